@@ -1,18 +1,18 @@
-//! What one dispatch decision costs, strategy by strategy: `cargo bench --bench decision`.
+//! Cost of one dispatch decision, for each strategy: `cargo bench --bench decision`.
 //!
-//! A fleet in mid-run: a window of requests is in flight, minutes fill and turn, and for every answer the next
-//! item goes out. Timed is one round of `poll` (the decision, with everything reserved) and `settle` (an answer's
-//! consequences) on a clock that walks on; `decision` times `poll` alone. The 12 routes are the classic free tier,
-//! 3 keys by 4 models; the 10,000 are 1,000 keys by 10 models.
+//! The fleet is in mid-run: requests are in flight, minute windows fill and expire, and for every answer the next item
+//! is sent. `round` times `poll` (the decision and the reservation) and `complete` (the effects of an answer) together,
+//! on a clock that moves on. `decision` times `poll` alone. 12 routes are the classic free tier, 3 keys by 4 models;
+//! 10,000 routes are 1,000 keys by 10 models.
 
 use std::{collections::VecDeque, time::Duration};
 
 use cascadeck::{
     domain::{
-        Action, Answer, Api, AttemptId, Day, Key, Limits, Model, MoneyCaps, Mono, Now, Outcome, Policy, Price,
-        Provider, ProviderId, Role, Seq, Strategy, Traits, Usage, Verdict, Wall,
+        Answer, Api, AttemptId, AttemptResult, Key, KeyRole, Limits, Model, MoneyCaps, MonoTime, Now, Outcome,
+        OutcomeAction, Policy, Price, Provider, ProviderId, QuotaDay, RoutingTraits, Seq, Strategy, Usage, WallTime,
     },
-    scheduler::{Scheduler, Step, Ticket},
+    scheduler::{NextStep, QueuedItem, Scheduler},
 };
 use divan::{Bencher, black_box};
 
@@ -32,20 +32,20 @@ const STRATEGIES: [&str; Strategy::ALL.len()] = [
     "balanced",
 ];
 
-/// Keys and models of a fleet.
-const FLEETS: [(usize, usize); 2] = [(3, 4), (1_000, 10)];
+/// Number of keys and of models of each fleet.
+const FLEET_SIZES: [(usize, usize); 2] = [(3, 4), (1_000, 10)];
 
-struct Fleet {
+struct BenchFleet {
     scheduler: Scheduler,
     class: usize,
     now: Now,
-    flights: VecDeque<AttemptId>,
+    in_flight: VecDeque<AttemptId>,
     next: u64,
-    answered: Verdict,
+    success: AttemptResult,
 }
 
-impl Fleet {
-    /// A fleet in the swing of things.
+impl BenchFleet {
+    /// A fleet in mid-run, past its first minute.
     fn new(strategy: &str, keys: usize, models: usize) -> Self {
         let provider =
             Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: String::new(), headers: Vec::new() };
@@ -53,13 +53,18 @@ impl Fleet {
             .map(|index| Model {
                 name: format!("m{index}"),
                 provider: ProviderId(0),
-                limits: Limits { rpm: Some(600), rpd: Some(100_000_000), day: Day::Pacific, ..Limits::default() },
+                limits: Limits {
+                    rpm: Some(600),
+                    rpd: Some(100_000_000),
+                    quota_day: QuotaDay::Pacific,
+                    ..Limits::default()
+                },
                 vision: true,
                 context: None,
                 max_output: Some(1_000),
                 weight: 1 + index as u32 % 3,
                 pool: None,
-                price: Price::per_mtok(1.0 + index as f64, 2.0),
+                price: Price::from_usd_per_mtok(1.0 + index as f64, 2.0),
             })
             .collect();
         let keys: Vec<Key> = (0..keys)
@@ -68,98 +73,98 @@ impl Fleet {
                 provider: ProviderId(0),
                 project: format!("p{index}"),
                 weight: 1 + index as u32 % 5,
-                role: if index % 10 == 9 { Role::Backup } else { Role::Primary },
+                role: if index % 10 == 9 { KeyRole::Backup } else { KeyRole::Primary },
                 models: None,
                 caps: MoneyCaps::default(),
             })
             .collect();
         let strategy = Strategy::from_name(strategy).unwrap_or_default();
-        let policy = Policy { strategy, in_flight: 64, ..Policy::default() };
+        let policy = Policy { strategy, max_in_flight: 64, ..Policy::default() };
         let mut scheduler = Scheduler::new(&[provider], &models, &keys, policy, 7);
-        let class = scheduler.class(&Traits::default());
-        let answered = Verdict {
+        let class = scheduler.class_for(&RoutingTraits::default());
+        let success = AttemptResult {
             outcome: Outcome::Ok,
-            action: Action::Complete,
+            action: OutcomeAction::Complete,
             status: Some(200),
-            hint: None,
+            retry_after: None,
             message: String::new(),
-            because: String::new(),
+            rule: String::new(),
             answer: Some(Answer::default()),
             usage: Usage { input_tokens: 100, output_tokens: 40, thinking_tokens: 0 },
             stated_limit: None,
-            limit_zero: false,
-            too_long: false,
+            limit_is_zero: false,
+            exceeds_context: false,
             picture_refused: false,
-            report: cascadeck::domain::Report::default(),
+            response_meta: cascadeck::domain::ResponseMeta::default(),
         };
-        let now = Now { mono: Mono(1_000_000), wall: Wall::from_unix_seconds(1_795_251_600) };
-        let mut fleet = Self { scheduler, class, now, flights: VecDeque::new(), next: 1, answered };
+        let now = Now { mono: MonoTime(1_000_000), wall: WallTime::from_unix_seconds(1_795_251_600) };
+        let mut fleet = Self { scheduler, class, now, in_flight: VecDeque::new(), next: 1, success };
         for _ in 0..48 {
-            fleet.offer();
+            fleet.enqueue();
             fleet.poll();
         }
-        // Past the first minute, so that windows turn as they fill.
+        // Runs past the first minute, so that windows expire as they fill.
         for _ in 0..40_000 {
-            fleet.settle();
-            fleet.offer();
+            fleet.complete_oldest();
+            fleet.enqueue();
             fleet.poll();
         }
         fleet
     }
 
-    fn offer(&mut self) {
-        let ticket = Ticket {
+    fn enqueue(&mut self) {
+        let ticket = QueuedItem {
             seq: Seq(self.next),
-            input: 100,
-            max_output: None,
+            input_tokens: 100,
+            max_output_tokens: None,
             max_usd: None,
-            caption: false,
-            inexpressible: smallvec::SmallVec::new(),
-            since: self.now.mono,
-            course: None,
+            is_caption: false,
+            unsupported_apis: smallvec::SmallVec::new(),
+            waiting_since: self.now.mono,
+            retry_state: None,
         };
         self.next += 1;
-        self.scheduler.offer(self.class, ticket);
+        self.scheduler.enqueue(self.class, ticket);
     }
 
     fn poll(&mut self) {
         match self.scheduler.poll(black_box(self.now)) {
-            Some(Step::Send(dispatch)) => self.flights.push_back(dispatch.attempt),
+            Some(NextStep::Send(dispatch)) => self.in_flight.push_back(dispatch.attempt),
             step => assert!(step.is_none(), "nothing is refused here"),
         }
     }
 
-    /// The oldest request is answered; 20 ms have passed, which is 50 answers a second.
-    fn settle(&mut self) {
+    /// Completes the oldest attempt after 20 ms, which makes 50 answers a second.
+    fn complete_oldest(&mut self) {
         self.now = self.now + Duration::from_millis(20);
-        if let Some(attempt) = self.flights.pop_front() {
-            black_box(self.scheduler.settle(self.now, attempt, &self.answered));
+        if let Some(attempt) = self.in_flight.pop_front() {
+            black_box(self.scheduler.complete(self.now, attempt, &self.success));
         }
     }
 }
 
-/// One decision and one answer.
+/// One decision and one completed attempt.
 #[divan::bench(args = STRATEGIES, consts = [12, 10_000], sample_size = 200, sample_count = 200)]
 fn round<const ROUTES: usize>(bencher: Bencher<'_, '_>, strategy: &str) {
-    let (keys, models) = FLEETS[usize::from(ROUTES > 12)];
-    let mut fleet = Fleet::new(strategy, keys, models);
+    let (keys, models) = FLEET_SIZES[usize::from(ROUTES > 12)];
+    let mut fleet = BenchFleet::new(strategy, keys, models);
     bencher.bench_local(|| {
-        fleet.settle();
-        fleet.offer();
+        fleet.complete_oldest();
+        fleet.enqueue();
         fleet.poll();
     });
 }
 
-/// The decision alone: answers come between the samples' iterations, untimed.
+/// The decision alone: answers come between the iterations of a sample, untimed.
 #[divan::bench(args = STRATEGIES, consts = [12, 10_000], sample_size = 1, sample_count = 20_000)]
 fn decision<const ROUTES: usize>(bencher: Bencher<'_, '_>, strategy: &str) {
-    let (keys, models) = FLEETS[usize::from(ROUTES > 12)];
-    let fleet = std::cell::RefCell::new(Fleet::new(strategy, keys, models));
+    let (keys, models) = FLEET_SIZES[usize::from(ROUTES > 12)];
+    let fleet = std::cell::RefCell::new(BenchFleet::new(strategy, keys, models));
     bencher
         .with_inputs(|| {
             let mut fleet = fleet.borrow_mut();
-            fleet.settle();
-            fleet.offer();
+            fleet.complete_oldest();
+            fleet.enqueue();
         })
         .bench_local_refs(|()| fleet.borrow_mut().poll());
 }

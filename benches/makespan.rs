@@ -1,7 +1,7 @@
-//! How close the scheduler comes to the best that the limits allow: `cargo bench --bench makespan`.
+//! How close the scheduler comes to the shortest makespan that the limits allow: `cargo bench --bench makespan`.
 //!
-//! On a simulated clock, so that days take seconds and the figures are the same on every machine. The lower bound lets
-//! every minute and every day of every pool be full from its first instant on; answers take 0.3 to 0.9 s.
+//! It runs on a simulated clock, so days take seconds and the numbers are the same on every machine. The lower bound
+//! assumes that every minute and day window of every pool is full from its first instant on. Answers take 0.3 to 0.9 s.
 
 #[path = "../tests/scheduler/optimum.rs"]
 mod optimum;
@@ -9,17 +9,17 @@ mod optimum;
 #[path = "../tests/scheduler/world.rs"]
 mod world;
 
-use optimum::{Quota, free_tier};
+use optimum::{FleetQuota, free_tier};
 
 fn main() {
     let uneven = (0..5).map(|index| (5 + 12 * index, Some(60 + 150 * index))).collect();
     let quotas = [
-        Quota { name: "1 x 1, 10 a minute", keys: 1, models: vec![(10, None)], items: 3_000 },
-        Quota { name: "1 x 1, 15 a minute, 1000 a day", keys: 1, models: vec![(15, Some(1_000))], items: 3_500 },
-        Quota { name: "1 x 1, 600 a minute", keys: 1, models: vec![(600, None)], items: 30_000 },
-        Quota { name: "3 x 4, free tier, one day", keys: 3, models: free_tier(), items: 4_800 },
-        Quota { name: "3 x 4, free tier, a week", keys: 3, models: free_tier(), items: 33_000 },
-        Quota { name: "50 x 5, uneven", keys: 50, models: uneven, items: 150_000 },
+        FleetQuota { name: "1 x 1, 10 a minute", keys: 1, models: vec![(10, None)], items: 3_000 },
+        FleetQuota { name: "1 x 1, 15 a minute, 1000 a day", keys: 1, models: vec![(15, Some(1_000))], items: 3_500 },
+        FleetQuota { name: "1 x 1, 600 a minute", keys: 1, models: vec![(600, None)], items: 30_000 },
+        FleetQuota { name: "3 x 4, free tier, one day", keys: 3, models: free_tier(), items: 4_800 },
+        FleetQuota { name: "3 x 4, free tier, a week", keys: 3, models: free_tier(), items: 33_000 },
+        FleetQuota { name: "50 x 5, uneven", keys: 50, models: uneven, items: 150_000 },
     ];
     println!("{:<32} {:>8} {:>8} {:>8} {:>9} {:>8}", "quota", "limits", "items", "hours", "/ bound", "refused");
     for quota in &quotas {

@@ -1,34 +1,34 @@
-//! The one place where real time enters the program.
+//! The only module that reads the real clock.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::domain::{Mono, Now, Wall};
+use crate::domain::{MonoTime, Now, WallTime};
 
-/// The system's wall clock, whatever it is set to.
-pub fn system_time() -> Wall {
+/// Reads the system's wall clock.
+pub fn system_time() -> WallTime {
     wall_of(SystemTime::now())
 }
 
-/// Years that a calendar has no room for are clamped only where they are shown.
-fn wall_of(time: SystemTime) -> Wall {
+/// Accepts every year: values outside the calendar's range are clamped only when they are shown.
+fn wall_of(time: SystemTime) -> WallTime {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => Wall(0) + since,
-        Err(before) => Wall(0) - before.duration(),
+        Ok(since) => WallTime(0) + since,
+        Err(before) => WallTime(0) - before.duration(),
     }
 }
 
-/// A monotonic and a wall clock, read together; both may run faster than real time.
+/// A monotonic and a wall clock that are read together. Both can run faster than real time.
 ///
-/// At speed 1 the wall is the system's, read anew each time, so that suspends and corrections show. At any
-/// other speed both axes are reckoned from the moment the clock was made.
+/// At speed 1 the wall time is the system's and is read anew each time, so that suspends and corrections of the clock
+/// show. At any other speed both clocks are computed from the moment this one was made.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    began: Instant,
-    began_wall: Wall,
+    started_at: Instant,
+    started_wall: WallTime,
     speed: f64,
-    /// Microseconds since the clock was made, where a test moves it by hand.
+    /// Microseconds since the clock was made, in tests that move the clock by hand.
     #[cfg(test)]
-    by_hand: Option<&'static std::sync::atomic::AtomicU64>,
+    manual_micros: Option<&'static std::sync::atomic::AtomicU64>,
 }
 
 impl Clock {
@@ -37,29 +37,29 @@ impl Clock {
     }
 
     /// A clock `speed` times as fast as real time.
-    pub fn sped_up(speed: f64) -> Self {
+    pub fn with_speed(speed: f64) -> Self {
         Self::starting_at(system_time(), speed)
     }
 
-    /// A clock whose wall shows `wall` now. At speed 1 the wall is the system's whatever `wall` says.
+    /// A clock whose wall time is `wall` now. At speed 1 `wall` is ignored and the system's time is used.
     ///
     /// # Panics
-    /// Where `speed` is not a positive, finite number.
-    pub fn starting_at(wall: Wall, speed: f64) -> Self {
+    /// If `speed` is not a positive, finite number.
+    pub fn starting_at(wall: WallTime, speed: f64) -> Self {
         assert!(speed.is_finite() && speed > 0.0, "a clock's speed is a positive number");
         Self {
-            began: Instant::now(),
-            began_wall: wall,
+            started_at: Instant::now(),
+            started_wall: wall,
             speed,
             #[cfg(test)]
-            by_hand: None,
+            manual_micros: None,
         }
     }
 
-    /// A clock that stands still until a test moves it: `micros` is the time since `wall` in microseconds.
+    /// A clock that only a test moves: `micros` is the time since `wall` in microseconds.
     #[cfg(test)]
-    pub fn by_hand(wall: Wall, micros: &'static std::sync::atomic::AtomicU64) -> Self {
-        Self { by_hand: Some(micros), ..Self::starting_at(wall, 1.0) }
+    pub fn manual(wall: WallTime, micros: &'static std::sync::atomic::AtomicU64) -> Self {
+        Self { manual_micros: Some(micros), ..Self::starting_at(wall, 1.0) }
     }
 
     pub const fn speed(&self) -> f64 {
@@ -72,26 +72,26 @@ impl Clock {
 
     pub fn now(&self) -> Now {
         #[cfg(test)]
-        if let Some(micros) = self.by_hand {
+        if let Some(micros) = self.manual_micros {
             let elapsed = Duration::from_micros(micros.load(std::sync::atomic::Ordering::Relaxed));
-            return Now { mono: Mono::default() + elapsed, wall: self.began_wall + elapsed };
+            return Now { mono: MonoTime::default() + elapsed, wall: self.started_wall + elapsed };
         }
-        let elapsed = self.began.elapsed();
+        let elapsed = self.started_at.elapsed();
         if self.is_real() {
-            return Now { mono: Mono::default() + elapsed, wall: system_time() };
+            return Now { mono: MonoTime::default() + elapsed, wall: system_time() };
         }
         let scaled = elapsed.mul_f64(self.speed);
-        Now { mono: Mono::default() + scaled, wall: self.began_wall + scaled }
+        Now { mono: MonoTime::default() + scaled, wall: self.started_wall + scaled }
     }
 
-    /// How long to sleep in real time for `span` of this clock's.
+    /// Converts `span` of this clock's time to the real time to sleep.
     pub fn to_real(&self, span: Duration) -> Duration {
         if self.is_real() { span } else { span.div_f64(self.speed) }
     }
 
-    /// The real instant at which this clock will show `mono`.
-    pub fn instant_of(&self, mono: Mono) -> Instant {
-        self.began + self.to_real(mono.since(Mono::default()))
+    /// The real instant at which this clock reaches `mono`.
+    pub fn instant_of(&self, mono: MonoTime) -> Instant {
+        self.started_at + self.to_real(mono.since(MonoTime::default()))
     }
 
     pub async fn sleep(&self, span: Duration) {

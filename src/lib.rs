@@ -1,10 +1,12 @@
-//! cascadeck: long batches of prompts and pictures through a cascade of API keys and models.
+//! cascadeck: runs long batches of prompts and pictures through a cascade of API keys and models.
 //!
 //! Dependencies go downward only:
-//! `cli` → `tui`, `headless`, `notify` → `engine` → `store`, `provider`, `scheduler` → `domain`.
-//! Beside them: `config`, `input`, `output` and `telemetry` serve the commands, `sim` is the simulated
-//! provider, and `clock` is where real time enters. `scheduler` and `domain` are pure.
+//! `cli` → `tui`, `headless`, `alerts` → `engine` → `store`, `provider`, `scheduler` → `domain`.
+//!
+//! `config`, `input`, `output` and `telemetry` serve the commands. `sim` is the simulated provider. `clock` is the only
+//! module that reads real time. `scheduler` and `domain` are pure: no I/O and no clock.
 
+pub mod alerts;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -12,7 +14,6 @@ pub mod domain;
 pub mod engine;
 pub mod headless;
 pub mod input;
-pub mod notify;
 pub mod output;
 pub mod provider;
 pub mod scheduler;
@@ -21,6 +22,6 @@ pub mod store;
 pub mod telemetry;
 pub mod tui;
 
-// The golden traces are shared with the integration tests, which know this crate by its name.
+// The golden traces are shared with the integration tests, which import this crate by its name.
 #[cfg(test)]
 extern crate self as cascadeck;

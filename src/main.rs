@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Requests and answers are many small allocations on one thread and frees on another: the system's allocator is
-/// the largest single cost of a fast run.
+/// Requests and answers allocate many small blocks on one thread and free them on another. With the system's allocator
+/// that is the largest single cost of a fast run.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,9 +1,9 @@
-//! What keys.toml may say, what is refused and in which words, and how a run starts without a file.
+//! keys.toml: accepted settings, error messages, and starting without a file.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
-#[path = "config/start.rs"]
-mod start;
+#[path = "config/from_env.rs"]
+mod from_env;
 
 #[path = "config/dashboard.rs"]
 mod dashboard;
@@ -11,11 +11,11 @@ mod dashboard;
 #[path = "config/example.rs"]
 mod example;
 
-#[path = "config/faults.rs"]
-mod faults;
+#[path = "config/errors.rs"]
+mod errors;
 
-#[path = "config/fleet.rs"]
-mod fleet;
+#[path = "config/keys_file.rs"]
+mod keys_file;
 
 #[path = "config/secrets.rs"]
 mod secrets;
@@ -23,38 +23,38 @@ mod secrets;
 #[path = "config/webhooks.rs"]
 mod webhooks;
 
-/// A directory with files in it, and an environment.
-struct Desk {
+/// A directory with files, and environment variables.
+struct ConfigFixture {
     directory: tempfile::TempDir,
-    variables: Vec<(String, String)>,
+    env_vars: Vec<(String, String)>,
 }
 
-impl Desk {
+impl ConfigFixture {
     fn empty() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), variables: Vec::new() }
+        Self { directory: tempfile::tempdir().unwrap(), env_vars: Vec::new() }
     }
 
-    /// A desk with this keys.toml, readable by its owner alone.
-    fn with_keys(text: &str) -> Self {
-        Self::empty().file("keys.toml", text)
+    /// A fixture with this keys.toml, readable by its owner alone.
+    fn with_keys_toml(text: &str) -> Self {
+        Self::empty().with_file("keys.toml", text)
     }
 
-    fn file(self, name: &str, text: impl AsRef<[u8]>) -> Self {
+    fn with_file(self, name: &str, text: impl AsRef<[u8]>) -> Self {
         let path = self.directory.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
-        self.mode(name, 0o600)
+        self.with_mode(name, 0o600)
     }
 
-    fn mode(self, name: &str, mode: u32) -> Self {
+    fn with_mode(self, name: &str, mode: u32) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(self.directory.path().join(name), permissions).unwrap();
         self
     }
 
-    fn variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
+    fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env_vars.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -62,13 +62,13 @@ impl Desk {
         self.directory.path()
     }
 
-    fn try_load_file(&self, file: Option<&str>) -> Result<cascadeck::config::Config, cascadeck::config::Faults> {
+    fn try_load_file(&self, file: Option<&str>) -> Result<cascadeck::config::Config, cascadeck::config::ConfigErrors> {
         let environment =
-            |name: &str| self.variables.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone());
+            |name: &str| self.env_vars.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone());
         cascadeck::config::load(file.map(std::path::Path::new), &environment, self.path())
     }
 
-    fn try_load(&self) -> Result<cascadeck::config::Config, cascadeck::config::Faults> {
+    fn try_load(&self) -> Result<cascadeck::config::Config, cascadeck::config::ConfigErrors> {
         self.try_load_file(None)
     }
 
@@ -78,13 +78,13 @@ impl Desk {
     }
 
     #[track_caller]
-    fn faults(&self) -> cascadeck::config::Faults {
+    fn load_errors(&self) -> cascadeck::config::ConfigErrors {
         self.try_load().expect_err("this configuration is faulty")
     }
 }
 
 /// The secret of an API key, by alias.
-fn exposed<'c>(config: &'c cascadeck::config::Config, alias: &str) -> Option<&'c str> {
+fn secret_of<'c>(config: &'c cascadeck::config::Config, alias: &str) -> Option<&'c str> {
     let index = config.keys.iter().position(|key| key.name == alias).unwrap();
     config.secrets[index].as_ref().map(secrecy::ExposeSecret::expose_secret)
 }

@@ -1,10 +1,11 @@
-//! `kill -9` at any instant, the same command again: the real process, the real disk, and the provider's own books.
+//! `kill -9` at random instants, then the same command again: with the real process, the real disk, and the provider's
+//! own statistics.
 //!
-//! The figures are printed: `cargo test --test crash -- --nocapture`.
+//! The numbers are printed: `cargo test --test crash -- --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
-mod lab;
+mod harness;
 
 use std::{
     collections::BTreeSet,
@@ -12,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cascadeck::{domain::FinalState, sim::Books, store::audit};
+use cascadeck::{domain::FinalState, sim::ServerStats, store::audit};
 
-use crate::lab::{Machine, OPEN, Provider, answer_to, png, sums};
+use crate::harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, expected_answer, png};
 
-/// Two projects, two models, and one request in twenty spoiled.
-const LIVELY: &str = r#"
+/// Two projects, two models, and about one request in twenty with a fault.
+const FAULTY_PROFILE: &str = r#"
 name = "lively"
 seed = 9
 latency = { median_ms = 20, spread = 0.8 }
@@ -30,47 +31,48 @@ key = [
 ]
 "#;
 
-/// Trouble passes quickly here.
+/// Short waits after faults.
 const POLICY: &str = "\n[policy]\nin_flight = 8\nretry_delays = [\"20ms\"]\nbreaker_open = \"100ms\"\n";
 
-const RUN: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check"];
-const DIR: &str = "runs/batch";
+const RUN_ARGS: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--no-check"];
+const RUN_DIR: &str = "runs/batch";
 
-/// One number from the run's record, where there is one already.
-fn recorded(machine: &Machine, query: &str) -> Option<u64> {
+/// One number from the run's database, if it exists already.
+fn query_record(machine: &TestMachine, query: &str) -> Option<u64> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let record = rusqlite::Connection::open_with_flags(machine.path(DIR).join("run.db"), flags).ok()?;
+    let record = rusqlite::Connection::open_with_flags(machine.path(RUN_DIR).join("run.db"), flags).ok()?;
     record.query_row(query, [], |row| row.get::<_, i64>(0)).ok().map(|number| number as u64)
 }
 
-/// The record agrees with itself and with results.jsonl; what is in results.jsonl is there once and right.
-fn prove(machine: &Machine, kind: Kind) -> usize {
-    let audit = audit::audit(&machine.path(DIR), None).unwrap();
-    assert!(audit.holds(), "{audit:#?}");
+/// Checks that the record agrees with itself and with results.jsonl, and that each line of results.jsonl is correct and
+/// there once. Returns the number of lines.
+fn assert_audit(machine: &TestMachine, kind: BatchKind) -> usize {
+    let audit = audit::audit(&machine.path(RUN_DIR), None).unwrap();
+    assert!(audit.is_ok(), "{audit:#?}");
     let mut ids = BTreeSet::new();
-    for line in machine.results(DIR) {
+    for line in machine.results(RUN_DIR) {
         assert_eq!(line.status, FinalState::Done, "{}", line.id);
-        if kind == Kind::Rows {
-            assert_eq!(line.output, Some(answer_to(&line.id)), "{}", line.id);
+        if kind == BatchKind::Rows {
+            assert_eq!(line.output, Some(expected_answer(&line.id)), "{}", line.id);
         }
         assert!(ids.insert(line.id.clone()), "{} is there twice", line.id);
     }
     ids.len()
 }
 
-/// Requests that were in flight at a kill: each is recorded as lost by the start after it.
-fn lost(machine: &Machine) -> u64 {
-    recorded(machine, "SELECT count(*) FROM attempts WHERE outcome = 'lost'").unwrap()
+/// Number of attempts in flight at a kill. The next start records each as `lost`.
+fn lost_attempts(machine: &TestMachine) -> u64 {
+    query_record(machine, "SELECT count(*) FROM attempts WHERE outcome = 'lost'").unwrap()
 }
 
-/// Answers beyond the first to each prompt.
-fn repeated(books: &Books) -> u64 {
+/// Number of answers beyond the first to each prompt.
+fn repeated_answers(books: &ServerStats) -> u64 {
     books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum()
 }
 
-/// Kills of one lane, and what they brought to light.
+/// Kills of one thread, and what was measured.
 #[derive(Default, Debug)]
-struct Figures {
+struct KillStats {
     kills: u64,
     batches: u64,
     items: u64,
@@ -78,11 +80,11 @@ struct Figures {
     answered: u64,
     in_flight: u64,
     repeated: u64,
-    /// Kills that came before anything was recorded.
-    early: u64,
+    /// Kills before anything was recorded.
+    kills_before_record: u64,
 }
 
-impl Figures {
+impl KillStats {
     fn add(&mut self, other: &Self) {
         self.kills += other.kills;
         self.batches += other.batches;
@@ -91,103 +93,114 @@ impl Figures {
         self.answered += other.answered;
         self.in_flight += other.in_flight;
         self.repeated += other.repeated;
-        self.early += other.early;
+        self.kills_before_record += other.kills_before_record;
     }
 }
 
-/// The three books of a run that was just killed: the input, the record, the provider's own.
-fn compare_after_kill(machine: &Machine, provider: &Provider, items: u64, finished: &mut BTreeSet<String>) -> bool {
-    provider.until("broken connections are noticed", |books| books.total.in_flight == 0);
-    let Some(ended) = recorded(machine, "SELECT count(*) FROM progress WHERE state <> 0") else { return false };
-    let audit = audit::audit(&machine.path(DIR), None).unwrap();
-    for check in audit.checks.iter().filter(|check| check.broken > 0) {
-        // What follows the record may lag behind it until the next start.
-        let lags = check.promise.contains("results.jsonl") || check.promise.contains("caption");
-        assert!(lags, "{audit:#?}");
+/// Compares the input, the record and the provider's statistics of a run that was just killed. Returns false where
+/// nothing is recorded yet.
+fn assert_consistent_after_kill(
+    machine: &TestMachine,
+    provider: &SimulatedProvider,
+    items: u64,
+    finished_ids: &mut BTreeSet<String>,
+) -> bool {
+    provider.wait_until("broken connections are noticed", |books| books.total.in_flight == 0);
+    let Some(ended) = query_record(machine, "SELECT count(*) FROM progress WHERE state <> 0") else { return false };
+    let audit = audit::audit(&machine.path(RUN_DIR), None).unwrap();
+    for check in audit.checks.iter().filter(|check| check.violations > 0) {
+        // Files that are written after the record may lag behind it until the next start.
+        let may_lag = check.invariant.contains("results.jsonl") || check.invariant.contains("caption");
+        assert!(may_lag, "{audit:#?}");
     }
     assert!(audit.items <= items && audit.done + audit.failed + audit.waiting == audit.items, "{audit:#?}");
-    assert!(audit.open <= 8, "{audit:#?}");
-    assert!(ended >= finished.len() as u64, "nothing that had ended waits again");
-    let books = provider.books();
-    // Nothing was sent that was not recorded before, and nothing is done that was not served.
-    assert!(books.total.requests <= audit.attempts + audit.open, "{} sent, {audit:#?}", books.total.requests);
+    assert!(audit.in_flight <= 8, "{audit:#?}");
+    assert!(ended >= finished_ids.len() as u64, "nothing that had ended waits again");
+    let books = provider.checked_stats();
+    // Every sent request was recorded before, and every done item was served.
+    assert!(books.total.requests <= audit.attempts + audit.in_flight, "{} sent, {audit:#?}", books.total.requests);
     assert!(audit.done <= books.total.ok, "{} served, {audit:#?}", books.total.ok);
-    if ended > 0 && machine.path(DIR).join("results.jsonl").exists() {
-        // What the file shows was committed before, and stays.
-        let shown: BTreeSet<_> = machine.results_whole(DIR).into_iter().map(|line| line.id).collect();
-        assert!(shown.is_superset(finished), "a result has gone");
-        *finished = shown;
+    if ended > 0 && machine.path(RUN_DIR).join("results.jsonl").exists() {
+        // Every line of the file was committed before, and stays.
+        let ids_in_file: BTreeSet<_> = machine.complete_results(RUN_DIR).into_iter().map(|line| line.id).collect();
+        assert!(ids_in_file.is_superset(finished_ids), "a result has gone");
+        *finished_ids = ids_in_file;
     }
     true
 }
 
-/// One batch, killed at random instants until it is through or `kills` is used up; then finished and compared.
-fn killed_batch(kind: Kind, kills: u64, random: &mut fastrand::Rng) -> Figures {
-    let provider = Provider::of(LIVELY);
-    let machine = Machine::new();
-    machine.write_keys(&(provider.keys_toml() + POLICY));
+/// Runs one batch, killing it at random instants until it finishes or `kills` is used up; then finishes and checks it.
+fn run_batch_with_kills(kind: BatchKind, kills: u64, rng: &mut fastrand::Rng) -> KillStats {
+    let provider = SimulatedProvider::from_toml(FAULTY_PROFILE);
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&(provider.keys_toml() + POLICY));
     let items = kind.prepare(&machine);
     let run = kind.command();
-    let mut figures = Figures { batches: 1, items, ..Figures::default() };
-    let mut finished = BTreeSet::new();
-    while figures.kills < kills {
-        let sent = provider.books().total.requests;
+    let mut stats = KillStats { batches: 1, items, ..KillStats::default() };
+    let mut finished_ids = BTreeSet::new();
+    while stats.kills < kills {
+        let requests_before = provider.checked_stats().total.requests;
         let mut live = machine.start(run);
         let deadline = Instant::now() + Duration::from_secs(60);
-        if random.u8(0..3) == 0 {
+        if rng.u8(0..3) == 0 {
             // Any instant, also before the first request.
-            thread::sleep(Duration::from_millis(random.u64(0..120)));
+            thread::sleep(Duration::from_millis(rng.u64(0..120)));
         } else {
-            let enough = sent + random.u64(1..24);
-            while provider.books().total.requests < enough && !live.has_ended() {
-                assert!(Instant::now() < deadline, "it does not come on: {}", provider.books().summary());
+            let request_target = requests_before + rng.u64(1..24);
+            while provider.checked_stats().total.requests < request_target && !live.has_exited() {
+                assert!(Instant::now() < deadline, "it does not come on: {}", provider.checked_stats().summary());
             }
         }
-        if live.has_ended() {
+        if live.has_exited() {
             break;
         }
         if !live.kill().was_killed() {
-            // It was through in the same instant.
+            // The run finished in the same instant.
             break;
         }
-        figures.kills += 1;
-        figures.early += u64::from(!compare_after_kill(&machine, &provider, items, &mut finished));
+        stats.kills += 1;
+        stats.kills_before_record +=
+            u64::from(!assert_consistent_after_kill(&machine, &provider, items, &mut finished_ids));
     }
-    machine.cascadeck(run).with_status(0);
-    assert_eq!(prove(&machine, kind) as u64, items);
-    let books = provider.books();
-    (figures.requests, figures.answered) = (books.total.requests, books.total.ok);
-    (figures.repeated, figures.in_flight) = (repeated(&books), lost(&machine));
+    machine.cascadeck(run).expect_status(0);
+    assert_eq!(assert_audit(&machine, kind) as u64, items);
+    let books = provider.checked_stats();
+    (stats.requests, stats.answered) = (books.total.requests, books.total.ok);
+    (stats.repeated, stats.in_flight) = (repeated_answers(&books), lost_attempts(&machine));
     assert_eq!(books.prompts.distinct, items);
-    assert!(figures.repeated <= figures.in_flight, "{figures:?}");
+    assert!(stats.repeated <= stats.in_flight, "{stats:?}");
     assert_eq!(
-        recorded(&machine, "SELECT count(*) FROM attempts").unwrap(),
-        // A call that was recorded and killed before it was sent is in the record alone.
-        books.total.requests + unsent(&machine, &books),
+        query_record(&machine, "SELECT count(*) FROM attempts").unwrap(),
+        // An attempt that was recorded and killed before it was sent is only in the record.
+        books.total.requests + unsent_attempts(&machine, &books),
     );
-    figures
+    stats
 }
 
-/// Lost calls that the provider never saw.
-fn unsent(machine: &Machine, books: &Books) -> u64 {
-    let attempts = recorded(machine, "SELECT count(*) FROM attempts").unwrap();
+/// Number of lost attempts that the provider never received.
+fn unsent_attempts(machine: &TestMachine, books: &ServerStats) -> u64 {
+    let attempts = query_record(machine, "SELECT count(*) FROM attempts").unwrap();
     let unseen = attempts.checked_sub(books.total.requests);
     let unseen = unseen.unwrap_or_else(|| panic!("{attempts} recorded, {} seen", books.total.requests));
-    assert!(unseen <= lost(machine), "{unseen} of the recorded calls were never seen, {} were lost", lost(machine));
+    assert!(
+        unseen <= lost_attempts(machine),
+        "{unseen} of the recorded calls were never seen, {} were lost",
+        lost_attempts(machine)
+    );
     unseen
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+enum BatchKind {
     Rows,
     Pictures,
 }
 
-impl Kind {
-    fn prepare(self, machine: &Machine) -> u64 {
+impl BatchKind {
+    fn prepare(self, machine: &TestMachine) -> u64 {
         match self {
             Self::Rows => {
-                machine.write("batch.jsonl", sums(240));
+                machine.write("batch.jsonl", addition_rows(240));
                 240
             }
             Self::Pictures => {
@@ -201,83 +214,88 @@ impl Kind {
 
     const fn command(self) -> &'static [&'static str] {
         match self {
-            Self::Rows => &RUN,
+            Self::Rows => &RUN_ARGS,
             Self::Pictures => &["run", "batch", "--prompt", "What is {{ name }}?", "--no-check"],
         }
     }
 }
 
-/// Kills in all; `CRASH_KILLS` asks for more, or fewer.
-fn kills_wanted() -> u64 {
+/// Number of kills in all; the variable `CRASH_KILLS` changes it.
+fn target_kills() -> u64 {
     std::env::var("CRASH_KILLS").ok().map_or(500, |kills| kills.parse().unwrap())
 }
 
 #[test]
 fn a_run_killed_five_hundred_times_answers_every_item_once_and_repeats_only_what_was_in_flight() {
-    /// Runs at the same time.
-    const LANES: u64 = 4;
+    /// Number of batches that run at the same time.
+    const PARALLEL_BATCHES: u64 = 4;
     let began = Instant::now();
-    let wanted = kills_wanted();
-    let lanes: Vec<_> = (0..LANES)
+    let target = target_kills();
+    let threads: Vec<_> = (0..PARALLEL_BATCHES)
         .map(|lane| {
             thread::spawn(move || {
                 let mut random = fastrand::Rng::with_seed(20 + lane);
-                let mut figures = Figures::default();
-                while figures.kills < wanted.div_ceil(LANES) {
-                    let kind = if lane == 0 { Kind::Pictures } else { Kind::Rows };
-                    let left = wanted.div_ceil(LANES) - figures.kills;
-                    figures.add(&killed_batch(kind, left, &mut random));
+                let mut figures = KillStats::default();
+                while figures.kills < target.div_ceil(PARALLEL_BATCHES) {
+                    let kind = if lane == 0 { BatchKind::Pictures } else { BatchKind::Rows };
+                    let left = target.div_ceil(PARALLEL_BATCHES) - figures.kills;
+                    figures.add(&run_batch_with_kills(kind, left, &mut random));
                 }
                 figures
             })
         })
         .collect();
-    let mut figures = Figures::default();
-    for lane in lanes {
+    let mut figures = KillStats::default();
+    for lane in threads {
         match lane.join() {
             Ok(lane) => figures.add(&lane),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
-    let Figures { kills, batches, items, requests, answered, in_flight, repeated, early } = figures;
+    let KillStats { kills, batches, items, requests, answered, in_flight, repeated, kills_before_record } = figures;
     println!(
-        "{kills} kills ({early} before anything was recorded) of {batches} batches, {items} items: {requests} requests, \
+        "{kills} kills ({kills_before_record} before anything was recorded) of {batches} batches, {items} items: {requests} requests, \
          {answered} answered; {in_flight} calls in flight at the kills, {repeated} prompts answered again; \
          0 items lost, 0 doubled; {:.0} s",
         began.elapsed().as_secs_f64()
     );
-    assert!(kills >= wanted && in_flight > 0, "the kills hit calls in flight");
+    assert!(kills >= target && in_flight > 0, "the kills hit calls in flight");
 }
 
 #[test]
 fn a_run_killed_while_its_input_is_read_loses_no_row() {
     const ITEMS: u64 = 2_500;
     const KILLS: u32 = 6;
-    let provider = Provider::of(OPEN);
-    let machine = Machine::new();
-    machine.write_keys(&(provider.keys_toml() + "\n[policy]\nin_flight = 64\n"));
-    machine.write("batch.jsonl", sums(ITEMS));
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&(provider.keys_toml() + "\n[policy]\nin_flight = 64\n"));
+    machine.write("batch.jsonl", addition_rows(ITEMS));
     let mut random = fastrand::Rng::with_seed(8);
-    let mut caught = Vec::new();
+    let mut rows_at_kill = Vec::new();
     for kill in 1..=KILLS {
-        let before = recorded(&machine, "SELECT count(*) FROM items").unwrap_or_default();
-        let enough = (before + random.u64(0..600)).min(ITEMS);
-        let live = machine.start(&RUN);
+        let before = query_record(&machine, "SELECT count(*) FROM items").unwrap_or_default();
+        let row_target = (before + random.u64(0..600)).min(ITEMS);
+        let live = machine.start(&RUN_ARGS);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while recorded(&machine, "SELECT count(*) FROM items").is_none_or(|items| items < enough) {
+        while query_record(&machine, "SELECT count(*) FROM items").is_none_or(|items| items < row_target) {
             assert!(Instant::now() < deadline, "kill {kill}: it does not read on");
         }
         live.kill();
-        caught.push(recorded(&machine, "SELECT count(*) FROM items").unwrap_or_default());
+        rows_at_kill.push(query_record(&machine, "SELECT count(*) FROM items").unwrap_or_default());
     }
-    assert!(caught.iter().any(|items| (1..ITEMS).contains(items)), "some kills hit the reading: {caught:?}");
+    assert!(
+        rows_at_kill.iter().any(|items| (1..ITEMS).contains(items)),
+        "some kills hit the reading: {rows_at_kill:?}"
+    );
 
-    machine.cascadeck(&RUN).with_status(0);
-    assert_eq!(prove(&machine, Kind::Rows) as u64, ITEMS);
-    provider.until("broken connections are noticed", |books| books.total.in_flight == 0);
-    let books = provider.books();
-    let (repeated, in_flight) = (repeated(&books), lost(&machine));
-    println!("killed with {caught:?} of {ITEMS} rows read; {in_flight} in flight, {repeated} prompts answered again");
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
+    assert_eq!(assert_audit(&machine, BatchKind::Rows) as u64, ITEMS);
+    provider.wait_until("broken connections are noticed", |books| books.total.in_flight == 0);
+    let books = provider.checked_stats();
+    let (repeated, in_flight) = (repeated_answers(&books), lost_attempts(&machine));
+    println!(
+        "killed with {rows_at_kill:?} of {ITEMS} rows read; {in_flight} in flight, {repeated} prompts answered again"
+    );
     assert_eq!(books.prompts.distinct, ITEMS);
     assert!(repeated <= in_flight, "{repeated} repeated, {in_flight} in flight");
 }

@@ -1,7 +1,7 @@
-//! Whatever comes from outside: real answers with pieces missing or doubled, texts with keys in them, texts for the
-//! terminal, templates. Nothing panics, nothing leaks, nothing is taken for what it is not.
+//! Data from outside: real responses with pieces removed or duplicated, texts with keys in them, texts for the
+//! terminal, and templates. Nothing panics, nothing leaks, and nothing is misclassified.
 //!
-//! Made-up answers and headers are in `tests/wire`, made-up inputs in `tests/input`, damaged results files in
+//! Generated responses and headers are in `tests/wire`, generated inputs in `tests/input`, damaged results files in
 //! `tests/store/recovery.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
@@ -9,17 +9,17 @@
 use std::{fs, path::Path, sync::LazyLock};
 
 use cascadeck::{
-    domain::{Api, Outcome, Wall, neutralise},
+    domain::{Api, Outcome, WallTime, sanitize},
     input::{Input, InputOptions},
-    provider::{Reply, Response, classify, redact},
+    provider::{ProviderResponse, TransportResult, classify, redact},
 };
 use proptest::prelude::*;
 use reqwest::header::HeaderMap;
 use secrecy::SecretString;
 use serde_json::Value;
 
-/// Real bodies, as they came over the wire.
-static BODIES: LazyLock<Vec<(u16, String)>> = LazyLock::new(|| {
+/// Real response bodies.
+static REAL_BODIES: LazyLock<Vec<(u16, String)>> = LazyLock::new(|| {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/examples");
     let example = |path: &Path| -> (u16, String) {
         let example: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -37,16 +37,16 @@ static BODIES: LazyLock<Vec<(u16, String)>> = LazyLock::new(|| {
 const SECRET: &str = "AIzaSyFuzz-0123456789_abcdefghijklm";
 
 #[derive(Clone, Debug)]
-enum Change {
-    Cut(usize),
-    Drop(usize, usize),
-    Double(usize, usize),
-    Put(usize, String),
-    /// The key at the beginning of every text in the answer.
-    Echo,
+enum Mutation {
+    Truncate(usize),
+    Remove(usize, usize),
+    Duplicate(usize, usize),
+    Insert(usize, String),
+    /// Puts the key at the beginning of every string in the response.
+    EchoKey,
 }
 
-fn any_change() -> impl Strategy<Value = Change> {
+fn any_mutation() -> impl Strategy<Value = Mutation> {
     let piece = prop_oneof![
         Just(SECRET.to_owned()),
         Just("\u{1b}[2J\u{202e}".to_owned()),
@@ -57,34 +57,34 @@ fn any_change() -> impl Strategy<Value = Change> {
         "\\PC{0,12}",
     ];
     prop_oneof![
-        any::<usize>().prop_map(Change::Cut),
-        (any::<usize>(), 1..40usize).prop_map(|(at, length)| Change::Drop(at, length)),
-        (any::<usize>(), 1..40usize).prop_map(|(at, length)| Change::Double(at, length)),
-        (any::<usize>(), piece).prop_map(|(at, piece)| Change::Put(at, piece)),
-        Just(Change::Echo),
+        any::<usize>().prop_map(Mutation::Truncate),
+        (any::<usize>(), 1..40usize).prop_map(|(at, length)| Mutation::Remove(at, length)),
+        (any::<usize>(), 1..40usize).prop_map(|(at, length)| Mutation::Duplicate(at, length)),
+        (any::<usize>(), piece).prop_map(|(at, piece)| Mutation::Insert(at, piece)),
+        Just(Mutation::EchoKey),
     ]
 }
 
-fn changed(text: &str, changes: &[Change]) -> Vec<u8> {
+fn mutate(text: &str, mutations: &[Mutation]) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
-    for change in changes {
+    for change in mutations {
         let within = |at: usize| at % (bytes.len() + 1);
         match change {
-            Change::Cut(at) => bytes.truncate(within(*at)),
-            Change::Drop(at, length) => {
+            Mutation::Truncate(at) => bytes.truncate(within(*at)),
+            Mutation::Remove(at, length) => {
                 let (from, to) = (within(*at), (within(*at) + length).min(bytes.len()));
                 bytes.drain(from..to);
             }
-            Change::Double(at, length) => {
+            Mutation::Duplicate(at, length) => {
                 let (from, to) = (within(*at), (within(*at) + length).min(bytes.len()));
                 let piece = bytes[from..to].to_vec();
                 bytes.splice(from..from, piece);
             }
-            Change::Echo => {
+            Mutation::EchoKey => {
                 let text = String::from_utf8_lossy(&bytes);
                 bytes = text.replace("\":\"", &format!("\":\"{SECRET} ")).into_bytes();
             }
-            Change::Put(at, piece) => drop(bytes.splice(within(*at)..within(*at), piece.bytes())),
+            Mutation::Insert(at, piece) => drop(bytes.splice(within(*at)..within(*at), piece.bytes())),
         }
     }
     bytes
@@ -94,8 +94,8 @@ fn any_api() -> impl Strategy<Value = Api> {
     prop::sample::select(vec![Api::Gemini, Api::OpenAi, Api::Anthropic])
 }
 
-/// What a terminal would act on, or a reader would not see.
-fn acts(character: char) -> bool {
+/// Whether a terminal would act on the character, or a reader would not see it.
+fn is_unsafe_on_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{feff}' | '\u{2028}')
 }
@@ -118,31 +118,31 @@ proptest! {
     fn a_real_answer_with_pieces_missing_or_doubled_gets_a_sane_verdict(
         which in any::<prop::sample::Index>(),
         api in any_api(),
-        changes in prop::collection::vec(any_change(), 0..5),
+        changes in prop::collection::vec(any_mutation(), 0..5),
     ) {
-        let (status, body) = which.get(&BODIES);
-        let body = changed(body, &changes);
+        let (status, body) = which.get(&REAL_BODIES);
+        let body = mutate(body, &changes);
         let secrets = [SecretString::from(SECRET)];
         let headers = HeaderMap::new();
         let response =
-            Response { status: *status, headers: &headers, body: &body, received: Wall(0), secrets: &secrets };
-        let verdict = classify(api, &Reply::Response(response));
-        // A whole verdict as it is recorded and shown: nowhere the key, whole.
+            ProviderResponse { status: *status, headers: &headers, body: &body, received_at: WallTime(0), secrets: &secrets };
+        let verdict = classify(api, &TransportResult::Response(response));
+        // The whole result as it is recorded and shown doesn't hold the key.
         let kept = serde_json::to_string(&verdict).unwrap();
         prop_assert!(!kept.contains(SECRET), "{}", kept);
-        prop_assert!(verdict.message.chars().count() <= 500 && !verdict.message.chars().any(acts));
-        // What is kept as an answer is text, and no error status brings one.
+        prop_assert!(verdict.message.chars().count() <= 500 && !verdict.message.chars().any(is_unsafe_on_terminal));
+        // A stored answer is not empty, and no error status yields one.
         prop_assert!(verdict.outcome != Outcome::Ok || (200..300).contains(status));
         prop_assert!(verdict.answer.is_none_or(|answer| !answer.text.trim().is_empty()));
-        // Sums over millions of answers hold.
+        // Sums over millions of answers don't overflow.
         prop_assert!(verdict.usage.total() < 1 << 33, "{:?}", verdict.usage);
     }
 
     #[test]
     fn nothing_neutralised_moves_a_cursor_and_doing_it_twice_changes_nothing(text in any_text()) {
-        let clean = neutralise(&text).into_owned();
-        prop_assert!(!clean.chars().any(acts), "{:?}", clean);
-        let again = neutralise(&clean).into_owned();
+        let clean = sanitize(&text).into_owned();
+        prop_assert!(!clean.chars().any(is_unsafe_on_terminal), "{:?}", clean);
+        let again = sanitize(&clean).into_owned();
         prop_assert_eq!(&again, &clean);
         if text.chars().all(|character| (' '..='~').contains(&character)) {
             prop_assert_eq!(clean, text);
@@ -152,7 +152,7 @@ proptest! {
     #[test]
     fn nothing_redacted_holds_the_secret(text in any_text()) {
         let words = redact(&text, &[SecretString::from(SECRET)]);
-        prop_assert!(!words.contains(SECRET) && !words.chars().any(acts), "{:?}", words);
+        prop_assert!(!words.contains(SECRET) && !words.chars().any(is_unsafe_on_terminal), "{:?}", words);
         prop_assert!(words.chars().count() <= 500);
     }
 }
@@ -214,7 +214,7 @@ proptest! {
         let options = InputOptions { prompt: Some(template), ..InputOptions::default() };
         if let Ok(input) = Input::open(path.to_str().unwrap(), options, Path::new("/nowhere/spool")) {
             match input.validate() {
-                Ok(checked) => prop_assert_eq!(checked.rows, 2),
+                Ok(checked) => prop_assert_eq!(checked.items, 2),
                 Err(faults) => prop_assert!(!faults.to_string().is_empty()),
             }
         }

@@ -1,4 +1,4 @@
-//! The plain front end over hand-made snapshots.
+//! The plain-text front end over hand-made snapshots.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -10,12 +10,13 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Api, Command, Day, Event, EventKind, Level, Money, Outcome, Role, Snapshot, Summary, Usage, Wall,
-        snapshot::{Condition, Gauge, KeyView, ModelView, Pace, Place, RunState, Spend, Totals},
+        Api, Command, Event, EventKind, EventLevel, KeyRole, Money, Outcome, QuotaDay, Snapshot, Summary, Usage,
+        WallTime,
+        snapshot::{Condition, CurrentRoute, Gauge, KeyView, ModelView, RunState, Spend, Throughput, Totals},
     },
-    engine::{Handle, Order},
+    engine::{CommandRequest, EngineHandle},
     headless::{
-        Plain, Reporter, exit_status,
+        ProgressOptions, Reporter, exit_status,
         progress::{event_line, progress_line},
         report, summary_table, watch,
     },
@@ -24,45 +25,45 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, watch as channel};
 
 /// 2026-11-21T14:08:51Z
-const NOW: Wall = Wall::from_unix_seconds(1_795_270_131);
+const NOW: WallTime = WallTime::from_unix_seconds(1_795_270_131);
 
 fn snapshot() -> Snapshot {
     Snapshot {
         elapsed: Duration::from_secs(2_537),
         totals: Totals { total: 5_000, waiting: 1_769, in_flight: 10, done: 3_214, failed: 7, ..Totals::default() },
-        in_flight_cap: 16,
+        max_in_flight: 16,
         spend: Spend { cost: Money::from_usd(0.84).unwrap(), ..Spend::default() },
-        pace: Pace { items_per_second: 1.21, finish_at: Some(NOW + Duration::from_secs(1_390)) },
-        place: Some(Place {
+        throughput: Throughput { items_per_second: 1.21, finish_at: Some(NOW + Duration::from_secs(1_390)) },
+        current_route: Some(CurrentRoute {
             key: "alice".to_owned(),
             key_number: 1,
-            keys: 3,
+            key_count: 3,
             model: "gemini-3.5-flash-lite".to_owned(),
             model_number: 2,
-            models: 4,
-            retry: 2,
-            retries: 5,
+            model_count: 4,
+            retry_number: 2,
+            max_retries: 5,
         }),
-        ..Snapshot::blank("captions-spring", NOW, 1.0)
+        ..Snapshot::empty("captions-spring", NOW, 1.0)
     }
 }
 
-fn in_state(state: RunState) -> Snapshot {
+fn snapshot_in_state(state: RunState) -> Snapshot {
     Snapshot { state, ..snapshot() }
 }
 
-fn over(waiting: u64, failed: u64, state: RunState) -> Snapshot {
+fn ended_snapshot(waiting: u64, failed: u64, state: RunState) -> Snapshot {
     let totals = Totals { total: 100, waiting, failed, done: 100 - waiting - failed, ..Totals::default() };
-    Snapshot { totals, ..in_state(state) }
+    Snapshot { totals, ..snapshot_in_state(state) }
 }
 
-fn event(number: u64, level: Level) -> Arc<Event> {
-    let kind = EventKind::Run { level, words: format!("event {number}") };
+fn event(number: u64, level: EventLevel) -> Arc<Event> {
+    let kind = EventKind::Run { level, message: format!("event {number}") };
     Arc::new(Event { number, at: NOW, kind })
 }
 
-fn options() -> Plain {
-    Plain { zone: TimeZone::UTC, ..Plain::default() }
+fn utc_options() -> ProgressOptions {
+    ProgressOptions { zone: TimeZone::UTC, ..ProgressOptions::default() }
 }
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -75,7 +76,7 @@ mod progress {
     }
 
     #[test]
-    fn the_line_names_the_place_in_the_cascade() {
+    fn the_line_names_the_current_route() {
         assert_eq!(
             line(&snapshot()),
             "14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32:01 (in 23:10)  10 in flight  $0.84  \
@@ -88,25 +89,25 @@ mod progress {
         let midnight = Some(NOW + Duration::from_mins(6 * 60 + 12));
         let cases = [
             (
-                RunState::Waiting { why: "every key is out for the day".to_owned(), until: midnight },
+                RunState::Waiting { reason: "every key is out for the day".to_owned(), until: midnight },
                 "waiting until 20:20 (in 6h12m): every key is out for the day",
             ),
-            (RunState::Waiting { why: "a route asks".to_owned(), until: None }, "waiting: a route asks"),
-            (RunState::Held { why: "the disk is full".to_owned() }, "held: the disk is full"),
+            (RunState::Waiting { reason: "a route asks".to_owned(), until: None }, "waiting: a route asks"),
+            (RunState::NeedsOperator { reason: "the disk is full".to_owned() }, "held: the disk is full"),
             (RunState::Pausing, "pausing"),
             (RunState::Draining, "draining"),
         ];
         for (state, want) in cases {
-            let line = line(&in_state(state));
+            let line = line(&snapshot_in_state(state));
             assert!(line.ends_with(&format!("retry 2/5  {want}")), "{line}");
         }
     }
 
     #[test]
-    fn the_last_line_is_about_what_was_done() {
-        let stopped = RunState::Stopped { why: "the budget is spent".to_owned() };
+    fn the_last_line_has_no_eta_and_names_the_reason() {
+        let stopped = RunState::Stopped { reason: "the budget is spent".to_owned() };
         assert_eq!(
-            line(&in_state(stopped)),
+            line(&snapshot_in_state(stopped)),
             "14:08:51  64% of 5,000: 3,214 done, 7 failed  $0.84  stopped: the budget is spent"
         );
     }
@@ -134,21 +135,22 @@ mod progress {
     }
 
     #[test]
-    fn a_slow_pace_is_told_by_the_minute_and_none_not_at_all() {
-        let with =
-            |items_per_second| line(&Snapshot { pace: Pace { items_per_second, finish_at: None }, ..snapshot() });
+    fn a_slow_throughput_is_shown_per_minute_and_zero_is_left_out() {
+        let with = |items_per_second| {
+            line(&Snapshot { throughput: Throughput { items_per_second, finish_at: None }, ..snapshot() })
+        };
         assert!(with(0.02).contains("  1.2/min  "));
         assert!(!with(0.0).contains("/min") && !with(0.0).contains("ETA"));
     }
 
     #[test]
-    fn what_a_provider_says_at_length_stays_on_one_line() {
-        let words = "You exceeded your current quota, please check your plan and billing details. ".repeat(6);
+    fn a_long_provider_message_is_cut_to_one_line() {
+        let message = "You exceeded your current quota, please check your plan and billing details. ".repeat(6);
         let kind = EventKind::Cooldown {
-            what: "gemini-3.8-flash@vision-lab".to_owned(),
+            subject: "gemini-3.8-flash@vision-lab".to_owned(),
             outcome: Outcome::QuotaExhaustedDay,
             wait: None,
-            words,
+            message,
         };
         let line = event_line(&Event { number: 1, at: NOW, kind }, &TimeZone::UTC);
         assert_eq!(line.chars().count(), 160, "{line}");
@@ -158,17 +160,17 @@ mod progress {
     #[test]
     fn text_from_outside_can_not_act_on_the_terminal() {
         let hostile = "\x1b]0;owned\x07\u{202e}\nrun: finished";
-        let mut snapshot = in_state(RunState::Held { why: hostile.to_owned() });
-        snapshot.place.as_mut().unwrap().model = hostile.to_owned();
+        let mut snapshot = snapshot_in_state(RunState::NeedsOperator { reason: hostile.to_owned() });
+        snapshot.current_route.as_mut().unwrap().model = hostile.to_owned();
         let event = Event {
             number: 1,
             at: NOW,
             kind: EventKind::ItemFailed {
                 seq: 1,
-                item: hostile.to_owned(),
+                item_id: hostile.to_owned(),
                 route: Some(hostile.to_owned()),
                 outcome: Outcome::ServerError,
-                words: hostile.to_owned(),
+                message: hostile.to_owned(),
             },
         };
         for line in [line(&snapshot), event_line(&event, &TimeZone::UTC)] {
@@ -190,65 +192,65 @@ mod reporter {
     }
 
     #[test]
-    fn progress_is_told_when_it_changed_and_not_too_often() {
+    fn progress_is_reported_when_it_changed_and_at_most_every_interval() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut reporter = Reporter::new(options());
+        let mut reporter = Reporter::new(utc_options());
         assert_eq!(reporter.lines(at(0), &done(1)).len(), 1, "the first line comes at once");
         assert_eq!(reporter.lines(at(1), &done(2)).len(), 0);
-        assert_eq!(reporter.due(), Some(at(5)), "news is told when the pause is over, without a further change");
+        assert_eq!(reporter.due_at(), Some(at(5)), "news is told when the pause is over, without a further change");
         assert_eq!(reporter.lines(at(5), &done(2)).len(), 1);
         assert_eq!(reporter.lines(at(100), &done(2)).len(), 0, "nothing new");
-        assert_eq!(reporter.due(), Some(at(305)), "but a sign of life");
+        assert_eq!(reporter.due_at(), Some(at(305)), "but a sign of life");
         assert_eq!(reporter.lines(at(305), &done(2)).len(), 1);
     }
 
     #[test]
-    fn a_change_of_state_or_route_is_news_and_traffic_is_not() {
+    fn a_change_of_state_or_route_is_reported_and_traffic_is_not() {
         let start = Instant::now();
         let later = start + Duration::from_secs(5);
         let mut other_key = snapshot();
-        other_key.place.as_mut().unwrap().key = "bob".to_owned();
+        other_key.current_route.as_mut().unwrap().key = "bob".to_owned();
         let mut traffic = snapshot();
         traffic.totals.in_flight = 3;
         traffic.at = NOW + Duration::from_secs(5);
         let cases = [
-            ("another state", in_state(RunState::Pausing), 1),
+            ("another state", snapshot_in_state(RunState::Pausing), 1),
             ("another key", other_key, 1),
             ("other requests in flight", traffic, 0),
         ];
         for (what, next, lines) in cases {
-            let mut reporter = Reporter::new(options());
+            let mut reporter = Reporter::new(utc_options());
             reporter.lines(start, &snapshot());
             assert_eq!(reporter.lines(later, &next).len(), lines, "{what}");
         }
     }
 
     #[test]
-    fn the_end_is_told_at_once() {
+    fn the_end_is_reported_at_once() {
         let start = Instant::now();
-        let mut reporter = Reporter::new(options());
+        let mut reporter = Reporter::new(utc_options());
         reporter.lines(start, &snapshot());
-        let lines = reporter.lines(start, &in_state(RunState::Finished));
+        let lines = reporter.lines(start, &snapshot_in_state(RunState::Finished));
         assert!(lines.len() == 1 && lines[0].ends_with("finished"), "{lines:?}");
     }
 
     #[test]
-    fn warnings_and_alarms_are_told_once_each_and_the_rest_is_left_to_the_log() {
+    fn warnings_and_alarms_are_printed_once_and_other_events_not_at_all() {
         let start = Instant::now();
-        let mut reporter = Reporter::new(options());
+        let mut reporter = Reporter::new(utc_options());
         reporter.lines(start, &snapshot());
-        let first = vec![event(1, Level::Info), event(2, Level::Warn), event(3, Level::You)];
+        let first = vec![event(1, EventLevel::Info), event(2, EventLevel::Warn), event(3, EventLevel::Operator)];
         assert_eq!(reporter.lines(start, &with_events(first.clone())), ["14:08:51  warn   event 2"]);
-        let then = [first, vec![event(4, Level::Alarm)]].concat();
+        let then = [first, vec![event(4, EventLevel::Alert)]].concat();
         assert_eq!(reporter.lines(start, &with_events(then.clone())), ["14:08:51  ALARM  event 4"]);
         assert_eq!(reporter.lines(start, &with_events(then)), [""; 0]);
     }
 
     #[test]
-    fn what_was_shown_elsewhere_is_not_shown_again() {
-        let mut reporter = Reporter::new(Plain { after_event: 2, ..options() });
-        let events = (1..=3).map(|number| event(number, Level::Warn)).collect();
+    fn events_up_to_last_known_event_are_not_printed() {
+        let mut reporter = Reporter::new(ProgressOptions { last_known_event: 2, ..utc_options() });
+        let events = (1..=3).map(|number| event(number, EventLevel::Warn)).collect();
         let lines = reporter.lines(Instant::now(), &with_events(events));
         assert_eq!(lines[0], "14:08:51  warn   event 3");
     }
@@ -256,10 +258,10 @@ mod reporter {
     #[test]
     fn a_flood_of_warnings_is_counted_and_no_alarm_drowns_in_it() {
         let start = Instant::now();
-        let mut reporter = Reporter::new(options());
+        let mut reporter = Reporter::new(utc_options());
         reporter.lines(start, &snapshot());
-        let mut events: Vec<_> = (1..=100).map(|number| event(number, Level::Warn)).collect();
-        events.push(event(101, Level::Alarm));
+        let mut events: Vec<_> = (1..=100).map(|number| event(number, EventLevel::Warn)).collect();
+        events.push(event(101, EventLevel::Alert));
         let lines = reporter.lines(start, &with_events(events.clone()));
         assert_eq!((lines.len(), lines[10].as_str()), (11, "14:08:51  ALARM  event 101"));
         let lines = reporter.lines(start + Duration::from_secs(5), &with_events(events));
@@ -268,13 +270,15 @@ mod reporter {
     }
 
     #[test]
-    fn patience_runs_only_while_nobody_but_an_operator_can_help() {
+    fn the_stuck_timeout_runs_only_while_the_run_needs_an_operator() {
         let start = Instant::now();
         let later = start + Duration::from_mins(1);
-        let standing =
-            |state, in_flight| Snapshot { totals: Totals { in_flight, ..snapshot().totals }, ..in_state(state) };
-        let held = || RunState::Held { why: String::new() };
-        let waiting = |until| RunState::Waiting { why: String::new(), until };
+        let snapshot_with = |state, in_flight| Snapshot {
+            totals: Totals { in_flight, ..snapshot().totals },
+            ..snapshot_in_state(state)
+        };
+        let held = || RunState::NeedsOperator { reason: String::new() };
+        let waiting = |until| RunState::Waiting { reason: String::new(), until };
         let cases = [
             (held(), 0, true),
             (held(), 1, false),
@@ -283,31 +287,31 @@ mod reporter {
             (waiting(Some(NOW)), 0, false),
             (RunState::Running, 0, false),
         ];
-        for (state, in_flight, stuck) in cases {
-            let mut reporter = Reporter::new(options());
-            let snapshot = standing(state.clone(), in_flight);
+        for (state, in_flight, is_stuck) in cases {
+            let mut reporter = Reporter::new(utc_options());
+            let snapshot = snapshot_with(state.clone(), in_flight);
             reporter.lines(start, &snapshot);
             reporter.lines(later, &snapshot);
-            assert_eq!(reporter.gives_up_at(), stuck.then_some(start + HOUR), "{state:?} with {in_flight} in flight");
+            assert_eq!(reporter.give_up_at(), is_stuck.then_some(start + HOUR), "{state:?} with {in_flight} in flight");
             reporter.lines(later, &super::snapshot());
-            assert_eq!(reporter.gives_up_at(), None, "moving again");
+            assert_eq!(reporter.give_up_at(), None, "moving again");
         }
     }
 }
 
-mod following {
+mod watching {
     use super::*;
 
-    struct Engine {
+    struct FakeEngine {
         snapshots: channel::Sender<Arc<Snapshot>>,
-        orders: mpsc::Receiver<Order>,
+        commands: mpsc::Receiver<CommandRequest>,
     }
 
-    fn engine(first: Snapshot) -> (Engine, Handle) {
+    fn fake_engine(first: Snapshot) -> (FakeEngine, EngineHandle) {
         let (sender, snapshots) = channel::channel(Arc::new(first));
-        let (orders, received) = mpsc::channel(1);
-        let (asks, _) = mpsc::channel(1);
-        (Engine { snapshots: sender, orders: received }, Handle { snapshots, orders, asks })
+        let (commands, received) = mpsc::channel(1);
+        let (queries, _) = mpsc::channel(1);
+        (FakeEngine { snapshots: sender, commands: received }, EngineHandle { snapshots, commands, queries })
     }
 
     #[derive(Debug)]
@@ -324,15 +328,15 @@ mod following {
 
     #[tokio::test]
     async fn the_run_is_followed_to_its_end() {
-        let (engine, handle) = engine(snapshot());
+        let (engine, handle) = fake_engine(snapshot());
         let follow = async {
             let mut err = Vec::new();
-            let last = watch(handle, options(), &mut err).await;
+            let last = watch(handle, utc_options(), &mut err).await;
             (last, String::from_utf8(err).unwrap())
         };
         let run = async {
             tokio::task::yield_now().await;
-            engine.snapshots.send(Arc::new(over(0, 0, RunState::Finished))).unwrap();
+            engine.snapshots.send(Arc::new(ended_snapshot(0, 0, RunState::Finished))).unwrap();
         };
         let ((last, text), ()) = tokio::join!(follow, run);
         assert_eq!(last.state, RunState::Finished);
@@ -343,67 +347,70 @@ mod following {
 
     #[tokio::test]
     async fn a_closed_pipe_does_not_end_the_run() {
-        let (engine, handle) = engine(snapshot());
+        let (engine, handle) = fake_engine(snapshot());
         let run = async {
             tokio::task::yield_now().await;
-            engine.snapshots.send(Arc::new(over(0, 0, RunState::Finished))).unwrap();
+            engine.snapshots.send(Arc::new(ended_snapshot(0, 0, RunState::Finished))).unwrap();
         };
-        let (last, ()) = tokio::join!(watch(handle, options(), ClosedPipe), run);
+        let (last, ()) = tokio::join!(watch(handle, utc_options(), ClosedPipe), run);
         assert_eq!(exit_status(&last), 0);
     }
 
     #[tokio::test]
-    async fn an_engine_that_goes_away_is_told_and_shows_in_the_exit_status() {
-        let (engine, handle) = engine(snapshot());
+    async fn an_engine_that_goes_away_is_reported_and_shows_in_the_exit_status() {
+        let (engine, handle) = fake_engine(snapshot());
         drop(engine);
         let mut err = Vec::new();
-        let last = watch(handle, options(), &mut err).await;
+        let last = watch(handle, utc_options(), &mut err).await;
         assert_eq!(exit_status(&last), 1);
         let text = String::from_utf8(err).unwrap();
         assert!(text.ends_with("the run ended unexpectedly; run the same command again to go on\n"), "{text}");
     }
 
     #[tokio::test]
-    async fn a_run_that_waits_for_nobody_is_told_to_stop_once() {
+    async fn a_stuck_run_is_drained_once_after_the_timeout() {
         let held = Snapshot {
             totals: Totals { in_flight: 0, ..snapshot().totals },
-            ..in_state(RunState::Held { why: "five items were refused alike".to_owned() })
+            ..snapshot_in_state(RunState::NeedsOperator { reason: "five items were refused alike".to_owned() })
         };
-        let (mut engine, handle) = engine(held);
+        let (mut engine, handle) = fake_engine(held);
         let mut err = Vec::new();
-        let impatient = Plain { patience: Duration::ZERO, ..options() };
+        let impatient = ProgressOptions { stuck_timeout: Duration::ZERO, ..utc_options() };
         let run = async {
-            let order = engine.orders.recv().await.unwrap();
+            let order = engine.commands.recv().await.unwrap();
             assert_eq!(order.command, Command::Drain);
             order.reply.send(Ok("draining".to_owned())).unwrap();
-            engine.snapshots.send(Arc::new(over(5, 0, RunState::Stopped { why: "drained".to_owned() }))).unwrap();
+            engine
+                .snapshots
+                .send(Arc::new(ended_snapshot(5, 0, RunState::Stopped { reason: "drained".to_owned() })))
+                .unwrap();
         };
         let (last, ()) = tokio::join!(watch(handle, impatient, &mut err), run);
         assert_eq!(exit_status(&last), 4);
         let text = String::from_utf8(err).unwrap();
         assert!(text.contains("\nnobody came to help for 0s; stopping, to be resumed: draining\n"), "{text}");
-        assert!(engine.orders.try_recv().is_err());
+        assert!(engine.commands.try_recv().is_err());
     }
 }
 
-mod ending {
+mod end_of_run {
     use super::*;
 
     #[test]
     fn the_exit_status_says_how_it_went() {
-        let stopped = || RunState::Stopped { why: "quota".to_owned() };
+        let stopped = || RunState::Stopped { reason: "quota".to_owned() };
         let cases = [
-            ("all done", over(0, 0, RunState::Finished), 0),
-            ("some failed", over(0, 2, RunState::Finished), 3),
-            ("work left", over(5, 0, stopped()), 4),
-            ("work left and some failed", over(5, 2, stopped()), 4),
-            ("stopped when nothing was left", over(0, 0, stopped()), 0),
+            ("all done", ended_snapshot(0, 0, RunState::Finished), 0),
+            ("some failed", ended_snapshot(0, 2, RunState::Finished), 3),
+            ("work left", ended_snapshot(5, 0, stopped()), 4),
+            ("work left and some failed", ended_snapshot(5, 2, stopped()), 4),
+            ("stopped when nothing was left", ended_snapshot(0, 0, stopped()), 0),
             ("not over", snapshot(), 1),
         ];
         for (what, snapshot, want) in cases {
             assert_eq!(exit_status(&snapshot), want, "{what}");
         }
-        let mut ingesting = over(0, 0, stopped());
+        let mut ingesting = ended_snapshot(0, 0, stopped());
         ingesting.totals.ingesting = true;
         assert_eq!(exit_status(&ingesting), 4, "rows were still to come");
     }
@@ -414,7 +421,7 @@ mod ending {
             name: name.to_owned(),
             provider: "gemini".to_owned(),
             project: name.to_owned(),
-            role: Role::Primary,
+            role: KeyRole::Primary,
             health,
             ok: 812,
             failed: 3,
@@ -433,7 +440,7 @@ mod ending {
             rpm: Gauge::default(),
             tpm: Gauge::default(),
             rpd: Gauge::default(),
-            day: Day::Pacific,
+            day: QuotaDay::Pacific,
             day_resets_at: None,
             in_flight: 0,
             ok,
@@ -445,11 +452,11 @@ mod ending {
             cost: if ok > 0 { Money::from_usd(0.41).unwrap() } else { Money::ZERO },
         };
         Snapshot {
-            keys: vec![key("alice", Condition::Ready, 100), key("アリス", Condition::Off { since: NOW }, 65)],
+            keys: vec![key("alice", Condition::Ready, 100), key("アリス", Condition::SwitchedOff { since: NOW }, 65)],
             models: vec![model("gemini-3.8-flash", 1_598, 6, Some(2_100)), model("evil\x1b[2J", 0, 0, None)],
             spend: Spend { usage, cost: Money::from_usd(0.82).unwrap(), ..Spend::default() },
             totals: Totals { attempts: 3_301, rate_limited: 41, ..snapshot().totals },
-            ..in_state(RunState::Stopped { why: "quota".to_owned() })
+            ..snapshot_in_state(RunState::Stopped { reason: "quota".to_owned() })
         }
     }
 

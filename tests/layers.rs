@@ -1,6 +1,6 @@
-//! Keeps the layers honest: who may know whom, read from the source itself.
+//! Checks the layers: which module may import which, read from the source code.
 //!
-//! Code under `#[cfg(test)]` is free: a test may stand above what it tests.
+//! Code under `#[cfg(test)]` is exempt.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -11,8 +11,8 @@ use std::{
     sync::LazyLock,
 };
 
-/// Each module and the modules that it may name. `cli` stands above all and may name any.
-const MAY_KNOW: [(&str, &[&str]); 15] = [
+/// Each module and the modules that it may import.
+const ALLOWED_IMPORTS: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("scheduler", &["domain"]),
     ("clock", &["domain"]),
@@ -24,7 +24,7 @@ const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("telemetry", &["clock", "domain"]),
     ("engine", &["clock", "config", "domain", "output", "provider", "scheduler", "store"]),
     ("headless", &["domain", "engine"]),
-    ("notify", &["clock", "config", "domain", "engine", "provider"]),
+    ("alerts", &["clock", "config", "domain", "engine", "provider"]),
     ("tui", &["domain", "engine", "telemetry"]),
     ("sim", &["clock", "domain"]),
     (
@@ -36,7 +36,7 @@ const MAY_KNOW: [(&str, &[&str]); 15] = [
             "engine",
             "headless",
             "input",
-            "notify",
+            "alerts",
             "output",
             "provider",
             "scheduler",
@@ -48,36 +48,36 @@ const MAY_KNOW: [(&str, &[&str]); 15] = [
     ),
 ];
 
-/// What the pure modules may use beside the standard library.
-const PURE: [(&str, &[&str]); 2] = [
+/// Crates that the pure modules may use besides the standard library.
+const PURE_MODULES: [(&str, &[&str]); 2] = [
     ("domain", &["jiff", "serde", "serde_json", "smallvec", "thiserror", "unicode_segmentation", "unicode_width"]),
     ("scheduler", &["fastrand", "jiff", "serde", "smallvec", "thiserror"]),
 ];
 
-/// Where the standard library reaches for the world: time, disk, network, threads, processes.
-const WORLD: [&str; 9] = ["env", "fs", "io", "net", "process", "thread", "os", "Instant", "SystemTime"];
+/// Names of the standard library that do I/O or read a clock: time, disk, network, threads, processes.
+const IMPURE_STD_NAMES: [&str; 9] = ["env", "fs", "io", "net", "process", "thread", "os", "Instant", "SystemTime"];
 
 #[test]
-fn every_module_knows_only_those_below_it() {
-    let mut broken = BTreeSet::new();
-    for source in sources() {
+fn every_module_imports_only_modules_below_it() {
+    let mut violations = BTreeSet::new();
+    for source in source_files() {
         let module = source.module();
-        let (_, may) = MAY_KNOW
+        let (_, allowed) = ALLOWED_IMPORTS
             .iter()
             .find(|(name, _)| *name == module)
             .unwrap_or_else(|| panic!("{module} has no place among the layers"));
-        let names = source.names_of_the_crate();
-        for name in names.iter().filter(|name| **name != module && !may.contains(&name.as_str())) {
-            broken.insert(format!("{} knows crate::{name}", source.file.display()));
+        let names = source.imported_modules();
+        for name in names.iter().filter(|name| **name != module && !allowed.contains(&name.as_str())) {
+            violations.insert(format!("{} knows crate::{name}", source.file.display()));
         }
     }
-    assert_eq!(broken, BTreeSet::new());
+    assert_eq!(violations, BTreeSet::new());
 }
 
 #[test]
 fn dependencies_go_downward_only() {
-    // Follow what is allowed: nobody may be reached from below.
-    let may: BTreeMap<&str, &[&str]> = MAY_KNOW.into_iter().collect();
+    // Follows the allowed imports: no module may reach itself.
+    let may: BTreeMap<&str, &[&str]> = ALLOWED_IMPORTS.into_iter().collect();
     for module in may.keys() {
         let mut reached = BTreeSet::new();
         let mut next = vec![*module];
@@ -94,34 +94,34 @@ fn dependencies_go_downward_only() {
 }
 
 #[test]
-fn the_pure_modules_know_no_runtime_no_network_no_database_no_screen_and_no_clock() {
-    let mut broken = BTreeSet::new();
-    for (module, may) in PURE {
-        let files: Vec<Source> = sources().into_iter().filter(|source| source.module() == module).collect();
+fn the_pure_modules_use_no_runtime_network_database_screen_or_clock() {
+    let mut violations = BTreeSet::new();
+    for (module, may) in PURE_MODULES {
+        let files: Vec<SourceFile> = source_files().into_iter().filter(|source| source.module() == module).collect();
         assert!(files.len() > 3, "{module} was found");
         for source in files {
-            for (krate, next) in source.outside_crates() {
-                let worldly =
-                    matches!(krate.as_str(), "std" | "core") && next.iter().any(|name| WORLD.contains(&name.as_str()));
-                if worldly || !(may.contains(&krate.as_str()) || matches!(krate.as_str(), "std" | "core")) {
-                    broken.insert(format!("{} uses {krate}::{next:?}", source.file.display()));
+            for (krate, next) in source.external_crates() {
+                let is_impure = matches!(krate.as_str(), "std" | "core")
+                    && next.iter().any(|name| IMPURE_STD_NAMES.contains(&name.as_str()));
+                if is_impure || !(may.contains(&krate.as_str()) || matches!(krate.as_str(), "std" | "core")) {
+                    violations.insert(format!("{} uses {krate}::{next:?}", source.file.display()));
                 }
             }
             if source.tokens.windows(3).any(|words| words == ["::", "now", "("]) {
-                broken.insert(format!("{} asks a clock; time is an argument", source.file.display()));
+                violations.insert(format!("{} asks a clock; time is an argument", source.file.display()));
             }
             for word in ["async", "await", "unsafe"] {
                 if source.tokens.iter().any(|token| token == word) {
-                    broken.insert(format!("{} says {word}", source.file.display()));
+                    violations.insert(format!("{} says {word}", source.file.display()));
                 }
             }
         }
     }
-    assert_eq!(broken, BTreeSet::new());
+    assert_eq!(violations, BTreeSet::new());
 }
 
 #[test]
-fn the_reader_of_sources_finds_every_way_to_name_a_module() {
+fn the_source_scanner_finds_every_way_to_name_a_module() {
     let code = r##"
         use crate::{clock::Clock, domain::{self, Key}, engine};
         // crate::comment::x
@@ -136,85 +136,174 @@ fn the_reader_of_sources_finds_every_way_to_name_a_module() {
         mod tests { use crate::cli::x; fn g() { "}"; } }
         fn h() { serde_json::from_str(crate::input::TEXT) }
     "##;
-    let source = Source::new(Path::new("engine/a.rs"), code);
+    let source = SourceFile::new(Path::new("engine/a.rs"), code);
     assert_eq!(source.module(), "engine");
-    let names = source.names_of_the_crate();
+    let names = source.imported_modules();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     assert_eq!(names, ["clock", "domain", "engine", "input", "sim", "store", "tui"]);
-    let crates: BTreeSet<_> = source.outside_crates().into_iter().map(|(krate, _)| krate).collect();
+    let crates: BTreeSet<_> = source.external_crates().into_iter().map(|(krate, _)| krate).collect();
     assert_eq!(crates.iter().map(String::as_str).collect::<Vec<_>>(), ["reqwest", "serde_json", "tokio"]);
-    let (_, used) = source.outside_crates().into_iter().find(|(krate, _)| krate == "tokio").unwrap();
+    let (_, used) = source.external_crates().into_iter().find(|(krate, _)| krate == "tokio").unwrap();
     assert_eq!(used, ["sync", "time", "Instant"]);
 }
 
-/// One file below `src`, as tokens without comments, texts and tests.
-struct Source {
-    /// Below `src`.
+/// Where types repeat a provider's own words: the wire formats of the adapters and of the simulator.
+const WIRE_FORMATS: [&str; 7] = [
+    "provider/anthropic.rs",
+    "provider/gemini.rs",
+    "provider/openai.rs",
+    "sim/wire/anthropic.rs",
+    "sim/wire/gemini.rs",
+    "sim/wire/openai.rs",
+    "sim/wire/mod.rs",
+];
+
+#[test]
+fn a_type_name_that_others_can_see_means_one_thing() {
+    let mut files: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
+    for source in source_files().into_iter().filter(|source| !WIRE_FORMATS.contains(&source.file.to_str().unwrap())) {
+        for name in source.visible_types() {
+            files.entry(name).or_default().insert(source.file.clone());
+        }
+    }
+    assert!(files.len() > 300, "the types were found");
+    files.retain(|_, files| files.len() > 1);
+    assert_eq!(files, BTreeMap::new(), "defined in more than one file");
+}
+
+/// Names that the code had once. The field has better ones, which docs/glossary.md explains.
+#[rustfmt::skip]
+const RETIRED_NAMES: &[&str] = &[
+    "AGED", "Accusers", "Agreement", "Ahead", "Album", "AnswerBlock", "Applying", "Arrangement", "Asking", "BLUR",
+    "Begun", "BesideKept", "Bind", "CRUMB", "Circumstances", "Complaint", "Conduct", "Contact", "Counting",
+    "Courier", "DayLedger", "DayMeter", "DayRoom", "DayUse", "Errand", "Fate", "Filling", "Flight", "Flying",
+    "Followed", "Foreseen", "Happened", "HoldShare", "Holding", "Holdup", "KINDLY", "KeyStanding", "Kinship",
+    "Landed", "Lane", "Latencies", "Leak", "Learner", "Lottery", "MISLED", "MOMENT", "Noteworthy", "Occasion",
+    "OnChanged", "OtherRun", "Owed", "Parcel", "Picker", "PinChange", "Pins", "Placed", "PlacedRule", "Probed",
+    "Provenance", "Purse", "PurseOutlook", "Purses", "Reach", "Recipe", "Reckoning", "Reclassed", "Recognised",
+    "Reconciled", "Replayable", "Ruling", "RunsOut", "Said", "Scene", "Seat", "Sharing", "Sheet", "Shelf",
+    "Shelves", "Sight", "Sound", "Speaker", "SpillLimits", "Stamped", "Standing", "Stay", "StopWhy", "TELLING",
+    "TESTIMONY", "Tallies", "Tally", "Tank", "TerminalHold", "ThoughtLimit", "Ticket", "Told", "Tournament",
+    "Transit", "Triple", "Trouble", "TurnedAway", "UNKINDLY", "UnderWay", "Unsendable", "Unsubmitted", "UsedToday",
+    "Verdict", "Wanted", "Way", "Worked",
+];
+
+#[test]
+fn retired_names_are_not_used_again() {
+    let mut found = BTreeSet::new();
+    for source in source_files() {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.file)).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let mut names = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if let Some(name) = names.find(|name| RETIRED_NAMES.contains(name)) {
+                found.insert(format!("{}:{}: {name}", source.file.display(), number + 1));
+            }
+        }
+    }
+    assert_eq!(found, BTreeSet::new(), "docs/glossary.md has the words that are used now");
+}
+
+#[test]
+fn the_reader_of_sources_finds_the_types_that_others_can_see() {
+    let code = r#"
+        pub struct Seen<T> { pub field: T }
+        pub(crate) enum Also { A }
+        pub(super) trait Rule {}
+        pub type Short = Vec<u8>;
+        struct Private;
+        pub fn kind() { let type_name = "pub struct Text;"; }
+        // pub struct Comment;
+        #[cfg(test)]
+        mod tests { pub struct InTests; }
+    "#;
+    let source = SourceFile::new(Path::new("engine/a.rs"), code);
+    assert_eq!(source.visible_types(), ["Seen", "Also", "Rule", "Short"]);
+}
+
+/// A file below `src`, as tokens without comments, strings and tests.
+struct SourceFile {
+    /// Path below `src`.
     file: PathBuf,
     tokens: Vec<String>,
 }
 
-impl Source {
+impl SourceFile {
     fn new(file: &Path, code: &str) -> Self {
-        Self { file: file.to_owned(), tokens: without_tests(&tokens(code)) }
+        Self { file: file.to_owned(), tokens: strip_test_items(&tokenize(code)) }
     }
 
-    /// The module of the crate that the file belongs to.
+    /// The crate's module that the file belongs to.
     fn module(&self) -> &str {
         self.file.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs")
     }
 
-    /// How many modules deep the file is: 1 for `a/mod.rs`, 2 for `a/b.rs`.
+    /// Depth of the module: 1 for `a/mod.rs`, 2 for `a/b.rs`.
     fn depth(&self) -> usize {
         self.file.iter().count() - usize::from(self.file.ends_with("mod.rs"))
     }
 
-    /// The modules that are named from the crate's root on, by `crate::` or by as many `super::` as lead there.
-    fn names_of_the_crate(&self) -> BTreeSet<String> {
+    /// The crate's modules that are named by `crate::` or by enough `super::` to reach the root.
+    fn imported_modules(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for (at, token) in self.tokens.iter().enumerate() {
             let root = match token.as_str() {
-                "crate" => self.follows(at, "::").then_some(at + 2),
-                // The first of a chain.
+                "crate" => self.is_followed_by(at, "::").then_some(at + 2),
+                // The first `super` of a chain.
                 "super" if at < 2 || self.tokens[at - 2] != "super" => {
                     let chain = self.tokens[at..].chunks(2).take_while(|pair| *pair == ["super", "::"]).count();
                     (chain == self.depth()).then_some(at + 2 * chain)
                 }
                 _ => None,
             };
-            names.extend(root.into_iter().flat_map(|at| self.heads(at)));
+            names.extend(root.into_iter().flat_map(|at| self.first_segments(at)));
         }
         names
     }
 
-    fn follows(&self, at: usize, wanted: &str) -> bool {
+    /// The names of types, traits and aliases that are `pub` in any form.
+    fn visible_types(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for (at, _) in self.tokens.iter().enumerate().filter(|(_, token)| *token == "pub") {
+            let mut item = at + 1;
+            // `pub(crate)` and the like.
+            if self.is_followed_by(at, "(") {
+                item += 1 + self.tokens[item..].iter().position(|token| token == ")").unwrap();
+            }
+            if ["struct", "enum", "trait", "type", "union"].contains(&self.tokens[item].as_str()) {
+                names.push(self.tokens[item + 1].clone());
+            }
+        }
+        names
+    }
+
+    fn is_followed_by(&self, at: usize, wanted: &str) -> bool {
         self.tokens.get(at + 1).is_some_and(|token| token == wanted)
     }
 
-    /// The first names of a path or of a group of paths.
-    fn heads(&self, at: usize) -> Vec<String> {
+    /// The first segments of a path or of a group of paths.
+    fn first_segments(&self, at: usize) -> Vec<String> {
         let Some(first) = self.tokens.get(at) else { return Vec::new() };
         if first != "{" {
             return vec![first.clone()];
         }
         let mut heads = Vec::new();
-        let (mut depth, mut begins) = (0, false);
+        let (mut depth, mut at_path_start) = (0, false);
         for token in &self.tokens[at..] {
             match token.as_str() {
                 "{" => {
                     depth += 1;
-                    begins = depth == 1;
+                    at_path_start = depth == 1;
                     continue;
                 }
                 "}" => depth -= 1,
                 "," if depth == 1 => {
-                    begins = true;
+                    at_path_start = true;
                     continue;
                 }
-                name if begins => heads.push(name.to_owned()),
+                name if at_path_start => heads.push(name.to_owned()),
                 _ => {}
             }
-            begins = false;
+            at_path_start = false;
             if depth == 0 {
                 break;
             }
@@ -222,19 +311,18 @@ impl Source {
         heads
     }
 
-    /// Other crates named in `use` or by a path that begins with a name no module or type here can have, with all
-    /// names that follow in that path.
-    fn outside_crates(&self) -> Vec<(String, Vec<String>)> {
+    /// Other crates at the start of a path, each with all names that follow in that path.
+    fn external_crates(&self) -> Vec<(String, Vec<String>)> {
         let mut found = Vec::new();
         for (at, token) in self.tokens.iter().enumerate() {
-            let begins = at == 0 || (self.tokens[at - 1] != "::" || at < 2 || !is_name(&self.tokens[at - 2]));
-            if !begins || !self.follows(at, "::") || !CRATES.contains(token) {
+            let begins = at == 0 || (self.tokens[at - 1] != "::" || at < 2 || !is_identifier(&self.tokens[at - 2]));
+            if !begins || !self.is_followed_by(at, "::") || !KNOWN_CRATES.contains(token) {
                 continue;
             }
             let path = self.tokens[at + 1..]
                 .iter()
-                .take_while(|token| is_name(token) || ["::", "{", "}", ","].contains(&token.as_str()));
-            let names: Vec<String> = path.filter(|token| is_name(token)).cloned().collect();
+                .take_while(|token| is_identifier(token) || ["::", "{", "}", ","].contains(&token.as_str()));
+            let names: Vec<String> = path.filter(|token| is_identifier(token)).cloned().collect();
             found.push((token.clone(), names));
         }
         found
@@ -242,18 +330,18 @@ impl Source {
 }
 
 /// The crates of the manifest, and those of the language.
-static CRATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+static KNOWN_CRATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let manifest: toml::Table = toml::from_str(include_str!("../Cargo.toml")).unwrap();
     let dependencies = manifest["dependencies"].as_table().unwrap().keys().map(|name| name.replace('-', "_"));
     dependencies.chain(["std", "core", "alloc"].map(str::to_owned)).collect()
 });
 
-fn is_name(token: &str) -> bool {
+fn is_identifier(token: &str) -> bool {
     token.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// Names, `::` and single signs; comments, texts and characters are left out.
-fn tokens(code: &str) -> Vec<String> {
+/// Splits code into names, `::` and single characters. Comments, strings and characters are left out.
+fn tokenize(code: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = code;
     while let Some(first) = rest.chars().next() {
@@ -261,17 +349,17 @@ fn tokens(code: &str) -> Vec<String> {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
             rest.find("*/").unwrap() + 2
-        } else if let Some(hashes) = raw_text(rest) {
+        } else if let Some(hashes) = raw_string_hashes(rest) {
             let close = format!("\"{}", "#".repeat(hashes));
             let open = rest.find('"').unwrap() + 1;
             open + rest[open..].find(&close).unwrap() + close.len()
         } else if first == '"' {
-            quoted(rest)
+            quoted_len(rest)
         } else if first == '\'' {
-            // A character, or else the tick of a lifetime.
+            // A character literal, or else the tick of a lifetime.
             let inside = rest[1..].chars().next().unwrap();
             if inside == '\\' {
-                quoted(rest)
+                quoted_len(rest)
             } else if rest[1 + inside.len_utf8()..].starts_with('\'') {
                 inside.len_utf8() + 2
             } else {
@@ -280,7 +368,7 @@ fn tokens(code: &str) -> Vec<String> {
         } else if rest.starts_with("::") {
             tokens.push("::".to_owned());
             2
-        } else if is_name(rest) {
+        } else if is_identifier(rest) {
             let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
             tokens.push(rest[..length].to_owned());
             length
@@ -295,15 +383,15 @@ fn tokens(code: &str) -> Vec<String> {
     tokens
 }
 
-/// `r"`, `br#"` and the like: how many hashes.
-fn raw_text(rest: &str) -> Option<usize> {
+/// Number of hashes of a raw string that starts here (`r"`, `br#"` and the like).
+fn raw_string_hashes(rest: &str) -> Option<usize> {
     let inside = rest.strip_prefix('b').unwrap_or(rest).strip_prefix('r')?;
     let hashes = inside.len() - inside.trim_start_matches('#').len();
     inside[hashes..].starts_with('"').then_some(hashes)
 }
 
-/// The length of a text that ends with the sign it begins with.
-fn quoted(rest: &str) -> usize {
+/// Length of a literal that ends with the quote it begins with.
+fn quoted_len(rest: &str) -> usize {
     let mut escaped = false;
     let end = rest.char_indices().skip(1).find(|(_, c)| {
         let ends = rest.starts_with(*c) && !escaped;
@@ -313,8 +401,8 @@ fn quoted(rest: &str) -> usize {
     end.unwrap().0 + 1
 }
 
-/// Leaves out what stands under `#[cfg(test)]`, up to its closing brace or its semicolon.
-fn without_tests(tokens: &[String]) -> Vec<String> {
+/// Removes items under `#[cfg(test)]`, up to the closing brace or semicolon.
+fn strip_test_items(tokens: &[String]) -> Vec<String> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::with_capacity(tokens.len());
     let mut at = 0;
@@ -340,8 +428,8 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// Everything below `src` but the roots, which only point at the modules.
-fn sources() -> Vec<Source> {
+/// All files below `src` except lib.rs and main.rs.
+fn source_files() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
     let mut folders = vec![root.clone()];
@@ -354,7 +442,7 @@ fn sources() -> Vec<Source> {
             } else if path.extension().is_some_and(|extension| extension == "rs")
                 && !matches!(file.to_str(), Some("lib.rs" | "main.rs"))
             {
-                sources.push(Source::new(file, &fs::read_to_string(&path).unwrap()));
+                sources.push(SourceFile::new(file, &fs::read_to_string(&path).unwrap()));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What is written for people and other programs: captions that survive crashes, exports that scripts can read.
+//! Output for people and other programs: captions that survive crashes, and exports that scripts can read.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails the test by panicking")]
 
@@ -6,7 +6,9 @@ use std::{fs, path::Path};
 
 use cascadeck::{
     domain::{FinalState, Outcome, ResultError, ResultLine, Usage},
-    output::{Existing, ExportFormat, ExportOptions, Exporter, captions::has_caption, export, write_caption},
+    output::{
+        ExistingCaptionPolicy, ExportFormat, ExportOptions, Exporter, captions::has_caption, export, write_caption,
+    },
 };
 use tempfile::TempDir;
 
@@ -14,37 +16,37 @@ mod captions {
     use super::*;
 
     #[test]
-    fn existing_captions_are_treated_as_asked() {
+    fn existing_captions_are_kept_replaced_or_added_to_as_configured() {
         for (existing, before, want) in [
-            (Existing::Skip, None, "a cat\n"),
-            (Existing::Skip, Some(""), "a cat\n"),
-            (Existing::Skip, Some(" \n"), "a cat\n"),
-            (Existing::Skip, Some("a dog"), "a dog"),
-            (Existing::Overwrite, None, "a cat\n"),
-            (Existing::Overwrite, Some("a dog\n"), "a cat\n"),
-            (Existing::Append, None, "a cat\n"),
-            (Existing::Append, Some("\n"), "a cat\n"),
-            (Existing::Append, Some("a dog"), "a dog\na cat\n"),
-            (Existing::Append, Some("a dog\n\n"), "a dog\na cat\n"),
-            (Existing::Append, Some("a dog\r\nor two\r\n"), "a dog\r\nor two\na cat\n"),
-            (Existing::Append, Some("not a cat"), "not a cat\na cat\n"),
-            (Existing::Append, Some("a cat\na dog"), "a cat\na dog\na cat\n"),
-            (Existing::Prepend, None, "a cat\n"),
-            (Existing::Prepend, Some("a dog\n"), "a cat\na dog\n"),
-            (Existing::Prepend, Some("\u{feff}a dog\n"), "a cat\na dog\n"),
-            (Existing::Prepend, Some("a cat nap"), "a cat\na cat nap\n"),
+            (ExistingCaptionPolicy::Skip, None, "a cat\n"),
+            (ExistingCaptionPolicy::Skip, Some(""), "a cat\n"),
+            (ExistingCaptionPolicy::Skip, Some(" \n"), "a cat\n"),
+            (ExistingCaptionPolicy::Skip, Some("a dog"), "a dog"),
+            (ExistingCaptionPolicy::Overwrite, None, "a cat\n"),
+            (ExistingCaptionPolicy::Overwrite, Some("a dog\n"), "a cat\n"),
+            (ExistingCaptionPolicy::Append, None, "a cat\n"),
+            (ExistingCaptionPolicy::Append, Some("\n"), "a cat\n"),
+            (ExistingCaptionPolicy::Append, Some("a dog"), "a dog\na cat\n"),
+            (ExistingCaptionPolicy::Append, Some("a dog\n\n"), "a dog\na cat\n"),
+            (ExistingCaptionPolicy::Append, Some("a dog\r\nor two\r\n"), "a dog\r\nor two\na cat\n"),
+            (ExistingCaptionPolicy::Append, Some("not a cat"), "not a cat\na cat\n"),
+            (ExistingCaptionPolicy::Append, Some("a cat\na dog"), "a cat\na dog\na cat\n"),
+            (ExistingCaptionPolicy::Prepend, None, "a cat\n"),
+            (ExistingCaptionPolicy::Prepend, Some("a dog\n"), "a cat\na dog\n"),
+            (ExistingCaptionPolicy::Prepend, Some("\u{feff}a dog\n"), "a cat\na dog\n"),
+            (ExistingCaptionPolicy::Prepend, Some("a cat nap"), "a cat\na cat nap\n"),
         ] {
             let folder = TempDir::new().unwrap();
             let target = folder.path().join("a.txt");
             if let Some(before) = before {
                 fs::write(&target, before).unwrap();
             }
-            // However often a crash makes it happen again.
+            // A crash may make it run several times.
             for _ in 0..3 {
                 write_caption(&target, "  a cat\n", existing).unwrap();
                 assert_eq!(fs::read_to_string(&target).unwrap(), want, "{existing:?} {before:?}");
             }
-            assert_eq!(names(folder.path()), ["a.txt"], "nothing is left lying about");
+            assert_eq!(file_names(folder.path()), ["a.txt"], "nothing is left lying about");
         }
     }
 
@@ -53,27 +55,32 @@ mod captions {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
         fs::write(&target, "old\r\ntext").unwrap();
-        for existing in [Existing::Append, Existing::Append, Existing::Prepend, Existing::Prepend] {
+        for existing in [
+            ExistingCaptionPolicy::Append,
+            ExistingCaptionPolicy::Append,
+            ExistingCaptionPolicy::Prepend,
+            ExistingCaptionPolicy::Prepend,
+        ] {
             write_caption(&target, "two\nlines", existing).unwrap();
         }
         assert_eq!(fs::read_to_string(&target).unwrap(), "two\nlines\nold\r\ntext\ntwo\nlines\n");
     }
 
     #[test]
-    fn what_a_crash_left_behind_is_in_nobodys_way() {
+    fn a_temporary_file_left_by_a_crash_is_replaced() {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
-        write_caption(&target, "first", Existing::Overwrite).unwrap();
-        // A crash between writing and renaming leaves the temporary file, half written.
-        let temporary = half_written(folder.path(), &target);
+        write_caption(&target, "first", ExistingCaptionPolicy::Overwrite).unwrap();
+        // A crash between writing and renaming leaves a partly written temporary file.
+        let temporary = write_partial_temp_file(folder.path(), &target);
         assert_eq!(fs::read_to_string(&target).unwrap(), "first\n");
-        write_caption(&target, "second", Existing::Overwrite).unwrap();
+        write_caption(&target, "second", ExistingCaptionPolicy::Overwrite).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "second\n");
         assert!(!temporary.exists());
     }
 
-    /// The temporary file's name is found by making the renaming fail.
-    fn half_written(folder: &Path, target: &Path) -> std::path::PathBuf {
+    /// Writes a partial temporary file, with the name that `write_caption` uses.
+    fn write_partial_temp_file(folder: &Path, target: &Path) -> std::path::PathBuf {
         let name = format!(
             ".cascadeck-{:016x}.tmp",
             xxhash_rust::xxh3::xxh3_64(target.file_name().unwrap().as_encoded_bytes())
@@ -87,7 +94,7 @@ mod captions {
     fn folders_are_made_and_long_names_fit() {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("deep/er").join(format!("{}.txt", "n".repeat(250)));
-        write_caption(&target, "text", Existing::Skip).unwrap();
+        write_caption(&target, "text", ExistingCaptionPolicy::Skip).unwrap();
         assert_eq!(fs::read_to_string(target).unwrap(), "text\n");
     }
 
@@ -95,7 +102,7 @@ mod captions {
     fn an_empty_text_is_never_a_caption() {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
-        write_caption(&target, " \n", Existing::Overwrite).unwrap_err();
+        write_caption(&target, " \n", ExistingCaptionPolicy::Overwrite).unwrap_err();
         assert!(!target.exists());
     }
 
@@ -104,7 +111,7 @@ mod captions {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("a.txt");
         fs::write(&target, b"caf\xE9").unwrap();
-        let error = write_caption(&target, "text", Existing::Append).unwrap_err();
+        let error = write_caption(&target, "text", ExistingCaptionPolicy::Append).unwrap_err();
         assert!(error.to_string().contains("a.txt: is not UTF-8"), "{error}");
         assert_eq!(fs::read(&target).unwrap(), b"caf\xE9");
     }
@@ -117,8 +124,8 @@ mod captions {
         let (other, target) = (folder.path().join("other.txt"), folder.path().join("a.txt"));
         fs::write(&other, "somebody else's").unwrap();
         symlink(&other, &target).unwrap();
-        write_caption(&target, "text", Existing::Append).unwrap_err();
-        write_caption(&target, "text", Existing::Overwrite).unwrap();
+        write_caption(&target, "text", ExistingCaptionPolicy::Append).unwrap_err();
+        write_caption(&target, "text", ExistingCaptionPolicy::Overwrite).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "text\n");
         assert_eq!(fs::read_to_string(&other).unwrap(), "somebody else's");
     }
@@ -134,7 +141,7 @@ mod captions {
         }
     }
 
-    fn names(folder: &Path) -> Vec<String> {
+    fn file_names(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 }
@@ -209,7 +216,7 @@ mod exports {
 
     #[test]
     fn formulas_are_neutralised_where_asked() {
-        let options = ExportOptions { neutralise_formulas: true };
+        let options = ExportOptions { escape_formulas: true };
         for (output, want) in [
             ("=1+1", "'=1+1"),
             ("+1", "'+1"),
@@ -295,8 +302,8 @@ mod exports {
 
     #[test]
     fn a_full_disk_is_an_error_and_not_a_short_file() {
-        struct Full;
-        impl std::io::Write for Full {
+        struct FullDisk;
+        impl std::io::Write for FullDisk {
             fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
                 Err(std::io::ErrorKind::StorageFull.into())
             }
@@ -305,7 +312,7 @@ mod exports {
             }
         }
         for format in [ExportFormat::Jsonl, ExportFormat::Csv, ExportFormat::OpenaiBatch] {
-            let written = Exporter::new(format, ExportOptions::default(), Full)
+            let written = Exporter::new(format, ExportOptions::default(), FullDisk)
                 .and_then(|mut exporter| exporter.write(&done()).and_then(|()| exporter.finish()));
             assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::StorageFull, "{format:?}");
         }

@@ -1,4 +1,4 @@
-//! `cascadeck plan`: right about what is configured, and silent towards the world.
+//! `cascadeck plan`: its numbers follow the configuration, and it sends nothing.
 
 use std::{
     io::ErrorKind,
@@ -9,12 +9,12 @@ use std::{
 
 use serde_json::Value;
 
-struct Place {
+struct PlanFixture {
     dir: tempfile::TempDir,
     listener: TcpListener,
 }
 
-impl Place {
+impl PlanFixture {
     /// Two keys of one project and one of another, at a provider that listens.
     fn new(policy: &str, prices: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("test");
@@ -61,15 +61,15 @@ impl Place {
 
 #[test]
 fn nothing_is_sent_and_nothing_is_left_behind() {
-    let place = Place::new("", "");
+    let place = PlanFixture::new("", "");
     assert!(place.plan(&[]).status.success());
     assert_eq!(place.listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "a connection was made");
     assert!(!place.path().join("runs").exists(), "a run directory was made");
 }
 
 #[test]
-fn capacity_is_told_by_key_and_model_and_shared_by_project() {
-    let plan = Place::new("", "").json(&[]);
+fn capacity_is_listed_by_key_and_model_and_shared_by_project() {
+    let plan = PlanFixture::new("", "").json(&[]);
     let rows = plan["capacity"].as_array().unwrap();
     let row = |index: usize| {
         let row = &rows[index];
@@ -80,15 +80,15 @@ fn capacity_is_told_by_key_and_model_and_shared_by_project() {
     assert_eq!((rows[0]["per_minute"].as_f64(), rows[0]["left_today"].as_f64()), (Some(10.0), Some(100.0)));
     let items: u64 = rows.iter().map(|row| row["items"].as_u64().unwrap()).sum();
     assert_eq!(items, 600);
-    // Two projects, 30 requests a minute each, of which a third ends with the day.
+    // Two projects with 30 requests a minute each; a third of them ends when `big` reaches its day limit.
     assert_eq!(plan["forecast"]["binds"][0]["what"], "requests_per_minute");
     assert_eq!(plan["forecast"]["items"], 600);
     assert!(plan["forecast"]["savings"][0]["saves"]["secs"].as_u64().unwrap() > 60);
 }
 
 #[test]
-fn money_and_tokens_are_reckoned_and_what_is_assumed_is_said() {
-    let place = Place::new("", "usd_per_mtok = { input = 1.0, output = 2.0 }");
+fn money_and_tokens_are_estimated_and_assumptions_are_named() {
+    let place = PlanFixture::new("", "usd_per_mtok = { input = 1.0, output = 2.0 }");
     let plan = place.json(&["--expect-output", "100"]);
     assert_eq!(plan["forecast"]["output_tokens"], 60_000);
     let (input, cost) = (plan["forecast"]["input_tokens"].as_f64().unwrap(), plan["cost_usd"].as_f64().unwrap());
@@ -98,8 +98,8 @@ fn money_and_tokens_are_reckoned_and_what_is_assumed_is_said() {
 }
 
 #[test]
-fn a_budget_that_is_too_small_is_said_before_a_dollar_is_spent() {
-    let place = Place::new("", "usd_per_mtok = { input = 1.0, output = 2.0 }");
+fn a_budget_that_is_too_small_is_reported_before_anything_is_sent() {
+    let place = PlanFixture::new("", "usd_per_mtok = { input = 1.0, output = 2.0 }");
     let plan = place.json(&["--max-usd", "0.01"]);
     assert_eq!(plan["forecast"]["stops"]["why"], "budget");
     assert!(plan["forecast"]["finish"].is_null());
@@ -110,13 +110,13 @@ fn a_budget_that_is_too_small_is_said_before_a_dollar_is_spent() {
 #[test]
 fn a_cap_on_a_key_or_a_day_is_named_where_it_binds() {
     const PRICES: &str = "usd_per_mtok = { input = 1.0, output = 2.0 }";
-    let a_day = Place::new("[policy]\nmax_usd_per_day = 0.03", PRICES);
+    let a_day = PlanFixture::new("[policy]\nmax_usd_per_day = 0.03", PRICES);
     let text = String::from_utf8(a_day.plan(&["--expect-output", "100"]).stdout).unwrap();
     assert!(text.contains("the money for today is used up, more may go"), "{text}");
     let patient = String::from_utf8(a_day.plan(&["--expect-output", "100", "--on-exhausted", "wait"]).stdout).unwrap();
     assert!(patient.contains("bound by  the money caps 100%"), "{patient}");
-    // The last of the keys: carol's.
-    let key = Place::new("max_usd = 0.01", PRICES).json(&["--expect-output", "100"]);
+    // The setting goes to the last key, carol's.
+    let key = PlanFixture::new("max_usd = 0.01", PRICES).json(&["--expect-output", "100"]);
     let binds = key["forecast"]["binds"].as_array().unwrap();
     let money = binds.iter().find(|bind| bind["what"] == "money").unwrap_or_else(|| panic!("{binds:?}"));
     assert!(money["pool"].as_str().unwrap().ends_with("@carol"), "{money}");
@@ -125,7 +125,7 @@ fn a_cap_on_a_key_or_a_day_is_named_where_it_binds() {
 
 #[test]
 fn the_table_names_its_units() {
-    let output = Place::new("", "").plan(&[]);
+    let output = PlanFixture::new("", "").plan(&[]);
     let text = String::from_utf8(output.stdout).unwrap();
     for words in ["requests/min", "requests/day", "left today", "ends", "bound by", "runs out", "tokens", "cost"] {
         assert!(text.contains(words), "{words} in\n{text}");
@@ -134,7 +134,7 @@ fn the_table_names_its_units() {
 
 #[test]
 fn bad_rows_are_reported_as_a_run_would() {
-    let place = Place::new("", "");
+    let place = PlanFixture::new("", "");
     std::fs::write(place.path().join("sums.jsonl"), "{\"prompt\": \"fine\"}\n{\"prompt\": \n").unwrap();
     let output = place.plan(&[]);
     assert_eq!(output.status.code(), Some(2));

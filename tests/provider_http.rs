@@ -1,12 +1,12 @@
-//! The client over real sockets: what is sent, and what becomes of connections that misbehave.
+//! The client over real sockets: the requests it sends, and how failing connections are classified.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use cascadeck::{
-    domain::{Action, Api, Image, ItemSpec, Outcome, Part, Provider, Request, Verdict},
-    provider::{Audience, Client, Endpoint},
+    domain::{Api, AttemptResult, Image, ItemSpec, Outcome, OutcomeAction, Part, Provider, Request},
+    provider::{Client, Endpoint, ModelListAccess},
 };
 use secrecy::SecretString;
 use tokio::{
@@ -16,31 +16,31 @@ use tokio::{
 };
 
 /// A deadline that no test reaches.
-const LONG: Duration = Duration::from_mins(1);
+const LONG_TIMEOUT: Duration = Duration::from_mins(1);
 
 const SECRET: &str = "sesame-0123456789";
 
 const GEMINI_OK: &str = r#"{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}"#;
 
-/// What a server does with one connection, once it has read the request.
-enum Turn {
-    Answer(String),
-    /// Sends this, then closes at once.
-    BreakAfter(String),
-    /// Sends this, then keeps the connection open and says nothing more.
+/// A server's action on one connection, after it has read the request.
+enum ServerAction {
+    Respond(String),
+    /// Sends the text, then closes the connection.
+    CloseAfter(String),
+    /// Sends the text, then keeps the connection open and sends nothing more.
     StallAfter(String),
-    /// Sends this, then a blank now and then for ever.
-    Drip(String),
-    /// Sends this, then this for ever.
-    Flood(String, Vec<u8>),
+    /// Sends the text, then a blank every 10 ms for ever.
+    DripAfter(String),
+    /// Sends the text, then the bytes for ever.
+    FloodAfter(String, Vec<u8>),
 }
 
-fn http(status: &str, headers: &str, body: &str) -> String {
+fn http_response(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
 /// Reads one HTTP request, body included, as text.
-async fn request_of(stream: &mut TcpStream) -> String {
+async fn read_request(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4_096];
     loop {
@@ -59,35 +59,35 @@ async fn request_of(stream: &mut TcpStream) -> String {
     }
 }
 
-/// A server that takes one connection per turn, and gives back the requests it read.
-async fn serve(turns: Vec<Turn>) -> (SocketAddr, JoinHandle<Vec<String>>) {
+/// A server that handles one connection per action. The task returns the requests that it read.
+async fn start_server(actions: Vec<ServerAction>) -> (SocketAddr, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let task = tokio::spawn(async move {
         let mut requests = Vec::new();
-        for turn in turns {
+        for turn in actions {
             let (mut stream, _) = listener.accept().await.unwrap();
-            requests.push(request_of(&mut stream).await);
+            requests.push(read_request(&mut stream).await);
             match turn {
-                Turn::Answer(text) => {
+                ServerAction::Respond(text) => {
                     stream.write_all(text.as_bytes()).await.unwrap();
                     stream.shutdown().await.unwrap();
                 }
-                Turn::BreakAfter(text) => {
+                ServerAction::CloseAfter(text) => {
                     stream.write_all(text.as_bytes()).await.unwrap();
                 }
-                Turn::StallAfter(text) => {
+                ServerAction::StallAfter(text) => {
                     stream.write_all(text.as_bytes()).await.unwrap();
-                    // Until the client gives up.
+                    // Waits until the client gives up.
                     let _ = stream.read(&mut [0; 16]).await;
                 }
-                Turn::Drip(text) => {
+                ServerAction::DripAfter(text) => {
                     stream.write_all(text.as_bytes()).await.unwrap();
                     while stream.write_all(b" ").await.is_ok() {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 }
-                Turn::Flood(text, chunk) => {
+                ServerAction::FloodAfter(text, chunk) => {
                     stream.write_all(text.as_bytes()).await.unwrap();
                     while stream.write_all(&chunk).await.is_ok() {}
                 }
@@ -99,7 +99,7 @@ async fn serve(turns: Vec<Turn>) -> (SocketAddr, JoinHandle<Vec<String>>) {
 }
 
 fn client() -> Client {
-    Client::new(Duration::from_secs(5), LONG).unwrap()
+    Client::new(Duration::from_secs(5), LONG_TIMEOUT).unwrap()
 }
 
 fn endpoint(api: Api, address: SocketAddr) -> Endpoint {
@@ -111,29 +111,36 @@ fn item(request: &Request) -> Arc<ItemSpec> {
     Arc::new(ItemSpec {
         id: "a".to_owned(),
         request: request.clone(),
-        hash: String::new(),
+        request_hash: String::new(),
         line: 1,
-        model: None,
+        preferred_model: None,
         tier: None,
         max_usd: None,
-        fields: BTreeMap::new(),
-        caption: None,
-        picture: None,
+        rule_fields: BTreeMap::new(),
+        caption_path: None,
+        picture_stamp: None,
     })
 }
 
-async fn ask_with(client: &Client, api: Api, address: SocketAddr, request: &Request, total: Duration) -> Verdict {
-    client.attempt(&endpoint(api, address), &item(request), "m-1", Some(64), total).await
+async fn attempt_with(
+    client: &Client,
+    api: Api,
+    address: SocketAddr,
+    request: &Request,
+    total: Duration,
+) -> AttemptResult {
+    client.send_attempt(&endpoint(api, address), &item(request), "m-1", Some(64), total).await
 }
 
-async fn ask(api: Api, address: SocketAddr) -> Verdict {
-    // In a task of its own, as the engine runs it.
-    let attempt = async move { ask_with(&client(), api, address, &Request::text("hello"), LONG).await };
+async fn attempt(api: Api, address: SocketAddr) -> AttemptResult {
+    // Runs in a task of its own, as in the engine.
+    let attempt =
+        async move { attempt_with(&client(), api, address, &Request::from_prompt("hello"), LONG_TIMEOUT).await };
     tokio::spawn(attempt).await.unwrap()
 }
 
 #[tokio::test]
-async fn each_api_is_spoken_with_the_key_in_a_header_and_never_in_the_url() {
+async fn each_api_gets_the_key_in_a_header_and_never_in_the_url() {
     let openai_ok = r#"{"model":"m-1b","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
     let anthropic_ok = r#"{"content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn"}"#;
     let cases = [
@@ -147,8 +154,8 @@ async fn each_api_is_spoken_with_the_key_in_a_header_and_never_in_the_url() {
         (Api::Anthropic, anthropic_ok, "POST /v1/messages HTTP/1.1", "x-api-key: sesame-0123456789"),
     ];
     for (api, body, line, header) in cases {
-        let (address, server) = serve(vec![Turn::Answer(http("200 OK", "", body))]).await;
-        let verdict = ask(api, address).await;
+        let (address, server) = start_server(vec![ServerAction::Respond(http_response("200 OK", "", body))]).await;
+        let verdict = attempt(api, address).await;
         assert_eq!(verdict.outcome, Outcome::Ok, "{verdict:?}");
         assert_eq!(verdict.answer.unwrap().text, "hi");
         let request = server.await.unwrap().remove(0);
@@ -168,19 +175,19 @@ async fn a_redirect_is_not_followed() {
     elsewhere.set_nonblocking(true).unwrap();
     let location = format!("location: http://{}/v1?key={SECRET}\r\n", elsewhere.local_addr().unwrap());
     for status in ["301 Moved Permanently", "307 Temporary Redirect"] {
-        let (address, _server) = serve(vec![Turn::Answer(http(status, &location, ""))]).await;
-        let verdict = ask(Api::OpenAi, address).await;
-        assert_eq!((verdict.outcome, verdict.action), (Outcome::MalformedResponse, Action::Retry));
-        assert!(verdict.because.contains("redirect") && !verdict.message.contains(SECRET), "{verdict:?}");
+        let (address, _server) = start_server(vec![ServerAction::Respond(http_response(status, &location, ""))]).await;
+        let verdict = attempt(Api::OpenAi, address).await;
+        assert_eq!((verdict.outcome, verdict.action), (Outcome::MalformedResponse, OutcomeAction::Retry));
+        assert!(verdict.rule.contains("redirect") && !verdict.message.contains(SECRET), "{verdict:?}");
     }
     assert!(elsewhere.accept().is_err(), "somebody followed the redirect");
 }
 
 #[tokio::test]
-async fn a_refusal_is_read_and_its_echo_of_the_key_is_not_kept() {
+async fn an_error_body_is_read_and_its_echo_of_the_key_is_redacted() {
     let body = format!(r#"{{"error":{{"code":403,"message":"Consumer '{SECRET}' has been suspended."}}}}"#);
-    let (address, _server) = serve(vec![Turn::Answer(http("403 Forbidden", "", &body))]).await;
-    let verdict = ask(Api::Gemini, address).await;
+    let (address, _server) = start_server(vec![ServerAction::Respond(http_response("403 Forbidden", "", &body))]).await;
+    let verdict = attempt(Api::Gemini, address).await;
     assert_eq!((verdict.outcome, verdict.status), (Outcome::KeyForbidden, Some(403)));
     assert_eq!(verdict.message, "Consumer '[redacted]' has been suspended.");
 }
@@ -188,33 +195,35 @@ async fn a_refusal_is_read_and_its_echo_of_the_key_is_not_kept() {
 #[tokio::test]
 async fn silence_is_a_timeout_before_and_within_an_answer() {
     for begun in ["", "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"cand"] {
-        let (address, _server) = serve(vec![Turn::StallAfter(begun.to_owned())]).await;
+        let (address, _server) = start_server(vec![ServerAction::StallAfter(begun.to_owned())]).await;
         let impatient = Client::new(Duration::from_secs(5), Duration::from_millis(100)).unwrap();
-        let verdict = ask_with(&impatient, Api::Gemini, address, &Request::text("hello"), LONG).await;
-        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, Action::Retry), "{verdict:?}");
+        let verdict =
+            attempt_with(&impatient, Api::Gemini, address, &Request::from_prompt("hello"), LONG_TIMEOUT).await;
+        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, OutcomeAction::Retry), "{verdict:?}");
     }
 }
 
 #[tokio::test]
 async fn the_whole_attempt_has_a_deadline() {
-    let (address, _server) = serve(vec![Turn::StallAfter(String::new())]).await;
-    let verdict = ask_with(&client(), Api::Gemini, address, &Request::text("hello"), Duration::from_millis(100)).await;
+    let (address, _server) = start_server(vec![ServerAction::StallAfter(String::new())]).await;
+    let verdict =
+        attempt_with(&client(), Api::Gemini, address, &Request::from_prompt("hello"), Duration::from_millis(100)).await;
     assert_eq!(verdict.outcome, Outcome::Timeout, "{verdict:?}");
 }
 
 #[tokio::test]
 async fn a_server_that_dribbles_for_ever_is_given_up_at_the_deadline() {
     for begun in ["HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", "HTTP/1.1 200 OK\r\nx-slow: "] {
-        let (address, _server) = serve(vec![Turn::Drip(begun.to_owned())]).await;
-        // Never silent for long, so that only the whole attempt's deadline can end it.
+        let (address, _server) = start_server(vec![ServerAction::DripAfter(begun.to_owned())]).await;
+        // It is never silent for long, so only the deadline of the whole attempt can end it.
         let total = Duration::from_millis(300);
-        let verdict = ask_with(&client(), Api::Gemini, address, &Request::text("hello"), total).await;
-        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, Action::Retry), "{verdict:?}");
+        let verdict = attempt_with(&client(), Api::Gemini, address, &Request::from_prompt("hello"), total).await;
+        assert_eq!((verdict.outcome, verdict.action), (Outcome::Timeout, OutcomeAction::Retry), "{verdict:?}");
     }
 }
 
 #[tokio::test]
-async fn trouble_with_names_and_certificates_is_called_by_its_name_and_is_nobodys_fault() {
+async fn dns_and_tls_failures_are_client_trouble_and_say_which() {
     let at = |base_url: String| {
         let provider = Provider { name: "p".to_owned(), api: Api::OpenAi, base_url, headers: Vec::new() };
         Endpoint::new(provider, Some(SecretString::from(SECRET))).unwrap()
@@ -230,8 +239,8 @@ async fn trouble_with_names_and_certificates_is_called_by_its_name_and_is_nobody
     for (base_url, words) in
         [("https://nowhere.invalid/v1".to_owned(), "nowhere.invalid"), (format!("https://{address}/v1"), "TLS")]
     {
-        let item = item(&Request::text("hello"));
-        let verdict = client().attempt(&at(base_url), &item, "m-1", Some(64), LONG).await;
+        let item = item(&Request::from_prompt("hello"));
+        let verdict = client().send_attempt(&at(base_url), &item, "m-1", Some(64), LONG_TIMEOUT).await;
         assert_eq!((verdict.outcome, verdict.status), (Outcome::ClientTrouble, None), "{verdict:?}");
         assert!(verdict.message.contains(words), "{words} is not in {}", verdict.message);
         assert!(!verdict.message.contains(SECRET));
@@ -241,53 +250,54 @@ async fn trouble_with_names_and_certificates_is_called_by_its_name_and_is_nobody
 #[tokio::test]
 async fn a_connection_that_breaks_is_the_servers_failure() {
     for begun in ["", "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"candidates\":["] {
-        let (address, _server) = serve(vec![Turn::BreakAfter(begun.to_owned())]).await;
-        let verdict = ask(Api::Gemini, address).await;
+        let (address, _server) = start_server(vec![ServerAction::CloseAfter(begun.to_owned())]).await;
+        let verdict = attempt(Api::Gemini, address).await;
         assert_eq!((verdict.outcome, verdict.status), (Outcome::ServerError, None), "{verdict:?}");
         assert!(!verdict.message.is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_refusal_counts_even_where_its_body_breaks_off() {
+async fn an_error_status_is_classified_even_where_its_body_breaks_off() {
     let begun = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 9\r\ncontent-length: 500\r\n\r\n{\"err";
-    let (address, _server) = serve(vec![Turn::BreakAfter(begun.to_owned())]).await;
-    let verdict = ask(Api::Gemini, address).await;
+    let (address, _server) = start_server(vec![ServerAction::CloseAfter(begun.to_owned())]).await;
+    let verdict = attempt(Api::Gemini, address).await;
     assert_eq!(verdict.outcome, Outcome::RateLimitedMinute);
-    assert_eq!(verdict.hint.unwrap().after, Duration::from_secs(9));
+    assert_eq!(verdict.retry_after.unwrap().delay, Duration::from_secs(9));
 }
 
 #[tokio::test]
 async fn an_endless_body_is_not_read_to_the_end() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[".to_owned();
-    let (address, _server) = serve(vec![Turn::Flood(head, vec![b' '; 1 << 20])]).await;
-    let verdict = ask(Api::Gemini, address).await;
+    let (address, _server) = start_server(vec![ServerAction::FloodAfter(head, vec![b' '; 1 << 20])]).await;
+    let verdict = attempt(Api::Gemini, address).await;
     assert_eq!(verdict.outcome, Outcome::MalformedResponse, "{verdict:?}");
-    assert!(verdict.because.contains("32 MiB"), "{}", verdict.because);
+    assert!(verdict.rule.contains("32 MiB"), "{}", verdict.rule);
 }
 
 #[tokio::test]
-async fn where_nobody_listens_nothing_was_sent() {
+async fn a_refused_connection_is_client_trouble() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let verdict = ask(Api::OpenAi, address).await;
-    assert_eq!((verdict.outcome, verdict.action, verdict.status), (Outcome::ClientTrouble, Action::Retry, None));
+    let verdict = attempt(Api::OpenAi, address).await;
+    assert_eq!((verdict.outcome, verdict.action, verdict.status), (Outcome::ClientTrouble, OutcomeAction::Retry, None));
     assert!(verdict.message.contains(&address.to_string()), "{}", verdict.message);
     assert!(verdict.message.contains("refused"), "{}", verdict.message);
 }
 
 #[tokio::test]
-async fn health_in_place_of_an_answer_is_no_answer() {
-    let (address, _server) = serve(vec![Turn::Answer(http("200 OK", "", r#"{"status":"ok"}"#))]).await;
-    assert_eq!(ask(Api::OpenAi, address).await.outcome, Outcome::MalformedResponse);
+async fn a_health_report_in_place_of_an_answer_is_malformed() {
+    let (address, _server) =
+        start_server(vec![ServerAction::Respond(http_response("200 OK", "", r#"{"status":"ok"}"#))]).await;
+    assert_eq!(attempt(Api::OpenAi, address).await.outcome, Outcome::MalformedResponse);
 }
 
 #[tokio::test]
 async fn pictures_are_read_when_they_are_sent() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dot.jpg");
-    // A PNG by its bytes, whatever its name says.
+    // A PNG, although the name says JPEG.
     let png = [
         b"\x89PNG\r\n\x1a\n".as_slice(),
         b"\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde",
@@ -296,27 +306,30 @@ async fn pictures_are_read_when_they_are_sent() {
     ]
     .concat();
     std::fs::write(&path, png).unwrap();
-    let mut request = Request::text("caption");
+    let mut request = Request::from_prompt("caption");
     request.messages[0].parts.push(Part::Image(Image::File(path.clone())));
-    let (address, server) = serve(vec![Turn::Answer(http("200 OK", "", GEMINI_OK))]).await;
-    let verdict = ask_with(&client(), Api::Gemini, address, &request, LONG).await;
+    let (address, server) = start_server(vec![ServerAction::Respond(http_response("200 OK", "", GEMINI_OK))]).await;
+    let verdict = attempt_with(&client(), Api::Gemini, address, &request, LONG_TIMEOUT).await;
     assert_eq!(verdict.outcome, Outcome::Ok);
     assert!(server.await.unwrap()[0].contains(r#"{"inlineData":{"mimeType":"image/png","data":"iVBORw0KGgo"#));
 
     std::fs::remove_file(&path).unwrap();
-    let verdict = ask_with(&client(), Api::Gemini, address, &request, LONG).await;
-    assert_eq!((verdict.outcome, verdict.action, verdict.status), (Outcome::UnreadableInput, Action::FailItem, None));
+    let verdict = attempt_with(&client(), Api::Gemini, address, &request, LONG_TIMEOUT).await;
+    assert_eq!(
+        (verdict.outcome, verdict.action, verdict.status),
+        (Outcome::UnreadableInput, OutcomeAction::FailItem, None)
+    );
     assert!(verdict.message.contains("dot.jpg"), "{}", verdict.message);
 }
 
 #[tokio::test]
-async fn what_an_api_cannot_say_is_not_sent() {
+async fn a_parameter_that_an_api_does_not_support_is_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut request = Request::text("hello");
+    let mut request = Request::from_prompt("hello");
     request.params.seed = Some(1);
     let address = listener.local_addr().unwrap();
-    let verdict = ask_with(&client(), Api::Anthropic, address, &request, LONG).await;
-    assert_eq!((verdict.outcome, verdict.action), (Outcome::NoRoute, Action::NextModel));
+    let verdict = attempt_with(&client(), Api::Anthropic, address, &request, LONG_TIMEOUT).await;
+    assert_eq!((verdict.outcome, verdict.action), (Outcome::NoRoute, OutcomeAction::NextModel));
     assert!(verdict.message.contains("seed"));
 }
 
@@ -325,17 +338,20 @@ async fn models_are_listed_page_by_page() {
     let first = r#"{"models":[{"name":"models/a"},{"name":"models/b"}],"nextPageToken":"t&2"}"#;
     let second = r#"{"models":[{"name":"models/c"}]}"#;
     let close = "connection: close\r\n";
-    let (address, server) =
-        serve(vec![Turn::Answer(http("200 OK", close, first)), Turn::Answer(http("200 OK", close, second))]).await;
-    let models = client().list_models(&endpoint(Api::Gemini, address), LONG).await;
+    let (address, server) = start_server(vec![
+        ServerAction::Respond(http_response("200 OK", close, first)),
+        ServerAction::Respond(http_response("200 OK", close, second)),
+    ])
+    .await;
+    let models = client().list_models(&endpoint(Api::Gemini, address), LONG_TIMEOUT).await;
     assert_eq!(models.unwrap(), ["a", "b", "c"]);
     let requests = server.await.unwrap();
     assert!(requests[0].starts_with("GET /v1beta/models?pageSize=1000 HTTP/1.1"));
     assert!(requests[1].starts_with("GET /v1beta/models?pageSize=1000&pageToken=t%262 HTTP/1.1"));
 
     let list = r#"{"object":"list","data":[{"id":"x"},{"id":"y"}]}"#;
-    let (address, _server) = serve(vec![Turn::Answer(http("200 OK", "", list))]).await;
-    let models = client().list_models(&endpoint(Api::OpenAi, address), LONG).await;
+    let (address, _server) = start_server(vec![ServerAction::Respond(http_response("200 OK", "", list))]).await;
+    let models = client().list_models(&endpoint(Api::OpenAi, address), LONG_TIMEOUT).await;
     assert_eq!(models.unwrap(), ["x", "y"]);
 
     for (status, body, outcome) in [
@@ -343,32 +359,40 @@ async fn models_are_listed_page_by_page() {
         ("200 OK", r#"{"status":"ok"}"#, Outcome::MalformedResponse),
         ("200 OK", "<html></html>", Outcome::MalformedResponse),
     ] {
-        let (address, _server) = serve(vec![Turn::Answer(http(status, "", body))]).await;
-        let verdict = client().list_models(&endpoint(Api::OpenAi, address), LONG).await;
+        let (address, _server) = start_server(vec![ServerAction::Respond(http_response(status, "", body))]).await;
+        let verdict = client().list_models(&endpoint(Api::OpenAi, address), LONG_TIMEOUT).await;
         assert_eq!(verdict.unwrap_err().outcome, outcome);
     }
 }
 
 #[tokio::test]
-async fn only_a_refusal_for_want_of_a_key_shows_whom_a_list_is_for() {
+async fn only_a_missing_key_error_shows_that_a_model_list_needs_a_key() {
     let list = r#"{"object":"list","data":[{"id":"x"}]}"#;
     let page = "<html><body><h1>Denied</h1></body></html>";
     let cases = [
-        ("200 OK", list, Audience::Anybody),
-        ("401 Unauthorized", r#"{"error":{"message":"no key"}}"#, Audience::KeyHolders),
-        ("403 Forbidden", r#"{"error":{"status":"PERMISSION_DENIED","message":"unregistered"}}"#, Audience::KeyHolders),
-        ("401 Unauthorized", page, Audience::KeyHolders),
-        ("403 Forbidden", page, Audience::Unknown),
-        ("429 Too Many Requests", r#"{"error":{"message":"slow down"}}"#, Audience::Unknown),
-        ("500 Internal Server Error", "{}", Audience::Unknown),
-        ("404 Not Found", "{}", Audience::Unknown),
+        ("200 OK", list, ModelListAccess::Public),
+        ("401 Unauthorized", r#"{"error":{"message":"no key"}}"#, ModelListAccess::KeyRequired),
+        (
+            "403 Forbidden",
+            r#"{"error":{"status":"PERMISSION_DENIED","message":"unregistered"}}"#,
+            ModelListAccess::KeyRequired,
+        ),
+        ("401 Unauthorized", page, ModelListAccess::KeyRequired),
+        ("403 Forbidden", page, ModelListAccess::Unknown),
+        ("429 Too Many Requests", r#"{"error":{"message":"slow down"}}"#, ModelListAccess::Unknown),
+        ("500 Internal Server Error", "{}", ModelListAccess::Unknown),
+        ("404 Not Found", "{}", ModelListAccess::Unknown),
     ];
     for (status, body, want) in cases {
-        let (address, server) = serve(vec![Turn::Answer(http(status, "", body))]).await;
-        assert_eq!(client().audience(&endpoint(Api::OpenAi, address), LONG).await, want, "{status} {body}");
+        let (address, server) = start_server(vec![ServerAction::Respond(http_response(status, "", body))]).await;
+        assert_eq!(
+            client().check_model_list_access(&endpoint(Api::OpenAi, address), LONG_TIMEOUT).await,
+            want,
+            "{status} {body}"
+        );
         assert!(!server.await.unwrap().remove(0).contains(SECRET), "nobody asks");
     }
-    let (address, _server) = serve(vec![Turn::StallAfter(String::new())]).await;
-    let hasty = client().audience(&endpoint(Api::OpenAi, address), Duration::from_millis(50)).await;
-    assert_eq!(hasty, Audience::Unknown);
+    let (address, _server) = start_server(vec![ServerAction::StallAfter(String::new())]).await;
+    let hasty = client().check_model_list_access(&endpoint(Api::OpenAi, address), Duration::from_millis(50)).await;
+    assert_eq!(hasty, ModelListAccess::Unknown);
 }

@@ -1,63 +1,63 @@
-//! What the operator sees, and what happens when a key is pressed.
+//! Snapshots of every screen and overlay at every size, and tests of every key.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "screens/commands.rs"]
+mod commands;
 #[path = "screens/cooldowns.rs"]
 mod cooldowns;
-#[path = "screens/engine.rs"]
-mod engine;
 #[path = "screens/event_loop.rs"]
 mod event_loop;
-#[path = "screens/figures.rs"]
-mod figures;
+#[path = "screens/fake_engine.rs"]
+mod fake_engine;
 #[path = "screens/fixture/mod.rs"]
 mod fixture;
-#[path = "screens/hidden.rs"]
-mod hidden;
+#[path = "screens/hidden_columns.rs"]
+mod hidden_columns;
+#[path = "screens/key_overrides.rs"]
+mod key_overrides;
 #[path = "screens/lists.rs"]
 mod lists;
 #[path = "screens/log.rs"]
 mod log;
 #[path = "screens/look.rs"]
 mod look;
-#[path = "screens/moving.rs"]
-mod moving;
+#[path = "screens/navigation.rs"]
+mod navigation;
+#[path = "screens/numbers.rs"]
+mod numbers;
+#[path = "screens/operator_questions.rs"]
+mod operator_questions;
+#[path = "screens/output.rs"]
+mod output;
 #[path = "screens/pictures.rs"]
 mod pictures;
-#[path = "screens/questions.rs"]
-mod questions;
-#[path = "screens/rebound.rs"]
-mod rebound;
-#[path = "screens/replaying.rs"]
-mod replaying;
-#[path = "screens/small.rs"]
-mod small;
-#[path = "screens/stage.rs"]
-mod stage;
-#[path = "screens/steering.rs"]
-mod steering;
+mod pty;
+#[path = "screens/replay.rs"]
+mod replay;
+#[path = "screens/small_terminal.rs"]
+mod small_terminal;
 #[path = "screens/style.rs"]
 mod style;
-#[path = "screens/telling.rs"]
-mod telling;
 #[path = "screens/terminal.rs"]
 mod terminal;
-mod window;
+#[path = "screens/tui_harness.rs"]
+mod tui_harness;
 
 use cascadeck::{
     domain::{Money, Snapshot},
-    tui::{pane::Pane, theme::Depth},
+    tui::{pane::Pane, theme::ColourDepth},
 };
 use insta::assert_snapshot;
-use stage::Stage;
+use tui_harness::TuiHarness;
 
-/// The sizes everything is seen at.
+/// The terminal sizes of all snapshots.
 const SIZES: [(u16, u16); 4] = [(200, 50), (120, 36), (80, 24), (60, 15)];
 
-/// What the same keys show at every size.
-fn at_every_size(snapshot: impl Fn() -> Snapshot, keys: &str) -> String {
+/// The screen after the same keys, at every size.
+fn render_at_every_size(snapshot: impl Fn() -> Snapshot, keys: &str) -> String {
     let pictures = SIZES.map(|(width, height)| {
-        let picture = Stage::new(width, height, snapshot()).press(keys).picture();
+        let picture = TuiHarness::new(width, height, snapshot()).press(keys).test_backend();
         format!("{width}x{height}\n{picture}")
     });
     pictures.join("\n")
@@ -92,39 +92,39 @@ fn every_screen_and_overlay_at_every_size() {
         ("toast", "2:probe\n"),
     ];
     for (name, keys) in cases {
-        assert_snapshot!(name, at_every_size(fixture::storm, keys));
+        assert_snapshot!(name, render_at_every_size(fixture::busy, keys));
     }
-    assert_snapshot!("too_small", Stage::new(59, 14, fixture::storm()).picture());
+    assert_snapshot!("too_small", TuiHarness::new(59, 14, fixture::busy()).test_backend());
 }
 
 #[test]
 fn states_of_the_run() {
-    assert_snapshot!("smooth", at_every_size(fixture::smooth, ""));
-    assert_snapshot!("dead_key", at_every_size(fixture::dead_key, ""));
-    assert_snapshot!("outage", at_every_size(fixture::outage, ""));
-    assert_snapshot!("waiting_for_tomorrow", at_every_size(fixture::tomorrow, ""));
-    assert_snapshot!("finished", at_every_size(fixture::finished, ""));
-    assert_snapshot!("nothing_yet", at_every_size(fixture::empty, ""));
+    assert_snapshot!("smooth", render_at_every_size(fixture::healthy, ""));
+    assert_snapshot!("dead_key", render_at_every_size(fixture::disabled_key, ""));
+    assert_snapshot!("outage", render_at_every_size(fixture::outage, ""));
+    assert_snapshot!("waiting_for_tomorrow", render_at_every_size(fixture::waiting_for_reset, ""));
+    assert_snapshot!("finished", render_at_every_size(fixture::finished, ""));
+    assert_snapshot!("nothing_yet", render_at_every_size(fixture::not_started, ""));
 }
 
 #[test]
 fn ascii() {
-    assert_snapshot!("ascii", Stage::with(120, 36, fixture::storm(), Depth::Mono, true).picture());
+    assert_snapshot!("ascii", TuiHarness::with_depth(120, 36, fixture::busy(), ColourDepth::Mono, true).test_backend());
 }
 
 #[test]
 fn charts() {
     let pictures = SIZES.map(|(width, height)| {
-        let mut stage = Stage::new(width, height, fixture::storm());
+        let mut stage = TuiHarness::new(width, height, fixture::busy());
         for second in (0..=300_u64).step_by(3) {
-            let mut snapshot = fixture::storm();
+            let mut snapshot = fixture::busy();
             snapshot.at = fixture::NOW + fixture::seconds(second);
             snapshot.totals.done += second + 30 * (second / 40);
             snapshot.totals.rate_limited = 96 + second.saturating_sub(30) * second / 400;
             snapshot.spend.cost = Money::from_usd(0.84 + second as f64 / 100.0).unwrap();
             stage.publish(snapshot);
         }
-        format!("{width}x{height}\n{}", stage.focus(Pane::Charts).picture())
+        format!("{width}x{height}\n{}", stage.focus(Pane::Charts).test_backend())
     });
     assert_snapshot!("charts", pictures.join("\n"));
 }
@@ -132,8 +132,8 @@ fn charts() {
 #[test]
 fn an_item_that_was_answered() {
     let pictures = SIZES.map(|(width, height)| {
-        let mut stage = Stage::new(width, height, fixture::storm());
-        format!("{width}x{height}\n{}", stage.answered_item().picture())
+        let mut stage = TuiHarness::new(width, height, fixture::busy());
+        format!("{width}x{height}\n{}", stage.open_answered_item().test_backend())
     });
     assert_snapshot!("detail_done", pictures.join("\n"));
 }
@@ -141,13 +141,13 @@ fn an_item_that_was_answered() {
 #[test]
 fn a_picture_without_colour_and_without_block_signs() {
     for (name, depth, ascii) in [
-        ("picture_shades", Depth::Mono, false),
-        ("picture_ascii", Depth::Mono, true),
-        ("picture_ascii_in_colour", Depth::True, true),
+        ("picture_shades", ColourDepth::Mono, false),
+        ("picture_ascii", ColourDepth::Mono, true),
+        ("picture_ascii_in_colour", ColourDepth::True, true),
     ] {
         let pictures = SIZES.map(|(width, height)| {
-            let mut stage = Stage::with(width, height, fixture::storm(), depth, ascii);
-            format!("{width}x{height}\n{}", stage.answered_item().picture())
+            let mut stage = TuiHarness::with_depth(width, height, fixture::busy(), depth, ascii);
+            format!("{width}x{height}\n{}", stage.open_answered_item().test_backend())
         });
         assert_snapshot!(name, pictures.join("\n"));
     }

@@ -1,22 +1,21 @@
-//! The real program in a real terminal (a pseudo one), over the simulated provider, as an operator uses it: what is
-//! seen, what the provider's own books say of it, and what is left behind.
+//! The real program in a pseudo-terminal, over the simulated provider, used like an operator would: what the screen
+//! shows, what the provider's statistics say, and what is left behind.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
-mod lab;
-mod window;
+mod harness;
+mod pty;
 
-use cascadeck::sim::Books;
-use lab::{
-    Machine, Provider,
-    hooks::{Answer, Hooks},
-    sums,
+use cascadeck::sim::ServerStats;
+use harness::{
+    SimulatedProvider, TestMachine, addition_rows,
+    webhook_server::{WebhookReply, WebhookServer},
 };
 use nix::sys::signal::Signal;
 use portable_pty::CommandBuilder;
-use window::Window;
+use pty::PtySession;
 
-const TWO_KEYS: &str = r#"
+const TWO_KEY_PROFILE: &str = r#"
 name = "slow"
 latency = { median_ms = 60 }
 provider = [{ name = "g", api = "gemini" }]
@@ -27,7 +26,7 @@ key = [
 ]
 "#;
 
-const RUN: [&str; 10] = [
+const RUN_ARGS: [&str; 10] = [
     "run",
     "batch.jsonl",
     "--prompt",
@@ -40,15 +39,15 @@ const RUN: [&str; 10] = [
     "--run-dir=run",
 ];
 
-fn stage(profile: &str, rows: u64) -> (Machine, Provider) {
-    let provider = Provider::of(profile);
-    let machine = Machine::with(&provider);
-    machine.write("batch.jsonl", sums(rows));
+fn setup(profile: &str, rows: u64) -> (TestMachine, SimulatedProvider) {
+    let provider = SimulatedProvider::from_toml(profile);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(rows));
     (machine, provider)
 }
 
-/// On that machine, with nothing of this process's environment.
-fn at(machine: &Machine, mut command: CommandBuilder, environment: &[(&str, &str)]) -> Window {
+/// Opens a command on that machine, without this process's environment.
+fn open_on(machine: &TestMachine, mut command: CommandBuilder, environment: &[(&str, &str)]) -> PtySession {
     command.env_clear();
     command.cwd(machine.path("."));
     command.env("HOME", machine.root().join("home"));
@@ -58,230 +57,241 @@ fn at(machine: &Machine, mut command: CommandBuilder, environment: &[(&str, &str
     for (name, value) in environment {
         command.env(name, value);
     }
-    Window::open(command)
+    PtySession::open(command)
 }
 
 /// The program with these arguments.
-fn open(machine: &Machine, args: &[&str]) -> Window {
+fn open_program(machine: &TestMachine, args: &[&str]) -> PtySession {
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cascadeck"));
     command.args(args);
-    at(machine, command, &[])
+    open_on(machine, command, &[])
 }
 
 /// A shell with job control, whose prompt is `ready$`.
-fn shell(machine: &Machine) -> Window {
+fn open_shell(machine: &TestMachine) -> PtySession {
     let mut command = CommandBuilder::new("bash");
     command.args(["--norc", "--noprofile", "-i"]);
-    at(machine, command, &[("PS1", "ready$ ")])
+    open_on(machine, command, &[("PS1", "ready$ ")])
 }
 
-fn requests(books: &Books, key: &str) -> u64 {
-    books.key(key).map_or(0, |books| books.tally.requests)
+fn request_count(books: &ServerStats, key: &str) -> u64 {
+    books.key(key).map_or(0, |books| books.counts.requests)
 }
 
 #[test]
 fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = open(&machine, &RUN);
-    window.sees("RUNNING");
-    provider.until("both keys are used", |books| requests(books, "alice") > 3 && requests(books, "bruno") > 3);
-    window.type_keys("j ");
-    window.sees("– off (you)");
-    // What had been decided may still go out and land; after that, nothing.
-    let alice = requests(&provider.books(), "alice");
-    provider.until("what bruno had in flight has landed", |books| {
-        requests(books, "alice") > alice + 16 && books.key("bruno").is_some_and(|books| books.tally.in_flight == 0)
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_program(&machine, &RUN_ARGS);
+    window.wait_for_text("RUNNING");
+    provider.wait_until("both keys are used", |books| {
+        request_count(books, "alice") > 3 && request_count(books, "bruno") > 3
     });
-    let before = requests(&provider.books(), "bruno");
-    let alice = requests(&provider.books(), "alice");
-    let after = provider.until("alice goes on alone", |books| requests(books, "alice") > alice + 40);
-    assert_eq!(requests(&after, "bruno"), before, "a key that is off gets nothing");
-    window.sees("you  key bruno switched off");
+    window.type_keys("j ");
+    window.wait_for_text("– off (you)");
+    // Attempts that were already decided may still be sent and end; after that nothing is sent.
+    let alice = request_count(&provider.checked_stats(), "alice");
+    provider.wait_until("what bruno had in flight has landed", |books| {
+        request_count(books, "alice") > alice + 16
+            && books.key("bruno").is_some_and(|books| books.counts.in_flight == 0)
+    });
+    let before = request_count(&provider.checked_stats(), "bruno");
+    let alice = request_count(&provider.checked_stats(), "alice");
+    let after = provider.wait_until("alice goes on alone", |books| request_count(books, "alice") > alice + 40);
+    assert_eq!(request_count(&after, "bruno"), before, "a key that is off gets nothing");
+    window.wait_for_text("you  key bruno switched off");
     window.type_keys("u");
-    window.sees("you  key bruno switched on");
-    provider.until("bruno works again", |books| requests(books, "bruno") > before + 3);
-    window.leave("qs");
-    let ended = machine.cascadeck(&["status", "run", "--json"]).with_status(0).json();
+    window.wait_for_text("you  key bruno switched on");
+    provider.wait_until("bruno works again", |books| request_count(books, "bruno") > before + 3);
+    window.quit_with("qs");
+    let ended = machine.cascadeck(&["status", "run", "--json"]).expect_status(0).stdout_json();
     assert_eq!(ended["state"], "stopped");
 }
 
 #[test]
-fn a_pause_lets_land_what_flies_and_sends_nothing_until_it_goes_on() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = open(&machine, &RUN);
-    provider.until("work goes out", |books| books.total.requests > 8);
-    window.sees("RUNNING");
+fn a_pause_lets_in_flight_requests_finish_and_sends_nothing_until_resumed() {
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_program(&machine, &RUN_ARGS);
+    provider.wait_until("work goes out", |books| books.total.requests > 8);
+    window.wait_for_text("RUNNING");
     window.type_keys("p");
-    window.sees("‖ PAUSED");
-    window.sees("in flight 0/4");
-    let paused = provider.books().total.requests;
-    assert_eq!(provider.books().total.in_flight, 0);
-    // Whatever else one looks at meanwhile sends nothing either.
+    window.wait_for_text("‖ PAUSED");
+    window.wait_for_text("in flight 0/4");
+    let paused = provider.checked_stats().total.requests;
+    assert_eq!(provider.checked_stats().total.in_flight, 0);
+    // Opening other views sends nothing either.
     for (keys, text) in [("3", "3 Models"), ("6", "6 Routes"), ("8", "8 Charts"), ("?", "Help")] {
         window.type_keys(keys);
-        window.sees(text);
+        window.wait_for_text(text);
     }
-    assert_eq!(provider.books().total.requests, paused);
+    assert_eq!(provider.checked_stats().total.requests, paused);
     window.type_keys("\x1b");
-    window.until("the help is closed", |screen| !screen.contents().contains("Help"));
+    window.wait_until("the help is closed", |screen| !screen.contents().contains("Help"));
     window.type_keys("p");
-    window.sees("RUNNING");
-    provider.until("it goes on", |books| books.total.requests > paused + 8);
-    window.leave("qs");
+    window.wait_for_text("RUNNING");
+    provider.wait_until("it goes on", |books| books.total.requests > paused + 8);
+    window.quit_with("qs");
 }
 
 #[test]
 fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
-    let profile = TWO_KEYS.replace("name = \"slow\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }");
-    let (machine, provider) = stage(&profile, 6);
-    let mut window = open(&machine, &RUN);
-    window.sees("✓ FINISHED");
-    window.sees("6 failed");
+    let profile = TWO_KEY_PROFILE.replace("name = \"slow\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }");
+    let (machine, provider) = setup(&profile, 6);
+    let mut window = open_program(&machine, &RUN_ARGS);
+    window.wait_for_text("✓ FINISHED");
+    window.wait_for_text("6 failed");
     window.type_keys("9");
-    window.sees("in the provider's words");
-    window.sees("blocked");
-    let bruno = requests(&provider.books(), "bruno");
+    window.wait_for_text("in the provider's words");
+    window.wait_for_text("blocked");
+    let bruno = request_count(&provider.checked_stats(), "bruno");
     window.type_keys("r");
-    window.sees("6 failed items are sent again");
-    // The cascade, the model, m@alice, m@bruno.
+    window.wait_for_text("6 failed items are sent again");
+    // The menu lists the cascade, the model, m@alice, m@bruno.
     window.type_keys("jjj");
-    window.sees("● m@bruno alone");
+    window.wait_for_text("● m@bruno alone");
     window.type_keys("y");
     window.type_keys("4");
-    window.sees("to m@bruno alone");
-    let books = provider.until("all six went to bruno", |books| requests(books, "bruno") == bruno + 6);
-    assert_eq!(requests(&books, "alice") + requests(&books, "bruno"), 12);
-    window.sees("✓ FINISHED");
+    window.wait_for_text("to m@bruno alone");
+    let books = provider.wait_until("all six went to bruno", |books| request_count(books, "bruno") == bruno + 6);
+    assert_eq!(request_count(&books, "alice") + request_count(&books, "bruno"), 12);
+    window.wait_for_text("✓ FINISHED");
     window.type_keys("9x");
-    window.sees("6 lines written to");
+    window.wait_for_text("6 lines written to");
     assert_eq!(machine.read("run/failed-1.jsonl").lines().count(), 6);
-    window.leave("q");
+    window.quit_with("q");
 }
 
 #[test]
-fn a_watcher_can_look_and_not_touch() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut args = RUN.to_vec();
+fn a_read_only_dashboard_sends_no_commands() {
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut args = RUN_ARGS.to_vec();
     args.push("--read-only");
-    let mut window = open(&machine, &args);
-    window.sees("read-only");
-    provider.until("work goes out", |books| books.total.requests > 4);
+    let mut window = open_program(&machine, &args);
+    window.wait_for_text("read-only");
+    provider.wait_until("work goes out", |books| books.total.requests > 4);
     window.type_keys("p");
-    window.sees("this screen is read-only");
-    let before = provider.books().total.requests;
-    provider.until("nothing has paused", |books| books.total.requests > before + 8);
-    window.signal(Signal::SIGTERM);
-    window.ends_clean();
+    window.wait_for_text("this screen is read-only");
+    let before = provider.checked_stats().total.requests;
+    provider.wait_until("nothing has paused", |books| books.total.requests > before + 8);
+    window.send_signal(Signal::SIGTERM);
+    window.assert_clean_exit();
 }
 
 #[test]
 fn a_storm_of_resizes_leaves_one_whole_screen() {
-    let (machine, _provider) = stage(TWO_KEYS, 100_000);
-    let mut window = open(&machine, &RUN);
-    window.sees("RUNNING");
+    let (machine, _provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_program(&machine, &RUN_ARGS);
+    window.wait_for_text("RUNNING");
     for step in 0..60_u16 {
         window.resize(15 + step % 30, 60 + step * 2 % 100);
     }
     window.resize(3, 20);
-    window.sees("20x3");
+    window.wait_for_text("20x3");
     window.resize(24, 80);
-    window.until("the last line", |screen| screen.contents().lines().last().is_some_and(|row| row.contains("? help")));
+    window.wait_until("the last line", |screen| {
+        screen.contents().lines().last().is_some_and(|row| row.contains("? help"))
+    });
     let screen = window.screen.screen();
     let rows: Vec<String> = screen.rows(0, 80).collect();
     assert_eq!(rows.iter().filter(|row| row.contains("1 Keys")).count(), 1, "no debris: {rows:#?}");
     assert!(rows[23].contains("? help"), "{rows:#?}");
-    window.leave("qs");
+    window.quit_with("qs");
 }
 
 #[test]
-fn sigterm_drains_and_gives_the_terminal_back() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = open(&machine, &RUN);
-    window.sees("RUNNING");
-    provider.until("work goes out", |books| books.total.requests > 4);
-    window.signal(Signal::SIGTERM);
-    window.ends_clean();
-    let books = provider.books();
+fn sigterm_drains_and_restores_the_terminal() {
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_program(&machine, &RUN_ARGS);
+    window.wait_for_text("RUNNING");
+    provider.wait_until("work goes out", |books| books.total.requests > 4);
+    window.send_signal(Signal::SIGTERM);
+    window.assert_clean_exit();
+    let books = provider.checked_stats();
     assert_eq!((books.total.abandoned, books.total.in_flight), (0, 0), "what was in flight was waited for");
     assert_eq!(machine.status("run")["done"], books.total.ok, "and is in the record");
 }
 
 #[test]
 fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
-    let (machine, provider) = stage(TWO_KEYS, 100_000);
-    let mut window = shell(&machine);
-    window.sees("ready$");
-    let program = format!("'{}' {}\r", env!("CARGO_BIN_EXE_cascadeck"), RUN.map(|arg| format!("'{arg}'")).join(" "));
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
+    let mut window = open_shell(&machine);
+    window.wait_for_text("ready$");
+    let program =
+        format!("'{}' {}\r", env!("CARGO_BIN_EXE_cascadeck"), RUN_ARGS.map(|arg| format!("'{arg}'")).join(" "));
     window.type_keys(&program);
-    window.sees("RUNNING");
+    window.wait_for_text("RUNNING");
     for _ in 0..2 {
         window.type_keys("\x1a");
-        window.until("the shell's own screen and prompt", |screen| {
+        window.wait_until("the shell's own screen and prompt", |screen| {
             !screen.alternate_screen() && !screen.hide_cursor() && screen.contents().trim_end().ends_with("ready$")
         });
         window.type_keys("echo $((6*7))th answer\r");
-        window.sees("42th answer");
+        window.wait_for_text("42th answer");
         window.type_keys("clear; fg\r");
-        window.until("the dashboard again", |screen| screen.alternate_screen() && screen.contents().contains("1 Keys"));
+        window.wait_until("the dashboard again", |screen| {
+            screen.alternate_screen() && screen.contents().contains("1 Keys")
+        });
     }
-    let before = provider.books().total.requests;
-    provider.until("the run goes on", |books| books.total.requests > before + 4);
+    let before = provider.checked_stats().total.requests;
+    provider.wait_until("the run goes on", |books| books.total.requests > before + 4);
     window.type_keys("qs");
-    window.until("the shell's prompt", |screen| !screen.alternate_screen() && screen.contents().contains("ready$"));
+    window
+        .wait_until("the shell's prompt", |screen| !screen.alternate_screen() && screen.contents().contains("ready$"));
     window.type_keys("exit\r");
-    window.ends_clean();
+    window.assert_clean_exit();
 }
 
 #[test]
 fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
-    let (machine, _provider) = stage(TWO_KEYS, 8);
-    let mut window = open(&machine, &RUN);
-    window.sees("✓ FINISHED");
-    window.until_said("\x1b]9;run is finished: 8 done, 0 failed");
-    window.until_said("\x1b]0;run: finished 100%");
+    let (machine, _provider) = setup(TWO_KEY_PROFILE, 8);
+    let mut window = open_program(&machine, &RUN_ARGS);
+    window.wait_for_text("✓ FINISHED");
+    window.wait_for_output("\x1b]9;run is finished: 8 done, 0 failed");
+    window.wait_for_output("\x1b]0;run: finished 100%");
     window.type_keys("y");
     // "alice" in base64.
-    window.until_said("\x1b]52;c;YWxpY2U=\x1b\\");
-    window.leave("q");
+    window.wait_for_output("\x1b]52;c;YWxpY2U=\x1b\\");
+    window.quit_with("q");
 
     let mut keys = machine.read("keys.toml");
     keys.push_str("\n[dashboard]\nnotify = false\nkeys = { quit = \"F10\" }\n");
-    machine.write_keys(&keys);
-    machine.write("batch.jsonl", sums(9));
-    let mut quiet = RUN.to_vec();
+    machine.write_keys_toml(&keys);
+    machine.write("batch.jsonl", addition_rows(9));
+    let mut quiet = RUN_ARGS.to_vec();
     quiet[9] = "--run-dir=quiet";
-    let mut window = open(&machine, &quiet);
-    window.sees("✓ FINISHED");
-    window.sees("F10 quit");
-    assert!(!window.said().contains("\x1b]9;"), "notifications are off");
-    window.leave("\x1b[21~");
+    let mut window = open_program(&machine, &quiet);
+    window.wait_for_text("✓ FINISHED");
+    window.wait_for_text("F10 quit");
+    assert!(!window.output_text().contains("\x1b]9;"), "notifications are off");
+    window.quit_with("\x1b[21~");
 }
 
 #[test]
 fn webhooks_hear_of_the_end_while_the_dashboard_stays_and_trouble_with_them_is_said_when_it_is_left() {
-    let (machine, _provider) = stage(TWO_KEYS, 8);
-    let (well, gone) = (Hooks::open(), Hooks::answering([Answer::Status(410)]));
-    machine.write_keys(&(machine.read("keys.toml") + &well.table("well", "") + &gone.table("gone", "")));
-    let mut window = open(&machine, &RUN);
-    window.sees("✓ FINISHED");
-    assert_eq!(well.until("finished")["done"], 8);
-    gone.until("finished");
+    let (machine, _provider) = setup(TWO_KEY_PROFILE, 8);
+    let (well, gone) = (WebhookServer::accepting_all(), WebhookServer::with_replies([WebhookReply::Status(410)]));
+    machine.write_keys_toml(
+        &(machine.read("keys.toml") + &well.webhook_toml("well", "") + &gone.webhook_toml("gone", "")),
+    );
+    let mut window = open_program(&machine, &RUN_ARGS);
+    window.wait_for_text("✓ FINISHED");
+    assert_eq!(well.wait_for_event("finished")["done"], 8);
+    gone.wait_for_event("finished");
     window.type_keys("7");
-    window.sees("webhook gone answers 410");
+    window.wait_for_text("webhook gone answers 410");
     window.type_keys("q");
-    window.until_said("warning: webhook gone answers 410; it was not told that the run is finished");
-    window.ends_clean();
+    window.wait_for_output("warning: webhook gone answers 410; it was not told that the run is finished");
+    window.assert_clean_exit();
     assert_eq!((well.events().len(), gone.events().len()), (1, 1), "leaving a run that is over ends it no second time");
 }
 
 #[test]
-fn a_key_that_means_two_things_is_refused_with_its_line_before_anything_starts() {
-    let (machine, provider) = stage(TWO_KEYS, 8);
+fn a_key_bound_twice_is_reported_with_its_line_before_anything_starts() {
+    let (machine, provider) = setup(TWO_KEY_PROFILE, 8);
     let mut keys = machine.read("keys.toml");
     let line = keys.lines().count() + 3;
     keys.push_str("\n[dashboard]\nkeys = { pause = \"q\" }\n");
-    machine.write_keys(&keys);
-    let ended = machine.cascadeck(&RUN).with_status(2);
-    ended.says(&[&format!("keys.toml:{line}: q can't mean both"), "give one of them another key"]);
-    assert_eq!(provider.books().total.requests, 0);
+    machine.write_keys_toml(&keys);
+    let ended = machine.cascadeck(&RUN_ARGS).expect_status(2);
+    ended.assert_stderr_contains(&[&format!("keys.toml:{line}: q can't mean both"), "give one of them another key"]);
+    assert_eq!(provider.checked_stats().total.requests, 0);
 }

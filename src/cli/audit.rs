@@ -1,19 +1,19 @@
-//! `cascadeck audit`: proof from the record that nothing was lost, doubled or overspent.
+//! `cascadeck audit`: proves from the record that nothing was lost, doubled or overspent.
 
 use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, print, shown};
+use super::{CliError, print, sanitize_lines};
 use crate::{
-    domain::{are, counted},
-    store::audit::{Audit, Unanswered, audit},
+    domain::{is_or_are, pluralize},
+    store::audit::{Audit, UnansweredAttempt, audit},
 };
 
 /// Prove from the record that nothing was lost, doubled or overspent
 ///
-/// Looks at every row. Exits with 0 only where every promise holds, and otherwise with 1, naming what breaks it.
+/// Checks every row. Exits with 0 only if every promise holds, and otherwise with 1, naming each broken promise.
 #[derive(Args, Clone, Debug)]
 pub(super) struct AuditArgs {
     #[arg(value_name = "RUN_DIR")]
@@ -24,89 +24,100 @@ pub(super) struct AuditArgs {
     pub json: bool,
 }
 
-/// Calls named in the report; the JSON object has all.
-const NAMED: usize = 20;
+/// Most attempts named in the text report. The JSON object contains all.
+const MAX_NAMED: usize = 20;
 
-pub(super) fn run(args: &AuditArgs) -> Result<u8, Failure> {
+pub(super) fn run(args: &AuditArgs) -> Result<u8, CliError> {
     let audit = audit(&args.run_dir, None)?;
-    let text = if args.json { object(args, &audit).to_string() } else { shown(&report(args, &audit)) };
+    let text = if args.json { to_json(args, &audit).to_string() } else { sanitize_lines(&to_text(args, &audit)) };
     let printed = print(&(text + "\n"));
-    let broken = audit.checks.iter().filter(|check| check.broken > 0).count();
+    let broken = audit.checks.iter().filter(|check| check.violations > 0).count();
     if broken > 0 {
-        return Err(Failure::broken(format!(
+        return Err(CliError::internal(format!(
             "{broken} of {} promises {} broken in {}",
             audit.checks.len(),
-            are(broken as u64),
+            is_or_are(broken as u64),
             args.run_dir.display()
         )));
     }
-    printed.map(|()| super::DONE)
+    printed.map(|()| super::EXIT_DONE)
 }
 
-fn object(args: &AuditArgs, audit: &Audit) -> Value {
+fn to_json(args: &AuditArgs, audit: &Audit) -> Value {
     let checks: Vec<Value> = audit
         .checks
         .iter()
-        .map(|check| json!({ "promise": check.promise, "broken": check.broken, "examples": check.examples }))
+        .map(|check| json!({ "promise": check.invariant, "broken": check.violations, "examples": check.examples }))
         .collect();
-    let calls: Vec<Value> = audit
+    let attempts: Vec<Value> = audit
         .unanswered
         .iter()
-        .map(|call| {
-            let Unanswered { attempt, item, key, model, sent_at, outcome, at_risk } = call;
+        .map(|unanswered| {
+            let UnansweredAttempt { attempt, item, key, model, sent_at, outcome, at_risk } = unanswered;
             json!({ "attempt": attempt, "id": item, "key": key, "model": model, "sent_at": sent_at.rfc3339(),
-                    "outcome": outcome, "at_risk_usd": at_risk.usd() })
+                    "outcome": outcome, "at_risk_usd": at_risk.as_usd() })
         })
         .collect();
     json!({
         "run_dir": args.run_dir.display().to_string(),
-        "holds": audit.holds(),
+        "holds": audit.is_ok(),
         "total": audit.items,
         "done": audit.done,
         "failed": audit.failed,
         "waiting": audit.waiting,
-        "input_read_to_its_end": audit.whole,
+        "input_read_to_its_end": audit.input_complete,
         "attempts": audit.attempts,
-        "in_flight": audit.open,
-        "cost_usd": audit.cost.usd(),
-        "at_risk_usd": audit.at_risk.usd(),
-        "may_have_been_billed": calls,
+        "in_flight": audit.in_flight,
+        "cost_usd": audit.cost.as_usd(),
+        "at_risk_usd": audit.at_risk.as_usd(),
+        "may_have_been_billed": attempts,
+        "captions_deleted_with_their_pictures": audit.deleted_captions,
         "checks": checks,
     })
 }
 
-fn report(args: &AuditArgs, audit: &Audit) -> String {
+fn to_text(args: &AuditArgs, audit: &Audit) -> String {
     let Audit { items, done, failed, waiting, attempts, cost, at_risk, .. } = audit;
-    let unread = if audit.whole { "" } else { "; the input was not read to its end yet" };
+    let unread = if audit.input_complete { "" } else { "; the input was not read to its end yet" };
     let mut text = format!(
         "{}\n{}: {done} done, {failed} failed, {waiting} waiting{unread}\n{}, {cost} spent\n",
         args.run_dir.display(),
-        counted(*items, "item"),
-        counted(*attempts, "attempt"),
+        pluralize(*items, "item"),
+        pluralize(*attempts, "attempt"),
     );
-    let calls = audit.unanswered.len();
-    let _ =
-        writeln!(text, "{} may have been billed without an answer, {at_risk} at most", counted(calls as u64, "call"));
-    for call in audit.unanswered.iter().take(NAMED) {
-        let Unanswered { attempt, item, key, model, sent_at, outcome, at_risk } = call;
+    let unanswered_count = audit.unanswered.len();
+    let _ = writeln!(
+        text,
+        "{} may have been billed without an answer, {at_risk} at most",
+        pluralize(unanswered_count as u64, "call")
+    );
+    for unanswered in audit.unanswered.iter().take(MAX_NAMED) {
+        let UnansweredAttempt { attempt, item, key, model, sent_at, outcome, at_risk } = unanswered;
         let outcome = outcome.as_deref().unwrap_or("no outcome yet");
         let _ = writeln!(
             text,
             "  item {item}, attempt {attempt}, {model}@{key}, sent {sent_at}, {outcome}, {at_risk} at most"
         );
     }
-    if calls > NAMED {
-        let _ = writeln!(text, "  … and {} more", calls - NAMED);
+    if unanswered_count > MAX_NAMED {
+        let _ = writeln!(text, "  … and {} more", unanswered_count - MAX_NAMED);
     }
     for check in &audit.checks {
-        let verdict = if check.broken == 0 { "holds " } else { "BROKEN" };
-        let _ = writeln!(text, "{verdict}  {}", check.promise);
+        let status = if check.violations == 0 { "holds " } else { "BROKEN" };
+        let _ = writeln!(text, "{status}  {}", check.invariant);
         for example in &check.examples {
             let _ = writeln!(text, "        {example}");
         }
-        if check.broken > check.examples.len() as u64 {
-            let _ = writeln!(text, "        … {} in all", check.broken);
+        if check.violations > check.examples.len() as u64 {
+            let _ = writeln!(text, "        … {} in all", check.violations);
         }
+    }
+    if audit.deleted_captions > 0 {
+        let captions = pluralize(audit.deleted_captions, "caption");
+        let _ = writeln!(
+            text,
+            "note    {captions} deleted since, and the pictures with them; the answers are in results.jsonl"
+        );
     }
     text.trim_end().to_owned()
 }

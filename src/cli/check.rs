@@ -1,35 +1,35 @@
-//! `cascadeck check`: is the configuration good, and is each key?
+//! `cascadeck check`: validates the configuration and tests each key.
 
 use std::{collections::HashMap, time::Duration};
 
 use clap::Args;
 use secrecy::ExposeSecret as _;
 
-use super::{Failure, options::Keys, print, say, shown};
+use super::{CliError, options::KeysArgs, print, print_stderr, sanitize_lines};
 use crate::{
+    alerts,
     clock::Clock,
     config::{Config, Webhook},
-    domain::{Outcome, are, counted},
-    engine::CheckedKey,
-    notify,
-    provider::{Audience, Client, Endpoint},
+    domain::{Outcome, is_or_are, pluralize},
+    engine::KeyCheck,
+    provider::{Client, Endpoint, ModelListAccess},
 };
 
 /// Validate keys.toml and each key, by listing the models at its provider; try webhooks out
 ///
-/// Where a provider lists its models to anybody, as llama-server does, that proves no key: it is said, and only a run
-/// shows whether the key is good. Exits with 0 only where every key was checked and is good, unless --offline or
-/// --allow-unchecked says that this is enough.
+/// If a provider lists its models to anybody, as llama-server does, that proves no key: the check says so, and only a
+/// run shows whether the key is good. Exits with 0 only if every key was checked and is good, unless --offline or
+/// --allow-unchecked says that less is enough.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
-    pub keys: Keys,
+    pub keys: KeysArgs,
 
-    /// Only the file: ask no provider
+    /// Check only the file: ask no provider
     #[arg(long)]
     pub offline: bool,
 
-    /// Exit with 0 also where nothing could be learned of some keys, as without a network; a bad key still fails the check
+    /// Exit with 0 even if some keys could not be checked, as without a network; a bad key still fails the check
     #[arg(long)]
     pub allow_unchecked: bool,
 
@@ -38,197 +38,201 @@ pub(super) struct CheckArgs {
     pub webhooks: bool,
 }
 
-/// For one key.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Time limit for one key.
+const KEY_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(args: CheckArgs) -> Result<u8, Failure> {
+pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
     let config = args.keys.load()?;
     let (keys, models) = (config.keys.len(), config.models.len());
     let mut lines = vec![format!(
         "{}: {}, {}, {}",
         config.origin,
-        count(keys, "key"),
-        count(models, "model"),
-        count(config.providers.len(), "provider")
+        count_label(keys, "key"),
+        count_label(models, "model"),
+        count_label(config.providers.len(), "provider")
     )];
-    let (mut bad, mut unknown) = (0, 0);
+    let (mut bad_keys, mut unknown_keys) = (0, 0);
     if !args.offline {
-        for (name, finding) in examine(&config, &Clock::real()).await? {
-            bad += u64::from(matches!(finding, Finding::Bad(..)));
-            unknown += usize::from(matches!(finding, Finding::Unknown(..) | Finding::Unproven { .. }));
-            lines.push(format!("  {name:16} {}", finding.words()));
+        for (name, finding) in query_keys(&config, &Clock::real()).await? {
+            bad_keys += u64::from(matches!(finding, KeyFinding::Bad(..)));
+            unknown_keys += usize::from(matches!(finding, KeyFinding::Unknown(..) | KeyFinding::Unproven { .. }));
+            lines.push(format!("  {name:16} {}", finding.message()));
         }
     }
-    lines.extend(match unknown {
+    lines.extend(match unknown_keys {
         _ if args.offline => Some("the file is good; no key was checked".to_owned()),
         0 => None,
         all if all == keys => {
             Some("NOT CHECKED: no provider gave a verdict, so nothing is known of any key".to_owned())
         }
-        some => Some(format!("NOT CHECKED: {some} of {}; nothing is known of those", count(keys, "key"))),
+        some => Some(format!("NOT CHECKED: {some} of {}; nothing is known of those", count_label(keys, "key"))),
     });
-    let mut deaf = 0;
+    let mut failed_webhooks = 0;
     for webhook in &config.webhooks {
-        let mut words = about(webhook);
+        let mut message = describe_webhook(webhook);
         if args.webhooks {
-            let answer = notify::test(webhook).await;
-            deaf += u64::from(answer.is_err());
-            words = match answer {
-                Ok(()) => format!("took the test message; {words}"),
-                Err(why) => format!("NOT DELIVERED, it {why}; {words}"),
+            let answer = alerts::test(webhook).await;
+            failed_webhooks += u64::from(answer.is_err());
+            message = match answer {
+                Ok(()) => format!("took the test message; {message}"),
+                Err(reason) => format!("NOT DELIVERED, it {reason}; {message}"),
             };
         }
-        lines.push(format!("  {:16} webhook: {words}", webhook.name));
+        lines.push(format!("  {:16} webhook: {message}", webhook.name));
     }
     if args.webhooks && config.webhooks.is_empty() {
         lines.push("there is no [[webhook]] to try".to_owned());
     }
-    print(&(shown(&lines.join("\n")) + "\n"))?;
-    if bad > 0 {
-        return Err(Failure::usage(format!(
-            "{bad} of {} {} no good; mend or remove what is named above in {}",
-            count(keys, "key"),
-            are(bad),
+    print(&(sanitize_lines(&lines.join("\n")) + "\n"))?;
+    if bad_keys > 0 {
+        return Err(CliError::usage(format!(
+            "{bad_keys} of {} {} no good; mend or remove what is named above in {}",
+            count_label(keys, "key"),
+            is_or_are(bad_keys),
             config.origin
         )));
     }
-    if deaf > 0 {
-        return Err(Failure::usage(format!(
-            "{deaf} of {} did not take the test message; mend what is named above in {}",
-            count(config.webhooks.len(), "webhook"),
+    if failed_webhooks > 0 {
+        return Err(CliError::usage(format!(
+            "{failed_webhooks} of {} did not take the test message; mend what is named above in {}",
+            count_label(config.webhooks.len(), "webhook"),
             config.origin
         )));
     }
-    if unknown > 0 && !args.allow_unchecked {
-        return Err(Failure::usage(format!(
-            "{unknown} of {} could not be checked, for the reasons above; check again once that is mended, or give \
+    if unknown_keys > 0 && !args.allow_unchecked {
+        return Err(CliError::usage(format!(
+            "{unknown_keys} of {} could not be checked, for the reasons above; check again once that is mended, or give \
              --allow-unchecked where this is enough",
-            count(keys, "key"),
+            count_label(keys, "key"),
         )));
     }
-    Ok(super::DONE)
+    Ok(super::EXIT_DONE)
 }
 
-/// What a webhook is sent, and when.
-fn about(webhook: &Webhook) -> String {
-    let on: Vec<&str> = webhook.on.iter().map(|occasion| occasion.name()).collect();
+/// Describes the format of a webhook's messages and the alerts it gets.
+fn describe_webhook(webhook: &Webhook) -> String {
+    let on: Vec<&str> = webhook.alert_kinds.iter().map(|occasion| occasion.name()).collect();
     format!("{}, on {}", webhook.format.name(), on.join(", "))
 }
 
-fn count(number: usize, one: &str) -> String {
-    counted(number as u64, one)
+fn count_label(number: usize, one: &str) -> String {
+    pluralize(number as u64, one)
 }
 
-/// What a provider says of a key.
-enum Finding {
-    /// It accepts it, lists so many models, and lacks these of the configuration's.
+/// The result of checking a key.
+enum KeyFinding {
+    /// The provider accepts the key. It lists this many models; `missing` are configured models that it doesn't list.
     Good {
         listed: usize,
         missing: Vec<String>,
     },
     Bad(Outcome, String),
-    /// A list that says what is served, and nothing of the key: anybody gets it, or may get it for all that is known.
+    /// The provider listed its models, but to anybody, or perhaps to anybody. This proves nothing about the key.
     Unproven {
         why: &'static str,
         listed: usize,
         missing: Vec<String>,
     },
-    /// The provider could not be asked: nothing is known of the key.
+    /// The provider could not be asked, so nothing is known about the key.
     Unknown(String),
 }
 
-impl Finding {
-    fn words(&self) -> String {
+impl KeyFinding {
+    fn message(&self) -> String {
         match self {
-            Self::Good { listed, missing } => format!("good, {}", list(*listed, missing)),
-            Self::Bad(outcome, words) => format!("BAD: {outcome}: {words}"),
-            Self::Unproven { why, listed, missing } => format!("not known: {why}; {}", list(*listed, missing)),
+            Self::Good { listed, missing } => format!("good, {}", describe_model_list(*listed, missing)),
+            Self::Bad(outcome, message) => format!("BAD: {outcome}: {message}"),
+            Self::Unproven { why: reason, listed, missing } => {
+                format!("not known: {reason}; {}", describe_model_list(*listed, missing))
+            }
             Self::Unknown(words) => format!("not known: {words}"),
         }
     }
 }
 
-/// A list is what can be seen, not what may be called: a model that is not on it is no verdict.
-fn list(listed: usize, missing: &[String]) -> String {
-    let listed = format!("{} listed", count(listed, "model"));
+/// Describes the list of models. A model that is not listed may still be usable.
+fn describe_model_list(listed: usize, missing: &[String]) -> String {
+    let listed = format!("{} listed", count_label(listed, "model"));
     if missing.is_empty() { listed } else { format!("{listed}; not among them: {}", missing.join(", ")) }
 }
 
-async fn examine(config: &Config, clock: &Clock) -> Result<Vec<(String, Finding)>, Failure> {
-    let client = Client::new(clock.to_real(config.policy.connect_timeout), DEADLINE)
-        .map_err(|error| Failure::broken(error.to_string()))?;
-    let (mut tasks, mut public) = (Vec::new(), HashMap::new());
+async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFinding)>, CliError> {
+    let client = Client::new(clock.to_real(config.policy.connect_timeout), KEY_TIMEOUT)
+        .map_err(|error| CliError::internal(error.to_string()))?;
+    let (mut tasks, mut audience_tasks) = (Vec::new(), HashMap::new());
     for (index, (key, secret)) in config.keys.iter().zip(&config.secrets).enumerate() {
         let provider = config.providers[key.provider.index()].clone();
         let secret = secret.as_ref().map(|secret| secret.expose_secret().to_owned().into());
-        let endpoint = Endpoint::new(provider, secret).map_err(|error| Failure::usage(error.to_string()))?;
-        // Once for each provider, not with every key: nobody's asking looks like somebody's trying doors.
-        if endpoint.has_key() && !public.contains_key(&key.provider) {
+        let endpoint = Endpoint::new(provider, secret).map_err(|error| CliError::usage(error.to_string()))?;
+        // Ask once per provider, not with every key: many requests without a key look like an attack.
+        if endpoint.has_key() && !audience_tasks.contains_key(&key.provider) {
             let (client, endpoint) = (client.clone(), endpoint.clone());
-            let asked = tokio::spawn(async move { client.audience(&endpoint, DEADLINE).await });
-            public.insert(key.provider, asked);
+            let asked = tokio::spawn(async move { client.check_model_list_access(&endpoint, KEY_TIMEOUT).await });
+            audience_tasks.insert(key.provider, asked);
         }
         let client = client.clone();
-        tasks.push((index, tokio::spawn(async move { client.list_models(&endpoint, DEADLINE).await })));
+        tasks.push((index, tokio::spawn(async move { client.list_models(&endpoint, KEY_TIMEOUT).await })));
     }
     let mut audiences = HashMap::new();
-    for (provider, asked) in public {
-        audiences.insert(provider, asked.await.map_err(|error| Failure::broken(error.to_string()))?);
+    for (provider, asked) in audience_tasks {
+        audiences.insert(provider, asked.await.map_err(|error| CliError::internal(error.to_string()))?);
     }
     let mut findings = Vec::new();
     for (index, task) in tasks {
         let key = &config.keys[index];
-        let finding = match task.await.map_err(|error| Failure::broken(error.to_string()))? {
+        let finding = match task.await.map_err(|error| CliError::internal(error.to_string()))? {
             Ok(listed) => {
-                let serves = |name: &str| listed.iter().any(|id| id == name || id.rsplit('/').next() == Some(name));
-                let wanted = config.models.iter().filter(|model| {
+                let is_listed = |name: &str| listed.iter().any(|id| id == name || id.rsplit('/').next() == Some(name));
+                let usable_models = config.models.iter().filter(|model| {
                     model.provider == key.provider && key.models.as_ref().is_none_or(|only| only.contains(&model.name))
                 });
-                let missing: Vec<_> = wanted.map(|model| model.name.clone()).filter(|name| !serves(name)).collect();
+                let missing: Vec<_> =
+                    usable_models.map(|model| model.name.clone()).filter(|name| !is_listed(name)).collect();
                 let listed = listed.len();
                 let audience = config.secrets[index].is_some().then(|| audiences.get(&key.provider)).flatten();
                 match audience {
-                    Some(Audience::Anybody) => {
-                        let why = "the provider lists its models to anybody, which proves no key";
-                        Finding::Unproven { why, listed, missing }
+                    Some(ModelListAccess::Public) => {
+                        let reason = "the provider lists its models to anybody, which proves no key";
+                        KeyFinding::Unproven { why: reason, listed, missing }
                     }
-                    Some(Audience::Unknown) => {
+                    Some(ModelListAccess::Unknown) => {
                         let why = "the provider did not say whether it lists its models to anybody, so its list proves no key";
-                        Finding::Unproven { why, listed, missing }
+                        KeyFinding::Unproven { why, listed, missing }
                     }
-                    Some(Audience::KeyHolders) | None => Finding::Good { listed, missing },
+                    Some(ModelListAccess::KeyRequired) | None => KeyFinding::Good { listed, missing },
                 }
             }
-            Err(verdict) if verdict.outcome.is_of_the_key() => Finding::Bad(verdict.outcome, verdict.message),
-            Err(verdict) => Finding::Unknown(format!("{}: {}", verdict.outcome, verdict.message)),
+            Err(verdict) if verdict.outcome.is_key_error() => KeyFinding::Bad(verdict.outcome, verdict.message),
+            Err(verdict) => KeyFinding::Unknown(format!("{}: {}", verdict.outcome, verdict.message)),
         };
         findings.push((key.name.clone(), finding));
     }
     Ok(findings)
 }
 
-/// Before a run: bad keys are named, and what the providers said for certain is given back; where every key is bad there
-/// is no point in starting.
-pub(super) async fn sort_out_keys(config: &Config, clock: &Clock) -> Result<Vec<CheckedKey>, Failure> {
-    let findings = examine(config, clock).await?;
-    let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, Finding::Bad(..))).collect();
+/// Checks the keys before a run and names bad ones. Returns the results that are certain. It is an error if every key
+/// is bad, since a run would be pointless.
+pub(super) async fn check_keys(config: &Config, clock: &Clock) -> Result<Vec<KeyCheck>, CliError> {
+    let findings = query_keys(config, clock).await?;
+    let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, KeyFinding::Bad(..))).collect();
     for (name, finding) in &bad {
-        say(&format!("key {name} {}", finding.words()));
+        print_stderr(&format!("key {name} {}", finding.message()));
     }
-    // Whom the list is forbidden may yet be answered.
-    let refused = |finding: &Finding| matches!(finding, Finding::Bad(outcome, _) if *outcome != Outcome::KeyForbidden);
+    // A key that may not list models may still be able to send requests.
+    let refused =
+        |finding: &KeyFinding| matches!(finding, KeyFinding::Bad(outcome, _) if *outcome != Outcome::KeyForbidden);
     if !bad.is_empty() && findings.iter().all(|(_, finding)| refused(finding)) {
-        return Err(Failure::usage(format!(
+        return Err(CliError::usage(format!(
             "no key is good; mend {} and run again, or skip this check with --no-check",
             config.origin
         )));
     }
     let checked = |(name, finding)| match finding {
-        Finding::Good { missing, .. } => Some(CheckedKey::Good { name, unlisted: missing }),
-        Finding::Unproven { missing, .. } => Some(CheckedKey::Listed { name, unlisted: missing }),
-        Finding::Bad(Outcome::InvalidKey, words) => Some(CheckedKey::Invalid { name, words }),
-        // Whom the list is forbidden may yet be answered, and credit may have come.
-        Finding::Bad(..) | Finding::Unknown(_) => None,
+        KeyFinding::Good { missing, .. } => Some(KeyCheck::Valid { name, missing_models: missing }),
+        KeyFinding::Unproven { missing, .. } => Some(KeyCheck::Unproven { name, missing_models: missing }),
+        KeyFinding::Bad(Outcome::InvalidKey, message) => Some(KeyCheck::Invalid { name, message }),
+        // A key that may not list models may still be able to send requests, and an account may have new credit.
+        KeyFinding::Bad(..) | KeyFinding::Unknown(_) => None,
     };
     Ok(findings.into_iter().filter_map(checked).collect())
 }

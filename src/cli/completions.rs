@@ -1,9 +1,9 @@
-//! `cascadeck completions`: for the shell.
+//! `cascadeck completions`: prints a completion script for a shell.
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Cli, Failure, print};
+use super::{Cli, CliError, print};
 
 /// Print a completion script for a shell
 #[derive(Args, Clone, Debug)]
@@ -12,8 +12,8 @@ pub(super) struct CompletionsArgs {
     pub shell: Shell,
 }
 
-pub(super) fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
+pub(super) fn run(args: &CompletionsArgs) -> Result<u8, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cascadeck", &mut script);
-    print(&String::from_utf8_lossy(&script)).map(|()| super::DONE)
+    print(&String::from_utf8_lossy(&script)).map(|()| super::EXIT_DONE)
 }

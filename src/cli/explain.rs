@@ -1,16 +1,16 @@
-//! `cascadeck explain`: what the program makes of a provider's answer.
+//! `cascadeck explain`: shows how a provider's answer is classified.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, print};
+use super::{CliError, print};
 use crate::{config::read_at_most, domain::Api, provider};
 
-/// Longest answer that is read: more than a provider's may have.
+/// Largest answer in bytes that is read: more than a provider's may have.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// Say what the program makes of a provider's answer: outcome and action
+/// Show how a provider's answer is classified: outcome and action
 ///
 /// Reads one JSON object {"status":429,"headers":{...},"body":...}; a status of null means that the transport failed.
 #[derive(Args, Clone, Debug)]
@@ -41,7 +41,7 @@ impl From<ApiName> for Api {
     }
 }
 
-pub(super) fn run(args: &ExplainArgs) -> Result<u8, Failure> {
+pub(super) fn run(args: &ExplainArgs) -> Result<u8, CliError> {
     let (name, bytes) = match &args.file {
         Some(path) if path.as_os_str() != "-" => {
             let read = std::fs::File::open(path).and_then(|file| read_at_most(file, MAX_ANSWER_BYTES));
@@ -49,11 +49,11 @@ pub(super) fn run(args: &ExplainArgs) -> Result<u8, Failure> {
         }
         _ => ("standard input".to_owned(), read_at_most(std::io::stdin().lock(), MAX_ANSWER_BYTES)),
     };
-    let bytes = bytes.map_err(|error| Failure::usage(format!("{name} can't be read: {error}")))?;
+    let bytes = bytes.map_err(|error| CliError::usage(format!("{name} can't be read: {error}")))?;
     let example = serde_json::from_slice(&bytes).map_err(|error| {
-        Failure::usage(format!("{name} is not one JSON object with status, headers and body: {error}"))
+        CliError::usage(format!("{name} is not one JSON object with status, headers and body: {error}"))
     })?;
-    let finding =
-        provider::explain(args.api.into(), &example).map_err(|why| Failure::usage(format!("{name}: {why}")))?;
-    print(&format!("{finding}\n")).map(|()| super::DONE)
+    let explanation =
+        provider::explain(args.api.into(), &example).map_err(|reason| CliError::usage(format!("{name}: {reason}")))?;
+    print(&format!("{explanation}\n")).map(|()| super::EXIT_DONE)
 }

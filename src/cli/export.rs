@@ -1,4 +1,4 @@
-//! `cascadeck export`: a run's results in input order.
+//! `cascadeck export`: writes a run's results in input order.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -7,9 +7,9 @@ use std::{
 
 use clap::Args;
 
-use super::{Failure, destination, printed, say};
+use super::{CliError, export_target, finish_stdout, print_stderr};
 use crate::{
-    domain::counted,
+    domain::pluralize,
     output::{ExportFormat, ExportOptions, Exporter},
     store::{StoreError, report},
 };
@@ -24,7 +24,8 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "NAME", default_value = "jsonl")]
     pub format: ExportFormat,
 
-    /// Write here instead of standard output; replaces an earlier export, never the run's own files or its input
+    /// Write here instead of standard output; of files that are there already, only an earlier export or an empty file
+    /// is replaced
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -33,46 +34,46 @@ pub(super) struct ExportArgs {
     pub no_formulas: bool,
 }
 
-enum Trouble {
+enum ExportError {
     Store(StoreError),
     Output(io::Error),
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for ExportError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-pub(super) fn run(args: &ExportArgs) -> Result<u8, Failure> {
+pub(super) fn run(args: &ExportArgs) -> Result<u8, CliError> {
     let written = match &args.output {
-        Some(path) => write(args, BufWriter::new(destination::open(&args.run_dir, path)?)),
+        Some(path) => write(args, BufWriter::new(export_target::open(&args.run_dir, path)?)),
         None => write(args, BufWriter::new(io::stdout().lock())),
     };
     match written {
         Ok(rows) => {
-            // The last line may still stand in standard output's own buffer.
-            printed(Ok(()))?;
+            // Flush standard output: its buffer may still hold the last line.
+            finish_stdout(Ok(()))?;
             if let Some(path) = &args.output {
-                say(&format!("{} written to {}", counted(rows, "result"), path.display()));
+                print_stderr(&format!("{} written to {}", pluralize(rows, "result"), path.display()));
             }
-            Ok(super::DONE)
+            Ok(super::EXIT_DONE)
         }
-        // The reader has seen enough: no fault of anybody.
-        Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(super::DONE),
-        Err(Trouble::Output(error)) => Err(Failure::broken(format!("the export could not be written: {error}"))),
-        Err(Trouble::Store(error)) => Err(error.into()),
+        // The reader closed the pipe because it needs no more: not an error.
+        Err(ExportError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(super::EXIT_DONE),
+        Err(ExportError::Output(error)) => Err(CliError::internal(format!("the export could not be written: {error}"))),
+        Err(ExportError::Store(error)) => Err(error.into()),
     }
 }
 
-fn write(args: &ExportArgs, out: impl Write) -> Result<u64, Trouble> {
-    let options = ExportOptions { neutralise_formulas: args.no_formulas };
-    let mut exporter = Exporter::new(args.format, options, out).map_err(Trouble::Output)?;
+fn write(args: &ExportArgs, out: impl Write) -> Result<u64, ExportError> {
+    let options = ExportOptions { escape_formulas: args.no_formulas };
+    let mut exporter = Exporter::new(args.format, options, out).map_err(ExportError::Output)?;
     let mut rows = 0;
-    report::results_in_input_order(&args.run_dir, |line| {
+    report::for_each_result(&args.run_dir, |line| {
         rows += 1;
-        exporter.write(&line.parse()?).map_err(Trouble::Output)
+        exporter.write(&line.parse()?).map_err(ExportError::Output)
     })?;
-    exporter.finish().map_err(Trouble::Output)?;
+    exporter.finish().map_err(ExportError::Output)?;
     Ok(rows)
 }

@@ -1,21 +1,22 @@
-//! The commands: arguments in, exit status out. One file per command; what several share stands beside them.
+//! The commands. Each takes parsed arguments and returns an exit status. One file per command; shared parts have their
+//! own files.
 
 mod audit;
 mod check;
+mod cleanup_guard;
 mod completions;
-mod conduct;
 mod demo;
-mod destination;
+mod error;
 mod explain;
 mod export;
-mod failure;
-mod feed;
-mod interrupt;
+mod export_target;
+mod ingest;
 mod options;
 mod plan;
 mod replay;
 mod run;
 mod status;
+mod supervise;
 mod system_limits;
 
 use std::{
@@ -24,19 +25,22 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
-pub use failure::Failure;
+pub use error::CliError;
 
-use crate::{domain::plain_text::neutralise, sim};
+use crate::{domain::plain_text::sanitize, sim};
 
-/// Everything went as it was meant to.
-const DONE: u8 = 0;
+/// Exit status for success.
+const EXIT_DONE: u8 = 0;
 
 /// Run long batches of prompts and image captions through a cascade of API keys and models.
 ///
-/// Only use keys you are entitled to use: quotas are counted per project, as the providers count them, and
-/// cascadeck never tries to get round them.
+/// Only use keys you are entitled to use: quotas are counted per project, as the providers count them, and cascadeck
+/// never tries to get round them.
 #[derive(Parser, Debug)]
 #[command(version, max_term_width = 100, after_help = EXIT_STATUSES)]
 struct Cli {
@@ -68,41 +72,55 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// Parses the command line, does it, and says how it went.
+/// Parses the command line, runs the command, and returns its exit status.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::try_parse() {
+    let result = match Cli::try_parse() {
         Ok(cli) => execute(cli.command),
-        // Wrong usage; help and the version are results, and are printed like any other.
-        Err(error) if error.use_stderr() => error.exit(),
-        Err(error) => printed(error.print()).map(|()| DONE),
+        // Wrong usage exits here. Help and the version are results, and are printed like any other.
+        Err(error) if error.use_stderr() => with_pattern_hint(error).exit(),
+        Err(error) => finish_stdout(error.print()).map(|()| EXIT_DONE),
     };
-    match outcome {
+    match result {
         Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            // Nobody reading is no reason to fail in another way.
-            let _ = writeln!(io::stderr().lock(), "cascadeck: {}", shown(&failure.to_string()));
-            ExitCode::from(failure.status())
+        Err(error) => {
+            // A closed stderr must not change the exit status.
+            let _ = writeln!(io::stderr().lock(), "cascadeck: {}", sanitize_lines(&error.to_string()));
+            ExitCode::from(error.exit_status())
         }
     }
 }
 
-fn execute(command: Command) -> Result<u8, Failure> {
+/// A second INPUT mostly comes from a shell that has put names in the place of a pattern.
+fn with_pattern_hint(mut error: clap::Error) -> clap::Error {
+    let is_name = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) => !argument.starts_with('-'),
+        _ => false,
+    };
+    let takes_input = error.get(ContextKind::Usage).is_some_and(|usage| usage.to_string().contains("<INPUT>"));
+    if is_name && takes_input {
+        let hint = "one INPUT is taken: where a pattern was meant, quote it ('photos/*.png'), or give the folder";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    }
+    error
+}
+
+fn execute(command: Command) -> Result<u8, CliError> {
     match command {
-        Command::Run(args) => on_runtime(run::run(*args)),
-        Command::Demo(args) => on_runtime(demo::run(args)),
+        Command::Run(args) => run_on_runtime(run::run(*args)),
+        Command::Demo(args) => run_on_runtime(demo::run(args)),
         Command::Plan(args) => plan::run(&args),
-        Command::Check(args) => on_runtime(check::run(args)),
+        Command::Check(args) => run_on_runtime(check::run(args)),
         Command::Status(args) => status::run(&args),
-        Command::Replay(args) => on_runtime(replay::run(*args)),
+        Command::Replay(args) => run_on_runtime(replay::run(*args)),
         Command::Export(args) => export::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Sim(args) => {
-            let refused = |error: anyhow::Error| match error.downcast::<sim::command::Usage>() {
-                Ok(usage) => Failure::usage(usage.to_string()),
-                Err(error) => Failure::Broken(error),
+            let to_cli_error = |error: anyhow::Error| match error.downcast::<sim::command::SimUsageError>() {
+                Ok(usage) => CliError::usage(usage.to_string()),
+                Err(error) => CliError::Internal(error),
             };
-            on_runtime(async { print(&sim::command::run(args).await.map_err(refused)?).map(|()| DONE) })
+            run_on_runtime(async { print(&sim::command::run(args).await.map_err(to_cli_error)?).map(|()| EXIT_DONE) })
         }
         Command::Completions(args) => completions::run(&args),
     }
@@ -111,49 +129,49 @@ fn execute(command: Command) -> Result<u8, Failure> {
 /// Prints a command's result to standard output.
 ///
 /// # Errors
-/// Where it could not be written. A closed pipe is no error: its reader has seen enough.
-fn print(text: &str) -> Result<(), Failure> {
-    printed(io::stdout().lock().write_all(text.as_bytes()))
+/// Write errors. A closed pipe is no error: its reader needs no more.
+fn print(text: &str) -> Result<(), CliError> {
+    finish_stdout(io::stdout().lock().write_all(text.as_bytes()))
 }
 
-/// The same where something else has printed: what stands in the buffer is written as well.
-fn printed(written: io::Result<()>) -> Result<(), Failure> {
+/// Finishes a write that another function made: flushes the buffer and converts the error.
+fn finish_stdout(written: io::Result<()>) -> Result<(), CliError> {
     match written.and_then(|()| io::stdout().lock().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::broken(format!("standard output could not be written to: {error}")))
+            Err(CliError::internal(format!("standard output could not be written to: {error}")))
         }
         _ => Ok(()),
     }
 }
 
-/// A line for the operator on stderr.
-fn say(words: &str) {
-    // Nobody reading is no reason to stop.
-    let _ = writeln!(io::stderr().lock(), "{}", shown(words));
+/// Prints a line for the operator to stderr.
+fn print_stderr(message: &str) {
+    // A closed stderr must not stop the program.
+    let _ = writeln!(io::stderr().lock(), "{}", sanitize_lines(message));
 }
 
-/// Lines stay lines; what is inside them can't move the cursor.
-fn shown(text: &str) -> String {
-    text.lines().map(neutralise).collect::<Vec<_>>().join("\n")
+/// Keeps line breaks, but removes other control characters, which could move the cursor.
+fn sanitize_lines(text: &str) -> String {
+    text.lines().map(sanitize).collect::<Vec<_>>().join("\n")
 }
 
-/// Threads for what blocks and has no threads of its own: host names, forecasts, the record's end. The runtime starts one
-/// for each such job that finds none idle, and the allocator keeps memory for each.
+/// Most threads for blocking work other than reading pictures: caption files, host names, forecasts. The runtime starts
+/// one for each such job if none is idle, and the allocator reserves memory for each.
 const MAX_BLOCKING_THREADS: usize = 16;
-/// How long the runtime's threads for what blocks wait for work: longer than any run.
-const KEEP_ALIVE: Duration = Duration::from_hours(10 * 366 * 24);
+/// How long an idle blocking thread is kept: longer than any run.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(10 * 366 * 24);
 
-fn on_runtime(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+fn run_on_runtime(command: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
     system_limits::check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
-        // A job that blocks panics where no thread is there for it and none can be started: the first one stays.
-        .thread_keep_alive(KEEP_ALIVE)
+        // A blocking job panics if it has no thread and none can be started, so the first thread is kept.
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .build()
-        .map_err(|error| Failure::broken(format!("can't start the asynchronous runtime: {error}")))?;
+        .map_err(|error| CliError::internal(format!("can't start the asynchronous runtime: {error}")))?;
     runtime.block_on(async {
-        // A thread that could not be started is told by the check above, and by a panic if the limit fell since.
+        // If the thread could not be started, the check above reported it; if the limit fell since, this panics.
         let _ = tokio::task::spawn_blocking(|| ()).await;
         command.await
     })

@@ -1,4 +1,4 @@
-//! Options that several commands share, and what they do to the configuration.
+//! Options that several commands share, and how they change the configuration.
 
 use std::{
     collections::BTreeMap,
@@ -8,42 +8,42 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::Failure;
+use super::CliError;
 use crate::{
     clock::Clock,
     config::{self, Config},
-    domain::{MOST_IN_FLIGHT, Money, OnExhausted, Strategy},
-    store::DayLedger,
+    domain::{MAX_IN_FLIGHT, Money, OnExhausted, Strategy},
+    store::QuotaLedger,
 };
 
-/// Where keys come from, and how the run is conducted.
+/// Options that override the policy of the configuration.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct Conduct {
+pub(super) struct PolicyArgs {
     /// Most requests in flight at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_IN_FLIGHT)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_IN_FLIGHT)))]
     pub in_flight: Option<u32>,
 
     /// Which of the ready routes an item takes
-    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    #[arg(long, value_name = "NAME", value_parser = parse_strategy)]
     pub strategy: Option<Strategy>,
 
-    /// When every route is out for the day: stop (exit 4, resumable), or wait for the reset
+    /// When no route has quota left for the day: stop (exit 4, resumable), or wait for the reset
     #[arg(long, value_name = "WHAT")]
     pub on_exhausted: Option<WhenExhausted>,
 
     /// Hard cap on the run's spend in dollars, worst cases included
-    #[arg(long, value_name = "USD", value_parser = dollars)]
+    #[arg(long, value_name = "USD", value_parser = parse_dollars)]
     pub max_usd: Option<Money>,
 
-    /// Without the dashboard: stop (exit 4, resumable) where no provider has answered, not once, for so long; 0s: never;
-    /// default: 15m
-    #[arg(long, value_name = "DURATION", value_parser = config::parse_span)]
+    /// Without the dashboard: stop (exit 4, resumable) if no provider has answered even once for this long; 0s: never;
+    /// request was sent. Any HTTP response is an answer, a 500 too. 0s: never; default: 15m
+    #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
     pub give_up_after: Option<Duration>,
 }
 
-/// Which front end.
+/// Options of the front end.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct FrontEnd {
+pub(super) struct FrontEndArgs {
     /// Plain progress instead of the dashboard, also on a terminal
     #[arg(long)]
     pub headless: bool,
@@ -65,10 +65,11 @@ pub(super) struct FrontEnd {
     pub theme: Option<String>,
 }
 
-/// Where keys come from.
+/// The option that names the configuration.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct Keys {
-    /// Keys and models; default: ./keys.toml, then the user's configuration, then GEMINI_API_KEYS and the like
+pub(super) struct KeysArgs {
+    /// File with keys and models; default: ./keys.toml, then the user's configuration, then GEMINI_API_KEYS and the
+    /// like
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
 }
@@ -88,75 +89,75 @@ impl From<WhenExhausted> for OnExhausted {
     }
 }
 
-fn strategy(name: &str) -> Result<Strategy, String> {
+fn parse_strategy(name: &str) -> Result<Strategy, String> {
     Strategy::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = Strategy::ALL.iter().map(|strategy| strategy.name()).collect();
         format!("one of: {}", names.join(", "))
     })
 }
 
-fn dollars(text: &str) -> Result<Money, String> {
+fn parse_dollars(text: &str) -> Result<Money, String> {
     let amount = text.trim_start_matches('$').parse::<f64>().ok().and_then(Money::from_usd);
     amount.filter(|amount| *amount > Money::ZERO).ok_or_else(|| "an amount in dollars, like 2.50".to_owned())
 }
 
-impl Keys {
-    /// Loads the configuration; its warnings go to stderr.
-    pub fn load(&self) -> Result<Config, Failure> {
+impl KeysArgs {
+    /// Loads the configuration and prints its warnings to stderr.
+    pub fn load(&self) -> Result<Config, CliError> {
         let here =
-            std::env::current_dir().map_err(|error| Failure::broken(format!("no working directory: {error}")))?;
+            std::env::current_dir().map_err(|error| CliError::internal(format!("no working directory: {error}")))?;
         let config = config::load(self.keys.as_deref(), &config::process_environment, &here)?;
         for warning in &config.warnings {
-            super::say(&format!("warning: {warning}"));
+            super::print_stderr(&format!("warning: {warning}"));
         }
         Ok(config)
     }
 }
 
-impl Conduct {
-    /// Flags win over the file.
-    pub fn apply(&self, config: &mut Config) -> Result<(), Failure> {
+impl PolicyArgs {
+    /// Applies the options to the configuration. They take precedence over the file.
+    pub fn apply(&self, config: &mut Config) -> Result<(), CliError> {
         let policy = &mut config.policy;
-        policy.in_flight = self.in_flight.unwrap_or(policy.in_flight);
+        policy.max_in_flight = self.in_flight.unwrap_or(policy.max_in_flight);
         policy.strategy = self.strategy.unwrap_or(policy.strategy);
         policy.on_exhausted = self.on_exhausted.map_or(policy.on_exhausted, OnExhausted::from);
         policy.max_usd = self.max_usd.or(policy.max_usd);
         policy.give_up_after = self.give_up_after.unwrap_or(policy.give_up_after);
-        if let Some(why) = policy.wait_conflict() {
-            return Err(Failure::usage(format!("{why} ({})", config.origin)));
+        if let Some(reason) = policy.wait_conflict() {
+            return Err(CliError::usage(format!("{reason} ({})", config.origin)));
         }
         let uncapped = if self.max_usd.is_some() { config.uncapped_models() } else { Vec::new() };
         if uncapped.is_empty() {
             return Ok(());
         }
         let models: Vec<String> = uncapped.iter().map(|(model, why)| format!("{model} ({why})")).collect();
-        Err(Failure::usage(format!(
+        Err(CliError::usage(format!(
             "--max-usd can't be held with these models: {}. Complete them in {}, or leave the cap out",
             models.join(", "),
             config.origin,
         )))
     }
 
-    /// What was said on the command line, by what it decides: a changed flag overrules the operator's decision.
-    pub fn said(&self) -> BTreeMap<String, String> {
-        let mut said = BTreeMap::new();
-        let mut note = |what: &str, value: Option<String>| {
+    /// The options stated on the command line, by name. A changed option overrides the operator's decision.
+    pub fn stated_flags(&self) -> BTreeMap<String, String> {
+        let mut flags = BTreeMap::new();
+        let mut add = |what: &str, value: Option<String>| {
             if let Some(value) = value {
-                said.insert(what.to_owned(), value);
+                flags.insert(what.to_owned(), value);
             }
         };
-        note("in_flight", self.in_flight.map(|most| most.to_string()));
-        note("strategy", self.strategy.map(|strategy| strategy.name().to_owned()));
-        note("on_exhausted", self.on_exhausted.map(|when| format!("{when:?}")));
-        note("max_usd", self.max_usd.map(|most| most.0.to_string()));
-        said
+        add("in_flight", self.in_flight.map(|most| most.to_string()));
+        add("strategy", self.strategy.map(|strategy| strategy.name().to_owned()));
+        add("on_exhausted", self.on_exhausted.map(|when| format!("{when:?}")));
+        add("max_usd", self.max_usd.map(|most| most.0.to_string()));
+        flags
     }
 }
 
-/// The ledger of days that this user's runs share. A clock that isn't the world's has nothing to share.
-pub(super) fn ledger(clock: &Clock) -> Option<PathBuf> {
+/// Path of the daily ledger that this user's runs share; `None` with a simulated or sped-up clock.
+pub(super) fn ledger_path(clock: &Clock) -> Option<PathBuf> {
     let real = (clock.speed() - 1.0).abs() < f64::EPSILON;
-    if real { DayLedger::place(&config::process_environment) } else { None }
+    if real { QuotaLedger::default_path(&config::process_environment) } else { None }
 }
 
 /// The default run directory of an input: `runs/<its name>`.

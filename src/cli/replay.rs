@@ -1,4 +1,4 @@
-//! `cascadeck replay`: failed items again, on purpose, after a preview.
+//! `cascadeck replay`: sends failed items again, after a preview.
 
 use std::{
     io::{BufRead as _, IsTerminal as _},
@@ -9,27 +9,27 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    Failure,
-    check::sort_out_keys,
-    conduct::{Begun, claim_captions, conduct, dashboard},
-    options::{Conduct, FrontEnd, Keys},
-    say,
+    CliError,
+    check::check_keys,
+    options::{FrontEndArgs, KeysArgs, PolicyArgs},
+    print_stderr,
+    supervise::{StartedRun, claim_captions, dashboard_options, supervise},
 };
 use crate::{
     clock::Clock,
-    config::{Config, nearest},
-    domain::{Outcome, ReplayFilter, Summary, Target, counted},
-    engine::{self, Setup},
-    headless, input,
-    output::{CaptionFiles, Existing},
+    config::{Config, nearest_match},
+    domain::{Outcome, ReplayFilter, RouteTarget, Summary, pluralize},
+    engine::{self, EngineSetup},
+    input,
+    output::{CaptionFiles, ExistingCaptionPolicy},
     store::{RunDir, Store, report},
     telemetry,
 };
 
 /// Queue failed items again, after a preview, and run
 ///
-/// Filters of different kinds must all fit an item; of one that is given several times, any. Model and key are those
-/// of the item's last attempt.
+/// Filters of different kinds must all match an item; of a filter that is given several times, one must match. Model
+/// and key are those of the item's last attempt.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ReplayArgs {
     #[arg(value_name = "RUN_DIR")]
@@ -44,7 +44,7 @@ pub(super) struct ReplayArgs {
     pub id: Vec<String>,
 
     /// Items that failed with this outcome; may be given several times
-    #[arg(long, value_name = "NAME", value_parser = outcome)]
+    #[arg(long, value_name = "NAME", value_parser = parse_outcome)]
     pub outcome: Vec<Outcome>,
 
     /// Items that failed on this model; may be given several times
@@ -55,7 +55,7 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "NAME")]
     pub key: Vec<String>,
 
-    /// Items whose error has this text in it, in whatever case, with # for any number; may be given several times
+    /// Items whose error contains this text, ignoring case, with # for any number; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub message: Vec<String>,
 
@@ -64,19 +64,19 @@ pub(super) struct ReplayArgs {
     pub to: Option<String>,
 
     #[command(flatten)]
-    pub keys: Keys,
+    pub keys: KeysArgs,
 
     #[command(flatten)]
-    pub conduct: Conduct,
+    pub policy_args: PolicyArgs,
 
     #[command(flatten)]
-    pub front_end: FrontEnd,
+    pub front_end: FrontEndArgs,
 
     /// Only show what would be sent
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Do not ask. Where standard input is no terminal nobody is asked
+    /// Do not ask for confirmation. If standard input is no terminal, there is no question either
     #[arg(short, long)]
     pub yes: bool,
 
@@ -85,17 +85,17 @@ pub(super) struct ReplayArgs {
     pub no_check: bool,
 }
 
-/// Items named in the preview.
-const NAMED: usize = 10;
+/// Most items named in the preview.
+const MAX_NAMED: usize = 10;
 
-fn outcome(name: &str) -> Result<Outcome, String> {
+fn parse_outcome(name: &str) -> Result<Outcome, String> {
     Outcome::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
         format!("one of: {}", names.join(", "))
     })
 }
 
-pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
+pub(super) async fn run(args: ReplayArgs) -> Result<u8, CliError> {
     let dir = RunDir::new(&args.run_dir);
     let filter = ReplayFilter {
         ids: args.id.clone(),
@@ -105,77 +105,79 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, Failure> {
         messages: args.message.clone(),
         ..ReplayFilter::default()
     };
-    let (to, loaded) = match &args.to {
+    let (to, loaded_config) = match &args.to {
         Some(name) => {
             let config = args.keys.load()?;
-            (Some(target(name, &config)?), Some(config))
+            (Some(find_target(name, &config)?), Some(config))
         }
         None => (None, None),
     };
-    if let Preview::Leave(status) = preview(&args, &filter, to.as_ref())? {
-        return Ok(status);
+    if !preview(&args, &filter, to.as_ref())? {
+        return Ok(super::EXIT_DONE);
     }
-    let mut config = loaded.map_or_else(|| args.keys.load(), Ok)?;
+    let mut config = loaded_config.map_or_else(|| args.keys.load(), Ok)?;
     let webhooks = std::mem::take(&mut config.webhooks);
-    conduct(&dir.name(), args.front_end.json, webhooks, begin(&args, config, &dir, &filter, to.as_ref())).await
+    supervise(&dir.name(), args.front_end.json, webhooks, start(&args, config, &dir, &filter, to.as_ref())).await
 }
 
-async fn begin(
+async fn start(
     args: &ReplayArgs,
     mut config: Config,
     dir: &RunDir,
     filter: &ReplayFilter,
-    to: Option<&Target>,
-) -> Result<Begun, Failure> {
-    args.conduct.apply(&mut config)?;
-    let dashboard = dashboard(&args.front_end, &config.dashboard)?;
-    let pins = Store::pins_of(dir)?;
+    to: Option<&RouteTarget>,
+) -> Result<StartedRun, CliError> {
+    args.policy_args.apply(&mut config)?;
+    let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
+    let pins = Store::settings_of(dir)?;
     let (mut store, mut opened) = Store::open(dir, &pins)?;
-    if !opened.ingested.complete {
-        return Err(Failure::usage(format!(
+    if !opened.ingest.is_complete {
+        return Err(CliError::usage(format!(
             "the input of {} was not read to its end ({} so far): the same `cascadeck run {}` command as before \
              reads on and finishes it; replay what failed then",
             args.run_dir.display(),
-            counted(opened.ingested.rows, "row"),
+            pluralize(opened.ingest.rows, "row"),
             pins.input,
         )));
     }
-    let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
+    let log_guard = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let clock = Clock::real();
     let mut caption_files = CaptionFiles::default();
-    report::unfinished_captions(dir.path(), |caption| caption_files.add(caption))?;
-    let claim = claim_captions(&clock, dir, caption_files)?;
-    let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
-    // Only now: where no key is good, the record stays as it was.
-    let existing = pins.existing.as_deref().and_then(Existing::from_name).unwrap_or_default();
+    report::for_each_unfinished_caption(dir.path(), |caption| caption_files.add(caption))?;
+    let caption_claim = claim_captions(&clock, dir, caption_files)?;
+    let key_checks = if args.no_check { Vec::new() } else { check_keys(&config, &clock).await? };
+    // Only now: if no key is good, the record stays as it was.
+    let existing_captions =
+        pins.existing_captions.as_deref().and_then(ExistingCaptionPolicy::from_name).unwrap_or_default();
     if pins.captions.is_some() {
-        for message in engine::complete_captions(dir, &mut opened, existing).await? {
-            say(&message);
+        for message in engine::write_missing_captions(dir, &mut opened, existing_captions).await? {
+            print_stderr(&message);
         }
     }
     let queued = store.requeue(filter, to)?;
-    store.stamp_anew(&queued, |request, recorded| input::stamp_picture(request, Path::new("/"), recorded))?;
+    store
+        .update_picture_stamps(&queued, |request, recorded| input::stamp_picture(request, Path::new("/"), recorded))?;
     opened.totals = store.totals()?;
     let wait = if queued.len() == 1 { "waits" } else { "wait" };
-    say(&format!("{} {wait} again", counted(queued.len() as u64, "item")));
-    let setup = Setup {
+    print_stderr(&format!("{} {wait} again", pluralize(queued.len() as u64, "item")));
+    let setup = EngineSetup {
         run: dir.name(),
         config,
         clock,
-        existing,
-        unattended: dashboard.is_none(),
+        existing_captions,
+        is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
-        ledger: super::options::ledger(&clock),
-        flags: args.conduct.said(),
-        passing: true,
-        checked_keys,
+        ledger: super::options::ledger_path(&clock),
+        flags: args.policy_args.stated_flags(),
+        ephemeral_flags: true,
+        key_checks,
     };
     let running = engine::start(setup, dir, store, opened, None)?;
-    Ok(Begun { running, dashboard, log, claim })
+    Ok(StartedRun { running, dashboard, log_guard, caption_claim })
 }
 
-/// Where `--to` leads, if there is such a route. A model's name may have an `@` in it.
-fn target(name: &str, config: &Config) -> Result<Target, Failure> {
+/// Returns the target of `--to` if there is such a route. A model's name may contain an `@`.
+fn find_target(name: &str, config: &Config) -> Result<RouteTarget, CliError> {
     let routes = || {
         config.models.iter().flat_map(|model| {
             let serves = |models: &Vec<String>| models.contains(&model.name);
@@ -189,12 +191,12 @@ fn target(name: &str, config: &Config) -> Result<Target, Failure> {
     let found = routes().find_map(|(model, key)| {
         let whole = name == model;
         let one_key = name.strip_prefix(model).and_then(|rest| rest.strip_prefix('@')) == Some(key);
-        (whole || one_key).then(|| Target { model: model.to_owned(), key: one_key.then(|| key.to_owned()) })
+        (whole || one_key).then(|| RouteTarget { model: model.to_owned(), key: one_key.then(|| key.to_owned()) })
     });
     found.ok_or_else(|| {
-        let known: Vec<String> = routes().take(NAMED).map(|(model, key)| format!("{model}@{key}")).collect();
-        let more = if routes().count() > NAMED { " and more" } else { "" };
-        Failure::usage(format!(
+        let known: Vec<String> = routes().take(MAX_NAMED).map(|(model, key)| format!("{model}@{key}")).collect();
+        let more = if routes().count() > MAX_NAMED { " and more" } else { "" };
+        CliError::usage(format!(
             "there is no route {name} in {}: name a model, or one of {}{more}",
             config.origin,
             known.join(", ")
@@ -202,66 +204,60 @@ fn target(name: &str, config: &Config) -> Result<Target, Failure> {
     })
 }
 
-/// The step that follows the preview.
-enum Preview {
-    Send,
-    /// Nothing; with this exit status.
-    Leave(u8),
-}
-
-/// Shows what would be sent, and decides whether it shall be.
-fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Target>) -> Result<Preview, Failure> {
+/// Shows what would be sent; true where it shall be.
+fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<bool, CliError> {
     let summary = report::summary(&args.run_dir)?;
     let models: Vec<&str> = summary.models.iter().map(|model| model.name.as_str()).collect();
     let keys: Vec<&str> = summary.keys.iter().map(|key| key.name.as_str()).collect();
-    all_known("model", &args.model, &models)?;
-    all_known("key", &args.key, &keys)?;
-    all_in_the_run(args)?;
-    let found = report::replayable(&args.run_dir, filter, NAMED)?;
+    check_names("model", &args.model, &models)?;
+    check_names("key", &args.key, &keys)?;
+    check_ids(args)?;
+    let found = report::preview_replay(&args.run_dir, filter, MAX_NAMED)?;
     let matching = found.matching;
     if matching == 0 {
-        return nothing_to_replay(args, &summary);
+        say_that_nothing_matches(args)?;
+        return Ok(false);
     }
-    say(&format!("{} will be sent again:", counted(matching, "failed item")));
+    print_stderr(&format!("{} will be sent again:", pluralize(matching, "failed item")));
     for (outcome, count) in found.outcomes {
-        say(&format!("  {count:>6}  {}", outcome.map_or("?", Outcome::name)));
+        print_stderr(&format!("  {count:>6}  {}", outcome.map_or("?", Outcome::name)));
     }
     for row in &found.first {
-        say(&format!("  #{}  {}", row.id, row.words));
+        print_stderr(&format!("  #{}  {}", row.id, row.preview));
     }
-    if matching > NAMED as u64 {
-        say(&format!("  … and {} more", matching - NAMED as u64));
+    if matching > MAX_NAMED as u64 {
+        print_stderr(&format!("  … and {} more", matching - MAX_NAMED as u64));
     }
     match to {
-        None => say("to the cascade, like any other item"),
-        Some(to @ Target { key: None, .. }) => say(&format!("to {to}, on any key, and nowhere else")),
-        Some(to) => say(&format!("to {to} alone")),
+        None => print_stderr("to the cascade, like any other item"),
+        Some(to @ RouteTarget { key: None, .. }) => print_stderr(&format!("to {to}, on any key, and nowhere else")),
+        Some(to) => print_stderr(&format!("to {to} alone")),
     }
-    say(&match estimate(&summary, to, matching) {
+    print_stderr(&match estimate_cost(&summary, to, matching) {
         Some(usd) if usd > 0.0 => format!("about ${usd:.4}, by what an answer has cost there so far"),
         Some(_) => "at no price, as answers there have been so far".to_owned(),
         None => "what it costs there is not known yet: nothing was answered".to_owned(),
     });
     let unfinished = summary.waiting;
     if unfinished > 0 {
-        say(&format!("and the run goes on with {} not finished yet", counted(unfinished, "item")));
+        print_stderr(&format!("and the run goes on with {} not finished yet", pluralize(unfinished, "item")));
     }
     if args.dry_run {
-        return Ok(Preview::Leave(super::DONE));
+        return Ok(false);
     }
     if args.yes || !std::io::stdin().is_terminal() {
-        return Ok(Preview::Send);
+        return Ok(true);
     }
-    say("Send them? [y/N]");
+    print_stderr("Send them? [y/N]");
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     let agreed = read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes");
-    Ok(if agreed { Preview::Send } else { Preview::Leave(super::DONE) })
+    Ok(agreed)
 }
 
-/// The run stays as it is, and that is the exit status: nothing of what failed was mended.
-fn nothing_to_replay(args: &ReplayArgs, summary: &Summary) -> Result<Preview, Failure> {
-    let failed = report::replayable(&args.run_dir, &ReplayFilter::default(), 0)?;
+/// Handles a filter that matches nothing. The exit status is that of the run, since nothing has changed.
+fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), CliError> {
+    let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), 0)?;
     let reasons: Vec<String> = failed
         .outcomes
         .iter()
@@ -271,63 +267,57 @@ fn nothing_to_replay(args: &ReplayArgs, summary: &Summary) -> Result<Preview, Fa
         0 => String::new(),
         count => format!("; {count} failed, of {}", reasons.join(", ")),
     };
-    say(&format!("no failed item matches: nothing to replay{there_are}"));
-    let status = match failed.matching {
-        _ if args.dry_run => super::DONE,
-        _ if summary.waiting + summary.in_flight > 0 => headless::LEFT,
-        0 => super::DONE,
-        _ => headless::FAILED,
-    };
-    Ok(Preview::Leave(status))
+    print_stderr(&format!("no failed item matches: nothing to replay{there_are}"));
+    Ok(())
 }
 
-/// Failed items among which a near id is looked for.
-const SEARCHED: usize = 10_000;
+/// Most failed items that are searched for a similar id.
+const MAX_SEARCHED: usize = 10_000;
 
-/// Refuses an id that the run does not have, and says which ids are of items that have not failed.
-fn all_in_the_run(args: &ReplayArgs) -> Result<(), Failure> {
+/// Refuses ids that the run does not have, and names ids of items that have not failed.
+fn check_ids(args: &ReplayArgs) -> Result<(), CliError> {
     if args.id.is_empty() {
         return Ok(());
     }
-    let is_known = report::known_ids(&args.run_dir)?;
+    let is_known = report::known_id_lookup(&args.run_dir)?;
     let unknown: Vec<&str> = args.id.iter().map(String::as_str).filter(|id| !is_known(id)).collect();
     if let [first, more @ ..] = unknown.as_slice() {
-        let failed = report::replayable(&args.run_dir, &ReplayFilter::default(), SEARCHED)?;
-        let near = nearest(first, failed.first.iter().map(|row| row.id.as_str()));
+        let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), MAX_SEARCHED)?;
+        let near = nearest_match(first, failed.first.iter().map(|row| row.id.as_str()));
         let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
         let which = if more.is_empty() {
             format!("there is no item {first} in {}{near}", args.run_dir.display())
         } else {
-            let named: Vec<&str> = unknown.iter().copied().take(NAMED).collect();
-            let rest = if unknown.len() > NAMED { " and more" } else { "" };
+            let named: Vec<&str> = unknown.iter().copied().take(MAX_NAMED).collect();
+            let rest = if unknown.len() > MAX_NAMED { " and more" } else { "" };
             format!("there are no items {}{rest} in {}{near}", named.join(", "), args.run_dir.display())
         };
-        return Err(Failure::usage(format!("{which}; nothing was sent. `cascadeck export` lists every item's id")));
+        return Err(CliError::usage(format!("{which}; nothing was sent. `cascadeck export` lists every item's id")));
     }
     let chosen = ReplayFilter { ids: args.id.clone(), ..ReplayFilter::default() };
-    let failed = report::replayable(&args.run_dir, &chosen, args.id.len())?;
-    let has_ended = report::ended_ids(&args.run_dir)?;
+    let failed = report::preview_replay(&args.run_dir, &chosen, args.id.len())?;
+    let has_ended = report::ended_id_lookup(&args.run_dir)?;
     for id in args.id.iter().filter(|id| !failed.first.iter().any(|row| row.id == **id)) {
         let state = if has_ended(id) { "it is done" } else { "it has not ended yet" };
-        say(&format!("item {id} has not failed: {state}"));
+        print_stderr(&format!("item {id} has not failed: {state}"));
     }
     Ok(())
 }
 
-/// A name that no attempt went to is a slip of the pen, not a filter that happens to match nothing.
-fn all_known(what: &str, names: &[String], known: &[&str]) -> Result<(), Failure> {
+/// Refuses a name that no attempt used: it is probably a typing error, and the filter would match nothing.
+fn check_names(what: &str, names: &[String], known: &[&str]) -> Result<(), CliError> {
     match names.iter().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => {
             let tried = if known.is_empty() { "nothing yet".to_owned() } else { known.join(", ") };
-            Err(Failure::usage(format!("no item was tried with the {what} {name}; this run has tried {tried}")))
+            Err(CliError::usage(format!("no item was tried with the {what} {name}; this run has tried {tried}")))
         }
     }
 }
 
-/// What so many items may cost on average there; `None` where nothing was answered yet.
-fn estimate(summary: &Summary, to: Option<&Target>, count: u64) -> Option<f64> {
-    let there = summary.models.iter().filter(|model| to.is_none_or(|to| model.name == to.model));
-    let (cost, answers) = there.fold((0.0, 0), |(cost, ok), model| (cost + model.cost_usd, ok + model.ok));
+/// Average cost of `count` items there, in dollars; `None` if there is no answer yet.
+fn estimate_cost(summary: &Summary, to: Option<&RouteTarget>, count: u64) -> Option<f64> {
+    let models = summary.models.iter().filter(|model| to.is_none_or(|to| model.name == to.model));
+    let (cost, answers) = models.fold((0.0, 0), |(cost, ok), model| (cost + model.cost_usd, ok + model.ok));
     (answers > 0).then(|| cost / answers as f64 * count as f64)
 }

@@ -1,4 +1,4 @@
-//! `cascadeck run`: start or resume a batch.
+//! `cascadeck run`: starts or resumes a batch.
 
 use std::{
     fs::File,
@@ -11,67 +11,71 @@ use clap::Args;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    Failure,
-    check::sort_out_keys,
-    conduct::{Begun, claim_captions, conduct, dashboard},
-    feed,
-    interrupt::CleanUpOnSignal,
-    options::{Conduct, FrontEnd, Keys, default_run_dir},
-    say,
+    CliError,
+    check::check_keys,
+    cleanup_guard::CleanupGuard,
+    ingest,
+    options::{FrontEndArgs, KeysArgs, PolicyArgs, default_run_dir},
+    print_stderr,
+    supervise::{StartedRun, claim_captions, dashboard_options, supervise},
 };
 use crate::{
     clock::Clock,
     config::{self, Config, KnownModels},
-    domain::{UnknownModel, rule},
-    engine::{self, Setup},
+    domain::{UnknownModelPolicy, rule},
+    engine::{self, EngineSetup},
     input::{
-        CaptionOptions, Checked, DEFAULT_CAPTION_PROMPT, Input, InputOptions, LineFormat, ModelCheck, UnknownModels,
+        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions, InputSummary, LineFormat, ModelCheck,
+        UnknownModels,
     },
-    output::Existing,
-    store::{Pins, REPLACED_ANSWERS, RunDir, Store, report},
+    output::ExistingCaptionPolicy,
+    store::{OpenedRun, PinnedSettings, REPLACED_ANSWERS_STATE, RunDir, Store, report},
     telemetry,
 };
 
 /// Start or resume a batch
 ///
-/// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of
-/// pictures, or - for standard input. The same command resumes a run that was stopped, in whatever way.
+/// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of pictures,
+/// or - for standard input. The same command resumes a run, however it was stopped.
+///
+/// A glob is quoted, so that the shell leaves it alone: * and ? stand for signs of one name, ** for any folders, [abc]
+/// and [a-z] for one of these signs, [!abc] for any other; {a,b} is not known.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
-    pub job: Job,
+    pub batch: BatchArgs,
 
     #[command(flatten)]
-    pub front_end: FrontEnd,
+    pub front_end: FrontEndArgs,
 
     /// Do not ask the providers about the keys first
     #[arg(long)]
     pub no_check: bool,
 
-    /// Answer rows anew whose text has changed since the run began
+    /// Send rows again whose text has changed since the run began
     #[arg(long)]
     pub accept_changed: bool,
 }
 
-/// What a run does, and what its plan is about.
+/// The options that describe a batch, for a run and for its plan.
 #[derive(Args, Clone, Debug)]
-pub(super) struct Job {
+pub(super) struct BatchArgs {
     /// The batch
     #[arg(value_name = "INPUT")]
     pub input: String,
 
     #[command(flatten)]
-    pub keys: Keys,
+    pub keys_args: KeysArgs,
 
     /// Where the run is kept; default: runs/<input name>
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 
     #[command(flatten)]
-    pub asking: Asking,
+    pub prompt_args: PromptArgs,
 
     #[command(flatten)]
-    pub conduct: Conduct,
+    pub policy_args: PolicyArgs,
 }
 
 fn prompt_help() -> String {
@@ -81,14 +85,14 @@ fn prompt_help() -> String {
     )
 }
 
-/// What is asked, and where captions go.
+/// Options for the prompt and the captions.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct Asking {
+pub(super) struct PromptArgs {
     /// Template over a row's fields or a picture: '{{ question }}', '{{ name }}'
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", long_help = prompt_help())]
     pub prompt: Option<String>,
 
-    /// The template from a file
+    /// Read the template from a file
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
 
@@ -100,11 +104,11 @@ pub(super) struct Asking {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_output_tokens: Option<u32>,
 
-    /// Only the first N rows: a trial
+    /// Only the first N rows, for a test
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 
-    /// INPUT is a list of pictures: every line names one, but for blank lines and those that begin with #
+    /// INPUT is a list of pictures: every line names one, except blank lines and those that begin with #
     #[arg(long, conflicts_with = "lines")]
     pub list: bool,
 
@@ -118,73 +122,79 @@ pub(super) struct Asking {
 
     /// What to do with pictures that have a caption
     #[arg(long, value_name = "WHAT", default_value = "skip")]
-    pub existing: Existing,
+    pub existing: ExistingCaptionPolicy,
 
     /// Name captions a.jpg.txt instead of a.txt
     #[arg(long)]
     pub full_caption_names: bool,
 }
 
-impl Asking {
-    pub fn options(&self, config: &Config) -> Result<InputOptions, Failure> {
+impl PromptArgs {
+    pub fn input_options(&self, config: &Config) -> Result<InputOptions, CliError> {
         let prompt = match &self.prompt_file {
-            Some(path) => Some(prompt_in(path, config)?),
+            Some(path) => Some(read_prompt_file(path, config)?),
             None => self.prompt.clone(),
         };
-        let mut defaults = config.defaults.params.clone();
-        defaults.max_output_tokens = self.max_output_tokens.or(defaults.max_output_tokens);
+        let mut default_params = config.defaults.params.clone();
+        default_params.max_output_tokens = self.max_output_tokens.or(default_params.max_output_tokens);
         Ok(InputOptions {
             prompt,
             system: self.system.clone().or_else(|| config.defaults.system.clone()),
             limit: self.limit,
-            defaults,
+            default_params,
             captions: Some(CaptionOptions {
                 dir: self.captions.clone(),
                 existing: self.existing,
-                full_name: self.full_caption_names,
+                keeps_extension: self.full_caption_names,
             }),
             default_caption_prompt: None,
-            kept: rule::fields(&config.policy.rules),
+            kept_fields: rule::referenced_fields(&config.policy.rules),
             line_format: match (self.list, self.lines) {
                 (true, _) => LineFormat::Pictures,
                 (false, true) => LineFormat::Prompts,
                 (false, false) => LineFormat::Detect,
             },
-            max_pipe_bytes: Some(config.input.max_pipe_bytes),
+            max_pipe_bytes: Some(config.input_limits.max_pipe_bytes),
             legacy_rows: false,
-            models: Some(model_check(config)),
+            model_check: Some(model_check(config)),
         })
     }
 
-    fn pins(&self, input: &Input, argument: &str, options: &InputOptions, fingerprint: &str) -> Pins {
-        Pins {
-            input: Input::spelt_plainly(argument),
-            place: Path::new(argument).canonicalize().ok().map(|place| place.display().to_string()),
+    fn pinned_settings(
+        &self,
+        input: &Input,
+        argument: &str,
+        options: &InputOptions,
+        fingerprint: &str,
+    ) -> PinnedSettings {
+        PinnedSettings {
+            input: Input::normalize_argument(argument),
+            input_path: Path::new(argument).canonicalize().ok().map(|place| place.display().to_string()),
             kind: input.kind().name().to_owned(),
-            fingerprint: self.fingerprint(fingerprint),
+            fingerprint: self.limited_fingerprint(fingerprint),
             prompt: options.prompt.clone(),
             system: options.system.clone(),
-            params: serde_json::to_string(&options.defaults).unwrap_or_default(),
+            params: serde_json::to_string(&options.default_params).unwrap_or_default(),
             captions: input.kind().is_pictures().then(|| {
-                let dir = self.captions.as_ref().map(|dir| Input::spelt_plainly(&dir.display().to_string()));
+                let dir = self.captions.as_ref().map(|dir| Input::normalize_argument(&dir.display().to_string()));
                 let dir = dir.unwrap_or_else(|| "beside the pictures".to_owned());
                 format!("{dir}, existing: {}, full names: {}", self.existing.name(), self.full_caption_names)
             }),
-            existing: input.kind().is_pictures().then(|| self.existing.name()),
+            existing_captions: input.kind().is_pictures().then(|| self.existing.name()),
             strict_rows: !options.legacy_rows,
         }
     }
 
-    /// Fingerprint of the rows that are taken: the whole input's, and how many of its first rows.
-    pub fn fingerprint(&self, fingerprint: &str) -> String {
+    /// Fingerprint of the rows that are used: the whole input's, and the number of its first rows if there is a limit.
+    pub fn limited_fingerprint(&self, fingerprint: &str) -> String {
         let limit = self.limit.map(|limit| format!(" first {limit}")).unwrap_or_default();
         format!("{fingerprint}{limit}")
     }
 }
 
-/// The template in a file.
-fn prompt_in(path: &Path, config: &Config) -> Result<String, Failure> {
-    let read = File::open(path).and_then(|file| config::read_at_most(file, config.input.max_prompt_file_bytes));
+/// Reads the prompt template from a file.
+fn read_prompt_file(path: &Path, config: &Config) -> Result<String, CliError> {
+    let read = File::open(path).and_then(|file| config::read_at_most(file, config.input_limits.max_prompt_file_bytes));
     let text = read.and_then(|bytes| {
         String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
     });
@@ -193,130 +203,165 @@ fn prompt_in(path: &Path, config: &Config) -> Result<String, Failure> {
             io::ErrorKind::FileTooLarge => " (max_prompt_file_mib under [input] in keys.toml raises the limit)",
             _ => "",
         };
-        Failure::usage(format!("--prompt-file {} can't be read: {error}{advice}", path.display()))
+        CliError::usage(format!("--prompt-file {} can't be read: {error}{advice}", path.display()))
     })
 }
 
-pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
-    let config = args.job.keys.load()?;
-    batch(&args, config, Clock::real()).await
+pub(super) async fn run(args: RunArgs) -> Result<u8, CliError> {
+    let config = args.batch.keys_args.load()?;
+    run_batch(&args, config, Clock::real()).await
 }
 
-/// The settings of the run that `dir` holds, if it does. A run that can't be read is reported when it is opened.
-pub(super) fn stored_pins(dir: &RunDir) -> Option<Pins> {
-    if dir.holds_a_run() { Store::pins_of(dir).ok() } else { None }
+/// The settings recorded in the run directory, if it holds a run. Errors in reading them are reported when the run is
+/// opened.
+pub(super) fn read_pins(dir: &RunDir) -> Option<PinnedSettings> {
+    if dir.has_run() { Store::settings_of(dir).ok() } else { None }
 }
 
 fn model_check(config: &Config) -> ModelCheck {
-    let known = KnownModels::of(config);
-    ModelCheck { usable: known.usable(), fault: Arc::new(move |name| known.fault(name)), unknown: config.unknown_model }
-}
-
-/// Warns of rows that name unknown models and are not refused for it: batch lines that have to name one, and rows that a
-/// run has already.
-pub(super) fn warn_of_unknown_models(checked: &Checked, config: &Config) {
-    let UnknownModels { rows, names, first_line } = &checked.unknown_models;
-    if *rows > 0 && config.unknown_model != Some(UnknownModel::Any) {
-        say(&format!("warning: {}", KnownModels::of(config).warning(*rows, names, *first_line)));
+    let known = KnownModels::from_config(config);
+    ModelCheck {
+        usable: known.usable(),
+        error_message: Arc::new(move |name| known.unknown_model_message(name)),
+        on_unknown: config.unknown_model,
     }
 }
 
-/// Pictures that no model takes would all fail, one by one.
-pub(super) fn refuse_unseen(input: &Input, config: &Config) -> Result<(), Failure> {
+/// Warns of accepted rows that name unknown models: lines of a batch format that must name a model, and rows that the
+/// run already has.
+pub(super) fn warn_of_unknown_models(summary: &InputSummary, config: &Config) {
+    let UnknownModels { rows, names, first_line } = &summary.unknown_models;
+    if *rows > 0 && config.unknown_model != Some(UnknownModelPolicy::UseAnyModel) {
+        print_stderr(&format!("warning: {}", KnownModels::from_config(config).warning(*rows, names, *first_line)));
+    }
+}
+
+/// Says which items wait that are not among the rows, before anything is sent; a trial leaves them waiting.
+fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, limited: bool) -> Result<(), CliError> {
+    if opened.totals.waiting == 0 {
+        return Ok(());
+    }
+    let others = ingest::OtherWaiting::find(store, input)?;
+    if others.count > 0 {
+        print_stderr(&others.words(limited));
+    }
+    opened.only = limited.then_some(others.rows);
+    Ok(())
+}
+
+/// Refuses an input of pictures if no model accepts pictures, since every item would fail.
+pub(super) fn refuse_without_vision(input: &Input, config: &Config) -> Result<(), CliError> {
     if !input.kind().is_pictures() || config.models.iter().any(|model| model.vision) {
         return Ok(());
     }
     let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
-    Err(Failure::usage(format!(
+    Err(CliError::usage(format!(
         "the input is pictures, and no model of {} takes any: say vision = true in the [[model]] of one that does ({})",
         config.origin,
         models.join(", ")
     )))
 }
 
-/// The whole of a batch, on whichever clock.
-pub(super) async fn batch(args: &RunArgs, mut config: Config, clock: Clock) -> Result<u8, Failure> {
-    let path = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::name_of(&args.job.input)));
+/// Runs a batch to its end, with any clock.
+pub(super) async fn run_batch(args: &RunArgs, mut config: Config, clock: Clock) -> Result<u8, CliError> {
+    let path = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.batch.input)));
     let dir = RunDir::new(&path);
     let webhooks = std::mem::take(&mut config.webhooks);
-    conduct(&dir.name(), args.front_end.json, webhooks, begin(args, config, clock, &dir)).await
+    supervise(&dir.name(), args.front_end.json, webhooks, start(args, config, clock, &dir)).await
 }
 
-async fn begin(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<Begun, Failure> {
-    args.job.conduct.apply(&mut config)?;
-    let dashboard = dashboard(&args.front_end, &config.dashboard)?;
-    let mut options = args.job.asking.options(&config)?;
-    // A stream is kept in the run's directory, which has to be ours before anything is written there.
-    let lock = if Input::is_stream(&args.job.input) { Some(dir.own()?) } else { None };
-    let unfinished = Input::unfinished_copy(&dir.kept_input());
-    let _until_it_has_begun = match lock {
-        // What can't be removed is overwritten by the next pipe.
-        Some(_) => Some(CleanUpOnSignal::new(move || drop(std::fs::remove_file(unfinished)))?),
+async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<StartedRun, CliError> {
+    args.batch.policy_args.apply(&mut config)?;
+    let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
+    let mut input_options = args.batch.prompt_args.input_options(&config)?;
+    // A pipe is copied to the run directory, so the directory must be locked before.
+    let lock = if Input::is_stream(&args.batch.input) { Some(dir.create_and_lock()?) } else { None };
+    let uncommitted_copy = Input::uncommitted_copy_path(&dir.spooled_input());
+    let _cleanup = match lock {
+        // If it can't be removed, the next pipe overwrites it.
+        Some(_) => Some(CleanupGuard::new(move || drop(std::fs::remove_file(uncommitted_copy)))?),
         None => None,
     };
-    let begun_with = stored_pins(dir);
-    options.legacy_rows = begun_with.as_ref().is_some_and(|pins| !pins.strict_rows);
-    let mut input = Input::open(&args.job.input, options.clone(), &dir.kept_input())?;
-    refuse_unseen(&input, &config)?;
-    let mut checked = if begun_with.is_some() { input.validate_again()? } else { input.validate()? };
-    let claim = claim_captions(&clock, dir, std::mem::take(&mut checked.caption_files))?;
-    let skipped = if checked.skipped > 0 { format!(", {} captioned already", checked.skipped) } else { String::new() };
-    let rows = input.kind().counted(checked.rows);
-    say(&format!("{}: {rows}{skipped}; run directory {}", args.job.input, dir.path().display()));
+    let stored = read_pins(dir);
+    input_options.legacy_rows = stored.as_ref().is_some_and(|pins| !pins.strict_rows);
+    let mut input = Input::open(&args.batch.input, input_options.clone(), &dir.spooled_input())?;
+    refuse_without_vision(&input, &config)?;
+    if stored.is_some() && input.kind().is_pictures() {
+        input.spare_ended(report::settled_ids(dir.path())?);
+    }
+    let mut summary = if stored.is_some() { input.validate_resumed()? } else { input.validate()? };
+    let caption_claim = claim_captions(&clock, dir, std::mem::take(&mut summary.caption_files))?;
+    let skipped = if summary.skipped > 0 { format!(", {} captioned already", summary.skipped) } else { String::new() };
+    let rows = input.kind().format_count(summary.items);
+    print_stderr(&format!("{}: {rows}{skipped}; run directory {}", args.batch.input, dir.path().display()));
     for warning in input.warnings() {
-        say(&format!("warning: {warning}"));
+        print_stderr(&format!("warning: {warning}"));
     }
 
-    let mut fingerprint = checked.fingerprint.clone();
-    if checked.unsettled {
-        // The next start looks at the pictures one by one.
+    let mut fingerprint = summary.fingerprint.clone();
+    if summary.fingerprint_unstable {
+        // Make the fingerprint unique, so that the next start compares the pictures one by one.
         fingerprint = format!("{fingerprint} at {}", clock.now().wall.0);
     }
-    let pins = args.job.asking.pins(&input, &args.job.input, &options, &fingerprint);
+    let pins = args.batch.prompt_args.pinned_settings(&input, &args.batch.input, &input_options, &fingerprint);
     let (mut store, opened) = match lock {
-        Some(lock) => Store::open_owned(dir, lock, &pins)?,
+        Some(lock) => Store::open_with_lock(dir, lock, &pins)?,
         None => Store::open(dir, &pins)?,
     };
     if !opened.input_changed {
-        warn_of_unknown_models(&checked, &config);
-        input.keep()?;
+        warn_of_unknown_models(&summary, &config);
+        input.commit_copy()?;
     }
-    let log = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
-    let checked_keys = if args.no_check { Vec::new() } else { sort_out_keys(&config, &clock).await? };
+    let log_guard = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
+    let key_checks = if args.no_check { Vec::new() } else { check_keys(&config, &clock).await? };
     let mut opened = opened;
     if input.kind().is_pictures() {
-        for message in engine::complete_captions(dir, &mut opened, args.job.asking.existing).await? {
-            say(&message);
+        for message in engine::write_missing_captions(dir, &mut opened, args.batch.prompt_args.existing).await? {
+            print_stderr(&message);
         }
     }
+    let limited = args.batch.prompt_args.limit.is_some();
+    let is_resumed = !opened.is_new;
     let rows = if opened.input_changed {
-        // A file that is handed over as the standard input has no name that would tell it from the next one.
-        let is_stream = pins.input == "-" || Input::is_stream(&args.job.input);
-        let limited = args.job.asking.limit.is_some();
+        // A file redirected to standard input has no name that would distinguish it from another one.
+        let is_stream = pins.input == "-" || Input::is_stream(&args.batch.input);
         let reconciled =
-            feed::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
-        say(&reconciled.words());
-        warn_of_unknown_models(&checked, &config);
+            ingest::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
+        print_stderr(&reconciled.message());
+        warn_of_unknown_models(&summary, &config);
         opened.totals = store.totals()?;
-        opened.states.extend(store.states()?.into_iter().filter(|(name, _)| name == REPLACED_ANSWERS));
+        opened
+            .saved_states
+            .extend(store.saved_states()?.into_iter().filter(|(name, _)| name == REPLACED_ANSWERS_STATE));
+        find_other_waiting(&store, &input, &mut opened, limited)?;
         None
-    } else if opened.ingested.complete {
+    } else if opened.ingest.is_complete {
+        if limited || opened.totals.total > summary.items + summary.skipped {
+            find_other_waiting(&store, &input, &mut opened, limited)?;
+        }
         None
     } else {
-        Some(feed::behind_the_run(input, report::known_ids(dir.path())?, report::picture_stamps(dir.path())?)?)
+        if limited && is_resumed {
+            find_other_waiting(&store, &input, &mut opened, limited)?;
+        }
+        Some(ingest::spawn_reader(
+            input,
+            report::known_id_lookup(dir.path())?,
+            report::picture_stamp_lookup(dir.path())?,
+        )?)
     };
-    let setup = Setup {
+    let setup = EngineSetup {
         run: dir.name(),
         config,
         clock,
-        existing: args.job.asking.existing,
-        unattended: dashboard.is_none(),
+        existing_captions: args.batch.prompt_args.existing,
+        is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
-        ledger: super::options::ledger(&clock),
-        flags: args.job.conduct.said(),
-        passing: false,
-        checked_keys,
+        ledger: super::options::ledger_path(&clock),
+        flags: args.batch.policy_args.stated_flags(),
+        ephemeral_flags: false,
+        key_checks,
     };
     let running = engine::start(setup, dir, store, opened, rows)?;
-    Ok(Begun { running, dashboard, log, claim })
+    Ok(StartedRun { running, dashboard, log_guard, caption_claim })
 }

@@ -1,10 +1,10 @@
-//! `cascadeck status`: a run's state, also while it runs.
+//! `cascadeck status`: shows a run's state, also while it runs.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Failure, print};
+use super::{CliError, print};
 use crate::{headless::summary_table, store::report};
 
 /// Show a run's state and its per-model report, also while it runs
@@ -18,13 +18,13 @@ pub(super) struct StatusArgs {
     pub json: bool,
 }
 
-pub(super) fn run(args: &StatusArgs) -> Result<u8, Failure> {
+pub(super) fn run(args: &StatusArgs) -> Result<u8, CliError> {
     let summary = report::summary(&args.run_dir)?;
     let text = if args.json {
-        let json = serde_json::to_string(&summary).map_err(|error| Failure::broken(error.to_string()))?;
+        let json = serde_json::to_string(&summary).map_err(|error| CliError::internal(error.to_string()))?;
         json + "\n"
     } else {
         summary_table(&summary)
     };
-    print(&text).map(|()| super::DONE)
+    print(&text).map(|()| super::EXIT_DONE)
 }

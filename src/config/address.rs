@@ -1,47 +1,46 @@
-//! Addresses: where keys, and what webhooks tell, may be sent at all.
+//! Checks the addresses that keys and webhook messages are sent to.
 //!
-//! They go over https. Plain http is for this machine, or, where `insecure = true` says so, for an address that
-//! only a private network has.
+//! They must use https. Plain http is allowed to this machine and, with `insecure = true`, to private networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
 
-use super::fault::shown;
+use super::error::quote_unless_secret;
 use crate::domain::Api;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Address {
     /// Without a trailing slash.
     pub url: String,
-    /// On this machine or in a private network: a server of one's own, which may need no key.
-    pub near: bool,
+    /// On this machine or in a private network: the user's own server, which may need no key.
+    pub is_private: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Reach {
+enum HostScope {
     Loopback,
     Private,
     Public,
 }
 
-pub(super) fn check(text: &str, api: Option<Api>, insecure: bool) -> Result<Address, String> {
+pub(super) fn check_base_url(text: &str, api: Option<Api>, insecure: bool) -> Result<Address, String> {
     let example = "https://api.example.com/v1";
-    let url =
-        Url::parse(text).map_err(|_| format!("base_url must be an address like {example}, not {}", shown(text)))?;
+    let url = Url::parse(text)
+        .map_err(|_| format!("base_url must be an address like {example}, not {}", quote_unless_secret(text)))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        // Not echoed: whatever stands there is likely a credential.
+        // Not echoed: it is probably a credential.
         return Err("base_url must be a plain address: keys belong under [[key]], and ?… or #… nowhere".to_owned());
     }
     let host = url.host_str().unwrap_or_default();
-    let reach = reach(host);
+    let scope = host_scope(host);
     match url.scheme() {
         "https" => {}
         "http" if is_unspecified(host) => {
             return Err(format!("base_url: {host} is where a server listens; to reach it write http://127.0.0.1"));
         }
-        "http" if reach == Reach::Loopback || (insecure && reach == Reach::Private) => {}
-        "http" if reach == Reach::Private => {
+        "http" if scope == HostScope::Loopback || (insecure && scope == HostScope::Private) => {}
+        "http" if scope == HostScope::Private => {
             return Err(format!(
                 "base_url: plain http would send keys readable to {host}; use https, or set insecure = true \
                  if that network is your own"
@@ -52,43 +51,48 @@ pub(super) fn check(text: &str, api: Option<Api>, insecure: bool) -> Result<Addr
                 "base_url: plain http would send keys readable over the internet to {host}; use https"
             ));
         }
-        other => return Err(format!("base_url must begin with https://, not {}", shown(&format!("{other}:")))),
+        other => {
+            return Err(format!(
+                "base_url must begin with https://, not {}",
+                quote_unless_secret(&format!("{other}:"))
+            ));
+        }
     }
-    let plain = url.as_str().trim_end_matches('/').to_owned();
-    if let Some(surplus) = api.and_then(|api| surplus(api, &plain)) {
+    let base_url = url.as_str().trim_end_matches('/').to_owned();
+    if let Some(surplus) = api.and_then(|api| redundant_suffix(api, &base_url)) {
         return Err(format!("base_url: leave out {surplus}; it is added to every request"));
     }
-    Ok(Address { url: plain, near: reach != Reach::Public })
+    Ok(Address { url: base_url, is_private: scope != HostScope::Public })
 }
 
-/// A webhook's address, which is a secret as a whole: no part of it is echoed.
-pub(super) fn check_webhook(text: &str, insecure: bool) -> Result<Url, &'static str> {
+/// Checks a webhook's address. The whole address is a secret, so no part of it is echoed.
+pub(super) fn check_webhook_url(text: &str, insecure: bool) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "url is no address; it must begin with https://")?;
     let host = url.host_str().unwrap_or_default();
-    match (url.scheme(), reach(host)) {
+    match (url.scheme(), host_scope(host)) {
         ("http", _) if is_unspecified(host) => {
             Err("url: that is where a server listens; to reach it write http://127.0.0.1")
         }
-        ("https", _) | ("http", Reach::Loopback) => Ok(url),
-        ("http", Reach::Private) if insecure => Ok(url),
-        ("http", Reach::Private) => Err(
+        ("https", _) | ("http", HostScope::Loopback) => Ok(url),
+        ("http", HostScope::Private) if insecure => Ok(url),
+        ("http", HostScope::Private) => Err(
             "url: plain http would send messages, and the address itself, readable over that network; use https, or \
              set insecure = true if the network is your own",
         ),
-        ("http", Reach::Public) => {
+        ("http", HostScope::Public) => {
             Err("url: plain http would send messages, and the address itself, readable over the internet; use https")
         }
         _ => Err("url must begin with https://"),
     }
 }
 
-/// Whether a host's name or address means this machine.
+/// True if a host's name or address means this machine.
 pub(super) fn is_this_machine(host: &str) -> bool {
-    reach(host) == Reach::Loopback
+    host_scope(host) == HostScope::Loopback
 }
 
-/// The end of an address that the adapters append themselves.
-fn surplus(api: Api, url: &str) -> Option<&'static str> {
+/// The part at the end of an address that the provider adapters append themselves.
+fn redundant_suffix(api: Api, url: &str) -> Option<&'static str> {
     let ends: &[&str] = match api {
         Api::Gemini => &["/v1beta", "/v1", "/v1beta/models"],
         Api::OpenAi => &["/chat/completions", "/completions", "/responses"],
@@ -97,51 +101,51 @@ fn surplus(api: Api, url: &str) -> Option<&'static str> {
     ends.iter().copied().find(|end| url.ends_with(end))
 }
 
-fn reach(host: &str) -> Reach {
+fn host_scope(host: &str) -> HostScope {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => reach_v4(address),
-        Ok(IpAddr::V6(address)) => reach_v6(address),
-        Err(_) => reach_name(bare),
+        Ok(IpAddr::V4(address)) => scope_v4(address),
+        Ok(IpAddr::V6(address)) => scope_v6(address),
+        Err(_) => scope_of_name(bare),
     }
 }
 
-fn reach_v4(address: Ipv4Addr) -> Reach {
+fn scope_v4(address: Ipv4Addr) -> HostScope {
     let [a, b, ..] = address.octets();
-    // 100.64.0.0/10 is what carriers and overlay networks hand out.
-    let shared = a == 100 && (64..128).contains(&b);
+    // 100.64.0.0/10 is used by carriers and overlay networks.
+    let is_shared = a == 100 && (64..128).contains(&b);
     if address.is_loopback() {
-        Reach::Loopback
-    } else if address.is_private() || address.is_link_local() || shared {
-        Reach::Private
+        HostScope::Loopback
+    } else if address.is_private() || address.is_link_local() || is_shared {
+        HostScope::Private
     } else {
-        Reach::Public
+        HostScope::Public
     }
 }
 
-fn reach_v6(address: Ipv6Addr) -> Reach {
+fn scope_v6(address: Ipv6Addr) -> HostScope {
     if let Some(inner) = address.to_ipv4_mapped() {
-        return reach_v4(inner);
+        return scope_v4(inner);
     }
     if address.is_loopback() {
-        Reach::Loopback
+        HostScope::Loopback
     } else if address.is_unique_local() || address.is_unicast_link_local() {
-        Reach::Private
+        HostScope::Private
     } else {
-        Reach::Public
+        HostScope::Public
     }
 }
 
-/// Names are judged by what can't exist on the public internet; they are not looked up.
-fn reach_name(name: &str) -> Reach {
+/// Decides by name only, without a lookup: some names can't exist on the public internet.
+fn scope_of_name(name: &str) -> HostScope {
     const PRIVATE: [&str; 5] = [".local", ".lan", ".internal", ".home.arpa", ".test"];
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     if name == "localhost" || name.ends_with(".localhost") {
-        Reach::Loopback
+        HostScope::Loopback
     } else if !name.contains('.') || PRIVATE.iter().any(|end| name.ends_with(end)) {
-        Reach::Private
+        HostScope::Private
     } else {
-        Reach::Public
+        HostScope::Public
     }
 }
 
@@ -181,8 +185,8 @@ mod tests {
             ("https://api.openai.com/v1?key=abc", false, false),
         ];
         for (text, plain, insecure) in cases {
-            assert_eq!(check(text, None, false).is_ok(), plain, "{text}");
-            assert_eq!(check(text, None, true).is_ok(), insecure, "{text} with insecure");
+            assert_eq!(check_base_url(text, None, false).is_ok(), plain, "{text}");
+            assert_eq!(check_base_url(text, None, true).is_ok(), insecure, "{text} with insecure");
         }
     }
 
@@ -193,14 +197,17 @@ mod tests {
             (Api::Gemini, "https://generativelanguage.googleapis.com/v1beta/"),
             (Api::Anthropic, "https://api.anthropic.com/v1"),
         ] {
-            assert!(check(text, Some(api), false).unwrap_err().contains("leave out"), "{text}");
+            assert!(check_base_url(text, Some(api), false).unwrap_err().contains("leave out"), "{text}");
         }
-        assert_eq!(check("https://x.example/v1/", Some(Api::OpenAi), false).unwrap().url, "https://x.example/v1");
+        assert_eq!(
+            check_base_url("https://x.example/v1/", Some(Api::OpenAi), false).unwrap().url,
+            "https://x.example/v1"
+        );
     }
 
     #[test]
     fn credentials_in_an_address_are_not_echoed() {
-        let message = check("https://u:hunter2@x.example/?key=hunter3", None, false).unwrap_err();
+        let message = check_base_url("https://u:hunter2@x.example/?key=hunter3", None, false).unwrap_err();
         assert!(!message.contains("hunter"), "{message}");
     }
 }

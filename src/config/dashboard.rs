@@ -1,16 +1,16 @@
-//! `[dashboard]`: how the screen looks, and which keys do what. Names of themes, actions and keys are the
-//! dashboard's own business; it is told where each stands, so that it can say what is wrong with it.
+//! `[dashboard]`: how the screen looks, and which keys trigger which actions. The dashboard itself checks the names of
+//! themes, actions and keys. It gets the location of each binding for its error messages.
 
 use toml::de::DeValue;
 
-use super::{schema, sheet::Table};
+use super::{schema, toml_reader::TomlTable};
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Dashboard {
     /// A built-in theme, or a file.
     pub theme: Option<String>,
     pub ascii: bool,
-    pub pictures: Pictures,
+    pub pictures: PictureSetting,
     pub mouse: Option<bool>,
     pub notify: Option<bool>,
     /// Most frames a second.
@@ -18,9 +18,9 @@ pub struct Dashboard {
     pub keys: Vec<KeyBinding>,
 }
 
-/// How items' pictures are shown.
+/// How the pictures of items are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Pictures {
+pub enum PictureSetting {
     #[default]
     Auto,
     Blocks,
@@ -30,13 +30,13 @@ pub enum Pictures {
     Off,
 }
 
-const PICTURES: [(&str, Pictures); 6] = [
-    ("auto", Pictures::Auto),
-    ("blocks", Pictures::Blocks),
-    ("kitty", Pictures::Kitty),
-    ("iterm2", Pictures::Iterm2),
-    ("sixel", Pictures::Sixel),
-    ("off", Pictures::Off),
+const PICTURE_SETTINGS: [(&str, PictureSetting); 6] = [
+    ("auto", PictureSetting::Auto),
+    ("blocks", PictureSetting::Blocks),
+    ("kitty", PictureSetting::Kitty),
+    ("iterm2", PictureSetting::Iterm2),
+    ("sixel", PictureSetting::Sixel),
+    ("off", PictureSetting::Off),
 ];
 
 /// The keys of one action.
@@ -44,32 +44,32 @@ const PICTURES: [(&str, Pictures); 6] = [
 pub struct KeyBinding {
     pub action: String,
     pub keys: Vec<String>,
-    /// Where it is written: file and line.
-    pub place: String,
+    /// File and line of the setting.
+    pub location: String,
 }
 
-pub(super) fn read(root: &Table<'_>) -> Dashboard {
+pub(super) fn read(root: &TomlTable<'_>) -> Dashboard {
     let Some(table) = root.table("dashboard", &schema::DASHBOARD) else { return Dashboard::default() };
     Dashboard {
         theme: table.text("theme").map(|theme| theme.text.to_owned()),
         ascii: table.flag("ascii").unwrap_or_default(),
-        pictures: table.word("pictures", &PICTURES).unwrap_or_default(),
+        pictures: table.choice("pictures", &PICTURE_SETTINGS).unwrap_or_default(),
         mouse: table.flag("mouse"),
         notify: table.flag("notify"),
         fps: table.count("fps", 1..=120),
-        keys: keys(&table),
+        keys: read_bindings(&table),
     }
 }
 
-fn keys(table: &Table<'_>) -> Vec<KeyBinding> {
+fn read_bindings(table: &TomlTable<'_>) -> Vec<KeyBinding> {
     let Some(field) = table.field("keys") else { return Vec::new() };
     let Some(entries) = field.value.as_table() else {
-        field.wrong("a table of actions and their keys, like { pause = \"p\" }");
+        field.wrong_type("a table of actions and their keys, like { pause = \"p\" }");
         return Vec::new();
     };
     let mut bindings: Vec<KeyBinding> = Vec::new();
     for (action, value) in entries {
-        let at = value.span().start;
+        let offset = value.span().start;
         let texts: Option<Vec<String>> = match value.get_ref() {
             DeValue::String(key) => Some(vec![key.to_string()]),
             DeValue::Array(keys) => {
@@ -79,10 +79,10 @@ fn keys(table: &Table<'_>) -> Vec<KeyBinding> {
         };
         match texts {
             Some(keys) if !keys.is_empty() => {
-                let place = field.sheet.place(at);
-                bindings.push(KeyBinding { action: action.get_ref().to_string(), keys, place });
+                let location = field.doc.location(offset);
+                bindings.push(KeyBinding { action: action.get_ref().to_string(), keys, location });
             }
-            _ => field.sheet.fault(at, "write a key in quotes, like \"p\", or a list of keys"),
+            _ => field.doc.add_error(offset, "write a key in quotes, like \"p\", or a list of keys"),
         }
     }
     bindings

@@ -1,4 +1,4 @@
-//! `[defaults]`: what a row that does not say otherwise is sent with.
+//! `[defaults]`: request parameters for rows that don't set them.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    bounded_read::read_small_text,
     schema,
-    sheet::{Field, Table},
-    small_file::read_small,
+    toml_reader::{TomlField, TomlTable},
 };
-use crate::domain::{JsonMode, Params, Thinking, neutralise};
+use crate::domain::{JsonMode, Params, Thinking, sanitize};
 
-/// Rows and the command line win over these.
+/// Values of rows and of the command line take precedence.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Defaults {
     pub system: Option<String>,
@@ -21,8 +21,8 @@ pub struct Defaults {
 
 const LEVELS: [&str; 4] = ["minimal", "low", "medium", "high"];
 
-/// `directory` is where paths in the file start.
-pub(super) fn read(root: &Table<'_>, directory: &Path) -> Defaults {
+/// Reads the defaults. Paths in the file start from `directory`.
+pub(super) fn read(root: &TomlTable<'_>, directory: &Path) -> Defaults {
     let Some(table) = root.table("defaults", &schema::DEFAULTS) else { return Defaults::default() };
     Defaults {
         system: table.text("system").map(|system| system.text.to_owned()),
@@ -30,69 +30,69 @@ pub(super) fn read(root: &Table<'_>, directory: &Path) -> Defaults {
             temperature: table.number("temperature", 0.0..=2.0),
             top_p: table.number("top_p", 0.0..=1.0),
             max_output_tokens: table.limit("max_output_tokens", i64::from(u32::MAX)),
-            stop: table.field("stop").and_then(stop).unwrap_or_default(),
+            stop: table.field("stop").and_then(read_stop).unwrap_or_default(),
             seed: table.count("seed", i64::MIN..=i64::MAX),
-            thinking: table.field("thinking").and_then(thinking),
-            json: table.field("json").and_then(|field| json(field, directory)),
+            thinking: table.field("thinking").and_then(read_thinking),
+            json: table.field("json").and_then(|field| read_json_mode(field, directory)),
         },
     }
 }
 
-/// Blanks and line breaks are honest stop sequences; nothing at all is not.
-fn stop(field: Field<'_>) -> Option<Vec<String>> {
+/// Reads stop sequences. Blanks and line breaks are valid; an empty text is not.
+fn read_stop(field: TomlField<'_>) -> Option<Vec<String>> {
     let mut stops = Vec::new();
     for entry in field.list("texts")? {
         match entry.value.as_str() {
-            Some("") => entry.sheet.fault(entry.at, "a stop sequence is empty"),
+            Some("") => entry.doc.add_error(entry.offset, "a stop sequence is empty"),
             Some(text) => stops.push(text.to_owned()),
-            None => entry.wrong("a list of texts in quotes"),
+            None => entry.wrong_type("a list of texts in quotes"),
         }
     }
     Some(stops)
 }
 
-fn thinking(field: Field<'_>) -> Option<Thinking> {
+fn read_thinking(field: TomlField<'_>) -> Option<Thinking> {
     match field.value {
         DeValue::Integer(_) => field.count(0..=i64::from(u32::MAX)).map(Thinking::Budget),
         DeValue::String(level) if LEVELS.contains(&level.as_ref()) => Some(Thinking::Level(level.to_string())),
         _ => {
             let message = "thinking must be \"minimal\", \"low\", \"medium\", \"high\", or a number of tokens";
-            field.sheet.fault(field.at, message);
+            field.doc.add_error(field.offset, message);
             None
         }
     }
 }
 
-fn json(field: Field<'_>, directory: &Path) -> Option<JsonMode> {
+fn read_json_mode(field: TomlField<'_>, directory: &Path) -> Option<JsonMode> {
     match field.value {
         DeValue::Boolean(wanted) => wanted.then_some(JsonMode::Object),
-        DeValue::Table(schema) => Some(JsonMode::Schema(Value::Object(json_object(schema)))),
+        DeValue::Table(schema) => Some(JsonMode::Schema(Value::Object(to_json_object(schema)))),
         DeValue::String(reference) if reference.starts_with("file:") => {
             let path = directory.join(reference.trim_start_matches("file:").trim());
-            let schema = read_small(&path).and_then(|text| {
+            let schema = read_small_text(&path).and_then(|text| {
                 serde_json::from_str(&text)
                     .map_err(|error| format!("is not JSON (line {}, column {})", error.line(), error.column()))
             });
             let name = path.display().to_string();
             match schema {
                 Ok(schema @ Value::Object(_)) => return Some(JsonMode::Schema(schema)),
-                Ok(_) => field.sheet.fault(field.at, format!("{} holds no JSON schema", neutralise(&name))),
-                Err(why) => field.sheet.fault(field.at, format!("{} {why}", neutralise(&name))),
+                Ok(_) => field.doc.add_error(field.offset, format!("{} holds no JSON schema", sanitize(&name))),
+                Err(reason) => field.doc.add_error(field.offset, format!("{} {reason}", sanitize(&name))),
             }
             None
         }
         _ => {
-            field.wrong("true, false, \"file:SCHEMA.json\", or a schema as a table");
+            field.wrong_type("true, false, \"file:SCHEMA.json\", or a schema as a table");
             None
         }
     }
 }
 
-fn json_object(table: &DeTable<'_>) -> Map<String, Value> {
-    table.iter().map(|(key, value)| (key.get_ref().to_string(), json_value(value.get_ref()))).collect()
+fn to_json_object(table: &DeTable<'_>) -> Map<String, Value> {
+    table.iter().map(|(key, value)| (key.get_ref().to_string(), to_json_value(value.get_ref()))).collect()
 }
 
-fn json_value(value: &DeValue<'_>) -> Value {
+fn to_json_value(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::from(text.as_ref()),
         DeValue::Integer(integer) => {
@@ -101,7 +101,7 @@ fn json_value(value: &DeValue<'_>) -> Value {
         DeValue::Float(float) => float.as_str().parse::<f64>().map_or(Value::Null, Value::from),
         DeValue::Boolean(flag) => Value::from(*flag),
         DeValue::Datetime(datetime) => Value::from(datetime.to_string()),
-        DeValue::Array(entries) => entries.iter().map(|entry| json_value(entry.get_ref())).collect(),
-        DeValue::Table(table) => Value::Object(json_object(table)),
+        DeValue::Array(entries) => entries.iter().map(|entry| to_json_value(entry.get_ref())).collect(),
+        DeValue::Table(table) => Value::Object(to_json_object(table)),
     }
 }

@@ -1,15 +1,18 @@
-//! `[input]`: how much is read of what may have no end.
+//! `[input]`: size limits for inputs that may be endless.
 
-use super::{schema, sheet::Table};
+use super::{schema, toml_reader::TomlTable};
+use crate::domain::UnknownModelPolicy;
 
 const MIB: u64 = 1 << 20;
+const UNKNOWN_MODEL: [(&str, UnknownModelPolicy); 2] =
+    [("refuse", UnknownModelPolicy::Refuse), ("any", UnknownModelPolicy::UseAnyModel)];
 
-/// The most that is read of inputs that may have no end.
+/// Size limits for inputs that may be endless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InputLimits {
-    /// Most bytes taken from a pipe.
+    /// Most bytes read from a pipe.
     pub max_pipe_bytes: u64,
-    /// Most bytes of a file that `--prompt-file` names.
+    /// Most bytes of the file that `--prompt-file` names.
     pub max_prompt_file_bytes: u64,
 }
 
@@ -19,12 +22,13 @@ impl Default for InputLimits {
     }
 }
 
-pub(super) fn read(root: &Table<'_>) -> InputLimits {
-    let normal = InputLimits::default();
-    let Some(table) = root.table("input", &schema::INPUT) else { return normal };
+pub(super) fn read(root: &TomlTable<'_>) -> (InputLimits, Option<UnknownModelPolicy>) {
+    let defaults = InputLimits::default();
+    let Some(table) = root.table("input", &schema::INPUT) else { return (defaults, None) };
     let bytes = |name, most| table.count::<u64>(name, 1..=most).map(|mib| mib * MIB);
-    InputLimits {
-        max_pipe_bytes: bytes("max_pipe_mib", 1 << 30).unwrap_or(normal.max_pipe_bytes),
-        max_prompt_file_bytes: bytes("max_prompt_file_mib", 1_024).unwrap_or(normal.max_prompt_file_bytes),
-    }
+    let limits = InputLimits {
+        max_pipe_bytes: bytes("max_pipe_mib", 1 << 30).unwrap_or(defaults.max_pipe_bytes),
+        max_prompt_file_bytes: bytes("max_prompt_file_mib", 1_024).unwrap_or(defaults.max_prompt_file_bytes),
+    };
+    (limits, table.choice("unknown_model", &UNKNOWN_MODEL))
 }

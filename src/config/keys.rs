@@ -1,92 +1,92 @@
-//! `[[key]]`: credentials by alias, and the implied keys of servers that need none.
+//! `[[key]]`: credentials by alias, and implied keys for servers that need none.
 
 use std::path::PathBuf;
 
 use secrecy::SecretString;
 
 use super::{
-    fault::{alternatives, shown, suggestion},
-    models::Placed,
+    error::{join_alternatives, quote_unless_secret, suggestion},
+    models::LocatedModel,
     policy,
     providers::{Providers, check_name},
     schema, secret,
-    sheet::{Table, Text},
+    toml_reader::{TomlTable, TomlText},
     variables::Variables,
 };
-use crate::domain::{Key, MoneyCaps, ProviderId, Role};
+use crate::domain::{Key, KeyRole, MoneyCaps, ProviderId};
 
-const ROLES: [(&str, Role); 2] = [("primary", Role::Primary), ("backup", Role::Backup)];
+const ROLE_CHOICES: [(&str, KeyRole); 2] = [("primary", KeyRole::Primary), ("backup", KeyRole::Backup)];
 
-/// The keys of a configuration; all vectors go by `KeyId`.
+/// The keys of a configuration. All vectors are indexed by `KeyId`.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(super) struct ConfiguredKeys {
     pub list: Vec<Key>,
     pub secrets: Vec<Option<SecretString>>,
-    /// Whether the project was named, rather than being the key's own.
-    pub project_stated: Vec<bool>,
-    /// Files that hold secrets.
-    pub held_by: Vec<PathBuf>,
-    /// Where the aliases stand in the file.
-    places: Vec<usize>,
+    /// True if the project is named in the file. Otherwise the key has its own project.
+    pub has_named_project: Vec<bool>,
+    /// Files that contain secrets.
+    pub secret_files: Vec<PathBuf>,
+    /// Byte offsets of the aliases in the file.
+    name_offsets: Vec<usize>,
 }
 
-impl Keys {
+impl ConfiguredKeys {
     pub fn read(
-        root: &Table<'_>,
+        root: &TomlTable<'_>,
         providers: &mut Providers,
-        models: &[Placed],
-        places: &secret::Places<'_>,
+        models: &[LocatedModel],
+        secret_paths: &secret::SecretPaths<'_>,
         variables: &Variables<'_>,
     ) -> Self {
         let mut keys = Self::default();
         for table in root.tables("key", &schema::KEY) {
-            keys.read_one(&table, providers, models, places, variables);
+            keys.read_one(&table, providers, models, secret_paths, variables);
         }
         keys
     }
 
     fn read_one(
         &mut self,
-        table: &Table<'_>,
+        table: &TomlTable<'_>,
         providers: &mut Providers,
-        models: &[Placed],
-        places: &secret::Places<'_>,
+        models: &[LocatedModel],
+        secret_paths: &secret::SecretPaths<'_>,
         variables: &Variables<'_>,
     ) {
-        let sheet = table.sheet;
+        let doc = table.doc;
         let name = table.required_text("name");
-        let provider = table.required_text("provider").and_then(|given| providers.find(sheet, given));
-        let keyless = provider.is_some_and(|id| providers.get(id).keyless);
+        let provider = table.required_text("provider").and_then(|given| providers.find(doc, given));
+        let keyless = provider.is_some_and(|id| providers.get(id).is_keyless);
         let reference = if keyless { table.field("secret") } else { table.require("secret") };
-        let found = reference.and_then(|field| {
-            // Blank is left to the check of secrets, which says so in its own words.
+        let resolved = reference.and_then(|field| {
+            // A blank text is not an error here: the check of secrets reports it with its own message.
             let Some(text) = field.value.as_str() else {
-                field.wrong("a text in quotes: \"env:NAME\", \"file:PATH\" or the secret itself");
+                field.wrong_type("a text in quotes: \"env:NAME\", \"file:PATH\" or the secret itself");
                 return None;
             };
-            secret::resolve(text, places, variables).map_err(|why| sheet.fault(field.at, why)).ok()
+            secret::resolve(text, secret_paths, variables).map_err(|reason| doc.add_error(field.offset, reason)).ok()
         });
         let project = table.text("project");
         if let Some(project) = project {
-            check_name(sheet, "a project's name", project);
+            check_name(doc, "a project's name", project);
         }
         let weight = table.count("weight", 1..=1_000_000).unwrap_or(1);
-        let role = table.word("role", &ROLES).unwrap_or_default();
+        let role = table.choice("role", &ROLE_CHOICES).unwrap_or_default();
         let (Some(name), Some(provider)) = (name, provider) else { return };
         self.check_alias(table, name);
-        if let Some(found) = &found {
-            self.check_twin(table, &found.secret, provider);
+        if let Some(found) = &resolved {
+            self.check_duplicate_secret(table, &found.secret, provider);
         }
         let allowed = allowed_models(table, provider, models);
-        let covered = || {
-            models.iter().filter(|placed| {
-                let name = &placed.model.name;
-                placed.model.provider == provider && allowed.as_ref().is_none_or(|allowed| allowed.contains(name))
+        let covered_models = || {
+            models.iter().filter(|located| {
+                let name = &located.model.name;
+                located.model.provider == provider && allowed.as_ref().is_none_or(|allowed| allowed.contains(name))
             })
         };
         let caps = MoneyCaps {
-            max_usd: policy::cap(table, "max_usd", covered()),
-            max_usd_per_day: policy::cap(table, "max_usd_per_day", covered()),
+            max_usd: policy::read_money_cap(table, "max_usd", covered_models()),
+            max_usd_per_day: policy::read_money_cap(table, "max_usd_per_day", covered_models()),
         };
         let key = Key {
             name: name.text.to_owned(),
@@ -97,96 +97,104 @@ impl Keys {
             models: allowed,
             caps,
         };
-        let (secret, held_by) = found.map_or((None, None), |found| (Some(found.secret), found.held_by));
-        self.held_by.extend(held_by);
-        self.push(key, secret, project.is_some(), name.at);
+        let (secret, secret_file) = resolved.map_or((None, None), |found| (Some(found.secret), found.file));
+        self.secret_files.extend(secret_file);
+        self.push(key, secret, project.is_some(), name.offset);
     }
 
-    fn check_alias(&self, table: &Table<'_>, name: Text<'_>) {
-        check_name(table.sheet, "a key's name", name);
+    fn check_alias(&self, table: &TomlTable<'_>, name: TomlText<'_>) {
+        check_name(table.doc, "a key's name", name);
         if name.text.contains('@') {
-            table.sheet.fault(name.at, "a key's name may not contain @, since routes are written model@key");
+            table.doc.add_error(name.offset, "a key's name may not contain @, since routes are written model@key");
         }
-        if let Some(twin) = self.list.iter().position(|key| key.name == name.text) {
-            let line = table.sheet.line(self.places[twin]);
-            let message =
-                format!("a key named {} already stands on line {line}; aliases tell keys apart", shown(name.text));
-            table.sheet.fault(name.at, message);
+        if let Some(duplicate) = self.list.iter().position(|key| key.name == name.text) {
+            let line = table.doc.line_number(self.name_offsets[duplicate]);
+            let message = format!(
+                "a key named {} already stands on line {line}; aliases tell keys apart",
+                quote_unless_secret(name.text)
+            );
+            table.doc.add_error(name.offset, message);
         }
     }
 
-    /// One secret under two aliases would be counted as two quotas.
-    fn check_twin(&self, table: &Table<'_>, secret: &SecretString, provider: ProviderId) {
-        let is_twin = |&index: &usize| {
+    /// Refuses a secret that another alias has already: its quota would be counted twice.
+    fn check_duplicate_secret(&self, table: &TomlTable<'_>, secret: &SecretString, provider: ProviderId) {
+        let is_duplicate = |&index: &usize| {
             self.list[index].provider == provider
-                && self.secrets[index].as_ref().is_some_and(|other| secret::same(other, secret))
+                && self.secrets[index].as_ref().is_some_and(|other| secret::is_same_secret(other, secret))
         };
-        if let Some(twin) = (0..self.list.len()).find(is_twin) {
-            let at = table.field("secret").map_or(table.at, |field| field.at);
-            table
-                .sheet
-                .fault(at, format!("this is the same secret as key {}'s; list it once", shown(&self.list[twin].name)));
+        if let Some(duplicate) = (0..self.list.len()).find(is_duplicate) {
+            let offset = table.field("secret").map_or(table.offset, |field| field.offset);
+            table.doc.add_error(
+                offset,
+                format!(
+                    "this is the same secret as key {}'s; list it once",
+                    quote_unless_secret(&self.list[duplicate].name)
+                ),
+            );
         }
     }
 
-    /// Adds a key for every provider that has models, needs no key and was given none.
-    pub fn imply(&mut self, providers: &Providers, models: &[Placed]) {
-        for (id, declared) in providers.iter() {
-            let used = models.iter().any(|placed| placed.model.provider == id);
-            if !declared.keyless || !used || self.list.iter().any(|key| key.provider == id) {
+    /// Adds a key for every provider that has models, needs no key and has none.
+    pub fn add_implied(&mut self, providers: &Providers, models: &[LocatedModel]) {
+        for (id, entry) in providers.iter() {
+            let used = models.iter().any(|located| located.model.provider == id);
+            if !entry.is_keyless || !used || self.list.iter().any(|key| key.provider == id) {
                 continue;
             }
-            let wanted = &declared.provider.name;
+            let provider_name = &entry.provider.name;
             let taken = |name: &String| self.list.iter().any(|key| key.name == *name);
-            let mut name = wanted.clone();
+            let mut name = provider_name.clone();
             let mut number = 2;
             while taken(&name) {
-                name = format!("{wanted}-{number}");
+                name = format!("{provider_name}-{number}");
                 number += 1;
             }
-            self.push(own_key(name, id), None, false, 0);
+            self.push(key_with_own_project(name, id), None, false, 0);
         }
     }
 
-    pub fn push(&mut self, key: Key, secret: Option<SecretString>, project_stated: bool, at: usize) {
+    pub fn push(&mut self, key: Key, secret: Option<SecretString>, has_named_project: bool, name_offset: usize) {
         self.list.push(key);
         self.secrets.push(secret);
-        self.project_stated.push(project_stated);
-        self.places.push(at);
+        self.has_named_project.push(has_named_project);
+        self.name_offsets.push(name_offset);
     }
 
-    /// Where key number `index` stands in the file.
-    pub fn place(&self, index: usize) -> usize {
-        self.places[index]
+    /// Byte offset of key number `index` in the file.
+    pub fn offset_of(&self, index: usize) -> usize {
+        self.name_offsets[index]
     }
 }
 
-/// A key with a project of its own and nothing else said about it.
-pub(super) fn own_key(name: String, provider: ProviderId) -> Key {
+/// A key with its own project and default settings.
+pub(super) fn key_with_own_project(name: String, provider: ProviderId) -> Key {
     Key {
         project: name.clone(),
         name,
         provider,
         weight: 1,
-        role: Role::Primary,
+        role: KeyRole::Primary,
         models: None,
         caps: MoneyCaps::default(),
     }
 }
 
-fn allowed_models(table: &Table<'_>, provider: ProviderId, models: &[Placed]) -> Option<Vec<String>> {
+fn allowed_models(table: &TomlTable<'_>, provider: ProviderId, models: &[LocatedModel]) -> Option<Vec<String>> {
     let entries = table.field("models")?.list("model names")?;
-    let offered =
-        || models.iter().filter(|placed| placed.model.provider == provider).map(|placed| placed.model.name.as_str());
+    let provider_models =
+        || models.iter().filter(|located| located.model.provider == provider).map(|placed| placed.model.name.as_str());
     let mut allowed: Vec<String> = Vec::new();
     for entry in entries {
         let Some(name) = entry.text() else { continue };
-        if !offered().any(|model| model == name.text) {
-            let near = suggestion(name.text, offered());
-            let choice = alternatives(offered());
-            let message =
-                format!("models: there is no model {} at this provider{near}; it has {choice}", shown(name.text));
-            table.sheet.fault(name.at, message);
+        if !provider_models().any(|model| model == name.text) {
+            let near = suggestion(name.text, provider_models());
+            let choice = join_alternatives(provider_models());
+            let message = format!(
+                "models: there is no model {} at this provider{near}; it has {choice}",
+                quote_unless_secret(name.text)
+            );
+            table.doc.add_error(name.offset, message);
         } else if !allowed.iter().any(|model| model == name.text) {
             allowed.push(name.text.to_owned());
         }

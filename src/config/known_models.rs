@@ -1,79 +1,70 @@
-//! The models that rows of an input may name, and how rows are treated that name another one.
+//! The models that rows may name, and what happens to rows that name another one.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Config, Origin,
-    fault::{alternatives, shown, suggestion},
-    schema,
-    sheet::Table,
+    error::{join_alternatives, quote_unless_secret, suggestion},
 };
-use crate::domain::UnknownModel;
-
-const UNKNOWN_MODEL: [(&str, UnknownModel); 2] = [("refuse", UnknownModel::Refuse), ("any", UnknownModel::Any)];
-
-/// Reads `unknown_model` of `[input]`.
-pub(super) fn read_unknown_model(root: &Table<'_>) -> Option<UnknownModel> {
-    root.table("input", &schema::INPUT)?.word("unknown_model", &UNKNOWN_MODEL)
-}
 
 /// The models that the rows of an input may name.
 #[derive(Clone, Debug)]
 pub struct KnownModels {
-    /// Models that some key may use.
+    /// Models that at least one key may use.
     usable: Arc<BTreeSet<String>>,
-    /// Models that are configured for nothing.
-    unused: BTreeSet<String>,
+    /// Configured models that no key may use.
+    without_key: BTreeSet<String>,
     origin: String,
 }
 
 impl KnownModels {
-    pub fn of(config: &Config) -> Self {
-        let (mut usable, mut unused) = (BTreeSet::new(), BTreeSet::new());
+    pub fn from_config(config: &Config) -> Self {
+        let (mut usable, mut without_key) = (BTreeSet::new(), BTreeSet::new());
         for model in &config.models {
-            let fits = config.keys.iter().any(|key| {
+            let has_key = config.keys.iter().any(|key| {
                 key.provider == model.provider && key.models.as_ref().is_none_or(|names| names.contains(&model.name))
             });
-            if fits { &mut usable } else { &mut unused }.insert(model.name.clone());
+            if has_key { &mut usable } else { &mut without_key }.insert(model.name.clone());
         }
-        unused.retain(|name| !usable.contains(name));
+        without_key.retain(|name| !usable.contains(name));
         let origin = match &config.origin {
             Origin::File(path) => path.display().to_string(),
             Origin::Environment(_) => "the environment's configuration".to_owned(),
         };
-        Self { usable: Arc::new(usable), unused, origin }
+        Self { usable: Arc::new(usable), without_key, origin }
     }
 
-    /// Models that some key may use.
+    /// Models that at least one key may use.
     pub fn usable(&self) -> Arc<BTreeSet<String>> {
         Arc::clone(&self.usable)
     }
 
-    /// Says why a row may not name this model, which is none of the usable ones.
-    pub fn fault(&self, name: &str) -> String {
-        const LISTED: usize = 10;
+    /// Explains why a row may not name this model. The model must not be a usable one.
+    pub fn unknown_model_message(&self, name: &str) -> String {
+        const MAX_LISTED: usize = 10;
         let usable = || self.usable.iter().map(String::as_str);
-        let what = if self.unused.contains(name) {
+        let what = if self.without_key.contains(name) {
             format!("which no key of {} may use", self.origin)
         } else {
             let near = suggestion(name, usable());
             format!("which {} does not have{near}", self.origin)
         };
-        let more = self.usable.len().saturating_sub(LISTED);
-        let usable = alternatives(usable().take(LISTED));
+        let more = self.usable.len().saturating_sub(MAX_LISTED);
+        let usable = join_alternatives(usable().take(MAX_LISTED));
         let usable = if more > 0 { format!("{usable} and {more} more") } else { usable };
         format!(
             "is {}, {what}; rows may name {usable}. To have any model answer such rows, say unknown_model = \"any\" under \
              [input] in keys.toml",
-            shown(name)
+            quote_unless_secret(name)
         )
     }
 
-    /// Says that rows were let through that name other models: how many, some of the names, and the first one's line.
+    /// The warning for accepted rows that name unknown models: the number of rows, some names, and the first row's
+    /// line.
     pub fn warning(&self, rows: u64, names: &[String], first_line: u64) -> String {
-        const LISTED: usize = 3;
-        let listed: Vec<String> = names.iter().take(LISTED).map(|name| shown(name)).collect();
-        let more = if names.len() > LISTED { " and others" } else { "" };
+        const MAX_LISTED: usize = 3;
+        let listed: Vec<String> = names.iter().take(MAX_LISTED).map(|name| quote_unless_secret(name)).collect();
+        let more = if names.len() > MAX_LISTED { " and others" } else { "" };
         let (row, verb, model) = if rows == 1 { ("row", "names", "a model") } else { ("rows", "name", "models") };
         format!(
             "{rows} {row} {verb} {model} that {} does not have ({}{more}, first in line {first_line}); any model answers \

@@ -1,30 +1,30 @@
-//! keys.toml, or the environment, turned into validated domain types.
+//! Reads keys.toml, or the environment, into validated domain types.
 //!
-//! This module owns the file format: what may stand in it ([`schema`]), what well-known providers need not say,
-//! where secrets come from, and how mistakes are reported: all at once, each with its line, none showing a secret.
-//! After [`load`] every value is known to be good. It knows nothing of the command line, the engine or HTTP.
+//! This module owns the file format: its settings ([`schema`]), the defaults of well-known providers, the sources of
+//! secrets, and the error reports. All errors are reported together, each with its line, and none shows a secret. After
+//! [`load`] every value is valid. It knows nothing of the command line, the engine or HTTP.
 
 mod address;
+mod bounded_read;
 mod dashboard;
 mod defaults;
-mod fault;
-mod fleet;
+mod deprecated_models;
+mod duration;
+mod error;
+mod from_env;
 mod input_limits;
 mod keys;
+mod keys_file;
 mod known_models;
 mod models;
 mod placeholder;
 mod policy;
 mod preset;
 mod providers;
-mod retired;
 mod rules;
 pub mod schema;
 mod secret;
-mod sheet;
-mod small_file;
-mod span;
-mod start;
+mod toml_reader;
 mod variables;
 mod webhooks;
 
@@ -36,21 +36,21 @@ use std::{
 use secrecy::SecretString;
 
 pub use self::{
-    dashboard::{Dashboard, KeyBinding, Pictures},
+    bounded_read::read_at_most,
+    dashboard::{Dashboard, KeyBinding, PictureSetting},
     defaults::Defaults,
-    fault::{Fault, Faults, Position, nearest},
+    duration::parse_duration,
+    error::{ConfigError, ConfigErrors, Position, nearest_match},
     input_limits::InputLimits,
     known_models::KnownModels,
-    small_file::read_at_most,
-    span::parse_span,
-    variables::{Environment, process_environment},
-    webhooks::{Format, Occasion, Webhook},
+    variables::{EnvLookup, process_environment},
+    webhooks::{AlertKind, Webhook, WebhookFormat},
 };
-use crate::domain::{Key, Model, Policy, Provider, UnknownModel};
+use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
 
 const FILE_NAME: &str = "keys.toml";
 
-/// Everything a run is configured with. Ids are indices into the vectors.
+/// The whole configuration of a run. Ids are indices into the vectors.
 #[derive(Debug)]
 pub struct Config {
     pub providers: Vec<Provider>,
@@ -59,26 +59,26 @@ pub struct Config {
     pub keys: Vec<Key>,
     /// By `KeyId`; `None` for servers that need no key.
     pub secrets: Vec<Option<SecretString>>,
-    /// By `KeyId`: whether the key's project was named. Where not, the project is the key's own and carries its
-    /// alias, which says nothing outside this file: identities that outlive the run must not be built on it.
-    pub project_stated: Vec<bool>,
+    /// By `KeyId`: true if the key's project is named in the file. Otherwise the key has its own project, called like
+    /// its alias. That name means nothing outside this file: do not build identities on it that outlive the run.
+    pub has_named_project: Vec<bool>,
     pub policy: Policy,
     pub defaults: Defaults,
-    pub input: InputLimits,
-    /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
-    pub unknown_model: Option<UnknownModel>,
+    pub input_limits: InputLimits,
+    /// `None`: a row that names an unknown model is refused, except in batch formats whose lines must name one.
+    pub unknown_model: Option<UnknownModelPolicy>,
     pub dashboard: Dashboard,
     pub webhooks: Vec<Webhook>,
-    /// Things to know that stop nothing, one sentence each.
+    /// Warnings, one sentence each. They don't stop a run.
     pub warnings: Vec<String>,
     pub origin: Origin,
 }
 
-/// Where a configuration came from.
+/// The source of a configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     File(PathBuf),
-    /// The variables that were used.
+    /// The environment variables that were used.
     Environment(Vec<String>),
 }
 
@@ -92,35 +92,39 @@ impl fmt::Display for Origin {
 }
 
 impl Config {
-    /// The models for which a hard money cap can't be kept, and why: no price, or no bound on the answer. A cap
-    /// from the command line must be refused while there are any; one in the file already is.
+    /// The models for which a hard money cap can't be guaranteed, and why: no price, or no limit on the answer. With
+    /// any of these, a cap on the command line must be refused. A cap in the file is already refused.
     pub fn uncapped_models(&self) -> Vec<(&str, &'static str)> {
-        self.models.iter().filter_map(|model| Some((model.name.as_str(), model.uncapped()?))).collect()
+        self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
     }
 }
 
-/// Finds and reads the configuration: `explicit`, or else `keys.toml` in `cwd`, or else
-/// `$XDG_CONFIG_HOME/cascadeck/keys.toml` (by default under `~/.config`), or else keys in the environment.
-/// Variables that the environment lacks may stand in a `.env` in `cwd`.
+/// Finds and reads the configuration. The first of these counts: `keys_path`, `keys.toml` in `working_dir`,
+/// `$XDG_CONFIG_HOME/cascadeck/keys.toml` (by default under `~/.config`), keys in the environment. A `.env` in
+/// `working_dir` may set variables that the environment lacks.
 ///
 /// # Errors
-/// Everything that is wrong, at once. A file that is there but faulty is never passed over for the next place.
-pub fn load(explicit: Option<&Path>, environment: &Environment<'_>, cwd: &Path) -> Result<Config, Faults> {
-    let variables = variables::Variables::new(environment, cwd.join(".env"));
+/// All errors together. A file that exists but has errors is an error: the next place is not tried.
+pub fn load(keys_path: Option<&Path>, environment: &EnvLookup<'_>, working_dir: &Path) -> Result<Config, ConfigErrors> {
+    let variables = variables::Variables::new(environment, working_dir.join(".env"));
     let directory = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = directory("HOME");
-    let read =
-        |shown: &Path| fleet::read(&fleet::Source { shown, real: cwd.join(shown), home: home.clone() }, &variables);
-    if let Some(explicit) = explicit {
+    let home_dir = directory("HOME");
+    let read = |display_path: &Path| {
+        keys_file::read(
+            &keys_file::ConfigFile { display_path, path: working_dir.join(display_path), home_dir: home_dir.clone() },
+            &variables,
+        )
+    };
+    if let Some(explicit) = keys_path {
         return read(explicit);
     }
-    let personal = directory("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
-    let mut places = vec![PathBuf::from(FILE_NAME)];
-    places.extend(personal.map(|base| base.join("cascadeck").join(FILE_NAME)));
-    // A broken link counts as present: reading it says what is wrong.
-    if let Some(place) = places.iter().find(|place| cwd.join(place).symlink_metadata().is_ok()) {
+    let personal = directory("XDG_CONFIG_HOME").or_else(|| home_dir.as_ref().map(|home| home.join(".config")));
+    let mut candidates = vec![PathBuf::from(FILE_NAME)];
+    candidates.extend(personal.map(|base| base.join("cascadeck").join(FILE_NAME)));
+    // A broken link counts as present: reading it reports the error.
+    if let Some(place) = candidates.iter().find(|place| working_dir.join(place).symlink_metadata().is_ok()) {
         return read(place);
     }
-    let looked_for: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-    start::from_environment(&variables, &looked_for)
+    let looked_for: Vec<String> = candidates.iter().map(|place| place.display().to_string()).collect();
+    from_env::from_environment(&variables, &looked_for)
 }

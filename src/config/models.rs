@@ -1,93 +1,101 @@
 //! `[[model]]`: the cascade, best first, with limits, prices and abilities.
 
 use super::{
-    fault::shown,
-    providers::{COUNTED, DAYS, Declared, Providers, check_name},
-    retired, schema,
-    sheet::Table,
+    deprecated_models,
+    error::quote_unless_secret,
+    providers::{COUNTED_CHOICES, DAY_CHOICES, ProviderEntry, Providers, check_name},
+    schema,
+    toml_reader::TomlTable,
 };
 use crate::domain::{Limits, Model, Price, ProviderId};
 
-const MOST_REQUESTS: i64 = 1_000_000_000;
-const MOST_TOKENS: i64 = 1_000_000_000_000;
-/// Dollars per million tokens; the dearest known model is a hundredth of this.
-const DEAREST: f64 = 100_000.0;
+const MAX_REQUESTS: i64 = 1_000_000_000;
+const MAX_TOKENS: i64 = 1_000_000_000_000;
+/// Dollars per million tokens. The most expensive known model costs a hundredth of this.
+const MAX_USD_PER_MTOK: f64 = 100_000.0;
 
-/// A model and where its name stands.
+/// A model and the byte offset of its name.
 #[derive(Debug)]
-pub(super) struct Placed {
+pub(super) struct LocatedModel {
     pub model: Model,
-    pub at: usize,
+    pub name_offset: usize,
 }
 
-pub(super) fn read(root: &Table<'_>, providers: &mut Providers) -> Vec<Placed> {
-    let mut models: Vec<Placed> = Vec::new();
+pub(super) fn read(root: &TomlTable<'_>, providers: &mut Providers) -> Vec<LocatedModel> {
+    let mut models: Vec<LocatedModel> = Vec::new();
     for table in root.tables("model", &schema::MODEL) {
         let name = table.required_text("name");
-        let provider = table.required_text("provider").and_then(|given| providers.find(table.sheet, given));
-        // Settings are read even where name or provider are faulty, for faults of their own.
-        let settings = settings(&table, provider.map(|id| providers.get(id)));
+        let provider = table.required_text("provider").and_then(|given| providers.find(table.doc, given));
+        // Settings are read even if name or provider are bad, so that their errors are reported too.
+        let settings = read_settings(&table, provider.map(|id| providers.get(id)));
         let (Some(name), Some(provider)) = (name, provider) else { continue };
-        check_name(table.sheet, "a model's name", name);
-        let twin = models.iter().find(|placed| placed.model.name == name.text && placed.model.provider == provider);
-        if let Some(twin) = twin {
-            let line = table.sheet.line(twin.at);
-            let at_provider = shown(&providers.get(provider).provider.name);
-            let message = format!("model {} already stands at provider {at_provider} on line {line}", shown(name.text));
-            table.sheet.fault(name.at, message);
+        check_name(table.doc, "a model's name", name);
+        let duplicate =
+            models.iter().find(|located| located.model.name == name.text && located.model.provider == provider);
+        if let Some(twin) = duplicate {
+            let line = table.doc.line_number(twin.name_offset);
+            let at_provider = quote_unless_secret(&providers.get(provider).provider.name);
+            let message = format!(
+                "model {} already stands at provider {at_provider} on line {line}",
+                quote_unless_secret(name.text)
+            );
+            table.doc.add_error(name.offset, message);
         }
-        if let Some(notice) = retired::notice(name.text) {
-            table.sheet.warn(name.at, &format!("{} {notice}", name.text));
+        if let Some(notice) = deprecated_models::deprecation_notice(name.text) {
+            table.doc.add_warning(name.offset, &format!("{} {notice}", name.text));
         }
-        models.push(Placed { model: Model { name: name.text.to_owned(), provider, ..settings }, at: name.at });
+        models.push(LocatedModel {
+            model: Model { name: name.text.to_owned(), provider, ..settings },
+            name_offset: name.offset,
+        });
     }
     models
 }
 
-/// Everything but name and provider.
-fn settings(table: &Table<'_>, declared: Option<&Declared>) -> Model {
+/// Reads everything except name and provider.
+fn read_settings(table: &TomlTable<'_>, entry: Option<&ProviderEntry>) -> Model {
     let max_output = table.limit("max_output", i64::from(u32::MAX));
-    let context = table.limit("context", MOST_TOKENS);
+    let context = table.limit("context", MAX_TOKENS);
     if let (Some(output), Some(context)) = (max_output, context)
         && u64::from(output) > context
     {
-        table.sheet.fault(table.at, format!("max_output = {output} is more than the whole context = {context}"));
+        table.doc.add_error(table.offset, format!("max_output = {output} is more than the whole context = {context}"));
     }
-    let free = declared.is_some_and(|declared| declared.free);
+    let free = entry.is_some_and(|declared| declared.is_free);
     Model {
         name: String::new(),
         provider: ProviderId::default(),
-        limits: limits(table, declared),
+        limits: read_limits(table, entry),
         vision: table.flag("vision").unwrap_or(false),
         context,
         max_output,
         weight: table.count("weight", 1..=1_000_000).unwrap_or(1),
         pool: table.text("pool").map(|pool| pool.text.to_owned()),
-        price: price(table).or(free.then_some(Price::default())),
+        price: read_price(table).or(free.then_some(Price::default())),
     }
 }
 
-fn limits(table: &Table<'_>, declared: Option<&Declared>) -> Limits {
-    let (counted, day) = declared.map(|declared| (declared.counted, declared.day)).unwrap_or_default();
+fn read_limits(table: &TomlTable<'_>, entry: Option<&ProviderEntry>) -> Limits {
+    let (counted, day) = entry.map(|declared| (declared.counted, declared.day)).unwrap_or_default();
     let limits = Limits {
-        rpm: table.limit("rpm", MOST_REQUESTS),
-        tpm: table.limit("tpm", MOST_TOKENS),
-        counted: table.word("counted", &COUNTED).unwrap_or(counted),
-        itpm: table.limit("itpm", MOST_TOKENS),
-        otpm: table.limit("otpm", MOST_TOKENS),
-        rpd: table.limit("rpd", MOST_REQUESTS),
-        tpd: table.limit("tpd", MOST_TOKENS),
-        day: table.word("day", &DAYS).unwrap_or(day),
-        burst: table.limit("burst", MOST_REQUESTS),
-        concurrency: table.limit("concurrency", MOST_REQUESTS),
+        rpm: table.limit("rpm", MAX_REQUESTS),
+        tpm: table.limit("tpm", MAX_TOKENS),
+        token_counting: table.choice("counted", &COUNTED_CHOICES).unwrap_or(counted),
+        itpm: table.limit("itpm", MAX_TOKENS),
+        otpm: table.limit("otpm", MAX_TOKENS),
+        rpd: table.limit("rpd", MAX_REQUESTS),
+        tpd: table.limit("tpd", MAX_TOKENS),
+        quota_day: table.choice("day", &DAY_CHOICES).unwrap_or(day),
+        burst: table.limit("burst", MAX_REQUESTS),
+        concurrency: table.limit("concurrency", MAX_REQUESTS),
     };
     if let (Some(burst), Some(field)) = (limits.burst, table.field("burst")) {
         match limits.rpm {
             None if table.field("rpm").is_none() => {
-                table.sheet.fault(field.at, "burst says how much of rpm may go at once, but there is no rpm");
+                table.doc.add_error(field.offset, "burst says how much of rpm may go at once, but there is no rpm");
             }
             Some(rpm) if burst > rpm => {
-                table.sheet.fault(field.at, format!("burst = {burst} is more than rpm = {rpm} lets through"));
+                table.doc.add_error(field.offset, format!("burst = {burst} is more than rpm = {rpm} lets through"));
             }
             _ => {}
         }
@@ -95,10 +103,10 @@ fn limits(table: &Table<'_>, declared: Option<&Declared>) -> Limits {
     limits
 }
 
-fn price(table: &Table<'_>) -> Option<Price> {
+fn read_price(table: &TomlTable<'_>) -> Option<Price> {
     let prices = table.table("usd_per_mtok", &schema::PRICE)?;
-    let side = |name| prices.require(name)?.number(0.0..=DEAREST);
-    // Both are read before either is given up on.
-    let (input, output) = (side("input"), side("output"));
-    Price::per_mtok(input?, output?)
+    let read_side = |name| prices.require(name)?.number(0.0..=MAX_USD_PER_MTOK);
+    // Both are read first, so that errors in both are reported.
+    let (input, output) = (read_side("input"), read_side("output"));
+    Price::from_usd_per_mtok(input?, output?)
 }

@@ -1,15 +1,15 @@
-//! Placeholders that people leave where a key belongs: the name of a variable that nothing here expands, or an example's stand-in.
+//! Placeholders that users leave instead of a key: an unexpanded variable, or a text from an example.
 //!
-//! Only what is certainly no key is one of these. Local servers take any word ("ollama", "EMPTY", "sk-no-key-required"),
-//! and a key may have nearly any letters, so that neither short nor plain words are held against anybody.
+//! Only a text that is certainly no key counts. Local servers accept any word ("ollama", "EMPTY",
+//! "sk-no-key-required"), and a key may have nearly any letters, so short or plain words are not refused.
 
 use std::fmt;
 
-use super::fault::{looks_secret, shown};
-use crate::domain::neutralise;
+use super::error::{looks_like_secret, quote_unless_secret};
+use crate::domain::sanitize;
 
-/// Brackets that shells and templates put around a variable's name, with what begins them.
-const EXPANSIONS: [(&str, &str); 8] = [
+/// Notations for a variable in shells and templates: the text before and after its name.
+const EXPANSIONS: [(&str, &str); 10] = [
     ("${", "}"),
     ("$(", ")"),
     ("{{", "}}"),
@@ -17,14 +17,16 @@ const EXPANSIONS: [(&str, &str); 8] = [
     ("$env:", ""),
     ("$", ""),
     ("process.env.", ""),
+    ("env.", ""),
+    ("ENV.", ""),
     ("os.environ.", ""),
 ];
 
-/// Brackets around a description of what belongs there.
+/// Brackets around a description of the missing value.
 const BRACKETS: [(char, char); 3] = [('<', '>'), ('[', ']'), ('{', '}')];
 
-/// Words of stand-ins, in lower case and without what is no letter or digit.
-const WORDS: [&str; 12] = [
+/// Words of example texts, in lower case, letters and digits only.
+const EXAMPLE_WORDS: [&str; 12] = [
     "yourapikey",
     "yourkey",
     "yoursecret",
@@ -39,53 +41,53 @@ const WORDS: [&str; 12] = [
     "placeholder",
 ];
 
-/// Prefixes that keys begin with; in a placeholder, the rest is crosses.
-const BEGINNINGS: [&str; 14] =
+/// Prefixes of keys. In a placeholder, only `x` or `*` follows them.
+const KEY_PREFIXES: [&str; 14] =
     ["sk", "rk", "pk", "ak", "ant", "api03", "proj", "or", "v1", "gsk", "xai", "hf", "nvapi", "AIza"];
 
-/// How many crosses make a stand-in.
-const MIN_CROSSES: usize = 3;
+/// The number of `x` or `*` that makes a placeholder.
+const MIN_MASK_CHARS: usize = 3;
 
 /// A text that is certainly no key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Placeholder {
-    /// A variable, by its name: to be expanded, which nothing here does, or bare.
+    /// A variable: in a notation that is not expanded here, or its bare name.
     Variable { name: String, text: String },
-    /// A stand-in from an example, as it may be shown.
-    StandIn(String),
+    /// A text from an example, in a form that may be shown.
+    Example(String),
 }
 
 impl Placeholder {
-    /// The placeholder that `text` is, if it is one.
-    pub fn find(text: &str) -> Option<Self> {
+    /// Returns the placeholder that `text` is, if it is one.
+    pub fn detect(text: &str) -> Option<Self> {
         let text = text.trim();
-        if is_stand_in(text) {
-            return Some(Self::StandIn(quoted(text)));
+        if is_example(text) {
+            return Some(Self::Example(quote_placeholder(text)));
         }
-        if let Some(name) = expansion(text) {
+        if let Some(name) = expanded_variable(text) {
             return Some(Self::Variable { name: name.to_owned(), text: format!("`{text}`") });
         }
         let bracketed = BRACKETS.iter().any(|(open, close)| text.starts_with(*open) && text.ends_with(*close));
-        (bracketed || text.starts_with('$')).then(|| Self::StandIn(quoted(text)))
+        (bracketed || text.starts_with('$')).then(|| Self::Example(quote_placeholder(text)))
     }
 
-    /// The variable that a setting means which lacks its `env:`: `OPENAI_API_KEY`, `ENV:OPENAI_API_KEY`.
+    /// Detects a variable without its `env:` prefix: `OPENAI_API_KEY`, `ENV:OPENAI_API_KEY`.
     pub fn bare_variable(text: &str) -> Option<Self> {
-        let (name, bare) = match text.split_at_checked(4) {
+        let (name, has_no_prefix) = match text.split_at_checked(4) {
             Some((prefix, name)) if prefix.eq_ignore_ascii_case("env:") => (name.trim(), false),
             _ => (text, true),
         };
-        let is_one = is_variable(name) && (!bare || names_a_key(name));
-        is_one.then(|| Self::Variable { name: name.to_owned(), text: format!("`{text}`") })
+        let is_variable = is_variable_name(name) && (!has_no_prefix || names_a_key(name));
+        is_variable.then(|| Self::Variable { name: name.to_owned(), text: format!("`{text}`") })
     }
 
     /// The text to write in keys.toml instead.
-    pub fn instead(&self) -> String {
+    pub fn advice(&self) -> String {
         match self {
             Self::Variable { name, .. } => {
                 format!("write \"env:{name}\" to read it from the variable {name}, or the key itself")
             }
-            Self::StandIn(_) => {
+            Self::Example(_) => {
                 "write the key itself, or \"env:NAME\" to read it from a variable, as in \"env:OPENAI_API_KEY\""
                     .to_owned()
             }
@@ -98,66 +100,81 @@ impl fmt::Display for Placeholder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable { text, .. } => write!(f, "is the name of a variable, {text}, not a key"),
-            Self::StandIn(text) => write!(f, "is the placeholder {text}, not a key"),
+            Self::Example(text) => write!(f, "is the placeholder {text}, not a key"),
         }
     }
 }
 
-/// For a message, unless there may be a key inside: words are shown, digits are not.
-fn quoted(text: &str) -> String {
+/// Quotes a text for a message unless it may contain a key. Texts with digits are not shown.
+fn quote_placeholder(text: &str) -> String {
     let inside = text.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    if is_crosses(text) && text.len() <= 100 {
-        format!("`{}`", neutralise(text))
-    } else if looks_secret(inside) || text.contains(|c: char| c.is_ascii_digit()) {
+    if is_masked(text) && text.len() <= 100 {
+        format!("`{}`", sanitize(text))
+    } else if looks_like_secret(inside) || text.contains(|c: char| c.is_ascii_digit()) {
         "(not shown: there may be a secret in it)".to_owned()
     } else {
-        shown(text)
+        quote_unless_secret(text)
     }
 }
 
-/// The name in `$NAME`, `${NAME}`, `%NAME%` and the like, if it is one that a variable may have.
-fn expansion(text: &str) -> Option<&str> {
+/// The variable in `$NAME`, `${NAME}`, `%NAME%` and the like, if the name is valid.
+fn expanded_variable(text: &str) -> Option<&str> {
     EXPANSIONS.iter().find_map(|(open, close)| {
         let name = text.strip_prefix(open)?.strip_suffix(close)?.trim();
-        is_variable(name).then_some(name)
+        is_variable_name(name).then_some(name)
     })
 }
 
-/// Variables are words in capitals by custom; what is not may be a key.
-fn is_variable(name: &str) -> bool {
+/// By custom, names of variables are words in capitals. Other texts may be keys.
+fn is_variable_name(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     let in_words = name.contains('_') || !name.contains(|c: char| c.is_ascii_digit());
     name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
         && name.bytes().all(is_part)
         && in_words
-        && !looks_secret(name)
+        && !looks_like_secret(name)
 }
 
-/// `OPENAI_API_KEY`, `GEMINI_KEY_ALICE`: words, one of which says that it is a key.
+/// True for words of which one means a key: `OPENAI_API_KEY`, `GEMINI_KEY_ALICE`.
 fn names_a_key(name: &str) -> bool {
     name.contains('_') && name.split('_').any(|word| matches!(word, "KEY" | "KEYS" | "TOKEN" | "SECRET" | "APIKEY"))
 }
 
-/// An example's own words, an ellipsis, or crosses.
-fn is_stand_in(text: &str) -> bool {
+/// True for words of an example, an ellipsis, or a masked key.
+fn is_example(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-    WORDS.iter().any(|word| letters.contains(word)) || text.contains("...") || text.contains('…') || is_crosses(text)
+    EXAMPLE_WORDS.iter().any(|word| letters.contains(word))
+        || names_your_key(text, &letters)
+        || text.contains("...")
+        || text.contains('…')
+        || is_masked(text)
 }
 
-/// `xxx`, `sk-xxxxxxxx`, `AIzaXXXXX`, `sk-ant-****`: nothing but crosses behind what keys begin with.
-fn is_crosses(text: &str) -> bool {
-    let mut crosses = 0;
+/// `your_openai_key`, `YOUR-GEMINI-KEY`, `sk-your-own-key-here`, `yourOpenaiKey`; `letters` are those of `text`.
+fn names_your_key(text: &str, letters: &str) -> bool {
+    const SECRETS: [&str; 5] = ["key", "keys", "token", "secret", "apikey"];
+    let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let is_any = |word: &str| SECRETS.iter().any(|secret| word.eq_ignore_ascii_case(secret));
+    // A key of random letters may end so, and have digits.
+    let in_one = || SECRETS.iter().any(|secret| letters.starts_with("your") && letters.ends_with(secret));
+    words.any(|word| word.eq_ignore_ascii_case("your")) && words.any(is_any)
+        || (in_one() && text.bytes().all(|byte| byte.is_ascii_alphabetic()))
+}
+
+/// True for a masked key: `xxx`, `sk-xxxxxxxx`, `AIzaXXXXX`, `sk-ant-****`. Only `x` or `*` follows the prefix.
+fn is_masked(text: &str) -> bool {
+    let mut mask_chars = 0;
     for part in text.split(['-', '_', '.']) {
         let part = part.strip_prefix("AIza").unwrap_or(part);
-        if BEGINNINGS.contains(&part) {
+        if KEY_PREFIXES.contains(&part) {
             continue;
         }
         if !part.bytes().all(|byte| matches!(byte, b'x' | b'X' | b'*')) {
             return false;
         }
-        crosses += part.len();
+        mask_chars += part.len();
     }
-    crosses >= MIN_CROSSES
+    mask_chars >= MIN_MASK_CHARS
 }
 
 #[cfg(test)]
@@ -166,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_placeholder_is_told_with_what_to_write_instead() {
-        let told = |text: &str| Placeholder::find(text).map(|found| format!("{found}: {}", found.instead()));
+        let told = |text: &str| Placeholder::detect(text).map(|found| format!("{found}: {}", found.advice()));
         assert_eq!(
             told("$OPENAI_API_KEY").as_deref(),
             Some(
@@ -188,7 +205,7 @@ mod tests {
         for text in
             ["<sk-hunter2hunter2>", "[AIzahunter2hunter2]", "{hunter2hunter2hunter2hunter2}", "sk-hunter2...hunter2"]
         {
-            let found = Placeholder::find(text).unwrap().to_string();
+            let found = Placeholder::detect(text).unwrap().to_string();
             assert!(found.contains("not shown") && !found.contains("hunter2"), "{found}");
         }
     }

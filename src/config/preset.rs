@@ -1,26 +1,26 @@
-//! Well-known providers: what `[[provider]]` need not say for them.
+//! Presets: the defaults of well-known providers.
 
-use crate::domain::{Api, Counted, Day};
+use crate::domain::{Api, QuotaDay, TokenCounting};
 
 #[derive(Debug)]
 pub(super) struct Preset {
     pub name: &'static str,
     pub api: Api,
-    /// OpenAI-compatible addresses include the version path; `/chat/completions` is appended. For the others
-    /// the whole path is.
+    /// OpenAI-compatible addresses include the version; `/chat/completions` is appended. For the others the whole path
+    /// is appended.
     pub base_url: &'static str,
-    pub day: Day,
-    pub counted: Counted,
-    /// A server of one's own: needs no key and costs nothing.
-    pub local: bool,
+    pub day: QuotaDay,
+    pub counted: TokenCounting,
+    /// The user's own server: needs no key and costs nothing.
+    pub is_local: bool,
 }
 
-const fn hosted(name: &'static str, base_url: &'static str) -> Preset {
-    Preset { name, api: Api::OpenAi, base_url, day: Day::Rolling, counted: Counted::Total, local: false }
+const fn hosted_preset(name: &'static str, base_url: &'static str) -> Preset {
+    Preset { name, api: Api::OpenAi, base_url, day: QuotaDay::Rolling, counted: TokenCounting::Total, is_local: false }
 }
 
-const fn local(name: &'static str, base_url: &'static str) -> Preset {
-    Preset { local: true, ..hosted(name, base_url) }
+const fn local_preset(name: &'static str, base_url: &'static str) -> Preset {
+    Preset { is_local: true, ..hosted_preset(name, base_url) }
 }
 
 pub(super) const PRESETS: [Preset; 19] = [
@@ -28,47 +28,47 @@ pub(super) const PRESETS: [Preset; 19] = [
         name: "gemini",
         api: Api::Gemini,
         base_url: "https://generativelanguage.googleapis.com",
-        day: day_of(Api::Gemini),
-        counted: counted_by(Api::Gemini),
-        local: false,
+        day: default_day(Api::Gemini),
+        counted: default_counted(Api::Gemini),
+        is_local: false,
     },
-    hosted("openai", "https://api.openai.com/v1"),
-    Preset { api: Api::Anthropic, ..hosted("anthropic", "https://api.anthropic.com") },
-    hosted("deepseek", "https://api.deepseek.com"),
-    hosted("moonshot", "https://api.moonshot.ai/v1"),
-    hosted("minimax", "https://api.minimax.io/v1"),
-    Preset { day: Day::Utc, ..hosted("openrouter", "https://openrouter.ai/api/v1") },
-    hosted("groq", "https://api.groq.com/openai/v1"),
-    hosted("mistral", "https://api.mistral.ai/v1"),
-    hosted("xai", "https://api.x.ai/v1"),
-    hosted("together", "https://api.together.ai/v1"),
-    hosted("fireworks", "https://api.fireworks.ai/inference/v1"),
-    hosted("cerebras", "https://api.cerebras.ai/v1"),
-    hosted("deepinfra", "https://api.deepinfra.com/v1/openai"),
-    hosted("nvidia", "https://integrate.api.nvidia.com/v1"),
-    local("ollama", "http://127.0.0.1:11434/v1"),
+    hosted_preset("openai", "https://api.openai.com/v1"),
+    Preset { api: Api::Anthropic, ..hosted_preset("anthropic", "https://api.anthropic.com") },
+    hosted_preset("deepseek", "https://api.deepseek.com"),
+    hosted_preset("moonshot", "https://api.moonshot.ai/v1"),
+    hosted_preset("minimax", "https://api.minimax.io/v1"),
+    Preset { day: QuotaDay::Utc, ..hosted_preset("openrouter", "https://openrouter.ai/api/v1") },
+    hosted_preset("groq", "https://api.groq.com/openai/v1"),
+    hosted_preset("mistral", "https://api.mistral.ai/v1"),
+    hosted_preset("xai", "https://api.x.ai/v1"),
+    hosted_preset("together", "https://api.together.ai/v1"),
+    hosted_preset("fireworks", "https://api.fireworks.ai/inference/v1"),
+    hosted_preset("cerebras", "https://api.cerebras.ai/v1"),
+    hosted_preset("deepinfra", "https://api.deepinfra.com/v1/openai"),
+    hosted_preset("nvidia", "https://integrate.api.nvidia.com/v1"),
+    local_preset("ollama", "http://127.0.0.1:11434/v1"),
     // llama-server's default since 2026; older builds listen on 8080.
-    local("llamacpp", "http://127.0.0.1:9931/v1"),
-    local("vllm", "http://127.0.0.1:8000/v1"),
-    local("lmstudio", "http://127.0.0.1:1234/v1"),
+    local_preset("llamacpp", "http://127.0.0.1:9931/v1"),
+    local_preset("vllm", "http://127.0.0.1:8000/v1"),
+    local_preset("lmstudio", "http://127.0.0.1:1234/v1"),
 ];
 
-pub(super) fn preset(name: &str) -> Option<&'static Preset> {
+pub(super) fn find_preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
-/// Gemini's days end at midnight Pacific; where nothing else is known, a day is 24 hours.
-pub(super) const fn day_of(api: Api) -> Day {
+/// Gemini's days end at midnight Pacific time. Otherwise a day is a rolling 24 hours.
+pub(super) const fn default_day(api: Api) -> QuotaDay {
     match api {
-        Api::Gemini => Day::Pacific,
-        Api::OpenAi | Api::Anthropic => Day::Rolling,
+        Api::Gemini => QuotaDay::Pacific,
+        Api::OpenAi | Api::Anthropic => QuotaDay::Rolling,
     }
 }
 
 /// Gemini's tokens per minute are input tokens only.
-pub(super) const fn counted_by(api: Api) -> Counted {
+pub(super) const fn default_counted(api: Api) -> TokenCounting {
     match api {
-        Api::Gemini => Counted::Input,
-        Api::OpenAi | Api::Anthropic => Counted::Total,
+        Api::Gemini => TokenCounting::Input,
+        Api::OpenAi | Api::Anthropic => TokenCounting::Total,
     }
 }

@@ -1,67 +1,72 @@
-//! `[[provider]]`: presets, and what the file says over them.
+//! `[[provider]]`: presets, and the settings of the file that override them.
 
 use super::{
     address,
-    fault::{shown, suggestion},
+    error::{quote_unless_secret, suggestion},
     preset::{self, PRESETS, Preset},
     schema,
-    sheet::{Sheet, Table, Text},
+    toml_reader::{TomlDoc, TomlTable, TomlText},
 };
-use crate::domain::{Api, Counted, Day, Provider, ProviderId, neutralise};
+use crate::domain::{Api, Provider, ProviderId, QuotaDay, TokenCounting, sanitize};
 
-pub(super) const APIS: [(&str, Api); 3] =
+pub(super) const API_CHOICES: [(&str, Api); 3] =
     [("gemini", Api::Gemini), ("openai", Api::OpenAi), ("anthropic", Api::Anthropic)];
-pub(super) const DAYS: [(&str, Day); 3] = [("pacific", Day::Pacific), ("utc", Day::Utc), ("rolling", Day::Rolling)];
-pub(super) const COUNTED: [(&str, Counted); 2] = [("input", Counted::Input), ("total", Counted::Total)];
+pub(super) const DAY_CHOICES: [(&str, QuotaDay); 3] =
+    [("pacific", QuotaDay::Pacific), ("utc", QuotaDay::Utc), ("rolling", QuotaDay::Rolling)];
+pub(super) const COUNTED_CHOICES: [(&str, TokenCounting); 2] =
+    [("input", TokenCounting::Input), ("total", TokenCounting::Total)];
 
-/// A provider and what its models and keys take over from it.
+/// A provider and the defaults for its models and keys.
 #[derive(Debug)]
-pub(super) struct Declared {
+pub(super) struct ProviderEntry {
     pub provider: Provider,
-    pub day: Day,
-    pub counted: Counted,
+    pub day: QuotaDay,
+    pub counted: TokenCounting,
     /// On this machine or in a private network: works without a key.
-    pub keyless: bool,
-    /// A preset for a server of one's own, whose answers cost nothing.
-    pub free: bool,
+    pub is_keyless: bool,
+    /// A preset for the user's own server, whose answers cost nothing.
+    pub is_free: bool,
 }
 
-/// The providers of a file in its order; presets join when something first names them.
+/// The providers of a file in their order. A preset is added when it is first named.
 #[derive(Debug, Default)]
-pub(super) struct Providers(Vec<Declared>);
+pub(super) struct Providers(Vec<ProviderEntry>);
 
 impl Providers {
-    pub fn read(root: &Table<'_>) -> Self {
+    pub fn read(root: &TomlTable<'_>) -> Self {
         let mut providers = Self::default();
-        let mut lines: Vec<usize> = Vec::new();
+        let mut name_offsets: Vec<usize> = Vec::new();
         for table in root.tables("provider", &schema::PROVIDER) {
             let Some(name) = table.required_text("name") else { continue };
             if let Some(first) = providers.position(name.text) {
-                let line = table.sheet.line(lines[first]);
-                table.sheet.fault(name.at, format!("provider {} already stands on line {line}", shown(name.text)));
+                let line = table.doc.line_number(name_offsets[first]);
+                table.doc.add_error(
+                    name.offset,
+                    format!("provider {} already stands on line {line}", quote_unless_secret(name.text)),
+                );
                 continue;
             }
-            lines.push(name.at);
-            providers.0.push(declared(&table, name));
+            name_offsets.push(name.offset);
+            providers.0.push(read_provider(&table, name));
         }
         providers
     }
 
-    /// The provider of this name, a preset included; otherwise a fault.
-    pub fn find(&mut self, sheet: &Sheet<'_>, name: Text<'_>) -> Option<ProviderId> {
+    /// Returns the provider with this name, which may be a preset. Otherwise reports an error.
+    pub fn find(&mut self, doc: &TomlDoc<'_>, name: TomlText<'_>) -> Option<ProviderId> {
         if let Some(position) = self.position(name.text) {
             return Some(ProviderId(position as u32));
         }
-        if let Some(preset) = preset::preset(name.text) {
+        if let Some(preset) = preset::find_preset(name.text) {
             return Some(self.add(preset));
         }
-        let known = self.0.iter().map(|declared| declared.provider.name.as_str());
+        let known = self.0.iter().map(|entry| entry.provider.name.as_str());
         let near = suggestion(name.text, known.chain(PRESETS.iter().map(|preset| preset.name)));
         let message = format!(
             "there is no provider {}{near}; declare it with [[provider]] (name, api and base_url)",
-            shown(name.text)
+            quote_unless_secret(name.text)
         );
-        sheet.fault(name.at, message);
+        doc.add_error(name.offset, message);
         None
     }
 
@@ -70,25 +75,25 @@ impl Providers {
         ProviderId((self.0.len() - 1) as u32)
     }
 
-    pub fn get(&self, id: ProviderId) -> &Declared {
+    pub fn get(&self, id: ProviderId) -> &ProviderEntry {
         &self.0[id.index()]
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (ProviderId, &Declared)> {
-        self.0.iter().enumerate().map(|(index, declared)| (ProviderId(index as u32), declared))
+    pub fn iter(&self) -> impl Iterator<Item = (ProviderId, &ProviderEntry)> {
+        self.0.iter().enumerate().map(|(index, entry)| (ProviderId(index as u32), entry))
     }
 
     pub fn into_providers(self) -> Vec<Provider> {
-        self.0.into_iter().map(|declared| declared.provider).collect()
+        self.0.into_iter().map(|entry| entry.provider).collect()
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|declared| declared.provider.name == name)
+        self.0.iter().position(|entry| entry.provider.name == name)
     }
 }
 
-fn from_preset(preset: &Preset) -> Declared {
-    Declared {
+fn from_preset(preset: &Preset) -> ProviderEntry {
+    ProviderEntry {
         provider: Provider {
             name: preset.name.to_owned(),
             api: preset.api,
@@ -97,43 +102,45 @@ fn from_preset(preset: &Preset) -> Declared {
         },
         day: preset.day,
         counted: preset.counted,
-        keyless: preset.local,
-        free: preset.local,
+        is_keyless: preset.is_local,
+        is_free: preset.is_local,
     }
 }
 
-/// Whatever is faulty is reported and replaced by something plausible, so that what refers to this provider is
-/// not reported as well.
-fn declared(table: &Table<'_>, name: Text<'_>) -> Declared {
-    check_name(table.sheet, "a provider's name", name);
-    let preset = preset::preset(name.text);
+/// Reads a provider. Reports each bad value and replaces it by a plausible one, so that references to this provider
+/// cause no further errors.
+fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
+    check_name(table.doc, "a provider's name", name);
+    let preset = preset::find_preset(name.text);
     let api = match preset {
         None if table.field("api").is_none() => {
             let near = suggestion(name.text, PRESETS.iter().map(|preset| preset.name));
             let message = format!(
                 "{} is no well-known provider{near}, so its api must be given: gemini, openai or anthropic",
-                shown(name.text)
+                quote_unless_secret(name.text)
             );
-            table.sheet.fault(table.at, message);
+            table.doc.add_error(table.offset, message);
             None
         }
-        _ => table.word("api", &APIS).or(preset.map(|preset| preset.api)),
+        _ => table.choice("api", &API_CHOICES).or(preset.map(|preset| preset.api)),
     };
     let insecure = table.flag("insecure").unwrap_or(false);
     let given = if preset.is_none() { table.required_text("base_url") } else { table.text("base_url") };
     let address = given.and_then(|given| {
-        address::check(given.text, api, insecure).map_err(|why| table.sheet.fault(given.at, why)).ok()
+        address::check_base_url(given.text, api, insecure)
+            .map_err(|reason| table.doc.add_error(given.offset, reason))
+            .ok()
     });
-    let local = preset.is_some_and(|preset| preset.local);
+    let local = preset.is_some_and(|preset| preset.is_local);
     let api = api.unwrap_or(Api::OpenAi);
-    Declared {
-        keyless: address.as_ref().map_or(local, |address| address.near),
-        free: local,
-        day: table.word("day", &DAYS).or(preset.map(|preset| preset.day)).unwrap_or(preset::day_of(api)),
+    ProviderEntry {
+        is_keyless: address.as_ref().map_or(local, |address| address.is_private),
+        is_free: local,
+        day: table.choice("day", &DAY_CHOICES).or(preset.map(|preset| preset.day)).unwrap_or(preset::default_day(api)),
         counted: table
-            .word("counted", &COUNTED)
+            .choice("counted", &COUNTED_CHOICES)
             .or(preset.map(|preset| preset.counted))
-            .unwrap_or(preset::counted_by(api)),
+            .unwrap_or(preset::default_counted(api)),
         provider: Provider {
             name: name.text.to_owned(),
             api,
@@ -146,22 +153,24 @@ fn declared(table: &Table<'_>, name: Text<'_>) -> Declared {
     }
 }
 
-fn headers(table: &Table<'_>) -> Vec<(String, String)> {
+fn headers(table: &TomlTable<'_>) -> Vec<(String, String)> {
     let Some(field) = table.field("headers") else { return Vec::new() };
     let Some(entries) = field.value.as_table() else {
-        field.wrong("a table, like { name = \"value\" }");
+        field.wrong_type("a table, like { name = \"value\" }");
         return Vec::new();
     };
     let mut headers = Vec::new();
     for (key, value) in entries {
         let name: &str = key.get_ref();
-        let complain = |at: usize, why: &str| table.sheet.fault(at, format!("header {}: {why}", shown(name)));
+        let add_error = |offset: usize, reason: &str| {
+            table.doc.add_error(offset, format!("header {}: {reason}", quote_unless_secret(name)));
+        };
         let value_text = value.get_ref().as_str();
-        match (header_fault(name, value_text.unwrap_or_default()), value_text) {
-            (Some(why), _) => complain(key.span().start, why),
-            (None, None) => complain(value.span().start, "its value must be a text in quotes"),
+        match (header_error(name, value_text.unwrap_or_default()), value_text) {
+            (Some(why), _) => add_error(key.span().start, why),
+            (None, None) => add_error(value.span().start, "its value must be a text in quotes"),
             (None, Some(text)) if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
-                complain(value.span().start, "its value may only hold visible ASCII characters");
+                add_error(value.span().start, "its value may only hold visible ASCII characters");
             }
             (None, Some(text)) => headers.push((name.to_ascii_lowercase(), text.to_owned())),
         }
@@ -169,10 +178,10 @@ fn headers(table: &Table<'_>) -> Vec<(String, String)> {
     headers
 }
 
-fn header_fault(name: &str, value: &str) -> Option<&'static str> {
+fn header_error(name: &str, value: &str) -> Option<&'static str> {
     const CREDENTIALS: [&str; 6] =
         ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
-    const OURS: [&str; 5] = ["host", "content-length", "content-type", "transfer-encoding", "connection"];
+    const RESERVED: [&str; 5] = ["host", "content-length", "content-type", "transfer-encoding", "connection"];
     let lowered = name.to_ascii_lowercase();
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {
@@ -182,21 +191,24 @@ fn header_fault(name: &str, value: &str) -> Option<&'static str> {
             "credentials are sent from [[key]] secret, where they are kept out of logs: write {key} in their place, as in \
              \"Bearer {key}\"",
         )
-    } else if OURS.contains(&lowered.as_str()) {
+    } else if RESERVED.contains(&lowered.as_str()) {
         Some("every request sets it already")
     } else {
         None
     }
 }
 
-/// Names stand in logs, tables and commands: one visible word, and never a secret.
-pub(super) fn check_name(sheet: &Sheet<'_>, what: &str, name: Text<'_>) {
+/// Checks a name. Names appear in logs, tables and commands, so each must be one visible word, and never a secret.
+pub(super) fn check_name(doc: &TomlDoc<'_>, what: &str, name: TomlText<'_>) {
     let text = name.text;
-    if super::fault::looks_secret(text) {
-        sheet.fault(name.at, format!("{what} is shown everywhere, and this one looks like a secret; choose another"));
-    } else if text.contains(char::is_whitespace) || neutralise(text) != text {
-        sheet.fault(name.at, format!("{what} must be one visible word, not {}", shown(text)));
+    if super::error::looks_like_secret(text) {
+        doc.add_error(
+            name.offset,
+            format!("{what} is shown everywhere, and this one looks like a secret; choose another"),
+        );
+    } else if text.contains(char::is_whitespace) || sanitize(text) != text {
+        doc.add_error(name.offset, format!("{what} must be one visible word, not {}", quote_unless_secret(text)));
     } else if text.chars().count() > 100 {
-        sheet.fault(name.at, format!("{what} may have at most 100 characters"));
+        doc.add_error(name.offset, format!("{what} may have at most 100 characters"));
     }
 }

@@ -1,10 +1,9 @@
-//! The fields of keys.toml, by table: what unknown fields are told apart by, and what `keys.example.toml` must
-//! document.
+//! The settings of keys.toml, by table. Other settings are refused, and `keys.example.toml` must document all of these.
 
 /// One kind of table and the fields it may have.
 #[derive(Debug)]
 pub struct Schema {
-    /// As it is written in the file.
+    /// The name of the table as written in the file.
     pub table: &'static str,
     pub fields: &'static [&'static str],
 }

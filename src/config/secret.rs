@@ -1,93 +1,97 @@
-//! Where a key's secret comes from: a variable, a file, or the configuration itself; and what a secret may look
-//! like. Nothing here ever puts a secret into a message.
+//! Reads a key's secret from a variable, a file, or the configuration itself, and checks its form. No message ever
+//! contains a secret.
 
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    fault::shown,
+    bounded_read::read_small_text,
+    error::quote_unless_secret,
     placeholder::Placeholder,
-    small_file::read_small,
-    variables::{Source, Variables},
+    variables::{VariableSource, Variables},
 };
 
-pub(super) struct Found {
+pub(super) struct ResolvedSecret {
     pub secret: SecretString,
-    /// The file that holds the secret, whose permissions matter; `None` for the environment.
-    pub held_by: Option<PathBuf>,
+    /// The file that contains the secret, whose permissions are checked; `None` for the environment.
+    pub file: Option<PathBuf>,
 }
 
-/// Where relative and `~` paths start.
-pub(super) struct Places<'p> {
-    /// The file being read; literal secrets stand in it.
-    pub file: &'p Path,
-    pub home: Option<&'p Path>,
+/// The places that relative and `~` paths start from.
+pub(super) struct SecretPaths<'p> {
+    /// The configuration file. It contains the literal secrets.
+    pub config_file: &'p Path,
+    pub home_dir: Option<&'p Path>,
 }
 
 /// Resolves `env:NAME`, `file:PATH` or a literal.
-pub(super) fn resolve(reference: &str, places: &Places<'_>, variables: &Variables<'_>) -> Result<Found, String> {
+pub(super) fn resolve(
+    reference: &str,
+    paths: &SecretPaths<'_>,
+    variables: &Variables<'_>,
+) -> Result<ResolvedSecret, String> {
     if let Some(name) = reference.strip_prefix("env:") {
         from_variable(name.trim(), variables)
     } else if let Some(path) = reference.strip_prefix("file:") {
-        from_file(path.trim(), places)
+        from_file(path.trim(), paths)
     } else {
-        if let Some(placeholder) = Placeholder::find(reference).or_else(|| Placeholder::bare_variable(reference)) {
-            return Err(format!("the secret {placeholder}: {}", placeholder.instead()));
+        if let Some(placeholder) = Placeholder::detect(reference).or_else(|| Placeholder::bare_variable(reference)) {
+            return Err(format!("the secret {placeholder}: {}", placeholder.advice()));
         }
-        let secret = checked(reference).map_err(|why| format!("the secret {why}"))?;
-        Ok(Found { secret, held_by: Some(places.file.to_owned()) })
+        let secret = check_secret(reference).map_err(|reason| format!("the secret {reason}"))?;
+        Ok(ResolvedSecret { secret, file: Some(paths.config_file.to_owned()) })
     }
 }
 
-fn from_variable(name: &str, variables: &Variables<'_>) -> Result<Found, String> {
+fn from_variable(name: &str, variables: &Variables<'_>) -> Result<ResolvedSecret, String> {
     let is_name = |name: &str| {
         !name.is_empty()
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     };
-    let label = shown(name);
+    let label = quote_unless_secret(name);
     if !is_name(name) {
         return Err(format!("env: must be followed by the name of a variable, as in \"env:GEMINI_KEY\", not {label}"));
     }
-    let (value, from) = variables.get(name).ok_or_else(|| {
-        // A line of the .env that could not be read may be the very one.
-        let notes = match variables.complaints() {
+    let (value, source) = variables.get(name).ok_or_else(|| {
+        // The variable may be in a line of the .env that could not be read.
+        let problems = match variables.dotenv_problems() {
             [] => String::new(),
             complaints => format!(" ({})", complaints.join("; ")),
         };
         format!(
             "the variable {label} is not set, neither in the environment nor in a .env file; \
-             export {name}=… first{notes}"
+             export {name}=… first{problems}"
         )
     })?;
-    let secret = checked(&value).map_err(|why| format!("the variable {label} {why}"))?;
-    Ok(Found { secret, held_by: (from == Source::Dotenv).then(|| variables.dotenv_path().to_owned()) })
+    let secret = check_secret(&value).map_err(|why| format!("the variable {label} {why}"))?;
+    Ok(ResolvedSecret { secret, file: (source == VariableSource::Dotenv).then(|| variables.dotenv_path().to_owned()) })
 }
 
-fn from_file(path: &str, places: &Places<'_>) -> Result<Found, String> {
+fn from_file(path: &str, paths: &SecretPaths<'_>) -> Result<ResolvedSecret, String> {
     if path.is_empty() {
         return Err("file: must be followed by a path, as in \"file:keys/alice\"".to_owned());
     }
-    let full = match (path.strip_prefix("~/"), places.home) {
+    let secret_path = match (path.strip_prefix("~/"), paths.home_dir) {
         (Some(rest), Some(home)) => home.join(rest),
-        _ => places.file.parent().unwrap_or(Path::new("")).join(path),
+        _ => paths.config_file.parent().unwrap_or(Path::new("")).join(path),
     };
-    let label = shown(path);
-    let text = read_small(&full).map_err(|why| {
+    let label = quote_unless_secret(path);
+    let text = read_small_text(&secret_path).map_err(|reason| {
         let anchor = if Path::new(path).is_relative() { " (relative to this file)" } else { "" };
-        format!("the secret file {label}{anchor} {why}")
+        format!("the secret file {label}{anchor} {reason}")
     })?;
-    let secret = checked(text.trim()).map_err(|why| format!("the secret file {label} {why}"))?;
-    Ok(Found { secret, held_by: Some(full) })
+    let secret = check_secret(text.trim()).map_err(|why| format!("the secret file {label} {why}"))?;
+    Ok(ResolvedSecret { secret, file: Some(secret_path) })
 }
 
-/// Secrets travel in HTTP headers, so they are one word of visible ASCII.
-pub(super) fn checked(text: &str) -> Result<SecretString, String> {
-    if let Some(placeholder) = Placeholder::find(text) {
+/// Checks a secret. It is sent in an HTTP header, so it must be one word of visible ASCII.
+pub(super) fn check_secret(text: &str) -> Result<SecretString, String> {
+    if let Some(placeholder) = Placeholder::detect(text) {
         return Err(format!("{placeholder}; the key itself belongs there"));
     }
-    let why = if text.is_empty() {
+    let reason = if text.is_empty() {
         "is empty"
     } else if text.contains(['\n', '\r']) {
         "has a line break in it; a key is a single word"
@@ -100,10 +104,10 @@ pub(super) fn checked(text: &str) -> Result<SecretString, String> {
     } else {
         return Ok(SecretString::from(text));
     };
-    Err(why.to_owned())
+    Err(reason.to_owned())
 }
 
-pub(super) fn same(one: &SecretString, other: &SecretString) -> bool {
+pub(super) fn is_same_secret(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
 
@@ -113,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_one_visible_word() {
-        assert!(checked("AQ.Ab8-_~=+/").is_ok());
+        assert!(check_secret("AQ.Ab8-_~=+/").is_ok());
         for (text, why) in [
             ("", "is empty"),
             ("a b", "has white space in it; a key is a single word"),
@@ -122,7 +126,7 @@ mod tests {
             ("\"sk-abc\"", "has quotes around it; a key is a single word without them"),
             ("schlüssel", "has characters in it that no key has; copy it again"),
         ] {
-            assert_eq!(checked(text).err().as_deref(), Some(why), "{text:?}");
+            assert_eq!(check_secret(text).err().as_deref(), Some(why), "{text:?}");
         }
     }
 }

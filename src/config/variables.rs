@@ -1,4 +1,4 @@
-//! Environment variables, with a `.env` beside the work standing in for those that are not set.
+//! Environment variables. A `.env` file in the working directory supplies variables that are not set.
 
 use std::{
     cell::OnceCell,
@@ -9,58 +9,58 @@ use std::{
 
 use dotenvy::Error as DotenvError;
 
-use super::small_file::read_small_bytes;
+use super::bounded_read::read_small_bytes;
 
-/// Looks a variable up; `None` where it is not set. [`process_environment`] is the real one.
-pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
+/// Looks up a variable; `None` if it is not set. [`process_environment`] is the real one.
+pub type EnvLookup<'e> = dyn Fn(&str) -> Option<String> + 'e;
 
-/// The variables of this process.
+/// Looks up a variable of this process.
 pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
 pub(super) struct Variables<'e> {
-    environment: &'e Environment<'e>,
+    environment: &'e EnvLookup<'e>,
     dotenv_path: PathBuf,
-    /// Read only when a variable is missing from the environment: a `.env` is often another program's.
+    /// Read only when a variable is missing from the environment, since a `.env` often belongs to another program.
     dotenv: OnceCell<Dotenv>,
 }
 
 #[derive(Default)]
 struct Dotenv {
     values: HashMap<String, String>,
-    /// Why lines, or the file, could not be read.
-    complaints: Vec<String>,
+    /// Why some lines, or the file, could not be read.
+    problems: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Source {
+pub(super) enum VariableSource {
     Environment,
     Dotenv,
 }
 
 impl<'e> Variables<'e> {
-    pub fn new(environment: &'e Environment<'e>, dotenv_path: PathBuf) -> Self {
+    pub fn new(environment: &'e EnvLookup<'e>, dotenv_path: PathBuf) -> Self {
         Self { environment, dotenv_path, dotenv: OnceCell::new() }
     }
 
-    /// A variable that is not blank: the environment's, or else the `.env`'s.
-    pub fn get(&self, name: &str) -> Option<(String, Source)> {
-        let filled = |value: &String| !value.trim().is_empty();
-        if let Some(value) = (self.environment)(name).filter(filled) {
-            return Some((value, Source::Environment));
+    /// Returns a variable that is not blank: from the environment, or else from the `.env`.
+    pub fn get(&self, name: &str) -> Option<(String, VariableSource)> {
+        let is_not_blank = |value: &String| !value.trim().is_empty();
+        if let Some(value) = (self.environment)(name).filter(is_not_blank) {
+            return Some((value, VariableSource::Environment));
         }
         let dotenv = self.dotenv.get_or_init(|| Dotenv::read(&self.dotenv_path));
-        dotenv.values.get(name).filter(|value| filled(value)).map(|value| (value.clone(), Source::Dotenv))
+        dotenv.values.get(name).filter(|value| is_not_blank(value)).map(|value| (value.clone(), VariableSource::Dotenv))
     }
 
     pub fn dotenv_path(&self) -> &Path {
         &self.dotenv_path
     }
 
-    /// What was wrong with the `.env`, if it had to be read.
-    pub fn complaints(&self) -> &[String] {
-        self.dotenv.get().map_or(&[], |dotenv| &dotenv.complaints)
+    /// Problems in the `.env`, if it was read.
+    pub fn dotenv_problems(&self) -> &[String] {
+        self.dotenv.get().map_or(&[], |dotenv| &dotenv.problems)
     }
 }
 
@@ -73,63 +73,64 @@ impl fmt::Debug for Variables<'_> {
 impl Dotenv {
     fn read(path: &Path) -> Self {
         let name = path.display();
-        // Some keep a virtual environment of that name.
+        // A folder of this name may be a Python virtual environment.
         if !path.exists() || path.is_dir() {
             return Self::default();
         }
         let bytes = match read_small_bytes(path) {
             Ok(bytes) => bytes,
-            Err(why) => return Self::ignored(format!("{name} is ignored: it {why}")),
+            Err(reason) => return Self::with_problem(format!("{name} is ignored: it {reason}")),
         };
         match String::from_utf8(bytes) {
             Ok(text) => Self::parse(&text, &name.to_string()),
             Err(error) => {
-                let (bytes, good) = (error.as_bytes(), error.utf8_error().valid_up_to());
-                let line = 1 + memchr::memchr_iter(b'\n', &bytes[..good]).count();
+                let (bytes, valid_bytes) = (error.as_bytes(), error.utf8_error().valid_up_to());
+                let line = 1 + memchr::memchr_iter(b'\n', &bytes[..valid_bytes]).count();
                 let utf_16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
-                let what = if utf_16 { "not UTF-8 but UTF-16" } else { "not UTF-8" };
-                Self::ignored(format!("{name}:{line}: {what}; the file is ignored: save it as UTF-8"))
+                let encoding = if utf_16 { "not UTF-8 but UTF-16" } else { "not UTF-8" };
+                Self::with_problem(format!("{name}:{line}: {encoding}; the file is ignored: save it as UTF-8"))
             }
         }
     }
 
-    fn ignored(complaint: String) -> Self {
-        Self { complaints: vec![complaint], ..Self::default() }
+    fn with_problem(problem: String) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
     }
 
-    /// The first setting of a name counts, as it does for every reader of such files.
+    /// Parses a `.env`. If a name is set twice, the first one counts, as in other readers of such files.
     fn parse(text: &str, name: &str) -> Self {
         let mut dotenv = Self::default();
         let lines: Vec<&str> = text.trim_start_matches('\u{feff}').lines().map(str::trim).collect();
-        // Each faulty line is looked for behind the one before it: the same line may be wrong again.
-        let mut from = 0;
+        // Each bad line is searched after the previous one, since the same line may occur again.
+        let mut next_index = 0;
         for entry in dotenvy::Iter::new(text.trim_start_matches('\u{feff}').as_bytes()) {
             match entry {
                 Ok((variable, value)) => {
                     dotenv.values.entry(variable).or_insert(value);
                 }
-                // The error holds the rest of the line, which may be a secret: only the line's number is told.
+                // The error contains the rest of the line, which may be a secret. Only the line number is reported.
                 Err(DotenvError::LineParse(entry, _)) => {
-                    let mut own = entry.lines();
-                    let start = own.next().unwrap_or_default().trim();
-                    // Each is looked for behind the one before it: the same line may be wrong again.
-                    // What is told is the whole of a line, or its value.
-                    let value = |line: &str| line.split_once('=').is_some_and(|(_, value)| value.trim() == start);
-                    let rest = &lines[from..];
-                    let whole = rest.iter().position(|line| *line == start);
-                    let index = from + whole.or_else(|| rest.iter().position(|line| value(line))).unwrap_or_default();
-                    from = (index + 1).min(lines.len());
-                    let place = format!("{name}:{}", index + 1);
-                    // Lines are only joined where a quote is open.
-                    let why = if own.next().is_some() {
+                    let mut entry_lines = entry.lines();
+                    let first_line = entry_lines.next().unwrap_or_default().trim();
+                    // Each is searched after the previous one, since the same line may occur again. The error contains
+                    // the whole line, or only its value.
+                    let value = |line: &str| line.split_once('=').is_some_and(|(_, value)| value.trim() == first_line);
+                    let rest = &lines[next_index..];
+                    let whole_line = rest.iter().position(|line| *line == first_line);
+                    let index = next_index
+                        + whole_line.or_else(|| rest.iter().position(|line| value(line))).unwrap_or_default();
+                    next_index = (index + 1).min(lines.len());
+                    let location = format!("{name}:{}", index + 1);
+                    // Lines are joined only if a quote is open.
+                    let reason = if entry_lines.next().is_some() {
                         "a quote opens here that nothing closes; it is ignored to its end"
                     } else {
                         "not a line of the form NAME=value, where a value with spaces or quotes in it needs quotes around \
                          it; it is ignored"
                     };
-                    dotenv.complaints.push(format!("{place}: {why}"));
+                    dotenv.problems.push(format!("{location}: {reason}"));
                 }
-                Err(_) => dotenv.complaints.push(format!("{name} could not be read to its end")),
+                Err(_) => dotenv.problems.push(format!("{name} could not be read to its end")),
             }
         }
         dotenv
@@ -145,13 +146,13 @@ mod tests {
         let dotenv = Dotenv::parse("\u{feff}# keys\nA=1\nexport B=\"x y\"\nA=2\nC='z' # why\n", ".env");
         let get = |name: &str| dotenv.values.get(name).map(String::as_str);
         assert_eq!((get("A"), get("B"), get("C")), (Some("1"), Some("x y"), Some("z")));
-        assert!(dotenv.complaints.is_empty());
+        assert!(dotenv.problems.is_empty());
     }
 
     #[test]
     fn a_faulty_line_is_named_by_its_number_and_never_quoted() {
         let dotenv = Dotenv::parse("A=1\nKEY=hunter2 hunter3\nB=2\n", ".env");
-        let [complaint] = &dotenv.complaints[..] else { panic!("{:?}", dotenv.complaints) };
+        let [complaint] = &dotenv.problems[..] else { panic!("{:?}", dotenv.problems) };
         assert!(complaint.starts_with(".env:2: not a line of the form NAME=value"), "{complaint}");
         assert!(!complaint.contains("hunter"), "{complaint}");
         assert_eq!(dotenv.values.get("B").map(String::as_str), Some("2"));

@@ -1,5 +1,5 @@
-//! `[[webhook]]`: who is told of a run from afar. Their addresses are secrets like keys: whoever has one can write
-//! there.
+//! `[[webhook]]`: addresses that are notified about a run. An address is a secret like a key, since anyone who has it
+//! can send messages there.
 
 use std::path::PathBuf;
 
@@ -8,51 +8,51 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     address,
-    fault::shown,
+    error::quote_unless_secret,
     providers::check_name,
     schema, secret,
-    sheet::{Table, Text},
+    toml_reader::{TomlTable, TomlText},
     variables::Variables,
 };
 
-/// One address that messages are sent to.
+/// An address that messages are sent to.
 #[derive(Clone, Debug)]
 pub struct Webhook {
-    /// The alias shown everywhere, instead of the address.
+    /// The alias shown everywhere instead of the address.
     pub name: String,
-    /// Known to be a URL that messages may be sent to.
+    /// A valid URL that messages may be sent to.
     pub url: SecretString,
-    /// On this machine: reached without the proxies that the environment names.
+    /// True if it is on this machine. Proxies from the environment are then not used.
     pub is_local: bool,
-    /// What it wants to hear of, each once, in the order of [`Occasion::ALL`].
-    pub on: Vec<Occasion>,
-    pub format: Format,
+    /// The kinds of alerts to send, each once, in the order of [`AlertKind::ALL`].
+    pub alert_kinds: Vec<AlertKind>,
+    pub format: WebhookFormat,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Occasion {
+pub enum AlertKind {
     Finished,
     Stopped,
-    /// Also the end of what wanted attention.
+    /// A problem that needs attention, and its end.
     Attention,
 }
 
-/// What the address wants to be sent.
+/// The format of messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
-    /// Everything, as one object.
+pub enum WebhookFormat {
+    /// All data as one JSON object.
     Json,
     /// `{"text": …}` and nothing else: Slack, Mattermost, Rocket.Chat, Google Chat.
     Slack,
-    /// `{"content": …}`, with nobody mentioned.
+    /// `{"content": …}`, with mentions disabled.
     Discord,
-    /// An adaptive card, as Teams' workflows take it.
+    /// An adaptive card for the workflows of Teams.
     Teams,
-    /// The sentence alone, as plain text: ntfy.
+    /// Only the sentence, as plain text: ntfy.
     Text,
 }
 
-impl Occasion {
+impl AlertKind {
     pub const ALL: [Self; 3] = [Self::Finished, Self::Stopped, Self::Attention];
 
     pub const fn name(self) -> &'static str {
@@ -64,7 +64,7 @@ impl Occasion {
     }
 }
 
-impl Format {
+impl WebhookFormat {
     pub const ALL: [Self; 5] = [Self::Json, Self::Slack, Self::Discord, Self::Teams, Self::Text];
 
     pub const fn name(self) -> &'static str {
@@ -77,18 +77,18 @@ impl Format {
         }
     }
 
-    /// What a well-known service wants, by its host; of others nothing is known.
-    fn of(url: &Url) -> Self {
-        const KNOWN: [(&str, Format); 9] = [
-            ("hooks.slack.com", Format::Slack),
-            ("hooks.slack-gov.com", Format::Slack),
-            ("chat.googleapis.com", Format::Slack),
-            ("discord.com", Format::Discord),
-            ("discordapp.com", Format::Discord),
-            ("webhook.office.com", Format::Teams),
-            ("logic.azure.com", Format::Teams),
-            ("api.powerplatform.com", Format::Teams),
-            ("ntfy.sh", Format::Text),
+    /// The format that a well-known service expects, by its host; JSON for other hosts.
+    fn for_url(url: &Url) -> Self {
+        const KNOWN: [(&str, WebhookFormat); 9] = [
+            ("hooks.slack.com", WebhookFormat::Slack),
+            ("hooks.slack-gov.com", WebhookFormat::Slack),
+            ("chat.googleapis.com", WebhookFormat::Slack),
+            ("discord.com", WebhookFormat::Discord),
+            ("discordapp.com", WebhookFormat::Discord),
+            ("webhook.office.com", WebhookFormat::Teams),
+            ("logic.azure.com", WebhookFormat::Teams),
+            ("api.powerplatform.com", WebhookFormat::Teams),
+            ("ntfy.sh", WebhookFormat::Text),
         ];
         let host = url.host_str().unwrap_or_default();
         let is = |known: &str| host == known || host.strip_suffix(known).is_some_and(|rest| rest.ends_with('.'));
@@ -100,80 +100,83 @@ impl Format {
 #[derive(Debug, Default)]
 pub(super) struct Webhooks {
     pub list: Vec<Webhook>,
-    /// Files that hold their addresses.
-    pub held_by: Vec<PathBuf>,
-    /// Where the aliases stand in the file.
-    places: Vec<usize>,
+    /// Files that contain their addresses.
+    pub secret_files: Vec<PathBuf>,
+    /// Byte offsets of the aliases in the file.
+    name_offsets: Vec<usize>,
 }
 
 impl Webhooks {
-    pub fn read(root: &Table<'_>, places: &secret::Places<'_>, variables: &Variables<'_>) -> Self {
+    pub fn read(root: &TomlTable<'_>, secret_paths: &secret::SecretPaths<'_>, variables: &Variables<'_>) -> Self {
         let mut webhooks = Self::default();
         for table in root.tables("webhook", &schema::WEBHOOK) {
-            webhooks.read_one(&table, places, variables);
+            webhooks.read_one(&table, secret_paths, variables);
         }
         webhooks
     }
 
-    fn read_one(&mut self, table: &Table<'_>, places: &secret::Places<'_>, variables: &Variables<'_>) {
+    fn read_one(&mut self, table: &TomlTable<'_>, secret_paths: &secret::SecretPaths<'_>, variables: &Variables<'_>) {
         let name = table.required_text("name");
-        let on = occasions(table);
-        let stated = table.word("format", &Format::ALL.map(|format| (format.name(), format)));
+        let alert_kinds = read_alert_kinds(table);
+        let format = table.choice("format", &WebhookFormat::ALL.map(|format| (format.name(), format)));
         let insecure = table.flag("insecure").unwrap_or_default();
-        let address = self.address(table, insecure, places, variables);
+        let address = self.address(table, insecure, secret_paths, variables);
         let Some(name) = name else { return };
         self.check_alias(table, name);
         let Some((secret, url)) = address else { return };
-        self.places.push(name.at);
+        self.name_offsets.push(name.offset);
         self.list.push(Webhook {
             name: name.text.to_owned(),
             url: secret,
             is_local: address::is_this_machine(url.host_str().unwrap_or_default()),
-            on: on.unwrap_or_else(|| Occasion::ALL.to_vec()),
-            format: stated.unwrap_or_else(|| Format::of(&url)),
+            alert_kinds: alert_kinds.unwrap_or_else(|| AlertKind::ALL.to_vec()),
+            format: format.unwrap_or_else(|| WebhookFormat::for_url(&url)),
         });
     }
 
     fn address(
         &mut self,
-        table: &Table<'_>,
+        table: &TomlTable<'_>,
         insecure: bool,
-        places: &secret::Places<'_>,
+        secret_paths: &secret::SecretPaths<'_>,
         variables: &Variables<'_>,
     ) -> Option<(SecretString, Url)> {
         let field = table.require("url")?;
         let Some(text) = field.value.as_str() else {
-            field.wrong("a text in quotes: \"env:NAME\", \"file:PATH\" or the address itself");
+            field.wrong_type("a text in quotes: \"env:NAME\", \"file:PATH\" or the address itself");
             return None;
         };
-        let fault = |why: &str| table.sheet.fault(field.at, why);
-        let found = secret::resolve(text, places, variables).map_err(|why| fault(&why)).ok()?;
-        let url = address::check_webhook(found.secret.expose_secret(), insecure).map_err(fault).ok()?;
-        if let Some(twin) = self.list.iter().find(|hook| secret::same(&hook.url, &found.secret)) {
-            fault(&format!("this is the same address as webhook {}'s; list it once", shown(&twin.name)));
+        let add_error = |reason: &str| table.doc.add_error(field.offset, reason);
+        let resolved = secret::resolve(text, secret_paths, variables).map_err(|why| add_error(&why)).ok()?;
+        let url = address::check_webhook_url(resolved.secret.expose_secret(), insecure).map_err(add_error).ok()?;
+        if let Some(duplicate) = self.list.iter().find(|hook| secret::is_same_secret(&hook.url, &resolved.secret)) {
+            add_error(&format!(
+                "this is the same address as webhook {}'s; list it once",
+                quote_unless_secret(&duplicate.name)
+            ));
         }
-        self.held_by.extend(found.held_by);
-        Some((found.secret, url))
+        self.secret_files.extend(resolved.file);
+        Some((resolved.secret, url))
     }
 
-    fn check_alias(&self, table: &Table<'_>, name: Text<'_>) {
-        check_name(table.sheet, "a webhook's name", name);
-        if let Some(twin) = self.list.iter().position(|hook| hook.name == name.text) {
-            let line = table.sheet.line(self.places[twin]);
+    fn check_alias(&self, table: &TomlTable<'_>, name: TomlText<'_>) {
+        check_name(table.doc, "a webhook's name", name);
+        if let Some(duplicate) = self.list.iter().position(|hook| hook.name == name.text) {
+            let line = table.doc.line_number(self.name_offsets[duplicate]);
             let message = format!(
                 "a webhook named {} already stands on line {line}; names tell webhooks apart",
-                shown(name.text)
+                quote_unless_secret(name.text)
             );
-            table.sheet.fault(name.at, message);
+            table.doc.add_error(name.offset, message);
         }
     }
 }
 
-fn occasions(table: &Table<'_>) -> Option<Vec<Occasion>> {
-    let words = Occasion::ALL.map(|occasion| (occasion.name(), occasion));
+fn read_alert_kinds(table: &TomlTable<'_>) -> Option<Vec<AlertKind>> {
+    let choices = AlertKind::ALL.map(|occasion| (occasion.name(), occasion));
     let entries = table.field("on")?.list("occasions")?;
-    let named: Vec<Occasion> = entries.iter().filter_map(|entry| entry.word(&words)).collect();
-    Some(Occasion::ALL.into_iter().filter(|occasion| named.contains(occasion)).collect())
+    let named: Vec<AlertKind> = entries.iter().filter_map(|entry| entry.choice(&choices)).collect();
+    Some(AlertKind::ALL.into_iter().filter(|occasion| named.contains(occasion)).collect())
 }
 
 #[cfg(test)]
@@ -183,19 +186,19 @@ mod tests {
     #[test]
     fn well_known_services_get_what_they_want() {
         let cases = [
-            ("https://hooks.slack.com/services/T0/B0/x", Format::Slack),
-            ("https://chat.googleapis.com/v1/spaces/A/messages?key=k&token=t", Format::Slack),
-            ("https://discord.com/api/webhooks/1/x", Format::Discord),
-            ("https://canary.discord.com/api/webhooks/1/x", Format::Discord),
-            ("https://acme.webhook.office.com/webhookb2/x", Format::Teams),
-            ("https://prod-1.westeurope.logic.azure.com:443/workflows/x", Format::Teams),
-            ("https://ntfy.sh/topic", Format::Text),
-            ("https://notntfy.sh/topic", Format::Json),
-            ("https://discord.com.example.org/", Format::Json),
-            ("http://127.0.0.1:8080/", Format::Json),
+            ("https://hooks.slack.com/services/T0/B0/x", WebhookFormat::Slack),
+            ("https://chat.googleapis.com/v1/spaces/A/messages?key=k&token=t", WebhookFormat::Slack),
+            ("https://discord.com/api/webhooks/1/x", WebhookFormat::Discord),
+            ("https://canary.discord.com/api/webhooks/1/x", WebhookFormat::Discord),
+            ("https://acme.webhook.office.com/webhookb2/x", WebhookFormat::Teams),
+            ("https://prod-1.westeurope.logic.azure.com:443/workflows/x", WebhookFormat::Teams),
+            ("https://ntfy.sh/topic", WebhookFormat::Text),
+            ("https://notntfy.sh/topic", WebhookFormat::Json),
+            ("https://discord.com.example.org/", WebhookFormat::Json),
+            ("http://127.0.0.1:8080/", WebhookFormat::Json),
         ];
         for (url, want) in cases {
-            assert_eq!(Format::of(&Url::parse(url).unwrap()), want, "{url}");
+            assert_eq!(WebhookFormat::for_url(&Url::parse(url).unwrap()), want, "{url}");
         }
     }
 }

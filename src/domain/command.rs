@@ -1,4 +1,4 @@
-//! What an operator can ask of a running engine.
+//! Commands that an operator can send to a running engine.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,24 +6,25 @@ use super::{
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, WhenLimited},
-    routing::Target,
+    routing::RouteTarget,
     strategy::Strategy,
 };
 
-/// Every variant is answered with what was done, or with why not. All are logged as "you" and persisted.
+/// Each command is answered with what was done, or with the reason why it was not. All are logged as the operator's and
+/// recorded.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// No new dispatches; what is in flight finishes.
+    /// Send no new requests; those in flight finish.
     Pause,
-    /// Pause, and abort what is in flight: those calls may have been billed.
+    /// Pause and abort the requests in flight; they may have been billed.
     HardPause,
     Resume,
-    /// Finish what is in flight, then end the run's process, resumable.
+    /// Finish the requests in flight, then end the process. The run can be resumed.
     Drain,
-    /// End the run's process now, resumable.
+    /// End the process now. The run can be resumed.
     Stop,
-    /// Keys, models and routes that are switched off finish what they have in flight.
+    /// A key, model or route that is switched off finishes what it has in flight.
     SetKey {
         key: String,
         on: bool,
@@ -40,7 +41,8 @@ pub enum Command {
     SetStrategy {
         strategy: Strategy,
     },
-    SetOrder {
+    #[serde(alias = "set_order")]
+    SetCascadeOrder {
         order: CascadeOrder,
     },
     SetWhenLimited {
@@ -50,30 +52,35 @@ pub enum Command {
         on_exhausted: OnExhausted,
     },
     /// At least 1.
-    SetInFlight {
-        in_flight: u32,
+    #[serde(alias = "set_in_flight")]
+    SetMaxInFlight {
+        #[serde(alias = "in_flight")]
+        max_in_flight: u32,
     },
     SetBudget {
         max_usd: Option<Money>,
     },
-    /// Queue failed items again: to the cascade, or to one model or route alone.
+    /// Queue failed items again: for the whole cascade, or for one model or route only.
     Replay {
         filter: ReplayFilter,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        to: Option<Target>,
+        #[serde(alias = "to")]
+        target: Option<RouteTarget>,
     },
-    /// Ask a key's provider about it now, at no cost; one that was dead and is good again is switched on.
-    Probe {
+    /// Check a key with its provider now, at no cost. A disabled key that proves valid is switched on.
+    #[serde(alias = "probe")]
+    ProbeKey {
         key: String,
     },
-    /// End the cooldowns of a key (all its routes) now.
+    /// End all cooldowns of a key's routes now.
     ClearCooldowns {
         key: String,
     },
 }
 
 impl Command {
-    /// What a decision is about, if it outlives this process: a later one about the same takes its place.
+    /// The subject of a decision that is kept across restarts; a later decision on the same subject replaces it. `None`
+    /// for commands that are not kept.
     pub fn subject(&self) -> Option<String> {
         Some(match self {
             Self::Pause | Self::HardPause | Self::Resume => "pause".to_owned(),
@@ -81,19 +88,20 @@ impl Command {
             Self::SetModel { model, .. } => format!("model {model}"),
             Self::SetRoute { key, model, .. } => format!("route {model}@{key}"),
             Self::SetStrategy { .. } => "strategy".to_owned(),
-            Self::SetOrder { .. } => "order".to_owned(),
+            Self::SetCascadeOrder { .. } => "order".to_owned(),
             Self::SetWhenLimited { .. } => "when_limited".to_owned(),
             Self::SetOnExhausted { .. } => "on_exhausted".to_owned(),
-            Self::SetInFlight { .. } => "in_flight".to_owned(),
+            Self::SetMaxInFlight { .. } => "in_flight".to_owned(),
             Self::SetBudget { .. } => "max_usd".to_owned(),
-            Self::Drain | Self::Stop | Self::Replay { .. } | Self::Probe { .. } | Self::ClearCooldowns { .. } => {
+            Self::Drain | Self::Stop | Self::Replay { .. } | Self::ProbeKey { .. } | Self::ClearCooldowns { .. } => {
                 return None;
             }
         })
     }
 }
 
-/// Which failed items: all that is said must be true of one, and of a list any one. Empty matches everything.
+/// Selects failed items. An item must match every field that is set; of a list, any one entry. An empty filter matches
+/// all.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReplayFilter {
@@ -105,20 +113,21 @@ pub struct ReplayFilter {
     /// Keys of the last attempt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// Case-insensitive substrings of the error, or of its [`pattern`](super::failure::pattern): `#` is any number.
+    /// Case-insensitive substrings of the error or of its [`error_pattern`](super::failure::error_pattern), where `#`
+    /// stands for any number.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,
-    /// What the error must be but for its numbers: see [`pattern`](super::failure::pattern).
+    /// The error with its numbers replaced: see [`error_pattern`](super::failure::error_pattern).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// Case-insensitive substring of the id, the error, or what it asks.
+    /// Case-insensitive substring of the id, the error or the prompt.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
 }
 
 impl ReplayFilter {
-    /// Every failed item.
-    pub fn is_everything(&self) -> bool {
+    /// Whether the filter is empty and so matches every failed item.
+    pub fn matches_all(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -1,59 +1,59 @@
-//! How demanding an item looks from its text alone: what routing rules by complexity are judged on.
+//! Estimates how demanding an item is from its text alone, for routing rules by complexity.
 //!
-//! Only what the item asks is looked at: a system prompt is the same for thousands of items and tells them apart
-//! in nothing. Guesses that err are cheap here, since a rule only chooses among routes.
+//! Only the item's own messages count: a system prompt is the same for thousands of items and does not distinguish
+//! them. Wrong estimates are cheap, because a rule only chooses among routes.
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::request::{Part, Request};
 
-/// Code stands in a fence, or shows in at least this many lines.
-const LINES_OF_CODE: usize = 2;
+/// Text counts as code if it has a code fence, or at least this many lines that look like code.
+const MIN_CODE_LINES: usize = 2;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Complexity {
-    /// By Unicode's word boundaries, so that scripts without spaces have words too.
-    pub words: u64,
-    pub code: bool,
-    /// The whole text in lower case, for terms.
-    lowered: String,
+    /// Counted by Unicode word boundaries, so that scripts without spaces are counted too.
+    pub word_count: u64,
+    pub has_code: bool,
+    /// The whole text in lower case, for finding terms.
+    lowercase_text: String,
 }
 
 impl Complexity {
     pub fn of(request: &Request) -> Self {
-        let (mut words, mut code, mut lines, mut lowered) = (0, false, 0, String::new());
+        let (mut word_count, mut has_code, mut code_lines, mut lowercase_text) = (0, false, 0, String::new());
         for part in request.messages.iter().flat_map(|message| &message.parts) {
             let Part::Text(text) = part else { continue };
-            words += text.unicode_words().count() as u64;
-            code |= text.lines().any(|line| line.trim_start().starts_with("```"));
-            lines += text.lines().filter(|line| is_code(line.trim())).take(LINES_OF_CODE).count();
-            lowered.push_str(&text.to_lowercase());
-            lowered.push('\n');
+            word_count += text.unicode_words().count() as u64;
+            has_code |= text.lines().any(|line| line.trim_start().starts_with("```"));
+            code_lines += text.lines().filter(|line| looks_like_code(line.trim())).take(MIN_CODE_LINES).count();
+            lowercase_text.push_str(&text.to_lowercase());
+            lowercase_text.push('\n');
         }
-        Self { words, code: code || lines >= LINES_OF_CODE, lowered }
+        Self { word_count, has_code: has_code || code_lines >= MIN_CODE_LINES, lowercase_text }
     }
 
-    /// Which of `terms` occur as whole words, whatever their case.
-    pub fn terms<'t>(&self, terms: &'t [String]) -> Vec<&'t str> {
-        terms.iter().map(String::as_str).filter(|term| self.mentions(&term.to_lowercase())).collect()
+    /// Those of `terms` that occur as whole words, in any case.
+    pub fn find_terms<'t>(&self, terms: &'t [String]) -> Vec<&'t str> {
+        terms.iter().map(String::as_str).filter(|term| self.contains_term(&term.to_lowercase())).collect()
     }
 
-    fn mentions(&self, term: &str) -> bool {
+    fn contains_term(&self, term: &str) -> bool {
         let is_letter = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
         !term.is_empty()
-            && self.lowered.match_indices(term).any(|(at, found)| {
-                let before = self.lowered[..at].chars().next_back();
-                let after = self.lowered[at + found.len()..].chars().next();
-                // A term that itself begins or ends in a sign (`c++`) has its edge there.
-                let goes_on_before = is_letter(before) && is_letter(term.chars().next());
-                let goes_on_after = is_letter(after) && is_letter(term.chars().next_back());
-                !goes_on_before && !goes_on_after
+            && self.lowercase_text.match_indices(term).any(|(at, found)| {
+                let before = self.lowercase_text[..at].chars().next_back();
+                let after = self.lowercase_text[at + found.len()..].chars().next();
+                // A term that begins or ends with a sign (`c++`) has its word boundary at that sign.
+                let extends_before = is_letter(before) && is_letter(term.chars().next());
+                let extends_after = is_letter(after) && is_letter(term.chars().next_back());
+                !extends_before && !extends_after
             })
     }
 }
 
-/// A line that hardly anybody writes in prose.
-fn is_code(line: &str) -> bool {
+/// Whether a line has a form that is rare in prose.
+fn looks_like_code(line: &str) -> bool {
     const OPENINGS: [&str; 6] = ["#include", "#!/", "<?php", "@Override", "using namespace ", "package "];
     const DEFINITIONS: [&str; 8] =
         ["def ", "fn ", "func ", "function ", "class ", "pub fn ", "async def ", "public static "];
@@ -69,21 +69,21 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Complexity {
-        Complexity::of(&Request::text(text))
+        Complexity::of(&Request::from_prompt(text))
     }
 
     #[test]
     fn words_are_counted_in_any_script() {
         for (text, words) in [("", 0), ("Why is the sky blue?", 5), ("it's one-two", 3), ("空は青い", 4), ("— … !", 0)]
         {
-            assert_eq!(of(text).words, words, "{text}");
+            assert_eq!(of(text).word_count, words, "{text}");
         }
     }
 
     #[test]
     fn the_system_prompt_does_not_count() {
-        let request = Request { system: Some("one two three".to_owned()), ..Request::text("four") };
-        assert_eq!(Complexity::of(&request).words, 1);
+        let request = Request { system: Some("one two three".to_owned()), ..Request::from_prompt("four") };
+        assert_eq!(Complexity::of(&request).word_count, 1);
     }
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
             ("Let me know\nfrom where you import tea.", false),
             ("What is a class in school? Define it:", false),
         ] {
-            assert_eq!(of(text).code, code, "{text}");
+            assert_eq!(of(text).has_code, code, "{text}");
         }
     }
 
@@ -106,7 +106,7 @@ mod tests {
     fn terms_are_whole_words_in_any_case() {
         let terms = ["tensor".to_owned(), "C++".to_owned(), "Fourier transform".to_owned(), "art".to_owned()];
         let text = of("A TENSOR in c++, and the fourier transform of a party");
-        assert_eq!(text.terms(&terms), ["tensor", "C++", "Fourier transform"]);
-        assert_eq!(of("tensors abc++").terms(&terms[..1]), [""; 0]);
+        assert_eq!(text.find_terms(&terms), ["tensor", "C++", "Fourier transform"]);
+        assert_eq!(of("tensors abc++").find_terms(&terms[..1]), [""; 0]);
     }
 }

@@ -1,78 +1,115 @@
-//! What happened, for the fallback log: short, typed, in plain words.
+//! Events of a run: short, typed, and readable as one sentence each.
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{outcome::Outcome, time::Wall};
+use super::{outcome::Outcome, time::WallTime};
 
-/// One line of the log. Numbered from 1 over the whole run, restarts included.
+/// One entry of the event log. Numbered from 1 over the whole run, restarts included.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Event {
     pub number: u64,
-    pub at: Wall,
+    pub at: WallTime,
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Level {
+pub enum EventLevel {
     Info,
-    /// The operator acted.
-    You,
+    /// An action of the operator.
+    #[serde(alias = "you")]
+    Operator,
     Warn,
-    /// Wants attention: a key died, the run holds.
-    Alarm,
+    /// Needs attention: a key was disabled, the run is blocked.
+    #[serde(alias = "alarm")]
+    Alert,
 }
 
-/// Routes are written `model@key`, items by their id.
+/// Routes are written `model@key`; items are named by their id.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
-    /// An attempt failed and the item goes on: to another route, or back to wait.
+    /// An attempt failed, and its item goes on to another route or waits.
     Fallback {
         seq: u64,
-        item: String,
+        #[serde(alias = "item")]
+        item_id: String,
         from: String,
-        /// The next candidate, as far as it is known when the answer arrives.
+        /// The next candidate route, if it is known when the answer arrives.
         to: Option<String>,
         outcome: Outcome,
         status: Option<u16>,
         wait: Option<Duration>,
-        words: String,
+        #[serde(alias = "words")]
+        message: String,
     },
-    /// A route, pool, project or key is out until an instant.
-    Cooldown { what: String, outcome: Outcome, wait: Option<Duration>, words: String },
-    /// Something that was out came back.
-    Recovered { what: String, words: String },
-    /// Off for good, or until the operator says otherwise.
-    Disabled { what: String, outcome: Outcome, words: String },
+    /// A route, pool, project or key is unavailable until an instant.
+    Cooldown {
+        #[serde(alias = "what")]
+        subject: String,
+        outcome: Outcome,
+        wait: Option<Duration>,
+        #[serde(alias = "words")]
+        message: String,
+    },
+    /// Something that was unavailable can be used again.
+    Recovered {
+        #[serde(alias = "what")]
+        subject: String,
+        #[serde(alias = "words")]
+        message: String,
+    },
+    /// Disabled for good, or until the operator switches it on.
+    Disabled {
+        #[serde(alias = "what")]
+        subject: String,
+        outcome: Outcome,
+        #[serde(alias = "words")]
+        message: String,
+    },
     /// An item ended as failed.
-    ItemFailed { seq: u64, item: String, route: Option<String>, outcome: Outcome, words: String },
+    ItemFailed {
+        seq: u64,
+        #[serde(alias = "item")]
+        item_id: String,
+        route: Option<String>,
+        outcome: Outcome,
+        #[serde(alias = "words")]
+        message: String,
+    },
     /// The operator did something.
-    Operator { words: String },
-    /// The run changed its state, or says something about itself.
-    Run { level: Level, words: String },
+    Operator {
+        #[serde(alias = "words")]
+        message: String,
+    },
+    /// The run changed its state, or reports on itself.
+    Run {
+        level: EventLevel,
+        #[serde(alias = "words")]
+        message: String,
+    },
 }
 
 impl Event {
-    pub const fn level(&self) -> Level {
+    pub const fn level(&self) -> EventLevel {
         match &self.kind {
-            EventKind::Fallback { .. } | EventKind::Recovered { .. } => Level::Info,
-            EventKind::Cooldown { .. } | EventKind::ItemFailed { .. } => Level::Warn,
-            EventKind::Disabled { .. } => Level::Alarm,
-            EventKind::Operator { .. } => Level::You,
+            EventKind::Fallback { .. } | EventKind::Recovered { .. } => EventLevel::Info,
+            EventKind::Cooldown { .. } | EventKind::ItemFailed { .. } => EventLevel::Warn,
+            EventKind::Disabled { .. } => EventLevel::Alert,
+            EventKind::Operator { .. } => EventLevel::Operator,
             EventKind::Run { level, .. } => *level,
         }
     }
 }
 
-/// A span as people read it at a glance: `0.8s`, `37s`, `4:05`, `6h12m`, `2d03h`.
-pub fn short_span(span: Duration) -> String {
-    let seconds = span.as_secs();
+/// A duration in short form: `0.8s`, `37s`, `4:05`, `6h12m`, `2d03h`.
+pub fn format_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
     match seconds {
-        0..10 if span.subsec_millis() > 0 => format!("{:.1}s", span.as_secs_f64()),
+        0..10 if duration.subsec_millis() > 0 => format!("{:.1}s", duration.as_secs_f64()),
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}:{:02}", seconds / 60, seconds % 60),
         3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
@@ -80,40 +117,42 @@ pub fn short_span(span: Duration) -> String {
     }
 }
 
-/// One sentence, without time and number; text from outside is not yet neutralised for a terminal.
+/// One sentence, without time and number. Text from outside is not sanitized for a terminal yet.
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tail = |words: &str| if words.is_empty() { String::new() } else { format!(": {words}") };
+        let tail = |message: &str| if message.is_empty() { String::new() } else { format!(": {message}") };
         match self {
-            Self::Fallback { item, from, to, outcome, status, wait, words, .. } => {
-                write!(f, "#{item} {from} → {}  ", to.as_deref().unwrap_or("waits"))?;
+            Self::Fallback { item_id, from, to, outcome, status, wait, message: words, .. } => {
+                write!(f, "#{item_id} {from} → {}  ", to.as_deref().unwrap_or("waits"))?;
                 if let Some(status) = status {
                     write!(f, "{status} ")?;
                 }
                 write!(f, "{outcome}")?;
                 if let Some(wait) = wait {
-                    write!(f, ", {}", short_span(*wait))?;
+                    write!(f, ", {}", format_duration(*wait))?;
                 }
                 f.write_str(&tail(words))
             }
-            Self::Cooldown { what, outcome, wait, words } => {
-                write!(f, "{what} cools down")?;
+            Self::Cooldown { subject, outcome, wait, message: words } => {
+                write!(f, "{subject} cools down")?;
                 if let Some(wait) = wait {
-                    write!(f, " for {}", short_span(*wait))?;
+                    write!(f, " for {}", format_duration(*wait))?;
                 }
                 write!(f, ", {outcome}{}", tail(words))
             }
-            Self::Recovered { what, words } => write!(f, "{what} is back{}", tail(words)),
-            Self::Disabled { what, outcome, words } => write!(f, "{what} is off, {outcome}{}", tail(words)),
-            Self::ItemFailed { item, route, outcome, words, .. } => {
-                write!(f, "#{item} failed")?;
+            Self::Recovered { subject, message: words } => write!(f, "{subject} is back{}", tail(words)),
+            Self::Disabled { subject, outcome, message: words } => {
+                write!(f, "{subject} is off, {outcome}{}", tail(words))
+            }
+            Self::ItemFailed { item_id, route, outcome, message: words, .. } => {
+                write!(f, "#{item_id} failed")?;
                 if let Some(route) = route {
                     write!(f, " on {route}")?;
                 }
                 write!(f, ", {outcome}{}", tail(words))
             }
-            Self::Operator { words } => write!(f, "you: {words}"),
-            Self::Run { words, .. } => f.write_str(words),
+            Self::Operator { message: words } => write!(f, "you: {words}"),
+            Self::Run { message: words, .. } => f.write_str(words),
         }
     }
 }
@@ -126,7 +165,7 @@ mod tests {
     fn spans_read_at_a_glance() {
         let cases = [(800, "0.8s"), (37_000, "37s"), (245_000, "4:05"), (22_320_000, "6h12m"), (183_600_000, "2d03h")];
         for (millis, want) in cases {
-            assert_eq!(short_span(Duration::from_millis(millis)), want);
+            assert_eq!(format_duration(Duration::from_millis(millis)), want);
         }
     }
 }

@@ -1,25 +1,27 @@
-//! Failed items that failed alike, so that thousands of failures read as a handful of reasons.
+//! Groups of failed items with the same error, so that thousands of failures read as a few reasons.
 
 use serde::{Deserialize, Serialize};
 
 use super::{command::ReplayFilter, outcome::Outcome};
 
-/// Items that failed with the same outcome, on the same model, with the same words but for numbers.
+/// Failed items with the same outcome, the same model and the same message, numbers aside.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FailureGroup {
     pub outcome: Option<Outcome>,
-    /// Of the last attempt; `None` where nothing was sent.
+    /// The model of the last attempt; `None` if nothing was sent.
     pub model: Option<String>,
     pub pattern: String,
     pub count: u64,
-    /// The first of them in input order.
-    pub seq: u64,
-    pub id: String,
+    /// The group's first item in input order.
+    #[serde(alias = "seq")]
+    pub first_seq: u64,
+    #[serde(alias = "id")]
+    pub first_id: String,
 }
 
 impl FailureGroup {
-    /// Exactly the items of this group.
-    pub fn filter(&self) -> ReplayFilter {
+    /// A filter that selects exactly the items of this group.
+    pub fn replay_filter(&self) -> ReplayFilter {
         ReplayFilter {
             outcomes: self.outcome.into_iter().collect(),
             models: self.model.iter().cloned().collect(),
@@ -29,13 +31,13 @@ impl FailureGroup {
     }
 }
 
-/// An error's words with every number as `#`: "retry in 37.2s" and "retry in 9.1s" are one reason.
-pub fn pattern(words: &str) -> String {
-    let mut pattern = String::with_capacity(words.len());
+/// An error message with every number replaced by `#`: "retry in 37.2s" and "retry in 9.1s" give the same pattern.
+pub fn error_pattern(message: &str) -> String {
+    let mut pattern = String::with_capacity(message.len());
     let mut in_number = false;
-    for (at, character) in words.char_indices() {
+    for (at, character) in message.char_indices() {
         let digit = character.is_ascii_digit();
-        let next_is_digit = words[at + character.len_utf8()..].starts_with(|next: char| next.is_ascii_digit());
+        let next_is_digit = message[at + character.len_utf8()..].starts_with(|next: char| next.is_ascii_digit());
         let inside = in_number && (character == '.' || character == ',') && next_is_digit;
         if digit && !in_number {
             pattern.push('#');
@@ -61,8 +63,8 @@ mod tests {
             ("日本語 12", "日本語 #"),
             ("", ""),
         ];
-        for (words, want) in cases {
-            assert_eq!(pattern(words), want);
+        for (message, want) in cases {
+            assert_eq!(error_pattern(message), want);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the configuration describes: providers, models and keys, validated and indexed.
-//! Secrets are not here; they stay with the endpoints that send them.
+//! Providers, models and keys of the configuration, validated and indexed. Secrets are not here: only the endpoints
+//! that send them hold them.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::{
     money::{Money, Price},
 };
 
-/// A wire API. Everything OpenAI-compatible is `OpenAi`.
+/// A wire API. Everything compatible with OpenAI is `OpenAi`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
@@ -39,24 +39,24 @@ pub struct Provider {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Model {
-    /// The id as the provider spells it.
+    /// The id, spelled as the provider spells it.
     pub name: String,
     pub provider: ProviderId,
     pub limits: Limits,
     pub vision: bool,
     /// Context window in tokens.
     pub context: Option<u64>,
-    /// Most output tokens one answer may have; what the worst case is reckoned with.
+    /// Most output tokens of one answer; used for the worst-case cost.
     pub max_output: Option<u32>,
     pub weight: u32,
-    /// Models that share a counter name the same pool.
+    /// The name of the quota pool. Models with the same name share their counters.
     pub pool: Option<String>,
     pub price: Option<Price>,
 }
 
 impl Model {
-    /// Why the worst case of a request to this model has no upper bound in money, if it has none.
-    pub const fn uncapped(&self) -> Option<&'static str> {
+    /// The reason why the worst-case cost of a request has no upper bound; `None` if it has one.
+    pub const fn unbounded_cost_reason(&self) -> Option<&'static str> {
         match self.price {
             None => Some("has no price: give it usd_per_mtok"),
             Some(price) if price.output > 0 && self.max_output.is_none() => {
@@ -67,33 +67,33 @@ impl Model {
     }
 }
 
-/// Limits of one quota pool. `None` is unlimited or unknown.
+/// The limits of one quota pool. `None` is unlimited or unknown.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Limits {
     /// Requests per sliding minute.
     pub rpm: Option<u32>,
-    /// Tokens per sliding minute, counted as `counted` says.
+    /// Tokens per sliding minute, counted by `token_counting`.
     pub tpm: Option<u64>,
-    pub counted: Counted,
+    pub token_counting: TokenCounting,
     /// Input tokens per sliding minute.
     pub itpm: Option<u64>,
     /// Output tokens per sliding minute.
     pub otpm: Option<u64>,
     /// Requests per provider day.
     pub rpd: Option<u32>,
-    /// Tokens per provider day, counted as `counted` says.
+    /// Tokens per provider day, counted by `token_counting`.
     pub tpd: Option<u64>,
-    pub day: Day,
-    /// How many of a minute's requests may go at once; the rest is paced. `None`: all.
+    pub quota_day: QuotaDay,
+    /// How many of a minute's requests may be sent at once; the rest is spread over the minute. `None`: all.
     pub burst: Option<u32>,
     /// Most requests in flight at once.
     pub concurrency: Option<u32>,
 }
 
-/// Which tokens a `tpm` or `tpd` limit counts.
+/// The tokens that a `tpm` or `tpd` limit counts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Counted {
+pub enum TokenCounting {
     /// Input only, as Gemini counts.
     Input,
     /// Input and output together, as most OpenAI-compatible providers count.
@@ -101,10 +101,10 @@ pub enum Counted {
     Total,
 }
 
-/// When a provider's day ends.
+/// When the provider's day ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Day {
+pub enum QuotaDay {
     /// Midnight in Los Angeles, daylight saving included (Gemini).
     Pacific,
     /// 00:00 UTC (OpenRouter).
@@ -122,13 +122,13 @@ pub struct Key {
     /// Keys of one project at one provider share every quota.
     pub project: String,
     pub weight: u32,
-    pub role: Role,
+    pub role: KeyRole,
     /// The models this key may be used with; `None`: every model of its provider.
     pub models: Option<Vec<String>>,
     pub caps: MoneyCaps,
 }
 
-/// Hard caps by worst-case reservation; `None` for no cap.
+/// Hard caps on spend, enforced by reserving the worst case. `None`: no cap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MoneyCaps {
     /// Over the whole run.
@@ -139,7 +139,7 @@ pub struct MoneyCaps {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum KeyRole {
     #[default]
     Primary,
     Backup,

@@ -1,133 +1,149 @@
-//! What is expected of the rest of a run: when it ends, what binds it, what runs out. Plain data for screens and JSON.
+//! The forecast for the rest of a run: when it ends, what limits it, which quota runs out. Plain data for screens and
+//! JSON.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{money::Money, time::Wall};
+use super::{money::Money, time::WallTime};
 
-/// Reckoned from the state at `at`; bounded in size however large the fleet is.
+/// Computed from the state at `at`. Its size is bounded, however large the fleet is.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Forecast {
-    pub at: Wall,
-    /// Items that were neither done nor failed, those in flight included.
+    pub at: WallTime,
+    /// Items that were neither done nor failed, including those in flight.
     pub items: u64,
-    /// When the last of them ends. Where the run stops before (see `stops`) and is resumed at every reset, this is
-    /// when it ends then. `None` where it can't end: the money is too little, or no route is left.
-    pub finish: Option<Wall>,
-    /// The range around `finish`.
-    pub earliest: Option<Wall>,
-    pub latest: Option<Wall>,
-    /// Where work will be left behind: quota or a day's money spent under `on_exhausted = "stop"`, the budget used up, no
-    /// route left.
-    pub stops: Option<Stop>,
-    /// What holds the work back until then, the largest share first. Shares add up to 1; empty where nothing does.
-    pub binds: Vec<Bind>,
-    /// The first daily quota to be used up.
-    pub runs_out: Option<RunsOut>,
-    /// How much fits before the next day's quota begins; `None` where all is done by then, or no day is limited.
+    /// When the last item ends. If the run stops earlier (see `stop`), this assumes that it is resumed at every reset.
+    /// `None` if it can't end: the budget is too small, or no route is left.
+    pub finish: Option<WallTime>,
+    /// Start of the range around `finish`; `latest_finish` is its end.
+    #[serde(rename = "earliest")]
+    pub earliest_finish: Option<WallTime>,
+    #[serde(rename = "latest")]
+    pub latest_finish: Option<WallTime>,
+    /// Set if the run will stop with work left: quota or a day's money is used up under `on_exhausted = "stop"`, the
+    /// budget is used up, or no route is left.
+    #[serde(rename = "stops")]
+    pub stop: Option<ForecastStop>,
+    /// The constraints until then, largest share first. The shares add up to 1; empty if nothing limits the run.
+    #[serde(rename = "binds")]
+    pub constraints: Vec<ConstraintShare>,
+    /// The first daily quota that will be used up.
+    #[serde(rename = "runs_out")]
+    pub first_exhausted: Option<QuotaExhaustion>,
+    /// How many items fit before the next daily reset; `None` if all are done by then, or no daily limit is known.
     pub before_reset: Option<BeforeReset>,
-    /// What one more key would save, the most useful first; one entry per kind of key.
-    pub savings: Vec<Saving>,
+    /// The time that one more key would save, most useful first; one entry per kind of key.
+    pub savings: Vec<KeySaving>,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// What models with a price will cost.
+    /// Expected cost at models that have a price.
     pub cost: Money,
     /// Some of the items go to models without a price.
-    pub unpriced: bool,
+    #[serde(rename = "unpriced")]
+    pub has_unpriced_items: bool,
 }
 
-/// What keeps requests from going out faster.
+/// A limit on how fast requests are sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
     RequestsPerMinute,
     TokensPerMinute,
-    Day,
-    /// Money: of the run, of a key, or of their days.
+    #[serde(rename = "day")]
+    DailyQuota,
+    /// A spend cap: of the run, of a key, or of one of their days.
     Money,
-    /// Cooling down, or a breaker is open.
+    /// A cooldown or an open circuit breaker.
     Cooldown,
     Concurrency,
     /// The run's own cap on requests in flight.
-    InFlight,
+    #[serde(rename = "in_flight")]
+    MaxInFlight,
 }
 
 impl Constraint {
     pub const ALL: [Self; 7] = [
         Self::RequestsPerMinute,
         Self::TokensPerMinute,
-        Self::Day,
+        Self::DailyQuota,
         Self::Money,
         Self::Cooldown,
         Self::Concurrency,
-        Self::InFlight,
+        Self::MaxInFlight,
     ];
 
-    /// As it is said to people: "bound by requests a minute".
-    pub const fn words(self) -> &'static str {
+    /// Label for people, as in "bound by requests a minute".
+    pub const fn label(self) -> &'static str {
         match self {
             Self::RequestsPerMinute => "requests a minute",
             Self::TokensPerMinute => "tokens a minute",
-            Self::Day => "the daily quota",
+            Self::DailyQuota => "the daily quota",
             Self::Money => "the money caps",
             Self::Cooldown => "cooldowns",
             Self::Concurrency => "the provider's concurrency limit",
-            Self::InFlight => "the run's in-flight cap",
+            Self::MaxInFlight => "the run's in-flight cap",
         }
     }
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Bind {
-    pub what: Constraint,
-    /// The pool that it holds back most, `model@project`; `None` for what belongs to the whole run.
+pub struct ConstraintShare {
+    #[serde(rename = "what")]
+    pub constraint: Constraint,
+    /// The pool that is limited most, as `model@project`; `None` for a constraint of the whole run.
     pub pool: Option<String>,
-    /// Of the time until the last request goes out: 0 to 1.
+    /// Part of the time until the last request is sent: 0 to 1.
     pub share: f64,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct RunsOut {
+pub struct QuotaExhaustion {
     /// `model@project`.
     pub pool: String,
-    pub at: Wall,
-    /// When its next day begins; `None` for rolling days, which open little by little.
-    pub returns: Option<Wall>,
+    pub at: WallTime,
+    /// When the pool's next day begins; `None` for rolling days, which free up gradually.
+    #[serde(rename = "returns")]
+    pub resets_at: Option<WallTime>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BeforeReset {
-    pub at: Wall,
+    pub at: WallTime,
     pub items: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Stop {
-    pub at: Wall,
-    pub why: StopWhy,
-    /// Items that are left then.
-    pub left: u64,
-    /// When quota, or the money of a day, returns.
-    pub returns: Option<Wall>,
+pub struct ForecastStop {
+    pub at: WallTime,
+    #[serde(rename = "why")]
+    pub reason: StopReason,
+    /// Items that are left at that time.
+    #[serde(rename = "left")]
+    pub items_left: u64,
+    /// When quota, or the money of a day, is available again.
+    #[serde(rename = "returns")]
+    pub resumes_at: Option<WallTime>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StopWhy {
-    /// Every route is out for the day.
+pub enum StopReason {
+    /// Every route's daily quota is used up.
     Quota,
-    /// The next request's worst case is over a cap of money: for good, or for today where something returns.
+    /// The worst case of the next request exceeds a spend cap: for the run, or for today if `resumes_at` is set.
     Budget,
-    /// What is left has no route that could ever take it as things stand.
+    /// No route can ever take the remaining items as things stand.
     NoRoute,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Saving {
-    /// The alias of a key that the new one would be like, in a project of its own.
-    pub like: String,
-    pub finish: Option<Wall>,
-    /// Time saved; `None` where the batch could not end at all without it.
-    pub saves: Option<Duration>,
+pub struct KeySaving {
+    /// The alias of the key that the additional key would equal, in a project of its own.
+    #[serde(rename = "like")]
+    pub similar_to: String,
+    pub finish: Option<WallTime>,
+    /// Time saved; `None` if the batch could not end at all without the key.
+    #[serde(rename = "saves")]
+    pub time_saved: Option<Duration>,
 }

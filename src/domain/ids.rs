@@ -1,5 +1,5 @@
-//! Small typed indices. Fleet ids index the vectors of the loaded configuration; `Seq` and
-//! `AttemptId` are row numbers in the run's database.
+//! Small typed indices. Fleet ids are indices into the vectors of the loaded configuration; `Seq` and `AttemptId` are
+//! row numbers in the run's database.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! One unit of work, as it comes from the input and as it ends.
+//! One unit of work, from the input to its final state.
 
 use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
 
@@ -6,68 +6,75 @@ use serde::{Deserialize, Serialize};
 
 use super::{money::Money, request::Request};
 
-/// An item as read from the input: validated, its templates already filled in.
+/// An item read from the input: validated, with its templates filled in.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ItemSpec {
     /// The row's own id or a content hash; unique in a run.
     pub id: String,
     pub request: Request,
-    /// Hash over everything that makes answers comparable (request, model, caption target): 32 hex digits.
-    pub hash: String,
-    /// 1-based line (or row, or picture) in the input, for messages.
+    /// Hash over everything that makes answers comparable (request, model, caption path): 32 hex digits.
+    #[serde(rename = "hash")]
+    pub request_hash: String,
+    /// Line (or row, or picture) in the input, counted from 1; for messages.
     pub line: u64,
-    /// The item's own preferred model, if its row names one.
+    /// The model that the item's row asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
+    #[serde(rename = "model")]
+    pub preferred_model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_usd: Option<Money>,
-    /// What else its row says, as text: only the fields that routing rules look at.
+    /// Other fields of the row as text; only those that routing rules look at.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
-    /// Where the answer goes as a sidecar text; set for caption jobs only.
+    #[serde(rename = "fields")]
+    pub rule_fields: BTreeMap<String, String>,
+    /// The caption file to write; set for caption items only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caption: Option<PathBuf>,
-    /// The captioned picture as it was when the item was recorded; runs of earlier versions have none.
+    #[serde(rename = "caption")]
+    pub caption_path: Option<PathBuf>,
+    /// State of the captioned picture when the item was recorded; `None` in runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub picture: Option<PictureStamp>,
+    #[serde(rename = "picture")]
+    pub picture_stamp: Option<PictureStamp>,
 }
 
-/// A picture file at one time: enough to tell whether it holds the same picture later.
+/// State of a picture file at one time: enough to tell later whether it still holds the same picture.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PictureStamp {
-    /// Size in bytes.
-    pub bytes: u64,
-    /// When the content was last changed, as anybody may have set it, in nanoseconds since the Unix epoch.
+    #[serde(rename = "bytes")]
+    pub size_bytes: u64,
+    /// Modification time (mtime) in nanoseconds since the Unix epoch. Any program can set it.
     pub modified_ns: i64,
-    /// When the content, or what is said about it, was last changed (ctime). Nobody can set it.
+    /// Time of the last change of content or metadata (ctime) in nanoseconds since the Unix epoch. Programs can't set
+    /// it.
     pub changed_ns: i64,
     pub inode: u64,
-    /// Hash of its content: 32 hex digits; empty where it could not be read.
+    /// Hash of the content: 32 hex digits; empty if it could not be read.
     pub digest: String,
-    /// The file had not changed for some time, so that its next change shows in what stands above.
-    pub settled: bool,
+    /// The file had not changed for some time, so any later change shows in the fields above.
+    #[serde(rename = "settled")]
+    pub is_stable: bool,
 }
 
-/// Hex digits of an id that was made up for a row without one: the beginning of its hash.
-pub const MADE_UP_DIGITS: usize = 16;
+/// Length of a generated id, the beginning of the item's hash, in hex digits. Rows without an id get one.
+pub const GENERATED_ID_LEN: usize = 16;
 
-/// Of these a person reads so many, as of a commit's; what a script reads has them all.
-const SHORT_DIGITS: usize = 8;
+/// Digits of a generated id that are shown to people, like a short commit hash. Scripts get the whole id.
+const SHORT_ID_LEN: usize = 8;
 
-/// An id as it stands in a list: of a made-up one the beginning, with the count that tells it from its like. Digits
-/// alone are somebody's own numbers (of hashes, one in two thousand).
+/// An id shortened for a list. A generated id is cut, and keeps the count that tells equal rows apart. An id of digits
+/// alone is not cut: it is almost certainly the row's own (one hash in two thousand looks like that).
 pub fn short_id(id: &str) -> Cow<'_, str> {
-    let (digits, count) = id.split_at_checked(MADE_UP_DIGITS).unwrap_or((id, ""));
-    let made_up = digits.len() == MADE_UP_DIGITS
-        && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-        && digits.bytes().any(|digit| digit.is_ascii_alphabetic())
-        && (count.is_empty() || count.strip_prefix('-').is_some_and(|count| count.parse::<u32>().is_ok()));
-    if made_up { Cow::Owned(format!("{}{count}", &digits[..SHORT_DIGITS])) } else { Cow::Borrowed(id) }
+    let (prefix, suffix) = id.split_at_checked(GENERATED_ID_LEN).unwrap_or((id, ""));
+    let is_generated = prefix.len() == GENERATED_ID_LEN
+        && prefix.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        && prefix.bytes().any(|digit| digit.is_ascii_alphabetic())
+        && (suffix.is_empty() || suffix.strip_prefix('-').is_some_and(|count| count.parse::<u32>().is_ok()));
+    if is_generated { Cow::Owned(format!("{}{suffix}", &prefix[..SHORT_ID_LEN])) } else { Cow::Borrowed(id) }
 }
 
-/// Where an item stands. `Waiting` includes backing off after a failed attempt.
+/// The state of an item. `Waiting` includes the backoff after a failed attempt.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemState {

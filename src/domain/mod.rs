@@ -1,29 +1,29 @@
-//! The words of the program as plain data: no I/O, no clock, no runtime.
+//! Plain data types shared by the whole program: no I/O, no clock, no runtime.
 //!
-//! Everything above (`scheduler`, `provider`, `store`, `engine`, `tui`) speaks in these types.
-//! This module imports nothing of theirs, and no tokio, reqwest, ratatui or database.
+//! All modules above (`scheduler`, `provider`, `store`, `engine`, `tui`) use these types. This module imports none of
+//! them, and no tokio, reqwest, ratatui or database.
 
-pub mod answer;
+pub mod alert;
+pub mod attempt_result;
+pub mod bottleneck;
 pub mod command;
 pub mod complexity;
-pub mod count;
-pub mod days;
 pub mod event;
 pub mod failure;
 pub mod fleet;
 pub mod forecast;
-pub mod holding;
 pub mod ids;
 pub mod item;
 pub mod latency;
+pub mod lease;
 pub mod money;
-pub mod news;
 pub mod outcome;
 pub mod plain_text;
+pub mod plural;
 pub mod policy;
 pub mod query;
-pub mod report;
 pub mod request;
+pub mod response_meta;
 pub mod result;
 pub mod routing;
 pub mod rule;
@@ -32,29 +32,29 @@ pub mod strategy;
 pub mod summary;
 pub mod time;
 
-pub use answer::{Answer, Hint, Usage, Verdict};
+pub use alert::{Alert, AlertTracker};
+pub use attempt_result::{Answer, AttemptResult, RetryAfter, Usage};
 pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
-pub use count::{are, counted, plural};
-pub use event::{Event, EventKind, Level};
+pub use event::{Event, EventKind, EventLevel};
 pub use failure::FailureGroup;
-pub use fleet::{Api, Counted, Day, Key, Limits, Model, MoneyCaps, Provider, Role};
+pub use fleet::{Api, Key, KeyRole, Limits, Model, MoneyCaps, Provider, QuotaDay, TokenCounting};
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProviderId, RouteId, Seq};
-pub use item::{ItemSpec, ItemState, MADE_UP_DIGITS, PictureStamp, short_id};
-pub use latency::Latencies;
+pub use item::{GENERATED_ID_LEN, ItemSpec, ItemState, PictureStamp, short_id};
+pub use latency::LatencyHistogram;
 pub use money::{Money, Price};
-pub use news::{News, Watch};
-pub use outcome::{Action, Outcome};
-pub use plain_text::neutralise;
-pub use policy::{Balance, CascadeOrder, MOST_IN_FLIGHT, OnExhausted, Policy, SpillTo, WhenLimited};
-pub use query::{AttemptRow, ItemDetail, ItemFilter, ItemRow, Page, Query, UnderWay};
-pub use report::{Dimension, LimitReport, Provenance, Report};
-pub use request::{Image, JsonMode, Message, Params, Part, Request, Speaker, Thinking};
+pub use outcome::{Outcome, OutcomeAction};
+pub use plain_text::sanitize;
+pub use plural::{is_or_are, plural, pluralize};
+pub use policy::{BalanceWeights, CascadeOrder, MAX_IN_FLIGHT, OnExhausted, Policy, SpillTo, WhenLimited};
+pub use query::{AttemptRow, InFlightAttempt, ItemDetail, ItemFilter, ItemRow, Page, Query};
+pub use request::{Image, JsonMode, Message, MessageRole, Params, Part, Request, Thinking};
+pub use response_meta::{LimitDimension, LimitSource, ProviderLimit, ResponseMeta};
 pub use result::{FinalState, ResultError, ResultLine};
-pub use routing::{Target, Traits, UnknownModel};
-pub use rule::{Conditions, Rule, Terms};
+pub use routing::{RouteTarget, RoutingTraits, UnknownModelPolicy};
+pub use rule::{RequiredTerms, RoutingRule, RuleConditions};
 pub use snapshot::Snapshot;
 pub use strategy::Strategy;
 pub use summary::Summary;
-pub use time::{Mono, Now, Wall};
+pub use time::{MonoTime, Now, WallTime};

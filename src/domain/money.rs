@@ -1,4 +1,4 @@
-//! Money, exactly: whole pico-dollars (10⁻¹² USD), so that a token at $0.075 per million is a whole number.
+//! Exact money: whole pico-dollars (10⁻¹² USD), so that a token at $0.075 per million costs a whole number.
 
 use std::{fmt, iter, ops};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Money(pub u64);
 
-/// Pico-dollars per token. Thinking tokens are billed as output by every provider known to us.
+/// Price in pico-dollars per token. Every known provider bills thinking tokens as output.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Price {
     pub input: u64,
@@ -19,14 +19,14 @@ pub struct Price {
 impl Money {
     pub const ZERO: Self = Self(0);
 
-    /// From dollars as people write them. `None` for negative, absurd or non-finite amounts.
+    /// Converts from dollars. `None` for negative, too large or non-finite amounts.
     pub fn from_usd(usd: f64) -> Option<Self> {
         let pico = usd * 1e12;
         (pico.is_finite() && (0.0..1.8e19).contains(&pico)).then(|| Self(pico.round() as u64))
     }
 
-    /// As a float for display and for JSON numbers; exact arithmetic stays in [`Money`].
-    pub fn usd(self) -> f64 {
+    /// Dollars as a float, for display and JSON numbers. Calculations use [`Money`] itself.
+    pub fn as_usd(self) -> f64 {
         self.0 as f64 / 1e12
     }
 
@@ -37,8 +37,8 @@ impl Money {
 }
 
 impl Price {
-    /// From dollars per million tokens, the way price lists state it.
-    pub fn per_mtok(input: f64, output: f64) -> Option<Self> {
+    /// Converts from dollars per million tokens, the unit of price lists.
+    pub fn from_usd_per_mtok(input: f64, output: f64) -> Option<Self> {
         Some(Self { input: Money::from_usd(input)?.0 / 1_000_000, output: Money::from_usd(output)?.0 / 1_000_000 })
     }
 
@@ -68,7 +68,7 @@ impl iter::Sum for Money {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let usd = self.usd();
+        let usd = self.as_usd();
         match usd {
             0.0 => write!(f, "$0"),
             _ if usd < 0.01 => write!(f, "${usd:.5}"),
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn prices_per_million_are_exact_per_token() {
-        let price = Price::per_mtok(0.075, 0.30).unwrap();
+        let price = Price::from_usd_per_mtok(0.075, 0.30).unwrap();
         assert_eq!(price, Price { input: 75_000, output: 300_000 });
         assert_eq!(Some(price.cost(1_000_000, 1_000_000)), Money::from_usd(0.375));
     }

@@ -1,10 +1,10 @@
-//! The class of what came back from one attempt, and what the program does about it.
+//! The outcome of an attempt, and the default action that follows.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What came back. Only `provider::classify` turns status codes and bodies into one of these.
+/// The class of an attempt's result. Only `provider::classify` derives it from status codes and bodies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -24,22 +24,22 @@ pub enum Outcome {
     Truncated,
     ContentBlocked,
     BadRequest,
-    /// A picture or row that can't be read here; nothing was sent.
+    /// A picture or row that can't be read on this machine; nothing was sent.
     UnreadableInput,
-    /// The item's worst case is over its money limit; nothing was sent.
+    /// The item's worst-case cost exceeds its money limit; nothing was sent.
     OverBudget,
-    /// No route of the cascade may ever serve this item; nothing was sent.
+    /// No route of the cascade can ever serve this item; nothing was sent.
     NoRoute,
     /// The request never left this machine: DNS, refused connection, no file handles, no network.
     ClientTrouble,
-    /// The process died, or was told to stop at once, while this attempt was in flight: it may have been billed.
+    /// The process died, or was told to stop at once, while the attempt was in flight. It may have been billed.
     Lost,
 }
 
-/// What is done by default; the words of `cascadeck explain`.
+/// The default action for an outcome; `cascadeck explain` prints its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub enum OutcomeAction {
     Complete,
     CoolPool,
     NextRoute,
@@ -107,42 +107,43 @@ impl Outcome {
         Self::ALL.into_iter().find(|outcome| outcome.name() == name)
     }
 
-    /// There was an answer.
+    /// Whether the provider gave an answer.
     pub const fn is_answered(self) -> bool {
         matches!(self, Self::Ok | Self::Truncated)
     }
 
-    /// Says nothing of a key or a model: it never left this machine, or nobody saw what came of it. Counted neither
-    /// as a success nor as a failure of theirs.
-    pub const fn is_nobodys(self) -> bool {
+    /// Not attributable to a key or model: the request never left this machine, or its result is unknown. Excluded from
+    /// their success and failure counts.
+    pub const fn is_unattributed(self) -> bool {
         matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::Lost)
     }
 
-    /// No byte of a request went out: it is an attempt, and no request.
-    pub const fn never_left(self) -> bool {
+    /// No byte of a request was sent: it counts as an attempt, but not as a request.
+    pub const fn is_local(self) -> bool {
         matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble)
     }
 
-    /// A refusal for quota: never the item's fault.
-    pub const fn is_limit(self) -> bool {
+    /// A refusal because of quota: never the item's fault.
+    pub const fn is_limit_error(self) -> bool {
         matches!(
             self,
             Self::RateLimitedMinute | Self::TokensLimitedMinute | Self::QuotaExhaustedDay | Self::QuotaExhaustedBilling
         )
     }
 
-    /// A refusal by the minute or the day: what summaries count as `rate_limited`.
+    /// A per-minute or per-day refusal; summaries count these as `rate_limited`.
     pub const fn is_rate_limited(self) -> bool {
         matches!(self, Self::RateLimitedMinute | Self::TokensLimitedMinute | Self::QuotaExhaustedDay)
     }
 
-    /// A verdict on the key or its account, whatever was asked with it.
-    pub const fn is_of_the_key(self) -> bool {
+    /// An error of the key or its account, whatever the request was.
+    pub const fn is_key_error(self) -> bool {
         matches!(self, Self::InvalidKey | Self::KeyForbidden | Self::QuotaExhaustedBilling)
     }
 
-    /// The provider's own failure: counts for breakers, and for the item only on testimony.
-    pub const fn is_provider_fault(self) -> bool {
+    /// The provider's own failure. It counts for circuit breakers; it counts against the item only if the model has
+    /// recently answered another item.
+    pub const fn is_provider_error(self) -> bool {
         matches!(self, Self::ServerError | Self::Overloaded | Self::Timeout | Self::MalformedResponse)
     }
 }

@@ -1,21 +1,21 @@
-//! Text from outside (provider words, item ids, model names, file names, answers) made fit for one line of a
-//! terminal: nothing in it can move the cursor, recolour, reorder, hide or forge what stands around it.
+//! Sanitizes text from outside (provider messages, item ids, model names, file names, answers) for one line of a
+//! terminal. The result can't move the cursor, recolour, reorder, hide or forge the text around it.
 //!
-//! Both front ends pass everything they did not write themselves through [`neutralise`], and through nothing else.
+//! Both front ends pass all text that they did not write themselves through [`sanitize`], and through nothing else.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// `text` on one line, with whatever a terminal would act on, or not show, made visible.
+/// Puts `text` on one line and makes visible whatever a terminal would act on or not show.
 ///
-/// Line breaks and tabs become a space; other C0 controls and DEL their control picture (`␛`); C1 controls,
-/// bidirectional overrides, line separators and invisible characters their code point (`<U+202E>`). Joiners stay
+/// Line breaks and tabs become a space. Other C0 controls and DEL become their control picture (`␛`). C1 controls,
+/// bidirectional overrides, line separators and invisible characters become their code point (`<U+202E>`). Joiners stay
 /// where writing needs them: inside an emoji, and between letters of the scripts that join.
-pub fn neutralise(text: &str) -> Cow<'_, str> {
+pub fn sanitize(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Cow::Borrowed(text);
     }
     let mut clean = String::new();
-    // Where `text` has been copied up to, once something had to be replaced.
+    // End of the part of `text` that has been copied; 0 until something was replaced.
     let mut copied = 0;
     let mut before = None;
     let mut characters = text.char_indices().peekable();
@@ -39,10 +39,10 @@ pub fn neutralise(text: &str) -> Cow<'_, str> {
 
 fn replace(character: char, after: Option<char>, clean: &mut String) {
     match character {
-        // The line feed that follows makes the space.
+        // The line feed that follows becomes the space.
         '\r' if after == Some('\n') => {}
         '\n' | '\r' | '\t' => clean.push(' '),
-        // Control pictures stand in the order of the controls themselves.
+        // Control pictures have the same order as the controls.
         '\0'..='\x1f' => clean.extend(char::from_u32(0x2400 + u32::from(character))),
         '\x7f' => clean.push('␡'),
         other => {
@@ -59,7 +59,7 @@ fn is_harmless(character: char, before: Option<char>, after: Option<char>) -> bo
             };
             both(is_pictograph) || both(is_joining_script)
         }
-        // One selector after a visible character chooses its looks; a run of them carries hidden bytes.
+        // One variation selector after a visible character is normal; a series of them can carry hidden bytes.
         '\u{fe0e}' | '\u{fe0f}' => before.is_some_and(|before| !is_presentation(before)),
         _ => !character.is_control() && !is_invisible(character),
     }
@@ -69,7 +69,7 @@ const fn is_presentation(character: char) -> bool {
     matches!(character, '\u{fe0e}' | '\u{fe0f}')
 }
 
-/// Roughly the characters emoji sequences are joined of, skin tones included.
+/// Roughly the characters that emoji sequences consist of, skin tones included.
 const fn is_pictograph(character: char) -> bool {
     matches!(character, '\u{2190}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
 }
@@ -79,7 +79,7 @@ const fn is_joining_script(character: char) -> bool {
     matches!(character, '\u{0600}'..='\u{0dff}') && !is_invisible(character)
 }
 
-/// Format characters and blanks that show nothing: they reorder, separate lines, or hide text in plain sight.
+/// Format characters and blanks that show nothing: they reorder text, separate lines, or hide text.
 const fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
@@ -117,7 +117,7 @@ mod tests {
             ("line separator", "a\u{2028}b\u{2029}c", "a<U+2028>b<U+2029>c"),
         ];
         for (what, text, want) in cases {
-            assert_eq!(neutralise(text), want, "{what}");
+            assert_eq!(sanitize(text), want, "{what}");
         }
     }
 
@@ -137,7 +137,7 @@ mod tests {
             ("Hangul filler", "a\u{3164}", "a<U+3164>"),
         ];
         for (what, text, want) in cases {
-            assert_eq!(neutralise(text), want, "{what}");
+            assert_eq!(sanitize(text), want, "{what}");
         }
     }
 
@@ -145,15 +145,15 @@ mod tests {
     fn honest_text_is_left_alone_and_not_copied() {
         let texts = ["", "plain ASCII ~", "naïve café", "日本語", "👨‍👩‍👧", "❤️‍🔥", "👍🏽", "می‌خواهم", "क्‍ष", "█▌░ → ✓"];
         for text in texts {
-            assert!(matches!(neutralise(text), Cow::Borrowed(same) if same == text), "{text:?}");
+            assert!(matches!(sanitize(text), Cow::Borrowed(same) if same == text), "{text:?}");
         }
     }
 
     #[test]
     fn neutralised_text_stays_as_it_is() {
         for text in ["\x1b[31m\u{202e}\u{200d}\r\n\t\u{9b}", "a\u{fe0f}\u{fe0f}"] {
-            let once = neutralise(text).into_owned();
-            assert_eq!(neutralise(&once), once);
+            let once = sanitize(text).into_owned();
+            assert_eq!(sanitize(&once), once);
         }
     }
 }

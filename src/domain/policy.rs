@@ -1,10 +1,10 @@
-//! How the run is conducted. Every number of the design is a field here, with the design's default.
+//! The policy of a run: every tunable number is a field here, with its default.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{money::Money, rule::Rule, strategy::Strategy};
+use super::{money::Money, rule::RoutingRule, strategy::Strategy};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,14 +27,15 @@ impl CascadeOrder {
     }
 }
 
-/// What a full or cooling route means for the item in hand.
+/// How an item proceeds if its route is full or cooling down.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenLimited {
-    /// Take the next ready route, and come back.
+    /// Take the next ready route, and return to the preferred one later.
     #[default]
     Spill,
-    /// The strict pipeline: one cursor, which waits a minute limit out and moves on only after the ladder or a spent day.
+    /// The strict pipeline: one cursor, which waits for a minute limit and moves on only after the backoff schedule or
+    /// a spent day.
     Wait,
 }
 
@@ -49,13 +50,13 @@ impl WhenLimited {
     }
 }
 
-/// Where a spilled item may go.
+/// Where an item may go if its preferred route is limited.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpillTo {
     #[default]
     Any,
-    /// Only to other keys of the model it prefers.
+    /// Only to other keys of its preferred model.
     SameModel,
 }
 
@@ -70,14 +71,14 @@ impl SpillTo {
     }
 }
 
-/// What happens when every candidate of every waiting item is out for the day, out of credit or dead.
+/// How the run proceeds if every candidate of every waiting item is used up for the day, out of credit or disabled.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnExhausted {
-    /// Stop cleanly, resumable, exit status 4.
+    /// Stop cleanly with exit status 4. The run can be resumed.
     #[default]
     Stop,
-    /// Sleep to the reset and go on.
+    /// Sleep until the reset and go on.
     Wait,
 }
 
@@ -92,79 +93,80 @@ impl OnExhausted {
     }
 }
 
-/// How much each of its three concerns counts under [`Strategy::Balanced`], against each other.
+/// Weights of the three criteria of [`Strategy::Balanced`], relative to each other.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Balance {
+pub struct BalanceWeights {
     pub quality: f64,
     pub price: f64,
     pub wait: f64,
 }
 
-impl Default for Balance {
+impl Default for BalanceWeights {
     fn default() -> Self {
         Self { quality: 1.0, price: 1.0, wait: 1.0 }
     }
 }
 
-/// More requests in flight than this nobody means.
-pub const MOST_IN_FLIGHT: u32 = 100_000;
+/// Upper bound of the in-flight setting; a larger value is a mistake.
+pub const MAX_IN_FLIGHT: u32 = 100_000;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Policy {
     pub strategy: Strategy,
     pub order: CascadeOrder,
-    /// The first key of the order gives way to the second at 00:00 UTC, and so on: today's first is tomorrow's last.
+    /// Rotate the order of the keys at each 00:00 UTC: today's first key is last tomorrow.
     pub rotate_keys_daily: bool,
-    pub balance: Balance,
-    /// Under [`Strategy::Fastest`], one request in so many goes to the next route in turn.
-    pub explore: u32,
-    /// The first that fits an item says where it may go.
-    pub rules: Vec<Rule>,
+    pub balance_weights: BalanceWeights,
+    /// Under [`Strategy::Fastest`], one of this many requests goes to the next route in turn, to measure it.
+    pub explore_every: u32,
+    /// Routing rules; the first that matches an item decides where it may go.
+    pub rules: Vec<RoutingRule>,
     pub when_limited: WhenLimited,
-    pub spill: SpillTo,
-    /// How long an item holds out for its preferred route before it spills.
+    pub spill_to: SpillTo,
+    /// How long an item waits for its preferred route before it takes another.
     pub spill_after: Duration,
     pub on_exhausted: OnExhausted,
     /// Most attempts in flight over the whole run.
-    pub in_flight: u32,
-    /// Hard cap on the run's spend, by worst-case reservation.
+    pub max_in_flight: u32,
+    /// Hard cap on the run's spend, enforced by reserving the worst case.
     pub max_usd: Option<Money>,
     /// The same for each UTC day of the run.
     pub max_usd_per_day: Option<Money>,
-    /// Cooldowns after per-minute refusals without a usable hint; one step per episode.
-    pub ladder: Vec<Duration>,
-    /// The pool's rest after the ladder.
-    pub ladder_rest: Duration,
-    /// Stated waits are clamped to this.
-    pub max_hint: Duration,
-    /// Delays between tries after a provider's fault; the last one repeats.
+    /// The backoff schedule: cooldowns after per-minute refusals without a usable stated wait. One step per cooldown
+    /// episode.
+    pub backoff: Vec<Duration>,
+    /// Cooldown of the pool after the last step of `backoff`.
+    pub backoff_rest: Duration,
+    /// Upper bound for waits that the provider states.
+    pub max_retry_after: Duration,
+    /// Delays between attempts after a provider's error; the last one repeats.
     pub retry_delays: Vec<Duration>,
-    /// Tries after provider faults per model, before the next model.
+    /// Retries after provider errors per model, before the next model.
     pub retries_per_model: u32,
-    /// Quick tries after empty answers, before the next model.
-    pub empty_retries: u32,
-    /// After `truncated` without text, one more try with the output limit times this. `None`: the item fails.
-    pub retry_truncated_factor: Option<u32>,
-    /// A blocked item goes on to the next model instead of failing.
-    pub blocked_next_model: bool,
-    /// Items refused alike, with none accepted, before the route holds and asks the operator.
-    pub refused_alike: u32,
-    /// A breaker opens after this many provider faults in a row.
-    pub breaker_after: u32,
-    /// First open time; doubles up to `breaker_max`.
-    pub breaker_open: Duration,
-    pub breaker_max: Duration,
+    /// Quick retries after empty answers, before the next model.
+    pub max_empty_retries: u32,
+    /// Factor for the output limit of the one retry after `truncated` without text. `None`: the item fails.
+    pub truncated_retry_factor: Option<u32>,
+    /// Send a blocked item to the next model instead of failing it.
+    pub next_model_when_blocked: bool,
+    /// Items refused in the same way, with none accepted, before the route stops and asks the operator.
+    pub max_identical_rejections: u32,
+    /// Provider errors in a row that open a circuit breaker.
+    pub breaker_threshold: u32,
+    /// How long a breaker stays open at first; doubles up to `breaker_max_open_time`.
+    pub breaker_open_time: Duration,
+    pub breaker_max_open_time: Duration,
     /// How often a project without credit is tried again, with one real item.
-    pub billing_retry: Duration,
-    /// Deadline of a TCP and TLS connection.
+    pub billing_retry_interval: Duration,
+    /// Deadline for the TCP and TLS connection.
     pub connect_timeout: Duration,
     /// Longest silence on an open response.
     pub idle_timeout: Duration,
-    /// Deadline of a whole attempt; half as long again after each timeout of the item.
+    /// Deadline for a whole attempt; grows by half after each timeout of the item.
     pub total_timeout: Duration,
-    /// How long a stop waits for what is in flight.
+    /// How long a drain waits for requests in flight.
     pub drain_timeout: Duration,
-    /// A run that nobody watches stops where every request for so long, and since its start, got no answer. Zero: never.
+    /// An unattended run stops if no request has got an answer since its start, and for this long. Zero: never.
     pub give_up_after: Duration,
 }
 
@@ -175,29 +177,29 @@ impl Default for Policy {
             strategy: Strategy::Cascade,
             order: CascadeOrder::KeyFirst,
             rotate_keys_daily: false,
-            balance: Balance::default(),
-            explore: 16,
+            balance_weights: BalanceWeights::default(),
+            explore_every: 16,
             rules: Vec::new(),
             when_limited: WhenLimited::Spill,
-            spill: SpillTo::Any,
+            spill_to: SpillTo::Any,
             spill_after: Duration::ZERO,
             on_exhausted: OnExhausted::Stop,
-            in_flight: 16,
+            max_in_flight: 16,
             max_usd: None,
             max_usd_per_day: None,
-            ladder: [5, 10, 20, 40, 80].map(seconds).to_vec(),
-            ladder_rest: seconds(600),
-            max_hint: seconds(3_600),
+            backoff: [5, 10, 20, 40, 80].map(seconds).to_vec(),
+            backoff_rest: seconds(600),
+            max_retry_after: seconds(3_600),
             retry_delays: vec![seconds(2)],
             retries_per_model: 5,
-            empty_retries: 2,
-            retry_truncated_factor: None,
-            blocked_next_model: false,
-            refused_alike: 5,
-            breaker_after: 5,
-            breaker_open: seconds(30),
-            breaker_max: seconds(600),
-            billing_retry: seconds(3_600),
+            max_empty_retries: 2,
+            truncated_retry_factor: None,
+            next_model_when_blocked: false,
+            max_identical_rejections: 5,
+            breaker_threshold: 5,
+            breaker_open_time: seconds(30),
+            breaker_max_open_time: seconds(600),
+            billing_retry_interval: seconds(3_600),
             connect_timeout: seconds(10),
             idle_timeout: seconds(300),
             total_timeout: seconds(600),
@@ -208,19 +210,24 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Why a strategy other than the cascade can't go with `when_limited = "wait"`, in words for the operator;
-    /// `None` where nothing is amiss.
+    /// The reason, as a message for the operator, why the strategy conflicts with `when_limited = "wait"`; `None` if it
+    /// does not.
     pub fn wait_conflict(&self) -> Option<String> {
         if self.when_limited != WhenLimited::Wait {
             return None;
         }
-        let why = "wait is the strict pipeline over the cascade's order";
-        if !self.strategy.can_wait() {
+        let explanation = "wait is the strict pipeline over the cascade's order";
+        if !self.strategy.supports_wait() {
             let name = self.strategy.name();
-            return Some(format!("strategy {name} does not go with when_limited = wait: {why}; use spill, or cascade"));
+            return Some(format!(
+                "strategy {name} does not go with when_limited = wait: {explanation}; use spill, or cascade"
+            ));
         }
-        let rule = self.rules.iter().find(|rule| rule.strategy.is_some_and(|strategy| !strategy.can_wait()))?;
+        let rule = self.rules.iter().find(|rule| rule.strategy.is_some_and(|strategy| !strategy.supports_wait()))?;
         let strategy = rule.strategy.map_or("", Strategy::name);
-        Some(format!("rule {} asks for {strategy}, which does not go with when_limited = wait: {why}", rule.name))
+        Some(format!(
+            "rule {} asks for {strategy}, which does not go with when_limited = wait: {explanation}",
+            rule.name
+        ))
     }
 }

@@ -1,11 +1,11 @@
-//! What a screen may ask beyond the snapshot: rows of items, and one item whole.
-//! Answered from a read-only connection, so that no question ever waits on, or delays, the engine.
+//! Queries of a screen beyond the snapshot: rows of items, and one item in full. They are answered from a read-only
+//! connection, so that no query waits for the engine or delays it.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::Usage, command::ReplayFilter, failure::FailureGroup, item::ItemState, money::Money, outcome::Outcome,
-    request::Image, time::Wall,
+    attempt_result::Usage, command::ReplayFilter, failure::FailureGroup, item::ItemState, money::Money,
+    outcome::Outcome, request::Image, time::WallTime,
 };
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -15,22 +15,22 @@ pub enum Query {
     Items { filter: ItemFilter, offset: u64, limit: u32 },
     /// One item with its attempts and answer.
     Item { seq: u64 },
-    /// One of an item's pictures, counted from 0 in the order of [`ItemDetail::pictures`]. Apart from the item, because
-    /// what came in a row may be megabytes.
+    /// One picture of an item, counted from 0 in the order of [`ItemDetail::pictures`]. It is a query of its own,
+    /// because a picture in a row may be megabytes.
     Picture { seq: u64, index: usize },
-    /// Failed items by what they failed of.
+    /// Failed items, grouped by error.
     Failures { filter: ReplayFilter },
-    /// Writes the lines of failed items, as in results.jsonl, to a file beside it.
+    /// Writes the result lines of failed items, as in results.jsonl, to a file beside it.
     ExportFailures { filter: ReplayFilter },
 }
 
-/// `None` and empty match everything. In-flight items count as waiting in the store's item table; the
-/// reader tells them apart by their open intent.
+/// `None` and empty match everything. The store's item table counts items in flight as waiting; the reader tells them
+/// apart by their open intent.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ItemFilter {
     pub state: Option<ItemState>,
-    /// Case-insensitive substring of the id, the last error, what it asks, or the answer.
+    /// Case-insensitive substring of the id, the last error, the prompt or the answer.
     pub text: String,
 }
 
@@ -39,27 +39,28 @@ pub struct ItemFilter {
 pub enum Page {
     Items {
         rows: Vec<ItemRow>,
-        /// Rows that match, over all pages.
+        /// Number of matching rows over all pages.
         matching: u64,
         offset: u64,
-        /// The list is older than the run's latest change: asked again a little later, it is made anew.
+        /// The list is older than the run's latest change; the same query a little later gets a new one.
         outdated: bool,
     },
     Item(Box<ItemDetail>),
     Picture(Image),
-    /// The largest groups first; `matching` counts the items of all, also of those that are too many to list.
+    /// The largest groups first. `matching` counts the items of all groups, including those that are not listed.
     Failures {
         groups: Vec<FailureGroup>,
         matching: u64,
-        /// As of a window of items.
+        /// As for `Items`.
         outdated: bool,
     },
     Exported {
         path: String,
         rows: u64,
     },
-    /// No such item, or picture.
-    Nothing,
+    /// There is no such item or picture.
+    #[serde(alias = "nothing")]
+    NotFound,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -68,13 +69,13 @@ pub struct ItemRow {
     pub id: String,
     pub state: ItemState,
     pub attempts: u32,
-    /// Of the last attempt; `None` before the first.
+    /// Outcome of the last attempt; `None` before the first.
     pub outcome: Option<Outcome>,
-    /// `model@key` of the last attempt, the one under way included.
+    /// `model@key` of the last attempt, including one in flight.
     pub route: Option<String>,
-    /// The beginning of its answer or of its last error; of what it asks, before the first attempt: at most 200
-    /// characters.
-    pub words: String,
+    /// Beginning of the answer or of the last error; before the first attempt, of the prompt. At most 200 characters.
+    #[serde(alias = "words")]
+    pub preview: String,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -82,30 +83,31 @@ pub struct ItemDetail {
     pub row: ItemRow,
     pub line: u64,
     pub system: Option<String>,
-    /// The whole prompt as text; pictures stand as `[picture PATH]`.
+    /// The whole prompt as text; a picture appears as `[picture PATH]`.
     pub prompt: String,
-    /// Their names: a path, a URL, or what is known of one that came with the row.
+    /// Names of the pictures: a path, a URL, or a description of one that was inside the row.
     pub pictures: Vec<String>,
     pub output: Option<String>,
     pub finish_reason: Option<String>,
     pub model_version: Option<String>,
     pub usage: Usage,
     pub cost: Money,
-    /// In order, earlier replays included.
+    /// In order, including those before earlier replays.
     pub attempts: Vec<AttemptRow>,
-    /// The one that has no answer yet.
+    /// The attempt that has no answer yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub under_way: Option<UnderWay>,
-    /// Which routing rule applied and why.
+    #[serde(alias = "under_way")]
+    pub in_flight: Option<InFlightAttempt>,
+    /// The routing rule that applied, and the reason.
     pub rule: Option<String>,
 }
 
-/// A call that was sent, or was about to be.
+/// An attempt that was sent, or was about to be sent.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct UnderWay {
+pub struct InFlightAttempt {
     pub key: String,
     pub model: String,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -113,11 +115,11 @@ pub struct AttemptRow {
     pub number: u32,
     pub key: String,
     pub model: String,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
     pub latency_ms: u64,
     pub outcome: Outcome,
     pub status: Option<u16>,
-    /// The provider's own words, redacted.
+    /// The provider's own text, redacted.
     pub message: String,
     pub usage: Usage,
     pub cost: Money,

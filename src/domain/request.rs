@@ -1,11 +1,11 @@
-//! A request in no provider's dialect: what an item asks, and how.
+//! A request in a form independent of any provider: messages and parameters.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What is sent for one item. Pictures are references until the attempt that sends them.
+/// The request of one item. Pictures are references until the attempt that sends them.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -17,13 +17,14 @@ pub struct Request {
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Message {
-    pub speaker: Speaker,
+    #[serde(rename = "speaker")]
+    pub role: MessageRole,
     pub parts: Vec<Part>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Speaker {
+pub enum MessageRole {
     User,
     Assistant,
 }
@@ -40,13 +41,13 @@ pub enum Part {
 pub enum Image {
     /// Read when the attempt is made; an unreadable file is `unreadable_input`.
     File(PathBuf),
-    /// Base64 as it stood in the row.
+    /// Base64, as it was in the row.
     Inline { mime: String, data: String },
-    /// Left to the provider to fetch.
+    /// Fetched by the provider.
     Url(String),
 }
 
-/// Sampling and shape of the answer. `None` leaves the provider's default.
+/// Sampling and output parameters. `None` leaves the provider's default.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Params {
@@ -91,10 +92,10 @@ impl Params {
 }
 
 impl Request {
-    /// One user turn of plain text.
-    pub fn text(prompt: impl Into<String>) -> Self {
+    /// One user message of plain text.
+    pub fn from_prompt(prompt: impl Into<String>) -> Self {
         Self {
-            messages: vec![Message { speaker: Speaker::User, parts: vec![Part::Text(prompt.into())] }],
+            messages: vec![Message { role: MessageRole::User, parts: vec![Part::Text(prompt.into())] }],
             ..Self::default()
         }
     }
@@ -110,7 +111,7 @@ impl Request {
         self.images().next().is_some()
     }
 
-    /// Every text the model will read, in order.
+    /// All texts that the model reads, in order.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.system.as_deref().into_iter().chain(self.messages.iter().flat_map(|message| &message.parts).filter_map(
             |part| match part {
@@ -120,9 +121,8 @@ impl Request {
         ))
     }
 
-    /// A generous guess at input tokens, for reserving room before the provider has counted: bytes / 3 for
-    /// text (English runs at about 4 bytes a token, CJK at about 3), 1,200 per picture (Gemini 3's default is
-    /// 1,120), 8 per message.
+    /// A high estimate of input tokens, for reservations before the provider has counted: bytes / 3 for text (English
+    /// has about 4 bytes a token, CJK about 3), 1,200 per picture (Gemini 3's default is 1,120), 8 per message.
     pub fn estimated_input_tokens(&self) -> u64 {
         let text: usize = self.texts().map(|text| text.len().div_ceil(3)).sum();
         (text + 1_200 * self.images().count() + 8 * self.messages.len()) as u64

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{answer::Usage, item::ItemState, outcome::Outcome};
+use super::{attempt_result::Usage, item::ItemState, outcome::Outcome};
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ResultLine {
@@ -19,10 +19,10 @@ pub struct ResultLine {
     pub model_version: Option<String>,
     pub usage: Usage,
     pub cost_usd: f64,
-    /// Of the last attempt.
+    /// Latency of the last attempt.
     pub latency_ms: u64,
     pub attempts: u32,
-    /// RFC 3339, UTC: the first attempt was sent.
+    /// When the first attempt was sent: RFC 3339, UTC.
     pub started_at: Option<String>,
     pub finished_at: String,
     pub request_hash: String,
@@ -32,7 +32,7 @@ pub struct ResultLine {
 pub struct ResultError {
     pub outcome: Outcome,
     pub status: Option<u16>,
-    /// The provider's own words, redacted.
+    /// The provider's own text, redacted.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! Where an item may go: what of it counts for that, and the one place that an operator may send it to.
+//! Where an item may go: the properties that decide it, and the target that an operator may choose.
 
 use std::fmt;
 
@@ -6,57 +6,60 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     item::ItemSpec,
-    rule::{self, Rule},
+    rule::{self, RoutingRule},
 };
 
 /// A model on any of its keys, or one route.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct Target {
+pub struct RouteTarget {
     pub model: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for RouteTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
         self.key.as_ref().map_or(Ok(()), |key| write!(f, "@{key}"))
     }
 }
 
-/// How a row is treated that names a model that can't be used.
+/// How to handle a row that names a model that can't be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum UnknownModel {
+pub enum UnknownModelPolicy {
     Refuse,
     /// Any other model answers it.
-    Any,
+    UseAnyModel,
 }
 
-/// What routing may depend on, apart from the text: items that share these share a queue. Few by design: an
-/// item's money limit and the text of its row count only through the rule that they lead to.
+/// The properties that routing depends on, apart from the text. Items with the same traits share a queue. There are few
+/// by design: an item's money limit and the text of its row count only through the rule that they match.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Traits {
+pub struct RoutingTraits {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub vision: bool,
-    /// The item's own preferred model.
+    #[serde(rename = "vision")]
+    pub needs_vision: bool,
+    /// The model that the item's row asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The name of the rule that applies; worked out anew for every unfinished item when the rules change.
+    #[serde(rename = "model")]
+    pub preferred_model: Option<String>,
+    /// The name of the rule that applies. It is determined again for every unfinished item when the rules change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Where the operator sent it, and nowhere else.
+    /// The only model or route that the item may use, chosen by the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub only: Option<Target>,
+    #[serde(rename = "only")]
+    pub required_target: Option<RouteTarget>,
 }
 
 impl ItemSpec {
-    pub fn traits(&self, rules: &[Rule]) -> Traits {
-        Traits {
-            vision: self.request.needs_vision(),
-            model: self.model.clone(),
-            rule: rule::applying(rules, self).map(|applying| applying.rule.name.clone()),
-            only: None,
+    pub fn routing_traits(&self, rules: &[RoutingRule]) -> RoutingTraits {
+        RoutingTraits {
+            needs_vision: self.request.needs_vision(),
+            preferred_model: self.preferred_model.clone(),
+            rule: rule::first_match(rules, self).map(|rule_match| rule_match.rule.name.clone()),
+            required_target: None,
         }
     }
 }

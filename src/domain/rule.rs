@@ -1,7 +1,8 @@
-//! Routing rules: what an item is decides which models it may use, how they are chosen, and what it may cost.
+//! Routing rules: the properties of an item decide which models it may use, how a model is chosen, and the most it may
+//! cost.
 //!
-//! A rule is plain data from the configuration. Matching needs nothing but the item, so that the store can
-//! say which rule applies and why long after the decision, and work it out anew when the rules have changed.
+//! A rule is plain data from the configuration. Matching needs only the item. So the store can tell which rule applies
+//! and why at any later time, and match again when the rules have changed.
 
 use std::{cell::OnceCell, collections::BTreeMap, fmt};
 
@@ -9,125 +10,129 @@ use serde::{Deserialize, Serialize};
 
 use super::{complexity::Complexity, item::ItemSpec, money::Money, strategy::Strategy};
 
-/// The row's field that says whether somebody waits for the answer.
-pub const LATENCY_SENSITIVE: &str = "latency_sensitive";
+/// The row's field that tells whether somebody waits for the answer.
+pub const LATENCY_SENSITIVE_FIELD: &str = "latency_sensitive";
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Rule {
+pub struct RoutingRule {
     /// Unique among the rules.
     pub name: String,
-    pub when: Conditions,
-    /// The only models such items may use, best first: they take the place of the cascade's order. `None`: all.
+    #[serde(rename = "when")]
+    pub conditions: RuleConditions,
+    /// The only models for matching items, best first; they replace the cascade's order. `None`: all.
     pub models: Option<Vec<String>>,
-    /// Instead of the run's.
+    /// Replaces the run's strategy.
     pub strategy: Option<Strategy>,
-    /// Most that such an item may cost. An item's own limit counts as well.
+    /// Most that a matching item may cost. The item's own limit applies as well.
     pub max_usd: Option<Money>,
 }
 
-/// What must be true of an item, all of it; a condition that isn't stated is always met.
+/// Conditions on an item. All must hold; one that is not set always holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Conditions {
+pub struct RuleConditions {
     pub words_over: Option<u64>,
     pub code: Option<bool>,
-    pub terms: Option<Terms>,
+    pub terms: Option<RequiredTerms>,
     pub images: Option<bool>,
     pub tier: Option<String>,
     pub latency_sensitive: Option<bool>,
-    /// Fields of the input row and the text that each must be.
-    pub field: BTreeMap<String, String>,
+    /// Fields of the input row, each with the text it must equal.
+    #[serde(rename = "field")]
+    pub row_fields: BTreeMap<String, String>,
 }
 
-/// Technical terms, and how many different ones of them an item must mention.
+/// Technical terms, and how many different ones an item must contain.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Terms {
-    pub words: Vec<String>,
-    pub at_least: u32,
+pub struct RequiredTerms {
+    #[serde(rename = "words")]
+    pub terms: Vec<String>,
+    #[serde(rename = "at_least")]
+    pub min_matches: u32,
 }
 
-/// A rule that fits an item, and what made it fit.
+/// A rule that matches an item, and the reason.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Applying<'r> {
-    pub rule: &'r Rule,
-    pub why: String,
+pub struct RuleMatch<'r> {
+    pub rule: &'r RoutingRule,
+    pub reason: String,
 }
 
-/// The first rule that fits.
-pub fn applying<'r>(rules: &'r [Rule], item: &ItemSpec) -> Option<Applying<'r>> {
+/// The first rule that matches `item`.
+pub fn first_match<'r>(rules: &'r [RoutingRule], item: &ItemSpec) -> Option<RuleMatch<'r>> {
     let complexity = OnceCell::new();
     let complexity = || complexity.get_or_init(|| Complexity::of(&item.request));
-    rules.iter().find_map(|rule| Some(Applying { rule, why: rule.when.met(item, complexity)? }))
+    rules.iter().find_map(|rule| Some(RuleMatch { rule, reason: rule.conditions.match_reason(item, complexity)? }))
 }
 
-/// The fields of a row that any of the rules looks at.
-pub fn fields(rules: &[Rule]) -> Vec<String> {
-    let latency = rules.iter().any(|rule| rule.when.latency_sensitive.is_some());
-    let named = rules.iter().flat_map(|rule| rule.when.field.keys().cloned());
-    let mut fields: Vec<String> = named.chain(latency.then(|| LATENCY_SENSITIVE.to_owned())).collect();
+/// The row fields that any of the rules looks at, sorted.
+pub fn referenced_fields(rules: &[RoutingRule]) -> Vec<String> {
+    let latency = rules.iter().any(|rule| rule.conditions.latency_sensitive.is_some());
+    let named = rules.iter().flat_map(|rule| rule.conditions.row_fields.keys().cloned());
+    let mut fields: Vec<String> = named.chain(latency.then(|| LATENCY_SENSITIVE_FIELD.to_owned())).collect();
     fields.sort_unstable();
     fields.dedup();
     fields
 }
 
-impl Conditions {
-    /// In words why `item` meets every condition; `None` where it misses one. Cheap conditions come first.
-    fn met<'c>(&self, item: &ItemSpec, complexity: impl Fn() -> &'c Complexity) -> Option<String> {
-        let mut why: Vec<String> = Vec::new();
+impl RuleConditions {
+    /// The reason why `item` meets every condition; `None` if it misses one. Cheap conditions are tested first.
+    fn match_reason<'c>(&self, item: &ItemSpec, complexity: impl Fn() -> &'c Complexity) -> Option<String> {
+        let mut reasons: Vec<String> = Vec::new();
         if let Some(images) = self.images {
             (images == item.request.needs_vision()).then_some(())?;
-            why.push(if images { "has pictures" } else { "has no pictures" }.to_owned());
+            reasons.push(if images { "has pictures" } else { "has no pictures" }.to_owned());
         }
         if let Some(tier) = &self.tier {
             (item.tier.as_ref() == Some(tier)).then_some(())?;
-            why.push(format!("tier {tier}"));
+            reasons.push(format!("tier {tier}"));
         }
         if let Some(wanted) = self.latency_sensitive {
             (wanted == item.is_latency_sensitive()).then_some(())?;
-            why.push(if wanted { "latency sensitive" } else { "not latency sensitive" }.to_owned());
+            reasons.push(if wanted { "latency sensitive" } else { "not latency sensitive" }.to_owned());
         }
-        for (name, value) in &self.field {
-            (item.fields.get(name) == Some(value)).then_some(())?;
-            why.push(format!("{name} is {value}"));
+        for (name, value) in &self.row_fields {
+            (item.rule_fields.get(name) == Some(value)).then_some(())?;
+            reasons.push(format!("{name} is {value}"));
         }
-        if let Some(most) = self.words_over {
-            let words = complexity().words;
-            (words > most).then_some(())?;
-            why.push(format!("{words} words, over {most}"));
+        if let Some(limit) = self.words_over {
+            let word_count = complexity().word_count;
+            (word_count > limit).then_some(())?;
+            reasons.push(format!("{word_count} words, over {limit}"));
         }
         if let Some(code) = self.code {
-            (code == complexity().code).then_some(())?;
-            why.push(if code { "has code" } else { "has no code" }.to_owned());
+            (code == complexity().has_code).then_some(())?;
+            reasons.push(if code { "has code" } else { "has no code" }.to_owned());
         }
         if let Some(terms) = &self.terms {
-            let found = complexity().terms(&terms.words);
-            (found.len() >= terms.at_least as usize).then_some(())?;
-            why.push(format!("mentions {}", found.join(", ")));
+            let found = complexity().find_terms(&terms.terms);
+            (found.len() >= terms.min_matches as usize).then_some(())?;
+            reasons.push(format!("mentions {}", found.join(", ")));
         }
-        Some(if why.is_empty() { "any item".to_owned() } else { why.join("; ") })
+        Some(if reasons.is_empty() { "any item".to_owned() } else { reasons.join("; ") })
     }
 }
 
 impl ItemSpec {
-    /// Whether its row says that somebody waits for the answer.
+    /// Whether the row says that somebody waits for the answer.
     pub fn is_latency_sensitive(&self) -> bool {
-        self.fields
-            .get(LATENCY_SENSITIVE)
+        self.rule_fields
+            .get(LATENCY_SENSITIVE_FIELD)
             .is_some_and(|said| ["true", "yes", "1"].contains(&said.trim().to_lowercase().as_str()))
     }
 }
 
 /// `rule long (612 words, over 500): models pro, flash; strategy fastest; at most $0.01`
-impl fmt::Display for Applying<'_> {
+impl fmt::Display for RuleMatch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rule { name, models, strategy, max_usd, .. } = self.rule;
+        let RoutingRule { name, models, strategy, max_usd, .. } = self.rule;
         let models = models.as_ref().map(|models| format!("models {}", models.join(", ")));
         let strategy = strategy.map(|strategy| format!("strategy {}", strategy.name()));
         let limit = max_usd.map(|max_usd| format!("at most {max_usd}"));
         let actions: Vec<String> = [models, strategy, limit].into_iter().flatten().collect();
         let actions = if actions.is_empty() { "as without a rule".to_owned() } else { actions.join("; ") };
-        write!(f, "rule {name} ({}): {actions}", self.why)
+        write!(f, "rule {name} ({}): {actions}", self.reason)
     }
 }
 
@@ -139,52 +144,53 @@ mod tests {
     fn item(prompt: &str) -> ItemSpec {
         ItemSpec {
             id: "1".to_owned(),
-            request: Request::text(prompt),
-            hash: String::new(),
+            request: Request::from_prompt(prompt),
+            request_hash: String::new(),
             line: 1,
-            model: None,
+            preferred_model: None,
             tier: Some("batch".to_owned()),
             max_usd: None,
-            fields: BTreeMap::from([
+            rule_fields: BTreeMap::from([
                 ("lang".to_owned(), "de".to_owned()),
-                (LATENCY_SENSITIVE.to_owned(), "True".to_owned()),
+                (LATENCY_SENSITIVE_FIELD.to_owned(), "True".to_owned()),
             ]),
-            caption: None,
-            picture: None,
+            caption_path: None,
+            picture_stamp: None,
         }
     }
 
-    fn rule(name: &str, when: Conditions) -> Rule {
-        Rule { name: name.to_owned(), when, ..Rule::default() }
+    fn rule(name: &str, conditions: RuleConditions) -> RoutingRule {
+        RoutingRule { name: name.to_owned(), conditions, ..RoutingRule::default() }
     }
 
-    fn fits(when: Conditions, item: &ItemSpec) -> bool {
-        applying(&[rule("r", when)], item).is_some()
+    fn fits(when: RuleConditions, item: &ItemSpec) -> bool {
+        first_match(&[rule("r", when)], item).is_some()
     }
 
     #[test]
     fn each_condition_is_met_or_missed() {
-        let any = Conditions::default();
-        let terms = |at_least| Some(Terms { words: vec!["qubit".to_owned(), "tensor".to_owned()], at_least });
+        let any = RuleConditions::default();
+        let terms =
+            |min_matches| Some(RequiredTerms { terms: vec!["qubit".to_owned(), "tensor".to_owned()], min_matches });
         let field = |value: &str| BTreeMap::from([("lang".to_owned(), value.to_owned())]);
         let plain = item("How does a qubit differ from a bit?");
         for (want, when) in [
             (true, any.clone()),
-            (true, Conditions { words_over: Some(7), ..any.clone() }),
-            (false, Conditions { words_over: Some(8), ..any.clone() }),
-            (true, Conditions { code: Some(false), ..any.clone() }),
-            (false, Conditions { code: Some(true), ..any.clone() }),
-            (true, Conditions { terms: terms(1), ..any.clone() }),
-            (false, Conditions { terms: terms(2), ..any.clone() }),
-            (false, Conditions { images: Some(true), ..any.clone() }),
-            (true, Conditions { images: Some(false), ..any.clone() }),
-            (true, Conditions { tier: Some("batch".to_owned()), ..any.clone() }),
-            (false, Conditions { tier: Some("live".to_owned()), ..any.clone() }),
-            (true, Conditions { latency_sensitive: Some(true), ..any.clone() }),
-            (false, Conditions { latency_sensitive: Some(false), ..any.clone() }),
-            (true, Conditions { field: field("de"), ..any.clone() }),
-            (false, Conditions { field: field("en"), ..any.clone() }),
-            (false, Conditions { field: field("de"), words_over: Some(100), ..any.clone() }),
+            (true, RuleConditions { words_over: Some(7), ..any.clone() }),
+            (false, RuleConditions { words_over: Some(8), ..any.clone() }),
+            (true, RuleConditions { code: Some(false), ..any.clone() }),
+            (false, RuleConditions { code: Some(true), ..any.clone() }),
+            (true, RuleConditions { terms: terms(1), ..any.clone() }),
+            (false, RuleConditions { terms: terms(2), ..any.clone() }),
+            (false, RuleConditions { images: Some(true), ..any.clone() }),
+            (true, RuleConditions { images: Some(false), ..any.clone() }),
+            (true, RuleConditions { tier: Some("batch".to_owned()), ..any.clone() }),
+            (false, RuleConditions { tier: Some("live".to_owned()), ..any.clone() }),
+            (true, RuleConditions { latency_sensitive: Some(true), ..any.clone() }),
+            (false, RuleConditions { latency_sensitive: Some(false), ..any.clone() }),
+            (true, RuleConditions { row_fields: field("de"), ..any.clone() }),
+            (false, RuleConditions { row_fields: field("en"), ..any.clone() }),
+            (false, RuleConditions { row_fields: field("de"), words_over: Some(100), ..any.clone() }),
         ] {
             assert_eq!(fits(when.clone(), &plain), want, "{when:?}");
         }
@@ -193,43 +199,50 @@ mod tests {
     #[test]
     fn a_row_that_says_nothing_is_not_latency_sensitive() {
         let mut quiet = item("?");
-        quiet.fields.clear();
-        assert!(fits(Conditions { latency_sensitive: Some(false), ..Conditions::default() }, &quiet));
+        quiet.rule_fields.clear();
+        assert!(fits(RuleConditions { latency_sensitive: Some(false), ..RuleConditions::default() }, &quiet));
         assert!(!fits(
-            Conditions { field: BTreeMap::from([("a".into(), "b".into())]), ..Conditions::default() },
+            RuleConditions { row_fields: BTreeMap::from([("a".into(), "b".into())]), ..RuleConditions::default() },
             &quiet
         ));
     }
 
     #[test]
     fn the_first_rule_that_fits_applies_and_says_why() {
-        let pictures = rule("pictures", Conditions { images: Some(true), ..Conditions::default() });
-        let long = Rule {
+        let pictures = rule("pictures", RuleConditions { images: Some(true), ..RuleConditions::default() });
+        let long = RoutingRule {
             models: Some(vec!["pro".to_owned(), "flash".to_owned()]),
             strategy: Some(Strategy::Fastest),
             max_usd: Money::from_usd(0.25),
-            ..rule("long", Conditions { words_over: Some(2), code: Some(false), ..Conditions::default() })
+            ..rule("long", RuleConditions { words_over: Some(2), code: Some(false), ..RuleConditions::default() })
         };
-        let rules = [pictures, long, rule("rest", Conditions::default())];
-        let said = |item: &ItemSpec| applying(&rules, item).unwrap().to_string();
+        let rules = [pictures, long, rule("rest", RuleConditions::default())];
+        let said = |item: &ItemSpec| first_match(&rules, item).unwrap().to_string();
         assert_eq!(
             said(&item("one two three")),
             "rule long (3 words, over 2; has no code): models pro, flash; strategy fastest; at most $0.25"
         );
-        assert_eq!(applying(&rules, &item("one")).unwrap().why, "any item");
+        assert_eq!(first_match(&rules, &item("one")).unwrap().reason, "any item");
         let mut seen = item("one two three");
         seen.request.messages[0].parts.push(Part::Image(Image::Url("https://example.org/a.png".to_owned())));
-        assert_eq!(applying(&rules, &seen).unwrap().rule.name, "pictures");
+        assert_eq!(first_match(&rules, &seen).unwrap().rule.name, "pictures");
     }
 
     #[test]
     fn only_fields_that_rules_look_at_are_named() {
         let named = |name: &str| BTreeMap::from([(name.to_owned(), "x".to_owned())]);
         let rules = [
-            rule("a", Conditions { field: named("lang"), ..Conditions::default() }),
-            rule("b", Conditions { field: named("lang"), latency_sensitive: Some(true), ..Conditions::default() }),
+            rule("a", RuleConditions { row_fields: named("lang"), ..RuleConditions::default() }),
+            rule(
+                "b",
+                RuleConditions {
+                    row_fields: named("lang"),
+                    latency_sensitive: Some(true),
+                    ..RuleConditions::default()
+                },
+            ),
         ];
-        assert_eq!(fields(&rules), ["lang", "latency_sensitive"]);
-        assert_eq!(fields(&[]), [""; 0]);
+        assert_eq!(referenced_fields(&rules), ["lang", "latency_sensitive"]);
+        assert_eq!(referenced_fields(&[]), [""; 0]);
     }
 }

@@ -1,21 +1,21 @@
-//! The engine's state as an operator sees it: aggregates only, bounded in size however long the run is.
+//! The engine's state for operators: aggregates only, bounded in size however long the run is.
 
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::Usage,
+    attempt_result::Usage,
+    bottleneck::BottleneckShare,
     event::Event,
-    fleet::{Api, Day, Role},
+    fleet::{Api, KeyRole, QuotaDay},
     forecast::Forecast,
-    holding::HoldShare,
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, WhenLimited},
-    report::Provenance,
+    response_meta::LimitSource,
     strategy::Strategy,
-    time::Wall,
+    time::WallTime,
 };
 
 /// Published by the engine when something changed, at most 30 times a second.
@@ -23,27 +23,33 @@ use super::{
 pub struct Snapshot {
     pub run: String,
     pub state: RunState,
-    /// Engine time: on a sped-up clock this is the simulated time.
-    pub at: Wall,
+    /// Engine time; on a sped-up clock, the simulated time.
+    pub at: WallTime,
     pub elapsed: Duration,
-    /// 1 except on a sped-up clock.
-    pub speed: f64,
+    /// 1, except on a sped-up clock.
+    #[serde(alias = "speed")]
+    pub clock_speed: f64,
     pub strategy: Strategy,
-    pub order: CascadeOrder,
+    #[serde(alias = "order")]
+    pub cascade_order: CascadeOrder,
     pub when_limited: WhenLimited,
     pub on_exhausted: OnExhausted,
     pub totals: Totals,
-    pub in_flight_cap: u32,
+    #[serde(alias = "in_flight_cap")]
+    pub max_in_flight: u32,
     pub spend: Spend,
-    pub pace: Pace,
-    /// What is expected of the rest; `None` before the first look ahead.
+    #[serde(alias = "pace")]
+    pub throughput: Throughput,
+    /// The forecast for the rest of the run; `None` before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
-    /// What held the run over the last five minutes, the largest share first; shares add up to 1.
+    /// The run's bottlenecks over the last five minutes, largest share first; the shares add up to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holding: Vec<HoldShare>,
-    /// Where the work goes right now: the route of the last dispatch.
-    pub place: Option<Place>,
+    #[serde(alias = "holding")]
+    pub bottlenecks: Vec<BottleneckShare>,
+    /// The route of the attempt sent last.
+    #[serde(alias = "place")]
+    pub current_route: Option<CurrentRoute>,
     pub keys: Vec<KeyView>,
     pub models: Vec<ModelView>,
     pub routes: Vec<RouteView>,
@@ -53,25 +59,25 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot before anything is known: a run without items, keys or models, at `at`.
-    pub fn blank(run: &str, at: Wall, speed: f64) -> Self {
+    /// A snapshot of a run at `at`, without items, keys or models.
+    pub fn empty(run: &str, at: WallTime, clock_speed: f64) -> Self {
         Self {
             run: run.to_owned(),
             state: RunState::Running,
             at,
             elapsed: Duration::ZERO,
-            speed,
+            clock_speed,
             strategy: Strategy::default(),
-            order: CascadeOrder::default(),
+            cascade_order: CascadeOrder::default(),
             when_limited: WhenLimited::default(),
             on_exhausted: OnExhausted::default(),
             totals: Totals::default(),
-            in_flight_cap: 0,
+            max_in_flight: 0,
             spend: Spend::default(),
-            pace: Pace::default(),
+            throughput: Throughput::default(),
             forecast: None,
-            holding: Vec::new(),
-            place: None,
+            bottlenecks: Vec::new(),
+            current_route: None,
             keys: Vec::new(),
             models: Vec::new(),
             routes: Vec::new(),
@@ -84,25 +90,29 @@ impl Snapshot {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RunState {
-    /// Work is going out, or could.
+    /// Requests are being sent, or could be.
     Running,
-    /// Nothing can go out before an instant; `until` is `None` where only an operator or an answer can help.
+    /// Nothing can be sent before `until`. `None`: only the operator or an answer can change that.
     Waiting {
-        why: String,
-        until: Option<Wall>,
+        #[serde(alias = "why")]
+        reason: String,
+        until: Option<WallTime>,
     },
-    /// The operator paused; in-flight work finishes.
+    /// The operator paused the run; requests in flight finish.
     Pausing,
     Paused,
-    /// The run itself holds (disk, network, budget, five items refused alike).
-    Held {
-        why: String,
+    /// The run can't go on until somebody acts (disk, network, budget, five items refused in the same way).
+    #[serde(alias = "held")]
+    NeedsOperator {
+        #[serde(alias = "why")]
+        reason: String,
     },
     /// Finishing what is in flight before stopping.
     Draining,
     /// Stopped with work left.
     Stopped {
-        why: String,
+        #[serde(alias = "why")]
+        reason: String,
     },
     Finished,
 }
@@ -114,7 +124,7 @@ impl RunState {
             Self::Waiting { .. } => "waiting",
             Self::Pausing => "pausing",
             Self::Paused => "paused",
-            Self::Held { .. } => "held",
+            Self::NeedsOperator { .. } => "held",
             Self::Draining => "draining",
             Self::Stopped { .. } => "stopped",
             Self::Finished => "finished",
@@ -134,15 +144,15 @@ pub struct Totals {
     pub in_flight: u64,
     pub done: u64,
     pub failed: u64,
-    /// Of `done`: answers cut off at a token limit.
+    /// Part of `done`: answers cut off at a token limit.
     pub truncated: u64,
     pub ingesting: bool,
-    /// Of `total`: items whose rows the input no longer has.
+    /// Part of `total`: items whose rows are no longer in the input.
     #[serde(default)]
     pub not_in_input: u64,
     /// HTTP requests sent over the whole run.
     pub attempts: u64,
-    /// Of those: answered with a per-minute or per-day refusal.
+    /// Part of `attempts`: those answered with a per-minute or per-day refusal.
     pub rate_limited: u64,
 }
 
@@ -150,119 +160,133 @@ pub struct Totals {
 pub struct Spend {
     pub usage: Usage,
     pub cost: Money,
-    /// Worst case of what is in flight now.
+    /// Worst-case cost of the requests in flight.
     pub reserved: Money,
-    /// Worst case of attempts that ended without an answer and may have been billed.
+    /// Worst-case cost of attempts that ended without an answer and may have been billed.
     pub at_risk: Money,
     pub budget: Option<Money>,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Pace {
-    /// Items ended per second over the last minute of engine time.
+pub struct Throughput {
+    /// Items that ended per second, over the last minute of engine time.
     pub items_per_second: f64,
-    /// By the forecast; `None` where the run stops before, or stands still.
-    pub finish_at: Option<Wall>,
+    /// Finish time by the forecast; `None` if the run stops earlier, or does not progress.
+    pub finish_at: Option<WallTime>,
 }
 
 /// "key 1/3, model 2/4, retry 2/5", counted from 1.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Place {
+pub struct CurrentRoute {
     pub key: String,
     pub key_number: u32,
-    pub keys: u32,
+    #[serde(alias = "keys")]
+    pub key_count: u32,
     pub model: String,
     pub model_number: u32,
-    pub models: u32,
-    pub retry: u32,
-    pub retries: u32,
+    #[serde(alias = "models")]
+    pub model_count: u32,
+    #[serde(alias = "retry")]
+    pub retry_number: u32,
+    #[serde(alias = "retries")]
+    pub max_retries: u32,
 }
 
-/// What a key, model or route is doing, in one word and why.
+/// The state of a key, model or route, and the cause.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "condition", rename_all = "snake_case")]
 pub enum Condition {
     Ready,
-    /// Room again at `until` (`None`: when something in flight answers); our own counters say so.
-    Full {
-        what: String,
-        until: Option<Wall>,
+    /// A local limit is full. There is room again at `until`; `None`: when a request in flight ends.
+    #[serde(alias = "full")]
+    Limited {
+        #[serde(alias = "what")]
+        limit: String,
+        until: Option<WallTime>,
     },
-    Cooling {
-        until: Wall,
+    #[serde(alias = "cooling")]
+    CoolingDown {
+        until: WallTime,
         cause: Cause,
     },
-    /// The day's quota is spent.
+    /// The day's quota is used up.
     Exhausted {
-        until: Wall,
+        until: WallTime,
         cause: Cause,
     },
-    /// A breaker is open; one probe at `until`.
-    Broken {
-        until: Wall,
+    /// The circuit breaker is open; one probe is sent at `until`.
+    #[serde(alias = "broken")]
+    CircuitOpen {
+        until: WallTime,
         cause: Cause,
     },
-    /// Dead until the secret changes, or off until the operator says otherwise.
+    /// Disabled until the secret changes, or until the operator switches it on.
     Disabled {
-        since: Wall,
+        since: WallTime,
         cause: Cause,
     },
     /// Switched off by the operator.
-    Off {
-        since: Wall,
+    #[serde(alias = "off")]
+    SwitchedOff {
+        since: WallTime,
     },
 }
 
 impl Condition {
-    /// The word shown beside the glyph.
-    pub const fn word(&self) -> &'static str {
+    /// The label beside the symbol on the screen.
+    pub const fn label(&self) -> &'static str {
         match self {
             Self::Ready => "ready",
-            Self::Full { .. } => "full",
-            Self::Cooling { .. } => "cooling",
+            Self::Limited { .. } => "full",
+            Self::CoolingDown { .. } => "cooling",
             Self::Exhausted { .. } => "exhausted",
-            Self::Broken { .. } => "broken",
+            Self::CircuitOpen { .. } => "broken",
             Self::Disabled { .. } => "disabled",
-            Self::Off { .. } => "off",
+            Self::SwitchedOff { .. } => "off",
         }
     }
 
-    pub const fn until(&self) -> Option<Wall> {
+    pub const fn until(&self) -> Option<WallTime> {
         match self {
-            Self::Full { until, .. } => *until,
-            Self::Cooling { until, .. } | Self::Exhausted { until, .. } | Self::Broken { until, .. } => Some(*until),
-            Self::Ready | Self::Disabled { .. } | Self::Off { .. } => None,
+            Self::Limited { until, .. } => *until,
+            Self::CoolingDown { until, .. } | Self::Exhausted { until, .. } | Self::CircuitOpen { until, .. } => {
+                Some(*until)
+            }
+            Self::Ready | Self::Disabled { .. } | Self::SwitchedOff { .. } => None,
         }
     }
 }
 
-/// Why something is out: the outcome, on whose word, and the provider's own words.
+/// The cause of unavailability: the outcome, its source, and the message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Cause {
     pub outcome: Outcome,
-    pub source: Source,
-    /// Redacted; may be empty.
-    pub words: String,
-    pub since: Wall,
+    pub source: CauseSource,
+    /// The provider's own text or a local reason, redacted; may be empty.
+    #[serde(alias = "words")]
+    pub message: String,
+    pub since: WallTime,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The provider said so.
-    Stated,
-    /// Our own counters say so.
+pub enum CauseSource {
+    /// Stated by the provider.
+    #[serde(alias = "stated")]
+    Provider,
+    /// Measured by our own counters.
     Measured,
-    /// A ladder or backoff: nobody said how long.
-    Guessed,
+    /// From the backoff schedule: no duration was stated.
+    #[serde(alias = "guessed")]
+    Backoff,
 }
 
-impl Source {
+impl CauseSource {
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Stated => "stated",
+            Self::Provider => "stated",
             Self::Measured => "measured",
-            Self::Guessed => "guessed",
+            Self::Backoff => "guessed",
         }
     }
 }
@@ -272,32 +296,33 @@ pub struct KeyView {
     pub name: String,
     pub provider: String,
     pub project: String,
-    pub role: Role,
+    pub role: KeyRole,
     /// 0 to 100.
     pub health: u8,
     pub ok: u64,
-    /// Attempts that did not end ok, refusals included.
+    /// Attempts that did not end `ok`, refusals included.
     pub failed: u64,
     pub in_flight: u32,
-    /// The best condition among its routes, or its own where the key itself is out.
+    /// The best condition among the key's routes, or the key's own if the key itself is unavailable.
     pub condition: Condition,
     pub usage: Usage,
     pub cost: Money,
-    /// The last failure in the provider's words.
+    /// The last failure, with the provider's own text.
     pub last_error: Option<String>,
 }
 
-/// A counter against its limit. `limit` is `None` where unlimited or unknown.
+/// A counter and its limit. `limit` is `None` if it is unlimited or unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Gauge {
     pub used: u64,
     pub limit: Option<u64>,
-    /// Where the limit comes from; `None` where there is none, or none is known.
+    /// The source of the limit; `None` if there is no limit, or none is known.
     #[serde(default)]
-    pub provenance: Option<Provenance>,
+    #[serde(alias = "provenance")]
+    pub source: Option<LimitSource>,
 }
 
-/// One model over all its keys. Gauges add up the pools of distinct projects.
+/// One model over all its keys. Gauges are sums over the pools of different projects.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ModelView {
     pub name: String,
@@ -309,9 +334,9 @@ pub struct ModelView {
     pub rpm: Gauge,
     pub tpm: Gauge,
     pub rpd: Gauge,
-    pub day: Day,
-    /// When the day's counter starts anew, for calendar days with a daily limit.
-    pub day_resets_at: Option<Wall>,
+    pub day: QuotaDay,
+    /// When the daily counter resets; set for calendar days with a daily limit.
+    pub day_resets_at: Option<WallTime>,
     pub in_flight: u32,
     pub ok: u64,
     pub failed: u64,
@@ -333,17 +358,20 @@ pub struct RouteView {
     pub in_flight: u32,
     pub ok: u64,
     pub failed: u64,
-    /// What held it over the last five minutes, the largest share first; shares add up to 1.
+    /// The route's bottlenecks over the last five minutes, largest share first; the shares add up to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holding: Vec<HoldShare>,
+    #[serde(alias = "holding")]
+    pub bottlenecks: Vec<BottleneckShare>,
 }
 
 /// One timer of the cooldown pane.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct CooldownView {
     /// `model@key`, `model@project` or a key's alias.
-    pub what: String,
-    pub from: Wall,
-    pub until: Wall,
+    #[serde(alias = "what")]
+    pub subject: String,
+    #[serde(alias = "from")]
+    pub started_at: WallTime,
+    pub until: WallTime,
     pub cause: Cause,
 }

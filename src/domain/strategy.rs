@@ -1,9 +1,9 @@
-//! The strategies, by name and meaning. What each does is the scheduler's business.
+//! The strategies, by name and description. The scheduler implements them.
 
 use serde::{Deserialize, Serialize};
 
-/// Which of the ready routes an item takes. Under every strategy the model that an item itself prefers comes
-/// first, and backup keys come last.
+/// Decides which ready route an item takes. Under every strategy, the item's own preferred model comes first and backup
+/// keys come last.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
@@ -14,17 +14,17 @@ pub enum Strategy {
     RoundRobin,
     /// In proportion to the weights of key and model, evenly mixed.
     Weighted,
-    /// As `Cascade`, but a backup key is used only while no primary is in service: full minutes are waited out.
+    /// Like `Cascade`, but backup keys are used only while no primary key is in service; a full minute is waited for.
     PrimaryBackup,
-    /// At random, by the key's health (never less than 5) times the weights of key and model.
+    /// At random, weighted by the key's health (at least 5) times the weights of key and model.
     Health,
-    /// The one that has rested longest.
+    /// The route that has not been used for the longest time.
     LeastRecentlyUsed,
-    /// The one that lately answered soonest; now and then another, so that news of it stays fresh.
+    /// The route with the lowest recent latency; from time to time another, to keep its measurement fresh.
     Fastest,
-    /// The one at which this item is expected to cost least; among equals the better model.
+    /// The route with the lowest expected cost for this item; of equals, the better model.
     Cheapest,
-    /// The best compromise between the model's place in the cascade, its price and its wait.
+    /// The best compromise between the model's rank in the cascade, its price and its wait.
     Balanced,
 }
 
@@ -55,8 +55,8 @@ impl Strategy {
         }
     }
 
-    /// What it does, in a phrase for menus.
-    pub const fn meaning(self) -> &'static str {
+    /// A short description for menus.
+    pub const fn description(self) -> &'static str {
         match self {
             Self::Cascade => "priority order",
             Self::RoundRobin => "each in turn",
@@ -70,8 +70,8 @@ impl Strategy {
         }
     }
 
-    /// Whether it goes with `when_limited = "wait"`: the strict pipeline walks the cascade's order and no other.
-    pub const fn can_wait(self) -> bool {
+    /// Whether it works with `when_limited = "wait"`: the strict pipeline supports only the cascade's order.
+    pub const fn supports_wait(self) -> bool {
         matches!(self, Self::Cascade)
     }
 

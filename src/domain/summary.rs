@@ -1,4 +1,4 @@
-//! What `run --json` and `status --json` print. Field names are a contract: scripts read them.
+//! The output of `run --json` and `status --json`. Field names are a contract: scripts read them.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,21 +17,21 @@ pub struct Summary {
     pub attempts: u64,
     pub rate_limited: u64,
     pub input_tokens: u64,
-    /// Thinking included: it is billed as output.
+    /// Includes thinking tokens: they are billed as output.
     pub output_tokens: u64,
     pub cost_usd: f64,
-    /// Beside that, what requests without an answer may have cost.
+    /// The worst-case cost of requests without an answer, in addition to `cost_usd`.
     pub at_risk_usd: f64,
     pub elapsed_s: f64,
     pub keys: Vec<KeySummary>,
     pub models: Vec<ModelSummary>,
-    /// Of `total`: items whose rows the input no longer has. Said where there are any.
-    #[serde(default, skip_serializing_if = "is_none")]
+    /// Part of `total`: items whose rows are no longer in the input. Written only if there are any.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub not_in_input: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
-const fn is_none(number: &u64) -> bool {
+const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
@@ -74,19 +74,19 @@ impl From<&Snapshot> for Summary {
             rate_limited: totals.rate_limited,
             input_tokens: spend.usage.input_tokens,
             output_tokens: spend.usage.billed_output(),
-            cost_usd: spend.cost.usd(),
-            at_risk_usd: spend.at_risk.usd(),
+            cost_usd: spend.cost.as_usd(),
+            at_risk_usd: spend.at_risk.as_usd(),
             elapsed_s: snapshot.elapsed.as_secs_f64(),
             keys: snapshot
                 .keys
                 .iter()
                 .map(|key| KeySummary {
                     name: key.name.clone(),
-                    state: key.condition.word().to_owned(),
+                    state: key.condition.label().to_owned(),
                     health: key.health,
                     ok: key.ok,
                     failed: key.failed,
-                    cost_usd: key.cost.usd(),
+                    cost_usd: key.cost.as_usd(),
                 })
                 .collect(),
             models: snapshot
@@ -101,7 +101,7 @@ impl From<&Snapshot> for Summary {
                     p95_ms: model.p95_ms,
                     input_tokens: model.usage.input_tokens,
                     output_tokens: model.usage.billed_output(),
-                    cost_usd: model.cost.usd(),
+                    cost_usd: model.cost.as_usd(),
                 })
                 .collect(),
         }

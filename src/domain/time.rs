@@ -1,50 +1,50 @@
-//! Time as a value: the pure parts of the program are handed [`Now`], never a clock.
+//! Time as a value: the pure parts of the program get [`Now`] as an argument and never read a clock.
 //!
-//! Two axes, because they answer different questions. [`Mono`] never jumps and measures windows and
-//! backoff; [`Wall`] is what calendars, provider days and people mean, and may jump.
+//! There are two kinds of time. [`MonoTime`] never jumps; it measures windows and backoff. [`WallTime`] is calendar
+//! time, for provider days and people; it may jump.
 
 use std::{fmt, ops, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// Microseconds on a clock that only goes forward, since an arbitrary beginning in this process.
+/// Microseconds on a monotonic clock, since an arbitrary start in this process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Mono(pub u64);
+pub struct MonoTime(pub u64);
 
 /// Microseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Wall(pub i64);
+pub struct WallTime(pub i64);
 
-/// One instant, read on both axes at once.
+/// One instant on both clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
-    pub mono: Mono,
-    pub wall: Wall,
+    pub mono: MonoTime,
+    pub wall: WallTime,
 }
 
-impl Mono {
+impl MonoTime {
     pub const MAX: Self = Self(u64::MAX);
 
-    /// Time from `earlier` to here; zero where `earlier` is later.
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
-impl Wall {
-    /// Time from `earlier` to here; zero where `earlier` is later.
+impl WallTime {
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
-        let span = self.0.saturating_sub(earlier.0);
-        Duration::from_micros(if span < 0 { 0 } else { span as u64 })
+        let duration = self.0.saturating_sub(earlier.0);
+        Duration::from_micros(if duration < 0 { 0 } else { duration as u64 })
     }
 
     pub const fn from_unix_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000))
     }
 
-    /// As jiff's timestamp. Out-of-range values are clamped to what jiff can hold.
+    /// The same instant as a jiff timestamp, clamped to jiff's range.
     pub fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 {
             jiff::Timestamp::MIN
@@ -60,47 +60,47 @@ impl Wall {
     }
 }
 
-impl From<jiff::Timestamp> for Wall {
+impl From<jiff::Timestamp> for WallTime {
     fn from(stamp: jiff::Timestamp) -> Self {
         Self(stamp.as_microsecond())
     }
 }
 
-impl fmt::Display for Wall {
+impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.rfc3339())
     }
 }
 
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-impl ops::Add<Duration> for Mono {
+impl ops::Add<Duration> for MonoTime {
     type Output = Self;
-    fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(micros(span)))
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(micros(duration)))
     }
 }
 
-impl ops::Add<Duration> for Wall {
+impl ops::Add<Duration> for WallTime {
     type Output = Self;
-    fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add_unsigned(micros(span)))
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add_unsigned(micros(duration)))
     }
 }
 
-impl ops::Sub<Duration> for Wall {
+impl ops::Sub<Duration> for WallTime {
     type Output = Self;
-    fn sub(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub_unsigned(micros(span)))
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub_unsigned(micros(duration)))
     }
 }
 
 impl ops::Add<Duration> for Now {
     type Output = Self;
-    fn add(self, span: Duration) -> Self {
-        Self { mono: self.mono + span, wall: self.wall + span }
+    fn add(self, duration: Duration) -> Self {
+        Self { mono: self.mono + duration, wall: self.wall + duration }
     }
 }
 
@@ -110,14 +110,14 @@ mod tests {
 
     #[test]
     fn walls_print_as_utc_to_the_millisecond() {
-        assert_eq!(Wall(1_795_251_600_250_999).rfc3339(), "2026-11-21T09:00:00.250Z");
-        assert_eq!(Wall(-1).rfc3339(), "1969-12-31T23:59:59.999Z");
+        assert_eq!(WallTime(1_795_251_600_250_999).rfc3339(), "2026-11-21T09:00:00.250Z");
+        assert_eq!(WallTime(-1).rfc3339(), "1969-12-31T23:59:59.999Z");
     }
 
     #[test]
     fn spans_never_go_negative() {
-        assert_eq!(Mono(5).since(Mono(9)), Duration::ZERO);
-        assert_eq!(Wall(5).since(Wall(9)), Duration::ZERO);
-        assert_eq!(Wall(9).since(Wall(5)), Duration::from_micros(4));
+        assert_eq!(MonoTime(5).since(MonoTime(9)), Duration::ZERO);
+        assert_eq!(WallTime(5).since(WallTime(9)), Duration::ZERO);
+        assert_eq!(WallTime(9).since(WallTime(5)), Duration::from_micros(4));
     }
 }

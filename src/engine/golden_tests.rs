@@ -1,7 +1,7 @@
-//! Golden traces of whole runs: what the engine records, op by op, for seeded runs on a clock that is moved by hand.
+//! Golden traces of whole runs: the ops that the engine records, for seeded runs on a clock that is moved by hand.
 //!
-//! The record is real: its thread commits every group. Providers are not: each request is answered by the seed, at an
-//! instant that the seed decides. So the same seed gives the same ops, times included.
+//! The store is real: its thread commits every group. The providers are not: the seed decides each answer and the
+//! instant at which it arrives. So the same seed gives the same ops, times included.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,20 +11,20 @@ use std::{
 };
 
 use super::{
-    core::{Channels, Engine},
-    flight::Landed,
-    handle::{Handle, Order},
-    start::{Ending, Setup, prepare},
+    attempt::AttemptDone,
+    event_loop::{Channels, Engine},
+    handle::{CommandRequest, EngineHandle},
+    startup::{EngineSetup, RunOutcome, prepare},
 };
 use crate::{
     clock::Clock,
     config,
     domain::{
-        Action, Answer, AttemptId, Command, FinalState, Hint, ItemSpec, Outcome, ReplayFilter, Report, Request,
-        ResultLine, Strategy, Usage, Verdict, Wall,
+        Answer, AttemptId, AttemptResult, Command, FinalState, ItemSpec, Outcome, OutcomeAction, ReplayFilter, Request,
+        ResponseMeta, ResultLine, RetryAfter, Strategy, Usage, WallTime,
     },
-    output::Existing,
-    store::{OnChanged, Op, Pins, RunDir, Store},
+    output::ExistingCaptionPolicy,
+    store::{ChangedRowPolicy, Op, PinnedSettings, RunDir, Store},
 };
 
 #[path = "../../tests/golden/trace.rs"]
@@ -33,10 +33,9 @@ use trace::{Golden, Trace};
 
 const RUNS: u64 = 20;
 const ITEMS: u64 = 60;
-const START: Wall = Wall::from_unix_seconds(1_795_262_400);
+const START: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
-/// Two providers, three models and three keys; a day that ends within the run is possible, a minute that is used up is
-/// the rule.
+/// Two providers, three models and three keys. Daily limits may be reached within the run; minute limits usually are.
 const KEYS: &str = "
 [[provider]]
 name = 'first'
@@ -90,27 +89,27 @@ secret = 'sk-of-carol'
 fn item(number: u64, random: &mut fastrand::Rng) -> ItemSpec {
     ItemSpec {
         id: format!("item-{number}"),
-        request: Request::text("What is it? ".repeat(random.usize(1..40))),
-        hash: format!("{number:032x}"),
+        request: Request::from_prompt("What is it? ".repeat(random.usize(1..40))),
+        request_hash: format!("{number:032x}"),
         line: number,
-        model: (random.u8(0..10) == 0).then(|| "next".to_owned()),
+        preferred_model: (random.u8(0..10) == 0).then(|| "next".to_owned()),
         tier: None,
         max_usd: None,
-        fields: BTreeMap::new(),
-        caption: None,
-        picture: None,
+        rule_fields: BTreeMap::new(),
+        caption_path: None,
+        picture_stamp: None,
     }
 }
 
-/// A run, its clock, and the answers that are on their way.
+/// A run, its clock, and the answers on their way.
 struct Run {
     engine: Engine,
     channels: Channels,
-    _handle: Handle,
+    _handle: EngineHandle,
     micros: &'static AtomicU64,
     random: fastrand::Rng,
-    /// By the microsecond at which they arrive.
-    answers: BTreeMap<(u64, AttemptId), Landed>,
+    /// By the microsecond of their arrival.
+    answers: BTreeMap<(u64, AttemptId), AttemptDone>,
     answered: BTreeSet<AttemptId>,
     commands: BTreeMap<u64, Command>,
 }
@@ -128,23 +127,23 @@ impl Run {
         fs::write(home.path().join("keys.toml"), keys).unwrap();
         let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
         let dir = RunDir::new(home.path().join("run"));
-        let (mut store, mut opened) = Store::open(&dir, &Pins::default()).unwrap();
+        let (mut store, mut opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
         let specs: Vec<ItemSpec> = (1..=ITEMS).map(|number| item(number, &mut random)).collect();
-        store.ingest(&specs, OnChanged::Report).unwrap();
+        store.ingest(&specs, ChangedRowPolicy::Report).unwrap();
         store.accept_input("", ITEMS).unwrap();
         opened.totals = store.totals().unwrap();
-        // A clock is copied into everything that has one: what moves it lives as long as the test.
+        // The clock is copied into everything that has one; the counter that moves it lives as long as the test.
         let micros: &'static AtomicU64 = Box::leak(Box::default());
-        let setup = Setup {
+        let setup = EngineSetup {
             run: "run".to_owned(),
             config,
-            clock: Clock::by_hand(START, micros),
-            existing: Existing::Skip,
-            unattended: true,
+            clock: Clock::manual(START, micros),
+            existing_captions: ExistingCaptionPolicy::Skip,
+            is_unattended: true,
             seed,
             flags: BTreeMap::new(),
-            passing: false,
-            checked_keys: Vec::new(),
+            ephemeral_flags: false,
+            key_checks: Vec::new(),
             ledger: None,
         };
         let (engine, channels, handle) = prepare(setup, &dir, store, opened, None).unwrap();
@@ -153,10 +152,10 @@ impl Run {
             Command::SetKey { key: "alice".to_owned(), on: true },
             Command::Pause,
             Command::Resume,
-            Command::SetInFlight { in_flight: 5 },
+            Command::SetMaxInFlight { max_in_flight: 5 },
             Command::SetModel { model: "other".to_owned(), on: false },
             Command::SetModel { model: "other".to_owned(), on: true },
-            Command::Replay { filter: ReplayFilter::default(), to: None },
+            Command::Replay { filter: ReplayFilter::default(), target: None },
             Command::SetKey { key: "bob".to_owned(), on: true },
         ];
         let mut at = 0;
@@ -171,83 +170,85 @@ impl Run {
         Self { engine, channels, _handle: handle, micros, random, answers, answered, commands }
     }
 
-    /// Plays the run to its end. Returns the trace of all that was recorded.
+    /// Plays the run to its end. Returns the trace of everything that was recorded.
     async fn play(mut self) -> u64 {
-        // A run that holds for good says no more; its trace ends there.
+        // A run that is blocked for good records nothing more; its trace ends there.
         for _ in 0..5_000 {
-            if let Some(ending) = self.quiesce().await {
-                return self.trace(Some(&ending));
+            if let Some(run_outcome) = self.tick_until_quiet().await {
+                return self.trace(Some(&run_outcome));
             }
             let answer = self.answers.first_key_value().map(|((at, _), _)| *at);
             let command = self.commands.first_key_value().map(|(at, _)| *at);
-            let wake = self.engine.scheduler.next_wake().map(|at| at.0);
+            let wakeup = self.engine.scheduler.next_wakeup().map(|at| at.0);
             let now = self.micros.load(Ordering::Relaxed);
-            let Some(next) = answer.into_iter().chain(command).chain(wake.filter(|at| *at > now)).min() else { break };
+            let Some(next) = answer.into_iter().chain(command).chain(wakeup.filter(|at| *at > now)).min() else {
+                break;
+            };
             self.micros.store(next.max(now), Ordering::Relaxed);
             if command == Some(next) {
                 let (_, command) = self.commands.pop_first().unwrap();
                 let reply = tokio::sync::oneshot::channel().0;
-                self.engine.order(Order { command, reply });
+                self.engine.on_command(CommandRequest { command, reply });
             } else if answer == Some(next) {
                 let (_, answer) = self.answers.pop_first().unwrap();
-                self.engine.landed(answer);
+                self.engine.on_attempt_done(answer);
             }
         }
         self.trace(None)
     }
 
-    /// Turns until nothing is on its way to or from the disk.
-    async fn quiesce(&mut self) -> Option<Ending> {
+    /// Ticks until nothing is on its way to or from the disk.
+    async fn tick_until_quiet(&mut self) -> Option<RunOutcome> {
         loop {
-            if let Some(ending) = self.engine.turn() {
-                return Some(ending);
+            if let Some(run_outcome) = self.engine.tick() {
+                return Some(run_outcome);
             }
-            if !self.engine.journal.is_clean() {
+            if !self.engine.journal.is_flushed() {
                 let ack = self.channels.acks.recv().await;
-                self.engine.hear(ack);
+                self.engine.on_ack(ack);
                 self.answer_what_was_sent();
             } else if self.engine.intake.is_loading() {
                 let (class, batch) = self.channels.loaded.recv().await.unwrap();
-                self.engine.take_loaded(class, batch);
+                self.engine.on_loaded(class, batch);
             } else {
                 return None;
             }
         }
     }
 
-    /// Replaces each request by an answer of the seed's.
+    /// Replaces each request by an answer that the seed decides.
     fn answer_what_was_sent(&mut self) {
-        for flying in self.engine.flights.values() {
-            flying.abort.abort();
+        for sent in self.engine.in_flight.values() {
+            sent.abort.abort();
         }
-        let sent: BTreeSet<AttemptId> = self.engine.flights.keys().copied().collect();
+        let sent: BTreeSet<AttemptId> = self.engine.in_flight.keys().copied().collect();
         for attempt in sent.difference(&self.answered.clone()).copied() {
             let latency = Duration::from_micros(self.random.u64(200_000..3_000_000));
             let at = self.micros.load(Ordering::Relaxed) + latency.as_micros() as u64;
-            let verdict = self.verdict();
-            self.answers.insert((at, attempt), Landed { attempt, verdict, latency });
+            let result = self.random_result();
+            self.answers.insert((at, attempt), AttemptDone { attempt, result, latency });
             self.answered.insert(attempt);
         }
     }
 
-    fn verdict(&mut self) -> Verdict {
+    fn random_result(&mut self) -> AttemptResult {
         let (outcome, status, action) = match self.random.u8(0..100) {
-            0..70 => (Outcome::Ok, Some(200), Action::Complete),
-            70..75 => (Outcome::RateLimitedMinute, Some(429), Action::CoolPool),
-            75..80 => (Outcome::ServerError, Some(500), Action::Retry),
-            80..84 => (Outcome::Overloaded, Some(503), Action::Retry),
-            84..87 => (Outcome::Timeout, None, Action::Retry),
-            87..90 => (Outcome::ContentBlocked, Some(200), Action::FailItem),
-            90..93 => (Outcome::Truncated, Some(200), Action::Complete),
-            93..95 => (Outcome::EmptyOutput, Some(200), Action::Retry),
-            95..97 => (Outcome::MalformedResponse, Some(200), Action::Retry),
-            97..98 => (Outcome::QuotaExhaustedDay, Some(429), Action::NextRoute),
-            98..99 => (Outcome::BadRequest, Some(400), Action::FailItem),
-            _ => (Outcome::ClientTrouble, None, Action::Retry),
+            0..70 => (Outcome::Ok, Some(200), OutcomeAction::Complete),
+            70..75 => (Outcome::RateLimitedMinute, Some(429), OutcomeAction::CoolPool),
+            75..80 => (Outcome::ServerError, Some(500), OutcomeAction::Retry),
+            80..84 => (Outcome::Overloaded, Some(503), OutcomeAction::Retry),
+            84..87 => (Outcome::Timeout, None, OutcomeAction::Retry),
+            87..90 => (Outcome::ContentBlocked, Some(200), OutcomeAction::FailItem),
+            90..93 => (Outcome::Truncated, Some(200), OutcomeAction::Complete),
+            93..95 => (Outcome::EmptyOutput, Some(200), OutcomeAction::Retry),
+            95..97 => (Outcome::MalformedResponse, Some(200), OutcomeAction::Retry),
+            97..98 => (Outcome::QuotaExhaustedDay, Some(429), OutcomeAction::NextRoute),
+            98..99 => (Outcome::BadRequest, Some(400), OutcomeAction::FailItem),
+            _ => (Outcome::ClientTrouble, None, OutcomeAction::Retry),
         };
         let answered = matches!(outcome, Outcome::Ok | Outcome::Truncated);
-        let hint = (outcome == Outcome::RateLimitedMinute && self.random.bool())
-            .then(|| Hint { after: Duration::from_secs(self.random.u64(1..40)) });
+        let retry_after = (outcome == Outcome::RateLimitedMinute && self.random.bool())
+            .then(|| RetryAfter { delay: Duration::from_secs(self.random.u64(1..40)) });
         let usage = if status == Some(200) {
             Usage {
                 input_tokens: self.random.u64(3..150),
@@ -257,34 +258,35 @@ impl Run {
         } else {
             Usage::default()
         };
-        Verdict {
+        AttemptResult {
             outcome,
             action,
             status,
-            hint,
+            retry_after,
             message: String::new(),
-            because: String::new(),
+            rule: String::new(),
             answer: answered.then(|| Answer { text: "an answer".to_owned(), ..Answer::default() }),
             usage,
             stated_limit: None,
-            limit_zero: false,
-            report: Report::default(),
-            too_long: false,
+            limit_is_zero: false,
+            response_meta: ResponseMeta::default(),
+            exceeds_context: false,
             picture_refused: false,
         }
     }
 
-    fn trace(&self, ending: Option<&Ending>) -> u64 {
+    fn trace(&self, run_outcome: Option<&RunOutcome>) -> u64 {
         let mut trace = Trace::new();
         for op in &self.engine.journal.recorded {
             trace_op(&mut trace, op);
         }
-        trace.number(match ending {
+        trace.number(match run_outcome {
             None => 0,
-            Some(Ending::Finished) => 1,
-            Some(Ending::Stopped { .. }) => 2,
-            Some(Ending::BudgetSpent { .. }) => 3,
-            Some(Ending::Broken { .. }) => 4,
+            Some(RunOutcome::Finished) => 1,
+            Some(RunOutcome::Stopped { .. }) => 2,
+            Some(RunOutcome::BudgetSpent { .. }) => 3,
+            Some(RunOutcome::Failed { .. }) => 4,
+            Some(RunOutcome::HeldBack { .. }) => 5,
         });
         trace.finish()
     }
@@ -292,9 +294,9 @@ impl Run {
 
 fn trace_op(trace: &mut Trace, op: &Op) {
     match op {
-        Op::Items(specs) => trace.number(1).number(specs.len() as u64),
-        Op::IngestDone { rows } => trace.number(2).number(*rows),
-        Op::Intent(intent) => trace
+        Op::IngestItems(specs) => trace.number(1).number(specs.len() as u64),
+        Op::FinishIngest { rows } => trace.number(2).number(*rows),
+        Op::RecordIntent(intent) => trace
             .number(3)
             .number(intent.attempt.0)
             .number(intent.seq.0)
@@ -302,30 +304,30 @@ fn trace_op(trace: &mut Trace, op: &Op) {
             .wall(intent.sent_at)
             .money(intent.reserved)
             .number(intent.est_tokens),
-        Op::Unsend { attempt } => trace.number(4).number(attempt.0),
-        Op::Settle(settled) => {
-            trace.number(5).number(settled.attempt.0).wall(settled.settled_at).outcome(settled.outcome);
+        Op::CancelIntent { attempt } => trace.number(4).number(attempt.0),
+        Op::CompleteAttempt(settled) => {
+            trace.number(5).number(settled.attempt.0).wall(settled.completed_at).outcome(settled.outcome);
             trace.optional(settled.status.map(u64::from)).number(settled.latency_ms);
             trace_usage(trace, settled.usage);
             trace.money(settled.cost).money(settled.at_risk);
-            if let Some(line) = &settled.last {
+            if let Some(line) = &settled.final_line {
                 trace_line(trace, line);
             }
-            trace.number(u64::from(settled.last.is_some()))
+            trace.number(u64::from(settled.final_line.is_some()))
         }
-        Op::Verdict(verdict) => {
+        Op::EndLocally(verdict) => {
             trace.number(6).number(verdict.seq.0).outcome(verdict.outcome);
             trace_line(trace, &verdict.line);
             trace
         }
-        Op::Event(event) => trace.number(7).number(event.number).wall(event.at).event(&event.kind),
-        Op::Decision(decision) => trace.number(8).wall(decision.at),
-        Op::Forget { .. } => trace.number(9),
-        Op::RunState(_) => trace.number(10),
+        Op::RecordEvent(event) => trace.number(7).number(event.number).wall(event.at).event(&event.kind),
+        Op::RecordDecision(decision) => trace.number(8).wall(decision.at),
+        Op::ForgetDecision { .. } => trace.number(9),
+        Op::SetRunState(_) => trace.number(10),
         Op::Requeue(_) => trace.number(11),
         Op::RequeueTo(..) => trace.number(12),
-        // When these are written is decided by the real time, whatever the run's clock shows.
-        Op::Keys(_) | Op::Worked(_) | Op::State { .. } => trace,
+        // These are written by real time, whatever the run's clock shows.
+        Op::SetKeys(_) | Op::SetActiveTime(_) | Op::SetState { .. } => trace,
     };
 }
 
@@ -333,7 +335,7 @@ fn trace_usage(trace: &mut Trace, usage: Usage) {
     trace.number(usage.input_tokens).number(usage.output_tokens).number(usage.thinking_tokens);
 }
 
-/// A line of results without its message, which is text for people.
+/// A result line without its message, which is text for people.
 fn trace_line(trace: &mut Trace, line: &ResultLine) {
     trace.text(&line.id).number(u64::from(line.status == FinalState::Done));
     if let Some(error) = &line.error {

@@ -1,46 +1,46 @@
-//! What a front end holds of a running engine: it sees snapshots, asks for rows and sends commands.
+//! The handle of a running engine for front ends: snapshots, queries and commands.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::{Command, Page, Query, Snapshot};
-pub use crate::store::Ask;
+pub use crate::store::PageRequest;
 
-/// A command and where its answer goes: what was done, or why not, in words for the operator.
+/// A command, and the channel for its reply: what was done, or why it was not, as a message for the operator.
 #[derive(Debug)]
-pub struct Order {
+pub struct CommandRequest {
     pub command: Command,
     pub reply: oneshot::Sender<Result<String, String>>,
 }
 
-/// Cheap to clone; every front end, also several at once, holds its own.
+/// Cheap to clone; each of several front ends holds its own.
 #[derive(Clone, Debug)]
-pub struct Handle {
+pub struct EngineHandle {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    pub orders: mpsc::Sender<Order>,
-    pub asks: mpsc::Sender<Ask>,
+    pub commands: mpsc::Sender<CommandRequest>,
+    pub queries: mpsc::Sender<PageRequest>,
 }
 
-impl Handle {
-    /// The newest snapshot; holds no lock after it returns.
+impl EngineHandle {
+    /// The newest snapshot. Holds no lock after it returns.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
     }
 
-    /// Sends a command and waits for the engine's word on it.
+    /// Sends a command and waits for the engine's reply.
     pub async fn command(&self, command: Command) -> Result<String, String> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || "the run has ended".to_owned();
-        self.orders.send(Order { command, reply }).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let (reply, reply_rx) = oneshot::channel();
+        let ended = || "the run has ended".to_owned();
+        self.commands.send(CommandRequest { command, reply }).await.map_err(|_| ended())?;
+        reply_rx.await.map_err(|_| ended())?
     }
 
-    /// Asks for rows; answered from the run's database, never by the engine's task.
-    pub async fn ask(&self, query: Query) -> Result<Page, String> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || "the run's database is closed".to_owned();
-        self.asks.send(Ask { query, reply }).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+    /// Asks for rows. The run's database answers, not the engine's task.
+    pub async fn query(&self, query: Query) -> Result<Page, String> {
+        let (reply, reply_rx) = oneshot::channel();
+        let closed = || "the run's database is closed".to_owned();
+        self.queries.send(PageRequest { query, reply }).await.map_err(|_| closed())?;
+        reply_rx.await.map_err(|_| closed())?
     }
 }

@@ -1,4 +1,4 @@
-//! The engine's loop costs nothing while it waits, whatever it waits for.
+//! The engine's loop sleeps while it waits, whatever it waits for.
 
 use std::{
     sync::{
@@ -9,47 +9,63 @@ use std::{
 };
 
 use super::{
-    captions::Trouble,
-    handle::{Handle, Order},
-    sharing::Sharing,
+    caption_writer::DiskFault,
+    handle::{CommandRequest, EngineHandle},
+    lease_client::LeaseClient,
     tests::{KEYS, prepared_on},
 };
 use crate::{
     clock::Clock,
-    domain::{Command, Snapshot, snapshot::RunState},
+    domain::{
+        Command, Snapshot, WallTime,
+        lease::{LeaseGrant, LeaseRequest},
+        snapshot::RunState,
+    },
 };
 
-/// More turns than this in [`WATCHED`] are a loop that spins: one that does makes tens of thousands.
-const MAX_TURNS: u64 = 12;
-const WATCHED: Duration = Duration::from_millis(1_500);
-/// Before that, what is due in a minute or a day of the case's fast clock becomes overdue.
-const SETTLING: Duration = Duration::from_millis(1_500);
+/// More ticks than this in [`WATCH_TIME`] mean that the loop spins; a spinning loop makes tens of thousands.
+const MAX_TICKS: u64 = 12;
+const WATCH_TIME: Duration = Duration::from_millis(1_500);
+/// Time before the watch, in which timers of a minute or a day become overdue on the case's fast clock.
+const SETTLE_TIME: Duration = Duration::from_millis(1_500);
 
-/// A run to watch: one model on a fast clock, so that what is due in a minute is overdue when its loop is
-/// looked at.
+/// The first minutes of an hour and a day, so that what is leased of them is good for a while: 2026-11-20, 00:00:01 UTC.
+const MORNING: WallTime = WallTime(1_795_132_801_000_000);
+
+/// What becomes due while the loop is watched, beyond wakeups and alarms, which every case has.
+#[derive(Clone, Copy, Debug)]
+enum Pending {
+    Wakeups,
+    /// The daily ledger has granted a few requests, and answers nothing since.
+    Leases,
+    /// The provider states a limit of three requests a minute, which are used up.
+    LearnedLimits,
+}
+
+/// A run to watch: one model on a fast clock, so that a timer of a minute is overdue when the loop is watched.
 struct Case {
-    /// Somebody is at the screen, so that the run rests at its end instead of ending.
-    attended: bool,
-    /// Requests that the provider answers; it is silent to the others.
-    answered: usize,
+    /// An operator is there, so that the run goes idle at its end instead of ending.
+    is_attended: bool,
+    /// Requests that the provider answers; the others get no response.
+    answered_requests: usize,
     /// Settings of the model.
     limits: &'static str,
-    /// The provider states a limit of three requests a minute, which are used up.
-    states_limit: bool,
+    /// The provider states a limit of three requests a minute, all used.
+    pending: Pending,
     more_keys: &'static str,
     items: u64,
-    /// So many times faster than real time the program's clock runs.
+    /// How many times faster than real time the program's clock runs.
     speed: f64,
-    /// Sent once the run has come to what is waited for.
+    /// Sent once the awaited state is reached.
     command: Option<Command>,
     /// The disk is full from then on.
     disk_full: bool,
-    /// The daily ledger never answers, so that what was asked of it stays to be said.
-    ledger_is_silent: bool,
+    /// The daily ledger never answers, so that requests to it stay queued.
+    leased: u64,
 }
 
-/// A second key, with limits of its own, and one request at a time: it takes over while the first one's minute is used up, so that a wakeup is pending
-/// when the last answer comes.
+/// A second key with limits of its own, and one request at a time. It takes over while the first key's minute is used
+/// up, so that a wakeup is pending when the last answer arrives.
 const BOB: &str = "
 [[key]]
 name = 'bob'
@@ -63,21 +79,21 @@ in_flight = 1
 impl Default for Case {
     fn default() -> Self {
         Self {
-            attended: false,
-            answered: usize::MAX,
+            is_attended: false,
+            answered_requests: usize::MAX,
             limits: "rpm = 3",
-            states_limit: false,
+            pending: Pending::Wakeups,
             more_keys: "",
             items: 4_000,
             speed: 60.0,
             command: None,
             disk_full: false,
-            ledger_is_silent: false,
+            leased: 4,
         }
     }
 }
 
-/// A provider that answers so many requests and is silent to the others; its address.
+/// Starts a provider that answers this many requests and no others. Returns its address.
 async fn provider(answered: usize, states_limit: bool) -> String {
     let body = r#"{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}"#;
     let requests = Arc::new(AtomicUsize::new(0));
@@ -109,105 +125,153 @@ async fn provider(answered: usize, states_limit: bool) -> String {
 }
 
 impl Case {
-    /// Runs until `reached` and asserts that the loop makes few turns from then on.
-    async fn sleeps_once(self, reached: impl Fn(&Snapshot) -> bool) {
+    /// Runs until `reached`, then asserts that the loop makes few ticks.
+    async fn assert_sleeps_after(self, reached: fn(&Snapshot) -> bool) {
         let home = tempfile::tempdir().unwrap();
-        let keys = KEYS.replace("127.0.0.1:9", &provider(self.answered, self.states_limit).await).replacen(
+        let (case, states_limit) = (
+            format!("{:?}, attended: {}", self.pending, self.is_attended),
+            matches!(self.pending, Pending::LearnedLimits),
+        );
+        let limits = match self.pending {
+            Pending::Wakeups => self.limits.to_owned(),
+            Pending::Leases => format!("{}\nrpd = 1000", self.limits),
+            Pending::LearnedLimits => self.limits.replace("rpm = 3", ""),
+        };
+        let keys = KEYS.replace("127.0.0.1:9", &provider(self.answered_requests, states_limit).await).replacen(
             "name = 'm'\n",
-            &format!("name = 'm'\n{}\n", self.limits),
+            &format!("name = 'm'\n{limits}\n"),
             1,
         ) + self.more_keys;
-        let clock = if self.speed > 1.0 { Clock::sped_up(self.speed) } else { Clock::real() };
-        let (mut engine, mut channels, handle) = prepared_on(&home, self.items, &keys, clock, !self.attended);
-        let (_ledger, days) = tokio::sync::mpsc::channel(1);
-        if self.ledger_is_silent {
-            engine.sharing = Sharing::bereft();
+        let clock = if self.speed > 1.0 { Clock::starting_at(MORNING, self.speed) } else { Clock::real() };
+        let (mut engine, mut channels, handle) = prepared_on(&home, self.items, &keys, clock, !self.is_attended);
+        let (_ledger, lease_replies) = tokio::sync::mpsc::channel(1);
+        if matches!(self.pending, Pending::Leases) {
+            engine.lease_client = LeaseClient::disconnected();
             engine.scheduler.share_days();
-            channels.days = days;
+            channels.lease_replies = lease_replies;
+            let now = clock.now();
+            for LeaseRequest { pool, unit, period_end, .. } in engine.scheduler.lease_requests(now) {
+                let (granted, total_used) = (self.leased, self.leased);
+                engine.scheduler.apply_lease_grant(
+                    now,
+                    &LeaseGrant {
+                        pool,
+                        unit,
+                        period_end,
+                        granted,
+                        total_used,
+                        available_at: None,
+                        exhausted_until: None,
+                    },
+                );
+            }
         }
-        let turns = Arc::clone(&engine.turns);
-        let faults = engine.complaints.clone();
+        let ticks = Arc::clone(&engine.ticks);
+        let faults = engine.fault_tx.clone();
         let running = tokio::spawn(engine.run(channels));
         let mut snapshots = handle.snapshots.clone();
         let state = snapshots.wait_for(|snapshot| reached(snapshot));
         let state = tokio::time::timeout(Duration::from_secs(30), state).await;
-        drop(state.unwrap_or_else(|_| panic!("never came to that: {:?}", handle.snapshot().state)).unwrap());
+        drop(state.unwrap_or_else(|_| panic!("{case}: never came to that: {:?}", handle.snapshot().state)).unwrap());
         if let Some(command) = self.command {
             send(&handle, command).await;
         }
         if self.disk_full {
-            faults.send(Trouble::Holds("the disk is full".to_owned())).await.unwrap();
+            faults.send(DiskFault::Blocking("the disk is full".to_owned())).await.unwrap();
         }
-        tokio::time::sleep(SETTLING).await;
-        let before = turns.load(Ordering::Relaxed);
-        tokio::time::sleep(WATCHED).await;
-        let turned = turns.load(Ordering::Relaxed) - before;
-        assert!(!running.is_finished(), "the loop has ended");
+        tokio::time::sleep(SETTLE_TIME).await;
+        let before = ticks.load(Ordering::Relaxed);
+        tokio::time::sleep(WATCH_TIME).await;
+        let ticked = ticks.load(Ordering::Relaxed) - before;
+        assert!(!running.is_finished(), "{case}: the loop has ended");
         running.abort();
-        assert!(turned <= MAX_TURNS, "{turned} turns in {WATCHED:?}");
+        assert!(ticked <= MAX_TICKS, "{case}: {ticked} turns in {WATCH_TIME:?}");
     }
 }
 
-async fn send(handle: &Handle, command: Command) {
+/// The same with each of `attended` and of `pending`.
+async fn all_sleep_once(
+    attended: &[bool],
+    pending: &[Pending],
+    case: impl Fn() -> Case,
+    reached: fn(&Snapshot) -> bool,
+) {
+    let mut cases = tokio::task::JoinSet::new();
+    for attended in attended {
+        for pending in pending {
+            cases.spawn(Case { is_attended: *attended, pending: *pending, ..case() }.assert_sleeps_after(reached));
+        }
+    }
+    while let Some(case) = cases.join_next().await {
+        case.unwrap();
+    }
+}
+
+/// Somebody is at the screen, or nobody is.
+const BOTH: &[bool] = &[true, false];
+/// Without a screen the run ends there.
+const ATTENDED: &[bool] = &[true];
+
+const ALL: &[Pending] = &[Pending::Wakeups, Pending::Leases, Pending::LearnedLimits];
+
+async fn send(handle: &EngineHandle, command: Command) {
     let (reply, answer) = tokio::sync::oneshot::channel();
-    handle.orders.send(Order { command, reply }).await.unwrap();
+    handle.commands.send(CommandRequest { command, reply }).await.unwrap();
     answer.await.unwrap().unwrap();
 }
 
-fn is_finished(snapshot: &Snapshot) -> bool {
-    matches!(snapshot.state, RunState::Finished)
-}
-
 #[tokio::test]
-async fn a_finished_run_whose_wakeups_are_overdue_sleeps() {
-    let case = Case { attended: true, items: 5, more_keys: BOB, ..Case::default() };
-    case.sleeps_once(is_finished).await;
-}
-
-#[tokio::test]
-async fn a_finished_run_with_a_learned_limit_sleeps() {
-    let case = Case { attended: true, items: 5, limits: "", states_limit: true, more_keys: BOB, ..Case::default() };
-    case.sleeps_once(is_finished).await;
+async fn a_finished_run_sleeps_whatever_is_overdue() {
+    let case = || Case { items: 5, more_keys: BOB, ..Case::default() };
+    all_sleep_once(ATTENDED, ALL, case, |snapshot| matches!(snapshot.state, RunState::Finished)).await;
 }
 
 #[tokio::test]
 async fn a_run_that_rests_until_tomorrow_sleeps() {
-    let case = Case { attended: true, items: 9, limits: "rpm = 3\nrpd = 6", speed: 100_000.0, ..Case::default() };
-    case.sleeps_once(|snapshot| matches!(snapshot.state, RunState::Stopped { .. })).await;
+    // While a lease is pending a run waits for that, and does not rest.
+    let pending = &[Pending::Wakeups, Pending::LearnedLimits];
+    let case = || Case { items: 9, limits: "rpm = 3\nrpd = 6", speed: 100_000.0, ..Case::default() };
+    all_sleep_once(ATTENDED, pending, case, |snapshot| matches!(snapshot.state, RunState::Stopped { .. })).await;
 }
 
 #[tokio::test]
-async fn a_paused_run_whose_wakeups_are_overdue_sleeps() {
-    let case = Case { command: Some(Command::Pause), ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.done >= 3).await;
+async fn a_paused_run_sleeps_whatever_is_overdue() {
+    let case = || Case { command: Some(Command::Pause), ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, |snapshot| snapshot.totals.done >= 3).await;
 }
 
 #[tokio::test]
-async fn a_held_run_whose_wakeups_are_overdue_sleeps() {
-    let case = Case { disk_full: true, ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.done >= 3).await;
+async fn a_held_run_sleeps_whatever_is_overdue() {
+    let case = || Case { disk_full: true, ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, |snapshot| snapshot.totals.done >= 3).await;
+}
+
+/// The first three are answered and the fourth is not.
+fn is_in_flight(snapshot: &Snapshot) -> bool {
+    snapshot.totals.done == 3 && snapshot.totals.in_flight == 1
 }
 
 #[tokio::test]
-async fn a_draining_run_whose_wakeups_are_overdue_sleeps() {
-    let case = Case { answered: 3, items: 5, more_keys: BOB, command: Some(Command::Drain), ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.done == 3 && snapshot.totals.in_flight == 1).await;
+async fn a_draining_run_sleeps_whatever_is_overdue() {
+    let case =
+        || Case { answered_requests: 3, items: 5, more_keys: BOB, command: Some(Command::Drain), ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, is_in_flight).await;
 }
 
 #[tokio::test]
 async fn a_run_that_waits_for_silent_calls_sleeps() {
-    let case = Case { answered: 3, items: 5, more_keys: BOB, ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.done == 3 && snapshot.totals.in_flight == 1).await;
+    let case = || Case { answered_requests: 3, items: 5, more_keys: BOB, ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, is_in_flight).await;
 }
 
 #[tokio::test]
 async fn a_run_that_waits_for_a_minute_sleeps() {
-    let case = Case { items: 9, speed: 1.0, ..Case::default() };
-    case.sleeps_once(|snapshot| matches!(snapshot.state, RunState::Waiting { .. })).await;
+    let case = || Case { items: 9, speed: 1.0, ..Case::default() };
+    all_sleep_once(BOTH, ALL, case, |snapshot| matches!(snapshot.state, RunState::Waiting { .. })).await;
 }
 
 #[tokio::test]
-async fn a_run_whose_ledger_is_silent_sleeps() {
-    let case = Case { limits: "rpm = 3\nrpd = 1000", ledger_is_silent: true, ..Case::default() };
-    case.sleeps_once(|snapshot| snapshot.totals.total > 0).await;
+async fn a_run_whose_ledger_has_granted_nothing_sleeps() {
+    let case = || Case { leased: 0, ..Case::default() };
+    all_sleep_once(BOTH, &[Pending::Leases], case, |snapshot| snapshot.totals.total > 0).await;
 }

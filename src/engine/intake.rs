@@ -1,5 +1,5 @@
-//! From the input to the scheduler: rows are recorded as they are read, items wait by number alone, and only
-//! the next few of each class are held in memory whole.
+//! The items between the input and the scheduler. Rows are recorded as they are read; waiting items are kept as numbers
+//! only, and just the next few of each class are loaded.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,38 +9,38 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    domain::{Api, ItemSpec, Mono, Seq, Traits},
-    provider::can_express,
-    scheduler::{Scheduler, Ticket},
-    store::{Loaded, Queued},
+    domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq},
+    provider::supports,
+    scheduler::{QueuedItem, Scheduler},
+    store::{LoadedItem, WaitingItem},
 };
 
-/// Loaded tickets per class and flight, so that a burst never waits for the disk.
-const AHEAD: usize = 4;
-/// And at least this many.
-const LEAST: usize = 64;
+/// Loaded items per class and in-flight slot, so that a burst does not wait for the disk.
+const LOADED_PER_IN_FLIGHT: usize = 4;
+/// Lower bound of loaded items per class.
+const MIN_LOADED_ITEMS: usize = 64;
 
 /// Waiting items, by the scheduler's class.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    /// By the scheduler's class index: numbers of items that are not loaded, in order.
-    queues: Vec<Queue>,
-    /// The store's traits ids to the scheduler's classes.
+    /// By the scheduler's class index: the numbers of items that are not loaded, in order.
+    backlogs: Vec<ClassBacklog>,
+    /// Maps the store's traits ids to the scheduler's classes.
     classes: HashMap<u32, usize>,
-    /// Loaded items that wait or fly.
+    /// Loaded items, waiting or in flight.
     specs: HashMap<Seq, Arc<ItemSpec>>,
     apis: SmallVec<[Api; 3]>,
     /// Rows are still being read.
-    pub reading: bool,
-    /// Why reading ended before the input did.
-    pub broken: Option<String>,
+    pub is_reading: bool,
+    /// Why reading ended before the end of the input.
+    pub input_error: Option<String>,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct ClassBacklog {
     unloaded: VecDeque<Seq>,
-    /// Asked of the loader and not yet here.
-    loading: usize,
+    /// Requested from the loader and not yet received.
+    loading_count: usize,
 }
 
 impl Intake {
@@ -48,98 +48,98 @@ impl Intake {
         Self { apis, ..Self::default() }
     }
 
-    pub fn learn(&mut self, scheduler: &mut Scheduler, id: u32, traits: &Traits) {
-        let class = scheduler.class(traits);
+    pub fn add_class(&mut self, scheduler: &mut Scheduler, id: u32, traits: &RoutingTraits) {
+        let class = scheduler.class_for(traits);
         self.classes.insert(id, class);
-        if self.queues.len() <= class {
-            self.queues.resize_with(class + 1, Queue::default);
+        if self.backlogs.len() <= class {
+            self.backlogs.resize_with(class + 1, ClassBacklog::default);
         }
     }
 
-    /// A waiting item, known by number. Its traits have been learnt.
-    pub fn queue(&mut self, scheduler: &mut Scheduler, item: Queued) {
-        let class = self.classes.get(&item.traits).copied().unwrap_or_else(|| {
-            debug_assert!(false, "traits {} were never learnt", item.traits);
-            scheduler.class(&Traits::default())
+    /// Adds a waiting item by number. The class of its traits is known.
+    pub fn add_waiting(&mut self, scheduler: &mut Scheduler, item: WaitingItem) {
+        let class = self.classes.get(&item.traits_id).copied().unwrap_or_else(|| {
+            debug_assert!(false, "traits {} were never learnt", item.traits_id);
+            scheduler.class_for(&RoutingTraits::default())
         });
-        if self.queues.len() <= class {
-            self.queues.resize_with(class + 1, Queue::default);
+        if self.backlogs.len() <= class {
+            self.backlogs.resize_with(class + 1, ClassBacklog::default);
         }
-        self.queues[class].unloaded.push_back(item.seq);
+        self.backlogs[class].unloaded.push_back(item.seq);
     }
 
-    /// Tells the scheduler how many items wait unseen.
-    pub fn count_backlog(&self, scheduler: &mut Scheduler) {
-        for (class, queue) in self.queues.iter().enumerate() {
-            scheduler.set_backlog(class, (queue.unloaded.len() + queue.loading) as u64);
+    /// Tells the scheduler how many items wait unloaded.
+    pub fn update_backlog(&self, scheduler: &mut Scheduler) {
+        for (class, queue) in self.backlogs.iter().enumerate() {
+            scheduler.set_backlog(class, (queue.unloaded.len() + queue.loading_count) as u64);
         }
     }
 
-    /// The next items worth loading, if any: one class at a time.
-    pub fn wanted(&mut self, scheduler: &Scheduler) -> Option<(usize, Vec<Seq>)> {
-        let target = (scheduler.policy().in_flight as usize * AHEAD).max(LEAST);
-        for (class, queue) in self.queues.iter_mut().enumerate() {
-            // One batch under way at a time, asked for while half of the last is left.
-            let loaded = scheduler.fresh(class);
-            let enough = loaded * 2 > target || !scheduler.takes_more(class);
-            if queue.loading > 0 || queue.unloaded.is_empty() || enough {
+    /// The next items to load, if any; one class at a time.
+    pub fn next_batch(&mut self, scheduler: &Scheduler) -> Option<(usize, Vec<Seq>)> {
+        let target = (scheduler.policy().max_in_flight as usize * LOADED_PER_IN_FLIGHT).max(MIN_LOADED_ITEMS);
+        for (class, queue) in self.backlogs.iter_mut().enumerate() {
+            // One batch at a time, requested when half of the last one is left.
+            let loaded = scheduler.pending_count(class);
+            let enough = loaded * 2 > target || !scheduler.has_capacity(class);
+            if queue.loading_count > 0 || queue.unloaded.is_empty() || enough {
                 continue;
             }
             let batch: Vec<Seq> = queue.unloaded.drain(..queue.unloaded.len().min(target)).collect();
-            queue.loading = batch.len();
+            queue.loading_count = batch.len();
             return Some((class, batch));
         }
         None
     }
 
-    /// Loaded items become tickets.
-    pub fn loaded(&mut self, scheduler: &mut Scheduler, now: Mono, class: usize, items: Vec<Loaded>) {
-        self.queues[class].loading = 0;
-        for Loaded { seq, spec, attempts, .. } in items {
-            let mut ticket = self.ticket(seq, &spec, now);
-            if attempts > 0 {
-                ticket.recall_attempts(attempts);
+    /// Queues loaded items in the scheduler.
+    pub fn on_loaded(&mut self, scheduler: &mut Scheduler, now: MonoTime, class: usize, items: Vec<LoadedItem>) {
+        self.backlogs[class].loading_count = 0;
+        for LoadedItem { seq, spec, completed_attempts, .. } in items {
+            let mut item = self.queued_item(seq, &spec, now);
+            if completed_attempts > 0 {
+                item.restore_attempts(completed_attempts);
             }
             self.specs.insert(seq, Arc::new(spec));
-            scheduler.offer(class, ticket);
+            scheduler.enqueue(class, item);
         }
-        self.count_backlog(scheduler);
+        self.update_backlog(scheduler);
     }
 
-    /// A batch could not be loaded: it waits again, in front.
-    pub fn not_loaded(&mut self, class: usize, batch: Vec<Seq>) {
-        let queue = &mut self.queues[class];
-        queue.loading = 0;
+    /// A batch could not be loaded: its items go back to the front.
+    pub fn on_load_failed(&mut self, class: usize, batch: Vec<Seq>) {
+        let queue = &mut self.backlogs[class];
+        queue.loading_count = 0;
         batch.into_iter().rev().for_each(|seq| queue.unloaded.push_front(seq));
     }
 
-    fn ticket(&self, seq: Seq, spec: &ItemSpec, now: Mono) -> Ticket {
+    fn queued_item(&self, seq: Seq, spec: &ItemSpec, now: MonoTime) -> QueuedItem {
         let request = &spec.request;
-        let inexpressible = self.apis.iter().copied().filter(|api| can_express(*api, request).is_err()).collect();
-        Ticket {
+        let unsupported_apis = self.apis.iter().copied().filter(|api| supports(*api, request).is_err()).collect();
+        QueuedItem {
             seq,
-            input: request.estimated_input_tokens(),
-            max_output: request.params.max_output_tokens,
+            input_tokens: request.estimated_input_tokens(),
+            max_output_tokens: request.params.max_output_tokens,
             max_usd: spec.max_usd,
-            caption: spec.caption.is_some(),
-            inexpressible,
-            since: now,
-            course: None,
+            is_caption: spec.caption_path.is_some(),
+            unsupported_apis,
+            waiting_since: now,
+            retry_state: None,
         }
     }
 
-    /// Items were asked of the loader and have not come yet.
+    /// Whether items are requested from the loader and not yet received.
     #[cfg(test)]
     pub fn is_loading(&self) -> bool {
-        self.queues.iter().any(|queue| queue.loading > 0)
+        self.backlogs.iter().any(|queue| queue.loading_count > 0)
     }
 
     pub fn spec(&self, seq: Seq) -> Option<&Arc<ItemSpec>> {
         self.specs.get(&seq)
     }
 
-    /// The item has ended.
-    pub fn forget(&mut self, seq: Seq) -> Option<Arc<ItemSpec>> {
+    /// Removes an item that has ended.
+    pub fn remove(&mut self, seq: Seq) -> Option<Arc<ItemSpec>> {
         self.specs.remove(&seq)
     }
 }

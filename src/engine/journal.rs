@@ -1,48 +1,48 @@
-//! The engine's side of the record: transitions gather into a group while the writer commits the one before.
+//! The engine's side of the store: transitions are collected into a group while the writer commits the previous group.
 
 use std::time::Duration;
 
-use crate::store::{Ack, Answer, Op, StoreError, Writer};
+use crate::store::{Ack, Op, OpReply, StoreError, StoreWriter};
 
-/// What is to be done once the group that it belongs to is on disk.
+/// Collects transitions, and the effects to carry out once their group is on disk.
 #[derive(Debug)]
 pub(super) struct Journal<Then> {
-    writer: Writer,
+    writer: StoreWriter,
     /// Transitions of the next group.
-    gathering: Vec<Op>,
-    /// What follows from them, once committed.
-    then: Vec<Then>,
-    /// The group at the writer, by number, and what follows from it.
+    pending: Vec<Op>,
+    /// Their effects, carried out after the commit.
+    after_commit: Vec<Then>,
+    /// The number of the group at the writer, and its effects.
     committing: Option<(u64, Vec<Then>)>,
     next_number: u64,
-    /// The last commit failed: why, and since when nothing is handed over.
-    stuck: Option<(String, std::time::Instant)>,
-    /// The writer is gone, or a sync failed: nothing will ever be recorded again.
-    dead: bool,
-    /// The results file lags; an empty group makes the writer try again.
-    behind: bool,
-    /// Everything that was ever recorded, in order.
+    /// The last commit failed: the reason, and since when. No group is submitted for a while.
+    stalled: Option<(String, std::time::Instant)>,
+    /// The writer has ended, or a sync failed: nothing can be recorded any more.
+    is_closed: bool,
+    /// The results file is behind the database; an empty group makes the writer try again.
+    projection_lags: bool,
+    /// Everything that was recorded, in order.
     #[cfg(test)]
     pub recorded: Vec<Op>,
 }
 
-/// Why a run ends whose record nobody writes any more.
-pub(super) const WRITER_GONE: &str = "the writer of the run's database has ended; the log has the details";
+/// The reason given when the writer has ended.
+pub(super) const WRITER_GONE_MESSAGE: &str = "the writer of the run's database has ended; the log has the details";
 
-/// How long a group that could not be committed rests before it is tried again.
-const RETRY: Duration = Duration::from_secs(2);
+/// Delay before a group that could not be committed is submitted again.
+const COMMIT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 impl<Then> Journal<Then> {
-    pub fn new(writer: Writer) -> Self {
+    pub fn new(writer: StoreWriter) -> Self {
         Self {
             writer,
-            gathering: Vec::new(),
-            then: Vec::new(),
+            pending: Vec::new(),
+            after_commit: Vec::new(),
             committing: None,
             next_number: 1,
-            stuck: None,
-            dead: false,
-            behind: false,
+            stalled: None,
+            is_closed: false,
+            projection_lags: false,
             #[cfg(test)]
             recorded: Vec::new(),
         }
@@ -51,96 +51,97 @@ impl<Then> Journal<Then> {
     pub fn record(&mut self, op: Op) {
         #[cfg(test)]
         self.recorded.push(op.clone());
-        self.gathering.push(op);
+        self.pending.push(op);
     }
 
-    /// Something was recorded since the last group was handed over.
-    pub const fn has_news(&self) -> bool {
-        !self.gathering.is_empty()
+    /// Whether anything was recorded since the last group was submitted.
+    pub const fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
-    /// To be done when everything recorded so far is on disk.
-    pub fn then(&mut self, then: Then) {
-        self.then.push(then);
+    /// Adds an effect, carried out when everything recorded so far is on disk.
+    pub fn after_commit(&mut self, effects: Then) {
+        self.after_commit.push(effects);
     }
 
-    /// Hands the gathered group over, if the writer is free.
+    /// Submits the collected group, if the writer is free.
     pub fn flush(&mut self) {
-        let nothing = self.gathering.is_empty() && self.then.is_empty() && !self.behind;
-        let resting = self.stuck.as_ref().is_some_and(|(_, since)| since.elapsed() < RETRY);
+        let nothing = self.pending.is_empty() && self.after_commit.is_empty() && !self.projection_lags;
+        let resting = self.stalled.as_ref().is_some_and(|(_, since)| since.elapsed() < COMMIT_RETRY_INTERVAL);
         if nothing || resting || self.committing.is_some() {
             return;
         }
         let number = self.next_number;
         self.next_number += 1;
-        self.committing = Some((number, std::mem::take(&mut self.then)));
-        let ops = std::mem::take(&mut self.gathering);
-        if let Err(unsubmitted) = self.writer.submit(number, ops) {
-            self.dead = unsubmitted.closed;
-            let why = if self.dead { WRITER_GONE } else { "the writer of the run's database lags behind" };
-            self.give_back(unsubmitted.ops, why.to_owned());
+        self.committing = Some((number, std::mem::take(&mut self.after_commit)));
+        let ops = std::mem::take(&mut self.pending);
+        if let Err(rejected) = self.writer.submit(number, ops) {
+            self.is_closed = rejected.is_closed;
+            let reason =
+                if self.is_closed { WRITER_GONE_MESSAGE } else { "the writer of the run's database lags behind" };
+            self.restore(rejected.ops, reason.to_owned());
         }
     }
 
-    fn give_back(&mut self, mut ops: Vec<Op>, why: String) {
-        let (_, mut then) = self.committing.take().unwrap_or_default();
-        ops.append(&mut self.gathering);
-        then.append(&mut self.then);
-        (self.gathering, self.then) = (ops, then);
-        self.stuck = Some((why, std::time::Instant::now()));
+    fn restore(&mut self, mut ops: Vec<Op>, reason: String) {
+        let (_, mut effects) = self.committing.take().unwrap_or_default();
+        ops.append(&mut self.pending);
+        effects.append(&mut self.after_commit);
+        (self.pending, self.after_commit) = (ops, effects);
+        self.stalled = Some((reason, std::time::Instant::now()));
     }
 
-    /// Takes the writer's word on the group at hand: answers, and what may now be done.
-    pub fn acknowledged(&mut self, ack: Ack) -> (Vec<Answer>, Vec<Then>) {
+    /// Handles the writer's reply to the submitted group. Returns its replies, and the effects to carry out now.
+    pub fn on_ack(&mut self, ack: Ack) -> (Vec<OpReply>, Vec<Then>) {
         match ack.outcome {
             Ok(answers) => {
-                let (number, then) = self.committing.take().unwrap_or_default();
+                let (number, effects) = self.committing.take().unwrap_or_default();
                 debug_assert_eq!(number, ack.number);
-                self.behind = ack.behind.is_some();
-                self.stuck = ack.behind.map(|error| (words(&error), std::time::Instant::now()));
-                (answers, then)
+                self.projection_lags = ack.after_commit_error.is_some();
+                self.stalled = ack.after_commit_error.map(|error| (error_message(&error), std::time::Instant::now()));
+                (answers, effects)
             }
             Err(rejected) if rejected.error.is_final() => {
-                self.end_for(words(&rejected.error));
+                self.close_with(error_message(&rejected.error));
                 (Vec::new(), Vec::new())
             }
             Err(rejected) => {
-                self.give_back(rejected.ops, words(&rejected.error));
+                self.restore(rejected.ops, error_message(&rejected.error));
                 (Vec::new(), Vec::new())
             }
         }
     }
 
-    /// The writer's thread has gone, with whatever was handed to it.
-    pub fn bereave(&mut self) {
-        self.end_for(WRITER_GONE.to_owned());
+    /// The writer's thread has ended, and the submitted group is lost.
+    pub fn on_writer_exit(&mut self) {
+        self.close_with(WRITER_GONE_MESSAGE.to_owned());
     }
 
-    /// Nothing will be recorded any more, and nothing follows from what was handed over.
-    fn end_for(&mut self, why: String) {
-        self.dead = true;
-        self.stuck = Some((why, std::time::Instant::now()));
+    /// Nothing is recorded any more, and the submitted effects are not carried out.
+    fn close_with(&mut self, reason: String) {
+        self.is_closed = true;
+        self.stalled = Some((reason, std::time::Instant::now()));
     }
 
     /// Why nothing can be recorded at present.
-    pub fn stuck(&self) -> Option<&str> {
-        self.stuck.as_ref().map(|(why, _)| why.as_str())
+    pub fn stall_reason(&self) -> Option<&str> {
+        self.stalled.as_ref().map(|(reason, _)| reason.as_str())
     }
 
-    pub const fn is_dead(&self) -> bool {
-        self.dead
+    pub const fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
-    /// Everything recorded is on disk.
-    pub fn is_clean(&self) -> bool {
-        self.gathering.is_empty() && self.then.is_empty() && self.committing.is_none() && !self.behind
+    /// Whether everything recorded is on disk.
+    pub fn is_flushed(&self) -> bool {
+        self.pending.is_empty() && self.after_commit.is_empty() && self.committing.is_none() && !self.projection_lags
     }
 
-    pub fn into_writer(self) -> Writer {
+    pub fn into_writer(self) -> StoreWriter {
         self.writer
     }
 }
 
-fn words(error: &StoreError) -> String {
+fn error_message(error: &StoreError) -> String {
     format!("the run can't be recorded: {error}")
 }

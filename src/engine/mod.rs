@@ -1,24 +1,27 @@
-//! The one owner of everything that changes while a run is under way.
+//! The engine owns all state that changes while a run is under way.
 //!
-//! A single task. It asks the scheduler what to send, records each intent before the request and each outcome
-//! before anything follows from it, and publishes snapshots. Requests run as tasks of their own and know
-//! nothing of it; the database has a thread of its own that is handed groups of transitions.
+//! It is a single task. It asks the scheduler what to send, records each intent before the request and each outcome
+//! before acting on it, and publishes snapshots. Each request runs as a task of its own, without access to the
+//! engine's state. The database has its own thread, which commits groups of transitions.
 //!
 //! ```text
-//! start    a run is opened or resumed     core     the loop, and what a tick does
-//! intake   rows in, payloads loaded       landing  a verdict's consequences, recorded
-//! captions answers to files, once committed
-//! flight   one attempt                    journal  groups of transitions, one at the writer at a time
-//! orders   the operator's commands        publish  snapshots          stats  counts over the run
-//! ahead    the forecast                       sharing  days shared with other processes
+//! startup         opens or resumes a run           event_loop   the loop, and the work of a tick
+//! intake          rows in, items loaded            completion   applies and records an attempt's result
+//! caption_writer  answers to files, after commit   attempt      one attempt
+//! journal         groups of transitions to commit  commands     the operator's commands
+//! key_probe       checks a key at its provider     snapshot     builds snapshots
+//! stats           counts over the run              forecasting  the forecast task
+//! lease_client    quotas shared by processes       shutdown     the end of a run
+//! budget_message  why the budget blocks the run    handle       what front ends hold
 //! ```
 
-mod ahead;
-mod budget;
-mod captions;
-mod core;
-mod ending;
-mod flight;
+mod attempt;
+mod budget_message;
+mod caption_writer;
+mod commands;
+mod completion;
+mod event_loop;
+mod forecasting;
 #[cfg(test)]
 mod golden_tests;
 pub mod handle;
@@ -26,17 +29,16 @@ pub mod handle;
 mod idle_tests;
 mod intake;
 mod journal;
-mod landing;
-mod orders;
-mod probe;
-mod publish;
-mod sharing;
-mod start;
+mod key_probe;
+mod lease_client;
+mod shutdown;
+mod snapshot;
+mod startup;
 mod stats;
 #[cfg(test)]
 mod tests;
 
-pub use captions::complete_captions;
-pub use handle::{Ask, Handle, Order};
-pub(crate) use sharing::pool_names;
-pub use start::{CheckedKey, Ending, Rows, Running, Setup, start};
+pub use caption_writer::write_missing_captions;
+pub use handle::{CommandRequest, EngineHandle, PageRequest};
+pub(crate) use lease_client::pool_names;
+pub use startup::{EngineSetup, InputRows, KeyCheck, RunOutcome, RunningEngine, start};

@@ -1,27 +1,27 @@
-//! What is counted over the whole run: successes, failures, tokens, money, latency. Everything in bounded space.
+//! Counts over the whole run: successes, failures, tokens, money, latency. All take bounded space.
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::domain::{Latencies, Money, Mono, Outcome, Usage};
+use crate::domain::{LatencyHistogram, Money, MonoTime, Outcome, Usage};
 
 /// Counts of one key, model or route.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct AttemptCounts {
     pub ok: u64,
     pub failed: u64,
     pub usage: Usage,
     pub cost: Money,
-    pub latencies: Latencies,
-    /// The last failure in the provider's words.
+    pub latencies: LatencyHistogram,
+    /// The last failure, with the provider's own text.
     pub last_error: Option<String>,
 }
 
-impl Tally {
+impl AttemptCounts {
     pub fn count(&mut self, outcome: Outcome, usage: Usage, cost: Money, latency: Duration) {
         if outcome.is_answered() {
             self.ok += 1;
             self.latencies.record(latency.as_millis() as u64);
-        } else if !outcome.is_nobodys() {
+        } else if !outcome.is_unattributed() {
             self.failed += 1;
         }
         self.usage.input_tokens += usage.input_tokens;
@@ -31,65 +31,65 @@ impl Tally {
     }
 }
 
-/// How long processes have worked on the run, those before this one included. A run that rests is not worked on.
+/// How long processes have worked on the run, earlier ones included. Idle time does not count.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Worked {
-    so_far: Duration,
-    since: Option<Mono>,
+pub(super) struct ActiveTime {
+    accumulated: Duration,
+    running_since: Option<MonoTime>,
 }
 
-impl Worked {
-    pub const fn resting(so_far: Duration) -> Self {
-        Self { so_far, since: None }
+impl ActiveTime {
+    pub const fn stopped(accumulated: Duration) -> Self {
+        Self { accumulated, running_since: None }
     }
 
-    pub const fn resumed(so_far: Duration, now: Mono) -> Self {
-        Self { so_far, since: Some(now) }
+    pub const fn running(accumulated: Duration, now: MonoTime) -> Self {
+        Self { accumulated, running_since: Some(now) }
     }
 
-    pub fn span(&self, now: Mono) -> Duration {
-        self.so_far + self.since.map_or(Duration::ZERO, |since| now.since(since))
+    pub fn total(&self, now: MonoTime) -> Duration {
+        self.accumulated + self.running_since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
-    pub fn rest(&mut self, now: Mono) {
-        *self = Self { so_far: self.span(now), since: None };
+    pub fn stop(&mut self, now: MonoTime) {
+        *self = Self { accumulated: self.total(now), running_since: None };
     }
 
-    pub fn go_on(&mut self, now: Mono) {
-        self.since.get_or_insert(now);
+    pub fn start(&mut self, now: MonoTime) {
+        self.running_since.get_or_insert(now);
     }
 }
 
-/// Items ended within the last minute of engine time, by the second.
+/// Items that ended within the last minute of engine time, by second.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Throughput {
+pub(super) struct ThroughputEstimate {
     seconds: VecDeque<(u64, u64)>,
 }
 
-const SPAN: u64 = 60;
+const WINDOW_SECONDS: u64 = 60;
 
-impl Throughput {
-    pub fn ended(&mut self, now: Mono) {
+impl ThroughputEstimate {
+    pub fn record(&mut self, now: MonoTime) {
         let second = now.0 / 1_000_000;
         match self.seconds.back_mut() {
             Some((last, count)) if *last == second => *count += 1,
             _ => self.seconds.push_back((second, 1)),
         }
-        self.forget(second);
+        self.drop_old(second);
     }
 
-    fn forget(&mut self, second: u64) {
-        while self.seconds.front().is_some_and(|(at, _)| at + SPAN <= second) {
+    fn drop_old(&mut self, second: u64) {
+        while self.seconds.front().is_some_and(|(at, _)| at + WINDOW_SECONDS <= second) {
             self.seconds.pop_front();
         }
     }
 
-    /// Per second, over the last minute or since `began`, whichever is shorter.
-    pub fn per_second(&mut self, now: Mono, began: Mono) -> f64 {
-        self.forget(now.0 / 1_000_000);
+    /// Items per second, over the last minute or since `began`, whichever is shorter.
+    pub fn per_second(&mut self, now: MonoTime, began: MonoTime) -> f64 {
+        self.drop_old(now.0 / 1_000_000);
         let ended: u64 = self.seconds.iter().map(|(_, count)| count).sum();
-        let span = now.since(began).as_secs_f64().clamp(1.0, SPAN as f64);
-        ended as f64 / span
+        let window = now.since(began).as_secs_f64().clamp(1.0, WINDOW_SECONDS as f64);
+        ended as f64 / window
     }
 }
 
@@ -99,12 +99,12 @@ mod tests {
 
     #[test]
     fn throughput_forgets_after_a_minute() {
-        let mut throughput = Throughput::default();
+        let mut throughput = ThroughputEstimate::default();
         for second in 0..120 {
-            throughput.ended(Mono(second * 1_000_000));
+            throughput.record(MonoTime(second * 1_000_000));
         }
-        let now = Mono(119_000_000);
-        assert!((throughput.per_second(now, Mono::default()) - 1.0).abs() < 0.02);
-        assert!(throughput.per_second(Mono(300_000_000), Mono::default()) < f64::EPSILON);
+        let now = MonoTime(119_000_000);
+        assert!((throughput.per_second(now, MonoTime::default()) - 1.0).abs() < 0.02);
+        assert!(throughput.per_second(MonoTime(300_000_000), MonoTime::default()) < f64::EPSILON);
     }
 }

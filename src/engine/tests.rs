@@ -1,24 +1,31 @@
-//! The engine with nobody at the other end: what it makes of a record that misbehaves.
+//! The engine without a provider: how it handles a store that fails.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use super::{
-    core::{Channels, Engine, Phase},
-    handle::{Handle, Order},
-    journal::{Journal, WRITER_GONE},
-    sharing::Sharing,
-    start::{Ending, Setup, prepare},
+    event_loop::{Channels, Engine, Phase},
+    handle::{CommandRequest, EngineHandle},
+    journal::{Journal, WRITER_GONE_MESSAGE},
+    lease_client::LeaseClient,
+    startup::{EngineSetup, RunOutcome, prepare},
 };
 use crate::{
     clock::Clock,
     config,
-    domain::{Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, Seq, Target, snapshot::Condition},
-    output::Existing,
-    scheduler::Refusal,
-    store::{OnChanged, Pins, RunDir, Store, Writer},
+    domain::{
+        Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, RouteTarget, Seq, snapshot::Condition,
+    },
+    output::ExistingCaptionPolicy,
+    scheduler::LocalRejection,
+    store::{ChangedRowPolicy, PinnedSettings, RunDir, Store, StoreWriter},
 };
 
-/// One key, one model, and nobody who answers.
+/// One key and one model at an address where nothing answers.
 pub(super) const KEYS: &str = "
 [[provider]]
 name = 'nobody'
@@ -38,19 +45,19 @@ secret = 'sk-of-alice'
 fn item(number: u64) -> ItemSpec {
     ItemSpec {
         id: format!("item-{number}"),
-        request: Request::text("What is it?"),
-        hash: format!("{number:032x}"),
+        request: Request::from_prompt("What is it?"),
+        request_hash: format!("{number:032x}"),
         line: number,
-        model: None,
+        preferred_model: None,
         tier: None,
         max_usd: None,
-        fields: BTreeMap::new(),
-        caption: None,
-        picture: None,
+        rule_fields: BTreeMap::new(),
+        caption_path: None,
+        picture_stamp: None,
     }
 }
 
-/// A run of so many items, all waiting, before the engine's first turn.
+/// A run of `items` waiting items, before the engine's first tick.
 fn prepared(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
     prepared_with(home, items, KEYS)
 }
@@ -60,49 +67,49 @@ fn prepared_with(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, C
     (engine, channels)
 }
 
-fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels, Handle) {
+fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels, EngineHandle) {
     prepared_on(home, items, keys, Clock::real(), true)
 }
 
-/// The same on a clock of the test's, with somebody at the screen unless `unattended`.
+/// The same on a given clock, with an operator unless `unattended`.
 pub(super) fn prepared_on(
     home: &tempfile::TempDir,
     items: u64,
     keys: &str,
     clock: Clock,
     unattended: bool,
-) -> (Engine, Channels, Handle) {
+) -> (Engine, Channels, EngineHandle) {
     prepared_over(home, items, keys, clock, unattended, |_| {})
 }
 
-/// The same over a store that is changed before the engine gets it.
+/// The same with a store that is changed before the engine gets it.
 pub(super) fn prepared_over(
     home: &tempfile::TempDir,
     items: u64,
     keys: &str,
     clock: Clock,
-    unattended: bool,
+    is_unattended: bool,
     change: impl FnOnce(&mut Store),
-) -> (Engine, Channels, Handle) {
+) -> (Engine, Channels, EngineHandle) {
     fs::write(home.path().join("keys.toml"), keys).unwrap();
     let config = config::load(Some(&home.path().join("keys.toml")), &|_| None, home.path()).unwrap();
     let dir = RunDir::new(home.path().join("run"));
-    let (mut store, mut opened) = Store::open(&dir, &Pins::default()).unwrap();
+    let (mut store, mut opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
     let specs: Vec<ItemSpec> = (1..=items).map(item).collect();
-    store.ingest(&specs, OnChanged::Report).unwrap();
+    store.ingest(&specs, ChangedRowPolicy::Report).unwrap();
     store.accept_input("", items).unwrap();
     opened.totals = store.totals().unwrap();
     change(&mut store);
-    let setup = Setup {
+    let setup = EngineSetup {
         run: "run".to_owned(),
         config,
         clock,
-        existing: Existing::Skip,
-        unattended,
+        existing_captions: ExistingCaptionPolicy::Skip,
+        is_unattended,
         seed: 1,
         flags: BTreeMap::new(),
-        passing: false,
-        checked_keys: Vec::new(),
+        ephemeral_flags: false,
+        key_checks: Vec::new(),
         ledger: None,
     };
     prepare(setup, &dir, store, opened, None).unwrap()
@@ -112,11 +119,11 @@ pub(super) fn prepared_over(
 async fn a_writer_that_dies_over_a_group_ends_the_run_and_is_named() {
     let home = tempfile::tempdir().unwrap();
     let (mut engine, mut channels) = prepared(&home, 1);
-    let (writer, acks) = Writer::doomed();
+    let (writer, acks) = StoreWriter::panicking();
     engine.journal = Journal::new(writer);
     channels.acks = acks;
-    let ending = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
-    assert_eq!(ending.unwrap(), Ending::Broken { why: WRITER_GONE.to_owned() });
+    let run_outcome = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
+    assert_eq!(run_outcome.unwrap(), RunOutcome::Failed { reason: WRITER_GONE_MESSAGE.to_owned() });
 }
 
 #[tokio::test]
@@ -126,15 +133,16 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         let home = tempfile::tempdir().unwrap();
         let (mut engine, mut channels) = prepared(&home, 1);
         let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
-        engine.take_loaded(0, Ok(loaded));
+        engine.on_loaded(0, Ok(loaded));
         let now = engine.clock.now();
-        let refusal = Refusal { seq: Seq(1), outcome: Outcome::NoRoute, words: "nobody can".to_owned(), attempts: 0 };
-        engine.refuse(now, &refusal);
+        let rejection =
+            LocalRejection { seq: Seq(1), outcome: Outcome::NoRoute, message: "nobody can".to_owned(), attempts: 0 };
+        engine.on_rejected(now, &rejection);
         let (reply, answer) = tokio::sync::oneshot::channel();
-        engine.order(Order { command: Command::Replay { filter, to: None }, reply });
+        engine.on_command(CommandRequest { command: Command::Replay { filter, target: None }, reply });
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
-        engine.acknowledged(ack);
+        engine.apply_ack(ack);
         assert_eq!(answer.await.unwrap().unwrap(), "1 failed item waits again");
         assert_eq!((engine.totals.failed, engine.totals.total), (0, 1));
     }
@@ -144,19 +152,19 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
 async fn nothing_is_replayed_to_where_it_could_never_go() {
     let home = tempfile::tempdir().unwrap();
     let (mut engine, _channels) = prepared(&home, 1);
-    let to = Some(Target { model: "m".to_owned(), key: Some("alice".to_owned()) });
-    let replay = Command::Replay { filter: ReplayFilter::default(), to };
-    assert!(engine.obey(&replay).is_ok());
+    let target = Some(RouteTarget { model: "m".to_owned(), key: Some("alice".to_owned()) });
+    let replay = Command::Replay { filter: ReplayFilter::default(), target };
+    assert!(engine.apply(&replay).is_ok());
     let now = engine.clock.now();
-    engine.scheduler.condemn(now, "alice", "API key not valid".to_owned()).unwrap();
-    let refused = engine.obey(&replay).unwrap_err();
+    engine.scheduler.disable_key(now, "alice", "API key not valid".to_owned()).unwrap();
+    let refused = engine.apply(&replay).unwrap_err();
     assert!(refused.contains("invalid_key") && refused.contains("switch it on first"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_budget_is_refused_where_the_worst_case_has_no_bound() {
     let priced = "provider = 'nobody'\nusd_per_mtok = { input = 1.0, output = 2.0 }";
-    for (model, why) in [
+    for (model, reason) in [
         ("provider = 'nobody'".to_owned(), Some("has no price")),
         (priced.to_owned(), Some("has no max_output")),
         (format!("{priced}\nmax_output = 100"), None),
@@ -164,10 +172,10 @@ async fn a_budget_is_refused_where_the_worst_case_has_no_bound() {
         let home = tempfile::tempdir().unwrap();
         let keys = KEYS.replacen("name = 'm'\nprovider = 'nobody'", &format!("name = 'm'\n{model}"), 1);
         let (mut engine, _channels) = prepared_with(&home, 1, &keys);
-        let obeyed = engine.obey(&Command::SetBudget { max_usd: Some(Money(1)) });
-        match why {
-            Some(why) => assert!(obeyed.unwrap_err().contains(why), "{model}"),
-            None => assert!(obeyed.is_ok(), "{model}"),
+        let applied = engine.apply(&Command::SetBudget { max_usd: Some(Money(1)) });
+        match reason {
+            Some(why) => assert!(applied.unwrap_err().contains(why), "{model}"),
+            None => assert!(applied.is_ok(), "{model}"),
         }
     }
 }
@@ -177,28 +185,28 @@ async fn no_end_is_seen_in_what_waits_while_more_is_being_read() {
     let home = tempfile::tempdir().unwrap();
     let priced = "name = 'm'\nprovider = 'nobody'\nmax_output = 100\nusd_per_mtok = { input = 1.0, output = 2.0 }";
     let (mut engine, _channels) = prepared_with(&home, 1, &KEYS.replacen("name = 'm'\nprovider = 'nobody'", priced, 1));
-    engine.obey(&Command::SetBudget { max_usd: Some(Money(1)) }).unwrap();
+    engine.apply(&Command::SetBudget { max_usd: Some(Money(1)) }).unwrap();
     let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
-    engine.take_loaded(0, Ok(loaded));
-    engine.journal = Journal::new(Writer::doomed().0);
+    engine.on_loaded(0, Ok(loaded));
+    engine.journal = Journal::new(StoreWriter::panicking().0);
     let now = engine.clock.now();
-    engine.intake.reading = true;
-    engine.conclude(now);
-    assert!(matches!(engine.phase, Phase::Going), "{:?}", engine.phase);
-    engine.intake.reading = false;
-    engine.conclude(now);
-    assert!(matches!(engine.phase, Phase::Ending { .. }), "{:?}", engine.phase);
+    engine.intake.is_reading = true;
+    engine.check_done(now);
+    assert!(matches!(engine.phase, Phase::Running), "{:?}", engine.phase);
+    engine.intake.is_reading = false;
+    engine.check_done(now);
+    assert!(matches!(engine.phase, Phase::Closing { .. }), "{:?}", engine.phase);
 }
 
 #[tokio::test]
 async fn an_input_that_broke_off_is_not_forgotten_by_a_run_that_was_ending_anyway() {
     let home = tempfile::tempdir().unwrap();
     let (mut engine, channels) = prepared(&home, 0);
-    engine.intake.reading = true;
-    engine.wind_down(Ending::Stopped { why: "somebody said so".to_owned() });
-    engine.input_breaks_off("the disk it is on has gone".to_owned());
-    let ending = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
-    assert_eq!(ending.unwrap(), Ending::Broken { why: "the disk it is on has gone".to_owned() });
+    engine.intake.is_reading = true;
+    engine.begin_drain(RunOutcome::Stopped { reason: "somebody said so".to_owned() });
+    engine.on_input_error("the disk it is on has gone".to_owned());
+    let run_outcome = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
+    assert_eq!(run_outcome.unwrap(), RunOutcome::Failed { reason: "the disk it is on has gone".to_owned() });
 }
 
 #[tokio::test]
@@ -206,19 +214,22 @@ async fn a_ledger_thread_that_dies_is_noticed_and_the_run_goes_by_its_own_counts
     let home = tempfile::tempdir().unwrap();
     let limited = KEYS.replacen("name = 'm'\n", "name = 'm'\nrpd = 10\n", 1);
     let (mut engine, mut channels, handle) = prepared_to_watch(&home, 1, &limited);
-    engine.sharing = Sharing::bereft();
+    engine.lease_client = LeaseClient::disconnected();
     engine.scheduler.share_days();
-    channels.days = tokio::sync::mpsc::channel(1).1;
+    channels.lease_replies = tokio::sync::mpsc::channel(1).1;
     let running = tokio::spawn(engine.run(channels));
     let mut snapshots = handle.snapshots.clone();
-    // Nobody listens at the address: what was sent comes back as a connection that can't be made.
-    let tried = |event: &std::sync::Arc<crate::domain::Event>| matches!(event.kind, EventKind::Cooldown { .. });
-    let going_on = snapshots.wait_for(|snapshot| snapshot.events.iter().any(tried));
-    let snapshot = tokio::time::timeout(Duration::from_secs(60), going_on).await.expect("it waits for ever").unwrap();
-    let said = |event: &&std::sync::Arc<crate::domain::Event>| event.kind.to_string().contains("daily ledger");
-    let words: Vec<String> = snapshot.events.iter().filter(said).map(|event| event.kind.to_string()).collect();
-    assert_eq!(words.len(), 1, "{words:?}");
-    assert!(words[0].contains("thread has died") && words[0].contains("own counts alone"), "{words:?}");
+    // Nothing listens at the address: the attempt ends as a refused connection.
+    let is_cooldown = |event: &std::sync::Arc<crate::domain::Event>| matches!(event.kind, EventKind::Cooldown { .. });
+    let has_cooldown = snapshots.wait_for(|snapshot| snapshot.events.iter().any(is_cooldown));
+    let snapshot =
+        tokio::time::timeout(Duration::from_secs(60), has_cooldown).await.expect("it waits for ever").unwrap();
+    let is_ledger_event =
+        |event: &&std::sync::Arc<crate::domain::Event>| event.kind.to_string().contains("daily ledger");
+    let messages: Vec<String> =
+        snapshot.events.iter().filter(is_ledger_event).map(|event| event.kind.to_string()).collect();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].contains("thread has died") && messages[0].contains("own counts alone"), "{messages:?}");
     drop(snapshot);
     running.abort();
 }
@@ -234,45 +245,47 @@ async fn a_list_that_anybody_gets_brings_no_key_back() {
     let home = tempfile::tempdir().unwrap();
     let (mut engine, mut channels) = prepared_with(&home, 1, &KEYS.replace("127.0.0.1:9", &here));
     let now = engine.clock.now();
-    engine.scheduler.condemn(now, "alice", "no such key".to_owned()).unwrap();
-    engine.probe("alice").unwrap();
-    let probed = channels.probes.recv().await.unwrap();
-    engine.probed(probed);
-    assert!(matches!(engine.scheduler.key_facts(now)[0].condition, Condition::Disabled { .. }));
-    let said = engine.events.back().unwrap().kind.to_string();
-    assert_eq!(said, "key alice is not proven: its provider lists its 1 model to anybody");
+    engine.scheduler.disable_key(now, "alice", "no such key".to_owned()).unwrap();
+    engine.probe_key("alice").unwrap();
+    let probe = channels.probe_results.recv().await.unwrap();
+    engine.on_probe_result(probe);
+    assert!(matches!(engine.scheduler.key_statuses(now)[0].condition, Condition::Disabled { .. }));
+    let message = engine.events.back().unwrap().kind.to_string();
+    assert_eq!(message, "key alice is not proven: its provider lists its 1 model to anybody");
 }
 
 #[tokio::test]
 async fn a_drain_does_not_wait_for_captions_that_the_disk_does_not_take() {
     let home = tempfile::tempdir().unwrap();
     let (mut engine, mut channels) = prepared(&home, 0);
-    while !engine.journal.is_clean() {
+    while !engine.journal.is_flushed() {
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
-        engine.acknowledged(ack);
+        engine.apply_ack(ack);
     }
-    engine.intake.reading = true;
-    engine.captions.spawn(std::future::pending());
-    engine.wind_down(Ending::Stopped { why: "somebody said so".to_owned() });
+    engine.intake.is_reading = true;
+    engine.caption_tasks.spawn(std::future::pending());
+    engine.begin_drain(RunOutcome::Stopped { reason: "somebody said so".to_owned() });
     let now = engine.clock.now();
-    engine.conclude(now);
+    engine.check_done(now);
     assert!(matches!(engine.phase, Phase::Draining { .. }), "a caption that is being written is waited for");
-    engine.trouble = Some(("the disk is full".to_owned(), std::time::Instant::now()));
-    while !engine.journal.is_clean() {
+    engine.disk_fault = Some(("the disk is full".to_owned(), std::time::Instant::now()));
+    while !engine.journal.is_flushed() {
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
-        engine.acknowledged(ack);
+        engine.apply_ack(ack);
     }
-    engine.conclude(now);
-    let Phase::Ending { ending: Ending::Stopped { why }, .. } = &engine.phase else { panic!("{:?}", engine.phase) };
-    assert!(why.contains("written by the next start"), "{why}");
+    engine.check_done(now);
+    let Phase::Closing { run_outcome: RunOutcome::Stopped { reason }, .. } = &engine.phase else {
+        panic!("{:?}", engine.phase)
+    };
+    assert!(reason.contains("written by the next start"), "{reason}");
 }
 
 #[tokio::test]
 async fn a_failed_sync_ends_the_run_before_anything_goes_out_and_the_next_start_says_that_it_checked() {
-    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let count = std::sync::Arc::clone(&asked);
+    let request_count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&request_count);
     let router = axum::Router::new().fallback(axum::routing::any(move || {
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         std::future::pending::<()>()
@@ -283,12 +296,80 @@ async fn a_failed_sync_ends_the_run_before_anything_goes_out_and_the_next_start_
 
     let home = tempfile::tempdir().unwrap();
     let (engine, channels, _handle) = prepared_over(&home, 40, &keys, Clock::real(), true, Store::break_syncs);
-    let ending = tokio::time::timeout(Duration::from_secs(30), engine.run(channels)).await.expect("it goes on");
-    assert!(matches!(&ending, Ending::Broken { why } if why.contains("run.db-wal")), "{ending:?}");
-    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0);
+    let run_outcome = tokio::time::timeout(Duration::from_secs(30), engine.run(channels)).await.expect("it goes on");
+    assert!(matches!(&run_outcome, RunOutcome::Failed { reason } if reason.contains("run.db-wal")), "{run_outcome:?}");
+    assert_eq!(request_count.load(std::sync::atomic::Ordering::Relaxed), 0);
 
     let (engine, _channels, handle) = prepared_on(&home, 40, &keys, Clock::real(), true);
-    let said: Vec<String> = handle.snapshot().events.iter().map(|event| event.kind.to_string()).collect();
-    assert!(said.iter().any(|words| words.contains("was checked, and is sound")), "{said:?}");
+    let messages: Vec<String> = handle.snapshot().events.iter().map(|event| event.kind.to_string()).collect();
+    assert!(messages.iter().any(|message| message.contains("was checked, and is sound")), "{messages:?}");
     drop(engine);
+}
+
+/// Takes requests and is silent, but for the head of a response if it has one; its address.
+async fn silent_provider(head: &'static str) -> String {
+    use tokio::io::AsyncWriteExt as _;
+
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            connection.write_all(head.as_bytes()).await.unwrap();
+            open.push(connection);
+        }
+    });
+    address
+}
+
+/// A run that gives up after eight seconds of a clock that a test moves, once its first request is in flight.
+async fn waiting_for_an_answer(
+    home: &tempfile::TempDir,
+    head: &'static str,
+    micros: &'static AtomicU64,
+) -> (tokio::task::JoinHandle<RunOutcome>, EngineHandle) {
+    let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\ngive_up_after = '8s'\n";
+    let clock = Clock::manual(crate::domain::WallTime(0), micros);
+    let (engine, channels, handle) = prepared_on(home, 2, &keys, clock, true);
+    let client = engine.client.clone();
+    let running = tokio::spawn(engine.run(channels));
+    let mut snapshots = handle.snapshots.clone();
+    let sent = snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 2);
+    drop(tokio::time::timeout(Duration::from_secs(30), sent).await.expect("nothing goes out").unwrap());
+    while !head.is_empty() && !client.has_heard() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (running, handle)
+}
+
+#[tokio::test]
+async fn a_provider_that_is_silent_to_the_first_requests_is_given_up_in_time() {
+    static MICROS: AtomicU64 = AtomicU64::new(0);
+    let home = tempfile::tempdir().unwrap();
+    let (mut running, _handle) = waiting_for_an_answer(&home, "", &MICROS).await;
+    MICROS.store(7_900_000, Ordering::Relaxed);
+    let early = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
+    assert!(early.is_err(), "{early:?}");
+    MICROS.store(8_000_000, Ordering::Relaxed);
+    let ending = tokio::time::timeout(Duration::from_secs(20), running).await.expect("it goes on waiting").unwrap();
+    let RunOutcome::Stopped { reason } = &ending else { panic!("{ending:?}") };
+    assert_eq!(
+        reason,
+        "no provider has answered within 8s (2 requests in flight broken off, which may have been billed)"
+    );
+    let audit = crate::store::audit::audit(&home.path().join("run"), None).unwrap();
+    assert!(audit.is_ok(), "{audit:?}");
+    assert_eq!((audit.waiting, audit.unanswered.len(), audit.in_flight), (2, 2, 0));
+}
+
+#[tokio::test]
+async fn an_answer_that_has_begun_is_an_answer() {
+    static MICROS: AtomicU64 = AtomicU64::new(0);
+    let home = tempfile::tempdir().unwrap();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let (mut running, handle) = waiting_for_an_answer(&home, head, &MICROS).await;
+    MICROS.store(60_000_000, Ordering::Relaxed);
+    let ended = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
+    assert!(ended.is_err(), "{ended:?}: {:?}", handle.snapshot().state);
+    running.abort();
 }

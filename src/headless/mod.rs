@@ -1,38 +1,38 @@
-//! The plain front end: progress lines for pipes, cron and CI, the summary table, and the exit status.
+//! The plain-text front end: progress lines for pipes, cron and CI, the summary table, and the exit status.
 //!
-//! It sees what the dashboard sees, snapshots, and nothing else. [`reporter`] decides what is worth a line and
-//! when, [`progress`], [`summary`] and [`plan`] put it into words, [`watch`] alone touches time and the output.
+//! Like the dashboard it reads only snapshots. [`reporter`] decides which lines to write and when. [`progress`],
+//! [`summary`] and [`plan`] write the text. Only [`watch`] uses the time and the output.
 
+mod format;
 pub mod plan;
 pub mod progress;
 pub mod reporter;
 pub mod summary;
 mod watch;
-mod words;
 
 pub use self::{
     reporter::Reporter,
     summary::{report, summary_table},
-    watch::{Plain, watch},
+    watch::{ProgressOptions, watch},
 };
 use crate::domain::Snapshot;
 
-/// Exit status of a run that finished, with failed items.
-pub const FAILED: u8 = 3;
+/// Exit status of a run that finished with failed items.
+pub const EXIT_FAILED_ITEMS: u8 = 3;
 
 /// Exit status of a run that stopped with work left.
-pub const LEFT: u8 = 4;
+pub const EXIT_WORK_LEFT: u8 = 4;
 
-/// What the process ends with, once [`watch`] has returned: 0 all done, 3 some items failed, 4 stopped with work
-/// left, 1 where the engine went away without ending the run.
+/// The exit status of the process after [`watch`] has returned: 0 all done, 3 some items failed, 4 stopped with work
+/// left, 1 if the engine ended without ending the run.
 pub const fn exit_status(snapshot: &Snapshot) -> u8 {
     let totals = &snapshot.totals;
     if !snapshot.state.is_over() {
         1
     } else if totals.waiting > 0 || totals.in_flight > 0 || totals.ingesting {
-        LEFT
+        EXIT_WORK_LEFT
     } else if totals.failed > 0 {
-        FAILED
+        EXIT_FAILED_ITEMS
     } else {
         0
     }

@@ -1,52 +1,56 @@
-//! A plan in plain words and as JSON: what a batch would take, before anything is sent.
+//! A plan as text and as JSON: what a batch would need, before anything is sent.
 
 use std::fmt::Write as _;
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::words::{ahead, columns, grouped};
+use super::format::{group_digits, text_table, time_ahead};
 use crate::domain::{
     Forecast, Money,
-    event::short_span,
-    forecast::{Constraint, StopWhy},
-    neutralise, plural,
+    event::format_duration,
+    forecast::{Constraint, StopReason},
+    plural, sanitize,
 };
 
-/// Rows of the capacity table; the rest is in the JSON.
+/// Most rows of the capacity table. The JSON has all of them.
 const ROWS: usize = 40;
 
-/// What `plan` found. Field names are a contract: scripts read them.
+/// The result of `plan`. Field names are a contract: scripts read them.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Plan {
     pub input: String,
-    /// As people call the rows: "JSONL rows".
+    /// The name of the rows for people: "JSONL rows".
     pub kind: String,
-    /// The same, of one or of several.
+    /// The same, in the singular or plural for this number of rows.
     #[serde(skip)]
     pub noun: String,
     pub rows: u64,
-    /// Pictures that have a caption already, and are not asked about.
+    /// Pictures that have a caption already and are left out.
     pub skipped: u64,
-    /// Rows that have ended in the run directory already, answered or failed.
+    /// Rows that are done or failed already in the run directory.
     pub ended: u64,
+    /// Items of an earlier start that wait in the run directory and are not among the rows.
+    pub other_waiting: u64,
+    /// Whether they would be sent too: not by a trial of the first rows.
+    pub other_waiting_sent: bool,
     pub run_dir: String,
     pub budget_usd: Option<f64>,
-    pub assumed: Assumed,
-    /// RFC 3339, as in `forecast`; null where it can't end.
+    pub assumed: PlanAssumptions,
+    /// RFC 3339, as in `forecast`; null if the batch can't end.
     pub ends_at: Option<String>,
     pub earliest_at: Option<String>,
     pub latest_at: Option<String>,
     pub cost_usd: f64,
     pub forecast: Forecast,
     /// By key and model, in the cascade's order.
-    pub capacity: Vec<Capacity>,
+    pub capacity: Vec<RouteCapacity>,
 }
 
-/// What was reckoned with where nothing is known.
+/// Values that the forecast uses, and whether they were measured or assumed.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub struct Assumed {
-    /// Input tokens were estimated from the rows, or taken from the run's answers so far.
+pub struct PlanAssumptions {
+    /// True if input tokens come from the run's answers so far; false if they were estimated from the rows.
     pub input_measured: bool,
     pub output_tokens_per_answer: f64,
     pub output_measured: bool,
@@ -54,154 +58,169 @@ pub struct Assumed {
     pub latency_measured: bool,
 }
 
-/// What one key may do with one model. Keys of one project share a pool.
+/// The capacity of one route. Keys of one project share a pool.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Capacity {
+pub struct RouteCapacity {
     pub key: String,
     pub model: String,
-    /// `model@project`: rows with the same pool share what it says.
+    /// `model@project`. Rows with the same pool share its limits.
     pub pool: String,
-    /// Requests of this batch that a minute lets through; `None`: no limit is known.
+    /// Requests of this batch that the limits allow per minute; `None` if no limit is known.
     pub per_minute: Option<f64>,
-    pub minute_by: Constraint,
+    #[serde(rename = "minute_by")]
+    pub minute_limit: Constraint,
     pub per_day: Option<f64>,
     pub left_today: Option<f64>,
-    /// Items of this batch that would go here.
+    /// Items of this batch that would use this route.
     pub items: u64,
 }
 
-/// The plan for people; ends with a line break.
+/// The plan as text. Ends with a newline.
 pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
     let mut text = String::new();
     let mut line = |name: &str, words: String| {
         // Writing to a string can't fail.
-        let _ = writeln!(text, "{name:<10}{}", neutralise(&words));
+        let _ = writeln!(text, "{name:<10}{}", sanitize(&words));
     };
-    line("batch", batch(plan));
-    line("ends", ends(&plan.forecast, zone));
-    if let Some(words) = stops(&plan.forecast, zone) {
+    line("batch", describe_batch(plan));
+    line("ends", describe_finish(&plan.forecast, zone));
+    if let Some(words) = describe_stop(&plan.forecast, zone) {
         line("stops", words);
     }
-    line("bound by", bound_by(&plan.forecast));
-    line("runs out", runs_out(&plan.forecast, zone));
+    line("bound by", describe_constraints(&plan.forecast));
+    line("runs out", describe_exhaustion(&plan.forecast, zone));
     if let Some(before) = plan.forecast.before_reset {
-        let when = ahead(before.at, plan.forecast.at, zone);
-        line("today", format!("{} before the next day's quota, {when}", items(before.items)));
+        let when = time_ahead(before.at, plan.forecast.at, zone);
+        line("today", format!("{} before the next day's quota, {when}", count_items(before.items)));
     }
     for saving in &plan.forecast.savings {
-        let words = match (saving.saves, saving.finish) {
+        let words = match (saving.time_saved, saving.finish) {
             (Some(saves), Some(finish)) if saves.as_secs() > 0 => {
-                let when = ahead(finish, plan.forecast.at, zone);
-                format!("like {} would end it {when}: {} sooner", saving.like, short_span(whole(saves)))
+                let when = time_ahead(finish, plan.forecast.at, zone);
+                format!(
+                    "like {} would end it {when}: {} sooner",
+                    saving.similar_to,
+                    format_duration(whole_seconds(saves))
+                )
             }
             (None, Some(finish)) => {
-                format!("like {} would end it {}", saving.like, ahead(finish, plan.forecast.at, zone))
+                format!("like {} would end it {}", saving.similar_to, time_ahead(finish, plan.forecast.at, zone))
             }
-            _ => format!("like {} would save nothing", saving.like),
+            _ => format!("like {} would save nothing", saving.similar_to),
         };
         line("one key", words);
     }
-    line("tokens", tokens(plan));
-    line("cost", cost(plan));
+    line("tokens", describe_tokens(plan));
+    line("cost", describe_cost(plan));
     text.push('\n');
-    text.push_str(&capacity(plan));
+    text.push_str(&capacity_table(plan));
     text
 }
 
-fn batch(plan: &Plan) -> String {
-    let mut words = format!("{}: {} {}", plan.input, grouped(plan.rows), plan.noun);
+fn describe_batch(plan: &Plan) -> String {
+    let mut words = format!("{}: {} {}", plan.input, group_digits(plan.rows), plan.noun);
     if plan.skipped > 0 {
-        let _ = write!(words, ", {} captioned already", grouped(plan.skipped));
+        let _ = write!(words, ", {} captioned already", group_digits(plan.skipped));
     }
-    if plan.ended > 0 {
+    if plan.ended > 0 || plan.other_waiting > 0 {
         let _ = write!(
             words,
             "; {} ended in {}, {} to go",
-            grouped(plan.ended),
+            group_digits(plan.ended),
             plan.run_dir,
-            grouped(plan.forecast.items)
+            group_digits(plan.forecast.items)
         );
+    }
+    match (plan.other_waiting, plan.other_waiting_sent) {
+        (0, _) => {}
+        (others, true) => {
+            let _ = write!(words, ", {} of them of an earlier start and no longer in the input", group_digits(others));
+        }
+        (others, false) => {
+            let waiting = count_items(others);
+            let _ = write!(words, "; {waiting} of an earlier start beyond the first rows: waiting, and not sent");
+        }
     }
     words
 }
 
-fn ends(forecast: &Forecast, zone: &TimeZone) -> String {
+fn describe_finish(forecast: &Forecast, zone: &TimeZone) -> String {
     let Some(finish) = forecast.finish else {
         return "not by itself: see below".to_owned();
     };
-    let mut words = ahead(finish, forecast.at, zone);
-    if let (Some(earliest), Some(latest)) = (forecast.earliest, forecast.latest) {
-        let span = |at: crate::domain::Wall| short_span(whole(at.since(forecast.at)));
+    let mut words = time_ahead(finish, forecast.at, zone);
+    if let (Some(earliest), Some(latest)) = (forecast.earliest_finish, forecast.latest_finish) {
+        let span = |at: crate::domain::WallTime| format_duration(whole_seconds(at.since(forecast.at)));
         let _ = write!(words, "; in {} at the earliest, {} at the latest", span(earliest), span(latest));
     }
-    if forecast.stops.is_some() {
+    if forecast.stop.is_some() {
         words.push_str(", if it is resumed whenever quota returns");
     }
     words
 }
 
-fn stops(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
-    let stop = forecast.stops?;
-    let left = items(stop.left);
-    let when = ahead(stop.at, forecast.at, zone);
-    Some(match stop.why {
-        StopWhy::Quota => {
-            let returns = stop.returns.map(|at| format!(", quota returns {}", ahead(at, forecast.at, zone)));
+fn describe_stop(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
+    let stop = forecast.stop?;
+    let left = count_items(stop.items_left);
+    let when = time_ahead(stop.at, forecast.at, zone);
+    Some(match stop.reason {
+        StopReason::Quota => {
+            let returns = stop.resumes_at.map(|at| format!(", quota returns {}", time_ahead(at, forecast.at, zone)));
             format!(
                 "{when} with {left} left: every route is out for the day{}. Resume it then, or let it wait: --on-exhausted wait",
                 returns.unwrap_or_default()
             )
         }
-        StopWhy::Budget => match stop.returns.map(|at| ahead(at, forecast.at, zone)) {
+        StopReason::Budget => match stop.resumes_at.map(|at| time_ahead(at, forecast.at, zone)) {
             Some(at) => format!(
                 "{when} with {left} left: the money for today is used up, more may go {at}. Resume it then, or let it wait: --on-exhausted wait"
             ),
             None => format!("{when} with {left} left: the budget is used up, the run's or every key's"),
         },
-        StopWhy::NoRoute => format!("{left} can't be sent: no model and key may take them"),
+        StopReason::NoRoute => format!("{left} can't be sent: no model and key may take them"),
     })
 }
 
-fn items(number: u64) -> String {
-    format!("{} {}", grouped(number), plural(number, "item"))
+fn count_items(number: u64) -> String {
+    format!("{} {}", group_digits(number), plural(number, "item"))
 }
 
-fn bound_by(forecast: &Forecast) -> String {
+fn describe_constraints(forecast: &Forecast) -> String {
     let words: Vec<String> = forecast
-        .binds
+        .constraints
         .iter()
         .filter(|bind| bind.share >= 0.005)
         .map(|bind| {
             let pool = bind.pool.as_ref().map(|pool| format!(" ({pool} most)")).unwrap_or_default();
-            format!("{} {:.0}%{pool}", bind.what.words(), bind.share * 100.0)
+            format!("{} {:.0}%{pool}", bind.constraint.label(), bind.share * 100.0)
         })
         .collect();
     if words.is_empty() { "nothing but how long answers take".to_owned() } else { words.join(", ") }
 }
 
-fn runs_out(forecast: &Forecast, zone: &TimeZone) -> String {
-    let Some(out) = &forecast.runs_out else { return "no daily quota".to_owned() };
-    let returns = match out.returns {
-        Some(at) => format!("returns {}", ahead(at, forecast.at, zone)),
+fn describe_exhaustion(forecast: &Forecast, zone: &TimeZone) -> String {
+    let Some(out) = &forecast.first_exhausted else { return "no daily quota".to_owned() };
+    let returns = match out.resets_at {
+        Some(at) => format!("returns {}", time_ahead(at, forecast.at, zone)),
         None => "opens again little by little".to_owned(),
     };
-    format!("{} for the day {}; {returns}", out.pool, ahead(out.at, forecast.at, zone))
+    format!("{} for the day {}; {returns}", out.pool, time_ahead(out.at, forecast.at, zone))
 }
 
-fn tokens(plan: &Plan) -> String {
-    let Assumed { input_measured, output_tokens_per_answer, output_measured, .. } = plan.assumed;
+fn describe_tokens(plan: &Plan) -> String {
+    let PlanAssumptions { input_measured, output_tokens_per_answer, output_measured, .. } = plan.assumed;
     let input = if input_measured { "as measured so far" } else { "estimated" };
     let output = if output_measured { "as measured so far" } else { "assumed" };
     format!(
         "{} in ({input}), {} out ({output_tokens_per_answer:.0} an answer, {output})",
-        grouped(plan.forecast.input_tokens),
-        grouped(plan.forecast.output_tokens),
+        group_digits(plan.forecast.input_tokens),
+        group_digits(plan.forecast.output_tokens),
     )
 }
 
-fn cost(plan: &Plan) -> String {
+fn describe_cost(plan: &Plan) -> String {
     let mut words = plan.forecast.cost.to_string();
-    if plan.forecast.unpriced {
+    if plan.forecast.has_unpriced_items {
         words.push_str(", without the models that have no price");
     }
     if let Some(budget) = plan.budget_usd.and_then(Money::from_usd) {
@@ -210,44 +229,45 @@ fn cost(plan: &Plan) -> String {
     words
 }
 
-fn capacity(plan: &Plan) -> String {
+fn capacity_table(plan: &Plan) -> String {
     let heading =
         ["key", "model", "quota of", "requests/min", "limited by", "requests/day", "left today", "this batch"];
-    let figure =
-        |amount: Option<f64>| amount.map_or_else(|| "no limit".to_owned(), |amount| grouped(amount.floor() as u64));
+    let amount_or_no_limit = |amount: Option<f64>| {
+        amount.map_or_else(|| "no limit".to_owned(), |amount| group_digits(amount.floor() as u64))
+    };
     let rows: Vec<[String; 8]> = plan
         .capacity
         .iter()
         .take(ROWS)
         .map(|row| {
-            let by = match row.minute_by {
+            let by = match row.minute_limit {
                 _ if row.per_minute.is_none() => "-",
                 Constraint::TokensPerMinute => "tokens",
                 _ => "requests",
             };
             let per_minute = match row.per_minute {
                 Some(few) if few < 1.0 => format!("{few:.2}"),
-                other => figure(other),
+                other => amount_or_no_limit(other),
             };
             [
-                neutralise(&row.key).into_owned(),
-                neutralise(&row.model).into_owned(),
-                neutralise(&row.pool).into_owned(),
+                sanitize(&row.key).into_owned(),
+                sanitize(&row.model).into_owned(),
+                sanitize(&row.pool).into_owned(),
                 per_minute,
                 by.to_owned(),
-                figure(row.per_day),
-                figure(row.left_today),
-                grouped(row.items),
+                amount_or_no_limit(row.per_day),
+                amount_or_no_limit(row.left_today),
+                group_digits(row.items),
             ]
         })
         .collect();
-    let mut text = columns(heading, &rows);
+    let mut text = text_table(heading, &rows);
     if plan.capacity.len() > ROWS {
-        let _ = writeln!(text, "… and {} more: --json lists all", grouped((plan.capacity.len() - ROWS) as u64));
+        let _ = writeln!(text, "… and {} more: --json lists all", group_digits((plan.capacity.len() - ROWS) as u64));
     }
     text
 }
 
-const fn whole(span: std::time::Duration) -> std::time::Duration {
+const fn whole_seconds(span: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(span.as_secs())
 }

@@ -1,68 +1,72 @@
-//! A snapshot as one line, and an event as one line.
+//! Formats a snapshot, or an event, as one line.
 
 use jiff::tz::TimeZone;
 
-use super::words::{ahead, grouped, time_of_day};
+use super::format::{group_digits, time_ahead, time_of_day};
 use crate::domain::{
-    Event, EventKind, Level, Money, Outcome, Snapshot,
-    holding::{Hold, HoldShare},
-    neutralise,
-    snapshot::{Place, RunState, Spend, Totals},
+    Event, EventKind, EventLevel, Money, Outcome, Snapshot,
+    bottleneck::{Bottleneck, BottleneckShare},
+    sanitize,
+    snapshot::{CurrentRoute, RunState, Spend, Totals},
 };
 
-/// Characters of an event's sentence in plain progress; with the time and the level before it a line has 160.
-const WIDEST: usize = 143;
+/// Most characters of an event's message. With the time and the level before it a line has 160.
+const MAX_MESSAGE_CHARS: usize = 143;
 
-/// Where the run stands: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight
-/// $0.84  key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what it waits for where it does.
+/// The progress line: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight $0.84
+/// key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what limits the run, if anything does.
 pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
-    let mut parts = vec![time_of_day(snapshot.at, zone), counts(&snapshot.totals)];
-    let moving = !snapshot.state.is_over();
-    if moving && snapshot.pace.items_per_second > 0.0 {
-        parts.push(rate(snapshot.pace.items_per_second));
+    let mut parts = vec![time_of_day(snapshot.at, zone), format_counts(&snapshot.totals)];
+    let is_active = !snapshot.state.is_over();
+    if is_active && snapshot.throughput.items_per_second > 0.0 {
+        parts.push(format_rate(snapshot.throughput.items_per_second));
     }
-    if moving && let Some(finish) = snapshot.pace.finish_at {
-        parts.push(format!("ETA {}", ahead(finish, snapshot.at, zone)));
-    } else if moving && let Some(stop) = snapshot.forecast.as_ref().and_then(|forecast| forecast.stops) {
-        parts.push(format!("stops {} with {} left", ahead(stop.at, snapshot.at, zone), grouped(stop.left)));
+    if is_active && let Some(finish) = snapshot.throughput.finish_at {
+        parts.push(format!("ETA {}", time_ahead(finish, snapshot.at, zone)));
+    } else if is_active && let Some(stop) = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop) {
+        parts.push(format!(
+            "stops {} with {} left",
+            time_ahead(stop.at, snapshot.at, zone),
+            group_digits(stop.items_left)
+        ));
     }
-    if moving {
-        parts.push(format!("{} in flight", grouped(snapshot.totals.in_flight)));
+    if is_active {
+        parts.push(format!("{} in flight", group_digits(snapshot.totals.in_flight)));
     }
-    parts.push(money(&snapshot.spend));
-    if moving && let Some(place) = &snapshot.place {
-        parts.push(place_words(place));
+    parts.push(format_spend(&snapshot.spend));
+    if is_active && let Some(place) = &snapshot.current_route {
+        parts.push(describe_route(place));
     }
-    if let Some(state) = state_words(snapshot, zone) {
+    if let Some(state) = describe_state(snapshot, zone) {
         parts.push(state);
-    } else if moving && let Some(held) = held_words(&snapshot.holding) {
+    } else if is_active && let Some(held) = describe_bottleneck(&snapshot.bottlenecks) {
         parts.push(held);
     }
-    neutralise(&parts.join("  ")).into_owned()
+    sanitize(&parts.join("  ")).into_owned()
 }
 
-/// The progress line of `newest`, where the last one told, of `told`, says something else of the run.
-pub fn correction(told: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option<String> {
-    let at_once = Snapshot { at: told.at, ..newest.clone() };
-    (progress_line(told, zone) != progress_line(&at_once, zone)).then(|| progress_line(newest, zone))
+/// The progress line of `newest` if it differs from the last one written, which was made from `last`.
+pub fn correction_line(last: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option<String> {
+    let at_once = Snapshot { at: last.at, ..newest.clone() };
+    (progress_line(last, zone) != progress_line(&at_once, zone)).then(|| progress_line(newest, zone))
 }
 
 /// `14:08:40  ALARM  dave is off, invalid_key: API key not valid`
 pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     let level = match event.level() {
-        Level::Info => "info ",
-        Level::You => "you  ",
-        Level::Warn => "warn ",
-        Level::Alarm => "ALARM",
+        EventLevel::Info => "info ",
+        EventLevel::Operator => "you  ",
+        EventLevel::Warn => "warn ",
+        EventLevel::Alert => "ALARM",
     };
-    let words = event.kind.to_string();
-    let words = if is_our_own(&event.kind) { words } else { shortened(&words, WIDEST) };
-    neutralise(&format!("{}  {level}  {words}", time_of_day(event.at, zone))).into_owned()
+    let message = event.kind.to_string();
+    let words = if is_own_message(&event.kind) { message } else { shorten(&message, MAX_MESSAGE_CHARS) };
+    sanitize(&format!("{}  {level}  {words}", time_of_day(event.at, zone))).into_owned()
 }
 
-/// What the program says itself, of itself or of a connection that it can't make, is short, and what to do may stand at
-/// its end.
-const fn is_our_own(event: &EventKind) -> bool {
+/// True for the program's own messages, about itself or a connection that it can't make. They are short, and the advice
+/// may be at their end, so they are not shortened.
+const fn is_own_message(event: &EventKind) -> bool {
     match event {
         EventKind::Run { .. } => true,
         EventKind::Cooldown { outcome, .. } | EventKind::Fallback { outcome, .. } => {
@@ -72,63 +76,66 @@ const fn is_our_own(event: &EventKind) -> bool {
     }
 }
 
-/// Providers may say pages; the log has all of it.
-fn shortened(words: &str, most: usize) -> String {
-    match words.char_indices().nth(most) {
-        None => words.to_owned(),
-        Some(_) => words.chars().take(most - 1).chain(['…']).collect(),
+/// Shortens a provider's message. The log has all of it.
+fn shorten(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(max_chars - 1).chain(['…']).collect(),
     }
 }
 
-/// The percentage stands before both of what it counts, done and failed, and reads 100 only when nothing is left.
-fn counts(totals: &Totals) -> String {
+/// Item counts. The percentage covers done and failed items, and is 100 only when nothing is left.
+fn format_counts(totals: &Totals) -> String {
     let ended = u128::from(totals.done) + u128::from(totals.failed);
     let percent = (ended * 100).checked_div(u128::from(totals.total)).unwrap_or_default();
-    let total = grouped(totals.total);
-    let both = format!("{} done, {} failed", grouped(totals.done), grouped(totals.failed));
+    let total = group_digits(totals.total);
+    let both = format!("{} done, {} failed", group_digits(totals.done), group_digits(totals.failed));
     match (totals.ingesting, totals.total) {
         (true, 0) => "reading the input".to_owned(),
-        // Of how many is not known yet.
+        // The total is not known yet.
         (true, _) => format!("{both} of {total}+"),
         (false, _) => format!("{percent}% of {total}: {both}"),
     }
 }
 
-fn rate(per_second: f64) -> String {
+fn format_rate(per_second: f64) -> String {
     if per_second >= 0.1 { format!("{per_second:.1}/s") } else { format!("{:.1}/min", per_second * 60.0) }
 }
 
-fn money(spend: &Spend) -> String {
+fn format_spend(spend: &Spend) -> String {
     let cap = spend.budget.map(|budget| format!(" of {budget}")).unwrap_or_default();
     let at_risk = if spend.at_risk > Money::ZERO { format!(" (+{} at risk)", spend.at_risk) } else { String::new() };
     format!("{}{cap}{at_risk}", spend.cost)
 }
 
-fn place_words(place: &Place) -> String {
-    let Place { key, key_number, keys, model, model_number, models, retry, retries } = place;
-    format!("key {key_number}/{keys} {key}, model {model_number}/{models} {model}, retry {retry}/{retries}")
+fn describe_route(route: &CurrentRoute) -> String {
+    let CurrentRoute { key, key_number, key_count, model, model_number, model_count, retry_number, max_retries } =
+        route;
+    format!(
+        "key {key_number}/{key_count} {key}, model {model_number}/{model_count} {model}, retry {retry_number}/{max_retries}"
+    )
 }
 
-/// The first answer to "why not faster?", where something in particular holds the run up.
-fn held_words(holding: &[HoldShare]) -> Option<String> {
-    let top = holding.first().filter(|top| top.share >= 0.1)?;
-    let idle = matches!(top.what, Hold::Sending | Hold::NothingToSend | Hold::NotItsTurn);
-    (!idle).then(|| format!("held by {} {:.0}%", top.what.words(), top.share * 100.0))
+/// The first bottleneck, if it limits the run.
+fn describe_bottleneck(bottlenecks: &[BottleneckShare]) -> Option<String> {
+    let top = bottlenecks.first().filter(|top| top.share >= 0.1)?;
+    let idle = matches!(top.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected);
+    (!idle).then(|| format!("held by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
 }
 
-/// `None` while work goes out as it should.
-fn state_words(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
-    let words = match &snapshot.state {
+/// `None` while the run is running normally.
+fn describe_state(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
+    let text = match &snapshot.state {
         RunState::Running => return None,
-        RunState::Waiting { why, until: Some(until) } => {
-            format!("waiting until {}: {why}", ahead(*until, snapshot.at, zone))
+        RunState::Waiting { reason, until: Some(until) } => {
+            format!("waiting until {}: {reason}", time_ahead(*until, snapshot.at, zone))
         }
-        RunState::Waiting { why, until: None } => format!("waiting: {why}"),
-        RunState::Held { why } => format!("held: {why}"),
-        RunState::Stopped { why } => format!("stopped: {why}"),
+        RunState::Waiting { reason, until: None } => format!("waiting: {reason}"),
+        RunState::NeedsOperator { reason } => format!("held: {reason}"),
+        RunState::Stopped { reason } => format!("stopped: {reason}"),
         plain @ (RunState::Pausing | RunState::Paused | RunState::Draining | RunState::Finished) => {
             plain.name().to_owned()
         }
     };
-    Some(words)
+    Some(text)
 }

@@ -1,41 +1,41 @@
-//! What is worth a line, and when: decides over snapshots and instants, writes nothing.
+//! Decides which lines to write and when, from snapshots and instants. Writes nothing itself.
 
 use std::time::Instant;
 
 use super::{
-    Plain,
+    ProgressOptions,
     progress::{event_line, progress_line},
 };
-use crate::domain::{Level, Snapshot, plural, snapshot::RunState};
+use crate::domain::{EventLevel, Snapshot, plural, snapshot::RunState};
 
-/// Warnings shown one by one between two progress lines; the rest are counted. Alarms always have their line.
+/// Most warnings shown between two progress lines; the others are counted. Alerts are always shown.
 const WARNINGS_SHOWN: u64 = 10;
 
 /// Turns a stream of snapshots into lines.
 #[derive(Debug)]
 pub struct Reporter {
-    options: Plain,
-    last: Option<Told>,
-    /// The number of the newest event dealt with.
-    seen: u64,
+    options: ProgressOptions,
+    last: Option<LastReport>,
+    /// The number of the newest event that was handled.
+    last_event: u64,
     warnings_shown: u64,
-    warnings_held_back: u64,
-    /// Whether the newest snapshot differs noteworthily from what was last told.
-    news: bool,
-    /// Since when only an operator could help.
+    warnings_suppressed: u64,
+    /// True if the newest snapshot differs in its [`ReportKey`] from the last progress line.
+    has_changes: bool,
+    /// Since when the run waits for an operator.
     stuck_since: Option<Instant>,
 }
 
-/// The last progress line: when, and what it told.
+/// The time and content of the last progress line.
 #[derive(Debug)]
-struct Told {
+struct LastReport {
     at: Instant,
-    what: Noteworthy,
+    key: ReportKey,
 }
 
-/// A change in any of these is news.
+/// The values whose change is worth a progress line.
 #[derive(Clone, PartialEq, Debug)]
-struct Noteworthy {
+struct ReportKey {
     state: RunState,
     /// Key and model.
     route: Option<(String, String)>,
@@ -44,77 +44,91 @@ struct Noteworthy {
 }
 
 impl Reporter {
-    pub const fn new(options: Plain) -> Self {
-        let seen = options.after_event;
-        Self { options, last: None, seen, warnings_shown: 0, warnings_held_back: 0, news: false, stuck_since: None }
+    pub const fn new(options: ProgressOptions) -> Self {
+        let last_event = options.last_known_event;
+        Self {
+            options,
+            last: None,
+            last_event,
+            warnings_shown: 0,
+            warnings_suppressed: 0,
+            has_changes: false,
+            stuck_since: None,
+        }
     }
 
-    /// The lines that `snapshot` is worth at `now`: new warnings and alarms at once, progress when it is due.
+    /// Returns the lines to write for `snapshot` at `now`: new warnings and alerts at once, progress when it is due.
     pub fn lines(&mut self, now: Instant, snapshot: &Snapshot) -> Vec<String> {
         let mut lines = self.new_events(snapshot);
-        let what = Noteworthy::of(snapshot);
-        self.news = self.last.as_ref().is_none_or(|last| last.what != what);
-        self.stuck_since = needs_an_operator(snapshot).then(|| self.stuck_since.unwrap_or(now));
+        let key = ReportKey::of(snapshot);
+        self.has_changes = self.last.as_ref().is_none_or(|last| last.key != key);
+        self.stuck_since = needs_operator(snapshot).then(|| self.stuck_since.unwrap_or(now));
         let over = snapshot.state.is_over();
-        if (over && self.news) || self.due().is_none_or(|due| due <= now) {
-            if self.warnings_held_back > 0 {
+        if (over && self.has_changes) || self.due_at().is_none_or(|due| due <= now) {
+            if self.warnings_suppressed > 0 {
                 lines.push(format!(
                     "… and {} more {}, all in the run's log",
-                    self.warnings_held_back,
-                    plural(self.warnings_held_back, "warning")
+                    self.warnings_suppressed,
+                    plural(self.warnings_suppressed, "warning")
                 ));
             }
             lines.push(progress_line(snapshot, &self.options.zone));
-            (self.warnings_shown, self.warnings_held_back) = (0, 0);
-            (self.last, self.news) = (Some(Told { at: now, what }), false);
+            (self.warnings_shown, self.warnings_suppressed) = (0, 0);
+            (self.last, self.has_changes) = (Some(LastReport { at: now, key }), false);
         }
         lines
     }
 
-    /// When the next progress line is due if no snapshot comes before; `None`: at once.
-    pub fn due(&self) -> Option<Instant> {
-        let pause = if self.news || self.warnings_held_back > 0 { self.options.every } else { self.options.heartbeat };
+    /// When the next progress line is due if no snapshot comes before; `None` means at once.
+    pub fn due_at(&self) -> Option<Instant> {
+        let pause = if self.has_changes || self.warnings_suppressed > 0 {
+            self.options.progress_interval
+        } else {
+            self.options.heartbeat_interval
+        };
         self.last.as_ref().map(|last| last.at + pause)
     }
 
-    /// When patience with a run that only an operator could help ends.
-    pub fn gives_up_at(&self) -> Option<Instant> {
-        self.stuck_since.map(|since| since + self.options.patience)
+    /// When a run that waits for an operator is stopped.
+    pub fn give_up_at(&self) -> Option<Instant> {
+        self.stuck_since.map(|since| since + self.options.stuck_timeout)
     }
 
     fn new_events(&mut self, snapshot: &Snapshot) -> Vec<String> {
         let mut lines = Vec::new();
-        for event in snapshot.events.iter().filter(|event| event.number > self.seen) {
+        for event in snapshot.events.iter().filter(|event| event.number > self.last_event) {
             let line = || event_line(event, &self.options.zone);
             match event.level() {
-                Level::Info | Level::You => {}
-                Level::Alarm => lines.push(line()),
-                Level::Warn if self.warnings_shown < WARNINGS_SHOWN => {
+                EventLevel::Info | EventLevel::Operator => {}
+                EventLevel::Alert => lines.push(line()),
+                EventLevel::Warn if self.warnings_shown < WARNINGS_SHOWN => {
                     self.warnings_shown += 1;
                     lines.push(line());
                 }
-                Level::Warn => self.warnings_held_back += 1,
+                EventLevel::Warn => self.warnings_suppressed += 1,
             }
         }
-        self.seen = snapshot.events.last().map_or(self.seen, |newest| newest.number.max(self.seen));
+        self.last_event = snapshot.events.last().map_or(self.last_event, |newest| newest.number.max(self.last_event));
         lines
     }
 }
 
-impl Noteworthy {
+impl ReportKey {
     fn of(snapshot: &Snapshot) -> Self {
         Self {
             state: snapshot.state.clone(),
-            route: snapshot.place.as_ref().map(|place| (place.key.clone(), place.model.clone())),
+            route: snapshot.current_route.as_ref().map(|place| (place.key.clone(), place.model.clone())),
             done: snapshot.totals.done,
             failed: snapshot.totals.failed,
         }
     }
 }
 
-/// Nothing moves, and nothing will by itself.
-fn needs_an_operator(snapshot: &Snapshot) -> bool {
-    let standing =
-        matches!(snapshot.state, RunState::Held { .. } | RunState::Paused | RunState::Waiting { until: None, .. });
-    standing && snapshot.totals.in_flight == 0
+/// True if nothing is in flight and only an operator can change that.
+fn needs_operator(snapshot: &Snapshot) -> bool {
+    let is_halted = matches!(
+        snapshot.state,
+        RunState::NeedsOperator { .. } | RunState::Paused | RunState::Waiting { until: None, .. }
+    );
+    is_halted && snapshot.totals.in_flight == 0
 }

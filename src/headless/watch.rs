@@ -1,4 +1,4 @@
-//! Follows a run to its end, writing lines.
+//! Follows a run to its end and writes progress lines.
 
 use std::{
     io::Write,
@@ -10,46 +10,46 @@ use jiff::tz::TimeZone;
 
 use super::Reporter;
 use crate::{
-    domain::{Command, Snapshot, event::short_span, neutralise},
-    engine::Handle,
+    domain::{Command, Snapshot, event::format_duration, sanitize},
+    engine::EngineHandle,
 };
 
-/// How progress is told. Spans are real time, whatever the engine's clock does.
+/// Options for progress lines. Durations are real time, whatever the engine's clock does.
 #[derive(Clone, Debug)]
-pub struct Plain {
+pub struct ProgressOptions {
     /// Least time between two progress lines while things change.
-    pub every: Duration,
-    /// Time after which a line is written although nothing changed, so that silence means trouble.
-    pub heartbeat: Duration,
-    /// How long a run that only an operator could help (held, paused) may stand still before it is told to stop,
-    /// resumable: nobody can type at a log.
-    pub patience: Duration,
-    /// Events up to this number have been shown elsewhere.
-    pub after_event: u64,
-    /// Whose time of day is shown.
+    pub progress_interval: Duration,
+    /// Time after which a line is written even if nothing changed, so that silence means a problem.
+    pub heartbeat_interval: Duration,
+    /// How long a run may wait for an operator (blocked, paused) before it is told to stop. It can be resumed. A log
+    /// has no operator who could type.
+    pub stuck_timeout: Duration,
+    /// Events up to this number were reported before.
+    pub last_known_event: u64,
+    /// Time zone of the times shown.
     pub zone: TimeZone,
 }
 
-impl Default for Plain {
+impl Default for ProgressOptions {
     fn default() -> Self {
         Self {
-            every: Duration::from_secs(5),
-            heartbeat: Duration::from_mins(5),
-            patience: Duration::from_hours(1),
-            after_event: 0,
+            progress_interval: Duration::from_secs(5),
+            heartbeat_interval: Duration::from_mins(5),
+            stuck_timeout: Duration::from_hours(1),
+            last_known_event: 0,
             zone: TimeZone::system(),
         }
     }
 }
 
-/// Writes progress, warnings and alarms to `err` until the run is over, and returns its last snapshot.
+/// Writes progress, warnings and alerts to `err` until the run is over, and returns its last snapshot.
 ///
-/// Where nobody reads `err` any more the run goes on unseen. Where the engine goes away without ending the run,
-/// the snapshot's state tells: it is not over.
-pub async fn watch(mut handle: Handle, options: Plain, mut err: impl Write) -> Arc<Snapshot> {
-    let patience = options.patience;
+/// If `err` is closed, the run goes on without output. If the engine ends without ending the run, the returned
+/// snapshot's state is not over.
+pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: impl Write) -> Arc<Snapshot> {
+    let stuck_timeout = options.stuck_timeout;
     let mut reporter = Reporter::new(options);
-    let mut told_to_stop = false;
+    let mut has_sent_stop = false;
     loop {
         let snapshot = Arc::clone(&handle.snapshots.borrow_and_update());
         let now = Instant::now();
@@ -57,16 +57,16 @@ pub async fn watch(mut handle: Handle, options: Plain, mut err: impl Write) -> A
         if snapshot.state.is_over() {
             return snapshot;
         }
-        let gives_up_at = reporter.gives_up_at().filter(|_| !told_to_stop);
-        if gives_up_at.is_some_and(|at| at <= now) {
-            told_to_stop = true;
+        let give_up_at = reporter.give_up_at().filter(|_| !has_sent_stop);
+        if give_up_at.is_some_and(|at| at <= now) {
+            has_sent_stop = true;
             let answer = handle.command(Command::Drain).await.unwrap_or_else(|why| why);
-            let span = short_span(patience);
+            let span = format_duration(stuck_timeout);
             let line = format!("nobody came to help for {span}; stopping, to be resumed: {answer}");
-            write_lines(&mut err, &[neutralise(&line).into_owned()]);
+            write_lines(&mut err, &[sanitize(&line).into_owned()]);
             continue;
         }
-        let wake = [reporter.due(), gives_up_at].into_iter().flatten().min().unwrap_or(now);
+        let wake = [reporter.due_at(), give_up_at].into_iter().flatten().min().unwrap_or(now);
         tokio::select! {
             changed = handle.snapshots.changed() => if changed.is_err() {
                 write_lines(&mut err, &["the run ended unexpectedly; run the same command again to go on".to_owned()]);
@@ -77,7 +77,7 @@ pub async fn watch(mut handle: Handle, options: Plain, mut err: impl Write) -> A
     }
 }
 
-/// A closed pipe or a full disk must not end the run.
+/// Ignores write errors: a closed pipe or a full disk must not end the run.
 fn write_lines(err: &mut impl Write, lines: &[String]) {
     for line in lines {
         let _ = writeln!(err, "{line}");

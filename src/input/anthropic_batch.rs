@@ -1,35 +1,36 @@
-//! Anthropic batch lines: `{"custom_id":…,"params":{…}}`, the params being a Messages request.
+//! Reads Anthropic batch lines: `{"custom_id":…,"params":{…}}`, where `params` is a Messages request.
 
 use crate::domain::JsonMode;
 
 use super::{
+    batch_line::BatchLine,
     chat,
-    draft::{Draft, Recipe},
-    envelope::Envelope,
-    fault::Wrong,
-    json::{Fields, Json, missing},
+    draft::{Draft, RowOptions},
+    error::FieldError,
+    json::{Fields, Json, missing_field},
     params, row,
 };
 
-const ENVELOPE: Envelope = Envelope { id: "custom_id", request: "params" };
+const BATCH_LINE: BatchLine = BatchLine { id_field: "custom_id", request_field: "params" };
 
-pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    ENVELOPE.read(&recipe.parse(line)?, recipe, read_params)
+pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
+    BATCH_LINE.read(&options.parse_row(line)?, options, read_params)
 }
 
-fn read_params(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {
+fn read_params(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Result<(), FieldError> {
     let request = &mut draft.request;
-    request.params = recipe.defaults.clone();
+    request.params = options.default_params.clone();
     let (mut messages, mut system) = (None, None);
     for (name, value) in fields {
         match name.as_ref() {
             _ if value.is_null() => {}
             "messages" => messages = Some(value),
             "system" => {
-                let text = chat::parts(value).and_then(chat::text_of).map_err(|wrong| wrong.within("system"))?;
+                let text =
+                    chat::parse_parts(value).and_then(chat::join_text).map_err(|error| error.within("system"))?;
                 system = Some(text);
             }
-            "model" => draft.model = Some(row::word(value, "model")?),
+            "model" => draft.model = Some(row::nonblank_text(value, "model")?),
             "temperature" => request.params.temperature = Some(params::temperature(value, "temperature")?),
             "top_p" => request.params.top_p = Some(params::top_p(value, "top_p")?),
             "max_tokens" => {
@@ -39,39 +40,40 @@ fn read_params(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Resul
             "thinking" => request.params.thinking = params::thinking(value, "thinking")?,
             "output_config" => {
                 if let Some(effort) = value.get("effort") {
-                    request.params.thinking = Some(params::level(effort, "output_config.effort")?);
+                    request.params.thinking = Some(params::thinking_level(effort, "output_config.effort")?);
                 }
                 if let Some(format) = value.get("format") {
-                    request.params.json = Some(schema(format).map_err(|wrong| wrong.within("output_config.format"))?);
+                    request.params.json =
+                        Some(parse_schema(format).map_err(|wrong| wrong.within("output_config.format"))?);
                 }
             }
             "output_format" => {
-                request.params.json = Some(schema(value).map_err(|wrong| wrong.within("output_format"))?);
+                request.params.json = Some(parse_schema(value).map_err(|wrong| wrong.within("output_format"))?);
             }
-            // These say how to deliver or bill an answer; without tools a choice among them is idle.
+            // These control delivery and billing of an answer. `tool_choice` has no effect without tools.
             "stream" | "metadata" | "service_tier" | "inference_geo" | "tool_choice" => {}
-            name => params::unsupported(name, value)?,
+            name => params::refuse_unsupported(name, value)?,
         }
     }
-    let chat = chat::read(messages.ok_or_else(|| missing(fields, "messages"))?)?;
+    let chat = chat::read(messages.ok_or_else(|| missing_field(fields, "messages"))?)?;
     if system.is_some() && chat.system.is_some() {
-        return Err(Wrong::new("", "has both `system` and a system message; keep one of them"));
+        return Err(FieldError::new("", "has both `system` and a system message; keep one of them"));
     }
     request.messages = chat.messages;
     request.system = match system.or(chat.system) {
         Some(system) => Some(system),
-        None => recipe.templates.system(&Fields::new())?,
+        None => options.templates.system(&Fields::new())?,
     };
     Ok(())
 }
 
-/// `{"type":"json_schema","schema":{…}}`.
-fn schema(format: &Json<'_>) -> Result<JsonMode, Wrong> {
-    let kind = format.get("type").ok_or_else(|| Wrong::new("type", "is missing"))?.text("type")?;
+/// Reads `{"type":"json_schema","schema":{…}}`.
+fn parse_schema(format: &Json<'_>) -> Result<JsonMode, FieldError> {
+    let kind = format.get("type").ok_or_else(|| FieldError::new("type", "is missing"))?.text("type")?;
     if kind != "json_schema" {
-        return Err(Wrong::new("type", format!("is `{kind}`; only json_schema is known")));
+        return Err(FieldError::new("type", format!("is `{kind}`; only json_schema is known")));
     }
-    let schema = format.get("schema").ok_or_else(|| Wrong::new("schema", "is missing"))?;
+    let schema = format.get("schema").ok_or_else(|| FieldError::new("schema", "is missing"))?;
     schema.object("schema")?;
     Ok(JsonMode::Schema(schema.to_value()))
 }

@@ -1,93 +1,93 @@
-//! Conversations as OpenAI and Anthropic write them, and as a row's `messages` may: roles, strings, parts.
+//! Reads conversations in the format of OpenAI and Anthropic, also used for a row's `messages`: roles, strings, parts.
 
-use crate::domain::{Image, Message, Part, Speaker};
+use crate::domain::{Image, Message, MessageRole, Part};
 
-use super::{fault::Wrong, image, json::Json, params::unsupported};
+use super::{error::FieldError, image_ref, json::Json, params::refuse_unsupported};
 
-/// A conversation, its leading system messages taken out.
+/// A conversation with its leading system messages separated.
 #[derive(Debug, Default)]
-pub(super) struct Chat {
+pub(super) struct Conversation {
     pub system: Option<String>,
     pub messages: Vec<Message>,
 }
 
-/// Reads a `messages` list. Errors are seen from inside it: `messages[2].role`.
-pub(super) fn read(value: &Json<'_>) -> Result<Chat, Wrong> {
-    let mut chat = Chat::default();
+/// Reads a `messages` list. Field paths in errors start inside it: `messages[2].role`.
+pub(super) fn read(value: &Json<'_>) -> Result<Conversation, FieldError> {
+    let mut conversation = Conversation::default();
     let mut system = Vec::new();
     for (index, message) in value.list("messages")?.iter().enumerate() {
-        let within = |wrong: Wrong| wrong.within(format_args!("messages[{index}]"));
-        match turn(message).map_err(within)? {
-            Turn::System(text) if chat.messages.is_empty() => system.push(text),
-            Turn::System(_) => {
-                return Err(within(Wrong::new(
+        let within = |error: FieldError| error.within(format_args!("messages[{index}]"));
+        match parse_turn(message).map_err(within)? {
+            ParsedTurn::System(text) if conversation.messages.is_empty() => system.push(text),
+            ParsedTurn::System(_) => {
+                return Err(within(FieldError::new(
                     "role",
                     "is a system message after the conversation began; put it first",
                 )));
             }
-            Turn::Said(message) => chat.messages.push(message),
+            ParsedTurn::Message(message) => conversation.messages.push(message),
         }
     }
-    chat.system = (!system.is_empty()).then(|| system.join("\n\n"));
-    must_have_a_question(&chat.messages)?;
-    Ok(chat)
+    conversation.system = (!system.is_empty()).then(|| system.join("\n\n"));
+    require_user_message(&conversation.messages)?;
+    Ok(conversation)
 }
 
-pub(super) fn must_have_a_question(messages: &[Message]) -> Result<(), Wrong> {
-    if messages.iter().any(|message| message.speaker == Speaker::User) {
+pub(super) fn require_user_message(messages: &[Message]) -> Result<(), FieldError> {
+    if messages.iter().any(|message| message.role == MessageRole::User) {
         return Ok(());
     }
-    Err(Wrong::new("messages", "holds no user message: there is nothing to ask"))
+    Err(FieldError::new("messages", "holds no user message: there is nothing to ask"))
 }
 
-enum Turn {
+enum ParsedTurn {
     System(String),
-    Said(Message),
+    Message(Message),
 }
 
-fn turn(message: &Json<'_>) -> Result<Turn, Wrong> {
+fn parse_turn(message: &Json<'_>) -> Result<ParsedTurn, FieldError> {
     let fields = message.object("")?;
-    let role = message.get("role").ok_or_else(|| Wrong::new("role", "is missing"))?.text("role")?;
+    let role = message.get("role").ok_or_else(|| FieldError::new("role", "is missing"))?.text("role")?;
     for (name, value) in fields {
         match name.as_ref() {
-            // A speaker's name and an empty refusal change nothing that can be passed on to every provider.
+            // A speaker's name and an empty refusal change nothing that all providers accept.
             "role" | "content" | "name" | "refusal" | "annotations" => {}
-            name => unsupported(name, value)?,
+            name => refuse_unsupported(name, value)?,
         }
     }
-    let content = message.get("content").ok_or_else(|| Wrong::new("content", "is missing"))?;
-    let parts = parts(content).map_err(|wrong| wrong.within("content"))?;
+    let content = message.get("content").ok_or_else(|| FieldError::new("content", "is missing"))?;
+    let parts = parse_parts(content).map_err(|error| error.within("content"))?;
     match role {
-        "user" => Ok(Turn::Said(Message { speaker: Speaker::User, parts })),
-        "assistant" | "model" => Ok(Turn::Said(Message { speaker: Speaker::Assistant, parts })),
-        "system" | "developer" => text_of(parts).map(Turn::System).map_err(|wrong| wrong.within("content")),
-        other => Err(Wrong::new("role", format!("is `{other}`; read are system, developer, user and assistant"))),
+        "user" => Ok(ParsedTurn::Message(Message { role: MessageRole::User, parts })),
+        "assistant" | "model" => Ok(ParsedTurn::Message(Message { role: MessageRole::Assistant, parts })),
+        "system" | "developer" => join_text(parts).map(ParsedTurn::System).map_err(|wrong| wrong.within("content")),
+        other => Err(FieldError::new("role", format!("is `{other}`; read are system, developer, user and assistant"))),
     }
 }
 
-/// A string, or a list of text and picture parts. Never empty.
-pub(super) fn parts(content: &Json<'_>) -> Result<Vec<Part>, Wrong> {
+/// Reads a string, or a list of text and picture parts. The result is never empty.
+pub(super) fn parse_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
     let parts = match content {
         Json::Text(text) => text_part(text).into_iter().collect(),
         Json::List(items) => {
             let mut parts = Vec::with_capacity(items.len());
             for (index, item) in items.iter().enumerate() {
-                parts.extend(part(item).map_err(|wrong| wrong.within(format_args!("[{index}]")))?);
+                parts.extend(parse_part(item).map_err(|error| error.within(format_args!("[{index}]")))?);
             }
             parts
         }
-        _ => return Err(content.must_be("", "a string or a list of parts")),
+        _ => return Err(content.type_error("", "a string or a list of parts")),
     };
-    if parts.is_empty() { Err(Wrong::new("", "is empty")) } else { Ok(parts) }
+    if parts.is_empty() { Err(FieldError::new("", "is empty")) } else { Ok(parts) }
 }
 
-/// The text of parts that must be text only.
-pub(super) fn text_of(parts: Vec<Part>) -> Result<String, Wrong> {
+/// Joins parts that must contain only text.
+pub(super) fn join_text(parts: Vec<Part>) -> Result<String, FieldError> {
     let texts: Result<Vec<_>, _> = parts
         .into_iter()
         .map(|part| match part {
             Part::Text(text) => Ok(text),
-            Part::Image(_) => Err(Wrong::new("", "holds a picture; a system prompt is text only")),
+            Part::Image(_) => Err(FieldError::new("", "holds a picture; a system prompt is text only")),
         })
         .collect();
     Ok(texts?.join("\n\n"))
@@ -97,41 +97,41 @@ fn text_part(text: &str) -> Option<Part> {
     (!text.trim().is_empty()).then(|| Part::Text(text.to_owned()))
 }
 
-fn part(part: &Json<'_>) -> Result<Option<Part>, Wrong> {
+fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
     if let Some(text) = part.as_text() {
         return Ok(text_part(text));
     }
     part.object("")?;
-    let need = |name: &str| part.get(name).ok_or_else(|| Wrong::new(name, "is missing"));
-    match need("type")?.text("type")? {
+    let require = |name: &str| part.get(name).ok_or_else(|| FieldError::new(name, "is missing"));
+    match require("type")?.text("type")? {
         "text" | "input_text" => {
-            // A picture beside the text, where no API has one, would be lost.
+            // No API has a picture in a text part, so it would be lost.
             for name in ["image_url", "image", "source"] {
-                part.get(name).map_or(Ok(()), |value| unsupported(name, value))?;
+                part.get(name).map_or(Ok(()), |value| refuse_unsupported(name, value))?;
             }
-            Ok(text_part(need("text")?.text("text")?))
+            Ok(text_part(require("text")?.text("text")?))
         }
-        // `detail` is a hint on OpenAI's price of a picture that no other provider knows: left out.
+        // `detail` is OpenAI's hint on the price of a picture. No other provider knows it, so it is left out.
         "image_url" | "input_image" => {
-            let url = need("image_url")?;
+            let url = require("image_url")?;
             let url = url.get("url").unwrap_or(url).text("image_url.url")?;
-            picture(image::reference(url), "image_url.url")
+            image_part(image_ref::parse_reference(url), "image_url.url")
         }
-        "image" => source(need("source")?).map_err(|wrong| wrong.within("source")),
-        other => Err(Wrong::new("type", format!("is `{other}`; only text and pictures can be sent"))),
+        "image" => parse_source(require("source")?).map_err(|error| error.within("source")),
+        other => Err(FieldError::new("type", format!("is `{other}`; only text and pictures can be sent"))),
     }
 }
 
-/// Anthropic's `{"type":"base64","media_type":…,"data":…}` or `{"type":"url","url":…}`.
-fn source(source: &Json<'_>) -> Result<Option<Part>, Wrong> {
-    let need = |name: &str| source.get(name).ok_or_else(|| Wrong::new(name, "is missing"))?.text(name);
-    match need("type")? {
-        "base64" => picture(image::inline(need("media_type")?, need("data")?), "data"),
-        "url" => picture(image::reference(need("url")?), "url"),
-        other => Err(Wrong::new("type", format!("is `{other}`; read are base64 and url"))),
+/// Reads Anthropic's `{"type":"base64","media_type":…,"data":…}` or `{"type":"url","url":…}`.
+fn parse_source(source: &Json<'_>) -> Result<Option<Part>, FieldError> {
+    let require = |name: &str| source.get(name).ok_or_else(|| FieldError::new(name, "is missing"))?.text(name);
+    match require("type")? {
+        "base64" => image_part(image_ref::parse_inline(require("media_type")?, require("data")?), "data"),
+        "url" => image_part(image_ref::parse_reference(require("url")?), "url"),
+        other => Err(FieldError::new("type", format!("is `{other}`; read are base64 and url"))),
     }
 }
 
-fn picture(image: Result<Image, String>, at: &str) -> Result<Option<Part>, Wrong> {
-    image.map(|image| Some(Part::Image(image))).map_err(|words| Wrong::new(at, words))
+fn image_part(image: Result<Image, String>, field_path: &str) -> Result<Option<Part>, FieldError> {
+    image.map(|image| Some(Part::Image(image))).map_err(|message| FieldError::new(field_path, message))
 }

@@ -1,93 +1,95 @@
-//! CSV with a header, as spreadsheets write it (RFC 4180): a record a row, a column a field.
+//! Reads CSV with a header, as spreadsheets write it (RFC 4180): one record per row, one column per field.
 //!
-//! Records are put together from lines here rather than by a library, because a fault must name the line a person
-//! sees in an editor (also after CRLF, blank lines and cells with line ends), and because a quote that is never
-//! closed must end in a fault rather than in reading the rest of the file into memory.
+//! Records are assembled from lines here, without a CSV library, for two reasons. An error must name the line that an
+//! editor shows, also after CRLF, blank lines and cells with line ends. And a quote that is never closed must cause an
+//! error instead of reading the rest of the file into memory.
 
 use std::{borrow::Cow, io, path::Path};
 
 use super::{
-    draft::{Draft, Recipe},
-    fault::Wrong,
+    draft::{Draft, RowOptions},
+    error::FieldError,
     json::{Fields, Json},
-    lines::{Lines, MAX_LINE, utf8},
+    lines::{LineReader, MAX_LINE_BYTES, decode_utf8},
     picture_fields, row,
 };
 
-pub(super) struct Csv {
-    lines: Lines,
+pub(super) struct CsvReader {
+    lines: LineReader,
     delimiter: u8,
     header: Option<Vec<String>>,
     record: Vec<u8>,
-    /// A fault after which nothing more can be told apart.
-    ended: bool,
+    /// Set by an error after which records can't be separated any more.
+    is_broken: bool,
 }
 
-impl Csv {
+impl CsvReader {
     pub(super) fn open(path: &Path, delimiter: u8) -> io::Result<Self> {
-        let lines = Lines::open(path)?;
-        Ok(Self { lines, delimiter, header: None, record: Vec::new(), ended: false })
+        let lines = LineReader::open(path)?;
+        Ok(Self { lines, delimiter, header: None, record: Vec::new(), is_broken: false })
     }
 
-    /// The next record's first line and what it asks.
-    pub(super) fn next(&mut self, recipe: &Recipe) -> Option<(u64, Result<Draft, Wrong>)> {
-        if self.ended {
+    /// Reads the next record: its first line and its draft.
+    pub(super) fn next(&mut self, options: &RowOptions) -> Option<(u64, Result<Draft, FieldError>)> {
+        if self.is_broken {
             return None;
         }
         if self.header.is_none() {
-            let (line, header) = self.gather()?;
-            match header.and_then(|()| header_of(&self.record, self.delimiter)) {
-                Ok(names) => self.header = Some(names),
-                Err(wrong) => {
-                    self.ended = true;
-                    return Some((line, Err(wrong)));
+            let (line, header) = self.read_record()?;
+            match header.and_then(|()| parse_header(&self.record, self.delimiter)) {
+                Ok(columns) => self.header = Some(columns),
+                Err(error) => {
+                    self.is_broken = true;
+                    return Some((line, Err(error)));
                 }
             }
         }
-        let (line, gathered) = self.gather()?;
+        let (line, record) = self.read_record()?;
         let names = self.header.as_deref().unwrap_or_default();
-        Some((line, gathered.and_then(|()| draft(&self.record, self.delimiter, names, recipe))))
+        Some((line, record.and_then(|()| draft_record(&self.record, self.delimiter, names, options))))
     }
 
     pub(super) fn fingerprint(self) -> io::Result<u128> {
         self.lines.fingerprint()
     }
 
-    /// Puts the next record into `self.record`: its first line's number, or `None` at the end.
-    fn gather(&mut self) -> Option<(u64, Result<(), Wrong>)> {
+    /// Reads the next record into `self.record`. Returns the number of its first line, or `None` at the end.
+    fn read_record(&mut self) -> Option<(u64, Result<(), FieldError>)> {
         self.record.clear();
-        let mut quotes = Quotes::FieldStart;
+        let mut quotes = QuoteState::FieldStart;
         let mut first = None;
         loop {
             let more = self.lines.advance();
-            let line = *first.get_or_insert(self.lines.number());
+            let line = *first.get_or_insert(self.lines.line_number());
             match more {
-                Err(wrong) => {
-                    self.ended = quotes == Quotes::Inside;
-                    return Some((self.lines.number(), Err(wrong)));
+                Err(error) => {
+                    self.is_broken = quotes == QuoteState::Inside;
+                    return Some((self.lines.line_number(), Err(error)));
                 }
-                Ok(false) if quotes == Quotes::Inside => {
-                    self.ended = true;
-                    return Some((line, Err(Wrong::new("", "opens a quote (\") that is never closed"))));
+                Ok(false) if quotes == QuoteState::Inside => {
+                    self.is_broken = true;
+                    return Some((line, Err(FieldError::new("", "opens a quote (\") that is never closed"))));
                 }
                 Ok(false) => return None,
-                Ok(true) if quotes == Quotes::FieldStart && self.record.is_empty() && self.lines.is_blank() => {
+                Ok(true) if quotes == QuoteState::FieldStart && self.record.is_empty() && self.lines.is_blank() => {
                     first = None;
                 }
                 Ok(true) => {
-                    if quotes == Quotes::Inside {
+                    if quotes == QuoteState::Inside {
                         self.record.push(b'\n');
                     }
                     self.record.extend_from_slice(self.lines.bytes());
-                    quotes = quotes.after(self.lines.bytes(), self.delimiter);
-                    if quotes != Quotes::Inside {
+                    quotes = quotes.after_bytes(self.lines.bytes(), self.delimiter);
+                    if quotes != QuoteState::Inside {
                         return Some((line, Ok(())));
                     }
-                    if self.record.len() > MAX_LINE {
-                        self.ended = true;
-                        let words =
-                            format!("is a record of more than {} MiB: is a quote (\") not closed?", MAX_LINE >> 20);
-                        return Some((line, Err(Wrong::new("", words))));
+                    if self.record.len() > MAX_LINE_BYTES {
+                        self.is_broken = true;
+                        let message = format!(
+                            "is a record of more than {} MiB: is a quote (\") not closed?",
+                            MAX_LINE_BYTES >> 20
+                        );
+                        return Some((line, Err(FieldError::new("", message))));
                     }
                 }
             }
@@ -95,19 +97,19 @@ impl Csv {
     }
 }
 
-/// Where in a record a scan stands.
+/// The position of the scan relative to quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Quotes {
+enum QuoteState {
     FieldStart,
-    /// In an unquoted cell, where quotes are characters like any other.
+    /// In an unquoted cell, where quotes are ordinary characters.
     Outside,
     Inside,
-    /// After a quote in a quoted cell: its end, or the first of two.
+    /// After a quote in a quoted cell: its end, or the first of a doubled quote.
     Closing,
 }
 
-impl Quotes {
-    fn after(self, bytes: &[u8], delimiter: u8) -> Self {
+impl QuoteState {
+    fn after_bytes(self, bytes: &[u8], delimiter: u8) -> Self {
         bytes.iter().fold(self, |quotes, &byte| match (quotes, byte) {
             (Self::Inside, b'"') => Self::Closing,
             (Self::Inside, _) | (Self::FieldStart | Self::Closing, b'"') => Self::Inside,
@@ -117,8 +119,8 @@ impl Quotes {
     }
 }
 
-/// The cells of one whole record. Cells without doubled quotes are slices of it.
-fn cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
+/// Splits a record into cells. A cell without doubled quotes is a slice of the record.
+fn split_cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
     let delimiter = char::from(delimiter);
     let mut cells = Vec::new();
     let mut rest = record;
@@ -129,10 +131,10 @@ fn cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
                 (Cow::Borrowed(&rest[..end]), &rest[end..])
             }
             Some(quoted) => {
-                let end = closing_quote(quoted);
+                let end = find_closing_quote(quoted);
                 let inside = &quoted[..end];
                 let after = quoted.get(end + 1..).unwrap_or_default();
-                // Text after the closing quote belongs to the cell, as spreadsheets read it.
+                // Text after the closing quote belongs to the cell, as in spreadsheets.
                 let tail = after.find(delimiter).unwrap_or(after.len());
                 let cell = match (inside.contains("\"\""), &after[..tail]) {
                     (false, "") => Cow::Borrowed(inside),
@@ -149,8 +151,8 @@ fn cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
     }
 }
 
-/// Where the quote stands that isn't one of two.
-fn closing_quote(quoted: &str) -> usize {
+/// Position of the closing quote, skipping doubled quotes.
+fn find_closing_quote(quoted: &str) -> usize {
     let bytes = quoted.as_bytes();
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'"', &bytes[at..]) {
@@ -163,35 +165,37 @@ fn closing_quote(quoted: &str) -> usize {
     quoted.len()
 }
 
-fn header_of(record: &[u8], delimiter: u8) -> Result<Vec<String>, Wrong> {
-    let names: Vec<_> = cells(utf8(record)?, delimiter).iter().map(|name| name.trim().to_owned()).collect();
+fn parse_header(record: &[u8], delimiter: u8) -> Result<Vec<String>, FieldError> {
+    let names: Vec<_> =
+        split_cells(decode_utf8(record)?, delimiter).iter().map(|name| name.trim().to_owned()).collect();
     for (index, name) in names.iter().enumerate() {
         if !name.is_empty() && names[..index].contains(name) {
-            return Err(Wrong::new("", format!("has two columns named `{name}`; rename one of them")));
+            return Err(FieldError::new("", format!("has two columns named `{name}`; rename one of them")));
         }
     }
     Ok(names)
 }
 
-fn draft(record: &[u8], delimiter: u8, names: &[String], recipe: &Recipe) -> Result<Draft, Wrong> {
-    let cells = cells(utf8(record)?, delimiter);
-    if cells.len() != names.len() {
-        let words =
-            format!("has {} cells where the header has {}: is a quote or comma missing?", cells.len(), names.len());
-        return Err(Wrong::new("", words));
+fn draft_record(record: &[u8], delimiter: u8, columns: &[String], options: &RowOptions) -> Result<Draft, FieldError> {
+    let cells = split_cells(decode_utf8(record)?, delimiter);
+    if cells.len() != columns.len() {
+        let message =
+            format!("has {} cells where the header has {}: is a quote or comma missing?", cells.len(), columns.len());
+        return Err(FieldError::new("", message));
     }
-    let named = || names.iter().zip(&cells).filter(|(name, _)| !name.is_empty());
-    let context: Fields<'_> = named().map(|(name, cell)| (name.into(), Json::Text(cell.as_ref().into()))).collect();
-    let fields: Fields<'_> = named().filter_map(|(name, cell)| typed(name, cell, recipe.legacy_rows)).collect();
-    if !recipe.legacy_rows {
-        // Cells may hold JSON.
-        fields.iter().try_for_each(|(name, value)| value.refuse_duplicates().map_err(|wrong| wrong.within(name)))?;
+    let named = || columns.iter().zip(&cells).filter(|(name, _)| !name.is_empty());
+    let template_fields: Fields<'_> =
+        named().map(|(name, cell)| (name.into(), Json::Text(cell.as_ref().into()))).collect();
+    let fields: Fields<'_> = named().filter_map(|(name, cell)| typed_field(name, cell, options.legacy_rows)).collect();
+    if !options.legacy_rows {
+        // Cells may contain JSON.
+        fields.iter().try_for_each(|(name, value)| value.refuse_duplicates().map_err(|error| error.within(name)))?;
     }
-    row::draft(&fields, &context, recipe)
+    row::build_draft(&fields, &template_fields, options)
 }
 
-/// A cell as the field of a row that its column names; `None` for columns that only templates read.
-fn typed<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a, str>, Json<'a>)> {
+/// Converts a cell to the type that its column has in a row; `None` for columns that only templates read.
+fn typed_field<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a, str>, Json<'a>)> {
     let blank = cell.trim().is_empty();
     let text = || Json::Text(cell.into());
     let value = match name {
@@ -199,23 +203,23 @@ fn typed<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a, str>
         _ if blank => return None,
         "id" | "system" | "model" | "tier" | "reasoning_effort" => text(),
         "temperature" | "top_p" | "max_usd" | "max_tokens" | "max_output_tokens" | "max_completion_tokens" | "seed" => {
-            number(cell)
+            parse_number(cell)
         }
         "thinking" | "json" => match cell.trim().to_ascii_lowercase().as_str() {
             "true" => Json::Bool(true),
             "false" => Json::Bool(false),
-            _ => structured(cell).unwrap_or_else(|| number(cell)),
+            _ => parse_json_cell(cell).unwrap_or_else(|| parse_number(cell)),
         },
-        "messages" | "images" | "image" | "stop" | "response_format" => structured(cell).unwrap_or_else(text),
-        name if picture_fields::may_name_pictures(name) && !legacy => structured(cell).unwrap_or_else(text),
+        "messages" | "images" | "image" | "stop" | "response_format" => parse_json_cell(cell).unwrap_or_else(text),
+        name if picture_fields::may_name_pictures(name) && !legacy => parse_json_cell(cell).unwrap_or_else(text),
         _ => return None,
     };
-    // Earlier versions knew the column under both names, and the last one counted.
+    // Earlier versions accepted both names for this column, and the last one counted.
     Some((Cow::Borrowed(if name == "image" && legacy { "images" } else { name }), value))
 }
 
-/// A number where it reads as one; what it says otherwise, so that the fault can show it.
-fn number(cell: &str) -> Json<'_> {
+/// Parses a number. Other text stays text, so that the error message can show it.
+fn parse_number(cell: &str) -> Json<'_> {
     let cell = cell.trim();
     if let Ok(whole) = cell.parse() {
         return Json::Int(whole);
@@ -226,14 +230,14 @@ fn number(cell: &str) -> Json<'_> {
     }
 }
 
-/// A list or an object written as JSON in the cell.
-fn structured(cell: &str) -> Option<Json<'_>> {
+/// Parses a list or an object that is written as JSON in the cell.
+fn parse_json_cell(cell: &str) -> Option<Json<'_>> {
     let looks_so = cell.trim_start().starts_with(['[', '{']);
     looks_so.then(|| Json::parse(cell).ok()).flatten()
 }
 
-/// The delimiter of a header: a comma, unless there is none and semicolons or tabs are.
-pub(super) fn delimiter_of(header: &str) -> u8 {
+/// Detects the delimiter from the header: a comma if there is one, else a tab or a semicolon.
+pub(super) fn detect_delimiter(header: &str) -> u8 {
     if header.contains(',') {
         return b',';
     }
@@ -262,14 +266,14 @@ mod tests {
             ("\"two\nlines\",c", vec!["two\nlines", "c"]),
             ("ä,\"ö,\",ü", vec!["ä", "ö,", "ü"]),
         ] {
-            assert_eq!(cells(record, b','), want, "{record}");
+            assert_eq!(split_cells(record, b','), want, "{record}");
         }
     }
 
     #[test]
     fn the_delimiter_is_the_headers() {
         for (header, want) in [("a,b;c", b','), ("a;b", b';'), ("a\tb", b'\t'), ("prompt", b',')] {
-            assert_eq!(delimiter_of(header), want, "{header}");
+            assert_eq!(detect_delimiter(header), want, "{header}");
         }
     }
 }

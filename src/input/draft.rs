@@ -1,4 +1,4 @@
-//! What a reader makes of a row, and what every reader is given to make it with.
+//! The result of reading a row, and the settings that every reader gets.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -6,48 +6,48 @@ use crate::domain::{Money, Params, Request};
 
 use super::{
     ModelCheck,
-    fault::Wrong,
-    json::{Fields, Json, field},
-    sidecar::{Captioning, Sidecar},
+    error::FieldError,
+    json::{Fields, Json, get_field},
+    sidecar::{CaptionSettings, Sidecar},
     template::Templates,
 };
 
-/// A row understood, but without its final id and hash; paths still as written.
+/// A parsed row without its final id and hash. Paths are still as written.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// The row's own.
+    /// The id stated in the row.
     pub id: Option<String>,
     pub request: Request,
     pub model: Option<String>,
     pub tier: Option<String>,
     pub max_usd: Option<Money>,
-    /// What routing rules look at, see [`Recipe::kept`].
-    pub fields: BTreeMap<String, String>,
-    pub caption: Option<Sidecar>,
-    /// The captioned picture's size.
-    pub bytes: Option<u64>,
+    /// Fields for routing rules, see [`RowOptions::kept_fields`].
+    pub kept_fields: BTreeMap<String, String>,
+    pub sidecar: Option<Sidecar>,
+    /// Size in bytes of the picture to caption.
+    pub picture_bytes: Option<u64>,
 }
 
-/// The settings of an input, compiled: shared by all passes over it.
-pub(super) struct Recipe {
+/// The settings of an input with compiled templates. Shared by all passes over it.
+pub(super) struct RowOptions {
     pub templates: Templates,
-    /// A row's own values win over these.
-    pub defaults: Params,
-    /// Absolute; what relative paths in rows are relative to.
-    pub base: PathBuf,
-    /// `None`: captions are not written to sidecars.
-    pub captioning: Option<Captioning>,
-    pub limit: Option<u64>,
-    /// Fields of the row that are kept with the item.
-    pub kept: Vec<String>,
+    /// Parameters for rows that don't state their own.
+    pub default_params: Params,
+    /// Absolute folder that relative paths in rows start from.
+    pub base_dir: PathBuf,
+    /// `None`: captions are not written to files.
+    pub captions: Option<CaptionSettings>,
+    pub max_rows: Option<u64>,
+    /// Names of the fields that are stored with the item.
+    pub kept_fields: Vec<String>,
     /// See [`super::InputOptions::legacy_rows`].
     pub legacy_rows: bool,
-    pub models: Option<ModelCheck>,
+    pub model_check: Option<ModelCheck>,
 }
 
-impl Recipe {
-    /// One line as JSON. A name that stands twice in an object is refused: which of the two counts is anybody's guess.
-    pub(super) fn parse<'l>(&self, line: &'l str) -> Result<Json<'l>, Wrong> {
+impl RowOptions {
+    /// Parses one line as JSON. Refuses an object with the same field twice, since it is unclear which one counts.
+    pub(super) fn parse_row<'l>(&self, line: &'l str) -> Result<Json<'l>, FieldError> {
         let row = Json::parse(line)?;
         if !self.legacy_rows {
             row.refuse_duplicates()?;
@@ -55,16 +55,16 @@ impl Recipe {
         Ok(row)
     }
 
-    /// Of a row's fields those that are to be kept: texts, numbers, true and false, as text.
-    pub(super) fn keep(&self, fields: &Fields<'_>) -> BTreeMap<String, String> {
+    /// Selects the fields that are stored with the item. Keeps strings, numbers and booleans, as text.
+    pub(super) fn pick_kept_fields(&self, fields: &Fields<'_>) -> BTreeMap<String, String> {
         let text = |value: &Json<'_>| match value {
             Json::Text(text) => Some(text.to_string()),
             Json::Bool(flag) => Some(flag.to_string()),
             Json::Int(number) => Some(number.to_string()),
-            Json::Big(number) => Some(number.to_string()),
+            Json::BigUnsigned(number) => Some(number.to_string()),
             Json::Float(number) => Some(number.to_string()),
             Json::Null | Json::List(_) | Json::Object(_) => None,
         };
-        self.kept.iter().filter_map(|name| Some((name.clone(), text(field(fields, name)?)?))).collect()
+        self.kept_fields.iter().filter_map(|name| Some((name.clone(), text(get_field(fields, name)?)?))).collect()
     }
 }

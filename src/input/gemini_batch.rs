@@ -1,38 +1,38 @@
-//! Gemini batch lines: `{"key":…,"request":{…}}`, the request being a `GenerateContentRequest`.
+//! Reads Gemini batch lines: `{"key":…,"request":{…}}`, where `request` is a `GenerateContentRequest`.
 //!
-//! Google reads both `camelCase` and `snake_case` here, and so does this.
+//! As at Google, field names may be in `camelCase` or `snake_case`.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::domain::{Image, JsonMode, Message, Params, Part, Speaker};
+use crate::domain::{Image, JsonMode, Message, MessageRole, Params, Part};
 
 use super::{
-    chat::{self, must_have_a_question},
-    draft::{Draft, Recipe},
-    envelope::Envelope,
-    fault::Wrong,
-    image,
+    batch_line::BatchLine,
+    chat::{self, require_user_message},
+    draft::{Draft, RowOptions},
+    error::FieldError,
+    image_ref,
     json::{Fields, Json},
     params, row,
 };
 
-const ENVELOPE: Envelope = Envelope { id: "key", request: "request" };
+const BATCH_LINE: BatchLine = BatchLine { id_field: "key", request_field: "request" };
 
-pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    ENVELOPE.read(&recipe.parse(line)?, recipe, read_request)
+pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
+    BATCH_LINE.read(&options.parse_row(line)?, options, read_request)
 }
 
-fn read_request(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {
+fn read_request(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Result<(), FieldError> {
     let request = &mut draft.request;
-    request.params = recipe.defaults.clone();
+    request.params = options.default_params.clone();
     for (name, value) in fields {
-        match camel(name).as_ref() {
+        match to_camel_case(name).as_ref() {
             _ if value.is_null() => {}
-            "contents" => request.messages = contents(value)?,
+            "contents" => request.messages = parse_contents(value)?,
             "systemInstruction" => {
-                let text = content_parts(value).and_then(chat::text_of).map_err(|wrong| wrong.within(name))?;
+                let text = parse_content_parts(value).and_then(chat::join_text).map_err(|error| error.within(name))?;
                 request.system = Some(text);
             }
             "generationConfig" => {
@@ -42,43 +42,45 @@ fn read_request(fields: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Resu
                 }
                 for (name, value) in config {
                     if !value.is_null() {
-                        configure(&mut request.params, name, value)
+                        set_config(&mut request.params, name, value)
                             .map_err(|wrong| wrong.within("generationConfig"))?;
                     }
                 }
             }
             "model" => {
-                let model = row::word(value, "model")?;
+                let model = row::nonblank_text(value, "model")?;
                 draft.model = Some(model.strip_prefix("models/").unwrap_or(&model).to_owned());
             }
-            // How Google files a request, not what it asks; without tools their settings are idle.
+            // These control how Google stores a request. `toolConfig` has no effect without tools.
             "store" | "labels" | "toolConfig" => {}
-            _ => params::unsupported(name, value)?,
+            _ => params::refuse_unsupported(name, value)?,
         }
     }
     if request.messages.is_empty() {
-        return Err(Wrong::new("contents", "is missing or empty"));
+        return Err(FieldError::new("contents", "is missing or empty"));
     }
-    must_have_a_question(&request.messages)?;
+    require_user_message(&request.messages)?;
     if request.system.is_none() {
-        request.system = recipe.templates.system(&Fields::new())?;
+        request.system = options.templates.system(&Fields::new())?;
     }
     Ok(())
 }
 
-fn configure(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), Wrong> {
-    match camel(name).as_ref() {
+fn set_config(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), FieldError> {
+    match to_camel_case(name).as_ref() {
         "temperature" => params.temperature = Some(params::temperature(value, name)?),
         "topP" => params.top_p = Some(params::top_p(value, name)?),
         "maxOutputTokens" => params.max_output_tokens = Some(params::max_output_tokens(value, name)?),
         "stopSequences" => params.stop = params::stop(value, name)?,
-        "seed" => params.seed = Some(value.whole(name)?),
+        "seed" => params.seed = Some(value.integer(name)?),
         "candidateCount" if *value == Json::Int(1) => {}
         "responseMimeType" => match value.text(name)? {
             "text/plain" => {}
-            // A schema beside it says more, whichever comes first.
+            // A schema takes precedence, in whichever order the two fields come.
             "application/json" => params.json = params.json.take().or(Some(JsonMode::Object)),
-            other => return Err(Wrong::new(name, format!("is `{other}`; read are text/plain and application/json"))),
+            other => {
+                return Err(FieldError::new(name, format!("is `{other}`; read are text/plain and application/json")));
+            }
         },
         "responseJsonSchema" => {
             value.object(name)?;
@@ -93,113 +95,117 @@ fn configure(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), Wr
         "thinkingConfig" => {
             for (name, value) in value.object(name)? {
                 if !value.is_null() {
-                    think(params, name, value).map_err(|wrong| wrong.within("thinkingConfig"))?;
+                    set_thinking(params, name, value).map_err(|error| error.within("thinkingConfig"))?;
                 }
             }
         }
-        _ => params::unsupported(name, value)?,
+        _ => params::refuse_unsupported(name, value)?,
     }
     Ok(())
 }
 
-fn think(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), Wrong> {
-    match camel(name).as_ref() {
-        // -1 leaves the amount to the model, as saying nothing does.
+fn set_thinking(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), FieldError> {
+    match to_camel_case(name).as_ref() {
+        // -1 lets the model decide, which is the default.
         "thinkingBudget" if *value == Json::Int(-1) => params.thinking = None,
-        "thinkingBudget" => params.thinking = Some(params::budget(value, name)?),
-        "thinkingLevel" => params.thinking = Some(params::level(value, name)?),
-        _ => params::unsupported(name, value)?,
+        "thinkingBudget" => params.thinking = Some(params::thinking_budget(value, name)?),
+        "thinkingLevel" => params.thinking = Some(params::thinking_level(value, name)?),
+        _ => params::refuse_unsupported(name, value)?,
     }
     Ok(())
 }
 
-fn contents(value: &Json<'_>) -> Result<Vec<Message>, Wrong> {
+fn parse_contents(value: &Json<'_>) -> Result<Vec<Message>, FieldError> {
     if value.as_text().is_some() {
-        return Ok(vec![Message { speaker: Speaker::User, parts: chat::parts(value)? }]);
+        return Ok(vec![Message { role: MessageRole::User, parts: chat::parse_parts(value)? }]);
     }
     let mut messages = Vec::new();
     for (index, content) in value.list("contents")?.iter().enumerate() {
-        let within = |wrong: Wrong| wrong.within(format_args!("contents[{index}]"));
+        let within = |error: FieldError| error.within(format_args!("contents[{index}]"));
         content.object("").map_err(within)?;
         let role = content.get("role").map(|role| role.text("role")).transpose().map_err(within)?;
         let speaker = match role {
-            None | Some("" | "user") => Speaker::User,
-            Some("model" | "assistant") => Speaker::Assistant,
-            Some(other) => return Err(within(Wrong::new("role", format!("is `{other}`; read are user and model")))),
+            None | Some("" | "user") => MessageRole::User,
+            Some("model" | "assistant") => MessageRole::Assistant,
+            Some(other) => {
+                return Err(within(FieldError::new("role", format!("is `{other}`; read are user and model"))));
+            }
         };
-        messages.push(Message { speaker, parts: content_parts(content).map_err(within)? });
+        messages.push(Message { role: speaker, parts: parse_content_parts(content).map_err(within)? });
     }
     Ok(messages)
 }
 
-/// A content's parts; a bare string is one text part. Never empty.
-fn content_parts(content: &Json<'_>) -> Result<Vec<Part>, Wrong> {
+/// Reads a content's parts; a bare string is one text part. The result is never empty.
+fn parse_content_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
     if content.as_text().is_some() {
-        return chat::parts(content);
+        return chat::parse_parts(content);
     }
     for (name, value) in content.object("")? {
         if !matches!(name.as_ref(), "parts" | "role") {
-            params::unsupported(name, value)?;
+            params::refuse_unsupported(name, value)?;
         }
     }
-    let listed = content.get("parts").ok_or_else(|| Wrong::new("parts", "is missing"))?;
-    // One part may stand without its list.
-    let listed = if let Json::List(items) = listed { items.as_slice() } else { std::slice::from_ref(listed) };
+    let part_values = content.get("parts").ok_or_else(|| FieldError::new("parts", "is missing"))?;
+    // A single part may be written without a list.
+    let listed = if let Json::List(items) = part_values { items.as_slice() } else { std::slice::from_ref(part_values) };
     let mut parts = Vec::with_capacity(listed.len());
     for (index, item) in listed.iter().enumerate() {
-        parts.extend(part(item).map_err(|wrong| wrong.within(format_args!("parts[{index}]")))?);
+        parts.extend(parse_part(item).map_err(|error| error.within(format_args!("parts[{index}]")))?);
     }
-    if parts.is_empty() { Err(Wrong::new("parts", "is empty")) } else { Ok(parts) }
+    if parts.is_empty() { Err(FieldError::new("parts", "is empty")) } else { Ok(parts) }
 }
 
-fn part(part: &Json<'_>) -> Result<Option<Part>, Wrong> {
-    let mut read = None;
-    // One of two would be lost.
-    let mut put = |part: Part, name: &str| match read.replace(part) {
+fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
+    let mut parsed = None;
+    // Otherwise one of the two would be lost.
+    let mut set_once = |part: Part, name: &str| match parsed.replace(part) {
         None => Ok(()),
-        Some(_) => Err(Wrong::new(name, "stands beside other content in one part; give each a part of its own")),
+        Some(_) => Err(FieldError::new(name, "stands beside other content in one part; give each a part of its own")),
     };
     for (name, value) in part.object("")? {
-        match camel(name).as_ref() {
+        match to_camel_case(name).as_ref() {
             _ if value.is_null() => {}
             "text" => {
                 let text = value.text(name)?;
                 if !text.trim().is_empty() {
-                    put(Part::Text(text.to_owned()), name)?;
+                    set_once(Part::Text(text.to_owned()), name)?;
                 }
             }
             "inlineData" => {
-                let need = |camel: &str, snake: &str| {
+                let require = |camel: &str, snake: &str| {
                     let field = value.get(camel).or_else(|| value.get(snake));
-                    field.ok_or_else(|| Wrong::new(camel, "is missing"))?.text(camel)
+                    field.ok_or_else(|| FieldError::new(camel, "is missing"))?.text(camel)
                 };
-                let image = need("mimeType", "mime_type")
-                    .and_then(|mime| Ok((mime, need("data", "data")?)))
-                    .and_then(|(mime, data)| image::inline(mime, data).map_err(|words| Wrong::new("data", words)));
-                put(Part::Image(image.map_err(|wrong| wrong.within(name))?), name)?;
+                let image = require("mimeType", "mime_type")
+                    .and_then(|mime| Ok((mime, require("data", "data")?)))
+                    .and_then(|(mime, data)| {
+                        image_ref::parse_inline(mime, data).map_err(|message| FieldError::new("data", message))
+                    });
+                set_once(Part::Image(image.map_err(|error| error.within(name))?), name)?;
             }
-            "fileData" => put(Part::Image(file(value).map_err(|wrong| wrong.within(name))?), name)?,
-            _ => params::unsupported(name, value)?,
+            "fileData" => set_once(Part::Image(parse_file_data(value).map_err(|wrong| wrong.within(name))?), name)?,
+            _ => params::refuse_unsupported(name, value)?,
         }
     }
-    Ok(read)
+    Ok(parsed)
 }
 
-/// A picture by address. Google's own file store is per project: another key could not read it.
-fn file(value: &Json<'_>) -> Result<Image, Wrong> {
+/// Reads a picture URL. Files at Google belong to one project: another key could not read them.
+fn parse_file_data(value: &Json<'_>) -> Result<Image, FieldError> {
     let uri = value.get("fileUri").or_else(|| value.get("file_uri"));
-    let uri = uri.ok_or_else(|| Wrong::new("fileUri", "is missing"))?.text("fileUri")?;
-    match image::reference(uri) {
+    let uri = uri.ok_or_else(|| FieldError::new("fileUri", "is missing"))?.text("fileUri")?;
+    match image_ref::parse_reference(uri) {
         Ok(Image::Url(url)) if !url.contains("generativelanguage.googleapis.com") => Ok(Image::Url(url)),
-        _ => Err(Wrong::new(
+        _ => Err(FieldError::new(
             "fileUri",
             format!("is `{uri}`, a file of one project, which other keys can't read; send the picture itself"),
         )),
     }
 }
 
-/// `response_mime_type` as `responseMimeType`.
-fn camel(name: &str) -> Cow<'_, str> {
+/// Converts `response_mime_type` to `responseMimeType`.
+fn to_camel_case(name: &str) -> Cow<'_, str> {
     if !name.contains('_') {
         return Cow::Borrowed(name);
     }
@@ -218,7 +224,7 @@ fn camel(name: &str) -> Cow<'_, str> {
     Cow::Owned(camel)
 }
 
-/// Google's schema dialect to JSON Schema: types in lower case, `nullable` as a second type.
+/// Converts Google's schema dialect to JSON Schema: types in lower case, `nullable` as a second type.
 fn to_json_schema(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(to_json_schema),
@@ -236,7 +242,7 @@ fn to_json_schema(schema: &mut Value) {
             }
             for (name, value) in fields {
                 match (name.as_str(), value) {
-                    // The names in here are the data's, whatever they look like.
+                    // The names in here are field names of the data, not schema keywords.
                     ("properties" | "$defs", Value::Object(named)) => named.values_mut().for_each(to_json_schema),
                     ("enum" | "default" | "example", _) => {}
                     (_, value) => to_json_schema(value),
@@ -280,7 +286,7 @@ mod tests {
         for (name, want) in
             [("topP", "topP"), ("top_p", "topP"), ("response_mime_type", "responseMimeType"), ("seed", "seed")]
         {
-            assert_eq!(camel(name), want);
+            assert_eq!(to_camel_case(name), want);
         }
     }
 }

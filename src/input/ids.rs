@@ -1,6 +1,6 @@
-//! Names for items: the row's own id, or a hash of what it asks; and the proof that no two are alike.
+//! Assigns ids to items: the row's own id, or one made from a hash of its request. Ensures that all ids differ.
 //!
-//! A million rows must fit: what is kept per row is 16 bytes of hash and a line number, never a string.
+//! Must work for a million rows: per row it keeps 16 bytes of hash and a line number, no string.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -10,26 +10,26 @@ use std::{
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::domain::{MADE_UP_DIGITS, Request};
+use crate::domain::{GENERATED_ID_LEN, Request};
 
-/// Everything that makes two answers comparable, serialised in this order and hashed.
+/// Everything that identifies a question, serialized in this order and hashed.
 ///
-/// Changing this changes every hash in every run directory: a resumed run would take all its rows for changed.
+/// Changing this type changes every hash in every run directory: a resumed run would then treat all rows as changed.
 #[derive(Serialize)]
-pub(super) struct Canonical<'a> {
+pub(super) struct HashInput<'a> {
     pub request: &'a Request,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<&'a str>,
-    /// The sidecar as named from the input, so that a folder may move as a whole.
+    /// Path of the caption file relative to the input, so that the folder may be moved as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption: Option<&'a str>,
-    /// Of a captioned picture that has no stamp, which tells better whether it is another picture under the same name.
+    /// Size of a picture to caption that has no stamp. A stamp detects better that a file holds another picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
 }
 
-impl Canonical<'_> {
-    /// 32 hex digits. `scratch` is reused between rows.
+impl HashInput<'_> {
+    /// The hash as 32 hex digits. `scratch` is reused between rows.
     pub(super) fn hash(&self, scratch: &mut Vec<u8>) -> Result<String, serde_json::Error> {
         scratch.clear();
         serde_json::to_writer(&mut *scratch, self)?;
@@ -41,18 +41,18 @@ pub(super) fn hex(digest: u128) -> String {
     format!("{digest:032x}")
 }
 
-/// The ids given out so far in one pass over an input.
+/// The ids assigned so far in one pass over an input.
 #[derive(Default)]
-pub(super) struct Ids {
-    lines: HashMap<Digest, u32, BuildHasherDefault<Already>>,
-    /// How often a made-up id came up; only for those that came up twice.
-    alike: HashMap<Digest, u32, BuildHasherDefault<Already>>,
+pub(super) struct IdAssigner {
+    line_by_id: HashMap<Digest, u32, BuildHasherDefault<IdentityHasher>>,
+    /// How often a generated id occurred; only for ids that occurred more than once.
+    duplicate_counts: HashMap<Digest, u32, BuildHasherDefault<IdentityHasher>>,
 }
 
-impl Ids {
-    /// Takes a row's own id. `Err` is the line that has it already.
-    pub(super) fn take(&mut self, id: &str, line: u64) -> Result<(), u64> {
-        match self.lines.entry(Digest::of(id)) {
+impl IdAssigner {
+    /// Reserves a row's own id. `Err` is the line that already has it.
+    pub(super) fn claim(&mut self, id: &str, line: u64) -> Result<(), u64> {
+        match self.line_by_id.entry(Digest::of(id)) {
             Entry::Occupied(first) => Err(u64::from(*first.get())),
             Entry::Vacant(free) => {
                 free.insert(u32::try_from(line).unwrap_or(u32::MAX));
@@ -61,25 +61,25 @@ impl Ids {
         }
     }
 
-    /// Makes an id from a request's hash; the second of its like ends in `-2`, the third in `-3`.
-    pub(super) fn make(&mut self, hash: &str, line: u64) -> String {
-        let base = &hash[..MADE_UP_DIGITS.min(hash.len())];
-        if self.take(base, line).is_ok() {
+    /// Makes an id from a request's hash. The second equal request gets the suffix `-2`, the third `-3`.
+    pub(super) fn generate(&mut self, hash: &str, line: u64) -> String {
+        let base = &hash[..GENERATED_ID_LEN.min(hash.len())];
+        if self.claim(base, line).is_ok() {
             return base.to_owned();
         }
-        let mut count = self.alike.get(&Digest::of(base)).copied().unwrap_or(1);
+        let mut count = self.duplicate_counts.get(&Digest::of(base)).copied().unwrap_or(1);
         loop {
             count = count.saturating_add(1);
             let id = format!("{base}-{count}");
-            if self.take(&id, line).is_ok() {
-                self.alike.insert(Digest::of(base), count);
+            if self.claim(&id, line).is_ok() {
+                self.duplicate_counts.insert(Digest::of(base), count);
                 return id;
             }
         }
     }
 }
 
-/// 128 bits in words of 32, so that an entry with its line takes 20 bytes rather than 32.
+/// 128 bits as four 32-bit words, so that an entry with its line takes 20 bytes instead of 32.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Digest([u32; 4]);
 
@@ -96,11 +96,11 @@ impl std::hash::Hash for Digest {
     }
 }
 
-/// A hasher for what is a hash already.
+/// A hasher that returns its input, which is already a hash.
 #[derive(Default)]
-pub(super) struct Already(u64);
+pub(super) struct IdentityHasher(u64);
 
-impl Hasher for Already {
+impl Hasher for IdentityHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
     }
@@ -120,25 +120,25 @@ mod tests {
 
     #[test]
     fn rows_alike_are_told_apart_by_a_count() {
-        let mut ids = Ids::default();
+        let mut ids = IdAssigner::default();
         let hash = "0123456789abcdef0123456789abcdef";
-        let made: Vec<_> = (1..=3).map(|line| ids.make(hash, line)).collect();
+        let made: Vec<_> = (1..=3).map(|line| ids.generate(hash, line)).collect();
         assert_eq!(made, ["0123456789abcdef", "0123456789abcdef-2", "0123456789abcdef-3"]);
     }
 
     #[test]
     fn a_made_up_id_gives_way_to_one_that_is_taken() {
-        let mut ids = Ids::default();
-        ids.take("0123456789abcdef", 1).unwrap();
-        ids.take("0123456789abcdef-2", 2).unwrap();
-        assert_eq!(ids.make("0123456789abcdef", 3), "0123456789abcdef-3");
+        let mut ids = IdAssigner::default();
+        ids.claim("0123456789abcdef", 1).unwrap();
+        ids.claim("0123456789abcdef-2", 2).unwrap();
+        assert_eq!(ids.generate("0123456789abcdef", 3), "0123456789abcdef-3");
     }
 
     #[test]
     fn a_second_taker_learns_the_line_of_the_first() {
-        let mut ids = Ids::default();
-        ids.take("a", 7).unwrap();
-        assert_eq!(ids.take("a", 9), Err(7));
+        let mut ids = IdAssigner::default();
+        ids.claim("a", 7).unwrap();
+        assert_eq!(ids.claim("a", 9), Err(7));
     }
 
     #[test]
@@ -149,8 +149,8 @@ mod tests {
     /// A changed hash would make every resumed run refuse its rows as changed.
     #[test]
     fn hashes_are_pinned() {
-        let request = Request::text("Why is the sky blue?");
-        let canonical = Canonical { request: &request, model: Some("m"), caption: None, bytes: None };
+        let request = Request::from_prompt("Why is the sky blue?");
+        let canonical = HashInput { request: &request, model: Some("m"), caption: None, bytes: None };
         assert_eq!(canonical.hash(&mut Vec::new()).unwrap(), "5dcc04456c16c97de10b8e6e09cd19d1");
     }
 }

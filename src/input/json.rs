@@ -1,8 +1,8 @@
-//! A row as parsed: JSON that borrows its strings from the line.
+//! Parsed JSON that borrows its strings from the line.
 //!
-//! `serde_json::Value` copies every string and builds a map per object; a million short rows feel that. Here an
-//! object is a list of pairs in the order of the line, and a string without escapes is a slice of it. Every
-//! format's reader walks this one type, so that they report a wrong field in the same words.
+//! `serde_json::Value` copies every string and builds a map per object, which is slow for a million short rows. Here an
+//! object is a list of pairs in their order in the line, and a string without escapes is a slice of the line. All
+//! formats use this type, so that errors about a field have the same wording.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
@@ -11,22 +11,22 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 
-use super::fault::Wrong;
+use super::error::FieldError;
 
-/// An object's fields, in order. Where a name stands twice, the last one counts, as in every JSON reader; rows that have
-/// such are refused before ([`Json::refuse_duplicates`]).
+/// The fields of an object, in order. If a name occurs twice, the last one counts, as in other JSON readers. Such rows
+/// are refused before that ([`Json::refuse_duplicates`]).
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
-/// Whole numbers below this are kept exactly as floats.
-pub(super) const EXACT_BELOW: f64 = 9e15;
+/// Whole numbers below this are exact as floats.
+pub(super) const EXACT_FLOAT_LIMIT: f64 = 9e15;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// Whole numbers beyond `i64`.
-    Big(u64),
+    /// A whole number beyond the range of `i64`.
+    BigUnsigned(u64),
     Float(f64),
     Text(Cow<'a, str>),
     List(Vec<Json<'a>>),
@@ -34,24 +34,24 @@ pub(super) enum Json<'a> {
 }
 
 impl<'a> Json<'a> {
-    /// One line as one JSON value. The error says what is wrong and at which column.
-    pub(super) fn parse(line: &'a str) -> Result<Self, Wrong> {
+    /// Parses one line as one JSON value. The error gives the reason and the column.
+    pub(super) fn parse(line: &'a str) -> Result<Self, FieldError> {
         serde_json::from_str(line).map_err(|error| {
-            let words = error.to_string();
-            let reason = words.rfind(" at line ").map_or(words.as_str(), |end| &words[..end]);
-            Wrong::new("", format!("is not valid JSON: {reason} (column {})", error.column()))
+            let message = error.to_string();
+            let reason = message.rfind(" at line ").map_or(message.as_str(), |end| &message[..end]);
+            FieldError::new("", format!("is not valid JSON: {reason} (column {})", error.column()))
         })
     }
 
-    /// Refuses a name that stands twice in an object, at any depth.
-    pub(super) fn refuse_duplicates(&self) -> Result<(), Wrong> {
+    /// Refuses an object with the same field name twice, at any depth.
+    pub(super) fn refuse_duplicates(&self) -> Result<(), FieldError> {
         match self {
             Self::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
-                item.refuse_duplicates().map_err(|wrong| wrong.within(format_args!("[{index}]")))
+                item.refuse_duplicates().map_err(|error| error.within(format_args!("[{index}]")))
             }),
             Self::Object(fields) => {
-                if let Some(name) = duplicate(fields) {
-                    return Err(Wrong::new(name, "stands twice in one object; keep one of the two"));
+                if let Some(name) = find_duplicate(fields) {
+                    return Err(FieldError::new(name, "stands twice in one object; keep one of the two"));
                 }
                 fields
                     .iter()
@@ -65,25 +65,25 @@ impl<'a> Json<'a> {
         matches!(self, Self::Null)
     }
 
-    /// What it is, for "must be a string, not …".
-    pub(super) fn kind(&self) -> &'static str {
+    /// Name of the type, for "must be a string, not …".
+    pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "true or false",
-            Self::Int(_) | Self::Big(_) | Self::Float(_) => "a number",
+            Self::Int(_) | Self::BigUnsigned(_) | Self::Float(_) => "a number",
             Self::Text(_) => "a string",
             Self::List(_) => "a list",
             Self::Object(_) => "an object",
         }
     }
 
-    /// Nothing asked for: null, false, zero, or empty. A field that isn't supported may say this much.
-    pub(super) fn is_neutral(&self) -> bool {
+    /// True for null, false, zero, or empty: nothing is asked for. An unsupported field may have such a value.
+    pub(super) fn is_empty_or_default(&self) -> bool {
         match self {
             Self::Null => true,
             Self::Bool(on) => !on,
             Self::Int(number) => *number == 0,
-            Self::Big(_) => false,
+            Self::BigUnsigned(_) => false,
             Self::Float(number) => *number == 0.0,
             Self::Text(text) => text.is_empty(),
             Self::List(items) => items.is_empty(),
@@ -98,66 +98,68 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// A field of an object.
+    /// Returns a field of an object.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Object(fields) => field(fields, name),
+            Self::Object(fields) => get_field(fields, name),
             _ => None,
         }
     }
 
-    pub(super) fn text(&self, at: &str) -> Result<&str, Wrong> {
-        self.as_text().ok_or_else(|| self.must_be(at, "a string"))
+    pub(super) fn text(&self, field_path: &str) -> Result<&str, FieldError> {
+        self.as_text().ok_or_else(|| self.type_error(field_path, "a string"))
     }
 
-    pub(super) fn list(&self, at: &str) -> Result<&[Self], Wrong> {
+    pub(super) fn list(&self, field_path: &str) -> Result<&[Self], FieldError> {
         match self {
             Self::List(items) => Ok(items),
-            _ => Err(self.must_be(at, "a list")),
+            _ => Err(self.type_error(field_path, "a list")),
         }
     }
 
-    pub(super) fn object(&self, at: &str) -> Result<&Fields<'a>, Wrong> {
+    pub(super) fn object(&self, field_path: &str) -> Result<&Fields<'a>, FieldError> {
         match self {
             Self::Object(fields) => Ok(fields),
-            _ => Err(self.must_be(at, "an object")),
+            _ => Err(self.type_error(field_path, "an object")),
         }
     }
 
-    pub(super) fn number(&self, at: &str) -> Result<f64, Wrong> {
+    pub(super) fn number(&self, field_path: &str) -> Result<f64, FieldError> {
         match self {
             Self::Int(number) => Ok(*number as f64),
-            Self::Big(number) => Ok(*number as f64),
+            Self::BigUnsigned(number) => Ok(*number as f64),
             Self::Float(number) => Ok(*number),
-            _ => Err(self.must_be(at, "a number")),
+            _ => Err(self.type_error(field_path, "a number")),
         }
     }
 
-    /// A whole number; `4096.0` is one too, as some exporters write it.
-    pub(super) fn whole(&self, at: &str) -> Result<i64, Wrong> {
+    /// Returns a whole number. Accepts `4096.0` too, since some exporters write it.
+    pub(super) fn integer(&self, field_path: &str) -> Result<i64, FieldError> {
         match self {
             Self::Int(number) => Ok(*number),
-            Self::Float(number) if number.fract() == 0.0 && number.abs() < EXACT_BELOW => Ok(*number as i64),
-            Self::Big(_) => Err(Wrong::new(at, format!("is too large; at most {} can be sent", i64::MAX))),
-            Self::Float(number) if number.abs() >= EXACT_BELOW => {
-                Err(Wrong::new(at, "is too large a number to be kept exactly"))
+            Self::Float(number) if number.fract() == 0.0 && number.abs() < EXACT_FLOAT_LIMIT => Ok(*number as i64),
+            Self::BigUnsigned(_) => {
+                Err(FieldError::new(field_path, format!("is too large; at most {} can be sent", i64::MAX)))
             }
-            Self::Float(_) => Err(Wrong::new(at, "must be a whole number, not one with a fraction")),
-            _ => Err(self.must_be(at, "a whole number")),
+            Self::Float(number) if number.abs() >= EXACT_FLOAT_LIMIT => {
+                Err(FieldError::new(field_path, "is too large a number to be kept exactly"))
+            }
+            Self::Float(_) => Err(FieldError::new(field_path, "must be a whole number, not one with a fraction")),
+            _ => Err(self.type_error(field_path, "a whole number")),
         }
     }
 
-    pub(super) fn must_be(&self, at: &str, what: &str) -> Wrong {
-        Wrong::new(at, format!("must be {what}, not {}", self.kind()))
+    pub(super) fn type_error(&self, field_path: &str, expected: &str) -> FieldError {
+        FieldError::new(field_path, format!("must be {expected}, not {}", self.type_name()))
     }
 
-    /// As an owned value, for what is passed on whole: a JSON schema.
+    /// Converts to an owned value, for JSON schemas, which are passed on whole.
     pub(super) fn to_value(&self) -> serde_json::Value {
         match self {
             Self::Null => serde_json::Value::Null,
             Self::Bool(on) => (*on).into(),
             Self::Int(number) => (*number).into(),
-            Self::Big(number) => (*number).into(),
+            Self::BigUnsigned(number) => (*number).into(),
             Self::Float(number) => (*number).into(),
             Self::Text(text) => text.as_ref().into(),
             Self::List(items) => items.iter().map(Self::to_value).collect(),
@@ -166,26 +168,26 @@ impl<'a> Json<'a> {
     }
 }
 
-/// The value that counts under `name`.
-pub(super) fn field<'f, 'a>(fields: &'f Fields<'a>, name: &str) -> Option<&'f Json<'a>> {
+/// Returns the value of `name`; the last one if the name occurs twice.
+pub(super) fn get_field<'f, 'a>(fields: &'f Fields<'a>, name: &str) -> Option<&'f Json<'a>> {
     fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// A name that stands twice.
-fn duplicate<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
-    // Most objects have a handful of fields, for which a set costs more than looking through them.
-    const FEW: usize = 16;
+/// Returns a name that occurs twice.
+fn find_duplicate<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
+    // For the usual few fields, a linear search is faster than a set.
+    const SMALL_OBJECT_FIELDS: usize = 16;
     let mut names = fields.iter().map(|(name, _)| name.as_ref()).enumerate();
-    if fields.len() <= FEW {
+    if fields.len() <= SMALL_OBJECT_FIELDS {
         return names.find(|(index, name)| fields[..*index].iter().any(|(other, _)| other == name)).map(|(_, it)| it);
     }
     let mut seen = HashSet::with_capacity(fields.len());
     names.find(|(_, name)| !seen.insert(*name)).map(|(_, name)| name)
 }
 
-/// The fault of a field that has to be there and is not, or is null.
-pub(super) fn missing(fields: &Fields<'_>, name: &str) -> Wrong {
-    Wrong::new(name, if field(fields, name).is_some() { "is null" } else { "is missing" })
+/// The error for a required field that is missing or null.
+pub(super) fn missing_field(fields: &Fields<'_>, name: &str) -> FieldError {
+    FieldError::new(name, if get_field(fields, name).is_some() { "is null" } else { "is missing" })
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
@@ -216,7 +218,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(i64::try_from(number).map_or(Json::Big(number), Json::Int))
+        Ok(i64::try_from(number).map_or(Json::BigUnsigned(number), Json::Int))
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
@@ -241,33 +243,33 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Vec::with_capacity(4);
-        while let Some((Name(name), value)) = map.next_entry()? {
+        while let Some((FieldName(name), value)) = map.next_entry()? {
             fields.push((name, value));
         }
         Ok(Json::Object(fields))
     }
 }
 
-/// A field's name; borrowed where it has no escapes (serde's own `Cow` never borrows inside a tuple).
-struct Name<'a>(Cow<'a, str>);
+/// A field name; borrowed if it has no escapes (serde's own `Cow` never borrows inside a tuple).
+struct FieldName<'a>(Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for FieldName<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameVisitor;
 
         impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
+            type Value = FieldName<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a field name")
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(text)))
+                Ok(FieldName(Cow::Borrowed(text)))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(text.to_owned())))
+                Ok(FieldName(Cow::Owned(text.to_owned())))
             }
         }
 
@@ -275,14 +277,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
     }
 }
 
-/// For templates, which take their context through serde.
+/// For templates, which read their context through serde.
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Null => serializer.serialize_unit(),
             Self::Bool(on) => serializer.serialize_bool(*on),
             Self::Int(number) => serializer.serialize_i64(*number),
-            Self::Big(number) => serializer.serialize_u64(*number),
+            Self::BigUnsigned(number) => serializer.serialize_u64(*number),
             Self::Float(number) => serializer.serialize_f64(*number),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(items) => serializer.collect_seq(items),

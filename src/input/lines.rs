@@ -1,7 +1,6 @@
-//! A file's lines, one at a time, counted and hashed on the way.
+//! Reads a file line by line, counts the lines and hashes the bytes.
 //!
-//! Owns the file and the fingerprint of its bytes. Knows UTF-8, the byte order mark and CRLF; knows nothing of
-//! what a line means.
+//! Owns the file and its fingerprint. Handles UTF-8, the byte order mark and CRLF; does not interpret lines.
 
 use std::{
     fs::File,
@@ -11,118 +10,119 @@ use std::{
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::fault::Wrong;
+use super::error::FieldError;
 
-/// Longer lines are refused: a row with a dozen inline pictures stays below this, a file without line ends doesn't.
-pub(super) const MAX_LINE: usize = 64 << 20;
-const BUFFER: usize = 256 << 10;
+/// Longest line. A row with a dozen inline pictures is shorter; a file without line ends is longer.
+pub(super) const MAX_LINE_BYTES: usize = 64 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-pub(super) struct Lines {
-    reader: BufReader<Hashing<File>>,
+pub(super) struct LineReader {
+    reader: BufReader<HashingReader<File>>,
     line: Vec<u8>,
-    number: u64,
-    limit: usize,
+    line_number: u64,
+    max_bytes: usize,
 }
 
 /// Passes bytes through and hashes them.
-struct Hashing<R> {
+struct HashingReader<R> {
     inner: R,
-    hash: Box<Xxh3>,
+    hasher: Box<Xxh3>,
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..count]);
+        self.hasher.update(&buffer[..count]);
         Ok(count)
     }
 }
 
-impl Lines {
+impl LineReader {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let hashing = Hashing { inner: File::open(path)?, hash: Box::new(Xxh3::new()) };
+        let reader = HashingReader { inner: File::open(path)?, hasher: Box::new(Xxh3::new()) };
         Ok(Self {
-            reader: BufReader::with_capacity(BUFFER, hashing),
+            reader: BufReader::with_capacity(BUFFER_BYTES, reader),
             line: Vec::with_capacity(4_096),
-            number: 0,
-            limit: MAX_LINE,
+            line_number: 0,
+            max_bytes: MAX_LINE_BYTES,
         })
     }
 
-    /// Goes on to the next line, blank ones included. `Ok(false)` at the end of the file.
+    /// Reads the next line; a blank line counts. `Ok(false)` at the end of the file.
     ///
-    /// After a line that is too long the next call reads the one after it; after an I/O error there is none.
-    pub(super) fn advance(&mut self) -> Result<bool, Wrong> {
+    /// After a line that is too long, the next call reads the line after it. After an I/O error there are no more
+    /// lines.
+    pub(super) fn advance(&mut self) -> Result<bool, FieldError> {
         self.line.clear();
-        let limit = self.limit as u64 + 2;
-        let broken = |error: io::Error| Wrong::new("", format!("can't be read: {error}"));
-        let count = (&mut self.reader).take(limit).read_until(b'\n', &mut self.line);
-        self.number += 1;
-        if count.map_err(broken)? == 0 {
+        let max_bytes = self.max_bytes as u64 + 2;
+        let read_error = |error: io::Error| FieldError::new("", format!("can't be read: {error}"));
+        let count = (&mut self.reader).take(max_bytes).read_until(b'\n', &mut self.line);
+        self.line_number += 1;
+        if count.map_err(read_error)? == 0 {
             return Ok(false);
         }
-        if self.number == 1 && self.line.starts_with(BOM) {
+        if self.line_number == 1 && self.line.starts_with(BOM) {
             self.line.drain(..BOM.len());
         }
-        let ended = self.line.last() == Some(&b'\n');
-        if ended {
+        let has_line_end = self.line.last() == Some(&b'\n');
+        if has_line_end {
             self.line.pop();
             if self.line.last() == Some(&b'\r') {
                 self.line.pop();
             }
         }
-        if self.line.len() > self.limit {
-            if !ended {
-                self.reader.skip_until(b'\n').map_err(broken)?;
+        if self.line.len() > self.max_bytes {
+            if !has_line_end {
+                self.reader.skip_until(b'\n').map_err(read_error)?;
             }
             self.line = Vec::new();
-            let limit = self.limit >> 20;
-            return Err(Wrong::new("", format!("is longer than {limit} MiB: is there a line end missing?")));
+            let limit = self.max_bytes >> 20;
+            return Err(FieldError::new("", format!("is longer than {limit} MiB: is there a line end missing?")));
         }
         Ok(true)
     }
 
-    /// The present line's number, from 1.
-    pub(super) const fn number(&self) -> u64 {
-        self.number
+    /// Number of the current line, from 1.
+    pub(super) const fn line_number(&self) -> u64 {
+        self.line_number
     }
 
     pub(super) fn is_blank(&self) -> bool {
         self.line.trim_ascii().is_empty()
     }
 
-    /// The present line, without its line end.
-    pub(super) fn text(&self) -> Result<&str, Wrong> {
-        utf8(&self.line)
+    /// The current line as text, without its line end.
+    pub(super) fn text(&self) -> Result<&str, FieldError> {
+        decode_utf8(&self.line)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.line
     }
 
-    /// The hash of the whole file's bytes: reads to the end what has not been read yet.
+    /// The hash of the whole file. Reads the rest of the file first.
     pub(super) fn fingerprint(mut self) -> io::Result<u128> {
         loop {
             let count = self.reader.fill_buf()?.len();
             if count == 0 {
-                return Ok(self.reader.get_ref().hash.digest128());
+                return Ok(self.reader.get_ref().hasher.digest128());
             }
             self.reader.consume(count);
         }
     }
 }
 
-/// Bytes of a row as text, or which byte is none.
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Wrong> {
+/// Converts bytes to text. The error names the first invalid byte.
+pub(super) fn decode_utf8(bytes: &[u8]) -> Result<&str, FieldError> {
     std::str::from_utf8(bytes).map_err(|error| {
-        let at = error.valid_up_to();
-        let words = format!(
+        let offset = error.valid_up_to();
+        let message = format!(
             "is not UTF-8: byte 0x{:02x} at byte {}; convert the file, for example with `iconv -f latin1 -t utf-8`",
-            bytes[at],
-            at + 1
+            bytes[offset],
+            offset + 1
         );
-        Wrong::new("", words)
+        FieldError::new("", message)
     })
 }
 
@@ -133,14 +133,14 @@ mod tests {
     fn lines_of(bytes: &[u8], limit: usize) -> Vec<Result<(u64, String), String>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        let mut lines = Lines::open(file.path()).unwrap();
-        lines.limit = limit;
+        let mut lines = LineReader::open(file.path()).unwrap();
+        lines.max_bytes = limit;
         let mut seen = Vec::new();
         loop {
             match lines.advance() {
                 Ok(false) => return seen,
                 Ok(true) => seen.push(
-                    lines.text().map(|text| (lines.number(), text.to_owned())).map_err(|wrong| wrong.to_string()),
+                    lines.text().map(|text| (lines.line_number(), text.to_owned())).map_err(|wrong| wrong.to_string()),
                 ),
                 Err(wrong) => seen.push(Err(wrong.to_string())),
             }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn byte_order_mark_and_line_ends_are_not_part_of_a_line() {
         let want = ["a", "b\r", "", "\u{feff}c"].map(str::to_owned);
-        let got = lines_of(b"\xEF\xBB\xBFa\r\nb\r\r\n\n\xEF\xBB\xBFc", MAX_LINE);
+        let got = lines_of(b"\xEF\xBB\xBFa\r\nb\r\r\n\n\xEF\xBB\xBFc", MAX_LINE_BYTES);
         assert_eq!(got, (1..).zip(want).map(Ok).collect::<Vec<_>>());
     }
 
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf8_are_named() {
-        let got = lines_of(b"ok\ncaf\xE9\nok", MAX_LINE);
+        let got = lines_of(b"ok\ncaf\xE9\nok", MAX_LINE_BYTES);
         assert!(got[1].as_ref().unwrap_err().starts_with("is not UTF-8: byte 0xe9 at byte 4"));
         assert_eq!(got[2], Ok((3, "ok".to_owned())));
     }
@@ -175,8 +175,8 @@ mod tests {
     fn the_fingerprint_is_of_the_whole_file_however_far_it_was_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "one\ntwo\nthree\n").unwrap();
-        let unread = Lines::open(file.path()).unwrap().fingerprint().unwrap();
-        let mut lines = Lines::open(file.path()).unwrap();
+        let unread = LineReader::open(file.path()).unwrap().fingerprint().unwrap();
+        let mut lines = LineReader::open(file.path()).unwrap();
         while lines.advance().unwrap() {}
         assert_eq!(lines.fingerprint().unwrap(), unread);
         assert_eq!(unread, xxhash_rust::xxh3::xxh3_128(b"one\ntwo\nthree\n"));

@@ -1,132 +1,148 @@
-//! Inputs: what stands in files, folders and pipes, turned into items.
+//! Reads inputs: turns files, folders and pipes into items.
 //!
-//! An input is recognised by itself, checked in one pass before anything is sent, and then streamed: no format is
-//! ever held whole. This module owns the readers, the templates, the ids and the hashes; it must not know of keys,
-//! providers or the run's database. Pictures are read further than their headers only for their digests (`stamp`).
+//! The format of an input is detected from its content. An input is checked in one pass before anything is sent, and
+//! then streamed: no format is ever held in memory as a whole. This module owns the readers, the templates, the ids and
+//! the hashes. It must not know keys, providers or the run's database. Of a picture, only the header is read, except to
+//! compute its digest (`picture_stamp`).
 //!
-//! Reading goes in layers: `lines` (bytes to lines) → `json` / `csv` (lines to fields) → one file per format (fields
-//! to a [`draft`]) → `items` (a draft gets its id, hash and absolute paths).
+//! Reading goes in layers: `lines` (bytes to lines) → `json` / `csv` (lines to fields) → one file per format (fields to
+//! a [`draft`]) → `item_reader` (a draft gets its id, hash and absolute paths).
 
-mod album;
 mod anthropic_batch;
+mod batch_line;
 mod chat;
 mod csv;
+mod detect;
 mod draft;
-mod envelope;
-mod fault;
+mod error;
 mod gemini_batch;
 mod ids;
-mod image;
-mod items;
+mod image_reader;
+mod image_ref;
+mod image_source;
+mod item_reader;
 mod json;
 mod lines;
-mod natural;
+mod natural_sort;
 mod open;
 mod openai_batch;
 mod params;
 mod picture_fields;
-mod pictures;
-mod recognise;
+mod picture_names;
+mod picture_stamp;
 mod row;
 mod sidecar;
 mod spool;
-mod stamp;
 mod template;
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
-
-use crate::domain::{ItemSpec, Params, UnknownModel, plural};
-
-pub use self::spool::BesideKept;
-pub use self::{
-    album::is_picture,
-    fault::{FAULTS_KEPT, InputError, InputFaults, Reported, RowFault},
-    items::{Checked, Items, UnknownModels},
-    pictures::DEFAULT_CAPTION_PROMPT,
-    stamp::stamp_picture,
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex},
 };
-pub use crate::output::captions::Existing;
 
-use self::{album::Album, draft::Recipe, fault::Wrong, items::Rows, lines::Lines, pictures::Pictures, spool::Spool};
+use crate::domain::{ItemSpec, Params, UnknownModelPolicy, is_or_are, plural, pluralize};
 
-/// What is asked of every row besides what it says itself.
+pub use self::spool::SpoolDiff;
+pub use self::{
+    error::{InputError, MAX_REPORTED_ERRORS, ReportedError, RowError, RowErrors},
+    image_reader::DEFAULT_CAPTION_PROMPT,
+    image_source::is_picture,
+    item_reader::{InputSummary, ItemReader, UnknownModels},
+    picture_stamp::stamp_picture,
+};
+pub use crate::output::captions::ExistingCaptionPolicy;
+
+use self::{
+    draft::RowOptions,
+    error::FieldError,
+    image_reader::ImageReader,
+    image_source::ImageSource,
+    item_reader::{Ended, RowSource},
+    lines::LineReader,
+    spool::Spool,
+};
+
+/// Settings that apply to every row of an input.
 #[derive(Clone, Debug, Default)]
 pub struct InputOptions {
-    /// Template over a row's fields, or a picture's `name`, `stem`, `extension`, `directory`, `path`, `width`, `height`.
+    /// Template over a row's fields, or over a picture's `name`, `stem`, `extension`, `directory`, `path`, `width` and
+    /// `height`.
     pub prompt: Option<String>,
     /// System prompt for rows without their own; may be a template too.
     pub system: Option<String>,
-    /// Takes only the first so many rows or pictures, captioned ones included.
+    /// Takes only the first rows or pictures, at most this many. Pictures that already have a caption count too.
     pub limit: Option<u64>,
-    /// A row's own values win.
-    pub defaults: Params,
-    /// Writes answers beside pictures. `None`: answers go to the results only.
+    /// Parameters for rows that don't state their own.
+    pub default_params: Params,
+    /// Writes answers to files beside the pictures. `None`: answers go to the results only.
     pub captions: Option<CaptionOptions>,
-    /// The prompt for pictures where `prompt` is not set; [`DEFAULT_CAPTION_PROMPT`] if this isn't either.
+    /// Prompt for pictures if `prompt` is not set. If this is not set either: [`DEFAULT_CAPTION_PROMPT`].
     pub default_caption_prompt: Option<String>,
-    /// Fields of rows that are kept with their items, for routing rules.
-    pub kept: Vec<String>,
+    /// Fields of rows that are stored with their items, for routing rules.
+    pub kept_fields: Vec<String>,
     /// How the lines of a text file are read.
     pub line_format: LineFormat,
-    /// Most bytes that are taken from a pipe; `None`: 4 GiB.
+    /// Most bytes that are read from a pipe; `None`: 4 GiB.
     pub max_pipe_bytes: Option<u64>,
-    /// Reads rows as versions did that took no picture field but `images` and let the last of two fields with one name
-    /// count. For the runs that they began, whose items would be others otherwise.
+    /// Reads rows as earlier versions did: they knew no picture field but `images`, and the last of two fields with the
+    /// same name counted. For runs that such a version started, whose items would otherwise change.
     pub legacy_rows: bool,
-    /// Judges the models that rows name. `None`: any name is good.
-    pub models: Option<ModelCheck>,
+    /// Checks the models that rows name. `None`: any name is accepted.
+    pub model_check: Option<ModelCheck>,
 }
 
-/// Says what is wrong with the name of a model that can't be used.
-pub type ModelFault = dyn Fn(&str) -> String + Send + Sync;
+/// Explains why a model with this name can't be used.
+pub type ModelErrorFn = dyn Fn(&str) -> String + Send + Sync;
 
-/// Judges the models that rows name.
+/// Checks the models that rows name.
 #[derive(Clone)]
 pub struct ModelCheck {
-    /// The names that rows may have.
+    /// The model names that rows may use.
     pub usable: Arc<BTreeSet<String>>,
-    pub fault: Arc<ModelFault>,
-    /// `None`: rows that name an unknown model are refused, except batch lines that have to name one.
-    pub unknown: Option<UnknownModel>,
+    pub error_message: Arc<ModelErrorFn>,
+    /// `None`: a row that names an unknown model is refused, except in batch formats whose lines must name one.
+    pub on_unknown: Option<UnknownModelPolicy>,
 }
 
 impl ModelCheck {
-    /// The model that a row names and that can't be used.
+    /// Returns the model that the item names if it can't be used.
     fn unknown_model<'i>(&self, item: &'i ItemSpec) -> Option<&'i str> {
-        item.model.as_deref().filter(|model| !self.usable.contains(*model))
+        item.preferred_model.as_deref().filter(|model| !self.usable.contains(*model))
     }
 }
 
 impl fmt::Debug for ModelCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ModelCheck").field("unknown", &self.unknown).finish_non_exhaustive()
+        f.debug_struct("ModelCheck").field("unknown", &self.on_unknown).finish_non_exhaustive()
     }
 }
 
 /// How the lines of a text file are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum LineFormat {
-    /// Recognised by the lines themselves; refused where they leave doubt.
+    /// Detected from the lines; the input is refused if both readings are possible.
     #[default]
     Detect,
-    /// Each names a picture.
+    /// Each line names a picture.
     Pictures,
-    /// Each is a prompt.
+    /// Each line is a prompt.
     Prompts,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CaptionOptions {
-    /// Captions go here, in the sub-folders of their pictures; `None` puts them beside the pictures.
+    /// Captions go to this folder, in the same sub-folders as their pictures. `None` puts them beside the pictures.
     pub dir: Option<PathBuf>,
-    pub existing: Existing,
-    /// `a.jpg.txt` instead of `a.txt`, so that `a.jpg` and `a.png` may share a folder.
-    pub full_name: bool,
+    pub existing: ExistingCaptionPolicy,
+    /// `a.jpg.txt` instead of `a.txt`, so that `a.jpg` and `a.png` may be in the same folder.
+    pub keeps_extension: bool,
 }
 
-/// The format of an input.
+/// The kind of an input: its format.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Kind {
+pub enum InputKind {
     Jsonl,
     OpenAiBatch,
     AnthropicBatch,
@@ -136,8 +152,8 @@ pub enum Kind {
     Pictures,
 }
 
-impl Kind {
-    /// As it is said to people: "1,319 JSONL rows".
+impl InputKind {
+    /// The plural for messages, as in "1,319 JSONL rows".
     pub const fn name(self) -> &'static str {
         match self {
             Self::Jsonl => "JSONL rows",
@@ -150,7 +166,7 @@ impl Kind {
         }
     }
 
-    /// What goes with a number: `JSONL row` with 1, `JSONL rows` with 1,319.
+    /// The noun for this number of rows: `JSONL row` for 1, `JSONL rows` for 1,319.
     pub fn noun(self, rows: u64) -> String {
         match self {
             Self::Text => format!("{} of text", plural(rows, "line")),
@@ -158,8 +174,8 @@ impl Kind {
         }
     }
 
-    /// `1 JSONL row`, `1319 JSONL rows`
-    pub fn counted(self, rows: u64) -> String {
+    /// The number and its noun: `1 JSONL row`, `1319 JSONL rows`.
+    pub fn format_count(self, rows: u64) -> String {
         format!("{rows} {}", self.noun(rows))
     }
 
@@ -167,12 +183,12 @@ impl Kind {
         matches!(self, Self::Pictures)
     }
 
-    /// Are its lines whole requests, so that a prompt template has no say?
+    /// True if each line is a complete request, so that a prompt template can't be used.
     const fn is_batch(self) -> bool {
         matches!(self, Self::OpenAiBatch | Self::AnthropicBatch | Self::GeminiBatch)
     }
 
-    /// Must each of its lines name a model?
+    /// True if each line must name a model.
     const fn needs_model(self) -> bool {
         matches!(self, Self::OpenAiBatch | Self::AnthropicBatch)
     }
@@ -188,118 +204,126 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for InputKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// An input that was found and recognised, with its templates compiled.
+/// An input that was found and whose format is known, with its templates compiled.
 pub struct Input {
-    kind: Kind,
-    /// As messages call it.
-    label: Arc<str>,
-    /// As its run directory is called.
-    name: String,
-    source: Source,
-    recipe: Arc<Recipe>,
-    /// Where its rows are, of one that comes only once.
+    kind: InputKind,
+    /// The name used in messages.
+    display_name: Arc<str>,
+    /// The name of the run directory.
+    run_name: String,
+    source: InputSource,
+    row_options: Arc<RowOptions>,
+    /// The copy of the rows, if the input is a pipe, which can be read only once.
     spool: Option<Spool>,
+    /// Tells which items have ended in the run, and their captions with them.
+    ended: Option<Ended>,
 }
 
-enum Source {
+enum InputSource {
     Lines(PathBuf),
     Csv { path: PathBuf, delimiter: u8 },
-    Pictures(Album),
+    Pictures(ImageSource),
 }
 
 impl Input {
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> InputKind {
         self.kind
     }
 
-    /// For `runs/<name>`: never empty, and safe as a folder's name.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// The name for `runs/<name>`: never empty, and safe as a folder's name.
+    pub fn run_name(&self) -> &str {
+        &self.run_name
     }
 
-    /// Reads everything once, before anything is sent, and reports all bad rows together.
+    /// Reads the whole input before anything is sent, and reports all bad rows together.
     ///
     /// # Errors
-    /// All that is wrong with the rows.
-    pub fn validate(&self) -> Result<Checked, InputFaults> {
-        self.items().check_with(|item| self.refuses_model(item))
+    /// All bad rows.
+    pub fn validate(&self) -> Result<InputSummary, RowErrors> {
+        self.items().check_with(|item| self.unknown_model_error(item))
     }
 
-    /// The same for a run that has rows of the input already: those that name unknown models are only counted.
+    /// As [`Self::validate`], for a run that already has rows of this input: rows that name unknown models are only
+    /// counted.
     ///
     /// # Errors
-    /// All that is wrong with the rows.
-    pub fn validate_again(&self) -> Result<Checked, InputFaults> {
+    /// All bad rows.
+    pub fn validate_resumed(&self) -> Result<InputSummary, RowErrors> {
         self.items().check()
     }
 
-    /// Names the pictures that can't be taken or can't be sent, in sentences. Looks through the collection once more.
+    /// Warnings about pictures that can't be read or sent, one sentence each. Reads the list of pictures once more.
     pub fn warnings(&self) -> Vec<String> {
-        let Source::Pictures(album) = &self.source else { return Vec::new() };
+        let InputSource::Pictures(source) = &self.source else { return Vec::new() };
         let (mut left_out, mut unsendable) = (Vec::new(), Vec::new());
-        for shelf in album.shelves() {
-            left_out.extend(shelf.left_out);
-            unsendable.extend(shelf.unsendable);
+        for batch in source.batches() {
+            left_out.extend(batch.excluded);
+            unsendable.extend(batch.unsendable);
         }
         let mut warnings = Vec::new();
         if !left_out.is_empty() {
-            let count = match left_out.len() {
-                1 => "1 file or folder can't be taken and is left out".to_owned(),
-                count => format!("{count} files or folders can't be taken and are left out"),
-            };
-            warnings.push(format!("{count}:{}", open::named_places(&self.label, &left_out)));
+            let count = left_out.len() as u64;
+            let (files, folders) = (pluralize(count, "file"), plural(count, "folder"));
+            let places = open::list_places(&self.display_name, &left_out);
+            warnings.push(format!("{files} or {folders} can't be taken and {} left out:{places}", is_or_are(count)));
         }
         if !unsendable.is_empty() {
-            let count = match unsendable.len() {
-                1 => format!("1 line of {} names no picture that can be sent, and will fail", self.label),
-                count => format!("{count} lines of {} name no picture that can be sent, and will fail", self.label),
-            };
-            warnings.push(format!("{count}:{}", open::named_places(&self.label, &unsendable)));
+            let count = unsendable.len() as u64;
+            let (lines, verb) = (pluralize(count, "line"), if count == 1 { "names" } else { "name" });
+            let (label, places) = (&self.display_name, open::list_places(&self.display_name, &unsendable));
+            warnings.push(format!("{lines} of {label} {verb} no picture that can be sent, and will fail:{places}"));
         }
         warnings
     }
 
-    /// The fault of an item that can't be taken into a run because of the model that its row names.
-    pub fn refuses_model(&self, item: &ItemSpec) -> Option<RowFault> {
-        let check = self.recipe.models.as_ref()?;
-        let by_default = if self.kind.needs_model() { UnknownModel::Any } else { UnknownModel::Refuse };
-        if check.unknown.unwrap_or(by_default) == UnknownModel::Any {
+    /// Returns an error if the item must be refused because its row names an unknown model.
+    pub fn unknown_model_error(&self, item: &ItemSpec) -> Option<RowError> {
+        let check = self.row_options.model_check.as_ref()?;
+        let by_default =
+            if self.kind.needs_model() { UnknownModelPolicy::UseAnyModel } else { UnknownModelPolicy::Refuse };
+        if check.on_unknown.unwrap_or(by_default) == UnknownModelPolicy::UseAnyModel {
             return None;
         }
-        let words = (check.fault)(check.unknown_model(item)?);
-        Some(RowFault::new(&self.label, item.line, &Wrong::new(self.kind.model_field(), words)))
+        let message = (check.error_message)(check.unknown_model(item)?);
+        Some(RowError::new(&self.display_name, item.line, &FieldError::new(self.kind.model_field(), message)))
     }
 
-    /// Streams the items: the same ids and hashes in the same order, each time.
-    pub fn items(&self) -> Items {
+    /// For a run that is resumed: where no caption is to be written, since the item has ended, none is checked.
+    pub fn spare_ended(&mut self, ended: impl Fn(&str) -> bool + Send + 'static) {
+        self.ended = Some(Arc::new(Mutex::new(Box::new(ended))));
+    }
+
+    /// Streams the items. Every call gives the same ids and hashes in the same order.
+    pub fn items(&self) -> ItemReader {
         let rows = match &self.source {
-            Source::Lines(path) => Lines::open(path).map(|lines| Rows::Lines(self.kind, lines)),
-            Source::Csv { path, delimiter } => {
-                csv::Csv::open(path, *delimiter).map(|records| Rows::Csv(Box::new(records)))
+            InputSource::Lines(path) => LineReader::open(path).map(|lines| RowSource::Lines(self.kind, lines)),
+            InputSource::Csv { path, delimiter } => {
+                csv::CsvReader::open(path, *delimiter).map(|records| RowSource::Csv(Box::new(records)))
             }
-            Source::Pictures(album) => Ok(Rows::Pictures(Box::new(Pictures::open(album)))),
+            InputSource::Pictures(source) => Ok(RowSource::Pictures(Box::new(ImageReader::open(source)))),
         };
-        Items::new(Arc::clone(&self.label), Arc::clone(&self.recipe), rows.unwrap_or_else(Rows::Broken))
+        let rows = rows.unwrap_or_else(RowSource::OpenFailed);
+        ItemReader::new(Arc::clone(&self.display_name), Arc::clone(&self.row_options), rows, self.ended.clone())
     }
 }
 
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").field("kind", &self.kind).field("label", &self.label).finish_non_exhaustive()
+        f.debug_struct("Input").field("kind", &self.kind).field("label", &self.display_name).finish_non_exhaustive()
     }
 }
 
-/// An input can be streamed on a thread of its own while others look at it.
+/// An input can be streamed on its own thread while other threads read its properties.
 const _: () = {
     const fn is_send<T: Send + 'static>() {}
     const fn is_sync<T: Sync>() {}
-    is_send::<Items>();
+    is_send::<ItemReader>();
     is_send::<Input>();
     is_sync::<Input>();
 };

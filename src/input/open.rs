@@ -1,4 +1,4 @@
-//! From an argument to an input: find it, recognise it, and refuse options that don't go with it.
+//! Opens an input: finds what the argument names, detects its format, and refuses options that don't fit.
 
 use std::{
     env,
@@ -9,142 +9,155 @@ use std::{
 };
 
 use super::{
-    Input, InputOptions, Kind, LineFormat, Source,
-    album::{Album, Shelf, tidy},
-    draft::Recipe,
-    fault::InputError,
-    pictures::DEFAULT_CAPTION_PROMPT,
-    recognise::{Recognised, recognise},
-    sidecar::Captioning,
-    spool::{self, BesideKept, Spool},
+    Input, InputKind, InputOptions, InputSource, LineFormat,
+    detect::{DetectedFormat, detect},
+    draft::RowOptions,
+    error::InputError,
+    image_reader::DEFAULT_CAPTION_PROMPT,
+    image_source::{ImageBatch, ImageSource, strip_dot_slash},
+    sidecar::CaptionSettings,
+    spool::{self, Spool, SpoolDiff},
     template::Templates,
 };
 
 const WILDCARDS: [char; 3] = ['*', '?', '['];
-/// The name of every run whose rows came through a pipe.
-const PIPE: &str = "stdin";
+/// Run name for all rows that come through a pipe.
+const PIPE_RUN_NAME: &str = "stdin";
 
-/// What an argument turned out to be.
-struct Found {
-    kind: Kind,
-    source: Source,
-    base: PathBuf,
-    name: String,
-    label: String,
+/// The input that an argument names.
+struct FoundInput {
+    kind: InputKind,
+    source: InputSource,
+    base_dir: PathBuf,
+    run_name: String,
+    display_name: String,
     spool: Option<Spool>,
 }
 
 impl Input {
-    /// The name an input will have, before it is opened: a pipe is kept in the directory of its run.
-    pub fn name_of(argument: &str) -> String {
+    /// The run name for this argument, before the input is opened: the copy of a pipe is kept in the run directory.
+    pub fn run_name_of(argument: &str) -> String {
         if is_pipe(argument) {
-            return PIPE.to_owned();
+            return PIPE_RUN_NAME.to_owned();
         }
         let path = Path::new(argument);
         if !path.exists() && argument.contains(WILDCARDS) {
-            return as_folder(&glob_tail(path).to_string_lossy());
+            return folder_name(&glob_tail(path).to_string_lossy());
         }
         let real = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
         let path = real.as_deref().unwrap_or(path);
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
-        as_folder(&name.unwrap_or_default().to_string_lossy())
+        folder_name(&name.unwrap_or_default().to_string_lossy())
     }
 
-    /// Whether the argument is something that comes only once, so that opening it writes a copy.
+    /// True if the argument can be read only once, like a pipe. Opening it then writes a copy.
     pub fn is_stream(argument: &str) -> bool {
         argument == "-" || fs::metadata(argument).is_ok_and(|meta| !meta.is_dir() && !meta.is_file())
     }
 
-    /// The argument as a run remembers it: however a folder or a pipe is spelt, it is the same one.
-    pub fn spelt_plainly(argument: &str) -> String {
-        if is_pipe(argument) { "-".to_owned() } else { lexical(argument) }
+    /// Normalizes the argument for the record, so that different spellings of a folder or a pipe compare as equal.
+    pub fn normalize_argument(argument: &str) -> String {
+        if is_pipe(argument) { "-".to_owned() } else { normalize_path(argument) }
     }
 
     /// Opens a file, folder, glob, list of pictures, or `-`.
     ///
-    /// Pipes are copied first, so that they can be read again; the copy is at `spool` once it is [kept](Self::keep). On
-    /// a terminal, or where nothing is piped in, an earlier copy there is used.
+    /// A pipe is copied first so that it can be read again; the copy is at `spool` after [`Self::commit_copy`]. On a
+    /// terminal, or if nothing is piped in, an earlier copy there is used.
     pub fn open(argument: &str, options: InputOptions, spool: &Path) -> Result<Self, InputError> {
-        let found = find(argument, spool, &options)?;
+        let found = find_input(argument, spool, &options)?;
         let kind = found.kind;
-        refuse_contradictions(&found, &options)?;
-        if found.base.to_str().is_none() {
-            let words = format!("{} lies in a folder whose name is not UTF-8; rename it", found.label);
-            return Err(InputError::Options(words));
+        check_options(&found, &options)?;
+        if found.base_dir.to_str().is_none() {
+            let message = format!("{} lies in a folder whose name is not UTF-8; rename it", found.display_name);
+            return Err(InputError::InvalidOptions(message));
         }
         let captioning = match options.captions {
-            Some(captions) if kind == Kind::Pictures => Some(Captioning {
+            Some(captions) if kind == InputKind::Pictures => Some(CaptionSettings {
                 dir: captions
                     .dir
                     .map(|dir| absolute(&dir).map_err(|error| InputError::unreadable(&dir, error)))
                     .transpose()?,
                 existing: captions.existing,
-                full_name: captions.full_name,
+                keeps_extension: captions.keeps_extension,
             }),
             _ => None,
         };
-        let for_pictures = options.default_caption_prompt.as_deref().unwrap_or(DEFAULT_CAPTION_PROMPT);
-        let prompt = options.prompt.as_deref().or((kind == Kind::Pictures).then_some(for_pictures));
-        let recipe = Recipe {
+        let caption_prompt = options.default_caption_prompt.as_deref().unwrap_or(DEFAULT_CAPTION_PROMPT);
+        let prompt = options.prompt.as_deref().or((kind == InputKind::Pictures).then_some(caption_prompt));
+        let row_options = RowOptions {
             templates: Templates::compile(prompt, options.system.as_deref())?,
-            defaults: options.defaults,
-            base: found.base,
-            captioning,
-            limit: options.limit,
-            kept: options.kept,
+            default_params: options.default_params,
+            base_dir: found.base_dir,
+            captions: captioning,
+            max_rows: options.limit,
+            kept_fields: options.kept_fields,
             legacy_rows: options.legacy_rows,
-            models: options.models,
+            model_check: options.model_check,
         };
-        let Found { source, name, label, spool, .. } = found;
-        Ok(Self { kind, label: label.into(), name, source, recipe: Arc::new(recipe), spool })
+        let FoundInput { source, run_name, display_name, spool, .. } = found;
+        Ok(Self {
+            kind,
+            display_name: display_name.into(),
+            run_name,
+            source,
+            row_options: Arc::new(row_options),
+            spool,
+            ended: None,
+        })
     }
 
-    /// Where a copy of a pipe stands until it is [kept](Self::keep) at `spool`.
-    pub fn unfinished_copy(spool: &Path) -> PathBuf {
-        spool::fresh(spool)
+    /// Path of a pipe's copy until [`Self::commit_copy`] moves it to `spool`.
+    pub fn uncommitted_copy_path(spool: &Path) -> PathBuf {
+        spool::new_copy_path(spool)
     }
 
-    /// What came through a pipe beside what is kept of an earlier one.
-    pub fn beside_kept(&self) -> Result<BesideKept, InputError> {
-        let Some(spool) = &self.spool else { return Ok(BesideKept::Whole) };
-        spool.beside_kept().map_err(|source| InputError::Spool { path: spool.path().to_owned(), source })
+    /// Compares the new copy of a pipe with the one kept from an earlier start.
+    pub fn diff_with_kept(&self) -> Result<SpoolDiff, InputError> {
+        let Some(spool) = &self.spool else { return Ok(SpoolDiff::ContainsKept) };
+        spool.diff_with_kept().map_err(|source| InputError::Spool { path: spool.path().to_owned(), source })
     }
 
-    /// The rows that came through a pipe are the run's from now on; others are where they were.
-    pub fn keep(&mut self) -> Result<(), InputError> {
+    /// Makes the new copy of a pipe the run's input. Does nothing for other inputs.
+    pub fn commit_copy(&mut self) -> Result<(), InputError> {
         let Some(spool) = &mut self.spool else { return Ok(()) };
         let fresh = spool.path().to_owned();
-        let kept = spool.keep().map_err(|source| InputError::Spool { path: fresh, source })?;
+        let kept = spool.commit().map_err(|source| InputError::Spool { path: fresh, source })?;
         match &mut self.source {
-            Source::Lines(path) | Source::Csv { path, .. } | Source::Pictures(Album::List { file: path, .. }) => {
+            InputSource::Lines(path)
+            | InputSource::Csv { path, .. }
+            | InputSource::Pictures(ImageSource::List { file: path, .. }) => {
                 kept.clone_into(path);
             }
-            Source::Pictures(_) => {}
+            InputSource::Pictures(_) => {}
         }
         Ok(())
     }
 }
 
-/// Something that a shell names anew every time (`/dev/fd/63`), or not at all.
+/// True for a pipe: its name differs from shell to shell (`/dev/fd/63`), or it has none.
 fn is_pipe(argument: &str) -> bool {
     argument == "-" || ["/dev/fd", "/dev/stdin", "/proc"].iter().any(|pipes| Path::new(argument).starts_with(pipes))
 }
 
-/// Without what does not tell one path from another: `./pics//2026/` is `pics/2026`.
-fn lexical(path: &str) -> String {
-    let plain: PathBuf = Path::new(path).components().filter(|part| *part != Component::CurDir).collect();
-    if plain.as_os_str().is_empty() { path.to_owned() } else { plain.to_string_lossy().into_owned() }
+/// Removes parts that don't change the meaning of a path: `./pics//2026/` becomes `pics/2026`.
+fn normalize_path(path: &str) -> String {
+    let normalized: PathBuf = Path::new(path).components().filter(|part| *part != Component::CurDir).collect();
+    if normalized.as_os_str().is_empty() { path.to_owned() } else { normalized.to_string_lossy().into_owned() }
 }
 
-fn refuse_contradictions(found: &Found, options: &InputOptions) -> Result<(), InputError> {
-    let refused = |words: String| Err(InputError::Options(words));
+fn check_options(found: &FoundInput, options: &InputOptions) -> Result<(), InputError> {
+    let refused = |message: String| Err(InputError::InvalidOptions(message));
     if found.kind.is_batch() && options.prompt.is_some() {
-        return refused(format!("{} holds {}, which are whole requests: leave out --prompt", found.label, found.kind));
+        return refused(format!(
+            "{} holds {}, which are whole requests: leave out --prompt",
+            found.display_name, found.kind
+        ));
     }
     let dir = options.captions.as_ref().and_then(|captions| captions.dir.as_ref());
     match dir {
-        Some(_) if found.kind != Kind::Pictures => {
-            refused(format!("{} holds {}, not pictures: leave out --captions", found.label, found.kind))
+        Some(_) if found.kind != InputKind::Pictures => {
+            refused(format!("{} holds {}, not pictures: leave out --captions", found.display_name, found.kind))
         }
         Some(dir) if dir.to_str().is_none() => refused(format!("--captions {} is not UTF-8", dir.display())),
         Some(dir) if dir.exists() && !dir.is_dir() => refused(format!("--captions {} is no folder", dir.display())),
@@ -152,162 +165,177 @@ fn refuse_contradictions(found: &Found, options: &InputOptions) -> Result<(), In
     }
 }
 
-fn find(argument: &str, spool: &Path, options: &InputOptions) -> Result<Found, InputError> {
-    let max_pipe = options.max_pipe_bytes.unwrap_or(spool::MAX_PIPE_BYTES);
+fn find_input(argument: &str, spool: &Path, options: &InputOptions) -> Result<FoundInput, InputError> {
+    let max_pipe_bytes = options.max_pipe_bytes.unwrap_or(spool::DEFAULT_MAX_PIPE_BYTES);
     let format = options.line_format;
     if argument == "-" {
-        return piped(spool::stdin(spool, max_pipe)?, Path::new("standard input"), PIPE.to_owned(), format);
+        return open_pipe(
+            spool::copy_stdin(spool, max_pipe_bytes)?,
+            Path::new("standard input"),
+            PIPE_RUN_NAME.to_owned(),
+            format,
+        );
     }
     let path = Path::new(argument);
-    let whole = absolute(path).map_err(|error| InputError::unreadable(path, error))?;
-    let meta = match fs::metadata(&whole) {
+    let absolute_path = absolute(path).map_err(|error| InputError::unreadable(path, error))?;
+    let metadata = match fs::metadata(&absolute_path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound && argument.contains(WILDCARDS) => {
             refuse_line_format(format, argument, "is a pattern")?;
-            return globbed(argument);
+            return open_glob(argument);
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(InputError::Missing(argument.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(InputError::NotFound(argument.to_owned())),
         Err(error) => return Err(InputError::unreadable(path, error)),
     };
-    let name = Input::name_of(argument);
-    if meta.is_dir() {
+    let name = Input::run_name_of(argument);
+    if metadata.is_dir() {
         refuse_line_format(format, argument, "is a folder")?;
-        return pictures(Album::Folder(whole), argument, name);
+        return open_pictures(ImageSource::Folder(absolute_path), argument, name);
     }
-    let base = whole.parent().unwrap_or(&whole).to_owned();
-    if meta.is_file() {
-        return rows(&whole, path, &base, name, format);
+    let base_dir = absolute_path.parent().unwrap_or(&absolute_path).to_owned();
+    if metadata.is_file() {
+        return open_file(&absolute_path, path, &base_dir, name, format);
     }
-    // A named pipe, `<(command)`, /dev/stdin: what comes out comes out once.
-    let stream = File::open(&whole).map_err(|error| InputError::unreadable(path, error))?;
-    piped(spool::copy(stream, spool, argument, max_pipe)?, path, name, format)
+    // A named pipe, `<(command)`, /dev/stdin: can be read only once.
+    let stream = File::open(&absolute_path).map_err(|error| InputError::unreadable(path, error))?;
+    open_pipe(spool::named(stream, spool, argument, max_pipe_bytes)?, path, name, format)
 }
 
-/// `--list` and `--lines` say what the lines of a file are; there are none elsewhere.
-fn refuse_line_format(format: LineFormat, shown: &str, words: &str) -> Result<(), InputError> {
+/// Refuses `--list` and `--lines` for an input that is not a text file.
+fn refuse_line_format(format: LineFormat, display_path: &str, message: &str) -> Result<(), InputError> {
     let option = match format {
         LineFormat::Detect => return Ok(()),
         LineFormat::Pictures => "--list",
         LineFormat::Prompts => "--lines",
     };
-    Err(InputError::Options(format!(
-        "{option} says what the lines of a text file are, and {shown} {words}: leave it out"
+    Err(InputError::InvalidOptions(format!(
+        "{option} says what the lines of a text file are, and {display_path} {message}: leave it out"
     )))
 }
 
-fn piped(spool: Spool, shown: &Path, name: String, format: LineFormat) -> Result<Found, InputError> {
-    let found = rows(spool.path(), shown, &current_dir()?, name, format)?;
-    if matches!(found.source, Source::Pictures(Album::Single { .. })) {
-        let words = "is a picture; its path is its name, and says where its caption goes: give that instead of a pipe";
-        return Err(InputError::unrecognised(shown, words));
+fn open_pipe(spool: Spool, display_path: &Path, name: String, format: LineFormat) -> Result<FoundInput, InputError> {
+    let found = open_file(spool.path(), display_path, &current_dir()?, name, format)?;
+    if matches!(found.source, InputSource::Pictures(ImageSource::Single { .. })) {
+        let message =
+            "is a picture; its path is its name, and says where its caption goes: give that instead of a pipe";
+        return Err(InputError::unsupported_format(display_path, message));
     }
-    Ok(Found { spool: Some(spool), ..found })
+    Ok(FoundInput { spool: Some(spool), ..found })
 }
 
 fn current_dir() -> Result<PathBuf, InputError> {
     env::current_dir().map_err(|error| InputError::unreadable(Path::new("."), error))
 }
 
-/// A file: rows of some kind, a picture, or a list of pictures. `shown` is what people call it.
-fn rows(path: &Path, shown: &Path, base: &Path, name: String, format: LineFormat) -> Result<Found, InputError> {
-    let label = shown.display().to_string();
-    let (kind, source) = match recognise(path, shown, base, format)? {
-        Recognised::Rows(kind) => (kind, Source::Lines(path.to_owned())),
-        Recognised::Csv { delimiter } => (Kind::Csv, Source::Csv { path: path.to_owned(), delimiter }),
-        Recognised::List { base } => return pictures(Album::List { file: path.to_owned(), base }, &label, name),
-        Recognised::Picture => {
-            refuse_line_format(format, &label, "is a picture")?;
+/// Opens a file: rows of some kind, a picture, or a list of pictures. `display_path` is its name in messages.
+fn open_file(
+    path: &Path,
+    display_path: &Path,
+    base_dir: &Path,
+    run_name: String,
+    format: LineFormat,
+) -> Result<FoundInput, InputError> {
+    let display_name = display_path.display().to_string();
+    let (kind, source) = match detect(path, display_path, base_dir, format)? {
+        DetectedFormat::Rows(kind) => (kind, InputSource::Lines(path.to_owned())),
+        DetectedFormat::Csv { delimiter } => (InputKind::Csv, InputSource::Csv { path: path.to_owned(), delimiter }),
+        DetectedFormat::List { base_dir: base } => {
+            return open_pictures(ImageSource::List { file: path.to_owned(), base_dir: base }, &display_name, run_name);
+        }
+        DetectedFormat::Picture => {
+            refuse_line_format(format, &display_name, "is a picture")?;
             let file = path.file_name().and_then(|file| file.to_str());
-            let file =
-                file.ok_or_else(|| InputError::unrecognised(shown, "has a name that is not UTF-8; rename it"))?;
-            let base = path.parent().unwrap_or(base).to_owned();
-            let album = Album::Single { base, name: file.to_owned() };
-            return pictures(album, &label, name);
+            let file = file.ok_or_else(|| {
+                InputError::unsupported_format(display_path, "has a name that is not UTF-8; rename it")
+            })?;
+            let base = path.parent().unwrap_or(base_dir).to_owned();
+            let image_source = ImageSource::Single { base_dir: base, name: file.to_owned() };
+            return open_pictures(image_source, &display_name, run_name);
         }
     };
-    Ok(Found { kind, source, base: base.to_owned(), name, label, spool: None })
+    Ok(FoundInput { kind, source, base_dir: base_dir.to_owned(), run_name, display_name, spool: None })
 }
 
-fn globbed(pattern: &str) -> Result<Found, InputError> {
-    let album = glob_in(&current_dir()?, pattern);
-    if let Album::Glob { pattern: whole, .. } = &album {
-        glob::Pattern::new(whole)
-            .map_err(|error| InputError::unrecognised(Path::new(pattern), format!("is no pattern: {error}")))?;
+fn open_glob(pattern: &str) -> Result<FoundInput, InputError> {
+    let source = glob_source(&current_dir()?, pattern);
+    if let ImageSource::Glob { pattern: absolute_pattern, .. } = &source {
+        glob::Pattern::new(absolute_pattern)
+            .map_err(|error| InputError::unsupported_format(Path::new(pattern), format!("is no pattern: {error}")))?;
     }
-    pictures(album, pattern, Input::name_of(pattern))
+    open_pictures(source, pattern, Input::run_name_of(pattern))
 }
 
-/// A pattern as seen from a folder, whose own name may hold what looks like a wildcard.
-fn glob_in(folder: &Path, pattern: &str) -> Album {
-    let base =
-        folder.join(Path::new(pattern).components().take_while(|component| !is_wild(component)).collect::<PathBuf>());
-    let whole = if Path::new(pattern).is_absolute() {
+/// Makes a pattern absolute. The folder is escaped, since its own name may contain wildcard characters.
+fn glob_source(folder: &Path, pattern: &str) -> ImageSource {
+    let base_dir = folder
+        .join(Path::new(pattern).components().take_while(|component| !has_wildcard(component)).collect::<PathBuf>());
+    let absolute_pattern = if Path::new(pattern).is_absolute() {
         pattern.to_owned()
     } else {
-        format!("{}/{}", glob::Pattern::escape(&folder.to_string_lossy()), tidy(pattern))
+        format!("{}/{}", glob::Pattern::escape(&folder.to_string_lossy()), strip_dot_slash(pattern))
     };
-    Album::Glob { pattern: whole, base }
+    ImageSource::Glob { pattern: absolute_pattern, base_dir }
 }
 
-fn pictures(album: Album, label: &str, name: String) -> Result<Found, InputError> {
-    // Faults count as something: validation reports them.
+fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Result<FoundInput, InputError> {
+    // A batch with errors counts: validation reports them.
     let mut left_out = Vec::new();
-    let mut shelves = album.shelves().inspect(|shelf| left_out.extend_from_slice(&shelf.left_out));
-    let first = shelves.find(|shelf| !shelf.pictures.is_empty() || !shelf.faults.is_empty());
+    let mut shelves = image_source.batches().inspect(|batch| left_out.extend_from_slice(&batch.excluded));
+    let first = shelves.find(|shelf| !shelf.pictures.is_empty() || !shelf.errors.is_empty());
     drop(shelves);
     if let Some(shelf) = &first {
         refuse_unsendable_list(shelf, label)?;
     } else if !left_out.is_empty() {
-        let words = format!("holds no picture that can be taken:{}", named_places(label, &left_out));
-        return Err(InputError::unrecognised(Path::new(label), words));
+        let message = format!("holds no picture that can be taken:{}", list_places(label, &left_out));
+        return Err(InputError::unsupported_format(Path::new(label), message));
     } else {
-        let hint = match &album {
-            Album::Glob { .. } => "; only pictures can be given by a glob, rows are given as one file",
+        let advice = match &image_source {
+            ImageSource::Glob { .. } => "; only pictures can be given by a glob, rows are given as one file",
             _ => "",
         };
-        return Err(InputError::NoPictures { place: label.to_owned(), hint });
+        return Err(InputError::NoPictures { place: label.to_owned(), hint: advice });
     }
-    let base = album.base().to_owned();
-    let (source, label) = (Source::Pictures(album), label.to_owned());
-    Ok(Found { kind: Kind::Pictures, source, base, name, label, spool: None })
+    let base_dir = image_source.base_dir().to_owned();
+    let (source, display_name) = (InputSource::Pictures(image_source), label.to_owned());
+    Ok(FoundInput { kind: InputKind::Pictures, source, base_dir, run_name, display_name, spool: None })
 }
 
-/// A list of which no picture can be sent is none, or stands at the wrong place.
-fn refuse_unsendable_list(shelf: &Shelf, label: &str) -> Result<(), InputError> {
-    if shelf.unsendable.len() < shelf.pictures.len() || shelf.unsendable.is_empty() {
+/// Refuses a list if none of its pictures can be sent: it is no list, or its paths start from another folder.
+fn refuse_unsendable_list(batch: &ImageBatch, label: &str) -> Result<(), InputError> {
+    if batch.unsendable.len() < batch.pictures.len() || batch.unsendable.is_empty() {
         return Ok(());
     }
-    let words = format!(
+    let message = format!(
         "is a list of pictures, and none of them can be sent:{}\nSay --lines if its lines are prompts",
-        named_places(label, &shelf.unsendable)
+        list_places(label, &batch.unsendable)
     );
-    Err(InputError::unrecognised(Path::new(label), words))
+    Err(InputError::unsupported_format(Path::new(label), message))
 }
 
-/// Places in an input, one a line: the first of them with their reasons, and how many more there are.
-pub(super) fn named_places(label: &str, places: &[(u64, String)]) -> String {
+/// Lists the first places with their reasons, one a line, and the number of the others.
+pub(super) fn list_places(label: &str, places: &[(u64, String)]) -> String {
     const NAMED: usize = 20;
-    let named = places.iter().take(NAMED).map(|(line, words)| match line {
-        0 => format!("\n  {words}"),
-        line => format!("\n  {label}:{line}: {words}"),
+    let named = places.iter().take(NAMED).map(|(line, message)| match line {
+        0 => format!("\n  {message}"),
+        line => format!("\n  {label}:{line}: {message}"),
     });
     let more = places.len().saturating_sub(NAMED);
     named.chain((more > 0).then(|| format!("\n  … and {more} more"))).collect()
 }
 
-/// A pattern from the folder before its first wildcard on: `photos/*.jpg`.
+/// The pattern from the folder before its first wildcard on: `photos/*.jpg`.
 fn glob_tail(pattern: &Path) -> PathBuf {
     let components: Vec<_> = pattern.components().collect();
-    let wild = components.iter().position(is_wild).unwrap_or(0);
+    let wild = components.iter().position(has_wildcard).unwrap_or(0);
     components[wild.saturating_sub(1)..].iter().collect()
 }
 
-fn is_wild(component: &Component<'_>) -> bool {
+fn has_wildcard(component: &Component<'_>) -> bool {
     component.as_os_str().to_string_lossy().contains(WILDCARDS)
 }
 
-/// What is safe as a folder's name: `photos-jpg` for `photos/*.jpg`.
-fn as_folder(name: &str) -> String {
+/// Makes a safe folder name: `photos-jpg` for `photos/*.jpg`.
+fn folder_name(name: &str) -> String {
     let is_safe = |letter: char| letter.is_alphanumeric() || "._-".contains(letter);
     let pieces: Vec<_> = name
         .split(|letter| !is_safe(letter))
@@ -337,7 +365,7 @@ mod tests {
             ("src/input/..", "src"),
             ("src/input/.", "input"),
         ] {
-            assert_eq!(Input::name_of(argument), want, "{argument}");
+            assert_eq!(Input::run_name_of(argument), want, "{argument}");
         }
     }
 
@@ -355,7 +383,7 @@ mod tests {
             ("-", "-"),
             ("/dev/fd/63", "-"),
         ] {
-            assert_eq!(Input::spelt_plainly(argument), want, "{argument}");
+            assert_eq!(Input::normalize_argument(argument), want, "{argument}");
         }
     }
 
@@ -366,7 +394,7 @@ mod tests {
         fs::create_dir_all(odd.join("sub")).unwrap();
         fs::write(odd.join("sub/a.png"), "").unwrap();
         for pattern in ["sub/*.png", "./sub/*.png", "*/a.png"] {
-            let shelves: Vec<_> = glob_in(&odd, pattern).shelves().collect();
+            let shelves: Vec<_> = glob_source(&odd, pattern).batches().collect();
             assert_eq!(shelves.len(), 1, "{pattern}");
             let path = &shelves[0].pictures[0].1;
             assert_eq!(&**path, if pattern.starts_with('*') { "sub/a.png" } else { "a.png" });

@@ -1,46 +1,48 @@
-//! OpenAI batch lines: `{"custom_id":…,"method":"POST","url":"/v1/chat/completions","body":{…}}`.
+//! Reads OpenAI batch lines: `{"custom_id":…,"method":"POST","url":"/v1/chat/completions","body":{…}}`.
 
 use super::{
+    batch_line::BatchLine,
     chat,
-    draft::{Draft, Recipe},
-    envelope::Envelope,
-    fault::Wrong,
-    json::{Fields, Json, missing},
+    draft::{Draft, RowOptions},
+    error::FieldError,
+    json::{Fields, Json, missing_field},
     params, row,
 };
 
-const ENVELOPE: Envelope = Envelope { id: "custom_id", request: "body" };
+const BATCH_LINE: BatchLine = BatchLine { id_field: "custom_id", request_field: "body" };
 
-/// `method` is always POST; `url` says which of OpenAI's APIs the request is for.
-pub(super) fn read(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    let row = recipe.parse(line)?;
+/// Reads one line. `method` is always POST; `url` names the OpenAI API that the request is for.
+pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
+    let row = options.parse_row(line)?;
     if let Some(url) = row.get("url").filter(|url| !url.is_null()) {
-        endpoint(url)?;
+        check_endpoint(url)?;
     }
-    ENVELOPE.read(&row, recipe, read_body)
+    BATCH_LINE.read(&row, options, read_body)
 }
 
-fn endpoint(value: &Json<'_>) -> Result<(), Wrong> {
+fn check_endpoint(value: &Json<'_>) -> Result<(), FieldError> {
     let url = value.text("url")?;
     if url.trim_end_matches('/').ends_with("/chat/completions") {
         return Ok(());
     }
-    Err(Wrong::new("url", format!("is `{url}`; only lines for /v1/chat/completions can be run")))
+    Err(FieldError::new("url", format!("is `{url}`; only lines for /v1/chat/completions can be run")))
 }
 
-fn read_body(body: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<(), Wrong> {
+fn read_body(body: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Result<(), FieldError> {
     let request = &mut draft.request;
-    request.params = recipe.defaults.clone();
+    request.params = options.default_params.clone();
     let mut messages = None;
     for (name, value) in body {
         match name.as_ref() {
             _ if value.is_null() => {}
             "messages" => messages = Some(value),
-            "model" => draft.model = Some(row::word(value, "model")?),
+            "model" => draft.model = Some(row::nonblank_text(value, "model")?),
             "n" if *value == Json::Int(1) => {}
-            "n" => return Err(Wrong::new("n", "asks for several answers; an item has one: repeat the line instead")),
-            // These say how to deliver, bill or file an answer, not what to answer; the last two are idle without
-            // tools, and `tools` itself is refused below.
+            "n" => {
+                return Err(FieldError::new("n", "asks for several answers; an item has one: repeat the line instead"));
+            }
+            // These control delivery, billing and storage of an answer, not its content. The last two have no effect
+            // without tools, and `tools` itself is refused below.
             "stream"
             | "stream_options"
             | "user"
@@ -53,17 +55,17 @@ fn read_body(body: &Fields<'_>, draft: &mut Draft, recipe: &Recipe) -> Result<()
             | "parallel_tool_calls"
             | "tool_choice" => {}
             name => {
-                if !params::set(&mut request.params, name, value)? {
-                    params::unsupported(name, value)?;
+                if !params::set_param(&mut request.params, name, value)? {
+                    params::refuse_unsupported(name, value)?;
                 }
             }
         }
     }
-    let chat = chat::read(messages.ok_or_else(|| missing(body, "messages"))?)?;
+    let chat = chat::read(messages.ok_or_else(|| missing_field(body, "messages"))?)?;
     request.messages = chat.messages;
     request.system = match chat.system {
         Some(system) => Some(system),
-        None => recipe.templates.system(&Fields::new())?,
+        None => options.templates.system(&Fields::new())?,
     };
     Ok(())
 }

@@ -1,15 +1,15 @@
-//! Sampling parameters, one function per setting: the formats spell the fields differently, but agree on values.
+//! Reads sampling parameters, one function per parameter. Formats use different field names but the same values.
 //!
-//! `null` never reaches these: readers skip null fields, and the default stays.
+//! `null` never gets here: readers skip null fields, and the default applies.
 
 use crate::domain::{JsonMode, Params, Thinking};
 
-use super::{fault::Wrong, json::Json};
+use super::{error::FieldError, json::Json};
 
-type Read<T> = Result<T, Wrong>;
+type ParamResult<T> = Result<T, FieldError>;
 
-/// Sets the parameter that `name` spells in a row or an OpenAI body. `Ok(false)`: it is none.
-pub(super) fn set(params: &mut Params, name: &str, value: &Json<'_>) -> Read<bool> {
+/// Sets the parameter called `name` in a row or an OpenAI body. `Ok(false)`: `name` is not a parameter.
+pub(super) fn set_param(params: &mut Params, name: &str, value: &Json<'_>) -> ParamResult<bool> {
     match name {
         "temperature" => params.temperature = Some(temperature(value, name)?),
         "top_p" => params.top_p = Some(top_p(value, name)?),
@@ -17,116 +17,122 @@ pub(super) fn set(params: &mut Params, name: &str, value: &Json<'_>) -> Read<boo
             params.max_output_tokens = Some(max_output_tokens(value, name)?);
         }
         "stop" => params.stop = stop(value, name)?,
-        "seed" => params.seed = Some(value.whole(name)?),
-        "reasoning_effort" => params.thinking = Some(level(value, name)?),
+        "seed" => params.seed = Some(value.integer(name)?),
+        "reasoning_effort" => params.thinking = Some(thinking_level(value, name)?),
         "response_format" => params.json = response_format(value)?,
         _ => return Ok(false),
     }
     Ok(true)
 }
 
-pub(super) fn temperature(value: &Json<'_>, at: &str) -> Read<f64> {
-    let number = value.number(at)?;
-    if (0.0..=2.0).contains(&number) { Ok(number) } else { Err(Wrong::new(at, "must be from 0 to 2")) }
+pub(super) fn temperature(value: &Json<'_>, field_path: &str) -> ParamResult<f64> {
+    let number = value.number(field_path)?;
+    if (0.0..=2.0).contains(&number) { Ok(number) } else { Err(FieldError::new(field_path, "must be from 0 to 2")) }
 }
 
-pub(super) fn top_p(value: &Json<'_>, at: &str) -> Read<f64> {
-    let number = value.number(at)?;
-    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err(Wrong::new(at, "must be from 0 to 1")) }
+pub(super) fn top_p(value: &Json<'_>, field_path: &str) -> ParamResult<f64> {
+    let number = value.number(field_path)?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err(FieldError::new(field_path, "must be from 0 to 1")) }
 }
 
-pub(super) fn max_output_tokens(value: &Json<'_>, at: &str) -> Read<u32> {
-    let number = value.whole(at)?;
+pub(super) fn max_output_tokens(value: &Json<'_>, field_path: &str) -> ParamResult<u32> {
+    let number = value.integer(field_path)?;
     u32::try_from(number)
         .ok()
         .filter(|tokens| *tokens > 0)
-        .ok_or_else(|| Wrong::new(at, "must be a positive number of tokens"))
+        .ok_or_else(|| FieldError::new(field_path, "must be a positive number of tokens"))
 }
 
-/// One string or a list of them.
-pub(super) fn stop(value: &Json<'_>, at: &str) -> Read<Vec<String>> {
+/// Reads one string or a list of strings.
+pub(super) fn stop(value: &Json<'_>, field_path: &str) -> ParamResult<Vec<String>> {
     if let Some(text) = value.as_text() {
         return Ok(vec![text.to_owned()]);
     }
-    let Json::List(items) = value else { return Err(value.must_be(at, "a string or a list of strings")) };
-    items.iter().enumerate().map(|(index, item)| Ok(item.text(&format!("{at}[{index}]"))?.to_owned())).collect()
+    let Json::List(items) = value else { return Err(value.type_error(field_path, "a string or a list of strings")) };
+    items.iter().enumerate().map(|(index, item)| Ok(item.text(&format!("{field_path}[{index}]"))?.to_owned())).collect()
 }
 
-/// A thinking level in words; `none` is a budget of nothing.
-pub(super) fn level(value: &Json<'_>, at: &str) -> Read<Thinking> {
-    let word = value.text(at)?.to_ascii_lowercase();
+/// Reads a thinking level; `none` means a budget of 0 tokens.
+pub(super) fn thinking_level(value: &Json<'_>, field_path: &str) -> ParamResult<Thinking> {
+    let word = value.text(field_path)?.to_ascii_lowercase();
     match word.as_str() {
         "none" => Ok(Thinking::Budget(0)),
         "minimal" | "low" | "medium" | "high" | "xhigh" => Ok(Thinking::Level(word)),
-        _ => Err(Wrong::new(at, format!("is `{word}`; levels are none, minimal, low, medium, high and xhigh"))),
+        _ => Err(FieldError::new(
+            field_path,
+            format!("is `{word}`; levels are none, minimal, low, medium, high and xhigh"),
+        )),
     }
 }
 
-pub(super) fn budget(value: &Json<'_>, at: &str) -> Read<Thinking> {
-    let number = value.whole(at)?;
-    let tokens = u32::try_from(number).map_err(|_| Wrong::new(at, "must be a number of tokens, 0 or more"))?;
+pub(super) fn thinking_budget(value: &Json<'_>, field_path: &str) -> ParamResult<Thinking> {
+    let number = value.integer(field_path)?;
+    let tokens =
+        u32::try_from(number).map_err(|_| FieldError::new(field_path, "must be a number of tokens, 0 or more"))?;
     Ok(Thinking::Budget(tokens))
 }
 
-/// A row's `thinking`: a level, a budget, `false`, or Anthropic's object. `None`: as the provider likes.
-pub(super) fn thinking(value: &Json<'_>, at: &str) -> Read<Option<Thinking>> {
+/// Reads a row's `thinking`: a level, a budget, `false`, or Anthropic's object. `None`: the provider decides.
+pub(super) fn thinking(value: &Json<'_>, field_path: &str) -> ParamResult<Option<Thinking>> {
     match value {
-        Json::Text(_) => level(value, at).map(Some),
-        Json::Int(_) | Json::Float(_) => budget(value, at).map(Some),
+        Json::Text(_) => thinking_level(value, field_path).map(Some),
+        Json::Int(_) | Json::Float(_) => thinking_budget(value, field_path).map(Some),
         Json::Bool(false) => Ok(Some(Thinking::Budget(0))),
-        Json::Object(_) => thinking_object(value).map_err(|wrong| wrong.within(at)),
-        _ => Err(value.must_be(at, "a level (low, medium, high), a number of tokens, or false")),
+        Json::Object(_) => thinking_object(value).map_err(|error| error.within(field_path)),
+        _ => Err(value.type_error(field_path, "a level (low, medium, high), a number of tokens, or false")),
     }
 }
 
-/// `{"type":"enabled","budget_tokens":1024}`, `{"type":"disabled"}`, `{"type":"adaptive"}`.
-fn thinking_object(value: &Json<'_>) -> Read<Option<Thinking>> {
+/// Reads `{"type":"enabled","budget_tokens":1024}`, `{"type":"disabled"}` or `{"type":"adaptive"}`.
+fn thinking_object(value: &Json<'_>) -> ParamResult<Option<Thinking>> {
     let kind = value.get("type").map(|kind| kind.text("type")).transpose()?;
     match (kind, value.get("budget_tokens")) {
         (Some("disabled"), _) => Ok(Some(Thinking::Budget(0))),
         (Some("adaptive"), _) => Ok(None),
-        (None | Some("enabled"), Some(tokens)) => budget(tokens, "budget_tokens").map(Some),
-        (None | Some("enabled"), None) => Err(Wrong::new("budget_tokens", "is missing")),
-        (Some(other), _) => Err(Wrong::new("type", format!("is `{other}`; known are enabled, disabled and adaptive"))),
+        (None | Some("enabled"), Some(tokens)) => thinking_budget(tokens, "budget_tokens").map(Some),
+        (None | Some("enabled"), None) => Err(FieldError::new("budget_tokens", "is missing")),
+        (Some(other), _) => {
+            Err(FieldError::new("type", format!("is `{other}`; known are enabled, disabled and adaptive")))
+        }
     }
 }
 
-/// A row's `json`: `true`, `false`, or a JSON schema.
-pub(super) fn json(value: &Json<'_>, at: &str) -> Read<Option<JsonMode>> {
+/// Reads a row's `json`: `true`, `false`, or a JSON schema.
+pub(super) fn json(value: &Json<'_>, field_path: &str) -> ParamResult<Option<JsonMode>> {
     match value {
         Json::Bool(true) => Ok(Some(JsonMode::Object)),
         Json::Bool(false) => Ok(None),
         Json::Object(_) => Ok(Some(JsonMode::Schema(value.to_value()))),
-        _ => Err(value.must_be(at, "true, false or a JSON schema")),
+        _ => Err(value.type_error(field_path, "true, false or a JSON schema")),
     }
 }
 
-/// OpenAI's `response_format`. A schema's name and strictness are the adapter's to choose.
-fn response_format(value: &Json<'_>) -> Read<Option<JsonMode>> {
-    let at = "response_format";
-    value.object(at)?;
-    let kind = value.get("type").ok_or_else(|| Wrong::new(format!("{at}.type"), "is missing"))?;
-    match kind.text("type").map_err(|wrong| wrong.within(at))? {
+/// Reads OpenAI's `response_format`. A schema's name and strictness are ignored: the provider adapter sets them.
+fn response_format(value: &Json<'_>) -> ParamResult<Option<JsonMode>> {
+    let field_path = "response_format";
+    value.object(field_path)?;
+    let kind = value.get("type").ok_or_else(|| FieldError::new(format!("{field_path}.type"), "is missing"))?;
+    match kind.text("type").map_err(|error| error.within(field_path))? {
         "text" => Ok(None),
         "json_object" => Ok(Some(JsonMode::Object)),
         "json_schema" => {
             let schema = value.get("json_schema").and_then(|spec| spec.get("schema")).or_else(|| value.get("schema"));
             let at = "response_format.json_schema.schema";
-            let schema = schema.ok_or_else(|| Wrong::new(at, "is missing"))?;
+            let schema = schema.ok_or_else(|| FieldError::new(at, "is missing"))?;
             schema.object(at)?;
             Ok(Some(JsonMode::Schema(schema.to_value())))
         }
-        other => Err(Wrong::new(
-            format!("{at}.type"),
+        other => Err(FieldError::new(
+            format!("{field_path}.type"),
             format!("is `{other}`; supported are text, json_object and json_schema"),
         )),
     }
 }
 
-/// A field of a batch line that asks for what can't be passed on. Saying nothing (null, false, 0, empty) is fine.
-pub(super) fn unsupported(name: &str, value: &Json<'_>) -> Read<()> {
-    if value.is_neutral() {
+/// Refuses a field of a batch line that can't be passed on, unless its value asks for nothing (null, false, 0, empty).
+pub(super) fn refuse_unsupported(name: &str, value: &Json<'_>) -> ParamResult<()> {
+    if value.is_empty_or_default() {
         return Ok(());
     }
-    Err(Wrong::new(name, "is not supported: it would be lost on the way to the model; take it out of the row"))
+    Err(FieldError::new(name, "is not supported: it would be lost on the way to the model; take it out of the row"))
 }

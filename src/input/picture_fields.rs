@@ -1,125 +1,178 @@
 //! The fields of a row that name its pictures.
 //!
-//! A picture that a row names is sent or the row is refused: a question about a picture that goes out without it is
-//! paid for and answered wrongly.
+//! Every picture that a row names is sent, or the row is refused. A question about a picture that is sent without it
+//! would be paid for and answered wrongly.
 
 use std::path::Path;
 
-use crate::domain::Image;
+use crate::domain::{Image, Request};
 
 use super::{
-    album::{PICTURES, is_picture},
-    draft::Recipe,
-    fault::Wrong,
-    image,
+    draft::RowOptions,
+    error::FieldError,
+    image_ref,
+    image_source::{PICTURE_EXTENSIONS, is_picture},
     json::{Fields, Json},
+    picture_names::{OTHER_PICTURES, extension_of, is_base64, is_data_url, names_a_picture},
 };
 
 /// Fields that name pictures and nothing else.
 const PICTURE_FIELDS: [&str; 4] = ["images", "image", "image_path", "image_url"];
-/// Fields that name files of any kind, and so a picture where the value says so.
+/// Fields that name files of any kind; they name a picture if the value looks like one.
 const FILE_FIELDS: [&str; 3] = ["file_name", "file", "path"];
-/// Parts of other names, without case and punctuation, that make a field look as if it named a picture.
+/// If a field's name contains one of these, it may be meant as a picture. Compared without case and punctuation.
 const PICTURE_WORDS: [&str; 4] = ["image", "img", "picture", "photo"];
-/// Extensions of pictures that no provider takes.
-const OTHER_PICTURES: [&str; 9] = ["svg", "pdf", "psd", "eps", "ico", "jp2", "jxl", "dng", "raw"];
-/// How the base64 of PNG, JPEG, GIF and WebP begins.
-const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR"];
+/// Extensions of pictures that no provider accepts.
+const PICTURE_KEYS: [&str; 9] = ["url", "path", "src", "data", "base64", "b64_json", "file", "image", "image_url"];
+/// First characters of PNG, JPEG, GIF and WebP as base64.
+const OTHER_ADDRESSES: [&str; 6] = ["license", "licence", "credit", "author", "attribution", "page"];
 
-/// Whether `name` is a field that may name pictures.
+/// True if a field called `name` may name pictures.
 pub(super) fn may_name_pictures(name: &str) -> bool {
     PICTURE_FIELDS.contains(&name) || FILE_FIELDS.contains(&name)
 }
 
-/// Whether `name` is a field that names pictures and nothing else.
+/// True if a field called `name` names pictures and nothing else.
 pub(super) fn names_only_pictures(name: &str) -> bool {
     PICTURE_FIELDS.contains(&name)
 }
 
-/// The pictures that a row's fields name. `has_picture` says whether its messages hold some themselves.
-pub(super) fn read(fields: &Fields<'_>, has_picture: bool, recipe: &Recipe) -> Result<Vec<Image>, Wrong> {
+/// Reads the pictures that a row's fields name. `has_picture` says whether its messages already contain one.
+pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions) -> Result<Vec<Image>, FieldError> {
     let mut found: Option<(&str, Vec<Image>)> = None;
     for (name, value) in fields {
         let name = name.as_ref();
-        if !is_taken(name, value, has_picture, recipe)? {
+        if !is_picture_field(name, value, has_picture, options)? {
             continue;
         }
-        let images = references(name, value)?;
+        let images = parse_references(name, value)?;
         found = match found {
             _ if images.is_empty() => found,
             None => Some((name, images)),
             Some((first, known)) if images.iter().all(|image| known.contains(image)) => Some((first, known)),
             Some((_, known)) if known.iter().all(|image| images.contains(image)) => Some((name, images)),
             Some((first, _)) => {
-                let words = format!(
+                let message = format!(
                     "names other pictures than `{first}` does; keep one of them, or list all pictures in `images`"
                 );
-                return Err(Wrong::new(name, words));
+                return Err(FieldError::new(name, message));
             }
         };
     }
     Ok(found.map(|(_, images)| images).unwrap_or_default())
 }
 
-/// Refuses a field that looks as if it named a picture but is not read. For rows without any picture: beside one that
-/// is sent, such a field describes it.
-pub(super) fn refuse_unread(fields: &Fields<'_>, recipe: &Recipe) -> Result<(), Wrong> {
+/// Refuses a field that looks like a picture but is not read. Only for rows without a picture: if one is sent, such a
+/// field describes it.
+pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, options: &RowOptions) -> Result<(), FieldError> {
     for (name, value) in fields {
-        let names_one = |value: &Json<'_>| value.as_text().is_some_and(|text| names_a_picture(text) || is_base64(text));
-        let holds_picture = match value {
-            Json::List(items) => items.iter().any(names_one),
-            value => names_one(value),
-        };
-        if holds_picture && sounds_like_a_picture(name) && !may_name_pictures(name) && !recipe.templates.needs(name) {
-            let words =
-                "looks like a picture, but is not read: name it `image` to have it sent (or use it in --prompt)";
-            return Err(Wrong::new(name.as_ref(), words));
+        let is_read = may_name_pictures(name) || options.templates.uses_field(name);
+        if is_read || !has_picture_word(name) || !holds_unsent(name, value, sent) {
+            continue;
         }
+        let message = if sent.needs_vision() {
+            "looks like a picture beside the one that is sent, but is not read: list all pictures in `images` (or use it in \
+             --prompt, or take it out)"
+        } else {
+            "looks like a picture, but is not read: name it `image` to have it sent (or use it in --prompt)"
+        };
+        return Err(FieldError::new(name.as_ref(), message));
     }
     Ok(())
 }
 
-fn sounds_like_a_picture(name: &str) -> bool {
-    let plain: String = name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    plain == "filename" || PICTURE_WORDS.iter().any(|word| plain.contains(word))
+/// Whether a value holds a picture that is not sent. `name` is that of its field.
+pub(super) fn holds_unsent(name: &str, value: &Json<'_>, sent: &Request) -> bool {
+    match value {
+        Json::Text(text) if text.starts_with(['[', '{']) => match Json::parse(text) {
+            Ok(value) => holds_unsent(name, &value, sent),
+            Err(_) => is_unsent(name, text, sent),
+        },
+        Json::Text(text) => is_unsent(name, text, sent),
+        Json::List(items) => items.iter().any(|item| holds_unsent(name, item, sent)),
+        Json::Object(fields) => fields.iter().any(|(key, value)| match value {
+            Json::Text(text) if key == "bytes" => !text.is_empty(),
+            Json::List(bytes) if key == "bytes" => !bytes.is_empty(),
+            Json::Text(text) => PICTURE_KEYS.contains(&key.as_ref()) && is_unsent(name, text, sent),
+            value => holds_unsent(name, value, sent),
+        }),
+        _ => false,
+    }
 }
 
-/// Whether the field names pictures in this row. A field that a template writes into the prompt does so only where its
-/// value can be nothing else.
-fn is_taken(name: &str, value: &Json<'_>, has_picture: bool, recipe: &Recipe) -> Result<bool, Wrong> {
-    let in_template = recipe.templates.needs(name);
+/// Whether a text is a picture's path, URL or base64, and none of the pictures that are sent.
+fn is_unsent(name: &str, text: &str, sent: &Request) -> bool {
+    if !(refers_to_a_picture(text) || names_a_picture(text) || is_base64(text)) {
+        return false;
+    }
+    let name = plain(name);
+    let is_address = !names_a_picture(text) && !is_data_url(text) && !is_base64(text);
+    // The address of a licence, say.
+    let is_other = is_address && OTHER_ADDRESSES.iter().any(|word| name.contains(word));
+    if is_other && sent.needs_vision() {
+        return false;
+    }
+    let same = image_ref::parse_reference(text).ok();
+    // Without its folder, as fields for names have it; data has no other name.
+    let has_name = |place: &Path| name.contains("name") && place.ends_with(text.trim());
+    !sent.images().any(|image| {
+        same.as_ref() == Some(image)
+            || match image {
+                Image::File(path) => has_name(path),
+                Image::Url(url) => has_name(Path::new(url.split(['?', '#']).next().unwrap_or_default())),
+                Image::Inline { data, .. } => data == text || name.contains("name"),
+            }
+    })
+}
+
+/// Without case and punctuation.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn has_picture_word(name: &str) -> bool {
+    let letters = plain(name);
+    letters == "filename" || PICTURE_WORDS.iter().any(|word| letters.contains(word))
+}
+
+/// True if the field names pictures in this row. A field that a template uses in the prompt counts only if its value
+/// can be nothing else.
+fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &RowOptions) -> Result<bool, FieldError> {
+    let in_template = options.templates.uses_field(name);
     if value.is_null() {
         return Ok(false);
     }
     match name {
         "images" => Ok(true),
-        "file" | "path" => Ok(!has_picture && !in_template && names_pictures(value, has_extension)),
+        "file" | "path" => Ok(!has_picture && !in_template && all_name_pictures(value, has_sendable_extension)),
         _ if !may_name_pictures(name) => Ok(false),
-        _ if names_pictures(value, names_a_picture) => Ok(name != "file_name" || !has_picture),
+        _ if all_name_pictures(value, refers_to_a_picture) => Ok(name != "file_name" || !has_picture),
         _ if in_template => Ok(false),
         "file_name" => {
             let file = match value {
                 Json::Text(file) => file,
-                // Names of other files, unless some are pictures: those would be lost.
-                Json::List(items) if items.iter().all(|item| item.as_text().is_some_and(|it| !names_a_picture(it))) => {
+                // Names of other files, unless some are pictures, which would be lost.
+                Json::List(items)
+                    if items.iter().all(|item| item.as_text().is_some_and(|it| !refers_to_a_picture(it))) =>
+                {
                     return Ok(false);
                 }
                 _ => return Ok(!has_picture),
             };
             let extension = extension_of(file);
             if OTHER_PICTURES.contains(&extension.as_str()) && !has_picture {
-                let words = format!("is of a kind that can't be sent ({extension}); convert it to PNG or JPEG");
-                return Err(Wrong::new(name, words));
+                let message = format!("is of a kind that can't be sent ({extension}); convert it to PNG or JPEG");
+                return Err(FieldError::new(name, message));
             }
-            // Names without an extension are looked up: data sets have such pictures.
-            Ok(!has_picture && extension.is_empty() && is_picture(&recipe.base.join(file.trim())))
+            // A name without an extension is looked up, since some data sets have such pictures.
+            Ok(!has_picture && extension.is_empty() && is_picture(&options.base_dir.join(file.trim())))
         }
         _ => Ok(true),
     }
 }
 
-/// Whether a value is text, or a list of texts, of which each `names` a picture.
-fn names_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
+/// True if `names` accepts the text, or each text of a list.
+fn all_name_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
     match value {
         Json::Text(text) => names(text),
         Json::List(items) => !items.is_empty() && items.iter().all(|item| item.as_text().is_some_and(&names)),
@@ -128,56 +181,41 @@ fn names_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
     }
 }
 
-/// By its scheme, or else its extension.
-fn names_a_picture(text: &str) -> bool {
+/// Decides by the scheme, or else by the extension.
+fn refers_to_a_picture(text: &str) -> bool {
     let text = text.trim();
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    begins("data:image/")
+    is_data_url(text)
         || (begins("http://") || begins("https://")) && !text.contains(char::is_whitespace)
-        || has_extension(text)
+        || has_sendable_extension(text)
 }
 
-fn has_extension(text: &str) -> bool {
-    PICTURES.contains(&extension_of(text).as_str())
-}
-
-/// In lower case; of a URL without its query.
-fn extension_of(text: &str) -> String {
-    // A text of many lines or pages is no name, whatever it ends in.
-    const LONGEST: usize = 4_096;
-    let text = text.trim();
-    if text.len() > LONGEST || text.contains('\n') {
-        return String::new();
-    }
-    let name = if text.contains("://") { text.split(['?', '#']).next().unwrap_or_default() } else { text };
-    Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase()
-}
-
-/// Base64 of a picture that does not say its type.
-fn is_base64(text: &str) -> bool {
-    const SHORTEST: usize = 64;
-    text.len() >= SHORTEST && !text.contains('.') && BASE64_STARTS.iter().any(|start| text.starts_with(start))
+fn has_sendable_extension(text: &str) -> bool {
+    PICTURE_EXTENSIONS.contains(&extension_of(text).as_str())
 }
 
 /// One reference, a list of them, or `{"url": …}` as OpenAI writes it.
-pub(super) fn references(name: &str, value: &Json<'_>) -> Result<Vec<Image>, Wrong> {
-    let one = |value: &Json<'_>, at: &str| {
+pub(super) fn parse_references(name: &str, value: &Json<'_>) -> Result<Vec<Image>, FieldError> {
+    let parse_one = |value: &Json<'_>, at: &str| {
         let text = value.text(at)?;
         if is_base64(text) {
-            return Err(Wrong::new(at, "is base64 without its type; write data:image/png;base64,… (or what it is)"));
+            return Err(FieldError::new(
+                at,
+                "is base64 without its type; write data:image/png;base64,… (or what it is)",
+            ));
         }
-        image::reference(text).map_err(|words| Wrong::new(at, words))
+        image_ref::parse_reference(text).map_err(|message| FieldError::new(at, message))
     };
     match value {
-        Json::Text(_) => Ok(vec![one(value, name)?]),
+        Json::Text(_) => Ok(vec![parse_one(value, name)?]),
         Json::List(items) => {
-            items.iter().enumerate().map(|(index, item)| one(item, &format!("{name}[{index}]"))).collect()
+            items.iter().enumerate().map(|(index, item)| parse_one(item, &format!("{name}[{index}]"))).collect()
         }
         Json::Object(_) if matches!(name, "image" | "image_url") && value.get("url").is_some() => {
             let url = value.get("url").unwrap_or(value);
-            Ok(vec![one(url, &format!("{name}.url"))?])
+            Ok(vec![parse_one(url, &format!("{name}.url"))?])
         }
-        _ if name == "images" => Err(value.must_be(name, "a list of paths, URLs or data: URLs")),
-        _ => Err(value.must_be(name, "a path, a URL or a data: URL, or a list of them")),
+        _ if name == "images" => Err(value.type_error(name, "a list of paths, URLs or data: URLs")),
+        _ => Err(value.type_error(name, "a path, a URL or a data: URL, or a list of them")),
     }
 }

@@ -1,43 +1,47 @@
-//! A row of one's own: `prompt` or `messages`, what to ask with them, and any other field for templates.
+//! Reads rows in the program's own format: `prompt` or `messages`, parameters, and any other field for templates.
 //!
 //! JSONL rows, CSV records and lines of plain text all come here as fields.
 
 use std::borrow::Cow;
 
-use crate::domain::{Message, Money, Part, Request, Speaker};
+use crate::domain::{Message, MessageRole, Money, Part, Request};
 
 use super::{
-    chat::{self, Chat},
-    draft::{Draft, Recipe},
-    fault::Wrong,
-    json::{EXACT_BELOW, Fields, Json, field},
+    chat::{self, Conversation},
+    draft::{Draft, RowOptions},
+    error::FieldError,
+    json::{EXACT_FLOAT_LIMIT, Fields, Json, get_field},
     params, picture_fields,
-    template::listed,
+    template::list_fields,
 };
 
-/// Longest id a row may have, in bytes: ids stand in every line of the log and the screen.
-const MAX_ID: usize = 512;
+/// Longest id in bytes. Ids are written to every line of the log and shown on the screen.
+const MAX_ID_BYTES: usize = 512;
 
 /// Reads a JSONL row.
-pub(super) fn jsonl(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
-    let row = recipe.parse(line)?;
+pub(super) fn read_jsonl(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
+    let row = options.parse_row(line)?;
     let fields = match &row {
         Json::Object(fields) => fields,
-        other => return Err(Wrong::new("", format!("is {}; a row is a JSON object {{…}}", other.kind()))),
+        other => return Err(FieldError::new("", format!("is {}; a row is a JSON object {{…}}", other.type_name()))),
     };
-    draft(fields, fields, recipe)
+    build_draft(fields, fields, options)
 }
 
 /// Reads a line of plain text: a prompt, or the field `prompt` of a template.
-pub(super) fn text(line: &str, recipe: &Recipe) -> Result<Draft, Wrong> {
+pub(super) fn read_text(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
     let fields = vec![("prompt".into(), Json::Text(line.into()))];
-    draft(&fields, &fields, recipe)
+    build_draft(&fields, &fields, options)
 }
 
-/// `fields` say what the row asks; `context` is what templates see of it.
-pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) -> Result<Draft, Wrong> {
-    let mut draft = Draft { fields: recipe.keep(context), ..Draft::default() };
-    let mut request = Request { params: recipe.defaults.clone(), ..Request::default() };
+/// Builds a draft from `fields`. Templates see `template_fields`.
+pub(super) fn build_draft(
+    fields: &Fields<'_>,
+    template_fields: &Fields<'_>,
+    options: &RowOptions,
+) -> Result<Draft, FieldError> {
+    let mut draft = Draft { kept_fields: options.pick_kept_fields(template_fields), ..Draft::default() };
+    let mut request = Request { params: options.default_params.clone(), ..Request::default() };
     let (mut prompt, mut messages) = (None, None);
     for (name, value) in fields {
         if value.is_null() {
@@ -46,124 +50,131 @@ pub(super) fn draft(fields: &Fields<'_>, context: &Fields<'_>, recipe: &Recipe) 
         match name.as_ref() {
             "prompt" => prompt = Some(value),
             "messages" => messages = Some(value),
-            "id" => draft.id = Some(id(value, "id")?),
+            "id" => draft.id = Some(parse_id(value, "id")?),
             "system" => request.system = Some(value.text("system")?.to_owned()),
-            "model" => draft.model = Some(word(value, "model")?),
-            "tier" => draft.tier = Some(word(value, "tier")?),
-            "max_usd" => draft.max_usd = Some(money(value, "max_usd")?),
+            "model" => draft.model = Some(nonblank_text(value, "model")?),
+            "tier" => draft.tier = Some(nonblank_text(value, "tier")?),
+            "max_usd" => draft.max_usd = Some(parse_money(value, "max_usd")?),
             "thinking" => request.params.thinking = params::thinking(value, "thinking")?,
             "json" => request.params.json = params::json(value, "json")?,
             name => {
-                params::set(&mut request.params, name, value)?;
+                params::set_param(&mut request.params, name, value)?;
             }
         }
     }
-    match (recipe.templates.prompt(context)?, prompt, messages) {
-        (Some(rendered), ..) => request.messages = vec![user(rendered, "the prompt template gives an empty prompt")?],
+    match (options.templates.prompt(template_fields)?, prompt, messages) {
+        (Some(rendered), ..) => {
+            request.messages = vec![user_message(rendered, "the prompt template gives an empty prompt")?];
+        }
         (None, Some(prompt), None) => {
-            request.messages = vec![user(prompt.text("prompt")?.to_owned(), "`prompt` is empty")?];
+            request.messages = vec![user_message(prompt.text("prompt")?.to_owned(), "`prompt` is empty")?];
         }
         (None, None, Some(messages)) => {
             let chat = chat::read(messages)?;
-            converse(&mut request, chat)?;
+            apply_conversation(&mut request, chat)?;
         }
         (None, Some(_), Some(_)) => {
-            return Err(Wrong::new("", "has both `prompt` and `messages`; keep one of them"));
+            return Err(FieldError::new("", "has both `prompt` and `messages`; keep one of them"));
         }
         (None, None, None) => {
-            return Err(no_prompt(context));
+            return Err(missing_prompt_error(template_fields));
         }
     }
-    let pictures = pictures(fields, context, request.needs_vision(), recipe)?;
-    attach(&mut request.messages, pictures);
+    let pictures = read_pictures(fields, request.needs_vision(), options)?;
+    attach_pictures(&mut request.messages, pictures);
+    if !options.legacy_rows {
+        picture_fields::refuse_unread(template_fields, &request, options)?;
+    }
     if request.system.is_none() {
-        request.system = recipe.templates.system(context)?;
+        request.system = options.templates.system(template_fields)?;
     }
     draft.request = request;
     Ok(draft)
 }
 
-/// The commonest fault of all: a data set with columns of its own.
-fn no_prompt(context: &Fields<'_>) -> Wrong {
-    if let Some(name) = ["prompt", "messages"].into_iter().find(|name| field(context, name).is_some()) {
-        return Wrong::new(name, "is null, which asks nothing; fill it in, or take the row out");
+/// The error for a row without a prompt. The usual cause is a data set with its own column names.
+fn missing_prompt_error(template_fields: &Fields<'_>) -> FieldError {
+    if let Some(name) = ["prompt", "messages"].into_iter().find(|name| get_field(template_fields, name).is_some()) {
+        return FieldError::new(name, "is null, which asks nothing; fill it in, or take the row out");
     }
     let is_text = |(name, value): &&(Cow<'_, str>, Json<'_>)| name != "id" && value.as_text().is_some();
-    let likely = context.iter().find(is_text).map_or("field", |(name, _)| name);
-    let words = format!(
-        "has neither `prompt` nor `messages` ({}); give a template over its fields, as in --prompt \"{{{{ {likely} }}}}\"",
-        listed(context)
+    let example_field = template_fields.iter().find(is_text).map_or("field", |(name, _)| name);
+    let message = format!(
+        "has neither `prompt` nor `messages` ({}); give a template over its fields, as in --prompt \"{{{{ {example_field} }}}}\"",
+        list_fields(template_fields)
     );
-    Wrong::new("", words).said_once("no prompt")
+    FieldError::new("", message).with_dedup_key("no prompt")
 }
 
-fn converse(request: &mut Request, chat: Chat) -> Result<(), Wrong> {
-    if request.system.is_some() && chat.system.is_some() {
-        return Err(Wrong::new("", "has both `system` and a system message; keep one of them"));
+fn apply_conversation(request: &mut Request, conversation: Conversation) -> Result<(), FieldError> {
+    if request.system.is_some() && conversation.system.is_some() {
+        return Err(FieldError::new("", "has both `system` and a system message; keep one of them"));
     }
-    request.system = request.system.take().or(chat.system);
-    request.messages = chat.messages;
+    request.system = request.system.take().or(conversation.system);
+    request.messages = conversation.messages;
     Ok(())
 }
 
-fn user(prompt: String, if_empty: &str) -> Result<Message, Wrong> {
+fn user_message(prompt: String, empty_message: &str) -> Result<Message, FieldError> {
     if prompt.trim().is_empty() {
-        return Err(Wrong::new("", if_empty));
+        return Err(FieldError::new("", empty_message));
     }
-    Ok(Message { speaker: Speaker::User, parts: vec![Part::Text(prompt)] })
+    Ok(Message { role: MessageRole::User, parts: vec![Part::Text(prompt)] })
 }
 
-/// Pictures go before the text of the last user message: models answer better about what they have seen.
-fn attach(messages: &mut [Message], pictures: Vec<Part>) {
-    if let Some(last) = messages.iter_mut().rev().find(|message| message.speaker == Speaker::User) {
+/// Puts pictures before the text of the last user message: models answer better if the picture comes first.
+fn attach_pictures(messages: &mut [Message], pictures: Vec<Part>) {
+    if let Some(last) = messages.iter_mut().rev().find(|message| message.role == MessageRole::User) {
         last.parts.splice(0..0, pictures);
     }
 }
 
-/// The pictures that the fields name. `has_picture` says whether the messages hold some themselves.
-fn pictures(fields: &Fields<'_>, context: &Fields<'_>, has_picture: bool, recipe: &Recipe) -> Result<Vec<Part>, Wrong> {
-    let images = if recipe.legacy_rows {
-        let images = field(fields, "images").filter(|value| !value.is_null());
-        images.map(|value| picture_fields::references("images", value)).transpose()?.unwrap_or_default()
+/// Reads the pictures that the fields name. `has_picture` says whether the messages already contain one.
+fn read_pictures(fields: &Fields<'_>, has_picture: bool, options: &RowOptions) -> Result<Vec<Part>, FieldError> {
+    let images = if options.legacy_rows {
+        let images = get_field(fields, "images").filter(|value| !value.is_null());
+        images.map(|value| picture_fields::parse_references("images", value)).transpose()?.unwrap_or_default()
     } else {
-        let images = picture_fields::read(fields, has_picture, recipe)?;
-        if images.is_empty() && !has_picture {
-            picture_fields::refuse_unread(context, recipe)?;
-        }
-        images
+        picture_fields::read(fields, has_picture, options)?
     };
     Ok(images.into_iter().map(Part::Image).collect())
 }
 
-/// An id: a string, or a whole number, which becomes one.
-pub(super) fn id(value: &Json<'_>, at: &str) -> Result<String, Wrong> {
+/// Reads an id: a string, or a whole number, which is converted to a string.
+pub(super) fn parse_id(value: &Json<'_>, field_path: &str) -> Result<String, FieldError> {
     let id = match value {
         Json::Text(text) => text.to_string(),
         Json::Int(number) => number.to_string(),
-        Json::Big(number) => number.to_string(),
-        // Its last digits are lost: two such ids could become one.
-        Json::Float(number) if number.abs() >= EXACT_BELOW => {
-            return Err(Wrong::new(at, "is too large a number to be kept exactly; write it in quotes"));
+        Json::BigUnsigned(number) => number.to_string(),
+        // The last digits are lost, so two such ids could become equal.
+        Json::Float(number) if number.abs() >= EXACT_FLOAT_LIMIT => {
+            return Err(FieldError::new(field_path, "is too large a number to be kept exactly; write it in quotes"));
         }
         Json::Float(_) => {
-            return Err(Wrong::new(at, "must be a string or a whole number, not one with a fraction or an exponent"));
+            return Err(FieldError::new(
+                field_path,
+                "must be a string or a whole number, not one with a fraction or an exponent",
+            ));
         }
-        _ => return Err(value.must_be(at, "a string or a whole number")),
+        _ => return Err(value.type_error(field_path, "a string or a whole number")),
     };
     match id.len() {
-        0 => Err(Wrong::new(at, "is empty; leave it out to have one made")),
-        1..=MAX_ID => Ok(id),
-        length => Err(Wrong::new(at, format!("is {length} bytes long; at most {MAX_ID} are allowed"))),
+        0 => Err(FieldError::new(field_path, "is empty; leave it out to have one made")),
+        1..=MAX_ID_BYTES => Ok(id),
+        length => {
+            Err(FieldError::new(field_path, format!("is {length} bytes long; at most {MAX_ID_BYTES} are allowed")))
+        }
     }
 }
 
-pub(super) fn word(value: &Json<'_>, at: &str) -> Result<String, Wrong> {
-    match value.text(at)?.trim() {
-        "" => Err(Wrong::new(at, "is empty")),
+pub(super) fn nonblank_text(value: &Json<'_>, field_path: &str) -> Result<String, FieldError> {
+    match value.text(field_path)?.trim() {
+        "" => Err(FieldError::new(field_path, "is empty")),
         text => Ok(text.to_owned()),
     }
 }
 
-fn money(value: &Json<'_>, at: &str) -> Result<Money, Wrong> {
-    Money::from_usd(value.number(at)?).ok_or_else(|| Wrong::new(at, "must be an amount of dollars, 0 or more"))
+fn parse_money(value: &Json<'_>, field_path: &str) -> Result<Money, FieldError> {
+    Money::from_usd(value.number(field_path)?)
+        .ok_or_else(|| FieldError::new(field_path, "must be an amount of dollars, 0 or more"))
 }

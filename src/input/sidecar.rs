@@ -1,7 +1,7 @@
-//! Where captions go: `<stem>.txt` beside the picture, or at the same place under another folder.
+//! Chooses the file for a caption: `<stem>.txt` beside the picture, or at the same relative path in another folder.
 //!
-//! Decides the target, and refuses one that two pictures share, that lies outside the captions' folder, or that
-//! can't be written to. The writing itself is `output::captions`.
+//! Refuses a target that two pictures share, that is outside the captions' folder, or that can't be written.
+//! `output::captions` writes the file.
 
 use std::{
     collections::HashMap,
@@ -10,131 +10,133 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::output::captions::{Existing, can_be_added_to, can_be_written_in, has_caption};
+use crate::output::captions::{ExistingCaptionPolicy, check_appendable, check_writable, has_caption};
 
-use super::{fault::Wrong, ids::Digest};
+use super::{error::FieldError, ids::Digest};
 
-/// A file's name may have so many bytes on the file systems in use.
+/// Longest file name in bytes on common file systems.
 const MAX_NAME_BYTES: usize = 255;
 
-/// Where a picture's caption goes.
+/// The caption file of a picture.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Sidecar {
     pub target: PathBuf,
-    /// The target as seen from the input or the captions' folder: what is hashed.
-    pub name: String,
+    /// The target relative to the input or the captions' folder. This is hashed.
+    pub relative_path: String,
 }
 
 impl Sidecar {
-    /// Refuses a folder that no caption can be written to: now, rather than when answers are paid for.
-    pub(super) fn check_folder(&self) -> Result<(), Wrong> {
+    /// Refuses a folder that can't be written to, before any answer is paid for.
+    pub(super) fn check_writable(&self) -> Result<(), FieldError> {
         let Some(folder) = self.target.parent() else { return Ok(()) };
-        can_be_written_in(folder).map_err(|error| {
-            let words = format!(
+        check_writable(folder).map_err(|error| {
+            let message = format!(
                 "captions can't be written to {}: {error}; mend that, or name another folder with --captions DIR",
                 folder.display()
             );
-            Wrong::new("", words)
+            FieldError::new("", message)
         })
     }
 }
 
-/// The settings for captions.
+/// The settings for caption files.
 #[derive(Clone, Debug)]
-pub(super) struct Captioning {
+pub(super) struct CaptionSettings {
     /// Absolute; `None` puts captions beside their pictures.
     pub dir: Option<PathBuf>,
-    pub existing: Existing,
-    /// `a.jpg.txt` rather than `a.txt`.
-    pub full_name: bool,
+    pub existing: ExistingCaptionPolicy,
+    /// `a.jpg.txt` instead of `a.txt`.
+    pub keeps_extension: bool,
 }
 
-impl Captioning {
-    /// The caption file's name for a picture's.
+impl CaptionSettings {
+    /// The name of a picture's caption file.
     fn file_name(&self, picture: &Path) -> Option<String> {
-        let name = if self.full_name { picture.file_name() } else { picture.file_stem() };
+        let name = if self.keeps_extension { picture.file_name() } else { picture.file_stem() };
         Some(format!("{}.txt", name?.to_str()?))
     }
 
-    /// The target for a picture, whose path is relative to `base` or absolute.
-    pub(super) fn sidecar(&self, base: &Path, picture: &str) -> Result<Sidecar, Wrong> {
+    /// The caption file for a picture, whose path is absolute or relative to `base_dir`.
+    pub(super) fn sidecar(&self, base_dir: &Path, picture: &str) -> Result<Sidecar, FieldError> {
         let path = Path::new(picture);
-        let file = self.file_name(path).ok_or_else(|| Wrong::new("", format!("{picture} is no file name")))?;
+        let file = self.file_name(path).ok_or_else(|| FieldError::new("", format!("{picture} is no file name")))?;
         if file.len() > MAX_NAME_BYTES {
-            let words = format!(
+            let message = format!(
                 "the caption's name would have {} bytes, and {MAX_NAME_BYTES} is the most: {file}; shorten the picture's",
                 file.len()
             );
-            return Err(Wrong::new("", words));
+            return Err(FieldError::new("", message));
         }
         let name = path.with_file_name(&file);
-        let name = name.to_str().unwrap_or(&file).to_owned();
+        let relative_path = name.to_str().unwrap_or(&file).to_owned();
         let target = match &self.dir {
-            None => base.join(path).with_file_name(&file),
-            Some(dir) => dir.join(mirrored(base, path)).with_file_name(&file),
+            None => base_dir.join(path).with_file_name(&file),
+            Some(dir) => dir.join(path_below(base_dir, path)).with_file_name(&file),
         };
-        if target == base.join(path) {
-            return Err(Wrong::new("", format!("{picture} would be overwritten by its own caption; rename it")));
+        if target == base_dir.join(path) {
+            return Err(FieldError::new("", format!("{picture} would be overwritten by its own caption; rename it")));
         }
-        Ok(Sidecar { target, name })
+        Ok(Sidecar { target, relative_path })
     }
 
-    /// Is this picture captioned already, so that nothing is to be done?
-    pub(super) fn skips(&self, sidecar: &Sidecar) -> Result<bool, Wrong> {
+    /// True if the picture already has a caption that is kept, so that there is nothing to do.
+    pub(super) fn is_captioned(&self, sidecar: &Sidecar) -> Result<bool, FieldError> {
         let target = &sidecar.target;
-        let shown = target.display();
+        let display_path = target.display();
         let Ok(meta) = fs::symlink_metadata(target) else { return Ok(false) };
         if target.is_dir() {
-            return Err(Wrong::new("", format!("the caption {shown} is a folder; move it away")));
+            return Err(FieldError::new("", format!("the caption {display_path} is a folder; move it away")));
         }
         if target.exists() && !target.is_file() {
-            return Err(Wrong::new("", format!("the caption {shown} is no regular file; move it away")));
+            return Err(FieldError::new("", format!("the caption {display_path} is no regular file; move it away")));
         }
         match self.existing {
-            Existing::Skip => has_caption(target)
-                .map_err(|error| Wrong::new("", format!("the caption {shown} can't be read: {error}"))),
-            Existing::Append | Existing::Prepend if meta.is_symlink() => {
-                let words = format!("the caption {shown} is a link to another file; replace it by a copy to add to it");
-                Err(Wrong::new("", words))
+            ExistingCaptionPolicy::Skip => has_caption(target)
+                .map_err(|error| FieldError::new("", format!("the caption {display_path} can't be read: {error}"))),
+            ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend if meta.is_symlink() => {
+                let message = format!("the caption {display_path} is a link to another file; replace it by a copy to add to it");
+                Err(FieldError::new("", message))
             }
-            // Now, rather than when the answer to add is paid for.
-            Existing::Append | Existing::Prepend => can_be_added_to(target).map(|()| false).map_err(|error| {
+            // Check now, before the answer to add is paid for.
+            ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => check_appendable(target).map(|()| false).map_err(|error| {
                 let words = match error.kind() {
                     ErrorKind::InvalidData => format!(
-                        "the caption {shown} is not UTF-8, so nothing can be added to it; convert it (`iconv -t UTF-8`), \
-                         or leave it with --existing skip"
+                        "the caption {display_path} is not UTF-8, so nothing can be added to it; convert it (`iconv -t UTF-8`), \
+                         or move it away"
                     ),
-                    _ => format!("the caption {shown} can't be read: {error}"),
+                    _ => format!("the caption {display_path} can't be read: {error}"),
                 };
-                Wrong::new("", words)
+                FieldError::new("", words)
             }),
-            Existing::Overwrite => Ok(false),
+            ExistingCaptionPolicy::Overwrite => Ok(false),
         }
     }
 
-    /// A link inside the captions' folder may lead out of it: such a target is refused.
-    pub(super) fn keeps_inside(&self, sidecar: &Sidecar) -> Result<(), Wrong> {
+    /// Refuses a target outside the captions' folder: a link inside it may point elsewhere.
+    pub(super) fn check_inside_dir(&self, sidecar: &Sidecar) -> Result<(), FieldError> {
         let (Some(dir), Some(folder)) = (&self.dir, sidecar.target.parent()) else { return Ok(()) };
         let Ok(real_dir) = dir.canonicalize() else { return Ok(()) };
-        // Folders that don't exist yet will be made, below the nearest one that does.
-        let nearest = folder.ancestors().find_map(|folder| folder.canonicalize().ok());
-        if nearest.is_some_and(|real| !real.starts_with(&real_dir)) {
-            let words = format!("the caption {} would be written outside {}", sidecar.target.display(), dir.display());
-            return Err(Wrong::new("", words));
+        // Missing folders will be created below the nearest existing one.
+        let existing_parent = folder.ancestors().find_map(|folder| folder.canonicalize().ok());
+        if existing_parent.is_some_and(|real| !real.starts_with(&real_dir)) {
+            let message =
+                format!("the caption {} would be written outside {}", sidecar.target.display(), dir.display());
+            return Err(FieldError::new("", message));
         }
         Ok(())
     }
 
-    /// Pictures whose caption an earlier one of the shelf has, by line: the earlier one's path.
-    pub(super) fn clashes(&self, base: &Path, pictures: &[(u32, Box<str>)]) -> HashMap<u32, Box<str>> {
+    /// Finds pictures whose caption file an earlier picture of the batch already uses. By line: the earlier picture's
+    /// path.
+    pub(super) fn find_clashes(&self, base_dir: &Path, pictures: &[(u32, Box<str>)]) -> HashMap<u32, Box<str>> {
         let mut clashes = HashMap::new();
         let mut first: HashMap<Digest, u32> = HashMap::with_capacity(pictures.len());
         for (index, (line, picture)) in (0..).zip(pictures) {
-            let Ok(Sidecar { target, .. }) = self.sidecar(base, picture) else { continue };
+            let Ok(Sidecar { target, .. }) = self.sidecar(base_dir, picture) else { continue };
             let Some(target) = target.to_str() else { continue };
             let earlier = *first.entry(Digest::of(target)).or_insert(index);
             let earlier = &pictures[earlier as usize].1;
-            // The same picture twice is a duplicate id, and reported as that.
+            // The same picture twice is reported as a duplicate id.
             if earlier != picture {
                 clashes.insert(*line, earlier.clone());
             }
@@ -143,25 +145,25 @@ impl Captioning {
     }
 }
 
-/// A picture's place as a path that only goes down: relative to the base, or from the root where it lies elsewhere.
-fn mirrored(base: &Path, picture: &Path) -> PathBuf {
-    let whole = plain(&base.join(picture));
-    whole.strip_prefix(plain(base)).map(Path::to_owned).unwrap_or(whole)
+/// The path of a picture without `..`: relative to the base folder, or from the root if the picture is outside it.
+fn path_below(base_dir: &Path, picture: &Path) -> PathBuf {
+    let normal = normal_components(&base_dir.join(picture));
+    normal.strip_prefix(normal_components(base_dir)).map(Path::to_owned).unwrap_or(normal)
 }
 
-/// Without a root, `.` and `..`.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
+/// Removes the root, `.` and `..`.
+fn normal_components(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
     for component in path.components() {
         match component {
-            Component::Normal(name) => plain.push(name),
+            Component::Normal(name) => normal.push(name),
             Component::ParentDir => {
-                plain.pop();
+                normal.pop();
             }
             Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
         }
     }
-    plain
+    normal
 }
 
 #[cfg(test)]
@@ -170,9 +172,9 @@ mod tests {
 
     #[test]
     fn targets_stand_beside_or_mirror_their_pictures() {
-        let beside = Captioning { dir: None, existing: Existing::Skip, full_name: false };
-        let apart = Captioning { dir: Some("/out".into()), ..beside.clone() };
-        let full = Captioning { full_name: true, ..beside.clone() };
+        let beside = CaptionSettings { dir: None, existing: ExistingCaptionPolicy::Skip, keeps_extension: false };
+        let apart = CaptionSettings { dir: Some("/out".into()), ..beside.clone() };
+        let full = CaptionSettings { keeps_extension: true, ..beside.clone() };
         for (captioning, picture, want) in [
             (&beside, "a.jpg", "/in/a.txt"),
             (&beside, "sub/a.b.jpg", "/in/sub/a.b.txt"),

@@ -1,66 +1,69 @@
-//! Rows from a pipe are copied to a file first: an input is read twice, and again when a run is resumed.
+//! Copies the rows of a pipe to a file, since an input is read twice, and again when a run is resumed.
 //!
-//! A new copy stands beside the one that the run was begun with until it is known to be the same batch: what a
-//! refused pipe held must not take the place of what the run lives on.
+//! A new copy stays beside the earlier one until it is known to be the same batch. Rows that are refused must not
+//! replace the rows that the run was started with.
 
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, BufRead as _, BufReader, IsTerminal, Read},
-    os::unix::fs::OpenOptionsExt as _,
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
-use super::{album::has_picture_magic, fault::InputError, recognise::refuse_binary};
+use super::{detect::refuse_binary, error::InputError, image_source::has_picture_magic};
 
-/// Most bytes that are taken from a pipe where nobody says otherwise: no batch is larger, an endless pipe is.
-pub(super) const MAX_PIPE_BYTES: u64 = 4 << 30;
-/// Looked at before anything is kept.
+/// Default for the most bytes read from a pipe. Larger than any batch; stops an endless pipe.
+pub(super) const DEFAULT_MAX_PIPE_BYTES: u64 = 4 << 30;
+/// Number of bytes checked before a copy is written.
 const HEAD_BYTES: u64 = 1_024;
 
-/// What came through a pipe, beside what is kept of an earlier one.
+/// How a new copy compares with the one kept from an earlier start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BesideKept {
-    /// All of the kept copy stands at its beginning, or nothing is kept: nothing is lost by taking its place.
-    Whole,
-    /// It is a beginning of the kept copy, which goes on.
-    Beginning,
-    Other,
+pub enum SpoolDiff {
+    /// It begins with all of the kept copy, or none is kept. Replacing the kept copy loses nothing.
+    ContainsKept,
+    /// It is only the first part of the kept copy.
+    PrefixOfKept,
+    Different,
 }
 
-/// Where the rows of a pipe are. A fresh copy that is never [kept](Self::keep) goes with this.
+/// The copy of a pipe's rows. Dropping this deletes a new copy that was not [committed](Self::commit).
 #[derive(Debug)]
 pub(super) struct Spool {
-    kept: PathBuf,
-    fresh: Option<PathBuf>,
+    kept_path: PathBuf,
+    new_path: Option<PathBuf>,
 }
 
 impl Spool {
-    /// The copy of an earlier pipe.
-    fn earlier(kept: &Path) -> Option<Self> {
-        kept.is_file().then(|| Self { kept: kept.to_owned(), fresh: None })
+    /// Returns the copy kept from an earlier start.
+    fn open_kept(kept: &Path) -> Option<Self> {
+        kept.is_file().then(|| Self { kept_path: kept.to_owned(), new_path: None })
     }
 
     pub fn path(&self) -> &Path {
-        self.fresh.as_deref().unwrap_or(&self.kept)
+        self.new_path.as_deref().unwrap_or(&self.kept_path)
     }
 
-    /// How the fresh copy compares with the earlier one, byte for byte.
-    pub fn beside_kept(&self) -> io::Result<BesideKept> {
-        let Some(fresh) = &self.fresh else { return Ok(BesideKept::Whole) };
-        let kept = match File::open(&self.kept) {
+    /// Compares the new copy with the kept one, byte for byte.
+    pub fn diff_with_kept(&self) -> io::Result<SpoolDiff> {
+        let Some(new) = &self.new_path else { return Ok(SpoolDiff::ContainsKept) };
+        let kept = match File::open(&self.kept_path) {
             Ok(kept) => kept,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BesideKept::Whole),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SpoolDiff::ContainsKept),
             Err(error) => return Err(error),
         };
-        let (mut kept, mut fresh) = (BufReader::new(kept), BufReader::new(File::open(fresh)?));
+        let (mut kept, mut fresh) = (BufReader::new(kept), BufReader::new(File::open(new)?));
         loop {
-            let (of_kept, of_fresh) = (kept.fill_buf()?, fresh.fill_buf()?);
-            let length = of_kept.len().min(of_fresh.len());
-            match (of_kept.is_empty(), of_fresh.is_empty()) {
-                (true, _) => return Ok(BesideKept::Whole),
-                (false, true) => return Ok(BesideKept::Beginning),
-                (false, false) if of_kept[..length] != of_fresh[..length] => return Ok(BesideKept::Other),
+            let (kept_bytes, new_bytes) = (kept.fill_buf()?, fresh.fill_buf()?);
+            let length = kept_bytes.len().min(new_bytes.len());
+            match (kept_bytes.is_empty(), new_bytes.is_empty()) {
+                (true, _) => return Ok(SpoolDiff::ContainsKept),
+                (false, true) => return Ok(SpoolDiff::PrefixOfKept),
+                (false, false) if kept_bytes[..length] != new_bytes[..length] => return Ok(SpoolDiff::Different),
                 (false, false) => {}
             }
             kept.consume(length);
@@ -68,71 +71,89 @@ impl Spool {
         }
     }
 
-    /// Puts the fresh copy in the place of the earlier one: where it is then.
-    pub fn keep(&mut self) -> io::Result<&Path> {
-        if let Some(fresh) = &self.fresh {
-            fs::rename(fresh, &self.kept)?;
-            self.fresh = None;
+    /// Replaces the kept copy with the new one. Returns its path.
+    pub fn commit(&mut self) -> io::Result<&Path> {
+        if let Some(fresh) = &self.new_path {
+            fs::rename(fresh, &self.kept_path)?;
+            self.new_path = None;
         }
-        Ok(&self.kept)
+        Ok(&self.kept_path)
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        if let Some(fresh) = &self.fresh {
-            // What can't be removed is overwritten by the next pipe.
+        if let Some(fresh) = &self.new_path {
+            // If it can't be removed, the next pipe overwrites it.
             let _ = fs::remove_file(fresh);
         }
     }
 }
 
-/// Copies standard input to stand beside `kept`. On a terminal, or where nothing comes, an earlier copy is used again.
-pub(super) fn stdin(kept: &Path, max_bytes: u64) -> Result<Spool, InputError> {
+/// Copies standard input to a new file beside `kept`. On a terminal, or if the input is empty, uses the kept copy.
+pub(super) fn copy_stdin(kept: &Path, max_bytes: u64) -> Result<Spool, InputError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        return Spool::earlier(kept).ok_or(InputError::NothingPiped);
+        return Spool::open_kept(kept).ok_or(InputError::NothingPiped);
     }
-    copy(stdin.lock(), kept, "standard input", max_bytes)
+    let input = stdin.as_fd().try_clone_to_owned().map(File::from);
+    let is_device = input.and_then(|input| input.metadata()).is_ok_and(|meta| meta.file_type().is_char_device());
+    resumable(copy_stream(stdin.lock(), kept, "standard input", max_bytes), kept, is_device)
+}
+
+/// Copies a stream to a new file beside `kept`. If copying fails, the kept copy is unchanged and the new file is
+/// removed.
+pub(super) fn named(stream: File, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
+    let is_device = stream.metadata().is_ok_and(|meta| meta.file_type().is_char_device());
+    resumable(copy_stream(stream, kept, name, max_bytes), kept, is_device)
+}
+
+/// An empty device was given on purpose, and stands for an earlier copy. An empty pipe is one whose producer has failed.
+fn resumable(copied: Result<Spool, InputError>, kept: &Path, is_device: bool) -> Result<Spool, InputError> {
+    match (copied, Spool::open_kept(kept)) {
+        (Err(InputError::Empty(_)), Some(earlier)) if is_device => Ok(earlier),
+        (Err(InputError::Empty(name)), Some(_)) => Err(InputError::EmptyPipe(name)),
+        (copied, _) => copied,
+    }
 }
 
 /// Copies a stream whole, or leaves what was there: a copy that breaks off never looks complete.
-pub(super) fn copy(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
-    let fresh = fresh(kept);
+fn copy_stream(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
+    let fresh = new_copy_path(kept);
     let failed = |source: io::Error| InputError::Spool { path: fresh.clone(), source };
     let mut head = Vec::new();
     (&mut source).take(HEAD_BYTES).read_to_end(&mut head).map_err(failed)?;
     if !has_picture_magic(&head) {
         refuse_binary(&head, Path::new(name))?;
     }
-    // One byte more than allowed tells a pipe that is too long from one that fits.
+    // Read one byte more than allowed, to detect a pipe that is too long.
     let mut source = head.as_slice().chain(source).take(max_bytes.saturating_add(1));
     if let Some(folder) = kept.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    // What people ask is nobody else's business.
+    // Prompts are private: readable by the owner only.
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&fresh).map_err(failed)?;
-    let spool = Spool { kept: kept.to_owned(), fresh: Some(fresh.clone()) };
+    let spool = Spool { kept_path: kept.to_owned(), new_path: Some(fresh.clone()) };
     let count = io::copy(&mut source, &mut file).map_err(failed)?;
     if count > max_bytes {
         let mib = max_bytes >> 20;
-        let words = format!(
+        let message = format!(
             "{name} has more than {mib} MiB, the most that is taken from a pipe: give a file instead, or raise max_pipe_mib \
              under [input] in keys.toml"
         );
-        return Err(InputError::Options(words));
+        return Err(InputError::InvalidOptions(message));
     }
     if count == 0 {
-        return Spool::earlier(kept).ok_or_else(|| InputError::Empty(name.to_owned()));
+        return Err(InputError::Empty(name.to_owned()));
     }
     file.sync_all().map_err(failed)?;
     Ok(spool)
 }
 
-/// Where a copy stands until it is kept.
-pub(super) fn fresh(kept: &Path) -> PathBuf {
+/// Path of a new copy until it is committed.
+pub(super) fn new_copy_path(kept: &Path) -> PathBuf {
     let mut name = OsString::from(kept);
     name.push(".new");
     name.into()
@@ -144,7 +165,7 @@ mod tests {
 
     fn kept(folder: &tempfile::TempDir) -> PathBuf {
         let kept = folder.path().join("deep/input");
-        copy(&b"row"[..], &kept, "pipe", MAX_PIPE_BYTES).unwrap().keep().unwrap();
+        copy_stream(&b"row"[..], &kept, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap().commit().unwrap();
         kept
     }
 
@@ -152,23 +173,23 @@ mod tests {
     fn a_pipe_is_kept_whole_and_nothing_half_read_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/input");
-        let mut spool = copy(&b"{\"prompt\":\"a\"}\n"[..], &path, "pipe", MAX_PIPE_BYTES).unwrap();
+        let mut spool = copy_stream(&b"{\"prompt\":\"a\"}\n"[..], &path, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap();
         assert_eq!(fs::read(spool.path()).unwrap(), b"{\"prompt\":\"a\"}\n");
-        assert_eq!(spool.keep().unwrap(), path);
+        assert_eq!(spool.commit().unwrap(), path);
         assert_eq!(fs::read(spool.path()).unwrap(), b"{\"prompt\":\"a\"}\n");
         drop(spool);
-        assert!(path.exists() && !fresh(&path).exists());
+        assert!(path.exists() && !new_copy_path(&path).exists());
     }
 
     #[test]
     fn a_pipe_that_is_refused_leaves_what_the_run_was_begun_with() {
         let folder = tempfile::tempdir().unwrap();
         let kept = kept(&folder);
-        let refused = copy(&b"another batch"[..], &kept, "pipe", MAX_PIPE_BYTES).unwrap();
+        let refused = copy_stream(&b"another batch"[..], &kept, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap();
         assert_eq!(fs::read(refused.path()).unwrap(), b"another batch");
         drop(refused);
         assert_eq!(fs::read(&kept).unwrap(), b"row");
-        assert!(!fresh(&kept).exists());
+        assert!(!new_copy_path(&kept).exists());
     }
 
     #[test]
@@ -177,34 +198,38 @@ mod tests {
         let kept = folder.path().join("input");
         let long = "row\n".repeat(9_000);
         assert_eq!(
-            copy(long.as_bytes(), &kept, "pipe", MAX_PIPE_BYTES).unwrap().beside_kept().unwrap(),
-            BesideKept::Whole
+            copy_stream(long.as_bytes(), &kept, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap().diff_with_kept().unwrap(),
+            SpoolDiff::ContainsKept
         );
-        copy(long.as_bytes(), &kept, "pipe", MAX_PIPE_BYTES).unwrap().keep().unwrap();
+        copy_stream(long.as_bytes(), &kept, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap().commit().unwrap();
         let cases = [
-            (long.clone(), BesideKept::Whole),
-            (long.clone() + "more\n", BesideKept::Whole),
-            (String::new(), BesideKept::Whole),
-            (long[..35_996].to_owned(), BesideKept::Beginning),
-            (long[..4].to_owned(), BesideKept::Beginning),
-            (long[..35_996].to_owned() + "cow\n", BesideKept::Other),
-            ("cow\n".to_owned(), BesideKept::Other),
+            (long.clone(), SpoolDiff::ContainsKept),
+            (long.clone() + "more\n", SpoolDiff::ContainsKept),
+            (long[..35_996].to_owned(), SpoolDiff::PrefixOfKept),
+            (long[..4].to_owned(), SpoolDiff::PrefixOfKept),
+            (long[..35_996].to_owned() + "cow\n", SpoolDiff::Different),
+            ("cow\n".to_owned(), SpoolDiff::Different),
         ];
         for (piped, want) in cases {
-            let beside = copy(piped.as_bytes(), &kept, "pipe", MAX_PIPE_BYTES).unwrap().beside_kept().unwrap();
+            let beside =
+                copy_stream(piped.as_bytes(), &kept, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap().diff_with_kept().unwrap();
             assert_eq!(beside, want, "{} bytes", piped.len());
         }
     }
 
     #[test]
-    fn an_empty_pipe_means_the_earlier_copy() {
+    fn an_empty_pipe_is_refused_and_an_empty_device_means_the_earlier_copy() {
         let folder = tempfile::tempdir().unwrap();
-        let nothing = copy(io::empty(), &folder.path().join("input"), "pipe", MAX_PIPE_BYTES);
+        let null = || File::open("/dev/null").unwrap();
+        let nothing = named(null(), &folder.path().join("input"), "null", DEFAULT_MAX_PIPE_BYTES);
         assert!(matches!(nothing, Err(InputError::Empty(_))));
         let kept = kept(&folder);
-        assert_eq!(copy(io::empty(), &kept, "pipe", MAX_PIPE_BYTES).unwrap().path(), kept);
+        assert_eq!(named(null(), &kept, "null", DEFAULT_MAX_PIPE_BYTES).unwrap().path(), kept);
+        let (pipe, _) = io::pipe().unwrap();
+        let nothing = named(File::from(std::os::fd::OwnedFd::from(pipe)), &kept, "pipe", DEFAULT_MAX_PIPE_BYTES);
+        assert!(matches!(nothing, Err(InputError::EmptyPipe(_))));
         assert_eq!(fs::read(&kept).unwrap(), b"row");
-        assert!(!fresh(&kept).exists());
+        assert!(!new_copy_path(&kept).exists());
     }
 
     #[test]
@@ -217,8 +242,8 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let kept = kept(&folder);
-        copy((&b"half"[..]).chain(Breaks), &kept, "pipe", MAX_PIPE_BYTES).unwrap_err();
+        copy_stream((&b"half"[..]).chain(Breaks), &kept, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap_err();
         assert_eq!(fs::read(&kept).unwrap(), b"row");
-        assert!(!fresh(&kept).exists());
+        assert!(!new_copy_path(&kept).exists());
     }
 }

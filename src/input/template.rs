@@ -1,38 +1,38 @@
-//! `--prompt` and `--system`: minijinja templates over a row's fields or a picture's names.
+//! `--prompt` and `--system`: minijinja templates over the fields of a row or a picture.
 //!
-//! The templates are the operator's, the fields are anybody's: a template can't include files, a field it names
-//! must exist, and neither its running time nor its output is unbounded. A `null` is refused rather than sent to
-//! a model as the word "none".
+//! Templates come from the operator, field values from anyone. So a template can't include files, a field that it names
+//! must exist, and its running time and output are limited. `null` is refused, because a model would get it as the word
+//! "none".
 
 use std::{collections::BTreeMap, io};
 
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter, value::Serde};
 
 use super::{
-    fault::{InputError, Wrong},
-    json::{Fields, field},
+    error::{FieldError, InputError},
+    json::{Fields, get_field},
 };
 
-/// Instructions one rendering may take: a loop over a hundred thousand values fits.
-const FUEL: u64 = 10_000_000;
-/// Bytes one rendering may write; the largest context windows are about this.
-const MAX_OUTPUT: usize = 16 << 20;
-const IS_NULL: &str = "a field is null";
+/// Instructions per rendering. A loop over a hundred thousand values fits.
+const MAX_INSTRUCTIONS: u64 = 10_000_000;
+/// Bytes that one rendering may write; about the size of the largest context windows.
+const MAX_OUTPUT_BYTES: usize = 16 << 20;
+const NULL_FIELD_ERROR: &str = "a field is null";
 
-/// Compiled once, rendered for every row.
+/// The templates of an input: compiled once, rendered for every row.
 pub(super) struct Templates {
     env: Environment<'static>,
-    prompt: Option<Filling>,
-    system: Option<Filling>,
+    prompt: Option<CompiledTemplate>,
+    system: Option<CompiledTemplate>,
 }
 
-enum Filling {
-    /// No template syntax in it.
-    Fixed(String),
+enum CompiledTemplate {
+    /// Text without template syntax.
+    Literal(String),
     Template {
-        which: &'static str,
-        /// The top-level names it looks up: all a row has to hand over.
-        needs: Vec<String>,
+        name: &'static str,
+        /// The top-level fields that it uses. Only these are passed to it.
+        fields: Vec<String>,
     },
 }
 
@@ -41,80 +41,85 @@ impl Templates {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_auto_escape_callback(|_| AutoEscape::None);
-        env.set_fuel(Some(FUEL));
+        env.set_fuel(Some(MAX_INSTRUCTIONS));
         env.set_debug(false);
         env.set_formatter(|out, state, value| {
             if value.is_none() {
-                return Err(Error::new(ErrorKind::InvalidOperation, IS_NULL));
+                return Err(Error::new(ErrorKind::InvalidOperation, NULL_FIELD_ERROR));
             }
             escape_formatter(out, state, value)
         });
-        let prompt = prompt.map(|source| Filling::compile(&mut env, "prompt", source)).transpose()?;
-        let system = system.map(|source| Filling::compile(&mut env, "system", source)).transpose()?;
+        let prompt = prompt.map(|source| CompiledTemplate::compile(&mut env, "prompt", source)).transpose()?;
+        let system = system.map(|source| CompiledTemplate::compile(&mut env, "system", source)).transpose()?;
         Ok(Self { env, prompt, system })
     }
 
-    /// The prompt for these fields; `None` where no template was given.
-    pub(super) fn prompt(&self, fields: &Fields<'_>) -> Result<Option<String>, Wrong> {
+    /// Renders the prompt for these fields; `None` if there is no prompt template.
+    pub(super) fn prompt(&self, fields: &Fields<'_>) -> Result<Option<String>, FieldError> {
         self.prompt.as_ref().map(|filling| filling.render(&self.env, fields)).transpose()
     }
 
-    pub(super) fn system(&self, fields: &Fields<'_>) -> Result<Option<String>, Wrong> {
+    pub(super) fn system(&self, fields: &Fields<'_>) -> Result<Option<String>, FieldError> {
         self.system.as_ref().map(|filling| filling.render(&self.env, fields)).transpose()
     }
 
-    /// Does either template look this field up?
-    pub(super) fn needs(&self, name: &str) -> bool {
+    /// True if either template uses this field.
+    pub(super) fn uses_field(&self, name: &str) -> bool {
         [&self.prompt, &self.system].into_iter().flatten().any(|filling| match filling {
-            Filling::Fixed(_) => false,
-            Filling::Template { needs, .. } => needs.iter().any(|need| need == name),
+            CompiledTemplate::Literal(_) => false,
+            CompiledTemplate::Template { fields, .. } => fields.iter().any(|need| need == name),
         })
     }
 }
 
-impl Filling {
-    fn compile(env: &mut Environment<'static>, which: &'static str, source: &str) -> Result<Self, InputError> {
+impl CompiledTemplate {
+    fn compile(env: &mut Environment<'static>, name: &'static str, source: &str) -> Result<Self, InputError> {
         if !["{{", "{%", "{#"].iter().any(|opening| source.contains(opening)) {
-            return Ok(Self::Fixed(source.trim_end_matches(['\r', '\n']).to_owned()));
+            return Ok(Self::Literal(source.trim_end_matches(['\r', '\n']).to_owned()));
         }
-        let refused = |error: &Error| InputError::Template { which, words: explain(error) };
-        env.add_template_owned(which, source.to_owned()).map_err(|error| refused(&error))?;
-        let template = env.get_template(which).map_err(|error| refused(&error))?;
-        let mut needs: Vec<_> = template.undeclared_variables(false).into_iter().collect();
-        needs.sort_unstable();
-        Ok(Self::Template { which, needs })
+        let to_input_error = |error: &Error| InputError::Template { template: name, message: describe_error(error) };
+        env.add_template_owned(name, source.to_owned()).map_err(|error| to_input_error(&error))?;
+        let template = env.get_template(name).map_err(|error| to_input_error(&error))?;
+        let mut fields: Vec<_> = template.undeclared_variables(false).into_iter().collect();
+        fields.sort_unstable();
+        Ok(Self::Template { name, fields })
     }
 
-    fn render(&self, env: &Environment<'static>, fields: &Fields<'_>) -> Result<String, Wrong> {
-        let (which, needs) = match self {
-            Self::Fixed(text) => return Ok(text.clone()),
-            Self::Template { which, needs } => (*which, needs),
+    fn render(&self, env: &Environment<'static>, fields: &Fields<'_>) -> Result<String, FieldError> {
+        let (name, used_fields) = match self {
+            Self::Literal(text) => return Ok(text.clone()),
+            Self::Template { name: which, fields: needs } => (*which, needs),
         };
-        let context: BTreeMap<&str, Value> =
-            needs.iter().filter_map(|need| Some((need.as_str(), Value::from(Serde(field(fields, need)?))))).collect();
-        let template = env.get_template(which).map_err(|error| wrong(which, explain(&error)))?;
-        let mut output = Bounded(Vec::with_capacity(256));
+        let context: BTreeMap<&str, Value> = used_fields
+            .iter()
+            .filter_map(|need| Some((need.as_str(), Value::from(Serde(get_field(fields, need)?)))))
+            .collect();
+        let template = env.get_template(name).map_err(|error| template_error(name, describe_error(&error)))?;
+        let mut output = BoundedBuffer(Vec::with_capacity(256));
         match template.render_captured_to(context, &mut output) {
-            Ok(_) => String::from_utf8(output.0).map_err(|error| wrong(which, error.to_string())),
+            Ok(_) => String::from_utf8(output.0).map_err(|error| template_error(name, error.to_string())),
             Err(error) if error.kind() == ErrorKind::UndefinedError => {
-                let absent = template.undeclared_variables(true);
-                Err(wrong(which, undefined(env, absent.into_iter().collect(), fields, &error)))
+                let undefined_names = template.undeclared_variables(true);
+                Err(template_error(
+                    name,
+                    describe_undefined(env, undefined_names.into_iter().collect(), fields, &error),
+                ))
             }
-            Err(error) => Err(wrong(which, explain(&error))),
+            Err(error) => Err(template_error(name, describe_error(&error))),
         }
     }
 }
 
-fn wrong(which: &str, words: impl std::fmt::Display) -> Wrong {
-    Wrong::new("", format!("the {which} template {words}"))
+fn template_error(name: &str, message: impl std::fmt::Display) -> FieldError {
+    FieldError::new("", format!("the {name} template {message}"))
 }
 
-fn explain(error: &Error) -> String {
+fn describe_error(error: &Error) -> String {
     let line = error.line().map_or_else(String::new, |line| format!(" (line {line} of the template)"));
     match error.kind() {
         ErrorKind::OutOfFuel => format!("runs for too long{line}: does it loop over something endless?"),
-        ErrorKind::WriteFailure => format!("gives more than {} MiB of text{line}", MAX_OUTPUT >> 20),
-        ErrorKind::InvalidOperation if error.detail() == Some(IS_NULL) => {
+        ErrorKind::WriteFailure => format!("gives more than {} MiB of text{line}", MAX_OUTPUT_BYTES >> 20),
+        ErrorKind::InvalidOperation if error.detail() == Some(NULL_FIELD_ERROR) => {
             format!("prints a field that is null in this row{line}: write {{{{ field or \"\" }}}} to allow it")
         }
         ErrorKind::UndefinedError => format!("uses something undefined{line}"),
@@ -122,43 +127,43 @@ fn explain(error: &Error) -> String {
     }
 }
 
-/// Names what a template asked for in vain: minijinja's own error doesn't.
-fn undefined(env: &Environment<'_>, mut names: Vec<String>, fields: &Fields<'_>, error: &Error) -> String {
+/// Names the missing fields, which minijinja's own error doesn't.
+fn describe_undefined(env: &Environment<'_>, mut names: Vec<String>, fields: &Fields<'_>, error: &Error) -> String {
     let globals: Vec<_> = env.globals().map(|(name, _)| name.to_owned()).collect();
-    names.retain(|name| !globals.iter().any(|global| global == name) && !exists(name, fields));
+    names.retain(|name| !globals.iter().any(|global| global == name) && !field_exists(name, fields));
     names.sort_unstable();
     if names.is_empty() {
-        return explain(error);
+        return describe_error(error);
     }
     let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    format!("uses {}, which this row does not have; {}", names.join(" and "), listed(fields))
+    format!("uses {}, which this row does not have; {}", names.join(" and "), list_fields(fields))
 }
 
-/// Is there such a field, or such a field in a field (`meta.title`)?
-fn exists(path: &str, fields: &Fields<'_>) -> bool {
+/// True if there is such a field, or such a nested field (`meta.title`).
+fn field_exists(path: &str, fields: &Fields<'_>) -> bool {
     let mut names = path.split('.');
-    let top = names.next().and_then(|name| field(fields, name));
+    let top = names.next().and_then(|name| get_field(fields, name));
     names.try_fold(top, |value, name| value.map(|value| value.get(name))).flatten().is_some()
 }
 
-/// "it has answer, question": what a row offers to templates.
-pub(super) fn listed(fields: &Fields<'_>) -> String {
-    const SHOWN: usize = 20;
+/// Lists a row's fields for a message: "it has answer, question".
+pub(super) fn list_fields(fields: &Fields<'_>) -> String {
+    const MAX_SHOWN: usize = 20;
     if fields.is_empty() {
         return "it has no fields".to_owned();
     }
-    let names: Vec<_> = fields.iter().map(|(name, _)| name.as_ref()).take(SHOWN).collect();
-    let more = fields.len().saturating_sub(SHOWN);
+    let names: Vec<_> = fields.iter().map(|(name, _)| name.as_ref()).take(MAX_SHOWN).collect();
+    let more = fields.len().saturating_sub(MAX_SHOWN);
     let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("it has {}{tail}", names.join(", "))
 }
 
-/// A buffer that refuses to grow past [`MAX_OUTPUT`].
-struct Bounded(Vec<u8>);
+/// A buffer that refuses to grow past [`MAX_OUTPUT_BYTES`].
+struct BoundedBuffer(Vec<u8>);
 
-impl io::Write for Bounded {
+impl io::Write for BoundedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT {
+        if self.0.len() + bytes.len() > MAX_OUTPUT_BYTES {
             return Err(io::Error::other("too much output"));
         }
         self.0.extend_from_slice(bytes);

@@ -1,8 +1,8 @@
-//! Captions beside pictures, written so that neither a crash nor a repetition spoils one.
+//! Writes captions beside pictures, so that a crash or a repeated write does no damage.
 //!
-//! A caption appears whole or not at all: it is written to a temporary file in the same folder, synced, and renamed.
-//! Writing the same caption again changes nothing, so that whoever isn't sure may simply repeat it. For that the text
-//! must be the same, which is why an answer is recorded first and written as a caption after.
+//! A caption appears as a whole or not at all: it is written to a temporary file in the same folder, synced, and
+//! renamed. Writing the same caption again changes nothing, so a caller that is unsure may repeat it. This needs the
+//! same text each time, so an answer is recorded before it is written as a caption.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,10 +14,10 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What becomes of a caption that is there already.
+/// Policy for a caption that exists already.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Existing {
+pub enum ExistingCaptionPolicy {
     /// Keep it and leave the picture out.
     #[default]
     Skip,
@@ -29,8 +29,8 @@ pub enum Existing {
     Prepend,
 }
 
-impl Existing {
-    /// As it is said on the command line.
+impl ExistingCaptionPolicy {
+    /// The name used on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -40,10 +40,10 @@ impl Existing {
     }
 }
 
-/// Files up to this size are looked into, to see whether there is more than blanks.
+/// Files up to this size in bytes are read, to see whether they contain more than whitespace.
 const PEEKED: u64 = 4_096;
 
-/// Is there a caption? A file that is empty, or blank, is none.
+/// True if there is a caption. An empty or blank file is none.
 pub fn has_caption(target: &Path) -> io::Result<bool> {
     let meta = match fs::metadata(target) {
         Ok(meta) => meta,
@@ -58,90 +58,103 @@ pub fn has_caption(target: &Path) -> io::Result<bool> {
     Ok(!head.trim_ascii().is_empty())
 }
 
-/// Whether text can be added to what is there: not to bytes that are no UTF-8, which two encodings in one file would
-/// spoil, nor to a link.
+/// Checks that text can be added to an existing caption: it must be UTF-8, since a file with two encodings would be
+/// unusable, and must not be a link.
 ///
 /// # Errors
-/// As for [`write_caption`].
-pub fn can_be_added_to(target: &Path) -> io::Result<()> {
-    caption_at(target).map(drop)
+/// The same as for [`write_caption`].
+pub fn check_appendable(target: &Path) -> io::Result<()> {
+    read_caption(target).map(drop)
 }
 
-/// Writes a caption, ending in one line end; folders that are missing are made.
+/// Writes a caption that ends with one newline. Creates missing folders.
 ///
-/// With [`Existing::Skip`] a caption that has appeared in the meantime stays. With [`Existing::Append`] and
-/// [`Existing::Prepend`], text that stands at that end already is not added again.
+/// With [`ExistingCaptionPolicy::Skip`] a caption that has appeared in the meantime stays. With
+/// [`ExistingCaptionPolicy::Append`] and [`ExistingCaptionPolicy::Prepend`] the text is not added if that end of the
+/// file has it already.
 ///
 /// # Errors
-/// A text without any letters is refused (`InvalidInput`), as is adding to a file that is not UTF-8 (`InvalidData`)
-/// or to a link (`InvalidInput`): the file it leads to is somebody else's.
-pub fn write_caption(target: &Path, text: &str, existing: Existing) -> io::Result<()> {
+/// A blank text is refused (`InvalidInput`). So is adding to a file that is not UTF-8 (`InvalidData`) or to a link
+/// (`InvalidInput`), since the linked file may belong to someone else.
+pub fn write_caption(target: &Path, text: &str, policy: ExistingCaptionPolicy) -> io::Result<()> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(fault(ErrorKind::InvalidInput, target, "an empty text is no caption"));
+        return Err(caption_error(ErrorKind::InvalidInput, target, "an empty text is no caption"));
     }
-    let content = match existing {
-        Existing::Skip if has_caption(target)? => return Ok(()),
-        Existing::Skip | Existing::Overwrite => format!("{text}\n"),
-        Existing::Append | Existing::Prepend => match added(&caption_at(target)?, text, existing) {
-            Some(content) => content,
-            None => return Ok(()),
-        },
+    let content = match policy {
+        ExistingCaptionPolicy::Skip if has_caption(target)? => return Ok(()),
+        ExistingCaptionPolicy::Skip | ExistingCaptionPolicy::Overwrite => format!("{text}\n"),
+        ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => {
+            match join_captions(&read_caption(target)?, text, policy) {
+                Some(content) => content,
+                None => return Ok(()),
+            }
+        }
     };
-    replace(target, content.as_bytes())
+    replace_file(target, content.as_bytes())
 }
 
-/// Writes a caption in the place of `previous`, an earlier answer to the same picture; whether it was written.
+/// Writes a caption in place of `previous`, an earlier answer to the same picture. Returns true if it was written.
 ///
-/// With [`Existing::Skip`] a caption that is not `previous` any more stays: somebody has edited it. With
-/// [`Existing::Append`] and [`Existing::Prepend`] the new text stands where `previous` stood; where that is gone, it is
-/// added as if there had been none.
+/// With [`ExistingCaptionPolicy::Skip`] a caption that differs from `previous` stays, since someone has edited it. With
+/// [`ExistingCaptionPolicy::Append`] and [`ExistingCaptionPolicy::Prepend`] the new text replaces `previous`; if
+/// `previous` is no longer there, the new text is added.
 ///
 /// # Errors
-/// As for [`write_caption`].
-pub fn replace_caption(target: &Path, text: &str, previous: &str, existing: Existing) -> io::Result<bool> {
-    let unix = |text: &str| text.trim().replace("\r\n", "\n");
-    let previous = unix(previous);
-    let is_ours = |content: &str| !previous.is_empty() && unix(content) == previous;
-    match existing {
-        Existing::Overwrite => {}
-        Existing::Skip => {
+/// The same as for [`write_caption`].
+pub fn replace_caption(target: &Path, text: &str, previous: &str, policy: ExistingCaptionPolicy) -> io::Result<bool> {
+    let normalize = |text: &str| text.trim().replace("\r\n", "\n");
+    let previous = normalize(previous);
+    let is_ours = |content: &str| !previous.is_empty() && normalize(content) == previous;
+    match policy {
+        ExistingCaptionPolicy::Overwrite => {}
+        ExistingCaptionPolicy::Skip => {
             if has_caption(target)? {
-                // What is no text, or a link, is none of ours.
-                if !caption_at(target).is_ok_and(|content| is_ours(&content)) {
+                // A file that is not text, or a link, was not written by this program.
+                let Ok(content) = read_caption(target) else { return Ok(false) };
+                if normalize(&content) == normalize(text) {
+                    return Ok(true);
+                }
+                if !is_ours(&content) {
                     return Ok(false);
                 }
-                write_caption(target, text, Existing::Overwrite)?;
+                write_caption(target, text, ExistingCaptionPolicy::Overwrite)?;
                 return Ok(true);
             }
         }
-        Existing::Append | Existing::Prepend => {
-            let content = unix(&caption_at(target)?);
-            let rest = if existing == Existing::Append {
+        ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => {
+            let content = normalize(&read_caption(target)?);
+            let new = normalize(text);
+            // Where each ends as the other does, the longer one is there.
+            if new.len() > previous.len() && join_captions(&content, &new, policy).is_none() {
+                return Ok(true);
+            }
+            let rest = if policy == ExistingCaptionPolicy::Append {
                 content.strip_suffix(&previous).filter(|rest| rest.is_empty() || rest.ends_with('\n'))
             } else {
                 content.strip_prefix(&previous).filter(|rest| rest.is_empty() || rest.starts_with('\n'))
             };
             if let Some(rest) = rest.filter(|_| !previous.is_empty() && !text.trim().is_empty()) {
-                let joined = added(rest.trim(), text.trim(), existing);
+                let joined = join_captions(rest.trim(), text.trim(), policy);
                 if let Some(joined) = joined {
-                    replace(target, joined.as_bytes())?;
+                    replace_file(target, joined.as_bytes())?;
                 }
                 return Ok(true);
             }
         }
     }
-    write_caption(target, text, existing)?;
+    write_caption(target, text, policy)?;
     Ok(true)
 }
 
-/// The old caption with the new one on its side of it; `None` where the new one's lines stand there already.
-fn added(old: &str, new: &str, side: Existing) -> Option<String> {
+/// Joins the old and the new caption, with the new one on the given side. `None` if the old caption has its lines there
+/// already.
+fn join_captions(old: &str, new: &str, side: ExistingCaptionPolicy) -> Option<String> {
     if old.is_empty() {
         return Some(format!("{new}\n"));
     }
     let (lines, new_lines) = (old.replace("\r\n", "\n"), new.replace("\r\n", "\n"));
-    let (rest, joined) = if side == Existing::Prepend {
+    let (rest, joined) = if side == ExistingCaptionPolicy::Prepend {
         let rest = lines.strip_prefix(&new_lines).map(|rest| rest.is_empty() || rest.starts_with('\n'));
         (rest, format!("{new}\n{old}\n"))
     } else {
@@ -151,24 +164,28 @@ fn added(old: &str, new: &str, side: Existing) -> Option<String> {
     (rest != Some(true)).then_some(joined)
 }
 
-/// The present caption without byte order mark and outer blanks; empty where there is none.
-fn caption_at(target: &Path) -> io::Result<String> {
+/// Reads the present caption without byte order mark and surrounding whitespace; empty if there is none.
+fn read_caption(target: &Path) -> io::Result<String> {
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(error),
         Ok(meta) if meta.is_symlink() => {
-            return Err(fault(ErrorKind::InvalidInput, target, "is a link to another file; replace it by a copy"));
+            return Err(caption_error(
+                ErrorKind::InvalidInput,
+                target,
+                "is a link to another file; replace it by a copy",
+            ));
         }
         Ok(_) => {}
     }
     let old = String::from_utf8(fs::read(target)?)
-        .map_err(|_| fault(ErrorKind::InvalidData, target, "is not UTF-8, so nothing can be added to it"))?;
+        .map_err(|_| caption_error(ErrorKind::InvalidData, target, "is not UTF-8, so nothing can be added to it"))?;
     Ok(old.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
-/// Whether an error stands against this one caption, and stays until somebody changes its file or folder: to try again is
-/// to try for ever. A full disk is none of these, nor is a lack of file handles.
-pub fn is_the_files(error: &io::Error) -> bool {
+/// True if the error concerns this one caption and stays until its file or folder is changed, so that a retry is
+/// useless. A full disk and a lack of file handles are not permanent.
+pub fn is_permanent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::InvalidData
@@ -182,11 +199,11 @@ pub fn is_the_files(error: &io::Error) -> bool {
     )
 }
 
-/// Whether new files can be made in a folder, or could be once it is made: tried where the nearest folder is that exists.
+/// Checks that files can be created in a folder, which may not exist yet. Tries it in the nearest existing folder.
 ///
 /// # Errors
-/// Why they can't.
-pub fn can_be_written_in(folder: &Path) -> io::Result<()> {
+/// The error of that trial.
+pub fn check_writable(folder: &Path) -> io::Result<()> {
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };
     let nearest = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
     let probe = nearest.join(format!(".cascadeck-probe-{}.tmp", std::process::id()));
@@ -194,21 +211,21 @@ pub fn can_be_written_in(folder: &Path) -> io::Result<()> {
     fs::remove_file(probe)
 }
 
-fn fault(kind: ErrorKind, target: &Path, words: &str) -> io::Error {
-    io::Error::new(kind, format!("{}: {words}", target.display()))
+fn caption_error(kind: ErrorKind, target: &Path, message: &str) -> io::Error {
+    io::Error::new(kind, format!("{}: {message}", target.display()))
 }
 
-/// Puts a whole file in the place of another, or of none.
-fn replace(target: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces or creates a file as a whole.
+fn replace_file(target: &Path, content: &[u8]) -> io::Result<()> {
     let folder = match target.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    make_folder(folder)?;
-    let temporary = temporary(folder, target);
+    create_folder(folder)?;
+    let temporary = temporary_path(folder, target);
     let written = write_new(&temporary, content, target).and_then(|()| fs::rename(&temporary, target));
     if written.is_err() {
-        // Best effort: the error that counts is the first one.
+        // Best effort: the first error is the one to report.
         let _ = fs::remove_file(&temporary);
     }
     written?;
@@ -218,7 +235,7 @@ fn replace(target: &Path, content: &[u8]) -> io::Result<()> {
 fn write_new(temporary: &Path, content: &[u8], target: &Path) -> io::Result<()> {
     let create = || OpenOptions::new().write(true).create_new(true).open(temporary);
     let mut file = match create() {
-        // Left by a crash: nobody else uses this name.
+        // Left by a crash; no other program uses this name.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             fs::remove_file(temporary)?;
             create()?
@@ -232,15 +249,15 @@ fn write_new(temporary: &Path, content: &[u8], target: &Path) -> io::Result<()> 
     file.sync_all()
 }
 
-/// The same name for the same target every time, so that crashes don't litter the folder; short, whatever the
-/// target's length; hidden, so that nobody takes it for a caption.
-fn temporary(folder: &Path, target: &Path) -> PathBuf {
+/// The path of the temporary file. The same target always has the same name, so that crashes don't fill the folder. The
+/// name is short, whatever the target's length, and hidden, so that it isn't mistaken for a caption.
+fn temporary_path(folder: &Path, target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().as_encoded_bytes();
     folder.join(format!(".cascadeck-{:016x}.tmp", xxh3_64(name)))
 }
 
-/// Like `create_dir_all`, and the new folders survive a power cut too.
-fn make_folder(folder: &Path) -> io::Result<()> {
+/// Like `create_dir_all`, but the new folders also survive a power cut.
+fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -254,7 +271,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
-        // Some network file systems can't; the rename itself has happened.
+        // Some network file systems can't sync a folder. The rename itself has happened.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         synced => synced,
     }

@@ -1,9 +1,9 @@
-//! Claims on caption files: which files the runs of this user that are alive now are going to write.
+//! Claims on caption files: the files that this user's living runs are going to write.
 //!
-//! Two runs over the same pictures, each with a run directory of its own, would both pay for every one of them. So each
-//! run leaves the digests of its caption files in a file of its own in the user's state directory, and holds a lock on
-//! it for as long as it lives. A start looks at the claims of the others before anything is sent. Nothing is left among
-//! the pictures, and the claim of a killed process counts for nothing: the system drops its lock.
+//! Two runs over the same pictures, each with a run directory of its own, would both pay for every picture. So each run
+//! writes the digests of its caption files to a claim file in the user's state directory, and holds a lock on it while
+//! it lives. A start checks the claims of other runs before it sends anything. No file is left among the pictures, and
+//! the claim of a killed process has no effect, since the system releases its lock.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -16,14 +16,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The ending of a claim's file name.
-const CLAIM: &str = "claim";
+/// Extension of claim files.
+const CLAIM_EXTENSION: &str = "claim";
 
-/// Digests of caption files, as claims hold them: 8 bytes a file, so that a million files are 8 MB.
+/// Digests of caption files, as stored in claims. One digest has 8 bytes, so a million files take 8 MB.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CaptionFiles {
     digests: Vec<u64>,
-    /// The last folder and its real path: captions come folder by folder.
+    /// The last folder and its real path, as a cache: captions come folder by folder.
     folder: Option<(PathBuf, PathBuf)>,
 }
 
@@ -43,69 +43,69 @@ impl CaptionFiles {
     }
 }
 
-/// The path without links, also of a folder that does not exist yet.
+/// The path without links, also for a folder that does not exist yet.
 fn real_path(folder: &Path) -> PathBuf {
     let real = folder.ancestors().find_map(|nearest| Some((nearest, nearest.canonicalize().ok()?)));
     real.and_then(|(nearest, real)| Some(real.join(folder.strip_prefix(nearest).ok()?)))
         .unwrap_or_else(|| folder.to_owned())
 }
 
-/// The first line of a claim's file; the digests follow it, sorted, in 8 bytes each.
+/// The first line of a claim file. The sorted digests follow it, 8 bytes each.
 #[derive(Serialize, Deserialize)]
-struct Owner {
+struct ClaimHeader {
     process: u32,
     run_dir: PathBuf,
 }
 
-/// This process's claim. Dropping it gives the files back.
+/// This process's claim. Dropping it releases the files.
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,
-    _locked: File,
+    _lock_file: File,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Best effort: without its lock it counts for nothing, and the next start removes it.
+        // Best effort: without its lock the file has no effect, and the next start removes it.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A run that is alive and is going to write some of the same files.
+/// A living run that is going to write some of the same files.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OtherRun {
+pub struct ConflictingRun {
     pub run_dir: PathBuf,
     pub process: u32,
-    /// How many files both would write.
-    pub shared: u64,
+    /// Number of files that both would write.
+    pub shared_files: u64,
 }
 
-/// Claims files for the run in `run_dir`, or names the run that has claimed some of them. `folder` holds the claims of
-/// all runs of this user; it is made where there is none.
+/// Claims files for the run in `run_dir`, or returns the run that has claimed some of them. `folder` holds the claims
+/// of all runs of this user; it is created if missing.
 ///
-/// A claim of the same run directory is passed over: that another process owns the directory is told when it is opened.
+/// A claim of the same run directory is ignored: opening the directory reports that another process owns it.
 ///
 /// # Errors
-/// Where the claims can't be read or written.
-pub fn claim(folder: &Path, run_dir: &Path, files: CaptionFiles) -> io::Result<Result<Claim, OtherRun>> {
+/// If the claims can't be read or written.
+pub fn claim_files(folder: &Path, run_dir: &Path, files: CaptionFiles) -> io::Result<Result<Claim, ConflictingRun>> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    // One start at a time, so that of two that begin together the later one sees the earlier one's claim.
-    let turn = private(&folder.join("lock"))?;
-    turn.lock()?;
+    // Only one start at a time, so that of two simultaneous starts the later one sees the earlier one's claim.
+    let start_lock = open_private(&folder.join("lock"))?;
+    start_lock.lock()?;
     let run_dir = real_path(&std::path::absolute(run_dir)?);
     let mut digests = files.digests;
     digests.sort_unstable();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == CLAIM)
-            && let Some(other) = other_run(&path, &run_dir, &digests)?
+        if path.extension().is_some_and(|extension| extension == CLAIM_EXTENSION)
+            && let Some(conflict) = find_conflict(&path, &run_dir, &digests)?
         {
-            return Ok(Err(other));
+            return Ok(Err(conflict));
         }
     }
     let mut number = 0;
     let (path, mut file) = loop {
-        let path = folder.join(format!("{}-{number}.{CLAIM}", process::id()));
+        let path = folder.join(format!("{}-{number}.{CLAIM_EXTENSION}", process::id()));
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => break (path, file),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
@@ -113,25 +113,25 @@ pub fn claim(folder: &Path, run_dir: &Path, files: CaptionFiles) -> io::Result<R
         }
     };
     file.lock()?;
-    let claim = Claim { path, _locked: file.try_clone()? };
-    let mut bytes = serde_json::to_vec(&Owner { process: process::id(), run_dir })?;
+    let claim = Claim { path, _lock_file: file.try_clone()? };
+    let mut bytes = serde_json::to_vec(&ClaimHeader { process: process::id(), run_dir })?;
     bytes.push(b'\n');
     bytes.extend(digests.iter().flat_map(|digest| digest.to_le_bytes()));
     file.write_all(&bytes)?;
     Ok(Ok(claim))
 }
 
-/// The run behind a claim's file, if it is alive, is another run and shares files; a dead one's file is removed.
-fn other_run(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Option<OtherRun>> {
+/// Returns the run of a claim file if it is alive, is another run and shares files. Removes the file of a dead run.
+fn find_conflict(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Option<ConflictingRun>> {
     let file = match File::open(path) {
         Ok(file) => file,
-        // It has just ended.
+        // The other run has just ended.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     match file.try_lock_shared() {
         Ok(()) => {
-            // Best effort: a file that stays is looked at again next time.
+            // Best effort: a file that stays is checked again at the next start.
             let _ = fs::remove_file(path);
             return Ok(None);
         }
@@ -141,20 +141,20 @@ fn other_run(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Option<
     let mut reader = BufReader::new(file);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let Owner { process, run_dir: other } = serde_json::from_str(&line)?;
-    if other == run_dir {
+    let ClaimHeader { process, run_dir: other_dir } = serde_json::from_str(&line)?;
+    if other_dir == run_dir {
         return Ok(None);
     }
-    let mut shared = 0;
+    let mut shared_files = 0;
     let mut digest = [0; 8];
     while reader.read_exact(&mut digest).is_ok() {
-        shared += u64::from(digests.binary_search(&u64::from_le_bytes(digest)).is_ok());
+        shared_files += u64::from(digests.binary_search(&u64::from_le_bytes(digest)).is_ok());
     }
-    Ok((shared > 0).then_some(OtherRun { run_dir: other, process, shared }))
+    Ok((shared_files > 0).then_some(ConflictingRun { run_dir: other_dir, process, shared_files }))
 }
 
-/// Opens a file that is made for its owner alone.
-fn private(path: &Path) -> io::Result<File> {
+/// Opens or creates a file that only its owner may read and write.
+fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
@@ -177,17 +177,17 @@ mod tests {
         fs::create_dir(&pictures).unwrap();
         std::os::unix::fs::symlink(&pictures, &link).unwrap();
         let (a, b) = (pictures.join("a.txt"), pictures.join("b.txt"));
-        let first = claim(&state, Path::new("/runs/first"), files(&[&a])).unwrap().unwrap();
-        let second = claim(&state, Path::new("/runs/second"), files(&[&b])).unwrap().unwrap();
-        let own = claim(&state, Path::new("/runs/first"), files(&[&a])).unwrap();
+        let first = claim_files(&state, Path::new("/runs/first"), files(&[&a])).unwrap().unwrap();
+        let second = claim_files(&state, Path::new("/runs/second"), files(&[&b])).unwrap().unwrap();
+        let own = claim_files(&state, Path::new("/runs/first"), files(&[&a])).unwrap();
         own.expect("that another process has the same run is told elsewhere");
         for spelling in [pictures.join("a.txt"), link.join("a.txt"), pictures.join("../link/a.txt")] {
-            let other = claim(&state, Path::new("/runs/third"), files(&[&spelling])).unwrap().unwrap_err();
-            let want = OtherRun { run_dir: "/runs/first".into(), process: process::id(), shared: 1 };
+            let other = claim_files(&state, Path::new("/runs/third"), files(&[&spelling])).unwrap().unwrap_err();
+            let want = ConflictingRun { run_dir: "/runs/first".into(), process: process::id(), shared_files: 1 };
             assert_eq!(other, want, "{}", spelling.display());
         }
         drop(first);
-        let third = claim(&state, Path::new("/runs/third"), files(&[&a])).unwrap().unwrap();
+        let third = claim_files(&state, Path::new("/runs/third"), files(&[&a])).unwrap().unwrap();
         drop((second, third));
         let left: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["lock"]);
@@ -197,11 +197,11 @@ mod tests {
     fn a_claim_that_a_killed_process_left_counts_for_nothing() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("new/folder/a.txt");
-        let claimed = claim(home.path(), Path::new("/runs/first"), files(&[&target])).unwrap().unwrap();
+        let claimed = claim_files(home.path(), Path::new("/runs/first"), files(&[&target])).unwrap().unwrap();
         let left = fs::read(&claimed.path).unwrap();
         let path = claimed.path.clone();
         drop(claimed);
         fs::write(&path, left).unwrap();
-        claim(home.path(), Path::new("/runs/second"), files(&[&target])).unwrap().unwrap();
+        claim_files(home.path(), Path::new("/runs/second"), files(&[&target])).unwrap().unwrap();
     }
 }

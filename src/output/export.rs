@@ -1,6 +1,6 @@
-//! A run's results for other programs: JSONL, CSV, or what OpenAI's batch API would have returned.
+//! Exports a run's results for other programs: JSONL, CSV, or the format of OpenAI's batch API.
 //!
-//! Streams: a line is written as soon as it is handed over, and none is kept.
+//! Streams: each line is written at once and none is kept in memory.
 
 use std::io::{self, Write};
 
@@ -24,22 +24,22 @@ pub enum ExportFormat {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ExportOptions {
     /// CSV: puts a `'` before cells that a spreadsheet would run as a formula. Off by default, since it changes texts.
-    pub neutralise_formulas: bool,
+    pub escape_formulas: bool,
 }
 
 /// Writes results one by one.
 pub struct Exporter<W: Write> {
-    sink: Sink<W>,
+    sink: ExportSink<W>,
     options: ExportOptions,
 }
 
-enum Sink<W: Write> {
+enum ExportSink<W: Write> {
     Jsonl(W),
     Csv(Box<csv::Writer<W>>),
     OpenAiBatch(W),
 }
 
-const COLUMNS: [&str; 20] = [
+const CSV_COLUMNS: [&str; 20] = [
     "id",
     "status",
     "output",
@@ -62,7 +62,7 @@ const COLUMNS: [&str; 20] = [
     "request_hash",
 ];
 
-/// Writes all lines, in the order they come: how many there were.
+/// Writes all lines in the given order. Returns their number.
 pub fn export<W: Write>(
     format: ExportFormat,
     options: ExportOptions,
@@ -80,15 +80,15 @@ pub fn export<W: Write>(
 }
 
 impl<W: Write> Exporter<W> {
-    /// A CSV gets its header at once, so that an export of nothing is a table too.
+    /// Starts an export. CSV writes its header at once, so that an empty export has one too.
     pub fn new(format: ExportFormat, options: ExportOptions, out: W) -> io::Result<Self> {
         let sink = match format {
-            ExportFormat::Jsonl => Sink::Jsonl(out),
-            ExportFormat::OpenaiBatch => Sink::OpenAiBatch(out),
+            ExportFormat::Jsonl => ExportSink::Jsonl(out),
+            ExportFormat::OpenaiBatch => ExportSink::OpenAiBatch(out),
             ExportFormat::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
-                writer.write_record(COLUMNS)?;
-                Sink::Csv(Box::new(writer))
+                writer.write_record(CSV_COLUMNS)?;
+                ExportSink::Csv(Box::new(writer))
             }
         };
         Ok(Self { sink, options })
@@ -96,11 +96,11 @@ impl<W: Write> Exporter<W> {
 
     pub fn write(&mut self, line: &ResultLine) -> io::Result<()> {
         match &mut self.sink {
-            Sink::Jsonl(out) => write_json(out, line),
-            Sink::OpenAiBatch(out) => write_json(out, &batch_line(line)),
-            Sink::Csv(writer) => {
+            ExportSink::Jsonl(out) => write_json(out, line),
+            ExportSink::OpenAiBatch(out) => write_json(out, &openai_batch_line(line)),
+            ExportSink::Csv(writer) => {
                 for cell in record(line) {
-                    let risky = self.options.neutralise_formulas && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+                    let risky = self.options.escape_formulas && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
                     if risky { writer.write_field(format!("'{cell}"))? } else { writer.write_field(cell)? }
                 }
                 writer.write_record(None::<&[u8]>)?;
@@ -109,13 +109,31 @@ impl<W: Write> Exporter<W> {
         }
     }
 
-    /// Hands everything on to the writer below.
+    /// Flushes everything to the underlying writer.
     pub fn finish(self) -> io::Result<()> {
         match self.sink {
-            Sink::Jsonl(mut out) | Sink::OpenAiBatch(mut out) => out.flush(),
-            Sink::Csv(mut writer) => writer.flush(),
+            ExportSink::Jsonl(mut out) | ExportSink::OpenAiBatch(mut out) => out.flush(),
+            ExportSink::Csv(mut writer) => writer.flush(),
         }
     }
+}
+
+/// Whether a file that begins so may be an export, in whichever format.
+pub fn looks_like_an_export(head: &[u8]) -> bool {
+    if head.starts_with(CSV_COLUMNS[..4].join(",").as_bytes()) {
+        return true;
+    }
+    if head.starts_with(br#"{"id":"batch_req_"#) {
+        return true;
+    }
+    // The id may be any text, so that what follows it is found by reading it.
+    let Some(rest) = head.strip_prefix(br#"{"id":"#) else { return false };
+    let mut ids = serde_json::Deserializer::from_slice(rest).into_iter::<String>();
+    if !matches!(ids.next(), Some(Ok(_))) {
+        return false;
+    }
+    let rest = &rest[ids.byte_offset()..];
+    [r#","status":"done","#, r#","status":"failed","#].iter().any(|status| rest.starts_with(status.as_bytes()))
 }
 
 fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
@@ -123,8 +141,8 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The cells of a row, in the order of [`COLUMNS`].
-fn record(line: &ResultLine) -> [String; COLUMNS.len()] {
+/// The cells of a row, in the order of [`CSV_COLUMNS`].
+fn record(line: &ResultLine) -> [String; CSV_COLUMNS.len()] {
     let error = line.error.as_ref();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     [
@@ -154,12 +172,12 @@ fn record(line: &ResultLine) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// A line of OpenAI's batch output. What HTTP refused stands under `response` with its status, as there; what
-/// failed otherwise (a blocked answer, nothing sent) stands under `error`.
-fn batch_line(line: &ResultLine) -> Value {
+/// A line of OpenAI's batch output. HTTP errors are under `response` with their status, as in OpenAI's files. Other
+/// failures (a blocked answer, nothing sent) are under `error`.
+fn openai_batch_line(line: &ResultLine) -> Value {
     let refused = line.error.as_ref().and_then(|error| Some((error, error.status.filter(|status| *status >= 400)?)));
     let (status, body) = match (line.status, refused) {
-        (FinalState::Done, _) => (200, completion(line)),
+        (FinalState::Done, _) => (200, openai_completion(line)),
         (FinalState::Failed, Some((error, status))) => {
             let body = json!({"error": {
                 "message": error.message, "type": error.outcome.name(), "param": null, "code": error.outcome.name(),
@@ -187,8 +205,8 @@ fn batch_line(line: &ResultLine) -> Value {
     })
 }
 
-/// A chat completion as OpenAI shapes it. Thinking counts as completion tokens there.
-fn completion(line: &ResultLine) -> Value {
+/// A chat completion in OpenAI's format, in which thinking tokens count as completion tokens.
+fn openai_completion(line: &ResultLine) -> Value {
     let usage = line.usage;
     let created = line.finished_at.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
     json!({
@@ -200,7 +218,7 @@ fn completion(line: &ResultLine) -> Value {
             "index": 0,
             "message": {"role": "assistant", "content": line.output, "refusal": null},
             "logprobs": null,
-            "finish_reason": finish_reason(line.finish_reason.as_deref()),
+            "finish_reason": openai_finish_reason(line.finish_reason.as_deref()),
         }],
         "usage": {
             "prompt_tokens": usage.input_tokens,
@@ -211,8 +229,8 @@ fn completion(line: &ResultLine) -> Value {
     })
 }
 
-/// OpenAI's word for what each provider says in its own.
-fn finish_reason(reason: Option<&str>) -> &'static str {
+/// Maps the providers' finish reasons to OpenAI's.
+fn openai_finish_reason(reason: Option<&str>) -> &'static str {
     match reason {
         Some("length" | "max_tokens" | "model_length" | "max_output_tokens" | "model_context_window_exceeded") => {
             "length"

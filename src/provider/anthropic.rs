@@ -1,31 +1,32 @@
-//! Anthropic's messages. Names after the SDK 2.11.0; spoken with `anthropic-version: 2023-06-01`, the long-standing form.
+//! Anthropic's messages API. Field names follow SDK 2.11.0; the version header is the long-standing `anthropic-version:
+//! 2023-06-01`.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::domain::{JsonMode, Message, Part, Request, Speaker, Thinking, Usage};
+use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
-    Call, Picture,
-    completion::Completion,
-    count::Count,
-    express::{Outgoing, Unsendable, max_output, size_hint, to_json},
+    AttemptRequest, EncodedPicture,
+    decoded_answer::DecodedAnswer,
+    encode::{EncodedRequest, Unsupported, body_size_hint, effective_max_output, to_json},
+    lenient_int::LenientInt,
 };
 
-/// `max_tokens` is required; where neither the request nor the model's configuration names one, what every model of
-/// this API allows.
-const DEFAULT_MAX_TOKENS: u32 = 4_096;
+/// The `max_tokens` that is sent where neither the request nor the model's configuration sets a limit. The field is
+/// required, and every model of this API allows this value.
+const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 4_096;
 
-/// The least that extended thinking accepts.
-const MIN_BUDGET: u32 = 1_024;
+/// The smallest thinking budget that the API accepts.
+const MIN_THINKING_TOKENS: u32 = 1_024;
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct RequestBody<'a> {
     model: &'a str,
     max_tokens: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<&'a str>,
-    messages: Vec<Turn<'a>>,
+    messages: Vec<RequestMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +40,7 @@ struct Body<'a> {
 }
 
 #[derive(Serialize)]
-struct Turn<'a> {
+struct RequestMessage<'a> {
     role: &'static str,
     content: Content<'a>,
 }
@@ -48,19 +49,19 @@ struct Turn<'a> {
 #[serde(untagged)]
 enum Content<'a> {
     Text(&'a str),
-    Blocks(Vec<Block<'a>>),
+    Blocks(Vec<ContentBlock<'a>>),
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Block<'a> {
+enum ContentBlock<'a> {
     Text { text: &'a str },
-    Image { source: Source<'a> },
+    Image { source: PictureSource<'a> },
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Source<'a> {
+enum PictureSource<'a> {
     Base64 { media_type: &'a str, data: &'a str },
     Url { url: &'a str },
 }
@@ -77,18 +78,18 @@ struct OutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<Format<'a>>,
+    format: Option<OutputFormat<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Format<'a> {
+enum OutputFormat<'a> {
     JsonSchema { schema: &'a Value },
 }
 
-const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+const EFFORT_LEVELS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 
-pub(super) fn can_express(request: &Request) -> Result<(), String> {
+pub(super) fn supports(request: &Request) -> Result<(), String> {
     let params = &request.params;
     if params.seed.is_some() {
         return Err("anthropic has no seed".to_owned());
@@ -100,32 +101,35 @@ pub(super) fn can_express(request: &Request) -> Result<(), String> {
         return Err("anthropic has no JSON mode without a schema".to_owned());
     }
     match &params.thinking {
-        Some(Thinking::Level(level)) if level != "none" && !EFFORTS.contains(&level.as_str()) => {
-            return Err(format!("anthropic has no effort \"{level}\", only none, {}", EFFORTS.join(", ")));
+        Some(Thinking::Level(level)) if level != "none" && !EFFORT_LEVELS.contains(&level.as_str()) => {
+            return Err(format!("anthropic has no effort \"{level}\", only none, {}", EFFORT_LEVELS.join(", ")));
         }
-        Some(Thinking::Budget(tokens)) if (1..MIN_BUDGET).contains(tokens) => {
-            return Err(format!("anthropic's thinking budget starts at {MIN_BUDGET} tokens"));
+        Some(Thinking::Budget(tokens)) if (1..MIN_THINKING_TOKENS).contains(tokens) => {
+            return Err(format!("anthropic's thinking budget starts at {MIN_THINKING_TOKENS} tokens"));
         }
         _ => {}
     }
-    let draws = |message: &Message| {
-        message.speaker == Speaker::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
+    let has_assistant_picture = |message: &Message| {
+        message.role == MessageRole::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
     };
-    if request.messages.iter().any(draws) {
+    if request.messages.iter().any(has_assistant_picture) {
         return Err("anthropic takes pictures from the user only, not in the assistant's turns".to_owned());
     }
     Ok(())
 }
 
-pub(super) fn encode(call: &Call<'_>, pictures: &[Picture<'_>]) -> Result<Outgoing, Unsendable> {
-    let (request, params) = (call.request, &call.request.params);
-    let max_tokens = max_output(call).unwrap_or(DEFAULT_MAX_TOKENS);
+pub(super) fn encode(
+    attempt: &AttemptRequest<'_>,
+    pictures: &[EncodedPicture<'_>],
+) -> Result<EncodedRequest, Unsupported> {
+    let (request, params) = (attempt.request, &attempt.request.params);
+    let max_tokens = effective_max_output(attempt).unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS);
     let (thinking, effort) = match &params.thinking {
         None => (None, None),
         Some(Thinking::Budget(0)) => (Some(ThinkingConfig::Disabled), None),
         Some(Thinking::Budget(budget_tokens)) => {
             if *budget_tokens >= max_tokens {
-                return Err(Unsendable::because(format_args!(
+                return Err(Unsupported::new(format_args!(
                     "a thinking budget of {budget_tokens} tokens does not fit under anthropic's limit of {max_tokens} for the whole answer"
                 )));
             }
@@ -135,49 +139,52 @@ pub(super) fn encode(call: &Call<'_>, pictures: &[Picture<'_>]) -> Result<Outgoi
         Some(Thinking::Level(level)) => (None, Some(level.as_str())),
     };
     let format = params.json.as_ref().and_then(|json| match json {
-        JsonMode::Schema(schema) => Some(Format::JsonSchema { schema }),
+        JsonMode::Schema(schema) => Some(OutputFormat::JsonSchema { schema }),
         JsonMode::Object => None,
     });
-    let mut waiting = pictures.iter();
-    let body = Body {
-        model: call.model,
+    let mut remaining_pictures = pictures.iter();
+    let body = RequestBody {
+        model: attempt.model,
         max_tokens,
         system: request.system.as_deref(),
-        messages: request.messages.iter().map(|message| turn(message, &mut waiting)).collect(),
+        messages: request.messages.iter().map(|message| encode_message(message, &mut remaining_pictures)).collect(),
         temperature: params.temperature,
         top_p: params.top_p,
         stop_sequences: &params.stop,
         thinking,
         output_config: (effort.is_some() || format.is_some()).then_some(OutputConfig { effort, format }),
     };
-    Ok(Outgoing { path: "/v1/messages".into(), body: to_json(&body, size_hint(request, pictures))? })
+    Ok(EncodedRequest { path: "/v1/messages".into(), body: to_json(&body, body_size_hint(request, pictures))? })
 }
 
-fn turn<'a>(message: &'a Message, pictures: &mut std::slice::Iter<'a, Picture<'a>>) -> Turn<'a> {
-    let role = match message.speaker {
-        Speaker::User => "user",
-        Speaker::Assistant => "assistant",
+fn encode_message<'a>(
+    message: &'a Message,
+    remaining_pictures: &mut std::slice::Iter<'a, EncodedPicture<'a>>,
+) -> RequestMessage<'a> {
+    let role = match message.role {
+        MessageRole::User => "user",
+        MessageRole::Assistant => "assistant",
     };
     if let [Part::Text(text)] = message.parts.as_slice() {
-        return Turn { role, content: Content::Text(text) };
+        return RequestMessage { role, content: Content::Text(text) };
     }
     let blocks = message.parts.iter().filter_map(|part| match part {
-        Part::Text(text) => Some(Block::Text { text }),
-        Part::Image(_) => pictures.next().map(|picture| {
+        Part::Text(text) => Some(ContentBlock::Text { text }),
+        Part::Image(_) => remaining_pictures.next().map(|picture| {
             let source = match picture {
-                Picture::Data { mime, base64 } => Source::Base64 { media_type: mime, data: base64 },
-                Picture::Url(url) => Source::Url { url },
+                EncodedPicture::Data { mime, base64 } => PictureSource::Base64 { media_type: mime, data: base64 },
+                EncodedPicture::Url(url) => PictureSource::Url { url },
             };
-            Block::Image { source }
+            ContentBlock::Image { source }
         }),
     });
-    Turn { role, content: Content::Blocks(blocks.collect()) }
+    RequestMessage { role, content: Content::Blocks(blocks.collect()) }
 }
 
-/// What `messages` answer under 2xx.
+/// Body of a 2xx response to `messages`.
 #[derive(Deserialize)]
-pub(super) struct Reply {
-    content: Option<Vec<AnswerBlock>>,
+pub(super) struct ResponseBody {
+    content: Option<Vec<ResponseBlock>>,
     stop_reason: Option<String>,
     model: Option<String>,
     #[serde(default)]
@@ -186,7 +193,7 @@ pub(super) struct Reply {
 }
 
 #[derive(Deserialize)]
-struct AnswerBlock {
+struct ResponseBlock {
     #[serde(rename = "type")]
     kind: Option<String>,
     text: Option<String>,
@@ -195,49 +202,50 @@ struct AnswerBlock {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct TokenUsage {
-    input_tokens: Count,
-    cache_creation_input_tokens: Count,
-    cache_read_input_tokens: Count,
-    output_tokens: Count,
+    input_tokens: LenientInt,
+    cache_creation_input_tokens: LenientInt,
+    cache_read_input_tokens: LenientInt,
+    output_tokens: LenientInt,
     output_tokens_details: Option<OutputDetails>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct OutputDetails {
-    thinking_tokens: Count,
+    thinking_tokens: LenientInt,
 }
 
 impl From<TokenUsage> for Usage {
-    /// Cached input is counted beside `input_tokens`; thinking among `output_tokens`.
+    /// Cached input is counted beside `input_tokens`; thinking tokens are part of `output_tokens`.
     fn from(usage: TokenUsage) -> Self {
-        let cached = usage.cache_creation_input_tokens.get().saturating_add(usage.cache_read_input_tokens.get());
-        let output = usage.output_tokens.get();
-        let thinking = usage.output_tokens_details.unwrap_or_default().thinking_tokens.get().min(output);
+        let cached =
+            usage.cache_creation_input_tokens.or_zero().saturating_add(usage.cache_read_input_tokens.or_zero());
+        let output = usage.output_tokens.or_zero();
+        let thinking = usage.output_tokens_details.unwrap_or_default().thinking_tokens.or_zero().min(output);
         Self {
-            input_tokens: usage.input_tokens.get().saturating_add(cached),
+            input_tokens: usage.input_tokens.or_zero().saturating_add(cached),
             output_tokens: output - thinking,
             thinking_tokens: thinking,
         }
     }
 }
 
-impl Reply {
-    /// The answer, where this is one.
-    pub(super) fn completion(self) -> Option<Completion> {
+impl ResponseBody {
+    /// The decoded answer, or `None` if the body holds none.
+    pub(super) fn into_answer(self) -> Option<DecodedAnswer> {
         if self.error.is_some() {
             return None;
         }
-        let is_text = |block: &AnswerBlock| block.kind.as_deref().is_none_or(|kind| kind == "text");
+        let is_text = |block: &ResponseBlock| block.kind.as_deref().is_none_or(|kind| kind == "text");
         let mut texts = self.content?.into_iter().filter(is_text).filter_map(|block| block.text);
         let mut text = texts.next().unwrap_or_default();
-        texts.for_each(|more| text.push_str(&more));
-        Some(Completion {
+        texts.for_each(|next_text| text.push_str(&next_text));
+        Some(DecodedAnswer {
             text,
-            finish: self.stop_reason,
+            finish_reason: self.stop_reason,
             model_version: self.model,
             usage: self.usage.unwrap_or_default().into(),
-            ..Completion::default()
+            ..DecodedAnswer::default()
         })
     }
 }

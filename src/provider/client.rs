@@ -1,64 +1,74 @@
-//! Brings requests to providers and replies back. Every ending of an attempt is a verdict, never an error.
+//! Sends requests to providers and receives their responses. However an attempt ends, the result is an
+//! [`AttemptResult`], never an error.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::{Body, Method, Request as HttpRequest, Url};
 use serde_json::Value;
 
-use crate::domain::{Action, Api, ItemSpec, Outcome, Request, Verdict};
+use crate::domain::{Api, AttemptResult, ItemSpec, Outcome, OutcomeAction, Request};
 
 use super::{
-    Endpoint, Outgoing, Reply, Response, TransportFailure, Unsendable, classify, encode,
-    limits::{self, Vendor},
-    outcome,
-    pictures::{self, DecodedPictures, PictureError},
+    EncodedRequest, Endpoint, ProviderResponse, TransportFailure, TransportResult, Unsupported, classification,
+    classify, encode,
+    pictures::{self, DecodedPictureCache, PictureError},
+    rate_limit_headers::{self, Vendor},
     redact::redact,
-    tls,
-    worker_pool::{PoolError, WorkerPool},
+    tls_errors,
+    worker_pool::{WorkerPool, WorkerPoolError},
 };
 
-/// Most bytes of a body that are read. An endless one is judged by its beginning.
-const MAX_BODY: usize = 32 * 1024 * 1024;
+/// Bytes of a response body that are read at most. A longer body is classified by its beginning.
+const MAX_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Threads that prepare pictures, on a machine with many cores.
 const MAX_PICTURE_THREADS: usize = 8;
 
-/// Most pages of a model list that are asked for.
-const MAX_PAGES: usize = 20;
+/// Pages of a model list that are requested at most.
+const MAX_MODEL_LIST_PAGES: usize = 20;
 
-/// One attempt's content.
+/// Content of one attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// The id as the provider spells it.
+pub struct AttemptRequest<'a> {
+    /// Model id as the provider spells it.
     pub model: &'a str,
     pub request: &'a Request,
-    /// The model's own cap on an answer's tokens: sent where the request sets no limit, and never exceeded.
+    /// Output token limit of the model. It is sent where the request sets no limit, and caps the request's own.
     pub max_output: Option<u32>,
-    /// Deadline from the connection to the last byte of the answer; reading pictures comes before it.
+    /// Deadline from connecting to the last byte of the answer. Reading pictures happens before it and is not included.
     pub total_timeout: Duration,
 }
 
-/// Whom a provider lists its models to.
+/// Whether a provider's model list requires a valid key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Audience {
-    /// Whoever asks (llama-server does): a list proves no key.
-    Anybody,
-    /// Whoever has no key is refused for it: a list proves the key that it was asked for with.
-    KeyHolders,
-    /// It could not be asked, or had no time.
+pub enum ModelListAccess {
+    /// The list is served without a key (llama-server does this), so it says nothing about a key.
+    Public,
+    /// A request without a key is rejected, so a list proves that the key is valid.
+    KeyRequired,
+    /// The check failed or did not finish in time.
     Unknown,
 }
 
-/// Cheap to clone; all clones share their connections, and the threads that read pictures.
+/// HTTP client for all providers. Cheap to clone; clones share their connections and the threads that read pictures.
 ///
-/// Two clients in one: what is on this machine is reached without the proxies that the environment names.
+/// It holds two HTTP clients: the one for servers on this machine ignores the proxies named in the environment.
 #[derive(Clone, Debug)]
 pub struct Client {
     remote: reqwest::Client,
     local: reqwest::Client,
-    /// Where pictures are read, checked and put into requests.
+    /// Threads that read, check and encode pictures.
     picture_threads: Arc<WorkerPool>,
-    decoded: Arc<DecodedPictures>,
+    decoded_pictures: Arc<DecodedPictureCache>,
+    /// The head of some response has come, of whatever status.
+    heard: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,264 +76,296 @@ pub struct Client {
 pub struct ClientError(String);
 
 impl Client {
-    /// `connect` bounds DNS, TCP and TLS together; `idle` the longest silence, before the first byte as well.
-    pub fn new(connect: Duration, idle: Duration) -> Result<Self, ClientError> {
-        // One provider for the process; a second attempt to install it finds it there.
+    /// Creates a client. `connect_timeout` limits DNS, TCP and TLS together; `idle_timeout` limits the time without any
+    /// bytes, also before the first one.
+    pub fn new(connect_timeout: Duration, idle_timeout: Duration) -> Result<Self, ClientError> {
+        // The provider is installed once per process; a second installation fails, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             reqwest::Client::builder()
                 .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(connect)
-                .read_timeout(idle)
+                .connect_timeout(connect_timeout)
+                .read_timeout(idle_timeout)
         };
-        let build = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| ClientError(in_words(&error)));
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| ClientError(describe_transport_error(&error)))
+        };
         Ok(Self {
             remote: build(builder())?,
             local: build(builder().no_proxy())?,
             picture_threads: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
-            decoded: Arc::default(),
+            decoded_pictures: Arc::default(),
+            heard: Arc::default(),
         })
     }
 
-    /// One request for one item on one route. The parameters beside `item` are as in [`Call`].
-    pub async fn attempt(
+    /// Sends one request for one item on one route.
+    /// Whether any response has begun to come, of whatever status.
+    pub fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// One request for one item on one route. The parameters beside `item` are as in [`AttemptRequest`].
+    pub async fn send_attempt(
         &self,
         endpoint: &Endpoint,
         item: &Arc<ItemSpec>,
         model: &str,
         max_output: Option<u32>,
         total_timeout: Duration,
-    ) -> Verdict {
-        let call = Call { model, request: &item.request, max_output, total_timeout };
-        let outgoing = match self.prepare(endpoint, item, &call).await {
+    ) -> AttemptResult {
+        let attempt = AttemptRequest { model, request: &item.request, max_output, total_timeout };
+        let encoded = match self.prepare(endpoint, item, &attempt).await {
             Ok(outgoing) => outgoing,
-            Err(error) => return error.verdict(),
+            Err(error) => return error.to_attempt_result(),
         };
-        let mut request = HttpRequest::new(Method::POST, endpoint.url(&outgoing.path, None));
-        *request.body_mut() = Some(Body::from(outgoing.body));
-        let verdict = match self.exchange(endpoint, request, total_timeout).await {
-            Ok(received) => received.judged(endpoint),
-            Err(failure) => classify(endpoint.api(), &Reply::Failed(failure)),
+        let mut request = HttpRequest::new(Method::POST, endpoint.url(&encoded.path, None));
+        *request.body_mut() = Some(Body::from(encoded.body));
+        let result = match self.send_http(endpoint, request, total_timeout).await {
+            Ok(received) => received.classify(endpoint),
+            Err(failure) => classify(endpoint.api(), &TransportResult::Failed(failure)),
         };
-        if verdict.outcome == Outcome::Ok && verdict.answer.is_none() {
-            // A health answer is fine in itself, but not in place of a completion.
-            let because = "the server answered with its state of health, not with a completion";
-            return Verdict {
+        if result.outcome == Outcome::Ok && result.answer.is_none() {
+            // A health response is valid in itself, but not in place of an answer.
+            let rule = "the server answered with its state of health, not with a completion";
+            return AttemptResult {
                 outcome: Outcome::MalformedResponse,
-                action: Action::Retry,
-                because: because.to_owned(),
-                message: because.to_owned(),
-                ..verdict
+                action: OutcomeAction::Retry,
+                rule: rule.to_owned(),
+                message: rule.to_owned(),
+                ..result
             };
         }
-        verdict
+        result
     }
 
-    /// The request as it goes out, or why it can't. One with pictures is prepared on threads for that: a picture and what
-    /// is made of it are the largest things in memory, so that the item is shared with them, with the pictures it holds.
+    /// Encodes the request. A request with pictures is encoded on the picture threads: a picture and its encoded form
+    /// are the largest things in memory.
     async fn prepare(
         &self,
         endpoint: &Endpoint,
         item: &Arc<ItemSpec>,
-        call: &Call<'_>,
-    ) -> Result<Outgoing, PrepareError> {
+        attempt: &AttemptRequest<'_>,
+    ) -> Result<EncodedRequest, PrepareError> {
         let (dialect, max_bytes) = (endpoint.dialect(), endpoint.max_picture_bytes());
-        if call.request.images().next().is_none() {
-            return Ok(encode(dialect, call, &[])?);
+        if attempt.request.images().next().is_none() {
+            return Ok(encode(dialect, attempt, &[])?);
         }
-        let (model, item, decoded) = (call.model.to_owned(), Arc::clone(item), Arc::clone(&self.decoded));
-        let (max_output, total_timeout) = (call.max_output, call.total_timeout);
+        let (model, item, decoded) = (attempt.model.to_owned(), Arc::clone(item), Arc::clone(&self.decoded_pictures));
+        let (max_output, total_timeout) = (attempt.max_output, attempt.total_timeout);
         let prepared = self.picture_threads.run(move || {
-            let call = Call { model: &model, request: &item.request, max_output, total_timeout };
+            let attempt = AttemptRequest { model: &model, request: &item.request, max_output, total_timeout };
             let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &decoded)?;
-            Ok(encode(dialect, &call, &pictures)?)
+            Ok(encode(dialect, &attempt, &pictures)?)
         });
         prepared.await?
     }
 
-    /// The ids of the models that this key can see. Being listed is no promise: Gemini lists models that it
-    /// answers with 404. Nor is a list a verdict on the key, where [anybody gets it](Self::audience).
-    pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, Verdict> {
-        let failed = |failure| classify(endpoint.api(), &Reply::Failed(failure));
-        // OpenRouter lists to anybody, and has a place of its own where a key is looked at.
-        if Vendor::of(endpoint.provider()) == Vendor::OpenRouter {
+    /// Ids of the models that this key can see.
+    ///
+    /// A listed model may still not work: Gemini lists models that it answers with 404. A list proves that the key is
+    /// valid only where [the provider requires one](Self::check_model_list_access).
+    pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, AttemptResult> {
+        let to_result = |failure| classify(endpoint.api(), &TransportResult::Failed(failure));
+        // OpenRouter lists its models without a key, but has an endpoint that checks one.
+        if Vendor::detect(endpoint.provider()) == Vendor::OpenRouter {
             let request = HttpRequest::new(Method::GET, endpoint.url("/key", None));
-            let received = self.exchange(endpoint, request, timeout).await.map_err(failed)?;
-            let verdict = received.judged(endpoint);
-            // Without its word on the key, the list that follows would be taken for it. A relay may lack the place.
-            if verdict.outcome.is_of_the_key() || !matches!(received.status, 200..=299 | 404) {
-                return Err(verdict);
+            let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
+            let result = received.classify(endpoint);
+            // A list after a failed check would be taken as proof that the key is valid. A relay may lack the endpoint
+            // (404).
+            if result.outcome.is_key_error() || !matches!(received.status, 200..=299 | 404) {
+                return Err(result);
             }
         }
         let mut models = Vec::new();
-        let mut url = Some(first_page(endpoint));
-        for _ in 0..MAX_PAGES {
-            let Some(page) = url.take() else { break };
+        let mut next_url = Some(first_page_url(endpoint));
+        for _ in 0..MAX_MODEL_LIST_PAGES {
+            let Some(page) = next_url.take() else { break };
             let request = HttpRequest::new(Method::GET, page);
-            let received = self.exchange(endpoint, request, timeout).await.map_err(failed)?;
+            let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
             let list: Option<Value> =
                 if (200..300).contains(&received.status) { serde_json::from_slice(&received.body).ok() } else { None };
-            let Some((names, next)) = list.as_ref().and_then(|list| listed(endpoint.api(), list)) else {
-                let verdict = received.judged(endpoint);
-                if verdict.action != Action::Complete {
-                    return Err(verdict);
+            let Some((names, next)) = list.as_ref().and_then(|list| parse_model_page(endpoint.api(), list)) else {
+                let result = received.classify(endpoint);
+                if result.action != OutcomeAction::Complete {
+                    return Err(result);
                 }
-                let because = "the answer is not a list of models";
-                return Err(Verdict {
+                let rule = "the answer is not a list of models";
+                return Err(AttemptResult {
                     outcome: Outcome::MalformedResponse,
-                    action: Action::Retry,
-                    because: because.to_owned(),
-                    message: because.to_owned(),
+                    action: OutcomeAction::Retry,
+                    rule: rule.to_owned(),
+                    message: rule.to_owned(),
                     answer: None,
-                    ..verdict
+                    ..result
                 });
             };
             models.extend(names);
-            url = next.map(|next| next_page(endpoint, &next));
+            next_url = next.map(|next| next_page_url(endpoint, &next));
         }
         Ok(models)
     }
 
-    /// Whom the provider lists its models to: it is asked without a key. Only where that is refused for want of one does
-    /// a list prove anything; silence, a full minute or a failure leaves it open.
-    pub async fn audience(&self, endpoint: &Endpoint, timeout: Duration) -> Audience {
-        let Ok(nobody) = Endpoint::new(endpoint.provider().clone(), None) else { return Audience::Unknown };
-        match self.list_models(&nobody, timeout).await {
-            Ok(_) => Audience::Anybody,
-            Err(verdict) => match verdict.outcome {
-                Outcome::InvalidKey | Outcome::KeyForbidden => Audience::KeyHolders,
-                // Also a proxy's page.
-                _ if verdict.status == Some(401) => Audience::KeyHolders,
-                _ => Audience::Unknown,
+    /// Checks whether the provider lists its models without a key, by asking for the list without one.
+    ///
+    /// Only a 401 or 403 proves that the list requires a key. Silence, a rate limit or a failure gives
+    /// [`ModelListAccess::Unknown`].
+    pub async fn check_model_list_access(&self, endpoint: &Endpoint, timeout: Duration) -> ModelListAccess {
+        let Ok(keyless_endpoint) = Endpoint::new(endpoint.provider().clone(), None) else {
+            return ModelListAccess::Unknown;
+        };
+        match self.list_models(&keyless_endpoint, timeout).await {
+            Ok(_) => ModelListAccess::Public,
+            Err(result) => match result.outcome {
+                Outcome::InvalidKey | Outcome::KeyForbidden => ModelListAccess::KeyRequired,
+                // This includes a proxy's HTML page.
+                _ if result.status == Some(401) => ModelListAccess::KeyRequired,
+                _ => ModelListAccess::Unknown,
             },
         }
     }
 
-    async fn exchange(
+    async fn send_http(
         &self,
         endpoint: &Endpoint,
         mut request: HttpRequest,
-        total: Duration,
-    ) -> Result<Received, TransportFailure> {
+        total_timeout: Duration,
+    ) -> Result<ReceivedResponse, TransportFailure> {
         *request.headers_mut() = endpoint.headers();
-        *request.timeout_mut() = Some(total);
-        let client = if endpoint.is_local() { &self.local } else { &self.remote };
-        let mut response = client.execute(request).await.map_err(|error| failure(endpoint, &error))?;
+        *request.timeout_mut() = Some(total_timeout);
+        let client = if endpoint.is_loopback() { &self.local } else { &self.remote };
+        let mut response = client.execute(request).await.map_err(|error| transport_failure(endpoint, &error))?;
+        self.heard.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => {
-                    let room = MAX_BODY - body.len();
-                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                    if chunk.len() >= room {
+                    let remaining_bytes = MAX_RESPONSE_BYTES - body.len();
+                    body.extend_from_slice(&chunk[..chunk.len().min(remaining_bytes)]);
+                    if chunk.len() >= remaining_bytes {
                         break;
                     }
                 }
                 Ok(None) => break,
-                // A refusal's status says enough, even where its body breaks off.
+                // The status of an error response is enough to classify it, even if its body breaks off.
                 Err(_) if !(200..300).contains(&status) => break,
-                Err(error) => return Err(failure(endpoint, &error)),
+                Err(error) => return Err(transport_failure(endpoint, &error)),
             }
         }
-        Ok(Received { status, headers, body })
+        Ok(ReceivedResponse { status, headers, body })
     }
 }
 
-struct Received {
+struct ReceivedResponse {
     status: u16,
     headers: reqwest::header::HeaderMap,
     body: Vec<u8>,
 }
 
-impl Received {
-    fn judged(&self, endpoint: &Endpoint) -> Verdict {
-        let response = Response {
+impl ReceivedResponse {
+    fn classify(&self, endpoint: &Endpoint) -> AttemptResult {
+        let response = ProviderResponse {
             status: self.status,
             headers: &self.headers,
             body: &self.body,
-            received: crate::clock::system_time(),
+            received_at: crate::clock::system_time(),
             secrets: endpoint.secrets(),
         };
-        let mut verdict = classify(endpoint.api(), &Reply::Response(response));
-        let said = limits::report(Vendor::of(endpoint.provider()), &self.headers, response.received);
-        verdict.report.limits.extend(said.limits);
-        verdict.report.worked = said.worked;
-        if self.body.len() >= MAX_BODY {
-            verdict.because = format!("{}; the body was cut off after {} MiB", verdict.because, MAX_BODY >> 20);
+        let mut result = classify(endpoint.api(), &TransportResult::Response(response));
+        let response_meta = rate_limit_headers::read_response_meta(
+            Vendor::detect(endpoint.provider()),
+            &self.headers,
+            response.received_at,
+        );
+        result.response_meta.limits.extend(response_meta.limits);
+        result.response_meta.server_time = response_meta.server_time;
+        if self.body.len() >= MAX_RESPONSE_BYTES {
+            result.rule = format!("{}; the body was cut off after {} MiB", result.rule, MAX_RESPONSE_BYTES >> 20);
         }
-        verdict
+        result
     }
 }
 
-/// Why a request could not be prepared.
+/// Reason why a request could not be prepared.
 #[derive(Debug, thiserror::Error)]
 enum PrepareError {
     #[error("{0}")]
     Picture(#[from] PictureError),
     #[error("{0}")]
-    Unsendable(#[from] Unsendable),
+    Unsupported(#[from] Unsupported),
     #[error("{0}")]
-    Pool(#[from] PoolError),
+    WorkerPool(#[from] WorkerPoolError),
 }
 
 impl PrepareError {
-    fn verdict(&self) -> Verdict {
+    fn to_attempt_result(&self) -> AttemptResult {
         let message = self.to_string();
         match self {
             Self::Picture(PictureError::Unreadable(_)) => {
-                local(Outcome::UnreadableInput, Action::FailItem, &message, "a picture cannot be sent")
+                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, &message, "a picture cannot be sent")
             }
-            Self::Picture(PictureError::NotTaken(_)) => {
-                local(Outcome::NoRoute, Action::NextModel, &message, "this API does not take a picture")
+            Self::Picture(PictureError::Unsupported(_)) => {
+                local_result(Outcome::NoRoute, OutcomeAction::NextModel, &message, "this API does not take a picture")
             }
-            Self::Unsendable(_) => {
-                local(Outcome::NoRoute, Action::NextModel, &message, "this API has no words for the request")
-            }
-            Self::Pool(PoolError::Panicked) => {
+            Self::Unsupported(_) => local_result(
+                Outcome::NoRoute,
+                OutcomeAction::NextModel,
+                &message,
+                "this API has no words for the request",
+            ),
+            Self::WorkerPool(WorkerPoolError::Panicked) => {
                 let message = "a picture made its decoder fail; the log has the details";
-                local(Outcome::UnreadableInput, Action::FailItem, message, "a picture cannot be decoded")
+                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, message, "a picture cannot be decoded")
             }
-            Self::Pool(PoolError::NoThread(_)) => {
+            Self::WorkerPool(WorkerPoolError::NoThread(_)) => {
                 let message = format!("{message}; see ulimit -u");
-                local(Outcome::ClientTrouble, Action::Retry, &message, "no picture can be read now")
+                local_result(Outcome::ClientTrouble, OutcomeAction::Retry, &message, "no picture can be read now")
             }
         }
     }
 }
 
-/// A verdict on an item that was reached here: nothing was sent.
-fn local(outcome: Outcome, action: Action, words: &str, because: &str) -> Verdict {
-    outcome::verdict(outcome, action, None, redact(words, &[]), format!("{because}: nothing was sent"))
+/// Result of an attempt that failed on this machine: nothing was sent.
+fn local_result(outcome: Outcome, action: OutcomeAction, message: &str, rule: &str) -> AttemptResult {
+    classification::result_without_answer(
+        outcome,
+        action,
+        None,
+        redact(message, &[]),
+        format!("{rule}: nothing was sent"),
+    )
 }
 
-/// What a connection's failure means for whether the request was sent. A connection that timed out was never there.
-fn failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
-    let (host, words) = (endpoint.host(), in_words(error));
+/// Maps a failed request to a [`TransportFailure`] by whether anything was sent. A connection that timed out while
+/// being set up sent nothing.
+fn transport_failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
+    let (host, cause) = (endpoint.host(), describe_transport_error(error));
     if error.is_connect() || error.is_builder() {
-        TransportFailure::Unreachable(format!("no connection to {host}: {words}"))
+        TransportFailure::Unreachable(format!("no connection to {host}: {cause}"))
     } else if error.is_timeout() {
-        TransportFailure::TimedOut(format!("{host} fell silent, or took longer than the deadline: {words}"))
+        TransportFailure::TimedOut(format!("{host} fell silent, or took longer than the deadline: {cause}"))
     } else {
-        TransportFailure::Broken(format!("the connection to {host} broke: {words}"))
+        TransportFailure::ConnectionLost(format!("the connection to {host} broke: {cause}"))
     }
 }
 
-/// The innermost cause: the outer ones only say where it passed. URLs are in none of them.
-pub fn in_words(error: &reqwest::Error) -> String {
+/// Describes a request's error by its innermost cause. The outer errors only name the layers; no cause contains a URL.
+pub fn describe_transport_error(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
     if std::ptr::addr_eq(cause, error) {
         return "the request failed".to_owned();
     }
-    tls::behind(error).map_or_else(|| cause.to_string(), tls::in_words)
+    tls_errors::find_tls_error(error).map_or_else(|| cause.to_string(), tls_errors::describe)
 }
 
-fn first_page(endpoint: &Endpoint) -> Url {
+fn first_page_url(endpoint: &Endpoint) -> Url {
     match endpoint.api() {
         Api::Gemini => endpoint.url("/v1beta/models", Some("pageSize=1000")),
         Api::OpenAi => endpoint.url("/models", None),
@@ -331,27 +373,27 @@ fn first_page(endpoint: &Endpoint) -> Url {
     }
 }
 
-fn next_page(endpoint: &Endpoint, token: &str) -> Url {
-    let mut url = first_page(endpoint);
+fn next_page_url(endpoint: &Endpoint, token: &str) -> Url {
+    let mut url = first_page_url(endpoint);
     let name = if endpoint.api() == Api::Gemini { "pageToken" } else { "after_id" };
     url.query_pairs_mut().append_pair(name, token);
     url
 }
 
-/// The names on a page, and the next page's token. `None` where this is no list of models.
-fn listed(api: Api, page: &Value) -> Option<(Vec<String>, Option<String>)> {
+/// Model ids on a page and the next page's token. `None` if the body is not a list of models.
+fn parse_model_page(api: Api, page: &Value) -> Option<(Vec<String>, Option<String>)> {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     if api == Api::Gemini {
         let models = page.get("models")?.as_array()?;
         let name = |model: &Value| text(model, "name").map(|name| name.trim_start_matches("models/").to_owned());
-        let next = text(page, "nextPageToken").filter(|token| !token.is_empty());
-        return Some((models.iter().filter_map(name).collect(), next));
+        let next_token = text(page, "nextPageToken").filter(|token| !token.is_empty());
+        return Some((models.iter().filter_map(name).collect(), next_token));
     }
-    // Most wrap the list in `data`, some (together.ai) don't.
+    // Most providers wrap the list in `data`; some (together.ai) don't.
     let models = page.get("data").unwrap_or(page).as_array()?;
-    let more = api == Api::Anthropic && page.get("has_more").and_then(Value::as_bool) == Some(true);
-    let next = if more { text(page, "last_id") } else { None };
-    Some((models.iter().filter_map(|model| text(model, "id")).collect(), next))
+    let has_more = api == Api::Anthropic && page.get("has_more").and_then(Value::as_bool) == Some(true);
+    let next_token = if has_more { text(page, "last_id") } else { None };
+    Some((models.iter().filter_map(|model| text(model, "id")).collect(), next_token))
 }
 
 #[cfg(test)]
@@ -371,20 +413,20 @@ mod tests {
     #[tokio::test]
     async fn requests_that_wait_for_a_thread_share_their_item() {
         const WAITING: usize = 20;
-        let mut request = Request::text("What is this?");
+        let mut request = Request::from_prompt("What is this?");
         let picture = Image::Inline { mime: "image/png".to_owned(), data: "AAAA".repeat(1_000) };
         request.messages[0].parts.push(Part::Image(picture));
         let item = Arc::new(ItemSpec {
             id: "a".to_owned(),
             request,
-            hash: String::new(),
+            request_hash: String::new(),
             line: 1,
-            model: None,
+            preferred_model: None,
             tier: None,
             max_usd: None,
-            fields: BTreeMap::new(),
-            caption: None,
-            picture: None,
+            rule_fields: BTreeMap::new(),
+            caption_path: None,
+            picture_stamp: None,
         });
         let provider = Provider {
             name: "p".to_owned(),
@@ -411,7 +453,7 @@ mod tests {
         for _ in 0..WAITING {
             let (client, endpoint, item) = (client.clone(), endpoint.clone(), Arc::clone(&item));
             tasks.spawn(async move {
-                client.attempt(&endpoint, &item, "m", None, Duration::from_secs(1)).await;
+                client.send_attempt(&endpoint, &item, "m", None, Duration::from_secs(1)).await;
             });
         }
         for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! One key at one provider: everything about a request that is the same for every call, prepared once.
+//! One key at one provider: the parts of a request that are the same for every attempt, prepared once.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -12,29 +12,29 @@ use crate::domain::{Api, Provider};
 
 use super::{Dialect, pictures};
 
-/// Where and as whom requests are sent. Cheap to clone; Debug shows no secret.
+/// Base URL, headers and credentials for requests. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
 pub struct Endpoint {
-    prepared: Arc<Prepared>,
+    inner: Arc<EndpointInner>,
 }
 
-struct Prepared {
+struct EndpointInner {
     provider: Provider,
     dialect: Dialect,
-    base: Url,
+    base_url: Url,
     headers: HeaderMap,
-    /// What a provider must not be quoted with: the key, and credentials in configured headers.
+    /// Texts to remove from provider messages: the key, and credentials in configured headers.
     secrets: Vec<SecretString>,
     has_key: bool,
-    is_local: bool,
+    is_loopback: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     #[error(
-        "provider {provider}: base_url {url:?} is not a URL ({why}); write it like https://host or https://host/v1"
+        "provider {provider}: base_url {url:?} is not a URL ({reason}); write it like https://host or https://host/v1"
     )]
-    BaseUrl { provider: String, url: String, why: String },
+    BaseUrl { provider: String, url: String, reason: String },
     #[error("provider {provider}: {name:?} is not a header that can be sent; check its name and value under headers")]
     Header { provider: String, name: String },
     #[error(
@@ -43,17 +43,23 @@ pub enum EndpointError {
     Secret { provider: String },
 }
 
-/// Headers that carry credentials. Where the configuration sets one of them, the key is not sent a second way:
-/// Gemini answers two credentials with 400.
-const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization"];
+/// Headers that carry credentials. If the configuration sets one of them, the key is not added a second time: Gemini
+/// rejects two credentials with 400.
+const CREDENTIAL_HEADERS: [&str; 5] =
+    ["authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization"];
 
 impl Endpoint {
-    /// Checks and prepares. `{key}` in a configured header's value stands for the secret, so that Anthropic's newer
-    /// form is `authorization = "Bearer {key}"` with `anthropic-version = "2026-10-21"`. Such a header is left out where
-    /// there is no secret.
+    /// Validates the provider's settings and prepares the headers.
+    ///
+    /// `{key}` in a configured header's value stands for the secret. Anthropic's newer form is `authorization = "Bearer
+    /// {key}"` with `anthropic-version = "2026-10-21"`. A header with `{key}` is left out if there is no secret.
+    ///
+    /// # Errors
+    ///
+    /// If the base URL is invalid, or a configured header or the secret cannot be sent as a header.
     pub fn new(provider: Provider, secret: Option<SecretString>) -> Result<Self, EndpointError> {
-        let base = base_url(&provider)?;
-        let host = base.host_str().unwrap_or_default();
+        let base_url = parse_base_url(&provider)?;
+        let host = base_url.host_str().unwrap_or_default();
         let dialect = match provider.api {
             Api::OpenAi if host == "api.openai.com" || host.ends_with(".openai.azure.com") => Dialect::OpenAi,
             Api::OpenAi => Dialect::OpenAiCompatible,
@@ -62,72 +68,72 @@ impl Endpoint {
         let is_local = is_loopback(host);
         let secret = secret.filter(|secret| !secret.expose_secret().trim().is_empty());
         let has_key = secret.is_some();
-        let (headers, mut secrets) = headers(&provider, secret.as_ref())?;
+        let (headers, mut secrets) = build_headers(&provider, secret.as_ref())?;
         secrets.extend(secret);
-        let prepared = Prepared { provider, dialect, base, headers, secrets, has_key, is_local };
-        Ok(Self { prepared: Arc::new(prepared) })
+        let inner = EndpointInner { provider, dialect, base_url, headers, secrets, has_key, is_loopback: is_local };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     pub fn provider(&self) -> &Provider {
-        &self.prepared.provider
+        &self.inner.provider
     }
 
     pub fn api(&self) -> Api {
-        self.prepared.provider.api
+        self.inner.provider.api
     }
 
     pub fn dialect(&self) -> Dialect {
-        self.prepared.dialect
+        self.inner.dialect
     }
 
-    /// A local server may want none.
+    /// A local server may need no key.
     pub fn has_key(&self) -> bool {
-        self.prepared.has_key
+        self.inner.has_key
     }
 
     pub(super) fn headers(&self) -> HeaderMap {
-        self.prepared.headers.clone()
+        self.inner.headers.clone()
     }
 
     pub(super) fn secrets(&self) -> &[SecretString] {
-        &self.prepared.secrets
+        &self.inner.secrets
     }
 
-    /// On this machine: no proxy has any business there.
-    pub(super) fn is_local(&self) -> bool {
-        self.prepared.is_local
+    /// Whether the host is this machine, which is reached without a proxy.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.inner.is_loopback
     }
 
     /// Bytes of a picture's file that it gets at most.
     pub(super) fn max_picture_bytes(&self) -> u64 {
-        pictures::max_bytes(self.api(), self.prepared.base.host_str().unwrap_or_default())
+        pictures::max_file_bytes(self.api(), self.inner.base_url.host_str().unwrap_or_default())
     }
 
     /// `host:port`, for messages.
     pub(super) fn host(&self) -> String {
-        let base = &self.prepared.base;
+        let base = &self.inner.base_url;
         let host = base.host_str().unwrap_or_default();
         base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    /// The address of an API path such as `/v1/messages` or `/chat/completions`.
+    /// URL of an API path such as `/v1/messages` or `/chat/completions`.
     ///
-    /// A version stands in it once: a base URL may end with it or leave it out. A base URL of an OpenAI-compatible
-    /// server with any path at all is taken to be complete (`https://host/api/paas/v4`); without one, `/v1` is added.
+    /// The version appears once, whether the base URL ends with it or leaves it out. A base URL of an OpenAI-compatible
+    /// server that has any path is complete (`https://host/api/paas/v4`); without a path, `/v1` is added.
     pub(super) fn url(&self, path: &str, query: Option<&str>) -> Url {
-        let base = self.prepared.base.path().trim_end_matches('/');
-        let last = base.rsplit('/').next().unwrap_or_default();
-        let versioned = last.starts_with('v') && last[1..].starts_with(|c: char| c.is_ascii_digit());
-        let full = match self.api() {
-            Api::OpenAi if base.is_empty() => format!("/v1{path}"),
-            Api::Gemini | Api::Anthropic if versioned => {
+        let base_path = self.inner.base_url.path().trim_end_matches('/');
+        let last_segment = base_path.rsplit('/').next().unwrap_or_default();
+        let has_version = last_segment.starts_with('v') && last_segment[1..].starts_with(|c: char| c.is_ascii_digit());
+        let full_path = match self.api() {
+            Api::OpenAi if base_path.is_empty() => format!("/v1{path}"),
+            Api::Gemini | Api::Anthropic if has_version => {
                 let rest = path[1..].find('/').map_or(path, |slash| &path[slash + 1..]);
-                format!("{base}{rest}")
+                format!("{base_path}{rest}")
             }
-            _ => format!("{base}{path}"),
+            _ => format!("{base_path}{path}"),
         };
-        let mut url = self.prepared.base.clone();
-        url.set_path(&full);
+        let mut url = self.inner.base_url.clone();
+        url.set_path(&full_path);
         url.set_query(query);
         url
     }
@@ -136,29 +142,29 @@ impl Endpoint {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("provider", &self.prepared.provider.name)
-            .field("api", &self.prepared.provider.api)
-            .field("base", &self.prepared.base.as_str())
-            .field("has_secret", &!self.prepared.secrets.is_empty())
+            .field("provider", &self.inner.provider.name)
+            .field("api", &self.inner.provider.api)
+            .field("base", &self.inner.base_url.as_str())
+            .field("has_secret", &!self.inner.secrets.is_empty())
             .finish()
     }
 }
 
-fn base_url(provider: &Provider) -> Result<Url, EndpointError> {
+fn parse_base_url(provider: &Provider) -> Result<Url, EndpointError> {
     let text = provider.base_url.trim();
-    // What may hold a credential is not repeated.
+    // A URL that may contain a credential is not repeated.
     let shown = if text.contains(['@', '?', '#']) { "…" } else { text };
-    let refuse = |why: &str| EndpointError::BaseUrl {
+    let invalid_url = |reason: &str| EndpointError::BaseUrl {
         provider: provider.name.clone(),
         url: shown.to_owned(),
-        why: why.to_owned(),
+        reason: reason.to_owned(),
     };
-    let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
+    let url = Url::parse(text).map_err(|error| invalid_url(&error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("it holds more than scheme, host and path; a key belongs under [[key]]"));
+        return Err(invalid_url("it holds more than scheme, host and path; a key belongs under [[key]]"));
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err(refuse("only http and https are spoken"));
+        return Err(invalid_url("only http and https are spoken"));
     }
     Ok(url)
 }
@@ -168,7 +174,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn headers(
+fn build_headers(
     provider: &Provider,
     secret: Option<&SecretString>,
 ) -> Result<(HeaderMap, Vec<SecretString>), EndpointError> {
@@ -179,9 +185,9 @@ fn headers(
         headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
     }
     let key = secret.map(|secret| secret.expose_secret().trim());
-    let configured = |name: &str| provider.headers.iter().any(|(given, _)| given.trim().eq_ignore_ascii_case(name));
+    let is_configured = |name: &str| provider.headers.iter().any(|(given, _)| given.trim().eq_ignore_ascii_case(name));
     if let Some(key) = key
-        && !CREDENTIALS.into_iter().any(configured)
+        && !CREDENTIAL_HEADERS.into_iter().any(is_configured)
     {
         let (name, value) = match provider.api {
             Api::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
@@ -194,20 +200,22 @@ fn headers(
         headers.insert(name, value);
     }
     for (name, value) in &provider.headers {
-        let refuse = || EndpointError::Header { provider: provider.name.clone(), name: name.clone() };
-        let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| refuse())?;
+        let invalid_header = || EndpointError::Header { provider: provider.name.clone(), name: name.clone() };
+        let header_name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| invalid_header())?;
         if key.is_none() && value.contains("{key}") {
             continue;
         }
-        let filled = value.replace("{key}", key.unwrap_or_default());
-        let is_secret = CREDENTIALS.contains(&header.as_str()) || filled != *value || header.as_str() == "cookie";
-        let mut given = HeaderValue::try_from(filled.trim()).map_err(|_| refuse())?;
+        let value_with_key = value.replace("{key}", key.unwrap_or_default());
+        let is_secret = CREDENTIAL_HEADERS.contains(&header_name.as_str())
+            || value_with_key != *value
+            || header_name.as_str() == "cookie";
+        let mut given = HeaderValue::try_from(value_with_key.trim()).map_err(|_| invalid_header())?;
         given.set_sensitive(is_secret);
         if is_secret {
-            let bare = filled.split_whitespace().next_back().unwrap_or_default();
-            secrets.push(SecretString::from(bare));
+            let credential = value_with_key.split_whitespace().next_back().unwrap_or_default();
+            secrets.push(SecretString::from(credential));
         }
-        headers.insert(header, given);
+        headers.insert(header_name, given);
     }
     Ok((headers, secrets))
 }
@@ -259,7 +267,7 @@ mod tests {
             let headers = endpoint(api, "https://h.dev").headers();
             assert_eq!(headers[name], value);
             assert!(headers[name].is_sensitive());
-            let credentials = CREDENTIALS.iter().filter(|name| headers.contains_key(**name)).count();
+            let credentials = CREDENTIAL_HEADERS.iter().filter(|name| headers.contains_key(**name)).count();
             assert_eq!(credentials, 1);
         }
     }
@@ -309,7 +317,7 @@ mod tests {
             ("https://localhost.example.com", false),
         ];
         for (base, want) in cases {
-            assert_eq!(endpoint(Api::OpenAi, base).is_local(), want, "{base}");
+            assert_eq!(endpoint(Api::OpenAi, base).is_loopback(), want, "{base}");
         }
     }
 

@@ -1,48 +1,58 @@
-//! `cascadeck explain`: the same judgement, shown to a person.
+//! `cascadeck explain`: classifies a response that the user gives, and shows the result.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Api, Outcome, Policy, Verdict};
+use crate::domain::{Api, AttemptResult, Outcome, Policy};
 
-use super::{Reply, Response, TransportFailure, classify};
+use super::{ProviderResponse, TransportFailure, TransportResult, classify};
 
-/// The fields of an example that anything is made of.
-const KNOWN: [&str; 5] = ["status", "headers", "body", "transport", "error"];
+/// Fields of an example that are read.
+const KNOWN_FIELDS: [&str; 5] = ["status", "headers", "body", "transport", "error"];
 
-/// Judges `{"status", "headers", "body"}`: `body` is JSON or a string, `status` null where the transport failed; how it
-/// failed may stand in `transport`, `error` or `body`. The error is a sentence about the example's shape.
+/// Classifies an example `{"status", "headers", "body"}`. `body` is JSON or a string. `status` is null if the transport
+/// failed; `transport`, `error` or `body` may then describe the failure.
+///
+/// # Errors
+///
+/// A message for the user if the example does not have this shape.
 pub fn explain(api: Api, example: &Value) -> Result<Value, String> {
     let Value::Object(fields) = example else {
         return Err("the example must be one JSON object with \"status\", \"headers\" and \"body\"".to_owned());
     };
-    if !fields.contains_key("status") && !KNOWN[1..].iter().any(|name| fields.get(*name).is_some_and(Value::is_string))
+    if !fields.contains_key("status")
+        && !KNOWN_FIELDS[1..].iter().any(|name| fields.get(*name).is_some_and(Value::is_string))
     {
-        let words = if fields.keys().any(|name| KNOWN.contains(&name.as_str())) {
+        let problem = if fields.keys().any(|name| KNOWN_FIELDS.contains(&name.as_str())) {
             "there is no \"status\" in it"
         } else {
             "nothing in it is recognised"
         };
         return Err(format!(
-            "{words}: give {{\"status\":429,\"headers\":{{...}},\"body\":...}}, with the whole answer as \"body\", or a status \
+            "{problem}: give {{\"status\":429,\"headers\":{{...}},\"body\":...}}, with the whole answer as \"body\", or a status \
              of null where the transport failed"
         ));
     }
-    let Some(status) = status(fields.get("status"))? else {
-        return Ok(told(&classify(api, &Reply::Failed(transport(fields)))));
+    let Some(status) = parse_status(fields.get("status"))? else {
+        return Ok(to_json(&classify(api, &TransportResult::Failed(parse_transport_failure(fields)))));
     };
-    let headers = headers(fields.get("headers"))?;
+    let headers = parse_headers(fields.get("headers"))?;
     let body = match fields.get("body") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(text)) => text.clone().into_bytes(),
         Some(body) => body.to_string().into_bytes(),
     };
-    let response =
-        Response { status, headers: &headers, body: &body, received: crate::clock::system_time(), secrets: &[] };
-    Ok(told(&classify(api, &Reply::Response(response))))
+    let response = ProviderResponse {
+        status,
+        headers: &headers,
+        body: &body,
+        received_at: crate::clock::system_time(),
+        secrets: &[],
+    };
+    Ok(to_json(&classify(api, &TransportResult::Response(response))))
 }
 
-fn status(value: Option<&Value>) -> Result<Option<u16>, String> {
+fn parse_status(value: Option<&Value>) -> Result<Option<u16>, String> {
     let number = match value {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Number(number)) => number.as_u64(),
@@ -56,7 +66,7 @@ fn status(value: Option<&Value>) -> Result<Option<u16>, String> {
         .ok_or_else(|| "\"status\" must be an HTTP status such as 429, or null where the transport failed".to_owned())
 }
 
-fn headers(value: Option<&Value>) -> Result<HeaderMap, String> {
+fn parse_headers(value: Option<&Value>) -> Result<HeaderMap, String> {
     let fields = match value {
         None | Some(Value::Null) => return Ok(HeaderMap::new()),
         Some(Value::Object(fields)) => fields,
@@ -80,10 +90,10 @@ fn headers(value: Option<&Value>) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// What kind of transport failure the example speaks of; with nothing else said, a broken connection.
-fn transport(fields: &Map<String, Value>) -> TransportFailure {
-    const SILENCE: [&str; 6] = ["timeout", "timed out", "time out", "stall", "deadline", "idle"];
-    const NO_CONNECTION: [&str; 9] = [
+/// The kind of transport failure that the example describes. The default is a lost connection.
+fn parse_transport_failure(fields: &Map<String, Value>) -> TransportFailure {
+    const TIMEOUT_TERMS: [&str; 6] = ["timeout", "timed out", "time out", "stall", "deadline", "idle"];
+    const UNREACHABLE_TERMS: [&str; 9] = [
         "refused",
         "dns",
         "resolve",
@@ -94,44 +104,45 @@ fn transport(fields: &Map<String, Value>) -> TransportFailure {
         "no route to host",
         "too many open files",
     ];
-    let said: Vec<&str> =
+    let texts: Vec<&str> =
         ["transport", "error", "body"].iter().filter_map(|name| fields.get(*name)?.as_str()).collect();
-    let words = said.join("; ");
-    let lower = words.to_lowercase();
-    let mentions = |terms: &[&str]| terms.iter().any(|term| lower.contains(term));
-    if mentions(&SILENCE) {
-        TransportFailure::TimedOut(words)
-    } else if mentions(&NO_CONNECTION) {
-        TransportFailure::Unreachable(words)
+    let message = texts.join("; ");
+    let lower = message.to_lowercase();
+    let contains_any = |terms: &[&str]| terms.iter().any(|term| lower.contains(term));
+    if contains_any(&TIMEOUT_TERMS) {
+        TransportFailure::TimedOut(message)
+    } else if contains_any(&UNREACHABLE_TERMS) {
+        TransportFailure::Unreachable(message)
     } else {
-        TransportFailure::Broken(words)
+        TransportFailure::ConnectionLost(message)
     }
 }
 
-fn told(verdict: &Verdict) -> Value {
-    let (reason, message) = (&verdict.because, &verdict.message);
+fn to_json(result: &AttemptResult) -> Value {
+    let (reason, message) = (&result.rule, &result.message);
     // The reason may have the message's words already.
-    let because = if message.is_empty() || reason == message || reason.contains(&format!("finish reason {message}")) {
+    let rule = if message.is_empty() || reason == message || reason.contains(&format!("finish reason {message}")) {
         reason.clone()
     } else {
         format!("{reason}: {message}")
     };
     json!({
-        "outcome": verdict.outcome,
-        "action": verdict.action,
-        "cooldown_s": cooldown(verdict),
-        "because": because,
+        "outcome": result.outcome,
+        "action": result.action,
+        "cooldown_s": cooldown_seconds(result),
+        "because": rule,
     })
 }
 
-/// Whole seconds, rounded up, clamped as the default policy does. A day's hint is worth a day at most.
-fn cooldown(verdict: &Verdict) -> Option<u64> {
-    let stated = verdict.hint?.after;
-    let most = match verdict.outcome {
+/// The stated wait in whole seconds, rounded up and limited as in the default policy. For a day quota the maximum is
+/// one day.
+fn cooldown_seconds(result: &AttemptResult) -> Option<u64> {
+    let stated_wait = result.retry_after?.delay;
+    let max_wait = match result.outcome {
         Outcome::QuotaExhaustedDay => std::time::Duration::from_hours(24),
-        _ => Policy::default().max_hint,
+        _ => Policy::default().max_retry_after,
     };
-    let wait = stated.min(most);
+    let wait = stated_wait.min(max_wait);
     Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }
 

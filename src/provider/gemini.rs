@@ -1,7 +1,7 @@
-//! Gemini's `generateContent`, as the Developer API speaks it (`v1beta`, names after google-genai 3.4.0).
+//! Gemini's `generateContent` of the Developer API (`v1beta`, field names after google-genai 3.4.0).
 //!
 //! `store` is not sent. Since 2026-10-26 new paid projects keep requests unless told `"store": false`, but servers that
-//! don't know the field refuse it, so opting out stays with the project's settings.
+//! don't know the field reject it. Opting out is therefore left to the project's settings.
 
 use serde::{
     Deserialize, Serialize,
@@ -9,35 +9,35 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::domain::{JsonMode, Message, Part, Request, Speaker, Thinking, Usage};
+use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
-    Call, Picture,
-    completion::Completion,
-    count::Count,
-    express::{Outgoing, Unsendable, max_output, size_hint, to_json},
+    AttemptRequest, EncodedPicture,
+    decoded_answer::DecodedAnswer,
+    encode::{EncodedRequest, Unsupported, body_size_hint, effective_max_output, to_json},
+    lenient_int::LenientInt,
 };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct RequestBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     system_instruction: Option<Content<'a>>,
     contents: Vec<Content<'a>>,
-    #[serde(skip_serializing_if = "Config::is_empty")]
-    generation_config: Config<'a>,
+    #[serde(skip_serializing_if = "GenerationConfig::is_empty")]
+    generation_config: GenerationConfig<'a>,
 }
 
 #[derive(Serialize)]
 struct Content<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
-    parts: Vec<Piece<'a>>,
+    parts: Vec<ContentPart<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Piece<'a> {
+enum ContentPart<'a> {
     Text {
         text: &'a str,
     },
@@ -66,7 +66,7 @@ struct FileData<'a> {
 
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
-struct Config<'a> {
+struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,10 +82,10 @@ struct Config<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     response_json_schema: Option<&'a Value>,
     #[serde(rename = "thinkingConfig", skip_serializing_if = "Option::is_none")]
-    thinking: Option<ThoughtLimit>,
+    thinking: Option<ThinkingConfig>,
 }
 
-impl Config<'_> {
+impl GenerationConfig<'_> {
     const fn is_empty(&self) -> bool {
         self.temperature.is_none()
             && self.top_p.is_none()
@@ -98,22 +98,22 @@ impl Config<'_> {
 }
 
 #[derive(Serialize)]
-enum ThoughtLimit {
+enum ThinkingConfig {
     #[serde(rename = "thinkingLevel")]
     Level(String),
     #[serde(rename = "thinkingBudget")]
     Budget(u32),
 }
 
-const LEVELS: [&str; 5] = ["minimal", "low", "medium", "high", "xhigh"];
+const THINKING_LEVELS: [&str; 5] = ["minimal", "low", "medium", "high", "xhigh"];
 
-pub(super) fn can_express(request: &Request) -> Result<(), String> {
+pub(super) fn supports(request: &Request) -> Result<(), String> {
     let params = &request.params;
     if let Some(Thinking::Level(level)) = &params.thinking
         && !level.eq_ignore_ascii_case("none")
-        && !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known))
+        && !THINKING_LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known))
     {
-        return Err(format!("gemini has no thinking level \"{level}\", only none, {}", LEVELS.join(", ")));
+        return Err(format!("gemini has no thinking level \"{level}\", only none, {}", THINKING_LEVELS.join(", ")));
     }
     if params.seed.is_some_and(|seed| i32::try_from(seed).is_err()) {
         return Err("gemini's seed has 32 bits; this one has more".to_owned());
@@ -121,25 +121,28 @@ pub(super) fn can_express(request: &Request) -> Result<(), String> {
     Ok(())
 }
 
-/// A file that was uploaded to Google beforehand: the only kind of URL that Gemini reads.
-pub(super) fn is_own_file(url: &str) -> bool {
+/// Whether the URL is a file that was uploaded to Google beforehand. Gemini reads no other URLs.
+pub(super) fn is_google_file(url: &str) -> bool {
     url.starts_with("https://generativelanguage.googleapis.com/")
 }
 
-pub(super) fn encode(call: &Call<'_>, pictures: &[Picture<'_>]) -> Result<Outgoing, Unsendable> {
-    let (request, params) = (call.request, &call.request.params);
-    let mut waiting = pictures.iter();
-    let contents = request.messages.iter().map(|message| content(message, &mut waiting)).collect();
-    let body = Body {
+pub(super) fn encode(
+    attempt: &AttemptRequest<'_>,
+    pictures: &[EncodedPicture<'_>],
+) -> Result<EncodedRequest, Unsupported> {
+    let (request, params) = (attempt.request, &attempt.request.params);
+    let mut remaining_pictures = pictures.iter();
+    let contents = request.messages.iter().map(|message| encode_message(message, &mut remaining_pictures)).collect();
+    let body = RequestBody {
         system_instruction: request
             .system
             .as_deref()
-            .map(|text| Content { role: None, parts: vec![Piece::Text { text }] }),
+            .map(|text| Content { role: None, parts: vec![ContentPart::Text { text }] }),
         contents,
-        generation_config: Config {
+        generation_config: GenerationConfig {
             temperature: params.temperature,
             top_p: params.top_p,
-            max_output_tokens: max_output(call),
+            max_output_tokens: effective_max_output(attempt),
             stop_sequences: &params.stop,
             seed: params.seed,
             response_mime_type: params.json.as_ref().map(|_| "application/json"),
@@ -147,25 +150,28 @@ pub(super) fn encode(call: &Call<'_>, pictures: &[Picture<'_>]) -> Result<Outgoi
                 JsonMode::Schema(schema) => Some(schema),
                 JsonMode::Object => None,
             }),
-            thinking: params.thinking.as_ref().map(thinking),
+            thinking: params.thinking.as_ref().map(encode_thinking),
         },
     };
-    Ok(Outgoing { path: path(call.model)?.into(), body: to_json(&body, size_hint(request, pictures))? })
+    Ok(EncodedRequest {
+        path: model_path(attempt.model)?.into(),
+        body: to_json(&body, body_size_hint(request, pictures))?,
+    })
 }
 
-fn thinking(thinking: &Thinking) -> ThoughtLimit {
+fn encode_thinking(thinking: &Thinking) -> ThinkingConfig {
     match thinking {
-        Thinking::Level(level) if level.eq_ignore_ascii_case("none") => ThoughtLimit::Budget(0),
-        Thinking::Level(level) => ThoughtLimit::Level(level.to_ascii_uppercase()),
-        Thinking::Budget(tokens) => ThoughtLimit::Budget(*tokens),
+        Thinking::Level(level) if level.eq_ignore_ascii_case("none") => ThinkingConfig::Budget(0),
+        Thinking::Level(level) => ThinkingConfig::Level(level.to_ascii_uppercase()),
+        Thinking::Budget(tokens) => ThinkingConfig::Budget(*tokens),
     }
 }
 
-/// `models/` is understood; names with a collection of their own (`tunedModels/…`) stand as they are. Names come from a
-/// file: what would leave the path is refused, what would end it is escaped.
-fn path(model: &str) -> Result<String, Unsendable> {
+/// The URL path of a model. The prefix `models/` is optional; a name with another collection (`tunedModels/…`) is kept.
+/// Names come from a file: one that would leave the path is rejected, and characters that would end it are escaped.
+fn model_path(model: &str) -> Result<String, Unsupported> {
     if model.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        return Err(Unsendable::because(format_args!("\"{model}\" is not a model name that fits into a URL")));
+        return Err(Unsupported::new(format_args!("\"{model}\" is not a model name that fits into a URL")));
     }
     let mut path = String::with_capacity(model.len() + 40);
     path.push_str(if model.contains('/') { "/v1beta/" } else { "/v1beta/models/" });
@@ -181,27 +187,30 @@ fn path(model: &str) -> Result<String, Unsendable> {
     Ok(path)
 }
 
-fn content<'a>(message: &'a Message, pictures: &mut std::slice::Iter<'a, Picture<'a>>) -> Content<'a> {
-    let role = match message.speaker {
-        Speaker::User => "user",
-        Speaker::Assistant => "model",
+fn encode_message<'a>(
+    message: &'a Message,
+    remaining_pictures: &mut std::slice::Iter<'a, EncodedPicture<'a>>,
+) -> Content<'a> {
+    let role = match message.role {
+        MessageRole::User => "user",
+        MessageRole::Assistant => "model",
     };
     let parts = message.parts.iter().filter_map(|part| match part {
-        Part::Text(text) => Some(Piece::Text { text }),
-        Part::Image(_) => pictures.next().map(|picture| match picture {
-            Picture::Data { mime, base64 } => {
-                Piece::Inline { inline_data: InlineData { mime_type: mime, data: base64 } }
+        Part::Text(text) => Some(ContentPart::Text { text }),
+        Part::Image(_) => remaining_pictures.next().map(|picture| match picture {
+            EncodedPicture::Data { mime, base64 } => {
+                ContentPart::Inline { inline_data: InlineData { mime_type: mime, data: base64 } }
             }
-            Picture::Url(url) => Piece::File { file_data: FileData { file_uri: url } },
+            EncodedPicture::Url(url) => ContentPart::File { file_data: FileData { file_uri: url } },
         }),
     });
     Content { role: Some(role), parts: parts.collect() }
 }
 
-/// What `generateContent` answers under 2xx.
+/// Body of a 2xx response to `generateContent`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Reply {
+pub(super) struct ResponseBody {
     #[serde(default, deserialize_with = "present")]
     candidates: Option<Vec<Candidate>>,
     prompt_feedback: Option<PromptFeedback>,
@@ -212,7 +221,7 @@ pub(super) struct Reply {
     error: Option<IgnoredAny>,
 }
 
-/// The field is there, `null` included.
+/// `Some` if the field is present, even if it is `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Candidate>>, D::Error> {
     Option::deserialize(deserializer).map(|list: Option<Vec<Candidate>>| Some(list.unwrap_or_default()))
 }
@@ -247,84 +256,84 @@ struct PromptFeedback {
 #[serde(default)]
 struct UsageMetadata {
     #[serde(rename = "promptTokenCount")]
-    prompt: Count,
+    prompt: LenientInt,
     #[serde(rename = "toolUsePromptTokenCount")]
-    tool_use_prompt: Count,
+    tool_use_prompt: LenientInt,
     #[serde(rename = "candidatesTokenCount")]
-    candidates: Count,
+    candidates: LenientInt,
     #[serde(rename = "thoughtsTokenCount")]
-    thoughts: Count,
+    thoughts: LenientInt,
 }
 
 impl From<UsageMetadata> for Usage {
-    /// Thoughts are not among the candidates' tokens: total = prompt + candidates + thoughts.
+    /// Thoughts are not part of the candidates' tokens: total = prompt + candidates + thoughts.
     fn from(usage: UsageMetadata) -> Self {
         Self {
-            input_tokens: usage.prompt.get().saturating_add(usage.tool_use_prompt.get()),
-            output_tokens: usage.candidates.get(),
-            thinking_tokens: usage.thoughts.get(),
+            input_tokens: usage.prompt.or_zero().saturating_add(usage.tool_use_prompt.or_zero()),
+            output_tokens: usage.candidates.or_zero(),
+            thinking_tokens: usage.thoughts.or_zero(),
         }
     }
 }
 
-impl Reply {
-    /// The answer, or the refusal of the prompt, where this is plainly one.
-    pub(super) fn completion(mut self) -> Option<Completion> {
-        if self.error.is_some() { None } else { self.answer() }
+impl ResponseBody {
+    /// The decoded answer or prompt block, or `None` if the body holds neither.
+    pub(super) fn into_answer(mut self) -> Option<DecodedAnswer> {
+        if self.error.is_some() { None } else { self.take_answer() }
     }
 
-    /// As `completion`, but a reply without candidates is an empty answer if it looks like Gemini's at all.
-    pub(super) fn completion_or_nothing(mut self) -> Option<Completion> {
-        self.answer().or_else(|| {
-            let is_geminis = self.candidates.is_some()
+    /// As `into_answer`, but a body without candidates is an empty answer if it has any field of Gemini's.
+    pub(super) fn into_answer_or_empty(mut self) -> Option<DecodedAnswer> {
+        self.take_answer().or_else(|| {
+            let looks_like_gemini = self.candidates.is_some()
                 || self.usage_metadata.is_some()
                 || self.model_version.is_some()
                 || self.prompt_feedback.is_some()
                 || self.response_id.is_some();
-            is_geminis.then(|| Completion {
+            looks_like_gemini.then(|| DecodedAnswer {
                 usage: self.usage_metadata.take().unwrap_or_default().into(),
                 model_version: self.model_version.take(),
-                ..Completion::default()
+                ..DecodedAnswer::default()
             })
         })
     }
 
-    /// Takes the answer out, where there is one.
-    fn answer(&mut self) -> Option<Completion> {
-        // A blocked prompt has no candidates key at all.
-        let blocked = self.prompt_feedback.as_ref().and_then(PromptFeedback::block);
+    /// Takes the answer or the prompt block out of the body, if there is one.
+    fn take_answer(&mut self) -> Option<DecodedAnswer> {
+        // The response to a blocked prompt has no `candidates` field at all.
+        let block_reason = self.prompt_feedback.as_ref().and_then(PromptFeedback::block_message);
         let candidate = self.candidates.as_mut().and_then(|list| (!list.is_empty()).then(|| list.swap_remove(0)));
-        if blocked.is_none() && candidate.is_none() {
+        if block_reason.is_none() && candidate.is_none() {
             return None;
         }
-        let mut completion = Completion {
-            blocked,
+        let mut answer = DecodedAnswer {
+            block_reason,
             usage: self.usage_metadata.take().unwrap_or_default().into(),
             model_version: self.model_version.take(),
-            ..Completion::default()
+            ..DecodedAnswer::default()
         };
         if let Some(candidate) = candidate {
-            completion.finish = candidate.finish_reason;
-            completion.words = candidate.finish_message;
-            completion.text = text(candidate.content.and_then(|content| content.parts).unwrap_or_default());
+            answer.finish_reason = candidate.finish_reason;
+            answer.finish_message = candidate.finish_message;
+            answer.text = answer_text(candidate.content.and_then(|content| content.parts).unwrap_or_default());
         }
-        Some(completion)
+        Some(answer)
     }
 }
 
 impl PromptFeedback {
-    fn block(&self) -> Option<String> {
+    fn block_message(&self) -> Option<String> {
         let reason = self.block_reason.as_ref().filter(|reason| *reason != "BLOCK_REASON_UNSPECIFIED")?;
         let message = self.block_reason_message.as_deref().map(|words| format!(", {words}"));
         Some(format!("blockReason: {reason}{}", message.unwrap_or_default()))
     }
 }
 
-/// Thoughts are not part of the answer. One part is the rule, and moves without a copy.
-fn text(parts: Vec<CandidatePart>) -> String {
+/// Joins the parts' texts without the thoughts. Usually there is one part, which is moved without a copy.
+fn answer_text(parts: Vec<CandidatePart>) -> String {
     let mut texts = parts.into_iter().filter(|part| part.thought != Some(true)).filter_map(|part| part.text);
     let mut text = texts.next().unwrap_or_default();
-    texts.for_each(|more| text.push_str(&more));
+    texts.for_each(|next_text| text.push_str(&next_text));
     text
 }
 
@@ -344,7 +353,7 @@ mod tests {
             ("", None),
         ];
         for (model, want) in cases {
-            assert_eq!(path(model).ok().as_deref(), want, "{model}");
+            assert_eq!(model_path(model).ok().as_deref(), want, "{model}");
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Error pages: what a proxy or a content delivery network says where JSON was expected.
+//! HTML error pages, which proxies and content delivery networks send where JSON was expected.
 
-/// Whether a body is a web page rather than words.
-pub(super) fn is_page(body: &str) -> bool {
+/// Whether a body is a web page rather than plain text.
+pub(super) fn is_html(body: &str) -> bool {
     let head: String = body.trim_start().chars().take(256).collect::<String>().to_ascii_lowercase();
     head.starts_with("<!doctype") || head.contains("<html") || head.contains("<head") || head.contains("<title")
 }
 
-/// The words of a page, tags, scripts and styles left out; spaces are not yet folded. At most `limit` bytes are read.
-pub(super) fn words(body: &str, limit: usize) -> String {
+/// The text of a page without tags, scripts and styles; white space is not yet folded. At most `limit` bytes are read.
+pub(super) fn visible_text(body: &str, limit: usize) -> String {
     let mut end = body.len().min(limit);
     while !body.is_char_boundary(end) {
         end -= 1;
     }
     let mut rest = &body[..end];
-    let mut words = String::new();
+    let mut visible = String::new();
     while let Some(open) = rest.find('<') {
-        words.push_str(&rest[..open]);
-        words.push(' ');
+        visible.push_str(&rest[..open]);
+        visible.push(' ');
         let tag = &rest[open..];
         let skip = ["script", "style"].into_iter().find_map(|name| {
             let starts = tag.get(1..=name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name));
@@ -25,8 +25,8 @@ pub(super) fn words(body: &str, limit: usize) -> String {
         let from = skip.unwrap_or(0);
         rest = tag[from..].find('>').map_or("", |close| &tag[from + close + 1..]);
     }
-    words.push_str(rest);
-    words
+    visible.push_str(rest);
+    visible
 }
 
 #[cfg(test)]
@@ -37,16 +37,16 @@ mod tests {
     fn a_page_is_reduced_to_its_words() {
         let page = "<!DOCTYPE html><html><head><title>502: Bad gateway</title><style>p { color: red }</style>\
                     <script>if (1 < 2) {}</script></head><body><h1>Bad gateway</h1></body></html>";
-        assert!(is_page(page));
-        let folded = words(page, 10_000).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(is_html(page));
+        let folded = visible_text(page, 10_000).split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(folded, "502: Bad gateway Bad gateway");
     }
 
     #[test]
     fn an_unfinished_tag_or_character_does_no_harm() {
         for (page, limit) in [("<html", 100), ("<script>", 100), ("a<b", 2), ("é<é", 1), ("<style>é", 8), ("", 0)] {
-            let _ = words(page, limit);
+            let _ = visible_text(page, limit);
         }
-        assert!(!is_page("upstream connect error"));
+        assert!(!is_html("upstream connect error"));
     }
 }

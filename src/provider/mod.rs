@@ -1,47 +1,50 @@
-//! The three wire APIs, and the one place where a provider's answer is understood.
+//! The three wire APIs, and the only place that interprets providers' responses.
 //!
-//! Out: a [`Request`](crate::domain::Request) in no dialect becomes JSON in one of three
-//! (`gemini`, `openai`, `anthropic`; what one of them cannot say is told by `express`), with `pictures` read,
-//! decoded (`picture_check`) and checked at the last moment, on the threads of a `worker_pool`. `endpoint` holds what never changes from call to call: addresses, headers, the secret.
+//! Outgoing: `encode` turns a [`Request`](crate::domain::Request), which is independent of any API, into the JSON of
+//! one of them (`gemini`, `openai`, `anthropic`), or says what this API does not support. `pictures` are read and
+//! checked just before, and decoded once (`picture_check`), on the threads of a `worker_pool`. `endpoint` holds what is
+//! the same for every attempt: addresses, headers, the secret.
 //!
-//! Back: `client` brings a [`Reply`]; `outcome` turns it into a [`Verdict`](crate::domain::Verdict). It reads
-//! answers through `completion` and refusals through `refusal`, judged by the ordered table in `rules`; `hint` finds how long the provider asked us to
-//! stay away, `limits` and `quota` what it says of its limits, `redact` makes its words safe to keep (`encodings` knows a secret in other forms), `tls` says what is
-//! wrong with a certificate. `explain` shows the same judgement to a person.
+//! Incoming: `client` receives a [`TransportResult`]; `classification` turns it into an
+//! [`AttemptResult`](crate::domain::AttemptResult). Answers are read by `decoded_answer`, errors by `error_body`, and
+//! the ordered table in `error_rules` decides. `retry_after` finds the wait that the provider asks for;
+//! `rate_limit_headers` and `quota_errors` read its limits. `redact` removes credentials from its messages, with
+//! `encoded_secrets` for encoded ones; `tls_errors` describes certificate errors. `explain` shows a classification to a
+//! person.
 //!
-//! Nothing outside this module looks at a status code. Nothing in here knows of items, quotas, retries or time passing:
-//! a verdict says what came back, others decide what follows.
+//! No other module looks at a status code. This module knows nothing about items, quotas, retries or time: an attempt's
+//! result says what came back, and the callers decide what follows.
 
 mod anthropic;
+mod classification;
 mod client;
-mod completion;
-mod count;
-mod encodings;
+mod decoded_answer;
+mod encode;
+mod encoded_secrets;
 mod endpoint;
+mod error_body;
+mod error_rules;
 mod explain;
-mod express;
 mod gemini;
-mod hint;
 mod html;
-mod limits;
+mod lenient_int;
 mod openai;
-mod outcome;
 mod picture_check;
 mod pictures;
-mod quota;
+mod quota_errors;
+mod rate_limit_headers;
 mod redact;
-mod refusal;
-mod reply;
-mod rules;
-mod tls;
+mod retry_after;
+mod tls_errors;
+mod transport;
 mod worker_pool;
 
-pub use client::{Audience, Call, Client, ClientError, in_words as transport_words};
+pub use classification::classify;
+pub use client::{AttemptRequest, Client, ClientError, ModelListAccess, describe_transport_error as transport_words};
+pub use encode::{Dialect, EncodedRequest, Unsupported, encode, supports};
 pub use endpoint::{Endpoint, EndpointError};
 pub use explain::explain;
-pub use express::{Dialect, Outgoing, Unsendable, can_express, encode};
-pub use outcome::classify;
-pub use pictures::{Picture, PictureError};
+pub use pictures::{EncodedPicture, PictureError};
 pub use redact::redact;
-pub use reply::{Reply, Response, TransportFailure};
-pub use worker_pool::{PoolError, WorkerPool};
+pub use transport::{ProviderResponse, TransportFailure, TransportResult};
+pub use worker_pool::{WorkerPool, WorkerPoolError};

@@ -1,4 +1,4 @@
-//! OpenAI's chat completions, as OpenAI and everyone compatible with it speak them.
+//! OpenAI's chat completions, for OpenAI and compatible servers.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::domain::{JsonMode, Message, Part, Request, Speaker, Thinking, Usage};
+use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
-    Call, Dialect, Picture,
-    completion::Completion,
-    count::Count,
-    express::{Outgoing, Unsendable, max_output, size_hint, to_json},
+    AttemptRequest, Dialect, EncodedPicture,
+    decoded_answer::DecodedAnswer,
+    encode::{EncodedRequest, Unsupported, body_size_hint, effective_max_output, to_json},
+    lenient_int::LenientInt,
 };
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct RequestBody<'a> {
     model: &'a str,
-    messages: Vec<Turn<'a>>,
+    messages: Vec<RequestMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +40,7 @@ struct Body<'a> {
 }
 
 #[derive(Serialize)]
-struct Turn<'a> {
+struct RequestMessage<'a> {
     role: &'static str,
     content: Content<'a>,
 }
@@ -48,31 +48,33 @@ struct Turn<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
-    /// Plain text as a string: some compatible servers know nothing else.
+    /// Plain text is sent as a string, because some compatible servers accept nothing else.
     Text(&'a str),
-    Parts(Vec<Piece<'a>>),
+    Parts(Vec<ContentPart<'a>>),
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Piece<'a> {
+enum ContentPart<'a> {
     Text { text: &'a str },
     ImageUrl { image_url: ImageUrl<'a> },
 }
 
 #[derive(Serialize)]
 struct ImageUrl<'a> {
-    url: Address<'a>,
+    url: PictureUrl<'a>,
 }
 
-/// A URL; a picture's data is written as one without being copied first.
-struct Address<'a>(&'a Picture<'a>);
+/// A URL. A picture's data is written as a data URL without being copied first.
+struct PictureUrl<'a>(&'a EncodedPicture<'a>);
 
-impl Serialize for Address<'_> {
+impl Serialize for PictureUrl<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Picture::Data { mime, base64 } => serializer.collect_str(&format_args!("data:{mime};base64,{base64}")),
-            Picture::Url(url) => serializer.serialize_str(url),
+            EncodedPicture::Data { mime, base64 } => {
+                serializer.collect_str(&format_args!("data:{mime};base64,{base64}"))
+            }
+            EncodedPicture::Url(url) => serializer.serialize_str(url),
         }
     }
 }
@@ -90,42 +92,48 @@ struct NamedSchema<'a> {
     schema: &'a Value,
 }
 
-const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+const REASONING_EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
-pub(super) fn can_express(request: &Request) -> Result<(), String> {
+pub(super) fn supports(request: &Request) -> Result<(), String> {
     match &request.params.thinking {
         Some(Thinking::Budget(_)) => {
             return Err("this API takes a thinking level (reasoning_effort), not a budget of tokens".to_owned());
         }
-        Some(Thinking::Level(level)) if !EFFORTS.contains(&level.as_str()) => {
-            return Err(format!("this API has no reasoning_effort \"{level}\", only {}", EFFORTS.join(", ")));
+        Some(Thinking::Level(level)) if !REASONING_EFFORTS.contains(&level.as_str()) => {
+            return Err(format!("this API has no reasoning_effort \"{level}\", only {}", REASONING_EFFORTS.join(", ")));
         }
         _ => {}
     }
-    let draws = |message: &Message| {
-        message.speaker == Speaker::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
+    let has_assistant_picture = |message: &Message| {
+        message.role == MessageRole::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
     };
-    if request.messages.iter().any(draws) {
+    if request.messages.iter().any(has_assistant_picture) {
         return Err("this API takes pictures from the user only, not in the assistant's turns".to_owned());
     }
     Ok(())
 }
 
-pub(super) fn encode(dialect: Dialect, call: &Call<'_>, pictures: &[Picture<'_>]) -> Result<Outgoing, Unsendable> {
-    let (request, params) = (call.request, &call.request.params);
-    let mut waiting = pictures.iter();
+pub(super) fn encode(
+    dialect: Dialect,
+    attempt: &AttemptRequest<'_>,
+    pictures: &[EncodedPicture<'_>],
+) -> Result<EncodedRequest, Unsupported> {
+    let (request, params) = (attempt.request, &attempt.request.params);
+    let mut remaining_pictures = pictures.iter();
     let mut messages = Vec::with_capacity(request.messages.len() + 1);
-    messages.extend(request.system.as_deref().map(|system| Turn { role: "system", content: Content::Text(system) }));
-    messages.extend(request.messages.iter().map(|message| turn(message, &mut waiting)));
-    let limit = max_output(call);
+    messages.extend(
+        request.system.as_deref().map(|system| RequestMessage { role: "system", content: Content::Text(system) }),
+    );
+    messages.extend(request.messages.iter().map(|message| encode_message(message, &mut remaining_pictures)));
+    let max_output = effective_max_output(attempt);
     let is_openai = dialect == Dialect::OpenAi;
-    let body = Body {
-        model: call.model,
+    let body = RequestBody {
+        model: attempt.model,
         messages,
         temperature: params.temperature,
         top_p: params.top_p,
-        max_tokens: limit.filter(|_| !is_openai),
-        max_completion_tokens: limit.filter(|_| is_openai),
+        max_tokens: max_output.filter(|_| !is_openai),
+        max_completion_tokens: max_output.filter(|_| is_openai),
         stop: &params.stop,
         seed: params.seed,
         reasoning_effort: params.thinking.as_ref().and_then(|thinking| match thinking {
@@ -139,29 +147,32 @@ pub(super) fn encode(dialect: Dialect, call: &Call<'_>, pictures: &[Picture<'_>]
             }
         }),
     };
-    Ok(Outgoing { path: "/chat/completions".into(), body: to_json(&body, size_hint(request, pictures))? })
+    Ok(EncodedRequest { path: "/chat/completions".into(), body: to_json(&body, body_size_hint(request, pictures))? })
 }
 
-fn turn<'a>(message: &'a Message, pictures: &mut std::slice::Iter<'a, Picture<'a>>) -> Turn<'a> {
-    let role = match message.speaker {
-        Speaker::User => "user",
-        Speaker::Assistant => "assistant",
+fn encode_message<'a>(
+    message: &'a Message,
+    remaining_pictures: &mut std::slice::Iter<'a, EncodedPicture<'a>>,
+) -> RequestMessage<'a> {
+    let role = match message.role {
+        MessageRole::User => "user",
+        MessageRole::Assistant => "assistant",
     };
     if let [Part::Text(text)] = message.parts.as_slice() {
-        return Turn { role, content: Content::Text(text) };
+        return RequestMessage { role, content: Content::Text(text) };
     }
     let parts = message.parts.iter().filter_map(|part| match part {
-        Part::Text(text) => Some(Piece::Text { text }),
-        Part::Image(_) => {
-            pictures.next().map(|picture| Piece::ImageUrl { image_url: ImageUrl { url: Address(picture) } })
-        }
+        Part::Text(text) => Some(ContentPart::Text { text }),
+        Part::Image(_) => remaining_pictures
+            .next()
+            .map(|picture| ContentPart::ImageUrl { image_url: ImageUrl { url: PictureUrl(picture) } }),
     });
-    Turn { role, content: Content::Parts(parts.collect()) }
+    RequestMessage { role, content: Content::Parts(parts.collect()) }
 }
 
-/// What chat completions answer under 2xx.
+/// Body of a 2xx response to chat completions.
 #[derive(Deserialize)]
-pub(super) struct Reply {
+pub(super) struct ResponseBody {
     #[serde(default, deserialize_with = "present")]
     choices: Option<Vec<Choice>>,
     model: Option<String>,
@@ -171,139 +182,139 @@ pub(super) struct Reply {
     base_resp: Option<BaseResp>,
 }
 
-/// The field is there, `null` included.
+/// `Some` if the field is present, even if it is `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Choice>>, D::Error> {
     Option::deserialize(deserializer).map(|list: Option<Vec<Choice>>| Some(list.unwrap_or_default()))
 }
 
-/// MiniMax's verdict on itself; 0 is success.
+/// MiniMax's own status; 0 is success.
 #[derive(Deserialize)]
 struct BaseResp {
-    status_code: Count,
+    status_code: LenientInt,
 }
 
 #[derive(Deserialize)]
 struct Choice {
-    message: Option<Said>,
-    /// Of old completion endpoints.
+    message: Option<ChoiceMessage>,
+    /// Used by the old completion endpoints.
     text: Option<String>,
     finish_reason: Option<String>,
-    /// OpenRouter: the upstream broke off after it had begun.
+    /// Set by OpenRouter if the upstream broke off during the answer.
     error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct ChoiceMessage {
     #[serde(default)]
-    content: Words,
+    content: TextContent,
     refusal: Option<String>,
 }
 
-/// A string, null, or a list of parts of which the texts count.
+/// Text content that arrives as a string, as null, or as a list of parts whose texts are joined.
 #[derive(Default)]
-struct Words(String);
+struct TextContent(String);
 
-impl<'de> Deserialize<'de> for Words {
+impl<'de> Deserialize<'de> for TextContent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WordsVisitor;
+        struct TextContentVisitor;
 
         #[derive(Deserialize)]
-        struct WordsPart {
+        struct TextPart {
             text: Option<String>,
         }
 
-        impl<'de> Visitor<'de> for WordsVisitor {
-            type Value = Words;
+        impl<'de> Visitor<'de> for TextContentVisitor {
+            type Value = TextContent;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("text, null or a list of parts")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Words, E> {
-                Ok(Words(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<TextContent, E> {
+                Ok(TextContent(text.to_owned()))
             }
 
-            fn visit_string<E>(self, text: String) -> Result<Words, E> {
-                Ok(Words(text))
+            fn visit_string<E>(self, text: String) -> Result<TextContent, E> {
+                Ok(TextContent(text))
             }
 
-            fn visit_unit<E>(self) -> Result<Words, E> {
-                Ok(Words::default())
+            fn visit_unit<E>(self) -> Result<TextContent, E> {
+                Ok(TextContent::default())
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Words, A::Error> {
-                let mut words = Words::default();
-                while let Some(part) = parts.next_element::<WordsPart>()? {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<TextContent, A::Error> {
+                let mut words = TextContent::default();
+                while let Some(part) = parts.next_element::<TextPart>()? {
                     words.0.push_str(part.text.as_deref().unwrap_or_default());
                 }
                 Ok(words)
             }
         }
 
-        deserializer.deserialize_any(WordsVisitor)
+        deserializer.deserialize_any(TextContentVisitor)
     }
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct TokenUsage {
-    prompt_tokens: Count,
-    completion_tokens: Count,
-    total_tokens: Count,
+    prompt_tokens: LenientInt,
+    completion_tokens: LenientInt,
+    total_tokens: LenientInt,
     completion_tokens_details: Option<CompletionDetails>,
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(default)]
 struct CompletionDetails {
-    reasoning_tokens: Count,
+    reasoning_tokens: LenientInt,
 }
 
 impl From<TokenUsage> for Usage {
-    /// OpenAI counts reasoning among the completion's tokens; xAI and Gemini's compatible surface don't, which shows
-    /// in their total.
+    /// OpenAI counts reasoning within the completion's tokens. xAI and Gemini's OpenAI-compatible API count it beside
+    /// them, which shows in the total.
     fn from(usage: TokenUsage) -> Self {
-        let (input, completion) = (usage.prompt_tokens.get(), usage.completion_tokens.get());
-        let reasoning = usage.completion_tokens_details.unwrap_or_default().reasoning_tokens.get();
-        let beside = usage.total_tokens.get().saturating_sub(input.saturating_add(completion));
+        let (input_tokens, completion) = (usage.prompt_tokens.or_zero(), usage.completion_tokens.or_zero());
+        let reasoning = usage.completion_tokens_details.unwrap_or_default().reasoning_tokens.or_zero();
+        let beside = usage.total_tokens.or_zero().saturating_sub(input_tokens.saturating_add(completion));
         if beside > 0 && (reasoning == 0 || beside == reasoning) {
-            return Self { input_tokens: input, output_tokens: completion, thinking_tokens: beside };
+            return Self { input_tokens, output_tokens: completion, thinking_tokens: beside };
         }
         let thinking = reasoning.min(completion);
-        Self { input_tokens: input, output_tokens: completion - thinking, thinking_tokens: thinking }
+        Self { input_tokens, output_tokens: completion - thinking, thinking_tokens: thinking }
     }
 }
 
-impl Reply {
-    /// The answer, where this is plainly one.
-    pub(super) fn completion(mut self) -> Option<Completion> {
-        let minimax_error = self.base_resp.as_ref().is_some_and(|base| base.status_code.get() != 0);
-        if self.error.is_some() || minimax_error { None } else { self.answer() }
+impl ResponseBody {
+    /// The decoded answer, or `None` if the body holds none.
+    pub(super) fn into_answer(mut self) -> Option<DecodedAnswer> {
+        let is_minimax_error = self.base_resp.as_ref().is_some_and(|base| base.status_code.or_zero() != 0);
+        if self.error.is_some() || is_minimax_error { None } else { self.take_answer() }
     }
 
-    /// As `completion`, but a reply whose choices are missing is an empty answer.
-    pub(super) fn completion_or_nothing(mut self) -> Option<Completion> {
-        self.answer().or_else(|| {
+    /// As `into_answer`, but a body with empty or null `choices` is an empty answer.
+    pub(super) fn into_answer_or_empty(mut self) -> Option<DecodedAnswer> {
+        self.take_answer().or_else(|| {
             self.choices.as_ref()?;
             let usage = self.usage.take().unwrap_or_default();
-            // LM Studio: a prompt over the context, or a picture for a model that can't see.
-            let hopeless = usage.prompt_tokens.get() > 0 && usage.completion_tokens.stated() == Some(0);
+            // LM Studio does this if the prompt exceeds the context, or if the model cannot see a picture.
+            let is_permanently_empty = usage.prompt_tokens.or_zero() > 0 && usage.completion_tokens.value() == Some(0);
             let model_version = self.model.take();
-            Some(Completion { usage: usage.into(), model_version, hopeless, ..Completion::default() })
+            Some(DecodedAnswer { usage: usage.into(), model_version, is_permanently_empty, ..DecodedAnswer::default() })
         })
     }
 
-    /// Takes the first choice out, where there is one.
-    fn answer(&mut self) -> Option<Completion> {
+    /// Takes the first choice out of the body, if there is one.
+    fn take_answer(&mut self) -> Option<DecodedAnswer> {
         let choice = self.choices.as_mut().and_then(|list| (!list.is_empty()).then(|| list.swap_remove(0)))?;
-        let (content, refusal) = choice.message.map(|said| (said.content.0, said.refusal)).unwrap_or_default();
-        Some(Completion {
+        let (content, refusal) = choice.message.map(|message| (message.content.0, message.refusal)).unwrap_or_default();
+        Some(DecodedAnswer {
             text: if content.is_empty() { choice.text.unwrap_or_default() } else { content },
-            finish: if choice.error.is_some() { Some("error".to_owned()) } else { choice.finish_reason },
+            finish_reason: if choice.error.is_some() { Some("error".to_owned()) } else { choice.finish_reason },
             model_version: self.model.take(),
             usage: self.usage.take().unwrap_or_default().into(),
-            blocked: refusal.filter(|refusal| !refusal.is_empty()),
-            ..Completion::default()
+            block_reason: refusal.filter(|refusal| !refusal.is_empty()),
+            ..DecodedAnswer::default()
         })
     }
 }
@@ -315,7 +326,7 @@ mod tests {
     #[test]
     fn reasoning_is_counted_once_wherever_a_vendor_puts_it() {
         let cases = [
-            // OpenAI: inside the completion.
+            // OpenAI: within the completion.
             (
                 r#"{"prompt_tokens":10,"completion_tokens":64,"total_tokens":74,
                 "completion_tokens_details":{"reasoning_tokens":60}}"#,
@@ -327,7 +338,7 @@ mod tests {
                 "completion_tokens_details":{"reasoning_tokens":60}}"#,
                 (10, 4, 60),
             ),
-            // Gemini's compatible surface: only in the total.
+            // Gemini's OpenAI-compatible API: only in the total.
             (r#"{"prompt_tokens":10,"completion_tokens":4,"total_tokens":74}"#, (10, 4, 60)),
             (r#"{"prompt_tokens":null,"completion_tokens":null,"total_tokens":0}"#, (0, 0, 0)),
             (r#"{"prompt_tokens":3,"completion_tokens":"1","completion_tokens_details":null}"#, (3, 1, 0)),

@@ -1,8 +1,8 @@
-//! Whether a picture can be decoded: no provider is asked about one that can't.
+//! Checks that a picture can be decoded, before it is sent to a provider.
 //!
-//! The decoders forgive a lot, as a viewer should: a JPEG that was cut off becomes grey at the bottom. Providers refuse such
-//! files, so that the end that each format has is looked for as well. What follows that end is no fault: cameras append
-//! previews, depth maps and films.
+//! Decoders are tolerant: a JPEG that was cut off becomes grey at the bottom. Providers reject such files, so each
+//! format's end marker is checked as well. Bytes after the end are allowed: cameras append previews, depth maps and
+//! films.
 
 use std::{
     io::{self, Cursor},
@@ -11,61 +11,65 @@ use std::{
 
 use image::{ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits};
 
-/// Pixels at most. Pillow, which many servers decode with, refuses more as a decompression bomb.
-const MAX_PIXELS: u64 = 178_956_970;
-/// Bytes that the pixels may take.
+/// Maximum number of pixels. Pillow, which many servers use, rejects larger pictures as decompression bombs.
+const MAX_PICTURE_PIXELS: u64 = 178_956_970;
+/// Maximum memory for the decoded pixels, in bytes.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
-/// Pictures of more pixels are decoded one at a time, so that a pool of threads doesn't need that many times the memory.
-const LARGE_PIXELS: u64 = 24_000_000;
+/// Pictures with more pixels are decoded one at a time, so that the threads don't need that memory many times over.
+const LARGE_PICTURE_PIXELS: u64 = 24_000_000;
 
-static LARGE_DECODE: Mutex<()> = Mutex::new(());
+static LARGE_DECODE_LOCK: Mutex<()> = Mutex::new(());
 
-/// Decodes the picture, or its first frame, and says what is wrong with it: "it is cut off, …". A kind of picture that the
-/// decoder doesn't know (an arithmetic-coded JPEG) passes: others may know it.
+/// Decodes the picture, or its first frame. A variant that the decoder does not support (an arithmetic-coded JPEG)
+/// passes, because the provider may support it.
+///
+/// # Errors
+///
+/// A description of the damage: "it is cut off, …".
 pub(super) fn check_decodable(format: ImageFormat, bytes: &[u8]) -> Result<(), String> {
-    let is_whole = match format {
-        ImageFormat::Png => png_has_its_end(bytes),
-        ImageFormat::Jpeg => jpeg_has_its_end(bytes),
-        ImageFormat::Gif => gif_has_its_end(bytes),
-        ImageFormat::WebP => webp_has_its_end(bytes),
+    let has_end = match format {
+        ImageFormat::Png => has_png_end(bytes),
+        ImageFormat::Jpeg => has_jpeg_end(bytes),
+        ImageFormat::Gif => has_gif_end(bytes),
+        ImageFormat::WebP => has_webp_end(bytes),
         _ => true,
     };
-    if !is_whole {
-        return Err(cut_off());
+    if !has_end {
+        return Err(cut_off_message());
     }
     match decode(format, bytes) {
         Ok(()) => Ok(()),
-        Err(Refusal::TooManyPixels { width, height }) => {
-            let most = MAX_PIXELS / 1_000_000;
+        Err(DecodeError::TooManyPixels { width, height }) => {
+            let max_millions = MAX_PICTURE_PIXELS / 1_000_000;
             Err(format!(
-                "it would be {width} x {height} pixels, and more than {most} million are refused as a decompression bomb"
+                "it would be {width} x {height} pixels, and more than {max_millions} million are refused as a decompression bomb"
             ))
         }
-        Err(Refusal::Decoder(error)) => match error {
+        Err(DecodeError::Decoder(error)) => match error {
             ImageError::Unsupported(_) => Ok(()),
-            ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(cut_off()),
+            ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(cut_off_message()),
             ImageError::Limits(_) => Err("decoding it would take more memory than any picture should".to_owned()),
             error => Err(format!("it cannot be decoded ({error})")),
         },
     }
 }
 
-fn cut_off() -> String {
+fn cut_off_message() -> String {
     "it is cut off, so that its end is missing".to_owned()
 }
 
-enum Refusal {
+enum DecodeError {
     TooManyPixels { width: u32, height: u32 },
     Decoder(ImageError),
 }
 
-impl From<ImageError> for Refusal {
+impl From<ImageError> for DecodeError {
     fn from(error: ImageError) -> Self {
         Self::Decoder(error)
     }
 }
 
-fn decode(format: ImageFormat, bytes: &[u8]) -> Result<(), Refusal> {
+fn decode(format: ImageFormat, bytes: &[u8]) -> Result<(), DecodeError> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -73,20 +77,21 @@ fn decode(format: ImageFormat, bytes: &[u8]) -> Result<(), Refusal> {
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
-    if pixels > MAX_PIXELS {
-        return Err(Refusal::TooManyPixels { width, height });
+    if pixels > MAX_PICTURE_PIXELS {
+        return Err(DecodeError::TooManyPixels { width, height });
     }
-    // The pixels are not the decoder's to take too.
+    // The pixel buffer is reserved from the limit, so that the decoder cannot use that part too.
     limits.reserve(decoder.total_bytes())?;
     decoder.set_limits(limits)?;
-    let _turn = (pixels > LARGE_PIXELS).then(|| LARGE_DECODE.lock().unwrap_or_else(PoisonError::into_inner));
-    // Within the limit just reserved, which is far below any address space.
+    let _large_decode_guard =
+        (pixels > LARGE_PICTURE_PIXELS).then(|| LARGE_DECODE_LOCK.lock().unwrap_or_else(PoisonError::into_inner));
+    // The size is within the reserved limit, which fits any address space.
     let mut decoded = vec![0; decoder.total_bytes() as usize];
     decoder.read_image(&mut decoded)?;
     Ok(())
 }
 
-fn png_has_its_end(bytes: &[u8]) -> bool {
+fn has_png_end(bytes: &[u8]) -> bool {
     const SIGNATURE_BYTES: usize = 8;
     const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
     let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
@@ -94,34 +99,34 @@ fn png_has_its_end(bytes: &[u8]) -> bool {
         if rest.starts_with(END) {
             return true;
         }
-        // Length, name and checksum stand around the content.
+        // Each chunk has 12 more bytes around its content: length, name and checksum.
         rest = rest.get(12 + length as usize..).unwrap_or_default();
     }
     false
 }
 
-fn jpeg_has_its_end(bytes: &[u8]) -> bool {
+fn has_jpeg_end(bytes: &[u8]) -> bool {
     const END: [u8; 2] = [0xff, 0xd9];
-    // Bytes that belong to no segment can hide the end from the walk, but not from a look at the last bytes.
-    jpeg_end_by_segments(bytes).is_some() || bytes.trim_ascii_end().ends_with(&END)
+    // Stray bytes between segments can stop the walk. The end marker at the end of the file then counts too.
+    find_jpeg_end(bytes).is_some() || bytes.trim_ascii_end().ends_with(&END)
 }
 
-/// The place of the end marker after the first scan. Those of previews within segments don't count.
-fn jpeg_end_by_segments(bytes: &[u8]) -> Option<usize> {
-    let mut seen_scan = false;
+/// Offset of the end marker after the first scan. End markers of previews inside segments don't count.
+fn find_jpeg_end(bytes: &[u8]) -> Option<usize> {
+    let mut has_scan = false;
     let mut at = 2;
     loop {
-        // Coded data holds no 0xff that is not followed by 0.
+        // In coded data, 0xff is always followed by 0.
         at += memchr::memchr(0xff, bytes.get(at..)?)?;
         match *bytes.get(at + 1)? {
-            // Filling before a marker.
+            // Padding before a marker.
             0xff => at += 1,
-            // Coded data, restart markers and others without content.
+            // Coded data, restart markers and other markers without content.
             0x00 | 0x01 | 0xd0..=0xd8 => at += 2,
-            0xd9 if seen_scan => return Some(at),
+            0xd9 if has_scan => return Some(at),
             0xd9 => return None,
             marker => {
-                seen_scan |= marker == 0xda;
+                has_scan |= marker == 0xda;
                 let length = u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?]);
                 at += 2 + usize::from(length);
             }
@@ -129,13 +134,13 @@ fn jpeg_end_by_segments(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-fn gif_has_its_end(bytes: &[u8]) -> bool {
-    gif_end(bytes).is_some()
+fn has_gif_end(bytes: &[u8]) -> bool {
+    find_gif_end(bytes).is_some()
 }
 
-/// Walks over the blocks to the trailer, to what no decoder would read any further, or to the end of the bytes after a whole
-/// block: some programs write no trailer.
-fn gif_end(bytes: &[u8]) -> Option<usize> {
+/// Walks over the blocks to the trailer, to a byte where every decoder stops, or to the end of the file after a whole
+/// block, because some programs write no trailer. Returns the offset.
+fn find_gif_end(bytes: &[u8]) -> Option<usize> {
     let table_bytes = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let end_of_sub_blocks = |mut at: usize| {
         loop {
@@ -145,28 +150,28 @@ fn gif_end(bytes: &[u8]) -> Option<usize> {
             }
         }
     };
-    let mut seen_frame = false;
+    let mut has_frame = false;
     let mut at = 13 + table_bytes(*bytes.get(10)?);
     loop {
-        let Some(&block) = bytes.get(at) else { return (seen_frame && at == bytes.len()).then_some(at) };
+        let Some(&block) = bytes.get(at) else { return (has_frame && at == bytes.len()).then_some(at) };
         match block {
             b'!' => at = end_of_sub_blocks(at + 2)?,
             b',' => {
-                // Place, size and flags; the colours; the width of the codes.
+                // A frame has its position, size and flags, then the colour table, then the code width.
                 at = end_of_sub_blocks(at + 11 + table_bytes(*bytes.get(at + 9)?))?;
-                seen_frame = true;
+                has_frame = true;
             }
-            // Some encoders fill up with zeros between blocks.
+            // Some encoders write zeros between blocks.
             0 => at += 1,
-            _ => return seen_frame.then_some(at),
+            _ => return has_frame.then_some(at),
         }
     }
 }
 
-/// The file says how long it is.
-fn webp_has_its_end(bytes: &[u8]) -> bool {
-    let stated = bytes.get(4..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_le_bytes);
-    stated.is_some_and(|stated| stated as usize <= bytes.len().saturating_sub(8))
+/// The header states the file's length.
+fn has_webp_end(bytes: &[u8]) -> bool {
+    let stated_bytes = bytes.get(4..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_le_bytes);
+    stated_bytes.is_some_and(|stated_bytes| stated_bytes as usize <= bytes.len().saturating_sub(8))
 }
 
 #[cfg(test)]
@@ -178,11 +183,11 @@ mod tests {
         let scan = b"\xff\xda\0\x02coded\xff\0data\xff\xd0more\xff\xff\xd9";
         let notes = b"\xff\xe1\0\x06\xff\xd8\xff\xd9";
         let whole = [b"\xff\xd8".as_slice(), notes, scan].concat();
-        assert!(jpeg_has_its_end(&whole));
-        assert!(jpeg_has_its_end(&[whole.as_slice(), b"\xff\xd8 another, cut off"].concat()));
+        assert!(has_jpeg_end(&whole));
+        assert!(has_jpeg_end(&[whole.as_slice(), b"\xff\xd8 another, cut off"].concat()));
         for cut in 2..whole.len() {
-            // A cut right behind the thumbnail leaves no scan, which no decoder lets pass.
-            assert_eq!(jpeg_has_its_end(&whole[..cut]), cut == 2 + notes.len(), "{cut}");
+            // A cut right after the thumbnail leaves no scan, which no decoder accepts.
+            assert_eq!(has_jpeg_end(&whole[..cut]), cut == 2 + notes.len(), "{cut}");
         }
     }
 
@@ -194,7 +199,7 @@ mod tests {
         let whole = [screen.as_slice(), notes, frame, notes, b";"].concat();
         let (first, second) = (screen.len() + notes.len() + frame.len(), whole.len() - 1);
         for cut in 13..=whole.len() {
-            assert_eq!(gif_has_its_end(&whole[..cut]), cut == first || cut >= second, "{cut}");
+            assert_eq!(has_gif_end(&whole[..cut]), cut == first || cut >= second, "{cut}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Pictures as they go out: read when the attempt is made, recognised by their bytes, decoded to see that they are whole,
-//! checked against what the API takes. What can't go out is told before anything is sent.
+//! Pictures of a request: read when the attempt is made, detected by their bytes, decoded to check that they are
+//! complete, and checked against the API's limits. A picture that cannot be sent is reported before anything is sent.
 
 use std::{
     borrow::Cow,
@@ -18,16 +18,16 @@ use crate::domain::{Api, Image, Request};
 
 use super::picture_check::check_decodable;
 
-/// A picture, ready to be put into a request.
+/// A picture that is ready to be put into a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Picture<'a> {
+pub enum EncodedPicture<'a> {
     Data { mime: &'static str, base64: Cow<'a, str> },
     Url(Cow<'a, str>),
 }
 
-impl Picture<'_> {
-    /// Bytes it takes in a request.
-    pub(super) fn len(&self) -> usize {
+impl EncodedPicture<'_> {
+    /// Estimated size in a request, in bytes.
+    pub(super) fn encoded_len(&self) -> usize {
         match self {
             Self::Data { mime, base64 } => mime.len() + base64.len() + 64,
             Self::Url(url) => url.len() + 64,
@@ -35,33 +35,33 @@ impl Picture<'_> {
     }
 }
 
-/// Why a picture can't be sent, in a sentence that names it.
+/// The reason why a picture cannot be sent, as a sentence that names the picture.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PictureError {
-    /// It can be sent to nobody.
+    /// No API can take it.
     #[error("{0}")]
     Unreadable(String),
-    /// This API does not take it; another may.
+    /// This API does not take it; another one may.
     #[error("{0}")]
-    NotTaken(String),
+    Unsupported(String),
 }
 
 impl PictureError {
-    /// Puts the picture's name before the words.
+    /// Puts the picture's name before the message.
     fn with_name(self, name: impl std::fmt::Display) -> Self {
         match self {
-            Self::Unreadable(words) => Self::Unreadable(format!("{name}: {words}")),
-            Self::NotTaken(words) => Self::NotTaken(format!("{name}: {words}")),
+            Self::Unreadable(message) => Self::Unreadable(format!("{name}: {message}")),
+            Self::Unsupported(message) => Self::Unsupported(format!("{name}: {message}")),
         }
     }
 }
 
-fn unreadable(words: impl Into<String>) -> PictureError {
-    PictureError::Unreadable(words.into())
+fn unreadable(message: impl Into<String>) -> PictureError {
+    PictureError::Unreadable(message.into())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Format {
+pub(super) enum PictureFormat {
     Png,
     Jpeg,
     Gif,
@@ -75,13 +75,14 @@ pub(super) enum Format {
 
 const MIB: u64 = 1024 * 1024;
 
-/// Bytes of a picture's file that go to an API at `host` at most.
-///
+/// Maximum size of a picture file in bytes. OpenAI limits the file to 20 MB. Anthropic limits the base64 text to 5 MB,
+/// which is a third longer than the file. Gemini limits the whole request ([`max_request_bytes`]); 20 MiB is this
+/// program's own limit there.
 /// Anthropic counts the base64, which is a third longer: 10 MB on its own API (5 MB until mid 2026), 5 MB on Amazon Bedrock
 /// and Google Cloud (platform.claude.com/docs/en/build-with-claude/vision). A relay elsewhere may lead to either: it is
 /// taken for the former, since what it refuses for its size goes to the next model. Gemini and OpenAI count the request as
 /// a whole (100 MB, see [`max_request_bytes`], and 512 MB); 20 MiB is this program's own limit there.
-pub(super) fn max_bytes(api: Api, host: &str) -> u64 {
+pub(super) fn max_file_bytes(api: Api, host: &str) -> u64 {
     let is_cloud = || [".amazonaws.com", ".api.aws", ".googleapis.com"].iter().any(|domain| host.ends_with(domain));
     match api {
         Api::Gemini | Api::OpenAi => 20 * MIB,
@@ -95,8 +96,8 @@ const fn of_base64(encoded: u64) -> u64 {
     encoded / 4 * 3
 }
 
-/// Pixels a side that an API takes: Anthropic 8000, and 2000 where a request has more than 20 pictures.
-const fn max_side(api: Api, pictures: usize) -> Option<usize> {
+/// Maximum width and height in pixels: 8000 at Anthropic, or 2000 if a request has more than 20 pictures.
+const fn max_side_pixels(api: Api, pictures: usize) -> Option<usize> {
     match api {
         Api::Gemini | Api::OpenAi => None,
         Api::Anthropic if pictures > 20 => Some(2_000),
@@ -104,8 +105,8 @@ const fn max_side(api: Api, pictures: usize) -> Option<usize> {
     }
 }
 
-/// Bytes that a request may have, its pictures as base64: 32 MB at Anthropic, 100 MB at Gemini (20 MB until January 2026).
-/// OpenAI's limit has changed too often to be held here.
+/// Maximum size of a request in bytes, with its pictures as base64: 32 MB at Anthropic, 100 MB at Gemini (20 MB until
+/// January 2026). OpenAI's limit changes too often to be checked here.
 pub(super) const fn max_request_bytes(api: Api) -> Option<u64> {
     match api {
         Api::Gemini => Some(100 * MIB),
@@ -114,9 +115,9 @@ pub(super) const fn max_request_bytes(api: Api) -> Option<u64> {
     }
 }
 
-impl Format {
-    /// By the first bytes: extensions lie.
-    fn sniff(bytes: &[u8]) -> Option<Self> {
+impl PictureFormat {
+    /// Detects the format by the first bytes, because file extensions can be wrong.
+    fn detect(bytes: &[u8]) -> Option<Self> {
         let brand = || Some((bytes.get(4..8)?, bytes.get(8..12)?));
         Some(match bytes {
             [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => Self::Png,
@@ -127,28 +128,28 @@ impl Format {
             [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Self::Tiff,
             _ => match brand()? {
                 (b"ftyp", b"heic" | b"heix" | b"hevc" | b"hevx") => Self::Heic,
-                (b"ftyp", b"mif1" | b"msf1" | b"heim" | b"heis") => Self::Heif,
+                (b"ftyp", b"heif" | b"mif1" | b"msf1" | b"heim" | b"heis") => Self::Heif,
                 (b"ftyp", b"avif" | b"avis") => Self::Avif,
                 _ => return None,
             },
         })
     }
 
-    /// By the first bytes of a file; `None` where it can't be read, or is no picture that is known here.
-    pub(super) fn of_file(path: &Path) -> Option<Self> {
-        // Looked at before it is opened: a pipe would block.
+    /// Detects the format by the first bytes of a file. `None` if the file cannot be read or the format is unknown.
+    pub(super) fn detect_file(path: &Path) -> Option<Self> {
+        // Checked before the file is opened, because opening a pipe would block.
         if !path.is_file() {
             return None;
         }
         let mut head = Vec::with_capacity(16);
         File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).ok()?;
-        Self::sniff(&head)
+        Self::detect(&head)
     }
 
-    /// A guess from the name, good enough to choose a route by.
+    /// Guesses the format by the file name, which is good enough to choose a route.
     ///
-    /// [`Self::of_file`] knows better where a file is there.
-    pub(super) fn by_extension(path: &Path) -> Option<Self> {
+    /// [`Self::detect_file`] is more reliable if the file exists.
+    pub(super) fn from_extension(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         Some(match extension.as_str() {
             "png" => Self::Png,
@@ -164,8 +165,8 @@ impl Format {
         })
     }
 
-    /// Gemini answers 400 to GIF and BMP (gemini-cli#14838); nobody takes BMP, TIFF or AVIF.
-    pub(super) const fn taken_by(self, api: Api) -> bool {
+    /// Gemini rejects GIF and BMP with 400 (gemini-cli#14838); no API takes BMP, TIFF or AVIF.
+    pub(super) const fn is_supported_by(self, api: Api) -> bool {
         match self {
             Self::Png | Self::Jpeg | Self::Webp => true,
             Self::Gif => !matches!(api, Api::Gemini),
@@ -174,7 +175,7 @@ impl Format {
         }
     }
 
-    /// Which decoder here reads it, if any does.
+    /// The decoder for this format, if there is one.
     const fn decoder(self) -> Option<ImageFormat> {
         match self {
             Self::Png => Some(ImageFormat::Png),
@@ -216,24 +217,24 @@ impl Format {
     }
 }
 
-/// Contents of pictures that were decoded without a fault, by their hash: a retry need not decode them again.
+/// Hashes of pictures that were decoded without an error, so that a retry does not decode them again.
 #[derive(Default, Debug)]
-pub(super) struct DecodedPictures(Mutex<VecDeque<u128>>);
+pub(super) struct DecodedPictureCache(Mutex<VecDeque<u128>>);
 
-impl DecodedPictures {
-    /// More than ever wait for a retry at once.
-    const MAX_REMEMBERED: usize = 4_096;
+impl DecodedPictureCache {
+    /// More pictures than ever wait for a retry at the same time.
+    const MAX_HASHES: usize = 4_096;
 
-    fn check(&self, format: Format, bytes: &[u8]) -> Result<(), PictureError> {
+    fn check(&self, format: PictureFormat, bytes: &[u8]) -> Result<(), PictureError> {
         let Some(decoder) = format.decoder() else { return Ok(()) };
         let hash = xxh3_128(bytes);
         if self.hashes().contains(&hash) {
             return Ok(());
         }
-        let damaged = |words| unreadable(format!("the {} picture is damaged: {words}", format.name()));
-        check_decodable(decoder, bytes).map_err(damaged)?;
+        let damaged_error = |words| unreadable(format!("the {} picture is damaged: {words}", format.name()));
+        check_decodable(decoder, bytes).map_err(damaged_error)?;
         let mut hashes = self.hashes();
-        if hashes.len() == Self::MAX_REMEMBERED {
+        if hashes.len() == Self::MAX_HASHES {
             hashes.pop_front();
         }
         hashes.push_back(hash);
@@ -245,118 +246,124 @@ impl DecodedPictures {
     }
 }
 
-/// The request's pictures in its order. Reads files and decodes: for threads that may block.
+/// Reads, checks and encodes the request's pictures, in its order. Blocks the thread.
 ///
-/// `max_bytes` is what [`max_bytes`] says.
+/// # Errors
+///
+/// If a picture cannot be read, is damaged, or is not supported by this API.
+///
+/// `max_bytes` is the limit of one picture at the model's API.
 pub(super) fn load<'r>(
     api: Api,
     max_bytes: u64,
     request: &'r Request,
-    decoded: &DecodedPictures,
-) -> Result<Vec<Picture<'r>>, PictureError> {
-    let checks = Checks { api, max_bytes, count: request.images().count(), decoded };
+    decoded_pictures: &DecodedPictureCache,
+) -> Result<Vec<EncodedPicture<'r>>, PictureError> {
+    let checker = PictureChecker { api, max_bytes, picture_count: request.images().count(), decoded_pictures };
     let picture = |image: &'r Image| match image {
-        Image::File(path) => checks.read_file(path),
-        Image::Inline { data, .. } => checks.check_inline(data),
+        Image::File(path) => checker.read_file(path),
+        Image::Inline { data, .. } => checker.check_inline(data),
         Image::Url(url) => match url.strip_prefix("data:") {
             Some(data) => {
                 let (_, base64) = data.split_once(";base64,").ok_or_else(|| {
                     unreadable("a picture's data: URL is not base64; write it as data:image/png;base64,…")
                 })?;
-                checks.check_inline(base64)
+                checker.check_inline(base64)
             }
-            None => Ok(Picture::Url(Cow::Borrowed(url))),
+            None => Ok(EncodedPicture::Url(Cow::Borrowed(url))),
         },
     };
     request.images().map(picture).collect()
 }
 
-/// The limits that a request's picture is checked against.
-struct Checks<'d> {
+/// Checks a request's pictures against the API's limits.
+struct PictureChecker<'d> {
     api: Api,
     max_bytes: u64,
-    /// Pictures of the request.
-    count: usize,
-    decoded: &'d DecodedPictures,
+    /// Number of pictures in the request.
+    picture_count: usize,
+    decoded_pictures: &'d DecodedPictureCache,
 }
 
-impl Checks<'_> {
-    /// Checks everything and gives the picture's type. Its bytes decide what it is, not the name or the type that it was given.
-    fn check_type(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
-        let format = check(self.api, self.count, bytes)?;
-        self.decoded.check(format, bytes)?;
+impl PictureChecker<'_> {
+    /// Checks a picture and returns its MIME type. Only the bytes decide the type, not the file name or a stated type.
+    fn check(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
+        let format = check_header(self.api, self.picture_count, bytes)?;
+        self.decoded_pictures.check(format, bytes)?;
         Ok(format.mime())
     }
 
-    fn read_file(&self, path: &Path) -> Result<Picture<'static>, PictureError> {
-        let in_the_file = |error: PictureError| error.with_name(path.display());
-        let bytes = read(self.api, self.max_bytes, path).map_err(in_the_file)?;
-        let mime = self.check_type(&bytes).map_err(in_the_file)?;
-        Ok(Picture::Data { mime, base64: Cow::Owned(STANDARD.encode(bytes)) })
+    fn read_file(&self, path: &Path) -> Result<EncodedPicture<'static>, PictureError> {
+        let with_file_name = |error: PictureError| error.with_name(path.display());
+        let bytes = read_bounded(self.api, self.max_bytes, path).map_err(with_file_name)?;
+        let mime = self.check(&bytes).map_err(with_file_name)?;
+        Ok(EncodedPicture::Data { mime, base64: Cow::Owned(STANDARD.encode(bytes)) })
     }
 
-    /// A picture that came with the row.
-    fn check_inline<'r>(&self, base64: &'r str) -> Result<Picture<'r>, PictureError> {
-        let in_the_row = |error: PictureError| error.with_name("a picture in the row");
-        let about = base64.len() as u64 / 4 * 3;
-        if about > self.max_bytes + 2 {
-            return Err(in_the_row(too_large(self.api, self.max_bytes, about)));
+    /// Checks a picture that is embedded in the input row.
+    fn check_inline<'r>(&self, base64: &'r str) -> Result<EncodedPicture<'r>, PictureError> {
+        let with_row_name = |error: PictureError| error.with_name("a picture in the row");
+        let approximate_bytes = base64.len() as u64 / 4 * 3;
+        if approximate_bytes > self.max_bytes + 2 {
+            return Err(with_row_name(too_large(self.api, self.max_bytes, approximate_bytes)));
         }
         let bytes = STANDARD
             .decode(base64)
             .map_err(|_| unreadable("a picture in the row is not valid base64; encode it again"))?;
-        let mime = self.check_type(&bytes).map_err(in_the_row)?;
-        Ok(Picture::Data { mime, base64: Cow::Borrowed(base64) })
+        let mime = self.check(&bytes).map_err(with_row_name)?;
+        Ok(EncodedPicture::Data { mime, base64: Cow::Borrowed(base64) })
     }
 }
 
-/// The whole file if it is a file and no larger than the API takes. Looked at before it is opened: a pipe would block.
-fn read(api: Api, most: u64, path: &Path) -> Result<Vec<u8>, PictureError> {
-    let in_words = |error: io::Error| {
+/// Reads a regular file that is no larger than the API takes. The metadata is checked before the file is opened,
+/// because opening a pipe would block.
+fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, PictureError> {
+    let describe = |error: io::Error| {
         unreadable(match error.kind() {
             io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
             io::ErrorKind::PermissionDenied => "the picture may not be read by this user".to_owned(),
             _ => format!("the picture cannot be read: {error}"),
         })
     };
-    let metadata = std::fs::metadata(path).map_err(in_words)?;
+    let metadata = std::fs::metadata(path).map_err(describe)?;
     if !metadata.is_file() {
         return Err(unreadable("this is not a file"));
     }
-    if metadata.len() > most {
-        return Err(too_large(api, most, metadata.len()));
+    if metadata.len() > max_bytes {
+        return Err(too_large(api, max_bytes, metadata.len()));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    // One byte more than allowed, so that a file that grows meanwhile is noticed.
-    File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(in_words)?;
-    if bytes.len() as u64 > most {
-        return Err(too_large(api, most, bytes.len() as u64));
+    // One byte more than allowed is read, to notice a file that grows meanwhile.
+    File::open(path).and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes)).map_err(describe)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(too_large(api, max_bytes, bytes.len() as u64));
     }
     Ok(bytes)
 }
 
-fn too_large(api: Api, most: u64, bytes: u64) -> PictureError {
+fn too_large(api: Api, max_mib: u64, bytes: u64) -> PictureError {
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let name = api.name();
     let limit = match api {
         Api::Anthropic => {
-            let encoded = mib(most / 3 * 4);
-            format!("{name} takes {} MiB ({encoded} MiB as base64, which is what it counts)", mib(most))
+            let encoded = mib(max_mib / 3 * 4);
+            format!("{name} takes {} MiB ({encoded} MiB as base64, which is what it counts)", mib(max_mib))
         }
-        Api::Gemini | Api::OpenAi => format!("{} MiB are sent to {name} at most", mib(most)),
+        Api::Gemini | Api::OpenAi => format!("{} MiB are sent to {name} at most", mib(max_mib)),
     };
-    PictureError::NotTaken(format!("the picture has {:.2} MiB and {limit}; make it smaller", mib(bytes)))
+    PictureError::Unsupported(format!("the picture has {:.2} MiB and {limit}; make it smaller", mib(bytes)))
 }
 
-/// Recognises a picture and holds what its header says against the API's limits. `count` is how many the request has.
-fn check(api: Api, count: usize, bytes: &[u8]) -> Result<Format, PictureError> {
+/// Detects the format and checks the header against the API's limits. `picture_count` is the number of pictures in the
+/// request.
+fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureFormat, PictureError> {
     if bytes.is_empty() {
         return Err(unreadable("the picture is empty"));
     }
-    let format = Format::sniff(bytes)
+    let format = PictureFormat::detect(bytes)
         .ok_or_else(|| unreadable("this is no picture that is known here; PNG, JPEG and WebP always work"))?;
-    if !format.taken_by(api) {
-        return Err(PictureError::NotTaken(format!(
+    if !format.is_supported_by(api) {
+        return Err(PictureError::Unsupported(format!(
             "{} does not take {} pictures; convert it to PNG or JPEG",
             api.name(),
             format.name()
@@ -372,12 +379,12 @@ fn check(api: Api, count: usize, bytes: &[u8]) -> Result<Format, PictureError> {
             size.height
         )));
     }
-    if let Some(side) = max_side(api, count)
-        && size.width.max(size.height) > side
+    if let Some(max_side) = max_side_pixels(api, picture_count)
+        && size.width.max(size.height) > max_side
     {
-        let of_many = if count > 20 { " in a request of more than 20 pictures" } else { "" };
-        return Err(PictureError::NotTaken(format!(
-            "the picture is {} x {} pixels and {} takes {side} a side{of_many}; make it smaller",
+        let many_pictures_note = if picture_count > 20 { " in a request of more than 20 pictures" } else { "" };
+        return Err(PictureError::Unsupported(format!(
+            "the picture is {} x {} pixels and {} takes {max_side} a side{many_pictures_note}; make it smaller",
             size.width,
             size.height,
             api.name()
@@ -418,18 +425,27 @@ mod tests {
         result.unwrap_err().to_string()
     }
 
-    fn from_file(api: Api, path: &Path) -> Result<Picture<'static>, PictureError> {
-        Checks { api, max_bytes: max_bytes(api, ""), count: 1, decoded: &DecodedPictures::default() }.read_file(path)
+    fn from_file(api: Api, path: &Path) -> Result<EncodedPicture<'static>, PictureError> {
+        PictureChecker {
+            api,
+            max_bytes: max_file_bytes(api, ""),
+            picture_count: 1,
+            decoded_pictures: &DecodedPictureCache::default(),
+        }
+        .read_file(path)
     }
 
     #[test]
     fn bytes_decide_what_a_picture_is() {
         for api in APIS {
-            assert_eq!(check(api, 1, &png(3, 2)), Ok(Format::Png));
+            assert_eq!(check_header(api, 1, &png(3, 2)), Ok(PictureFormat::Png));
         }
-        assert!(refusal(check(Api::Gemini, 1, &gif())).contains("does not take GIF"));
-        assert_eq!(check(Api::OpenAi, 1, &gif()), Ok(Format::Gif));
-        assert_eq!(check(Api::Anthropic, 1, &gif()), Ok(Format::Gif));
+        assert!(refusal(check_header(Api::Gemini, 1, &gif())).contains("does not take GIF"));
+        assert_eq!(check_header(Api::OpenAi, 1, &gif()), Ok(PictureFormat::Gif));
+        assert_eq!(check_header(Api::Anthropic, 1, &gif()), Ok(PictureFormat::Gif));
+        for brand in [b"mif1", b"heif"] {
+            assert_eq!(PictureFormat::detect(&[b"\0\0\0\x18ftyp", &brand[..]].concat()), Some(PictureFormat::Heif));
+        }
         for (bytes, words) in [
             (b"BM\x1a\0\0\0".as_slice(), "BMP"),
             (b"", "empty"),
@@ -439,23 +455,23 @@ mod tests {
             (b"\0\0\0\x1cftypavif", "AVIF"),
         ] {
             for api in APIS {
-                let error = check(api, 1, bytes).unwrap_err();
+                let error = check_header(api, 1, bytes).unwrap_err();
                 assert!(error.to_string().contains(words), "{error}");
-                // Another API may take what this one has no eyes for; nobody takes a broken file.
+                // Another API may support a format that this one does not; a broken file is never sendable.
                 let is_a_kind = matches!(words, "BMP" | "AVIF");
-                assert_eq!(matches!(error, PictureError::NotTaken(_)), is_a_kind, "{error}");
+                assert_eq!(matches!(error, PictureError::Unsupported(_)), is_a_kind, "{error}");
             }
         }
     }
 
     #[test]
     fn anthropic_takes_eight_thousand_pixels_a_side_and_fewer_of_many_pictures() {
-        assert!(check(Api::Anthropic, 1, &png(8_000, 1)).is_ok());
-        assert!(refusal(check(Api::Anthropic, 1, &png(1, 8_001))).contains("8001"));
-        assert!(check(Api::Gemini, 1, &png(1, 8_001)).is_ok());
-        assert!(check(Api::Anthropic, 20, &png(2_001, 1)).is_ok());
-        assert!(check(Api::Anthropic, 21, &png(2_000, 1)).is_ok());
-        assert!(refusal(check(Api::Anthropic, 21, &png(2_001, 1))).contains("more than 20 pictures"));
+        assert!(check_header(Api::Anthropic, 1, &png(8_000, 1)).is_ok());
+        assert!(refusal(check_header(Api::Anthropic, 1, &png(1, 8_001))).contains("8001"));
+        assert!(check_header(Api::Gemini, 1, &png(1, 8_001)).is_ok());
+        assert!(check_header(Api::Anthropic, 20, &png(2_001, 1)).is_ok());
+        assert!(check_header(Api::Anthropic, 21, &png(2_000, 1)).is_ok());
+        assert!(refusal(check_header(Api::Anthropic, 21, &png(2_001, 1))).contains("more than 20 pictures"));
     }
 
     #[test]
@@ -475,12 +491,12 @@ mod tests {
 
     #[test]
     fn anthropics_limit_counts_base64_as_its_refusals_do() {
-        // As it came: "… image exceeds 5 MB maximum: 8259148 bytes > 5242880 bytes".
+        // The recorded message: "… image exceeds 5 MB maximum: 8259148 bytes > 5242880 bytes".
         let recorded = include_str!("../../tests/wire/examples/anthropic_400_image_5mb.json");
         let (_, numbers) = recorded.split_once("maximum: ").unwrap();
         let numbers: Vec<u64> = numbers.split(' ').filter_map(|word| word.parse().ok()).take(2).collect();
         let &[refused, most] = numbers.as_slice() else { panic!("two numbers, not {numbers:?}") };
-        // Not a multiple of four, it could not be base64.
+        // Base64 has a multiple of four characters.
         assert_eq!(refused % 4, 0);
         let encoded = |bytes: u64| base64::encoded_len(bytes as usize, true).unwrap() as u64;
         for (host, most) in [
@@ -491,19 +507,24 @@ mod tests {
             ("api.anthropic.com", 10_485_760),
             ("relay.example", 10_485_760),
         ] {
-            let largest = max_bytes(Api::Anthropic, host);
+            let largest = max_file_bytes(Api::Anthropic, host);
             assert!(encoded(largest) <= most && encoded(largest + 1) > most, "{host}: {largest}");
         }
     }
 
     #[test]
     fn a_rows_picture_is_checked_like_a_file() {
-        let decoded = DecodedPictures::default();
-        let checks = |api| Checks { api, max_bytes: max_bytes(api, ""), count: 1, decoded: &decoded };
+        let decoded = DecodedPictureCache::default();
+        let checks = |api| PictureChecker {
+            api,
+            max_bytes: max_file_bytes(api, ""),
+            picture_count: 1,
+            decoded_pictures: &decoded,
+        };
         let data = STANDARD.encode(whole_png());
         assert_eq!(
             checks(Api::Gemini).check_inline(&data),
-            Ok(Picture::Data { mime: "image/png", base64: Cow::Borrowed(data.as_str()) })
+            Ok(EncodedPicture::Data { mime: "image/png", base64: Cow::Borrowed(data.as_str()) })
         );
         assert!(refusal(checks(Api::Gemini).check_inline("!!")).contains("base64"));
         assert!(refusal(checks(Api::Gemini).check_inline("")).contains("empty"));
@@ -515,18 +536,18 @@ mod tests {
 
     #[test]
     fn a_picture_is_decoded_once_and_a_broken_one_is_never_taken_for_it() {
-        let decoded = DecodedPictures::default();
+        let decoded = DecodedPictureCache::default();
         let whole = whole_png();
         for _ in 0..3 {
-            assert_eq!(decoded.check(Format::Png, &whole), Ok(()));
-            assert!(decoded.check(Format::Png, &png(3, 2)).is_err());
+            assert_eq!(decoded.check(PictureFormat::Png, &whole), Ok(()));
+            assert!(decoded.check(PictureFormat::Png, &png(3, 2)).is_err());
         }
         assert_eq!(*decoded.hashes(), [xxh3_128(&whole)]);
-        for number in 0..DecodedPictures::MAX_REMEMBERED {
-            // What follows the end of a picture makes it another one.
-            assert_eq!(decoded.check(Format::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()), Ok(()));
+        for number in 0..DecodedPictureCache::MAX_HASHES {
+            // Bytes after the end of a picture change its hash.
+            assert_eq!(decoded.check(PictureFormat::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()), Ok(()));
         }
-        assert_eq!(decoded.hashes().len(), DecodedPictures::MAX_REMEMBERED);
+        assert_eq!(decoded.hashes().len(), DecodedPictureCache::MAX_HASHES);
         assert!(!decoded.hashes().contains(&xxh3_128(&whole)));
     }
 }

@@ -1,60 +1,60 @@
-//! Makes a provider's words safe to keep and to show: no credentials, no control characters, no flood.
+//! Makes a provider's message safe to store and show: no credentials, no control characters, limited length.
 //!
 //! Some providers echo the whole key in an error (Gemini's CONSUMER_SUSPENDED does, in two places), or the ids of
-//! organizations and keys (Moonshot, OpenAI). What looks like one of these is replaced wherever it stands, and the key
-//! itself in other encodings too.
+//! organizations and keys (Moonshot, OpenAI). Everything that looks like one of these is replaced. The key itself is
+//! also replaced where it is encoded.
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::encodings::replace_encoded;
+use super::encoded_secrets::replace_encoded;
 
 const REDACTED: &str = "[redacted]";
 
-/// Most characters of a provider's words that are kept.
-const MAX_CHARS: usize = 500;
+/// Characters of a provider's message that are kept at most.
+const MAX_MESSAGE_CHARS: usize = 500;
 
-/// Longest stretch of raw text that is looked at; an error that needs more than this is not read by anyone.
-const MAX_RAW: usize = 16 * 1024;
+/// Bytes of the raw text that are searched at most. Longer errors are not useful to a reader.
+const MAX_REDACT_BYTES: usize = 16 * 1024;
 
-/// What keys and account ids begin with, and how many more characters make it one.
-/// `anywhere` ones are so distinctive that they count in the middle of a word as well.
-struct Prefix {
-    text: &'static str,
-    more: usize,
-    anywhere: bool,
+/// Start of a key or account id, and how many more bytes it must have. A prefix with `matches_inside_words` is so
+/// distinctive that it also counts in the middle of a word.
+struct CredentialPrefix {
+    prefix: &'static str,
+    min_tail_bytes: usize,
+    matches_inside_words: bool,
 }
 
-const fn prefix(text: &'static str, more: usize) -> Prefix {
-    Prefix { text, more, anywhere: false }
+const fn whole_word_prefix(prefix: &'static str, min_tail_bytes: usize) -> CredentialPrefix {
+    CredentialPrefix { prefix, min_tail_bytes, matches_inside_words: false }
 }
 
-const PREFIXES: [Prefix; 22] = [
-    Prefix { text: "AIza", more: 6, anywhere: true },
-    prefix("AQ.", 6),
-    prefix("ya29.", 6),
-    prefix("sk-", 6),
-    prefix("sk_", 6),
-    prefix("rk-", 6),
-    prefix("pk-", 6),
-    prefix("gsk_", 4),
-    prefix("xai-", 4),
-    prefix("ak-", 4),
-    prefix("org-", 4),
-    prefix("org_", 4),
-    prefix("proj-", 4),
-    prefix("proj_", 4),
-    prefix("user_", 4),
-    prefix("hf_", 6),
-    prefix("pplx-", 6),
-    prefix("csk-", 6),
-    prefix("nvapi-", 6),
-    prefix("tgp_", 6),
-    prefix("r8_", 6),
-    prefix("eyJ", 16),
+const CREDENTIAL_PREFIXES: [CredentialPrefix; 22] = [
+    CredentialPrefix { prefix: "AIza", min_tail_bytes: 6, matches_inside_words: true },
+    whole_word_prefix("AQ.", 6),
+    whole_word_prefix("ya29.", 6),
+    whole_word_prefix("sk-", 6),
+    whole_word_prefix("sk_", 6),
+    whole_word_prefix("rk-", 6),
+    whole_word_prefix("pk-", 6),
+    whole_word_prefix("gsk_", 4),
+    whole_word_prefix("xai-", 4),
+    whole_word_prefix("ak-", 4),
+    whole_word_prefix("org-", 4),
+    whole_word_prefix("org_", 4),
+    whole_word_prefix("proj-", 4),
+    whole_word_prefix("proj_", 4),
+    whole_word_prefix("user_", 4),
+    whole_word_prefix("hf_", 6),
+    whole_word_prefix("pplx-", 6),
+    whole_word_prefix("csk-", 6),
+    whole_word_prefix("nvapi-", 6),
+    whole_word_prefix("tgp_", 6),
+    whole_word_prefix("r8_", 6),
+    whole_word_prefix("eyJ", 16),
 ];
 
-/// Names that announce a credential. Compared without case.
-const NAMES: [&str; 13] = [
+/// Names that are followed by a credential. Compared without case.
+const CREDENTIAL_NAMES: [&str; 13] = [
     "api_key",
     "api-key",
     "apikey",
@@ -70,18 +70,18 @@ const NAMES: [&str; 13] = [
     "bearer",
 ];
 
-/// A provider's words, redacted: `secrets` and whatever is shaped like a credential become `[redacted]`, control and
-/// bidirectional-override characters are dropped, white space is folded, at most 500 characters remain.
+/// Redacts a provider's message. `secrets` and texts that look like credentials become `[redacted]`, control and
+/// bidirectional-override characters are dropped, white space is folded, and at most 500 characters remain.
 pub fn redact(text: &str, secrets: &[SecretString]) -> String {
-    let text = clean(&text[..floor_char_boundary(text, MAX_RAW)]);
-    clip(hide_shapes(&without_secrets(text, secrets)), MAX_CHARS)
+    let text = normalize(&text[..floor_char_boundary(text, MAX_REDACT_BYTES)]);
+    clip(hide_credentials(&replace_secrets(text, secrets)), MAX_MESSAGE_CHARS)
 }
 
-/// A text that is kept as it is, an answer, but for `secrets` themselves, in whatever encoding.
-pub(super) fn without_secrets(text: String, secrets: &[SecretString]) -> String {
+/// Removes only `secrets`, in any encoding, and keeps the rest of the text. Used for answers.
+pub(super) fn replace_secrets(text: String, secrets: &[SecretString]) -> String {
     secrets.iter().fold(text, |text, secret| {
         let secret = secret.expose_secret().trim();
-        // A "secret" of a few letters is a placeholder for a local server; hiding it would hide ordinary words.
+        // A secret of less than 6 characters is a placeholder for a local server; hiding it would hide ordinary words.
         if secret.len() < 6 {
             return text;
         }
@@ -90,17 +90,17 @@ pub(super) fn without_secrets(text: String, secrets: &[SecretString]) -> String 
     })
 }
 
-/// White space folded to single spaces; what a terminal would act on, or a reader could not see, left out.
-fn clean(text: &str) -> String {
+/// Folds white space to single spaces and drops characters that control a terminal or are invisible.
+fn normalize(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut gap = false;
+    let mut space_pending = false;
     for c in text.chars() {
         if c.is_whitespace() {
-            gap = !out.is_empty();
+            space_pending = !out.is_empty();
         } else if !is_unprintable(c) {
-            if gap {
+            if space_pending {
                 out.push(' ');
-                gap = false;
+                space_pending = false;
             }
             out.push(c);
         }
@@ -108,7 +108,7 @@ fn clean(text: &str) -> String {
     out
 }
 
-/// Controls, bidirectional controls, and characters of no width that could hide a key from the search below.
+/// Control characters, bidirectional controls, and zero-width characters, which could hide a key from the search.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -124,27 +124,27 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
     at
 }
 
-fn clip(text: String, most: usize) -> String {
-    if text.chars().count() <= most {
+fn clip(text: String, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
         return text;
     }
-    let mut clipped: String = text.chars().take(most - 1).collect();
+    let mut clipped: String = text.chars().take(max_chars - 1).collect();
     clipped.push('…');
     clipped
 }
 
-/// What a credential is made of.
-const fn is_token(byte: u8) -> bool {
+/// Whether a credential may contain this byte.
+const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'*')
 }
 
-fn hide_shapes(text: &str) -> String {
+fn hide_credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
-        let boundary = at == 0 || !is_token(text.as_bytes()[at - 1]) || text.as_bytes()[at - 1] == b'.';
-        if let Some((keep, hide)) = credential_at(rest, boundary) {
+        let at_boundary = at == 0 || !is_token_byte(text.as_bytes()[at - 1]) || text.as_bytes()[at - 1] == b'.';
+        if let Some((keep, hide)) = match_credential(rest, at_boundary) {
             out.push_str(&rest[..keep]);
             out.push_str(REDACTED);
             at += keep + hide;
@@ -157,72 +157,73 @@ fn hide_shapes(text: &str) -> String {
     out
 }
 
-/// Whether a credential starts here, perhaps after its name: how many bytes stay, and how many go.
-fn credential_at(text: &str, boundary: bool) -> Option<(usize, usize)> {
-    if let Some(length) = prefixed(text, boundary) {
+/// Matches a credential at the start of the text, possibly after its name. Returns how many bytes to keep and how many
+/// to hide.
+fn match_credential(text: &str, at_boundary: bool) -> Option<(usize, usize)> {
+    if let Some(length) = match_prefix(text, at_boundary) {
         return Some((0, length));
     }
-    if boundary {
-        return named(text).or_else(|| opaque(text).map(|length| (0, length)));
+    if at_boundary {
+        return match_named(text).or_else(|| match_opaque(text).map(|length| (0, length)));
     }
     None
 }
 
 fn token_length(text: &str) -> usize {
-    let length = text.bytes().take_while(|&byte| is_token(byte)).count();
+    let length = text.bytes().take_while(|&byte| is_token_byte(byte)).count();
     // A full stop at the end belongs to the sentence.
     text[..length].trim_end_matches('.').len()
 }
 
-fn prefixed(text: &str, boundary: bool) -> Option<usize> {
-    PREFIXES.iter().filter(|prefix| prefix.anywhere || boundary).find_map(|prefix| {
-        let tail = text.strip_prefix(prefix.text)?;
-        let more = token_length(tail);
-        (more >= prefix.more).then_some(prefix.text.len() + more)
+fn match_prefix(text: &str, at_boundary: bool) -> Option<usize> {
+    CREDENTIAL_PREFIXES.iter().filter(|prefix| prefix.matches_inside_words || at_boundary).find_map(|prefix| {
+        let tail = text.strip_prefix(prefix.prefix)?;
+        let tail_bytes = token_length(tail);
+        (tail_bytes >= prefix.min_tail_bytes).then_some(prefix.prefix.len() + tail_bytes)
     })
 }
 
-/// `key=…`, `api_key:…`, `"token": "…"`, `Authorization: Bearer …`: the value goes, the name stays.
-fn named(text: &str) -> Option<(usize, usize)> {
-    NAMES.iter().find_map(|&name| {
+/// Matches `key=…`, `api_key:…`, `"token": "…"`, `Authorization: Bearer …`. The name is kept and the value is hidden.
+fn match_named(text: &str) -> Option<(usize, usize)> {
+    CREDENTIAL_NAMES.iter().find_map(|&name| {
         let head = text.get(..name.len())?;
         if !head.eq_ignore_ascii_case(name) {
             return None;
         }
         let tail = &text[name.len()..];
-        let gap: usize =
+        let separator_length: usize =
             tail.bytes().take_while(|byte| matches!(byte, b' ' | b':' | b'=' | b'"' | b'\'' | b'\\')).count();
-        let separator = &tail[..gap];
-        let mut value = &tail[gap..];
-        let mut keep = name.len() + gap;
+        let separator = &tail[..separator_length];
+        let mut value = &tail[separator_length..];
+        let mut keep = name.len() + separator_length;
         if value.get(..7).is_some_and(|word| word.eq_ignore_ascii_case("bearer ")) {
             keep += 7;
             value = &value[7..];
         }
-        // What is hidden already ends in a bracket of its own.
-        let hidden = if value.starts_with(REDACTED) { REDACTED.len() } else { 0 };
-        let length = value[hidden..]
+        // A value that is already redacted contains a bracket of its own.
+        let hidden_length = if value.starts_with(REDACTED) { REDACTED.len() } else { 0 };
+        let length = value[hidden_length..]
             .bytes()
             .take_while(|byte| {
                 !matches!(byte, b' ' | b'"' | b'\'' | b'&' | b',' | b';' | b')' | b'<' | b'>' | b'}' | b']')
             })
             .count()
-            + hidden;
+            + hidden_length;
         let length = value[..length].trim_end_matches('.').len();
-        let joined = separator.contains('=') || (separator.contains(':') && !separator.starts_with(' '));
-        let believable = match name {
-            // "token" and the like are also plain English; a value is only one where it is joined on.
+        let is_joined = separator.contains('=') || (separator.contains(':') && !separator.starts_with(' '));
+        let is_credential = match name {
+            // Words such as "token" are also plain English; what follows is a value only if it is joined to the name.
             "key" | "secret" | "token" | "password" | "authorization" => {
-                separator.contains('=') || (joined && looks_opaque(&value[..length]))
+                separator.contains('=') || (is_joined && looks_opaque(&value[..length]))
             }
-            "bearer" => gap > 0 && looks_opaque(&value[..length]),
-            _ => joined && (!separator.contains(' ') || looks_opaque(&value[..length])),
+            "bearer" => separator_length > 0 && looks_opaque(&value[..length]),
+            _ => is_joined && (!separator.contains(' ') || looks_opaque(&value[..length])),
         };
-        (believable && length >= 4).then_some((keep, length))
+        (is_credential && length >= 4).then_some((keep, length))
     })
 }
 
-/// Not a word of any language: has a digit, a mask or a mix of cases inside.
+/// Whether the value does not look like a word: it has a digit, a mask character, or mixed case inside.
 fn looks_opaque(value: &str) -> bool {
     value.len() >= 6
         && (value.bytes().any(|byte| byte.is_ascii_digit() || byte == b'*')
@@ -230,8 +231,8 @@ fn looks_opaque(value: &str) -> bool {
                 && value.bytes().any(|byte| byte.is_ascii_lowercase())))
 }
 
-/// A key of a vendor nobody has met yet: long, of one piece, and of all three kinds of characters.
-fn opaque(text: &str) -> Option<usize> {
+/// Matches a key of an unknown vendor: at least 30 characters without a break, with digits, lower and upper case.
+fn match_opaque(text: &str) -> Option<usize> {
     let length = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
     let token = &text.as_bytes()[..length];
     let has = |test: fn(&u8) -> bool| token.iter().any(test);

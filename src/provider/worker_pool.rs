@@ -1,7 +1,8 @@
 //! A small, fixed set of threads for work that blocks or computes.
 //!
-//! The runtime's own blocking pool starts a thread for every job that finds none idle, up to 512, and the allocator keeps
-//! for each thread what the largest job on it took. Here as many threads share all jobs, however many wait.
+//! The runtime's own blocking pool starts a thread for every task that finds none idle, up to 512, and the allocator
+//! keeps the memory of each thread's largest task. This pool keeps the number of threads fixed, however many tasks
+//! wait.
 
 use std::{
     io,
@@ -13,14 +14,14 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-type Job = Box<dyn FnOnce() + Send>;
+type Task = Box<dyn FnOnce() + Send>;
 
 /// The threads, once there was a job. They end when the pool is dropped, and nobody waits for one whose job does not end.
 pub struct WorkerPool {
     /// What the threads are called.
     name: &'static str,
     threads: usize,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    task_sender: Mutex<Option<mpsc::Sender<Task>>>,
 }
 
 impl std::fmt::Debug for WorkerPool {
@@ -29,9 +30,9 @@ impl std::fmt::Debug for WorkerPool {
     }
 }
 
-/// Why a job has no result.
+/// Reason why a task has no result.
 #[derive(Debug, thiserror::Error)]
-pub enum PoolError {
+pub enum WorkerPoolError {
     #[error("no thread can be started: {0}")]
     NoThread(#[source] io::Error),
     #[error("the job panicked")]
@@ -40,7 +41,7 @@ pub enum PoolError {
 
 impl WorkerPool {
     pub fn new(name: &'static str, threads: usize) -> Self {
-        Self { name, threads, jobs: Mutex::default() }
+        Self { name, threads, task_sender: Mutex::default() }
     }
 
     /// For work that computes: as many threads as there are cores, and no more than `max_threads`.
@@ -48,51 +49,54 @@ impl WorkerPool {
         Self::new(name, thread::available_parallelism().map_or(1, NonZero::get).min(max_threads))
     }
 
-    /// Runs `job` on one of the threads, after those that came before it.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, PoolError> {
-        let jobs = self.jobs().map_err(PoolError::NoThread)?;
+    /// Runs `task` on one of the threads, after the tasks before it.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WorkerPoolError> {
+        let sender = self.sender().map_err(WorkerPoolError::NoThread)?;
         let (result, done) = oneshot::channel();
-        let job: Job = Box::new(move || {
-            // Nobody waits for it any more: the attempt was broken off.
+        let task: Task = Box::new(move || {
+            // The result is no longer wanted if the attempt was cancelled.
             if !result.is_closed() {
-                let _ = result.send(job());
+                let _ = result.send(task());
             }
         });
-        // A thread outlives every sender, so that a job without a result has panicked.
-        jobs.send(job).await.map_err(|_| PoolError::Panicked)?;
-        done.await.map_err(|_| PoolError::Panicked)
+        // The threads outlive every sender, so a task without a result has panicked.
+        sender.send(task).await.map_err(|_| WorkerPoolError::Panicked)?;
+        done.await.map_err(|_| WorkerPoolError::Panicked)
     }
 
-    /// The way to the threads, which the first job starts.
-    fn jobs(&self) -> io::Result<mpsc::Sender<Job>> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(jobs) = &*jobs {
-            return Ok(jobs.clone());
+    /// The sender to the threads. The first call starts them.
+    fn sender(&self) -> io::Result<mpsc::Sender<Task>> {
+        let mut task_sender = self.task_sender.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task_sender) = &*task_sender {
+            return Ok(task_sender.clone());
         }
         let (sender, receiver) = mpsc::channel(self.threads.max(1));
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..self.threads.max(1) {
             let receiver = Arc::clone(&receiver);
-            let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || work(&receiver));
+            let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || run_tasks(&receiver));
             match started {
                 Ok(_) => {}
                 Err(error) if number == 0 => return Err(error),
-                // Fewer do as well.
+                // The pool also works with fewer threads.
                 Err(_) => break,
             }
         }
-        *jobs = Some(sender.clone());
+        *task_sender = Some(sender.clone());
         Ok(sender)
     }
 }
 
-fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+fn run_tasks(receiver: &Mutex<mpsc::Receiver<Task>>) {
     loop {
-        // The lock is this thread's turn to wait for a job; it is free again before the job runs.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some(job) = job else { return };
-        // The panic hook has said it, and whoever waits for the result is told.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        // A thread holds the lock while it waits for a task, and frees it before the task runs.
+        let task = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(task) = task else { return };
+        // The panic hook has logged it, and the caller gets an error.
+        let _ = catch_unwind(AssertUnwindSafe(task));
     }
 }
 
@@ -119,6 +123,6 @@ mod tests {
         let ended = jobs.join_all().await;
         let threads: HashSet<_> = ended.iter().filter_map(|ended| ended.as_ref().ok()).collect();
         assert!((1..=8).contains(&threads.len()), "{}", threads.len());
-        assert_eq!(ended.iter().filter(|ended| matches!(ended, Err(PoolError::Panicked))).count(), 4);
+        assert_eq!(ended.iter().filter(|ended| matches!(ended, Err(WorkerPoolError::Panicked))).count(), 4);
     }
 }

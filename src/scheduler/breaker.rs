@@ -1,4 +1,4 @@
-//! A circuit breaker per route: after a row of provider faults it opens, then lets one real item try.
+//! A circuit breaker per route: it opens after consecutive provider errors, then lets one real item through as a probe.
 
 use std::time::Duration;
 
@@ -7,64 +7,70 @@ use crate::domain::{Now, snapshot::Cause};
 #[derive(Clone, Debug)]
 pub enum Breaker {
     Closed {
-        /// Provider faults in a row.
-        faults: u32,
+        consecutive_failures: u32,
     },
     Open {
         since: Now,
         until: Now,
-        span: Duration,
+        open_time: Duration,
         cause: Cause,
     },
-    /// One probe is out or awaited; `span` doubles if it fails.
+    /// One probe is in flight or awaited. If it fails, `open_time` doubles.
     HalfOpen {
-        span: Duration,
+        open_time: Duration,
     },
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self::Closed { faults: 0 }
+        Self::Closed { consecutive_failures: 0 }
     }
 }
 
 impl Breaker {
-    /// Counts a provider fault. True where this opened (or reopened) the breaker.
-    pub fn fault(&mut self, now: Now, after: u32, first: Duration, longest: Duration, cause: Cause) -> bool {
-        let span = match self {
-            Self::Closed { faults } => {
-                *faults += 1;
-                if *faults < after {
+    /// Counts a provider error. True if this opened or reopened the breaker.
+    pub fn record_failure(
+        &mut self,
+        now: Now,
+        threshold: u32,
+        initial_open_time: Duration,
+        max_open_time: Duration,
+        cause: Cause,
+    ) -> bool {
+        let open_time = match self {
+            Self::Closed { consecutive_failures } => {
+                *consecutive_failures += 1;
+                if *consecutive_failures < threshold {
                     return false;
                 }
-                first
+                initial_open_time
             }
-            // Answers to what was sent before it opened say nothing new.
+            // The request was sent before the breaker opened, so its failure adds no information.
             Self::Open { .. } => return false,
-            Self::HalfOpen { span } => (*span * 2).min(longest),
+            Self::HalfOpen { open_time } => (*open_time * 2).min(max_open_time),
         };
-        *self = Self::Open { since: now, until: now + span, span, cause };
+        *self = Self::Open { since: now, until: now + open_time, open_time, cause };
         true
     }
 
-    /// Open by another's judgement than its own count.
-    pub fn opened(now: Now, span: Duration, cause: Cause) -> Self {
-        Self::Open { since: now, until: now + span, span, cause }
+    /// An open breaker, for a reason other than its own count.
+    pub fn open(now: Now, open_time: Duration, cause: Cause) -> Self {
+        Self::Open { since: now, until: now + open_time, open_time, cause }
     }
 
-    /// The provider answered, whatever it said. True where this closed an open breaker.
-    pub fn answered(&mut self) -> bool {
+    /// Records any answer of the provider and closes the breaker. True if it was open or half-open.
+    pub fn record_answer(&mut self) -> bool {
         let was_open = !matches!(self, Self::Closed { .. });
-        *self = Self::Closed { faults: 0 };
+        *self = Self::Closed { consecutive_failures: 0 };
         was_open
     }
 
-    /// Lets the probe through once the open time is over.
-    pub fn tick(&mut self, now: Now) {
-        if let Self::Open { until, span, .. } = self
+    /// Moves from open to half-open once the open time is over.
+    pub fn half_open_if_due(&mut self, now: Now) {
+        if let Self::Open { until, open_time, .. } = self
             && until.mono <= now.mono
         {
-            *self = Self::HalfOpen { span: *span };
+            *self = Self::HalfOpen { open_time: *open_time };
         }
     }
 }
@@ -72,17 +78,21 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Mono, Outcome, Wall, snapshot::Source};
+    use crate::domain::{MonoTime, Outcome, WallTime, snapshot::CauseSource};
 
     fn now(seconds: u64) -> Now {
-        Now { mono: Mono(seconds * 1_000_000), wall: Wall(seconds as i64 * 1_000_000) }
+        Now { mono: MonoTime(seconds * 1_000_000), wall: WallTime(seconds as i64 * 1_000_000) }
     }
 
     fn fault(breaker: &mut Breaker, at: u64) -> bool {
-        let cause =
-            Cause { outcome: Outcome::ServerError, source: Source::Guessed, words: String::new(), since: now(at).wall };
+        let cause = Cause {
+            outcome: Outcome::ServerError,
+            source: CauseSource::Backoff,
+            message: String::new(),
+            since: now(at).wall,
+        };
         let (first, longest) = (Duration::from_secs(30), Duration::from_secs(100));
-        breaker.fault(now(at), 3, first, longest, cause)
+        breaker.record_failure(now(at), 3, first, longest, cause)
     }
 
     fn probes(breaker: &Breaker) -> bool {
@@ -93,7 +103,7 @@ mod tests {
     fn it_opens_after_faults_in_a_row_and_twice_as_long_each_time() {
         let mut breaker = Breaker::default();
         assert!(!fault(&mut breaker, 0));
-        breaker.answered();
+        breaker.record_answer();
         assert!(!fault(&mut breaker, 1));
         assert!(!fault(&mut breaker, 2));
         assert!(fault(&mut breaker, 3));
@@ -101,12 +111,12 @@ mod tests {
             if !matches!(breaker, Breaker::Open { .. }) {
                 assert!(fault(&mut breaker, open_at));
             }
-            breaker.tick(now(open_at + span - 1));
+            breaker.half_open_if_due(now(open_at + span - 1));
             assert!(!probes(&breaker), "closed too early after {span}");
-            breaker.tick(now(open_at + span));
+            breaker.half_open_if_due(now(open_at + span));
             assert!(probes(&breaker));
         }
-        assert!(breaker.answered());
+        assert!(breaker.record_answer());
         assert!(!probes(&breaker));
     }
 

@@ -1,55 +1,56 @@
-//! Being out for a while: until when, why, and on whose word.
+//! Cooldowns: until when something is unavailable, why, and who said so.
 
-use crate::domain::{Mono, Now, Wall, snapshot::Cause};
+use crate::domain::{MonoTime, Now, WallTime, snapshot::Cause};
 
-/// A key, pool, project or provider is out until an instant. A later end always wins over an earlier one.
+/// A pool, project or provider is unavailable until an instant. A later end always wins over an earlier one.
 #[derive(Clone, Debug)]
 pub struct Cooldown {
     pub since: Now,
     pub until: Now,
-    /// Ends by the calendar (a provider's day) rather than after a span; decides which axis counts.
-    pub calendar: bool,
+    /// Whether it ends at a calendar time (a provider's day) rather than after a duration. Decides which of the two
+    /// clocks of `until` counts.
+    pub ends_by_calendar: bool,
     pub cause: Cause,
 }
 
-/// When something that is out may be looked at again.
+/// When something unavailable should be checked again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wake {
-    Mono(Mono),
-    Wall(Wall),
-    /// When something in flight on the same pool or route settles.
-    Settle,
-    /// When the operator, or a changed configuration, says so.
-    Operator,
+pub enum Wakeup {
+    Mono(MonoTime),
+    Wall(WallTime),
+    /// When a request in flight on the same pool or route completes.
+    OnCompletion,
+    /// When the operator or a changed configuration makes it available.
+    OnOperator,
 }
 
 impl Cooldown {
-    pub fn over(&self, now: Now) -> bool {
-        if self.calendar { now.wall >= self.until.wall } else { now.mono >= self.until.mono }
+    pub fn is_over(&self, now: Now) -> bool {
+        if self.ends_by_calendar { now.wall >= self.until.wall } else { now.mono >= self.until.mono }
     }
 
-    pub const fn wake(&self) -> Wake {
-        if self.calendar { Wake::Wall(self.until.wall) } else { Wake::Mono(self.until.mono) }
+    pub const fn wakeup(&self) -> Wakeup {
+        if self.ends_by_calendar { Wakeup::Wall(self.until.wall) } else { Wakeup::Mono(self.until.mono) }
     }
 
-    /// Puts `new` in place unless what is there ends later.
+    /// Stores `new`, unless the current cooldown ends later.
     pub fn extend(slot: &mut Option<Self>, new: Self, now: Now) {
-        let keeps = slot.as_ref().is_some_and(|old| !old.over(now) && old.until.wall >= new.until.wall);
-        if !keeps {
-            // One episode keeps its beginning, however often it is extended.
-            let since = slot.as_ref().filter(|old| !old.over(now)).map_or(new.since, |old| old.since);
+        let keeps_old = slot.as_ref().is_some_and(|old| !old.is_over(now) && old.until.wall >= new.until.wall);
+        if !keeps_old {
+            // An extended cooldown keeps the start of its episode.
+            let since = slot.as_ref().filter(|old| !old.is_over(now)).map_or(new.since, |old| old.since);
             *slot = Some(Self { since, ..new });
         }
     }
 }
 
-impl Wake {
-    /// On the monotonic axis, as seen from `now`; `None` where no clock will help.
-    pub fn mono(self, now: Now) -> Option<Mono> {
+impl Wakeup {
+    /// The instant on the monotonic clock, as seen from `now`; `None` if no instant is known.
+    pub fn to_mono(self, now: Now) -> Option<MonoTime> {
         match self {
             Self::Mono(at) => Some(at),
             Self::Wall(at) => Some(now.mono + at.since(now.wall)),
-            Self::Settle | Self::Operator => None,
+            Self::OnCompletion | Self::OnOperator => None,
         }
     }
 }

@@ -1,237 +1,238 @@
-//! `poll`: which ticket goes where, now.
+//! `poll`: decides which waiting item is sent on which route now.
 
 use std::{cmp::Reverse, time::Duration};
 
 use smallvec::SmallVec;
 
 use crate::domain::{
-    AttemptId, KeyId, Model, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited, holding::Hold,
+    AttemptId, KeyId, Model, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited, bottleneck::Bottleneck,
 };
 
 use super::{
-    Flight, Scheduler, Ticket,
+    QueuedItem, Reserved, Scheduler,
+    allowed_routes::AllowedRoutes,
+    availability::Availability,
     breaker::Breaker,
-    capacity::Capacity,
-    cooldown::Wake,
-    pool::{Block, Need},
-    purse::Fit,
-    scoring::TYPICAL_OUTPUT,
-    spill::SpillLimits,
-    standing::Standing,
-    strategy::Search,
+    budget::BudgetAdmission,
+    cooldown::Wakeup,
+    limit_kind::LimitKind,
+    model_score::TYPICAL_OUTPUT_TOKENS,
+    pool::{PoolBlock, TokenEstimate},
+    route_selector::RouteSearch,
 };
 
-/// How many tickets behind a blocked one are looked at for one that fits.
+/// The number of items behind a blocked one that are checked for one that can be sent.
 pub(super) const LOOKAHEAD: usize = 32;
 
-/// A ticket that has waited this long for token room is not overtaken any more.
-pub(super) const AGED: Duration = Duration::from_secs(60);
+/// An item that has waited this long for token room is not overtaken any more.
+pub(super) const STARVATION_AGE: Duration = Duration::from_secs(60);
 
-/// The output limit reckoned with where neither item nor model states one.
-const UNSTATED_OUTPUT: u32 = 8_192;
+/// The output limit assumed when neither the item nor the model states one, in tokens.
+const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 8_192;
 
-/// Send this item there; everything it may use is already reserved.
+/// An attempt to send now. Everything it may use is already reserved.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Dispatch {
+pub struct PlannedAttempt {
     pub attempt: AttemptId,
     pub seq: Seq,
-    /// Requests for this item so far, this one included.
-    pub number: u32,
+    /// Requests for this item so far, including this one.
+    pub attempt_number: u32,
     pub route: RouteId,
     pub key: KeyId,
     pub model: ModelId,
-    /// Tries on this model after provider faults, this one included; 0 for the first.
+    /// Number of retries on this model after provider errors, including this one; 0 for the first attempt.
     pub retry: u32,
-    /// Worst case of this attempt.
-    pub reserved: Money,
-    pub estimated_input: u64,
+    /// The most this attempt can cost.
+    pub max_cost: Money,
+    pub estimated_input_tokens: u64,
     pub timeout: Duration,
-    /// Multiplies the output limit, after an answer that thinking ate.
-    pub enlarge: Option<u32>,
+    /// Factor for the output limit, after an answer whose tokens were all spent on thinking.
+    pub output_multiplier: Option<u32>,
 }
 
-/// An item that ends without being sent.
+/// An item that fails locally: nothing is sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
+pub struct LocalRejection {
     pub seq: Seq,
     pub outcome: Outcome,
-    pub words: String,
+    pub message: String,
     pub attempts: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Step {
-    Send(Dispatch),
-    Refuse(Refusal),
+pub enum NextStep {
+    Send(PlannedAttempt),
+    Reject(LocalRejection),
 }
 
-enum Choice {
+enum RouteChoice {
     Route(RouteId),
-    Blocked(Blocked),
+    Blocked(BlockReason),
 }
 
-/// What keeps a ticket from every route, and so who may pass it.
+/// The reason why an item can use no route now. It decides whether later items may overtake it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Blocked {
-    /// No route is ready: nobody goes.
-    Routes,
-    /// Token windows have no room for its size yet: smaller ones may pass, for a while, and for ever where they go
-    /// elsewhere.
-    Size,
-    /// Routes are ready that can't serve this ticket, or for which it is too dear: others always may.
-    Itself,
-    /// Routes are ready that it holds out against: the next may think otherwise.
-    Choosy,
+enum BlockReason {
+    /// No route is ready, so no later item can be sent either.
+    NoRouteReady,
+    /// The token windows have no room for an item of this size yet. Smaller items may overtake it: on the same pool
+    /// until it has aged, on other pools always.
+    NoTokenRoom,
+    /// The ready routes can't serve this item, or it is too expensive for them. Later items may always overtake it.
+    ItemConstraint,
+    /// Ready routes exist but policy forbids them for this item. A later item may use them.
+    PolicyForbids,
 }
 
-impl Blocked {
-    const fn or_itself(self) -> Self {
+impl BlockReason {
+    const fn or_item_constraint(self) -> Self {
         match self {
-            Self::Routes => Self::Itself,
-            Self::Size | Self::Itself | Self::Choosy => self,
+            Self::NoRouteReady => Self::ItemConstraint,
+            Self::NoTokenRoom | Self::ItemConstraint | Self::PolicyForbids => self,
         }
     }
 
-    const fn or_choosy(self) -> Self {
+    const fn or_policy_forbids(self) -> Self {
         match self {
-            Self::Routes | Self::Itself => Self::Choosy,
-            Self::Size | Self::Choosy => self,
+            Self::NoRouteReady | Self::ItemConstraint => Self::PolicyForbids,
+            Self::NoTokenRoom | Self::PolicyForbids => self,
         }
     }
 }
 
 impl Scheduler {
-    /// The next thing to do at `now`; `None` until something settles, is offered, or [`Scheduler::next_wake`].
-    pub fn poll(&mut self, now: Now) -> Option<Step> {
-        self.tick_holding(now);
+    /// The next step at `now`. `None` until an attempt completes, an item is enqueued, or [`Scheduler::next_wakeup`] is
+    /// reached.
+    pub fn poll(&mut self, now: Now) -> Option<NextStep> {
+        self.tick_bottlenecks(now);
         let step = self.next_step(now);
         if step.is_none() {
-            self.note_gate();
+            self.record_run_bottleneck();
         }
         step
     }
 
-    fn next_step(&mut self, now: Now) -> Option<Step> {
-        self.wake(now);
-        if let Some(refusal) = self.refused.pop() {
-            return Some(Step::Refuse(refusal));
+    fn next_step(&mut self, now: Now) -> Option<NextStep> {
+        self.process_due_wakeups(now);
+        if let Some(rejection) = self.rejections.pop() {
+            return Some(NextStep::Reject(rejection));
         }
-        if self.paused || self.flights.len() >= self.policy.in_flight as usize {
+        if self.is_paused || self.reservations.len() >= self.policy.max_in_flight as usize {
             return None;
         }
         let version = self.version;
-        self.classes.iter_mut().for_each(|class| class.look_again_at_aside(version));
+        self.classes.iter_mut().for_each(|class| class.requeue_blocked_if_changed(version));
         let mut order: SmallVec<[(Seq, usize); 8]> = self
             .classes
             .iter()
             .enumerate()
-            .filter(|(_, class)| class.stuck_at != Some(self.version))
+            .filter(|(_, class)| class.stuck_at_version != Some(self.version))
             .filter_map(|(index, class)| {
-                let head = class.head()?;
+                let head = class.first_item()?;
                 Some((head.seq, index))
             })
             .collect();
         order.sort_unstable();
         for (_, index) in order {
-            if let Some(dispatch) = self.poll_class(now, index) {
-                return Some(Step::Send(dispatch));
+            if let Some(planned) = self.poll_class(now, index) {
+                return Some(NextStep::Send(planned));
             }
             let version = self.version;
             let state = &mut self.classes[index];
-            state.stuck_at = Some(version).filter(|_| !state.left_a_trial);
+            state.stuck_at_version = Some(version).filter(|_| !state.yielded_probe);
         }
         None
     }
 
-    /// Time has passed: open breakers, end delays, look again at what was parked until now.
-    fn wake(&mut self, now: Now) {
-        self.rotate(now);
-        // A wall that jumped (suspend, correction) moves every calendar deadline against the monotonic alarms.
+    /// Handles everything that is due at `now`: half-opens breakers, ends retry delays and unparks routes.
+    fn process_due_wakeups(&mut self, now: Now) {
+        self.rotate_keys(now);
+        // When the wall clock jumps (suspend, correction), all calendar deadlines move against the monotonic wakeups.
         if let Some(last) = self.last_poll.replace(now) {
-            let (walked, elapsed) = (now.wall.0 - last.wall.0, now.mono.since(last.mono).as_micros() as i64);
-            if (walked - elapsed).abs() > 1_000_000 {
-                self.look_again();
+            let (wall_elapsed, mono_elapsed) = (now.wall.0 - last.wall.0, now.mono.since(last.mono).as_micros() as i64);
+            if (wall_elapsed - mono_elapsed).abs() > 1_000_000 {
+                self.unpark_all();
             }
         }
-        while let Some(Reverse((at, route))) = self.alarms.peek().copied() {
+        while let Some(Reverse((at, route))) = self.route_wakeups.peek().copied() {
             if at > now.mono {
                 break;
             }
-            self.alarms.pop();
+            self.route_wakeups.pop();
             let state = &mut self.routes[route.index()];
-            state.alarm = state.alarm.filter(|alarm| *alarm > at);
-            state.breaker.tick(now);
+            state.wakeup_at = state.wakeup_at.filter(|alarm| *alarm > at);
+            state.breaker.half_open_if_due(now);
             self.unpark(route);
         }
-        while let Some(Reverse((at, seq))) = self.backoff.peek().copied() {
+        while let Some(Reverse((at, seq))) = self.backoff_wakeups.peek().copied() {
             if at > now.mono {
                 break;
             }
-            self.backoff.pop();
-            if let Some((class, ticket)) = self.backing_off.remove(&seq) {
-                self.classes[class].retries.push_back(ticket);
-                self.classes[class].stuck_at = None;
+            self.backoff_wakeups.pop();
+            if let Some((class, item)) = self.backing_off.remove(&seq) {
+                self.classes[class].retries.push_back(item);
+                self.classes[class].stuck_at_version = None;
             }
         }
     }
 
-    fn poll_class(&mut self, now: Now, class: usize) -> Option<Dispatch> {
-        if let Some(dispatch) = self.poll_retries(now, class, LOOKAHEAD) {
+    fn poll_class(&mut self, now: Now, class: usize) -> Option<PlannedAttempt> {
+        if let Some(planned) = self.poll_retries(now, class, LOOKAHEAD) {
+            return Some(planned);
+        }
+        if let Some(dispatch) = self.poll_pending(now, class) {
             return Some(dispatch);
         }
-        if let Some(dispatch) = self.poll_fresh(now, class) {
-            return Some(dispatch);
+        if std::mem::take(&mut self.classes[class].yielded_probe) {
+            // The items it yielded to may be gone by now, and no change of a route reports that.
+            self.classes[class].requeue_blocked();
         }
-        if std::mem::take(&mut self.classes[class].left_a_trial) {
-            // Those it was left to may be gone, and no change of a route tells.
-            self.classes[class].look_again();
-        }
-        // Nothing may stay unseen where nothing goes.
+        // Check all retries before giving up: the ready one may be far back in the queue.
         self.poll_retries(now, class, usize::MAX)
     }
 
-    fn poll_retries(&mut self, now: Now, class: usize, most: usize) -> Option<Dispatch> {
-        for _ in 0..self.classes[class].retries.len().min(most) {
-            let ticket = self.classes[class].retries.pop_front()?;
-            if self.classes[class].is_known_to_be_kept(&ticket) {
-                self.classes[class].set_aside(ticket);
+    fn poll_retries(&mut self, now: Now, class: usize, max_items: usize) -> Option<PlannedAttempt> {
+        for _ in 0..self.classes[class].retries.len().min(max_items) {
+            let item = self.classes[class].retries.pop_front()?;
+            if self.classes[class].is_known_blocked(&item) {
+                self.classes[class].block(item);
                 continue;
             }
-            match self.choose(now, class, &ticket) {
-                Choice::Route(route) => {
-                    let ticket = self.smallest_instead(now, class, route, ticket);
-                    return Some(self.reserve(now, class, ticket, route));
+            match self.select_route(now, class, &item) {
+                RouteChoice::Route(route) => {
+                    let ticket = self.swap_smallest(now, class, route, item);
+                    return Some(self.reserve_attempt(now, class, ticket, route));
                 }
-                Choice::Blocked(why) => {
-                    if why == Blocked::Itself {
-                        self.classes[class].note_own_needs(&ticket);
+                RouteChoice::Blocked(reason) => {
+                    if reason == BlockReason::ItemConstraint {
+                        self.classes[class].remember_blocked(&item);
                     }
-                    self.classes[class].set_aside(ticket);
+                    self.classes[class].block(item);
                 }
             }
         }
         None
     }
 
-    fn poll_fresh(&mut self, now: Now, class: usize) -> Option<Dispatch> {
+    fn poll_pending(&mut self, now: Now, class: usize) -> Option<PlannedAttempt> {
         let mut position = 0;
-        while position < self.classes[class].fresh.len().min(LOOKAHEAD) {
-            let ticket = self.classes[class].fresh.remove(position)?;
-            match self.choose(now, class, &ticket) {
-                Choice::Route(route) => {
-                    let ticket = self.smallest_instead(now, class, route, ticket);
-                    return Some(self.reserve(now, class, ticket, route));
+        while position < self.classes[class].pending.len().min(LOOKAHEAD) {
+            let item = self.classes[class].pending.remove(position)?;
+            match self.select_route(now, class, &item) {
+                RouteChoice::Route(route) => {
+                    let ticket = self.swap_smallest(now, class, route, item);
+                    return Some(self.reserve_attempt(now, class, ticket, route));
                 }
-                Choice::Blocked(Blocked::Itself) if self.classes[class].has_room_aside() => {
-                    self.classes[class].note_own_needs(&ticket);
-                    self.classes[class].set_aside(ticket);
+                RouteChoice::Blocked(BlockReason::ItemConstraint) if self.classes[class].can_block_more() => {
+                    self.classes[class].remember_blocked(&item);
+                    self.classes[class].block(item);
                 }
-                Choice::Blocked(why) => {
-                    let overtake = match why {
-                        Blocked::Routes | Blocked::Itself => false,
-                        Blocked::Size | Blocked::Choosy => true,
+                RouteChoice::Blocked(reason) => {
+                    let overtake = match reason {
+                        BlockReason::NoRouteReady | BlockReason::ItemConstraint => false,
+                        BlockReason::NoTokenRoom | BlockReason::PolicyForbids => true,
                     };
-                    self.classes[class].fresh.insert(position, ticket);
+                    self.classes[class].pending.insert(position, item);
                     if !overtake {
                         return None;
                     }
@@ -242,289 +243,302 @@ impl Scheduler {
         None
     }
 
-    /// The ready route that the strategy prefers for this ticket. Routes found not ready are parked on the way.
-    fn choose(&mut self, now: Now, class: usize, ticket: &Ticket) -> Choice {
-        let limits = self.spill_limits(now, class, ticket);
-        let mut search = self.search(class, ticket);
-        let choice = self.look_through(now, class, ticket, &limits, &mut search);
+    /// Selects the ready route that the strategy prefers for this item. Routes that turn out not to be ready are
+    /// parked.
+    fn select_route(&mut self, now: Now, class: usize, item: &QueuedItem) -> RouteChoice {
+        let allowed = self.allowed_routes(now, class, item);
+        let mut search = self.start_search(class, item);
+        let choice = self.run_search(now, class, item, &allowed, &mut search);
         let state = &mut self.classes[class];
-        state.picker.end(&state.ready, search);
+        state.selector.finish_search(&state.ready, search);
         choice
     }
 
-    fn look_through(
+    fn run_search(
         &mut self,
         now: Now,
         class: usize,
-        ticket: &Ticket,
-        limits: &SpillLimits,
-        search: &mut Search,
-    ) -> Choice {
-        let mut why = Blocked::Routes;
+        item: &QueuedItem,
+        allowed: &AllowedRoutes,
+        search: &mut RouteSearch,
+    ) -> RouteChoice {
+        let mut reason = BlockReason::NoRouteReady;
         loop {
             let state = &mut self.classes[class];
-            let Some(rank) = state.picker.next(&state.ready, search, &mut self.random) else { break };
+            let Some(rank) = state.selector.next_candidate(&state.ready, search, &mut self.rng) else { break };
             let id = state.candidates[rank];
-            if state.picker.backups_from.is_some_and(|first| rank >= first) && self.has_primary(now, class, ticket) {
-                why = why.or_choosy();
+            if state.selector.first_backup_rank.is_some_and(|first| rank >= first)
+                && self.has_available_primary(now, class, item)
+            {
+                reason = reason.or_policy_forbids();
                 break;
             }
-            if !limits.allow(id, self.routes[id.index()].model) {
-                why = why.or_choosy();
+            if !allowed.allows(id, self.routes[id.index()].model) {
+                reason = reason.or_policy_forbids();
                 continue;
             }
-            if self.is_held(now, id, ticket) {
-                why = why.or_choosy();
+            if self.is_claimed_by_aged(now, id, item) {
+                reason = reason.or_policy_forbids();
                 continue;
             }
-            if self.unfit(id, ticket).is_some() {
-                why = why.or_itself();
+            if self.ineligibility(id, item).is_some() {
+                reason = reason.or_item_constraint();
                 continue;
             }
-            let standing = self.standing(now, id);
-            if matches!(standing, Standing::Full { what: Capacity::Lease, .. }) {
-                // A lease is a matter of milliseconds: no reason to move on to the next model.
-                self.holding.held(id, Hold::Day);
-                self.want_lease(self.routes[id.index()].pool);
-                return Choice::Blocked(Blocked::Routes);
+            let availability = self.availability(now, id);
+            if matches!(availability, Availability::Limited { kind: LimitKind::Lease, .. }) {
+                // A lease arrives within milliseconds, so the item does not move on to the next model.
+                self.bottlenecks.mark_blocked(id, Bottleneck::DailyQuota);
+                self.mark_lease_needed(self.routes[id.index()].pool);
+                return RouteChoice::Blocked(BlockReason::NoRouteReady);
             }
-            if let Some(wake) = standing.wake() {
-                self.park(now, id, wake);
+            if let Some(wakeup) = availability.wakeup() {
+                self.park(now, id, wakeup);
                 continue;
             }
-            match self.fits_budget(now, id, ticket) {
-                Fit::Now => {}
-                fit => {
-                    self.holding.held(id, Hold::Budget);
-                    if let Fit::Tomorrow(at) = fit {
-                        self.set_alarm(now, id, Wake::Wall(at));
+            match self.budget_admission(now, id, item) {
+                BudgetAdmission::Now => {}
+                admission => {
+                    self.bottlenecks.mark_blocked(id, Bottleneck::Budget);
+                    if let BudgetAdmission::At(at) = admission {
+                        self.schedule_wakeup(now, id, Wakeup::Wall(at));
                     }
-                    why = why.or_itself();
+                    reason = reason.or_item_constraint();
                     continue;
                 }
             }
-            if self.keeps_trial_from(now, id, ticket) {
-                self.classes[class].left_a_trial = true;
-                why = why.or_itself();
+            if self.yields_probe(now, id, item) {
+                self.classes[class].yielded_probe = true;
+                reason = reason.or_item_constraint();
                 continue;
             }
-            let need = self.need(id, ticket);
+            let estimate = self.token_estimate(id, item);
             let pool = self.routes[id.index()].pool;
-            let block = self.pools[pool].token_block(now, need);
+            let block = self.pools[pool].token_block(now, estimate);
             if let Some(block) = &block {
-                self.holding.held(id, Hold::of_block(block));
+                self.bottlenecks.mark_blocked(id, Bottleneck::from_pool_block(block));
             }
             match block {
-                None => return Choice::Route(id),
-                Some(Block::Full { what: Capacity::Lease, .. }) => {
-                    self.note_short(pool, need);
-                    return Choice::Blocked(Blocked::Routes);
+                None => return RouteChoice::Route(id),
+                Some(PoolBlock::Limited { kind: LimitKind::Lease, .. }) => {
+                    self.record_shortfall(pool, estimate);
+                    return RouteChoice::Blocked(BlockReason::NoRouteReady);
                 }
-                Some(Block::Full { wake, .. }) => {
-                    why = Blocked::Size;
-                    self.set_alarm(now, id, wake);
-                    if now.mono.since(ticket.since) >= AGED && !self.is_trial(now, id) {
-                        self.classes[class].held.push((id, ticket.seq));
+                Some(PoolBlock::Limited { wakeup: wake, .. }) => {
+                    reason = BlockReason::NoTokenRoom;
+                    self.schedule_wakeup(now, id, wake);
+                    if now.mono.since(item.waiting_since) >= STARVATION_AGE && !self.is_probe(now, id) {
+                        self.classes[class].aged_claims.push((id, item.seq));
                     }
                 }
-                Some(Block::DayFull { until, .. }) => {
-                    why = why.or_itself();
-                    self.set_alarm(now, id, Wake::Wall(until));
+                Some(PoolBlock::DailyLimitReached { until, .. }) => {
+                    reason = reason.or_item_constraint();
+                    self.schedule_wakeup(now, id, Wakeup::Wall(until));
                 }
-                Some(Block::TooLarge { .. } | Block::Cooling(_) | Block::Spent(_)) => why = why.or_itself(),
+                Some(PoolBlock::TooLarge { .. } | PoolBlock::CoolingDown(_) | PoolBlock::Exhausted(_)) => {
+                    reason = reason.or_item_constraint();
+                }
             }
         }
-        Choice::Blocked(why)
+        RouteChoice::Blocked(reason)
     }
 
-    /// Whether an aged ticket keeps its place there. A trial is nobody's.
-    fn is_held(&self, now: Now, route: RouteId, ticket: &Ticket) -> bool {
+    /// Whether another item that has aged claims the token room of this route's pool. A probe ignores claims.
+    fn is_claimed_by_aged(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         let pool = |route: RouteId| self.routes[route.index()].pool;
-        let by_another = |(held, by): &(RouteId, Seq)| pool(*held) == pool(route) && *by != ticket.seq;
-        self.classes.iter().any(|class| class.held.iter().any(by_another)) && !self.is_trial(now, route)
+        let by_another = |(claimed, by): &(RouteId, Seq)| pool(*claimed) == pool(route) && *by != item.seq;
+        self.classes.iter().any(|class| class.aged_claims.iter().any(by_another)) && !self.is_probe(now, route)
     }
 
-    /// Whether a primary key is in service for this ticket: ready, or merely full for the moment.
-    fn has_primary(&mut self, now: Now, class: usize, ticket: &Ticket) -> bool {
-        let serves = |rank: &usize| {
+    /// Whether a primary key is in service for this item: ready, or at a limit for the moment.
+    fn has_available_primary(&mut self, now: Now, class: usize, item: &QueuedItem) -> bool {
+        let can_serve = |rank: &usize| {
             let id = self.classes[class].candidates[*rank];
-            let on_trial = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
-            let in_service = matches!(self.standing(now, id), Standing::Ready | Standing::Full { .. });
-            in_service && !on_trial && self.prospect(now, id, ticket) == Some(Fit::Now)
+            let is_probing = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
+            let in_service = matches!(self.availability(now, id), Availability::Ready | Availability::Limited { .. });
+            in_service && !is_probing && self.eligibility(now, id, item) == Some(BudgetAdmission::Now)
         };
         let state = &self.classes[class];
-        let primaries = 0..state.picker.backups_from.unwrap_or(state.candidates.len());
-        // Whoever was found last time is the first to ask.
-        let last = Some(state.witness).filter(|rank| primaries.contains(rank));
-        let found = last.into_iter().chain(primaries).find(serves);
-        self.classes[class].witness = found.unwrap_or_default();
+        let primaries = 0..state.selector.first_backup_rank.unwrap_or(state.candidates.len());
+        // Check the one found last time first.
+        let last_found = Some(state.last_available_primary).filter(|rank| primaries.contains(rank));
+        let found = last_found.into_iter().chain(primaries).find(can_serve);
+        self.classes[class].last_available_primary = found.unwrap_or_default();
         found.is_some()
     }
 
-    /// Why this route may never serve this ticket, whatever its counters say.
-    pub(super) fn unfit(&self, id: RouteId, ticket: &Ticket) -> Option<(Outcome, &'static str)> {
+    /// Why this route can never serve this item, whatever its counters say; `None` if it can.
+    pub(super) fn ineligibility(&self, id: RouteId, item: &QueuedItem) -> Option<(Outcome, &'static str)> {
         let route = &self.routes[id.index()];
         let model = &self.models[route.model].model;
-        if ticket.has_given_up(ModelId(route.model as u32)) {
+        if item.has_given_up_on(ModelId(route.model as u32)) {
             return Some((Outcome::NoRoute, "given up on this model"));
         }
-        if ticket.inexpressible.contains(&self.providers[route.provider].api) {
+        if item.unsupported_apis.contains(&self.providers[route.provider].api) {
             return Some((Outcome::NoRoute, "the provider's API can't express the request"));
         }
-        if model.context.is_some_and(|context| ticket.input / 2 > context) {
+        if model.context.is_some_and(|context| item.input_tokens / 2 > context) {
             return Some((Outcome::NoRoute, "longer than the model's context"));
         }
-        if self.pools[route.pool].is_too_large(Need { input: ticket.input, output: 0 }) {
+        if self.pools[route.pool].is_too_large(TokenEstimate { input: item.input_tokens, output: 0 }) {
             return Some((Outcome::NoRoute, "larger than the token limit"));
         }
-        if ticket.max_usd.is_some_and(|most| self.worst_case(id, ticket) > most) {
+        if item.max_usd.is_some_and(|most| self.worst_case_cost(id, item) > most) {
             return Some((Outcome::OverBudget, "its worst case is over the item's max_usd"));
         }
         None
     }
 
-    /// The refusal of a ticket that no candidate may ever serve.
-    pub(super) fn never(&self, class: usize, ticket: &Ticket) -> Option<Refusal> {
-        let mut reason = (Outcome::NoRoute, self.unrouted(class));
+    /// The rejection of an item that no candidate can ever serve; `None` if some candidate can.
+    pub(super) fn permanent_rejection(&self, class: usize, item: &QueuedItem) -> Option<LocalRejection> {
+        let mut reason = (Outcome::NoRoute, self.no_candidates_reason(class));
         for &route in &self.classes[class].candidates {
-            reason = self.unfit(route, ticket)?;
+            reason = self.ineligibility(route, item)?;
         }
-        let (outcome, why) = reason;
-        let words = match outcome {
-            Outcome::OverBudget => format!("{why}; raise it, or add a cheaper model"),
-            _ => format!("no route may serve it: {why}"),
+        let (outcome, explanation) = reason;
+        let message = match outcome {
+            Outcome::OverBudget => format!("{explanation}; raise it, or add a cheaper model"),
+            _ => format!("no route may serve it: {explanation}"),
         };
-        let words = match self.classes[class].routing.rule.and_then(|rule| self.policy.rules.get(rule)) {
-            Some(rule) => format!("{words} (rule {} applies)", rule.name),
-            None => words,
+        let words = match self.classes[class].class_key.rule.and_then(|rule| self.policy.rules.get(rule)) {
+            Some(rule) => format!("{message} (rule {} applies)", rule.name),
+            None => message,
         };
-        Some(Refusal { seq: ticket.seq, outcome, words, attempts: ticket.attempts() })
+        Some(LocalRejection { seq: item.seq, outcome, message: words, attempts: item.attempts() })
     }
 
     /// Why a class has no candidates at all.
-    fn unrouted(&self, class: usize) -> &'static str {
-        let sees = self.models.iter().any(|state| state.model.vision);
-        match self.classes[class].routing.vision {
-            true if !sees => "it holds a picture, and no model takes pictures; say vision = true for one that does",
+    fn no_candidates_reason(&self, class: usize) -> &'static str {
+        let any_model_has_vision = self.models.iter().any(|state| state.model.vision);
+        match self.classes[class].class_key.needs_vision {
+            true if !any_model_has_vision => {
+                "it holds a picture, and no model takes pictures; say vision = true for one that does"
+            }
             true => "it holds a picture, and no model that it may go to takes pictures",
             false => "no model that it may go to has a key",
         }
     }
 
-    pub(super) fn need(&self, id: RouteId, ticket: &Ticket) -> Need {
+    pub(super) fn token_estimate(&self, id: RouteId, item: &QueuedItem) -> TokenEstimate {
         let model = &self.models[self.routes[id.index()].model];
-        let mean = model.mean_output.unwrap_or(TYPICAL_OUTPUT);
-        let stated = ticket.max_output.map_or(f64::MAX, f64::from);
-        Need { input: ticket.input, output: (mean * 1.5).min(stated).ceil() as u64 }
+        let mean = model.mean_output_tokens.unwrap_or(TYPICAL_OUTPUT_TOKENS);
+        let max_output = item.max_output_tokens.map_or(f64::MAX, f64::from);
+        TokenEstimate { input: item.input_tokens, output: (mean * 1.5).min(max_output).ceil() as u64 }
     }
 
-    /// The most that one attempt can cost: estimated input, and all the output it is allowed.
-    pub(super) fn worst_case(&self, id: RouteId, ticket: &Ticket) -> Money {
+    /// The most that one attempt can cost: the estimated input, and all the output that is allowed.
+    pub(super) fn worst_case_cost(&self, id: RouteId, item: &QueuedItem) -> Money {
         let model = &self.models[self.routes[id.index()].model].model;
-        let output = self.most_output(model, ticket).unwrap_or(UNSTATED_OUTPUT);
-        model.price.map_or(Money::ZERO, |price| price.cost(ticket.input, u64::from(output)))
+        let output = self.max_output_tokens(model, item).unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS);
+        model.price.map_or(Money::ZERO, |price| price.cost(item.input_tokens, u64::from(output)))
     }
 
-    /// The limit on output tokens that a request for this ticket states: its own, enlarged where that was asked for,
-    /// under the model's cap.
-    pub(super) fn most_output(&self, model: &Model, ticket: &Ticket) -> Option<u32> {
-        let enlarged = ticket.course.as_ref().is_some_and(|course| course.enlarged);
-        let factor = if enlarged { self.policy.retry_truncated_factor.unwrap_or(1) } else { 1 };
-        match (ticket.max_output.map(|asked| asked.saturating_mul(factor)), model.max_output) {
+    /// The output limit that a request for this item states: the item's own, multiplied if a larger retry was asked
+    /// for, and never above the model's maximum.
+    pub(super) fn max_output_tokens(&self, model: &Model, item: &QueuedItem) -> Option<u32> {
+        let has_larger_output = item.retry_state.as_ref().is_some_and(|retry_state| retry_state.has_larger_output);
+        let factor = if has_larger_output { self.policy.truncated_retry_factor.unwrap_or(1) } else { 1 };
+        match (item.max_output_tokens.map(|requested| requested.saturating_mul(factor)), model.max_output) {
             (Some(asked), Some(cap)) => Some(asked.min(cap)),
             (asked, cap) => asked.or(cap),
         }
     }
 
-    fn reserve(&mut self, now: Now, class: usize, mut ticket: Ticket, id: RouteId) -> Dispatch {
-        let (need, reserved) = (self.need(id, &ticket), self.worst_case(id, &ticket));
+    fn reserve_attempt(&mut self, now: Now, class: usize, mut item: QueuedItem, id: RouteId) -> PlannedAttempt {
+        let (estimate, max_cost) = (self.token_estimate(id, &item), self.worst_case_cost(id, &item));
         let attempt = AttemptId(self.next_attempt);
         self.next_attempt += 1;
         let route = &mut self.routes[id.index()];
         route.in_flight += 1;
-        self.holding.freed(id);
-        self.holding.at_work(id, true);
-        route.breaker.tick(now);
+        self.bottlenecks.mark_unblocked(id);
+        self.bottlenecks.set_has_in_flight(id, true);
+        route.breaker.half_open_if_due(now);
         self.keys[route.key].in_flight += 1;
         let pool = route.pool;
-        let taken = self.pools[pool].reserve(now, need);
-        let held = &mut self.classes[class].held;
-        let places = held.len();
-        held.retain(|(_, by)| *by != ticket.seq);
-        // Whoever was kept from its place may go there now.
-        self.version += u64::from(held.len() < places);
-        self.money.reserved += reserved;
-        self.purse.reserve(reserved);
-        self.keys[route.key].purse.reserve(reserved);
+        let reserved_tokens = self.pools[pool].reserve(now, estimate);
+        let claims = &mut self.classes[class].aged_claims;
+        let claim_count = claims.len();
+        claims.retain(|(_, by)| *by != item.seq);
+        // Items blocked by this item's claims must be checked again.
+        self.version += u64::from(claims.len() < claim_count);
+        self.run_spend.reserved += max_cost;
+        self.day_budget.reserve(max_cost);
+        self.keys[route.key].budget.reserve(max_cost);
         let model = ModelId(route.model as u32);
-        if let Some(course) = &mut ticket.course {
-            course.on_model(model);
+        if let Some(retry_state) = &mut item.retry_state {
+            retry_state.switch_to_model(model);
         }
-        let tries = ticket.tries();
-        let enlarged = ticket.course.as_ref().is_some_and(|course| course.enlarged);
-        let dispatch = Dispatch {
+        let model_retries = item.last_model_retries();
+        let has_larger_output = item.retry_state.as_ref().is_some_and(|course| course.has_larger_output);
+        let planned = PlannedAttempt {
             attempt,
-            seq: ticket.seq,
-            number: ticket.attempts() + 1,
+            seq: item.seq,
+            attempt_number: item.attempts() + 1,
             route: id,
             key: KeyId(route.key as u32),
             model,
-            retry: tries.faults(),
-            reserved,
-            estimated_input: need.input,
-            timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(tries.timeouts.min(4) as i32)),
-            enlarge: if enlarged { self.policy.retry_truncated_factor } else { None },
+            retry: model_retries.provider_errors(),
+            max_cost,
+            estimated_input_tokens: estimate.input,
+            timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(model_retries.timeouts.min(4) as i32)),
+            output_multiplier: if has_larger_output { self.policy.truncated_retry_factor } else { None },
         };
-        self.note_last(now, id);
-        self.want_lease(pool);
-        self.flights.insert(
+        self.recheck_after_last_use(now, id);
+        self.mark_lease_needed(pool);
+        self.reservations.insert(
             attempt,
-            Flight { class, ticket, route: id, reserved_at: now, sent_at: now, taken, cost: reserved },
+            Reserved { class, item, route: id, created_at: now, sent_at: now, tokens: reserved_tokens, max_cost },
         );
-        self.took(class, id);
-        dispatch
+        self.on_dispatch(class, id);
+        planned
     }
 
-    /// A route that was just used may have had its last room for today, or for a waiting ticket that is larger. Who
-    /// insisted on it, or left others alone while it was in service, may go elsewhere now.
-    fn note_last(&mut self, now: Now, id: RouteId) {
-        let keeps_backups = self.classes.iter().any(|class| class.picker.backups_from.is_some());
+    /// Bumps the version if the route just used may have no room left today, for any item or for a larger one. Items
+    /// that policy restricted to this route may then use others, as may items that kept backup keys idle while it was
+    /// in service.
+    fn recheck_after_last_use(&mut self, now: Now, id: RouteId) {
+        let keeps_backups_idle = self.classes.iter().any(|class| class.selector.first_backup_rank.is_some());
         let policy = &self.policy;
-        let holds_out = policy.spill == SpillTo::SameModel || !policy.spill_after.is_zero();
-        let insists = holds_out || policy.when_limited == WhenLimited::Wait;
-        if !keeps_backups && !insists {
+        let waits_for_preferred = policy.spill_to == SpillTo::SameModel || !policy.spill_after.is_zero();
+        let is_selective = waits_for_preferred || policy.when_limited == WhenLimited::Wait;
+        if !keeps_backups_idle && !is_selective {
             return;
         }
         let key = &self.keys[self.routes[id.index()].key];
-        let capped = policy.max_usd.is_some() || self.purse.is_capped() || key.purse.is_capped();
+        let has_money_cap = policy.max_usd.is_some() || self.day_budget.is_capped() || key.budget.is_capped();
         let pool = &self.pools[self.routes[id.index()].pool];
-        if capped || pool.counts_days_tokens() || matches!(pool.block(now), Some(Block::DayFull { .. })) {
+        if has_money_cap
+            || pool.has_daily_token_limit()
+            || matches!(pool.block(now), Some(PoolBlock::DailyLimitReached { .. }))
+        {
             self.version += 1;
         }
     }
 
-    /// The route that would take `ticket` at this instant, without taking anything: for the event log. `None` also
-    /// where that can't be told beforehand.
-    pub(super) fn preview(&self, now: Now, class: usize, ticket: &Ticket) -> Option<RouteId> {
+    /// The route that would take `item` at this instant, for the event log; nothing is reserved. `None` also if the
+    /// choice can't be predicted.
+    pub(super) fn preview_route(&self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
         let ready = |route: &RouteId| {
-            self.unfit(*route, ticket).is_none()
-                && matches!(self.standing(now, *route), Standing::Ready)
-                && self.pools[self.routes[route.index()].pool].token_block(now, self.need(*route, ticket)).is_none()
+            self.ineligibility(*route, item).is_none()
+                && matches!(self.availability(now, *route), Availability::Ready)
+                && self.pools[self.routes[route.index()].pool]
+                    .token_block(now, self.token_estimate(*route, item))
+                    .is_none()
         };
         let state = &self.classes[class];
-        if state.picker.has_favourite() {
+        if state.selector.is_ordered() {
             return state.candidates.iter().copied().find(ready);
         }
-        let first = state.picker.peek(&state.ready, &self.models_in_order(class, ticket))?;
+        let first = state.selector.first_candidate(&state.ready, &self.ranked_models(class, item))?;
         Some(state.candidates[first]).filter(ready)
     }
 
-    /// The request of `attempt` leaves the process now.
-    pub fn sent(&mut self, now: Now, attempt: AttemptId) {
-        if let Some(flight) = self.flights.get_mut(&attempt) {
-            flight.sent_at = now;
-            let pool = self.routes[flight.route.index()].pool;
-            self.pools[pool].sent(now);
+    /// Records that the request of `attempt` leaves the process now.
+    pub fn on_sent(&mut self, now: Now, attempt: AttemptId) {
+        if let Some(reserved) = self.reservations.get_mut(&attempt) {
+            reserved.sent_at = now;
+            let pool = self.routes[reserved.route.index()].pool;
+            self.pools[pool].on_sent(now);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A key's score: what an operator reads as "healthy", and what weighted strategies weigh with.
+//! Health score of a key, shown to the operator and used as a weight by strategies.
 
-/// 0 to 100. A success earns 5, a failure of the key's own costs 20.
+/// Range 0 to 100. A success adds 5; a failure caused by the key subtracts 20.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Health(u8);
 
-const LEAST_WEIGHT: u8 = 5;
+const MIN_WEIGHT: u8 = 5;
 
 impl Default for Health {
     fn default() -> Self {
@@ -21,25 +21,25 @@ impl Health {
         self.0
     }
 
-    /// Never nothing, so that a key can always earn its way back.
+    /// Never 0, so that a key can always recover.
     pub const fn weight(self) -> u8 {
-        if self.0 > LEAST_WEIGHT { self.0 } else { LEAST_WEIGHT }
+        if self.0 > MIN_WEIGHT { self.0 } else { MIN_WEIGHT }
     }
 
-    pub fn success(&mut self) {
+    pub fn reward(&mut self) {
         self.0 = (self.0 + 5).min(100);
     }
 
-    pub fn own_fault(&mut self) {
+    pub fn penalize(&mut self) {
         self.0 = self.0.saturating_sub(20);
     }
 
-    /// Gives back what an own fault took: it was somebody else's.
-    pub fn refund(&mut self) {
+    /// Returns a penalty whose failure turned out not to be the key's.
+    pub fn restore_penalty(&mut self) {
         self.0 = (self.0 + 20).min(100);
     }
 
-    pub fn dead(&mut self) {
+    pub fn set_to_zero(&mut self) {
         self.0 = 0;
     }
 }

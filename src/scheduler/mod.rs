@@ -1,61 +1,66 @@
-//! The scheduler: decides, for every item at every instant, where to send it, whether to wait and until when.
+//! The scheduler decides for every item at every instant where to send it, or whether to wait and until when.
 //!
-//! A pure machine. It is handed `Now` and never reads a clock, does no I/O and knows no runtime:
-//! [`Scheduler::offer`] brings tickets, [`Scheduler::poll`] says what to send, [`Scheduler::settle`] takes
-//! the verdict, [`Scheduler::next_wake`] says when to ask again.
+//! It is a pure state machine: it is handed `Now`, never reads a clock, does no I/O and knows no async runtime.
+//! [`Scheduler::enqueue`] adds items, [`Scheduler::poll`] returns what to send, [`Scheduler::complete`] takes the
+//! result of an attempt, and [`Scheduler::next_wakeup`] says when to poll again.
 //!
 //! ```text
-//! queue      tickets by class                  pool      counters that routes share
-//! candidates what a class may use, in order    strategy  which of those that are ready    scoring  price and wait
-//! tournament the least of many                 lottery   one of many by weight            latency  recent answers
-//! dispatch   poll: which ticket, which route   window    sliding minutes, pacing      day   provider days
-//! settle     what a verdict changes            cooldown  breaker  health              bits  ready ranks
-//! switches   the operator's hand               standing  why a route can't go now
-//! bounds     limits and their provenance       learner   unknown limits, found out    learn  statements
-//! transit    when a request was counted        trial     probes       ramp  the way back up
-//! examination  whose fault it was              kinship   quotas that are one          oracle  for tests
-//! view       gauges and conditions for screens memory    what outlives the process
-//! share      blocks of a day that processes share         purse    money caps of keys and days
-//! capacity   what can be full
-//! forecast   the same limits, run ahead of the clock        holding  why not faster, by time
+//! forward    dispatch         poll: which item, which route       queue              waiting items by class
+//!            candidates       routes of a class, in order         allowed_routes     spill and strict order
+//!            route_selector   the strategies                      model_score        price and latency per model
+//!            probe            one item through a half-open route  bitset, min_tree, weighted_sampler
+//! backward   complete         effects of an attempt's result      fault_attribution  item or key at fault
+//! fleet      setup            routes and pools of a fleet         availability       why a route can't be used now
+//! limits     pool             counters that routes share          window             sliding minutes, pacing
+//!            daily_quota      provider days                       lease              quota shared by processes
+//!            pool_limits      limits in force                     limit_sources      configured, stated, learned
+//!            adaptive_limit   limits learned from 429s            limit_updates      limits stated in responses
+//!            min_rtt          when a request was counted          limit_kind         the limits that can block
+//!            cooldown         unavailable until an instant
+//! health     health           score of a key                      breaker            circuit breaker of a route
+//!            ramp             concurrency after a failure         latency_average    recent latency
+//! other      budget           money caps                          shared_quota       keys that share a quota
+//!            bottleneck       why not faster, over time           forecast           finish time and cost
+//!            operator         switches and policy changes         saved_state        state across restarts
+//!            status           data for screens                    idle_check         for tests
 //! ```
 
-mod bits;
-mod bound;
-mod bounds;
+mod adaptive_limit;
+mod allowed_routes;
+mod availability;
+mod bitset;
+mod bottleneck;
 mod breaker;
+mod budget;
 mod candidates;
-mod capacity;
+mod complete;
 mod cooldown;
-mod day;
+mod daily_quota;
 mod dispatch;
-mod examination;
+mod fault_attribution;
 pub mod forecast;
 mod health;
-mod holding;
-mod kinship;
-mod latency;
-mod learn;
-mod learner;
-mod lottery;
-mod memory;
-mod oracle;
+mod idle_check;
+mod latency_average;
+mod lease;
+mod limit_kind;
+mod limit_sources;
+mod limit_updates;
+mod min_rtt;
+mod min_tree;
+mod model_score;
+mod operator;
 mod pool;
-mod purse;
+mod pool_limits;
+mod probe;
 mod queue;
 mod ramp;
-mod scoring;
-mod settle;
+mod route_selector;
+mod saved_state;
 mod setup;
-mod share;
-mod spill;
-mod standing;
-mod strategy;
-mod switches;
-mod tournament;
-mod transit;
-mod trial;
-mod view;
+mod shared_quota;
+mod status;
+mod weighted_sampler;
 mod window;
 
 use std::{
@@ -64,29 +69,29 @@ use std::{
     time::Duration,
 };
 
-pub use dispatch::{Dispatch, Refusal, Step};
+pub use availability::StallReason;
+pub use complete::{AttemptEffects, Disposition};
+pub use dispatch::{LocalRejection, NextStep, PlannedAttempt};
 pub use forecast::{Assumptions, ForecastInput};
-pub use memory::{Memory, PastAttempt};
-pub use queue::Ticket;
-pub use settle::{Fate, Settlement};
-pub use standing::Holdup;
-pub use switches::Unknown;
-pub use view::{KeyFacts, ModelFacts, RouteFacts};
+pub use operator::NotFound;
+pub use queue::QueuedItem;
+pub use saved_state::{PastUsage, SavedState};
+pub use status::{KeyStatus, ModelStatus, RouteStatus};
 
-use crate::domain::{AttemptId, Key, Model, Money, Mono, Now, Policy, RouteId, Seq, Wall, snapshot::Cause};
+use crate::domain::{AttemptId, Key, Model, Money, MonoTime, Now, Policy, RouteId, Seq, WallTime, snapshot::Cause};
 
 use breaker::Breaker;
 use cooldown::Cooldown;
-use examination::Accusers;
+use fault_attribution::RecentFailures;
 use health::Health;
-use kinship::Kinship;
-use latency::Latency;
-use pool::Pool;
-use queue::{Class, Flight};
+use latency_average::LatencyAverage;
+use min_rtt::MinRtt;
+use pool::QuotaPool;
+use queue::{ItemClass, Reserved};
 use ramp::Ramp;
-use transit::Transit;
+use shared_quota::SharedQuotaDetector;
 
-/// Everything that a dispatch decision may depend on.
+/// The state of all scheduling decisions.
 #[derive(Debug)]
 pub struct Scheduler {
     policy: Policy,
@@ -94,58 +99,58 @@ pub struct Scheduler {
     projects: Vec<ProjectState>,
     keys: Vec<KeyState>,
     models: Vec<ModelState>,
-    pools: Vec<Pool>,
-    routes: Vec<Route>,
+    pools: Vec<QuotaPool>,
+    routes: Vec<RouteState>,
     /// All routes in the cascade's order.
     ranking: Vec<RouteId>,
-    classes: Vec<Class>,
-    flights: HashMap<AttemptId, Flight>,
-    /// Items that wait out a retry delay.
-    backing_off: HashMap<Seq, (usize, Ticket)>,
-    backoff: BinaryHeap<Reverse<(Mono, Seq)>>,
-    /// When a parked route is worth another look.
-    alarms: BinaryHeap<Reverse<(Mono, RouteId)>>,
-    /// Tickets that no route may ever serve, found when they were offered.
-    refused: Vec<Refusal>,
-    /// Items that have failed often enough to be at fault, if anybody else succeeded.
-    suspects: HashSet<Seq>,
-    families: Vec<Family>,
-    /// Keys that may share a quota though they claim different projects.
-    kinship: Kinship,
+    classes: Vec<ItemClass>,
+    reservations: HashMap<AttemptId, Reserved>,
+    /// Items that wait for the end of a retry delay, with their class.
+    backing_off: HashMap<Seq, (usize, QueuedItem)>,
+    backoff_wakeups: BinaryHeap<Reverse<(MonoTime, Seq)>>,
+    /// When to check parked routes again.
+    route_wakeups: BinaryHeap<Reverse<(MonoTime, RouteId)>>,
+    /// Items that no route can ever serve, not yet returned by `poll`.
+    rejections: Vec<LocalRejection>,
+    /// Items whose recent attempts ended in provider errors. They may be at fault if other items succeed.
+    failing_items: HashSet<Seq>,
+    model_groups: Vec<ModelGroup>,
+    /// Detects keys in different projects that share a quota.
+    shared_quotas: SharedQuotaDetector,
     next_attempt: u64,
-    /// No new dispatches while set.
-    paused: bool,
-    money: Ledger,
-    /// Under the cap of a day.
-    purse: purse::Purse,
-    /// `when_limited = "wait"`: where in `ranking` the run stands.
+    /// Nothing is sent while set.
+    is_paused: bool,
+    run_spend: RunSpend,
+    /// The run's cap on spending per UTC day.
+    day_budget: budget::Budget,
+    /// `when_limited = "wait"`: the index in `ranking` of the route in use.
     cursor: usize,
-    /// How often any route was taken.
-    uses: u64,
-    /// Whether any class goes by what must be measured.
-    measuring: bool,
-    /// The day (since 1970, UTC) for which the keys were put in order.
-    rotated_on: Option<i64>,
+    /// The number of attempts planned so far, to order routes by last use.
+    dispatch_count: u64,
+    /// Whether any class uses a strategy that needs measurements.
+    uses_stats: bool,
+    /// The UTC day (days since 1970) for which the keys were last rotated.
+    rotation_day: Option<i64>,
     /// Changes whenever a route may have become ready.
     version: u64,
     last_poll: Option<Now>,
-    holding: holding::Holding,
-    /// Pools whose block of a shared day may be running out.
-    lease_wanted: Vec<usize>,
-    first_leases: bool,
-    random: fastrand::Rng,
+    bottlenecks: bottleneck::BottleneckTracker,
+    /// Pools whose lease of a shared daily quota may be running out.
+    pools_needing_lease: Vec<usize>,
+    needs_first_leases: bool,
+    rng: fastrand::Rng,
 }
 
-/// One model at one provider, over all projects: the same servers at the end of the same way.
+/// One model at one provider over all projects: all its pools reach the same servers.
 #[derive(Debug, Default)]
-struct Family {
+struct ModelGroup {
     pools: Vec<usize>,
-    transit: Transit,
+    min_rtt: MinRtt,
 }
 
-/// The run's money: what is certain, what is promised, what is feared.
+/// The run's spent, reserved and at-risk amounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Ledger {
+pub struct RunSpend {
     pub spent: Money,
     pub reserved: Money,
     pub at_risk: Money,
@@ -155,138 +160,136 @@ pub struct Ledger {
 struct ProviderState {
     name: String,
     api: crate::domain::Api,
-    /// Can't be reached from here.
-    hold: Option<Cooldown>,
-    hold_step: u32,
+    /// Cooldown while the provider can't be reached from this machine.
+    unreachable: Option<Cooldown>,
+    unreachable_step: u32,
 }
 
 #[derive(Debug)]
 struct ProjectState {
     /// `provider/project`.
     name: String,
-    /// Out of credit; ends with a trial.
-    billing: Option<Cooldown>,
+    /// Cooldown while the project has no credit; it ends with a probe.
+    out_of_credit: Option<Cooldown>,
 }
 
 #[derive(Debug)]
 struct KeyState {
     key: Key,
     project: usize,
-    /// Switched off by the operator.
-    off: Option<Wall>,
-    dead: Option<Cause>,
+    switched_off_at: Option<WallTime>,
+    disabled: Option<Cause>,
     health: Health,
-    /// Items that failed here lately while other keys answered.
-    accusers: Accusers,
+    /// Items that recently failed on this key while other keys succeeded.
+    recent_failures: RecentFailures,
     in_flight: u32,
     routes: Vec<RouteId>,
-    purse: purse::Purse,
+    budget: budget::Budget,
 }
 
 #[derive(Debug)]
 struct ModelState {
     model: Model,
-    off: Option<Wall>,
-    /// The last two items that it answered, and when: witnesses when another item fails.
-    witnesses: [Option<(Seq, Mono)>; 2],
+    switched_off_at: Option<WallTime>,
+    /// The last two items it answered, and when. They show that the model works when another item fails.
+    recent_successes: [Option<(Seq, MonoTime)>; 2],
     /// Running mean of billed output tokens, for token estimates.
-    mean_output: Option<f64>,
-    /// On all its routes.
-    latency: Latency,
+    mean_output_tokens: Option<f64>,
+    /// Over all its routes.
+    latency: LatencyAverage,
 }
 
 #[derive(Debug)]
-struct Route {
+struct RouteState {
     key: usize,
     model: usize,
     pool: usize,
     provider: usize,
-    /// Switched off by the operator.
-    off: Option<Wall>,
+    switched_off_at: Option<WallTime>,
     /// The provider says that this project can't use this model.
-    gone: Option<Cause>,
-    /// Items were refused alike; the operator is asked.
-    held: Option<Cause>,
+    unavailable: Option<Cause>,
+    /// Several items were rejected alike, so the operator has to decide.
+    needs_operator: Option<Cause>,
     breaker: Breaker,
-    /// After a breaker closed: the way back up.
+    /// Limits concurrency after the breaker has closed.
     ramp: Option<Ramp>,
     in_flight: u32,
-    refused_alike: (u32, u64),
-    ever_accepted: bool,
-    last_ok: Option<Mono>,
-    latency: Latency,
-    /// The number of its last use.
-    last_used: u64,
-    /// The earliest alarm set for this route.
-    alarm: Option<Mono>,
+    identical_rejections: (u32, u64),
+    has_accepted: bool,
+    last_accepted_at: Option<MonoTime>,
+    latency: LatencyAverage,
+    /// The value of `dispatch_count` at its last use; 0 before the first.
+    last_use_number: u64,
+    /// The earliest wakeup scheduled for this route.
+    wakeup_at: Option<MonoTime>,
 }
 
-/// How recent a witness must be.
-const TESTIMONY: Duration = Duration::from_secs(60);
+/// How long a success or a failure counts as evidence for fault attribution.
+const EVIDENCE_WINDOW: Duration = Duration::from_secs(60);
 
 impl Scheduler {
-    /// Tickets of `class` that were not offered yet; they count as waiting.
+    /// Sets the number of waiting items of `class` that are not loaded yet.
     pub fn set_backlog(&mut self, class: usize, items: u64) {
         self.classes[class].backlog = items;
     }
 
-    /// Brings a loaded item. One that no route may ever serve comes back from `poll` as a refusal.
-    pub fn offer(&mut self, class: usize, mut ticket: Ticket) {
-        let rule = self.classes[class].routing.rule.and_then(|rule| self.policy.rules.get(rule));
-        ticket.max_usd = ticket.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
-        if let Some(refusal) = self.never(class, &ticket) {
-            self.refused.push(refusal);
+    /// Adds a loaded item. If no route can ever serve it, `poll` returns a rejection for it.
+    pub fn enqueue(&mut self, class: usize, mut item: QueuedItem) {
+        let rule = self.classes[class].class_key.rule.and_then(|rule| self.policy.rules.get(rule));
+        item.max_usd = item.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
+        if let Some(rejection) = self.permanent_rejection(class, &item) {
+            self.rejections.push(rejection);
             return;
         }
         let queue = &mut self.classes[class];
-        queue.fresh.push_back(ticket);
-        queue.stuck_at = None;
+        queue.pending.push_back(item);
+        queue.stuck_at_version = None;
     }
 
-    /// How many loaded tickets of `class` have not been tried yet. Those that were may wait long for a route of their
-    /// own, and must not keep others from being loaded.
-    pub fn fresh(&self, class: usize) -> usize {
-        self.classes[class].fresh.len()
+    /// Number of loaded items of `class` that were not tried yet. Items already tried don't count: they may wait long
+    /// for a route, and must not keep others from being loaded.
+    pub fn pending_count(&self, class: usize) -> usize {
+        self.classes[class].pending.len()
     }
 
-    /// Whether more of `class` should be loaded: not while too many that were tried wait in memory.
-    pub fn takes_more(&self, class: usize) -> bool {
-        self.classes[class].takes_more()
+    /// Whether more items of `class` should be loaded. False while too many tried items wait in memory.
+    pub fn has_capacity(&self, class: usize) -> bool {
+        self.classes[class].has_capacity()
     }
 
-    pub fn in_flight(&self) -> usize {
-        self.flights.len()
+    pub fn in_flight_count(&self) -> usize {
+        self.reservations.len()
     }
 
     pub const fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    pub const fn money(&self) -> Ledger {
-        self.money
+    pub const fn run_spend(&self) -> RunSpend {
+        self.run_spend
     }
 
-    /// Brings back what earlier processes spent, and where attempt numbers go on.
+    /// Restores the money that earlier processes spent, and the next attempt number.
     pub fn resume_from(&mut self, next_attempt: u64, spent: Money, at_risk: Money) {
         self.next_attempt = next_attempt;
-        self.money = Ledger { spent, reserved: Money::ZERO, at_risk };
+        self.run_spend = RunSpend { spent, reserved: Money::ZERO, at_risk };
     }
 
-    /// Items that are neither done nor failed, as far as the scheduler has been told of them.
-    pub fn live(&self) -> u64 {
-        let queued: u64 = self.classes.iter().map(|class| class.backlog + class.loaded() as u64).sum();
-        queued + (self.backing_off.len() + self.flights.len() + self.refused.len()) as u64
+    /// Number of items known to the scheduler that are neither done nor failed.
+    pub fn unfinished_items(&self) -> u64 {
+        let queued: u64 = self.classes.iter().map(|class| class.backlog + class.loaded_count() as u64).sum();
+        queued + (self.backing_off.len() + self.reservations.len() + self.rejections.len()) as u64
     }
 
-    /// When to poll again though nothing settles: `None` where only an answer or the operator helps.
-    pub fn next_wake(&self) -> Option<Mono> {
-        let alarm = self.alarms.peek().map(|Reverse((at, _))| *at);
-        let backoff = self.backoff.peek().map(|Reverse((at, _))| *at);
+    /// When to poll again if no attempt completes before. `None` if only an answer or the operator can change anything.
+    pub fn next_wakeup(&self) -> Option<MonoTime> {
+        let alarm = self.route_wakeups.peek().map(|Reverse((at, _))| *at);
+        let backoff = self.backoff_wakeups.peek().map(|Reverse((at, _))| *at);
         alarm.into_iter().chain(backoff).min()
     }
 
-    /// Makes every route worth another look.
-    fn look_again(&mut self) {
+    /// Makes all routes candidates for the next poll again.
+    fn unpark_all(&mut self) {
         for index in 0..self.routes.len() {
             self.unpark(RouteId(index as u32));
         }
@@ -296,25 +299,25 @@ impl Scheduler {
         for class in &mut self.classes {
             class.unpark(route);
         }
-        self.holding.freed(route);
+        self.bottlenecks.mark_unblocked(route);
         self.version += 1;
     }
 
-    fn park(&mut self, now: Now, route: RouteId, wake: cooldown::Wake) {
+    fn park(&mut self, now: Now, route: RouteId, wakeup: cooldown::Wakeup) {
         for class in &mut self.classes {
             class.park(route);
         }
-        self.note_parked(now, route);
-        self.want_lease(self.routes[route.index()].pool);
-        self.set_alarm(now, route, wake);
+        self.record_parked(now, route);
+        self.mark_lease_needed(self.routes[route.index()].pool);
+        self.schedule_wakeup(now, route, wakeup);
     }
 
-    fn set_alarm(&mut self, now: Now, route: RouteId, wake: cooldown::Wake) {
-        let Some(at) = wake.mono(now) else { return };
-        let alarm = &mut self.routes[route.index()].alarm;
+    fn schedule_wakeup(&mut self, now: Now, route: RouteId, wakeup: cooldown::Wakeup) {
+        let Some(at) = wakeup.to_mono(now) else { return };
+        let alarm = &mut self.routes[route.index()].wakeup_at;
         if alarm.is_none_or(|earlier| earlier > at || earlier <= now.mono) {
             *alarm = Some(at);
-            self.alarms.push(Reverse((at, route)));
+            self.route_wakeups.push(Reverse((at, route)));
         }
     }
 

@@ -1,35 +1,35 @@
-//! A quota pool: the counters that some routes share, and what keeps them from being drawn on.
+//! A quota pool: the counters that several routes share, and what blocks their use.
 
 use std::time::Duration;
 
 use crate::domain::{
-    Counted, Dimension, Limits, Now, Provenance, RouteId, Wall,
-    days::Unit,
+    LimitDimension, LimitSource, Limits, Now, RouteId, TokenCounting, WallTime,
+    lease::QuotaUnit,
     snapshot::{Cause, Gauge},
 };
 
 use super::{
-    bound::Bound,
-    bounds::{Admission, Bounds},
-    capacity::Capacity,
-    cooldown::{Cooldown, Wake},
-    day::{DayMeter, DayRoom, Stay},
+    cooldown::{Cooldown, Wakeup},
+    daily_quota::{CountInterval, DailyQuota, DayAdmission},
+    limit_kind::LimitKind,
+    limit_sources::SourcedLimit,
+    pool_limits::{AdmittedSample, PoolLimits},
     ramp::Ramp,
-    window::{MINUTE, Pace, Room, Window},
+    window::{Gcra, MINUTE, SlidingWindow, WindowAdmission},
 };
 
-/// Tokens that an attempt is expected to use, before the provider has counted.
+/// Estimated tokens of an attempt. Also used for the tokens that a provider reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Need {
+pub struct TokenEstimate {
     pub input: u64,
     pub output: u64,
 }
 
-impl Need {
-    pub const fn counted(self, counted: Counted) -> u64 {
+impl TokenEstimate {
+    pub const fn counted_as(self, counted: TokenCounting) -> u64 {
         match counted {
-            Counted::Input => self.input,
-            Counted::Total => self.total(),
+            TokenCounting::Input => self.input,
+            TokenCounting::Total => self.total(),
         }
     }
 
@@ -45,419 +45,435 @@ impl Need {
         self.input + self.output
     }
 
-    const fn counter(counted: Counted) -> fn(Self) -> u64 {
+    const fn counter_for(counted: TokenCounting) -> fn(Self) -> u64 {
         match counted {
-            Counted::Input => Self::input,
-            Counted::Total => Self::total,
+            TokenCounting::Input => Self::input,
+            TokenCounting::Total => Self::total,
         }
     }
 
-    /// What of it is reserved under a limit. How long an answer will be nobody knows, and the input is reckoned
-    /// generously; so a request is too large only where half its estimated input is.
-    fn under(self, bound: &Bound, counted: fn(Self) -> u64) -> u64 {
-        bound.reserved(counted(self), counted(Self { input: self.input / 2, output: 0 }))
+    /// The amount to reserve under a limit. The output length is unknown and the input estimate is generous, so a
+    /// request counts as too large only if half of its estimated input is.
+    fn amount_to_reserve(self, limit: &SourcedLimit, count: fn(Self) -> u64) -> u64 {
+        limit.amount_to_reserve(count(self), count(Self { input: self.input / 2, output: 0 }))
     }
 }
 
-/// What an answer proves about the room it was given.
+/// The usage of an attempt, as far as its result shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Counting {
-    /// Answered: the request stays, tokens are as the provider counted.
-    Actual(Need),
-    /// Refused for quota: the request stays in its minute, tokens and the day's place are returned.
-    Refused,
-    /// Answered, and nobody says how much it used: all that was reserved stays.
-    Untold,
-    /// Sent and never answered: all that was reserved stays.
-    Unknown,
-    /// No byte was sent: all is returned.
+pub enum ObservedUsage {
+    /// Answered with usage: the request stays counted, tokens as the provider reported them.
+    Reported(TokenEstimate),
+    /// 429: the request stays counted in its minute; tokens and the day's request are released.
+    Throttled,
+    /// Answered without usage: everything reserved stays counted.
+    Missing,
+    /// Sent but never answered: everything reserved stays counted.
+    NoResponse,
+    /// No byte was sent: everything is released.
     NotSent,
 }
 
-/// Why a pool can't be drawn on now.
+/// Why a pool can't be used now.
 #[derive(Debug)]
-pub enum Block<'a> {
-    /// Our own counters are full.
-    Full {
-        what: Capacity,
-        wake: Wake,
+pub enum PoolBlock<'a> {
+    /// One of our own counters is at its limit.
+    Limited {
+        kind: LimitKind,
+        wakeup: Wakeup,
     },
-    /// The day is spent by our own count.
-    DayFull {
-        until: Wall,
+    /// The daily quota is used up by our own count.
+    DailyLimitReached {
+        until: WallTime,
         used: u64,
         limit: u64,
     },
-    Cooling(&'a Cooldown),
-    Spent(&'a Cooldown),
-    /// More than the window holds: never here.
+    CoolingDown(&'a Cooldown),
+    Exhausted(&'a Cooldown),
+    /// The request exceeds the limit itself, so waiting doesn't help.
     TooLarge {
-        what: Capacity,
+        kind: LimitKind,
     },
 }
 
 #[derive(Debug)]
-pub struct Pool {
-    /// `provider/project/model`, or the shared pool's own name in the model's place.
+pub struct QuotaPool {
+    /// `provider/project/model`; for a shared pool its own name replaces the model.
     pub name: String,
-    /// `model@project` for the screen.
+    /// `model@project`, for the screen.
     pub label: String,
     pub routes: Vec<RouteId>,
-    /// Which of the scheduler's families it is of.
-    pub family: usize,
-    /// When it was last refused far below its limit by our own count.
-    pub surprised_at: Option<crate::domain::Mono>,
+    /// Index into the scheduler's model groups.
+    pub model_group: usize,
+    /// The last 429 while our own count was far below the limit.
+    pub unexpected_429_at: Option<crate::domain::MonoTime>,
     pub in_flight: u32,
     pub cooldown: Option<Cooldown>,
-    /// The provider said that the day's quota is used up.
-    pub spent: Option<Cooldown>,
-    /// Minute refusals in a row, one per episode.
-    pub ladder_step: usize,
-    /// Times in a row that the day was still spent when it should have begun anew.
-    pub day_step: u32,
-    /// After a guessed cooldown: the way back up.
+    /// Cooldown after the provider said that the daily quota is used up.
+    pub day_exhausted: Option<Cooldown>,
+    /// Step in the backoff schedule: the number of consecutive 429 episodes.
+    pub backoff_step: usize,
+    /// How often in a row the daily quota was still used up after its expected reset.
+    pub day_retry_step: u32,
+    /// Limits concurrency after a cooldown whose duration was a guess.
     pub ramp: Option<Ramp>,
-    pub bounds: Bounds,
-    counted: Counted,
+    pub limits: PoolLimits,
+    token_counting: TokenCounting,
     burst: Option<u32>,
-    requests: Window,
-    tokens: Window,
-    input: Window,
-    output: Window,
-    pace: Option<Pace>,
-    day_requests: DayMeter,
-    day_tokens: DayMeter,
+    request_window: SlidingWindow,
+    token_window: SlidingWindow,
+    input_token_window: SlidingWindow,
+    output_token_window: SlidingWindow,
+    pacing: Option<Gcra>,
+    day_requests: DailyQuota,
+    day_tokens: DailyQuota,
 }
 
-/// What a settled request tells of its time.
+/// The times of a completed attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    pub reserved: Now,
-    /// When it left, as far as that was told.
-    pub sent: Now,
-    /// How long before the answer the server has counted it for certain.
-    pub head_start: Duration,
+pub struct AttemptTiming {
+    pub reserved_at: Now,
+    /// When the request left this process. Equals `reserved_at` if that was never reported.
+    pub sent_at: Now,
+    /// How long before the answer the server must have counted the request.
+    pub counted_before: Duration,
 }
 
-/// A look at a pool's counters, for reckoning ahead.
+/// A read-only view of a pool's counters, for the forecast.
 #[derive(Clone, Copy, Debug)]
-pub struct Counters<'a> {
-    pub counted: Counted,
+pub struct PoolCounters<'a> {
+    pub token_counting: TokenCounting,
     pub concurrency: Option<u64>,
-    pub requests: &'a Window,
-    pub tokens: &'a Window,
-    pub input: &'a Window,
-    pub output: &'a Window,
-    pub pace: Option<&'a Pace>,
-    pub day_requests: &'a DayMeter,
-    pub day_tokens: &'a DayMeter,
+    pub request_window: &'a SlidingWindow,
+    pub token_window: &'a SlidingWindow,
+    pub input_token_window: &'a SlidingWindow,
+    pub output_token_window: &'a SlidingWindow,
+    pub pacing: Option<&'a Gcra>,
+    pub day_requests: &'a DailyQuota,
+    pub day_tokens: &'a DailyQuota,
 }
 
-impl Pool {
-    pub fn new(name: String, label: String, family: usize, limits: &Limits) -> Self {
+impl QuotaPool {
+    pub fn new(name: String, label: String, group: usize, limits: &Limits) -> Self {
         Self {
             name,
             label,
             routes: Vec::new(),
-            family,
-            surprised_at: None,
+            model_group: group,
+            unexpected_429_at: None,
             in_flight: 0,
             cooldown: None,
-            spent: None,
-            ladder_step: 0,
-            day_step: 0,
+            day_exhausted: None,
+            backoff_step: 0,
+            day_retry_step: 0,
             ramp: None,
-            bounds: Bounds::new(limits),
-            counted: limits.counted,
+            limits: PoolLimits::new(limits),
+            token_counting: limits.token_counting,
             burst: limits.burst,
-            requests: Window::new(limits.rpm.map(u64::from)),
-            tokens: Window::new(limits.tpm),
-            input: Window::new(limits.itpm),
-            output: Window::new(limits.otpm),
-            pace: limits.rpm.zip(limits.burst).map(|(rpm, burst)| Pace::new(rpm, burst)),
-            day_requests: DayMeter::new(limits.day, limits.rpd.map(u64::from)),
-            day_tokens: DayMeter::new(limits.day, limits.tpd),
+            request_window: SlidingWindow::new(limits.rpm.map(u64::from)),
+            token_window: SlidingWindow::new(limits.tpm),
+            input_token_window: SlidingWindow::new(limits.itpm),
+            output_token_window: SlidingWindow::new(limits.otpm),
+            pacing: limits.rpm.zip(limits.burst).map(|(rpm, burst)| Gcra::new(rpm, burst)),
+            day_requests: DailyQuota::new(limits.quota_day, limits.rpd.map(u64::from)),
+            day_tokens: DailyQuota::new(limits.quota_day, limits.tpd),
         }
     }
 
-    fn amounts(&self, need: Need) -> [(u64, &Window, Capacity); 4] {
-        let tokens = need.under(&self.bounds.tokens, Need::counter(self.counted));
-        let input = need.under(&self.bounds.input, Need::input);
-        let output = need.under(&self.bounds.output, Need::output);
+    fn demands(&self, estimate: TokenEstimate) -> [(u64, &SlidingWindow, LimitKind); 4] {
+        let tokens =
+            estimate.amount_to_reserve(&self.limits.tokens_per_minute, TokenEstimate::counter_for(self.token_counting));
+        let input = estimate.amount_to_reserve(&self.limits.input_tokens_per_minute, TokenEstimate::input);
+        let output = estimate.amount_to_reserve(&self.limits.output_tokens_per_minute, TokenEstimate::output);
         [
-            (1, &self.requests, Capacity::RequestsPerMinute),
-            (tokens, &self.tokens, Capacity::TokensPerMinute),
-            (input, &self.input, Capacity::InputTokensPerMinute),
-            (output, &self.output, Capacity::OutputTokensPerMinute),
+            (1, &self.request_window, LimitKind::RequestsPerMinute),
+            (tokens, &self.token_window, LimitKind::TokensPerMinute),
+            (input, &self.input_token_window, LimitKind::InputTokensPerMinute),
+            (output, &self.output_token_window, LimitKind::OutputTokensPerMinute),
         ]
     }
 
-    /// What keeps any request out, whatever its size; `None` where only its tokens may.
-    pub fn block(&self, now: Now) -> Option<Block<'_>> {
-        if let Some(spent) = self.spent.as_ref().filter(|spent| !spent.over(now)) {
-            return Some(Block::Spent(spent));
+    /// The block for every request, whatever its size. `None` if at most its tokens are too many.
+    pub fn block(&self, now: Now) -> Option<PoolBlock<'_>> {
+        if let Some(spent) = self.day_exhausted.as_ref().filter(|spent| !spent.is_over(now)) {
+            return Some(PoolBlock::Exhausted(spent));
         }
-        if let Some(block) = day_block(&self.day_requests, now, 1, Capacity::RequestsPerDay) {
+        if let Some(block) = daily_block(&self.day_requests, now, 1, LimitKind::RequestsPerDay) {
             return Some(block);
         }
-        if self.day_requests.lacks(now.wall, 1) {
-            return Some(Block::Full { what: Capacity::Lease, wake: Wake::Settle });
+        if self.day_requests.needs_lease(now.wall, 1) {
+            return Some(PoolBlock::Limited { kind: LimitKind::Lease, wakeup: Wakeup::OnCompletion });
         }
-        if let Some(cooldown) = self.cooldown.as_ref().filter(|cooldown| !cooldown.over(now)) {
-            return Some(Block::Cooling(cooldown));
+        if let Some(cooldown) = self.cooldown.as_ref().filter(|cooldown| !cooldown.is_over(now)) {
+            return Some(PoolBlock::CoolingDown(cooldown));
         }
-        if self.bounds.concurrency.effective().is_some_and(|most| u64::from(self.in_flight) >= most) {
-            return Some(Block::Full { what: Capacity::Concurrency, wake: Wake::Settle });
+        if self.limits.concurrency.effective().is_some_and(|max| u64::from(self.in_flight) >= max) {
+            return Some(PoolBlock::Limited { kind: LimitKind::Concurrency, wakeup: Wakeup::OnCompletion });
         }
-        if self.ramp.is_some_and(|ramp| self.in_flight >= ramp.width()) {
-            return Some(Block::Full { what: Capacity::Ramp, wake: Wake::Settle });
+        if self.ramp.is_some_and(|ramp| self.in_flight >= ramp.limit()) {
+            return Some(PoolBlock::Limited { kind: LimitKind::Ramp, wakeup: Wakeup::OnCompletion });
         }
-        if self.bounds.slow_start().is_some_and(|most| self.in_flight >= most) {
-            return Some(Block::Full { what: Capacity::SlowStart, wake: Wake::Settle });
+        if self.limits.slow_start_limit().is_some_and(|most| self.in_flight >= most) {
+            return Some(PoolBlock::Limited { kind: LimitKind::SlowStart, wakeup: Wakeup::OnCompletion });
         }
-        let room = self.requests.room(now.mono, 1);
-        if room != Room::Now {
-            return Some(full(Capacity::RequestsPerMinute, room));
+        let admission = self.request_window.admission(now.mono, 1);
+        if admission != WindowAdmission::Now {
+            return Some(limited(LimitKind::RequestsPerMinute, admission));
         }
-        let room = self.pace.as_ref().map_or(Room::Now, |pace| pace.room(now.mono));
-        (room != Room::Now).then(|| full(Capacity::Pacing, room))
+        let room = self.pacing.as_ref().map_or(WindowAdmission::Now, |gcra| gcra.admission(now.mono));
+        (room != WindowAdmission::Now).then(|| limited(LimitKind::Pacing, room))
     }
 
-    /// Whether some window can never hold a request of this size.
-    pub fn is_too_large(&self, need: Need) -> bool {
-        let mut windows = self.amounts(need).into_iter().skip(1);
+    /// Whether some limit can never hold a request of this size.
+    pub fn is_too_large(&self, estimate: TokenEstimate) -> bool {
+        let mut windows = self.demands(estimate).into_iter().skip(1);
         let over_minute = windows.any(|(amount, window, _)| window.limit().is_some_and(|limit| amount > limit));
-        let day = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
+        let day =
+            estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
         over_minute || self.day_tokens.limit().is_some_and(|limit| day > limit)
     }
 
-    /// What keeps a request of this size out, given that [`Pool::block`] has found nothing.
-    pub fn token_block(&self, now: Now, need: Need) -> Option<Block<'_>> {
-        for (amount, window, what) in self.amounts(need).into_iter().skip(1) {
-            match window.room(now.mono, amount) {
-                Room::Now => {}
-                Room::Never => return Some(Block::TooLarge { what }),
-                room => return Some(full(what, room)),
+    /// The block for a request of this size. Assumes that [`QuotaPool::block`] returned `None`.
+    pub fn token_block(&self, now: Now, estimate: TokenEstimate) -> Option<PoolBlock<'_>> {
+        for (amount, window, kind) in self.demands(estimate).into_iter().skip(1) {
+            match window.admission(now.mono, amount) {
+                WindowAdmission::Now => {}
+                WindowAdmission::Never => return Some(PoolBlock::TooLarge { kind }),
+                admission => return Some(limited(kind, admission)),
             }
         }
-        if let Some(block) = self.day_tokens_block(now, need) {
+        if let Some(block) = self.daily_token_block(now, estimate) {
             return Some(block);
         }
-        let amount = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
-        let lacks = self.day_tokens.lacks(now.wall, amount);
-        lacks.then_some(Block::Full { what: Capacity::Lease, wake: Wake::Settle })
+        let amount =
+            estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
+        let needs_lease = self.day_tokens.needs_lease(now.wall, amount);
+        needs_lease.then_some(PoolBlock::Limited { kind: LimitKind::Lease, wakeup: Wakeup::OnCompletion })
     }
 
-    /// Whether a request's size decides if the day still has room for it.
-    pub const fn counts_days_tokens(&self) -> bool {
+    /// Whether the daily limit depends on the size of a request.
+    pub const fn has_daily_token_limit(&self) -> bool {
         self.day_tokens.limit().is_some()
     }
 
-    /// What the day's tokens keep out: until its reset, or for ever.
-    pub fn day_tokens_block(&self, now: Now, need: Need) -> Option<Block<'_>> {
-        let amount = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
+    /// Whether the daily token limit blocks a request of this size: until the reset, or always.
+    pub fn daily_token_block(&self, now: Now, estimate: TokenEstimate) -> Option<PoolBlock<'_>> {
+        let amount =
+            estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
         if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
-            return Some(Block::TooLarge { what: Capacity::TokensPerDay });
+            return Some(PoolBlock::TooLarge { kind: LimitKind::TokensPerDay });
         }
-        day_block(&self.day_tokens, now, amount, Capacity::TokensPerDay)
+        daily_block(&self.day_tokens, now, amount, LimitKind::TokensPerDay)
     }
 
-    /// Takes room for one request; what was taken comes back in [`Pool::settle`].
-    pub fn reserve(&mut self, now: Now, need: Need) -> Need {
-        let taken = Need {
-            input: need.under(&self.bounds.input, Need::input),
-            output: need.under(&self.bounds.output, Need::output),
+    /// Reserves room for one request. Pass the returned amounts to [`QuotaPool::commit`].
+    pub fn reserve(&mut self, now: Now, estimate: TokenEstimate) -> TokenEstimate {
+        let reserved = TokenEstimate {
+            input: estimate.amount_to_reserve(&self.limits.input_tokens_per_minute, TokenEstimate::input),
+            output: estimate.amount_to_reserve(&self.limits.output_tokens_per_minute, TokenEstimate::output),
         };
-        let tokens = need.under(&self.bounds.tokens, Need::counter(self.counted));
-        // Both token windows must settle what they took, so a clamp in one applies to the input estimate of all.
-        let taken = if tokens < taken.counted(self.counted) { Need { input: tokens, output: 0 } } else { taken };
+        let tokens =
+            estimate.amount_to_reserve(&self.limits.tokens_per_minute, TokenEstimate::counter_for(self.token_counting));
+        // All token windows must later release what they took, so a reduced amount in one applies to all.
+        let taken = if tokens < reserved.counted_as(self.token_counting) {
+            TokenEstimate { input: tokens, output: 0 }
+        } else {
+            reserved
+        };
         self.in_flight += 1;
-        self.requests.reserve(now.mono, 1);
-        self.tokens.reserve(now.mono, taken.counted(self.counted));
-        self.input.reserve(now.mono, taken.input);
-        self.output.reserve(now.mono, taken.output);
-        if let Some(pace) = &mut self.pace {
-            pace.reserve(now.mono);
+        self.request_window.reserve(now.mono, 1);
+        self.token_window.reserve(now.mono, taken.counted_as(self.token_counting));
+        self.input_token_window.reserve(now.mono, taken.input);
+        self.output_token_window.reserve(now.mono, taken.output);
+        if let Some(gcra) = &mut self.pacing {
+            gcra.reserve(now.mono);
         }
         self.day_requests.reserve(now.wall, 1);
-        self.day_tokens.reserve(now.wall, taken.counted(self.counted));
+        self.day_tokens.reserve(now.wall, taken.counted_as(self.token_counting));
         taken
     }
 
-    /// The request left the process just now, later than it was reserved.
-    pub fn sent(&mut self, now: Now) {
-        if let Some(pace) = &mut self.pace {
-            pace.sent(now.mono);
+    /// Records that the request left the process just now, later than it was reserved.
+    pub fn on_sent(&mut self, now: Now) {
+        if let Some(gcra) = &mut self.pacing {
+            gcra.on_sent(now.mono);
         }
     }
 
-    /// Settles one request that was reserved with `taken`.
-    pub fn settle(&mut self, now: Now, taken: Need, counting: Counting, timing: Timing) {
+    /// Replaces the reservation of one request by its observed usage.
+    pub fn commit(&mut self, now: Now, reserved_tokens: TokenEstimate, observed: ObservedUsage, timing: AttemptTiming) {
         self.in_flight -= 1;
-        let Timing { reserved: reserved_at, sent, head_start } = timing;
-        // Output is counted as it is made: as late as the last of it.
-        let hold = MINUTE.saturating_sub(head_start);
-        let tokens_hold = if self.counted == Counted::Input { hold } else { MINUTE };
-        let counted_by = now.wall - head_start;
-        let (requests, day_requests, used) = match counting {
-            Counting::Actual(used) => (1, 1, used),
-            Counting::Refused => (1, 0, Need::default()),
-            Counting::Untold | Counting::Unknown => (1, 1, taken),
-            Counting::NotSent => (0, 0, Need::default()),
+        let AttemptTiming { reserved_at, sent_at, counted_before } = timing;
+        // Output tokens are counted as they are generated, at the latest with the end of the answer.
+        let occupied_for = MINUTE.saturating_sub(counted_before);
+        let tokens_occupied_for = if self.token_counting == TokenCounting::Input { occupied_for } else { MINUTE };
+        let counted_at_latest = now.wall - counted_before;
+        let (requests, day_requests, used) = match observed {
+            ObservedUsage::Reported(used) => (1, 1, used),
+            ObservedUsage::Throttled => (1, 0, TokenEstimate::default()),
+            ObservedUsage::Missing | ObservedUsage::NoResponse => (1, 1, reserved_tokens),
+            ObservedUsage::NotSent => (0, 0, TokenEstimate::default()),
         };
-        let (reserved, actual) = (taken.counted(self.counted), used.counted(self.counted));
-        self.requests.settle(now.mono, 1, requests, hold);
-        self.tokens.settle(now.mono, reserved, actual, tokens_hold);
-        self.input.settle(now.mono, taken.input, used.input, hold);
-        self.output.settle(now.mono, taken.output, used.output, MINUTE);
-        let stay = Stay { reserved_at: reserved_at.wall, counted_by };
-        self.day_requests.settle(now.wall, stay, 1, day_requests);
-        self.day_tokens.settle(now.wall, stay, reserved, actual);
-        if matches!(counting, Counting::Actual(_) | Counting::Untold) {
-            let admission =
-                Admission { sent: sent.mono, latency: now.mono.since(sent.mono), used, others: self.in_flight };
-            self.bounds.admit(now.mono, admission);
-            self.retune();
+        let (reserved, actual) =
+            (reserved_tokens.counted_as(self.token_counting), used.counted_as(self.token_counting));
+        self.request_window.commit(now.mono, 1, requests, occupied_for);
+        self.token_window.commit(now.mono, reserved, actual, tokens_occupied_for);
+        self.input_token_window.commit(now.mono, reserved_tokens.input, used.input, occupied_for);
+        self.output_token_window.commit(now.mono, reserved_tokens.output, used.output, MINUTE);
+        let interval = CountInterval { reserved_at: reserved_at.wall, counted_at_latest };
+        self.day_requests.commit(now.wall, interval, 1, day_requests);
+        self.day_tokens.commit(now.wall, interval, reserved, actual);
+        if matches!(observed, ObservedUsage::Reported(_) | ObservedUsage::Missing) {
+            let sample = AdmittedSample {
+                sent_at: sent_at.mono,
+                latency: now.mono.since(sent_at.mono),
+                used,
+                others_in_flight: self.in_flight,
+            };
+            self.limits.on_success(now.mono, sample);
+            self.apply_limits();
         }
     }
 
-    /// Counts an attempt of an earlier process: settled (or, at the latest, sent) at `at`, `age` before `now`.
-    pub fn recall(&mut self, now: Now, at: Wall, used: Need, refused: bool) {
+    /// Adds the usage of an earlier process. `at` is when the attempt completed, or else when it was sent.
+    pub fn restore_usage(&mut self, now: Now, at: WallTime, used: TokenEstimate, was_throttled: bool) {
         let age = now.wall.since(at);
         if age < MINUTE {
             let release = now.mono + (MINUTE - age);
-            self.requests.recall(release, 1);
-            if !refused {
-                self.tokens.recall(release, used.counted(self.counted));
-                self.input.recall(release, used.input);
-                self.output.recall(release, used.output);
+            self.request_window.restore_usage(release, 1);
+            if !was_throttled {
+                self.token_window.restore_usage(release, used.counted_as(self.token_counting));
+                self.input_token_window.restore_usage(release, used.input);
+                self.output_token_window.restore_usage(release, used.output);
             }
         }
-        if !refused {
-            self.day_requests.recall(now.wall, at, 1);
-            self.day_tokens.recall(now.wall, at, used.counted(self.counted));
+        if !was_throttled {
+            self.day_requests.restore_usage(now.wall, at, 1);
+            self.day_tokens.restore_usage(now.wall, at, used.counted_as(self.token_counting));
         }
     }
 
-    /// A success: the ladder starts anew and the ramp doubles.
-    pub fn succeeded(&mut self) {
-        self.ladder_step = 0;
-        self.day_step = 0;
-        self.ramp = self.ramp.and_then(Ramp::succeeded);
+    /// Records a success: the backoff schedule starts over and the ramp advances.
+    pub fn on_success(&mut self) {
+        self.backoff_step = 0;
+        self.day_retry_step = 0;
+        self.ramp = self.ramp.and_then(Ramp::on_success);
     }
 
     pub fn requests_gauge(&self, now: Now) -> Gauge {
-        gauge(self.requests.used(now.mono), self.bounds.requests)
+        gauge(self.request_window.used(now.mono), self.limits.requests_per_minute)
     }
 
     pub fn tokens_gauge(&self, now: Now) -> Gauge {
-        let input_only = self.tokens.limit().is_none() && self.input.limit().is_some();
+        let input_only = self.token_window.limit().is_none() && self.input_token_window.limit().is_some();
         if input_only {
-            gauge(self.input.used(now.mono), self.bounds.input)
+            gauge(self.input_token_window.used(now.mono), self.limits.input_tokens_per_minute)
         } else {
-            gauge(self.tokens.used(now.mono), self.bounds.tokens)
+            gauge(self.token_window.used(now.mono), self.limits.tokens_per_minute)
         }
     }
 
-    /// The day as the provider sees it: full where it said so, whatever we counted.
+    /// The day's gauge. It is full if the provider said so, whatever our own count.
     pub fn day_gauge(&self, now: Now) -> Gauge {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
-        let said_spent = self.spent.as_ref().is_some_and(|spent| !spent.over(now));
-        gauge(if said_spent { used.max(limit.unwrap_or(used)) } else { used }, self.bounds.day_requests)
+        let is_exhausted = self.day_exhausted.as_ref().is_some_and(|spent| !spent.is_over(now));
+        gauge(if is_exhausted { used.max(limit.unwrap_or(used)) } else { used }, self.limits.requests_per_day)
     }
 
-    pub fn day_meters(&mut self) -> impl Iterator<Item = (Unit, &mut DayMeter)> {
-        [(Unit::Requests, &mut self.day_requests), (Unit::Tokens, &mut self.day_tokens)].into_iter()
+    pub fn daily_quotas(&mut self) -> impl Iterator<Item = (QuotaUnit, &mut DailyQuota)> {
+        [(QuotaUnit::Requests, &mut self.day_requests), (QuotaUnit::Tokens, &mut self.day_tokens)].into_iter()
     }
 
     pub const fn is_shared(&self) -> bool {
         self.day_requests.is_shared() || self.day_tokens.is_shared()
     }
 
-    /// A request of this size found too little of the block in hand.
-    pub fn note_short(&mut self, need: Need) {
-        let tokens = need.under(&self.bounds.day_tokens, Need::counter(self.counted));
-        if let Some(share) = self.day_tokens.share_mut() {
-            share.note_short(tokens);
+    /// Records that the lease was too small for a request of this size.
+    pub fn record_shortfall(&mut self, estimate: TokenEstimate) {
+        let tokens =
+            estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
+        if let Some(lease) = self.day_tokens.lease_mut() {
+            lease.record_shortfall(tokens);
         }
     }
 
-    pub fn counters(&self) -> Counters<'_> {
-        Counters {
-            counted: self.counted,
-            concurrency: self.bounds.concurrency.effective(),
-            requests: &self.requests,
-            tokens: &self.tokens,
-            input: &self.input,
-            output: &self.output,
-            pace: self.pace.as_ref(),
+    pub fn counters(&self) -> PoolCounters<'_> {
+        PoolCounters {
+            token_counting: self.token_counting,
+            concurrency: self.limits.concurrency.effective(),
+            request_window: &self.request_window,
+            token_window: &self.token_window,
+            input_token_window: &self.input_token_window,
+            output_token_window: &self.output_token_window,
+            pacing: self.pacing.as_ref(),
             day_requests: &self.day_requests,
             day_tokens: &self.day_tokens,
         }
     }
 
-    pub const fn day(&self) -> crate::domain::Day {
+    pub const fn day(&self) -> crate::domain::QuotaDay {
         self.day_requests.day()
     }
 
-    /// Notes a refusal for the minute; true where it begins a new episode.
-    pub fn is_new_episode(&self, now: Now, sent_at: crate::domain::Mono) -> bool {
-        self.cooldown.as_ref().is_none_or(|cooldown| cooldown.over(now) && sent_at >= cooldown.until.mono)
+    /// Whether a 429 for a request sent at `sent_at` starts a new episode, rather than belonging to the last cooldown.
+    pub fn is_new_episode(&self, now: Now, sent_at: crate::domain::MonoTime) -> bool {
+        self.cooldown.as_ref().is_none_or(|cooldown| cooldown.is_over(now) && sent_at >= cooldown.until.mono)
     }
 
-    /// A refusal that our counters did not foresee, the first of its episode, of a request sent at `sent`.
-    pub fn refused_unforeseen(&mut self, now: Now, sent: Now, what: Dimension) {
-        self.bounds.refuse(now.mono, sent.mono, what, self.in_flight);
-        self.retune();
+    /// Handles the first 429 of an episode, which our counters did not predict.
+    pub fn on_unexpected_throttle(&mut self, now: Now, sent_at: Now, dimension: LimitDimension) {
+        self.limits.on_throttle(now.mono, sent_at.mono, dimension, self.in_flight);
+        self.apply_limits();
     }
 
-    /// The limits may have changed: puts those in force into the counters.
-    pub fn retune(&mut self) {
-        let bounds = &self.bounds;
-        self.requests.set_limit(bounds.requests.effective());
-        self.tokens.set_limit(bounds.tokens.effective());
-        self.input.set_limit(bounds.input.effective());
-        self.output.set_limit(bounds.output.effective());
-        self.day_requests.set_limit(bounds.day_requests.effective());
-        self.day_tokens.set_limit(bounds.day_tokens.effective());
-        let rpm = bounds.requests.effective().map(|rpm| u32::try_from(rpm).unwrap_or(u32::MAX));
-        // A learned limit is not spent at once: should it be wrong, or a day end, few requests meet the refusal.
-        let gentle = rpm.filter(|_| bounds.requests.provenance() == Some(Provenance::Learned)).map(|rpm| rpm / 8 + 1);
-        let burst = self.burst.into_iter().chain(gentle).min();
-        self.pace = rpm.zip(burst).map(|(rpm, burst)| match &self.pace {
-            Some(pace) => pace.retuned(rpm, burst),
-            None => Pace::new(rpm, burst),
+    /// Puts the limits in force into the counters.
+    pub fn apply_limits(&mut self) {
+        let limits = &self.limits;
+        self.request_window.set_limit(limits.requests_per_minute.effective());
+        self.token_window.set_limit(limits.tokens_per_minute.effective());
+        self.input_token_window.set_limit(limits.input_tokens_per_minute.effective());
+        self.output_token_window.set_limit(limits.output_tokens_per_minute.effective());
+        self.day_requests.set_limit(limits.requests_per_day.effective());
+        self.day_tokens.set_limit(limits.tokens_per_day.effective());
+        let rpm = limits.requests_per_minute.effective().map(|rpm| u32::try_from(rpm).unwrap_or(u32::MAX));
+        // A learned limit is not used up in one burst: if it is wrong, or the day ends, few requests meet the 429.
+        let learned_burst =
+            rpm.filter(|_| limits.requests_per_minute.source() == Some(LimitSource::Learned)).map(|rpm| rpm / 8 + 1);
+        let burst = self.burst.into_iter().chain(learned_burst).min();
+        self.pacing = rpm.zip(burst).map(|(rpm, burst)| match &self.pacing {
+            Some(gcra) => gcra.with_rate(rpm, burst),
+            None => Gcra::new(rpm, burst),
         });
     }
 
-    /// Ends what our side can end: cooldown and spent day. The operator asked.
-    pub fn clear(&mut self) -> Option<Cause> {
+    /// Ends the cooldown and the exhausted day, at the operator's request. Returns the cause of what was ended.
+    pub fn clear_cooldowns(&mut self) -> Option<Cause> {
         self.ramp = None;
-        (self.ladder_step, self.day_step) = (0, 0);
+        (self.backoff_step, self.day_retry_step) = (0, 0);
         let cooldown = self.cooldown.take();
-        self.spent.take().or(cooldown).map(|cooldown| cooldown.cause)
+        self.day_exhausted.take().or(cooldown).map(|cooldown| cooldown.cause)
     }
 }
 
-fn gauge(used: u64, bound: Bound) -> Gauge {
-    Gauge { used, limit: bound.effective(), provenance: bound.provenance() }
+fn gauge(used: u64, limit: SourcedLimit) -> Gauge {
+    Gauge { used, limit: limit.effective(), source: limit.source() }
 }
 
-fn day_block(meter: &DayMeter, now: Now, amount: u64, what: Capacity) -> Option<Block<'static>> {
-    match meter.room(now.wall, amount) {
-        DayRoom::Now => None,
-        DayRoom::At(until) => {
-            let (used, limit) = (meter.used(now.wall), meter.limit().unwrap_or_default());
-            Some(Block::DayFull { until, used, limit })
+fn daily_block(quota: &DailyQuota, now: Now, amount: u64, kind: LimitKind) -> Option<PoolBlock<'static>> {
+    match quota.admission(now.wall, amount) {
+        DayAdmission::Now => None,
+        DayAdmission::At(until) => {
+            let (used, limit) = (quota.used(now.wall), quota.limit().unwrap_or_default());
+            Some(PoolBlock::DailyLimitReached { until, used, limit })
         }
-        DayRoom::WhenSettled => Some(Block::Full { what, wake: Wake::Settle }),
+        DayAdmission::OnCompletion => Some(PoolBlock::Limited { kind, wakeup: Wakeup::OnCompletion }),
     }
 }
 
-const fn full(what: Capacity, room: Room) -> Block<'static> {
-    let wake = match room {
-        Room::At(at) => Wake::Mono(at),
-        Room::Now | Room::WhenSettled | Room::Never => Wake::Settle,
+const fn limited(kind: LimitKind, admission: WindowAdmission) -> PoolBlock<'static> {
+    let wakeup = match admission {
+        WindowAdmission::At(at) => Wakeup::Mono(at),
+        WindowAdmission::Now | WindowAdmission::OnCompletion | WindowAdmission::Never => Wakeup::OnCompletion,
     };
-    Block::Full { what, wake }
+    PoolBlock::Limited { kind, wakeup }
 }

@@ -1,219 +1,220 @@
-//! What waits: tickets by class, in input order, with those that were tried before ahead of the fresh ones.
+//! Waiting items by class, in input order. Items that were tried before come first.
 
 use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use crate::domain::{Api, ModelId, Money, Mono, Outcome, RouteId, Seq};
+use crate::domain::{Api, ModelId, Money, MonoTime, Outcome, RouteId, Seq};
 
 use super::{
-    bits::BitSet,
-    candidates::{Candidates, Routing},
-    examination::Charges,
-    pool::Need,
-    strategy::Picker,
+    bitset::BitSet,
+    candidates::{Candidates, ClassKey},
+    fault_attribution::HealthPenalties,
+    pool::TokenEstimate,
+    route_selector::RouteSelector,
 };
 
-/// An item as the scheduler knows it: its size and its history, never its text.
+/// An item as the scheduler knows it: its size and its history, but not its text.
 #[derive(Clone, Debug)]
-pub struct Ticket {
+pub struct QueuedItem {
     pub seq: Seq,
-    /// Estimated input tokens.
-    pub input: u64,
-    /// The most output tokens its own parameters allow.
-    pub max_output: Option<u32>,
+    /// Estimated.
+    pub input_tokens: u64,
+    /// The most output tokens that its own parameters allow.
+    pub max_output_tokens: Option<u32>,
     pub max_usd: Option<Money>,
-    /// The answer becomes a sidecar: a truncated one is no answer.
-    pub caption: bool,
-    /// APIs that can't express its request.
-    pub inexpressible: SmallVec<[Api; 2]>,
+    /// The answer is written to a caption file, so a truncated answer counts as a failure.
+    pub is_caption: bool,
+    /// APIs that can't encode its request.
+    pub unsupported_apis: SmallVec<[Api; 2]>,
     /// When it could first have been sent.
-    pub since: Mono,
-    /// `None` until something went wrong; most items never need one.
-    pub course: Option<Box<Course>>,
+    pub waiting_since: MonoTime,
+    /// `None` until something went wrong, so most items never have one.
+    pub retry_state: Option<Box<RetryState>>,
 }
 
-/// What an item has been through.
+/// History of an item whose attempts failed.
 #[derive(Clone, Debug, Default)]
-pub struct Course {
+pub struct RetryState {
     /// HTTP requests so far.
     pub attempts: u32,
-    /// Models that it is done with.
-    pub given_up: SmallVec<[ModelId; 4]>,
-    /// The model it was last sent to.
-    model: Option<ModelId>,
-    /// By model: an item that spills to and fro must run out of tries nevertheless.
-    tries: SmallVec<[(ModelId, Tries); 1]>,
-    /// The one retry with a larger output limit has been used.
-    pub enlarged: bool,
-    pub last: Option<Outcome>,
-    pub charges: Charges,
+    /// Models that it no longer tries.
+    pub models_given_up: SmallVec<[ModelId; 4]>,
+    last_model: Option<ModelId>,
+    /// Counted per model, so that an item that moves between models runs out of retries too.
+    retries_by_model: SmallVec<[(ModelId, ModelRetries); 1]>,
+    /// Whether the one retry with a larger output limit was used.
+    pub has_larger_output: bool,
+    pub last_outcome: Option<Outcome>,
+    pub penalties: HealthPenalties,
 }
 
-/// What went wrong on one model.
+/// Failures of an item on one model.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tries {
-    /// Provider faults charged to the item.
-    pub charged: u32,
-    /// Provider faults that nobody else's success has confirmed as the item's.
-    pub uncharged: u32,
-    pub empties: u32,
+pub struct ModelRetries {
+    /// Provider errors that count against the item.
+    pub counted: u32,
+    /// Provider errors that don't count against the item, since no other item's success shows that the model works.
+    pub excused: u32,
+    pub empty_outputs: u32,
     pub timeouts: u32,
 }
 
-impl Tries {
-    pub const fn faults(self) -> u32 {
-        self.charged + self.uncharged
+impl ModelRetries {
+    pub const fn provider_errors(self) -> u32 {
+        self.counted + self.excused
     }
 }
 
-impl Ticket {
-    pub fn course(&mut self) -> &mut Course {
-        self.course.get_or_insert_default()
+impl QueuedItem {
+    pub fn retry_state_mut(&mut self) -> &mut RetryState {
+        self.retry_state.get_or_insert_default()
     }
 
     pub fn attempts(&self) -> u32 {
-        self.course.as_ref().map_or(0, |course| course.attempts)
+        self.retry_state.as_ref().map_or(0, |retry_state| retry_state.attempts)
     }
 
-    /// Earlier processes have sent it this many times already.
-    pub fn recall_attempts(&mut self, attempts: u32) {
-        self.course().attempts = attempts;
+    /// Sets the number of attempts that earlier processes made.
+    pub fn restore_attempts(&mut self, attempts: u32) {
+        self.retry_state_mut().attempts = attempts;
     }
 
-    pub fn has_given_up(&self, model: ModelId) -> bool {
-        self.course.as_ref().is_some_and(|course| course.given_up.contains(&model))
+    pub fn has_given_up_on(&self, model: ModelId) -> bool {
+        self.retry_state.as_ref().is_some_and(|retry_state| retry_state.models_given_up.contains(&model))
     }
 
-    /// How often it has failed on a model in a way that may yet be its own fault.
-    pub fn faults_on(&self, model: ModelId) -> u32 {
-        let tries = self.course.as_ref().and_then(|course| course.tries.iter().find(|(other, _)| *other == model));
-        tries.map_or(0, |(_, tries)| tries.faults())
+    /// Number of provider errors on a model, whether or not they count against the item.
+    pub fn provider_errors_on(&self, model: ModelId) -> u32 {
+        let model_retries = self
+            .retry_state
+            .as_ref()
+            .and_then(|retry_state| retry_state.retries_by_model.iter().find(|(other, _)| *other == model));
+        model_retries.map_or(0, |(_, tries)| tries.provider_errors())
     }
 
-    /// What went wrong on the model that it was last sent to.
-    pub fn tries(&self) -> Tries {
-        self.course.as_ref().map_or_else(Tries::default, |course| course.tries())
+    /// Failures on the model it was last sent to.
+    pub fn last_model_retries(&self) -> ModelRetries {
+        self.retry_state.as_ref().map_or_else(ModelRetries::default, |retry_state| retry_state.last_model_retries())
     }
 }
 
-impl Course {
-    /// Counts are per model.
-    pub fn on_model(&mut self, model: ModelId) -> &mut Tries {
-        self.model = Some(model);
-        let known = self.tries.iter().position(|(other, _)| *other == model);
-        let place = known.unwrap_or_else(|| {
-            self.tries.push((model, Tries::default()));
-            self.tries.len() - 1
+impl RetryState {
+    /// The retries on `model`, which becomes the last model.
+    pub fn switch_to_model(&mut self, model: ModelId) -> &mut ModelRetries {
+        self.last_model = Some(model);
+        let found = self.retries_by_model.iter().position(|(other, _)| *other == model);
+        let index = found.unwrap_or_else(|| {
+            self.retries_by_model.push((model, ModelRetries::default()));
+            self.retries_by_model.len() - 1
         });
-        &mut self.tries[place].1
+        &mut self.retries_by_model[index].1
     }
 
-    fn tries(&self) -> Tries {
-        let here = self.tries.iter().find(|(model, _)| Some(*model) == self.model);
-        here.map_or_else(Tries::default, |(_, tries)| *tries)
+    fn last_model_retries(&self) -> ModelRetries {
+        let here = self.retries_by_model.iter().find(|(model, _)| Some(*model) == self.last_model);
+        here.map_or_else(ModelRetries::default, |(_, model_retries)| *model_retries)
     }
 }
 
-/// What decides where an untried ticket fits.
+/// The properties that decide where an untried item can be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Shape {
+struct Requirements {
     input: u64,
     max_output: Option<u32>,
     max_usd: Option<Money>,
     inexpressible: SmallVec<[Api; 2]>,
 }
 
-impl Shape {
-    fn of(ticket: &Ticket) -> Option<Self> {
-        ticket.course.is_none().then(|| Self {
-            input: ticket.input,
-            max_output: ticket.max_output,
-            max_usd: ticket.max_usd,
-            inexpressible: ticket.inexpressible.clone(),
+impl Requirements {
+    fn from_untried(item: &QueuedItem) -> Option<Self> {
+        item.retry_state.is_none().then(|| Self {
+            input: item.input_tokens,
+            max_output: item.max_output_tokens,
+            max_usd: item.max_usd,
+            inexpressible: item.unsupported_apis.clone(),
         })
     }
 }
 
-/// Items that may use the same routes.
+/// A class: items that may use the same routes.
 #[derive(Debug)]
-pub struct Class {
-    pub routing: Routing,
+pub struct ItemClass {
+    pub class_key: ClassKey,
     /// In order of preference.
     pub candidates: Vec<RouteId>,
-    /// By route: its place in `candidates`, or `ABSENT`.
+    /// By route: its rank in `candidates`, or `ABSENT`.
     rank_of: Vec<u32>,
-    /// Ranks that may be ready; a bit is cleared when a look says otherwise and set when that may have changed.
+    /// Ranks that may be ready. A bit is cleared when a check fails and set when that may have changed.
     pub ready: BitSet,
-    /// Chooses among them.
-    pub picker: Picker,
-    /// The rank of the primary that was last found in service, under `primary_backup`.
-    pub witness: usize,
-    pub fresh: VecDeque<Ticket>,
+    /// Chooses among the ready candidates.
+    pub selector: RouteSelector,
+    /// Under `primary_backup`: the rank of the primary last found in service.
+    pub last_available_primary: usize,
+    pub pending: VecDeque<QueuedItem>,
     /// Tried before and free to go again.
-    pub retries: VecDeque<Ticket>,
-    /// Blocked when they were looked at, and not to be looked at again before something changes: retries, and fresh
-    /// tickets that nothing but their own needs kept from a ready route, so that others may pass.
-    aside: VecDeque<Ticket>,
-    /// The scheduler's version at which `aside` was looked at.
-    aside_since: u64,
-    /// The smallest untried ticket that was set aside since the last change: whoever is like it and no smaller is
-    /// kept from the same routes.
-    least_aside: Option<Shape>,
-    /// Routes that a ticket which has waited long for token room keeps its place on: no other of the class takes them.
-    pub held: SmallVec<[(RouteId, Seq); 4]>,
-    /// A suspect left a trial to others.
-    pub left_a_trial: bool,
-    /// Waiting items of this class that are not loaded yet.
+    pub retries: VecDeque<QueuedItem>,
+    /// Blocked when last checked; not checked again until something changes. Holds retries, and untried items that
+    /// could not use a ready route because of their own requirements, so that others may overtake them.
+    blocked: VecDeque<QueuedItem>,
+    /// The scheduler's version when `blocked` was last checked.
+    blocked_at_version: u64,
+    /// The smallest untried item blocked since the last change. Items like it that are not smaller are blocked too.
+    smallest_blocked: Option<Requirements>,
+    /// Routes whose token room is claimed by an item that has aged: no other item takes it.
+    pub aged_claims: SmallVec<[(RouteId, Seq); 4]>,
+    /// Whether an item yielded a probe to others.
+    pub yielded_probe: bool,
+    /// Number of waiting items that are not loaded yet.
     pub backlog: u64,
-    /// The scheduler's version at which nothing of this class could go.
-    pub stuck_at: Option<u64>,
+    /// The scheduler's version at which no item of this class could be sent.
+    pub stuck_at_version: Option<u64>,
 }
 
 const ABSENT: u32 = u32::MAX;
 
-/// Fresh tickets that may be set aside in a class.
-const ASIDE: usize = 1_024;
+/// The most untried items that may be in `blocked` of a class.
+const MAX_BLOCKED: usize = 1_024;
 
-/// Items that were tried, or set aside, are in memory whole: so many of a class, and no more are loaded.
-const TRIED: usize = 16_384;
+/// The most tried or blocked items of a class. At this number no more items are loaded, to bound memory.
+const MAX_TRIED: usize = 16_384;
 
-impl Class {
-    pub fn new(routing: Routing, candidates: Candidates, routes: usize) -> Self {
+impl ItemClass {
+    pub fn new(class_key: ClassKey, candidates: Candidates, routes: usize) -> Self {
         let mut class = Self {
-            routing,
+            class_key,
             candidates: Vec::new(),
             rank_of: Vec::new(),
             ready: BitSet::default(),
-            picker: candidates.picker,
-            witness: 0,
-            fresh: VecDeque::new(),
+            selector: candidates.selector,
+            last_available_primary: 0,
+            pending: VecDeque::new(),
             retries: VecDeque::new(),
-            aside: VecDeque::new(),
-            aside_since: 0,
-            least_aside: None,
-            held: SmallVec::new(),
-            left_a_trial: false,
+            blocked: VecDeque::new(),
+            blocked_at_version: 0,
+            smallest_blocked: None,
+            aged_claims: SmallVec::new(),
+            yielded_probe: false,
             backlog: 0,
-            stuck_at: None,
+            stuck_at_version: None,
         };
-        class.all_ready(candidates.routes, routes);
+        class.reset_candidates(candidates.routes, routes);
         class
     }
 
     pub fn set_candidates(&mut self, candidates: Candidates, routes: usize) {
-        self.picker = candidates.picker;
-        self.all_ready(candidates.routes, routes);
+        self.selector = candidates.selector;
+        self.reset_candidates(candidates.routes, routes);
     }
 
-    fn all_ready(&mut self, candidates: Vec<RouteId>, routes: usize) {
+    fn reset_candidates(&mut self, candidates: Vec<RouteId>, routes: usize) {
         self.rank_of = vec![ABSENT; routes];
         for (rank, route) in candidates.iter().enumerate() {
             self.rank_of[route.index()] = rank as u32;
         }
         self.ready = BitSet::full(candidates.len());
         self.candidates = candidates;
-        self.stuck_at = None;
+        self.stuck_at_version = None;
     }
 
     pub fn rank(&self, route: RouteId) -> Option<usize> {
@@ -224,98 +225,100 @@ impl Class {
     pub fn park(&mut self, route: RouteId) {
         if let Some(rank) = self.rank(route) {
             self.ready.remove(rank);
-            self.picker.park(rank);
+            self.selector.park(rank);
         }
     }
 
     pub fn unpark(&mut self, route: RouteId) {
         if let Some(rank) = self.rank(route) {
             self.ready.insert(rank);
-            self.picker.unpark(rank);
+            self.selector.unpark(rank);
         }
     }
 
-    pub fn loaded(&self) -> usize {
-        self.fresh.len() + self.retries.len() + self.aside.len()
+    pub fn loaded_count(&self) -> usize {
+        self.pending.len() + self.retries.len() + self.blocked.len()
     }
 
-    /// The ticket to be looked at first.
-    pub fn head(&self) -> Option<&Ticket> {
-        self.retries.front().or(self.aside.front()).or(self.fresh.front())
+    /// The item to check first.
+    pub fn first_item(&self) -> Option<&QueuedItem> {
+        self.retries.front().or(self.blocked.front()).or(self.pending.front())
     }
 
-    pub fn tickets(&self) -> impl Iterator<Item = &Ticket> {
-        self.fresh.iter().chain(self.tried())
+    pub fn items(&self) -> impl Iterator<Item = &QueuedItem> {
+        self.pending.iter().chain(self.tried_items())
     }
 
-    /// Those that were looked at before, or sent.
-    pub fn tried(&self) -> impl Iterator<Item = &Ticket> {
-        self.retries.iter().chain(&self.aside)
+    /// Items that were checked or sent before.
+    pub fn tried_items(&self) -> impl Iterator<Item = &QueuedItem> {
+        self.retries.iter().chain(&self.blocked)
     }
 
-    /// Something has changed since `version`, perhaps: what was set aside before gets another look.
-    pub fn look_again_at_aside(&mut self, version: u64) {
-        if self.aside_since != version {
-            self.aside_since = version;
-            self.look_again();
+    /// Makes blocked items retries again if `version` shows that something may have changed since.
+    pub fn requeue_blocked_if_changed(&mut self, version: u64) {
+        if self.blocked_at_version != version {
+            self.blocked_at_version = version;
+            self.requeue_blocked();
         }
     }
 
-    /// What was set aside is looked at again, after what has not been looked at yet: so each gets its turn, however
+    /// Appends blocked items to the retries. They come after items not checked yet, so that each gets its turn however
     /// often something changes.
-    pub fn look_again(&mut self) {
-        self.held.clear();
-        self.least_aside = None;
-        self.retries.append(&mut self.aside);
+    pub fn requeue_blocked(&mut self) {
+        self.aged_claims.clear();
+        self.smallest_blocked = None;
+        self.retries.append(&mut self.blocked);
     }
 
-    /// Lets go of waiting tickets.
-    pub fn retain(&mut self, mut stays: impl FnMut(&Ticket) -> bool) {
-        self.held.clear();
-        for queue in [&mut self.fresh, &mut self.retries, &mut self.aside] {
-            queue.retain(&mut stays);
+    /// Removes the waiting items for which `keep` returns false.
+    pub fn retain(&mut self, mut keep: impl FnMut(&QueuedItem) -> bool) {
+        self.aged_claims.clear();
+        for queue in [&mut self.pending, &mut self.retries, &mut self.blocked] {
+            queue.retain(&mut keep);
         }
     }
 
-    pub fn set_aside(&mut self, ticket: Ticket) {
-        self.aside.push_back(ticket);
+    pub fn block(&mut self, item: QueuedItem) {
+        self.blocked.push_back(item);
     }
 
-    /// Nothing but the ticket's own needs kept it from every ready route.
-    pub fn note_own_needs(&mut self, ticket: &Ticket) {
-        let shape = Shape::of(ticket);
-        if shape.is_some() {
-            self.least_aside = shape;
+    /// Remembers an item that only its own requirements kept from every ready route.
+    pub fn remember_blocked(&mut self, item: &QueuedItem) {
+        let requirements = Requirements::from_untried(item);
+        if requirements.is_some() {
+            self.smallest_blocked = requirements;
         }
     }
 
-    /// Whether looking would find the same as for the one noted last: what a request costs, and the room it takes,
-    /// only grow with its input.
-    pub fn is_known_to_be_kept(&self, ticket: &Ticket) -> bool {
-        let (Some(kept), Some(shape)) = (&self.least_aside, Shape::of(ticket)) else { return false };
-        shape.input >= kept.input && Shape { input: kept.input, ..shape } == *kept
+    /// Whether a check would fail as for the remembered item. Cost and tokens only grow with the input.
+    pub fn is_known_blocked(&self, item: &QueuedItem) -> bool {
+        let (Some(blocked), Some(requirements)) = (&self.smallest_blocked, Requirements::from_untried(item)) else {
+            return false;
+        };
+        requirements.input >= blocked.input && Requirements { input: blocked.input, ..requirements } == *blocked
     }
 
-    /// Whether more should be loaded behind those that were tried and can't go on.
-    pub fn takes_more(&self) -> bool {
-        self.retries.len() + self.aside.len() < TRIED
+    /// Whether more items should be loaded although tried ones wait.
+    pub fn has_capacity(&self) -> bool {
+        self.retries.len() + self.blocked.len() < MAX_TRIED
     }
 
-    /// Others may pass so many that only their own needs keep from going, and no more: what waits is in memory.
-    pub fn has_room_aside(&self) -> bool {
-        self.aside.len() < ASIDE
+    /// Whether one more untried item may be blocked and overtaken. Blocked items stay in memory, so their number is
+    /// limited.
+    pub fn can_block_more(&self) -> bool {
+        self.blocked.len() < MAX_BLOCKED
     }
 }
 
-/// What an attempt took and from where.
+/// An attempt in flight, and what it has reserved.
 #[derive(Clone, Debug)]
-pub struct Flight {
+pub struct Reserved {
     pub class: usize,
-    pub ticket: Ticket,
+    pub item: QueuedItem,
     pub route: RouteId,
-    pub reserved_at: crate::domain::Now,
-    /// When its request left the process; when it was reserved, until that is told.
+    pub created_at: crate::domain::Now,
+    /// When the request left the process; until then, when it was reserved.
     pub sent_at: crate::domain::Now,
-    pub taken: Need,
-    pub cost: Money,
+    pub tokens: TokenEstimate,
+    pub max_cost: Money,
 }

@@ -1,33 +1,33 @@
-//! Coming back carefully: one at a time, then two, four, eight, and then as many as there is room for.
+//! Concurrency ramp after a failure: 1, 2, 4, 8, unlimited.
 
-/// The last width that is counted; after it the way is free.
-const WIDEST: u32 = 8;
+/// The last limited step.
+const MAX_LIMIT: u32 = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ramp {
-    /// Most in flight at once.
-    width: u32,
+    /// The most requests in flight at once.
+    limit: u32,
     successes: u32,
 }
 
 impl Ramp {
-    /// From one request.
-    pub const TRIAL: Self = Self { width: 1, successes: 0 };
+    /// One probe at a time.
+    pub const PROBE: Self = Self { limit: 1, successes: 0 };
 
-    /// The trial went well.
-    pub const PASSED: Self = Self { width: 2, successes: 0 };
+    /// After a successful probe.
+    pub const AFTER_PROBE: Self = Self { limit: 2, successes: 0 };
 
-    pub const fn width(self) -> u32 {
-        self.width
+    pub const fn limit(self) -> u32 {
+        self.limit
     }
 
-    /// After as many successes as it is wide it doubles; `None` once it is over.
-    pub const fn succeeded(self) -> Option<Self> {
+    /// Doubles the limit after as many successes as the limit. `None` when the ramp is over.
+    pub const fn on_success(self) -> Option<Self> {
         let successes = self.successes + 1;
         match () {
-            () if successes < self.width => Some(Self { successes, ..self }),
-            () if self.width >= WIDEST => None,
-            () => Some(Self { width: self.width * 2, successes: 0 }),
+            () if successes < self.limit => Some(Self { successes, ..self }),
+            () if self.limit >= MAX_LIMIT => None,
+            () => Some(Self { limit: self.limit * 2, successes: 0 }),
         }
     }
 }
@@ -37,12 +37,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_widens_from_one_to_eight_and_ends() {
+    fn the_limit_doubles_from_one_to_eight_and_ends() {
         let mut widths = vec![];
-        let mut ramp = Some(Ramp::TRIAL);
+        let mut ramp = Some(Ramp::PROBE);
         while let Some(now) = ramp {
-            widths.push(now.width());
-            ramp = now.succeeded();
+            widths.push(now.limit());
+            ramp = now.on_success();
         }
         assert_eq!(widths, [[1].as_slice(), &[2; 2], &[4; 4], &[8; 8]].concat());
     }

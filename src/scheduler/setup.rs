@@ -1,16 +1,16 @@
-//! Building the machine: keys and models become routes, routes share pools.
+//! Builds the scheduler: keys and models become routes, and routes share pools.
 
 use std::collections::HashMap;
 
 use crate::domain::{Key, Limits, Model, MoneyCaps, Policy, Provider, RouteId};
 
 use super::{
-    KeyState, Ledger, ModelState, ProjectState, ProviderState, Route, Scheduler, breaker::Breaker, health::Health,
-    latency::Latency, pool::Pool, purse::Purse,
+    KeyState, ModelState, ProjectState, ProviderState, RouteState, RunSpend, Scheduler, breaker::Breaker,
+    budget::Budget, health::Health, latency_average::LatencyAverage, pool::QuotaPool,
 };
 
 impl Scheduler {
-    /// A fleet at rest. `seed` decides every jitter: the same seed and the same inputs give the same history.
+    /// A scheduler without items. `seed` decides all jitter: the same seed and inputs give the same decisions.
     pub fn new(providers: &[Provider], models: &[Model], keys: &[Key], policy: Policy, seed: u64) -> Self {
         let day_cap = MoneyCaps { max_usd: None, max_usd_per_day: policy.max_usd_per_day };
         let mut scheduler = Self {
@@ -20,8 +20,8 @@ impl Scheduler {
                 .map(|provider| ProviderState {
                     name: provider.name.clone(),
                     api: provider.api,
-                    hold: None,
-                    hold_step: 0,
+                    unreachable: None,
+                    unreachable_step: 0,
                 })
                 .collect(),
             projects: Vec::new(),
@@ -30,43 +30,43 @@ impl Scheduler {
                 .iter()
                 .map(|model| ModelState {
                     model: model.clone(),
-                    off: None,
-                    witnesses: [None; 2],
-                    mean_output: None,
-                    latency: Latency::default(),
+                    switched_off_at: None,
+                    recent_successes: [None; 2],
+                    mean_output_tokens: None,
+                    latency: LatencyAverage::default(),
                 })
                 .collect(),
             pools: Vec::new(),
             routes: Vec::new(),
             ranking: Vec::new(),
             classes: Vec::new(),
-            flights: std::collections::HashMap::new(),
+            reservations: std::collections::HashMap::new(),
             backing_off: HashMap::new(),
-            backoff: std::collections::BinaryHeap::new(),
-            alarms: std::collections::BinaryHeap::new(),
-            refused: Vec::new(),
-            suspects: std::collections::HashSet::new(),
-            families: Vec::new(),
-            kinship: super::Kinship::default(),
+            backoff_wakeups: std::collections::BinaryHeap::new(),
+            route_wakeups: std::collections::BinaryHeap::new(),
+            rejections: Vec::new(),
+            failing_items: std::collections::HashSet::new(),
+            model_groups: Vec::new(),
+            shared_quotas: super::SharedQuotaDetector::default(),
             next_attempt: 1,
-            paused: false,
-            money: Ledger::default(),
-            purse: Purse::new(day_cap),
+            is_paused: false,
+            run_spend: RunSpend::default(),
+            day_budget: Budget::new(day_cap),
             cursor: 0,
-            uses: 0,
-            measuring: false,
-            rotated_on: None,
+            dispatch_count: 0,
+            uses_stats: false,
+            rotation_day: None,
             version: 1,
             last_poll: None,
-            holding: super::holding::Holding::default(),
-            lease_wanted: Vec::new(),
-            first_leases: false,
-            random: fastrand::Rng::with_seed(seed),
+            bottlenecks: super::bottleneck::BottleneckTracker::default(),
+            pools_needing_lease: Vec::new(),
+            needs_first_leases: false,
+            rng: fastrand::Rng::with_seed(seed),
         };
         scheduler.add_keys(keys);
-        scheduler.apply_strictness();
-        scheduler.holding.set_routes(scheduler.routes.len());
-        scheduler.rank();
+        scheduler.apply_strict_mode();
+        scheduler.bottlenecks.set_routes(scheduler.routes.len());
+        scheduler.rebuild_ranking();
         scheduler
     }
 
@@ -78,7 +78,7 @@ impl Scheduler {
             let provider = key.provider.index();
             let project_name = format!("{}/{}", self.providers[provider].name, key.project);
             let project = *projects.entry(project_name.clone()).or_insert_with(|| {
-                self.projects.push(ProjectState { name: project_name.clone(), billing: None });
+                self.projects.push(ProjectState { name: project_name.clone(), out_of_credit: None });
                 self.projects.len() - 1
             });
             let index = self.keys.len();
@@ -94,52 +94,52 @@ impl Scheduler {
                 let label = format!("{shared}@{}", key.project);
                 let pool = *pools.entry(pool_name.clone()).or_insert(self.pools.len());
                 if pool == self.pools.len() {
-                    let limits = self.shared_limits(model_index);
-                    let family = families.entry((provider, shared.to_owned())).or_insert_with(|| {
-                        self.families.push(super::Family::default());
-                        self.families.len() - 1
+                    let limits = self.pool_limits(model_index);
+                    let group = families.entry((provider, shared.to_owned())).or_insert_with(|| {
+                        self.model_groups.push(super::ModelGroup::default());
+                        self.model_groups.len() - 1
                     });
-                    self.families[*family].pools.push(pool);
-                    self.pools.push(Pool::new(pool_name, label, *family, &limits));
+                    self.model_groups[*group].pools.push(pool);
+                    self.pools.push(QuotaPool::new(pool_name, label, *group, &limits));
                 }
                 let route = RouteId(self.routes.len() as u32);
                 self.pools[pool].routes.push(route);
                 routes.push(route);
-                self.routes.push(Route {
+                self.routes.push(RouteState {
                     key: index,
                     model: model_index,
                     pool,
                     provider,
-                    off: None,
-                    gone: None,
-                    held: None,
+                    switched_off_at: None,
+                    unavailable: None,
+                    needs_operator: None,
                     breaker: Breaker::default(),
                     ramp: None,
                     in_flight: 0,
-                    refused_alike: (0, 0),
-                    ever_accepted: false,
-                    last_ok: None,
-                    latency: Latency::default(),
-                    last_used: 0,
-                    alarm: None,
+                    identical_rejections: (0, 0),
+                    has_accepted: false,
+                    last_accepted_at: None,
+                    latency: LatencyAverage::default(),
+                    last_use_number: 0,
+                    wakeup_at: None,
                 });
             }
             self.keys.push(KeyState {
                 key: key.clone(),
                 project,
-                off: None,
-                dead: None,
+                switched_off_at: None,
+                disabled: None,
                 health: Health::default(),
-                accusers: super::Accusers::default(),
+                recent_failures: super::RecentFailures::default(),
                 in_flight: 0,
                 routes,
-                purse: Purse::new(key.caps),
+                budget: Budget::new(key.caps),
             });
         }
     }
 
-    /// The limits of the pool that a model draws on: where several models share it, the tightest stated of each.
-    fn shared_limits(&self, model: usize) -> Limits {
+    /// The limits of the pool that a model uses. If several models share it, the lowest of each limit applies.
+    fn pool_limits(&self, model: usize) -> Limits {
         let model = &self.models[model].model;
         let mut limits = model.limits.clone();
         let Some(pool) = &model.pool else { return limits };

@@ -1,74 +1,74 @@
-//! What the simulator says: sums and conversions worked out, quoted passages cut to their beginning, pictures described by
-//! their size, JSON where JSON is asked for, and otherwise a sentence about the prompt that makes no secret of being
-//! simulated. The same prompt always gets the same answer.
+//! Answers of the simulator. Sums and unit conversions are solved, quoted passages are cut to their beginning, and
+//! pictures are described by their size. A request for JSON gets JSON. Every other prompt gets a sentence about the
+//! prompt that says it is simulated. The same prompt always gets the same answer.
 
-mod remark;
-mod sums;
+mod arithmetic;
+mod filler_text;
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    ask::{Ask, JsonShape, Picture, cut_to_tokens, text_tokens},
     profile::ModelProfile,
+    request::{JsonOutput, SimPicture, SimRequest, cut_to_tokens, text_tokens},
 };
 
-/// A whole answer, before any API gives it a form.
+/// A whole answer, before an API's adapter encodes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Said {
+pub(super) struct SimAnswer {
     pub text: String,
-    pub ending: Ending,
+    pub stop_reason: SimStopReason,
     pub text_tokens: u64,
     pub thinking_tokens: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Ending {
-    Complete,
-    /// The output limit cut it off.
-    Length,
-    /// A stop sequence, left out of the text, ended it.
-    Stopped(String),
+pub(super) enum SimStopReason {
+    EndOfAnswer,
+    /// The output token limit cut it off.
+    OutputLimit,
+    /// This stop sequence ended it; the text does not include it.
+    StopSequence(String),
 }
 
-impl Said {
-    /// Thinking is billed as output.
+impl SimAnswer {
+    /// Output tokens as they are billed: thinking counts as output.
     pub const fn output_tokens(&self) -> u64 {
         self.text_tokens + self.thinking_tokens
     }
 }
 
-pub(super) fn compose(ask: &Ask, model: &ModelProfile) -> Said {
-    let mut text = match &ask.json {
-        None => plain(ask),
-        Some(JsonShape::Any) => json!({ "answer": plain(ask) }).to_string(),
-        Some(JsonShape::Schema(schema)) => instance(schema, &plain(ask), 0).to_string(),
+pub(super) fn compose_answer(request: &SimRequest, model: &ModelProfile) -> SimAnswer {
+    let mut text = match &request.json {
+        None => plain_answer(request),
+        Some(JsonOutput::Any) => json!({ "answer": plain_answer(request) }).to_string(),
+        Some(JsonOutput::Schema(schema)) => example_value(schema, &plain_answer(request), 0).to_string(),
     };
-    let most = ask.max_output.unwrap_or_else(|| model.max_output.into());
-    let thinking_tokens = model.thinking_tokens.min(most);
-    let mut ending = Ending::Complete;
+    let max_output = request.max_output.unwrap_or_else(|| model.max_output.into());
+    let thinking_tokens = model.thinking_tokens.min(max_output);
+    let mut stop_reason = SimStopReason::EndOfAnswer;
     let found = |stop: &String| text.find(stop.as_str()).map(|at| (at, stop.clone()));
-    if let Some((at, stop)) = ask.stop.iter().filter(|stop| !stop.is_empty()).filter_map(found).min() {
+    if let Some((at, stop)) = request.stop.iter().filter(|stop| !stop.is_empty()).filter_map(found).min() {
         text.truncate(at);
-        ending = Ending::Stopped(stop);
+        stop_reason = SimStopReason::StopSequence(stop);
     }
-    let kept = cut_to_tokens(&text, most - thinking_tokens).len();
-    if kept < text.len() {
-        text.truncate(kept);
-        ending = Ending::Length;
+    let kept_bytes = cut_to_tokens(&text, max_output - thinking_tokens).len();
+    if kept_bytes < text.len() {
+        text.truncate(kept_bytes);
+        stop_reason = SimStopReason::OutputLimit;
     }
-    Said { text_tokens: text_tokens(text.len()), text, ending, thinking_tokens }
+    SimAnswer { text_tokens: text_tokens(text.len()), text, stop_reason, thinking_tokens }
 }
 
-fn plain(ask: &Ask) -> String {
-    if !ask.pictures.is_empty() {
-        return ask.pictures.iter().map(describe).collect::<Vec<_>>().join(" ");
+fn plain_answer(request: &SimRequest) -> String {
+    if !request.pictures.is_empty() {
+        return request.pictures.iter().map(describe_picture).collect::<Vec<_>>().join(" ");
     }
-    let worked_out = sums::worked_out(&ask.prompt).or_else(|| remark::summary(&ask.prompt));
-    worked_out.unwrap_or_else(|| remark::remark(&ask.prompt, ask.hash()))
+    let answer = arithmetic::solve(&request.prompt).or_else(|| filler_text::quoted_beginning(&request.prompt));
+    answer.unwrap_or_else(|| filler_text::filler_sentence(&request.prompt, request.prompt_hash()))
 }
 
-fn describe(picture: &Picture) -> String {
-    let Picture { kind, width, height, bytes, .. } = picture;
+fn describe_picture(picture: &SimPicture) -> String {
+    let SimPicture { format: kind, width, height, bytes, .. } = picture;
     let shape = match width.cmp(height) {
         std::cmp::Ordering::Greater => "wider than tall",
         std::cmp::Ordering::Less => "taller than wide",
@@ -77,27 +77,27 @@ fn describe(picture: &Picture) -> String {
     format!("A picture of {width}x{height} pixels, {shape}, {} KB of {kind}.", bytes.div_ceil(1_024))
 }
 
-/// A small value that satisfies the usual kinds of JSON schema.
-fn instance(schema: &Value, text: &str, depth: usize) -> Value {
+/// A small value that satisfies the common kinds of JSON schema.
+fn example_value(schema: &Value, text: &str, depth: usize) -> Value {
     if let Some(choice) = schema["enum"].get(0).or_else(|| schema.get("const")) {
         return choice.clone();
     }
     if let Some(branch) = schema["anyOf"].get(0).or_else(|| schema["oneOf"].get(0)) {
-        return instance(branch, text, depth + 1);
+        return example_value(branch, text, depth + 1);
     }
     let kind = schema["type"].as_str().or_else(|| schema["type"].get(0)?.as_str()).unwrap_or("object");
     match kind.to_ascii_lowercase().as_str() {
-        // Schemas nest as deep as their author likes.
+        // Limits the depth, because schemas can nest without end.
         _ if depth > 16 => Value::Null,
         "string" => text.into(),
         "integer" => 7.into(),
         "number" => 0.5.into(),
         "boolean" => true.into(),
         "null" => Value::Null,
-        "array" => vec![instance(&schema["items"], text, depth + 1)].into(),
+        "array" => vec![example_value(&schema["items"], text, depth + 1)].into(),
         _ => {
             let properties = schema["properties"].as_object().cloned().unwrap_or_default();
-            let fields = properties.iter().map(|(name, schema)| (name.clone(), instance(schema, text, depth + 1)));
+            let fields = properties.iter().map(|(name, schema)| (name.clone(), example_value(schema, text, depth + 1)));
             Value::Object(fields.collect::<Map<_, _>>())
         }
     }
@@ -112,35 +112,35 @@ mod tests {
         Profile::named("open").unwrap().models.swap_remove(0)
     }
 
-    fn ask(prompt: &str) -> Ask {
-        Ask { prompt: prompt.to_owned(), ..Ask::default() }
+    fn ask(prompt: &str) -> SimRequest {
+        SimRequest { prompt: prompt.to_owned(), ..SimRequest::default() }
     }
 
     #[test]
     fn the_same_prompt_gets_the_same_answer_and_others_get_others() {
-        let said = |prompt: &str| compose(&ask(prompt), &model()).text;
+        let said = |prompt: &str| compose_answer(&ask(prompt), &model()).text;
         assert_eq!(said("Why do cats purr?"), said("Why do cats purr?"));
         assert_ne!(said("Why do cats purr?"), said("Why do owls hoot?"));
     }
 
     #[test]
     fn an_output_limit_cuts_and_says_so() {
-        let said = compose(&Ask { max_output: Some(5), ..ask("Why do cats purr?") }, &model());
-        assert_eq!((said.ending, said.text.len(), said.text_tokens), (Ending::Length, 20, 5));
+        let said = compose_answer(&SimRequest { max_output: Some(5), ..ask("Why do cats purr?") }, &model());
+        assert_eq!((said.stop_reason, said.text.len(), said.text_tokens), (SimStopReason::OutputLimit, 20, 5));
     }
 
     #[test]
     fn thinking_can_eat_the_whole_answer() {
         let model = ModelProfile { thinking_tokens: 300, ..model() };
-        let said = compose(&Ask { max_output: Some(64), ..ask("Why do cats purr?") }, &model);
-        assert_eq!((said.text.as_str(), said.thinking_tokens, said.ending), ("", 64, Ending::Length));
+        let said = compose_answer(&SimRequest { max_output: Some(64), ..ask("Why do cats purr?") }, &model);
+        assert_eq!((said.text.as_str(), said.thinking_tokens, said.stop_reason), ("", 64, SimStopReason::OutputLimit));
     }
 
     #[test]
     fn the_first_stop_sequence_ends_the_answer() {
         let stop = vec!["zzz".to_owned(), " = ".to_owned(), "= 4".to_owned()];
-        let said = compose(&Ask { stop, ..ask("What is 2 + 2?") }, &model());
-        assert_eq!((said.text.as_str(), said.ending), ("2 + 2", Ending::Stopped(" = ".to_owned())));
+        let said = compose_answer(&SimRequest { stop, ..ask("What is 2 + 2?") }, &model());
+        assert_eq!((said.text.as_str(), said.stop_reason), ("2 + 2", SimStopReason::StopSequence(" = ".to_owned())));
     }
 
     #[test]
@@ -148,9 +148,9 @@ mod tests {
         let schema = json!({ "type": "OBJECT", "properties": {
             "city": { "type": "string" }, "tags": { "type": "array", "items": { "type": "integer" } },
             "mood": { "enum": ["calm", "loud"] } } });
-        let shapes = [(JsonShape::Any, vec!["answer"]), (JsonShape::Schema(schema), vec!["city", "tags", "mood"])];
+        let shapes = [(JsonOutput::Any, vec!["answer"]), (JsonOutput::Schema(schema), vec!["city", "tags", "mood"])];
         for (shape, fields) in shapes {
-            let said = compose(&Ask { json: Some(shape), ..ask("Describe Porto.") }, &model());
+            let said = compose_answer(&SimRequest { json: Some(shape), ..ask("Describe Porto.") }, &model());
             let parsed: Map<String, Value> = serde_json::from_str(&said.text).unwrap();
             assert_eq!(parsed.keys().collect::<Vec<_>>(), fields);
         }

@@ -1,4 +1,4 @@
-//! `cascadeck sim`: the simulated provider as a server, for trying things out.
+//! `cascadeck sim`: runs the simulated provider as a server.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, signal};
 use super::{Profile, Simulator};
 use crate::clock::Clock;
 
-/// Serve the simulated provider: Gemini's, OpenAI's and Anthropic's APIs with limits, errors and bad days.
+/// Serve the simulated provider: Gemini's, OpenAI's and Anthropic's APIs with limits, errors and outages.
 #[derive(Args, Clone, Debug)]
 pub struct SimArgs {
     /// Where to listen
@@ -29,11 +29,11 @@ pub struct SimArgs {
     #[arg(long, value_name = "NAME|FILE", default_value = "free-tier")]
     pub profile: String,
 
-    /// How many times faster than real time minutes and days pass
-    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
+    /// Speed of the simulated clock, as a multiple of real time
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = parse_speed)]
     pub speed: f64,
 
-    /// Draw other latencies and faults than the profile's seed does
+    /// Use other random latencies and faults than the profile's seed gives
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
@@ -42,24 +42,23 @@ pub struct SimArgs {
     pub print_keys: bool,
 }
 
-/// What was asked for can't be: the asker's to mend.
+/// Invalid arguments, which the user can correct.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(String);
+pub struct SimUsageError(String);
 
-/// Serves until interrupted. The text is the command's result, for standard output: the books as JSON, or the keys.toml
-/// that was asked for.
+/// Serves until interrupted. Returns the text for standard output: the statistics as JSON, or the requested keys.toml.
 pub async fn run(args: SimArgs) -> anyhow::Result<String> {
-    let profile = load(&args.profile, args.seed)?;
+    let profile = load_profile(&args.profile, args.seed)?;
     if args.print_keys {
         if args.listen.port() == 0 {
-            let words = "--print-keys needs to know the port: give --listen an address with one";
-            return Err(Usage(words.to_owned()).into());
+            let message = "--print-keys needs to know the port: give --listen an address with one";
+            return Err(SimUsageError(message.to_owned()).into());
         }
         return Ok(profile.keys_toml(args.listen));
     }
     if !args.listen.ip().is_loopback() && !args.allow_remote {
-        return Err(Usage(format!(
+        return Err(SimUsageError(format!(
             "{} can be reached from other machines, and the simulator lets everyone in; listen on 127.0.0.1, or say \
              --allow-remote",
             args.listen
@@ -70,7 +69,7 @@ pub async fn run(args: SimArgs) -> anyhow::Result<String> {
         .await
         .with_context(|| format!("cannot listen on {}; is something else listening there?", args.listen))?;
     let name = profile.name.clone();
-    let simulator = Simulator::start_on(listener, profile, Clock::sped_up(args.speed))?;
+    let simulator = Simulator::start_on(listener, profile, Clock::with_speed(args.speed))?;
     let addr = simulator.addr();
     eprintln!("simulating \"{name}\" on http://{addr} at {} times real time", args.speed);
     eprintln!(
@@ -78,21 +77,23 @@ pub async fn run(args: SimArgs) -> anyhow::Result<String> {
         args.profile
     );
 
-    interrupted().await?;
-    let books = simulator.stop().await.context("the simulator stopped badly")?;
-    eprintln!("{}", books.summary());
-    Ok(serde_json::to_string_pretty(&books)? + "\n")
+    wait_for_interrupt().await?;
+    let stats = simulator.stop().await.context("the simulator stopped badly")?;
+    eprintln!("{}", stats.summary());
+    Ok(serde_json::to_string_pretty(&stats)? + "\n")
 }
 
-fn load(name: &str, seed: Option<u64>) -> anyhow::Result<Profile> {
+fn load_profile(name: &str, seed: Option<u64>) -> anyhow::Result<Profile> {
     let mut profile = if let Some(profile) = Profile::named(name) {
         profile
     } else {
         let names = Profile::built_in_names().collect::<Vec<_>>().join(", ");
         let text = read_profile(Path::new(name)).map_err(|error| {
-            Usage(format!("{name} is neither a built-in profile ({names}) nor a file that can be read: {error}"))
+            SimUsageError(format!(
+                "{name} is neither a built-in profile ({names}) nor a file that can be read: {error}"
+            ))
         })?;
-        Profile::from_toml(&text).map_err(|error| Usage(format!("cannot simulate {name}: {error:#}")))?
+        Profile::from_toml(&text).map_err(|error| SimUsageError(format!("cannot simulate {name}: {error:#}")))?
     };
     profile.seed = seed.unwrap_or(profile.seed);
     Ok(profile)
@@ -108,7 +109,7 @@ fn read_profile(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-async fn interrupted() -> anyhow::Result<()> {
+async fn wait_for_interrupt() -> anyhow::Result<()> {
     let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
     tokio::select! {
         interrupt = signal::ctrl_c() => interrupt?,
@@ -117,7 +118,7 @@ async fn interrupted() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn speed(text: &str) -> Result<f64, String> {
+fn parse_speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| "a speed is a number".to_owned())?;
     if speed.is_finite() && speed > 0.0 { Ok(speed) } else { Err("a speed is a positive number".to_owned()) }
 }
@@ -145,16 +146,16 @@ mod tests {
 
     #[test]
     fn an_unknown_profile_is_answered_with_the_known_ones() {
-        let error = load("no-such", None).unwrap_err().to_string();
+        let error = load_profile("no-such", None).unwrap_err().to_string();
         assert!(error.contains("free-tier, open, storm"), "{error}");
-        assert_eq!(load("open", Some(99)).unwrap().seed, 99);
+        assert_eq!(load_profile("open", Some(99)).unwrap().seed, 99);
     }
 
     #[test]
     fn speeds_are_positive_numbers() {
-        assert_eq!(speed("25"), Ok(25.0));
+        assert_eq!(parse_speed("25"), Ok(25.0));
         for wrong in ["0", "-1", "inf", "NaN", "fast"] {
-            assert!(speed(wrong).is_err(), "{wrong}");
+            assert!(parse_speed(wrong).is_err(), "{wrong}");
         }
     }
 }

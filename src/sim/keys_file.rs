@@ -1,67 +1,68 @@
-//! A profile as the `keys.toml` of a program that wants to run against it.
+//! Prints a profile as the `keys.toml` of a program that runs against it.
 
 use std::{fmt::Write, net::SocketAddr};
 
 use toml::Value;
 
-use super::profile::{Dollars, ModelProfile, Profile};
-use crate::domain::{Api, Counted, Day, Limits};
+use super::profile::{ModelProfile, PriceProfile, Profile};
+use crate::domain::{Api, Limits, QuotaDay, TokenCounting};
 
 impl Profile {
-    /// The providers at `addr`, the models with the limits that are enforced on them, and the keys, dead ones too.
+    /// The providers at `addr`, the models with their enforced limits, and the keys, including invalid ones.
     pub fn keys_toml(&self, addr: SocketAddr) -> String {
         let mut text = format!("# For the simulated provider, profile \"{}\".\n", self.name);
         for provider in &self.providers {
-            let base = match provider.api {
+            let base_url = match provider.api {
                 Api::OpenAi => format!("http://{addr}/v1"),
                 Api::Gemini | Api::Anthropic => format!("http://{addr}"),
             };
             let api = Value::from(provider.api.name());
-            table(
+            write_table(
                 &mut text,
                 "provider",
-                &[("name", quoted(&provider.name)), ("api", api), ("base_url", quoted(&base))],
+                &[("name", text_value(&provider.name)), ("api", api), ("base_url", text_value(&base_url))],
             );
         }
         for model in &self.models {
-            table(&mut text, "model", &self.model_settings(model));
+            write_table(&mut text, "model", &self.model_settings(model));
         }
         for key in &self.keys {
             let settings = [
-                ("name", quoted(&key.name)),
-                ("provider", quoted(&key.provider)),
-                ("secret", quoted(&key.secret)),
-                ("project", quoted(&key.project)),
+                ("name", text_value(&key.name)),
+                ("provider", text_value(&key.provider)),
+                ("secret", text_value(&key.secret)),
+                ("project", text_value(&key.project)),
             ];
-            table(&mut text, "key", &settings);
+            write_table(&mut text, "key", &settings);
         }
         text
     }
 
     fn model_settings(&self, model: &ModelProfile) -> Vec<(&'static str, Value)> {
-        let Limits { rpm, tpm, counted, itpm, otpm, rpd, tpd, day, burst, concurrency } = self.limits(model);
-        // A limit of 0 is how a provider says that it does not offer the model: nothing that a client would configure.
+        let Limits { rpm, tpm, token_counting, itpm, otpm, rpd, tpd, quota_day, burst, concurrency } =
+            self.limits(model);
+        // A limit of 0 means that the provider does not offer the model; a client would not configure it.
         let number = |limit: Option<u64>| limit.filter(|limit| *limit > 0).map(|limit| Value::from(limit as i64));
         let small = |limit: Option<u32>| number(limit.map(u64::from));
-        let counted = match counted {
-            Counted::Input => "input",
-            Counted::Total => "total",
+        let counted = match token_counting {
+            TokenCounting::Input => "input",
+            TokenCounting::Total => "total",
         };
-        let day = match day {
-            Day::Pacific => "pacific",
-            Day::Utc => "utc",
-            Day::Rolling => "rolling",
+        let day = match quota_day {
+            QuotaDay::Pacific => "pacific",
+            QuotaDay::Utc => "utc",
+            QuotaDay::Rolling => "rolling",
         };
         let counts_tokens = tpm.is_some() || tpd.is_some();
         let has_day = rpd.is_some() || tpd.is_some();
-        let price = |Dollars { input, output }: Dollars| {
+        let price = |PriceProfile { input, output }: PriceProfile| {
             Value::Table(
                 [("input".to_owned(), input.into()), ("output".to_owned(), output.into())].into_iter().collect(),
             )
         };
         let settings = [
-            ("name", Some(quoted(&model.name))),
-            ("provider", Some(quoted(&model.provider))),
+            ("name", Some(text_value(&model.name))),
+            ("provider", Some(text_value(&model.provider))),
             ("rpm", small(rpm)),
             ("tpm", number(tpm)),
             ("counted", counts_tokens.then(|| counted.into())),
@@ -81,11 +82,11 @@ impl Profile {
     }
 }
 
-fn quoted(text: &str) -> Value {
+fn text_value(text: &str) -> Value {
     Value::from(text)
 }
 
-fn table(text: &mut String, name: &str, settings: &[(&str, Value)]) {
+fn write_table(text: &mut String, name: &str, settings: &[(&str, Value)]) {
     let _ = write!(text, "\n[[{name}]]\n");
     for (setting, value) in settings {
         let _ = writeln!(text, "{setting} = {value}");

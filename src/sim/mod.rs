@@ -1,39 +1,42 @@
-//! The simulated provider: a real HTTP server that speaks the three wire APIs as the providers do, with their
-//! limits, their error bodies and their bad days, for the demo, for tests and for trying things by hand.
+//! The simulated provider: an HTTP server that speaks the three wire APIs as the providers do, with their limits, error
+//! bodies and failures. It is for the demo, for tests and for manual experiments.
 //!
-//! It owns its own counting and never looks at the program's: its [`Books`] are the second opinion that tests hold
-//! against ours. It knows `domain`'s plain words and the clock, and nothing else of the program.
+//! It keeps its own counts and never reads the program's, so that tests can compare its [`ServerStats`] with the
+//! program's record. It knows only `domain`'s types and the clock.
 //!
-//! - [`Profile`]: what is simulated (providers, models, limits, keys, faults), from TOML; `profiles/` has the built-in ones
-//! - `layout`: a profile indexed for look-up; `quota`, `window`, `days`: the limits
-//! - `wire/`: one file per API, from body to `ask` and from outcome to body
-//! - `faults`, `answer`: what goes wrong, and what is said when nothing does
-//! - `ledger`, `books`: everything that changes, behind one lock, and its public account
-//! - `exchange`, `sending`, `server`: one request from arrival to last byte; HTTP; routes, listening, stopping
+//! - [`Profile`]: what is simulated (providers, models, limits, keys, faults), from TOML; `profiles/` has the built-in
+//!   ones
+//! - `profile_index`: a profile indexed for look-up; `pool`, `sliding_window`, `calendar`: the limits
+//! - `wire/`: one file per API, from body to `request` and from outcome to body
+//! - `faults`, `answer`: injected faults, and the answers
+//! - `state`, `stats`: everything that changes, behind one lock, and its public statistics
+//! - `handler`, `responses`, `server`: one request from arrival to last byte; HTTP responses; routes, listening,
+//!   stopping
 //! - `command`: `cascadeck sim`
 
 mod answer;
-mod ask;
-mod books;
+mod calendar;
 pub mod command;
-mod days;
-mod exchange;
 mod faults;
+mod handler;
 mod keys_file;
-mod layout;
-mod ledger;
+mod pool;
 mod profile;
-mod quota;
-mod sending;
+mod profile_index;
+mod request;
+mod responses;
 mod server;
-mod window;
+mod sliding_window;
+mod state;
+mod stats;
 mod wire;
 
-pub use ask::prompt_hash;
-pub use books::{Books, DayUse, KeyBooks, Peaks, PoolBooks, PromptBooks, Prompts, Tally};
-pub use faults::{Fault, Faults, Quirk};
+pub use faults::{FaultRates, InjectedFault, Quirk};
+pub use pool::SimLimit;
 pub use profile::{
-    Dollars, KeyProfile, KeyState, Latency, ModelProfile, Outage, Profile, ProfileError, ProviderProfile, Used,
+    KeyProfile, LatencyProfile, ModelProfile, Outage, PriceProfile, PriorUsage, Profile, ProfileError, ProviderProfile,
+    SimKeyState,
 };
-pub use quota::Limit;
+pub use request::prompt_hash;
 pub use server::{Simulator, serve};
+pub use stats::{DayUsage, KeyStats, PeakUsage, PoolStats, PromptStats, PromptTotals, RequestCounts, ServerStats};

@@ -1,16 +1,16 @@
-//! What is simulated, as people write it: one TOML file, checked as a whole before anything listens.
+//! Simulation profile: one TOML file, checked as a whole before the server listens.
 //!
-//! Times are seconds (or milliseconds where the name says so) of the simulator's own clock, which may run faster than
+//! Times are in seconds (or milliseconds where the name says so) of the simulator's clock, which may run faster than
 //! real time.
 
 use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::faults::{Fault, Faults};
-use crate::domain::{Api, Counted, Day, Limits};
+use super::faults::{FaultRates, InjectedFault};
+use crate::domain::{Api, Limits, QuotaDay, TokenCounting};
 
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN_PROFILES: [(&str, &str); 3] = [
     ("free-tier", include_str!("profiles/free-tier.toml")),
     ("open", include_str!("profiles/open.toml")),
     ("storm", include_str!("profiles/storm.toml")),
@@ -19,26 +19,26 @@ const BUILT_IN: [(&str, &str); 3] = [
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Shown in the books.
+    /// Name, shown in the statistics.
     pub name: String,
-    /// Every draw (latencies, faults) comes from this.
+    /// Seed for all random choices (latencies, faults).
     #[serde(default)]
     pub seed: u64,
-    /// Requests refused with 429 take up the minute's requests too.
+    /// Whether requests refused with 429 count against the requests per minute.
     #[serde(default)]
     pub refusals_count: bool,
-    /// How long a refusal takes.
-    #[serde(default = "forty")]
+    /// Duration of a refusal, in milliseconds.
+    #[serde(default = "default_refusal_ms")]
     pub refusal_ms: u64,
-    /// How long an answer of the `slow_body` kind dribbles.
-    #[serde(default = "ten")]
+    /// Duration of a `slow_body` answer, in seconds.
+    #[serde(default = "default_slow_body_s")]
     pub slow_body_s: f64,
-    /// For models that state none of their own.
+    /// Default for models without a latency of their own.
     #[serde(default)]
-    pub latency: Latency,
-    /// For models that state none of their own.
+    pub latency: LatencyProfile,
+    /// Default for models without fault rates of their own.
     #[serde(default)]
-    pub faults: Faults,
+    pub faults: FaultRates,
     #[serde(rename = "provider")]
     pub providers: Vec<ProviderProfile>,
     #[serde(rename = "model")]
@@ -47,9 +47,9 @@ pub struct Profile {
     pub keys: Vec<KeyProfile>,
     #[serde(rename = "outage", default)]
     pub outages: Vec<Outage>,
-    /// Quota that was used elsewhere earlier in the day on which the simulator starts.
+    /// Quota that was used elsewhere on the day of the start, before the simulator started.
     #[serde(default)]
-    pub used: Vec<Used>,
+    pub used: Vec<PriorUsage>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -59,8 +59,8 @@ pub struct ProviderProfile {
     pub api: Api,
 }
 
-/// A model and the limits each project has on it. An absent limit is not enforced; a limit of 0 means that the model
-/// is not offered on this tier.
+/// A model and each project's limits on it. A missing limit is not enforced; a limit of 0 means that the model is not
+/// offered on this tier.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelProfile {
@@ -71,7 +71,7 @@ pub struct ModelProfile {
     /// Tokens in any sliding minute, counted as `counted` says.
     pub tpm: Option<u64>,
     /// Default: `input` for Gemini, `total` for the others.
-    pub counted: Option<Counted>,
+    pub counted: Option<TokenCounting>,
     /// Input tokens in any sliding minute.
     pub itpm: Option<u64>,
     /// Output tokens in any sliding minute.
@@ -81,50 +81,50 @@ pub struct ModelProfile {
     /// Tokens per provider day, counted as `counted` says.
     pub tpd: Option<u64>,
     /// Default: `pacific` for Gemini, `rolling` for OpenAI, `utc` for Anthropic.
-    pub day: Option<Day>,
-    /// A leaky bucket under `rpm`: how many requests may come at once; the rest must keep to an even pace.
+    pub day: Option<QuotaDay>,
+    /// A leaky bucket in addition to `rpm`: this many requests may arrive at once; the rest must be evenly spaced.
     pub burst: Option<u32>,
-    /// Most requests in flight at once.
+    /// Requests in flight at most.
     pub concurrency: Option<u32>,
-    #[serde(default = "yes")]
+    #[serde(default = "default_vision")]
     pub vision: bool,
-    /// Most input tokens one request may have.
-    #[serde(default = "one_million")]
+    /// Input tokens of a request at most.
+    #[serde(default = "default_context_tokens")]
     pub context: u64,
-    /// Most output tokens one answer may have.
-    #[serde(default = "eight_thousand")]
+    /// Output tokens of an answer at most.
+    #[serde(default = "default_max_output_tokens")]
     pub max_output: u32,
-    /// What one picture costs: 258 on older models, 1120 on Gemini 3.
-    #[serde(default = "gemini_3_picture")]
+    /// Tokens per picture: 258 on older models, 1120 on Gemini 3.
+    #[serde(default = "default_picture_tokens")]
     pub image_tokens: u64,
-    /// Tokens thought before each answer; they come out of the answer's limit and are billed as output.
+    /// Thinking tokens before each answer; they count against its output limit and are billed as output.
     #[serde(default)]
     pub thinking_tokens: u64,
-    /// What the answer names as the model that answered. Default: the model that was asked for.
+    /// Model that the answer names. Default: the requested model.
     pub model_version: Option<String>,
-    /// Projects to which this model is closed (404, "no longer available to new users").
+    /// Projects that may not use this model (404, "no longer available to new users").
     #[serde(default)]
     pub closed_to: Vec<String>,
-    pub usd_per_mtok: Option<Dollars>,
-    pub latency: Option<Latency>,
-    pub faults: Option<Faults>,
+    pub usd_per_mtok: Option<PriceProfile>,
+    pub latency: Option<LatencyProfile>,
+    pub faults: Option<FaultRates>,
 }
 
 /// Dollars per million tokens.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Dollars {
+pub struct PriceProfile {
     pub input: f64,
     pub output: f64,
 }
 
-/// Log-normal, cut off at a quarter and at six times the median.
+/// Log-normal latency, limited to between a quarter of the median and six times the median.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Latency {
-    /// Half of the answers are faster.
+pub struct LatencyProfile {
+    /// Median, in milliseconds.
     pub median_ms: u64,
-    /// Standard deviation of the logarithm: 0 is constant, 0.4 is lively, 1 is wild.
+    /// Standard deviation of the logarithm: 0 is constant, 0.4 moderate, 1 extreme.
     #[serde(default)]
     pub spread: f64,
 }
@@ -132,25 +132,25 @@ pub struct Latency {
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyProfile {
-    /// The alias, in the books and in the printed keys.toml.
+    /// Alias, in the statistics and in the printed keys.toml.
     pub name: String,
     pub provider: String,
     /// Keys of one project share every quota.
     pub project: String,
-    /// Made up, and therefore no secret.
+    /// Made up, so it need not be kept secret.
     pub secret: String,
     #[serde(default)]
-    pub state: KeyState,
-    /// When `state` sets in. Before that the key is valid.
+    pub state: SimKeyState,
+    /// Time from which `state` applies. Before it, the key is valid.
     #[serde(default)]
     pub from_s: f64,
-    /// When the key is valid again. Default: never.
+    /// Time from which the key is valid again. Default: never.
     pub until_s: Option<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum KeyState {
+pub enum SimKeyState {
     #[default]
     Valid,
     /// Unknown to the provider: 400 at Gemini, 401 elsewhere.
@@ -163,7 +163,7 @@ pub enum KeyState {
     Billing,
 }
 
-/// A stretch of time in which a model, a provider or everything is down. Its requests count against no quota.
+/// A period in which a model, a provider or everything is down. Its requests count against no quota.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outage {
@@ -173,111 +173,112 @@ pub struct Outage {
     pub model: Option<String>,
     pub from_s: f64,
     pub to_s: f64,
-    #[serde(default = "overloaded")]
-    pub kind: Fault,
+    #[serde(default = "default_outage_fault")]
+    pub kind: InjectedFault,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Used {
+pub struct PriorUsage {
     pub project: String,
     pub model: String,
     pub requests: u32,
 }
 
-/// Why a profile cannot be simulated.
+/// Reason why a profile cannot be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     #[error("the profile is not what the simulator expects: {0}")]
-    Shape(#[from] toml::de::Error),
+    InvalidToml(#[from] toml::de::Error),
     #[error("the profile contradicts itself: {0}")]
-    Sense(String),
+    Contradiction(String),
 }
 
 impl Profile {
     pub fn built_in_names() -> impl Iterator<Item = &'static str> {
-        BUILT_IN.iter().map(|(name, _)| *name)
+        BUILT_IN_PROFILES.iter().map(|(name, _)| *name)
     }
 
     /// A built-in profile: `free-tier`, `open` or `storm`.
     pub fn named(name: &str) -> Option<Self> {
-        let (_, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+        let (_, text) = BUILT_IN_PROFILES.iter().find(|(known, _)| *known == name)?;
         Some(Self::from_toml(text).expect("the built-in profiles are checked by a test"))
     }
 
     pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
         let profile: Self = toml::from_str(text)?;
-        profile.check().map_err(ProfileError::Sense)?;
+        profile.check().map_err(ProfileError::Contradiction)?;
         Ok(profile)
     }
 
-    pub(super) fn provider(&self, name: &str) -> Option<&ProviderProfile> {
+    pub(super) fn find_provider(&self, name: &str) -> Option<&ProviderProfile> {
         self.providers.iter().find(|provider| provider.name == name)
     }
 
-    /// What each project may do with `model`.
+    /// The limits of each project on `model`.
     pub(super) fn limits(&self, model: &ModelProfile) -> Limits {
-        let api = self.provider(&model.provider).map_or(Api::OpenAi, |provider| provider.api);
+        let api = self.find_provider(&model.provider).map_or(Api::OpenAi, |provider| provider.api);
         let (counted, day) = match api {
-            Api::Gemini => (Counted::Input, Day::Pacific),
-            Api::OpenAi => (Counted::Total, Day::Rolling),
-            Api::Anthropic => (Counted::Total, Day::Utc),
+            Api::Gemini => (TokenCounting::Input, QuotaDay::Pacific),
+            Api::OpenAi => (TokenCounting::Total, QuotaDay::Rolling),
+            Api::Anthropic => (TokenCounting::Total, QuotaDay::Utc),
         };
         Limits {
             rpm: model.rpm,
             tpm: model.tpm,
-            counted: model.counted.unwrap_or(counted),
+            token_counting: model.counted.unwrap_or(counted),
             itpm: model.itpm,
             otpm: model.otpm,
             rpd: model.rpd,
             tpd: model.tpd,
-            day: model.day.unwrap_or(day),
+            quota_day: model.day.unwrap_or(day),
             burst: model.burst,
             concurrency: model.concurrency,
         }
     }
 
-    /// Every rule that the types don't hold, in the words of the file. Also for profiles that were put together in code.
+    /// Checks the rules that the types don't enforce, also for profiles built in code. The error uses the names of the
+    /// file.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.providers.is_empty() || self.models.is_empty() || self.keys.is_empty() {
             return Err("it needs at least one [[provider]], one [[model]] and one [[key]]".to_owned());
         }
-        all_differ("provider", self.providers.iter().map(|provider| provider.name.clone()))?;
-        all_differ("model", self.models.iter().map(|model| format!("{} at {}", model.name, model.provider)))?;
-        all_differ("key", self.keys.iter().map(|key| key.name.clone()))?;
+        check_unique("provider", self.providers.iter().map(|provider| provider.name.clone()))?;
+        check_unique("model", self.models.iter().map(|model| format!("{} at {}", model.name, model.provider)))?;
+        check_unique("key", self.keys.iter().map(|key| key.name.clone()))?;
         if self.keys.iter().map(|key| &key.secret).collect::<HashSet<_>>().len() < self.keys.len() {
             return Err("two keys have the same secret; give each its own".to_owned());
         }
-        self.faults.check("[faults]")?;
+        self.faults.check_rates("[faults]")?;
         self.latency.check("[latency]")?;
-        at_least_zero("slow_body_s", self.slow_body_s)?;
+        check_not_negative("slow_body_s", self.slow_body_s)?;
         self.models.iter().try_for_each(|model| self.check_model(model))?;
         self.keys.iter().try_for_each(|key| self.check_key(key))?;
         self.outages.iter().try_for_each(|outage| self.check_outage(outage))?;
         self.used.iter().try_for_each(|used| {
-            self.known_project(&used.project)?;
-            self.known_model(&used.model)
+            self.check_project_exists(&used.project)?;
+            self.check_model_exists(&used.model)
         })
     }
 
     fn check_model(&self, model: &ModelProfile) -> Result<(), String> {
         let name = format!("model {}", model.name);
-        self.known_provider(&name, &model.provider)?;
-        model.closed_to.iter().try_for_each(|project| self.known_project(project))?;
+        self.check_provider_exists(&name, &model.provider)?;
+        model.closed_to.iter().try_for_each(|project| self.check_project_exists(project))?;
         if model.burst.is_some() && model.rpm.is_none() {
             return Err(format!("{name} has a burst but no rpm to pace it by"));
         }
         if model.burst == Some(0) {
             return Err(format!("{name} has a burst of 0, which lets nothing through; leave it out or say at least 1"));
         }
-        model.faults.as_ref().map_or(Ok(()), |faults| faults.check(&name))?;
+        model.faults.as_ref().map_or(Ok(()), |faults| faults.check_rates(&name))?;
         model.latency.map_or(Ok(()), |latency| latency.check(&name))
     }
 
     fn check_key(&self, key: &KeyProfile) -> Result<(), String> {
         let name = format!("key {}", key.name);
-        self.known_provider(&name, &key.provider)?;
-        at_least_zero(&format!("from_s of {name}"), key.from_s)?;
+        self.check_provider_exists(&name, &key.provider)?;
+        check_not_negative(&format!("from_s of {name}"), key.from_s)?;
         match key.until_s {
             Some(until) if until <= key.from_s => Err(format!("{name} is valid again before it stops being valid")),
             _ => Ok(()),
@@ -285,76 +286,78 @@ impl Profile {
     }
 
     fn check_outage(&self, outage: &Outage) -> Result<(), String> {
-        at_least_zero("an outage's from_s", outage.from_s)?;
+        check_not_negative("an outage's from_s", outage.from_s)?;
         if outage.to_s <= outage.from_s {
             return Err(format!("an outage ends ({} s) before it begins ({} s)", outage.to_s, outage.from_s));
         }
-        outage.provider.as_deref().map_or(Ok(()), |provider| self.known_provider("an outage", provider))?;
-        outage.model.as_deref().map_or(Ok(()), |model| self.known_model(model))
+        outage.provider.as_deref().map_or(Ok(()), |provider| self.check_provider_exists("an outage", provider))?;
+        outage.model.as_deref().map_or(Ok(()), |model| self.check_model_exists(model))
     }
 
-    fn known_provider(&self, who: &str, name: &str) -> Result<(), String> {
-        self.provider(name).map(drop).ok_or_else(|| format!("{who} names the provider {name}, which is not defined"))
+    fn check_provider_exists(&self, owner: &str, name: &str) -> Result<(), String> {
+        self.find_provider(name)
+            .map(drop)
+            .ok_or_else(|| format!("{owner} names the provider {name}, which is not defined"))
     }
 
-    fn known_model(&self, name: &str) -> Result<(), String> {
+    fn check_model_exists(&self, name: &str) -> Result<(), String> {
         let known = self.models.iter().any(|model| model.name == name);
         known.then_some(()).ok_or_else(|| format!("the model {name} is named but not defined"))
     }
 
-    fn known_project(&self, name: &str) -> Result<(), String> {
+    fn check_project_exists(&self, name: &str) -> Result<(), String> {
         let known = self.keys.iter().any(|key| key.project == name);
         known.then_some(()).ok_or_else(|| format!("the project {name} is named, but no key belongs to it"))
     }
 }
 
-impl Latency {
-    fn check(self, whose: &str) -> Result<(), String> {
-        at_least_zero(&format!("the latency spread of {whose}"), self.spread)
+impl LatencyProfile {
+    fn check(self, owner: &str) -> Result<(), String> {
+        check_not_negative(&format!("the latency spread of {owner}"), self.spread)
     }
 }
 
-fn at_least_zero(what: &str, number: f64) -> Result<(), String> {
-    let fine = number.is_finite() && number >= 0.0;
-    fine.then_some(()).ok_or_else(|| format!("{what} is {number}; it has to be a number that is not negative"))
+fn check_not_negative(subject: &str, number: f64) -> Result<(), String> {
+    let is_valid = number.is_finite() && number >= 0.0;
+    is_valid.then_some(()).ok_or_else(|| format!("{subject} is {number}; it has to be a number that is not negative"))
 }
 
-fn all_differ(kind: &str, names: impl Iterator<Item = String>) -> Result<(), String> {
+fn check_unique(kind: &str, names: impl Iterator<Item = String>) -> Result<(), String> {
     let mut seen = HashSet::new();
     for name in names {
-        if let Some(twice) = seen.replace(name) {
-            return Err(format!("the {kind} {twice} is defined twice"));
+        if let Some(duplicate) = seen.replace(name) {
+            return Err(format!("the {kind} {duplicate} is defined twice"));
         }
     }
     Ok(())
 }
 
-const fn yes() -> bool {
+const fn default_vision() -> bool {
     true
 }
 
-const fn ten() -> f64 {
+const fn default_slow_body_s() -> f64 {
     10.0
 }
 
-const fn forty() -> u64 {
+const fn default_refusal_ms() -> u64 {
     40
 }
 
-const fn one_million() -> u64 {
+const fn default_context_tokens() -> u64 {
     1_000_000
 }
 
-const fn eight_thousand() -> u32 {
+const fn default_max_output_tokens() -> u32 {
     8_192
 }
 
-const fn gemini_3_picture() -> u64 {
+const fn default_picture_tokens() -> u64 {
     1_120
 }
 
-const fn overloaded() -> Fault {
-    Fault::Overloaded
+const fn default_outage_fault() -> InjectedFault {
+    InjectedFault::Overloaded
 }
 
 #[cfg(test)]
@@ -363,7 +366,7 @@ mod tests {
 
     #[test]
     fn every_built_in_profile_makes_sense() {
-        for (name, text) in BUILT_IN {
+        for (name, text) in BUILT_IN_PROFILES {
             let profile = Profile::from_toml(text).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(profile.name, name);
         }

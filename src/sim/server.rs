@@ -1,4 +1,4 @@
-//! The simulator's socket: routes, listening and stopping.
+//! The simulator's HTTP server: routes, listening and stopping.
 
 use std::{
     io,
@@ -20,162 +20,170 @@ use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use super::{
-    books::Books,
-    exchange::{Arrival, Sim},
+    handler::{IncomingRequest, SimService},
     profile::Profile,
-    sending::whole,
-    wire::Reply,
+    responses::complete_response,
+    stats::ServerStats,
+    wire::SimResponse,
 };
 use crate::{clock::Clock, domain::Api};
 
-/// Gemini's inline limit is 100 MB.
-const MOST_BODY_BYTES: usize = 128 * 1_024 * 1_024;
-/// How long, in real time, a stop waits for connections that don't close.
-const GRACE: Duration = Duration::from_secs(1);
+/// Above Gemini's inline limit of 100 MB.
+const MAX_BODY_BYTES: usize = 128 * 1_024 * 1_024;
+/// How long a stop waits for connections that don't close, in real time.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown` ends; then answers what is in flight at once and closes.
+/// Serves until `shutdown` completes, then answers the requests in flight at once and closes.
 pub async fn serve(
     listener: TcpListener,
     profile: Profile,
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    run(listener, new_sim(profile, clock)?, shutdown).await
+    run_server(listener, new_service(profile, clock)?, shutdown).await
 }
 
-/// A simulator on a port of its own, in a task of its own. Dropping it stops it as well.
+/// A simulator on its own port, in its own task. Dropping it stops it too.
 #[derive(Debug)]
 pub struct Simulator {
     addr: SocketAddr,
-    sim: Arc<Sim>,
+    sim: Arc<SimService>,
     task: JoinHandle<io::Result<()>>,
-    stop: oneshot::Sender<()>,
+    stop_sender: oneshot::Sender<()>,
 }
 
 impl Simulator {
-    /// On a free port of 127.0.0.1.
+    /// Starts on a free port of 127.0.0.1.
     pub async fn start(profile: Profile, clock: Clock) -> io::Result<Self> {
         Self::start_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, profile, clock)
     }
 
     pub fn start_on(listener: TcpListener, profile: Profile, clock: Clock) -> io::Result<Self> {
         let addr = listener.local_addr()?;
-        let sim = new_sim(profile, clock)?;
-        let (stop, stopped) = oneshot::channel();
-        let served = Arc::clone(&sim);
+        let sim = new_service(profile, clock)?;
+        let (stop_sender, stopped) = oneshot::channel();
+        let shared_service = Arc::clone(&sim);
         let task = tokio::spawn(async move {
-            // A dropped sender is a stop too.
+            // A dropped sender also stops it.
             let shutdown = async { drop(stopped.await) };
-            run(listener, served, shutdown).await
+            run_server(listener, shared_service, shutdown).await
         });
-        Ok(Self { addr, sim, task, stop })
+        Ok(Self { addr, sim, task, stop_sender })
     }
 
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    pub fn books(&self) -> Books {
-        self.sim.books()
+    pub fn stats(&self) -> ServerStats {
+        self.sim.stats()
     }
 
-    /// Stops listening and waits until nothing is open; the last books.
-    pub async fn stop(self) -> io::Result<Books> {
-        drop(self.stop);
+    /// Stops listening, waits until all connections are closed, and returns the final statistics.
+    pub async fn stop(self) -> io::Result<ServerStats> {
+        drop(self.stop_sender);
         self.task.await.map_err(io::Error::other)??;
-        Ok(self.sim.books())
+        Ok(self.sim.stats())
     }
 }
 
-fn new_sim(profile: Profile, clock: Clock) -> io::Result<Arc<Sim>> {
-    Sim::new(profile, clock).map(Arc::new).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+fn new_service(profile: Profile, clock: Clock) -> io::Result<Arc<SimService>> {
+    SimService::new(profile, clock).map(Arc::new).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
-async fn run(listener: TcpListener, sim: Arc<Sim>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    // Small answers in several writes would wait for the client's acknowledgements.
+async fn run_server(listener: TcpListener, sim: Arc<SimService>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    // Without this, small responses in several writes would wait for the client's acknowledgements.
     let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
     let stopped = {
         let sim = Arc::clone(&sim);
-        async move { sim.stopped().await }
+        async move { sim.wait_for_stop().await }
     };
     let server = axum::serve(listener, router(Arc::clone(&sim))).with_graceful_shutdown(stopped);
     let mut server = pin!(server.into_future());
     tokio::select! {
-        ended = &mut server => return ended,
+        result = &mut server => return result,
         () = shutdown => sim.stop(),
     }
-    tokio::time::timeout(GRACE, server).await.unwrap_or(Ok(()))
+    tokio::time::timeout(SHUTDOWN_GRACE, server).await.unwrap_or(Ok(()))
 }
 
-fn router(sim: Arc<Sim>) -> Router {
+fn router(sim: Arc<SimService>) -> Router {
     Router::new()
-        .route("/v1beta/models", get(gemini_models))
-        .route("/v1beta/models/{call}", get(gemini_model).post(gemini_call))
-        .route("/v1/chat/completions", post(chat_completion))
-        .route("/v1/messages", post(message))
-        .route("/v1/models", get(models))
-        // Google's SDK says v1 where most of its users say v1beta.
-        .route("/v1/models/{*name}", get(model).post(gemini_call))
-        .route("/sim/books", get(books))
-        .route("/sim/health", get(health))
-        .fallback(async || whole(&Reply::no_such_path()))
-        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .route("/v1beta/models", get(get_gemini_models))
+        .route("/v1beta/models/{call}", get(get_gemini_model).post(gemini_post))
+        .route("/v1/chat/completions", post(post_chat_completion))
+        .route("/v1/messages", post(post_message))
+        .route("/v1/models", get(get_models))
+        // Google's SDK uses v1 where most of its users use v1beta.
+        .route("/v1/models/{*name}", get(get_model).post(gemini_post))
+        .route("/sim/books", get(get_stats))
+        .route("/sim/health", get(get_health))
+        .fallback(async || complete_response(&SimResponse::unknown_path()))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(sim)
 }
 
-/// `{model}:{verb}`, which no router splits.
-async fn gemini_call(
-    State(sim): State<Arc<Sim>>,
+/// Handles `{model}:{verb}`, which the router cannot split.
+async fn gemini_post(
+    State(sim): State<Arc<SimService>>,
     Path(call): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let Some((model, verb)) = call.rsplit_once(':') else { return whole(&Reply::no_such_path()) };
-    let arrival = Arrival { api: Api::Gemini, headers, query, model_in_path: Some(model.to_owned()), body };
+    let Some((model, verb)) = call.rsplit_once(':') else { return complete_response(&SimResponse::unknown_path()) };
+    let incoming = IncomingRequest { api: Api::Gemini, headers, query, model_in_path: Some(model.to_owned()), body };
     match verb {
-        "generateContent" => sim.generate(arrival).await,
-        "countTokens" => sim.count_tokens(arrival).await,
-        "streamGenerateContent" => sim.refuse_to_stream(arrival).await,
-        _ => whole(&Reply::no_such_path()),
+        "generateContent" => sim.handle_generate(incoming).await,
+        "countTokens" => sim.handle_count_tokens(incoming).await,
+        "streamGenerateContent" => sim.reject_streaming(incoming).await,
+        _ => complete_response(&SimResponse::unknown_path()),
     }
 }
 
-async fn chat_completion(State(sim): State<Arc<Sim>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    sim.generate(Arrival { api: Api::OpenAi, headers, query: None, model_in_path: None, body }).await
+async fn post_chat_completion(State(sim): State<Arc<SimService>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    sim.handle_generate(IncomingRequest { api: Api::OpenAi, headers, query: None, model_in_path: None, body }).await
 }
 
-async fn message(State(sim): State<Arc<Sim>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    sim.generate(Arrival { api: Api::Anthropic, headers, query: None, model_in_path: None, body }).await
+async fn post_message(State(sim): State<Arc<SimService>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    sim.handle_generate(IncomingRequest { api: Api::Anthropic, headers, query: None, model_in_path: None, body }).await
 }
 
-async fn gemini_models(State(sim): State<Arc<Sim>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response<Body> {
-    sim.models(bodiless(Api::Gemini, headers, query), None).await
+async fn get_gemini_models(
+    State(sim): State<Arc<SimService>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
+    sim.handle_models(request_without_body(Api::Gemini, headers, query), None).await
 }
 
-async fn gemini_model(
-    State(sim): State<Arc<Sim>>,
+async fn get_gemini_model(
+    State(sim): State<Arc<SimService>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    sim.models(bodiless(Api::Gemini, headers, query), Some(name)).await
+    sim.handle_models(request_without_body(Api::Gemini, headers, query), Some(name)).await
 }
 
-async fn models(State(sim): State<Arc<Sim>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response<Body> {
-    sim.models(bodiless(api_of(&headers), headers, query), None).await
+async fn get_models(
+    State(sim): State<Arc<SimService>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
+    sim.handle_models(request_without_body(api_of(&headers), headers, query), None).await
 }
 
-async fn model(
-    State(sim): State<Arc<Sim>>,
+async fn get_model(
+    State(sim): State<Arc<SimService>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    sim.models(bodiless(api_of(&headers), headers, query), Some(name)).await
+    sim.handle_models(request_without_body(api_of(&headers), headers, query), Some(name)).await
 }
 
-/// All three list their models at `/v1/models`.
+/// All three APIs list their models at `/v1/models`, so the headers decide.
 fn api_of(headers: &HeaderMap) -> Api {
     if headers.contains_key("x-goog-api-key") {
         Api::Gemini
@@ -186,14 +194,14 @@ fn api_of(headers: &HeaderMap) -> Api {
     }
 }
 
-fn bodiless(api: Api, headers: HeaderMap, query: Option<String>) -> Arrival {
-    Arrival { api, headers, query, model_in_path: None, body: Bytes::new() }
+fn request_without_body(api: Api, headers: HeaderMap, query: Option<String>) -> IncomingRequest {
+    IncomingRequest { api, headers, query, model_in_path: None, body: Bytes::new() }
 }
 
-async fn books(State(sim): State<Arc<Sim>>) -> Response<Body> {
-    whole(&Reply::json(200, json!(sim.books())))
+async fn get_stats(State(sim): State<Arc<SimService>>) -> Response<Body> {
+    complete_response(&SimResponse::json(200, json!(sim.stats())))
 }
 
-async fn health() -> Response<Body> {
-    whole(&Reply::json(200, json!({ "status": "ok" })))
+async fn get_health() -> Response<Body> {
+    complete_response(&SimResponse::json(200, json!({ "status": "ok" })))
 }

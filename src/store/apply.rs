@@ -1,64 +1,65 @@
-//! Ops to SQL: one function per transition, each a handful of cached statements.
+//! Executes each [`Op`] as SQL: one function per op, each with a few cached statements.
 
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{
     error::StoreError,
-    group::{Group, beginning},
-    ingest::{OnChanged, ingest},
-    op::{Answer, Decision, Intent, LocalVerdict, Op, Settled},
-    report::{KEYS, RUN_STATE, WORKED},
+    ingest::{ChangedRowPolicy, ingest},
+    op::{CompletedAttempt, Intent, LocalEnd, Op, OpReply, OperatorDecision},
+    report::{ACTIVE_TIME, KEY_RECORDS, RUN_STATE},
     requeue::requeue,
+    txn::{Txn, truncate},
 };
-use crate::domain::{AttemptId, Event, Money, Outcome, ResultLine, Usage, Wall};
+use crate::domain::{AttemptId, Event, Money, Outcome, ResultLine, Usage, WallTime};
 
-pub(super) fn apply(group: &mut Group<'_>, op: &Op) -> Result<(), StoreError> {
+pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
     match op {
-        Op::Items(specs) => {
-            let ingested = ingest(group, specs, OnChanged::Report)?;
-            group.answers.push(Answer::Ingested(ingested));
+        Op::IngestItems(specs) => {
+            let ingested = ingest(txn, specs, ChangedRowPolicy::Report)?;
+            txn.replies.push(OpReply::Ingested(ingested));
         }
-        Op::IngestDone { rows } => group.tallies.input_rows = Some(*rows),
-        Op::Intent(intent) => record_intent(group, intent)?,
-        Op::Unsend { attempt } => take_back(group, *attempt)?,
-        Op::Settle(settled) => settle(group, settled)?,
-        Op::Verdict(verdict) => {
-            let LocalVerdict { seq, outcome, line } = &**verdict;
-            group.end_item(seq.0, *outcome, None, line)?;
+        Op::FinishIngest { rows } => txn.counters.input_rows = Some(*rows),
+        Op::RecordIntent(intent) => record_intent(txn, intent)?,
+        Op::CancelIntent { attempt } => cancel_intent(txn, *attempt)?,
+        Op::CompleteAttempt(settled) => complete_attempt(txn, settled)?,
+        Op::EndLocally(end) => {
+            let LocalEnd { seq, outcome, line } = &**end;
+            txn.end_item(seq.0, *outcome, None, line)?;
         }
-        Op::Event(event) => record_event(group, event)?,
-        Op::Decision(decision) => decide(group, decision)?,
-        Op::Forget { target } => {
-            group.run("DELETE FROM decisions WHERE target = ?1", [target])?;
+        Op::RecordEvent(event) => record_event(txn, event)?,
+        Op::RecordDecision(decision) => record_decision(txn, decision)?,
+        Op::ForgetDecision { target } => {
+            txn.execute("DELETE FROM decisions WHERE target = ?1", [target])?;
         }
-        Op::RunState(state) => {
-            let json = serde_json::to_string(state).map_err(|error| StoreError::record("the run's state", error))?;
-            keep_state(group, RUN_STATE, &json)?;
+        Op::SetRunState(state) => {
+            let json =
+                serde_json::to_string(state).map_err(|error| StoreError::corrupt_record("the run's state", error))?;
+            set_state(txn, RUN_STATE, &json)?;
         }
-        Op::Keys(standings) => {
-            let json = serde_json::to_string(standings).map_err(|error| StoreError::record("the keys", error))?;
-            keep_state(group, KEYS, &json)?;
+        Op::SetKeys(keys) => {
+            let json = serde_json::to_string(keys).map_err(|error| StoreError::corrupt_record("the keys", error))?;
+            set_state(txn, KEY_RECORDS, &json)?;
         }
-        Op::Worked(span) => keep_state(group, WORKED, &span.as_micros().to_string())?,
-        Op::State { name, json } => keep_state(group, name, json)?,
+        Op::SetActiveTime(span) => set_state(txn, ACTIVE_TIME, &span.as_micros().to_string())?,
+        Op::SetState { name, json } => set_state(txn, name, json)?,
         Op::Requeue(filter) => {
-            let queued = requeue(group, filter, None)?;
-            group.answers.push(Answer::Requeued(queued));
+            let queued = requeue(txn, filter, None)?;
+            txn.replies.push(OpReply::Requeued(queued));
         }
         Op::RequeueTo(filter, to) => {
-            let queued = requeue(group, filter, Some(to))?;
-            group.answers.push(Answer::Requeued(queued));
+            let queued = requeue(txn, filter, Some(to))?;
+            txn.replies.push(OpReply::Requeued(queued));
         }
     }
     Ok(())
 }
 
-fn record_intent(group: &mut Group<'_>, intent: &Intent) -> Result<(), StoreError> {
-    let Some(route) = group.routes.get(intent.route.index()).copied() else {
+fn record_intent(txn: &mut Txn<'_>, intent: &Intent) -> Result<(), StoreError> {
+    let Some(route) = txn.route_ids.get(intent.route.index()).copied() else {
         return Err(StoreError::Contradiction(format!("attempt {} names no known route", intent.attempt.0)));
     };
-    // Only a waiting item may be sent: a finished one never is again.
-    let recorded = group.run(
+    // Only a waiting item may be sent. A finished item is never sent again.
+    let recorded = txn.execute(
         "INSERT INTO in_flight(attempt, seq, route, sent_at, reserved, est_tokens)
          SELECT ?1, seq, ?3, ?4, ?5, ?6 FROM progress WHERE seq = ?2 AND state = 0",
         params![
@@ -71,17 +72,17 @@ fn record_intent(group: &mut Group<'_>, intent: &Intent) -> Result<(), StoreErro
         ],
     )?;
     if recorded != 1 {
-        let what = group.state_words(intent.seq.0)?;
+        let what = txn.describe_state(intent.seq.0)?;
         return Err(StoreError::Contradiction(format!("attempt {} was to be sent, but {what}", intent.attempt.0)));
     }
-    let tallies = &mut group.tallies;
-    tallies.last_attempt = tallies.last_attempt.max(intent.attempt.0);
-    tallies.first_sent = tallies.first_sent.or(Some(intent.sent_at));
+    let counters = &mut txn.counters;
+    counters.last_attempt = counters.last_attempt.max(intent.attempt.0);
+    counters.first_sent = counters.first_sent.or(Some(intent.sent_at));
     Ok(())
 }
 
-fn take_back(group: &mut Group<'_>, attempt: AttemptId) -> Result<(), StoreError> {
-    match group.run("DELETE FROM in_flight WHERE attempt = ?1", [attempt.0 as i64])? {
+fn cancel_intent(txn: &mut Txn<'_>, attempt: AttemptId) -> Result<(), StoreError> {
+    match txn.execute("DELETE FROM in_flight WHERE attempt = ?1", [attempt.0 as i64])? {
         0 => {
             Err(StoreError::Contradiction(format!("attempt {} was to be taken back, but is not in flight", attempt.0)))
         }
@@ -89,13 +90,24 @@ fn take_back(group: &mut Group<'_>, attempt: AttemptId) -> Result<(), StoreError
     }
 }
 
-fn settle(group: &mut Group<'_>, settled: &Settled) -> Result<(), StoreError> {
-    let Settled { attempt, settled_at, outcome, status, latency_ms, message, usage, cost, at_risk, last } = settled;
+fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) -> Result<(), StoreError> {
+    let CompletedAttempt {
+        attempt,
+        completed_at,
+        outcome,
+        status,
+        latency_ms,
+        message,
+        usage,
+        cost,
+        at_risk,
+        final_line,
+    } = completed;
     close_attempt(
-        group,
-        &Ending {
+        txn,
+        &AttemptEnd {
             attempt: attempt.0,
-            settled_at: Some(*settled_at),
+            completed_at: Some(*completed_at),
             outcome: *outcome,
             status: *status,
             latency_ms: *latency_ms,
@@ -104,14 +116,14 @@ fn settle(group: &mut Group<'_>, settled: &Settled) -> Result<(), StoreError> {
             cost: *cost,
             at_risk: *at_risk,
         },
-        last.as_ref(),
+        final_line.as_ref(),
     )
 }
 
-/// A settled attempt, or one whose answer nobody was there to see.
-pub(super) struct Ending<'a> {
+/// The end of an attempt, including one whose answer was lost when the process died.
+pub(super) struct AttemptEnd<'a> {
     pub attempt: u64,
-    pub settled_at: Option<Wall>,
+    pub completed_at: Option<WallTime>,
     pub outcome: Outcome,
     pub status: Option<u16>,
     pub latency_ms: u64,
@@ -121,14 +133,14 @@ pub(super) struct Ending<'a> {
     pub at_risk: Money,
 }
 
-/// Moves an intent to the attempts, and its item on: to its end, or back to wait.
+/// Moves an intent to the table of attempts. The item ends if `final_line` is set, else it waits again.
 pub(super) fn close_attempt(
-    group: &mut Group<'_>,
-    ending: &Ending<'_>,
-    last: Option<&ResultLine>,
+    txn: &mut Txn<'_>,
+    end: &AttemptEnd<'_>,
+    final_line: Option<&ResultLine>,
 ) -> Result<(), StoreError> {
-    let attempt = ending.attempt as i64;
-    let intent = group
+    let attempt = end.attempt as i64;
+    let intent = txn
         .conn
         .prepare_cached("SELECT seq, route, sent_at, est_tokens FROM in_flight WHERE attempt = ?1")?
         .query_row([attempt], |row| {
@@ -138,8 +150,8 @@ pub(super) fn close_attempt(
     let Some((seq, route, sent_at, est_tokens)) = intent else {
         return Err(StoreError::Contradiction(format!("attempt {attempt} has an outcome, but is not in flight")));
     };
-    group.run("DELETE FROM in_flight WHERE attempt = ?1", [attempt])?;
-    group.run(
+    txn.execute("DELETE FROM in_flight WHERE attempt = ?1", [attempt])?;
+    txn.execute(
         "INSERT INTO attempts(attempt, seq, route, sent_at, est_tokens, settled_at, outcome, status, latency_ms,
                               input_tokens, output_tokens, thinking_tokens, cost, at_risk, message)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
@@ -149,55 +161,55 @@ pub(super) fn close_attempt(
             route,
             sent_at,
             est_tokens,
-            ending.settled_at.map(|wall| wall.0),
-            ending.outcome.name(),
-            ending.status,
-            ending.latency_ms as i64,
-            ending.usage.input_tokens as i64,
-            ending.usage.output_tokens as i64,
-            ending.usage.thinking_tokens as i64,
-            ending.cost.0 as i64,
-            ending.at_risk.0 as i64,
-            ending.message,
+            end.completed_at.map(|wall| wall.0),
+            end.outcome.name(),
+            end.status,
+            end.latency_ms as i64,
+            end.usage.input_tokens as i64,
+            end.usage.output_tokens as i64,
+            end.usage.thinking_tokens as i64,
+            end.cost.0 as i64,
+            end.at_risk.0 as i64,
+            end.message,
         ],
     )?;
-    group.tallies.settle(ending.outcome, ending.usage, ending.cost, ending.at_risk);
-    if let Some(line) = last {
-        return group.end_item(seq as u64, ending.outcome, Some(route), line);
+    txn.counters.add_attempt(end.outcome, end.usage, end.cost, end.at_risk);
+    if let Some(line) = final_line {
+        return txn.end_item(seq as u64, end.outcome, Some(route), line);
     }
-    // An item that ended meanwhile keeps the outcome it ended with.
-    group.run(
+    // An item that has ended in the meantime keeps its outcome.
+    txn.execute(
         "UPDATE progress SET attempts = attempts + 1,
                              outcome = iif(state = 0, ?2, outcome),
                              route = iif(state = 0, ?3, route),
                              words = iif(state = 0, ?4, words)
          WHERE seq = ?1",
-        params![seq, ending.outcome.name(), route, beginning(ending.message)],
+        params![seq, end.outcome.name(), route, truncate(end.message)],
     )?;
     Ok(())
 }
 
-fn record_event(group: &mut Group<'_>, event: &Event) -> Result<(), StoreError> {
-    let json = serde_json::to_string(event).map_err(|error| StoreError::record("an event", error))?;
-    group.run(
+fn record_event(txn: &mut Txn<'_>, event: &Event) -> Result<(), StoreError> {
+    let json = serde_json::to_string(event).map_err(|error| StoreError::corrupt_record("an event", error))?;
+    txn.execute(
         "INSERT OR REPLACE INTO events(number, at, json) VALUES (?1, ?2, ?3)",
         params![event.number as i64, event.at.0, json],
     )?;
-    group.tallies.last_event = group.tallies.last_event.max(event.number);
+    txn.counters.last_event = txn.counters.last_event.max(event.number);
     Ok(())
 }
 
-fn decide(group: &mut Group<'_>, decision: &Decision) -> Result<(), StoreError> {
-    let Decision { target, command, at, reason } = decision;
-    let command = serde_json::to_string(command).map_err(|error| StoreError::record("a decision", error))?;
-    group.run(
+fn record_decision(txn: &mut Txn<'_>, decision: &OperatorDecision) -> Result<(), StoreError> {
+    let OperatorDecision { target, command, at, reason } = decision;
+    let command = serde_json::to_string(command).map_err(|error| StoreError::corrupt_record("a decision", error))?;
+    txn.execute(
         "INSERT OR REPLACE INTO decisions(target, at, reason, command) VALUES (?1, ?2, ?3, ?4)",
         params![target, at.0, reason, command],
     )?;
     Ok(())
 }
 
-fn keep_state(group: &mut Group<'_>, name: &str, json: &str) -> Result<(), StoreError> {
-    group.run("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![name, json])?;
+fn set_state(txn: &mut Txn<'_>, name: &str, json: &str) -> Result<(), StoreError> {
+    txn.execute("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![name, json])?;
     Ok(())
 }

@@ -1,25 +1,26 @@
-//! Proves from the record alone that nothing was lost, doubled or overspent. Every sum that is kept beside
-//! the rows is made again from the rows; nothing is taken on trust but the rows themselves.
+//! Checks from the database alone that no item was lost, no item was answered twice and the budget was kept.
+//!
+//! Every stored sum is computed again from the rows. Only the rows themselves are trusted.
 
 use std::{fs, fs::File, path::Path};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{connect, error::StoreError, group::digest, projection, run_dir::RunDir, schema, tallies::Tallies};
-use crate::domain::{Money, Wall, counted};
+use super::{connect, counters::RunCounters, error::StoreError, projection, run_dir::RunDir, schema, txn::line_digest};
+use crate::domain::{Image, ItemSpec, Money, WallTime, pluralize};
 
-mod promises;
+mod invariants;
 
-use promises::PROMISES;
+use invariants::INVARIANTS;
 
-/// Examples that one check names; it counts all.
-const EXAMPLES: usize = 10;
+/// Most examples that a check keeps. Its count covers all violations.
+const MAX_EXAMPLES: usize = 10;
 
-/// The name under which the engine keeps the widest cap on money that was ever in force, in pico-dollars.
-pub const CAP: &str = "widest_cap";
+/// Name of the saved state that holds the largest budget cap ever in force, in pico-dollars.
+pub const MAX_CAP_STATE: &str = "widest_cap";
 
-/// What is kept once there was none.
-pub const NO_CAP: Money = Money(u64::MAX);
+/// Saved as the largest cap once the run had no cap.
+pub const UNLIMITED_CAP: Money = Money(u64::MAX);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Audit {
@@ -28,96 +29,101 @@ pub struct Audit {
     pub done: u64,
     pub failed: u64,
     /// The input was read to its end.
-    pub whole: bool,
+    pub input_complete: bool,
     pub attempts: u64,
     pub cost: Money,
-    /// Worst case of calls that may have been billed without an answer, those of `open` included.
+    /// Worst-case cost of attempts that may have been billed without an answer, those in flight included.
     pub at_risk: Money,
-    /// The calls that this is about.
-    pub unanswered: Vec<Unanswered>,
-    /// Sent, and of no outcome yet: a living process waits for them, or a killed one never heard.
-    pub open: u64,
-    pub checks: Vec<Check>,
+    /// The attempts that `at_risk` covers.
+    pub unanswered: Vec<UnansweredAttempt>,
+    /// Attempts that were sent and have no outcome: a living process waits for them, or a killed process left them.
+    pub in_flight: u64,
+    pub checks: Vec<AuditCheck>,
+    /// Captions that are gone together with their pictures: what a user deletes breaks no promise.
+    pub deleted_captions: u64,
 }
 
-/// A call that may have been billed, and whose answer nobody has.
+/// An attempt that may have been billed and whose answer was never received.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unanswered {
+pub struct UnansweredAttempt {
     pub attempt: u64,
     pub item: String,
     pub key: String,
     pub model: String,
-    pub sent_at: Wall,
-    /// How it ended; `None` while it has no outcome.
+    pub sent_at: WallTime,
+    /// The outcome's name; `None` while there is no outcome.
     pub outcome: Option<String>,
     pub at_risk: Money,
 }
 
-/// One promise, and what breaks it.
+/// The result of checking one invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Check {
-    pub promise: &'static str,
-    pub broken: u64,
-    /// What breaks it, in words: the first ten.
+pub struct AuditCheck {
+    pub invariant: &'static str,
+    pub violations: u64,
+    /// One sentence each for the first ten violations.
     pub examples: Vec<String>,
 }
 
 impl Audit {
-    pub fn holds(&self) -> bool {
-        self.checks.iter().all(|check| check.broken == 0)
+    pub fn is_ok(&self) -> bool {
+        self.checks.iter().all(|check| check.violations == 0)
     }
 }
 
-/// Looks at every row. `budget` is the run's hard cap, where it has one.
+/// Checks every row. `budget` is the run's hard cap, if it has one; without it the largest recorded cap is used.
 pub fn audit(dir: &Path, budget: Option<Money>) -> Result<Audit, StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
-    examine(&dir, &conn, budget).map_err(|error| error.in_file(dir.database()))
+    let conn = connect::open_reader(&dir)?;
+    run_checks(&dir, &conn, budget).map_err(|error| error.with_path(dir.database()))
 }
 
-fn examine(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Audit, StoreError> {
-    // Asked first: of a run that ends meanwhile the files are newer than the record that is looked at.
+fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Audit, StoreError> {
+    // Read before the database snapshot: if the run ends in between, its files are newer than the snapshot.
     let owned = dir.is_owned();
-    // One state of the database for all the checks.
+    // A read transaction, so that all checks see the same state of the database.
     let snapshot = conn.unchecked_transaction()?;
     let conn = &*snapshot;
-    let mut checks = vec![file_is_sound(conn)];
-    checks.extend(PROMISES.iter().map(|(promise, query)| find(conn, promise, query)));
-    checks.push(attempt_check(LINES, || lines_are_unaltered(dir, conn)));
-    checks.push(attempt_check(RESULTS, || results_agree(dir, conn, owned)));
-    checks.push(attempt_check(CAPTIONS, || captions_are_there(conn, owned)));
-    let mut audit = Audit { checks, ..Audit::default() };
-    // What is damaged beyond counting has been named above.
-    match figures(conn, &mut audit).and_then(|()| budget.map_or_else(|| recorded_cap(conn), |cap| Ok(Some(cap)))) {
-        Ok(cap) => audit.checks.push(within_budget(&audit, cap)),
-        Err(error) => audit.checks.push(unmade(BUDGET, &error)),
+    let mut checks = vec![check_database_file(conn)];
+    checks.extend(INVARIANTS.iter().map(|(promise, query)| check_query(conn, promise, query)));
+    checks.push(check_or_unchecked(LINES_UNALTERED, || check_line_digests(dir, conn)));
+    checks.push(check_or_unchecked(RESULTS_FILE_MATCHES, || check_results_file(dir, conn, owned)));
+    let mut deleted_captions = 0;
+    checks.push(check_or_unchecked(CAPTIONS_EXIST, || check_captions(conn, owned, &mut deleted_captions)));
+    let mut audit = Audit { checks, deleted_captions, ..Audit::default() };
+    // A database too damaged to count has been reported by the checks above.
+    match load_totals(conn, &mut audit).and_then(|()| budget.map_or_else(|| load_max_cap(conn), |cap| Ok(Some(cap)))) {
+        Ok(cap) => audit.checks.push(check_budget(&audit, cap)),
+        Err(error) => audit.checks.push(unchecked(BUDGET_KEPT, &error)),
     }
     Ok(audit)
 }
 
-/// What breaks the record's promises, in words: none where it is sound. Of a directory that this process owns.
-pub(super) fn contradictions(dir: &RunDir, conn: &Connection) -> Result<Vec<String>, StoreError> {
-    let audit = examine(dir, conn, None)?;
-    // Money that was spent is no damage.
-    let broken = audit.checks.into_iter().filter(|check| check.broken > 0 && check.promise != BUDGET);
-    Ok(broken.map(|check| format!("{} ({})", check.promise, check.examples.join(", "))).collect())
+/// Describes the broken invariants; empty if the database is consistent. For a directory that this process has locked.
+pub(super) fn broken_invariants(dir: &RunDir, conn: &Connection) -> Result<Vec<String>, StoreError> {
+    let audit = run_checks(dir, conn, None)?;
+    // An exceeded budget is not damage to the database.
+    let others = [RESULTS_FILE_MATCHES, CAPTIONS_EXIST, BUDGET_KEPT];
+    let broken = audit.checks.into_iter().filter(|check| check.violations > 0 && !others.contains(&check.invariant));
+    Ok(broken.map(|check| format!("{} ({})", check.invariant, check.examples.join(", "))).collect())
 }
 
-const LINES: &str = "every line is the one that was recorded";
-const RESULTS: &str = "results.jsonl is what the record says";
-const CAPTIONS: &str = "every picture that is done has its caption";
-const BUDGET: &str = "the budget was kept, with all that may have been billed";
+const LINES_UNALTERED: &str = "every line is the one that was recorded";
+const RESULTS_FILE_MATCHES: &str = "results.jsonl is what the record says";
+const CAPTIONS_EXIST: &str = "every picture that is done has its caption";
+const BUDGET_KEPT: &str = "the budget was kept, with all that may have been billed";
 
-fn figures(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
-    let tallies = Tallies::load(conn)?;
+fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
+    let tallies = RunCounters::load(conn)?;
     let states =
         "SELECT count(*), coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(sum(state = 2), 0)
                   FROM progress";
     let count = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(|count| count as u64);
     (audit.items, audit.waiting, audit.done, audit.failed) =
         conn.query_row(states, [], |row| Ok((count(row, 0)?, count(row, 1)?, count(row, 2)?, count(row, 3)?)))?;
-    audit.whole = tallies.input_rows.is_some();
-    audit.attempts = tallies.attempts;
+    audit.input_complete = tallies.input_rows.is_some();
+    // As the summary counts them: what was never sent is none.
+    audit.attempts = tallies.attempts.saturating_sub(tallies.unsent);
     audit.cost = tallies.cost;
     let mut statement = conn.prepare(
         "SELECT attempt, items.id, key, model, sent_at, outcome, at_risk FROM (
@@ -126,71 +132,72 @@ fn figures(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
          JOIN items USING (seq) JOIN routes ON routes.id = route ORDER BY attempt",
     )?;
     let calls = statement.query_map([], |row| {
-        Ok(Unanswered {
+        Ok(UnansweredAttempt {
             attempt: count(row, 0)?,
             item: row.get(1)?,
             key: row.get(2)?,
             model: row.get(3)?,
-            sent_at: Wall(row.get(4)?),
+            sent_at: WallTime(row.get(4)?),
             outcome: row.get(5)?,
             at_risk: Money(count(row, 6)?),
         })
     })?;
     audit.unanswered = calls.collect::<Result<_, _>>()?;
-    audit.open = audit.unanswered.iter().filter(|call| call.outcome.is_none()).count() as u64;
+    audit.in_flight = audit.unanswered.iter().filter(|call| call.outcome.is_none()).count() as u64;
     audit.at_risk = audit.unanswered.iter().map(|call| call.at_risk).sum();
     Ok(())
 }
 
-fn recorded_cap(conn: &Connection) -> Result<Option<Money>, StoreError> {
+fn load_max_cap(conn: &Connection) -> Result<Option<Money>, StoreError> {
     let json: Option<String> =
-        conn.query_row("SELECT json FROM states WHERE name = ?1", [CAP], |row| row.get(0)).optional()?;
-    json.map_or(Ok(None), |json| super::open::parse(&json, "the cap on money"))
+        conn.query_row("SELECT json FROM states WHERE name = ?1", [MAX_CAP_STATE], |row| row.get(0)).optional()?;
+    json.map_or(Ok(None), |json| super::open::parse_json(&json, "the cap on money"))
 }
 
-/// A check that could not be made proves nothing, and says so.
-fn unmade(promise: &'static str, error: &StoreError) -> Check {
-    Check { promise, broken: 1, examples: vec![format!("it could not be checked: {error}")] }
+/// The result of a check that could not be run. It counts as one violation.
+fn unchecked(invariant: &'static str, error: &StoreError) -> AuditCheck {
+    AuditCheck { invariant, violations: 1, examples: vec![format!("it could not be checked: {error}")] }
 }
 
-fn attempt_check(promise: &'static str, check: impl FnOnce() -> Result<Check, StoreError>) -> Check {
-    check().unwrap_or_else(|error| unmade(promise, &error))
+fn check_or_unchecked(invariant: &'static str, check: impl FnOnce() -> Result<AuditCheck, StoreError>) -> AuditCheck {
+    check().unwrap_or_else(|error| unchecked(invariant, &error))
 }
 
-impl Check {
-    const fn of(promise: &'static str) -> Self {
-        Self { promise, broken: 0, examples: Vec::new() }
+impl AuditCheck {
+    const fn new(invariant: &'static str) -> Self {
+        Self { invariant, violations: 0, examples: Vec::new() }
     }
 
-    fn broken_by(&mut self, example: impl FnOnce() -> String) {
-        self.broken += 1;
-        if self.examples.len() < EXAMPLES {
+    fn add_violation(&mut self, example: impl FnOnce() -> String) {
+        self.violations += 1;
+        if self.examples.len() < MAX_EXAMPLES {
             self.examples.push(example());
         }
     }
 }
 
-fn find(conn: &Connection, promise: &'static str, query: &str) -> Check {
-    attempt_check(promise, || {
-        let mut check = Check::of(promise);
+fn check_query(conn: &Connection, invariant: &'static str, query: &str) -> AuditCheck {
+    check_or_unchecked(invariant, || {
+        let mut check = AuditCheck::new(invariant);
         let mut statement = conn.prepare(query)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let example: String = row.get(0)?;
-            check.broken_by(|| example);
+            check.add_violation(|| example);
         }
         Ok(check)
     })
 }
 
-fn file_is_sound(conn: &Connection) -> Check {
-    let check = find(conn, "the database file is sound", "PRAGMA integrity_check(10)");
-    if check.examples == ["ok"] { Check::of(check.promise) } else { check }
+fn check_database_file(conn: &Connection) -> AuditCheck {
+    let check = check_query(conn, "the database file is sound", "PRAGMA integrity_check(10)");
+    if check.examples == ["ok"] { AuditCheck::new(check.invariant) } else { check }
 }
 
-/// Lines that an earlier version of the schema recorded have no digest to hold them to; none comes after one that has.
-fn lines_are_unaltered(dir: &RunDir, conn: &Connection) -> Result<Check, StoreError> {
-    let mut check = Check::of(LINES);
+/// Compares each line with its recorded digest. Lines recorded under an earlier schema have no digest; they all come
+/// before the first line that has one.
+fn check_line_digests(dir: &RunDir, conn: &Connection) -> Result<AuditCheck, StoreError> {
+    let mut check = AuditCheck::new(LINES_UNALTERED);
     if !schema::has_digests(conn, dir)? {
         return Ok(check);
     }
@@ -199,67 +206,77 @@ fn lines_are_unaltered(dir: &RunDir, conn: &Connection) -> Result<Check, StoreEr
          FROM results LEFT JOIN items USING (seq) ORDER BY results.n",
     )?;
     let mut rows = statement.query([])?;
-    let mut since = false;
+    let mut has_digests = false;
     while let Some(row) = rows.next()? {
         let line = row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?;
-        let kept = row.get_ref(2)?.as_bytes_or_null().map_err(rusqlite::Error::from)?;
-        since |= kept.is_some();
-        if since && kept != Some(&digest(line)[..]) {
+        let recorded_digest = row.get_ref(2)?.as_bytes_or_null().map_err(rusqlite::Error::from)?;
+        has_digests |= recorded_digest.is_some();
+        if has_digests && recorded_digest != Some(&line_digest(line)[..]) {
             let item: String = row.get(0)?;
-            check.broken_by(|| format!("the line of {item} was altered after it was recorded"));
+            check.add_violation(|| format!("the line of {item} was altered after it was recorded"));
         }
     }
     Ok(check)
 }
 
-/// While a process owns the run its file may be a moment behind; nothing can be said of its end then.
-fn results_agree(dir: &RunDir, conn: &Connection, owned: bool) -> Result<Check, StoreError> {
+/// Compares results.jsonl with the table. The end of the file isn't compared while a process owns the run: the file may
+/// lag behind by a moment.
+fn check_results_file(dir: &RunDir, conn: &Connection, owned: bool) -> Result<AuditCheck, StoreError> {
     let path = dir.results();
     let file = File::open(&path).map_err(|error| StoreError::file("open the results file", &path, error))?;
-    let agreed = projection::agreement(&file, &path, conn)?;
+    let match_point = projection::find_match_point(&file, &path, conn)?;
     let length = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
-    let lacking: i64 = conn.query_row("SELECT count(*) FROM results WHERE n > ?1", [agreed.last], |row| row.get(0))?;
-    let mut check = Check::of(RESULTS);
-    if !owned && (length > agreed.length || lacking > 0) {
-        let more = length.saturating_sub(agreed.length);
-        check.broken_by(|| {
+    let missing_lines: i64 =
+        conn.query_row("SELECT count(*) FROM results WHERE n > ?1", [match_point.last_row], |row| row.get(0))?;
+    let mut check = AuditCheck::new(RESULTS_FILE_MATCHES);
+    if !owned && (length > match_point.length || missing_lines > 0) {
+        let extra_bytes = length.saturating_sub(match_point.length);
+        check.add_violation(|| {
             format!(
-                "they part at byte {}: the record has {} from there on, the file {more} bytes; \
+                "they part at byte {}: the record has {} from there on, the file {extra_bytes} bytes; \
                  the next start repairs it",
-                agreed.length,
-                counted(lacking as u64, "line"),
+                match_point.length,
+                pluralize(missing_lines as u64, "line"),
             )
         });
     }
     Ok(check)
 }
 
-/// A caption may have been edited since, and while a process owns the run the newest may not be there yet.
-fn captions_are_there(conn: &Connection, owned: bool) -> Result<Check, StoreError> {
-    let mut check = Check::of(CAPTIONS);
+/// Checks that every done item's caption file exists and is not empty. The text isn't compared, since the caption may
+/// have been edited. While a process owns the run nothing is checked, since the newest captions may not be written yet.
+fn check_captions(conn: &Connection, owned: bool, deleted: &mut u64) -> Result<AuditCheck, StoreError> {
+    let mut check = AuditCheck::new(CAPTIONS_EXIST);
     if owned {
         return Ok(check);
     }
     let mut statement = conn.prepare(
-        "SELECT id, iif(json_valid(body), body ->> 'caption', NULL) FROM progress JOIN items USING (seq)
+        "SELECT id, iif(json_valid(body), body ->> 'caption', NULL), body FROM progress JOIN items USING (seq)
          JOIN payload USING (seq) WHERE state = 1",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (id, caption): (String, Option<String>) = (row.get(0)?, row.get(1)?);
         let Some(caption) = caption else { continue };
-        if !fs::metadata(&caption).is_ok_and(|file| file.is_file() && file.len() > 0) {
-            check.broken_by(|| format!("item {id} is done, but {caption} is not there, or is empty"));
+        if fs::metadata(&caption).is_ok_and(|file| file.is_file() && file.len() > 0) {
+            continue;
+        }
+        let spec: Option<ItemSpec> = serde_json::from_str(&row.get::<_, String>(2)?).ok();
+        let is_gone = |image: &Image| matches!(image, Image::File(path) if !path.exists());
+        if !Path::new(&caption).exists() && spec.is_some_and(|spec| spec.request.images().any(is_gone)) {
+            *deleted += 1;
+        } else {
+            check.add_violation(|| format!("item {id} is done, but {caption} is not there, or is empty"));
         }
     }
     Ok(check)
 }
 
-fn within_budget(audit: &Audit, cap: Option<Money>) -> Check {
-    let mut check = Check::of(BUDGET);
+fn check_budget(audit: &Audit, cap: Option<Money>) -> AuditCheck {
+    let mut check = AuditCheck::new(BUDGET_KEPT);
     let spent = audit.cost + audit.at_risk;
     if let Some(cap) = cap.filter(|cap| spent > *cap) {
-        check.broken_by(|| format!("{spent} of {cap} was spent or is at risk"));
+        check.add_violation(|| format!("{spent} of {cap} was spent or is at risk"));
     }
     check
 }

@@ -1,13 +1,14 @@
-//! Groups become transactions, and transactions become durable.
+//! Commits groups of ops as transactions and makes them durable.
 //!
-//! A commit writes SQLite's log and does not wait for the disk: a killed process loses nothing by that. For
-//! power cuts the log is synced with the first commit that comes more than [`SYNC_EVERY`] after the last
-//! sync, before it is acknowledged, and otherwise that long after the first commit that is not: so that a
-//! power cut costs at most the last 100 ms. That is SQLite's own `synchronous=FULL` at a pace. The disk is
-//! real, so is the time here, whatever clock the run goes by.
+//! A commit writes SQLite's write-ahead log (WAL) and does not wait for the disk. A killed process loses nothing by
+//! that. The WAL is synced for power cuts: before the acknowledgement of the first commit that comes more than
+//! [`SYNC_INTERVAL`] after the last sync, and otherwise that long after the first commit that isn't synced. A power cut
+//! costs at most the last 100 ms. This is SQLite's `synchronous=FULL` with a limited rate. The intervals are real time,
+//! whatever clock the run uses.
 //!
-//! A sync that fails is final: the system may have dropped what it could not write, and would call the next sync of the
-//! same file a success. From then on nothing is committed, synced or acknowledged, and the next start checks the record.
+//! A failed sync is final: the system may have dropped the data that it could not write, and may report the next sync
+//! of the same file as a success. After that nothing is committed, synced or acknowledged, and the next start checks
+//! the database.
 
 use std::{
     fs::File,
@@ -21,37 +22,39 @@ use rusqlite::{Transaction, TransactionBehavior, config::DbConfig};
 use super::{
     apply::apply,
     error::StoreError,
-    group::Group,
-    op::{Answer, Op},
+    op::{Op, OpReply},
     open::Store,
     projection::Projection,
     run_dir::{self, RunDir},
+    txn::Txn,
 };
 
-const SYNC_EVERY: Duration = Duration::from_millis(50);
-/// The log starts over by itself when no reader holds it; beyond this it is made to.
-/// Pages of log (4 KiB each) after which a commit moves them into the database.
+const SYNC_INTERVAL: Duration = Duration::from_millis(50);
+/// Pages of the WAL (4 KiB each) after which a commit moves them into the database.
 const CHECKPOINT_PAGES: i64 = 4_000;
-const LOG_LIMIT: u64 = 64 << 20;
-/// How long a reader is waited for then, and how often.
-pub(super) const LOG_PATIENCE: Duration = Duration::from_millis(200);
-const LOG_TRY_EVERY: Duration = Duration::from_secs(2);
-/// Between two looks at whether the results file is still in its place.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Size in bytes beyond which the WAL is truncated. SQLite starts it over by itself when no reader uses it.
+const MAX_WAL_BYTES: u64 = 64 << 20;
+/// How long a truncation of the WAL waits for readers.
+pub(super) const WAL_TRUNCATE_TIMEOUT: Duration = Duration::from_millis(200);
+const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often it is checked that results.jsonl is still the file that is written to.
+const RESULTS_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// SQLite's log, through a descriptor of our own: syncing any descriptor syncs the file, and SQLite keeps no
-/// lock on this one that closing ours could drop. The file stays the same for as long as a connection is open.
+/// Tracks which commits are on the disk, and syncs the WAL.
+///
+/// It has a file descriptor of its own for the WAL: a sync through any descriptor syncs the file, and SQLite holds no
+/// lock on the WAL that closing this descriptor could drop. The file stays the same as long as a connection is open.
 #[derive(Debug)]
 pub(super) struct Durability {
-    log: File,
-    /// The first commit that is not known to be on the disk.
+    wal: File,
+    /// Time of the first commit that is not known to be on the disk.
     dirty_since: Option<Instant>,
     last_sync: Instant,
-    last_cut: Instant,
-    /// When it was last looked whether the results file is in its place.
-    last_look: Instant,
-    /// The first sync that failed.
-    failed: Option<FailedSync>,
+    last_truncate: Instant,
+    /// Last check that results.jsonl is still the file that is written to.
+    last_results_check: Instant,
+    /// The first sync that failed, if any.
+    failed_sync: Option<FailedSync>,
 }
 
 #[derive(Debug)]
@@ -64,185 +67,200 @@ struct FailedSync {
 impl FailedSync {
     fn error(&self) -> StoreError {
         let Self { path, reason, is_marked } = self;
-        StoreError::Unsynced { path: path.clone(), reason: reason.clone(), is_marked: *is_marked }
+        StoreError::SyncFailed { path: path.clone(), reason: reason.clone(), is_marked: *is_marked }
     }
 }
 
 impl Durability {
-    /// The database must be open and have been written or read, so that its log exists.
+    /// Opens the WAL. It exists once the open database has been read or written.
     pub fn new(dir: &RunDir) -> Result<Self, StoreError> {
-        let log = File::open(dir.wal()).map_err(|error| StoreError::file("open", dir.wal(), error))?;
+        let wal = File::open(dir.wal()).map_err(|error| StoreError::file("open", dir.wal(), error))?;
         let now = Instant::now();
-        Ok(Self { log, dirty_since: None, last_sync: now, last_cut: now, last_look: now, failed: None })
+        Ok(Self {
+            wal,
+            dirty_since: None,
+            last_sync: now,
+            last_truncate: now,
+            last_results_check: now,
+            failed_sync: None,
+        })
     }
 
-    /// How long until what was committed must be synced; `None` where everything is.
-    pub fn due_in(&self) -> Option<Duration> {
-        self.dirty_since.map(|since| SYNC_EVERY.saturating_sub(since.elapsed()))
+    /// Time until the next sync is due; `None` if everything is synced.
+    pub fn sync_due_in(&self) -> Option<Duration> {
+        self.dirty_since.map(|since| SYNC_INTERVAL.saturating_sub(since.elapsed()))
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.last_sync = Instant::now();
         if self.dirty_since.is_some() {
-            self.log.sync_data()?;
+            self.wal.sync_data()?;
             self.dirty_since = None;
         }
         Ok(())
     }
 
-    /// An error once a sync has failed.
-    fn check(&self) -> Result<(), StoreError> {
-        self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.error()))
+    /// Fails if a sync has failed.
+    fn check_failed_sync(&self) -> Result<(), StoreError> {
+        self.failed_sync.as_ref().map_or(Ok(()), |failed| Err(failed.error()))
     }
 
-    fn log_is_long(&self) -> bool {
-        self.last_cut.elapsed() > LOG_TRY_EVERY && self.log.metadata().is_ok_and(|log| log.len() > LOG_LIMIT)
+    fn is_wal_too_long(&self) -> bool {
+        self.last_truncate.elapsed() > WAL_TRUNCATE_INTERVAL
+            && self.wal.metadata().is_ok_and(|log| log.len() > MAX_WAL_BYTES)
     }
 }
 
 impl Store {
-    /// Commits a group as one transaction, or leaves no trace of it.
-    pub(super) fn commit(&mut self, ops: &[Op]) -> Result<Vec<Answer>, StoreError> {
-        self.durability.check()?;
-        // A file that lags must not fall further behind: what can't be shown is not recorded either.
+    /// Commits a group of ops as one transaction, or changes nothing.
+    pub(super) fn commit(&mut self, ops: &[Op]) -> Result<Vec<OpReply>, StoreError> {
+        self.durability.check_failed_sync()?;
+        // While the results file lags behind the database, nothing more is recorded.
         self.projection.catch_up(&self.conn)?;
         self.transact(|group| ops.iter().try_for_each(|op| apply(group, op)))
     }
 
-    /// Runs `change` in a transaction and adopts what it leaves behind, or rolls everything back.
+    /// Runs `change` in a transaction. On success, takes over the changed counters; on failure, rolls everything back.
     pub(super) fn transact(
         &mut self,
-        change: impl FnOnce(&mut Group<'_>) -> Result<(), StoreError>,
-    ) -> Result<Vec<Answer>, StoreError> {
-        self.durability.check()?;
+        change: impl FnOnce(&mut Txn<'_>) -> Result<(), StoreError>,
+    ) -> Result<Vec<OpReply>, StoreError> {
+        self.durability.check_failed_sync()?;
         let commit = || {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-            let mut group = Group::new(&transaction, self.tallies.clone(), &self.traits, &self.routes);
+            let mut group = Txn::new(&transaction, self.counters.clone(), &self.traits, &self.route_ids);
             group.rules = &self.rules;
             change(&mut group)?;
             let changes = group.finish()?;
             transaction.commit()?;
             Ok(changes)
         };
-        let changes = commit().map_err(|error: StoreError| error.in_file(self.dir.database()));
-        let changes = changes.map_err(|error| self.noting_failed_sync(error))?;
+        let changes = commit().map_err(|error: StoreError| error.with_path(self.dir.database()));
+        let changes = changes.map_err(|error| self.record_if_sync_failure(error))?;
         self.durability.dirty_since.get_or_insert_with(Instant::now);
-        self.tallies = changes.tallies;
+        self.counters = changes.counters;
         self.traits.extend(changes.new_traits);
-        self.unprojected.extend_from_slice(&changes.lines);
-        self.checkpoint_where_due()?;
-        Ok(changes.answers)
+        self.unwritten_lines.extend_from_slice(&changes.result_lines);
+        self.checkpoint_if_due()?;
+        Ok(changes.replies)
     }
 
-    /// Moves a log of some length into the database, as far as no reader is in the way. Only a sync that fails is an error:
-    /// what stays in the log is moved another time.
-    fn checkpoint_where_due(&mut self) -> Result<(), StoreError> {
+    /// Moves a long WAL into the database, as far as readers allow. Only a failed sync is an error; other pages are
+    /// moved later.
+    fn checkpoint_if_due(&mut self) -> Result<(), StoreError> {
         let pages = |mode: &str| -> rusqlite::Result<i64> {
             self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
         };
         let moved = || {
-            // This mode moves nothing and says how long the log is.
+            // This mode moves nothing and returns the length of the WAL.
             if pages("NOOP")? >= CHECKPOINT_PAGES {
                 pages("PASSIVE")?;
             }
             Ok(())
         };
-        match moved().map_err(|error: rusqlite::Error| StoreError::from(error).in_file(self.dir.database())) {
-            Err(error) if error.is_sqlite_sync() => Err(self.noting_failed_sync(error)),
+        match moved().map_err(|error: rusqlite::Error| StoreError::from(error).with_path(self.dir.database())) {
+            Err(error) if error.is_sqlite_sync_failure() => Err(self.record_if_sync_failure(error)),
             _ => Ok(()),
         }
     }
 
-    /// Makes an error of SQLite's that is a failed sync final.
-    fn noting_failed_sync(&mut self, error: StoreError) -> StoreError {
-        if error.is_sqlite_sync() { self.fail_sync(self.dir.database(), error.to_string()) } else { error }
+    /// Records `error` as final if it is a failed sync; returns other errors unchanged.
+    fn record_if_sync_failure(&mut self, error: StoreError) -> StoreError {
+        if error.is_sqlite_sync_failure() {
+            self.record_sync_failure(self.dir.database(), error.to_string())
+        } else {
+            error
+        }
     }
 
-    /// A sync has failed: nothing more is committed or synced, and a mark makes the next start check the record.
-    fn fail_sync(&mut self, path: PathBuf, reason: String) -> StoreError {
+    /// Records a failed sync: nothing more is committed or synced. Writes a marker file that makes the next start check
+    /// the database.
+    fn record_sync_failure(&mut self, path: PathBuf, reason: String) -> StoreError {
         let mark = || {
-            let mut file = run_dir::private().open(self.dir.unsynced_mark())?;
+            let mut file = run_dir::private_options().open(self.dir.sync_failure_marker())?;
             file.write_all(reason.as_bytes())?;
             file.sync_all()?;
             File::open(self.dir.path())?.sync_all()
         };
         let is_marked = mark().is_ok();
-        // Closing would move the log into the database, as if every page of it were as it was written.
+        // Without this setting, closing would move the WAL into the database as if all its pages were intact.
         if let Err(error) = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
             tracing::warn!("the log of the run's database will be moved into it: {error}");
         }
-        let failed = self.durability.failed.insert(FailedSync { path, reason, is_marked });
+        let failed = self.durability.failed_sync.insert(FailedSync { path, reason, is_marked });
         failed.error()
     }
 
-    /// What follows a commit and can't undo it: the results file, and the disk where that is due.
-    pub(super) fn follow_up(&mut self) -> Result<(), StoreError> {
-        if self.durability.last_look.elapsed() >= LOOK_EVERY {
-            self.restore_results()?;
+    /// Work after a commit that can't undo it: appends to the results file, and syncs and truncates the WAL if due.
+    pub(super) fn after_commit(&mut self) -> Result<(), StoreError> {
+        if self.durability.last_results_check.elapsed() >= RESULTS_CHECK_INTERVAL {
+            self.restore_results_file()?;
         }
-        let lines = std::mem::take(&mut self.unprojected);
-        self.projection.append(&lines, self.tallies.last_result)?;
-        if self.durability.last_sync.elapsed() >= SYNC_EVERY {
+        let lines = std::mem::take(&mut self.unwritten_lines);
+        self.projection.append(&lines, self.counters.last_result)?;
+        if self.durability.last_sync.elapsed() >= SYNC_INTERVAL {
             self.sync()?;
         }
-        if self.durability.log_is_long() {
-            self.cut_log(LOG_PATIENCE)?;
+        if self.durability.is_wal_too_long() {
+            self.truncate_wal(WAL_TRUNCATE_TIMEOUT)?;
         }
         Ok(())
     }
 
-    /// Writes the results file anew where somebody has removed, moved or replaced it: the record has all of it.
-    fn restore_results(&mut self) -> Result<(), StoreError> {
-        self.durability.last_look = Instant::now();
+    /// Rebuilds the results file from the database if it was removed, moved or replaced.
+    fn restore_results_file(&mut self) -> Result<(), StoreError> {
+        self.durability.last_results_check = Instant::now();
         if !self.projection.is_in_place() {
             let path = self.dir.results();
             tracing::warn!("{} was removed or replaced while the run writes to it; it is written anew", path.display());
             self.projection = Projection::rebuild(&self.dir, &self.conn)?;
-            self.unprojected.clear();
+            self.unwritten_lines.clear();
         }
         Ok(())
     }
 
-    /// An error once a sync has failed.
-    pub(super) fn check_syncs(&self) -> Result<(), StoreError> {
-        self.durability.check()
+    /// Fails if a sync has failed.
+    pub(super) fn check_failed_sync(&self) -> Result<(), StoreError> {
+        self.durability.check_failed_sync()
     }
 
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        self.durability.check()?;
-        self.durability.sync().map_err(|error| self.fail_sync(self.dir.wal(), error.to_string()))
+        self.durability.check_failed_sync()?;
+        self.durability.sync().map_err(|error| self.record_sync_failure(self.dir.wal(), error.to_string()))
     }
 
-    /// Moves the log into the database and empties it. A reader in the way is no error: later, then.
-    pub(super) fn cut_log(&mut self, patience: Duration) -> Result<(), StoreError> {
-        self.durability.last_cut = Instant::now();
+    /// Moves the WAL into the database and truncates it. Waits at most `timeout` for readers; a busy reader is no
+    /// error.
+    pub(super) fn truncate_wal(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        self.durability.last_truncate = Instant::now();
         let cut = || -> rusqlite::Result<()> {
-            self.conn.busy_timeout(patience)?;
+            self.conn.busy_timeout(timeout)?;
             let outcome = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            self.conn.busy_timeout(super::connect::BUSY)?;
+            self.conn.busy_timeout(super::connect::BUSY_TIMEOUT)?;
             outcome
         };
-        let cut = cut().map_err(|error| StoreError::from(error).in_file(self.dir.database()));
-        cut.map_err(|error| self.noting_failed_sync(error))
+        let cut = cut().map_err(|error| StoreError::from(error).with_path(self.dir.database()));
+        cut.map_err(|error| self.record_if_sync_failure(error))
     }
 
-    /// Everything on the disk, the log empty: the end of a process's work on the run.
-    pub(super) fn rest(&mut self) -> Result<(), StoreError> {
-        self.durability.check()?;
-        self.restore_results()?;
+    /// Flushes the results file and the database to the disk and truncates the WAL, at the end of a process's work on
+    /// the run.
+    pub(super) fn flush_and_close(&mut self) -> Result<(), StoreError> {
+        self.durability.check_failed_sync()?;
+        self.restore_results_file()?;
         self.projection.catch_up(&self.conn)?;
-        self.projection.sync().map_err(|error| self.fail_sync(self.dir.results(), error.to_string()))?;
+        self.projection.sync().map_err(|error| self.record_sync_failure(self.dir.results(), error.to_string()))?;
         self.sync()?;
-        self.cut_log(LOG_PATIENCE)
+        self.truncate_wal(WAL_TRUNCATE_TIMEOUT)
     }
 }
 
 #[cfg(test)]
 impl Store {
-    /// Every sync of the log fails from here on, the next after the next commit: only a file can be synced.
+    /// Makes every sync of the WAL fail, starting after the next commit. `/dev/full` can be opened but not synced.
     pub fn break_syncs(&mut self) {
-        self.durability.log = File::options().write(true).open("/dev/full").expect("a device that every Linux has");
-        self.durability.last_sync = Instant::now().checked_sub(SYNC_EVERY).expect("the machine has run so long");
+        self.durability.wal = File::options().write(true).open("/dev/full").expect("a device that every Linux has");
+        self.durability.last_sync = Instant::now().checked_sub(SYNC_INTERVAL).expect("the machine has run so long");
     }
 }
 
@@ -251,23 +269,23 @@ mod tests {
     use super::*;
     use crate::{
         domain::{ItemSpec, Outcome, Request, Seq},
-        store::{LocalVerdict, Pins},
+        store::{LocalEnd, PinnedSettings},
     };
 
     fn items(lines: std::ops::RangeInclusive<u64>) -> Op {
         let spec = |line| ItemSpec {
             id: format!("item {line}"),
-            request: Request::text("A question. ".repeat(50)),
-            hash: format!("{line:032x}"),
+            request: Request::from_prompt("A question. ".repeat(50)),
+            request_hash: format!("{line:032x}"),
             line,
-            model: None,
+            preferred_model: None,
             tier: None,
             max_usd: None,
-            fields: std::collections::BTreeMap::new(),
-            caption: None,
-            picture: None,
+            rule_fields: std::collections::BTreeMap::new(),
+            caption_path: None,
+            picture_stamp: None,
         };
-        Op::Items(lines.map(spec).collect())
+        Op::IngestItems(lines.map(spec).collect())
     }
 
     fn unreadable(seq: u64) -> Op {
@@ -277,27 +295,27 @@ mod tests {
             "usage": { "input_tokens": 0, "output_tokens": 0, "thinking_tokens": 0 }, "cost_usd": 0.0,
             "latency_ms": 0, "attempts": 0, "finished_at": "2026-11-21T09:00:00.000Z", "request_hash": "",
         }));
-        Op::Verdict(Box::new(LocalVerdict { seq: Seq(seq), outcome, line: line.unwrap() }))
+        Op::EndLocally(Box::new(LocalEnd { seq: Seq(seq), outcome, line: line.unwrap() }))
     }
 
     #[test]
     fn a_results_file_without_room_does_not_undo_a_commit_but_holds_the_next() {
         let home = tempfile::tempdir().unwrap();
-        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         store.commit(&[items(1..=3)]).unwrap();
-        store.follow_up().unwrap();
+        store.after_commit().unwrap();
 
         let full = File::options().append(true).open("/dev/full").unwrap();
         let good = store.projection.redirect(full);
         store.commit(&[unreadable(1)]).unwrap();
-        assert!(store.follow_up().unwrap_err().is_disk_full());
-        assert_eq!(store.tallies.totals(&store.conn).unwrap().failed, 1, "what is committed stays");
+        assert!(store.after_commit().unwrap_err().is_disk_full());
+        assert_eq!(store.counters.totals(&store.conn).unwrap().failed, 1, "what is committed stays");
         assert!(store.commit(&[unreadable(2)]).is_err(), "but nothing more is, that could not be shown");
-        assert_eq!(store.tallies.totals(&store.conn).unwrap().failed, 1);
+        assert_eq!(store.counters.totals(&store.conn).unwrap().failed, 1);
 
         store.projection.redirect(good);
         store.commit(&[unreadable(2)]).unwrap();
-        store.follow_up().unwrap();
+        store.after_commit().unwrap();
         let shown = std::fs::read_to_string(home.path().join("results.jsonl")).unwrap();
         let ids: Vec<_> = shown.lines().map(|line| line.split('"').nth(3)).collect();
         assert_eq!(ids, [Some("item 1"), Some("item 2")]);
@@ -306,7 +324,7 @@ mod tests {
     #[test]
     fn a_full_database_refuses_a_group_whole_and_takes_it_when_there_is_room() {
         let home = tempfile::tempdir().unwrap();
-        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         let ops = [items(1..=200)];
         let room = |store: &Store, pages: i64| {
             store.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
@@ -315,23 +333,23 @@ mod tests {
         room(&store, 30);
         let error = store.commit(&ops).unwrap_err();
         assert!(error.is_disk_full(), "{error}");
-        assert_eq!((store.tallies.items, store.traits.len()), (0, 0), "nothing of it is left in memory");
+        assert_eq!((store.counters.items, store.traits.len()), (0, 0), "nothing of it is left in memory");
         room(&store, 1 << 30);
-        assert!(matches!(&store.commit(&ops).unwrap()[..], [Answer::Ingested(all)] if all.added.len() == 200));
-        assert_eq!(store.tallies.totals(&store.conn).unwrap().waiting, 200);
+        assert!(matches!(&store.commit(&ops).unwrap()[..], [OpReply::Ingested(all)] if all.added.len() == 200));
+        assert_eq!(store.counters.totals(&store.conn).unwrap().waiting, 200);
     }
 
-    /// A store with one item whose log can't be synced any more, and the log it had.
+    /// A store with one item after a failed sync. Its WAL can be synced again.
     fn unsynced(home: &tempfile::TempDir) -> Store {
-        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         store.commit(&[items(1..=1)]).unwrap();
-        let good = store.durability.log.try_clone().unwrap();
+        let good = store.durability.wal.try_clone().unwrap();
         store.break_syncs();
-        let error = store.follow_up().unwrap_err();
+        let error = store.after_commit().unwrap_err();
         assert!(error.is_final(), "{error}");
         let words = error.to_string();
         assert!(words.contains("run.db-wal") && words.contains("the next start checks the record"), "{words}");
-        store.durability.log = good;
+        store.durability.wal = good;
         store
     }
 
@@ -341,7 +359,7 @@ mod tests {
         let mut store = unsynced(&home);
         assert!(store.commit(&[items(2..=2)]).unwrap_err().is_final());
         assert!(store.sync().unwrap_err().is_final());
-        assert!(store.rest().unwrap_err().is_final());
+        assert!(store.flush_and_close().unwrap_err().is_final());
         assert!(store.compact_results().unwrap_err().is_final());
         let log = store.dir.wal();
         drop(store);
@@ -353,12 +371,23 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());
         drop(unsynced(&home));
-        let (store, opened) = Store::open(&dir, &Pins::default()).unwrap();
-        assert!(opened.checked.is_some_and(|reason| !reason.is_empty()));
+        let (store, opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
+        assert!(opened.failed_sync.is_some_and(|reason| !reason.is_empty()));
         assert_eq!(opened.totals.total, 1);
         drop(store);
-        let (_, opened) = Store::open(&dir, &Pins::default()).unwrap();
-        assert_eq!(opened.checked, None, "once");
+        let (_, opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
+        assert_eq!(opened.failed_sync, None, "once");
+    }
+
+    #[test]
+    fn a_results_file_that_is_gone_after_a_failed_sync_is_made_anew() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(home.path());
+        drop(unsynced(&home));
+        std::fs::remove_file(dir.results()).unwrap();
+        let (_store, opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
+        assert!(opened.failed_sync.is_some());
+        assert!(dir.results().exists());
     }
 
     #[test]
@@ -370,7 +399,7 @@ mod tests {
         conn.execute("UPDATE progress SET state = 1", []).unwrap();
         drop(conn);
         for _ in 0..2 {
-            let words = Store::open(&dir, &Pins::default()).unwrap_err().to_string();
+            let words = Store::open(&dir, &PinnedSettings::default()).unwrap_err().to_string();
             assert!(words.contains("item 1") && words.contains("cascadeck audit"), "{words}");
         }
     }
@@ -378,11 +407,11 @@ mod tests {
     #[test]
     fn a_sync_that_fails_inside_sqlite_is_final_too() {
         let home = tempfile::tempdir().unwrap();
-        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         let failed = |code| StoreError::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
-        assert!(!store.noting_failed_sync(failed(rusqlite::ffi::SQLITE_IOERR_WRITE)).is_final());
+        assert!(!store.record_if_sync_failure(failed(rusqlite::ffi::SQLITE_IOERR_WRITE)).is_final());
         store.commit(&[]).unwrap();
-        assert!(store.noting_failed_sync(failed(rusqlite::ffi::SQLITE_IOERR_FSYNC)).is_final());
+        assert!(store.record_if_sync_failure(failed(rusqlite::ffi::SQLITE_IOERR_FSYNC)).is_final());
         assert!(store.commit(&[]).unwrap_err().is_final());
     }
 
@@ -390,9 +419,9 @@ mod tests {
     fn a_long_log_is_moved_into_the_database() {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());
-        let (mut store, _) = Store::open(&dir, &Pins::default()).unwrap();
+        let (mut store, _) = Store::open(&dir, &PinnedSettings::default()).unwrap();
         for _ in 0..40 {
-            store.commit(&[Op::State { name: "large".to_owned(), json: "x".repeat(1 << 20) }]).unwrap();
+            store.commit(&[Op::SetState { name: "large".to_owned(), json: "x".repeat(1 << 20) }]).unwrap();
         }
         let length = dir.wal().metadata().unwrap().len();
         assert!(length < 20 << 20, "40 MiB were written, the log has {length} bytes");
@@ -401,19 +430,19 @@ mod tests {
     #[test]
     fn a_commit_is_synced_at_once_or_soon() {
         let home = tempfile::tempdir().unwrap();
-        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         let ago = |span| Instant::now().checked_sub(span).unwrap();
         store.sync().unwrap();
-        assert_eq!(store.durability.due_in(), None, "nothing to sync");
+        assert_eq!(store.durability.sync_due_in(), None, "nothing to sync");
 
-        store.durability.last_sync = Instant::now() + SYNC_EVERY;
+        store.durability.last_sync = Instant::now() + SYNC_INTERVAL;
         store.commit(&[]).unwrap();
-        store.follow_up().unwrap();
-        assert!(store.durability.due_in().is_some_and(|wait| wait <= SYNC_EVERY), "soon after another");
+        store.after_commit().unwrap();
+        assert!(store.durability.sync_due_in().is_some_and(|wait| wait <= SYNC_INTERVAL), "soon after another");
 
-        store.durability.last_sync = ago(SYNC_EVERY);
+        store.durability.last_sync = ago(SYNC_INTERVAL);
         store.commit(&[]).unwrap();
-        store.follow_up().unwrap();
-        assert_eq!(store.durability.due_in(), None, "at once after a pause, before it is acknowledged");
+        store.after_commit().unwrap();
+        assert_eq!(store.durability.sync_due_in(), None, "at once after a pause, before it is acknowledged");
     }
 }

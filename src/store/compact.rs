@@ -1,29 +1,28 @@
-//! The end of a run leaves one line per id in `results.jsonl`.
+//! Compaction of results.jsonl at the end of a run: one line per id.
 
-use super::{commit::LOG_PATIENCE, error::StoreError, open::Store, projection::Projection};
+use super::{commit::WAL_TRUNCATE_TIMEOUT, error::StoreError, open::Store, projection::Projection};
 
 impl Store {
-    /// Takes superseded lines (of items that were queued again) out of the record and the file. Returns
-    /// how many. Costs nothing where there are none.
+    /// Removes superseded lines (of items that were requeued) from the database and the file. Returns their number.
+    /// Does nothing if there are none.
     ///
-    /// Safe to be killed anywhere. Before the commit, nothing has happened. From the commit on, the table
-    /// holds one line per id, and the file, still the old one, is merely a projection that disagrees: the
-    /// next start compares them from the first byte, cuts the file where they part and completes it. The
-    /// rename puts the rebuilt file in place in one step; a half-written `results.jsonl.new` that a crash
-    /// leaves is removed at the next start. So no mark is needed to tell these cases apart.
+    /// It may be killed at any point. Before the commit nothing has changed. After the commit the table holds one line
+    /// per id, and the old file is a projection that differs from it: the next start compares them from the first byte,
+    /// cuts the file at the first difference and completes it. The rename replaces the file in one step. A half-written
+    /// `results.jsonl.new` is removed at the next start. So no marker is needed.
     pub fn compact_results(&mut self) -> Result<u64, StoreError> {
-        self.check_syncs()?;
+        self.check_failed_sync()?;
         self.projection.catch_up(&self.conn)?;
-        let removed = self.forget_superseded().map_err(|error| error.in_file(self.dir.database()))?;
+        let removed = self.delete_superseded().map_err(|error| error.with_path(self.dir.database()))?;
         if removed > 0 {
             self.projection = Projection::rebuild(&self.dir, &self.conn)?;
-            // At the closing of the database a sync that fails would not be told.
-            self.cut_log(LOG_PATIENCE)?;
+            // A sync that fails while the database is closed would not be reported, so the WAL is truncated now.
+            self.truncate_wal(WAL_TRUNCATE_TIMEOUT)?;
         }
         Ok(removed)
     }
 
-    fn forget_superseded(&mut self) -> Result<u64, StoreError> {
+    fn delete_superseded(&mut self) -> Result<u64, StoreError> {
         let transaction = self.conn.transaction()?;
         let removed = transaction.execute("DELETE FROM results WHERE n IN (SELECT n FROM superseded)", [])?;
         transaction.execute("DELETE FROM superseded", [])?;

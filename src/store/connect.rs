@@ -1,4 +1,4 @@
-//! Connections to `run.db`: one that writes, any number that only read, all with bounded memory.
+//! Connections to `run.db`: one that writes and any number that only read, all with bounded memory.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -6,67 +6,67 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{error::StoreError, run_dir, run_dir::RunDir, schema};
 
-/// Another process can hold the database only for moments (a reader that recovers the log, a checkpoint).
-pub(super) const BUSY: Duration = Duration::from_secs(5);
-/// The log is cut back to this many bytes when it starts over.
-const LOG_KEPT: i64 = 64 << 20;
+/// How long to wait for a lock. Other processes hold the database only for moments (WAL recovery, a checkpoint).
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Size in bytes that the WAL is cut back to when it starts over.
+const KEPT_WAL_BYTES: i64 = 64 << 20;
 const WRITER_CACHE_KIB: i64 = 8 << 10;
 const READER_CACHE_KIB: i64 = 2 << 10;
-const STATEMENTS: usize = 64;
+const STATEMENT_CACHE_SIZE: usize = 64;
 
-/// The one connection that writes. Creates an empty database, for its owner alone, where there is none.
-pub(super) fn writer(dir: &RunDir) -> Result<Connection, StoreError> {
+/// Opens the writing connection. Creates an empty database, readable only by its owner, if there is none.
+pub(super) fn open_writer(dir: &RunDir) -> Result<Connection, StoreError> {
     let path = dir.database();
-    // SQLite would create the file readable by everyone; its log and shared memory take after this file.
-    // No descriptor of the database may be closed later: that would drop SQLite's own locks on it.
+    // SQLite would create the file readable by everyone. The WAL and the shared memory file inherit this file's mode.
+    // No descriptor of the database may be closed later: that would drop SQLite's own locks.
     if !path.exists() {
-        run_dir::private().open(&path).map_err(|error| StoreError::file("create", &path, error))?;
+        run_dir::private_options().open(&path).map_err(|error| StoreError::file("create", &path, error))?;
     }
     let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB)?;
-    let in_file = |error: rusqlite::Error| StoreError::from(error).in_file(&path);
-    // Before anything is changed: it may be somebody else's.
-    schema::version(&conn, dir).map_err(|error| error.in_file(&path))?;
+    let in_file = |error: rusqlite::Error| StoreError::from(error).with_path(&path);
+    // Checked before anything is written: the file may belong to another program.
+    schema::read_version(&conn, dir).map_err(|error| error.with_path(&path))?;
     let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(in_file)?;
     if mode != "wal" {
         let error = std::io::Error::other("the file system has no shared memory, a run needs a local one");
         return Err(StoreError::file("use the run's database", &path, error));
     }
     let configure = || -> rusqlite::Result<()> {
-        // Commits write the log, `Durability` decides when it is synced.
+        // Commits write the WAL; `Durability` decides when it is synced.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
-        // SQLite's own checkpoints keep it to themselves where a sync fails: the store makes them.
+        // SQLite's automatic checkpoints don't report a failed sync, so the store makes its own.
         conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
-        conn.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))
+        conn.pragma_update_and_check(None, "journal_size_limit", KEPT_WAL_BYTES, |_| Ok(()))
     };
     configure().map_err(in_file)?;
     Ok(conn)
 }
 
-/// A connection that can't write, for this process or another, also while the run goes on.
-pub(super) fn reader(dir: &RunDir) -> Result<Connection, StoreError> {
+/// Opens a read-only connection, in this process or another, also while the run goes on.
+pub(super) fn open_reader(dir: &RunDir) -> Result<Connection, StoreError> {
     match dir.database().metadata() {
         Ok(file) if file.len() > 0 => {}
-        // Whether there is a run can't be seen.
+        // The directory can't be read, so it is unknown whether there is a run.
         Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Err(StoreError::file("look into", dir.path(), error));
         }
         _ => return Err(StoreError::NotARun { dir: dir.path().to_owned() }),
     }
     let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB)?;
-    schema::check(&conn, dir).map_err(|error| error.in_file(dir.database()))?;
+    schema::check_readable(&conn, dir).map_err(|error| error.with_path(dir.database()))?;
     Ok(conn)
 }
 
 fn open(dir: &RunDir, access: OpenFlags, cache_kib: i64) -> Result<Connection, StoreError> {
     let configured = || -> rusqlite::Result<Connection> {
         let conn = Connection::open_with_flags(dir.database(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        conn.busy_timeout(BUSY)?;
+        conn.busy_timeout(BUSY_TIMEOUT)?;
         conn.pragma_update(None, "cache_size", -cache_kib)?;
-        // Plans don't depend on bound values. Without this, SQLite prepares a statement anew whenever the value of a
-        // parameter in a range or key constraint changes: with every item.
+        // Query plans don't depend on bound values. Without this setting SQLite would prepare a statement again
+        // whenever a parameter in a range or key constraint changes, which is at every item.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
         Ok(conn)
     };
-    configured().map_err(|error| StoreError::from(error).in_file(dir.database()))
+    configured().map_err(|error| StoreError::from(error).with_path(dir.database()))
 }

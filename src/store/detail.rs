@@ -1,21 +1,22 @@
-//! One item whole: its prompt, its answer, and every attempt at it.
+//! The details of one item: its prompt, its answer and all its attempts.
 
 use rusqlite::{OptionalExtension as _, Row};
 
 use super::{
     error::StoreError,
-    items::{ItemWindows, in_flight},
-    open::parse,
-    resume::outcome_named,
+    items::{ItemWindows, in_flight_seqs},
+    open::parse_json,
+    resume::parse_outcome,
     rules,
 };
 use crate::domain::{
-    AttemptRow, Image, ItemDetail, ItemSpec, Money, Part, Request, ResultLine, Speaker, UnderWay, Usage, Wall, rule,
+    AttemptRow, Image, InFlightAttempt, ItemDetail, ItemSpec, MessageRole, Money, Part, Request, ResultLine, Usage,
+    WallTime, rule,
 };
 
-pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
-    let sent = in_flight(windows.conn())?.contains(&seq);
-    let Some(row) = windows.row(seq, sent)? else { return Ok(None) };
+pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
+    let sent = in_flight_seqs(windows.conn())?.contains(&seq);
+    let Some(row) = windows.load_row(seq, sent)? else { return Ok(None) };
     let conn = windows.conn();
     let (line, body, result): (i64, String, Option<String>) = conn
         .prepare_cached(
@@ -27,17 +28,17 @@ pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemD
         .query_row([seq as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?
         .ok_or_else(|| StoreError::Contradiction(format!("item {seq} has no body")))?;
-    let spec: ItemSpec = parse(&body, "an item")?;
-    let result: Option<ResultLine> = result.map(|line| parse(&line, "a result")).transpose()?;
-    let attempts = attempts(conn, seq)?;
+    let spec: ItemSpec = parse_json(&body, "an item")?;
+    let result: Option<ResultLine> = result.map(|line| parse_json(&line, "a result")).transpose()?;
+    let attempts = load_attempts(conn, seq)?;
     let (output, finish_reason, model_version) =
         result.map_or((None, None, None), |line| (line.output, line.finish_reason, line.model_version));
     Ok(Some(ItemDetail {
         row,
         line: line as u64,
         system: spec.request.system.clone(),
-        prompt: prompt(&spec.request),
-        pictures: spec.request.images().map(name).collect(),
+        prompt: prompt_text(&spec.request),
+        pictures: spec.request.images().map(image_label).collect(),
         output,
         finish_reason,
         model_version,
@@ -48,28 +49,30 @@ pub(super) fn detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemD
         }),
         cost: attempts.iter().map(|attempt| attempt.cost).sum(),
         attempts,
-        under_way: under_way(conn, seq)?,
-        rule: routed(conn, &spec)?,
+        in_flight: load_in_flight(conn, seq)?,
+        rule: describe_routing(conn, &spec)?,
     }))
 }
 
-/// Which routing rule applies and why, and what the item itself prefers.
-fn routed(conn: &rusqlite::Connection, spec: &ItemSpec) -> Result<Option<String>, StoreError> {
-    let rules = rules::load(conn)?;
-    let own = spec.model.as_ref().map(|model| format!("its row asks for {model} first"));
-    let said: Vec<String> = rule::applying(&rules, spec).map(|it| it.to_string()).into_iter().chain(own).collect();
-    Ok((!said.is_empty()).then(|| said.join("; ")))
+/// Describes the routing rule that applies and its reason, and the item's own preferred model.
+fn describe_routing(conn: &rusqlite::Connection, spec: &ItemSpec) -> Result<Option<String>, StoreError> {
+    let rules = rules::load_rules(conn)?;
+    let own = spec.preferred_model.as_ref().map(|model| format!("its row asks for {model} first"));
+    let reasons: Vec<String> =
+        rule::first_match(&rules, spec).map(|it| it.to_string()).into_iter().chain(own).collect();
+    Ok((!reasons.is_empty()).then(|| reasons.join("; ")))
 }
 
-fn under_way(conn: &rusqlite::Connection, seq: u64) -> Result<Option<UnderWay>, StoreError> {
+fn load_in_flight(conn: &rusqlite::Connection, seq: u64) -> Result<Option<InFlightAttempt>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT key, model, sent_at FROM in_flight JOIN routes ON routes.id = in_flight.route WHERE seq = ?1",
     )?;
-    let read = |row: &Row<'_>| Ok(UnderWay { key: row.get(0)?, model: row.get(1)?, sent_at: Wall(row.get(2)?) });
+    let read =
+        |row: &Row<'_>| Ok(InFlightAttempt { key: row.get(0)?, model: row.get(1)?, sent_at: WallTime(row.get(2)?) });
     Ok(statement.query_row([seq as i64], read).optional()?)
 }
 
-fn attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow>, StoreError> {
+fn load_attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT key, model, sent_at, latency_ms, outcome, status, message, input_tokens, output_tokens,
                 thinking_tokens, cost
@@ -78,20 +81,20 @@ fn attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow>, St
     let mut rows = statement.query([seq as i64])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
-        attempts.push(attempt(row, attempts.len() as u32 + 1)?);
+        attempts.push(read_attempt(row, attempts.len() as u32 + 1)?);
     }
     Ok(attempts)
 }
 
-fn attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
+fn read_attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
     let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
     Ok(AttemptRow {
         number,
         key: row.get(0)?,
         model: row.get(1)?,
-        sent_at: Wall(row.get(2)?),
+        sent_at: WallTime(row.get(2)?),
         latency_ms: count(3)?,
-        outcome: outcome_named(&row.get::<_, String>(4)?)?,
+        outcome: parse_outcome(&row.get::<_, String>(4)?)?,
         status: row.get(5)?,
         message: row.get(6)?,
         usage: Usage { input_tokens: count(7)?, output_tokens: count(8)?, thinking_tokens: count(9)? },
@@ -99,30 +102,30 @@ fn attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
     })
 }
 
-/// A single question as it is; a conversation with its speakers.
-pub(super) fn prompt(request: &Request) -> String {
-    let alone = request.messages.len() == 1;
+/// The text of a single message, or a conversation with the role before each message.
+pub(super) fn prompt_text(request: &Request) -> String {
+    let is_single_message = request.messages.len() == 1;
     let turns = request.messages.iter().map(|message| {
         let parts: Vec<_> = message
             .parts
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.clone(),
-                Part::Image(image) => format!("[picture {}]", name(image)),
+                Part::Image(image) => format!("[picture {}]", image_label(image)),
             })
             .collect();
         let text = parts.join("\n");
-        match message.speaker {
-            _ if alone => text,
-            Speaker::User => format!("user: {text}"),
-            Speaker::Assistant => format!("assistant: {text}"),
+        match message.role {
+            _ if is_single_message => text,
+            MessageRole::User => format!("user: {text}"),
+            MessageRole::Assistant => format!("assistant: {text}"),
         }
     });
     turns.collect::<Vec<_>>().join("\n\n")
 }
 
-/// What a picture is called. One that came with the row is megabytes of text, as a `data:` URL too.
-fn name(image: &Image) -> String {
+/// A short label for a picture. Inline pictures and `data:` URLs are megabytes of text and are not shown.
+fn image_label(image: &Image) -> String {
     match image {
         Image::File(path) => path.display().to_string(),
         Image::Inline { mime, .. } => format!("{mime}, inline"),
@@ -133,14 +136,14 @@ fn name(image: &Image) -> String {
     }
 }
 
-/// One of an item's pictures; `None` where it has fewer.
-pub(super) fn picture(conn: &rusqlite::Connection, seq: u64, index: usize) -> Result<Option<Image>, StoreError> {
+/// Loads one of an item's pictures; `None` if the item has fewer.
+pub(super) fn load_picture(conn: &rusqlite::Connection, seq: u64, index: usize) -> Result<Option<Image>, StoreError> {
     let body: Option<String> = conn
         .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
         .query_row([seq as i64], |row| row.get(0))
         .optional()?;
     let Some(body) = body else { return Ok(None) };
-    let spec: ItemSpec = parse(&body, "an item")?;
+    let spec: ItemSpec = parse_json(&body, "an item")?;
     let images = spec.request.messages.into_iter().flat_map(|message| message.parts).filter_map(|part| match part {
         Part::Image(image) => Some(image),
         Part::Text(_) => None,
@@ -155,27 +158,27 @@ mod tests {
 
     #[test]
     fn a_conversation_names_its_speakers_and_a_question_does_not() {
-        let message = |speaker, text: &str| Message { speaker, parts: vec![Part::Text(text.into())] };
-        assert_eq!(prompt(&Request::text("Why?")), "Why?");
+        let message = |role, text: &str| Message { role, parts: vec![Part::Text(text.into())] };
+        assert_eq!(prompt_text(&Request::from_prompt("Why?")), "Why?");
         let talk = Request {
-            messages: vec![message(Speaker::User, "Why?"), message(Speaker::Assistant, "Because.")],
+            messages: vec![message(MessageRole::User, "Why?"), message(MessageRole::Assistant, "Because.")],
             ..Request::default()
         };
-        assert_eq!(prompt(&talk), "user: Why?\n\nassistant: Because.");
+        assert_eq!(prompt_text(&talk), "user: Why?\n\nassistant: Because.");
     }
 
     #[test]
     fn pictures_stand_in_their_place() {
         let parts = vec![Part::Text("Describe:".into()), Part::Image(Image::File("cat.png".into()))];
-        let request = Request { messages: vec![Message { speaker: Speaker::User, parts }], ..Request::default() };
-        assert_eq!(prompt(&request), "Describe:\n[picture cat.png]");
+        let request = Request { messages: vec![Message { role: MessageRole::User, parts }], ..Request::default() };
+        assert_eq!(prompt_text(&request), "Describe:\n[picture cat.png]");
     }
 
     #[test]
     fn a_picture_that_came_with_the_row_is_not_spelled_out() {
         let inline = Image::Inline { mime: "image/png".into(), data: "AAAA".repeat(1_000) };
         let url = Image::Url(format!("data:image/webp;base64,{}", "AAAA".repeat(1_000)));
-        assert_eq!([name(&inline), name(&url)], ["image/png, inline", "image/webp, inline"]);
-        assert_eq!(name(&Image::Url("https://example.org/a.png".into())), "https://example.org/a.png");
+        assert_eq!([image_label(&inline), image_label(&url)], ["image/png, inline", "image/webp, inline"]);
+        assert_eq!(image_label(&Image::Url("https://example.org/a.png".into())), "https://example.org/a.png");
     }
 }

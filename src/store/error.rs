@@ -1,17 +1,17 @@
-//! What can go wrong with a run's record, as sentences an operator can act on.
+//! Errors of the run's database and files, as sentences that an operator can act on.
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
 };
 
-use super::pins::PinChange;
+use super::pinned_settings::SettingChange;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(
         "{} is in use by {}: one process owns a run at a time. Watch it with `cascadeck status {}`, stop that process, or choose another --run-dir",
-        dir.display(), holder_words(*holder), dir.display()
+        dir.display(), describe_holder(*holder), dir.display()
     )]
     InUse { dir: PathBuf, holder: Option<u32> },
 
@@ -19,7 +19,7 @@ pub enum StoreError {
     NotARun { dir: PathBuf },
 
     #[error("{} is not a cascadeck run's database: move it away, or choose another --run-dir", path.display())]
-    Foreign { path: PathBuf },
+    ForeignDatabase { path: PathBuf },
 
     #[error(
         "{} was written by a newer cascadeck (its schema is version {found}, this program knows up to {known}): update cascadeck to go on with this run",
@@ -31,31 +31,31 @@ pub enum StoreError {
         "{} has results in it, but there is no run.db beside it to say where they are from: move the file away, or choose another --run-dir",
         results.display()
     )]
-    Orphaned { results: PathBuf },
+    OrphanedResults { results: PathBuf },
 
     #[error(
         "{} was begun with other settings, and its answers would not be comparable:{}\nGo on with the old settings, or choose another --run-dir",
-        dir.display(), changes_words(changes)
+        dir.display(), describe_changes(changes)
     )]
-    Pinned { dir: PathBuf, changes: Vec<PinChange> },
+    SettingsChanged { dir: PathBuf, changes: Vec<SettingChange> },
 
     #[error(
         "{} is no longer the file that this run writes to: it was removed, moved or replaced while the run was under way, \
          and what was recorded since may be gone with it. Put it back where it was first",
         path.display()
     )]
-    Removed { path: PathBuf },
+    FileRemoved { path: PathBuf },
 
     #[error("can't {doing} {}: {source}{}", path.display(), io_advice(source))]
     File { doing: &'static str, path: PathBuf, source: io::Error },
 
-    /// A sync failed. What was written before may be lost, and no later success could say otherwise.
+    /// A sync failed. Earlier writes may be lost, and a later successful sync proves nothing.
     #[error(
         "the disk did not take what was written to {}: {reason}. Nothing more is sent or recorded. Look at the disk and \
          the system's log; {}",
-        path.display(), next_check_words(*is_marked, path)
+        path.display(), describe_next_check(*is_marked, path)
     )]
-    Unsynced { path: PathBuf, reason: String, is_marked: bool },
+    SyncFailed { path: PathBuf, reason: String, is_marked: bool },
 
     #[error(
         "a sync of the run's record failed ({reason}), and what is on the disk now contradicts itself: {}. `cascadeck audit \
@@ -70,10 +70,10 @@ pub enum StoreError {
     #[error(
         "{what} in the run's database can't be read back: {source}. The file may be damaged; restore it from a copy, or start anew in another --run-dir"
     )]
-    Record { what: String, source: serde_json::Error },
+    CorruptRecord { what: String, source: serde_json::Error },
 
-    /// A group that contradicts the record (an item ended twice, an answer to nothing): a fault of the
-    /// program. The group is refused whole, so that the record stays right.
+    /// An op that contradicts the database, for example ending an item twice. This is a bug in the program. The whole
+    /// group is refused, so that the database stays consistent.
     #[error("the run's record refused a contradiction: {0}. This is a fault in cascadeck; nothing wrong was written")]
     Contradiction(String),
 
@@ -86,24 +86,24 @@ impl StoreError {
         Self::File { doing, path: path.into(), source }
     }
 
-    pub(super) fn record(what: impl Into<String>, source: serde_json::Error) -> Self {
-        Self::Record { what: what.into(), source }
+    pub(super) fn corrupt_record(what: impl Into<String>, source: serde_json::Error) -> Self {
+        Self::CorruptRecord { what: what.into(), source }
     }
 
-    /// Names the database's full path where an inner function only knew that it was `run.db`.
+    /// Sets the full path of the database in errors of inner functions, which only say `run.db`.
     #[must_use]
-    pub(super) fn in_file(self, path: impl Into<PathBuf>) -> Self {
+    pub(super) fn with_path(self, path: impl Into<PathBuf>) -> Self {
         match self {
             Self::Database { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
-                Self::Foreign { path: path.into() }
+                Self::ForeignDatabase { path: path.into() }
             }
             Self::Database { source, .. } => Self::Database { path: path.into(), source },
             other => other,
         }
     }
 
-    /// Whether SQLite could not sync a file.
-    pub(super) fn is_sqlite_sync(&self) -> bool {
+    /// True if SQLite failed to sync a file.
+    pub(super) fn is_sqlite_sync_failure(&self) -> bool {
         use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
         let Self::Database { source, .. } = self else { return false };
         source
@@ -111,13 +111,13 @@ impl StoreError {
             .is_some_and(|error| matches!(error.extended_code, SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC))
     }
 
-    /// Nothing can be recorded after this: the run ends.
+    /// True if nothing can be recorded after this error: the run ends.
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Unsynced { .. })
+        matches!(self, Self::SyncFailed { .. })
     }
 
-    /// The disk or the file system is in the way, and the same may well work later: the run holds.
-    pub const fn is_disk_trouble(&self) -> bool {
+    /// True if the disk or the file system caused the error. A retry may succeed, so the run is blocked until then.
+    pub const fn is_disk_fault(&self) -> bool {
         matches!(self, Self::File { .. } | Self::Database { .. })
     }
 
@@ -136,11 +136,11 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-const FREE_SPACE: &str = ". Free some space: nothing is lost, the run goes on from where it stands";
+const FREE_SPACE_ADVICE: &str = ". Free some space: nothing is lost, the run goes on from where it stands";
 
 fn io_advice(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FREE_SPACE,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FREE_SPACE_ADVICE,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             ". Give yourself permission to write there, or choose another --run-dir"
         }
@@ -152,7 +152,7 @@ fn io_advice(source: &io::Error) -> &'static str {
 fn database_advice(source: &rusqlite::Error) -> &'static str {
     use rusqlite::ErrorCode;
     match source.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => FREE_SPACE,
+        Some(ErrorCode::DiskFull) => FREE_SPACE_ADVICE,
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             ". Its directory and the files run.db-wal and run.db-shm beside it must be writable, on a local disk"
         }
@@ -164,8 +164,8 @@ fn database_advice(source: &rusqlite::Error) -> &'static str {
     }
 }
 
-/// Without a mark nothing would make the next start look.
-fn next_check_words(is_marked: bool, path: &Path) -> String {
+/// Without a marker file the next start would not check the database.
+fn describe_next_check(is_marked: bool, path: &Path) -> String {
     let dir = path.parent().unwrap_or(path).display();
     if is_marked {
         "the next start checks the record first".to_owned()
@@ -174,11 +174,11 @@ fn next_check_words(is_marked: bool, path: &Path) -> String {
     }
 }
 
-fn holder_words(holder: Option<u32>) -> impl fmt::Display {
+fn describe_holder(holder: Option<u32>) -> impl fmt::Display {
     holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
-fn changes_words(changes: &[PinChange]) -> String {
+fn describe_changes(changes: &[SettingChange]) -> String {
     let lines: Vec<_> = changes.iter().map(|change| format!("\n  {change}")).collect();
     lines.concat()
 }
@@ -194,13 +194,13 @@ mod tests {
         let cases = [
             (io(io::ErrorKind::StorageFull), "/runs/a/results.jsonl", "Free some space"),
             (io(io::ErrorKind::PermissionDenied), "can't append to", "another --run-dir"),
-            (sql(rusqlite::ffi::SQLITE_FULL).in_file("/runs/a/run.db"), "/runs/a/run.db", "Free some space"),
+            (sql(rusqlite::ffi::SQLITE_FULL).with_path("/runs/a/run.db"), "/runs/a/run.db", "Free some space"),
             (sql(rusqlite::ffi::SQLITE_READONLY), "run.db", "must be writable"),
             (sql(rusqlite::ffi::SQLITE_IOERR), "run.db", "Look at the disk"),
             (sql(rusqlite::ffi::SQLITE_CORRUPT), "run.db", "Restore"),
         ];
         for (error, what, advice) in cases {
-            assert!(error.is_disk_trouble());
+            assert!(error.is_disk_fault());
             let words = error.to_string();
             assert!(words.contains(what) && words.contains(advice), "{words}");
         }

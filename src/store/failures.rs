@@ -1,4 +1,4 @@
-//! Failed items grouped by what they failed of, and their lines written to a file of their own.
+//! Groups of failed items with the same error, and the export of their result lines to a new file.
 
 use std::{
     collections::HashMap,
@@ -10,81 +10,90 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{
     error::StoreError,
-    requeue::{each_failed, matching},
-    run_dir::{RunDir, private},
+    requeue::{for_each_failed, matching_items},
+    run_dir::{RunDir, private_options},
 };
-use crate::domain::{FailureGroup, Outcome, Page, ReplayFilter, failure::pattern};
+use crate::domain::{FailureGroup, Outcome, Page, ReplayFilter, failure::error_pattern};
 
-/// Groups on a screen; the items of smaller ones still count.
-const MOST: usize = 200;
-/// As with filtered windows: groups that the run has outdated serve for this many times what they took to make.
-const REST: u32 = 10;
+/// Most groups returned. The total count covers the items of all groups.
+const MAX_GROUPS: usize = 200;
+/// Outdated groups are used again for this many times the time that loading them took.
+const CACHE_REUSE_FACTOR: u32 = 10;
 
-/// The groups of one filter, kept for as long as they are true or dear.
+/// A cache of the groups of one filter. An outdated entry is used again for a while if it was slow to load.
 #[derive(Debug, Default)]
-pub(super) struct Failures(Option<Made>);
+pub(super) struct FailureGroupCache(Option<CachedGroups>);
 
 #[derive(Debug)]
-struct Made {
+struct CachedGroups {
     filter: ReplayFilter,
     groups: Vec<FailureGroup>,
     matching: u64,
-    /// SQLite's mark that changes when another connection commits.
-    version: i64,
-    at: Instant,
-    took: Duration,
+    /// SQLite's `data_version`, which changes when another connection commits.
+    data_version: i64,
+    loaded_at: Instant,
+    load_time: Duration,
 }
 
-impl Failures {
+impl FailureGroupCache {
     pub fn page(&mut self, conn: &Connection, filter: &ReplayFilter) -> Result<Page, StoreError> {
         let version = conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
-        let serves =
-            |made: &Made| made.filter == *filter && (made.version == version || made.at.elapsed() < made.took * REST);
-        let kept = self.0.take().filter(serves);
-        let made = self.0.insert(kept.map_or_else(|| Made::of(conn, filter, version), Ok)?);
-        let outdated = made.version != version;
+        let is_usable = |made: &CachedGroups| {
+            made.filter == *filter
+                && (made.data_version == version || made.loaded_at.elapsed() < made.load_time * CACHE_REUSE_FACTOR)
+        };
+        let kept = self.0.take().filter(is_usable);
+        let made = self.0.insert(kept.map_or_else(|| CachedGroups::load(conn, filter, version), Ok)?);
+        let outdated = made.data_version != version;
         Ok(Page::Failures { groups: made.groups.clone(), matching: made.matching, outdated })
     }
 }
 
-impl Made {
-    fn of(conn: &Connection, filter: &ReplayFilter, version: i64) -> Result<Self, StoreError> {
+impl CachedGroups {
+    fn load(conn: &Connection, filter: &ReplayFilter, data_version: i64) -> Result<Self, StoreError> {
         let began = Instant::now();
-        let (groups, matching) = group(conn, filter)?;
-        Ok(Self { filter: filter.clone(), groups, matching, version, at: Instant::now(), took: began.elapsed() })
+        let (groups, matching) = group_failures(conn, filter)?;
+        Ok(Self {
+            filter: filter.clone(),
+            groups,
+            matching,
+            data_version,
+            loaded_at: Instant::now(),
+            load_time: began.elapsed(),
+        })
     }
 }
 
-type Reason = (Option<Outcome>, Option<String>, String);
+type GroupKey = (Option<Outcome>, Option<String>, String);
 
-fn group(conn: &Connection, filter: &ReplayFilter) -> Result<(Vec<FailureGroup>, u64), StoreError> {
-    let mut groups: HashMap<Reason, FailureGroup> = HashMap::new();
+fn group_failures(conn: &Connection, filter: &ReplayFilter) -> Result<(Vec<FailureGroup>, u64), StoreError> {
+    let mut groups: HashMap<GroupKey, FailureGroup> = HashMap::new();
     let mut matching = 0;
-    each_failed(conn, filter, |item| {
+    for_each_failed(conn, filter, |item| {
         matching += 1;
-        let reason = (item.outcome, item.model, pattern(&item.words));
+        let reason = (item.outcome, item.model, error_pattern(&item.message));
         if let Some(group) = groups.get_mut(&reason) {
             group.count += 1;
         } else {
             let (outcome, model, pattern) = reason.clone();
-            let (seq, id) = (item.queued.seq.0, item.id);
-            groups.insert(reason, FailureGroup { outcome, model, pattern, count: 1, seq, id });
+            let (first_seq, first_id) = (item.queue_entry.seq.0, item.id);
+            groups.insert(reason, FailureGroup { outcome, model, pattern, count: 1, first_seq, first_id });
         }
         Ok(())
     })?;
     let mut groups: Vec<FailureGroup> = groups.into_values().collect();
-    groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.seq));
-    groups.truncate(MOST);
+    groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.first_seq));
+    groups.truncate(MAX_GROUPS);
     Ok((groups, matching))
 }
 
-/// Writes the lines of the failed items that a filter means to a new file in the run's directory.
+/// Writes the result lines of the failed items that match a filter to a new file in the run's directory.
 pub(super) fn export(dir: &RunDir, conn: &Connection, filter: &ReplayFilter) -> Result<Page, StoreError> {
-    let (path, file) = new_file(dir)?;
+    let (path, file) = create_export_file(dir)?;
     let failed = |error| StoreError::file("write", &path, error);
     let mut out = BufWriter::new(file);
     let mut rows = 0;
-    for item in matching(conn, filter)? {
+    for item in matching_items(conn, filter)? {
         let line: Option<String> = conn
             .prepare_cached(
                 "SELECT results.line FROM progress JOIN results ON results.n = progress.result WHERE progress.seq = ?1",
@@ -100,12 +109,12 @@ pub(super) fn export(dir: &RunDir, conn: &Connection, filter: &ReplayFilter) -> 
     Ok(Page::Exported { path: path.display().to_string(), rows })
 }
 
-/// `failed-1.jsonl`, or the next number that is free: nothing is overwritten.
-fn new_file(dir: &RunDir) -> Result<(std::path::PathBuf, std::fs::File), StoreError> {
+/// Creates `failed-1.jsonl`, or the next number that is free. Never overwrites a file.
+fn create_export_file(dir: &RunDir) -> Result<(std::path::PathBuf, std::fs::File), StoreError> {
     let mut number = 1;
     loop {
         let path = dir.path().join(format!("failed-{number}.jsonl"));
-        match private().create_new(true).open(&path) {
+        match private_options().create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && number < 10_000 => number += 1,
             Err(error) => return Err(StoreError::file("create", path, error)),

@@ -1,7 +1,7 @@
-//! Windows of items for a screen: any window of a million rows for about the price of one of ten.
+//! Windows of items for a screen. A window anywhere in a million rows costs about as much as one in ten rows.
 //!
-//! Unfiltered, a window is a range of seqs. By state, the counters of blocks say in which block it begins.
-//! By text, all rows are looked at once, and the list of matches serves the windows after that.
+//! Without a filter a window is a range of seqs. A filter by state finds the first block of the window by the blocks'
+//! counters. A filter by text scans all rows once and caches the list of matches for later windows.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,49 +12,49 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde::Deserialize;
 
 use super::{
-    detail::prompt,
+    counters::RunCounters,
+    detail::prompt_text,
     error::StoreError,
-    group::beginning,
     op::RouteName,
-    open::parse,
-    resume::{outcome_named, routes},
-    schema::{BLOCK, DONE, FAILED, WAITING},
-    search::{LONGEST_BODY, Needle},
-    tallies::Tallies,
+    open::parse_json,
+    resume::{load_routes, parse_outcome},
+    schema::{BLOCK_ITEMS, DONE, FAILED, WAITING},
+    search::{MAX_SEARCHED_BODY_BYTES, Needle},
+    txn::truncate,
 };
 use crate::domain::{ItemFilter, ItemRow, ItemSpec, ItemState, Page};
 
-/// Most rows of one window, whatever was asked for.
-const LARGEST_WINDOW: u32 = 1_000;
-/// A list of matches that the run has outdated is used again for this many times what it took to make:
-/// a filter never costs more than a tenth of one core.
-const SCAN_REST: u32 = 10;
+/// Most rows of one window, also if more are requested.
+const MAX_WINDOW_ROWS: u32 = 1_000;
+/// An outdated list of matches is used again for this many times the time that the scan took. So a filter costs at most
+/// a tenth of one core.
+const SCAN_REUSE_FACTOR: u32 = 10;
 
 pub(super) struct ItemWindows {
     conn: Connection,
     routes: HashMap<i64, RouteName>,
-    matches: Option<Matches>,
+    matches: Option<CachedMatches>,
 }
 
-struct Matches {
+struct CachedMatches {
     filter: ItemFilter,
     seqs: Vec<u64>,
-    /// SQLite's mark that changes when another connection commits.
-    version: i64,
-    made: Instant,
-    took: Duration,
+    /// SQLite's `data_version`, which changes when another connection commits.
+    data_version: i64,
+    scanned_at: Instant,
+    scan_time: Duration,
 }
 
-impl Matches {
+impl CachedMatches {
     fn find(
         conn: &Connection,
         filter: &ItemFilter,
         in_flight: &BTreeSet<u64>,
-        version: i64,
+        data_version: i64,
     ) -> Result<Self, StoreError> {
         let began = Instant::now();
         let seqs = scan(conn, filter, in_flight)?;
-        Ok(Self { filter: filter.clone(), seqs, version, made: Instant::now(), took: began.elapsed() })
+        Ok(Self { filter: filter.clone(), seqs, data_version, scanned_at: Instant::now(), scan_time: began.elapsed() })
     }
 }
 
@@ -68,46 +68,46 @@ impl ItemWindows {
     }
 
     pub fn page(&mut self, filter: &ItemFilter, offset: u64, limit: u32) -> Result<Page, StoreError> {
-        let limit = limit.min(LARGEST_WINDOW) as usize;
-        // One state of the database for the count and the rows.
+        let limit = limit.min(MAX_WINDOW_ROWS) as usize;
+        // A read transaction, so that the count and the rows come from the same state of the database.
         self.conn.execute_batch("BEGIN")?;
-        let page = self.window(filter, offset, limit);
+        let page = self.load_window(filter, offset, limit);
         let ended = self.conn.execute_batch("COMMIT");
         let page = page?;
         ended?;
         Ok(page)
     }
 
-    fn window(&mut self, filter: &ItemFilter, offset: u64, limit: usize) -> Result<Page, StoreError> {
-        let in_flight = in_flight(&self.conn)?;
+    fn load_window(&mut self, filter: &ItemFilter, offset: u64, limit: usize) -> Result<Page, StoreError> {
+        let in_flight = in_flight_seqs(&self.conn)?;
         let mut outdated = false;
         let (seqs, matching) = match filter.state {
             _ if !filter.text.is_empty() => {
-                let (seqs, behind) = self.matches(filter, &in_flight)?;
-                outdated = behind;
-                (slice(seqs, offset, limit), seqs.len() as u64)
+                let (seqs, is_outdated) = self.find_matches(filter, &in_flight)?;
+                outdated = is_outdated;
+                (window_of(seqs, offset, limit), seqs.len() as u64)
             }
             None => {
-                let total = Tallies::load(&self.conn)?.items;
+                let total = RunCounters::load(&self.conn)?.items;
                 ((offset.saturating_add(1)..=total).take(limit).collect(), total)
             }
             Some(ItemState::InFlight) => {
                 let seqs: Vec<_> = in_flight.iter().copied().collect();
-                (slice(&seqs, offset, limit), seqs.len() as u64)
+                (window_of(&seqs, offset, limit), seqs.len() as u64)
             }
-            Some(ItemState::Waiting) => in_state(&self.conn, WAITING, &in_flight, offset, limit)?,
-            Some(ItemState::Done) => in_state(&self.conn, DONE, &BTreeSet::new(), offset, limit)?,
-            Some(ItemState::Failed) => in_state(&self.conn, FAILED, &BTreeSet::new(), offset, limit)?,
+            Some(ItemState::Waiting) => window_in_state(&self.conn, WAITING, &in_flight, offset, limit)?,
+            Some(ItemState::Done) => window_in_state(&self.conn, DONE, &BTreeSet::new(), offset, limit)?,
+            Some(ItemState::Failed) => window_in_state(&self.conn, FAILED, &BTreeSet::new(), offset, limit)?,
         };
         let mut rows = Vec::with_capacity(seqs.len());
         for seq in seqs {
-            rows.extend(self.row(seq, in_flight.contains(&seq))?);
+            rows.extend(self.load_row(seq, in_flight.contains(&seq))?);
         }
         Ok(Page::Items { rows, matching, offset, outdated })
     }
 
-    /// One item as a row; `None` where there is none.
-    pub fn row(&mut self, seq: u64, in_flight: bool) -> Result<Option<ItemRow>, StoreError> {
+    /// Loads one item as a row; `None` if there is none.
+    pub fn load_row(&mut self, seq: u64, in_flight: bool) -> Result<Option<ItemRow>, StoreError> {
         let found = self
             .conn
             .prepare_cached(
@@ -118,46 +118,48 @@ impl ItemWindows {
                       LEFT JOIN results ON results.n = progress.result
                  WHERE items.seq = ?1",
             )?
-            .query_row([seq as i64, LONGEST_BODY.into()], Recorded::read)
+            .query_row([seq as i64, MAX_SEARCHED_BODY_BYTES.into()], ItemRecord::read)
             .optional()?;
         let Some(found) = found else { return Ok(None) };
         if found.route.is_some_and(|route| !self.routes.contains_key(&route)) {
-            self.routes = routes(&self.conn)?;
+            self.routes = load_routes(&self.conn)?;
         }
         found.into_row(seq, in_flight, &self.routes).map(Some)
     }
 
-    /// The items that match, and whether the run has gone on since they were looked for.
-    fn matches(&mut self, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<(&[u64], bool), StoreError> {
+    /// Returns the seqs of the matching items, and true if the run has changed since the scan.
+    fn find_matches(&mut self, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<(&[u64], bool), StoreError> {
         let version = self.conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
-        let serves = |matches: &Matches| {
+        let is_usable = |matches: &CachedMatches| {
             matches.filter == *filter
-                && (matches.version == version || matches.made.elapsed() < matches.took * SCAN_REST)
+                && (matches.data_version == version
+                    || matches.scanned_at.elapsed() < matches.scan_time * SCAN_REUSE_FACTOR)
         };
-        let kept = self.matches.take().filter(serves);
-        let matches = kept.map_or_else(|| Matches::find(&self.conn, filter, in_flight, version), Ok)?;
-        let outdated = matches.version != version;
+        let kept = self.matches.take().filter(is_usable);
+        let matches = kept.map_or_else(|| CachedMatches::find(&self.conn, filter, in_flight, version), Ok)?;
+        let outdated = matches.data_version != version;
         Ok((&self.matches.insert(matches).seqs, outdated))
     }
 }
 
-/// Items with an open intent.
-pub(super) fn in_flight(conn: &Connection) -> Result<BTreeSet<u64>, StoreError> {
+/// The seqs of items with an open intent.
+pub(super) fn in_flight_seqs(conn: &Connection) -> Result<BTreeSet<u64>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT seq FROM in_flight")?;
     let seqs = statement.query_map([], |row| row.get::<_, i64>(0).map(|seq| seq as u64))?;
     Ok(seqs.collect::<Result<_, _>>()?)
 }
 
-fn slice(seqs: &[u64], offset: u64, limit: usize) -> Vec<u64> {
+fn window_of(seqs: &[u64], offset: u64, limit: usize) -> Vec<u64> {
     let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
     seqs.iter().copied().skip(skipped).take(limit).collect()
 }
 
-/// The window of items in one state, without those in `but`, and how many there are in all.
-fn in_state(
+/// Loads a window of the items in one state, leaving out those in `excluded`. Also returns the number of all such
+/// items.
+fn window_in_state(
     conn: &Connection,
     state: i64,
-    but: &BTreeSet<u64>,
+    excluded: &BTreeSet<u64>,
     offset: u64,
     limit: usize,
 ) -> Result<(Vec<u64>, u64), StoreError> {
@@ -168,9 +170,9 @@ fn in_state(
     let mut matching = 0;
     while let Some(row) = blocks.next()? {
         let block = row.get::<_, i64>(0)? as u64;
-        let (first, last) = (block * BLOCK, block * BLOCK + BLOCK - 1);
+        let (first, last) = (block * BLOCK_ITEMS, block * BLOCK_ITEMS + BLOCK_ITEMS - 1);
         let count = row.get::<_, i64>(1 + state as usize)? as u64;
-        let count = count.saturating_sub(but.range(first..=last).count() as u64);
+        let count = count.saturating_sub(excluded.range(first..=last).count() as u64);
         let before = matching;
         matching += count;
         if count == 0 || matching <= offset || seqs.len() == limit {
@@ -180,7 +182,7 @@ fn in_state(
         let mut rows = of_block.query([first as i64, last as i64, state])?;
         while let Some(row) = rows.next()? {
             let seq = row.get::<_, i64>(0)? as u64;
-            if but.contains(&seq) {
+            if excluded.contains(&seq) {
                 continue;
             }
             if skip > 0 {
@@ -196,7 +198,7 @@ fn in_state(
     Ok((seqs, matching))
 }
 
-/// Every item that matches, by looking at all of them.
+/// Scans all items and returns the seqs of those that match.
 fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<Vec<u64>, StoreError> {
     let needle = Needle::new(&filter.text);
     let mut statement = conn.prepare_cached(
@@ -206,20 +208,20 @@ fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Re
               LEFT JOIN results ON results.n = progress.result
          ORDER BY progress.seq",
     )?;
-    let mut rows = statement.query([LONGEST_BODY])?;
+    let mut rows = statement.query([MAX_SEARCHED_BODY_BYTES])?;
     let mut seqs = Vec::new();
     while let Some(row) = rows.next()? {
         let seq = row.get::<_, i64>(0)? as u64;
-        let state = state_of(row.get(1)?, in_flight.contains(&seq));
+        let state = item_state(row.get(1)?, in_flight.contains(&seq));
         if filter.state.is_some_and(|wanted| wanted != state) {
             continue;
         }
         let text = |column| row.get_ref(column).map(|value| value.as_str().ok());
-        let is_in = |text: Option<&str>| text.is_some_and(|text| needle.is_in(text));
+        let is_in = |text: Option<&str>| text.is_some_and(|text| needle.is_in_text(text));
         if text(2)?.is_some_and(|id| needle.is_in_id(id))
             || is_in(text(3)?)
-            || text(4)?.map_or(Ok(false), |body| needle.is_asked(body))?
-            || text(5)?.map_or(Ok(false), |line| needle.is_answered(line))?
+            || text(4)?.map_or(Ok(false), |body| needle.is_in_body(body))?
+            || text(5)?.map_or(Ok(false), |line| needle.is_in_result(line))?
         {
             seqs.push(seq);
         }
@@ -227,7 +229,7 @@ fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Re
     Ok(seqs)
 }
 
-const fn state_of(state: i64, in_flight: bool) -> ItemState {
+const fn item_state(state: i64, in_flight: bool) -> ItemState {
     match state {
         DONE => ItemState::Done,
         FAILED => ItemState::Failed,
@@ -236,20 +238,20 @@ const fn state_of(state: i64, in_flight: bool) -> ItemState {
     }
 }
 
-/// An item's row as it stands in the tables.
-struct Recorded {
+/// An item as it is stored in the tables.
+struct ItemRecord {
     id: String,
     state: i64,
     attempts: u32,
     outcome: Option<String>,
     route: Option<i64>,
-    words: Option<String>,
+    message: Option<String>,
     line: Option<String>,
-    /// Of an item that was not tried yet.
+    /// Set only for items without attempts.
     body: Option<String>,
 }
 
-impl Recorded {
+impl ItemRecord {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
@@ -257,39 +259,57 @@ impl Recorded {
             attempts: row.get(2)?,
             outcome: row.get(3)?,
             route: row.get(4)?,
-            words: row.get(5)?,
+            message: row.get(5)?,
             line: row.get(6)?,
             body: row.get(7)?,
         })
     }
 
     fn into_row(self, seq: u64, in_flight: bool, routes: &HashMap<i64, RouteName>) -> Result<ItemRow, StoreError> {
-        let state = state_of(self.state, in_flight);
-        let words = match (self.words, self.line, self.body) {
-            (None, Some(line), _) if state == ItemState::Done => answer_beginning(&line)?,
-            (None, _, Some(body)) => beginning(&prompt(&parse::<ItemSpec>(&body, "an item")?.request)).to_owned(),
-            (words, ..) => words.unwrap_or_default(),
+        let state = item_state(self.state, in_flight);
+        // The line of what failed counts only what was sent.
+        let sent = match &self.line {
+            Some(line) if state == ItemState::Failed => {
+                sent_attempts(line).map_or(self.attempts, |sent| sent.min(self.attempts))
+            }
+            _ => self.attempts,
+        };
+        let preview = match (self.message, self.line, self.body) {
+            (None, Some(line), _) if state == ItemState::Done => answer_preview(&line)?,
+            (None, _, Some(body)) => {
+                truncate(&prompt_text(&parse_json::<ItemSpec>(&body, "an item")?.request)).to_owned()
+            }
+            (preview, ..) => preview.unwrap_or_default(),
         };
         Ok(ItemRow {
             seq,
             id: self.id,
             state,
-            attempts: self.attempts,
-            outcome: self.outcome.as_deref().map(outcome_named).transpose()?,
+            attempts: sent,
+            outcome: self.outcome.as_deref().map(parse_outcome).transpose()?,
             route: self
                 .route
+                .filter(|_| sent > 0 || self.attempts == 0)
                 .and_then(|route| routes.get(&route))
                 .map(|route| format!("{}@{}", route.model, route.key)),
-            words,
+            preview,
         })
     }
 }
 
-fn answer_beginning(line: &str) -> Result<String, StoreError> {
+fn sent_attempts(line: &str) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Sent {
+        attempts: u32,
+    }
+    serde_json::from_str(line).ok().map(|Sent { attempts }| attempts)
+}
+
+fn answer_preview(line: &str) -> Result<String, StoreError> {
     #[derive(Deserialize)]
     struct Answered {
         output: Option<String>,
     }
-    let answered: Answered = parse(line, "a result")?;
-    Ok(answered.output.as_deref().map(beginning).unwrap_or_default().to_owned())
+    let answered: Answered = parse_json(line, "a result")?;
+    Ok(answered.output.as_deref().map(truncate).unwrap_or_default().to_owned())
 }

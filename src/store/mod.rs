@@ -1,33 +1,33 @@
-//! The durable run: `run.db` is the truth, `results.jsonl` its projection.
+//! The durable record of a run: `run.db` is the source of truth, and `results.jsonl` is a projection of it.
 //!
-//! Owns the run's directory, its lock, the database and the results file. It knows the domain's words and
-//! nothing of engines, providers or screens; time and every decision are handed in.
+//! Owns the run's directory, its lock, the database and the results file. It uses the types of `domain` and knows
+//! nothing of the engine, providers or screens. Times and decisions come from the caller.
 //!
-//! Two phases. [`Store`] is synchronous: it opens or creates a run, recovers what a crash left, and tells
-//! what there is to resume. [`Store::into_writer`] then hands it to the one thread that writes, which takes
-//! groups of [`Op`]s, commits each group as one transaction and answers with an [`Ack`]. Everything else
-//! reads through connections of its own: [`Loader`] for the engine's payloads, [`spawn_reader`] for
-//! screens, [`report`] and [`mod@audit`] for other processes.
+//! A run has two phases. [`Store`] is synchronous: it opens or creates a run, recovers from a crash, and returns what
+//! is needed to resume. [`Store::into_writer`] then moves it to the writing thread, which commits each group of [`Op`]s
+//! as one transaction and answers with an [`Ack`]. Everything else reads through connections of its own: [`ItemLoader`]
+//! for the engine, [`spawn_reader`] for screens, [`report`] and [`mod@audit`] for other processes.
 //!
-//! Beside the runs stands [`ledger`]: what all runs of a user have used of each provider's day.
+//! [`quota_ledger`] is separate from the runs: it records how much of each provider's daily quota all runs of a user
+//! have used.
 
 mod apply;
 pub mod audit;
 mod commit;
 mod compact;
 mod connect;
+mod counters;
 mod detail;
 mod error;
 mod failures;
-mod group;
 mod ingest;
 mod items;
-pub mod ledger;
 mod loader;
 mod op;
 mod open;
-mod pins;
+mod pinned_settings;
 mod projection;
+pub mod quota_ledger;
 mod reader;
 pub mod report;
 mod requeue;
@@ -36,19 +36,21 @@ mod rules;
 mod run_dir;
 mod schema;
 mod search;
-mod tallies;
+mod txn;
 mod writer;
 
 pub use error::StoreError;
-pub use ingest::{ChangedItem, Compared, Ingested, OnChanged};
-pub use ledger::DayLedger;
-pub use loader::{Batch, Loaded, Loader, Unreadable};
-pub use op::{Ack, Answer, Decision, Intent, LocalVerdict, Op, Queued, Rejected, RouteName, Settled};
-pub use open::{Ingest, LostCall, Opened, Store};
-pub use pins::{PinChange, Pins};
+pub use ingest::{ChangedItem, ChangedRowPolicy, IngestReport, InputDiff};
+pub use loader::{ItemLoader, LoadedItem, LoadedItems, UnreadableItem};
+pub use op::{
+    Ack, CompletedAttempt, Intent, LocalEnd, Op, OpReply, OperatorDecision, RejectedGroup, RouteName, WaitingItem,
+};
+pub use open::{IngestProgress, LostAttempt, OpenedRun, Store};
+pub use pinned_settings::{PinnedSettings, SettingChange};
 pub use projection::Repair;
-pub use reader::{Ask, spawn_reader};
-pub use resume::{PastAttempt, REPLACED_ANSWERS};
-pub use rules::Reclassed;
-pub use run_dir::{HeldFiles, RunDir, RunLock};
-pub use writer::{OUTSTANDING, Unsubmitted, Writer};
+pub use quota_ledger::QuotaLedger;
+pub use reader::{PageRequest, spawn_reader};
+pub use resume::{AttemptRecord, REPLACED_ANSWERS_STATE};
+pub use rules::Reclassification;
+pub use run_dir::{OpenFiles, RunDir, RunLock};
+pub use writer::{MAX_PENDING_GROUPS, StoreWriter, SubmitError};

@@ -1,104 +1,104 @@
-//! What the engine asks to be recorded, and what it is answered: the words of the writer.
+//! The operations that the engine submits to the writer, and the writer's replies.
 
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::StoreError, ingest::Ingested, report::KeyStanding};
+use super::{error::StoreError, ingest::IngestReport, report::KeyRecord};
 use crate::domain::{
-    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, Seq, Target, Traits, Usage,
-    Wall, snapshot::RunState,
+    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, RouteTarget, RoutingTraits,
+    Seq, Usage, WallTime, snapshot::RunState,
 };
 
-/// One transition. A group of them is committed whole or not at all, in order.
+/// One change of the database. A group of ops is committed as a whole or not at all, in order.
 #[derive(Clone, Debug)]
 pub enum Op {
-    /// Rows read from the input: answered with [`Answer::Ingested`]. Rows that are there already are skipped.
-    Items(Vec<ItemSpec>),
+    /// Adds rows of the input as items; known rows are skipped. Answered with [`OpReply::Ingested`].
+    IngestItems(Vec<ItemSpec>),
     /// The input was read to its end.
-    IngestDone {
+    FinishIngest {
         rows: u64,
     },
-    /// A request is about to be sent. Must be acknowledged before it is.
-    Intent(Intent),
-    /// The request of this intent never left the machine: as if it had not been meant.
-    Unsend {
+    /// Records that a request is about to be sent. It must be acknowledged before the request is sent.
+    RecordIntent(Intent),
+    /// Removes the intent of a request that was never sent.
+    CancelIntent {
         attempt: AttemptId,
     },
-    Settle(Box<Settled>),
-    /// An item ends without a request.
-    Verdict(Box<LocalVerdict>),
-    Event(Arc<Event>),
-    Decision(Box<Decision>),
-    /// Something stronger than the operator's decision came (a changed flag): it no longer counts.
-    Forget {
+    CompleteAttempt(Box<CompletedAttempt>),
+    /// Ends an item without sending a request.
+    EndLocally(Box<LocalEnd>),
+    RecordEvent(Arc<Event>),
+    RecordDecision(Box<OperatorDecision>),
+    /// Removes an operator's decision that something stronger (a changed flag) has replaced.
+    ForgetDecision {
         target: String,
     },
-    /// The run's state, for `status` in another process.
-    RunState(RunState),
-    /// The keys as they stand, for the same.
-    Keys(Vec<KeyStanding>),
-    /// How long processes have worked on the run, this one included.
-    Worked(Duration),
-    /// Anything the engine wants back at the next start, under a name of its own.
-    State {
+    /// Saves the run's state, for `status` in another process.
+    SetRunState(RunState),
+    /// Saves the state of the keys, for `status` in another process.
+    SetKeys(Vec<KeyRecord>),
+    /// Saves the total time that processes have worked on the run, this one included.
+    SetActiveTime(Duration),
+    /// Saves a value under a name, for the engine's next start.
+    SetState {
         name: String,
         json: String,
     },
-    /// Failed items wait again: answered with [`Answer::Requeued`].
+    /// Makes failed items wait again. Answered with [`OpReply::Requeued`].
     Requeue(ReplayFilter),
-    /// The same, to one model or route alone.
-    RequeueTo(ReplayFilter, Target),
+    /// Makes failed items wait again, for one model or route only.
+    RequeueTo(ReplayFilter, RouteTarget),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Intent {
     pub attempt: AttemptId,
     pub seq: Seq,
-    /// An index into the routes that were handed to [`super::Store::into_writer`].
+    /// Index into the routes that were passed to [`super::Store::into_writer`].
     pub route: RouteId,
-    pub sent_at: Wall,
-    /// Worst case in money; what is at risk should the process die.
+    pub sent_at: WallTime,
+    /// Worst-case cost, which is at risk if the process dies.
     pub reserved: Money,
     pub est_tokens: u64,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Settled {
+pub struct CompletedAttempt {
     pub attempt: AttemptId,
-    pub settled_at: Wall,
+    pub completed_at: WallTime,
     pub outcome: Outcome,
     pub status: Option<u16>,
     pub latency_ms: u64,
-    /// The provider's own words, redacted; empty where all is well.
+    /// The provider's message, redacted; empty on success.
     pub message: String,
     pub usage: Usage,
     pub cost: Money,
     pub at_risk: Money,
-    /// The item's line, where this attempt ended it.
-    pub last: Option<ResultLine>,
+    /// The item's result line, if this attempt ended the item.
+    pub final_line: Option<ResultLine>,
 }
 
-/// `unreadable_input`, `over_budget`, `no_route`: nothing was sent.
+/// The end of an item for which nothing was sent: `unreadable_input`, `over_budget` or `no_route`.
 #[derive(Clone, PartialEq, Debug)]
-pub struct LocalVerdict {
+pub struct LocalEnd {
     pub seq: Seq,
     pub outcome: Outcome,
     pub line: ResultLine,
 }
 
-/// What the operator decided about one thing; the latest counts, across restarts.
+/// An operator's decision about one subject. The latest one applies, also after a restart.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Decision {
-    /// What it is about (`key alice`, `strategy`): a later decision about the same replaces it.
+pub struct OperatorDecision {
+    /// The subject (`key alice`, `strategy`). A later decision about the same subject replaces this one.
     pub target: String,
     pub command: Command,
-    pub at: Wall,
+    pub at: WallTime,
     pub reason: String,
 }
 
-/// A route by name, which outlives the configuration's indices.
+/// A route by names, which stay valid when the configuration's indices change.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct RouteName {
     pub key: String,
@@ -106,43 +106,43 @@ pub struct RouteName {
     pub provider: String,
 }
 
-/// An item that waits, and the id of what it can be routed by.
+/// A waiting item and the id of its routing traits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Queued {
+pub struct WaitingItem {
     pub seq: Seq,
-    pub traits: u32,
+    pub traits_id: u32,
 }
 
-/// A group is on disk, or is not.
+/// The writer's answer to a group: committed or rejected.
 #[derive(Debug)]
 pub struct Ack {
-    /// The group's, as submitted; 0 where the writer ends between two groups, for the reason in `outcome`.
+    /// The submitted number; 0 if the writer ends between two groups. `result` has the reason then.
     pub number: u64,
-    /// Answers of the ops that have one, in order; or the group, untouched, to be submitted again.
-    pub outcome: Result<Vec<Answer>, Box<Rejected>>,
-    /// The group is committed, but the results file or the disk's cache lags behind. Hold the run: the next
-    /// group (an empty one will do) tries again before anything else, and is rejected if that fails.
-    pub behind: Option<StoreError>,
+    /// The replies of the ops that have one, in order; or the rejected group, unchanged, to be submitted again.
+    pub outcome: Result<Vec<OpReply>, Box<RejectedGroup>>,
+    /// The group is committed, but the results file or the disk lags behind. The engine must pause the run: the next
+    /// group (it may be empty) first tries again, and is rejected if that fails.
+    pub after_commit_error: Option<StoreError>,
 }
 
 impl Ack {
-    pub(super) fn rejecting(number: u64, error: StoreError, ops: Vec<Op>) -> Self {
-        Self { number, outcome: Err(Box::new(Rejected { error, ops })), behind: None }
+    pub(super) fn rejected(number: u64, error: StoreError, ops: Vec<Op>) -> Self {
+        Self { number, outcome: Err(Box::new(RejectedGroup { error, ops })), after_commit_error: None }
     }
 }
 
 #[derive(Debug)]
-pub enum Answer {
-    Ingested(Ingested),
-    /// Traits that came up for the first time by a replay, before the items that have them.
-    Traits(Vec<(u32, Traits)>),
-    /// In input order.
-    Requeued(Vec<Queued>),
+pub enum OpReply {
+    Ingested(IngestReport),
+    /// Traits that a replay created. They come before the items that have them.
+    Traits(Vec<(u32, RoutingTraits)>),
+    /// Requeued items in input order.
+    Requeued(Vec<WaitingItem>),
 }
 
-impl Answer {
-    /// How many items wait again.
-    pub const fn requeued(&self) -> usize {
+impl OpReply {
+    /// Number of requeued items.
+    pub const fn requeued_count(&self) -> usize {
         match self {
             Self::Requeued(items) => items.len(),
             Self::Ingested(_) | Self::Traits(_) => 0,
@@ -151,7 +151,7 @@ impl Answer {
 }
 
 #[derive(Debug)]
-pub struct Rejected {
+pub struct RejectedGroup {
     pub error: StoreError,
     pub ops: Vec<Op>,
 }

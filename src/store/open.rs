@@ -1,7 +1,7 @@
-//! Opening a run: begun, or taken up again where it was left, however it was left.
+//! Opens a run: creates a new one, or resumes one from any state that a process left it in.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     sync::Arc,
     time::Duration,
@@ -10,190 +10,199 @@ use std::{
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
-    apply::{Ending, close_attempt},
+    apply::{AttemptEnd, close_attempt},
     audit,
     commit::Durability,
     connect,
+    counters::RunCounters,
     error::StoreError,
-    op::{Decision, RouteName},
-    pins::Pins,
+    op::{OperatorDecision, RouteName},
+    pinned_settings::PinnedSettings,
     projection::{Projection, Repair},
     report, rules,
-    run_dir::{self, HeldFiles, RunDir, RunLock},
+    run_dir::{self, OpenFiles, RunDir, RunLock},
     schema,
-    tallies::Tallies,
 };
 use crate::domain::{
-    AttemptId, Event, Money, Outcome, Rule, Seq, Traits, Usage, Wall,
+    AttemptId, Event, Money, Outcome, RoutingRule, RoutingTraits, Seq, Usage, WallTime,
     snapshot::{Spend, Totals},
 };
 
-/// How many events a start brings back.
-const EVENTS: i64 = 256;
-const LOST: &str = "the program ended before the answer came; the call may have been billed";
+/// Number of events restored at the start.
+const RESTORED_EVENTS: i64 = 256;
+const LOST_MESSAGE: &str = "the program ended before the answer came; the call may have been billed";
 
-/// A run's record, open for writing, owned by this process. Synchronous; see the module for what follows.
+/// A run's database and results file, open for writing and locked by this process. Synchronous; the module's
+/// documentation tells how it becomes a writing thread.
 #[derive(Debug)]
 pub struct Store {
     pub(super) dir: RunDir,
     pub(super) conn: Connection,
     pub(super) projection: Projection,
     pub(super) durability: Durability,
-    pub(super) tallies: Tallies,
-    pub(super) traits: HashMap<Traits, u32>,
-    /// The routing rules that unfinished items were last classed by.
-    pub(super) rules: Vec<Rule>,
-    /// Rows of the table of routes, by the engine's route index.
-    pub(super) routes: Vec<i64>,
-    /// Committed lines on their way to results.jsonl.
-    pub(super) unprojected: Vec<u8>,
-    /// Last, so that the directory is let go only once everything above is closed.
+    pub(super) counters: RunCounters,
+    pub(super) traits: HashMap<RoutingTraits, u32>,
+    /// The routing rules that determined the traits of unfinished items.
+    pub(super) rules: Vec<RoutingRule>,
+    /// Ids in the table of routes, by the engine's route index.
+    pub(super) route_ids: Vec<i64>,
+    /// Committed lines that are not yet in results.jsonl.
+    pub(super) unwritten_lines: Vec<u8>,
+    /// The last field, so that the lock is released after everything above is closed.
     pub(super) _lock: RunLock,
 }
 
-/// What there is to resume.
+/// Everything that is needed to resume a run.
 #[derive(Debug)]
-pub struct Opened {
-    /// Nothing was here before.
-    pub fresh: bool,
-    /// The input's contents are not what they were: read it again, with [`Store::ingest`] where changed rows
-    /// may take the place of old ones, then [`Store::accept_input`].
+pub struct OpenedRun {
+    /// True if the run was created now.
+    pub is_new: bool,
+    /// True if the input's contents have changed. The caller then reads it again, with [`Store::ingest`] if changed
+    /// rows may replace old ones, and calls [`Store::accept_input`].
     pub input_changed: bool,
-    pub ingested: Ingest,
+    pub ingest: IngestProgress,
     pub totals: Totals,
     pub spend: Spend,
     /// When the first request of the run was sent.
-    pub began: Option<Wall>,
-    /// How long earlier processes have worked on it.
-    pub worked: Duration,
+    pub first_sent_at: Option<WallTime>,
+    /// How long earlier processes have worked on the run.
+    pub active_time: Duration,
     pub next_attempt: AttemptId,
     pub next_event: u64,
-    /// Calls that were in flight when the last process died: they may have been billed, and their items wait again.
-    pub lost: Vec<LostCall>,
-    pub decisions: Vec<Decision>,
-    pub states: BTreeMap<String, String>,
-    /// The newest 256, oldest first.
+    /// Attempts that were in flight when the last process died. They may have been billed; their items wait again.
+    pub lost_attempts: Vec<LostAttempt>,
+    pub decisions: Vec<OperatorDecision>,
+    pub saved_states: BTreeMap<String, String>,
+    /// The newest 256 events, oldest first.
     pub events: Vec<Arc<Event>>,
-    /// What had to be put right in results.jsonl.
+    /// Repairs made to results.jsonl.
     pub repair: Repair,
-    /// Why the record was checked before anything else: a sync failed in the last process. It is sound.
-    pub checked: Option<String>,
+    /// The reason of a failed sync in the last process, if any. The database was checked and is consistent.
+    pub failed_sync: Option<String>,
+    /// Of the waiting items, those that this start sends, where it is a trial of the first rows; `None`: all.
+    pub only: Option<HashSet<Seq>>,
 }
 
 /// How far the input was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ingest {
-    /// Items recorded so far; the input's rows once it is `complete`.
+pub struct IngestProgress {
+    /// Number of recorded items; the number of the input's rows if `is_complete`.
     pub rows: u64,
-    pub complete: bool,
+    pub is_complete: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LostCall {
+pub struct LostAttempt {
     pub attempt: AttemptId,
     pub seq: Seq,
     pub id: String,
     pub route: RouteName,
-    pub sent_at: Wall,
+    pub sent_at: WallTime,
     pub at_risk: Money,
 }
 
 impl Store {
-    /// Begins a run in `dir`, or resumes the one that is there. Takes the directory's lock, settles what a
+    /// Creates a run in `dir` or resumes the one that is there. Locks the directory, completes the attempts that a
     /// crash left open and repairs results.jsonl.
-    pub fn open(dir: &RunDir, pins: &Pins) -> Result<(Self, Opened), StoreError> {
-        Self::open_owned(dir, dir.own()?, pins)
+    pub fn open(dir: &RunDir, settings: &PinnedSettings) -> Result<(Self, OpenedRun), StoreError> {
+        Self::open_with_lock(dir, dir.create_and_lock()?, settings)
     }
 
-    /// The same in a directory that this process has taken already.
-    pub fn open_owned(dir: &RunDir, lock: RunLock, pins: &Pins) -> Result<(Self, Opened), StoreError> {
-        if !dir.holds_a_run() && fs::metadata(dir.results()).is_ok_and(|results| results.len() > 0) {
-            return Err(StoreError::Orphaned { results: dir.results() });
+    /// Does the same as [`Store::open`] in a directory that this process has locked already.
+    pub fn open_with_lock(
+        dir: &RunDir,
+        lock: RunLock,
+        settings: &PinnedSettings,
+    ) -> Result<(Self, OpenedRun), StoreError> {
+        if !dir.has_run() && fs::metadata(dir.results()).is_ok_and(|results| results.len() > 0) {
+            return Err(StoreError::OrphanedResults { results: dir.results() });
         }
-        // A rebuild of the results file that was cut short; the file itself is untouched then.
+        // Left by an interrupted rebuild of the results file; the file itself is unchanged then.
         let _ = fs::remove_file(dir.path().join("results.jsonl.new"));
-        Self::open_locked(dir, lock, pins).map_err(|error| error.in_file(dir.database()))
+        Self::open_locked(dir, lock, settings).map_err(|error| error.with_path(dir.database()))
     }
 
-    fn open_locked(dir: &RunDir, lock: RunLock, pins: &Pins) -> Result<(Self, Opened), StoreError> {
-        let unsynced = failed_sync(dir)?;
-        let mut conn = connect::writer(dir)?;
-        if let Some(reason) = &unsynced {
+    fn open_locked(dir: &RunDir, lock: RunLock, settings: &PinnedSettings) -> Result<(Self, OpenedRun), StoreError> {
+        let failed_sync = read_failed_sync(dir)?;
+        let mut conn = connect::open_writer(dir)?;
+        if let Some(reason) = &failed_sync {
             check_after_failed_sync(dir, &conn, reason)?;
         }
         schema::migrate(&mut conn, dir)?;
-        let was = stored_pins(&conn)?;
-        if let Some(was) = &was {
-            hold_to_pins(was, pins, dir)?;
+        let previous = load_settings(&conn)?;
+        if let Some(was) = &previous {
+            check_settings(was, settings, dir)?;
         } else {
-            save_pins(&conn, pins)?;
+            save_settings(&conn, settings)?;
             run_dir::sync_directory(dir.path())?;
         }
         let (projection, repair) = Projection::open(dir, &conn)?;
         let mut store = Self {
             dir: dir.clone(),
             durability: Durability::new(dir)?,
-            tallies: Tallies::load(&conn)?,
+            counters: RunCounters::load(&conn)?,
             traits: load_traits(&conn)?,
-            rules: rules::load(&conn)?,
-            routes: Vec::new(),
-            unprojected: Vec::new(),
+            rules: rules::load_rules(&conn)?,
+            route_ids: Vec::new(),
+            unwritten_lines: Vec::new(),
             conn,
             projection,
             _lock: lock,
         };
-        let lost = store.settle_lost_calls()?;
+        let lost_attempts = store.complete_lost_attempts()?;
         let conn = &store.conn;
-        let opened = Opened {
-            fresh: was.is_none(),
-            input_changed: was.is_some_and(|was| was.fingerprint != pins.fingerprint),
-            ingested: Ingest {
-                rows: store.tallies.input_rows.unwrap_or(store.tallies.items),
-                complete: store.tallies.input_rows.is_some(),
+        let opened = OpenedRun {
+            is_new: previous.is_none(),
+            input_changed: previous.is_some_and(|was| was.fingerprint != settings.fingerprint),
+            ingest: IngestProgress {
+                rows: store.counters.input_rows.unwrap_or(store.counters.items),
+                is_complete: store.counters.input_rows.is_some(),
             },
-            totals: store.tallies.totals(conn)?,
-            spend: store.tallies.spend(conn)?,
-            began: store.tallies.first_sent,
-            worked: report::worked(conn)?,
-            next_attempt: AttemptId(store.tallies.last_attempt + 1),
-            next_event: store.tallies.last_event + 1,
-            lost,
+            totals: store.counters.totals(conn)?,
+            spend: store.counters.spend(conn)?,
+            first_sent_at: store.counters.first_sent,
+            active_time: report::worked(conn)?,
+            next_attempt: AttemptId(store.counters.last_attempt + 1),
+            next_event: store.counters.last_event + 1,
+            lost_attempts,
             decisions: load_decisions(conn)?,
-            states: load_states(conn)?,
+            saved_states: load_states(conn)?,
             events: load_events(conn)?,
             repair,
-            checked: unsynced,
+            failed_sync,
+            only: None,
         };
-        if opened.checked.is_some() {
-            let mark = dir.unsynced_mark();
+        if opened.failed_sync.is_some() {
+            let mark = dir.sync_failure_marker();
             fs::remove_file(&mark).map_err(|error| StoreError::file("remove", mark, error))?;
         }
         Ok((store, opened))
     }
 
-    /// The files that must stay where they are while this process works on the run.
+    /// The files that must not be moved or replaced while this process works on the run.
     ///
     /// # Errors
-    /// Where one is gone already.
-    pub fn held_files(&self) -> Result<HeldFiles, StoreError> {
-        HeldFiles::of(&self.dir)
+    /// If one of them is missing.
+    pub fn open_files(&self) -> Result<OpenFiles, StoreError> {
+        OpenFiles::capture(&self.dir)
     }
 
-    /// Intents without an outcome: the process that sent them died. Nobody knows whether they were served.
-    fn settle_lost_calls(&mut self) -> Result<Vec<LostCall>, StoreError> {
-        let lost = open_calls(&self.conn)?;
-        if lost.is_empty() {
-            return Ok(lost);
+    /// Completes intents without an outcome as lost. The process that sent them died, so it is unknown whether they
+    /// were answered.
+    fn complete_lost_attempts(&mut self) -> Result<Vec<LostAttempt>, StoreError> {
+        let lost_attempts = load_lost_attempts(&self.conn)?;
+        if lost_attempts.is_empty() {
+            return Ok(lost_attempts);
         }
         self.transact(|group| {
-            lost.iter().try_for_each(|call| {
-                let ending = Ending {
+            lost_attempts.iter().try_for_each(|call| {
+                let ending = AttemptEnd {
                     attempt: call.attempt.0,
-                    settled_at: None,
+                    completed_at: None,
                     outcome: Outcome::Lost,
                     status: None,
                     latency_ms: 0,
-                    message: LOST,
+                    message: LOST_MESSAGE,
                     usage: Usage::default(),
                     cost: Money::ZERO,
                     at_risk: call.at_risk,
@@ -202,14 +211,14 @@ impl Store {
             })
         })?;
         self.sync()?;
-        Ok(lost)
+        Ok(lost_attempts)
     }
 }
 
-/// Why a sync of the record failed in the last process, if one did. What the system holds of the database in memory is
-/// dropped then: the disk may have something else.
-fn failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
-    let mark = dir.unsynced_mark();
+/// Returns why a sync failed in the last process, if one did. Then also drops the system's cached pages of the
+/// database, since the disk may hold something else.
+fn read_failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
+    let mark = dir.sync_failure_marker();
     let reason = match fs::read_to_string(&mark) {
         Ok(reason) => reason,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -218,7 +227,8 @@ fn failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
     #[cfg(target_os = "linux")]
     for path in [dir.database(), dir.wal()] {
         use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-        // Where it can't be dropped, what is held is checked. SQLite has no lock yet that closing could drop.
+        // If the cache can't be dropped, the cached pages are checked. SQLite holds no lock yet that closing the file
+        // could drop.
         if let Ok(file) = fs::File::open(path) {
             let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
         }
@@ -226,74 +236,77 @@ fn failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
     Ok(Some(reason))
 }
 
-/// Holds the record to its promises; what the start itself repairs is none of them.
+/// Checks the invariants of the database. They don't cover what the start itself repairs.
 fn check_after_failed_sync(dir: &RunDir, conn: &Connection, reason: &str) -> Result<(), StoreError> {
-    let found = audit::contradictions(dir, conn)?;
-    if found.is_empty() {
+    let violations = audit::broken_invariants(dir, conn)?;
+    if violations.is_empty() {
         return Ok(());
     }
-    Err(StoreError::Damaged { dir: dir.path().to_owned(), reason: reason.to_owned(), found })
+    Err(StoreError::Damaged { dir: dir.path().to_owned(), reason: reason.to_owned(), found: violations })
 }
 
-/// Refuses to go on with a run under settings that would make its answers incomparable.
-fn hold_to_pins(was: &Pins, now: &Pins, dir: &RunDir) -> Result<(), StoreError> {
-    let changes = was.changes(now);
-    if changes.is_empty() { Ok(()) } else { Err(StoreError::Pinned { dir: dir.path().to_owned(), changes }) }
+/// Refuses to resume a run under settings that would make its answers incomparable.
+fn check_settings(previous: &PinnedSettings, current: &PinnedSettings, dir: &RunDir) -> Result<(), StoreError> {
+    let changes = previous.changes_to(current);
+    if changes.is_empty() { Ok(()) } else { Err(StoreError::SettingsChanged { dir: dir.path().to_owned(), changes }) }
 }
 
-pub(super) fn stored_pins(conn: &Connection) -> Result<Option<Pins>, StoreError> {
+pub(super) fn load_settings(conn: &Connection) -> Result<Option<PinnedSettings>, StoreError> {
     conn.query_row("SELECT value FROM meta WHERE key = 'pins'", [], |row| row.get::<_, String>(0))
         .optional()?
-        .map(|json| serde_json::from_str(&json).map_err(|error| StoreError::record("the run's settings", error)))
+        .map(|json| {
+            serde_json::from_str(&json).map_err(|error| StoreError::corrupt_record("the run's settings", error))
+        })
         .transpose()
 }
 
-pub(super) fn save_pins(conn: &Connection, pins: &Pins) -> Result<(), StoreError> {
-    let json = serde_json::to_string(pins).map_err(|error| StoreError::record("the run's settings", error))?;
+pub(super) fn save_settings(conn: &Connection, settings: &PinnedSettings) -> Result<(), StoreError> {
+    let json =
+        serde_json::to_string(settings).map_err(|error| StoreError::corrupt_record("the run's settings", error))?;
     conn.execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('pins', ?1)", [json])?;
     Ok(())
 }
 
-fn open_calls(conn: &Connection) -> Result<Vec<LostCall>, StoreError> {
+fn load_lost_attempts(conn: &Connection) -> Result<Vec<LostAttempt>, StoreError> {
     let mut statement = conn.prepare(
         "SELECT attempt, in_flight.seq, items.id, key, model, provider, sent_at, reserved
          FROM in_flight JOIN items USING (seq) JOIN routes ON routes.id = in_flight.route ORDER BY attempt",
     )?;
     let calls = statement.query_map(params![], |row| {
-        Ok(LostCall {
+        Ok(LostAttempt {
             attempt: AttemptId(row.get::<_, i64>(0)? as u64),
             seq: Seq(row.get::<_, i64>(1)? as u64),
             id: row.get(2)?,
             route: RouteName { key: row.get(3)?, model: row.get(4)?, provider: row.get(5)? },
-            sent_at: Wall(row.get(6)?),
+            sent_at: WallTime(row.get(6)?),
             at_risk: Money(row.get::<_, i64>(7)? as u64),
         })
     })?;
     Ok(calls.collect::<Result<_, _>>()?)
 }
 
-fn load_traits(conn: &Connection) -> Result<HashMap<Traits, u32>, StoreError> {
+fn load_traits(conn: &Connection) -> Result<HashMap<RoutingTraits, u32>, StoreError> {
     let mut statement = conn.prepare("SELECT id, json FROM traits")?;
     let mut rows = statement.query([])?;
     let mut traits = HashMap::new();
     while let Some(row) = rows.next()? {
         let (id, json): (u32, String) = (row.get(0)?, row.get(1)?);
-        traits.insert(parse(&json, "an item's traits")?, id);
+        traits.insert(parse_json(&json, "an item's traits")?, id);
     }
     Ok(traits)
 }
 
-fn load_decisions(conn: &Connection) -> Result<Vec<Decision>, StoreError> {
+fn load_decisions(conn: &Connection) -> Result<Vec<OperatorDecision>, StoreError> {
     let mut statement = conn.prepare("SELECT target, at, reason, command FROM decisions ORDER BY at")?;
     let mut rows = statement.query([])?;
     let mut decisions = Vec::new();
     while let Some(row) = rows.next()? {
         let command: String = row.get(3)?;
-        decisions.push(Decision {
+        decisions.push(OperatorDecision {
             target: row.get(0)?,
-            at: Wall(row.get(1)?),
+            at: WallTime(row.get(1)?),
             reason: row.get(2)?,
-            command: parse(&command, "an operator's decision")?,
+            command: parse_json(&command, "an operator's decision")?,
         });
     }
     Ok(decisions)
@@ -307,16 +320,16 @@ pub(super) fn load_states(conn: &Connection) -> Result<BTreeMap<String, String>,
 
 fn load_events(conn: &Connection) -> Result<Vec<Arc<Event>>, StoreError> {
     let mut statement = conn.prepare("SELECT json FROM events ORDER BY number DESC LIMIT ?1")?;
-    let mut rows = statement.query([EVENTS])?;
+    let mut rows = statement.query([RESTORED_EVENTS])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
         let json: String = row.get(0)?;
-        events.push(Arc::new(parse(&json, "an event")?));
+        events.push(Arc::new(parse_json(&json, "an event")?));
     }
     events.reverse();
     Ok(events)
 }
 
-pub(super) fn parse<T: serde::de::DeserializeOwned>(json: &str, what: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::record(what, error))
+pub(super) fn parse_json<T: serde::de::DeserializeOwned>(json: &str, what: &str) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| StoreError::corrupt_record(what, error))
 }

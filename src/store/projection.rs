@@ -1,8 +1,8 @@
-//! `results.jsonl`: the table of results, line by line, as a file that other programs read.
+//! `results.jsonl`: the table of results as a file that other programs read.
 //!
-//! The table is the truth. The file is appended to after each commit and may lag behind it (the process
-//! died, the disk was full), never run ahead of it. Nothing about the file is remembered: at every start it
-//! is compared with the table from its first byte, cut back where they part, and completed.
+//! The table is the source of truth. The file is appended to after each commit. It may lag behind the table (the
+//! process died, the disk was full), but is never ahead of it. Nothing about the file is saved: every start compares it
+//! with the table from the first byte, cuts it at the first difference and completes it.
 
 use std::{
     fs::File,
@@ -15,92 +15,93 @@ use rusqlite::Connection;
 
 use super::{error::StoreError, run_dir, run_dir::RunDir};
 
-/// Lines are gathered to this many bytes before they are written.
-const CHUNK: usize = 1 << 20;
+/// Lines are collected up to this many bytes before they are written.
+const CHUNK_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Projection {
     path: PathBuf,
     file: File,
-    /// Bytes that are known to be right.
-    length: u64,
-    /// The table's row behind the last of them.
-    last: i64,
-    /// A write failed: the file ends at `length`, or in rubbish, and the table knows more.
-    behind: bool,
+    /// Number of bytes that are known to match the table.
+    valid_length: u64,
+    /// The table's row of the last line in those bytes.
+    last_row: i64,
+    /// True if a write failed: the file ends at `valid_length` or in garbage, and the table has more lines.
+    is_behind: bool,
 }
 
-/// What the start had to put right.
+/// Repairs that the start made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Repair {
-    /// Bytes that were not in the record, or only half a line.
+    /// Bytes cut off: lines that were not in the table, or half a line.
     pub cut_bytes: u64,
-    /// Lines of the record that the file lacked.
+    /// Lines of the table that were missing in the file.
     pub added_lines: u64,
 }
 
 impl Projection {
-    /// Opens the file, or makes it, and brings it to what the table says.
+    /// Opens or creates the file and makes it match the table.
     pub fn open(dir: &RunDir, conn: &Connection) -> Result<(Self, Repair), StoreError> {
         let path = dir.results();
-        let file = run_dir::private()
+        let file = run_dir::private_options()
             .read(true)
             .append(true)
             .open(&path)
             .map_err(|error| StoreError::file("open the results file", &path, error))?;
-        let Agreement { length, last } = agreement(&file, &path, conn)?;
+        let MatchPoint { length: valid_length, last_row } = find_match_point(&file, &path, conn)?;
         let found = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
-        let mut projection = Self { path, file, length, last, behind: true };
+        let mut projection = Self { path, file, valid_length, last_row, is_behind: true };
         let added_lines = projection.catch_up(conn)?;
-        Ok((projection, Repair { cut_bytes: found.saturating_sub(length), added_lines }))
+        Ok((projection, Repair { cut_bytes: found.saturating_sub(valid_length), added_lines }))
     }
 
-    /// Appends what a group added; `last` is the table's row behind its last line.
-    pub fn append(&mut self, lines: &[u8], last: u64) -> Result<(), StoreError> {
+    /// Appends the lines of a transaction. `last_row` is the table's row of the last line.
+    pub fn append(&mut self, lines: &[u8], last_row: u64) -> Result<(), StoreError> {
         if lines.is_empty() {
             return Ok(());
         }
         if let Err(error) = self.file.write_all(lines) {
-            self.behind = true;
-            // Nobody should read half a line. Where even this fails, the next attempt cuts first.
-            let _ = self.file.set_len(self.length);
+            self.is_behind = true;
+            // Removes half-written lines, so that readers don't see them. If this fails too, the next attempt cuts the
+            // file first.
+            let _ = self.file.set_len(self.valid_length);
             return Err(StoreError::file("append to", &self.path, error));
         }
-        self.length += lines.len() as u64;
-        self.last = last as i64;
+        self.valid_length += lines.len() as u64;
+        self.last_row = last_row as i64;
         Ok(())
     }
 
-    /// Completes a file that lags. Returns how many lines it lacked.
+    /// Completes the file if it lags behind. Returns the number of missing lines.
     pub fn catch_up(&mut self, conn: &Connection) -> Result<u64, StoreError> {
-        if !self.behind {
+        if !self.is_behind {
             return Ok(0);
         }
-        self.file.set_len(self.length).map_err(|error| StoreError::file("cut back", &self.path, error))?;
+        self.file.set_len(self.valid_length).map_err(|error| StoreError::file("cut back", &self.path, error))?;
         let mut added = 0;
-        let mut lines = Vec::with_capacity(CHUNK);
+        let mut lines = Vec::with_capacity(CHUNK_BYTES);
         let mut statement = conn.prepare_cached("SELECT n, line FROM results WHERE n > ?1 ORDER BY n")?;
-        let mut rows = statement.query([self.last])?;
-        let mut last = self.last;
+        let mut rows = statement.query([self.last_row])?;
+        let mut last_row = self.last_row;
         while let Some(row) = rows.next()? {
-            last = row.get(0)?;
+            last_row = row.get(0)?;
             lines.extend_from_slice(row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?);
             lines.push(b'\n');
             added += 1;
-            if lines.len() >= CHUNK {
-                self.append(&lines, last as u64)?;
+            if lines.len() >= CHUNK_BYTES {
+                self.append(&lines, last_row as u64)?;
                 lines.clear();
             }
         }
-        self.append(&lines, last as u64)?;
-        self.behind = false;
+        self.append(&lines, last_row as u64)?;
+        self.is_behind = false;
         Ok(added)
     }
 
-    /// Whether its name still leads to the file that is written to.
+    /// True if the path still names the file that is written to.
     pub fn is_in_place(&self) -> bool {
         let Ok(held) = self.file.metadata() else { return true };
-        // What can't be looked at now is not known to be gone.
+        // If the file can't be checked now, it isn't known to be missing.
         run_dir::file_id(&self.path).map_or(true, |found| found == Some((held.dev(), held.ino())))
     }
 
@@ -108,12 +109,14 @@ impl Projection {
         self.file.sync_data().map_err(|error| StoreError::file("sync", &self.path, error))
     }
 
-    /// Writes the file anew beside the old one and puts it in its place: a reader sees one or the other, whole.
+    /// Writes the file again beside the old one and renames it into place. A reader sees one or the other as a whole.
     pub fn rebuild(dir: &RunDir, conn: &Connection) -> Result<Self, StoreError> {
         let (path, fresh) = (dir.results(), dir.path().join("results.jsonl.new"));
-        let file =
-            run_dir::private().append(true).open(&fresh).map_err(|error| StoreError::file("create", &fresh, error))?;
-        let mut projection = Self { path: fresh, file, length: 0, last: 0, behind: true };
+        let file = run_dir::private_options()
+            .append(true)
+            .open(&fresh)
+            .map_err(|error| StoreError::file("create", &fresh, error))?;
+        let mut projection = Self { path: fresh, file, valid_length: 0, last_row: 0, is_behind: true };
         projection.catch_up(conn)?;
         projection.sync()?;
         std::fs::rename(&projection.path, &path).map_err(|error| StoreError::file("replace", &path, error))?;
@@ -122,20 +125,20 @@ impl Projection {
     }
 }
 
-/// How far file and table are the same, in whole lines.
-pub(super) struct Agreement {
-    /// Bytes of the file.
+/// How far the file and the table match, in whole lines.
+pub(super) struct MatchPoint {
+    /// Number of matching bytes.
     pub length: u64,
-    /// The table's row behind the last of them.
-    pub last: i64,
+    /// The table's row of the last matching line.
+    pub last_row: i64,
 }
 
-/// Compares from the first byte on.
-pub(super) fn agreement(file: &File, path: &Path, conn: &Connection) -> Result<Agreement, StoreError> {
-    let mut reader = BufReader::with_capacity(CHUNK, file);
+/// Compares the file with the table from the first byte.
+pub(super) fn find_match_point(file: &File, path: &Path, conn: &Connection) -> Result<MatchPoint, StoreError> {
+    let mut reader = BufReader::with_capacity(CHUNK_BYTES, file);
     let mut statement = conn.prepare_cached("SELECT n, line FROM results ORDER BY n")?;
     let mut rows = statement.query([])?;
-    let mut agreed = Agreement { length: 0, last: 0 };
+    let mut match_point = MatchPoint { length: 0, last_row: 0 };
     let mut held = Vec::new();
     while let Some(row) = rows.next()? {
         let line = row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?;
@@ -147,15 +150,15 @@ pub(super) fn agreement(file: &File, path: &Path, conn: &Connection) -> Result<A
         if held.split_last() != Some((&b'\n', line)) {
             break;
         }
-        agreed.length += held.len() as u64;
-        agreed.last = row.get(0)?;
+        match_point.length += held.len() as u64;
+        match_point.last_row = row.get(0)?;
     }
-    Ok(agreed)
+    Ok(match_point)
 }
 
 #[cfg(test)]
 impl Projection {
-    /// Writes elsewhere from here on; gives back where it wrote.
+    /// Writes to `file` from now on; returns the file used before.
     pub fn redirect(&mut self, file: File) -> File {
         std::mem::replace(&mut self.file, file)
     }

@@ -1,5 +1,5 @@
-//! Answers a screen's queries from a connection of its own, on a thread of its own: no question waits on
-//! the engine, and none delays it.
+//! Answers a screen's queries on a thread and a connection of its own. Queries don't wait for the engine and don't
+//! delay it.
 
 use std::thread::{self, JoinHandle};
 
@@ -7,49 +7,55 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     connect,
-    detail::{detail, picture},
+    detail::{load_detail, load_picture},
     error::StoreError,
-    failures::{self, Failures},
+    failures::{self, FailureGroupCache},
     items::ItemWindows,
     run_dir::RunDir,
 };
 use crate::domain::{Page, Query};
 
-/// A query and where its page goes.
+/// A query and the channel for its page.
 #[derive(Debug)]
-pub struct Ask {
+pub struct PageRequest {
     pub query: Query,
     pub reply: oneshot::Sender<Result<Page, String>>,
 }
 
-/// Answers until every sender of `asks` is gone.
-pub fn spawn_reader(dir: &RunDir, mut asks: mpsc::Receiver<Ask>) -> Result<JoinHandle<()>, StoreError> {
-    let mut windows = ItemWindows::new(connect::reader(dir)?);
-    let mut failures = Failures::default();
-    let home = RunDir::new(dir.path());
+/// Starts the thread. It ends when every sender of `requests` is dropped.
+pub fn spawn_reader(dir: &RunDir, mut requests: mpsc::Receiver<PageRequest>) -> Result<JoinHandle<()>, StoreError> {
+    let mut windows = ItemWindows::new(connect::open_reader(dir)?);
+    let mut failures = FailureGroupCache::default();
+    let run_dir = RunDir::new(dir.path());
     thread::Builder::new()
         .name("store-reader".to_owned())
         .spawn(move || {
-            while let Some(Ask { query, reply }) = asks.blocking_recv() {
-                // A screen that scrolled on has given up on this one.
+            while let Some(PageRequest { query, reply }) = requests.blocking_recv() {
+                // The screen has scrolled on and no longer waits for this page.
                 if !reply.is_closed() {
-                    let _ = reply
-                        .send(answer(&home, &mut windows, &mut failures, &query).map_err(|error| error.to_string()));
+                    let _ = reply.send(
+                        run_query(&run_dir, &mut windows, &mut failures, &query).map_err(|error| error.to_string()),
+                    );
                 }
             }
         })
         .map_err(|error| StoreError::file("start the thread that reads from", dir.path(), error))
 }
 
-fn answer(dir: &RunDir, windows: &mut ItemWindows, failures: &mut Failures, query: &Query) -> Result<Page, StoreError> {
+fn run_query(
+    dir: &RunDir,
+    windows: &mut ItemWindows,
+    failures: &mut FailureGroupCache,
+    query: &Query,
+) -> Result<Page, StoreError> {
     match query {
         Query::Items { filter, offset, limit } => windows.page(filter, *offset, *limit),
         Query::Item { seq } => {
-            let found = detail(windows, *seq)?;
-            Ok(found.map_or(Page::Nothing, |detail| Page::Item(Box::new(detail))))
+            let found = load_detail(windows, *seq)?;
+            Ok(found.map_or(Page::NotFound, |detail| Page::Item(Box::new(detail))))
         }
         Query::Picture { seq, index } => {
-            Ok(picture(windows.conn(), *seq, *index)?.map_or(Page::Nothing, Page::Picture))
+            Ok(load_picture(windows.conn(), *seq, *index)?.map_or(Page::NotFound, Page::Picture))
         }
         Query::Failures { filter } => failures.page(windows.conn(), filter),
         Query::ExportFailures { filter } => failures::export(dir, windows.conn(), filter),

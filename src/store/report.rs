@@ -1,5 +1,5 @@
-//! What other commands, in other processes, read of a run: its summary, its results in input order, and
-//! what a replay would queue. Read-only, also while the run goes on.
+//! Read-only access to a run for commands in other processes, also while the run goes on: its summary, its results in
+//! input order, and the items that a replay would queue.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,87 +12,88 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     connect,
+    counters::RunCounters,
     error::StoreError,
+    ingest::compare,
     items::ItemWindows,
     op::RouteName,
-    open::parse,
+    open::parse_json,
     requeue,
-    resume::{outcome_named, routes},
+    resume::{load_routes, parse_outcome},
     run_dir::RunDir,
     schema::DONE,
-    tallies::Tallies,
 };
 use crate::domain::{
-    ItemRow, Latencies, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
+    ItemRow, ItemSpec, LatencyHistogram, Money, Outcome, PictureStamp, ReplayFilter, ResultLine, Seq, Summary,
     snapshot::{Condition, RunState},
     summary::{KeySummary, ModelSummary},
 };
 
 /// Names in the table of states that this module reads.
 pub(super) const RUN_STATE: &str = "run";
-pub(super) const KEYS: &str = "keys";
-pub(super) const WORKED: &str = "worked";
+pub(super) const KEY_RECORDS: &str = "keys";
+pub(super) const ACTIVE_TIME: &str = "worked";
 
-/// Rows of one read: a long export must not pin the log of a run that goes on.
-const CHUNK: i64 = 1_000;
+/// Rows of one read. A long export must not keep the WAL of a running run from being truncated.
+const RESULT_CHUNK_ROWS: i64 = 1_000;
 
-/// A key as the engine last saw it, for reports of other processes.
+/// The last saved state of a key, for reports of other processes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct KeyStanding {
+pub struct KeyRecord {
     pub name: String,
-    /// The word of its condition.
+    /// The label of its condition.
     pub state: String,
-    /// 0 to 100.
+    /// Health from 0 to 100.
     pub health: u8,
 }
 
-/// A final line, with the item's place in the input.
+/// An item's final result line, with its position in the input.
 #[derive(Clone, Copy, Debug)]
-pub struct Recorded<'a> {
+pub struct FinalLine<'a> {
     pub seq: Seq,
-    /// As it stands in results.jsonl, without the newline.
+    /// The line as in results.jsonl, without the newline.
     pub line: &'a str,
 }
 
-impl Recorded<'_> {
+impl FinalLine<'_> {
     pub fn parse(&self) -> Result<ResultLine, StoreError> {
-        parse(self.line, "a result")
+        parse_json(self.line, "a result")
     }
 }
 
-/// The items that are done, in input order.
+/// The done items in input order.
 ///
 /// # Errors
-/// Where the record can't be read.
+/// If the database can't be read.
 pub fn done_items(dir: &Path) -> Result<Vec<Seq>, StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
+    let conn = connect::open_reader(&dir)?;
     let read = || -> Result<Vec<Seq>, StoreError> {
         let mut statement = conn.prepare("SELECT seq FROM progress WHERE state = ?1 ORDER BY seq")?;
         let items = statement.query_map([DONE], |row| Ok(Seq(row.get::<_, i64>(0)? as u64)))?;
         Ok(items.collect::<Result<_, _>>()?)
     };
-    read().map_err(|error| error.in_file(dir.database()))
+    read().map_err(|error| error.with_path(dir.database()))
 }
 
 pub fn summary(dir: &Path) -> Result<Summary, StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
-    read_summary(&dir, &conn).map_err(|error| error.in_file(dir.database()))
+    let conn = connect::open_reader(&dir)?;
+    read_summary(&dir, &conn).map_err(|error| error.with_path(dir.database()))
 }
 
 fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> {
-    // One state of the database for all the figures.
+    // A read transaction, so that all figures come from the same state of the database.
     let snapshot = conn.unchecked_transaction()?;
     let conn = &*snapshot;
-    let tallies = Tallies::load(conn)?;
-    let totals = tallies.totals(conn)?;
-    // Calls that a killed process left open have nobody any more who could hear their answer.
-    let unheard = if dir.is_owned() { Money::ZERO } else { tallies.spend(conn)?.reserved };
-    let figures = Figures::load(conn)?;
+    let counters = RunCounters::load(conn)?;
+    let totals = counters.totals(conn)?;
+    // If no process owns the run, attempts still in flight were left by a killed process and will never be answered.
+    let abandoned = if dir.is_owned() { Money::ZERO } else { counters.spend(conn)?.reserved };
+    let route_totals = RouteTotals::load(conn)?;
     Ok(Summary {
         run: dir.name(),
-        state: state_word(dir, conn)?,
+        state: run_state_label(dir, conn)?,
         total: totals.total,
         waiting: totals.waiting,
         in_flight: totals.in_flight,
@@ -101,20 +102,20 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         not_in_input: totals.not_in_input,
         attempts: totals.attempts,
         rate_limited: totals.rate_limited,
-        input_tokens: tallies.usage.input_tokens,
-        output_tokens: tallies.usage.billed_output(),
-        cost_usd: tallies.cost.usd(),
-        at_risk_usd: (tallies.at_risk + unheard).usd(),
+        input_tokens: counters.usage.input_tokens,
+        output_tokens: counters.usage.billed_output(),
+        cost_usd: counters.cost.as_usd(),
+        at_risk_usd: (counters.at_risk + abandoned).as_usd(),
         elapsed_s: worked(conn)?.as_secs_f64(),
-        keys: figures.keys(&standings(dir, conn)?),
-        models: figures.models(),
+        keys: route_totals.key_summaries(&load_keys(dir, conn)?),
+        models: route_totals.model_summaries(),
     })
 }
 
-/// What a run that nobody owns calls itself is only true if it says that it is over: otherwise it was killed.
-fn state_word(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
-    let said: Option<RunState> = kept(conn, RUN_STATE)?;
-    let word = match said {
+/// The saved state of a run without an owner is valid only if it is `Finished`; otherwise the process was stopped.
+fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
+    let recorded: Option<RunState> = read_state(conn, RUN_STATE)?;
+    let word = match recorded {
         Some(RunState::Finished) => RunState::Finished.name(),
         Some(said) if dir.is_owned() && !said.is_over() => said.name(),
         _ if dir.is_owned() => RunState::Running.name(),
@@ -123,43 +124,65 @@ fn state_word(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
     Ok(word.to_owned())
 }
 
-/// Of a run that nobody owns the newest are those of its end, and no minute stays full that long.
-fn standings(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyStanding>, StoreError> {
-    let mut standings: Vec<KeyStanding> = kept(conn, KEYS)?.unwrap_or_default();
+/// Loads the saved state of the keys. Without an owner they are those of the run's end, and a limit per minute no
+/// longer holds: such keys are shown as ready.
+fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
+    let mut keys: Vec<KeyRecord> = read_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
-        let [full, ready] = [Condition::Full { what: String::new(), until: None }, Condition::Ready];
-        for standing in standings.iter_mut().filter(|standing| standing.state == full.word()) {
-            ready.word().clone_into(&mut standing.state);
+        let [full, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
+        for key in keys.iter_mut().filter(|standing| standing.state == full.label()) {
+            ready.label().clone_into(&mut key.state);
         }
     }
-    Ok(standings)
+    Ok(keys)
 }
 
-/// What the engine keeps under a name of its own ([`super::Op::State`]), for commands in other processes.
-pub fn state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, StoreError> {
+/// Loads a value that the engine saved with [`super::Op::SetState`].
+pub fn load_saved_state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
-    kept(&conn, name).map_err(|error| error.in_file(dir.database()))
+    let conn = connect::open_reader(&dir)?;
+    read_state(&conn, name).map_err(|error| error.with_path(dir.database()))
 }
 
-/// Tells which ids the record has, for whoever reads the input beside it. An id that can't be looked up counts as
-/// unknown.
-pub fn known_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
-    ids(dir, "SELECT 1 FROM items WHERE id = ?1")
+/// Returns a function that tells whether an id is recorded. An id that can't be looked up counts as unknown.
+pub fn known_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    id_lookup(dir, "SELECT 1 FROM items WHERE id = ?1")
 }
 
-/// Tells which ids are of items that are done or failed.
-pub fn ended_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
-    ids(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
-}
-
-/// Hands over where captions go that are still to be written: of the items that wait or have failed.
+/// Tells whether an item of the input is recorded as it is: as the same request, with the same pictures.
 ///
 /// # Errors
-/// Where the record can't be read.
-pub fn unfinished_captions(dir: &Path, mut each: impl FnMut(&Path)) -> Result<(), StoreError> {
+/// Where the record can't be opened, or later can't be read.
+pub fn unchanged(dir: &Path) -> Result<impl Fn(&ItemSpec) -> Result<bool, StoreError> + Send + 'static, StoreError> {
+    let conn = connect::open_reader(&RunDir::new(dir))?;
+    Ok(move |item: &ItemSpec| {
+        let compared = compare(&conn, std::slice::from_ref(item))?;
+        Ok(compared.new == 0 && compared.changed.is_empty())
+    })
+}
+
+/// Returns a function that tells whether an id belongs to an item that is done or failed.
+pub fn ended_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    id_lookup(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
+}
+
+/// Tells which ids are of items that are done or failed and whose captions are not to be written any more. Those that are,
+/// the engine keeps in the states under `captions_owed`.
+pub fn settled_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    id_lookup(
+        dir,
+        "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0
+         AND progress.seq NOT IN (SELECT value FROM states, json_each(states.json) WHERE states.name = 'captions_owed')",
+    )
+}
+
+/// Calls `each` with the caption path of every item that waits or has failed.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn for_each_unfinished_caption(dir: &Path, mut each: impl FnMut(&Path)) -> Result<(), StoreError> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
+    let conn = connect::open_reader(&dir)?;
     let mut read = || -> Result<(), StoreError> {
         let mut statement = conn.prepare(
             "SELECT iif(json_valid(body), body ->> 'caption', NULL) FROM progress JOIN payload USING (seq) WHERE state <> ?1",
@@ -172,15 +195,43 @@ pub fn unfinished_captions(dir: &Path, mut each: impl FnMut(&Path)) -> Result<()
         }
         Ok(())
     };
-    read().map_err(|error| error.in_file(dir.database()))
+    read().map_err(|error| error.with_path(dir.database()))
 }
 
-/// Tells the stamps of pictures that the record has, by the ids of their items. One that can't be read counts as none.
+/// Hands over the waiting items that `known` does not tell by their ids, those in flight included; `None` for one whose
+/// body is damaged.
 ///
 /// # Errors
-/// Where the record can't be opened.
-pub fn picture_stamps(dir: &Path) -> Result<impl Fn(&str) -> Option<PictureStamp> + Send + 'static, StoreError> {
-    let conn = connect::reader(&RunDir::new(dir))?;
+/// Where the record can't be read.
+pub fn other_waiting(
+    dir: &Path,
+    known: impl Fn(&str) -> bool,
+    mut each: impl FnMut(Option<ItemSpec>),
+) -> Result<(), StoreError> {
+    let dir = RunDir::new(dir);
+    let conn = connect::open_reader(&dir)?;
+    let mut read = || -> Result<(), StoreError> {
+        let mut statement = conn.prepare(
+            "SELECT id, body FROM progress JOIN items USING (seq) JOIN payload USING (seq) WHERE state = 0 ORDER BY seq",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !known(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
+                each(serde_json::from_str(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?).ok());
+            }
+        }
+        Ok(())
+    };
+    read().map_err(|error| error.with_path(dir.database()))
+}
+
+/// Returns a function that looks up a recorded picture stamp by the item's id. A stamp that can't be read counts as
+/// missing.
+///
+/// # Errors
+/// If the database can't be opened.
+pub fn picture_stamp_lookup(dir: &Path) -> Result<impl Fn(&str) -> Option<PictureStamp> + Send + 'static, StoreError> {
+    let conn = connect::open_reader(&RunDir::new(dir))?;
     Ok(move |id: &str| {
         let query =
             "SELECT iif(json_valid(body), body -> 'picture', NULL) FROM payload JOIN items USING (seq) WHERE id = ?1";
@@ -190,44 +241,44 @@ pub fn picture_stamps(dir: &Path) -> Result<impl Fn(&str) -> Option<PictureStamp
     })
 }
 
-fn ids(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
-    let conn = connect::reader(&RunDir::new(dir))?;
+fn id_lookup(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+    let conn = connect::open_reader(&RunDir::new(dir))?;
     Ok(move |id: &str| conn.prepare_cached(query).and_then(|mut find| find.exists([id])).unwrap_or(false))
 }
 
-/// How long processes have worked on the run, to the last group of each.
+/// How long processes have worked on the run, up to each one's last group.
 pub(super) fn worked(conn: &Connection) -> Result<Duration, StoreError> {
-    Ok(Duration::from_micros(kept(conn, WORKED)?.unwrap_or_default()))
+    Ok(Duration::from_micros(read_state(conn, ACTIVE_TIME)?.unwrap_or_default()))
 }
 
-fn kept<T: DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<T>, StoreError> {
+fn read_state<T: DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<T>, StoreError> {
     conn.query_row("SELECT json FROM states WHERE name = ?1", [name], |row| row.get::<_, String>(0))
         .optional()?
-        .map(|json| parse(&json, name))
+        .map(|json| parse_json(&json, name))
         .transpose()
 }
 
-/// Attempts added up by route.
-struct Figures {
-    routes: Vec<(RouteName, Sums)>,
+/// Sums of attempts by route.
+struct RouteTotals {
+    routes: Vec<(RouteName, AttemptSums)>,
 }
 
 #[derive(Clone, Default)]
-struct Sums {
+struct AttemptSums {
     ok: u64,
     failed: u64,
     input_tokens: u64,
-    /// Thinking included.
+    /// Thinking tokens included.
     output_tokens: u64,
-    /// Pico-dollars.
+    /// In pico-dollars.
     cost: u64,
-    /// Of good answers.
-    latencies: Latencies,
+    /// Of successful attempts only.
+    latencies: LatencyHistogram,
 }
 
-impl Figures {
+impl RouteTotals {
     fn load(conn: &Connection) -> Result<Self, StoreError> {
-        let mut sums: HashMap<i64, Sums> = HashMap::new();
+        let mut sums: HashMap<i64, AttemptSums> = HashMap::new();
         let mut statement = conn.prepare(
             "SELECT route, outcome, latency_ms, input_tokens, output_tokens + thinking_tokens, cost FROM attempts",
         )?;
@@ -236,30 +287,30 @@ impl Figures {
             let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
             let route = sums.entry(row.get(0)?).or_default();
             let outcome = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-            let outcome = outcome_named(outcome)?;
+            let outcome = parse_outcome(outcome)?;
             if outcome.is_answered() {
                 route.ok += 1;
                 route.latencies.record(count(2)?);
-            } else if !outcome.is_nobodys() {
+            } else if !outcome.is_unattributed() {
                 route.failed += 1;
             }
             route.input_tokens += count(3)?;
             route.output_tokens += count(4)?;
             route.cost += count(5)?;
         }
-        let mut routes: Vec<_> = routes(conn)?.into_iter().collect();
+        let mut routes: Vec<_> = load_routes(conn)?.into_iter().collect();
         routes.sort_unstable_by_key(|(id, _)| *id);
         let routes = routes.into_iter().map(|(id, name)| (name, sums.remove(&id).unwrap_or_default())).collect();
         Ok(Self { routes })
     }
 
-    /// Adds routes up by a name of theirs, in the order in which the names were first recorded.
-    fn by(&self, name: impl Fn(&RouteName) -> &str) -> Vec<(String, Sums)> {
-        let mut groups: Vec<(String, Sums)> = Vec::new();
+    /// Adds up the routes with the same `name`, in the order in which the names were first recorded.
+    fn sum_by(&self, name: impl Fn(&RouteName) -> &str) -> Vec<(String, AttemptSums)> {
+        let mut groups: Vec<(String, AttemptSums)> = Vec::new();
         for (route, sums) in &self.routes {
             let name = name(route);
             let at = groups.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-                groups.push((name.to_owned(), Sums::default()));
+                groups.push((name.to_owned(), AttemptSums::default()));
                 groups.len() - 1
             });
             groups[at].1.add(sums);
@@ -267,12 +318,12 @@ impl Figures {
         groups
     }
 
-    fn keys(&self, standings: &[KeyStanding]) -> Vec<KeySummary> {
-        let summarised = self.by(|route| &route.key).into_iter().map(|(name, sums)| {
-            let standing = standings.iter().find(|standing| standing.name == name);
+    fn key_summaries(&self, keys: &[KeyRecord]) -> Vec<KeySummary> {
+        let summarised = self.sum_by(|route| &route.key).into_iter().map(|(name, sums)| {
+            let key = keys.iter().find(|standing| standing.name == name);
             KeySummary {
-                state: standing.map_or_else(|| "ready".to_owned(), |standing| standing.state.clone()),
-                health: standing.map_or(100, |standing| standing.health),
+                state: key.map_or_else(|| "ready".to_owned(), |standing| standing.state.clone()),
+                health: key.map_or(100, |standing| standing.health),
                 ok: sums.ok,
                 failed: sums.failed,
                 cost_usd: sums.cost as f64 / 1e12,
@@ -282,8 +333,8 @@ impl Figures {
         summarised.collect()
     }
 
-    fn models(&self) -> Vec<ModelSummary> {
-        let summarised = self.by(|route| &route.model).into_iter().map(|(name, sums)| ModelSummary {
+    fn model_summaries(&self) -> Vec<ModelSummary> {
+        let summarised = self.sum_by(|route| &route.model).into_iter().map(|(name, sums)| ModelSummary {
             name,
             ok: sums.ok,
             failed: sums.failed,
@@ -298,25 +349,25 @@ impl Figures {
     }
 }
 
-impl Sums {
+impl AttemptSums {
     fn add(&mut self, other: &Self) {
         self.ok += other.ok;
         self.failed += other.failed;
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
         self.cost += other.cost;
-        self.latencies.add(&other.latencies);
+        self.latencies.merge(&other.latencies);
     }
 }
 
-/// Hands over the final line of every item that has one, in input order.
-pub fn results_in_input_order<E: From<StoreError>>(
+/// Calls `each` with the final line of every item that has one, in input order.
+pub fn for_each_result<E: From<StoreError>>(
     dir: &Path,
-    mut each: impl FnMut(Recorded<'_>) -> Result<(), E>,
+    mut each: impl FnMut(FinalLine<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let dir = RunDir::new(dir);
-    let conn = connect::reader(&dir)?;
-    let failed = |error: rusqlite::Error| StoreError::from(error).in_file(dir.database());
+    let conn = connect::open_reader(&dir)?;
+    let failed = |error: rusqlite::Error| StoreError::from(error).with_path(dir.database());
     let mut statement = conn
         .prepare(
             "SELECT progress.seq, results.line FROM progress JOIN results ON results.n = progress.result
@@ -325,50 +376,50 @@ pub fn results_in_input_order<E: From<StoreError>>(
         .map_err(failed)?;
     let mut last = 0;
     loop {
-        let mut rows = statement.query([last, CHUNK]).map_err(failed)?;
+        let mut rows = statement.query([last, RESULT_CHUNK_ROWS]).map_err(failed)?;
         let mut read = 0;
         while let Some(row) = rows.next().map_err(failed)? {
             last = row.get(0).map_err(failed)?;
             let line = row.get_ref(1).map_err(failed)?.as_str().map_err(|error| failed(error.into()))?;
-            each(Recorded { seq: Seq(last as u64), line })?;
+            each(FinalLine { seq: Seq(last as u64), line })?;
             read += 1;
         }
-        if read < CHUNK {
+        if read < RESULT_CHUNK_ROWS {
             return Ok(());
         }
     }
 }
 
-/// What a replay would queue.
+/// The items that a replay would queue.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Replayable {
+pub struct ReplayPreview {
     pub matching: u64,
-    /// How many of them failed of what; `None` where the outcome is one that this program does not know.
+    /// Number of items by outcome; `None` is an outcome that this version does not know.
     pub outcomes: BTreeMap<Option<Outcome>, u64>,
     /// The first of them in input order.
     pub first: Vec<ItemRow>,
 }
 
-/// The failed items that a filter means, counted one by one as they are read: only the first `limit` are kept.
-pub fn replayable(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<Replayable, StoreError> {
+/// Counts the failed items that match a filter, one by one as they are read. Keeps only the first `limit`.
+pub fn preview_replay(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<ReplayPreview, StoreError> {
     let dir = RunDir::new(dir);
-    let mut windows = ItemWindows::new(connect::reader(&dir)?);
+    let mut windows = ItemWindows::new(connect::open_reader(&dir)?);
     let mut read = || {
-        let mut found = Replayable::default();
+        let mut found = ReplayPreview::default();
         let mut first = BTreeSet::new();
-        requeue::each_failed(windows.conn(), filter, |item| {
+        requeue::for_each_failed(windows.conn(), filter, |item| {
             found.matching += 1;
             *found.outcomes.entry(item.outcome).or_default() += 1;
-            first.insert(item.queued.seq.0);
+            first.insert(item.queue_entry.seq.0);
             if first.len() > limit {
                 first.pop_last();
             }
             Ok(())
         })?;
         for seq in first {
-            found.first.extend(windows.row(seq, false)?);
+            found.first.extend(windows.load_row(seq, false)?);
         }
         Ok(found)
     };
-    read().map_err(|error: StoreError| error.in_file(dir.database()))
+    read().map_err(|error: StoreError| error.with_path(dir.database()))
 }

@@ -1,4 +1,4 @@
-//! Failed items wait again, on purpose and filtered.
+//! Requeues failed items that match a filter.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,154 +6,157 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::{
     error::StoreError,
-    group::{Group, WORDS},
-    ingest::reopen,
-    op::{Answer, Queued},
-    open::parse,
-    resume::routes,
+    ingest::reopen_item,
+    op::{OpReply, WaitingItem},
+    open::parse_json,
+    resume::load_routes,
     schema::FAILED,
     search::Needle,
+    txn::{MAX_MESSAGE_CHARS, Txn},
 };
-use crate::domain::{Outcome, ReplayFilter, ResultLine, Seq, Target, Traits, failure::pattern};
+use crate::domain::{Outcome, ReplayFilter, ResultLine, RouteTarget, RoutingTraits, Seq, failure::error_pattern};
 
-/// The failed items, in input order. Blocks without a failed item are not looked at.
-pub(super) const FAILED_ITEMS: &str = "
+/// Selects the failed items in input order. Skips blocks without a failed item.
+pub(super) const FAILED_ITEMS_SQL: &str = "
     SELECT progress.seq, progress.traits, progress.outcome, progress.route, progress.words, items.id
     FROM blocks JOIN progress ON progress.seq BETWEEN blocks.block * 4096 AND blocks.block * 4096 + 4095
          JOIN items USING (seq)
     WHERE blocks.failed > 0 AND progress.state = 2
     ORDER BY blocks.block, progress.seq";
-const ONE_FAILED_ITEM: &str = "
+const FAILED_ITEM_SQL: &str = "
     SELECT progress.seq, progress.traits, progress.outcome, progress.route, progress.words, items.id
     FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state = 2";
 
-/// A failed item, as far as filters and groups look at it.
+/// A failed item with the fields that filters and groups use.
 #[derive(Debug)]
 pub(super) struct FailedItem {
-    pub queued: Queued,
+    pub queue_entry: WaitingItem,
     pub outcome: Option<Outcome>,
-    /// Of the last attempt.
+    /// Model of the last attempt.
     pub model: Option<String>,
     key: Option<String>,
-    pub words: String,
+    pub message: String,
     pub id: String,
 }
 
-/// Queues what a filter means again: to the cascade, or to one target alone.
+/// Requeues the items that match a filter: to the whole cascade, or to one target only.
 pub(super) fn requeue(
-    group: &mut Group<'_>,
+    txn: &mut Txn<'_>,
     filter: &ReplayFilter,
-    to: Option<&Target>,
-) -> Result<Vec<Queued>, StoreError> {
-    // Items are found by the counters of blocks: those that failed in this very group too.
-    std::mem::take(&mut group.blocks).save(group.conn)?;
-    let known_before = group.new_traits.len();
-    let mut queued = matching(group.conn, filter)?;
+    to: Option<&RouteTarget>,
+) -> Result<Vec<WaitingItem>, StoreError> {
+    // Failed items are found by the blocks' counters, so changes of this transaction are saved first.
+    std::mem::take(&mut txn.block_changes).save(txn.conn)?;
+    let known_before = txn.new_traits.len();
+    let mut items = matching_items(txn.conn, filter)?;
     let mut redirected = HashMap::new();
-    for item in &mut queued {
-        reopen(group, item.seq.0, FAILED)?;
-        let traits = match redirected.get(&item.traits) {
+    for item in &mut items {
+        reopen_item(txn, item.seq.0, FAILED)?;
+        let traits = match redirected.get(&item.traits_id) {
             Some(traits) => *traits,
-            None => *redirected.entry(item.traits).or_insert(redirect(group, item.traits, to)?),
+            None => *redirected.entry(item.traits_id).or_insert(retarget_traits(txn, item.traits_id, to)?),
         };
-        if traits != item.traits {
-            group.run("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![item.seq.0 as i64, traits])?;
-            item.traits = traits;
+        if traits != item.traits_id {
+            txn.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![item.seq.0 as i64, traits])?;
+            item.traits_id = traits;
         }
     }
-    if group.new_traits.len() > known_before {
-        let all = group.new_traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();
-        group.answers.push(Answer::Traits(all));
+    if txn.new_traits.len() > known_before {
+        let all = txn.new_traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();
+        txn.replies.push(OpReply::Traits(all));
     }
-    Ok(queued)
+    Ok(items)
 }
 
-/// The id of the same traits with another target.
-fn redirect(group: &mut Group<'_>, traits: u32, to: Option<&Target>) -> Result<u32, StoreError> {
-    let before = traits_of(group.conn, traits)?;
-    if before.only.as_ref() == to {
-        return Ok(traits);
+/// Returns the id of the same traits with another target.
+fn retarget_traits(txn: &mut Txn<'_>, traits_id: u32, to: Option<&RouteTarget>) -> Result<u32, StoreError> {
+    let traits = read_traits(txn.conn, traits_id)?;
+    if traits.required_target.as_ref() == to {
+        return Ok(traits_id);
     }
-    group.traits_id(Traits { only: to.cloned(), ..before })
+    txn.intern_traits(RoutingTraits { required_target: to.cloned(), ..traits })
 }
 
-pub(super) fn traits_of(conn: &rusqlite::Connection, id: u32) -> Result<Traits, StoreError> {
+pub(super) fn read_traits(conn: &rusqlite::Connection, id: u32) -> Result<RoutingTraits, StoreError> {
     let json: String =
         conn.prepare_cached("SELECT json FROM traits WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
-    parse(&json, "an item's traits")
+    parse_json(&json, "an item's traits")
 }
 
-/// Which failed items a filter means, in input order.
-pub(super) fn matching(conn: &rusqlite::Connection, filter: &ReplayFilter) -> Result<Vec<Queued>, StoreError> {
-    let mut queued = Vec::new();
-    each_failed(conn, filter, |item| {
-        queued.push(item.queued);
-        Ok(())
-    })?;
-    queued.sort_unstable_by_key(|item| item.seq);
-    Ok(queued)
-}
-
-/// Calls `take` with every failed item that a filter means, once, one at a time however many there are: in input
-/// order, or in the order of the ids that the filter names.
-pub(super) fn each_failed(
+/// The failed items that match a filter, in input order.
+pub(super) fn matching_items(
     conn: &rusqlite::Connection,
     filter: &ReplayFilter,
-    mut take: impl FnMut(FailedItem) -> Result<(), StoreError>,
+) -> Result<Vec<WaitingItem>, StoreError> {
+    let mut items = Vec::new();
+    for_each_failed(conn, filter, |item| {
+        items.push(item.queue_entry);
+        Ok(())
+    })?;
+    items.sort_unstable_by_key(|item| item.seq);
+    Ok(items)
+}
+
+/// Calls `each` with every failed item that matches a filter, once, one at a time. In input order, or in the order of
+/// the ids that the filter names.
+pub(super) fn for_each_failed(
+    conn: &rusqlite::Connection,
+    filter: &ReplayFilter,
+    mut each: impl FnMut(FailedItem) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let routes = routes(conn)?;
-    let wanted = Wanted::of(filter);
+    let routes = load_routes(conn)?;
+    let matcher = FilterMatcher::new(filter);
     let read = |row: &rusqlite::Row<'_>| {
         let outcome = row.get_ref(2)?.as_str_or_null()?.and_then(Outcome::from_name);
         let route = row.get::<_, Option<i64>>(3)?.and_then(|route| routes.get(&route));
         Ok(FailedItem {
-            queued: Queued { seq: Seq(row.get::<_, i64>(0)? as u64), traits: row.get(1)? },
+            queue_entry: WaitingItem { seq: Seq(row.get::<_, i64>(0)? as u64), traits_id: row.get(1)? },
             outcome,
             model: route.map(|route| route.model.clone()),
             key: route.map(|route| route.key.clone()),
-            words: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
+            message: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
             id: row.get(5)?,
         })
     };
     if filter.ids.is_empty() {
-        let mut statement = conn.prepare_cached(FAILED_ITEMS)?;
+        let mut statement = conn.prepare_cached(FAILED_ITEMS_SQL)?;
         for item in statement.query_map([], read)? {
             let item = item?;
-            if wanted.means(&item) && wanted.is_said(conn, &item)? {
-                take(item)?;
+            if matcher.matches(&item) && matcher.matches_message(conn, &item)? {
+                each(item)?;
             }
         }
     } else {
-        let mut statement = conn.prepare_cached(ONE_FAILED_ITEM)?;
+        let mut statement = conn.prepare_cached(FAILED_ITEM_SQL)?;
         for id in filter.ids.iter().collect::<BTreeSet<_>>() {
             if let Some(item) = statement.query_row([id], read).optional()?
-                && wanted.means(&item)
-                && wanted.is_said(conn, &item)?
+                && matcher.matches(&item)
+                && matcher.matches_message(conn, &item)?
             {
-                take(item)?;
+                each(item)?;
             }
         }
     }
     Ok(())
 }
 
-/// A filter, made ready to be held against many items.
-struct Wanted<'f> {
+/// A filter prepared for matching many items.
+struct FilterMatcher<'f> {
     filter: &'f ReplayFilter,
     text: Option<Needle>,
     /// In lower case.
     messages: Vec<String>,
 }
 
-impl<'f> Wanted<'f> {
-    fn of(filter: &'f ReplayFilter) -> Self {
+impl<'f> FilterMatcher<'f> {
+    fn new(filter: &'f ReplayFilter) -> Self {
         let messages = filter.messages.iter().map(|words| words.to_lowercase()).collect();
         let text = (!filter.text.is_empty()).then(|| Needle::new(&filter.text));
         Self { filter, text, messages }
     }
 
-    /// Whether the item is meant, as far as its own row says.
-    fn means(&self, item: &FailedItem) -> bool {
+    /// True if the fields in the item's own row match.
+    fn matches(&self, item: &FailedItem) -> bool {
         let filter = self.filter;
         let among = |names: &[String], name: &Option<String>| {
             names.is_empty() || name.as_ref().is_some_and(|name| names.contains(name))
@@ -161,41 +164,42 @@ impl<'f> Wanted<'f> {
         (filter.outcomes.is_empty() || item.outcome.is_some_and(|outcome| filter.outcomes.contains(&outcome)))
             && among(&filter.models, &item.model)
             && among(&filter.keys, &item.key)
-            && filter.pattern.as_ref().is_none_or(|wanted| pattern(&item.words) == *wanted)
+            && filter.pattern.as_ref().is_none_or(|wanted| error_pattern(&item.message) == *wanted)
     }
 
-    /// Whether the item has the text, and its error says one of the messages, in all that is recorded of it.
-    fn is_said(&self, conn: &rusqlite::Connection, item: &FailedItem) -> Result<bool, StoreError> {
-        let has = |needle: &Needle| needle.is_in_item(conn, item.queued.seq.0, &item.id);
-        Ok((self.messages.is_empty() || self.says(&whole_words(conn, item)?))
+    /// True if the item contains the text and its error contains one of the messages. Reads the full record of the
+    /// item.
+    fn matches_message(&self, conn: &rusqlite::Connection, item: &FailedItem) -> Result<bool, StoreError> {
+        let has = |needle: &Needle| needle.is_in_item(conn, item.queue_entry.seq.0, &item.id);
+        Ok((self.messages.is_empty() || self.has_message(&full_message(conn, item)?))
             && self.text.as_ref().map_or(Ok(true), has)?)
     }
 
-    fn says(&self, words: &str) -> bool {
+    fn has_message(&self, words: &str) -> bool {
         let words = words.to_lowercase();
-        let reason = pattern(&words);
-        self.messages.iter().any(|message| words.contains(message) || reason.contains(message))
+        let message_pattern = error_pattern(&words);
+        self.messages.iter().any(|message| words.contains(message) || message_pattern.contains(message))
     }
 }
 
-/// An item's error, of which its row has the beginning.
-fn whole_words(conn: &rusqlite::Connection, item: &FailedItem) -> Result<String, StoreError> {
-    if item.words.chars().count() < WORDS {
-        return Ok(item.words.clone());
+/// The item's full error message. Its row has only the first characters.
+fn full_message(conn: &rusqlite::Connection, item: &FailedItem) -> Result<String, StoreError> {
+    if item.message.chars().count() < MAX_MESSAGE_CHARS {
+        return Ok(item.message.clone());
     }
     let line: String = conn
         .prepare_cached(
             "SELECT line FROM progress JOIN results ON results.n = progress.result WHERE progress.seq = ?1",
         )?
-        .query_row([item.queued.seq.0 as i64], |row| row.get(0))?;
-    let line: ResultLine = parse(&line, "a result")?;
+        .query_row([item.queue_entry.seq.0 as i64], |row| row.get(0))?;
+    let line: ResultLine = parse_json(&line, "a result")?;
     Ok(line.error.map(|error| error.message).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema::BLOCK;
+    use crate::store::schema::BLOCK_ITEMS;
 
     #[test]
     fn a_message_is_meant_as_it_stands_or_with_a_sign_for_its_numbers() {
@@ -208,12 +212,15 @@ mod tests {
             ("für", "Sperre FÜR diesen Text", true),
         ] {
             let filter = ReplayFilter { messages: vec![message.to_owned()], ..ReplayFilter::default() };
-            assert_eq!(Wanted::of(&filter).says(words), want, "{message:?} in {words:?}");
+            assert_eq!(FilterMatcher::new(&filter).has_message(words), want, "{message:?} in {words:?}");
         }
     }
 
     #[test]
     fn the_query_speaks_of_the_schemas_blocks() {
-        assert!(FAILED_ITEMS.contains(&format!("* {BLOCK} ")) && FAILED_ITEMS.contains(&format!("+ {}", BLOCK - 1)));
+        assert!(
+            FAILED_ITEMS_SQL.contains(&format!("* {BLOCK_ITEMS} "))
+                && FAILED_ITEMS_SQL.contains(&format!("+ {}", BLOCK_ITEMS - 1))
+        );
     }
 }

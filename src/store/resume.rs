@@ -1,4 +1,4 @@
-//! What a start asks of the record before the engine runs, and may still change without it.
+//! Reads and changes of the database at the start of a run, before the engine runs.
 
 use std::collections::BTreeMap;
 
@@ -7,36 +7,36 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     connect,
     error::StoreError,
-    ingest::{Compared, Ingested, OnChanged, compare, ingest, keep_stamp},
-    op::{Queued, RouteName},
-    open::{Store, load_states, parse, save_pins, stored_pins},
-    pins::Pins,
+    ingest::{ChangedRowPolicy, IngestReport, InputDiff, compare, ingest, save_picture_stamp},
+    op::{RouteName, WaitingItem},
+    open::{Store, load_settings, load_states, parse_json, save_settings},
+    pinned_settings::PinnedSettings,
     requeue::requeue,
     run_dir::RunDir,
 };
 use crate::domain::{
-    ItemSpec, Money, Outcome, PictureStamp, ReplayFilter, Request, ResultLine, Seq, Target, Traits, Usage, Wall,
-    snapshot::Totals,
+    ItemSpec, Money, Outcome, PictureStamp, ReplayFilter, Request, ResultLine, RouteTarget, RoutingTraits, Seq, Usage,
+    WallTime, snapshot::Totals,
 };
 
-/// The state that holds answers to requests that have changed since: a map from item to text.
-pub const REPLACED_ANSWERS: &str = "replaced_answers";
+/// Name of the saved state with answers to requests that have changed since: a map from item to text.
+pub const REPLACED_ANSWERS_STATE: &str = "replaced_answers";
 
-/// One attempt as a quota window has to know it.
+/// One recorded attempt, with what the quota windows need.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PastAttempt {
+pub struct AttemptRecord {
     pub key: String,
     pub model: String,
-    pub sent_at: Wall,
-    /// `None` where the process died before the answer.
-    pub settled_at: Option<Wall>,
+    pub sent_at: WallTime,
+    /// `None` if the process died before the answer.
+    pub completed_at: Option<WallTime>,
     pub outcome: Outcome,
     pub usage: Usage,
-    /// What stays spent where no usage was ever heard.
+    /// Counts as used if no usage was reported.
     pub est_tokens: u64,
     pub latency_ms: u64,
     pub cost: Money,
-    /// What it may have cost: sent, and never answered.
+    /// Its possible cost if it was sent and never answered.
     pub at_risk: Money,
 }
 
@@ -45,38 +45,52 @@ impl Store {
         &self.dir
     }
 
-    /// The settings a run was begun with: commands that name only its directory resume it with these.
-    pub fn pins_of(dir: &RunDir) -> Result<Pins, StoreError> {
-        let pins = connect::reader(dir).and_then(|conn| stored_pins(&conn));
-        pins.map_err(|error| error.in_file(dir.database()))?
+    /// The settings that a run was created with. Commands that name only its directory resume it with these.
+    pub fn settings_of(dir: &RunDir) -> Result<PinnedSettings, StoreError> {
+        let pins = connect::open_reader(dir).and_then(|conn| load_settings(&conn));
+        pins.map_err(|error| error.with_path(dir.database()))?
             .ok_or_else(|| StoreError::NotARun { dir: dir.path().to_owned() })
     }
 
-    /// Items by state, as they stand now.
+    /// The current number of items by state.
     pub fn totals(&self) -> Result<Totals, StoreError> {
-        self.tallies.totals(&self.conn)
+        self.counters.totals(&self.conn)
     }
 
-    /// Every waiting item in input order.
-    pub fn waiting(&self, mut each: impl FnMut(Queued)) -> Result<(), StoreError> {
+    /// Calls `each` with every waiting item in input order.
+    pub fn for_each_waiting(&self, mut each: impl FnMut(WaitingItem)) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare("SELECT seq, traits FROM progress WHERE state = 0 ORDER BY seq")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            each(Queued { seq: Seq(row.get::<_, i64>(0)? as u64), traits: row.get(1)? });
+            each(WaitingItem { seq: Seq(row.get::<_, i64>(0)? as u64), traits_id: row.get(1)? });
         }
         Ok(())
     }
 
+    /// The number of the item that has this id.
+    ///
+    /// # Errors
+    /// Where the record can't be read.
+    pub fn number_of(&self, id: &str) -> Result<Option<Seq>, StoreError> {
+        let mut find = self.conn.prepare_cached("SELECT seq FROM items WHERE id = ?1")?;
+        Ok(find.query_row([id], |row| Ok(Seq(row.get::<_, i64>(0)? as u64))).optional()?)
+    }
+
     /// All traits seen in the run so far, by id.
-    pub fn traits(&self) -> Vec<(u32, Traits)> {
+    pub fn traits(&self) -> Vec<(u32, RoutingTraits)> {
         let mut traits: Vec<_> = self.traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();
         traits.sort_unstable_by_key(|(id, _)| *id);
         traits
     }
 
-    /// Attempts sent at `since` or later, lost ones included, in order: quota windows are rebuilt from them.
-    /// All are looked at: after a jump of the wall clock their order is not their times'.
-    pub fn attempts_since(&self, since: Wall, mut each: impl FnMut(PastAttempt)) -> Result<(), StoreError> {
+    /// Calls `each` with the attempts sent at `since` or later, lost ones included, in order. Quota windows are rebuilt
+    /// from them. All attempts are scanned: after a jump of the wall clock their order differs from that of their
+    /// times.
+    pub fn for_each_attempt_since(
+        &self,
+        since: WallTime,
+        mut each: impl FnMut(AttemptRecord),
+    ) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare(
             "SELECT key, model, sent_at, settled_at, outcome, input_tokens, output_tokens, thinking_tokens, est_tokens,
                     latency_ms, cost, at_risk
@@ -85,12 +99,12 @@ impl Store {
         )?;
         let mut rows = statement.query([since.0])?;
         while let Some(row) = rows.next()? {
-            each(PastAttempt {
+            each(AttemptRecord {
                 key: row.get(0)?,
                 model: row.get(1)?,
-                sent_at: Wall(row.get(2)?),
-                settled_at: row.get::<_, Option<i64>>(3)?.map(Wall),
-                outcome: outcome_named(&row.get::<_, String>(4)?)?,
+                sent_at: WallTime(row.get(2)?),
+                completed_at: row.get::<_, Option<i64>>(3)?.map(WallTime),
+                outcome: parse_outcome(&row.get::<_, String>(4)?)?,
                 usage: Usage {
                     input_tokens: row.get::<_, i64>(5)? as u64,
                     output_tokens: row.get::<_, i64>(6)? as u64,
@@ -105,29 +119,29 @@ impl Store {
         Ok(())
     }
 
-    /// Rows of the input beside what was recorded of them. Writes nothing.
-    pub fn compare(&self, specs: &[ItemSpec]) -> Result<Compared, StoreError> {
+    /// Compares rows of the input with the recorded items. Writes nothing.
+    pub fn compare(&self, specs: &[ItemSpec]) -> Result<InputDiff, StoreError> {
         compare(&self.conn, specs)
     }
 
-    /// Takes rows of the input in before the engine starts: to reconcile a changed input.
-    pub fn ingest(&mut self, specs: &[ItemSpec], on_changed: OnChanged) -> Result<Ingested, StoreError> {
-        let mut ingested = Ingested::default();
+    /// Ingests rows of the input before the engine starts, to reconcile a changed input.
+    pub fn ingest(&mut self, specs: &[ItemSpec], policy: ChangedRowPolicy) -> Result<IngestReport, StoreError> {
+        let mut report = IngestReport::default();
         self.transact(|group| {
-            ingested = ingest(group, specs, on_changed)?;
+            report = ingest(group, specs, policy)?;
             Ok(())
         })?;
-        Ok(ingested)
+        Ok(report)
     }
 
-    /// Keeps the answers that these items have now, before others take their place: a caption that still is one of them
-    /// may be replaced. They stand in the states under [`REPLACED_ANSWERS`], by item.
+    /// Saves the present answers of these items before new ones replace them, so that a caption that still has one of
+    /// these texts may be replaced. They are saved by item as [`REPLACED_ANSWERS_STATE`].
     ///
     /// # Errors
-    /// Where the record can't be read or written.
-    pub fn keep_replaced_answers(&mut self, items: &[Seq]) -> Result<(), StoreError> {
-        let mut kept: BTreeMap<u64, String> = match self.states()?.get(REPLACED_ANSWERS) {
-            Some(json) => parse(json, "answers that were replaced")?,
+    /// If the database can't be read or written.
+    pub fn save_replaced_answers(&mut self, items: &[Seq]) -> Result<(), StoreError> {
+        let mut kept: BTreeMap<u64, String> = match self.saved_states()?.get(REPLACED_ANSWERS_STATE) {
+            Some(json) => parse_json(json, "answers that were replaced")?,
             None => BTreeMap::new(),
         };
         for item in items {
@@ -136,27 +150,29 @@ impl Store {
                 .prepare_cached("SELECT line FROM results JOIN progress ON result = n WHERE progress.seq = ?1")?
                 .query_row([item.0 as i64], |row| row.get(0))
                 .optional()?;
-            let line: Option<ResultLine> = line.map(|line| parse(&line, "a result")).transpose()?;
+            let line: Option<ResultLine> = line.map(|line| parse_json(&line, "a result")).transpose()?;
             if let Some(text) = line.and_then(|line| line.output) {
                 kept.insert(item.0, text);
             }
         }
-        let json = serde_json::to_string(&kept).map_err(|error| StoreError::record("answers", error))?;
+        let json = serde_json::to_string(&kept).map_err(|error| StoreError::corrupt_record("answers", error))?;
         self.transact(|group| {
-            group.run("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![REPLACED_ANSWERS, json])?;
+            group.execute(
+                "INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)",
+                params![REPLACED_ANSWERS_STATE, json],
+            )?;
             Ok(())
         })?;
         Ok(())
     }
 
-    /// Stamps the pictures of these items anew: they are about to be sent as they are now. `stamp` has the request and
-    /// the stamp that is recorded.
+    /// Updates the picture stamps of items that are about to be sent. `stamp` gets the request and the recorded stamp.
     ///
     /// # Errors
-    /// Where the record can't be read or written.
-    pub fn stamp_anew(
+    /// If the database can't be read or written.
+    pub fn update_picture_stamps(
         &mut self,
-        items: &[Queued],
+        items: &[WaitingItem],
         stamp: impl Fn(&Request, Option<PictureStamp>) -> Option<PictureStamp>,
     ) -> Result<(), StoreError> {
         self.transact(|group| {
@@ -165,11 +181,11 @@ impl Store {
                     .conn
                     .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
                     .query_row([item.seq.0 as i64], |row| row.get(0))?;
-                // A damaged one fails when it is sent, by name.
+                // An item with a damaged body fails when it is sent, and is named then.
                 let Ok(mut spec) = serde_json::from_str::<ItemSpec>(&body) else { continue };
-                if let Some(recorded) = spec.picture.take() {
-                    spec.picture = stamp(&spec.request, Some(recorded));
-                    keep_stamp(group, item.seq.0, &spec)?;
+                if let Some(recorded) = spec.picture_stamp.take() {
+                    spec.picture_stamp = stamp(&spec.request, Some(recorded));
+                    save_picture_stamp(group, item.seq.0, &spec)?;
                 }
             }
             Ok(())
@@ -177,43 +193,43 @@ impl Store {
         Ok(())
     }
 
-    /// Values that the engine keeps from one process to the next, by name.
+    /// Values that the engine saves from one process to the next, by name.
     ///
     /// # Errors
-    /// Where the record can't be read.
-    pub fn states(&self) -> Result<BTreeMap<String, String>, StoreError> {
+    /// If the database can't be read.
+    pub fn saved_states(&self) -> Result<BTreeMap<String, String>, StoreError> {
         load_states(&self.conn)
     }
 
-    /// The input as it is now is the run's: its changes were reconciled, all `rows` of it were read.
+    /// Accepts the changed input as the run's: its changes were reconciled and all its `rows` were read.
     pub fn accept_input(&mut self, fingerprint: &str, rows: u64) -> Result<(), StoreError> {
-        let pins = stored_pins(&self.conn)?.unwrap_or_default();
-        let pins = Pins { fingerprint: fingerprint.to_owned(), ..pins };
+        let pins = load_settings(&self.conn)?.unwrap_or_default();
+        let pins = PinnedSettings { fingerprint: fingerprint.to_owned(), ..pins };
         self.transact(|group| {
-            group.tallies.input_rows = Some(rows);
-            save_pins(group.conn, &pins)
+            group.counters.input_rows = Some(rows);
+            save_settings(group.conn, &pins)
         })?;
         self.sync()
     }
 
-    /// Failed items wait again, for the cascade or for one target alone, before the engine starts: `replay`.
-    pub fn requeue(&mut self, filter: &ReplayFilter, to: Option<&Target>) -> Result<Vec<Queued>, StoreError> {
-        let mut queued = Vec::new();
+    /// Requeues failed items before the engine starts, to the whole cascade or to one target only. Used by `replay`.
+    pub fn requeue(&mut self, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<Vec<WaitingItem>, StoreError> {
+        let mut items = Vec::new();
         self.transact(|group| {
-            queued = requeue(group, filter, to)?;
+            items = requeue(group, filter, to)?;
             Ok(())
         })?;
         self.sync()?;
-        Ok(queued)
+        Ok(items)
     }
 
-    /// The rows of these routes, in their order; new ones are added.
-    pub(super) fn route_rows(&mut self, routes: &[RouteName]) -> Result<Vec<i64>, StoreError> {
+    /// Returns the ids of these routes in their order. Adds new routes.
+    pub(super) fn register_routes(&mut self, routes: &[RouteName]) -> Result<Vec<i64>, StoreError> {
         let mut rows = Vec::with_capacity(routes.len());
         self.transact(|group| {
             for RouteName { key, model, provider } in routes {
                 let names = params![key, model, provider];
-                group.run(
+                group.execute(
                     "INSERT INTO routes(key, model, provider) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
                     names,
                 )?;
@@ -226,12 +242,12 @@ impl Store {
     }
 }
 
-pub(super) fn outcome_named(name: &str) -> Result<Outcome, StoreError> {
-    Outcome::from_name(name).map_or_else(|| parse(&format!("{name:?}"), "an outcome"), Ok)
+pub(super) fn parse_outcome(name: &str) -> Result<Outcome, StoreError> {
+    Outcome::from_name(name).map_or_else(|| parse_json(&format!("{name:?}"), "an outcome"), Ok)
 }
 
-/// All routes that attempts may name: key, model and provider by row.
-pub(super) fn routes(conn: &Connection) -> Result<std::collections::HashMap<i64, RouteName>, StoreError> {
+/// All recorded routes: key, model and provider by id.
+pub(super) fn load_routes(conn: &Connection) -> Result<std::collections::HashMap<i64, RouteName>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT id, key, model, provider FROM routes")?;
     let routes = statement.query_map([], |row| {
         Ok((row.get(0)?, RouteName { key: row.get(1)?, model: row.get(2)?, provider: row.get(3)? }))

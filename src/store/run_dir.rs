@@ -1,4 +1,4 @@
-//! The run's directory: where its files are, who may read them, and which process owns it.
+//! The run's directory: the paths of its files, their permissions, and the lock of the process that owns it.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -11,7 +11,7 @@ use std::{
 
 use super::error::StoreError;
 
-/// Prompts and answers are nobody else's business.
+/// Prompts and answers are private, so only the owner may read them.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
@@ -29,7 +29,7 @@ impl RunDir {
         &self.path
     }
 
-    /// The directory's own name, which is the run's.
+    /// The directory's name, which is also the run's name.
     pub fn name(&self) -> String {
         let name = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
         name.file_name().map_or_else(|| self.path.display().to_string(), |name| name.to_string_lossy().into_owned())
@@ -51,36 +51,42 @@ impl RunDir {
         self.path.join("run.lock")
     }
 
-    /// SQLite's write-ahead log, beside the database for as long as that is open.
+    /// SQLite's write-ahead log. It exists while the database is open.
     pub(super) fn wal(&self) -> PathBuf {
         self.path.join("run.db-wal")
     }
 
-    /// A file that is there once a sync of the record has failed, until the record was checked. It says why.
-    pub(super) fn unsynced_mark(&self) -> PathBuf {
+    /// Marker file of a failed sync. It contains the reason and is removed after the database was checked.
+    pub(super) fn sync_failure_marker(&self) -> PathBuf {
         self.path.join("run.unsynced")
     }
 
-    /// The copy of an input that comes only once.
-    pub fn kept_input(&self) -> PathBuf {
+    /// The copy of an input that can be read only once.
+    pub fn spooled_input(&self) -> PathBuf {
         self.path.join("input")
     }
 
-    /// Everything that a run keeps here, now or at times.
+    /// All files that a run may have here, temporary ones included.
     pub fn files(&self) -> Vec<PathBuf> {
         let beside = ["run.db-wal", "run.db-shm", "run.db-journal", "results.jsonl.new", "input.new"]
             .map(|name| self.path.join(name));
-        let own =
-            [self.database(), self.results(), self.log(), self.lock_file(), self.kept_input(), self.unsynced_mark()];
+        let own = [
+            self.database(),
+            self.results(),
+            self.log(),
+            self.lock_file(),
+            self.spooled_input(),
+            self.sync_failure_marker(),
+        ];
         own.into_iter().chain(beside).collect()
     }
 
-    /// Whether a run was ever begun here.
-    pub fn holds_a_run(&self) -> bool {
+    /// True if a run was ever created here.
+    pub fn has_run(&self) -> bool {
         self.database().metadata().is_ok_and(|file| file.len() > 0)
     }
 
-    /// Makes the directory (0700) where there is none.
+    /// Creates the directory (0700) if there is none.
     fn create(&self) -> Result<(), StoreError> {
         DirBuilder::new()
             .recursive(true)
@@ -89,27 +95,31 @@ impl RunDir {
             .map_err(|error| StoreError::file("make the run's directory", &self.path, error))
     }
 
-    /// Makes the directory where there is none, and takes it for this process.
-    pub fn own(&self) -> Result<RunLock, StoreError> {
+    /// Creates the directory if there is none, and locks it for this process.
+    pub fn create_and_lock(&self) -> Result<RunLock, StoreError> {
         self.create()?;
         self.lock()
     }
 
-    /// Takes the directory for this process, or says who has it.
+    /// Locks the directory for this process.
+    ///
+    /// # Errors
+    /// `InUse`, with the process id if known, if another process has the lock.
     pub fn lock(&self) -> Result<RunLock, StoreError> {
-        // A `status` that looks whether the run is alive holds the lock for an instant; it is no owner.
+        // A `status` command that checks whether the run is alive holds the lock for an instant, but does not own the
+        // run.
         const TRIES: u32 = 10;
         const PAUSE: Duration = Duration::from_millis(20);
 
         let path = self.lock_file();
         let failed = |error| StoreError::file("lock", &path, error);
-        let mut file = private().read(true).open(&path).map_err(failed)?;
+        let mut file = private_options().read(true).open(&path).map_err(failed)?;
         for tries_left in (0..TRIES).rev() {
             match file.try_lock() {
                 Ok(()) => {
                     file.set_len(0).map_err(failed)?;
                     write!(file, "{}", std::process::id()).map_err(failed)?;
-                    return Ok(RunLock { _file: file });
+                    return Ok(RunLock { _lock_file: file });
                 }
                 Err(TryLockError::WouldBlock) if tries_left > 0 => thread::sleep(PAUSE),
                 Err(TryLockError::WouldBlock) => break,
@@ -121,29 +131,29 @@ impl RunDir {
         Err(StoreError::InUse { dir: self.path.clone(), holder: pid.trim().parse().ok() })
     }
 
-    /// Whether a living process owns the directory now.
+    /// True if a living process has the lock now.
     pub fn is_owned(&self) -> bool {
         File::open(self.lock_file()).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 }
 
-/// The directory is this process's until this is dropped; the system lets go even of a killed process's.
-/// The file stays behind: removing it would let two processes lock two files of one name.
+/// The lock on the directory, until it is dropped. The system also releases the lock of a killed process. The file
+/// stays: if it were removed, two processes could lock two files of the same name.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File,
+    _lock_file: File,
 }
 
-/// The files of a run that a process holds open for as long as it works on it, and which ones they are.
+/// The files of a run that a process keeps open while it works on the run, with their ids.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeldFiles {
+pub struct OpenFiles {
     files: Vec<(PathBuf, FileId)>,
 }
 
-/// A file's device and number, whatever its name.
+/// A file's device and inode numbers, which don't depend on its name.
 type FileId = (u64, u64);
 
-/// `None` where nothing has that name.
+/// `None` if there is no file with that name.
 pub(super) fn file_id(path: &Path) -> io::Result<Option<FileId>> {
     match path.metadata() {
         Ok(file) => Ok(Some((file.dev(), file.ino()))),
@@ -152,42 +162,42 @@ pub(super) fn file_id(path: &Path) -> io::Result<Option<FileId>> {
     }
 }
 
-impl HeldFiles {
-    /// Notes the files as they are: to be called while they are open, so that no other file can have their numbers.
-    pub(super) fn of(dir: &RunDir) -> Result<Self, StoreError> {
+impl OpenFiles {
+    /// Records the ids of the files. To be called while they are open, so that no other file can get the same ids.
+    pub(super) fn capture(dir: &RunDir) -> Result<Self, StoreError> {
         let mut files = Vec::new();
         for path in [dir.database(), dir.wal(), dir.lock_file()] {
             match file_id(&path) {
                 Ok(Some(id)) => files.push((path, id)),
-                Ok(None) => return Err(StoreError::Removed { path }),
+                Ok(None) => return Err(StoreError::FileRemoved { path }),
                 Err(error) => return Err(StoreError::file("look at", path, error)),
             }
         }
         Ok(Self { files })
     }
 
-    /// Whether each name still leads to its file.
+    /// Checks that each path still names its file.
     ///
     /// # Errors
-    /// Where a file was removed, moved or replaced.
-    pub fn check(&self) -> Result<(), StoreError> {
-        // What can't be looked at now is not known to be gone.
-        let is_gone = |path: &Path, id: FileId| file_id(path).is_ok_and(|found| found != Some(id));
-        match self.files.iter().find(|(path, id)| is_gone(path, *id)) {
-            Some((path, _)) => Err(StoreError::Removed { path: path.clone() }),
+    /// If a file was removed, moved or replaced.
+    pub fn check_in_place(&self) -> Result<(), StoreError> {
+        // A file that can't be checked now isn't known to be missing.
+        let is_replaced = |path: &Path, id: FileId| file_id(path).is_ok_and(|found| found != Some(id));
+        match self.files.iter().find(|(path, id)| is_replaced(path, *id)) {
+            Some((path, _)) => Err(StoreError::FileRemoved { path: path.clone() }),
             None => Ok(()),
         }
     }
 }
 
-/// Options for a file that is created for its owner alone.
-pub(super) fn private() -> OpenOptions {
+/// Open options for a file that only its owner may read and write.
+pub(super) fn private_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(FILE_MODE);
     options
 }
 
-/// Makes what was created or renamed in `directory` survive a power cut.
+/// Syncs a directory, so that files created or renamed in it survive a power cut.
 pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
     File::open(directory)
         .and_then(|directory| directory.sync_all())

@@ -1,31 +1,31 @@
-//! The shape of `run.db`, its version, and the way forward from older ones.
+//! The schema of `run.db`, its version, and the migrations from older versions.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{error::StoreError, run_dir::RunDir};
 
-/// "casc", so that no other program's database is taken for a run.
+/// "casc", so that another program's database is not used as a run's.
 const APPLICATION_ID: i32 = 0x6361_7363;
 
-/// `progress.state`. In flight is not a state here: it is an open intent.
+/// Values of `progress.state`. In flight is not one of them: it is an open intent.
 pub(super) const WAITING: i64 = 0;
 pub(super) const DONE: i64 = 1;
 pub(super) const FAILED: i64 = 2;
 
-/// Items are counted by state in blocks of this many, so that a window anywhere in a million rows is found
-/// by reading a few hundred counters. Fixed for good: the counters on disk depend on it.
-pub(super) const BLOCK: u64 = 4_096;
+/// Items are counted by state in blocks of this many items, so that a window anywhere in a million rows is found by
+/// reading a few hundred counters. Must never change: the counters on disk depend on it.
+pub(super) const BLOCK_ITEMS: u64 = 4_096;
 
-pub(super) const fn block_of(seq: u64) -> u64 {
-    seq / BLOCK
+pub(super) const fn block_index(seq: u64) -> u64 {
+    seq / BLOCK_ITEMS
 }
 
-/// Each step brings a database from the version of its index to the next. Steps are never edited once
-/// released, only added.
-const STEPS: [&str; 2] = [
-    // Rows that change often are small and apart from those that never do: `progress` is updated at every
-    // answer and must not drag ids and bodies through the log. Times are microseconds of wall clock, money
-    // is whole pico-dollars, outcomes are the names of the results file.
+/// Each migration takes a database from the version of its index to the next. A released migration is never edited; new
+/// ones are appended.
+const MIGRATIONS: [&str; 2] = [
+    // Rows that change often are small and apart from those that never change: `progress` is updated at every answer,
+    // and must not write ids and bodies to the WAL again. Times are microseconds of wall clock, money is in
+    // pico-dollars, outcomes are the names used in the results file.
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE traits(id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
      -- Routes by name: the configuration, and with it every index into it, may change between starts.
@@ -60,55 +60,58 @@ const STEPS: [&str; 2] = [
      CREATE TABLE decisions(target TEXT PRIMARY KEY, at INTEGER NOT NULL, reason TEXT NOT NULL,
                             command TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE states(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;",
-    // Of the line's bytes, made when it was recorded; NULL for lines of before.
+    // Digest of the line's bytes, computed when the line was recorded. NULL for older lines.
     "ALTER TABLE results ADD COLUMN digest BLOB;",
 ];
 
-/// The version from which on lines have digests.
-const DIGESTS: u32 = 2;
+/// The first schema version in which lines have digests.
+const DIGEST_VERSION: u32 = 2;
 
-pub(super) const VERSION: u32 = STEPS.len() as u32;
+pub(super) const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
-/// Brings the database to [`VERSION`], from an empty one on.
+/// Migrates the database to [`SCHEMA_VERSION`], from any version or from an empty file.
 pub(super) fn migrate(conn: &mut Connection, dir: &RunDir) -> Result<(), StoreError> {
-    let found = version(conn, dir)?;
-    if found == VERSION {
+    let found = read_version(conn, dir)?;
+    if found == SCHEMA_VERSION {
         return Ok(());
     }
     let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for step in &STEPS[found as usize..] {
+    for step in &MIGRATIONS[found as usize..] {
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()?;
     Ok(())
 }
 
-/// Refuses what a reader can't read. It must not migrate, and needn't: all that readers ask for has been there since
-/// the first version, but for what [`has_digests`] tells.
-pub(super) fn check(conn: &Connection, dir: &RunDir) -> Result<(), StoreError> {
-    match version(conn, dir)? {
+/// Checks that a reader can read the database. Readers must not migrate it and needn't: everything they read exists
+/// since the first version, apart from the digests (see [`has_digests`]).
+pub(super) fn check_readable(conn: &Connection, dir: &RunDir) -> Result<(), StoreError> {
+    match read_version(conn, dir)? {
         0 => Err(StoreError::NotARun { dir: dir.path().to_owned() }),
         _ => Ok(()),
     }
 }
 
 pub(super) fn has_digests(conn: &Connection, dir: &RunDir) -> Result<bool, StoreError> {
-    Ok(version(conn, dir)? >= DIGESTS)
+    Ok(read_version(conn, dir)? >= DIGEST_VERSION)
 }
 
-/// The version on disk, 0 for an empty file. Refuses databases of other programs and of newer ones.
-pub(super) fn version(conn: &Connection, dir: &RunDir) -> Result<u32, StoreError> {
-    let foreign = || StoreError::Foreign { path: dir.database() };
+/// Reads the schema version; 0 for an empty file.
+///
+/// # Errors
+/// If the database belongs to another program or was written by a newer version of this one.
+pub(super) fn read_version(conn: &Connection, dir: &RunDir) -> Result<u32, StoreError> {
+    let foreign = || StoreError::ForeignDatabase { path: dir.database() };
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if pragma("application_id")? != i64::from(APPLICATION_ID) {
         let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         return if tables == 0 { Ok(0) } else { Err(foreign()) };
     }
     let found = u32::try_from(pragma("user_version")?).map_err(|_| foreign())?;
-    if found > VERSION {
-        return Err(StoreError::NewerSchema { path: dir.database(), found, known: VERSION });
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::NewerSchema { path: dir.database(), found, known: SCHEMA_VERSION });
     }
     Ok(found)
 }

@@ -1,21 +1,20 @@
-//! What an operator looks for, held against all that an item says: its id, its error, what it asks and what it was
-//! answered, in any case.
+//! Searches the text of an item: its id, its error, its prompt and its answer, ignoring case.
 //!
-//! A million rows are looked at for each new text, so the stored JSON is searched as it stands, and is understood only
-//! where it may hold the text: names of fields are no answers.
+//! A new text is searched in up to a million rows. So the stored JSON is searched as text first, and parsed only if it
+//! may contain the text. Parsing makes sure that names of JSON fields don't count as matches.
 
 use std::borrow::Cow;
 
-use super::{error::StoreError, open::parse};
+use super::{error::StoreError, open::parse_json};
 use crate::domain::{ItemSpec, Part, ResultLine, short_id};
 
-/// In bytes. What longer items ask is not looked through: most have pictures in them, megabytes of digits.
-pub(super) const LONGEST_BODY: u32 = 256 * 1_024;
+/// Largest body in bytes that is searched. Most longer ones contain pictures, which are megabytes of digits.
+pub(super) const MAX_SEARCHED_BODY_BYTES: u32 = 256 * 1_024;
 
 pub(super) struct Needle {
     /// In lower case.
     text: String,
-    /// The same as it stands within a JSON string.
+    /// The same text as it is written inside a JSON string.
     json: String,
 }
 
@@ -27,38 +26,38 @@ impl Needle {
         Self { text, json }
     }
 
-    pub fn is_in(&self, text: &str) -> bool {
+    pub fn is_in_text(&self, text: &str) -> bool {
         text.to_lowercase().contains(&self.text)
     }
 
-    /// Whether an id has it, as it is or as a list shows it.
+    /// True if the id contains the text, in full or in its short form on the screen.
     pub fn is_in_id(&self, id: &str) -> bool {
-        self.is_in(id) || matches!(short_id(id), Cow::Owned(short) if self.is_in(&short))
+        self.is_in_text(id) || matches!(short_id(id), Cow::Owned(short) if self.is_in_text(&short))
     }
 
-    /// Whether an item's stored body asks it, in any turn of a conversation.
-    pub fn is_asked(&self, body: &str) -> Result<bool, StoreError> {
+    /// True if a message in an item's stored body contains the text, in any turn of a conversation.
+    pub fn is_in_body(&self, body: &str) -> Result<bool, StoreError> {
         if !self.may_be_in(body) {
             return Ok(false);
         }
-        let asked: ItemSpec = parse(body, "an item")?;
+        let asked: ItemSpec = parse_json(body, "an item")?;
         Ok(asked.request.messages.iter().flat_map(|message| &message.parts).any(|part| match part {
-            Part::Text(text) => self.is_in(text),
+            Part::Text(text) => self.is_in_text(text),
             Part::Image(_) => false,
         }))
     }
 
-    /// Whether the answer or the error of a stored result line has it.
-    pub fn is_answered(&self, line: &str) -> Result<bool, StoreError> {
+    /// True if the answer or the error of a stored result line contains the text.
+    pub fn is_in_result(&self, line: &str) -> Result<bool, StoreError> {
         if !self.may_be_in(line) {
             return Ok(false);
         }
-        let line: ResultLine = parse(line, "a result")?;
-        let said = [line.output, line.error.map(|error| error.message)];
-        Ok(said.iter().flatten().any(|said| self.is_in(said)))
+        let line: ResultLine = parse_json(line, "a result")?;
+        let texts = [line.output, line.error.map(|error| error.message)];
+        Ok(texts.iter().flatten().any(|said| self.is_in_text(said)))
     }
 
-    /// Whether an item has it anywhere. For a few items: [`super::items`] looks at all of them in one go.
+    /// True if an item contains the text anywhere. For a few items; [`super::items`] scans all of them with one query.
     pub fn is_in_item(&self, conn: &rusqlite::Connection, seq: u64, id: &str) -> Result<bool, StoreError> {
         if self.is_in_id(id) {
             return Ok(true);
@@ -69,9 +68,9 @@ impl Needle {
                  FROM progress JOIN payload USING (seq) LEFT JOIN results ON results.n = progress.result
                  WHERE progress.seq = ?1",
             )?
-            .query_row([seq as i64, LONGEST_BODY.into()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(body.map_or(Ok(false), |body| self.is_asked(&body))?
-            || line.map_or(Ok(false), |line| self.is_answered(&line))?)
+            .query_row([seq as i64, MAX_SEARCHED_BODY_BYTES.into()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(body.map_or(Ok(false), |body| self.is_in_body(&body))?
+            || line.map_or(Ok(false), |line| self.is_in_result(&line))?)
     }
 
     fn may_be_in(&self, json: &str) -> bool {
@@ -82,24 +81,24 @@ impl Needle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Message, Part, Request, Speaker};
+    use crate::domain::{Message, MessageRole, Part, Request};
 
     fn body(prompt: &str) -> String {
-        let said = |speaker, text: &str| Message { speaker, parts: vec![Part::Text(text.to_owned())] };
+        let said = |role, text: &str| Message { role, parts: vec![Part::Text(text.to_owned())] };
         let spec = ItemSpec {
             id: "1".to_owned(),
             request: Request {
-                messages: vec![said(Speaker::Assistant, "Hello."), said(Speaker::User, prompt)],
+                messages: vec![said(MessageRole::Assistant, "Hello."), said(MessageRole::User, prompt)],
                 ..Request::default()
             },
-            hash: "0".repeat(32),
+            request_hash: "0".repeat(32),
             line: 1,
-            model: None,
+            preferred_model: None,
             tier: None,
             max_usd: None,
-            fields: std::collections::BTreeMap::new(),
-            caption: None,
-            picture: None,
+            rule_fields: std::collections::BTreeMap::new(),
+            caption_path: None,
+            picture_stamp: None,
         };
         serde_json::to_string(&spec).unwrap()
     }
@@ -121,7 +120,7 @@ mod tests {
             ("hello", "What is 2 + 2?", true),
             ("geese", "Janet’s ducks", false),
         ] {
-            assert_eq!(Needle::new(text).is_asked(&body(prompt)).unwrap(), want, "{text:?} in {prompt:?}");
+            assert_eq!(Needle::new(text).is_in_body(&body(prompt)).unwrap(), want, "{text:?} in {prompt:?}");
         }
     }
 }

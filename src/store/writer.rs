@@ -1,6 +1,8 @@
-//! The one thread that writes. The engine never waits for a disk: it submits a group, goes on, and acts on
-//! what was in it once the acknowledgement comes. While one group is being committed the next one forms,
-//! so that groups are as large as the disk is slow and no timer is needed.
+//! The writing thread, the only one that writes to the database.
+//!
+//! The engine never waits for the disk: it submits a group of ops, continues, and acts on the ops when the
+//! acknowledgement arrives. While one group is being committed the next one is collected. So groups grow when the disk
+//! is slow, and no timer is needed.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
@@ -15,73 +17,73 @@ use super::{
     open::Store,
 };
 
-/// Groups that may be unacknowledged: one being committed, one ready behind it.
-pub const OUTSTANDING: usize = 2;
+/// Most groups without an acknowledgement: one being committed and one waiting.
+pub const MAX_PENDING_GROUPS: usize = 2;
 
-/// The number of an [`Ack`] that answers no group.
+/// The number of an [`Ack`] that belongs to no group.
 const NO_GROUP: u64 = 0;
 
-/// The way to the writing thread. Dropped, it ends the thread as [`Writer::close`] does, unwatched.
+/// A handle to the writing thread. Dropping it ends the thread as [`StoreWriter::close`] does, but reports no error.
 #[derive(Debug)]
-pub struct Writer {
-    groups: SyncSender<Group>,
+pub struct StoreWriter {
+    groups: SyncSender<OpGroup>,
     thread: JoinHandle<(Store, Result<(), StoreError>)>,
 }
 
 #[derive(Debug)]
-struct Group {
+struct OpGroup {
     number: u64,
     ops: Vec<Op>,
 }
 
-/// A group that was not taken, given back: [`OUTSTANDING`] groups are on their way already, or the thread is gone.
+/// A group that was not accepted and is returned: [`MAX_PENDING_GROUPS`] groups are pending, or the thread has ended.
 #[derive(Debug)]
-pub struct Unsubmitted {
+pub struct SubmitError {
     pub ops: Vec<Op>,
-    pub closed: bool,
+    pub is_closed: bool,
 }
 
 impl Store {
-    /// Hands the record to the writing thread. `routes` are the configuration's, in its order: intents name
-    /// them by index.
-    pub fn into_writer(mut self, routes: &[RouteName]) -> Result<(Writer, mpsc::Receiver<Ack>), StoreError> {
-        self.routes = self.route_rows(routes)?;
-        let (groups, submitted) = sync_channel(OUTSTANDING);
-        // One more than can be outstanding: the thread never waits for the engine to listen.
-        let (acks, answers) = mpsc::channel(OUTSTANDING + 1);
+    /// Moves the store to the writing thread. `routes` are the configuration's, in its order; intents refer to them by
+    /// index.
+    pub fn into_writer(mut self, routes: &[RouteName]) -> Result<(StoreWriter, mpsc::Receiver<Ack>), StoreError> {
+        self.route_ids = self.register_routes(routes)?;
+        let (groups, submitted) = sync_channel(MAX_PENDING_GROUPS);
+        // One more than can be pending, so that the thread never waits for the engine to receive.
+        let (acks, ack_rx) = mpsc::channel(MAX_PENDING_GROUPS + 1);
         let dir = self.dir.path().to_owned();
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || write(self, &submitted, &acks))
+            .spawn(move || run_writer(self, &submitted, &acks))
             .map_err(|error| StoreError::file("start the thread that writes to", dir, error))?;
-        Ok((Writer { groups, thread }, answers))
+        Ok((StoreWriter { groups, thread }, ack_rx))
     }
 }
 
-impl Writer {
+impl StoreWriter {
     /// Submits a group. Never waits.
-    pub fn submit(&self, number: u64, ops: Vec<Op>) -> Result<(), Unsubmitted> {
-        self.groups.try_send(Group { number, ops }).map_err(|refused| match refused {
-            TrySendError::Full(group) => Unsubmitted { ops: group.ops, closed: false },
-            TrySendError::Disconnected(group) => Unsubmitted { ops: group.ops, closed: true },
+    pub fn submit(&self, number: u64, ops: Vec<Op>) -> Result<(), SubmitError> {
+        self.groups.try_send(OpGroup { number, ops }).map_err(|refused| match refused {
+            TrySendError::Full(group) => SubmitError { ops: group.ops, is_closed: false },
+            TrySendError::Disconnected(group) => SubmitError { ops: group.ops, is_closed: true },
         })
     }
 
-    /// Commits what was submitted, brings everything to the disk and gives the record back, still locked.
-    /// Waits for the thread: not to be called on an async task.
+    /// Commits the submitted groups, flushes everything to the disk and returns the store, still locked. Blocks until
+    /// the thread ends, so don't call it in an async task.
     pub fn close(self) -> Result<Store, StoreError> {
         drop(self.groups);
-        let (store, rested) = self.thread.join().map_err(|_| StoreError::Closed)?;
-        rested.map(|()| store)
+        let (store, flushed) = self.thread.join().map_err(|_| StoreError::Closed)?;
+        flushed.map(|()| store)
     }
 }
 
 #[cfg(test)]
-impl Writer {
-    /// A writer whose thread panics over the first group.
-    pub fn doomed() -> (Self, mpsc::Receiver<Ack>) {
-        let (groups, submitted) = sync_channel::<Group>(OUTSTANDING);
-        let (acks, answers) = mpsc::channel(OUTSTANDING + 1);
+impl StoreWriter {
+    /// A writer whose thread panics at the first group.
+    pub fn panicking() -> (Self, mpsc::Receiver<Ack>) {
+        let (groups, submitted) = sync_channel::<OpGroup>(MAX_PENDING_GROUPS);
+        let (acks, answers) = mpsc::channel(MAX_PENDING_GROUPS + 1);
         let thread = thread::spawn(move || {
             let _acks = acks;
             let group = submitted.recv();
@@ -91,17 +93,21 @@ impl Writer {
     }
 }
 
-fn write(mut store: Store, groups: &Receiver<Group>, acks: &mpsc::Sender<Ack>) -> (Store, Result<(), StoreError>) {
+fn run_writer(
+    mut store: Store,
+    groups: &Receiver<OpGroup>,
+    acks: &mpsc::Sender<Ack>,
+) -> (Store, Result<(), StoreError>) {
     loop {
-        let next = match store.durability.due_in() {
+        let next = match store.durability.sync_due_in() {
             None => groups.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(wait) => groups.recv_timeout(wait),
         };
         match next {
             Ok(group) => {
-                let ack = commit(&mut store, group);
+                let ack = commit_group(&mut store, group);
                 let is_final = matches!(&ack.outcome, Err(rejected) if rejected.error.is_final());
-                // With nobody listening any more the record still counts.
+                // If the engine no longer receives, the commit is still valid.
                 let _ = acks.blocking_send(ack);
                 if is_final {
                     break;
@@ -109,39 +115,39 @@ fn write(mut store: Store, groups: &Receiver<Group>, acks: &mpsc::Sender<Ack>) -
             }
             Err(RecvTimeoutError::Timeout) => {
                 if let Err(error) = store.sync() {
-                    // Nobody listening will hear of it when the writer is closed.
-                    let _ = acks.blocking_send(Ack::rejecting(NO_GROUP, error, Vec::new()));
+                    // If the engine no longer receives, `close` returns the error.
+                    let _ = acks.blocking_send(Ack::rejected(NO_GROUP, error, Vec::new()));
                     break;
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    let rested = store.rest();
-    (store, rested)
+    let flushed = store.flush_and_close();
+    (store, flushed)
 }
 
-fn commit(store: &mut Store, group: Group) -> Ack {
-    let Group { number, ops } = group;
-    let answers = match store.commit(&ops) {
+fn commit_group(store: &mut Store, group: OpGroup) -> Ack {
+    let OpGroup { number, ops } = group;
+    let replies = match store.commit(&ops) {
         Ok(answers) => answers,
-        Err(error) => return Ack::rejecting(number, error, ops),
+        Err(error) => return Ack::rejected(number, error, ops),
     };
-    match store.follow_up() {
-        Err(error) if error.is_final() => Ack::rejecting(number, error, ops),
-        followed => Ack { number, outcome: Ok(answers), behind: followed.err() },
+    match store.after_commit() {
+        Err(error) if error.is_final() => Ack::rejected(number, error, ops),
+        followed => Ack { number, outcome: Ok(replies), after_commit_error: followed.err() },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Pins, RunDir};
+    use crate::store::{PinnedSettings, RunDir};
 
     #[test]
     fn a_failed_sync_between_two_groups_ends_the_thread_and_is_told() {
         let home = tempfile::tempdir().unwrap();
-        let (mut store, _) = Store::open(&RunDir::new(home.path()), &Pins::default()).unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         store.commit(&[]).unwrap();
         store.break_syncs();
         let (writer, mut acks) = store.into_writer(&[]).unwrap();
@@ -149,7 +155,7 @@ mod tests {
         assert!(ack.outcome.is_err_and(|rejected| rejected.error.is_final()));
         assert!(acks.blocking_recv().is_none(), "and that was the last");
         let unsubmitted = writer.submit(1, Vec::new()).unwrap_err();
-        assert!(unsubmitted.closed);
+        assert!(unsubmitted.is_closed);
         assert!(writer.close().unwrap_err().is_final());
     }
 }

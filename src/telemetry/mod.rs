@@ -1,7 +1,7 @@
-//! What the program says about itself: the run's log file, and the log view of the dashboard.
+//! The program's log: the run's log file, and the log view of the dashboard.
 //!
-//! Owns the process-wide subscriber and the panic hook. Knows nothing of runs, items or screens: only that
-//! somebody may hold the terminal ([`panics::hold_terminal`]), in which case nothing is printed over it.
+//! Owns the process-wide tracing subscriber and the panic hook. Knows nothing of runs, items or screens, only that a
+//! dashboard may use the terminal ([`panics::defer_panic_output`]); then nothing is printed over it.
 
 pub mod panics;
 mod writer;
@@ -12,21 +12,22 @@ use anyhow::Context as _;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-pub use writer::Guard;
+pub use writer::LogGuard;
 
-/// Overrides the level, in tracing's directive syntax: `CASCADECK_LOG=cascadeck=debug,reqwest=info`.
-pub const ENVIRONMENT: &str = "CASCADECK_LOG";
+/// Environment variable that overrides the level, in tracing's directive syntax:
+/// `CASCADECK_LOG=cascadeck=debug,reqwest=info`.
+pub const LOG_ENV_VAR: &str = "CASCADECK_LOG";
 
-/// What the dashboard's log view keeps in memory, in records.
-const SCREEN_RECORDS: usize = 5_000;
+/// Most log records that the dashboard's log view keeps in memory.
+const MAX_SCREEN_RECORDS: usize = 5_000;
 
-/// Starts logging into `log_file` (appended to) and, where the dashboard will run, into its log view.
-/// Installs the panic hook. Once per process; what is logged until the guard is dropped reaches the file.
+/// Starts logging to `log_file`, which is appended to, and to the dashboard's log view if `to_screen`. Installs the
+/// panic hook. To be called once per process. What is logged before the guard is dropped reaches the file.
 ///
 /// # Errors
-/// Where the file can't be opened, [`ENVIRONMENT`] is not understood, or logging was started before.
-pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Result<Guard> {
-    let filter = filter(std::env::var(ENVIRONMENT).ok().as_deref(), level)?;
+/// If the file can't be opened, [`LOG_ENV_VAR`] can't be parsed, or logging was started before.
+pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Result<LogGuard> {
+    let filter = build_filter(std::env::var(LOG_ENV_VAR).ok().as_deref(), level)?;
     let (writer, guard) =
         writer::open(log_file).with_context(|| format!("can't open the log file {}", log_file.display()))?;
 
@@ -38,19 +39,21 @@ pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Res
     Ok(guard)
 }
 
-/// The environment's word, or `level` for this program and warnings of its libraries.
-fn filter(environment: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFilter> {
+/// Builds the filter from the environment variable. Without it, uses `level` for this program and at most warnings for
+/// its libraries.
+fn build_filter(environment: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFilter> {
     match environment.map(str::trim) {
         Some(directives) if !directives.is_empty() => EnvFilter::try_new(directives)
-            .with_context(|| format!("{ENVIRONMENT}={directives} is not understood; try {ENVIRONMENT}=debug")),
+            .with_context(|| format!("{LOG_ENV_VAR}={directives} is not understood; try {LOG_ENV_VAR}=debug")),
         _ => Ok(EnvFilter::new(format!("{},cascadeck={level}", level.min(LevelFilter::WARN)))),
     }
 }
 
-/// tui-logger's in-memory ring. Its own levels stay open: what to record is decided by the filter above.
+/// The layer for tui-logger's in-memory buffer. Its own levels are fully open; the filter above decides what is
+/// recorded.
 fn screen_layer() -> anyhow::Result<tui_logger::TuiTracingSubscriberLayer> {
     tui_logger::init_logger(tui_logger::LevelFilter::Trace).context("can't start the dashboard's log view")?;
-    tui_logger::set_buffer_depth(SCREEN_RECORDS);
+    tui_logger::set_buffer_depth(MAX_SCREEN_RECORDS);
     Ok(tui_logger::TuiTracingSubscriberLayer)
 }
 
@@ -60,14 +63,14 @@ mod tests {
 
     #[test]
     fn by_default_libraries_only_warn() {
-        assert_eq!(filter(None, LevelFilter::DEBUG).unwrap().to_string(), "cascadeck=debug,warn");
-        assert_eq!(filter(Some(" "), LevelFilter::ERROR).unwrap().to_string(), "cascadeck=error,error");
+        assert_eq!(build_filter(None, LevelFilter::DEBUG).unwrap().to_string(), "cascadeck=debug,warn");
+        assert_eq!(build_filter(Some(" "), LevelFilter::ERROR).unwrap().to_string(), "cascadeck=error,error");
     }
 
     #[test]
     fn the_environment_decides_and_nonsense_is_named() {
-        assert_eq!(filter(Some("trace"), LevelFilter::INFO).unwrap().to_string(), "trace");
-        let error = filter(Some("cascadeck=loud"), LevelFilter::INFO).unwrap_err();
+        assert_eq!(build_filter(Some("trace"), LevelFilter::INFO).unwrap().to_string(), "trace");
+        let error = build_filter(Some("cascadeck=loud"), LevelFilter::INFO).unwrap_err();
         assert!(error.to_string().contains("CASCADECK_LOG=cascadeck=loud"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
-//! Panics of any thread go into the log; onto the screen only when nobody holds the terminal.
+//! Logs the panics of all threads, and prints them only if no dashboard uses the terminal.
 //!
-//! ratatui's own hook leaves the alternate screen for a panic in *any* thread, which tears a live dashboard
-//! apart for a worker's mistake. Here the hook only speaks; the terminal is given back by whoever holds it.
+//! ratatui's own hook leaves the alternate screen at a panic in any thread, which breaks a running dashboard because of
+//! a worker's panic. This hook only reports; the terminal is restored by the code that uses it.
 
 use std::{
     any::Any,
@@ -10,70 +10,70 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::domain::plain_text::neutralise;
+use crate::domain::plain_text::sanitize;
 
-/// Messages kept while the terminal is held; later ones are only logged.
-const WITHHELD: usize = 8;
+/// Most messages kept while output is deferred. Later ones are only logged.
+const MAX_DEFERRED: usize = 8;
 
-/// Who may print. Outside a test there is one of these for the process.
+/// Whether panics are printed. The process has one, in [`PANIC_OUTPUT`].
 #[derive(Debug)]
-struct Printing {
-    holders: u32,
-    withheld: Vec<String>,
+struct PanicOutput {
+    guards: u32,
+    deferred: Vec<String>,
 }
 
-static PRINTING: Mutex<Printing> = Mutex::new(Printing { holders: 0, withheld: Vec::new() });
+static PANIC_OUTPUT: Mutex<PanicOutput> = Mutex::new(PanicOutput { guards: 0, deferred: Vec::new() });
 
-fn printing() -> MutexGuard<'static, Printing> {
-    // Nothing that is called under this lock panics; a poisoned one is still consistent.
-    PRINTING.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_output() -> MutexGuard<'static, PanicOutput> {
+    // Nothing called under this lock panics, so a poisoned one is still consistent.
+    PANIC_OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// While this lives panics are not printed. Drop it only after the terminal is itself again: what was
-/// withheld is then printed to stderr.
+/// Defers the printing of panics until it is dropped; the deferred messages are then printed to stderr. Drop it only
+/// after the terminal is restored.
 #[derive(Debug)]
 #[must_use = "panics are printed again as soon as this is dropped"]
-pub struct TerminalHold(());
+pub struct PanicOutputGuard(());
 
-pub fn hold_terminal() -> TerminalHold {
-    printing().holders += 1;
-    TerminalHold(())
+pub fn defer_panic_output() -> PanicOutputGuard {
+    lock_output().guards += 1;
+    PanicOutputGuard(())
 }
 
-impl Drop for TerminalHold {
+impl Drop for PanicOutputGuard {
     fn drop(&mut self) {
         let withheld = {
-            let mut printing = printing();
-            printing.holders -= 1;
-            if printing.holders > 0 { Vec::new() } else { std::mem::take(&mut printing.withheld) }
+            let mut printing = lock_output();
+            printing.guards -= 1;
+            if printing.guards > 0 { Vec::new() } else { std::mem::take(&mut printing.deferred) }
         };
         for message in withheld {
-            // Not `eprintln!`, which panics where stderr was a terminal that is gone.
+            // Not `eprintln!`, which panics if stderr was a terminal that is gone.
             let _ = writeln!(io::stderr(), "{message}");
         }
     }
 }
 
-/// Logs every panic, and prints it too unless the terminal is held.
+/// Installs a panic hook that logs every panic, and prints it unless output is deferred.
 pub fn install_hook() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let message = describe(info);
         tracing::error!("{message}");
-        if !withhold(message) {
+        if !defer_message(message) {
             before(info);
         }
     }));
 }
 
-/// Keeps the message for later where the terminal is held.
-fn withhold(message: String) -> bool {
-    let mut printing = printing();
-    if printing.holders == 0 {
+/// Keeps the message if output is deferred. Returns true if it is.
+fn defer_message(message: String) -> bool {
+    let mut printing = lock_output();
+    if printing.guards == 0 {
         return false;
     }
-    if printing.withheld.len() < WITHHELD {
-        printing.withheld.push(message);
+    if printing.deferred.len() < MAX_DEFERRED {
+        printing.deferred.push(message);
     }
     true
 }
@@ -82,43 +82,43 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("unnamed").to_owned();
     let place = info.location().map_or_else(String::new, |location| format!(" at {location}"));
-    format!("thread '{name}' panicked{place}: {}", words(info.payload()))
+    format!("thread '{name}' panicked{place}: {}", panic_message(info.payload()))
 }
 
-/// What a panic said, safe to show.
-pub fn words(payload: &(dyn Any + Send)) -> String {
-    let words = payload
+/// A panic's message, sanitized for display.
+pub fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let message = payload
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    neutralise(words).into_owned()
+    sanitize(message).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // One test, because the hold is the process's.
+    // One test, because the state is shared by the whole process.
     #[test]
     fn panics_are_withheld_exactly_while_the_terminal_is_held() {
-        assert!(!withhold("free".to_owned()));
-        let outer = hold_terminal();
-        let inner = hold_terminal();
-        assert!(withhold("held".to_owned()));
+        assert!(!defer_message("free".to_owned()));
+        let outer = defer_panic_output();
+        let inner = defer_panic_output();
+        assert!(defer_message("held".to_owned()));
         drop(inner);
-        assert!(withhold("still held".to_owned()));
-        assert_eq!(printing().withheld, ["held", "still held"]);
+        assert!(defer_message("still held".to_owned()));
+        assert_eq!(lock_output().deferred, ["held", "still held"]);
         drop(outer);
-        assert!(!withhold("free again".to_owned()));
-        assert!(printing().withheld.is_empty());
+        assert!(!defer_message("free again".to_owned()));
+        assert!(lock_output().deferred.is_empty());
     }
 
     #[test]
     fn a_panic_says_its_words_without_escapes() {
         let payload: Box<dyn Any + Send> = Box::new("bad \x1b[0m".to_owned());
-        assert_eq!(words(payload.as_ref()), "bad ␛[0m");
+        assert_eq!(panic_message(payload.as_ref()), "bad ␛[0m");
         let payload: Box<dyn Any + Send> = Box::new(7_u8);
-        assert_eq!(words(payload.as_ref()), "no message");
+        assert_eq!(panic_message(payload.as_ref()), "no message");
     }
 }

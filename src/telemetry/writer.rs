@@ -1,6 +1,6 @@
-//! The log file: a bounded channel to one writing thread, so that a slow disk never holds up the engine.
+//! The log file. Lines go through a bounded channel to one writing thread, so that a slow disk never delays the engine.
 //!
-//! What doesn't fit into the channel is dropped and counted, and the count is written into the log itself.
+//! Lines that don't fit into the channel are dropped and counted. The count is written to the log.
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,36 +17,36 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::domain::plain_text::neutralise;
+use crate::domain::plain_text::sanitize;
 
-/// Lines that may wait for the disk.
-const WAITING_LINES: usize = 4_096;
+/// Most lines that wait for the disk.
+const MAX_QUEUED_LINES: usize = 4_096;
 
-enum Message {
+enum LogMessage {
     Line(Vec<u8>),
     Close,
 }
 
-/// Flushes and closes the log when dropped; later lines are lost.
+/// Flushes and closes the log when dropped. Later lines are lost.
 #[derive(Debug)]
-pub struct Guard {
-    lines: SyncSender<Message>,
+pub struct LogGuard {
+    lines: SyncSender<LogMessage>,
     dropped: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Guard {
-    /// Lines that were dropped because the disk couldn't keep up, and not yet reported in the log.
+impl LogGuard {
+    /// Lines dropped because the disk was too slow, and not yet reported in the log.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for Guard {
+impl Drop for LogGuard {
     fn drop(&mut self) {
-        // A full channel is being emptied, so that this waits for the disk at most; a thread that died has
-        // hung up, and then there is nothing to flush.
-        if self.lines.send(Message::Close).is_ok()
+        // The thread is emptying a full channel, so this waits at most for the disk. If the thread has died, sending
+        // fails and there is nothing to flush.
+        if self.lines.send(LogMessage::Close).is_ok()
             && let Some(thread) = self.thread.take()
         {
             let _ = thread.join();
@@ -54,16 +54,16 @@ impl Drop for Guard {
     }
 }
 
-/// Hands whole lines to the writing thread.
+/// Sends whole lines to the writing thread.
 #[derive(Clone, Debug)]
-pub(super) struct Writer {
-    lines: SyncSender<Message>,
+pub(super) struct LogWriter {
+    lines: SyncSender<LogMessage>,
     dropped: Arc<AtomicU64>,
 }
 
-impl Write for Writer {
+impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.lines.try_send(Message::Line(plain(line))).is_err() {
+        if self.lines.try_send(LogMessage::Line(sanitize_line(line))).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -74,7 +74,7 @@ impl Write for Writer {
     }
 }
 
-impl<'a> MakeWriter<'a> for Writer {
+impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -82,38 +82,38 @@ impl<'a> MakeWriter<'a> for Writer {
     }
 }
 
-/// One event is one line, whatever a provider put into its message.
-fn plain(line: &[u8]) -> Vec<u8> {
+/// Makes an event one line, whatever a provider's message contains.
+fn sanitize_line(line: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(line);
-    let mut plain = neutralise(text.trim_end_matches('\n')).into_owned().into_bytes();
+    let mut plain = sanitize(text.trim_end_matches('\n')).into_owned().into_bytes();
     plain.push(b'\n');
     plain
 }
 
-pub(super) fn open(path: &Path) -> io::Result<(Writer, Guard)> {
-    // It quotes prompts and providers: its owner's business alone.
+pub(super) fn open(path: &Path) -> io::Result<(LogWriter, LogGuard)> {
+    // The log quotes prompts and providers, so only its owner may read it.
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    let (lines, waiting) = sync_channel(WAITING_LINES);
+    let (lines, waiting) = sync_channel(MAX_QUEUED_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
     let thread = {
         let dropped = Arc::clone(&dropped);
         thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(file, &waiting, &dropped))?
     };
-    let writer = Writer { lines: lines.clone(), dropped: Arc::clone(&dropped) };
-    Ok((writer, Guard { lines, dropped, thread: Some(thread) }))
+    let writer = LogWriter { lines: lines.clone(), dropped: Arc::clone(&dropped) };
+    Ok((writer, LogGuard { lines, dropped, thread: Some(thread) }))
 }
 
-/// Writes until told to close. Flushes whenever nothing waits, so that the file is current at every lull.
-/// A failing disk is not reported here: the log is the only place to report to.
-fn write_lines(file: File, waiting: &Receiver<Message>, dropped: &AtomicU64) {
+/// Writes lines until it receives `Close`. Flushes whenever the channel is empty, so that the file is up to date then.
+/// A disk error is not reported, since the log is the only place to report to.
+fn write_lines(file: File, queue: &Receiver<LogMessage>, dropped: &AtomicU64) {
     let mut file = BufWriter::new(file);
     loop {
-        let message = match waiting.try_recv() {
+        let message = match queue.try_recv() {
             Ok(message) => message,
             Err(TryRecvError::Empty) => {
                 report_dropped(&mut file, dropped);
                 let _ = file.flush();
-                match waiting.recv() {
+                match queue.recv() {
                     Ok(message) => message,
                     Err(_) => break,
                 }
@@ -121,10 +121,10 @@ fn write_lines(file: File, waiting: &Receiver<Message>, dropped: &AtomicU64) {
             Err(TryRecvError::Disconnected) => break,
         };
         match message {
-            Message::Line(line) => {
+            LogMessage::Line(line) => {
                 let _ = file.write_all(&line);
             }
-            Message::Close => break,
+            LogMessage::Close => break,
         }
     }
     report_dropped(&mut file, dropped);
@@ -167,14 +167,14 @@ mod tests {
 
     #[test]
     fn a_message_with_line_breaks_or_escapes_stays_one_plain_line() {
-        assert_eq!(plain(b"first\nsecond \x1b[2J\n"), "first second ␛[2J\n".as_bytes());
+        assert_eq!(sanitize_line(b"first\nsecond \x1b[2J\n"), "first second ␛[2J\n".as_bytes());
     }
 
     #[test]
     fn what_the_disk_cannot_take_is_counted_not_waited_for() {
         let (lines, waiting) = sync_channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
-        let mut writer = Writer { lines, dropped: Arc::clone(&dropped) };
+        let mut writer = LogWriter { lines, dropped: Arc::clone(&dropped) };
         for _ in 0..3 {
             writer.write_all(b"line\n").unwrap();
         }

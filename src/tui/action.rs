@@ -1,10 +1,10 @@
-//! What an operator can do, each with its name on the command line and its sentence in the help.
+//! The actions an operator can do, each with its name on the command line and its help text.
 
 use super::pane::Pane;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
-    // Getting around.
+    // Navigation.
     Up,
     Down,
     Left,
@@ -19,37 +19,37 @@ pub enum Action {
     Open,
     Zoom,
     Back,
-    // Looking closer.
-    Why,
-    WhyRun,
-    Filter,
+    // Details, filters and views.
+    Inspect,
+    InspectRun,
+    OpenFilter,
     NextFilter,
     PreviousFilter,
-    Help,
-    CommandLine,
+    OpenHelp,
+    OpenCommandLine,
     Redraw,
-    Mouse,
+    ToggleMouse,
     Copy,
-    Mark,
-    Export,
+    ToggleMark,
+    ExportGroup,
     NextPicture,
-    Pictures,
-    // Steering the run.
+    TogglePictures,
+    // Commands that change the run.
     Toggle,
     SwitchOn,
     SwitchOff,
     ClearCooldowns,
-    Pause,
+    TogglePause,
     HardPause,
     Replay,
     ReplayAll,
-    ReplayTo,
+    OpenReplay,
     Probe,
     Undo,
     MoreInFlight,
     FewerInFlight,
-    Strategy,
-    // Leaving.
+    OpenStrategyMenu,
+    // Leaving the dashboard.
     Quit,
     Interrupt,
     Suspend,
@@ -59,50 +59,50 @@ pub enum Action {
     Detach,
     Drain,
     StopNow,
-    // The log view's own.
+    // Actions of the log pane.
     Log(LogAction),
 }
 
-/// What tui-logger's target selector and scrollback understand.
+/// Actions of tui-logger's target selector and scrollback.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LogAction {
-    HideSelector,
-    FocusTarget,
-    HideOff,
+    ToggleSelector,
+    ToggleFocusedTarget,
+    ToggleOffTargets,
     ShowLess,
     ShowMore,
-    CaptureLess,
-    CaptureMore,
+    RecordLess,
+    RecordMore,
 }
 
-/// What is said of an action.
-struct Info {
-    /// On the command line; `None` where it only makes sense as a key.
-    name: Option<&'static str>,
-    sentence: &'static str,
-    /// It changes the run: not offered to a reader.
+/// Name and help text of an action.
+struct ActionInfo {
+    /// Name on the command line; `None` if the action only makes sense as a key.
+    command_name: Option<&'static str>,
+    help_text: &'static str,
+    /// True if the action changes the run; such actions are not offered on a read-only screen.
     changes_run: bool,
 }
 
 impl Action {
-    /// On the command line; `None` where it only makes sense as a key.
-    pub const fn name(self) -> Option<&'static str> {
-        self.info().name
+    /// The name on the command line; `None` if the action only makes sense as a key.
+    pub const fn command_name(self) -> Option<&'static str> {
+        self.info().command_name
     }
 
-    pub const fn sentence(self) -> &'static str {
-        self.info().sentence
+    pub const fn help_text(self) -> &'static str {
+        self.info().help_text
     }
 
-    /// Refused, and not even offered, on a read-only screen.
+    /// Whether the action changes the run. A read-only screen rejects such actions and does not offer them.
     pub const fn changes_run(self) -> bool {
         self.info().changes_run
     }
 
-    /// The actions that have a name, for the command line's completion.
-    pub fn named() -> impl Iterator<Item = Self> {
+    /// All actions that have a command-line name, for completion.
+    pub fn with_command_name() -> impl Iterator<Item = Self> {
         const NAMED: [Action; 33] = [
-            Action::Pause,
+            Action::TogglePause,
             Action::HardPause,
             Action::Toggle,
             Action::SwitchOn,
@@ -110,25 +110,25 @@ impl Action {
             Action::ClearCooldowns,
             Action::Replay,
             Action::ReplayAll,
-            Action::ReplayTo,
+            Action::OpenReplay,
             Action::Probe,
             Action::Undo,
-            Action::Mark,
-            Action::Export,
+            Action::ToggleMark,
+            Action::ExportGroup,
             Action::Copy,
             Action::NextPicture,
-            Action::Pictures,
-            Action::WhyRun,
+            Action::TogglePictures,
+            Action::InspectRun,
             Action::MoreInFlight,
             Action::FewerInFlight,
-            Action::Strategy,
-            Action::Filter,
+            Action::OpenStrategyMenu,
+            Action::OpenFilter,
             Action::NextFilter,
-            Action::Why,
+            Action::Inspect,
             Action::Zoom,
             Action::Open,
-            Action::Help,
-            Action::Mouse,
+            Action::OpenHelp,
+            Action::ToggleMouse,
             Action::Redraw,
             Action::Suspend,
             Action::Detach,
@@ -139,9 +139,9 @@ impl Action {
         NAMED.into_iter().chain(Pane::ALL.into_iter().map(Action::Focus))
     }
 
-    /// Its name in the configuration: that of the command line, or one of its own.
+    /// The name in the configuration: the command-line name, or a separate one for actions without it.
     pub fn binding_name(self) -> &'static str {
-        if let Some(name) = self.name() {
+        if let Some(name) = self.command_name() {
             return name;
         }
         match self {
@@ -157,108 +157,119 @@ impl Action {
             Self::PreviousPane => "previous-pane",
             Self::Back => "back",
             Self::PreviousFilter => "previous-filter",
-            Self::CommandLine => "command-line",
+            Self::OpenCommandLine => "command-line",
             Self::Interrupt => "interrupt",
             Self::Yes => "yes",
             Self::No => "no",
-            Self::Log(LogAction::HideSelector) => "log-selector",
-            Self::Log(LogAction::FocusTarget) => "log-focus",
-            Self::Log(LogAction::HideOff) => "log-hide-off",
+            Self::Log(LogAction::ToggleSelector) => "log-selector",
+            Self::Log(LogAction::ToggleFocusedTarget) => "log-focus",
+            Self::Log(LogAction::ToggleOffTargets) => "log-hide-off",
             Self::Log(LogAction::ShowLess) => "log-show-less",
             Self::Log(LogAction::ShowMore) => "log-show-more",
-            Self::Log(LogAction::CaptureLess) => "log-record-less",
-            Self::Log(LogAction::CaptureMore) => "log-record-more",
+            Self::Log(LogAction::RecordLess) => "log-record-less",
+            Self::Log(LogAction::RecordMore) => "log-record-more",
             _ => "",
         }
     }
 
-    /// The action of that name in the configuration.
-    pub fn by_name(name: &str) -> Option<Self> {
+    /// Finds an action by its name in the configuration.
+    pub fn from_binding_name(name: &str) -> Option<Self> {
         let bound = super::keymap::BINDINGS.iter().map(|binding| binding.action);
-        Self::named().chain(bound).find(|action| action.binding_name() == name)
+        Self::with_command_name().chain(bound).find(|action| action.binding_name() == name)
     }
 
-    const fn info(self) -> Info {
-        const fn look(name: &'static str, sentence: &'static str) -> Info {
-            Info { name: Some(name), sentence, changes_run: false }
+    const fn info(self) -> ActionInfo {
+        const fn read_only(name: &'static str, help_text: &'static str) -> ActionInfo {
+            ActionInfo { command_name: Some(name), help_text, changes_run: false }
         }
-        const fn steer(name: &'static str, sentence: &'static str) -> Info {
-            Info { name: Some(name), sentence, changes_run: true }
+        const fn steering(name: &'static str, help_text: &'static str) -> ActionInfo {
+            ActionInfo { command_name: Some(name), help_text, changes_run: true }
         }
-        const fn key(sentence: &'static str) -> Info {
-            Info { name: None, sentence, changes_run: false }
+        const fn key_only(help_text: &'static str) -> ActionInfo {
+            ActionInfo { command_name: None, help_text, changes_run: false }
         }
         match self {
-            Self::Up => key("up"),
-            Self::Down => key("down"),
-            Self::Left => key("left"),
-            Self::Right => key("right"),
-            Self::PageUp => key("a page up"),
-            Self::PageDown => key("a page down"),
-            Self::Top => key("to the first"),
-            Self::Bottom => key("to the last"),
-            Self::NextPane => key("next pane"),
-            Self::PreviousPane => key("previous pane"),
-            Self::Focus(Pane::Keys) => look("keys", "keys: health, state, what comes back when"),
-            Self::Focus(Pane::Cooldowns) => look("cooldowns", "cooldowns: what is out, until when, on whose word"),
-            Self::Focus(Pane::Models) => look("models", "models: quotas used and left, latency, tokens, cost"),
-            Self::Focus(Pane::Events) => look("events", "fallback events: what just happened"),
-            Self::Focus(Pane::Items) => look("items", "items, failed ones first"),
-            Self::Focus(Pane::Routes) => look("routes", "routes: every key with every model"),
-            Self::Focus(Pane::Log) => look("log", "the program's own log"),
-            Self::Focus(Pane::Charts) => look("charts", "throughput, refusals, latency and spend over time"),
+            Self::Up => key_only("up"),
+            Self::Down => key_only("down"),
+            Self::Left => key_only("left"),
+            Self::Right => key_only("right"),
+            Self::PageUp => key_only("a page up"),
+            Self::PageDown => key_only("a page down"),
+            Self::Top => key_only("to the first"),
+            Self::Bottom => key_only("to the last"),
+            Self::NextPane => key_only("next pane"),
+            Self::PreviousPane => key_only("previous pane"),
+            Self::Focus(Pane::Keys) => read_only("keys", "keys: health, state, what comes back when"),
+            Self::Focus(Pane::Cooldowns) => read_only("cooldowns", "cooldowns: what is out, until when, on whose word"),
+            Self::Focus(Pane::Models) => read_only("models", "models: quotas used and left, latency, tokens, cost"),
+            Self::Focus(Pane::Events) => read_only("events", "fallback events: what just happened"),
+            Self::Focus(Pane::Items) => read_only("items", "items, failed ones first"),
+            Self::Focus(Pane::Routes) => read_only("routes", "routes: every key with every model"),
+            Self::Focus(Pane::Log) => read_only("log", "the program's own log"),
+            Self::Focus(Pane::Charts) => read_only("charts", "throughput, refusals, latency and spend over time"),
             Self::Focus(Pane::Failures) => {
-                look("failures", "failures by what they failed of; replay or export a group")
+                read_only("failures", "failures by what they failed of; replay or export a group")
             }
-            Self::Open => look("open", "open: the item behind a row, or the pane full screen"),
-            Self::Zoom => look("zoom", "this pane full screen, and back"),
-            Self::Back => key("back: close, clear the filter, leave full screen"),
-            Self::Why => look("why", "why: state of the selection, since when, until when, on whose word"),
-            Self::WhyRun => look("why-run", "why not faster: what holds the run, when it ends, what runs out first"),
-            Self::Filter => look("filter", "filter items as you type: by id, question, answer, error"),
-            Self::NextFilter => look("next-filter", "show failed, waiting, in flight, done or all items"),
-            Self::PreviousFilter => key("the list before"),
-            Self::Help => look("help", "this help"),
-            Self::CommandLine => key("command line: every action by its name"),
-            Self::Redraw => look("redraw", "draw the whole screen anew"),
-            Self::Mouse => look("mouse", "give the mouse back to the terminal, for selecting text; and take it again"),
-            Self::Copy => look("copy", "copy the selection, or the open item's answer, to the clipboard"),
-            Self::Mark => look("mark", "mark the selected item, or take its mark away"),
-            Self::Export => look("export", "write the selected group of failed items to a file in the run's directory"),
-            Self::NextPicture => look("next-picture", "the open item's next picture"),
-            Self::Pictures => look("pictures", "hide items' pictures, or show them again"),
-            Self::Toggle => steer("toggle", "switch the selected key, model or route off or on"),
-            Self::SwitchOn => steer("on", "switch the selected key, model or route on"),
-            Self::SwitchOff => steer("off", "switch the selected key, model or route off; what is in flight finishes"),
-            Self::ClearCooldowns => steer("clear-cooldowns", "end the selected key's cooldowns now"),
-            Self::Pause => steer("pause", "pause (what is in flight finishes), or go on"),
-            Self::HardPause => steer("hard-pause", "pause and abort what is in flight (asks first)"),
-            Self::Replay => steer("replay", "queue the selected or the marked failed items again"),
-            Self::ReplayAll => steer("replay-all", "queue all failed items again (asks first)"),
-            Self::ReplayTo => {
-                steer("replay-to", "replay: which failed items, where to, and what it may cost (asks first)")
+            Self::Open => read_only("open", "open: the item behind a row, or the pane full screen"),
+            Self::Zoom => read_only("zoom", "this pane full screen, and back"),
+            Self::Back => key_only("back: close, clear the filter, leave full screen"),
+            Self::Inspect => read_only("why", "why: state of the selection, since when, until when, on whose word"),
+            Self::InspectRun => {
+                read_only("why-run", "why not faster: what holds the run, when it ends, what runs out first")
             }
-            Self::Probe => steer("probe", "ask the provider about the selected key now; costs nothing"),
-            Self::Undo => steer("undo", "undo your last change"),
-            Self::MoreInFlight => steer("more", "one more in flight"),
-            Self::FewerInFlight => steer("fewer", "one fewer in flight"),
-            Self::Strategy => steer("strategy", "strategy, order, and what to do when limited or exhausted"),
-            Self::Quit => look("quit", "leave; asks how while the run is under way"),
-            Self::Interrupt => key("leave; a second time stops the run at once"),
-            // The run is this very process: it would stand still too.
-            Self::Suspend => steer("suspend", "suspend the program (fg comes back); requests in flight may time out"),
-            Self::Yes => key("yes"),
-            Self::No => key("no"),
-            Self::Detach => look("detach", "close the dashboard; the run goes on with plain progress"),
-            Self::Drain => steer("drain", "finish what is in flight, then end"),
-            Self::StopNow => steer("stop", "stop now; what is in flight may have been billed"),
-            Self::Log(LogAction::HideSelector) => key("hide or show the target selector"),
-            Self::Log(LogAction::FocusTarget) => key("show the selected target only"),
-            Self::Log(LogAction::HideOff) => key("hide or show targets that are off"),
-            Self::Log(LogAction::ShowLess) => key("show less of the selected target"),
-            Self::Log(LogAction::ShowMore) => key("show more of the selected target"),
-            Self::Log(LogAction::CaptureLess) => key("record less of the selected target"),
-            Self::Log(LogAction::CaptureMore) => key("record more of the selected target"),
+            Self::OpenFilter => read_only("filter", "filter items as you type: by id, question, answer, error"),
+            Self::NextFilter => read_only("next-filter", "show failed, waiting, in flight, done or all items"),
+            Self::PreviousFilter => key_only("the list before"),
+            Self::OpenHelp => read_only("help", "this help"),
+            Self::OpenCommandLine => key_only("command line: every action by its name"),
+            Self::Redraw => read_only("redraw", "draw the whole screen anew"),
+            Self::ToggleMouse => {
+                read_only("mouse", "give the mouse back to the terminal, for selecting text; and take it again")
+            }
+            Self::Copy => read_only("copy", "copy the selection, or the open item's answer, to the clipboard"),
+            Self::ToggleMark => read_only("mark", "mark the selected item, or take its mark away"),
+            Self::ExportGroup => {
+                read_only("export", "write the selected group of failed items to a file in the run's directory")
+            }
+            Self::NextPicture => read_only("next-picture", "the open item's next picture"),
+            Self::TogglePictures => read_only("pictures", "hide items' pictures, or show them again"),
+            Self::Toggle => steering("toggle", "switch the selected key, model or route off or on"),
+            Self::SwitchOn => steering("on", "switch the selected key, model or route on"),
+            Self::SwitchOff => {
+                steering("off", "switch the selected key, model or route off; what is in flight finishes")
+            }
+            Self::ClearCooldowns => steering("clear-cooldowns", "end the selected key's cooldowns now"),
+            Self::TogglePause => steering("pause", "pause (what is in flight finishes), or go on"),
+            Self::HardPause => steering("hard-pause", "pause and abort what is in flight (asks first)"),
+            Self::Replay => steering("replay", "queue the selected or the marked failed items again"),
+            Self::ReplayAll => steering("replay-all", "queue all failed items again (asks first)"),
+            Self::OpenReplay => {
+                steering("replay-to", "replay: which failed items, where to, and what it may cost (asks first)")
+            }
+            Self::Probe => steering("probe", "ask the provider about the selected key now; costs nothing"),
+            Self::Undo => steering("undo", "undo your last change"),
+            Self::MoreInFlight => steering("more", "one more in flight"),
+            Self::FewerInFlight => steering("fewer", "one fewer in flight"),
+            Self::OpenStrategyMenu => steering("strategy", "strategy, order, and what to do when limited or exhausted"),
+            Self::Quit => read_only("quit", "leave; asks how while the run is under way"),
+            Self::Interrupt => key_only("leave; a second time stops the run at once"),
+            // The run lives in this process, so suspending the process also suspends the run: this action changes the
+            // run.
+            Self::Suspend => {
+                steering("suspend", "suspend the program (fg comes back); requests in flight may time out")
+            }
+            Self::Yes => key_only("yes"),
+            Self::No => key_only("no"),
+            Self::Detach => read_only("detach", "close the dashboard; the run goes on with plain progress"),
+            Self::Drain => steering("drain", "finish what is in flight, then end"),
+            Self::StopNow => steering("stop", "stop now; what is in flight may have been billed"),
+            Self::Log(LogAction::ToggleSelector) => key_only("hide or show the target selector"),
+            Self::Log(LogAction::ToggleFocusedTarget) => key_only("show the selected target only"),
+            Self::Log(LogAction::ToggleOffTargets) => key_only("hide or show targets that are off"),
+            Self::Log(LogAction::ShowLess) => key_only("show less of the selected target"),
+            Self::Log(LogAction::ShowMore) => key_only("show more of the selected target"),
+            Self::Log(LogAction::RecordLess) => key_only("record less of the selected target"),
+            Self::Log(LogAction::RecordMore) => key_only("record more of the selected target"),
         }
     }
 }
@@ -271,7 +282,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_every_listed_action_has_one() {
-        let names: Vec<_> = Action::named().map(|action| action.name().expect("listed actions are named")).collect();
+        let names: Vec<_> = Action::with_command_name()
+            .map(|action| action.command_name().expect("listed actions are named"))
+            .collect();
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{names:?}");
     }
 }

@@ -1,10 +1,11 @@
-//! The colours that terminals have when they don't have all: xterm's sixteen, its cube and its grey ramp. What stands for
-//! a colour that isn't among them, and what each looks like.
+//! The colours of terminals with a limited palette: xterm's 16 named colours, its 6x6x6 cube and its grey ramp.
+//!
+//! Finds the nearest available colour for an RGB colour, and the RGB value of an available one.
 
 use ratatui::style::Color;
 
-/// xterm's sixteen; other terminals' are near enough.
-pub const SIXTEEN: [(Color, [u8; 3]); 16] = [
+/// xterm's 16 colours with their RGB values; other terminals are close enough.
+pub const ANSI_16: [(Color, [u8; 3]); 16] = [
     (Color::Black, [0, 0, 0]),
     (Color::Red, [205, 0, 0]),
     (Color::Green, [0, 205, 0]),
@@ -23,51 +24,51 @@ pub const SIXTEEN: [(Color, [u8; 3]); 16] = [
     (Color::White, [255, 255, 255]),
 ];
 
-/// How bright the steps of the cube are.
-const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+/// Brightness of the six levels of the colour cube.
+const CUBE_LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
 
-/// How bright an entry of the grey ramp is.
-const fn grey(at: u8) -> u8 {
+/// Brightness of entry `at` (0 to 23) of the grey ramp.
+const fn grey_level(at: u8) -> u8 {
     8 + 10 * at
 }
 
-/// The red, green and blue of a mixed colour or of an entry of the 256; `None` for a colour that has only a name.
-pub fn looks(colour: Color) -> Option<[u8; 3]> {
+/// The RGB value of a colour; `None` for a named colour.
+pub fn rgb_of(colour: Color) -> Option<[u8; 3]> {
     match colour {
         Color::Rgb(red, green, blue) => Some([red, green, blue]),
-        Color::Indexed(at @ 0..16) => Some(SIXTEEN[usize::from(at)].1),
+        Color::Indexed(at @ 0..16) => Some(ANSI_16[usize::from(at)].1),
         Color::Indexed(at @ 16..232) => {
             let at = at - 16;
-            Some([at / 36, at / 6 % 6, at % 6].map(|step| STEPS[usize::from(step)]))
+            Some([at / 36, at / 6 % 6, at % 6].map(|step| CUBE_LEVELS[usize::from(step)]))
         }
-        Color::Indexed(at) => Some([grey(at - 232); 3]),
+        Color::Indexed(at) => Some([grey_level(at - 232); 3]),
         _ => None,
     }
 }
 
-/// The nearest of the sixteen; a colour with a name is one already.
-pub fn nearest_of_16(colour: Color) -> Color {
-    let Some(wanted) = looks(colour) else { return colour };
-    SIXTEEN.into_iter().min_by_key(|(_, shown)| apart(wanted, *shown)).map_or(colour, |(nearest, _)| nearest)
+/// The nearest of the 16 colours. A named colour stays as it is.
+pub fn nearest_ansi16(colour: Color) -> Color {
+    let Some(wanted) = rgb_of(colour) else { return colour };
+    ANSI_16.into_iter().min_by_key(|(_, shown)| squared_distance(wanted, *shown)).map_or(colour, |(nearest, _)| nearest)
 }
 
-/// The nearest entry of the cube or the ramp; what is not mixed stays.
-pub fn nearest_of_256(colour: Color) -> Color {
+/// The nearest entry of the cube or the grey ramp. A colour that is not RGB stays as it is.
+pub fn nearest_ansi256(colour: Color) -> Color {
     let Color::Rgb(red, green, blue) = colour else { return colour };
     let wanted = [red, green, blue];
-    let step = |value: u8| (0..6_u8).min_by_key(|&at| STEPS[usize::from(at)].abs_diff(value)).unwrap_or_default();
+    let step = |value: u8| (0..6_u8).min_by_key(|&at| CUBE_LEVELS[usize::from(at)].abs_diff(value)).unwrap_or_default();
     let [r, g, b] = wanted.map(step);
-    let cube = [r, g, b].map(|at| STEPS[usize::from(at)]);
-    let on_ramp = |at: u8| apart(wanted, [grey(at); 3]);
+    let cube = [r, g, b].map(|at| CUBE_LEVELS[usize::from(at)]);
+    let on_ramp = |at: u8| squared_distance(wanted, [grey_level(at); 3]);
     let nearest = (0..24_u8).min_by_key(|&at| on_ramp(at)).unwrap_or_default();
-    if apart(wanted, cube) <= on_ramp(nearest) {
+    if squared_distance(wanted, cube) <= on_ramp(nearest) {
         Color::Indexed(16 + 36 * r + 6 * g + b)
     } else {
         Color::Indexed(232 + nearest)
     }
 }
 
-fn apart(a: [u8; 3], b: [u8; 3]) -> u32 {
+fn squared_distance(a: [u8; 3], b: [u8; 3]) -> u32 {
     a.into_iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
 }
 
@@ -77,16 +78,16 @@ mod tests {
 
     #[test]
     fn greys_are_taken_from_the_ramp() {
-        assert_eq!(nearest_of_256(Color::Rgb(0x8a, 0x8a, 0x8a)), Color::Indexed(245));
-        assert_eq!(nearest_of_256(Color::Rgb(255, 255, 255)), Color::Indexed(231));
+        assert_eq!(nearest_ansi256(Color::Rgb(0x8a, 0x8a, 0x8a)), Color::Indexed(245));
+        assert_eq!(nearest_ansi256(Color::Rgb(255, 255, 255)), Color::Indexed(231));
     }
 
     #[test]
     fn the_256_look_as_they_are_named() {
         for at in 16..=255_u8 {
-            let [red, green, blue] = looks(Color::Indexed(at)).unwrap();
-            let named = nearest_of_256(Color::Rgb(red, green, blue));
-            assert_eq!(looks(named), Some([red, green, blue]), "{at}");
+            let [red, green, blue] = rgb_of(Color::Indexed(at)).unwrap();
+            let named = nearest_ansi256(Color::Rgb(red, green, blue));
+            assert_eq!(rgb_of(named), Some([red, green, blue]), "{at}");
         }
     }
 }

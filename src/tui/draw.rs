@@ -1,4 +1,4 @@
-//! One frame: `draw(frame, &state, &snapshot)`. Reads, never changes; the same input gives the same picture.
+//! Draws one frame: `draw(frame, &state, &snapshot)`. Only reads its arguments; the same input gives the same frame.
 
 use ratatui::{
     Frame,
@@ -10,106 +10,109 @@ use ratatui::{
 
 use super::{
     action::Action,
-    figures::percent,
-    layout::{Arrangement, Shape, arrange},
+    format::percent,
+    layout::{ScreenLayout, SizeClass, compute_layout},
     overlays,
     pane::Pane,
     panes::{self, footer, header},
-    scene::Scene,
+    render_ctx::RenderCtx,
     state::{Overlay, State},
-    theme::Role,
+    theme::StyleRole,
     widgets::{
-        frame::framed,
-        ribbon::{self, Segment},
+        frame::render_frame,
+        status_line::{self, Segment},
     },
 };
 use crate::domain::Snapshot;
 
 pub fn draw(frame: &mut Frame<'_>, state: &State, snapshot: &Snapshot) {
     let area = frame.area();
-    let scene = Scene { state, snapshot };
+    let ctx = RenderCtx { state, snapshot };
     let buf = frame.buffer_mut();
-    buf.set_style(area, scene.style(Role::Text));
-    let arrangement = arrange(area, state.view(snapshot));
-    if arrangement.shape == Shape::TooSmall {
-        return status_lines(scene, area, buf);
+    buf.set_style(area, ctx.style(StyleRole::Text));
+    let layout = compute_layout(area, state.layout_input(snapshot));
+    if layout.size_class == SizeClass::TooSmall {
+        return draw_status_only(ctx, area, buf);
     }
-    header::render(scene, arrangement.header, buf);
+    header::render(ctx, layout.header, buf);
     if state.detail.is_some() {
-        panes::detail::render(scene, arrangement.body, buf);
+        panes::detail::render(ctx, layout.body, buf);
     } else {
-        for (pane, place) in &arrangement.panes {
-            framed_pane(scene, *pane, &arrangement, *place, buf);
+        for (pane, pane_area) in &layout.panes {
+            draw_pane(ctx, *pane, &layout, *pane_area, buf);
         }
     }
-    footer::render(scene, arrangement.footer, buf);
-    overlays::render(scene, &arrangement, buf);
+    footer::render(ctx, layout.footer, buf);
+    overlays::render(ctx, &layout, buf);
 }
 
-fn framed_pane(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement, place: Rect, buf: &mut Buffer) {
-    let state = scene.state;
+fn draw_pane(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect, buf: &mut Buffer) {
+    let state = ctx.state;
     if pane == Pane::Log {
-        // tui-logger's widget has borders of its own.
-        return panes::render(scene, pane, place, buf);
+        // tui-logger's widget draws its own borders.
+        return panes::render(ctx, pane, area, buf);
     }
-    let border = if state.focus == pane { Role::Focus } else { Role::Border };
-    let tabs = arrangement.shape.tabs();
-    let title = if state.whole_body().is_none() && tabs.contains(&pane) {
-        let titles = tabs.iter().map(|tab| title(scene, *tab, true, *tab == pane));
+    let border = if state.focus == pane { StyleRole::Focus } else { StyleRole::Border };
+    let tabs = layout.size_class.tabs();
+    let title = if state.fullscreen_pane().is_none() && tabs.contains(&pane) {
+        let titles = tabs.iter().map(|tab| pane_title(ctx, *tab, true, *tab == pane));
         let mut line = Line::default();
         for (at, tab) in titles.enumerate() {
             if at > 0 {
-                line.push_span(scene.span(scene.glyphs().border.vertical_left, Role::Border));
+                line.push_span(ctx.span(ctx.glyphs().border.vertical_left, StyleRole::Border));
             }
             line.extend(tab);
         }
         line
     } else {
-        Line::from(title(scene, pane, false, true))
+        Line::from(pane_title(ctx, pane, false, true))
     };
-    let corner = panes::corner(scene, pane, arrangement).map(|text| Line::styled(text, scene.style(Role::Muted)));
-    let inner = framed(title, corner, scene.style(border), scene.glyphs().border, place, buf);
-    panes::render(scene, pane, arrangement.padded(inner), buf);
+    let corner = panes::border_note(ctx, pane, layout).map(|text| Line::styled(text, ctx.style(StyleRole::Muted)));
+    let inner = render_frame(title, corner, ctx.style(border), ctx.glyphs().border, area, buf);
+    panes::render(ctx, pane, layout.with_padding(inner), buf);
 }
 
-/// ` 1 Keys `, with a count where one tells something.
-fn title(scene: Scene<'_>, pane: Pane, tab: bool, open: bool) -> Vec<Span<'static>> {
-    let focused = open && scene.state.focus == pane;
-    let role = match (open, focused) {
-        (_, true) => Role::Focus,
-        (true, false) => Role::Title,
-        (false, false) => Role::Muted,
+/// The title ` 1 Keys `, with a count where it is useful.
+fn pane_title(ctx: RenderCtx<'_>, pane: Pane, is_tab: bool, is_open: bool) -> Vec<Span<'static>> {
+    let focused = is_open && ctx.state.focus == pane;
+    let role = match (is_open, focused) {
+        (_, true) => StyleRole::Focus,
+        (true, false) => StyleRole::Title,
+        (false, false) => StyleRole::Muted,
     };
-    let tail = panes::title_tail(scene, pane).filter(|_| open).map_or_else(String::new, |tail| format!(": {tail}"));
-    let name = if tab { pane.short_title() } else { pane.title() };
-    let key = scene.state.keymap.key_for(Action::Focus(pane));
-    vec![scene.span(format!(" {key} "), Role::Key), scene.span(format!("{name}{tail} "), role)]
+    let suffix =
+        panes::title_suffix(ctx, pane).filter(|_| is_open).map_or_else(String::new, |tail| format!(": {tail}"));
+    let name = if is_tab { pane.short_title() } else { pane.title() };
+    let key = ctx.state.keymap.key_label(Action::Focus(pane));
+    vec![ctx.span(format!(" {key} "), StyleRole::Key), ctx.span(format!("{name}{suffix} "), role)]
 }
 
-/// What is left of the dashboard where there is no room for one: how the run stands, and below that what is asked, what
-/// was just done, or what is missing. Where there is a single row, what is asked comes first.
-fn status_lines(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let (snapshot, totals) = (scene.snapshot, scene.snapshot.totals);
+/// The one or two status lines for a terminal that is too small for the dashboard.
+///
+/// The first row shows the state of the run; the second shows the quit question, the newest toast or the size that is
+/// needed. If there is only one row, the quit question replaces the state.
+fn draw_status_only(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let (snapshot, totals) = (ctx.snapshot, ctx.snapshot.totals);
     let ended = totals.done + totals.failed;
     let segments = vec![
-        Segment::left(0, [header::state(scene)]),
+        Segment::left(0, [header::run_state(ctx)]),
         Segment::left(0, [Span::raw(format!("{}%", percent(ended, totals.total)))]),
         Segment::left(2, [Span::raw(format!("{ended}/{}", totals.total))]),
-        Segment::left(1, [scene.span(format!("{} failed", totals.failed), header::failed_role(totals.failed))]),
+        Segment::left(1, [ctx.span(format!("{} failed", totals.failed), header::failed_role(totals.failed))]),
         Segment::left(3, [Span::raw(snapshot.spend.cost.to_string())]),
     ];
-    ribbon::render(segments, 2, area, buf);
-    let asked = matches!(scene.state.overlay, Some(Overlay::Quit));
-    let below = Rect { y: area.y + u16::from(area.height > 1), height: area.height.min(1), ..area };
-    if asked {
-        Clear.render(below, buf);
-        overlays::dialogs::quit_line(scene, below, buf);
+    status_line::render(segments, 2, area, buf);
+    let quit_is_asked = matches!(ctx.state.overlay, Some(Overlay::Quit));
+    let second_row = Rect { y: area.y + u16::from(area.height > 1), height: area.height.min(1), ..area };
+    if quit_is_asked {
+        Clear.render(second_row, buf);
+        overlays::dialogs::render_quit_line(ctx, second_row, buf);
     } else if area.height > 1 {
-        let line = overlays::toasts::newest(scene, usize::from(below.width)).unwrap_or_else(|| {
-            let quit = scene.state.keymap.key_for(Action::Quit);
+        let line = overlays::toasts::newest_line(ctx, usize::from(second_row.width)).unwrap_or_else(|| {
+            let quit = ctx.state.keymap.key_label(Action::Quit);
             let small = format!("{}x{} is too small, 60x15 is needed; {quit} quits", area.width, area.height);
-            Line::styled(scene.fit(&small, usize::from(below.width)), scene.style(Role::Muted))
+            Line::styled(ctx.truncated(&small, usize::from(second_row.width)), ctx.style(StyleRole::Muted))
         });
-        line.render(below, buf);
+        line.render(second_row, buf);
     }
 }

@@ -1,8 +1,9 @@
-//! The loop: input first, then signals, answers, snapshots and time; one frame for all that has happened.
+//! The event loop. It handles input first, then signals, replies, snapshots and timeouts, and draws one frame for
+//! everything that has happened.
 //!
-//! Generic over the screen and the input, so that a test drives the real loop with scripted keys and a fake
-//! engine. Nothing is awaited in here but the next thing to happen: commands and questions are futures of
-//! their own, whose answers come back as messages.
+//! The loop is generic over the screen and the input, so that a test drives the real loop with scripted keys and a fake
+//! engine. It awaits nothing but the next event: commands and queries run as separate futures, and their results come
+//! back as [`UiEvent`]s.
 
 use std::{
     future::{poll_fn, ready},
@@ -18,70 +19,70 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, st
 use tokio::time::sleep_until;
 
 use super::{
-    Effect, Exit, Message,
+    Effect, ExitReason, UiEvent,
     action::Action,
-    engine_time::EngineTime,
+    engine_clock::EngineClock,
     pane::Pane,
-    picture::{self, Ask, CellPixels},
-    state::{State, Wanted},
+    picture::{self, CellPixels, ImageRequest},
+    state::{PendingQuery, State},
     update,
 };
 use crate::{
     domain::{Command, Page, Query, Snapshot},
-    engine::Handle,
+    engine::EngineHandle,
 };
 
-/// Questions to the run's database: at most four a second.
-const QUESTION_PAUSE: Duration = Duration::from_millis(250);
-/// The log view, which nobody announces changes of, is drawn anew this often while it is open.
-const LOG_PAUSE: Duration = Duration::from_millis(250);
-/// Toasts and patience are looked at this often while there are any.
-const HOUSEKEEPING: Duration = Duration::from_millis(500);
-/// Input handled before the next frame, so that a flood of it can't keep the screen from being drawn.
-const MOST_EVENTS: usize = 256;
-/// Commands under way at once; a key held down can't pile up more.
-const MOST_ORDERS: usize = 32;
+/// Minimum time between two queries to the run's database: at most four a second.
+const QUERY_INTERVAL: Duration = Duration::from_millis(250);
+/// Redraw interval of the log pane while it has the focus: tui-logger does not announce new lines.
+const LOG_REDRAW_INTERVAL: Duration = Duration::from_millis(250);
+/// Interval at which toasts and timeouts are checked while there are any.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
+/// Input events handled before the next frame, so that a flood of input can't stop the screen from being drawn.
+const MAX_EVENTS_PER_BATCH: usize = 256;
+/// Commands that may wait for a reply at once, so that a key held down can't queue any number.
+const MAX_UNANSWERED_COMMANDS: usize = 32;
 
-/// What the loop draws on and speaks through.
+/// The terminal as the loop uses it: draws frames and sends control sequences.
 pub trait Screen {
     fn draw(&mut self, state: &State, snapshot: &Snapshot) -> io::Result<()>;
-    /// Forgets what is on the terminal; the next frame is drawn whole.
+    /// Discards what is on the terminal; the next frame is drawn completely.
     fn repaint(&mut self) -> io::Result<()>;
-    /// Gives the terminal back, stops the process until it is continued, and takes the terminal again.
+    /// Releases the terminal, stops the process until it is continued, and acquires the terminal again.
     fn suspend(&mut self) -> io::Result<()>;
     fn capture_mouse(&mut self, on: bool) -> io::Result<()>;
     fn set_title(&mut self, title: &str) -> io::Result<()>;
-    fn notify(&mut self, words: &str) -> io::Result<()>;
-    /// How large a cell is, where the terminal says so.
-    fn cell(&self) -> Option<CellPixels> {
+    fn notify(&mut self, message: &str) -> io::Result<()>;
+    /// The size of a cell in pixels, if the terminal reports it.
+    fn cell_size(&self) -> Option<CellPixels> {
         None
     }
-    /// Hands text to the terminal's clipboard; there is no answer to that.
+    /// Sends text to the terminal's clipboard. The terminal does not confirm it.
     fn copy(&mut self, text: &str) -> io::Result<()>;
 }
 
-/// What came from outside the terminal.
+/// A Unix signal that the dashboard handles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
-    /// Finish cleanly (SIGTERM); the second time at once.
+    /// SIGTERM: drain and end; the second one stops at once.
     Terminate,
-    /// As Ctrl-C (SIGINT from elsewhere).
+    /// SIGINT from another process: handled like Ctrl-C.
     Interrupt,
-    /// The terminal is gone (SIGHUP).
+    /// SIGHUP: the terminal is gone.
     HangUp,
 }
 
-type Reply = BoxFuture<'static, Message>;
+type ReplyFuture = BoxFuture<'static, UiEvent>;
 
 /// Shows the run until the operator leaves or the terminal is gone.
-pub async fn drive<S, I, G>(
+pub async fn run_event_loop<S, I, G>(
     screen: &mut S,
     input: I,
     signals: G,
-    handle: Handle,
+    handle: EngineHandle,
     state: State,
-    frame_time: Duration,
-) -> Exit
+    frame_interval: Duration,
+) -> ExitReason
 where
     S: Screen,
     I: Stream<Item = io::Result<Event>>,
@@ -89,10 +90,10 @@ where
 {
     let mut input = pin!(input.fuse());
     let mut signals = pin!(signals.fuse());
-    let mut dashboard = Dashboard::new(screen, handle, state, frame_time);
-    let cell = dashboard.screen.cell();
-    for message in [Message::Cell(cell), Message::Published] {
-        if let Some(exit) = dashboard.handle(message) {
+    let mut dashboard = Dashboard::new(screen, handle, state, frame_interval);
+    let cell_size = dashboard.screen.cell_size();
+    for message in [UiEvent::CellSize(cell_size), UiEvent::NewSnapshot] {
+        if let Some(exit) = dashboard.process(message) {
             return exit;
         }
     }
@@ -100,34 +101,36 @@ where
         if let Some(exit) = dashboard.draw_if_due() {
             return exit;
         }
-        let (wake_at, listening) = (dashboard.wake_at(), !dashboard.state.gone);
-        let happened = tokio::select! {
+        let (wakeup_at, engine_is_running) = (dashboard.next_wakeup(), !dashboard.state.engine_gone);
+        let event = tokio::select! {
             biased;
-            events = next_events(&mut input) => Happened::Input(events),
-            Some(signal) = signals.next() => Happened::Signal(signal),
-            Some(message) = dashboard.replies.next(), if !dashboard.replies.is_empty() => Happened::Message(Box::new(message)),
-            changed = dashboard.handle.snapshots.changed(), if listening => {
-                if changed.is_ok() { Happened::Snapshot } else { Happened::Message(Box::new(Message::Gone)) }
+            events = read_available(&mut input) => LoopEvent::Input(events),
+            Some(signal) = signals.next() => LoopEvent::Signal(signal),
+            Some(message) = dashboard.replies.next(), if !dashboard.replies.is_empty() => LoopEvent::Ui(Box::new(message)),
+            changed = dashboard.handle.snapshots.changed(), if engine_is_running => {
+                if changed.is_ok() { LoopEvent::Snapshot } else { LoopEvent::Ui(Box::new(UiEvent::EngineGone)) }
             }
-            () = sleep_until(wake_at.into()) => Happened::Time,
+            () = sleep_until(wakeup_at.into()) => LoopEvent::Timeout,
         };
-        if let Some(exit) = dashboard.happened(happened) {
+        if let Some(exit) = dashboard.on_loop_event(event) {
             return exit;
         }
     }
 }
 
-enum Happened {
-    /// `None`: there will be no more.
+enum LoopEvent {
+    /// Input events that have arrived; `None` if the input has ended.
     Input(Option<Vec<io::Result<Event>>>),
     Signal(Signal),
-    Message(Box<Message>),
+    Ui(Box<UiEvent>),
     Snapshot,
-    Time,
+    Timeout,
 }
 
-/// All input that is there, or waits for some.
-async fn next_events<I>(input: &mut std::pin::Pin<&mut futures_util::stream::Fuse<I>>) -> Option<Vec<io::Result<Event>>>
+/// Returns all input events that are available, or waits for the first.
+async fn read_available<I>(
+    input: &mut std::pin::Pin<&mut futures_util::stream::Fuse<I>>,
+) -> Option<Vec<io::Result<Event>>>
 where
     I: Stream<Item = io::Result<Event>>,
 {
@@ -138,7 +141,7 @@ where
                 Poll::Ready(Some(event)) => {
                     let broken = event.is_err();
                     events.push(event);
-                    if broken || events.len() >= MOST_EVENTS {
+                    if broken || events.len() >= MAX_EVENTS_PER_BATCH {
                         return Poll::Ready(Some(events));
                     }
                 }
@@ -153,238 +156,240 @@ where
 
 struct Dashboard<'s, S> {
     screen: &'s mut S,
-    handle: Handle,
+    handle: EngineHandle,
     state: State,
     snapshot: Arc<Snapshot>,
-    clock: EngineTime,
-    began: Instant,
-    frame_time: Duration,
-    /// Something has changed since the last frame.
-    dirty: bool,
-    /// No frame before this.
-    next_frame: Instant,
-    /// No question before this.
-    next_question: Instant,
-    /// A question is under way.
-    asking: bool,
-    /// The question that was asked last.
-    asked: Option<Query>,
-    /// Commands under way.
-    ordering: usize,
-    replies: FuturesUnordered<Reply>,
+    clock: EngineClock,
+    opened_at: Instant,
+    frame_interval: Duration,
+    /// True if something has changed since the last frame.
+    is_dirty: bool,
+    /// Earliest time of the next frame.
+    next_frame_at: Instant,
+    /// Earliest time of the next query.
+    next_query_at: Instant,
+    has_query_in_flight: bool,
+    /// The last query that was sent.
+    last_query: Option<Query>,
+    /// Number of commands without a reply.
+    unanswered_commands: usize,
+    replies: FuturesUnordered<ReplyFuture>,
 }
 
 impl<'s, S: Screen> Dashboard<'s, S> {
-    fn new(screen: &'s mut S, handle: Handle, state: State, frame_time: Duration) -> Self {
+    fn new(screen: &'s mut S, handle: EngineHandle, state: State, frame_interval: Duration) -> Self {
         let now = Instant::now();
         let snapshot = handle.snapshot();
-        let clock = EngineTime::of(&snapshot, now);
+        let clock = EngineClock::from_snapshot(&snapshot, now);
         Self {
             screen,
             handle,
             state,
             snapshot,
             clock,
-            began: now,
-            frame_time,
-            dirty: true,
-            next_frame: now,
-            next_question: now,
-            asking: false,
-            asked: None,
-            ordering: 0,
+            opened_at: now,
+            frame_interval,
+            is_dirty: true,
+            next_frame_at: now,
+            next_query_at: now,
+            has_query_in_flight: false,
+            last_query: None,
+            unanswered_commands: 0,
             replies: FuturesUnordered::new(),
         }
     }
 
-    fn happened(&mut self, happened: Happened) -> Option<Exit> {
-        match happened {
-            Happened::Input(None) | Happened::Signal(Signal::HangUp) => return Some(Exit::Detach),
-            Happened::Input(Some(events)) => return self.take_input(events),
-            Happened::Signal(Signal::Interrupt) => return self.handle(Message::Act(Action::Interrupt)),
-            Happened::Signal(Signal::Terminate) => return self.handle(Message::Terminate),
-            Happened::Message(message) => {
+    fn on_loop_event(&mut self, event: LoopEvent) -> Option<ExitReason> {
+        match event {
+            LoopEvent::Input(None) | LoopEvent::Signal(Signal::HangUp) => return Some(ExitReason::Detached),
+            LoopEvent::Input(Some(events)) => return self.on_input(events),
+            LoopEvent::Signal(Signal::Interrupt) => return self.process(UiEvent::Action(Action::Interrupt)),
+            LoopEvent::Signal(Signal::Terminate) => return self.process(UiEvent::Terminate),
+            LoopEvent::Ui(message) => {
                 match &*message {
-                    Message::Gone => self.clock.stop(Instant::now()),
-                    Message::Answered { .. } => self.asking = false,
-                    Message::Replied { .. } => self.ordering -= 1,
+                    UiEvent::EngineGone => self.clock.stop(Instant::now()),
+                    UiEvent::QueryAnswer { .. } => self.has_query_in_flight = false,
+                    UiEvent::CommandReply { .. } => self.unanswered_commands -= 1,
                     _ => {}
                 }
-                return self.handle(*message);
+                return self.process(*message);
             }
-            Happened::Snapshot => {
+            LoopEvent::Snapshot => {
                 self.snapshot = Arc::clone(&self.handle.snapshots.borrow_and_update());
-                self.clock = EngineTime::of(&self.snapshot, Instant::now());
-                return self.handle(Message::Published);
+                self.clock = EngineClock::from_snapshot(&self.snapshot, Instant::now());
+                return self.process(UiEvent::NewSnapshot);
             }
-            Happened::Time => {}
+            LoopEvent::Timeout => {}
         }
-        self.ask_if_due();
-        self.handle(Message::Tick)
+        self.query_if_due();
+        self.process(UiEvent::Tick)
     }
 
-    fn take_input(&mut self, events: Vec<io::Result<Event>>) -> Option<Exit> {
+    fn on_input(&mut self, events: Vec<io::Result<Event>>) -> Option<ExitReason> {
         for event in events {
             let message = match event {
-                // Reading from a terminal fails when it is gone, and for no reason a user could act on.
+                // Reading fails only if the terminal is gone; the operator can do nothing about it.
                 Err(error) => {
                     tracing::warn!("the terminal can't be read any more: {error}");
-                    return Some(Exit::Detach);
+                    return Some(ExitReason::Detached);
                 }
                 Ok(Event::Key(key)) if key.kind == KeyEventKind::Release => continue,
-                Ok(Event::Key(key)) => Message::Key(key),
-                // Means nothing, and would have the screen drawn anew all the time.
+                Ok(Event::Key(key)) => UiEvent::Key(key),
+                // Mouse movements have no effect here, and each would cause a redraw.
                 Ok(Event::Mouse(event)) if matches!(event.kind, MouseEventKind::Moved | MouseEventKind::Drag(_)) => {
                     continue;
                 }
-                Ok(Event::Mouse(event)) => Message::Mouse(event),
-                Ok(Event::Paste(text)) => Message::Pasted(text),
+                Ok(Event::Mouse(event)) => UiEvent::Mouse(event),
+                Ok(Event::Paste(text)) => UiEvent::Paste(text),
                 Ok(Event::Resize(width, height)) => {
-                    // Another size of the letters is a resize too.
-                    let cell = self.screen.cell();
-                    if let Some(exit) = self.handle(Message::Cell(cell)) {
+                    // A change of the font size is reported as a resize too.
+                    let cell = self.screen.cell_size();
+                    if let Some(exit) = self.process(UiEvent::CellSize(cell)) {
                         return Some(exit);
                     }
-                    Message::Resized((width, height).into())
+                    UiEvent::Resize((width, height).into())
                 }
                 Ok(Event::FocusGained | Event::FocusLost) => continue,
             };
-            if let Some(exit) = self.handle(message) {
+            if let Some(exit) = self.process(message) {
                 return Some(exit);
             }
         }
         None
     }
 
-    /// One message through `update`, and its effects into the world.
-    fn handle(&mut self, message: Message) -> Option<Exit> {
+    /// Passes one event to `update` and carries out its effects.
+    fn process(&mut self, message: UiEvent) -> Option<ExitReason> {
         let now = Instant::now();
         self.state.now = self.clock.now(now);
-        self.state.ui = now.saturating_duration_since(self.began);
-        self.dirty = true;
+        self.state.ui_elapsed = now.saturating_duration_since(self.opened_at);
+        self.is_dirty = true;
         for effect in update(&mut self.state, &self.snapshot, message) {
             let done = match effect {
                 Effect::Leave(exit) => return Some(exit),
-                Effect::Send(command) => {
-                    self.send(command);
+                Effect::SendCommand(command) => {
+                    self.send_command(command);
                     Ok(())
                 }
-                Effect::Ask(query) => {
+                Effect::RunExport(query) => {
                     let handle = self.handle.clone();
-                    self.replies.push(async move { Message::Told(handle.ask(query).await) }.boxed());
+                    self.replies.push(async move { UiEvent::ExportDone(handle.query(query).await) }.boxed());
                     Ok(())
                 }
-                Effect::Depict { ask, number } => {
-                    self.replies.push(depicted(self.handle.clone(), ask, number).boxed());
+                Effect::RenderImage { request, image_number } => {
+                    self.replies.push(load_and_render(self.handle.clone(), request, image_number).boxed());
                     Ok(())
                 }
-                Effect::Copy(text) => self.screen.copy(&text),
+                Effect::CopyToClipboard(text) => self.screen.copy(&text),
                 Effect::Suspend => self.screen.suspend().and_then(|()| self.screen.repaint()).map(|()| {
-                    // A stopped program is not told of a new size.
+                    // A stopped process gets no resize events.
                     if let Ok(size) = crossterm::terminal::size() {
-                        update(&mut self.state, &self.snapshot, Message::Resized(size.into()));
+                        update(&mut self.state, &self.snapshot, UiEvent::Resize(size.into()));
                     }
                 }),
-                Effect::Repaint => self.screen.repaint(),
+                Effect::RedrawAll => self.screen.repaint(),
                 Effect::CaptureMouse(on) => self.screen.capture_mouse(on),
                 Effect::SetTitle(title) => self.screen.set_title(&title),
                 Effect::Notify(words) => self.screen.notify(&words),
             };
             if let Err(error) = done {
-                return Some(gone(&error));
+                return Some(on_terminal_lost(&error));
             }
         }
-        self.ask_if_due();
+        self.query_if_due();
         None
     }
 
-    /// On its way as a task of its own: it is delivered although the dashboard may be left before the answer.
-    fn send(&mut self, command: Command) {
-        let reply = if self.ordering < MOST_ORDERS {
-            let (handle, order) = (self.handle.clone(), command.clone());
-            let mut sent = Box::pin(async move { handle.command(order).await });
-            // Its place in the engine's queue is taken here: tasks of their own would overtake each other.
-            let at_once = (&mut sent).now_or_never();
+    /// Sends a command to the engine in a separate task, so that it is delivered even if the dashboard closes before
+    /// the reply.
+    fn send_command(&mut self, command: Command) {
+        let reply = if self.unanswered_commands < MAX_UNANSWERED_COMMANDS {
+            let (handle, command_copy) = (self.handle.clone(), command.clone());
+            let mut request = Box::pin(async move { handle.command(command_copy).await });
+            // Polled once here to take a place in the engine's queue; separate tasks could overtake each other.
+            let early_reply = (&mut request).now_or_never();
             let task = tokio::spawn(async move {
-                match at_once {
+                match early_reply {
                     Some(reply) => reply,
-                    None => sent.await,
+                    None => request.await,
                 }
             });
-            // The task only waits on channels; it fails only where the runtime is shut down.
+            // The task only waits on channels; it fails only if the runtime shuts down.
             async move { task.await.unwrap_or_else(|_| Err("the program is ending".to_owned())) }.boxed()
         } else {
             ready(Err("the engine has not answered yet; try again".to_owned())).boxed()
         };
-        self.ordering += 1;
-        self.replies.push(reply.map(|reply| Message::Replied { command, reply }).boxed());
+        self.unanswered_commands += 1;
+        self.replies.push(reply.map(|reply| UiEvent::CommandReply { command, reply }).boxed());
     }
 
-    /// One question at a time, for what is wanted when it is asked.
-    fn ask_if_due(&mut self) {
+    /// Sends the next pending query, one at a time. The query is chosen when it is sent.
+    fn query_if_due(&mut self) {
         let now = Instant::now();
-        if self.asking || now < self.next_question {
+        if self.has_query_in_flight || now < self.next_query_at {
             return;
         }
-        // By turns: what changes all the time doesn't keep the rest waiting.
-        let is_last = |wanted: &Wanted| self.asked.as_ref() == Some(&wanted.query);
-        let (again, others): (Vec<_>, Vec<_>) = self.state.wanted(&self.snapshot).partition(is_last);
+        // Other queries go before a repetition of the last one, so that data that changes all the time can't starve the
+        // rest.
+        let is_last = |wanted: &PendingQuery| self.last_query.as_ref() == Some(&wanted.query);
+        let (again, others): (Vec<_>, Vec<_>) = self.state.pending_queries(&self.snapshot).partition(is_last);
         let Some(wanted) = others.into_iter().chain(again).next() else { return };
-        self.asking = true;
-        self.asked = Some(wanted.query.clone());
-        self.next_question = now + QUESTION_PAUSE;
+        self.has_query_in_flight = true;
+        self.last_query = Some(wanted.query.clone());
+        self.next_query_at = now + QUERY_INTERVAL;
         let handle = self.handle.clone();
         self.replies.push(
             async move {
-                let Wanted { query, .. } = wanted.clone();
-                let page = handle.ask(query).await;
-                Message::Answered { wanted, page }
+                let PendingQuery { query, .. } = wanted.clone();
+                let page = handle.query(query).await;
+                UiEvent::QueryAnswer { query: wanted, page }
             }
             .boxed(),
         );
     }
 
-    /// When to look again although nothing has happened.
-    fn wake_at(&self) -> Instant {
+    /// When to run the loop again if nothing happens before.
+    fn next_wakeup(&self) -> Instant {
         let now = Instant::now();
-        let frame = self.dirty.then_some(self.next_frame);
+        let frame = self.is_dirty.then_some(self.next_frame_at);
         let clock = self.clock.next_tick(now);
-        let question =
-            (!self.asking && self.state.wanted(&self.snapshot).next().is_some()).then_some(self.next_question);
-        let log = (self.state.focus == Pane::Log).then_some(now + LOG_PAUSE);
-        let busy = !self.state.toasts.is_empty() || !self.state.pending.is_empty() || self.state.leaving.is_some();
-        let housekeeping = busy.then_some(now + HOUSEKEEPING);
+        let query = (!self.has_query_in_flight && self.state.pending_queries(&self.snapshot).next().is_some())
+            .then_some(self.next_query_at);
+        let log = (self.state.focus == Pane::Log).then_some(now + LOG_REDRAW_INTERVAL);
+        let has_timers =
+            !self.state.toasts.is_empty() || !self.state.pending_commands.is_empty() || self.state.leaving.is_some();
+        let housekeeping = has_timers.then_some(now + HOUSEKEEPING_INTERVAL);
         let idle = now + Duration::from_mins(1);
-        [frame, clock, question, log, housekeeping].into_iter().flatten().fold(idle, Instant::min)
+        [frame, clock, query, log, housekeeping].into_iter().flatten().fold(idle, Instant::min)
     }
 
-    fn draw_if_due(&mut self) -> Option<Exit> {
+    fn draw_if_due(&mut self) -> Option<ExitReason> {
         let now = Instant::now();
-        if !self.dirty || now < self.next_frame {
+        if !self.is_dirty || now < self.next_frame_at {
             return None;
         }
         self.state.now = self.clock.now(now);
-        self.dirty = false;
-        self.next_frame = now + self.frame_time;
+        self.is_dirty = false;
+        self.next_frame_at = now + self.frame_interval;
         match self.screen.draw(&self.state, &self.snapshot) {
             Ok(()) => None,
-            Err(error) => Some(gone(&error)),
+            Err(error) => Some(on_terminal_lost(&error)),
         }
     }
 }
 
-/// The picture from the run's record, drawn on a thread of its own.
-async fn depicted(handle: Handle, ask: Ask, number: u32) -> Message {
-    let seen = match handle.ask(Query::Picture { seq: ask.seq, index: ask.index }).await {
-        Ok(Page::Picture(image)) => picture::depict(image, ask, number).await,
+/// Loads the picture from the run's database and renders it on its own thread.
+async fn load_and_render(handle: EngineHandle, request: ImageRequest, image_number: u32) -> UiEvent {
+    let rendered = match handle.query(Query::Picture { seq: request.seq, index: request.index }).await {
+        Ok(Page::Picture(image)) => picture::render(image, request, image_number).await,
         Ok(_) => Err("the run has no such picture".to_owned()),
-        Err(words) => Err(format!("can't read the picture: {words}")),
+        Err(message) => Err(format!("can't read the picture: {message}")),
     };
-    Message::Depicted { ask, seen }
+    UiEvent::ImageRendered { request, result: rendered }
 }
 
-/// Writing to a terminal fails when it is gone; the run goes on without it.
-fn gone(error: &io::Error) -> Exit {
+/// Logs that writing to the terminal failed, because it is gone. The run goes on without the dashboard.
+fn on_terminal_lost(error: &io::Error) -> ExitReason {
     tracing::warn!("the terminal can't be written any more: {error}");
-    Exit::Detach
+    ExitReason::Detached
 }

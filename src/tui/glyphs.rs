@@ -1,31 +1,31 @@
-//! The signs on the screen, each with a spelling for terminals that have only ASCII.
+//! The glyphs on the screen, each with a replacement for terminals that have only ASCII.
 
 use ratatui::symbols::border;
 
-use crate::domain::{ItemState, event::Level, snapshot::Condition, snapshot::RunState};
+use crate::domain::{ItemState, event::EventLevel, snapshot::Condition, snapshot::RunState};
 
-/// One set of signs. Every sign is one column wide.
+/// A set of glyphs. Every glyph is one column wide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Glyphs {
     pub ascii: bool,
     pub ellipsis: &'static str,
     pub arrow: &'static str,
-    /// Points at the name before it: a sign in front of a row would be taken for a cursor.
-    pub here: &'static str,
-    pub dot: &'static str,
+    /// Marks the row of the current route. It stands behind the name: in front of the row it would look like a cursor.
+    pub current_marker: &'static str,
+    pub separator: &'static str,
     pub times: &'static str,
-    /// Of an item that is marked.
-    pub mark: &'static str,
+    /// Shown for a marked item.
+    pub marked: &'static str,
     pub bar_full: &'static str,
     pub bar_empty: &'static str,
-    /// Parts of a column between nothing and the whole; empty where only whole columns can be drawn.
-    pub bar_parts: &'static [&'static str],
-    /// The same for the one bar that matters most.
+    /// Partly filled cells, from the smallest to the largest; empty if only whole cells can be drawn.
+    pub bar_partials: &'static [&'static str],
+    /// Glyphs of the bolder bar for the progress of the run.
     pub progress_full: &'static str,
     pub progress_empty: &'static str,
-    pub progress_parts: &'static [&'static str],
-    /// Heights of a column from an eighth to the whole.
-    pub heights: &'static [&'static str],
+    pub progress_partials: &'static [&'static str],
+    /// Glyphs for the height of a chart column within a cell, from one eighth to full.
+    pub column_heights: &'static [&'static str],
     pub border: border::Set<'static>,
 }
 
@@ -33,17 +33,17 @@ static UNICODE: Glyphs = Glyphs {
     ascii: false,
     ellipsis: "…",
     arrow: "→",
-    here: "◂",
-    dot: "·",
+    current_marker: "◂",
+    separator: "·",
     times: "×",
-    mark: "◉",
+    marked: "◉",
     bar_full: "━",
     bar_empty: "─",
-    bar_parts: &["╸"],
+    bar_partials: &["╸"],
     progress_full: "█",
     progress_empty: "░",
-    progress_parts: &["▏", "▎", "▍", "▌", "▋", "▊", "▉"],
-    heights: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    progress_partials: &["▏", "▎", "▍", "▌", "▋", "▊", "▉"],
+    column_heights: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     border: border::ROUNDED,
 };
 
@@ -51,17 +51,17 @@ static ASCII: Glyphs = Glyphs {
     ascii: true,
     ellipsis: "~",
     arrow: ">",
-    here: "<",
-    dot: "|",
+    current_marker: "<",
+    separator: "|",
     times: "x",
-    mark: "+",
+    marked: "+",
     bar_full: "#",
     bar_empty: ".",
-    bar_parts: &[],
+    bar_partials: &[],
     progress_full: "#",
     progress_empty: ".",
-    progress_parts: &[],
-    heights: &["_", ".", "-", "=", "+", "*", "%", "#"],
+    progress_partials: &[],
+    column_heights: &["_", ".", "-", "=", "+", "*", "%", "#"],
     border: border::Set {
         top_left: "+",
         top_right: "+",
@@ -79,59 +79,60 @@ impl Glyphs {
         if ascii { &ASCII } else { &UNICODE }
     }
 
-    const fn either(&self, unicode: &'static str, ascii: &'static str) -> &'static str {
+    const fn pick(&self, unicode: &'static str, ascii: &'static str) -> &'static str {
         if self.ascii { ascii } else { unicode }
     }
 
-    /// Every condition has a sign of its own, so that a column of them reads without its words.
+    /// The glyph of a condition. Every condition has a different one, so that a column of glyphs can be read without
+    /// words.
     pub const fn condition(&self, condition: &Condition) -> &'static str {
         match condition {
-            Condition::Ready => self.either("●", "o"),
-            Condition::Full { .. } => self.either("◐", "="),
-            Condition::Cooling { .. } => self.either("◌", "~"),
-            Condition::Exhausted { .. } => self.either("○", "z"),
-            Condition::Broken { .. } => self.either("▲", "!"),
-            Condition::Disabled { .. } => self.either("✗", "x"),
-            Condition::Off { .. } => self.either("–", "-"),
+            Condition::Ready => self.pick("●", "o"),
+            Condition::Limited { .. } => self.pick("◐", "="),
+            Condition::CoolingDown { .. } => self.pick("◌", "~"),
+            Condition::Exhausted { .. } => self.pick("○", "z"),
+            Condition::CircuitOpen { .. } => self.pick("▲", "!"),
+            Condition::Disabled { .. } => self.pick("✗", "x"),
+            Condition::SwitchedOff { .. } => self.pick("–", "-"),
         }
     }
 
-    pub const fn run(&self, state: &RunState) -> &'static str {
+    pub const fn run_state(&self, state: &RunState) -> &'static str {
         match state {
-            RunState::Running => self.either("●", "o"),
-            RunState::Waiting { .. } => self.either("◌", "~"),
-            RunState::Pausing | RunState::Paused => self.either("‖", "="),
-            RunState::Held { .. } => self.either("▲", "!"),
-            RunState::Draining => self.either("▽", "v"),
-            RunState::Stopped { .. } => self.either("■", "#"),
-            RunState::Finished => self.either("✓", "*"),
+            RunState::Running => self.pick("●", "o"),
+            RunState::Waiting { .. } => self.pick("◌", "~"),
+            RunState::Pausing | RunState::Paused => self.pick("‖", "="),
+            RunState::NeedsOperator { .. } => self.pick("▲", "!"),
+            RunState::Draining => self.pick("▽", "v"),
+            RunState::Stopped { .. } => self.pick("■", "#"),
+            RunState::Finished => self.pick("✓", "*"),
         }
     }
 
-    pub const fn item(&self, state: ItemState) -> &'static str {
+    pub const fn item_state(&self, state: ItemState) -> &'static str {
         match state {
-            ItemState::Waiting => self.either("◌", "~"),
-            ItemState::InFlight => self.either("▸", ">"),
-            ItemState::Done => self.either("✓", "*"),
-            ItemState::Failed => self.either("✗", "x"),
+            ItemState::Waiting => self.pick("◌", "~"),
+            ItemState::InFlight => self.pick("▸", ">"),
+            ItemState::Done => self.pick("✓", "*"),
+            ItemState::Failed => self.pick("✗", "x"),
         }
     }
 
-    pub const fn level(&self, level: Level) -> &'static str {
+    pub const fn level(&self, level: EventLevel) -> &'static str {
         match level {
-            Level::Info => self.either("·", "."),
-            Level::You => self.either("◆", "@"),
-            Level::Warn => self.either("▲", "!"),
-            Level::Alarm => self.either("✗", "X"),
+            EventLevel::Info => self.pick("·", "."),
+            EventLevel::Operator => self.pick("◆", "@"),
+            EventLevel::Warn => self.pick("▲", "!"),
+            EventLevel::Alert => self.pick("✗", "X"),
         }
     }
 
-    pub const fn switch(&self, on: bool) -> &'static str {
-        if on { self.either("●", "o") } else { self.either("–", "-") }
+    pub const fn on_off(&self, on: bool) -> &'static str {
+        if on { self.pick("●", "o") } else { self.pick("–", "-") }
     }
 
-    pub const fn chosen(&self, chosen: bool) -> &'static str {
-        if chosen { self.either("●", "*") } else { self.either("○", " ") }
+    pub const fn radio_button(&self, chosen: bool) -> &'static str {
+        if chosen { self.pick("●", "*") } else { self.pick("○", " ") }
     }
 }
 
@@ -141,23 +142,24 @@ mod tests {
     use crate::{
         domain::{
             Outcome,
-            snapshot::{Cause, Source},
+            snapshot::{Cause, CauseSource},
         },
         tui::text::width,
     };
 
     #[test]
     fn no_sign_can_be_taken_for_a_figure_or_for_another_one() {
-        let at = crate::domain::Wall(0);
-        let cause = || Cause { outcome: Outcome::Timeout, since: at, source: Source::Guessed, words: String::new() };
+        let at = crate::domain::WallTime(0);
+        let cause =
+            || Cause { outcome: Outcome::Timeout, since: at, source: CauseSource::Backoff, message: String::new() };
         let conditions = [
             Condition::Ready,
-            Condition::Full { what: "requests/min".to_owned(), until: None },
-            Condition::Cooling { until: at, cause: cause() },
+            Condition::Limited { limit: "requests/min".to_owned(), until: None },
+            Condition::CoolingDown { until: at, cause: cause() },
             Condition::Exhausted { until: at, cause: cause() },
-            Condition::Broken { until: at, cause: cause() },
+            Condition::CircuitOpen { until: at, cause: cause() },
             Condition::Disabled { since: at, cause: cause() },
-            Condition::Off { since: at },
+            Condition::SwitchedOff { since: at },
         ];
         for ascii in [false, true] {
             let signs = conditions.iter().map(|condition| Glyphs::new(ascii).condition(condition));
@@ -171,10 +173,17 @@ mod tests {
     fn every_sign_is_one_column_and_ascii_is_ascii() {
         for ascii in [false, true] {
             let glyphs = Glyphs::new(ascii);
-            let signs = [glyphs.ellipsis, glyphs.arrow, glyphs.here, glyphs.dot, glyphs.bar_full, glyphs.bar_empty];
-            let more = [glyphs.times, glyphs.mark, glyphs.progress_full, glyphs.progress_empty];
-            let bars = glyphs.bar_parts.iter().chain(glyphs.progress_parts);
-            for sign in signs.iter().chain(&more).chain(bars).chain(glyphs.heights) {
+            let signs = [
+                glyphs.ellipsis,
+                glyphs.arrow,
+                glyphs.current_marker,
+                glyphs.separator,
+                glyphs.bar_full,
+                glyphs.bar_empty,
+            ];
+            let more = [glyphs.times, glyphs.marked, glyphs.progress_full, glyphs.progress_empty];
+            let bars = glyphs.bar_partials.iter().chain(glyphs.progress_partials);
+            for sign in signs.iter().chain(&more).chain(bars).chain(glyphs.column_heights) {
                 assert_eq!(width(sign), 1, "{sign}");
                 assert!(!ascii || sign.is_ascii(), "{sign}");
             }

@@ -1,8 +1,8 @@
-//! Keys, clicks and pastes, read by a thread of their own.
+//! Reads keys, clicks and pastes on a separate thread.
 //!
-//! A terminal that is gone reads as empty for ever, and crossterm reads it over and over within a single call: whoever
-//! made that call never comes back from it. So it is made by a thread that owns nothing else, and the dashboard, which
-//! hears of the loss by a signal or when it draws, leaves as it should.
+//! When the terminal is gone, reading it returns "empty" forever, and crossterm then loops inside one call that never
+//! returns. So a thread that owns nothing else makes that call. The dashboard learns of the loss by a signal or when it
+//! draws, and leaves normally.
 
 use std::{io, thread, time::Duration};
 
@@ -10,28 +10,28 @@ use crossterm::event::{self, Event};
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 
-/// How soon the thread notices that nobody listens any more.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How often the thread checks whether the stream is still held.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Events that wait to be looked at; a flood waits in the terminal.
-const BACKLOG: usize = 256;
+/// Capacity of the channel in events; further input waits in the terminal.
+const EVENT_BUFFER: usize = 256;
 
-/// What the terminal sends, as long as the stream is held.
+/// The events of the terminal, as long as the stream is held.
 ///
 /// # Errors
-/// Where no thread can be started.
-pub fn events() -> io::Result<impl Stream<Item = io::Result<Event>>> {
-    let (sender, receiver) = mpsc::channel(BACKLOG);
-    thread::Builder::new().name("terminal".to_owned()).spawn(move || listen(&sender))?;
+/// If the thread can't be started.
+pub fn event_stream() -> io::Result<impl Stream<Item = io::Result<Event>>> {
+    let (sender, receiver) = mpsc::channel(EVENT_BUFFER);
+    thread::Builder::new().name("terminal".to_owned()).spawn(move || read_events(&sender))?;
     Ok(stream::unfold(receiver, |mut receiver| async move {
         let event = receiver.recv().await?;
         Some((event, receiver))
     }))
 }
 
-fn listen(sender: &mpsc::Sender<io::Result<Event>>) {
+fn read_events(sender: &mpsc::Sender<io::Result<Event>>) {
     while !sender.is_closed() {
-        let event = match event::poll(PATIENCE) {
+        let event = match event::poll(POLL_INTERVAL) {
             Ok(false) => continue,
             Ok(true) => event::read(),
             Err(error) => Err(error),
@@ -43,13 +43,15 @@ fn listen(sender: &mpsc::Sender<io::Result<Event>>) {
     }
 }
 
-/// To be called when the dashboard is left: nobody reads the terminal any more, except for the thread, where half an escape
-/// sequence keeps it within a call. A terminal that is gone, now or later in the run, it would read over and over; a pipe
-/// that nobody writes to lets it sleep.
-pub fn let_go() {
-    let quiet = nix::unistd::pipe().and_then(|(read, write)| nix::unistd::dup2_stdin(read).map(|()| write));
-    match quiet {
-        // Open as long as the process: closed, it would read as empty too.
+/// Replaces stdin by an empty pipe; called when the dashboard is left.
+///
+/// Nothing but the thread reads the terminal from then on, and half an escape sequence can keep the thread inside a
+/// read call. If the terminal is gone, now or later in the run, that call would loop forever; on a pipe without data it
+/// sleeps.
+pub fn stop_input() {
+    let empty_pipe = nix::unistd::pipe().and_then(|(read, write)| nix::unistd::dup2_stdin(read).map(|()| write));
+    match empty_pipe {
+        // Kept open until the process ends: a closed pipe reads as empty too.
         Ok(write) => std::mem::forget(write),
         Err(error) => tracing::warn!("the terminal can't be let go of: {error}"),
     }

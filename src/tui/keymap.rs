@@ -1,8 +1,8 @@
-//! Which key does what where, as one table. Footer and help are generated from it, so that they can't go stale.
-//! What the configuration binds anew ([`rebinding`]) takes the place of the table's own keys.
+//! The key bindings, as one table. Footer and help are generated from it, so that they are always up to date. The
+//! operator's own bindings ([`overrides`]) replace those of the table.
 
 mod chord;
-mod rebinding;
+mod overrides;
 
 use crossterm::event::KeyCode;
 
@@ -12,259 +12,259 @@ use super::{
 };
 
 pub use chord::Chord;
-pub use rebinding::Rebinding;
+pub use overrides::KeyOverride;
 
-/// Where a binding holds. Which contexts have the keyboard now is [`super::State::contexts`].
+/// Where a binding applies. [`super::State::key_contexts`] says which contexts have the keyboard now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Context {
-    /// Even in dialogs and while typing.
+pub enum KeyContext {
+    /// Everywhere, even in dialogs and while typing.
     Always,
-    /// Everywhere but in dialogs and while typing.
+    /// Everywhere except in dialogs and while typing.
     Global,
     Pane(Pane),
-    Detail,
-    /// Help and why: text to scroll.
-    Reading,
-    Confirm,
-    /// Which failed items go where again.
-    Replay,
-    Quit,
+    ItemDetail,
+    /// Help and the inspect overlay: text to scroll.
+    TextOverlay,
+    ConfirmDialog,
+    /// The dialog that chooses which failed items to replay, and on which route.
+    ReplayDialog,
+    QuitDialog,
     Menu,
-    /// A line of text is being typed: letters are text.
-    Typing,
+    /// A line of text is being typed, so letters are text.
+    TextInput,
 }
 
-impl Context {
+impl KeyContext {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Always => "Always",
             Self::Global => "Everywhere",
             Self::Pane(pane) => pane.title(),
-            Self::Detail => "Item",
-            Self::Reading => "Help and why",
-            Self::Confirm => "Questions",
-            Self::Replay => "Replay",
-            Self::Quit => "Leaving",
+            Self::ItemDetail => "Item",
+            Self::TextOverlay => "Help and why",
+            Self::ConfirmDialog => "Questions",
+            Self::ReplayDialog => "Replay",
+            Self::QuitDialog => "Leaving",
             Self::Menu => "Menus",
-            Self::Typing => "While typing",
+            Self::TextInput => "While typing",
         }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Binding {
-    pub context: Context,
+    pub context: KeyContext,
     pub chord: Chord,
     pub action: Action,
-    /// What the footer says of it, in the order of the table; `None`: in the help only.
-    pub hint: Option<Hint>,
+    /// Text in the footer, which keeps the order of the table; `None`: only in the help.
+    pub hint: Option<FooterHint>,
 }
 
-/// A word in the footer.
+/// Text of a binding in the footer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hint {
-    pub word: &'static str,
-    /// Whose key stands behind the binding's own, as in `Up/Down`.
-    pair: Option<Action>,
+pub struct FooterHint {
+    pub label: &'static str,
+    /// The action whose key is shown beside the binding's own, as in `Up/Down`.
+    paired_action: Option<Action>,
 }
 
-const fn plain(context: Context, code: KeyCode, action: Action) -> Binding {
+const fn bind(context: KeyContext, code: KeyCode, action: Action) -> Binding {
     Binding { context, chord: Chord { code, ctrl: false }, action, hint: None }
 }
 
-const fn letter(context: Context, letter: char, action: Action) -> Binding {
-    plain(context, KeyCode::Char(letter), action)
+const fn bind_char(context: KeyContext, letter: char, action: Action) -> Binding {
+    bind(context, KeyCode::Char(letter), action)
 }
 
-const fn ctrl(context: Context, letter: char, action: Action) -> Binding {
+const fn bind_ctrl(context: KeyContext, letter: char, action: Action) -> Binding {
     Binding { context, chord: Chord { code: KeyCode::Char(letter), ctrl: true }, action, hint: None }
 }
 
 impl Binding {
-    const fn hint(mut self, word: &'static str) -> Self {
-        self.hint = Some(Hint { word, pair: None });
+    const fn with_hint(mut self, label: &'static str) -> Self {
+        self.hint = Some(FooterHint { label, paired_action: None });
         self
     }
 
-    const fn hint_with(mut self, pair: Action, word: &'static str) -> Self {
-        self.hint = Some(Hint { word, pair: Some(pair) });
+    const fn with_paired_hint(mut self, pair: Action, label: &'static str) -> Self {
+        self.hint = Some(FooterHint { label, paired_action: Some(pair) });
         self
     }
 }
 
-const KEYS: Context = Context::Pane(Pane::Keys);
-const COOLDOWNS: Context = Context::Pane(Pane::Cooldowns);
-const MODELS: Context = Context::Pane(Pane::Models);
-const EVENTS: Context = Context::Pane(Pane::Events);
-const ITEMS: Context = Context::Pane(Pane::Items);
-const ROUTES: Context = Context::Pane(Pane::Routes);
-const LOG: Context = Context::Pane(Pane::Log);
-const FAILURES: Context = Context::Pane(Pane::Failures);
+const KEYS: KeyContext = KeyContext::Pane(Pane::Keys);
+const COOLDOWNS: KeyContext = KeyContext::Pane(Pane::Cooldowns);
+const MODELS: KeyContext = KeyContext::Pane(Pane::Models);
+const EVENTS: KeyContext = KeyContext::Pane(Pane::Events);
+const ITEMS: KeyContext = KeyContext::Pane(Pane::Items);
+const ROUTES: KeyContext = KeyContext::Pane(Pane::Routes);
+const LOG: KeyContext = KeyContext::Pane(Pane::Log);
+const FAILURES: KeyContext = KeyContext::Pane(Pane::Failures);
 
-/// Within a context the order is that of the footer's hints. The most telling come first.
+/// The default bindings. Within a context the footer shows the hints in this order, so the most useful come first.
 pub const BINDINGS: &[Binding] = &[
-    letter(KEYS, ' ', Action::Toggle).hint("key on/off"),
-    letter(KEYS, 'w', Action::Why).hint("why"),
-    letter(KEYS, 'c', Action::ClearCooldowns).hint("clear cooldowns"),
-    letter(KEYS, 't', Action::Probe).hint("test now"),
-    letter(KEYS, 'e', Action::SwitchOn),
-    letter(KEYS, 'd', Action::SwitchOff),
-    letter(COOLDOWNS, 'w', Action::Why).hint("why"),
-    letter(COOLDOWNS, 'c', Action::ClearCooldowns).hint("clear the key's cooldowns"),
-    letter(MODELS, ' ', Action::Toggle).hint("model on/off"),
-    letter(MODELS, 'w', Action::Why).hint("why"),
-    letter(MODELS, 'e', Action::SwitchOn),
-    letter(MODELS, 'd', Action::SwitchOff),
-    plain(EVENTS, KeyCode::Enter, Action::Open).hint("its item"),
-    plain(ITEMS, KeyCode::Enter, Action::Open).hint("detail"),
-    letter(ITEMS, '/', Action::Filter).hint("filter"),
-    letter(ITEMS, 'f', Action::NextFilter).hint("failed/waiting/.."),
-    plain(ITEMS, KeyCode::Right, Action::NextFilter),
-    letter(ITEMS, 'l', Action::NextFilter),
-    plain(ITEMS, KeyCode::Left, Action::PreviousFilter),
-    letter(ITEMS, 'h', Action::PreviousFilter),
-    letter(ITEMS, 'r', Action::Replay).hint("replay"),
-    letter(ITEMS, ' ', Action::Mark).hint("mark"),
-    letter(ITEMS, 't', Action::ReplayTo).hint("replay to.."),
-    plain(FAILURES, KeyCode::Enter, Action::Open).hint("its first item"),
-    letter(FAILURES, 'r', Action::ReplayTo).hint("replay these"),
-    letter(FAILURES, 't', Action::ReplayTo),
-    letter(FAILURES, 'x', Action::Export).hint("export these"),
-    letter(ROUTES, ' ', Action::Toggle).hint("route on/off"),
-    letter(ROUTES, 'w', Action::Why).hint("why"),
-    plain(ROUTES, KeyCode::Enter, Action::Why),
-    letter(ROUTES, 'c', Action::ClearCooldowns).hint("clear the key's cooldowns"),
-    letter(ROUTES, 't', Action::Probe).hint("test the key"),
-    letter(ROUTES, 'e', Action::SwitchOn),
-    letter(ROUTES, 'd', Action::SwitchOff),
-    letter(LOG, 'h', Action::Log(LogAction::HideSelector)).hint("targets"),
-    letter(LOG, 'f', Action::Log(LogAction::FocusTarget)).hint("only this target"),
-    plain(LOG, KeyCode::Left, Action::Log(LogAction::ShowLess))
-        .hint_with(Action::Log(LogAction::ShowMore), "show less/more"),
-    plain(LOG, KeyCode::Right, Action::Log(LogAction::ShowMore)),
-    letter(LOG, '-', Action::Log(LogAction::CaptureLess))
-        .hint_with(Action::Log(LogAction::CaptureMore), "record less/more"),
-    letter(LOG, '+', Action::Log(LogAction::CaptureMore)),
-    letter(LOG, '=', Action::Log(LogAction::CaptureMore)),
-    letter(LOG, ' ', Action::Log(LogAction::HideOff)),
-    plain(Context::Detail, KeyCode::Esc, Action::Back).hint("back"),
-    plain(Context::Detail, KeyCode::Up, Action::Up).hint_with(Action::Down, "scroll"),
-    plain(Context::Detail, KeyCode::Down, Action::Down),
-    plain(Context::Detail, KeyCode::Left, Action::Left).hint_with(Action::Right, "previous/next item"),
-    plain(Context::Detail, KeyCode::Right, Action::Right),
-    letter(Context::Detail, 'r', Action::Replay).hint("replay"),
-    letter(Context::Detail, 't', Action::ReplayTo).hint("replay to.."),
-    letter(Context::Detail, 'n', Action::NextPicture),
-    letter(Context::Detail, 'v', Action::Pictures),
-    plain(Context::Reading, KeyCode::Esc, Action::Back).hint("back"),
-    letter(Context::Reading, 'q', Action::Back),
-    letter(Context::Reading, '?', Action::Back),
-    letter(Context::Reading, 'w', Action::Back),
-    plain(Context::Reading, KeyCode::Enter, Action::Back),
-    plain(Context::Reading, KeyCode::Up, Action::Up).hint_with(Action::Down, "scroll"),
-    letter(Context::Reading, 'k', Action::Up),
-    plain(Context::Reading, KeyCode::Down, Action::Down),
-    letter(Context::Reading, 'j', Action::Down),
-    plain(Context::Reading, KeyCode::PageUp, Action::PageUp),
-    plain(Context::Reading, KeyCode::PageDown, Action::PageDown),
-    letter(Context::Reading, 'g', Action::Top),
-    plain(Context::Reading, KeyCode::Home, Action::Top),
-    letter(Context::Reading, 'G', Action::Bottom),
-    plain(Context::Reading, KeyCode::End, Action::Bottom),
-    letter(Context::Confirm, 'y', Action::Yes).hint("yes"),
-    letter(Context::Confirm, 'n', Action::No).hint_with(Action::No, "no"),
-    plain(Context::Confirm, KeyCode::Esc, Action::No),
-    plain(Context::Confirm, KeyCode::Enter, Action::No),
-    letter(Context::Confirm, 'q', Action::No),
-    letter(Context::Replay, 'y', Action::Yes).hint("send"),
-    plain(Context::Replay, KeyCode::Up, Action::Up).hint_with(Action::Down, "where to"),
-    letter(Context::Replay, 'k', Action::Up),
-    plain(Context::Replay, KeyCode::Down, Action::Down),
-    letter(Context::Replay, 'j', Action::Down),
-    plain(Context::Replay, KeyCode::Left, Action::Left).hint_with(Action::Right, "which"),
-    letter(Context::Replay, 'h', Action::Left),
-    plain(Context::Replay, KeyCode::BackTab, Action::Left),
-    plain(Context::Replay, KeyCode::Right, Action::Right),
-    letter(Context::Replay, 'l', Action::Right),
-    plain(Context::Replay, KeyCode::Tab, Action::Right),
-    letter(Context::Replay, 'n', Action::No).hint_with(Action::No, "no"),
-    plain(Context::Replay, KeyCode::Esc, Action::No),
-    plain(Context::Replay, KeyCode::Enter, Action::Yes),
-    letter(Context::Replay, 'q', Action::No),
-    letter(Context::Quit, 'p', Action::Detach).hint("plain progress"),
-    letter(Context::Quit, 'd', Action::Drain).hint("drain"),
-    letter(Context::Quit, 's', Action::StopNow).hint("stop now"),
-    plain(Context::Quit, KeyCode::Esc, Action::Back).hint("stay"),
-    letter(Context::Quit, 'q', Action::Back),
-    letter(Context::Quit, 'n', Action::Back),
-    plain(Context::Menu, KeyCode::Enter, Action::Open).hint("choose"),
-    letter(Context::Menu, ' ', Action::Open),
-    plain(Context::Menu, KeyCode::Up, Action::Up).hint_with(Action::Down, "move"),
-    letter(Context::Menu, 'k', Action::Up),
-    plain(Context::Menu, KeyCode::Down, Action::Down),
-    letter(Context::Menu, 'j', Action::Down),
-    plain(Context::Menu, KeyCode::Esc, Action::Back).hint("back"),
-    letter(Context::Menu, 'q', Action::Back),
-    letter(Context::Menu, 's', Action::Back),
-    plain(Context::Typing, KeyCode::Enter, Action::Open).hint("done"),
-    plain(Context::Typing, KeyCode::Tab, Action::NextPane),
-    plain(Context::Typing, KeyCode::BackTab, Action::PreviousPane),
-    plain(Context::Typing, KeyCode::Esc, Action::Back).hint("cancel"),
-    plain(Context::Typing, KeyCode::Up, Action::Up),
-    plain(Context::Typing, KeyCode::Down, Action::Down),
-    plain(Context::Global, KeyCode::Tab, Action::NextPane).hint("pane"),
-    letter(Context::Global, 'p', Action::Pause).hint("pause"),
-    letter(Context::Global, 'W', Action::WhyRun).hint("why not faster"),
-    letter(Context::Global, 'R', Action::ReplayAll).hint("replay failed"),
-    letter(Context::Global, 's', Action::Strategy).hint("strategy"),
-    letter(Context::Global, 'u', Action::Undo).hint("undo"),
-    letter(Context::Global, '+', Action::MoreInFlight).hint_with(Action::FewerInFlight, "in flight"),
-    letter(Context::Global, '=', Action::MoreInFlight),
-    letter(Context::Global, '-', Action::FewerInFlight),
-    letter(Context::Global, 'z', Action::Zoom).hint("zoom"),
-    plain(Context::Global, KeyCode::Enter, Action::Open),
-    plain(Context::Global, KeyCode::Esc, Action::Back),
-    letter(Context::Global, ':', Action::CommandLine).hint("command"),
-    letter(Context::Global, 'P', Action::HardPause),
-    letter(Context::Global, 'w', Action::Why),
-    letter(Context::Global, 'y', Action::Copy),
-    letter(Context::Global, '/', Action::Filter),
-    plain(Context::Global, KeyCode::BackTab, Action::PreviousPane),
-    letter(Context::Global, '1', Action::Focus(Pane::Keys)),
-    letter(Context::Global, '2', Action::Focus(Pane::Cooldowns)),
-    letter(Context::Global, '3', Action::Focus(Pane::Models)),
-    letter(Context::Global, '4', Action::Focus(Pane::Events)),
-    letter(Context::Global, '5', Action::Focus(Pane::Items)),
-    letter(Context::Global, '6', Action::Focus(Pane::Routes)),
-    letter(Context::Global, '7', Action::Focus(Pane::Log)),
-    letter(Context::Global, '8', Action::Focus(Pane::Charts)),
-    letter(Context::Global, '9', Action::Focus(Pane::Failures)),
-    plain(Context::Global, KeyCode::Up, Action::Up),
-    letter(Context::Global, 'k', Action::Up),
-    plain(Context::Global, KeyCode::Down, Action::Down),
-    letter(Context::Global, 'j', Action::Down),
-    plain(Context::Global, KeyCode::Left, Action::Left),
-    letter(Context::Global, 'h', Action::Left),
-    plain(Context::Global, KeyCode::Right, Action::Right),
-    letter(Context::Global, 'l', Action::Right),
-    plain(Context::Global, KeyCode::PageUp, Action::PageUp),
-    ctrl(Context::Global, 'u', Action::PageUp),
-    plain(Context::Global, KeyCode::PageDown, Action::PageDown),
-    ctrl(Context::Global, 'd', Action::PageDown),
-    letter(Context::Global, 'g', Action::Top),
-    plain(Context::Global, KeyCode::Home, Action::Top),
-    letter(Context::Global, 'G', Action::Bottom),
-    plain(Context::Global, KeyCode::End, Action::Bottom),
-    letter(Context::Global, 'm', Action::Mouse),
-    letter(Context::Global, '?', Action::Help).hint("help"),
-    plain(Context::Global, KeyCode::F(1), Action::Help),
-    letter(Context::Global, 'q', Action::Quit).hint("quit"),
-    ctrl(Context::Always, 'c', Action::Interrupt),
-    ctrl(Context::Always, 'z', Action::Suspend),
-    ctrl(Context::Always, 'l', Action::Redraw),
+    bind_char(KEYS, ' ', Action::Toggle).with_hint("key on/off"),
+    bind_char(KEYS, 'w', Action::Inspect).with_hint("why"),
+    bind_char(KEYS, 'c', Action::ClearCooldowns).with_hint("clear cooldowns"),
+    bind_char(KEYS, 't', Action::Probe).with_hint("test now"),
+    bind_char(KEYS, 'e', Action::SwitchOn),
+    bind_char(KEYS, 'd', Action::SwitchOff),
+    bind_char(COOLDOWNS, 'w', Action::Inspect).with_hint("why"),
+    bind_char(COOLDOWNS, 'c', Action::ClearCooldowns).with_hint("clear the key's cooldowns"),
+    bind_char(MODELS, ' ', Action::Toggle).with_hint("model on/off"),
+    bind_char(MODELS, 'w', Action::Inspect).with_hint("why"),
+    bind_char(MODELS, 'e', Action::SwitchOn),
+    bind_char(MODELS, 'd', Action::SwitchOff),
+    bind(EVENTS, KeyCode::Enter, Action::Open).with_hint("its item"),
+    bind(ITEMS, KeyCode::Enter, Action::Open).with_hint("detail"),
+    bind_char(ITEMS, '/', Action::OpenFilter).with_hint("filter"),
+    bind_char(ITEMS, 'f', Action::NextFilter).with_hint("failed/waiting/.."),
+    bind(ITEMS, KeyCode::Right, Action::NextFilter),
+    bind_char(ITEMS, 'l', Action::NextFilter),
+    bind(ITEMS, KeyCode::Left, Action::PreviousFilter),
+    bind_char(ITEMS, 'h', Action::PreviousFilter),
+    bind_char(ITEMS, 'r', Action::Replay).with_hint("replay"),
+    bind_char(ITEMS, ' ', Action::ToggleMark).with_hint("mark"),
+    bind_char(ITEMS, 't', Action::OpenReplay).with_hint("replay to.."),
+    bind(FAILURES, KeyCode::Enter, Action::Open).with_hint("its first item"),
+    bind_char(FAILURES, 'r', Action::OpenReplay).with_hint("replay these"),
+    bind_char(FAILURES, 't', Action::OpenReplay),
+    bind_char(FAILURES, 'x', Action::ExportGroup).with_hint("export these"),
+    bind_char(ROUTES, ' ', Action::Toggle).with_hint("route on/off"),
+    bind_char(ROUTES, 'w', Action::Inspect).with_hint("why"),
+    bind(ROUTES, KeyCode::Enter, Action::Inspect),
+    bind_char(ROUTES, 'c', Action::ClearCooldowns).with_hint("clear the key's cooldowns"),
+    bind_char(ROUTES, 't', Action::Probe).with_hint("test the key"),
+    bind_char(ROUTES, 'e', Action::SwitchOn),
+    bind_char(ROUTES, 'd', Action::SwitchOff),
+    bind_char(LOG, 'h', Action::Log(LogAction::ToggleSelector)).with_hint("targets"),
+    bind_char(LOG, 'f', Action::Log(LogAction::ToggleFocusedTarget)).with_hint("only this target"),
+    bind(LOG, KeyCode::Left, Action::Log(LogAction::ShowLess))
+        .with_paired_hint(Action::Log(LogAction::ShowMore), "show less/more"),
+    bind(LOG, KeyCode::Right, Action::Log(LogAction::ShowMore)),
+    bind_char(LOG, '-', Action::Log(LogAction::RecordLess))
+        .with_paired_hint(Action::Log(LogAction::RecordMore), "record less/more"),
+    bind_char(LOG, '+', Action::Log(LogAction::RecordMore)),
+    bind_char(LOG, '=', Action::Log(LogAction::RecordMore)),
+    bind_char(LOG, ' ', Action::Log(LogAction::ToggleOffTargets)),
+    bind(KeyContext::ItemDetail, KeyCode::Esc, Action::Back).with_hint("back"),
+    bind(KeyContext::ItemDetail, KeyCode::Up, Action::Up).with_paired_hint(Action::Down, "scroll"),
+    bind(KeyContext::ItemDetail, KeyCode::Down, Action::Down),
+    bind(KeyContext::ItemDetail, KeyCode::Left, Action::Left).with_paired_hint(Action::Right, "previous/next item"),
+    bind(KeyContext::ItemDetail, KeyCode::Right, Action::Right),
+    bind_char(KeyContext::ItemDetail, 'r', Action::Replay).with_hint("replay"),
+    bind_char(KeyContext::ItemDetail, 't', Action::OpenReplay).with_hint("replay to.."),
+    bind_char(KeyContext::ItemDetail, 'n', Action::NextPicture),
+    bind_char(KeyContext::ItemDetail, 'v', Action::TogglePictures),
+    bind(KeyContext::TextOverlay, KeyCode::Esc, Action::Back).with_hint("back"),
+    bind_char(KeyContext::TextOverlay, 'q', Action::Back),
+    bind_char(KeyContext::TextOverlay, '?', Action::Back),
+    bind_char(KeyContext::TextOverlay, 'w', Action::Back),
+    bind(KeyContext::TextOverlay, KeyCode::Enter, Action::Back),
+    bind(KeyContext::TextOverlay, KeyCode::Up, Action::Up).with_paired_hint(Action::Down, "scroll"),
+    bind_char(KeyContext::TextOverlay, 'k', Action::Up),
+    bind(KeyContext::TextOverlay, KeyCode::Down, Action::Down),
+    bind_char(KeyContext::TextOverlay, 'j', Action::Down),
+    bind(KeyContext::TextOverlay, KeyCode::PageUp, Action::PageUp),
+    bind(KeyContext::TextOverlay, KeyCode::PageDown, Action::PageDown),
+    bind_char(KeyContext::TextOverlay, 'g', Action::Top),
+    bind(KeyContext::TextOverlay, KeyCode::Home, Action::Top),
+    bind_char(KeyContext::TextOverlay, 'G', Action::Bottom),
+    bind(KeyContext::TextOverlay, KeyCode::End, Action::Bottom),
+    bind_char(KeyContext::ConfirmDialog, 'y', Action::Yes).with_hint("yes"),
+    bind_char(KeyContext::ConfirmDialog, 'n', Action::No).with_paired_hint(Action::No, "no"),
+    bind(KeyContext::ConfirmDialog, KeyCode::Esc, Action::No),
+    bind(KeyContext::ConfirmDialog, KeyCode::Enter, Action::No),
+    bind_char(KeyContext::ConfirmDialog, 'q', Action::No),
+    bind_char(KeyContext::ReplayDialog, 'y', Action::Yes).with_hint("send"),
+    bind(KeyContext::ReplayDialog, KeyCode::Up, Action::Up).with_paired_hint(Action::Down, "where to"),
+    bind_char(KeyContext::ReplayDialog, 'k', Action::Up),
+    bind(KeyContext::ReplayDialog, KeyCode::Down, Action::Down),
+    bind_char(KeyContext::ReplayDialog, 'j', Action::Down),
+    bind(KeyContext::ReplayDialog, KeyCode::Left, Action::Left).with_paired_hint(Action::Right, "which"),
+    bind_char(KeyContext::ReplayDialog, 'h', Action::Left),
+    bind(KeyContext::ReplayDialog, KeyCode::BackTab, Action::Left),
+    bind(KeyContext::ReplayDialog, KeyCode::Right, Action::Right),
+    bind_char(KeyContext::ReplayDialog, 'l', Action::Right),
+    bind(KeyContext::ReplayDialog, KeyCode::Tab, Action::Right),
+    bind_char(KeyContext::ReplayDialog, 'n', Action::No).with_paired_hint(Action::No, "no"),
+    bind(KeyContext::ReplayDialog, KeyCode::Esc, Action::No),
+    bind(KeyContext::ReplayDialog, KeyCode::Enter, Action::Yes),
+    bind_char(KeyContext::ReplayDialog, 'q', Action::No),
+    bind_char(KeyContext::QuitDialog, 'p', Action::Detach).with_hint("plain progress"),
+    bind_char(KeyContext::QuitDialog, 'd', Action::Drain).with_hint("drain"),
+    bind_char(KeyContext::QuitDialog, 's', Action::StopNow).with_hint("stop now"),
+    bind(KeyContext::QuitDialog, KeyCode::Esc, Action::Back).with_hint("stay"),
+    bind_char(KeyContext::QuitDialog, 'q', Action::Back),
+    bind_char(KeyContext::QuitDialog, 'n', Action::Back),
+    bind(KeyContext::Menu, KeyCode::Enter, Action::Open).with_hint("choose"),
+    bind_char(KeyContext::Menu, ' ', Action::Open),
+    bind(KeyContext::Menu, KeyCode::Up, Action::Up).with_paired_hint(Action::Down, "move"),
+    bind_char(KeyContext::Menu, 'k', Action::Up),
+    bind(KeyContext::Menu, KeyCode::Down, Action::Down),
+    bind_char(KeyContext::Menu, 'j', Action::Down),
+    bind(KeyContext::Menu, KeyCode::Esc, Action::Back).with_hint("back"),
+    bind_char(KeyContext::Menu, 'q', Action::Back),
+    bind_char(KeyContext::Menu, 's', Action::Back),
+    bind(KeyContext::TextInput, KeyCode::Enter, Action::Open).with_hint("done"),
+    bind(KeyContext::TextInput, KeyCode::Tab, Action::NextPane),
+    bind(KeyContext::TextInput, KeyCode::BackTab, Action::PreviousPane),
+    bind(KeyContext::TextInput, KeyCode::Esc, Action::Back).with_hint("cancel"),
+    bind(KeyContext::TextInput, KeyCode::Up, Action::Up),
+    bind(KeyContext::TextInput, KeyCode::Down, Action::Down),
+    bind(KeyContext::Global, KeyCode::Tab, Action::NextPane).with_hint("pane"),
+    bind_char(KeyContext::Global, 'p', Action::TogglePause).with_hint("pause"),
+    bind_char(KeyContext::Global, 'W', Action::InspectRun).with_hint("why not faster"),
+    bind_char(KeyContext::Global, 'R', Action::ReplayAll).with_hint("replay failed"),
+    bind_char(KeyContext::Global, 's', Action::OpenStrategyMenu).with_hint("strategy"),
+    bind_char(KeyContext::Global, 'u', Action::Undo).with_hint("undo"),
+    bind_char(KeyContext::Global, '+', Action::MoreInFlight).with_paired_hint(Action::FewerInFlight, "in flight"),
+    bind_char(KeyContext::Global, '=', Action::MoreInFlight),
+    bind_char(KeyContext::Global, '-', Action::FewerInFlight),
+    bind_char(KeyContext::Global, 'z', Action::Zoom).with_hint("zoom"),
+    bind(KeyContext::Global, KeyCode::Enter, Action::Open),
+    bind(KeyContext::Global, KeyCode::Esc, Action::Back),
+    bind_char(KeyContext::Global, ':', Action::OpenCommandLine).with_hint("command"),
+    bind_char(KeyContext::Global, 'P', Action::HardPause),
+    bind_char(KeyContext::Global, 'w', Action::Inspect),
+    bind_char(KeyContext::Global, 'y', Action::Copy),
+    bind_char(KeyContext::Global, '/', Action::OpenFilter),
+    bind(KeyContext::Global, KeyCode::BackTab, Action::PreviousPane),
+    bind_char(KeyContext::Global, '1', Action::Focus(Pane::Keys)),
+    bind_char(KeyContext::Global, '2', Action::Focus(Pane::Cooldowns)),
+    bind_char(KeyContext::Global, '3', Action::Focus(Pane::Models)),
+    bind_char(KeyContext::Global, '4', Action::Focus(Pane::Events)),
+    bind_char(KeyContext::Global, '5', Action::Focus(Pane::Items)),
+    bind_char(KeyContext::Global, '6', Action::Focus(Pane::Routes)),
+    bind_char(KeyContext::Global, '7', Action::Focus(Pane::Log)),
+    bind_char(KeyContext::Global, '8', Action::Focus(Pane::Charts)),
+    bind_char(KeyContext::Global, '9', Action::Focus(Pane::Failures)),
+    bind(KeyContext::Global, KeyCode::Up, Action::Up),
+    bind_char(KeyContext::Global, 'k', Action::Up),
+    bind(KeyContext::Global, KeyCode::Down, Action::Down),
+    bind_char(KeyContext::Global, 'j', Action::Down),
+    bind(KeyContext::Global, KeyCode::Left, Action::Left),
+    bind_char(KeyContext::Global, 'h', Action::Left),
+    bind(KeyContext::Global, KeyCode::Right, Action::Right),
+    bind_char(KeyContext::Global, 'l', Action::Right),
+    bind(KeyContext::Global, KeyCode::PageUp, Action::PageUp),
+    bind_ctrl(KeyContext::Global, 'u', Action::PageUp),
+    bind(KeyContext::Global, KeyCode::PageDown, Action::PageDown),
+    bind_ctrl(KeyContext::Global, 'd', Action::PageDown),
+    bind_char(KeyContext::Global, 'g', Action::Top),
+    bind(KeyContext::Global, KeyCode::Home, Action::Top),
+    bind_char(KeyContext::Global, 'G', Action::Bottom),
+    bind(KeyContext::Global, KeyCode::End, Action::Bottom),
+    bind_char(KeyContext::Global, 'm', Action::ToggleMouse),
+    bind_char(KeyContext::Global, '?', Action::OpenHelp).with_hint("help"),
+    bind(KeyContext::Global, KeyCode::F(1), Action::OpenHelp),
+    bind_char(KeyContext::Global, 'q', Action::Quit).with_hint("quit"),
+    bind_ctrl(KeyContext::Always, 'c', Action::Interrupt),
+    bind_ctrl(KeyContext::Always, 'z', Action::Suspend),
+    bind_ctrl(KeyContext::Always, 'l', Action::Redraw),
 ];
 
-/// The bindings that hold on this screen.
+/// The bindings that apply on this screen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Keymap(Vec<Binding>);
 
@@ -274,7 +274,7 @@ impl Default for Keymap {
     }
 }
 
-/// One line of the help: every key for an action in a context, and what it does.
+/// One line of the help: all keys for an action in a context.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HelpLine {
     pub keys: String,
@@ -282,20 +282,20 @@ pub struct HelpLine {
 }
 
 impl Keymap {
-    /// What `chord` does where `contexts` have the keyboard; the first of them that knows it decides.
-    pub fn lookup(&self, contexts: &[Context], chord: Chord) -> Option<Action> {
-        let found = |context: &Context| self.in_context(*context).find(|binding| binding.chord == chord);
+    /// The action of `chord`. The first of `contexts` that binds it decides.
+    pub fn action_for(&self, contexts: &[KeyContext], chord: Chord) -> Option<Action> {
+        let found = |context: &KeyContext| self.bindings_in(*context).find(|binding| binding.chord == chord);
         contexts.iter().find_map(found).map(|binding| binding.action)
     }
 
-    pub fn in_context(&self, context: Context) -> impl Iterator<Item = &Binding> {
+    pub fn bindings_in(&self, context: KeyContext) -> impl Iterator<Item = &Binding> {
         self.0.iter().filter(move |binding| binding.context == context)
     }
 
-    /// The bindings of a context, those of one action on one line, in the table's order.
-    pub fn help(&self, context: Context) -> Vec<HelpLine> {
+    /// The help lines of a context, one for each action, in the order of the table.
+    pub fn help_lines(&self, context: KeyContext) -> Vec<HelpLine> {
         let mut lines: Vec<HelpLine> = Vec::new();
-        for binding in self.in_context(context) {
+        for binding in self.bindings_in(context) {
             let key = binding.chord.to_string();
             if let Some(line) = lines.iter_mut().find(|line| line.action == binding.action) {
                 line.keys.push(' ');
@@ -307,60 +307,62 @@ impl Keymap {
         lines
     }
 
-    /// The key for an action as a sentence names it: the first, wherever it is bound.
-    pub fn key_for(&self, action: Action) -> String {
-        self.first(action, |_| true)
+    /// The first key bound to an action in any context, or its command (`:name`) if it has none; for use in sentences.
+    pub fn key_label(&self, action: Action) -> String {
+        self.first_key_label(action, |_| true)
     }
 
-    /// The same, where `context` has the keyboard.
-    pub fn key_in(&self, context: Context, action: Action) -> String {
-        self.first(action, |binding| binding.context == context)
+    /// Like [`Self::key_label`], for the bindings of `context`.
+    pub fn key_label_in(&self, context: KeyContext, action: Action) -> String {
+        self.first_key_label(action, |binding| binding.context == context)
     }
 
-    fn first(&self, action: Action, meant: impl Fn(&&Binding) -> bool) -> String {
-        self.0.iter().filter(meant).find(|binding| binding.action == action).map_or_else(
-            || action.name().map_or_else(String::new, |name| format!(":{name}")),
+    fn first_key_label(&self, action: Action, is_candidate: impl Fn(&&Binding) -> bool) -> String {
+        self.0.iter().filter(is_candidate).find(|binding| binding.action == action).map_or_else(
+            || action.command_name().map_or_else(String::new, |name| format!(":{name}")),
             |binding| binding.chord.to_string(),
         )
     }
 
-    /// Key and word of a binding in the footer: `Up/Down scroll`.
-    pub fn hint(&self, binding: &Binding) -> Option<(String, &'static str)> {
-        let Hint { word, pair } = binding.hint?;
-        let other = pair.and_then(|pair| {
-            let mut others = self.in_context(binding.context).filter(|other| other.action == pair);
+    /// Key and label of a binding in the footer: `Up/Down scroll`.
+    pub fn footer_hint(&self, binding: &Binding) -> Option<(String, &'static str)> {
+        let FooterHint { label, paired_action } = binding.hint?;
+        let other = paired_action.and_then(|pair| {
+            let mut others = self.bindings_in(binding.context).filter(|other| other.action == pair);
             others.find(|other| other.chord != binding.chord)
         });
         let key = match other {
             Some(other) => format!("{}/{}", binding.chord, other.chord),
             None => binding.chord.to_string(),
         };
-        Some((key, word))
+        Some((key, label))
     }
 
-    /// What a sentence calls a pane: its key and its title.
-    pub fn pane(&self, pane: Pane) -> String {
-        format!("{} {}", self.key_for(Action::Focus(pane)), pane.title())
+    /// The name of a pane in a sentence: its key and its title.
+    pub fn pane_label(&self, pane: Pane) -> String {
+        format!("{} {}", self.key_label(Action::Focus(pane)), pane.title())
     }
 
-    /// A chord that means two things in one context, or hides what must work there too; the hidden one first. What
-    /// the table itself hides, it hides on purpose.
-    fn clash(&self) -> Option<(Binding, Binding)> {
-        let own = |binding: &Binding| {
+    /// Finds a chord that has two actions in one context, or that hides a binding that must work there too. The hidden
+    /// binding comes first in the pair. Default bindings may hide each other: that is intended.
+    fn find_conflict(&self) -> Option<(Binding, Binding)> {
+        let is_default = |binding: &Binding| {
             BINDINGS
                 .iter()
                 .any(|own| (own.context, own.chord, own.action) == (binding.context, binding.chord, binding.action))
         };
         for (at, second) in self.0.iter().enumerate() {
-            let clashes = |place: usize, first: &Binding| match (first.context, second.context) {
-                (one, other) if one == other => place < at,
-                (Context::Always, _) => true,
-                (Context::Global, Context::Pane(_) | Context::Detail) => !(own(first) && own(second)),
+            let conflicts = |index: usize, first: &Binding| match (first.context, second.context) {
+                (one, other) if one == other => index < at,
+                (KeyContext::Always, _) => true,
+                (KeyContext::Global, KeyContext::Pane(_) | KeyContext::ItemDetail) => {
+                    !(is_default(first) && is_default(second))
+                }
                 _ => false,
             };
             let same_key = |first: &Binding| first.chord == second.chord && first.action != second.action;
             let mut others = self.0.iter().enumerate().filter(|(_, first)| same_key(first));
-            if let Some((_, first)) = others.find(|(place, first)| clashes(*place, first)) {
+            if let Some((_, first)) = others.find(|(place, first)| conflicts(*place, first)) {
                 return Some((*first, *second));
             }
         }
@@ -374,34 +376,45 @@ mod tests {
 
     #[test]
     fn no_key_means_two_things_in_one_context() {
-        assert_eq!(Keymap::default().clash(), None);
+        assert_eq!(Keymap::default().find_conflict(), None);
     }
 
     #[test]
     fn the_nearest_context_decides() {
         let space = Chord { code: KeyCode::Char(' '), ctrl: false };
-        assert_eq!(Keymap::default().lookup(&[KEYS, Context::Global], space), Some(Action::Toggle));
-        assert_eq!(Keymap::default().lookup(&[EVENTS, Context::Global], space), None);
+        assert_eq!(Keymap::default().action_for(&[KEYS, KeyContext::Global], space), Some(Action::Toggle));
+        assert_eq!(Keymap::default().action_for(&[EVENTS, KeyContext::Global], space), None);
         let minus = Chord { code: KeyCode::Char('-'), ctrl: false };
-        assert_eq!(Keymap::default().lookup(&[LOG, Context::Global], minus), Some(Action::Log(LogAction::CaptureLess)));
-        assert_eq!(Keymap::default().lookup(&[KEYS, Context::Global], minus), Some(Action::FewerInFlight));
+        assert_eq!(
+            Keymap::default().action_for(&[LOG, KeyContext::Global], minus),
+            Some(Action::Log(LogAction::RecordLess))
+        );
+        assert_eq!(Keymap::default().action_for(&[KEYS, KeyContext::Global], minus), Some(Action::FewerInFlight));
     }
 
     #[test]
     fn ctrl_c_works_everywhere() {
         let chord = Chord { code: KeyCode::Char('c'), ctrl: true };
-        for context in [Context::Confirm, Context::Quit, Context::Menu, Context::Typing, Context::Reading, KEYS] {
-            assert_eq!(Keymap::default().lookup(&[context, Context::Always], chord), Some(Action::Interrupt));
+        for context in [
+            KeyContext::ConfirmDialog,
+            KeyContext::QuitDialog,
+            KeyContext::Menu,
+            KeyContext::TextInput,
+            KeyContext::TextOverlay,
+            KEYS,
+        ] {
+            assert_eq!(Keymap::default().action_for(&[context, KeyContext::Always], chord), Some(Action::Interrupt));
         }
     }
 
     #[test]
     fn every_binding_is_in_the_help() {
         for binding in BINDINGS {
-            let line = Keymap::default().help(binding.context).into_iter().find(|line| line.action == binding.action);
+            let line =
+                Keymap::default().help_lines(binding.context).into_iter().find(|line| line.action == binding.action);
             let keys = line.map(|line| line.keys).unwrap_or_default();
             assert!(keys.split(' ').any(|key| key == binding.chord.to_string()), "{binding:?}");
-            assert!(!binding.action.sentence().is_empty());
+            assert!(!binding.action.help_text().is_empty());
         }
     }
 
@@ -409,7 +422,7 @@ mod tests {
     fn every_pane_has_its_number() {
         for pane in Pane::ALL {
             let digit = Chord { code: KeyCode::Char(char::from(b'0' + pane.number())), ctrl: false };
-            assert_eq!(Keymap::default().lookup(&[Context::Global], digit), Some(Action::Focus(pane)));
+            assert_eq!(Keymap::default().action_for(&[KeyContext::Global], digit), Some(Action::Focus(pane)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where everything goes, as a pure function of the terminal's size and of what the operator looks at.
+//! The screen layout, a pure function of the terminal's size and of the panes that are open.
 //!
 //! ```text
 //! header (4 rows)   header (3)        header (3)
@@ -10,7 +10,7 @@
 //! from 100x30       from 60x20        from 60x15
 //! ```
 //!
-//! From 160x45 up the routes get a row of their own. Below 60x15 there is one status line.
+//! From 160x45 the routes have their own row. Below 60x15 there are only status lines.
 
 use ratatui::layout::{Rect, Size};
 
@@ -19,19 +19,19 @@ use super::pane::Pane;
 const FOOTER_ROWS: u16 = 1;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Shape {
+pub enum SizeClass {
     TooSmall,
-    /// Keys, and everything else as tabs.
+    /// The keys; everything else in tabs.
     Tiny,
-    /// Keys, models, and the rest as tabs.
+    /// The keys and the models; the rest in tabs.
     Small,
     /// Two columns.
     Medium,
-    /// With the routes on the first screen.
+    /// Like [`Self::Medium`], with the routes.
     Large,
 }
 
-impl Shape {
+impl SizeClass {
     pub const fn of(size: Size) -> Self {
         let (width, height) = (size.width, size.height);
         if width < 60 || height < 15 {
@@ -47,15 +47,15 @@ impl Shape {
         }
     }
 
-    /// The panes of the first screen, tabs included, in the order Tab walks them.
-    pub const fn dashboard(self) -> &'static [Pane] {
+    /// The panes of the dashboard, tabs included, in the order in which Tab visits them.
+    pub const fn dashboard_panes(self) -> &'static [Pane] {
         match self {
             Self::Large => &[Pane::Keys, Pane::Cooldowns, Pane::Models, Pane::Events, Pane::Items, Pane::Routes],
             _ => &[Pane::Keys, Pane::Cooldowns, Pane::Models, Pane::Events, Pane::Items],
         }
     }
 
-    /// Rows above the panes; the fourth says why it isn't faster.
+    /// Rows of the header; the fourth shows what limits the run.
     pub const fn header_rows(self) -> u16 {
         match self {
             Self::Medium | Self::Large => 4,
@@ -63,7 +63,7 @@ impl Shape {
         }
     }
 
-    /// The panes that share the last place, most important first.
+    /// The panes that share the last area as tabs, most important first.
     pub const fn tabs(self) -> &'static [Pane] {
         match self {
             Self::Small => &[Pane::Events, Pane::Items, Pane::Cooldowns],
@@ -73,87 +73,100 @@ impl Shape {
     }
 }
 
-/// What the operator looks at, and how much there is of it.
+/// The state that the layout depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct View {
-    /// One pane over the whole body.
+pub struct LayoutInput {
+    /// The pane that covers the whole body.
     pub zoomed: Option<Pane>,
-    /// Which of the tabs is open, where there are tabs.
+    /// The open tab, at sizes that have tabs.
     pub tab: Pane,
     pub keys: usize,
     pub models: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Arrangement {
-    pub shape: Shape,
+pub struct ScreenLayout {
+    pub size_class: SizeClass,
     pub header: Rect,
-    /// All between header and footer.
+    /// Everything between header and footer.
     pub body: Rect,
     pub footer: Rect,
     pub panes: Vec<(Pane, Rect)>,
 }
 
-impl Arrangement {
-    pub fn place(&self, pane: Pane) -> Option<Rect> {
+impl ScreenLayout {
+    pub fn area_of(&self, pane: Pane) -> Option<Rect> {
         self.panes.iter().find(|(placed, _)| *placed == pane).map(|(_, area)| *area)
     }
 
-    /// Where there is room, text doesn't touch the border.
-    pub const fn padded(&self, inner: Rect) -> Rect {
-        if !matches!(self.shape, Shape::Medium | Shape::Large) || inner.width < 4 {
+    /// The area inside the border, with horizontal padding if the terminal is large enough.
+    pub const fn with_padding(&self, inner: Rect) -> Rect {
+        if !matches!(self.size_class, SizeClass::Medium | SizeClass::Large) || inner.width < 4 {
             return inner;
         }
         Rect { x: inner.x + 1, width: inner.width - 2, ..inner }
     }
 
-    /// Columns that a list has in a pane at `place`.
-    pub fn list_columns(&self, place: Rect) -> u16 {
-        self.padded(Rect { width: place.width.saturating_sub(2), ..place }).width
+    /// Width of a list in a pane with this area.
+    pub fn list_columns(&self, area: Rect) -> u16 {
+        self.with_padding(Rect { width: area.width.saturating_sub(2), ..area }).width
     }
 
-    /// Rows of `pane` that its list has, inside the border and under its heading.
+    /// Rows of the list in `pane`: without the border and the heading.
     pub fn list_rows(&self, pane: Pane) -> usize {
-        self.place(pane).map_or(0, |area| usize::from(area.height.saturating_sub(2 + pane.heading_rows())))
+        self.area_of(pane).map_or(0, |area| usize::from(area.height.saturating_sub(2 + pane.heading_rows())))
     }
 }
 
-pub fn arrange(area: Rect, view: View) -> Arrangement {
-    let shape = Shape::of(area.as_size());
-    if shape == Shape::TooSmall {
+pub fn compute_layout(area: Rect, input: LayoutInput) -> ScreenLayout {
+    let size_class = SizeClass::of(area.as_size());
+    if size_class == SizeClass::TooSmall {
         let none = Rect { height: 0, ..area };
-        return Arrangement { shape, header: none, body: area, footer: none, panes: Vec::new() };
+        return ScreenLayout { size_class, header: none, body: area, footer: none, panes: Vec::new() };
     }
-    let header = Rect { height: shape.header_rows(), ..area };
+    let header = Rect { height: size_class.header_rows(), ..area };
     let footer = Rect { y: area.bottom() - FOOTER_ROWS, height: FOOTER_ROWS, ..area };
     let body = Rect { y: header.bottom(), height: area.height - header.height - FOOTER_ROWS, ..area };
-    let panes = match view.zoomed {
+    let panes = match input.zoomed {
         Some(pane) => vec![(pane, body)],
-        None => dashboard(shape, body, view),
+        None => pane_areas(size_class, body, input),
     };
-    Arrangement { shape, header, body, footer, panes }
+    ScreenLayout { size_class, header, body, footer, panes }
 }
 
-fn dashboard(shape: Shape, body: Rect, view: View) -> Vec<(Pane, Rect)> {
-    // Border and heading around a list of this many rows.
-    let framed = |rows: usize| rows.clamp(1, 1_000) as u16 + 3;
-    let (keys, models) = (framed(view.keys), framed(view.models));
-    let tab = if shape.tabs().contains(&view.tab) { view.tab } else { *shape.tabs().first().unwrap_or(&Pane::Events) };
-    match shape {
-        Shape::TooSmall => Vec::new(),
-        Shape::Tiny => {
-            let [top, rest] = rows(body, [Want { least: 4, want: keys }, Want::rest(6)]);
+fn pane_areas(size_class: SizeClass, body: Rect, input: LayoutInput) -> Vec<(Pane, Rect)> {
+    // Adds border and heading to the rows of a list.
+    let framed_rows = |rows: usize| rows.clamp(1, 1_000) as u16 + 3;
+    let (keys, models) = (framed_rows(input.keys), framed_rows(input.models));
+    let tab = if size_class.tabs().contains(&input.tab) {
+        input.tab
+    } else {
+        *size_class.tabs().first().unwrap_or(&Pane::Events)
+    };
+    match size_class {
+        SizeClass::TooSmall => Vec::new(),
+        SizeClass::Tiny => {
+            let [top, rest] =
+                distribute_rows(body, [RowDemand { min_rows: 4, preferred_rows: keys }, RowDemand::remainder(6)]);
             vec![(Pane::Keys, top), (tab, rest)]
         }
-        Shape::Small => {
-            let wants = [Want { least: 4, want: keys }, Want { least: 4, want: models }, Want::rest(6)];
-            let [top, middle, rest] = rows(body, wants);
+        SizeClass::Small => {
+            let demands = [
+                RowDemand { min_rows: 4, preferred_rows: keys },
+                RowDemand { min_rows: 4, preferred_rows: models },
+                RowDemand::remainder(6),
+            ];
+            let [top, middle, rest] = distribute_rows(body, demands);
             vec![(Pane::Keys, top), (Pane::Models, middle), (tab, rest)]
         }
-        Shape::Medium => {
-            let wants = [Want { least: 5, want: keys.max(6) }, Want { least: 4, want: models }, Want::rest(8)];
-            let [top, middle, rest] = rows(body, wants);
-            let ([keys, cooldowns], [events, items]) = (columns(top, 60), columns(rest, 65));
+        SizeClass::Medium => {
+            let wants = [
+                RowDemand { min_rows: 5, preferred_rows: keys.max(6) },
+                RowDemand { min_rows: 4, preferred_rows: models },
+                RowDemand::remainder(8),
+            ];
+            let [top, middle, rest] = distribute_rows(body, wants);
+            let ([keys, cooldowns], [events, items]) = (split_columns(top, 60), split_columns(rest, 65));
             vec![
                 (Pane::Keys, keys),
                 (Pane::Cooldowns, cooldowns),
@@ -162,15 +175,15 @@ fn dashboard(shape: Shape, body: Rect, view: View) -> Vec<(Pane, Rect)> {
                 (Pane::Items, items),
             ]
         }
-        Shape::Large => {
+        SizeClass::Large => {
             let wants = [
-                Want { least: 5, want: keys.max(8) },
-                Want { least: 4, want: models },
-                Want { least: 4, want: keys },
-                Want::rest(12),
+                RowDemand { min_rows: 5, preferred_rows: keys.max(8) },
+                RowDemand { min_rows: 4, preferred_rows: models },
+                RowDemand { min_rows: 4, preferred_rows: keys },
+                RowDemand::remainder(12),
             ];
-            let [top, middle, routes, rest] = rows(body, wants);
-            let ([keys, cooldowns], [events, items]) = (columns(top, 55), columns(rest, 60));
+            let [top, middle, routes, rest] = distribute_rows(body, wants);
+            let ([keys, cooldowns], [events, items]) = (split_columns(top, 55), split_columns(rest, 60));
             vec![
                 (Pane::Keys, keys),
                 (Pane::Cooldowns, cooldowns),
@@ -183,39 +196,39 @@ fn dashboard(shape: Shape, body: Rect, view: View) -> Vec<(Pane, Rect)> {
     }
 }
 
-/// How many rows a row of panes would like.
+/// How many rows a row of panes needs and would like.
 #[derive(Clone, Copy)]
-struct Want {
-    least: u16,
-    want: u16,
+struct RowDemand {
+    min_rows: u16,
+    preferred_rows: u16,
 }
 
-impl Want {
-    const fn rest(least: u16) -> Self {
-        Self { least, want: u16::MAX }
+impl RowDemand {
+    const fn remainder(min_rows: u16) -> Self {
+        Self { min_rows, preferred_rows: u16::MAX }
     }
 }
 
-/// Rows dealt out: everybody's least first, the last one's least before that; then one each in turn up to
-/// what is wanted. The last one takes what is left.
-fn rows<const N: usize>(area: Rect, wants: [Want; N]) -> [Rect; N] {
-    let mut left = area.height;
+/// Distributes the rows. First the last demand gets its minimum, then the others theirs. After that the others get one
+/// row each in turn, up to their preferred number. The last takes the rest.
+fn distribute_rows<const N: usize>(area: Rect, demands: [RowDemand; N]) -> [Rect; N] {
+    let mut remaining = area.height;
     let mut heights = [0_u16; N];
     for at in std::iter::once(N - 1).chain(0..N - 1) {
-        heights[at] = wants[at].least.min(left);
-        left -= heights[at];
+        heights[at] = demands[at].min_rows.min(remaining);
+        remaining -= heights[at];
     }
-    while left > 0 {
-        let before = left;
+    while remaining > 0 {
+        let before = remaining;
         for at in 0..N - 1 {
-            if left > 0 && heights[at] < wants[at].want {
+            if remaining > 0 && heights[at] < demands[at].preferred_rows {
                 heights[at] += 1;
-                left -= 1;
+                remaining -= 1;
             }
         }
-        if left == before {
-            heights[N - 1] += left;
-            left = 0;
+        if remaining == before {
+            heights[N - 1] += remaining;
+            remaining = 0;
         }
     }
     let mut y = area.y;
@@ -226,7 +239,7 @@ fn rows<const N: usize>(area: Rect, wants: [Want; N]) -> [Rect; N] {
     })
 }
 
-fn columns(area: Rect, percent: u32) -> [Rect; 2] {
+fn split_columns(area: Rect, percent: u32) -> [Rect; 2] {
     let width = (u32::from(area.width) * percent / 100) as u16;
     [Rect { width, ..area }, Rect { x: area.x + width, width: area.width - width, ..area }]
 }
@@ -235,25 +248,25 @@ fn columns(area: Rect, percent: u32) -> [Rect; 2] {
 mod tests {
     use super::*;
 
-    fn view(zoomed: Option<Pane>, tab: Pane, keys: usize, models: usize) -> View {
-        View { zoomed, tab, keys, models }
+    fn view(zoomed: Option<Pane>, tab: Pane, keys: usize, models: usize) -> LayoutInput {
+        LayoutInput { zoomed, tab, keys, models }
     }
 
     #[test]
     fn sizes_have_their_shape() {
         let cases = [
-            (59, 40, Shape::TooSmall),
-            (200, 14, Shape::TooSmall),
-            (60, 15, Shape::Tiny),
-            (80, 24, Shape::Small),
-            (99, 60, Shape::Small),
-            (120, 29, Shape::Small),
-            (120, 36, Shape::Medium),
-            (159, 60, Shape::Medium),
-            (200, 50, Shape::Large),
+            (59, 40, SizeClass::TooSmall),
+            (200, 14, SizeClass::TooSmall),
+            (60, 15, SizeClass::Tiny),
+            (80, 24, SizeClass::Small),
+            (99, 60, SizeClass::Small),
+            (120, 29, SizeClass::Small),
+            (120, 36, SizeClass::Medium),
+            (159, 60, SizeClass::Medium),
+            (200, 50, SizeClass::Large),
         ];
         for (width, height, want) in cases {
-            assert_eq!(Shape::of(Size { width, height }), want, "{width}x{height}");
+            assert_eq!(SizeClass::of(Size { width, height }), want, "{width}x{height}");
         }
     }
 
@@ -262,7 +275,7 @@ mod tests {
         for (width, height) in [(60, 15), (60, 20), (80, 24), (100, 30), (120, 36), (160, 45), (200, 50), (400, 120)] {
             for (keys, models) in [(0, 0), (1, 1), (5, 6), (300, 90)] {
                 let area = Rect::new(0, 0, width, height);
-                let arrangement = arrange(area, view(None, Pane::Items, keys, models));
+                let arrangement = compute_layout(area, view(None, Pane::Items, keys, models));
                 let covered: u32 = arrangement.panes.iter().map(|(_, area)| area.area()).sum();
                 assert_eq!(covered, arrangement.body.area(), "{width}x{height}, {keys} keys, {models} models");
                 for (pane, place) in &arrangement.panes {
@@ -275,14 +288,14 @@ mod tests {
 
     #[test]
     fn a_zoomed_pane_has_the_body_to_itself() {
-        let arrangement = arrange(Rect::new(0, 0, 120, 36), view(Some(Pane::Log), Pane::Events, 5, 6));
+        let arrangement = compute_layout(Rect::new(0, 0, 120, 36), view(Some(Pane::Log), Pane::Events, 5, 6));
         assert_eq!(arrangement.panes, [(Pane::Log, arrangement.body)]);
     }
 
     #[test]
     fn at_80x24_keys_and_models_stay_and_the_rest_takes_turns() {
         for tab in [Pane::Events, Pane::Items, Pane::Cooldowns] {
-            let arrangement = arrange(Rect::new(0, 0, 80, 24), view(None, tab, 5, 4));
+            let arrangement = compute_layout(Rect::new(0, 0, 80, 24), view(None, tab, 5, 4));
             let panes: Vec<_> = arrangement.panes.iter().map(|(pane, _)| *pane).collect();
             assert_eq!(panes, [Pane::Keys, Pane::Models, tab]);
             assert!(arrangement.list_rows(Pane::Keys) >= 4);

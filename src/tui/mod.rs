@@ -1,36 +1,35 @@
-//! The operator's dashboard: draws snapshots, sends commands, asks for rows.
+//! The operator's dashboard: draws snapshots, sends commands, queries the run's database.
 //!
-//! It holds an [`engine::Handle`](crate::engine::Handle) and nothing else of the engine. Inside, what is
-//! remembered ([`state`]), what happens ([`update`]) and what is seen ([`draw`]) are apart: neither of the
-//! latter does I/O, so that the whole screen is tested without a terminal. Only [`terminal`], [`input`] and
-//! [`event_loop`] touch the world.
+//! The only part of the engine it holds is an [`EngineHandle`](crate::engine::EngineHandle). The remembered state
+//! ([`state`]), the handling of events ([`update`]) and the drawing ([`draw`]) are separate. The latter two do no I/O,
+//! so that the whole screen is tested without a terminal. Only [`terminal`], [`input`] and [`event_loop`] do I/O.
 //!
-//! Which key does what is data ([`keymap`]); footer and help are made from it. Text from outside reaches the
-//! screen through [`text`] only.
+//! Key bindings are data ([`keymap`]); footer and help are generated from them. Text from outside is sanitized in
+//! [`text`] before it is drawn.
 
 pub mod action;
 mod colour;
 pub mod draw;
-mod engine_time;
+mod engine_clock;
 pub mod event_loop;
-mod figures;
+mod forecast_text;
+mod format;
 pub mod glyphs;
 mod input;
 pub mod keymap;
+mod labels;
 pub mod layout;
-mod outlook;
 mod overlays;
 pub mod pane;
 mod panes;
 pub mod picture;
-mod scene;
+mod render_ctx;
 pub mod state;
 pub mod terminal;
 mod text;
 pub mod theme;
 pub mod update;
 mod widgets;
-mod words;
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -38,121 +37,120 @@ use anyhow::{Context as _, anyhow};
 use futures_util::FutureExt as _;
 use jiff::tz::TimeZone;
 
-use crate::{engine::Handle, telemetry::panics};
+use crate::{engine::EngineHandle, telemetry::panics};
 
 pub use draw::draw;
 pub use state::State;
-pub use update::{Effect, Message, update};
+pub use update::{Effect, UiEvent, update};
 
-/// How the dashboard looks and what it may do.
+/// Settings of the dashboard.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Only ASCII signs, for terminals without box drawing.
-    pub ascii: bool,
-    /// A built-in theme's name or a theme file; `None`: the default.
+pub struct DashboardOptions {
+    /// Use only ASCII glyphs, for terminals without box drawing.
+    pub ascii_only: bool,
+    /// Name of a built-in theme, or path of a theme file; `None`: the default.
     pub theme: Option<String>,
-    /// Colours the terminal can show; `None`: as the environment says (`NO_COLOR`, `COLORTERM`, `TERM`).
-    pub depth: Option<theme::Depth>,
-    /// How items' pictures are shown.
-    pub pictures: picture::Wish,
-    /// Most frames a second.
-    pub fps: u16,
+    /// Colours the terminal can show; `None`: detect from the environment (`NO_COLOR`, `COLORTERM`, `TERM`).
+    pub colour_depth: Option<theme::ColourDepth>,
+    /// How the pictures of items are shown.
+    pub image_mode: picture::ImageMode,
+    /// Maximum frames a second.
+    pub max_fps: u16,
     /// Commands are neither offered nor sent.
     pub read_only: bool,
-    /// Clicks and the wheel are the dashboard's; `m` gives them back.
-    pub mouse: bool,
-    /// Bell and desktop notification when the run ends or wants attention.
-    pub notify: bool,
-    /// Other keys for actions.
-    pub keys: Vec<keymap::Rebinding>,
+    /// Clicks and the wheel go to the dashboard; `m` gives them back to the terminal.
+    pub capture_mouse: bool,
+    /// Ring the bell and send a desktop notification when the run ends or needs attention.
+    pub notifications: bool,
+    /// The operator's own key bindings.
+    pub key_overrides: Vec<keymap::KeyOverride>,
 }
 
-impl Default for Options {
+impl Default for DashboardOptions {
     fn default() -> Self {
         Self {
-            ascii: false,
+            ascii_only: false,
             theme: None,
-            depth: None,
-            pictures: picture::Wish::Auto,
-            fps: 30,
+            colour_depth: None,
+            image_mode: picture::ImageMode::Auto,
+            max_fps: 30,
             read_only: false,
-            mouse: true,
-            notify: true,
-            keys: Vec::new(),
+            capture_mouse: true,
+            notifications: true,
+            key_overrides: Vec::new(),
         }
     }
 }
 
-/// Why the dashboard was left.
+/// The reason why the dashboard was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    /// The run is over, and the operator has seen it.
-    Over,
-    /// The run goes on: by the operator's wish with plain progress in the foreground, or because the terminal
-    /// is gone.
-    Detach,
+pub enum ExitReason {
+    /// The run is over and the operator has left.
+    RunEnded,
+    /// The run goes on, because the operator chose plain progress or the terminal is gone.
+    Detached,
     /// The engine was told to drain, and has ended.
     Drained,
-    /// The engine was told to stop at once; it may still be about to.
-    StopNow,
+    /// The engine was told to stop at once, and may not have stopped yet.
+    Stopped,
 }
 
-impl Options {
-    /// The state a dashboard begins with.
-    pub fn state(&self, handle: &Handle, size: ratatui::layout::Size) -> anyhow::Result<State> {
-        let depth = self.depth.unwrap_or_else(|| theme::Depth::detect(|name| std::env::var(name).ok()));
+impl DashboardOptions {
+    /// The initial state of the dashboard.
+    pub fn build_state(&self, handle: &EngineHandle, size: ratatui::layout::Size) -> anyhow::Result<State> {
+        let depth = self.colour_depth.unwrap_or_else(|| theme::ColourDepth::detect(|name| std::env::var(name).ok()));
         let environment = |name: &str| std::env::var(name).ok();
-        let theme = self.theme.as_deref().or_else(|| theme::fitting(environment));
-        let light = theme == Some("light") || theme::fitting(environment) == Some("light");
-        // Who wants no colours means pictures too.
-        let depth = if theme == Some("mono") { theme::Depth::Mono } else { depth };
+        let theme = self.theme.as_deref().or_else(|| theme::theme_for_background(environment));
+        let light = theme == Some("light") || theme::theme_for_background(environment) == Some("light");
+        // A theme without colours applies to pictures too.
+        let depth = if theme == Some("mono") { theme::ColourDepth::Mono } else { depth };
         let theme = theme::Theme::load(theme, depth)?;
-        let mut state = State::new(theme, self.ascii, TimeZone::system(), size, &handle.snapshot());
+        let mut state = State::new(theme, self.ascii_only, TimeZone::system(), size, &handle.snapshot());
         state.read_only = self.read_only;
-        state.mouse = self.mouse;
-        state.pictures.canvas = self.pictures.canvas(depth, self.ascii, light, environment);
-        state.keymap = keymap::Keymap::rebound(&self.keys).map_err(anyhow::Error::msg)?;
+        state.mouse_captured = self.capture_mouse;
+        state.images.caps = self.image_mode.image_caps(depth, self.ascii_only, light, environment);
+        state.keymap = keymap::Keymap::with_overrides(&self.key_overrides).map_err(anyhow::Error::msg)?;
         Ok(state)
     }
 
-    /// Whether theme and keys are understood.
+    /// Checks the theme and the key bindings.
     ///
     /// # Errors
-    /// What is wrong with them, with its place where it has one.
-    pub fn check(&self) -> anyhow::Result<()> {
-        keymap::Keymap::rebound(&self.keys).map_err(anyhow::Error::msg)?;
-        theme::Theme::load(self.theme.as_deref(), theme::Depth::True).map(drop)
+    /// If one of them is invalid; the message has the location if it is known.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        keymap::Keymap::with_overrides(&self.key_overrides).map_err(anyhow::Error::msg)?;
+        theme::Theme::load(self.theme.as_deref(), theme::ColourDepth::True).map(drop)
     }
 
-    fn frame_time(&self) -> Duration {
-        Duration::from_secs(1) / u32::from(self.fps.clamp(1, 120))
+    fn frame_interval(&self) -> Duration {
+        Duration::from_secs(1) / u32::from(self.max_fps.clamp(1, 120))
     }
 }
 
-/// Takes the terminal, shows the run until the operator leaves, and gives the terminal back, whatever happens.
+/// Acquires the terminal, shows the run until the operator leaves, and always releases the terminal.
 ///
 /// # Errors
-/// Where there is no terminal, the theme is not understood, or the dashboard itself has failed. The run is
-/// not touched by any of these: the caller may go on as for [`Exit::Detach`].
-pub async fn run(handle: Handle, options: Options) -> anyhow::Result<Exit> {
+/// If there is no terminal, the theme is invalid, or the dashboard panics. None of these affects the run: the caller
+/// may continue as for [`ExitReason::Detached`].
+pub async fn run(handle: EngineHandle, options: DashboardOptions) -> anyhow::Result<ExitReason> {
     let size = crossterm::terminal::size().context("can't ask the terminal for its size")?;
-    let state = options.state(&handle, size.into())?;
-    // Held until the terminal is restored below, so that no panic is printed into the dashboard.
-    let hold = panics::hold_terminal();
-    let farewell = state.pictures.canvas.map(picture::farewell).unwrap_or_default();
-    let mut screen = terminal::Terminal::enter(&options, farewell).context("can't take the terminal")?;
-    let signals = terminal::signals().context("can't listen for signals")?;
-    let input = input::events().context("can't listen to the terminal")?;
-    let shown = event_loop::drive(&mut screen, input, signals, handle, state, options.frame_time());
-    let outcome = AssertUnwindSafe(shown).catch_unwind().await;
+    let state = options.build_state(&handle, size.into())?;
+    // Held until the terminal is released below, so that no panic message is printed into the dashboard.
+    let panic_guard = panics::defer_panic_output();
+    let cleanup_sequence = state.images.caps.map(picture::cleanup_sequence).unwrap_or_default();
+    let mut screen = terminal::Terminal::enter(&options, cleanup_sequence).context("can't take the terminal")?;
+    let signals = terminal::signal_stream().context("can't listen for signals")?;
+    let input = input::event_stream().context("can't listen to the terminal")?;
+    let dashboard = event_loop::run_event_loop(&mut screen, input, signals, handle, state, options.frame_interval());
+    let outcome = AssertUnwindSafe(dashboard).catch_unwind().await;
     drop(screen);
-    drop(hold);
-    input::let_go();
+    drop(panic_guard);
+    input::stop_input();
     match outcome {
         Ok(exit) => Ok(exit),
         Err(panic) => Err(anyhow!(
             "the dashboard failed ({}); the run itself is not affected. Please report this.",
-            panics::words(panic.as_ref())
+            panics::panic_message(panic.as_ref())
         )),
     }
 }

@@ -1,6 +1,6 @@
-//! The panes by name: what they are called, which number they answer to, and where they live.
+//! The panes of the dashboard: their titles, their numbers and the rows of their headings.
 
-/// A part of the dashboard that can have the focus. The order is that of the numbers.
+/// A part of the dashboard that can have the focus, in the order of the numbers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Pane {
     Keys,
@@ -27,7 +27,7 @@ impl Pane {
         Self::Failures,
     ];
 
-    /// The digit that focuses it.
+    /// The digit that focuses the pane.
     pub const fn number(self) -> u8 {
         self as u8 + 1
     }
@@ -46,7 +46,7 @@ impl Pane {
         }
     }
 
-    /// Its title where several stand in one line.
+    /// The title in a row of tabs.
     pub const fn short_title(self) -> &'static str {
         match self {
             Self::Events => "Events",
@@ -54,7 +54,7 @@ impl Pane {
         }
     }
 
-    /// Rows above its list that don't scroll.
+    /// Rows above the list that don't scroll.
     pub const fn heading_rows(self) -> u16 {
         match self {
             Self::Keys | Self::Models | Self::Routes | Self::Items | Self::Failures => 1,

@@ -1,4 +1,4 @@
-//! The real terminal: taken, drawn on, and always given back.
+//! The real terminal: acquired, drawn on, and always released.
 
 use std::{
     fmt,
@@ -25,7 +25,7 @@ use ratatui::{
 use tokio::sync::mpsc;
 
 use super::{
-    Options, draw,
+    DashboardOptions, draw,
     event_loop::{Screen, Signal},
     picture::CellPixels,
     state::State,
@@ -33,63 +33,62 @@ use super::{
 };
 use crate::domain::Snapshot;
 
-/// A frame is written in one go.
-const BUFFER: usize = 64 * 1024;
+/// Large enough to write a frame at once.
+const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The terminal while it is ours; dropping it gives it back.
+/// The terminal while the dashboard uses it. Dropping it releases the terminal.
 pub struct Terminal {
-    /// Never dropped: ratatui's drop prints to stderr when it can't show the cursor, which panics when stderr was
-    /// the terminal that is gone. Two buffers are lost with it, and a frame left half written, as it should be.
-    canvas: ManuallyDrop<Canvas<CrosstermBackend<BufWriter<Stdout>>>>,
-    mouse: bool,
-    notify: bool,
-    /// What to tell it when it is given back: to forget the pictures that it keeps.
-    farewell: String,
-    taken: bool,
+    /// Never dropped: ratatui's drop prints to stderr if it can't show the cursor, which panics if stderr was the
+    /// terminal that is gone. Its two buffers leak, and a half-written frame is discarded, which is intended.
+    ratatui: ManuallyDrop<Canvas<CrosstermBackend<BufWriter<Stdout>>>>,
+    mouse_captured: bool,
+    notifications: bool,
+    /// Sent on release: deletes the pictures that the terminal stores.
+    cleanup_sequence: String,
+    is_acquired: bool,
 }
 
 impl Terminal {
-    pub fn enter(options: &Options, farewell: String) -> io::Result<Self> {
-        let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, io::stdout()));
+    pub fn enter(options: &DashboardOptions, cleanup_sequence: String) -> io::Result<Self> {
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, io::stdout()));
         let mut terminal = Self {
-            canvas: ManuallyDrop::new(Canvas::new(backend)?),
-            mouse: options.mouse,
-            notify: options.notify,
-            farewell,
-            taken: false,
+            ratatui: ManuallyDrop::new(Canvas::new(backend)?),
+            mouse_captured: options.capture_mouse,
+            notifications: options.notifications,
+            cleanup_sequence,
+            is_acquired: false,
         };
-        terminal.take()?;
+        terminal.acquire()?;
         Ok(terminal)
     }
 
-    fn take(&mut self) -> io::Result<()> {
-        self.taken = true;
+    fn acquire(&mut self) -> io::Result<()> {
+        self.is_acquired = true;
         enable_raw_mode()?;
         execute!(io::stdout(), PushTitle, EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
-        if self.mouse {
+        if self.mouse_captured {
             execute!(io::stdout(), EnableMouseCapture)?;
         }
-        self.forget()
+        self.clear()
     }
 
-    /// Clears the terminal; the next frame is written whole. `Terminal::clear` would ask the terminal where its
-    /// cursor is, and the answer would be read as input.
-    fn forget(&mut self) -> io::Result<()> {
-        self.canvas.backend_mut().clear_region(ClearType::All)?;
-        self.canvas.swap_buffers();
+    /// Clears the terminal; the next frame is written completely. `Terminal::clear` would query the cursor position,
+    /// and the response would be read as input.
+    fn clear(&mut self) -> io::Result<()> {
+        self.ratatui.backend_mut().clear_region(ClearType::All)?;
+        self.ratatui.swap_buffers();
         Ok(())
     }
 
-    /// Every step is tried, whatever becomes of the others: a terminal that is gone can't be restored, and
-    /// one that isn't must be.
-    fn give_back(&mut self) -> io::Result<()> {
-        if !std::mem::take(&mut self.taken) {
+    /// Tries every step even if others fail: a terminal that is gone can't be restored, but any other must be.
+    fn release(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.is_acquired) {
             return Ok(());
         }
-        let mouse = if self.mouse { execute!(io::stdout(), DisableMouseCapture) } else { Ok(()) };
+        let mouse = if self.mouse_captured { execute!(io::stdout(), DisableMouseCapture) } else { Ok(()) };
         let screen = execute!(
             io::stdout(),
-            Print(&self.farewell),
+            Print(&self.cleanup_sequence),
             DisableBracketedPaste,
             LeaveAlternateScreen,
             cursor::Show,
@@ -102,38 +101,38 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.give_back();
+        let _ = self.release();
     }
 }
 
 impl Screen for Terminal {
     fn draw(&mut self, state: &State, snapshot: &Snapshot) -> io::Result<()> {
-        // Ended even when drawing fails, or the terminal would wait for the end of a frame.
-        queue!(self.canvas.backend_mut(), BeginSynchronizedUpdate)?;
-        let drawn = self.canvas.draw(|frame| draw(frame, state, snapshot)).map(|_| ());
-        let ended = execute!(self.canvas.backend_mut(), EndSynchronizedUpdate);
+        // The synchronized update is ended even if drawing fails; otherwise the terminal would wait for its end.
+        queue!(self.ratatui.backend_mut(), BeginSynchronizedUpdate)?;
+        let drawn = self.ratatui.draw(|frame| draw(frame, state, snapshot)).map(|_| ());
+        let ended = execute!(self.ratatui.backend_mut(), EndSynchronizedUpdate);
         drawn.and(ended)
     }
 
     fn repaint(&mut self) -> io::Result<()> {
-        self.forget()
+        self.clear()
     }
 
     fn suspend(&mut self) -> io::Result<()> {
-        self.give_back()?;
-        stop_this_process()?;
-        self.take()
+        self.release()?;
+        suspend_process()?;
+        self.acquire()
     }
 
     fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
-        self.mouse = on;
+        self.mouse_captured = on;
         if on { execute!(io::stdout(), EnableMouseCapture) } else { execute!(io::stdout(), DisableMouseCapture) }
     }
 
-    fn cell(&self) -> Option<CellPixels> {
-        // Asked of the system, not of the terminal: nothing comes back as input.
+    fn cell_size(&self) -> Option<CellPixels> {
+        // Asks the operating system and not the terminal, so that no response comes as input.
         let size = window_size().ok()?;
-        CellPixels::of_window(size.columns, size.rows, size.width, size.height)
+        CellPixels::from_window_size(size.columns, size.rows, size.width, size.height)
     }
 
     fn set_title(&mut self, title: &str) -> io::Result<()> {
@@ -141,33 +140,33 @@ impl Screen for Terminal {
     }
 
     fn notify(&mut self, words: &str) -> io::Result<()> {
-        if !self.notify {
+        if !self.notifications {
             return Ok(());
         }
-        // Terminals that know OSC 9 show a notification; all ring the bell.
+        // Terminals that support OSC 9 show a notification; all ring the bell.
         let mut out = io::stdout().lock();
         write!(out, "\x1b]9;{}\x1b\\\x07", one_line(words))?;
         out.flush()
     }
 
     fn copy(&mut self, text: &str) -> io::Result<()> {
-        // OSC 52 reaches the clipboard of the terminal in front of the operator, also over ssh and (where it is
-        // allowed to) through tmux. Base64 keeps every other character out of the sequence.
+        // OSC 52 sets the clipboard of the operator's terminal, also over ssh and, if it is allowed, through tmux.
+        // Base64 keeps all other characters out of the sequence.
         let mut out = io::stdout().lock();
         write!(out, "\x1b]52;c;{}\x1b\\", BASE64.encode(text))?;
         out.flush()
     }
 }
 
-/// As the terminal does for Ctrl-Z. Raised in this very thread, so that it has taken effect when this goes on:
-/// a signal sent to the process may reach another thread a moment later, and then the terminal would be taken
-/// again before the shell puts it into its own mode.
-fn stop_this_process() -> io::Result<()> {
+/// Suspends the process, as the terminal does for Ctrl-Z. The signal is raised in this thread, so that it has taken
+/// effect before this function continues. A signal to the process could reach another thread a moment later; then the
+/// terminal would be acquired again before the shell sets its own mode.
+fn suspend_process() -> io::Result<()> {
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGTSTP).map_err(io::Error::from)
 }
 
-/// Terminate, interrupt and hang-up, as long as the stream is held.
-pub fn signals() -> io::Result<impl Stream<Item = Signal>> {
+/// The signals SIGTERM, SIGINT and SIGHUP, as long as the stream is held.
+pub fn signal_stream() -> io::Result<impl Stream<Item = Signal>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (sender, receiver) = mpsc::channel(4);
     for (kind, meaning) in [
@@ -196,7 +195,7 @@ pub fn signals() -> io::Result<impl Stream<Item = Signal>> {
     }))
 }
 
-/// xterm's title stack: the shell's title comes back with [`PopTitle`].
+/// Saves the title on xterm's title stack; [`PopTitle`] restores the shell's title.
 struct PushTitle;
 struct PopTitle;
 

@@ -1,46 +1,47 @@
-//! Text on the screen: neutralised, and measured in columns rather than characters.
+//! Text on the screen: sanitized, and measured in columns instead of characters.
 //!
-//! Everything that comes from outside (answers, file names, providers' words, aliases) passes through
-//! [`one_line`] or [`wrap`] on its way to the screen.
+//! All text from outside (answers, file names, provider messages, aliases) passes through [`one_line`] or [`wrap`]
+//! before it is drawn.
 
 use std::borrow::Cow;
 
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::domain::plain_text::neutralise;
+use crate::domain::plain_text::sanitize;
 
-const TAB: &str = "    ";
+const TAB_SPACES: &str = "    ";
 
-/// Columns that `text` takes.
+/// The width of `text` in columns.
 pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// Text from outside as one safe line: line breaks and tabs become spaces, other controls are made visible.
+/// Sanitizes text from outside to one line: line breaks and tabs become spaces, other control characters are made
+/// visible.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '\r', '\t']) {
-        return neutralise(text);
+        return sanitize(text);
     }
     let spaced: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    Cow::Owned(neutralise(&spaced).into_owned())
+    Cow::Owned(sanitize(&spaced).into_owned())
 }
 
-/// `text` cut to `columns`, with `ellipsis` where something was cut. Never splits a wide character.
-pub fn fit<'a>(text: &'a str, columns: usize, ellipsis: &str) -> Cow<'a, str> {
+/// Cuts `text` to `columns`, with `ellipsis` at the end if something was cut. Never splits a wide character.
+pub fn truncate<'a>(text: &'a str, columns: usize, ellipsis: &str) -> Cow<'a, str> {
     if text.width() <= columns {
         return Cow::Borrowed(text);
     }
     let room = columns.saturating_sub(ellipsis.width());
-    let mut cut = prefix(text, room).to_owned();
+    let mut cut = prefix_within(text, room).to_owned();
     if room > 0 || columns >= ellipsis.width() {
         cut.push_str(ellipsis);
     }
     Cow::Owned(cut)
 }
 
-/// The longest beginning of `text` that is at most `columns` wide.
-pub fn prefix(text: &str, columns: usize) -> &str {
+/// The longest prefix of `text` that is at most `columns` wide.
+pub fn prefix_within(text: &str, columns: usize) -> &str {
     let mut used = 0;
     for (at, grapheme) in text.grapheme_indices(true) {
         used += grapheme.width();
@@ -51,13 +52,13 @@ pub fn prefix(text: &str, columns: usize) -> &str {
     text
 }
 
-/// Text from outside as safe lines of at most `columns`, broken at spaces where there are any.
+/// Sanitizes text from outside and wraps it to lines of at most `columns`, at spaces if possible.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(4);
     let mut lines = Vec::new();
     for line in text.lines() {
-        let line = line.replace('\t', TAB);
-        wrap_line(&neutralise(&line), columns, &mut lines);
+        let line = line.replace('\t', TAB_SPACES);
+        wrap_line(&sanitize(&line), columns, &mut lines);
     }
     lines
 }
@@ -68,13 +69,13 @@ fn wrap_line(line: &str, columns: usize, lines: &mut Vec<String>) {
         lines.push(String::new());
     }
     while !rest.is_empty() {
-        let most = prefix(rest, columns);
-        if most.len() == rest.len() {
+        let widest = prefix_within(rest, columns);
+        if widest.len() == rest.len() {
             lines.push(rest.to_owned());
             return;
         }
-        // A grapheme wider than the whole column still has to go somewhere.
-        let most = if most.is_empty() { rest.graphemes(true).next().unwrap_or(rest) } else { most };
+        // A single grapheme can be wider than the column; it gets a line anyway.
+        let most = if widest.is_empty() { rest.graphemes(true).next().unwrap_or(rest) } else { widest };
         let broken_at_space = rest[most.len()..].starts_with(' ');
         let end = match most.rfind(' ') {
             Some(space) if !broken_at_space && most[..space].trim_start() != "" => space,
@@ -101,7 +102,7 @@ mod tests {
             ("🏴‍☠️ flag", 4, "🏴‍☠️ …"),
         ];
         for (text, columns, want) in cases {
-            let cut = fit(text, columns, "…");
+            let cut = truncate(text, columns, "…");
             assert_eq!(cut, want);
             assert!(width(&cut) <= columns);
         }

@@ -1,8 +1,8 @@
-//! Colours by what they mean. Panes ask for a role; which colour that is, and whether there is one, is here.
+//! Themes. Panes ask for the style of a role; the theme decides on the colours.
 //!
-//! Colour is never the only signal: every state has a glyph and a word too, so that the mono theme loses
-//! nothing. Mono uses no colour at all, because crossterm 0.29 under `NO_COLOR` turns each colour change into
-//! a full reset, which would take bold and reverse away with it.
+//! Colour is never the only signal: every state has a glyph and a word too, so that the mono theme loses nothing. Mono
+//! uses no colour at all, because crossterm 0.29 under `NO_COLOR` turns each colour change into a full reset, which
+//! would also reset bold and reverse.
 
 use std::{io::Read as _, path::Path};
 
@@ -10,12 +10,12 @@ use anyhow::{Context as _, bail};
 use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 
-use super::colour::{nearest_of_16, nearest_of_256};
-use crate::domain::{ItemState, event::Level, snapshot::Condition, snapshot::RunState};
+use super::colour::{nearest_ansi16, nearest_ansi256};
+use crate::domain::{ItemState, event::EventLevel, snapshot::Condition, snapshot::RunState};
 
-/// What a piece of the screen means.
+/// The meaning of a piece of the screen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
+pub enum StyleRole {
     Text,
     Muted,
     Title,
@@ -28,26 +28,26 @@ pub enum Role {
     Cooling,
     Exhausted,
     Disabled,
-    You,
+    Operator,
     /// The filled part of a bar.
     Bar,
-    /// The rest of it.
+    /// The empty part of a bar.
     Track,
     /// The name of a key on the keyboard.
     Key,
 }
 
-/// What the terminal can show.
+/// The colours that the terminal can show.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Depth {
+pub enum ColourDepth {
     Mono,
     Ansi16,
     Ansi256,
     True,
 }
 
-impl Depth {
-    /// From the environment, as terminals announce themselves. `NO_COLOR` wins over everything.
+impl ColourDepth {
+    /// Detects the depth from environment variables. `NO_COLOR` overrides all others.
     pub fn detect(environment: impl Fn(&str) -> Option<String>) -> Self {
         let word = |name: &str| environment(name).unwrap_or_default().to_ascii_lowercase();
         let (term, colorterm) = (word("TERM"), word("COLORTERM"));
@@ -63,8 +63,8 @@ impl Depth {
     }
 }
 
-/// The theme for a terminal that says that its background is light; most say nothing.
-pub fn fitting(environment: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+/// The theme for a terminal that reports a light background; most report nothing.
+pub fn theme_for_background(environment: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
     let colours = environment("COLORFGBG")?;
     let background: u8 = colours.rsplit(';').next()?.parse().ok()?;
     matches!(background, 7 | 9..=15).then_some("light")
@@ -75,7 +75,7 @@ pub struct Theme {
     roles: Roles<Style>,
 }
 
-/// One value for each role, named as in a theme file.
+/// One value for each role. The fields are named as in a theme file.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Roles<T> {
@@ -91,7 +91,8 @@ struct Roles<T> {
     cooling: T,
     exhausted: T,
     disabled: T,
-    you: T,
+    #[serde(rename = "you")]
+    operator: T,
     bar: T,
     track: T,
     key: T,
@@ -112,7 +113,7 @@ impl<T> Roles<T> {
             cooling: with(&self.cooling),
             exhausted: with(&self.exhausted),
             disabled: with(&self.disabled),
-            you: with(&self.you),
+            operator: with(&self.operator),
             bar: with(&self.bar),
             track: with(&self.track),
             key: with(&self.key),
@@ -123,17 +124,17 @@ impl<T> Roles<T> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ThemeFile {
-    roles: Roles<Look>,
+    roles: Roles<RoleStyle>,
 }
 
-/// How a role looks, as a theme file says it.
+/// The style of a role in a theme file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Look {
-    fg: Option<Hue>,
-    bg: Option<Hue>,
-    fg16: Option<Hue>,
-    bg16: Option<Hue>,
+struct RoleStyle {
+    fg: Option<ThemeColour>,
+    bg: Option<ThemeColour>,
+    fg16: Option<ThemeColour>,
+    bg16: Option<ThemeColour>,
     bold: bool,
     dim: bool,
     italic: bool,
@@ -141,12 +142,12 @@ struct Look {
     reversed: bool,
 }
 
-/// A colour as ratatui spells it: `#rrggbb`, `lightcyan`, or an index.
+/// A colour as ratatui writes it: `#rrggbb`, `lightcyan`, or an index.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Hue(Color);
+struct ThemeColour(Color);
 
-impl TryFrom<String> for Hue {
+impl TryFrom<String> for ThemeColour {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
@@ -156,55 +157,55 @@ impl TryFrom<String> for Hue {
     }
 }
 
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN_THEMES: [(&str, &str); 3] = [
     ("okabe-ito", include_str!("../../assets/themes/okabe-ito.toml")),
     ("light", include_str!("../../assets/themes/light.toml")),
     ("mono", include_str!("../../assets/themes/mono.toml")),
 ];
 
 impl Theme {
-    /// A built-in theme by its name, or else a theme file. Without a name: the default. At depth mono it is
-    /// the mono theme, whatever was asked for.
+    /// Loads a built-in theme by its name, or else a theme file. `None` is the default theme. At depth mono it is
+    /// always the mono theme.
     ///
     /// # Errors
-    /// Where there is no such theme, or its file is not understood.
-    pub fn load(name: Option<&str>, depth: Depth) -> anyhow::Result<Self> {
-        let name = if depth == Depth::Mono { "mono" } else { name.unwrap_or(BUILT_IN[0].0) };
-        if let Some((_, source)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+    /// If there is no such theme, or its file is invalid.
+    pub fn load(name: Option<&str>, depth: ColourDepth) -> anyhow::Result<Self> {
+        let name = if depth == ColourDepth::Mono { "mono" } else { name.unwrap_or(BUILT_IN_THEMES[0].0) };
+        if let Some((_, source)) = BUILT_IN_THEMES.iter().find(|(built_in, _)| *built_in == name) {
             return Self::parse(source, depth).with_context(|| format!("the built-in theme {name} is broken"));
         }
         let path = Path::new(name);
         if !path.exists() {
-            let names = BUILT_IN.map(|(name, _)| name).join(", ");
+            let names = BUILT_IN_THEMES.map(|(name, _)| name).join(", ");
             bail!("there is no theme {name}: use {names}, or the path of a theme file");
         }
         let source = read_theme(path).with_context(|| format!("can't read the theme {name}"))?;
         Self::parse(&source, depth).with_context(|| format!("the theme {name} is not understood"))
     }
 
-    fn parse(source: &str, depth: Depth) -> anyhow::Result<Self> {
+    fn parse(source: &str, depth: ColourDepth) -> anyhow::Result<Self> {
         let file: ThemeFile = toml::from_str(source)?;
         Ok(Self { roles: file.roles.map(|look| look.style(depth)) })
     }
 
-    pub const fn style(&self, role: Role) -> Style {
+    pub const fn style(&self, role: StyleRole) -> Style {
         match role {
-            Role::Text => self.roles.text,
-            Role::Muted => self.roles.muted,
-            Role::Title => self.roles.title,
-            Role::Border => self.roles.border,
-            Role::Focus => self.roles.focus,
-            Role::Selection => self.roles.selection,
-            Role::Ok => self.roles.ok,
-            Role::Warn => self.roles.warn,
-            Role::Bad => self.roles.bad,
-            Role::Cooling => self.roles.cooling,
-            Role::Exhausted => self.roles.exhausted,
-            Role::Disabled => self.roles.disabled,
-            Role::You => self.roles.you,
-            Role::Bar => self.roles.bar,
-            Role::Track => self.roles.track,
-            Role::Key => self.roles.key,
+            StyleRole::Text => self.roles.text,
+            StyleRole::Muted => self.roles.muted,
+            StyleRole::Title => self.roles.title,
+            StyleRole::Border => self.roles.border,
+            StyleRole::Focus => self.roles.focus,
+            StyleRole::Selection => self.roles.selection,
+            StyleRole::Ok => self.roles.ok,
+            StyleRole::Warn => self.roles.warn,
+            StyleRole::Bad => self.roles.bad,
+            StyleRole::Cooling => self.roles.cooling,
+            StyleRole::Exhausted => self.roles.exhausted,
+            StyleRole::Disabled => self.roles.disabled,
+            StyleRole::Operator => self.roles.operator,
+            StyleRole::Bar => self.roles.bar,
+            StyleRole::Track => self.roles.track,
+            StyleRole::Key => self.roles.key,
         }
     }
 }
@@ -219,11 +220,11 @@ fn read_theme(path: &Path) -> std::io::Result<String> {
     Ok(source)
 }
 
-impl Look {
-    fn style(&self, depth: Depth) -> Style {
+impl RoleStyle {
+    fn style(&self, depth: ColourDepth) -> Style {
         let mut style = Style::new();
-        style.fg = colour(self.fg, self.fg16, depth);
-        style.bg = colour(self.bg, self.bg16, depth);
+        style.fg = colour_at_depth(self.fg, self.fg16, depth);
+        style.bg = colour_at_depth(self.bg, self.bg16, depth);
         let modifiers = [
             (self.bold, Modifier::BOLD),
             (self.dim, Modifier::DIM),
@@ -238,43 +239,43 @@ impl Look {
     }
 }
 
-fn colour(full: Option<Hue>, stand_in: Option<Hue>, depth: Depth) -> Option<Color> {
+fn colour_at_depth(full: Option<ThemeColour>, fallback16: Option<ThemeColour>, depth: ColourDepth) -> Option<Color> {
     match depth {
-        Depth::Mono => None,
-        Depth::Ansi16 => stand_in.or(full).map(|hue| nearest_of_16(hue.0)),
-        Depth::Ansi256 => full.or(stand_in).map(|hue| nearest_of_256(hue.0)),
-        Depth::True => full.or(stand_in).map(|hue| hue.0),
+        ColourDepth::Mono => None,
+        ColourDepth::Ansi16 => fallback16.or(full).map(|hue| nearest_ansi16(hue.0)),
+        ColourDepth::Ansi256 => full.or(fallback16).map(|hue| nearest_ansi256(hue.0)),
+        ColourDepth::True => full.or(fallback16).map(|hue| hue.0),
     }
 }
 
-// What the domain's states mean in roles.
+// The roles of the domain's states.
 
-impl From<&Condition> for Role {
+impl From<&Condition> for StyleRole {
     fn from(condition: &Condition) -> Self {
         match condition {
             Condition::Ready => Self::Ok,
-            Condition::Full { .. } | Condition::Cooling { .. } => Self::Cooling,
+            Condition::Limited { .. } | Condition::CoolingDown { .. } => Self::Cooling,
             Condition::Exhausted { .. } => Self::Exhausted,
-            Condition::Broken { .. } => Self::Warn,
+            Condition::CircuitOpen { .. } => Self::Warn,
             Condition::Disabled { .. } => Self::Bad,
-            Condition::Off { .. } => Self::Disabled,
+            Condition::SwitchedOff { .. } => Self::Disabled,
         }
     }
 }
 
-impl From<&RunState> for Role {
+impl From<&RunState> for StyleRole {
     fn from(state: &RunState) -> Self {
         match state {
             RunState::Running | RunState::Finished => Self::Ok,
             RunState::Waiting { .. } => Self::Cooling,
-            RunState::Pausing | RunState::Paused | RunState::Draining => Self::You,
-            RunState::Held { .. } => Self::Bad,
+            RunState::Pausing | RunState::Paused | RunState::Draining => Self::Operator,
+            RunState::NeedsOperator { .. } => Self::Bad,
             RunState::Stopped { .. } => Self::Warn,
         }
     }
 }
 
-impl From<ItemState> for Role {
+impl From<ItemState> for StyleRole {
     fn from(state: ItemState) -> Self {
         match state {
             ItemState::Waiting => Self::Cooling,
@@ -285,13 +286,13 @@ impl From<ItemState> for Role {
     }
 }
 
-impl From<Level> for Role {
-    fn from(level: Level) -> Self {
+impl From<EventLevel> for StyleRole {
+    fn from(level: EventLevel) -> Self {
         match level {
-            Level::Info => Self::Muted,
-            Level::You => Self::You,
-            Level::Warn => Self::Warn,
-            Level::Alarm => Self::Bad,
+            EventLevel::Info => Self::Muted,
+            EventLevel::Operator => Self::Operator,
+            EventLevel::Warn => Self::Warn,
+            EventLevel::Alert => Self::Bad,
         }
     }
 }
@@ -302,34 +303,34 @@ mod tests {
 
     #[test]
     fn the_terminal_says_how_many_colours_it_has() {
-        let cases: [(&[(&str, &str)], Depth); 6] = [
-            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], Depth::True),
-            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")], Depth::Mono),
-            (&[("TERM", "xterm-256color"), ("NO_COLOR", "")], Depth::Ansi256),
-            (&[("TERM", "tmux-256color")], Depth::Ansi256),
-            (&[("TERM", "linux")], Depth::Ansi16),
-            (&[("TERM", "dumb")], Depth::Mono),
+        let cases: [(&[(&str, &str)], ColourDepth); 6] = [
+            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], ColourDepth::True),
+            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")], ColourDepth::Mono),
+            (&[("TERM", "xterm-256color"), ("NO_COLOR", "")], ColourDepth::Ansi256),
+            (&[("TERM", "tmux-256color")], ColourDepth::Ansi256),
+            (&[("TERM", "linux")], ColourDepth::Ansi16),
+            (&[("TERM", "dumb")], ColourDepth::Mono),
         ];
         for (environment, want) in cases {
             let lookup = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned());
-            assert_eq!(Depth::detect(lookup), want, "{environment:?}");
+            assert_eq!(ColourDepth::detect(lookup), want, "{environment:?}");
         }
     }
 
     #[test]
     fn a_light_background_is_believed_where_it_is_announced() {
-        let said = |words: &'static str| fitting(move |_| Some(words.to_owned()));
+        let said = |words: &'static str| theme_for_background(move |_| Some(words.to_owned()));
         assert_eq!(
             [said("0;15"), said("15;0"), said("0;default;7"), said("")],
             [Some("light"), None, Some("light"), None]
         );
-        assert_eq!(fitting(|_| None), None);
+        assert_eq!(theme_for_background(|_| None), None);
     }
 
     #[test]
     fn every_built_in_theme_loads_at_every_depth() {
-        for (name, _) in BUILT_IN {
-            for depth in [Depth::Mono, Depth::Ansi16, Depth::Ansi256, Depth::True] {
+        for (name, _) in BUILT_IN_THEMES {
+            for depth in [ColourDepth::Mono, ColourDepth::Ansi16, ColourDepth::Ansi256, ColourDepth::True] {
                 Theme::load(Some(name), depth).unwrap();
             }
         }
@@ -337,11 +338,19 @@ mod tests {
 
     #[test]
     fn bars_are_seen_in_the_selected_row_too() {
-        let bars = [Role::Ok, Role::Warn, Role::Bad, Role::Cooling, Role::Exhausted, Role::Bar, Role::Track];
-        for (name, _) in BUILT_IN {
-            for depth in [Depth::Ansi16, Depth::Ansi256, Depth::True] {
+        let bars = [
+            StyleRole::Ok,
+            StyleRole::Warn,
+            StyleRole::Bad,
+            StyleRole::Cooling,
+            StyleRole::Exhausted,
+            StyleRole::Bar,
+            StyleRole::Track,
+        ];
+        for (name, _) in BUILT_IN_THEMES {
+            for depth in [ColourDepth::Ansi16, ColourDepth::Ansi256, ColourDepth::True] {
                 let theme = Theme::load(Some(name), depth).unwrap();
-                let Some(behind) = theme.style(Role::Selection).bg else { continue };
+                let Some(behind) = theme.style(StyleRole::Selection).bg else { continue };
                 for role in bars {
                     assert_ne!(theme.style(role).fg, Some(behind), "{role:?} of {name} at {depth:?}");
                 }
@@ -351,33 +360,33 @@ mod tests {
 
     #[test]
     fn a_lesser_terminal_gets_only_colours_it_has() {
-        let bad = |depth| Theme::load(None, depth).unwrap().style(Role::Bad).fg;
-        assert_eq!(bad(Depth::True), Some(Color::Rgb(0xd5, 0x5e, 0x00)));
-        assert_eq!(bad(Depth::Ansi256), Some(Color::Indexed(166)));
-        assert_eq!(bad(Depth::Ansi16), Some(Color::LightRed));
-        assert_eq!(bad(Depth::Mono), None);
+        let bad = |depth| Theme::load(None, depth).unwrap().style(StyleRole::Bad).fg;
+        assert_eq!(bad(ColourDepth::True), Some(Color::Rgb(0xd5, 0x5e, 0x00)));
+        assert_eq!(bad(ColourDepth::Ansi256), Some(Color::Indexed(166)));
+        assert_eq!(bad(ColourDepth::Ansi16), Some(Color::LightRed));
+        assert_eq!(bad(ColourDepth::Mono), None);
     }
 
     #[test]
     fn a_colour_that_is_given_once_is_shown_at_every_depth() {
-        let look: Look = toml::from_str("fg = \"#d55e00\"").unwrap();
-        assert_eq!(look.style(Depth::Ansi16).fg, Some(Color::Red));
-        assert_eq!(look.style(Depth::Ansi256).fg, Some(Color::Indexed(166)));
-        let look: Look = toml::from_str("fg16 = \"lightcyan\"\nbg = \"231\"").unwrap();
-        for depth in [Depth::Ansi16, Depth::Ansi256, Depth::True] {
+        let look: RoleStyle = toml::from_str("fg = \"#d55e00\"").unwrap();
+        assert_eq!(look.style(ColourDepth::Ansi16).fg, Some(Color::Red));
+        assert_eq!(look.style(ColourDepth::Ansi256).fg, Some(Color::Indexed(166)));
+        let look: RoleStyle = toml::from_str("fg16 = \"lightcyan\"\nbg = \"231\"").unwrap();
+        for depth in [ColourDepth::Ansi16, ColourDepth::Ansi256, ColourDepth::True] {
             assert_eq!(look.style(depth).fg, Some(Color::LightCyan), "{depth:?}");
         }
-        assert_eq!(look.style(Depth::Ansi16).bg, Some(Color::White), "an index of the cube");
-        assert_eq!(look.style(Depth::Mono), Style::new());
+        assert_eq!(look.style(ColourDepth::Ansi16).bg, Some(Color::White), "an index of the cube");
+        assert_eq!(look.style(ColourDepth::Mono), Style::new());
     }
 
     #[test]
     fn a_wrong_theme_is_named() {
-        let error = Theme::load(Some("solarised"), Depth::True).unwrap_err();
+        let error = Theme::load(Some("solarised"), ColourDepth::True).unwrap_err();
         assert_eq!(
             error.to_string(),
             "there is no theme solarised: use okabe-ito, light, mono, or the path of a theme file"
         );
-        assert!(Theme::parse("[roles]\ntext = {}\n", Depth::True).is_err());
+        assert!(Theme::parse("[roles]\ntext = {}\n", ColourDepth::True).is_err());
     }
 }

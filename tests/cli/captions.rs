@@ -1,7 +1,7 @@
-//! Pictures get captions: beside copies of them, under a folder, and never in place of somebody's.
+//! Captions: where they are written, and that nobody else's caption is overwritten.
 
-use crate::lab::{
-    Machine, Provider,
+use crate::harness::{
+    SimulatedProvider, TestMachine,
     logging_server::{LoggingServer, Response},
     png,
 };
@@ -22,8 +22,8 @@ key = [
 ]
 "#;
 
-/// An album of five, one of them in a folder of its own.
-fn album(machine: &Machine) {
+/// Writes an album of five pictures, one of them in a subfolder.
+fn album(machine: &TestMachine) {
     for (name, width, height) in ALBUM {
         machine.write(&format!("album/{name}.png"), png(width, height));
     }
@@ -34,19 +34,19 @@ const ALBUM: [(&str, u32, u32); 5] =
 
 #[test]
 fn every_picture_gets_its_own_caption_beside_it_over_all_three_apis() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
-    let ended = machine.cascadeck(&["run", "album", "--prompt", "Describe {{ name }}."]).with_status(0);
-    ended.says(&["album: 5 pictures"]);
+    let ended = machine.cascadeck(&["run", "album", "--prompt", "Describe {{ name }}."]).expect_status(0);
+    ended.assert_stderr_contains(&["album: 5 pictures"]);
     for (name, width, height) in ALBUM {
         let caption = machine.read(&format!("album/{name}.txt"));
         assert!(caption.starts_with(&format!("A picture of {width}x{height} pixels")), "{name}: {caption}");
         assert!(caption.ends_with('\n') && caption.lines().count() == 1, "{name}: {caption:?}");
     }
-    let books = provider.books();
+    let books = provider.checked_stats();
     assert_eq!((books.total.ok, books.total.requests), (5, 5));
-    let served = |name: &str| books.key(name).unwrap().tally.ok;
+    let served = |name: &str| books.key(name).unwrap().counts.ok;
     assert_eq!([served("alice"), served("olga"), served("anton")], [2, 2, 1], "each API described some");
 }
 
@@ -58,52 +58,83 @@ fn captions_that_are_there_are_kept_replaced_or_added_to() {
         ("append", "Mine.\nA picture of 40x30", "A picture of 2x3"),
         ("prepend", "A picture of 40x30", "A picture of 2x3"),
     ] {
-        let provider = Provider::of(EYES);
-        let machine = Machine::with(&provider);
+        let provider = SimulatedProvider::from_toml(EYES);
+        let machine = TestMachine::with_provider(&provider);
         album(&machine);
         machine.write("album/wide.txt", "Mine.\n");
-        // An empty file is no caption.
+        // An empty file doesn't count as a caption.
         machine.write("album/dot.txt", "");
-        machine.cascadeck(&["run", "album", "--existing", existing]).with_status(0);
+        machine.cascadeck(&["run", "album", "--existing", existing]).expect_status(0);
         let (now_wide, now_dot) = (machine.read("album/wide.txt"), machine.read("album/dot.txt"));
         assert!(now_wide.starts_with(wide), "{existing}: {now_wide}");
         assert!(now_dot.starts_with(dot), "{existing}: {now_dot}");
         assert_eq!(now_wide.contains("Mine."), existing != "overwrite", "{existing}: {now_wide}");
         let asked = if existing == "skip" { 4 } else { 5 };
-        assert_eq!(provider.books().total.ok, asked, "{existing}");
-        // Again: nothing is asked, nothing is added.
-        machine.cascadeck(&["run", "album", "--existing", existing]).with_status(0);
-        assert_eq!((machine.read("album/wide.txt"), provider.books().total.ok), (now_wide, asked), "{existing}");
+        assert_eq!(provider.checked_stats().total.ok, asked, "{existing}");
+        // The same command again sends nothing and adds nothing.
+        machine.cascadeck(&["run", "album", "--existing", existing]).expect_status(0);
+        assert_eq!(
+            (machine.read("album/wide.txt"), provider.checked_stats().total.ok),
+            (now_wide, asked),
+            "{existing}"
+        );
     }
 }
 
 #[test]
 fn nothing_is_asked_where_the_answer_could_not_be_added_to_what_is_there() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
     let latin: &[u8] = b"Un caf\xe9.\n";
     machine.write("album/wide.txt", latin);
     for existing in ["append", "prepend"] {
-        let ended = machine.cascadeck(&["run", "album", "--existing", existing]).with_status(2);
-        ended.says(&["wide.txt is not UTF-8", "iconv", "--existing skip"]);
+        let ended = machine.cascadeck(&["run", "album", "--existing", existing]).expect_status(2);
+        ended.assert_stderr_contains(&["wide.txt is not UTF-8", "iconv", "or move it away"]);
         assert_eq!(std::fs::read(machine.path("album/wide.txt")).unwrap(), latin, "{existing}");
     }
-    assert_eq!(provider.books().total.requests, 0);
-    machine.cascadeck(&["run", "album", "--existing", "overwrite", "--run-dir", "anew"]).with_status(0);
+    assert_eq!(provider.checked_stats().total.requests, 0);
+    machine.cascadeck(&["run", "album", "--existing", "overwrite", "--run-dir", "anew"]).expect_status(0);
     assert!(machine.read("album/wide.txt").starts_with("A picture of 40x30"));
 }
 
 #[test]
-fn captions_go_under_a_folder_that_mirrors_the_album() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+fn a_caption_that_is_not_to_be_written_to_again_stops_no_run() {
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
-    machine.cascadeck(&["run", "album", "--captions", "words"]).with_status(0);
+    let run = ["run", "album", "--existing", "append"];
+    machine.cascadeck(&run).expect_status(0);
+    let asked = provider.checked_stats().total.requests;
+    let latin: &[u8] = b"Un caf\xe9.\n";
+    machine.write("album/wide.txt", latin);
+    machine.cascadeck(&run).expect_status(0);
+    machine.cascadeck(&["plan", "album", "--existing", "append"]).expect_status(0);
+    // Also where the input has changed.
+    machine.write("album/new.png", png(7, 7));
+    machine.cascadeck(&run).expect_status(0);
+    assert_eq!(std::fs::read(machine.path("album/wide.txt")).unwrap(), latin);
+    assert_eq!(provider.checked_stats().total.requests, asked + 1);
+    // One that is to be written to is still named before anything is sent, and what is advised goes on with the run.
+    machine.write("album/newer.png", png(8, 8));
+    machine.write("album/newer.txt", latin);
+    let refused = machine.cascadeck(&run).expect_status(2);
+    refused.assert_stderr_contains(&["newer.txt is not UTF-8", "or move it away", "1 bad row"]);
+    std::fs::rename(machine.path("album/newer.txt"), machine.path("newer.txt")).unwrap();
+    machine.cascadeck(&run).expect_status(0);
+    assert_eq!(provider.checked_stats().total.requests, asked + 2);
+}
+
+#[test]
+fn captions_go_under_a_folder_that_mirrors_the_album() {
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
+    album(&machine);
+    machine.cascadeck(&["run", "album", "--captions", "words"]).expect_status(0);
     assert!(machine.read("words/more/strip.txt").starts_with("A picture of 90x4"));
     assert!(!machine.path("album/wide.txt").exists());
-    // A glob is an album too.
-    machine.cascadeck(&["run", "album/[ws]*.png", "--captions", "chosen", "--run-dir", "chosen-run"]).with_status(0);
+    // A glob works as an album too.
+    machine.cascadeck(&["run", "album/[ws]*.png", "--captions", "chosen", "--run-dir", "chosen-run"]).expect_status(0);
     let mut chosen: Vec<_> =
         std::fs::read_dir(machine.path("chosen")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     chosen.sort();
@@ -112,39 +143,47 @@ fn captions_go_under_a_folder_that_mirrors_the_album() {
 
 #[test]
 fn a_folder_for_captions_is_the_same_however_it_is_spelt() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
-    machine.cascadeck(&["run", "album", "--captions", "words/"]).with_status(0);
+    machine.cascadeck(&["run", "album", "--captions", "words/"]).expect_status(0);
     let whole = machine.path("words").display().to_string();
     for spelling in ["words", "./words", "album/../words", &whole] {
-        machine.cascadeck(&["run", "album", "--captions", spelling]).with_status(0);
+        machine.cascadeck(&["run", "album", "--captions", spelling]).expect_status(0);
     }
-    machine.cascadeck(&["run", "album", "--captions", "other"]).with_status(2).says(&["the caption setting was"]);
-    assert_eq!(provider.books().total.requests, 5);
+    machine
+        .cascadeck(&["run", "album", "--captions", "other"])
+        .expect_status(2)
+        .assert_stderr_contains(&["the caption setting was"]);
+    assert_eq!(provider.checked_stats().total.requests, 5);
 }
 
 #[test]
 fn two_pictures_that_would_share_a_caption_stop_the_run_with_a_way_out() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     machine.write("album/a.png", png(3, 3));
     machine.write("album/a.jpg", png(4, 4));
-    machine.cascadeck(&["run", "album"]).with_status(2).says(&["a.jpg", "a.png", "--full-caption-names"]);
-    assert_eq!(provider.books().total.requests, 0);
-    machine.cascadeck(&["run", "album", "--full-caption-names"]).with_status(0);
+    machine.cascadeck(&["run", "album"]).expect_status(2).assert_stderr_contains(&[
+        "a.jpg",
+        "a.png",
+        "--full-caption-names",
+    ]);
+    assert_eq!(provider.checked_stats().total.requests, 0);
+    machine.cascadeck(&["run", "album", "--full-caption-names"]).expect_status(0);
     assert!(machine.read("album/a.png.txt").starts_with("A picture of 3x3"));
     assert!(machine.read("album/a.jpg.txt").starts_with("A picture of 4x4"));
 }
 
 #[test]
 fn errors_and_broken_pictures_are_never_captions() {
-    let provider = Provider::of(&EYES.replace("name = \"eyes\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }"));
-    let machine = Machine::with(&provider);
+    let provider =
+        SimulatedProvider::from_toml(&EYES.replace("name = \"eyes\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }"));
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
     machine.write("album/broken.png", "no picture at all");
-    let ended = machine.cascadeck(&["run", "album"]).with_status(3);
-    ended.says(&["#broken.png failed, unreadable_input"]);
+    let ended = machine.cascadeck(&["run", "album"]).expect_status(3);
+    ended.assert_stderr_contains(&["#broken.png failed, unreadable_input"]);
     for (name, ..) in ALBUM {
         assert!(!machine.path(format!("album/{name}.txt")).exists(), "{name}");
     }
@@ -153,18 +192,23 @@ fn errors_and_broken_pictures_are_never_captions() {
         machine.results("runs/album").into_iter().map(|line| line.error.unwrap().outcome.name()).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "content_blocked").count(), 5, "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "unreadable_input").count(), 1, "{outcomes:?}");
+    // What was never sent is no attempt of any key or model.
+    let broken = machine.result("runs/album", "broken.png");
+    assert_eq!((broken.attempts, broken.key, broken.model, broken.started_at), (0, None, None, None));
+    let audit = machine.cascadeck(&["audit", "runs/album", "--json"]).expect_status(0).stdout_json();
+    assert_eq!(audit["attempts"], provider.checked_stats().total.requests);
 }
 
 #[test]
 fn a_row_may_carry_pictures() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
     machine.write(
         "rows.jsonl",
         "{\"id\":\"a\",\"prompt\":\"What is this?\",\"images\":[\"album/wide.png\",\"album/dot.png\"]}\n",
     );
-    machine.cascadeck(&["run", "rows.jsonl"]).with_status(0);
+    machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
     let line = machine.result("runs/rows", "a");
     let output = line.output.unwrap();
     assert!(output.contains("40x30") && output.contains("2x3"), "{output}");
@@ -175,39 +219,40 @@ fn a_row_may_carry_pictures() {
 fn a_caption_that_somebody_edited_stays_and_one_that_a_crash_left_unwritten_is_written() {
     for existing in ["overwrite", "append", "prepend"] {
         for resume in [&["run", "album", "--existing", existing][..], &["replay", "runs/album", "--failed", "--yes"]] {
-            let provider = Provider::of(EYES);
-            let machine = Machine::with(&provider);
+            let provider = SimulatedProvider::from_toml(EYES);
+            let machine = TestMachine::with_provider(&provider);
             album(&machine);
             machine.write("album/broken.png", "no picture at all");
-            machine.cascadeck(&["run", "album", "--existing", existing]).with_status(3);
+            machine.cascadeck(&["run", "album", "--existing", existing]).expect_status(3);
             machine.write("album/wide.txt", "Edited.\n");
-            machine.cascadeck(resume).with_status(3);
+            machine.cascadeck(resume).expect_status(3);
             assert_eq!(machine.read("album/wide.txt"), "Edited.\n", "{existing}, {resume:?}");
 
-            // As a process leaves it that is killed between the record and the file.
+            // The state that a kill between the record and the caption file leaves.
             std::fs::remove_file(machine.path("album/dot.txt")).unwrap();
             let record = rusqlite::Connection::open(machine.path("runs/album/run.db")).unwrap();
             let owed = "INSERT OR REPLACE INTO states SELECT 'captions_owed', json_array(seq) FROM items WHERE id = ?1";
             assert_eq!(record.execute(owed, ["dot.png"]).unwrap(), 1);
             drop(record);
-            machine.cascadeck(resume).with_status(3);
+            machine.cascadeck(resume).expect_status(3);
             assert!(machine.read("album/dot.txt").starts_with("A picture of 2x3"), "{existing}, {resume:?}");
             assert_eq!(machine.read("album/wide.txt"), "Edited.\n", "{existing}, {resume:?}");
-            assert_eq!(provider.books().total.ok, 5, "nothing is asked again");
+            assert_eq!(provider.checked_stats().total.ok, 5, "nothing is asked again");
         }
     }
 }
 
 #[test]
 fn a_replayed_picture_is_captioned_as_the_run_was_begun() {
-    let gloomy = Provider::of(&EYES.replace("name = \"eyes\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }"));
-    let machine = Machine::with(&gloomy);
+    let gloomy =
+        SimulatedProvider::from_toml(&EYES.replace("name = \"eyes\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }"));
+    let machine = TestMachine::with_provider(&gloomy);
     album(&machine);
     machine.write("album/wide.txt", "Mine.\n");
-    machine.cascadeck(&["run", "album", "--existing", "append"]).with_status(3);
-    let bright = Provider::of(EYES);
-    machine.write_keys(&bright.keys_toml());
-    machine.cascadeck(&["replay", "runs/album", "--failed", "--yes"]).with_status(0);
+    machine.cascadeck(&["run", "album", "--existing", "append"]).expect_status(3);
+    let bright = SimulatedProvider::from_toml(EYES);
+    machine.write_keys_toml(&bright.keys_toml());
+    machine.cascadeck(&["replay", "runs/album", "--failed", "--yes"]).expect_status(0);
     assert!(
         machine.read("album/wide.txt").starts_with("Mine.\nA picture of 40x30"),
         "{}",
@@ -217,94 +262,95 @@ fn a_replayed_picture_is_captioned_as_the_run_was_begun() {
 
 #[test]
 fn pictures_that_no_model_takes_are_refused_as_a_whole() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
-    machine.write_keys(&provider.keys_toml().replace("vision = true", "vision = false"));
+    machine.write_keys_toml(&provider.keys_toml().replace("vision = true", "vision = false"));
     for command in ["run", "plan"] {
-        let ended = machine.cascadeck(&[command, "album"]).with_status(2);
-        ended.says(&["no model of keys.toml takes any", "say vision = true", "blind, gm, om, am"]);
+        let ended = machine.cascadeck(&[command, "album"]).expect_status(2);
+        ended.assert_stderr_contains(&["no model of keys.toml takes any", "say vision = true", "blind, gm, om, am"]);
     }
     assert!(!machine.path("runs").exists(), "a run was begun");
 }
 
 #[test]
 fn a_caption_of_ours_that_was_deleted_or_emptied_comes_back_from_the_record() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
-    machine.cascadeck(&["run", "album"]).with_status(0);
+    machine.cascadeck(&["run", "album"]).expect_status(0);
     let (wide, dot) = (machine.read("album/wide.txt"), machine.read("album/dot.txt"));
     std::fs::remove_file(machine.path("album/wide.txt")).unwrap();
     machine.write("album/dot.txt", "\n");
     machine.write("album/tall.txt", "Edited.\n");
-    let ended = machine.cascadeck(&["run", "album"]).with_status(0);
-    ended.says(&["2 captions had been deleted or emptied", "wide.txt", "dot.txt"]);
+    let ended = machine.cascadeck(&["run", "album"]).expect_status(0);
+    ended.assert_stderr_contains(&["2 captions had been deleted or emptied", "wide.txt", "dot.txt"]);
     assert_eq!((machine.read("album/wide.txt"), machine.read("album/dot.txt")), (wide, dot));
     assert_eq!(machine.read("album/tall.txt"), "Edited.\n");
-    assert_eq!(provider.books().total.requests, 5, "nothing is paid for twice");
+    assert_eq!(provider.checked_stats().total.requests, 5, "nothing is paid for twice");
 }
 
 #[test]
 fn a_mended_picture_that_had_no_answer_is_a_new_question() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
     machine.write("album/broken.png", "no picture at all");
-    machine.cascadeck(&["run", "album"]).with_status(3);
+    machine.cascadeck(&["run", "album"]).expect_status(3);
     machine.write("album/broken.png", png(7, 5));
-    let ended = machine.cascadeck(&["run", "album"]).with_status(0);
-    ended.says(&["the input has changed", "1 is answered anew (1 of them had no answer"]);
+    let ended = machine.cascadeck(&["run", "album"]).expect_status(0);
+    ended.assert_stderr_contains(&["the input has changed", "1 is answered anew (1 of them had no answer"]);
     assert!(machine.read("album/broken.txt").starts_with("A picture of 7x5"));
-    assert_eq!(provider.books().total.requests, 6, "only the mended picture is asked about");
+    assert_eq!(provider.checked_stats().total.requests, 6, "only the mended picture is asked about");
 }
 
 #[test]
 fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
-    for (existing, before) in [("skip", ""), ("append", "Mine.\n"), ("overwrite", "")] {
-        let provider = Provider::of(EYES);
-        let machine = Machine::with(&provider);
+    for (existing, before) in [("skip", ""), ("append", "Mine.\n"), ("prepend", "Mine.\n"), ("overwrite", "")] {
+        let provider = SimulatedProvider::from_toml(EYES);
+        let machine = TestMachine::with_provider(&provider);
         album(&machine);
         machine.write("album/wide.txt", before);
         let run = ["run", "album", "--existing", existing];
-        machine.cascadeck(&run).with_status(0);
+        machine.cascadeck(&run).expect_status(0);
         machine.write("album/wide.png", png(41, 31));
         machine.write("album/tall.png", png(21, 51));
         machine.write("album/tall.txt", "Edited.\n");
-        machine.cascadeck(&run).with_status(2).says(&["wide.png", "tall.png", "--accept-changed"]);
-        let ended = machine.cascadeck(&[&run[..], &["--accept-changed"]].concat()).with_status(0);
+        machine.cascadeck(&run).expect_status(2).assert_stderr_contains(&["wide.png", "tall.png", "--accept-changed"]);
+        let ended = machine.cascadeck(&[&run[..], &["--accept-changed"]].concat()).expect_status(0);
         let (wide, tall) = (machine.read("album/wide.txt"), machine.read("album/tall.txt"));
-        assert!(wide.starts_with(&format!("{before}A picture of 41x31")), "{existing}: {wide}");
+        let above = if existing == "prepend" { "" } else { before };
+        assert!(wide.starts_with(&format!("{above}A picture of 41x31")), "{existing}: {wide}");
+        assert!(wide.contains(before), "{existing}: {wide}");
         assert!(!wide.contains("40x30"), "{existing}: {wide}");
         if existing == "skip" {
             assert_eq!(tall, "Edited.\n");
-            ended.says(&["tall.txt has been edited since it was written, and stays"]);
+            ended.assert_stderr_contains(&["tall.txt has been edited since it was written, and stays"]);
         } else {
-            assert_eq!(tall.contains("Edited."), existing == "append", "{existing}: {tall}");
+            assert_eq!(tall.contains("Edited."), existing != "overwrite", "{existing}: {tall}");
             assert!(tall.contains("21x51"), "{existing}: {tall}");
         }
-        assert_eq!(provider.books().total.requests, 7, "{existing}");
+        assert_eq!(provider.checked_stats().total.requests, 7, "{existing}");
     }
 }
 
 #[test]
 fn captions_that_could_not_be_written_are_refused_before_anything_is_sent() {
     let server = LoggingServer::openai("A picture.");
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = TestMachine::with_server(&server);
     album(&machine);
     machine.write("file", "no folder");
     for command in ["run", "plan"] {
-        let ended = machine.cascadeck(&[command, "album", "--captions", "file/words"]).with_status(2);
-        ended.says(&["captions can't be written to", "file/words", "--captions DIR"]);
+        let ended = machine.cascadeck(&[command, "album", "--captions", "file/words"]).expect_status(2);
+        ended.assert_stderr_contains(&["captions can't be written to", "file/words", "--captions DIR"]);
     }
     let long = format!("long/{}.png", "x".repeat(250));
     machine.write(&long, png(3, 3));
-    let ended = machine.cascadeck(&["run", "long", "--full-caption-names"]).with_status(2);
-    ended.says(&["would have 258 bytes, and 255 is the most"]);
+    let ended = machine.cascadeck(&["run", "long", "--full-caption-names"]).expect_status(2);
+    ended.assert_stderr_contains(&["would have 258 bytes, and 255 is the most"]);
     assert_eq!(server.completions().len(), 0);
     assert!(!machine.path("runs").exists(), "a run was begun");
-    machine.cascadeck(&["run", "long"]).with_status(0);
+    machine.cascadeck(&["run", "long"]).expect_status(0);
     let names: Vec<_> =
         std::fs::read_dir(machine.path("long")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "nothing but the picture and its caption is left: {names:?}");
@@ -312,9 +358,9 @@ fn captions_that_could_not_be_written_are_refused_before_anything_is_sent() {
 
 #[test]
 fn a_caption_that_turns_out_unwritable_costs_no_other_and_is_written_later() {
-    let machine = Machine::new();
+    let machine = TestMachine::new();
     album(&machine);
-    // While the answers are on their way somebody puts a folder where a caption is to go.
+    // While the requests are in flight, a folder appears where a caption is to be written.
     let obstacle = machine.path("album/dot.txt");
     let in_the_way = obstacle.clone();
     let server = LoggingServer::start(move |request| {
@@ -323,65 +369,68 @@ fn a_caption_that_turns_out_unwritable_costs_no_other_and_is_written_later() {
         }
         Response::openai("A picture.")
     });
-    machine.write_keys(&server.keys_toml(""));
+    machine.write_keys_toml(&server.keys_toml(""));
     let run = ["run", "album", "--no-check"];
-    let ended = machine.cascadeck(&run).with_status(1);
-    ended.says(&["dot.txt can't be written", "1 caption could not be written", "answers are recorded"]);
+    let ended = machine.cascadeck(&run).expect_status(1);
+    ended.assert_stderr_contains(&[
+        "dot.txt can't be written",
+        "1 caption could not be written",
+        "answers are recorded",
+    ]);
     for (name, ..) in ALBUM.iter().filter(|(name, ..)| *name != "dot") {
         assert_eq!(machine.read(&format!("album/{name}.txt")), "A picture.\n", "{name}");
     }
     assert_eq!(machine.status("runs/album")["done"], 5);
-    // Still in the way: named again, and nothing else happens.
-    machine.cascadeck(&run).with_status(2).says(&["dot.txt is a folder"]);
+    // With the folder still there it is named again, and nothing else happens.
+    machine.cascadeck(&run).expect_status(2).assert_stderr_contains(&["dot.txt is a folder"]);
     std::fs::remove_dir(&obstacle).unwrap();
-    machine.cascadeck(&run).with_status(0);
+    machine.cascadeck(&run).expect_status(0);
     assert_eq!(machine.read("album/dot.txt"), "A picture.\n");
     assert_eq!(server.completions().len(), 5, "nothing is paid for twice");
 }
 
 #[test]
 fn captions_that_went_with_their_pictures_do_not_come_back() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
-    machine.cascadeck(&["run", "album"]).with_status(0);
+    machine.cascadeck(&["run", "album"]).expect_status(0);
     for file in ["dot.png", "dot.txt"] {
         std::fs::remove_file(machine.path("album").join(file)).unwrap();
     }
-    machine.cascadeck(&["run", "album"]).with_status(0);
+    machine.cascadeck(&["run", "album"]).expect_status(0);
     assert!(!machine.path("album/dot.txt").exists());
     std::fs::rename(machine.path("album"), machine.path("moved")).unwrap();
     machine.cascadeck(&["run", "moved", "--run-dir", "runs/moved"]);
     machine.cascadeck(&["replay", "runs/album", "--failed", "--yes"]);
     assert!(!machine.path("album").exists(), "captions are written where nothing is any more");
-    assert_eq!(provider.books().total.requests, 5);
+    assert_eq!(provider.checked_stats().total.requests, 5);
 }
 
 #[test]
 fn a_mended_picture_that_was_replayed_is_not_taken_for_a_change() {
-    let provider = Provider::of(EYES);
-    let machine = Machine::with(&provider);
+    let provider = SimulatedProvider::from_toml(EYES);
+    let machine = TestMachine::with_provider(&provider);
     album(&machine);
     machine.write("album/broken.png", "no picture at all");
-    machine.cascadeck(&["run", "album"]).with_status(3);
+    machine.cascadeck(&["run", "album"]).expect_status(3);
     machine.write("album/broken.png", png(7, 5));
-    machine.cascadeck(&["replay", "runs/album", "--failed", "--yes"]).with_status(0);
+    machine.cascadeck(&["replay", "runs/album", "--failed", "--yes"]).expect_status(0);
     assert!(machine.read("album/broken.txt").starts_with("A picture of 7x5"));
-    machine.cascadeck(&["run", "album"]).with_status(0);
-    assert_eq!(provider.books().total.requests, 6);
-    // Read only now, and not the same again.
+    machine.cascadeck(&["run", "album"]).expect_status(0);
+    assert_eq!(provider.checked_stats().total.requests, 6);
+    // The picture now differs from the one that was read.
     machine.write("album/broken.png", png(5, 7));
-    machine.cascadeck(&["run", "album"]).with_status(2).says(&["broken.png"]);
+    machine.cascadeck(&["run", "album"]).expect_status(2).assert_stderr_contains(&["broken.png"]);
 }
 
 #[test]
 fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
     let server = LoggingServer::openai("A picture.");
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = TestMachine::with_server(&server);
     album(&machine);
-    machine.cascadeck(&["run", "album"]).with_status(0);
-    // As such a version records it: no stamp, and the size in the hash.
+    machine.cascadeck(&["run", "album"]).expect_status(0);
+    // An earlier version records no stamp, and the picture's size as part of the hash.
     let captions = Some(cascadeck::input::CaptionOptions::default());
     let options = cascadeck::input::InputOptions { captions, ..Default::default() };
     let input = cascadeck::input::Input::open(machine.path("album").to_str().unwrap(), options, &machine.path("x"));
@@ -389,21 +438,24 @@ fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
     for item in input.unwrap().items().map(Result::unwrap) {
         let body = "UPDATE payload SET body = json_set(json_remove(body, '$.picture'), '$.hash', ?2)
                     WHERE seq = (SELECT seq FROM items WHERE id = ?1)";
-        assert_eq!(record.execute(body, [&item.id, &item.hash]).unwrap(), 1);
-        record.execute("UPDATE items SET hash = unhex(?2) WHERE id = ?1", [&item.id, &item.hash]).unwrap();
+        assert_eq!(record.execute(body, [&item.id, &item.request_hash]).unwrap(), 1);
+        record.execute("UPDATE items SET hash = unhex(?2) WHERE id = ?1", [&item.id, &item.request_hash]).unwrap();
     }
     record
         .execute("UPDATE meta SET value = json_set(value, '$.fingerprint', 'of old') WHERE key = 'pins'", [])
         .unwrap();
     drop(record);
-    machine.cascadeck(&["run", "album"]).with_status(0).says(&["nothing has changed"]);
+    machine.cascadeck(&["run", "album"]).expect_status(0).assert_stderr_contains(&["nothing has changed"]);
     for _ in 0..2 {
         machine.write("album/dot.png", png(3, 3));
-        machine.cascadeck(&["run", "album"]).with_status(2).says(&["1 row of the input is not", "dot.png"]);
-        machine.cascadeck(&["run", "album", "--accept-changed"]).with_status(0);
-        machine.cascadeck(&["run", "album"]).with_status(0);
+        machine
+            .cascadeck(&["run", "album"])
+            .expect_status(2)
+            .assert_stderr_contains(&["1 row of the input is not", "dot.png"]);
+        machine.cascadeck(&["run", "album", "--accept-changed"]).expect_status(0);
+        machine.cascadeck(&["run", "album"]).expect_status(0);
         machine.write("album/dot.png", png(2, 3));
-        machine.cascadeck(&["run", "album", "--accept-changed"]).with_status(0);
+        machine.cascadeck(&["run", "album", "--accept-changed"]).expect_status(0);
     }
     assert_eq!(server.completions().len(), 5 + 4);
 }
@@ -411,25 +463,24 @@ fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
 #[test]
 fn a_changed_picture_is_known_by_its_content() {
     let server = LoggingServer::openai("A picture.");
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = TestMachine::with_server(&server);
     album(&machine);
-    // What stands behind a picture's end is ignored: the same size, and other bytes.
+    // Bytes behind a picture's end are ignored by decoders: the size in pixels is the same, the content is not.
     let ending = |tail: &[u8]| [&png(40, 30)[..], tail].concat();
     machine.write("album/wide.png", ending(b"one"));
     let modified = machine.path("album/wide.png").metadata().unwrap().modified().unwrap();
-    machine.cascadeck(&["run", "album"]).with_status(0);
+    machine.cascadeck(&["run", "album"]).expect_status(0);
     machine.write("album/wide.png", ending(b"two"));
-    // As a copy does that preserves times.
+    // Sets the old time of modification, as a copy does that preserves times.
     let preserved = std::fs::File::options().append(true).open(machine.path("album/wide.png")).unwrap();
     preserved.set_modified(modified).unwrap();
-    // Written again, with what was in it before.
+    // Rewrites the file with the same content.
     machine.write("album/dot.png", png(2, 3));
-    let ended = machine.cascadeck(&["run", "album"]).with_status(2);
-    ended.says(&["1 row of the input is not what this run was begun with", "wide.png"]);
+    let ended = machine.cascadeck(&["run", "album"]).expect_status(2);
+    ended.assert_stderr_contains(&["1 row of the input is not what this run was begun with", "wide.png"]);
     assert_eq!(server.completions().len(), 5);
-    machine.cascadeck(&["run", "album", "--accept-changed"]).with_status(0);
+    machine.cascadeck(&["run", "album", "--accept-changed"]).expect_status(0);
     assert_eq!(server.completions().len(), 6, "only the changed picture is asked about");
-    machine.cascadeck(&["run", "album"]).with_status(0);
+    machine.cascadeck(&["run", "album"]).expect_status(0);
     assert_eq!(server.completions().len(), 6);
 }

@@ -1,13 +1,13 @@
-//! `cascadeck demo`: the whole program without key or network.
+//! `cascadeck demo`: the whole program without a key or a network.
 
-use crate::lab::Machine;
+use crate::harness::TestMachine;
 
 #[test]
 fn the_demo_shows_everything_that_can_happen_and_finishes() {
-    let machine = Machine::new();
+    let machine = TestMachine::new();
     let args = ["demo", "--headless", "--json", "--speed", "100", "--run-dir", "demo"];
-    let ended = machine.cascadeck(&args).with_status(0);
-    let summary = ended.json();
+    let ended = machine.cascadeck(&args).expect_status(0);
+    let summary = ended.stdout_json();
     let count = |name: &str| summary[name].as_u64().unwrap();
     assert_eq!((count("total"), count("done"), count("failed"), count("waiting")), (240, 240, 0, 0));
     assert_eq!(summary["state"], "finished");
@@ -18,7 +18,7 @@ fn the_demo_shows_everything_that_can_happen_and_finishes() {
     for model in ["gemini-3.8-flash", "gemini-3.6-flash", "gemini-3.5-flash-lite", "gemini-3.1-flash-lite"] {
         assert!(ok("models", model) > 0, "{model} is used");
     }
-    // Bruno shares alice's project, and with it her quota: which of the two is asked is chance.
+    // Bruno shares alice's project and therefore her quota. Which of the two keys is used is random.
     let projects = [ok("keys", "alice") + ok("keys", "bruno"), ok("keys", "chiara"), ok("keys", "emeka")];
     assert!(projects.iter().all(|answered| *answered > 0), "every project is used: {projects:?}");
     assert_eq!(ok("keys", "dmitri"), 0, "a dead key answers nothing");
@@ -33,16 +33,68 @@ fn the_demo_shows_everything_that_can_happen_and_finishes() {
     ] {
         assert!(log.contains(words), "{what} is not shown");
     }
-    // Three projects have room for 120 requests a minute between them.
+    // Three projects together allow 120 requests a minute.
     assert!(summary["elapsed_s"].as_f64().unwrap() > 60.0, "minute limits held it up: {summary}");
-    ended.says(&["the demo's run is in"]);
+    ended.assert_stderr_contains(&["the demo's run is in"]);
     assert_eq!(machine.results("demo/demo").len(), 240);
 }
 
 #[test]
 fn without_a_folder_the_demo_leaves_nothing() {
-    let machine = Machine::new();
-    machine.cascadeck(&["demo", "--headless", "--speed", "400"]).with_status(0);
+    let machine = TestMachine::new();
+    machine.cascadeck(&["demo", "--headless", "--speed", "400"]).expect_status(0);
     let left = |folder: &str| std::fs::read_dir(machine.root().join(folder)).unwrap().count();
     assert_eq!((left("work"), left("tmp")), (0, 0));
+}
+
+/// Every file under a folder and what is in it.
+fn files_under(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_under(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+#[test]
+fn the_demo_takes_no_folder_that_holds_files_of_anybody_else() {
+    let machine = TestMachine::new();
+    let demo = ["demo", "--headless", "--speed", "1000", "--run-dir", "d"];
+    for (file, content) in [
+        ("d/keys.toml", "[[key]]\nname = 'mine'\n"),
+        ("d/demo.jsonl", "mine\n"),
+        ("d/demo/notes.txt", "x\n"),
+        ("d/other.txt", ""),
+    ] {
+        machine.write(file, content);
+        let before = files_under(&machine.path("d"));
+        let ended = machine.cascadeck(&demo).expect_status(2);
+        ended.assert_stderr_contains(&[file, "not the demo's", "nothing was touched"]);
+        assert_eq!(files_under(&machine.path("d")), before, "{file}");
+        std::fs::remove_dir_all(machine.path("d")).unwrap();
+    }
+
+    // Empty, and then an earlier demo's.
+    std::fs::create_dir(machine.path("d")).unwrap();
+    for _ in 0..2 {
+        machine.cascadeck(&demo).expect_status(0).assert_stderr_contains(&["the demo's run is in"]);
+        assert_eq!(machine.results("d/demo").len(), 240);
+    }
+    // What the user has put or changed there since is not the demo's any more.
+    for file in ["d/demo/out.csv", "d/keys.toml", "d/demo.jsonl"] {
+        let had = std::fs::read(machine.path(file)).ok();
+        machine.write(file, [had.clone().unwrap_or_default(), b"# mine\n".to_vec()].concat());
+        let before = files_under(&machine.path("d"));
+        machine.cascadeck(&demo).expect_status(2).assert_stderr_contains(&[file]);
+        assert_eq!(files_under(&machine.path("d")), before, "{file}");
+        match had {
+            Some(had) => machine.write(file, had),
+            None => std::fs::remove_file(machine.path(file)).unwrap(),
+        }
+    }
 }

@@ -1,25 +1,25 @@
-//! Results that can't be written: a device without room fails the command, a reader that has gone does not.
+//! Results that can't be written: a full device fails the command, a reader that has closed the pipe doesn't.
 
 use crate::{
-    RUN,
-    lab::{Machine, Provider, SLOW, sums},
+    RUN_ARGS,
+    harness::{SLOW_PROFILE, SimulatedProvider, TestMachine, addition_rows},
 };
 
-const FULL: &str = "exec > /dev/full";
-const WORDS: &str = "standard output could not be written to: No space left on device";
+const STDOUT_TO_FULL_DEVICE: &str = "exec > /dev/full";
+const FULL_DEVICE_ERROR: &str = "standard output could not be written to: No space left on device";
 
-/// A finished run of four items, and the file that a command reads.
-fn finished() -> (Machine, Provider) {
-    let provider = Provider::of(SLOW);
-    let machine = Machine::with(&provider);
-    machine.write("batch.jsonl", sums(4));
-    machine.cascadeck(&RUN).with_status(0);
+/// A finished run of four items, and the response file that `explain` reads.
+fn finished_run() -> (TestMachine, SimulatedProvider) {
+    let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(4));
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
     machine.write("answer.json", r#"{"status":429,"headers":{},"body":{"error":{"message":"slow down"}}}"#);
     (machine, provider)
 }
 
-/// Every command that prints what it was asked for.
-const PRINTING: [&[&str]; 18] = [
+/// Every command that prints its result on standard output.
+const PRINTING_COMMANDS: [&[&str]; 18] = [
     &["status", "runs/batch"],
     &["status", "runs/batch", "--json"],
     &["audit", "runs/batch"],
@@ -42,47 +42,49 @@ const PRINTING: [&[&str]; 18] = [
 
 #[test]
 fn results_that_a_full_device_does_not_take_fail_the_command() {
-    let (machine, _provider) = finished();
-    for command in PRINTING {
-        let ended = machine.start_after(FULL, command).end();
-        assert_eq!(ended.status.code(), Some(1), "{command:?}: {}", ended.err);
-        assert!(ended.err.contains("No space left on device"), "{command:?}: {}", ended.err);
-        assert!(!ended.err.contains("panicked"), "{command:?}: {}", ended.err);
+    let (machine, _provider) = finished_run();
+    for command in PRINTING_COMMANDS {
+        let ended = machine.start_in_shell(STDOUT_TO_FULL_DEVICE, command).wait();
+        assert_eq!(ended.status.code(), Some(1), "{command:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("No space left on device"), "{command:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked"), "{command:?}: {}", ended.stderr);
     }
-    machine.start_after(FULL, &["export", "runs/batch", "-o", "/dev/full"]).end().with_status(1);
+    machine.start_in_shell(STDOUT_TO_FULL_DEVICE, &["export", "runs/batch", "-o", "/dev/full"]).wait().expect_status(1);
 }
 
 #[test]
 fn a_reader_that_has_gone_is_no_failure() {
-    let (machine, _provider) = finished();
-    for command in PRINTING {
-        assert_eq!(machine.unheard(command), Some(0), "{command:?}");
+    let (machine, _provider) = finished_run();
+    for command in PRINTING_COMMANDS {
+        assert_eq!(machine.run_with_closed_output(command), Some(0), "{command:?}");
     }
 }
 
 #[test]
 fn a_run_whose_summary_could_not_be_written_has_run_and_says_so() {
     for more in [&[][..], &["--json"], &["--headless"]] {
-        let provider = Provider::of(SLOW);
-        let machine = Machine::with(&provider);
-        machine.write("batch.jsonl", sums(4));
-        let ended = machine.start_after(FULL, &[&RUN[..], more].concat()).end().with_status(1);
-        ended.says(&["the run's summary", WORDS, "cascadeck status"]);
+        let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
+        let machine = TestMachine::with_provider(&provider);
+        machine.write("batch.jsonl", addition_rows(4));
+        let ended =
+            machine.start_in_shell(STDOUT_TO_FULL_DEVICE, &[&RUN_ARGS[..], more].concat()).wait().expect_status(1);
+        ended.assert_stderr_contains(&["the run's summary", FULL_DEVICE_ERROR, "cascadeck status"]);
         assert_eq!(machine.results("runs/batch").len(), 4);
         assert_eq!(machine.status("runs/batch")["done"], 4);
-        // With room again, the same command has nothing to do.
-        machine.cascadeck(&[&RUN[..], more].concat()).with_status(0);
-        assert_eq!(provider.books().total.requests, 4);
+        // With space again, the same command has nothing to do.
+        machine.cascadeck(&[&RUN_ARGS[..], more].concat()).expect_status(0);
+        assert_eq!(provider.checked_stats().total.requests, 4);
     }
 }
 
 #[test]
-fn the_simulators_books_that_a_full_device_does_not_take_fail_it() {
-    let machine = Machine::new();
-    let mut sim = machine.start_after(FULL, &["sim", "--listen", "127.0.0.1:0", "--profile", "open"]);
-    sim.line_with("books: http://");
-    sim.signal(nix::sys::signal::Signal::SIGTERM);
-    let ended = sim.end().with_status(1);
-    ended.says(&[WORDS]);
-    assert!(!ended.err.contains("panicked"), "{}", ended.err);
+fn simulator_stats_that_a_full_device_does_not_take_fail_it() {
+    let machine = TestMachine::new();
+    let mut sim =
+        machine.start_in_shell(STDOUT_TO_FULL_DEVICE, &["sim", "--listen", "127.0.0.1:0", "--profile", "open"]);
+    sim.wait_for_line("books: http://");
+    sim.send_signal(nix::sys::signal::Signal::SIGTERM);
+    let ended = sim.wait().expect_status(1);
+    ended.assert_stderr_contains(&[FULL_DEVICE_ERROR]);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }

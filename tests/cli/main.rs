@@ -1,38 +1,38 @@
-//! The real program, run as people run it, against the simulated provider on a real socket.
+//! The real program, run from the command line against the simulated provider on a real socket.
 //!
-//! What it says, what it leaves on disk, how it exits, and whether the provider's own books agree.
+//! The tests check its output, its files, its exit status, and that the provider's own statistics agree.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
-#[path = "../lab/mod.rs"]
-mod lab;
+#[path = "../harness/mod.rs"]
+mod harness;
 
-mod asides;
-mod auditing;
+mod audit;
 mod captions;
 mod cascade;
 mod demo;
-mod endings;
-mod exporting;
+mod exit_statuses;
+mod export;
 mod files;
 mod formats;
 mod full_device;
 mod inputs;
-mod migrating;
-mod minutes;
-mod odd_bodies;
+mod malformed_bodies;
+mod migration;
+mod minute_limits;
+mod misc_commands;
 mod pictures;
-mod planning;
-mod public_lists;
-mod replaying;
-mod resuming;
+mod plan;
+mod public_model_lists;
+mod replay;
+mod resume;
 mod rows;
 mod run_directory;
 mod secrets;
 mod shared_captions;
+mod status;
 mod tls;
-mod watching;
 mod webhooks;
 
-/// A run of the rows that [`lab::sums`] writes.
-const RUN: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];
+/// Arguments of a run over the rows of [`harness::addition_rows`].
+const RUN_ARGS: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];

@@ -1,4 +1,5 @@
-//! Pictures as a provider gets them: whole ones all, broken ones never; each where it is taken; read by few threads.
+//! Pictures as a provider receives them: every valid one, no broken one, each only where it is accepted, read by few
+//! threads.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,14 +14,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ImageFormat, Rgba, RgbaImage};
 use serde_json::{Value, json};
 
-use crate::lab::{
-    Machine,
+use crate::harness::{
+    TestMachine,
     logging_server::{LoggingServer, Request, Response},
     png,
 };
 
-/// Small pictures as cameras and programs write them, of kinds that the encoders here don't write.
-const FIXTURES: [(&str, &[u8]); 21] = [
+/// Small pictures from cameras and other programs, in variants that the encoders used here don't write.
+const PICTURE_FILES: [(&str, &[u8]); 21] = [
     ("animated.gif", include_bytes!("pictures/animated.gif")),
     ("animated.png", include_bytes!("pictures/animated.png")),
     ("animated.webp", include_bytes!("pictures/animated.webp")),
@@ -41,15 +42,15 @@ const FIXTURES: [(&str, &[u8]); 21] = [
     ("subsampled-420.jpg", include_bytes!("pictures/subsampled-420.jpg")),
     ("subsampled-422.jpg", include_bytes!("pictures/subsampled-422.jpg")),
     ("transparent.png", include_bytes!("pictures/transparent.png")),
-    // Two JPEGs in one file, as stereo cameras and telephones write them.
+    // Two JPEGs in one file, as stereo cameras and phones write them.
     ("two-pictures.jpg", include_bytes!("pictures/two-pictures.mpo")),
 ];
 
 fn fixture(name: &str) -> Vec<u8> {
-    FIXTURES.iter().find(|(known, _)| *known == name).unwrap().1.to_vec()
+    PICTURE_FILES.iter().find(|(known, _)| *known == name).unwrap().1.to_vec()
 }
 
-fn encoded(format: ImageFormat) -> Vec<u8> {
+fn encode_picture(format: ImageFormat) -> Vec<u8> {
     let pixels = RgbaImage::from_fn(40, 30, |x, y| Rgba([(x * 6) as u8, (y * 8) as u8, (x * y) as u8, 255]));
     let picture = image::DynamicImage::from(pixels);
     let mut bytes = Cursor::new(Vec::new());
@@ -63,25 +64,25 @@ fn with_trailing(bytes: &[u8], trailing: &[u8]) -> Vec<u8> {
     [bytes, trailing].concat()
 }
 
-/// A JPEG whose notes hold another one, end marker included, as cameras' thumbnails do.
+/// A JPEG whose EXIF block holds another JPEG, end marker included, as camera thumbnails do.
 fn with_thumbnail(jpeg: &[u8], thumbnail: &[u8]) -> Vec<u8> {
     let length = u16::try_from(thumbnail.len() + 8).unwrap().to_be_bytes();
     [&jpeg[..2], b"\xff\xe1", &length, b"Exif\0\0", thumbnail, &jpeg[2..]].concat()
 }
 
-fn whole_pictures() -> BTreeMap<String, Vec<u8>> {
+fn valid_pictures() -> BTreeMap<String, Vec<u8>> {
     let mut pictures: BTreeMap<String, Vec<u8>> =
-        FIXTURES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
-    let jpeg = encoded(ImageFormat::Jpeg);
+        PICTURE_FILES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+    let jpeg = encode_picture(ImageFormat::Jpeg);
     let more = [
-        ("written.png", encoded(ImageFormat::Png)),
-        ("written.gif", encoded(ImageFormat::Gif)),
-        ("written.webp", encoded(ImageFormat::WebP)),
+        ("written.png", encode_picture(ImageFormat::Png)),
+        ("written.gif", encode_picture(ImageFormat::Gif)),
+        ("written.webp", encode_picture(ImageFormat::WebP)),
         ("uncompressed.png", png(60, 40)),
         ("thumbnail.jpg", with_thumbnail(&jpeg, &fixture("baseline.jpg"))),
         ("trailing.jpg", with_trailing(&jpeg, b"a film may follow")),
         ("trailing-zeros.jpg", with_trailing(&fixture("progressive.jpg"), &[0; 4_096])),
-        ("trailing.png", with_trailing(&encoded(ImageFormat::Png), b"metadata of a screenshot")),
+        ("trailing.png", with_trailing(&encode_picture(ImageFormat::Png), b"metadata of a screenshot")),
         ("trailing.gif", with_trailing(&fixture("animated.gif"), b"\0\0\0")),
         ("no-trailer.gif", fixture("interlaced.gif").strip_suffix(b";").unwrap().to_vec()),
         ("trailing.webp", with_trailing(&fixture("lossy.webp"), b"more")),
@@ -91,12 +92,12 @@ fn whole_pictures() -> BTreeMap<String, Vec<u8>> {
     pictures
 }
 
-fn patched(mut bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
+fn overwrite_at(mut bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
     bytes[at..at + new.len()].copy_from_slice(new);
     bytes
 }
 
-fn place_of(bytes: &[u8], what: &[u8]) -> usize {
+fn find_bytes(bytes: &[u8], what: &[u8]) -> usize {
     bytes.windows(what.len()).position(|window| window == what).unwrap()
 }
 
@@ -106,30 +107,30 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// A PNG that claims these dimensions, with the checksum that belongs to the claim.
-fn claiming(png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
-    let png = patched(png, 16, &[width.to_be_bytes(), height.to_be_bytes()].concat());
+/// A PNG that claims these dimensions, with a correct checksum for them.
+fn with_claimed_size(png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
+    let png = overwrite_at(png, 16, &[width.to_be_bytes(), height.to_be_bytes()].concat());
     let checksum = crc32(&png[12..29]).to_be_bytes();
-    patched(png, 29, &checksum)
+    overwrite_at(png, 29, &checksum)
 }
 
 fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
     let mut broken = BTreeMap::new();
     let mut add = |name: String, bytes: Vec<u8>| assert!(broken.insert(name, bytes).is_none());
     let formats = [
-        ("png", encoded(ImageFormat::Png)),
-        ("jpeg", encoded(ImageFormat::Jpeg)),
-        ("gif", encoded(ImageFormat::Gif)),
-        ("webp", encoded(ImageFormat::WebP)),
-        ("bmp", encoded(ImageFormat::Bmp)),
-        ("tiff", encoded(ImageFormat::Tiff)),
+        ("png", encode_picture(ImageFormat::Png)),
+        ("jpeg", encode_picture(ImageFormat::Jpeg)),
+        ("gif", encode_picture(ImageFormat::Gif)),
+        ("webp", encode_picture(ImageFormat::WebP)),
+        ("bmp", encode_picture(ImageFormat::Bmp)),
+        ("tiff", encode_picture(ImageFormat::Tiff)),
         ("progressive-jpeg", fixture("progressive.jpg")),
         ("cmyk-jpeg", fixture("cmyk.jpg")),
         ("animated-gif", fixture("animated.gif")),
         ("lossy-webp", fixture("lossy.webp")),
         ("animated-webp", fixture("animated.webp")),
         ("palette-png", fixture("palette.png")),
-        ("thumbnail-jpeg", with_thumbnail(&encoded(ImageFormat::Jpeg), &fixture("baseline.jpg"))),
+        ("thumbnail-jpeg", with_thumbnail(&encode_picture(ImageFormat::Jpeg), &fixture("baseline.jpg"))),
     ];
     for (format, whole) in &formats {
         let length = whole.len();
@@ -137,40 +138,43 @@ fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
             .into_iter()
             .chain([("half", length / 2), ("most", length / 8), ("but magic", 16)])
         {
-            // A GIF whose last byte is missing has all of its blocks.
+            // A GIF without its last byte still has all of its blocks.
             if !(format.ends_with("gif") && cut == "last byte") {
                 add(format!("{format} without {cut}"), whole[..kept].to_vec());
             }
         }
     }
-    // Flipped bits that a checksum tells.
-    let png = encoded(ImageFormat::Png);
+    // Flipped bits that a checksum detects.
+    let png = encode_picture(ImageFormat::Png);
     for chunk in [b"IHDR", b"IDAT", b"IEND"] {
-        let at = place_of(&png, chunk);
+        let at = find_bytes(&png, chunk);
         let length = u32::from_be_bytes(png[at - 4..at].try_into().unwrap()) as usize;
         let checksum = at + 4 + length;
-        add(format!("bad checksum of {}", chunk.escape_ascii()), patched(png.clone(), checksum, &[!png[checksum]]));
+        add(
+            format!("bad checksum of {}", chunk.escape_ascii()),
+            overwrite_at(png.clone(), checksum, &[!png[checksum]]),
+        );
     }
-    let middle = place_of(&png, b"IDAT") + 60;
-    add("bad byte in IDAT".to_owned(), patched(png.clone(), middle, &[png[middle] ^ 4]));
+    let middle = find_bytes(&png, b"IDAT") + 60;
+    add("bad byte in IDAT".to_owned(), overwrite_at(png.clone(), middle, &[png[middle] ^ 4]));
     let palette = fixture("palette.png");
-    let colour = place_of(&palette, b"PLTE") + 9;
-    add("bad byte in PLTE".to_owned(), patched(palette.clone(), colour, &[palette[colour] ^ 1]));
-    // Bombs: small files that would be gigabytes of pixels.
-    let jpeg = encoded(ImageFormat::Jpeg);
-    let frame = place_of(&jpeg, b"\xff\xc0") + 5;
-    let gif = encoded(ImageFormat::Gif);
+    let colour = find_bytes(&palette, b"PLTE") + 9;
+    add("bad byte in PLTE".to_owned(), overwrite_at(palette.clone(), colour, &[palette[colour] ^ 1]));
+    // Decompression bombs: small files that claim gigabytes of pixels.
+    let jpeg = encode_picture(ImageFormat::Jpeg);
+    let frame = find_bytes(&jpeg, b"\xff\xc0") + 5;
+    let gif = encode_picture(ImageFormat::Gif);
     let lossy = fixture("lossy.webp");
     let lossless = fixture("lossless.webp");
-    add("png bomb".to_owned(), claiming(png.clone(), 60_000, 60_000));
-    add("long png bomb".to_owned(), claiming(png.clone(), 1 << 30, 3));
-    add("jpeg bomb".to_owned(), patched(jpeg.clone(), frame, &[0xff; 4]));
-    add("gif bomb".to_owned(), patched(gif.clone(), 6, &[0xff; 4]));
-    add("lossy webp bomb".to_owned(), patched(lossy.clone(), place_of(&lossy, b"\x9d\x01\x2a") + 3, &[0xff; 4]));
-    let dimensions = place_of(&lossless, b"VP8L") + 9;
-    add("lossless webp bomb".to_owned(), patched(lossless.clone(), dimensions, &[0xff, 0xff, 0xff]));
-    // No pictures at all, or not any more.
-    add("png of no pixels".to_owned(), claiming(png.clone(), 0, 7));
+    add("png bomb".to_owned(), with_claimed_size(png.clone(), 60_000, 60_000));
+    add("long png bomb".to_owned(), with_claimed_size(png.clone(), 1 << 30, 3));
+    add("jpeg bomb".to_owned(), overwrite_at(jpeg.clone(), frame, &[0xff; 4]));
+    add("gif bomb".to_owned(), overwrite_at(gif.clone(), 6, &[0xff; 4]));
+    add("lossy webp bomb".to_owned(), overwrite_at(lossy.clone(), find_bytes(&lossy, b"\x9d\x01\x2a") + 3, &[0xff; 4]));
+    let dimensions = find_bytes(&lossless, b"VP8L") + 9;
+    add("lossless webp bomb".to_owned(), overwrite_at(lossless.clone(), dimensions, &[0xff, 0xff, 0xff]));
+    // Files that are no pictures.
+    add("png of no pixels".to_owned(), with_claimed_size(png.clone(), 0, 7));
     add("nothing".to_owned(), Vec::new());
     add("one byte".to_owned(), vec![0xff]);
     add("zeros".to_owned(), vec![0; 5_000]);
@@ -178,39 +182,39 @@ fn broken_pictures() -> BTreeMap<String, Vec<u8>> {
     add("web page".to_owned(), b"<!DOCTYPE html><title>404</title>".to_vec());
     add("vector drawing".to_owned(), b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec());
     for (format, whole) in formats.into_iter().take(6) {
-        add(format!("{format} with another beginning"), patched(whole.clone(), 0, &[0; 4]));
+        add(format!("{format} with another beginning"), overwrite_at(whole.clone(), 0, &[0; 4]));
         if matches!(format, "png" | "jpeg") {
             let half = whole.len() / 2;
             let zeros = vec![0; whole.len() - half];
-            add(format!("{format} whose second half is zeros"), patched(whole, half, &zeros));
+            add(format!("{format} whose second half is zeros"), overwrite_at(whole, half, &zeros));
         }
     }
     broken
 }
 
-/// The base64 of the pictures of an OpenAI request.
-fn pictures_of(request: &Request) -> Vec<String> {
+/// The base64 data of the pictures in an OpenAI request.
+fn request_pictures(request: &Request) -> Vec<String> {
     let body = request.json();
     let parts = body["messages"][0]["content"].as_array().unwrap();
     let urls = parts.iter().filter_map(|part| part["image_url"]["url"].as_str());
     urls.map(|url| url.split_once(";base64,").unwrap().1.to_owned()).collect()
 }
 
-fn models(names: &[&str]) -> Response {
+fn model_list_response(names: &[&str]) -> Response {
     let models: Vec<Value> = names.iter().map(|name| json!({"id": name, "object": "model"})).collect();
     Response::json(200, &json!({"object": "list", "data": models}))
 }
 
 #[test]
 fn a_broken_picture_is_never_sent_and_stops_nothing() {
-    let (whole, broken) = (whole_pictures(), broken_pictures());
+    let (whole, broken) = (valid_pictures(), broken_pictures());
     assert_eq!((whole.len(), broken.len()), (33, 102), "as docs/reliability.md says");
     let known: BTreeSet<String> = whole.values().map(|bytes| STANDARD.encode(bytes)).collect();
     let expected = known.clone();
     let server = LoggingServer::start(move |request| {
         if !request.is_completion() {
-            models(&["m"])
-        } else if pictures_of(request).iter().all(|picture| known.contains(picture)) {
+            model_list_response(&["m"])
+        } else if request_pictures(request).iter().all(|picture| known.contains(picture)) {
             Response::openai("A picture.")
         } else {
             let message = "You uploaded an unsupported image. Please make sure your image is valid.";
@@ -218,12 +222,12 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
             Response::json(400, &json!({"error": error}))
         }
     });
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&server.keys_toml(""));
     let mut rows = String::new();
     // The broken ones come first.
     for (name, bytes) in broken.iter().chain(&whole) {
-        // A name that promises everything, since names are not to be believed.
+        // The extension promises a picture, because names are not trusted.
         let file = if whole.contains_key(name) { name.clone() } else { format!("{name}.jpg") };
         machine.write(&file, bytes);
         rows += &json!({"id": name, "prompt": "What is this?", "images": [file]}).to_string();
@@ -231,7 +235,7 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
     }
     machine.write("rows.jsonl", rows);
     let ended = machine.cascadeck(&["run", "rows.jsonl"]);
-    let arrived: Vec<String> = server.completions().iter().flat_map(pictures_of).collect();
+    let arrived: Vec<String> = server.completions().iter().flat_map(request_pictures).collect();
     let names = |set: &BTreeMap<String, Vec<u8>>, picture: &String| {
         set.iter().find(|(_, bytes)| STANDARD.encode(bytes) == *picture).map(|(name, _)| name.clone())
     };
@@ -241,7 +245,7 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
     let refused: Vec<_> = refused.into_iter().filter_map(|picture| names(&whole, picture)).collect();
     assert_eq!(refused, [""; 0], "whole pictures were held back");
     assert_eq!(arrived.len(), whole.len(), "one was sent twice");
-    ended.with_status(3);
+    ended.expect_status(3);
     for line in machine.results("runs/rows") {
         let error = line.error.map(|error| (error.outcome.name(), error.message));
         if whole.contains_key(&line.id) {
@@ -249,7 +253,7 @@ fn a_broken_picture_is_never_sent_and_stops_nothing() {
             continue;
         }
         let (outcome, message) = error.unwrap();
-        // Of a kind that this provider takes none of, broken or not.
+        // Formats that this provider doesn't accept, broken or not.
         let untaken = line.id.starts_with("bmp") || line.id.starts_with("tiff");
         let expected = if untaken && !line.id.contains("beginning") { "no_route" } else { "unreadable_input" };
         assert_eq!(outcome, expected, "{}: {message}", line.id);
@@ -271,15 +275,15 @@ fn pictures_that_a_provider_refuses_fail_alone_and_stop_nothing() {
         let body = refusal.clone();
         let server = LoggingServer::start(move |request| {
             if !request.is_completion() {
-                models(&["m"])
+                model_list_response(&["m"])
             } else if request.json().to_string().contains("https://gone.example/") {
                 Response::json(400, &body)
             } else {
                 Response::openai("A picture.")
             }
         });
-        let machine = Machine::new();
-        machine.write_keys(&server.keys_toml(""));
+        let machine = TestMachine::new();
+        machine.write_keys_toml(&server.keys_toml(""));
         let rows: String = (0..38)
             .map(|number| {
                 let host = if number < 8 { "gone" } else { "here" };
@@ -288,7 +292,7 @@ fn pictures_that_a_provider_refuses_fail_alone_and_stop_nothing() {
             })
             .collect();
         machine.write("rows.jsonl", rows);
-        machine.cascadeck(&["run", "rows.jsonl"]).with_status(3);
+        machine.cascadeck(&["run", "rows.jsonl"]).expect_status(3);
         let results = machine.results("runs/rows");
         assert_eq!(results.len(), 38, "{refusal}");
         for line in results {
@@ -304,7 +308,7 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
     const MIB: usize = 1024 * 1024;
     let server = LoggingServer::start(|request| {
         if !request.is_completion() {
-            return models(&["claude", "gpt"]);
+            return model_list_response(&["claude", "gpt"]);
         }
         if request.path.ends_with("/chat/completions") {
             return Response::openai("by gpt");
@@ -325,8 +329,8 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
         )
     });
     let address = server.address();
-    let machine = Machine::new();
-    machine.write_keys(&format!(
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&format!(
         "[[provider]]\nname = \"a\"\napi = \"anthropic\"\nbase_url = \"http://{address}\"\n\
          [[provider]]\nname = \"o\"\napi = \"openai\"\nbase_url = \"http://{address}/v1\"\n\
          [[model]]\nname = \"claude\"\nprovider = \"a\"\nvision = true\n\
@@ -335,7 +339,7 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
          [[key]]\nname = \"olga\"\nprovider = \"o\"\nsecret = \"sk-olga-0123456789\"\n",
     ));
     let mut small = png(60, 40);
-    // The largest file whose base64 is 5 MiB, and one byte more; one byte more than Anthropic itself takes.
+    // The largest file whose base64 fits into 5 MiB, and one byte more.
     small.resize(5 * MIB / 4 * 3, 0);
     let large = with_trailing(&small, &[0]);
     let mut huge = large.clone();
@@ -343,9 +347,10 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
     machine.write("album/small.png", small);
     machine.write("album/large.png", large);
     machine.write("album/huge.png", huge);
-    // Longer than Anthropic takes.
+    // Wider than Anthropic accepts.
+
     machine.write("album/wide.png", png(8_001, 1));
-    machine.cascadeck(&["run", "album", "--captions", "captions", "--in-flight", "1"]).with_status(0);
+    machine.cascadeck(&["run", "album", "--captions", "captions", "--in-flight", "1"]).expect_status(0);
     assert_eq!(machine.read("captions/small.txt"), "by claude\n");
     assert_eq!(machine.read("captions/large.txt"), "by gpt\n");
     assert_eq!(machine.read("captions/huge.txt"), "by gpt\n");
@@ -365,26 +370,26 @@ fn few_threads_read_many_pictures() {
     const BYTES: usize = 600_000;
     let server = LoggingServer::start(|request| {
         if !request.is_completion() {
-            return models(&["m"]);
+            return model_list_response(&["m"]);
         }
         thread::sleep(Duration::from_millis(10));
         Response::openai("A picture.")
     });
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml(""));
-    let picture = encoded(ImageFormat::Png);
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&server.keys_toml(""));
+    let picture = encode_picture(ImageFormat::Png);
     for number in 0..PICTURES {
-        // Bytes that follow the end make it another picture, and a large file.
+        // Bytes behind the end make each a different and a large file.
         let mut picture = with_trailing(&picture, number.to_string().as_bytes());
         picture.resize(BYTES, 0);
         machine.write(&format!("album/{number}.png"), picture);
     }
     let mut run = machine.start(&["run", "album", "--in-flight", "100"]);
-    let tasks = format!("/proc/{}/task", run.id());
+    let tasks = format!("/proc/{}/task", run.process_id());
     let mut most: BTreeMap<String, usize> = BTreeMap::new();
-    while !run.has_ended() {
+    while !run.has_exited() {
         let mut now: BTreeMap<String, usize> = BTreeMap::new();
-        // A thread, or the whole process, may be gone before it can be looked at.
+        // A thread, or the whole process, may have ended before it is read.
         for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
             let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
             *now.entry(name.trim_end().to_owned()).or_default() += 1;
@@ -395,10 +400,10 @@ fn few_threads_read_many_pictures() {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    run.end().with_status(0);
+    run.wait().expect_status(0);
     assert_eq!(server.completions().len(), PICTURES);
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    // The runtime's workers, one a core, and its threads for what blocks: host names, forecasts.
+    // The runtime has one worker per core, and threads for blocking work: captions, host names, forecasts.
     assert!(most["tokio-rt-worker"] <= cores + 16, "{most:?}");
     assert_eq!(most.get("pictures"), Some(&cores.min(8)), "{most:?}");
 }

@@ -1,4 +1,4 @@
-//! The run's directory is taken away, in part or whole, while the run is under way.
+//! The run's directory, or a file in it, is removed while the run goes on.
 
 use std::{
     fs,
@@ -11,20 +11,19 @@ use std::{
 };
 
 use crate::{
-    RUN,
-    lab::{
-        Ended, Machine,
+    RUN_ARGS,
+    harness::{
+        ProcessOutput, TestMachine, addition_rows,
         logging_server::{LoggingServer, Response},
-        sums,
     },
 };
 
-const DIR: &str = "runs/batch";
+const RUN_DIR: &str = "runs/batch";
 const ITEMS: u64 = 12;
 
-/// A run that is met in the middle, while its provider holds back further answers; `change` is done to its directory, and
-/// the answers come then if they are `released`.
-fn ended_after(change: impl FnOnce(&Machine), released: bool) -> (Machine, Ended) {
+/// Starts a run, applies `change` to its directory after five answers, and returns the machine and the ended process.
+/// The provider holds back the other answers; with `released` it sends them after the change.
+fn run_with_change(change: impl FnOnce(&TestMachine), released: bool) -> (TestMachine, ProcessOutput) {
     let open = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&open);
     let answered = std::sync::atomic::AtomicU64::new(0);
@@ -34,62 +33,67 @@ fn ended_after(change: impl FnOnce(&Machine), released: bool) -> (Machine, Ended
         }
         Response::openai("yes")
     });
-    let machine = Machine::new();
-    machine.write_keys(&server.keys_toml("rpm = 100000"));
-    machine.write("batch.jsonl", sums(ITEMS));
-    let live = machine.start(&[&RUN[..], &["--no-check", "--in-flight", "2"]].concat());
-    crate::lab::until("five answers are recorded", || {
-        fs::read_to_string(machine.path(DIR).join("results.jsonl")).is_ok_and(|text| text.lines().count() >= 5)
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&server.keys_toml("rpm = 100000"));
+    machine.write("batch.jsonl", addition_rows(ITEMS));
+    let live = machine.start(&[&RUN_ARGS[..], &["--no-check", "--in-flight", "2"]].concat());
+    crate::harness::wait_until("five answers are recorded", || {
+        fs::read_to_string(machine.path(RUN_DIR).join("results.jsonl")).is_ok_and(|text| text.lines().count() >= 5)
     });
     change(&machine);
     open.store(released, Ordering::Relaxed);
-    let ended = live.end();
+    let ended = live.wait();
     open.store(true, Ordering::Relaxed);
     (machine, ended)
 }
 
-fn remove(name: &'static str) -> impl Fn(&Machine) {
-    move |machine| fs::remove_file(machine.path(DIR).join(name)).unwrap()
+fn remove_run_file(name: &'static str) -> impl Fn(&TestMachine) {
+    move |machine| fs::remove_file(machine.path(RUN_DIR).join(name)).unwrap()
 }
 
 #[test]
 fn a_run_whose_directory_is_removed_ends_with_1_and_is_not_called_finished() {
     for released in [false, true] {
-        let (_, ended) = ended_after(|machine| fs::remove_dir_all(machine.path(DIR)).unwrap(), released);
-        let ended = ended.with_status(1);
-        ended.says(&["runs/batch/run.db is no longer the file", "removed, moved or replaced"]);
-        assert!(!ended.err.contains("finished") && !ended.out.contains("finished"), "{}{}", ended.err, ended.out);
+        let (_, ended) = run_with_change(|machine| fs::remove_dir_all(machine.path(RUN_DIR)).unwrap(), released);
+        let ended = ended.expect_status(1);
+        ended.assert_stderr_contains(&["runs/batch/run.db is no longer the file", "removed, moved or replaced"]);
+        assert!(
+            !ended.stderr.contains("finished") && !ended.stdout.contains("finished"),
+            "{}{}",
+            ended.stderr,
+            ended.stdout
+        );
     }
 }
 
 #[test]
 fn a_run_whose_database_or_lock_is_removed_or_replaced_ends_with_1_and_names_it() {
-    let replace = |machine: &Machine| {
-        let path = machine.path(DIR).join("run.db");
+    let replace = |machine: &TestMachine| {
+        let path = machine.path(RUN_DIR).join("run.db");
         fs::rename(&path, machine.path("elsewhere.db")).unwrap();
         fs::copy(machine.path("elsewhere.db"), path).unwrap();
     };
     for (name, change) in [
-        ("run.db", Box::new(replace) as Box<dyn Fn(&Machine)>),
-        ("run.db", Box::new(remove("run.db"))),
-        ("run.db-wal", Box::new(remove("run.db-wal"))),
-        ("run.lock", Box::new(remove("run.lock"))),
+        ("run.db", Box::new(replace) as Box<dyn Fn(&TestMachine)>),
+        ("run.db", Box::new(remove_run_file("run.db"))),
+        ("run.db-wal", Box::new(remove_run_file("run.db-wal"))),
+        ("run.lock", Box::new(remove_run_file("run.lock"))),
     ] {
-        let (_, ended) = ended_after(change, true);
-        ended.with_status(1).says(&[&format!("runs/batch/{name} is no longer the file")]);
+        let (_, ended) = run_with_change(change, true);
+        ended.expect_status(1).assert_stderr_contains(&[&format!("runs/batch/{name} is no longer the file")]);
     }
 }
 
 #[test]
 fn a_results_file_that_is_removed_or_replaced_under_way_is_written_anew() {
-    let empty = |machine: &Machine| {
-        remove("results.jsonl")(machine);
+    let empty = |machine: &TestMachine| {
+        remove_run_file("results.jsonl")(machine);
         machine.write("runs/batch/results.jsonl", "");
     };
-    for change in [Box::new(remove("results.jsonl")) as Box<dyn Fn(&Machine)>, Box::new(empty)] {
-        let (machine, ended) = ended_after(change, true);
-        ended.with_status(0);
-        assert_eq!(machine.results(DIR).len() as u64, ITEMS);
-        machine.cascadeck(&["audit", DIR]).with_status(0);
+    for change in [Box::new(remove_run_file("results.jsonl")) as Box<dyn Fn(&TestMachine)>, Box::new(empty)] {
+        let (machine, ended) = run_with_change(change, true);
+        ended.expect_status(0);
+        assert_eq!(machine.results(RUN_DIR).len() as u64, ITEMS);
+        machine.cascadeck(&["audit", RUN_DIR]).expect_status(0);
     }
 }

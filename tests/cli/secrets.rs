@@ -1,4 +1,4 @@
-//! A secret leaves the process in requests only.
+//! Secrets leave the process only in requests.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -6,17 +6,16 @@ use base64::{Engine as _, engine::general_purpose};
 use serde_json::json;
 
 use crate::{
-    RUN,
-    lab::{
-        Machine, OPEN, Provider,
+    RUN_ARGS,
+    harness::{
+        SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows,
         logging_server::{LoggingServer, Response},
-        sums,
     },
 };
 
 #[test]
 fn no_secret_is_in_any_file_or_output_even_where_the_provider_echoes_it() {
-    let provider = Provider::of(
+    let provider = SimulatedProvider::from_toml(
         r#"
         name = "gossip"
         provider = [
@@ -33,8 +32,9 @@ fn no_secret_is_in_any_file_or_output_even_where_the_provider_echoes_it() {
         ]
         "#,
     );
-    let machine = Machine::with(&provider).variable("RUST_LOG", "trace").variable("RUST_BACKTRACE", "full");
-    machine.write("batch.jsonl", sums(10) + "{\"id\":\"x\",\"question\":\"[sim:400]\"}\n");
+    let machine =
+        TestMachine::with_provider(&provider).with_env("RUST_LOG", "trace").with_env("RUST_BACKTRACE", "full");
+    machine.write("batch.jsonl", addition_rows(10) + "{\"id\":\"x\",\"question\":\"[sim:400]\"}\n");
     let mut said = Vec::new();
     for args in [
         &["check"][..],
@@ -46,19 +46,19 @@ fn no_secret_is_in_any_file_or_output_even_where_the_provider_echoes_it() {
         &["export", "runs/batch", "--format", "csv", "-o", "out.csv"],
     ] {
         let ended = machine.cascadeck(args);
-        said.push((args[0], ended.out + &ended.err));
+        said.push((args[0], ended.stdout + &ended.stderr));
     }
     assert_eq!(machine.results("runs/batch").len(), 11, "there was something to leak");
-    let books = provider.books();
+    let books = provider.checked_stats();
     for key in &provider.profile().keys {
         assert!(
-            books.key(&key.name).unwrap().tally.requests > 0 || said[0].1.contains(&key.name),
+            books.key(&key.name).unwrap().counts.requests > 0 || said[0].1.contains(&key.name),
             "{} was used",
             key.name
         );
-        assert_eq!(machine.files_with(&key.secret), [machine.path("keys.toml")], "{}", key.name);
+        assert_eq!(machine.files_containing(&key.secret), [machine.path("keys.toml")], "{}", key.name);
         let tail = &key.secret[key.secret.len() - 12..];
-        assert_eq!(machine.files_with(tail), [machine.path("keys.toml")], "half of {}", key.name);
+        assert_eq!(machine.files_containing(tail), [machine.path("keys.toml")], "half of {}", key.name);
         for (command, words) in &said {
             assert!(!words.contains(tail), "{command} tells {}:\n{words}", key.name);
         }
@@ -68,24 +68,24 @@ fn no_secret_is_in_any_file_or_output_even_where_the_provider_echoes_it() {
 #[test]
 fn what_a_run_leaves_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
-    let provider = Provider::of(OPEN);
-    let machine = Machine::with(&provider);
-    machine.write("batch.jsonl", sums(2));
-    machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).with_status(0);
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(2));
+    machine.cascadeck(&["run", "batch.jsonl", "--prompt", "{{ question }}"]).expect_status(0);
     for file in ["run.db", "results.jsonl", "cascadeck.log"] {
         let mode = machine.path("runs/batch").join(file).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{file} is {mode:o}");
     }
     std::fs::set_permissions(machine.path("keys.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    machine.cascadeck(&["check"]).with_status(0).says(&["warning: ", "keys.toml"]);
+    machine.cascadeck(&["check"]).expect_status(0).assert_stderr_contains(&["warning: ", "keys.toml"]);
 }
 
 #[test]
 fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_resumed() {
     const SECRET: &str = "AIza-alice";
-    let provider = Provider::of(OPEN);
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
     let run = ["run", "batch.jsonl", "--prompt", "{{ question }}"];
-    let kept = |machine: &Machine| -> serde_json::Value {
+    let kept = |machine: &TestMachine| -> serde_json::Value {
         let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
         let json: String =
             record.query_row("SELECT json FROM states WHERE name = 'scheduler'", [], |row| row.get(0)).unwrap();
@@ -93,13 +93,13 @@ fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_
     };
     let prints: Vec<String> = (0..2)
         .map(|_| {
-            let machine = Machine::with(&provider);
-            machine.write("batch.jsonl", sums(2));
-            machine.cascadeck(&run).with_status(0);
+            let machine = TestMachine::with_provider(&provider);
+            machine.write("batch.jsonl", addition_rows(2));
+            machine.cascadeck(&run).expect_status(0);
             let first = kept(&machine);
-            // The same key has the same print on the same machine, and so is known again.
-            machine.write("batch.jsonl", sums(3));
-            machine.cascadeck(&run).with_status(0);
+            // The same key has the same fingerprint on the same machine, so it is recognised.
+            machine.write("batch.jsonl", addition_rows(3));
+            machine.cascadeck(&run).expect_status(0);
             assert_eq!(kept(&machine), first);
 
             let mut unsalted = DefaultHasher::new();
@@ -108,8 +108,8 @@ fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_
             let older = "UPDATE states SET json = json_set(json, '$.keys[0].fingerprint', ?1) WHERE name = 'scheduler'";
             assert_eq!(record.execute(older, [(unsalted.finish() >> 1) as i64]).unwrap(), 1);
             drop(record);
-            machine.write("batch.jsonl", sums(4));
-            machine.cascadeck(&run).with_status(0);
+            machine.write("batch.jsonl", addition_rows(4));
+            machine.cascadeck(&run).expect_status(0);
             assert_eq!(kept(&machine), first, "the number is gone");
             first.as_str().unwrap().to_owned()
         })
@@ -117,11 +117,11 @@ fn a_record_alone_does_not_confirm_a_guessed_key_and_older_ones_that_did_can_be_
     assert_ne!(prints[0], prints[1], "the salt is each machine's own, and in no run's directory");
 }
 
-/// A key with every character that some encoding has another form for.
+/// A key with every character that some encoding writes in another way.
 const ODD_KEY: &str = "q7/Zt+Kw=9&m<Vd>Yx'Rb\"Ns%2Uj\\Hc";
 
-/// The key as a provider may quote it, by the name of the encoding.
-fn encoded(key: &str) -> Vec<(&'static str, String)> {
+/// The forms in which a provider may quote the key, by the name of the encoding.
+fn encodings_of(key: &str) -> Vec<(&'static str, String)> {
     let of = |form: &dyn Fn(u8) -> String| key.bytes().map(form).collect::<String>();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric();
     let percent = of(&|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
@@ -172,7 +172,7 @@ fn encoded(key: &str) -> Vec<(&'static str, String)> {
 
 #[test]
 fn a_key_that_a_provider_quotes_in_another_encoding_is_in_no_file_or_output() {
-    let forms = encoded(ODD_KEY);
+    let forms = encodings_of(ODD_KEY);
     let quoted: Vec<String> = forms.iter().map(|(_, text)| text.clone()).collect();
     let server = LoggingServer::start(move |request| {
         if !request.is_completion() {
@@ -187,21 +187,21 @@ fn a_key_that_a_provider_quotes_in_another_encoding_is_in_no_file_or_output() {
         let index = number("answer-").unwrap();
         Response::openai(&format!("your key is {} all right", quoted[index]))
     });
-    let machine = Machine::new().variable("RUST_LOG", "trace").variable("ODD_KEY", ODD_KEY);
-    machine.write_keys(&server.keys_toml("").replace("sk-alice-0123456789", "env:ODD_KEY"));
+    let machine = TestMachine::new().with_env("RUST_LOG", "trace").with_env("ODD_KEY", ODD_KEY);
+    machine.write_keys_toml(&server.keys_toml("").replace("sk-alice-0123456789", "env:ODD_KEY"));
     let rows = (0..forms.len()).flat_map(|index| ["refuse", "answer"].map(|what| format!("{what}-{index}")));
     let rows: Vec<String> = rows.map(|id| json!({"id": id, "question": id}).to_string() + "\n").collect();
     machine.write("batch.jsonl", rows.concat());
     let policy = ["--strategy", "cascade", "--headless"];
-    let ended = machine.cascadeck(&[&RUN[..], &policy].concat());
+    let ended = machine.cascadeck(&[&RUN_ARGS[..], &policy].concat());
     let results = machine.results("runs/batch");
-    let output = ended.out + &ended.err;
+    let output = ended.stdout + &ended.stderr;
     for (index, (name, text)) in forms.iter().enumerate() {
-        assert_eq!(machine.files_with(text), Vec::<std::path::PathBuf>::new(), "{name}: {text}");
+        assert_eq!(machine.files_containing(text), Vec::<std::path::PathBuf>::new(), "{name}: {text}");
         assert!(!output.contains(text), "{name}: {output}");
         for what in ["refuse", "answer"] {
             let line = results.iter().find(|line| line.id == format!("{what}-{index}"));
-            // Items that are refused alike may wait for an operator.
+            // Items with identical rejections may wait for an operator.
             let Some(line) = line else { continue };
             let told = line.output.clone().or_else(|| line.error.as_ref().map(|error| error.message.clone())).unwrap();
             assert!(told.contains("[redacted]"), "{what} {name}: {told}");

@@ -1,4 +1,5 @@
-//! Servers whose certificates are not trusted: said as that, with the host and a way on, and held against nobody.
+//! Servers with untrusted certificates: the error says so, with the host and a way to fix it, and counts against no key
+//! or item.
 
 use std::{
     io::{Read as _, Write as _},
@@ -13,14 +14,14 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use crate::lab::{Machine, sums};
+use crate::harness::{TestMachine, addition_rows};
 
-/// Signed by itself, for `localhost` and 127.0.0.1, until 2126; made for this test and used nowhere else.
+/// Self-signed, for `localhost` and 127.0.0.1, valid until 2126. Made for this test and used nowhere else.
 const CERTIFICATE: &str = include_str!("../tls/certificate.pem");
 const KEY: &str = include_str!("../tls/key.pem");
 
-/// A server of one model behind that certificate; its address. It listens for as long as the test lives.
-fn serve(ip: &str) -> String {
+/// Starts a server of one model with that certificate, and returns its address. It listens until the test ends.
+fn start_tls_server(ip: &str) -> String {
     let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -36,15 +37,15 @@ fn serve(ip: &str) -> String {
         for stream in listener.incoming().map_while(Result::ok) {
             let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
             thread::spawn(move || {
-                // A client that does not trust the certificate goes away; that is what is tested.
-                let _ = answer(StreamOwned::new(tls, stream));
+                // A client that doesn't trust the certificate closes the connection, which is what the test is about.
+                let _ = respond(StreamOwned::new(tls, stream));
             });
         }
     });
     address
 }
 
-fn answer(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std::io::Result<()> {
+fn respond(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std::io::Result<()> {
     let mut request = Vec::new();
     let mut buffer = [0; 4_096];
     loop {
@@ -71,7 +72,7 @@ fn answer(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std
     }
 }
 
-fn keys(address: &str) -> String {
+fn keys_toml(address: &str) -> String {
     format!(
         "[[provider]]\nname = \"own\"\napi = \"openai\"\nbase_url = \"https://{address}/v1\"\n\n\
          [[model]]\nname = \"m\"\nprovider = \"own\"\n\n\
@@ -81,43 +82,43 @@ fn keys(address: &str) -> String {
 
 #[test]
 fn an_untrusted_certificate_is_called_that_and_no_item_is_blamed() {
-    let address = serve("127.0.0.1");
-    let machine = Machine::new();
-    machine.write_keys(&keys(&address));
-    machine.write("batch.jsonl", sums(3));
+    let address = start_tls_server("127.0.0.1");
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&keys_toml(&address));
+    machine.write("batch.jsonl", addition_rows(3));
     let words = [&format!("no connection to {address}"), "its certificate is not trusted here", "SSL_CERT_FILE"];
 
-    let ended = machine.cascadeck(&["check"]).with_status(2);
+    let ended = machine.cascadeck(&["check"]).expect_status(2);
     for words in words {
-        assert!(ended.out.contains(words), "{words}: {}", ended.out);
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
     }
 
     let run = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--headless", "--json"];
     let mut live = machine.start(&run);
-    let line = live.line_with("certificate");
+    let line = live.wait_for_line("certificate");
     for words in words {
         assert!(line.contains(words), "{words}: {line}");
     }
-    live.signal(Signal::SIGTERM);
-    let summary = live.end().json();
+    live.send_signal(Signal::SIGTERM);
+    let summary = live.wait().stdout_json();
     assert_eq!((&summary["waiting"], &summary["failed"], &summary["cost_usd"]), (&3.into(), &0.into(), &0.0.into()));
     assert_eq!(summary["keys"][0]["health"], 100, "nor the key");
 
-    // What it says to do is what helps.
-    let machine = machine.variable("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
-    let ended = machine.cascadeck(&["check", "--allow-unchecked"]).with_status(0);
-    assert!(ended.out.contains("1 model listed"), "{}", ended.out);
-    assert_eq!(machine.cascadeck(&run).with_status(0).json()["done"], 3);
+    // The suggested fix works.
+    let machine = machine.with_env("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
+    let ended = machine.cascadeck(&["check", "--allow-unchecked"]).expect_status(0);
+    assert!(ended.stdout.contains("1 model listed"), "{}", ended.stdout);
+    assert_eq!(machine.cascadeck(&run).expect_status(0).stdout_json()["done"], 3);
 }
 
 #[test]
 fn a_certificate_for_another_name_is_told_from_one_that_nobody_trusts() {
-    let address = serve("127.0.0.2");
+    let address = start_tls_server("127.0.0.2");
     let machine =
-        Machine::new().variable("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
-    machine.write_keys(&keys(&address));
-    let ended = machine.cascadeck(&["check"]).with_status(2);
+        TestMachine::new().with_env("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/certificate.pem"));
+    machine.write_keys_toml(&keys_toml(&address));
+    let ended = machine.cascadeck(&["check"]).expect_status(2);
     for words in [address.as_str(), "another server's", "base_url"] {
-        assert!(ended.out.contains(words), "{words}: {}", ended.out);
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
     }
 }

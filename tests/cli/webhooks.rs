@@ -1,4 +1,4 @@
-//! Messages to people who are away: what is sent when, to whom it is told where it can't be, and what it never costs.
+//! Webhooks: which messages are sent when, how failures are reported, and that they never disturb the run.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -6,33 +6,32 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    RUN,
-    lab::{
-        Machine, OPEN, Provider, SLOW,
-        hooks::{Answer, Hooks},
-        sums,
+    RUN_ARGS,
+    harness::{
+        SLOW_PROFILE, SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows,
+        webhook_server::{WebhookReply, WebhookServer},
     },
 };
 
-/// A machine whose runs go to `provider` and are told as `webhooks` say.
-fn machine(provider: &Provider, webhooks: &str) -> Machine {
-    let machine = Machine::new();
-    machine.write_keys(&(provider.keys_toml() + webhooks));
+/// A machine whose keys.toml has `provider` and the tables of `webhooks`.
+fn machine_with_webhooks(provider: &SimulatedProvider, webhooks: &str) -> TestMachine {
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&(provider.keys_toml() + webhooks));
     machine
 }
 
-/// [`RUN`] with `more` arguments.
-fn run<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [&RUN[..], more].concat()
+/// [`RUN_ARGS`] with `more` arguments.
+fn run_args<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&RUN_ARGS[..], more].concat()
 }
 
 #[test]
-fn a_finished_run_says_so_once_in_the_words_of_its_summary() {
-    let (provider, hooks) = (Provider::of(OPEN), Hooks::open());
-    let machine = machine(&provider, &hooks.table("team", ""));
-    machine.write("batch.jsonl", sums(3) + "{\"id\":\"x\",\"question\":\"[sim:400]\"}\n");
-    let summary = machine.cascadeck(&run(&["--json"])).with_status(3).json();
-    let sent = hooks.sent();
+fn a_finished_run_sends_one_message_with_the_numbers_of_its_summary() {
+    let (provider, hooks) = (SimulatedProvider::from_toml(UNLIMITED_PROFILE), WebhookServer::accepting_all());
+    let machine = machine_with_webhooks(&provider, &hooks.webhook_toml("team", ""));
+    machine.write("batch.jsonl", addition_rows(3) + "{\"id\":\"x\",\"question\":\"[sim:400]\"}\n");
+    let summary = machine.cascadeck(&run_args(&["--json"])).expect_status(3).stdout_json();
+    let sent = hooks.received();
     assert_eq!(sent.len(), 1, "{sent:?}");
     assert!(sent[0].content_type.starts_with("application/json"), "{sent:?}");
     let message = &hooks.messages()[0];
@@ -46,22 +45,22 @@ fn a_finished_run_says_so_once_in_the_words_of_its_summary() {
     assert_eq!(message["content"], message["text"]);
     let at: jiff::Timestamp = message["at"].as_str().unwrap().parse().unwrap();
     assert!(at > "2026-01-01T00:00:00Z".parse().unwrap());
-    // Neither what was asked nor what was answered leaves by this door.
+    // The message holds neither prompts nor answers.
     assert!(!sent[0].body.contains("1000") && !sent[0].body.contains("[sim"), "{sent:?}");
 
-    machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).with_status(3);
+    machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).expect_status(3);
     assert_eq!(hooks.events(), ["finished", "finished"], "a replay is a run too");
 }
 
 #[test]
-fn each_service_is_sent_what_it_takes() {
-    let (provider, hooks) = (Provider::of(OPEN), Hooks::open());
+fn each_service_is_sent_its_own_format() {
+    let (provider, hooks) = (SimulatedProvider::from_toml(UNLIMITED_PROFILE), WebhookServer::accepting_all());
     let formats = ["slack", "discord", "teams", "text"];
-    let tables = formats.map(|format| hooks.table(format, &format!("format = \"{format}\"")));
-    let machine = machine(&provider, &tables.concat());
-    machine.write("batch.jsonl", sums(2));
-    machine.cascadeck(&RUN).with_status(0);
-    let sent = hooks.sent();
+    let tables = formats.map(|format| hooks.webhook_toml(format, &format!("format = \"{format}\"")));
+    let machine = machine_with_webhooks(&provider, &tables.concat());
+    machine.write("batch.jsonl", addition_rows(2));
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
+    let sent = hooks.received();
     let body = |name: &str| sent.iter().find(|sent| sent.path == format!("/{name}")).unwrap().body.clone();
     let text = body("text");
     assert!(text.starts_with("batch is finished: 2 of 2 done"), "{text}");
@@ -74,14 +73,17 @@ fn each_service_is_sent_what_it_takes() {
 
 #[test]
 fn a_run_that_a_signal_stops_says_that_and_only_to_those_who_want_to_hear_it() {
-    let (provider, hooks) = (Provider::of(SLOW), Hooks::open());
+    let (provider, hooks) = (SimulatedProvider::from_toml(SLOW_PROFILE), WebhookServer::accepting_all());
     let (stopped, finished) = ("on = [\"stopped\"]", "on = [\"finished\", \"attention\"]");
-    let machine = machine(&provider, &(hooks.table("one", stopped) + &hooks.table("other", finished)));
-    machine.write("batch.jsonl", sums(60));
-    let live = machine.start(&run(&["--in-flight", "4"]));
-    provider.until("some answers", |books| books.total.ok >= 4);
-    live.signal(Signal::SIGTERM);
-    live.end().with_status(130);
+    let machine = machine_with_webhooks(
+        &provider,
+        &(hooks.webhook_toml("one", stopped) + &hooks.webhook_toml("other", finished)),
+    );
+    machine.write("batch.jsonl", addition_rows(60));
+    let live = machine.start(&run_args(&["--in-flight", "4"]));
+    provider.wait_until("some answers", |books| books.total.ok >= 4);
+    live.send_signal(Signal::SIGTERM);
+    live.wait().expect_status(130);
     let [message] = hooks.messages().try_into().unwrap();
     assert_eq!((&message["event"], &message["state"]), (&"stopped".into(), &"stopped".into()));
     assert_eq!((&message["why"], &message["webhook"]), (&"interrupted by a signal".into(), &"one".into()));
@@ -90,11 +92,12 @@ fn a_run_that_a_signal_stops_says_that_and_only_to_those_who_want_to_hear_it() {
 
 #[test]
 fn a_run_that_can_not_go_on_says_why() {
-    let provider = Provider::of(&OPEN.replace("secret = ", "state = \"invalid\", secret = "));
-    let hooks = Hooks::open();
-    let machine = machine(&provider, &hooks.table("team", ""));
-    machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&run(&["--no-check"])).with_status(4);
+    let provider =
+        SimulatedProvider::from_toml(&UNLIMITED_PROFILE.replace("secret = ", "state = \"invalid\", secret = "));
+    let hooks = WebhookServer::accepting_all();
+    let machine = machine_with_webhooks(&provider, &hooks.webhook_toml("team", ""));
+    machine.write("batch.jsonl", addition_rows(3));
+    machine.cascadeck(&run_args(&["--no-check"])).expect_status(4);
     let [message] = hooks.messages().try_into().unwrap();
     assert_eq!(message["event"], "stopped");
     assert!(message["why"].as_str().unwrap().starts_with("no route is left"), "{message}");
@@ -105,15 +108,19 @@ fn a_run_that_can_not_go_on_says_why() {
 }
 
 #[test]
-fn what_keeps_a_run_from_beginning_is_told_as_its_end() {
-    let provider = Provider::of(&OPEN.replace("secret = ", "state = \"invalid\", secret = "));
-    let hooks = Hooks::open();
-    let machine = machine(&provider, &(hooks.table("team", "") + &hooks.table("glad", "on = [\"finished\"]")));
-    machine.write("batch.jsonl", sums(3));
-    machine.cascadeck(&RUN).with_status(2);
+fn a_run_that_can_not_start_is_reported_as_stopped() {
+    let provider =
+        SimulatedProvider::from_toml(&UNLIMITED_PROFILE.replace("secret = ", "state = \"invalid\", secret = "));
+    let hooks = WebhookServer::accepting_all();
+    let machine = machine_with_webhooks(
+        &provider,
+        &(hooks.webhook_toml("team", "") + &hooks.webhook_toml("glad", "on = [\"finished\"]")),
+    );
+    machine.write("batch.jsonl", addition_rows(3));
+    machine.cascadeck(&RUN_ARGS).expect_status(2);
     machine.write("bad.jsonl", "{\"question\": ");
-    machine.cascadeck(&["run", "bad.jsonl"]).with_status(2);
-    machine.cascadeck(&["run", "gone.jsonl"]).with_status(2);
+    machine.cascadeck(&["run", "bad.jsonl"]).expect_status(2);
+    machine.cascadeck(&["run", "gone.jsonl"]).expect_status(2);
     let told: Vec<_> = hooks.messages();
     let told: Vec<_> =
         told.iter().map(|message| ["event", "state", "webhook", "run"].map(|name| &message[name])).collect();
@@ -126,47 +133,47 @@ fn what_keeps_a_run_from_beginning_is_told_as_its_end() {
         assert_eq!(first.get(figure), None, "{figure} of a run that is not there");
     }
     assert!(text.starts_with("batch did not begin: no key is good"), "{text}");
-    // A run that another process has goes on, whatever becomes of this one.
-    let alive = Provider::of(SLOW);
-    machine.write_keys(&(alive.keys_toml() + &hooks.table("team", "")));
-    machine.write("batch.jsonl", sums(60));
-    let live = machine.start(&run(&["--in-flight", "4", "--run-dir", "runs/long"]));
-    alive.until("some answers", |books| books.total.ok >= 1);
-    machine.cascadeck(&run(&["--run-dir", "runs/long"])).with_status(2).says(&["is in use"]);
-    live.signal(Signal::SIGTERM);
-    live.end().with_status(130);
+    // A run that another process owns goes on; the second process reports nothing.
+    let alive = SimulatedProvider::from_toml(SLOW_PROFILE);
+    machine.write_keys_toml(&(alive.keys_toml() + &hooks.webhook_toml("team", "")));
+    machine.write("batch.jsonl", addition_rows(60));
+    let live = machine.start(&run_args(&["--in-flight", "4", "--run-dir", "runs/long"]));
+    alive.wait_until("some answers", |books| books.total.ok >= 1);
+    machine.cascadeck(&run_args(&["--run-dir", "runs/long"])).expect_status(2).assert_stderr_contains(&["is in use"]);
+    live.send_signal(Signal::SIGTERM);
+    live.wait().expect_status(130);
     assert_eq!(hooks.messages().iter().filter(|message| message["run"] == "long").count(), 1);
 }
 
 #[test]
 fn a_key_that_dies_wants_attention_while_the_run_goes_on() {
     let dead = r#"{ name = "dave", provider = "g", project = "two", secret = "AIza-dave", state = "suspended" },"#;
-    let provider = Provider::of(&SLOW.replace("key = [", &format!("key = [{dead}")));
-    let hooks = Hooks::open();
-    let machine = machine(&provider, &hooks.table("team", ""));
-    machine.write("batch.jsonl", sums(80));
-    let live = machine.start(&run(&["--no-check", "--in-flight", "2"]));
-    let message = hooks.until("attention");
+    let provider = SimulatedProvider::from_toml(&SLOW_PROFILE.replace("key = [", &format!("key = [{dead}")));
+    let hooks = WebhookServer::accepting_all();
+    let machine = machine_with_webhooks(&provider, &hooks.webhook_toml("team", ""));
+    machine.write("batch.jsonl", addition_rows(80));
+    let live = machine.start(&run_args(&["--no-check", "--in-flight", "2"]));
+    let message = hooks.wait_for_event("attention");
     assert!(message["alarms"][0].as_str().unwrap().starts_with("key dave is off, key_forbidden"), "{message}");
     assert_eq!((&message["state"], &message["more_alarms"]), (&"running".into(), &0.into()));
     let text = message["text"].as_str().unwrap();
     assert!(text.starts_with("batch needs attention: key dave is off"), "{text}");
-    live.end().with_status(0);
+    live.wait().expect_status(0);
     assert_eq!(hooks.events(), ["attention", "finished"]);
-    assert!(hooks.sent().iter().all(|sent| !sent.body.contains("AIza")), "the provider repeats the key");
+    assert!(hooks.received().iter().all(|sent| !sent.body.contains("AIza")), "the provider repeats the key");
 }
 
 #[test]
-fn a_storm_of_alarms_is_one_message_that_counts_them() {
+fn many_alarms_are_one_message_that_counts_them() {
     let dead = |n| {
         format!(r#"{{ name = "d{n}", provider = "g", project = "p{n}", secret = "AIza-d{n}", state = "leaked" }},"#)
     };
     let dead: String = (0..20).map(dead).collect();
-    let provider = Provider::of(&SLOW.replace("key = [", &format!("key = [{dead}")));
-    let hooks = Hooks::open();
-    let machine = machine(&provider, &hooks.table("team", ""));
-    machine.write("batch.jsonl", sums(60));
-    machine.cascadeck(&run(&["--no-check", "--in-flight", "2"])).with_status(0);
+    let provider = SimulatedProvider::from_toml(&SLOW_PROFILE.replace("key = [", &format!("key = [{dead}")));
+    let hooks = WebhookServer::accepting_all();
+    let machine = machine_with_webhooks(&provider, &hooks.webhook_toml("team", ""));
+    machine.write("batch.jsonl", addition_rows(60));
+    machine.cascadeck(&run_args(&["--no-check", "--in-flight", "2"])).expect_status(0);
     let messages = hooks.messages();
     assert!(messages.len() <= 2, "{:?}", hooks.events());
     let told =
@@ -176,59 +183,65 @@ fn a_storm_of_alarms_is_one_message_that_counts_them() {
 
 #[test]
 fn a_day_that_is_spent_is_told_with_its_end_where_the_run_waits_for_it() {
-    // A day that rolls ends 24 hours later, whenever this test is run.
-    let profile = OPEN.replace("gemini", "openai").replace(r#"provider = "g" }]"#, r#"provider = "g", rpd = 7 }]"#);
-    let (provider, hooks) = (Provider::of(&profile), Hooks::open());
-    let machine = machine(&provider, &hooks.table("team", ""));
-    machine.write("batch.jsonl", sums(10));
-    let live = machine.start(&run(&["--on-exhausted", "wait"]));
-    let message = hooks.until("attention");
+    // A rolling day ends 24 hours later, at whatever time this test runs.
+    let profile =
+        UNLIMITED_PROFILE.replace("gemini", "openai").replace(r#"provider = "g" }]"#, r#"provider = "g", rpd = 7 }]"#);
+    let (provider, hooks) = (SimulatedProvider::from_toml(&profile), WebhookServer::accepting_all());
+    let machine = machine_with_webhooks(&provider, &hooks.webhook_toml("team", ""));
+    machine.write("batch.jsonl", addition_rows(10));
+    let live = machine.start(&run_args(&["--on-exhausted", "wait"]));
+    let message = hooks.wait_for_event("attention");
     assert_eq!((&message["state"], &message["done"], &message["waiting"]), (&"waiting".into(), &7.into(), &3.into()));
     let until: jiff::Timestamp = message["until"].as_str().unwrap().parse().unwrap();
     let at: jiff::Timestamp = message["at"].as_str().unwrap().parse().unwrap();
     assert!((until - at).get_seconds() > 3_600, "{message}");
     assert!(message["text"].as_str().unwrap().contains("it waits until "), "{message}");
-    live.signal(Signal::SIGINT);
-    live.end().with_status(130);
+    live.send_signal(Signal::SIGINT);
+    live.wait().expect_status(130);
     assert_eq!(hooks.events(), ["attention", "stopped"]);
 }
 
 #[test]
-fn what_fails_in_passing_is_tried_again() {
-    for first in [Answer::Status(503), Answer::With(429, "retry-after", "1".to_owned())] {
-        let (provider, hooks) = (Provider::of(OPEN), Hooks::answering([first.clone()]));
-        let machine = machine(&provider, &hooks.table("team", ""));
-        machine.write("batch.jsonl", sums(2));
-        let ended = machine.cascadeck(&RUN).with_status(0);
+fn a_temporary_failure_is_retried() {
+    for first in [WebhookReply::Status(503), WebhookReply::StatusWithHeader(429, "retry-after", "1".to_owned())] {
+        let (provider, hooks) =
+            (SimulatedProvider::from_toml(UNLIMITED_PROFILE), WebhookServer::with_replies([first.clone()]));
+        let machine = machine_with_webhooks(&provider, &hooks.webhook_toml("team", ""));
+        machine.write("batch.jsonl", addition_rows(2));
+        let ended = machine.cascadeck(&RUN_ARGS).expect_status(0);
         assert_eq!(hooks.events(), ["finished", "finished"], "{first:?}");
-        assert!(!ended.err.contains("webhook"), "it was delivered in the end: {}", ended.err);
+        assert!(!ended.stderr.contains("webhook"), "it was delivered in the end: {}", ended.stderr);
     }
 }
 
 #[test]
-fn trouble_with_a_webhook_is_told_and_changes_nothing_of_the_run() {
+fn a_failing_webhook_is_reported_and_changes_nothing_of_the_run() {
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let dead = format!("\n[[webhook]]\nname = \"dead\"\nurl = \"http://{}/x\"\n", closed.local_addr().unwrap());
     drop(closed);
-    let provider = Provider::of(OPEN);
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
     let (hanging, gone, moved) = (
-        Hooks::answering([Answer::Hang, Answer::Hang]),
-        Hooks::answering([Answer::Status(410)]),
-        Hooks::answering([Answer::With(302, "location", "http://127.0.0.1:9/".to_owned())]),
+        WebhookServer::with_replies([WebhookReply::Hang, WebhookReply::Hang]),
+        WebhookServer::with_replies([WebhookReply::Status(410)]),
+        WebhookServer::with_replies([WebhookReply::StatusWithHeader(
+            302,
+            "location",
+            "http://127.0.0.1:9/".to_owned(),
+        )]),
     );
-    let well = Hooks::open();
+    let well = WebhookServer::accepting_all();
     let all = [
         &dead,
-        &hanging.table("silent", ""),
-        &gone.table("gone", ""),
-        &moved.table("moved", ""),
-        &well.table("well", ""),
+        &hanging.webhook_toml("silent", ""),
+        &gone.webhook_toml("gone", ""),
+        &moved.webhook_toml("moved", ""),
+        &well.webhook_toml("well", ""),
     ];
-    let machine = machine(&provider, &all.map(String::as_str).concat());
-    machine.write("batch.jsonl", sums(2));
-    let ended = machine.cascadeck(&run(&["--json"])).with_status(0);
-    assert_eq!(ended.json()["done"], 2, "standard output is the summary and nothing else");
-    ended.says(&[
+    let machine = machine_with_webhooks(&provider, &all.map(String::as_str).concat());
+    machine.write("batch.jsonl", addition_rows(2));
+    let ended = machine.cascadeck(&run_args(&["--json"])).expect_status(0);
+    assert_eq!(ended.stdout_json()["done"], 2, "standard output is the summary and nothing else");
+    ended.assert_stderr_contains(&[
         "warning: webhook dead can't be reached",
         "warning: webhook silent has not taken the last message within 5s",
         "warning: webhook gone answers 410",
@@ -236,7 +249,7 @@ fn trouble_with_a_webhook_is_told_and_changes_nothing_of_the_run() {
         "it was not told that the run is finished",
         "cascadeck check --webhooks",
     ]);
-    assert!(!ended.err.contains("webhook well"), "{}", ended.err);
+    assert!(!ended.stderr.contains("webhook well"), "{}", ended.stderr);
     assert_eq!((gone.events().len(), moved.events().len(), well.events().len()), (1, 1, 1), "a refusal is final");
     let log = machine.read("runs/batch/cascadeck.log");
     for name in ["dead", "silent", "gone", "moved"] {
@@ -247,54 +260,58 @@ fn trouble_with_a_webhook_is_told_and_changes_nothing_of_the_run() {
 #[test]
 fn the_address_is_in_no_output_and_no_file_even_where_its_server_repeats_it() {
     const SECRET: &str = "swordfish-T0001-B0002";
-    let hooks = Hooks::answering((0..8).map(|_| Answer::With(404, "x-path", SECRET.to_owned())));
+    let hooks =
+        WebhookServer::with_replies((0..8).map(|_| WebhookReply::StatusWithHeader(404, "x-path", SECRET.to_owned())));
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let dead = format!("http://{}/{SECRET}?token={SECRET}", closed.local_addr().unwrap());
     drop(closed);
-    let provider = Provider::of(OPEN);
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
     let tables =
         "\n[[webhook]]\nname = \"team\"\nurl = \"env:HOOK\"\n[[webhook]]\nname = \"dead\"\nurl = \"env:DEAD\"\n";
-    let machine = machine(&provider, tables)
-        .variable("HOOK", &hooks.url(SECRET))
-        .variable("DEAD", &dead)
-        .variable("CASCADECK_LOG", "trace");
-    machine.write("batch.jsonl", sums(2));
+    let machine = machine_with_webhooks(&provider, tables)
+        .with_env("HOOK", &hooks.url(SECRET))
+        .with_env("DEAD", &dead)
+        .with_env("CASCADECK_LOG", "trace");
+    machine.write("batch.jsonl", addition_rows(2));
     let mut said = String::new();
-    for (args, status) in [(&["check", "--webhooks", "--offline"][..], 2), (&RUN, 0), (&["status", "runs/batch"], 0)] {
-        let ended = machine.cascadeck(args).with_status(status);
-        said += &(ended.out + &ended.err);
+    for (args, status) in
+        [(&["check", "--webhooks", "--offline"][..], 2), (&RUN_ARGS, 0), (&["status", "runs/batch"], 0)]
+    {
+        let ended = machine.cascadeck(args).expect_status(status);
+        said += &(ended.stdout + &ended.stderr);
     }
-    assert_eq!(hooks.sent()[0].path, format!("/{SECRET}"), "it was used");
+    assert_eq!(hooks.received()[0].path, format!("/{SECRET}"), "it was used");
     assert!(said.contains("webhook team answers 404: Cannot POST"), "the server's words are told: {said}");
     assert!(!said.contains("swordfish"), "{said}");
-    assert_eq!(machine.files_with("swordfish"), [""; 0].map(std::path::PathBuf::from));
+    assert_eq!(machine.files_containing("swordfish"), [""; 0].map(std::path::PathBuf::from));
 }
 
 #[test]
 fn check_lists_webhooks_and_tries_them_where_asked() {
-    let (provider, hooks) = (Provider::of(OPEN), Hooks::open());
-    let tables = hooks.table("team", "on = [\"stopped\", \"finished\"]") + &hooks.table("phone", "format = \"text\"");
-    let machine = machine(&provider, &tables);
-    let ended = machine.cascadeck(&["check"]).with_status(0);
+    let (provider, hooks) = (SimulatedProvider::from_toml(UNLIMITED_PROFILE), WebhookServer::accepting_all());
+    let tables = hooks.webhook_toml("team", "on = [\"stopped\", \"finished\"]")
+        + &hooks.webhook_toml("phone", "format = \"text\"");
+    let machine = machine_with_webhooks(&provider, &tables);
+    let ended = machine.cascadeck(&["check"]).expect_status(0);
     for words in [
         "team             webhook: json, on finished, stopped",
         "phone            webhook: text, on finished, stopped, attention",
     ] {
-        assert!(ended.out.contains(words), "{words:?} is not in:\n{}", ended.out);
+        assert!(ended.stdout.contains(words), "{words:?} is not in:\n{}", ended.stdout);
     }
-    assert_eq!(hooks.sent().len(), 0, "nothing is sent unasked");
-    let ended = machine.cascadeck(&["check", "--offline", "--webhooks"]).with_status(0);
-    assert!(ended.out.contains("team             webhook: took the test message; json"), "{}", ended.out);
-    let sent = hooks.sent();
+    assert_eq!(hooks.received().len(), 0, "nothing is sent unasked");
+    let ended = machine.cascadeck(&["check", "--offline", "--webhooks"]).expect_status(0);
+    assert!(ended.stdout.contains("team             webhook: took the test message; json"), "{}", ended.stdout);
+    let sent = hooks.received();
     assert_eq!(serde_json::from_str::<Value>(&sent[0].body).unwrap()["event"], "test");
     assert!(sent[1].body.starts_with("cascadeck: this is a test of the webhook phone"), "{sent:?}");
 
-    let hooks = Hooks::answering([Answer::Status(404)]);
-    machine.write_keys(&(provider.keys_toml() + &hooks.table("team", "")));
-    let ended = machine.cascadeck(&["check", "--webhooks"]).with_status(2);
-    assert!(ended.out.contains("NOT DELIVERED, it answers 404"), "{}", ended.out);
-    ended.says(&["1 of 1 webhook did not take the test message", "keys.toml"]);
-    machine.write_keys(&provider.keys_toml());
-    let ended = machine.cascadeck(&["check", "--webhooks"]).with_status(0);
-    assert!(ended.out.contains("there is no [[webhook]] to try"), "{}", ended.out);
+    let hooks = WebhookServer::with_replies([WebhookReply::Status(404)]);
+    machine.write_keys_toml(&(provider.keys_toml() + &hooks.webhook_toml("team", "")));
+    let ended = machine.cascadeck(&["check", "--webhooks"]).expect_status(2);
+    assert!(ended.stdout.contains("NOT DELIVERED, it answers 404"), "{}", ended.stdout);
+    ended.assert_stderr_contains(&["1 of 1 webhook did not take the test message", "keys.toml"]);
+    machine.write_keys_toml(&provider.keys_toml());
+    let ended = machine.cascadeck(&["check", "--webhooks"]).expect_status(0);
+    assert!(ended.stdout.contains("there is no [[webhook]] to try"), "{}", ended.stdout);
 }

@@ -1,23 +1,23 @@
-//! keys.example.toml is the documentation of the format, so it is held to it.
+//! keys.example.toml documents the format, so it is tested against the code.
 
 use cascadeck::{
-    config::{Defaults, Format, InputLimits, Occasion, schema},
-    domain::{Policy, Strategy, UnknownModel},
+    config::{AlertKind, Defaults, InputLimits, WebhookFormat, schema},
+    domain::{Policy, Strategy, UnknownModelPolicy},
 };
 
-use crate::Desk;
+use crate::ConfigFixture;
 
 const EXAMPLE: &str = include_str!("../../keys.example.toml");
 
-fn with_variables(text: &str) -> Desk {
-    Desk::with_keys(text)
-        .variable("GEMINI_KEY_ALICE", "AQ.alice")
-        .variable("OPENAI_API_KEY", "sk-team")
-        .variable("CASCADECK_WEBHOOK", "https://hooks.example/services/T0")
+fn with_example_env(text: &str) -> ConfigFixture {
+    ConfigFixture::with_keys_toml(text)
+        .with_env("GEMINI_KEY_ALICE", "AQ.alice")
+        .with_env("OPENAI_API_KEY", "sk-team")
+        .with_env("CASCADECK_WEBHOOK", "https://hooks.example/services/T0")
 }
 
-/// The example with every commented-out setting and table switched on.
-fn with_everything_on() -> String {
+/// The example with every commented-out setting and table enabled.
+fn uncomment_all_settings() -> String {
     let is_setting = |line: &str| {
         let name = line.split(" = ").next().unwrap_or_default();
         line.starts_with("[[") || (line.contains(" = ") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
@@ -30,7 +30,7 @@ fn with_everything_on() -> String {
 
 #[test]
 fn the_example_is_valid_as_it_stands() {
-    let config = with_variables(EXAMPLE).load();
+    let config = with_example_env(EXAMPLE).load();
     assert_eq!(config.warnings, [""; 0]);
     let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
     assert_eq!(models, ["gemini-3.8-flash", "gemini-3.5-flash-lite", "gpt-5.4-nano"]);
@@ -39,32 +39,35 @@ fn the_example_is_valid_as_it_stands() {
 
 #[test]
 fn the_example_states_the_true_defaults() {
-    let config = with_variables(EXAMPLE).load();
+    let config = with_example_env(EXAMPLE).load();
     assert_eq!(config.policy, Policy::default());
     assert_eq!(config.unknown_model, None);
     assert_eq!(config.defaults, Defaults::default());
-    assert_eq!(config.input, InputLimits::default());
+    assert_eq!(config.input_limits, InputLimits::default());
 }
 
 #[test]
 fn every_commented_setting_of_the_example_is_valid_too() {
-    let text = with_everything_on();
-    let config = with_variables(&text).load();
-    assert_eq!(config.unknown_model, Some(UnknownModel::Refuse));
+    let text = uncomment_all_settings();
+    let config = with_example_env(&text).load();
+    assert_eq!(config.unknown_model, Some(UnknownModelPolicy::Refuse));
     assert!(config.policy.max_usd.is_some());
     assert!(config.defaults.params.json.is_some());
     let rules: Vec<&str> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(rules, ["hard", "everything-else"]);
-    assert!(config.policy.rules[0].when.field.contains_key("language"));
+    assert!(config.policy.rules[0].conditions.row_fields.contains_key("language"));
     assert_eq!(config.models[1].limits.burst, Some(5));
     assert!(config.providers.iter().any(|provider| provider.name == "gpu-box"));
     assert_eq!(config.webhooks.len(), 1);
-    assert_eq!((config.webhooks[0].format, config.webhooks[0].on.len()), (Format::Slack, Occasion::ALL.len()));
+    assert_eq!(
+        (config.webhooks[0].format, config.webhooks[0].alert_kinds.len()),
+        (WebhookFormat::Slack, AlertKind::ALL.len())
+    );
 }
 
 #[test]
 fn the_example_names_every_setting() {
-    let text = with_everything_on();
+    let text = uncomment_all_settings();
     for schema in schema::ALL {
         for field in schema.fields {
             let found = text.lines().any(|line| {
@@ -78,7 +81,7 @@ fn the_example_names_every_setting() {
 }
 
 #[test]
-fn the_example_names_every_word_a_setting_may_have() {
+fn the_example_names_every_value_of_every_enumerated_setting() {
     let others = [
         "gemini",
         "openai",
@@ -103,7 +106,10 @@ fn the_example_names_every_word_a_setting_may_have() {
         "medium",
         "high",
     ];
-    let others = others.into_iter().chain(Format::ALL.map(Format::name)).chain(Occasion::ALL.map(Occasion::name));
+    let others = others
+        .into_iter()
+        .chain(WebhookFormat::ALL.map(WebhookFormat::name))
+        .chain(AlertKind::ALL.map(AlertKind::name));
     for word in Strategy::ALL.map(Strategy::name).into_iter().chain(others) {
         assert!(EXAMPLE.contains(&format!("\"{word}\"")), "\"{word}\" is not in keys.example.toml");
     }

@@ -1,24 +1,24 @@
-//! Where secrets come from, and that they stay there.
+//! Where secrets are read from, and that no message or debug output shows them.
 
-use crate::{Desk, exposed};
+use crate::{ConfigFixture, secret_of};
 
 const MODEL: &str = "[[model]]\nname = 'm'\nprovider = 'gemini'\n";
 
-fn with_secret(secret: &str) -> Desk {
-    Desk::with_keys(&format!("{MODEL}[[key]]\nname = 'alice'\nprovider = 'gemini'\nsecret = {secret}\n"))
+fn with_secret(secret: &str) -> ConfigFixture {
+    ConfigFixture::with_keys_toml(&format!("{MODEL}[[key]]\nname = 'alice'\nprovider = 'gemini'\nsecret = {secret}\n"))
 }
 
 #[test]
 fn a_secret_comes_from_a_variable_a_dotenv_a_file_or_the_text_itself() {
     let cases = [
-        ("'env:ALICE'", with_secret("'env:ALICE'").variable("ALICE", "s3cret")),
-        ("'env:ALICE' in .env", with_secret("'env:ALICE'").file(".env", "ALICE=s3cret\n")),
-        ("'file:keys/alice'", with_secret("'file:keys/alice'").file("keys/alice", "\n s3cret\n")),
+        ("'env:ALICE'", with_secret("'env:ALICE'").with_env("ALICE", "s3cret")),
+        ("'env:ALICE' in .env", with_secret("'env:ALICE'").with_file(".env", "ALICE=s3cret\n")),
+        ("'file:keys/alice'", with_secret("'file:keys/alice'").with_file("keys/alice", "\n s3cret\n")),
         ("'s3cret'", with_secret("'s3cret'")),
     ];
     for (what, desk) in cases {
         let config = desk.load();
-        assert_eq!(exposed(&config, "alice"), Some("s3cret"), "{what}");
+        assert_eq!(secret_of(&config, "alice"), Some("s3cret"), "{what}");
         assert_eq!(config.warnings, [""; 0], "{what}");
     }
 }
@@ -29,20 +29,29 @@ fn a_secret_file_is_looked_for_beside_keys_toml_or_at_home() {
         "{MODEL}[[key]]\nname = 'a'\nprovider = 'gemini'\nsecret = 'file:one'\n\
          [[key]]\nname = 'b'\nprovider = 'gemini'\nsecret = 'file:~/two'\n"
     );
-    let desk = Desk::empty().file("conf/keys.toml", keys).file("conf/one", "1").file("home/two", "2");
+    let desk =
+        ConfigFixture::empty().with_file("conf/keys.toml", keys).with_file("conf/one", "1").with_file("home/two", "2");
     let home = desk.path().join("home").display().to_string();
-    let config = desk.variable("HOME", &home).try_load_file(Some("conf/keys.toml")).unwrap();
-    assert_eq!((exposed(&config, "a"), exposed(&config, "b")), (Some("1"), Some("2")));
+    let config = desk.with_env("HOME", &home).try_load_file(Some("conf/keys.toml")).unwrap();
+    assert_eq!((secret_of(&config, "a"), secret_of(&config, "b")), (Some("1"), Some("2")));
 }
 
 #[test]
 fn what_others_may_read_is_warned_of_only_where_it_holds_secrets() {
     let cases = [
-        ("a literal", with_secret("'s3cret'").mode("keys.toml", 0o644), Some(("keys.toml", "644"))),
-        ("a file", with_secret("'file:k'").file("k", "s3cret").mode("k", 0o640), Some(("k", "640"))),
-        ("a .env", with_secret("'env:A'").file(".env", "A=s3cret").mode(".env", 0o604), Some((".env", "604"))),
-        ("only references", with_secret("'env:A'").variable("A", "s3cret").mode("keys.toml", 0o644), None),
-        ("a file, seen from outside", with_secret("'file:k'").file("k", "s3cret").mode("keys.toml", 0o644), None),
+        ("a literal", with_secret("'s3cret'").with_mode("keys.toml", 0o644), Some(("keys.toml", "644"))),
+        ("a file", with_secret("'file:k'").with_file("k", "s3cret").with_mode("k", 0o640), Some(("k", "640"))),
+        (
+            "a .env",
+            with_secret("'env:A'").with_file(".env", "A=s3cret").with_mode(".env", 0o604),
+            Some((".env", "604")),
+        ),
+        ("only references", with_secret("'env:A'").with_env("A", "s3cret").with_mode("keys.toml", 0o644), None),
+        (
+            "a file, seen from outside",
+            with_secret("'file:k'").with_file("k", "s3cret").with_mode("keys.toml", 0o644),
+            None,
+        ),
     ];
     for (what, desk, warned) in cases {
         let warnings = desk.load().warnings;
@@ -65,8 +74,8 @@ fn no_secret_is_ever_shown() {
     let shown = format!("{:?} {:#?}", desk.load(), desk.load());
     assert!(!shown.contains("hunter2"), "{shown}");
 
-    let key = |rest: &str| Desk::with_keys(&format!("{MODEL}[[key]]\n{rest}\n"));
-    let faulty = [
+    let key = |rest: &str| ConfigFixture::with_keys_toml(&format!("{MODEL}[[key]]\n{rest}\n"));
+    let invalid_configs = [
         ("in place of the alias", key(&format!("name = '{secret}'\nprovider = 'gemini'\nsecret = 's'"))),
         ("in place of the provider", key(&format!("name = 'a'\nprovider = '{secret}'\nsecret = 's'"))),
         ("in place of the role", key(&format!("name = 'a'\nprovider = 'gemini'\nsecret = 's'\nrole = '{secret}'"))),
@@ -86,28 +95,30 @@ fn no_secret_is_ever_shown() {
         ),
         (
             "in an address",
-            Desk::with_keys(&format!("[[provider]]\nname = 'gemini'\nbase_url = 'https://x.example/?key={secret}'")),
+            ConfigFixture::with_keys_toml(&format!(
+                "[[provider]]\nname = 'gemini'\nbase_url = 'https://x.example/?key={secret}'"
+            )),
         ),
         (
             "in a header",
-            Desk::with_keys(&format!(
+            ConfigFixture::with_keys_toml(&format!(
                 "[[provider]]\nname = 'gemini'\nheaders = {{ Authorization = 'Bearer {secret}' }}"
             )),
         ),
-        ("in a file", with_secret("'file:k'").file("k", format!("{secret}\n{secret}"))),
-        ("in a variable", with_secret("'env:K'").variable("K", &format!("{secret} {secret}"))),
-        ("in a .env", with_secret("'env:K'").file(".env", format!("K={secret} {secret}\n"))),
+        ("in a file", with_secret("'file:k'").with_file("k", format!("{secret}\n{secret}"))),
+        ("in a variable", with_secret("'env:K'").with_env("K", &format!("{secret} {secret}"))),
+        ("in a .env", with_secret("'env:K'").with_file(".env", format!("K={secret} {secret}\n"))),
     ];
-    for (what, desk) in faulty {
-        let faults = desk.faults();
+    for (what, desk) in invalid_configs {
+        let faults = desk.load_errors();
         for shown in [faults.to_string(), format!("{faults:?}")] {
             assert!(!shown.contains("hunter2"), "{what}: {shown}");
         }
     }
 }
 
-/// What stands where a key belongs, and what of the answer tells how to mend it.
-const PLACEHOLDERS: [(&str, &str); 23] = [
+/// A text in place of a key, and a part of the message that says how to fix it.
+const PLACEHOLDERS: [(&str, &str); 30] = [
     ("$OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
     ("${OPENAI_API_KEY}", "\"env:OPENAI_API_KEY\""),
     ("$env:OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
@@ -115,6 +126,13 @@ const PLACEHOLDERS: [(&str, &str); 23] = [
     ("%OPENAI_API_KEY%", "\"env:OPENAI_API_KEY\""),
     ("{{ OPENAI_API_KEY }}", "\"env:OPENAI_API_KEY\""),
     ("process.env.OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
+    ("env.OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
+    ("ENV.OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
+    ("your_openai_key", "\"env:NAME\""),
+    ("YOUR-GEMINI-KEY", "\"env:NAME\""),
+    ("sk-your-own-secret-here", "\"env:NAME\""),
+    ("<your-openai-api-key>", "\"env:NAME\""),
+    ("yourOpenaiToken", "\"env:NAME\""),
     ("YOUR_API_KEY", "\"env:NAME\""),
     ("your-api-key-here", "\"env:NAME\""),
     ("<your key>", "\"env:NAME\""),
@@ -135,38 +153,42 @@ const PLACEHOLDERS: [(&str, &str); 23] = [
 
 #[test]
 fn a_placeholder_is_no_secret_wherever_it_comes_from() {
-    for (text, mend) in PLACEHOLDERS {
-        let literal = with_secret(&format!("'{text}'")).faults().to_string();
+    for (text, suggestion) in PLACEHOLDERS {
+        let literal = with_secret(&format!("'{text}'")).load_errors().to_string();
         assert!(literal.contains("keys.toml:7:10: the secret"), "{text}: {literal}");
         assert!(literal.contains("placeholder") || literal.contains("the name of a variable"), "{text}: {literal}");
-        assert!(literal.contains(mend), "{text}: {literal}");
+        assert!(literal.contains(suggestion), "{text}: {literal}");
         let elsewhere = [
-            ("a variable", with_secret("'env:K'").variable("K", text), "the variable `K` "),
-            ("a .env", with_secret("'env:K'").file(".env", format!("K='{text}'\n")), "the variable `K` "),
-            ("a file", with_secret("'file:k'").file("k", format!("{text}\n")), "the secret file `k` "),
-            ("no file at all", Desk::empty().variable("OPENAI_API_KEY", text), "OPENAI_API_KEY: key number 1 "),
+            ("a variable", with_secret("'env:K'").with_env("K", text), "the variable `K` "),
+            ("a .env", with_secret("'env:K'").with_file(".env", format!("K='{text}'\n")), "the variable `K` "),
+            ("a file", with_secret("'file:k'").with_file("k", format!("{text}\n")), "the secret file `k` "),
+            (
+                "no file at all",
+                ConfigFixture::empty().with_env("OPENAI_API_KEY", text),
+                "OPENAI_API_KEY: key number 1 ",
+            ),
         ];
         for (what, desk, place) in elsewhere {
-            let faults = desk.faults().to_string();
+            let faults = desk.load_errors().to_string();
             assert!(faults.contains(place) && faults.contains("the key itself"), "{text} in {what}: {faults}");
         }
     }
 }
 
 #[test]
-fn a_variable_without_its_env_is_asked_about() {
+fn a_variable_name_without_env_prefix_is_reported() {
     for (text, name) in [
         ("OPENAI_API_KEY", "OPENAI_API_KEY"),
         ("GEMINI_KEY_ALICE", "GEMINI_KEY_ALICE"),
         ("ENV:OPENAI_API_KEY", "OPENAI_API_KEY"),
         ("Env:ALICE", "ALICE"),
     ] {
-        let faults = with_secret(&format!("'{text}'")).faults().to_string();
+        let faults = with_secret(&format!("'{text}'")).load_errors().to_string();
         let words = format!("the secret is the name of a variable, `{text}`, not a key: write \"env:{name}\"");
         assert!(faults.contains(&words), "{faults}");
-        // Who means it has a way to say so.
-        let config = with_secret("'env:K'").variable("K", text).load();
-        assert_eq!(exposed(&config, "alice"), Some(text));
+        // A secret that really looks like this can be given through a variable.
+        let config = with_secret("'env:K'").with_env("K", text).load();
+        assert_eq!(secret_of(&config, "alice"), Some(text));
     }
 }
 
@@ -184,7 +206,7 @@ fn what_a_placeholder_may_hide_is_not_shown() {
         "hunter2 hunter3",
         "hunter2\nhunter3",
     ] {
-        let faults = with_secret("'env:K'").variable("K", text).faults();
+        let faults = with_secret("'env:K'").with_env("K", text).load_errors();
         let shown = format!("{faults} {faults:?}");
         assert!(!shown.contains("hunter"), "{text:?}: {shown}");
     }
@@ -192,7 +214,7 @@ fn what_a_placeholder_may_hide_is_not_shown() {
 
 #[test]
 fn keys_that_only_look_odd_are_taken() {
-    // Local servers take anything, and some tell people what.
+    // Local servers accept any key, and some document one.
     for secret in [
         "ollama",
         "lm-studio",
@@ -210,8 +232,14 @@ fn keys_that_only_look_odd_are_taken() {
         "0123456789abcdef",
         "SECRET0123",
         "gsk_$x%y&z",
+        "your-server",
+        "yours_key",
+        "sk-key-your",
+        "your7Q2bkey",
+        "env.local",
+        "env.Ab8-",
     ] {
         let config = with_secret(&format!("'{secret}'")).load();
-        assert_eq!(exposed(&config, "alice"), Some(secret));
+        assert_eq!(secret_of(&config, "alice"), Some(secret));
     }
 }

@@ -1,12 +1,12 @@
-//! `[[webhook]]`: what is read, what is refused and in which words, and that addresses are kept like keys.
+//! `[[webhook]]`: its settings, its error messages, and that addresses are protected like keys.
 
-use cascadeck::config::{Format, Occasion};
+use cascadeck::config::{AlertKind, WebhookFormat};
 use secrecy::ExposeSecret as _;
 
-use crate::Desk;
+use crate::ConfigFixture;
 
-/// The first line of what follows is line 9.
-const SOUND: &str = "\
+/// A valid model and key; the text that follows begins on line 9.
+const VALID_START: &str = "\
 [[model]]
 name = 'lite'
 provider = 'gemini'
@@ -17,39 +17,39 @@ secret = 'env:ALICE'
 
 ";
 
-fn desk(text: &str) -> Desk {
-    Desk::with_keys(&format!("{SOUND}{text}")).variable("ALICE", "AQ.alice")
+fn with_webhook_text(text: &str) -> ConfigFixture {
+    ConfigFixture::with_keys_toml(&format!("{VALID_START}{text}")).with_env("ALICE", "AQ.alice")
 }
 
 #[test]
-fn a_webhook_needs_a_name_and_an_address_and_the_rest_goes_without_saying() {
+fn a_webhook_needs_a_name_and_an_address_and_the_rest_has_defaults() {
     let text = "[[webhook]]\nname = 'team'\nurl = 'env:HOOK'\n\
                 [[webhook]]\nname = 'phone'\nurl = 'file:phone'\non = ['stopped', 'finished', 'stopped']\nformat = 'text'\n\
                 [[webhook]]\nname = 'own'\nurl = 'env:OWN'\ninsecure = true\n";
-    let desk = desk(text)
-        .variable("HOOK", "https://discord.com/api/webhooks/1/swordfish")
-        .file("phone", "https://push.example/topic\n")
-        .variable("OWN", "http://192.168.1.20:8065/hooks/swordfish");
+    let desk = with_webhook_text(text)
+        .with_env("HOOK", "https://discord.com/api/webhooks/1/swordfish")
+        .with_file("phone", "https://push.example/topic\n")
+        .with_env("OWN", "http://192.168.1.20:8065/hooks/swordfish");
     let config = desk.load();
     assert_eq!(config.warnings, [""; 0]);
     let read: Vec<_> = config
         .webhooks
         .iter()
-        .map(|hook| (hook.name.as_str(), hook.url.expose_secret(), hook.format, hook.on.clone()))
+        .map(|hook| (hook.name.as_str(), hook.url.expose_secret(), hook.format, hook.alert_kinds.clone()))
         .collect();
-    let all = Occasion::ALL.to_vec();
+    let all = AlertKind::ALL.to_vec();
     assert_eq!(
         read,
         [
-            ("team", "https://discord.com/api/webhooks/1/swordfish", Format::Discord, all.clone()),
-            ("phone", "https://push.example/topic", Format::Text, vec![Occasion::Finished, Occasion::Stopped]),
-            ("own", "http://192.168.1.20:8065/hooks/swordfish", Format::Json, all),
+            ("team", "https://discord.com/api/webhooks/1/swordfish", WebhookFormat::Discord, all.clone()),
+            ("phone", "https://push.example/topic", WebhookFormat::Text, vec![AlertKind::Finished, AlertKind::Stopped]),
+            ("own", "http://192.168.1.20:8065/hooks/swordfish", WebhookFormat::Json, all),
         ]
     );
 }
 
 #[test]
-fn faults_of_webhooks() {
+fn errors_in_webhooks() {
     const URL: &str = "url = 'https://hooks.example/x'";
     let cases = [
         ("name = 'team'".to_owned(), "9:1: url is missing from this [[webhook]]"),
@@ -106,24 +106,30 @@ fn faults_of_webhooks() {
         ),
     ];
     for (text, want) in cases {
-        let found: Vec<String> =
-            desk(&format!("[[webhook]]\n{text}\n")).faults().0.iter().map(ToString::to_string).collect();
+        let found: Vec<String> = with_webhook_text(&format!("[[webhook]]\n{text}\n"))
+            .load_errors()
+            .0
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(found, [format!("keys.toml:{want}")], "\n{text}");
     }
-    let single = desk("[webhook]\nname = 'team'\n").faults().to_string();
+    let single = with_webhook_text("[webhook]\nname = 'team'\n").load_errors().to_string();
     assert!(single.contains("keys.toml:9:1: write [[webhook]], in double brackets"), "{single}");
-    let plural = desk("[[webhooks]]\nname = 'team'\n").faults().to_string();
+    let plural = with_webhook_text("[[webhooks]]\nname = 'team'\n").load_errors().to_string();
     assert!(plural.contains("`webhooks` is not a setting of the file (did you mean `webhook`?)"), "{plural}");
 }
 
 #[test]
 fn an_address_is_kept_like_a_key() {
-    let desk = desk("[[webhook]]\nname = 'team'\nurl = 'https://hooks.example/swordfish'\n").mode("keys.toml", 0o644);
+    let desk = with_webhook_text("[[webhook]]\nname = 'team'\nurl = 'https://hooks.example/swordfish'\n")
+        .with_mode("keys.toml", 0o644);
     let config = desk.load();
     assert!(config.warnings[0].contains("keys.toml holds secrets"), "{:?}", config.warnings);
     assert!(!format!("{config:?}").contains("swordfish"));
     for url in ["hooks.example/swordfish", "http://hooks.example/swordfish", "https://hooks.example/sword fish"] {
-        let faults = crate::webhooks::desk(&format!("[[webhook]]\nname = 'team'\nurl = '{url}'\n")).faults();
+        let faults =
+            crate::webhooks::with_webhook_text(&format!("[[webhook]]\nname = 'team'\nurl = '{url}'\n")).load_errors();
         let shown = format!("{faults} {faults:?}");
         assert!(!shown.contains("sword") && !shown.contains("hooks.example"), "{shown}");
     }

@@ -1,16 +1,16 @@
-//! Golden traces: numbers that stand for all that a seeded run decided, compared with those that were recorded before.
+//! Golden traces: one number that stands for all decisions of a seeded run, compared with the recorded one.
 //!
-//! A trace hashes instants, ids, amounts and stable numbers for kinds, never names or text, so that a change of words or
-//! of structure leaves it alone, and a change of behaviour does not. `CASCADECK_GOLDEN=write` records it anew.
+//! A trace hashes instants, ids, amounts and stable numbers for kinds, but no names or text. So changed words or a
+//! changed structure leave it alone, and changed behaviour doesn't. `CASCADECK_GOLDEN=write` records the traces anew.
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, time::Duration};
 
-use cascadeck::domain::{EventKind, Level, Money, Mono, Outcome, Wall};
+use cascadeck::domain::{EventKind, EventLevel, Money, MonoTime, Outcome, WallTime};
 use xxhash_rust::xxh3::Xxh3;
 
-/// A hash over everything that is put into it, in order.
+/// A hash over all values added to it, in order.
 pub struct Trace(Xxh3);
 
 impl Trace {
@@ -29,20 +29,20 @@ impl Trace {
         self
     }
 
-    /// A value that may be missing, which is not the same as 0.
+    /// A value that may be missing, which differs from 0.
     pub fn optional(&mut self, number: Option<u64>) -> &mut Self {
         self.number(u64::from(number.is_some())).number(number.unwrap_or_default())
     }
 
-    pub fn span(&mut self, span: Duration) -> &mut Self {
-        self.number(span.as_nanos() as u64)
+    pub fn duration(&mut self, duration: Duration) -> &mut Self {
+        self.number(duration.as_nanos() as u64)
     }
 
-    pub fn instant(&mut self, at: Mono) -> &mut Self {
+    pub fn instant(&mut self, at: MonoTime) -> &mut Self {
         self.number(at.0)
     }
 
-    pub fn wall(&mut self, at: Wall) -> &mut Self {
+    pub fn wall(&mut self, at: WallTime) -> &mut Self {
         self.number(at.0 as u64)
     }
 
@@ -68,10 +68,10 @@ impl Trace {
             EventKind::ItemFailed { seq, outcome, .. } => self.number(5).number(*seq).outcome(*outcome),
             EventKind::Operator { .. } => self.number(6),
             EventKind::Run { level, .. } => self.number(7).number(match level {
-                Level::Info => 1,
-                Level::You => 2,
-                Level::Warn => 3,
-                Level::Alarm => 4,
+                EventLevel::Info => 1,
+                EventLevel::Operator => 2,
+                EventLevel::Warn => 3,
+                EventLevel::Alert => 4,
             }),
         }
     }
@@ -81,7 +81,7 @@ impl Trace {
     }
 }
 
-/// An outcome's number in traces. A new outcome gets the next one; none is ever given twice.
+/// An outcome's number in traces. A new outcome gets the next number; a number is never reused.
 const fn outcome_number(outcome: Outcome) -> u64 {
     match outcome {
         Outcome::Ok => 1,
@@ -115,10 +115,10 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// Reads `tests/golden/NAME`, a line for each seed: the seed and its trace in hexadecimal.
+    /// Reads `tests/golden/NAME`: one line per seed, with the seed and its trace in hexadecimal.
     ///
     /// # Panics
-    /// Where the file can't be read or a line is not of that form.
+    /// If the file can't be read or a line has another form.
     pub fn read(name: &str) -> Self {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
         let text = if Self::is_recording() {
@@ -137,20 +137,20 @@ impl Golden {
         std::env::var("CASCADECK_GOLDEN").is_ok_and(|value| value == "write")
     }
 
-    /// Compares a trace with the recorded one of that seed.
+    /// Compares a trace with the recorded one of that seed. A seed without a recorded trace is not compared.
     ///
     /// # Panics
-    /// Where they differ. A seed without a recorded trace is not compared.
+    /// If they differ.
     pub fn check(&self, seed: u64, trace: u64) {
         if let Some(recorded) = self.recorded.get(&seed) {
             assert_eq!(*recorded, trace, "the trace of seed {seed} has changed: another decision than before");
         }
     }
 
-    /// Writes these traces in place of the recorded ones.
+    /// Overwrites the recorded traces with these.
     ///
     /// # Panics
-    /// Where the file can't be written.
+    /// If the file can't be written.
     pub fn record(&self, traces: &BTreeMap<u64, u64>) {
         let mut text = String::new();
         for (seed, trace) in traces {

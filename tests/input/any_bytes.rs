@@ -1,4 +1,4 @@
-//! Made-up inputs: whatever comes, items or faults.
+//! Generated inputs: each is read as items or reported errors.
 
 use cascadeck::input::InputOptions;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{no_options, open, write};
 
-/// Pieces that get further into the readers than noise does.
+/// Pieces of valid syntax, which get further into the readers than random bytes.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let words = [
         "{",
@@ -73,7 +73,7 @@ proptest! {
         if let Ok(input) = open(&path, options) {
             let items: Vec<_> = input.items().collect();
             match input.validate() {
-                Ok(checked) => prop_assert_eq!(checked.rows as usize, items.len()),
+                Ok(checked) => prop_assert_eq!(checked.items as usize, items.len()),
                 Err(faults) => {
                     let bad = items.iter().filter(|item| item.is_err()).count() as u64;
                     prop_assert!(faults.total == bad || (items.is_empty() && faults.total == 1));

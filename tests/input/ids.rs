@@ -1,4 +1,4 @@
-//! Ids: given, made up, and twice the same; and which fields of a row are kept.
+//! Ids: given, generated and duplicate ones; and which fields of a row are kept.
 
 use cascadeck::input::InputOptions;
 
@@ -7,8 +7,8 @@ use super::{faults, no_options, read};
 #[test]
 fn only_the_fields_that_rules_look_at_are_kept() {
     let kept = |name: &str, content: &str, fields: &[&str]| {
-        let options = InputOptions { kept: fields.iter().map(ToString::to_string).collect(), ..no_options() };
-        let fields = read(name, content.as_bytes(), &options).1[0].fields.clone();
+        let options = InputOptions { kept_fields: fields.iter().map(ToString::to_string).collect(), ..no_options() };
+        let fields = read(name, content.as_bytes(), &options).1[0].rule_fields.clone();
         fields.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
     };
     let row = r#"{"prompt":"p","lang":"de","level":3,"draft":true,"share":0.5,"none":null,"list":[1]}"#;
@@ -23,8 +23,8 @@ fn only_the_fields_that_rules_look_at_are_kept() {
 #[test]
 fn a_kept_field_changes_no_hash() {
     let row = br#"{"prompt":"p","lang":"de"}"#;
-    let options = InputOptions { kept: vec!["lang".to_owned()], ..no_options() };
-    assert_eq!(read("a.jsonl", row, &options).1[0].hash, read("a.jsonl", row, &no_options()).1[0].hash);
+    let options = InputOptions { kept_fields: vec!["lang".to_owned()], ..no_options() };
+    assert_eq!(read("a.jsonl", row, &options).1[0].request_hash, read("a.jsonl", row, &no_options()).1[0].request_hash);
 }
 
 #[test]
@@ -34,13 +34,13 @@ fn rows_alike_get_ids_apart_that_are_the_same_in_every_pass() {
     assert_eq!(base.len(), 16);
     assert_eq!(items[2].id, format!("{base}-2"));
     assert_eq!(items[3].id, format!("{base}-3"));
-    assert_eq!(items[0].hash, items[3].hash);
-    assert_eq!(items[0].hash.len(), 32);
+    assert_eq!(items[0].request_hash, items[3].request_hash);
+    assert_eq!(items[0].request_hash.len(), 32);
 }
 
 #[test]
 fn a_hash_is_of_what_is_asked_and_not_of_how_it_was_written() {
-    let of = |name: &str, content: &str| read(name, content.as_bytes(), &no_options()).1[0].hash.clone();
+    let of = |name: &str, content: &str| read(name, content.as_bytes(), &no_options()).1[0].request_hash.clone();
     let plain = of("a.txt", "Why?");
     assert_eq!(plain, of("a.jsonl", r#"{"prompt":"Why?"}"#));
     assert_eq!(plain, of("a.jsonl", r#"{ "id":"7", "tier":"gold", "prompt":"\u0057hy?", "note":1 }"#));
@@ -61,7 +61,7 @@ fn a_folder_that_moves_keeps_its_hashes() {
     let row = br#"{"prompt":"x","images":["a.png"]}"#;
     let [here, there] = [(); 2].map(|()| read("a.jsonl", row, &no_options()).1.remove(0));
     assert_ne!(here.request, there.request, "paths are absolute");
-    assert_eq!(here.hash, there.hash);
+    assert_eq!(here.request_hash, there.request_hash);
 }
 
 #[test]
@@ -69,6 +69,6 @@ fn duplicates_are_refused_with_both_lines() {
     let rows = b"{\"id\":\"a\",\"prompt\":\"x\"}\n{\"id\":7,\"prompt\":\"x\"}\n\n{\"id\":\"7\",\"prompt\":\"y\"}\n";
     let faults = faults("rows.jsonl", rows, &no_options());
     assert_eq!(faults.total, 1);
-    assert_eq!(faults.reported[0].fault.line, 4);
-    assert_eq!(faults.reported[0].fault.words, "the id `7` stands already in line 2; ids must differ");
+    assert_eq!(faults.reported[0].error.line, 4);
+    assert_eq!(faults.reported[0].error.message, "the id `7` stands already in line 2; ids must differ");
 }

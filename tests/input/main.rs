@@ -1,4 +1,4 @@
-//! Inputs as people bring them: every format, good and bad, read from real files.
+//! Inputs of every format, valid and invalid, read from real files.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails the test by panicking")]
 
@@ -15,8 +15,8 @@ use std::{
 };
 
 use cascadeck::{
-    domain::{ItemSpec, Part, Speaker},
-    input::{Checked, Input, InputFaults, InputOptions, Kind},
+    domain::{ItemSpec, MessageRole, Part},
+    input::{Input, InputKind, InputOptions, InputSummary, RowErrors},
 };
 use tempfile::TempDir;
 
@@ -36,9 +36,9 @@ fn open(path: &Path, options: InputOptions) -> Result<Input, String> {
     Input::open(path.to_str().unwrap(), options, spool).map_err(|error| error.to_string())
 }
 
-/// All items of an input without faults; also that validation and a second pass agree with the first.
+/// All items of an input without errors. Checks that validation and a second pass agree with the first.
 fn all(input: &Input) -> Vec<ItemSpec> {
-    let Checked { rows, fingerprint, .. } = input.validate().unwrap_or_else(|faults| panic!("{faults}"));
+    let InputSummary { items: rows, fingerprint, .. } = input.validate().unwrap_or_else(|faults| panic!("{faults}"));
     let items: Vec<_> = input.items().map(|item| item.unwrap()).collect();
     assert_eq!(items.len() as u64, rows);
     assert_eq!(fingerprint.len(), 32);
@@ -47,13 +47,13 @@ fn all(input: &Input) -> Vec<ItemSpec> {
     items
 }
 
-fn read(name: &str, content: &[u8], options: &InputOptions) -> (Kind, Vec<ItemSpec>) {
+fn read(name: &str, content: &[u8], options: &InputOptions) -> (InputKind, Vec<ItemSpec>) {
     let folder = TempDir::new().unwrap();
     let input = open(&write(&folder, name, content), options.clone()).unwrap();
     (input.kind(), all(&input))
 }
 
-fn faults(name: &str, content: &[u8], options: &InputOptions) -> InputFaults {
+fn faults(name: &str, content: &[u8], options: &InputOptions) -> RowErrors {
     let folder = TempDir::new().unwrap();
     open(&write(&folder, name, content), options.clone()).unwrap().validate().unwrap_err()
 }
@@ -62,8 +62,8 @@ fn ids(items: &[ItemSpec]) -> Vec<&str> {
     items.iter().map(|item| item.id.as_str()).collect()
 }
 
-fn speakers(item: &ItemSpec) -> Vec<Speaker> {
-    item.request.messages.iter().map(|message| message.speaker).collect()
+fn speakers(item: &ItemSpec) -> Vec<MessageRole> {
+    item.request.messages.iter().map(|message| message.role).collect()
 }
 
 fn prompt(item: &ItemSpec) -> &str {
@@ -74,7 +74,7 @@ fn prompt(item: &ItemSpec) -> &str {
     text.unwrap()
 }
 
-/// The signature and header of a PNG: enough to be recognised and measured.
+/// The signature and header of a PNG: enough to detect and measure it.
 fn png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     bytes.extend(width.to_be_bytes());

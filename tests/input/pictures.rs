@@ -4,7 +4,7 @@ use std::fs;
 
 use cascadeck::{
     domain::Image,
-    input::{CaptionOptions, Existing, InputOptions, Kind},
+    input::{CaptionOptions, ExistingCaptionPolicy, InputKind, InputOptions},
 };
 use tempfile::TempDir;
 
@@ -34,9 +34,9 @@ fn a_folder_is_read_in_natural_order_and_hidden_files_are_not() {
     let items = all(&input);
     let want = ["broken.JPG", "img2.png", "img10.png", "no-extension", "sub/a.png", "sub/deep/b.png"];
     assert_eq!(ids(&items), want);
-    assert_eq!(input.kind(), Kind::Pictures);
-    assert!(input.validate().unwrap().pictures);
-    assert_eq!(items[4].caption.as_deref(), Some(&*folder.path().join("sub/a.txt")));
+    assert_eq!(input.kind(), InputKind::Pictures);
+    assert!(input.validate().unwrap().has_pictures);
+    assert_eq!(items[4].caption_path.as_deref(), Some(&*folder.path().join("sub/a.txt")));
     assert_eq!(items[4].request.images().collect::<Vec<_>>(), [&Image::File(folder.path().join("sub/a.png"))]);
     assert!(prompt(&items[0]).starts_with("Describe this picture"));
 }
@@ -48,20 +48,20 @@ fn globs_lists_and_single_pictures_are_albums_too() {
         write(&folder, name, &png(1, 1));
     }
     let glob = open(&folder.path().join("a*.png"), beside()).unwrap();
-    assert!(glob.name().ends_with("-a-png"), "{}", glob.name());
+    assert!(glob.run_name().ends_with("-a-png"), "{}", glob.run_name());
     assert_eq!(ids(&all(&glob)), ["a1.png", "a2.png"]);
     let deep = open(&folder.path().join("**/*.png"), beside()).unwrap();
     assert_eq!(ids(&all(&deep)), ["a1.png", "a2.png", "b.png", "sub/c.png"]);
 
     let list = write(&folder, "list.txt", b"./sub/c.png\r\n\r\na1.png\r\nlost.png\r\n");
     let list = open(&list, beside()).unwrap();
-    assert_eq!(list.kind(), Kind::Pictures);
+    assert_eq!(list.kind(), InputKind::Pictures);
     assert_eq!(ids(&all(&list)), ["sub/c.png", "a1.png", "lost.png"], "in the list's own order");
     assert_eq!(all(&list).iter().map(|item| item.line).collect::<Vec<_>>(), [1, 3, 4]);
 
     let single = open(&folder.path().join("b.png"), beside()).unwrap();
     assert_eq!(ids(&all(&single)), ["b.png"]);
-    assert_eq!(single.name(), "b");
+    assert_eq!(single.run_name(), "b");
 }
 
 #[cfg(unix)]
@@ -77,7 +77,7 @@ fn a_name_that_is_not_utf8_is_left_out_aloud() {
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].starts_with("1 file or folder can't be taken and is left out:\n"), "{warnings:?}");
     assert!(warnings[0].ends_with(".png has a name that is not UTF-8; rename it"), "{warnings:?}");
-    // Nothing else there: that is no empty folder.
+    // With no other file the folder still doesn't count as empty.
     fs::remove_file(folder.path().join("a.png")).unwrap();
     let words = open(folder.path(), beside()).unwrap_err();
     assert!(words.contains("holds no picture that can be taken:\n") && words.contains("not UTF-8"), "{words}");
@@ -87,12 +87,14 @@ fn a_name_that_is_not_utf8_is_left_out_aloud() {
 fn a_bitmap_is_a_picture_also_when_it_is_given_by_itself() {
     let folder = TempDir::new().unwrap();
     let bitmap = write(&folder, "a.bmp", b"BM\x1a\0\0\0\0\0\0\0");
-    assert_eq!(open(&bitmap, beside()).unwrap().kind(), Kind::Pictures);
+    assert_eq!(open(&bitmap, beside()).unwrap().kind(), InputKind::Pictures);
 }
 
 #[test]
 fn lines_are_pictures_or_prompts_or_refused() {
     let refused = "can be read in two ways";
+    let long_names =
+        "a man who stands on the beach with a dog at dusk.png\na cup of tea on a table in the evening sun.png\n";
     for (lines, want) in [
         ("a.png\nb.png\n", "pictures"),
         ("b.png\na.png\n", "pictures"),
@@ -100,13 +102,30 @@ fn lines_are_pictures_or_prompts_or_refused() {
         ("a gone picture.png\na.png\n", "pictures"),
         ("no-extension\n", "pictures"),
         ("# Draw\nWrite a poem\n", "lines of text"),
-        ("Draw a cup\nWrite a poem\nlogo.png\n", "lines of text"),
-        ("Draw me logo.png\n", "lines of text"),
+        ("Draw logo.png, please\nWrite a poem\n", "lines of text"),
+        ("Write a poem\nName a command that turns every picture of a folder into out.png\n", "lines of text"),
+        ("Which tool reads a.jpg and writes: b.png\nWhat is in logo.png?\n", "lines of text"),
+        ("logo.png is too dark: what helps?\nSummarise https://x.example/article\n", "lines of text"),
+        ("/start\nand/or\n// Say hello\nWhat is ASP.NET\n", "lines of text"),
         ("gone.png\n", "is a list of pictures, and none of them can be sent:\n"),
+        ("gone.png\nb.pdf\nc.psd\n", "lines.txt:2: b.pdf is not there"),
         ("https://x.example/a.png?size=2\n", "is a URL"),
         ("gone.png\nDraw me logo.png\n", refused),
         ("Write a poem\na.png\n", refused),
         ("Write a poem\nlogo.png\n", refused),
+        ("Draw a cup\nWrite a poem\nlogo.png\n", refused),
+        ("Draw a cup\nWrite a poem\nWrite an ode\ngone.png\n", refused),
+        ("Draw me logo.png\n", refused),
+        ("my photo.png\nmy other photo.png\n", refused),
+        ("# pictures\nmy photo.png\nmy other photo.png\n", refused),
+        ("https://x.example/1\nhttps://x.example/2\n", refused),
+        ("C:\\Users\\me\\gone one.png\nC:\\Users\\me\\gone two.png\n", refused),
+        ("gone.png,1\nlost.png,2\n", refused),
+        ("gone.png\ta cat\nlost.png\ta dog\n", refused),
+        ("/photos/0001\n/photos/0002\n", refused),
+        ("Write a poem\nmy photo.png\n", "line 2 (my photo.png) looks like a picture's name, path or URL"),
+        ("my photo.png\n", "line 1 (my photo.png) may be a picture's name, path or URL"),
+        (long_names, refused),
     ] {
         let folder = TempDir::new().unwrap();
         write(&folder, "a.png", &png(1, 1));
@@ -168,7 +187,7 @@ fn captions_mirror_their_pictures_folders() {
     write(&folder, "in/sub/a.png", &png(1, 1));
     let out = folder.path().join("out");
     let input = open(&folder.path().join("in"), captions(|captions| captions.dir = Some(out.clone()))).unwrap();
-    assert_eq!(all(&input)[0].caption, Some(out.join("sub/a.txt")));
+    assert_eq!(all(&input)[0].caption_path, Some(out.join("sub/a.txt")));
 }
 
 #[test]
@@ -180,14 +199,14 @@ fn what_is_captioned_is_skipped_unless_asked_otherwise() {
     write(&folder, "done.txt", b"a cat\n");
     write(&folder, "empty.txt", b"\n");
     for (existing, want, skipped) in [
-        (Existing::Skip, vec!["empty.png", "new.png"], 1),
-        (Existing::Overwrite, vec!["done.png", "empty.png", "new.png"], 0),
-        (Existing::Append, vec!["done.png", "empty.png", "new.png"], 0),
-        (Existing::Prepend, vec!["done.png", "empty.png", "new.png"], 0),
+        (ExistingCaptionPolicy::Skip, vec!["empty.png", "new.png"], 1),
+        (ExistingCaptionPolicy::Overwrite, vec!["done.png", "empty.png", "new.png"], 0),
+        (ExistingCaptionPolicy::Append, vec!["done.png", "empty.png", "new.png"], 0),
+        (ExistingCaptionPolicy::Prepend, vec!["done.png", "empty.png", "new.png"], 0),
     ] {
         let input = open(folder.path(), captions(|captions| captions.existing = existing)).unwrap();
         let checked = input.validate().unwrap();
-        assert_eq!((checked.rows, checked.skipped), (want.len() as u64, skipped), "{existing:?}");
+        assert_eq!((checked.items, checked.skipped), (want.len() as u64, skipped), "{existing:?}");
         assert_eq!(ids(&all(&input)), want, "{existing:?}");
     }
 }
@@ -201,9 +220,9 @@ fn a_resumed_run_does_not_skip_what_it_has_captioned_itself() {
     write(&folder, "mine.txt", b"a cat\n");
     write(&folder, "theirs.txt", b"a dog\n");
     let input = open(folder.path(), beside()).unwrap();
-    let items: Vec<_> = input.items().keeping(|id| id == "mine.png").map(|item| item.unwrap()).collect();
+    let items: Vec<_> = input.items().with_known_ids(|id| id == "mine.png").map(|item| item.unwrap()).collect();
     assert_eq!(ids(&items), ["mine.png", "new.png"]);
-    assert_eq!(input.items().keeping(|id| id == "mine.png").check().unwrap().skipped, 1);
+    assert_eq!(input.items().with_known_ids(|id| id == "mine.png").check().unwrap().skipped, 1);
 }
 
 /// A resumed run must recognise its input although it has written captions into it.
@@ -229,13 +248,13 @@ fn pictures_that_would_share_a_caption_are_refused_naming_both() {
     let faults = open(folder.path(), beside()).unwrap().validate().unwrap_err();
     assert_eq!(faults.total, 1);
     assert_eq!(
-        faults.reported[0].fault.words,
+        faults.reported[0].error.message,
         "a.png and a.jpg would share the caption a.txt; rename one, or ask for full names with --full-caption-names (a.png.txt)"
     );
-    let full = open(folder.path(), captions(|captions| captions.full_name = true)).unwrap();
-    assert_eq!(all(&full)[1].caption, Some(folder.path().join("a.png.txt")));
+    let full = open(folder.path(), captions(|captions| captions.keeps_extension = true)).unwrap();
+    assert_eq!(all(&full)[1].caption_path, Some(folder.path().join("a.png.txt")));
     let none = open(folder.path(), no_options()).unwrap();
-    assert!(all(&none).iter().all(|item| item.caption.is_none()), "without captions nothing can clash");
+    assert!(all(&none).iter().all(|item| item.caption_path.is_none()), "without captions nothing can clash");
 }
 
 #[test]
@@ -244,7 +263,7 @@ fn a_picture_listed_twice_is_refused_with_both_lines() {
     write(&folder, "a.png", &png(1, 1));
     let list = write(&folder, "list.txt", b"a.png\n./a.png\n");
     let faults = open(&list, beside()).unwrap().validate().unwrap_err();
-    assert_eq!(faults.reported[0].fault.words, "the id `a.png` stands already in line 1; ids must differ");
+    assert_eq!(faults.reported[0].error.message, "the id `a.png` stands already in line 1; ids must differ");
 }
 
 #[cfg(unix)]
@@ -261,7 +280,7 @@ fn captions_can_not_leave_their_folder() {
     let input = open(&folder.path().join("in"), captions(|captions| captions.dir = Some(out))).unwrap();
     let faults = input.validate().unwrap_err();
     assert_eq!(faults.total, 1);
-    assert!(faults.reported[0].fault.words.contains("would be written outside"), "{faults}");
+    assert!(faults.reported[0].error.message.contains("would be written outside"), "{faults}");
 }
 
 #[cfg(unix)]
@@ -277,7 +296,7 @@ fn links_are_read_but_not_walked_and_not_added_to() {
 
     write(&folder, "other.txt", b"somebody else's");
     symlink(folder.path().join("other.txt"), folder.path().join("real/a.txt")).unwrap();
-    let append = captions(|captions| captions.existing = Existing::Append);
+    let append = captions(|captions| captions.existing = ExistingCaptionPolicy::Append);
     let faults = open(&folder.path().join("real"), append).unwrap().validate().unwrap_err();
     assert!(faults.to_string().contains("is a link to another file"), "{faults}");
 }
@@ -295,7 +314,7 @@ fn another_picture_under_the_same_name_is_another_job() {
     let folder = TempDir::new().unwrap();
     let hash = |bytes: &[u8]| {
         write(&folder, "a.png", bytes);
-        all(&open(folder.path(), beside()).unwrap())[0].hash.clone()
+        all(&open(folder.path(), beside()).unwrap())[0].request_hash.clone()
     };
     assert_eq!(hash(&png(1, 1)), hash(&png(1, 1)));
     assert_ne!(hash(&png(1, 1)), hash(&[png(1, 1), vec![0]].concat()));

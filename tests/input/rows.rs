@@ -1,4 +1,4 @@
-//! Rows, good and bad: fields, parameters, and faults that name their line.
+//! Valid and invalid rows: fields, parameters, and errors that name their line.
 
 use cascadeck::{
     domain::{JsonMode, Params, Thinking},
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{all, faults, no_options, open, read, write};
 
-/// One bad row each, and what must be said of it.
+/// One invalid row each, and a part of its error message.
 #[test]
 fn faults_name_the_line_the_field_and_what_to_do() {
     let raw_base64 = format!(r#"{{"prompt":"x","image":"iVBORw0KGgo{}"}}"#, "A".repeat(100));
@@ -82,6 +82,28 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         (r#"{"prompt":"x","photoUrls":["a.webp"]}"#, "`photoUrls` looks like a picture"),
         (r#"{"prompt":"x","filename":"a.png"}"#, "`filename` looks like a picture"),
         (r#"{"prompt":"x","image_data":"data:image/png;base64,AAAA"}"#, "`image_data` looks like a picture"),
+        (r#"{"prompt":"x","img":{"url":"a.png"}}"#, "`img` looks like a picture, but is not read: name it `image`"),
+        (r#"{"prompt":"x","picture":{"path":"a.png"}}"#, "`picture` looks like a picture"),
+        (r#"{"prompt":"x","picture":{"bytes":"iVBORw","path":null}}"#, "`picture` looks like a picture"),
+        (r#"{"prompt":"x","picture":{"bytes":[137,80]}}"#, "`picture` looks like a picture"),
+        (r#"{"prompt":"x","photos":[{"url":"https://x.example/1"}]}"#, "`photos` looks like a picture"),
+        (r#"{"prompt":"x","photo":{"source":{"data":"data:image/png;base64,AAAA"}}}"#, "`photo` looks like a picture"),
+        (r#"{"prompt":"x","photo":"drawing.svg"}"#, "`photo` looks like a picture"),
+        (
+            r#"{"prompt":"x","image":"a.png","image_2":"b.png"}"#,
+            "`image_2` looks like a picture beside the one that is sent, but is not read: list all pictures in `images`",
+        ),
+        (r#"{"prompt":"x","image":"a.png","image_2":"[b].png"}"#, "`image_2` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","image2":"b.png"}"#, "`image2` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","mask_image":"b.png"}"#, "`mask_image` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","img":"other.png","file_name":null}"#, "`img` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","img":["a.png","b.png"]}"#, "`img` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a/x.png","image_2":"x.png"}"#, "`image_2` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","image_2":{"url":"https://x.example/b"}}"#, "`image_2` looks like a picture"),
+        (
+            r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":"data:image/png;base64,AAAA"}]}],"img":"b.png"}"#,
+            "`img` looks like a picture beside",
+        ),
         (r#"{"prompt":"x","prompt":"y"}"#, "`prompt` stands twice in one object; keep one of the two"),
         (
             r#"{"messages":[{"role":"user","content":"x","content":"y"}]}"#,
@@ -104,6 +126,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
     ];
     let openai = |body: &str| format!(r#"{{"custom_id":"x","url":"/v1/chat/completions","body":{body}}}"#);
     let hi = r#""messages":[{"role":"user","content":"hi"}]"#;
+    let seen = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]}"#;
     let batch = [
         (openai(&format!(r#"{{{hi},"tools":[{{"type":"function"}}]}}"#)), "`body.tools` is not supported"),
         (openai(&format!(r#"{{{hi},"n":2}}"#)), "`body.n` asks for several answers"),
@@ -128,6 +151,11 @@ fn faults_name_the_line_the_field_and_what_to_do() {
             "`image` stands beside `body`, where it is not sent",
         ),
         (format!(r#"{{"custom_id":"x","body":{{{hi}}},"photo":"a.png"}}"#), "`photo` looks like a picture"),
+        (
+            format!(r#"{{"custom_id":"x","body":{seen},"image":"b.png"}}"#),
+            "`image` stands beside `body`, where it is not sent",
+        ),
+        (format!(r#"{{"custom_id":"x","body":{seen},"photo":"b.png"}}"#), "`photo` looks like a picture beside"),
         (openai(&format!(r#"{{{hi},"image":"a.png"}}"#)), "`body.image` is not supported"),
         (
             r#"{"custom_id":"x","url":"/v1/embeddings","body":{}}"#.to_owned(),
@@ -197,7 +225,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
             "holds no user message",
         ),
     ];
-    // The first row makes the format known; the second is the one tried.
+    // The first row determines the format; the second is the one under test.
     let firsts = [
         r#"{"prompt":"good"}"#,
         r#"{"custom_id":"good","body":{"messages":[{"role":"user","content":"x"}]}}"#,
@@ -212,7 +240,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         for (row, want) in cases {
             let faults = faults("rows.jsonl", format!("{first}\n\n{row}\n").as_bytes(), &InputOptions::default());
             assert_eq!(faults.total, 1, "{row}: {faults}");
-            let words = faults.reported[0].fault.to_string();
+            let words = faults.reported[0].error.to_string();
             assert!(words.contains("rows.jsonl:3: "), "{row}: {words}");
             assert!(words.contains(want), "{row}: {words}\n  should say: {want}");
         }
@@ -236,9 +264,9 @@ fn csv_faults_name_the_line_an_editor_shows() {
         ("prompt\n", 1, "there are no rows"),
     ] {
         let faults = faults("rows.csv", content.as_bytes(), &InputOptions::default());
-        let fault = &faults.reported[0].fault;
+        let fault = &faults.reported[0].error;
         assert_eq!((fault.line, faults.total), (line, 1), "{content}: {faults}");
-        assert!(fault.words.contains(want), "{content}: {faults}");
+        assert!(fault.message.contains(want), "{content}: {faults}");
     }
 }
 
@@ -251,7 +279,7 @@ fn text_that_is_not_utf8_is_a_fault_with_its_line() {
     ] {
         let faults = faults(name, content, &InputOptions::default());
         assert_eq!(faults.total, 1);
-        assert_eq!(faults.reported[0].fault.line, if name == "a.csv" { 3 } else { 2 });
+        assert_eq!(faults.reported[0].error.line, if name == "a.csv" { 3 } else { 2 });
         assert!(faults.to_string().contains("is not UTF-8: byte 0xe9"), "{faults}");
     }
 }
@@ -265,7 +293,7 @@ fn all_faults_are_reported_at_once_and_the_rest_is_counted() {
     let faults = faults("rows.jsonl", (rows + &distinct.concat()).as_bytes(), &InputOptions::default());
     assert_eq!(faults.total, 249 + 1 + 150);
     assert_eq!(faults.reported.len(), 100);
-    assert_eq!(faults.reported[0].more_alike, 248, "what is wrong alike is said once");
+    assert_eq!(faults.reported[0].duplicates, 248, "what is wrong alike is said once");
     let words = faults.to_string();
     assert!(words.starts_with(&format!("{} has 400 bad rows; nothing was sent\n", faults.input)), "{words}");
     assert!(words.contains("(and 248 more like this)"));
@@ -299,7 +327,7 @@ fn configured_defaults_yield_to_what_a_row_says() {
         ..Params::default()
     };
     let options =
-        InputOptions { defaults: defaults.clone(), system: Some("From the options.".to_owned()), ..no_options() };
+        InputOptions { default_params: defaults.clone(), system: Some("From the options.".to_owned()), ..no_options() };
     let rows = br#"{"prompt":"a"}
 {"prompt":"b","temperature":0.9,"max_tokens":20,"stop":[],"json":false,"thinking":false,"system":"From the row."}"#;
     let (_, items) = read("rows.jsonl", rows, &options);
@@ -330,14 +358,14 @@ fn a_limit_takes_the_first_rows_but_the_fingerprint_is_of_the_whole_file() {
     let whole = open(&path, no_options()).unwrap().validate().unwrap();
     let input = open(&path, InputOptions { limit: Some(2), ..no_options() }).unwrap();
     let trial = input.validate().unwrap();
-    assert_eq!((whole.rows, trial.rows), (3, 2));
+    assert_eq!((whole.items, trial.items), (3, 2));
     assert_eq!(whole.fingerprint, trial.fingerprint);
     assert_eq!(all(&input).len(), 2);
     write(&folder, "rows.txt", b"one\ntwo\nfour!\n");
     assert_ne!(open(&path, no_options()).unwrap().validate().unwrap().fingerprint, whole.fingerprint);
 }
 
-/// A field that only describes is no picture, and one that a template writes into the prompt is the template's.
+/// A field that only describes is no picture, and a field that a template inserts belongs to the template.
 #[test]
 fn fields_that_name_no_picture_are_left_to_templates() {
     let folder = TempDir::new().unwrap();
@@ -358,8 +386,13 @@ fn fields_that_name_no_picture_are_left_to_templates() {
         (r#"{"prompt":"x","file_name":"no such file"}"#, 0),
         (r#"{"prompt":"x","file_name":["a.txt","b.txt"]}"#, 0),
         (r#"{"prompt":"x","file_name":["a.png","b.jpg"]}"#, 2),
-        // Beside a picture that is sent, these describe it.
-        (r#"{"prompt":"x","image":"a.png","img":"other.png","file_name":null}"#, 1),
+        // Beside a picture that is sent, these fields describe it.
+        (r#"{"prompt":"x","image":"a.png","img":"./a.png","picture":{"path":"a.png"},"photos":[{"url":"a.png"}]}"#, 1),
+        (r#"{"prompt":"x","images":["a/x.png","b.png"],"image_names":["x.png","b.png"],"filename":"x.png"}"#, 2),
+        (r#"{"prompt":"x","image":"a.png","photo_licence":"https://x.example/by/4.0/","image_id":"a"}"#, 1),
+        (r#"{"prompt":"x","image":"a.png","img":{"height":3,"caption":"b.png"},"photo":null,"img2":""}"#, 1),
+        (r#"{"prompt":"x","image":"https://x.example/a","img_url":"https://x.example/a"}"#, 1),
+        (r#"{"prompt":"x","image":"https://x.example/a.png?s=1","image_name":"a.png"}"#, 1),
         (r#"{"prompt":"x","images":["a.png","b.png"],"image":"./a.png"}"#, 2),
         (r#"{"prompt":"x","image":"a.png","images":["a.png","b.png"]}"#, 2),
         (
@@ -382,10 +415,21 @@ fn fields_that_name_no_picture_are_left_to_templates() {
 }
 
 #[test]
+fn a_batch_line_may_name_what_it_sends_beside_its_request() {
+    let body = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]}"#;
+    let beside = r#""image_url":"https://x.example/a.png","photo":{"url":"https://x.example/a.png"},"images":[]"#;
+    let (_, items) =
+        read("rows.jsonl", format!(r#"{{"custom_id":"x","body":{body},{beside}}}"#).as_bytes(), &no_options());
+    assert_eq!(items[0].request.images().count(), 1);
+}
+
+#[test]
 fn columns_of_a_table_are_refused_like_fields() {
     for (content, want) in [
         ("prompt,image,image_path\nx,a.png,b.png\n", "`image_path` names other pictures than `image`"),
         ("prompt,photo\nx,a.png\n", "`photo` looks like a picture"),
+        ("prompt,image,image_2\nx,a.png,b.png\n", "`image_2` looks like a picture beside"),
+        ("prompt,photos\nx,\"[{\"\"url\"\":\"\"a.png\"\"}]\"\n", "`photos` looks like a picture"),
         ("prompt,seed\nx,99999999999999999999\n", "`seed` is too large"),
         (
             "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"}]\"\n",
@@ -394,7 +438,7 @@ fn columns_of_a_table_are_refused_like_fields() {
     ] {
         let faults = faults("rows.csv", content.as_bytes(), &InputOptions::default());
         assert!(faults.to_string().contains(want), "{content}: {faults}");
-        assert_eq!(faults.reported[0].fault.line, 2, "{content}");
+        assert_eq!(faults.reported[0].error.line, 2, "{content}");
     }
 }
 

@@ -31,7 +31,7 @@ fn a_field_that_is_missing_everywhere_is_said_once() {
     let faults = faults("a.jsonl", &b"{\"question\":\"x\"}\n".repeat(1_000), &with_prompt("{{ qestion }}"));
     assert_eq!((faults.reported.len(), faults.total), (1, 1_000));
     assert_eq!(
-        faults.reported[0].fault.words,
+        faults.reported[0].error.message,
         "the prompt template uses `qestion`, which this row does not have; it has question"
     );
 }

@@ -1,4 +1,4 @@
-"""What a run against a server that is not ours has to leave behind."""
+"""Checks the files of a run against another project's server."""
 
 import json
 import pathlib

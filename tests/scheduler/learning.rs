@@ -1,18 +1,18 @@
-//! What responses teach: limits that are stated or found out, whose fault a failure was, and quotas that are one.
+//! Learning from responses: stated and unstated limits, whose fault a failure was, and shared quotas.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use cascadeck::{
     domain::{
-        Dimension, EventKind, Hint, Key, LimitReport, Limits, Outcome, Policy, Provenance, Report, Traits, Verdict,
-        WhenLimited, snapshot::Gauge,
+        AttemptResult, EventKind, Key, LimitDimension, LimitSource, Limits, Outcome, Policy, ProviderLimit,
+        ResponseMeta, RetryAfter, RoutingTraits, WhenLimited, snapshot::Gauge,
     },
-    scheduler::{Scheduler, Ticket},
+    scheduler::{QueuedItem, Scheduler},
 };
 
 use super::{
     HOUR, MORNING, policy,
-    world::{World, key, limits, model, provider, ticket, verdict, wall},
+    world::{World, attempt_result, key, limits, model, provider, queued_item, wall},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,55 +22,59 @@ fn two_keys() -> Vec<Key> {
 }
 
 fn unlimited() -> Limits {
-    Limits { day: cascadeck::domain::Day::Pacific, ..Limits::default() }
+    Limits { quota_day: cascadeck::domain::QuotaDay::Pacific, ..Limits::default() }
 }
 
-fn answer(report: Report) -> Verdict {
-    Verdict { report, ..verdict(Outcome::Ok) }
+fn ok_with_meta(response_meta: ResponseMeta) -> AttemptResult {
+    AttemptResult { response_meta, ..attempt_result(Outcome::Ok) }
 }
 
-fn rpm(world: &World) -> Gauge {
-    world.scheduler.model_facts(world.now)[0].rpm
+fn rpm_gauge(world: &World) -> Gauge {
+    world.scheduler.model_statuses(world.now)[0].rpm
 }
 
-fn said(world: &World, words: &str) -> usize {
-    let run = |event: &&EventKind| matches!(event, EventKind::Run { words: told, .. } if told.contains(words));
+fn count_run_messages(world: &World, words: &str) -> usize {
+    let run = |event: &&EventKind| matches!(event, EventKind::Run { message: told, .. } if told.contains(words));
     world.events.iter().filter(run).count()
 }
 
 #[test]
 fn a_stated_limit_tightens_what_is_configured_and_never_loosens_it() {
     let cases = [
-        (unlimited(), 7, Some(7), Provenance::Stated),
-        (limits(20, None), 7, Some(7), Provenance::Stated),
-        (limits(20, None), 500, Some(20), Provenance::Configured),
+        (unlimited(), 7, Some(7), LimitSource::Provider),
+        (limits(20, None), 7, Some(7), LimitSource::Provider),
+        (limits(20, None), 500, Some(20), LimitSource::Configured),
     ];
     for (configured, stated, limit, provenance) in cases {
         let mut world = World::new(vec![model("m", configured)], vec![key("a", "a")], policy(1), wall(MORNING), 1);
         world.enforced = vec![unlimited()];
-        world.weather = Box::new(move |_, _| {
-            let said = LimitReport { limit: Some(stated), ..LimitReport::of(Dimension::RequestsPerMinute) };
-            Some(answer(Report { limits: vec![said], worked: None }))
+        world.inject_fault = Box::new(move |_, _| {
+            let said = ProviderLimit { limit: Some(stated), ..ProviderLimit::new(LimitDimension::RequestsPerMinute) };
+            Some(ok_with_meta(ResponseMeta { limits: vec![said], server_time: None }))
         });
-        world.offer(1);
+        world.enqueue(1);
         world.run(HOUR);
-        let facts = world.scheduler.route_facts(world.now);
-        assert_eq!((facts[0].rpm.limit, facts[0].rpm.provenance), (limit, Some(provenance)));
+        let facts = world.scheduler.route_statuses(world.now);
+        assert_eq!((facts[0].rpm.limit, facts[0].rpm.source), (limit, Some(provenance)));
     }
 }
 
 #[test]
-fn where_nothing_is_left_the_pool_waits_before_it_is_refused() {
+fn a_stated_remaining_of_zero_makes_the_pool_wait() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 2);
     let mut left = 3_u64;
-    world.weather = Box::new(move |_, _| {
+    world.inject_fault = Box::new(move |_, _| {
         left = left.checked_sub(1).unwrap_or(3);
-        let opens_in = (left == 0).then_some(SECOND * 30);
-        let said =
-            LimitReport { limit: Some(100), remaining: Some(left), opens_in, dimension: Dimension::RequestsPerMinute };
-        Some(answer(Report { limits: vec![said], worked: None }))
+        let resets_in = (left == 0).then_some(SECOND * 30);
+        let said = ProviderLimit {
+            limit: Some(100),
+            remaining: Some(left),
+            resets_in,
+            dimension: LimitDimension::RequestsPerMinute,
+        };
+        Some(ok_with_meta(ResponseMeta { limits: vec![said], server_time: None }))
     });
-    world.offer(4);
+    world.enqueue(4);
     world.run(HOUR);
     let times: Vec<u64> =
         world.arrivals.iter().map(|(at, ..)| at.mono.since(world.arrivals[0].0.mono).as_secs()).collect();
@@ -79,38 +83,42 @@ fn where_nothing_is_left_the_pool_waits_before_it_is_refused() {
 }
 
 #[test]
-fn a_limit_that_nobody_states_is_found_out_kept_over_a_restart_and_not_asked_for_by_the_strict_pipeline() {
+fn an_unstated_limit_is_learned_kept_over_a_restart_and_unused_by_the_strict_pipeline() {
     let models = vec![model("m", unlimited())];
     let mut world = World::new(models.clone(), vec![key("a", "a")], policy(16), wall(MORNING), 3);
     world.enforced = vec![limits(12, None)];
-    world.offer(200);
+    world.enqueue(200);
     world.run(HOUR);
-    assert_eq!((rpm(&world).limit, rpm(&world).provenance), (Some(12), Some(Provenance::Learned)));
-    let memory = world.scheduler.memory(world.now, &[None]);
+    assert_eq!((rpm_gauge(&world).limit, rpm_gauge(&world).source), (Some(12), Some(LimitSource::Learned)));
+    let memory = world.scheduler.saved_state(world.now, &[None]);
     let keys = [key("a", "a")];
     for (when_limited, limit) in [(WhenLimited::Spill, Some(12)), (WhenLimited::Wait, None)] {
         let policy = Policy { when_limited, ..policy(16) };
         let mut later = Scheduler::new(&[provider()], &models, &keys, policy, 4);
         later.restore(world.now, memory.clone(), &[None]);
-        assert_eq!(later.model_facts(world.now)[0].rpm.limit, limit, "{when_limited:?}");
+        assert_eq!(later.model_statuses(world.now)[0].rpm.limit, limit, "{when_limited:?}");
     }
 }
 
 #[test]
-fn a_refusal_for_a_moment_is_about_the_minute_only_where_a_minute_can_open() {
+fn a_short_stated_wait_teaches_a_minute_limit_only_at_the_end_of_a_minute() {
     for (at, is_the_minute) in [(5, false), (59, true)] {
         let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 9);
         world.enforced = vec![unlimited()];
         let (start, mut refused) = (world.now.mono, false);
-        world.weather = Box::new(move |now, _| {
+        world.inject_fault = Box::new(move |now, _| {
             let refuses = !refused && now.mono.since(start).as_secs() >= at;
             refused |= refuses;
-            let hint = Some(Hint { after: SECOND });
-            refuses.then(|| Verdict { status: Some(429), hint, ..verdict(Outcome::RateLimitedMinute) })
+            let retry_after = Some(RetryAfter { delay: SECOND });
+            refuses.then(|| AttemptResult {
+                status: Some(429),
+                retry_after,
+                ..attempt_result(Outcome::RateLimitedMinute)
+            })
         });
-        world.offer(200);
+        world.enqueue(200);
         world.run(SECOND * (at as u32 + 3));
-        assert_eq!(rpm(&world).limit.is_some(), is_the_minute, "refused after {at} s");
+        assert_eq!(rpm_gauge(&world).limit.is_some(), is_the_minute, "refused after {at} s");
     }
 }
 
@@ -118,100 +126,105 @@ fn a_refusal_for_a_moment_is_about_the_minute_only_where_a_minute_can_open() {
 fn server_errors_and_timeouts_never_shrink_a_rate() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(8), wall(MORNING), 5);
     let mut count = 0;
-    world.weather = Box::new(move |_, _| {
+    world.inject_fault = Box::new(move |_, _| {
         count += 1;
         let outcome = [Outcome::ServerError, Outcome::Timeout, Outcome::Overloaded, Outcome::Ok][count % 4];
-        Some(verdict(outcome))
+        Some(attempt_result(outcome))
     });
-    world.offer(60);
+    world.enqueue(60);
     world.run(HOUR);
-    assert_eq!(rpm(&world).limit, None);
+    assert_eq!(rpm_gauge(&world).limit, None);
 }
 
 #[test]
 fn keys_that_share_a_quota_though_they_claim_two_projects_are_named_once() {
     let mut world = World::new(vec![model("m", limits(30, None))], two_keys(), policy(8), wall(MORNING), 6);
-    // The server knows better: one project, and half of what is configured for each is all there is for both.
+    // The server counts both keys on one project, so both together have half of what is configured.
     for key in &mut world.keys {
         key.project = "studio".to_owned();
     }
-    world.offer(900);
+    world.enqueue(900);
     world.run(HOUR);
-    assert_eq!(said(&world, "alice and bob seem to share a quota"), 1, "{:?}", world.events);
+    assert_eq!(count_run_messages(&world, "alice and bob seem to share a quota"), 1, "{:?}", world.events);
 }
 
 #[test]
-fn keys_that_are_merely_busy_or_limited_lower_than_configured_are_not_accused() {
+fn busy_keys_or_lower_limits_are_not_reported_as_a_shared_quota() {
     for enforced in [30, 25] {
         let mut world = World::new(vec![model("m", limits(30, None))], two_keys(), policy(8), wall(MORNING), 7);
         world.enforced = vec![limits(enforced, None)];
-        world.offer(900);
+        world.enqueue(900);
         world.run(HOUR);
-        assert_eq!(said(&world, "share a quota"), 0, "enforced {enforced}: {:?}", world.events);
+        assert_eq!(count_run_messages(&world, "share a quota"), 0, "enforced {enforced}: {:?}", world.events);
     }
 }
 
 #[test]
-fn an_item_that_fails_alike_on_two_projects_is_convicted_and_the_keys_get_their_score_back() {
+fn an_item_that_fails_the_same_on_two_projects_is_at_fault_and_the_keys_get_their_score_back() {
     let mut world = World::new(vec![model("m", limits(600, None))], two_keys(), policy(2), wall(MORNING), 8);
-    world.weather = Box::new(|_, dispatch| {
-        // Sent to either, and to bob as soon as alice's minute is used.
-        (dispatch.seq.0 == 5).then(|| Verdict { status: Some(500), ..verdict(Outcome::ServerError) })
+    world.inject_fault = Box::new(|_, dispatch| {
+        // Round robin sends it to either key, and to bob once alice's minute is full.
+        (dispatch.seq.0 == 5).then(|| AttemptResult { status: Some(500), ..attempt_result(Outcome::ServerError) })
     });
     world.scheduler.set_strategy(cascadeck::domain::Strategy::RoundRobin).expect("goes with spilling");
-    world.offer(400);
+    world.enqueue(400);
     world.run(HOUR);
-    let health: Vec<u8> = world.scheduler.key_facts(world.now).iter().map(|facts| facts.health).collect();
-    assert_eq!((said(&world, "the item is at fault"), health), (1, vec![100, 100]), "{:?}", world.events);
+    let health: Vec<u8> = world.scheduler.key_statuses(world.now).iter().map(|facts| facts.health).collect();
+    assert_eq!((count_run_messages(&world, "the item is at fault"), health), (1, vec![100, 100]), "{:?}", world.events);
     assert_eq!(world.done, 399);
 }
 
 #[test]
-fn items_that_never_succeed_do_not_take_every_request_of_a_scanty_route_from_the_others() {
-    for apart in [false, true] {
+fn items_that_never_succeed_leave_requests_of_a_scarce_route_to_others() {
+    for in_other_class in [false, true] {
         let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 8);
-        // One request a day: the next is refused, which tells that the route is not broken.
+        // Every second request is refused for the day, which shows that the route works.
         let mut arrivals = 0;
-        world.weather = Box::new(move |_, dispatch| {
+        world.inject_fault = Box::new(move |_, dispatch| {
             arrivals += 1;
-            let hint = Some(Hint { after: HOUR });
+            let retry_after = Some(RetryAfter { delay: HOUR });
             match (arrivals % 2, dispatch.seq.0) {
-                (0, _) => Some(Verdict { status: Some(429), hint, ..verdict(Outcome::QuotaExhaustedDay) }),
-                (_, 1 | 2) => Some(verdict(Outcome::ServerError)),
+                (0, _) => {
+                    Some(AttemptResult { status: Some(429), retry_after, ..attempt_result(Outcome::QuotaExhaustedDay) })
+                }
+                (_, 1 | 2) => Some(attempt_result(Outcome::ServerError)),
                 _ => None,
             }
         });
-        let others =
-            if apart { world.scheduler.class(&Traits { vision: true, ..Traits::default() }) } else { world.class };
-        world.offer(2);
-        world.offer_to(others, 3);
+        let others = if in_other_class {
+            world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() })
+        } else {
+            world.default_class
+        };
+        world.enqueue(2);
+        world.enqueue_in(others, 3);
         world.run(HOUR * 24 * 60);
-        assert_eq!((world.done, world.ended.len()), (3, 5), "of a class of their own: {apart}");
+        assert_eq!((world.done, world.dispositions.len()), (3, 5), "of a class of their own: {in_other_class}");
     }
 }
 
 #[test]
-fn what_was_broken_is_tried_with_the_smallest_item_and_comes_back_by_one_two_four_eight() {
+fn an_open_breaker_is_probed_with_the_smallest_item_and_ramps_up_1_2_4_8() {
     let mut world =
         World::new(vec![model("m", limits(6_000, None))], vec![key("a", "a")], policy(64), wall(MORNING), 9);
-    world.latency = (SECOND, SECOND);
+    world.latency_range = (SECOND, SECOND);
     let recovers = world.now.mono + SECOND * 20;
-    world.weather = Box::new(move |now, _| (now.mono < recovers).then(|| verdict(Outcome::Timeout)));
-    let most: Rc<RefCell<Vec<(u64, u32)>>> = Rc::default();
-    let seen = Rc::clone(&most);
-    world.lag = Box::new(move |now, dispatch| {
+    world.inject_fault = Box::new(move |now, _| (now.mono < recovers).then(|| attempt_result(Outcome::Timeout)));
+    let sends: Rc<RefCell<Vec<(u64, u32)>>> = Rc::default();
+    let seen = Rc::clone(&sends);
+    world.extra_latency = Box::new(move |now, dispatch| {
         seen.borrow_mut().push((now.mono.0, dispatch.seq.0 as u32));
         Duration::ZERO
     });
-    world.offer(64);
-    // These come when it is already broken; one of them is small.
+    world.enqueue(64);
+    // These items arrive while the breaker is open; one of them is small.
     world.run(SECOND * 10);
-    let class = world.class;
-    for input in [500, 400, 7, 300] {
-        world.offer_ticket(class, Ticket { input, ..ticket(0) });
+    let class = world.default_class;
+    for input_tokens in [500, 400, 7, 300] {
+        world.enqueue_item(class, QueuedItem { input_tokens, ..queued_item(0) });
     }
     world.run(HOUR);
-    let after: Vec<(u64, u32)> = most.borrow().iter().copied().filter(|(at, _)| *at >= recovers.0).collect();
+    let after: Vec<(u64, u32)> = sends.borrow().iter().copied().filter(|(at, _)| *at >= recovers.0).collect();
     assert_eq!(after[0].1, 67, "the smallest of those that had no trouble");
     let mut waves: Vec<(u64, usize)> = Vec::new();
     for (at, _) in &after {
@@ -226,61 +239,61 @@ fn what_was_broken_is_tried_with_the_smallest_item_and_comes_back_by_one_two_fou
 }
 
 #[test]
-fn a_stated_wait_that_is_longer_than_the_rest_counts_after_the_ladder_too() {
+fn a_stated_wait_longer_than_backoff_rest_is_kept_after_the_backoff_schedule() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 10);
     let mut count = 0;
-    world.weather = Box::new(move |_, _| {
+    world.inject_fault = Box::new(move |_, _| {
         count += 1;
-        let after = if count == 6 { SECOND * 1_800 } else { SECOND };
-        (count <= 6).then(|| Verdict {
+        let delay = if count == 6 { SECOND * 1_800 } else { SECOND };
+        (count <= 6).then(|| AttemptResult {
             status: Some(429),
-            hint: Some(Hint { after }),
-            ..verdict(Outcome::RateLimitedMinute)
+            retry_after: Some(RetryAfter { delay }),
+            ..attempt_result(Outcome::RateLimitedMinute)
         })
     });
-    world.offer(1);
+    world.enqueue(1);
     world.run(HOUR);
     let last = world.arrivals[6].0.mono.since(world.arrivals[5].0.mono);
     assert!(last >= SECOND * 1_800, "{last:?}");
 }
 
 #[test]
-fn a_wait_that_an_overloaded_server_states_is_kept() {
+fn a_stated_wait_of_an_overloaded_server_is_kept() {
     let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(1), wall(MORNING), 11);
     let mut first = true;
-    world.weather = Box::new(move |_, _| {
-        std::mem::take(&mut first).then(|| Verdict {
+    world.inject_fault = Box::new(move |_, _| {
+        std::mem::take(&mut first).then(|| AttemptResult {
             status: Some(503),
-            hint: Some(Hint { after: SECOND * 40 }),
-            ..verdict(Outcome::Overloaded)
+            retry_after: Some(RetryAfter { delay: SECOND * 40 }),
+            ..attempt_result(Outcome::Overloaded)
         })
     });
-    world.offer(1);
+    world.enqueue(1);
     world.run(HOUR);
     let wait = world.arrivals[1].0.mono.since(world.arrivals[0].0.mono);
     assert!(wait >= SECOND * 40, "{wait:?}");
 }
 
 #[test]
-fn a_dead_key_stays_dead_where_its_secret_is_known_to_be_the_same() {
-    let print = |text: &str| [Some(text.to_owned())];
+fn a_disabled_key_stays_disabled_while_its_secret_is_known_to_be_the_same() {
+    let fingerprint = |text: &str| [Some(text.to_owned())];
     let build = || World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy(4), wall(MORNING), 5);
     let mut world = build();
-    world.scheduler.condemn(world.now, "a", "no such key".to_owned()).expect("it was alive");
-    let kept = serde_json::to_value(world.scheduler.memory(world.now, &print("key:1"))).expect("test");
-    // As programs before this one kept it.
-    let mut unsalted = kept.clone();
+    world.scheduler.disable_key(world.now, "a", "no such key".to_owned()).expect("it was alive");
+    let saved = serde_json::to_value(world.scheduler.saved_state(world.now, &fingerprint("key:1"))).expect("test");
+    // The form in which earlier versions saved it.
+    let mut unsalted = saved.clone();
     unsalted["keys"][0]["fingerprint"] = 12_345_678_901_234_567_890_u64.into();
     let cases = [
-        ("the same", &kept, print("key:1"), true),
-        ("another", &kept, print("key:2"), false),
-        ("nothing to compare with", &kept, [None], false),
-        ("an unsalted one", &unsalted, print("key:1"), false),
+        ("the same", &saved, fingerprint("key:1"), true),
+        ("another", &saved, fingerprint("key:2"), false),
+        ("nothing to compare with", &saved, [None], false),
+        ("an unsalted one", &unsalted, fingerprint("key:1"), false),
     ];
-    for (what, kept, now_is, dead) in cases {
+    for (what, kept, now_is, is_disabled) in cases {
         let mut later = build();
         let memory = serde_json::from_value(kept.clone()).expect(what);
         later.scheduler.restore(later.now, memory, &now_is);
-        assert_eq!(later.scheduler.acquit("a", &[]).is_some(), dead, "{what}");
+        assert_eq!(later.scheduler.mark_valid("a", &[]).is_some(), is_disabled, "{what}");
     }
 }

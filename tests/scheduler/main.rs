@@ -1,15 +1,15 @@
-//! The scheduler as a machine, in a simulated world with a virtual clock.
+//! The scheduler in a simulated world with a virtual clock.
 
-mod fit;
+mod bottleneck;
+mod clock_jumps;
 mod forecast;
-mod holding;
-mod jumps;
+mod ineligible_routes;
 mod learning;
+mod leases;
 mod money;
 mod optimum;
 mod proof;
 mod serial;
-mod sharing;
 mod strategies;
 #[path = "../golden/trace.rs"]
 mod trace;
@@ -18,19 +18,22 @@ mod world;
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{CascadeOrder, Hint, Limits, Money, OnExhausted, Outcome, Policy, SpillTo, Traits, Verdict, WhenLimited},
-    scheduler::{Holdup, Step},
+    domain::{
+        AttemptResult, CascadeOrder, Limits, Money, OnExhausted, Outcome, Policy, RetryAfter, RoutingTraits, SpillTo,
+        WhenLimited,
+    },
+    scheduler::{NextStep, StallReason},
 };
-use world::{World, key, limits, model, ticket, verdict, wall};
+use world::{World, attempt_result, key, limits, model, queued_item, wall};
 
 const MORNING: &str = "2026-11-21T17:00:00Z";
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn policy(in_flight: u32) -> Policy {
-    Policy { in_flight, ..Policy::default() }
+fn policy(max_in_flight: u32) -> Policy {
+    Policy { max_in_flight, ..Policy::default() }
 }
 
-fn classic_fleet(keys: usize) -> (Vec<cascadeck::domain::Model>, Vec<cascadeck::domain::Key>) {
+fn free_tier_fleet(keys: usize) -> (Vec<cascadeck::domain::Model>, Vec<cascadeck::domain::Key>) {
     let models = vec![
         model("pro", limits(10, Some(250))),
         model("flash", limits(15, Some(1_000))),
@@ -41,21 +44,21 @@ fn classic_fleet(keys: usize) -> (Vec<cascadeck::domain::Model>, Vec<cascadeck::
     (models, keys)
 }
 
-/// The least time in which sliding windows of these sizes let so many requests through.
-fn lower_bound(rpm_total: u64, items: u64) -> Duration {
+/// The shortest time in which sliding windows of these sizes allow so many requests.
+fn min_makespan(rpm_total: u64, items: u64) -> Duration {
     Duration::from_secs(60 * ((items - 1) / rpm_total))
 }
 
 #[test]
 fn known_limits_are_used_to_the_full_and_never_exceeded() {
-    let (models, keys) = classic_fleet(3);
+    let (models, keys) = free_tier_fleet(3);
     let mut world = World::new(models, keys, policy(64), wall(MORNING), 1);
-    world.offer(1_000);
+    world.enqueue(1_000);
     world.run(HOUR);
     assert_eq!(world.done, 1_000);
-    assert_eq!(world.refusals, 0);
-    // Each turn of a window costs a minute and the latency of the answer that opens it.
-    let bound = lower_bound(3 * 70, 1_000);
+    assert_eq!(world.throttled, 0);
+    // Each window costs a minute, plus the latency of the answer that frees it.
+    let bound = min_makespan(3 * 70, 1_000);
     let turns = bound.as_secs() as u32 / 60;
     assert!(world.elapsed() <= bound + Duration::from_millis(1_000) * (turns + 1), "{:?}", world.elapsed());
 }
@@ -69,9 +72,9 @@ fn keys_of_one_project_share_every_quota() {
         wall(MORNING),
         2,
     );
-    world.offer(25);
+    world.enqueue(25);
     world.run(HOUR);
-    assert_eq!((world.done, world.refusals), (25, 0));
+    assert_eq!((world.done, world.throttled), (25, 0));
     assert!(world.elapsed() > Duration::from_secs(120), "two windows had to pass: {:?}", world.elapsed());
 }
 
@@ -88,9 +91,9 @@ fn the_cascade_prefers_in_order_by_key_or_by_model() {
             wall(MORNING),
             3,
         );
-        world.offer(4);
+        world.enqueue(4);
         let mut sent = Vec::new();
-        while let Some(Step::Send(dispatch)) = world.scheduler.poll(world.now) {
+        while let Some(NextStep::Send(dispatch)) = world.scheduler.poll(world.now) {
             sent.push(world.scheduler.route_name(dispatch.route));
         }
         assert_eq!(sent[..3], want);
@@ -107,15 +110,15 @@ fn a_spent_day_moves_on_at_once_and_returns_after_pacific_midnight() {
         wall("2026-11-22T07:30:00Z"),
         4,
     );
-    world.offer(60);
+    world.enqueue(60);
     world.run(HOUR * 3);
-    assert_eq!((world.done, world.refusals), (60, 0));
+    assert_eq!((world.done, world.throttled), (60, 0));
     let after_reset = world.arrivals.iter().filter(|(at, _, _)| at.wall >= wall("2026-11-22T08:00:00Z")).count();
     assert_eq!(after_reset, 20);
 }
 
 #[test]
-fn a_stated_day_refusal_is_believed_over_our_own_count() {
+fn a_stated_day_limit_error_overrides_our_own_count() {
     let mut world = World::new(
         vec![model("m", limits(60, Some(1_000)))],
         vec![key("a", "a"), key("b", "b")],
@@ -125,16 +128,16 @@ fn a_stated_day_refusal_is_believed_over_our_own_count() {
     );
     // The key was used elsewhere: only 3 of its 1,000 are left.
     world.enforced[0].rpd = Some(3);
-    world.offer(10);
+    world.enqueue(10);
     world.run(HOUR);
-    assert_eq!((world.done, world.refusals), (6, 2));
+    assert_eq!((world.done, world.throttled), (6, 2));
     assert!(
-        matches!(world.scheduler.holdup(world.now), Holdup::Exhausted { returns: Some(at), .. } if at == wall("2026-11-22T08:00:00Z"))
+        matches!(world.scheduler.stall_reason(world.now), StallReason::Exhausted { resumes_at: Some(at), .. } if at == wall("2026-11-22T08:00:00Z"))
     );
 }
 
 #[test]
-fn the_strict_pipeline_walks_the_ladder_and_then_moves_on_for_good() {
+fn the_strict_pipeline_follows_the_backoff_schedule_and_then_moves_on_for_good() {
     let mut world = World::new(
         vec![model("first", Limits::default()), model("second", Limits::default())],
         vec![key("a", "a"), key("b", "b")],
@@ -142,21 +145,21 @@ fn the_strict_pipeline_walks_the_ladder_and_then_moves_on_for_good() {
         wall(MORNING),
         6,
     );
-    world.latency = (Duration::from_millis(2), Duration::from_millis(2));
-    world.weather = Box::new(|_, dispatch| {
+    world.latency_range = (Duration::from_millis(2), Duration::from_millis(2));
+    world.inject_fault = Box::new(|_, dispatch| {
         (dispatch.model.index() == 0 && dispatch.key.index() == 0)
-            .then(|| Verdict { status: Some(429), ..verdict(Outcome::RateLimitedMinute) })
+            .then(|| AttemptResult { status: Some(429), ..attempt_result(Outcome::RateLimitedMinute) })
     });
-    world.offer(3);
+    world.enqueue(3);
     world.run(HOUR);
     assert_eq!(world.done, 3);
-    let first: Vec<u64> = world
+    let arrival_secs: Vec<u64> = world
         .arrivals
         .iter()
         .filter(|(_, model, _)| *model == 0)
         .map(|(at, _, _)| at.mono.since(world.arrivals[0].0.mono).as_secs())
         .collect();
-    assert_eq!(first, [0, 5, 15, 35, 75, 155], "5, 10, 20, 40, 80 seconds, and the sixth refusal ends it");
+    assert_eq!(arrival_secs, [0, 5, 15, 35, 75, 155], "5, 10, 20, 40, 80 seconds, and the sixth refusal ends it");
     assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 3);
 }
 
@@ -169,14 +172,14 @@ fn the_strict_pipeline_goes_from_the_last_model_to_the_next_keys_first() {
         wall(MORNING),
         7,
     );
-    world.offer(8);
+    world.enqueue(8);
     world.run(HOUR);
     let path: Vec<(usize, usize)> = world.arrivals.iter().map(|(_, model, key)| (*key, *model)).collect();
     assert_eq!(path, [(0, 0), (0, 0), (0, 1), (0, 1), (1, 0), (1, 0), (1, 1), (1, 1)]);
 }
 
 #[test]
-fn a_refusal_for_the_minute_spills_to_the_next_route_and_comes_back() {
+fn a_minute_limit_error_spills_to_the_next_route_and_returns() {
     let mut world = World::new(
         vec![model("m", Limits::default())],
         vec![key("a", "a"), key("b", "b")],
@@ -185,14 +188,14 @@ fn a_refusal_for_the_minute_spills_to_the_next_route_and_comes_back() {
         8,
     );
     let mut first = true;
-    world.weather = Box::new(move |_, dispatch| {
-        (dispatch.key.index() == 0 && std::mem::take(&mut first)).then(|| Verdict {
+    world.inject_fault = Box::new(move |_, dispatch| {
+        (dispatch.key.index() == 0 && std::mem::take(&mut first)).then(|| AttemptResult {
             status: Some(429),
-            hint: Some(Hint { after: Duration::from_secs(10) }),
-            ..verdict(Outcome::RateLimitedMinute)
+            retry_after: Some(RetryAfter { delay: Duration::from_secs(10) }),
+            ..attempt_result(Outcome::RateLimitedMinute)
         })
     });
-    world.offer(60);
+    world.enqueue(60);
     world.run(HOUR);
     assert_eq!(world.done, 60);
     let keys: Vec<usize> = world.arrivals.iter().map(|(_, _, key)| *key).collect();
@@ -206,18 +209,18 @@ fn same_model_spill_never_leaves_the_model() {
     let mut world = World::new(
         vec![model("best", limits(5, None)), model("other", limits(100, None))],
         vec![key("a", "a"), key("b", "b")],
-        Policy { spill: SpillTo::SameModel, ..policy(16) },
+        Policy { spill_to: SpillTo::SameModel, ..policy(16) },
         wall(MORNING),
         9,
     );
-    world.offer(20);
+    world.enqueue(20);
     world.run(HOUR);
     assert_eq!(world.done, 20);
     assert!(world.arrivals.iter().all(|(_, model, _)| *model == 0));
 }
 
 #[test]
-fn a_dead_key_is_never_used_again_and_all_dead_is_exhausted() {
+fn a_disabled_key_is_never_used_again_and_all_disabled_is_exhausted() {
     let mut world = World::new(
         vec![model("m", Limits::default())],
         vec![key("a", "a"), key("b", "b")],
@@ -225,36 +228,37 @@ fn a_dead_key_is_never_used_again_and_all_dead_is_exhausted() {
         wall(MORNING),
         10,
     );
-    world.weather = Box::new(|_, _| Some(Verdict { status: Some(400), ..verdict(Outcome::InvalidKey) }));
-    world.offer(5);
+    world.inject_fault =
+        Box::new(|_, _| Some(AttemptResult { status: Some(400), ..attempt_result(Outcome::InvalidKey) }));
+    world.enqueue(5);
     world.run(HOUR);
     assert_eq!(world.arrivals.len(), 2);
-    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Exhausted { returns: None, .. }));
+    assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Exhausted { resumes_at: None, .. }));
 }
 
 #[test]
 fn a_key_switched_off_gets_nothing_more_and_is_waited_for() {
     let mut world = World::new(vec![model("m", limits(10, None))], vec![key("a", "a")], policy(4), wall(MORNING), 11);
-    world.offer(100);
+    world.enqueue(100);
     world.run(Duration::from_secs(90));
     let before = world.arrivals.len();
     world.scheduler.switch_key(world.now.wall, "a", false).unwrap();
     world.run(HOUR);
     assert!(world.arrivals.len() <= before + 4, "only what was in flight");
-    assert_eq!(world.scheduler.holdup(world.now), Holdup::SwitchedOff);
+    assert_eq!(world.scheduler.stall_reason(world.now), StallReason::SwitchedOff);
     world.scheduler.switch_key(world.now.wall, "a", true).unwrap();
     world.run(HOUR);
     assert_eq!(world.done, 100);
 }
 
 #[test]
-fn an_outage_charges_no_item() {
+fn an_outage_counts_against_no_item() {
     let mut world = World::new(vec![model("m", limits(600, None))], vec![key("a", "a")], policy(8), wall(MORNING), 12);
     let back = world.now.mono + Duration::from_secs(1_800);
-    world.weather = Box::new(move |now, _| {
-        (now.mono < back).then(|| Verdict { status: Some(503), ..verdict(Outcome::Overloaded) })
+    world.inject_fault = Box::new(move |now, _| {
+        (now.mono < back).then(|| AttemptResult { status: Some(503), ..attempt_result(Outcome::Overloaded) })
     });
-    world.offer(500);
+    world.enqueue(500);
     world.run(HOUR * 2);
     assert_eq!(world.done, 500, "every item outlived the outage");
     let during = world.arrivals.iter().filter(|(at, _, _)| at.mono < back).count();
@@ -270,24 +274,25 @@ fn an_item_that_fails_where_others_succeed_goes_on_and_fails_in_the_end() {
         wall(MORNING),
         13,
     );
-    world.weather = Box::new(|_, dispatch| {
-        (dispatch.seq.0 == 3).then(|| Verdict { status: Some(500), ..verdict(Outcome::ServerError) })
+    world.inject_fault = Box::new(|_, dispatch| {
+        (dispatch.seq.0 == 3).then(|| AttemptResult { status: Some(500), ..attempt_result(Outcome::ServerError) })
     });
-    world.offer(2_000);
+    world.enqueue(2_000);
     world.run(HOUR * 2);
     assert_eq!(world.done, 1_999);
-    assert_eq!(world.ended.len(), 2_000);
+    assert_eq!(world.dispositions.len(), 2_000);
     let on_first = world.arrivals.iter().filter(|(_, model, _)| *model == 0).count();
     assert!(on_first > 0);
 }
 
 #[test]
-fn poisonous_items_end_even_when_nobody_is_left_to_testify() {
+fn poisonous_items_fail_even_without_recent_successes() {
     let mut world = World::new(vec![model("m", limits(600, None))], vec![key("a", "a")], policy(4), wall(MORNING), 14);
-    world.weather = Box::new(|_, _| Some(Verdict { status: Some(500), ..verdict(Outcome::ServerError) }));
-    world.offer(3);
+    world.inject_fault =
+        Box::new(|_, _| Some(AttemptResult { status: Some(500), ..attempt_result(Outcome::ServerError) }));
+    world.enqueue(3);
     world.run(HOUR * 48);
-    assert_eq!((world.ended.len(), world.done), (3, 0));
+    assert_eq!((world.dispositions.len(), world.done), (3, 0));
 }
 
 #[test]
@@ -299,67 +304,68 @@ fn a_budget_is_never_overspent() {
         wall(MORNING),
         15,
     );
-    world.offer(10_000);
+    world.enqueue(10_000);
     world.run(HOUR);
-    let money = world.scheduler.money();
+    let money = world.scheduler.run_spend();
     assert!(money.spent + money.at_risk <= Money::from_usd(0.05).unwrap());
-    // The worst case of one more (100 tokens in, 1,000 out) is $0.0021: less than that may be left over.
-    assert!(money.spent > Money::from_usd(0.0478).unwrap(), "{}", money.spent.usd());
-    assert!(matches!(world.scheduler.holdup(world.now), Holdup::Budget { needs: Some(_) }));
+    // The worst case of one more request (100 tokens in, 1,000 out) is $0.0021, so less than that may be left over.
+    assert!(money.spent > Money::from_usd(0.0478).unwrap(), "{}", money.spent.as_usd());
+    assert!(matches!(world.scheduler.stall_reason(world.now), StallReason::Budget { min_cost: Some(_) }));
 }
 
 #[test]
 fn token_windows_hold_large_items_back_but_not_for_ever() {
     let tight = Limits { tpm: Some(1_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 16);
-    let class = world.scheduler.class(&Traits::default());
-    let mut large = ticket(1_000_000);
-    (large.input, large.max_output) = (700, Some(100));
-    world.offer(3);
-    world.scheduler.offer(class, large);
-    world.offered += 1;
-    world.offer(200);
+    let class = world.scheduler.class_for(&RoutingTraits::default());
+    let mut large = queued_item(1_000_000);
+    (large.input_tokens, large.max_output_tokens) = (700, Some(100));
+    world.enqueue(3);
+    world.scheduler.enqueue(class, large);
+    world.enqueued += 1;
+    world.enqueue(200);
     world.run(HOUR * 3);
     assert_eq!(world.done, 204);
 }
 
 #[test]
-fn an_item_larger_than_the_window_is_refused_at_once() {
+fn an_item_larger_than_the_window_is_rejected_at_once() {
     let tight = Limits { tpm: Some(1_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 17);
-    let class = world.scheduler.class(&Traits::default());
-    let mut huge = ticket(1);
-    huge.input = 5_000;
-    world.scheduler.offer(class, huge);
+    let class = world.scheduler.class_for(&RoutingTraits::default());
+    let mut huge = queued_item(1);
+    huge.input_tokens = 5_000;
+    world.scheduler.enqueue(class, huge);
     match world.scheduler.poll(world.now) {
-        Some(Step::Refuse(refusal)) => assert_eq!(refusal.outcome, Outcome::NoRoute),
+        Some(NextStep::Reject(refusal)) => assert_eq!(refusal.outcome, Outcome::NoRoute),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn five_items_refused_alike_hold_the_route_before_five_thousand_fail() {
+fn five_identical_rejections_stop_the_route_before_five_thousand_items_fail() {
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
-    world.weather = Box::new(|_, dispatch| {
+    world.inject_fault = Box::new(|_, dispatch| {
         let message = format!("Invalid value at generation_config.top_k ({})", dispatch.seq.0);
-        Some(Verdict { status: Some(400), message, ..verdict(Outcome::BadRequest) })
+        Some(AttemptResult { status: Some(400), message, ..attempt_result(Outcome::BadRequest) })
     });
-    world.offer(5_000);
+    world.enqueue(5_000);
     world.run(HOUR);
-    assert_eq!(world.ended.len(), 5);
-    assert!(world.scheduler.asks_operator());
+    assert_eq!(world.dispositions.len(), 5);
+    assert!(world.scheduler.needs_operator());
 }
 
 #[test]
 fn pictures_that_the_provider_refuses_alike_fail_alone() {
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
-    world.weather = Box::new(|_, dispatch| {
+    world.inject_fault = Box::new(|_, dispatch| {
         let message = "Unable to process input image".to_owned();
-        let refused = Verdict { status: Some(400), message, picture_refused: true, ..verdict(Outcome::BadRequest) };
+        let refused =
+            AttemptResult { status: Some(400), message, picture_refused: true, ..attempt_result(Outcome::BadRequest) };
         (dispatch.seq.0 <= 12).then_some(refused)
     });
-    world.offer(60);
+    world.enqueue(60);
     world.run(HOUR);
-    assert_eq!(world.ended.len(), 60);
-    assert!(!world.scheduler.asks_operator());
+    assert_eq!(world.dispositions.len(), 60);
+    assert!(!world.scheduler.needs_operator());
 }

@@ -1,25 +1,25 @@
-//! How close the scheduler comes to the best that limits allow: makespan in simulated time by the lower bound, and what
-//! the provider refused. The same table at full size: `cargo bench --bench makespan`.
+//! How close the scheduler comes to the shortest makespan that the limits allow: simulated time compared with a lower
+//! bound, and the share of refused requests. The same table at full size: `cargo bench --bench makespan`.
 
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Day, Key, Limits, Model, OnExhausted, Policy},
-    scheduler::Holdup,
+    domain::{Key, Limits, Model, OnExhausted, Policy, QuotaDay},
+    scheduler::StallReason,
 };
 
 use crate::world::{World, key, model, wall};
 
-/// Nine in the morning in Los Angeles: fifteen hours before the day ends there.
+/// Nine in the morning in Los Angeles, fifteen hours before the day ends there.
 const MORNING: &str = "2026-11-21T17:00:00Z";
 const TO_MIDNIGHT: u64 = 15 * 3_600;
 const DAY: u64 = 24 * 3_600;
 
-/// A fleet: so many keys, each with a project of its own, and what each may do a minute and a day on every model.
-pub struct Quota {
+/// A fleet: a number of keys, each with its own project, and the limits of each model.
+pub struct FleetQuota {
     pub name: &'static str,
     pub keys: usize,
-    /// Requests a minute and a day, by model.
+    /// Requests a minute and requests a day, for each model.
     pub models: Vec<(u32, Option<u32>)>,
     pub items: u64,
 }
@@ -30,15 +30,15 @@ pub fn free_tier() -> Vec<(u32, Option<u32>)> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Measured {
+pub struct Measurement {
     pub makespan: Duration,
-    /// The lower bound.
+    /// The lower bound of the makespan.
     pub bound: Duration,
     pub sent: u64,
     pub refused: u64,
 }
 
-impl Measured {
+impl Measurement {
     pub fn ratio(&self) -> f64 {
         self.makespan.as_secs_f64() / self.bound.as_secs_f64()
     }
@@ -48,30 +48,30 @@ impl Measured {
     }
 }
 
-impl Quota {
+impl FleetQuota {
     fn fleet(&self, known: bool) -> (Vec<Model>, Vec<Key>, Vec<Limits>) {
         let enforced: Vec<Limits> = self
             .models
             .iter()
-            .map(|(rpm, rpd)| Limits { rpm: Some(*rpm), rpd: *rpd, day: Day::Pacific, ..Limits::default() })
+            .map(|(rpm, rpd)| Limits { rpm: Some(*rpm), rpd: *rpd, quota_day: QuotaDay::Pacific, ..Limits::default() })
             .collect();
         let models = enforced.iter().enumerate().map(|(index, limits)| {
-            let unknown = Limits { day: Day::Pacific, ..Limits::default() };
+            let unknown = Limits { quota_day: QuotaDay::Pacific, ..Limits::default() };
             model(&format!("m{index}"), if known { limits.clone() } else { unknown })
         });
         let keys = (0..self.keys).map(|index| key(&format!("k{index}"), &format!("p{index}")));
         (models.collect(), keys.collect(), enforced)
     }
 
-    /// Seconds until the last item can leave at the earliest: every minute and every day of every pool full from its
-    /// first instant on.
-    fn last_departure(&self) -> u64 {
-        let mut departures: Vec<(u64, u64)> = Vec::new();
+    /// Earliest possible time of the last request, in seconds: every minute and day window of every pool is full from
+    /// its first instant on.
+    fn last_send_lower_bound_secs(&self) -> u64 {
+        let mut sends: Vec<(u64, u64)> = Vec::new();
         for (rpm, rpd) in &self.models {
             let (mut at, mut left, mut today, mut day_ends) = (0, self.items, rpd.map(u64::from), TO_MIDNIGHT);
             while left > 0 {
                 let goes = u64::from(*rpm).min(left).min(today.unwrap_or(u64::MAX));
-                departures.push((at, goes * self.keys as u64));
+                sends.push((at, goes * self.keys as u64));
                 left -= goes;
                 today = today.map(|today| today - goes);
                 at = if today == Some(0) { day_ends } else { at + 60 };
@@ -80,30 +80,30 @@ impl Quota {
                 }
             }
         }
-        departures.sort_unstable();
-        let mut gone = 0;
-        let last = departures.into_iter().find(|(_, goes)| {
-            gone += goes;
-            gone >= self.items
+        sends.sort_unstable();
+        let mut sent = 0;
+        let last = sends.into_iter().find(|(_, goes)| {
+            sent += goes;
+            sent >= self.items
         });
         last.map_or(0, |(at, _)| at)
     }
 
-    /// Runs it to the end.
-    pub fn measure(&self, known: bool) -> Measured {
+    /// Runs all items to the end.
+    pub fn measure(&self, known: bool) -> Measurement {
         let (models, keys, enforced) = self.fleet(known);
-        let policy = Policy { in_flight: 10_000, on_exhausted: OnExhausted::Wait, ..Policy::default() };
+        let policy = Policy { max_in_flight: 10_000, on_exhausted: OnExhausted::Wait, ..Policy::default() };
         let mut world = World::new(models, keys, policy, wall(MORNING), 1);
         world.enforced = enforced;
-        world.offer(self.items);
+        world.enqueue(self.items);
         world.run(Duration::from_secs(400 * DAY));
         assert_eq!(world.done, self.items, "{}: not all were answered", self.name);
-        assert_eq!(world.scheduler.holdup(world.now), Holdup::NothingToDo);
-        Measured {
+        assert_eq!(world.scheduler.stall_reason(world.now), StallReason::NothingToDo);
+        Measurement {
             makespan: world.elapsed(),
-            bound: Duration::from_secs(self.last_departure()) + world.latency.0,
+            bound: Duration::from_secs(self.last_send_lower_bound_secs()) + world.latency_range.0,
             sent: world.arrivals.len() as u64,
-            refused: world.refusals,
+            refused: world.throttled,
         }
     }
 }
@@ -111,8 +111,8 @@ impl Quota {
 #[test]
 fn known_limits_are_used_to_within_a_hundredth_and_never_exceeded() {
     let quotas = [
-        Quota { name: "one key, one model", keys: 1, models: vec![(10, None)], items: 600 },
-        Quota { name: "three keys of the free tier", keys: 3, models: free_tier(), items: 5_500 },
+        FleetQuota { name: "one key, one model", keys: 1, models: vec![(10, None)], items: 600 },
+        FleetQuota { name: "three keys of the free tier", keys: 3, models: free_tier(), items: 5_500 },
     ];
     for quota in quotas {
         let measured = quota.measure(true);
@@ -123,9 +123,9 @@ fn known_limits_are_used_to_within_a_hundredth_and_never_exceeded() {
 #[test]
 fn unknown_limits_are_found_with_few_refusals() {
     let quotas = [
-        Quota { name: "one key, one model", keys: 1, models: vec![(10, None)], items: 600 },
-        Quota { name: "places that open many a second", keys: 1, models: vec![(600, None)], items: 15_000 },
-        Quota { name: "three keys of the free tier", keys: 3, models: free_tier(), items: 5_500 },
+        FleetQuota { name: "one key, one model", keys: 1, models: vec![(10, None)], items: 600 },
+        FleetQuota { name: "places that open many a second", keys: 1, models: vec![(600, None)], items: 15_000 },
+        FleetQuota { name: "three keys of the free tier", keys: 3, models: free_tier(), items: 5_500 },
     ];
     for quota in quotas {
         let measured = quota.measure(false);

@@ -1,38 +1,40 @@
-//! `when_limited = "wait"` against the script that it stands for: one request at a time, a ladder of waits, then the next
-//! model, then the next key. Both face the same provider, and must send the same items the same ways at the same instants.
+//! `when_limited = "wait"` compared with the script that it stands for: one request at a time, a backoff schedule, then
+//! the next model, then the next key. Both use the same provider, and must send the same items on the same routes at
+//! the same instants.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
 use cascadeck::{
-    domain::{Limits, OnExhausted, Outcome, Policy, Verdict, WhenLimited},
+    domain::{AttemptResult, Limits, OnExhausted, Outcome, Policy, WhenLimited},
     scheduler::Scheduler,
 };
 
-use crate::world::{World, key, model, provider, verdict, wall};
+use crate::world::{World, attempt_result, key, model, provider, wall};
 
-const LADDER: [u64; 5] = [5, 10, 20, 40, 80];
+const BACKOFF_SECS: [u64; 5] = [5, 10, 20, 40, 80];
 const ROUND_TRIP: Duration = Duration::from_millis(2);
 const ITEMS: u64 = 40;
 
-/// When it arrived (since the first), on which key and model, which item.
-type Sent = (Duration, usize, usize, u64);
+/// Time since the first request, key, model, item.
+type SentRequest = (Duration, usize, usize, u64);
 
-/// What becomes of the next request on a route: each has its own course, however it is asked.
-struct Provider {
+/// Decides the outcome of the next request on a route. The outcomes of a route don't depend on the order of requests on
+/// others.
+struct ScriptedProvider {
     seed: u64,
-    asked: HashMap<(usize, usize), (fastrand::Rng, u32)>,
+    routes: HashMap<(usize, usize), (fastrand::Rng, u32)>,
 }
 
-impl Provider {
+impl ScriptedProvider {
     fn new(seed: u64) -> Self {
-        Self { seed, asked: HashMap::new() }
+        Self { seed, routes: HashMap::new() }
     }
 
-    fn ask(&mut self, key: usize, model: usize) -> Outcome {
+    fn respond(&mut self, key: usize, model: usize) -> Outcome {
         let seed = self.seed * 100 + key as u64 * 10 + model as u64;
-        let (random, refusals) = self.asked.entry((key, model)).or_insert_with(|| (fastrand::Rng::with_seed(seed), 0));
+        let (random, refusals) = self.routes.entry((key, model)).or_insert_with(|| (fastrand::Rng::with_seed(seed), 0));
         if *refusals == 0 && random.u8(0..5) == 0 {
-            // A bad spell: sometimes longer than the ladder.
+            // Several refusals in a row, sometimes more than the backoff schedule has steps.
             *refusals = random.u32(1..9);
         }
         match random.u8(0..40) {
@@ -47,25 +49,25 @@ impl Provider {
 }
 
 /// The script, as people write it.
-fn script(seed: u64, keys: usize, models: usize) -> Vec<Sent> {
-    let mut provider = Provider::new(seed);
-    let (mut now, mut place, mut sent) = (Duration::ZERO, 0, Vec::new());
+fn run_script(seed: u64, keys: usize, models: usize) -> Vec<SentRequest> {
+    let mut provider = ScriptedProvider::new(seed);
+    let (mut now, mut route_number, mut sent) = (Duration::ZERO, 0, Vec::new());
     for item in 1..=ITEMS {
         let mut refusals = 0;
         loop {
-            if place == keys * models {
+            if route_number == keys * models {
                 return sent;
             }
-            let (key, model) = (place / models, place % models);
+            let (key, model) = (route_number / models, route_number % models);
             sent.push((now, key, model, item));
             now += ROUND_TRIP;
-            match provider.ask(key, model) {
+            match provider.respond(key, model) {
                 Outcome::Ok => break,
-                Outcome::RateLimitedMinute if refusals < LADDER.len() => {
-                    now += Duration::from_secs(LADDER[refusals]);
+                Outcome::RateLimitedMinute if refusals < BACKOFF_SECS.len() => {
+                    now += Duration::from_secs(BACKOFF_SECS[refusals]);
                     refusals += 1;
                 }
-                _ => (place, refusals) = (place + 1, 0),
+                _ => (route_number, refusals) = (route_number + 1, 0),
             }
         }
     }
@@ -76,59 +78,59 @@ fn fleet(keys: usize, models: usize) -> (Vec<cascadeck::domain::Model>, Vec<casc
     let models = (0..models).map(|index| model(&format!("m{index}"), Limits::default())).collect();
     let keys = (0..keys).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect();
     let when_limited = WhenLimited::Wait;
-    (models, keys, Policy { in_flight: 1, when_limited, on_exhausted: OnExhausted::Wait, ..Policy::default() })
+    (models, keys, Policy { max_in_flight: 1, when_limited, on_exhausted: OnExhausted::Wait, ..Policy::default() })
 }
 
-/// The same by the scheduler. Halfway it is stopped and started anew, from what it remembers.
-fn scheduled(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<Sent> {
+/// The same requests by the scheduler. With `restart` it is stopped halfway and continued from its saved state.
+fn run_scheduler(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<SentRequest> {
     let (models, keys, policy) = fleet(keys, models);
     let mut world = World::new(models.clone(), keys.clone(), policy.clone(), wall("2026-11-21T08:00:00Z"), seed);
-    world.latency = (ROUND_TRIP, ROUND_TRIP);
-    let sent: Rc<RefCell<Vec<Sent>>> = Rc::default();
-    let (record, mut server, mut first) = (Rc::clone(&sent), Provider::new(seed), None);
-    world.weather = Box::new(move |now, dispatch| {
+    world.latency_range = (ROUND_TRIP, ROUND_TRIP);
+    let sent: Rc<RefCell<Vec<SentRequest>>> = Rc::default();
+    let (record, mut server, mut first) = (Rc::clone(&sent), ScriptedProvider::new(seed), None);
+    world.inject_fault = Box::new(move |now, dispatch| {
         let began = *first.get_or_insert(now.mono);
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         record.borrow_mut().push((now.mono.since(began), key, model, dispatch.seq.0));
-        let outcome = server.ask(key, model);
+        let outcome = server.respond(key, model);
         let status = if outcome == Outcome::Ok { 200 } else { 429 };
-        Some(Verdict { status: Some(status), ..verdict(outcome) })
+        Some(AttemptResult { status: Some(status), ..attempt_result(outcome) })
     });
     if restart {
-        world.offer(ITEMS / 2);
+        world.enqueue(ITEMS / 2);
         world.run(Duration::from_secs(8 * 3_600));
         let prints = vec![Some("the same".to_owned()); keys.len()];
-        let memory = world.scheduler.memory(world.now, &prints);
+        let memory = world.scheduler.saved_state(world.now, &prints);
         world.scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
-        world.scheduler.class(&cascadeck::domain::Traits::default());
+        world.scheduler.class_for(&cascadeck::domain::RoutingTraits::default());
         world.scheduler.restore(world.now, memory, &prints);
-        world.offer(ITEMS / 2);
+        world.enqueue(ITEMS / 2);
     } else {
-        world.offer(ITEMS);
+        world.enqueue(ITEMS);
     }
     world.run(Duration::from_secs(8 * 3_600));
     sent.borrow().clone()
 }
 
 #[test]
-fn waiting_is_the_serial_script_to_the_microsecond() {
-    let mut moved_on = 0;
+fn the_wait_policy_equals_the_serial_script_to_the_microsecond() {
+    let mut left_first_route = 0;
     for seed in 0..300 {
         let (keys, models) = (1 + seed as usize % 3, 1 + seed as usize % 4);
-        let script = script(seed, keys, models);
-        let scheduled = scheduled(seed, keys, models, false);
-        moved_on += usize::from(script.last().is_some_and(|last| (last.1, last.2) != (0, 0)));
-        // Past the last model of the last key the script gives up; the scheduler waits and begins again.
+        let script = run_script(seed, keys, models);
+        let scheduled = run_scheduler(seed, keys, models, false);
+        left_first_route += usize::from(script.last().is_some_and(|last| (last.1, last.2) != (0, 0)));
+        // Behind the last model of the last key the script gives up; the scheduler waits and begins again.
         assert_eq!(scheduled[..script.len().min(scheduled.len())], script[..], "seed {seed}");
     }
-    assert!(moved_on > 100, "{moved_on} of 300 left their first route");
+    assert!(left_first_route > 100, "{left_first_route} of 300 left their first route");
 }
 
 #[test]
-fn it_resumes_where_it_stood() {
+fn the_wait_policy_resumes_at_its_cursor() {
     for seed in 0..100 {
-        let script = script(seed, 3, 4);
-        let resumed = scheduled(seed, 3, 4, true);
+        let script = run_script(seed, 3, 4);
+        let resumed = run_scheduler(seed, 3, 4, true);
         assert_eq!(resumed[..script.len().min(resumed.len())], script[..], "seed {seed}");
     }
 }

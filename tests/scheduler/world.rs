@@ -1,4 +1,4 @@
-//! A simulated world around the pure scheduler: providers that keep their own books, and a virtual clock.
+//! A simulated world around the pure scheduler: providers that count for themselves, and a virtual clock.
 
 use std::{
     cmp::Reverse,
@@ -8,13 +8,13 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Action, Api, AttemptId, Day, EventKind, Hint, Key, Limits, Model, MoneyCaps, Mono, Now, Outcome, Policy, Price,
-        Provider, ProviderId, Role, Seq, Traits, Usage, Verdict, Wall,
+        Api, AttemptId, AttemptResult, EventKind, Key, KeyRole, Limits, Model, MoneyCaps, MonoTime, Now, Outcome,
+        OutcomeAction, Policy, Price, Provider, ProviderId, QuotaDay, RetryAfter, RoutingTraits, Seq, Usage, WallTime,
     },
-    scheduler::{Dispatch, Fate, Scheduler, Step, Ticket},
+    scheduler::{Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler},
 };
 
-pub fn wall(text: &str) -> Wall {
+pub fn wall(text: &str) -> WallTime {
     text.parse::<jiff::Timestamp>().expect("test").into()
 }
 
@@ -32,7 +32,7 @@ pub fn model(name: &str, limits: Limits) -> Model {
         max_output: Some(1_000),
         weight: 1,
         pool: None,
-        price: Price::per_mtok(1.0, 2.0),
+        price: Price::from_usd_per_mtok(1.0, 2.0),
     }
 }
 
@@ -42,38 +42,38 @@ pub fn key(name: &str, project: &str) -> Key {
         provider: ProviderId(0),
         project: project.to_owned(),
         weight: 1,
-        role: Role::Primary,
+        role: KeyRole::Primary,
         models: None,
         caps: MoneyCaps::default(),
     }
 }
 
 pub fn limits(rpm: u32, rpd: Option<u32>) -> Limits {
-    Limits { rpm: Some(rpm), rpd, day: Day::Pacific, ..Limits::default() }
+    Limits { rpm: Some(rpm), rpd, quota_day: QuotaDay::Pacific, ..Limits::default() }
 }
 
-pub fn ticket(seq: u64) -> Ticket {
-    Ticket {
+pub fn queued_item(seq: u64) -> QueuedItem {
+    QueuedItem {
         seq: Seq(seq),
-        input: 100,
-        max_output: None,
+        input_tokens: 100,
+        max_output_tokens: None,
         max_usd: None,
-        caption: false,
-        inexpressible: smallvec::SmallVec::new(),
-        since: Mono::default(),
-        course: None,
+        is_caption: false,
+        unsupported_apis: smallvec::SmallVec::new(),
+        waiting_since: MonoTime::default(),
+        retry_state: None,
     }
 }
 
-pub fn verdict(outcome: Outcome) -> Verdict {
+pub fn attempt_result(outcome: Outcome) -> AttemptResult {
     let answered = !matches!(outcome, Outcome::Timeout | Outcome::ClientTrouble | Outcome::Lost);
-    Verdict {
+    AttemptResult {
         outcome,
-        action: Action::Retry,
+        action: OutcomeAction::Retry,
         status: answered.then_some(200),
-        hint: None,
+        retry_after: None,
         message: String::new(),
-        because: String::new(),
+        rule: String::new(),
         answer: (outcome == Outcome::Ok)
             .then(|| cascadeck::domain::Answer { text: "yes".to_owned(), ..Default::default() }),
         usage: if outcome == Outcome::Ok {
@@ -82,29 +82,29 @@ pub fn verdict(outcome: Outcome) -> Verdict {
             Usage::default()
         },
         stated_limit: None,
-        limit_zero: false,
-        report: cascadeck::domain::Report::default(),
-        too_long: false,
+        limit_is_zero: false,
+        response_meta: cascadeck::domain::ResponseMeta::default(),
+        exceeds_context: false,
         picture_refused: false,
     }
 }
 
-/// What one (project, model) of the real provider counts, at arrival.
+/// Requests that one (project, model) of the provider counts at arrival.
 #[derive(Default)]
 struct ServerPool {
-    minute: VecDeque<Mono>,
+    minute: VecDeque<MonoTime>,
     day: BTreeMap<i64, u32>,
 }
 
-/// How long an answer takes, decided by the test.
-pub type Lag = Box<dyn Fn(&Now, &Dispatch) -> Duration>;
+/// Extra latency of an answer, decided by the test.
+pub type ExtraLatency = Box<dyn Fn(&Now, &PlannedAttempt) -> Duration>;
 
-/// One refusal or fault, decided by the test.
-pub type Weather = Box<dyn FnMut(&Now, &Dispatch) -> Option<Verdict>>;
+/// A refusal or fault for a request, decided by the test.
+pub type FaultInjector = Box<dyn FnMut(&Now, &PlannedAttempt) -> Option<AttemptResult>>;
 
-enum Happens {
-    Arrives(Dispatch),
-    Answers(AttemptId, Verdict),
+enum WorldEvent {
+    RequestArrives(PlannedAttempt),
+    ResponseArrives(AttemptId, AttemptResult),
 }
 
 pub struct World {
@@ -112,34 +112,34 @@ pub struct World {
     pub keys: Vec<Key>,
     pub now: Now,
     start: Now,
-    /// Limits that the server enforces; by default those configured.
+    /// Limits that the server enforces; by default the configured ones.
     pub enforced: Vec<Limits>,
     pools: HashMap<(String, usize), ServerPool>,
-    agenda: BinaryHeap<Reverse<(Mono, u64)>>,
-    happenings: HashMap<u64, Happens>,
-    counter: u64,
-    pub weather: Weather,
-    pub random: fastrand::Rng,
-    pub latency: (Duration, Duration),
-    /// How long an answer takes beyond that, decided by the test.
-    pub lag: Lag,
-    pub ended: HashMap<u64, Fate>,
-    /// (when, model index, key index) of every request that arrived.
+    event_queue: BinaryHeap<Reverse<(MonoTime, u64)>>,
+    scheduled_events: HashMap<u64, WorldEvent>,
+    last_event_id: u64,
+    pub inject_fault: FaultInjector,
+    pub rng: fastrand::Rng,
+    pub latency_range: (Duration, Duration),
+    /// Latency beyond `latency_range`, decided by the test.
+    pub extra_latency: ExtraLatency,
+    pub dispositions: HashMap<u64, Disposition>,
+    /// Time, model index and key index of every request that arrived.
     pub arrivals: Vec<(Now, usize, usize)>,
-    pub refusals: u64,
+    pub throttled: u64,
     pub events: Vec<EventKind>,
     pub done: u64,
-    pub offered: u64,
-    pub class: usize,
-    pub stuck: bool,
+    pub enqueued: u64,
+    pub default_class: usize,
+    pub is_stuck: bool,
 }
 
 impl World {
     #[expect(clippy::needless_pass_by_value, reason = "a fleet is made for its world")]
-    pub fn new(models: Vec<Model>, keys: Vec<Key>, policy: Policy, start: Wall, seed: u64) -> Self {
+    pub fn new(models: Vec<Model>, keys: Vec<Key>, policy: Policy, start: WallTime, seed: u64) -> Self {
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
-        let class = scheduler.class(&Traits::default());
-        let now = Now { mono: Mono(1_000_000), wall: start };
+        let class = scheduler.class_for(&RoutingTraits::default());
+        let now = Now { mono: MonoTime(1_000_000), wall: start };
         Self {
             enforced: models.iter().map(|model| model.limits.clone()).collect(),
             scheduler,
@@ -147,43 +147,43 @@ impl World {
             now,
             start: now,
             pools: HashMap::new(),
-            agenda: BinaryHeap::new(),
-            happenings: HashMap::new(),
-            counter: 0,
-            weather: Box::new(|_, _| None),
-            random: fastrand::Rng::with_seed(seed),
-            latency: (Duration::from_millis(300), Duration::from_millis(900)),
-            lag: Box::new(|_, _| Duration::ZERO),
-            ended: HashMap::new(),
+            event_queue: BinaryHeap::new(),
+            scheduled_events: HashMap::new(),
+            last_event_id: 0,
+            inject_fault: Box::new(|_, _| None),
+            rng: fastrand::Rng::with_seed(seed),
+            latency_range: (Duration::from_millis(300), Duration::from_millis(900)),
+            extra_latency: Box::new(|_, _| Duration::ZERO),
+            dispositions: HashMap::new(),
             arrivals: Vec::new(),
-            refusals: 0,
+            throttled: 0,
             events: Vec::new(),
             done: 0,
-            offered: 0,
-            class,
-            stuck: false,
+            enqueued: 0,
+            default_class: class,
+            is_stuck: false,
         }
     }
 
-    pub fn offer(&mut self, items: u64) {
-        self.offer_to(self.class, items);
+    pub fn enqueue(&mut self, items: u64) {
+        self.enqueue_in(self.default_class, items);
     }
 
-    pub fn offer_to(&mut self, class: usize, items: u64) {
+    pub fn enqueue_in(&mut self, class: usize, items: u64) {
         for _ in 0..items {
-            self.offer_ticket(class, ticket(0));
+            self.enqueue_item(class, queued_item(0));
         }
     }
 
-    /// Offers one item like `ticket`, with a number of its own.
-    pub fn offer_ticket(&mut self, class: usize, ticket: Ticket) -> u64 {
-        self.offered += 1;
-        self.scheduler.offer(class, Ticket { seq: Seq(self.offered), since: self.now.mono, ..ticket });
-        self.offered
+    /// Enqueues an item like `ticket` with a new sequence number, and returns that number.
+    pub fn enqueue_item(&mut self, class: usize, ticket: QueuedItem) -> u64 {
+        self.enqueued += 1;
+        self.scheduler.enqueue(class, QueuedItem { seq: Seq(self.enqueued), waiting_since: self.now.mono, ..ticket });
+        self.enqueued
     }
 
-    /// How many requests arrived at each key.
-    pub fn by_key(&self) -> Vec<usize> {
+    /// Number of requests that arrived at each key.
+    pub fn arrivals_by_key(&self) -> Vec<usize> {
         let at = |key| self.arrivals.iter().filter(|(_, _, arrived)| *arrived == key).count();
         (0..self.keys.len()).map(at).collect()
     }
@@ -192,35 +192,35 @@ impl World {
         self.now.mono.since(self.start.mono)
     }
 
-    fn plan(&mut self, after: Duration, what: Happens) {
-        self.counter += 1;
-        self.agenda.push(Reverse((self.now.mono + after, self.counter)));
-        self.happenings.insert(self.counter, what);
+    fn schedule_event(&mut self, after: Duration, what: WorldEvent) {
+        self.last_event_id += 1;
+        self.event_queue.push(Reverse((self.now.mono + after, self.last_event_id)));
+        self.scheduled_events.insert(self.last_event_id, what);
     }
 
-    /// Runs until every item has ended, nothing can ever happen, or `limit` has passed.
+    /// Runs until every item has ended, nothing can happen any more, or `limit` has passed.
     pub fn run(&mut self, limit: Duration) {
         let end = self.now.mono + limit;
         while self.step(end) {}
     }
 
-    fn step(&mut self, end: Mono) -> bool {
+    fn step(&mut self, end: MonoTime) -> bool {
         while let Some(step) = self.scheduler.poll(self.now) {
             match step {
-                Step::Send(dispatch) => {
-                    let (least, most) = self.latency;
-                    let half = least / 2 + (most - least).mul_f64(self.random.f64() / 2.0);
-                    self.plan(half, Happens::Arrives(dispatch));
+                NextStep::Send(dispatch) => {
+                    let (least, most) = self.latency_range;
+                    let half_latency = least / 2 + (most - least).mul_f64(self.rng.f64() / 2.0);
+                    self.schedule_event(half_latency, WorldEvent::RequestArrives(dispatch));
                 }
-                Step::Refuse(refusal) => self.end(refusal.seq.0, Fate::Failed),
+                NextStep::Reject(refusal) => self.record_end(refusal.seq.0, Disposition::Failed),
             }
         }
-        if self.ended.len() as u64 == self.offered {
+        if self.dispositions.len() as u64 == self.enqueued {
             return false;
         }
-        let next = self.agenda.peek().map(|Reverse((at, _))| *at);
-        let Some(next) = next.into_iter().chain(self.scheduler.next_wake()).min() else {
-            self.stuck = true;
+        let next = self.event_queue.peek().map(|Reverse((at, _))| *at);
+        let Some(next) = next.into_iter().chain(self.scheduler.next_wakeup()).min() else {
+            self.is_stuck = true;
             return false;
         };
         if next > end {
@@ -230,29 +230,30 @@ impl World {
         }
         let step = next.since(self.now.mono);
         self.now = self.now + step;
-        while let Some(Reverse((at, id))) = self.agenda.peek().copied() {
+        while let Some(Reverse((at, id))) = self.event_queue.peek().copied() {
             if at > self.now.mono {
                 break;
             }
-            self.agenda.pop();
-            match self.happenings.remove(&id).expect("test") {
-                Happens::Arrives(dispatch) => self.arrive(&dispatch),
-                Happens::Answers(attempt, verdict) => self.settle(attempt, &verdict),
+            self.event_queue.pop();
+            match self.scheduled_events.remove(&id).expect("test") {
+                WorldEvent::RequestArrives(dispatch) => self.arrive(&dispatch),
+                WorldEvent::ResponseArrives(attempt, verdict) => self.complete(attempt, &verdict),
             }
         }
         true
     }
 
-    fn arrive(&mut self, dispatch: &Dispatch) {
+    fn arrive(&mut self, dispatch: &PlannedAttempt) {
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
         self.arrivals.push((self.now, model, key));
-        let verdict = (self.weather)(&self.now, dispatch).unwrap_or_else(|| self.serve(key, model));
-        let half = self.latency.0 / 2 + (self.latency.1 - self.latency.0).mul_f64(self.random.f64() / 2.0);
-        let lag = (self.lag)(&self.now, dispatch);
-        self.plan(half + lag, Happens::Answers(dispatch.attempt, verdict));
+        let verdict = (self.inject_fault)(&self.now, dispatch).unwrap_or_else(|| self.serve(key, model));
+        let half_latency =
+            self.latency_range.0 / 2 + (self.latency_range.1 - self.latency_range.0).mul_f64(self.rng.f64() / 2.0);
+        let extra_latency = (self.extra_latency)(&self.now, dispatch);
+        self.schedule_event(half_latency + extra_latency, WorldEvent::ResponseArrives(dispatch.attempt, verdict));
     }
 
-    fn serve(&mut self, key: usize, model: usize) -> Verdict {
+    fn serve(&mut self, key: usize, model: usize) -> AttemptResult {
         let limits = self.enforced[model].clone();
         let pool = self.pools.entry((self.keys[key].project.clone(), model)).or_default();
         while pool.minute.front().is_some_and(|at| self.now.mono.since(*at) >= Duration::from_secs(60)) {
@@ -262,31 +263,35 @@ impl World {
         let day = i64::from(zoned.year()) * 1_000 + i64::from(zoned.day_of_year());
         let today = pool.day.entry(day).or_default();
         if limits.rpd.is_some_and(|rpd| *today >= rpd) {
-            self.refusals += 1;
-            return Verdict { status: Some(429), ..verdict(Outcome::QuotaExhaustedDay) };
+            self.throttled += 1;
+            return AttemptResult { status: Some(429), ..attempt_result(Outcome::QuotaExhaustedDay) };
         }
         if limits.rpm.is_some_and(|rpm| pool.minute.len() >= rpm as usize) {
-            self.refusals += 1;
+            self.throttled += 1;
             let free = *pool.minute.front().expect("test") + Duration::from_secs(60);
-            let after = free.since(self.now.mono);
-            return Verdict { status: Some(429), hint: Some(Hint { after }), ..verdict(Outcome::RateLimitedMinute) };
+            let delay = free.since(self.now.mono);
+            return AttemptResult {
+                status: Some(429),
+                retry_after: Some(RetryAfter { delay }),
+                ..attempt_result(Outcome::RateLimitedMinute)
+            };
         }
         pool.minute.push_back(self.now.mono);
         *today += 1;
-        verdict(Outcome::Ok)
+        attempt_result(Outcome::Ok)
     }
 
-    fn settle(&mut self, attempt: AttemptId, verdict: &Verdict) {
-        let settlement = self.scheduler.settle(self.now, attempt, verdict).expect("settled once");
+    fn complete(&mut self, attempt: AttemptId, verdict: &AttemptResult) {
+        let settlement = self.scheduler.complete(self.now, attempt, verdict).expect("settled once");
         self.events.extend(settlement.events);
-        if !matches!(settlement.fate, Fate::Waits { .. }) {
-            self.end(settlement.seq.0, settlement.fate);
+        if !matches!(settlement.disposition, Disposition::Requeued { .. }) {
+            self.record_end(settlement.seq.0, settlement.disposition);
         }
     }
 
-    fn end(&mut self, seq: u64, fate: Fate) {
-        self.done += u64::from(matches!(fate, Fate::Done { .. }));
-        let before = self.ended.insert(seq, fate);
+    fn record_end(&mut self, seq: u64, fate: Disposition) {
+        self.done += u64::from(matches!(fate, Disposition::Done { .. }));
+        let before = self.dispositions.insert(seq, fate);
         assert!(before.is_none(), "item {seq} ended twice");
     }
 }

@@ -1,30 +1,30 @@
-//! Which cooldown is meant: the one that was selected, also while the list moves under the operator's hand.
+//! The selected cooldown stays selected while the list changes.
 
 use std::time::Duration;
 
 use cascadeck::{
     domain::{
         Command, Outcome,
-        snapshot::{CooldownView, Source},
+        snapshot::{CauseSource, CooldownView},
     },
-    tui::{Message, pane::Pane},
+    tui::{UiEvent, pane::Pane},
 };
 
 use crate::{
     fixture::{self, NOW, seconds},
-    stage::{Stage, sent},
+    tui_harness::{TuiHarness, send_effect},
 };
 
 fn cooldown(what: &str, ends: u64, outcome: Outcome, words: &str) -> CooldownView {
     CooldownView {
-        what: what.to_owned(),
-        from: NOW,
+        subject: what.to_owned(),
+        started_at: NOW,
         until: NOW + seconds(ends),
-        cause: fixture::cause(outcome, Source::Stated, words, 1),
+        cause: fixture::cause(outcome, CauseSource::Provider, words, 1),
     }
 }
 
-fn three() -> Vec<CooldownView> {
+fn three_cooldowns() -> Vec<CooldownView> {
     vec![
         cooldown("m@alice", 10, Outcome::RateLimitedMinute, "a minute"),
         cooldown("m@alice", 900, Outcome::QuotaExhaustedDay, "a day"),
@@ -32,99 +32,99 @@ fn three() -> Vec<CooldownView> {
     ]
 }
 
-fn stage(cooldowns: Vec<CooldownView>) -> Stage {
-    let mut snapshot = fixture::storm();
+fn harness_with(cooldowns: Vec<CooldownView>) -> TuiHarness {
+    let mut snapshot = fixture::busy();
     snapshot.cooldowns = cooldowns;
-    Stage::new(120, 36, snapshot)
+    TuiHarness::new(120, 36, snapshot)
 }
 
-fn publish(stage: &mut Stage, cooldowns: Vec<CooldownView>) {
+fn publish_cooldowns(stage: &mut TuiHarness, cooldowns: Vec<CooldownView>) {
     let mut snapshot = stage.snapshot.clone();
     snapshot.cooldowns = cooldowns;
     stage.publish(snapshot);
 }
 
-fn clear(key: &str) -> Command {
+fn clear_command(key: &str) -> Command {
     Command::ClearCooldowns { key: key.to_owned() }
 }
 
 #[test]
-fn two_of_one_name_are_two_rows() {
-    let mut stage = stage(three());
+fn two_cooldowns_with_one_name_are_two_rows() {
+    let mut stage = harness_with(three_cooldowns());
     stage.press("2j");
-    assert_eq!(stage.state.selected(Pane::Cooldowns, &stage.snapshot), 1);
-    let text = stage.press("w").text();
+    assert_eq!(stage.state.selected_row(Pane::Cooldowns, &stage.snapshot), 1);
+    let text = stage.press("w").screen_text();
     assert!(text.contains("a day") && text.contains("day quota"), "{text}");
-    assert_eq!(stage.press("\x1bjc").effects, sent(clear("bob")), "nor is the third out of reach");
+    assert_eq!(stage.press("\x1bjc").effects, send_effect(clear_command("bob")), "nor is the third out of reach");
 }
 
 #[test]
 fn the_selection_stays_with_its_cooldown_while_others_come_and_go() {
     for gone in [0, 1] {
-        let mut stage = stage(three());
+        let mut stage = harness_with(three_cooldowns());
         stage.press("2G");
-        let mut rest = three();
+        let mut rest = three_cooldowns();
         rest.remove(gone);
         rest.push(cooldown("m@carol", 1, Outcome::ServerError, "sooner than all"));
-        publish(&mut stage, rest);
-        assert_eq!(stage.state.selected(Pane::Cooldowns, &stage.snapshot), 2);
+        publish_cooldowns(&mut stage, rest);
+        assert_eq!(stage.state.selected_row(Pane::Cooldowns, &stage.snapshot), 2);
         stage.press("c");
-        assert_eq!(stage.effects, sent(clear("bob")));
+        assert_eq!(stage.effects, send_effect(clear_command("bob")));
     }
 }
 
 #[test]
-fn what_has_just_ended_is_not_taken_for_its_neighbour() {
-    // Also where the operator has chosen none, but looks at the first.
+fn a_key_press_right_after_a_cooldown_ended_does_not_hit_its_neighbour() {
+    // This also holds for the first row, which is selected by default.
     for (keys, ends, next) in [("2", 0, "alice"), ("2jj", 2, "alice")] {
-        let mut stage = stage(three());
+        let mut stage = harness_with(three_cooldowns());
         stage.press(keys);
-        let mut rest = three();
+        let mut rest = three_cooldowns();
         rest.remove(ends);
-        publish(&mut stage, rest);
+        publish_cooldowns(&mut stage, rest);
         stage.press("c");
         assert!(stage.effects.is_empty(), "{keys:?}: {:?}", stage.effects);
-        assert!(stage.text().contains("that cooldown has just ended"), "{keys:?}");
+        assert!(stage.screen_text().contains("that cooldown has just ended"), "{keys:?}");
         stage.press("c");
-        assert_eq!(stage.effects, sent(clear(next)), "{keys:?}: the second time it is meant");
+        assert_eq!(stage.effects, send_effect(clear_command(next)), "{keys:?}: the second time it is meant");
     }
 }
 
 #[test]
-fn what_ended_long_ago_or_was_left_since_is_not_in_the_way() {
-    let later = |stage: &mut Stage| {
-        stage.state.ui += Duration::from_secs(3);
-        stage.send(Message::Tick);
+fn a_cooldown_that_ended_long_ago_or_was_left_does_not_block_the_next() {
+    let later = |stage: &mut TuiHarness| {
+        stage.state.ui_elapsed += Duration::from_secs(3);
+        stage.update(UiEvent::Tick);
     };
-    let moves = |stage: &mut Stage| {
+    let moves = |stage: &mut TuiHarness| {
         stage.press("j");
     };
-    for (deed, key) in [(&later as &dyn Fn(&mut Stage), "alice"), (&moves, "bob")] {
-        let mut stage = stage(three());
+    for (action, key) in [(&later as &dyn Fn(&mut TuiHarness), "alice"), (&moves, "bob")] {
+        let mut stage = harness_with(three_cooldowns());
         stage.press("2");
-        publish(&mut stage, three().split_off(1));
-        deed(&mut stage);
+        publish_cooldowns(&mut stage, three_cooldowns().split_off(1));
+        action(&mut stage);
         stage.press("c");
-        assert_eq!(stage.effects, sent(clear(key)));
+        assert_eq!(stage.effects, send_effect(clear_command(key)));
     }
 }
 
 #[test]
 fn however_long_the_names_are_the_reason_stays() {
     for (width, height) in [(120, 36), (80, 24), (60, 15)] {
-        let mut snapshot = fixture::storm();
+        let mut snapshot = fixture::busy();
         for cooldown in &mut snapshot.cooldowns {
-            cooldown.what = format!("gemini-3.5-flash-lite-preview-09-2026-{}", cooldown.what);
+            cooldown.subject = format!("gemini-3.5-flash-lite-preview-09-2026-{}", cooldown.subject);
         }
-        let mut stage = Stage::new(width, height, snapshot);
-        let text = stage.press("2").text();
+        let mut stage = TuiHarness::new(width, height, snapshot);
+        let text = stage.press("2").screen_text();
         assert!(text.contains("…@grace") && text.contains(" server error"), "{width}x{height}: {text}");
     }
 }
 
 #[test]
-fn a_projects_cooldown_is_ended_by_a_key_of_it_that_works() {
-    let mut snapshot = fixture::storm();
+fn a_projects_cooldown_is_cleared_through_a_working_key_of_it() {
+    let mut snapshot = fixture::busy();
     let dead = snapshot.keys.iter().position(|key| key.name == "dave").unwrap();
     let works = snapshot.keys.iter().position(|key| key.name == "frank").unwrap();
     assert!(dead < works);
@@ -132,6 +132,6 @@ fn a_projects_cooldown_is_ended_by_a_key_of_it_that_works() {
         snapshot.keys[at].project = "shared".to_owned();
     }
     snapshot.cooldowns = vec![cooldown("m@shared", 900, Outcome::QuotaExhaustedDay, "a day")];
-    let mut stage = Stage::new(120, 36, snapshot);
-    assert_eq!(stage.press("2c").effects, sent(clear("frank")));
+    let mut stage = TuiHarness::new(120, 36, snapshot);
+    assert_eq!(stage.press("2c").effects, send_effect(clear_command("frank")));
 }

@@ -1,4 +1,4 @@
-//! The log file and the log view. One test: logging is started once in a process.
+//! The log file and the log pane. It is one test because logging starts once per process.
 
 use cascadeck::{
     domain::Snapshot,
@@ -7,7 +7,7 @@ use cascadeck::{
 };
 use tracing::level_filters::LevelFilter;
 
-use crate::{fixture, stage::Stage};
+use crate::{fixture, tui_harness::TuiHarness};
 
 #[test]
 fn what_is_logged_and_what_panics_is_in_the_file_and_on_the_screen() {
@@ -18,18 +18,18 @@ fn what_is_logged_and_what_panics_is_in_the_file_and_on_the_screen() {
 
     tracing::info!(target: "cascadeck::engine", key = "alice", "a refusal: \x1b[31mred\nand more");
     tracing::debug!(target: "cascadeck::engine", "below the level");
-    let hold = panics::hold_terminal();
+    let hold = panics::defer_panic_output();
     let worker = std::thread::Builder::new().name("worker".to_owned());
     assert!(worker.spawn(|| panic!("a worker's mistake")).unwrap().join().is_err());
     drop(hold);
 
     tui_logger::move_events();
-    let screen = Stage::new(120, 36, fixture::storm()).focus(Pane::Log).text();
+    let screen = TuiHarness::new(120, 36, fixture::busy()).focus(Pane::Log).screen_text();
     assert!(screen.contains("a refusal") && screen.contains("a worker's mistake"), "{screen}");
 
     assert!(screen.contains(" 7 Log ") && !screen.contains("in real time"), "{screen}");
-    let fast = Snapshot { speed: 60.0, ..fixture::storm() };
-    let screen = Stage::new(120, 36, fast).focus(Pane::Log).text();
+    let fast = Snapshot { clock_speed: 60.0, ..fixture::busy() };
+    let screen = TuiHarness::new(120, 36, fast).focus(Pane::Log).screen_text();
     assert!(screen.contains(" 7 Log, in real time "), "{screen}");
 
     drop(guard);

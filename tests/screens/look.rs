@@ -1,6 +1,6 @@
-//! The real dashboard over a fake engine that moves, for looking at it:
-//! `cargo test --test screens look -- --ignored --nocapture`, on a terminal. (After a minute the test harness
-//! writes a line over it; Ctrl-L draws the screen anew.)
+//! The real dashboard over a fake engine with changing snapshots, for looking at it on a terminal: `cargo test --test
+//! screens look -- --ignored --nocapture`. (After a minute the test harness writes a line over it; Ctrl-L draws the
+//! screen again.)
 
 use std::{
     io::Write as _,
@@ -13,11 +13,11 @@ use cascadeck::{
         Command, Event, EventKind, Outcome, Snapshot,
         snapshot::{Condition, RunState},
     },
-    tui::{Options, run},
+    tui::{DashboardOptions, run},
 };
 
 use crate::{
-    engine::{FakeEngine, engine, page},
+    fake_engine::{FakeEngine, fake_engine, fixture_page},
     fixture,
 };
 
@@ -31,38 +31,42 @@ async fn look() {
         true,
     )
     .unwrap();
-    let (engine, handle) = engine(fixture::storm());
-    let FakeEngine { snapshots, mut orders, mut asks } = engine;
+    let (engine, handle) = fake_engine(fixture::busy());
+    let FakeEngine { snapshots, mut commands, mut queries } = engine;
     let moving = tokio::spawn(async move {
-        let mut snapshot = fixture::storm();
+        let mut snapshot = fixture::busy();
         let began = Instant::now();
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
-                _ = ticks.tick() => step(&mut snapshot, began.elapsed()),
-                order = orders.recv() => {
+                _ = ticks.tick() => advance(&mut snapshot, began.elapsed()),
+                order = commands.recv() => {
                     let Some(order) = order else { return };
                     if matches!(order.command, Command::SetStrategy { .. }) {
-                        // No engine counts like that: the sum of what has ended overflows, in the midst of a frame.
+                        // An impossible count: the sum of ended items overflows while a frame is drawn.
                         (snapshot.totals.done, snapshot.totals.failed) = (u64::MAX, u64::MAX);
                     }
                     let words = if matches!(order.command, Command::ClearCooldowns { .. }) {
                         let worker = tokio::spawn(async { panic!("a worker's mistake") });
                         format!("the worker has panicked: {}", worker.await.is_err())
                     } else {
-                        obey(&mut snapshot, &order.command)
+                        apply_command(&mut snapshot, &order.command)
                     };
                     let _ = order.reply.send(Ok(words));
                 }
-                Some(ask) = asks.recv() => {
-                    let page = page(&ask.query);
+                Some(ask) = queries.recv() => {
+                    let page = fixture_page(&ask.query);
                     let _ = ask.reply.send(Ok(page));
                 }
             }
             snapshots.send_replace(Arc::new(snapshot.clone()));
         }
     });
-    let exit = run(handle, Options { ascii: std::env::var_os("ASCII").is_some(), ..Options::default() }).await;
+    let exit = run(
+        handle,
+        DashboardOptions { ascii_only: std::env::var_os("ASCII").is_some(), ..DashboardOptions::default() },
+    )
+    .await;
     moving.abort();
     if let Some(path) = std::env::var_os("EXIT_TO") {
         let input = std::fs::read_link("/proc/self/fd/0").unwrap_or_default();
@@ -73,7 +77,7 @@ async fn look() {
     let _ = writeln!(std::io::stdout(), "left with {exit:?}");
 }
 
-fn step(snapshot: &mut Snapshot, elapsed: Duration) {
+fn advance(snapshot: &mut Snapshot, elapsed: Duration) {
     if snapshot.state.is_over() || snapshot.state == RunState::Paused {
         return;
     }
@@ -90,13 +94,13 @@ fn step(snapshot: &mut Snapshot, elapsed: Duration) {
         let number = snapshot.events.last().map_or(1, |event| event.number + 1);
         let kind = EventKind::Fallback {
             seq: totals.done,
-            item: totals.done.to_string(),
+            item_id: totals.done.to_string(),
             from: "gemini-3.8-flash@bob".to_owned(),
             to: Some("gemini-3.8-flash@alice".to_owned()),
             outcome: Outcome::RateLimitedMinute,
             status: Some(429),
             wait: Some(fixture::seconds(37)),
-            words: String::new(),
+            message: String::new(),
         };
         snapshot.events.push(Arc::new(Event { number, at: snapshot.at, kind }));
         if snapshot.events.len() > 256 {
@@ -105,16 +109,16 @@ fn step(snapshot: &mut Snapshot, elapsed: Duration) {
     }
 }
 
-fn obey(snapshot: &mut Snapshot, command: &Command) -> String {
+fn apply_command(snapshot: &mut Snapshot, command: &Command) -> String {
     match command {
         Command::Pause | Command::HardPause => snapshot.state = RunState::Paused,
         Command::Resume => snapshot.state = RunState::Running,
-        Command::Drain | Command::Stop => snapshot.state = RunState::Stopped { why: "by you".to_owned() },
-        Command::SetInFlight { in_flight } => snapshot.in_flight_cap = *in_flight,
+        Command::Drain | Command::Stop => snapshot.state = RunState::Stopped { reason: "by you".to_owned() },
+        Command::SetMaxInFlight { max_in_flight } => snapshot.max_in_flight = *max_in_flight,
         Command::SetKey { key, on } => {
             let at = snapshot.at;
             if let Some(view) = snapshot.keys.iter_mut().find(|view| view.name == *key) {
-                view.condition = if *on { Condition::Ready } else { Condition::Off { since: at } };
+                view.condition = if *on { Condition::Ready } else { Condition::SwitchedOff { since: at } };
             }
         }
         _ => {}

@@ -1,6 +1,6 @@
-"""The official SDKs against the simulated provider: if it fools them, its bodies and headers are right.
+"""The official SDKs against the simulated provider: they check its bodies and headers.
 
-Starts nothing: SIM_URL says where a simulator with profile.toml of this folder listens. `run` does all of it.
+SIM_URL is the address of a running simulator with profile.toml of this folder; the script `run` starts it.
 """
 
 import base64
@@ -38,7 +38,7 @@ PICTURE_WORDS = "A picture of 40x30 pixels, wider than tall"
 class Gemini(unittest.TestCase):
     LITE, SCARCE = "gemini-3.5-flash-lite", "gemini-3.8-flash"
 
-    # A client that nobody holds closes itself, even while it is asked something.
+    # Cached, because a client without a reference closes itself, even during a request.
     @functools.cache
     def client(self, key: str = "AIzaSim-sdk") -> genai.Client:
         return genai.Client(api_key=key, http_options=genai_types.HttpOptions(base_url=URL))

@@ -1,13 +1,13 @@
-//! What each API serves: answers, cut answers, pictures, lists of models.
+//! Responses of each API: answers, truncated answers, pictures, lists of models.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Fixture, anthropic_body, gemini_body, openai_body, seen};
+use super::{SimFixture, anthropic_body, gemini_body, openai_body, read_reply};
 
 #[tokio::test]
 async fn each_api_answers_in_its_own_shape() {
-    let sim = Fixture::open().await;
+    let sim = SimFixture::open().await;
 
     let gemini = sim.gemini("AIza-g1", "What is 17 times 23?").await;
     assert_eq!(gemini.status, 200);
@@ -42,17 +42,17 @@ async fn each_api_answers_in_its_own_shape() {
     assert_eq!([&anthropic.body["usage"]["input_tokens"], &anthropic.body["usage"]["output_tokens"]], [5, 4]);
     assert!(anthropic.header("request-id").is_some());
 
-    let books = sim.books();
+    let books = sim.checked_stats();
     assert_eq!((books.total.ok, books.total.input_tokens, books.total.output_tokens), (3, 15, 12));
 }
 
 #[tokio::test]
 async fn an_output_limit_ends_the_answer_in_each_apis_words() {
-    let sim = Fixture::open().await;
+    let sim = SimFixture::open().await;
     let prompt = "Why do cats purr?";
     let mut gemini = gemini_body(prompt);
     gemini["generationConfig"] = json!({ "maxOutputTokens": 3 });
-    let gemini = seen(sim.ask_gemini("AIza-g1", "gm", &gemini).send().await.unwrap()).await;
+    let gemini = read_reply(sim.gemini_request("AIza-g1", "gm", &gemini).send().await.unwrap()).await;
     assert_eq!(gemini.body["candidates"][0]["finishReason"], "MAX_TOKENS");
     let mut openai = openai_body(prompt);
     openai["max_completion_tokens"] = 3.into();
@@ -73,17 +73,17 @@ async fn pictures_are_described_and_charged() {
     const PNG: &str =
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
     const GIF: &str = "R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
-    let sim = Fixture::open().await;
+    let sim = SimFixture::open().await;
     let gemini = |kind: &str, data: &str| {
         let part = json!({ "inline_data": { "mime_type": format!("image/{kind}"), "data": data } });
-        sim.ask_gemini("AIza-g1", "gm", &json!({ "contents": [{ "parts": [{ "text": "Caption." }, part] }] }))
+        sim.gemini_request("AIza-g1", "gm", &json!({ "contents": [{ "parts": [{ "text": "Caption." }, part] }] }))
     };
-    let described = seen(gemini("png", PNG).send().await.unwrap()).await;
+    let described = read_reply(gemini("png", PNG).send().await.unwrap()).await;
     assert_eq!(described.text(), "A picture of 1x1 pixels, square, 1 KB of png.");
     assert_eq!(described.body["usageMetadata"]["promptTokenCount"], 1_122);
-    assert_eq!(seen(gemini("gif", GIF).send().await.unwrap()).await.status, 400);
+    assert_eq!(read_reply(gemini("gif", GIF).send().await.unwrap()).await.status, 400);
     assert_eq!(
-        seen(gemini("png", "AAAA").send().await.unwrap()).await.body["error"]["message"],
+        read_reply(gemini("png", "AAAA").send().await.unwrap()).await.body["error"]["message"],
         "Provided image is not valid"
     );
 
@@ -100,9 +100,9 @@ async fn pictures_are_described_and_charged() {
 
 #[tokio::test]
 async fn models_are_listed_and_found() {
-    let sim = Fixture::open().await;
+    let sim = SimFixture::open().await;
     let none = Value::Null;
-    // Google's SDK asks at v1, most others at v1beta.
+    // Google's SDK uses v1, most other clients v1beta.
     let google = [("x-goog-api-key", "AIza-g1")];
     let bearer = [("authorization", "Bearer sk-o1-0123456789")];
     let anthropic = [("x-api-key", "sk-ant-a1"), ("anthropic-version", "2023-06-01")];
@@ -119,5 +119,5 @@ async fn models_are_listed_and_found() {
     assert_eq!(sim.send(Method::GET, "/v1beta/models", &[("x-goog-api-key", "no")], &none).await.status, 400);
     let counted = sim.send(Method::POST, "/v1beta/models/gm:countTokens", &google, &gemini_body("12345678")).await;
     assert_eq!(counted.body, json!({ "totalTokens": 2 }));
-    assert_eq!((sim.books().total.requests, sim.books().other_requests), (0, 7));
+    assert_eq!((sim.checked_stats().total.requests, sim.checked_stats().other_requests), (0, 7));
 }

@@ -1,20 +1,20 @@
-//! Minutes, days and tiers, as each provider states and refuses them.
+//! Minute limits, day limits and tiers, as each provider states and enforces them.
 
 use std::time::Duration;
 
-use cascadeck::{clock::Clock, domain::Wall, sim::Limit};
+use cascadeck::{clock::Clock, domain::WallTime, sim::SimLimit};
 use serde_json::json;
 
-use super::{Fixture, anthropic_body, openai_body, profile};
+use super::{SimFixture, anthropic_body, openai_body, profile};
 
-fn wall(text: &str) -> Wall {
+fn wall(text: &str) -> WallTime {
     text.parse::<jiff::Timestamp>().unwrap().into()
 }
 
 #[tokio::test]
-async fn the_minutes_next_request_is_refused_and_the_stated_delay_is_true() {
+async fn a_request_over_the_minute_limit_is_refused_and_the_stated_delay_is_true() {
     let models = r#"model = [{ name = "gm", provider = "g", rpm = 3 }]"#;
-    let sim = Fixture::new(profile(models), Clock::sped_up(60.0)).await;
+    let sim = SimFixture::new(profile(models), Clock::with_speed(60.0)).await;
     // Two keys of one project share the limit.
     let mut answered = [0, 0];
     let refused = loop {
@@ -43,10 +43,10 @@ async fn the_minutes_next_request_is_refused_and_the_stated_delay_is_true() {
 
     sim.clock.sleep(Duration::from_secs_f64(delay)).await;
     assert_eq!(sim.gemini("AIza-g2", "hello").await.status, 200);
-    let books = sim.books();
+    let books = sim.checked_stats();
     let pool = books.pool("gp", "gm").unwrap();
-    assert_eq!((pool.tally.refused[&Limit::Rpm], pool.peaks.minute_requests), (1, 3));
-    let by_key = ["g1", "g2"].map(|key| books.key(key).unwrap().tally.ok as usize);
+    assert_eq!((pool.counts.refused[&SimLimit::Rpm], pool.peaks.minute_requests), (1, 3));
+    let by_key = ["g1", "g2"].map(|key| books.key(key).unwrap().counts.ok as usize);
     assert_eq!(by_key, [answered[0], answered[1] + 1]);
 }
 
@@ -56,7 +56,7 @@ async fn openai_and_anthropic_state_their_limits_in_headers() {
         { name = "om", provider = "o", rpm = 2, tpm = 50 },
         { name = "am", provider = "a", rpm = 2, itpm = 1000, otpm = 1000 },
     ]"#;
-    let sim = Fixture::new(profile(models), Clock::real()).await;
+    let sim = SimFixture::new(profile(models), Clock::real()).await;
     let secret = "sk-o1-0123456789";
     let first = sim.openai(secret, openai_body("What is 2 + 2?")).await;
     assert_eq!(first.header("x-ratelimit-limit-requests"), Some("2"));
@@ -93,26 +93,26 @@ async fn openai_and_anthropic_state_their_limits_in_headers() {
     assert_eq!((refused.status, &refused.body["error"]["type"]), (429, &json!("rate_limit_error")));
     assert!(refused.body["request_id"].is_string());
     assert!((1..=60).contains(&refused.header("retry-after").unwrap().parse::<u32>().unwrap()));
-    sim.books();
+    sim.checked_stats();
 }
 
 #[tokio::test]
 async fn a_spent_day_looks_like_a_minute_but_for_its_quota_id() {
     let models = r#"model = [{ name = "gm", provider = "g", rpd = 1 }]"#;
-    let sim = Fixture::new(profile(models), Clock::starting_at(wall("2026-11-21T12:00:00Z"), 2.0)).await;
+    let sim = SimFixture::new(profile(models), Clock::starting_at(wall("2026-11-21T12:00:00Z"), 2.0)).await;
     assert_eq!(sim.gemini("AIza-g1", "hello").await.status, 200);
     let refused = sim.gemini("AIza-g1", "hello").await;
     let details = &refused.body["error"]["details"];
     assert_eq!(details[1]["violations"][0]["quotaId"], "GenerateRequestsPerDayPerProjectPerModel-FreeTier");
     let delay: u32 = details[2]["retryDelay"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
     assert!((5..60).contains(&delay), "seconds, though the day has twenty hours left");
-    assert_eq!(sim.books().pool("gp", "gm").unwrap().days["2026-11-21"].requests, 1);
+    assert_eq!(sim.checked_stats().pool("gp", "gm").unwrap().days["2026-11-21"].requests, 1);
 }
 
 #[tokio::test]
 async fn a_model_that_is_not_on_the_tier_says_limit_0() {
     let models = r#"model = [{ name = "gm", provider = "g", rpm = 0, rpd = 0 }]"#;
-    let sim = Fixture::new(profile(models), Clock::real()).await;
+    let sim = SimFixture::new(profile(models), Clock::real()).await;
     let refused = sim.gemini("AIza-g1", "hello").await;
     assert_eq!(refused.status, 429);
     assert!(refused.body["error"]["message"].as_str().unwrap().contains("limit: 0, model: gm"));
@@ -131,8 +131,8 @@ async fn the_pacific_day_begins_at_midnight_there_also_when_clocks_change() {
     ];
     let models = r#"model = [{ name = "gm", provider = "g", rpd = 2 }]"#;
     let clock = Clock::starting_at(wall("2026-10-31T12:00:00Z"), 60_000.0);
-    let sim = Fixture::new(profile(models), clock).await;
-    let days = || sim.books().pool("gp", "gm").map(|pool| pool.days.clone()).unwrap_or_default();
+    let sim = SimFixture::new(profile(models), clock).await;
+    let days = || sim.checked_stats().pool("gp", "gm").map(|pool| pool.days.clone()).unwrap_or_default();
     while days().len() < 3 {
         let (earlier, before) = (days(), clock.now().wall);
         let status = sim.gemini("AIza-g1", "hello").await.status;

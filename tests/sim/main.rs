@@ -1,23 +1,24 @@
-//! The simulated provider over real sockets: what it serves, what it refuses, in whose words, and whether its books add up.
+//! The simulated provider over real sockets: its answers, its refusals in each provider's words, and whether its
+//! statistics add up.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
-mod books;
+mod faults;
 mod limits;
-mod trouble;
+mod stats;
 
 use std::time::Duration;
 
 use cascadeck::{
     clock::Clock,
-    sim::{Books, Profile, Simulator},
+    sim::{Profile, ServerStats, Simulator},
 };
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-/// Three providers with one project each; tests put models in.
-const HOUSES: &str = r#"
+/// Three providers with one project each; the tests add models.
+const PROVIDERS_PROFILE: &str = r#"
 name = "test"
 refusal_ms = 0
 slow_body_s = 0.1
@@ -35,22 +36,22 @@ model = [{ name = "gm", provider = "g" }, { name = "om", provider = "o" }, { nam
 "#;
 
 fn profile(models: &str) -> Profile {
-    Profile::from_toml(&format!("{HOUSES}{models}")).unwrap()
+    Profile::from_toml(&format!("{PROVIDERS_PROFILE}{models}")).unwrap()
 }
 
-struct Fixture {
+struct SimFixture {
     sim: Simulator,
     http: reqwest::Client,
     clock: Clock,
 }
 
-struct Seen {
+struct HttpReply {
     status: u16,
     headers: reqwest::header::HeaderMap,
     body: Value,
 }
 
-impl Seen {
+impl HttpReply {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -61,9 +62,9 @@ impl Seen {
     }
 }
 
-impl Fixture {
+impl SimFixture {
     async fn new(profile: Profile, clock: Clock) -> Self {
-        // The client wants a crypto provider even for plain http. The second test of a process finds it installed.
+        // The client needs a crypto provider even for plain HTTP. Only the first test of a process can install it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { sim: Simulator::start(profile, clock).await.unwrap(), http, clock }
@@ -81,48 +82,48 @@ impl Fixture {
         request.body(body.to_string())
     }
 
-    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Seen {
-        seen(self.request(method, path, headers, body).send().await.unwrap()).await
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> HttpReply {
+        read_reply(self.request(method, path, headers, body).send().await.unwrap()).await
     }
 
-    fn ask_gemini(&self, secret: &str, model: &str, body: &Value) -> reqwest::RequestBuilder {
+    fn gemini_request(&self, secret: &str, model: &str, body: &Value) -> reqwest::RequestBuilder {
         let path = format!("/v1beta/models/{model}:generateContent");
         self.request(Method::POST, &path, &[("x-goog-api-key", secret)], body)
     }
 
-    async fn gemini(&self, secret: &str, prompt: &str) -> Seen {
-        seen(self.ask_gemini(secret, "gm", &gemini_body(prompt)).send().await.unwrap()).await
+    async fn gemini(&self, secret: &str, prompt: &str) -> HttpReply {
+        read_reply(self.gemini_request(secret, "gm", &gemini_body(prompt)).send().await.unwrap()).await
     }
 
-    async fn openai(&self, secret: &str, body: Value) -> Seen {
+    async fn openai(&self, secret: &str, body: Value) -> HttpReply {
         let bearer = format!("Bearer {secret}");
         self.send(Method::POST, "/v1/chat/completions", &[("authorization", &bearer)], &body).await
     }
 
-    async fn anthropic(&self, secret: &str, body: Value) -> Seen {
+    async fn anthropic(&self, secret: &str, body: Value) -> HttpReply {
         let headers = [("x-api-key", secret), ("anthropic-version", "2023-06-01")];
         self.send(Method::POST, "/v1/messages", &headers, &body).await
     }
 
-    fn books(&self) -> Books {
-        let books = self.sim.books();
+    fn checked_stats(&self) -> ServerStats {
+        let books = self.sim.stats();
         assert_eq!(books.discrepancies(), [""; 0]);
-        assert_eq!(books.exceeded(), [""; 0]);
+        assert_eq!(books.exceeded_limits(), [""; 0]);
         books
     }
 
-    /// Waits for something that the simulator does on its own time.
-    async fn until(&self, happened: impl Fn(&Books) -> bool) {
-        while !happened(&self.sim.books()) {
+    /// Waits for a change that the simulator makes by itself.
+    async fn wait_until(&self, happened: impl Fn(&ServerStats) -> bool) {
+        while !happened(&self.sim.stats()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 }
 
-async fn seen(response: Response) -> Seen {
+async fn read_reply(response: Response) -> HttpReply {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.unwrap();
-    Seen { status, headers, body: serde_json::from_slice(&body).unwrap() }
+    HttpReply { status, headers, body: serde_json::from_slice(&body).unwrap() }
 }
 
 fn gemini_body(prompt: &str) -> Value {

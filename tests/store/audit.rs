@@ -1,26 +1,32 @@
-//! An audit proves a sound run sound, and finds every way in which a record can be broken.
+//! An audit passes a sound run, and finds every way in which a record can be damaged.
 
 use cascadeck::{
     domain::{Money, Outcome, ReplayFilter},
     store::{Op, audit::audit},
 };
 
-use crate::harness::{Home, answered, failed, intent, refused, spec, unreadable};
+use crate::harness::{TestRun, answered_op, failed_op, intent_op, item_spec, requeued_op, unreadable_op};
 
-/// Item 1 done, 2 failed, 3 done after a refusal, 4 waiting after a crash, 5 failed here, 6 replayed and done.
-fn eventful() -> Home {
-    let (home, mut engine) = Home::with_items(6);
-    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 1), intent(3, 3, 2), intent(4, 4, 0), intent(5, 6, 0)]);
+/// Item 1 done, 2 failed, 3 done after a refusal, 4 waiting after a crash, 5 failed locally, 6 replayed and done.
+fn eventful_run() -> TestRun {
+    let (home, mut engine) = TestRun::with_items(6);
     engine.commit(vec![
-        answered(1, 1),
-        failed(2, 2, Outcome::ContentBlocked),
-        refused(3, Outcome::RateLimitedMinute),
-        unreadable(5, 5),
-        failed(5, 6, Outcome::BadRequest),
+        intent_op(1, 1, 0),
+        intent_op(2, 2, 1),
+        intent_op(3, 3, 2),
+        intent_op(4, 4, 0),
+        intent_op(5, 6, 0),
+    ]);
+    engine.commit(vec![
+        answered_op(1, 1),
+        failed_op(2, 2, Outcome::ContentBlocked),
+        requeued_op(3, Outcome::RateLimitedMinute),
+        unreadable_op(5, 5),
+        failed_op(5, 6, Outcome::BadRequest),
     ]);
     let six = ReplayFilter { ids: vec!["item-6".into()], ..ReplayFilter::default() };
-    engine.commit(vec![Op::Requeue(six), intent(6, 3, 0), intent(7, 6, 0)]);
-    engine.commit(vec![answered(6, 3), answered(7, 6)]);
+    engine.commit(vec![Op::Requeue(six), intent_op(6, 3, 0), intent_op(7, 6, 0)]);
+    engine.commit(vec![answered_op(6, 3), answered_op(7, 6)]);
     drop(engine.close());
     // Attempt 4 was in flight when the process died.
     drop(home.open());
@@ -29,9 +35,9 @@ fn eventful() -> Home {
 
 #[test]
 fn a_sound_run_is_proved_sound() {
-    let home = eventful();
+    let home = eventful_run();
     let audit = audit(home.dir.path(), Some(Money(11_000_000))).unwrap();
-    assert!(audit.holds(), "{audit:#?}");
+    assert!(audit.is_ok(), "{audit:#?}");
     assert_eq!((audit.items, audit.done, audit.failed, audit.waiting, audit.attempts), (6, 3, 2, 1, 7));
     let unanswered: Vec<_> =
         audit.unanswered.iter().map(|call| (call.attempt, call.item.as_str(), call.at_risk)).collect();
@@ -40,7 +46,7 @@ fn a_sound_run_is_proved_sound() {
 }
 
 #[test]
-fn every_broken_promise_is_found_and_named() {
+fn every_broken_invariant_is_found_and_named() {
     let recorded = "every item of the input is recorded whole, once, in order";
     let one_line = "every finished item has its one line, every other has none";
     let says = "every line says what its item says";
@@ -115,52 +121,54 @@ fn every_broken_promise_is_found_and_named() {
         ("a table is gone", "DROP TABLE superseded", &[one_line]),
         ("an attempt on no route", "UPDATE attempts SET route = 77 WHERE attempt = 1", &[counted]),
     ];
-    for (what, damage, promises) in cases {
-        let home = eventful();
+    for (what, damage, invariants) in cases {
+        let home = eventful_run();
         home.sql().execute_batch(damage).unwrap();
         let audit = audit(home.dir.path(), None).unwrap();
-        let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).map(|check| check.promise).collect();
-        assert_eq!(broken, promises, "{what}: {audit:#?}");
-        assert!(audit.checks.iter().all(|check| check.broken == 0 || !check.examples.is_empty()), "{what}");
+        let broken: Vec<_> =
+            audit.checks.iter().filter(|check| check.violations > 0).map(|check| check.invariant).collect();
+        assert_eq!(broken, invariants, "{what}: {audit:#?}");
+        assert!(audit.checks.iter().all(|check| check.violations == 0 || !check.examples.is_empty()), "{what}");
     }
 }
 
 #[test]
 fn an_answer_that_was_altered_in_the_record_and_in_the_file_alike_is_found() {
-    let home = eventful();
+    let home = eventful_run();
     let (was, is) = ("The answer to item-3.", "Another answer altogether.");
     let shown = std::fs::read_to_string(home.dir.results()).unwrap();
     assert!(shown.contains(was));
     std::fs::write(home.dir.results(), shown.replace(was, is)).unwrap();
     home.sql().execute("UPDATE results SET line = replace(line, ?1, ?2)", [was, is]).unwrap();
     let audit = audit(home.dir.path(), None).unwrap();
-    let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).collect();
+    let broken: Vec<_> = audit.checks.iter().filter(|check| check.violations > 0).collect();
     assert_eq!(broken.len(), 1, "{audit:#?}");
     assert_eq!(broken[0].examples, ["the line of item item-3 was altered after it was recorded"]);
 }
 
 #[test]
 fn an_overspent_budget_counts_what_may_have_been_billed() {
-    let home = eventful();
+    let home = eventful_run();
     let audit = audit(home.dir.path(), Some(Money(10_999_999))).unwrap();
-    let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).map(|check| check.promise).collect();
+    let broken: Vec<_> =
+        audit.checks.iter().filter(|check| check.violations > 0).map(|check| check.invariant).collect();
     assert_eq!(broken, ["the budget was kept, with all that may have been billed"]);
 }
 
 #[test]
 fn a_results_file_that_was_tampered_with_is_found_and_a_running_one_is_not_judged() {
-    let home = eventful();
+    let home = eventful_run();
     std::fs::write(home.dir.results(), "not ours\n").unwrap();
-    assert!(!audit(home.dir.path(), None).unwrap().holds());
-    let mut engine = home.engine();
-    engine.commit(vec![Op::Items(vec![spec(7)])]);
+    assert!(!audit(home.dir.path(), None).unwrap().is_ok());
+    let mut engine = home.start_engine();
+    engine.commit(vec![Op::IngestItems(vec![item_spec(7)])]);
     std::fs::write(home.dir.results(), "").unwrap();
-    assert!(audit(home.dir.path(), None).unwrap().holds(), "its owner may be about to write");
+    assert!(audit(home.dir.path(), None).unwrap().is_ok(), "its owner may be about to write");
 }
 
 #[test]
 fn a_damaged_file_is_named_and_not_passed_over() {
-    let home = eventful();
+    let home = eventful_run();
     let path = home.dir.database();
     let mut bytes = std::fs::read(&path).unwrap();
     let (from, to) = (bytes.len() / 2, bytes.len() / 2 + 4_096);
@@ -169,7 +177,7 @@ fn a_damaged_file_is_named_and_not_passed_over() {
     match audit(home.dir.path(), None) {
         Ok(audit) => {
             let sound = &audit.checks[0];
-            assert!(sound.broken > 0 && !audit.holds(), "{audit:#?}");
+            assert!(sound.violations > 0 && !audit.is_ok(), "{audit:#?}");
         }
         Err(error) => assert!(error.to_string().contains("run.db"), "{error}"),
     }
@@ -177,10 +185,10 @@ fn a_damaged_file_is_named_and_not_passed_over() {
 
 #[test]
 fn a_results_file_that_is_gone_is_named() {
-    let home = eventful();
+    let home = eventful_run();
     std::fs::remove_file(home.dir.results()).unwrap();
     let audit = audit(home.dir.path(), None).unwrap();
-    let broken: Vec<_> = audit.checks.iter().filter(|check| check.broken > 0).collect();
+    let broken: Vec<_> = audit.checks.iter().filter(|check| check.violations > 0).collect();
     assert_eq!(broken.len(), 1, "{audit:#?}");
     assert!(broken[0].examples[0].contains("results.jsonl"), "{audit:#?}");
 }
@@ -188,9 +196,9 @@ fn a_results_file_that_is_gone_is_named() {
 #[test]
 fn the_widest_cap_that_was_ever_in_force_is_held_to() {
     for (cap, holds) in [("10999999", false), ("11000000", true), ("18446744073709551615", true)] {
-        let home = eventful();
+        let home = eventful_run();
         let keep = "INSERT OR REPLACE INTO states VALUES ('widest_cap', ?1)";
         home.sql().execute(keep, [cap]).unwrap();
-        assert_eq!(audit(home.dir.path(), None).unwrap().holds(), holds, "{cap}");
+        assert_eq!(audit(home.dir.path(), None).unwrap().is_ok(), holds, "{cap}");
     }
 }

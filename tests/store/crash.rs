@@ -1,6 +1,6 @@
-//! The process dies, or the disk refuses: killed for real, limited for real.
+//! The process is killed, or the disk is full, both for real.
 //!
-//! The victims are this test binary itself, started again with one ignored test that drives a run.
+//! The killed process is this test binary, started again with one ignored test that drives a run.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -14,20 +14,22 @@ use cascadeck::{
     store::{Op, RunDir, Store},
 };
 
-use crate::harness::{Engine, Home, answered, failed, intent, line, pins, prove, settle, spec};
+use crate::harness::{
+    FakeEngine, TestRun, answered_op, assert_audit, complete_op, failed_op, intent_op, item_spec, result_line, settings,
+};
 
 const ITEMS: u64 = 8_000;
-const VICTIM: &str = "CASCADECK_TEST_RUN_DIR";
+const CHILD_RUN_DIR_ENV: &str = "CASCADECK_TEST_RUN_DIR";
 
-fn victim(home: &Home, test: &str) -> Command {
+fn child_command(home: &TestRun, test: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env(VICTIM, home.dir.path()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command.env(CHILD_RUN_DIR_ENV, home.dir.path()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     command
 }
 
-/// Says on standard output what is acknowledged: nothing of it may ever be lost.
-fn say(words: &str) {
+/// Prints what is acknowledged. Nothing of it may ever be lost.
+fn print_line(words: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{words}").and_then(|()| out.flush()).expect("the parent listens");
 }
@@ -35,15 +37,15 @@ fn say(words: &str) {
 #[test]
 #[ignore = "run by the test below, which kills it"]
 fn drives_a_run_as_fast_as_it_can() {
-    let Ok(dir) = env::var(VICTIM) else { return };
-    // The test harness has begun a line of its own.
-    say("");
-    let (store, opened) = Store::open(&RunDir::new(dir), &pins()).unwrap();
+    let Ok(dir) = env::var(CHILD_RUN_DIR_ENV) else { return };
+    // The test harness has already written the start of a line.
+    print_line("");
+    let (store, opened) = Store::open(&RunDir::new(dir), &settings()).unwrap();
     let mut queue = VecDeque::new();
-    store.waiting(|item| queue.push_back(item.seq.0)).unwrap();
-    let mut engine = Engine::new(store);
+    store.for_each_waiting(|item| queue.push_back(item.seq.0)).unwrap();
+    let mut engine = FakeEngine::new(store);
     let mut attempt = opened.next_attempt.0;
-    let mut read = opened.ingested.rows;
+    let mut read = opened.ingest.rows;
     let mut sent: Vec<(u64, u64)> = Vec::new();
     while read < ITEMS || !queue.is_empty() || !sent.is_empty() {
         let mut group = Vec::new();
@@ -51,11 +53,11 @@ fn drives_a_run_as_fast_as_it_can() {
         for (attempt, seq) in sent.drain(..) {
             match attempt % 7 {
                 0 => queue.push_back(seq),
-                1 => ended.push((seq, failed(attempt, seq, Outcome::ContentBlocked))),
-                _ => ended.push((seq, answered(attempt, seq))),
+                1 => ended.push((seq, failed_op(attempt, seq, Outcome::ContentBlocked))),
+                _ => ended.push((seq, answered_op(attempt, seq))),
             }
             if attempt % 7 == 0 {
-                group.push(settle(attempt, Outcome::ServerError, None));
+                group.push(complete_op(attempt, Outcome::ServerError, None));
             }
         }
         let ids: Vec<_> = ended.iter().map(|(seq, _)| format!("item-{seq}")).collect();
@@ -64,30 +66,30 @@ fn drives_a_run_as_fast_as_it_can() {
             let batch: Vec<_> = (read + 1..=ITEMS.min(read + 50)).collect();
             read += batch.len() as u64;
             queue.extend(&batch);
-            group.push(Op::Items(batch.into_iter().map(spec).collect()));
-            // Acknowledged before any of them is sent.
+            group.push(Op::IngestItems(batch.into_iter().map(item_spec).collect()));
+            // Commits the rows before any of them is sent.
             engine.commit(std::mem::take(&mut group));
         }
         for seq in queue.drain(..queue.len().min(8)) {
             sent.push((attempt, seq));
-            group.push(intent(attempt, seq, (attempt % 3) as u32));
+            group.push(intent_op(attempt, seq, (attempt % 3) as u32));
             attempt += 1;
         }
         engine.commit(group);
-        say(&format!("ended {}", ids.join(" ")));
+        print_line(&format!("ended {}", ids.join(" ")));
     }
     drop(engine.close());
-    say("complete");
+    print_line("complete");
 }
 
-/// What a victim said before it fell silent.
-fn heard(child: &mut Child, kill_after: Option<usize>) -> Vec<String> {
+/// The lines that a child printed before its end.
+fn read_output(child: &mut Child, kill_after: Option<usize>) -> Vec<String> {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut heard: Vec<_> = lines.by_ref().take(kill_after.unwrap_or(usize::MAX)).collect();
     if kill_after.is_some() {
         child.kill().unwrap();
     }
-    // Also what it said between the last line awaited and its end.
+    // Also the lines between the last expected one and the end.
     heard.extend(lines);
     child.wait().unwrap();
     heard
@@ -96,22 +98,26 @@ fn heard(child: &mut Child, kill_after: Option<usize>) -> Vec<String> {
 #[test]
 fn a_run_killed_twenty_times_loses_nothing_and_doubles_nothing() {
     const TEST: &str = "crash::drives_a_run_as_fast_as_it_can";
-    let home = Home::new();
+    let home = TestRun::new();
     let mut random = fastrand::Rng::with_seed(20);
     let mut ended: BTreeSet<String> = BTreeSet::new();
     let mut lost = 0;
     for round in 1..=20 {
-        let mut child = victim(&home, TEST).spawn().unwrap();
-        let lines = heard(&mut child, Some(random.usize(5..60)));
+        let mut child = child_command(&home, TEST).spawn().unwrap();
+        let lines = read_output(&mut child, Some(random.usize(5..60)));
         ended.extend(lines.iter().filter_map(|line| line.strip_prefix("ended ")).flat_map(ids_of));
 
         let (store, opened) = home.open();
-        lost += opened.lost.len();
-        assert!(opened.lost.len() <= 8, "round {round}: only what was in flight is lost: {:?}", opened.lost);
+        lost += opened.lost_attempts.len();
+        assert!(
+            opened.lost_attempts.len() <= 8,
+            "round {round}: only what was in flight is lost: {:?}",
+            opened.lost_attempts
+        );
         let totals = opened.totals;
         assert_eq!(totals.total, totals.waiting + totals.done + totals.failed, "round {round}");
         drop(store);
-        let states = prove(&home.dir);
+        let states = assert_audit(&home.dir);
         for id in &ended {
             assert_ne!(states[id], 0, "round {round}: {id} was acknowledged as ended");
         }
@@ -122,9 +128,9 @@ fn a_run_killed_twenty_times_loses_nothing_and_doubles_nothing() {
     assert!(lost > 0, "some of the kills hit calls in flight");
     assert!(ended.len() > 500, "the victims got somewhere: {}", ended.len());
 
-    let mut child = victim(&home, TEST).spawn().unwrap();
-    assert!(heard(&mut child, None).iter().any(|line| line == "complete"));
-    let states = prove(&home.dir);
+    let mut child = child_command(&home, TEST).spawn().unwrap();
+    assert!(read_output(&mut child, None).iter().any(|line| line == "complete"));
+    let states = assert_audit(&home.dir);
     assert_eq!(states.len() as u64, ITEMS);
     assert!(states.values().all(|state| *state != 0));
     assert_eq!(home.results().len() as u64, ITEMS);
@@ -137,64 +143,65 @@ fn ids_of(words: &str) -> impl Iterator<Item = String> {
 #[test]
 #[ignore = "run by the test below, with little room"]
 fn drives_a_run_until_there_is_no_room() {
-    let Ok(dir) = env::var(VICTIM) else { return };
-    // The test harness has begun a line of its own.
-    say("");
-    let (store, _) = Store::open(&RunDir::new(dir), &pins()).unwrap();
-    let mut engine = Engine::new(store);
+    let Ok(dir) = env::var(CHILD_RUN_DIR_ENV) else { return };
+    // The test harness has already written the start of a line.
+    print_line("");
+    let (store, _) = Store::open(&RunDir::new(dir), &settings()).unwrap();
+    let mut engine = FakeEngine::new(store);
     let mut number = 0;
     let long = "An answer. ".repeat(100);
     loop {
         number += 1;
-        let item = || vec![Op::Items(vec![spec(number)]), intent(number, number, 0)];
+        let item = || vec![Op::IngestItems(vec![item_spec(number)]), intent_op(number, number, 0)];
         let done = || {
-            let line = line(number, cascadeck::domain::FinalState::Done, Outcome::Ok, &long);
-            vec![settle(number, Outcome::Ok, Some(line))]
+            let line = result_line(number, cascadeck::domain::FinalState::Done, Outcome::Ok, &long);
+            vec![complete_op(number, Outcome::Ok, Some(line))]
         };
         for group in [item(), done()] {
             let length = group.len();
             engine.submit(group);
-            let ack = engine.ack();
-            let behind = ack.behind.is_some();
+            let ack = engine.wait_for_ack();
+            let behind = ack.after_commit_error.is_some();
             if let Err(rejected) = ack.outcome {
-                assert!(rejected.error.is_disk_trouble(), "{:?}", rejected.error);
-                // The thread lives and the group is whole: the same again, to the same end while there is no room.
-                let again = engine.rejected(rejected.ops);
-                assert!(again.error.is_disk_trouble(), "{:?}", again.error);
+                assert!(rejected.error.is_disk_fault(), "{:?}", rejected.error);
+                // The writer thread still runs and returns the whole group. Submitting it again fails the same way
+                // while there is no room.
+                let again = engine.submit_rejected(rejected.ops);
+                assert!(again.error.is_disk_fault(), "{:?}", again.error);
                 assert_eq!(again.ops.len(), length);
-                say(&format!("no room: {}", again.error));
+                print_line(&format!("no room: {}", again.error));
                 return;
             }
             if behind {
-                say("behind");
+                print_line("behind");
             }
         }
-        say(&format!("ended item-{number}"));
+        print_line(&format!("ended item-{number}"));
     }
 }
 
 #[test]
 fn a_disk_without_room_refuses_groups_whole_and_the_run_goes_on_when_there_is() {
-    let home = Home::new();
-    let direct = victim(&home, "crash::drives_a_run_until_there_is_no_room");
-    // A limit on the size of files, in half kilobytes, and no signal for going over it.
+    let home = TestRun::new();
+    let direct = child_command(&home, "crash::drives_a_run_until_there_is_no_room");
+    // Limits the file size, in units of 512 bytes, and ignores the signal for exceeding it.
     let mut limited = Command::new("sh");
     limited.args(["-c", r#"trap "" XFSZ; ulimit -f 2000; exec "$0" "$@""#]).arg(direct.get_program());
     limited.args(direct.get_args()).envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = limited.stdout(Stdio::piped()).spawn().unwrap();
-    let lines = heard(&mut child, None);
+    let lines = read_output(&mut child, None);
     assert!(lines.iter().any(|line| line.starts_with("no room: ")), "{:?}", lines.last());
     let ended: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("ended ")).collect();
     assert!(ended.len() > 10, "{}", ended.len());
 
-    let mut engine = home.engine();
-    let states = prove(&home.dir);
+    let mut engine = home.start_engine();
+    let states = assert_audit(&home.dir);
     for id in &ended {
         assert_eq!(states[*id], 1, "{id} was acknowledged");
     }
     let next = ended.len() as u64 + 2;
-    engine.commit(vec![Op::Items(vec![spec(next)])]);
+    engine.commit(vec![Op::IngestItems(vec![item_spec(next)])]);
     let store = engine.close();
-    assert!(!crate::harness::waiting(&store).is_empty());
-    assert!(store.dir().holds_a_run());
+    assert!(!crate::harness::waiting_seqs(&store).is_empty());
+    assert!(store.dir().has_run());
 }

@@ -1,4 +1,4 @@
-//! A run in a temporary directory, and an engine of a few lines that drives it.
+//! A run in a temporary directory, and a minimal engine that drives it.
 
 use std::{
     collections::BTreeMap,
@@ -8,49 +8,55 @@ use std::{
 
 use cascadeck::{
     domain::{
-        AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq, Usage, Wall,
+        AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq, Usage,
+        WallTime,
     },
     store::{
-        Ack, Answer, Intent, LocalVerdict, Op, Opened, Pins, Queued, Rejected, RouteName, RunDir, Settled, Store,
-        Writer,
+        Ack, CompletedAttempt, Intent, LocalEnd, Op, OpReply, OpenedRun, PinnedSettings, RejectedGroup, RouteName,
+        RunDir, Store, StoreWriter, WaitingItem,
     },
 };
 use tokio::sync::mpsc;
 
-pub const SECOND: i64 = 1_000_000;
-pub const BEGAN: Wall = Wall(1_795_251_600 * SECOND);
+pub const SECOND_MICROS: i64 = 1_000_000;
+pub const RUN_START: WallTime = WallTime(1_795_251_600 * SECOND_MICROS);
 
 pub fn routes() -> Vec<RouteName> {
     let route = |key: &str, model: &str| RouteName { key: key.into(), model: model.into(), provider: "gemini".into() };
     vec![route("alice", "pro"), route("alice", "flash"), route("bob", "pro")]
 }
 
-pub fn pins() -> Pins {
-    Pins { input: "batch.jsonl".into(), kind: "jsonl".into(), fingerprint: "f1".into(), ..Pins::default() }
-}
-
-pub fn spec(number: u64) -> ItemSpec {
-    worded(number, &format!("What is {number} squared?"))
-}
-
-/// Item `number` with a prompt of its own: the hash follows the prompt.
-pub fn worded(number: u64, prompt: &str) -> ItemSpec {
-    ItemSpec {
-        id: format!("item-{number}"),
-        request: Request::text(prompt),
-        hash: format!("{:032x}", xxhash_rust::xxh3::xxh3_128(prompt.as_bytes())),
-        line: number,
-        model: None,
-        tier: None,
-        max_usd: None,
-        fields: std::collections::BTreeMap::new(),
-        caption: None,
-        picture: None,
+pub fn settings() -> PinnedSettings {
+    PinnedSettings {
+        input: "batch.jsonl".into(),
+        kind: "jsonl".into(),
+        fingerprint: "f1".into(),
+        ..PinnedSettings::default()
     }
 }
 
-pub fn intent(attempt: u64, seq: u64, route: u32) -> Op {
-    Op::Intent(Intent {
+pub fn item_spec(number: u64) -> ItemSpec {
+    item_with_prompt(number, &format!("What is {number} squared?"))
+}
+
+/// Item `number` with this prompt, and a hash of the prompt.
+pub fn item_with_prompt(number: u64, prompt: &str) -> ItemSpec {
+    ItemSpec {
+        id: format!("item-{number}"),
+        request: Request::from_prompt(prompt),
+        request_hash: format!("{:032x}", xxhash_rust::xxh3::xxh3_128(prompt.as_bytes())),
+        line: number,
+        preferred_model: None,
+        tier: None,
+        max_usd: None,
+        rule_fields: std::collections::BTreeMap::new(),
+        caption_path: None,
+        picture_stamp: None,
+    }
+}
+
+pub fn intent_op(attempt: u64, seq: u64, route: u32) -> Op {
+    Op::RecordIntent(Intent {
         attempt: AttemptId(attempt),
         seq: Seq(seq),
         route: RouteId(route),
@@ -60,28 +66,28 @@ pub fn intent(attempt: u64, seq: u64, route: u32) -> Op {
     })
 }
 
-pub fn sent_at(attempt: u64) -> Wall {
-    Wall(BEGAN.0 + attempt as i64 * SECOND)
+pub fn sent_at(attempt: u64) -> WallTime {
+    WallTime(RUN_START.0 + attempt as i64 * SECOND_MICROS)
 }
 
-pub fn answered(attempt: u64, id: u64) -> Op {
+pub fn answered_op(attempt: u64, id: u64) -> Op {
     let output = format!("The answer to item-{id}.");
-    settle(attempt, Outcome::Ok, Some(line(id, FinalState::Done, Outcome::Ok, &output)))
+    complete_op(attempt, Outcome::Ok, Some(result_line(id, FinalState::Done, Outcome::Ok, &output)))
 }
 
-pub fn refused(attempt: u64, outcome: Outcome) -> Op {
-    settle(attempt, outcome, None)
+pub fn requeued_op(attempt: u64, outcome: Outcome) -> Op {
+    complete_op(attempt, outcome, None)
 }
 
-pub fn failed(attempt: u64, id: u64, outcome: Outcome) -> Op {
-    settle(attempt, outcome, Some(line(id, FinalState::Failed, outcome, "blockReason: SAFETY")))
+pub fn failed_op(attempt: u64, id: u64, outcome: Outcome) -> Op {
+    complete_op(attempt, outcome, Some(result_line(id, FinalState::Failed, outcome, "blockReason: SAFETY")))
 }
 
-pub fn settle(attempt: u64, outcome: Outcome, last: Option<ResultLine>) -> Op {
+pub fn complete_op(attempt: u64, outcome: Outcome, final_line: Option<ResultLine>) -> Op {
     let ok = outcome == Outcome::Ok;
-    Op::Settle(Box::new(Settled {
+    Op::CompleteAttempt(Box::new(CompletedAttempt {
         attempt: AttemptId(attempt),
-        settled_at: Wall(sent_at(attempt).0 + SECOND / 2),
+        completed_at: WallTime(sent_at(attempt).0 + SECOND_MICROS / 2),
         outcome,
         status: Some(if ok { 200 } else { 429 }),
         latency_ms: 500,
@@ -89,17 +95,17 @@ pub fn settle(attempt: u64, outcome: Outcome, last: Option<ResultLine>) -> Op {
         usage: if ok { Usage { input_tokens: 100, output_tokens: 20, thinking_tokens: 3 } } else { Usage::default() },
         cost: if ok { Money(2_000_000) } else { Money::ZERO },
         at_risk: Money::ZERO,
-        last,
+        final_line,
     }))
 }
 
-pub fn unreadable(seq: u64, id: u64) -> Op {
-    let line = line(id, FinalState::Failed, Outcome::UnreadableInput, "cat.png: no such file");
-    Op::Verdict(Box::new(LocalVerdict { seq: Seq(seq), outcome: Outcome::UnreadableInput, line }))
+pub fn unreadable_op(seq: u64, id: u64) -> Op {
+    let line = result_line(id, FinalState::Failed, Outcome::UnreadableInput, "cat.png: no such file");
+    Op::EndLocally(Box::new(LocalEnd { seq: Seq(seq), outcome: Outcome::UnreadableInput, line }))
 }
 
-/// `words` are the answer of a done item and the error of a failed one.
-pub fn line(id: u64, status: FinalState, outcome: Outcome, words: &str) -> ResultLine {
+/// `words` is the answer of a done item and the error of a failed one.
+pub fn result_line(id: u64, status: FinalState, outcome: Outcome, words: &str) -> ResultLine {
     let done = status == FinalState::Done;
     ResultLine {
         id: format!("item-{id}"),
@@ -115,39 +121,39 @@ pub fn line(id: u64, status: FinalState, outcome: Outcome, words: &str) -> Resul
         cost_usd: 0.000_002,
         latency_ms: 500,
         attempts: 1,
-        started_at: Some(BEGAN.rfc3339()),
-        finished_at: BEGAN.rfc3339(),
+        started_at: Some(RUN_START.rfc3339()),
+        finished_at: RUN_START.rfc3339(),
         request_hash: String::new(),
     }
 }
 
-/// A run's directory that goes away with the test.
-pub struct Home {
+/// A run directory that is deleted with the test.
+pub struct TestRun {
     _root: tempfile::TempDir,
     pub dir: RunDir,
 }
 
-impl Home {
+impl TestRun {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::new(root.path().join("runs").join("batch"));
         Self { _root: root, dir }
     }
 
-    pub fn open(&self) -> (Store, Opened) {
-        Store::open(&self.dir, &pins()).unwrap()
+    pub fn open(&self) -> (Store, OpenedRun) {
+        Store::open(&self.dir, &settings()).unwrap()
     }
 
-    /// Opens the run and hands it to the writing thread.
-    pub fn engine(&self) -> Engine {
-        Engine::new(self.open().0)
+    /// Opens the run and starts its writer thread.
+    pub fn start_engine(&self) -> FakeEngine {
+        FakeEngine::new(self.open().0)
     }
 
-    /// A run of `items` waiting items.
-    pub fn with_items(items: u64) -> (Self, Engine) {
+    /// A run with `items` waiting items.
+    pub fn with_items(items: u64) -> (Self, FakeEngine) {
         let home = Self::new();
-        let mut engine = home.engine();
-        engine.commit(vec![Op::Items((1..=items).map(spec).collect()), Op::IngestDone { rows: items }]);
+        let mut engine = home.start_engine();
+        engine.commit(vec![Op::IngestItems((1..=items).map(item_spec).collect()), Op::FinishIngest { rows: items }]);
         (home, engine)
     }
 
@@ -155,7 +161,7 @@ impl Home {
         results(&self.dir.results())
     }
 
-    /// The database, for looking behind the store's back.
+    /// A second connection to the database, past the store.
     pub fn sql(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.dir.database()).unwrap()
     }
@@ -173,69 +179,72 @@ pub fn ids(results: &[ResultLine]) -> Vec<&str> {
 }
 
 /// Submits groups one at a time and waits for each.
-pub struct Engine {
-    pub writer: Writer,
+pub struct FakeEngine {
+    pub writer: StoreWriter,
     pub acks: mpsc::Receiver<Ack>,
     number: u64,
-    /// What was sent where, and the hashes of the rows that were handed in: a line says both.
-    sent: BTreeMap<u64, RouteName>,
-    hashes: BTreeMap<String, String>,
+    /// The route of each attempt, and the hash of each row: a result line holds both.
+    routes_by_attempt: BTreeMap<u64, RouteName>,
+    hashes_by_id: BTreeMap<String, String>,
 }
 
-impl Engine {
+impl FakeEngine {
     pub fn new(store: Store) -> Self {
         let (writer, acks) = store.into_writer(&routes()).unwrap();
-        Self { writer, acks, number: 0, sent: BTreeMap::new(), hashes: BTreeMap::new() }
+        Self { writer, acks, number: 0, routes_by_attempt: BTreeMap::new(), hashes_by_id: BTreeMap::new() }
     }
 
     pub fn submit(&mut self, mut ops: Vec<Op>) -> u64 {
         for op in &mut ops {
-            self.complete(op);
+            self.fill_result_line(op);
         }
         self.number += 1;
         self.writer.submit(self.number, ops).unwrap();
         self.number
     }
 
-    /// Lines name the route that the attempt was sent on, and their item's hash.
-    fn complete(&mut self, op: &mut Op) {
+    /// Sets a result line's route to that of its attempt, and its hash to that of its item.
+    fn fill_result_line(&mut self, op: &mut Op) {
         let (line, route) = match op {
-            Op::Items(specs) => {
-                self.hashes.extend(specs.iter().map(|spec| (spec.id.clone(), spec.hash.clone())));
+            Op::IngestItems(specs) => {
+                self.hashes_by_id.extend(specs.iter().map(|spec| (spec.id.clone(), spec.request_hash.clone())));
                 return;
             }
-            Op::Intent(intent) => {
-                self.sent.extend(routes().get(intent.route.index()).map(|route| (intent.attempt.0, route.clone())));
+            Op::RecordIntent(intent) => {
+                self.routes_by_attempt
+                    .extend(routes().get(intent.route.index()).map(|route| (intent.attempt.0, route.clone())));
                 return;
             }
-            Op::Settle(settled) => (settled.last.as_mut(), self.sent.get(&settled.attempt.0)),
-            Op::Verdict(verdict) => (Some(&mut verdict.line), None),
+            Op::CompleteAttempt(settled) => {
+                (settled.final_line.as_mut(), self.routes_by_attempt.get(&settled.attempt.0))
+            }
+            Op::EndLocally(verdict) => (Some(&mut verdict.line), None),
             _ => return,
         };
         let Some(line) = line else { return };
-        line.request_hash = self.hashes.get(&line.id).cloned().unwrap_or_default();
+        line.request_hash = self.hashes_by_id.get(&line.id).cloned().unwrap_or_default();
         if let Some(route) = route {
             (line.key, line.model) = (Some(route.key.clone()), Some(route.model.clone()));
         }
     }
 
-    pub fn ack(&mut self) -> Ack {
+    pub fn wait_for_ack(&mut self) -> Ack {
         self.acks.blocking_recv().expect("the writer lives")
     }
 
     /// Commits a group that must succeed.
-    pub fn commit(&mut self, ops: Vec<Op>) -> Vec<Answer> {
+    pub fn commit(&mut self, ops: Vec<Op>) -> Vec<OpReply> {
         let number = self.submit(ops);
-        let ack = self.ack();
+        let ack = self.wait_for_ack();
         assert_eq!(ack.number, number);
-        assert!(ack.behind.is_none(), "{:?}", ack.behind);
+        assert!(ack.after_commit_error.is_none(), "{:?}", ack.after_commit_error);
         ack.outcome.unwrap()
     }
 
-    /// Submits a group that must be refused.
-    pub fn rejected(&mut self, ops: Vec<Op>) -> Rejected {
+    /// Submits a group that must be rejected.
+    pub fn submit_rejected(&mut self, ops: Vec<Op>) -> RejectedGroup {
         self.submit(ops);
-        *self.ack().outcome.unwrap_err()
+        *self.wait_for_ack().outcome.unwrap_err()
     }
 
     pub fn close(self) -> Store {
@@ -243,17 +252,17 @@ impl Engine {
     }
 }
 
-pub fn waiting(store: &Store) -> Vec<u64> {
+pub fn waiting_seqs(store: &Store) -> Vec<u64> {
     let mut seqs = Vec::new();
-    store.waiting(|Queued { seq, .. }| seqs.push(seq.0)).unwrap();
+    store.for_each_waiting(|WaitingItem { seq, .. }| seqs.push(seq.0)).unwrap();
     seqs
 }
 
-/// Proves from the record that it agrees with itself and with the results file, also while it is owned, and
-/// returns each item's state by id.
-pub fn prove(dir: &RunDir) -> BTreeMap<String, i64> {
+/// Checks that the record agrees with itself and with the results file, also while a process owns it. Returns each
+/// item's state by id.
+pub fn assert_audit(dir: &RunDir) -> BTreeMap<String, i64> {
     let audit = cascadeck::store::audit::audit(dir.path(), None).unwrap();
-    assert!(audit.holds(), "{audit:#?}");
+    assert!(audit.is_ok(), "{audit:#?}");
     let sql = rusqlite::Connection::open(dir.database()).unwrap();
     let mut statement = sql.prepare("SELECT line FROM results ORDER BY n").unwrap();
     let recorded: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
@@ -263,7 +272,7 @@ pub fn prove(dir: &RunDir) -> BTreeMap<String, i64> {
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
 }
 
-pub fn mode(path: impl Into<PathBuf>) -> u32 {
+pub fn file_mode(path: impl Into<PathBuf>) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
     fs::metadata(path.into()).unwrap().permissions().mode() & 0o777
 }

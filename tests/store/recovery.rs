@@ -1,13 +1,13 @@
-//! Whatever becomes of results.jsonl between two starts, the next one leaves what the record says.
+//! Whatever happens to results.jsonl between two starts, the next start restores it from the record.
 
 use std::fs;
 
 use proptest::prelude::*;
 
-use crate::harness::{Home, answered, failed, intent, prove};
+use crate::harness::{TestRun, answered_op, assert_audit, failed_op, intent_op};
 use cascadeck::domain::Outcome;
 
-/// What a crash, an editor or another program may do to a file.
+/// Damage that a crash, an editor or another program may do to a file.
 #[derive(Clone, Debug)]
 enum Damage {
     Cut(usize),
@@ -34,7 +34,7 @@ fn any_damage() -> impl Strategy<Value = Damage> {
 }
 
 impl Damage {
-    /// `None`: the file is gone.
+    /// The damaged file; `None`: it is deleted.
     fn done_to(&self, mut file: Vec<u8>) -> Option<Vec<u8>> {
         let within = |at: usize| at % (file.len() + 1);
         match self {
@@ -61,9 +61,9 @@ proptest! {
 
     #[test]
     fn the_next_start_leaves_what_the_record_says(damages in prop::collection::vec(any_damage(), 1..4)) {
-        let (home, mut engine) = Home::with_items(4);
-        engine.commit(vec![intent(1, 1, 0), intent(2, 2, 1), intent(3, 3, 2)]);
-        engine.commit(vec![answered(1, 1), failed(2, 2, Outcome::ContentBlocked), answered(3, 3)]);
+        let (home, mut engine) = TestRun::with_items(4);
+        engine.commit(vec![intent_op(1, 1, 0), intent_op(2, 2, 1), intent_op(3, 3, 2)]);
+        engine.commit(vec![answered_op(1, 1), failed_op(2, 2, Outcome::ContentBlocked), answered_op(3, 3)]);
         drop(engine.close());
         let whole = fs::read(home.dir.results()).unwrap();
         for damage in &damages {
@@ -75,6 +75,6 @@ proptest! {
         }
         drop(home.open());
         prop_assert_eq!(fs::read(home.dir.results()).unwrap(), whole);
-        prove(&home.dir);
+        assert_audit(&home.dir);
     }
 }

@@ -1,138 +1,155 @@
-//! A run is begun once and taken up again any number of times.
+//! A run is created once and resumed any number of times.
 
 use std::{fs, sync::Arc};
 
 use cascadeck::{
     domain::{
-        AttemptId, Command, Event, EventKind, Level, Money, Outcome, Traits, Wall,
+        AttemptId, Command, Event, EventKind, EventLevel, Money, Outcome, RoutingTraits, WallTime,
         snapshot::{RunState, Totals},
     },
-    store::{Answer, Decision, Ingest, OnChanged, Op, Pins, RunDir, Store, StoreError, report::KeyStanding},
+    store::{
+        ChangedRowPolicy, IngestProgress, Op, OpReply, OperatorDecision, PinnedSettings, RunDir, Store, StoreError,
+        report::KeyRecord,
+    },
 };
 
 use crate::harness::{
-    BEGAN, Engine, Home, SECOND, answered, failed, ids, intent, mode, pins, prove, refused, sent_at, spec, waiting,
-    worded,
+    FakeEngine, RUN_START, SECOND_MICROS, TestRun, answered_op, assert_audit, failed_op, file_mode, ids, intent_op,
+    item_spec, item_with_prompt, requeued_op, sent_at, settings, waiting_seqs,
 };
 
 #[test]
 fn a_new_run_is_empty_and_private() {
-    let home = Home::new();
+    let home = TestRun::new();
     let (store, opened) = home.open();
-    assert!(opened.fresh && !opened.input_changed);
+    assert!(opened.is_new && !opened.input_changed);
     assert_eq!(opened.totals, Totals { ingesting: true, ..Totals::default() });
-    assert_eq!(opened.ingested, Ingest { rows: 0, complete: false });
-    assert_eq!((opened.next_attempt, opened.next_event, opened.began), (AttemptId(1), 1, None));
-    assert!(waiting(&store).is_empty());
-    assert_eq!(mode(home.dir.path()), 0o700);
+    assert_eq!(opened.ingest, IngestProgress { rows: 0, is_complete: false });
+    assert_eq!((opened.next_attempt, opened.next_event, opened.first_sent_at), (AttemptId(1), 1, None));
+    assert!(waiting_seqs(&store).is_empty());
+    assert_eq!(file_mode(home.dir.path()), 0o700);
     for file in ["run.db", "run.db-wal", "run.db-shm", "run.lock", "results.jsonl"] {
-        assert_eq!(mode(home.dir.path().join(file)), 0o600, "{file}");
+        assert_eq!(file_mode(home.dir.path().join(file)), 0o600, "{file}");
     }
 }
 
 #[test]
 fn everything_committed_is_there_at_the_next_start() {
-    let (home, mut engine) = Home::with_items(6);
-    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 1), intent(3, 3, 2), intent(4, 4, 0)]);
-    engine.commit(vec![answered(1, 1), failed(2, 2, Outcome::ContentBlocked), refused(3, Outcome::RateLimitedMinute)]);
-    engine.commit(vec![Op::Unsend { attempt: AttemptId(4) }]);
+    let (home, mut engine) = TestRun::with_items(6);
+    engine.commit(vec![intent_op(1, 1, 0), intent_op(2, 2, 1), intent_op(3, 3, 2), intent_op(4, 4, 0)]);
+    engine.commit(vec![
+        answered_op(1, 1),
+        failed_op(2, 2, Outcome::ContentBlocked),
+        requeued_op(3, Outcome::RateLimitedMinute),
+    ]);
+    engine.commit(vec![Op::CancelIntent { attempt: AttemptId(4) }]);
     drop(engine.close());
 
     let (store, opened) = home.open();
-    assert!(!opened.fresh);
-    assert_eq!(opened.ingested, Ingest { rows: 6, complete: true });
+    assert!(!opened.is_new);
+    assert_eq!(opened.ingest, IngestProgress { rows: 6, is_complete: true });
     assert_eq!(
         opened.totals,
         Totals { total: 6, waiting: 4, done: 1, failed: 1, attempts: 3, rate_limited: 1, ..Totals::default() }
     );
     assert_eq!((opened.spend.cost, opened.spend.at_risk), (Money(2_000_000), Money::ZERO));
     assert_eq!((opened.spend.usage.input_tokens, opened.spend.usage.thinking_tokens), (100, 3));
-    assert_eq!((opened.next_attempt, opened.began), (AttemptId(5), Some(sent_at(1))));
-    assert_eq!((opened.lost, opened.repair), (vec![], cascadeck::store::Repair::default()));
-    assert_eq!(waiting(&store), [3, 4, 5, 6]);
+    assert_eq!((opened.next_attempt, opened.first_sent_at), (AttemptId(5), Some(sent_at(1))));
+    assert_eq!((opened.lost_attempts, opened.repair), (vec![], cascadeck::store::Repair::default()));
+    assert_eq!(waiting_seqs(&store), [3, 4, 5, 6]);
     assert_eq!(ids(&home.results()), ["item-1", "item-2"]);
-    prove(&home.dir);
+    assert_audit(&home.dir);
 }
 
 #[test]
-fn calls_in_flight_when_the_process_died_are_lost_and_named() {
-    let (home, mut engine) = Home::with_items(3);
-    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 2)]);
-    engine.commit(vec![answered(1, 1)]);
+fn attempts_in_flight_when_the_process_died_are_lost_and_named() {
+    let (home, mut engine) = TestRun::with_items(3);
+    engine.commit(vec![intent_op(1, 1, 0), intent_op(2, 2, 2)]);
+    engine.commit(vec![answered_op(1, 1)]);
     drop(engine.close());
 
     let (store, opened) = home.open();
-    let [lost] = &opened.lost[..] else { panic!("{:?}", opened.lost) };
+    let [lost] = &opened.lost_attempts[..] else { panic!("{:?}", opened.lost_attempts) };
     assert_eq!((lost.attempt, lost.seq.0, lost.id.as_str()), (AttemptId(2), 2, "item-2"));
     assert_eq!((lost.route.key.as_str(), lost.route.model.as_str()), ("bob", "pro"));
     assert_eq!((lost.sent_at, lost.at_risk), (sent_at(2), Money(5_000_000)));
     assert_eq!(opened.spend.at_risk, Money(5_000_000), "their worst case may have been billed");
     assert_eq!(opened.spend.reserved, Money::ZERO);
     assert_eq!(opened.totals.attempts, 2);
-    assert_eq!(waiting(&store), [2, 3], "their items wait again");
+    assert_eq!(waiting_seqs(&store), [2, 3], "their items wait again");
     drop(store);
 
     let (_, again) = home.open();
-    assert_eq!((again.lost, again.spend.at_risk), (vec![], Money(5_000_000)), "once");
-    prove(&home.dir);
+    assert_eq!((again.lost_attempts, again.spend.at_risk), (vec![], Money(5_000_000)), "once");
+    assert_audit(&home.dir);
 }
 
 #[test]
 fn quota_windows_are_rebuilt_from_past_attempts_lost_ones_included() {
-    let (home, mut engine) = Home::with_items(4);
-    engine.commit((1..=4).map(|number| intent(number, number, 0)).collect());
-    engine.commit(vec![answered(1, 1), answered(2, 2), refused(3, Outcome::Timeout)]);
+    let (home, mut engine) = TestRun::with_items(4);
+    engine.commit((1..=4).map(|number| intent_op(number, number, 0)).collect());
+    engine.commit(vec![answered_op(1, 1), answered_op(2, 2), requeued_op(3, Outcome::Timeout)]);
     drop(engine.close());
 
     let (store, _) = home.open();
     let mut past = Vec::new();
-    store.attempts_since(sent_at(2), |attempt| past.push(attempt)).unwrap();
+    store.for_each_attempt_since(sent_at(2), |attempt| past.push(attempt)).unwrap();
     let brief: Vec<_> = past.iter().map(|past| (past.sent_at, past.outcome, past.usage.input_tokens)).collect();
     assert_eq!(
         brief,
         [(sent_at(2), Outcome::Ok, 100), (sent_at(3), Outcome::Timeout, 0), (sent_at(4), Outcome::Lost, 0)]
     );
-    assert_eq!(past[0].settled_at, Some(Wall(sent_at(2).0 + SECOND / 2)));
-    assert_eq!((past[2].settled_at, past[2].est_tokens), (None, 120));
+    assert_eq!(past[0].completed_at, Some(WallTime(sent_at(2).0 + SECOND_MICROS / 2)));
+    assert_eq!((past[2].completed_at, past[2].est_tokens), (None, 120));
     assert_eq!((past[2].key.as_str(), past[2].model.as_str()), ("alice", "pro"));
 }
 
 #[test]
 fn routes_keep_their_names_when_the_configuration_is_reordered() {
-    let (home, mut engine) = Home::with_items(1);
-    engine.commit(vec![intent(1, 1, 2)]);
+    let (home, mut engine) = TestRun::with_items(1);
+    engine.commit(vec![intent_op(1, 1, 2)]);
     drop(engine.close());
     let (store, _) = home.open();
     let mut routes = crate::harness::routes();
     routes.reverse();
     let (writer, _acks) = store.into_writer(&routes).unwrap();
     let store = writer.close().unwrap();
-    store.attempts_since(BEGAN, |past| assert_eq!((past.key.as_str(), past.model.as_str()), ("bob", "pro"))).unwrap();
+    store
+        .for_each_attempt_since(RUN_START, |past| assert_eq!((past.key.as_str(), past.model.as_str()), ("bob", "pro")))
+        .unwrap();
 }
 
 #[test]
 fn decisions_states_and_events_survive_and_the_latest_counts() {
-    let home = Home::new();
-    let mut engine = home.engine();
+    let home = TestRun::new();
+    let mut engine = home.start_engine();
     let decide = |target: &str, on, at| {
         let command = Command::SetKey { key: "alice".into(), on };
-        Op::Decision(Box::new(Decision { target: target.into(), command, at: Wall(at), reason: "too slow".into() }))
+        Op::RecordDecision(Box::new(OperatorDecision {
+            target: target.into(),
+            command,
+            at: WallTime(at),
+            reason: "too slow".into(),
+        }))
     };
-    let state = |json: &str| Op::State { name: "cursor".into(), json: json.into() };
+    let state = |json: &str| Op::SetState { name: "cursor".into(), json: json.into() };
     engine.commit(vec![decide("key alice", false, 1), decide("key bob", false, 2), state("1"), state("2")]);
-    engine.commit(vec![decide("key alice", true, 3), Op::Forget { target: "key bob".into() }]);
+    engine.commit(vec![decide("key alice", true, 3), Op::ForgetDecision { target: "key bob".into() }]);
     let event = |number| {
-        let kind = EventKind::Run { level: Level::Info, words: format!("event {number}") };
-        Op::Event(Arc::new(Event { number, at: Wall(number as i64), kind }))
+        let kind = EventKind::Run { level: EventLevel::Info, message: format!("event {number}") };
+        Op::RecordEvent(Arc::new(Event { number, at: WallTime(number as i64), kind }))
     };
     engine.commit((1..=300).map(event).collect());
     drop(engine.close());
 
     let (_, opened) = home.open();
     let [decision] = &opened.decisions[..] else { panic!("{:?}", opened.decisions) };
-    assert_eq!((decision.target.as_str(), decision.at, decision.reason.as_str()), ("key alice", Wall(3), "too slow"));
+    assert_eq!(
+        (decision.target.as_str(), decision.at, decision.reason.as_str()),
+        ("key alice", WallTime(3), "too slow")
+    );
     assert_eq!(decision.command, Command::SetKey { key: "alice".into(), on: true });
-    assert_eq!(opened.states["cursor"], "2");
+    assert_eq!(opened.saved_states["cursor"], "2");
     let numbers: Vec<_> = opened.events.iter().map(|event| event.number).collect();
     assert_eq!(numbers, (45..=300).collect::<Vec<_>>(), "the newest 256, oldest first");
     assert_eq!(opened.next_event, 301);
@@ -140,82 +157,82 @@ fn decisions_states_and_events_survive_and_the_latest_counts() {
 
 #[test]
 fn an_ingest_that_was_cut_short_goes_on_without_doubling_anything() {
-    let home = Home::new();
-    let mut engine = home.engine();
-    engine.commit(vec![Op::Items((1..=3).map(spec).collect())]);
+    let home = TestRun::new();
+    let mut engine = home.start_engine();
+    engine.commit(vec![Op::IngestItems((1..=3).map(item_spec).collect())]);
     drop(engine.close());
 
     let (store, opened) = home.open();
-    assert_eq!(opened.ingested, Ingest { rows: 3, complete: false });
-    let mut engine = Engine::new(store);
-    let answers = engine.commit(vec![Op::Items((1..=5).map(spec).collect()), Op::IngestDone { rows: 5 }]);
-    let [Answer::Ingested(ingested)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(opened.ingest, IngestProgress { rows: 3, is_complete: false });
+    let mut engine = FakeEngine::new(store);
+    let answers = engine.commit(vec![Op::IngestItems((1..=5).map(item_spec).collect()), Op::FinishIngest { rows: 5 }]);
+    let [OpReply::Ingested(ingested)] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(ingested.added.iter().map(|item| item.seq.0).collect::<Vec<_>>(), [4, 5]);
-    assert_eq!((ingested.skipped, ingested.changed.len()), (3, 0));
+    assert_eq!((ingested.unchanged, ingested.changed.len()), (3, 0));
     let store = engine.close();
-    assert_eq!(waiting(&store), [1, 2, 3, 4, 5]);
+    assert_eq!(waiting_seqs(&store), [1, 2, 3, 4, 5]);
 }
 
 #[test]
 fn items_that_are_routed_alike_share_an_id() {
-    let home = Home::new();
-    let mut engine = home.engine();
-    let mut special = spec(2);
-    special.model = Some("pro".into());
-    let answers = engine.commit(vec![Op::Items(vec![spec(1), special, spec(3)])]);
-    let [Answer::Ingested(ingested)] = &answers[..] else { panic!("{answers:?}") };
+    let home = TestRun::new();
+    let mut engine = home.start_engine();
+    let mut special = item_spec(2);
+    special.preferred_model = Some("pro".into());
+    let answers = engine.commit(vec![Op::IngestItems(vec![item_spec(1), special, item_spec(3)])]);
+    let [OpReply::Ingested(ingested)] = &answers[..] else { panic!("{answers:?}") };
     let [first, second, third] = &ingested.added[..] else { panic!("{ingested:?}") };
-    assert!(first.traits == third.traits && first.traits != second.traits, "{ingested:?}");
-    let pro = Traits { model: Some("pro".into()), ..Traits::default() };
-    assert_eq!(ingested.traits, [(first.traits, Traits::default()), (second.traits, pro)]);
+    assert!(first.traits_id == third.traits_id && first.traits_id != second.traits_id, "{ingested:?}");
+    let pro = RoutingTraits { preferred_model: Some("pro".into()), ..RoutingTraits::default() };
+    assert_eq!(ingested.new_traits, [(first.traits_id, RoutingTraits::default()), (second.traits_id, pro)]);
 
-    let answers = engine.commit(vec![Op::Items(vec![spec(4)])]);
-    let [Answer::Ingested(later)] = &answers[..] else { panic!("{answers:?}") };
-    assert_eq!((later.added[0].traits, later.traits.len()), (first.traits, 0), "only new traits are told");
-    assert_eq!(engine.close().traits(), ingested.traits);
-    assert_eq!(home.open().0.traits(), ingested.traits);
+    let answers = engine.commit(vec![Op::IngestItems(vec![item_spec(4)])]);
+    let [OpReply::Ingested(later)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((later.added[0].traits_id, later.new_traits.len()), (first.traits_id, 0), "only new traits are told");
+    assert_eq!(engine.close().traits(), ingested.new_traits);
+    assert_eq!(home.open().0.traits(), ingested.new_traits);
 }
 
 #[test]
 fn a_changed_input_is_recognised_and_changed_rows_are_refused_unless_asked_for() {
-    let (home, mut engine) = Home::with_items(3);
-    engine.commit(vec![intent(1, 1, 0), intent(2, 2, 0)]);
-    engine.commit(vec![answered(1, 1), answered(2, 2)]);
+    let (home, mut engine) = TestRun::with_items(3);
+    engine.commit(vec![intent_op(1, 1, 0), intent_op(2, 2, 0)]);
+    engine.commit(vec![answered_op(1, 1), answered_op(2, 2)]);
     drop(engine.close());
 
-    let changed = Pins { fingerprint: "f2".into(), ..pins() };
-    let rows = [spec(1), worded(2, "Another question"), spec(3), spec(4)];
+    let changed = PinnedSettings { fingerprint: "f2".into(), ..settings() };
+    let rows = [item_spec(1), item_with_prompt(2, "Another question"), item_spec(3), item_spec(4)];
     let (mut store, opened) = Store::open(&home.dir, &changed).unwrap();
     assert!(opened.input_changed);
-    let report = store.ingest(&rows, OnChanged::Report).unwrap();
+    let report = store.ingest(&rows, ChangedRowPolicy::Report).unwrap();
     let named: Vec<_> = report.changed.iter().map(|item| (item.id.as_str(), item.line)).collect();
-    assert_eq!((named, report.skipped, report.added.len()), (vec![("item-2", 2)], 2, 1));
-    assert_eq!(waiting(&store), [3, 4], "the changed row is not touched");
+    assert_eq!((named, report.unchanged, report.added.len()), (vec![("item-2", 2)], 2, 1));
+    assert_eq!(waiting_seqs(&store), [3, 4], "the changed row is not touched");
 
-    let replaced = store.ingest(&rows, OnChanged::Replace).unwrap();
+    let replaced = store.ingest(&rows, ChangedRowPolicy::Replace).unwrap();
     assert_eq!(replaced.added.iter().map(|item| item.seq.0).collect::<Vec<_>>(), [2]);
     store.accept_input("f2", 4).unwrap();
-    assert_eq!(waiting(&store), [2, 3, 4], "the new request waits");
+    assert_eq!(waiting_seqs(&store), [2, 3, 4], "the new request waits");
     drop(store);
-    prove(&home.dir);
+    assert_audit(&home.dir);
 
     let (store, opened) = Store::open(&home.dir, &changed).unwrap();
     assert!(!opened.input_changed, "it is the run's now");
-    assert_eq!(opened.ingested, Ingest { rows: 4, complete: true });
+    assert_eq!(opened.ingest, IngestProgress { rows: 4, is_complete: true });
     drop(store);
-    assert_eq!(Store::pins_of(&home.dir).unwrap(), changed);
+    assert_eq!(Store::settings_of(&home.dir).unwrap(), changed);
 }
 
 #[test]
 fn settings_that_would_make_answers_incomparable_are_refused_by_name() {
-    let home = Home::new();
+    let home = TestRun::new();
     drop(home.open());
-    let with = |change: fn(&mut Pins)| {
-        let mut pins = pins();
+    let with = |change: fn(&mut PinnedSettings)| {
+        let mut pins = settings();
         change(&mut pins);
         pins
     };
-    let cases: [(Pins, &str); 6] = [
+    let cases: [(PinnedSettings, &str); 6] = [
         (with(|pins| pins.input = "other.jsonl".into()), r#"the input was "batch.jsonl", now is "other.jsonl""#),
         (with(|pins| pins.kind = "csv".into()), r#"the input's format was "jsonl", now is "csv""#),
         (with(|pins| pins.prompt = Some("{{ q }}".into())), r#"--prompt was not set, now is "{{ q }}""#),
@@ -225,33 +242,33 @@ fn settings_that_would_make_answers_incomparable_are_refused_by_name() {
     ];
     for (pins, words) in cases {
         let error = Store::open(&home.dir, &pins).unwrap_err();
-        let StoreError::Pinned { changes, .. } = &error else { panic!("{error:?}") };
+        let StoreError::SettingsChanged { changes, .. } = &error else { panic!("{error:?}") };
         assert_eq!(changes.len(), 1);
         assert!(error.to_string().contains(words), "{error}");
     }
-    assert!(!home.open().1.fresh, "a refusal changes nothing");
+    assert!(!home.open().1.is_new, "a refusal changes nothing");
 }
 
 #[test]
 fn a_second_process_is_told_who_holds_the_run() {
-    let home = Home::new();
+    let home = TestRun::new();
     let first = home.open();
-    let error = Store::open(&home.dir, &pins()).unwrap_err();
+    let error = Store::open(&home.dir, &settings()).unwrap_err();
     assert!(matches!(error, StoreError::InUse { holder: Some(pid), .. } if pid == std::process::id()), "{error:?}");
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     assert!(home.dir.is_owned());
     drop(first);
     assert!(!home.dir.is_owned());
-    assert!(!home.open().1.fresh);
+    assert!(!home.open().1.is_new);
 }
 
 #[test]
 fn a_run_of_a_newer_program_is_refused_and_left_alone() {
-    let home = Home::new();
+    let home = TestRun::new();
     drop(home.open());
     let version: u32 = home.sql().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     home.sql().pragma_update(None, "user_version", 99).unwrap();
-    let opened = Store::open(&home.dir, &pins()).map(|_| ());
+    let opened = Store::open(&home.dir, &settings()).map(|_| ());
     let reported = cascadeck::store::report::summary(home.dir.path()).map(|_| ());
     for refused in [opened, reported] {
         let error = refused.unwrap_err();
@@ -259,27 +276,27 @@ fn a_run_of_a_newer_program_is_refused_and_left_alone() {
         assert!(error.to_string().contains("update cascadeck"), "{error}");
     }
     home.sql().pragma_update(None, "user_version", version).unwrap();
-    assert!(!home.open().1.fresh);
+    assert!(!home.open().1.is_new);
 }
 
 #[test]
-fn what_is_no_run_is_refused_in_words_and_left_alone() {
+fn a_directory_that_is_no_run_is_refused_and_left_alone() {
     type Case = (&'static str, fn(&RunDir), fn(&StoreError) -> bool);
     let cases: [Case; 4] = [
         (
             "text for a database",
             |dir| fs::write(dir.database(), "dear diary, this is certainly no database at all\n".repeat(50)).unwrap(),
-            |error| matches!(error, StoreError::Foreign { .. }),
+            |error| matches!(error, StoreError::ForeignDatabase { .. }),
         ),
         (
             "another program's database",
             |dir| rusqlite::Connection::open(dir.database()).unwrap().execute_batch("CREATE TABLE cats(name)").unwrap(),
-            |error| matches!(error, StoreError::Foreign { .. }),
+            |error| matches!(error, StoreError::ForeignDatabase { .. }),
         ),
         (
             "results without a database",
             |dir| fs::write(dir.results(), "{\"id\":\"1\"}\n").unwrap(),
-            |error| matches!(error, StoreError::Orphaned { .. }),
+            |error| matches!(error, StoreError::OrphanedResults { .. }),
         ),
         (
             "a directory for a database",
@@ -288,11 +305,11 @@ fn what_is_no_run_is_refused_in_words_and_left_alone() {
         ),
     ];
     for (what, arrange, expected) in cases {
-        let home = Home::new();
+        let home = TestRun::new();
         fs::create_dir_all(home.dir.path()).unwrap();
         arrange(&home.dir);
         let before: Vec<_> = [home.dir.database(), home.dir.results()].map(|path| fs::read(path).ok()).into();
-        let error = Store::open(&home.dir, &pins()).unwrap_err();
+        let error = Store::open(&home.dir, &settings()).unwrap_err();
         assert!(expected(&error), "{what}: {error:?}");
         let after: Vec<_> = [home.dir.database(), home.dir.results()].map(|path| fs::read(path).ok()).into();
         assert_eq!(before, after, "{what}");
@@ -300,14 +317,14 @@ fn what_is_no_run_is_refused_in_words_and_left_alone() {
 }
 
 #[test]
-fn a_place_that_cant_be_written_is_named() {
-    let home = Home::new();
+fn an_unwritable_directory_is_named() {
+    let home = TestRun::new();
     fs::create_dir_all(home.dir.path()).unwrap();
     let file = home.dir.path().join("a-file");
     fs::write(&file, "").unwrap();
-    // Under a file, and where not even the superuser may make a directory.
+    // A path below a file, and one where even root can't create a directory.
     for place in [file.join("run"), "/proc/self/nowhere/run".into()] {
-        let error = Store::open(&RunDir::new(&place), &pins()).unwrap_err();
+        let error = Store::open(&RunDir::new(&place), &settings()).unwrap_err();
         assert!(matches!(error, StoreError::File { .. }), "{error:?}");
         assert!(error.to_string().contains(&place.display().to_string()), "{error}");
     }
@@ -318,12 +335,12 @@ fn a_place_that_cant_be_written_is_named() {
 }
 
 #[test]
-fn a_minute_that_was_full_is_full_only_while_somebody_runs() {
-    let (home, mut engine) = Home::with_items(1);
-    let standing = |name: &str, state: &str| KeyStanding { name: name.into(), state: state.into(), health: 65 };
-    let standings = vec![standing("alice", "full"), standing("bob", "disabled")];
-    engine.commit(vec![intent(1, 1, 0), Op::Keys(standings)]);
-    engine.commit(vec![answered(1, 1)]);
+fn a_full_minute_window_is_reported_only_while_the_run_is_owned() {
+    let (home, mut engine) = TestRun::with_items(1);
+    let key_record = |name: &str, state: &str| KeyRecord { name: name.into(), state: state.into(), health: 65 };
+    let standings = vec![key_record("alice", "full"), key_record("bob", "disabled")];
+    engine.commit(vec![intent_op(1, 1, 0), Op::SetKeys(standings)]);
+    engine.commit(vec![answered_op(1, 1)]);
     let states = || {
         let keys = cascadeck::store::report::summary(home.dir.path()).unwrap().keys;
         keys.into_iter().map(|key| (key.name, key.state, key.health)).collect::<Vec<_>>()
@@ -335,17 +352,17 @@ fn a_minute_that_was_full_is_full_only_while_somebody_runs() {
 }
 
 #[test]
-fn the_state_of_a_killed_run_is_not_taken_at_its_word() {
-    let home = Home::new();
+fn the_recorded_state_of_a_killed_run_is_not_reported() {
+    let home = TestRun::new();
     let state = || cascadeck::store::report::summary(home.dir.path()).unwrap().state;
-    let mut engine = home.engine();
+    let mut engine = home.start_engine();
     assert_eq!(state(), "running");
-    engine.commit(vec![Op::RunState(RunState::Paused)]);
+    engine.commit(vec![Op::SetRunState(RunState::Paused)]);
     assert_eq!(state(), "paused");
     drop(engine.close());
     assert_eq!(state(), "stopped", "nobody is there to resume it");
-    let mut engine = home.engine();
-    engine.commit(vec![Op::RunState(RunState::Finished)]);
+    let mut engine = home.start_engine();
+    engine.commit(vec![Op::SetRunState(RunState::Finished)]);
     drop(engine.close());
     assert_eq!(state(), "finished");
 }

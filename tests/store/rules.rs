@@ -1,100 +1,107 @@
-//! Routing rules: which one an item is classed by, at the first start and when the rules have changed.
+//! Routing rules: which rule applies to an item, at the first start and after the rules have changed.
 
 use std::collections::BTreeMap;
 
 use cascadeck::{
-    domain::{Conditions, ItemSpec, Outcome, Page, Query, ReplayFilter, Rule, Strategy},
-    store::{Ask, Op, Reclassed, Store, spawn_reader},
+    domain::{ItemSpec, Outcome, Page, Query, ReplayFilter, RoutingRule, RuleConditions, Strategy},
+    store::{Op, PageRequest, Reclassification, Store, spawn_reader},
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::harness::{Engine, Home, answered, failed, intent, spec, waiting, worded};
+use crate::harness::{
+    FakeEngine, TestRun, answered_op, failed_op, intent_op, item_spec, item_with_prompt, waiting_seqs,
+};
 
-fn rule(name: &str, when: Conditions) -> Rule {
-    Rule { name: name.into(), when, ..Rule::default() }
+fn rule(name: &str, conditions: RuleConditions) -> RoutingRule {
+    RoutingRule { name: name.into(), conditions, ..RoutingRule::default() }
 }
 
-fn over(words: u64) -> Conditions {
-    Conditions { words_over: Some(words), ..Conditions::default() }
+fn words_over(words: u64) -> RuleConditions {
+    RuleConditions { words_over: Some(words), ..RuleConditions::default() }
 }
 
-fn speaking(lang: &str) -> Conditions {
-    Conditions { field: BTreeMap::from([("lang".into(), lang.into())]), ..Conditions::default() }
+fn lang_is(lang: &str) -> RuleConditions {
+    RuleConditions { row_fields: BTreeMap::from([("lang".into(), lang.into())]), ..RuleConditions::default() }
 }
 
 /// The rule of each waiting item, in order.
-fn applied(store: &Store) -> Vec<Option<String>> {
+fn applied_rules(store: &Store) -> Vec<Option<String>> {
     let traits: BTreeMap<u32, _> = store.traits().into_iter().collect();
     let mut applied = Vec::new();
-    store.waiting(|item| applied.push(traits[&item.traits].rule.clone())).unwrap();
+    store.for_each_waiting(|item| applied.push(traits[&item.traits_id].rule.clone())).unwrap();
     applied
 }
 
-fn some(names: &[&str]) -> Vec<Option<String>> {
+fn optional_names(names: &[&str]) -> Vec<Option<String>> {
     names.iter().map(|name| (!name.is_empty()).then(|| (*name).to_owned())).collect()
 }
 
-/// One word, three words, and three words in a field of its own.
+/// One word, three words, and three words with a field `lang`.
 fn items() -> Vec<ItemSpec> {
-    let mut german = worded(3, "drei Wörter hier");
-    german.fields.insert("lang".into(), "de".into());
-    vec![worded(1, "one"), worded(2, "three words here"), german]
+    let mut german = item_with_prompt(3, "drei Wörter hier");
+    german.rule_fields.insert("lang".into(), "de".into());
+    vec![item_with_prompt(1, "one"), item_with_prompt(2, "three words here"), german]
 }
 
 #[test]
 fn rows_are_classed_by_the_first_rule_that_fits() {
-    let home = Home::new();
+    let home = TestRun::new();
     let (mut store, _) = home.open();
-    store.adopt_rules(&[rule("german", speaking("de")), rule("long", over(2))]).unwrap();
-    let mut engine = Engine::new(store);
-    engine.commit(vec![Op::Items(items())]);
+    store.apply_rules(&[rule("german", lang_is("de")), rule("long", words_over(2))]).unwrap();
+    let mut engine = FakeEngine::new(store);
+    engine.commit(vec![Op::IngestItems(items())]);
     let store = engine.close();
-    assert_eq!(applied(&store), some(&["", "long", "german"]));
+    assert_eq!(applied_rules(&store), optional_names(&["", "long", "german"]));
     assert_eq!(store.traits().len(), 3);
 }
 
 #[test]
 fn changed_rules_are_applied_to_everything_that_is_not_done() {
-    let home = Home::new();
-    let rules = [rule("long", over(2))];
+    let home = TestRun::new();
+    let rules = [rule("long", words_over(2))];
     let (mut store, _) = home.open();
-    assert_eq!(store.adopt_rules(&rules).unwrap(), Reclassed::default());
-    let mut engine = Engine::new(store);
-    engine.commit(vec![Op::Items([items(), vec![worded(4, "four words are here"), worded(5, "five")]].concat())]);
-    engine.commit(vec![intent(1, 4, 0), intent(2, 5, 0)]);
-    engine.commit(vec![failed(1, 4, Outcome::ContentBlocked), answered(2, 5)]);
+    assert_eq!(store.apply_rules(&rules).unwrap(), Reclassification::default());
+    let mut engine = FakeEngine::new(store);
+    engine.commit(vec![Op::IngestItems(
+        [items(), vec![item_with_prompt(4, "four words are here"), item_with_prompt(5, "five")]].concat(),
+    )]);
+    engine.commit(vec![intent_op(1, 4, 0), intent_op(2, 5, 0)]);
+    engine.commit(vec![failed_op(1, 4, Outcome::ContentBlocked), answered_op(2, 5)]);
     drop(engine.close());
 
     let (mut store, _) = home.open();
-    assert_eq!(store.adopt_rules(&rules).unwrap(), Reclassed::default(), "the same rules change nothing");
-    let reclassed = store.adopt_rules(&[rule("longer", over(3)), rule("german", speaking("de"))]).unwrap();
-    assert_eq!(reclassed, Reclassed { waiting: 2, not_kept: vec!["lang".into()] });
-    assert_eq!(applied(&store), some(&["", "", "german"]));
+    assert_eq!(store.apply_rules(&rules).unwrap(), Reclassification::default(), "the same rules change nothing");
+    let reclassed = store.apply_rules(&[rule("longer", words_over(3)), rule("german", lang_is("de"))]).unwrap();
+    assert_eq!(reclassed, Reclassification { changed_waiting: 2, missing_fields: vec!["lang".into()] });
+    assert_eq!(applied_rules(&store), optional_names(&["", "", "german"]));
     drop(store);
 
     let (mut store, _) = home.open();
-    assert_eq!(applied(&store), some(&["", "", "german"]), "and outlive the process");
+    assert_eq!(applied_rules(&store), optional_names(&["", "", "german"]), "and outlive the process");
     store.requeue(&ReplayFilter::default(), None).unwrap();
-    assert_eq!(waiting(&store), [1, 2, 3, 4]);
-    assert_eq!(applied(&store), some(&["", "", "german", "longer"]), "a failed item too");
+    assert_eq!(waiting_seqs(&store), [1, 2, 3, 4]);
+    assert_eq!(applied_rules(&store), optional_names(&["", "", "german", "longer"]), "a failed item too");
 }
 
 #[test]
 fn one_item_says_which_rule_applies_and_why() {
-    let home = Home::new();
+    let home = TestRun::new();
     let (mut store, _) = home.open();
-    let german =
-        Rule { models: Some(vec!["pro".into()]), strategy: Some(Strategy::Fastest), ..rule("german", speaking("de")) };
-    store.adopt_rules(&[german]).unwrap();
-    let mut engine = Engine::new(store);
-    let mut own = spec(4);
-    own.model = Some("flash".into());
-    engine.commit(vec![Op::Items([items(), vec![own]].concat())]);
+    let german = RoutingRule {
+        models: Some(vec!["pro".into()]),
+        strategy: Some(Strategy::Fastest),
+        ..rule("german", lang_is("de"))
+    };
+    store.apply_rules(&[german]).unwrap();
+    let mut engine = FakeEngine::new(store);
+    let mut own = item_spec(4);
+    own.preferred_model = Some("flash".into());
+    engine.commit(vec![Op::IngestItems([items(), vec![own]].concat())]);
     let (asks, asked) = mpsc::channel(4);
     spawn_reader(&home.dir, asked).unwrap();
     let said = |seq| {
         let (reply, page) = oneshot::channel();
-        asks.blocking_send(Ask { query: Query::Item { seq }, reply }).unwrap();
+        asks.blocking_send(PageRequest { query: Query::Item { seq }, reply }).unwrap();
         match page.blocking_recv().unwrap().unwrap() {
             Page::Item(item) => item.rule,
             other => panic!("{other:?}"),

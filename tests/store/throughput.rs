@@ -1,83 +1,83 @@
-//! How fast the record is: `cargo test --release --test store -- --ignored --nocapture throughput`.
+//! Throughput of the store: `cargo test --release --test store -- --ignored --nocapture throughput`.
 
 use std::time::Instant;
 
 use cascadeck::{
     domain::{ItemFilter, Page, Query},
-    store::{Ack, Answer, Ask, OUTSTANDING, Op, report, spawn_reader},
+    store::{Ack, MAX_PENDING_GROUPS, Op, OpReply, PageRequest, report, spawn_reader},
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::harness::{Engine, Home, answered, intent, spec};
+use crate::harness::{FakeEngine, TestRun, answered_op, intent_op, item_spec};
 
 const ITEMS: u64 = 1_000_000;
-/// Attempts in flight; what settles in one group goes out again in the next.
+/// Attempts in flight: one group completes them, the next sends as many again.
 const IN_FLIGHT: u64 = 512;
 
-/// Keeps as many groups on their way as the engine would.
+/// Keeps as many groups outstanding as the engine would.
 struct Pipeline {
-    engine: Engine,
-    outstanding: usize,
+    engine: FakeEngine,
+    outstanding_groups: usize,
 }
 
 impl Pipeline {
-    fn push(&mut self, group: Vec<Op>) {
-        if self.outstanding == OUTSTANDING {
-            self.settle();
+    fn submit(&mut self, group: Vec<Op>) {
+        if self.outstanding_groups == MAX_PENDING_GROUPS {
+            self.receive_ack();
         }
         self.engine.submit(group);
-        self.outstanding += 1;
+        self.outstanding_groups += 1;
     }
 
-    fn settle(&mut self) {
-        let Ack { outcome, behind, .. } = self.engine.ack();
+    fn receive_ack(&mut self) {
+        let Ack { outcome, after_commit_error, .. } = self.engine.wait_for_ack();
         let answers = outcome.unwrap();
-        assert!(behind.is_none() && answers.iter().all(|answer| matches!(answer, Answer::Ingested(_))));
-        self.outstanding -= 1;
+        assert!(after_commit_error.is_none() && answers.iter().all(|answer| matches!(answer, OpReply::Ingested(_))));
+        self.outstanding_groups -= 1;
     }
 }
 
 #[test]
 #[ignore = "a measurement: takes a minute and a gigabyte of disk"]
 fn throughput() {
-    let home = Home::new();
-    let mut pipeline = Pipeline { engine: home.engine(), outstanding: 0 };
-    let took = |what: &str, items: u64, began: Instant| {
+    let home = TestRun::new();
+    let mut pipeline = Pipeline { engine: home.start_engine(), outstanding_groups: 0 };
+    let print_rate = |what: &str, items: u64, began: Instant| {
         let seconds = began.elapsed().as_secs_f64();
         println!("{what}: {seconds:.2} s, {:.0}/s, {} MiB resident", items as f64 / seconds, resident_mib());
     };
 
     let began = Instant::now();
     for first in (1..=ITEMS).step_by(1_000) {
-        pipeline.push(vec![Op::Items((first..=ITEMS.min(first + 999)).map(spec).collect())]);
+        pipeline.submit(vec![Op::IngestItems((first..=ITEMS.min(first + 999)).map(item_spec).collect())]);
     }
-    pipeline.push(vec![Op::IngestDone { rows: ITEMS }]);
-    took("ingested", ITEMS, began);
+    pipeline.submit(vec![Op::FinishIngest { rows: ITEMS }]);
+    print_rate("ingested", ITEMS, began);
 
     let began = Instant::now();
     for first in (1..=ITEMS + IN_FLIGHT).step_by(IN_FLIGHT as usize) {
-        let settled = (first.saturating_sub(IN_FLIGHT).max(1)..first.min(ITEMS + 1)).map(|seq| answered(seq, seq));
-        let sent = (first..(first + IN_FLIGHT).min(ITEMS + 1)).map(|seq| intent(seq, seq, 0));
-        pipeline.push(settled.chain(sent).collect());
+        let settled = (first.saturating_sub(IN_FLIGHT).max(1)..first.min(ITEMS + 1)).map(|seq| answered_op(seq, seq));
+        let sent = (first..(first + IN_FLIGHT).min(ITEMS + 1)).map(|seq| intent_op(seq, seq, 0));
+        pipeline.submit(settled.chain(sent).collect());
     }
-    while pipeline.outstanding > 0 {
-        pipeline.settle();
+    while pipeline.outstanding_groups > 0 {
+        pipeline.receive_ack();
     }
-    took("sent and settled", ITEMS, began);
+    print_rate("sent and settled", ITEMS, began);
 
     let began = Instant::now();
     drop(pipeline.engine.close());
-    took("closed", ITEMS, began);
+    print_rate("closed", ITEMS, began);
     let began = Instant::now();
     let (store, opened) = home.open();
     assert_eq!(opened.totals.done, ITEMS);
-    took("opened again, every line compared", ITEMS, began);
+    print_rate("opened again, every line compared", ITEMS, began);
     let began = Instant::now();
-    store.waiting(|_| ()).unwrap();
-    took("looked for waiting items", ITEMS, began);
+    store.for_each_waiting(|_| ()).unwrap();
+    print_rate("looked for waiting items", ITEMS, began);
     let began = Instant::now();
     report::summary(home.dir.path()).unwrap();
-    took("summarised", ITEMS, began);
+    print_rate("summarised", ITEMS, began);
 
     let (asks, asked) = mpsc::channel(1);
     spawn_reader(&home.dir, asked).unwrap();
@@ -87,9 +87,9 @@ fn throughput() {
         let began = Instant::now();
         let (reply, page) = oneshot::channel();
         let filter = ItemFilter { state: Some(cascadeck::domain::ItemState::Done), text: text.into() };
-        asks.blocking_send(Ask { query: Query::Items { filter, offset, limit: 50 }, reply }).unwrap();
+        asks.blocking_send(PageRequest { query: Query::Items { filter, offset, limit: 50 }, reply }).unwrap();
         assert!(matches!(page.blocking_recv().unwrap().unwrap(), Page::Items { rows, .. } if !rows.is_empty()));
-        took(what, ITEMS, began);
+        print_rate(what, ITEMS, began);
     }
 }
 

@@ -1,8 +1,8 @@
-//! Made-up statuses, headers and bodies: always a sane verdict.
+//! Generated statuses, headers and bodies: the classification is always sane.
 
 use cascadeck::{
-    domain::{Action, Api, Outcome},
-    provider::{Reply, Response, classify, explain},
+    domain::{Api, Outcome, OutcomeAction},
+    provider::{ProviderResponse, TransportResult, classify, explain},
 };
 use proptest::prelude::*;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +15,7 @@ fn any_api() -> impl Strategy<Value = Api> {
     prop::sample::select(APIS.to_vec())
 }
 
-/// JSON that often looks like a provider's, and often doesn't.
+/// JSON that often looks like a provider's.
 fn any_body() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![
         prop::sample::select(vec![
@@ -125,16 +125,16 @@ proptest! {
     fn anything_gets_a_sane_verdict(api in any_api(), status: u16, known in prop::option::of(200u16..600), headers in any_headers(), body in any_body()) {
         let status = known.unwrap_or(status);
         let secrets = [SecretString::from("correct horse")];
-        let response = Response { status, headers: &headers, body: &body, received: NOON, secrets: &secrets };
-        let verdict = classify(api, &Reply::Response(response));
+        let response = ProviderResponse { status, headers: &headers, body: &body, received_at: NOON, secrets: &secrets };
+        let verdict = classify(api, &TransportResult::Response(response));
         prop_assert_eq!(verdict.status, Some(status));
         prop_assert!(verdict.message.chars().count() <= 500);
         prop_assert!(!verdict.message.chars().any(char::is_control));
-        prop_assert!(!verdict.because.is_empty());
-        prop_assert!(verdict.answer.is_none() || verdict.action == Action::Complete);
+        prop_assert!(!verdict.rule.is_empty());
+        prop_assert!(verdict.answer.is_none() || verdict.action == OutcomeAction::Complete);
         prop_assert!(verdict.answer.as_ref().is_none_or(|answer| !answer.text.trim().is_empty()));
         prop_assert!(verdict.outcome != Outcome::Ok || (200..300).contains(&status));
-        prop_assert!(verdict.hint.is_none_or(|hint| !hint.after.is_zero()));
+        prop_assert!(verdict.retry_after.is_none_or(|hint| !hint.delay.is_zero()));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! The examples that were collected: every one is understood, explained, and clean.
+//! The collected examples: each is classified correctly, explained, and free of secrets.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use cascadeck::{
-    domain::{Action, Api, Outcome, Verdict},
-    provider::{Reply, TransportFailure, classify, explain},
+    domain::{Api, AttemptResult, Outcome, OutcomeAction},
+    provider::{TransportFailure, TransportResult, classify, explain},
 };
 use serde_json::Value;
 
@@ -22,30 +22,30 @@ pub fn examples() -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// Which wire API an example's provider speaks. Those of `any` must come out alike on all.
+/// The wire APIs that an example's provider speaks. Examples of `any` must be classified the same on all.
 fn apis(name: &str, provider: &str) -> Vec<Api> {
     match provider {
         "any" => APIS.to_vec(),
         "gemini" => vec![Api::Gemini],
         "anthropic" => vec![Api::Anthropic],
-        // Seen on these vendors' Anthropic-style surfaces.
+        // Observed on these vendors' Anthropic-compatible endpoints.
         _ if name == "kimi_429_engine_overloaded" || name == "minimax_500_1008_balance" => vec![Api::Anthropic],
         _ => vec![Api::OpenAi],
     }
 }
 
-fn judge_example(api: Api, example: &Value) -> Verdict {
+fn judge_example(api: Api, example: &Value) -> AttemptResult {
     if let Some(status) = example["status"].as_u64() {
         return judge(api, status as u16, &example["headers"], &bytes(&example["body"]));
     }
-    // How the transport failed is only told by the source's words.
+    // Only the text of `source` says how the transport failed.
     let source = example["source"].as_str().unwrap().to_owned();
     let stalled = source.contains("no bytes for ever");
-    let failure = if stalled { TransportFailure::TimedOut(source) } else { TransportFailure::Broken(source) };
-    classify(api, &Reply::Failed(failure))
+    let failure = if stalled { TransportFailure::TimedOut(source) } else { TransportFailure::ConnectionLost(source) };
+    classify(api, &TransportResult::Failed(failure))
 }
 
-/// Whether an example states a wait anywhere; the others' numbers are their collectors' defaults.
+/// Whether an example states a wait. Without one, the number in it is a default of the collector.
 fn states_a_wait(example: &Value) -> bool {
     let text = example.to_string().to_lowercase();
     ["\"retry-after\"", "retrydelay\":", "retry in ", "again in ", "again after "]
@@ -63,21 +63,21 @@ fn every_example_is_understood() {
         for api in apis(name, text("provider")) {
             let verdict = judge_example(api, example);
             if verdict.outcome.name() != text("meaning") {
-                wrong.push(format!("{name}: {} instead of {} ({})", verdict.outcome, text("meaning"), verdict.because));
+                wrong.push(format!("{name}: {} instead of {} ({})", verdict.outcome, text("meaning"), verdict.rule));
                 continue;
             }
             let stated = text("action").strip_prefix("retry_after(").and_then(|rest| rest.strip_suffix(')'));
-            let allowed: &[Action] = match (text("action"), verdict.outcome) {
-                ("none", _) => &[Action::Complete],
-                ("retry_short", _) => &[Action::Retry],
-                (_, Outcome::QuotaExhaustedDay) => &[Action::NextRoute],
-                ("disable_key", Outcome::QuotaExhaustedBilling) => &[Action::DisableProject],
-                ("disable_key", _) => &[Action::DisableKey],
-                ("next_model", Outcome::ModelNotFound) => &[Action::DisableRoute],
-                ("next_model" | "next_key", _) => &[Action::NextModel],
-                ("fail_item", Outcome::Truncated) if verdict.answer.is_some() => &[Action::Complete],
-                ("fail_item", _) => &[Action::FailItem],
-                _ if stated.is_some() => &[Action::CoolPool],
+            let allowed: &[OutcomeAction] = match (text("action"), verdict.outcome) {
+                ("none", _) => &[OutcomeAction::Complete],
+                ("retry_short", _) => &[OutcomeAction::Retry],
+                (_, Outcome::QuotaExhaustedDay) => &[OutcomeAction::NextRoute],
+                ("disable_key", Outcome::QuotaExhaustedBilling) => &[OutcomeAction::DisableProject],
+                ("disable_key", _) => &[OutcomeAction::DisableKey],
+                ("next_model", Outcome::ModelNotFound) => &[OutcomeAction::DisableRoute],
+                ("next_model" | "next_key", _) => &[OutcomeAction::NextModel],
+                ("fail_item", Outcome::Truncated) if verdict.answer.is_some() => &[OutcomeAction::Complete],
+                ("fail_item", _) => &[OutcomeAction::FailItem],
+                _ if stated.is_some() => &[OutcomeAction::CoolPool],
                 (action, _) => panic!("{name}: no mapping for {action}"),
             };
             if !allowed.contains(&verdict.action) {
@@ -94,7 +94,7 @@ fn every_example_is_understood() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), examples.len(), wrong.join("\n"));
 }
 
-/// The same examples through `explain`, which is given a body and not how the transport failed.
+/// The same examples through `explain`, which gets a body but no transport failure.
 #[test]
 fn explain_says_what_the_classification_says() {
     for (name, example) in examples() {
@@ -129,33 +129,33 @@ fn no_example_leaks_a_key_or_an_account() {
 fn geminis_day_quota_states_its_limit_and_no_wait() {
     let example = &examples()["gemini_429_rpd_3_8_flash"];
     let verdict = judge_example(Api::Gemini, example);
-    assert_eq!((verdict.stated_limit, verdict.hint, verdict.limit_zero), (Some(20), None, false));
+    assert_eq!((verdict.stated_limit, verdict.retry_after, verdict.limit_is_zero), (Some(20), None, false));
     let minute = judge_example(Api::Gemini, &examples()["gemini_429_rpm"]);
     assert_eq!(minute.stated_limit, Some(15));
     let tokens = judge_example(Api::Gemini, &examples()["gemini_429_tpm_paid"]);
     assert_eq!(tokens.stated_limit, Some(1_000_000));
     let zero = judge_example(Api::Gemini, &examples()["gemini_429_limit_zero"]);
-    assert!(zero.limit_zero && zero.hint.is_none());
-    assert!(!judge_example(Api::Gemini, &examples()["gemini_429_prepay_depleted"]).limit_zero);
+    assert!(zero.limit_is_zero && zero.retry_after.is_none());
+    assert!(!judge_example(Api::Gemini, &examples()["gemini_429_prepay_depleted"]).limit_is_zero);
 }
 
 #[test]
 fn a_refused_picture_is_told_from_a_refused_request_and_a_large_one_goes_to_the_next_model() {
     let examples = examples();
     for (name, refused, action) in [
-        ("openai_400_image_format", true, Action::FailItem),
-        ("openai_400_image_sanitizer", true, Action::FailItem),
-        ("gemini_400_unable_to_process_image", true, Action::FailItem),
-        ("gemini_400_image_not_valid", true, Action::FailItem),
-        ("anthropic_400_image_5mb", false, Action::NextModel),
-        ("anthropic_400_image_8000px", false, Action::NextModel),
-        ("gemini_400_invalid_argument", false, Action::FailItem),
-        ("openai_400_context_length", false, Action::FailItem),
-        ("lmstudio_400_vision", false, Action::NextModel),
+        ("openai_400_image_format", true, OutcomeAction::FailItem),
+        ("openai_400_image_sanitizer", true, OutcomeAction::FailItem),
+        ("gemini_400_unable_to_process_image", true, OutcomeAction::FailItem),
+        ("gemini_400_image_not_valid", true, OutcomeAction::FailItem),
+        ("anthropic_400_image_5mb", false, OutcomeAction::NextModel),
+        ("anthropic_400_image_8000px", false, OutcomeAction::NextModel),
+        ("gemini_400_invalid_argument", false, OutcomeAction::FailItem),
+        ("openai_400_context_length", false, OutcomeAction::FailItem),
+        ("lmstudio_400_vision", false, OutcomeAction::NextModel),
     ] {
         let api = apis(name, examples[name]["provider"].as_str().unwrap())[0];
         let verdict = judge_example(api, &examples[name]);
-        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{name}: {}", verdict.because);
+        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{name}: {}", verdict.rule);
     }
 }
 

@@ -1,16 +1,16 @@
-//! Providers' answers as they were seen on the wire, and what the program makes of them.
+//! Real provider responses, and how the program classifies them.
 //!
-//! `tests/wire/examples/*.json` are real bodies (each names its source). `meaning` must be the outcome; `action` is the advice of
-//! those who collected them, in their words, mapped here to the program's actions:
+//! `tests/wire/examples/*.json` are real bodies; each names its source. `meaning` must be the outcome. `action` is the
+//! collectors' advice in their own words, mapped here to the program's actions:
 //!
-//! | theirs | ours |
+//! | advice | action |
 //! |---|---|
 //! | `none` | `complete` |
 //! | `retry_short` | `retry` |
-//! | `retry_after(n)` | `cool_pool`; on a day's quota `next_route`. `cooldown_s` is n where body or headers state a wait; without one it is null, and the ladder decides |
-//! | `disable_key` | `disable_key`; `disable_project` where credit is what is missing |
-//! | `next_model`, `next_key` | `next_route` (a day's quota), `next_model` (a limit of 0, a missing ability), `disable_route` (model not found) |
-//! | `fail_item` | `fail_item`; `complete` for a truncated answer with text |
+//! | `retry_after(n)` | `cool_pool`, or `next_route` for a day quota; n seconds if a wait is stated, else by backoff |
+//! | `disable_key` | `disable_key`, or `disable_project` if credit is missing |
+//! | `next_model`, `next_key` | `next_route` (day quota), `next_model` (limit 0, ability), `disable_route` (no model) |
+//! | `fail_item` | `fail_item`, or `complete` for a truncated answer with text |
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
@@ -19,14 +19,14 @@ mod corpus;
 mod rules;
 
 use cascadeck::{
-    domain::{Api, Verdict, Wall},
-    provider::{Reply, Response, classify},
+    domain::{Api, AttemptResult, WallTime},
+    provider::{ProviderResponse, TransportResult, classify},
 };
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-/// 2026-11-21T12:00:00Z: the day on which the examples' absolute times lie.
-const NOON: Wall = Wall::from_unix_seconds(1_795_262_400);
+/// 2026-11-21T12:00:00Z, the day of the absolute times in the examples.
+const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
 const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
 
@@ -48,11 +48,20 @@ fn bytes(body: &Value) -> Vec<u8> {
     }
 }
 
-fn judge(api: Api, status: u16, headers: &Value, body: &[u8]) -> Verdict {
+fn judge(api: Api, status: u16, headers: &Value, body: &[u8]) -> AttemptResult {
     let headers = header_map(headers);
-    classify(api, &Reply::Response(Response { status, headers: &headers, body, received: NOON, secrets: &[] }))
+    classify(
+        api,
+        &TransportResult::Response(ProviderResponse {
+            status,
+            headers: &headers,
+            body,
+            received_at: NOON,
+            secrets: &[],
+        }),
+    )
 }
 
-fn cooldown(verdict: &Verdict) -> Option<u64> {
-    verdict.hint.map(|hint| hint.after.as_secs_f64().ceil() as u64)
+fn cooldown(verdict: &AttemptResult) -> Option<u64> {
+    verdict.retry_after.map(|hint| hint.delay.as_secs_f64().ceil() as u64)
 }

@@ -1,8 +1,8 @@
-//! What the rules make of bodies beyond the examples.
+//! How the rules classify bodies beyond the examples.
 
 use cascadeck::{
-    domain::{Action, Api, Outcome},
-    provider::{Reply, Response, classify},
+    domain::{Api, Outcome, OutcomeAction},
+    provider::{ProviderResponse, TransportResult, classify},
 };
 use reqwest::header::HeaderMap;
 use secrecy::SecretString;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{NOON, bytes, cooldown, corpus::examples, judge};
 
-/// Shapes and wordings that stand in no example.
+/// Shapes and wordings that occur in no example.
 #[test]
 fn the_rules_reach_further_than_the_examples() {
     use Outcome::{
@@ -31,9 +31,9 @@ fn the_rules_reach_further_than_the_examples() {
     let upstream =
         |raw: Value| json!({"error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": raw}}});
     let cases = vec![
-        // LiteLLM without a database says this to every key but its master key.
+        // LiteLLM without a database answers every key except its master key with this.
         (400, openai("No connected db.", "no_db_connection", json!("400")), InvalidKey),
-        // What refuses a request quotes it; the words of an item are no verdict on a key.
+        // A 4xx error may quote the prompt, and the prompt's words say nothing about a key.
         (
             422,
             json!({"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted",
@@ -131,7 +131,7 @@ fn the_rules_reach_further_than_the_examples() {
         ),
         (504, json!({"type": "error", "error": {"type": "timeout_error", "message": "x"}}), Timeout),
         (408, json!(null), Timeout),
-        // Errors as strings, flat ones, and wrapped ones.
+        // Errors as strings, flat errors, and wrapped errors.
         (
             400,
             json!({"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xa***yz"}),
@@ -172,9 +172,9 @@ fn the_rules_reach_further_than_the_examples() {
         ),
         (402, json!(null), QuotaExhaustedBilling),
         (429, json!({"base_resp": {"status_code": 1039, "status_msg": "slow down, tokens"}}), TokensLimitedMinute),
-        // Errors under 200.
+        // Errors with status 200.
         (200, json!({"error": {"message": "Provider disconnected", "code": 502}}), ServerError),
-        // Half an answer beside it is no answer.
+        // Half an answer beside an error is no answer.
         (
             200,
             json!({"error": {"message": "Provider disconnected", "code": 502},
@@ -187,10 +187,10 @@ fn the_rules_reach_further_than_the_examples() {
                 "choices": [{"message": {"content": "Once upon"}, "finish_reason": "error"}]}),
             RateLimitedMinute,
         ),
-        // What says that there is none.
+        // Fields that say that there is no error.
         (200, json!({"error": {}, "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}), Ok),
         (200, json!({"error": false, "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}), Ok),
-        // A page is a proxy's or a delivery network's word, not the provider's on a key.
+        // An HTML page comes from a proxy or a CDN, so it says nothing about a key.
         (403, json!("<!DOCTYPE html><html><head><title>Access denied | Cloudflare</title></head></html>"), ServerError),
         (401, json!("<html><body><h1>401 Authorization Required</h1><hr>nginx</body></html>"), ServerError),
         (403, json!("<html><body>Your IP has been denied access. Invalid API key?</body></html>"), ServerError),
@@ -241,7 +241,7 @@ fn the_rules_reach_further_than_the_examples() {
         (200, json!({}), MalformedResponse),
         (200, json!("hello"), MalformedResponse),
         (200, json!(null), MalformedResponse),
-        // Statuses by themselves.
+        // Statuses without a body.
         (302, json!(null), MalformedResponse),
         (407, json!(null), ClientTrouble),
         (409, json!(null), ServerError),
@@ -253,7 +253,7 @@ fn the_rules_reach_further_than_the_examples() {
     for (status, body, want) in cases {
         let verdict = judge(Api::OpenAi, status, &Value::Null, &bytes(&body));
         if verdict.outcome != want {
-            wrong.push(format!("{} instead of {want} for {status} {body}: {}", verdict.outcome, verdict.because));
+            wrong.push(format!("{} instead of {want} for {status} {body}: {}", verdict.outcome, verdict.rule));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -279,7 +279,7 @@ fn gemini_answers_in_odd_shapes() {
     ];
     for (body, want) in cases {
         let verdict = judge(Api::Gemini, 200, &Value::Null, &bytes(&body));
-        assert_eq!(verdict.outcome, want, "{body}: {}", verdict.because);
+        assert_eq!(verdict.outcome, want, "{body}: {}", verdict.rule);
     }
 }
 
@@ -300,13 +300,13 @@ fn a_prompt_that_is_too_long_is_known_in_each_providers_words() {
         "prompt is too long: 210000 tokens > 200000 maximum",
     ] {
         let body = json!({"error": {"message": words, "type": "invalid_request_error"}});
-        assert!(judge(Api::Anthropic, 400, &Value::Null, &bytes(&body)).too_long, "{words}");
+        assert!(judge(Api::Anthropic, 400, &Value::Null, &bytes(&body)).exceeds_context, "{words}");
     }
 }
 
 #[test]
 fn refused_pictures_are_known_in_each_providers_words_and_not_by_what_is_quoted() {
-    use Action::{FailItem, NextModel};
+    use OutcomeAction::{FailItem, NextModel};
     let openai = |message: &str, code: Value| json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": code}});
     let google = |message: &str| json!({"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}});
     let anthropic =
@@ -349,7 +349,7 @@ fn refused_pictures_are_known_in_each_providers_words_and_not_by_what_is_quoted(
     for (body, refused, action) in cases {
         let verdict = judge(Api::OpenAi, 400, &Value::Null, &bytes(&body));
         assert_eq!(verdict.outcome, Outcome::BadRequest, "{body}");
-        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{body}: {}", verdict.because);
+        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{body}: {}", verdict.rule);
     }
     let body = openai("no", json!("image_content_policy_violation"));
     assert_eq!(judge(Api::OpenAi, 400, &Value::Null, &bytes(&body)).outcome, Outcome::ContentBlocked);
@@ -387,9 +387,14 @@ fn a_suspended_key_is_not_repeated_though_the_provider_repeats_it() {
         let body = body.replace("AIzaREDACTED", key);
         let secrets = [SecretString::from(key)];
         let headers = HeaderMap::new();
-        let response =
-            Response { status: 403, headers: &headers, body: body.as_bytes(), received: NOON, secrets: &secrets };
-        let verdict = classify(Api::Gemini, &Reply::Response(response));
+        let response = ProviderResponse {
+            status: 403,
+            headers: &headers,
+            body: body.as_bytes(),
+            received_at: NOON,
+            secrets: &secrets,
+        };
+        let verdict = classify(Api::Gemini, &TransportResult::Response(response));
         assert_eq!(verdict.outcome, Outcome::KeyForbidden);
         assert!(!format!("{verdict:?}").contains(key), "{verdict:?}");
         assert!(verdict.message.contains("[redacted]"));

@@ -1,170 +1,176 @@
-//! The forecast: the scheduler's own limits, run ahead of the clock with what is left to do.
+//! Forecast of the rest of a run: simulates the scheduler's limits with the remaining items.
 //!
-//! [`Scheduler::forecast_input`](super::Scheduler::forecast_input) copies the state into plain data (`outlook`);
-//! [`forecast`] reckons on that copy, wherever the caller likes, with the same windows, days, cooldowns and caps as
-//! dispatch itself (`flow`). It works on classes of items and on amounts, not on each item, so its cost goes by
-//! pools and days ahead: some milliseconds for ten million items over a thousand routes.
+//! [`Scheduler::forecast_input`](super::Scheduler::forecast_input) copies the state into plain data (`input`).
+//! [`forecast`] computes on that copy, on any thread, with the same windows, days, cooldowns and caps as dispatch
+//! (`fluid`). It works on classes of items and on amounts, not on single items, so its cost depends on the number of
+//! pools and of days ahead: some milliseconds for ten million items over a thousand routes.
 //!
-//! Strategies order the ready routes; which of them is taken first changes the cost a little and the end hardly, so
-//! the cascade's order stands for all of them.
+//! The order in which a strategy uses ready routes changes the cost a little and the finish time hardly, so the
+//! cascade's order stands for all strategies.
 
-mod flow;
-mod outlook;
+mod fluid;
+mod input;
 
 use std::time::Duration;
 
 use crate::domain::{
-    Money, Wall,
-    forecast::{BeforeReset, Bind, Constraint, Forecast, RunsOut, Saving, Stop},
+    Money, WallTime,
+    forecast::{BeforeReset, Constraint, ConstraintShare, Forecast, ForecastStop, KeySaving, QuotaExhaustion},
 };
 
-use flow::{Course, Flow};
+use fluid::{FluidResult, FluidSim};
 
-pub use outlook::{
-    ASSUMED_LATENCY, Assumptions, Cap, ClassOutlook, ForecastInput, KeyOutlook, Lane, ModelOutlook, PoolOutlook,
-    PurseOutlook,
+pub use input::{
+    ASSUMED_LATENCY, Assumptions, BudgetCap, BudgetInput, ClassInput, ForecastInput, ForecastRoute, KeyInput,
+    ModelInput, PoolInput,
 };
 
-/// How far answers may differ from the assumed: faster, and slower or larger.
-const KINDLY: f64 = 0.7;
-const UNKINDLY: f64 = 1.5;
-/// How far the reckoning itself may be off: a share of the whole, and a turn of a window.
-const BLUR: f64 = 0.01;
-const TURN: f64 = 62.0;
-/// Kinds of keys that one more is tried of.
-const KINDS: usize = 3;
+/// Factors for the actual latency and size of answers against the assumed ones, for the earliest and the latest finish.
+const OPTIMISTIC_LATENCY: f64 = 0.7;
+const PESSIMISTIC_LATENCY: f64 = 1.5;
+/// Error of the forecast itself: a share of the whole, and one turn of a minute window in seconds.
+const MODEL_ERROR: f64 = 0.01;
+const WINDOW_TURN_SECS: f64 = 62.0;
+/// The most kinds of keys for which one more key is simulated.
+const MAX_KEY_KINDS: usize = 3;
 
-/// A forecast and what it is made of.
+/// A forecast, and how it distributes the items.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Reckoning {
+pub struct ForecastResult {
     pub forecast: Forecast,
-    /// Items by lane of the input.
-    pub loads: Vec<f64>,
+    /// By route of the input: the items it serves.
+    pub items_by_route: Vec<f64>,
 }
 
-/// Reckons ahead. Blocking work of some milliseconds: not for the engine's task.
-pub fn forecast(input: &ForecastInput) -> Reckoning {
-    let likely = Flow::new(input).run();
-    let blur = likely.finish * BLUR + (likely.finish * 0.1).clamp(1.0, TURN);
-    let early = Flow::new(&varied(input, KINDLY, 1.0)).run().finish.min(likely.finish - blur);
-    let late = Flow::new(&varied(input, UNKINDLY, 1.05)).run().finish.max(likely.finish + blur);
-    let wall = |seconds: f64| at(input.now, seconds);
+/// Computes a forecast. This takes some milliseconds of CPU time, so it must not run on the engine's task.
+pub fn forecast(input: &ForecastInput) -> ForecastResult {
+    let likely = FluidSim::new(input).run();
+    let margin = likely.finish * MODEL_ERROR + (likely.finish * 0.1).clamp(1.0, WINDOW_TURN_SECS);
+    let earliest =
+        FluidSim::new(&scaled_input(input, OPTIMISTIC_LATENCY, 1.0)).run().finish.min(likely.finish - margin);
+    let latest =
+        FluidSim::new(&scaled_input(input, PESSIMISTIC_LATENCY, 1.05)).run().finish.max(likely.finish + margin);
+    let wall = |seconds: f64| wall_time_in(input.now, seconds);
     let items: f64 = input.classes.iter().map(|class| class.items).sum();
-    let stop = |(when, why, left, returns): (f64, _, f64, Option<f64>)| Stop {
+    let stop = |(when, reason, items_left, resumes_in): (f64, _, f64, Option<f64>)| ForecastStop {
         at: wall(when).unwrap_or(input.now),
-        why,
-        left: left.ceil() as u64,
-        returns: returns.and_then(wall),
+        reason,
+        items_left: items_left.ceil() as u64,
+        resumes_at: resumes_in.and_then(wall),
     };
     let forecast = Forecast {
         at: input.now,
-        items: items as u64 + u64::from(input.flying),
+        items: items as u64 + u64::from(input.in_flight_now),
         finish: wall(likely.finish),
-        earliest: wall(early),
-        latest: wall(late),
-        stops: likely.stop.map(stop),
-        binds: binds(input, &likely),
-        runs_out: likely.runs_out.map(|(pool, when, returns)| RunsOut {
+        earliest_finish: wall(earliest),
+        latest_finish: wall(latest),
+        stop: likely.stop.map(stop),
+        constraints: constraints(input, &likely),
+        first_exhausted: likely.first_exhausted.map(|(pool, when, returns)| QuotaExhaustion {
             pool: input.pools[pool].label.clone(),
             at: wall(when).unwrap_or(input.now),
-            returns: returns.and_then(wall),
+            resets_at: returns.and_then(wall),
         }),
         before_reset: likely.before_reset.and_then(|(when, items)| {
-            Some(BeforeReset { at: wall(when)?, items: items.floor() as u64 + u64::from(input.flying) })
+            Some(BeforeReset { at: wall(when)?, items: items.floor() as u64 + u64::from(input.in_flight_now) })
         }),
-        savings: savings(input, likely.finish),
+        savings: key_savings(input, likely.finish),
         input_tokens: likely.input_tokens.round() as u64,
         output_tokens: likely.output_tokens.round() as u64,
         cost: Money::from_usd(likely.usd).unwrap_or_default(),
-        unpriced: likely.unpriced,
+        has_unpriced_items: likely.has_unpriced_items,
     };
-    Reckoning { forecast, loads: likely.loads }
+    ForecastResult { forecast, items_by_route: likely.items_by_route }
 }
 
-/// Seconds ahead as an instant; `None` beyond what a calendar is good for.
-fn at(now: Wall, seconds: f64) -> Option<Wall> {
+/// The instant `seconds` from `now`; `None` beyond 500 years, which calendars don't support.
+fn wall_time_in(now: WallTime, seconds: f64) -> Option<WallTime> {
     const CENTURIES: f64 = 500.0 * 366.0 * 86_400.0;
     (seconds < CENTURIES).then(|| now + Duration::from_secs_f64(seconds.max(0.0)))
 }
 
-fn binds(input: &ForecastInput, course: &Course) -> Vec<Bind> {
-    let total: f64 = course.binds.iter().map(|(_, seconds, _)| seconds).sum();
-    let bind = |(what, seconds, pool): &(Constraint, f64, Option<usize>)| Bind {
-        what: *what,
+fn constraints(input: &ForecastInput, result: &FluidResult) -> Vec<ConstraintShare> {
+    let total: f64 = result.constraints.iter().map(|(_, seconds, _)| seconds).sum();
+    let constraint_share = |(what, seconds, pool): &(Constraint, f64, Option<usize>)| ConstraintShare {
+        constraint: *what,
         pool: pool.map(|pool| input.pools[pool].label.clone()),
         share: seconds / total,
     };
-    course.binds.iter().map(bind).collect()
+    result.constraints.iter().map(constraint_share).collect()
 }
 
-/// The same with answers that take `slower` times as long, and items that take `harder` times the requests.
-fn varied(input: &ForecastInput, slower: f64, harder: f64) -> ForecastInput {
+/// The same input with latencies multiplied by `latency_factor` and requests per item by `requests_factor`.
+fn scaled_input(input: &ForecastInput, latency_factor: f64, requests_factor: f64) -> ForecastInput {
     let mut varied = input.clone();
-    varied.models.iter_mut().for_each(|model| model.latency *= slower);
-    varied.effort *= harder;
-    // Token windows go by estimates as well.
-    for pool in varied.pools.iter_mut().filter(|pool| pool.minute_by == Constraint::TokensPerMinute) {
-        pool.per_minute = pool.per_minute.map(|per_minute| per_minute / slower.sqrt());
-        pool.free.iter_mut().for_each(|(_, amount)| *amount /= slower.sqrt());
+    varied.models.iter_mut().for_each(|model| model.latency_secs *= latency_factor);
+    varied.requests_per_item *= requests_factor;
+    // Token windows depend on estimates too.
+    for pool in varied.pools.iter_mut().filter(|pool| pool.minute_constraint == Constraint::TokensPerMinute) {
+        pool.per_minute = pool.per_minute.map(|per_minute| per_minute / latency_factor.sqrt());
+        pool.minute_releases.iter_mut().for_each(|(_, amount)| *amount /= latency_factor.sqrt());
     }
     varied
 }
 
-/// What one more key of each kind would save, the most useful first.
-fn savings(input: &ForecastInput, finish: f64) -> Vec<Saving> {
+/// How much time one more key of each kind would save, the most useful first.
+fn key_savings(input: &ForecastInput, finish: f64) -> Vec<KeySaving> {
     let mut kinds: Vec<usize> = Vec::new();
     for (index, key) in input.keys.iter().enumerate() {
-        if kinds.len() < KINDS && kinds.iter().all(|other| input.keys[*other].kind != key.kind) {
+        if kinds.len() < MAX_KEY_KINDS && kinds.iter().all(|other| input.keys[*other].kind != key.kind) {
             kinds.push(index);
         }
     }
-    let mut savings: Vec<(f64, Saving)> = kinds
+    let mut savings: Vec<(f64, KeySaving)> = kinds
         .into_iter()
         .filter_map(|key| {
-            let richer = Flow::new(&with_one_more(input, key)?).run().finish;
-            let saves = (finish.is_finite() && richer.is_finite())
-                .then(|| Duration::from_secs_f64((finish - richer).clamp(0.0, 1e11)));
-            let saving = Saving { like: input.keys[key].name.clone(), finish: at(input.now, richer), saves };
-            Some((richer, saving))
+            let finish_with_key = FluidSim::new(&with_extra_key(input, key)?).run().finish;
+            let time_saved = (finish.is_finite() && finish_with_key.is_finite())
+                .then(|| Duration::from_secs_f64((finish - finish_with_key).clamp(0.0, 1e11)));
+            let saving = KeySaving {
+                similar_to: input.keys[key].name.clone(),
+                finish: wall_time_in(input.now, finish_with_key),
+                time_saved,
+            };
+            Some((finish_with_key, saving))
         })
         .collect();
     savings.sort_by(|one, two| one.0.total_cmp(&two.0));
     savings.into_iter().map(|(_, saving)| saving).collect()
 }
 
-/// The fleet with a fresh key like `key`, in a project of its own. `None` where such a key serves no model.
-fn with_one_more(input: &ForecastInput, key: usize) -> Option<ForecastInput> {
-    let mut richer = input.clone();
-    let like = &input.keys[key];
-    let twin = KeyOutlook { purse: like.purse.untouched(), ..like.clone() };
-    richer.keys.push(twin);
+/// The fleet with one more, unused key like `key`, in a project of its own. `None` if such a key serves no model.
+fn with_extra_key(input: &ForecastInput, key: usize) -> Option<ForecastInput> {
+    let mut larger = input.clone();
+    let similar = &input.keys[key];
+    let new_key = KeyInput { budget: similar.budget.unspent(), ..similar.clone() };
+    larger.keys.push(new_key);
     let mut pools: Vec<(usize, usize)> = Vec::new();
-    let mut lanes = Vec::new();
-    for (index, lane) in input.lanes.iter().enumerate().filter(|(_, lane)| lane.key == key) {
-        let known = pools.iter().find(|(old, _)| *old == lane.pool).map(|(_, new)| *new);
-        let pool = known.unwrap_or_else(|| {
-            let fresh = fresh(&input.pools[lane.pool]);
-            richer.pools.push(fresh);
-            pools.push((lane.pool, richer.pools.len() - 1));
-            richer.pools.len() - 1
+    let mut route_pairs = Vec::new();
+    for (index, route) in input.routes.iter().enumerate().filter(|(_, lane)| lane.key == key) {
+        let copied = pools.iter().find(|(old, _)| *old == route.pool).map(|(_, new)| *new);
+        let pool = copied.unwrap_or_else(|| {
+            let unused = unused_pool(&input.pools[route.pool]);
+            larger.pools.push(unused);
+            pools.push((route.pool, larger.pools.len() - 1));
+            larger.pools.len() - 1
         });
-        richer.lanes.push(Lane { key: input.keys.len(), pool, opens: Some(0.0), ..lane.clone() });
-        lanes.push((index as u32, richer.lanes.len() as u32 - 1));
+        larger.routes.push(ForecastRoute { key: input.keys.len(), pool, available_in: Some(0.0), ..route.clone() });
+        route_pairs.push((index as u32, larger.routes.len() as u32 - 1));
     }
-    for class in &mut richer.classes {
-        // A lane that is out has no place in the class, but its twin may.
-        let serves = |twin: &u32| class.models[richer.lanes[*twin as usize].model];
-        class.lanes.extend(lanes.iter().map(|(_, twin)| *twin).filter(serves));
+    for class in &mut larger.classes {
+        // A route that is unavailable is not in the class, but its copy may be.
+        let serves = |twin: &u32| class.can_serve[larger.routes[*twin as usize].model];
+        class.routes.extend(route_pairs.iter().map(|(_, twin)| *twin).filter(serves));
     }
-    (!lanes.is_empty()).then_some(richer)
+    (!route_pairs.is_empty()).then_some(larger)
 }
 
-fn fresh(pool: &PoolOutlook) -> PoolOutlook {
-    PoolOutlook {
-        free: pool.per_minute.map(|per_minute| (0.0, per_minute)).into_iter().collect(),
+fn unused_pool(pool: &PoolInput) -> PoolInput {
+    PoolInput {
+        minute_releases: pool.per_minute.map(|per_minute| (0.0, per_minute)).into_iter().collect(),
         in_flight: 0.0,
         left_today: pool.per_day,
-        returns: Vec::new(),
+        day_releases: Vec::new(),
         ..pool.clone()
     }
 }

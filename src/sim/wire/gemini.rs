@@ -4,22 +4,25 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::{Advice, Dialect, Envelope, Headers, Nothing, Rejection, Reply, Subject, Trouble, header};
+use super::{
+    HeaderList, NoAnswer, Rejection, RequestHead, ResponseContext, RetryAdvice, ServerFailure, SimResponse, WireApi,
+    header_text,
+};
 use crate::{
-    domain::Wall,
+    domain::WallTime,
     sim::{
-        answer::{Ending, Said},
-        ask::{Ask, Complaint, JsonShape, Picture, PictureTrouble},
-        profile::{KeyState, ModelProfile},
-        quota::{Limit, Refusal, Standing, Violation},
+        answer::{SimAnswer, SimStopReason},
+        pool::{LimitGauges, LimitRefusal, LimitViolation, SimLimit},
+        profile::{ModelProfile, SimKeyState},
+        request::{JsonOutput, RequestError, SimPicture, SimPictureError, SimRequest},
     },
 };
 
 const SERVICE: &str = "generativelanguage.googleapis.com";
 const LIMITS_PAGE: &str = "https://ai.google.dev/gemini-api/docs/rate-limits";
-const PICTURES: &[&str] = &["png", "jpeg", "webp", "heic"];
+const PICTURE_FORMATS: &[&str] = &["png", "jpeg", "webp", "heic"];
 
-/// The API refuses fields it doesn't know; these are what its SDK sends, in either spelling.
+/// The fields that the API's SDK sends. Others are rejected; either spelling is accepted.
 const REQUEST_FIELDS: &[&str] = &[
     "model",
     "contents",
@@ -60,75 +63,86 @@ const CONFIG_FIELDS: &[&str] = &[
 
 pub(super) struct Gemini;
 
-impl Dialect for Gemini {
-    fn credential(&self, envelope: &Envelope<'_>) -> Option<String> {
-        let in_query = || envelope.query?.split('&').find_map(|pair| pair.strip_prefix("key="));
-        header(envelope.headers, "x-goog-api-key").or_else(in_query).map(str::to_owned)
+impl WireApi for Gemini {
+    fn credential(&self, head: &RequestHead<'_>) -> Option<String> {
+        let in_query = || head.query?.split('&').find_map(|pair| pair.strip_prefix("key="));
+        header_text(head.headers, "x-goog-api-key").or_else(in_query).map(str::to_owned)
     }
 
-    fn read(&self, envelope: &Envelope<'_>, body: &[u8]) -> Result<Ask, Complaint> {
-        let body: Value = serde_json::from_slice(body).map_err(|error| Complaint::Syntax(error.to_string()))?;
-        let body = body.as_object().ok_or_else(|| Complaint::Syntax("expected an object".to_owned()))?;
-        known_fields(body, REQUEST_FIELDS, "")?;
-        let mut ask = Ask { model: envelope.model_in_path.unwrap_or_default().to_owned(), ..Ask::default() };
+    fn decode_request(&self, head: &RequestHead<'_>, body: &[u8]) -> Result<SimRequest, RequestError> {
+        let body: Value = serde_json::from_slice(body).map_err(|error| RequestError::InvalidJson(error.to_string()))?;
+        let body = body.as_object().ok_or_else(|| RequestError::InvalidJson("expected an object".to_owned()))?;
+        check_known_fields(body, REQUEST_FIELDS, "")?;
+        let mut request =
+            SimRequest { model: head.model_in_path.unwrap_or_default().to_owned(), ..SimRequest::default() };
         if let Some(config) = field(body, "generationConfig").as_object() {
-            known_fields(config, CONFIG_FIELDS, " at 'generation_config'")?;
-            read_config(config, &mut ask);
+            check_known_fields(config, CONFIG_FIELDS, " at 'generation_config'")?;
+            read_config(config, &mut request);
         }
-        ask.system = parts(field(body, "systemInstruction")).filter_map(|part| part["text"].as_str()).collect();
+        request.system = parts(field(body, "systemInstruction")).filter_map(|part| part["text"].as_str()).collect();
         let contents = match field(body, "contents") {
             Value::Array(contents) => contents.as_slice(),
             one @ Value::Object(_) => std::slice::from_ref(one),
             _ => &[],
         };
         for part in contents.iter().flat_map(parts) {
-            read_part(part, &mut ask)?;
+            read_part(part, &mut request)?;
         }
         if contents.is_empty() {
             let complaint = "* GenerateContentRequest.contents: contents is not specified\n";
-            return Err(Complaint::Shape(complaint.to_owned()));
+            return Err(RequestError::InvalidField(complaint.to_owned()));
         }
-        Ok(ask)
+        Ok(request)
     }
 
-    fn answer(&self, said: &Said, subject: &Subject<'_>) -> Value {
-        let mut content = json!({ "parts": [{ "text": said.text }], "role": "model" });
-        if said.text.is_empty() {
+    fn encode_answer(&self, answer: &SimAnswer, context: &ResponseContext<'_>) -> Value {
+        let mut content = json!({ "parts": [{ "text": answer.text }], "role": "model" });
+        if answer.text.is_empty() {
             content = json!({ "role": "model" });
         }
-        let finish = if said.ending == Ending::Length { "MAX_TOKENS" } else { "STOP" };
-        let mut usage = usage(subject);
-        if said.text_tokens > 0 {
-            usage["candidatesTokenCount"] = said.text_tokens.into();
+        let finish = if answer.stop_reason == SimStopReason::OutputLimit { "MAX_TOKENS" } else { "STOP" };
+        let mut usage = usage(context);
+        if answer.text_tokens > 0 {
+            usage["candidatesTokenCount"] = answer.text_tokens.into();
         }
-        usage["totalTokenCount"] = (subject.input_tokens + said.output_tokens()).into();
-        if said.thinking_tokens > 0 {
-            usage["thoughtsTokenCount"] = said.thinking_tokens.into();
+        usage["totalTokenCount"] = (context.input_tokens + answer.output_tokens()).into();
+        if answer.thinking_tokens > 0 {
+            usage["thoughtsTokenCount"] = answer.thinking_tokens.into();
         }
-        envelope(json!({ "candidates": [{ "content": content, "finishReason": finish, "index": 0 }] }), usage, subject)
+        add_metadata(
+            json!({ "candidates": [{ "content": content, "finishReason": finish, "index": 0 }] }),
+            usage,
+            context,
+        )
     }
 
-    fn nothing(&self, kind: Nothing, subject: &Subject<'_>) -> Value {
+    fn encode_no_answer(&self, kind: NoAnswer, context: &ResponseContext<'_>) -> Value {
         let body = match kind {
-            Nothing::Empty => {
+            NoAnswer::Empty => {
                 json!({ "candidates": [{ "content": { "role": "model" }, "finishReason": "STOP", "index": 0 }] })
             }
-            // No `candidates` key at all.
-            Nothing::Blocked => json!({ "promptFeedback": {
+            // The body has no `candidates` field at all.
+            NoAnswer::Blocked => json!({ "promptFeedback": {
                 "blockReason": "PROHIBITED_CONTENT",
                 "safetyRatings": [{
                     "category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": true,
                 }],
             } }),
         };
-        envelope(body, usage(subject), subject)
+        add_metadata(body, usage(context), context)
     }
 
-    fn refusal(&self, refusal: &Refusal, advice: Advice, subject: &Subject<'_>) -> Reply {
-        let model = subject.model.name.as_str();
+    fn encode_refusal(
+        &self,
+        refusal: &LimitRefusal,
+        retry_advice: RetryAdvice,
+        context: &ResponseContext<'_>,
+    ) -> SimResponse {
+        let model = context.model.name.as_str();
         let mut lines = String::new();
-        for Violation { limit, of, .. } in &refusal.violations {
-            let _ = write!(lines, "\n* Quota exceeded for metric: {}, limit: {of}, model: {model}", metric(*limit));
+        for LimitViolation { limit, allowed, .. } in &refusal.violations {
+            let _ =
+                write!(lines, "\n* Quota exceeded for metric: {}, limit: {allowed}, model: {model}", metric(*limit));
         }
         let violations: Vec<Value> =
             refusal.violations.iter().map(|violation| quota_violation(violation, model)).collect();
@@ -136,7 +150,7 @@ impl Dialect for Gemini {
             "You exceeded your current quota, please check your plan and billing details. For more information on this \
              error, head to: {LIMITS_PAGE}. To monitor your current usage, head to: https://ai.dev/rate-limit. {lines}\n\
              Please retry in {}s.",
-            advice.wait.as_secs_f64()
+            retry_advice.wait.as_secs_f64()
         );
         let details = json!([
             {
@@ -144,74 +158,88 @@ impl Dialect for Gemini {
                 "links": [{ "description": "Learn more about Gemini API quotas", "url": LIMITS_PAGE }],
             },
             { "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": violations },
-            // Whole seconds, rounded down, as seen: the message is more precise than the field.
-            { "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{}s", advice.wait.as_secs()) },
+            // Rounded down to whole seconds, as observed: the message is more precise than the field.
+            { "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{}s", retry_advice.wait.as_secs()) },
         ]);
-        error(429, "RESOURCE_EXHAUSTED", &message, Some(details))
+        error_response(429, "RESOURCE_EXHAUSTED", &message, Some(details))
     }
 
-    fn rejection(&self, why: &Rejection, secret: &str) -> Reply {
-        match why {
-            Rejection::NoKey => error(
+    fn encode_rejection(&self, rejection: &Rejection, secret: &str) -> SimResponse {
+        match rejection {
+            Rejection::MissingKey => error_response(
                 403,
                 "PERMISSION_DENIED",
                 "Method doesn't allow unregistered callers (callers without established identity). Please use API Key \
                  or other form of API consumer identity to call this API.",
                 None,
             ),
-            // Keys of the newer kind go through another door.
-            Rejection::UnknownKey | Rejection::Key(KeyState::Invalid) if secret.starts_with("AQ.") => bad_auth_key(),
-            Rejection::UnknownKey | Rejection::Key(KeyState::Invalid | KeyState::Valid) => {
+            // Keys of the newer kind get a different error.
+            Rejection::UnknownKey | Rejection::UnusableKey(SimKeyState::Invalid) if secret.starts_with("AQ.") => {
+                auth_key_error()
+            }
+            Rejection::UnknownKey | Rejection::UnusableKey(SimKeyState::Invalid | SimKeyState::Valid) => {
                 let message = "API key not valid. Please pass a valid API key.";
                 let metadata = json!({ "service": SERVICE });
-                error(400, "INVALID_ARGUMENT", message, Some(reasoned("API_KEY_INVALID", message, &metadata)))
+                error_response(
+                    400,
+                    "INVALID_ARGUMENT",
+                    message,
+                    Some(error_info_details("API_KEY_INVALID", message, &metadata)),
+                )
             }
-            // The real answer, too, repeats the whole key, twice.
-            Rejection::Key(KeyState::Suspended) => {
+            // The real response also repeats the whole key, twice.
+            Rejection::UnusableKey(SimKeyState::Suspended) => {
                 let message = format!("Permission denied: Consumer 'api_key:{secret}' has been suspended.");
                 let metadata = json!({
                     "consumer": "projects/895908428397", "service": SERVICE, "containerInfo": format!("api_key:{secret}"),
                 });
-                error(403, "PERMISSION_DENIED", &message, Some(reasoned("CONSUMER_SUSPENDED", &message, &metadata)))
+                error_response(
+                    403,
+                    "PERMISSION_DENIED",
+                    &message,
+                    Some(error_info_details("CONSUMER_SUSPENDED", &message, &metadata)),
+                )
             }
-            Rejection::Key(KeyState::Leaked) => error(
+            Rejection::UnusableKey(SimKeyState::Leaked) => error_response(
                 403,
                 "PERMISSION_DENIED",
                 "Your API key was reported as leaked. Please use another API key.",
                 None,
             ),
-            Rejection::Key(KeyState::Billing) => error(
+            Rejection::UnusableKey(SimKeyState::Billing) => error_response(
                 429,
                 "RESOURCE_EXHAUSTED",
                 "Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to manage \
                  your project and billing.",
                 None,
             ),
-            Rejection::NoSuchModel(model) => {
+            Rejection::UnknownModel(model) => {
                 let message = format!(
                     "models/{model} is not found for API version v1beta, or is not supported for generateContent. Call \
                      ListModels to see the list of available models and their supported methods."
                 );
-                error(404, "NOT_FOUND", &message, None)
+                error_response(404, "NOT_FOUND", &message, None)
             }
             Rejection::ClosedModel(model) => {
                 let message = format!("This model models/{model} is no longer available to new users.");
-                error(404, "NOT_FOUND", &message, None)
+                error_response(404, "NOT_FOUND", &message, None)
             }
-            Rejection::Bad(complaint) => error(400, "INVALID_ARGUMENT", &words(complaint), None),
+            Rejection::InvalidRequest(request_error) => {
+                error_response(400, "INVALID_ARGUMENT", &error_message(request_error), None)
+            }
         }
     }
 
-    fn trouble(&self, kind: Trouble) -> Reply {
+    fn encode_failure(&self, kind: ServerFailure) -> SimResponse {
         match kind {
-            Trouble::ServerError => error(
+            ServerFailure::ServerError => error_response(
                 500,
                 "INTERNAL",
                 "An internal error has occurred. Please retry or report in \
                  https://developers.generativeai.google/guide/troubleshooting",
                 None,
             ),
-            Trouble::Overloaded => error(
+            ServerFailure::Overloaded => error_response(
                 503,
                 "UNAVAILABLE",
                 "This model is currently experiencing high demand. Spikes in demand are usually temporary. Please try \
@@ -222,11 +250,11 @@ impl Dialect for Gemini {
     }
 
     /// Gemini sends none.
-    fn rate_headers(&self, _: &Standing, _: Wall) -> Headers {
-        Headers::new()
+    fn rate_limit_headers(&self, _: &LimitGauges, _: WallTime) -> HeaderList {
+        HeaderList::new()
     }
 
-    fn model(&self, model: &ModelProfile) -> Value {
+    fn encode_model(&self, model: &ModelProfile) -> Value {
         json!({
             "name": format!("models/{}", model.name),
             "version": "001",
@@ -237,17 +265,17 @@ impl Dialect for Gemini {
         })
     }
 
-    fn model_list(&self, models: Vec<Value>) -> Value {
+    fn encode_model_list(&self, models: Vec<Value>) -> Value {
         json!({ "models": models })
     }
 }
 
-/// A field by its JSON name, or by its protobuf name, which the API takes as well.
+/// A field by its JSON name or its protobuf name; the API accepts both.
 fn field<'a>(object: &'a Map<String, Value>, name: &str) -> &'a Value {
-    object.get(name).or_else(|| object.get(&snake(name))).unwrap_or(&Value::Null)
+    object.get(name).or_else(|| object.get(&to_snake_case(name))).unwrap_or(&Value::Null)
 }
 
-fn snake(name: &str) -> String {
+fn to_snake_case(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
     for letter in name.chars() {
         if letter.is_ascii_uppercase() {
@@ -258,24 +286,24 @@ fn snake(name: &str) -> String {
     snake
 }
 
-fn known_fields(object: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), Complaint> {
-    match object.keys().find(|name| !known.iter().any(|known| name == known || **name == snake(known))) {
-        Some(stranger) => Err(Complaint::Shape(format!(
-            "Invalid JSON payload received. Unknown name \"{stranger}\"{place}: Cannot find field."
+fn check_known_fields(object: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), RequestError> {
+    match object.keys().find(|name| !known.iter().any(|known| name == known || **name == to_snake_case(known))) {
+        Some(unknown_field) => Err(RequestError::InvalidField(format!(
+            "Invalid JSON payload received. Unknown name \"{unknown_field}\"{place}: Cannot find field."
         ))),
         None => Ok(()),
     }
 }
 
-fn read_config(config: &Map<String, Value>, ask: &mut Ask) {
-    ask.max_output = field(config, "maxOutputTokens").as_u64();
-    ask.stop = super::strings(field(config, "stopSequences"));
+fn read_config(config: &Map<String, Value>, request: &mut SimRequest) {
+    request.max_output = field(config, "maxOutputTokens").as_u64();
+    request.stop = super::strings_of(field(config, "stopSequences"));
     if field(config, "responseMimeType") == "application/json" {
         let schema = [field(config, "responseSchema"), field(config, "responseJsonSchema")];
         let schema = schema.into_iter().find(|schema| schema.is_object()).cloned();
-        ask.json = Some(schema.map_or(JsonShape::Any, JsonShape::Schema));
+        request.json = Some(schema.map_or(JsonOutput::Any, JsonOutput::Schema));
     }
-    ask.picture_tokens = match field(config, "mediaResolution").as_str() {
+    request.tokens_per_picture = match field(config, "mediaResolution").as_str() {
         Some("MEDIA_RESOLUTION_LOW") => Some(64),
         Some("MEDIA_RESOLUTION_MEDIUM") => Some(256),
         _ => None,
@@ -286,67 +314,69 @@ fn parts(content: &Value) -> impl Iterator<Item = &Value> {
     content["parts"].as_array().into_iter().flatten()
 }
 
-fn read_part(part: &Value, ask: &mut Ask) -> Result<(), Complaint> {
+fn read_part(part: &Value, request: &mut SimRequest) -> Result<(), RequestError> {
     if let Some(text) = part["text"].as_str() {
-        ask.say(text);
+        request.add_text(text);
     }
     let Some(data) = part.as_object().and_then(|part| field(part, "inlineData").as_object()) else { return Ok(()) };
-    ask.pictures.push(Picture::from_base64(field(data, "data").as_str().unwrap_or_default(), PICTURES)?);
+    request.pictures.push(SimPicture::from_base64(field(data, "data").as_str().unwrap_or_default(), PICTURE_FORMATS)?);
     Ok(())
 }
 
-fn usage(subject: &Subject<'_>) -> Value {
-    let text_tokens = subject.input_tokens - subject.picture_tokens;
+fn usage(context: &ResponseContext<'_>) -> Value {
+    let text_tokens = context.input_tokens - context.picture_tokens;
     let mut details = vec![json!({ "modality": "TEXT", "tokenCount": text_tokens })];
-    if subject.picture_tokens > 0 {
-        details.push(json!({ "modality": "IMAGE", "tokenCount": subject.picture_tokens }));
+    if context.picture_tokens > 0 {
+        details.push(json!({ "modality": "IMAGE", "tokenCount": context.picture_tokens }));
     }
     json!({
-        "promptTokenCount": subject.input_tokens,
-        "totalTokenCount": subject.input_tokens,
+        "promptTokenCount": context.input_tokens,
+        "totalTokenCount": context.input_tokens,
         "promptTokensDetails": details,
     })
 }
 
-fn envelope(mut body: Value, usage: Value, subject: &Subject<'_>) -> Value {
+fn add_metadata(mut body: Value, usage: Value, context: &ResponseContext<'_>) -> Value {
     body["usageMetadata"] = usage;
-    body["modelVersion"] = subject.model.model_version.as_deref().unwrap_or(&subject.model.name).into();
-    body["responseId"] = format!("sim-{:08x}", subject.serial).into();
+    body["modelVersion"] = context.model.model_version.as_deref().unwrap_or(&context.model.name).into();
+    body["responseId"] = format!("sim-{:08x}", context.serial).into();
     body
 }
 
-/// The same for minute and day, as in real life.
-const fn metric(limit: Limit) -> &'static str {
+/// The quota metric, which is the same for minute and day, as at the real provider.
+const fn metric(limit: SimLimit) -> &'static str {
     match limit {
-        Limit::Tpm | Limit::Itpm | Limit::Otpm | Limit::Tpd => {
+        SimLimit::Tpm | SimLimit::Itpm | SimLimit::Otpm | SimLimit::Tpd => {
             "generativelanguage.googleapis.com/generate_content_free_tier_input_token_count"
         }
-        Limit::Rpm | Limit::Burst | Limit::Rpd | Limit::Concurrency => {
+        SimLimit::Rpm | SimLimit::Burst | SimLimit::Rpd | SimLimit::Concurrency => {
             "generativelanguage.googleapis.com/generate_content_free_tier_requests"
         }
     }
 }
 
-fn quota_violation(violation: &Violation, model: &str) -> Value {
+fn quota_violation(violation: &LimitViolation, model: &str) -> Value {
     let quota_id = match violation.limit {
-        Limit::Rpm | Limit::Burst | Limit::Concurrency => "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
-        Limit::Tpm | Limit::Itpm | Limit::Otpm => "GenerateContentInputTokensPerModelPerMinute-FreeTier",
-        Limit::Rpd => "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
-        Limit::Tpd => "GenerateContentInputTokensPerModelPerDay-FreeTier",
+        SimLimit::Rpm | SimLimit::Burst | SimLimit::Concurrency => {
+            "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"
+        }
+        SimLimit::Tpm | SimLimit::Itpm | SimLimit::Otpm => "GenerateContentInputTokensPerModelPerMinute-FreeTier",
+        SimLimit::Rpd => "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
+        SimLimit::Tpd => "GenerateContentInputTokensPerModelPerDay-FreeTier",
     };
-    let mut told = json!({
+    let mut violation_json = json!({
         "quotaMetric": metric(violation.limit),
         "quotaId": quota_id,
         "quotaDimensions": { "location": "global", "model": model },
     });
-    // A quota of nothing is stated in the message only.
-    if violation.of > 0 {
-        told["quotaValue"] = violation.of.to_string().into();
+    // A limit of 0 is stated only in the message.
+    if violation.allowed > 0 {
+        violation_json["quotaValue"] = violation.allowed.to_string().into();
     }
-    told
+    violation_json
 }
 
-fn bad_auth_key() -> Reply {
+fn auth_key_error() -> SimResponse {
     let details = json!([{
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": "ACCESS_TOKEN_TYPE_UNSUPPORTED",
@@ -357,10 +387,10 @@ fn bad_auth_key() -> Reply {
     let message = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other \
                    valid authentication credential. See \
                    https://developers.google.com/identity/sign-in/web/devconsole-project.";
-    error(401, "UNAUTHENTICATED", message, Some(details))
+    error_response(401, "UNAUTHENTICATED", message, Some(details))
 }
 
-fn reasoned(reason: &str, message: &str, metadata: &Value) -> Value {
+fn error_info_details(reason: &str, message: &str, metadata: &Value) -> Value {
     json!([
         {
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -370,33 +400,34 @@ fn reasoned(reason: &str, message: &str, metadata: &Value) -> Value {
     ])
 }
 
-fn words(complaint: &Complaint) -> String {
-    match complaint {
-        Complaint::Syntax(error) => format!("Invalid JSON payload received. {error}"),
-        Complaint::Shape(message) => message.clone(),
-        Complaint::Streaming => "The simulator does not stream; use generateContent.".to_owned(),
-        Complaint::TooLong { tokens, context } => {
+fn error_message(request_error: &RequestError) -> String {
+    match request_error {
+        RequestError::InvalidJson(error) => format!("Invalid JSON payload received. {error}"),
+        RequestError::InvalidField(message) => message.clone(),
+        RequestError::StreamingUnsupported => "The simulator does not stream; use generateContent.".to_owned(),
+        RequestError::ExceedsContext { tokens, context } => {
             format!("The input token count ({tokens}) exceeds the maximum number of tokens allowed ({context}).")
         }
-        Complaint::OutputTooLong { asked, most } => format!(
-            "Unable to submit request because it has a maxOutputTokens value of {asked} but the supported range is from \
+        RequestError::InvalidOutputLimit { requested, max } => format!(
+            "Unable to submit request because it has a maxOutputTokens value of {requested} but the supported range is from \
              1 (inclusive) to {} (exclusive). Update the value and try again.",
-            most + 1
+            max + 1
         ),
-        Complaint::Picture(PictureTrouble::NotBase64) => {
+        RequestError::Picture(SimPictureError::NotBase64) => {
             "Invalid value at 'contents[0].parts[0].inline_data.data' (TYPE_BYTES), Base64 decoding failed".to_owned()
         }
-        Complaint::Picture(PictureTrouble::Unreadable) => "Provided image is not valid".to_owned(),
-        Complaint::Picture(_) | Complaint::NoVision | Complaint::OnRequest | Complaint::MissingVersion => {
-            "Request contains an invalid argument.".to_owned()
-        }
+        RequestError::Picture(SimPictureError::Unreadable) => "Provided image is not valid".to_owned(),
+        RequestError::Picture(_)
+        | RequestError::NoVision
+        | RequestError::RequestedByPrompt
+        | RequestError::MissingVersion => "Request contains an invalid argument.".to_owned(),
     }
 }
 
-fn error(code: u16, status: &str, message: &str, details: Option<Value>) -> Reply {
+fn error_response(code: u16, status: &str, message: &str, details: Option<Value>) -> SimResponse {
     let mut error = json!({ "code": code, "message": message, "status": status });
     if let Some(details) = details {
         error["details"] = details;
     }
-    Reply::json(code, json!({ "error": error }))
+    SimResponse::json(code, json!({ "error": error }))
 }

@@ -1,7 +1,7 @@
-//! The three wire APIs: how each writes a request, an answer, an error and its rate-limit headers. One file per API, and
-//! nothing here knows a profile, a quota or a clock beyond what it is handed.
+//! The three wire APIs: how each encodes a request, an answer, an error and its rate-limit headers. There is one file
+//! per API. They know a profile, a limit or the time only from their arguments.
 //!
-//! Bodies follow answers seen from the real providers, down to what they get wrong.
+//! The bodies follow responses of the real providers, including their mistakes.
 
 mod anthropic;
 mod gemini;
@@ -13,101 +13,106 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{
-    answer::Said,
-    ask::{Ask, Complaint},
-    profile::{KeyState, ModelProfile},
-    quota::{Refusal, Standing},
+    answer::SimAnswer,
+    pool::{LimitGauges, LimitRefusal},
+    profile::{ModelProfile, SimKeyState},
+    request::{RequestError, SimRequest},
 };
-use crate::domain::{Api, Wall};
+use crate::domain::{Api, WallTime};
 
 /// Header names and values.
-pub(super) type Headers = Vec<(&'static str, String)>;
+pub(super) type HeaderList = Vec<(&'static str, String)>;
 
-/// A complete answer, good or bad, before it is sent.
+/// A complete response, before it is sent.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Reply {
+pub(super) struct SimResponse {
     pub status: u16,
-    pub headers: Headers,
-    pub body: Body,
+    pub headers: HeaderList,
+    pub body: SimBody,
 }
 
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Body {
+pub(super) enum SimBody {
     Json(Value),
     Html(&'static str),
 }
 
-/// A request's envelope, as far as an API may look at it.
-pub(super) struct Envelope<'a> {
+/// The parts of a request beside its body that an API reads.
+pub(super) struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     pub query: Option<&'a str>,
-    /// Where the API names the model in the path.
+    /// The model name, if the API puts it into the path.
     pub model_in_path: Option<&'a str>,
 }
 
-/// What an answer's JSON needs to know beside the answer.
-pub(super) struct Subject<'a> {
+/// The data that an answer's JSON needs beside the answer.
+pub(super) struct ResponseContext<'a> {
     pub model: &'a ModelProfile,
     pub project: &'a str,
-    /// Unique in this process; ids are made of it.
+    /// Unique in this process; ids are made from it.
     pub serial: u64,
-    pub wall: Wall,
-    /// Pictures included.
+    pub wall: WallTime,
+    /// Includes pictures.
     pub input_tokens: u64,
     pub picture_tokens: u64,
 }
 
-/// What a refusal says about coming back, which need not be true.
+/// The wait that a refusal states. It need not be true.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Advice {
+pub(super) struct RetryAdvice {
     pub wait: Duration,
 }
 
-/// Why a request was turned away before any limit was looked at.
+/// Reason why a request was rejected before any limit was checked.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Rejection {
-    NoKey,
-    /// Also a key that the profile calls invalid.
+    MissingKey,
+    /// Includes a key that the profile calls invalid.
     UnknownKey,
-    Key(KeyState),
+    UnusableKey(SimKeyState),
     /// The API has no such model.
-    NoSuchModel(String),
-    /// It exists, but not for this project.
+    UnknownModel(String),
+    /// The model exists, but not for this project.
     ClosedModel(String),
-    Bad(Complaint),
+    InvalidRequest(RequestError),
 }
 
-/// A 200 without an answer in it.
+/// A 200 without an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Nothing {
+pub(super) enum NoAnswer {
     Empty,
     Blocked,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Trouble {
+pub(super) enum ServerFailure {
     ServerError,
     Overloaded,
 }
 
-pub(super) trait Dialect: Sync {
-    /// The key a request came with.
-    fn credential(&self, envelope: &Envelope<'_>) -> Option<String>;
-    fn read(&self, envelope: &Envelope<'_>, body: &[u8]) -> Result<Ask, Complaint>;
-    fn answer(&self, said: &Said, subject: &Subject<'_>) -> Value;
-    fn nothing(&self, kind: Nothing, subject: &Subject<'_>) -> Value;
-    fn refusal(&self, refusal: &Refusal, advice: Advice, subject: &Subject<'_>) -> Reply;
-    fn rejection(&self, why: &Rejection, secret: &str) -> Reply;
-    fn trouble(&self, kind: Trouble) -> Reply;
-    /// What every counted request's response says about the limits.
-    fn rate_headers(&self, standing: &Standing, wall: Wall) -> Headers;
-    /// Puts the request's id where the API has it.
-    fn stamp(&self, _reply: &mut Reply, _serial: u64) {}
-    fn model(&self, model: &ModelProfile) -> Value;
-    fn model_list(&self, models: Vec<Value>) -> Value;
+pub(super) trait WireApi: Sync {
+    /// The key in the request.
+    fn credential(&self, head: &RequestHead<'_>) -> Option<String>;
+    fn decode_request(&self, head: &RequestHead<'_>, body: &[u8]) -> Result<SimRequest, RequestError>;
+    fn encode_answer(&self, answer: &SimAnswer, context: &ResponseContext<'_>) -> Value;
+    fn encode_no_answer(&self, kind: NoAnswer, context: &ResponseContext<'_>) -> Value;
+    fn encode_refusal(
+        &self,
+        refusal: &LimitRefusal,
+        retry_advice: RetryAdvice,
+        context: &ResponseContext<'_>,
+    ) -> SimResponse;
+    fn encode_rejection(&self, rejection: &Rejection, secret: &str) -> SimResponse;
+    fn encode_failure(&self, kind: ServerFailure) -> SimResponse;
+    /// Rate-limit headers of the response to a counted request.
+    fn rate_limit_headers(&self, gauges: &LimitGauges, wall: WallTime) -> HeaderList;
+    /// Adds the request id where the API puts it.
+    fn add_request_id(&self, _response: &mut SimResponse, _serial: u64) {}
+    fn encode_model(&self, model: &ModelProfile) -> Value;
+    fn encode_model_list(&self, models: Vec<Value>) -> Value;
 }
 
-pub(super) fn dialect(api: Api) -> &'static dyn Dialect {
+pub(super) fn wire_api(api: Api) -> &'static dyn WireApi {
     match api {
         Api::Gemini => &gemini::Gemini,
         Api::OpenAi => &openai::OpenAi,
@@ -116,35 +121,35 @@ pub(super) fn dialect(api: Api) -> &'static dyn Dialect {
 }
 
 impl Rejection {
-    /// The reason's name in the books.
+    /// Name of the reason in the statistics.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::NoKey => "no_key",
-            Self::UnknownKey | Self::Key(KeyState::Invalid | KeyState::Valid) => "invalid_key",
-            Self::Key(KeyState::Suspended) => "suspended",
-            Self::Key(KeyState::Leaked) => "leaked",
-            Self::Key(KeyState::Billing) => "billing",
-            Self::NoSuchModel(_) => "not_found",
+            Self::MissingKey => "no_key",
+            Self::UnknownKey | Self::UnusableKey(SimKeyState::Invalid | SimKeyState::Valid) => "invalid_key",
+            Self::UnusableKey(SimKeyState::Suspended) => "suspended",
+            Self::UnusableKey(SimKeyState::Leaked) => "leaked",
+            Self::UnusableKey(SimKeyState::Billing) => "billing",
+            Self::UnknownModel(_) => "not_found",
             Self::ClosedModel(_) => "closed",
-            Self::Bad(_) => "bad_request",
+            Self::InvalidRequest(_) => "bad_request",
         }
     }
 }
 
-impl Reply {
+impl SimResponse {
     pub fn json(status: u16, body: Value) -> Self {
-        Self { status, headers: Headers::new(), body: Body::Json(body) }
+        Self { status, headers: HeaderList::new(), body: SimBody::Json(body) }
     }
 
-    /// A proxy in front of the provider, and none of its words.
-    pub fn bad_gateway() -> Self {
+    /// The error page of a proxy in front of the provider.
+    pub fn bad_gateway_page() -> Self {
         const PAGE: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
             <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
-        Self { status: 502, headers: vec![("server", "nginx".to_owned())], body: Body::Html(PAGE) }
+        Self { status: 502, headers: vec![("server", "nginx".to_owned())], body: SimBody::Html(PAGE) }
     }
 
-    /// For paths that no API has.
-    pub fn no_such_path() -> Self {
+    /// Response for a path that no API has.
+    pub fn unknown_path() -> Self {
         Self::json(
             404,
             json!({ "error": { "code": 404, "message": "The simulator has no such path.", "status": "NOT_FOUND" } }),
@@ -152,24 +157,24 @@ impl Reply {
     }
 }
 
-impl Advice {
-    /// Whole seconds, rounded up: no provider tells a client to come back too early on purpose.
+impl RetryAdvice {
+    /// Whole seconds, rounded up: no provider states too short a wait on purpose.
     pub fn seconds(self) -> u64 {
         self.wait.as_secs() + u64::from(self.wait.subsec_nanos() > 0)
     }
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty())
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = header(headers, "authorization")?.split_once(' ')?;
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = header_text(headers, "authorization")?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Text of a value that is a string or a list of `{"text": ...}`.
-fn texts(value: &Value) -> Vec<&str> {
+/// The text of a string, or the texts of a list of `{"text": ...}`.
+fn texts_of(value: &Value) -> Vec<&str> {
     match value {
         Value::String(text) => vec![text],
         Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
@@ -177,7 +182,7 @@ fn texts(value: &Value) -> Vec<&str> {
     }
 }
 
-fn strings(value: &Value) -> Vec<String> {
+fn strings_of(value: &Value) -> Vec<String> {
     match value {
         Value::String(one) => vec![one.clone()],
         Value::Array(many) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),

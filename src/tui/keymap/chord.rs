@@ -1,10 +1,10 @@
-//! One press of a key: how it is written in help, footer and configuration.
+//! A key press, and how it is written in the help, the footer and the configuration.
 
 use std::{fmt, str::FromStr};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// A key press: shift is in the character already.
+/// A key press. Shift is already part of the character.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Chord {
     pub code: KeyCode,
@@ -36,7 +36,8 @@ impl fmt::Display for Chord {
     }
 }
 
-/// As in the help (`p`, `Space`, `^P`, `PgUp`), or with `ctrl-`; case only counts for single letters.
+/// Parses a key as the help writes it (`p`, `Space`, `^P`, `PgUp`), or with `ctrl-`. Case matters only for single
+/// letters.
 impl FromStr for Chord {
     type Err = String;
 

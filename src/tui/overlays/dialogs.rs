@@ -1,4 +1,4 @@
-//! Questions: confirm, how to leave, and the menu of strategies.
+//! Draws the dialogs: hard pause, quit, and the strategy menu.
 
 use ratatui::{
     buffer::Buffer,
@@ -7,112 +7,117 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{open, popup};
+use super::{open_popup, popup_area};
 use crate::tui::{
     action::Action,
-    keymap::Context,
-    scene::Scene,
+    keymap::KeyContext,
+    render_ctx::RenderCtx,
     text::{width, wrap},
-    theme::Role,
-    update::choices,
+    theme::StyleRole,
+    update::menu_choices,
     widgets::{
-        frame::first_visible,
-        ribbon::{self, Segment},
+        frame::first_visible_row,
+        status_line::{self, Segment},
         table::highlight,
     },
 };
 
-pub fn hard_pause(scene: Scene<'_>, body: Rect, buf: &mut Buffer) {
+pub fn render_hard_pause(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
     let columns = 64.min(usize::from(body.width.saturating_sub(6)));
-    let question = format!("Pause and abort {} in flight?", scene.snapshot.totals.in_flight);
-    let pause = scene.state.keymap.key_for(Action::Pause);
+    let question = format!("Pause and abort {} in flight?", ctx.snapshot.totals.in_flight);
+    let pause = ctx.state.keymap.key_label(Action::TogglePause);
     let consequence = format!(
         "Those calls may have been billed; their items are sent again later. ({pause} pauses without aborting.)"
     );
     let mut lines: Vec<Line<'_>> =
-        wrap(&question, columns).into_iter().map(|line| Line::styled(line, scene.style(Role::Title))).collect();
+        wrap(&question, columns).into_iter().map(|line| Line::styled(line, ctx.style(StyleRole::Title))).collect();
     lines.extend(wrap(&consequence, columns).into_iter().map(Line::raw));
     lines.push(Line::default());
-    lines.push(answers(scene, Context::Confirm));
-    show(scene, "Sure?", columns as u16 + 4, lines, body, buf);
+    lines.push(answer_hints(ctx, KeyContext::ConfirmDialog));
+    render_dialog(ctx, "Sure?", columns as u16 + 4, lines, body, buf);
 }
 
-pub fn quit(scene: Scene<'_>, body: Rect, buf: &mut Buffer) {
-    let flying = scene.snapshot.totals.in_flight;
+pub fn render_quit(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
+    let in_flight = ctx.snapshot.totals.in_flight;
     let rows = [
         (Action::Detach, "plain progress", "close the dashboard, the run goes on here".to_owned()),
-        (Action::Drain, "drain", format!("finish {flying} in flight, then end")),
-        (Action::StopNow, "stop now", format!("{flying} in flight may have been billed")),
+        (Action::Drain, "drain", format!("finish {in_flight} in flight, then end")),
+        (Action::StopNow, "stop now", format!("{in_flight} in flight may have been billed")),
         (Action::Back, "stay", String::new()),
     ];
     let mut lines = vec![
-        Line::styled("The run is under way. Nothing is lost in any case.", scene.style(Role::Title)),
+        Line::styled("The run is under way. Nothing is lost in any case.", ctx.style(StyleRole::Title)),
         Line::default(),
     ];
     for (action, word, meaning) in rows {
-        let key = scene.state.keymap.key_in(Context::Quit, action);
+        let key = ctx.state.keymap.key_label_in(KeyContext::QuitDialog, action);
         lines.push(Line::from(vec![
-            scene.span(format!("{key:>4}  "), Role::Key),
+            ctx.span(format!("{key:>4}  "), StyleRole::Key),
             Span::raw(format!("{word:<16}")),
-            scene.span(meaning, Role::Muted),
+            ctx.span(meaning, StyleRole::Muted),
         ]));
     }
-    show(scene, "Leave", 68, lines, body, buf);
+    render_dialog(ctx, "Leave", 68, lines, body, buf);
 }
 
-/// The same where there is one row for it: every answer in a word, the footer's.
-pub fn quit_line(scene: Scene<'_>, row: Rect, buf: &mut Buffer) {
-    ribbon::render(hints(scene, Context::Quit).map(|spans| Segment::left(0, spans)).collect(), 1, row, buf);
+/// The quit dialog in one row: the hints of the footer.
+pub fn render_quit_line(ctx: RenderCtx<'_>, row: Rect, buf: &mut Buffer) {
+    status_line::render(
+        hint_spans(ctx, KeyContext::QuitDialog).map(|spans| Segment::left(0, spans)).collect(),
+        1,
+        row,
+        buf,
+    );
 }
 
-/// What can be answered to a question, as the footer has it.
-pub(super) fn answers(scene: Scene<'_>, context: Context) -> Line<'static> {
-    hints(scene, context).flat_map(|[key, word]| [key, word, Span::raw("    ")]).collect()
+/// The possible answers to a question, as in the footer.
+pub(super) fn answer_hints(ctx: RenderCtx<'_>, context: KeyContext) -> Line<'static> {
+    hint_spans(ctx, context).flat_map(|[key, word]| [key, word, Span::raw("    ")]).collect()
 }
 
-fn hints(scene: Scene<'_>, context: Context) -> impl Iterator<Item = [Span<'static>; 2]> {
-    let keymap = &scene.state.keymap;
-    let hints = keymap.in_context(context).filter_map(|binding| keymap.hint(binding));
-    hints.map(move |(key, word)| [scene.span(key, Role::Key), Span::raw(format!(" {word}"))])
+fn hint_spans(ctx: RenderCtx<'_>, context: KeyContext) -> impl Iterator<Item = [Span<'static>; 2]> {
+    let keymap = &ctx.state.keymap;
+    let hints = keymap.bindings_in(context).filter_map(|binding| keymap.footer_hint(binding));
+    hints.map(move |(key, word)| [ctx.span(key, StyleRole::Key), Span::raw(format!(" {word}"))])
 }
 
-fn show(scene: Scene<'_>, title: &str, columns: u16, lines: Vec<Line<'_>>, body: Rect, buf: &mut Buffer) {
-    let area = popup(body, columns, lines.len() as u16 + 2);
-    let inner = open(scene, title, None, area, buf);
+fn render_dialog(ctx: RenderCtx<'_>, title: &str, columns: u16, lines: Vec<Line<'_>>, body: Rect, buf: &mut Buffer) {
+    let area = popup_area(body, columns, lines.len() as u16 + 2);
+    let inner = open_popup(ctx, title, None, area, buf);
     for (row, line) in lines.into_iter().take(usize::from(inner.height)).enumerate() {
         line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
     }
 }
 
-pub fn menu(scene: Scene<'_>, selected: usize, body: Rect, buf: &mut Buffer) {
+pub fn render_menu(ctx: RenderCtx<'_>, selected: usize, body: Rect, buf: &mut Buffer) {
     let mut lines = Vec::new();
-    let mut marked = 0;
+    let mut selected_line = 0;
     let mut section = "";
-    for (at, choice) in choices(scene.snapshot).into_iter().enumerate() {
+    for (at, choice) in menu_choices(ctx.snapshot).into_iter().enumerate() {
         if choice.section != section {
             section = choice.section;
             if !lines.is_empty() {
                 lines.push(Line::default());
             }
-            lines.push(Line::styled(section, scene.style(Role::Title)));
+            lines.push(Line::styled(section, ctx.style(StyleRole::Title)));
         }
         if at == selected {
-            marked = lines.len();
+            selected_line = lines.len();
         }
-        let role = if choice.chosen { Role::Ok } else { Role::Text };
-        let mark = scene.glyphs().chosen(choice.chosen);
-        lines.push(Line::styled(format!("  {mark} {}", choice.label), scene.style(role)));
+        let role = if choice.is_current { StyleRole::Ok } else { StyleRole::Text };
+        let mark = ctx.glyphs().radio_button(choice.is_current);
+        lines.push(Line::styled(format!("  {mark} {}", choice.label), ctx.style(role)));
     }
     let columns = lines.iter().map(Line::width).max().unwrap_or(0).max(width("Strategy")) as u16 + 4;
-    let area = popup(body, columns, lines.len() as u16 + 2);
-    let inner = open(scene, "Strategy", None, area, buf);
+    let area = popup_area(body, columns, lines.len() as u16 + 2);
+    let inner = open_popup(ctx, "Strategy", None, area, buf);
     let rows = usize::from(inner.height);
-    let first = first_visible(marked, rows, lines.len());
+    let first = first_visible_row(selected_line, rows, lines.len());
     for (row, line) in lines.into_iter().enumerate().skip(first).take(rows) {
         let place = Rect { y: inner.y + (row - first) as u16, height: 1, ..inner };
         line.render(place, buf);
-        if row == marked {
-            highlight(place, scene.style(Role::Selection), scene.glyphs(), buf);
+        if row == selected_line {
+            highlight(place, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
         }
     }
 }

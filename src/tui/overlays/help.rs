@@ -1,56 +1,62 @@
-//! The help, generated from the keymap: what has the keyboard first, then everywhere, then the rest.
+//! The help text, generated from the keymap: first the focused pane, then the global keys, then the rest.
 
 use ratatui::text::{Line, Span};
 
 use crate::{
     domain::{
-        ItemState, Outcome, Wall,
-        event::Level,
-        snapshot::{Cause, Condition, Source},
+        ItemState, Outcome, WallTime,
+        event::EventLevel,
+        snapshot::{Cause, CauseSource, Condition},
     },
     tui::{
-        keymap::Context,
+        keymap::KeyContext,
         pane::Pane,
-        scene::Scene,
+        render_ctx::RenderCtx,
         text::{width, wrap},
-        theme::Role,
+        theme::StyleRole,
     },
 };
 
-const INDENT: usize = 2;
-/// The most that the column of keys takes.
-const WIDEST_KEYS: usize = 20;
+const INDENT_COLUMNS: usize = 2;
+/// Maximum width of the keys column.
+const MAX_KEYS_COLUMNS: usize = 20;
 
-pub fn lines(scene: Scene<'_>, columns: usize) -> Vec<Line<'static>> {
-    let here = match scene.state.detail {
-        Some(_) => Context::Detail,
-        None => Context::Pane(scene.state.focus),
+pub fn lines(ctx: RenderCtx<'_>, columns: usize) -> Vec<Line<'static>> {
+    let focused_context = match ctx.state.detail {
+        Some(_) => KeyContext::ItemDetail,
+        None => KeyContext::Pane(ctx.state.focus),
     };
-    let mut contexts = vec![here, Context::Global];
-    let rest = Pane::ALL.map(Context::Pane).into_iter().chain([
-        Context::Detail,
-        Context::Menu,
-        Context::Confirm,
-        Context::Replay,
-        Context::Quit,
-        Context::Typing,
-        Context::Reading,
-        Context::Always,
+    let mut contexts = vec![focused_context, KeyContext::Global];
+    let rest = Pane::ALL.map(KeyContext::Pane).into_iter().chain([
+        KeyContext::ItemDetail,
+        KeyContext::Menu,
+        KeyContext::ConfirmDialog,
+        KeyContext::ReplayDialog,
+        KeyContext::QuitDialog,
+        KeyContext::TextInput,
+        KeyContext::TextOverlay,
+        KeyContext::Always,
     ]);
-    contexts.extend(rest.filter(|context| *context != here));
-    let keys = contexts.iter().flat_map(|context| scene.state.keymap.help(*context));
-    let keys_column = keys.map(|line| width(&line.keys)).max().unwrap_or_default().min(WIDEST_KEYS) + INDENT;
+    contexts.extend(rest.filter(|context| *context != focused_context));
+    let keys = contexts.iter().flat_map(|context| ctx.state.keymap.help_lines(*context));
+    let keys_column =
+        keys.map(|line| width(&line.keys)).max().unwrap_or_default().min(MAX_KEYS_COLUMNS) + INDENT_COLUMNS;
     let mut lines = Vec::new();
     for context in contexts {
-        section(scene, context, [keys_column, columns], &mut lines);
+        push_section(ctx, context, [keys_column, columns], &mut lines);
     }
-    lines.extend(signs(scene));
+    lines.extend(glyph_legend(ctx));
     lines
 }
 
-fn section(scene: Scene<'_>, context: Context, [keys_column, columns]: [usize; 2], lines: &mut Vec<Line<'static>>) {
-    let help = scene.state.keymap.help(context);
-    let shown = help.into_iter().filter(|line| !(scene.state.read_only && line.action.changes_run()));
+fn push_section(
+    ctx: RenderCtx<'_>,
+    context: KeyContext,
+    [keys_column, columns]: [usize; 2],
+    lines: &mut Vec<Line<'static>>,
+) {
+    let help = ctx.state.keymap.help_lines(context);
+    let shown = help.into_iter().filter(|line| !(ctx.state.read_only && line.action.changes_run()));
     let mut shown = shown.peekable();
     if shown.peek().is_none() {
         return;
@@ -59,16 +65,16 @@ fn section(scene: Scene<'_>, context: Context, [keys_column, columns]: [usize; 2
         lines.push(Line::default());
     }
     let title = match context {
-        Context::Pane(pane) => scene.state.keymap.pane(pane),
+        KeyContext::Pane(pane) => ctx.state.keymap.pane_label(pane),
         context => context.title().to_owned(),
     };
-    lines.push(Line::styled(title, scene.style(Role::Title)));
+    lines.push(Line::styled(title, ctx.style(StyleRole::Title)));
     for line in shown {
-        let name = line.action.name().map_or_else(String::new, |name| format!("  :{name}"));
-        let keys = scene.fit(&line.keys, keys_column - INDENT);
-        let room = columns.saturating_sub(keys_column + INDENT);
-        let sentence = line.action.sentence();
-        // The action's name stands behind its sentence, or below it.
+        let name = line.action.command_name().map_or_else(String::new, |name| format!("  :{name}"));
+        let keys = ctx.truncated(&line.keys, keys_column - INDENT_COLUMNS);
+        let room = columns.saturating_sub(keys_column + INDENT_COLUMNS);
+        let sentence = line.action.help_text();
+        // The action's name follows its help text, or stands below it if both don't fit.
         let (mut rows, name) = if width(sentence) + width(&name) <= room {
             (vec![sentence.to_owned()], name)
         } else {
@@ -78,54 +84,60 @@ fn section(scene: Scene<'_>, context: Context, [keys_column, columns]: [usize; 2
         };
         let first = rows.remove(0);
         lines.push(Line::from(vec![
-            scene.span(format!("  {keys:<keys_column$}"), Role::Key),
-            scene.span(first, Role::Text),
-            scene.span(name, Role::Muted),
+            ctx.span(format!("  {keys:<keys_column$}"), StyleRole::Key),
+            ctx.span(first, StyleRole::Text),
+            ctx.span(name, StyleRole::Muted),
         ]));
         for row in rows {
-            let role = if row.starts_with(':') { Role::Muted } else { Role::Text };
-            lines.push(Line::from(vec![Span::raw(" ".repeat(keys_column + INDENT)), scene.span(row, role)]));
+            let role = if row.starts_with(':') { StyleRole::Muted } else { StyleRole::Text };
+            lines.push(Line::from(vec![Span::raw(" ".repeat(keys_column + INDENT_COLUMNS)), ctx.span(row, role)]));
         }
     }
 }
 
-/// What the glyphs mean.
-fn signs(scene: Scene<'_>) -> Vec<Line<'static>> {
-    let cause =
-        || Cause { outcome: Outcome::Ok, source: Source::Measured, words: String::new(), since: Wall::default() };
-    let until = Wall::default();
+/// The meaning of the glyphs.
+fn glyph_legend(ctx: RenderCtx<'_>) -> Vec<Line<'static>> {
+    let cause = || Cause {
+        outcome: Outcome::Ok,
+        source: CauseSource::Measured,
+        message: String::new(),
+        since: WallTime::default(),
+    };
+    let until = WallTime::default();
     let conditions = [
         (Condition::Ready, "can take work now"),
-        (Condition::Full { what: String::new(), until: None }, "its quota for the minute is used; room again soon"),
+        (Condition::Limited { limit: String::new(), until: None }, "its quota for the minute is used; room again soon"),
         (
-            Condition::Cooling { until, cause: cause() },
+            Condition::CoolingDown { until, cause: cause() },
             "out for a while: the provider asked, or a ladder after refusals",
         ),
         (Condition::Exhausted { until, cause: cause() }, "the day's quota is spent"),
-        (Condition::Broken { until, cause: cause() }, "failed too often in a row; one trial when the time comes"),
+        (Condition::CircuitOpen { until, cause: cause() }, "failed too often in a row; one trial when the time comes"),
         (Condition::Disabled { since: until, cause: cause() }, "dead, or off until you say otherwise"),
-        (Condition::Off { since: until }, "switched off by you"),
+        (Condition::SwitchedOff { since: until }, "switched off by you"),
     ];
-    let mut lines = vec![Line::default(), Line::styled("Signs", scene.style(Role::Title))];
-    let mut sign = |glyph: &'static str, role: Role, word: &str, meaning: &'static str| {
-        lines
-            .push(Line::from(vec![scene.span(format!("  {glyph} {word:<20}"), role), scene.span(meaning, Role::Text)]));
+    let mut lines = vec![Line::default(), Line::styled("Signs", ctx.style(StyleRole::Title))];
+    let mut push_row = |glyph: &'static str, role: StyleRole, word: &str, meaning: &'static str| {
+        lines.push(Line::from(vec![
+            ctx.span(format!("  {glyph} {word:<20}"), role),
+            ctx.span(meaning, StyleRole::Text),
+        ]));
     };
     for (condition, meaning) in conditions {
-        sign(scene.glyphs().condition(&condition), Role::from(&condition), condition.word(), meaning);
+        push_row(ctx.glyphs().condition(&condition), StyleRole::from(&condition), condition.label(), meaning);
     }
-    sign(scene.glyphs().here, Role::Focus, "here", "where the work goes right now");
+    push_row(ctx.glyphs().current_marker, StyleRole::Focus, "here", "where the work goes right now");
     let levels = [
-        (Level::Info, "event", "routine"),
-        (Level::You, "you", "something you did"),
-        (Level::Warn, "warning", "something is out for a while, or an item failed"),
-        (Level::Alarm, "alarm", "wants your attention"),
+        (EventLevel::Info, "event", "routine"),
+        (EventLevel::Operator, "you", "something you did"),
+        (EventLevel::Warn, "warning", "something is out for a while, or an item failed"),
+        (EventLevel::Alert, "alarm", "wants your attention"),
     ];
     for (level, word, meaning) in levels {
-        sign(scene.glyphs().level(level), Role::from(level), word, meaning);
+        push_row(ctx.glyphs().level(level), StyleRole::from(level), word, meaning);
     }
     for state in [ItemState::Waiting, ItemState::InFlight, ItemState::Done, ItemState::Failed] {
-        sign(scene.glyphs().item(state), Role::from(state), state.name(), "an item's state");
+        push_row(ctx.glyphs().item_state(state), StyleRole::from(state), state.name(), "an item's state");
     }
     lines
 }

@@ -1,12 +1,12 @@
-//! What lies over the dashboard: help, why, questions, the menu, the command line, and toasts.
+//! Draws the overlays of the dashboard: help, inspect, dialogs, the strategy menu, the command line, and toasts.
 
 mod command_line;
 pub mod dialogs;
 mod help;
+pub mod inspect;
+mod inspect_run;
 mod replay;
 pub mod toasts;
-pub mod why;
-mod why_run;
 
 use ratatui::{
     buffer::Buffer,
@@ -17,97 +17,104 @@ use ratatui::{
 
 use super::{
     action::Action,
-    keymap::Context,
-    layout::Arrangement,
-    scene::Scene,
-    state::{Overlay, Reading, State, Subject},
-    theme::Role,
-    widgets::frame::{framed, position},
+    keymap::KeyContext,
+    layout::ScreenLayout,
+    render_ctx::RenderCtx,
+    state::{InspectSubject, Overlay, ScrollPosition, State},
+    theme::StyleRole,
+    widgets::frame::{position_label, render_frame},
 };
 use crate::domain::Snapshot;
 
-const READING_COLUMNS: u16 = 96;
+const TEXT_COLUMNS: u16 = 96;
 
-pub fn render(scene: Scene<'_>, arrangement: &Arrangement, buf: &mut Buffer) {
+pub fn render(ctx: RenderCtx<'_>, arrangement: &ScreenLayout, buf: &mut Buffer) {
     let body = arrangement.body;
-    match &scene.state.overlay {
+    match &ctx.state.overlay {
         None | Some(Overlay::Filter { .. }) => {}
         Some(Overlay::Help(reading)) => {
-            read(scene, "Help", help::lines(scene, reading_columns(body)), *reading, body, buf);
+            render_text(ctx, "Help", help::lines(ctx, text_columns(body)), *reading, body, buf);
         }
-        Some(Overlay::Why { subject, reading }) => {
-            let title = if *subject == Subject::Run { "Why not faster?" } else { "Why" };
-            read(scene, title, why::lines(scene, subject, reading_columns(body)), *reading, body, buf);
+        Some(Overlay::Inspect { subject, scroll }) => {
+            let title = if *subject == InspectSubject::Run { "Why not faster?" } else { "Why" };
+            render_text(ctx, title, inspect::lines(ctx, subject, text_columns(body)), *scroll, body, buf);
         }
-        Some(Overlay::HardPause) => dialogs::hard_pause(scene, body, buf),
-        Some(Overlay::Replay(plan)) => replay::render(scene, plan, body, buf),
-        Some(Overlay::Quit) => dialogs::quit(scene, body, buf),
-        Some(Overlay::Menu { selected }) => dialogs::menu(scene, *selected, body, buf),
-        Some(Overlay::CommandLine(line)) => command_line::render(scene, line, arrangement, buf),
+        Some(Overlay::HardPause) => dialogs::render_hard_pause(ctx, body, buf),
+        Some(Overlay::Replay(plan)) => replay::render(ctx, plan, body, buf),
+        Some(Overlay::Quit) => dialogs::render_quit(ctx, body, buf),
+        Some(Overlay::StrategyMenu { selected }) => dialogs::render_menu(ctx, *selected, body, buf),
+        Some(Overlay::CommandLine(line)) => command_line::render(ctx, line, arrangement, buf),
     }
-    toasts::render(scene, body, buf);
+    toasts::render(ctx, body, buf);
 }
 
-/// Lines of the text that is being read, and how many of them are seen at once.
-pub fn reading_extent(state: &State, snapshot: &Snapshot) -> (usize, usize) {
-    let scene = Scene { state, snapshot };
-    let body = state.arrangement(snapshot).body;
-    let columns = reading_columns(body);
+/// Lines of the text in the overlay, and how many of them are visible at once.
+pub fn text_extent(state: &State, snapshot: &Snapshot) -> (usize, usize) {
+    let ctx = RenderCtx { state, snapshot };
+    let body = state.layout(snapshot).body;
+    let columns = text_columns(body);
     let total = match &state.overlay {
-        Some(Overlay::Help(_)) => help::lines(scene, columns).len(),
-        Some(Overlay::Why { subject, .. }) => why::lines(scene, subject, columns).len(),
+        Some(Overlay::Help(_)) => help::lines(ctx, columns).len(),
+        Some(Overlay::Inspect { subject, .. }) => inspect::lines(ctx, subject, columns).len(),
         _ => 0,
     };
-    (total, usize::from(popup(body, READING_COLUMNS, total as u16 + 2).height.saturating_sub(2)))
+    (total, usize::from(popup_area(body, TEXT_COLUMNS, total as u16 + 2).height.saturating_sub(2)))
 }
 
-fn reading_columns(body: Rect) -> usize {
-    usize::from(popup(body, READING_COLUMNS, 0).width.saturating_sub(4))
+fn text_columns(body: Rect) -> usize {
+    usize::from(popup_area(body, TEXT_COLUMNS, 0).width.saturating_sub(4))
 }
 
-fn read(scene: Scene<'_>, title: &str, lines: Vec<Line<'_>>, reading: Reading, body: Rect, buf: &mut Buffer) {
-    let area = popup(body, READING_COLUMNS, lines.len() as u16 + 2);
+fn render_text(
+    ctx: RenderCtx<'_>,
+    title: &str,
+    lines: Vec<Line<'_>>,
+    scroll: ScrollPosition,
+    body: Rect,
+    buf: &mut Buffer,
+) {
+    let area = popup_area(body, TEXT_COLUMNS, lines.len() as u16 + 2);
     let rows = usize::from(area.height.saturating_sub(2));
-    let first = reading.line.min(lines.len().saturating_sub(rows));
-    let corner = position(first, rows, lines.len()).map(|place| format!("{}{place}", scrolling(scene)));
-    let inner = open(scene, title, corner, area, buf);
+    let first = scroll.line.min(lines.len().saturating_sub(rows));
+    let corner = position_label(first, rows, lines.len()).map(|place| format!("{}{place}", scroll_hint(ctx)));
+    let inner = open_popup(ctx, title, corner, area, buf);
     for (row, line) in lines.into_iter().skip(first).take(rows).enumerate() {
         line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
     }
 }
 
-/// ` Up/Down scroll `: where not all is seen, that it can be.
-fn scrolling(scene: Scene<'_>) -> String {
-    let keymap = &scene.state.keymap;
-    let bindings = keymap.in_context(Context::Reading);
-    let hint = bindings.filter(|binding| binding.action == Action::Up).find_map(|binding| keymap.hint(binding));
+/// The hint ` Up/Down scroll `, shown if not all lines are visible.
+fn scroll_hint(ctx: RenderCtx<'_>) -> String {
+    let keymap = &ctx.state.keymap;
+    let bindings = keymap.bindings_in(KeyContext::TextOverlay);
+    let hint = bindings.filter(|binding| binding.action == Action::Up).find_map(|binding| keymap.footer_hint(binding));
     hint.map_or_else(String::new, |(key, word)| format!(" {key} {word}"))
 }
 
-/// What is seen of the panes at either side of a popup, or nothing of them: less would look like debris.
-const LEAST_BESIDE: u16 = 4;
+/// Minimum width of the panes visible on each side of a popup. With less, the popup takes the whole width.
+const MIN_COLUMNS_BESIDE: u16 = 4;
 
-/// A centred area of at most this size, or as wide as all there is where hardly more is left.
-fn popup(within: Rect, columns: u16, rows: u16) -> Rect {
-    let width = if within.width < columns + 2 * LEAST_BESIDE { within.width } else { columns };
+/// A centred area of at most this size. Takes the whole width if hardly anything would be left beside it.
+fn popup_area(within: Rect, columns: u16, rows: u16) -> Rect {
+    let width = if within.width < columns + 2 * MIN_COLUMNS_BESIDE { within.width } else { columns };
     let height = rows.min(within.height);
     let x = within.x + (within.width - width) / 2;
     let y = within.y + (within.height - height) / 2;
     Rect { x, y, width, height }
 }
 
-/// Clears and frames a popup; gives the area for its text.
-fn open(scene: Scene<'_>, title: &str, corner: Option<String>, area: Rect, buf: &mut Buffer) -> Rect {
-    clear(area, buf);
-    buf.set_style(area, scene.style(Role::Text));
-    let title = Line::styled(format!(" {title} "), scene.style(Role::Focus));
-    let corner = corner.map(|text| Line::styled(text, scene.style(Role::Muted)));
-    let inner = framed(title, corner, scene.style(Role::Focus), scene.glyphs().border, area, buf);
+/// Clears and frames a popup; returns the area for its text.
+fn open_popup(ctx: RenderCtx<'_>, title: &str, corner: Option<String>, area: Rect, buf: &mut Buffer) -> Rect {
+    clear_area(area, buf);
+    buf.set_style(area, ctx.style(StyleRole::Text));
+    let title = Line::styled(format!(" {title} "), ctx.style(StyleRole::Focus));
+    let corner = corner.map(|text| Line::styled(text, ctx.style(StyleRole::Muted)));
+    let inner = render_frame(title, corner, ctx.style(StyleRole::Focus), ctx.glyphs().border, area, buf);
     Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner }
 }
 
-/// Clears `area`, and the left half of a wide character that it would otherwise cut in two.
-fn clear(area: Rect, buf: &mut Buffer) {
+/// Clears `area`. Also clears the left half of a wide character that the area would cut in two.
+fn clear_area(area: Rect, buf: &mut Buffer) {
     for y in area.rows().map(|row| row.y) {
         if let Some(x) = area.x.checked_sub(1)
             && let Some(cell) = buf.cell_mut((x, y))
@@ -128,7 +135,7 @@ mod tests {
         for (within, columns, want) in
             [(200, 96, 96), (120, 96, 96), (104, 96, 96), (103, 96, 103), (80, 96, 80), (80, 68, 68), (80, 64, 64)]
         {
-            let area = popup(Rect::new(0, 3, within, 20), columns, 6);
+            let area = popup_area(Rect::new(0, 3, within, 20), columns, 6);
             assert_eq!((area.width, area.height), (want, 6), "{columns} in {within}");
             assert_eq!(area.x, (within - want) / 2);
         }

@@ -1,39 +1,39 @@
-//! The newest toast, on the body's lower border, where it hides no row; the others are counted.
+//! Draws the newest toast on the lower border of the body, where it covers no row, with the number of the others.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
 
-use super::clear;
+use super::clear_area;
 use crate::tui::{
     action::Action,
-    keymap::Context,
-    scene::Scene,
+    keymap::KeyContext,
+    render_ctx::RenderCtx,
     state::ToastLevel,
     text::{one_line, width},
-    theme::Role,
+    theme::StyleRole,
 };
 
-pub fn render(scene: Scene<'_>, body: Rect, buf: &mut Buffer) {
-    let Some(line) = newest(scene, usize::from(body.width.saturating_sub(6)).min(82)) else { return };
+pub fn render(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
+    let Some(line) = newest_line(ctx, usize::from(body.width.saturating_sub(6)).min(82)) else { return };
     let Some(y) = body.bottom().checked_sub(1).filter(|y| *y >= body.y) else { return };
-    // What stands at the right of a border is the place in a list.
+    // Starts at the left: the right end of the border shows the position in a list.
     let area = Rect { x: body.x + 2, y, width: line.width() as u16, height: 1 }.intersection(body);
-    clear(area, buf);
+    clear_area(area, buf);
     line.render(area, buf);
 }
 
-/// The newest, in at most so many columns.
-pub fn newest(scene: Scene<'_>, columns: usize) -> Option<Line<'static>> {
-    let toast = scene.state.toasts.iter().next_back()?;
+/// The newest toast as one line of at most `columns`.
+pub fn newest_line(ctx: RenderCtx<'_>, columns: usize) -> Option<Line<'static>> {
+    let toast = ctx.state.toasts.iter().next_back()?;
     let role = match toast.level {
-        ToastLevel::Done => Role::You,
-        ToastLevel::Refused => Role::Warn,
-        ToastLevel::Trouble => Role::Bad,
+        ToastLevel::Success => StyleRole::Operator,
+        ToastLevel::Rejected => StyleRole::Warn,
+        ToastLevel::Error => StyleRole::Bad,
     };
-    let back = scene.state.keymap.key_in(Context::Global, Action::Back);
-    let esc = if toast.level == ToastLevel::Trouble { format!("  ({back})") } else { String::new() };
-    let others = scene.state.toasts.iter().len() - 1;
-    let tail = if others > 0 { format!("{esc}  +{others}") } else { esc };
-    let words = scene.spelled(&one_line(&toast.words)).into_owned();
-    let text = format!(" {}{tail} ", scene.fit(&words, columns.saturating_sub(width(&tail) + 2)));
-    Some(Line::styled(text, scene.style(role).patch(scene.style(Role::Selection))))
+    let back = ctx.state.keymap.key_label_in(KeyContext::Global, Action::Back);
+    let dismiss_hint = if toast.level == ToastLevel::Error { format!("  ({back})") } else { String::new() };
+    let others = ctx.state.toasts.iter().len() - 1;
+    let suffix = if others > 0 { format!("{dismiss_hint}  +{others}") } else { dismiss_hint };
+    let message = ctx.with_ascii_fallback(&one_line(&toast.message)).into_owned();
+    let text = format!(" {}{suffix} ", ctx.truncated(&message, columns.saturating_sub(width(&suffix) + 2)));
+    Some(Line::styled(text, ctx.style(role).patch(ctx.style(StyleRole::Selection))))
 }

@@ -1,4 +1,4 @@
-//! Charts: throughput, refusals, latency and spend, over the time this dashboard has been open.
+//! Charts pane: throughput, rate-limited attempts, latency and spend since the dashboard was opened.
 
 use ratatui::{
     buffer::Buffer,
@@ -6,125 +6,126 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::empty;
+use super::render_empty;
 use crate::{
-    domain::event::short_span,
+    domain::event::format_duration,
     tui::{
-        figures::{compact, compact_in, dollars, grouped, latency, moment, pace},
-        scene::Scene,
-        state::{Step, Steps},
+        format::{compact, compact_within, dollars, group_digits, latency, rate, short_datetime},
+        render_ctx::RenderCtx,
+        state::{ChartPoint, ChartSeries},
         text::width,
-        theme::Role,
-        widgets::chart::{Chart, FIGURE, SCALE},
+        theme::StyleRole,
+        widgets::chart::{Chart, LABEL_COLUMNS, SCALE_COLUMNS},
     },
 };
 
 /// Columns between two charts.
-const GAP: u16 = 2;
-/// With fewer columns they stand below one another.
-const LEAST_FOR_TWO: u16 = 52;
+const COLUMN_GAP: u16 = 2;
+/// On fewer columns, the charts stand one below the other.
+const MIN_COLUMNS_FOR_TWO: u16 = 52;
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let places = places(area);
-    let columns = places[0].width.saturating_sub(SCALE);
-    let Some(steps) = scene.state.history.steps(usize::from(columns)) else {
-        return empty(scene, "charts begin with the next few seconds", area, buf);
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let areas = chart_areas(area);
+    let columns = areas[0].width.saturating_sub(SCALE_COLUMNS);
+    let Some(series) = ctx.state.history.series(usize::from(columns)) else {
+        return render_empty(ctx, "charts begin with the next few seconds", area, buf);
     };
-    for (chart, place) in charts(scene, &steps, usize::from(places[0].width)).iter().zip(places) {
-        chart.render(scene.style(Role::Muted), scene.glyphs(), place, buf);
+    for (chart, place) in charts(ctx, &series, usize::from(areas[0].width)).iter().zip(areas) {
+        chart.render(ctx.style(StyleRole::Muted), ctx.glyphs(), place, buf);
     }
 }
 
-/// Two by two where there is room.
-fn places(area: Rect) -> [Rect; 4] {
-    if area.width < LEAST_FOR_TWO {
+/// The areas of the four charts: two by two if there is room.
+fn chart_areas(area: Rect) -> [Rect; 4] {
+    if area.width < MIN_COLUMNS_FOR_TWO {
         return area.layout(&Layout::vertical([Constraint::Fill(1); 4]));
     }
-    let halves: [Rect; 2] = area.layout(&Layout::horizontal([Constraint::Fill(1); 2]).spacing(GAP));
+    let halves: [Rect; 2] = area.layout(&Layout::horizontal([Constraint::Fill(1); 2]).spacing(COLUMN_GAP));
     let quarters = halves.map(|half| half.layout::<2>(&Layout::vertical([Constraint::Fill(1); 2])));
     [quarters[0][0], quarters[1][0], quarters[0][1], quarters[1][1]]
 }
 
-fn charts<'a>(scene: Scene<'a>, steps: &Steps, columns: usize) -> [Chart<'a>; 4] {
-    let snapshot = scene.snapshot;
-    let from = moment(steps.from, scene.state.now, &scene.state.zone);
-    let each = short_span(steps.each);
-    let values = |of: fn(&Step) -> Option<f64>| steps.steps.iter().map(of).collect::<Vec<_>>();
+fn charts<'a>(ctx: RenderCtx<'a>, series: &ChartSeries, columns: usize) -> [Chart<'a>; 4] {
+    let snapshot = ctx.snapshot;
+    let from = short_datetime(series.from, ctx.state.now, &ctx.state.time_zone);
+    let each = format_duration(series.step);
+    let values = |of: fn(&ChartPoint) -> Option<f64>| series.points.iter().map(of).collect::<Vec<_>>();
     let title = |name: &str, figures: Vec<Span<'static>>| {
-        let name = scene.span(format!("{name}  "), Role::Title);
-        scene.fit_spans(std::iter::once(name).chain(figures), columns)
+        let name = ctx.span(format!("{name}  "), StyleRole::Title);
+        ctx.truncated_spans(std::iter::once(name).chain(figures), columns)
     };
     let newest_end = format!("{each} a column  now");
-    let has_room = width(&newest_end) + usize::from(SCALE) <= columns;
+    let has_room = width(&newest_end) + usize::from(SCALE_COLUMNS) <= columns;
     let newest_end = if has_room { newest_end } else { "now".to_owned() };
-    let chart = |title: Line<'a>, values, role, figure| Chart {
+    let chart = |title: Line<'a>, values, role, format_label| Chart {
         title,
         values,
-        above: None,
-        style: scene.style(role),
-        figure,
-        ends: [from.clone(), newest_end.clone()],
+        upper_series: None,
+        style: ctx.style(role),
+        format_label,
+        time_labels: [from.clone(), newest_end.clone()],
     };
     let newest = |values: &[Option<f64>]| values.last().copied().flatten();
     let greatest = |values: &[Option<f64>]| values.iter().flatten().copied().fold(0.0, f64::max);
 
     let rates = values(|step| Some(step.items_per_second));
-    let told = title(
+    let title_line = title(
         "items",
         vec![
-            scene.span(pace(snapshot.pace.items_per_second), Role::Ok),
-            scene.span(format!("  peak {}", pace(greatest(&rates))), Role::Muted),
+            ctx.span(rate(snapshot.throughput.items_per_second), StyleRole::Ok),
+            ctx.span(format!("  peak {}", rate(greatest(&rates))), StyleRole::Muted),
         ],
     );
-    let throughput = chart(told, rates, Role::Ok, pace_mark);
+    let throughput = chart(title_line, rates, StyleRole::Ok, rate_label);
 
-    let refused = values(|step| Some(step.refusals_per_minute));
+    let refusal_rates = values(|step| Some(step.refusals_per_minute));
     let totals = &snapshot.totals;
     let name = "refused by a limit";
-    let now = per_minute(newest(&refused).unwrap_or(0.0));
+    let now = per_minute(newest(&refusal_rates).unwrap_or(0.0));
     let room = columns.saturating_sub(name.len() + 2 + now.len());
-    let of_all = [
-        format!("  {} of {} so far", grouped(totals.rate_limited), grouped(totals.attempts)),
+    let totals_text = [
+        format!("  {} of {} so far", group_digits(totals.rate_limited), group_digits(totals.attempts)),
         format!("  {} of {}", compact(totals.rate_limited), compact(totals.attempts)),
     ];
-    let of_all = of_all.into_iter().find(|text| text.len() <= room).unwrap_or_default();
-    let told = title(name, vec![scene.span(now, Role::Warn), scene.span(of_all, Role::Muted)]);
-    let refusals = chart(told, refused, Role::Warn, refusal_mark);
+    let of_all = totals_text.into_iter().find(|text| text.len() <= room).unwrap_or_default();
+    let told = title(name, vec![ctx.span(now, StyleRole::Warn), ctx.span(of_all, StyleRole::Muted)]);
+    let refusals = chart(told, refusal_rates, StyleRole::Warn, refusal_label);
 
-    let millis = |of: fn(&Step) -> Option<u64>| steps.steps.iter().map(|step| of(step).map(|ms| ms as f64)).collect();
+    let millis =
+        |of: fn(&ChartPoint) -> Option<u64>| series.points.iter().map(|step| of(step).map(|ms| ms as f64)).collect();
     let (p50, p95): (Vec<_>, Vec<_>) = (millis(|step| step.p50_ms), millis(|step| step.p95_ms));
     let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
-    let glyphs = scene.glyphs();
+    let glyphs = ctx.glyphs();
     let told = title(
         "latency",
         vec![
-            scene.span(
+            ctx.span(
                 format!("{} p95 {}", glyphs.progress_empty, latency(newest(&p95).map(|ms| ms as u64))),
-                Role::Muted,
+                StyleRole::Muted,
             ),
             Span::raw("  "),
-            scene.span(
+            ctx.span(
                 format!("{} p50 {}", glyphs.progress_full, latency(newest(&p50).map(|ms| ms as u64))),
-                Role::Cooling,
+                StyleRole::Cooling,
             ),
-            scene.span(
-                busiest.map_or_else(String::new, |model| format!("  {}", scene.outside(&model.name, 32))),
-                Role::Muted,
+            ctx.span(
+                busiest.map_or_else(String::new, |model| format!("  {}", ctx.sanitized(&model.name, 32))),
+                StyleRole::Muted,
             ),
         ],
     );
-    let mut latencies = chart(told, p50, Role::Cooling, latency_mark);
-    latencies.above = Some((p95, scene.style(Role::Muted)));
+    let mut latencies = chart(told, p50, StyleRole::Cooling, latency_label);
+    latencies.upper_series = Some((p95, ctx.style(StyleRole::Muted)));
 
     let spent = values(|step| Some(step.usd));
     let told = title(
         "spend",
         vec![
-            scene.span(format!("${}", dollars(snapshot.spend.cost)), Role::Exhausted),
-            scene.span(format!("  {} tokens", compact(snapshot.spend.usage.total())), Role::Muted),
+            ctx.span(format!("${}", dollars(snapshot.spend.cost)), StyleRole::Exhausted),
+            ctx.span(format!("  {} tokens", compact(snapshot.spend.usage.total())), StyleRole::Muted),
         ],
     );
-    let spend = chart(told, spent, Role::Exhausted, money_mark);
+    let spend = chart(told, spent, StyleRole::Exhausted, money_label);
     [throughput, refusals, latencies, spend]
 }
 
@@ -136,34 +137,34 @@ fn per_minute(refusals: f64) -> String {
     }
 }
 
-/// `7.5/s`, `45/min`, `54/h`.
-fn pace_mark(per_second: f64, top: f64) -> String {
+/// Label of the throughput scale; `top` decides the unit: `7.5/s`, `45/min`, `54/h`.
+fn rate_label(per_second: f64, top: f64) -> String {
     let (factor, unit) = match top {
         1.0.. => (1.0, "/s"),
         _ if top >= 1.0 / 60.0 => (60.0, "/min"),
         _ => (3_600.0, "/h"),
     };
-    format!("{}{unit}", short(per_second * factor, FIGURE - unit.len()))
+    format!("{}{unit}", short_number(per_second * factor, LABEL_COLUMNS - unit.len()))
 }
 
-/// `7.5/min`.
-fn refusal_mark(per_minute: f64, _top: f64) -> String {
+/// Label of the scale of rate-limited attempts: `7.5/min`.
+fn refusal_label(per_minute: f64, _top: f64) -> String {
     const UNIT: &str = "/min";
-    format!("{}{UNIT}", short(per_minute, FIGURE - UNIT.len()))
+    format!("{}{UNIT}", short_number(per_minute, LABEL_COLUMNS - UNIT.len()))
 }
 
-/// `750ms`, `1.5s`, `2:05`.
-fn latency_mark(millis: f64, top: f64) -> String {
+/// Label of the latency scale; `top` decides the unit: `750ms`, `1.5s`, `2:05`.
+fn latency_label(millis: f64, top: f64) -> String {
     const UNIT: &str = "ms";
     if top < 1_000.0 {
-        format!("{}{UNIT}", short(millis, FIGURE - UNIT.len()))
+        format!("{}{UNIT}", short_number(millis, LABEL_COLUMNS - UNIT.len()))
     } else {
         latency(Some(millis.round() as u64))
     }
 }
 
-/// `$7.50`, `$0.0075`, `$1.5k`.
-fn money_mark(usd: f64, _top: f64) -> String {
+/// Label of the spend scale: `$7.50`, `$0.0075`, `$1.5k`.
+fn money_label(usd: f64, _top: f64) -> String {
     match usd {
         0.0 => "$0".to_owned(),
         _ if usd < 0.000_1 => format!("${usd:.1e}"),
@@ -173,10 +174,10 @@ fn money_mark(usd: f64, _top: f64) -> String {
     }
 }
 
-/// A number that is rounded to what `columns` hold, without zeros that say nothing: `7.5`, `0.75`, `1.5k`.
-fn short(number: f64, columns: usize) -> String {
+/// Rounds a number to what fits into `columns`, without trailing zeros: `7.5`, `0.75`, `1.5k`.
+fn short_number(number: f64, columns: usize) -> String {
     if number >= 1_000.0 {
-        return compact_in(number.round() as u64, columns);
+        return compact_within(number.round() as u64, columns);
     }
     let decimals = |decimals: usize| {
         let text = format!("{number:.decimals$}");
@@ -195,10 +196,10 @@ mod tests {
             for end in [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0] {
                 let top = end * 10_f64.powi(exponent);
                 for value in [0.0, top / 2.0, top] {
-                    for mark in [pace_mark, refusal_mark, latency_mark, money_mark] {
+                    for mark in [rate_label, refusal_label, latency_label, money_label] {
                         let text = mark(value, top);
                         let starts_well = text.trim_start_matches('$').starts_with(|c: char| c.is_ascii_digit());
-                        assert!(width(&text) <= FIGURE && starts_well, "{value} of {top}: {text:?}");
+                        assert!(width(&text) <= LABEL_COLUMNS && starts_well, "{value} of {top}: {text:?}");
                     }
                 }
             }
@@ -208,11 +209,11 @@ mod tests {
     #[test]
     fn marks_are_short_and_of_one_unit() {
         let paces = [(30.0, 30.0), (7.5, 15.0), (0.75, 1.5), (0.5, 0.5), (0.015, 0.015), (7_500.0, 15_000.0)];
-        let told = paces.map(|(value, top)| pace_mark(value, top));
+        let told = paces.map(|(value, top)| rate_label(value, top));
         assert_eq!(told, ["30/s", "7.5/s", "0.75/s", "30/min", "54/h", "7.5k/s"]);
-        assert_eq!([7.5, 0.75, 7_500.0].map(|value| refusal_mark(value, value)), ["7.5/min", "0.75/min", "7.5k/min"]);
-        assert_eq!([(75.0, 150.0), (750.0, 1_500.0)].map(|(ms, top)| latency_mark(ms, top)), ["75ms", "0.8s"]);
-        let sums = [0.0, 0.000_007_5, 0.007_5, 7.5, 150.0, 1_500.0].map(|usd| money_mark(usd, usd));
+        assert_eq!([7.5, 0.75, 7_500.0].map(|value| refusal_label(value, value)), ["7.5/min", "0.75/min", "7.5k/min"]);
+        assert_eq!([(75.0, 150.0), (750.0, 1_500.0)].map(|(ms, top)| latency_label(ms, top)), ["75ms", "0.8s"]);
+        let sums = [0.0, 0.000_007_5, 0.007_5, 7.5, 150.0, 1_500.0].map(|usd| money_label(usd, usd));
         assert_eq!(sums, ["$0", "$7.5e-6", "$0.0075", "$7.50", "$150", "$1.5k"]);
     }
 }

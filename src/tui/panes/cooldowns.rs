@@ -1,67 +1,76 @@
-//! Cooldowns: everything that is out until an instant, the first to return on top.
+//! Cooldowns pane: everything that is unavailable until an instant, the first to end on top.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
-use super::{empty, longest, table};
+use super::{max_width, pane_table, render_empty};
 use crate::{
     domain::snapshot::CooldownView,
     tui::{
-        figures::{countdown, moment},
+        format::{countdown, short_datetime},
+        labels,
         pane::Pane,
-        scene::Scene,
-        state::cooldowns,
-        theme::Role,
-        widgets::{bar::bar, table::Column},
-        words,
+        render_ctx::RenderCtx,
+        state::sorted_cooldowns,
+        theme::StyleRole,
+        widgets::{bar::thin_bar, table::Column},
     },
 };
 
 #[derive(Clone, Copy)]
 enum Cell {
-    What,
+    Name,
     Bar,
-    Left,
+    TimeLeft,
     Reason,
     Source,
     Until,
-    Words,
+    Message,
 }
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let cooldowns = cooldowns(scene.snapshot);
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let cooldowns = sorted_cooldowns(ctx.snapshot);
     if cooldowns.is_empty() {
-        return empty(scene, "nothing cools down", area, buf);
+        return render_empty(ctx, "nothing cools down", area, buf);
     }
-    let reasons = longest(cooldowns.iter().map(|cooldown| words::outcome(cooldown.cause.outcome)), 13);
-    let longest = longest(cooldowns.iter().map(|cooldown| cooldown.what.as_str()), 40);
+    let reasons = max_width(cooldowns.iter().map(|cooldown| labels::outcome(cooldown.cause.outcome)), 13);
+    let longest = max_width(cooldowns.iter().map(|cooldown| cooldown.subject.as_str()), 40);
     let columns = [
-        Column::left(Cell::What, "", [14, longest.min(26), longest], 0),
+        Column::left(Cell::Name, "", [14, longest.min(26), longest], 0),
         Column::left(Cell::Bar, "", [4, 8, 10], 3),
-        Column::right(Cell::Left, "", 6, 0),
+        Column::right(Cell::TimeLeft, "", 6, 0),
         Column::left(Cell::Reason, "", [reasons; 3], 0),
         Column::left(Cell::Source, "", [8; 3], 2),
         Column::left(Cell::Until, "", [9, 9, 16], 4),
-        Column::left(Cell::Words, "", [20, 20, 200], 5),
+        Column::left(Cell::Message, "", [20, 20, 200], 5),
     ];
-    table(&scene, Pane::Cooldowns, &columns, false)
-        .render(area, buf, |row, id, width| cell(scene, cooldowns[row], id, width));
+    pane_table(&ctx, Pane::Cooldowns, &columns, false)
+        .render(area, buf, |row, id, width| cell(ctx, cooldowns[row], id, width));
 }
 
-fn cell(scene: Scene<'_>, cooldown: &CooldownView, id: Cell, width: usize) -> Line<'static> {
-    let left = scene.left(cooldown.until);
+fn cell(ctx: RenderCtx<'_>, cooldown: &CooldownView, id: Cell, width: usize) -> Line<'static> {
+    let left = ctx.time_until(cooldown.until);
     match id {
-        Cell::What => Line::raw(scene.route(&cooldown.what, width)),
+        Cell::Name => Line::raw(ctx.route_text(&cooldown.subject, width)),
         Cell::Bar => {
-            let whole = cooldown.until.since(cooldown.from).as_secs_f64();
+            let whole = cooldown.until.since(cooldown.started_at).as_secs_f64();
             let share = if whole > 0.0 { left.as_secs_f64() / whole } else { 0.0 };
-            Line::from_iter(bar(share, width, scene.glyphs(), scene.style(Role::Cooling), scene.style(Role::Track)))
+            Line::from_iter(thin_bar(
+                share,
+                width,
+                ctx.glyphs(),
+                ctx.style(StyleRole::Cooling),
+                ctx.style(StyleRole::Track),
+            ))
         }
-        Cell::Left => Line::raw(countdown(left)),
-        Cell::Reason => Line::styled(scene.fit(words::outcome(cooldown.cause.outcome), width), scene.style(Role::Warn)),
-        Cell::Source => Line::styled(cooldown.cause.source.name(), scene.style(Role::Muted)),
-        Cell::Until => {
-            Line::styled(moment(cooldown.until, scene.state.now, &scene.state.zone), scene.style(Role::Muted))
+        Cell::TimeLeft => Line::raw(countdown(left)),
+        Cell::Reason => {
+            Line::styled(ctx.truncated(labels::outcome(cooldown.cause.outcome), width), ctx.style(StyleRole::Warn))
         }
-        Cell::Words => Line::styled(scene.outside(&cooldown.cause.words, width), scene.style(Role::Muted)),
+        Cell::Source => Line::styled(cooldown.cause.source.name(), ctx.style(StyleRole::Muted)),
+        Cell::Until => Line::styled(
+            short_datetime(cooldown.until, ctx.state.now, &ctx.state.time_zone),
+            ctx.style(StyleRole::Muted),
+        ),
+        Cell::Message => Line::styled(ctx.sanitized(&cooldown.cause.message, width), ctx.style(StyleRole::Muted)),
     }
 }

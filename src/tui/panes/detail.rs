@@ -1,4 +1,4 @@
-//! One item whole: how it stands, what it said, every attempt in order, and what was asked.
+//! The full view of one item: state, answer, all attempts in order, and prompt.
 
 use std::ops::Range;
 
@@ -10,237 +10,249 @@ use ratatui::{
 };
 
 use crate::{
-    domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, counted},
+    domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, pluralize},
     tui::{
-        figures::{compact, countdown, dollars, latency, time_of_day},
-        panes::picture::{self, Place},
-        scene::Scene,
-        state::{Detail, Known},
+        format::{compact, countdown, dollars, latency, time_of_day},
+        labels,
+        panes::picture::{self, ImagePlacement},
+        render_ctx::RenderCtx,
+        state::{DetailState, DetailView},
         text::{one_line, wrap},
-        theme::Role,
-        widgets::frame::{framed, position},
-        words,
+        theme::StyleRole,
+        widgets::frame::{position_label, render_frame},
     },
 };
 
-/// More of one text than this is not shown, so that a huge answer doesn't slow the screen.
-const LONGEST_TEXT: usize = 64 * 1024;
+/// Longer texts are cut, so that a huge answer doesn't slow down the screen.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
 
-/// Lines of the whole text, and how many of them are seen at once.
-pub fn extent(scene: Scene<'_>, detail: &Detail, body: Rect) -> (usize, usize) {
-    let place = picture::place(scene, detail, body);
-    (text(scene, detail, place, body).lines.len(), usize::from(picture::inside(body).height))
+/// Lines of the whole text, and how many of them are visible at once.
+pub fn text_extent(ctx: RenderCtx<'_>, detail: &DetailView, body: Rect) -> (usize, usize) {
+    let placement = picture::placement(ctx, detail, body);
+    (build_text(ctx, detail, placement, body).lines.len(), usize::from(picture::inner_area(body).height))
 }
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let Some(detail) = &scene.state.detail else { return };
-    let place = picture::place(scene, detail, area);
-    let Text { lines, picture: depicted } = text(scene, detail, place, area);
-    let rows = usize::from(picture::inside(area).height);
-    let first = detail.reading.line.min(lines.len().saturating_sub(rows));
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let Some(detail) = &ctx.state.detail else { return };
+    let placement = picture::placement(ctx, detail, area);
+    let DetailText { lines, image_rows } = build_text(ctx, detail, placement, area);
+    let rows = usize::from(picture::inner_area(area).height);
+    let first = detail.scroll.line.min(lines.len().saturating_sub(rows));
     let title = match detail.item() {
-        Some(item) => format!(" Item #{} ", scene.outside(&item.row.id, 48)),
+        Some(item) => format!(" Item #{} ", ctx.sanitized(&item.row.id, 48)),
         None => " Item ".to_owned(),
     };
-    let corner = position(first, rows, lines.len()).map(|text| Line::styled(text, scene.style(Role::Muted)));
-    let title = Line::styled(title, scene.style(Role::Focus));
-    framed(title, corner, scene.style(Role::Focus), scene.glyphs().border, area, buf);
-    let inner = text_area(place, area);
+    let corner = position_label(first, rows, lines.len()).map(|text| Line::styled(text, ctx.style(StyleRole::Muted)));
+    let title = Line::styled(title, ctx.style(StyleRole::Focus));
+    render_frame(title, corner, ctx.style(StyleRole::Focus), ctx.glyphs().border, area, buf);
+    let inner = text_area(placement, area);
     for (row, line) in lines.into_iter().skip(first).take(rows).enumerate() {
         line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
     }
-    if let Place::Beside(column) = place {
-        picture::render(scene, detail, column, buf);
-    } else if depicted.start >= first && depicted.end <= first + rows && !depicted.is_empty() {
-        let top = inner.y + (depicted.start - first) as u16;
-        picture::overlay_lines(scene, detail, Rect { y: top, height: depicted.len() as u16, ..inner }, buf);
+    if let ImagePlacement::Beside(column) = placement {
+        picture::render_beside(ctx, detail, column, buf);
+    } else if image_rows.start >= first && image_rows.end <= first + rows && !image_rows.is_empty() {
+        let top = inner.y + (image_rows.start - first) as u16;
+        picture::render_inline_graphics(ctx, detail, Rect { y: top, height: image_rows.len() as u16, ..inner }, buf);
     }
 }
 
-/// What the picture leaves to the text.
-fn text_area(place: Place, body: Rect) -> Rect {
-    let inside = picture::inside(body);
-    match place {
-        Place::Beside(column) => Rect { width: inside.width.saturating_sub(column.width + picture::GAP), ..inside },
-        Place::Nowhere | Place::Within(_) => inside,
+/// The area for the text beside the picture, or the whole inner area.
+fn text_area(placement: ImagePlacement, body: Rect) -> Rect {
+    let inside = picture::inner_area(body);
+    match placement {
+        ImagePlacement::Beside(column) => {
+            Rect { width: inside.width.saturating_sub(column.width + picture::COLUMN_GAP), ..inside }
+        }
+        ImagePlacement::Hidden | ImagePlacement::Inline(_) => inside,
     }
 }
 
-/// The whole text, and which of its lines are the picture.
-struct Text {
+/// The whole text, and which of its lines hold the picture.
+struct DetailText {
     lines: Vec<Line<'static>>,
-    picture: Range<usize>,
+    image_rows: Range<usize>,
 }
 
-fn text(scene: Scene<'_>, detail: &Detail, place: Place, body: Rect) -> Text {
-    let columns = usize::from(text_area(place, body).width);
-    let say = |words: String, role: Role| Text {
-        lines: vec![Line::styled(scene.fit(&words, columns), scene.style(role))],
-        picture: 0..0,
+fn build_text(ctx: RenderCtx<'_>, detail: &DetailView, placement: ImagePlacement, body: Rect) -> DetailText {
+    let columns = usize::from(text_area(placement, body).width);
+    let message_only = |words: String, role: StyleRole| DetailText {
+        lines: vec![Line::styled(ctx.truncated(&words, columns), ctx.style(role))],
+        image_rows: 0..0,
     };
-    match detail.known() {
-        Known::NotYet => say("reading".to_owned(), Role::Muted),
-        Known::Nothing => say(format!("there is no item {}", detail.seq), Role::Bad),
-        Known::Trouble(words) => say(format!("can't read the item: {}", one_line(words)), Role::Bad),
-        Known::Item(item) => {
-            let mut page = Page { scene, columns, lines: Vec::new() };
-            page.summary(item);
-            let depicted = page.picture(detail, place);
-            // What it came to is what one looks for: the answer of what is done, the attempts of what isn't.
+    match detail.load() {
+        DetailState::Loading => message_only("reading".to_owned(), StyleRole::Muted),
+        DetailState::NotFound => message_only(format!("there is no item {}", detail.seq), StyleRole::Bad),
+        DetailState::Failed(words) => message_only(format!("can't read the item: {}", one_line(words)), StyleRole::Bad),
+        DetailState::Loaded(item) => {
+            let mut page = DetailBuilder { ctx, columns, lines: Vec::new() };
+            page.push_summary(item);
+            let image_rows = page.push_picture(detail, placement);
+            // The result comes first: the answer if the item is done, the attempts otherwise.
             if item.row.state == ItemState::Done {
-                page.answer(item);
-                page.attempts(item);
+                page.push_answer(item);
+                page.push_attempts(item);
             } else {
-                page.attempts(item);
-                page.answer(item);
+                page.push_attempts(item);
+                page.push_answer(item);
             }
-            page.question(item);
-            Text { lines: page.lines, picture: depicted }
+            page.push_input(item);
+            DetailText { lines: page.lines, image_rows }
         }
     }
 }
 
-/// Lines being gathered for one width.
-struct Page<'a> {
-    scene: Scene<'a>,
+/// Builds the lines of the text for one width.
+struct DetailBuilder<'a> {
+    ctx: RenderCtx<'a>,
     columns: usize,
     lines: Vec<Line<'static>>,
 }
 
-impl Page<'_> {
-    fn push<'s>(&mut self, spans: impl IntoIterator<Item = Span<'s>>) {
-        let line = self.scene.fit_spans(spans, self.columns);
+impl DetailBuilder<'_> {
+    fn push_spans<'s>(&mut self, spans: impl IntoIterator<Item = Span<'s>>) {
+        let line = self.ctx.truncated_spans(spans, self.columns);
         let owned = line.spans.into_iter().map(|span| Span::styled(span.content.into_owned(), span.style));
         self.lines.push(owned.collect());
     }
 
-    fn heading(&mut self, title: &str) {
+    fn push_heading(&mut self, title: &str) {
         self.lines.push(Line::default());
-        self.push([self.scene.span(title.to_owned(), Role::Title)]);
+        self.push_spans([self.ctx.span(title.to_owned(), StyleRole::Title)]);
     }
 
-    fn text(&mut self, text: &str, indent: usize, role: Role) {
-        let shown = cut(text);
+    fn push_text(&mut self, text: &str, indent: usize, role: StyleRole) {
+        let shown = truncate_bytes(text);
         for line in wrap(shown, self.columns.saturating_sub(indent)) {
-            self.push([Span::raw(" ".repeat(indent)), self.scene.span(line, role)]);
+            self.push_spans([Span::raw(" ".repeat(indent)), self.ctx.span(line, role)]);
         }
         if shown.len() < text.len() {
             let more = format!("{} more bytes; export shows everything", compact((text.len() - shown.len()) as u64));
-            self.push([self.scene.span(more, Role::Muted)]);
+            self.push_spans([self.ctx.span(more, StyleRole::Muted)]);
         }
     }
 
-    fn summary(&mut self, item: &ItemDetail) {
-        let scene = self.scene;
+    fn push_summary(&mut self, item: &ItemDetail) {
+        let ctx = self.ctx;
         let row = &item.row;
-        let state = format!("{} {}", scene.glyphs().item(row.state), row.state.name());
+        let state = format!("{} {}", ctx.glyphs().item_state(row.state), row.state.name());
         let outcome = match row.outcome {
-            Some(outcome) if outcome != Outcome::Ok => format!("  {}", words::outcome(outcome)),
+            Some(outcome) if outcome != Outcome::Ok => format!("  {}", labels::outcome(outcome)),
             _ => String::new(),
         };
-        let tries = format!("   {}", counted(u64::from(row.attempts), "attempt"));
+        let attempts = format!("   {}", pluralize(u64::from(row.attempts), "attempt"));
         let line = format!("   input line {}", item.line);
-        self.push([
-            scene.span(state, Role::from(row.state)),
-            scene.span(outcome, Role::Bad),
-            scene.span(tries, Role::Text),
-            scene.span(line, Role::Muted),
+        self.push_spans([
+            ctx.span(state, StyleRole::from(row.state)),
+            ctx.span(outcome, StyleRole::Bad),
+            ctx.span(attempts, StyleRole::Text),
+            ctx.span(line, StyleRole::Muted),
         ]);
-        self.push([scene.span(format!("{}   ${}", tokens(item.usage), dollars(item.cost)), Role::Text)]);
-        let said = [
+        self.push_spans([ctx.span(format!("{}   ${}", usage_text(item.usage), dollars(item.cost)), StyleRole::Text)]);
+        let origin = [
             item.row.route.as_deref().map(|route| format!("by {}", one_line(route))),
             item.model_version.as_deref().map(|version| format!("answered by {}", one_line(version))),
             item.finish_reason.as_deref().map(|reason| format!("finish reason {}", one_line(reason))),
         ];
-        let said: Vec<_> = said.into_iter().flatten().collect();
+        let said: Vec<_> = origin.into_iter().flatten().collect();
         if !said.is_empty() {
-            self.push([scene.span(said.join("   "), Role::Muted)]);
+            self.push_spans([ctx.span(said.join("   "), StyleRole::Muted)]);
         }
-        let asked = item.prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        self.push([scene.span("asked ", Role::Muted), scene.span(one_line(asked).into_owned(), Role::Text)]);
+        let first_prompt_line = item.prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        self.push_spans([
+            ctx.span("asked ", StyleRole::Muted),
+            ctx.span(one_line(first_prompt_line).into_owned(), StyleRole::Text),
+        ]);
         if let Some(rule) = &item.rule {
-            self.push([scene.span("rule: ", Role::Muted), scene.span(one_line(rule).into_owned(), Role::Text)]);
+            self.push_spans([
+                ctx.span("rule: ", StyleRole::Muted),
+                ctx.span(one_line(rule).into_owned(), StyleRole::Text),
+            ]);
         }
     }
 
-    /// The picture where it stands within the text, or why there is none to see. Gives its lines without the caption.
-    fn picture(&mut self, detail: &Detail, place: Place) -> Range<usize> {
-        if let Some(words) = picture::trouble(self.scene, detail) {
-            // Names are whole paths here: one that is wrong is what one has to see.
-            self.text(&one_line(words), 0, Role::Warn);
+    /// Appends the picture if it is shown within the text, or why it can't be shown. Returns the picture's lines
+    /// without the caption.
+    fn push_picture(&mut self, detail: &DetailView, place: ImagePlacement) -> Range<usize> {
+        if let Some(words) = picture::load_error(self.ctx, detail) {
+            // The error names the full path, so that a wrong path can be seen.
+            self.push_text(&one_line(words), 0, StyleRole::Warn);
         }
-        let Place::Within(rows) = place else { return 0..0 };
-        let lines = picture::lines(self.scene, detail, rows, self.columns);
+        let ImagePlacement::Inline(rows) = place else { return 0..0 };
+        let lines = picture::inline_lines(self.ctx, detail, rows, self.columns);
         let first = self.lines.len();
         self.lines.extend(lines);
         first..self.lines.len() - 1
     }
 
-    fn attempts(&mut self, item: &ItemDetail) {
-        self.heading("Attempts");
-        if item.attempts.is_empty() && item.under_way.is_none() {
-            self.push([self.scene.span("none yet", Role::Muted)]);
+    fn push_attempts(&mut self, item: &ItemDetail) {
+        self.push_heading("Attempts");
+        if item.attempts.is_empty() && item.in_flight.is_none() {
+            self.push_spans([self.ctx.span("none yet", StyleRole::Muted)]);
         }
         for attempt in &item.attempts {
-            self.attempt(attempt);
+            self.push_attempt(attempt);
         }
-        if let Some(call) = &item.under_way {
-            let scene = self.scene;
-            self.push([
-                scene.span(format!("{:>3}  ", item.attempts.len() + 1), Role::Muted),
-                scene.span(time_of_day(call.sent_at, &scene.state.zone), Role::Muted),
-                Span::raw(format!("  {}@{}  ", one_line(&call.model), one_line(&call.key))),
-                scene.span(format!("no answer for {}", countdown(scene.state.now.since(call.sent_at))), Role::Cooling),
+        if let Some(in_flight) = &item.in_flight {
+            let ctx = self.ctx;
+            self.push_spans([
+                ctx.span(format!("{:>3}  ", item.attempts.len() + 1), StyleRole::Muted),
+                ctx.span(time_of_day(in_flight.sent_at, &ctx.state.time_zone), StyleRole::Muted),
+                Span::raw(format!("  {}@{}  ", one_line(&in_flight.model), one_line(&in_flight.key))),
+                ctx.span(
+                    format!("no answer for {}", countdown(ctx.state.now.since(in_flight.sent_at))),
+                    StyleRole::Cooling,
+                ),
             ]);
         }
     }
 
-    fn attempt(&mut self, attempt: &AttemptRow) {
-        let scene = self.scene;
-        let role = if attempt.outcome == Outcome::Ok { Role::Ok } else { Role::Warn };
+    fn push_attempt(&mut self, attempt: &AttemptRow) {
+        let ctx = self.ctx;
+        let role = if attempt.outcome == Outcome::Ok { StyleRole::Ok } else { StyleRole::Warn };
         let spent = if attempt.usage.total() > 0 {
-            format!("  {}  ${}", tokens(attempt.usage), dollars(attempt.cost))
+            format!("  {}  ${}", usage_text(attempt.usage), dollars(attempt.cost))
         } else {
             String::new()
         };
         let status = attempt.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
-        self.push([
-            scene.span(format!("{:>3}  ", attempt.number), Role::Muted),
-            scene.span(time_of_day(attempt.sent_at, &scene.state.zone), Role::Muted),
+        self.push_spans([
+            ctx.span(format!("{:>3}  ", attempt.number), StyleRole::Muted),
+            ctx.span(time_of_day(attempt.sent_at, &ctx.state.time_zone), StyleRole::Muted),
             Span::raw(format!("  {}@{}  ", one_line(&attempt.model), one_line(&attempt.key))),
-            scene.span(format!("{status} {}", words::outcome(attempt.outcome)), role),
-            scene.span(format!("  {}", latency(Some(attempt.latency_ms))), Role::Text),
-            scene.span(spent, Role::Muted),
+            ctx.span(format!("{status} {}", labels::outcome(attempt.outcome)), role),
+            ctx.span(format!("  {}", latency(Some(attempt.latency_ms))), StyleRole::Text),
+            ctx.span(spent, StyleRole::Muted),
         ]);
         if !attempt.message.is_empty() {
-            self.text(&attempt.message, 5, Role::Text);
+            self.push_text(&attempt.message, 5, StyleRole::Text);
         }
     }
 
-    fn answer(&mut self, item: &ItemDetail) {
+    fn push_answer(&mut self, item: &ItemDetail) {
         if let Some(output) = &item.output {
-            self.heading("Answer");
-            self.text(output, 0, Role::Text);
+            self.push_heading("Answer");
+            self.push_text(output, 0, StyleRole::Text);
         }
     }
 
-    fn question(&mut self, item: &ItemDetail) {
+    fn push_input(&mut self, item: &ItemDetail) {
         if !item.pictures.is_empty() {
-            self.heading("Pictures");
+            self.push_heading("Pictures");
             for picture in &item.pictures {
-                self.text(picture, 0, Role::Text);
+                self.push_text(picture, 0, StyleRole::Text);
             }
         }
-        self.heading("Prompt");
-        self.text(&item.prompt, 0, Role::Text);
+        self.push_heading("Prompt");
+        self.push_text(&item.prompt, 0, StyleRole::Text);
         if let Some(system) = &item.system {
-            self.heading("System");
-            self.text(system, 0, Role::Muted);
+            self.push_heading("System");
+            self.push_text(system, 0, StyleRole::Muted);
         }
     }
 }
 
-fn tokens(usage: Usage) -> String {
+fn usage_text(usage: Usage) -> String {
     let thinking = if usage.thinking_tokens > 0 {
         format!(" + {} thinking", compact(usage.thinking_tokens))
     } else {
@@ -249,7 +261,7 @@ fn tokens(usage: Usage) -> String {
     format!("{} in, {} out{thinking}", compact(usage.input_tokens), compact(usage.output_tokens))
 }
 
-/// The beginning of a text that is too long, on a character boundary.
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_TEXT)]
+/// Cuts a text that is too long, at a character boundary.
+fn truncate_bytes(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }

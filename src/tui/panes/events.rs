@@ -1,4 +1,4 @@
-//! Fallback events: what just happened, newest first, short enough that the reason isn't cut off.
+//! Events pane: what just happened, newest first, short enough that the reason stays visible.
 
 use ratatui::{
     buffer::Buffer,
@@ -6,17 +6,17 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{empty, table};
+use super::{pane_table, render_empty};
 use crate::{
-    domain::{Event, EventKind, Outcome, event::Level, event::short_span, short_id},
+    domain::{Event, EventKind, Outcome, event::EventLevel, event::format_duration, short_id},
     tui::{
-        figures::time_of_day,
+        format::time_of_day,
+        labels,
         pane::Pane,
-        scene::Scene,
+        render_ctx::RenderCtx,
         text::{one_line, width},
-        theme::Role,
+        theme::StyleRole,
         widgets::table::Column,
-        words,
     },
 };
 
@@ -24,84 +24,91 @@ use crate::{
 enum Cell {
     Time,
     Level,
-    Sentence,
+    Description,
 }
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let events = &scene.snapshot.events;
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let events = &ctx.snapshot.events;
     if events.is_empty() {
-        return empty(scene, "nothing has happened yet", area, buf);
+        return render_empty(ctx, "nothing has happened yet", area, buf);
     }
     let columns = [
         Column::left(Cell::Time, "", [8; 3], 1),
         Column::left(Cell::Level, "", [1; 3], 0),
-        Column::left(Cell::Sentence, "", [20, 40, u16::MAX], 0),
+        Column::left(Cell::Description, "", [20, 40, u16::MAX], 0),
     ];
-    table(&scene, Pane::Events, &columns, false).render(area, buf, |row, id, width| {
+    pane_table(&ctx, Pane::Events, &columns, false).render(area, buf, |row, id, width| {
         let event = &events[events.len() - 1 - row];
         match id {
-            Cell::Time => Line::styled(time_of_day(event.at, &scene.state.zone), scene.style(Role::Muted)),
-            Cell::Level => Line::styled(scene.glyphs().level(event.level()), scene.style(Role::from(event.level()))),
-            Cell::Sentence => scene.fit_spans(sentence(scene, event, width), width),
+            Cell::Time => Line::styled(time_of_day(event.at, &ctx.state.time_zone), ctx.style(StyleRole::Muted)),
+            Cell::Level => Line::styled(ctx.glyphs().level(event.level()), ctx.style(StyleRole::from(event.level()))),
+            Cell::Description => ctx.truncated_spans(describe(ctx, event, width), width),
         }
     });
 }
 
-/// What happened, in at most `columns` up to the reason where that can be: routes give way to it.
-fn sentence(scene: Scene<'_>, event: &Event, columns: usize) -> Vec<Span<'static>> {
-    let text = |text: String| scene.span(text, Role::Text);
-    let outside = |text: &str| scene.spelled(&one_line(text)).into_owned();
-    let muted = |text: &str| scene.span(if text.is_empty() { String::new() } else { format!("  {text}") }, Role::Muted);
+/// Describes an event. Route names are cut so that everything up to the reason fits into `columns`, where possible.
+fn describe(ctx: RenderCtx<'_>, event: &Event, columns: usize) -> Vec<Span<'static>> {
+    let text = |text: String| ctx.span(text, StyleRole::Text);
+    let safe = |text: &str| ctx.with_ascii_fallback(&one_line(text)).into_owned();
+    let muted_suffix =
+        |text: &str| ctx.span(if text.is_empty() { String::new() } else { format!("  {text}") }, StyleRole::Muted);
     let reason = |status: Option<u16>, outcome: Outcome, wait: Option<std::time::Duration>| {
         let status = status.map_or_else(String::new, |status| format!("{status} "));
-        let wait = wait.map_or_else(String::new, |wait| format!(", {}", short_span(wait)));
-        scene.span(format!("  {status}{}{wait}", words::outcome(outcome)), Role::Warn)
+        let wait = wait.map_or_else(String::new, |wait| format!(", {}", format_duration(wait)));
+        ctx.span(format!("  {status}{}{wait}", labels::outcome(outcome)), StyleRole::Warn)
     };
     match &event.kind {
-        EventKind::Fallback { item, from, to, outcome, status, wait, words, .. } => {
-            let arrow = if scene.glyphs().ascii { "->" } else { "→" };
-            let to = to.as_deref().map_or("waits", |to| relative(from, to));
+        EventKind::Fallback { item_id, from, to, outcome, status, wait, message, .. } => {
+            let arrow = if ctx.glyphs().ascii { "->" } else { "→" };
+            let to = to.as_deref().map_or("waits", |to| short_target(from, to));
             let reason = reason(*status, *outcome, *wait);
-            let (before, after) = (format!("#{} ", outside(&short_id(item))), format!(" {arrow} {}", outside(to)));
-            let from = scene.route(from, columns.saturating_sub(width(&before) + width(&after) + reason.width()));
-            vec![text(format!("{before}{from}{after}")), reason, muted(&outside(words))]
+            let (before, after) = (format!("#{} ", safe(&short_id(item_id))), format!(" {arrow} {}", safe(to)));
+            let from = ctx.route_text(from, columns.saturating_sub(width(&before) + width(&after) + reason.width()));
+            vec![text(format!("{before}{from}{after}")), reason, muted_suffix(&safe(message))]
         }
-        EventKind::Cooldown { what, outcome, wait, words } => {
-            let out = format!(" out{}", wait.map_or_else(String::new, |wait| format!(" {}", short_span(wait))));
-            let whose = scene.project_of(what).map_or_else(String::new, |whose| format!(" ({whose})"));
+        EventKind::Cooldown { subject, outcome, wait, message } => {
+            let unavailable =
+                format!(" out{}", wait.map_or_else(String::new, |wait| format!(" {}", format_duration(wait))));
+            let project = ctx.project_text(subject).map_or_else(String::new, |whose| format!(" ({whose})"));
             let reason = reason(None, *outcome, None);
-            let what = scene.route(what, columns.saturating_sub(width(&out) + reason.width()));
-            vec![text(format!("{what}{out}")), reason, scene.span(whose, Role::Text), muted(&outside(words))]
+            let what = ctx.route_text(subject, columns.saturating_sub(width(&unavailable) + reason.width()));
+            vec![
+                text(format!("{what}{unavailable}")),
+                reason,
+                ctx.span(project, StyleRole::Text),
+                muted_suffix(&safe(message)),
+            ]
         }
-        EventKind::Recovered { what, words } => {
-            let whose = scene.project_of(what).map_or_else(String::new, |whose| format!(" ({whose})"));
-            vec![scene.span(format!("{} is back{whose}", outside(what)), Role::Ok), muted(&outside(words))]
+        EventKind::Recovered { subject, message } => {
+            let whose = ctx.project_text(subject).map_or_else(String::new, |whose| format!(" ({whose})"));
+            vec![ctx.span(format!("{} is back{whose}", safe(subject)), StyleRole::Ok), muted_suffix(&safe(message))]
         }
-        EventKind::Disabled { what, outcome, words } => vec![
-            scene.span(format!("{} disabled: {}", outside(what), words::outcome(*outcome)), Role::Bad),
-            muted(&outside(words)),
+        EventKind::Disabled { subject, outcome, message } => vec![
+            ctx.span(format!("{} disabled: {}", safe(subject), labels::outcome(*outcome)), StyleRole::Bad),
+            muted_suffix(&safe(message)),
         ],
-        EventKind::ItemFailed { item, route, outcome, words, .. } => {
+        EventKind::ItemFailed { item_id, route, outcome, message, .. } => {
             let reason = reason(None, *outcome, None);
-            let mut failed = format!("#{} failed", outside(&short_id(item)));
+            let mut failed = format!("#{} failed", safe(&short_id(item_id)));
             if let Some(route) = route {
                 failed.push_str(" on ");
-                failed.push_str(&scene.route(route, columns.saturating_sub(width(&failed) + reason.width())));
+                failed.push_str(&ctx.route_text(route, columns.saturating_sub(width(&failed) + reason.width())));
             }
-            vec![text(failed), reason, muted(&outside(words))]
+            vec![text(failed), reason, muted_suffix(&safe(message))]
         }
-        EventKind::Operator { words } => {
-            vec![scene.span("you  ", Role::You), scene.span(outside(words), Role::You)]
+        EventKind::Operator { message } => {
+            vec![ctx.span("you  ", StyleRole::Operator), ctx.span(safe(message), StyleRole::Operator)]
         }
-        EventKind::Run { level, words } => {
-            let role = if *level == Level::Info { Role::Text } else { Role::from(*level) };
-            vec![scene.span(outside(words), role)]
+        EventKind::Run { level, message } => {
+            let role = if *level == EventLevel::Info { StyleRole::Text } else { StyleRole::from(*level) };
+            vec![ctx.span(safe(message), role)]
         }
     }
 }
 
-/// Where it went, without repeating the model it stays with.
-fn relative<'t>(from: &str, to: &'t str) -> &'t str {
+/// The target of a fallback, without the model if it stays the same.
+fn short_target<'t>(from: &str, to: &'t str) -> &'t str {
     match (from.rsplit_once('@'), to.rsplit_once('@')) {
         (Some((model, _)), Some((same, _))) if model == same => &to[same.len()..],
         _ => to,
@@ -110,12 +117,12 @@ fn relative<'t>(from: &str, to: &'t str) -> &'t str {
 
 #[cfg(test)]
 mod tests {
-    use super::relative;
+    use super::short_target;
 
     #[test]
     fn the_model_is_said_once_where_only_the_key_changes() {
-        assert_eq!(relative("flash@alice", "flash@bob"), "@bob");
-        assert_eq!(relative("flash@alice", "lite@alice"), "lite@alice");
-        assert_eq!(relative("flash@alice", "somewhere"), "somewhere");
+        assert_eq!(short_target("flash@alice", "flash@bob"), "@bob");
+        assert_eq!(short_target("flash@alice", "lite@alice"), "lite@alice");
+        assert_eq!(short_target("flash@alice", "somewhere"), "somewhere");
     }
 }

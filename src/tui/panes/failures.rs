@@ -1,18 +1,18 @@
-//! Failures: the failed items by what they failed of, the most frequent first.
+//! Failures pane: failed items grouped by outcome, message and model, the largest group on top.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
-use super::{empty, longest, table};
+use super::{max_width, pane_table, render_empty};
 use crate::{
     domain::{FailureGroup, short_id},
     tui::{
-        figures::{grouped_in, percent},
+        format::{group_digits_within, percent},
+        labels,
         pane::Pane,
-        scene::Scene,
+        render_ctx::RenderCtx,
         text::one_line,
-        theme::Role,
+        theme::StyleRole,
         widgets::table::Column,
-        words,
     },
 };
 
@@ -21,50 +21,50 @@ enum Cell {
     Count,
     Share,
     Outcome,
-    Words,
+    Message,
     Model,
-    First,
+    FirstItem,
 }
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let failures = &scene.state.failures;
-    if let Some(trouble) = failures.trouble() {
-        return empty(scene, &format!("can't read the failures: {}", one_line(trouble)), area, buf);
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let failures = &ctx.state.failures;
+    if let Some(error) = failures.error() {
+        return render_empty(ctx, &format!("can't read the failures: {}", one_line(error)), area, buf);
     }
-    let Some(groups) = failures.groups() else { return empty(scene, "reading", area, buf) };
+    let Some(groups) = failures.groups() else { return render_empty(ctx, "reading", area, buf) };
     if groups.is_empty() {
-        return empty(scene, "no item has failed", area, buf);
+        return render_empty(ctx, "no item has failed", area, buf);
     }
-    let models = longest(groups.iter().filter_map(|group| group.model.as_deref()), 28);
+    let models = max_width(groups.iter().filter_map(|group| group.model.as_deref()), 28);
     let columns = [
         Column::right(Cell::Count, "items", 7, 0),
         Column::right(Cell::Share, "%", 4, 3),
         Column::left(Cell::Outcome, "what", [13; 3], 0),
         Column::left(Cell::Model, "model", [8, models.min(16), models.max(8)], 1),
-        Column::left(Cell::Words, "in the provider's words (numbers as #)", [20, 30, u16::MAX], 0),
-        Column::left(Cell::First, "first", [8, 10, 20], 2),
+        Column::left(Cell::Message, "in the provider's words (numbers as #)", [20, 30, u16::MAX], 0),
+        Column::left(Cell::FirstItem, "first", [8, 10, 20], 2),
     ];
-    table(&scene, Pane::Failures, &columns, true)
-        .render(area, buf, |row, id, width| cell(scene, &groups[row], id, width));
+    pane_table(&ctx, Pane::Failures, &columns, true)
+        .render(area, buf, |row, id, width| cell(ctx, &groups[row], id, width));
 }
 
-fn cell(scene: Scene<'_>, group: &FailureGroup, id: Cell, width: usize) -> Line<'static> {
+fn cell(ctx: RenderCtx<'_>, group: &FailureGroup, id: Cell, width: usize) -> Line<'static> {
     match id {
-        Cell::Count => Line::styled(grouped_in(group.count, width), scene.style(Role::Title)),
+        Cell::Count => Line::styled(group_digits_within(group.count, width), ctx.style(StyleRole::Title)),
         Cell::Share => {
-            Line::styled(percent(group.count, scene.snapshot.totals.failed).to_string(), scene.style(Role::Muted))
+            Line::styled(percent(group.count, ctx.snapshot.totals.failed).to_string(), ctx.style(StyleRole::Muted))
         }
         Cell::Outcome => {
-            let outcome = group.outcome.map_or("?", words::outcome);
-            Line::styled(scene.fit(outcome, width), scene.style(Role::Bad))
+            let outcome = group.outcome.map_or("?", labels::outcome);
+            Line::styled(ctx.truncated(outcome, width), ctx.style(StyleRole::Bad))
         }
         Cell::Model => {
             let model = group.model.as_deref().unwrap_or("not sent");
-            Line::styled(scene.outside(model, width), scene.style(Role::Muted))
+            Line::styled(ctx.sanitized(model, width), ctx.style(StyleRole::Muted))
         }
-        Cell::Words => Line::raw(scene.outside(&group.pattern, width)),
-        Cell::First => {
-            Line::styled(scene.outside(&format!("#{}", short_id(&group.id)), width), scene.style(Role::Muted))
+        Cell::Message => Line::raw(ctx.sanitized(&group.pattern, width)),
+        Cell::FirstItem => {
+            Line::styled(ctx.sanitized(&format!("#{}", short_id(&group.first_id)), width), ctx.style(StyleRole::Muted))
         }
     }
 }

@@ -1,42 +1,46 @@
-//! The hints, generated from the keymap for whoever has the keyboard.
+//! The footer: key hints for the contexts that have the keyboard, generated from the keymap.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
 use crate::tui::{
     action::Action,
-    keymap::Context,
-    scene::Scene,
-    theme::Role,
-    update::{refusal, word_now},
-    widgets::ribbon::{self, Segment},
+    keymap::KeyContext,
+    render_ctx::RenderCtx,
+    theme::StyleRole,
+    update::{current_label, rejection_reason},
+    widgets::status_line::{self, Segment},
 };
 
-const GAP: u16 = 2;
+const SEGMENT_GAP: u16 = 2;
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
-    ribbon::render(hints(scene), GAP, area, buf);
+    status_line::render(hint_segments(ctx), SEGMENT_GAP, area, buf);
 }
 
-fn hints(scene: Scene<'_>) -> Vec<Segment<'static>> {
-    let state = scene.state;
+fn hint_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
+    let state = ctx.state;
     let mut segments = Vec::new();
-    let mut keys_taken: Vec<String> = Vec::new();
-    for context in state.contexts() {
-        for binding in state.keymap.in_context(context) {
-            let Some((key, word)) = state.keymap.hint(binding) else { continue };
-            if (state.read_only && binding.action.changes_run()) || keys_taken.contains(&key) {
+    let mut shown_keys: Vec<String> = Vec::new();
+    for context in state.key_contexts() {
+        for binding in state.keymap.bindings_in(context) {
+            let Some((key, label)) = state.keymap.footer_hint(binding) else { continue };
+            if (state.read_only && binding.action.changes_run()) || shown_keys.contains(&key) {
                 continue;
             }
-            keys_taken.push(key.clone());
-            let refused = refusal(binding.action, state, scene.snapshot).is_some();
-            let role = if refused { Role::Disabled } else { Role::Text };
-            let word = word_now(binding.action, state, scene.snapshot).unwrap_or(word);
-            let spans = [scene.span(key, Role::Key), Span::raw(" "), scene.span(word, role)];
-            // Help and quit always stay: whatever else is hidden is found there.
-            let stays = context == Context::Global && matches!(binding.action, Action::Help | Action::Quit);
-            let segment =
-                if stays { Segment::right(0, spans) } else { Segment::left(1 + segments.len().min(200) as u8, spans) };
+            shown_keys.push(key.clone());
+            let is_rejected = rejection_reason(binding.action, state, ctx.snapshot).is_some();
+            let role = if is_rejected { StyleRole::Disabled } else { StyleRole::Text };
+            let word = current_label(binding.action, state, ctx.snapshot).unwrap_or(label);
+            let spans = [ctx.span(key, StyleRole::Key), Span::raw(" "), ctx.span(word, role)];
+            // Help and quit are always shown: the help has all keys that don't fit here.
+            let is_permanent =
+                context == KeyContext::Global && matches!(binding.action, Action::OpenHelp | Action::Quit);
+            let segment = if is_permanent {
+                Segment::right(0, spans)
+            } else {
+                Segment::left(1 + segments.len().min(200) as u8, spans)
+            };
             segments.push(segment);
         }
     }

@@ -1,145 +1,153 @@
-//! Who and how, how far and how fast, what it does or waits for right now; and, where there is room for a fourth
-//! line, why it isn't faster and what runs out first.
+//! The header: name and policy of the run, progress and throughput, current activity. If there is a fourth row, also
+//! what limits the run and which quota runs out first.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
 use crate::{
     domain::{
         Money,
-        snapshot::{Place, RunState},
+        snapshot::{CurrentRoute, RunState},
     },
     tui::{
         action::Action,
-        figures::{NONE, compact, countdown, dollars, grouped, moment, pace, percent, stopwatch},
-        outlook,
+        forecast_text,
+        format::{NO_VALUE, compact, countdown, dollars, group_digits, percent, rate, short_datetime, stopwatch},
+        labels,
         pane::Pane,
-        scene::Scene,
+        render_ctx::RenderCtx,
         text::one_line,
-        theme::Role,
+        theme::StyleRole,
         widgets::{
             bar,
-            ribbon::{self, Segment},
+            status_line::{self, Segment},
         },
-        words,
     },
 };
 
-const GAP: u16 = 2;
-/// Narrower screens rather have one figure more.
-const ROOM_FOR_GAPS: u16 = 70;
-const SHORTEST_BAR: usize = 8;
-/// Narrower screens rather have the bar.
-const ROOM_FOR_RANGES: u16 = 100;
+const SEGMENT_GAP: u16 = 2;
+/// Narrower screens have a gap of one column, to fit one more figure.
+const MIN_COLUMNS_FOR_GAPS: u16 = 70;
+const MIN_BAR_COLUMNS: usize = 8;
+/// Narrower screens use the space for the bar instead.
+const MIN_COLUMNS_FOR_RANGE: u16 = 100;
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let row = |at: u16| Rect { x: area.x + 1, y: area.y + at, width: area.width.saturating_sub(2), height: 1 };
-    ribbon::render(identity(scene), GAP, row(0), buf);
-    progress(scene, row(1), buf);
-    ribbon::render(doing(scene, usize::from(area.width)), GAP, row(2), buf);
+    status_line::render(identity_segments(ctx), SEGMENT_GAP, row(0), buf);
+    render_progress(ctx, row(1), buf);
+    status_line::render(activity_segments(ctx, usize::from(area.width)), SEGMENT_GAP, row(2), buf);
     if area.height > 3 {
-        ribbon::render(ahead(scene, usize::from(area.width)), GAP, row(3), buf);
+        status_line::render(bottleneck_segments(ctx, usize::from(area.width)), SEGMENT_GAP, row(3), buf);
     }
 }
 
-/// Glyph and word of the run's state; what was asked for but isn't so yet, with an ellipsis.
-pub fn state(scene: Scene<'_>) -> Span<'static> {
-    let snapshot = scene.snapshot;
-    if let Some(word) = scene.state.pending.run_word(snapshot) {
-        let ellipsis = if scene.glyphs().ascii { "..." } else { "…" };
-        return scene
-            .span(format!("{} {}{ellipsis}", scene.glyphs().run(&snapshot.state), word.to_uppercase()), Role::You);
+/// Glyph and name of the run's state. A requested state that isn't confirmed yet is shown with an ellipsis.
+pub fn run_state(ctx: RenderCtx<'_>) -> Span<'static> {
+    let snapshot = ctx.snapshot;
+    if let Some(word) = ctx.state.pending_commands.run_state_label(snapshot) {
+        let ellipsis = if ctx.glyphs().ascii { "..." } else { "…" };
+        return ctx.span(
+            format!("{} {}{ellipsis}", ctx.glyphs().run_state(&snapshot.state), word.to_uppercase()),
+            StyleRole::Operator,
+        );
     }
-    if scene.state.gone && !snapshot.state.is_over() {
-        return scene.span("! ENGINE GONE", Role::Bad);
+    if ctx.state.engine_gone && !snapshot.state.is_over() {
+        return ctx.span("! ENGINE GONE", StyleRole::Bad);
     }
     let word = snapshot.state.name().to_uppercase();
-    scene.span(format!("{} {word}", scene.glyphs().run(&snapshot.state)), Role::from(&snapshot.state))
+    ctx.span(format!("{} {word}", ctx.glyphs().run_state(&snapshot.state)), StyleRole::from(&snapshot.state))
 }
 
-pub const fn failed_role(failed: u64) -> Role {
-    if failed > 0 { Role::Bad } else { Role::Muted }
+pub const fn failed_role(failed: u64) -> StyleRole {
+    if failed > 0 { StyleRole::Bad } else { StyleRole::Muted }
 }
 
-fn identity(scene: Scene<'_>) -> Vec<Segment<'static>> {
-    let (snapshot, glyphs) = (scene.snapshot, scene.glyphs());
-    let how = format!("{} {} {}", words::strategy(snapshot.strategy), glyphs.dot, words::order(snapshot.order));
+fn identity_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
+    let (snapshot, glyphs) = (ctx.snapshot, ctx.glyphs());
+    let policy = format!(
+        "{} {} {}",
+        labels::strategy(snapshot.strategy),
+        glyphs.separator,
+        labels::order(snapshot.cascade_order)
+    );
     let limits = format!(
         "{} when limited {} {} when exhausted",
-        words::when_limited(snapshot.when_limited),
-        glyphs.dot,
-        words::on_exhausted(snapshot.on_exhausted)
+        labels::when_limited(snapshot.when_limited),
+        glyphs.separator,
+        labels::on_exhausted(snapshot.on_exhausted)
     );
-    let flying = format!("{}/{}", snapshot.totals.in_flight, snapshot.in_flight_cap);
-    let speed = if (snapshot.speed - 1.0).abs() < f64::EPSILON {
+    let in_flight = format!("{}/{}", snapshot.totals.in_flight, snapshot.max_in_flight);
+    let speed = if (snapshot.clock_speed - 1.0).abs() < f64::EPSILON {
         String::new()
     } else {
-        format!("clock {}{}", glyphs.times, snapshot.speed)
+        format!("clock {}{}", glyphs.times, snapshot.clock_speed)
     };
-    let read_only = if scene.state.read_only { "read-only" } else { "" };
+    let read_only = if ctx.state.read_only { "read-only" } else { "" };
     vec![
-        Segment::left(5, [scene.span("cascadeck", Role::Muted)]),
-        Segment::left(0, [scene.span(scene.outside(&snapshot.run, 32), Role::Title)]),
-        Segment::left(0, [state(scene)]),
-        Segment::left(3, [scene.span(how, Role::Text)]),
-        Segment::left(6, [scene.span(limits, Role::Muted)]),
-        Segment::left(1, [scene.span(read_only, Role::You)]),
-        Segment::right(2, [scene.span(speed, Role::You)]),
-        Segment::right(1, [scene.span("in flight ", Role::Muted), scene.span(flying, Role::Text)]),
-        Segment::right(0, [scene.span(stopwatch(scene.state.elapsed(snapshot)), Role::Text)]),
+        Segment::left(5, [ctx.span("cascadeck", StyleRole::Muted)]),
+        Segment::left(0, [ctx.span(ctx.sanitized(&snapshot.run, 32), StyleRole::Title)]),
+        Segment::left(0, [run_state(ctx)]),
+        Segment::left(3, [ctx.span(policy, StyleRole::Text)]),
+        Segment::left(6, [ctx.span(limits, StyleRole::Muted)]),
+        Segment::left(1, [ctx.span(read_only, StyleRole::Operator)]),
+        Segment::right(2, [ctx.span(speed, StyleRole::Operator)]),
+        Segment::right(1, [ctx.span("in flight ", StyleRole::Muted), ctx.span(in_flight, StyleRole::Text)]),
+        Segment::right(0, [ctx.span(stopwatch(ctx.state.run_elapsed(snapshot)), StyleRole::Text)]),
     ]
 }
 
-fn progress(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let (snapshot, totals) = (scene.snapshot, scene.snapshot.totals);
+fn render_progress(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let (snapshot, totals) = (ctx.snapshot, ctx.snapshot.totals);
     let ended = totals.done + totals.failed;
-    let more = if totals.ingesting { "+" } else { "" };
-    let finish = outlook::finish(scene).unwrap_or_else(|| format!("ETA {NONE}"));
+    let growing_mark = if totals.ingesting { "+" } else { "" };
+    let finish = forecast_text::finish_text(ctx).unwrap_or_else(|| format!("ETA {NO_VALUE}"));
     let finish = if snapshot.state.is_over() { String::new() } else { finish };
-    let range = outlook::range(scene).filter(|_| snapshot.pace.finish_at.is_some() && area.width >= ROOM_FOR_RANGES);
+    let range = forecast_text::finish_range_text(ctx)
+        .filter(|_| snapshot.throughput.finish_at.is_some() && area.width >= MIN_COLUMNS_FOR_RANGE);
     let range = range.unwrap_or_default();
-    let text = |text: String| [scene.span(text, Role::Text)];
-    let mut figures = vec![
-        Segment::left(0, text(format!("{} / {}{more}", grouped(ended), grouped(totals.total)))),
-        Segment::left(0, [scene.span(format!("{}%", percent(ended, totals.total)), Role::Title)]),
-        Segment::left(1, [scene.span(format!("{} failed", grouped(totals.failed)), failed_role(totals.failed))]),
-        Segment::left(3, text(speed(snapshot))),
+    let text = |text: String| [ctx.span(text, StyleRole::Text)];
+    let mut segments = vec![
+        Segment::left(0, text(format!("{} / {}{growing_mark}", group_digits(ended), group_digits(totals.total)))),
+        Segment::left(0, [ctx.span(format!("{}%", percent(ended, totals.total)), StyleRole::Title)]),
+        Segment::left(1, [ctx.span(format!("{} failed", group_digits(totals.failed)), failed_role(totals.failed))]),
+        Segment::left(3, text(rate_text(snapshot))),
         Segment::left(1, text(finish)),
-        Segment::left(4, [scene.span(range, Role::Muted)]),
-        Segment::left(2, text(cost(scene))),
+        Segment::left(4, [ctx.span(range, StyleRole::Muted)]),
+        Segment::left(2, text(cost_text(ctx))),
     ];
     let columns = usize::from(area.width);
-    let gap = if area.width < ROOM_FOR_GAPS { 1 } else { GAP };
-    // The bar takes what the figures leave; where that isn't worth drawing, the figures take it all.
-    figures = ribbon::pack(figures, columns, usize::from(gap));
-    let left = columns.saturating_sub(ribbon::taken(&figures, usize::from(gap)) + usize::from(gap));
-    if left >= SHORTEST_BAR {
+    let gap = if area.width < MIN_COLUMNS_FOR_GAPS { 1 } else { SEGMENT_GAP };
+    // The bar takes the columns that the figures leave, if they are enough for a bar.
+    segments = status_line::fit_segments(segments, columns, usize::from(gap));
+    let left = columns.saturating_sub(status_line::total_width(&segments, usize::from(gap)) + usize::from(gap));
+    if left >= MIN_BAR_COLUMNS {
         let share = if totals.total == 0 { 0.0 } else { ended as f64 / totals.total as f64 };
-        let bar = bar::progress(share, left, scene.glyphs(), scene.style(Role::Bar), scene.style(Role::Track));
-        figures.insert(0, Segment::left(0, bar));
+        let bar = bar::progress_bar(share, left, ctx.glyphs(), ctx.style(StyleRole::Bar), ctx.style(StyleRole::Track));
+        segments.insert(0, Segment::left(0, bar));
     }
-    ribbon::render(figures, gap, area, buf);
+    status_line::render(segments, gap, area, buf);
 }
 
-/// Over the last minute; of a run that is over, over all of it.
-fn speed(snapshot: &crate::domain::Snapshot) -> String {
+/// The throughput over the last minute; for a run that is over, the average over its whole duration.
+fn rate_text(snapshot: &crate::domain::Snapshot) -> String {
     let seconds = snapshot.elapsed.as_secs_f64();
     if !snapshot.state.is_over() || seconds <= 0.0 {
-        return pace(snapshot.pace.items_per_second);
+        return rate(snapshot.throughput.items_per_second);
     }
-    format!("{} on average", pace((snapshot.totals.done + snapshot.totals.failed) as f64 / seconds))
+    format!("{} on average", rate((snapshot.totals.done + snapshot.totals.failed) as f64 / seconds))
 }
 
-fn cost(scene: Scene<'_>) -> String {
-    let spend = scene.snapshot.spend;
+fn cost_text(ctx: RenderCtx<'_>) -> String {
+    let spend = ctx.snapshot.spend;
     match spend.budget {
         Some(budget) => format!("{} of {budget}", spend.cost),
         None => spend.cost.to_string(),
     }
 }
 
-fn doing(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
-    let (totals, spend) = (scene.snapshot.totals, scene.snapshot.spend);
-    let (words, role) = now(scene);
+fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>> {
+    let (totals, spend) = (ctx.snapshot.totals, ctx.snapshot.spend);
+    let (words, role) = current_activity(ctx);
     let refused = format!("{} of {} refused", compact(totals.rate_limited), compact(totals.attempts));
     let tokens = format!("{} tokens", compact(spend.usage.total()));
     let money = |name: &str, amount: Money| {
@@ -147,114 +155,121 @@ fn doing(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
     };
     let truncated = if totals.truncated > 0 { format!("{} cut off", compact(totals.truncated)) } else { String::new() };
     vec![
-        Segment::left(0, [scene.span(scene.fit(&words, columns.saturating_sub(2)), role)]),
-        Segment::right(3, [scene.span(truncated, Role::Warn)]),
-        Segment::right(2, [scene.span(money("at risk", spend.at_risk), Role::Warn)]),
-        Segment::right(4, [scene.span(money("reserved", spend.reserved), Role::Muted)]),
-        Segment::right(5, [scene.span(tokens, Role::Muted)]),
-        Segment::right(1, [scene.span(refused, Role::Muted)]),
+        Segment::left(0, [ctx.span(ctx.truncated(&words, columns.saturating_sub(2)), role)]),
+        Segment::right(3, [ctx.span(truncated, StyleRole::Warn)]),
+        Segment::right(2, [ctx.span(money("at risk", spend.at_risk), StyleRole::Warn)]),
+        Segment::right(4, [ctx.span(money("reserved", spend.reserved), StyleRole::Muted)]),
+        Segment::right(5, [ctx.span(tokens, StyleRole::Muted)]),
+        Segment::right(1, [ctx.span(refused, StyleRole::Muted)]),
     ]
 }
 
-/// What it does now, or what it waits for and until when.
-fn now(scene: Scene<'_>) -> (String, Role) {
-    let (state, snapshot, totals) = (scene.state, scene.snapshot, scene.snapshot.totals);
-    if state.gone && !snapshot.state.is_over() {
-        return ("the engine publishes nothing any more; these are its last figures".to_owned(), Role::Bad);
+/// The current activity of the run, or what it waits for and until when.
+fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
+    let (state, snapshot, totals) = (ctx.state, ctx.snapshot, ctx.snapshot.totals);
+    if state.engine_gone && !snapshot.state.is_over() {
+        return ("the engine publishes nothing any more; these are its last figures".to_owned(), StyleRole::Bad);
     }
-    let role = Role::from(&snapshot.state);
-    let words = match &snapshot.state {
-        RunState::Running => match &snapshot.place {
-            Some(place) => return (self::place(scene, place), Role::Text),
-            None => return ("nothing sent yet".to_owned(), Role::Muted),
+    let role = StyleRole::from(&snapshot.state);
+    let text = match &snapshot.state {
+        RunState::Running => match &snapshot.current_route {
+            Some(place) => return (self::current_route_text(ctx, place), StyleRole::Text),
+            None => return ("nothing sent yet".to_owned(), StyleRole::Muted),
         },
-        RunState::Waiting { why, until } => {
-            // Where the line is cut, the reason is: W tells that whole.
+        RunState::Waiting { reason, until } => {
+            // The time comes before the reason, so that only the reason is cut. The inspect overlay of the run (`W`)
+            // has all of it.
             let until = until.map_or_else(String::new, |until| {
-                let when = moment(until, state.now, &state.zone);
-                format!(" until {when} ({})", countdown(scene.left(until)))
+                let when = short_datetime(until, state.now, &state.time_zone);
+                format!(" until {when} ({})", countdown(ctx.time_until(until)))
             });
-            format!("waits{until}: {}", scene.spelled(&one_line(why)))
+            format!("waits{until}: {}", ctx.with_ascii_fallback(&one_line(reason)))
         }
-        RunState::Pausing => format!("finishing {} in flight, then paused{}", totals.in_flight, goes_on(scene)),
-        RunState::Paused => format!("paused by you{}", goes_on(scene)),
-        RunState::Held { why } => format!("holds: {}", scene.spelled(&one_line(why))),
+        RunState::Pausing => format!("finishing {} in flight, then paused{}", totals.in_flight, resume_hint(ctx)),
+        RunState::Paused => format!("paused by you{}", resume_hint(ctx)),
+        RunState::NeedsOperator { reason } => format!("holds: {}", ctx.with_ascii_fallback(&one_line(reason))),
         RunState::Draining => format!("finishing {} in flight, then it ends", totals.in_flight),
-        RunState::Stopped { why } => {
-            format!("stopped: {}; the same command goes on from here", scene.spelled(&one_line(why)))
+        RunState::Stopped { reason } => {
+            format!("stopped: {}; the same command goes on from here", ctx.with_ascii_fallback(&one_line(reason)))
         }
         RunState::Finished => {
-            let leave = scene.state.keymap.key_for(Action::Quit);
+            let leave = ctx.state.keymap.key_label(Action::Quit);
             match totals.total {
                 1 => format!("the one item has ended; {leave} leaves"),
-                total => format!("all {} items have ended; {leave} leaves", grouped(total)),
+                total => format!("all {} items have ended; {leave} leaves", group_digits(total)),
             }
         }
     };
-    (words, role)
+    (text, role)
 }
 
-fn goes_on(scene: Scene<'_>) -> String {
-    if scene.state.read_only {
+fn resume_hint(ctx: RenderCtx<'_>) -> String {
+    if ctx.state.read_only {
         return String::new();
     }
-    format!("; {} goes on", scene.state.keymap.key_for(Action::Pause))
+    format!("; {} goes on", ctx.state.keymap.key_label(Action::TogglePause))
 }
 
-/// Why it isn't faster, and what runs out first.
-fn ahead(scene: Scene<'_>, columns: usize) -> Vec<Segment<'static>> {
-    let snapshot = scene.snapshot;
+/// The bottlenecks of the run, and the quota that runs out first.
+fn bottleneck_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>> {
+    let snapshot = ctx.snapshot;
     if snapshot.state.is_over() {
-        return over(scene);
+        return after_run_segments(ctx);
     }
-    let (held, role) = outlook::held_by(scene);
-    let held = [scene.span("held by ", Role::Muted), scene.span(held, role)];
-    let key = scene.state.keymap.key_for(Action::WhyRun);
+    let (bottlenecks, role) = forecast_text::main_bottlenecks(ctx);
+    let held = [ctx.span("held by ", StyleRole::Muted), ctx.span(bottlenecks, role)];
+    let key = ctx.state.keymap.key_label(Action::InspectRun);
     let forecast = snapshot.forecast.as_ref();
-    let runs_out = forecast.and_then(|forecast| outlook::runs_out(scene, forecast)).unwrap_or_default();
-    let fits = forecast.and_then(|forecast| outlook::before_reset(scene, forecast)).unwrap_or_default();
+    let runs_out = forecast.and_then(|forecast| forecast_text::first_exhausted_text(ctx, forecast)).unwrap_or_default();
+    let before_reset =
+        forecast.and_then(|forecast| forecast_text::before_reset_text(ctx, forecast)).unwrap_or_default();
     let held = held.into_iter().chain([
-        scene.span("  (", Role::Muted),
-        scene.span(key, Role::Key),
-        scene.span(" why)", Role::Muted),
+        ctx.span("  (", StyleRole::Muted),
+        ctx.span(key, StyleRole::Key),
+        ctx.span(" why)", StyleRole::Muted),
     ]);
-    let held = scene.fit_spans(held, columns.saturating_sub(2));
+    let held = ctx.truncated_spans(held, columns.saturating_sub(2));
     vec![
         Segment::left(0, held.spans),
-        Segment::right(1, [scene.span(runs_out, Role::Exhausted)]),
-        Segment::right(2, [scene.span(fits, Role::Muted)]),
+        Segment::right(1, [ctx.span(runs_out, StyleRole::Exhausted)]),
+        Segment::right(2, [ctx.span(before_reset, StyleRole::Muted)]),
     ]
 }
 
-/// What is left to do when nothing is left to run.
-fn over(scene: Scene<'_>) -> Vec<Segment<'static>> {
-    let keymap = &scene.state.keymap;
+/// The keys that are useful after the run: show the failures, and replay them.
+fn after_run_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
+    let keymap = &ctx.state.keymap;
     let mut segments = Vec::new();
-    if scene.snapshot.totals.failed > 0 {
-        let why = keymap.key_for(Action::Focus(Pane::Failures));
-        let again = keymap.key_for(Action::ReplayAll);
-        let failed = scene.snapshot.totals.failed;
-        segments.push(Segment::left(0, [scene.span(format!("{} failed: ", grouped(failed)), Role::Bad)]));
-        segments.push(Segment::left(0, [scene.span(why, Role::Key), scene.span(" shows why", Role::Muted)]));
-        if !scene.state.read_only {
-            segments.push(Segment::left(0, [scene.span(again, Role::Key), scene.span(" replays them", Role::Muted)]));
+    if ctx.snapshot.totals.failed > 0 {
+        let why = keymap.key_label(Action::Focus(Pane::Failures));
+        let again = keymap.key_label(Action::ReplayAll);
+        let failed = ctx.snapshot.totals.failed;
+        segments.push(Segment::left(0, [ctx.span(format!("{} failed: ", group_digits(failed)), StyleRole::Bad)]));
+        segments.push(Segment::left(0, [ctx.span(why, StyleRole::Key), ctx.span(" shows why", StyleRole::Muted)]));
+        if !ctx.state.read_only {
+            segments
+                .push(Segment::left(0, [ctx.span(again, StyleRole::Key), ctx.span(" replays them", StyleRole::Muted)]));
         }
-    } else if scene.snapshot.totals.done == scene.snapshot.totals.total {
-        segments.push(Segment::left(0, [scene.span("every item was answered", Role::Ok)]));
+    } else if ctx.snapshot.totals.done == ctx.snapshot.totals.total {
+        segments.push(Segment::left(0, [ctx.span("every item was answered", StyleRole::Ok)]));
     }
     segments
 }
 
-fn place(scene: Scene<'_>, place: &Place) -> String {
-    let (dot, arrow) = (scene.glyphs().dot, scene.glyphs().arrow);
-    let retry = if place.retry > 0 { format!(" {dot} retry {}/{}", place.retry, place.retries) } else { String::new() };
+fn current_route_text(ctx: RenderCtx<'_>, place: &CurrentRoute) -> String {
+    let (dot, arrow) = (ctx.glyphs().separator, ctx.glyphs().arrow);
+    let retry = if place.retry_number > 0 {
+        format!(" {dot} retry {}/{}", place.retry_number, place.max_retries)
+    } else {
+        String::new()
+    };
     format!(
         "{arrow} {}@{}  key {}/{} {dot} model {}/{}{retry}",
         one_line(&place.model),
         one_line(&place.key),
         place.key_number,
-        place.keys,
+        place.key_count,
         place.model_number,
-        place.models
+        place.model_count
     )
 }

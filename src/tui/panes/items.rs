@@ -1,4 +1,4 @@
-//! Items: a window onto one list of them (failed to begin with), with what each said or died of.
+//! Items pane: a window onto one list of items (the failed ones by default), with the answer or error of each.
 
 use ratatui::{
     buffer::Buffer,
@@ -7,23 +7,23 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{empty, longest, table};
+use super::{max_width, pane_table, render_empty};
 use crate::{
     domain::{ItemRow, ItemState, short_id, snapshot::Totals},
     tui::{
-        figures::{compact, grouped},
+        format::{compact, group_digits},
+        labels,
         pane::Pane,
-        scene::Scene,
+        render_ctx::RenderCtx,
         state::Overlay,
         text::one_line,
-        theme::Role,
-        update::LISTS,
+        theme::StyleRole,
+        update::ITEM_LISTS,
         widgets::{
-            frame::first_visible,
-            ribbon::{self, Segment},
+            frame::first_visible_row,
+            status_line::{self, Segment},
             table::Column,
         },
-        words,
     },
 };
 
@@ -31,14 +31,14 @@ use crate::{
 enum Cell {
     State,
     Id,
-    Tries,
+    Attempts,
     Outcome,
     Route,
-    Words,
+    Message,
 }
 
-/// What a list is called, and how many items the run has in it.
-pub const fn list(show: Option<ItemState>, totals: &Totals) -> (&'static str, u64) {
+/// The name of a list, and how many items of the run are in it.
+pub const fn list_name_and_count(show: Option<ItemState>, totals: &Totals) -> (&'static str, u64) {
     match show {
         Some(ItemState::Failed) => ("failed", totals.failed),
         Some(ItemState::Waiting) => ("waiting", totals.waiting),
@@ -48,46 +48,48 @@ pub const fn list(show: Option<ItemState>, totals: &Totals) -> (&'static str, u6
     }
 }
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     if area.height == 0 {
         return;
     }
-    heading(scene, Rect { height: 1, ..area }, buf);
+    render_heading(ctx, Rect { height: 1, ..area }, buf);
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    let items = &scene.state.items;
-    if let Some(trouble) = items.trouble() {
-        let words = format!("can't read the items: {}", one_line(trouble));
-        let line = Line::styled(scene.fit(&words, usize::from(area.width)), scene.style(Role::Bad));
+    let items = &ctx.state.items;
+    if let Some(error) = items.error() {
+        let message = format!("can't read the items: {}", one_line(error));
+        let line = Line::styled(ctx.truncated(&message, usize::from(area.width)), ctx.style(StyleRole::Bad));
         line.render(Rect { height: area.height.min(1), ..area }, buf);
         return;
     }
     match items.matching() {
-        None => return empty(scene, "reading", area, buf),
-        Some(0) if items.text.is_empty() => return empty(scene, nothing(items.show), area, buf),
-        Some(0) => return empty(scene, "no match", area, buf),
+        None => return render_empty(ctx, "reading", area, buf),
+        Some(0) if items.text_filter.is_empty() => {
+            return render_empty(ctx, empty_message(items.state_filter), area, buf);
+        }
+        Some(0) => return render_empty(ctx, "no match", area, buf),
         Some(_) => {}
     }
     let pane = Pane::Items;
-    let (total, rows) = (scene.state.length(pane, scene.snapshot), usize::from(area.height));
-    let first = first_visible(scene.state.selected(pane, scene.snapshot), rows, total);
+    let (total, rows) = (ctx.state.row_count(pane, ctx.snapshot), usize::from(area.height));
+    let first = first_visible_row(ctx.state.selected_row(pane, ctx.snapshot), rows, total);
     let visible: Vec<_> = (first..total.min(first + rows)).filter_map(|at| items.row(at as u64)).collect();
-    let id = longest(visible.iter().map(|row| short_id(&row.id)), 24) + 1;
+    let id = max_width(visible.iter().map(|row| short_id(&row.id)), 24) + 1;
     let columns = [
         Column::left(Cell::State, "", [1; 3], 0),
         Column::left(Cell::Id, "", [5, id.min(16), id], 0),
-        Column::left(Cell::Tries, "", [3; 3], 2),
+        Column::left(Cell::Attempts, "", [3; 3], 2),
         Column::left(Cell::Outcome, "", [13; 3], 1),
-        Column::left(Cell::Words, "", [12, 16, 80], 0),
+        Column::left(Cell::Message, "", [12, 16, 80], 0),
         Column::left(Cell::Route, "", [20, 20, 40], 3),
     ];
-    table(&scene, pane, &columns, false).render(area, buf, |at, id, width| match items.row(at as u64) {
-        Some(row) => cell(scene, row, id, width),
-        // Scrolled past what is here; the next answer brings it.
-        None => Line::styled(scene.fit(scene.glyphs().ellipsis, width), scene.style(Role::Muted)),
+    pane_table(&ctx, pane, &columns, false).render(area, buf, |at, id, width| match items.row(at as u64) {
+        Some(row) => cell(ctx, row, id, width),
+        // The row isn't loaded yet; the next answer has it.
+        None => Line::styled(ctx.truncated(ctx.glyphs().ellipsis, width), ctx.style(StyleRole::Muted)),
     });
 }
 
-const fn nothing(show: Option<ItemState>) -> &'static str {
+const fn empty_message(show: Option<ItemState>) -> &'static str {
     match show {
         Some(ItemState::Failed) => "no item has failed",
         Some(ItemState::Waiting) => "no item waits",
@@ -97,59 +99,59 @@ const fn nothing(show: Option<ItemState>) -> &'static str {
     }
 }
 
-/// The lists with their counts, the open one marked; and the filter.
-fn heading(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let items = &scene.state.items;
-    let typing = matches!(scene.state.overlay, Some(Overlay::Filter { .. }));
-    if typing || !items.text.is_empty() {
+/// Draws the lists with their counts and marks the open one; or the text filter, if there is one.
+fn render_heading(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let items = &ctx.state.items;
+    let typing = matches!(ctx.state.overlay, Some(Overlay::Filter { .. }));
+    if typing || !items.text_filter.is_empty() {
         let cursor = if typing { "_" } else { "" };
-        let found = items.matching().map_or_else(String::new, |matching| format!("{} match", grouped(matching)));
+        let found = items.matching().map_or_else(String::new, |matching| format!("{} match", group_digits(matching)));
         let room = usize::from(area.width).saturating_sub(found.len() + 4);
-        let text = format!("{}{cursor}", one_line(&items.text));
+        let text = format!("{}{cursor}", one_line(&items.text_filter));
         let segments = vec![
-            Segment::left(0, [scene.span("/", Role::Key), scene.span(scene.fit(&text, room), Role::Title)]),
-            Segment::right(1, [scene.span(found, Role::Muted)]),
+            Segment::left(0, [ctx.span("/", StyleRole::Key), ctx.span(ctx.truncated(&text, room), StyleRole::Title)]),
+            Segment::right(1, [ctx.span(found, StyleRole::Muted)]),
         ];
-        return ribbon::render(segments, 1, area, buf);
+        return status_line::render(segments, 1, area, buf);
     }
-    let lists = LISTS.iter().enumerate().map(|(at, show)| {
-        let (name, count) = list(*show, &scene.snapshot.totals);
-        if *show == items.show {
-            let open = if scene.glyphs().ascii { format!("[{name}]") } else { format!("▾{name}") };
-            Segment::left(0, [scene.span(open, Role::Title)])
+    let lists = ITEM_LISTS.iter().enumerate().map(|(at, show)| {
+        let (name, count) = list_name_and_count(*show, &ctx.snapshot.totals);
+        if *show == items.state_filter {
+            let open = if ctx.glyphs().ascii { format!("[{name}]") } else { format!("▾{name}") };
+            Segment::left(0, [ctx.span(open, StyleRole::Title)])
         } else {
-            let spans = [scene.span(name, Role::Muted), Span::raw(" "), scene.span(compact(count), Role::Muted)];
+            let spans = [ctx.span(name, StyleRole::Muted), Span::raw(" "), ctx.span(compact(count), StyleRole::Muted)];
             Segment::left(1 + at as u8, spans)
         }
     });
-    ribbon::render(lists.collect(), 2, area, buf);
+    status_line::render(lists.collect(), 2, area, buf);
 }
 
-fn cell(scene: Scene<'_>, row: &ItemRow, id: Cell, width: usize) -> Line<'static> {
-    let role = Role::from(row.state);
+fn cell(ctx: RenderCtx<'_>, row: &ItemRow, id: Cell, width: usize) -> Line<'static> {
+    let role = StyleRole::from(row.state);
     match id {
-        Cell::State if scene.state.items.marks.contains_key(&row.seq) => {
-            Line::styled(scene.glyphs().mark, scene.style(Role::You))
+        Cell::State if ctx.state.items.marks.contains_key(&row.seq) => {
+            Line::styled(ctx.glyphs().marked, ctx.style(StyleRole::Operator))
         }
-        Cell::State => Line::styled(scene.glyphs().item(row.state), scene.style(role)),
-        Cell::Id => Line::raw(scene.outside(&format!("#{}", short_id(&row.id)), width)),
-        Cell::Tries => {
-            let tries = match row.attempts {
+        Cell::State => Line::styled(ctx.glyphs().item_state(row.state), ctx.style(role)),
+        Cell::Id => Line::raw(ctx.sanitized(&format!("#{}", short_id(&row.id)), width)),
+        Cell::Attempts => {
+            let attempts = match row.attempts {
                 0 => String::new(),
                 100.. => ">99".to_owned(),
-                few => format!("{}{few}", scene.glyphs().times),
+                few => format!("{}{few}", ctx.glyphs().times),
             };
-            Line::styled(scene.fit(&tries, width), scene.style(Role::Muted))
+            Line::styled(ctx.truncated(&attempts, width), ctx.style(StyleRole::Muted))
         }
         Cell::Outcome => {
-            let words = row.outcome.map_or("", words::outcome);
-            let role = if row.state == ItemState::Failed { Role::Bad } else { Role::Muted };
-            Line::styled(scene.fit(words, width), scene.style(role))
+            let words = row.outcome.map_or("", labels::outcome);
+            let role = if row.state == ItemState::Failed { StyleRole::Bad } else { StyleRole::Muted };
+            Line::styled(ctx.truncated(words, width), ctx.style(role))
         }
         Cell::Route => {
             let route = row.route.as_deref().unwrap_or_default();
-            Line::styled(scene.route(route, width), scene.style(Role::Muted))
+            Line::styled(ctx.route_text(route, width), ctx.style(StyleRole::Muted))
         }
-        Cell::Words => Line::raw(scene.outside(&row.words, width)),
+        Cell::Message => Line::raw(ctx.sanitized(&row.preview, width)),
     }
 }

@@ -1,4 +1,4 @@
-//! Keys: is each one healthy, what did it do, and if it is out: why, and when does it come back.
+//! Keys pane: health and statistics of each key; if it is unavailable, why and until when.
 
 use ratatui::{
     buffer::Buffer,
@@ -6,19 +6,19 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{empty, flying, longest};
+use super::{in_flight_columns, max_width, render_empty};
 use crate::{
     domain::{
         Command,
         snapshot::{Condition, KeyView},
     },
     tui::{
-        figures::{compact_in, dollars},
+        format::{compact_within, dollars},
         pane::Pane,
-        scene::Scene,
-        theme::Role,
+        render_ctx::RenderCtx,
+        theme::StyleRole,
         widgets::{
-            bar::bar,
+            bar::thin_bar,
             table::{self, Column},
         },
     },
@@ -26,12 +26,12 @@ use crate::{
 
 #[derive(Clone, Copy)]
 enum Cell {
-    Here,
+    Current,
     Name,
     Health,
     Ok,
     Failed,
-    Flying,
+    InFlight,
     Cost,
     Tokens,
     Provider,
@@ -39,97 +39,105 @@ enum Cell {
     State,
 }
 
-/// A bar is drawn beside the score from this width on.
-const SCORE: u16 = 3;
+/// Columns of the score. A bar is drawn beside it if there is room for at least three more.
+const SCORE_COLUMNS: u16 = 3;
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let keys = &scene.snapshot.keys;
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let keys = &ctx.snapshot.keys;
     if keys.is_empty() {
-        return empty(scene, "no keys", area, buf);
+        return render_empty(ctx, "no keys", area, buf);
     }
-    super::table(&scene, Pane::Keys, &columns(scene), true)
-        .render(area, buf, |row, id, width| cell(scene, &keys[row], id, width));
+    super::pane_table(&ctx, Pane::Keys, &columns(ctx), true)
+        .render(area, buf, |row, id, width| cell(ctx, &keys[row], id, width));
 }
 
-/// The columns that have no place at `width`.
-pub fn hidden(scene: Scene<'_>, width: u16) -> Vec<&'static str> {
-    table::hidden(&columns(scene), width)
+/// The titles of the columns that don't fit into `width`.
+pub fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
+    table::hidden_titles(&columns(ctx), width)
 }
 
-fn columns(scene: Scene<'_>) -> Vec<Column<Cell>> {
-    let keys = &scene.snapshot.keys;
-    let named = |name: fn(&KeyView) -> &str, most: usize| longest(keys.iter().map(name), most);
+fn columns(ctx: RenderCtx<'_>) -> Vec<Column<Cell>> {
+    let keys = &ctx.snapshot.keys;
+    let longest_name = |name: fn(&KeyView) -> &str, most: usize| max_width(keys.iter().map(name), most);
     let mut columns = vec![
-        Column::left(Cell::Name, "key", [6, named(|key| &key.name, 10), named(|key| &key.name, 24)], 0),
-        Column::left(Cell::Here, "", [1; 3], 0),
-        Column::left(Cell::Health, "health", [6, SCORE + 5, SCORE + 11], 2),
+        Column::left(Cell::Name, "key", [6, longest_name(|key| &key.name, 10), longest_name(|key| &key.name, 24)], 0),
+        Column::left(Cell::Current, "", [1; 3], 0),
+        Column::left(Cell::Health, "health", [6, SCORE_COLUMNS + 5, SCORE_COLUMNS + 11], 2),
         Column::right(Cell::Ok, "ok", 5, 1),
         Column::right(Cell::Failed, "fail", 4, 1),
-        Column::right(Cell::Flying, "fly", flying(keys.iter().map(|key| key.in_flight)), 4),
+        Column::right(Cell::InFlight, "fly", in_flight_columns(keys.iter().map(|key| key.in_flight)), 4),
         Column::left(Cell::State, "state", [17, 27, 30], 0),
         Column::right(Cell::Cost, "$", 6, 3),
         Column::right(Cell::Tokens, "tokens", 6, 5),
-        Column::left(Cell::Project, "project", [8, named(|key| &key.project, 12), named(|key| &key.project, 24)], 6),
+        Column::left(
+            Cell::Project,
+            "project",
+            [8, longest_name(|key| &key.project, 12), longest_name(|key| &key.project, 24)],
+            6,
+        ),
     ];
-    // Of one provider nobody needs to be told.
+    // With a single provider, the column would say the same in every row.
     if keys.iter().any(|key| key.provider != keys[0].provider) {
-        columns.push(Column::left(Cell::Provider, "provider", [8, 8, named(|key| &key.provider, 16)], 7));
+        columns.push(Column::left(Cell::Provider, "provider", [8, 8, longest_name(|key| &key.provider, 16)], 7));
     }
     columns
 }
 
-fn cell(scene: Scene<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'static> {
-    let out = matches!(key.condition, Condition::Off { .. } | Condition::Disabled { .. });
-    let name_role = if out { Role::Muted } else { Role::Text };
+fn cell(ctx: RenderCtx<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'static> {
+    let is_off = matches!(key.condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. });
+    let name_role = if is_off { StyleRole::Muted } else { StyleRole::Text };
     match id {
-        Cell::Here => {
-            let here = scene.snapshot.place.as_ref().is_some_and(|place| place.key == key.name);
-            Line::from(scene.span(if here { scene.glyphs().here } else { " " }, Role::Focus))
+        Cell::Current => {
+            let here = ctx.snapshot.current_route.as_ref().is_some_and(|place| place.key == key.name);
+            Line::from(ctx.span(if here { ctx.glyphs().current_marker } else { " " }, StyleRole::Focus))
         }
-        Cell::Name => Line::styled(scene.outside(&key.name, width), scene.style(name_role)),
-        Cell::Health => health(scene, key.health, width),
-        Cell::Ok => Line::raw(compact_in(key.ok, width)),
+        Cell::Name => Line::styled(ctx.sanitized(&key.name, width), ctx.style(name_role)),
+        Cell::Health => health_bar(ctx, key.health, width),
+        Cell::Ok => Line::raw(compact_within(key.ok, width)),
         Cell::Failed => {
-            let role = if key.failed > 0 { Role::Warn } else { Role::Muted };
-            Line::styled(compact_in(key.failed, width), scene.style(role))
+            let role = if key.failed > 0 { StyleRole::Warn } else { StyleRole::Muted };
+            Line::styled(compact_within(key.failed, width), ctx.style(role))
         }
-        Cell::Flying => Line::raw(compact_in(key.in_flight.into(), width)),
+        Cell::InFlight => Line::raw(compact_within(key.in_flight.into(), width)),
         Cell::Cost => Line::raw(dollars(key.cost)),
-        Cell::Tokens => Line::raw(compact_in(key.usage.total(), width)),
-        Cell::Provider => Line::styled(scene.outside(&key.provider, width), scene.style(Role::Muted)),
-        Cell::Project => Line::styled(scene.outside(&key.project, width), scene.style(Role::Muted)),
-        Cell::State => state(scene, key, width),
+        Cell::Tokens => Line::raw(compact_within(key.usage.total(), width)),
+        Cell::Provider => Line::styled(ctx.sanitized(&key.provider, width), ctx.style(StyleRole::Muted)),
+        Cell::Project => Line::styled(ctx.sanitized(&key.project, width), ctx.style(StyleRole::Muted)),
+        Cell::State => key_state(ctx, key, width),
     }
 }
 
-/// Bar and score. The bar's colour says again what its length says.
-fn health(scene: Scene<'_>, health: u8, width: usize) -> Line<'static> {
+/// Bar and score. The bar's colour repeats what its length shows.
+fn health_bar(ctx: RenderCtx<'_>, health: u8, width: usize) -> Line<'static> {
     let role = match health {
-        0..30 => Role::Bad,
-        30..70 => Role::Warn,
-        _ => Role::Ok,
+        0..30 => StyleRole::Bad,
+        30..70 => StyleRole::Warn,
+        _ => StyleRole::Ok,
     };
     let score = Span::raw(format!("{health:>3}"));
-    let room = width.saturating_sub(usize::from(SCORE) + 1);
+    let room = width.saturating_sub(usize::from(SCORE_COLUMNS) + 1);
     if room < 3 {
         return Line::from(score);
     }
     let [full, rest] =
-        bar(f64::from(health) / 100.0, room, scene.glyphs(), scene.style(role), scene.style(Role::Track));
+        thin_bar(f64::from(health) / 100.0, room, ctx.glyphs(), ctx.style(role), ctx.style(StyleRole::Track));
     Line::from(vec![full, rest, Span::raw(" "), score])
 }
 
-/// What it is, or what it is about to be where that was asked for.
-fn state(scene: Scene<'_>, key: &KeyView, width: usize) -> Line<'static> {
-    let asked = scene.state.pending.commands().rev().find_map(|command| match command {
+/// The state of the key, or the requested change if it isn't confirmed yet.
+fn key_state(ctx: RenderCtx<'_>, key: &KeyView, width: usize) -> Line<'static> {
+    let requested = ctx.state.pending_commands.commands().rev().find_map(|command| match command {
         Command::SetKey { key: name, on } if *name == key.name => Some(*on),
         _ => None,
     });
-    match asked {
-        Some(on) if on == matches!(key.condition, Condition::Off { .. }) => {
+    match requested {
+        Some(on) if on == matches!(key.condition, Condition::SwitchedOff { .. }) => {
             let word = if on { "switching on" } else { "switching off" };
-            Line::styled(scene.fit(&format!("{} {word}", scene.glyphs().switch(on)), width), scene.style(Role::You))
+            Line::styled(
+                ctx.truncated(&format!("{} {word}", ctx.glyphs().on_off(on)), width),
+                ctx.style(StyleRole::Operator),
+            )
         }
-        _ => scene.condition_line(&key.condition, width),
+        _ => ctx.condition_line(&key.condition, width),
     }
 }

@@ -1,4 +1,4 @@
-//! The program's own log: tui-logger's smart widget, with its target selector.
+//! Log pane: tui-logger's smart widget, which has a target selector.
 
 use ratatui::{
     buffer::Buffer,
@@ -8,48 +8,48 @@ use ratatui::{
 };
 use tui_logger::{TuiLoggerLevelOutput, TuiLoggerSmartWidget};
 
-use crate::tui::{pane::Pane, scene::Scene, theme::Role};
+use crate::tui::{pane::Pane, render_ctx::RenderCtx, theme::StyleRole};
 
-/// Below this the widget has no room for its own borders.
-const LEAST: (u16, u16) = (24, 4);
+/// Minimum columns and rows; below this the widget has no room for its own borders.
+const MIN_SIZE: (u16, u16) = (24, 4);
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    if area.width < LEAST.0 || area.height < LEAST.1 {
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
         return;
     }
     TuiLoggerSmartWidget::default()
         .title_target(" Targets ")
-        .title_log(format!(" {}{} ", scene.state.keymap.pane(Pane::Log), clock(scene)))
-        .border_style(scene.style(Role::Focus))
+        .title_log(format!(" {}{} ", ctx.state.keymap.pane_label(Pane::Log), clock_note(ctx)))
+        .border_style(ctx.style(StyleRole::Focus))
         .border_type(BorderType::Rounded)
-        .style(scene.style(Role::Text))
-        .highlight_style(scene.style(Role::Selection))
-        .style_error(scene.style(Role::Bad))
-        .style_warn(scene.style(Role::Warn))
-        .style_info(scene.style(Role::Text))
-        .style_debug(scene.style(Role::Muted))
-        .style_trace(scene.style(Role::Muted))
-        .style_off(scene.style(Role::Disabled))
+        .style(ctx.style(StyleRole::Text))
+        .highlight_style(ctx.style(StyleRole::Selection))
+        .style_error(ctx.style(StyleRole::Bad))
+        .style_warn(ctx.style(StyleRole::Warn))
+        .style_info(ctx.style(StyleRole::Text))
+        .style_debug(ctx.style(StyleRole::Muted))
+        .style_trace(ctx.style(StyleRole::Muted))
+        .style_off(ctx.style(StyleRole::Disabled))
         .output_separator(' ')
         .output_timestamp(Some("%H:%M:%S".to_owned()))
         .output_level(Some(TuiLoggerLevelOutput::Abbreviated))
         .output_target(true)
         .output_file(false)
         .output_line(false)
-        .state(&scene.state.log)
+        .state(&ctx.state.log_widget)
         .render(area, buf);
-    if scene.glyphs().ascii {
-        respell_borders(area, buf);
+    if ctx.glyphs().ascii {
+        replace_borders_with_ascii(area, buf);
     }
 }
 
-/// The log keeps this machine's time. Where the engine's runs faster, its events have other times.
-fn clock(scene: Scene<'_>) -> &'static str {
-    if (scene.snapshot.speed - 1.0).abs() < f64::EPSILON { "" } else { ", in real time" }
+/// The log shows real time. If the engine's clock runs faster, the times of its events differ.
+fn clock_note(ctx: RenderCtx<'_>) -> &'static str {
+    if (ctx.snapshot.clock_speed - 1.0).abs() < f64::EPSILON { "" } else { ", in real time" }
 }
 
-/// The widget draws its own borders, always with box-drawing characters.
-fn respell_borders(area: Rect, buf: &mut Buffer) {
+/// The widget always draws its borders with box-drawing characters; replaces them with ASCII.
+fn replace_borders_with_ascii(area: Rect, buf: &mut Buffer) {
     let corners = [
         border::ROUNDED.top_left,
         border::ROUNDED.top_right,

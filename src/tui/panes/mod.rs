@@ -1,4 +1,4 @@
-//! One file per pane. Each draws its part of the snapshot into the area it is given.
+//! The panes, one file each. Each draws its part of the snapshot into the area it is given.
 
 pub mod charts;
 pub mod cooldowns;
@@ -20,120 +20,126 @@ use crate::domain::snapshot::{Condition, KeyView};
 
 use super::{
     action::Action,
-    figures::grouped,
-    layout::Arrangement,
+    format::group_digits,
+    layout::ScreenLayout,
     pane::Pane,
-    scene::Scene,
-    theme::Role,
+    render_ctx::RenderCtx,
+    theme::StyleRole,
     widgets::{
-        frame::{first_visible, position as position_in},
-        table::{Column, Table},
+        frame::{first_visible_row, position_label as position_in},
+        table::{Column, VirtualTable},
     },
 };
 
-pub fn render(scene: Scene<'_>, pane: Pane, area: Rect, buf: &mut Buffer) {
+pub fn render(ctx: RenderCtx<'_>, pane: Pane, area: Rect, buf: &mut Buffer) {
     match pane {
-        Pane::Keys => keys::render(scene, area, buf),
-        Pane::Cooldowns => cooldowns::render(scene, area, buf),
-        Pane::Models => models::render(scene, area, buf),
-        Pane::Events => events::render(scene, area, buf),
-        Pane::Items => items::render(scene, area, buf),
-        Pane::Routes => routes::render(scene, area, buf),
-        Pane::Log => log::render(scene, area, buf),
-        Pane::Charts => charts::render(scene, area, buf),
-        Pane::Failures => failures::render(scene, area, buf),
+        Pane::Keys => keys::render(ctx, area, buf),
+        Pane::Cooldowns => cooldowns::render(ctx, area, buf),
+        Pane::Models => models::render(ctx, area, buf),
+        Pane::Events => events::render(ctx, area, buf),
+        Pane::Items => items::render(ctx, area, buf),
+        Pane::Routes => routes::render(ctx, area, buf),
+        Pane::Log => log::render(ctx, area, buf),
+        Pane::Charts => charts::render(ctx, area, buf),
+        Pane::Failures => failures::render(ctx, area, buf),
     }
 }
 
-/// What stands behind a pane's name.
-pub fn title_tail(scene: Scene<'_>, pane: Pane) -> Option<String> {
+/// The text behind the title of a pane, such as a count.
+pub fn title_suffix(ctx: RenderCtx<'_>, pane: Pane) -> Option<String> {
     match pane {
         Pane::Keys => {
-            let keys = &scene.snapshot.keys;
-            let able = |key: &&KeyView| matches!(key.condition, Condition::Ready | Condition::Full { .. });
-            let out = keys.len() - keys.iter().filter(able).count();
-            (out > 0).then(|| format!("{out} of {} out", keys.len()))
+            let keys = &ctx.snapshot.keys;
+            let is_available = |key: &&KeyView| matches!(key.condition, Condition::Ready | Condition::Limited { .. });
+            let unavailable = keys.len() - keys.iter().filter(is_available).count();
+            (unavailable > 0).then(|| format!("{unavailable} of {} out", keys.len()))
         }
         Pane::Cooldowns => {
-            let count = scene.snapshot.cooldowns.len();
+            let count = ctx.snapshot.cooldowns.len();
             (count > 0).then(|| count.to_string())
         }
         Pane::Items => {
-            let (name, count) = items::list(scene.state.items.show, &scene.snapshot.totals);
-            let marks = scene.state.items.marks.len();
+            let (name, count) = items::list_name_and_count(ctx.state.items.state_filter, &ctx.snapshot.totals);
+            let marks = ctx.state.items.marks.len();
             let marked = if marks > 0 { format!(", {marks} marked") } else { String::new() };
-            Some(format!("{name} {}{marked}", grouped(count)))
+            Some(format!("{name} {}{marked}", group_digits(count)))
         }
-        Pane::Failures => Some(grouped(scene.snapshot.totals.failed)),
+        Pane::Failures => Some(group_digits(ctx.snapshot.totals.failed)),
         _ => None,
     }
 }
 
-/// What the lower border says of a list that is larger than its pane: which columns are out of sight and the key that
-/// shows them, and the place in its rows.
-pub fn corner(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement) -> Option<String> {
-    let place = arrangement.place(pane)?;
-    let aside = match pane {
-        Pane::Routes => routes::aside(scene, arrangement.list_columns(place)),
-        _ => hidden(scene, pane, arrangement, place),
+/// The note on the lower border of a list that is larger than its pane: the hidden columns, the key that shows them,
+/// and the position in the list.
+pub fn border_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout) -> Option<String> {
+    let area = layout.area_of(pane)?;
+    let hidden_note = match pane {
+        Pane::Routes => routes::hidden_models_note(ctx, layout.list_columns(area)),
+        _ => hidden_columns_note(ctx, pane, layout, area),
     };
-    let total = scene.state.length(pane, scene.snapshot);
-    let rows = arrangement.list_rows(pane);
-    let position = position_in(first_visible(scene.state.selected(pane, scene.snapshot), rows, total), rows, total);
-    let parts: Vec<String> = aside.into_iter().chain(position.map(|place| place.trim().to_owned())).collect();
-    let text = parts.join(&format!(" {} ", scene.glyphs().dot));
-    // The corners of the border stay.
-    let room = usize::from(place.width.saturating_sub(4));
-    (!text.is_empty()).then(|| format!(" {} ", scene.fit(&text, room.saturating_sub(2))))
+    let total = ctx.state.row_count(pane, ctx.snapshot);
+    let rows = layout.list_rows(pane);
+    let position = position_in(first_visible_row(ctx.state.selected_row(pane, ctx.snapshot), rows, total), rows, total);
+    let parts: Vec<String> = hidden_note.into_iter().chain(position.map(|place| place.trim().to_owned())).collect();
+    let text = parts.join(&format!(" {} ", ctx.glyphs().separator));
+    // Both corners of the border stay visible.
+    let room = usize::from(area.width.saturating_sub(4));
+    (!text.is_empty()).then(|| format!(" {} ", ctx.truncated(&text, room.saturating_sub(2))))
 }
 
-/// `z shows fly tokens` where the pane has more columns full screen, `w tells provider project` where not even that helps.
-fn hidden(scene: Scene<'_>, pane: Pane, arrangement: &Arrangement, place: Rect) -> Option<String> {
+/// `z shows fly tokens` for columns that full screen would show, `w tells provider project` for those that only the
+/// inspect overlay has.
+fn hidden_columns_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect) -> Option<String> {
     let columns = |place| {
-        let width = arrangement.list_columns(place);
+        let width = layout.list_columns(place);
         match pane {
-            Pane::Keys => keys::hidden(scene, width),
-            Pane::Models => models::hidden(scene, width),
+            Pane::Keys => keys::hidden_columns(ctx, width),
+            Pane::Models => models::hidden_columns(ctx, width),
             _ => Vec::new(),
         }
     };
-    let (here, zoomed) = (columns(place), columns(arrangement.body));
-    let key = |action| scene.state.keymap.key_for(action);
+    let (here, zoomed) = (columns(area), columns(layout.body));
+    let key = |action| ctx.state.keymap.key_label(action);
     let shown: Vec<_> = here.iter().filter(|column| !zoomed.contains(column)).copied().collect();
     match (shown.is_empty(), here.is_empty()) {
         (_, true) => None,
         (false, _) => Some(format!("{} shows {}", key(Action::Zoom), shown.join(" "))),
-        (true, _) => Some(format!("{} tells {}", key(Action::Why), here.join(" "))),
+        (true, _) => Some(format!("{} tells {}", key(Action::Inspect), here.join(" "))),
     }
 }
 
-/// A table over a pane's list, with the pane's selection.
-fn table<'a, I: Copy>(scene: &'a Scene<'a>, pane: Pane, columns: &'a [Column<I>], heading: bool) -> Table<'a, I> {
-    Table {
+/// A table of a pane's list, with the pane's selection.
+fn pane_table<'a, I: Copy>(
+    ctx: &'a RenderCtx<'a>,
+    pane: Pane,
+    columns: &'a [Column<I>],
+    has_heading: bool,
+) -> VirtualTable<'a, I> {
+    VirtualTable {
         columns,
-        total: scene.state.length(pane, scene.snapshot),
-        selected: scene.state.selected(pane, scene.snapshot),
-        focused: scene.state.focus == pane && scene.state.detail.is_none(),
-        heading,
-        theme: &scene.state.theme,
-        glyphs: scene.glyphs(),
+        row_count: ctx.state.row_count(pane, ctx.snapshot),
+        selected: ctx.state.selected_row(pane, ctx.snapshot),
+        is_focused: ctx.state.focus == pane && ctx.state.detail.is_none(),
+        has_heading,
+        theme: &ctx.state.theme,
+        glyphs: ctx.glyphs(),
     }
 }
 
-/// One sentence where there is nothing to list.
-fn empty(scene: Scene<'_>, words: &str, area: Rect, buf: &mut Buffer) {
+/// Draws one sentence instead of an empty list.
+fn render_empty(ctx: RenderCtx<'_>, message: &str, area: Rect, buf: &mut Buffer) {
     if area.height > 0 {
-        let line = Line::styled(scene.fit(words, usize::from(area.width)), scene.style(Role::Muted));
+        let line = Line::styled(ctx.truncated(message, usize::from(area.width)), ctx.style(StyleRole::Muted));
         line.render(Rect { height: 1, ..area }, buf);
     }
 }
 
-/// The width of a column of requests in flight: a fleet may have more than three digits of them.
-fn flying(counts: impl Iterator<Item = u32>) -> u16 {
+/// Width of a column of requests in flight: four digits if any count needs them.
+fn in_flight_columns(counts: impl Iterator<Item = u32>) -> u16 {
     if counts.max() > Some(999) { 4 } else { 3 }
 }
 
-/// How much a name column may grow to show the longest of these.
-fn longest(names: impl Iterator<Item = impl AsRef<str>>, most: usize) -> u16 {
-    names.map(|name| super::text::width(name.as_ref())).max().unwrap_or(0).min(most) as u16
+/// The width of the longest of these names, at most `limit`.
+fn max_width(names: impl Iterator<Item = impl AsRef<str>>, limit: usize) -> u16 {
+    names.map(|name| super::text::width(name.as_ref())).max().unwrap_or(0).min(limit) as u16
 }

@@ -1,5 +1,5 @@
-//! Where an item's picture stands: beside its text where the screen is wide, within it elsewhere, nowhere where it
-//! would leave no room.
+//! Places the picture of an item: beside the text on wide screens, within the text on others, not at all if there is no
+//! room.
 
 use ratatui::{
     buffer::Buffer,
@@ -12,144 +12,158 @@ use crate::{
     domain::ItemDetail,
     tui::{
         action::Action,
-        picture::Drawing,
-        scene::Scene,
-        state::{Detail, Sight},
+        picture::RenderedImage,
+        render_ctx::RenderCtx,
+        state::{DetailView, ImageState},
         text::{one_line, width},
-        theme::Role,
+        theme::StyleRole,
     },
 };
 
-/// Columns inside the border from which on text and picture stand side by side.
-const WIDE: u16 = 92;
-/// Of the width, in percent.
-const SHARE: u16 = 40;
+/// From this width on, text and picture stand side by side. Counts the columns inside the border.
+const MIN_COLUMNS_BESIDE: u16 = 92;
+/// Width of the picture beside the text, in percent.
+const WIDTH_PERCENT: u16 = 40;
 /// Columns between text and picture.
-pub const GAP: u16 = 2;
-/// Fewer rows than this show nothing one would recognise.
-const FEWEST_ROWS: u16 = 5;
-/// The caption below it.
-const CAPTION: u16 = 1;
+pub const COLUMN_GAP: u16 = 2;
+/// With fewer rows nothing can be recognised.
+const MIN_ROWS: u16 = 5;
+/// Rows of the caption below the picture.
+const CAPTION_ROWS: u16 = 1;
 
-/// What becomes of the area inside the border.
+/// Where the picture is placed in the area inside the border.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    Nowhere,
-    /// The text has the rest.
+pub enum ImagePlacement {
+    Hidden,
+    /// In this area; the text gets the rest.
     Beside(Rect),
-    /// As so many rows of the text, the caption not counted.
-    Within(u16),
+    /// Within the text, with this number of rows without the caption.
+    Inline(u16),
 }
 
 /// The area inside the border and its padding.
-pub fn inside(body: Rect) -> Rect {
+pub fn inner_area(body: Rect) -> Rect {
     Rect { x: body.x + 2, y: body.y + 1, width: body.width.saturating_sub(4), height: body.height.saturating_sub(2) }
 }
 
-/// Where a picture could stand.
-fn place_for(body: Rect) -> Place {
-    let inside = inside(body);
-    if inside.width >= WIDE {
-        let width = (u32::from(inside.width) * u32::from(SHARE) / 100) as u16;
+/// Where a picture would be placed.
+fn placement_for(body: Rect) -> ImagePlacement {
+    let inside = inner_area(body);
+    if inside.width >= MIN_COLUMNS_BESIDE {
+        let width = (u32::from(inside.width) * u32::from(WIDTH_PERCENT) / 100) as u16;
         let column = Rect { x: inside.right() - width, width, ..inside };
-        return if column.height >= FEWEST_ROWS + CAPTION { Place::Beside(column) } else { Place::Nowhere };
+        return if column.height >= MIN_ROWS + CAPTION_ROWS {
+            ImagePlacement::Beside(column)
+        } else {
+            ImagePlacement::Hidden
+        };
     }
-    // Such that what the item came to is on the same screen.
+    // Leaves room for the item's answer or attempts on the same screen.
     let rows = inside.height * 2 / 5;
-    if rows >= FEWEST_ROWS { Place::Within(rows) } else { Place::Nowhere }
+    if rows >= MIN_ROWS { ImagePlacement::Inline(rows) } else { ImagePlacement::Hidden }
 }
 
-/// Cells that a picture may take.
-pub fn room(item: &ItemDetail, body: Rect) -> Option<Size> {
+/// Maximum size of a picture in cells.
+pub fn image_room(item: &ItemDetail, body: Rect) -> Option<Size> {
     if item.pictures.is_empty() {
         return None;
     }
-    match place_for(body) {
-        Place::Nowhere => None,
-        Place::Beside(column) => Some(Size { width: column.width, height: column.height - CAPTION }),
-        Place::Within(rows) => Some(Size { width: inside(body).width, height: rows }),
+    match placement_for(body) {
+        ImagePlacement::Hidden => None,
+        ImagePlacement::Beside(column) => Some(Size { width: column.width, height: column.height - CAPTION_ROWS }),
+        ImagePlacement::Inline(rows) => Some(Size { width: inner_area(body).width, height: rows }),
     }
 }
 
-/// Where this item's picture stands. One that can't be shown takes no room: why is said in the text.
-pub fn place(scene: Scene<'_>, detail: &Detail, body: Rect) -> Place {
-    let pictures = &scene.state.pictures;
+/// Where this item's picture is placed. A picture that can't be shown takes no room; the text says why.
+pub fn placement(ctx: RenderCtx<'_>, detail: &DetailView, body: Rect) -> ImagePlacement {
+    let pictures = &ctx.state.images;
     let has_one = detail.item().is_some_and(|item| !item.pictures.is_empty());
-    let is_seen = !matches!(pictures.sight(detail.seq, detail.picture), Sight::Trouble(_));
-    if has_one && is_seen && pictures.wanted_on().is_some() { place_for(body) } else { Place::Nowhere }
-}
-
-/// Why it isn't seen, if it can't be.
-pub fn trouble<'s>(scene: Scene<'s>, detail: &Detail) -> Option<&'s str> {
-    scene.state.pictures.wanted_on()?;
-    match scene.state.pictures.sight(detail.seq, detail.picture) {
-        Sight::Trouble(words) => Some(words),
-        Sight::NotYet | Sight::Drawn(_) => None,
+    let is_readable = !matches!(pictures.image_state(detail.seq, detail.picture_index), ImageState::Failed(_));
+    if has_one && is_readable && pictures.visible_caps().is_some() {
+        placement_for(body)
+    } else {
+        ImagePlacement::Hidden
     }
 }
 
-/// Beside the text.
-pub fn render(scene: Scene<'_>, detail: &Detail, column: Rect, buf: &mut Buffer) {
-    let Some(drawing) = drawing(scene, detail) else {
-        return Line::styled("reading the picture", scene.style(Role::Muted)).render(column, buf);
+/// Why the picture can't be shown; `None` if it can, or pictures are off.
+pub fn load_error<'s>(ctx: RenderCtx<'s>, detail: &DetailView) -> Option<&'s str> {
+    ctx.state.images.visible_caps()?;
+    match ctx.state.images.image_state(detail.seq, detail.picture_index) {
+        ImageState::Failed(message) => Some(message),
+        ImageState::Loading | ImageState::Ready(_) => None,
+    }
+}
+
+/// Draws the picture and its caption beside the text.
+pub fn render_beside(ctx: RenderCtx<'_>, detail: &DetailView, column: Rect, buf: &mut Buffer) {
+    let Some(drawing) = rendered_image(ctx, detail) else {
+        return Line::styled("reading the picture", ctx.style(StyleRole::Muted)).render(column, buf);
     };
-    let rows = drawing.size.height.min(column.height.saturating_sub(CAPTION));
+    let rows = drawing.cells.height.min(column.height.saturating_sub(CAPTION_ROWS));
     for (row, line) in column.rows().zip(drawing.rows()).take(usize::from(rows)) {
         line.render(row, buf);
     }
-    overlay(scene, drawing, Rect { height: rows, ..column }, buf);
-    let below = Rect { y: column.y + rows, height: CAPTION, ..column };
-    caption(scene, detail, usize::from(column.width)).render(below, buf);
+    render_graphics(ctx, drawing, Rect { height: rows, ..column }, buf);
+    let caption_area = Rect { y: column.y + rows, height: CAPTION_ROWS, ..column };
+    caption(ctx, detail, usize::from(column.width)).render(caption_area, buf);
 }
 
-/// As rows of the text, the caption last.
-pub fn lines(scene: Scene<'_>, detail: &Detail, rows: u16, columns: usize) -> Vec<Line<'static>> {
-    let Some(drawing) = drawing(scene, detail) else {
-        // The rows it will probably have, so that the text stays where it is.
-        let mut lines = vec![Line::styled("reading the picture", scene.style(Role::Muted))];
-        lines.resize(usize::from(rows + CAPTION), Line::default());
+/// The picture as lines of the text, the caption last.
+pub fn inline_lines(ctx: RenderCtx<'_>, detail: &DetailView, rows: u16, columns: usize) -> Vec<Line<'static>> {
+    let Some(drawing) = rendered_image(ctx, detail) else {
+        // Reserves the rows of the picture, so that the text doesn't move when it comes.
+        let mut lines = vec![Line::styled("reading the picture", ctx.style(StyleRole::Muted))];
+        lines.resize(usize::from(rows + CAPTION_ROWS), Line::default());
         return lines;
     };
     let mut lines = drawing.rows().to_vec();
-    lines.push(caption(scene, detail, columns));
+    lines.push(caption(ctx, detail, columns));
     lines
 }
 
-/// In its own graphics, where all rows of it are seen: `area` is where they are.
-pub fn overlay_lines(scene: Scene<'_>, detail: &Detail, area: Rect, buf: &mut Buffer) {
-    if let Some(drawing) = drawing(scene, detail) {
-        overlay(scene, drawing, area, buf);
+/// Draws the picture with the terminal's graphics protocol. Only called if all its rows are visible; `area` is where
+/// they are.
+pub fn render_inline_graphics(ctx: RenderCtx<'_>, detail: &DetailView, area: Rect, buf: &mut Buffer) {
+    if let Some(drawing) = rendered_image(ctx, detail) {
+        render_graphics(ctx, drawing, area, buf);
     }
 }
 
-/// Under a dialog a picture is made of signs, which the dialog can cover like any others.
-fn overlay(scene: Scene<'_>, drawing: &Drawing, area: Rect, buf: &mut Buffer) {
-    if scene.state.overlay.is_none() {
-        drawing.overlay(area, buf);
+/// Under an overlay the picture is drawn with block glyphs, which an overlay can cover like any other text.
+fn render_graphics(ctx: RenderCtx<'_>, drawing: &RenderedImage, area: Rect, buf: &mut Buffer) {
+    if ctx.state.overlay.is_none() {
+        drawing.render_graphics(area, buf);
     }
 }
 
-fn drawing<'s>(scene: Scene<'s>, detail: &Detail) -> Option<&'s Drawing> {
-    match scene.state.pictures.sight(detail.seq, detail.picture) {
-        Sight::Drawn(drawing) => Some(drawing),
-        Sight::NotYet | Sight::Trouble(_) => None,
+fn rendered_image<'s>(ctx: RenderCtx<'s>, detail: &DetailView) -> Option<&'s RenderedImage> {
+    match ctx.state.images.image_state(detail.seq, detail.picture_index) {
+        ImageState::Ready(drawing) => Some(drawing),
+        ImageState::Loading | ImageState::Failed(_) => None,
     }
 }
 
-/// `1 of 3 (n)  img_0342.png  512 x 512 PNG`, the name cut where it must be.
-fn caption(scene: Scene<'_>, detail: &Detail, columns: usize) -> Line<'static> {
+/// `1 of 3 (n)  img_0342.png  512 x 512 PNG`; the name is cut if it is too long.
+fn caption(ctx: RenderCtx<'_>, detail: &DetailView, columns: usize) -> Line<'static> {
     let Some(item) = detail.item() else { return Line::default() };
     let count = item.pictures.len();
-    let which = match count {
+    let number_label = match count {
         0 | 1 => String::new(),
-        _ => format!("{} of {count} ({})  ", detail.picture + 1, scene.state.keymap.key_for(Action::NextPicture)),
+        _ => format!("{} of {count} ({})  ", detail.picture_index + 1, ctx.state.keymap.key_label(Action::NextPicture)),
     };
-    let what = drawing(scene, detail).map_or_else(String::new, |drawing| format!("  {}", drawing.what));
-    let path = item.pictures.get(detail.picture).map_or("", String::as_str);
+    let description =
+        rendered_image(ctx, detail).map_or_else(String::new, |drawing| format!("  {}", drawing.description));
+    let path = item.pictures.get(detail.picture_index).map_or("", String::as_str);
     let name = one_line(path.rsplit('/').next().unwrap_or(path)).into_owned();
-    let name = scene.fit(&name, columns.saturating_sub(width(&which) + width(&what)));
-    scene.fit_spans(
-        [scene.span(which, Role::Text), scene.span(name, Role::Muted), scene.span(what, Role::Muted)],
+    let name = ctx.truncated(&name, columns.saturating_sub(width(&number_label) + width(&description)));
+    ctx.truncated_spans(
+        [
+            ctx.span(number_label, StyleRole::Text),
+            ctx.span(name, StyleRole::Muted),
+            ctx.span(description, StyleRole::Muted),
+        ],
         columns,
     )
 }
@@ -171,17 +185,20 @@ mod tests {
             ((120, 11), None),
         ];
         for ((width, height), want) in cases {
-            // As the dashboard arranges it: a header of three or four rows and a footer.
+            // The dashboard has a header of three or four rows and a footer.
             let header = if width >= 100 && height >= 30 { 4 } else { 3 };
             let body = Rect::new(0, header, width, height - header - 1);
-            let room = match place_for(body) {
-                Place::Nowhere => None,
-                Place::Beside(column) => Some((column.width, column.height - CAPTION)),
-                Place::Within(rows) => Some((inside(body).width, rows)),
+            let room = match placement_for(body) {
+                ImagePlacement::Hidden => None,
+                ImagePlacement::Beside(column) => Some((column.width, column.height - CAPTION_ROWS)),
+                ImagePlacement::Inline(rows) => Some((inner_area(body).width, rows)),
             };
             assert_eq!(room, want, "{width}x{height}");
-            if let Place::Beside(column) = place_for(body) {
-                assert!(inside(body).width - column.width >= 54, "the text has too few columns at {width}x{height}");
+            if let ImagePlacement::Beside(column) = placement_for(body) {
+                assert!(
+                    inner_area(body).width - column.width >= 54,
+                    "the text has too few columns at {width}x{height}"
+                );
             }
         }
     }

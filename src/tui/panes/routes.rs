@@ -1,5 +1,5 @@
-//! Routes: every key with every model, one cell each: glyph, time until it is back, day quota left, and what it has
-//! answered. Below, where there is room, the selected one explained.
+//! Routes pane: a matrix of keys and models. Each cell shows condition, time until available, remaining daily quota and
+//! successes. Below, if there is room, the selected route is explained.
 
 use ratatui::{
     buffer::Buffer,
@@ -8,167 +8,180 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{empty, longest};
+use super::{max_width, render_empty};
 use crate::{
     domain::snapshot::{Condition, RouteView},
     tui::{
         action::Action,
-        figures::{compact, countdown},
-        overlays::why,
+        format::{compact, countdown},
+        labels,
+        overlays::inspect,
         pane::Pane,
-        scene::Scene,
-        state::Subject,
+        render_ctx::RenderCtx,
+        state::InspectSubject,
         text,
-        theme::Role,
+        theme::StyleRole,
         widgets::{
-            frame::{first_visible, position},
+            frame::{first_visible_row, position_label},
             table::highlight,
         },
-        words,
     },
 };
 
-/// Room for what is left today, and for what was done.
-const CELL: u16 = 19;
-/// With fewer rows below the matrix nothing would be explained.
-const LEAST_TO_EXPLAIN: u16 = 6;
+/// Room for the remaining daily quota and the number of successes.
+const MIN_CELL_COLUMNS: u16 = 19;
+/// With fewer rows below the matrix, the explanation is omitted.
+const MIN_ROWS_TO_EXPLAIN: u16 = 6;
 /// Longer lines are hard to read.
-const WIDEST: u16 = 116;
+const MAX_TEXT_COLUMNS: u16 = 116;
 
-pub fn render(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let (state, snapshot) = (scene.state, scene.snapshot);
+pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let (state, snapshot) = (ctx.state, ctx.snapshot);
     if snapshot.routes.is_empty() || area.height == 0 {
-        return empty(scene, "no routes", area, buf);
+        return render_empty(ctx, "no routes", area, buf);
     }
-    let columns = columns(scene, area.width);
-    let Columns { names, first: first_model, fits, wide } = columns;
-    let selected = (state.selected(Pane::Routes, snapshot), state.selected_model(snapshot));
-    let matrix = 1 + snapshot.keys.len().min(usize::from(area.height - 1)) as u16;
-    explain(scene, Rect { y: area.y + matrix, height: area.height - matrix, ..area }, buf);
+    let columns = model_columns(ctx, area.width);
+    let ModelColumns { key_name_width, first_model, visible_models, width } = columns;
+    let selected = (state.selected_row(Pane::Routes, snapshot), state.selected_model(snapshot));
+    let matrix_rows = 1 + snapshot.keys.len().min(usize::from(area.height - 1)) as u16;
+    render_selected_route(ctx, Rect { y: area.y + matrix_rows, height: area.height - matrix_rows, ..area }, buf);
     let rows = usize::from(area.height - 1);
-    let first_key = first_visible(selected.0, rows, snapshot.keys.len());
-    let place =
-        |column: usize, y: u16| Rect { x: area.x + columns.left(column), y, width: wide, height: 1 }.intersection(area);
+    let first_key = first_visible_row(selected.0, rows, snapshot.keys.len());
+    let cell_area =
+        |column: usize, y: u16| Rect { x: area.x + columns.column_x(column), y, width, height: 1 }.intersection(area);
 
-    for (column, model) in snapshot.models.iter().skip(first_model).take(fits).enumerate() {
-        let name = scene.outside(&model.name, usize::from(wide));
-        let role = if model.on { Role::Muted } else { Role::Disabled };
-        Line::styled(name, scene.style(role)).render(place(column, area.y), buf);
+    for (column, model) in snapshot.models.iter().skip(first_model).take(visible_models).enumerate() {
+        let name = ctx.sanitized(&model.name, usize::from(width));
+        let role = if model.on { StyleRole::Muted } else { StyleRole::Disabled };
+        Line::styled(name, ctx.style(role)).render(cell_area(column, area.y), buf);
     }
     for (line, key) in snapshot.keys.iter().skip(first_key).take(rows).enumerate() {
         let y = area.y + 1 + line as u16;
-        let name = scene.outside(&key.name, usize::from(names));
-        Line::raw(name).render(Rect { x: area.x, y, width: names, height: 1 }, buf);
-        for (column, model) in snapshot.models.iter().skip(first_model).take(fits).enumerate() {
-            let cell = place(column, y);
+        let name = ctx.sanitized(&key.name, usize::from(key_name_width));
+        Line::raw(name).render(Rect { x: area.x, y, width: key_name_width, height: 1 }, buf);
+        for (column, model) in snapshot.models.iter().skip(first_model).take(visible_models).enumerate() {
+            let cell = cell_area(column, y);
             let route = snapshot.routes.iter().find(|route| route.key == key.name && route.model == model.name);
             if let Some(route) = route {
-                let here = snapshot.place.as_ref().is_some_and(|at| at.key == key.name && at.model == model.name);
-                words(scene, route, here, usize::from(cell.width)).render(cell, buf);
+                let is_current =
+                    snapshot.current_route.as_ref().is_some_and(|at| at.key == key.name && at.model == model.name);
+                route_cell(ctx, route, is_current, usize::from(cell.width)).render(cell, buf);
             }
             if state.focus == Pane::Routes && selected == (first_key + line, first_model + column) {
-                highlight(cell, scene.style(Role::Selection), scene.glyphs(), buf);
+                highlight(cell, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
             }
         }
     }
 }
 
-/// The selected route, as `w` tells it, in what the matrix leaves free.
-fn explain(scene: Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let chosen = scene.state.selected(Pane::Routes, scene.snapshot);
-    let model = scene.state.selected_model(scene.snapshot);
-    let (Some(key), Some(model)) = (scene.snapshot.keys.get(chosen), scene.snapshot.models.get(model)) else { return };
-    if area.height < LEAST_TO_EXPLAIN {
+/// Explains the selected route below the matrix, like the inspect overlay.
+fn render_selected_route(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+    let chosen = ctx.state.selected_row(Pane::Routes, ctx.snapshot);
+    let model = ctx.state.selected_model(ctx.snapshot);
+    let (Some(key), Some(model)) = (ctx.snapshot.keys.get(chosen), ctx.snapshot.models.get(model)) else { return };
+    if area.height < MIN_ROWS_TO_EXPLAIN {
         return;
     }
     let [rule, body] = area.layout(&Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]));
-    let line = scene.glyphs().border.horizontal_top.repeat(usize::from(rule.width));
-    Line::styled(line, scene.style(Role::Border)).render(rule, buf);
-    let subject = Subject::Route { key: key.name.clone(), model: model.name.clone() };
-    let lines = why::lines(scene, &subject, usize::from(body.width.min(WIDEST)));
+    let line = ctx.glyphs().border.horizontal_top.repeat(usize::from(rule.width));
+    Line::styled(line, ctx.style(StyleRole::Border)).render(rule, buf);
+    let subject = InspectSubject::Route { key: key.name.clone(), model: model.name.clone() };
+    let lines = inspect::lines(ctx, &subject, usize::from(body.width.min(MAX_TEXT_COLUMNS)));
     for (line, row) in lines.iter().zip(body.rows()) {
         line.render(row, buf);
     }
 }
 
-/// Which models have a column.
+/// The models that have a column.
 #[derive(Clone, Copy)]
-struct Columns {
-    /// Columns that the names of the keys take.
-    names: u16,
-    first: usize,
-    fits: usize,
-    /// How wide each is.
-    wide: u16,
+struct ModelColumns {
+    /// Columns for the names of the keys.
+    key_name_width: u16,
+    first_model: usize,
+    visible_models: usize,
+    /// Width of each column.
+    width: u16,
 }
 
-impl Columns {
+impl ModelColumns {
     /// Where a column begins, from the left of the list.
-    const fn left(self, column: usize) -> u16 {
-        self.names + 1 + column as u16 * (self.wide + 1)
+    const fn column_x(self, column: usize) -> u16 {
+        self.key_name_width + 1 + column as u16 * (self.width + 1)
     }
 }
 
 /// The model whose column is at `x` of a list of this width.
-pub fn model_at(scene: Scene<'_>, width: u16, x: u16) -> Option<usize> {
-    let columns = columns(scene, width);
-    let under = |column: &usize| (columns.left(*column)..columns.left(*column) + columns.wide).contains(&x);
-    (0..columns.fits).find(under).map(|column| columns.first + column)
+pub fn model_at(ctx: RenderCtx<'_>, width: u16, x: u16) -> Option<usize> {
+    let columns = model_columns(ctx, width);
+    let under = |column: &usize| (columns.column_x(*column)..columns.column_x(*column) + columns.width).contains(&x);
+    (0..columns.visible_models).find(under).map(|column| columns.first_model + column)
 }
 
-fn columns(scene: Scene<'_>, width: u16) -> Columns {
-    let snapshot = scene.snapshot;
-    let names = longest(snapshot.keys.iter().map(|key| key.name.as_str()), 16).max(6).min(width);
-    let room = width.saturating_sub(names + 1);
+fn model_columns(ctx: RenderCtx<'_>, width: u16) -> ModelColumns {
+    let snapshot = ctx.snapshot;
+    let key_name_width = max_width(snapshot.keys.iter().map(|key| key.name.as_str()), 16).max(6).min(width);
+    let room = width.saturating_sub(key_name_width + 1);
     let models = snapshot.models.len();
-    let fits = usize::from((room + 1) / (CELL + 1)).clamp(1, models.max(1));
-    // Wider cells where there is room for them: model names are long.
-    let wide = (room / fits as u16).saturating_sub(1).clamp(CELL.min(room), 30);
-    Columns { names, first: first_visible(scene.state.selected_model(snapshot), fits, models), fits, wide }
+    let visible_models = usize::from((room + 1) / (MIN_CELL_COLUMNS + 1)).clamp(1, models.max(1));
+    // Wider cells if there is room: model names are long.
+    let wide = (room / visible_models as u16).saturating_sub(1).clamp(MIN_CELL_COLUMNS.min(room), 30);
+    ModelColumns {
+        key_name_width,
+        first_model: first_visible_row(ctx.state.selected_model(snapshot), visible_models, models),
+        visible_models,
+        width: wide,
+    }
 }
 
-/// `Left/Right: models 1-3/6` where there are more than fit.
-pub fn aside(scene: Scene<'_>, width: u16) -> Option<String> {
-    let Columns { first, fits, .. } = columns(scene, width);
-    let place = position(first, fits, scene.snapshot.models.len())?;
-    let key = |action| scene.state.keymap.key_for(action);
+/// `Left/Right: models 1-3/6`, if not all models fit.
+pub fn hidden_models_note(ctx: RenderCtx<'_>, width: u16) -> Option<String> {
+    let ModelColumns { first_model, visible_models, .. } = model_columns(ctx, width);
+    let place = position_label(first_model, visible_models, ctx.snapshot.models.len())?;
+    let key = |action| ctx.state.keymap.key_label(action);
     Some(format!("{}/{}: models {}", key(Action::Left), key(Action::Right), place.trim()))
 }
 
-fn words(scene: Scene<'_>, route: &RouteView, here: bool, width: usize) -> Line<'static> {
-    let glyphs = scene.glyphs();
-    let glyph = if here { glyphs.arrow } else { glyphs.condition(&route.condition) };
-    let role = Role::from(&route.condition);
+fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: usize) -> Line<'static> {
+    let glyphs = ctx.glyphs();
+    let glyph = if is_current { glyphs.arrow } else { glyphs.condition(&route.condition) };
+    let role = StyleRole::from(&route.condition);
     if !route.on {
-        return Line::styled(scene.fit(&format!("{} off", glyphs.switch(false)), width), scene.style(Role::Disabled));
+        return Line::styled(
+            ctx.truncated(&format!("{} off", glyphs.on_off(false)), width),
+            ctx.style(StyleRole::Disabled),
+        );
     }
     let left = route.rpd.limit.map(|limit| format!("{} left", compact(limit.saturating_sub(route.rpd.used))));
-    let mut more = Vec::new();
-    let words = match &route.condition {
+    let mut details = Vec::new();
+    let text = match &route.condition {
         Condition::Ready => left.clone().unwrap_or_else(|| "ready".to_owned()),
-        Condition::Full { until, .. } => {
-            until.map_or_else(|| "full".to_owned(), |until| format!("full {}", countdown(scene.left(until))))
+        Condition::Limited { until, .. } => {
+            until.map_or_else(|| "full".to_owned(), |until| format!("full {}", countdown(ctx.time_until(until))))
         }
-        Condition::Cooling { until, .. } => format!("cooling {}", countdown(scene.left(*until))),
-        Condition::Exhausted { until, .. } => format!("spent {}", countdown(scene.left(*until))),
-        Condition::Broken { until, .. } => format!("broken {}", countdown(scene.left(*until))),
-        Condition::Disabled { cause, .. } => words::outcome(cause.outcome).to_owned(),
-        Condition::Off { .. } => "off".to_owned(),
+        Condition::CoolingDown { until, .. } => format!("cooling {}", countdown(ctx.time_until(*until))),
+        Condition::Exhausted { until, .. } => format!("spent {}", countdown(ctx.time_until(*until))),
+        Condition::CircuitOpen { until, .. } => format!("broken {}", countdown(ctx.time_until(*until))),
+        Condition::Disabled { cause, .. } => labels::outcome(cause.outcome).to_owned(),
+        Condition::SwitchedOff { .. } => "off".to_owned(),
     };
-    // What is out for moments still has a day; of what is out for longer, the day is not what holds it.
-    if matches!(route.condition, Condition::Full { .. } | Condition::Cooling { .. } | Condition::Broken { .. }) {
-        more.extend(left);
+    // After a short wait the rest of the daily quota matters, so it is shown; otherwise the daily quota is not what
+    // limits the route.
+    if matches!(
+        route.condition,
+        Condition::Limited { .. } | Condition::CoolingDown { .. } | Condition::CircuitOpen { .. }
+    ) {
+        details.extend(left);
     }
-    more.extend((route.in_flight > 0).then(|| format!("{} fly", route.in_flight)));
-    more.extend((route.ok > 0).then(|| format!("{} ok", compact(route.ok))));
-    let mut spans = vec![scene.span(format!("{glyph} {words}"), role)];
+    details.extend((route.in_flight > 0).then(|| format!("{} fly", route.in_flight)));
+    details.extend((route.ok > 0).then(|| format!("{} ok", compact(route.ok))));
+    let mut spans = vec![ctx.span(format!("{glyph} {text}"), role)];
     let mut used = spans[0].width();
-    for more in more {
-        let more = format!(" {} {more}", glyphs.dot);
+    for more in details {
+        let more = format!(" {} {more}", glyphs.separator);
         if used + text::width(&more) <= width {
             used += text::width(&more);
-            spans.push(scene.span(more, Role::Muted));
+            spans.push(ctx.span(more, StyleRole::Muted));
         }
     }
-    scene.fit_spans(spans, width)
+    ctx.truncated_spans(spans, width)
 }

@@ -1,18 +1,19 @@
-//! Two pixels in a cell: half of it in the foreground's colour, half in the background's.
+//! Renders a picture with half-block glyphs: two pixels in a cell, one in the foreground colour and one in the
+//! background colour.
 
 use image::RgbaImage;
 
-use super::{drawing::Tile, palette};
-use crate::tui::theme::Depth;
+use super::{palette, rendered::ImageCell};
+use crate::tui::theme::ColourDepth;
 
-/// Of a picture that has two pixels for each row of cells.
-pub(super) fn tiles(picture: &RgbaImage, depth: Depth) -> Vec<Tile> {
+/// Renders a picture that has two rows of pixels for each row of cells.
+pub(super) fn image_cells(picture: &RgbaImage, depth: ColourDepth) -> Vec<ImageCell> {
     let width = picture.width() as usize;
-    let colours = palette::colours(picture, depth);
+    let colours = palette::dithered_colours(picture, depth);
     let tile = |(top, bottom): (_, _)| match (top, bottom) {
-        (None, None) => Tile { sign: ' ', fg: None, bg: None },
-        (None, bottom) => Tile { sign: '▄', fg: bottom, bg: None },
-        (top, bottom) => Tile { sign: '▀', fg: top, bg: bottom },
+        (None, None) => ImageCell { glyph: ' ', fg: None, bg: None },
+        (None, bottom) => ImageCell { glyph: '▄', fg: bottom, bg: None },
+        (top, bottom) => ImageCell { glyph: '▀', fg: top, bg: bottom },
     };
     let pair = |rows: &[_]| {
         let (top, bottom) = rows.split_at(width);
@@ -38,6 +39,6 @@ mod tests {
         });
         let (red, blue) = (Some(Color::Rgb(255, 0, 0)), Some(Color::Rgb(0, 0, 255)));
         let want = [('▀', red, blue), ('▀', red, None), ('▄', blue, None), (' ', None, None)];
-        assert_eq!(tiles(&picture, Depth::True), want.map(|(sign, fg, bg)| Tile { sign, fg, bg }));
+        assert_eq!(image_cells(&picture, ColourDepth::True), want.map(|(glyph, fg, bg)| ImageCell { glyph, fg, bg }));
     }
 }

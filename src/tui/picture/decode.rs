@@ -1,4 +1,4 @@
-//! From bytes to pixels, within limits that are set before a decoder allocates anything.
+//! Decodes pictures, with limits that are set before the decoder allocates anything.
 
 use std::io::Cursor;
 
@@ -7,65 +7,68 @@ use image::{
     metadata::Orientation,
 };
 
-/// Pixels that are decoded at most; a camera's best has as many.
-const MOST_MEGAPIXELS: u64 = 64;
-/// Of either side: what a terminal's width could never show.
-const LONGEST_SIDE: u32 = 65_535;
-/// Memory a decoder may take.
-const MOST_MEMORY: u64 = 384 * 1024 * 1024;
+/// Maximum pixels of a picture, in millions; the best cameras produce as many.
+const MAX_MEGAPIXELS: u64 = 64;
+/// Maximum pixels of each side: more than any terminal could show.
+const MAX_SIDE_PIXELS: u32 = 65_535;
+/// Maximum memory of the decoder, in bytes.
+const MAX_DECODER_BYTES: u64 = 384 * 1024 * 1024;
 
-/// A decoded picture, not yet turned as its orientation says: that is cheaper once it is small.
-pub(super) struct Picture {
+/// A decoded picture, not yet rotated: that is cheaper once it is scaled down.
+pub(super) struct DecodedImage {
     pixels: DynamicImage,
     orientation: Orientation,
-    pub format: &'static str,
+    pub format_name: &'static str,
 }
 
-/// The first frame, if it moves.
-pub(super) fn open(bytes: &[u8]) -> Result<Picture, String> {
+/// Decodes a picture; for an animation, the first frame.
+///
+/// # Errors
+/// If the picture is empty, damaged, too large or of an unsupported format; the message is for the operator.
+pub(super) fn decode(bytes: &[u8]) -> Result<DecodedImage, String> {
     if bytes.is_empty() {
         return Err("the picture is empty".to_owned());
     }
-    let (format, name) = recognise(bytes)?;
-    let damaged = |error: &ImageError| match error {
+    let (format, name) = detect_format(bytes)?;
+    let decode_error = |error: &ImageError| match error {
         ImageError::Limits(_) => {
-            format!("the {name} picture is too large to be shown here ({MOST_MEGAPIXELS} megapixels at most)")
+            format!("the {name} picture is too large to be shown here ({MAX_MEGAPIXELS} megapixels at most)")
         }
         _ => format!("the {name} picture is damaged: {error}"),
     };
     let mut limits = Limits::default();
-    limits.max_image_width = Some(LONGEST_SIDE);
-    limits.max_image_height = Some(LONGEST_SIDE);
-    limits.max_alloc = Some(MOST_MEMORY);
+    limits.max_image_width = Some(MAX_SIDE_PIXELS);
+    limits.max_image_height = Some(MAX_SIDE_PIXELS);
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder().map_err(|error| damaged(&error))?;
+    let mut decoder = reader.into_decoder().map_err(|error| decode_error(&error))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         return Err(format!("the {name} picture is damaged: it is {width} x {height} pixels"));
     }
-    if u64::from(width) * u64::from(height) > MOST_MEGAPIXELS * 1_000_000 {
+    if u64::from(width) * u64::from(height) > MAX_MEGAPIXELS * 1_000_000 {
         return Err(format!(
-            "the {name} picture is {width} x {height} pixels, too many to be shown here ({MOST_MEGAPIXELS} million at \
+            "the {name} picture is {width} x {height} pixels, too many to be shown here ({MAX_MEGAPIXELS} million at \
              most)"
         ));
     }
-    // What the result takes is not the decoder's to take too.
-    limits.reserve(decoder.total_bytes()).map_err(|error| damaged(&error))?;
-    decoder.set_limits(limits).map_err(|error| damaged(&error))?;
-    // A picture whose notes can't be read is shown as it lies.
+    // The memory of the result is not available to the decoder.
+    limits.reserve(decoder.total_bytes()).map_err(|error| decode_error(&error))?;
+    decoder.set_limits(limits).map_err(|error| decode_error(&error))?;
+    // If the metadata can't be read, the picture is shown unrotated.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let pixels = DynamicImage::from_decoder(decoder).map_err(|error| damaged(&error))?;
-    Ok(Picture { pixels, orientation, format: name })
+    let pixels = DynamicImage::from_decoder(decoder).map_err(|error| decode_error(&error))?;
+    Ok(DecodedImage { pixels, orientation, format_name: name })
 }
 
-/// By the first bytes: names lie.
-fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
-    let unseen = |name: &str| Err(format!("this is a {name} picture, which this screen can't show"));
+/// Detects the format from the first bytes, because file names can be wrong.
+fn detect_format(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
+    let unsupported = |name: &str| Err(format!("this is a {name} picture, which this screen can't show"));
     match (bytes.get(4..8), bytes.get(8..12)) {
-        (Some(b"ftyp"), Some(b"avif" | b"avis")) => return unseen("AVIF"),
+        (Some(b"ftyp"), Some(b"avif" | b"avis")) => return unsupported("AVIF"),
         (Some(b"ftyp"), Some(b"heic" | b"heix" | b"hevc" | b"hevx" | b"mif1" | b"msf1" | b"heim" | b"heis")) => {
-            return unseen("HEIC");
+            return unsupported("HEIC");
         }
         _ => {}
     }
@@ -80,31 +83,31 @@ fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
     }
 }
 
-impl Picture {
+impl DecodedImage {
     #[cfg(test)]
-    pub fn of(pixels: RgbaImage) -> Self {
-        Self { pixels: pixels.into(), orientation: Orientation::NoTransforms, format: "PNG" }
+    pub fn from_pixels(pixels: RgbaImage) -> Self {
+        Self { pixels: pixels.into(), orientation: Orientation::NoTransforms, format_name: "PNG" }
     }
 
-    /// As it is looked at.
+    /// Width and height of the upright picture.
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = (self.pixels.width(), self.pixels.height());
-        if self.lies_on_its_side() { (height, width) } else { (width, height) }
+        if self.has_swapped_sides() { (height, width) } else { (width, height) }
     }
 
-    fn lies_on_its_side(&self) -> bool {
+    fn has_swapped_sides(&self) -> bool {
         matches!(
             self.orientation,
             Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
         )
     }
 
-    /// The whole picture at this size, upright.
+    /// The whole picture, upright, scaled to this size.
     pub fn scaled(&self, width: u32, height: u32) -> RgbaImage {
-        let (across, down) = if self.lies_on_its_side() { (height, width) } else { (width, height) };
+        let (across, down) = if self.has_swapped_sides() { (height, width) } else { (width, height) };
         let (across, down) = (across.max(1), down.max(1));
         let mut scaled = if across < self.pixels.width() && down < self.pixels.height() {
-            // Each pixel the mean of those it stands for.
+            // Each pixel is the mean of those it replaces.
             self.pixels.thumbnail_exact(across, down)
         } else {
             self.pixels.resize_exact(across, down, FilterType::Triangle)
@@ -130,10 +133,10 @@ mod tests {
     }
 
     fn refusal(bytes: &[u8]) -> String {
-        open(bytes).err().expect("it is refused")
+        decode(bytes).err().expect("it is refused")
     }
 
-    /// A PNG that says in its first lines that it has these sides.
+    /// A PNG whose header declares this size.
     fn declared(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = encoded(ImageFormat::Png);
         bytes[16..20].copy_from_slice(&width.to_be_bytes());
@@ -153,7 +156,7 @@ mod tests {
     fn what_people_send_is_decoded() {
         use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
         for format in [Png, Jpeg, Gif, WebP, Bmp, Tiff] {
-            let picture = open(&encoded(format)).unwrap_or_else(|words| panic!("{format:?}: {words}"));
+            let picture = decode(&encoded(format)).unwrap_or_else(|words| panic!("{format:?}: {words}"));
             assert_eq!(picture.size(), (6, 4), "{format:?}");
             let Rgba([red, _, blue, _]) = *picture.scaled(6, 4).get_pixel(0, 0);
             assert!(red > 200 && blue < 60, "{format:?}");
@@ -164,7 +167,7 @@ mod tests {
     fn a_bomb_is_refused_by_what_it_declares() {
         assert!(refusal(&declared(60_000, 60_000)).contains("60000 x 60000 pixels, too many"));
         assert!(refusal(&declared(2_000_000_000, 2_000_000_000)).contains("too large"));
-        // One that is damaged is not taken for a bomb.
+        // The file is damaged; it is not rejected for its size.
         assert!(refusal(&declared(600, 400)).contains("damaged"));
     }
 
@@ -196,11 +199,11 @@ mod tests {
         let mut bytes = jpeg[..2].to_vec();
         bytes.append(&mut exif);
         bytes.extend_from_slice(&jpeg[2..]);
-        let picture = open(&bytes).unwrap_or_else(|words| panic!("{words}"));
+        let picture = decode(&bytes).unwrap_or_else(|words| panic!("{words}"));
         assert_eq!(picture.size(), (4, 6));
         let upright = picture.scaled(4, 6);
         assert_eq!(upright.dimensions(), (4, 6));
-        // What lay at the left stands on top.
+        // The left side of the file is the top of the upright picture.
         let (top, bottom) = (upright.get_pixel(1, 0), upright.get_pixel(1, 5));
         assert!(top[0] > top[2] && bottom[2] > bottom[0], "{top:?} {bottom:?}");
     }
@@ -212,7 +215,7 @@ mod tests {
         let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
         encoder.encode_frames([frame([255, 0, 0, 255]), frame([0, 0, 255, 255])]).unwrap();
         drop(encoder);
-        let picture = open(&bytes).unwrap_or_else(|words| panic!("{words}"));
+        let picture = decode(&bytes).unwrap_or_else(|words| panic!("{words}"));
         assert_eq!(picture.scaled(1, 1).get_pixel(0, 0)[0], 255);
     }
 }

@@ -1,18 +1,18 @@
-//! How many cells a picture takes.
+//! Computes how many cells a picture takes.
 
 use ratatui::layout::Size;
 
 use super::CellPixels;
 
-/// The largest size within `room` that keeps a picture's shape. One pixel never gets wider than a column: an icon stays
-/// an icon.
-pub fn fit((width, height): (u32, u32), room: Size, cell: Option<CellPixels>) -> Size {
-    let cell = cell.filter(|cell| cell.width > 0 && cell.height > 0);
-    let shape = cell.map_or(0.5, |cell| f64::from(cell.width) / f64::from(cell.height));
-    let (columns, rows) = (f64::from(width.max(1)), f64::from(height.max(1)) * shape);
-    let scale = (f64::from(room.width) / columns).min(f64::from(room.height) / rows).min(1.0);
+/// The largest size within `max_cells` that keeps the picture's proportions. A pixel is at most one column wide, so
+/// that an icon stays small.
+pub fn fit_to_cells((width, height): (u32, u32), max_cells: Size, cell_size: Option<CellPixels>) -> Size {
+    let cell = cell_size.filter(|cell| cell.width > 0 && cell.height > 0);
+    let cell_ratio = cell.map_or(0.5, |cell| f64::from(cell.width) / f64::from(cell.height));
+    let (columns, rows) = (f64::from(width.max(1)), f64::from(height.max(1)) * cell_ratio);
+    let scale = (f64::from(max_cells.width) / columns).min(f64::from(max_cells.height) / rows).min(1.0);
     let cells = |length: f64, most: u16| ((length * scale).round() as u16).clamp(1, most.max(1));
-    Size { width: cells(columns, room.width), height: cells(rows, room.height) }
+    Size { width: cells(columns, max_cells.width), height: cells(rows, max_cells.height) }
 }
 
 #[cfg(test)]
@@ -35,7 +35,7 @@ mod tests {
             ("no room", (100, 100), (0, 0), None, (1, 1)),
         ];
         for (what, picture, room, cell, want) in cases {
-            assert_eq!(fit(picture, Size::new(room.0, room.1), cell), Size::new(want.0, want.1), "{what}");
+            assert_eq!(fit_to_cells(picture, Size::new(room.0, room.1), cell), Size::new(want.0, want.1), "{what}");
         }
     }
 }

@@ -1,94 +1,96 @@
-//! An item's picture, as well as this terminal can show it.
+//! Renders an item's picture as well as this terminal can show it.
 //!
-//! Owns reading, decoding, sizing and encoding; it must not know the run or what the screen remembers. All of it is
-//! a function of the picture and of an [`Ask`], and is called on a thread of its own: what a frame does with the
-//! [`Drawing`] that comes back is to copy cells.
+//! This module reads, decodes, sizes and encodes pictures; it does not know the run or the state of the screen. The
+//! result depends only on the picture and an [`ImageRequest`], and is computed on its own thread. A frame only copies
+//! the cells of the [`RenderedImage`].
 //!
-//! Pictures come from anywhere: what can be told from a file's size or its header is refused before anything is
-//! decoded, and a decoder that panics takes nothing along but its thread.
+//! Pictures are untrusted: sizes in the file system and in the header are checked before anything is decoded, and a
+//! decoder that panics ends only its own thread.
 
 mod blocks;
 mod decode;
-mod drawing;
+mod detection;
 mod fit;
 mod graphics;
+mod luminance;
 mod palette;
-mod ramp;
+mod rendered;
 mod source;
-mod terminal;
 
 use std::thread;
 
 use ratatui::layout::Size;
 use tokio::sync::oneshot;
 
-pub use drawing::Drawing;
-pub use fit::fit;
-pub use graphics::{Graphics, farewell};
-pub use terminal::Wish;
+pub use detection::ImageMode;
+pub use fit::fit_to_cells;
+pub use graphics::{GraphicsProtocol, cleanup_sequence};
+pub use rendered::RenderedImage;
 
-use super::theme::Depth;
+use super::theme::ColourDepth;
 use crate::domain::Image;
 
-/// Pixels of one cell.
+/// Size of one cell in pixels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CellPixels {
     pub width: u16,
     pub height: u16,
 }
 
-/// What the terminal can show.
+/// Capabilities of the terminal for pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Canvas {
-    pub depth: Depth,
-    /// Only ASCII signs.
-    pub ascii: bool,
-    /// Dark signs on a light background: an empty cell is bright.
-    pub light: bool,
-    /// What it understands beyond signs and colours.
-    pub graphics: Option<Graphics>,
-    /// Sequences that tmux would swallow are wrapped for it.
+pub struct ImageCaps {
+    pub colour_depth: ColourDepth,
+    /// Use only ASCII glyphs.
+    pub ascii_only: bool,
+    /// Dark text on a light background: an empty cell is bright.
+    pub light_background: bool,
+    /// Graphics protocol, if the terminal has one.
+    pub protocol: Option<GraphicsProtocol>,
+    /// Sequences must be wrapped, or tmux would drop them.
     pub inside_tmux: bool,
-    /// Where the terminal says it; a cell is twice as high as it is wide otherwise.
-    pub cell: Option<CellPixels>,
+    /// `None` if the terminal doesn't report it; a cell is then taken to be twice as high as wide.
+    pub cell_size: Option<CellPixels>,
 }
 
-/// Which picture, in what room, on what.
+/// A request to render a picture for a size and a terminal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ask {
+pub struct ImageRequest {
     pub seq: u64,
-    /// Among the item's pictures.
+    /// Index among the item's pictures.
     pub index: usize,
-    /// Cells that it may take.
-    pub room: Size,
-    pub canvas: Canvas,
+    /// Maximum size in cells.
+    pub max_cells: Size,
+    pub caps: ImageCaps,
 }
 
-/// Reads, decodes and draws, away from whoever waits for it. Nothing waits for the thread when the program ends, be it
-/// at a disk that has stopped answering.
+/// Reads, decodes and renders a picture on its own thread. The program doesn't wait for that thread when it ends, even
+/// if the thread hangs on a disk.
 ///
 /// # Errors
-/// Why there is nothing to see, in words for the operator.
-pub async fn depict(image: Image, ask: Ask, number: u32) -> Result<Drawing, String> {
-    apart(move || draw(&image, &ask, number)).await
+/// Why the picture can't be shown, as a message for the operator.
+pub async fn render(image: Image, request: ImageRequest, image_number: u32) -> Result<RenderedImage, String> {
+    run_on_thread(move || render_blocking(&image, &request, image_number)).await
 }
 
-/// The same, here and now. `number` tells apart the pictures that a terminal is given to keep.
+/// Like [`render`], on the current thread. `image_number` distinguishes the pictures that a terminal stores.
 ///
 /// # Errors
-/// Why there is nothing to see, in words for the operator.
-pub fn draw(image: &Image, ask: &Ask, number: u32) -> Result<Drawing, String> {
-    let bytes = source::bytes(image)?;
-    let picture = decode::open(&bytes)?;
+/// Why the picture can't be shown, as a message for the operator.
+pub fn render_blocking(image: &Image, request: &ImageRequest, image_number: u32) -> Result<RenderedImage, String> {
+    let bytes = source::read_bytes(image)?;
+    let picture = decode::decode(&bytes)?;
     drop(bytes);
-    Ok(Drawing::new(&picture, ask, number))
+    Ok(RenderedImage::new(&picture, request, image_number))
 }
 
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    let (done, result) = oneshot::channel();
+async fn run_on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let (result_sender, result) = oneshot::channel();
     let spawned = thread::Builder::new().name("picture".to_owned()).spawn(move || {
-        // Whoever waited may have left.
-        let _ = done.send(work());
+        // The receiver may have been dropped.
+        let _ = result_sender.send(work());
     });
     match spawned {
         Ok(_) => result.await.unwrap_or_else(|_| {
@@ -104,8 +106,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_decoder_that_panics_is_told_like_a_broken_picture() {
-        let failed = apart::<()>(|| panic!("index out of bounds")).await;
+        let failed = run_on_thread::<()>(|| panic!("index out of bounds")).await;
         assert!(failed.unwrap_err().contains("the decoder failed"));
-        assert_eq!(apart(|| Ok(7)).await, Ok(7));
+        assert_eq!(run_on_thread(|| Ok(7)).await, Ok(7));
     }
 }

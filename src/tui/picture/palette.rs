@@ -1,22 +1,21 @@
-//! A picture's colours as the terminal has them.
+//! Converts a picture's colours to those of the terminal.
 
 use image::RgbaImage;
 use ratatui::style::Color;
 
 use crate::tui::{
-    colour::{SIXTEEN, looks, nearest_of_256},
-    theme::Depth,
+    colour::{ANSI_16, nearest_ansi256, rgb_of},
+    theme::ColourDepth,
 };
 
-/// Less than half opaque: the terminal's own background.
-const OPAQUE: u8 = 128;
+/// Minimum alpha of an opaque pixel. Below it, the terminal's own background is shown.
+const MIN_OPAQUE_ALPHA: u8 = 128;
 
-/// The colour of each pixel, row by row; `None` where it is transparent. Where the terminal has fewer colours than the
-/// picture, what a pixel had to give up goes to its neighbours (Floyd and Steinberg's way), so that areas keep their
-/// colour.
-pub(super) fn colours(picture: &RgbaImage, depth: Depth) -> Vec<Option<Color>> {
+/// The colour of each pixel, row by row; `None` if it is transparent. If the terminal has fewer colours than the
+/// picture, Floyd-Steinberg dithering passes each pixel's error to its neighbours, so that areas keep their colour.
+pub(super) fn dithered_colours(picture: &RgbaImage, depth: ColourDepth) -> Vec<Option<Color>> {
     let width = picture.width() as usize;
-    // Of this row and the next, with a column to spare on either side.
+    // For this row and the next, with one extra column on either side.
     let mut errors = vec![[0.0_f32; 3]; 2 * (width + 2)];
     let mut colours = Vec::with_capacity(picture.len() / 4);
     for row in picture.rows() {
@@ -24,13 +23,13 @@ pub(super) fn colours(picture: &RgbaImage, depth: Depth) -> Vec<Option<Color>> {
         errors[width + 2..].fill([0.0; 3]);
         for (x, pixel) in row.enumerate() {
             let [red, green, blue, alpha] = pixel.0;
-            if alpha < OPAQUE {
+            if alpha < MIN_OPAQUE_ALPHA {
                 colours.push(None);
                 continue;
             }
             let at = x + 1;
-            let wanted = [red, green, blue];
-            let wanted: [f32; 3] = std::array::from_fn(|i| (f32::from(wanted[i]) + errors[at][i]).clamp(0.0, 255.0));
+            let target = [red, green, blue];
+            let wanted: [f32; 3] = std::array::from_fn(|i| (f32::from(target[i]) + errors[at][i]).clamp(0.0, 255.0));
             let rounded = wanted.map(|value| value.round() as u8);
             let (colour, shown) = nearest(rounded, depth);
             colours.push(Some(colour));
@@ -46,22 +45,24 @@ pub(super) fn colours(picture: &RgbaImage, depth: Depth) -> Vec<Option<Color>> {
     colours
 }
 
-/// The terminal's colour, and what it looks like.
-fn nearest(rgb: [u8; 3], depth: Depth) -> (Color, [u8; 3]) {
+/// The nearest colour of the terminal, and its RGB value.
+fn nearest(rgb: [u8; 3], depth: ColourDepth) -> (Color, [u8; 3]) {
     let [red, green, blue] = rgb;
     match depth {
-        Depth::Mono => (Color::Reset, rgb),
-        Depth::Ansi16 => SIXTEEN.into_iter().min_by_key(|(_, shown)| distance(*shown, rgb)).unwrap_or(SIXTEEN[0]),
-        Depth::Ansi256 => {
-            let colour = nearest_of_256(Color::Rgb(red, green, blue));
-            (colour, looks(colour).unwrap_or(rgb))
+        ColourDepth::Mono => (Color::Reset, rgb),
+        ColourDepth::Ansi16 => {
+            ANSI_16.into_iter().min_by_key(|(_, shown)| perceptual_distance(*shown, rgb)).unwrap_or(ANSI_16[0])
         }
-        Depth::True => (Color::Rgb(red, green, blue), rgb),
+        ColourDepth::Ansi256 => {
+            let colour = nearest_ansi256(Color::Rgb(red, green, blue));
+            (colour, rgb_of(colour).unwrap_or(rgb))
+        }
+        ColourDepth::True => (Color::Rgb(red, green, blue), rgb),
     }
 }
 
-fn distance(a: [u8; 3], b: [u8; 3]) -> u32 {
-    // Eyes tell greens apart best and blues worst.
+fn perceptual_distance(a: [u8; 3], b: [u8; 3]) -> u32 {
+    // Human eyes distinguish greens best and blues worst.
     [3, 4, 2].into_iter().enumerate().map(|(i, weight)| weight * u32::from(a[i].abs_diff(b[i])).pow(2)).sum()
 }
 
@@ -71,24 +72,24 @@ mod tests {
 
     use super::*;
 
-    fn of(rgb: [u8; 3], depth: Depth) -> Color {
+    fn of(rgb: [u8; 3], depth: ColourDepth) -> Color {
         let picture = RgbaImage::from_pixel(1, 1, Rgba([rgb[0], rgb[1], rgb[2], 255]));
-        colours(&picture, depth)[0].unwrap()
+        dithered_colours(&picture, depth)[0].unwrap()
     }
 
     #[test]
     fn each_terminal_gets_colours_it_has() {
-        assert_eq!(of([250, 2, 3], Depth::True), Color::Rgb(250, 2, 3));
-        assert_eq!(of([255, 0, 0], Depth::Ansi256), Color::Indexed(196));
-        assert_eq!(of([128, 128, 128], Depth::Ansi256), Color::Indexed(244));
-        assert_eq!(of([250, 2, 3], Depth::Ansi16), Color::LightRed);
-        assert_eq!(of([10, 10, 10], Depth::Ansi16), Color::Black);
+        assert_eq!(of([250, 2, 3], ColourDepth::True), Color::Rgb(250, 2, 3));
+        assert_eq!(of([255, 0, 0], ColourDepth::Ansi256), Color::Indexed(196));
+        assert_eq!(of([128, 128, 128], ColourDepth::Ansi256), Color::Indexed(244));
+        assert_eq!(of([250, 2, 3], ColourDepth::Ansi16), Color::LightRed);
+        assert_eq!(of([10, 10, 10], ColourDepth::Ansi16), Color::Black);
     }
 
     #[test]
     fn an_area_between_two_colours_is_mixed_of_both() {
         let grey = RgbaImage::from_pixel(16, 16, Rgba([64, 64, 64, 255]));
-        let shown = colours(&grey, Depth::Ansi16);
+        let shown = dithered_colours(&grey, ColourDepth::Ansi16);
         let black = shown.iter().filter(|colour| **colour == Some(Color::Black)).count();
         let dark = shown.iter().filter(|colour| **colour == Some(Color::DarkGray)).count();
         assert_eq!(black + dark, 256);
@@ -98,6 +99,6 @@ mod tests {
     #[test]
     fn what_is_transparent_has_no_colour() {
         let glass = RgbaImage::from_pixel(1, 1, Rgba([255, 255, 255, 30]));
-        assert_eq!(colours(&glass, Depth::True), [None]);
+        assert_eq!(dithered_colours(&glass, ColourDepth::True), [None]);
     }
 }

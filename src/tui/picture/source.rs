@@ -1,4 +1,4 @@
-//! Where a picture's bytes come from: a file, or the row itself. Nothing is ever fetched.
+//! Reads a picture's bytes from a file or from the row. Never downloads anything.
 
 use std::{
     fs::File,
@@ -10,17 +10,17 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::domain::Image;
 
-/// Larger files are not read: more than any provider takes, and enough for a camera's best.
-const MOST_MIB: u64 = 64;
-const MOST_BYTES: u64 = MOST_MIB * 1024 * 1024;
+/// Larger pictures are not read. No provider accepts more, and it is enough for the best cameras.
+const MAX_MIB: u64 = 64;
+const MAX_BYTES: u64 = MAX_MIB * 1024 * 1024;
 
-pub(super) fn bytes(image: &Image) -> Result<Vec<u8>, String> {
+pub(super) fn read_bytes(image: &Image) -> Result<Vec<u8>, String> {
     match image {
-        Image::File(path) => file(path).map_err(|words| format!("{}: {words}", path.display())),
-        Image::Inline { data, .. } => inline(data),
+        Image::File(path) => read_file(path).map_err(|words| format!("{}: {words}", path.display())),
+        Image::Inline { data, .. } => decode_base64(data),
         Image::Url(url) => match url.strip_prefix("data:") {
             Some(data) => match data.split_once(";base64,") {
-                Some((_, base64)) => inline(base64),
+                Some((_, base64)) => decode_base64(base64),
                 None => Err("the picture's data: URL is not base64".to_owned()),
             },
             None => Err(format!("{url} (not fetched)")),
@@ -28,39 +28,39 @@ pub(super) fn bytes(image: &Image) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Looked at before it is opened: a pipe would block.
-fn file(path: &Path) -> Result<Vec<u8>, String> {
-    let in_words = |error: io::Error| match error.kind() {
+/// Reads a regular file. Its type is checked before it is opened, because opening a pipe would block.
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let describe_error = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "the picture may not be read by this user".to_owned(),
         _ => format!("the picture can't be read: {error}"),
     };
-    let metadata = std::fs::metadata(path).map_err(in_words)?;
+    let metadata = std::fs::metadata(path).map_err(describe_error)?;
     if !metadata.is_file() {
         return Err("this is not a file".to_owned());
     }
-    if metadata.len() > MOST_BYTES {
-        return Err(too_large(metadata.len()));
+    if metadata.len() > MAX_BYTES {
+        return Err(too_large_message(metadata.len()));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    // One byte more than allowed, so that a file that grows meanwhile is noticed.
-    File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(in_words)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(too_large(bytes.len() as u64));
+    // One byte more than allowed, to detect a file that grows meanwhile.
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(describe_error)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(too_large_message(bytes.len() as u64));
     }
     Ok(bytes)
 }
 
-fn inline(base64: &str) -> Result<Vec<u8>, String> {
+fn decode_base64(base64: &str) -> Result<Vec<u8>, String> {
     let about = base64.len() as u64 / 4 * 3;
-    if about > MOST_BYTES {
-        return Err(format!("the picture in the row: {}", too_large(about)));
+    if about > MAX_BYTES {
+        return Err(format!("the picture in the row: {}", too_large_message(about)));
     }
     STANDARD.decode(base64).map_err(|_| "the picture in the row is not valid base64".to_owned())
 }
 
-fn too_large(bytes: u64) -> String {
-    format!("{} MiB are too many to be shown here ({MOST_MIB} at most)", bytes.div_ceil(1024 * 1024))
+fn too_large_message(bytes: u64) -> String {
+    format!("{} MiB are too many to be shown here ({MAX_MIB} at most)", bytes.div_ceil(1024 * 1024))
 }
 
 #[cfg(test)]
@@ -69,8 +69,8 @@ mod tests {
 
     #[test]
     fn what_is_in_the_row_is_decoded_and_what_is_elsewhere_is_not_fetched() {
-        let inline = |data: &str| bytes(&Image::Inline { mime: "image/png".to_owned(), data: data.to_owned() });
-        let url = |url: &str| bytes(&Image::Url(url.to_owned()));
+        let inline = |data: &str| read_bytes(&Image::Inline { mime: "image/png".to_owned(), data: data.to_owned() });
+        let url = |url: &str| read_bytes(&Image::Url(url.to_owned()));
         assert_eq!(inline("cGljdHVyZQ=="), Ok(b"picture".to_vec()));
         assert!(inline("!").unwrap_err().contains("not valid base64"));
         assert_eq!(url("data:image/png;base64,cGljdHVyZQ=="), Ok(b"picture".to_vec()));
@@ -82,7 +82,7 @@ mod tests {
     fn files_that_cannot_be_read_are_named() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let words = |name: &str| bytes(&Image::File(at(name))).unwrap_err();
+        let words = |name: &str| read_bytes(&Image::File(at(name))).unwrap_err();
         assert!(words("gone.png").ends_with("gone.png: the picture does not exist"));
         assert!(words("").ends_with("this is not a file"));
         nix::unistd::mkfifo(&at("pipe.png"), nix::sys::stat::Mode::S_IRWXU).unwrap();

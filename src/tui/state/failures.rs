@@ -1,23 +1,23 @@
-//! Failed items by what they failed of, as the run's database last grouped them.
+//! Failed items grouped by the reason of their failure, as the run's database last reported them.
 
-use super::{Stamp, Wanted, answer::Answer};
+use super::{DataVersion, PendingQuery, cached::CachedAnswer};
 use crate::domain::{FailureGroup, ItemState, Page, Query, ReplayFilter, snapshot::Totals};
 
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Failures {
+pub struct FailureList {
     selected: usize,
-    /// The group that is selected, so that the selection stays on it when others overtake it.
-    chosen: Option<ReplayFilter>,
-    answer: Option<Answer<Vec<FailureGroup>>>,
+    /// Identifies the selected group, so that the selection stays on it when the order changes.
+    selected_filter: Option<ReplayFilter>,
+    answer: Option<CachedAnswer<Vec<FailureGroup>>>,
 }
 
-impl Failures {
+impl FailureList {
     /// `None` before the first answer.
     pub fn groups(&self) -> Option<&[FailureGroup]> {
         self.answer.as_ref()?.content().ok().map(Vec::as_slice)
     }
 
-    pub fn trouble(&self) -> Option<&str> {
+    pub fn error(&self) -> Option<&str> {
         self.answer.as_ref()?.content().err()
     }
 
@@ -29,32 +29,34 @@ impl Failures {
         self.groups()?.get(self.selected)
     }
 
-    /// Where no groups are known, the place among them stays what it was.
+    /// Selects a row. If no groups are loaded, the selection stays.
     pub fn select(&mut self, at: usize) {
         let Some(groups) = self.groups() else { return };
         self.selected = at.min(groups.len().saturating_sub(1));
-        self.chosen = self.selected_group().map(FailureGroup::filter);
+        self.selected_filter = self.selected_group().map(FailureGroup::replay_filter);
     }
 
-    pub(super) fn wanted(&self, totals: &Totals) -> Option<Wanted> {
-        let current = self.answer.as_ref().is_some_and(|answer| answer.is_current(Some(ItemState::Failed), totals));
+    pub(super) fn pending_query(&self, totals: &Totals) -> Option<PendingQuery> {
+        let is_current = self.answer.as_ref().is_some_and(|answer| answer.is_current(Some(ItemState::Failed), totals));
         let query = Query::Failures { filter: ReplayFilter::default() };
-        (!current).then(|| Wanted { query, stamp: Stamp::of(totals) })
+        (!is_current).then(|| PendingQuery { query, data_version: DataVersion::of(totals) })
     }
 
-    pub fn distrust(&mut self) {
+    pub fn invalidate(&mut self) {
         if let Some(answer) = &mut self.answer {
-            answer.distrust();
+            answer.invalidate();
         }
     }
 
-    pub fn answered(&mut self, stamp: Stamp, page: Result<Page, String>) {
-        self.answer = Some(Answer::new(stamp, page, |page| match page {
+    pub fn on_answer(&mut self, data_version: DataVersion, page: Result<Page, String>) {
+        self.answer = Some(CachedAnswer::new(data_version, page, |page| match page {
             Page::Failures { groups, outdated, .. } => Some((groups, outdated)),
             _ => None,
         }));
-        let followed =
-            self.chosen.as_ref().and_then(|chosen| self.groups()?.iter().position(|group| group.filter() == *chosen));
-        self.select(followed.unwrap_or(self.selected));
+        let new_index = self
+            .selected_filter
+            .as_ref()
+            .and_then(|chosen| self.groups()?.iter().position(|group| group.replay_filter() == *chosen));
+        self.select(new_index.unwrap_or(self.selected));
     }
 }

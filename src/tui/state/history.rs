@@ -1,36 +1,36 @@
-//! What the charts draw: the snapshot's own counters, remembered at ever wider intervals, so that the whole time on the
-//! screen fits into a fixed number of samples.
+//! The data of the charts: samples of the snapshot's counters. When there are too many samples the interval doubles, so
+//! that the whole time fits into a fixed number.
 //!
-//! Counters and not rates are kept: what happened between any two samples is exact, however many went in between and
-//! however long nothing was published.
+//! Samples hold counters instead of rates. So the difference between two samples is exact, even if samples between them
+//! were dropped or no snapshots came for a while.
 
 use std::time::Duration;
 
-use crate::domain::{Snapshot, Wall};
+use crate::domain::{Snapshot, WallTime};
 
-/// Samples kept; when there are more, every other one goes and the interval doubles.
-const MOST: usize = 512;
+/// Maximum samples; when there are more, every other one is dropped and the interval doubles.
+const MAX_SAMPLES: usize = 512;
 
-/// Rates are taken over this long, as the header's is, or over one step where that is longer.
-const WINDOW: Duration = Duration::from_mins(1);
+/// Rates are averaged over this time, as in the header, or over one step if that is longer.
+const RATE_WINDOW: Duration = Duration::from_mins(1);
 
-/// A rate over less than this says nothing yet.
-const LEAST: Duration = Duration::from_secs(10);
+/// Rates over less time than this are not shown.
+const MIN_TIME: Duration = Duration::from_secs(10);
 
-/// How much time a step may stand for, in seconds; beyond the last, days.
-const STEPS: [u64; 21] = [
+/// Possible lengths of a step in seconds; the last ones are 1, 2, 7 and 30 days.
+const STEP_SECONDS: [u64; 21] = [
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
     2_592_000,
 ];
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Sample {
-    at: Wall,
-    /// Since the screen is open, those that were replayed since included.
-    ended: u64,
-    refused: u64,
+    at: WallTime,
+    /// Items that have ended since the dashboard was opened. An item that is replayed counts again when it ends.
+    ended_total: u64,
+    rate_limited_total: u64,
     usd: f64,
-    /// Of the model with the most answers.
+    /// Latency of the model with the most answers.
     p50_ms: Option<u64>,
     p95_ms: Option<u64>,
 }
@@ -39,46 +39,46 @@ struct Sample {
 pub struct History {
     interval: Duration,
     samples: Vec<Sample>,
-    ended: u64,
-    /// Items that had ended in the newest snapshot: fewer than before after a replay.
-    now_ended: u64,
+    ended_total: u64,
+    /// Ended items in the newest snapshot; a replay makes it smaller.
+    last_ended: u64,
 }
 
-/// The remembered time in steps of equal length, oldest first.
+/// The whole time as points at equal distances, oldest first.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Steps {
-    /// When the first begins.
-    pub from: Wall,
-    pub each: Duration,
-    pub steps: Vec<Step>,
+pub struct ChartSeries {
+    /// When the first step begins.
+    pub from: WallTime,
+    pub step: Duration,
+    pub points: Vec<ChartPoint>,
 }
 
-/// How things stood at the end of one step.
+/// The values at the end of one step.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Step {
-    /// Items ended, over the minute (or the step, where that is longer) before.
+pub struct ChartPoint {
+    /// Items ended, averaged over the minute before, or over the step if that is longer.
     pub items_per_second: f64,
-    /// Attempts that a limit refused, over the same time.
+    /// Attempts rejected by a limit, averaged over the same time.
     pub refusals_per_minute: f64,
-    /// Of the model with the most answers; `None` before the first answer.
+    /// Latency of the model with the most answers; `None` before the first answer.
     pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,
-    /// Since the run began.
+    /// Spend since the run began.
     pub usd: f64,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), samples: Vec::new(), ended: 0, now_ended: 0 }
+        Self { interval: Duration::from_secs(1), samples: Vec::new(), ended_total: 0, last_ended: 0 }
     }
 }
 
 impl History {
-    /// Remembers `snapshot` if enough engine time has passed since the last one.
+    /// Stores a sample of `snapshot` if an interval of engine time has passed since the last one.
     pub fn record(&mut self, snapshot: &Snapshot) {
         let now_ended = snapshot.totals.done + snapshot.totals.failed;
-        self.ended += now_ended.saturating_sub(self.now_ended);
-        self.now_ended = now_ended;
+        self.ended_total += now_ended.saturating_sub(self.last_ended);
+        self.last_ended = now_ended;
         let due = self.samples.last().is_none_or(|last| snapshot.at.since(last.at) >= self.interval);
         if !due {
             return;
@@ -86,13 +86,13 @@ impl History {
         let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
         self.samples.push(Sample {
             at: snapshot.at,
-            ended: self.ended,
-            refused: snapshot.totals.rate_limited,
-            usd: snapshot.spend.cost.usd(),
+            ended_total: self.ended_total,
+            rate_limited_total: snapshot.totals.rate_limited,
+            usd: snapshot.spend.cost.as_usd(),
             p50_ms: busiest.and_then(|model| model.p50_ms),
             p95_ms: busiest.and_then(|model| model.p95_ms),
         });
-        if self.samples.len() > MOST {
+        if self.samples.len() > MAX_SAMPLES {
             let mut place = 0;
             self.samples.retain(|_| {
                 place += 1;
@@ -102,44 +102,45 @@ impl History {
         }
     }
 
-    /// The whole time in at most `most` steps, each as short as that allows; `None` while there is too little of it.
+    /// The whole time in at most `max_points` steps, which are as short as possible; `None` if less than [`MIN_TIME`]
+    /// has passed.
     ///
-    /// Steps begin at round times, so that what has been drawn of one stays as it is.
-    pub fn steps(&self, most: usize) -> Option<Steps> {
+    /// Steps begin at round times, so that a drawn step doesn't change later.
+    pub fn series(&self, max_points: usize) -> Option<ChartSeries> {
         let (first, last) = (self.samples.first()?, self.samples.last()?);
-        if last.at.since(first.at) < LEAST || most == 0 {
+        if last.at.since(first.at) < MIN_TIME || max_points == 0 {
             return None;
         }
-        let lengths = STEPS.iter().map(|seconds| Duration::from_secs(*seconds));
-        let each = lengths.filter(|each| *each >= self.interval).find(|each| {
-            let (from, to) = (floor(first.at, *each), last.at);
-            to.since(from).as_micros() < each.as_micros() * most as u128
+        let lengths = STEP_SECONDS.iter().map(|seconds| Duration::from_secs(*seconds));
+        let step = lengths.filter(|each| *each >= self.interval).find(|each| {
+            let (from, to) = (round_down(first.at, *each), last.at);
+            to.since(from).as_micros() < each.as_micros() * max_points as u128
         })?;
-        let from = floor(first.at, each);
-        let count = last.at.since(from).as_micros() / each.as_micros() + 1;
-        let ends = (1..=count as u32).map(|count| (from + each * count).min(last.at));
-        Some(Steps { from, each, steps: ends.map(|end| self.step(end, each.max(WINDOW))).collect() })
+        let from = round_down(first.at, step);
+        let count = last.at.since(from).as_micros() / step.as_micros() + 1;
+        let ends = (1..=count as u32).map(|count| (from + step * count).min(last.at));
+        Some(ChartSeries { from, step, points: ends.map(|end| self.point(end, step.max(RATE_WINDOW))).collect() })
     }
 
-    fn step(&self, end: Wall, window: Duration) -> Step {
+    fn point(&self, end: WallTime, window: Duration) -> ChartPoint {
         let first = self.samples.first().map_or(end, |sample| sample.at);
-        // Too early for a rate: what the first seconds brought, over as long.
-        let from = Wall(end.0.saturating_sub(window.as_micros() as i64)).max(first);
-        let over = end.since(from).max(LEAST).as_secs_f64();
-        let added = |of: fn(&Sample) -> u64| self.count(of, end) - self.count(of, from);
-        let held = self.samples[..self.after(end)].last();
-        Step {
-            items_per_second: added(|sample| sample.ended) / over,
-            refusals_per_minute: added(|sample| sample.refused) / over * 60.0,
-            p50_ms: held.and_then(|sample| sample.p50_ms),
-            p95_ms: held.and_then(|sample| sample.p95_ms),
-            usd: held.map_or(0.0, |sample| sample.usd),
+        // Near the start, averages over the time since the first sample, but at least [`MIN_TIME`].
+        let from = WallTime(end.0.saturating_sub(window.as_micros() as i64)).max(first);
+        let seconds = end.since(from).max(MIN_TIME).as_secs_f64();
+        let increase = |of: fn(&Sample) -> u64| self.counter_at(of, end) - self.counter_at(of, from);
+        let last_sample = self.samples[..self.samples_until(end)].last();
+        ChartPoint {
+            items_per_second: increase(|sample| sample.ended_total) / seconds,
+            refusals_per_minute: increase(|sample| sample.rate_limited_total) / seconds * 60.0,
+            p50_ms: last_sample.and_then(|sample| sample.p50_ms),
+            p95_ms: last_sample.and_then(|sample| sample.p95_ms),
+            usd: last_sample.map_or(0.0, |sample| sample.usd),
         }
     }
 
-    /// A counter at `at`: between two samples it grew evenly.
-    fn count(&self, of: fn(&Sample) -> u64, at: Wall) -> f64 {
-        let after = self.after(at);
+    /// The value of a counter at `at`, interpolated linearly between two samples.
+    fn counter_at(&self, of: fn(&Sample) -> u64, at: WallTime) -> f64 {
+        let after = self.samples_until(at);
         let (Some(before), next) = (self.samples[..after].last(), self.samples.get(after)) else { return 0.0 };
         let value = of(before) as f64;
         next.map_or(value, |next| {
@@ -148,56 +149,62 @@ impl History {
         })
     }
 
-    /// How many samples are not later than `at`.
-    fn after(&self, at: Wall) -> usize {
+    /// The number of samples that are not later than `at`.
+    fn samples_until(&self, at: WallTime) -> usize {
         self.samples.partition_point(|sample| sample.at <= at)
     }
 }
 
-/// The last multiple of `each` that is not after `at`.
-fn floor(at: Wall, each: Duration) -> Wall {
-    Wall(at.0 - at.0.rem_euclid(each.as_micros() as i64))
+/// The last multiple of `step` that is not after `at`.
+fn round_down(at: WallTime, step: Duration) -> WallTime {
+    WallTime(at.0 - at.0.rem_euclid(step.as_micros() as i64))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn second(seconds: i64) -> Wall {
-        Wall::from_unix_seconds(1_795_251_600 + seconds)
+    fn second(seconds: i64) -> WallTime {
+        WallTime::from_unix_seconds(1_795_251_600 + seconds)
     }
 
-    /// `(at, ended)`.
+    /// Samples from pairs `(at, ended)`.
     fn history(samples: impl IntoIterator<Item = (i64, u64)>) -> History {
-        let sample =
-            |(at, ended)| Sample { at: second(at), ended, refused: 0, usd: 0.0, p50_ms: Some(900), p95_ms: None };
+        let sample = |(at, ended_total)| Sample {
+            at: second(at),
+            ended_total,
+            rate_limited_total: 0,
+            usd: 0.0,
+            p50_ms: Some(900),
+            p95_ms: None,
+        };
         History { samples: samples.into_iter().map(sample).collect(), ..History::default() }
     }
 
     #[test]
     fn a_few_seconds_say_nothing_yet() {
-        assert_eq!(history([]).steps(40), None);
-        assert_eq!(history([(0, 0), (9, 9)]).steps(40), None);
-        assert!(history([(0, 0), (10, 9)]).steps(40).is_some());
+        assert_eq!(history([]).series(40), None);
+        assert_eq!(history([(0, 0), (9, 9)]).series(40), None);
+        assert!(history([(0, 0), (10, 9)]).series(40).is_some());
     }
 
     #[test]
     fn steps_are_as_short_as_fits_and_begin_at_round_times() {
         let each = |length: i64| {
-            let steps = history([(7, 0), (7 + length, 100)]).steps(40).unwrap();
-            assert!(steps.steps.len() <= 40, "{} steps for {length} s", steps.steps.len());
-            assert_eq!(steps.from.0 % steps.each.as_micros() as i64, 0, "{length} s");
-            steps.each.as_secs()
+            let steps = history([(7, 0), (7 + length, 100)]).series(40).unwrap();
+            assert!(steps.points.len() <= 40, "{} steps for {length} s", steps.points.len());
+            assert_eq!(steps.from.0 % steps.step.as_micros() as i64, 0, "{length} s");
+            steps.step.as_secs()
         };
         assert_eq!([30, 60, 300, 3_600, 86_400, 30 * 86_400].map(each), [1, 2, 10, 120, 3_600, 86_400]);
     }
 
     #[test]
     fn a_rate_covers_the_minute_before() {
-        // Sixty a minute for two minutes, then nothing for two, of which nothing was published.
+        // Sixty a minute for two minutes, then none for two minutes in which no snapshot came.
         let samples = (0..=120).map(|at| (at, at as u64)).chain([(240, 120)]);
-        let steps = history(samples).steps(300).unwrap();
-        let rate = |at: usize| steps.steps[at - 1].items_per_second;
+        let steps = history(samples).series(300).unwrap();
+        let rate = |at: usize| steps.points[at - 1].items_per_second;
         assert!((rate(60) - 1.0).abs() < 1e-9 && (rate(120) - 1.0).abs() < 1e-9);
         assert!((rate(150) - 0.5).abs() < 1e-9, "half of the minute had work: {}", rate(150));
         assert!(rate(200).abs() < 1e-9, "a wait is a wait, also where nothing was published");
@@ -207,9 +214,9 @@ mod tests {
     fn forgetting_samples_does_not_change_what_happened() {
         let all = history((0..=400).map(|at| (at, at as u64 * 3)));
         let few = history((0..=400).step_by(50).map(|at| (at, at as u64 * 3)));
-        let [all, few] = [all, few].map(|history| history.steps(40).unwrap());
-        assert_eq!(all.steps.len(), few.steps.len());
-        for (all, few) in all.steps.iter().zip(&few.steps) {
+        let [all, few] = [all, few].map(|history| history.series(40).unwrap());
+        assert_eq!(all.points.len(), few.points.len());
+        for (all, few) in all.points.iter().zip(&few.points) {
             assert!((all.items_per_second - few.items_per_second).abs() < 1e-9, "{all:?} {few:?}");
         }
     }

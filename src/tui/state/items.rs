@@ -1,71 +1,73 @@
-//! The window onto the run's items: a million of them, of which a screenful is here.
+//! The list of the run's items. There may be a million, but only a window of them is loaded.
 
 use std::collections::BTreeMap;
 
-use super::{Stamp, Wanted, answer::Answer};
+use super::{DataVersion, PendingQuery, cached::CachedAnswer};
 use crate::domain::{ItemFilter, ItemRow, ItemState, Page, Query, ReplayFilter, snapshot::Totals};
 
-/// Rows asked for above and below the visible ones, so that scrolling a little needs no question.
-pub const WINDOW_MARGIN: u64 = 60;
+/// Rows loaded above and below the visible ones, so that scrolling a little needs no query.
+pub const WINDOW_MARGIN_ROWS: u64 = 60;
 
 #[derive(Clone, PartialEq, Debug)]
-pub struct Items {
-    /// `None` shows all.
-    pub show: Option<ItemState>,
-    /// The operator has not chosen a list yet: failed items are shown once there are any, and answers till then.
-    unchosen: bool,
-    pub text: String,
-    /// Marked items, by number: their ids.
+pub struct ItemList {
+    /// `None`: items in any state.
+    pub state_filter: Option<ItemState>,
+    /// True until the operator chooses a list. Then failed items are shown if there are any, otherwise finished ones.
+    is_automatic: bool,
+    pub text_filter: String,
+    /// Marked items: their sequence numbers and ids.
     pub marks: BTreeMap<u64, String>,
-    /// Place in the filtered list.
+    /// Index in the filtered list.
     selected: u64,
-    /// The selected item, so that the selection stays on it when others come before it.
-    seq: Option<u64>,
-    window: Option<Window>,
+    /// Sequence number of the selected item, so that the selection stays on it when others come before it.
+    selected_seq: Option<u64>,
+    window: Option<ItemWindow>,
 }
 
-/// The newest answer.
+/// The newest answer, with the filter and offset it belongs to.
 #[derive(Clone, PartialEq, Debug)]
-struct Window {
+struct ItemWindow {
     filter: ItemFilter,
     offset: u64,
-    /// The rows, and how many match over all windows.
-    answer: Answer<(Vec<ItemRow>, u64)>,
+    /// The rows, and how many items match in all.
+    answer: CachedAnswer<(Vec<ItemRow>, u64)>,
 }
 
-impl Items {
-    pub const fn showing(show: Option<ItemState>) -> Self {
+impl ItemList {
+    pub const fn new(state_filter: Option<ItemState>) -> Self {
         Self {
-            show,
-            unchosen: false,
-            text: String::new(),
+            state_filter,
+            is_automatic: false,
+            text_filter: String::new(),
             marks: BTreeMap::new(),
             selected: 0,
-            seq: None,
+            selected_seq: None,
             window: None,
         }
     }
 
-    /// What tells most, until the operator chooses.
-    pub fn unchosen() -> Self {
-        Self { unchosen: true, ..Self::showing(Some(ItemState::Failed)) }
+    /// A list that is chosen automatically until the operator chooses one.
+    pub fn automatic() -> Self {
+        Self { is_automatic: true, ..Self::new(Some(ItemState::Failed)) }
     }
 
     pub fn filter(&self) -> ItemFilter {
-        ItemFilter { state: self.show, text: self.text.clone() }
+        ItemFilter { state: self.state_filter, text: self.text_filter.clone() }
     }
 
-    fn window(&self) -> Option<&Window> {
-        self.window.as_ref().filter(|window| window.filter.state == self.show && window.filter.text == self.text)
+    fn window(&self) -> Option<&ItemWindow> {
+        self.window
+            .as_ref()
+            .filter(|window| window.filter.state == self.state_filter && window.filter.text == self.text_filter)
     }
 
-    /// How many match the filter; `None` before the first answer.
+    /// How many items match the filter; `None` before the first answer.
     pub fn matching(&self) -> Option<u64> {
         self.window()?.answer.content().ok().map(|(_, matching)| *matching)
     }
 
     /// Why the rows can't be read.
-    pub fn trouble(&self) -> Option<&str> {
+    pub fn error(&self) -> Option<&str> {
         self.window()?.answer.content().err()
     }
 
@@ -83,21 +85,21 @@ impl Items {
         self.row(self.selected)
     }
 
-    /// The operator's choice of a row, and with it of the list.
+    /// Selects a row for the operator. If the list has rows, it counts as chosen from then on.
     pub fn select(&mut self, at: u64) {
-        self.unchosen &= self.matching().unwrap_or(0) == 0;
-        self.place(at);
+        self.is_automatic &= self.matching().unwrap_or(0) == 0;
+        self.set_selected(at);
     }
 
-    /// Where no list is known, the place in it stays what it was.
-    fn place(&mut self, at: u64) {
+    /// Sets the selected index. If no list is loaded, it stays.
+    fn set_selected(&mut self, at: u64) {
         let Some(matching) = self.matching() else { return };
         self.selected = at.min(matching.saturating_sub(1));
-        self.seq = self.selected_row().map(|row| row.seq);
+        self.selected_seq = self.selected_row().map(|row| row.seq);
     }
 
-    /// Marks the selected item, or takes its mark away, and goes on to the next.
-    pub fn mark(&mut self) -> bool {
+    /// Marks or unmarks the selected item, and selects the next one. Returns false if no item is selected.
+    pub fn toggle_mark(&mut self) -> bool {
         let Some(row) = self.selected_row() else { return false };
         let (seq, id) = (row.seq, row.id.clone());
         if self.marks.remove(&seq).is_none() {
@@ -107,77 +109,87 @@ impl Items {
         true
     }
 
-    /// Takes the marks of the items that a replay has sent. Of one that names none it is known only where it means all.
-    pub fn unmark(&mut self, sent: &ReplayFilter) {
-        self.marks.retain(|_, id| !sent.is_everything() && !sent.ids.contains(id));
+    /// Removes the marks of the items that a replay has sent. A filter without ids says which items it covers only if
+    /// it covers all.
+    pub fn unmark_replayed(&mut self, sent: &ReplayFilter) {
+        self.marks.retain(|_, id| !sent.matches_all() && !sent.ids.contains(id));
     }
 
-    /// Shows another list, from its top. The old rows stay until the new ones come, but aren't shown.
-    pub fn refilter(&mut self, show: Option<ItemState>, text: String) {
-        (self.show, self.text) = (show, text);
-        self.unchosen = false;
+    /// Shows another list from its top. The old rows are kept until new ones come, but not shown.
+    pub fn set_filter(&mut self, state_filter: Option<ItemState>, text_filter: String) {
+        (self.state_filter, self.text_filter) = (state_filter, text_filter);
+        self.is_automatic = false;
         self.selected = 0;
-        self.seq = None;
+        self.selected_seq = None;
     }
 
     /// Whether the operator has chosen the list that is shown.
-    pub const fn is_chosen(&self) -> bool {
-        !self.unchosen
+    pub const fn is_chosen_by_operator(&self) -> bool {
+        !self.is_automatic
     }
 
-    /// Back to the list as it was `before` others were tried; what is marked now stays marked.
-    pub fn back_to(&mut self, before: Self) {
+    /// Restores the list of `before`, except for the marks, which stay.
+    pub fn restore(&mut self, before: Self) {
         *self = Self { marks: std::mem::take(&mut self.marks), window: self.window.take(), ..before };
     }
 
-    /// Shows what tells most, for as long as the operator has not chosen.
-    pub fn suggest(&mut self, totals: &Totals) {
-        let telling = if totals.failed > 0 { ItemState::Failed } else { ItemState::Done };
-        if self.unchosen && self.show != Some(telling) && self.text.is_empty() {
-            self.refilter(Some(telling), String::new());
-            self.unchosen = true;
+    /// Chooses the list to show, unless the operator has chosen one.
+    pub fn update_automatic(&mut self, totals: &Totals) {
+        let preferred = if totals.failed > 0 { ItemState::Failed } else { ItemState::Done };
+        if self.is_automatic && self.state_filter != Some(preferred) && self.text_filter.is_empty() {
+            self.set_filter(Some(preferred), String::new());
+            self.is_automatic = true;
         }
     }
 
-    pub fn distrust(&mut self) {
+    pub fn invalidate(&mut self) {
         if let Some(window) = &mut self.window {
-            window.answer.distrust();
+            window.answer.invalidate();
         }
     }
 
-    pub(super) fn wanted(&self, visible: usize, totals: &Totals) -> Option<Wanted> {
+    pub(super) fn pending_query(&self, visible: usize, totals: &Totals) -> Option<PendingQuery> {
         let visible = visible as u64;
         let first = self.selected.saturating_sub(visible);
-        let current = self.window().is_some_and(|window| {
-            let holds_what_is_seen = match window.answer.content() {
+        let is_current = self.window().is_some_and(|window| {
+            let covers_visible = match window.answer.content() {
                 Ok((rows, matching)) => {
                     let end = window.offset + rows.len() as u64;
                     window.offset <= first && (self.selected + visible).min(*matching) <= end
                 }
                 Err(_) => true,
             };
-            holds_what_is_seen && window.answer.is_current(self.show, totals)
+            covers_visible && window.answer.is_current(self.state_filter, totals)
         });
-        if current {
+        if is_current {
             return None;
         }
-        let offset = first.saturating_sub(WINDOW_MARGIN);
-        let limit = (2 * visible + 2 * WINDOW_MARGIN).min(1_000) as u32;
-        Some(Wanted { query: Query::Items { filter: self.filter(), offset, limit }, stamp: Stamp::of(totals) })
+        let offset = first.saturating_sub(WINDOW_MARGIN_ROWS);
+        let limit = (2 * visible + 2 * WINDOW_MARGIN_ROWS).min(1_000) as u32;
+        Some(PendingQuery {
+            query: Query::Items { filter: self.filter(), offset, limit },
+            data_version: DataVersion::of(totals),
+        })
     }
 
-    /// Takes an answer in. The selection follows its item where it is among the rows.
-    pub fn answered(&mut self, filter: ItemFilter, offset: u64, stamp: Stamp, page: Result<Page, String>) {
-        let answer = Answer::new(stamp, page, |page| match page {
+    /// Takes the answer to a query. The selection stays on its item if that is among the rows.
+    pub fn on_answer(
+        &mut self,
+        filter: ItemFilter,
+        offset: u64,
+        data_version: DataVersion,
+        page: Result<Page, String>,
+    ) {
+        let answer = CachedAnswer::new(data_version, page, |page| match page {
             Page::Items { rows, matching, outdated, .. } => Some(((rows, matching), outdated)),
             _ => None,
         });
-        self.window = Some(Window { filter, offset, answer });
-        let followed = self.seq.and_then(|seq| {
+        self.window = Some(ItemWindow { filter, offset, answer });
+        let new_index = self.selected_seq.and_then(|seq| {
             let (rows, _) = self.window()?.answer.content().ok()?;
             rows.iter().position(|row| row.seq == seq).map(|place| offset + place as u64)
         });
-        self.place(followed.unwrap_or(self.selected));
+        self.set_selected(new_index.unwrap_or(self.selected));
     }
 }
 
@@ -193,7 +205,7 @@ mod tests {
             attempts: 1,
             outcome: None,
             route: None,
-            words: String::new(),
+            preview: String::new(),
         }
     }
 
@@ -201,30 +213,30 @@ mod tests {
         Totals { total: 1_000_000, failed, ..Totals::default() }
     }
 
-    /// Answers what is wanted from a list of these items.
-    fn answer(items: &mut Items, seqs: &[u64], totals: &Totals) {
-        let wanted = items.wanted(10, totals).expect("something is wanted");
+    /// Answers the pending query from a list of these items.
+    fn answer(items: &mut ItemList, seqs: &[u64], totals: &Totals) {
+        let wanted = items.pending_query(10, totals).expect("something is wanted");
         let Query::Items { filter, offset, limit } = wanted.query else { panic!("rows are wanted") };
         let rows = seqs.iter().skip(offset as usize).take(limit as usize).map(|seq| row(*seq)).collect();
         let page = Page::Items { rows, matching: seqs.len() as u64, offset, outdated: false };
-        items.answered(filter, offset, wanted.stamp, Ok(page));
+        items.on_answer(filter, offset, wanted.data_version, Ok(page));
     }
 
     #[test]
     fn nothing_is_asked_while_nothing_changed() {
-        let mut items = Items::showing(Some(ItemState::Failed));
+        let mut items = ItemList::new(Some(ItemState::Failed));
         answer(&mut items, &[3, 9, 12], &totals(3));
-        assert_eq!(items.wanted(10, &totals(3)), None);
-        assert!(items.wanted(10, &totals(4)).is_some());
+        assert_eq!(items.pending_query(10, &totals(3)), None);
+        assert!(items.pending_query(10, &totals(4)).is_some());
     }
 
     #[test]
     fn scrolling_inside_the_margin_asks_nothing_and_beyond_it_does() {
         let seqs: Vec<u64> = (0..100_000).collect();
-        let mut items = Items::showing(Some(ItemState::Failed));
+        let mut items = ItemList::new(Some(ItemState::Failed));
         answer(&mut items, &seqs, &totals(100_000));
         items.select(50);
-        assert_eq!(items.wanted(10, &totals(100_000)), None);
+        assert_eq!(items.pending_query(10, &totals(100_000)), None);
         items.select(90_000);
         answer(&mut items, &seqs, &totals(100_000));
         assert_eq!(items.row(90_000).map(|row| row.seq), Some(90_000));
@@ -233,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_selection_stays_on_its_item_when_others_come_before_it() {
-        let mut items = Items::showing(Some(ItemState::Failed));
+        let mut items = ItemList::new(Some(ItemState::Failed));
         answer(&mut items, &[30, 90], &totals(2));
         items.select(1);
         answer(&mut items, &[10, 20, 30, 90], &totals(4));
@@ -243,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_list_that_shrank_keeps_the_selection_inside() {
-        let mut items = Items::showing(Some(ItemState::Failed));
+        let mut items = ItemList::new(Some(ItemState::Failed));
         answer(&mut items, &[1, 2, 3], &totals(3));
         items.select(2);
         answer(&mut items, &[], &totals(0));
@@ -252,19 +264,19 @@ mod tests {
 
     #[test]
     fn another_filter_hides_the_old_rows_at_once() {
-        let mut items = Items::showing(Some(ItemState::Failed));
+        let mut items = ItemList::new(Some(ItemState::Failed));
         answer(&mut items, &[1, 2], &totals(2));
-        items.refilter(Some(ItemState::Done), String::new());
+        items.set_filter(Some(ItemState::Done), String::new());
         assert_eq!((items.matching(), items.row(0)), (None, None));
     }
 
     #[test]
     fn trouble_is_shown_and_not_asked_again_until_something_changes() {
-        let mut items = Items::showing(Some(ItemState::Failed));
-        let wanted = items.wanted(10, &totals(1)).unwrap();
-        items.answered(items.filter(), 0, wanted.stamp, Err("the disk is gone".to_owned()));
-        assert_eq!(items.trouble(), Some("the disk is gone"));
-        assert_eq!(items.wanted(10, &totals(1)), None);
-        assert!(items.wanted(10, &totals(2)).is_some());
+        let mut items = ItemList::new(Some(ItemState::Failed));
+        let wanted = items.pending_query(10, &totals(1)).unwrap();
+        items.on_answer(items.filter(), 0, wanted.data_version, Err("the disk is gone".to_owned()));
+        assert_eq!(items.error(), Some("the disk is gone"));
+        assert_eq!(items.pending_query(10, &totals(1)), None);
+        assert!(items.pending_query(10, &totals(2)).is_some());
     }
 }

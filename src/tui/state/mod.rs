@@ -1,15 +1,15 @@
-//! What the screen remembers between two frames: where the operator is, not what the run is doing.
+//! The state of the screen between two frames: what the operator has selected and opened, not the state of the run.
 //!
-//! Figures are never kept here: they are in the snapshot. Only [`super::update`] changes a `State`.
+//! Figures are never stored here: they come from the snapshot. Only [`super::update`] changes a [`State`].
 
-mod answer;
-mod detail;
+mod cached;
 mod failures;
 mod history;
+mod image_viewer;
+mod item_detail;
 mod items;
 mod overlay;
 mod pending;
-mod pictures;
 mod replay;
 mod selection;
 mod toasts;
@@ -23,181 +23,190 @@ use tui_logger::TuiWidgetState;
 
 use super::{
     glyphs::Glyphs,
-    keymap::{Context, Keymap},
-    layout::{Arrangement, Shape, View, arrange},
+    keymap::{KeyContext, Keymap},
+    layout::{LayoutInput, ScreenLayout, SizeClass, compute_layout},
     pane::Pane,
     theme::Theme,
 };
-use crate::domain::{Query, Snapshot, Wall, Watch};
+use crate::domain::{AlertTracker, Query, Snapshot, WallTime};
 
-pub use answer::Stamp;
-pub use detail::{Detail, Known, Reading};
-pub use failures::Failures;
-pub use history::{History, Step, Steps};
-pub use items::{Items, WINDOW_MARGIN};
-pub use overlay::{Line, Overlay, Subject};
-pub use pending::Pending;
-pub use pictures::{Pictures, Sight};
-pub use replay::{ReplayPlan, Scope};
-pub use selection::{Selection, Timer, cooldowns, key_behind};
+pub use cached::DataVersion;
+pub use failures::FailureList;
+pub use history::{ChartPoint, ChartSeries, History};
+pub use image_viewer::{ImageState, ImageViewer};
+pub use item_detail::{DetailState, DetailView, ScrollPosition};
+pub use items::{ItemList, WINDOW_MARGIN_ROWS};
+pub use overlay::{CommandInput, InspectSubject, Overlay};
+pub use pending::PendingCommands;
+pub use replay::{ReplayPlan, ReplayScope};
+pub use selection::{CooldownId, Selection, key_of_cooldown, sorted_cooldowns};
 pub use toasts::{Toast, ToastLevel, Toasts};
-pub use undo::{Undo, inverse};
+pub use undo::{UndoStack, inverse};
 
 pub struct State {
     pub theme: Theme,
     pub keymap: Keymap,
     pub glyphs: &'static Glyphs,
-    /// Where the operator is; what clock times are shown in.
-    pub zone: TimeZone,
+    /// The operator's time zone; clock times are shown in it.
+    pub time_zone: TimeZone,
     pub read_only: bool,
-    /// The terminal's; for paging and for the mouse.
-    pub size: Size,
-    /// Engine time as shown: the newest snapshot's, and what has passed since.
-    pub now: Wall,
-    /// Real time since the dashboard was opened; what toasts and acknowledgements are measured in.
-    pub ui: Duration,
-    /// Nobody publishes snapshots any more.
-    pub gone: bool,
+    /// Size of the terminal in cells, for paging and for the mouse.
+    pub terminal_size: Size,
+    /// Engine time as shown: that of the newest snapshot plus the time since.
+    pub now: WallTime,
+    /// Real time since the dashboard was opened; the ages of toasts and acknowledgements are measured with it.
+    pub ui_elapsed: Duration,
+    /// True if no more snapshots will come.
+    pub engine_gone: bool,
     pub focus: Pane,
-    /// The tab that is open, at sizes that have tabs.
+    /// The open tab, at sizes that have tabs.
     pub tab: Pane,
-    pub zoomed: bool,
+    pub is_zoomed: bool,
     pub selection: Selection,
-    pub items: Items,
-    pub failures: Failures,
-    pub detail: Option<Detail>,
-    pub pictures: Pictures,
-    /// A group of failures is being written to a file.
-    pub exporting: bool,
+    pub items: ItemList,
+    pub failures: FailureList,
+    pub detail: Option<DetailView>,
+    pub images: ImageViewer,
+    /// True while a group of failures is being written to a file.
+    pub is_exporting: bool,
     pub overlay: Option<Overlay>,
     pub toasts: Toasts,
-    pub pending: Pending,
-    pub undo: Undo,
+    pub pending_commands: PendingCommands,
+    pub undo: UndoStack,
     pub leaving: Option<Leaving>,
     pub history: History,
-    pub announced: Announced,
-    pub log: TuiWidgetState,
-    /// The mouse is ours rather than the terminal's.
-    pub mouse: bool,
+    pub announced: Announcements,
+    pub log_widget: TuiWidgetState,
+    /// True if the dashboard handles the mouse; otherwise the terminal does.
+    pub mouse_captured: bool,
 }
 
-/// The operator has decided to go, and the engine has been told.
+/// The event that the dashboard waits for before it leaves. The command has been sent already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Leaving {
-    /// Stays until what is in flight has finished.
+    /// Waits until the items in flight have finished.
     Draining,
-    /// Stays until the engine has heard it, or for a few seconds from `since`.
+    /// Waits until the engine has replied, but at most a few seconds from `since`.
     Stopping { since: Duration },
 }
 
-/// What was already said outside the window: nothing is said twice.
+/// Announcements already made outside the dashboard, so that none is made twice.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Announced {
-    pub title: String,
-    pub watch: Watch,
-    /// When the bell last rang, in [`State::ui`].
-    pub rang: Option<Duration>,
+pub struct Announcements {
+    pub last_title: String,
+    pub alert_tracker: AlertTracker,
+    /// When the bell last rang, on the clock of [`State::ui_elapsed`].
+    pub bell_rang_at: Option<Duration>,
 }
 
-/// A question for the run's database, and the state of the run it was asked in.
+/// A query that the screen needs, and the version of the data it is sent at.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Wanted {
+pub struct PendingQuery {
     pub query: Query,
-    pub stamp: Stamp,
+    pub data_version: DataVersion,
 }
 
 impl State {
-    pub fn new(theme: Theme, ascii: bool, zone: TimeZone, size: Size, snapshot: &Snapshot) -> Self {
+    pub fn new(theme: Theme, ascii: bool, time_zone: TimeZone, terminal_size: Size, snapshot: &Snapshot) -> Self {
         Self {
             theme,
             keymap: Keymap::default(),
             glyphs: Glyphs::new(ascii),
-            zone,
+            time_zone,
             read_only: false,
-            size,
+            terminal_size,
             now: snapshot.at,
-            ui: Duration::ZERO,
-            gone: false,
+            ui_elapsed: Duration::ZERO,
+            engine_gone: false,
             focus: Pane::Keys,
             tab: Pane::Events,
-            zoomed: false,
+            is_zoomed: false,
             selection: Selection::default(),
-            items: Items::unchosen(),
-            failures: Failures::default(),
+            items: ItemList::automatic(),
+            failures: FailureList::default(),
             detail: None,
-            pictures: Pictures::default(),
-            exporting: false,
+            images: ImageViewer::default(),
+            is_exporting: false,
             overlay: None,
             toasts: Toasts::default(),
-            pending: Pending::default(),
-            undo: Undo::default(),
+            pending_commands: PendingCommands::default(),
+            undo: UndoStack::default(),
             leaving: None,
             history: History::default(),
-            announced: Announced { watch: Watch::having_seen(snapshot), ..Announced::default() },
-            log: TuiWidgetState::new(),
-            mouse: false,
+            announced: Announcements {
+                alert_tracker: AlertTracker::after_snapshot(snapshot),
+                ..Announcements::default()
+            },
+            log_widget: TuiWidgetState::new(),
+            mouse_captured: false,
         }
     }
 
-    /// The pane that has the whole body, if one has: because it was zoomed, or has no place of its own.
-    pub fn whole_body(&self) -> Option<Pane> {
-        (self.zoomed || self.is_homeless()).then_some(self.focus)
+    /// The pane that fills the whole body, if there is one: a zoomed pane, or one that is not on the dashboard.
+    pub fn fullscreen_pane(&self) -> Option<Pane> {
+        (self.is_zoomed || self.is_focus_off_dashboard()).then_some(self.focus)
     }
 
-    /// The focused pane has no place on the dashboard.
-    fn is_homeless(&self) -> bool {
-        !Shape::of(self.size).dashboard().contains(&self.focus)
+    /// Whether the focused pane is not on the dashboard.
+    fn is_focus_off_dashboard(&self) -> bool {
+        !SizeClass::of(self.terminal_size).dashboard_panes().contains(&self.focus)
     }
 
-    /// The focused pane full screen, and back; what has no place of its own is that already.
-    pub fn zoom(&mut self) {
-        self.zoomed ^= !self.is_homeless();
+    /// Switches the focused pane between full screen and its place. A pane without a place is always full screen.
+    pub fn toggle_zoom(&mut self) {
+        self.is_zoomed ^= !self.is_focus_off_dashboard();
     }
 
-    pub fn view(&self, snapshot: &Snapshot) -> View {
-        View { zoomed: self.whole_body(), tab: self.tab, keys: snapshot.keys.len(), models: snapshot.models.len() }
+    pub fn layout_input(&self, snapshot: &Snapshot) -> LayoutInput {
+        LayoutInput {
+            zoomed: self.fullscreen_pane(),
+            tab: self.tab,
+            keys: snapshot.keys.len(),
+            models: snapshot.models.len(),
+        }
     }
 
-    /// Where everything is at the size that was last heard of.
-    pub fn arrangement(&self, snapshot: &Snapshot) -> Arrangement {
-        arrange(Rect::from((ratatui::layout::Position::ORIGIN, self.size)), self.view(snapshot))
+    /// The layout at the last known size of the terminal.
+    pub fn layout(&self, snapshot: &Snapshot) -> ScreenLayout {
+        compute_layout(Rect::from((ratatui::layout::Position::ORIGIN, self.terminal_size)), self.layout_input(snapshot))
     }
 
-    /// Who has the keyboard, nearest first.
-    pub fn contexts(&self) -> Vec<Context> {
+    /// The contexts that have the keyboard, the most specific first.
+    pub fn key_contexts(&self) -> Vec<KeyContext> {
         let overlay = self.overlay.as_ref().map(|overlay| match overlay {
-            Overlay::Help(_) | Overlay::Why { .. } => Context::Reading,
-            Overlay::HardPause => Context::Confirm,
-            Overlay::Replay(_) => Context::Replay,
-            Overlay::Quit => Context::Quit,
-            Overlay::Menu { .. } => Context::Menu,
-            Overlay::Filter { .. } | Overlay::CommandLine(_) => Context::Typing,
+            Overlay::Help(_) | Overlay::Inspect { .. } => KeyContext::TextOverlay,
+            Overlay::HardPause => KeyContext::ConfirmDialog,
+            Overlay::Replay(_) => KeyContext::ReplayDialog,
+            Overlay::Quit => KeyContext::QuitDialog,
+            Overlay::StrategyMenu { .. } => KeyContext::Menu,
+            Overlay::Filter { .. } | Overlay::CommandLine(_) => KeyContext::TextInput,
         });
         match (overlay, &self.detail) {
-            (Some(overlay), _) => vec![overlay, Context::Always],
-            (None, Some(_)) => vec![Context::Detail, Context::Global, Context::Always],
-            (None, None) => vec![Context::Pane(self.focus), Context::Global, Context::Always],
+            (Some(overlay), _) => vec![overlay, KeyContext::Always],
+            (None, Some(_)) => vec![KeyContext::ItemDetail, KeyContext::Global, KeyContext::Always],
+            (None, None) => vec![KeyContext::Pane(self.focus), KeyContext::Global, KeyContext::Always],
         }
     }
 
-    /// What is out of date on the screen and has to be asked for; the nearest first.
-    pub fn wanted(&self, snapshot: &Snapshot) -> impl Iterator<Item = Wanted> + use<> {
+    /// The queries for data on the screen that is out of date, most important first.
+    pub fn pending_queries(&self, snapshot: &Snapshot) -> impl Iterator<Item = PendingQuery> + use<> {
         let totals = &snapshot.totals;
         if let Some(Overlay::Replay(plan)) = &self.overlay {
-            // What lies under it waits: by turns, two groupings of the failed items would leave the database no rest.
-            return [plan.wanted(totals), None].into_iter().flatten();
+            // Data under the dialog is not refreshed: two queries that group the failed items, by turns, would keep the
+            // database busy all the time.
+            return [plan.pending_query(totals), None].into_iter().flatten();
         }
-        let item = self.detail.as_ref().and_then(|detail| detail.wanted(totals));
-        let list = match (self.focus, self.arrangement(snapshot).list_rows(Pane::Items)) {
-            (Pane::Failures, _) => self.failures.wanted(totals),
+        let item = self.detail.as_ref().and_then(|detail| detail.pending_query(totals));
+        let list = match (self.focus, self.layout(snapshot).list_rows(Pane::Items)) {
+            (Pane::Failures, _) => self.failures.pending_query(totals),
             (_, 0) => None,
-            (_, rows) => self.items.wanted(rows, totals),
+            (_, rows) => self.items.pending_query(rows, totals),
         };
         [item, list].into_iter().flatten()
     }
 
     /// Time since the run began, as shown.
-    pub fn elapsed(&self, snapshot: &Snapshot) -> Duration {
+    pub fn run_elapsed(&self, snapshot: &Snapshot) -> Duration {
         snapshot.elapsed + self.now.since(snapshot.at)
     }
 }

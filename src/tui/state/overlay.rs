@@ -1,46 +1,46 @@
-//! What lies over the dashboard and has the keyboard: one thing at most.
+//! The overlay over the dashboard, which has the keyboard. There is at most one.
 
-use super::{Items, Reading, ReplayPlan, Timer};
+use super::{CooldownId, ItemList, ReplayPlan, ScrollPosition};
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Overlay {
-    Help(Reading),
-    Why {
-        subject: Subject,
-        reading: Reading,
+    Help(ScrollPosition),
+    Inspect {
+        subject: InspectSubject,
+        scroll: ScrollPosition,
     },
-    /// Whether to pause and abort what is in flight.
+    /// Asks whether to pause and abort the attempts in flight.
     HardPause,
     Replay(Box<ReplayPlan>),
     Quit,
-    Menu {
+    StrategyMenu {
         selected: usize,
     },
-    /// Typing a filter for the items; how they were before comes back with Esc.
+    /// Edits the text filter of the items. Esc restores the list as it was before.
     Filter {
-        before: Box<Items>,
+        previous: Box<ItemList>,
     },
-    CommandLine(Line),
+    CommandLine(CommandInput),
 }
 
-/// What a question of "why" is about, by name: rows may move while it is read.
+/// The subject of the inspect overlay, by name: rows may move while it is open.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Subject {
+pub enum InspectSubject {
     Key(String),
     Model(String),
     Route {
         key: String,
         model: String,
     },
-    Cooldown(Timer),
-    /// The run itself: why not faster.
+    Cooldown(CooldownId),
+    /// The run itself, and what limits it.
     Run,
 }
 
-/// A line being typed, with a choice among its completions.
+/// The text of the command line, with a selection among its completions.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Line {
+pub struct CommandInput {
     pub text: String,
-    pub choice: Option<usize>,
-    pub complaint: Option<String>,
+    pub selected_completion: Option<usize>,
+    pub error: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! Commands that were sent and don't show in the snapshot yet: "pausing..." rather than a lie in either direction.
+//! Commands that were sent but aren't visible in the snapshot yet. The screen shows them as requested, such as
+//! "pausing...".
 
 use std::time::Duration;
 
@@ -7,54 +8,54 @@ use crate::domain::{
     snapshot::{Condition, RunState},
 };
 
-/// An acknowledged command that never shows (another one overtook it) is forgotten after this.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An acknowledged command that never becomes visible, because another one overrode it, is forgotten after this time.
+const FORGET_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Pending(Vec<Asked>);
+pub struct PendingCommands(Vec<PendingCommand>);
 
 #[derive(Clone, PartialEq, Debug)]
-struct Asked {
+struct PendingCommand {
     command: Command,
-    acknowledged: Option<Duration>,
+    acknowledged_at: Option<Duration>,
 }
 
-impl Pending {
-    /// Takes the place of what was asked about the same before: the engine may do both between two snapshots, and then
-    /// none would ever show the first.
-    pub fn sent(&mut self, command: Command) {
+impl PendingCommands {
+    /// Adds a command. It replaces an earlier one about the same subject: the engine may apply both between two
+    /// snapshots, and then the first would never become visible.
+    pub fn on_sent(&mut self, command: Command) {
         let subject = command.subject();
         self.0.retain(|asked| subject.is_none() || asked.command.subject() != subject);
-        self.0.push(Asked { command, acknowledged: None });
+        self.0.push(PendingCommand { command, acknowledged_at: None });
     }
 
-    /// The engine has answered.
-    pub fn replied(&mut self, command: &Command, accepted: bool, at: Duration) {
-        let oldest = self.0.iter().position(|asked| asked.acknowledged.is_none() && asked.command == *command);
-        let Some(place) = oldest else { return };
+    /// Records the engine's reply.
+    pub fn on_reply(&mut self, command: &Command, accepted: bool, at: Duration) {
+        let oldest = self.0.iter().position(|asked| asked.acknowledged_at.is_none() && asked.command == *command);
+        let Some(index) = oldest else { return };
         if accepted {
-            self.0[place].acknowledged = Some(at);
+            self.0[index].acknowledged_at = Some(at);
         } else {
-            self.0.remove(place);
+            self.0.remove(index);
         }
     }
 
-    /// Forgets what the snapshot shows, and what it will never show.
-    pub fn settle(&mut self, snapshot: &Snapshot, now: Duration) {
-        self.0.retain(|asked| match asked.acknowledged {
+    /// Drops the commands that the snapshot reflects, and those that have timed out.
+    pub fn drop_confirmed(&mut self, snapshot: &Snapshot, now: Duration) {
+        self.0.retain(|asked| match asked.acknowledged_at {
             None => true,
-            Some(at) => !shows(&asked.command, snapshot) && now.saturating_sub(at) < PATIENCE,
+            Some(at) => !is_reflected(&asked.command, snapshot) && now.saturating_sub(at) < FORGET_AFTER,
         });
     }
 
-    /// Still unconfirmed, oldest first.
+    /// The unconfirmed commands, oldest first.
     pub fn commands(&self) -> impl DoubleEndedIterator<Item = &Command> {
         self.0.iter().map(|asked| &asked.command)
     }
 
-    /// What the run is about to be, as a word for the header.
-    pub fn run_word(&self, snapshot: &Snapshot) -> Option<&'static str> {
-        self.commands().rev().filter(|command| !shows(command, snapshot)).find_map(|command| match command {
+    /// The requested state of the run, as a word for the header.
+    pub fn run_state_label(&self, snapshot: &Snapshot) -> Option<&'static str> {
+        self.commands().rev().filter(|command| !is_reflected(command, snapshot)).find_map(|command| match command {
             Command::Pause | Command::HardPause => Some("pausing"),
             Command::Resume => Some("resuming"),
             Command::Drain => Some("draining"),
@@ -68,8 +69,8 @@ impl Pending {
     }
 }
 
-/// Whether the snapshot is as the command wants it.
-fn shows(command: &Command, snapshot: &Snapshot) -> bool {
+/// Whether the snapshot already reflects the command.
+fn is_reflected(command: &Command, snapshot: &Snapshot) -> bool {
     let state = &snapshot.state;
     match command {
         Command::Pause => matches!(state, RunState::Pausing | RunState::Paused) || state.is_over(),
@@ -81,7 +82,7 @@ fn shows(command: &Command, snapshot: &Snapshot) -> bool {
             .keys
             .iter()
             .find(|view| view.name == *key)
-            .is_none_or(|view| *on != matches!(view.condition, Condition::Off { .. })),
+            .is_none_or(|view| *on != matches!(view.condition, Condition::SwitchedOff { .. })),
         Command::SetModel { model, on } => {
             snapshot.models.iter().find(|view| view.name == *model).is_none_or(|view| view.on == *on)
         }
@@ -91,11 +92,11 @@ fn shows(command: &Command, snapshot: &Snapshot) -> bool {
             .find(|view| view.key == *key && view.model == *model)
             .is_none_or(|view| view.on == *on),
         Command::SetStrategy { strategy } => snapshot.strategy == *strategy,
-        Command::SetOrder { order } => snapshot.order == *order,
+        Command::SetCascadeOrder { order } => snapshot.cascade_order == *order,
         Command::SetWhenLimited { when_limited } => snapshot.when_limited == *when_limited,
         Command::SetOnExhausted { on_exhausted } => snapshot.on_exhausted == *on_exhausted,
-        Command::SetInFlight { in_flight } => snapshot.in_flight_cap == *in_flight,
+        Command::SetMaxInFlight { max_in_flight } => snapshot.max_in_flight == *max_in_flight,
         Command::SetBudget { max_usd } => snapshot.spend.budget == *max_usd,
-        Command::Replay { .. } | Command::Probe { .. } | Command::ClearCooldowns { .. } => true,
+        Command::Replay { .. } | Command::ProbeKey { .. } | Command::ClearCooldowns { .. } => true,
     }
 }

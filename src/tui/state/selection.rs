@@ -1,8 +1,8 @@
-//! Which row of each list is selected. Lists that move are followed by name, not by place.
+//! The selected row of each list. In lists that reorder, the selection follows the name and not the position.
 
 use std::time::Duration;
 
-use super::{State, Subject};
+use super::{InspectSubject, State};
 use crate::{
     domain::{
         Outcome, Snapshot,
@@ -11,8 +11,8 @@ use crate::{
     tui::pane::Pane,
 };
 
-/// For so long after the selected cooldown has ended, the next row doesn't pass for it.
-const SLIP: Duration = Duration::from_secs(2);
+/// For this time after the selected cooldown has ended, the row that took its place is not acted on.
+const SLIP_GUARD: Duration = Duration::from_secs(2);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
@@ -20,59 +20,61 @@ pub struct Selection {
     pub model: usize,
     /// Row (key) and column (model) of the matrix.
     pub route: (usize, usize),
-    pub cooldown: Followed,
-    /// Its number; `None` follows the newest.
+    pub cooldown: StickySelection,
+    /// Number of the selected event; `None` follows the newest.
     pub event: Option<u64>,
 }
 
-/// Which cooldown: a pool may rest for its minute and be out for the day at once.
+/// Identifies a cooldown. A pool can have two at once, such as one for the minute and one for the day.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Timer {
+pub struct CooldownId {
     /// `model@key`, `model@project` or an alias.
     pub what: String,
     pub outcome: Outcome,
 }
 
-impl Timer {
+impl CooldownId {
     fn of(cooldown: &CooldownView) -> Self {
-        Self { what: cooldown.what.clone(), outcome: cooldown.cause.outcome }
+        Self { what: cooldown.subject.clone(), outcome: cooldown.cause.outcome }
     }
 
-    pub fn is(&self, cooldown: &CooldownView) -> bool {
-        self.what == cooldown.what && self.outcome == cooldown.cause.outcome
+    pub fn matches(&self, cooldown: &CooldownView) -> bool {
+        self.what == cooldown.subject && self.outcome == cooldown.cause.outcome
     }
 }
 
-/// The selected cooldown wherever it moves; when it ends, whichever has taken its place.
+/// A selection that follows its cooldown when the list reorders. When the cooldown ends, the selection moves to the row
+/// that takes its place.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Followed {
-    /// `None` until the operator has looked at the list.
-    timer: Option<Timer>,
-    at: usize,
-    /// When it ended under the operator's hand.
-    slipped: Option<Duration>,
+pub struct StickySelection {
+    /// `None` until the operator has focused the list.
+    id: Option<CooldownId>,
+    index: usize,
+    /// When the selected cooldown ended and the selection moved to another one.
+    moved_at: Option<Duration>,
 }
 
-/// The timers in the order in which they end.
-pub fn cooldowns(snapshot: &Snapshot) -> Vec<&CooldownView> {
+/// The cooldowns in the order in which they end.
+pub fn sorted_cooldowns(snapshot: &Snapshot) -> Vec<&CooldownView> {
     let mut cooldowns: Vec<_> = snapshot.cooldowns.iter().collect();
-    cooldowns.sort_by(|a, b| (a.until, &a.what, a.cause.outcome).cmp(&(b.until, &b.what, b.cause.outcome)));
+    cooldowns.sort_by(|a, b| (a.until, &a.subject, a.cause.outcome).cmp(&(b.until, &b.subject, b.cause.outcome)));
     cooldowns
 }
 
-/// The key that a cooldown is about: `model@key`, `model@project`, or an alias. Of a project's keys one that works.
-pub fn key_behind(what: &str, snapshot: &Snapshot) -> Option<String> {
+/// The key of a cooldown that is named `model@key`, `model@project` or by an alias. For a project, a key that is
+/// enabled, if there is one.
+pub fn key_of_cooldown(what: &str, snapshot: &Snapshot) -> Option<String> {
     let owner = what.rsplit_once('@').map_or(what, |(_, owner)| owner);
     let named = snapshot.keys.iter().find(|key| key.name == owner);
-    let works = |key: &&KeyView| !matches!(key.condition, Condition::Disabled { .. } | Condition::Off { .. });
+    let works = |key: &&KeyView| !matches!(key.condition, Condition::Disabled { .. } | Condition::SwitchedOff { .. });
     let of_project = || snapshot.keys.iter().filter(|key| key.project == owner);
     let found = named.or_else(|| of_project().find(works)).or_else(|| of_project().next());
     found.map(|key| key.name.clone())
 }
 
 impl State {
-    /// Rows of a pane's list.
-    pub fn length(&self, pane: Pane, snapshot: &Snapshot) -> usize {
+    /// Number of rows in a pane's list.
+    pub fn row_count(&self, pane: Pane, snapshot: &Snapshot) -> usize {
         match pane {
             Pane::Keys | Pane::Routes => snapshot.keys.len(),
             Pane::Models => snapshot.models.len(),
@@ -84,15 +86,15 @@ impl State {
         }
     }
 
-    /// The selected row of a pane's list; 0 where it is empty.
-    pub fn selected(&self, pane: Pane, snapshot: &Snapshot) -> usize {
-        let last = self.length(pane, snapshot).saturating_sub(1);
+    /// The selected row of a pane's list; 0 if it is empty.
+    pub fn selected_row(&self, pane: Pane, snapshot: &Snapshot) -> usize {
+        let last = self.row_count(pane, snapshot).saturating_sub(1);
         let at = match pane {
             Pane::Keys => self.selection.key,
             Pane::Models => self.selection.model,
             Pane::Routes => self.selection.route.0,
-            Pane::Cooldowns => self.selection.cooldown.at,
-            // Newest first; one that has left the snapshot's window counts as the oldest there is.
+            Pane::Cooldowns => self.selection.cooldown.index,
+            // Newest first. An event that is no longer in the snapshot counts as the oldest one there.
             Pane::Events => self.selection.event.map_or(0, |number| {
                 snapshot.events.iter().rev().position(|event| event.number <= number).unwrap_or(last)
             }),
@@ -103,68 +105,70 @@ impl State {
         at.min(last)
     }
 
-    pub fn select(&mut self, pane: Pane, at: usize, snapshot: &Snapshot) {
-        let at = at.min(self.length(pane, snapshot).saturating_sub(1));
+    pub fn select_row(&mut self, pane: Pane, at: usize, snapshot: &Snapshot) {
+        let index = at.min(self.row_count(pane, snapshot).saturating_sub(1));
         match pane {
-            Pane::Keys => self.selection.key = at,
-            Pane::Models => self.selection.model = at,
-            Pane::Routes => self.selection.route.0 = at,
+            Pane::Keys => self.selection.key = index,
+            Pane::Models => self.selection.model = index,
+            Pane::Routes => self.selection.route.0 = index,
             Pane::Cooldowns => {
-                let timer = cooldowns(snapshot).get(at).map(|cooldown| Timer::of(cooldown));
-                self.selection.cooldown = Followed { timer, at, slipped: None };
+                let id = sorted_cooldowns(snapshot).get(index).map(|cooldown| CooldownId::of(cooldown));
+                self.selection.cooldown = StickySelection { id, index, moved_at: None };
             }
             Pane::Events => {
-                let number = snapshot.events.iter().rev().nth(at).map(|event| event.number);
-                self.selection.event = number.filter(|_| at > 0);
+                let number = snapshot.events.iter().rev().nth(index).map(|event| event.number);
+                self.selection.event = number.filter(|_| index > 0);
             }
-            Pane::Items => self.items.select(at as u64),
-            Pane::Failures => self.failures.select(at),
+            Pane::Items => self.items.select(index as u64),
+            Pane::Failures => self.failures.select(index),
             Pane::Log | Pane::Charts => {}
         }
     }
 
-    /// Finds the selected cooldown again, or stays where it was: to be called whenever either may have moved.
-    pub fn follow_cooldown(&mut self, snapshot: &Snapshot) {
-        let cooldowns = cooldowns(snapshot);
-        let followed = &mut self.selection.cooldown;
-        let place = followed.timer.as_ref().map(|timer| cooldowns.iter().position(|cooldown| timer.is(cooldown)));
+    /// Updates the index of the selected cooldown; called after every change of the list or the selection.
+    pub fn update_cooldown_selection(&mut self, snapshot: &Snapshot) {
+        let cooldowns = sorted_cooldowns(snapshot);
+        let selection = &mut self.selection.cooldown;
+        let place = selection.id.as_ref().map(|timer| cooldowns.iter().position(|cooldown| timer.matches(cooldown)));
         match place {
-            Some(Some(at)) => followed.at = at,
+            Some(Some(at)) => selection.index = at,
             Some(None) => {
-                followed.at = followed.at.min(cooldowns.len().saturating_sub(1));
-                followed.timer = cooldowns.get(followed.at).map(|cooldown| Timer::of(cooldown));
-                followed.slipped = Some(self.ui);
+                selection.index = selection.index.min(cooldowns.len().saturating_sub(1));
+                selection.id = cooldowns.get(selection.index).map(|cooldown| CooldownId::of(cooldown));
+                selection.moved_at = Some(self.ui_elapsed);
             }
             None if self.focus == Pane::Cooldowns => {
-                followed.at = 0;
-                followed.timer = cooldowns.first().map(|cooldown| Timer::of(cooldown));
+                selection.index = 0;
+                selection.id = cooldowns.first().map(|cooldown| CooldownId::of(cooldown));
             }
             None => {}
         }
     }
 
-    /// Whether the selected cooldown is not the one that was selected a moment ago; said once.
-    pub fn cooldown_slipped(&mut self) -> bool {
-        let slipped = self.selection.cooldown.slipped.take();
-        slipped.is_some_and(|at| self.focus == Pane::Cooldowns && self.ui.saturating_sub(at) < SLIP)
+    /// Whether the selection has just moved to another cooldown because the selected one ended. Returns true only once.
+    pub fn take_cooldown_moved(&mut self) -> bool {
+        let slipped = self.selection.cooldown.moved_at.take();
+        slipped.is_some_and(|at| self.focus == Pane::Cooldowns && self.ui_elapsed.saturating_sub(at) < SLIP_GUARD)
     }
 
-    /// The column of the route matrix.
+    /// The selected column of the route matrix.
     pub fn selected_model(&self, snapshot: &Snapshot) -> usize {
         self.selection.route.1.min(snapshot.models.len().saturating_sub(1))
     }
 
-    /// What the focused pane's selection is, where it is something that has a state.
-    pub fn subject(&self, snapshot: &Snapshot) -> Option<Subject> {
-        let at = self.selected(self.focus, snapshot);
+    /// The subject selected in the focused pane, if it can be inspected.
+    pub fn selected_subject(&self, snapshot: &Snapshot) -> Option<InspectSubject> {
+        let at = self.selected_row(self.focus, snapshot);
         match self.focus {
-            Pane::Keys => snapshot.keys.get(at).map(|key| Subject::Key(key.name.clone())),
-            Pane::Models => snapshot.models.get(at).map(|model| Subject::Model(model.name.clone())),
+            Pane::Keys => snapshot.keys.get(at).map(|key| InspectSubject::Key(key.name.clone())),
+            Pane::Models => snapshot.models.get(at).map(|model| InspectSubject::Model(model.name.clone())),
             Pane::Routes => {
                 let (key, model) = (snapshot.keys.get(at)?, snapshot.models.get(self.selected_model(snapshot))?);
-                Some(Subject::Route { key: key.name.clone(), model: model.name.clone() })
+                Some(InspectSubject::Route { key: key.name.clone(), model: model.name.clone() })
             }
-            Pane::Cooldowns => cooldowns(snapshot).get(at).map(|cooldown| Subject::Cooldown(Timer::of(cooldown))),
+            Pane::Cooldowns => {
+                sorted_cooldowns(snapshot).get(at).map(|cooldown| InspectSubject::Cooldown(CooldownId::of(cooldown)))
+            }
             Pane::Events | Pane::Items | Pane::Log | Pane::Charts | Pane::Failures => None,
         }
     }

@@ -1,52 +1,52 @@
-//! Short words about what was just done; errors stay until they are dismissed.
+//! Short messages about what was just done. Errors stay until they are dismissed.
 
 use std::{collections::VecDeque, time::Duration};
 
-/// Of trouble, and of everything else.
-const SHOWN: usize = 3;
+/// Maximum toasts that are errors, and maximum of all others.
+const MAX_PER_KIND: usize = 3;
 const LIFETIME: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ToastLevel {
-    Done,
-    Refused,
-    /// Stays until dismissed.
-    Trouble,
+    Success,
+    Rejected,
+    /// Stays until it is dismissed.
+    Error,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Toast {
-    pub words: String,
+    pub message: String,
     pub level: ToastLevel,
-    pub at: Duration,
+    pub shown_at: Duration,
 }
 
-/// The newest few, oldest first.
+/// The newest toasts, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Toasts(VecDeque<Toast>);
 
 impl Toasts {
-    pub fn push(&mut self, words: impl Into<String>, level: ToastLevel, at: Duration) {
-        let words = words.into();
-        self.0.retain(|toast| toast.words != words);
-        self.0.push_back(Toast { words, level, at });
-        // Each of the two makes room for its own kind only: what was just done doesn't push trouble out.
-        let alike = |toast: &Toast| (toast.level == ToastLevel::Trouble) == (level == ToastLevel::Trouble);
-        if self.0.iter().filter(|toast| alike(toast)).count() > SHOWN
-            && let Some(oldest) = self.0.iter().position(alike)
+    pub fn push(&mut self, message: impl Into<String>, level: ToastLevel, shown_at: Duration) {
+        let words = message.into();
+        self.0.retain(|toast| toast.message != words);
+        self.0.push_back(Toast { message: words, level, shown_at });
+        // Errors and other toasts are counted separately, so that other toasts don't displace errors.
+        let is_same_kind = |toast: &Toast| (toast.level == ToastLevel::Error) == (level == ToastLevel::Error);
+        if self.0.iter().filter(|toast| is_same_kind(toast)).count() > MAX_PER_KIND
+            && let Some(oldest) = self.0.iter().position(is_same_kind)
         {
             self.0.remove(oldest);
         }
     }
 
-    /// Whether any went.
+    /// Removes expired toasts; returns whether there were any.
     pub fn expire(&mut self, now: Duration) -> bool {
         let before = self.0.len();
-        self.0.retain(|toast| toast.level == ToastLevel::Trouble || now.saturating_sub(toast.at) < LIFETIME);
+        self.0.retain(|toast| toast.level == ToastLevel::Error || now.saturating_sub(toast.shown_at) < LIFETIME);
         self.0.len() < before
     }
 
-    /// Drops all of them; whether there were any.
+    /// Removes all toasts; returns whether there were any.
     pub fn dismiss(&mut self) -> bool {
         !std::mem::take(&mut self.0).is_empty()
     }
@@ -68,11 +68,11 @@ mod tests {
     fn toasts_go_by_themselves_but_trouble_stays() {
         let at = Duration::from_secs;
         let mut toasts = Toasts::default();
-        toasts.push("alice is off", ToastLevel::Done, at(0));
-        toasts.push("the run has ended", ToastLevel::Trouble, at(0));
+        toasts.push("alice is off", ToastLevel::Success, at(0));
+        toasts.push("the run has ended", ToastLevel::Error, at(0));
         assert!(!toasts.expire(at(5)));
         assert!(toasts.expire(at(6)));
-        assert_eq!(toasts.iter().map(|toast| toast.words.as_str()).collect::<Vec<_>>(), ["the run has ended"]);
+        assert_eq!(toasts.iter().map(|toast| toast.message.as_str()).collect::<Vec<_>>(), ["the run has ended"]);
         assert!(toasts.dismiss());
         assert!(!toasts.dismiss());
     }
@@ -80,11 +80,11 @@ mod tests {
     #[test]
     fn trouble_outlives_what_comes_after_it() {
         let mut toasts = Toasts::default();
-        toasts.push("the disk is full", ToastLevel::Trouble, Duration::ZERO);
+        toasts.push("the disk is full", ToastLevel::Error, Duration::ZERO);
         for words in ["a", "b", "c", "d"] {
-            toasts.push(words, ToastLevel::Done, Duration::ZERO);
+            toasts.push(words, ToastLevel::Success, Duration::ZERO);
         }
-        let shown = |toasts: &Toasts| toasts.iter().map(|toast| toast.words.clone()).collect::<Vec<_>>();
+        let shown = |toasts: &Toasts| toasts.iter().map(|toast| toast.message.clone()).collect::<Vec<_>>();
         assert_eq!(shown(&toasts), ["the disk is full", "b", "c", "d"]);
         toasts.expire(LIFETIME);
         assert_eq!(shown(&toasts), ["the disk is full"]);
@@ -94,8 +94,8 @@ mod tests {
     fn at_most_three_and_never_twice_the_same() {
         let mut toasts = Toasts::default();
         for words in ["a", "b", "b", "c", "d"] {
-            toasts.push(words, ToastLevel::Refused, Duration::ZERO);
+            toasts.push(words, ToastLevel::Rejected, Duration::ZERO);
         }
-        assert_eq!(toasts.iter().map(|toast| toast.words.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
+        assert_eq!(toasts.iter().map(|toast| toast.message.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
     }
 }

@@ -1,49 +1,49 @@
-//! The way back from the operator's own changes, newest first.
+//! The stack of commands that undo the operator's changes.
 
 use crate::domain::{
     Command, Snapshot,
     snapshot::{Condition, KeyView, RouteView, RunState},
 };
 
-/// Changes that can be taken back, at most.
-const MOST: usize = 64;
+/// Maximum changes that can be undone.
+const MAX_UNDO: usize = 64;
 
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Undo {
-    /// What was asked for, and what takes it back, once the engine agrees.
-    asked: Vec<(Command, Command)>,
-    /// What takes back what was done.
-    back: Vec<Command>,
+pub struct UndoStack {
+    /// Commands without a reply, each with its inverse.
+    unconfirmed: Vec<(Command, Command)>,
+    /// Inverses of the accepted commands, the newest last.
+    inverses: Vec<Command>,
 }
 
-impl Undo {
-    /// To be called before the snapshot shows the change.
-    pub fn sent(&mut self, command: &Command, back: Option<Command>) {
-        if let Some(back) = back {
-            self.asked.push((command.clone(), back));
+impl UndoStack {
+    /// Must be called before the snapshot shows the change.
+    pub fn on_sent(&mut self, command: &Command, inverse: Option<Command>) {
+        if let Some(back) = inverse {
+            self.unconfirmed.push((command.clone(), back));
         }
     }
 
-    pub fn replied(&mut self, command: &Command, accepted: bool) {
-        let Some(place) = self.asked.iter().position(|(asked, _)| asked == command) else { return };
-        let (_, back) = self.asked.remove(place);
+    pub fn on_reply(&mut self, command: &Command, accepted: bool) {
+        let Some(index) = self.unconfirmed.iter().position(|(asked, _)| asked == command) else { return };
+        let (_, inverse) = self.unconfirmed.remove(index);
         if accepted {
-            self.back.push(back);
-            if self.back.len() > MOST {
-                self.back.remove(0);
+            self.inverses.push(inverse);
+            if self.inverses.len() > MAX_UNDO {
+                self.inverses.remove(0);
             }
         }
     }
 
-    /// The way back from the last change; taken once.
-    pub fn take(&mut self) -> Option<Command> {
-        self.back.pop()
+    /// Removes and returns the inverse of the last change.
+    pub fn pop(&mut self) -> Option<Command> {
+        self.inverses.pop()
     }
 }
 
-/// What takes `command` back, given how things are before it; `None` where nothing does.
+/// The command that undoes `command`, given the state before it; `None` if there is none.
 pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
-    if changes_nothing(command, snapshot) {
+    if is_noop(command, snapshot) {
         return None;
     }
     Some(match command {
@@ -53,28 +53,29 @@ pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
         Command::SetModel { model, on } => Command::SetModel { model: model.clone(), on: !on },
         Command::SetRoute { key, model, on } => Command::SetRoute { key: key.clone(), model: model.clone(), on: !on },
         Command::SetStrategy { .. } => Command::SetStrategy { strategy: snapshot.strategy },
-        Command::SetOrder { .. } => Command::SetOrder { order: snapshot.order },
+        Command::SetCascadeOrder { .. } => Command::SetCascadeOrder { order: snapshot.cascade_order },
         Command::SetWhenLimited { .. } => Command::SetWhenLimited { when_limited: snapshot.when_limited },
         Command::SetOnExhausted { .. } => Command::SetOnExhausted { on_exhausted: snapshot.on_exhausted },
-        Command::SetInFlight { .. } => Command::SetInFlight { in_flight: snapshot.in_flight_cap },
+        Command::SetMaxInFlight { .. } => Command::SetMaxInFlight { max_in_flight: snapshot.max_in_flight },
         Command::SetBudget { .. } => Command::SetBudget { max_usd: snapshot.spend.budget },
         Command::Resume
         | Command::Drain
         | Command::Stop
         | Command::Replay { .. }
-        | Command::Probe { .. }
+        | Command::ProbeKey { .. }
         | Command::ClearCooldowns { .. } => return None,
     })
 }
 
-/// Whether things are already as `command` wants them: taking that back would undo somebody else's doing.
-fn changes_nothing(command: &Command, snapshot: &Snapshot) -> bool {
+/// Whether the state already is what `command` requests. Then its inverse would undo a change that was not made by this
+/// command.
+fn is_noop(command: &Command, snapshot: &Snapshot) -> bool {
     match command {
         Command::Pause | Command::HardPause => matches!(snapshot.state, RunState::Pausing | RunState::Paused),
         Command::SetKey { key, on } => {
-            let is_on = |view: &KeyView| !matches!(view.condition, Condition::Off { .. });
-            let dead = |view: &KeyView| matches!(view.condition, Condition::Disabled { .. });
-            snapshot.keys.iter().any(|view| view.name == *key && (is_on(view) == *on || dead(view)))
+            let is_on = |view: &KeyView| !matches!(view.condition, Condition::SwitchedOff { .. });
+            let is_disabled = |view: &KeyView| matches!(view.condition, Condition::Disabled { .. });
+            snapshot.keys.iter().any(|view| view.name == *key && (is_on(view) == *on || is_disabled(view)))
         }
         Command::SetModel { model, on } => snapshot.models.iter().any(|view| view.name == *model && view.on == *on),
         Command::SetRoute { key, model, on } => {

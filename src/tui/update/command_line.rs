@@ -1,198 +1,203 @@
-//! The command line: every action by its name, and the commands that take a word or a number.
+//! Parses and completes the command line: every action by its name, and the commands with arguments.
 
 use crate::{
     domain::{CascadeOrder, Command, Money, OnExhausted, Outcome, ReplayFilter, Snapshot, Strategy, WhenLimited},
-    tui::{action::Action, state::State, words},
+    tui::{action::Action, labels, state::State},
 };
 
-/// What a line asks for.
+/// A parsed command line.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Parsed {
-    Nothing,
+pub enum ParsedLine {
+    Empty,
     Action(Action),
     Command(Command),
-    /// Shows the items, of any state, that match a text.
-    Find(String),
-    /// Shows the item at this place of the input, from 1.
-    Item(u64),
+    /// Shows the items in any state that match a text.
+    FindItems(String),
+    /// Shows the item at this position of the input, from 1.
+    OpenItem(u64),
 }
 
-/// One way to go on typing.
+/// A possible completion of the line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Completion {
+pub struct LineCompletion {
     /// The whole line.
     pub text: String,
-    pub meaning: String,
+    pub description: String,
 }
 
-/// A command with words after its name.
-struct Form {
+/// A command with arguments.
+struct CommandSpec {
     name: &'static str,
     usage: &'static str,
-    /// What has to follow the name, for whoever wrote something else.
-    takes: &'static str,
-    meaning: &'static str,
+    /// The expected arguments, for the error message.
+    expects: &'static str,
+    description: &'static str,
 }
 
-impl Form {
-    fn misused(&self, rest: &str) -> String {
+impl CommandSpec {
+    fn usage_error(&self, rest: &str) -> String {
         let typed = if rest.is_empty() { String::new() } else { format!(", not {rest}") };
-        format!("{} takes {}{typed}", self.name, self.takes)
+        format!("{} takes {}{typed}", self.name, self.expects)
     }
 }
 
-/// The two with words after their name that a reader may use.
-const FIND: &str = "find";
-const ITEM: &str = "item";
+/// The two commands with arguments that are allowed on a read-only screen.
+const FIND_COMMAND: &str = "find";
+const ITEM_COMMAND: &str = "item";
 
-const FORMS: [Form; 12] = [
-    Form {
+const COMMANDS: [CommandSpec; 12] = [
+    CommandSpec {
         name: "in-flight",
         usage: "in-flight N",
-        takes: "a whole number from 1 up (pause stops sending)",
-        meaning: "most attempts in flight at once",
+        expects: "a whole number from 1 up (pause stops sending)",
+        description: "most attempts in flight at once",
     },
-    Form {
+    CommandSpec {
         name: "budget",
         usage: "budget USD | none",
-        takes: "dollars, like 2.50, or none",
-        meaning: "hard cap on the run's spend",
+        expects: "dollars, like 2.50, or none",
+        description: "hard cap on the run's spend",
     },
-    Form {
+    CommandSpec {
         name: "strategy",
         usage: "strategy NAME",
-        takes: "the name of one",
-        meaning: "which of the ready routes an item takes",
+        expects: "the name of one",
+        description: "which of the ready routes an item takes",
     },
-    Form {
+    CommandSpec {
         name: "order",
         usage: "order key-first | model-first",
-        takes: "key-first or model-first",
-        meaning: "the order of the cascade",
+        expects: "key-first or model-first",
+        description: "the order of the cascade",
     },
-    Form {
+    CommandSpec {
         name: "when-limited",
         usage: "when-limited spill | wait",
-        takes: "spill or wait",
-        meaning: "when a route is full or cooling",
+        expects: "spill or wait",
+        description: "when a route is full or cooling",
     },
-    Form {
+    CommandSpec {
         name: "on-exhausted",
         usage: "on-exhausted stop | wait",
-        takes: "stop or wait",
-        meaning: "when everything is out for the day",
+        expects: "stop or wait",
+        description: "when everything is out for the day",
     },
-    Form { name: "key", usage: "key NAME on | off", takes: "a key's name, then on or off", meaning: "switch a key" },
-    Form {
+    CommandSpec {
+        name: "key",
+        usage: "key NAME on | off",
+        expects: "a key's name, then on or off",
+        description: "switch a key",
+    },
+    CommandSpec {
         name: "model",
         usage: "model NAME on | off",
-        takes: "a model's name, then on or off",
-        meaning: "switch a model",
+        expects: "a model's name, then on or off",
+        description: "switch a model",
     },
-    Form {
+    CommandSpec {
         name: "route",
         usage: "route MODEL@KEY on | off",
-        takes: "MODEL@KEY, then on or off",
-        meaning: "switch a route",
+        expects: "MODEL@KEY, then on or off",
+        description: "switch a route",
     },
-    Form {
+    CommandSpec {
         name: "replay-outcome",
         usage: "replay-outcome NAME",
-        takes: "an outcome, like timeout",
-        meaning: "queue items that failed like this again",
+        expects: "an outcome, like timeout",
+        description: "queue items that failed like this again",
     },
-    Form {
-        name: FIND,
+    CommandSpec {
+        name: FIND_COMMAND,
         usage: "find TEXT",
-        takes: "a text",
-        meaning: "items of any state, by id, question, answer or error",
+        expects: "a text",
+        description: "items of any state, by id, question, answer or error",
     },
-    Form {
-        name: ITEM,
+    CommandSpec {
+        name: ITEM_COMMAND,
         usage: "item N",
-        takes: "an item's place in the input, from 1 up",
-        meaning: "the N-th item of the input",
+        expects: "an item's place in the input, from 1 up",
+        description: "the N-th item of the input",
     },
 ];
 
-pub fn parse(line: &str, snapshot: &Snapshot) -> Result<Parsed, String> {
+pub fn parse(line: &str, snapshot: &Snapshot) -> Result<ParsedLine, String> {
     let line = line.trim().trim_start_matches(':').trim_start();
     let (name, rest) = line.split_once(' ').map_or((line, ""), |(name, rest)| (name, rest.trim()));
     if name.is_empty() {
-        return Ok(Parsed::Nothing);
+        return Ok(ParsedLine::Empty);
     }
     if rest.is_empty()
-        && let Some(action) = Action::named().find(|action| action.name() == Some(name))
+        && let Some(action) = Action::with_command_name().find(|action| action.command_name() == Some(name))
     {
-        return Ok(Parsed::Action(action));
+        return Ok(ParsedLine::Action(action));
     }
-    if name == FIND {
-        return Ok(Parsed::Find(rest.to_owned()));
+    if name == FIND_COMMAND {
+        return Ok(ParsedLine::FindItems(rest.to_owned()));
     }
-    let Some(form) = FORMS.iter().find(|form| form.name == name) else {
+    let Some(spec) = COMMANDS.iter().find(|form| form.name == name) else {
         return Err(format!("there is no command {name}"));
     };
-    if name == ITEM {
+    if name == ITEM_COMMAND {
         return match rest.parse() {
-            Ok(place) if (1..=snapshot.totals.total).contains(&place) => Ok(Parsed::Item(place)),
-            Ok(0) | Err(_) => Err(form.misused(rest)),
+            Ok(number) if (1..=snapshot.totals.total).contains(&number) => Ok(ParsedLine::OpenItem(number)),
+            Ok(0) | Err(_) => Err(spec.usage_error(rest)),
             Ok(_) => Err(format!("there are {} items", snapshot.totals.total)),
         };
     }
-    command(form, rest, snapshot).map(Parsed::Command)
+    parse_command(spec, rest, snapshot).map(ParsedLine::Command)
 }
 
-fn command(form: &Form, rest: &str, snapshot: &Snapshot) -> Result<Command, String> {
-    let usage = || form.misused(rest);
-    match form.name {
+fn parse_command(spec: &CommandSpec, rest: &str, snapshot: &Snapshot) -> Result<Command, String> {
+    let usage_error = || spec.usage_error(rest);
+    match spec.name {
         "in-flight" => match rest.parse() {
-            Ok(in_flight) if in_flight > 0 => Ok(Command::SetInFlight { in_flight }),
-            _ => Err(usage()),
+            Ok(max_in_flight) if max_in_flight > 0 => Ok(Command::SetMaxInFlight { max_in_flight }),
+            _ => Err(usage_error()),
         },
         "budget" if rest == "none" => Ok(Command::SetBudget { max_usd: None }),
         "budget" => {
             let amount = rest.trim_start_matches('$').parse().ok().and_then(Money::from_usd);
-            amount.map(|amount| Command::SetBudget { max_usd: Some(amount) }).ok_or_else(usage)
+            amount.map(|amount| Command::SetBudget { max_usd: Some(amount) }).ok_or_else(usage_error)
         }
         "strategy" => {
-            let strategy = Strategy::ALL.into_iter().find(|strategy| spelled(strategy.name()) == spelled(rest));
-            strategy.map(|strategy| Command::SetStrategy { strategy }).ok_or_else(usage)
+            let strategy = Strategy::ALL.into_iter().find(|strategy| normalized(strategy.name()) == normalized(rest));
+            strategy.map(|strategy| Command::SetStrategy { strategy }).ok_or_else(usage_error)
         }
         "order" => [CascadeOrder::KeyFirst, CascadeOrder::ModelFirst]
             .into_iter()
-            .find(|order| spelled(words::order(*order)) == spelled(rest))
-            .map(|order| Command::SetOrder { order })
-            .ok_or_else(usage),
+            .find(|order| normalized(labels::order(*order)) == normalized(rest))
+            .map(|order| Command::SetCascadeOrder { order })
+            .ok_or_else(usage_error),
         "when-limited" => [WhenLimited::Spill, WhenLimited::Wait]
             .into_iter()
-            .find(|when_limited| words::when_limited(*when_limited) == rest)
+            .find(|when_limited| labels::when_limited(*when_limited) == rest)
             .map(|when_limited| Command::SetWhenLimited { when_limited })
-            .ok_or_else(usage),
+            .ok_or_else(usage_error),
         "on-exhausted" => [OnExhausted::Stop, OnExhausted::Wait]
             .into_iter()
-            .find(|on_exhausted| words::on_exhausted(*on_exhausted) == rest)
+            .find(|on_exhausted| labels::on_exhausted(*on_exhausted) == rest)
             .map(|on_exhausted| Command::SetOnExhausted { on_exhausted })
-            .ok_or_else(usage),
+            .ok_or_else(usage_error),
         "replay-outcome" => {
-            let outcome = Outcome::from_name(&spelled(rest).replace('-', "_")).ok_or_else(usage)?;
+            let outcome = Outcome::from_name(&normalized(rest).replace('-', "_")).ok_or_else(usage_error)?;
             Ok(Command::Replay {
                 filter: ReplayFilter { outcomes: vec![outcome], ..ReplayFilter::default() },
-                to: None,
+                target: None,
             })
         }
-        _ => switch(form, rest, snapshot),
+        _ => parse_switch(spec, rest, snapshot),
     }
 }
 
-/// `NAME on`, `NAME off`, for a key, model or route that exists.
-fn switch(form: &Form, rest: &str, snapshot: &Snapshot) -> Result<Command, String> {
+/// Parses `NAME on` or `NAME off` for a key, model or route that exists.
+fn parse_switch(spec: &CommandSpec, rest: &str, snapshot: &Snapshot) -> Result<Command, String> {
     let (name, on) = match rest.rsplit_once(' ') {
         Some((name, "on")) => (name.trim(), true),
         Some((name, "off")) => (name.trim(), false),
-        _ => return Err(form.misused(rest)),
+        _ => return Err(spec.usage_error(rest)),
     };
-    let missing = || format!("there is no {} {name}", form.name);
-    match form.name {
+    let missing = || format!("there is no {} {name}", spec.name);
+    match spec.name {
         "key" => {
             let key = snapshot.keys.iter().find(|view| view.name == name).ok_or_else(missing)?;
             Ok(Command::SetKey { key: key.name.clone(), on })
@@ -213,62 +218,66 @@ fn route_name(key: &str, model: &str) -> String {
     format!("{model}@{key}")
 }
 
-/// Names are found with hyphens, underscores or spaces.
-fn spelled(name: &str) -> String {
+/// Normalizes a name: hyphens, underscores and spaces are the same, and so are upper and lower case.
+fn normalized(name: &str) -> String {
     name.trim().replace(['_', ' '], "-").to_ascii_lowercase()
 }
 
-/// Ways to go on from `line`, best first.
-pub fn completions(line: &str, state: &State, snapshot: &Snapshot) -> Vec<Completion> {
+/// Completions of `line`: first those that begin with it, then those that contain it.
+pub fn completions(line: &str, state: &State, snapshot: &Snapshot) -> Vec<LineCompletion> {
     let line = line.trim_start().trim_start_matches(':').trim_start();
     let (candidates, typed) = match line.split_once(' ') {
-        None => (names(state.read_only), line),
+        None => (command_completions(state.read_only), line),
         Some(_) if state.read_only => (Vec::new(), line),
-        Some((name, _)) => (arguments(name, snapshot), line),
+        Some((name, _)) => (argument_completions(name, snapshot), line),
     };
-    let begins = |completion: &Completion| completion.text.starts_with(typed);
-    let contains = |completion: &Completion| !begins(completion) && completion.text.contains(typed);
-    let first = candidates.iter().filter(|completion| begins(completion));
-    let then = candidates.iter().filter(|completion| contains(completion));
+    let starts_with_typed = |completion: &LineCompletion| completion.text.starts_with(typed);
+    let contains_typed =
+        |completion: &LineCompletion| !starts_with_typed(completion) && completion.text.contains(typed);
+    let first = candidates.iter().filter(|completion| starts_with_typed(completion));
+    let then = candidates.iter().filter(|completion| contains_typed(completion));
     first.chain(then).cloned().collect()
 }
 
-/// What all completions that go on from `typed` have in common, if that is more than was typed.
-pub fn shared(completions: &[Completion], typed: &str) -> Option<String> {
+/// The longest common prefix of the completions that begin with `typed`, if it is longer than `typed`.
+pub fn common_prefix(completions: &[LineCompletion], typed: &str) -> Option<String> {
     let typed = typed.trim_start().trim_start_matches(':').trim_start();
-    let mut begun =
+    let mut starting =
         completions.iter().map(|completion| completion.text.as_str()).filter(|text| text.starts_with(typed));
-    let first = begun.next()?;
-    let common = begun.fold(first, |common, text| {
+    let first = starting.next()?;
+    let common = starting.fold(first, |common, text| {
         let differs = common.char_indices().zip(text.chars()).find(|((_, a), b)| a != b);
         &common[..differs.map_or(common.len().min(text.len()), |((at, _), _)| at)]
     });
     (common.len() > typed.len()).then(|| common.to_owned())
 }
 
-/// To a reader nothing is offered that would be refused.
-fn names(read_only: bool) -> Vec<Completion> {
-    let offered = Action::named().filter(|action| !(read_only && action.changes_run()));
+/// A read-only screen doesn't offer commands that it would reject.
+fn command_completions(read_only: bool) -> Vec<LineCompletion> {
+    let offered = Action::with_command_name().filter(|action| !(read_only && action.changes_run()));
     let actions = offered.filter_map(|action| {
-        Some(Completion { text: action.name()?.to_owned(), meaning: action.sentence().to_owned() })
+        Some(LineCompletion { text: action.command_name()?.to_owned(), description: action.help_text().to_owned() })
     });
-    let forms = FORMS.iter().filter(|form| !read_only || [FIND, ITEM].contains(&form.name)).map(|form| Completion {
-        text: format!("{} ", form.name),
-        meaning: format!("{} ({})", form.meaning, form.usage),
-    });
-    let mut names: Vec<_> = actions.chain(forms).collect();
+    let specs =
+        COMMANDS.iter().filter(|form| !read_only || [FIND_COMMAND, ITEM_COMMAND].contains(&form.name)).map(|form| {
+            LineCompletion {
+                text: format!("{} ", form.name),
+                description: format!("{} ({})", form.description, form.usage),
+            }
+        });
+    let mut names: Vec<_> = actions.chain(specs).collect();
     names.sort_by(|a, b| a.text.cmp(&b.text));
     names
 }
 
-fn arguments(name: &str, snapshot: &Snapshot) -> Vec<Completion> {
-    let Some(form) = FORMS.iter().find(|form| form.name == name) else { return Vec::new() };
+fn argument_completions(name: &str, snapshot: &Snapshot) -> Vec<LineCompletion> {
+    let Some(spec) = COMMANDS.iter().find(|form| form.name == name) else { return Vec::new() };
     let switches = |names: Vec<String>| -> Vec<String> {
         names.into_iter().flat_map(|name| [format!("{name} off"), format!("{name} on")]).collect()
     };
     let arguments: Vec<String> = match name {
         "budget" => vec!["none".to_owned()],
-        "strategy" => Strategy::ALL.iter().map(|strategy| spelled(strategy.name())).collect(),
+        "strategy" => Strategy::ALL.iter().map(|strategy| normalized(strategy.name())).collect(),
         "order" => vec!["key-first".to_owned(), "model-first".to_owned()],
         "when-limited" => vec!["spill".to_owned(), "wait".to_owned()],
         "on-exhausted" => vec!["stop".to_owned(), "wait".to_owned()],
@@ -278,6 +287,9 @@ fn arguments(name: &str, snapshot: &Snapshot) -> Vec<Completion> {
         "replay-outcome" => Outcome::ALL.iter().map(|outcome| outcome.name().to_owned()).collect(),
         _ => Vec::new(),
     };
-    let whole = |argument: String| Completion { text: format!("{name} {argument}"), meaning: form.meaning.to_owned() };
-    arguments.into_iter().map(whole).collect()
+    let completion = |argument: String| LineCompletion {
+        text: format!("{name} {argument}"),
+        description: spec.description.to_owned(),
+    };
+    arguments.into_iter().map(completion).collect()
 }

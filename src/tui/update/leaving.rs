@@ -1,35 +1,35 @@
-//! Leaving the dashboard: how it is asked, and what is waited for.
+//! Leaving the dashboard: the quit dialog, and what to wait for before leaving.
 
-use super::{Effect, over, send};
+use super::{Effect, is_over, send_command};
 use crate::{
     domain::{Command, Snapshot},
     tui::{
-        Exit,
+        ExitReason,
         state::{Leaving, Overlay, State},
     },
 };
 
-/// How long to wait for the engine's word before leaving anyway.
-const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+/// How long to wait for the engine's reply before leaving anyway.
+const STOP_REPLY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
 pub(super) fn quit(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
-    if over(state, snapshot) {
-        return vec![Effect::Leave(Exit::Over)];
+    if is_over(state, snapshot) {
+        return vec![Effect::Leave(ExitReason::RunEnded)];
     }
     if state.read_only {
-        return vec![Effect::Leave(Exit::Detach)];
+        return vec![Effect::Leave(ExitReason::Detached)];
     }
     state.overlay = Some(Overlay::Quit);
     Vec::new()
 }
 
-/// Ctrl-C: first as `q`, then stops the run, then doesn't wait for the engine either.
+/// Handles Ctrl-C. The first press is like `q`, the next stops the run, the last leaves without waiting for the engine.
 pub(super) fn interrupt(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
-    if over(state, snapshot) || state.read_only {
+    if is_over(state, snapshot) || state.read_only {
         return quit(state, snapshot);
     }
     match (state.leaving, &state.overlay) {
-        (Some(Leaving::Stopping { .. }), _) => vec![Effect::Leave(Exit::StopNow)],
+        (Some(Leaving::Stopping { .. }), _) => vec![Effect::Leave(ExitReason::Stopped)],
         (Some(Leaving::Draining), _) | (None, Some(Overlay::Quit)) => stop_now(state, snapshot),
         (None, _) => quit(state, snapshot),
     }
@@ -37,44 +37,44 @@ pub(super) fn interrupt(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
 
 pub(super) fn drain(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     state.overlay = None;
-    if over(state, snapshot) {
-        return vec![Effect::Leave(Exit::Over)];
+    if is_over(state, snapshot) {
+        return vec![Effect::Leave(ExitReason::RunEnded)];
     }
     state.leaving = Some(Leaving::Draining);
-    send(state, snapshot, Command::Drain)
+    send_command(state, snapshot, Command::Drain)
 }
 
 pub(super) fn stop_now(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     state.overlay = None;
-    if over(state, snapshot) {
-        return vec![Effect::Leave(Exit::Over)];
+    if is_over(state, snapshot) {
+        return vec![Effect::Leave(ExitReason::RunEnded)];
     }
-    state.leaving = Some(Leaving::Stopping { since: state.ui });
-    send(state, snapshot, Command::Stop)
+    state.leaving = Some(Leaving::Stopping { since: state.ui_elapsed });
+    send_command(state, snapshot, Command::Stop)
 }
 
-/// Leaves where that was only waiting for the run to end.
+/// Leaves if the dashboard was only waiting for the run to end.
 pub(super) fn leave_if_over(state: &State, snapshot: &Snapshot) -> Vec<Effect> {
     match state.leaving {
-        Some(leaving) if over(state, snapshot) => vec![Effect::Leave(leaving.exit())],
+        Some(leaving) if is_over(state, snapshot) => vec![Effect::Leave(leaving.exit_reason())],
         _ => Vec::new(),
     }
 }
 
-pub(super) fn give_up_waiting(state: &State) -> Vec<Effect> {
+pub(super) fn leave_after_timeout(state: &State) -> Vec<Effect> {
     match state.leaving {
-        Some(Leaving::Stopping { since }) if state.ui.saturating_sub(since) >= STOP_PATIENCE => {
-            vec![Effect::Leave(Exit::StopNow)]
+        Some(Leaving::Stopping { since }) if state.ui_elapsed.saturating_sub(since) >= STOP_REPLY_TIMEOUT => {
+            vec![Effect::Leave(ExitReason::Stopped)]
         }
         _ => Vec::new(),
     }
 }
 
 impl Leaving {
-    const fn exit(self) -> Exit {
+    const fn exit_reason(self) -> ExitReason {
         match self {
-            Self::Draining => Exit::Drained,
-            Self::Stopping { .. } => Exit::StopNow,
+            Self::Draining => ExitReason::Drained,
+            Self::Stopping { .. } => ExitReason::Stopped,
         }
     }
 }

@@ -1,172 +1,174 @@
-//! What happens when something happens: `update(state, snapshot, message) -> effects`. No I/O, no clock.
+//! The reaction to events: `update(state, snapshot, event) -> effects`. No I/O, no clock.
 
-mod announce;
-mod answer;
+mod announcements;
+mod clipboard;
 mod command_line;
-mod copying;
-mod dialog;
+mod commands;
+mod dialogs;
+mod images;
+mod item_detail;
 mod leaving;
 mod mouse;
-mod moving;
-mod opening;
-mod orders;
-mod pictures;
-mod replaying;
+mod navigation;
+mod replay;
+mod replies;
 
 use crossterm::event::{KeyEvent, KeyModifiers, MouseEvent};
 use ratatui::layout::Size;
 
 use super::{
-    Exit,
+    ExitReason,
     action::{Action, LogAction},
     keymap::Chord,
-    layout::Shape,
+    layout::SizeClass,
     pane::Pane,
-    picture::{Ask, CellPixels, Drawing},
-    state::{Line, Overlay, Reading, State, Subject, ToastLevel, Wanted, inverse},
+    picture::{CellPixels, ImageRequest, RenderedImage},
+    state::{CommandInput, InspectSubject, Overlay, PendingQuery, ScrollPosition, State, ToastLevel, inverse},
 };
 use crate::domain::{Command, ItemState, Page, Query, Snapshot};
 
-pub use command_line::{Completion, completions};
-pub use dialog::{Choice, choices};
-pub use orders::{order, refusal, word_now};
-pub use replaying::{estimate, reason};
+pub use command_line::{LineCompletion, completions};
+pub use commands::{command_for, current_label, rejection_reason};
+pub use dialogs::{MenuChoice, menu_choices};
+pub use replay::{estimated_cost, group_label};
 
 /// Everything that can happen to the screen.
 #[derive(Debug)]
-pub enum Message {
+pub enum UiEvent {
     Key(KeyEvent),
     Mouse(MouseEvent),
-    Pasted(String),
-    Resized(Size),
-    /// How large the terminal's cells are now, where it says so.
-    Cell(Option<CellPixels>),
+    Paste(String),
+    Resize(Size),
+    /// The size of the terminal's cells, if it is known.
+    CellSize(Option<CellPixels>),
     /// From a signal, or a test.
-    Act(Action),
-    /// The process was told to end: in order, and the second time at once. Not the operator's wish, so that it is
-    /// heeded on a read-only screen too.
+    Action(Action),
+    /// The process was told to end: drain first, stop at once the second time. It does not come from the operator, so
+    /// it also works on a read-only screen.
     Terminate,
-    /// There is a newer snapshot (the one that comes with this message).
-    Published,
-    /// Nobody will publish any more.
-    Gone,
-    /// Time has passed: [`State::now`] and [`State::ui`] say which.
+    /// There is a newer snapshot, which is passed with this event.
+    NewSnapshot,
+    /// No more snapshots will come.
+    EngineGone,
+    /// Time has passed: see [`State::now`] and [`State::ui_elapsed`].
     Tick,
-    /// The engine's word on a command.
-    Replied {
+    /// The engine's reply to a command.
+    CommandReply {
         command: Command,
         reply: Result<String, String>,
     },
-    /// The answer to what was wanted.
-    Answered {
-        wanted: Wanted,
+    /// The answer to a pending query.
+    QueryAnswer {
+        query: PendingQuery,
         page: Result<Page, String>,
     },
-    /// The answer to [`Effect::Ask`].
-    Told(Result<Page, String>),
-    /// The answer to [`Effect::Depict`].
-    Depicted {
-        ask: Ask,
-        seen: Result<Drawing, String>,
+    /// The result of [`Effect::RunExport`].
+    ExportDone(Result<Page, String>),
+    /// The result of [`Effect::RenderImage`].
+    ImageRendered {
+        request: ImageRequest,
+        result: Result<RenderedImage, String>,
     },
 }
 
-/// What the loop is to do about it.
+/// An effect that the event loop must carry out.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
-    Send(Command),
-    /// An export, asked for once, on the operator's word; the answer comes as [`Message::Told`].
-    Ask(Query),
-    /// Draw an item's picture, away from here; it comes as [`Message::Depicted`]. The number is for the terminal.
-    Depict {
-        ask: Ask,
-        number: u32,
+    SendCommand(Command),
+    /// Run an export once; its result comes as [`UiEvent::ExportDone`].
+    RunExport(Query),
+    /// Render an item's picture in the background; the result comes as [`UiEvent::ImageRendered`]. The number
+    /// identifies the picture to the terminal.
+    RenderImage {
+        request: ImageRequest,
+        image_number: u32,
     },
-    /// Onto the clipboard of whoever's terminal this is.
-    Copy(String),
-    Leave(Exit),
+    /// Copy to the clipboard of the operator's terminal.
+    CopyToClipboard(String),
+    Leave(ExitReason),
     Suspend,
-    Repaint,
+    RedrawAll,
     CaptureMouse(bool),
     SetTitle(String),
-    /// Bell and notification.
+    /// Ring the bell and send a desktop notification.
     Notify(String),
 }
 
-pub fn update(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect> {
-    let mut effects = take(state, snapshot, message);
-    state.follow_cooldown(snapshot);
-    state.toasts.expire(state.ui);
-    state.pending.settle(snapshot, state.ui);
-    effects.extend(leaving::give_up_waiting(state));
-    effects.extend(pictures::ask(state, snapshot));
+pub fn update(state: &mut State, snapshot: &Snapshot, event: UiEvent) -> Vec<Effect> {
+    let mut effects = handle_event(state, snapshot, event);
+    state.update_cooldown_selection(snapshot);
+    state.toasts.expire(state.ui_elapsed);
+    state.pending_commands.drop_confirmed(snapshot, state.ui_elapsed);
+    effects.extend(leaving::leave_after_timeout(state));
+    effects.extend(images::request_image(state, snapshot));
     effects
 }
 
-fn take(state: &mut State, snapshot: &Snapshot, message: Message) -> Vec<Effect> {
-    match message {
-        Message::Key(key) => press(state, snapshot, key),
-        Message::Mouse(event) => mouse::update(state, snapshot, event),
-        Message::Pasted(text) => dialog::paste(state, &text),
-        Message::Resized(size) => {
-            state.size = size;
-            // What can't be seen must not have the keyboard.
-            if cramped(state) && !matches!(state.overlay, Some(Overlay::Quit)) {
+fn handle_event(state: &mut State, snapshot: &Snapshot, event: UiEvent) -> Vec<Effect> {
+    match event {
+        UiEvent::Key(key) => handle_key(state, snapshot, key),
+        UiEvent::Mouse(event) => mouse::update(state, snapshot, event),
+        UiEvent::Paste(text) => dialogs::paste(state, &text),
+        UiEvent::Resize(size) => {
+            state.terminal_size = size;
+            // An overlay that isn't visible must not have the keyboard.
+            if is_too_small(state) && !matches!(state.overlay, Some(Overlay::Quit)) {
                 state.overlay = None;
             }
             Vec::new()
         }
-        Message::Cell(cell) => {
-            if let Some(canvas) = &mut state.pictures.canvas {
-                canvas.cell = cell;
+        UiEvent::CellSize(cell) => {
+            if let Some(canvas) = &mut state.images.caps {
+                canvas.cell_size = cell;
             }
             Vec::new()
         }
-        Message::Act(action) => act(state, snapshot, action),
-        Message::Terminate if state.leaving.is_some() => leaving::stop_now(state, snapshot),
-        Message::Terminate => leaving::drain(state, snapshot),
-        Message::Published => published(state, snapshot),
-        Message::Gone => {
-            state.gone = true;
+        UiEvent::Action(action) => perform(state, snapshot, action),
+        UiEvent::Terminate if state.leaving.is_some() => leaving::stop_now(state, snapshot),
+        UiEvent::Terminate => leaving::drain(state, snapshot),
+        UiEvent::NewSnapshot => on_snapshot(state, snapshot),
+        UiEvent::EngineGone => {
+            state.engine_gone = true;
             state.toasts.dismiss();
             leaving::leave_if_over(state, snapshot)
         }
-        Message::Tick => Vec::new(),
-        Message::Replied { command, reply } => answer::replied(state, &command, reply),
-        Message::Depicted { ask, seen } => {
-            pictures::came(state, snapshot, ask, seen);
+        UiEvent::Tick => Vec::new(),
+        UiEvent::CommandReply { command, reply } => replies::on_command_reply(state, &command, reply),
+        UiEvent::ImageRendered { request, result } => {
+            images::on_rendered(state, snapshot, request, result);
             Vec::new()
         }
-        Message::Told(answer) => answer::told(state, answer),
-        Message::Answered { wanted, page } => answer::answered(state, wanted, page),
+        UiEvent::ExportDone(answer) => replies::on_export_done(state, answer),
+        UiEvent::QueryAnswer { query, page } => replies::on_query_answer(state, query, page),
     }
 }
 
-fn press(state: &mut State, snapshot: &Snapshot, key: KeyEvent) -> Vec<Effect> {
-    // Nothing is bound to Alt, and Esc with a letter right behind it looks like it: that must not be the letter.
+fn handle_key(state: &mut State, snapshot: &Snapshot, key: KeyEvent) -> Vec<Effect> {
+    // No binding uses Alt. Esc followed quickly by a letter looks like Alt with that letter, and must not trigger the
+    // letter.
     if key.modifiers.contains(KeyModifiers::ALT) {
         return Vec::new();
     }
     let chord = Chord::from(key);
-    match state.keymap.lookup(&state.contexts(), chord) {
-        Some(action) => act(state, snapshot, action),
-        None => dialog::type_key(state, chord),
+    match state.keymap.action_for(&state.key_contexts(), chord) {
+        Some(action) => perform(state, snapshot, action),
+        None => dialogs::type_key(state, chord),
     }
 }
 
-/// Does `action`, whichever way it was asked for.
-pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec<Effect> {
+/// Performs `action`, whether it came from a key, the command line or the mouse.
+pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec<Effect> {
     if state.read_only && action.changes_run() {
-        state.toasts.push("this screen is read-only", ToastLevel::Refused, state.ui);
+        state.toasts.push("this screen is read-only", ToastLevel::Rejected, state.ui_elapsed);
         return Vec::new();
     }
-    if cramped(state) && !fits_a_line(action) {
-        let quit = state.keymap.key_for(Action::Quit);
-        state.toasts.push(format!("no room for that here; {quit} quits"), ToastLevel::Refused, state.ui);
+    if is_too_small(state) && !works_without_panes(action) {
+        let quit = state.keymap.key_label(Action::Quit);
+        state.toasts.push(format!("no room for that here; {quit} quits"), ToastLevel::Rejected, state.ui_elapsed);
         return Vec::new();
     }
     if action != Action::Interrupt
-        && let Some(effects) = dialog::act(state, snapshot, action)
+        && let Some(effects) = dialogs::perform(state, snapshot, action)
     {
         return effects;
     }
@@ -178,118 +180,127 @@ pub(crate) fn act(state: &mut State, snapshot: &Snapshot, action: Action) -> Vec
         | Action::PageUp
         | Action::PageDown
         | Action::Top
-        | Action::Bottom => moving::update(state, snapshot, action),
-        Action::NextPane => moving::cycle_pane(state, true),
-        Action::PreviousPane => moving::cycle_pane(state, false),
-        Action::Focus(pane) => moving::focus(state, pane),
-        Action::Zoom => state.zoom(),
-        Action::Open => opening::open(state, snapshot),
-        Action::Back => back(state),
-        Action::Why => why(state, snapshot),
-        Action::WhyRun => state.overlay = Some(Overlay::Why { subject: Subject::Run, reading: Reading::default() }),
-        Action::Copy => return copying::copy(state, snapshot),
-        Action::Mark => {
-            if !state.items.mark() {
-                state.toasts.push("no item is selected", ToastLevel::Refused, state.ui);
+        | Action::Bottom => navigation::move_selection(state, snapshot, action),
+        Action::NextPane => navigation::cycle_pane(state, true),
+        Action::PreviousPane => navigation::cycle_pane(state, false),
+        Action::Focus(pane) => navigation::focus_pane(state, pane),
+        Action::Zoom => state.toggle_zoom(),
+        Action::Open => item_detail::open_selected(state, snapshot),
+        Action::Back => go_back(state),
+        Action::Inspect => open_inspect(state, snapshot),
+        Action::InspectRun => {
+            state.overlay = Some(Overlay::Inspect { subject: InspectSubject::Run, scroll: ScrollPosition::default() });
+        }
+        Action::Copy => return clipboard::copy(state, snapshot),
+        Action::ToggleMark => {
+            if !state.items.toggle_mark() {
+                state.toasts.push("no item is selected", ToastLevel::Rejected, state.ui_elapsed);
             }
         }
-        Action::Export => match state.failures.selected_group() {
-            Some(_) if state.exporting => {
-                state.toasts.push("the last export is still being written", ToastLevel::Refused, state.ui);
+        Action::ExportGroup => match state.failures.selected_group() {
+            Some(_) if state.is_exporting => {
+                state.toasts.push("the last export is still being written", ToastLevel::Rejected, state.ui_elapsed);
             }
             Some(group) => {
-                state.exporting = true;
-                return vec![Effect::Ask(Query::ExportFailures { filter: group.filter() })];
+                state.is_exporting = true;
+                return vec![Effect::RunExport(Query::ExportFailures { filter: group.replay_filter() })];
             }
             None => {
-                let words = format!("select a group of failures first ({})", state.keymap.pane(Pane::Failures));
-                state.toasts.push(words, ToastLevel::Refused, state.ui);
+                let message = format!("select a group of failures first ({})", state.keymap.pane_label(Pane::Failures));
+                state.toasts.push(message, ToastLevel::Rejected, state.ui_elapsed);
             }
         },
-        Action::NextPicture => pictures::next(state),
-        Action::Pictures => pictures::hide_or_show(state),
-        Action::Undo => match state.undo.take() {
-            Some(command) => return undo(state, command),
-            None => state.toasts.push("nothing of yours is left to undo", ToastLevel::Refused, state.ui),
+        Action::NextPicture => images::next_image(state),
+        Action::TogglePictures => images::toggle_images(state),
+        Action::Undo => match state.undo.pop() {
+            Some(command) => return send_undo(state, command),
+            None => state.toasts.push("nothing of yours is left to undo", ToastLevel::Rejected, state.ui_elapsed),
         },
-        Action::Replay if !state.items.marks.is_empty() && state.detail.is_none() => replaying::plan(state, snapshot),
-        Action::ReplayTo => replaying::plan(state, snapshot),
-        Action::Filter => {
-            moving::focus(state, Pane::Items);
-            state.overlay = Some(Overlay::Filter { before: Box::new(state.items.clone()) });
-            // Nobody meant one list only: what is looked for may be in any.
-            if !state.items.is_chosen() {
-                state.items.refilter(None, state.items.text.clone());
+        Action::Replay if !state.items.marks.is_empty() && state.detail.is_none() => replay::open_plan(state, snapshot),
+        Action::OpenReplay => replay::open_plan(state, snapshot),
+        Action::OpenFilter => {
+            navigation::focus_pane(state, Pane::Items);
+            state.overlay = Some(Overlay::Filter { previous: Box::new(state.items.clone()) });
+            // If the operator has not chosen a list, the text may match items in any of them.
+            if !state.items.is_chosen_by_operator() {
+                state.items.set_filter(None, state.items.text_filter.clone());
             }
         }
-        Action::NextFilter => walk_lists(state, 1),
-        Action::PreviousFilter => walk_lists(state, LISTS.len() - 1),
-        Action::Help => state.overlay = Some(Overlay::Help(Reading::default())),
-        Action::CommandLine => state.overlay = Some(Overlay::CommandLine(Line::default())),
-        Action::Strategy => {
-            let selected = choices(snapshot).iter().position(|choice| choice.chosen).unwrap_or(0);
-            state.overlay = Some(Overlay::Menu { selected });
+        Action::NextFilter => cycle_item_list(state, 1),
+        Action::PreviousFilter => cycle_item_list(state, ITEM_LISTS.len() - 1),
+        Action::OpenHelp => state.overlay = Some(Overlay::Help(ScrollPosition::default())),
+        Action::OpenCommandLine => state.overlay = Some(Overlay::CommandLine(CommandInput::default())),
+        Action::OpenStrategyMenu => {
+            let selected = menu_choices(snapshot).iter().position(|choice| choice.is_current).unwrap_or(0);
+            state.overlay = Some(Overlay::StrategyMenu { selected });
         }
-        Action::Redraw => return vec![Effect::Repaint],
+        Action::Redraw => return vec![Effect::RedrawAll],
         Action::Suspend => return vec![Effect::Suspend],
-        Action::Mouse => {
-            state.mouse = !state.mouse;
-            let words = if state.mouse { "the mouse is the dashboard's" } else { "the mouse is the terminal's" };
-            state.toasts.push(words, ToastLevel::Done, state.ui);
-            return vec![Effect::CaptureMouse(state.mouse)];
+        Action::ToggleMouse => {
+            state.mouse_captured = !state.mouse_captured;
+            let words =
+                if state.mouse_captured { "the mouse is the dashboard's" } else { "the mouse is the terminal's" };
+            state.toasts.push(words, ToastLevel::Success, state.ui_elapsed);
+            return vec![Effect::CaptureMouse(state.mouse_captured)];
         }
-        Action::ClearCooldowns if state.cooldown_slipped() => {
-            state.toasts.push("that cooldown has just ended", ToastLevel::Refused, state.ui);
+        Action::ClearCooldowns if state.take_cooldown_moved() => {
+            state.toasts.push("that cooldown has just ended", ToastLevel::Rejected, state.ui_elapsed);
         }
-        Action::HardPause => ask_hard_pause(state, snapshot),
-        Action::ReplayAll => replaying::plan_all(state, snapshot),
+        Action::HardPause => confirm_hard_pause(state, snapshot),
+        Action::ReplayAll => replay::open_plan_for_all(state, snapshot),
         Action::Toggle
         | Action::SwitchOn
         | Action::SwitchOff
         | Action::ClearCooldowns
         | Action::Probe
-        | Action::Pause
+        | Action::TogglePause
         | Action::Replay
         | Action::MoreInFlight
-        | Action::FewerInFlight => match order(action, state, snapshot) {
-            Ok(command) => return send(state, snapshot, command),
-            Err(why_not) => state.toasts.push(why_not, ToastLevel::Refused, state.ui),
+        | Action::FewerInFlight => match command_for(action, state, snapshot) {
+            Ok(command) => return send_command(state, snapshot, command),
+            Err(reason) => state.toasts.push(reason, ToastLevel::Rejected, state.ui_elapsed),
         },
         Action::Quit => return leaving::quit(state, snapshot),
         Action::Interrupt => return leaving::interrupt(state, snapshot),
-        Action::Detach => return vec![Effect::Leave(if over(state, snapshot) { Exit::Over } else { Exit::Detach })],
+        Action::Detach => {
+            return vec![Effect::Leave(if is_over(state, snapshot) {
+                ExitReason::RunEnded
+            } else {
+                ExitReason::Detached
+            })];
+        }
         Action::Drain => return leaving::drain(state, snapshot),
         Action::StopNow => return leaving::stop_now(state, snapshot),
-        Action::Log(action) => log(state, action),
+        Action::Log(action) => send_to_log_widget(state, action),
         Action::Yes | Action::No => {}
     }
     Vec::new()
 }
 
-/// Remembers that the command is on its way, so that the screen can say so, and how to take it back.
-fn send(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec<Effect> {
-    let back = inverse(&command, snapshot).map(|back| orders::as_asked(back, state));
-    state.undo.sent(&command, back);
-    state.pending.sent(command.clone());
-    vec![Effect::Send(command)]
+/// Sends a command. Remembers it as pending, so that the screen can show it, and its inverse for undo.
+fn send_command(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec<Effect> {
+    let inverse = inverse(&command, snapshot).map(|back| commands::expected_inverse(back, state));
+    state.undo.on_sent(&command, inverse);
+    state.pending_commands.on_sent(command.clone());
+    vec![Effect::SendCommand(command)]
 }
 
-/// A change taken back is not itself a change to be taken back, or `u` would go round in circles.
-fn undo(state: &mut State, command: Command) -> Vec<Effect> {
-    state.pending.sent(command.clone());
-    vec![Effect::Send(command)]
+/// An undo can't be undone itself; otherwise pressing `u` again would redo the change.
+fn send_undo(state: &mut State, command: Command) -> Vec<Effect> {
+    state.pending_commands.on_sent(command.clone());
+    vec![Effect::SendCommand(command)]
 }
 
-/// Only the status lines are seen.
-fn cramped(state: &State) -> bool {
-    Shape::of(state.size) == Shape::TooSmall
+/// Whether there is only room for the status lines.
+fn is_too_small(state: &State) -> bool {
+    SizeClass::of(state.terminal_size) == SizeClass::TooSmall
 }
 
-/// What can be done, and seen to be done, where there are only the status lines.
-const fn fits_a_line(action: Action) -> bool {
+/// Whether an action is possible, and its result visible, if there are only the status lines.
+const fn works_without_panes(action: Action) -> bool {
     matches!(
         action,
-        Action::Pause
+        Action::TogglePause
             | Action::Back
             | Action::Redraw
             | Action::Suspend
@@ -301,78 +312,78 @@ const fn fits_a_line(action: Action) -> bool {
     )
 }
 
-fn over(state: &State, snapshot: &Snapshot) -> bool {
-    state.gone || snapshot.state.is_over()
+fn is_over(state: &State, snapshot: &Snapshot) -> bool {
+    state.engine_gone || snapshot.state.is_over()
 }
 
-// === Looking ===
+// === Views ===
 
 /// Closes the nearest thing that can be closed. Never quits.
-fn back(state: &mut State) {
+fn go_back(state: &mut State) {
     if state.detail.take().is_some() {
         return;
     }
     if state.toasts.dismiss() {
         return;
     }
-    if state.focus == Pane::Items && !state.items.text.is_empty() {
-        let show = state.items.show;
-        state.items.refilter(show, String::new());
+    if state.focus == Pane::Items && !state.items.text_filter.is_empty() {
+        let show = state.items.state_filter;
+        state.items.set_filter(show, String::new());
     } else if state.focus == Pane::Items && !state.items.marks.is_empty() {
         state.items.marks.clear();
-    } else if let Some(pane) = state.whole_body() {
-        state.zoomed = false;
-        if state.whole_body() == Some(pane) {
-            moving::focus(state, Pane::Keys);
+    } else if let Some(pane) = state.fullscreen_pane() {
+        state.is_zoomed = false;
+        if state.fullscreen_pane() == Some(pane) {
+            navigation::focus_pane(state, Pane::Keys);
         }
     } else if state.focus == Pane::Events {
         state.selection.event = None;
     }
 }
 
-/// Of the selection; where that has no state of its own, of the run.
-fn why(state: &mut State, snapshot: &Snapshot) {
-    let subject = state.subject(snapshot).unwrap_or(Subject::Run);
-    state.overlay = Some(Overlay::Why { subject, reading: Reading::default() });
+/// Inspects the selection, or the run if the selection can't be inspected.
+fn open_inspect(state: &mut State, snapshot: &Snapshot) {
+    let subject = state.selected_subject(snapshot).unwrap_or(InspectSubject::Run);
+    state.overlay = Some(Overlay::Inspect { subject, scroll: ScrollPosition::default() });
 }
 
-/// The lists of the items pane, in the order in which they are walked.
-pub const LISTS: [Option<ItemState>; 5] =
+/// The lists of the items pane, in the order in which they are cycled.
+pub const ITEM_LISTS: [Option<ItemState>; 5] =
     [Some(ItemState::Failed), Some(ItemState::Waiting), Some(ItemState::InFlight), Some(ItemState::Done), None];
 
-fn walk_lists(state: &mut State, steps: usize) {
-    let at = LISTS.iter().position(|list| *list == state.items.show).unwrap_or(0);
-    let text = state.items.text.clone();
-    state.items.refilter(LISTS[(at + steps) % LISTS.len()], text);
+fn cycle_item_list(state: &mut State, steps: usize) {
+    let at = ITEM_LISTS.iter().position(|list| *list == state.items.state_filter).unwrap_or(0);
+    let text = state.items.text_filter.clone();
+    state.items.set_filter(ITEM_LISTS[(at + steps) % ITEM_LISTS.len()], text);
 }
 
-fn log(state: &State, action: LogAction) {
+fn send_to_log_widget(state: &State, action: LogAction) {
     use tui_logger::TuiWidgetEvent as Event;
-    state.log.transition(match action {
-        LogAction::HideSelector => Event::HideKey,
-        LogAction::FocusTarget => Event::FocusKey,
-        LogAction::HideOff => Event::SpaceKey,
+    state.log_widget.transition(match action {
+        LogAction::ToggleSelector => Event::HideKey,
+        LogAction::ToggleFocusedTarget => Event::FocusKey,
+        LogAction::ToggleOffTargets => Event::SpaceKey,
         LogAction::ShowLess => Event::LeftKey,
         LogAction::ShowMore => Event::RightKey,
-        LogAction::CaptureLess => Event::MinusKey,
-        LogAction::CaptureMore => Event::PlusKey,
+        LogAction::RecordLess => Event::MinusKey,
+        LogAction::RecordMore => Event::PlusKey,
     });
 }
 
-// === Steering ===
+// === Commands ===
 
-fn ask_hard_pause(state: &mut State, snapshot: &Snapshot) {
-    if let Some(why_not) = refusal(Action::HardPause, state, snapshot) {
-        state.toasts.push(why_not, ToastLevel::Refused, state.ui);
+fn confirm_hard_pause(state: &mut State, snapshot: &Snapshot) {
+    if let Some(reason) = rejection_reason(Action::HardPause, state, snapshot) {
+        state.toasts.push(reason, ToastLevel::Rejected, state.ui_elapsed);
         return;
     }
     state.overlay = Some(Overlay::HardPause);
 }
 
-fn published(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
+fn on_snapshot(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     state.history.record(snapshot);
-    state.items.suggest(&snapshot.totals);
-    let mut effects = announce::news(state, snapshot);
+    state.items.update_automatic(&snapshot.totals);
+    let mut effects = announcements::announce(state, snapshot);
     effects.extend(leaving::leave_if_over(state, snapshot));
     effects
 }

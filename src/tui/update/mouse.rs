@@ -1,18 +1,18 @@
-//! The mouse: a click focuses and selects, the wheel scrolls what is under it.
+//! Handles the mouse: a click focuses and selects, the wheel scrolls what is under the pointer.
 
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Margin, Position};
 
-use super::{Effect, act, moving};
+use super::{Effect, navigation, perform};
 use crate::{
     domain::Snapshot,
     tui::{
         action::Action,
         pane::Pane,
         panes::routes,
-        scene::Scene,
+        render_ctx::RenderCtx,
         state::{Overlay, State},
-        widgets::frame::first_visible,
+        widgets::frame::first_visible_row,
     },
 };
 
@@ -21,51 +21,51 @@ const WHEEL_ROWS: usize = 3;
 pub(super) fn update(state: &mut State, snapshot: &Snapshot, event: MouseEvent) -> Vec<Effect> {
     let at = Position { x: event.column, y: event.row };
     match event.kind {
-        MouseEventKind::ScrollUp => wheel(state, snapshot, at, Action::Up),
-        MouseEventKind::ScrollDown => wheel(state, snapshot, at, Action::Down),
-        MouseEventKind::Down(MouseButton::Left) => click(state, snapshot, at),
+        MouseEventKind::ScrollUp => on_wheel(state, snapshot, at, Action::Up),
+        MouseEventKind::ScrollDown => on_wheel(state, snapshot, at, Action::Down),
+        MouseEventKind::Down(MouseButton::Left) => on_click(state, snapshot, at),
         _ => {}
     }
     Vec::new()
 }
 
-/// What lies on top has the wheel, wherever the pointer is: text and menus scroll, questions don't.
-fn wheel(state: &mut State, snapshot: &Snapshot, at: Position, action: Action) {
+/// An overlay gets the wheel wherever the pointer is. Texts and the menu scroll; other dialogs ignore it.
+fn on_wheel(state: &mut State, snapshot: &Snapshot, at: Position, action: Action) {
     match state.overlay {
-        Some(Overlay::Help(_) | Overlay::Why { .. } | Overlay::Menu { .. }) => {}
+        Some(Overlay::Help(_) | Overlay::Inspect { .. } | Overlay::StrategyMenu { .. }) => {}
         Some(_) => return,
         None if state.detail.is_some() => {}
         None => {
-            let arrangement = state.arrangement(snapshot);
-            let Some((pane, _)) = arrangement.panes.iter().find(|(_, area)| area.contains(at)) else { return };
-            moving::focus(state, *pane);
+            let layout = state.layout(snapshot);
+            let Some((pane, _)) = layout.panes.iter().find(|(_, area)| area.contains(at)) else { return };
+            navigation::focus_pane(state, *pane);
         }
     }
     for _ in 0..WHEEL_ROWS {
-        act(state, snapshot, action);
+        perform(state, snapshot, action);
     }
 }
 
-fn click(state: &mut State, snapshot: &Snapshot, at: Position) {
+fn on_click(state: &mut State, snapshot: &Snapshot, at: Position) {
     if state.overlay.is_some() || state.detail.is_some() {
         return;
     }
-    let arrangement = state.arrangement(snapshot);
-    let Some(&(pane, area)) = arrangement.panes.iter().find(|(_, area)| area.contains(at)) else { return };
-    moving::focus(state, pane);
-    let list = arrangement.padded(area.inner(Margin::new(1, 1)));
+    let layout = state.layout(snapshot);
+    let Some(&(pane, area)) = layout.panes.iter().find(|(_, area)| area.contains(at)) else { return };
+    navigation::focus_pane(state, pane);
+    let list = layout.with_padding(area.inner(Margin::new(1, 1)));
     let list_top = list.y + pane.heading_rows();
-    let rows = arrangement.list_rows(pane);
+    let rows = layout.list_rows(pane);
     if at.y < list_top || usize::from(at.y - list_top) >= rows {
         return;
     }
-    let first = first_visible(state.selected(pane, snapshot), rows, state.length(pane, snapshot));
+    let first = first_visible_row(state.selected_row(pane, snapshot), rows, state.row_count(pane, snapshot));
     let clicked = first + usize::from(at.y - list_top);
-    if clicked >= state.length(pane, snapshot) {
+    if clicked >= state.row_count(pane, snapshot) {
         return;
     }
-    let model = at.x.checked_sub(list.x).and_then(|x| routes::model_at(Scene { state, snapshot }, list.width, x));
-    state.select(pane, clicked, snapshot);
+    let model = at.x.checked_sub(list.x).and_then(|x| routes::model_at(RenderCtx { state, snapshot }, list.width, x));
+    state.select_row(pane, clicked, snapshot);
     if let (Pane::Routes, Some(model)) = (pane, model) {
         state.selection.route.1 = model;
     }

@@ -1,23 +1,24 @@
-//! Bars: a share of a row of cells, to a part of a cell where the terminal has such glyphs.
+//! Bars that show a fraction, down to parts of a cell if there are glyphs for them.
 
 use ratatui::{style::Style, text::Span};
 
 use crate::tui::glyphs::Glyphs;
 
-/// `fraction` (0 to 1) of `columns`. What isn't nothing shows something; only the whole fills the bar.
-pub fn bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
-    let (full, rest) = cells(fraction, columns, [glyphs.bar_full, glyphs.bar_empty], glyphs.bar_parts);
+/// A bar of `columns` cells that shows `fraction` (0 to 1). A small fraction always shows something, and only 1 fills
+/// the bar.
+pub fn thin_bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
+    let (full, rest) = bar_cells(fraction, columns, [glyphs.bar_full, glyphs.bar_empty], glyphs.bar_partials);
     [Span::styled(full, fill), Span::styled(rest, track)]
 }
 
-/// The same, heavier: for how far the run is.
-pub fn progress(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
+/// Like [`thin_bar`], but bolder; for the progress of the run.
+pub fn progress_bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
     let ends = [glyphs.progress_full, glyphs.progress_empty];
-    let (full, rest) = cells(fraction, columns, ends, glyphs.progress_parts);
+    let (full, rest) = bar_cells(fraction, columns, ends, glyphs.progress_partials);
     [Span::styled(full, fill), Span::styled(rest, track)]
 }
 
-fn cells(fraction: f64, columns: usize, [whole, empty]: [&str; 2], parts: &[&str]) -> (String, String) {
+fn bar_cells(fraction: f64, columns: usize, [whole, empty]: [&str; 2], parts: &[&str]) -> (String, String) {
     let steps = parts.len() + 1;
     let all = columns * steps;
     let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
@@ -29,22 +30,22 @@ fn cells(fraction: f64, columns: usize, [whole, empty]: [&str; 2], parts: &[&str
         filled = filled.min(all.saturating_sub(1));
     }
     let mut full = whole.repeat(filled / steps);
-    let mut used = filled / steps;
+    let mut used_cells = filled / steps;
     if !filled.is_multiple_of(steps) {
         full.push_str(parts[filled % steps - 1]);
-        used += 1;
+        used_cells += 1;
     }
-    (full, empty.repeat(columns - used.min(columns)))
+    (full, empty.repeat(columns - used_cells.min(columns)))
 }
 
-/// The glyph for a height of `fraction` (0 to 1) in one cell; a blank for nothing.
-pub fn height(fraction: f64, glyphs: &Glyphs) -> &'static str {
-    let steps = glyphs.heights.len();
+/// The glyph for a height of `fraction` (0 to 1) in one cell; a blank for zero.
+pub fn height_glyph(fraction: f64, glyphs: &Glyphs) -> &'static str {
+    let steps = glyphs.column_heights.len();
     if !fraction.is_finite() || fraction <= 0.0 {
         return " ";
     }
     let step = (fraction.min(1.0) * steps as f64).ceil() as usize;
-    glyphs.heights[step.clamp(1, steps) - 1]
+    glyphs.column_heights[step.clamp(1, steps) - 1]
 }
 
 #[cfg(test)]
@@ -69,14 +70,14 @@ mod tests {
         ];
         let (glyphs, plain) = (Glyphs::new(false), Style::new());
         for (fraction, light, heavy) in cases {
-            assert_eq!(drawn(bar(fraction, 4, glyphs, plain, plain)), light, "{fraction}");
-            assert_eq!(drawn(progress(fraction, 4, glyphs, plain, plain)), heavy, "{fraction}");
+            assert_eq!(drawn(thin_bar(fraction, 4, glyphs, plain, plain)), light, "{fraction}");
+            assert_eq!(drawn(progress_bar(fraction, 4, glyphs, plain, plain)), heavy, "{fraction}");
         }
     }
 
     #[test]
     fn ascii_bars_have_whole_cells() {
-        let ascii = |fraction| drawn(bar(fraction, 4, Glyphs::new(true), Style::new(), Style::new()));
+        let ascii = |fraction| drawn(thin_bar(fraction, 4, Glyphs::new(true), Style::new(), Style::new()));
         assert_eq!(
             [ascii(0.0), ascii(0.01), ascii(0.5), ascii(0.99), ascii(1.0)],
             ["....", "#...", "##..", "###.", "####"]
@@ -85,6 +86,6 @@ mod tests {
 
     #[test]
     fn a_bar_of_no_columns_is_empty() {
-        assert_eq!(drawn(bar(0.5, 0, Glyphs::new(false), Style::new(), Style::new())), "");
+        assert_eq!(drawn(thin_bar(0.5, 0, Glyphs::new(false), Style::new(), Style::new())), "");
     }
 }

@@ -1,4 +1,4 @@
-//! A chart: one column of cells for each step of time, between a scale and a time axis.
+//! A chart: one column of cells for each step of time, with a scale and a time axis.
 
 use ratatui::{
     buffer::Buffer,
@@ -8,31 +8,31 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::bar::height;
+use super::bar::height_glyph;
 use crate::tui::{glyphs::Glyphs, text::width};
 
-/// Columns for the figures of the scale.
-pub const SCALE: u16 = 10;
-/// Columns of one of these figures, before a space and the line.
-pub const FIGURE: usize = SCALE as usize - 2;
+/// Columns of the scale.
+pub const SCALE_COLUMNS: u16 = 10;
+/// Columns of a label of the scale: without the space and the line.
+pub const LABEL_COLUMNS: usize = SCALE_COLUMNS as usize - 2;
 
-/// With fewer rows it is the title alone.
-const LEAST_ROWS: u16 = 2;
-/// With fewer there is no time axis.
-const LEAST_WITH_AXIS: u16 = 4;
+/// With fewer rows only the title is drawn.
+const MIN_ROWS: u16 = 2;
+/// With fewer rows there is no time axis.
+const MIN_ROWS_WITH_AXIS: u16 = 4;
 
 pub struct Chart<'a> {
     pub title: Line<'a>,
-    /// One value for each step, the newest last; `None` where there is none.
+    /// One value for each step, the newest last; `None` if there is none.
     pub values: Vec<Option<f64>>,
-    /// A second series that is never below the first, drawn as a shade above it.
-    pub above: Option<(Vec<Option<f64>>, Style)>,
+    /// A second series that is never below the first, drawn above it in a lighter shade.
+    pub upper_series: Option<(Vec<Option<f64>>, Style)>,
     pub style: Style,
-    /// How the scale tells a value, in at most [`FIGURE`] columns; the second number is the scale's end, which decides the
-    /// unit of all.
-    pub figure: fn(f64, f64) -> String,
-    /// Under the left end of the time axis, and under the right one.
-    pub ends: [String; 2],
+    /// Formats a value of the scale in at most [`LABEL_COLUMNS`] columns. The second argument is the top of the scale,
+    /// which decides the unit of all labels.
+    pub format_label: fn(f64, f64) -> String,
+    /// The labels under the left and the right end of the time axis.
+    pub time_labels: [String; 2],
 }
 
 impl Chart<'_> {
@@ -41,60 +41,67 @@ impl Chart<'_> {
             return;
         }
         (&self.title).render(Rect { height: 1, ..area }, buf);
-        if area.height < LEAST_ROWS || area.width <= SCALE {
+        if area.height < MIN_ROWS || area.width <= SCALE_COLUMNS {
             return;
         }
-        let feet = if area.height < LEAST_WITH_AXIS { 0 } else { 2 - u16::from(area.height < LEAST_WITH_AXIS + 2) };
-        let plot = Rect { x: area.x + SCALE, y: area.y + 1, width: area.width - SCALE, height: area.height - 1 - feet };
-        let above = self.above.iter().flat_map(|(values, _)| values);
+        let axis_rows =
+            if area.height < MIN_ROWS_WITH_AXIS { 0 } else { 2 - u16::from(area.height < MIN_ROWS_WITH_AXIS + 2) };
+        let plot = Rect {
+            x: area.x + SCALE_COLUMNS,
+            y: area.y + 1,
+            width: area.width - SCALE_COLUMNS,
+            height: area.height - 1 - axis_rows,
+        };
+        let above = self.upper_series.iter().flat_map(|(values, _)| values);
         let most = self.values.iter().chain(above).flatten().copied().fold(0.0, f64::max);
-        let top = round_up(most);
-        self.scale(top, plot, axis, glyphs, buf);
-        if feet > 0 {
-            self.time_axis(feet, plot, axis, glyphs, buf);
+        let top = scale_end(most);
+        self.render_scale(top, plot, axis, glyphs, buf);
+        if axis_rows > 0 {
+            self.render_time_axis(axis_rows, plot, axis, glyphs, buf);
         }
-        if let Some((values, style)) = &self.above {
-            columns(values, top, plot, |_| glyphs.progress_empty, *style, buf);
+        if let Some((values, style)) = &self.upper_series {
+            render_columns(values, top, plot, |_| glyphs.progress_empty, *style, buf);
         }
-        columns(&self.values, top, plot, |part| height(part, glyphs), self.style, buf);
+        render_columns(&self.values, top, plot, |part| height_glyph(part, glyphs), self.style, buf);
     }
 
-    /// The greatest value at the top, nothing at the bottom, half of it where there is room, and a line beside them.
-    fn scale(&self, top: f64, plot: Rect, axis: Style, glyphs: &Glyphs, buf: &mut Buffer) {
+    /// Draws the line of the scale and its labels: zero at the bottom, the maximum at the top, and half of it if there
+    /// is room.
+    fn render_scale(&self, top: f64, plot: Rect, axis: Style, glyphs: &Glyphs, buf: &mut Buffer) {
         let last = plot.height - 1;
         let mut marks = vec![(last, 0.0)];
         if top > 0.0 {
             marks.push((0, top));
         }
-        // The row where a column of half the height ends.
+        // The row in which a column of half the height ends.
         if top > 0.0 && last >= 4 {
             marks.push((plot.height / 2, top / 2.0));
         }
         for (row, value) in marks {
-            let figure = (self.figure)(value, top);
-            // Half a figure would be another one.
-            let Some(blank) = FIGURE.checked_sub(width(&figure)) else { continue };
+            let figure = (self.format_label)(value, top);
+            // A label that is cut would show a wrong value.
+            let Some(blank) = LABEL_COLUMNS.checked_sub(width(&figure)) else { continue };
             let line = Line::styled(format!("{}{figure}", " ".repeat(blank)), axis);
-            line.render(Rect { x: plot.x - SCALE, y: plot.y + row, width: SCALE - 2, height: 1 }, buf);
+            line.render(Rect { x: plot.x - SCALE_COLUMNS, y: plot.y + row, width: SCALE_COLUMNS - 2, height: 1 }, buf);
         }
         for y in plot.top()..plot.bottom() {
-            put(plot.x - 1, y, glyphs.border.vertical_left, axis, buf);
+            put_symbol(plot.x - 1, y, glyphs.border.vertical_left, axis, buf);
         }
     }
 
-    fn time_axis(&self, feet: u16, plot: Rect, axis: Style, glyphs: &Glyphs, buf: &mut Buffer) {
+    fn render_time_axis(&self, axis_rows: u16, plot: Rect, axis: Style, glyphs: &Glyphs, buf: &mut Buffer) {
         let y = plot.bottom();
-        put(plot.x - 1, y, glyphs.border.bottom_left, axis, buf);
+        put_symbol(plot.x - 1, y, glyphs.border.bottom_left, axis, buf);
         for x in plot.left()..plot.right() {
-            put(x, y, glyphs.border.horizontal_bottom, axis, buf);
+            put_symbol(x, y, glyphs.border.horizontal_bottom, axis, buf);
         }
-        let [left, right] = &self.ends;
-        let row = Rect { y: y + feet - 1, height: 1, ..plot };
+        let [left, right] = &self.time_labels;
+        let row = Rect { y: y + axis_rows - 1, height: 1, ..plot };
         let first = plot.right() - (self.values.len() as u16).min(plot.width);
         let Some(right_at) = plot.right().checked_sub(width(right) as u16).filter(|at| *at >= plot.x) else { return };
         Line::from(Span::styled(right.as_str(), axis))
             .render(Rect { x: right_at, width: plot.right() - right_at, ..row }, buf);
-        // Under the first column, but never under the other end.
+        // Under the first column, but never under the other label.
         let first = first.min(right_at.saturating_sub(width(left) as u16 + 1)).max(plot.x);
         if first + width(left) as u16 <= right_at {
             Line::from(Span::styled(left.as_str(), axis))
@@ -103,14 +110,14 @@ impl Chart<'_> {
     }
 }
 
-fn put(x: u16, y: u16, symbol: &str, style: Style, buf: &mut Buffer) {
+fn put_symbol(x: u16, y: u16, symbol: &str, style: Style, buf: &mut Buffer) {
     if let Some(cell) = buf.cell_mut((x, y)) {
         cell.set_symbol(symbol).set_style(style);
     }
 }
 
-/// The newest at the right. `glyph` of the part of a cell that is filled; a blank leaves what is there.
-fn columns(
+/// Draws the columns, the newest at the right. `glyph` returns the glyph for the filled part of a cell.
+fn render_columns(
     values: &[Option<f64>],
     top: f64,
     plot: Rect,
@@ -130,19 +137,19 @@ fn columns(
             if part <= 0.0 {
                 break;
             }
-            put(x, plot.bottom() - 1 - row, glyph(part), style, buf);
+            put_symbol(x, plot.bottom() - 1 - row, glyph(part), style, buf);
         }
     }
 }
 
-/// The end of a scale that holds `most`: a round figure, so that it changes seldom.
-fn round_up(most: f64) -> f64 {
+/// The top of a scale for values up to `most`: a round number, so that it changes rarely.
+fn scale_end(most: f64) -> f64 {
     if most <= 0.0 || !most.is_finite() {
         return 0.0;
     }
     let unit = 10_f64.powf(most.log10().floor());
     let ends = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
-    // A hair's breadth: 0.3 is 3 times 0.1 and a bit.
+    // A small tolerance: in floating point, 3 times 0.1 is not exactly 0.3.
     ends.into_iter().map(|end| end * unit).find(|end| *end * (1.0 + 1e-9) >= most).unwrap_or(10.0 * unit)
 }
 
@@ -156,10 +163,10 @@ mod tests {
         let chart = Chart {
             title: Line::raw("items"),
             values: all(values),
-            above: above.map(|values| (all(values), Style::new())),
+            upper_series: above.map(|values| (all(values), Style::new())),
             style: Style::new(),
-            figure: |value, _| format!("{value}"),
-            ends: ["09:00".to_owned(), "now".to_owned()],
+            format_label: |value, _| format!("{value}"),
+            time_labels: ["09:00".to_owned(), "now".to_owned()],
         };
         chart.render(Style::new(), Glyphs::new(false), area, &mut buf);
         let cells = buf.content().chunks(usize::from(area.width).max(1));
@@ -200,8 +207,8 @@ mod tests {
     fn scales_end_at_round_figures() {
         let cases = [(0.0, 0.0), (0.3, 0.3), (0.84, 1.0), (1.0, 1.0), (1.2, 1.5), (31.0, 40.0), (421.0, 500.0)];
         for (most, end) in cases {
-            assert!((round_up(most) - end).abs() < 1e-9, "{most}: {}", round_up(most));
+            assert!((scale_end(most) - end).abs() < 1e-9, "{most}: {}", scale_end(most));
         }
-        assert!(round_up(f64::NAN).abs() < 1e-9);
+        assert!(scale_end(f64::NAN).abs() < 1e-9);
     }
 }

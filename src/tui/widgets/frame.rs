@@ -1,4 +1,4 @@
-//! The border around a pane, with its number, title and place in a longer list.
+//! The border around a pane, with its title and the position in a longer list.
 
 use ratatui::{
     buffer::Buffer,
@@ -9,17 +9,17 @@ use ratatui::{
     widgets::{Block, Borders, Widget as _},
 };
 
-/// Draws a border and gives the area inside it.
-pub fn framed(
+/// Draws a border and returns the area inside it.
+pub fn render_frame(
     title: Line<'_>,
-    corner: Option<Line<'_>>,
+    bottom_note: Option<Line<'_>>,
     border: Style,
     set: border::Set<'_>,
     area: Rect,
     buf: &mut Buffer,
 ) -> Rect {
     let mut block = Block::new().borders(Borders::ALL).border_set(set).border_style(border).title_top(title);
-    if let Some(corner) = corner {
+    if let Some(corner) = bottom_note {
         block = block.title_bottom(corner.right_aligned());
     }
     let inner = block.inner(area);
@@ -27,13 +27,13 @@ pub fn framed(
     inner
 }
 
-/// `5-12/40` where not all of a list is visible.
-pub fn position(first: usize, visible: usize, total: usize) -> Option<String> {
+/// `5-12/40`, if not all of the list is visible.
+pub fn position_label(first: usize, visible: usize, total: usize) -> Option<String> {
     (visible < total && visible > 0).then(|| format!(" {}-{}/{total} ", first + 1, (first + visible).min(total)))
 }
 
-/// The first visible row, such that `selected` stays in the middle where it can.
-pub fn first_visible(selected: usize, rows: usize, total: usize) -> usize {
+/// The first visible row, so that `selected` is in the middle if possible.
+pub fn first_visible_row(selected: usize, rows: usize, total: usize) -> usize {
     selected.saturating_sub(rows / 2).min(total.saturating_sub(rows))
 }
 
@@ -46,18 +46,18 @@ mod tests {
         for total in [0, 1, 5, 100] {
             for rows in [1, 4, 7] {
                 for selected in 0..total {
-                    let first = first_visible(selected, rows, total);
+                    let first = first_visible_row(selected, rows, total);
                     assert!((first..first + rows).contains(&selected));
                     assert!(first + rows <= total.max(rows));
                 }
             }
         }
-        assert_eq!(first_visible(0, 0, 0), 0);
+        assert_eq!(first_visible_row(0, 0, 0), 0);
     }
 
     #[test]
     fn the_place_in_a_list_is_told_only_where_some_of_it_is_hidden() {
-        assert_eq!(position(0, 5, 5), None);
-        assert_eq!(position(4, 8, 40).as_deref(), Some(" 5-12/40 "));
+        assert_eq!(position_label(0, 5, 5), None);
+        assert_eq!(position_label(4, 8, 40).as_deref(), Some(" 5-12/40 "));
     }
 }

@@ -1,7 +1,7 @@
-//! Pieces that panes are made of. They know cells, widths and styles, but nothing of keys, models or items.
+//! Building blocks of the panes. They depend on cells, widths and styles, but not on keys, models or items.
 
 pub mod bar;
 pub mod chart;
 pub mod frame;
-pub mod ribbon;
+pub mod status_line;
 pub mod table;

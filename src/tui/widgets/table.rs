@@ -1,4 +1,4 @@
-//! A table of which only the visible rows are ever built, and whose columns give way by priority.
+//! A table that builds only its visible rows, and drops columns by priority.
 
 use ratatui::{
     buffer::Buffer,
@@ -8,141 +8,146 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::frame::first_visible;
+use super::frame::first_visible_row;
 use crate::tui::{
     glyphs::Glyphs,
-    theme::{Role, Theme},
+    theme::{StyleRole, Theme},
 };
 
-/// A column, known to its pane by `id`.
+/// A column; its pane identifies it by `id`.
 #[derive(Clone, Copy, Debug)]
 pub struct Column<I> {
     pub id: I,
     pub title: &'static str,
-    /// At least this wide, or not there at all.
-    pub least: u16,
-    /// What it gets before less important columns are let in.
-    pub comfort: u16,
-    /// What it may grow to where there is room left in the end.
-    pub most: u16,
-    /// 0 is always there; the higher, the sooner it gives way.
+    /// If there is less room, the column is hidden.
+    pub min_width: u16,
+    /// The width it gets before less important columns are shown.
+    pub comfortable_width: u16,
+    /// The width it may grow to if there is room in the end.
+    pub max_width: u16,
+    /// 0 is always shown; the highest is hidden first.
     pub priority: u8,
-    pub right: bool,
+    pub is_right_aligned: bool,
 }
 
 impl<I> Column<I> {
-    /// Widths are least, comfortable and most.
+    /// The widths are minimum, comfortable and maximum.
     pub fn left(id: I, title: &'static str, widths: [u16; 3], priority: u8) -> Self {
-        let [least, comfort, most] = widths;
+        let [min_width, comfort, most] = widths;
         Self {
             id,
             title,
-            least,
-            comfort: comfort.max(least),
-            most: most.max(comfort).max(least),
+            min_width,
+            comfortable_width: comfort.max(min_width),
+            max_width: most.max(comfort).max(min_width),
             priority,
-            right: false,
+            is_right_aligned: false,
         }
     }
 
-    /// Of one width, like most figures.
+    /// A right-aligned column of fixed width, for numbers.
     pub fn right(id: I, title: &'static str, width: u16, priority: u8) -> Self {
-        Self { right: true, ..Self::left(id, title, [width; 3], priority) }
+        Self { is_right_aligned: true, ..Self::left(id, title, [width; 3], priority) }
     }
 }
 
-/// A column that is shown, and how wide.
+/// A column that is shown, and its width.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<I> {
+pub struct ShownColumn<I> {
     pub id: I,
     pub title: &'static str,
     pub width: u16,
-    pub right: bool,
+    pub is_right_aligned: bool,
 }
 
-/// Which columns are shown, with one column of space between them. The important ones come first, and are
-/// made comfortable before the next are let in; what is left in the end goes to the important ones again.
-pub fn fit<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<Shown<I>> {
+/// Chooses the columns to show and their widths, with one column of space between them. Goes through the priorities,
+/// and gives the columns of each their comfortable width before the next is considered. Space that is left in the end
+/// goes to the most important columns.
+pub fn fit_columns<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<ShownColumn<I>> {
     let mut widths = vec![0_u16; columns.len()];
-    let mut left = i32::from(width) + 1;
+    let mut remaining = i32::from(width) + 1;
     let mut by_priority: Vec<usize> = (0..columns.len()).collect();
-    // At equal priority the later column is the one that has the words, and may need the room.
+    // At equal priority the later column comes first: it usually holds text, and may need the room.
     by_priority.sort_by_key(|&at| (columns[at].priority, std::cmp::Reverse(at)));
     let levels: Vec<&[usize]> = by_priority.chunk_by(|&a, &b| columns[a].priority == columns[b].priority).collect();
     'levels: for level in levels {
         for &at in level {
             let column = &columns[at];
-            if column.priority > 0 && left < i32::from(column.least) + 1 {
+            if column.priority > 0 && remaining < i32::from(column.min_width) + 1 {
                 break 'levels;
             }
-            widths[at] = column.least;
-            left -= i32::from(column.least) + 1;
+            widths[at] = column.min_width;
+            remaining -= i32::from(column.min_width) + 1;
         }
         for &at in level {
-            grow(&mut widths[at], columns[at].comfort, &mut left);
+            grow_width(&mut widths[at], columns[at].comfortable_width, &mut remaining);
         }
     }
     for at in by_priority {
         if widths[at] > 0 {
-            grow(&mut widths[at], columns[at].most, &mut left);
+            grow_width(&mut widths[at], columns[at].max_width, &mut remaining);
         }
     }
     let shown = columns.iter().zip(widths).filter(|(_, width)| *width > 0);
-    shown.map(|(c, width)| Shown { id: c.id, title: c.title, width, right: c.right }).collect()
+    shown
+        .map(|(c, width)| ShownColumn { id: c.id, title: c.title, width, is_right_aligned: c.is_right_aligned })
+        .collect()
 }
 
-/// The headings of the columns that have no place at `width`.
-pub fn hidden<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<&'static str> {
-    let shown = fit(columns, width);
+/// The titles of the columns that don't fit into `width`.
+pub fn hidden_titles<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<&'static str> {
+    let shown = fit_columns(columns, width);
     let is_shown = |column: &&Column<I>| shown.iter().any(|shown| shown.title == column.title);
     columns.iter().filter(|column| !column.title.is_empty() && !is_shown(column)).map(|column| column.title).collect()
 }
 
-fn grow(width: &mut u16, to: u16, left: &mut i32) {
+fn grow_width(width: &mut u16, to: u16, left: &mut i32) {
     let more = i32::from(to.saturating_sub(*width)).min(*left).max(0);
     *width += more as u16;
     *left -= more;
 }
 
-pub struct Table<'a, I> {
+pub struct VirtualTable<'a, I> {
     pub columns: &'a [Column<I>],
-    pub total: usize,
+    pub row_count: usize,
     pub selected: usize,
-    /// The selection is shown only where the pane has the focus.
-    pub focused: bool,
-    pub heading: bool,
+    /// The selection is shown only if this is true.
+    pub is_focused: bool,
+    pub has_heading: bool,
     pub theme: &'a Theme,
     pub glyphs: &'a Glyphs,
 }
 
-impl<I: Copy> Table<'_, I> {
-    /// Draws the visible rows; `cell` builds one cell of one row, given the width it may use.
+impl<I: Copy> VirtualTable<'_, I> {
+    /// Draws the visible rows. `cell` builds one cell from the row, the column's id and the width.
     pub fn render<'l>(&self, area: Rect, buf: &mut Buffer, mut cell: impl FnMut(usize, I, usize) -> Line<'l>) {
-        let shown = fit(self.columns, area.width);
+        let shown = fit_columns(self.columns, area.width);
         let mut list = area;
-        if self.heading && area.height > 0 {
+        if self.has_heading && area.height > 0 {
             let heading = Rect { height: 1, ..area };
-            row(&shown, heading, self.glyphs, buf, |column| Line::styled(column.title, self.theme.style(Role::Muted)));
+            render_row(&shown, heading, self.glyphs, buf, |column| {
+                Line::styled(column.title, self.theme.style(StyleRole::Muted))
+            });
             list = Rect { y: area.y + 1, height: area.height - 1, ..area };
         }
         let rows = usize::from(list.height);
-        let first = first_visible(self.selected, rows, self.total);
-        for (line, at) in (first..self.total).take(rows).enumerate() {
+        let first = first_visible_row(self.selected, rows, self.row_count);
+        for (line, at) in (first..self.row_count).take(rows).enumerate() {
             let place = Rect { y: list.y + line as u16, height: 1, ..list };
-            row(&shown, place, self.glyphs, buf, |column| cell(at, column.id, usize::from(column.width)));
-            if self.focused && at == self.selected {
-                highlight(place, self.theme.style(Role::Selection), self.glyphs, buf);
+            render_row(&shown, place, self.glyphs, buf, |column| cell(at, column.id, usize::from(column.width)));
+            if self.is_focused && at == self.selected {
+                highlight(place, self.theme.style(StyleRole::Selection), self.glyphs, buf);
             }
         }
     }
 }
 
-fn row<'l, I: Copy>(
-    shown: &[Shown<I>],
+fn render_row<'l, I: Copy>(
+    shown: &[ShownColumn<I>],
     area: Rect,
     glyphs: &Glyphs,
     buf: &mut Buffer,
-    mut cell: impl FnMut(&Shown<I>) -> Line<'l>,
+    mut cell: impl FnMut(&ShownColumn<I>) -> Line<'l>,
 ) {
     let mut x = area.x;
     for column in shown {
@@ -151,9 +156,9 @@ fn row<'l, I: Copy>(
             return;
         }
         let line = cell(column);
-        // A figure without its first digits would be another figure.
-        let is_cut = column.right && line.width() > usize::from(width);
-        let alignment = if column.right && !is_cut { Alignment::Right } else { Alignment::Left };
+        // A number without its first digits would be a wrong number.
+        let is_cut = column.is_right_aligned && line.width() > usize::from(width);
+        let alignment = if column.is_right_aligned && !is_cut { Alignment::Right } else { Alignment::Left };
         line.alignment(alignment).render(Rect { x, width, ..area }, buf);
         if is_cut && let Some(last) = buf.cell_mut((x + width - 1, area.y)) {
             last.set_symbol(glyphs.ellipsis);
@@ -162,11 +167,11 @@ fn row<'l, I: Copy>(
     }
 }
 
-/// The selected row in one look, whatever colours it had. Bars keep theirs: reversed, they would say the opposite. Not
-/// so ASCII bars, whose signs stay what they are, and stand in text too.
+/// Highlights the selected row in one style. Bars keep their colours, because a reversed bar would show the opposite.
+/// ASCII bars get the style, because reversing doesn't change what they show, and their characters occur in text too.
 pub fn highlight(area: Rect, style: Style, glyphs: &Glyphs, buf: &mut Buffer) {
     let bars = [glyphs.bar_full, glyphs.bar_empty];
-    let is_bar = |symbol: &str| !glyphs.ascii && (bars.contains(&symbol) || glyphs.bar_parts.contains(&symbol));
+    let is_bar = |symbol: &str| !glyphs.ascii && (bars.contains(&symbol) || glyphs.bar_partials.contains(&symbol));
     for position in area.positions() {
         let Some(cell) = buf.cell_mut(position) else { continue };
         if is_bar(cell.symbol()) {
@@ -191,7 +196,7 @@ mod tests {
     }
 
     fn widths(width: u16) -> Vec<(char, u16)> {
-        fit(&columns(), width).iter().map(|column| (column.id, column.width)).collect()
+        fit_columns(&columns(), width).iter().map(|column| (column.id, column.width)).collect()
     }
 
     #[test]
@@ -208,18 +213,18 @@ mod tests {
 
     #[test]
     fn what_has_no_place_is_known_by_its_heading() {
-        assert_eq!(hidden(&columns(), 13), ["cost", "state"]);
-        assert_eq!(hidden(&columns(), 22), ["cost"]);
-        assert_eq!(hidden(&columns(), 99), [""; 0]);
+        assert_eq!(hidden_titles(&columns(), 13), ["cost", "state"]);
+        assert_eq!(hidden_titles(&columns(), 22), ["cost"]);
+        assert_eq!(hidden_titles(&columns(), 99), [""; 0]);
     }
 
     #[test]
     fn a_figure_that_is_too_wide_is_never_cut_on_the_left() {
         let area = Rect::new(0, 0, 5, 1);
-        let shown = [Shown { id: 'o', title: "ok", width: 4, right: true }];
+        let shown = [ShownColumn { id: 'o', title: "ok", width: 4, is_right_aligned: true }];
         for (figure, want) in [("12", "  12 "), ("1234", "1234 "), ("1037.5k", "103… ")] {
             let mut buf = Buffer::empty(area);
-            row(&shown, area, Glyphs::new(false), &mut buf, |_| Line::raw(figure));
+            render_row(&shown, area, Glyphs::new(false), &mut buf, |_| Line::raw(figure));
             let drawn: String = buf.content().iter().map(ratatui::buffer::Cell::symbol).collect();
             assert_eq!(drawn, want);
         }
@@ -227,13 +232,13 @@ mod tests {
 
     #[test]
     fn only_visible_rows_are_built() {
-        let theme = Theme::load(None, crate::tui::theme::Depth::Mono).unwrap();
-        let table = Table {
+        let theme = Theme::load(None, crate::tui::theme::ColourDepth::Mono).unwrap();
+        let table = VirtualTable {
             columns: &columns(),
-            total: 1_000_000,
+            row_count: 1_000_000,
             selected: 700_000,
-            focused: true,
-            heading: true,
+            is_focused: true,
+            has_heading: true,
             theme: &theme,
             glyphs: Glyphs::new(false),
         };

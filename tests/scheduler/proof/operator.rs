@@ -1,4 +1,4 @@
-//! The operator's hand: any command, at any time, told to the reference as well.
+//! Random operator commands at any time, applied to the scheduler and to the reference.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use cascadeck::domain::{CascadeOrder, Money, SpillTo, Strategy, WhenLimited};
 use super::world::World;
 
 impl World {
-    pub fn meddle(&mut self) {
+    pub fn random_command(&mut self) {
         let (keys, models) = (self.plan.keys.len(), self.plan.models.len());
-        let (key, model) = (self.random.usize(0..keys), self.random.usize(0..models));
-        let on = self.random.bool();
-        match self.random.u8(0..14) {
+        let (key, model) = (self.rng.usize(0..keys), self.rng.usize(0..models));
+        let on = self.rng.bool();
+        match self.rng.u8(0..14) {
             0 => self.switch_key(key, on),
             1 => self.switch_model(model, on),
             2 => self.switch_route(key, model, on),
             3 => {
                 self.scheduler.clear_cooldowns(&format!("k{key}")).expect("known");
-                self.reference.cleared(key);
+                self.reference.on_cooldowns_cleared(key);
             }
             4 => {
-                let in_flight = self.random.u32(1..50);
+                let in_flight = self.rng.u32(1..50);
                 self.set_in_flight(in_flight);
             }
-            5 => self.scheduler.set_order(CascadeOrder::ALL[self.random.usize(0..2)]),
-            // Some do not go together: then nothing may change.
-            6 => drop(self.scheduler.set_strategy(Strategy::ALL[self.random.usize(0..Strategy::ALL.len())])),
-            7 => drop(self.scheduler.set_when_limited(WhenLimited::ALL[self.random.usize(0..2)])),
-            8 => self.scheduler.set_spill(SpillTo::ALL[self.random.usize(0..2)]),
+            5 => self.scheduler.set_order(CascadeOrder::ALL[self.rng.usize(0..2)]),
+            // Some settings don't go together; then nothing may change.
+            6 => drop(self.scheduler.set_strategy(Strategy::ALL[self.rng.usize(0..Strategy::ALL.len())])),
+            7 => drop(self.scheduler.set_when_limited(WhenLimited::ALL[self.rng.usize(0..2)])),
+            8 => self.scheduler.set_spill(SpillTo::ALL[self.rng.usize(0..2)]),
             9 => {
-                let budget = Money::from_usd(self.random.f64() * 0.5).filter(|_| on);
+                let budget = Money::from_usd(self.rng.f64() * 0.5).filter(|_| on);
                 self.set_budget(budget);
             }
             10 => self.set_paused(on),
-            // The machine sleeps: the wall goes on, the monotonic clock does not.
-            11 => self.now.wall = self.now.wall + Duration::from_secs(self.random.u64(1..20_000)),
+            // The machine sleeps: the wall clock advances, the monotonic clock doesn't.
+            11 => self.now.wall = self.now.wall + Duration::from_secs(self.rng.u64(1..20_000)),
             12 => self.change_limits(),
-            _ => self.offer(1 + self.plan.items / 10),
+            _ => self.enqueue(1 + self.plan.items / 10),
         }
     }
 
-    /// Everything is well again, and stays so: whatever still waits must end now.
-    pub fn relent(&mut self) {
+    /// Switches everything on and ends all faults: every waiting item must end now.
+    pub fn restore_everything(&mut self) {
         for key in 0..self.plan.keys.len() {
             self.switch_key(key, true);
             for model in 0..self.plan.models.len() {
@@ -53,14 +53,14 @@ impl World {
         }
         self.set_paused(false);
         self.set_budget(None);
-        self.fair = true;
+        self.faults_are_over = true;
     }
 
     fn switch_key(&mut self, key: usize, on: bool) {
         self.scheduler.switch_key(self.now.wall, &format!("k{key}"), on).expect("known");
         toggle(&mut self.reference.keys_off, key, on);
         if on {
-            self.reference.revived(key);
+            self.reference.on_key_enabled(key);
         }
     }
 
@@ -78,7 +78,7 @@ impl World {
 
     fn set_in_flight(&mut self, in_flight: u32) {
         self.scheduler.set_in_flight(in_flight);
-        self.reference.in_flight_cap = in_flight as usize;
+        self.reference.max_in_flight = in_flight as usize;
     }
 
     fn set_budget(&mut self, budget: Option<Money>) {
@@ -88,7 +88,7 @@ impl World {
 
     fn set_paused(&mut self, paused: bool) {
         self.scheduler.set_paused(paused);
-        self.reference.paused = paused;
+        self.reference.is_paused = paused;
     }
 }
 

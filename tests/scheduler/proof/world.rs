@@ -1,4 +1,4 @@
-//! One world: a scheduler, its providers, a virtual clock, and everything that must hold at every step.
+//! One world: a scheduler, its providers, a virtual clock, and the checks of every step.
 
 use std::{
     cmp::Reverse,
@@ -7,195 +7,201 @@ use std::{
 };
 
 use cascadeck::{
-    domain::{Action, Hint, Mono, Now, Outcome, Seq, Traits, Usage, Verdict},
-    scheduler::{Dispatch, Fate, Holdup, Scheduler, Settlement, Step, Ticket},
+    domain::{AttemptResult, MonoTime, Now, Outcome, OutcomeAction, RetryAfter, RoutingTraits, Seq, Usage},
+    scheduler::{AttemptEffects, Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler, StallReason},
 };
 
 use super::{
-    build::{Knowledge, Plan},
+    plan::{LimitKnowledge, WorldPlan},
     reference::Reference,
-    server::Server,
+    server::SimulatedServer,
 };
 use crate::{
     trace::Trace,
-    world::{ticket, verdict},
+    world::{attempt_result, queued_item},
 };
 
-/// So many steps without an end are no progress.
-const MOST_STEPS: u64 = 400_000;
+/// A world with more steps than this makes no progress.
+const MAX_STEPS: u64 = 400_000;
 
-/// Whatever is in flight has landed after this.
-const LANDED: Duration = Duration::from_secs(60);
+/// Every attempt in flight ends within this time.
+const MAX_FLIGHT_TIME: Duration = Duration::from_secs(60);
 
-enum Happens {
-    Leaves(Dispatch),
-    Arrives(Dispatch),
-    Answers(Dispatch, Box<Verdict>, bool),
-    Meddles,
+enum WorldEvent {
+    RequestLeaves(PlannedAttempt),
+    RequestArrives(PlannedAttempt),
+    ResponseArrives(PlannedAttempt, Box<AttemptResult>, bool),
+    OperatorActs,
 }
 
 pub struct World {
-    pub plan: Plan,
+    pub plan: WorldPlan,
     pub scheduler: Scheduler,
     pub reference: Reference,
     pub now: Now,
-    pub random: fastrand::Rng,
-    /// No more faults, outages or meddling.
-    pub fair: bool,
+    pub rng: fastrand::Rng,
+    /// Set when faults, outages and operator commands end.
+    pub faults_are_over: bool,
     start: Now,
-    servers: BTreeMap<(String, usize), Server>,
-    agenda: BinaryHeap<Reverse<(Mono, u64)>>,
-    happenings: HashMap<u64, Happens>,
-    counter: u64,
+    servers: BTreeMap<(String, usize), SimulatedServer>,
+    event_queue: BinaryHeap<Reverse<(MonoTime, u64)>>,
+    scheduled_events: HashMap<u64, WorldEvent>,
+    last_event_id: u64,
     classes: Vec<usize>,
-    sizes: HashMap<u64, u64>,
-    ended: HashMap<u64, Fate>,
-    offered: u64,
+    input_tokens: HashMap<u64, u64>,
+    dispositions: HashMap<u64, Disposition>,
+    enqueued: u64,
     trace: Trace,
     steps: u64,
-    aloud: bool,
+    is_verbose: bool,
 }
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let plan = Plan::new(&mut random);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let plan = WorldPlan::new(&mut rng);
         let mut scheduler = Scheduler::new(&plan.providers, &plan.models, &plan.keys, plan.policy.clone(), seed);
-        let seeing = Traits { vision: true, ..Traits::default() };
-        let choosy = Traits { model: Some("m0".to_owned()), ..Traits::default() };
-        let ruled = Traits { rule: Some("ruled".to_owned()), ..Traits::default() };
-        let classes = [Traits::default(), seeing, choosy, ruled].iter().map(|traits| scheduler.class(traits)).collect();
+        let needs_vision = RoutingTraits { needs_vision: true, ..RoutingTraits::default() };
+        let prefers_m0 = RoutingTraits { preferred_model: Some("m0".to_owned()), ..RoutingTraits::default() };
+        let ruled = RoutingTraits { rule: Some("ruled".to_owned()), ..RoutingTraits::default() };
+        let classes = [RoutingTraits::default(), needs_vision, prefers_m0, ruled]
+            .iter()
+            .map(|traits| scheduler.class_for(traits))
+            .collect();
         let projects = plan.keys.iter().map(|key| format!("{}/{}", key.provider.0, key.project)).collect();
-        let strict = plan.knowledge == Knowledge::Exact;
-        let mut reference = Reference::new(&plan.models, projects, plan.latency.0 / 2, strict);
-        reference.in_flight_cap = plan.policy.in_flight as usize;
+        let strict = plan.knowledge == LimitKnowledge::Exact;
+        let mut reference = Reference::new(&plan.models, projects, plan.latency_range.0 / 2, strict);
+        reference.max_in_flight = plan.policy.max_in_flight as usize;
         reference.budget = plan.policy.max_usd;
-        let now = Now { mono: Mono(1_000_000), wall: plan.start };
+        let now = Now { mono: MonoTime(1_000_000), wall: plan.start };
         let mut world = Self {
             scheduler,
             reference,
             now,
-            random,
-            fair: false,
+            rng,
+            faults_are_over: false,
             start: now,
             servers: BTreeMap::new(),
-            agenda: BinaryHeap::new(),
-            happenings: HashMap::new(),
-            counter: 0,
+            event_queue: BinaryHeap::new(),
+            scheduled_events: HashMap::new(),
+            last_event_id: 0,
             classes,
-            sizes: HashMap::new(),
-            ended: HashMap::new(),
-            offered: 0,
+            input_tokens: HashMap::new(),
+            dispositions: HashMap::new(),
+            enqueued: 0,
             trace: Trace::new(),
             steps: 0,
-            aloud: false,
+            is_verbose: false,
             plan,
         };
-        world.offer(world.plan.items);
-        for _ in 0..world.random.usize(0..8) {
-            let at = Duration::from_secs(world.random.u64(0..20_000));
-            world.later(at, Happens::Meddles);
+        world.enqueue(world.plan.items);
+        for _ in 0..world.rng.usize(0..8) {
+            let at = Duration::from_secs(world.rng.u64(0..20_000));
+            world.schedule_event(at, WorldEvent::OperatorActs);
         }
         world
     }
 
-    /// Tells what happens while it does.
-    pub const fn aloud(mut self) -> Self {
-        self.aloud = true;
+    /// Prints what happens.
+    pub const fn verbose(mut self) -> Self {
+        self.is_verbose = true;
         self
     }
 
-    /// Plays through trouble to the end. Returns the trace of all that was decided.
-    pub fn play(mut self) -> u64 {
-        let trouble = Duration::from_secs(self.random.u64(600..30_000));
+    /// Runs through the faults to the end. Returns the trace of all decisions.
+    pub fn run_to_end(mut self) -> u64 {
+        let trouble = Duration::from_secs(self.rng.u64(600..30_000));
         self.run(trouble);
-        self.relent();
-        // What was in flight may still come back with bad news: the operator looks twice.
-        self.run(LANDED);
-        self.relent();
+        self.restore_everything();
+        // Attempts in flight may still disable something, so everything is switched on twice.
+        self.run(MAX_FLIGHT_TIME);
+        self.restore_everything();
         self.run(Duration::from_secs(400 * 86_400));
-        self.tell(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
+        self.print(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
         let budget = self.plan.policy.max_usd;
         assert_eq!(
-            self.ended.len() as u64,
-            self.offered,
+            self.dispositions.len() as u64,
+            self.enqueued,
             "{} of {} items ended: {:?}, {:?}",
-            self.ended.len(),
-            self.offered,
-            self.scheduler.holdup(self.now),
+            self.dispositions.len(),
+            self.enqueued,
+            self.scheduler.stall_reason(self.now),
             budget
         );
-        assert_eq!(self.scheduler.in_flight(), 0, "something is in flight after the end");
-        assert_eq!(self.scheduler.live(), 0, "something is left after the end");
-        assert_eq!(self.scheduler.holdup(self.now), Holdup::NothingToDo);
-        if self.reference.strict {
-            let refused: u64 = self.servers.values().map(|server| server.refused).sum();
+        assert_eq!(self.scheduler.in_flight_count(), 0, "something is in flight after the end");
+        assert_eq!(self.scheduler.unfinished_items(), 0, "something is left after the end");
+        assert_eq!(self.scheduler.stall_reason(self.now), StallReason::NothingToDo);
+        if self.reference.limits_are_exact {
+            let refused: u64 = self.servers.values().map(|server| server.refused_count).sum();
             assert_eq!(refused, 0, "requests were refused for limits that are known");
         }
-        let money = self.scheduler.money();
-        assert_eq!(money.spent + money.at_risk, self.reference.committed(), "the money does not add up");
+        let money = self.scheduler.run_spend();
+        assert_eq!(money.spent + money.at_risk, self.reference.spent_and_at_risk(), "the money does not add up");
         self.trace.finish()
     }
 
-    pub fn offer(&mut self, items: u64) {
+    pub fn enqueue(&mut self, items: u64) {
         for _ in 0..items {
-            self.offered += 1;
+            self.enqueued += 1;
             let tightest = self.plan.enforced.iter().filter_map(|limits| limits.tpm).min().unwrap_or(20_000);
-            let large = self.random.u8(0..20) == 0;
-            let input = if large { self.random.u64(tightest / 2..tightest) } else { self.random.u64(10..500) };
-            let mut new = Ticket { since: self.now.mono, input, ..ticket(self.offered) };
-            new.caption = self.random.u8(0..8) == 0;
-            if self.plan.providers.len() > 1 && self.random.u8(0..6) == 0 {
-                new.inexpressible.push(self.plan.providers[self.random.usize(0..2)].api);
+            let large = self.rng.u8(0..20) == 0;
+            let input_tokens = if large { self.rng.u64(tightest / 2..tightest) } else { self.rng.u64(10..500) };
+            let mut new = QueuedItem { waiting_since: self.now.mono, input_tokens, ..queued_item(self.enqueued) };
+            new.is_caption = self.rng.u8(0..8) == 0;
+            if self.plan.providers.len() > 1 && self.rng.u8(0..6) == 0 {
+                new.unsupported_apis.push(self.plan.providers[self.rng.usize(0..2)].api);
             }
-            self.sizes.insert(self.offered, input);
-            let class = self.classes[[0, 0, 0, 1, 2, 3][self.random.usize(0..6)]];
-            self.scheduler.offer(class, new);
+            self.input_tokens.insert(self.enqueued, input_tokens);
+            let class = self.classes[[0, 0, 0, 1, 2, 3][self.rng.usize(0..6)]];
+            self.scheduler.enqueue(class, new);
         }
     }
 
-    /// Limits are not what they were.
+    /// Changes the enforced limits.
     pub fn change_limits(&mut self) {
-        if self.plan.knowledge != Knowledge::Changing {
+        if self.plan.knowledge != LimitKnowledge::Changing {
             return;
         }
-        let factor = [1, 2, 4, 8][self.random.usize(0..4)];
+        let factor = [1, 2, 4, 8][self.rng.usize(0..4)];
         for ((_, model), server) in &mut self.servers {
             server.limits.rpm = self.plan.enforced[*model].rpm.map(|rpm| (rpm * 2 / factor).max(1));
         }
     }
 
-    /// One world that is looked at alone tells its story.
-    pub fn tell(&self, words: impl FnOnce() -> String) {
-        if self.aloud {
+    /// Prints a line in a verbose world.
+    pub fn print(&self, words: impl FnOnce() -> String) {
+        if self.is_verbose {
             eprintln!("{} {}", self.now.wall, words());
         }
     }
 
-    fn later(&mut self, after: Duration, what: Happens) {
-        self.counter += 1;
-        self.agenda.push(Reverse((self.now.mono + after, self.counter)));
-        self.happenings.insert(self.counter, what);
+    fn schedule_event(&mut self, after: Duration, what: WorldEvent) {
+        self.last_event_id += 1;
+        self.event_queue.push(Reverse((self.now.mono + after, self.last_event_id)));
+        self.scheduled_events.insert(self.last_event_id, what);
     }
 
-    fn trace_dispatch(&mut self, dispatch: &Dispatch) {
+    fn trace_dispatch(&mut self, dispatch: &PlannedAttempt) {
         let trace = self.trace.number(1).instant(self.now.mono).number(dispatch.attempt.0).number(dispatch.seq.0);
-        trace.number(u64::from(dispatch.route.0)).number(u64::from(dispatch.number)).number(u64::from(dispatch.retry));
-        trace.money(dispatch.reserved).number(dispatch.estimated_input).span(dispatch.timeout);
-        trace.optional(dispatch.enlarge.map(u64::from));
+        trace
+            .number(u64::from(dispatch.route.0))
+            .number(u64::from(dispatch.attempt_number))
+            .number(u64::from(dispatch.retry));
+        trace.money(dispatch.max_cost).number(dispatch.estimated_input_tokens).duration(dispatch.timeout);
+        trace.optional(dispatch.output_multiplier.map(u64::from));
     }
 
-    fn trace_completion(&mut self, outcome: Outcome, settlement: &Settlement) {
+    fn trace_completion(&mut self, outcome: Outcome, settlement: &AttemptEffects) {
         let trace = self.trace.number(2).instant(self.now.mono).number(settlement.seq.0).outcome(outcome);
         trace.number(u64::from(settlement.route.0)).number(u64::from(settlement.attempts));
         trace.money(settlement.cost).money(settlement.at_risk);
-        match settlement.fate {
-            Fate::Done { truncated } => trace.number(1).number(u64::from(truncated)),
-            Fate::Failed => trace.number(2),
-            Fate::Waits { wait, to } => trace
+        match settlement.disposition {
+            Disposition::Done { is_truncated } => trace.number(1).number(u64::from(is_truncated)),
+            Disposition::Failed => trace.number(2),
+            Disposition::Requeued { delay, next_route } => trace
                 .number(3)
-                .optional(wait.map(|wait| wait.as_nanos() as u64))
-                .optional(to.map(|route| u64::from(route.0))),
+                .optional(delay.map(|wait| wait.as_nanos() as u64))
+                .optional(next_route.map(|route| u64::from(route.0))),
         };
         trace.number(settlement.events.len() as u64);
         for event in &settlement.events {
@@ -205,114 +211,124 @@ impl World {
 
     fn run(&mut self, limit: Duration) {
         let end = self.now.mono + limit;
-        let mut still = 0;
+        let mut steps_at_this_instant = 0;
         loop {
             self.poll();
-            if self.fair && self.ended.len() as u64 == self.offered {
+            if self.faults_are_over && self.dispositions.len() as u64 == self.enqueued {
                 return;
             }
-            let agenda = self.agenda.peek().map(|Reverse((at, _))| *at);
-            let Some(next) = agenda.into_iter().chain(self.scheduler.next_wake()).min() else { return };
+            let agenda = self.event_queue.peek().map(|Reverse((at, _))| *at);
+            let Some(next) = agenda.into_iter().chain(self.scheduler.next_wakeup()).min() else { return };
             self.steps += 1;
-            assert!(self.steps < MOST_STEPS, "{MOST_STEPS} steps and no end: {:?}", self.scheduler.holdup(self.now));
-            still = if next > self.now.mono { 0 } else { still + 1 };
-            assert!(still < 1_000, "time stands still: woken {still} times at {:?}", self.now.mono);
+            assert!(
+                self.steps < MAX_STEPS,
+                "{MAX_STEPS} steps and no end: {:?}",
+                self.scheduler.stall_reason(self.now)
+            );
+            steps_at_this_instant = if next > self.now.mono { 0 } else { steps_at_this_instant + 1 };
+            assert!(
+                steps_at_this_instant < 1_000,
+                "time stands still: woken {steps_at_this_instant} times at {:?}",
+                self.now.mono
+            );
             if next > end {
-                self.pass(end.since(self.now.mono));
+                self.advance(end.since(self.now.mono));
                 return;
             }
-            self.pass(next.since(self.now.mono));
-            while let Some(Reverse((at, id))) = self.agenda.peek().copied() {
+            self.advance(next.since(self.now.mono));
+            while let Some(Reverse((at, id))) = self.event_queue.peek().copied() {
                 if at > self.now.mono {
                     break;
                 }
-                self.agenda.pop();
-                let what = self.happenings.remove(&id).expect("planned once");
-                self.happen(what);
+                self.event_queue.pop();
+                let what = self.scheduled_events.remove(&id).expect("planned once");
+                self.handle_event(what);
             }
         }
     }
 
-    fn pass(&mut self, span: Duration) {
+    fn advance(&mut self, span: Duration) {
         self.now = self.now + span;
     }
 
     fn poll(&mut self) {
         while let Some(step) = self.scheduler.poll(self.now) {
             match step {
-                Step::Send(dispatch) => {
-                    self.tell(|| format!("send {} on {:?}", dispatch.seq.0, dispatch.route));
+                NextStep::Send(dispatch) => {
+                    self.print(|| format!("send {} on {:?}", dispatch.seq.0, dispatch.route));
                     self.trace_dispatch(&dispatch);
-                    self.reference.dispatched(self.now, &dispatch);
-                    let writing = Duration::from_millis(self.random.u64(0..20));
-                    self.later(writing, Happens::Leaves(dispatch));
+                    self.reference.check_dispatch(self.now, &dispatch);
+                    let writing = Duration::from_millis(self.rng.u64(0..20));
+                    self.schedule_event(writing, WorldEvent::RequestLeaves(dispatch));
                 }
-                Step::Refuse(refusal) => {
+                NextStep::Reject(refusal) => {
                     self.trace.outcome(refusal.outcome).number(u64::from(refusal.attempts));
-                    self.end(refusal.seq, Fate::Failed);
+                    self.record_end(refusal.seq, Disposition::Failed);
                 }
             }
         }
-        let idle = self.scheduler.sendable(self.now);
+        let idle = self.scheduler.find_sendable(self.now);
         if idle.is_some() {
-            self.tell(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
+            self.print(|| format!("{:#?}\n{:#?}", self.plan, self.scheduler));
         }
         assert!(idle.is_none(), "idle, though item and route could go: {idle:?}");
     }
 
-    fn happen(&mut self, what: Happens) {
+    fn handle_event(&mut self, what: WorldEvent) {
         match what {
-            Happens::Leaves(dispatch) if self.random.u8(0..100) == 0 => {
-                self.scheduler.unsend(self.now, dispatch.attempt);
-                self.reference.unsent(&dispatch);
+            WorldEvent::RequestLeaves(dispatch) if self.rng.u8(0..100) == 0 => {
+                self.scheduler.cancel(self.now, dispatch.attempt);
+                self.reference.on_cancelled(&dispatch);
             }
-            Happens::Leaves(dispatch) => {
-                self.scheduler.sent(self.now, dispatch.attempt);
-                let out = self.half_way();
-                self.later(out, Happens::Arrives(dispatch));
+            WorldEvent::RequestLeaves(dispatch) => {
+                self.scheduler.on_sent(self.now, dispatch.attempt);
+                let out = self.random_half_latency();
+                self.schedule_event(out, WorldEvent::RequestArrives(dispatch));
             }
-            Happens::Arrives(dispatch) => self.arrive(dispatch),
-            Happens::Answers(dispatch, verdict, counted) => self.answer(&dispatch, &verdict, counted),
-            Happens::Meddles if !self.fair => self.meddle(),
-            Happens::Meddles => {}
+            WorldEvent::RequestArrives(dispatch) => self.arrive(dispatch),
+            WorldEvent::ResponseArrives(dispatch, verdict, counted) => {
+                self.complete_attempt(&dispatch, &verdict, counted);
+            }
+            WorldEvent::OperatorActs if !self.faults_are_over => self.random_command(),
+            WorldEvent::OperatorActs => {}
         }
     }
 
-    fn half_way(&mut self) -> Duration {
-        let (least, most) = self.plan.latency;
-        least / 2 + (most - least).mul_f64(self.random.f64() / 2.0)
+    fn random_half_latency(&mut self) -> Duration {
+        let (least, most) = self.plan.latency_range;
+        least / 2 + (most - least).mul_f64(self.rng.f64() / 2.0)
     }
 
-    fn arrive(&mut self, dispatch: Dispatch) {
+    fn arrive(&mut self, dispatch: PlannedAttempt) {
         let (key, model) = (dispatch.key.index(), dispatch.model.index());
-        let back = self.half_way();
-        if let Some(trouble) = self.trouble(&dispatch) {
-            self.later(back, Happens::Answers(dispatch, Box::new(trouble), false));
+        let back = self.random_half_latency();
+        if let Some(trouble) = self.injected_failure(&dispatch) {
+            self.schedule_event(back, WorldEvent::ResponseArrives(dispatch, Box::new(trouble), false));
             return;
         }
-        let tokens = self.sizes[&dispatch.seq.0] * self.random.u64(50..=100) / 100;
+        let tokens = self.input_tokens[&dispatch.seq.0] * self.rng.u64(50..=100) / 100;
         let project = format!("{}/{}", self.plan.keys[key].provider.0, self.plan.keys[key].project);
         let server = self.servers.entry((project, model)).or_insert_with(|| self.plan.server(model));
         if let Some(refusal) = server.arrive(self.now, tokens) {
-            self.later(back, Happens::Answers(dispatch, Box::new(refusal), false));
+            self.schedule_event(back, WorldEvent::ResponseArrives(dispatch, Box::new(refusal), false));
             return;
         }
-        let statements = server.statements();
-        let tells = server.tells_work;
-        self.reference.counted(self.now, &dispatch, tokens);
-        let mut answer = self.content(&dispatch);
+        let statements = server.stated_limits();
+        let tells = server.states_server_time;
+        self.reference.on_counted(self.now, &dispatch, tokens);
+        let mut answer = self.served_result(&dispatch);
         if answer.usage != Usage::default() {
             answer.usage.input_tokens = tokens;
         }
-        answer.report.limits = statements;
-        // All of the way back is work, to the microsecond: the least that a server may say is what it knows.
-        answer.report.worked = tells.then(|| back.saturating_sub(self.plan.latency.0 / 2));
-        self.later(back, Happens::Answers(dispatch, Box::new(answer), true));
+        answer.response_meta.limits = statements;
+        // The stated processing time is the response's latency beyond the minimum, exact to the microsecond.
+        answer.response_meta.server_time = tells.then(|| back.saturating_sub(self.plan.latency_range.0 / 2));
+        self.schedule_event(back, WorldEvent::ResponseArrives(dispatch, Box::new(answer), true));
     }
 
-    /// What keeps a request from being counted at all.
-    fn trouble(&mut self, dispatch: &Dispatch) -> Option<Verdict> {
-        if self.fair {
+    /// A failure that keeps a request from being counted.
+    fn injected_failure(&mut self, dispatch: &PlannedAttempt) -> Option<AttemptResult> {
+        if self.faults_are_over {
             return None;
         }
         let second = self.now.mono.since(self.start.mono).as_secs();
@@ -324,13 +340,13 @@ impl World {
             .find(|outage| outage.provider == provider && (outage.from..outage.until).contains(&second));
         if let Some(outage) = outage {
             return Some(match outage.kind {
-                0 => Verdict { status: Some(503), ..verdict(Outcome::Overloaded) },
-                1 => verdict(Outcome::Timeout),
-                2 => verdict(Outcome::ClientTrouble),
-                _ => Verdict { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
+                0 => AttemptResult { status: Some(503), ..attempt_result(Outcome::Overloaded) },
+                1 => attempt_result(Outcome::Timeout),
+                2 => attempt_result(Outcome::ClientTrouble),
+                _ => AttemptResult { status: Some(429), ..attempt_result(Outcome::RateLimitedMinute) },
             });
         }
-        if self.plan.fault_rate > 0.0 && self.random.f64() < self.plan.fault_rate {
+        if self.plan.fault_rate > 0.0 && self.rng.f64() < self.plan.fault_rate {
             let outcome = [
                 Outcome::ServerError,
                 Outcome::Overloaded,
@@ -339,22 +355,28 @@ impl World {
                 Outcome::QuotaExhaustedBilling,
                 Outcome::InvalidKey,
                 Outcome::ModelNotFound,
-            ][self.random.usize(0..7) * usize::from(self.random.u8(0..4) != 0)];
-            let hint = (self.random.u8(0..4) == 0).then(|| Hint { after: Duration::from_secs(self.random.u64(0..90)) });
+            ][self.rng.usize(0..7) * usize::from(self.rng.u8(0..4) != 0)];
+            let retry_after =
+                (self.rng.u8(0..4) == 0).then(|| RetryAfter { delay: Duration::from_secs(self.rng.u64(0..90)) });
             let status = if outcome == Outcome::ClientTrouble { None } else { Some(400) };
-            return Some(Verdict { status, hint, message: "no luck".to_owned(), ..verdict(outcome) });
+            return Some(AttemptResult {
+                status,
+                retry_after,
+                message: "no luck".to_owned(),
+                ..attempt_result(outcome)
+            });
         }
         None
     }
 
-    /// What comes back of a request that was counted.
-    fn content(&mut self, dispatch: &Dispatch) -> Verdict {
-        let poisoned = self.plan.poison > 0 && dispatch.seq.0 % 20 < self.plan.poison / 5;
+    /// The result of a request that was counted.
+    fn served_result(&mut self, dispatch: &PlannedAttempt) -> AttemptResult {
+        let poisoned = self.plan.poison_percent > 0 && dispatch.seq.0 % 20 < self.plan.poison_percent / 5;
         if poisoned {
-            return Verdict { status: Some(500), ..verdict(Outcome::ServerError) };
+            return AttemptResult { status: Some(500), ..attempt_result(Outcome::ServerError) };
         }
-        if self.fair || self.plan.fault_rate == 0.0 || self.random.f64() > self.plan.fault_rate {
-            return verdict(Outcome::Ok);
+        if self.faults_are_over || self.plan.fault_rate == 0.0 || self.rng.f64() > self.plan.fault_rate {
+            return attempt_result(Outcome::Ok);
         }
         let outcome = [
             Outcome::Timeout,
@@ -364,34 +386,34 @@ impl World {
             Outcome::Truncated,
             Outcome::BadRequest,
             Outcome::Lost,
-        ][self.random.usize(0..7)];
-        let action = if self.random.bool() { Action::NextModel } else { Action::FailItem };
-        Verdict { action, ..verdict(outcome) }
+        ][self.rng.usize(0..7)];
+        let action = if self.rng.bool() { OutcomeAction::NextModel } else { OutcomeAction::FailItem };
+        AttemptResult { action, ..attempt_result(outcome) }
     }
 
-    fn answer(&mut self, dispatch: &Dispatch, verdict: &Verdict, counted: bool) {
+    fn complete_attempt(&mut self, dispatch: &PlannedAttempt, verdict: &AttemptResult, counted: bool) {
         if counted {
             let key = &self.plan.keys[dispatch.key.index()];
             let pool = (format!("{}/{}", key.provider.0, key.project), dispatch.model.index());
-            self.servers.get_mut(&pool).expect("it was counted there").answer();
+            self.servers.get_mut(&pool).expect("it was counted there").on_answered();
         }
-        self.reference.settled(self.now, dispatch, verdict);
-        let settlement = self.scheduler.settle(self.now, dispatch.attempt, verdict).expect("settled once");
-        self.tell(|| {
-            format!("settle {} {} {:?} {:?}", dispatch.seq.0, verdict.outcome, verdict.hint, settlement.events)
+        self.reference.on_completed(self.now, dispatch, verdict);
+        let settlement = self.scheduler.complete(self.now, dispatch.attempt, verdict).expect("settled once");
+        self.print(|| {
+            format!("settle {} {} {:?} {:?}", dispatch.seq.0, verdict.outcome, verdict.retry_after, settlement.events)
         });
         self.trace_completion(verdict.outcome, &settlement);
         assert_eq!(settlement.seq, dispatch.seq);
-        let twice = self.scheduler.settle(self.now, dispatch.attempt, verdict);
+        let twice = self.scheduler.complete(self.now, dispatch.attempt, verdict);
         assert!(twice.is_none(), "an attempt settled twice");
-        if !matches!(settlement.fate, Fate::Waits { .. }) {
-            self.end(settlement.seq, settlement.fate);
+        if !matches!(settlement.disposition, Disposition::Requeued { .. }) {
+            self.record_end(settlement.seq, settlement.disposition);
         }
     }
 
-    fn end(&mut self, seq: Seq, fate: Fate) {
+    fn record_end(&mut self, seq: Seq, fate: Disposition) {
         self.trace.number(3).instant(self.now.mono).number(seq.0);
-        let before = self.ended.insert(seq.0, fate);
+        let before = self.dispositions.insert(seq.0, fate);
         assert!(before.is_none(), "item {} ended twice", seq.0);
     }
 }

@@ -1,14 +1,16 @@
-//! What each strategy promises, over a simulated world and by direct questions; and what all have in common.
+//! Invariants of each strategy, in a simulated world and by direct calls, and those that all share.
 
-mod graded;
 mod rules;
+mod scored;
 mod spread;
 
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{Key, Limits, Model, Policy, Price, Role, Rule, Strategy, Target, Traits, WhenLimited},
-    scheduler::{Dispatch, Step},
+    domain::{
+        Key, KeyRole, Limits, Model, Policy, Price, RouteTarget, RoutingRule, RoutingTraits, Strategy, WhenLimited,
+    },
+    scheduler::{NextStep, PlannedAttempt},
 };
 
 use crate::{
@@ -16,48 +18,48 @@ use crate::{
     world::{World, key, limits, model, wall},
 };
 
-fn policy(strategy: Strategy, in_flight: u32) -> Policy {
-    Policy { strategy, in_flight, ..Policy::default() }
+fn policy(strategy: Strategy, max_in_flight: u32) -> Policy {
+    Policy { strategy, max_in_flight, ..Policy::default() }
 }
 
-fn free(name: &str) -> Model {
+fn unlimited_model(name: &str) -> Model {
     model(name, Limits::default())
 }
 
-fn weighing(key: Key, weight: u32) -> Key {
+fn with_weight(key: Key, weight: u32) -> Key {
     Key { weight, ..key }
 }
 
 fn backup(key: Key) -> Key {
-    Key { role: Role::Backup, ..key }
+    Key { role: KeyRole::Backup, ..key }
 }
 
 fn keys(count: usize) -> Vec<Key> {
     (0..count).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect()
 }
 
-fn priced(name: &str, input: f64, output: f64) -> Model {
-    Model { price: Price::per_mtok(input, output), ..free(name) }
+fn priced_model(name: &str, input: f64, output: f64) -> Model {
+    Model { price: Price::from_usd_per_mtok(input, output), ..unlimited_model(name) }
 }
 
-/// The keys of one request after another, each answered before the next.
+/// Sends `items` more requests, each after the answer to the one before, and returns the keys of all requests so far.
 fn keys_in_turn(world: &mut World, items: u64) -> Vec<usize> {
-    world.offer(items);
+    world.enqueue(items);
     world.run(HOUR * 10);
-    assert_eq!(world.done, world.offered);
+    assert_eq!(world.done, world.enqueued);
     world.arrivals.iter().map(|(_, _, key)| *key).collect()
 }
 
-fn send(world: &mut World) -> Dispatch {
+fn poll_send(world: &mut World) -> PlannedAttempt {
     match world.scheduler.poll(world.now) {
-        Some(Step::Send(dispatch)) => dispatch,
+        Some(NextStep::Send(dispatch)) => dispatch,
         other => panic!("{other:?}"),
     }
 }
 
-fn ruled(rule: Rule) -> (Vec<Rule>, Traits) {
-    let traits = Traits { rule: Some("r".to_owned()), ..Traits::default() };
-    (vec![Rule { name: "r".to_owned(), ..rule }], traits)
+fn rule_and_traits(rule: RoutingRule) -> (Vec<RoutingRule>, RoutingTraits) {
+    let traits = RoutingTraits { rule: Some("r".to_owned()), ..RoutingTraits::default() };
+    (vec![RoutingRule { name: "r".to_owned(), ..rule }], traits)
 }
 
 #[test]
@@ -65,10 +67,10 @@ fn no_strategy_idles_while_a_route_is_ready_or_exceeds_a_limit() {
     for strategy in Strategy::ALL.into_iter().filter(|strategy| *strategy != Strategy::PrimaryBackup) {
         let models = vec![model("a", limits(10, None)), model("b", limits(15, None))];
         let mut world = World::new(models, keys(3), policy(strategy, 64), wall(MORNING), 22);
-        world.offer(300);
+        world.enqueue(300);
         world.run(HOUR);
-        assert_eq!((world.done, world.refusals), (300, 0), "{}", strategy.name());
-        // 75 a minute: the last of 300 goes when three windows have turned.
+        assert_eq!((world.done, world.throttled), (300, 0), "{}", strategy.name());
+        // 75 a minute: the last of 300 is sent after three windows.
         assert!(world.elapsed() < Duration::from_secs(3 * 61 + 2), "{}: {:?}", strategy.name(), world.elapsed());
     }
 }
@@ -76,38 +78,45 @@ fn no_strategy_idles_while_a_route_is_ready_or_exceeds_a_limit() {
 #[test]
 fn the_items_own_model_leads_under_every_strategy() {
     for strategy in Strategy::ALL {
-        let models = vec![free("a"), Model { limits: limits(4, None), ..free("own") }, priced("cheap", 0.0, 0.0)];
+        let models = vec![
+            unlimited_model("a"),
+            Model { limits: limits(4, None), ..unlimited_model("own") },
+            priced_model("cheap", 0.0, 0.0),
+        ];
         let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 23);
-        let own = world.scheduler.class(&Traits { model: Some("own".to_owned()), ..Traits::default() });
-        world.offer_to(own, 10);
-        let sent: Vec<usize> = (0..10).map(|_| send(&mut world).model.index()).collect();
+        let own = world
+            .scheduler
+            .class_for(&RoutingTraits { preferred_model: Some("own".to_owned()), ..RoutingTraits::default() });
+        world.enqueue_in(own, 10);
+        let sent: Vec<usize> = (0..10).map(|_| poll_send(&mut world).model.index()).collect();
         assert!(sent[..8].iter().all(|model| *model == 1), "{}: {sent:?}", strategy.name());
         assert!(sent[8..].iter().all(|model| *model != 1), "{}: spills when its own is full", strategy.name());
     }
 }
 
 #[test]
-fn what_the_operator_sends_somewhere_goes_nowhere_else() {
+fn items_sent_to_one_target_go_nowhere_else() {
     for strategy in Strategy::ALL {
-        let models = vec![free("a"), Model { limits: limits(4, None), ..free("b") }];
+        let models = vec![unlimited_model("a"), Model { limits: limits(4, None), ..unlimited_model("b") }];
         let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 25);
-        let target = |model: &str, key: Option<&str>| Target { model: model.to_owned(), key: key.map(str::to_owned) };
-        let name = world.scheduler.route_names(cascadeck::domain::RouteId(0)).0;
-        let only = |only: Target| Traits { only: Some(only), ..Traits::default() };
-        let to_model = world.scheduler.class(&only(target("b", None)));
-        let to_route = world.scheduler.class(&only(target("b", Some(&name))));
-        let nowhere = world.scheduler.class(&only(target("gone", None)));
+        let target =
+            |model: &str, key: Option<&str>| RouteTarget { model: model.to_owned(), key: key.map(str::to_owned) };
+        let name = world.scheduler.key_and_model_names(cascadeck::domain::RouteId(0)).0;
+        let only = |only: RouteTarget| RoutingTraits { required_target: Some(only), ..RoutingTraits::default() };
+        let to_model = world.scheduler.class_for(&only(target("b", None)));
+        let to_route = world.scheduler.class_for(&only(target("b", Some(&name))));
+        let nowhere = world.scheduler.class_for(&only(target("gone", None)));
         assert_ne!(to_model, to_route);
-        assert_eq!(nowhere, world.scheduler.class(&Traits::default()), "a place that is gone is no place");
-        world.offer_to(to_route, 20);
-        let sent: Vec<Dispatch> = std::iter::from_fn(|| match world.scheduler.poll(world.now) {
-            Some(Step::Send(dispatch)) => Some(dispatch),
+        assert_eq!(nowhere, world.scheduler.class_for(&RoutingTraits::default()), "a place that is gone is no place");
+        world.enqueue_in(to_route, 20);
+        let sent: Vec<PlannedAttempt> = std::iter::from_fn(|| match world.scheduler.poll(world.now) {
+            Some(NextStep::Send(dispatch)) => Some(dispatch),
             _ => None,
         })
         .collect();
         assert_eq!(sent.len(), 4, "{}: its route's minute is full, and nothing spills over", strategy.name());
         for dispatch in sent {
-            let (key, model) = world.scheduler.route_names(dispatch.route);
+            let (key, model) = world.scheduler.key_and_model_names(dispatch.route);
             assert_eq!((key.as_str(), model.as_str()), (name.as_str(), "b"), "{}", strategy.name());
         }
     }
@@ -119,7 +128,7 @@ fn one_seed_makes_one_history() {
         let history = || {
             let models = vec![model("a", limits(10, Some(90))), model("b", limits(15, None))];
             let mut world = World::new(models, keys(4), policy(strategy, 16), wall(MORNING), 24);
-            world.offer(400);
+            world.enqueue(400);
             world.run(HOUR);
             world.arrivals
         };
@@ -128,9 +137,9 @@ fn one_seed_makes_one_history() {
 }
 
 #[test]
-fn the_strict_pipeline_goes_with_the_cascade_alone() {
+fn the_strict_pipeline_requires_the_cascade_strategy() {
     let wait = Policy { when_limited: WhenLimited::Wait, ..policy(Strategy::Cascade, 1) };
-    let mut world = World::new(vec![free("m")], keys(2), wait.clone(), wall(MORNING), 30);
+    let mut world = World::new(vec![unlimited_model("m")], keys(2), wait.clone(), wall(MORNING), 30);
     let refused = world.scheduler.set_strategy(Strategy::Fastest).unwrap_err();
     assert!(refused.contains("fastest") && refused.contains("wait"), "{refused}");
     assert_eq!(world.scheduler.policy().strategy, Strategy::Cascade);
@@ -139,9 +148,9 @@ fn the_strict_pipeline_goes_with_the_cascade_alone() {
     assert!(world.scheduler.set_when_limited(WhenLimited::Wait).is_err());
     assert_eq!(world.scheduler.policy().when_limited, WhenLimited::Spill);
 
-    let (rules, _) = ruled(Rule { strategy: Some(Strategy::Health), ..Rule::default() });
+    let (rules, _) = rule_and_traits(RoutingRule { strategy: Some(Strategy::Health), ..RoutingRule::default() });
     let spill = Policy { rules, when_limited: WhenLimited::Spill, ..wait };
-    let mut world = World::new(vec![free("m")], keys(2), spill, wall(MORNING), 30);
+    let mut world = World::new(vec![unlimited_model("m")], keys(2), spill, wall(MORNING), 30);
     assert!(world.scheduler.set_when_limited(WhenLimited::Wait).unwrap_err().contains("rule r"));
 }
 
@@ -149,7 +158,7 @@ fn the_strict_pipeline_goes_with_the_cascade_alone() {
 fn keys_take_turns_at_being_first_day_by_day() {
     let fleet = vec![key("a", "a"), key("b", "b"), key("c", "c"), backup(key("d", "d"))];
     let rotating = Policy { rotate_keys_daily: true, ..policy(Strategy::Cascade, 1) };
-    let mut world = World::new(vec![free("m")], fleet, rotating, wall("2026-11-21T23:59:00Z"), 31);
+    let mut world = World::new(vec![unlimited_model("m")], fleet, rotating, wall("2026-11-21T23:59:00Z"), 31);
     let mut firsts = Vec::new();
     for _ in 0..4 {
         firsts.push(*keys_in_turn(&mut world, 3).last().unwrap());

@@ -1,20 +1,20 @@
-//! Strategies that spread the work: by turns, by weight, by role, by health, by rest.
+//! Strategies that distribute the work: in turn, by weight, by role, by health, by last use.
 
 use std::collections::HashMap;
 
-use cascadeck::domain::{Key, Model, Outcome, Strategy, Traits, Verdict};
+use cascadeck::domain::{AttemptResult, Key, Model, Outcome, RoutingTraits, Strategy};
 
-use super::{backup, free, keys, keys_in_turn, policy, send, weighing};
+use super::{backup, keys, keys_in_turn, policy, poll_send, unlimited_model, with_weight};
 use crate::{
     HOUR, MORNING,
-    world::{World, key, limits, model, ticket, verdict, wall},
+    world::{World, attempt_result, key, limits, model, queued_item, wall},
 };
 
 #[test]
 fn round_robin_gives_every_route_its_turn() {
-    let models = vec![free("a"), free("b")];
+    let models = vec![unlimited_model("a"), unlimited_model("b")];
     let mut world = World::new(models, keys(3), policy(Strategy::RoundRobin, 1), wall(MORNING), 1);
-    world.offer(12);
+    world.enqueue(12);
     world.run(HOUR);
     let route: Vec<(usize, usize)> = world.arrivals.iter().map(|(_, model, key)| (*key, *model)).collect();
     let round = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)];
@@ -23,7 +23,7 @@ fn round_robin_gives_every_route_its_turn() {
 
 #[test]
 fn round_robin_goes_on_where_it_stood_after_a_switch() {
-    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::RoundRobin, 1), wall(MORNING), 1);
+    let mut world = World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::RoundRobin, 1), wall(MORNING), 1);
     let first = keys_in_turn(&mut world, 2);
     world.scheduler.set_strategy(Strategy::Cascade).unwrap();
     let second = keys_in_turn(&mut world, 1);
@@ -34,10 +34,11 @@ fn round_robin_goes_on_where_it_stood_after_a_switch() {
 
 #[test]
 fn weighted_shares_are_the_weights_of_key_times_model() {
-    let heavy = Model { weight: 3, ..free("heavy") };
-    let two = vec![weighing(key("a", "a"), 5), key("b", "b")];
-    let mut world = World::new(vec![heavy, free("light")], two, policy(Strategy::Weighted, 2), wall(MORNING), 2);
-    world.offer(2_400);
+    let heavy = Model { weight: 3, ..unlimited_model("heavy") };
+    let two = vec![with_weight(key("a", "a"), 5), key("b", "b")];
+    let mut world =
+        World::new(vec![heavy, unlimited_model("light")], two, policy(Strategy::Weighted, 2), wall(MORNING), 2);
+    world.enqueue(2_400);
     world.run(HOUR);
     let mut counts: HashMap<(usize, usize), u32> = HashMap::new();
     for (_, model, key) in &world.arrivals {
@@ -53,9 +54,10 @@ fn weighted_is_smooth() {
     for seed in 0..40 {
         let mut random = fastrand::Rng::with_seed(seed);
         let fleet: Vec<Key> =
-            keys(random.usize(2..8)).into_iter().map(|key| weighing(key, random.u32(1..12))).collect();
+            keys(random.usize(2..8)).into_iter().map(|key| with_weight(key, random.u32(1..12))).collect();
         let total: u32 = fleet.iter().map(|key| key.weight).sum();
-        let mut world = World::new(vec![free("m")], fleet.clone(), policy(Strategy::Weighted, 1), wall(MORNING), seed);
+        let mut world =
+            World::new(vec![unlimited_model("m")], fleet.clone(), policy(Strategy::Weighted, 1), wall(MORNING), seed);
         let turns = keys_in_turn(&mut world, u64::from(total) * 6);
         for (index, key) in fleet.iter().enumerate() {
             let mut most = 0.0_f64;
@@ -71,16 +73,16 @@ fn weighted_is_smooth() {
 
 #[test]
 fn a_heavy_key_does_not_go_in_bursts() {
-    let fleet = vec![weighing(key("heavy", "h"), 5), key("b", "b"), key("c", "c")];
-    let mut world = World::new(vec![free("m")], fleet, policy(Strategy::Weighted, 1), wall(MORNING), 3);
+    let fleet = vec![with_weight(key("heavy", "h"), 5), key("b", "b"), key("c", "c")];
+    let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::Weighted, 1), wall(MORNING), 3);
     let turns = keys_in_turn(&mut world, 70);
     let longest = turns.chunk_by(|one, two| one == two).map(<[usize]>::len).max();
     assert!(longest <= Some(4), "{turns:?}");
 }
 
 #[test]
-fn a_key_that_was_away_does_not_catch_up_on_what_it_missed() {
-    let mut world = World::new(vec![free("m")], keys(2), policy(Strategy::Weighted, 1), wall(MORNING), 4);
+fn a_key_that_was_off_does_not_catch_up() {
+    let mut world = World::new(vec![unlimited_model("m")], keys(2), policy(Strategy::Weighted, 1), wall(MORNING), 4);
     world.scheduler.switch_key(world.now.wall, "k1", false).unwrap();
     keys_in_turn(&mut world, 50);
     world.scheduler.switch_key(world.now.wall, "k1", true).unwrap();
@@ -90,102 +92,103 @@ fn a_key_that_was_away_does_not_catch_up_on_what_it_missed() {
 }
 
 #[test]
-fn a_full_primary_is_waited_for() {
+fn primary_backup_waits_for_a_full_primary() {
     let fleet = vec![key("first", "f"), backup(key("spare", "s"))];
     let mut world =
         World::new(vec![model("m", limits(5, None))], fleet, policy(Strategy::PrimaryBackup, 8), wall(MORNING), 5);
-    world.offer(20);
+    world.enqueue(20);
     world.run(HOUR);
-    assert_eq!((world.done, world.by_key()), (20, vec![20, 0]));
+    assert_eq!((world.done, world.arrivals_by_key()), (20, vec![20, 0]));
 }
 
 #[test]
 fn a_backup_serves_while_no_primary_does_and_no_longer() {
     let fleet = vec![key("first", "f"), key("second", "s"), backup(key("spare", "b"))];
-    let mut world = World::new(vec![free("m")], fleet, policy(Strategy::PrimaryBackup, 1), wall(MORNING), 6);
+    let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::PrimaryBackup, 1), wall(MORNING), 6);
     world.scheduler.switch_key(world.now.wall, "first", false).unwrap();
     keys_in_turn(&mut world, 5);
-    assert_eq!(world.by_key(), [0, 5, 0], "one primary is enough");
+    assert_eq!(world.arrivals_by_key(), [0, 5, 0], "one primary is enough");
     world.scheduler.switch_key(world.now.wall, "second", false).unwrap();
     keys_in_turn(&mut world, 5);
-    assert_eq!(world.by_key(), [0, 5, 5]);
+    assert_eq!(world.arrivals_by_key(), [0, 5, 5]);
     world.scheduler.switch_key(world.now.wall, "first", true).unwrap();
     keys_in_turn(&mut world, 5);
-    assert_eq!(world.by_key(), [5, 5, 5]);
+    assert_eq!(world.arrivals_by_key(), [5, 5, 5]);
 }
 
 #[test]
 fn a_backup_takes_over_from_a_primary_that_breaks() {
     let fleet = vec![key("first", "f"), backup(key("spare", "b"))];
-    let mut world = World::new(vec![free("m")], fleet, policy(Strategy::PrimaryBackup, 4), wall(MORNING), 7);
-    world.weather = Box::new(|_, dispatch| {
-        (dispatch.key.index() == 0).then(|| Verdict { status: Some(503), ..verdict(Outcome::Overloaded) })
+    let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::PrimaryBackup, 4), wall(MORNING), 7);
+    world.inject_fault = Box::new(|_, dispatch| {
+        (dispatch.key.index() == 0).then(|| AttemptResult { status: Some(503), ..attempt_result(Outcome::Overloaded) })
     });
-    world.offer(200);
+    world.enqueue(200);
     world.run(HOUR);
     assert_eq!(world.done, 200);
-    assert!(world.by_key()[0] < 40, "{:?}", world.by_key());
+    assert!(world.arrivals_by_key()[0] < 40, "{:?}", world.arrivals_by_key());
 }
 
 #[test]
 fn backups_come_last_under_every_strategy() {
     for strategy in Strategy::ALL {
         let fleet = vec![backup(key("spare", "s")), key("first", "f"), key("second", "g")];
-        let mut world = World::new(vec![free("m")], fleet, policy(strategy, 4), wall(MORNING), 8);
-        world.offer(60);
+        let mut world = World::new(vec![unlimited_model("m")], fleet, policy(strategy, 4), wall(MORNING), 8);
+        world.enqueue(60);
         world.run(HOUR);
-        assert_eq!((world.done, world.by_key()[0]), (60, 0), "{}", strategy.name());
+        assert_eq!((world.done, world.arrivals_by_key()[0]), (60, 0), "{}", strategy.name());
     }
 }
 
 #[test]
-fn health_draws_by_score_and_never_gives_a_key_up() {
-    let mut world = World::new(vec![free("m")], keys(2), policy(Strategy::Health, 1), wall(MORNING), 9);
-    // Six refusals that nobody foresaw, each in an episode of its own: 100 down to 0.
+fn health_samples_by_score_and_never_drops_a_key() {
+    let mut world = World::new(vec![unlimited_model("m")], keys(2), policy(Strategy::Health, 1), wall(MORNING), 9);
+    // Six unexpected 429s, each in its own cooldown episode, lower the score from 100 to 0.
     world.scheduler.switch_key(world.now.wall, "k1", false).unwrap();
     for _ in 0..6 {
-        world.scheduler.offer(0, ticket(world.offered + 1));
-        world.offered += 1;
-        let dispatch = send(&mut world);
-        world.scheduler.settle(
+        world.scheduler.enqueue(0, queued_item(world.enqueued + 1));
+        world.enqueued += 1;
+        let dispatch = poll_send(&mut world);
+        world.scheduler.complete(
             world.now,
             dispatch.attempt,
-            &Verdict { status: Some(429), ..verdict(Outcome::RateLimitedMinute) },
+            &AttemptResult { status: Some(429), ..attempt_result(Outcome::RateLimitedMinute) },
         );
         world.scheduler.clear_cooldowns("k0").unwrap();
     }
     world.scheduler.switch_key(world.now.wall, "k1", true).unwrap();
-    let facts = world.scheduler.key_facts(world.now);
+    let facts = world.scheduler.key_statuses(world.now);
     assert_eq!((facts[0].health, facts[1].health), (0, 100));
-    // Where nothing succeeds, nothing changes the scores: 5 to 100.
+    // Without successes the scores stay, with weights of 5 and 100.
     let mut sent = [0_u32; 2];
     for number in 0..4_000 {
-        world.scheduler.offer(0, ticket(1_000 + number));
-        let dispatch = send(&mut world);
+        world.scheduler.enqueue(0, queued_item(1_000 + number));
+        let dispatch = poll_send(&mut world);
         sent[dispatch.key.index()] += 1;
-        world.scheduler.unsend(world.now, dispatch.attempt);
+        world.scheduler.cancel(world.now, dispatch.attempt);
     }
     let share = f64::from(sent[0]) / 4_000.0;
     assert!((share - 5.0 / 105.0).abs() < 0.012, "{sent:?}");
-    // And it earns its way back.
-    world.offer(3_000);
+    // Successes raise the score again.
+    world.enqueue(3_000);
     world.run(HOUR * 10);
-    assert_eq!(world.scheduler.key_facts(world.now)[0].health, 100);
+    assert_eq!(world.scheduler.key_statuses(world.now)[0].health, 100);
 }
 
 #[test]
 fn health_counts_weights_too() {
-    let fleet = vec![weighing(key("a", "a"), 3), key("b", "b")];
-    let mut world = World::new(vec![free("m")], fleet, policy(Strategy::Health, 4), wall(MORNING), 10);
-    world.offer(4_000);
+    let fleet = vec![with_weight(key("a", "a"), 3), key("b", "b")];
+    let mut world = World::new(vec![unlimited_model("m")], fleet, policy(Strategy::Health, 4), wall(MORNING), 10);
+    world.enqueue(4_000);
     world.run(HOUR);
-    let share = world.by_key()[0] as f64 / 4_000.0;
+    let share = world.arrivals_by_key()[0] as f64 / 4_000.0;
     assert!((share - 0.75).abs() < 0.03, "{share}");
 }
 
 #[test]
-fn the_route_that_has_rested_longest_comes_next() {
-    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 11);
+fn the_least_recently_used_route_comes_next() {
+    let mut world =
+        World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 11);
     assert_eq!(keys_in_turn(&mut world, 4), [0, 1, 2, 0]);
     world.scheduler.switch_key(world.now.wall, "k1", false).unwrap();
     assert_eq!(keys_in_turn(&mut world, 3)[4..], [2, 0, 2]);
@@ -194,10 +197,11 @@ fn the_route_that_has_rested_longest_comes_next() {
 }
 
 #[test]
-fn rest_is_counted_over_all_classes() {
-    let mut world = World::new(vec![free("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 12);
-    let vision = world.scheduler.class(&Traits { vision: true, ..Traits::default() });
+fn least_recently_used_counts_over_all_classes() {
+    let mut world =
+        World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 12);
+    let vision = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
     keys_in_turn(&mut world, 1);
-    world.offer_to(vision, 1);
+    world.enqueue_in(vision, 1);
     assert_eq!(keys_in_turn(&mut world, 1), [0, 1, 2]);
 }

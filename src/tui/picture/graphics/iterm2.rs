@@ -1,19 +1,19 @@
-//! iTerm2's inline images: a whole file in one sequence. <https://iterm2.com/documentation-images.html>
+//! iTerm2's inline images: a whole file in one escape sequence. <https://iterm2.com/documentation-images.html>
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{DynamicImage, ExtendedColorType, ImageEncoder as _, RgbaImage, codecs};
 use ratatui::layout::Size;
 
-/// Of a JPEG: what eyes don't miss at this size.
-const QUALITY: u8 = 85;
+/// JPEG quality, 0 to 100; losses are not visible at this size.
+const JPEG_QUALITY: u8 = 85;
 
 pub(super) fn sequence(picture: &RgbaImage, size: Size) -> Option<String> {
     let (width, height) = picture.dimensions();
     let mut file = Vec::new();
     if picture.pixels().all(|pixel| pixel.0[3] == u8::MAX) {
-        // A tenth of what a PNG takes.
+        // A JPEG is about a tenth of the PNG's size.
         let opaque = DynamicImage::from(picture.clone()).into_rgb8();
-        codecs::jpeg::JpegEncoder::new_with_quality(&mut file, QUALITY)
+        codecs::jpeg::JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY)
             .write_image(&opaque, width, height, ExtendedColorType::Rgb8)
             .ok()?;
     } else {

@@ -1,5 +1,5 @@
-//! kitty's graphics protocol, by Unicode placeholders: the terminal is given the picture to keep, and each cell holds a
-//! sign that says which part of it belongs there. <https://sw.kovidgoyal.net/kitty/graphics-protocol/>
+//! kitty's graphics protocol with Unicode placeholders. The terminal stores the picture, and each cell holds a
+//! character that says which part of the picture belongs there. <https://sw.kovidgoyal.net/kitty/graphics-protocol/>
 
 use std::{fmt::Write as _, io::Cursor, sync::LazyLock};
 
@@ -7,58 +7,62 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder as _, RgbaImage, codecs::png};
 use ratatui::layout::Size;
 
-/// Base64 of one sequence.
-const CHUNK: usize = 4_096;
+/// Maximum base64 bytes in one sequence.
+const MAX_CHUNK_BYTES: usize = 4_096;
 
-/// Pictures that the terminal is left to keep; the next one takes the oldest one's place.
-const KEPT: u32 = 8;
+/// Pictures that the terminal stores at once; the next one replaces the oldest.
+const MAX_KEPT_IMAGES: u32 = 8;
 
 const PLACEHOLDER: char = '\u{10eeee}';
 
-/// Which picture it is to the terminal. Other programs in the same window number theirs too, mostly from one up.
-pub(super) fn id(number: u32) -> u32 {
-    static OURS: LazyLock<u32> = LazyLock::new(|| (std::process::id() & 0x0fff) << 8 | 0x10_0000);
-    *OURS + number % KEPT
+/// The terminal's id of a picture. The base avoids the ids of other programs in the same window, which mostly count up
+/// from one.
+pub(super) fn image_id(image_number: u32) -> u32 {
+    static BASE_ID: LazyLock<u32> = LazyLock::new(|| (std::process::id() & 0x0fff) << 8 | 0x10_0000);
+    *BASE_ID + image_number % MAX_KEPT_IMAGES
 }
 
-/// Hands the picture over, to be shown at this many cells wherever its placeholders are. No answer is asked for: it
-/// would be read as input.
-pub(super) fn transmit(picture: &RgbaImage, size: Size, number: u32, inside_tmux: bool) -> Option<String> {
+/// The sequences that send the picture to the terminal, to be shown at this size in cells wherever its placeholders
+/// are. They ask for no response, because it would be read as input.
+pub(super) fn transmission(picture: &RgbaImage, size: Size, image_number: u32, inside_tmux: bool) -> Option<String> {
     let mut png = Cursor::new(Vec::new());
     png::PngEncoder::new_with_quality(&mut png, png::CompressionType::Fast, png::FilterType::Sub)
         .write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgba8)
         .ok()?;
     let payload = STANDARD.encode(png.into_inner());
-    let mut sequence = String::with_capacity(payload.len() + payload.len() / CHUNK * 16 + 128);
+    let mut sequence = String::with_capacity(payload.len() + payload.len() / MAX_CHUNK_BYTES * 16 + 128);
     let mut rest = payload.as_str();
-    let (id, Size { width, height }) = (id(number), size);
+    let (id, Size { width, height }) = (image_id(image_number), size);
     let first = format!("a=T,U=1,f=100,i={id},c={width},r={height},q=2,");
     let mut head = first.as_str();
     while !rest.is_empty() {
-        let (chunk, after) = rest.split_at(CHUNK.min(rest.len()));
+        let (chunk, after) = rest.split_at(MAX_CHUNK_BYTES.min(rest.len()));
         let more = u8::from(!after.is_empty());
-        let _ = write!(sequence, "{}", wrapped(&format!("\x1b_G{head}m={more};{chunk}\x1b\\"), inside_tmux));
+        let _ = write!(sequence, "{}", wrap_for_tmux(&format!("\x1b_G{head}m={more};{chunk}\x1b\\"), inside_tmux));
         head = "q=2,";
         rest = after;
     }
     Some(sequence)
 }
 
-/// For the terminal to forget what it was given.
-pub(super) fn farewell(inside_tmux: bool) -> String {
-    (0..KEPT).map(|number| wrapped(&format!("\x1b_Ga=d,d=I,i={},q=2\x1b\\", id(number)), inside_tmux)).collect()
+/// Deletes all our pictures from the terminal.
+pub(super) fn delete_sequence(inside_tmux: bool) -> String {
+    (0..MAX_KEPT_IMAGES)
+        .map(|number| wrap_for_tmux(&format!("\x1b_Ga=d,d=I,i={},q=2\x1b\\", image_id(number)), inside_tmux))
+        .collect()
 }
 
-/// tmux hands on what is wrapped like this (`allow-passthrough on`), and nothing else.
-fn wrapped(sequence: &str, inside_tmux: bool) -> String {
+/// Wraps a sequence for tmux, which passes only wrapped sequences on (`allow-passthrough on`).
+fn wrap_for_tmux(sequence: &str, inside_tmux: bool) -> String {
     if inside_tmux { format!("\x1bPtmux;{}\x1b\\", sequence.replace('\x1b', "\x1b\x1b")) } else { sequence.to_owned() }
 }
 
-/// The sign for this part of a picture. Both places are spelled out, so that a cell that is written alone is right.
+/// The placeholder for one cell of a picture. It always contains row and column, so that a cell that is written alone
+/// is correct.
 pub(super) fn placeholder(row: u16, column: u16) -> String {
     let mut sign = String::from(PLACEHOLDER);
-    let mark = |at: u16| PLACES.get(usize::from(at)).copied().and_then(char::from_u32);
-    // Further out than kitty can count; no room is that large.
+    let mark = |at: u16| DIACRITICS.get(usize::from(at)).copied().and_then(char::from_u32);
+    // kitty can't count further; no area is that large.
     if let (Some(row), Some(column)) = (mark(row), mark(column)) {
         sign.push(row);
         sign.push(column);
@@ -66,8 +70,8 @@ pub(super) fn placeholder(row: u16, column: u16) -> String {
     sign
 }
 
-/// Combining marks that stand for rows and columns, from kitty's rowcolumn-diacritics.txt.
-const PLACES: [u32; 297] = [
+/// Combining marks that encode row and column numbers, from kitty's rowcolumn-diacritics.txt.
+const DIACRITICS: [u32; 297] = [
     0x305, 0x30d, 0x30e, 0x310, 0x312, 0x33d, 0x33e, 0x33f, 0x346, 0x34a, 0x34b, 0x34c, 0x350, 0x351, 0x352, 0x357,
     0x35b, 0x363, 0x364, 0x365, 0x366, 0x367, 0x368, 0x369, 0x36a, 0x36b, 0x36c, 0x36d, 0x36e, 0x36f, 0x483, 0x484,
     0x485, 0x486, 0x487, 0x592, 0x593, 0x594, 0x595, 0x597, 0x598, 0x599, 0x59c, 0x59d, 0x59e, 0x59f, 0x5a0, 0x5a1,
@@ -99,15 +103,15 @@ mod tests {
     fn a_picture_goes_out_in_pieces_and_comes_back_together() {
         let picture =
             RgbaImage::from_fn(64, 64, |x, y| image::Rgba([(x * y) as u8, (x ^ y) as u8, (x + y) as u8, 255]));
-        let sequence = transmit(&picture, Size::new(8, 4), 3, false).unwrap();
+        let sequence = transmission(&picture, Size::new(8, 4), 3, false).unwrap();
         let pieces: Vec<&str> = sequence.split_terminator("\x1b\\").collect();
         assert!(pieces.len() > 1);
-        assert!(pieces[0].starts_with(&format!("\x1b_Ga=T,U=1,f=100,i={},c=8,r=4,q=2,m=1;", id(3))));
+        assert!(pieces[0].starts_with(&format!("\x1b_Ga=T,U=1,f=100,i={},c=8,r=4,q=2,m=1;", image_id(3))));
         let mut payload = String::new();
         for (at, piece) in pieces.iter().enumerate() {
             let (head, chunk) = piece.split_once(';').unwrap();
             assert!(head.ends_with(if at + 1 < pieces.len() { "m=1" } else { "m=0" }));
-            assert!(chunk.len() <= CHUNK);
+            assert!(chunk.len() <= MAX_CHUNK_BYTES);
             payload.push_str(chunk);
         }
         let back = image::load_from_memory(&STANDARD.decode(payload).unwrap()).unwrap();
@@ -116,23 +120,23 @@ mod tests {
 
     #[test]
     fn inside_tmux_every_sequence_is_wrapped() {
-        let sequence = transmit(&RgbaImage::new(1, 1), Size::new(1, 1), 0, true).unwrap();
+        let sequence = transmission(&RgbaImage::new(1, 1), Size::new(1, 1), 0, true).unwrap();
         assert!(sequence.starts_with("\x1bPtmux;\x1b\x1b_Ga=T"), "{sequence:?}");
         assert!(sequence.ends_with("\x1b\x1b\\\x1b\\"), "{sequence:?}");
     }
 
     #[test]
     fn ids_fit_a_colour_and_what_was_given_is_taken_back() {
-        let ids: std::collections::HashSet<u32> = (0..100).map(id).collect();
-        assert_eq!(ids.len(), KEPT as usize);
+        let ids: std::collections::HashSet<u32> = (0..100).map(image_id).collect();
+        assert_eq!(ids.len(), MAX_KEPT_IMAGES as usize);
         assert!(ids.iter().all(|id| (0x10_0000..0x100_0000).contains(id)));
-        assert!(ids.iter().all(|id| farewell(false).contains(&format!("d=I,i={id},"))));
+        assert!(ids.iter().all(|id| delete_sequence(false).contains(&format!("d=I,i={id},"))));
     }
 
     #[test]
     fn every_place_has_a_mark_of_its_own() {
-        let marks: std::collections::HashSet<_> = PLACES.into_iter().filter_map(char::from_u32).collect();
-        assert_eq!(marks.len(), PLACES.len());
+        let marks: std::collections::HashSet<_> = DIACRITICS.into_iter().filter_map(char::from_u32).collect();
+        assert_eq!(marks.len(), DIACRITICS.len());
         assert_eq!(placeholder(0, 1), "\u{10eeee}\u{305}\u{30d}");
     }
 }

@@ -1,9 +1,9 @@
-//! Terminals that show pictures themselves: three ways to hand one over.
+//! Terminal graphics protocols: three ways to send a picture to the terminal.
 //!
-//! None of them leaves anything behind, because a picture never is beside the frame: it is the content of the frame's
-//! own cells. The first cell carries the sequence, and the frame's diff does the rest: whatever is drawn there next
-//! differs from what was there, is written, and takes the picture's place. So there is nothing to be cleared after
-//! scrolling, resizing or leaving; `Ctrl-L` and a return from the background send the picture anew like any text.
+//! A picture is the content of the frame's own cells and never separate from the frame. The first cell contains the
+//! escape sequence. Whatever is drawn there next differs from it, so the frame's diff writes it, and it replaces the
+//! picture. So nothing needs to be cleared after scrolling, resizing or leaving. `Ctrl-L` and a return from the
+//! background send the picture again like any text.
 
 mod iterm2;
 mod kitty;
@@ -17,116 +17,120 @@ use ratatui::{
     style::Color,
 };
 
-use super::{Canvas, CellPixels, decode::Picture};
+use super::{CellPixels, ImageCaps, decode::DecodedImage};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Graphics {
-    /// kitty's protocol with its Unicode placeholders: kitty, Ghostty.
+pub enum GraphicsProtocol {
+    /// kitty's protocol with Unicode placeholders: kitty, Ghostty.
     Kitty,
-    /// iTerm2, `WezTerm`, mintty.
+    /// iTerm2's inline images: iTerm2, `WezTerm`, mintty.
     Iterm2,
-    /// foot, and many more.
+    /// Sixels: foot, and many more.
     Sixel,
 }
 
-/// A sequence is one column wide, whatever it holds.
+/// A sequence counts as one column wide, whatever it contains.
 const ONE_COLUMN: CellDiffOption = CellDiffOption::ForcedWidth(NonZeroU16::MIN);
 
-/// Pixels handed over at most, so that a slow line is not taken up by one picture; the terminal enlarges what is less.
-const MOST_PIXELS: u32 = 600_000;
+/// Maximum pixels of a picture that is sent, so that it doesn't block a slow connection; the terminal enlarges smaller
+/// pictures.
+const MAX_PIXELS: u32 = 600_000;
 
-/// What the cells of a picture hold.
+/// A picture encoded for a graphics protocol.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Graphic {
-    /// A sign of its own in each, which says which part of which picture belongs there.
-    Placeholders { transmission: String, number: u32 },
-    /// The sequence in the first; the others are left as the terminal draws them.
+pub(super) enum EncodedImage {
+    /// Each cell holds a placeholder that says which part of which picture belongs there. The first also holds the
+    /// transmission.
+    Placeholders { transmission: String, image_number: u32 },
+    /// The first cell holds the sequence; the others are skipped by the diff, so that the terminal's drawing stays.
     Painted { sequence: String },
 }
 
-/// For this many cells; `None` where the terminal has nothing better than signs.
-pub(super) fn encode(picture: &Picture, size: Size, canvas: &Canvas, number: u32) -> Option<Graphic> {
-    let cell = canvas.cell.unwrap_or(CellPixels { width: 10, height: 20 });
+/// Encodes the picture for this size in cells; `None` if the terminal has no graphics protocol.
+pub(super) fn encode(picture: &DecodedImage, size: Size, caps: &ImageCaps, image_number: u32) -> Option<EncodedImage> {
+    let cell = caps.cell_size.unwrap_or(CellPixels { width: 10, height: 20 });
     let width = u32::from(size.width) * u32::from(cell.width);
     let height = u32::from(size.height) * u32::from(cell.height);
-    match canvas.graphics? {
-        Graphics::Kitty => {
-            let (width, height) = at_most(width, height, picture.size());
-            let transmission = kitty::transmit(&picture.scaled(width, height), size, number, canvas.inside_tmux)?;
-            Some(Graphic::Placeholders { transmission, number })
+    match caps.protocol? {
+        GraphicsProtocol::Kitty => {
+            let (width, height) = transfer_size(width, height, picture.size());
+            let transmission =
+                kitty::transmission(&picture.scaled(width, height), size, image_number, caps.inside_tmux)?;
+            Some(EncodedImage::Placeholders { transmission, image_number })
         }
-        Graphics::Iterm2 => {
-            let (width, height) = at_most(width, height, picture.size());
-            let sequence = painted(&iterm2::sequence(&picture.scaled(width, height), size)?, size);
-            Some(Graphic::Painted { sequence })
+        GraphicsProtocol::Iterm2 => {
+            let (width, height) = transfer_size(width, height, picture.size());
+            let sequence = paint_at_cursor(&iterm2::sequence(&picture.scaled(width, height), size)?, size);
+            Some(EncodedImage::Painted { sequence })
         }
-        // Pixel for pixel: where the size of a cell isn't known, it would miss its place.
-        Graphics::Sixel => {
-            canvas.cell?;
-            (width * height <= 4 * MOST_PIXELS).then(|| {
-                let sequence = painted(&sixel::sequence(&picture.scaled(width, height), canvas.light), size);
-                Graphic::Painted { sequence }
+        // Sixels are drawn pixel for pixel: without the size of a cell, the picture would get the wrong size.
+        GraphicsProtocol::Sixel => {
+            caps.cell_size?;
+            (width * height <= 4 * MAX_PIXELS).then(|| {
+                let sequence =
+                    paint_at_cursor(&sixel::sequence(&picture.scaled(width, height), caps.light_background), size);
+                EncodedImage::Painted { sequence }
             })
         }
     }
 }
 
-/// Smaller in the same shape where it is too large to be handed over, or larger than the picture itself.
-fn at_most(width: u32, height: u32, own: (u32, u32)) -> (u32, u32) {
+/// The size in pixels to send: scaled down, with the same proportions, to [`MAX_PIXELS`] and to the picture's own size.
+fn transfer_size(width: u32, height: u32, image_size: (u32, u32)) -> (u32, u32) {
     let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
-    let limit = (f64::from(MOST_PIXELS) / (width * height)).sqrt();
-    let enough = (f64::from(own.0) / width).max(f64::from(own.1) / height);
-    let scale = limit.min(enough).min(1.0);
+    let limit = (f64::from(MAX_PIXELS) / (width * height)).sqrt();
+    let useful = (f64::from(image_size.0) / width).max(f64::from(image_size.1) / height);
+    let scale = limit.min(useful).min(1.0);
     let scaled = |side: f64| ((side * scale) as u32).max(1);
     (scaled(width), scaled(height))
 }
 
-/// A sequence that paints from the cursor, such that nothing shines through and the cursor ends where the frame thinks
-/// that it is: one column on.
-fn painted(sequence: &str, size: Size) -> String {
+/// Wraps a sequence that draws at the cursor. Erases the cells first, so that nothing shows through, and ends with the
+/// cursor one column on, where the frame expects it.
+fn paint_at_cursor(sequence: &str, size: Size) -> String {
     use std::fmt::Write as _;
-    let mut whole = String::with_capacity(sequence.len() + 64);
-    whole.push_str("\x1b7");
+    let mut complete = String::with_capacity(sequence.len() + 64);
+    complete.push_str("\x1b7");
     for _ in 0..size.height {
-        // Erase this row of it, and down.
-        let _ = write!(whole, "\x1b[{}X\x1b[B", size.width);
+        // Erases this row of the area, then moves down.
+        let _ = write!(complete, "\x1b[{}X\x1b[B", size.width);
     }
-    whole.push_str("\x1b8");
-    whole.push_str(sequence);
-    whole.push_str("\x1b8\x1b[C");
-    whole
+    complete.push_str("\x1b8");
+    complete.push_str(sequence);
+    complete.push_str("\x1b8\x1b[C");
+    complete
 }
 
-/// What makes a terminal forget the pictures that it was given to keep.
-pub fn farewell(canvas: Canvas) -> String {
-    match canvas.graphics {
-        Some(Graphics::Kitty) => kitty::farewell(canvas.inside_tmux),
-        Some(Graphics::Iterm2 | Graphics::Sixel) | None => String::new(),
+/// The sequence that deletes the stored pictures from the terminal.
+pub fn cleanup_sequence(caps: ImageCaps) -> String {
+    match caps.protocol {
+        Some(GraphicsProtocol::Kitty) => kitty::delete_sequence(caps.inside_tmux),
+        Some(GraphicsProtocol::Iterm2 | GraphicsProtocol::Sixel) | None => String::new(),
     }
 }
 
-impl Graphic {
+impl EncodedImage {
     pub(super) fn render(&self, area: Rect, buf: &mut Buffer) {
-        let mut rest = area.positions().filter(|at| buf.area.contains(*at)).collect::<Vec<_>>().into_iter();
+        let mut positions = area.positions().filter(|at| buf.area.contains(*at)).collect::<Vec<_>>().into_iter();
         match self {
-            Self::Placeholders { transmission, number } => {
-                let mut carried = transmission.as_str();
-                for at in rest {
+            Self::Placeholders { transmission, image_number } => {
+                let mut pending_transmission = transmission.as_str();
+                for at in positions {
                     let placeholder = kitty::placeholder(at.y - area.y, at.x - area.x);
-                    let [_, red, green, blue] = kitty::id(*number).to_be_bytes();
+                    let [_, red, green, blue] = kitty::image_id(*image_number).to_be_bytes();
                     buf[at]
-                        .set_symbol(&format!("{carried}{placeholder}"))
+                        .set_symbol(&format!("{pending_transmission}{placeholder}"))
                         .set_fg(Color::Rgb(red, green, blue))
                         .set_bg(Color::Reset)
                         .set_diff_option(ONE_COLUMN);
-                    carried = "";
+                    pending_transmission = "";
                 }
             }
             Self::Painted { sequence } => {
-                let Some(first) = rest.next() else { return };
+                let Some(first) = positions.next() else { return };
                 buf[first].reset();
                 buf[first].set_symbol(sequence).set_diff_option(ONE_COLUMN);
-                for at in rest {
+                for at in positions {
                     buf[at].reset();
                     buf[at].set_diff_option(CellDiffOption::Skip);
                 }
@@ -140,20 +144,21 @@ mod tests {
     use image::{Rgba, RgbaImage};
 
     use super::*;
-    use crate::tui::theme::Depth;
+    use crate::tui::theme::ColourDepth;
 
     const CELL: CellPixels = CellPixels { width: 8, height: 16 };
     const SIZE: Size = Size { width: 4, height: 2 };
 
-    fn encoded(graphics: Graphics, number: u32) -> Graphic {
-        let picture = Picture::of(RgbaImage::from_fn(32, 32, |x, y| Rgba([(x * 8) as u8, (y * 8) as u8, 0, 255])));
-        let canvas = Canvas {
-            depth: Depth::True,
-            ascii: false,
-            light: false,
-            graphics: Some(graphics),
+    fn encoded(graphics: GraphicsProtocol, number: u32) -> EncodedImage {
+        let picture =
+            DecodedImage::from_pixels(RgbaImage::from_fn(32, 32, |x, y| Rgba([(x * 8) as u8, (y * 8) as u8, 0, 255])));
+        let canvas = ImageCaps {
+            colour_depth: ColourDepth::True,
+            ascii_only: false,
+            light_background: false,
+            protocol: Some(graphics),
             inside_tmux: false,
-            cell: Some(CELL),
+            cell_size: Some(CELL),
         };
         encode(&picture, SIZE, &canvas, number).unwrap()
     }
@@ -164,7 +169,7 @@ mod tests {
         buffer
     }
 
-    /// Cells that are written to get from one frame to the other.
+    /// The cells that are written to get from one frame to the next.
     fn written(from: &Buffer, to: &Buffer) -> Vec<(u16, u16)> {
         from.diff(to).into_iter().map(|(x, y, _)| (x, y)).collect()
     }
@@ -174,12 +179,12 @@ mod tests {
         let area = Rect::new(2, 1, SIZE.width, SIZE.height);
         let every: Vec<_> = area.positions().map(|at| (at.x, at.y)).collect();
         let empty = frame(|_| {});
-        for graphics in [Graphics::Kitty, Graphics::Iterm2, Graphics::Sixel] {
+        for graphics in [GraphicsProtocol::Kitty, GraphicsProtocol::Iterm2, GraphicsProtocol::Sixel] {
             let graphic = encoded(graphics, 1);
             let shown = frame(|buf| graphic.render(area, buf));
-            // Left for blanks, as when the item is closed.
+            // Replaced by blanks, as when the item is closed.
             assert_eq!(written(&shown, &empty), every, "{graphics:?}");
-            // Covered in part by a dialog: the picture gives way to signs, which are written all.
+            // Partly covered by a dialog: the picture is replaced by glyphs, and all of them are written.
             let covered = frame(|buf| {
                 for row in area.rows() {
                     buf.set_string(row.x, row.y, "▀▀▀▀", ratatui::style::Style::new());
@@ -187,7 +192,7 @@ mod tests {
                 buf.set_string(3, 1, "hi", ratatui::style::Style::new());
             });
             assert_eq!(written(&shown, &covered), every, "{graphics:?}");
-            // And back: the first cell brings the whole picture.
+            // And back: the first cell sends the whole picture.
             assert_eq!(written(&covered, &shown)[0], (2, 1), "{graphics:?}");
             assert_eq!(written(&shown, &shown), [], "{graphics:?}: sent once");
         }
@@ -197,7 +202,7 @@ mod tests {
     fn the_next_picture_of_the_same_size_takes_every_cell() {
         let area = Rect::new(2, 1, SIZE.width, SIZE.height);
         let [first, second] = [1, 2].map(|number| {
-            let graphic = encoded(Graphics::Kitty, number);
+            let graphic = encoded(GraphicsProtocol::Kitty, number);
             frame(|buf| graphic.render(area, buf))
         });
         assert_eq!(written(&first, &second).len(), 8);
@@ -205,8 +210,8 @@ mod tests {
 
     #[test]
     fn a_painted_picture_puts_the_cursor_back() {
-        for graphics in [Graphics::Iterm2, Graphics::Sixel] {
-            let Graphic::Painted { sequence } = encoded(graphics, 1) else { panic!("{graphics:?} paints") };
+        for graphics in [GraphicsProtocol::Iterm2, GraphicsProtocol::Sixel] {
+            let EncodedImage::Painted { sequence } = encoded(graphics, 1) else { panic!("{graphics:?} paints") };
             assert!(sequence.starts_with("\x1b7\x1b[4X\x1b[B\x1b[4X\x1b[B\x1b8"), "{graphics:?}");
             assert!(sequence.ends_with("\x1b8\x1b[C"), "{graphics:?}");
         }
@@ -214,23 +219,23 @@ mod tests {
 
     #[test]
     fn sixels_need_to_know_the_size_of_a_cell() {
-        let picture = Picture::of(RgbaImage::new(8, 8));
-        let canvas = Canvas {
-            depth: Depth::True,
-            ascii: false,
-            light: false,
-            graphics: Some(Graphics::Sixel),
+        let picture = DecodedImage::from_pixels(RgbaImage::new(8, 8));
+        let canvas = ImageCaps {
+            colour_depth: ColourDepth::True,
+            ascii_only: false,
+            light_background: false,
+            protocol: Some(GraphicsProtocol::Sixel),
             inside_tmux: false,
-            cell: None,
+            cell_size: None,
         };
         assert_eq!(encode(&picture, SIZE, &canvas, 1), None);
     }
 
     #[test]
     fn no_more_is_handed_over_than_there_is() {
-        assert_eq!(at_most(800, 400, (4_000, 2_000)), (800, 400));
-        assert_eq!(at_most(800, 400, (80, 40)), (80, 40));
-        let (width, height) = at_most(4_000, 2_000, (9_000, 4_500));
-        assert!(width * height <= MOST_PIXELS && width.abs_diff(2 * height) <= 1, "{width} x {height}");
+        assert_eq!(transfer_size(800, 400, (4_000, 2_000)), (800, 400));
+        assert_eq!(transfer_size(800, 400, (80, 40)), (80, 40));
+        let (width, height) = transfer_size(4_000, 2_000, (9_000, 4_500));
+        assert!(width * height <= MAX_PIXELS && width.abs_diff(2 * height) <= 1, "{width} x {height}");
     }
 }

@@ -5,33 +5,33 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use color_quant::NeuQuant;
 use image::RgbaImage;
 
-/// Colours that every terminal with sixels has registers for.
-const COLOURS: usize = 256;
-/// Every tenth pixel teaches the palette; more is slower and not better to see.
-const SAMPLING: i32 = 10;
+/// Palette entries: every terminal with sixels has this number of colour registers.
+const PALETTE_SIZE: usize = 256;
+/// Every tenth pixel is used to build the palette; more is slower without a visible gain.
+const SAMPLE_INTERVAL: i32 = 10;
 
-pub(super) fn sequence(picture: &RgbaImage, light: bool) -> String {
+pub(super) fn sequence(picture: &RgbaImage, light_background: bool) -> String {
     let (width, height) = picture.dimensions();
-    let opaque = over_background(picture, light);
-    let palette = NeuQuant::new(SAMPLING, COLOURS, &opaque);
+    let opaque = blend_with_background(picture, light_background);
+    let palette = NeuQuant::new(SAMPLE_INTERVAL, PALETTE_SIZE, &opaque);
     let indices: Vec<u8> = opaque.chunks_exact(4).map(|pixel| palette.index_of(pixel) as u8).collect();
-    // Square pixels; what is not painted stays as it is.
+    // Square pixels; pixels that are not painted keep their colour.
     let mut sequence = format!("\x1bP0;1;0q\"1;1;{width};{height}");
     for (at, colour) in palette.color_map_rgb().chunks_exact(3).enumerate() {
         let [red, green, blue] = [colour[0], colour[1], colour[2]].map(|value| u32::from(value) * 100 / 255);
         let _ = write!(sequence, "#{at};2;{red};{green};{blue}");
     }
     for band in indices.chunks(6 * width as usize) {
-        paint(band, width as usize, &mut sequence);
+        encode_band(band, width as usize, &mut sequence);
         sequence.push('-');
     }
     sequence.push_str("\x1b\\");
     sequence
 }
 
-/// Sixels are there or not: what is half transparent is mixed with what is probably behind it.
-fn over_background(picture: &RgbaImage, light: bool) -> Vec<u8> {
-    let behind = if light { 255 } else { 0 };
+/// Sixels have no transparency: mixes transparent pixels with the probable background.
+fn blend_with_background(picture: &RgbaImage, light_background: bool) -> Vec<u8> {
+    let behind = if light_background { 255 } else { 0 };
     let mix =
         |value: u8, alpha: u8| ((u32::from(value) * u32::from(alpha) + behind * (255 - u32::from(alpha))) / 255) as u8;
     picture
@@ -43,8 +43,9 @@ fn over_background(picture: &RgbaImage, light: bool) -> Vec<u8> {
         .collect()
 }
 
-/// Up to six rows: for each colour in them, a pass over the row that says in which of the six it is.
-fn paint(band: &[u8], width: usize, sequence: &mut String) {
+/// Encodes up to six rows of pixels. For each colour in them, one pass over the columns says in which of the six rows
+/// it is.
+fn encode_band(band: &[u8], width: usize, sequence: &mut String) {
     let mut passes: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
     for (row, pixels) in band.chunks(width).enumerate() {
         for (x, colour) in pixels.iter().enumerate() {
@@ -73,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// What a terminal makes of it: the colour of every pixel, in percent.
+    /// Decodes sixels like a terminal: the colour of every pixel, in percent.
     fn decoded(sequence: &str, width: usize, height: usize) -> Vec<Option<[u32; 3]>> {
         let body = sequence.strip_prefix(&format!("\x1bP0;1;0q\"1;1;{width};{height}")).unwrap();
         let body = body.strip_suffix("\x1b\\").unwrap();

@@ -1,0 +1,186 @@
+//! Sends one message to one address, once. The result is delivered, to be retried, or rejected.
+//!
+//! The address never appears in the texts returned here, even if a server repeats it.
+
+use std::time::Duration;
+
+use jiff::fmt::rfc2822;
+use reqwest::{Client, Response, StatusCode, Url, header};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::message::MessageBody;
+use crate::{
+    config::Webhook,
+    domain::event::format_duration,
+    provider::{redact, transport_words},
+};
+
+/// Timeouts for connecting and for the whole request.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest wait that a server may state.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// How much of an error response is read, in bytes, and quoted, in characters.
+const MAX_ERROR_BYTES: usize = 4 * 1024;
+const MAX_ERROR_CHARS: usize = 120;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Delivery {
+    Delivered,
+    /// A failure that may be temporary.
+    Retry {
+        reason: String,
+        /// The wait that the server stated.
+        retry_after: Option<Duration>,
+    },
+    /// The server would reject the same message again.
+    Rejected {
+        reason: String,
+    },
+}
+
+/// The HTTP client of one webhook.
+#[derive(Debug)]
+pub(super) struct WebhookClient {
+    client: Client,
+    url: SecretString,
+    /// Parts of the address that must not be repeated.
+    secret_parts: Vec<SecretString>,
+}
+
+impl WebhookClient {
+    /// # Errors
+    /// A message if the HTTP client can't be set up.
+    pub fn new(webhook: &Webhook) -> Result<Self, String> {
+        // There is one crypto provider for the process; installing it a second time has no effect.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = Client::builder()
+            .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
+            // The address is a secret, so redirects are not followed.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT);
+        let builder = if webhook.is_local { builder.no_proxy() } else { builder };
+        let client = builder.build().map_err(|error| {
+            format!("the HTTP client can't be set up ({}); check the proxy settings", transport_words(&error))
+        })?;
+        Ok(Self { client, url: webhook.url.clone(), secret_parts: secret_parts(webhook.url.expose_secret()) })
+    }
+
+    pub async fn send(&self, body: MessageBody) -> Delivery {
+        let request = self
+            .client
+            .post(self.url.expose_secret())
+            .header(header::CONTENT_TYPE, body.content_type)
+            .body(body.bytes)
+            .send();
+        match request.await {
+            Ok(response) => self.classify(response).await,
+            Err(error) if error.is_timeout() && !error.is_connect() => Delivery::Retry {
+                reason: format!("does not answer within {}", format_duration(REQUEST_TIMEOUT)),
+                retry_after: None,
+            },
+            Err(error) => {
+                let what = if error.is_connect() { "can't be reached" } else { "broke the connection off" };
+                let reason = format!("{what}: {}", redact(&transport_words(&error.without_url()), &self.secret_parts));
+                Delivery::Retry { reason, retry_after: None }
+            }
+        }
+    }
+
+    async fn classify(&self, response: Response) -> Delivery {
+        let status = response.status();
+        if status.is_success() {
+            return Delivery::Delivered;
+        }
+        if status.is_redirection() {
+            let reason =
+                format!("redirects ({}), which is not followed: put the address it leads to into url", status.as_u16());
+            return Delivery::Rejected { reason };
+        }
+        let retry_after =
+            response.headers().get(header::RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?));
+        let error_text = self.read_error_text(response).await;
+        let words = format!("answers {}{error_text}", status.as_u16());
+        let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        if status.is_server_error() || passes.contains(&status) {
+            Delivery::Retry { reason: words, retry_after }
+        } else {
+            Delivery::Rejected { reason: words }
+        }
+    }
+
+    /// The server's error text, as in `: no_service`.
+    async fn read_error_text(&self, mut response: Response) -> String {
+        let mut bytes = Vec::new();
+        // If the response breaks off, the part received so far is used.
+        while let Ok(Some(chunk)) = response.chunk().await {
+            bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BYTES - bytes.len())]);
+            if bytes.len() >= MAX_ERROR_BYTES {
+                break;
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        // An HTML page says nothing that the status doesn't.
+        if text.trim_start().starts_with('<') {
+            return String::new();
+        }
+        let words = super::outbox::shorten(&redact(&text, &self.secret_parts), MAX_ERROR_CHARS);
+        if words.is_empty() { words } else { format!(": {words}") }
+    }
+}
+
+/// Parses `Retry-After`, in seconds or as a date.
+fn parse_retry_after(value: &str) -> Option<Duration> {
+    let pause = match value.trim().parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+        Err(_) => Duration::try_from(
+            rfc2822::parse(value).ok()?.timestamp().duration_since(crate::clock::system_time().timestamp()),
+        )
+        .ok()?,
+    };
+    Some(pause.min(MAX_RETRY_AFTER))
+}
+
+/// Every part of an address that differs from other addresses of the same service.
+fn secret_parts(text: &str) -> Vec<SecretString> {
+    let mut parts = vec![text.to_owned()];
+    if let Ok(url) = Url::parse(text) {
+        parts.push(url.to_string());
+        parts.push(url.path().to_owned());
+        parts.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
+        parts.extend(url.query().map(str::to_owned));
+        parts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        parts.push(url.username().to_owned());
+        parts.extend(url.password().map(str::to_owned));
+    }
+    parts.into_iter().map(SecretString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
+        assert_eq!(parse_retry_after("30"), Some(Duration::from_secs(30)));
+        assert_eq!(parse_retry_after(" 0.5"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_retry_after("Fri, 01 Jan 2100 00:00:00 GMT"), Some(MAX_RETRY_AFTER));
+        for text in ["", "-1", "soon", "NaN", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(parse_retry_after(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_piece_of_an_address_is_repeated() {
+        let url = "https://user:passw0rd@hooks.example/services/T0001/swordfish?token=letmein-now";
+        for said in ["/services/T0001/swordfish", "swordfish", "token letmein-now", "user passw0rd", url] {
+            let told = redact(said, &secret_parts(url));
+            for piece in ["swordfish", "letmein", "passw0rd"] {
+                assert!(!told.contains(piece), "{said}: {told}");
+            }
+        }
+    }
+}

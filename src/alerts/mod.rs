@@ -1,0 +1,170 @@
+//! Sends messages to webhooks when a run ends, stops or needs attention.
+//!
+//! [`crate::domain::alert`] decides over the snapshots what deserves a message. Here each webhook has one [`worker`]:
+//! it collects alerts in an [`outbox`], writes them as a [`message`] and sends it with a [`client`]. None of this can
+//! delay the engine, and no failure of a webhook changes how a run ends.
+//!
+//! ```text
+//! snapshots ──> AlertTracker ──> Outbox ──> WebhookMessage ──> WebhookClient ──> the webhook's server
+//! ```
+
+mod client;
+mod message;
+mod outbox;
+mod worker;
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
+
+use self::{
+    client::{Delivery, WebhookClient},
+    message::WebhookMessage,
+    worker::WebhookWorker,
+};
+use crate::{
+    config::{AlertKind, Webhook},
+    engine::EngineHandle,
+};
+
+/// How long the process waits at its end for the last messages.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most warnings kept until they are read. The log has all of them.
+const WARNING_CAPACITY: usize = 16;
+
+/// The webhooks of a running run.
+#[derive(Debug)]
+pub struct WebhookSender {
+    workers: Vec<(String, JoinHandle<()>)>,
+    warnings: mpsc::Receiver<String>,
+}
+
+impl WebhookSender {
+    /// Follows the run of `handle` until it is over. Earlier processes have reported the events up to
+    /// `last_known_event`. `is_interrupted` is set when a signal asks the run to stop.
+    pub fn start(
+        webhooks: Vec<Webhook>,
+        handle: &EngineHandle,
+        last_known_event: u64,
+        is_interrupted: &Arc<AtomicBool>,
+    ) -> Self {
+        let (sender, warnings) = mpsc::channel(WARNING_CAPACITY);
+        let host = host_name();
+        let mut workers = Vec::new();
+        for webhook in webhooks {
+            let name = webhook.name.clone();
+            match WebhookWorker::new(
+                webhook,
+                host.clone(),
+                last_known_event,
+                Arc::clone(is_interrupted),
+                sender.clone(),
+            ) {
+                Ok(courier) => workers.push((name, tokio::spawn(courier.run(handle.snapshots.clone())))),
+                Err(reason) => {
+                    tracing::warn!("webhook {name} is told nothing: {reason}");
+                    let _ = sender.try_send(format!("webhook {name} is told nothing: {reason}"));
+                }
+            }
+        }
+        Self { workers, warnings }
+    }
+
+    /// Waits for the next warning about a webhook, as a sentence. Never returns if there is none.
+    pub async fn next_warning(&mut self) -> String {
+        match self.warnings.recv().await {
+            Some(complaint) => complaint,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for the last messages after the run's end, at most [`SHUTDOWN_TIMEOUT`]. Returns the remaining warnings.
+    pub async fn finish(mut self) -> Vec<String> {
+        let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
+        let mut late_warnings = Vec::new();
+        for (name, courier) in &mut self.workers {
+            let name = name.as_str();
+            match tokio::time::timeout_at(deadline.into(), &mut *courier).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => late_warnings.push(format!("webhook {name} was not told how the run ended: {error}")),
+                Err(_) => {
+                    courier.abort();
+                    late_warnings.push(format!(
+                        "webhook {name} has not taken the last message within {}s, and is not waited for. Mend its url \
+                         in keys.toml, and try it with: cascadeck check --webhooks",
+                        SHUTDOWN_TIMEOUT.as_secs()
+                    ));
+                }
+            }
+        }
+        for complaint in &late_warnings {
+            tracing::warn!("{complaint}");
+        }
+        self.warnings.close();
+        let mut warnings = Vec::new();
+        while let Ok(complaint) = self.warnings.try_recv() {
+            warnings.push(complaint);
+        }
+        warnings.extend(late_warnings);
+        warnings
+    }
+}
+
+/// Tells `webhooks` that a run could not start, and waits for them at most [`SHUTDOWN_TIMEOUT`]. Returns warnings.
+pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str) -> Vec<String> {
+    let mut sends = JoinSet::new();
+    for webhook in webhooks.into_iter().filter(|webhook| webhook.alert_kinds.contains(&AlertKind::Stopped)) {
+        let message =
+            WebhookMessage::start_failure(run, reason, &webhook.name, crate::clock::system_time(), host_name());
+        sends.spawn(async move {
+            let reason = match tokio::time::timeout(SHUTDOWN_TIMEOUT, deliver(&webhook, &message)).await {
+                Ok(Ok(())) => return None,
+                Ok(Err(words)) => words,
+                Err(_) => format!("has not taken the message within {}s", SHUTDOWN_TIMEOUT.as_secs()),
+            };
+            Some(format!(
+                "webhook {} {reason}; it was not told that the run did not begin. Mend its url in keys.toml, and try it \
+                 with: cascadeck check --webhooks",
+                webhook.name
+            ))
+        });
+    }
+    sends.join_all().await.into_iter().flatten().collect()
+}
+
+/// Sends `webhook` a message that says it is a test.
+///
+/// # Errors
+/// Why it was not delivered, as a phrase that follows the webhook's name.
+pub async fn test(webhook: &Webhook) -> Result<(), String> {
+    deliver(webhook, &WebhookMessage::test(&webhook.name, crate::clock::system_time(), host_name())).await
+}
+
+/// Sends a single message, with a second attempt after a failure that may be temporary.
+async fn deliver(webhook: &Webhook, message: &WebhookMessage) -> Result<(), String> {
+    const PAUSE: Duration = Duration::from_secs(1);
+    let post = WebhookClient::new(webhook)?;
+    let mut delivery = post.send(message.body(webhook.format)).await;
+    if let Delivery::Retry { retry_after: after, .. } = delivery
+        && after.is_none_or(|after| after <= SHUTDOWN_TIMEOUT)
+    {
+        tokio::time::sleep(after.unwrap_or(PAUSE)).await;
+        delivery = post.send(message.body(webhook.format)).await;
+    }
+    match delivery {
+        Delivery::Delivered => Ok(()),
+        Delivery::Retry { reason: words, .. } | Delivery::Rejected { reason: words } => Err(words),
+    }
+}
+
+/// This machine's host name.
+fn host_name() -> Option<String> {
+    nix::unistd::gethostname().ok()?.into_string().ok()
+}

@@ -1,0 +1,251 @@
+//! The alerts that one webhook has not received yet, collected so that a burst of events becomes one message.
+//!
+//! Its size is bounded: it keeps the messages of some events and counts the others, and keeps the last stall and the
+//! final alert.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    config::AlertKind,
+    domain::{Alert, sanitize},
+};
+
+/// The first event waits this long for others, since events of the same moment come close together.
+const GATHER_DELAY: Duration = Duration::from_secs(2);
+
+/// Least time between two messages of the kind `attention`.
+const ATTENTION_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Most events whose own message is kept.
+const MAX_EVENTS_SHOWN: usize = 5;
+
+/// Most characters of an event's message.
+const MAX_EVENT_CHARS: usize = 160;
+
+/// The content of one message.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct PendingMessage {
+    pub ending: Option<Alert>,
+    pub stall: Option<Alert>,
+    /// Distinct messages of events, sanitized and shortened, oldest first.
+    pub events: Vec<String>,
+    /// Number of events beyond those.
+    pub more_events: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    alert_kinds: Vec<AlertKind>,
+    pending: PendingMessage,
+    /// When the oldest pending alert of the kind `attention` came in.
+    pending_since: Option<Instant>,
+    /// When a message of the kind `attention` was last delivered or given up.
+    last_attention_at: Option<Instant>,
+}
+
+impl PendingMessage {
+    pub const fn wants_attention(&self) -> bool {
+        self.stall.is_some() || !self.events.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ending.is_none() && !self.wants_attention()
+    }
+
+    fn add_event(&mut self, message: String, number: u64) {
+        if self.events.contains(&message) {
+            // A repeated message adds nothing.
+        } else if self.events.len() < MAX_EVENTS_SHOWN {
+            self.events.push(message);
+        } else {
+            self.more_events += number;
+        }
+    }
+}
+
+impl Outbox {
+    pub const fn new(alert_kinds: Vec<AlertKind>) -> Self {
+        let pending = PendingMessage { ending: None, stall: None, events: Vec::new(), more_events: 0 };
+        Self { alert_kinds, pending, pending_since: None, last_attention_at: None }
+    }
+
+    pub fn add(&mut self, now: Instant, alert: Alert) {
+        let kind = match &alert {
+            Alert::Finished { .. } => AlertKind::Finished,
+            Alert::Stopped { .. } => AlertKind::Stopped,
+            Alert::Event { .. } | Alert::Stalled { .. } | Alert::Resumed => AlertKind::Attention,
+        };
+        if alert.is_final() {
+            // The final alert replaces a stall.
+            self.pending.stall = None;
+        }
+        if !self.alert_kinds.contains(&kind) {
+            return;
+        }
+        match alert {
+            Alert::Finished { .. } | Alert::Stopped { .. } => self.pending.ending = Some(alert),
+            Alert::Event { message } => self.pending.add_event(shorten(&message, MAX_EVENT_CHARS), 1),
+            // The stall was not sent yet, so its end isn't sent either.
+            Alert::Resumed if self.pending.stall.take().is_some() => {}
+            Alert::Stalled { .. } | Alert::Resumed => self.pending.stall = Some(alert),
+        }
+        self.update_pending_since(now);
+    }
+
+    /// Puts an undelivered message back. Newer alerts are added to it and take precedence.
+    pub fn put_back(&mut self, now: Instant, message: PendingMessage) {
+        let newer = std::mem::replace(&mut self.pending, message);
+        self.pending.ending = newer.ending.or(self.pending.ending.take());
+        self.pending.stall = match (newer.stall, self.pending.stall.take()) {
+            (Some(Alert::Resumed), Some(Alert::Stalled { .. })) => None,
+            (newer, older) => newer.or(older),
+        };
+        if self.pending.ending.is_some() {
+            self.pending.stall = None;
+        }
+        self.pending.more_events += newer.more_events;
+        for words in newer.events {
+            self.pending.add_event(words, 1);
+        }
+        self.update_pending_since(now);
+    }
+
+    fn update_pending_since(&mut self, now: Instant) {
+        self.pending_since = self.pending.wants_attention().then(|| self.pending_since.unwrap_or(now));
+    }
+
+    /// When the next message is due. A final alert is due at once.
+    pub fn due_at(&self, now: Instant) -> Option<Instant> {
+        if self.pending.ending.is_some() {
+            return Some(now);
+        }
+        let since = self.pending_since?;
+        Some((since + GATHER_DELAY).max(self.last_attention_at.map_or(since, |told| told + ATTENTION_INTERVAL)))
+    }
+
+    /// Takes the pending message if it is due, or in any case if `is_forced`.
+    pub fn take(&mut self, now: Instant, is_forced: bool) -> Option<PendingMessage> {
+        if self.pending.is_empty() || !(is_forced || self.due_at(now).is_some_and(|due| due <= now)) {
+            return None;
+        }
+        self.pending_since = None;
+        Some(std::mem::take(&mut self.pending))
+    }
+
+    /// Called when `message` was delivered or given up.
+    pub fn on_done(&mut self, now: Instant, parcel: &PendingMessage) {
+        if parcel.wants_attention() {
+            self.last_attention_at = Some(now);
+        }
+    }
+}
+
+/// Makes `text` one line without control characters, with at most `max_chars` characters.
+pub(super) fn shorten(text: &str, max_chars: usize) -> String {
+    let words = sanitize(text);
+    match words.char_indices().nth(max_chars) {
+        None => words.into_owned(),
+        Some(_) => words.chars().take(max_chars - 1).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alarm(words: &str) -> Alert {
+        Alert::Event { message: words.to_owned() }
+    }
+
+    fn stopped() -> Alert {
+        Alert::Stopped { reason: "no route is left".to_owned() }
+    }
+
+    fn standstill() -> Alert {
+        Alert::Stalled { reason: "every route is out".to_owned(), until: None }
+    }
+
+    fn outbox() -> Outbox {
+        Outbox::new(AlertKind::ALL.to_vec())
+    }
+
+    #[test]
+    fn a_storm_of_alarms_is_one_message_and_the_next_waits() {
+        let (mut outbox, start) = (outbox(), Instant::now());
+        for number in 0..1_000 {
+            outbox.add(start, alarm(&format!("key {number} is off")));
+            outbox.add(start, alarm(&format!("key {number} is off")));
+        }
+        assert_eq!(outbox.due_at(start), Some(start + GATHER_DELAY));
+        assert_eq!(outbox.take(start, false), None, "others may follow at once");
+        let parcel = outbox.take(start + GATHER_DELAY, false).unwrap();
+        assert_eq!(
+            (parcel.events.len(), parcel.more_events),
+            (MAX_EVENTS_SHOWN, 2 * (1_000 - MAX_EVENTS_SHOWN as u64))
+        );
+        outbox.on_done(start + GATHER_DELAY, &parcel);
+        outbox.add(start + GATHER_DELAY, alarm("another"));
+        assert_eq!(outbox.due_at(start), Some(start + GATHER_DELAY + ATTENTION_INTERVAL));
+        assert_eq!(outbox.take(start + ATTENTION_INTERVAL, false), None);
+        assert_eq!(outbox.take(start + GATHER_DELAY + ATTENTION_INTERVAL, false).unwrap().events, ["another"]);
+        assert_eq!(outbox.due_at(start), None);
+    }
+
+    #[test]
+    fn an_ending_goes_at_once_with_the_alarms_before_it_and_without_the_standstill() {
+        let (mut outbox, now) = (outbox(), Instant::now());
+        outbox.add(now, alarm("dave is off"));
+        outbox.add(now, standstill());
+        outbox.add(now, stopped());
+        let parcel = outbox.take(now, false).unwrap();
+        assert_eq!((parcel.ending, parcel.stall), (Some(stopped()), None));
+        assert_eq!(parcel.events, ["dave is off"]);
+    }
+
+    #[test]
+    fn only_the_last_state_is_told() {
+        let (mut outbox, now) = (outbox(), Instant::now());
+        outbox.add(now, standstill());
+        outbox.add(now, Alert::Resumed);
+        assert_eq!(outbox.due_at(now), None, "nobody had heard of it");
+        outbox.add(now, Alert::Resumed);
+        assert_eq!(outbox.take(now, true).unwrap().stall, Some(Alert::Resumed));
+    }
+
+    #[test]
+    fn what_could_not_be_delivered_is_told_with_what_came_since() {
+        let (mut outbox, now) = (outbox(), Instant::now());
+        outbox.add(now, alarm("first"));
+        outbox.add(now, standstill());
+        let parcel = outbox.take(now, true).unwrap();
+        outbox.add(now, alarm("second"));
+        outbox.add(now, Alert::Resumed);
+        outbox.put_back(now, parcel);
+        let parcel = outbox.take(now, true).unwrap();
+        assert_eq!((parcel.events.as_slice(), parcel.stall.as_ref()), (&["first".into(), "second".into()][..], None));
+        outbox.add(now, stopped());
+        outbox.put_back(now, PendingMessage { stall: Some(standstill()), ..parcel });
+        let parcel = outbox.take(now, false).unwrap();
+        assert_eq!((parcel.ending, parcel.stall), (Some(stopped()), None));
+    }
+
+    #[test]
+    fn a_webhook_hears_only_what_it_wants_to() {
+        let now = Instant::now();
+        for (on, wanted) in [(AlertKind::Finished, 0), (AlertKind::Stopped, 1), (AlertKind::Attention, 1)] {
+            let mut outbox = Outbox::new(vec![on]);
+            for news in [alarm("dave is off"), standstill(), stopped()] {
+                outbox.add(now, news);
+            }
+            let parcel = outbox.take(now, true).unwrap_or_default();
+            assert_eq!(usize::from(parcel.ending.is_some()) + parcel.events.len(), wanted, "{on:?}");
+        }
+    }
+
+    #[test]
+    fn words_from_outside_are_one_short_line() {
+        let words = shorten(&format!("\u{1b}[31m{}", "é".repeat(200)), MAX_EVENT_CHARS);
+        assert_eq!(words.chars().count(), MAX_EVENT_CHARS);
+        assert!(words.starts_with("␛[31mé") && words.ends_with('…'));
+    }
+}

@@ -1,0 +1,59 @@
+//! Cleans up if the program is interrupted before the run starts: removes the unfinished copy of a pipe.
+
+use std::{io, process, sync::mpsc, thread};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+use super::CliError;
+
+/// The exit status of an interrupted process.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Until it is dropped: cleans up and ends the process on an interrupt, a termination or a hang-up.
+pub(super) struct CleanupGuard {
+    _dropped: oneshot::Sender<()>,
+}
+
+impl CleanupGuard {
+    /// Starts a separate thread, since copying a pipe blocks the caller's. Returns once it listens for signals.
+    pub fn new(clean_up: impl FnOnce() + Send + 'static) -> Result<Self, CliError> {
+        Self::listen(clean_up).map_err(|error| signal_error(&error))
+    }
+
+    fn listen(clean_up: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let (sender, dropped) = oneshot::channel::<()>();
+        let (ready, ready_result) = mpsc::sync_channel(1);
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+                Ok(runtime) => runtime,
+                // If this fails, here and below, the caller has gone already.
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            runtime.block_on(async {
+                let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+                let [mut interrupt, mut terminate, mut hangup] = match kinds.map(signal) {
+                    [Ok(interrupt), Ok(terminate), Ok(hangup)] => [interrupt, terminate, hangup],
+                    [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => return drop(ready.send(Err(error))),
+                };
+                drop(ready.send(Ok(())));
+                tokio::select! {
+                    _ = dropped => return,
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+                clean_up();
+                process::exit(EXIT_INTERRUPTED);
+            });
+        })?;
+        ready_result.recv().map_err(io::Error::other)??;
+        Ok(Self { _dropped: sender })
+    }
+}
+
+fn signal_error(error: &io::Error) -> CliError {
+    CliError::internal(format!("signals can't be listened to: {error}"))
+}

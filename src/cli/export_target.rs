@@ -1,0 +1,85 @@
+//! Opens the target of an export. An earlier export may be replaced, but never a file of the run or its input.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf, absolute},
+};
+
+use super::CliError;
+use crate::{
+    input, output,
+    store::{PinnedSettings, RunDir, Store},
+};
+
+/// Opens `target` empty for an export. Refuses a run that can't be read, and a target that is a file of the run or its
+const HEAD_BYTES: u64 = 64 * 1024;
+
+/// Opens `target` for an export of the run, emptied. A run that can't be read, and a target that is a run's own, its
+/// input, or anything else but an earlier export, are refused before anything is touched.
+pub(super) fn open(run_dir: &Path, target: &Path) -> Result<File, CliError> {
+    let dir = RunDir::new(run_dir);
+    let pins = Store::settings_of(&dir)?;
+    refuse_run_files(&dir, &pins, target)?;
+    File::create(target).map_err(|error| CliError::usage(format!("can't write {}: {error}", target.display())))
+}
+
+fn refuse_run_files(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Result<(), CliError> {
+    let refused = |what: String| {
+        Err(CliError::usage(format!("{} {what}; nothing was written: give -o another name", target.display())))
+    };
+    if dir.files().iter().any(|file| is_same_file(file, target)) {
+        return refused(format!("is a file that the run in {} lives on", dir.path().display()));
+    }
+    // The folder may have been moved with its runs, and the working directory may differ: check both recorded names.
+    let inputs = pins.input_path.iter().chain([&pins.input]);
+    if inputs.into_iter().any(|input| is_same_file(Path::new(input), target)) {
+        return refused("is the run's input".to_owned());
+    }
+    if pins.captions.is_some() && target.exists() && input::is_picture(target) {
+        return refused("is a picture".to_owned());
+    }
+    // Of what is no regular file (/dev/null, a pipe) nothing is lost.
+    if !target.is_file() {
+        return Ok(());
+    }
+    if let Some(run) = run_it_belongs_to(target) {
+        return refused(format!("is a file that the run in {} lives on", run.display()));
+    }
+    match may_be_replaced(target) {
+        Ok(true) => Ok(()),
+        Ok(false) => refused("is there already, and is no earlier export".to_owned()),
+        Err(error) => refused(format!("is there already, and can't be read: {error}")),
+    }
+}
+
+/// The directory of the run whose own file this is.
+fn run_it_belongs_to(target: &Path) -> Option<PathBuf> {
+    let target = target.canonicalize().ok()?;
+    let folder = target.parent()?;
+    let dir = RunDir::new(folder);
+    let is_run = dir.database().exists() || dir.log().exists();
+    (is_run && dir.files().contains(&target)).then(|| folder.to_owned())
+}
+
+/// Whether the file is empty, or begins as an export does.
+fn may_be_replaced(target: &Path) -> io::Result<bool> {
+    let mut head = Vec::new();
+    File::open(target)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(head.is_empty() || output::looks_like_an_export(&head))
+}
+
+/// True if both paths name the same file, also if it doesn't exist yet: SQLite creates and removes some of its files.
+fn is_same_file(file: &Path, other: &Path) -> bool {
+    match (fs::metadata(file), fs::metadata(other)) {
+        (Ok(file), Ok(other)) => (file.dev(), file.ino()) == (other.dev(), other.ino()),
+        (Err(_), Err(_)) => with_real_parent(file).is_some_and(|file| Some(file) == with_real_parent(other)),
+        _ => false,
+    }
+}
+
+fn with_real_parent(path: &Path) -> Option<PathBuf> {
+    let path = absolute(path).ok()?;
+    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
+}

@@ -1,0 +1,268 @@
+//! Supervises a run: front end, signals, end, summary and exit status.
+
+use std::{
+    io::IsTerminal as _,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CliError, options::FrontEndArgs, print_stderr};
+use crate::{
+    alerts::{self, WebhookSender},
+    clock::Clock,
+    config::{Dashboard, KeyBinding, PictureSetting, Webhook},
+    domain::{Command, Snapshot, is_or_are, pluralize},
+    engine::{EngineHandle, RunOutcome, RunningEngine},
+    headless::{self, ProgressOptions},
+    output::{self, CaptionFiles, Claim, ConflictingRun},
+    store::RunDir,
+    telemetry, tui,
+};
+
+/// How long the engine may take to close the record of a large run.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The dashboard's options, checked before the run starts; `None` for plain progress. The dashboard needs a terminal as
+/// both standard input and standard output.
+pub(super) fn dashboard_options(
+    front_end: &FrontEndArgs,
+    config: &Dashboard,
+) -> Result<Option<tui::DashboardOptions>, CliError> {
+    let defaults = tui::DashboardOptions::default();
+    let options = tui::DashboardOptions {
+        ascii_only: front_end.ascii || config.ascii,
+        theme: front_end.theme.clone().or_else(|| config.theme.clone()),
+        image_mode: image_mode(config.pictures),
+        max_fps: config.fps.unwrap_or(defaults.max_fps),
+        read_only: front_end.read_only,
+        capture_mouse: config.mouse.unwrap_or(defaults.capture_mouse),
+        notifications: config.notify.unwrap_or(defaults.notifications),
+        key_overrides: config.keys.iter().map(to_rebinding).collect(),
+        ..defaults
+    };
+    options.validate().map_err(|error| CliError::usage(super::error::format_chain(&error)))?;
+    let is_wanted = !front_end.headless && !front_end.json;
+    Ok((is_wanted && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
+}
+
+const fn image_mode(pictures: PictureSetting) -> tui::picture::ImageMode {
+    use tui::picture::{GraphicsProtocol, ImageMode};
+    match pictures {
+        PictureSetting::Auto => ImageMode::Auto,
+        PictureSetting::Blocks => ImageMode::Blocks,
+        PictureSetting::Kitty => ImageMode::Protocol(GraphicsProtocol::Kitty),
+        PictureSetting::Iterm2 => ImageMode::Protocol(GraphicsProtocol::Iterm2),
+        PictureSetting::Sixel => ImageMode::Protocol(GraphicsProtocol::Sixel),
+        PictureSetting::Off => ImageMode::Off,
+    }
+}
+
+fn to_rebinding(binding: &KeyBinding) -> tui::keymap::KeyOverride {
+    let KeyBinding { action, keys, location } = binding.clone();
+    tui::keymap::KeyOverride { action, keys, location }
+}
+
+/// Claims the caption files for this run, so that no two runs pay for the same captions at the same time.
+pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, CliError> {
+    let folder = super::options::ledger_path(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
+    let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
+    match output::claim_files(&folder, dir.path(), files) {
+        Ok(Ok(claim)) => Ok(Some(claim)),
+        Ok(Err(other)) => {
+            let ConflictingRun { run_dir, process, shared_files } = other;
+            let run_dir = run_dir.display();
+            Err(CliError::usage(format!(
+                "{} of this batch {} being written by the run in {run_dir} (process {process}): both would pay for them. \
+                 Wait until that run has ended (`cascadeck status {run_dir}`), or write these under a folder of their own \
+                 with --captions DIR",
+                pluralize(shared_files, "caption"),
+                is_or_are(shared_files),
+            )))
+        }
+        Err(error) => {
+            let words =
+                "warning: it can't be told whether another run writes the same captions, and would pay for them too";
+            print_stderr(&format!("{words}: {}: {error}", folder.display()));
+            Ok(None)
+        }
+    }
+}
+
+/// A run that has started.
+pub(super) struct StartedRun {
+    pub running: RunningEngine,
+    pub dashboard: Option<tui::DashboardOptions>,
+    /// Must live until the end of the run.
+    pub log_guard: telemetry::LogGuard,
+    /// The claim on the caption files. No other run may write them until it is dropped.
+    pub caption_claim: Option<Claim>,
+}
+
+/// Starts the run called `run` and watches it until it ends. `webhooks` are notified of the result, also if `start`
+/// fails.
+pub(super) async fn supervise(
+    run: &str,
+    json: bool,
+    webhooks: Vec<Webhook>,
+    start: impl Future<Output = Result<StartedRun, CliError>>,
+) -> Result<u8, CliError> {
+    match start.await {
+        Ok(started) => watch_run(started, json, webhooks).await,
+        Err(error) => {
+            // No message if another process continues the run, or if the user sees the error on a terminal.
+            if !matches!(error, CliError::Busy(_)) && !std::io::stderr().is_terminal() {
+                for warning in alerts::send_start_failure(webhooks, run, &error.to_string()).await {
+                    print_stderr(&format!("warning: {warning}"));
+                }
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Watches the run in its front end until it ends, prints the summary, and returns the exit status.
+async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, CliError> {
+    let StartedRun { running, dashboard, log_guard: _log, caption_claim: _claim } = started;
+    let RunningEngine { handle, last_event, task: mut engine } = running;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let mut webhook_sender = WebhookSender::start(webhooks, &handle, last_event, &interrupted);
+    let has_dashboard = dashboard.is_some();
+    if let Some(options) = dashboard {
+        match tui::run(handle.clone(), options).await {
+            // The engine decides whether the run is over. If not, it is watched below.
+            Ok(
+                tui::ExitReason::Detached
+                | tui::ExitReason::RunEnded
+                | tui::ExitReason::Drained
+                | tui::ExitReason::Stopped,
+            ) => {}
+            Err(error) => {
+                print_stderr(&format!(
+                    "the dashboard could not go on, the run does: {}",
+                    super::error::format_chain(&error)
+                ));
+            }
+        }
+    }
+    let mut plain_zone = None;
+    // Without a dashboard, a run that has already ended may still have warnings to show.
+    let snapshot = if has_dashboard && handle.snapshot().state.is_over() {
+        handle.snapshot()
+    } else {
+        // Runs until the process exits: if the handler were dropped, the signal would have no effect.
+        tokio::spawn(handle_signals(handle.clone(), Arc::clone(&interrupted)));
+        let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
+        let last_known_event = if has_dashboard { shown() } else { last_event };
+        let plain = ProgressOptions { last_known_event, ..ProgressOptions::default() };
+        plain_zone = Some(plain.zone.clone());
+        let watching = headless::watch(handle.clone(), plain, std::io::stderr());
+        with_warnings(&mut webhook_sender, watching).await
+    };
+    // With an operator present, the engine is idle instead of ending when no work is left. Now there is none.
+    if snapshot.state.is_over() && has_dashboard {
+        // If the engine has ended already, no reply comes.
+        let _ = handle.command(Command::Drain).await;
+    }
+    let outcome = tokio::time::timeout(CLOSE_TIMEOUT, &mut engine).await;
+    // The engine's last snapshot may be newer than the one that the front end saw last.
+    let told = snapshot;
+    let snapshot = if told.state.is_over() { handle.snapshot() } else { Arc::clone(&told) };
+    // Report late changes, like items given up at the end, before the summary counts them.
+    if let Some(line) = plain_zone.and_then(|zone| headless::progress::correction_line(&told, &snapshot, &zone)) {
+        print_stderr(&line);
+    }
+    let printed = super::print(&headless::report(&snapshot, json));
+    for warning in webhook_sender.finish().await {
+        print_stderr(&format!("warning: {warning}"));
+    }
+    match outcome {
+        Ok(Ok(ending)) => {
+            let status = exit_status(&ending, &snapshot, interrupted.load(Ordering::Relaxed))?;
+            match printed {
+                Ok(()) => Ok(status),
+                Err(error) => Err(CliError::internal(format!(
+                    "the run's summary is lost, its results are not: {error}. `cascadeck status` shows it again"
+                ))),
+            }
+        }
+        Ok(Err(error)) => Err(CliError::internal(format!(
+            "the engine failed ({error}). What is recorded is safe; the same command resumes it. Please report this."
+        ))),
+        Err(_) => {
+            Err(CliError::internal("the run's last records could not be written in time; the same command resumes it"))
+        }
+    }
+}
+
+/// Does `work`, and meanwhile prints warnings of the webhooks.
+async fn with_warnings<T>(webhook_sender: &mut WebhookSender, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            warning = webhook_sender.next_warning() => print_stderr(&format!("warning: {warning}")),
+        }
+    }
+}
+
+fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, interrupted: bool) -> Result<u8, CliError> {
+    match outcome {
+        RunOutcome::Failed { reason } => Err(CliError::internal(format!("{reason}. The same command resumes the run"))),
+        RunOutcome::Stopped { reason } => {
+            print_stderr(&format!("stopped: {reason}; the same command resumes"));
+            Ok(status_with_work_left(interrupted))
+        }
+        RunOutcome::BudgetSpent { reason } => {
+            print_stderr(&format!("stopped: {reason}; it resumes with that"));
+            Ok(status_with_work_left(interrupted))
+        }
+        RunOutcome::HeldBack { why: reason } => {
+            print_stderr(&format!("stopped: {reason}; the same command without --limit sends them"));
+            Ok(status_with_work_left(interrupted))
+        }
+        RunOutcome::Finished => Ok(headless::exit_status(snapshot)),
+    }
+}
+
+/// The exit status if work is left. This may be a caption file, which the counts of items don't show.
+const fn status_with_work_left(interrupted: bool) -> u8 {
+    if interrupted { 130 } else { headless::EXIT_WORK_LEFT }
+}
+
+/// The first interrupt drains the run, the second stops it at once. A closed terminal changes nothing: the log
+/// continues.
+async fn handle_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        tracing::warn!("signals can't be heeded: an interrupt ends the process at once; the run stays resumable");
+        return;
+    };
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            Some(()) = interrupt.recv() => {}
+            Some(()) = terminate.recv() => {}
+            Some(()) = hangup.recv() => {
+                tracing::info!("the terminal is gone; the run goes on");
+                continue;
+            }
+            else => return,
+        }
+        interrupted.store(true, Ordering::Relaxed);
+        let command = if draining { Command::Stop } else { Command::Drain };
+        if !draining {
+            print_stderr("interrupted: finishing what is in flight; once more stops at once");
+        }
+        draining = true;
+        // The reply comes only after the command is recorded, which a full disk may prevent. Listen for signals
+        // meanwhile.
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.command(command).await });
+    }
+}

@@ -1,0 +1,62 @@
+//! Reads files up to a size limit (secrets, `.env`, schemas), and checks who may read them.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+/// Largest size in bytes. No key is longer; a larger file is the wrong file.
+const SMALL_FILE_BYTES: u64 = 64 * 1024;
+
+/// Reads a text file of at most [`SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
+pub(super) fn read_small_text(path: &Path) -> Result<String, String> {
+    String::from_utf8(read_small_bytes(path)?).map_err(|_| "is not a text file".to_owned())
+}
+
+/// Reads a file of at most [`SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
+pub(super) fn read_small_bytes(path: &Path) -> Result<Vec<u8>, String> {
+    File::open(path).and_then(|file| read_at_most(file, SMALL_FILE_BYTES)).map_err(|error| describe_read_error(&error))
+}
+
+/// Reads a whole file or stream of at most `max_bytes` bytes, since some never end.
+///
+/// # Errors
+/// Read errors; [`io::ErrorKind::FileTooLarge`] if it is longer.
+pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        let most =
+            if max_bytes < 1 << 20 { format!("{} KiB", max_bytes >> 10) } else { format!("{} MiB", max_bytes >> 20) };
+        let message = format!("it has more than {most}, the most that is read here; is it the right file?");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
+/// Describes an error: `cannot be read: no such file or directory`.
+pub(super) fn describe_read_error(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let message = text.split(" (os error").next().unwrap_or(&text);
+    // Messages of this program stay as they are.
+    let words = if error.kind() == io::ErrorKind::FileTooLarge { message.to_owned() } else { message.to_lowercase() };
+    format!("cannot be read: {words}")
+}
+
+/// Returns a warning if other users of this machine may read `path`.
+#[cfg(unix)]
+pub(super) fn permission_warning(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = std::fs::metadata(path).ok()?;
+    let mode = metadata.permissions().mode() & 0o777;
+    (metadata.is_file() && mode & 0o077 != 0).then(|| {
+        let name = path.display();
+        format!("{name} holds secrets and others on this machine may read it (mode {mode:03o}): chmod 600 {name}")
+    })
+}
+
+#[cfg(not(unix))]
+pub(super) fn exposure(_path: &Path) -> Option<String> {
+    None
+}

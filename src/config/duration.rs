@@ -1,0 +1,66 @@
+//! Parses durations: `250ms`, `10s`, `1.5s`, `2m`, `1h30m`, `1d`.
+
+use std::time::Duration;
+
+/// A duration longer than a year is taken for a typing error.
+const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
+
+/// Parses a duration. The error is a phrase that says what is wrong with it.
+pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    const USAGE: &str = "a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"";
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(USAGE);
+    }
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(USAGE)?;
+        let (number, after_number) = rest.split_at(digits);
+        let unit = after_number.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after_number.len());
+        let seconds = match &after_number[..unit] {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            _ => return Err(USAGE),
+        };
+        let number: f64 = number.parse().map_err(|_| USAGE)?;
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| "it is too long")?;
+        total = total.checked_add(part).filter(|&sum| sum <= MAX_DURATION).ok_or("it is longer than a year")?;
+        rest = after_number[unit..].trim_start();
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_written() {
+        let cases = [
+            ("0s", 0),
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("1.5s", 1_500),
+            ("2m", 120_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            (" 1d ", 86_400_000),
+        ];
+        for (text, millis) in cases {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in
+            ["", "10", "s", "-5s", "10 s", "1y", "1m2", "1..5s", ".s", "ten seconds", "1e3s", "400d", "9e9d", "٣s"]
+        {
+            assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+        assert!(parse_duration(&format!("{}s", "9".repeat(400))).is_err());
+    }
+}

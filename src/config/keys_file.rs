@@ -1,0 +1,156 @@
+//! Reads a whole keys.toml, from text to a checked configuration. The parts are read in the order in which they refer
+//! to each other, and then checked against each other.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::{
+    Config, Origin, bounded_read, dashboard, defaults,
+    error::{ConfigError, ConfigErrors, Position, quote_unless_secret},
+    input_limits,
+    keys::ConfiguredKeys,
+    models::{self, LocatedModel},
+    policy,
+    providers::Providers,
+    rules, schema, secret,
+    toml_reader::{TomlDoc, TomlTable},
+    variables::Variables,
+    webhooks::Webhooks,
+};
+
+/// Largest keys.toml in bytes: enough for tens of thousands of keys.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// A configuration file to read.
+pub(super) struct ConfigFile<'f> {
+    /// The path as the user would write it.
+    pub display_path: &'f Path,
+    /// The actual path. Relative paths in the file start from its folder.
+    pub path: PathBuf,
+    pub home_dir: Option<PathBuf>,
+}
+
+pub(super) fn read(file: &ConfigFile<'_>, variables: &Variables<'_>) -> Result<Config, ConfigErrors> {
+    let bytes =
+        std::fs::File::open(&file.path).and_then(|file| bounded_read::read_at_most(file, MAX_FILE_BYTES)).map_err(
+            |error| ConfigErrors::single(Some(file.display_path.to_owned()), bounded_read::describe_read_error(&error)),
+        )?;
+    let text = match std::str::from_utf8(&bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let position = Position::from_offset(&String::from_utf8_lossy(&bytes), error.valid_up_to());
+            let message = "this is not UTF-8 text; save the file as UTF-8".to_owned();
+            return Err(ConfigErrors(vec![ConfigError {
+                file: Some(file.display_path.to_owned()),
+                position: Some(position),
+                message,
+            }]));
+        }
+    };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(syntax_errors(file.display_path, text, &errors));
+    }
+    let doc = TomlDoc::new(file.display_path, text);
+    let config = read_document(&doc, document.get_ref(), file, variables);
+    let doc_warnings = doc.finish()?;
+    Ok(Config { warnings: doc_warnings.into_iter().chain(config.warnings).collect(), ..config })
+}
+
+/// Converts syntax errors of the parser. Only the description is used: the full text quotes the line, which may contain
+/// a secret.
+fn syntax_errors(path: &Path, text: &str, errors: &[toml::de::Error]) -> ConfigErrors {
+    let to_error = |error: &toml::de::Error| ConfigError {
+        file: Some(path.to_owned()),
+        position: error.span().map(|span| Position::from_offset(text, span.start)),
+        message: format!("this is not TOML: {}", error.message()),
+    };
+    let mut faults: Vec<ConfigError> = errors.iter().map(to_error).collect();
+    // A single mistake often causes several errors on its line.
+    faults.dedup_by_key(|fault| fault.position.map(|position| position.line));
+    ConfigErrors(faults)
+}
+
+fn read_document(
+    doc: &TomlDoc<'_>,
+    document: &DeTable<'_>,
+    file: &ConfigFile<'_>,
+    variables: &Variables<'_>,
+) -> Config {
+    let root = TomlTable::open(doc, &schema::FILE, document, 0);
+    let mut providers = Providers::read(&root);
+    let models = models::read(&root, &mut providers);
+    let secret_paths = secret::SecretPaths { config_file: &file.path, home_dir: file.home_dir.as_deref() };
+    let mut keys = ConfiguredKeys::read(&root, &mut providers, &models, &secret_paths, variables);
+    let located = rules::read(&root, &models);
+    let strategies_at = located.iter().filter_map(|it| Some((it.strategy_offset?, it.rule.strategy?))).collect();
+    let policy = policy::read(&root, &models, located.into_iter().map(|it| it.rule).collect(), strategies_at);
+    let defaults = defaults::read(&root, file.path.parent().unwrap_or(Path::new("")));
+    let (input, unknown_model) = input_limits::read(&root);
+    let dashboard = dashboard::read(&root);
+    let webhooks = Webhooks::read(&root, &secret_paths, variables);
+    keys.add_implied(&providers, &models);
+    if models.is_empty() && root.field("model").is_none() {
+        doc.add_error(0, "there is no [[model]]: list the models to use, best first, each with name and provider");
+    }
+    // Keys and models with errors would be missing here, and cause misleading errors.
+    if doc.has_no_errors() {
+        check_routes(doc, &providers, &models, &keys);
+    }
+    let mut secret_files = keys.secret_files;
+    secret_files.extend(webhooks.secret_files);
+    secret_files.sort();
+    secret_files.dedup();
+    let permission_warnings = secret_files.iter().filter_map(|path| bounded_read::permission_warning(path));
+    Config {
+        warnings: permission_warnings.chain(variables.dotenv_problems().iter().cloned()).collect(),
+        providers: providers.into_providers(),
+        models: models.into_iter().map(|placed| placed.model).collect(),
+        keys: keys.list,
+        secrets: keys.secrets,
+        has_named_project: keys.has_named_project,
+        policy,
+        defaults,
+        input_limits: input,
+        unknown_model,
+        dashboard,
+        webhooks: webhooks.list,
+        origin: Origin::File(file.display_path.to_owned()),
+    }
+}
+
+/// Warns about models without a key and keys without a model. If there is no route at all, reports an error.
+fn check_routes(doc: &TomlDoc<'_>, providers: &Providers, models: &[LocatedModel], keys: &ConfiguredKeys) {
+    let mut routes = 0;
+    for located in models {
+        let model = &located.model;
+        let usable_keys = keys.list.iter().filter(|key| {
+            key.provider == model.provider && key.models.as_ref().is_none_or(|names| names.contains(&model.name))
+        });
+        let fitting = usable_keys.count();
+        routes += fitting;
+        if fitting == 0 {
+            let provider = quote_unless_secret(&providers.get(model.provider).provider.name);
+            doc.add_warning(
+                located.name_offset,
+                &format!("model {} is never used: no key of {provider} may use it", quote_unless_secret(&model.name)),
+            );
+        }
+    }
+    for (index, key) in keys.list.iter().enumerate() {
+        if !models.iter().any(|placed| placed.model.provider == key.provider) {
+            let provider = quote_unless_secret(&providers.get(key.provider).provider.name);
+            let message = format!("key {} is never used: {provider} has no [[model]]", quote_unless_secret(&key.name));
+            doc.add_warning(keys.offset_of(index), &message);
+        }
+    }
+    if routes == 0 {
+        let message = if keys.list.is_empty() {
+            "there is no [[key]]: give each key a name, a provider and a secret, like secret = \"env:GEMINI_KEY\""
+        } else {
+            "no key fits any model: keys and models must name the same provider"
+        };
+        doc.add_error(0, message);
+    }
+}

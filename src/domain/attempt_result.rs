@@ -1,0 +1,82 @@
+//! The result of one attempt: its class, the answer, token usage and the stated wait.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    outcome::{Outcome, OutcomeAction},
+    response_meta::ResponseMeta,
+};
+
+/// Tokens as the provider counted them. `output_tokens` excludes thinking; both are billed as output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub thinking_tokens: u64,
+}
+
+impl Usage {
+    /// Output and thinking tokens together: the number an output price applies to.
+    pub const fn billed_output(self) -> u64 {
+        self.output_tokens.saturating_add(self.thinking_tokens)
+    }
+
+    pub const fn total(self) -> u64 {
+        self.input_tokens.saturating_add(self.billed_output())
+    }
+}
+
+/// The text of an answer and what came with it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Answer {
+    pub text: String,
+    /// The provider's own finish reason (`stop`, `length`, `end_turn`), in lower case.
+    pub finish_reason: Option<String>,
+    /// The model that answered, if the provider names it. Providers route aliases and retired names to other models.
+    pub model_version: Option<String>,
+}
+
+/// A wait that the provider stated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RetryAfter {
+    pub delay: Duration,
+}
+
+/// One classified attempt. The rest of the program sees nothing else of a response.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct AttemptResult {
+    pub outcome: Outcome,
+    pub action: OutcomeAction,
+    /// HTTP status; `None` if no response came.
+    pub status: Option<u16>,
+    /// The provider's stated wait, if it can be trusted. `None` for a day quota whose stated wait must be ignored.
+    pub retry_after: Option<RetryAfter>,
+    /// The provider's own text, or a local reason: redacted, without control characters, at most 500 characters.
+    pub message: String,
+    /// The rule that decided the outcome, as a phrase for people.
+    pub rule: String,
+    /// Set for `ok`, and for `truncated` if there was any text.
+    pub answer: Option<Answer>,
+    pub usage: Usage,
+    /// A limit stated in the refusal itself (Gemini's `quotaValue`).
+    pub stated_limit: Option<u64>,
+    /// The project has no quota for this model at all (`limit: 0`); the quota is not just used up.
+    pub limit_is_zero: bool,
+    /// Rate limits and server time that the response states.
+    #[serde(default)]
+    pub response_meta: ResponseMeta,
+    /// The request is longer than the model's context; a model with a larger context may accept it.
+    pub exceeds_context: bool,
+    /// The provider can't use a picture of the request: it says nothing of other items.
+    pub picture_refused: bool,
+}
+
+impl AttemptResult {
+    /// Whether an HTML page refused the request with 401 or 403. Such a page comes from a proxy, which may object to
+    /// the key or to the client's address. Providers report errors of a key in JSON.
+    pub const fn is_html_auth_error(&self) -> bool {
+        matches!((self.outcome, self.status), (Outcome::ServerError, Some(401 | 403)))
+    }
+}

@@ -1,0 +1,86 @@
+//! Bottlenecks: what kept requests from being sent in the last minutes, and for which share of the time.
+
+use serde::{Deserialize, Serialize};
+
+/// The reason why a route, or the run, does not send the next request now. Exactly one applies at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bottleneck {
+    /// No bottleneck: requests are in flight, and no waiting item could be sent.
+    Sending,
+    RequestsPerMinute,
+    TokensPerMinute,
+    #[serde(alias = "day")]
+    DailyQuota,
+    Cooldown,
+    #[serde(alias = "breaker")]
+    CircuitOpen,
+    /// The provider's concurrency limit, or the concurrency ramp after a failure.
+    Concurrency,
+    SwitchedOff,
+    /// A disabled key, a missing model, or a route that needs the operator's decision.
+    #[serde(alias = "dead")]
+    Disabled,
+    /// The run's cap on requests in flight.
+    #[serde(alias = "in_flight")]
+    MaxInFlight,
+    Budget,
+    Paused,
+    /// Every waiting item is in its retry delay.
+    RetryDelay,
+    /// The route is ready, but the waiting items may not or need not use it.
+    #[serde(alias = "not_its_turn")]
+    NotSelected,
+    NothingToSend,
+}
+
+impl Bottleneck {
+    pub const ALL: [Self; 15] = [
+        Self::Sending,
+        Self::RequestsPerMinute,
+        Self::TokensPerMinute,
+        Self::DailyQuota,
+        Self::Cooldown,
+        Self::CircuitOpen,
+        Self::Concurrency,
+        Self::SwitchedOff,
+        Self::Disabled,
+        Self::MaxInFlight,
+        Self::Budget,
+        Self::Paused,
+        Self::RetryDelay,
+        Self::NotSelected,
+        Self::NothingToSend,
+    ];
+
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Label for people, as in "held by requests a minute 62%".
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Sending => "nothing, it is sending",
+            Self::RequestsPerMinute => "requests a minute",
+            Self::TokensPerMinute => "tokens a minute",
+            Self::DailyQuota => "the daily quota",
+            Self::Cooldown => "cooldowns",
+            Self::CircuitOpen => "open breakers",
+            Self::Concurrency => "concurrency limits",
+            Self::SwitchedOff => "what is switched off",
+            Self::Disabled => "dead keys and models",
+            Self::MaxInFlight => "the in-flight cap",
+            Self::Budget => "the budget",
+            Self::Paused => "the pause",
+            Self::RetryDelay => "retry delays",
+            Self::NotSelected => "the strategy",
+            Self::NothingToSend => "nothing to send",
+        }
+    }
+}
+
+/// A bottleneck's share of the last minutes: 0 to 1.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct BottleneckShare {
+    #[serde(alias = "what")]
+    pub bottleneck: Bottleneck,
+    pub share: f64,
+}

@@ -1,0 +1,68 @@
+//! Rate limits and timing that a provider states beside an answer or a refusal, independent of the vendor.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The unit of a limit and its period.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitDimension {
+    RequestsPerMinute,
+    /// Counted as configured (`counted`): input alone, or input and output.
+    TokensPerMinute,
+    InputTokensPerMinute,
+    OutputTokensPerMinute,
+    RequestsPerDay,
+    TokensPerDay,
+    /// Requests at the same time.
+    Concurrency,
+}
+
+/// One limit as the provider states it; every part may be missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProviderLimit {
+    pub dimension: LimitDimension,
+    pub limit: Option<u64>,
+    /// The amount left after this request was counted.
+    pub remaining: Option<u64>,
+    /// Time until something is left again, if nothing is left now.
+    pub resets_in: Option<Duration>,
+}
+
+/// Metadata that one response states beside its content.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResponseMeta {
+    pub limits: Vec<ProviderLimit>,
+    /// How long the server worked on the request. It counted the request before that.
+    pub server_time: Option<Duration>,
+}
+
+/// The source of a limit in force, most certain first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    Configured,
+    /// Stated by the provider.
+    #[serde(alias = "stated")]
+    Provider,
+    /// Found by increasing until the provider refused.
+    Learned,
+}
+
+impl LimitSource {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Provider => "stated",
+            Self::Learned => "learned",
+        }
+    }
+}
+
+impl ProviderLimit {
+    pub const fn new(dimension: LimitDimension) -> Self {
+        Self { dimension, limit: None, remaining: None, resets_in: None }
+    }
+}

@@ -1,0 +1,44 @@
+//! The message about a budget that blocks the run: it is used up, or too small for any item from the start.
+
+use super::event_loop::Engine;
+use crate::domain::Money;
+
+impl Engine {
+    /// `cheapest_item` is the lowest worst-case cost of a waiting item.
+    pub(super) fn budget_message(&self, cheapest_item: Option<Money>) -> String {
+        let money = self.scheduler.run_spend();
+        let committed = money.spent + money.at_risk;
+        let spent_text = match money.at_risk {
+            Money::ZERO => format!("{} spent", money.spent),
+            at_risk => format!("{} spent, {at_risk} at risk", money.spent),
+        };
+        let Some(needs) = cheapest_item else {
+            return format!("the budget is used up ({spent_text}); raise it to go on");
+        };
+        let needed_cap = dollars(committed + needs);
+        match self.scheduler.policy().max_usd.filter(|cap| committed + needs > *cap) {
+            Some(most) if needs > most => format!(
+                "the budget of {} is less than any one item may cost at the worst, {} ({spent_text}): raise it to {needed_cap} at \
+                 the least (--max-usd), or let answers be shorter (--max-output-tokens)",
+                dollars(most),
+                dollars(needs)
+            ),
+            Some(most) => format!(
+                "the budget of {} is used up ({spent_text}, and the next item may cost {}); raise it to {needed_cap} at the least \
+                 (--max-usd) to go on",
+                dollars(most),
+                dollars(needs)
+            ),
+            None => format!(
+                "the configured caps on money leave no room: an item may cost {} at the worst ({spent_text}); raise them to go on",
+                dollars(needs)
+            ),
+        }
+    }
+}
+
+/// Rounded up to $0.00001, so that the number can be typed as a cap and is never below the amount.
+fn dollars(amount: Money) -> String {
+    let exact = format!("{:.5}", (amount.as_usd() * 1e5).ceil() / 1e5);
+    format!("${}", exact.trim_end_matches('0').trim_end_matches('.'))
+}

@@ -1,0 +1,262 @@
+//! The operator's commands: applied, logged as the operator's, recorded and answered.
+
+use std::time::Instant;
+
+use super::{
+    event_loop::{AfterCommit, Engine, Phase},
+    handle::CommandRequest,
+    startup::RunOutcome,
+};
+use crate::{
+    domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, ReplayFilter, pluralize},
+    store::{
+        Op, OperatorDecision,
+        audit::{MAX_CAP_STATE, UNLIMITED_CAP},
+    },
+};
+
+fn request_count(number: usize) -> String {
+    pluralize(number as u64, "request")
+}
+
+impl Engine {
+    pub(super) fn on_command(&mut self, request: CommandRequest) {
+        self.snapshot_dirty = true;
+        let CommandRequest { command, reply } = request;
+        if matches!(self.phase, Phase::Closing { .. }) {
+            // The send fails only if the front end has gone.
+            let _ = reply.send(Err("the run is over".to_owned()));
+            return;
+        }
+        match self.apply(&command) {
+            Ok(message) => {
+                if may_bring_work(&command) {
+                    self.leave_idle();
+                }
+                self.emit_event(EventKind::Operator { message: message.clone() });
+                if let Some(target) = command.subject() {
+                    // Saved in the same group as the decision, so that an acknowledged switch is never lost.
+                    self.state_dirty = true;
+                    let now = self.clock.now();
+                    self.save_state(now, true);
+                    self.journal.record(Op::RecordDecision(Box::new(OperatorDecision {
+                        target,
+                        command: command.clone(),
+                        at: self.clock.now().wall,
+                        reason: "operator".to_owned(),
+                    })));
+                }
+                if let Command::Replay { filter, target } = command {
+                    self.journal.record(match target {
+                        None => Op::Requeue(filter),
+                        Some(target) => Op::RequeueTo(filter, target),
+                    });
+                    self.journal.after_commit(AfterCommit::ReplyRequeued(reply));
+                } else {
+                    self.journal.after_commit(AfterCommit::Reply(reply, message));
+                }
+            }
+            Err(reason) => drop(reply.send(Err(reason))),
+        }
+        let now = self.clock.now();
+        self.publish(now);
+    }
+
+    /// Applies a command. Returns a message: what was done, or why it was not.
+    pub(super) fn apply(&mut self, command: &Command) -> Result<String, String> {
+        let now = self.clock.now();
+        let on_off = |on: bool| if on { "on" } else { "off" };
+        let unknown = |error: crate::scheduler::NotFound| error.to_string();
+        match command {
+            Command::Pause => {
+                self.set_paused(true);
+                Ok("paused; what is in flight finishes".to_owned())
+            }
+            Command::HardPause => {
+                self.set_paused(true);
+                let aborted_count = self.in_flight.len();
+                self.abort_in_flight(now);
+                Ok(format!("paused at once; {} broken off, which may have been billed", request_count(aborted_count)))
+            }
+            Command::Resume => {
+                self.set_paused(false);
+                Ok("resumed".to_owned())
+            }
+            Command::Drain if matches!(self.phase, Phase::Idle { .. }) => {
+                self.begin_closing(RunOutcome::Finished);
+                Ok("left".to_owned())
+            }
+            Command::Drain => {
+                self.begin_drain(RunOutcome::Stopped { reason: "drained by the operator".to_owned() });
+                Ok(format!("draining: {} in flight", request_count(self.in_flight.len())))
+            }
+            Command::Stop => {
+                let aborted_count = self.in_flight.len();
+                self.abort_in_flight(now);
+                self.begin_closing(RunOutcome::Stopped { reason: "stopped by the operator".to_owned() });
+                Ok(format!("stopped; {} broken off, which may have been billed", request_count(aborted_count)))
+            }
+            Command::SetKey { key, on } => {
+                self.scheduler.switch_key(now.wall, key, *on).map_err(unknown)?;
+                Ok(format!("key {key} switched {}", on_off(*on)))
+            }
+            Command::SetModel { model, on } => {
+                self.scheduler.switch_model(now.wall, model, *on).map_err(unknown)?;
+                Ok(format!("model {model} switched {}", on_off(*on)))
+            }
+            Command::SetRoute { key, model, on } => {
+                self.scheduler.switch_route(now.wall, key, model, *on).map_err(unknown)?;
+                Ok(format!("route {model}@{key} switched {}", on_off(*on)))
+            }
+            Command::SetStrategy { strategy } => {
+                self.scheduler.set_strategy(*strategy)?;
+                Ok(format!("strategy {}: {}", strategy.name(), strategy.description()))
+            }
+            Command::SetCascadeOrder { order } => {
+                self.scheduler.set_order(*order);
+                Ok(format!("cascade order {}", order.name()))
+            }
+            Command::SetWhenLimited { when_limited } => {
+                self.scheduler.set_when_limited(*when_limited)?;
+                Ok(format!("when limited: {}", when_limited.name()))
+            }
+            Command::SetOnExhausted { on_exhausted } => {
+                self.scheduler.set_on_exhausted(*on_exhausted);
+                Ok(format!("when exhausted: {}", on_exhausted.name()))
+            }
+            Command::SetMaxInFlight { max_in_flight: 0 } => {
+                Err("at least 1 must be in flight; pause instead".to_owned())
+            }
+            Command::SetMaxInFlight { max_in_flight } if *max_in_flight > MAX_IN_FLIGHT => {
+                Err(format!("at most {MAX_IN_FLIGHT} can be in flight"))
+            }
+            Command::SetMaxInFlight { max_in_flight } => {
+                self.scheduler.set_in_flight(*max_in_flight);
+                Ok(format!("at most {max_in_flight} in flight"))
+            }
+            Command::SetBudget { max_usd: Some(max_usd) } => {
+                if let Some((model, why)) =
+                    self.models.iter().find_map(|model| Some((model, model.unbounded_cost_reason()?)))
+                {
+                    return Err(format!("a budget is a hard cap, but model {} {why}", model.name));
+                }
+                self.scheduler.set_budget(Some(*max_usd));
+                self.record_max_cap();
+                Ok(format!("budget {max_usd}"))
+            }
+            Command::SetBudget { max_usd: None } => {
+                self.scheduler.set_budget(None);
+                self.record_max_cap();
+                Ok("no budget".to_owned())
+            }
+            Command::Replay { filter, target } => {
+                if let Some(target) = target.as_ref().filter(|target| !self.scheduler.has_route(target)) {
+                    return Err(format!("there is no route {target}"));
+                }
+                if let Some((target, why)) =
+                    target.as_ref().and_then(|target| Some((target, self.scheduler.permanent_failure(now, target)?)))
+                {
+                    return Err(format!("nothing goes to {target}: it is off, {}; switch it on first", why.name()));
+                }
+                let where_to = target.as_ref().map_or_else(String::new, |target| format!("to {target} alone: "));
+                Ok(format!("replaying {where_to}{}", describe_filter(filter)))
+            }
+            Command::ProbeKey { key } => self.probe_key(key),
+            Command::ClearCooldowns { key } => {
+                if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
+                    self.clear_exhausted(key);
+                    Ok(format!("cooldowns of {key} ended"))
+                } else {
+                    Err(format!("nothing of {key} cools down"))
+                }
+            }
+        }
+    }
+
+    /// Records the largest spend cap so far; the audit checks the run against it.
+    pub(super) fn record_max_cap(&mut self) {
+        let now = self.scheduler.policy().max_usd.unwrap_or(UNLIMITED_CAP);
+        let max_cap = self.max_cap.map_or(now, |before| before.max(now));
+        if self.max_cap == Some(max_cap) {
+            return;
+        }
+        self.max_cap = Some(max_cap);
+        let json = max_cap.0.to_string();
+        self.journal.record(Op::SetState { name: MAX_CAP_STATE.to_owned(), json });
+    }
+
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.is_paused = paused;
+        self.scheduler.set_paused(paused);
+    }
+
+    /// Starts draining: no new request is sent, and the run ends when the attempts in flight are done.
+    pub(super) fn begin_drain(&mut self, run_outcome: RunOutcome) {
+        if matches!(self.phase, Phase::Running) {
+            let deadline = Instant::now() + self.scheduler.policy().drain_timeout;
+            self.phase = Phase::Draining { run_outcome, deadline };
+            self.log(EventLevel::Info, format!("draining: {} in flight", request_count(self.in_flight.len())));
+        }
+    }
+}
+
+/// Describes the selected failed items for the operator's log.
+fn describe_filter(filter: &ReplayFilter) -> String {
+    if filter.matches_all() {
+        return "every failed item".to_owned();
+    }
+    let named = |names: &mut dyn Iterator<Item = String>| {
+        let mut names: Vec<String> = names.collect();
+        let more = names.len().saturating_sub(MAX_NAMED_VALUES);
+        names.truncate(MAX_NAMED_VALUES);
+        if more > 0 {
+            names.push(format!("{more} more"));
+        }
+        names.join(", ")
+    };
+    let mut parts = Vec::new();
+    if !filter.ids.is_empty() {
+        parts.push(named(&mut filter.ids.iter().map(|id| format!("#{id}"))));
+    }
+    if !filter.outcomes.is_empty() {
+        parts.push(named(&mut filter.outcomes.iter().map(|outcome| outcome.name().to_owned())));
+    }
+    if !filter.models.is_empty() {
+        parts.push(format!("on {}", named(&mut filter.models.iter().cloned())));
+    }
+    if !filter.keys.is_empty() {
+        parts.push(format!("by {}", named(&mut filter.keys.iter().cloned())));
+    }
+    if !filter.messages.is_empty() {
+        parts.push(named(&mut filter.messages.iter().map(|message| format!("\u{201c}{message}\u{201d}"))));
+    }
+    parts.extend(
+        filter
+            .pattern
+            .as_ref()
+            .filter(|pattern| !pattern.is_empty())
+            .map(|message| format!("\u{201c}{message}\u{201d}")),
+    );
+    if !filter.text.is_empty() {
+        parts.push(format!("with \u{201c}{}\u{201d}", filter.text));
+    }
+    format!("failed items: {}", parts.join(", "))
+}
+
+/// Ids, outcomes or models named in one sentence.
+const MAX_NAMED_VALUES: usize = 4;
+
+/// Whether an idle run may have work after this command.
+const fn may_bring_work(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Replay { .. }
+            | Command::Resume
+            | Command::SetKey { on: true, .. }
+            | Command::SetModel { on: true, .. }
+            | Command::SetRoute { on: true, .. }
+            | Command::SetOnExhausted { .. }
+            | Command::SetBudget { .. }
+            | Command::ClearCooldowns { .. }
+    )
+}

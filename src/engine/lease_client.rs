@@ -1,0 +1,382 @@
+//! The lease client: shares daily quotas with other processes through the quota ledger.
+//!
+//! The ledger is a file, so a thread of its own accesses it; requests and replies go through channels. If the ledger
+//! can't be opened, stays locked or fails, the run reports it and continues with its own counts.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::mpsc;
+
+use super::event_loop::Engine;
+use crate::{
+    config::Config,
+    domain::{
+        EventLevel, Now, RouteId, WallTime,
+        lease::{LeaseGrant, LeaseRequest},
+    },
+    scheduler::Scheduler,
+    store::{QuotaLedger, StoreError},
+};
+
+/// A request to the ledger's thread.
+#[derive(Debug)]
+enum LedgerRequest {
+    Lease(WallTime, Vec<LeaseRequest>),
+    /// The provider said that the pool's day is used up until then; `None`: the operator cleared that.
+    SetExhausted(usize, Option<WallTime>),
+}
+
+/// A reply of the ledger's thread.
+#[derive(Debug)]
+pub(super) enum LedgerReply {
+    Granted(Vec<LeaseGrant>),
+    Failed(String),
+}
+
+/// Capacity of the request channel; while it is full, further requests wait in the [`LeaseClient`].
+const MAX_QUEUED_REQUESTS: usize = 64;
+
+/// The account that owns a pool's quota, before the ledger's salt is known.
+struct QuotaOwner {
+    base_url: String,
+    project: Option<String>,
+    secret: Option<SecretString>,
+    counter: String,
+}
+
+impl QuotaOwner {
+    fn pool_name(&self, ledger: &QuotaLedger) -> String {
+        let owner = match (&self.project, &self.secret) {
+            (Some(project), _) => format!("project:{project}"),
+            (None, Some(secret)) => ledger.key_fingerprint(secret.expose_secret()),
+            (None, None) => "open".to_owned(),
+        };
+        QuotaLedger::pool_name(&self.base_url, &owner, &self.counter)
+    }
+}
+
+fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
+    let owner = |pool| {
+        let (key, counter) = scheduler.pool_owner(pool)?;
+        let of = &config.keys[key];
+        // Keys of one project are one account, if any of them states the project.
+        let stated = config
+            .keys
+            .iter()
+            .zip(&config.has_named_project)
+            .any(|(other, stated)| *stated && other.provider == of.provider && other.project == of.project);
+        Some(QuotaOwner {
+            base_url: config.providers[of.provider.index()].base_url.clone(),
+            project: stated.then(|| of.project.clone()),
+            secret: config.secrets[key].clone(),
+            counter: counter.to_owned(),
+        })
+    };
+    (0..scheduler.pool_count()).filter_map(owner).collect()
+}
+
+/// The names of a scheduler's pools in `ledger`.
+pub(crate) fn pool_names(config: &Config, scheduler: &Scheduler, ledger: &QuotaLedger) -> Vec<String> {
+    quota_owners(config, scheduler).iter().map(|owner| owner.pool_name(ledger)).collect()
+}
+
+/// Fingerprints of the secrets, to detect a changed secret at the next start. They use the ledger's salt, which is in
+/// no run directory: with a run's record alone, nobody can even confirm a guess. Without a ledger there are none.
+pub(super) fn fingerprints(secrets: &[Option<SecretString>], ledger: Option<&Path>) -> Vec<Option<String>> {
+    // The ledger's thread reports why it can't be opened.
+    let ledger = ledger.and_then(|path| QuotaLedger::open(path).ok());
+    let print = |secret: &Option<SecretString>| {
+        Some(ledger.as_ref()?.key_fingerprint(secret.as_ref().map_or("", ExposeSecret::expose_secret)))
+    };
+    secrets.iter().map(print).collect()
+}
+
+/// The engine's connection to the ledger's thread; `requests` is `None` once the ledger is given up.
+#[derive(Debug)]
+pub(super) struct LeaseClient {
+    requests: Option<mpsc::Sender<LedgerRequest>>,
+    thread: Option<thread::JoinHandle<()>>,
+    /// Lease requests that had no room in the channel yet (at most one open per pool and unit), and the latest state of
+    /// each pool's day.
+    lease_requests: Vec<LeaseRequest>,
+    exhausted: BTreeMap<usize, Option<WallTime>>,
+}
+
+impl LeaseClient {
+    /// Daily quotas are not shared.
+    pub const fn disabled() -> Self {
+        Self::with_channel(None, None)
+    }
+
+    /// Opens the ledger on its thread; failures arrive as replies.
+    pub fn start(
+        path: PathBuf,
+        config: &Config,
+        scheduler: &mut Scheduler,
+        reply_tx: mpsc::Sender<LedgerReply>,
+    ) -> Self {
+        let owners = quota_owners(config, scheduler);
+        let (requests, request_rx) = mpsc::channel(MAX_QUEUED_REQUESTS);
+        let spawned = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+            if let Err(error) = run_ledger_thread(&path, &owners, request_rx, &reply_tx) {
+                // The send fails only if the engine has ended.
+                let _ = reply_tx.blocking_send(LedgerReply::Failed(error.to_string()));
+            }
+        });
+        match spawned {
+            Ok(thread) => {
+                scheduler.share_days();
+                Self::with_channel(Some(requests), Some(thread))
+            }
+            Err(error) => {
+                tracing::warn!("no thread for the daily ledger: {error}");
+                Self::disabled()
+            }
+        }
+    }
+
+    const fn with_channel(
+        requests: Option<mpsc::Sender<LedgerRequest>>,
+        thread: Option<thread::JoinHandle<()>>,
+    ) -> Self {
+        Self { requests, thread, lease_requests: Vec::new(), exhausted: BTreeMap::new() }
+    }
+
+    /// A client whose thread has died.
+    #[cfg(test)]
+    pub fn disconnected() -> Self {
+        Self::with_channel(Some(mpsc::channel(1).0), None)
+    }
+
+    /// Whether a ledger is in use, so that a closed channel means a failure.
+    pub const fn is_connected(&self) -> bool {
+        self.requests.is_some()
+    }
+
+    /// Whether anything waits for room in the channel.
+    pub fn has_backlog(&self) -> bool {
+        !self.lease_requests.is_empty() || !self.exhausted.is_empty()
+    }
+
+    fn disconnect(&mut self) {
+        *self = Self { thread: self.thread.take(), ..Self::disabled() };
+    }
+
+    fn set_exhausted(&mut self, pool: usize, until: Option<WallTime>) {
+        if self.is_connected() {
+            self.exhausted.insert(pool, until);
+        }
+    }
+
+    /// Sends what the channel has room for. If the thread has died, the rest stays queued; the reply channel reports
+    /// that.
+    fn flush(&mut self, now: WallTime) {
+        let Some(requests) = &self.requests else { return };
+        while let Some(word) = self.exhausted.first_entry()
+            && let Ok(room) = requests.try_reserve()
+        {
+            let (pool, until) = word.remove_entry();
+            room.send(LedgerRequest::SetExhausted(pool, until));
+        }
+        if !self.lease_requests.is_empty()
+            && let Ok(room) = requests.try_reserve()
+        {
+            room.send(LedgerRequest::Lease(now, std::mem::take(&mut self.lease_requests)));
+        }
+    }
+
+    /// Everything that was still queued, and `unused` leases to return. Queued lease requests keep only what they
+    /// return or have overdrawn.
+    fn final_requests(&mut self, now: WallTime, unused: Vec<LeaseRequest>) -> Vec<LedgerRequest> {
+        let mut lease_requests: Vec<LeaseRequest> = std::mem::take(&mut self.lease_requests)
+            .into_iter()
+            .map(|lease_request| LeaseRequest { requested: 0, ..lease_request })
+            .collect();
+        lease_requests.extend(unused);
+        let mut requests: Vec<LedgerRequest> = std::mem::take(&mut self.exhausted)
+            .into_iter()
+            .map(|(pool, until)| LedgerRequest::SetExhausted(pool, until))
+            .collect();
+        if !lease_requests.is_empty() {
+            requests.push(LedgerRequest::Lease(now, lease_requests));
+        }
+        requests
+    }
+}
+
+fn run_ledger_thread(
+    path: &Path,
+    owners: &[QuotaOwner],
+    mut request_rx: mpsc::Receiver<LedgerRequest>,
+    reply_tx: &mpsc::Sender<LedgerReply>,
+) -> Result<(), StoreError> {
+    let mut ledger = QuotaLedger::open(path)?;
+    let names: Vec<String> = owners.iter().map(|owner| owner.pool_name(&ledger)).collect();
+    while let Some(request) = request_rx.blocking_recv() {
+        match request {
+            LedgerRequest::Lease(now, wishes) => {
+                let named: Vec<_> = wishes
+                    .into_iter()
+                    .map(|lease_request| (names[lease_request.pool].clone(), lease_request))
+                    .collect();
+                let grants = ledger.lease(now, &named)?;
+                let returns: Vec<_> = named
+                    .iter()
+                    .zip(&grants)
+                    .map(|((name, lease_request), grant)| (name.clone(), return_of(lease_request, grant)))
+                    .collect();
+                if reply_tx.blocking_send(LedgerReply::Granted(grants)).is_err() {
+                    // The run is ending: leases that it will not receive are returned at once.
+                    ledger.lease(now, &returns)?;
+                }
+            }
+            LedgerRequest::SetExhausted(pool, Some(until)) => ledger.mark_exhausted(&names[pool], until)?,
+            LedgerRequest::SetExhausted(pool, None) => ledger.clear_exhausted(&names[pool])?,
+        }
+    }
+    Ok(())
+}
+
+/// The request that returns what was granted to `lease_request`.
+fn return_of(lease_request: &LeaseRequest, grant: &LeaseGrant) -> LeaseRequest {
+    let returned = Some((grant.period_end, grant.granted));
+    LeaseRequest { requested: 0, known_used: 0, overdrawn: 0, returned, ..lease_request.clone() }
+}
+
+impl Engine {
+    /// Requests the leases that the scheduler needs, and sends what had no room before.
+    pub(super) fn request_leases(&mut self, now: Now) {
+        if self.lease_client.is_connected() {
+            self.lease_client.lease_requests.extend(self.scheduler.lease_requests(now));
+            self.lease_client.flush(now.wall);
+        }
+    }
+
+    /// Handles a reply of the ledger's thread; `None` if the thread has died.
+    pub(super) fn on_lease_reply(&mut self, reply: Option<LedgerReply>) {
+        let now = self.clock.now();
+        self.snapshot_dirty = true;
+        let reason = match reply {
+            Some(LedgerReply::Granted(grants)) => {
+                for grant in &grants {
+                    self.scheduler.apply_lease_grant(now, grant);
+                }
+                return;
+            }
+            Some(LedgerReply::Failed(why)) => why,
+            None => "its thread has died; the log has the details".to_owned(),
+        };
+        self.lease_client.disconnect();
+        self.scheduler.stop_sharing_days();
+        self.log(
+            EventLevel::Warn,
+            format!("the daily ledger can't be used, this run goes by its own counts alone: {reason}"),
+        );
+    }
+
+    /// Tells all runs that the provider reported this route's day as used up.
+    pub(super) fn share_exhausted(&mut self, now: Now, route: RouteId) {
+        let pool = self.scheduler.pool_of(route);
+        if let Some(until) = self.scheduler.exhausted_until(now, pool) {
+            self.lease_client.set_exhausted(pool, Some(until));
+        }
+    }
+
+    /// Tells all runs that the operator ended a key's cooldowns, so that its days may be tried again.
+    pub(super) fn clear_exhausted(&mut self, key: &str) {
+        for route in (0..self.scheduler.route_count() as u32).map(RouteId) {
+            if self.keys[self.scheduler.route_indices(route).0].name == key {
+                self.lease_client.set_exhausted(self.scheduler.pool_of(route), None);
+            }
+        }
+    }
+
+    /// Returns the unused rest of all leases; what can't be returned counts as used.
+    pub(super) async fn return_leases(&mut self) {
+        let now = self.clock.now();
+        let unused = self.scheduler.unused_leases(now);
+        let last = self.lease_client.final_requests(now.wall, unused);
+        let (requests, thread) = (self.lease_client.requests.take(), self.lease_client.thread.take());
+        let (Some(errands), Some(thread)) = (requests, thread) else { return };
+        for request in last {
+            if errands.send(request).await.is_err() {
+                tracing::warn!("what was leased of today and not used could not be given back");
+                break;
+            }
+        }
+        drop(errands);
+        // If another process holds the lock, the ledger's own timeout ends this.
+        if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
+            tracing::warn!("the daily ledger's thread did not end as it should");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lease::QuotaUnit;
+
+    fn wish(pool: usize) -> LeaseRequest {
+        let period_end = WallTime(1_000);
+        let returned = Some((period_end, 3));
+        LeaseRequest {
+            pool,
+            unit: QuotaUnit::Requests,
+            period_end,
+            limit: Some(100),
+            requested: 5,
+            known_used: 0,
+            overdrawn: 0,
+            returned,
+        }
+    }
+
+    /// All day states that have arrived, in order.
+    fn words(request_rx: &mut mpsc::Receiver<LedgerRequest>) -> Vec<(usize, Option<WallTime>)> {
+        let mut messages = Vec::new();
+        while let Ok(LedgerRequest::SetExhausted(pool, until)) = request_rx.try_recv() {
+            messages.push((pool, until));
+        }
+        messages
+    }
+
+    #[test]
+    fn nothing_is_lost_where_the_ledger_lags_behind() {
+        let (requests, mut request_rx) = mpsc::channel(2);
+        let mut lease_client = LeaseClient::with_channel(Some(requests), None);
+        let until = |at| Some(WallTime(at));
+        for pool in 0..4 {
+            lease_client.set_exhausted(pool, until(10));
+            lease_client.flush(WallTime(0));
+        }
+        lease_client.lease_requests.push(wish(9));
+        lease_client.set_exhausted(3, None);
+        lease_client.flush(WallTime(0));
+        assert!(lease_client.has_backlog());
+        assert_eq!(words(&mut request_rx), [(0, until(10)), (1, until(10))]);
+        lease_client.flush(WallTime(0));
+        assert_eq!(words(&mut request_rx), [(2, until(10)), (3, None)], "of each the last word");
+        lease_client.flush(WallTime(0));
+        assert!(!lease_client.has_backlog());
+        assert!(matches!(request_rx.try_recv(), Ok(LedgerRequest::Lease(_, wishes)) if wishes == [wish(9)]));
+    }
+
+    #[test]
+    fn what_is_still_to_be_said_at_the_end_is_said() {
+        let (requests, _inbox) = mpsc::channel(1);
+        let mut lease_client = LeaseClient::with_channel(Some(requests), None);
+        lease_client.set_exhausted(1, None);
+        lease_client.lease_requests.push(wish(2));
+        let last = lease_client.final_requests(WallTime(0), vec![wish(3)]);
+        let [LedgerRequest::SetExhausted(1, None), LedgerRequest::Lease(_, wishes)] = &last[..] else {
+            panic!("{last:?}")
+        };
+        assert_eq!(wishes[..], [LeaseRequest { requested: 0, ..wish(2) }, wish(3)], "nothing more is wanted");
+    }
+}

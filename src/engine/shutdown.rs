@@ -1,0 +1,335 @@
+//! The end of a run: when it is done or goes idle, and how its outcome is recorded.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    event_loop::{Engine, Phase},
+    journal::WRITER_GONE_MESSAGE,
+    startup::RunOutcome,
+};
+use crate::{
+    domain::{
+        AttemptId, AttemptResult, EventLevel, MonoTime, Now, OnExhausted, Outcome, WallTime, event::format_duration,
+        pluralize, snapshot::RunState,
+    },
+    scheduler::StallReason,
+    store::Op,
+};
+
+/// Time between two checks whether the record's files are in place.
+const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Whether any provider has responded to this process, with any status.
+#[derive(Debug)]
+pub(super) enum ProviderContact {
+    /// No request has ended yet.
+    Untried,
+    /// Every request so far ended without a response.
+    Failing {
+        /// When the first of them was sent.
+        since: MonoTime,
+        /// Those that ended without an answer.
+        requests: u64,
+        /// Why the last one got no response.
+        message: String,
+    },
+    Reached,
+}
+
+impl ProviderContact {
+    pub fn sent(&mut self, now: MonoTime) {
+        if matches!(self, Self::Untried) {
+            *self = Self::Failing { since: now, requests: 0, message: String::new() };
+        }
+    }
+
+    /// An attempt has ended; `others` are still in flight.
+    pub fn record(&mut self, others: usize, provider: &str, result: &AttemptResult) {
+        let Self::Failing { requests, message, .. } = self else { return };
+        if result.status.is_some() || result.outcome.is_answered() {
+            *self = Self::Reached;
+        } else if matches!(result.outcome, Outcome::ClientTrouble | Outcome::ServerError | Outcome::Timeout) {
+            *requests += 1;
+            *message = format!("{provider}: {}", result.message);
+        } else if *requests == 0 && others == 0 {
+            // Other outcomes without a status are of this side alone.
+            *self = Self::Untried;
+        }
+    }
+}
+
+impl Engine {
+    /// Ends an unattended run if no provider has responded for too long.
+    pub(super) fn gives_up_at(&self) -> Option<MonoTime> {
+        let limit = self.scheduler.policy().give_up_after;
+        match &self.contact {
+            ProviderContact::Failing { since, .. }
+                if self.is_unattended && !limit.is_zero() && matches!(self.phase, Phase::Running) =>
+            {
+                Some(*since + limit)
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends a run that nobody watches once no provider has answered for too long. An answer that has begun counts.
+    fn stop_if_unanswered(&mut self, now: Now) {
+        if self.gives_up_at().is_none_or(|at| now.mono < at) {
+            return;
+        }
+        if self.client.has_heard() {
+            self.contact = ProviderContact::Reached;
+            return;
+        }
+        let ProviderContact::Failing { requests, message, .. } = &self.contact else { return };
+        let mut said = Vec::new();
+        if *requests > 0 {
+            said.push(format!("{}, the last to {message}", pluralize(*requests, "request")));
+        }
+        if !self.in_flight.is_empty() {
+            let broken = pluralize(self.in_flight.len() as u64, "request");
+            said.push(format!("{broken} in flight broken off, which may have been billed"));
+        }
+        let limit = format_duration(self.scheduler.policy().give_up_after);
+        let reason = format!("no provider has answered within {limit} ({})", said.join("; "));
+        self.abort_in_flight(now);
+        self.begin_closing(RunOutcome::Stopped { reason });
+    }
+
+    /// Returns `run_outcome`, or a failure if the record's files are not in their places.
+    fn check_files(&self, run_outcome: RunOutcome) -> RunOutcome {
+        match (self.held_files.check_in_place(), run_outcome) {
+            (Ok(()), ending) | (Err(_), ending @ RunOutcome::Failed { .. }) => ending,
+            (Err(error), _) => RunOutcome::Failed { reason: error.to_string() },
+        }
+    }
+
+    /// Checks whether the run is done, for any reason.
+    pub(super) fn check_done(&mut self, now: Now) {
+        if self.disk_fault.as_ref().is_some_and(|(_, since)| since.elapsed() > Duration::from_secs(5)) {
+            self.disk_fault = None;
+            self.snapshot_dirty = true;
+        }
+        let is_quiet = self.in_flight.is_empty()
+            && self.uncommitted == 0
+            && self.scheduler.in_flight_count() == 0
+            && self.caption_tasks.is_empty();
+        if self.journal.is_closed() {
+            let reason = self.journal.stall_reason().unwrap_or(WRITER_GONE_MESSAGE).to_owned();
+            self.begin_closing(RunOutcome::Failed { reason });
+        }
+        if self.files_checked_at.elapsed() >= FILE_CHECK_INTERVAL && !matches!(self.phase, Phase::Closing { .. }) {
+            self.files_checked_at = Instant::now();
+            if let Err(error) = self.held_files.check_in_place() {
+                self.begin_closing(RunOutcome::Failed { reason: error.to_string() });
+            }
+        }
+        self.stop_if_unanswered(now);
+        match &self.phase {
+            Phase::Closing { .. } | Phase::Idle { .. } => {}
+            Phase::Draining { run_outcome, deadline } => {
+                let (ending, is_late) = (run_outcome.clone(), Instant::now() >= *deadline);
+                let is_settled = is_quiet && self.is_intake_idle();
+                let nothing_left = self.scheduler.unfinished_items() == 0 && !self.intake.is_reading;
+                // Captions that the disk does not accept are written by the next start, so the drain does not wait for
+                // them.
+                let only_captions_left = self.disk_fault.is_some()
+                    && self.in_flight.is_empty()
+                    && self.uncommitted == 0
+                    && self.scheduler.in_flight_count() == 0
+                    && self.is_intake_idle();
+                if is_settled && nothing_left {
+                    self.begin_closing(self.outcome_when_done());
+                } else if is_settled {
+                    self.begin_closing(ending);
+                } else if only_captions_left {
+                    self.begin_closing(
+                        ending.with_note("captions that could not be written are written by the next start"),
+                    );
+                } else if is_late {
+                    let late = if self.scheduler.in_flight_count() > 0 {
+                        "the last requests did not answer in time"
+                    } else {
+                        "the last answers or captions could not be written in time"
+                    };
+                    self.abort_in_flight(now);
+                    self.begin_closing(ending.with_note(late));
+                }
+            }
+            Phase::Running if !is_quiet || self.is_paused || !self.is_intake_idle() => {}
+            Phase::Running => match self.scheduler.stall_reason(now) {
+                // Rows that are still being read may have a route.
+                _ if self.intake.is_reading => {}
+                StallReason::NothingToDo => self.go_idle(self.outcome_when_done()),
+                StallReason::Exhausted { resumes_at, reason } => self.on_exhausted(resumes_at, reason),
+                StallReason::Budget { min_cost } if self.is_unattended => {
+                    self.begin_closing(RunOutcome::BudgetSpent { reason: self.budget_message(min_cost) });
+                }
+                _ => {}
+            },
+        }
+    }
+
+    /// Whether no rows are being ingested and everything recorded is on disk.
+    fn is_intake_idle(&self) -> bool {
+        !self.ingesting && self.journal.is_flushed()
+    }
+
+    fn on_exhausted(&mut self, returns: Option<WallTime>, reason: String) {
+        let needs_operator = self.scheduler.needs_operator();
+        if needs_operator && !self.is_unattended {
+            return;
+        }
+        let waits_for_quota = self.scheduler.policy().on_exhausted == OnExhausted::Wait;
+        match returns {
+            Some(_) if waits_for_quota => {}
+            Some(returns) => {
+                self.go_idle(RunOutcome::Stopped { reason: format!("{reason}; quota returns at {returns}") });
+            }
+            None => self.go_idle(RunOutcome::Stopped { reason }),
+        }
+    }
+
+    /// Nothing more can be done: ends the run, or goes idle if an operator is there who may give a new command.
+    fn go_idle(&mut self, run_outcome: RunOutcome) {
+        let run_outcome = self.check_files(run_outcome);
+        if self.is_unattended || matches!(run_outcome, RunOutcome::Failed { .. }) {
+            return self.begin_closing(run_outcome);
+        }
+        self.record_run_outcome(&run_outcome);
+        self.phase = Phase::Idle { run_outcome };
+    }
+
+    /// Leaves the idle phase after a command of the operator.
+    pub(super) fn leave_idle(&mut self) {
+        if matches!(self.phase, Phase::Idle { .. }) {
+            self.phase = Phase::Running;
+            self.active_time.start(self.clock.now().mono);
+            self.journal.record(Op::SetRunState(RunState::Running));
+        }
+    }
+
+    /// Records the run's outcome; the loop ends once it is on disk.
+    pub(super) fn begin_closing(&mut self, run_outcome: RunOutcome) {
+        let run_outcome = self.check_files(run_outcome);
+        let run_outcome = match std::mem::replace(&mut self.phase, Phase::Running) {
+            ended @ Phase::Closing { .. } => {
+                self.phase = ended;
+                return;
+            }
+            // The outcome was already recorded; leaving does not change it.
+            Phase::Idle { run_outcome: announced } if !matches!(run_outcome, RunOutcome::Failed { .. }) => announced,
+            Phase::Idle { .. } | Phase::Running | Phase::Draining { .. } => {
+                self.record_run_outcome(&run_outcome);
+                run_outcome
+            }
+        };
+        self.phase = Phase::Closing { run_outcome, since: Instant::now() };
+        self.snapshot_dirty = true;
+    }
+
+    fn record_run_outcome(&mut self, run_outcome: &RunOutcome) {
+        let now = self.clock.now();
+        match run_outcome {
+            RunOutcome::Finished => {
+                let failed = self.totals.failed;
+                let message = format!("finished: {} done, {failed} failed", self.totals.done);
+                self.log(if failed > 0 { EventLevel::Warn } else { EventLevel::Info }, message);
+            }
+            RunOutcome::Stopped { reason } | RunOutcome::BudgetSpent { reason } => {
+                self.log(EventLevel::Alert, format!("stopped with work left: {reason}"));
+            }
+            RunOutcome::HeldBack { why: reason } => {
+                self.log(EventLevel::Info, format!("stopped with work left: {reason}"));
+            }
+            RunOutcome::Failed { reason } => self.log(EventLevel::Alert, format!("broken off: {reason}")),
+        }
+        self.state_dirty = true;
+        self.active_time.stop(now.mono);
+        self.save_state(now, true);
+        self.journal.record(Op::SetRunState(run_outcome.run_state()));
+        self.snapshot_dirty = true;
+    }
+
+    /// Aborts the requests in flight; each may have been billed.
+    pub(super) fn abort_in_flight(&mut self, now: Now) {
+        let attempts: Vec<AttemptId> = self.in_flight.keys().copied().collect();
+        for attempt in attempts {
+            if let Some(sent) = self.in_flight.get(&attempt) {
+                sent.abort.abort();
+            }
+            self.on_attempt_aborted(now, attempt);
+        }
+    }
+
+    /// The outcome of a run that has nothing left to do.
+    fn outcome_when_done(&self) -> RunOutcome {
+        match &self.intake.input_error {
+            Some(reason) => RunOutcome::Failed { reason: reason.clone() },
+            None if self.pending_captions.len() > 0 => RunOutcome::Failed {
+                reason: format!(
+                    "every item has ended, but {} could not be written; their answers are recorded, and the same command \
+                     writes them once the files or folders are mended",
+                    pluralize(self.pending_captions.len() as u64, "caption")
+                ),
+            },
+            None if self.held_back > 0 => RunOutcome::HeldBack {
+                why: format!(
+                    "the first rows have ended, {} of an earlier start {} beyond the limit of this one",
+                    pluralize(self.held_back, "item"),
+                    if self.held_back == 1 { "waits" } else { "wait" },
+                ),
+            },
+            None => RunOutcome::Finished,
+        }
+    }
+
+    /// Publishes the last snapshot and closes the writer.
+    pub(super) async fn close(mut self, run_outcome: RunOutcome) -> RunOutcome {
+        let run_outcome = self.check_files(run_outcome);
+        self.attempt_tasks.shutdown().await;
+        self.return_leases().await;
+        self.caption_tasks.shutdown().await;
+        let now = self.clock.now();
+        // The outcome may have changed because it could not be recorded.
+        self.phase = Phase::Closing { run_outcome: run_outcome.clone(), since: Instant::now() };
+        self.publish(now);
+        let Self { journal, snapshot_tx: snapshots, .. } = self;
+        let closed = tokio::task::spawn_blocking(move || {
+            let mut store = journal.into_writer().close()?;
+            store.compact_results()
+        })
+        .await;
+        drop(snapshots);
+        match (closed, run_outcome) {
+            // The first failure is the one to report.
+            (Ok(Ok(_)), ending) | (_, ending @ RunOutcome::Failed { .. }) => ending,
+            (Ok(Err(error)), _) => {
+                RunOutcome::Failed { reason: format!("the run's database could not be closed: {error}") }
+            }
+            (Err(_), _) => RunOutcome::Failed { reason: "the writer of the run's database panicked".to_owned() },
+        }
+    }
+}
+
+impl RunOutcome {
+    fn with_note(self, note: &str) -> Self {
+        match self {
+            Self::Finished => Self::Finished,
+            Self::Stopped { reason } => Self::Stopped { reason: format!("{reason}; {note}") },
+            Self::BudgetSpent { reason } => Self::BudgetSpent { reason: format!("{reason}; {note}") },
+            Self::HeldBack { why: reason } => Self::HeldBack { why: format!("{reason}; {note}") },
+            Self::Failed { reason: why } => Self::Failed { reason: format!("{why}; {note}") },
+        }
+    }
+
+    pub(super) fn run_state(&self) -> RunState {
+        match self {
+            Self::Finished => RunState::Finished,
+            Self::Stopped { reason }
+            | Self::BudgetSpent { reason }
+            | Self::HeldBack { why: reason }
+            | Self::Failed { reason } => RunState::Stopped { reason: reason.clone() },
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Builds snapshots from the state of the engine and the scheduler.
+
+use std::{sync::Arc, time::Instant};
+
+use super::event_loop::{Engine, Phase};
+use crate::{
+    domain::{
+        Key, Now, RouteId, Snapshot,
+        snapshot::{CurrentRoute, KeyView, ModelView, RouteView, RunState, Spend, Throughput, Totals},
+    },
+    scheduler::{KeyStatus, StallReason},
+    store::report::KeyRecord,
+};
+
+impl Engine {
+    pub(super) fn publish(&mut self, now: Now) {
+        let snapshot = Arc::new(self.build_snapshot(now));
+        // The send fails only if there is no front end.
+        let _ = self.snapshot_tx.send(snapshot);
+        self.snapshot_dirty = false;
+        self.published_at = Instant::now();
+    }
+
+    fn build_snapshot(&mut self, now: Now) -> Snapshot {
+        let policy = self.scheduler.policy();
+        let (strategy, cascade_order, when_limited) = (policy.strategy, policy.order, policy.when_limited);
+        let (on_exhausted, max_in_flight, budget) = (policy.on_exhausted, policy.max_in_flight, policy.max_usd);
+        let money = self.scheduler.run_spend();
+        Snapshot {
+            run: self.run.clone(),
+            state: self.run_state(now),
+            at: now.wall,
+            elapsed: self.active_time.total(now.mono),
+            clock_speed: self.clock.speed(),
+            strategy,
+            cascade_order,
+            when_limited,
+            on_exhausted,
+            totals: self.shown_totals(),
+            max_in_flight,
+            spend: Spend { reserved: money.reserved, budget, ..self.spend },
+            throughput: self.current_throughput(now),
+            forecast: self.forecasting.latest.clone(),
+            bottlenecks: self.scheduler.run_bottlenecks(now),
+            current_route: self.current_route(),
+            keys: self.key_views(now),
+            models: self.model_views(now),
+            routes: self.route_views(now),
+            cooldowns: self.scheduler.cooldowns(now),
+            events: self.events.iter().cloned().collect(),
+        }
+    }
+
+    /// The totals, with items whose end is not on disk yet counted as in flight.
+    fn shown_totals(&self) -> Totals {
+        let ended = self.totals.done + self.totals.failed;
+        let open = self.totals.total.saturating_sub(ended);
+        let in_flight = (self.in_flight.len() as u64 + self.uncommitted).min(open);
+        Totals { waiting: open - in_flight, in_flight, ingesting: self.intake.is_reading, ..self.totals }
+    }
+
+    fn run_state(&self, now: Now) -> RunState {
+        match &self.phase {
+            Phase::Closing { run_outcome, .. } | Phase::Idle { run_outcome } => return run_outcome.run_state(),
+            Phase::Draining { .. } => return RunState::Draining,
+            Phase::Running => {}
+        }
+        if let Some(reason) = self.journal.stall_reason() {
+            return RunState::NeedsOperator { reason: reason.to_owned() };
+        }
+        if let Some((reason, _)) = &self.disk_fault {
+            return RunState::NeedsOperator { reason: reason.clone() };
+        }
+        if self.is_paused {
+            return if self.in_flight.is_empty() { RunState::Paused } else { RunState::Pausing };
+        }
+        match self.scheduler.stall_reason(now) {
+            StallReason::Working | StallReason::NothingToDo => RunState::Running,
+            StallReason::WaitingUntil { at, reason } => RunState::Waiting { reason, until: Some(at) },
+            StallReason::SwitchedOff => {
+                RunState::Waiting { reason: "everything that could take work is switched off".to_owned(), until: None }
+            }
+            StallReason::Budget { min_cost } => RunState::NeedsOperator { reason: self.budget_message(min_cost) },
+            StallReason::Exhausted { reason, .. } if self.scheduler.needs_operator() => {
+                RunState::NeedsOperator { reason }
+            }
+            StallReason::Exhausted { resumes_at, reason } => RunState::Waiting { reason, until: resumes_at },
+        }
+    }
+
+    fn current_throughput(&mut self, now: Now) -> Throughput {
+        let items_per_second = self.throughput.per_second(now.mono, self.started_at.mono);
+        Throughput { items_per_second, finish_at: self.finish_at(now) }
+    }
+
+    /// The current route, numbered for people: key 1 of 3, model 2 of 4.
+    fn current_route(&self) -> Option<CurrentRoute> {
+        let dispatch = self.last_dispatch.as_ref()?;
+        let (key, model) = (dispatch.key.index(), dispatch.model.index());
+        let provider = self.keys[key].provider;
+        let models: Vec<usize> =
+            (0..self.models.len()).filter(|index| self.models[*index].provider == provider).collect();
+        let position = models.iter().position(|index| *index == model)?;
+        Some(CurrentRoute {
+            key: self.keys[key].name.clone(),
+            key_number: key as u32 + 1,
+            key_count: self.keys.len() as u32,
+            model: self.models[model].name.clone(),
+            model_number: position as u32 + 1,
+            model_count: models.len() as u32,
+            retry_number: dispatch.retry,
+            max_retries: self.scheduler.policy().retries_per_model,
+        })
+    }
+
+    /// The state of the keys for `status` in another process.
+    pub(super) fn key_records(&self, now: Now) -> Vec<KeyRecord> {
+        let record = |(key, status): (&Key, KeyStatus)| KeyRecord {
+            name: key.name.clone(),
+            state: status.condition.label().to_owned(),
+            health: status.health,
+        };
+        self.keys.iter().zip(self.scheduler.key_statuses(now)).map(record).collect()
+    }
+
+    fn key_views(&self, now: Now) -> Vec<KeyView> {
+        let status = self.scheduler.key_statuses(now);
+        self.keys
+            .iter()
+            .zip(status)
+            .zip(&self.key_counts)
+            .map(|((key, status), counts)| KeyView {
+                name: key.name.clone(),
+                provider: self.providers[key.provider.index()].name.clone(),
+                project: key.project.clone(),
+                role: key.role,
+                health: status.health,
+                ok: counts.ok,
+                failed: counts.failed,
+                in_flight: status.in_flight,
+                condition: status.condition,
+                usage: counts.usage,
+                cost: counts.cost,
+                last_error: counts.last_error.clone(),
+            })
+            .collect()
+    }
+
+    fn model_views(&self, now: Now) -> Vec<ModelView> {
+        let status = self.scheduler.model_statuses(now);
+        self.models
+            .iter()
+            .zip(status)
+            .zip(&self.model_counts)
+            .map(|((model, status), counts)| {
+                let provider = &self.providers[model.provider.index()];
+                ModelView {
+                    name: model.name.clone(),
+                    provider: provider.name.clone(),
+                    api: provider.api,
+                    vision: model.vision,
+                    on: status.is_switched_on,
+                    rpm: status.rpm,
+                    tpm: status.tpm,
+                    rpd: status.rpd,
+                    day: status.day,
+                    day_resets_at: status.day_resets_at,
+                    in_flight: status.in_flight,
+                    ok: counts.ok,
+                    failed: counts.failed,
+                    mean_ms: counts.latencies.mean_ms(),
+                    p50_ms: counts.latencies.percentile_ms(50),
+                    p95_ms: counts.latencies.percentile_ms(95),
+                    usage: counts.usage,
+                    cost: counts.cost,
+                }
+            })
+            .collect()
+    }
+
+    fn route_views(&mut self, now: Now) -> Vec<RouteView> {
+        let status = self.scheduler.route_statuses(now);
+        status
+            .into_iter()
+            .zip(&self.route_counts)
+            .enumerate()
+            .map(|(index, (status, (ok, failed)))| RouteView {
+                key: self.keys[status.key].name.clone(),
+                model: self.models[status.model].name.clone(),
+                on: status.is_switched_on,
+                condition: status.condition,
+                rpm: status.rpm,
+                rpd: status.rpd,
+                in_flight: status.in_flight,
+                ok: *ok,
+                failed: *failed,
+                bottlenecks: self.scheduler.route_bottlenecks(now, RouteId(index as u32)),
+            })
+            .collect()
+    }
+}

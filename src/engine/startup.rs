@@ -1,0 +1,490 @@
+//! Opens or resumes a run: restores the scheduler from the record, and starts the engine's task.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use smallvec::SmallVec;
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+};
+
+use super::{
+    caption_writer::{self, PendingCaptions},
+    event_loop::{Channels, Engine, Phase},
+    forecasting::ForecastTask,
+    handle::EngineHandle,
+    intake::Intake,
+    journal::Journal,
+    lease_client::{LeaseClient, fingerprints},
+    shutdown::ProviderContact,
+    stats::{ActiveTime, AttemptCounts, ThroughputEstimate},
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    domain::{
+        Api, Command, EventLevel, ItemSpec, Now, RouteId, Snapshot, WallTime, WhenLimited, is_or_are,
+        plain_text::sanitize,
+        pluralize,
+        snapshot::{Cause, RunState},
+    },
+    output::ExistingCaptionPolicy,
+    provider::{Client, Endpoint},
+    scheduler::{PastUsage, Scheduler},
+    store::{
+        ItemLoader, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification, RouteName, RunDir, Store,
+        audit::MAX_CAP_STATE, spawn_reader,
+    },
+};
+
+/// Name of the run's saved state for the scheduler.
+pub(super) const SCHEDULER_STATE: &str = "scheduler";
+
+/// Name of the run's saved state for the last command line's flags.
+const FLAGS_STATE: &str = "flags";
+
+/// How far daily windows look back: the longest day, at the end of daylight saving time, has 25 hours.
+const MAX_DAY_LENGTH: Duration = Duration::from_secs(26 * 3_600);
+
+/// How long after its intent a request with unknown result may have reached its provider.
+const MAX_ARRIVAL_DELAY: Duration = Duration::from_secs(30);
+
+/// The settings that the engine is started with, besides the run itself.
+pub struct EngineSetup {
+    pub run: String,
+    pub config: Config,
+    pub clock: Clock,
+    pub existing_captions: ExistingCaptionPolicy,
+    /// No operator is there to unblock the run: stop instead.
+    pub is_unattended: bool,
+    /// Seed for all jitter.
+    pub seed: u64,
+    /// Command-line flags, by the setting that they decide. A flag that is new or changed since the last start
+    /// overrides the operator's decision on the same setting.
+    pub flags: BTreeMap<String, String>,
+    /// The flags are for this start only (`replay`). They override decisions, but are neither compared with the last
+    /// start's flags nor saved. The decisions that they override apply again at the next start.
+    pub ephemeral_flags: bool,
+    /// The results of key checks made just before the start.
+    pub key_checks: Vec<KeyCheck>,
+    /// The quota ledger that this run shares with others. `None`: it uses its own counts only.
+    pub ledger: Option<PathBuf>,
+}
+
+impl fmt::Debug for EngineSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+/// The result of a key check at its provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyCheck {
+    /// The key is valid: the provider lists its models.
+    Valid {
+        name: String,
+        /// Configured models that are not in the list.
+        missing_models: Vec<String>,
+    },
+    /// The provider lists its models to anybody, so the list does not prove the key.
+    Unproven {
+        name: String,
+        /// Configured models that are not in the list.
+        missing_models: Vec<String>,
+    },
+    /// The provider does not know the key.
+    Invalid {
+        name: String,
+        /// The provider's own text.
+        message: String,
+    },
+}
+
+/// Rows read from the input.
+#[derive(Debug)]
+pub enum InputRows {
+    Batch(Vec<ItemSpec>),
+    /// The input has been read to its end.
+    End,
+    Failed(String),
+}
+
+/// A started engine.
+#[derive(Debug)]
+pub struct RunningEngine {
+    pub handle: EngineHandle,
+    /// Events up to this number are from earlier processes, which have announced them.
+    pub last_event: u64,
+    pub task: JoinHandle<RunOutcome>,
+}
+
+/// How a run's process ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RunOutcome {
+    /// Every item is done or failed.
+    Finished,
+    /// Work is left; the same command resumes it.
+    Stopped { reason: String },
+    /// Work is left; a larger budget resumes it, but the same command stops again.
+    BudgetSpent { reason: String },
+    /// A trial of the first rows has ended; items of an earlier start wait, and a start without a limit sends them.
+    HeldBack { why: String },
+    /// Something failed on this machine. The record is kept, and the same command resumes the run.
+    Failed { reason: String },
+}
+
+/// Starts the engine for an opened run. `input_rows` delivers the rest of the input and announces its end; `None` if
+/// all of it has been read.
+///
+/// # Errors
+/// If the record can't be read, or the HTTP client can't be created.
+pub fn start(
+    setup: EngineSetup,
+    dir: &RunDir,
+    store: Store,
+    opened: OpenedRun,
+    input_rows: Option<mpsc::Receiver<InputRows>>,
+) -> anyhow::Result<RunningEngine> {
+    let last_event = opened.next_event - 1;
+    let (engine, channels, handle) = prepare(setup, dir, store, opened, input_rows)?;
+    Ok(RunningEngine { handle, last_event, task: tokio::spawn(engine.run(channels)) })
+}
+
+/// Builds the engine of an opened run, before its first tick.
+pub(super) fn prepare(
+    setup: EngineSetup,
+    dir: &RunDir,
+    mut store: Store,
+    opened: OpenedRun,
+    input_rows: Option<mpsc::Receiver<InputRows>>,
+) -> anyhow::Result<(Engine, Channels, EngineHandle)> {
+    let EngineSetup {
+        run,
+        config,
+        clock,
+        existing_captions,
+        is_unattended: unattended,
+        seed,
+        flags,
+        ephemeral_flags,
+        key_checks: checked_keys,
+        ledger,
+    } = setup;
+    let now = clock.now();
+    let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
+    let (reply_tx, lease_replies) = mpsc::channel(16);
+    let fingerprints = fingerprints(&config.secrets, ledger.as_deref());
+    let lease_client = match ledger {
+        Some(path) => LeaseClient::start(path, &config, &mut scheduler, reply_tx),
+        None => LeaseClient::disabled(),
+    };
+    let Config { providers, models, keys, secrets, .. } = config;
+    scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
+    if let Some(saved_state) = opened.saved_states.get(SCHEDULER_STATE) {
+        match serde_json::from_str(saved_state) {
+            Ok(saved_state) => scheduler.restore(now, saved_state, &fingerprints),
+            Err(error) => tracing::warn!("what the last process knew of cooldowns can't be read: {error}"),
+        }
+    }
+
+    let mut revalidated: Vec<(String, Cause)> = Vec::new();
+    let mut disable_events = Vec::new();
+    for key in checked_keys {
+        match key {
+            KeyCheck::Valid { name, missing_models: unlisted } => {
+                revalidated.extend(scheduler.mark_valid(&name, &unlisted).map(|cause| (name, cause)));
+            }
+            KeyCheck::Unproven { name, missing_models: unlisted } => scheduler.mark_models_listed(&name, &unlisted),
+            KeyCheck::Invalid { name, message } => disable_events.extend(scheduler.disable_key(now, &name, message)),
+        }
+    }
+
+    let mut apis: SmallVec<[Api; 3]> = providers.iter().map(|provider| provider.api).collect();
+    apis.sort_unstable();
+    apis.dedup();
+    let mut intake = Intake::new(apis);
+    let reclassified = store.apply_rules(&scheduler.policy().rules)?;
+    for (id, traits) in store.traits() {
+        intake.add_class(&mut scheduler, id, &traits);
+    }
+    let mut held_back = 0;
+    store.for_each_waiting(|item| match &opened.only {
+        Some(only) if !only.contains(&item.seq) => held_back += 1,
+        _ => intake.add_waiting(&mut scheduler, item),
+    })?;
+    intake.update_backlog(&mut scheduler);
+    intake.is_reading = input_rows.is_some();
+
+    let mut key_counts = vec![AttemptCounts::default(); keys.len()];
+    let mut model_tallies = vec![AttemptCounts::default(); models.len()];
+    let mut route_counts = vec![(0, 0); scheduler.route_count()];
+    restore_counts(&store, &mut scheduler, now, &mut key_counts, &mut model_tallies, &mut route_counts)?;
+
+    // Time spent looking at a run that has ended, and gets no new items, does not count as active.
+    let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back;
+    let client =
+        Client::new(clock.to_real(scheduler.policy().connect_timeout), clock.to_real(scheduler.policy().idle_timeout))?;
+    let endpoints = keys
+        .iter()
+        .zip(secrets)
+        .map(|(key, secret)| Ok(Arc::new(Endpoint::new(providers[key.provider.index()].clone(), secret)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let routes: Vec<RouteName> = (0..scheduler.route_count() as u32)
+        .map(|index| {
+            let (key, model) = scheduler.route_indices(RouteId(index));
+            RouteName {
+                key: keys[key].name.clone(),
+                model: models[model].name.clone(),
+                provider: providers[keys[key].provider.index()].name.clone(),
+            }
+        })
+        .collect();
+    let held_files = store.open_files()?;
+    let (writer, acks) = store.into_writer(&routes)?;
+
+    let (commands, command_rx) = mpsc::channel(64);
+    let (queries, query_rx) = mpsc::channel(16);
+    let (loaded, loaded_rx) = mpsc::channel(16);
+    let (fault_tx, disk_faults) = mpsc::channel(16);
+    let (forecast_tx, forecasts) = mpsc::channel(1);
+    let (probe_tx, probe_results) = mpsc::channel(16);
+    spawn_reader(dir, query_rx)?;
+    let (snapshots, snapshot_rx) = watch::channel(Arc::new(Snapshot::empty(&run, now.wall, clock.speed())));
+    let mut engine = Engine {
+        clock,
+        started_at: now,
+        active_time: if is_idle {
+            ActiveTime::stopped(opened.active_time)
+        } else {
+            ActiveTime::running(opened.active_time, now.mono)
+        },
+        max_cap: opened.saved_states.get(MAX_CAP_STATE).and_then(|json| serde_json::from_str(json).ok()),
+        run,
+        model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
+        providers,
+        models,
+        keys,
+        key_fingerprints: fingerprints,
+        scheduler,
+        journal: Journal::new(writer),
+        intake,
+        loader: ItemLoader::start(dir)?,
+        loaded_tx: loaded,
+        client,
+        endpoints,
+        existing_captions,
+        fault_tx,
+        probe_tx,
+        attempt_tasks: JoinSet::new(),
+        caption_tasks: JoinSet::new(),
+        caption_threads: caption_writer::threads(),
+        pending_captions: PendingCaptions::resumed(&opened),
+        in_flight: HashMap::new(),
+        uncommitted: 0,
+        first_sent_at: HashMap::new(),
+        totals: opened.totals,
+        spend: opened.spend,
+        key_counts,
+        model_counts: model_tallies,
+        route_counts,
+        throughput: ThroughputEstimate::default(),
+        forecasting: ForecastTask::new(forecast_tx),
+        lease_client,
+        last_dispatch: None,
+        events: VecDeque::from(opened.events.clone()),
+        next_event_number: opened.next_event,
+        phase: Phase::Running,
+        is_paused: false,
+        disk_fault: None,
+        is_unattended: unattended,
+        ingesting: false,
+        snapshot_tx: snapshots,
+        snapshot_dirty: true,
+        published_at: Instant::now(),
+        state_dirty: false,
+        state_saved_at: Instant::now(),
+        key_records: Vec::new(),
+        status_checked_at: Instant::now(),
+        held_files,
+        files_checked_at: Instant::now(),
+        contact: ProviderContact::Untried,
+        held_back,
+        #[cfg(test)]
+        ticks: Arc::default(),
+    };
+    engine.log_startup(&opened, &reclassified);
+    for (key, cause) in revalidated {
+        let message =
+            format!("key {key} was off since {} ({}); its provider accepts it now", cause.since, cause.outcome);
+        engine.log(EventLevel::Info, message);
+        engine.state_dirty = true;
+    }
+    for event in disable_events {
+        engine.emit_event(event);
+    }
+    let last = opened.saved_states.get(FLAGS_STATE).filter(|_| !ephemeral_flags);
+    engine.reapply_decisions(opened.decisions, &changed_flags(&flags, last), ephemeral_flags);
+    if let (false, Ok(json)) = (ephemeral_flags, serde_json::to_string(&flags)) {
+        engine.journal.record(Op::SetState { name: FLAGS_STATE.to_owned(), json });
+    }
+    engine.record_max_cap();
+    engine.journal.record(Op::SetRunState(RunState::Running));
+    engine.publish(now);
+    let channels = Channels {
+        commands: command_rx,
+        acks,
+        loaded: loaded_rx,
+        input_rows,
+        disk_faults,
+        forecasts,
+        lease_replies,
+        probe_results,
+    };
+    let handle = EngineHandle { snapshots: snapshot_rx, commands, queries };
+    Ok((engine, channels, handle))
+}
+
+impl Engine {
+    /// Logs what kind of start this is, and what the last process left behind.
+    fn log_startup(&mut self, opened: &OpenedRun, reclassified: &Reclassification) {
+        if opened.is_new {
+            self.log(EventLevel::Info, "a new run begins".to_owned());
+            return;
+        }
+        if let Some(reason) = &opened.failed_sync {
+            let message =
+                format!("a sync of the record failed in the last process ({reason}); it was checked, and is sound");
+            self.log(EventLevel::Warn, message);
+        }
+        let totals = opened.totals;
+        self.log(
+            EventLevel::Info,
+            format!("resumed: {} done, {} failed, {} waiting", totals.done, totals.failed, totals.waiting),
+        );
+        if totals.not_in_input > 0 {
+            let message = format!(
+                "{} of this run {} no longer in the input; they stay in the run, its results and its exports",
+                pluralize(totals.not_in_input, "item"),
+                is_or_are(totals.not_in_input)
+            );
+            self.log(EventLevel::Warn, message);
+        }
+        if reclassified.changed_waiting > 0 {
+            let message = format!(
+                "the routing rules have changed: another applies to {}",
+                pluralize(reclassified.changed_waiting, "waiting item")
+            );
+            self.log(EventLevel::Info, message);
+        }
+        if !reclassified.missing_fields.is_empty() {
+            let message = format!(
+                "rules now look at the field {}, which was not kept of the rows read before: they don't fit those",
+                reclassified.missing_fields.join(", ")
+            );
+            self.log(EventLevel::Warn, message);
+        }
+        if !opened.lost_attempts.is_empty() {
+            let lost = opened.lost_attempts.len() as u64;
+            let at_risk: crate::domain::Money = opened.lost_attempts.iter().map(|call| call.at_risk).sum();
+            let message = format!(
+                "{} {} in flight when the last process ended, to be sent again; may have been billed ({at_risk} at most)",
+                pluralize(lost, "request"),
+                if lost == 1 { "was" } else { "were" },
+            );
+            self.log(EventLevel::Warn, message);
+            for call in &opened.lost_attempts {
+                let LostAttempt { attempt, id, route, sent_at, at_risk, .. } = call;
+                let message = format!(
+                    "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, {at_risk} at most",
+                    attempt.0, route.model, route.key
+                );
+                tracing::warn!("{}", sanitize(&message));
+            }
+        }
+    }
+
+    /// Applies the operator's decisions of earlier processes again, unless a changed flag overrides them. Switches are
+    /// in the scheduler's saved state, with their time.
+    fn reapply_decisions(&mut self, mut decisions: Vec<OperatorDecision>, overruled: &[String], ephemeral_flags: bool) {
+        // Decisions that lift a restriction come first. Only the newest decision on each subject is kept. In the order
+        // in which they were made, one might choose a strategy that the configured `when_limited` forbids, because the
+        // decision that changed `when_limited` comes later.
+        decisions.sort_by_key(|decision| {
+            let spills = matches!(decision.command, Command::SetWhenLimited { when_limited: WhenLimited::Spill });
+            !spills && !matches!(decision.command, Command::SetStrategy { strategy } if strategy.supports_wait())
+        });
+        for decision in decisions {
+            let target = decision.target.clone();
+            if overruled.contains(&target) {
+                if !ephemeral_flags {
+                    self.journal.record(Op::ForgetDecision { target });
+                }
+                continue;
+            }
+            let message = match &decision.command {
+                Command::SetKey { .. } | Command::SetModel { .. } | Command::SetRoute { .. } | Command::Resume => {
+                    continue;
+                }
+                Command::Pause | Command::HardPause if self.is_unattended => {
+                    "paused when it was last stopped; goes on, since nobody is here to resume it".to_owned()
+                }
+                Command::HardPause => match self.apply(&Command::Pause) {
+                    Ok(message) => message,
+                    Err(_) => continue,
+                },
+                command => match self.apply(command) {
+                    Ok(message) => message,
+                    Err(error) => format!("an earlier decision no longer applies: {error}"),
+                },
+            };
+            self.log(EventLevel::Info, format!("as decided {}: {message}", decision.at));
+        }
+    }
+}
+
+/// Flags that are new, or have another value than at the last start.
+fn changed_flags(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec<String> {
+    let last: BTreeMap<String, String> = last.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    flags.iter().filter(|(what, value)| last.get(*what) != Some(value)).map(|(what, _)| what.clone()).collect()
+}
+
+/// Restores the counts of earlier processes from the recorded attempts.
+fn restore_counts(
+    store: &Store,
+    scheduler: &mut Scheduler,
+    now: Now,
+    keys: &mut [AttemptCounts],
+    models: &mut [AttemptCounts],
+    routes: &mut [(u64, u64)],
+) -> anyhow::Result<()> {
+    let names: HashMap<(String, String), RouteId> = (0..scheduler.route_count() as u32)
+        .map(|index| (scheduler.key_and_model_names(RouteId(index)), RouteId(index)))
+        .collect();
+    store.for_each_attempt_since(WallTime(i64::MIN), |past| {
+        let at = past.completed_at.unwrap_or_else(|| (past.sent_at + MAX_ARRIVAL_DELAY).min(now.wall));
+        // Money stays spent, even if the model or key is no longer configured.
+        scheduler.restore_spend(now, &past.key, at, past.cost + past.at_risk);
+        let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
+        let (key, model) = scheduler.route_indices(route);
+        let latency = Duration::from_millis(past.latency_ms);
+        keys[key].count(past.outcome, past.usage, past.cost, latency);
+        models[model].count(past.outcome, past.usage, past.cost, latency);
+        let (ok, failed) = &mut routes[route.index()];
+        *ok += u64::from(past.outcome.is_answered());
+        *failed += u64::from(!past.outcome.is_answered() && !past.outcome.is_unattributed());
+        if now.wall.since(at) < MAX_DAY_LENGTH {
+            scheduler.restore_usage(
+                now,
+                route,
+                &PastUsage { at, outcome: past.outcome, usage: past.usage, reserved_input_tokens: past.est_tokens },
+            );
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Formats numbers, times and tables as plain text.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::domain::{WallTime, event::format_duration};
+
+/// `1,234,567`
+pub(super) fn group_digits(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `812ms`, `2.1s`, `37s`, `4:05`
+pub(super) fn latency(millis: u64) -> String {
+    if millis < 1_000 { format!("{millis}ms") } else { format_duration(Duration::from_millis(millis)) }
+}
+
+/// The time of day of an event.
+pub(super) fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
+    at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
+}
+
+/// A future time, only as exact as useful, and the time until then: `14:09:30 (in 37s)`, `Nov 22 09:00 (in 18h51m)`.
+pub(super) fn time_ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
+    let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
+    let span = at.since(now);
+    let format = if then.date() != today.date() {
+        "%b %-d %H:%M"
+    } else if span < Duration::from_hours(1) {
+        "%H:%M:%S"
+    } else {
+        "%H:%M"
+    };
+    format!("{} (in {})", then.strftime(format), format_duration(Duration::from_secs(span.as_secs())))
+}
+
+/// Width of a usual terminal, in columns.
+const TERMINAL_COLUMNS: usize = 80;
+
+/// A table with a heading. Every column is as wide as its widest cell: the first is left-aligned, the others
+/// right-aligned. Columns are one space apart instead of two if the table would be wider than a usual terminal.
+pub(super) fn text_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = heading.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width());
+        }
+    }
+    let wide_total = widths.iter().sum::<usize>() + 2 * (N - 1);
+    let between = if wide_total > TERMINAL_COLUMNS { " " } else { "  " };
+    let line = |cells: [&str; N]| {
+        let mut line = String::new();
+        for (index, (cell, width)) in cells.into_iter().zip(widths).enumerate() {
+            let gap = " ".repeat(width.saturating_sub(cell.width()));
+            if index == 0 {
+                line.push_str(cell);
+                line.push_str(&gap);
+            } else {
+                line.push_str(between);
+                line.push_str(&gap);
+                line.push_str(cell);
+            }
+        }
+        line.truncate(line.trim_end().len());
+        line.push('\n');
+        line
+    };
+    let mut text = line(heading);
+    for row in rows {
+        text.push_str(&line(row.each_ref().map(String::as_str)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        for (number, want) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
+            assert_eq!(group_digits(number), want);
+        }
+    }
+
+    #[test]
+    fn instants_ahead_are_as_exact_as_it_matters() {
+        let now = WallTime::from_unix_seconds(1_795_251_600); // 2026-11-21T09:00:00Z
+        let cases = [
+            (37, "09:00:37 (in 37s)"),
+            (3_600 * 6 + 720, "15:12 (in 6h12m)"),
+            (86_400, "Nov 22 09:00 (in 1d00h)"),
+            (0, "09:00:00 (in 0s)"),
+        ];
+        for (seconds, want) in cases {
+            assert_eq!(time_ahead(now + Duration::from_secs(seconds), now, &TimeZone::UTC), want);
+        }
+    }
+
+    #[test]
+    fn columns_stand_closer_where_they_would_be_too_wide() {
+        let row = |wide: usize| [["n".repeat(wide), "1,000".to_owned(), "12".to_owned()]];
+        for (name, want) in [(69, 80), (70, 79), (71, 80)] {
+            let table = text_table(["name", "ok", "no"], &row(name));
+            assert!(table.lines().all(|line| line.width() == want), "{name}: {table}");
+        }
+    }
+
+    #[test]
+    fn columns_go_by_what_a_terminal_shows() {
+        let rows = [["日本".to_owned(), "1".to_owned()], ["a".to_owned(), "1,000".to_owned()]];
+        assert_eq!(text_table(["name", "ok"], &rows), "name     ok\n日本      1\na     1,000\n");
+    }
+}

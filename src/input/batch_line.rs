@@ -1,0 +1,67 @@
+//! The common part of the providers' batch lines: an id and a complete request, each under a provider's own field name.
+
+use crate::domain::Request;
+
+use super::{
+    draft::{Draft, RowOptions},
+    error::FieldError,
+    json::{Fields, Json, missing_field},
+    picture_fields, row,
+};
+
+/// The field names of one provider.
+pub(super) struct BatchLine {
+    pub id_field: &'static str,
+    pub request_field: &'static str,
+}
+
+impl BatchLine {
+    /// Reads the id and passes the request to `read_request`. Ignores the other fields of the line.
+    pub fn read(
+        &self,
+        row: &Json<'_>,
+        options: &RowOptions,
+        read_request: impl FnOnce(&Fields<'_>, &mut Draft, &RowOptions) -> Result<(), FieldError>,
+    ) -> Result<Draft, FieldError> {
+        let fields = row.object("")?;
+        let mut draft = Draft { kept_fields: options.pick_kept_fields(fields), ..Draft::default() };
+        let mut request = None;
+        for (name, value) in fields {
+            if value.is_null() {
+                continue;
+            }
+            if name == self.id_field {
+                draft.id = Some(row::parse_id(value, self.id_field)?);
+            } else if name == self.request_field {
+                request = Some(value.object(self.request_field)?);
+            }
+        }
+        let request = request.ok_or_else(|| missing_field(fields, self.request_field))?;
+        read_request(request, &mut draft, options).map_err(|error| error.within(self.request_field))?;
+        if !options.legacy_rows {
+            self.refuse_stray_pictures(fields, &draft.request, options)?;
+        }
+        Ok(draft)
+    }
+
+    /// Refuses a picture beside the request. No provider's batch format has one there, so it would not be sent.
+    fn refuse_stray_pictures(
+        &self,
+        fields: &Fields<'_>,
+        sent: &Request,
+        options: &RowOptions,
+    ) -> Result<(), FieldError> {
+        for (name, value) in fields {
+            let is_unsent = (!sent.needs_vision() && !value.is_empty_or_default())
+                || picture_fields::holds_unsent(name, value, sent);
+            if picture_fields::names_only_pictures(name) && is_unsent {
+                let message = format!(
+                    "stands beside `{}`, where it is not sent; put it into the messages there",
+                    self.request_field
+                );
+                return Err(FieldError::new(name.as_ref(), message));
+            }
+        }
+        picture_fields::refuse_unread(fields, sent, options)
+    }
+}

@@ -1,0 +1,471 @@
+//! Detects the format of a file from its first bytes, its extension, and the fields of its first row.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    InputKind, LineFormat,
+    csv::detect_delimiter,
+    error::InputError,
+    image_source::{has_picture_magic, is_picture, resolve_listed_path},
+    json::Json,
+    lines::LineReader,
+    picture_names::LineShape,
+};
+
+/// Rows that are tried until one parses.
+const MAX_ROWS_TRIED: usize = 20;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum DetectedFormat {
+    Rows(InputKind),
+    Csv {
+        delimiter: u8,
+    },
+    /// A file that lists pictures by paths relative to `base_dir`.
+    List {
+        base_dir: PathBuf,
+    },
+    Picture,
+}
+
+/// Detects the format of the file at `path`. `display_path` is the name that users know: its extension counts, and
+/// messages use it. `base_dir` is the folder that paths in the file start from.
+pub(super) fn detect(
+    path: &Path,
+    display_path: &Path,
+    base_dir: &Path,
+    format: LineFormat,
+) -> Result<DetectedFormat, InputError> {
+    let unreadable = |error: io::Error| InputError::unreadable(display_path, error);
+    let mut head = Vec::with_capacity(1_024);
+    File::open(path).and_then(|file| file.take(1_024).read_to_end(&mut head)).map_err(unreadable)?;
+    let extension =
+        display_path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if has_picture_magic(&head) || (head.starts_with(b"BM") && extension == "bmp") {
+        return Ok(DetectedFormat::Picture);
+    }
+    refuse_binary(&head, display_path)?;
+
+    let mut lines = LineReader::open(path).map_err(unreadable)?;
+    let Some(first) = next_nonblank_line(&mut lines) else {
+        return Err(InputError::Empty(display_path.display().to_string()));
+    };
+    match format {
+        LineFormat::Pictures => {
+            return LineStats::read(path, base_dir, format, look_up)
+                .map(|lines| DetectedFormat::List { base_dir: lines.best_base() })
+                .map_err(unreadable);
+        }
+        LineFormat::Prompts => return Ok(DetectedFormat::Rows(InputKind::Text)),
+        LineFormat::Detect => {}
+    }
+    let detected = match extension.as_str() {
+        "csv" => DetectedFormat::Csv { delimiter: detect_delimiter(&first) },
+        "tsv" => DetectedFormat::Csv { delimiter: b'\t' },
+        "jsonl" | "ndjson" | "json" => DetectedFormat::Rows(detect_json_kind(&first, &mut lines, display_path)?),
+        _ if first.starts_with('{') && (extension != "txt" || Json::parse(&first).is_ok()) => {
+            DetectedFormat::Rows(detect_json_kind(&first, &mut lines, display_path)?)
+        }
+        _ if looks_like_an_array(&first) && extension != "txt" => return Err(json_array_error(display_path)),
+        "" if is_csv_header(&first) => DetectedFormat::Csv { delimiter: detect_delimiter(&first) },
+        _ => {
+            let lines = LineStats::read(path, base_dir, format, look_up).map_err(unreadable)?;
+            match lines.line_format(display_path)? {
+                LineFormat::Pictures => DetectedFormat::List { base_dir: lines.best_base() },
+                _ => DetectedFormat::Rows(InputKind::Text),
+            }
+        }
+    };
+    Ok(detected)
+}
+
+/// Refuses known binary formats, and says how to convert them.
+pub(super) fn refuse_binary(head: &[u8], display_path: &Path) -> Result<(), InputError> {
+    let unpacked = || converted_path(display_path, display_path.file_stem().and_then(OsStr::to_str), "-unpacked");
+    let message = match head {
+        [0x1F, 0x8B, ..] => {
+            format!("is compressed; unpack it first, as in {}", shell_command("zcat", display_path, &unpacked()))
+        }
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => {
+            format!("is compressed; unpack it first, as in {}", shell_command("zstdcat", display_path, &unpacked()))
+        }
+        [b'P', b'K', 3, 4, ..] => "is a ZIP archive (or a spreadsheet); unpack it, or save the sheet as CSV".to_owned(),
+        [b'P', b'A', b'R', b'1', ..] => {
+            let (from, to) = (sql_quote(display_path), sql_quote(&jsonl_path(display_path)));
+            format!("is Parquet; convert it, as in `duckdb -c \"copy {from} to {to} (format json)\"`")
+        }
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
+            let converted = converted_path(display_path, None, "-utf8");
+            format!(
+                "is UTF-16; convert it, as in {}",
+                shell_command("iconv -f utf-16 -t utf-8", display_path, &converted)
+            )
+        }
+        _ if head.contains(&0) => "is no text: it holds zero bytes".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(InputError::unsupported_format(display_path, message))
+}
+
+/// A shell command for users that converts the file `from` to `to`. For a pipe: the same command as part of the pipe.
+fn shell_command(program: &str, from: &Path, to: &Path) -> String {
+    if from.is_file() {
+        format!("`{program} {} > {}`", shell_quote(from), shell_quote(to))
+    } else {
+        format!("`… | {program} | cascadeck run -`")
+    }
+}
+
+/// A path beside `display_path` for the converted file: `name`, or else its own name with `suffix` before the
+/// extension. Never `display_path` itself, because the shell would empty that file before it is read.
+fn converted_path(display_path: &Path, name: Option<&str>, suffix: &str) -> PathBuf {
+    if let Some(path) = name.map(|name| display_path.with_file_name(name)).filter(|path| path != display_path) {
+        return path;
+    }
+    let mut name = display_path.file_stem().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    if let Some(extension) = display_path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    display_path.with_file_name(name)
+}
+
+/// The path for JSONL rows made from another format.
+fn jsonl_path(display_path: &Path) -> PathBuf {
+    let name = format!("{}.jsonl", display_path.file_stem().unwrap_or_default().to_string_lossy());
+    converted_path(display_path, Some(&name), "-lines")
+}
+
+/// Quotes a path for a shell.
+fn shell_quote(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "._-/+,:@%=".contains(letter);
+    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// Quotes a path for SQL.
+fn sql_quote(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "''"))
+}
+
+/// Returns the next line that isn't blank, with invalid UTF-8 replaced. Validation reports errors in it later.
+fn next_nonblank_line(lines: &mut LineReader) -> Option<String> {
+    loop {
+        match lines.advance() {
+            Ok(false) => return None,
+            Ok(true) if lines.is_blank() => {}
+            Ok(true) => return Some(String::from_utf8_lossy(lines.bytes().trim_ascii()).into_owned()),
+            Err(_) => return Some(String::new()),
+        }
+    }
+}
+
+/// Detects the kind from the fields of the first row that parses.
+fn detect_json_kind(first: &str, lines: &mut LineReader, display_path: &Path) -> Result<InputKind, InputError> {
+    if first.starts_with('[') {
+        return Err(json_array_error(display_path));
+    }
+    let mut line = first.to_owned();
+    for tried in 0..MAX_ROWS_TRIED {
+        match Json::parse(&line) {
+            Ok(row) => return Ok(kind_of_row(&row)),
+            Err(_) if tried == 0 && matches!(line.as_str(), "{" | "{}") => {
+                let message = format!(
+                    "is one JSON document over many lines; rows stand one a line: {}",
+                    shell_command("jq -c .", display_path, &jsonl_path(display_path))
+                );
+                return Err(InputError::unsupported_format(display_path, message));
+            }
+            Err(_) => {}
+        }
+        match next_nonblank_line(lines) {
+            Some(next) => line = next,
+            None => break,
+        }
+    }
+    Ok(InputKind::Jsonl)
+}
+
+fn kind_of_row(row: &Json<'_>) -> InputKind {
+    let is_object = |name: &str| matches!(row.get(name), Some(Json::Object(_)));
+    let has = |name: &str| row.get(name).is_some();
+    if has("custom_id") && is_object("body") {
+        InputKind::OpenAiBatch
+    } else if has("custom_id") && is_object("params") {
+        InputKind::AnthropicBatch
+    } else if is_object("request") && (has("key") || row.get("request").is_some_and(|it| it.get("contents").is_some()))
+    {
+        InputKind::GeminiBatch
+    } else {
+        InputKind::Jsonl
+    }
+}
+
+fn looks_like_an_array(first: &str) -> bool {
+    first.strip_prefix('[').is_some_and(|rest| {
+        let rest = rest.trim_start();
+        rest.is_empty() || rest.starts_with(['{', '"', '['])
+    })
+}
+
+fn json_array_error(display_path: &Path) -> InputError {
+    let message = format!(
+        "is one JSON array; rows stand one a line: {}",
+        shell_command("jq -c '.[]'", display_path, &jsonl_path(display_path))
+    );
+    InputError::unsupported_format(display_path, message)
+}
+
+/// Counts of the lines of a text file, to decide whether it lists pictures or prompts.
+#[derive(Debug)]
+struct LineStats {
+    /// Folders that paths may start from, each with the number of lines that name an existing picture: the list's own
+    /// folder, and the working directory (as for `find photos -name '*.jpg' > /tmp/list.txt`).
+    base_dirs: Vec<(PathBuf, u64)>,
+    /// Lines that were looked up though they are written like prompts, and name no picture that is there.
+    misses: u64,
+    existing: LineCount,
+    /// Written like a picture's file name, without blanks.
+    picture_names: LineCount,
+    /// With blanks, like a sentence, but with a picture's extension at the end.
+    possible_names: LineCount,
+    /// Sentences with a picture's extension at their end. In a file of prompts they are prompts; alone they leave doubt.
+    sentences: LineCount,
+    /// Not a picture's name.
+    other: LineCount,
+}
+
+/// Whether the names in a line are short enough for a path.
+fn may_be_path(line: &str) -> bool {
+    line.split(['/', '\\']).all(|name| name.len() <= LineStats::MAX_NAME)
+}
+
+/// What stands at the path that a line may name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AtPath {
+    Picture,
+    Something,
+    Nothing,
+}
+
+fn look_up(base: &Path, line: &str) -> AtPath {
+    let path = base.join(&*resolve_listed_path(base, line));
+    if path.is_file() && is_picture(&path) {
+        AtPath::Picture
+    } else if path.symlink_metadata().is_ok() {
+        AtPath::Something
+    } else {
+        AtPath::Nothing
+    }
+}
+
+/// A number of lines, and the first of them.
+#[derive(Default, Debug)]
+struct LineCount {
+    count: u64,
+    first: Option<(u64, String)>,
+}
+
+impl LineCount {
+    fn add(&mut self, number: u64, line: &str) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| (number, truncate_line(line)));
+    }
+}
+
+fn truncate_line(line: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut short: String = line.chars().take(SHOWN).collect();
+    if short.len() < line.len() {
+        short.push('…');
+    }
+    short
+}
+
+impl LineStats {
+    /// Longer lines are not paths.
+    const MAX_PATH_BYTES: usize = 4_096;
+    /// Longer names are none that a file has; two bytes for quotes.
+    const MAX_NAME: usize = 255 + 2;
+    /// Lines that are written like prompts and name nothing: after so many, further ones are not looked up.
+    const MAX_MISSES: u64 = 32;
+
+    /// Reads the lines as far as they matter: until they leave no doubt, or all where `format` says that they name pictures.
+    /// `look_up` says what a line names below a folder.
+    fn read(
+        path: &Path,
+        base_dir: &Path,
+        format: LineFormat,
+        mut look_up: impl FnMut(&Path, &str) -> AtPath,
+    ) -> io::Result<Self> {
+        let mut bases = vec![(base_dir.to_owned(), 0)];
+        bases.extend(std::env::current_dir().ok().filter(|working_dir| working_dir != base_dir).map(|here| (here, 0)));
+        let empty = LineCount::default;
+        let mut stats = Self {
+            base_dirs: bases,
+            misses: 0,
+            existing: empty(),
+            picture_names: empty(),
+            possible_names: empty(),
+            sentences: empty(),
+            other: empty(),
+        };
+        let reads_all = format == LineFormat::Pictures;
+        let mut lines = LineReader::open(path)?;
+        while reads_all || !stats.is_mixed() {
+            match lines.advance() {
+                Ok(false) => break,
+                Ok(true) if lines.is_blank() => {}
+                Ok(true) => {
+                    let line = String::from_utf8_lossy(lines.bytes().trim_ascii()).into_owned();
+                    stats.add(lines.line_number(), &line, reads_all, &mut look_up);
+                }
+                // Validation reports the error.
+                Err(_) => {
+                    stats.other.add(lines.line_number(), "");
+                    break;
+                }
+            }
+        }
+        Ok(stats)
+    }
+
+    fn add(&mut self, number: u64, line: &str, is_list: bool, look_up: &mut impl FnMut(&Path, &str) -> AtPath) {
+        let shape = LineShape::of(line);
+        if line.len() > Self::MAX_PATH_BYTES || line.contains('\0') {
+            // A picture's data may be long.
+            let lines = if shape == LineShape::Prompt { &mut self.other } else { &mut self.possible_names };
+            return lines.add(number, line);
+        }
+        let (mut exists, mut is_comment) = (false, line.starts_with('#'));
+        let looks_so = matches!(shape, LineShape::Name | LineShape::PerhapsName);
+        if is_list || ((looks_so || self.misses < Self::MAX_MISSES) && may_be_path(line)) {
+            let mut is_missing = false;
+            for (base_dir, count) in &mut self.base_dirs {
+                let found = look_up(base_dir, line);
+                *count += u64::from(found == AtPath::Picture);
+                exists |= found == AtPath::Picture;
+                is_missing |= found == AtPath::Nothing;
+            }
+            is_comment &= is_missing;
+            self.misses += u64::from(!exists && !looks_so);
+        }
+        match shape {
+            _ if exists => self.existing.add(number, line),
+            LineShape::Name => self.picture_names.add(number, line),
+            LineShape::PerhapsName => self.possible_names.add(number, line),
+            LineShape::Sentence => self.sentences.add(number, line),
+            LineShape::Prompt if is_comment => {}
+            LineShape::Prompt => self.other.add(number, line),
+        }
+    }
+
+    /// Whether some lines look like pictures' names and others do not: whatever follows leaves doubt.
+    fn is_mixed(&self) -> bool {
+        self.other.count > 0 && self.existing.count + self.picture_names.count + self.possible_names.count > 0
+    }
+
+    /// The folder in which most of the pictures exist; the list's own folder if there is no difference.
+    fn best_base(&self) -> PathBuf {
+        let mut best = &self.base_dirs[0];
+        for base_dir in &self.base_dirs[1..] {
+            if base_dir.1 > best.1 {
+                best = base_dir;
+            }
+        }
+        best.0.clone()
+    }
+
+    /// Returns pictures or prompts if the lines are unambiguous.
+    fn line_format(&self, display_path: &Path) -> Result<LineFormat, InputError> {
+        let Self { existing: there, picture_names: named, possible_names: perhaps, sentences, other, .. } = self;
+        let in_doubt = perhaps.count + sentences.count;
+        if other.count == 0 && (there.count > 0 || (named.count > 0 && in_doubt == 0)) {
+            return Ok(LineFormat::Pictures);
+        }
+        let names_none = there.count == 0 && named.count == 0 && perhaps.count == 0;
+        if names_none && (other.count > 0 || sentences.count == 0) {
+            return Ok(LineFormat::Prompts);
+        }
+        let place = |lines: &[&LineCount]| {
+            let (number, line) = lines.iter().find_map(|lines| lines.first.as_ref())?;
+            Some(format!("line {number} ({line})"))
+        };
+        let readings = match (place(&[there, named]), place(&[perhaps, sentences]), place(&[other])) {
+            (Some(picture), _, Some(prompt)) => format!(
+                "{picture} names a picture, as in a list of pictures; {prompt} does not, as in a file of prompts"
+            ),
+            (None, Some(perhaps), Some(prompt)) => format!(
+                "{perhaps} looks like a picture's name, path or URL, as in a list of pictures; {prompt} does not, as in a \
+                 file of prompts"
+            ),
+            (_, perhaps, _) => format!(
+                "{} may be a picture's name, path or URL, as in a list of pictures, or a prompt",
+                perhaps.unwrap_or_default()
+            ),
+        };
+        let message = format!(
+            "can be read in two ways: {readings}. Say --list if every line names a picture, or --lines if every line is a \
+             prompt"
+        );
+        Err(InputError::unsupported_format(display_path, message))
+    }
+}
+
+/// Rows from a pipe have no extension: a first line with `prompt` among other columns counts as a CSV header.
+fn is_csv_header(first: &str) -> bool {
+    let delimiter = char::from(detect_delimiter(first));
+    first.contains(delimiter) && first.split(delimiter).any(|name| name.trim().trim_matches('"').eq("prompt"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// How many paths are looked up of a file with these lines, where `there` says which name a picture, and what it is.
+    fn lookups(lines: &str, there: impl Fn(&str) -> bool) -> (usize, Result<LineFormat, String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines.txt");
+        fs::write(&path, lines).unwrap();
+        let mut count = 0;
+        let look_up = |_: &Path, line: &str| {
+            count += 1;
+            if there(line) { AtPath::Picture } else { AtPath::Nothing }
+        };
+        let read = LineStats::read(&path, folder.path(), LineFormat::Detect, look_up).unwrap();
+        (count, read.line_format(&path).map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn few_lines_of_a_prompt_file_are_looked_up() {
+        const FOLDERS: usize = 2;
+        let lines = |line: &dyn Fn(usize) -> String| (0..5_000).map(line).collect::<String>();
+        let is_nothing = |_: &str| false;
+        let few = FOLDERS * LineStats::MAX_MISSES as usize;
+        let prompts = lines(&|n| {
+            format!("What is {n} + {n}?\n# Sums\nName a command that writes every sum of them to {n}.png\n")
+        });
+        let (count, format) = lookups(&prompts, is_nothing);
+        assert_eq!(format, Ok(LineFormat::Prompts));
+        assert!(count <= few, "{count}");
+        // No file has such a name.
+        let long = lines(&|n| format!("What is {n}{}?\n", " + 1".repeat(100)));
+        assert_eq!(lookups(&long, is_nothing), (0, Ok(LineFormat::Prompts)));
+        // Nothing that follows removes the doubt.
+        let mixed = "Write a poem\n".to_owned() + &lines(&|n| format!("{n}.png\n"));
+        let (count, format) = lookups(&mixed, is_nothing);
+        assert!(format.unwrap_err().contains("can be read in two ways"));
+        assert!(count <= 2 * FOLDERS, "{count}");
+        // All of a list is, since pictures may have any name.
+        let list = lines(&|n| format!("scan {n}\n"));
+        assert_eq!(lookups(&list, |_| true), (FOLDERS * 5_000, Ok(LineFormat::Pictures)));
+    }
+}

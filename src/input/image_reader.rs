@@ -1,0 +1,215 @@
+//! Caption jobs: one item per picture. The prompt may use the picture's name, folder and size.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, BufReader},
+    path::{Path, PathBuf},
+    time::SystemTime,
+    vec,
+};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::domain::{Image, Message, MessageRole, Part, Request};
+
+use super::{
+    draft::{Draft, RowOptions},
+    error::FieldError,
+    image_source::{ImageBatch, ImageBatches, ImageSource, open_regular_file},
+    item_reader::KnownIds,
+    json::{Fields, Json},
+    picture_stamp,
+    sidecar::Sidecar,
+};
+
+/// The prompt for pictures if no other is configured.
+pub const DEFAULT_CAPTION_PROMPT: &str = "Describe this picture for a training caption: its subject, what happens, \
+    the setting, colours, light and style, in one paragraph of plain text. Write only the description.";
+
+/// One pass over the pictures of an [`ImageSource`].
+pub(super) struct ImageReader {
+    batches: ImageBatches,
+    errors: vec::IntoIter<(u64, FieldError)>,
+    pictures: vec::IntoIter<(u32, Box<str>)>,
+    /// Pictures whose caption file is already used by an earlier picture, by line, with the earlier picture's path.
+    clashes: HashMap<u32, Box<str>>,
+    /// Hashes every path, size, inode and time.
+    hasher: Box<Xxh3>,
+    started_at: SystemTime,
+    /// True if a picture changed so recently that another change might not be detected.
+    is_unstable: bool,
+    /// Size in bytes of the last picture.
+    last_bytes: u64,
+    /// The last folder that was checked to be inside the captions' folder. Pictures come folder by folder.
+    dir_checked_inside: Option<PathBuf>,
+    /// The last folder that was checked to be writable for captions. An error was reported then.
+    dir_checked_writable: Option<PathBuf>,
+}
+
+impl ImageReader {
+    pub(super) fn open(source: &ImageSource) -> Self {
+        Self {
+            batches: source.batches(),
+            errors: Vec::new().into_iter(),
+            pictures: Vec::new().into_iter(),
+            clashes: HashMap::new(),
+            hasher: Box::new(Xxh3::new()),
+            started_at: SystemTime::now(),
+            is_unstable: false,
+            last_bytes: 0,
+            dir_checked_inside: None,
+            dir_checked_writable: None,
+        }
+    }
+
+    /// Reads the next picture. The draft is `Ok(None)` if it already has a caption.
+    pub(super) fn next(
+        &mut self,
+        options: &RowOptions,
+        known: &KnownIds,
+        has_ended: &dyn Fn(&str) -> bool,
+    ) -> Option<(u64, Result<Option<Draft>, FieldError>)> {
+        if let Some((line, wrong)) = self.errors.next() {
+            return Some((line, Err(wrong)));
+        }
+        let Some((line, path)) = self.pictures.next() else {
+            let batch = self.batches.next()?;
+            self.start_batch(batch, options);
+            return self.next(options, known, has_ended);
+        };
+        self.hash_metadata(&path, options);
+        let clash = self.clashes.remove(&line);
+        let caption = self.find_sidecar(&path, clash.as_deref(), options, has_ended);
+        let draft = caption.and_then(|caption| match caption {
+            Some((_, true)) if !known(&path) => Ok(None),
+            caption => self.build_draft(&path, caption.map(|(sidecar, _)| sidecar), options).map(Some),
+        });
+        Some((u64::from(line), draft))
+    }
+
+    /// The hash of all pictures and whether it is unstable. Reads the metadata of the remaining pictures first.
+    pub(super) fn fingerprint(mut self, options: &RowOptions) -> (u128, bool) {
+        loop {
+            while let Some((_, path)) = self.pictures.next() {
+                self.hash_metadata(&path, options);
+            }
+            match self.batches.next() {
+                Some(batch) => self.pictures = batch.pictures.into_iter(),
+                None => return (self.hasher.digest128(), self.is_unstable),
+            }
+        }
+    }
+
+    fn start_batch(&mut self, batch: ImageBatch, options: &RowOptions) {
+        let captioning = options.captions.as_ref();
+        self.clashes = captioning
+            .map(|captioning| captioning.find_clashes(&options.base_dir, &batch.pictures))
+            .unwrap_or_default();
+        self.errors = batch.errors.into_iter();
+        self.pictures = batch.pictures.into_iter();
+    }
+
+    fn hash_metadata(&mut self, path: &str, options: &RowOptions) {
+        let stamp = fs::metadata(options.base_dir.join(path))
+            .ok()
+            .map(|meta| picture_stamp::metadata_stamp(&meta, self.started_at));
+        self.last_bytes = stamp.as_ref().map_or(0, |stamp| stamp.size_bytes);
+        self.hasher.update(path.as_bytes());
+        self.hasher.update(&[0]);
+        if let Some(stamp) = stamp {
+            self.is_unstable |= !stamp.is_stable;
+            picture_stamp::hash_unread(&mut self.hasher, &stamp);
+        }
+    }
+
+    /// The caption file of a picture and whether it exists; `None` if captions aren't written.
+    fn find_sidecar(
+        &mut self,
+        path: &str,
+        clash: Option<&str>,
+        options: &RowOptions,
+        has_ended: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<(Sidecar, bool)>, FieldError> {
+        let Some(captioning) = &options.captions else { return Ok(None) };
+        let sidecar = captioning.sidecar(&options.base_dir, path)?;
+        if let Some(earlier) = clash {
+            let message = format!(
+                "{path} and {earlier} would share the caption {}; rename one, or ask for full names with --full-caption-names ({}.txt)",
+                sidecar.relative_path,
+                Path::new(path).file_name().unwrap_or_default().display()
+            );
+            return Err(FieldError::new("", message));
+        }
+        let folder = sidecar.target.parent();
+        if folder != self.dir_checked_inside.as_deref() {
+            captioning.check_inside_dir(&sidecar)?;
+            self.dir_checked_inside = folder.map(Path::to_owned);
+        }
+        let is_captioned = match captioning.is_captioned(&sidecar) {
+            // What stands there of an item that has ended is not written to again.
+            Err(_) if has_ended(path) => false,
+            is_there => is_there?,
+        };
+        if !is_captioned && folder != self.dir_checked_writable.as_deref() && !has_ended(path) {
+            // Report the error once per folder.
+            self.dir_checked_writable = folder.map(Path::to_owned);
+            sidecar.check_writable()?;
+        }
+        Ok(Some((sidecar, is_captioned)))
+    }
+
+    fn build_draft(&self, path: &str, caption: Option<Sidecar>, options: &RowOptions) -> Result<Draft, FieldError> {
+        let fields = template_fields(path, options);
+        let prompt = options.templates.prompt(&fields)?.unwrap_or_else(|| DEFAULT_CAPTION_PROMPT.to_owned());
+        if prompt.trim().is_empty() {
+            return Err(FieldError::new("", "the prompt template gives an empty prompt"));
+        }
+        let parts = vec![Part::Image(Image::File(path.into())), Part::Text(prompt)];
+        let request = Request {
+            system: options.templates.system(&fields)?,
+            messages: vec![Message { role: MessageRole::User, parts }],
+            params: options.default_params.clone(),
+        };
+        let id = Some(path.to_owned());
+        let fields = options.pick_kept_fields(&fields);
+        Ok(Draft {
+            id,
+            request,
+            kept_fields: fields,
+            sidecar: caption,
+            picture_bytes: Some(self.last_bytes),
+            ..Draft::default()
+        })
+    }
+}
+
+/// The fields of a picture for templates. A size that can't be read is 0: such a picture fails when it is sent.
+fn template_fields<'p>(picture: &'p str, options: &RowOptions) -> Fields<'p> {
+    let path = Path::new(picture);
+    let part = |part: Option<&std::ffi::OsStr>| part.and_then(|part| part.to_str()).unwrap_or_default().to_owned();
+    let absolute_path = options.base_dir.join(path);
+    let mut fields: Fields<'p> = vec![
+        ("path".into(), Json::Text(picture.into())),
+        ("name".into(), Json::Text(part(path.file_name()).into())),
+        ("stem".into(), Json::Text(part(path.file_stem()).into())),
+        ("extension".into(), Json::Text(part(path.extension()).to_lowercase().into())),
+        ("directory".into(), Json::Text(part(absolute_path.parent().and_then(Path::file_name)).into())),
+    ];
+    if options.templates.uses_field("width") || options.templates.uses_field("height") {
+        let (width, height) = dimensions(&absolute_path).unwrap_or_default();
+        fields.push(("width".into(), Json::Int(width)));
+        fields.push(("height".into(), Json::Int(height)));
+    }
+    fields
+}
+
+fn dimensions(path: &Path) -> io::Result<(i64, i64)> {
+    // Check before opening: a pipe would block.
+    if !path.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let size = imagesize::reader_size(BufReader::new(open_regular_file(path)?)).map_err(io::Error::other)?;
+    let pixels = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    Ok((pixels(size.width), pixels(size.height)))
+}

@@ -1,0 +1,103 @@
+//! Picture references in rows: a path, an `http(s)` URL, a `data:` URL, or base64 with a separate media type.
+
+use std::path::{Path, PathBuf};
+
+use crate::domain::{Image, Part, Request};
+
+/// Parses a picture reference. Paths stay as written until [`resolve_paths`]. Whether a file exists is checked when it
+/// is sent: one missing picture should not stop a run.
+pub(super) fn parse_reference(text: &str) -> Result<Image, String> {
+    let text = text.trim();
+    let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+    match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
+        Some(("http" | "https", rest)) if rest.starts_with("//") && !text.contains(char::is_whitespace) => {
+            Ok(Image::Url(text.to_owned()))
+        }
+        Some(("http" | "https", _)) => Err("is no URL: it needs // after the colon, and no blanks".to_owned()),
+        Some(("data", rest)) => parse_data_url(rest),
+        Some(("file", rest)) if rest.starts_with("///") => Ok(Image::File(PathBuf::from(&rest[2..]))),
+        Some((scheme, rest)) if rest.starts_with("//") => {
+            Err(format!("is a {scheme} URL; pictures are paths, http(s) URLs or data: URLs"))
+        }
+        _ if text.is_empty() => Err("is empty; pictures are paths, http(s) URLs or data: URLs".to_owned()),
+        _ if text.contains('\0') => Err("is no path: it holds a zero byte".to_owned()),
+        _ => Ok(Image::File(PathBuf::from(text.strip_prefix("./").unwrap_or(text)))),
+    }
+}
+
+/// Parses `image/png;base64,iVBOR…`.
+fn parse_data_url(rest: &str) -> Result<Image, String> {
+    let (head, data) = rest.split_once(',').ok_or("is a data: URL without a comma")?;
+    let mut params = head.split(';');
+    let mime = params.next().unwrap_or_default();
+    if !params.any(|word| word.eq_ignore_ascii_case("base64")) {
+        return Err("is a data: URL that is not base64".to_owned());
+    }
+    parse_inline(mime, data)
+}
+
+/// Parses base64 with its media type. It is checked here, so that a bad row is found before anything is sent.
+pub(super) fn parse_inline(mime: &str, data: &str) -> Result<Image, String> {
+    let mime = mime.trim().to_ascii_lowercase();
+    if !mime.starts_with("image/") {
+        return Err(format!("is of type `{mime}`; only pictures (image/…) can be sent"));
+    }
+    let unpadded = data.trim_end_matches('=');
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    if data.is_empty()
+        || !data.len().is_multiple_of(4)
+        || data.len() - unpadded.len() > 2
+        || !unpadded.bytes().all(is_digit)
+    {
+        return Err("is not base64 (padded, without line ends)".to_owned());
+    }
+    Ok(Image::Inline { mime, data: data.to_owned() })
+}
+
+/// Makes the paths of a request absolute, starting from the input file's folder.
+///
+/// Called after hashing, so that a folder that is moved as a whole keeps its hashes.
+pub(super) fn resolve_paths(request: &mut Request, base_dir: &Path) {
+    for part in request.messages.iter_mut().flat_map(|message| &mut message.parts) {
+        if let Part::Image(Image::File(path)) = part {
+            *path = base_dir.join(&*path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_told_apart_by_their_scheme() {
+        let file = |path: &str| Ok(Image::File(path.into()));
+        let png = || Ok(Image::Inline { mime: "image/png".into(), data: "AAAA".into() });
+        for (text, want) in [
+            ("a/b.png", file("a/b.png")),
+            ("./b.png", file("b.png")),
+            ("/abs/b.png", file("/abs/b.png")),
+            ("odd:name.png", file("odd:name.png")),
+            ("file:///abs/b.png", file("/abs/b.png")),
+            ("https://x.example/b.png", Ok(Image::Url("https://x.example/b.png".into()))),
+            ("HTTP://x.example/b.png", Ok(Image::Url("HTTP://x.example/b.png".into()))),
+            ("data:image/png;base64,AAAA", png()),
+            ("data:IMAGE/PNG;charset=x;base64,AAAA", png()),
+            ("data:text/plain;base64,AAAA", Err("only pictures")),
+            ("data:image/png,AAAA", Err("not base64")),
+            ("data:image/png;base64", Err("without a comma")),
+            ("data:image/png;base64,AAA", Err("is not base64")),
+            ("data:image/png;base64,A A=", Err("is not base64")),
+            ("data:image/png;base64,====", Err("is not base64")),
+            ("gs://bucket/b.png", Err("is a gs URL")),
+            ("https://x.example/a b.png", Err("blanks")),
+            ("", Err("is empty")),
+        ] {
+            match (parse_reference(text), want) {
+                (Ok(got), Ok(want)) => assert_eq!(got, want, "{text}"),
+                (Err(got), Err(want)) => assert!(got.contains(want), "{text}: {got}"),
+                (got, want) => panic!("{text}: {got:?}, not {want:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! One pass over an input: reads rows one at a time and gives each an id and a hash.
+//!
+//! Every pass gives the same ids, because each assigns them from the start, in the same order. Validation is a pass
+//! whose items are discarded.
+
+use std::{
+    io, mem,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    domain::{ItemSpec, PictureStamp, Request},
+    output::CaptionFiles,
+};
+
+use super::{
+    InputKind, anthropic_batch,
+    csv::CsvReader,
+    draft::{Draft, RowOptions},
+    error::{FieldError, RowError, RowErrors},
+    gemini_batch,
+    ids::{HashInput, IdAssigner, hex},
+    image_reader::ImageReader,
+    image_ref,
+    lines::LineReader,
+    openai_batch,
+    picture_stamp::{self, stamp_picture},
+    row,
+};
+
+/// Summary of one pass over the whole input.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InputSummary {
+    /// Number of items, without skipped ones.
+    pub items: u64,
+    /// Number of pictures that already have a caption.
+    pub skipped: u64,
+    /// True if any item sends a picture.
+    pub has_pictures: bool,
+    /// Sum over all items, by the same estimate that reservations use.
+    pub estimated_input_tokens: u64,
+    /// Unknown models of the items that were not refused for them.
+    pub unknown_models: UnknownModels,
+    /// 32 hex digits over the input's bytes; for pictures, over paths, sizes, inodes and times. Covers the whole input,
+    /// even if only its first rows are used.
+    pub fingerprint: String,
+    /// True if a picture changed so recently that another change might not change the fingerprint.
+    pub fingerprint_unstable: bool,
+    /// The caption files of all items that get captions.
+    pub caption_files: CaptionFiles,
+}
+
+/// Models that rows name but that can't be used.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UnknownModels {
+    pub rows: u64,
+    /// The first four different names.
+    pub names: Vec<String>,
+    pub first_line: u64,
+}
+
+impl UnknownModels {
+    const MAX_NAMES: usize = 4;
+
+    fn add(&mut self, name: &str, line: u64) {
+        self.rows += 1;
+        if self.rows == 1 {
+            self.first_line = line;
+        }
+        if self.names.len() < Self::MAX_NAMES && !self.names.iter().any(|known| known == name) {
+            self.names.push(name.to_owned());
+        }
+    }
+}
+
+/// The picture files that rows name, as far as they show without being read.
+struct Files {
+    any: bool,
+    hash: Box<Xxh3>,
+    began: SystemTime,
+    /// One has changed so shortly before that its next change may not show.
+    unsettled: bool,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self { any: false, hash: Box::new(Xxh3::new()), began: SystemTime::now(), unsettled: false }
+    }
+
+    fn add(&mut self, request: &Request) {
+        for path in picture_stamp::files(request) {
+            self.any = true;
+            let stamp = picture_stamp::unread_file(path, self.began);
+            self.hash.update(&[u8::from(stamp.is_some())]);
+            if let Some(stamp) = stamp {
+                self.unsettled |= !stamp.is_stable;
+                picture_stamp::hash_unread(&mut self.hash, &stamp);
+            }
+        }
+    }
+
+    /// With the fingerprint of the rows.
+    fn fingerprint(mut self, rows: u128) -> u128 {
+        self.hash.update(&rows.to_le_bytes());
+        self.hash.digest128()
+    }
+}
+
+/// Streams the items of an input. After a [`RowError`] the next rows still follow, unless the file itself can't be read
+/// any further.
+pub struct ItemReader {
+    input: Arc<str>,
+    options: Arc<RowOptions>,
+    rows: RowSource,
+    ids: IdAssigner,
+    scratch: Vec<u8>,
+    rows_read: u64,
+    skipped: u64,
+    known_ids: KnownIds,
+    ended: Option<Ended>,
+    recorded_stamps: Option<RecordedStamps>,
+    /// Also computes stamps for pictures that have none recorded.
+    stamps_unrecorded: bool,
+}
+
+/// Returns the recorded stamp of the item with this id.
+type RecordedStamps = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
+
+/// Returns true if the run already has an item with this id.
+pub(super) type KnownIds = Box<dyn Fn(&str) -> bool + Send>;
+
+/// Has the item of this id ended in the run? Shared by the passes over an input.
+pub(super) type Ended = Arc<Mutex<KnownIds>>;
+
+pub(super) enum RowSource {
+    Lines(InputKind, LineReader),
+    Csv(Box<CsvReader>),
+    Pictures(Box<ImageReader>),
+    /// The input could not be opened.
+    OpenFailed(io::Error),
+    Ended,
+}
+
+impl ItemReader {
+    pub(super) fn new(input: Arc<str>, options: Arc<RowOptions>, rows: RowSource, ended: Option<Ended>) -> Self {
+        let known = Box::new(|_: &str| false);
+        Self {
+            input,
+            options,
+            rows,
+            ids: IdAssigner::default(),
+            scratch: Vec::new(),
+            rows_read: 0,
+            skipped: 0,
+            known_ids: known,
+            ended,
+            recorded_stamps: None,
+            stamps_unrecorded: true,
+        }
+    }
+
+    /// For a resumed run: a picture that is among its items is not skipped because it has a caption, since the run may
+    /// have written that caption itself.
+    #[must_use]
+    pub fn with_known_ids(mut self, known: impl Fn(&str) -> bool + Send + 'static) -> Self {
+        self.known_ids = Box::new(known);
+        self
+    }
+
+    /// For rows that are recorded or compared with the record: pictures that get captions are stamped with a digest of
+    /// their content. The content is read only if size or times differ from those in `recorded`.
+    #[must_use]
+    pub fn with_recorded_stamps(mut self, recorded: impl Fn(&str) -> Option<PictureStamp> + Send + 'static) -> Self {
+        self.recorded_stamps = Some(Box::new(recorded));
+        self
+    }
+
+    /// For rows that are only compared with the record: pictures without a recorded stamp are not read.
+    #[must_use]
+    pub fn without_new_stamps(mut self) -> Self {
+        self.stamps_unrecorded = false;
+        self
+    }
+
+    /// Reads the whole input and reports all errors together.
+    ///
+    /// # Errors
+    /// All bad rows.
+    pub fn check(self) -> Result<InputSummary, RowErrors> {
+        self.check_with(|_| None)
+    }
+
+    /// As [`Self::check`]; `reject` may refuse an item that was read without errors.
+    pub(super) fn check_with(
+        mut self,
+        reject: impl Fn(&ItemSpec) -> Option<RowError>,
+    ) -> Result<InputSummary, RowErrors> {
+        let mut faults = RowErrors::empty(&self.input);
+        let (mut items, mut has_pictures, mut tokens) = (0, false, 0_u64);
+        let mut unknown_models = UnknownModels::default();
+        let model_check = self.options.model_check.clone();
+        let mut caption_files = CaptionFiles::default();
+        // Of a collection of pictures these are in the fingerprint anyway.
+        let mut files = (!matches!(self.rows, RowSource::Pictures(_))).then(Files::new);
+        for item in &mut self {
+            match item.and_then(|item| reject(&item).map_or(Ok(item), Err)) {
+                Ok(item) => {
+                    items += 1;
+                    has_pictures |= item.request.needs_vision();
+                    tokens = tokens.saturating_add(item.request.estimated_input_tokens());
+                    if let Some(model) = model_check.as_ref().and_then(|check| check.unknown_model(&item)) {
+                        unknown_models.add(model, item.line);
+                    }
+                    if let Some(target) = &item.caption_path {
+                        caption_files.add(target);
+                    }
+                    if let Some(files) = &mut files {
+                        files.add(&item.request);
+                    }
+                }
+                Err(fault) => faults.add(fault),
+            }
+        }
+        if faults.is_empty() && self.rows_read == 0 && self.options.max_rows != Some(0) {
+            faults.add(self.row_error(1, &FieldError::new("", "there are no rows")));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let skipped = self.skipped;
+        let (input, line) = (Arc::clone(&self.input), self.rows_read);
+        let (fingerprint, fingerprint_unstable) = self.fingerprint().map_err(|error| {
+            let field_error = FieldError::new("", format!("can't be read on: {error}"));
+            faults.add(RowError::new(&input, line, &field_error));
+            faults
+        })?;
+        let (fingerprint, unsettled) = match files.filter(|files| files.any) {
+            Some(files) => {
+                let unsettled = fingerprint_unstable || files.unsettled;
+                (files.fingerprint(fingerprint), unsettled)
+            }
+            None => (fingerprint, fingerprint_unstable),
+        };
+        let fingerprint = hex(fingerprint);
+        let estimated_input_tokens = tokens;
+        Ok(InputSummary {
+            items,
+            skipped,
+            has_pictures,
+            estimated_input_tokens,
+            unknown_models,
+            fingerprint,
+            fingerprint_unstable: unsettled,
+            caption_files,
+        })
+    }
+
+    /// Returns the fingerprint and whether it is unstable.
+    fn fingerprint(self) -> io::Result<(u128, bool)> {
+        match self.rows {
+            RowSource::Lines(_, lines) => Ok((lines.fingerprint()?, false)),
+            RowSource::Csv(records) => Ok((records.fingerprint()?, false)),
+            RowSource::Pictures(pictures) => Ok(pictures.fingerprint(&self.options)),
+            RowSource::OpenFailed(error) => Err(error),
+            RowSource::Ended => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Number of pictures skipped so far because they already have a caption.
+    pub const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Reads the next row: its line and its draft. The draft is `Ok(None)` for a skipped picture.
+    fn next_draft(&mut self) -> Option<(u64, Result<Option<Draft>, FieldError>)> {
+        match &mut self.rows {
+            RowSource::Lines(kind, lines) => {
+                next_row(*kind, lines, &self.options).map(|(line, draft)| (line, draft.map(Some)))
+            }
+            RowSource::Csv(csv) => csv.next(&self.options).map(|(line, draft)| (line, draft.map(Some))),
+            RowSource::Pictures(pictures) => {
+                let has_ended = |id: &str| match &self.ended {
+                    // Another pass that panicked has changed nothing.
+                    Some(ended) => ended.lock().unwrap_or_else(PoisonError::into_inner)(id),
+                    None => false,
+                };
+                pictures.next(&self.options, &self.known_ids, &has_ended)
+            }
+            RowSource::OpenFailed(_) => match mem::replace(&mut self.rows, RowSource::Ended) {
+                RowSource::OpenFailed(error) => {
+                    Some((1, Err(FieldError::new("", format!("can't be opened: {error}")))))
+                }
+                _ => None,
+            },
+            RowSource::Ended => None,
+        }
+    }
+
+    fn build_item(&mut self, line: u64, draft: Draft) -> Result<ItemSpec, FieldError> {
+        let Draft {
+            id,
+            mut request,
+            model: preferred_model,
+            tier,
+            max_usd,
+            kept_fields: rule_fields,
+            sidecar: caption,
+            picture_bytes: bytes,
+        } = draft;
+        // If an item was recorded without a stamp, its content at that time is not known. Its size still identifies it.
+        let picture = match (&self.recorded_stamps, &id, &caption) {
+            (Some(recorded), Some(id), Some(_)) => match recorded(id) {
+                Some(recorded) => Some(Some(recorded)),
+                None => (self.stamps_unrecorded && !(self.known_ids)(id)).then_some(None),
+            },
+            _ => None,
+        };
+        let picture = picture.map(|recorded| {
+            let is_recorded = recorded.is_some();
+            (is_recorded, stamp_picture(&request, &self.options.base_dir, recorded))
+        });
+        let has_stamp = picture.as_ref().is_some_and(|(is_recorded, stamp)| *is_recorded || stamp.is_some());
+        let hash_input = HashInput {
+            request: &request,
+            model: preferred_model.as_deref(),
+            caption: caption.as_ref().map(|sidecar| sidecar.relative_path.as_str()),
+            bytes: bytes.filter(|_| !has_stamp),
+        };
+        let request_hash = hash_input
+            .hash(&mut self.scratch)
+            .map_err(|error| FieldError::new("", format!("can't be kept as JSON: {error}")))?;
+        let id = match id {
+            None => self.ids.generate(&request_hash, line),
+            Some(id) => {
+                self.ids.claim(&id, line).map_err(|first| {
+                    FieldError::new("", format!("the id `{id}` stands already in line {first}; ids must differ"))
+                })?;
+                id
+            }
+        };
+        image_ref::resolve_paths(&mut request, &self.options.base_dir);
+        let picture_stamp = match &caption {
+            Some(_) => picture.and_then(|(_, stamp)| stamp),
+            None => self.stamp_files(&id, &request),
+        };
+        let caption_path = caption.map(|sidecar| sidecar.target);
+        Ok(ItemSpec {
+            id,
+            request,
+            request_hash,
+            line,
+            preferred_model,
+            tier,
+            max_usd,
+            rule_fields,
+            caption_path,
+            picture_stamp,
+        })
+    }
+
+    /// Stamps the files that a row names. Rows that an earlier version recorded without a stamp are taken to have been
+    /// answered for these files, which are stamped from now on.
+    fn stamp_files(&self, id: &str, request: &Request) -> Option<PictureStamp> {
+        let recorded = self.recorded_stamps.as_ref()?;
+        picture_stamp::files(request).next()?;
+        let recorded = recorded(id);
+        if recorded.is_none() && !self.stamps_unrecorded {
+            return None;
+        }
+        let is_new = recorded.is_none() && !(self.known_ids)(id);
+        stamp_picture(request, &self.options.base_dir, recorded).or_else(|| is_new.then(picture_stamp::missing))
+    }
+
+    fn row_error(&self, line: u64, error: &FieldError) -> RowError {
+        RowError::new(&self.input, line, error)
+    }
+}
+
+impl Iterator for ItemReader {
+    type Item = Result<ItemSpec, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.options.max_rows.is_some_and(|limit| self.rows_read >= limit) {
+                return None;
+            }
+            let (line, draft) = self.next_draft()?;
+            self.rows_read += 1;
+            match draft {
+                Ok(None) => self.skipped += 1,
+                Ok(Some(draft)) => {
+                    let item = self.build_item(line, draft);
+                    return Some(item.map_err(|error| self.row_error(line, &error)));
+                }
+                Err(wrong) => return Some(Err(self.row_error(line, &wrong))),
+            }
+        }
+    }
+}
+
+/// Reads the next line that isn't blank.
+fn next_row(kind: InputKind, lines: &mut LineReader, options: &RowOptions) -> Option<(u64, Result<Draft, FieldError>)> {
+    loop {
+        match lines.advance() {
+            Ok(false) => return None,
+            Ok(true) if lines.is_blank() => {}
+            Ok(true) => {
+                let draft = lines.text().and_then(|text| match kind {
+                    InputKind::OpenAiBatch => openai_batch::read(text, options),
+                    InputKind::AnthropicBatch => anthropic_batch::read(text, options),
+                    InputKind::GeminiBatch => gemini_batch::read(text, options),
+                    InputKind::Text => row::read_text(text, options),
+                    // The other kinds are not read line by line.
+                    InputKind::Jsonl | InputKind::Csv | InputKind::Pictures => row::read_jsonl(text, options),
+                });
+                return Some((lines.line_number(), draft));
+            }
+            Err(error) => return Some((lines.line_number(), Err(error))),
+        }
+    }
+}

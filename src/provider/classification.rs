@@ -1,0 +1,273 @@
+//! Classifies a response (status, headers, body) or a transport failure into an [`AttemptResult`]. No other code does.
+//!
+//! An ordinary answer is parsed directly into its API's types. Everything else takes the slow path: a 2xx body may be
+//! wrapped, empty, or contain an error; an error body is normalized and matched against the table in `error_rules`.
+//! Only errors are searched for text, never answers.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::{Api, AttemptResult, Outcome, OutcomeAction, ProviderLimit, ResponseMeta, RetryAfter, Usage};
+
+use super::{
+    anthropic, decoded_answer,
+    error_body::{self, ErrorBody},
+    error_rules, gemini, openai, quota_errors, rate_limit_headers,
+    redact::redact,
+    retry_after,
+    transport::{ProviderResponse, TransportFailure, TransportResult},
+};
+
+/// Classifies what came back from one attempt. Never fails: any bytes get a result.
+pub fn classify(api: Api, transport_result: &TransportResult<'_>) -> AttemptResult {
+    match transport_result {
+        TransportResult::Failed(failure) => classify_failure(failure),
+        TransportResult::Response(response) => {
+            let body = trim_body(response.body);
+            if response.is_success() {
+                classify_success(api, response, body)
+            } else {
+                let error = match serde_json::from_slice::<Value>(body) {
+                    Ok(value) => ErrorBody::from_json(&value),
+                    Err(_) => ErrorBody::from_text(&String::from_utf8_lossy(body)),
+                };
+                classify_error(api, response, error)
+            }
+        }
+    }
+}
+
+/// A lost connection is the provider's failure and silence is a timeout. If nothing was sent, the trouble is on this
+/// side.
+fn classify_failure(failure: &TransportFailure) -> AttemptResult {
+    let (outcome, rule) = match failure {
+        TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "no connection: nothing was sent"),
+        TransportFailure::ConnectionLost(_) => {
+            (Outcome::ServerError, "the connection broke after the request was sent")
+        }
+        TransportFailure::TimedOut(_) => (Outcome::Timeout, "no answer in time"),
+    };
+    result_without_answer(outcome, OutcomeAction::Retry, None, redact(&failure.to_string(), &[]), rule.to_owned())
+}
+
+pub(super) fn result_without_answer(
+    outcome: Outcome,
+    action: OutcomeAction,
+    status: Option<u16>,
+    message: String,
+    rule: String,
+) -> AttemptResult {
+    AttemptResult {
+        outcome,
+        action,
+        status,
+        retry_after: None,
+        message,
+        rule,
+        answer: None,
+        usage: Usage::default(),
+        stated_limit: None,
+        limit_is_zero: false,
+        response_meta: ResponseMeta::default(),
+        exceeds_context: false,
+        picture_refused: false,
+    }
+}
+
+/// Removes a byte order mark, the blank lines that DeepSeek sends while a request waits, and the comment lines that
+/// other providers send for the same purpose.
+fn trim_body(mut body: &[u8]) -> &[u8] {
+    body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    while body.first() == Some(&b':') {
+        let end = memchr::memchr(b'\n', body).unwrap_or(body.len());
+        body = body[end..].trim_ascii_start();
+    }
+    body
+}
+
+fn classify_success(api: Api, response: &ProviderResponse<'_>, body: &[u8]) -> AttemptResult {
+    let answer = match api {
+        Api::Gemini => parse::<gemini::ResponseBody>(body).and_then(gemini::ResponseBody::into_answer),
+        Api::OpenAi => parse::<openai::ResponseBody>(body).and_then(openai::ResponseBody::into_answer),
+        Api::Anthropic => parse::<anthropic::ResponseBody>(body).and_then(anthropic::ResponseBody::into_answer),
+    };
+    match answer {
+        Some(answer) => decoded_answer::classify_answer(answer, response),
+        None => classify_unusual(api, response, body),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    serde_json::from_slice(body).ok()
+}
+
+/// Classifies a 2xx body that is not an ordinary answer: it may be wrapped, contain an error, be empty, or be something
+/// else.
+fn classify_unusual(api: Api, response: &ProviderResponse<'_>, body: &[u8]) -> AttemptResult {
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
+        let message =
+            if is_text(body) { ErrorBody::from_text(&String::from_utf8_lossy(body)).message } else { String::new() };
+        return malformed_result(response, &message, "a body that is not JSON, or is cut off");
+    };
+    // Gemini's streaming endpoint without alt=sse and its OpenAI-compatible API put the response into an array.
+    if let Value::Array(elements) = &mut value
+        && elements.len() == 1
+    {
+        value = elements.remove(0);
+    }
+    if error_body::is_error_in_success(&value) {
+        return classify_error(api, response, ErrorBody::from_json(&value));
+    }
+    let answer = match api {
+        Api::Gemini => {
+            gemini::ResponseBody::deserialize(&value).ok().and_then(gemini::ResponseBody::into_answer_or_empty)
+        }
+        Api::OpenAi => {
+            openai::ResponseBody::deserialize(&value).ok().and_then(openai::ResponseBody::into_answer_or_empty)
+        }
+        Api::Anthropic => {
+            anthropic::ResponseBody::deserialize(&value).ok().and_then(anthropic::ResponseBody::into_answer)
+        }
+    };
+    if let Some(answer) = answer {
+        return decoded_answer::classify_answer(answer, response);
+    }
+    if value.get("status").and_then(Value::as_str) == Some("ok") {
+        let rule = "the server says that it is well; this is no answer to a prompt".to_owned();
+        return result_without_answer(Outcome::Ok, OutcomeAction::Complete, Some(response.status), String::new(), rule);
+    }
+    classify_error(api, response, ErrorBody::from_json(&value))
+}
+
+fn malformed_result(response: &ProviderResponse<'_>, message: &str, rule: &str) -> AttemptResult {
+    result_without_answer(
+        Outcome::MalformedResponse,
+        OutcomeAction::Retry,
+        Some(response.status),
+        message_or_body(redact(message, response.secrets), response),
+        format!("HTTP {} with {rule}", response.status),
+    )
+}
+
+/// Characters of a body that are quoted at most, if it contains no message.
+const MAX_QUOTED_CHARS: usize = 120;
+
+/// The provider's message, or a description of the body if it contains none.
+fn message_or_body(message: String, response: &ProviderResponse<'_>) -> String {
+    if message.is_empty() { describe_body(response) } else { message }
+}
+
+/// Describes a body by its kind, size and first characters, redacted: `a JSON object of 13 bytes: {"hello":[1]}`.
+fn describe_body(response: &ProviderResponse<'_>) -> String {
+    let body = trim_body(response.body);
+    let size = crate::domain::pluralize(body.len() as u64, "byte");
+    let kind = match serde_json::from_slice::<Value>(body) {
+        _ if body.is_empty() => return "an empty body".to_owned(),
+        Ok(Value::Null) => return "the JSON value null".to_owned(),
+        Ok(Value::Bool(value)) => return format!("the JSON value {value}"),
+        Ok(Value::Object(fields)) if fields.is_empty() => "an empty JSON object".to_owned(),
+        Ok(Value::Array(elements)) if elements.is_empty() => "an empty JSON array".to_owned(),
+        Ok(Value::Object(_)) => format!("a JSON object of {size}"),
+        Ok(Value::Array(_)) => format!("a JSON array of {size}"),
+        Ok(Value::Number(_)) => format!("a JSON number of {size}"),
+        Ok(Value::String(_)) => format!("a JSON text of {size}"),
+        Err(_) if is_text(body) => format!("a text of {size}"),
+        Err(_) => return format!("{size} that are no text{}", describe_compression(response)),
+    };
+    let text = redact(&String::from_utf8_lossy(body), response.secrets);
+    let mut quoted: String = text.chars().take(MAX_QUOTED_CHARS).collect();
+    if quoted.len() < text.len() {
+        quoted.push('…');
+    }
+    format!("{kind}: {quoted}")
+}
+
+/// Whether a body is readable text. A few broken characters are allowed.
+fn is_text(body: &[u8]) -> bool {
+    if let Ok(text) = std::str::from_utf8(body) {
+        return !text.contains('\0');
+    }
+    let lossy = String::from_utf8_lossy(body);
+    !lossy.contains('\0') && lossy.matches(char::REPLACEMENT_CHARACTER).count() * 8 < lossy.chars().count()
+}
+
+/// The content encoding of a compressed body. Compression is never requested.
+fn describe_compression(response: &ProviderResponse<'_>) -> String {
+    let name = response.headers.get(reqwest::header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+    name.map_or_else(String::new, |name| format!(" (content-encoding: {})", redact(name, response.secrets)))
+}
+
+fn classify_error(api: Api, response: &ProviderResponse<'_>, error: ErrorBody) -> AttemptResult {
+    let context = error_rules::ErrorContext::new(response.status, error);
+    let rule = error_rules::find_rule(&context);
+    let inner_error = if context.status == response.status {
+        String::new()
+    } else {
+        format!(" with an error of {} inside", context.status)
+    };
+    let redirect_message = (300..400).contains(&response.status).then(|| describe_redirect(response));
+    let message = redirect_message.as_deref().unwrap_or(&context.error.message);
+    let mut result = AttemptResult {
+        retry_after: stated_wait_for(api, rule.outcome, response, &context.error).map(|delay| RetryAfter { delay }),
+        stated_limit: quota_errors::smallest_stated_limit(&context.error, rule.outcome),
+        limit_is_zero: rule.limit_is_zero,
+        response_meta: ResponseMeta { limits: read_provider_limits(response, &context.error), server_time: None },
+        exceeds_context: rule.exceeds_context,
+        picture_refused: rule.picture_refused,
+        ..result_without_answer(
+            rule.outcome,
+            rule.action,
+            Some(response.status),
+            message_or_body(redact(message, response.secrets), response),
+            format!("HTTP {}{inner_error}: {}", response.status, rule.description),
+        )
+    };
+    if result.is_html_auth_error() {
+        let message = format!("a web page refuses the key or this address (HTTP {}): {message}", response.status);
+        result.message = redact(&message, response.secrets);
+    }
+    result
+}
+
+/// Limits that the error body names, and those in headers that it quotes (OpenRouter's upstreams).
+fn read_provider_limits(response: &ProviderResponse<'_>, error: &ErrorBody) -> Vec<ProviderLimit> {
+    let mut limits = quota_errors::provider_limits(error);
+    let quoted_header = |name: &str| {
+        let found = error.quoted_headers.iter().find(|(quoted, _)| quoted.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    };
+    limits.extend(rate_limit_headers::read_without_dimension(&quoted_header, response.received_at.timestamp()));
+    limits
+}
+
+fn describe_redirect(response: &ProviderResponse<'_>) -> String {
+    let location = response.headers.get(reqwest::header::LOCATION).and_then(|location| location.to_str().ok());
+    location.map_or_else(|| "a redirect to nowhere".to_owned(), |location| format!("redirected to {location}"))
+}
+
+/// The wait that the error states, if it can be trusted. Gemini puts a `retryDelay` of seconds on a quota that returns
+/// at midnight. Providers with rolling days (Groq, OpenAI) state the real wait.
+fn stated_wait_for(api: Api, outcome: Outcome, response: &ProviderResponse<'_>, error: &ErrorBody) -> Option<Duration> {
+    let can_state_wait = matches!(
+        outcome,
+        Outcome::RateLimitedMinute
+            | Outcome::TokensLimitedMinute
+            | Outcome::QuotaExhaustedDay
+            | Outcome::Overloaded
+            | Outcome::ServerError
+            | Outcome::Timeout
+    );
+    if !can_state_wait || (outcome == Outcome::QuotaExhaustedDay && (api == Api::Gemini || error.is_google)) {
+        return None;
+    }
+    retry_after::stated_wait(&retry_after::WaitSources {
+        headers: response.headers,
+        quoted_headers: &error.quoted_headers,
+        stated_in_body: error.stated_wait,
+        lower_message: &error.lower_message,
+        is_about_tokens: outcome == Outcome::TokensLimitedMinute,
+        received_at: response.received_at,
+    })
+}

@@ -1,0 +1,207 @@
+//! A decoded 2xx answer, independent of the API, and its classification: ok, truncated, empty, blocked or broken off.
+
+use crate::domain::{Answer, AttemptResult, Outcome, OutcomeAction, Usage};
+
+use super::{
+    redact::{redact, replace_secrets},
+    transport::ProviderResponse,
+};
+
+/// Content of a well-formed response body, as the API's adapter decoded it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct DecodedAnswer {
+    pub text: String,
+    /// The provider's finish reason, unchanged.
+    pub finish_reason: Option<String>,
+    pub model_version: Option<String>,
+    pub usage: Usage,
+    /// Set if the prompt was blocked or the model declined: the reason as text.
+    pub block_reason: Option<String>,
+    /// The provider's explanation of the finish reason.
+    pub finish_message: Option<String>,
+    /// An empty answer that stays empty: sending the request again does not help.
+    pub is_permanently_empty: bool,
+}
+
+/// Meaning of a finish reason, across the three APIs and compatible servers. Unknown reasons count as normal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FinishClass {
+    Normal,
+    BrokenOff,
+    Blocked,
+    /// Gemini's PUP_LIMITED_DISABLED: the account is limited by policy, so the item is not at fault.
+    AccountLimited,
+    TokenLimit,
+    /// The provider itself says that the text is unusable.
+    Unusable,
+}
+
+fn classify_finish_reason(word: &str) -> FinishClass {
+    match word {
+        "error" => FinishClass::BrokenOff,
+        "safety" | "recitation" | "blocklist" | "prohibited_content" | "spii" | "language" | "escalation"
+        | "model_armor" | "content_filter" | "refusal" | "sensitive" => FinishClass::Blocked,
+        "pup_limited_disabled" => FinishClass::AccountLimited,
+        "max_tokens" | "length" | "max_output_tokens" | "model_length" | "model_context_window_exceeded" => {
+            FinishClass::TokenLimit
+        }
+        "malformed_response" => FinishClass::Unusable,
+        word if word.starts_with("image_") => FinishClass::Blocked,
+        _ => FinishClass::Normal,
+    }
+}
+
+/// Classifies an answer. The order matters: an error comes before a block, a block before a token limit, and that
+/// before an empty text.
+pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse<'_>) -> AttemptResult {
+    let DecodedAnswer {
+        text,
+        finish_reason,
+        model_version,
+        usage,
+        block_reason,
+        finish_message: message,
+        is_permanently_empty,
+    } = answer;
+    // An answer normally holds no key. If one does, the key must not reach the result files.
+    let text = replace_secrets(text, response.secrets);
+    let finish_reason =
+        finish_reason.map(|finish_reason| clean_name(&replace_secrets(finish_reason, response.secrets).to_lowercase()));
+    let model_version = model_version.map(|model| replace_secrets(model, response.secrets));
+    let finish_class = finish_reason.as_deref().map_or(FinishClass::Normal, classify_finish_reason);
+    let has_text = !text.trim().is_empty();
+    let shown_reason = finish_reason.as_deref().unwrap_or("nothing").to_owned();
+    let (outcome, action, rule) = if finish_class == FinishClass::BrokenOff {
+        (Outcome::MalformedResponse, OutcomeAction::Retry, "the answer broke off with finish reason error".to_owned())
+    } else if let Some(reason) = &block_reason {
+        (
+            Outcome::ContentBlocked,
+            OutcomeAction::FailItem,
+            format!("the provider declined: {}", redact(reason, response.secrets)),
+        )
+    } else {
+        match finish_class {
+            FinishClass::Blocked => (Outcome::ContentBlocked, OutcomeAction::FailItem, format!("finish reason {shown_reason}")),
+            FinishClass::AccountLimited => {
+                (Outcome::KeyForbidden, OutcomeAction::DisableKey, format!("finish reason {shown_reason}: the account is limited"))
+            }
+            FinishClass::TokenLimit if has_text => {
+                (Outcome::Truncated, OutcomeAction::Complete, format!("cut off at a token limit ({shown_reason})"))
+            }
+            FinishClass::TokenLimit => (
+                Outcome::Truncated,
+                OutcomeAction::FailItem,
+                format!("the token limit was spent before there was any text ({shown_reason})"),
+            ),
+            FinishClass::Unusable => (Outcome::EmptyOutput, OutcomeAction::Retry, format!("no usable text (finish reason {shown_reason})")),
+            _ if !has_text && is_permanently_empty => (
+                Outcome::EmptyOutput,
+                OutcomeAction::FailItem,
+                "no choices at all: local servers answer so when the prompt does not fit or has a picture they cannot see"
+                    .to_owned(),
+            ),
+            _ if !has_text => {
+                let rule = match &finish_reason {
+                    Some(word) => format!("empty answer, finish reason {word}"),
+                    None => "empty answer, no finish reason".to_owned(),
+                };
+                (Outcome::EmptyOutput, OutcomeAction::Retry, rule)
+            }
+            _ => (Outcome::Ok, OutcomeAction::Complete, "an answer with text".to_owned()),
+        }
+    };
+    let has_answer = matches!(outcome, Outcome::Ok | Outcome::Truncated) && has_text;
+    let message = if outcome == Outcome::Ok {
+        String::new()
+    } else {
+        let reason = message.or(block_reason).unwrap_or_default();
+        let reason = if reason.is_empty() { finish_reason.clone().unwrap_or_default() } else { reason };
+        let message = redact(&reason, response.secrets);
+        if message.is_empty() { rule.clone() } else { message }
+    };
+    AttemptResult {
+        outcome,
+        action,
+        status: Some(response.status),
+        retry_after: None,
+        message,
+        rule,
+        answer: has_answer.then(|| Answer {
+            text,
+            finish_reason,
+            model_version: model_version.map(|model| clean_name(&model)),
+        }),
+        usage,
+        stated_limit: None,
+        limit_is_zero: false,
+        response_meta: crate::domain::ResponseMeta::default(),
+        exceeds_context: false,
+        picture_refused: false,
+    }
+}
+
+/// Drops control characters and keeps 200 characters: finish reasons and model names are short.
+fn clean_name(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderMap;
+
+    use crate::domain::WallTime;
+
+    use super::*;
+
+    fn verdict(text: &str, finish: &str) -> AttemptResult {
+        let completion =
+            DecodedAnswer { text: text.to_owned(), finish_reason: Some(finish.to_owned()), ..DecodedAnswer::default() };
+        let headers = HeaderMap::new();
+        classify_answer(
+            completion,
+            &ProviderResponse { status: 200, headers: &headers, body: b"", received_at: WallTime(0), secrets: &[] },
+        )
+    }
+
+    fn judged(text: &str, finish: &str) -> (Outcome, OutcomeAction) {
+        let verdict = verdict(text, finish);
+        assert_eq!(verdict.answer.is_some(), verdict.action == OutcomeAction::Complete, "{finish}");
+        (verdict.outcome, verdict.action)
+    }
+
+    #[test]
+    fn finish_reasons_of_all_apis() {
+        use Outcome::{ContentBlocked, EmptyOutput, KeyForbidden, MalformedResponse, Ok, Truncated};
+        use OutcomeAction::{Complete, DisableKey, FailItem, Retry};
+        let cases = [
+            ("hi", "STOP", Ok, Complete),
+            ("hi", "end_turn", Ok, Complete),
+            ("hi", "OTHER", Ok, Complete),
+            ("hi", "A_WORD_FROM_NEXT_YEAR", Ok, Complete),
+            ("", "STOP", EmptyOutput, Retry),
+            (" \n", "stop", EmptyOutput, Retry),
+            ("", "OTHER", EmptyOutput, Retry),
+            ("", "MALFORMED_FUNCTION_CALL", EmptyOutput, Retry),
+            ("{", "MALFORMED_RESPONSE", EmptyOutput, Retry),
+            ("hi", "MAX_TOKENS", Truncated, Complete),
+            ("", "max_tokens", Truncated, FailItem),
+            ("", "length", Truncated, FailItem),
+            ("hi", "model_context_window_exceeded", Truncated, Complete),
+            ("hi", "SAFETY", ContentBlocked, FailItem),
+            ("", "RECITATION", ContentBlocked, FailItem),
+            ("", "IMAGE_PROHIBITED_CONTENT", ContentBlocked, FailItem),
+            ("hi", "content_filter", ContentBlocked, FailItem),
+            ("", "refusal", ContentBlocked, FailItem),
+            ("half", "error", MalformedResponse, Retry),
+            ("", "PUP_LIMITED_DISABLED", KeyForbidden, DisableKey),
+        ];
+        for (text, finish, outcome, action) in cases {
+            assert_eq!(judged(text, finish), (outcome, action), "{text:?} with {finish}");
+        }
+    }
+
+    #[test]
+    fn finish_reasons_are_kept_in_lower_case() {
+        assert_eq!(verdict("hi", "STOP").answer.unwrap().finish_reason.as_deref(), Some("stop"));
+    }
+}

@@ -1,0 +1,384 @@
+//! Encodes a request for one of the wire APIs, or says why this API cannot express it.
+
+use std::{borrow::Cow, fmt};
+
+use crate::domain::{Api, Image, Request};
+
+use super::{AttemptRequest, EncodedPicture, anthropic, gemini, openai, pictures};
+
+/// A wire API with its variants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    Gemini,
+    /// OpenAI itself, which takes `max_completion_tokens`: its reasoning models reject `max_tokens`.
+    OpenAi,
+    /// Compatible servers, most of which only know `max_tokens`.
+    OpenAiCompatible,
+    Anthropic,
+}
+
+impl Dialect {
+    pub const fn api(self) -> Api {
+        match self {
+            Self::Gemini => Api::Gemini,
+            Self::OpenAi | Self::OpenAiCompatible => Api::OpenAi,
+            Self::Anthropic => Api::Anthropic,
+        }
+    }
+}
+
+impl From<Api> for Dialect {
+    fn from(api: Api) -> Self {
+        match api {
+            Api::Gemini => Self::Gemini,
+            Api::OpenAi => Self::OpenAi,
+            Api::Anthropic => Self::Anthropic,
+        }
+    }
+}
+
+/// A request ready to be sent: the path below the provider's base URL, and the JSON body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EncodedRequest {
+    pub path: Cow<'static, str>,
+    pub body: Vec<u8>,
+}
+
+/// The reason why an API cannot express a request, as a sentence.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsupported(pub String);
+
+impl Unsupported {
+    pub(super) fn new(message: impl fmt::Display) -> Self {
+        Self(message.to_string())
+    }
+}
+
+/// Checks whether a route with this `api` is a candidate for the request.
+///
+/// A picture is checked by its file name. If the name suggests an unsupported format, the first bytes of the
+/// file decide. The whole file is read when the attempt is made.
+///
+/// # Errors
+///
+/// A sentence that says what the API does not support.
+pub fn supports(api: Api, request: &Request) -> Result<(), String> {
+    let check_has_message = |request: &Request| {
+        let is_empty = request.messages.iter().all(|message| message.parts.is_empty());
+        if is_empty { Err("the request has no message to send".to_owned()) } else { Ok(()) }
+    };
+    check_has_message(request)?;
+    for image in request.images() {
+        supports_picture(api, image)?;
+    }
+    match api {
+        Api::Gemini => gemini::supports(request),
+        Api::OpenAi => openai::supports(request),
+        Api::Anthropic => anthropic::supports(request),
+    }
+}
+
+fn supports_picture(api: Api, image: &Image) -> Result<(), String> {
+    match image {
+        Image::File(path) => match pictures::PictureFormat::from_extension(path) {
+            // A file name may be wrong: if the file exists, its content decides.
+            Some(format_by_name) if !format_by_name.is_supported_by(api) => {
+                match pictures::PictureFormat::detect_file(path).unwrap_or(format_by_name) {
+                    format if format.is_supported_by(api) => Ok(()),
+                    format => Err(format!("{} does not take {} pictures", api.name(), format.name())),
+                }
+            }
+            _ => Ok(()),
+        },
+        Image::Url(url) if api == Api::Gemini && !url.starts_with("data:") && !gemini::is_google_file(url) => {
+            Err("gemini fetches no pictures by URL; give the file or its data".to_owned())
+        }
+        Image::Url(_) | Image::Inline { .. } => Ok(()),
+    }
+}
+
+/// Encodes an attempt. `pictures` are the request's pictures, read and in its order.
+///
+/// # Errors
+///
+/// If the API cannot express the request, or the encoded body is larger than the API takes.
+pub fn encode(
+    dialect: impl Into<Dialect>,
+    attempt: &AttemptRequest<'_>,
+    pictures: &[EncodedPicture<'_>],
+) -> Result<EncodedRequest, Unsupported> {
+    let dialect = dialect.into();
+    supports(dialect.api(), attempt.request).map_err(Unsupported)?;
+    if attempt.request.images().count() != pictures.len() {
+        return Err(Unsupported::new("the request's pictures have not been read"));
+    }
+    let encoded = match dialect {
+        Dialect::Gemini => gemini::encode(attempt, pictures),
+        Dialect::OpenAi | Dialect::OpenAiCompatible => openai::encode(dialect, attempt, pictures),
+        Dialect::Anthropic => anthropic::encode(attempt, pictures),
+    }?;
+    if let Some(max_bytes) = pictures::max_request_bytes(dialect.api())
+        && encoded.body.len() as u64 > max_bytes
+    {
+        let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+        return Err(Unsupported::new(format_args!(
+            "the request has {} MiB and {} takes {} MiB; make it or its pictures smaller",
+            mib(encoded.body.len() as u64),
+            dialect.api().name(),
+            mib(max_bytes)
+        )));
+    }
+    Ok(encoded)
+}
+
+/// The output token limit to send: the request's own limit, at most the model's; or the model's.
+pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> {
+    match (attempt.request.params.max_output_tokens, attempt.max_output) {
+        (Some(requested), Some(cap)) => Some(requested.min(cap)),
+        (requested, cap) => requested.or(cap),
+    }
+}
+
+/// Serializes a body to JSON. `size_hint` is the expected number of bytes.
+pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<Vec<u8>, Unsupported> {
+    let mut bytes = Vec::with_capacity(size_hint);
+    serde_json::to_writer(&mut bytes, body)
+        .map_err(|error| Unsupported::new(format_args!("the request cannot be written as JSON: {error}")))?;
+    Ok(bytes)
+}
+
+/// Estimated size of the encoded body in bytes: texts, pictures and the JSON around them.
+pub(super) fn body_size_hint(request: &Request, pictures: &[EncodedPicture<'_>]) -> usize {
+    let texts: usize = request.texts().map(|text| text.len() + text.len() / 8).sum();
+    let pictures: usize = pictures.iter().map(EncodedPicture::encoded_len).sum();
+    texts + pictures + 256
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use crate::domain::{JsonMode, Message, MessageRole, Params, Part, Thinking};
+
+    use super::*;
+
+    const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
+
+    fn said(dialect: impl Into<Dialect>, request: &Request, max_output: Option<u32>) -> (String, Value) {
+        let call = AttemptRequest { model: "m-1", request, max_output, total_timeout: Duration::from_secs(1) };
+        let picture = EncodedPicture::Data { mime: "image/png", base64: "QUJD".into() };
+        let pictures = vec![picture; request.images().count()];
+        let outgoing = encode(dialect, &call, &pictures).unwrap();
+        (outgoing.path.into_owned(), serde_json::from_slice(&outgoing.body).unwrap())
+    }
+
+    fn everything() -> Request {
+        Request {
+            system: Some("be brief".to_owned()),
+            messages: vec![
+                Message {
+                    role: MessageRole::User,
+                    parts: vec![Part::Text("what is \"this\"?".to_owned()), Part::Image(Image::File("a.png".into()))],
+                },
+                Message { role: MessageRole::Assistant, parts: vec![Part::Text("a cat".to_owned())] },
+                Message { role: MessageRole::User, parts: vec![Part::Text("sure?".to_owned())] },
+            ],
+            params: Params {
+                temperature: Some(0.5),
+                top_p: Some(0.9),
+                max_output_tokens: Some(2_000),
+                stop: vec!["END".to_owned()],
+                json: Some(JsonMode::Schema(json!({"type": "object"}))),
+                ..Params::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_bare_prompt_is_a_small_body() {
+        let request = Request::from_prompt("hi");
+        let cases = [
+            (
+                Dialect::Gemini,
+                "/v1beta/models/m-1:generateContent",
+                json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}),
+            ),
+            (
+                Dialect::OpenAi,
+                "/chat/completions",
+                json!({"model": "m-1", "messages": [{"role": "user", "content": "hi"}]}),
+            ),
+            (
+                Dialect::Anthropic,
+                "/v1/messages",
+                json!({"model": "m-1", "max_tokens": 4096, "messages": [{"role": "user", "content": "hi"}]}),
+            ),
+        ];
+        for (dialect, path, body) in cases {
+            assert_eq!(said(dialect, &request, None), (path.to_owned(), body));
+        }
+    }
+
+    #[test]
+    fn gemini_says_everything() {
+        let mut request = everything();
+        request.params.seed = Some(7);
+        request.params.thinking = Some(Thinking::Level("low".to_owned()));
+        let want = json!({
+            "systemInstruction": {"parts": [{"text": "be brief"}]},
+            "contents": [
+                {"role": "user", "parts": [
+                    {"text": "what is \"this\"?"},
+                    {"inlineData": {"mimeType": "image/png", "data": "QUJD"}}
+                ]},
+                {"role": "model", "parts": [{"text": "a cat"}]},
+                {"role": "user", "parts": [{"text": "sure?"}]}
+            ],
+            "generationConfig": {
+                "temperature": 0.5, "topP": 0.9, "maxOutputTokens": 2000, "stopSequences": ["END"], "seed": 7,
+                "responseMimeType": "application/json", "responseJsonSchema": {"type": "object"},
+                "thinkingConfig": {"thinkingLevel": "LOW"}
+            }
+        });
+        assert_eq!(said(Api::Gemini, &request, None).1, want);
+    }
+
+    #[test]
+    fn openai_says_everything_and_the_compatible_ones_say_max_tokens() {
+        let mut request = everything();
+        request.params.seed = Some(7);
+        request.params.thinking = Some(Thinking::Level("low".to_owned()));
+        let mut want = json!({
+            "model": "m-1",
+            "messages": [
+                {"role": "system", "content": "be brief"},
+                {"role": "user", "content": [
+                    {"type": "text", "text": "what is \"this\"?"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}}
+                ]},
+                {"role": "assistant", "content": "a cat"},
+                {"role": "user", "content": "sure?"}
+            ],
+            "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 2000, "stop": ["END"], "seed": 7,
+            "reasoning_effort": "low",
+            "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
+        });
+        assert_eq!(said(Dialect::OpenAi, &request, None).1, want);
+        let fields = want.as_object_mut().unwrap();
+        let limit = fields.remove("max_completion_tokens").unwrap();
+        fields.insert("max_tokens".to_owned(), limit);
+        assert_eq!(said(Dialect::OpenAiCompatible, &request, None).1, want);
+    }
+
+    #[test]
+    fn anthropic_says_what_it_can() {
+        let mut request = everything();
+        request.params.thinking = Some(Thinking::Budget(1_024));
+        let want = json!({
+            "model": "m-1", "max_tokens": 2000, "system": "be brief",
+            "messages": [
+                {"role": "user", "content": [
+                    {"type": "text", "text": "what is \"this\"?"},
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QUJD"}}
+                ]},
+                {"role": "assistant", "content": "a cat"},
+                {"role": "user", "content": "sure?"}
+            ],
+            "temperature": 0.5, "top_p": 0.9, "stop_sequences": ["END"],
+            "thinking": {"type": "enabled", "budget_tokens": 1024},
+            "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}
+        });
+        assert_eq!(said(Api::Anthropic, &request, None).1, want);
+    }
+
+    #[test]
+    fn the_models_cap_stands_in_for_a_limit_and_bounds_one() {
+        let mut request = Request::from_prompt("hi");
+        for (asked, cap, want) in [(None, Some(500), 500), (Some(100), Some(500), 100), (Some(900), Some(500), 500)] {
+            request.params.max_output_tokens = asked;
+            assert_eq!(said(Dialect::Anthropic, &request, cap).1["max_tokens"], want);
+            assert_eq!(said(Dialect::OpenAi, &request, cap).1["max_completion_tokens"], want);
+            assert_eq!(said(Dialect::Gemini, &request, cap).1["generationConfig"]["maxOutputTokens"], want);
+        }
+    }
+
+    #[test]
+    fn thinking_is_translated_where_there_are_words_for_it() {
+        let mut request = Request::from_prompt("hi");
+        let mut with = |thinking| {
+            request.params.thinking = Some(thinking);
+            APIS.map(|api| supports(api, &request).is_ok().then(|| said(api, &request, Some(9_000)).1))
+        };
+        let level = |name: &str| Thinking::Level(name.to_owned());
+        let [gemini, openai, anthropic] = with(level("high"));
+        assert_eq!(gemini.unwrap()["generationConfig"]["thinkingConfig"], json!({"thinkingLevel": "HIGH"}));
+        assert_eq!(openai.unwrap()["reasoning_effort"], "high");
+        assert_eq!(anthropic.unwrap()["output_config"], json!({"effort": "high"}));
+        let [gemini, openai, anthropic] = with(level("none"));
+        assert_eq!(gemini.unwrap()["generationConfig"]["thinkingConfig"], json!({"thinkingBudget": 0}));
+        assert_eq!(openai.unwrap()["reasoning_effort"], "none");
+        assert_eq!(anthropic.unwrap()["thinking"], json!({"type": "disabled"}));
+        let [gemini, openai, anthropic] = with(Thinking::Budget(2_000));
+        assert_eq!(gemini.unwrap()["generationConfig"]["thinkingConfig"], json!({"thinkingBudget": 2000}));
+        assert!(openai.is_none());
+        assert_eq!(anthropic.unwrap()["thinking"], json!({"type": "enabled", "budget_tokens": 2000}));
+        assert!(with(level("a lot")).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn what_an_api_has_no_words_for_is_said_in_ours() {
+        fn with(change: impl FnOnce(&mut Request)) -> Request {
+            let mut request = Request::from_prompt("hi");
+            change(&mut request);
+            request
+        }
+        fn picture(image: Image) -> Request {
+            with(|request| request.messages[0].parts.push(Part::Image(image)))
+        }
+        let cases = [
+            (with(|request| request.params.seed = Some(7)), [None, None, Some("no seed")]),
+            (with(|request| request.params.seed = Some(1 << 40)), [Some("32 bits"), None, Some("no seed")]),
+            (with(|request| request.params.temperature = Some(1.5)), [None, None, Some("ends at 1")]),
+            (with(|request| request.params.json = Some(JsonMode::Object)), [None, None, Some("without a schema")]),
+            (with(|request| request.messages.clear()), [Some("no message"), Some("no message"), Some("no message")]),
+            (picture(Image::File("a.GIF".into())), [Some("GIF"), None, None]),
+            (picture(Image::File("a.heic".into())), [None, Some("HEIC"), Some("HEIC")]),
+            (picture(Image::Url("https://h.dev/a.png".to_owned())), [Some("by URL"), None, None]),
+            (
+                with(|request| {
+                    request.messages[0].role = MessageRole::Assistant;
+                    request.messages[0].parts = vec![Part::Image(Image::File("a.png".into()))];
+                }),
+                [None, Some("from the user only"), Some("from the user only")],
+            ),
+        ];
+        for (request, expected) in cases {
+            for (api, want) in APIS.into_iter().zip(expected) {
+                let refusal = supports(api, &request).err();
+                assert_eq!(refusal.is_some(), want.is_some(), "{api:?} {request:?}: {refusal:?}");
+                assert!(refusal.unwrap_or_default().contains(want.unwrap_or_default()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_thinking_budget_must_fit_under_anthropics_limit() {
+        let mut request = Request::from_prompt("hi");
+        request.params.thinking = Some(Thinking::Budget(5_000));
+        let call = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        assert!(encode(Api::Anthropic, &call, &[]).unwrap_err().0.contains("5000"));
+    }
+
+    #[test]
+    fn a_request_is_no_larger_than_its_api_takes() {
+        let request = Request::from_prompt("x".repeat(33 << 20));
+        let call = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        let refusal = encode(Api::Anthropic, &call, &[]).unwrap_err().0;
+        assert_eq!(refusal, "the request has 34 MiB and anthropic takes 32 MiB; make it or its pictures smaller");
+        assert!(encode(Api::Gemini, &call, &[]).is_ok());
+        assert!(encode(Api::OpenAi, &call, &[]).is_ok());
+    }
+}

@@ -1,0 +1,315 @@
+//! Rate limits stated in response headers, and the processing time that the server reports.
+//!
+//! The same header means different things: `x-ratelimit-limit-requests` is per minute at OpenAI and per day at Groq,
+//! and a reset is a Go duration, a point in time or an epoch in milliseconds. The vendor decides; it is detected by the
+//! provider's name or address.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::HeaderMap;
+
+use crate::domain::{Api, LimitDimension, Provider, ProviderLimit, ResponseMeta, WallTime};
+
+use super::retry_after::{self, ResetTime};
+
+/// The vendor whose header conventions apply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Vendor {
+    /// Sends no rate-limit headers (its errors carry `quotaValue`).
+    Gemini,
+    Anthropic,
+    /// Requests are per day, tokens per minute (console.groq.com/docs/rate-limits).
+    Groq,
+    /// `X-RateLimit-*` without a dimension; resets in epoch milliseconds.
+    OpenRouter,
+    /// OpenAI and compatible servers: requests and tokens are per minute.
+    OpenAi,
+}
+
+/// Upper bound for the reset of a minute window, in case a clock is wrong.
+const MAX_MINUTE_RESET: Duration = Duration::from_secs(60);
+
+/// A longer reset belongs to a day limit, not to a minute.
+const MIN_DAILY_RESET: Duration = Duration::from_secs(120);
+
+impl Vendor {
+    pub(super) fn detect(provider: &Provider) -> Self {
+        let is_named = |name: &str| {
+            provider.name.eq_ignore_ascii_case(name) || provider.base_url.to_ascii_lowercase().contains(name)
+        };
+        match provider.api {
+            Api::Gemini => Self::Gemini,
+            Api::Anthropic => Self::Anthropic,
+            Api::OpenAi if is_named("groq") => Self::Groq,
+            Api::OpenAi if is_named("openrouter") => Self::OpenRouter,
+            Api::OpenAi => Self::OpenAi,
+        }
+    }
+}
+
+/// Reads a response's headers. Never fails: values that cannot be read are left out.
+pub(super) fn read_response_meta(vendor: Vendor, headers: &HeaderMap, received_at: WallTime) -> ResponseMeta {
+    let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let now = get("date").and_then(retry_after::parse_http_date).unwrap_or_else(|| received_at.timestamp());
+    let limits = match vendor {
+        Vendor::Gemini => Vec::new(),
+        Vendor::Anthropic => read_anthropic(&get, now),
+        Vendor::Groq | Vendor::OpenAi => read_openai(vendor, &get, now),
+        Vendor::OpenRouter => read_without_dimension(&get, now),
+    };
+    ResponseMeta { limits, server_time: read_server_time(&get) }
+}
+
+/// The three headers of one limit, parsed.
+struct HeaderTriple {
+    limit: Option<u64>,
+    remaining: Option<u64>,
+    reset: Option<Duration>,
+}
+
+impl HeaderTriple {
+    fn read<'a>(get: &impl Fn(&str) -> Option<&'a str>, names: [&str; 3], now: Timestamp) -> Option<Self> {
+        let number = |name: &str| get(name).and_then(|text| text.parse::<f64>().ok()).filter(|number| *number >= 0.0);
+        let [limit, remaining, reset] = names;
+        let limit = number(limit).map(|number| number as u64).filter(|limit| *limit > 0);
+        // Some providers count in fractions; less than one remaining is none.
+        let remaining = number(remaining).map(|number| number as u64);
+        let reset = get(reset).and_then(|text| retry_after::parse_reset(text, now)).map(|reset| match reset {
+            ResetTime::After(wait) | ResetTime::At(wait) => wait,
+        });
+        (limit.is_some() || remaining.is_some()).then_some(Self { limit, remaining, reset })
+    }
+
+    fn is_daily(&self) -> bool {
+        self.reset.is_some_and(|reset| reset > MIN_DAILY_RESET)
+    }
+
+    fn to_provider_limit(&self, dimension: LimitDimension) -> ProviderLimit {
+        let is_daily = matches!(dimension, LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay);
+        let resets_in = self.reset.filter(|reset| self.remaining == Some(0) && !reset.is_zero());
+        let resets_in = resets_in.map(|reset| if is_daily { reset } else { reset.min(MAX_MINUTE_RESET) });
+        ProviderLimit { dimension, limit: self.limit, remaining: self.remaining, resets_in }
+    }
+}
+
+fn read_openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
+    let mut limits = Vec::new();
+    let names = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
+    if let Some(requests) = HeaderTriple::read(get, names, now) {
+        if vendor == Vendor::Groq {
+            let limit = requests.to_provider_limit(LimitDimension::RequestsPerDay);
+            // Groq's limit is a bucket: the reset is the time until it is full, and one request fits long before.
+            let time_until_one = |reset: Duration| {
+                let share = u32::try_from(requests.limit.unwrap_or(1)).unwrap_or(u32::MAX).max(1);
+                (reset / share).max(Duration::from_secs(1))
+            };
+            limits.push(ProviderLimit { resets_in: limit.resets_in.map(time_until_one), ..limit });
+        } else if requests.is_daily() {
+            // OpenAI's lowest tiers are limited per day under the same header names.
+            limits.push(requests.to_provider_limit(LimitDimension::RequestsPerDay));
+        } else {
+            limits.push(requests.to_provider_limit(LimitDimension::RequestsPerMinute));
+        }
+    }
+    let names = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
+    if let Some(tokens) = HeaderTriple::read(get, names, now) {
+        limits.push(tokens.to_provider_limit(LimitDimension::TokensPerMinute));
+    }
+    limits
+}
+
+fn read_anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
+    let read = |what: &str, dimension| {
+        let [limit, remaining, reset] =
+            ["limit", "remaining", "reset"].map(|part| format!("anthropic-ratelimit-{what}-{part}"));
+        HeaderTriple::read(get, [&limit, &remaining, &reset], now).map(|triple| triple.to_provider_limit(dimension))
+    };
+    let requests = read("requests", LimitDimension::RequestsPerMinute);
+    let input = read("input-tokens", LimitDimension::InputTokensPerMinute);
+    let output = read("output-tokens", LimitDimension::OutputTokensPerMinute);
+    // `tokens` repeats the tightest of input and output where those are given.
+    let tokens =
+        if input.is_some() || output.is_some() { None } else { read("tokens", LimitDimension::TokensPerMinute) };
+    [requests, input, output, tokens].into_iter().flatten().collect()
+}
+
+/// Reads `X-RateLimit-Limit`, `-Remaining` and `-Reset`: requests, per minute or per day depending on the reset.
+pub(super) fn read_without_dimension<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
+    let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    let Some(requests) = HeaderTriple::read(get, names, now) else { return Vec::new() };
+    let dimension =
+        if requests.is_daily() { LimitDimension::RequestsPerDay } else { LimitDimension::RequestsPerMinute };
+    vec![requests.to_provider_limit(dimension)]
+}
+
+/// Reads `openai-processing-ms`, Envoy's `x-envoy-upstream-service-time`, or Google's `server-timing: gfet4t7;
+/// dur=812`.
+fn read_server_time<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
+    let millis = |text: &str| text.trim().parse::<f64>().ok().filter(|ms| ms.is_finite() && *ms >= 0.0);
+    let google_timing = |text: &str| {
+        let (_, rest) = text.split_once("gfet4t7")?;
+        let (_, duration) = rest.split(',').next()?.split_once("dur=")?;
+        millis(duration.split(';').next()?)
+    };
+    let named =
+        ["openai-processing-ms", "x-envoy-upstream-service-time"].into_iter().find_map(|name| millis(get(name)?));
+    let ms = named.or_else(|| google_timing(get("server-timing")?))?;
+    Duration::try_from_secs_f64(ms / 1_000.0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    /// 2026-11-21T12:00:00Z.
+    const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
+
+    /// Dimension, limit, remaining, seconds until the reset.
+    type Reading = (LimitDimension, Option<u64>, Option<u64>, Option<f64>);
+
+    fn read(vendor: Vendor, pairs: &[(&str, &str)]) -> Vec<Reading> {
+        let headers: HeaderMap = pairs
+            .iter()
+            .map(|(name, value)| {
+                (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
+            })
+            .collect();
+        let reports = read_response_meta(vendor, &headers, NOON).limits.into_iter();
+        reports.map(|it| (it.dimension, it.limit, it.remaining, it.resets_in.map(|wait| wait.as_secs_f64()))).collect()
+    }
+
+    #[test]
+    fn the_same_headers_mean_a_minute_at_openai_and_a_day_at_groq() {
+        let headers = [
+            ("x-ratelimit-limit-requests", "14400"),
+            ("x-ratelimit-remaining-requests", "14370"),
+            ("x-ratelimit-reset-requests", "59.56s"),
+            ("x-ratelimit-limit-tokens", "18000"),
+            ("x-ratelimit-remaining-tokens", "0"),
+            ("x-ratelimit-reset-tokens", "7.66s"),
+        ];
+        let tokens = (LimitDimension::TokensPerMinute, Some(18_000), Some(0), Some(7.66));
+        let of = |dimension| vec![(dimension, Some(14_400), Some(14_370), None), tokens];
+        assert_eq!(read(Vendor::OpenAi, &headers), of(LimitDimension::RequestsPerMinute));
+        assert_eq!(read(Vendor::Groq, &headers), of(LimitDimension::RequestsPerDay));
+    }
+
+    #[test]
+    fn a_limit_of_the_day_under_openais_name_is_told_by_its_reset() {
+        let headers = [
+            ("x-ratelimit-limit-requests", "200"),
+            ("x-ratelimit-remaining-requests", "199"),
+            ("x-ratelimit-reset-requests", "7m12s"),
+        ];
+        assert_eq!(read(Vendor::OpenAi, &headers), [(LimitDimension::RequestsPerDay, Some(200), Some(199), None)]);
+    }
+
+    #[test]
+    fn a_spent_groq_day_opens_request_by_request() {
+        let headers = [
+            ("x-ratelimit-limit-requests", "1000"),
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "24h0m0s"),
+        ];
+        assert_eq!(read(Vendor::Groq, &headers), [(LimitDimension::RequestsPerDay, Some(1_000), Some(0), Some(86.4))]);
+    }
+
+    #[test]
+    fn anthropic_counts_input_and_output_apart() {
+        let headers = [
+            ("anthropic-ratelimit-requests-limit", "50"),
+            ("anthropic-ratelimit-requests-remaining", "0"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-21T12:00:30Z"),
+            ("anthropic-ratelimit-input-tokens-limit", "30000"),
+            ("anthropic-ratelimit-input-tokens-remaining", "29000"),
+            ("anthropic-ratelimit-output-tokens-limit", "8000"),
+            ("anthropic-ratelimit-output-tokens-remaining", "7000"),
+            ("anthropic-ratelimit-tokens-limit", "38000"),
+            ("anthropic-ratelimit-tokens-remaining", "36000"),
+        ];
+        assert_eq!(
+            read(Vendor::Anthropic, &headers),
+            [
+                (LimitDimension::RequestsPerMinute, Some(50), Some(0), Some(30.0)),
+                (LimitDimension::InputTokensPerMinute, Some(30_000), Some(29_000), None),
+                (LimitDimension::OutputTokensPerMinute, Some(8_000), Some(7_000), None),
+            ]
+        );
+        let total = [("anthropic-ratelimit-tokens-limit", "38000")];
+        assert_eq!(read(Vendor::Anthropic, &total), [(LimitDimension::TokensPerMinute, Some(38_000), None, None)]);
+    }
+
+    #[test]
+    fn openrouter_resets_in_epoch_milliseconds() {
+        let day = [("X-RateLimit-Limit", "50"), ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795305600000")];
+        assert_eq!(
+            read(Vendor::OpenRouter, &day),
+            [(LimitDimension::RequestsPerDay, Some(50), Some(0), Some(43_200.0))]
+        );
+        let minute =
+            [("X-RateLimit-Limit", "20"), ("X-RateLimit-Remaining", "3"), ("X-RateLimit-Reset", "1795262440000")];
+        assert_eq!(read(Vendor::OpenRouter, &minute), [(LimitDimension::RequestsPerMinute, Some(20), Some(3), None)]);
+    }
+
+    #[test]
+    fn nonsense_states_nothing() {
+        for (name, value) in [
+            ("x-ratelimit-limit-requests", "many"),
+            ("x-ratelimit-limit-requests", "-5"),
+            ("x-ratelimit-limit-requests", "0"),
+            ("x-ratelimit-reset-requests", "1s"),
+            ("x-ratelimit-limit-requests", "NaN"),
+        ] {
+            assert_eq!(read(Vendor::OpenAi, &[(name, value)]), [], "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_never_closes_a_minute_for_longer_than_a_minute() {
+        let headers = [
+            ("anthropic-ratelimit-requests-remaining", "0"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-25T12:00:30Z"),
+        ];
+        assert_eq!(read(Vendor::Anthropic, &headers), [(LimitDimension::RequestsPerMinute, None, Some(0), Some(60.0))]);
+    }
+
+    #[test]
+    fn vendors_are_known_by_name_or_address() {
+        let provider = |name: &str, base_url: &str, api| Provider {
+            name: name.to_owned(),
+            api,
+            base_url: base_url.to_owned(),
+            headers: vec![],
+        };
+        let cases = [
+            (provider("groq", "http://127.0.0.1:8080", Api::OpenAi), Vendor::Groq),
+            (provider("fast", "https://api.groq.com/openai/v1", Api::OpenAi), Vendor::Groq),
+            (provider("openrouter", "https://openrouter.ai/api/v1", Api::OpenAi), Vendor::OpenRouter),
+            (provider("deepseek", "https://api.deepseek.com", Api::OpenAi), Vendor::OpenAi),
+            (provider("gemini", "https://generativelanguage.googleapis.com", Api::Gemini), Vendor::Gemini),
+            (provider("anthropic", "https://api.anthropic.com", Api::Anthropic), Vendor::Anthropic),
+        ];
+        for (provider, want) in cases {
+            assert_eq!(Vendor::detect(&provider), want, "{}", provider.name);
+        }
+    }
+
+    #[test]
+    fn servers_say_how_long_they_worked() {
+        let cases = [
+            (("openai-processing-ms", "812"), Some(0.812)),
+            (("x-envoy-upstream-service-time", "35"), Some(0.035)),
+            (("server-timing", "gfet4t7; dur=4812"), Some(4.812)),
+            (("server-timing", "cfL4;desc=\"x\", gfet4t7;dur=12.5, db"), Some(0.0125)),
+            (("server-timing", "db;dur=53"), None),
+            (("openai-processing-ms", "-1"), None),
+        ];
+        for ((name, value), want) in cases {
+            let get = |asked: &str| (asked == name).then_some(value);
+            assert_eq!(read_server_time(&get).map(|it| it.as_secs_f64()), want, "{name}: {value}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The routes that `when_limited` and `spill` allow an item: all, those of one model, or a single one.
+
+use crate::domain::{Now, RouteId, SpillTo, WhenLimited};
+
+use super::{QueuedItem, Scheduler, availability::Availability, budget::BudgetAdmission, cooldown::Wakeup};
+
+pub(super) enum AllowedRoutes {
+    Any,
+    Model(usize),
+    Only(Option<RouteId>),
+}
+
+impl AllowedRoutes {
+    pub(super) fn allows(&self, route: RouteId, model: usize) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Model(only) => model == *only,
+            Self::Only(only) => *only == Some(route),
+        }
+    }
+}
+
+impl Scheduler {
+    /// The routes that the item may take by `when_limited` and `spill`. May schedule wakeups and move the cursor.
+    pub(super) fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> AllowedRoutes {
+        if self.policy.when_limited == WhenLimited::Wait {
+            return AllowedRoutes::Only(self.route_at_cursor(now, class, item));
+        }
+        let is_ordered = self.classes[class].selector.is_ordered();
+        let waits_for_preferred = is_ordered && now.mono.since(item.waiting_since) < self.policy.spill_after;
+        if self.policy.spill_to == SpillTo::Any && !waits_for_preferred {
+            return AllowedRoutes::Any;
+        }
+        let count = self.classes[class].candidates.len();
+        let preferred =
+            self.first_waitable(now, item, count, |scheduler, rank| Some(scheduler.classes[class].candidates[rank]));
+        match preferred {
+            None => AllowedRoutes::Any,
+            Some(route) if waits_for_preferred => {
+                let spill_at = item.waiting_since + self.policy.spill_after;
+                self.schedule_wakeup(now, route, Wakeup::Mono(spill_at));
+                AllowedRoutes::Only(Some(route))
+            }
+            Some(route) => AllowedRoutes::Model(self.routes[route.index()].model),
+        }
+    }
+
+    /// The only route of the strict pipeline: the one at the cursor, or the next one after it that can serve this item.
+    fn route_at_cursor(&mut self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
+        self.advance_cursor(now);
+        let routes = self.ranking.len();
+        self.first_waitable(now, item, routes, |scheduler, step| {
+            let route = scheduler.ranking[(scheduler.cursor + step) % routes];
+            scheduler.classes[class].rank(route).map(|_| route)
+        })
+    }
+
+    /// The first of some routes that the item can wait on. Routes before it that become available by themselves get a
+    /// wakeup, since nothing else parks them.
+    fn first_waitable(
+        &mut self,
+        now: Now,
+        item: &QueuedItem,
+        count: usize,
+        route_at: impl Fn(&Self, usize) -> Option<RouteId>,
+    ) -> Option<RouteId> {
+        for index in 0..count {
+            let Some(route) = route_at(self, index) else { continue };
+            let Some(admission) = self.eligibility(now, route, item) else { continue };
+            let wakeup = match (self.can_wait_on(now, route), admission) {
+                (true, BudgetAdmission::Now) => return Some(route),
+                (true, fit) => fit.available_at().map(Wakeup::Wall),
+                (false, _) => self.availability(now, route).wakeup(),
+            };
+            if let Some(wake) = wakeup {
+                self.schedule_wakeup(now, route, wake);
+            }
+        }
+        None
+    }
+
+    /// Moves the cursor off a route that is exhausted, disabled or switched off. It stays if all are.
+    fn advance_cursor(&mut self, now: Now) {
+        let routes = self.ranking.len();
+        if let Some(steps) = (0..routes).find(|step| self.can_wait_on(now, self.ranking[(self.cursor + step) % routes]))
+        {
+            self.cursor = (self.cursor + steps) % routes;
+            // Items blocked before may use the new route.
+            self.version += u64::from(steps > 0);
+        }
+    }
+
+    /// Whether waiting on the route makes sense: it is neither exhausted, nor disabled, nor switched off.
+    pub(super) fn can_wait_on(&self, now: Now, route: RouteId) -> bool {
+        let availability = self.availability(now, route);
+        !availability.is_exhausted() && !matches!(availability, Availability::SwitchedOff { .. })
+    }
+}

@@ -1,0 +1,246 @@
+//! Availability: why a route can or can't be used at an instant. Dispatch, the screens and the stall reason are all
+//! derived from this one answer.
+
+use crate::domain::{Money, Now, RouteId, WallTime, snapshot::Cause};
+
+use super::{
+    Scheduler,
+    breaker::Breaker,
+    budget::BudgetAdmission,
+    cooldown::{Cooldown, Wakeup},
+    limit_kind::LimitKind,
+    pool::PoolBlock,
+};
+
+#[derive(Debug)]
+pub(super) enum Availability<'a> {
+    Ready,
+    /// The operator switched off the route, its key or its model.
+    SwitchedOff {
+        since: WallTime,
+    },
+    /// Unavailable until the secret changes or the operator re-enables it.
+    Disabled(&'a Cause),
+    CoolingDown(&'a Cooldown),
+    /// The provider said that the daily quota or the credit is used up.
+    Exhausted(&'a Cooldown),
+    /// The daily quota is used up by our own count.
+    DailyLimitReached {
+        until: WallTime,
+        used: u64,
+        limit: u64,
+    },
+    CircuitOpen {
+        until: Now,
+        cause: &'a Cause,
+    },
+    Limited {
+        kind: LimitKind,
+        wakeup: Wakeup,
+    },
+}
+
+impl Availability<'_> {
+    /// When to check again; `None` if the route is ready.
+    pub fn wakeup(&self) -> Option<Wakeup> {
+        match self {
+            Self::Ready => None,
+            Self::SwitchedOff { .. } | Self::Disabled(_) => Some(Wakeup::OnOperator),
+            Self::CoolingDown(cooldown) | Self::Exhausted(cooldown) => Some(cooldown.wakeup()),
+            Self::DailyLimitReached { until, .. } => Some(Wakeup::Wall(*until)),
+            Self::CircuitOpen { until, .. } => Some(Wakeup::Mono(until.mono)),
+            Self::Limited { wakeup, .. } => Some(*wakeup),
+        }
+    }
+
+    /// Out of daily quota, out of credit, or disabled: the states that `on_exhausted` is about.
+    pub const fn is_exhausted(&self) -> bool {
+        matches!(self, Self::Disabled(_) | Self::Exhausted(_) | Self::DailyLimitReached { .. })
+    }
+}
+
+/// Why nothing is being sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StallReason {
+    /// Something can be sent or is in flight.
+    Working,
+    /// No item is waiting.
+    NothingToDo,
+    /// All routes are unavailable until `at`; `reason` names the first one to become available.
+    WaitingUntil { at: WallTime, reason: String },
+    /// Everything usable is switched off, so only the operator can help.
+    SwitchedOff,
+    /// The worst case of every waiting item exceeds the money left. `min_cost` is the lowest of these worst cases.
+    Budget { min_cost: Option<Money> },
+    /// Every candidate of every waiting item is out of daily quota, out of credit or disabled. `resumes_at` is the
+    /// first reset; `None` if all are disabled.
+    Exhausted { resumes_at: Option<WallTime>, reason: String },
+}
+
+impl Scheduler {
+    pub(super) fn availability(&self, now: Now, id: RouteId) -> Availability<'_> {
+        let route = &self.routes[id.index()];
+        let (key, model) = (&self.keys[route.key], &self.models[route.model]);
+        if let Some(since) = route.switched_off_at.or(key.switched_off_at).or(model.switched_off_at) {
+            return Availability::SwitchedOff { since };
+        }
+        if let Some(cause) = key.disabled.as_ref().or(route.unavailable.as_ref()).or(route.needs_operator.as_ref()) {
+            return Availability::Disabled(cause);
+        }
+        let project = &self.projects[key.project];
+        if let Some(billing) = &project.out_of_credit {
+            if !billing.is_over(now) {
+                return Availability::Exhausted(billing);
+            }
+            if key.routes.iter().any(|route| self.routes[route.index()].in_flight > 0) {
+                return Availability::Limited { kind: LimitKind::CreditProbe, wakeup: Wakeup::OnCompletion };
+            }
+        }
+        let provider = &self.providers[route.provider];
+        if let Some(hold) = &provider.unreachable {
+            if !hold.is_over(now) {
+                return Availability::CoolingDown(hold);
+            }
+            if self.reservations.values().any(|reserved| self.routes[reserved.route.index()].provider == route.provider)
+            {
+                return Availability::Limited { kind: LimitKind::ConnectionProbe, wakeup: Wakeup::OnCompletion };
+            }
+        }
+        match self.pools[route.pool].block(now) {
+            None => {}
+            Some(PoolBlock::Limited { kind, wakeup }) => return Availability::Limited { kind, wakeup },
+            Some(PoolBlock::DailyLimitReached { until, used, limit }) => {
+                return Availability::DailyLimitReached { until, used, limit };
+            }
+            Some(PoolBlock::CoolingDown(cooldown)) => return Availability::CoolingDown(cooldown),
+            Some(PoolBlock::Exhausted(cooldown)) => return Availability::Exhausted(cooldown),
+            Some(PoolBlock::TooLarge { kind: what }) => {
+                return Availability::Limited { kind: what, wakeup: Wakeup::OnOperator };
+            }
+        }
+        match &route.breaker {
+            Breaker::Open { until, cause, .. } if until.mono > now.mono => {
+                return Availability::CircuitOpen { until: *until, cause };
+            }
+            Breaker::Open { .. } | Breaker::HalfOpen { .. } if route.in_flight > 0 => {
+                return Availability::Limited { kind: LimitKind::Probe, wakeup: Wakeup::OnCompletion };
+            }
+            _ => {}
+        }
+        if route.ramp.is_some_and(|ramp| route.in_flight >= ramp.limit()) {
+            return Availability::Limited { kind: LimitKind::Ramp, wakeup: Wakeup::OnCompletion };
+        }
+        Availability::Ready
+    }
+
+    /// Why waiting items are not sent. Checks all candidates, so call it only when nothing moves.
+    pub fn stall_reason(&self, now: Now) -> StallReason {
+        if !self.reservations.is_empty() {
+            return StallReason::Working;
+        }
+        if self.unfinished_items() == 0 {
+            return StallReason::NothingToDo;
+        }
+        let (mut soonest, mut resumes_at): (Option<(WallTime, String)>, Option<WallTime>) = (None, None);
+        let (mut has_candidate, mut all_exhausted, mut any_switched_off) = (false, true, false);
+        let (mut any_ready, mut any_over_budget) = (false, false);
+        let mut disabled_reason = String::new();
+        for route in (0..self.routes.len() as u32).map(RouteId) {
+            let Some(admission) = self.best_admission(now, route) else { continue };
+            has_candidate = true;
+            let availability = self.availability(now, route);
+            // The route is out of budget for good, whatever else it waits for.
+            if admission == BudgetAdmission::Never
+                && !matches!(availability, Availability::SwitchedOff { .. } | Availability::Disabled(_))
+            {
+                any_over_budget = true;
+                continue;
+            }
+            match &availability {
+                Availability::SwitchedOff { .. } => any_switched_off = true,
+                Availability::Ready => match admission {
+                    BudgetAdmission::Now => any_ready = true,
+                    // Only money is missing, which counts as exhausted.
+                    fit => {
+                        any_over_budget = true;
+                        resumes_at = resumes_at.into_iter().chain(fit.available_at()).min();
+                        continue;
+                    }
+                },
+                Availability::Disabled(cause) => disabled_reason = self.describe(route, cause.outcome.name()),
+                _ => {}
+            }
+            let at = match availability.wakeup() {
+                Some(Wakeup::Wall(at)) => Some(at),
+                Some(Wakeup::Mono(at)) => Some(now.wall + at.since(now.mono)),
+                _ => None,
+            };
+            if availability.is_exhausted() {
+                resumes_at = resumes_at.into_iter().chain(at).min();
+            } else {
+                all_exhausted = false;
+                if let Some(at) = at
+                    && soonest.as_ref().is_none_or(|(earlier, _)| at < *earlier)
+                {
+                    soonest = Some((at, self.describe(route, availability_label(&availability))));
+                }
+            }
+        }
+        if any_ready {
+            let next = self.next_wakeup().map(|at| now.wall + at.since(now.mono));
+            return match next {
+                Some(at) if at > now.wall => {
+                    StallReason::WaitingUntil { at, reason: "a retry delay or token pty".to_owned() }
+                }
+                _ => StallReason::Working,
+            };
+        }
+        if !has_candidate {
+            // No route can ever serve the waiting items; each is rejected when it is loaded.
+            return StallReason::Working;
+        }
+        if all_exhausted {
+            let reason = match resumes_at {
+                None if any_over_budget => return StallReason::Budget { min_cost: self.min_worst_case(now) },
+                Some(_) if any_over_budget => {
+                    "what is left of today, in money or tokens, is less than any waiting item needs".to_owned()
+                }
+                Some(_) => "every route is out for the day, out of credit or dead".to_owned(),
+                None => format!("no route is left: {disabled_reason}"),
+            };
+            return StallReason::Exhausted { resumes_at, reason };
+        }
+        match soonest {
+            Some((at, why)) => StallReason::WaitingUntil { at, reason: why },
+            None if any_switched_off => StallReason::SwitchedOff,
+            None => StallReason::Working,
+        }
+    }
+
+    /// Whether some route waits for the operator because items were rejected alike.
+    pub fn needs_operator(&self) -> bool {
+        self.routes.iter().any(|route| route.needs_operator.is_some())
+    }
+
+    fn describe(&self, route: RouteId, label: &str) -> String {
+        format!("{} {label}", self.route_name(route))
+    }
+
+    /// `model@key`.
+    pub fn route_name(&self, route: RouteId) -> String {
+        let route = &self.routes[route.index()];
+        format!("{}@{}", self.models[route.model].model.name, self.keys[route.key].key.name)
+    }
+}
+
+const fn availability_label(availability: &Availability<'_>) -> &'static str {
+    match availability {
+        Availability::Ready => "is ready",
+        Availability::SwitchedOff { .. } => "is switched off",
+        Availability::Disabled(_) => "is dead",
+        Availability::CoolingDown(_) => "cools down",
+        Availability::Exhausted(_) | Availability::DailyLimitReached { .. } => "is out for the day",
+        Availability::CircuitOpen { .. } => "is broken",
+        Availability::Limited { .. } => "has a full minute",
+    }
+}

@@ -1,0 +1,221 @@
+//! Money caps apart from the run's total cap: per key, and per day.
+//!
+//! As for the run's cap, the worst case counts: the most expensive possible answer is reserved before a request goes
+//! out, so that a cap is never exceeded. A day is a UTC day of this run.
+
+use crate::domain::{Money, MoneyCaps, Now, QuotaDay, RouteId, WallTime};
+
+use super::{QueuedItem, Scheduler, availability::Availability, daily_quota::next_reset, pool::PoolBlock};
+
+/// Money caps and what is committed against them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    pub caps: MoneyCaps,
+    /// Spent or at risk.
+    committed: Money,
+    reserved: Money,
+    /// Spent or at risk in the day that ends at `day_ends_at`.
+    committed_today: Money,
+    day_ends_at: WallTime,
+}
+
+/// Whether an amount may be committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BudgetAdmission {
+    Now,
+    /// When the next day begins.
+    At(WallTime),
+    Never,
+}
+
+impl BudgetAdmission {
+    pub const fn available_at(self) -> Option<WallTime> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::Now | Self::Never => None,
+        }
+    }
+}
+
+impl Budget {
+    pub const fn new(caps: MoneyCaps) -> Self {
+        Self {
+            caps,
+            committed: Money::ZERO,
+            reserved: Money::ZERO,
+            committed_today: Money::ZERO,
+            day_ends_at: WallTime(0),
+        }
+    }
+
+    pub const fn is_capped(&self) -> bool {
+        self.caps.max_usd.is_some() || self.caps.max_usd_per_day.is_some()
+    }
+
+    fn committed_today(&self, now: WallTime) -> Money {
+        if now < self.day_ends_at { self.committed_today } else { Money::ZERO }
+    }
+
+    /// The amounts that may still be committed, in total and today; `None` without a cap.
+    pub fn remaining(&self, now: WallTime) -> (Option<Money>, Option<Money>) {
+        let total = self.caps.max_usd.map(|most| most.saturating_sub(self.committed + self.reserved));
+        let today =
+            self.caps.max_usd_per_day.map(|most| most.saturating_sub(self.committed_today(now) + self.reserved));
+        (total, today)
+    }
+
+    pub fn admission(&self, now: WallTime, worst_case: Money) -> BudgetAdmission {
+        if self.caps.max_usd.is_some_and(|cap| self.committed + self.reserved + worst_case > cap) {
+            return BudgetAdmission::Never;
+        }
+        let Some(most) = self.caps.max_usd_per_day else { return BudgetAdmission::Now };
+        if self.committed_today(now) + self.reserved + worst_case <= most {
+            return BudgetAdmission::Now;
+        }
+        match next_reset(QuotaDay::Utc, now) {
+            Some(midnight) if worst_case <= most => BudgetAdmission::At(midnight),
+            _ => BudgetAdmission::Never,
+        }
+    }
+
+    pub fn reserve(&mut self, worst_case: Money) {
+        self.reserved += worst_case;
+    }
+
+    /// Replaces a reservation by the committed amount: spent or at risk.
+    pub fn commit(&mut self, now: WallTime, reserved: Money, committed: Money) {
+        self.reserved = self.reserved.saturating_sub(reserved);
+        self.restore_spend(now, now, committed);
+    }
+
+    /// Adds what was committed at `at`. Calls must come in time order.
+    pub fn restore_spend(&mut self, now: WallTime, at: WallTime, committed: Money) {
+        self.committed += committed;
+        if next_reset(QuotaDay::Utc, at) == next_reset(QuotaDay::Utc, now) {
+            self.committed_today = self.committed_today(now) + committed;
+            self.day_ends_at = next_reset(QuotaDay::Utc, now).unwrap_or_default();
+        }
+    }
+}
+
+impl Scheduler {
+    /// Whether the item's worst case on this route fits all money caps.
+    pub(super) fn budget_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> BudgetAdmission {
+        let worst_case = self.worst_case_cost(id, item);
+        let money = self.run_spend;
+        let committed = money.spent + money.reserved + money.at_risk;
+        if self.policy.max_usd.is_some_and(|cap| committed + worst_case > cap) {
+            return BudgetAdmission::Never;
+        }
+        let key = &self.keys[self.routes[id.index()].key];
+        match (self.day_budget.admission(now.wall, worst_case), key.budget.admission(now.wall, worst_case)) {
+            (BudgetAdmission::Now, fit) | (fit, BudgetAdmission::Now) => fit,
+            (BudgetAdmission::At(at), BudgetAdmission::At(_)) => BudgetAdmission::At(at),
+            _ => BudgetAdmission::Never,
+        }
+    }
+
+    /// Whether the route has enough money and daily tokens left for this item.
+    pub(super) fn quota_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> BudgetAdmission {
+        let day = match self.pools[self.routes[id.index()].pool].daily_token_block(now, self.token_estimate(id, item)) {
+            Some(PoolBlock::DailyLimitReached { until, .. }) => BudgetAdmission::At(until),
+            _ => BudgetAdmission::Now,
+        };
+        match (self.budget_admission(now, id, item), day) {
+            (BudgetAdmission::Never, _) => BudgetAdmission::Never,
+            (BudgetAdmission::Now, fit) | (fit, BudgetAdmission::Now) => fit,
+            (BudgetAdmission::At(money), BudgetAdmission::At(tokens)) => BudgetAdmission::At(money.max(tokens)),
+            (_, BudgetAdmission::Never) => BudgetAdmission::Never,
+        }
+    }
+
+    /// As [`Scheduler::quota_admission`], but `None` if the route can never serve the item.
+    pub(super) fn eligibility(&self, now: Now, id: RouteId, item: &QueuedItem) -> Option<BudgetAdmission> {
+        self.ineligibility(id, item).is_none().then(|| self.quota_admission(now, id, item))
+    }
+
+    /// Whether what is left allows the use of a route that is otherwise ready. `Now` if a waiting item that may use it
+    /// fits, or else the day on which one fits. `None` if no waiting item may use it.
+    pub(super) fn best_admission(&self, now: Now, id: RouteId) -> Option<BudgetAdmission> {
+        let mut best = None;
+        let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
+        for (index, class) in classes {
+            if class.backlog > 0 && class.pending.is_empty() && class.has_capacity() {
+                // More items are being loaded.
+                return Some(BudgetAdmission::Now);
+            }
+            let delayed = self.backing_off.values().filter(|(class, _)| *class == index).map(|(_, item)| item);
+            for admission in class.items().chain(delayed).filter_map(|ticket| self.eligibility(now, id, ticket)) {
+                match (admission, best) {
+                    (BudgetAdmission::Now, _) => return Some(BudgetAdmission::Now),
+                    (BudgetAdmission::Never, Some(_)) => {}
+                    (fit, _) => best = Some(fit),
+                }
+            }
+        }
+        best
+    }
+
+    /// The lowest worst-case cost of any waiting item on the ready routes that can serve it. If no route is ready, on
+    /// the routes that will be again.
+    pub(super) fn min_worst_case(&self, now: Now) -> Option<Money> {
+        let routes = (0..self.routes.len() as u32).map(RouteId);
+        let (mut ready, mut unavailable): (Option<Money>, Option<Money>) = (None, None);
+        for id in routes {
+            let min_cost = match self.availability(now, id) {
+                Availability::SwitchedOff { .. } | Availability::Disabled(_) => continue,
+                Availability::Ready => &mut ready,
+                _ => &mut unavailable,
+            };
+            *min_cost = (*min_cost).into_iter().chain(self.min_worst_case_on(id)).min();
+        }
+        ready.or(unavailable)
+    }
+
+    fn min_worst_case_on(&self, id: RouteId) -> Option<Money> {
+        let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
+        let items = classes.flat_map(|(index, class)| {
+            let delayed = self.backing_off.values().filter(move |(class, _)| *class == index).map(|(_, item)| item);
+            class.items().chain(delayed)
+        });
+        items
+            .filter(|ticket| self.ineligibility(id, ticket).is_none())
+            .map(|ticket| self.worst_case_cost(id, ticket))
+            .min()
+    }
+
+    /// Adds money that an earlier process spent, or may have spent, with the key of this name, if it still exists.
+    /// Calls must come in time order.
+    pub fn restore_spend(&mut self, now: Now, key: &str, at: WallTime, committed: Money) {
+        self.day_budget.restore_spend(now.wall, at, committed);
+        if let Some(state) = self.keys.iter_mut().find(|state| state.key.name == key) {
+            state.budget.restore_spend(now.wall, at, committed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usd(amount: f64) -> Money {
+        Money::from_usd(amount).unwrap()
+    }
+
+    #[test]
+    fn a_days_cap_opens_at_utc_midnight_and_a_total_never() {
+        let (evening, midnight) =
+            (WallTime::from_unix_seconds(1_795_302_000), WallTime::from_unix_seconds(1_795_305_600));
+        let caps = MoneyCaps { max_usd: Some(usd(3.0)), max_usd_per_day: Some(usd(2.0)) };
+        let mut budget = Budget::new(caps);
+        budget.reserve(usd(1.5));
+        assert_eq!(budget.admission(evening, usd(0.5)), BudgetAdmission::Now);
+        assert_eq!(budget.admission(evening, usd(0.6)), BudgetAdmission::At(midnight));
+        budget.commit(evening, usd(1.5), usd(1.2));
+        assert_eq!(budget.admission(evening, usd(0.8)), BudgetAdmission::Now);
+        assert_eq!(budget.admission(evening, usd(0.9)), BudgetAdmission::At(midnight));
+        assert_eq!(budget.admission(midnight, usd(1.8)), BudgetAdmission::Now);
+        assert_eq!(budget.admission(midnight, usd(1.9)), BudgetAdmission::Never, "over the total");
+        assert_eq!(budget.admission(midnight, usd(2.1)), BudgetAdmission::Never, "no day is large enough");
+    }
+}

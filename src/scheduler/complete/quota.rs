@@ -1,0 +1,152 @@
+//! Effects of quota errors: on the pool for a minute or a day, and on the project if its credit is used up.
+
+use std::time::Duration;
+
+use crate::domain::{
+    AttemptResult, EventKind, Now, RouteId, WhenLimited,
+    snapshot::{Cause, CauseSource},
+};
+
+use super::super::{
+    Reserved, Scheduler,
+    cooldown::Cooldown,
+    daily_quota::{ROLLING_DAY, next_reset},
+    ramp::Ramp,
+};
+
+/// Time until a rolling day without a retry-after is probed again.
+const ROLLING_DAY_RECHECK: Duration = Duration::from_secs(3_600);
+
+/// First extra wait after a retry-after for a rolling day that was too short. It doubles each time.
+const EXTRA_BACKOFF: Duration = Duration::from_secs(5);
+
+impl Scheduler {
+    pub(super) fn on_minute_limit(
+        &mut self,
+        now: Now,
+        reserved: &Reserved,
+        result: &AttemptResult,
+        events: &mut Vec<EventKind>,
+    ) {
+        let (key, pool) = {
+            let route = &self.routes[reserved.route.index()];
+            (route.key, route.pool)
+        };
+        let max_hint = self.policy.max_retry_after;
+        let stated_wait = result.retry_after.map(|hint| hint.delay.min(max_hint)).filter(|after| !after.is_zero());
+        let new_episode = self.pools[pool].is_new_episode(now, reserved.created_at.mono);
+        if new_episode {
+            let group = self.pools[pool].model_group;
+            self.model_groups[group].min_rtt.disable();
+            self.on_unexpected_429(now, pool, events);
+            let dimension = self.throttled_dimension(reserved, result);
+            self.pools[pool].on_unexpected_throttle(now, reserved.sent_at, dimension);
+        }
+        let state = &mut self.pools[pool];
+        if new_episode {
+            state.backoff_step += 1;
+            self.keys[key].health.penalize();
+        }
+        let step = state.backoff_step.max(1);
+        let is_after_backoff = step > self.policy.backoff.len();
+        let (wait, source) = match stated_wait {
+            // A stated wait that is longer than the rest applies.
+            _ if is_after_backoff => {
+                (self.policy.backoff_rest.max(stated_wait.unwrap_or_default()), CauseSource::Backoff)
+            }
+            Some(hint) => (hint, CauseSource::Provider),
+            None => (self.policy.backoff[step - 1], CauseSource::Backoff),
+        };
+        let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
+        // Add 50-250 ms of jitter to stated waits, since providers don't count exactly.
+        let jitter =
+            if source == CauseSource::Provider { Duration::from_millis(self.rng.u64(50..250)) } else { Duration::ZERO };
+        let cooldown = Cooldown { since: now, until: now + wait + jitter, ends_by_calendar: false, cause };
+        if source == CauseSource::Backoff {
+            state.ramp = Some(Ramp::PROBE);
+        }
+        Cooldown::extend(&mut state.cooldown, cooldown, now);
+        if new_episode {
+            events.push(EventKind::Cooldown {
+                subject: state.label.clone(),
+                outcome: result.outcome,
+                wait: Some(wait),
+                message: result.message.clone(),
+            });
+            if is_after_backoff && self.policy.when_limited == WhenLimited::Wait {
+                self.advance_cursor_past(reserved.route);
+            }
+        }
+    }
+
+    /// Moves the strict pipeline's cursor past this route.
+    fn advance_cursor_past(&mut self, route: RouteId) {
+        if self.ranking.get(self.cursor) == Some(&route) {
+            self.cursor = (self.cursor + 1) % self.ranking.len();
+        }
+    }
+
+    pub(super) fn on_day_exhausted(
+        &mut self,
+        now: Now,
+        reserved: &Reserved,
+        result: &AttemptResult,
+        events: &mut Vec<EventKind>,
+    ) {
+        let state = &mut self.pools[self.routes[reserved.route.index()].pool];
+        let was_exhausted = state.day_exhausted.as_ref().is_some_and(|spent| !spent.is_over(now));
+        state.day_retry_step += u32::from(!was_exhausted);
+        let reset = next_reset(state.day(), now.wall);
+        let (until, calendar, source) = match (reset, result.retry_after) {
+            (Some(reset), _) => {
+                (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, CauseSource::Provider)
+            }
+            (None, Some(retry_after)) => {
+                // After a retry-after that was too short, wait longer each time.
+                let min_wait = match state.day_retry_step {
+                    0 | 1 => Duration::ZERO,
+                    step => (EXTRA_BACKOFF * 2_u32.saturating_pow(step - 2)).min(ROLLING_DAY_RECHECK),
+                };
+                let wait = retry_after.delay.clamp(min_wait, ROLLING_DAY);
+                (now + wait, false, CauseSource::Provider)
+            }
+            (None, None) => (now + ROLLING_DAY_RECHECK, false, CauseSource::Backoff),
+        };
+        if source == CauseSource::Backoff {
+            state.ramp = Some(Ramp::PROBE);
+        }
+        let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
+        Cooldown::extend(
+            &mut state.day_exhausted,
+            Cooldown { since: now, until, ends_by_calendar: calendar, cause },
+            now,
+        );
+        if !was_exhausted {
+            events.push(EventKind::Cooldown {
+                subject: state.label.clone(),
+                outcome: result.outcome,
+                wait: Some(until.wall.since(now.wall)),
+                message: result.message.clone(),
+            });
+        }
+    }
+
+    pub(super) fn on_out_of_credit(
+        &mut self,
+        now: Now,
+        reserved: &Reserved,
+        cause: Cause,
+        events: &mut Vec<EventKind>,
+    ) {
+        let project = self.keys[self.routes[reserved.route.index()].key].project;
+        let state = &mut self.projects[project];
+        let was_out = state.out_of_credit.as_ref().is_some_and(|billing| !billing.is_over(now));
+        let until = now + self.policy.billing_retry_interval;
+        let message = cause.message.clone();
+        let outcome = cause.outcome;
+        Cooldown::extend(&mut state.out_of_credit, Cooldown { since: now, until, ends_by_calendar: true, cause }, now);
+        if !was_out {
+            events.push(EventKind::Disabled { subject: format!("project {}", state.name), outcome, message });
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Effects of an answer: the provider can be reached, the key and the credit are good, the daily quota has reset.
+
+use crate::domain::{EventKind, Now};
+
+use super::super::{Reserved, Scheduler, ramp::Ramp};
+
+impl Scheduler {
+    /// Handles any answer of the provider: it can be reached, so the route's breaker closes.
+    pub(super) fn on_answered(&mut self, reserved: &Reserved, events: &mut Vec<EventKind>) {
+        let route = &mut self.routes[reserved.route.index()];
+        if route.breaker.record_answer() {
+            route.ramp = Some(Ramp::AFTER_PROBE);
+            let subject = self.route_name(reserved.route);
+            events.push(EventKind::Recovered { subject, message: "its probe was answered".to_owned() });
+        }
+        let provider = self.routes[reserved.route.index()].provider;
+        let provider = &mut self.providers[provider];
+        provider.unreachable_step = 0;
+        if provider.unreachable.take().is_some() {
+            events
+                .push(EventKind::Recovered { subject: provider.name.clone(), message: "it can be reached".to_owned() });
+        }
+    }
+
+    /// Handles a request that the provider accepted and processed: the key and the project's credit are good.
+    pub(super) fn on_accepted(&mut self, now: Now, reserved: &Reserved, events: &mut Vec<EventKind>) {
+        self.on_answered(reserved, events);
+        let route = &mut self.routes[reserved.route.index()];
+        route.has_accepted = true;
+        route.identical_rejections = (0, 0);
+        route.last_accepted_at = Some(now.mono);
+        route.ramp = route.ramp.and_then(Ramp::on_success);
+        let key = route.key;
+        let project = &mut self.projects[self.keys[key].project];
+        if project.out_of_credit.take().is_some() {
+            let subject = project.name.clone();
+            events.push(EventKind::Recovered { subject, message: "its credit is good again".to_owned() });
+        }
+    }
+
+    pub(super) fn on_success(&mut self, now: Now, reserved: &Reserved, events: &mut Vec<EventKind>) {
+        let route = &self.routes[reserved.route.index()];
+        let (key, model, pool) = (route.key, route.model, route.pool);
+        self.keys[key].health.reward();
+        self.keys[key].recent_failures.clear();
+        self.clear_pairs(now, pool);
+        let recent_successes = &mut self.models[model].recent_successes;
+        if recent_successes[0].is_none_or(|(seq, _)| seq != reserved.item.seq) {
+            recent_successes[1] = recent_successes[0];
+        }
+        recent_successes[0] = Some((reserved.item.seq, now.mono));
+        let pool = &mut self.pools[pool];
+        let is_after_cooldown = pool.cooldown.as_ref().is_none_or(|old| reserved.created_at.mono >= old.until.mono);
+        if is_after_cooldown {
+            pool.on_success();
+            if pool.cooldown.take_if(|cooldown| cooldown.is_over(now)).is_some() {
+                events.push(EventKind::Recovered { subject: pool.label.clone(), message: String::new() });
+            }
+        }
+        if pool.day_exhausted.take_if(|spent| spent.is_over(now)).is_some() {
+            events.push(EventKind::Recovered { subject: pool.label.clone(), message: "a new day".to_owned() });
+        }
+    }
+}

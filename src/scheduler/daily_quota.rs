@@ -1,0 +1,335 @@
+//! Daily quotas: counters that reset when the provider's day ends.
+
+use std::{collections::VecDeque, sync::OnceLock, time::Duration};
+
+use jiff::{Span, tz::TimeZone};
+
+use crate::domain::{QuotaDay, WallTime};
+
+use super::lease::Lease;
+
+/// The length of a rolling day: each request counts for 24 hours.
+pub(super) const ROLLING_DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Rolling counts are grouped by minute. That is at most 1,440 entries a day, and a count is held at most one minute
+/// too long.
+const ROLLING_STEP_MICROS: i64 = 60_000_000;
+
+fn pacific() -> &'static TimeZone {
+    static PACIFIC: OnceLock<TimeZone> = OnceLock::new();
+    // The time zone data is bundled. If it were missing, Pacific standard time would be at most an hour late, in
+    // summer.
+    PACIFIC
+        .get_or_init(|| TimeZone::get("America/Los_Angeles").unwrap_or_else(|_| TimeZone::fixed(jiff::tz::offset(-8))))
+}
+
+/// The start of the provider's next day after `now`; `None` for rolling days.
+pub fn next_reset(day: QuotaDay, now: WallTime) -> Option<WallTime> {
+    let zone = match day {
+        QuotaDay::Pacific => pacific().clone(),
+        QuotaDay::Utc => TimeZone::UTC,
+        QuotaDay::Rolling => return None,
+    };
+    let today = now.timestamp().to_zoned(zone);
+    let tomorrow = today.date().checked_add(Span::new().days(1)).ok()?;
+    let midnight = tomorrow.to_zoned(today.time_zone().clone()).ok()?;
+    Some(midnight.timestamp().into())
+}
+
+/// Whether a daily quota has room for an amount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DayAdmission {
+    Now,
+    /// A calendar day frees all of its quota at once, a rolling day frees it bit by bit.
+    At(WallTime),
+    /// Requests in flight hold the rest of the day's quota: they may still be counted in this day.
+    OnCompletion,
+}
+
+/// The interval within which the provider must have counted a request.
+#[derive(Clone, Copy, Debug)]
+pub struct CountInterval {
+    pub reserved_at: WallTime,
+    pub counted_at_latest: WallTime,
+}
+
+/// A daily quota of one unit (requests or tokens) and what is used of it.
+///
+/// Requests in flight when a day ends count in the next day, since the provider may not have counted them before.
+#[derive(Clone, Debug)]
+pub struct DailyQuota {
+    day: QuotaDay,
+    limit: Option<u64>,
+    /// Includes requests in flight.
+    used: u64,
+    in_flight: u64,
+    /// Calendar days: when `used` resets.
+    resets_at: Option<WallTime>,
+    /// Rolling days: (end of the minute of counting, amount) in time order, without requests in flight.
+    rolling_counts: VecDeque<(WallTime, u64)>,
+    /// This process's leased part, if several processes share the quota.
+    lease: Option<Lease>,
+}
+
+impl DailyQuota {
+    pub const fn new(day: QuotaDay, limit: Option<u64>) -> Self {
+        Self { day, limit, used: 0, in_flight: 0, resets_at: None, rolling_counts: VecDeque::new(), lease: None }
+    }
+
+    pub const fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    pub const fn set_limit(&mut self, limit: Option<u64>) {
+        self.limit = limit;
+    }
+
+    pub const fn day(&self) -> QuotaDay {
+        self.day
+    }
+
+    /// Starts or stops sharing the quota with other processes.
+    pub fn set_shared(&mut self, shared: bool) {
+        self.lease = shared.then(Lease::default);
+    }
+
+    pub const fn lease_mut(&mut self) -> Option<&mut Lease> {
+        self.lease.as_mut()
+    }
+
+    pub const fn is_shared(&self) -> bool {
+        self.lease.is_some() && self.limit.is_some()
+    }
+
+    /// Whether the quota is shared and the lease holds less than `amount`.
+    pub fn needs_lease(&self, now: WallTime, amount: u64) -> bool {
+        self.is_shared() && self.lease.as_ref().is_some_and(|lease| lease.available(now) < amount)
+    }
+
+    /// Used in the day of `now` by all processes, as far as is known.
+    pub fn used(&self, now: WallTime) -> u64 {
+        let shared = self.lease.as_ref().map_or(0, |lease| lease.used_by_all(now));
+        self.used_locally(now).max(shared)
+    }
+
+    /// Used by this process, including earlier processes of its run.
+    pub fn used_locally(&self, now: WallTime) -> u64 {
+        match self.day {
+            QuotaDay::Rolling => {
+                let expired: u64 = self
+                    .rolling_counts
+                    .iter()
+                    .take_while(|(at, _)| *at + ROLLING_DAY <= now)
+                    .map(|(_, amount)| amount)
+                    .sum();
+                self.used - expired
+            }
+            _ if self.resets_at.is_some_and(|ends| ends <= now) => self.in_flight,
+            _ => self.used,
+        }
+    }
+
+    /// Rolling days: when each counted amount becomes free again, in time order.
+    pub fn releases(&self, now: WallTime) -> impl Iterator<Item = (WallTime, u64)> {
+        let open = self.rolling_counts.iter().map(|(at, amount)| (*at + ROLLING_DAY, *amount));
+        open.filter(move |(at, _)| *at > now)
+    }
+
+    fn roll_over(&mut self, now: WallTime) {
+        if self.day == QuotaDay::Rolling {
+            while let Some((at, amount)) = self.rolling_counts.front().copied() {
+                if at + ROLLING_DAY > now {
+                    break;
+                }
+                self.used -= amount;
+                self.rolling_counts.pop_front();
+            }
+        } else if self.resets_at.is_none_or(|ends| ends <= now) {
+            self.used = self.in_flight;
+            self.resets_at = next_reset(self.day, now);
+        }
+    }
+
+    pub fn admission(&self, now: WallTime, amount: u64) -> DayAdmission {
+        let Some(limit) = self.limit else { return DayAdmission::Now };
+        if let Some(until) = self.lease.as_ref().and_then(|lease| lease.full_until(now, amount)) {
+            return DayAdmission::At(until);
+        }
+        let mut used = self.used_locally(now);
+        if used + amount <= limit {
+            return DayAdmission::Now;
+        }
+        if self.day != QuotaDay::Rolling {
+            return match self.resets_at {
+                Some(ends) if ends <= now => DayAdmission::OnCompletion,
+                Some(ends) => DayAdmission::At(ends),
+                None => next_reset(self.day, now).map_or(DayAdmission::OnCompletion, DayAdmission::At),
+            };
+        }
+        for (at, counted) in self.rolling_counts.iter().filter(|(at, _)| *at + ROLLING_DAY > now) {
+            used -= counted;
+            if used + amount <= limit {
+                return DayAdmission::At(*at + ROLLING_DAY);
+            }
+        }
+        DayAdmission::OnCompletion
+    }
+
+    /// Adds usage that is certain, such as that of other processes in a plan.
+    pub fn add_usage(&mut self, now: WallTime, amount: u64) {
+        self.spend_lease(now, amount);
+        self.roll_over(now);
+        self.add_local_usage(now, amount);
+    }
+
+    fn spend_lease(&mut self, now: WallTime, amount: u64) {
+        if let Some(lease) = self.lease.as_mut().filter(|_| self.limit.is_some()) {
+            lease.spend(now, amount);
+        }
+    }
+
+    /// Reserves an amount for a request about to be sent.
+    pub fn reserve(&mut self, now: WallTime, amount: u64) {
+        self.spend_lease(now, amount);
+        self.roll_over(now);
+        self.used += amount;
+        self.in_flight += amount;
+    }
+
+    /// Replaces a reservation by the actual usage. Usage that was certainly counted in a day that is over does not
+    /// count in the new day.
+    pub fn commit(&mut self, now: WallTime, interval: CountInterval, reserved: u64, actual: u64) {
+        self.roll_over(now);
+        self.in_flight -= reserved;
+        self.used -= reserved;
+        let day_is_over = next_reset(self.day, interval.counted_at_latest).is_some_and(|day_end| day_end <= now);
+        if !day_is_over && actual > 0 {
+            self.add_local_usage(now, actual);
+        }
+        let same_day = next_reset(self.day, interval.reserved_at) == next_reset(self.day, now);
+        if let Some(lease) = self.lease.as_mut().filter(|_| self.limit.is_some()) {
+            match () {
+                () if same_day => {
+                    lease.give_back(now, reserved.saturating_sub(actual));
+                    lease.spend(now, actual.saturating_sub(reserved));
+                }
+                () if !day_is_over => lease.spend(now, actual),
+                () => {}
+            }
+        }
+    }
+
+    fn add_local_usage(&mut self, now: WallTime, amount: u64) {
+        self.used += amount;
+        if self.day == QuotaDay::Rolling {
+            let minute = WallTime(now.0 - now.0.rem_euclid(ROLLING_STEP_MICROS) + ROLLING_STEP_MICROS);
+            match self.rolling_counts.back_mut() {
+                // After the clock stepped back, counts go into the latest entry.
+                Some((at, counted)) if *at >= minute => *counted += amount,
+                _ => self.rolling_counts.push_back((minute, amount)),
+            }
+        }
+    }
+
+    /// Adds what an earlier process used at `at`, if that falls in the day of `now`. Calls must come in time order.
+    pub fn restore_usage(&mut self, now: WallTime, at: WallTime, amount: u64) {
+        let counts = match self.day {
+            QuotaDay::Rolling => at + ROLLING_DAY > now,
+            _ => next_reset(self.day, at) == next_reset(self.day, now),
+        };
+        if counts {
+            // The shared quota ledger already has this usage, so only the local count changes.
+            let at = if self.day == QuotaDay::Rolling { at } else { now };
+            self.roll_over(at);
+            self.add_local_usage(at, amount);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wall(text: &str) -> WallTime {
+        text.parse::<jiff::Timestamp>().unwrap().into()
+    }
+
+    #[test]
+    fn pacific_days_end_at_midnight_in_los_angeles_in_winter_and_in_summer() {
+        let cases = [
+            ("2026-11-21T09:00:00Z", "2026-11-22T08:00:00Z"),
+            ("2026-07-01T06:59:59Z", "2026-07-01T07:00:00Z"),
+            ("2026-07-01T07:00:00Z", "2026-07-02T07:00:00Z"),
+            // The day on which clocks go forward has 23 hours; the day on which they go back has 25.
+            ("2026-03-08T08:00:00Z", "2026-03-09T07:00:00Z"),
+            ("2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
+        ];
+        for (now, want) in cases {
+            assert_eq!(next_reset(QuotaDay::Pacific, wall(now)), Some(wall(want)), "{now}");
+        }
+    }
+
+    #[test]
+    fn utc_days_end_at_utc_midnight_and_rolling_days_never() {
+        assert_eq!(next_reset(QuotaDay::Utc, wall("2026-11-21T09:00:00Z")), Some(wall("2026-11-22T00:00:00Z")));
+        assert_eq!(next_reset(QuotaDay::Rolling, wall("2026-11-21T09:00:00Z")), None);
+        // The calendar ends at 9999-12-30 22:00 UTC. There is no next day after that.
+        for day in [QuotaDay::Utc, QuotaDay::Pacific] {
+            for last in [wall("9999-12-30T21:00:00Z"), WallTime(253_402_300_800_000_000), WallTime(i64::MAX)] {
+                assert_eq!(next_reset(day, last), None);
+            }
+        }
+    }
+
+    const fn stay(counted_by: WallTime) -> CountInterval {
+        CountInterval { reserved_at: counted_by, counted_at_latest: counted_by }
+    }
+
+    #[test]
+    fn a_calendar_day_opens_at_its_reset() {
+        let (noon, midnight) = (wall("2026-11-21T12:00:00Z"), wall("2026-11-22T00:00:00Z"));
+        let mut quota = DailyQuota::new(QuotaDay::Utc, Some(2));
+        for _ in 0..2 {
+            quota.reserve(noon, 1);
+            quota.commit(noon, stay(noon), 1, 1);
+        }
+        assert_eq!(quota.admission(noon, 1), DayAdmission::At(midnight));
+        assert_eq!(quota.admission(midnight, 1), DayAdmission::Now);
+        assert_eq!(quota.used(midnight), 0);
+    }
+
+    #[test]
+    fn a_429_releases_its_daily_reservation() {
+        let noon = wall("2026-11-21T12:00:00Z");
+        let mut quota = DailyQuota::new(QuotaDay::Utc, Some(5));
+        quota.reserve(noon, 1);
+        quota.commit(noon, stay(noon), 1, 0);
+        assert_eq!(quota.used(noon), 0);
+    }
+
+    #[test]
+    fn what_is_in_flight_at_midnight_counts_in_the_new_day_unless_it_was_certainly_counted_before() {
+        let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
+        let mut quota = DailyQuota::new(QuotaDay::Utc, Some(1));
+        quota.reserve(before, 1);
+        assert_eq!(quota.admission(after, 1), DayAdmission::OnCompletion);
+        let mut early = quota.clone();
+        quota.commit(after, stay(after), 1, 1);
+        assert_eq!(quota.admission(after, 1), DayAdmission::At(wall("2026-11-23T00:00:00Z")));
+        early.commit(after, stay(before), 1, 1);
+        assert_eq!(early.admission(after, 1), DayAdmission::Now);
+    }
+
+    #[test]
+    fn a_rolling_day_opens_a_day_after_each_answer() {
+        let mut quota = DailyQuota::new(QuotaDay::Rolling, Some(2));
+        quota.reserve(wall("2026-11-21T09:00:10Z"), 1);
+        quota.commit(wall("2026-11-21T09:00:40Z"), stay(wall("2026-11-21T09:00:40Z")), 1, 1);
+        quota.reserve(wall("2026-11-21T12:00:10Z"), 1);
+        let now = wall("2026-11-21T13:00:00Z");
+        assert_eq!(quota.admission(now, 1), DayAdmission::At(wall("2026-11-22T09:01:00Z")));
+        assert_eq!(quota.admission(wall("2026-11-22T09:01:00Z"), 1), DayAdmission::Now);
+        assert_eq!(quota.admission(wall("2026-11-22T09:01:00Z"), 2), DayAdmission::OnCompletion);
+        assert_eq!(quota.used(wall("2026-11-22T09:01:00Z")), 1);
+    }
+}

@@ -1,0 +1,574 @@
+//! Fluid simulation of the rest of the run: items flow through windows, days, cooldowns and the in-flight cap.
+//!
+//! Items are amounts here, not objects, so ten million cost as much as ten. For the first hours a minute window is
+//! simulated turn by turn, since it frees room in steps and those decide a short run. After that it is a rate, since
+//! one turn more or less no longer matters. Days are exact throughout: they end at calendar instants.
+
+mod money;
+mod pool_state;
+
+use crate::domain::{
+    QuotaDay, SpillTo, WhenLimited,
+    forecast::{Constraint, StopReason},
+};
+
+use super::{super::daily_quota::next_reset, ForecastInput};
+
+use money::BudgetStates;
+use pool_state::{PoolState, RateBucket};
+
+const MINUTE_SECS: f64 = 60.0;
+const DAY_SECS: f64 = 86_400.0;
+/// Minute windows are simulated turn by turn for this long, in seconds.
+const EXACT_WINDOW_SECS: f64 = 2.0 * 3_600.0;
+/// And for at most so many pool updates.
+const MAX_EXACT_POOL_STEPS: usize = 200_000;
+/// Changes closer together than this many seconds are merged into one step.
+const MIN_STEP_SECS: f64 = 0.25;
+/// After the exact part: the smallest step as a share of the time simulated so far.
+const RELATIVE_STEP: f64 = 0.002;
+/// The simulation stops here, in seconds; beyond it the past is extrapolated.
+const HORIZON_SECS: f64 = 366.0 * DAY_SECS;
+/// Amounts below this count as zero.
+const EPSILON: f64 = 1e-6;
+
+/// Result of a simulation. Instants are seconds from the start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FluidResult {
+    /// Infinite if it never ends.
+    pub finish: f64,
+    pub stop: Option<(f64, StopReason, f64, Option<f64>)>,
+    /// (pool, when it is exhausted, when its next day begins).
+    pub first_exhausted: Option<(usize, f64, Option<f64>)>,
+    /// (reset, items sent by then).
+    pub before_reset: Option<(f64, f64)>,
+    /// By constraint: the seconds it cost, and the pool that lost most of them.
+    pub constraints: Vec<(Constraint, f64, Option<usize>)>,
+    /// Items by route.
+    pub items_by_route: Vec<f64>,
+    pub input_tokens: f64,
+    pub output_tokens: f64,
+    pub usd: f64,
+    pub has_unpriced_items: bool,
+}
+
+pub(super) struct FluidSim<'a> {
+    input: &'a ForecastInput,
+    now_secs: f64,
+    pools: Vec<PoolState>,
+    in_flight_bucket: RateBucket,
+    /// Requests left, by class.
+    remaining_by_class: Vec<f64>,
+    /// Classes with the fewest routes first, since they have the least choice.
+    class_order: Vec<usize>,
+    cursor: usize,
+    /// The next end of each calendar day that some pool counts.
+    resets: Vec<(QuotaDay, f64)>,
+    budgets: BudgetStates,
+    sent: f64,
+    pool_steps: usize,
+    secs_limited_by_in_flight: f64,
+    secs_limited_by_money: f64,
+    /// When the last request so far was sent.
+    last_sent_secs: f64,
+    result: FluidResult,
+}
+
+impl<'a> FluidSim<'a> {
+    pub fn new(input: &'a ForecastInput) -> Self {
+        let mut latency = vec![0.0_f64; input.pools.len()];
+        for route in &input.routes {
+            latency[route.pool] = latency[route.pool].max(input.models[route.model].latency_secs);
+        }
+        let pools = input.pools.iter().zip(&latency).map(|(pool, latency)| PoolState {
+            period: MINUTE_SECS + latency,
+            minute_releases: pool.minute_releases.iter().copied().collect(),
+            left_today: pool.left_today.unwrap_or(f64::INFINITY),
+            day_releases: pool.day_releases.iter().copied().collect(),
+            concurrency: pool.concurrency.map(|most| RateBucket::new(most, pool.in_flight, *latency)),
+            is_day_exhausted: pool.left_today.is_some_and(|left| left < 1.0),
+            used_in_step: 0.0,
+            step_capacity: 0.0,
+            limited_by: pool.minute_constraint,
+            secs_lost: [0.0; Constraint::ALL.len()],
+        });
+        let mut days: Vec<QuotaDay> =
+            input.pools.iter().filter(|pool| pool.per_day.is_some()).map(|pool| pool.day).collect();
+        days.sort_unstable_by_key(|day| *day as u8);
+        days.dedup();
+        let reset = |day: QuotaDay| Some((day, next_reset(day, input.now)?.since(input.now).as_secs_f64()));
+        let mut order: Vec<usize> = (0..input.classes.len()).collect();
+        order.sort_by_key(|class| input.classes[*class].routes.len());
+        let open = input.routes.iter().filter(|lane| lane.available_in.is_some());
+        let (count, total) = open.fold((0, 0.0), |(n, sum), lane| (n + 1, sum + input.models[lane.model].latency_secs));
+        let mean_latency = if count == 0 { 1.0 } else { total / f64::from(count) };
+        Self {
+            now_secs: 0.0,
+            pools: pools.collect(),
+            in_flight_bucket: RateBucket::new(
+                f64::from(input.max_in_flight),
+                f64::from(input.in_flight_now),
+                mean_latency,
+            ),
+            remaining_by_class: input.classes.iter().map(|class| class.items * input.requests_per_item).collect(),
+            class_order: order,
+            cursor: input.cursor,
+            resets: days.into_iter().filter_map(reset).collect(),
+            budgets: BudgetStates::new(input),
+            sent: 0.0,
+            pool_steps: 0,
+            secs_limited_by_in_flight: 0.0,
+            secs_limited_by_money: 0.0,
+            last_sent_secs: 0.0,
+            result: FluidResult { items_by_route: vec![0.0; input.routes.len()], ..FluidResult::default() },
+            input,
+        }
+    }
+
+    pub fn run(mut self) -> FluidResult {
+        // Items of classes without routes are left over; the rest is simulated without them.
+        let unroutable: f64 = (0..self.remaining_by_class.len())
+            .filter(|class| self.input.classes[*class].routes.is_empty())
+            .map(|class| std::mem::take(&mut self.remaining_by_class[class]))
+            .sum();
+        while self.remaining() > EPSILON {
+            if self.now_secs >= HORIZON_SECS {
+                let total = self.sent + self.remaining();
+                self.last_sent_secs *= if self.sent > 0.0 { total / self.sent } else { f64::INFINITY };
+                break;
+            }
+            self.start_new_days();
+            let is_exact = self.now_secs < EXACT_WINDOW_SECS && self.pool_steps < MAX_EXACT_POOL_STEPS;
+            self.pool_steps += self.pools.len();
+            let until = self.next_change(is_exact);
+            let span = until - self.now_secs;
+            self.set_step_capacities(span, is_exact);
+            let (amount, share) = self.allocate(span);
+            let last_sent_after = self.step_time(amount, share, span, is_exact);
+            let is_in_flight_limited = if self.remaining() > EPSILON {
+                amount >= self.in_flight_bucket.capacity_within(span) - EPSILON
+            } else {
+                last_sent_after > 0.0 && self.in_flight_bucket.time_until(amount) >= last_sent_after - EPSILON
+            };
+            self.attribute_time(if self.remaining() > EPSILON { span } else { last_sent_after }, is_in_flight_limited);
+            self.consume(span, is_exact, is_in_flight_limited);
+            if amount > 0.0 {
+                self.last_sent_secs = self.now_secs + last_sent_after;
+            }
+            self.sent += amount;
+            if self.remaining() <= EPSILON {
+                break;
+            }
+            let is_over_budget = self.detect_stop(last_sent_after);
+            if until.is_infinite() || is_over_budget {
+                self.last_sent_secs = f64::INFINITY;
+                break;
+            }
+            self.in_flight_bucket.consume(amount, span);
+            self.now_secs = until;
+        }
+        if unroutable > EPSILON {
+            let left = unroutable / self.input.requests_per_item;
+            let at = if self.last_sent_secs.is_finite() { self.last_sent_secs } else { self.now_secs };
+            self.result.stop.get_or_insert((at, StopReason::NoRoute, left, None));
+            self.last_sent_secs = f64::INFINITY;
+        }
+        self.finish()
+    }
+
+    fn remaining(&self) -> f64 {
+        self.remaining_by_class.iter().sum()
+    }
+
+    /// Starts new days: resets daily quotas and money caps, and adds what rolling days release.
+    fn start_new_days(&mut self) {
+        for (day, reset) in &mut self.resets {
+            if *reset > self.now_secs + EPSILON {
+                continue;
+            }
+            if self.result.before_reset.is_none() {
+                self.result.before_reset = Some((*reset, self.sent / self.input.requests_per_item));
+            }
+            for (state, pool) in self.pools.iter_mut().zip(&self.input.pools) {
+                if pool.day == *day && pool.per_day.is_some() {
+                    state.left_today = pool.per_day.unwrap_or(f64::INFINITY);
+                    state.is_day_exhausted = false;
+                }
+            }
+            let wall = self.input.now + std::time::Duration::from_secs_f64(*reset + 1.0);
+            *reset = next_reset(*day, wall).map_or(f64::INFINITY, |at| at.since(self.input.now).as_secs_f64());
+        }
+        let midnight = self.budgets.next_midnight();
+        if midnight <= self.now_secs + EPSILON {
+            if self.resets.is_empty() && self.result.before_reset.is_none() {
+                self.result.before_reset = Some((midnight, self.sent / self.input.requests_per_item));
+            }
+            self.budgets.start_new_day();
+        }
+        for tank in &mut self.pools {
+            while let Some((at, amount)) =
+                tank.day_releases.front().copied().filter(|(at, _)| *at <= self.now_secs + EPSILON)
+            {
+                debug_assert!(at.is_finite());
+                tank.day_releases.pop_front();
+                tank.left_today += amount;
+                tank.is_day_exhausted &= tank.left_today < 1.0;
+            }
+        }
+    }
+
+    /// The next instant at which more may be sent than before; infinite if none is known.
+    fn next_change(&self, is_exact: bool) -> f64 {
+        let later = |at: &f64| *at > self.now_secs + EPSILON;
+        let mut next = f64::INFINITY;
+        for (state, pool) in self.pools.iter().zip(&self.input.pools) {
+            if let Some((at, _)) = state.day_releases.front() {
+                next = next.min(*at);
+            }
+            if is_exact {
+                // Room that is free now and used in this step comes back one turn later.
+                let next_turn =
+                    state.minute_releases.front().map(|(at, _)| at.max(self.now_secs - MIN_STEP_SECS) + state.period);
+                let next_opening = state.minute_releases.iter().map(|(at, _)| *at).find(later);
+                next = next_opening.into_iter().chain(next_turn).fold(next, f64::min);
+            } else if let Some(per_minute) = pool.per_minute
+                && state.left_today.is_finite()
+                && state.left_today >= 1.0
+            {
+                next = next.min(self.now_secs + state.left_today * state.period / per_minute);
+            }
+        }
+        let opens = self.input.routes.iter().filter_map(|route| route.available_in).filter(later);
+        next = opens.fold(next, f64::min);
+        let min_step = if is_exact { MIN_STEP_SECS } else { (self.now_secs * RELATIVE_STEP).max(MIN_STEP_SECS) };
+        let reset = self.resets.iter().map(|(_, at)| *at).fold(f64::INFINITY, f64::min);
+        let next = next.min(self.now_secs + self.secs_until_money_limit());
+        let next = next.max(self.now_secs + min_step).min(reset).min(self.budgets.next_midnight());
+        // A step is no longer than all usable routes together need for the rest. Within a step routes are filled one
+        // after the other; only short steps make them work side by side.
+        let over_budget = self.over_budget_pools();
+        let states = self.pools.iter().zip(&self.input.pools).zip(&over_budget);
+        let rate: f64 = states.filter(|(_, broke)| !**broke).map(|((tank, pool), _)| tank.rate(pool.per_minute)).sum();
+        let rate = rate.min(self.in_flight_bucket.rate);
+        if rate > 0.0 { next.min(self.now_secs + (self.remaining() / rate).max(MIN_STEP_SECS)) } else { next }
+    }
+
+    /// Sets what each pool admits in the coming step.
+    fn set_step_capacities(&mut self, span: f64, is_exact: bool) {
+        let at = self.now_secs;
+        for (state, pool) in self.pools.iter_mut().zip(&self.input.pools) {
+            let minute = match pool.per_minute {
+                None => f64::INFINITY,
+                Some(_) if is_exact => state
+                    .minute_releases
+                    .iter()
+                    .take_while(|(free, _)| *free <= at + EPSILON)
+                    .map(|(_, amount)| amount)
+                    .sum(),
+                Some(per_minute) => per_minute * span / state.period,
+            };
+            let concurrency = state.concurrency.map_or(f64::INFINITY, |bucket| bucket.capacity_within(span));
+            let today = if state.left_today < 1.0 { 0.0 } else { state.left_today };
+            state.step_capacity = minute.min(concurrency).min(today);
+            state.limited_by = if today <= minute && today <= concurrency {
+                Constraint::DailyQuota
+            } else if concurrency < minute {
+                Constraint::Concurrency
+            } else {
+                pool.minute_constraint
+            };
+            state.used_in_step = 0.0;
+        }
+    }
+
+    /// Distributes room to the classes. Returns the amount sent, and the largest share that a class used of what it
+    /// could.
+    fn allocate(&mut self, span: f64) -> (f64, f64) {
+        let (mut amount, mut max_share) = (0.0, 0.0_f64);
+        let in_flight_room = self.in_flight_bucket.capacity_within(span);
+        for index in 0..self.class_order.len() {
+            let class = self.class_order[index];
+            let wanted = self.remaining_by_class[class];
+            if wanted <= EPSILON {
+                continue;
+            }
+            let mut total_possible = 0.0;
+            // The strict pipeline and same-model spilling move on within a step when a route is exhausted.
+            for _ in 0..=self.input.routes.len() {
+                let (sent, class_possible, has_moved) = self.fill_class(class, in_flight_room - amount);
+                amount += sent;
+                total_possible += class_possible;
+                if !has_moved || self.remaining_by_class[class] <= EPSILON || in_flight_room - amount <= EPSILON {
+                    break;
+                }
+            }
+            if total_possible.is_finite() && total_possible > 0.0 {
+                max_share = max_share.max((wanted - self.remaining_by_class[class]) / total_possible);
+            }
+        }
+        (amount, max_share.min(1.0))
+    }
+
+    /// Fills a class's routes once. Returns the amount sent, the amount possible, and whether other routes may now be
+    /// used.
+    fn fill_class(&mut self, class: usize, mut in_flight_room: f64) -> (f64, f64, bool) {
+        let input = self.input;
+        let routes = &input.classes[class].routes;
+        let is_day_exhausted = |states: &[PoolState], route: u32| {
+            let state = &states[input.routes[route as usize].pool];
+            state.left_today - state.used_in_step < 1.0
+        };
+        let strict = input.when_limited == WhenLimited::Wait;
+        let mut cursor_route = None;
+        if strict {
+            let count = input.routes.len();
+            let usable = |index: &usize| {
+                input.routes[*index].available_in.is_some()
+                    && !is_day_exhausted(&self.pools, *index as u32)
+                    && routes.contains(&(*index as u32))
+            };
+            match (0..count).map(|step| (self.cursor + step) % count).find(usable) {
+                Some(index) => self.cursor = index,
+                None => return (0.0, 0.0, false),
+            }
+            let is_affordable = |index: &usize| usable(index) && self.affordable_requests(class, *index) >= 1.0;
+            cursor_route = (0..count).map(|step| (self.cursor + step) % count).find(is_affordable);
+        }
+        let only_model = (!strict && input.spill_to == SpillTo::SameModel).then(|| {
+            let serves = |lane: &&u32| {
+                !is_day_exhausted(&self.pools, **lane) && self.affordable_requests(class, **lane as usize) >= 1.0
+            };
+            routes.iter().find(serves).map(|lane| input.routes[*lane as usize].model)
+        });
+        let (mut sent, mut possible) = (0.0, 0.0);
+        for &index in routes {
+            let lane = &input.routes[index as usize];
+            let is_unavailable = lane.available_in.is_none_or(|opens| opens > self.now_secs + EPSILON);
+            let is_forbidden = (strict && Some(index as usize) != cursor_route)
+                || only_model.is_some_and(|only| only != Some(lane.model));
+            if is_unavailable || is_forbidden {
+                continue;
+            }
+            let affordable = self.affordable_requests(class, index as usize);
+            if affordable < 1.0 {
+                continue;
+            }
+            let tank = &self.pools[lane.pool];
+            let room = tank.step_capacity - tank.used_in_step;
+            possible += room.min(in_flight_room);
+            let take = room.min(in_flight_room).min(self.remaining_by_class[class]).min(affordable);
+            if take <= 0.0 {
+                continue;
+            }
+            self.pools[lane.pool].used_in_step += take;
+            self.remaining_by_class[class] -= take;
+            in_flight_room -= take;
+            sent += take;
+            self.record_sent(class, index as usize, take);
+            if self.remaining_by_class[class] <= EPSILON || in_flight_room <= EPSILON {
+                break;
+            }
+        }
+        let has_moved = (strict || only_model.is_some()) && sent > 0.0;
+        (sent, possible, has_moved)
+    }
+
+    fn record_sent(&mut self, class: usize, route: usize, amount: f64) {
+        let model = &self.input.models[self.input.routes[route].model];
+        let input = self.input.classes[class].mean_input_tokens;
+        let result = &mut self.result;
+        result.items_by_route[route] += amount / self.input.requests_per_item;
+        result.input_tokens += amount * input;
+        result.output_tokens += amount * model.mean_output_tokens;
+        match model.price {
+            Some(price) => {
+                let usd = amount * (price.input as f64 * input + price.output as f64 * model.mean_output_tokens) / 1e12;
+                result.usd += usd;
+                self.budgets.spend(self.input.routes[route].key, usd);
+            }
+            None => result.has_unpriced_items = true,
+        }
+    }
+
+    /// How many seconds into the step its last request is sent.
+    fn step_time(&self, amount: f64, share: f64, span: f64, is_exact: bool) -> f64 {
+        let mut last_sent_after = self.in_flight_bucket.time_until(amount);
+        for state in self.pools.iter().filter(|tank| tank.used_in_step > 0.0) {
+            last_sent_after =
+                last_sent_after.max(state.concurrency.map_or(0.0, |bucket| bucket.time_until(state.used_in_step)));
+        }
+        if !is_exact && span.is_finite() {
+            last_sent_after = last_sent_after.max(span * share);
+        }
+        last_sent_after.min(span)
+    }
+
+    /// Attributes the time of the step to the constraints that limited it.
+    fn attribute_time(&mut self, span: f64, is_in_flight_limited: bool) {
+        if !span.is_finite() || span <= 0.0 {
+            return;
+        }
+        if is_in_flight_limited {
+            self.secs_limited_by_in_flight += span;
+            return;
+        }
+        let over_budget = self.over_budget_pools();
+        let exceeds_run_budget =
+            |(class, route)| self.request_cost(class, route).is_some_and(|cost| self.budgets.exceeds_run_budget(cost));
+        if over_budget.contains(&true) && self.waiting_routes().all(exceeds_run_budget) {
+            self.secs_limited_by_money += span;
+            return;
+        }
+        let mut weights = 0.0;
+        let weight = |input: &ForecastInput, pool: usize| {
+            let pool = &input.pools[pool];
+            pool.per_minute.or(pool.per_day.map(|per_day| per_day / 1_440.0)).unwrap_or(0.0)
+        };
+        let mut cooling = vec![false; self.pools.len()];
+        let mut used = vec![false; self.pools.len()];
+        for lane in &self.input.routes {
+            let Some(opens) = lane.available_in else { continue };
+            if !std::mem::replace(&mut used[lane.pool], true) {
+                weights += weight(self.input, lane.pool).max(EPSILON);
+            }
+            cooling[lane.pool] |= opens > self.now_secs + EPSILON;
+        }
+        for (index, state) in self.pools.iter_mut().enumerate().filter(|(index, _)| used[*index]) {
+            let constraint = if state.left_today < 1.0 {
+                Constraint::DailyQuota
+            } else if cooling[index] {
+                Constraint::Cooldown
+            } else if over_budget[index] {
+                Constraint::Money
+            } else if state.limited_by == Constraint::DailyQuota && state.used_in_step < state.step_capacity {
+                self.input.pools[index].minute_constraint
+            } else {
+                state.limited_by
+            };
+            state.secs_lost[constraint as usize] += span * weight(self.input, index).max(EPSILON) / weights;
+        }
+    }
+
+    /// Takes the sent amounts from the pools, and schedules their return after the minute window or rolling day.
+    fn consume(&mut self, span: f64, is_exact: bool, is_in_flight_limited: bool) {
+        let (at, reset_of) = (self.now_secs, &self.resets);
+        for (index, (state, pool)) in self.pools.iter_mut().zip(&self.input.pools).enumerate() {
+            if let Some(bucket) = &mut state.concurrency {
+                bucket.consume(state.used_in_step, span);
+            }
+            if state.used_in_step <= 0.0 {
+                continue;
+            }
+            if is_exact && pool.per_minute.is_some() {
+                let mut left = state.used_in_step;
+                while let Some((free, amount)) = state.minute_releases.front().copied().filter(|_| left > EPSILON) {
+                    let take = amount.min(left);
+                    left -= take;
+                    // Used at the moment it became free, unless the step began later or the in-flight cap was reached.
+                    let sent = if is_in_flight_limited && span.is_finite() {
+                        at + span / 2.0
+                    } else {
+                        free.max(at - MIN_STEP_SECS)
+                    };
+                    state.minute_releases.pop_front();
+                    if take < amount - EPSILON {
+                        state.minute_releases.push_front((free, amount - take));
+                    }
+                    let free_again_at = sent + state.period;
+                    let position = state.minute_releases.partition_point(|(other, _)| *other <= free_again_at);
+                    match state.minute_releases.get_mut(position.wrapping_sub(1)) {
+                        Some((other, amount)) if free_again_at - *other < MIN_STEP_SECS / 8.0 && *other > at => {
+                            *amount += take;
+                        }
+                        _ => state.minute_releases.insert(position, (free_again_at, take)),
+                    }
+                }
+            }
+            if state.left_today.is_finite() {
+                state.left_today -= state.used_in_step;
+                if pool.day == QuotaDay::Rolling {
+                    let back = at + DAY_SECS;
+                    match state.day_releases.back_mut() {
+                        Some((other, amount)) if back - *other < DAY_SECS / 48.0 => *amount += state.used_in_step,
+                        _ => state.day_releases.push_back((back, state.used_in_step)),
+                    }
+                }
+                if state.left_today < 1.0 && !state.is_day_exhausted {
+                    state.is_day_exhausted = true;
+                    let reset = reset_of.iter().find(|(day, _)| *day == pool.day).map(|(_, reset)| *reset);
+                    if self.result.first_exhausted.is_none() {
+                        self.result.first_exhausted = Some((index, at, reset));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Records a stop if nothing more can be sent today, or for the money left. True if the money can't cover the rest
+    /// on any later day.
+    fn detect_stop(&mut self, last_sent_after: f64) -> bool {
+        if self.result.stop.is_some() && !self.budgets.is_capped() {
+            return false;
+        }
+        let (mut any_route, mut any_exhausted, mut all_exhausted) = (false, false, true);
+        let (mut all_unavailable, mut affordable_some_day) = (true, false);
+        for (class, index) in self.waiting_routes() {
+            let route = &self.input.routes[index];
+            let is_exhausted = self.pools[route.pool].left_today < 1.0;
+            let affordable = self.affordable_requests(class, index) >= 1.0;
+            any_route = true;
+            any_exhausted |= is_exhausted;
+            all_exhausted &= is_exhausted;
+            all_unavailable &= is_exhausted || !affordable;
+            let affordable_later = || {
+                self.request_cost(class, index).is_none_or(|cost| self.budgets.affordable_on_new_day(route.key, cost))
+            };
+            affordable_some_day |= affordable || affordable_later();
+        }
+        let (items_left, at) = (self.remaining() / self.input.requests_per_item, self.now_secs + last_sent_after);
+        let is_over_budget = any_route && !affordable_some_day;
+        if is_over_budget {
+            self.result.stop.get_or_insert((at, StopReason::Budget, items_left, None));
+        } else if any_route && all_unavailable && self.input.stops_when_exhausted {
+            let calendar = self.resets.iter().map(|(_, reset)| *reset);
+            let rolling = self.pools.iter().filter_map(|state| state.day_releases.front()).map(|(at, _)| *at);
+            let quota = calendar.chain(rolling).filter(|_| any_exhausted);
+            let money = Some(self.budgets.next_midnight()).filter(|_| !all_exhausted);
+            let resumes_at = quota.chain(money).min_by(f64::total_cmp);
+            let reason = if all_exhausted { StopReason::Quota } else { StopReason::Budget };
+            self.result.stop.get_or_insert((at, reason, items_left, resumes_at));
+        }
+        is_over_budget
+    }
+
+    fn finish(mut self) -> FluidResult {
+        // The last answer comes from the slowest route used.
+        let loads = self.result.items_by_route.iter().zip(&self.input.routes);
+        let used = loads.filter(|(load, _)| **load > 0.0).map(|(_, route)| self.input.models[route.model].latency_secs);
+        let last_latency = used.fold(0.0, f64::max);
+        self.result.finish = self.last_sent_secs + last_latency;
+        let mut constraints: Vec<(Constraint, f64, Option<usize>)> = Constraint::ALL
+            .into_iter()
+            .filter(|what| *what != Constraint::MaxInFlight)
+            .map(|what| {
+                let index = what as usize;
+                let total: f64 = self.pools.iter().map(|state| state.secs_lost[index]).sum();
+                let most_limited = (0..self.pools.len())
+                    .max_by(|one, two| self.pools[*one].secs_lost[index].total_cmp(&self.pools[*two].secs_lost[index]));
+                match what {
+                    // Money of keys is attributed to pools; the run's own money is not.
+                    Constraint::Money if self.secs_limited_by_money > total => {
+                        (what, total + self.secs_limited_by_money, None)
+                    }
+                    Constraint::Money => (what, total + self.secs_limited_by_money, most_limited),
+                    _ => (what, total, most_limited),
+                }
+            })
+            .collect();
+        constraints.push((Constraint::MaxInFlight, self.secs_limited_by_in_flight, None));
+        constraints.retain(|(_, seconds, _)| *seconds > 0.0);
+        constraints.sort_by(|one, two| two.1.total_cmp(&one.1));
+        self.result.constraints = constraints;
+        self.result
+    }
+}

@@ -1,0 +1,180 @@
+//! Money caps in the simulation: those of the run, of its keys and of their days. The rule is that of dispatch: the
+//! worst case of the next request must fit.
+
+use crate::domain::QuotaDay;
+
+use super::{
+    super::{super::daily_quota::next_reset, BudgetInput, ForecastInput},
+    EPSILON, FluidSim,
+};
+
+/// Dollars per request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestCost {
+    pub mean: f64,
+    pub worst: f64,
+}
+
+/// The amounts left of one set of caps, in dollars; infinite without a cap.
+#[derive(Clone, Copy, Debug)]
+struct BudgetState {
+    total_left: f64,
+    today_left: f64,
+    per_day: f64,
+}
+
+impl BudgetState {
+    fn new(outlook: &BudgetInput) -> Self {
+        Self {
+            total_left: outlook.total.map_or(f64::INFINITY, |cap| cap.left),
+            today_left: outlook.day.map_or(f64::INFINITY, |cap| cap.left),
+            per_day: outlook.day.map_or(f64::INFINITY, |cap| cap.limit),
+        }
+    }
+
+    const fn available_now(&self) -> f64 {
+        self.total_left.min(self.today_left)
+    }
+
+    /// The amount that can be committed on a day that has just begun.
+    const fn available_on_new_day(&self) -> f64 {
+        self.total_left.min(self.per_day)
+    }
+}
+
+/// The caps of the run and of all keys.
+#[derive(Debug)]
+pub(super) struct BudgetStates {
+    run: BudgetState,
+    keys: Vec<BudgetState>,
+    is_capped: bool,
+    /// When the next day begins, in seconds; infinite if there is no cap per day.
+    next_midnight: f64,
+}
+
+impl BudgetStates {
+    pub fn new(input: &ForecastInput) -> Self {
+        let budget_inputs = || input.keys.iter().map(|key| &key.budget).chain([&input.budget]);
+        let midnight =
+            next_reset(QuotaDay::Utc, input.now).filter(|_| budget_inputs().any(|budget| budget.day.is_some()));
+        Self {
+            run: BudgetState::new(&input.budget),
+            keys: input.keys.iter().map(|key| BudgetState::new(&key.budget)).collect(),
+            is_capped: budget_inputs().any(|purse| *purse != BudgetInput::default()),
+            next_midnight: midnight.map_or(f64::INFINITY, |at| at.since(input.now).as_secs_f64()),
+        }
+    }
+
+    pub const fn is_capped(&self) -> bool {
+        self.is_capped
+    }
+
+    pub const fn next_midnight(&self) -> f64 {
+        self.next_midnight
+    }
+
+    /// Dollars that a key may commit now.
+    pub fn available_to(&self, key: usize) -> f64 {
+        self.keys[key].available_now().min(self.run.available_now())
+    }
+
+    /// Requests that the money of a key and of the run still covers.
+    pub fn affordable_requests(&self, key: usize, cost: RequestCost) -> f64 {
+        if cost.mean <= 0.0 {
+            f64::INFINITY
+        } else {
+            ((self.available_to(key) - cost.worst) / cost.mean + 1.0).floor().max(0.0)
+        }
+    }
+
+    /// Whether the run's own money does not cover the request.
+    pub fn exceeds_run_budget(&self, cost: RequestCost) -> bool {
+        self.run.available_now() < cost.worst
+    }
+
+    /// Whether the money of a new day covers the request.
+    pub fn affordable_on_new_day(&self, key: usize, cost: RequestCost) -> bool {
+        cost.mean <= 0.0 || self.keys[key].available_on_new_day().min(self.run.available_on_new_day()) >= cost.worst
+    }
+
+    pub fn spend(&mut self, key: usize, usd: f64) {
+        for budget in [&mut self.run, &mut self.keys[key]] {
+            budget.total_left -= usd;
+            budget.today_left -= usd;
+        }
+    }
+
+    /// Starts a new day: resets what is left of the daily caps.
+    pub fn start_new_day(&mut self) {
+        self.next_midnight += 86_400.0;
+        for budget in self.keys.iter_mut().chain([&mut self.run]) {
+            budget.today_left = budget.per_day;
+        }
+    }
+}
+
+impl FluidSim<'_> {
+    /// `None` if the model has no price.
+    pub(super) fn request_cost(&self, class: usize, route: usize) -> Option<RequestCost> {
+        let model = &self.input.models[self.input.routes[route].model];
+        let price = model.price?;
+        let input = self.input.classes[class].mean_input_tokens;
+        let cost_for = |output: f64| (price.input as f64 * input + price.output as f64 * output) / 1e12;
+        Some(RequestCost { mean: cost_for(model.mean_output_tokens), worst: cost_for(model.max_output_tokens) })
+    }
+
+    /// Requests that the money caps still cover; the last one counts with its worst case. A model without a price costs
+    /// nothing, as in dispatch.
+    pub(super) fn affordable_requests(&self, class: usize, route: usize) -> f64 {
+        if !self.budgets.is_capped() {
+            return f64::INFINITY;
+        }
+        self.request_cost(class, route)
+            .map_or(f64::INFINITY, |cost| self.budgets.affordable_requests(self.input.routes[route].key, cost))
+    }
+
+    /// (class, route) pairs of classes with requests left.
+    pub(super) fn waiting_routes(&self) -> impl Iterator<Item = (usize, usize)> {
+        let classes = (0..self.remaining_by_class.len()).filter(|class| self.remaining_by_class[*class] > EPSILON);
+        classes.flat_map(|class| self.input.classes[class].routes.iter().map(move |route| (class, *route as usize)))
+    }
+
+    /// By pool: whether only money keeps it from everything that is left.
+    pub(super) fn over_budget_pools(&self) -> Vec<bool> {
+        if !self.budgets.is_capped() {
+            return vec![false; self.pools.len()];
+        }
+        let mut over_budget = vec![None; self.pools.len()];
+        for (class, route) in self.waiting_routes() {
+            let broke = &mut over_budget[self.input.routes[route].pool];
+            if *broke != Some(false) {
+                *broke = Some(self.affordable_requests(class, route) < 1.0);
+            }
+        }
+        over_budget.into_iter().map(|broke| broke == Some(true)).collect()
+    }
+
+    /// Seconds for which no cap of a key or of the run can be reached, however the work is distributed.
+    pub(super) fn secs_until_money_limit(&self) -> f64 {
+        if !self.budgets.is_capped() {
+            return f64::INFINITY;
+        }
+        let (mut key_spend_rates, mut run_spend_rate, mut min_left) =
+            (vec![0.0; self.input.keys.len()], 0.0, f64::INFINITY);
+        for (class, index) in
+            self.waiting_routes().filter(|(class, route)| self.affordable_requests(*class, *route) >= 1.0)
+        {
+            let lane = &self.input.routes[index];
+            let rate =
+                self.pools[lane.pool].rate(self.input.pools[lane.pool].per_minute).min(self.in_flight_bucket.rate);
+            let spend_rate = rate * self.request_cost(class, index).map_or(0.0, |cost| cost.mean);
+            key_spend_rates[lane.key] += spend_rate;
+            run_spend_rate += spend_rate;
+            min_left = min_left.min(self.budgets.available_to(lane.key));
+        }
+        let keys = key_spend_rates.iter().enumerate().filter(|(_, burns)| **burns > 0.0);
+        let first_key_limit =
+            keys.map(|(key, burns)| self.budgets.available_to(key) / burns).fold(f64::INFINITY, f64::min);
+        if run_spend_rate > 0.0 { first_key_limit.min(min_left / run_spend_rate) } else { first_key_limit }
+    }
+}

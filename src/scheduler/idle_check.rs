@@ -1,0 +1,129 @@
+//! A slow, independent check whether any waiting item could be sent now.
+//!
+//! `poll` is fast because it caches: parked routes, wakeups, classes where nothing can be sent. This check caches
+//! nothing and visits every route and every item near the head of every queue. Simulations call it whenever `poll`
+//! returns nothing; the program itself never does.
+
+use crate::domain::{Now, RouteId, Seq, SpillTo, WhenLimited};
+
+use super::{
+    QueuedItem, Scheduler,
+    availability::Availability,
+    breaker::Breaker,
+    budget::BudgetAdmission,
+    dispatch::{LOOKAHEAD, STARVATION_AGE},
+};
+
+impl Scheduler {
+    /// An item and a route that could take it now; `None` if all items have to wait.
+    pub fn find_sendable(&self, now: Now) -> Option<(Seq, RouteId)> {
+        if self.is_paused || self.reservations.len() >= self.policy.max_in_flight as usize {
+            return None;
+        }
+        let ready = |index: usize| -> Vec<RouteId> {
+            let ready = |route: &RouteId| matches!(self.availability(now, *route), Availability::Ready);
+            self.classes[index].candidates.iter().copied().filter(ready).collect()
+        };
+        let items_to_check = |index: usize| {
+            let class = &self.classes[index];
+            class.tried_items().chain(class.pending.iter().take(LOOKAHEAD))
+        };
+        let pool = |route: RouteId| self.routes[route.index()].pool;
+        let mut claims = Vec::new();
+        for index in 0..self.classes.len() {
+            let ready = ready(index);
+            for item in items_to_check(index).filter(|ticket| now.mono.since(ticket.waiting_since) >= STARVATION_AGE) {
+                // A large item that has aged claims token room, even while there is no money for it.
+                let lacks_token_room =
+                    |route: &RouteId| !self.has_token_room(now, *route, item) && !self.is_probe(now, *route);
+                let claimed_routes = self.eligible_routes(now, index, item, &ready).filter(lacks_token_room);
+                claims.extend(claimed_routes.map(|route| (pool(route), item.seq)));
+            }
+        }
+        (0..self.classes.len()).find_map(|index| {
+            let ready = ready(index);
+            items_to_check(index).find_map(|ticket| {
+                let mut free = self.takeable_routes(now, index, ticket, &ready);
+                let is_claimed = |route| claims.iter().any(|(other, by)| *other == pool(route) && *by != ticket.seq);
+                let route = free.find(|&route| self.has_token_room(now, route, ticket) && !is_claimed(route))?;
+                Some((ticket.seq, route))
+            })
+        })
+    }
+
+    fn has_token_room(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
+        self.pools[self.routes[route.index()].pool].token_block(now, self.token_estimate(route, item)).is_none()
+    }
+
+    /// Ready routes that the item may take, apart from its tokens.
+    fn takeable_routes(
+        &self,
+        now: Now,
+        class: usize,
+        item: &QueuedItem,
+        ready: &[RouteId],
+    ) -> impl Iterator<Item = RouteId> {
+        self.eligible_routes(now, class, item, ready).filter(move |&route| {
+            self.budget_admission(now, route, item) == BudgetAdmission::Now
+                && !self.is_kept_for_primary(now, class, route, item)
+                && !self.yields_probe(now, route, item)
+        })
+    }
+
+    /// Ready routes that policy allows and that can serve the item.
+    fn eligible_routes(
+        &self,
+        now: Now,
+        class: usize,
+        item: &QueuedItem,
+        ready: &[RouteId],
+    ) -> impl Iterator<Item = RouteId> {
+        let allowed = self.routes_by_policy(now, class, item);
+        ready.iter().copied().filter(move |&route| {
+            allowed.as_ref().is_none_or(|allowed| allowed.contains(&route)) && self.ineligibility(route, item).is_none()
+        })
+    }
+
+    /// The candidates allowed by `when_limited` and `spill`; `None` for all.
+    fn routes_by_policy(&self, now: Now, class: usize, item: &QueuedItem) -> Option<Vec<RouteId>> {
+        let candidates = &self.classes[class].candidates;
+        if self.policy.when_limited == WhenLimited::Wait {
+            let routes = self.ranking.len();
+            let mut from_cursor = (0..routes).map(|step| self.ranking[(self.cursor + step) % routes]);
+            let cursor_route =
+                from_cursor.find(|&route| candidates.contains(&route) && self.can_item_wait_on(now, route, item));
+            return Some(cursor_route.into_iter().collect());
+        }
+        let is_ordered = self.classes[class].selector.is_ordered();
+        let waits_for_preferred = is_ordered && now.mono.since(item.waiting_since) < self.policy.spill_after;
+        if self.policy.spill_to == SpillTo::Any && !waits_for_preferred {
+            return None;
+        }
+        let preferred = candidates.iter().copied().find(|&route| self.can_item_wait_on(now, route, item))?;
+        if waits_for_preferred {
+            return Some(vec![preferred]);
+        }
+        let is_same_model = |other: &&RouteId| self.routes[other.index()].model == self.routes[preferred.index()].model;
+        Some(candidates.iter().filter(is_same_model).copied().collect())
+    }
+
+    fn can_item_wait_on(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
+        self.ineligibility(route, item).is_none()
+            && self.can_wait_on(now, route)
+            && self.quota_admission(now, route, item) == BudgetAdmission::Now
+    }
+
+    /// Whether the route belongs to a backup key while a primary key is in service for the item.
+    fn is_kept_for_primary(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
+        let state = &self.classes[class];
+        let Some(first) = state.selector.first_backup_rank.filter(|first| state.rank(route) >= Some(*first)) else {
+            return false;
+        };
+        state.candidates[..first].iter().any(|&primary| {
+            matches!(self.availability(now, primary), Availability::Ready | Availability::Limited { .. })
+                && matches!(self.routes[primary.index()].breaker, Breaker::Closed { .. })
+                && self.ineligibility(primary, item).is_none()
+                && self.quota_admission(now, primary, item) == BudgetAdmission::Now
+        })
+    }
+}

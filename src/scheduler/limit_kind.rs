@@ -1,0 +1,64 @@
+//! Local limits that can block a route: a counter of a pool, or a probe that allows one request at a time.
+
+use crate::domain::bottleneck::Bottleneck;
+
+/// The limit that is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LimitKind {
+    RequestsPerMinute,
+    TokensPerMinute,
+    InputTokensPerMinute,
+    OutputTokensPerMinute,
+    /// Requests are spread over the minute.
+    Pacing,
+    RequestsPerDay,
+    TokensPerDay,
+    /// The leased part of a daily quota shared with other processes is used up; the next lease is requested.
+    Lease,
+    Concurrency,
+    /// Concurrency ramp after a failure.
+    Ramp,
+    /// Concurrency ramp towards a limit that isn't known yet.
+    SlowStart,
+    /// One request in flight checks whether the project has credit again.
+    CreditProbe,
+    /// One request in flight checks whether the provider can be reached again.
+    ConnectionProbe,
+    /// One request in flight probes a route whose breaker was open.
+    Probe,
+}
+
+impl LimitKind {
+    /// The label shown on the screen.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute => "requests/min",
+            Self::TokensPerMinute => "tokens/min",
+            Self::InputTokensPerMinute => "input tokens/min",
+            Self::OutputTokensPerMinute => "output tokens/min",
+            Self::Pacing => "pacing",
+            Self::RequestsPerDay => "requests/day",
+            Self::TokensPerDay => "tokens/day",
+            Self::Lease => "requests/day, to be leased from the ledger",
+            Self::Concurrency => "concurrency",
+            Self::Ramp => "ramping up",
+            Self::SlowStart => "finding its pace",
+            Self::CreditProbe => "trying the project's credit",
+            Self::ConnectionProbe => "trying the connection",
+            Self::Probe => "probing",
+        }
+    }
+
+    /// The bottleneck that time blocked by this limit is counted under.
+    pub const fn bottleneck(self) -> Bottleneck {
+        match self {
+            Self::RequestsPerMinute | Self::Pacing => Bottleneck::RequestsPerMinute,
+            Self::TokensPerMinute | Self::InputTokensPerMinute | Self::OutputTokensPerMinute => {
+                Bottleneck::TokensPerMinute
+            }
+            Self::RequestsPerDay | Self::TokensPerDay | Self::Lease => Bottleneck::DailyQuota,
+            Self::Concurrency | Self::Ramp | Self::SlowStart => Bottleneck::Concurrency,
+            Self::CreditProbe | Self::ConnectionProbe | Self::Probe => Bottleneck::CircuitOpen,
+        }
+    }
+}

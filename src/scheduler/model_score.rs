@@ -1,0 +1,146 @@
+//! Expected price and latency of an item by model: the order of the strategies `cheapest` and `balanced`.
+
+use smallvec::SmallVec;
+
+use crate::domain::{BalanceWeights, Money, Strategy};
+
+use super::{QueuedItem, Scheduler, route_selector::RouteSearch};
+
+/// Assumed output tokens before a model has answered.
+pub(super) const TYPICAL_OUTPUT_TOKENS: f64 = 256.0;
+
+/// Data for scoring one model for one item.
+#[derive(Clone, Copy, Debug)]
+struct ModelScore {
+    tier: usize,
+    /// Position in the cascade or in the rule's list; 0 is the best.
+    rank: usize,
+    /// `None` without a price; counts as more expensive than any model with one.
+    expected_cost: Option<Money>,
+    /// Mean latency of recent answers in microseconds; `None` before the first.
+    latency_micros: Option<f64>,
+}
+
+impl Scheduler {
+    /// Starts a search through a class's candidates for this item.
+    pub(super) fn start_search(&mut self, class: usize, item: &QueuedItem) -> RouteSearch {
+        let ranked_models = self.ranked_models(class, item);
+        let state = &mut self.classes[class];
+        state.selector.start_search(&state.ready, &ranked_models, &mut self.rng)
+    }
+
+    /// For strategies that order models: indices of the class's model ranges, best first. Empty for other strategies.
+    pub(super) fn ranked_models(&self, class: usize, item: &QueuedItem) -> SmallVec<[usize; 16]> {
+        let state = &self.classes[class];
+        let Some(ranges) = state.selector.model_ranges() else { return SmallVec::new() };
+        // A model without answers is assumed to write as much as the others, so that a guess does not decide.
+        let known = || ranges.iter().filter_map(|range| self.models[range.model].mean_output_tokens);
+        let default_output = match known().count() {
+            0 => TYPICAL_OUTPUT_TOKENS,
+            count => known().sum::<f64>() / count as f64,
+        };
+        // The ranges of a tier come in order of quality.
+        let mut scores: SmallVec<[(ModelScore, usize); 16]> = SmallVec::new();
+        for (index, block) in ranges.iter().enumerate() {
+            let rank = scores.last().filter(|(last, _)| last.tier == block.tier).map_or(0, |(last, _)| last.rank + 1);
+            let latency_micros = self.models[block.model].latency.mean_micros();
+            let cost = self.expected_cost(block.model, item, default_output);
+            scores.push((ModelScore { tier: block.tier, rank, expected_cost: cost, latency_micros }, index));
+        }
+        if self.strategy_for(&state.class_key) == Strategy::Balanced {
+            sort_by_balance(&mut scores, self.policy.balance_weights);
+        } else {
+            scores.sort_by_key(|(score, _)| (score.tier, score.expected_cost.is_none(), score.expected_cost));
+        }
+        scores.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// Expected cost of the item at a model: the estimated input and the model's mean output. `default_output` replaces
+    /// the mean before the first answer.
+    fn expected_cost(&self, model: usize, item: &QueuedItem, default_output: f64) -> Option<Money> {
+        let state = &self.models[model];
+        let mean = state.mean_output_tokens.unwrap_or(default_output);
+        let output = item.max_output_tokens.map_or(mean, |max| mean.min(f64::from(max)));
+        state.model.price.map(|price| price.cost(item.input_tokens, output.ceil() as u64))
+    }
+}
+
+/// Sorts by score, the lowest first. Each component is between 0 and 1: the model's rank; how much more expensive it is
+/// than the cheapest (0 at its price, 0.5 at twice the price, towards 1 above); how much slower than the fastest, in
+/// the same way. A model that was never tried counts as twice as fast as the fastest, so that it gets measured.
+fn sort_by_balance(models: &mut [(ModelScore, usize)], weights: BalanceWeights) {
+    let last_rank = models.iter().map(|(model, _)| model.rank).max().unwrap_or(0).max(1) as f64;
+    let cheapest = models.iter().filter_map(|(offer, _)| offer.expected_cost).min().unwrap_or_default().0 as f64;
+    let fastest = models.iter().filter_map(|(offer, _)| offer.latency_micros).fold(f64::INFINITY, f64::min);
+    let relative_excess = |least: f64, this: f64| if this > least { 1.0 - least / this } else { 0.0 };
+    let fastest = if models.iter().any(|(offer, _)| offer.latency_micros.is_none()) { fastest / 2.0 } else { fastest };
+    let score = |offer: &ModelScore| {
+        let price = offer.expected_cost.map_or(1.0, |cost| relative_excess(cheapest, cost.0 as f64));
+        let wait = offer.latency_micros.map_or(0.0, |wait| relative_excess(fastest, wait));
+        weights.quality * offer.rank as f64 / last_rank + weights.price * price + weights.wait * wait
+    };
+    models.sort_by(|(one, _), (two, _)| one.tier.cmp(&two.tier).then(score(one).total_cmp(&score(two))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Model order for (cost in dollars, latency in seconds), best model first; `None` where unknown.
+    fn order(scores: &[(Option<f64>, Option<f64>)], weights: BalanceWeights) -> Vec<usize> {
+        let score = |(place, (cost, wait)): (usize, &(Option<f64>, Option<f64>))| {
+            (
+                ModelScore {
+                    tier: 0,
+                    rank: place,
+                    expected_cost: cost.and_then(Money::from_usd),
+                    latency_micros: wait.map(|wait| wait * 1e6),
+                },
+                place,
+            )
+        };
+        let mut offers: Vec<_> = scores.iter().enumerate().map(score).collect();
+        sort_by_balance(&mut offers, weights);
+        offers.into_iter().map(|(_, index)| index).collect()
+    }
+
+    #[test]
+    fn quality_price_and_wait_are_weighed_against_each_other() {
+        let even = BalanceWeights::default();
+        let known = |cost, wait| (Some(cost), Some(wait));
+        for (want, scores) in [
+            ("the best, all else equal", [known(1.0, 1.0), known(1.0, 1.0), known(1.0, 1.0)].to_vec()),
+            ("the best, though somewhat dearer", [known(1.5, 1.0), known(1.0, 1.0)].to_vec()),
+            ("the best, while its wait is unknown", [(Some(9.0), None), known(1.0, 1.0)].to_vec()),
+        ] {
+            assert_eq!(order(&scores, even)[0], 0, "{want}");
+        }
+        for (want, offers) in [
+            ("the second, when the best is far dearer and slower", [known(10.0, 2.0), known(1.0, 1.0)].to_vec()),
+            (
+                "the second of three, at a tenth of the price",
+                [known(10.0, 1.0), known(1.0, 1.0), known(0.9, 1.0)].to_vec(),
+            ),
+            ("the second, never tried, when the best is dear", [known(9.0, 1.0), (Some(1.0), None)].to_vec()),
+            ("the priced one", [(None, Some(3.0)), known(1.0, 1.0)].to_vec()),
+        ] {
+            assert_eq!(order(&offers, even)[0], 1, "{want}");
+        }
+    }
+
+    #[test]
+    fn each_concern_can_be_made_the_only_one() {
+        let scores = [(Some(3.0), Some(2.0)), (Some(2.0), Some(3.0)), (Some(4.0), Some(1.0))];
+        let only = |quality, price, wait| order(&scores, BalanceWeights { quality, price, wait })[0];
+        assert_eq!((only(1.0, 0.0, 0.0), only(0.0, 1.0, 0.0), only(0.0, 0.0, 1.0)), (0, 1, 2));
+    }
+
+    #[test]
+    fn tiers_come_before_scores() {
+        let score =
+            |tier, cost| ModelScore { tier, rank: 0, expected_cost: Money::from_usd(cost), latency_micros: None };
+        let mut scores = [(score(1, 0.1), 0), (score(0, 9.0), 1)];
+        sort_by_balance(&mut scores, BalanceWeights::default());
+        assert_eq!(scores.map(|(_, index)| index), [1, 0]);
+    }
+}

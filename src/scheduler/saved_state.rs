@@ -1,0 +1,310 @@
+//! The state that outlives the process: cooldowns, health, switches and the cursor, by name and wall clock time.
+//! Counters are not saved: they are rebuilt from the recorded attempts.
+
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
+
+use crate::domain::{
+    EventKind, LimitDimension, Now, Outcome, RouteId, Usage, WallTime,
+    snapshot::{Cause, CauseSource},
+};
+
+use super::{Scheduler, cooldown::Cooldown, health::Health, pool::TokenEstimate};
+
+/// Uses names rather than indices, so that a changed configuration still finds its entries.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SavedState {
+    pools: Vec<SavedPool>,
+    projects: Vec<(String, SavedCooldown)>,
+    keys: Vec<SavedKey>,
+    #[serde(alias = "models_off")]
+    models_switched_off: Vec<(String, WallTime)>,
+    routes: Vec<SavedRoute>,
+    cursor: Option<(String, String)>,
+}
+
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct SavedPool {
+    name: String,
+    cooldown: Option<SavedCooldown>,
+    #[serde(alias = "spent")]
+    day_exhausted: Option<SavedCooldown>,
+    #[serde(alias = "ladder_step")]
+    backoff_step: usize,
+    stated: Vec<(LimitDimension, u64)>,
+    /// Requests and tokens per minute.
+    learned: (Option<u64>, Option<u64>),
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct SavedCooldown {
+    since: WallTime,
+    until: WallTime,
+    #[serde(alias = "calendar")]
+    ends_by_calendar: bool,
+    cause: Cause,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct SavedKey {
+    name: String,
+    health: u8,
+    #[serde(alias = "off")]
+    switched_off_at: Option<WallTime>,
+    #[serde(alias = "dead")]
+    disabled: Option<Cause>,
+    /// Detects a changed secret, which re-enables a disabled key. A key whose fingerprint can't be compared is
+    /// re-enabled too.
+    #[serde(default, deserialize_with = "deserialize_fingerprint")]
+    fingerprint: Option<String>,
+}
+
+/// Earlier versions stored an unsalted number; it is ignored.
+fn deserialize_fingerprint<'de, D: Deserializer<'de>>(written: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Salted(String),
+        Other(IgnoredAny),
+    }
+    Ok(match Written::deserialize(written)? {
+        Written::Salted(text) => Some(text),
+        Written::Other(IgnoredAny) => None,
+    })
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct SavedRoute {
+    key: String,
+    model: String,
+    #[serde(alias = "off")]
+    switched_off_at: Option<WallTime>,
+    #[serde(alias = "gone")]
+    unavailable: Option<Cause>,
+}
+
+/// The usage of one attempt of an earlier process, from the record.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PastUsage {
+    /// When the attempt completed; when it was sent, if it never did.
+    pub at: WallTime,
+    pub outcome: Outcome,
+    pub usage: Usage,
+    /// Reserved input tokens; they stay counted if no usage was reported.
+    pub reserved_input_tokens: u64,
+}
+
+impl SavedCooldown {
+    fn new(cooldown: &Cooldown, now: Now) -> Option<Self> {
+        let until = if cooldown.ends_by_calendar {
+            cooldown.until.wall
+        } else {
+            now.wall + cooldown.until.mono.since(now.mono)
+        };
+        (!cooldown.is_over(now)).then(|| Self {
+            since: cooldown.since.wall,
+            until,
+            ends_by_calendar: cooldown.ends_by_calendar,
+            cause: cooldown.cause.clone(),
+        })
+    }
+
+    fn restore(self, now: Now) -> Option<Cooldown> {
+        let left = self.until.since(now.wall);
+        (!left.is_zero()).then(|| Cooldown {
+            since: Now { mono: now.mono, wall: self.since },
+            until: Now { mono: now.mono + left, wall: self.until },
+            ends_by_calendar: self.ends_by_calendar,
+            cause: self.cause,
+        })
+    }
+}
+
+impl Scheduler {
+    /// The state to save. `fingerprints` are those of the keys' secrets, by key; `None` if fingerprints can't be made.
+    pub fn saved_state(&self, now: Now, fingerprints: &[Option<String>]) -> SavedState {
+        let save_cooldown = |cooldown: &Option<Cooldown>| cooldown.as_ref().and_then(|it| SavedCooldown::new(it, now));
+        let names = |route: &super::RouteState| {
+            (self.keys[route.key].key.name.clone(), self.models[route.model].model.name.clone())
+        };
+        SavedState {
+            pools: self
+                .pools
+                .iter()
+                .map(|pool| SavedPool {
+                    name: pool.name.clone(),
+                    cooldown: save_cooldown(&pool.cooldown),
+                    day_exhausted: save_cooldown(&pool.day_exhausted),
+                    backoff_step: pool.backoff_step,
+                    stated: pool.limits.stated_limits(),
+                    learned: pool.limits.learned_limits(),
+                })
+                .filter(|pool| {
+                    let has_limits = pool.learned != (None, None) || !pool.stated.is_empty();
+                    pool.cooldown.is_some() || pool.day_exhausted.is_some() || pool.backoff_step > 0 || has_limits
+                })
+                .collect(),
+            projects: self
+                .projects
+                .iter()
+                .filter_map(|project| Some((project.name.clone(), save_cooldown(&project.out_of_credit)?)))
+                .collect(),
+            keys: self
+                .keys
+                .iter()
+                .zip(fingerprints)
+                .map(|(state, fingerprint)| SavedKey {
+                    name: state.key.name.clone(),
+                    health: state.health.score(),
+                    switched_off_at: state.switched_off_at,
+                    disabled: state.disabled.clone(),
+                    fingerprint: fingerprint.clone(),
+                })
+                .collect(),
+            models_switched_off: self
+                .models
+                .iter()
+                .filter_map(|state| Some((state.model.name.clone(), state.switched_off_at?)))
+                .collect(),
+            routes: self
+                .routes
+                .iter()
+                // `needs_operator` is a question to the operator of this process; the next process finds out for
+                // itself.
+                .filter(|route| route.switched_off_at.is_some() || route.unavailable.is_some())
+                .map(|route| {
+                    let (key, model) = names(route);
+                    SavedRoute {
+                        key,
+                        model,
+                        switched_off_at: route.switched_off_at,
+                        unavailable: route.unavailable.clone(),
+                    }
+                })
+                .collect(),
+            cursor: self.ranking.get(self.cursor).map(|route| names(&self.routes[route.index()])),
+        }
+    }
+
+    /// Restores the state of an earlier process, as far as the configuration still has its parts.
+    pub fn restore(&mut self, now: Now, saved_state: SavedState, fingerprints: &[Option<String>]) {
+        for saved in saved_state.pools {
+            if let Some(pool) = self.pools.iter_mut().find(|pool| pool.name == saved.name) {
+                pool.cooldown = saved.cooldown.and_then(|cooldown| cooldown.restore(now));
+                pool.day_exhausted = saved.day_exhausted.and_then(|cooldown| cooldown.restore(now));
+                pool.backoff_step = saved.backoff_step;
+                pool.limits.restore(&saved.stated, saved.learned);
+                pool.apply_limits();
+            }
+        }
+        for (name, saved) in saved_state.projects {
+            if let Some(project) = self.projects.iter_mut().find(|project| project.name == name) {
+                project.out_of_credit = saved.restore(now);
+            }
+        }
+        for saved in saved_state.keys {
+            let Some((state, fingerprint)) =
+                self.keys.iter_mut().zip(fingerprints).find(|(state, _)| state.key.name == saved.name)
+            else {
+                continue;
+            };
+            state.switched_off_at = saved.switched_off_at;
+            if saved.fingerprint.is_some() && saved.fingerprint == *fingerprint {
+                state.disabled = saved.disabled;
+                state.health = Health::from_score(saved.health);
+            }
+        }
+        for (name, since) in saved_state.models_switched_off {
+            self.models
+                .iter_mut()
+                .filter(|state| state.model.name == name)
+                .for_each(|state| state.switched_off_at = Some(since));
+        }
+        for saved in saved_state.routes {
+            let (keys, models) = (&self.keys, &self.models);
+            let found = self
+                .routes
+                .iter_mut()
+                .find(|route| keys[route.key].key.name == saved.key && models[route.model].model.name == saved.model);
+            if let Some(route) = found {
+                (route.switched_off_at, route.unavailable) = (saved.switched_off_at, saved.unavailable);
+            }
+        }
+        if let Some((key, model)) = saved_state.cursor {
+            let is_at_cursor = |route: &crate::domain::RouteId| {
+                let route = &self.routes[route.index()];
+                self.keys[route.key].key.name == key && self.models[route.model].model.name == model
+            };
+            self.cursor = self.ranking.iter().position(is_at_cursor).unwrap_or(0);
+        }
+        (0..self.keys.len()).for_each(|key| self.update_key_stats(key));
+        self.unpark_all();
+    }
+
+    /// Marks all models as available for a key, except `unlisted`, after the provider listed its models.
+    pub fn mark_models_listed(&mut self, name: &str, unlisted: &[String]) {
+        let Some(index) = self.keys.iter().position(|state| state.key.name == name) else { return };
+        let models = &self.models;
+        for route in self.routes.iter_mut().filter(|route| route.key == index) {
+            if !unlisted.contains(&models[route.model].model.name) {
+                route.unavailable = None;
+            }
+        }
+        self.unpark_all();
+    }
+
+    /// Re-enables a key that the provider has just accepted, and marks its models as available, except `unlisted`.
+    /// Returns why the key was disabled, if it was.
+    pub fn mark_valid(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
+        self.mark_models_listed(name, unlisted);
+        let index = self.keys.iter().position(|state| state.key.name == name)?;
+        let previous_cause = self.keys[index].disabled.take();
+        if previous_cause.is_some() {
+            self.keys[index].health = Health::from_score(50);
+            self.update_key_stats(index);
+        }
+        self.unpark_all();
+        previous_cause
+    }
+
+    /// Disables a key that the provider does not accept. `None` if it was disabled already or does not exist.
+    pub fn disable_key(&mut self, now: Now, name: &str, message: String) -> Option<EventKind> {
+        let index = self.keys.iter().position(|state| state.key.name == name)?;
+        let state = &mut self.keys[index];
+        if state.disabled.is_some() {
+            return None;
+        }
+        state.health.set_to_zero();
+        let outcome = Outcome::InvalidKey;
+        state.disabled =
+            Some(Cause { outcome, source: CauseSource::Provider, message: message.clone(), since: now.wall });
+        self.update_key_stats(index);
+        self.unpark_all();
+        Some(EventKind::Disabled { subject: format!("key {name}"), outcome, message })
+    }
+
+    /// Adds the usage of an attempt of an earlier process to the minute and day counters. Calls must come in time
+    /// order.
+    pub fn restore_usage(&mut self, now: Now, route: RouteId, past: &PastUsage) {
+        let pool = self.routes[route.index()].pool;
+        if matches!(past.outcome, Outcome::ClientTrouble | Outcome::UnreadableInput | Outcome::NoRoute) {
+            return;
+        }
+        let mut used = TokenEstimate { input: past.usage.input_tokens, output: past.usage.billed_output() };
+        let usage_is_unknown = matches!(
+            past.outcome,
+            Outcome::Lost
+                | Outcome::Timeout
+                | Outcome::ServerError
+                | Outcome::Overloaded
+                | Outcome::MalformedResponse
+                | Outcome::Ok
+                | Outcome::Truncated
+        );
+        if usage_is_unknown && used == TokenEstimate::default() {
+            used.input = past.reserved_input_tokens;
+        }
+        self.pools[pool].restore_usage(now, past.at, used, past.outcome.is_limit_error());
+    }
+}

@@ -1,0 +1,108 @@
+//! Invariants of a run's database, as SQL queries that return their violations.
+
+/// Pairs of an invariant and its query. The query returns one sentence for each violation.
+pub(super) const INVARIANTS: [(&str, &str); 13] = [
+    (
+        "every item of the input is recorded whole, once, in order",
+        "SELECT 'item ' || id || ' lacks its body or its state' FROM items
+         WHERE seq NOT IN (SELECT seq FROM payload) OR seq NOT IN (SELECT seq FROM progress)
+         UNION ALL SELECT 'there is a state for an item ' || seq || ', which does not exist' FROM progress
+         WHERE seq NOT IN (SELECT seq FROM items)
+         UNION ALL SELECT 'there are ' || count(*) || ' items, numbered up to ' || max(seq)
+         FROM items HAVING count(*) <> max(seq)",
+    ),
+    (
+        "every item's body is the one that its row had",
+        "SELECT 'the body of item ' || id || iif(json_valid(body), ' is another''s', ' is damaged')
+         FROM items JOIN payload USING (seq)
+         WHERE NOT json_valid(body) OR (body ->> 'id', body ->> 'hash') IS NOT (id, lower(hex(hash)))",
+    ),
+    (
+        "every row of the input is done, failed or waiting",
+        "SELECT 'the input has ' || rows || ' rows, of which ' || known || ' are done, failed or waiting' FROM (
+             SELECT (SELECT value ->> 'input_rows' FROM meta WHERE key = 'tallies') AS rows,
+                    (SELECT count(*) FROM progress WHERE state IN (0, 1, 2)) AS known)
+         WHERE rows > known
+         UNION ALL SELECT 'item ' || id || ' is in no known state' FROM progress JOIN items USING (seq)
+         WHERE state NOT IN (0, 1, 2)",
+    ),
+    (
+        "every finished item has its one line, every other has none",
+        "SELECT 'item ' || id || iif(state = 0, ' waits, but has a line', ' has ended, but has no line')
+         FROM progress JOIN items USING (seq) LEFT JOIN results ON results.n = result AND results.seq = progress.seq
+         WHERE (state = 0) <> (results.n IS NULL)
+         UNION ALL SELECT 'line ' || results.n || ' belongs to no item''s end'
+         FROM results LEFT JOIN progress ON progress.seq = results.seq AND progress.result = results.n
+         WHERE progress.seq IS NULL AND results.n NOT IN (SELECT n FROM superseded)",
+    ),
+    (
+        "every line says what its item says",
+        "SELECT 'the line of item ' || items.id || iif(json_valid(results.line),
+                    ' names ' || (results.line ->> 'id') || ' as ' || (results.line ->> 'status'), ' is no JSON')
+         FROM progress JOIN items USING (seq) JOIN results ON results.n = result
+         WHERE state <> 0 AND (NOT json_valid(results.line)
+            OR (results.line ->> 'id', results.line ->> 'status') IS NOT (items.id, iif(state = 1, 'done', 'failed')))",
+    ),
+    (
+        "every line answers the question that its item asks",
+        "SELECT 'the line of item ' || items.id || ' answers another request' FROM progress JOIN items USING (seq)
+         JOIN results ON results.n = result
+         WHERE state <> 0 AND json_valid(results.line) AND results.line ->> 'request_hash' NOT IN (lower(hex(hash)), '')",
+    ),
+    (
+        "every done item was answered by a recorded attempt, as its line says",
+        "SELECT 'item ' || items.id || ' is done, but no attempt answered it' FROM progress JOIN items USING (seq)
+         WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.seq = progress.seq
+                                         AND attempts.outcome IN ('ok', 'truncated'))
+         UNION ALL SELECT 'the line of item ' || items.id || ' names ' || coalesce(results.line ->> 'model', 'no model') || '@'
+                          || coalesce(results.line ->> 'key', 'no key') || ', its last attempt ' || model || '@' || key
+         FROM progress JOIN items USING (seq) JOIN results ON results.n = result
+         JOIN attempts ON attempts.attempt = (SELECT max(attempt) FROM attempts AS one WHERE one.seq = progress.seq
+                                              AND one.outcome IN ('ok', 'truncated'))
+         JOIN routes ON routes.id = attempts.route
+         WHERE state = 1 AND json_valid(results.line) AND (results.line ->> 'model', results.line ->> 'key') IS NOT (model, key)",
+    ),
+    (
+        "no item was answered twice",
+        "SELECT 'item ' || id || ' was answered ' || count(*) || ' times' FROM attempts JOIN items USING (seq)
+         WHERE outcome = 'ok' GROUP BY seq HAVING count(*) > 1 + revision",
+    ),
+    (
+        "no finished item was sent again",
+        "SELECT 'item ' || id || ' was sent again after its answer' FROM attempts JOIN items USING (seq)
+         JOIN progress USING (seq) WHERE state = 1 GROUP BY seq
+         HAVING max(attempt) > max(iif(attempts.outcome IN ('ok', 'truncated'), attempt, 0))
+            AND max(attempts.outcome IN ('ok', 'truncated'))
+         UNION ALL SELECT 'item ' || id || ' has ended, but is in flight' FROM in_flight JOIN items USING (seq)
+         JOIN progress USING (seq) WHERE state <> 0",
+    ),
+    (
+        "every attempt is an item's, on a route, and counted",
+        "SELECT 'attempt ' || attempt || ' is nobody''s' FROM attempts
+         WHERE seq NOT IN (SELECT seq FROM items) OR route NOT IN (SELECT id FROM routes)
+         UNION ALL SELECT 'item ' || id || ' had ' || count(attempt) || ' attempts and counts ' || progress.attempts
+         FROM progress JOIN items USING (seq) LEFT JOIN attempts ON attempts.seq = progress.seq
+         GROUP BY progress.seq HAVING count(attempt) <> progress.attempts",
+    ),
+    (
+        "no attempt is both settled and in flight",
+        "SELECT 'attempt ' || attempt || ' is both' FROM attempts JOIN in_flight USING (attempt)",
+    ),
+    (
+        "items are counted right by state",
+        "SELECT 'items ' || min(seq) || ' to ' || max(seq) || ' are counted wrong'
+         FROM progress LEFT JOIN blocks ON block = seq / 4096 GROUP BY seq / 4096
+         HAVING (sum(state = 0), sum(state = 1), sum(state = 2)) IS NOT (max(waiting), max(done), max(failed))",
+    ),
+    (
+        "money and tokens add up",
+        "SELECT 'the attempts say ' || rows || ', the run says ' || kept FROM (
+             SELECT (SELECT json_array(count(*), coalesce(sum(cost), 0), coalesce(sum(at_risk), 0),
+                                       coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
+                                       coalesce(sum(thinking_tokens), 0)) FROM attempts) AS rows,
+                    (SELECT json_array(value -> 'attempts', value -> 'cost', value -> 'at_risk',
+                                       value -> '$.usage.input_tokens', value -> '$.usage.output_tokens',
+                                       value -> '$.usage.thinking_tokens') FROM meta WHERE key = 'tallies') AS kept)
+         WHERE rows <> kept",
+    ),
+];

@@ -1,0 +1,147 @@
+//! Sums over the whole run, saved with every commit, so that no start, screen or report has to count a million rows.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::StoreError,
+    schema::{DONE, FAILED, WAITING, block_index},
+};
+use crate::domain::{
+    Money, Outcome, Usage, WallTime,
+    snapshot::{Spend, Totals},
+};
+
+/// The run's counters, one row of `meta`. Every transaction writes them again.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct RunCounters {
+    /// Number of items, which is also the last item's seq.
+    pub items: u64,
+    /// Number of rows of the input, once it was read to its end.
+    pub input_rows: Option<u64>,
+    /// Completed attempts.
+    pub attempts: u64,
+    /// Completed attempts for which no request was sent.
+    #[serde(rename = "never_left")]
+    pub unsent: u64,
+    pub rate_limited: u64,
+    pub truncated: u64,
+    pub usage: Usage,
+    pub cost: Money,
+    pub at_risk: Money,
+    pub first_sent: Option<WallTime>,
+    pub last_attempt: u64,
+    pub last_event: u64,
+    /// The last line's row in `results`.
+    pub last_result: u64,
+}
+
+impl RunCounters {
+    pub fn load(conn: &Connection) -> Result<Self, StoreError> {
+        let json: Option<String> =
+            conn.query_row("SELECT value FROM meta WHERE key = 'tallies'", [], |row| row.get(0)).optional()?;
+        json.map_or_else(
+            || Ok(Self::default()),
+            |json| serde_json::from_str(&json).map_err(|error| StoreError::corrupt_record("the run's sums", error)),
+        )
+    }
+
+    pub fn save(&self, conn: &Connection) -> Result<(), StoreError> {
+        let json = serde_json::to_string(self).map_err(|error| StoreError::corrupt_record("the run's sums", error))?;
+        conn.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES ('tallies', ?1)")?.execute([json])?;
+        Ok(())
+    }
+
+    /// Adds one completed attempt.
+    pub fn add_attempt(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money) {
+        self.attempts += 1;
+        self.unsent += u64::from(outcome.is_local());
+        self.rate_limited += u64::from(outcome.is_rate_limited());
+        self.usage.input_tokens += usage.input_tokens;
+        self.usage.output_tokens += usage.output_tokens;
+        self.usage.thinking_tokens += usage.thinking_tokens;
+        self.cost += cost;
+        self.at_risk += at_risk;
+    }
+
+    /// Loads the engine's totals. To be called in one transaction with the counters of the blocks.
+    pub fn totals(&self, conn: &Connection) -> Result<Totals, StoreError> {
+        let states = StateCounts::load(conn)?;
+        let (open_intents, in_flight): (i64, i64) =
+            conn.query_row("SELECT count(*), count(DISTINCT seq) FROM in_flight", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        Ok(Totals {
+            total: self.items,
+            waiting: states.waiting.saturating_sub(in_flight as u64),
+            in_flight: in_flight as u64,
+            done: states.done,
+            failed: states.failed,
+            truncated: self.truncated,
+            ingesting: self.input_rows.is_none(),
+            not_in_input: self.input_rows.map_or(0, |rows| self.items.saturating_sub(rows)),
+            attempts: (self.attempts + open_intents as u64).saturating_sub(self.unsent),
+            rate_limited: self.rate_limited,
+        })
+    }
+
+    /// Loads the money spent, reserved and at risk. The budget is not known here and stays `None`.
+    pub fn spend(&self, conn: &Connection) -> Result<Spend, StoreError> {
+        let reserved: i64 = conn.query_row("SELECT coalesce(sum(reserved), 0) FROM in_flight", [], |row| row.get(0))?;
+        Ok(Spend {
+            usage: self.usage,
+            cost: self.cost,
+            reserved: Money(reserved as u64),
+            at_risk: self.at_risk,
+            budget: None,
+        })
+    }
+}
+
+/// Items by state over the whole run. Items in flight count as waiting.
+pub(super) struct StateCounts {
+    pub waiting: u64,
+    pub done: u64,
+    pub failed: u64,
+}
+
+impl StateCounts {
+    pub fn load(conn: &Connection) -> Result<Self, StoreError> {
+        let sums = "SELECT coalesce(sum(waiting), 0), coalesce(sum(done), 0), coalesce(sum(failed), 0) FROM blocks";
+        Ok(conn.prepare_cached(sums)?.query_row([], |row| {
+            let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
+            Ok(Self { waiting: count(0)?, done: count(1)?, failed: count(2)? })
+        })?)
+    }
+}
+
+/// Changes of the blocks' counters by one transaction. Few blocks change, since items are sent in order.
+#[derive(Default)]
+pub(super) struct BlockChanges(BTreeMap<u64, [i64; 3]>);
+
+impl BlockChanges {
+    pub fn add_item(&mut self, seq: u64, state: i64) {
+        self.0.entry(block_index(seq)).or_default()[state as usize] += 1;
+    }
+
+    pub fn move_item(&mut self, seq: u64, from: i64, to: i64) {
+        let counts = self.0.entry(block_index(seq)).or_default();
+        counts[from as usize] -= 1;
+        counts[to as usize] += 1;
+    }
+
+    pub fn save(&self, conn: &Connection) -> Result<(), StoreError> {
+        let mut add = conn.prepare_cached(
+            "INSERT INTO blocks(block, waiting, done, failed) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT(block) DO UPDATE SET waiting = waiting + ?2, done = done + ?3, failed = failed + ?4",
+        )?;
+        for (block, counts) in &self.0 {
+            let [waiting, done, failed] = [WAITING, DONE, FAILED].map(|state| counts[state as usize]);
+            add.execute(params![*block as i64, waiting, done, failed])?;
+        }
+        Ok(())
+    }
+}

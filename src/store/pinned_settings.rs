@@ -1,0 +1,180 @@
+//! The settings that make the answers of one run comparable. They are saved with the run and compared at every resume.
+
+use std::{
+    fmt,
+    path::{Path, absolute},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Separates, in the caption setting, the captions' folder from the policy for existing captions.
+const EXISTING_SEPARATOR: &str = ", existing: ";
+
+/// The settings that a run was created with and must keep.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PinnedSettings {
+    /// The input as given on the command line.
+    pub input: String,
+    /// The absolute path of the input, if it is a file or folder. Not compared, since a folder may be moved with its
+    /// runs.
+    #[serde(rename = "place")]
+    pub input_path: Option<String>,
+    /// The detected kind of the input (`jsonl`, `csv`, `pictures`).
+    pub kind: String,
+    /// Fingerprint of the input's contents. A change is allowed, since rows may have been added.
+    pub fingerprint: String,
+    pub prompt: Option<String>,
+    pub system: Option<String>,
+    /// The sampling parameters that rows inherit, as JSON text so that no number is rounded.
+    pub params: String,
+    /// The caption settings as text; `None` if answers are not written as captions.
+    pub captions: Option<String>,
+    /// Name of the policy for existing captions, for commands that name only the run. Compared as a part of `captions`.
+    #[serde(rename = "existing")]
+    pub existing_captions: Option<String>,
+    /// True if rows are read with all their picture fields and refused if a name stands twice. False in runs of earlier
+    /// versions, which keep their rows as they were. Not compared.
+    pub strict_rows: bool,
+}
+
+/// One changed setting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SettingChange {
+    pub setting: &'static str,
+    pub before: String,
+    pub after: String,
+}
+
+impl PinnedSettings {
+    /// Returns the settings that differ and may not. The fingerprint is not compared: the caller reconciles the input.
+    pub fn changes_to(&self, current: &Self) -> Vec<SettingChange> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        [
+            ("the input", self.input.clone(), current.input.clone()),
+            ("the input's format", self.kind.clone(), current.kind.clone()),
+            ("--prompt", text(&self.prompt), text(&current.prompt)),
+            ("--system", text(&self.system), text(&current.system)),
+            ("the set of sampling parameters", self.params.clone(), current.params.clone()),
+            (
+                "the caption setting",
+                normalize_captions(text(&self.captions)),
+                normalize_captions(text(&current.captions)),
+            ),
+        ]
+        .into_iter()
+        .filter(|(what, was, now)| match *what {
+            "the input" => !is_same_path(was, now),
+            "the caption setting" => !is_same_caption_setting(was, now),
+            _ => was != now,
+        })
+        .map(|(what, was, now)| {
+            let shared = was.chars().zip(now.chars()).take_while(|(was, now)| was == now).count();
+            SettingChange { setting: what, before: excerpt(&was, shared), after: excerpt(&now, shared) }
+        })
+        .collect()
+    }
+}
+
+/// True if both are the same path, relative to the current directory.
+fn is_same_path(was: &str, now: &str) -> bool {
+    let real = |path: &str| Path::new(path).canonicalize().or_else(|_| absolute(path)).ok();
+    was == now || real(was).is_some_and(|was| Some(was) == real(now))
+}
+
+/// True if both are the same apart from the spelling of the folder, which comes first.
+fn is_same_caption_setting(was: &str, now: &str) -> bool {
+    match (was.rsplit_once(EXISTING_SEPARATOR), now.rsplit_once(EXISTING_SEPARATOR)) {
+        (Some((was_in, was)), Some((now_in, now))) => was == now && is_same_path(was_in, now_in),
+        _ => was == now,
+    }
+}
+
+/// Earlier versions saved the policy for existing captions with a capital letter.
+fn normalize_captions(captions: String) -> String {
+    match captions.rsplit_once(EXISTING_SEPARATOR) {
+        Some((dir, rest)) => format!("{dir}{EXISTING_SEPARATOR}{}", rest.to_lowercase()),
+        None => captions,
+    }
+}
+
+impl fmt::Display for SettingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was {}, now is {}", self.setting, self.before, self.after)
+    }
+}
+
+/// At most 60 characters in quotes, starting a little before the first difference, so that two long prompts that start
+/// alike don't look alike.
+fn excerpt(text: &str, common_prefix: usize) -> String {
+    const SHOWN: usize = 60;
+    const LEAD: usize = 20;
+    if text.is_empty() {
+        return "not set".to_owned();
+    }
+    let length = text.chars().count();
+    let from = if length <= SHOWN { 0 } else { common_prefix.saturating_sub(LEAD) };
+    let part: String = text.chars().skip(from).take(SHOWN).collect();
+    let before = if from > 0 { "…" } else { "" };
+    let after = if from + SHOWN < length { "…" } else { "" };
+    format!("{:?}", format!("{before}{part}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_fingerprint_is_not_a_changed_setting() {
+        let was = PinnedSettings { fingerprint: "a".into(), ..PinnedSettings::default() };
+        assert_eq!(was.changes_to(&PinnedSettings { fingerprint: "b".into(), ..PinnedSettings::default() }), []);
+    }
+
+    #[test]
+    fn spellings_of_one_place_are_one_input() {
+        let of = |input: &str| PinnedSettings { input: input.into(), ..PinnedSettings::default() };
+        let here = std::env::current_dir().unwrap().join("src").display().to_string();
+        for spelling in ["src/", "./src", "src/../src", &here] {
+            assert_eq!(of("src").changes_to(&of(spelling)), [], "{spelling}");
+        }
+        assert_eq!(of("src").changes_to(&of("tests")).len(), 1);
+        assert_eq!(of("gone").changes_to(&of("./gone-too")).len(), 1);
+    }
+
+    #[test]
+    fn what_becomes_of_captions_is_said_in_words() {
+        let of = |captions: &str| PinnedSettings { captions: Some(captions.into()), ..PinnedSettings::default() };
+        let was = of("Out, existing: Skip, full names: false");
+        assert_eq!(was.changes_to(&of("Out, existing: skip, full names: false")), []);
+        let changes = was.changes_to(&of("Out, existing: append, full names: false"));
+        assert!(changes[0].to_string().contains("existing: skip") && !changes[0].to_string().contains("Skip"));
+    }
+
+    #[test]
+    fn every_changed_setting_is_named_old_and_new() {
+        let was = PinnedSettings { params: r#"{"temperature":0.7}"#.into(), ..PinnedSettings::default() };
+        let now = PinnedSettings {
+            system: Some("Be brief.".into()),
+            params: r#"{"temperature":0.2}"#.into(),
+            ..PinnedSettings::default()
+        };
+        let words: Vec<_> = was.changes_to(&now).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            [
+                r#"--system was not set, now is "Be brief.""#,
+                r#"the set of sampling parameters was "{\"temperature\":0.7}", now is "{\"temperature\":0.2}""#,
+            ]
+        );
+    }
+
+    #[test]
+    fn long_texts_that_begin_alike_are_shown_where_they_differ() {
+        let same = "x".repeat(500);
+        let was = PinnedSettings { prompt: Some(format!("{same} in German")), ..PinnedSettings::default() };
+        let now = PinnedSettings { prompt: Some(format!("{same} in French")), ..PinnedSettings::default() };
+        let change = &was.changes_to(&now)[0];
+        assert!(change.before.contains("German") && change.after.contains("French"), "{change}");
+        assert!(change.before.chars().count() < 70, "{change}");
+    }
+}

@@ -1,0 +1,153 @@
+//! A transaction and the in-memory changes that belong to it.
+//!
+//! The changes are taken over only after the commit, so that a rollback leaves the memory unchanged too.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    counters::{BlockChanges, RunCounters},
+    error::StoreError,
+    op::OpReply,
+    schema::{DONE, FAILED, WAITING},
+};
+use crate::domain::{FinalState, Outcome, ResultLine, RoutingRule, RoutingTraits};
+
+/// Most characters of an error message kept with the item. The attempt has the full message.
+pub(super) const MAX_MESSAGE_CHARS: usize = 200;
+
+pub(super) struct Txn<'a> {
+    pub conn: &'a Connection,
+    /// Ids in the table of routes, by the engine's route index.
+    pub route_ids: &'a [i64],
+    /// The routing rules that decide items' traits.
+    pub rules: &'a [RoutingRule],
+    pub counters: RunCounters,
+    pub block_changes: BlockChanges,
+    /// Lines to append to results.jsonl.
+    pub result_lines: Vec<u8>,
+    pub replies: Vec<OpReply>,
+    /// Traits added by this transaction. They join `known_traits` after the commit.
+    pub new_traits: HashMap<RoutingTraits, u32>,
+    known_traits: &'a HashMap<RoutingTraits, u32>,
+}
+
+/// The in-memory changes of a committed transaction.
+pub(super) struct TxnChanges {
+    pub counters: RunCounters,
+    pub new_traits: HashMap<RoutingTraits, u32>,
+    pub result_lines: Vec<u8>,
+    pub replies: Vec<OpReply>,
+}
+
+impl<'a> Txn<'a> {
+    pub fn new(
+        conn: &'a Connection,
+        counters: RunCounters,
+        known_traits: &'a HashMap<RoutingTraits, u32>,
+        routes: &'a [i64],
+    ) -> Self {
+        Self {
+            conn,
+            route_ids: routes,
+            rules: &[],
+            counters,
+            block_changes: BlockChanges::default(),
+            result_lines: Vec::new(),
+            replies: Vec::new(),
+            new_traits: HashMap::new(),
+            known_traits,
+        }
+    }
+
+    /// Writes the counters. The caller commits.
+    pub fn finish(self) -> Result<TxnChanges, StoreError> {
+        self.block_changes.save(self.conn)?;
+        self.counters.save(self.conn)?;
+        let Self { counters: tallies, new_traits, result_lines: lines, replies: answers, .. } = self;
+        Ok(TxnChanges { counters: tallies, new_traits, result_lines: lines, replies: answers })
+    }
+
+    pub fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
+        Ok(self.conn.prepare_cached(sql)?.execute(values)?)
+    }
+
+    pub fn intern_traits(&mut self, traits: RoutingTraits) -> Result<u32, StoreError> {
+        if let Some(id) = self.known_traits.get(&traits).or_else(|| self.new_traits.get(&traits)) {
+            return Ok(*id);
+        }
+        let id = (self.known_traits.len() + self.new_traits.len()) as u32 + 1;
+        let json =
+            serde_json::to_string(&traits).map_err(|error| StoreError::corrupt_record("an item's traits", error))?;
+        self.execute("INSERT INTO traits(id, json) VALUES (?1, ?2)", params![id, json])?;
+        self.new_traits.insert(traits, id);
+        Ok(id)
+    }
+
+    /// Ends a waiting item and adds its line to the results. An ended item changes only by being requeued.
+    pub fn end_item(
+        &mut self,
+        seq: u64,
+        outcome: Outcome,
+        route: Option<i64>,
+        line: &ResultLine,
+    ) -> Result<(), StoreError> {
+        let state = match line.status {
+            FinalState::Done => DONE,
+            FinalState::Failed => FAILED,
+        };
+        let json = serde_json::to_string(line).map_err(|error| StoreError::corrupt_record("a result", error))?;
+        self.counters.last_result += 1;
+        let row = self.counters.last_result as i64;
+        let message = line.error.as_ref().map(|error| truncate(&error.message));
+        let ended = self.execute(
+            "UPDATE progress SET state = ?2, attempts = attempts + ?3, outcome = ?4, route = coalesce(?5, route),
+                                 result = ?6, words = ?7
+             WHERE seq = ?1 AND state = 0",
+            params![seq as i64, state, i64::from(route.is_some()), outcome.name(), route, row, message],
+        )?;
+        if ended != 1 {
+            let what = self.describe_state(seq)?;
+            return Err(StoreError::Contradiction(format!("item {} was to end as {outcome}, but {what}", line.id)));
+        }
+        self.execute(
+            "INSERT INTO results(n, seq, line, digest) VALUES (?1, ?2, ?3, ?4)",
+            params![row, seq as i64, json, line_digest(json.as_bytes())],
+        )?;
+        self.result_lines.extend_from_slice(json.as_bytes());
+        self.result_lines.push(b'\n');
+        self.block_changes.move_item(seq, WAITING, state);
+        self.counters.truncated += u64::from(outcome == Outcome::Truncated && state == DONE);
+        Ok(())
+    }
+
+    /// Describes an item's state, for the message of a `Contradiction` error.
+    pub fn describe_state(&self, seq: u64) -> Result<String, StoreError> {
+        let found = self
+            .conn
+            .prepare_cached(
+                "SELECT items.id, progress.state FROM items JOIN progress USING (seq) WHERE items.seq = ?1",
+            )?
+            .query_row([seq as i64], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+            .optional()?;
+        Ok(match found {
+            None => format!("there is no item {seq}"),
+            Some((id, WAITING)) => format!("item {id} waits"),
+            Some((id, DONE)) => format!("item {id} is done"),
+            Some((id, _)) => format!("item {id} has failed"),
+        })
+    }
+}
+
+/// The digest of a result line, used to detect later changes. It is not a signature: a person who changes a line can
+/// compute the new digest.
+pub(super) fn line_digest(line: &[u8]) -> [u8; 16] {
+    xxh3_128(line).to_be_bytes()
+}
+
+/// The first [`MAX_MESSAGE_CHARS`] characters.
+pub(super) fn truncate(text: &str) -> &str {
+    text.char_indices().nth(MAX_MESSAGE_CHARS).map_or(text, |(end, _)| &text[..end])
+}

@@ -1,0 +1,108 @@
+//! Texts about the forecast and the bottlenecks: when the run ends, what runs out first, what limits the run.
+
+use std::borrow::Cow;
+
+use super::{
+    action::Action,
+    format::{compact, rough_duration, short_datetime},
+    render_ctx::RenderCtx,
+    theme::StyleRole,
+};
+use crate::domain::{
+    Forecast, WallTime,
+    bottleneck::{Bottleneck, BottleneckShare},
+    forecast::{Constraint, QuotaExhaustion, StopReason},
+};
+
+/// Bottlenecks with a smaller share of the time are not shown.
+const MIN_SHARE: f64 = 0.02;
+
+pub fn local_time(ctx: RenderCtx<'_>, at: WallTime) -> String {
+    short_datetime(at, ctx.state.now, &ctx.state.time_zone)
+}
+
+/// `ETA 14:32 (23m)`, or when the run stops before it is done; `None` if nothing is known.
+pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
+    let snapshot = ctx.snapshot;
+    if snapshot.state.is_over() {
+        return None;
+    }
+    let stops = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop);
+    match (snapshot.throughput.finish_at, stops) {
+        (Some(at), _) => Some(format!("ETA {} ({})", local_time(ctx, at), rough_duration(ctx.time_until(at)))),
+        (None, Some(stop)) => Some(format!("stops {}, {} left", local_time(ctx, stop.at), compact(stop.items_left))),
+        (None, None) => None,
+    }
+}
+
+/// `14:28-14:41`; `None` if both ends look the same.
+pub fn finish_range_text(ctx: RenderCtx<'_>) -> Option<String> {
+    let forecast = ctx.snapshot.forecast.as_ref()?;
+    let (earliest, latest) = (local_time(ctx, forecast.earliest_finish?), local_time(ctx, forecast.latest_finish?));
+    (earliest != latest).then(|| format!("{earliest}-{latest}"))
+}
+
+/// `requests a minute 62%, cooldowns 21%`: what limited the run or a route over the last minutes. Sending requests and
+/// having nothing to send don't count.
+pub fn bottlenecks_text(shares: &[BottleneckShare], max_parts: usize) -> Option<String> {
+    let relevant = shares.iter().filter(|held| {
+        held.share >= MIN_SHARE
+            && !matches!(held.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected)
+    });
+    let parts: Vec<String> = relevant.take(max_parts).map(bottleneck_text).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The largest bottlenecks of the run, or that there is none.
+pub fn main_bottlenecks(ctx: RenderCtx<'_>) -> (String, StyleRole) {
+    let shares = &ctx.snapshot.bottlenecks;
+    match bottlenecks_text(shares, 2) {
+        Some(text) => (text, StyleRole::Warn),
+        None if shares.is_empty() => ("nothing yet".to_owned(), StyleRole::Muted),
+        None => ("nothing: it goes as fast as it can".to_owned(), StyleRole::Muted),
+    }
+}
+
+fn bottleneck_text(bottleneck: &BottleneckShare) -> String {
+    format!("{} {:.0}%", bottleneck.bottleneck.label(), bottleneck.share * 100.0)
+}
+
+/// The first daily quota that will run out; `None` if that time has passed.
+pub fn first_exhausted<'f>(ctx: RenderCtx<'_>, forecast: &'f Forecast) -> Option<&'f QuotaExhaustion> {
+    forecast.first_exhausted.as_ref().filter(|first| first.at > ctx.snapshot.at)
+}
+
+/// `gemini-3.8-flash@vision-lab runs out 15:10`.
+pub fn first_exhausted_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<String> {
+    let first = first_exhausted(ctx, forecast)?;
+    Some(format!("{} runs out {}", ctx.sanitized(&first.pool, 60), local_time(ctx, first.at)))
+}
+
+/// `430 more fit before the reset 00:00`.
+pub fn before_reset_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<String> {
+    let fit = forecast.before_reset?;
+    Some(format!("{} more fit before the reset {}", compact(fit.items), local_time(ctx, fit.at)))
+}
+
+pub const fn stop_reason(why: StopReason) -> &'static str {
+    match why {
+        StopReason::Quota => "every route is out for the day",
+        StopReason::Budget => "the money caps leave no more",
+        StopReason::NoRoute => "what is left has no route",
+    }
+}
+
+/// Suggests what the operator can do about a constraint.
+pub fn suggestion(ctx: RenderCtx<'_>, what: Constraint) -> Cow<'static, str> {
+    let text = match what {
+        Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",
+        Constraint::DailyQuota => "another project's key, or on-exhausted = wait",
+        Constraint::Money => "raise max_usd or max_usd_per_day, whichever binds",
+        Constraint::Cooldown => "it passes; a lower in-flight cap draws fewer refusals",
+        Constraint::Concurrency => "another key; the provider sets this",
+        Constraint::MaxInFlight => {
+            return format!("raise the cap ({})", ctx.state.keymap.key_label(Action::MoreInFlight)).into();
+        }
+    };
+    text.into()
+}

@@ -1,0 +1,76 @@
+//! Short labels for the domain's settings and outcomes.
+
+use crate::domain::{CascadeOrder, OnExhausted, Outcome, Strategy, WhenLimited};
+
+pub fn strategy(strategy: Strategy) -> String {
+    strategy.name().replace('_', " ")
+}
+
+pub const fn order(order: CascadeOrder) -> &'static str {
+    match order {
+        CascadeOrder::KeyFirst => "key first",
+        CascadeOrder::ModelFirst => "model first",
+    }
+}
+
+pub const fn order_meaning(order: CascadeOrder) -> &'static str {
+    match order {
+        CascadeOrder::KeyFirst => "every model of a key, then the next key",
+        CascadeOrder::ModelFirst => "the best model on every key, then the next model",
+    }
+}
+
+pub const fn when_limited(when_limited: WhenLimited) -> &'static str {
+    match when_limited {
+        WhenLimited::Spill => "spill",
+        WhenLimited::Wait => "wait",
+    }
+}
+
+pub const fn when_limited_meaning(when_limited: WhenLimited) -> &'static str {
+    match when_limited {
+        WhenLimited::Spill => "take the next ready route, and come back",
+        WhenLimited::Wait => "stay on one route until its day is spent",
+    }
+}
+
+pub const fn on_exhausted(on_exhausted: OnExhausted) -> &'static str {
+    match on_exhausted {
+        OnExhausted::Stop => "stop",
+        OnExhausted::Wait => "wait",
+    }
+}
+
+pub const fn on_exhausted_meaning(on_exhausted: OnExhausted) -> &'static str {
+    match on_exhausted {
+        OnExhausted::Stop => "stop cleanly, resumable",
+        OnExhausted::Wait => "sleep until quota returns, and go on",
+    }
+}
+
+/// A short name of an outcome for people.
+pub const fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::RateLimitedMinute => "requests/min",
+        Outcome::TokensLimitedMinute => "tokens/min",
+        Outcome::QuotaExhaustedDay => "day quota",
+        Outcome::QuotaExhaustedBilling => "no credit",
+        Outcome::InvalidKey => "invalid key",
+        Outcome::KeyForbidden => "key forbidden",
+        Outcome::ModelNotFound => "no such model",
+        Outcome::ServerError => "server error",
+        Outcome::Overloaded => "overloaded",
+        Outcome::Timeout => "timeout",
+        Outcome::MalformedResponse => "malformed",
+        Outcome::EmptyOutput => "empty answer",
+        Outcome::Truncated => "truncated",
+        Outcome::ContentBlocked => "blocked",
+        Outcome::BadRequest => "bad request",
+        Outcome::UnreadableInput => "unreadable",
+        Outcome::OverBudget => "over budget",
+        Outcome::NoRoute => "no route",
+        Outcome::ClientTrouble => "network here",
+        Outcome::Lost => "lost",
+    }
+}

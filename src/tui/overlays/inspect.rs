@@ -1,0 +1,306 @@
+//! The inspect overlay: explains one key, model, route or cooldown. Shows its state, since when, until when, who said
+//! so, and the provider's message.
+
+use ratatui::text::Line;
+
+use crate::{
+    domain::{
+        LimitSource, Outcome, WallTime,
+        snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge, RouteView},
+    },
+    tui::{
+        action::Action,
+        forecast_text,
+        format::{countdown, dollars, group_digits, latency, short_datetime, used_of_limit},
+        labels,
+        render_ctx::RenderCtx,
+        state::{CooldownId, InspectSubject},
+        text::{one_line, wrap},
+        theme::StyleRole,
+    },
+};
+
+pub fn lines(ctx: RenderCtx<'_>, subject: &InspectSubject, columns: usize) -> Vec<Line<'static>> {
+    let mut page = InspectPage { ctx, columns, lines: Vec::new() };
+    let found = match subject {
+        InspectSubject::Key(name) => page.push_key(name),
+        InspectSubject::Model(name) => page.push_model(name),
+        InspectSubject::Route { key, model } => {
+            page.push_route(key, model);
+            Some(())
+        }
+        InspectSubject::Cooldown(timer) => page.push_cooldown(timer),
+        InspectSubject::Run => {
+            page.push_run();
+            Some(())
+        }
+    };
+    if found.is_none() {
+        page.push_text("it is over: nothing of it is in the newest figures", StyleRole::Muted);
+    }
+    page.lines
+}
+
+/// Width of the labels column.
+pub(super) const LABEL_COLUMNS: usize = 15;
+
+pub(super) struct InspectPage<'a> {
+    pub ctx: RenderCtx<'a>,
+    pub columns: usize,
+    lines: Vec<Line<'static>>,
+}
+
+impl InspectPage<'_> {
+    pub fn push_text(&mut self, text: &str, role: StyleRole) {
+        for line in wrap(&self.ctx.with_ascii_fallback(text), self.columns) {
+            self.lines.push(Line::styled(line, self.ctx.style(role)));
+        }
+    }
+
+    pub fn push_heading(&mut self, text: &str) {
+        self.lines.push(Line::default());
+        self.push_text(text, StyleRole::Title);
+    }
+
+    /// Appends a field: its label in one column, its text beside it.
+    pub fn push_field(&mut self, name: &str, text: &str) {
+        for (at, line) in wrap(&self.ctx.with_ascii_fallback(text), self.columns.saturating_sub(LABEL_COLUMNS))
+            .into_iter()
+            .enumerate()
+        {
+            let name = if at == 0 { name } else { "" };
+            self.lines.push(Line::from(vec![
+                self.ctx.span(format!("{name:<LABEL_COLUMNS$}"), StyleRole::Muted),
+                self.ctx.span(line, StyleRole::Text),
+            ]));
+        }
+    }
+
+    pub fn local_time(&self, at: WallTime) -> String {
+        short_datetime(at, self.ctx.state.now, &self.ctx.state.time_zone)
+    }
+
+    fn key_label(&self, action: Action) -> String {
+        self.ctx.state.keymap.key_label(action)
+    }
+
+    fn since_text(&self, at: WallTime) -> String {
+        format!("{} ({} ago)", self.local_time(at), countdown(self.ctx.state.now.since(at)))
+    }
+
+    pub fn until_text(&self, at: WallTime) -> String {
+        format!("{} (in {})", self.local_time(at), countdown(self.ctx.time_until(at)))
+    }
+
+    fn push_condition(&mut self, condition: &Condition) {
+        let word = self.ctx.condition_text(condition);
+        self.push_text(&word, StyleRole::from(condition));
+        match condition {
+            Condition::Ready => {}
+            Condition::Limited { limit, until } => {
+                self.push_field("what", &one_line(limit));
+                match until {
+                    Some(until) => self.push_field("room again", &self.until_text(*until)),
+                    None => self.push_field("room again", "when something in flight answers"),
+                }
+                self.push_field("on whose word", source_text(CauseSource::Measured));
+            }
+            Condition::CoolingDown { until, cause } | Condition::Exhausted { until, cause } => {
+                self.push_cause(cause);
+                self.push_field("back", &self.until_text(*until));
+            }
+            Condition::CircuitOpen { until, cause } => {
+                self.push_cause(cause);
+                self.push_field("tried again", &self.until_text(*until));
+            }
+            Condition::Disabled { since, cause } => {
+                self.push_cause(cause);
+                self.push_field("off since", &self.since_text(*since));
+                let on = self.key_label(Action::SwitchOn);
+                self.push_field("to do", operator_remedy(cause.outcome));
+                self.push_field("back", &format!("{}, or you switch it on ({on})", recovery_text(cause.outcome)));
+            }
+            Condition::SwitchedOff { since } => {
+                self.push_field("since", &self.since_text(*since));
+                self.push_field("on whose word", "yours");
+                let (toggle, on) = (self.key_label(Action::Toggle), self.key_label(Action::SwitchOn));
+                self.push_field("back", &format!("when you switch it on ({toggle} or {on})"));
+            }
+        }
+    }
+
+    fn push_cause(&mut self, cause: &Cause) {
+        self.push_field("what", &format!("{} ({})", labels::outcome(cause.outcome), cause.outcome));
+        self.push_field("since", &self.since_text(cause.since));
+        self.push_field("on whose word", source_text(cause.source));
+        self.push_provider_message(&cause.message);
+    }
+
+    /// Appends the provider's message, if there is one.
+    fn push_provider_message(&mut self, message: &str) {
+        if !message.is_empty() {
+            self.push_field("its words", message);
+        }
+    }
+
+    fn push_gauge(&mut self, name: &str, gauge: Gauge) {
+        let left = gauge.limit.map_or_else(
+            || ", no limit known".to_owned(),
+            |limit| format!(", {} left", group_digits(limit.saturating_sub(gauge.used))),
+        );
+        let source = match gauge.source {
+            Some(LimitSource::Provider) => "; the limit is the provider's word",
+            Some(LimitSource::Learned) => "; the limit was learned from refusals",
+            Some(LimitSource::Configured) | None => "",
+        };
+        self.push_field(name, &format!("{}{left}{source}", used_of_limit(gauge.used, gauge.limit)));
+    }
+
+    fn push_key(&mut self, name: &str) -> Option<()> {
+        let key = self.ctx.snapshot.keys.iter().find(|key| key.name == name)?;
+        let role = format!("{:?}", key.role).to_lowercase();
+        self.push_text(
+            &format!("key {}  ({}, project {}, {role})", key.name, key.provider, key.project),
+            StyleRole::Title,
+        );
+        self.push_condition(&key.condition);
+        let health = format!(
+            "{} of 100: {} ok, {} not, {} in flight",
+            key.health,
+            group_digits(key.ok),
+            group_digits(key.failed),
+            key.in_flight
+        );
+        self.push_field("health", &health);
+        self.push_field("cost", &format!("${}, {} tokens", dollars(key.cost), group_digits(key.usage.total())));
+        if let Some(error) = &key.last_error {
+            self.push_field("last error", error);
+        }
+        let routes: Vec<_> = self.ctx.snapshot.routes.iter().filter(|route| route.key == name).collect();
+        self.push_routes("Its routes", &routes, |route| &route.model);
+        Some(())
+    }
+
+    fn push_model(&mut self, name: &str) -> Option<()> {
+        let model = self.ctx.snapshot.models.iter().find(|model| model.name == name)?;
+        let off = if model.on { "" } else { ", switched off by you" };
+        self.push_text(&format!("model {}  ({}{off})", model.name, model.provider), StyleRole::Title);
+        self.push_gauge("RPM", model.rpm);
+        self.push_gauge("TPM", model.tpm);
+        self.push_gauge("RPD", model.rpd);
+        let attempts =
+            format!("{} ok, {} not, {} in flight", group_digits(model.ok), group_digits(model.failed), model.in_flight);
+        self.push_field("attempts", &attempts);
+        let times = [model.p50_ms, model.p95_ms, model.mean_ms].map(latency);
+        self.push_field(
+            "answers take",
+            &format!("{} in the middle (p50), {} at p95, {} on average", times[0], times[1], times[2]),
+        );
+        self.push_field("cost", &format!("${}, {} tokens", dollars(model.cost), group_digits(model.usage.total())));
+        if let Some(at) = model.day_resets_at {
+            self.push_field("day resets", &self.until_text(at));
+        }
+        let routes: Vec<_> = self.ctx.snapshot.routes.iter().filter(|route| route.model == name).collect();
+        self.push_routes("Its routes", &routes, |route| &route.key);
+        Some(())
+    }
+
+    fn push_route(&mut self, key: &str, model: &str) {
+        let route = self.ctx.snapshot.routes.iter().find(|route| route.key == key && route.model == model);
+        let Some(route) = route else {
+            self.push_text(
+                &format!("{key} has no route to {model}: they are of different providers"),
+                StyleRole::Muted,
+            );
+            return;
+        };
+        let off = if route.on { "" } else { "  (switched off by you)" };
+        self.push_text(&format!("route {model}@{key}{off}"), StyleRole::Title);
+        self.push_condition(&route.condition);
+        self.push_gauge("RPM", route.rpm);
+        self.push_gauge("RPD", route.rpd);
+        self.push_field(
+            "attempts",
+            &format!(
+                "{} ok, {} not, {} in flight",
+                group_digits(route.ok),
+                group_digits(route.failed),
+                route.in_flight
+            ),
+        );
+        if let Some(held) = forecast_text::bottlenecks_text(&route.bottlenecks, 4) {
+            self.push_field("last 5 minutes", &format!("held by {held}"));
+        }
+        let is_of_route = |cooldown: &&CooldownView| cooldown.subject == format!("{model}@{key}");
+        for cooldown in self.ctx.snapshot.cooldowns.iter().filter(is_of_route) {
+            self.push_heading("Its cooldown");
+            self.push_cooldown_fields(cooldown);
+        }
+    }
+
+    fn push_cooldown(&mut self, id: &CooldownId) -> Option<()> {
+        let cooldown = self.ctx.snapshot.cooldowns.iter().find(|cooldown| id.matches(cooldown))?;
+        let what = &id.what;
+        let project = self.ctx.project_text(what).map_or_else(String::new, |whose| format!("  ({whose})"));
+        self.push_text(&format!("{what} is out{project}"), StyleRole::Title);
+        self.push_cooldown_fields(cooldown);
+        Some(())
+    }
+
+    fn push_cooldown_fields(&mut self, cooldown: &CooldownView) {
+        self.push_cause(&cooldown.cause);
+        self.push_field("back", &self.until_text(cooldown.until));
+    }
+
+    fn push_routes(&mut self, title: &str, routes: &[&RouteView], name: impl Fn(&RouteView) -> &str) {
+        if routes.is_empty() {
+            return;
+        }
+        self.push_heading(title);
+        for route in routes {
+            let name = self.ctx.sanitized(name(route), 32);
+            let today = match route.rpd.limit {
+                Some(_) => format!("  {} today", used_of_limit(route.rpd.used, route.rpd.limit)),
+                None => String::new(),
+            };
+            let line = self.ctx.truncated_spans(
+                [
+                    self.ctx.span(format!("{name:<32} "), StyleRole::Text),
+                    self.ctx.span(self.ctx.condition_text(&route.condition), StyleRole::from(&route.condition)),
+                    self.ctx.span(today, StyleRole::Muted),
+                ],
+                self.columns,
+            );
+            self.lines.push(line);
+        }
+    }
+}
+
+/// How to restore a key or a route that the provider refuses permanently.
+const fn operator_remedy(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::InvalidKey => "put the right secret where keys.toml takes it from, and start the same command again",
+        Outcome::KeyForbidden => "allow it at the provider (API enabled, models, addresses, terms), then switch it on",
+        Outcome::QuotaExhaustedBilling => "add credit at the provider, then switch it on",
+        Outcome::ModelNotFound => "correct the model's id in keys.toml, or get access to it at the provider",
+        _ => "see what the provider says, then switch it on",
+    }
+}
+
+/// The event that enables a disabled key or route again, other than the operator's command.
+const fn recovery_text(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::ModelNotFound | Outcome::QuotaExhaustedBilling => "at the next start that finds it listed",
+        Outcome::InvalidKey | Outcome::KeyForbidden => "when its secret changes",
+        // Disabled pending the operator's decision, or the quota is zero.
+        _ => "at the next start",
+    }
+}
+
+const fn source_text(source: CauseSource) -> &'static str {
+    match source {
+        CauseSource::Provider => "the provider's (stated)",
+        CauseSource::Measured => "our own counters (measured)",
+        CauseSource::Backoff => "nobody's: a ladder or backoff (guessed)",
+    }
+}

@@ -1,0 +1,195 @@
+//! The inspect overlay for the run. First what it does, when it ends and what limits it; then its progress, and what
+//! would make it faster. In this order, so that the main answer is on the first page of a small screen.
+
+use super::inspect::{InspectPage, LABEL_COLUMNS};
+use crate::{
+    domain::{
+        Forecast,
+        forecast::StopReason,
+        plural,
+        snapshot::{CauseSource, RunState},
+    },
+    tui::{
+        action::Action,
+        forecast_text,
+        format::{compact, countdown, group_digits, percent, rate, rough_duration},
+        labels,
+        text::one_line,
+        theme::StyleRole,
+    },
+};
+
+impl InspectPage<'_> {
+    pub(super) fn push_run(&mut self) {
+        let snapshot = self.ctx.snapshot;
+        let forecast = snapshot.forecast.as_ref().filter(|_| !snapshot.state.is_over());
+        self.push_state();
+        if let Some(forecast) = forecast {
+            self.push_finish(forecast);
+            self.push_field("held by", &forecast_text::main_bottlenecks(self.ctx).0);
+        }
+        self.push_progress();
+        self.push_bottlenecks();
+        if let Some(forecast) = forecast {
+            self.push_forecast(forecast);
+        }
+        self.push_cooldowns();
+    }
+
+    fn push_state(&mut self) {
+        let snapshot = self.ctx.snapshot;
+        let state = &snapshot.state;
+        self.push_text(&format!("{} is {}", one_line(&snapshot.run), state.name()), StyleRole::Title);
+        match state {
+            RunState::Waiting { reason, until } => {
+                self.push_field("for", &one_line(reason));
+                if let Some(until) = until {
+                    self.push_field("until", &self.until_text(*until));
+                }
+            }
+            RunState::NeedsOperator { reason } | RunState::Stopped { reason } => {
+                self.push_field("because", &one_line(reason));
+            }
+            RunState::Pausing | RunState::Paused => {
+                let pause = self.ctx.state.keymap.key_label(Action::TogglePause);
+                let words = if self.ctx.state.read_only { String::new() } else { format!("; {pause} goes on") };
+                self.push_field("because", &format!("you paused it{words}"));
+            }
+            RunState::Running | RunState::Draining | RunState::Finished => {}
+        }
+    }
+
+    fn push_progress(&mut self) {
+        let (snapshot, totals) = (self.ctx.snapshot, self.ctx.snapshot.totals);
+        let throughput = format!(
+            "{}; {} of {} {} were refused for quota",
+            rate(snapshot.throughput.items_per_second),
+            group_digits(totals.rate_limited),
+            group_digits(totals.attempts),
+            plural(totals.attempts, "request")
+        );
+        self.push_field("pace", &throughput);
+        let ended = totals.done + totals.failed;
+        self.push_field(
+            "so far",
+            &format!(
+                "{} of {} ({}%): {} done, {} failed, {} in flight, {} waiting",
+                group_digits(ended),
+                group_digits(totals.total),
+                percent(ended, totals.total),
+                group_digits(totals.done),
+                group_digits(totals.failed),
+                totals.in_flight,
+                group_digits(totals.waiting)
+            ),
+        );
+        let policy = format!(
+            "{}, {}, {} when limited, {} when exhausted; at most {} in flight",
+            labels::strategy(snapshot.strategy),
+            labels::order(snapshot.cascade_order),
+            labels::when_limited(snapshot.when_limited),
+            labels::on_exhausted(snapshot.on_exhausted),
+            snapshot.max_in_flight
+        );
+        self.push_field("conducted", &policy);
+    }
+
+    fn push_bottlenecks(&mut self) {
+        let shares = &self.ctx.snapshot.bottlenecks;
+        if shares.is_empty() {
+            return;
+        }
+        self.push_heading("What held it, over the last five minutes");
+        for bottleneck in shares.iter().filter(|held| held.share >= 0.005) {
+            self.push_field(&format!("{:>5.0}%", bottleneck.share * 100.0), bottleneck.bottleneck.label());
+        }
+        self.push_field("on whose word", "our own counters (measured)");
+    }
+
+    fn push_finish(&mut self, forecast: &Forecast) {
+        match forecast.finish {
+            Some(at) => {
+                let range = forecast_text::finish_range_text(self.ctx)
+                    .map_or_else(String::new, |range| format!(", between {range}"));
+                let left = rough_duration(self.ctx.time_until(at));
+                self.push_field("ends", &format!("{} (in {left}){range}", self.local_time(at)));
+            }
+            None => self.push_field("ends", "it can't: the budget is too small, or no route is left"),
+        }
+        if let Some(stop) = forecast.stop {
+            let left = group_digits(stop.items_left);
+            let what = if stop.reason == StopReason::Budget { "money" } else { "quota" };
+            let returns =
+                stop.resumes_at.map_or_else(String::new, |at| format!("; {what} returns {}", self.local_time(at)));
+            let words = format!(
+                "{}, {}: {left} {} left{returns}",
+                self.local_time(stop.at),
+                forecast_text::stop_reason(stop.reason),
+                plural(stop.items_left, "item")
+            );
+            self.push_field("stops before", &words);
+        }
+        if let Some(first) = forecast_text::first_exhausted(self.ctx, forecast) {
+            let back = first.resets_at.map_or_else(String::new, |at| format!(", back {}", self.local_time(at)));
+            self.push_field(
+                "runs out first",
+                &format!("{} at {}{back}", one_line(&first.pool), self.local_time(first.at)),
+            );
+        }
+    }
+
+    fn push_forecast(&mut self, forecast: &Forecast) {
+        self.push_heading("What is expected");
+        if let Some(words) = forecast_text::before_reset_text(self.ctx, forecast) {
+            self.push_field("today", &words);
+        }
+        let priced = if forecast.has_unpriced_items { ", and what models without a price cost" } else { "" };
+        let tokens = compact(forecast.input_tokens + forecast.output_tokens);
+        self.push_field("still to spend", &format!("{}{priced}, {tokens} tokens", forecast.cost));
+        for bind in forecast.constraints.iter().take(4) {
+            let pool = bind.pool.as_ref().map_or_else(String::new, |pool| format!(", most of all {}", one_line(pool)));
+            let words = format!(
+                "{}{pool}; what helps: {}",
+                bind.constraint.label(),
+                forecast_text::suggestion(self.ctx, bind.constraint)
+            );
+            self.push_field(&format!("bound {:.0}%", bind.share * 100.0), &words);
+        }
+        for saving in forecast.savings.iter().take(2) {
+            let saved = match saving.time_saved {
+                Some(span) => format!("would save {}", rough_duration(span)),
+                None => "would let it end at all".to_owned(),
+            };
+            self.push_field(
+                "one more key",
+                &format!("like {}, in a project of its own, {saved}", one_line(&saving.similar_to)),
+            );
+        }
+    }
+
+    /// Appends all cooldowns, the first to end on top.
+    fn push_cooldowns(&mut self) {
+        let cooldowns = crate::tui::state::sorted_cooldowns(self.ctx.snapshot);
+        if cooldowns.is_empty() {
+            return;
+        }
+        self.push_heading("What is out");
+        for cooldown in cooldowns.into_iter().take(12) {
+            let message = if cooldown.cause.message.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", one_line(&cooldown.cause.message))
+            };
+            let left = countdown(self.ctx.time_until(cooldown.until));
+            let source = match cooldown.cause.source {
+                CauseSource::Provider => "stated",
+                CauseSource::Measured => "measured",
+                CauseSource::Backoff => "guessed",
+            };
+            let outcome = labels::outcome(cooldown.cause.outcome);
+            let line = format!("{}  {outcome} ({source}){message}", one_line(&cooldown.subject));
+            let room = self.columns.saturating_sub(LABEL_COLUMNS);
+            self.push_field(&left, &self.ctx.truncated(&line, room));
+        }
+    }
+}

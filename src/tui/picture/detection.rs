@@ -1,0 +1,136 @@
+//! Detects what the terminal can show. Only environment variables are used: a response to a query would arrive as
+//! input, mixed with what the operator types.
+
+use super::{CellPixels, GraphicsProtocol, ImageCaps};
+use crate::tui::theme::ColourDepth;
+
+/// How the operator wants pictures to be shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ImageMode {
+    /// The terminal's graphics protocol if a known one is detected, otherwise block glyphs.
+    #[default]
+    Auto,
+    /// Always glyphs, whatever the terminal supports.
+    Blocks,
+    Protocol(GraphicsProtocol),
+    Off,
+}
+
+impl ImageMode {
+    /// The image capabilities to render with; `None` if pictures are off.
+    pub fn image_caps(
+        self,
+        colour_depth: ColourDepth,
+        ascii_only: bool,
+        light_background: bool,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Option<ImageCaps> {
+        let protocol = match self {
+            Self::Off => return None,
+            Self::Blocks => None,
+            Self::Protocol(graphics) => Some(graphics),
+            Self::Auto => detect_protocol(&environment),
+        };
+        // A choice of no colours or only ASCII applies to pictures too.
+        let graphics = protocol.filter(|_| colour_depth != ColourDepth::Mono && !ascii_only);
+        let inside_tmux = environment("TMUX").is_some_and(|socket| !socket.is_empty());
+        Some(ImageCaps { colour_depth, ascii_only, light_background, protocol: graphics, inside_tmux, cell_size: None })
+    }
+}
+
+/// Detects the terminal's graphics protocol. Inside a multiplexer the outer terminal doesn't matter: the multiplexer
+/// places the output, and few pass pictures through.
+fn detect_protocol(environment: &impl Fn(&str) -> Option<String>) -> Option<GraphicsProtocol> {
+    let word = |name: &str| environment(name).unwrap_or_default().to_ascii_lowercase();
+    let is_set = |name: &str| !word(name).is_empty();
+    let (term, program) = (word("TERM"), word("TERM_PROGRAM"));
+    let multiplexed = ["TMUX", "STY", "ZELLIJ"].into_iter().any(is_set);
+    if multiplexed || term.starts_with("screen") || term.starts_with("tmux") {
+        None
+    } else if term == "xterm-kitty" || term == "xterm-ghostty" || program == "ghostty" {
+        Some(GraphicsProtocol::Kitty)
+    } else if ["iterm.app", "wezterm", "mintty"].contains(&program.as_str()) || word("LC_TERMINAL") == "iterm2" {
+        Some(GraphicsProtocol::Iterm2)
+    } else if term == "foot" || term.starts_with("foot-") {
+        Some(GraphicsProtocol::Sixel)
+    } else {
+        None
+    }
+}
+
+impl CellPixels {
+    /// The cell size from the window size in cells and pixels; `None` if it isn't plausible. Many terminals report
+    /// zero, and some report wrong values.
+    pub fn from_window_size(columns: u16, rows: u16, width: u16, height: u16) -> Option<Self> {
+        let cell = Self { width: width.checked_div(columns)?, height: height.checked_div(rows)? };
+        let plausible = |pixels: u16| (3..=200).contains(&pixels);
+        (plausible(cell.width) && plausible(cell.height)).then_some(cell)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canvas(wish: ImageMode, depth: ColourDepth, ascii: bool, environment: &[(&str, &str)]) -> Option<ImageCaps> {
+        let lookup = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned());
+        wish.image_caps(depth, ascii, false, lookup)
+    }
+
+    fn graphics(wish: ImageMode, environment: &[(&str, &str)]) -> Option<GraphicsProtocol> {
+        canvas(wish, ColourDepth::True, false, environment).and_then(|canvas| canvas.protocol)
+    }
+
+    #[test]
+    fn terminals_that_are_known_show_pictures_themselves() {
+        type Variables = [(&'static str, &'static str)];
+        let cases: [(&Variables, Option<GraphicsProtocol>); 12] = [
+            (&[("TERM", "xterm-kitty")], Some(GraphicsProtocol::Kitty)),
+            (&[("TERM", "xterm-ghostty"), ("TERM_PROGRAM", "ghostty")], Some(GraphicsProtocol::Kitty)),
+            (&[("TERM", "xterm-256color"), ("TERM_PROGRAM", "iTerm.app")], Some(GraphicsProtocol::Iterm2)),
+            (&[("TERM", "xterm-256color"), ("TERM_PROGRAM", "WezTerm")], Some(GraphicsProtocol::Iterm2)),
+            (&[("TERM", "xterm-256color"), ("LC_TERMINAL", "iTerm2")], Some(GraphicsProtocol::Iterm2)),
+            (&[("TERM", "foot")], Some(GraphicsProtocol::Sixel)),
+            (&[("TERM", "foot-extra")], Some(GraphicsProtocol::Sixel)),
+            (&[("TERM", "xterm-256color")], None),
+            (&[("TERM", "linux")], None),
+            (&[("TERM", "tmux-256color"), ("TERM_PROGRAM", "WezTerm")], None),
+            (&[("TERM", "xterm-kitty"), ("TMUX", "/tmp/tmux-0/default,1,0")], None),
+            (&[("TERM", "xterm-kitty"), ("ZELLIJ", "0")], None),
+        ];
+        for (environment, want) in cases {
+            assert_eq!(graphics(ImageMode::Auto, environment), want, "{environment:?}");
+        }
+    }
+
+    #[test]
+    fn the_operator_knows_better() {
+        let kitty = [("TERM", "xterm-kitty")];
+        assert_eq!(graphics(ImageMode::Blocks, &kitty), None);
+        assert_eq!(graphics(ImageMode::Protocol(GraphicsProtocol::Sixel), &kitty), Some(GraphicsProtocol::Sixel));
+        assert_eq!(canvas(ImageMode::Off, ColourDepth::True, false, &kitty), None);
+        let inside = [("TERM", "tmux-256color"), ("TMUX", "/tmp/tmux-0/default,1,0")];
+        let told = canvas(ImageMode::Protocol(GraphicsProtocol::Kitty), ColourDepth::True, false, &inside).unwrap();
+        assert_eq!((told.protocol, told.inside_tmux), (Some(GraphicsProtocol::Kitty), true));
+    }
+
+    #[test]
+    fn no_colour_and_ascii_hold_for_pictures_too() {
+        for (depth, ascii) in [(ColourDepth::Mono, false), (ColourDepth::True, true)] {
+            for wish in [ImageMode::Auto, ImageMode::Protocol(GraphicsProtocol::Kitty)] {
+                let canvas = canvas(wish, depth, ascii, &[("TERM", "xterm-kitty")]).unwrap();
+                assert_eq!(canvas.protocol, None, "{depth:?}, ascii {ascii}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_that_says_nothing_sensible_is_not_believed() {
+        assert_eq!(CellPixels::from_window_size(120, 36, 1_200, 720), Some(CellPixels { width: 10, height: 20 }));
+        for (columns, rows, width, height) in
+            [(120, 36, 0, 0), (0, 0, 800, 600), (120, 36, 65_535, 720), (120, 36, 240, 72)]
+        {
+            assert_eq!(CellPixels::from_window_size(columns, rows, width, height), None);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A picture that is ready to be copied into a frame.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::{Rect, Size},
+    style::{Color, Style},
+    text::{Line, Span},
+};
+
+use super::{
+    ImageRequest, blocks,
+    decode::DecodedImage,
+    fit::fit_to_cells,
+    graphics::{self, EncodedImage},
+    luminance,
+};
+use crate::tui::theme::ColourDepth;
+
+/// One cell of a picture. `None` means the terminal's own colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ImageCell {
+    pub glyph: char,
+    pub fg: Option<Color>,
+    pub bg: Option<Color>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct RenderedImage {
+    /// Size in cells.
+    pub cells: Size,
+    /// For example `4032 x 3024 JPEG`.
+    pub description: String,
+    /// The picture in glyphs; [`RenderedImage::cells`] has the number of rows.
+    rows: Vec<Line<'static>>,
+    encoded: Option<EncodedImage>,
+}
+
+impl RenderedImage {
+    pub(super) fn new(picture: &DecodedImage, request: &ImageRequest, image_number: u32) -> Self {
+        let (width, height) = picture.size();
+        let caps = request.caps;
+        let size = fit_to_cells((width, height), request.max_cells, caps.cell_size);
+        let (columns, rows) = (u32::from(size.width), u32::from(size.height));
+        let tiles = if caps.ascii_only || caps.colour_depth == ColourDepth::Mono {
+            luminance::image_cells(&picture.scaled(columns, rows), caps)
+        } else {
+            blocks::image_cells(&picture.scaled(columns, 2 * rows), caps.colour_depth)
+        };
+        Self {
+            cells: size,
+            description: format!("{width} x {height} {}", picture.format_name),
+            rows: tiles.chunks(usize::from(size.width)).map(styled_line).collect(),
+            encoded: graphics::encode(picture, size, &caps, image_number),
+        }
+    }
+
+    /// The picture in glyphs, row by row, for any terminal.
+    pub fn rows(&self) -> &[Line<'static>] {
+        &self.rows
+    }
+
+    /// Draws the picture with the terminal's graphics protocol over `area`, if there is one and the whole picture fits.
+    /// All its cells are ordinary cells of the frame, so whatever is drawn there next replaces it.
+    pub fn render_graphics(&self, area: Rect, buf: &mut Buffer) {
+        if let Some(graphic) = &self.encoded
+            && self.cells.width <= area.width
+            && self.cells.height <= area.height
+        {
+            graphic.render(Rect { width: self.cells.width, height: self.cells.height, ..area }, buf);
+        }
+    }
+}
+
+/// Joins cells of the same style into one span.
+fn styled_line(tiles: &[ImageCell]) -> Line<'static> {
+    let mut spans: Vec<Span<'static>> = Vec::new();
+    for tile in tiles {
+        let style = Style { fg: tile.fg, bg: tile.bg, ..Style::new() };
+        match spans.last_mut() {
+            Some(last) if last.style == style => last.content.to_mut().push(tile.glyph),
+            _ => spans.push(Span::styled(tile.glyph.to_string(), style)),
+        }
+    }
+    Line::from(spans)
+}

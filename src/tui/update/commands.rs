@@ -1,0 +1,174 @@
+//! Turns actions into commands on the current selection.
+
+use crate::{
+    domain::{
+        Command, ItemState, ReplayFilter, Snapshot,
+        snapshot::{Condition, RunState},
+    },
+    tui::{
+        action::Action,
+        pane::Pane,
+        state::{InspectSubject, State, key_of_cooldown},
+    },
+};
+
+/// The command for `action` on the selection, or why there is none.
+pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result<Command, String> {
+    if let Some(reason) = rejection_reason(action, state, snapshot) {
+        return Err(reason);
+    }
+    match action {
+        Action::Toggle => switch_command(None, state, snapshot),
+        Action::SwitchOn => switch_command(Some(true), state, snapshot),
+        Action::SwitchOff => switch_command(Some(false), state, snapshot),
+        Action::ClearCooldowns => clear_cooldowns_command(state, snapshot),
+        Action::TogglePause if is_pausing(state, snapshot) => Ok(Command::Resume),
+        Action::TogglePause => Ok(Command::Pause),
+        Action::HardPause => Ok(Command::HardPause),
+        Action::Replay => replay_command(state),
+        Action::ReplayAll => Ok(Command::Replay { filter: ReplayFilter::default(), target: None }),
+        Action::Probe => probe_command(state, snapshot),
+        Action::MoreInFlight => {
+            Ok(Command::SetMaxInFlight { max_in_flight: expected_in_flight_cap(state, snapshot).saturating_add(1) })
+        }
+        Action::FewerInFlight => {
+            let fewer = expected_in_flight_cap(state, snapshot).saturating_sub(1);
+            if fewer == 0 {
+                return Err(format!(
+                    "one in flight is the least; {} pauses",
+                    state.keymap.key_label(Action::TogglePause)
+                ));
+            }
+            Ok(Command::SetMaxInFlight { max_in_flight: fewer })
+        }
+        _ => Err(format!("{} is no command", action.help_text())),
+    }
+}
+
+/// Why `action` is not possible now, whatever is selected. The footer dims such actions.
+pub fn rejection_reason(action: Action, state: &State, snapshot: &Snapshot) -> Option<String> {
+    let over = state.engine_gone || snapshot.state.is_over();
+    match action {
+        Action::ReplayAll if snapshot.totals.failed == 0 => Some("no item has failed".to_owned()),
+        Action::TogglePause | Action::HardPause | Action::MoreInFlight | Action::FewerInFlight | Action::Drain
+            if over =>
+        {
+            Some("the run is over".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The footer's label of an action that toggles: only what it would do now.
+pub fn current_label(action: Action, state: &State, snapshot: &Snapshot) -> Option<&'static str> {
+    let either = |on: bool, to_on, to_off| Some(if on { to_on } else { to_off });
+    match action {
+        Action::TogglePause => either(is_pausing(state, snapshot), "go on", "pause"),
+        Action::Toggle => match switch_command(None, state, snapshot).ok()? {
+            Command::SetKey { on, .. } => either(on, "key on", "key off"),
+            Command::SetModel { on, .. } => either(on, "model on", "model off"),
+            Command::SetRoute { on, .. } => either(on, "route on", "route off"),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn switch_command(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Command, String> {
+    let subject = state.selected_subject(snapshot);
+    let command_with = |on| match subject.clone() {
+        Some(InspectSubject::Key(key)) => Ok(Command::SetKey { key, on }),
+        Some(InspectSubject::Model(model)) => Ok(Command::SetModel { model, on }),
+        Some(InspectSubject::Route { key, model }) => Ok(Command::SetRoute { key, model, on }),
+        Some(InspectSubject::Cooldown(_) | InspectSubject::Run) | None => Err(format!(
+            "select a key, model or route first ({})",
+            pane_labels(state, &[Pane::Keys, Pane::Models, Pane::Routes])
+        )),
+    };
+    let (to_on, to_off) = (command_with(true)?, command_with(false)?);
+    let is_on = match &subject {
+        // Only the operator can enable a disabled key again, so toggling it switches it on.
+        Some(InspectSubject::Key(key)) => snapshot.keys.iter().any(|view| {
+            view.name == *key && !matches!(view.condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. })
+        }),
+        Some(InspectSubject::Route { key, model }) => {
+            let route = snapshot.routes.iter().find(|view| view.key == *key && view.model == *model);
+            route.ok_or_else(|| format!("there is no route {model}@{key}"))?.on
+        }
+        Some(InspectSubject::Model(model)) => snapshot.models.iter().any(|view| view.name == *model && view.on),
+        _ => false,
+    };
+    // Commands that aren't confirmed yet count: pressing twice quickly switches off and on again.
+    let requested = state.pending_commands.commands().rev().find(|command| **command == to_on || **command == to_off);
+    let is_on = requested.map_or(is_on, |asked| *asked == to_on);
+    Ok(if on.unwrap_or(!is_on) { to_on } else { to_off })
+}
+
+fn clear_cooldowns_command(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
+    let key = match state.selected_subject(snapshot) {
+        Some(InspectSubject::Key(key) | InspectSubject::Route { key, .. }) => Some(key),
+        Some(InspectSubject::Cooldown(timer)) => key_of_cooldown(&timer.what, snapshot),
+        Some(InspectSubject::Model(_) | InspectSubject::Run) | None => None,
+    };
+    let where_to = || pane_labels(state, &[Pane::Keys, Pane::Cooldowns]);
+    let key = key.ok_or_else(|| format!("select the key whose cooldowns are to end ({})", where_to()))?;
+    Ok(Command::ClearCooldowns { key })
+}
+
+/// The panes where something can be selected: `1 Keys, 3 Models`.
+fn pane_labels(state: &State, panes: &[Pane]) -> String {
+    let names: Vec<String> = panes.iter().map(|pane| state.keymap.pane_label(*pane)).collect();
+    names.join(", ")
+}
+
+fn probe_command(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
+    match state.selected_subject(snapshot) {
+        Some(InspectSubject::Key(key) | InspectSubject::Route { key, .. }) => Ok(Command::ProbeKey { key }),
+        _ => Err(format!("select the key to be tested ({})", pane_labels(state, &[Pane::Keys, Pane::Routes]))),
+    }
+}
+
+fn replay_command(state: &State) -> Result<Command, String> {
+    let row = match &state.detail {
+        Some(detail) => detail.item().map(|item| &item.row),
+        None if state.focus == Pane::Items => state.items.selected_row(),
+        None => return Err(format!("select a failed item first ({})", pane_labels(state, &[Pane::Items]))),
+    };
+    let row = row.ok_or("no item is selected")?;
+    if row.state != ItemState::Failed {
+        return Err(format!("item {} is {}; only failed items are replayed", row.id, row.state.name()));
+    }
+    Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], ..ReplayFilter::default() }, target: None })
+}
+
+/// The cap that will apply once all pending commands have been applied.
+fn expected_in_flight_cap(state: &State, snapshot: &Snapshot) -> u32 {
+    let requested = state.pending_commands.commands().rev().find_map(|command| match command {
+        Command::SetMaxInFlight { max_in_flight } => Some(*max_in_flight),
+        _ => None,
+    });
+    requested.unwrap_or(snapshot.max_in_flight)
+}
+
+/// Adjusts an inverse so that it leads back to the value that was last requested, even if the snapshot doesn't show
+/// that value yet.
+pub(super) fn expected_inverse(inverse: Command, state: &State) -> Command {
+    let same = |command: &&Command| std::mem::discriminant(*command) == std::mem::discriminant(&inverse);
+    match inverse {
+        Command::SetMaxInFlight { .. }
+        | Command::SetStrategy { .. }
+        | Command::SetCascadeOrder { .. }
+        | Command::SetWhenLimited { .. }
+        | Command::SetOnExhausted { .. }
+        | Command::SetBudget { .. } => state.pending_commands.commands().rev().find(same).cloned().unwrap_or(inverse),
+        _ => inverse,
+    }
+}
+
+fn is_pausing(state: &State, snapshot: &Snapshot) -> bool {
+    match state.pending_commands.run_state_label(snapshot) {
+        Some("resuming") => false,
+        Some("pausing") => true,
+        _ => matches!(snapshot.state, RunState::Pausing | RunState::Paused),
+    }
+}

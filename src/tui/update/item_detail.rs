@@ -1,0 +1,60 @@
+//! Opens the item of a row, and steps to its neighbours in the list of that row.
+
+use crate::{
+    domain::{EventKind, Snapshot},
+    tui::{
+        pane::Pane,
+        state::{DetailView, State, ToastLevel},
+    },
+};
+
+pub(super) fn open_selected(state: &mut State, snapshot: &Snapshot) {
+    let pane = state.focus;
+    let at = state.selected_row(pane, snapshot);
+    match (item_at(state, snapshot, at), pane) {
+        (Some(seq), _) => show_item(state, snapshot, at, seq),
+        (None, Pane::Events) => {
+            state.toasts.push("this event is about no single item", ToastLevel::Rejected, state.ui_elapsed);
+        }
+        (None, Pane::Items | Pane::Failures) => {}
+        (None, _) => state.toggle_zoom(),
+    }
+}
+
+/// Opens the next or previous other item in the list of the focused pane, from which the item was opened.
+pub(super) fn open_neighbour(state: &mut State, snapshot: &Snapshot, forward: bool) {
+    let Some(open_seq) = state.detail.as_ref().map(|detail| detail.seq) else { return };
+    let at = state.selected_row(state.focus, snapshot);
+    let other = |at| item_at(state, snapshot, at).filter(|seq| *seq != open_seq).map(|seq| (at, seq));
+    // If the open item has left the list, the next item is already in its row.
+    let found = if forward {
+        (at..state.row_count(state.focus, snapshot)).find_map(other)
+    } else {
+        (0..at).rev().find_map(other)
+    };
+    if let Some((at, seq)) = found {
+        show_item(state, snapshot, at, seq);
+    }
+}
+
+fn show_item(state: &mut State, snapshot: &Snapshot, at: usize, seq: u64) {
+    state.select_row(state.focus, at, snapshot);
+    if state.focus == Pane::Events {
+        // Selects even the newest event by its number: new events come, and the next step starts from this one.
+        state.selection.event = snapshot.events.iter().rev().nth(at).map(|event| event.number);
+    }
+    state.detail = Some(DetailView::new(seq));
+}
+
+/// The item of a row in the focused pane; `None` if it has none, or the row isn't loaded yet.
+fn item_at(state: &State, snapshot: &Snapshot, at: usize) -> Option<u64> {
+    match state.focus {
+        Pane::Items => state.items.row(at as u64).map(|row| row.seq),
+        Pane::Failures => state.failures.groups()?.get(at).map(|group| group.first_seq),
+        Pane::Events => match &snapshot.events.iter().rev().nth(at)?.kind {
+            EventKind::Fallback { seq, .. } | EventKind::ItemFailed { seq, .. } => Some(*seq),
+            _ => None,
+        },
+        _ => None,
+    }
+}

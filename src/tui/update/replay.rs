@@ -1,0 +1,84 @@
+//! Opens the replay dialog with the sets of failed items that the current view suggests.
+
+use super::commands::rejection_reason;
+use crate::{
+    domain::{FailureGroup, ItemRow, ItemState, ReplayFilter, Snapshot},
+    tui::{
+        action::Action,
+        pane::Pane,
+        state::{Overlay, ReplayPlan, ReplayScope, State, ToastLevel},
+    },
+};
+
+/// Offers the marked items, the selected item or group, the filtered items, and all.
+pub(super) fn open_plan(state: &mut State, snapshot: &Snapshot) {
+    let mut scopes = Vec::new();
+    let ids = |ids: Vec<String>| ReplayFilter { ids, ..ReplayFilter::default() };
+    let marks = &state.items.marks;
+    if !marks.is_empty() && state.detail.is_none() {
+        let label = format!("{} marked", marks.len());
+        scopes.push(ReplayScope { label, filter: ids(marks.values().cloned().collect()) });
+    }
+    if let Some(row) = selected_item(state).filter(|row| row.state == ItemState::Failed) {
+        scopes.push(ReplayScope { label: format!("item #{}", row.id), filter: ids(vec![row.id.clone()]) });
+    }
+    if let Some(group) = state.failures.selected_group().filter(|_| is_on_failures(state)) {
+        scopes.push(ReplayScope { label: "the selected group".to_owned(), filter: group.replay_filter() });
+    }
+    if state.focus == Pane::Items && !state.items.text_filter.is_empty() {
+        let text = state.items.text_filter.clone();
+        let label = format!("failed with \u{201c}{text}\u{201d}");
+        scopes.push(ReplayScope { label, filter: ReplayFilter { text, ..ReplayFilter::default() } });
+    }
+    open_dialog(state, snapshot, scopes);
+}
+
+pub(super) fn open_plan_for_all(state: &mut State, snapshot: &Snapshot) {
+    open_dialog(state, snapshot, Vec::new());
+}
+
+/// Offers the items that were named on the command line, and all.
+pub(super) fn open_plan_for(state: &mut State, snapshot: &Snapshot, label: String, filter: ReplayFilter) {
+    open_dialog(state, snapshot, vec![ReplayScope { label, filter }]);
+}
+
+fn open_dialog(state: &mut State, snapshot: &Snapshot, mut scopes: Vec<ReplayScope>) {
+    if let Some(reason) = rejection_reason(Action::ReplayAll, state, snapshot) {
+        state.toasts.push(reason, ToastLevel::Rejected, state.ui_elapsed);
+        return;
+    }
+    scopes.push(ReplayScope { label: "all failed".to_owned(), filter: ReplayFilter::default() });
+    state.overlay = Some(Overlay::Replay(Box::new(ReplayPlan::new(scopes, snapshot))));
+}
+
+fn is_on_failures(state: &State) -> bool {
+    state.focus == Pane::Failures && state.detail.is_none()
+}
+
+fn selected_item(state: &State) -> Option<&ItemRow> {
+    match &state.detail {
+        Some(detail) => detail.item().map(|item| &item.row),
+        None if state.focus == Pane::Items => state.items.selected_row(),
+        None => None,
+    }
+}
+
+/// The cost of replaying `count` items, in US dollars, from the average cost of an answer so far; `None` if there were
+/// no answers.
+pub fn estimated_cost(plan: &ReplayPlan, count: u64, snapshot: &Snapshot) -> Option<f64> {
+    let (cost, answers) = match plan.target() {
+        Some(target) => {
+            let model = snapshot.models.iter().find(|model| model.name == target.model)?;
+            (model.cost, model.ok)
+        }
+        None => (snapshot.spend.cost, snapshot.models.iter().map(|model| model.ok).sum()),
+    };
+    (answers > 0).then(|| cost.as_usd() / answers as f64 * count as f64)
+}
+
+/// One line about a group for the preview.
+pub fn group_label(group: &FailureGroup) -> String {
+    let outcome = group.outcome.map_or("?", crate::tui::labels::outcome);
+    let on = group.model.as_ref().map_or_else(String::new, |model| format!(" on {model}"));
+    format!("{outcome}{on}")
+}

@@ -1,0 +1,100 @@
+//! One line of segments, some at the left and some at the right. Segments that don't fit are dropped by priority.
+
+use ratatui::{buffer::Buffer, layout::Rect, text::Line, text::Span, widgets::Widget as _};
+
+/// A piece of a line that is shown completely or not at all.
+#[derive(Clone, Debug)]
+pub struct Segment<'a> {
+    line: Line<'a>,
+    /// 0 is never dropped; the highest is dropped first.
+    priority: u8,
+    is_right: bool,
+}
+
+impl<'a> Segment<'a> {
+    pub fn left(priority: u8, spans: impl IntoIterator<Item = Span<'a>>) -> Self {
+        Self { line: spans.into_iter().collect(), priority, is_right: false }
+    }
+
+    pub fn right(priority: u8, spans: impl IntoIterator<Item = Span<'a>>) -> Self {
+        Self { line: spans.into_iter().collect(), priority, is_right: true }
+    }
+
+    fn width(&self) -> usize {
+        self.line.width()
+    }
+}
+
+/// The segments that fit into `columns` with `gap` between them. At equal priority the last one is dropped first.
+pub fn fit_segments(mut segments: Vec<Segment<'_>>, columns: usize, gap: usize) -> Vec<Segment<'_>> {
+    segments.retain(|segment| segment.width() > 0);
+    while total_width(&segments, gap) > columns {
+        let least_important = segments
+            .iter()
+            .enumerate()
+            .filter(|(_, segment)| segment.priority > 0)
+            .max_by_key(|(at, segment)| (segment.priority, *at));
+        let Some((at, _)) = least_important else { break };
+        segments.remove(at);
+    }
+    segments
+}
+
+/// The columns that segments take with `gap` between them.
+pub fn total_width(segments: &[Segment<'_>], gap: usize) -> usize {
+    segments.iter().map(Segment::width).sum::<usize>() + gap * segments.len().saturating_sub(1)
+}
+
+/// Draws the segments that fit into the first row of `area`.
+pub fn render(segments: Vec<Segment<'_>>, gap: u16, area: Rect, buf: &mut Buffer) {
+    if area.is_empty() {
+        return;
+    }
+    let segments = fit_segments(segments, usize::from(area.width), usize::from(gap));
+    let mut x = area.x;
+    for segment in segments.iter().filter(|segment| !segment.is_right) {
+        x = render_segment(segment, x, area, buf).saturating_add(gap);
+    }
+    let right: Vec<_> = segments.iter().filter(|segment| segment.is_right).collect();
+    let width =
+        right.iter().map(|segment| segment.width() as u16).sum::<u16>() + gap * right.len().saturating_sub(1) as u16;
+    let mut x = area.right().saturating_sub(width).max(x);
+    for segment in right {
+        x = render_segment(segment, x, area, buf).saturating_add(gap);
+    }
+}
+
+fn render_segment(segment: &Segment<'_>, x: u16, area: Rect, buf: &mut Buffer) -> u16 {
+    if x >= area.right() {
+        return x;
+    }
+    let width = (segment.width() as u16).min(area.right() - x);
+    (&segment.line).render(Rect { x, y: area.y, width, height: 1 }, buf);
+    x + width
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(columns: u16) -> String {
+        let area = Rect::new(0, 0, columns, 1);
+        let mut buf = Buffer::empty(area);
+        let segments = vec![
+            Segment::left(0, ["run".into()]),
+            Segment::left(2, ["strategy".into()]),
+            Segment::left(1, ["state".into()]),
+            Segment::right(0, ["clock".into()]),
+        ];
+        render(segments, 2, area, &mut buf);
+        buf.content().iter().map(ratatui::buffer::Cell::symbol).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_whole_and_by_priority() {
+        assert_eq!(text(30), "run  strategy  state     clock");
+        assert_eq!(text(20), "run  state     clock");
+        assert_eq!(text(12), "run    clock");
+        assert_eq!(text(6), "run  c");
+    }
+}

@@ -1,0 +1,52 @@
+//! Runs that an older version of the program started: they are read as they are, migrated by the next start, and
+//! finished.
+
+use rusqlite::Connection;
+
+use crate::harness::{SimulatedProvider, TestMachine, addition_rows, expected_answer};
+
+const OLDEST_SCHEMA: &str = include_str!("../schema/1.sql");
+
+const PRICED_PROFILE: &str = r#"
+name = "open"
+provider = [{ name = "g", api = "gemini" }]
+model = [{ name = "m", provider = "g", usd_per_mtok = { input = 1.0, output = 2.0 }, max_output = 1000 }]
+key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+"#;
+
+const RUN_ARGS: [&str; 5] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--json"];
+
+fn schema_version(machine: &TestMachine) -> u32 {
+    let record = Connection::open(machine.path("runs/batch/run.db")).unwrap();
+    record.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_run_of_the_oldest_schema_is_read_brought_forward_and_finished() {
+    let provider = SimulatedProvider::from_toml(PRICED_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", "{\"id\":\"bad\",\"question\":\"[sim:blocked]\"}\n".to_owned() + &addition_rows(6));
+    std::fs::create_dir_all(machine.path("runs/batch")).unwrap();
+    Connection::open(machine.path("runs/batch/run.db")).unwrap().execute_batch(OLDEST_SCHEMA).unwrap();
+
+    // Reading changes nothing.
+    let status = machine.status("runs/batch");
+    assert_eq!((&status["done"], &status["failed"], &status["total"]), (&2.into(), &1.into(), &7.into()), "{status}");
+    assert_eq!(machine.cascadeck(&["export", "runs/batch"]).expect_status(0).stdout.lines().count(), 3);
+    machine
+        .cascadeck(&["replay", "runs/batch", "--failed", "--dry-run"])
+        .expect_status(0)
+        .assert_stderr_contains(&["1 failed item"]);
+    assert_eq!(schema_version(&machine), 1);
+
+    let summary = machine.cascadeck(&RUN_ARGS).expect_status(3).stdout_json();
+    assert_eq!((&summary["done"], &summary["failed"]), (&6.into(), &1.into()), "{summary}");
+    assert!(schema_version(&machine) > 1);
+    assert_eq!(provider.checked_stats().total.ok, 4, "what was done is not asked again");
+    for id in ["q1", "q2", "q3", "q4", "q5", "q6"] {
+        assert_eq!(machine.result("runs/batch", id).output, Some(expected_answer(id)));
+    }
+    machine.cascadeck(&["audit", "runs/batch"]).expect_status(0);
+    machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).expect_status(3);
+    machine.cascadeck(&["audit", "runs/batch"]).expect_status(0);
+}

@@ -1,0 +1,93 @@
+//! `status` from another process, during the run and after it.
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, wait_until};
+
+#[test]
+fn status_tells_the_state_while_it_runs_and_after() {
+    let provider = SimulatedProvider::from_toml(
+        r#"
+        name = "slow"
+        latency = { median_ms = 80 }
+        provider = [{ name = "g", api = "gemini" }]
+        model = [{ name = "m", provider = "g" }]
+        key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
+        "#,
+    );
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(400));
+    let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "4", "--json"];
+    let live = machine.start(&args);
+    provider.wait_until("the run is under way", |books| books.total.ok >= 8);
+
+    let status = machine.status("runs/batch");
+    let count = |name: &str| status[name].as_u64().unwrap();
+    assert_eq!(status["state"], "running");
+    assert_eq!(count("total"), 400);
+    assert_eq!(count("waiting") + count("in_flight") + count("done") + count("failed"), 400, "{status}");
+    assert!(count("done") > 0, "{status}");
+    let table = machine.cascadeck(&["status", "runs/batch"]).expect_status(0).stdout;
+    assert!(table.contains("batch: running") && table.contains("alice"), "{table}");
+
+    live.send_signal(Signal::SIGINT);
+    let ended = live.wait().expect_status(130);
+    let (summary, status) = (ended.stdout_json(), machine.status("runs/batch"));
+    assert_eq!(status["state"], "stopped");
+    for field in ["run", "total", "waiting", "in_flight", "done", "failed", "attempts", "rate_limited", "input_tokens"]
+    {
+        assert_eq!(summary[field], status[field], "{field}: the run and its record say the same");
+    }
+    assert_eq!(summary["models"][0]["ok"], status["models"][0]["ok"]);
+    assert_eq!(summary["keys"][0]["ok"], status["keys"][0]["ok"]);
+}
+
+#[test]
+fn a_killed_run_is_not_called_running() {
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", "{\"id\":\"a\",\"prompt\":\"[sim:stall]\"}\n");
+    let live = machine.start(&["run", "batch.jsonl"]);
+    provider.wait_until("it hangs", |books| books.total.requests == 1);
+    assert!(live.kill().was_killed());
+    assert_ne!(machine.status("runs/batch")["state"], "running");
+}
+
+#[test]
+fn progress_names_the_place_in_the_cascade_on_standard_error_alone() {
+    let provider = SimulatedProvider::from_toml(
+        r#"
+        name = "slow"
+        latency = { median_ms = 400 }
+        provider = [{ name = "g", api = "gemini" }]
+        model = [{ name = "m", provider = "g", rpm = 6000 }, { name = "n", provider = "g" }]
+        key = [
+            { name = "alice", provider = "g", project = "one", secret = "AIza-alice" },
+            { name = "bruno", provider = "g", project = "two", secret = "AIza-bruno" },
+        ]
+        "#,
+    );
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(60));
+    let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "4", "--json"];
+    let ended = machine.cascadeck(&args).expect_status(0);
+    ended.assert_stderr_contains(&["key 1/2 alice, model 1/2 m, retry 0/5", "100% of 60: 60 done, 0 failed"]);
+    assert_eq!(ended.stdout_json()["done"], 60, "and standard output is the summary alone");
+}
+
+#[test]
+fn the_status_of_a_live_run_says_how_its_keys_stand_now() {
+    let provider = SimulatedProvider::from_toml(
+        "name = \"narrow\"\nprovider = [{ name = \"g\", api = \"gemini\" }]\n\
+         model = [{ name = \"m\", provider = \"g\", rpm = 2 }]\n\
+         key = [{ name = \"alice\", provider = \"g\", project = \"one\", secret = \"AIza-alice\" }]\n",
+    );
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(5));
+    let live = machine.start(&["run", "batch.jsonl", "--prompt", "{{ question }}"]);
+    provider.wait_until("its minute is full", |books| books.total.ok == 2);
+    let state = || machine.status("runs/batch")["keys"][0]["state"].clone();
+    wait_until("status says so", || state() == "full");
+    live.kill();
+    assert_eq!(state(), "ready", "nobody has counted since");
+}
