@@ -1,7 +1,7 @@
 //! Money caps apart from the run's total cap: per key, and per day.
 //!
-//! As for the run's cap, the worst case counts: the most expensive possible answer is reserved before a request goes
-//! out, so that a cap is never exceeded. A day is a UTC day of this run.
+//! As for the run's cap, the worst case counts: the cost of the longest possible answer is reserved before a request is
+//! sent, so that a cap is not exceeded. Days are UTC days, and only this run's spending counts.
 
 use crate::domain::{Money, MoneyCaps, Now, QuotaDay, RouteId, WallTime};
 
@@ -23,7 +23,7 @@ pub struct Budget {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BudgetAdmission {
     Now,
-    /// When the next day begins.
+    /// From the start of the next day on.
     At(WallTime),
     Never,
 }
@@ -129,13 +129,14 @@ impl Scheduler {
         }
     }
 
-    /// As [`Scheduler::quota_admission`], but `None` if the route can never serve the item.
+    /// Like [`Scheduler::quota_admission`], but `None` if the route can never serve the item.
     pub(super) fn eligibility(&self, now: Now, id: RouteId, item: &QueuedItem) -> Option<BudgetAdmission> {
         self.ineligibility(id, item).is_none().then(|| self.quota_admission(now, id, item))
     }
 
-    /// Whether what is left allows the use of a route that is otherwise ready. `Now` if a waiting item that may use it
-    /// fits, or else the day on which one fits. `None` if no waiting item may use it.
+    /// Whether the money and daily tokens left allow the use of this route, apart from its availability. `Now` if a
+    /// waiting item that may use it fits, or else a later day on which one fits, or `Never`. `None` if no waiting item
+    /// may use it.
     pub(super) fn best_admission(&self, now: Now, id: RouteId) -> Option<BudgetAdmission> {
         let mut best = None;
         let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
