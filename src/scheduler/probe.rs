@@ -18,8 +18,8 @@ impl Scheduler {
 
     /// Whether the item yields a request on this route to another waiting item that the route can serve now and that
     /// has had fewer errors on the model. An item with errors yields probes: otherwise items that fail everywhere would
-    /// probe the route forever and keep it closed for the rest. An item that has used up its retries on the model
-    /// yields every request: the route may have only a few a day.
+    /// probe the route forever, and it would stay unavailable for the others. An item that has used up its retries on
+    /// the model yields every request, since the route may allow only a few requests a day.
     pub(super) fn yields_probe(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         let model = ModelId(self.routes[route.index()].model as u32);
         let errors = item.provider_errors_on(model);
