@@ -27,7 +27,7 @@ const MAX_STEP_AFTER_REQUESTS: u64 = 400;
 /// count in slices of a second.
 const MIN_SAMPLES: u64 = 5;
 
-/// The longest time between sending a request here and its being counted by the server.
+/// The longest time from sending a request here until the server counts it.
 const MAX_TRANSIT: Duration = Duration::from_secs(2);
 
 /// The largest factor of the probe interval.
@@ -230,14 +230,14 @@ impl ConcurrencyLimiter {
         self.limit
     }
 
-    /// Records a 429 received while `others` were in flight.
+    /// Records a 429 received while `others_in_flight` other requests were in flight.
     pub fn on_throttle(&mut self, others: u64) {
         self.limit = Some(others.max(1).min(self.limit.map_or(u64::MAX, |limit| (limit - 1).max(1))));
         self.successes_since_change = 0;
         self.probe_interval = (self.probe_interval * 2).clamp(1, MAX_PROBE_INTERVAL);
     }
 
-    /// Records a success received while `others` were in flight.
+    /// Records a success received while `others_in_flight` other requests were in flight.
     pub fn on_success(&mut self, others: u64) {
         if let Some(limit) = self.limit.filter(|limit| others + 1 >= *limit) {
             self.successes_since_change += 1;

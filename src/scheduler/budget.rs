@@ -157,8 +157,8 @@ impl Scheduler {
         best
     }
 
-    /// The lowest worst-case cost of any waiting item on the ready routes that can serve it. If no route is ready, on
-    /// the routes that will be again.
+    /// The lowest worst-case cost of any waiting item on the ready routes that can serve it. If no route is ready, the
+    /// routes that will become ready again count.
     pub(super) fn min_worst_case(&self, now: Now) -> Option<Money> {
         let routes = (0..self.routes.len() as u32).map(RouteId);
         let (mut ready, mut unavailable): (Option<Money>, Option<Money>) = (None, None);
@@ -185,8 +185,8 @@ impl Scheduler {
             .min()
     }
 
-    /// Adds money that an earlier process spent, or may have spent, with the key of this name, if it still exists.
-    /// Calls must come in time order.
+    /// Adds money that an earlier process spent or may have spent: to the day's budget, and to that of the key of this
+    /// name if it still exists. Calls must come in time order.
     pub fn restore_spend(&mut self, now: Now, key: &str, at: WallTime, committed: Money) {
         self.day_budget.restore_spend(now.wall, at, committed);
         if let Some(state) = self.keys.iter_mut().find(|state| state.key.name == key) {

@@ -499,7 +499,7 @@ impl Scheduler {
         planned
     }
 
-    /// Makes blocked items be checked again if the route just used may be out of money or daily quota, for any item or
+    /// Causes a new check of blocked items if the route just used may be out of money or daily quota, for any item or
     /// for large ones. Items that policy restricted to this route may then use others, and backup keys may be used.
     fn recheck_after_last_use(&mut self, now: Now, id: RouteId) {
         let keeps_backups_idle = self.classes.iter().any(|class| class.selector.first_backup_rank.is_some());

@@ -36,7 +36,7 @@ pub struct Lease {
     total_used: u64,
     /// When quota becomes available again, if the ledger had none left.
     full_until: Option<WallTime>,
-    /// Whether a request is not answered yet.
+    /// Whether a lease was requested and the reply has not come yet.
     is_requested: bool,
     /// Used beyond the lease, and not yet reported to the ledger.
     overdrawn: u64,

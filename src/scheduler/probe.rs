@@ -1,5 +1,5 @@
-//! Probes: a route whose time of recovery was only a guess is tried with one real item first, the smallest near the
-//! head of the queue.
+//! Probes: if the end of a route's cooldown was only a guess, the route is tried with one real item first, the smallest
+//! near the head of the queue.
 
 use crate::domain::{ModelId, Now, RouteId, SpillTo, WhenLimited};
 

@@ -18,7 +18,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct QueuedItem {
     pub seq: Seq,
-    /// Estimated.
+    /// Estimated number of input tokens.
     pub input_tokens: u64,
     /// The most output tokens that its own parameters allow.
     pub max_output_tokens: Option<u32>,
@@ -161,7 +161,7 @@ pub struct ItemClass {
     blocked: VecDeque<QueuedItem>,
     /// The scheduler's `readiness_version` when `blocked` was last moved to `retries`.
     blocked_at_version: u64,
-    /// Requirements of the untried item that was found blocked last, since the last change. Items with the same
+    /// Requirements of the untried item that was last found blocked; `None` after a change. Items with the same
     /// requirements and at least as many input tokens are blocked too.
     smallest_blocked: Option<Requirements>,
     /// Routes whose token room is claimed by an item that has aged. No other item may take it.

@@ -88,7 +88,7 @@ struct SavedRoute {
 /// The usage of one attempt of an earlier process, from the record.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PastUsage {
-    /// When the attempt completed; when it was sent, if it never did.
+    /// When the attempt completed. If it never did, when it was sent.
     pub at: WallTime,
     pub outcome: Outcome,
     pub usage: Usage,
