@@ -2,11 +2,11 @@
 //!
 //! A 429 shows more than "too much": if the window slides and no other client uses it, the limit is what the provider
 //! admitted in the minute before. So the first 429 sets the limit to that count. After that, the limiter only probes
-//! whether the provider admits more: one step up after some hundreds of admitted requests. Each step that holds doubles
-//! the next step; each step that fails doubles the interval until the next probe. A constant limit costs an occasional
-//! 429. A limit that was lowered for a while recovers within minutes.
+//! whether the provider admits more: it goes one step up after some hundreds of admitted requests. Each step that holds
+//! doubles the next step; each step that fails doubles the interval until the next probe. A constant limit costs an
+//! occasional 429. A limit that was lowered for a while recovers within minutes.
 //!
-//! Server errors and timeouts are never passed in: they say nothing about quota.
+//! Server errors and timeouts are never recorded, since they say nothing about quota.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -20,25 +20,26 @@ const HISTORY: Duration = Duration::from_secs(180);
 /// Requests sent within this interval share one sample.
 const SAMPLE_WIDTH: Duration = Duration::from_millis(100);
 
-/// Admitted requests at the limit before the next step is probed. Small limits need fewer.
+/// The most requests that must be admitted at the limit before a step is tried. Small limits need fewer.
 const MAX_STEP_AFTER_REQUESTS: u64 = 400;
 
-/// Fewer admitted requests than this prove nothing: the server may count in slices of a second.
+/// If fewer requests than this were admitted before the first 429, their number does not show the limit: the server may
+/// count in slices of a second.
 const MIN_SAMPLES: u64 = 5;
 
-/// The longest time between sending a request here and its being counted by the server.
+/// The longest time from sending a request here until the server counts it.
 const MAX_TRANSIT: Duration = Duration::from_secs(2);
 
-/// The largest probe interval, as a multiple of the first.
+/// The largest factor of the probe interval.
 const MAX_PROBE_INTERVAL: u64 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AimdPhase {
     /// At the limit that a 429 has shown.
     Steady,
-    /// One or more steps above `from`, to see whether that holds.
+    /// One step above `from`, to find out whether the provider admits that.
     Climbing { from: u64 },
-    /// The limit is a rough guess; probe soon.
+    /// The limit is a rough guess, so a step is tried soon.
     Unsure,
 }
 
@@ -58,9 +59,10 @@ pub struct AimdLimiter {
     /// Requests admitted since the limit last changed.
     admitted_since_change: u64,
     step: u64,
+    /// Factor for the number of requests before the next step.
     probe_interval: u64,
-    /// The minute before the 429 that set the limit. Requests that were in flight then and are admitted later raise the
-    /// limit.
+    /// From one minute before the request that got the 429 was sent, until the 429 came. Requests sent in this time and
+    /// admitted only later raise the limit.
     measured_window: Option<(MonoTime, MonoTime)>,
 }
 
@@ -111,7 +113,7 @@ impl AimdLimiter {
             AimdPhase::Steady => MAX_STEP_AFTER_REQUESTS.min(40 * requests.max(1)) * self.probe_interval,
             AimdPhase::Climbing { .. } | AimdPhase::Unsure => requests.max(4),
         };
-        // Probe for more only if the current limit is used up to 80 %.
+        // Try a step only if at least 80 % of the current limit is used.
         if self.admitted_since_change < needed || used * 5 < limit * 4 {
             return;
         }
@@ -152,7 +154,7 @@ impl AimdLimiter {
                 amount.min(limit.saturating_sub(1)).max(from)
             }
             (Some(limit), _) => {
-                // The declared or learned limit was higher: the lower one may be temporary.
+                // The provider admitted less than the declared or learned limit, perhaps only for a while.
                 self.phase = if declared.is_some() { AimdPhase::Unsure } else { AimdPhase::Steady };
                 self.probe_interval = 1;
                 amount.clamp(limit.div_ceil(2), limit.saturating_sub(1).max(limit.div_ceil(2)))
@@ -193,8 +195,9 @@ const fn minute_before(at: MonoTime) -> MonoTime {
     MonoTime(at.0.saturating_sub(MINUTE.as_micros() as u64))
 }
 
-/// Limit on requests in flight on a pool without known limits. It starts low and grows with every success, so that few
-/// requests meet the first 429. It grows by a sixteenth per answer, or e-fold in half a minute if answers are slow.
+/// Limit on requests in flight on a pool without known limits. It starts low and grows with every success, so that only
+/// few requests get the first 429. Each success adds its latency divided by 30 s, at least 1/16 and at most 1. With
+/// slow answers, the limit grows by a factor of e in half a minute.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowStart(f64);
 
@@ -227,14 +230,14 @@ impl ConcurrencyLimiter {
         self.limit
     }
 
-    /// Records a 429 received while `others` were in flight.
+    /// Records a 429 received while `others_in_flight` other requests were in flight.
     pub fn on_throttle(&mut self, others: u64) {
         self.limit = Some(others.max(1).min(self.limit.map_or(u64::MAX, |limit| (limit - 1).max(1))));
         self.successes_since_change = 0;
         self.probe_interval = (self.probe_interval * 2).clamp(1, MAX_PROBE_INTERVAL);
     }
 
-    /// Records a success received while `others` were in flight.
+    /// Records a success received while `others_in_flight` other requests were in flight.
     pub fn on_success(&mut self, others: u64) {
         if let Some(limit) = self.limit.filter(|limit| others + 1 >= *limit) {
             self.successes_since_change += 1;
@@ -264,7 +267,7 @@ mod tests {
         limiter
     }
 
-    /// Keeps the limiter at its limit for so many minutes.
+    /// Keeps the limiter at its limit for `minutes`. Returns the second at which they end.
     fn run_at_limit(limiter: &mut AimdLimiter, from: u64, minutes: u64, declared: Option<u64>) -> u64 {
         for minute in 0..minutes {
             let each = limiter.limit().or(declared).unwrap_or(1);

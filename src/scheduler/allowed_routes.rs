@@ -4,9 +4,12 @@ use crate::domain::{Now, RouteId, SpillTo, WhenLimited};
 
 use super::{QueuedItem, Scheduler, availability::Availability, budget::BudgetAdmission, cooldown::Wakeup};
 
+/// The routes that one item may use.
 pub(super) enum AllowedRoutes {
     Any,
+    /// The routes of one model.
     Model(usize),
+    /// A single route; `None`: no route.
     Only(Option<RouteId>),
 }
 
@@ -55,8 +58,8 @@ impl Scheduler {
         })
     }
 
-    /// The first of some routes that the item can wait on. Routes before it that become available by themselves get a
-    /// wakeup, since nothing else parks them.
+    /// The first of `count` routes that the item can wait on. Routes before it that will become available get a wakeup
+    /// here, since dispatch does not check routes that are not allowed.
     fn first_waitable(
         &mut self,
         now: Now,
@@ -79,7 +82,7 @@ impl Scheduler {
         None
     }
 
-    /// Moves the cursor off a route that is exhausted, disabled or switched off. It stays if all are.
+    /// Moves the cursor off a route that is exhausted, disabled or switched off. It stays if all routes are.
     fn advance_cursor(&mut self, now: Now) {
         let routes = self.ranking.len();
         if let Some(steps) = (0..routes).find(|step| self.can_wait_on(now, self.ranking[(self.cursor + step) % routes]))

@@ -19,21 +19,24 @@ pub(super) enum Availability<'a> {
     SwitchedOff {
         since: WallTime,
     },
-    /// Unavailable until the secret changes or the operator re-enables it.
+    /// The key was rejected, the project can't use the model, or identical rejections need the operator. It ends when
+    /// the secret changes, a key check succeeds or the operator switches it on.
     Disabled(&'a Cause),
     CoolingDown(&'a Cooldown),
     /// The provider said that the daily quota or the credit is used up.
     Exhausted(&'a Cooldown),
-    /// The daily quota is used up by our own count.
+    /// The daily quota is used up by our own count, or by that of all processes that share it.
     DailyLimitReached {
         until: WallTime,
         used: u64,
         limit: u64,
     },
+    /// The breaker is open after provider errors.
     CircuitOpen {
         until: Now,
         cause: &'a Cause,
     },
+    /// A local limit is reached, or a probe is in flight.
     Limited {
         kind: LimitKind,
         wakeup: Wakeup,
@@ -53,7 +56,8 @@ impl Availability<'_> {
         }
     }
 
-    /// Out of daily quota, out of credit, or disabled: the states that `on_exhausted` is about.
+    /// Whether it is out of daily quota, out of credit or disabled: the states that the setting `on_exhausted` is
+    /// about.
     pub const fn is_exhausted(&self) -> bool {
         matches!(self, Self::Disabled(_) | Self::Exhausted(_) | Self::DailyLimitReached { .. })
     }
@@ -70,7 +74,7 @@ pub enum StallReason {
     WaitingUntil { at: WallTime, reason: String },
     /// Everything usable is switched off, so only the operator can help.
     SwitchedOff,
-    /// The worst case of every waiting item exceeds the money left. `min_cost` is the lowest of these worst cases.
+    /// The worst-case cost of every waiting item exceeds the money left. `min_cost` is the lowest of these costs.
     Budget { min_cost: Option<Money> },
     /// Every candidate of every waiting item is out of daily quota, out of credit or disabled. `resumes_at` is the
     /// first reset; `None` if all are disabled.
@@ -160,7 +164,7 @@ impl Scheduler {
                 Availability::SwitchedOff { .. } => any_switched_off = true,
                 Availability::Ready => match admission {
                     BudgetAdmission::Now => any_ready = true,
-                    // Only money is missing, which counts as exhausted.
+                    // Only money or daily tokens are missing, which counts as exhausted.
                     fit => {
                         any_over_budget = true;
                         resumes_at = resumes_at.into_iter().chain(fit.available_at()).min();
@@ -217,7 +221,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether some route waits for the operator because items were rejected alike.
+    /// Whether some route waits for the operator after identical rejections.
     pub fn needs_operator(&self) -> bool {
         self.routes.iter().any(|route| route.needs_operator.is_some())
     }

@@ -1,8 +1,7 @@
-//! Bottlenecks over time: how long each route and the run were limited by what. Answers "why not faster?".
+//! Bottlenecks over time: what limited each route and the run, and for how long. They answer "why is it not faster?".
 //!
-//! Nothing is scanned. Dispatch reports a route's state when it learns it anyway: when it parks or unparks the route.
-//! The run has one bottleneck at a time: the reason why the last poll sent nothing more. Time is added when one of
-//! these changes.
+//! No routes are scanned: dispatch reports a route's state whenever it parks or unparks the route. The run has one
+//! bottleneck at a time: the reason why the last poll sent nothing more. Time is added when one of these changes.
 //!
 //! A route that is not blocked is limited by the run's bottleneck. The run therefore keeps a clock per bottleneck, and
 //! an unblocked route's time is the difference of two readings. A run bottleneck that changes a thousand times a second
@@ -80,10 +79,11 @@ impl TimeBuckets {
     }
 }
 
-/// The current state of a route and its recorded times.
+/// The current state of a route, and the times recorded for it.
 #[derive(Debug)]
 struct RouteTimeline {
     buckets: TimeBuckets,
+    /// Up to this instant, the time is in `buckets`.
     since: MonoTime,
     /// `None` if the route is not blocked; then the run's bottleneck applies.
     blocked_by: Option<Bottleneck>,
@@ -244,7 +244,7 @@ impl Bottleneck {
 }
 
 impl Scheduler {
-    /// Adds the time until `now`. Called before any state changes.
+    /// Adds the time until `now`. Must be called before any state changes.
     pub(super) fn tick_bottlenecks(&mut self, now: Now) {
         self.bottlenecks.tick(now.mono);
     }
@@ -281,7 +281,7 @@ impl Scheduler {
         self.bottlenecks.timelines[route.index()].buckets.shares()
     }
 
-    /// Records what a route is parked for.
+    /// Records why a route is parked.
     pub(super) fn record_parked(&mut self, now: Now, route: RouteId) {
         let blocked_by = Bottleneck::from_availability(&self.availability(now, route));
         let is_probing = matches!(self.routes[route.index()].breaker, Breaker::HalfOpen { .. });

@@ -1,4 +1,5 @@
-//! A circuit breaker per route: it opens after consecutive provider errors, then lets one real item through as a probe.
+//! A circuit breaker per route: it opens after consecutive provider errors, and after its open time lets one real item
+//! through as a probe.
 
 use std::time::Duration;
 
@@ -53,12 +54,12 @@ impl Breaker {
         true
     }
 
-    /// An open breaker, for a reason other than its own count.
+    /// An open breaker. Used if a key is at fault, whatever the route's own count of failures.
     pub fn open(now: Now, open_time: Duration, cause: Cause) -> Self {
         Self::Open { since: now, until: now + open_time, open_time, cause }
     }
 
-    /// Records any answer of the provider and closes the breaker. True if it was open or half-open.
+    /// Records a response other than a provider error, and closes the breaker. True if it was open or half-open.
     pub fn record_answer(&mut self) -> bool {
         let was_open = !matches!(self, Self::Closed { .. });
         *self = Self::Closed { consecutive_failures: 0 };

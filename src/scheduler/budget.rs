@@ -1,7 +1,7 @@
 //! Money caps apart from the run's total cap: per key, and per day.
 //!
-//! As for the run's cap, the worst case counts: the most expensive possible answer is reserved before a request goes
-//! out, so that a cap is never exceeded. A day is a UTC day of this run.
+//! As for the run's cap, the worst case counts: the cost of the longest possible answer is reserved before a request is
+//! sent, so that a cap is not exceeded. Days are UTC days, and only this run's spending counts.
 
 use crate::domain::{Money, MoneyCaps, Now, QuotaDay, RouteId, WallTime};
 
@@ -23,7 +23,7 @@ pub struct Budget {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BudgetAdmission {
     Now,
-    /// When the next day begins.
+    /// From the start of the next day on.
     At(WallTime),
     Never,
 }
@@ -129,13 +129,14 @@ impl Scheduler {
         }
     }
 
-    /// As [`Scheduler::quota_admission`], but `None` if the route can never serve the item.
+    /// Like [`Scheduler::quota_admission`], but `None` if the route can never serve the item.
     pub(super) fn eligibility(&self, now: Now, id: RouteId, item: &QueuedItem) -> Option<BudgetAdmission> {
         self.ineligibility(id, item).is_none().then(|| self.quota_admission(now, id, item))
     }
 
-    /// Whether what is left allows the use of a route that is otherwise ready. `Now` if a waiting item that may use it
-    /// fits, or else the day on which one fits. `None` if no waiting item may use it.
+    /// Whether the money and daily tokens left allow the use of this route, apart from its availability. `Now` if a
+    /// waiting item that may use it fits, or else a later day on which one fits, or `Never`. `None` if no waiting item
+    /// may use it.
     pub(super) fn best_admission(&self, now: Now, id: RouteId) -> Option<BudgetAdmission> {
         let mut best = None;
         let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
@@ -156,8 +157,8 @@ impl Scheduler {
         best
     }
 
-    /// The lowest worst-case cost of any waiting item on the ready routes that can serve it. If no route is ready, on
-    /// the routes that will be again.
+    /// The lowest worst-case cost of any waiting item on the ready routes that can serve it. If no route is ready, the
+    /// routes that will become ready again count.
     pub(super) fn min_worst_case(&self, now: Now) -> Option<Money> {
         let routes = (0..self.routes.len() as u32).map(RouteId);
         let (mut ready, mut unavailable): (Option<Money>, Option<Money>) = (None, None);
@@ -184,8 +185,8 @@ impl Scheduler {
             .min()
     }
 
-    /// Adds money that an earlier process spent, or may have spent, with the key of this name, if it still exists.
-    /// Calls must come in time order.
+    /// Adds money that an earlier process spent or may have spent: to the day's budget, and to that of the key of this
+    /// name if it still exists. Calls must come in time order.
     pub fn restore_spend(&mut self, now: Now, key: &str, at: WallTime, committed: Money) {
         self.day_budget.restore_spend(now.wall, at, committed);
         if let Some(state) = self.keys.iter_mut().find(|state| state.key.name == key) {

@@ -11,8 +11,8 @@ use super::{
     route_selector::{ModelRange, RouteSelector, RouteStats, Tiers},
 };
 
-/// The properties that items of one class have in common. There are at most models x rules x 2 classes, plus those for
-/// items that the operator sends to a target of their own.
+/// The properties that items of one class have in common. There are at most (models + 1) x (rules + 1) x 2 classes,
+/// plus those of items that the operator sent to a required target.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct ClassKey {
     pub needs_vision: bool,
@@ -33,7 +33,7 @@ pub(super) struct Candidates {
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// Assumed latency of a route whose first request is still in flight: so high that no second item is sent there.
+/// Assumed latency of a route whose first request is still in flight. It is so high that other routes are preferred.
 const UNKNOWN_LATENCY_MICROS: u64 = 1 << 40;
 
 /// Sort key of a route: tier, then key and model in the order that the cascade prescribes.
@@ -104,7 +104,7 @@ impl Scheduler {
         self.version += 1;
     }
 
-    /// As [`Scheduler::rebuild_ranking`], but the strict pipeline's cursor stays on its route.
+    /// Like [`Scheduler::rebuild_ranking`], but the strict pipeline's cursor stays on its route.
     pub(super) fn rebuild_ranking_at_cursor(&mut self) {
         let cursor_route = self.ranking.get(self.cursor).copied();
         self.rebuild_ranking();
@@ -134,6 +134,7 @@ impl Scheduler {
         ranks
     }
 
+    /// The sort key of a route. `is_model_first` puts the model before the key, whatever the cascade's order.
     const fn rank_key(&self, tier: usize, key: usize, model: usize, by_model: bool) -> RankKey {
         match self.policy.order {
             CascadeOrder::KeyFirst if !by_model => (tier, key, model),
@@ -151,8 +152,9 @@ impl Scheduler {
         rule.and_then(|rule| rule.strategy).unwrap_or(self.policy.strategy)
     }
 
-    /// Routes that items of this class may use. Routes of the preferred model come first and routes of backup keys
-    /// last; a rule's models come in the rule's order.
+    /// Routes that items of this class may use. Routes of the preferred model come first, and among equals routes of
+    /// backup keys come last. Under `primary_backup`, routes of backup keys come last overall. A rule's models come in
+    /// the rule's order.
     fn candidates_for(&self, class_key: &ClassKey) -> Candidates {
         let strategy = self.strategy_for(class_key);
         let by_model = matches!(strategy, Strategy::Cheapest | Strategy::Balanced);
@@ -190,6 +192,7 @@ impl Scheduler {
         self.with_selector(strategy, &ranked)
     }
 
+    /// Groups ranked routes by tier and model, and builds the selector for them.
     fn with_selector(&self, strategy: Strategy, ranked: &[(RankKey, RouteId)]) -> Candidates {
         let routes: Vec<RouteId> = ranked.iter().map(|(_, route)| *route).collect();
         let mut tiers = Tiers::new();

@@ -1,14 +1,14 @@
-//! Cooldowns: until when something is unavailable, why, and who said so.
+//! Cooldowns: until when something is unavailable, why, and from which source that is known.
 
 use crate::domain::{MonoTime, Now, WallTime, snapshot::Cause};
 
-/// A pool, project or provider is unavailable until an instant. A later end always wins over an earlier one.
+/// A pool, project or provider is unavailable until an instant. If a second one starts, the later end applies.
 #[derive(Clone, Debug)]
 pub struct Cooldown {
     pub since: Now,
     pub until: Now,
-    /// Whether it ends at a calendar time (a provider's day) rather than after a duration. Decides which of the two
-    /// clocks of `until` counts.
+    /// Whether it ends by the wall clock (at the end of a provider's day, or when credit is checked again) rather than
+    /// by the monotonic clock.
     pub ends_by_calendar: bool,
     pub cause: Cause,
 }
@@ -18,7 +18,7 @@ pub struct Cooldown {
 pub enum Wakeup {
     Mono(MonoTime),
     Wall(WallTime),
-    /// When a request in flight on the same pool or route completes.
+    /// When a request in flight on the same route, pool, project or provider completes, or a lease is granted.
     OnCompletion,
     /// When the operator or a changed configuration makes it available.
     OnOperator,

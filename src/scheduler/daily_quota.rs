@@ -1,4 +1,4 @@
-//! Daily quotas: counters that reset when the provider's day ends.
+//! Daily quotas: counters that reset when the provider's day ends, or count the last 24 hours.
 
 use std::{collections::VecDeque, sync::OnceLock, time::Duration};
 
@@ -17,7 +17,7 @@ const ROLLING_STEP_MICROS: i64 = 60_000_000;
 
 fn pacific() -> &'static TimeZone {
     static PACIFIC: OnceLock<TimeZone> = OnceLock::new();
-    // The time zone data is bundled. If it were missing, Pacific standard time would be at most an hour late, in
+    // The time zone data is bundled. If it were missing, Pacific standard time would be used, which is an hour late in
     // summer.
     PACIFIC
         .get_or_init(|| TimeZone::get("America/Los_Angeles").unwrap_or_else(|_| TimeZone::fixed(jiff::tz::offset(-8))))
@@ -40,7 +40,8 @@ pub fn next_reset(day: QuotaDay, now: WallTime) -> Option<WallTime> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DayAdmission {
     Now,
-    /// A calendar day frees all of its quota at once, a rolling day frees it bit by bit.
+    /// There is room from this instant on. A calendar day frees all of its quota at once, a rolling day frees it bit by
+    /// bit.
     At(WallTime),
     /// Requests in flight hold the rest of the day's quota: they may still be counted in this day.
     OnCompletion,
@@ -106,7 +107,7 @@ impl DailyQuota {
         self.is_shared() && self.lease.as_ref().is_some_and(|lease| lease.available(now) < amount)
     }
 
-    /// Used in the day of `now` by all processes, as far as is known.
+    /// Used in the day of `now` by all processes, as far as this one knows.
     pub fn used(&self, now: WallTime) -> u64 {
         let shared = self.lease.as_ref().map_or(0, |lease| lease.used_by_all(now));
         self.used_locally(now).max(shared)
@@ -150,6 +151,7 @@ impl DailyQuota {
         }
     }
 
+    /// Whether `amount` fits at `now`, or when it will.
     pub fn admission(&self, now: WallTime, amount: u64) -> DayAdmission {
         let Some(limit) = self.limit else { return DayAdmission::Now };
         if let Some(until) = self.lease.as_ref().and_then(|lease| lease.full_until(now, amount)) {
@@ -175,7 +177,7 @@ impl DailyQuota {
         DayAdmission::OnCompletion
     }
 
-    /// Adds usage that is certain, such as that of other processes in a plan.
+    /// Adds usage that needs no reservation, such as that of other processes in the `plan` command.
     pub fn add_usage(&mut self, now: WallTime, amount: u64) {
         self.spend_lease(now, amount);
         self.roll_over(now);
@@ -196,8 +198,8 @@ impl DailyQuota {
         self.in_flight += amount;
     }
 
-    /// Replaces a reservation by the actual usage. Usage that was certainly counted in a day that is over does not
-    /// count in the new day.
+    /// Replaces a reservation by the actual usage. Usage that the provider must have counted in a day that is over does
+    /// not count in the new day.
     pub fn commit(&mut self, now: WallTime, interval: CountInterval, reserved: u64, actual: u64) {
         self.roll_over(now);
         self.in_flight -= reserved;

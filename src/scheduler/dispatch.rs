@@ -21,10 +21,10 @@ use super::{
     route_selector::RouteSearch,
 };
 
-/// The number of items behind a blocked one that are checked for one that can be sent.
+/// The number of items at the head of a queue that are checked to find one that can be sent.
 pub(super) const LOOKAHEAD: usize = 32;
 
-/// An item that has waited this long for token room is not overtaken any more.
+/// An item that has waited this long claims the token room of its pool, so that smaller items can't overtake it there.
 pub(super) const STARVATION_AGE: Duration = Duration::from_secs(60);
 
 /// The output limit assumed when neither the item nor the model states one, in tokens.
@@ -46,7 +46,7 @@ pub struct PlannedAttempt {
     pub max_cost: Money,
     pub estimated_input_tokens: u64,
     pub timeout: Duration,
-    /// Factor for the output limit, after an answer whose tokens were all spent on thinking.
+    /// Factor for the output limit, after an answer that was truncated without usable text.
     pub output_multiplier: Option<u32>,
 }
 
@@ -56,6 +56,7 @@ pub struct LocalRejection {
     pub seq: Seq,
     pub outcome: Outcome,
     pub message: String,
+    /// Requests for this item so far.
     pub attempts: u32,
 }
 
@@ -73,18 +74,21 @@ enum RouteChoice {
 /// The reason why an item can use no route now. It decides whether later items may overtake it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum BlockReason {
-    /// No route is ready, so no later item can be sent either.
+    /// No route is ready, so no later item can be sent either. Also if the preferred route waits for a lease.
     NoRouteReady,
     /// The token windows have no room for an item of this size yet. Smaller items may overtake it: on the same pool
     /// until it has aged, on other pools always.
     NoTokenRoom,
-    /// The ready routes can't serve this item, or it is too expensive for them. Later items may always overtake it.
+    /// The ready routes can't serve this item, or it is too expensive for them. It is set aside, so that later items
+    /// may overtake it, unless too many items are set aside already.
     ItemConstraint,
-    /// Ready routes exist but policy forbids them for this item. A later item may use them.
+    /// Ready routes exist, but policy or the claim of an aged item forbids them for this item. A later item may use
+    /// them.
     PolicyForbids,
 }
 
 impl BlockReason {
+    /// `ItemConstraint`, or `self` if that says more.
     const fn or_item_constraint(self) -> Self {
         match self {
             Self::NoRouteReady => Self::ItemConstraint,
@@ -92,6 +96,7 @@ impl BlockReason {
         }
     }
 
+    /// `PolicyForbids`, or `self` if that says more.
     const fn or_policy_forbids(self) -> Self {
         match self {
             Self::NoRouteReady | Self::ItemConstraint => Self::PolicyForbids,
@@ -184,7 +189,7 @@ impl Scheduler {
             return Some(dispatch);
         }
         if std::mem::take(&mut self.classes[class].yielded_probe) {
-            // The items it yielded to may be gone by now, and no change of a route reports that.
+            // The items it yielded to may have left the queue, which does not change the version.
             self.classes[class].requeue_blocked();
         }
         // Check all retries before giving up: the ready one may be far back in the queue.
@@ -350,7 +355,7 @@ impl Scheduler {
         self.classes.iter().any(|class| class.aged_claims.iter().any(by_another)) && !self.is_probe(now, route)
     }
 
-    /// Whether a primary key is in service for this item: ready, or at a limit for the moment.
+    /// Whether a primary key is in service for this item: one of its routes is ready or only waits for a limit.
     fn has_available_primary(&mut self, now: Now, class: usize, item: &QueuedItem) -> bool {
         let can_serve = |rank: &usize| {
             let id = self.classes[class].candidates[*rank];
@@ -360,7 +365,7 @@ impl Scheduler {
         };
         let state = &self.classes[class];
         let primaries = 0..state.selector.first_backup_rank.unwrap_or(state.candidates.len());
-        // Check the one found last time first.
+        // Check the one that was found last time first.
         let last_found = Some(state.last_available_primary).filter(|rank| primaries.contains(rank));
         let found = last_found.into_iter().chain(primaries).find(can_serve);
         self.classes[class].last_available_primary = found.unwrap_or_default();
@@ -419,6 +424,7 @@ impl Scheduler {
         }
     }
 
+    /// The input tokens of the item, and 1.5 times the model's mean output, at most the item's own output limit.
     pub(super) fn token_estimate(&self, id: RouteId, item: &QueuedItem) -> TokenEstimate {
         let model = &self.models[self.routes[id.index()].model];
         let mean = model.mean_output_tokens.unwrap_or(TYPICAL_OUTPUT_TOKENS);
@@ -433,8 +439,8 @@ impl Scheduler {
         model.price.map_or(Money::ZERO, |price| price.cost(item.input_tokens, u64::from(output)))
     }
 
-    /// The output limit that a request for this item states: the item's own, multiplied if a larger retry was asked
-    /// for, and never above the model's maximum.
+    /// The output limit that a request for this item states: the item's own limit, multiplied if this is a retry with a
+    /// larger limit, but at most the model's maximum.
     pub(super) fn max_output_tokens(&self, model: &Model, item: &QueuedItem) -> Option<u32> {
         let has_larger_output = item.retry_state.as_ref().is_some_and(|retry_state| retry_state.has_larger_output);
         let factor = if has_larger_output { self.policy.truncated_retry_factor.unwrap_or(1) } else { 1 };
@@ -493,9 +499,8 @@ impl Scheduler {
         planned
     }
 
-    /// Bumps the version if the route just used may have no room left today, for any item or for a larger one. Items
-    /// that policy restricted to this route may then use others, as may items that kept backup keys idle while it was
-    /// in service.
+    /// Causes a new check of blocked items if the route just used may be out of money or daily quota, for any item or
+    /// for large ones. Items that policy restricted to this route may then use others, and backup keys may be used.
     fn recheck_after_last_use(&mut self, now: Now, id: RouteId) {
         let keeps_backups_idle = self.classes.iter().any(|class| class.selector.first_backup_rank.is_some());
         let policy = &self.policy;

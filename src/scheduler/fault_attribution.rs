@@ -26,7 +26,7 @@ pub struct HealthPenalty {
 #[derive(Clone, Debug, Default)]
 pub struct HealthPenalties {
     applied: SmallVec<[HealthPenalty; 2]>,
-    /// The item failed the same way on two projects, so it causes no more penalties.
+    /// Whether the item failed with the same outcome on two projects. It then causes no more penalties.
     item_at_fault: bool,
 }
 
@@ -90,6 +90,7 @@ impl Scheduler {
         }
     }
 
+    /// Opens the closed breakers of all routes of a key.
     fn trip_key(&mut self, now: Now, key: usize, cause: &Cause, events: &mut Vec<EventKind>) {
         self.keys[key].recent_failures.clear();
         let open_time = self.policy.breaker_open_time;

@@ -21,7 +21,7 @@ impl Health {
         self.0
     }
 
-    /// Never 0, so that a key can always recover.
+    /// The score, but at least 5, so that a key is still used and can recover.
     pub const fn weight(self) -> u8 {
         if self.0 > MIN_WEIGHT { self.0 } else { MIN_WEIGHT }
     }
@@ -34,7 +34,7 @@ impl Health {
         self.0 = self.0.saturating_sub(20);
     }
 
-    /// Returns a penalty whose failure turned out not to be the key's.
+    /// Takes a penalty back, after the failure turned out not to be the key's fault.
     pub fn restore_penalty(&mut self) {
         self.0 = (self.0 + 20).min(100);
     }

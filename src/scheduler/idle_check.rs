@@ -1,8 +1,8 @@
-//! A slow, independent check whether any waiting item could be sent now.
+//! A slow and independent check whether any waiting item could be sent now.
 //!
 //! `poll` is fast because it caches: parked routes, wakeups, classes where nothing can be sent. This check caches
-//! nothing and visits every route and every item near the head of every queue. Simulations call it whenever `poll`
-//! returns nothing; the program itself never does.
+//! nothing and visits all routes, all items sent or blocked before, and the pending items near the head of each queue.
+//! Simulations call it whenever `poll` returns nothing; the program itself never does.
 
 use crate::domain::{Now, RouteId, Seq, SpillTo, WhenLimited};
 
@@ -55,7 +55,7 @@ impl Scheduler {
         self.pools[self.routes[route.index()].pool].token_block(now, self.token_estimate(route, item)).is_none()
     }
 
-    /// Ready routes that the item may take, apart from its tokens.
+    /// Ready routes that the item may take if there is enough token room.
     fn takeable_routes(
         &self,
         now: Now,
@@ -113,7 +113,7 @@ impl Scheduler {
             && self.quota_admission(now, route, item) == BudgetAdmission::Now
     }
 
-    /// Whether the route belongs to a backup key while a primary key is in service for the item.
+    /// Whether the route belongs to a backup key that must stay idle, since a primary key is in service for the item.
     fn is_kept_for_primary(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let state = &self.classes[class];
         let Some(first) = state.selector.first_backup_rank.filter(|first| state.rank(route) >= Some(*first)) else {

@@ -7,10 +7,10 @@ use crate::domain::MonoTime;
 /// The smallest weight of a new answer.
 const MIN_SAMPLE_WEIGHT: f64 = 0.2;
 
-/// After this long without an answer, a new answer has half of the weight.
+/// After this long without an answer, a new answer counts as much as the average so far.
 const HALF_WEIGHT_AFTER: Duration = Duration::from_secs(60);
 
-/// Assumed latency before the first answer.
+/// Usual latency assumed for a failure before the model's first answer.
 const DEFAULT_LATENCY: Duration = Duration::from_secs(10);
 
 /// The average in microseconds, and the time of the last answer.
@@ -22,7 +22,7 @@ impl LatencyAverage {
         self.0.map(|(mean, _)| mean)
     }
 
-    /// Adds an answer. The older the average, the larger the weight of the answer, so that a slow start is soon
+    /// Adds an answer. The longer ago the last answer, the larger the weight of this one, so that a slow start is soon
     /// forgotten.
     pub fn record(&mut self, now: MonoTime, took: Duration) {
         let took = took.as_micros() as f64;

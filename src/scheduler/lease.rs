@@ -2,7 +2,7 @@
 //! spends them.
 //!
 //! The scheduler does no I/O: it returns the leases it needs as [`LeaseRequest`] and is handed a [`LeaseGrant`]. Routes
-//! wait in between only if a lease ran out before the next came. The caller talks to the quota ledger.
+//! wait only if a lease is used up before the next one is granted. The caller talks to the quota ledger.
 
 use crate::domain::{
     Now, Outcome, QuotaDay, RouteId, WallTime,
@@ -27,15 +27,20 @@ const LEASES_PER_DAY: u64 = 20;
 /// The lease of one daily quota.
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
+    /// What is left of the lease.
     available: u64,
     /// Names the period in the quota ledger. The lease may be used until `usable_until`.
     period_end: WallTime,
     usable_until: WallTime,
+    /// Used or leased by all processes when the lease was granted, this lease included.
     total_used: u64,
+    /// When quota becomes available again, if the ledger had none left.
     full_until: Option<WallTime>,
+    /// Whether a lease was requested and the reply has not come yet.
     is_requested: bool,
+    /// Used beyond the lease, and not yet reported to the ledger.
     overdrawn: u64,
-    /// The largest amount that a request found missing.
+    /// The largest amount of a request that the lease could not cover; 0 if there was none since the last grant.
     shortfall: u64,
 }
 
@@ -49,6 +54,7 @@ impl Lease {
         if now < self.usable_until { self.total_used.saturating_sub(self.available) } else { 0 }
     }
 
+    /// When quota becomes available again, if neither the lease nor the ledger has `amount`.
     pub fn full_until(&self, now: WallTime, amount: u64) -> Option<WallTime> {
         self.full_until.filter(|until| *until > now && self.available(now) < amount)
     }
@@ -82,7 +88,7 @@ fn lease_period(day: QuotaDay, now: WallTime) -> (WallTime, WallTime) {
 }
 
 impl DailyQuota {
-    /// The lease to request now, if any. Not repeated until the last request was answered.
+    /// The lease to request now, if any. `None` while a request is not answered.
     fn lease_request(&mut self, now: WallTime, pool: usize, unit: QuotaUnit, is_first: bool) -> Option<LeaseRequest> {
         let (limit, known_used) = (self.limit(), self.used_locally(now));
         let (period_end, _) = lease_period(self.day(), now);
@@ -99,8 +105,8 @@ impl DailyQuota {
         if is_expired {
             lease.available = 0;
         }
-        // The first request only reads the ledger. A lease is for processes that send, since one that is killed loses
-        // it.
+        // The first request only reads the ledger. Nothing is leased before it is needed, since a killed process loses
+        // its lease.
         let requested = if is_first { 0 } else { amount };
         Some(LeaseRequest {
             pool,
@@ -124,8 +130,8 @@ impl DailyQuota {
         lease.period_end = grant.period_end;
         lease.available += grant.granted;
         if grant.period_end != current_period_end {
-            // The grant arrived after its period: it may not be used any more. The next request is about the new period
-            // and returns this lease if it still counts there, as half hours of a rolling day do.
+            // The grant arrived after its period, so it may not be used. The next request is for the new period. It
+            // returns this lease if the lease's period still counts, as half hours of a rolling day do.
             lease.usable_until = lease.usable_until.min(now);
             return;
         }
@@ -136,7 +142,7 @@ impl DailyQuota {
 }
 
 impl Scheduler {
-    /// Shares daily quotas with other processes from now on. Nothing is sent on a limited day before a lease was
+    /// Shares daily quotas with other processes from now on. A pool with a daily limit sends nothing before a lease is
     /// granted.
     pub fn share_days(&mut self) {
         for index in 0..self.pools.len() {
@@ -146,7 +152,7 @@ impl Scheduler {
         self.needs_first_leases = true;
     }
 
-    /// Stops sharing after the ledger became unavailable: only this process's counts are left.
+    /// Stops sharing after the ledger became unavailable. Only this process's own counts apply from then on.
     pub fn stop_sharing_days(&mut self) {
         for pool in &mut self.pools {
             pool.daily_quotas().for_each(|(_, quota)| quota.set_shared(false));
@@ -162,7 +168,7 @@ impl Scheduler {
         }
     }
 
-    /// The leases needed now. Each is returned once until it is answered.
+    /// The leases needed now. A request is not returned again until it is answered.
     pub fn lease_requests(&mut self, now: Now) -> Vec<LeaseRequest> {
         let is_first = std::mem::take(&mut self.needs_first_leases);
         let mut requests = Vec::new();
@@ -173,6 +179,7 @@ impl Scheduler {
         requests
     }
 
+    /// Applies a reply of the quota ledger and unparks the routes of its pool.
     pub fn apply_lease_grant(&mut self, now: Now, grant: &LeaseGrant) {
         let pool = &mut self.pools[grant.pool];
         let quota = pool.daily_quotas().find(|(unit, _)| *unit == grant.unit);
@@ -196,7 +203,7 @@ impl Scheduler {
         self.mark_lease_needed(grant.pool);
     }
 
-    /// Requests that return what is left of the leases, for the end of the process.
+    /// Takes what is left of all leases, as requests that return it to the ledger at the end of the process.
     pub fn unused_leases(&mut self, now: Now) -> Vec<LeaseRequest> {
         let mut unused = Vec::new();
         for (index, pool) in self.pools.iter_mut().enumerate() {
@@ -222,7 +229,7 @@ impl Scheduler {
         unused
     }
 
-    /// Adds what other processes used today, for a plan. Nothing is leased.
+    /// Adds what other processes used today, for the `plan` command. Nothing is leased.
     pub fn add_usage_elsewhere(
         &mut self,
         now: Now,

@@ -1,8 +1,8 @@
-//! Local limits that can block a route: a counter of a pool, or a probe that allows one request at a time.
+//! Local limits that can block a route: a counter of a pool, a ramp, or a probe that allows one request at a time.
 
 use crate::domain::bottleneck::Bottleneck;
 
-/// The limit that is reached.
+/// The kind of the limit that is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LimitKind {
     RequestsPerMinute,

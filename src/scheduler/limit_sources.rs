@@ -2,8 +2,8 @@
 
 use crate::domain::LimitSource;
 
-/// The lowest of the three values is in force. The provider's statement never raises a configured limit. Where nothing
-/// is configured, the provider's statement may rise and fall.
+/// The lowest of the three values is in force. So a stated limit never raises a configured one. Where nothing is
+/// configured, each statement of the provider replaces the last, whether higher or lower.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SourcedLimit {
     pub configured: Option<u64>,

@@ -9,7 +9,7 @@ use crate::domain::{
 
 use super::{LocalRejection, Reserved, Scheduler, cooldown::Cooldown, daily_quota::next_reset};
 
-/// Longest accepted wait for a daily quota: days have at most 25 hours.
+/// Longest accepted wait for a daily quota: a day has at most 25 hours.
 const MAX_DAY: Duration = Duration::from_secs(25 * 3_600);
 
 /// A stated wait up to this long points to a burst or concurrency limit, not to a limit per minute.
@@ -32,7 +32,7 @@ impl Scheduler {
         }
     }
 
-    /// Starts a cooldown if a response says that nothing is left, before a 429 would say so.
+    /// Starts a cooldown if a response states that nothing is left of a limit, so that no request gets a 429.
     pub(super) fn cool_down_exhausted(&mut self, now: Now, reserved: &Reserved, result: &AttemptResult) {
         let pool = self.routes[reserved.route.index()].pool;
         for report in &result.response_meta.limits {
@@ -73,7 +73,7 @@ impl Scheduler {
         }
     }
 
-    /// The limit that the first 429 of an episode refers to, as far as the response tells.
+    /// The limit that the first 429 of an episode refers to, as far as the response shows it.
     pub(super) fn throttled_dimension(&self, reserved: &Reserved, result: &AttemptResult) -> LimitDimension {
         let concurrency = |report: &ProviderLimit| report.dimension == LimitDimension::Concurrency;
         let pool = &self.pools[self.routes[reserved.route.index()].pool];
@@ -90,7 +90,8 @@ impl Scheduler {
         }
     }
 
-    /// Switches learned limits off for the strict pipeline, which uses the backoff schedule instead.
+    /// Switches learned limits off if `when_limited` is `wait`, and otherwise on. The strict pipeline uses the backoff
+    /// schedule instead.
     pub(super) fn apply_strict_mode(&mut self) {
         let strict = self.policy.when_limited == WhenLimited::Wait;
         for pool in &mut self.pools {
@@ -99,7 +100,7 @@ impl Scheduler {
         }
     }
 
-    /// Rejects items that fit nowhere after a token limit became smaller; otherwise they would wait forever.
+    /// Rejects items that no route can serve after a limit became smaller. Otherwise they would wait forever.
     fn reject_ineligible(&mut self) {
         let mut rejections: Vec<LocalRejection> = Vec::new();
         for class in 0..self.classes.len() {

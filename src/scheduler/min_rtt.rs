@@ -1,16 +1,18 @@
-//! Estimates how long before its answer the server has counted a request at the latest.
+//! Estimates when the server counted a request at the latest, as a duration before the answer.
 //!
-//! Without further knowledge, a request may be counted at the very instant of its answer, and its room in a minute
-//! window is free sixty seconds after that. Two facts allow more, both because quota is checked *before* the work:
+//! Without an estimate, the server may have counted a request as late as it answered, and the request's room in a
+//! minute window is free sixty seconds after the answer. Two facts allow an earlier instant, both because servers check
+//! quota *before* the work:
 //!
 //! - A server that reports its processing time has counted the request at least that long before the answer left.
-//! - The answer took processing time and the way back, and the next request that uses the room needs the way out.
-//!   Together that is never less than the shortest possible round trip. It is estimated from below: the fastest
-//!   observed round trip, minus three times the distance between it and the twentieth fastest. With widely scattered
-//!   latencies that is zero; with steady ones it is nearly the whole round trip.
+//! - Between counting and the answer's arrival lie the processing time and the way back, and the next request that uses
+//!   the room needs the way to the server. Together that is never less than the shortest possible round trip. It is
+//!   estimated conservatively: the fastest observed round trip, minus three times the difference between it and the
+//!   twentieth fastest. With widely scattered latencies that is zero; with steady ones it is nearly the whole round
+//!   trip.
 //!
-//! A server that counts at the end of its work would answer requests sent early with a 429. After such a 429 neither
-//! fact is used any more.
+//! A server that counts at the end of its work would answer requests sent because of this estimate with a 429. After
+//! the first 429 of an episode, the estimate is therefore not used any more.
 
 use std::time::Duration;
 
@@ -22,7 +24,8 @@ const MIN_SAMPLES: u32 = 50;
 /// Number of fastest round trips kept.
 const KEPT_SAMPLES: usize = 20;
 
-/// How far the true minimum may lie below the fastest, as a multiple of the fastest samples' spread.
+/// How far the true minimum may lie below the fastest sample, as a multiple of the difference between the fastest and
+/// the slowest sample kept.
 const SCATTER_FACTOR: u32 = 3;
 
 #[derive(Clone, Debug, Default)]
@@ -45,7 +48,7 @@ impl MinRtt {
         self.fastest.insert(place, latency);
     }
 
-    /// How long before the answer the request was counted, as far as it matters for the next request.
+    /// At least this long before the answer the request was counted, as far as it matters for the next request.
     pub fn counted_before(&self, latency: Duration, server_time: Option<Duration>) -> Duration {
         if self.is_disabled {
             return Duration::ZERO;
@@ -63,7 +66,7 @@ impl MinRtt {
         }
     }
 
-    /// Stops estimating, after a 429 that our counters did not predict.
+    /// Stops estimating for good, after the first 429 of an episode.
     pub const fn disable(&mut self) {
         self.is_disabled = true;
     }

@@ -112,7 +112,8 @@ pub struct Scheduler {
     route_wakeups: BinaryHeap<Reverse<(MonoTime, RouteId)>>,
     /// Items that no route can ever serve, not yet returned by `poll`.
     rejections: Vec<LocalRejection>,
-    /// Items whose recent attempts ended in provider errors. They may be at fault if other items succeed.
+    /// Unfinished items that have had a provider error on their current model. If all unfinished items are among them,
+    /// errors count against an item even though no other item succeeds.
     failing_items: HashSet<Seq>,
     model_groups: Vec<ModelGroup>,
     /// Detects keys in different projects that share a quota.
@@ -131,7 +132,7 @@ pub struct Scheduler {
     uses_stats: bool,
     /// The UTC day (days since 1970) for which the keys were last rotated.
     rotation_day: Option<i64>,
-    /// Changes whenever a route may have become ready.
+    /// Increases whenever a route may have become ready or a blocked item may have become sendable.
     version: u64,
     last_poll: Option<Now>,
     bottlenecks: bottleneck::BottleneckTracker,
@@ -141,7 +142,8 @@ pub struct Scheduler {
     rng: fastrand::Rng,
 }
 
-/// One model at one provider over all projects: all its pools reach the same servers.
+/// The pools of one model (or of one named shared pool) at one provider, over all projects. They reach the same
+/// servers.
 #[derive(Debug, Default)]
 struct ModelGroup {
     pools: Vec<usize>,
@@ -195,7 +197,7 @@ struct ModelState {
     recent_successes: [Option<(Seq, MonoTime)>; 2],
     /// Running mean of billed output tokens, for token estimates.
     mean_output_tokens: Option<f64>,
-    /// Over all its routes.
+    /// Over all routes of the model.
     latency: LatencyAverage,
 }
 
@@ -208,17 +210,20 @@ struct RouteState {
     switched_off_at: Option<WallTime>,
     /// The provider says that this project can't use this model.
     unavailable: Option<Cause>,
-    /// Several items were rejected alike, so the operator has to decide.
+    /// Set after several identical rejections in a row. The route stays unavailable until the operator switches it on
+    /// again.
     needs_operator: Option<Cause>,
     breaker: Breaker,
     /// Limits concurrency after the breaker has closed.
     ramp: Option<Ramp>,
     in_flight: u32,
+    /// The number of identical rejections in a row, and the fingerprint of their message.
     identical_rejections: (u32, u64),
+    /// Whether the provider has ever accepted a request on this route.
     has_accepted: bool,
     last_accepted_at: Option<MonoTime>,
     latency: LatencyAverage,
-    /// The value of `dispatch_count` at its last use; 0 before the first.
+    /// The value of `dispatch_count` at the last use of the route; 0 before the first use.
     last_use_number: u64,
     /// The earliest wakeup scheduled for this route.
     wakeup_at: Option<MonoTime>,
@@ -246,13 +251,13 @@ impl Scheduler {
         queue.stuck_at_version = None;
     }
 
-    /// Number of loaded items of `class` that were not tried yet. Items already tried don't count: they may wait long
-    /// for a route, and must not keep others from being loaded.
+    /// Number of loaded items of `class` that were neither sent nor set aside as blocked. The others don't count: they
+    /// may wait long for a route and must not keep more items from being loaded.
     pub fn pending_count(&self, class: usize) -> usize {
         self.classes[class].pending.len()
     }
 
-    /// Whether more items of `class` should be loaded. False while too many tried items wait in memory.
+    /// Whether more items of `class` may be loaded. False while too many retries and blocked items are in memory.
     pub fn has_capacity(&self, class: usize) -> bool {
         self.classes[class].has_capacity()
     }
@@ -281,20 +286,22 @@ impl Scheduler {
         queued + (self.backing_off.len() + self.reservations.len() + self.rejections.len()) as u64
     }
 
-    /// When to poll again if no attempt completes before. `None` if only an answer or the operator can change anything.
+    /// When to poll again at the latest. Poll earlier if an attempt completes. `None` if only an answer or the operator
+    /// can change anything.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
         let alarm = self.route_wakeups.peek().map(|Reverse((at, _))| *at);
         let backoff = self.backoff_wakeups.peek().map(|Reverse((at, _))| *at);
         alarm.into_iter().chain(backoff).min()
     }
 
-    /// Makes all routes candidates for the next poll again.
+    /// Marks all routes as possibly ready, so that the next poll checks them.
     fn unpark_all(&mut self) {
         for index in 0..self.routes.len() {
             self.unpark(RouteId(index as u32));
         }
     }
 
+    /// Marks a route as possibly ready.
     fn unpark(&mut self, route: RouteId) {
         for class in &mut self.classes {
             class.unpark(route);
@@ -303,6 +310,7 @@ impl Scheduler {
         self.version += 1;
     }
 
+    /// Marks a route as not ready. It is checked again at `wakeup`.
     fn park(&mut self, now: Now, route: RouteId, wakeup: cooldown::Wakeup) {
         for class in &mut self.classes {
             class.park(route);

@@ -9,7 +9,7 @@ use super::{QueuedItem, Scheduler, route_selector::RouteSearch};
 /// Assumed output tokens before a model has answered.
 pub(super) const TYPICAL_OUTPUT_TOKENS: f64 = 256.0;
 
-/// Data for scoring one model for one item.
+/// The inputs for the score of one model for one item.
 #[derive(Clone, Copy, Debug)]
 struct ModelScore {
     tier: usize,
@@ -33,7 +33,8 @@ impl Scheduler {
     pub(super) fn ranked_models(&self, class: usize, item: &QueuedItem) -> SmallVec<[usize; 16]> {
         let state = &self.classes[class];
         let Some(ranges) = state.selector.model_ranges() else { return SmallVec::new() };
-        // A model without answers is assumed to write as much as the others, so that a guess does not decide.
+        // A model without answers is assumed to write as much as the others, so that its assumed output does not decide
+        // the order.
         let known = || ranges.iter().filter_map(|range| self.models[range.model].mean_output_tokens);
         let default_output = match known().count() {
             0 => TYPICAL_OUTPUT_TOKENS,

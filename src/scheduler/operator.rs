@@ -18,7 +18,8 @@ impl Scheduler {
         self.version += 1;
     }
 
-    /// Switches a key on or off. Switching on also re-enables a key that was disabled.
+    /// Switches a key on or off. Switching on also re-enables a disabled key and ends its project's cooldown for
+    /// missing credit.
     ///
     /// # Errors
     ///
@@ -41,6 +42,11 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Switches all models of this name on or off.
+    ///
+    /// # Errors
+    ///
+    /// If there is no model of this name.
     pub fn switch_model(&mut self, now: WallTime, name: &str, on: bool) -> Result<(), NotFound> {
         let mut found = false;
         for model in self.models.iter_mut().filter(|state| state.model.name == name) {
@@ -73,7 +79,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Ends every cooldown, exhausted day and open breaker of a key's routes. True if there was any.
+    /// Ends every cooldown, exhausted day and open breaker of a key's routes, pools, project and providers. True if
+    /// there was any.
     ///
     /// # Errors
     ///

@@ -64,11 +64,12 @@ impl TokenEstimate {
 pub enum ObservedUsage {
     /// Answered with usage: the request stays counted, tokens as the provider reported them.
     Reported(TokenEstimate),
-    /// 429: the request stays counted in its minute; tokens and the day's request are released.
+    /// Refused because of a quota: the request stays counted in its minute; its tokens and its request of the day are
+    /// released.
     Throttled,
     /// Answered without usage: everything reserved stays counted.
     Missing,
-    /// Sent but never answered: everything reserved stays counted.
+    /// Sent, but without a usable answer (none at all, or a provider error): everything reserved stays counted.
     NoResponse,
     /// No byte was sent: everything is released.
     NotSent,
@@ -82,13 +83,14 @@ pub enum PoolBlock<'a> {
         kind: LimitKind,
         wakeup: Wakeup,
     },
-    /// The daily quota is used up by our own count.
+    /// The daily quota is used up by our own count, or by that of all processes that share it.
     DailyLimitReached {
         until: WallTime,
         used: u64,
         limit: u64,
     },
     CoolingDown(&'a Cooldown),
+    /// The provider said that the daily quota is used up.
     Exhausted(&'a Cooldown),
     /// The request exceeds the limit itself, so waiting doesn't help.
     TooLarge {
@@ -105,7 +107,7 @@ pub struct QuotaPool {
     pub routes: Vec<RouteId>,
     /// Index into the scheduler's model groups.
     pub model_group: usize,
-    /// The last 429 while our own count was far below the limit.
+    /// When the last episode of 429s began, if our own count was then at most half of the limit.
     pub unexpected_429_at: Option<crate::domain::MonoTime>,
     pub in_flight: u32,
     pub cooldown: Option<Cooldown>,
@@ -113,7 +115,8 @@ pub struct QuotaPool {
     pub day_exhausted: Option<Cooldown>,
     /// Step in the backoff schedule: the number of consecutive 429 episodes.
     pub backoff_step: usize,
-    /// How often in a row the daily quota was still used up after its expected reset.
+    /// How often in a row the provider said that the daily quota is used up. From the second time on, it was still used
+    /// up after its expected reset.
     pub day_retry_step: u32,
     /// Limits concurrency after a cooldown whose duration was a guess.
     pub ramp: Option<Ramp>,
@@ -135,7 +138,7 @@ pub struct AttemptTiming {
     pub reserved_at: Now,
     /// When the request left this process. Equals `reserved_at` if that was never reported.
     pub sent_at: Now,
-    /// How long before the answer the server must have counted the request.
+    /// The server counted the request at least this long before it answered.
     pub counted_before: Duration,
 }
 
@@ -180,6 +183,7 @@ impl QuotaPool {
         }
     }
 
+    /// The amount that a request of this size takes from each minute window.
     fn demands(&self, estimate: TokenEstimate) -> [(u64, &SlidingWindow, LimitKind); 4] {
         let tokens =
             estimate.amount_to_reserve(&self.limits.tokens_per_minute, TokenEstimate::counter_for(self.token_counting));
@@ -193,7 +197,8 @@ impl QuotaPool {
         ]
     }
 
-    /// The block for every request, whatever its size. `None` if at most its tokens are too many.
+    /// The block that applies to requests of any size. If it is `None`, [`QuotaPool::token_block`] may still block a
+    /// request because of its size.
     pub fn block(&self, now: Now) -> Option<PoolBlock<'_>> {
         if let Some(spent) = self.day_exhausted.as_ref().filter(|spent| !spent.is_over(now)) {
             return Some(PoolBlock::Exhausted(spent));
@@ -233,7 +238,7 @@ impl QuotaPool {
         over_minute || self.day_tokens.limit().is_some_and(|limit| day > limit)
     }
 
-    /// The block for a request of this size. Assumes that [`QuotaPool::block`] returned `None`.
+    /// The block that applies to a request of this size. Assumes that [`QuotaPool::current_block`] returned `None`.
     pub fn token_block(&self, now: Now, estimate: TokenEstimate) -> Option<PoolBlock<'_>> {
         for (amount, window, kind) in self.demands(estimate).into_iter().skip(1) {
             match window.admission(now.mono, amount) {
@@ -251,12 +256,12 @@ impl QuotaPool {
         needs_lease.then_some(PoolBlock::Limited { kind: LimitKind::Lease, wakeup: Wakeup::OnCompletion })
     }
 
-    /// Whether the daily limit depends on the size of a request.
+    /// Whether there is a limit on tokens per day, so that the rest of a day may suffice only for small requests.
     pub const fn has_daily_token_limit(&self) -> bool {
         self.day_tokens.limit().is_some()
     }
 
-    /// Whether the daily token limit blocks a request of this size: until the reset, or always.
+    /// The block of the daily token limit for a request of this size.
     pub fn daily_token_block(&self, now: Now, estimate: TokenEstimate) -> Option<PoolBlock<'_>> {
         let amount =
             estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
@@ -274,7 +279,8 @@ impl QuotaPool {
         };
         let tokens =
             estimate.amount_to_reserve(&self.limits.tokens_per_minute, TokenEstimate::counter_for(self.token_counting));
-        // All token windows must later release what they took, so a reduced amount in one applies to all.
+        // `commit` releases the returned amounts from all token windows, so an amount reduced in one window is reduced
+        // in all.
         let taken = if tokens < reserved.counted_as(self.token_counting) {
             TokenEstimate { input: tokens, output: 0 }
         } else {
@@ -304,7 +310,7 @@ impl QuotaPool {
     pub fn commit(&mut self, now: Now, reserved_tokens: TokenEstimate, observed: ObservedUsage, timing: AttemptTiming) {
         self.in_flight -= 1;
         let AttemptTiming { reserved_at, sent_at, counted_before } = timing;
-        // Output tokens are counted as they are generated, at the latest with the end of the answer.
+        // Output tokens are counted while they are generated, the last ones at the end of the answer.
         let occupied_for = MINUTE.saturating_sub(counted_before);
         let tokens_occupied_for = if self.token_counting == TokenCounting::Input { occupied_for } else { MINUTE };
         let counted_at_latest = now.wall - counted_before;
@@ -373,7 +379,7 @@ impl QuotaPool {
         }
     }
 
-    /// The day's gauge. It is full if the provider said so, whatever our own count.
+    /// The day's gauge. It is full if the provider said that the quota is used up, whatever our own count is.
     pub fn day_gauge(&self, now: Now) -> Gauge {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
         let is_exhausted = self.day_exhausted.as_ref().is_some_and(|spent| !spent.is_over(now));
@@ -415,12 +421,13 @@ impl QuotaPool {
         self.day_requests.day()
     }
 
-    /// Whether a 429 for a request sent at `sent_at` starts a new episode, rather than belonging to the last cooldown.
+    /// Whether a 429 for a request sent at `sent_at` starts a new episode. It does not if the request was sent before
+    /// the end of the last cooldown.
     pub fn is_new_episode(&self, now: Now, sent_at: crate::domain::MonoTime) -> bool {
         self.cooldown.as_ref().is_none_or(|cooldown| cooldown.is_over(now) && sent_at >= cooldown.until.mono)
     }
 
-    /// Handles the first 429 of an episode, which our counters did not predict.
+    /// Handles the first 429 of an episode: adapts the learned limits.
     pub fn on_unexpected_throttle(&mut self, now: Now, sent_at: Now, dimension: LimitDimension) {
         self.limits.on_throttle(now.mono, sent_at.mono, dimension, self.in_flight);
         self.apply_limits();
@@ -436,7 +443,8 @@ impl QuotaPool {
         self.day_requests.set_limit(limits.requests_per_day.effective());
         self.day_tokens.set_limit(limits.tokens_per_day.effective());
         let rpm = limits.requests_per_minute.effective().map(|rpm| u32::try_from(rpm).unwrap_or(u32::MAX));
-        // A learned limit is not used up in one burst: if it is wrong, or the day ends, few requests meet the 429.
+        // A learned limit is spread over the minute rather than used up in one burst. So only few requests get a 429 if
+        // the limit is wrong or the daily quota ends.
         let learned_burst =
             rpm.filter(|_| limits.requests_per_minute.source() == Some(LimitSource::Learned)).map(|rpm| rpm / 8 + 1);
         let burst = self.burst.into_iter().chain(learned_burst).min();

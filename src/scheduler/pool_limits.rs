@@ -36,7 +36,7 @@ pub struct AdmittedSample {
     pub sent_at: MonoTime,
     pub latency: Duration,
     pub used: TokenEstimate,
-    /// Requests in flight on the same pool when this one was answered.
+    /// Other requests in flight on the same pool when this one was answered.
     pub others_in_flight: u32,
 }
 
@@ -69,7 +69,7 @@ impl PoolLimits {
         match dimension {
             LimitDimension::RequestsPerMinute => &mut self.requests_per_minute,
             LimitDimension::TokensPerMinute => &mut self.tokens_per_minute,
-            // Where only input tokens count, both names mean the same limit.
+            // Where only input tokens are counted, tokens and input tokens per minute are the same limit.
             LimitDimension::InputTokensPerMinute
                 if self.token_counting == TokenCounting::Input && self.input_tokens_per_minute.configured.is_none() =>
             {
@@ -123,7 +123,8 @@ impl PoolLimits {
         self.adopt_learned();
     }
 
-    /// No limit per minute and no concurrency limit is known; only slow start keeps the first 429s few.
+    /// Whether no limit per minute and no concurrency limit is known. Then only slow start keeps the number of 429s
+    /// low.
     fn is_unlimited(&self) -> bool {
         let minute = [
             &self.requests_per_minute,
@@ -153,7 +154,7 @@ impl PoolLimits {
         self.adopt_learned();
     }
 
-    /// Records the first 429 of an episode that our counters did not predict.
+    /// Records the first 429 of an episode.
     pub fn on_throttle(&mut self, now: MonoTime, sent_at: MonoTime, dimension: LimitDimension, others_in_flight: u32) {
         if self.is_strict {
             return;

@@ -1,4 +1,5 @@
-//! Probes: a route that was unavailable on a guess comes back with one real item, the smallest that waits.
+//! Probes: if the end of a route's cooldown was only a guess, the route is tried with one real item first, the smallest
+//! near the head of the queue.
 
 use crate::domain::{ModelId, Now, RouteId, SpillTo, WhenLimited};
 
@@ -17,8 +18,8 @@ impl Scheduler {
 
     /// Whether the item yields a request on this route to another waiting item that the route can serve now and that
     /// has had fewer errors on the model. An item with errors yields probes: otherwise items that fail everywhere would
-    /// probe the route forever and keep it closed for the rest. An item that has used up its retries on the model
-    /// yields every request: the route may have only a few a day.
+    /// probe the route forever, and it would stay unavailable for the others. An item that has used up its retries on
+    /// the model yields every request, since the route may allow only a few requests a day.
     pub(super) fn yields_probe(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         let model = ModelId(self.routes[route.index()].model as u32);
         let errors = item.provider_errors_on(model);
@@ -37,7 +38,8 @@ impl Scheduler {
         })
     }
 
-    /// Whether `spill` and the strict pipeline allow the item this route, as dispatch will decide.
+    /// Whether `spill` and the strict pipeline allow the item this route. Must agree with
+    /// [`Scheduler::allowed_routes`].
     fn may_spill_to(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let class = &self.classes[class];
         let can_wait = |other: &RouteId| self.ineligibility(*other, item).is_none() && self.can_wait_on(now, *other);
@@ -57,10 +59,10 @@ impl Scheduler {
         })
     }
 
-    /// The item to probe `route` with instead of `item`: the smallest near the head of its class that has had no errors
-    /// on the model. `item` goes back to the queue.
+    /// If the request is a probe, replaces `item` by a smaller one: the smallest near the head of its class that has
+    /// had no errors on the model. `item` then goes back to the queue.
     pub(super) fn swap_smallest(&mut self, now: Now, class: usize, route: RouteId, item: QueuedItem) -> QueuedItem {
-        // The strict pipeline retries with the item that got the 429, as a script does.
+        // The strict pipeline retries the item that got the 429, as a serial script does.
         if self.policy.when_limited == WhenLimited::Wait || !self.is_probe(now, route) {
             return item;
         }
@@ -76,7 +78,7 @@ impl Scheduler {
         }
         let found = smallest.and_then(|(_, place)| self.classes[class].pending.remove(place).zip(Some(place)));
         let Some((smaller, _)) = found else { return item };
-        // Keep its position ahead of the others, since it was its turn.
+        // Put it back at its old position, since it was its turn.
         if item.retry_state.is_some() {
             self.classes[class].retries.push_front(item);
         } else {
@@ -95,7 +97,7 @@ impl Scheduler {
             && self.can_take(now, route, &item)
     }
 
-    /// Whether neither the item's requirements nor its tokens or cost keep it from a ready route.
+    /// Whether a ready route can serve the item and has enough tokens and money for it.
     fn can_take(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         self.ineligibility(route, item).is_none()
             && self.budget_admission(now, route, item) == BudgetAdmission::Now

@@ -1,4 +1,4 @@
-//! Waiting items by class, in input order. Items that were tried before come first.
+//! Waiting items by class, in input order. Items that were sent or blocked before come first.
 
 use std::collections::VecDeque;
 
@@ -18,10 +18,11 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct QueuedItem {
     pub seq: Seq,
-    /// Estimated.
+    /// Estimated number of input tokens.
     pub input_tokens: u64,
     /// The most output tokens that its own parameters allow.
     pub max_output_tokens: Option<u32>,
+    /// The most that one attempt for it may cost.
     pub max_usd: Option<Money>,
     /// The answer is written to a caption file, so a truncated answer counts as a failure.
     pub is_caption: bool,
@@ -29,7 +30,7 @@ pub struct QueuedItem {
     pub unsupported_apis: SmallVec<[Api; 2]>,
     /// When it could first have been sent.
     pub waiting_since: MonoTime,
-    /// `None` until something went wrong, so most items never have one.
+    /// `None` until an attempt failed, so most items never have one.
     pub retry_state: Option<Box<RetryState>>,
 }
 
@@ -38,10 +39,10 @@ pub struct QueuedItem {
 pub struct RetryState {
     /// HTTP requests so far.
     pub attempts: u32,
-    /// Models that it no longer tries.
+    /// Models that the item is no longer sent to.
     pub models_given_up: SmallVec<[ModelId; 4]>,
     last_model: Option<ModelId>,
-    /// Counted per model, so that an item that moves between models runs out of retries too.
+    /// Counted per model, so that an item that moves back and forth between models runs out of retries too.
     retries_by_model: SmallVec<[(ModelId, ModelRetries); 1]>,
     /// Whether the one retry with a larger output limit was used.
     pub has_larger_output: bool,
@@ -100,7 +101,7 @@ impl QueuedItem {
 }
 
 impl RetryState {
-    /// The retries on `model`, which becomes the last model.
+    /// Makes `model` the last model. Returns the failures on it.
     pub fn switch_to_model(&mut self, model: ModelId) -> &mut ModelRetries {
         self.last_model = Some(model);
         let found = self.retries_by_model.iter().position(|(other, _)| *other == model);
@@ -117,7 +118,7 @@ impl RetryState {
     }
 }
 
-/// The properties that decide where an untried item can be sent.
+/// The properties that decide where an item without a retry state can be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Requirements {
     input: u64,
@@ -151,32 +152,34 @@ pub struct ItemClass {
     pub selector: RouteSelector,
     /// Under `primary_backup`: the rank of the primary last found in service.
     pub last_available_primary: usize,
+    /// Neither sent nor blocked yet, in input order.
     pub pending: VecDeque<QueuedItem>,
-    /// Tried before and free to go again.
+    /// Checked before `pending`: items that were sent before, and items that were blocked until something changed.
     pub retries: VecDeque<QueuedItem>,
-    /// Blocked when last checked; not checked again until something changes. Holds retries, and untried items that
-    /// could not use a ready route because of their own requirements, so that others may overtake them.
+    /// Blocked when last checked, and not checked again until something changes. Holds retries, and also untried items
+    /// that could not use a ready route because of their own requirements. Other items may overtake those.
     blocked: VecDeque<QueuedItem>,
-    /// The scheduler's version when `blocked` was last checked.
+    /// The scheduler's `readiness_version` when `blocked` was last moved to `retries`.
     blocked_at_version: u64,
-    /// The smallest untried item blocked since the last change. Items like it that are not smaller are blocked too.
+    /// Requirements of the untried item that was last found blocked; `None` after a change. Items with the same
+    /// requirements and at least as many input tokens are blocked too.
     smallest_blocked: Option<Requirements>,
-    /// Routes whose token room is claimed by an item that has aged: no other item takes it.
+    /// Routes whose token room is claimed by an item that has aged. No other item may take it.
     pub aged_claims: SmallVec<[(RouteId, Seq); 4]>,
-    /// Whether an item yielded a probe to others.
+    /// Whether an item has yielded a probe to others since the last full check.
     pub yielded_probe: bool,
     /// Number of waiting items that are not loaded yet.
     pub backlog: u64,
-    /// The scheduler's version at which no item of this class could be sent.
+    /// The scheduler's `readiness_version` at which no item of this class could be sent.
     pub stuck_at_version: Option<u64>,
 }
 
 const ABSENT: u32 = u32::MAX;
 
-/// The most untried items that may be in `blocked` of a class.
+/// While `blocked` of a class holds this many items, no further untried item is added to it.
 const MAX_BLOCKED: usize = 1_024;
 
-/// The most tried or blocked items of a class. At this number no more items are loaded, to bound memory.
+/// While a class has this many retries and blocked items, no more items are loaded, to bound memory.
 const MAX_TRIED: usize = 16_384;
 
 impl ItemClass {
@@ -240,7 +243,7 @@ impl ItemClass {
         self.pending.len() + self.retries.len() + self.blocked.len()
     }
 
-    /// The item to check first.
+    /// The item whose position in the input decides when this class is polled.
     pub fn first_item(&self) -> Option<&QueuedItem> {
         self.retries.front().or(self.blocked.front()).or(self.pending.front())
     }
@@ -262,8 +265,8 @@ impl ItemClass {
         }
     }
 
-    /// Appends blocked items to the retries. They come after items not checked yet, so that each gets its turn however
-    /// often something changes.
+    /// Appends blocked items to the retries. They come after items that were not checked yet, so that each item is
+    /// checked in turn however often something changes.
     pub fn requeue_blocked(&mut self) {
         self.aged_claims.clear();
         self.smallest_blocked = None;
@@ -282,7 +285,7 @@ impl ItemClass {
         self.blocked.push_back(item);
     }
 
-    /// Remembers an item that only its own requirements kept from every ready route.
+    /// Remembers the requirements of an untried item if only they keep it from every ready route.
     pub fn remember_blocked(&mut self, item: &QueuedItem) {
         let requirements = Requirements::from_untried(item);
         if requirements.is_some() {
@@ -290,7 +293,8 @@ impl ItemClass {
         }
     }
 
-    /// Whether a check would fail as for the remembered item. Cost and tokens only grow with the input.
+    /// Whether a check of this item would fail as it did for the remembered one, since cost and tokens only grow with
+    /// the input.
     pub fn is_known_blocked(&self, item: &QueuedItem) -> bool {
         let (Some(blocked), Some(requirements)) = (&self.smallest_blocked, Requirements::from_untried(item)) else {
             return false;
@@ -298,7 +302,7 @@ impl ItemClass {
         requirements.input >= blocked.input && Requirements { input: blocked.input, ..requirements } == *blocked
     }
 
-    /// Whether more items should be loaded although tried ones wait.
+    /// Whether more items may be loaded: not while too many retries and blocked items are in memory.
     pub fn has_capacity(&self) -> bool {
         self.retries.len() + self.blocked.len() < MAX_TRIED
     }

@@ -1,6 +1,6 @@
 //! Concurrency ramp after a failure: 1, 2, 4, 8, unlimited.
 
-/// The last limited step.
+/// The last limit before concurrency is unlimited.
 const MAX_LIMIT: u32 = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

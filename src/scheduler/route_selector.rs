@@ -5,10 +5,10 @@
 //! position among the class's candidates), its tier and its [`RouteStats`]; limits, cooldowns and money are dispatch's
 //! task.
 //!
-//! Tiers come first: routes of the item's preferred model before others, backup keys last. A strategy orders the
-//! candidates within a tier.
+//! Tiers come first. Routes of the item's preferred model come before others, and among equals backup keys come last;
+//! under `primary_backup`, backup keys come last overall. A strategy orders the candidates within a tier.
 //!
-//! Cost of selecting one candidate, for n candidates of m models (parking and unparking cost the same):
+//! Cost of selecting one candidate, for n candidates of m models (parking and unparking cost no more):
 //!
 //! | strategy | cost | data structure |
 //! |---|---|---|
@@ -79,12 +79,13 @@ enum SelectorState {
 
 /// Stride scheduling: one use advances a route's virtual time, less so for a heavier route, and the route with the
 /// lowest virtual time comes next. First uses are spread by the golden ratio, so that routes of equal weight are not
-/// used in a row.
+/// used in rank order.
 #[derive(Debug)]
 struct StrideState {
     virtual_times: MinTree,
     strides: Vec<u64>,
-    /// By tier: the current virtual time. A route that was parked does not catch up on what it missed.
+    /// By tier: the current virtual time. A route that was parked starts from it again, so that it does not catch up on
+    /// missed uses.
     virtual_now: [u64; 4],
 }
 
@@ -94,19 +95,21 @@ pub struct RouteSearch {
     /// Ranges of ranks still to be scanned, in order of preference.
     ranges: SmallVec<[Range<usize>; 4]>,
     range_index: usize,
+    /// The candidate to return first, instead of the fastest.
     exploration: Option<usize>,
+    /// The candidate returned last.
     proposed: Option<usize>,
     /// Ready, but declined for this item: removed from the tree until the search ends.
     declined: SmallVec<[usize; 8]>,
 }
 
-/// Tree keys are tier x `TIER_SPAN` plus the measured value, which must be below it.
+/// A key in a tree is tier x `TIER_SPAN` plus the measured value. Larger values are cut down to `TIER_SPAN` - 1.
 const TIER_SPAN: u64 = 1 << 60;
 
 /// Virtual time of one use of the heaviest route.
 const BASE_STRIDE: u64 = 1 << 16;
 
-/// The largest virtual time of one use. Weights that differ by more count as differing by this much.
+/// The largest virtual time of one use. It limits the ratio of two weights that has an effect.
 const MAX_STRIDE: u64 = 1 << 48;
 
 impl RouteSelector {
@@ -294,7 +297,7 @@ impl RouteSelector {
         }
     }
 
-    /// The candidate that a search would return first; `None` if that is random.
+    /// The candidate that a search without exploration would return first; `None` if that is random.
     pub fn first_candidate(&self, ready: &BitSet, ranked_models: &[usize]) -> Option<usize> {
         let within = |ranks: Range<usize>| ready.first_from(ranks.start).filter(|rank| ranks.contains(rank));
         match &self.state {

@@ -10,7 +10,8 @@ use crate::domain::{
 
 use super::{Scheduler, cooldown::Cooldown, health::Health, pool::TokenEstimate};
 
-/// Uses names rather than indices, so that a changed configuration still finds its entries.
+/// Refers to keys, models and pools by name rather than by index, so that entries are found after the configuration
+/// changed.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SavedState {
@@ -87,7 +88,7 @@ struct SavedRoute {
 /// The usage of one attempt of an earlier process, from the record.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PastUsage {
-    /// When the attempt completed; when it was sent, if it never did.
+    /// When the attempt completed. If it never did, when it was sent.
     pub at: WallTime,
     pub outcome: Outcome,
     pub usage: Usage,
@@ -170,8 +171,7 @@ impl Scheduler {
             routes: self
                 .routes
                 .iter()
-                // `needs_operator` is a question to the operator of this process; the next process finds out for
-                // itself.
+                // `needs_operator` is not saved: the next process counts identical rejections anew.
                 .filter(|route| route.switched_off_at.is_some() || route.unavailable.is_some())
                 .map(|route| {
                     let (key, model) = names(route);
@@ -187,7 +187,7 @@ impl Scheduler {
         }
     }
 
-    /// Restores the state of an earlier process, as far as the configuration still has its parts.
+    /// Restores the state of an earlier process. Entries for names that the configuration no longer has are ignored.
     pub fn restore(&mut self, now: Now, saved_state: SavedState, fingerprints: &[Option<String>]) {
         for saved in saved_state.pools {
             if let Some(pool) = self.pools.iter_mut().find(|pool| pool.name == saved.name) {

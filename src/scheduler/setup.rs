@@ -10,7 +10,8 @@ use super::{
 };
 
 impl Scheduler {
-    /// A scheduler without items. `seed` decides all jitter: the same seed and inputs give the same decisions.
+    /// A scheduler without items. All random choices derive from `seed`: the same seed and inputs give the same
+    /// decisions.
     pub fn new(providers: &[Provider], models: &[Model], keys: &[Key], policy: Policy, seed: u64) -> Self {
         let day_cap = MoneyCaps { max_usd: None, max_usd_per_day: policy.max_usd_per_day };
         let mut scheduler = Self {

@@ -2,8 +2,8 @@
 //!
 //! Evidence is a 429 while our count for the pool is at most half of its limit, at a moment when the pool of another
 //! project has used the rest of the limit or gets an unexpected 429 within a second. Chance explains that once or
-//! twice, but not several times without a counterexample. A counterexample clears the pair at once: within one minute
-//! both pools together admitted 1.5 times what one quota allows.
+//! twice, but not several times in a row. A counterexample clears the evidence for a pair: a 429 that the other pool's
+//! usage does not explain, or a minute in which both pools together admitted more than 1.5 times what one quota allows.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -41,7 +41,8 @@ fn usage_if_unexpected(pool: &QuotaPool, now: Now) -> Option<(u64, u64)> {
 }
 
 impl Scheduler {
-    /// Handles the first 429 of an episode on `pool`.
+    /// Handles the first 429 of an episode on `pool`. If it is unexpected, it counts as evidence for or against sharing
+    /// with each other pool of the same model.
     pub(super) fn on_unexpected_429(&mut self, now: Now, pool: usize, events: &mut Vec<EventKind>) {
         let unexpected = usage_if_unexpected(&self.pools[pool], now);
         self.pools[pool].unexpected_429_at = unexpected.map(|_| now.mono);
@@ -77,7 +78,8 @@ impl Scheduler {
         }
     }
 
-    /// Handles an admitted request on `pool`: clears its pairs that together admitted more than one quota allows.
+    /// Handles an admitted request on `pool`: clears its pairs that together admitted clearly more than one quota
+    /// allows.
     pub(super) fn clear_pairs(&mut self, now: Now, pool: usize) {
         if self.shared_quotas.pairs.is_empty() {
             return;

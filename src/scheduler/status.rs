@@ -74,7 +74,8 @@ impl Scheduler {
             .collect()
     }
 
-    /// The condition of a key: that of its best route, with the earliest end.
+    /// The condition of a key: that of its best route. Among equally good routes, the one whose condition ends first
+    /// counts.
     fn best_condition(&self, now: Now, routes: &[RouteId]) -> Condition {
         let rank = |condition: &Condition| {
             let class = match condition {
@@ -168,7 +169,7 @@ impl Scheduler {
         }
     }
 
-    /// All running cooldowns and open breakers, the first to end first.
+    /// All running cooldowns and open breakers, sorted by their end.
     pub fn cooldowns(&self, now: Now) -> Vec<CooldownView> {
         let mut views = Vec::new();
         let mut push = |subject: &str, cooldown: &Cooldown| {
@@ -220,7 +221,7 @@ impl Scheduler {
     }
 }
 
-/// The end on the current wall clock: a duration on the monotonic clock ends when that clock says so.
+/// The end of a cooldown by the current wall clock. A cooldown that ends by the monotonic clock is converted.
 fn until_wall(now: Now, cooldown: &Cooldown) -> WallTime {
     if cooldown.ends_by_calendar { cooldown.until.wall } else { now.wall + cooldown.until.mono.since(now.mono) }
 }
@@ -240,6 +241,6 @@ fn add_gauge(sum: &mut Gauge, gauge: Gauge) {
         (Some(one), Some(two)) => Some(one + two),
         (one, two) => one.or(two),
     };
-    // A sum is as certain as its least certain part.
+    // The source of a sum is that of its least certain part.
     sum.source = sum.source.max(gauge.source);
 }

@@ -1,10 +1,10 @@
-//! Sliding minute windows and pacing: the counters of a quota pool that forget after sixty seconds.
+//! Sliding minute windows and pacing: the counters of a quota pool that cover sixty seconds.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::domain::MonoTime;
 
-/// All providers count "per minute" in at most this interval.
+/// The interval of limits per minute. No provider counts over a longer one.
 pub const MINUTE: Duration = Duration::from_secs(60);
 
 /// Whether a window has room for an amount.
@@ -21,8 +21,8 @@ pub enum WindowAdmission {
 
 /// A sliding window: an amount (requests or tokens) within any sixty seconds.
 ///
-/// Requests in flight occupy the window without an end, since the server may count them as late as the instant before
-/// the answer. They are released sixty seconds after the last instant at which the server can have counted them.
+/// Requests in flight occupy the window until they complete, since the server may count them as late as just before the
+/// answer. They are released sixty seconds after the last instant at which the server can have counted them.
 #[derive(Clone, Debug)]
 pub struct SlidingWindow {
     limit: Option<u64>,
@@ -99,7 +99,7 @@ impl SlidingWindow {
             return;
         }
         let released_at = now + occupied_for;
-        // The durations differ a little, so a later answer may be released before an earlier one.
+        // `occupied_for` differs a little between requests, so a later answer may be released before an earlier one.
         let later_count = self.releases.iter().rev().take_while(|(at, _)| *at > released_at).count();
         // Unlimited windows are counted too, for the screen and for limits learned later. There, entries of the same
         // tenth of a second are merged, so that a fast unlimited route needs at most 600 entries.
@@ -141,7 +141,7 @@ impl Gcra {
 
     /// `burst` is at least 1; 0 is taken as 1.
     pub fn new(per_minute: u32, burst: u32) -> Self {
-        // Whole microseconds, since instants have no finer unit: a remainder would schedule a wakeup at this very
+        // Rounded up to whole microseconds, the unit of instants. A fraction would schedule a wakeup at the current
         // instant, again and again.
         let interval = Duration::from_micros(60_000_000_u64.div_ceil(u64::from(per_minute.max(1))));
         Self { interval, tolerance: interval * (burst.max(1) - 1), tat: MonoTime::default() }

@@ -1,4 +1,5 @@
-//! Effects of failures: of a key, a route, a provider or the item, and which of them is at fault if that is not stated.
+//! Effects of failures: of a key, a route, a provider or the item, and the decision which of them is at fault if the
+//! outcome does not tell.
 
 use std::time::Duration;
 
@@ -99,7 +100,7 @@ impl Scheduler {
         let model_works_for_others = self.has_recent_success(now, model, reserved.item.seq);
         let all_items_failing = {
             self.failing_items.insert(reserved.item.seq);
-            // The attempt itself is no longer among the reservations.
+            // `unfinished_items` does not count this item now, since its reservation was removed.
             self.failing_items.len() as u64 > self.unfinished_items()
         };
         let retries = self.policy.retries_per_model;
@@ -157,8 +158,8 @@ impl Scheduler {
         }
         let before: SmallVec<[Option<u32>; 8]> = self.max_outputs(reserved);
         reserved.item.retry_state_mut().has_larger_output = true;
-        // If every model's maximum, or the item's money, keeps the limit unchanged, a retry would give no longer
-        // answer.
+        // A retry makes sense only if it raises the output limit of some model. Each limit may already be the model's
+        // maximum.
         let raises_limit = self.max_outputs(reserved) != before;
         let can_serve = |route: &RouteId| self.ineligibility(*route, &reserved.item).is_none();
         if raises_limit && self.classes[reserved.class].candidates.iter().any(can_serve) {
@@ -167,13 +168,14 @@ impl Scheduler {
         Disposition::Failed
     }
 
+    /// By model: the output limit that a request for this item would state.
     fn max_outputs(&self, reserved: &Reserved) -> SmallVec<[Option<u32>; 8]> {
         self.models.iter().map(|state| self.max_output_tokens(&state.model, &reserved.item)).collect()
     }
 
-    /// Counts rejections alike on a route that has accepted nothing yet; after some, the operator has to decide. One
-    /// wrong parameter must not fail thousands of items, and requests that a proxy rejects for the key must not be sent
-    /// forever.
+    /// Counts consecutive rejections with the same message on a route that has accepted nothing yet. After
+    /// `max_identical_rejections` of them the route waits for the operator. Otherwise one wrong parameter could fail
+    /// thousands of items, and requests that a proxy rejects because of the key would be sent forever.
     pub(super) fn on_identical_rejection(
         &mut self,
         reserved: &Reserved,
@@ -186,7 +188,7 @@ impl Scheduler {
         if route.has_accepted || threshold == 0 {
             return;
         }
-        // HTML pages contain individual request ids, with letters too, so their text is not compared.
+        // The texts of HTML pages are not compared: they contain request ids, which differ in letters too.
         let is_html_page = result.is_html_auth_error();
         let fingerprint = message_fingerprint(if is_html_page { "" } else { &result.message });
         let (count, last) = &mut route.identical_rejections;

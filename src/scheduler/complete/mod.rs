@@ -44,7 +44,8 @@ pub struct AttemptEffects {
     pub attempts: u32,
     /// Certain cost of the attempt.
     pub cost: Money,
-    /// Additional cost that may have been billed: the attempt was sent and never answered.
+    /// Additional cost that may have been billed: the attempt was sent, but its usage is unknown (no answer, an
+    /// unreadable one, or one without usage).
     pub at_risk: Money,
     /// For the log, in order. The caller adds the item's own event, since it knows the item's name.
     pub events: Vec<EventKind>,
@@ -59,7 +60,7 @@ enum RequestProgress {
     Throttled,
     /// Refused because of its key, its model or its content.
     Rejected,
-    /// The provider failed to process it, or its answer can't be read.
+    /// The provider failed to process it, it timed out, or its answer can't be read.
     ProviderError,
     /// Sent, but no response was seen.
     NoResponse,
@@ -160,7 +161,7 @@ impl Scheduler {
             Outcome::QuotaExhaustedBilling if !result.limit_is_zero => {
                 self.on_out_of_credit(now, reserved, cause(CauseSource::Backoff), events);
             }
-            // A quota of zero never comes back.
+            // A quota of zero does not reset, so the model is unavailable.
             Outcome::QuotaExhaustedBilling | Outcome::ModelNotFound => {
                 self.on_model_unavailable(reserved.route, &cause(CauseSource::Provider), events);
             }
@@ -174,7 +175,7 @@ impl Scheduler {
                 return self.requeue_on_next_model(now, reserved);
             }
             Outcome::BadRequest if result.exceeds_context => return self.requeue_on_larger_model(now, reserved),
-            // Not one of the refusals that are alike: what it refuses is the item's own.
+            // Not counted as an identical rejection: the refused picture belongs to this item only.
             Outcome::BadRequest if result.picture_refused => return Disposition::Failed,
             Outcome::BadRequest => {
                 self.on_identical_rejection(reserved, result, cause(CauseSource::Backoff), events);
@@ -229,8 +230,8 @@ impl Scheduler {
         }
         let price = model.model.price;
         let cost = price.map_or(Money::ZERO, |price| price.cost(used.input, used.output));
-        // Without a status the request was sent, or nearly, and never answered. An unreadable answer was billed all the
-        // same.
+        // Without an HTTP status, the request was probably sent but not answered. It may have been billed, as may an
+        // unreadable answer.
         let has_no_answer = result.status.is_none() && observed == ObservedUsage::NoResponse;
         let is_unreadable = result.outcome == Outcome::MalformedResponse && used == TokenEstimate::default();
         let usage_is_missing = result.outcome.is_answered() && used == TokenEstimate::default();
@@ -248,7 +249,7 @@ impl Scheduler {
         self.keys[key].budget.commit(now.wall, reserved.max_cost, committed);
     }
 
-    /// Records the latency, for strategies that use it. Refusals say nothing about speed.
+    /// Records the latency, for strategies that use it. Refusals are not recorded, since they say nothing about speed.
     fn record_latency(&mut self, now: Now, reserved: &Reserved, outcome: Outcome) {
         let took = now.mono.since(reserved.created_at.mono);
         let route = &mut self.routes[reserved.route.index()];
@@ -262,7 +263,7 @@ impl Scheduler {
         }
         if is_first_of_model && model_latency.mean_micros().is_some() {
             let model = route.model;
-            // The other routes of the model now expect this latency too.
+            // The other routes of the model are now expected to have this latency too.
             for index in 0..self.routes.len() {
                 if self.routes[index].model == model {
                     self.update_stats(RouteId(index as u32));
@@ -272,7 +273,7 @@ impl Scheduler {
         self.update_stats(reserved.route);
     }
 
-    /// Whether its provider could not be reached or its project had no credit when last tried.
+    /// Whether the route's provider could not be reached, or its project had no credit, when last tried.
     fn is_probing_credit_or_connection(&self, route: RouteId) -> bool {
         let route = &self.routes[route.index()];
         let project = self.keys[route.key].project;
@@ -292,7 +293,8 @@ impl Scheduler {
     fn requeue(&mut self, now: Now, reserved: &mut Reserved, delay: Option<Duration>) -> Disposition {
         reserved.item.retry_state_mut().attempts += 1;
         let (class, item) = (reserved.class, reserved.item.clone());
-        // A limit learned in the meantime may have excluded the last route.
+        // A limit that the provider has stated in the meantime, or the item's larger output limit, may exclude every
+        // route.
         if let Some(rejection) = self.permanent_rejection(class, &item) {
             self.rejections.push(rejection);
             return Disposition::Requeued { delay: None, next_route: None };
@@ -323,7 +325,8 @@ impl Scheduler {
         if has_candidate { self.requeue(now, reserved, None) } else { Disposition::Failed }
     }
 
-    /// Requeues the item for a model whose context is known to be larger than this model's, or than the request.
+    /// Requeues the item for a model whose context is known to be larger than this model's. If this model's context is
+    /// unknown, it must be larger than the request.
     fn requeue_on_larger_model(&mut self, now: Now, reserved: &mut Reserved) -> Disposition {
         let min_context =
             self.models[self.routes[reserved.route.index()].model].model.context.unwrap_or(reserved.item.input_tokens);

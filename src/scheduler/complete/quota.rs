@@ -14,10 +14,10 @@ use super::super::{
     ramp::Ramp,
 };
 
-/// Time until a rolling day without a retry-after is probed again.
+/// Time until a pool with a rolling day is probed again, if the provider stated no retry-after.
 const ROLLING_DAY_RECHECK: Duration = Duration::from_secs(3_600);
 
-/// First extra wait after a retry-after for a rolling day that was too short. It doubles each time.
+/// Shortest wait after a retry-after for a rolling day turned out too short. It doubles each time.
 const EXTRA_BACKOFF: Duration = Duration::from_secs(5);
 
 impl Scheduler {
@@ -50,7 +50,7 @@ impl Scheduler {
         let step = state.backoff_step.max(1);
         let is_after_backoff = step > self.policy.backoff.len();
         let (wait, source) = match stated_wait {
-            // A stated wait that is longer than the rest applies.
+            // After the last step of the schedule: `backoff_rest`, or the stated wait if that is longer.
             _ if is_after_backoff => {
                 (self.policy.backoff_rest.max(stated_wait.unwrap_or_default()), CauseSource::Backoff)
             }

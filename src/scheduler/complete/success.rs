@@ -1,11 +1,12 @@
-//! Effects of an answer: the provider can be reached, the key and the credit are good, the daily quota has reset.
+//! Effects of a response: the provider can be reached, the key and the credit are good, the daily quota has reset.
 
 use crate::domain::{EventKind, Now};
 
 use super::super::{Reserved, Scheduler, ramp::Ramp};
 
 impl Scheduler {
-    /// Handles any answer of the provider: it can be reached, so the route's breaker closes.
+    /// Handles any response other than a provider error, even a refusal: the provider can be reached, so the route's
+    /// breaker closes.
     pub(super) fn on_answered(&mut self, reserved: &Reserved, events: &mut Vec<EventKind>) {
         let route = &mut self.routes[reserved.route.index()];
         if route.breaker.record_answer() {
@@ -38,6 +39,7 @@ impl Scheduler {
         }
     }
 
+    /// Handles an answer with text, complete or truncated: the key is rewarded, and cooldowns that are over end.
     pub(super) fn on_success(&mut self, now: Now, reserved: &Reserved, events: &mut Vec<EventKind>) {
         let route = &self.routes[reserved.route.index()];
         let (key, model, pool) = (route.key, route.model, route.pool);

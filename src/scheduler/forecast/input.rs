@@ -22,12 +22,12 @@ pub const ASSUMED_LATENCY: Duration = Duration::from_secs(2);
 /// Number of steps into which the releases of a minute or a rolling day are merged.
 const STEPS_PER_WINDOW: usize = 24;
 
-/// Assumptions that limits don't tell: how long answers take and how large they are.
+/// What a forecast must know apart from limits: how long answers take and how large they are.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Assumptions {
     /// By model; `None` stands for the mean of the known ones, or else [`ASSUMED_LATENCY`].
     pub latency_by_model: Vec<Option<Duration>>,
-    /// Mean input tokens of an item; `None`: estimated from the loaded items.
+    /// Mean input tokens of an item; `None`: estimated from the first loaded items of each class.
     pub mean_input_tokens: Option<f64>,
     /// Mean output tokens of an answer, including thinking, for models without a running mean; `None`: 256.
     pub mean_output_tokens: Option<f64>,
@@ -68,7 +68,7 @@ pub struct ForecastInput {
 #[derive(Clone, PartialEq, Debug)]
 pub struct KeyInput {
     pub name: String,
-    /// Keys of one provider that may use the same models are of the same kind.
+    /// The provider and the models it may use; `None`: all. Keys with equal values are of the same kind.
     pub kind: (usize, Option<Vec<String>>),
     pub budget: BudgetInput,
 }
@@ -161,7 +161,8 @@ pub struct ClassInput {
 }
 
 impl Scheduler {
-    /// Copies what a forecast needs. Cost is proportional to routes and classes, not to items.
+    /// Copies what a forecast needs. Its cost depends on the number of routes, classes and items that are backing off,
+    /// not on that of all items.
     pub fn forecast_input(&self, now: Now, assumptions: &Assumptions) -> ForecastInput {
         let models = self.model_inputs(assumptions);
         let mut index_by_route = vec![0_u32; self.routes.len()];
@@ -253,7 +254,7 @@ impl Scheduler {
             .collect()
     }
 
-    /// Seconds until the route can be used, apart from windows and days; `None` if it never becomes available by
+    /// Seconds until the route can be used, apart from minute and daily limits; `None` if it never becomes available by
     /// itself.
     fn route_available_in(&self, now: Now, id: RouteId) -> Option<f64> {
         let availability = self.availability(now, id);
@@ -315,7 +316,7 @@ fn pool_input(now: Now, pool: &QuotaPool, estimate: TokenEstimate, latency: f64)
         None => (None, Constraint::RequestsPerMinute, Vec::new()),
         Some((window, amount, minute_constraint)) => {
             let limit_in_requests = window.limit().unwrap_or_default() as f64 / amount;
-            // A rest of the window that is too small for one more request is lost.
+            // Room that is too small for one more request can't be used.
             let per_minute = if limit_in_requests > 1.0 { limit_in_requests.floor() } else { limit_in_requests };
             (Some(per_minute), minute_constraint, minute_releases(now, &counters, window, amount, latency))
         }
@@ -366,7 +367,7 @@ fn tightest_minute<'a>(
         })
 }
 
-/// When how many requests of the minute become free. A paced pool frees them in steps of its burst.
+/// (seconds from now, requests) that become free in the minute window. A paced pool frees them in steps of its burst.
 fn minute_releases(
     now: Now,
     counters: &PoolCounters<'_>,
@@ -396,7 +397,8 @@ fn minute_releases(
         (at.since(now.mono).as_secs_f64(), count)
     });
     steps.extend(merge_releases(releases, 60.0).into_iter().map(|(at, count)| (at, count / amount)));
-    // Requests in flight occupy the window until a minute after their answer.
+    // Requests in flight occupy the window until a minute after their answer, which is expected after half of the
+    // latency.
     let in_flight = used.saturating_sub(completed) as f64 / amount;
     steps.push((60.0 + latency / 2.0, in_flight));
     steps.retain(|(_, count)| *count > 0.0);
@@ -404,7 +406,7 @@ fn minute_releases(
     steps
 }
 
-/// Releases within `span_secs`, merged into a few steps. Each step is free at its last release.
+/// Merges the releases of a window of `span_secs` into a few steps. Each step gets the instant of its last release.
 fn merge_releases(releases: impl Iterator<Item = (f64, u64)>, span_secs: f64) -> Vec<(f64, f64)> {
     let step_secs = span_secs / STEPS_PER_WINDOW as f64;
     let mut steps: Vec<(f64, f64)> = Vec::new();

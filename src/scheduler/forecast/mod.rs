@@ -5,8 +5,8 @@
 //! (`fluid`). It works on classes of items and on amounts, not on single items, so its cost depends on the number of
 //! pools and of days ahead: some milliseconds for ten million items over a thousand routes.
 //!
-//! The order in which a strategy uses ready routes changes the cost a little and the finish time hardly, so the
-//! cascade's order stands for all strategies.
+//! The order in which a strategy uses ready routes changes the cost a little and the finish time hardly at all. So the
+//! forecast uses the class's order of preference, whatever the strategy.
 
 mod fluid;
 mod input;
@@ -25,10 +25,11 @@ pub use input::{
     ModelInput, PoolInput,
 };
 
-/// Factors for the actual latency and size of answers against the assumed ones, for the earliest and the latest finish.
+/// Factors for the assumed latencies and (as square roots) sizes of answers, for the earliest and the latest finish.
 const OPTIMISTIC_LATENCY: f64 = 0.7;
 const PESSIMISTIC_LATENCY: f64 = 1.5;
-/// Error of the forecast itself: a share of the whole, and one turn of a minute window in seconds.
+/// Margin for the error of the simulation itself: a share of the time until the finish, and at most one turn of a
+/// minute window (in seconds).
 const MODEL_ERROR: f64 = 0.01;
 const WINDOW_TURN_SECS: f64 = 62.0;
 /// The most kinds of keys for which one more key is simulated.
@@ -99,12 +100,13 @@ fn constraints(input: &ForecastInput, result: &FluidResult) -> Vec<ConstraintSha
     result.constraints.iter().map(constraint_share).collect()
 }
 
-/// The same input with latencies multiplied by `latency_factor` and requests per item by `requests_factor`.
+/// The same input with latencies multiplied by `latency_factor` and requests per item by `requests_factor`. Limits on
+/// tokens per minute are divided by the square root of `latency_factor`.
 fn scaled_input(input: &ForecastInput, latency_factor: f64, requests_factor: f64) -> ForecastInput {
     let mut varied = input.clone();
     varied.models.iter_mut().for_each(|model| model.latency_secs *= latency_factor);
     varied.requests_per_item *= requests_factor;
-    // Token windows depend on estimates too.
+    // How many requests fit into a token window depends on the assumed size of answers too.
     for pool in varied.pools.iter_mut().filter(|pool| pool.minute_constraint == Constraint::TokensPerMinute) {
         pool.per_minute = pool.per_minute.map(|per_minute| per_minute / latency_factor.sqrt());
         pool.minute_releases.iter_mut().for_each(|(_, amount)| *amount /= latency_factor.sqrt());
@@ -112,7 +114,7 @@ fn scaled_input(input: &ForecastInput, latency_factor: f64, requests_factor: f64
     varied
 }
 
-/// How much time one more key of each kind would save, the most useful first.
+/// How much time one more key would save, for the first few kinds of keys. The most useful kind comes first.
 fn key_savings(input: &ForecastInput, finish: f64) -> Vec<KeySaving> {
     let mut kinds: Vec<usize> = Vec::new();
     for (index, key) in input.keys.iter().enumerate() {

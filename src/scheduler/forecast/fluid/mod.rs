@@ -1,8 +1,9 @@
 //! Fluid simulation of the rest of the run: items flow through windows, days, cooldowns and the in-flight cap.
 //!
-//! Items are amounts here, not objects, so ten million cost as much as ten. For the first hours a minute window is
-//! simulated turn by turn, since it frees room in steps and those decide a short run. After that it is a rate, since
-//! one turn more or less no longer matters. Days are exact throughout: they end at calendar instants.
+//! Items are amounts here, not objects, so ten million cost as much as ten. For the first two hours a minute window is
+//! simulated turn by turn: it frees room in steps, and the steps decide when a short run ends. After that it is
+//! simulated as a rate, since one turn more or less no longer matters. Days are always exact, since they end at
+//! calendar instants.
 
 mod money;
 mod pool_state;
@@ -21,13 +22,13 @@ const MINUTE_SECS: f64 = 60.0;
 const DAY_SECS: f64 = 86_400.0;
 /// Minute windows are simulated turn by turn for this long, in seconds.
 const EXACT_WINDOW_SECS: f64 = 2.0 * 3_600.0;
-/// And for at most so many pool updates.
+/// The turn-by-turn simulation also ends after this many pool updates.
 const MAX_EXACT_POOL_STEPS: usize = 200_000;
 /// Changes closer together than this many seconds are merged into one step.
 const MIN_STEP_SECS: f64 = 0.25;
 /// After the exact part: the smallest step as a share of the time simulated so far.
 const RELATIVE_STEP: f64 = 0.002;
-/// The simulation stops here, in seconds; beyond it the past is extrapolated.
+/// The simulation stops after this many seconds. The rest is extrapolated from the rate so far.
 const HORIZON_SECS: f64 = 366.0 * DAY_SECS;
 /// Amounts below this count as zero.
 const EPSILON: f64 = 1e-6;
@@ -37,12 +38,13 @@ const EPSILON: f64 = 1e-6;
 pub(super) struct FluidResult {
     /// Infinite if it never ends.
     pub finish: f64,
+    /// If the run stops early: (when, reason, items left, when it can be resumed).
     pub stop: Option<(f64, StopReason, f64, Option<f64>)>,
     /// (pool, when it is exhausted, when its next day begins).
     pub first_exhausted: Option<(usize, f64, Option<f64>)>,
     /// (reset, items sent by then).
     pub before_reset: Option<(f64, f64)>,
-    /// By constraint: the seconds it cost, and the pool that lost most of them.
+    /// (constraint, seconds lost to it, the pool that lost most of them).
     pub constraints: Vec<(Constraint, f64, Option<usize>)>,
     /// Items by route.
     pub items_by_route: Vec<f64>,
@@ -244,8 +246,8 @@ impl<'a> FluidSim<'a> {
         let reset = self.resets.iter().map(|(_, at)| *at).fold(f64::INFINITY, f64::min);
         let next = next.min(self.now_secs + self.secs_until_money_limit());
         let next = next.max(self.now_secs + min_step).min(reset).min(self.budgets.next_midnight());
-        // A step is no longer than all usable routes together need for the rest. Within a step routes are filled one
-        // after the other; only short steps make them work side by side.
+        // Within a step, routes are filled one after the other. So a step is at most as long as all usable routes
+        // together need for the rest; otherwise the first routes would take everything.
         let over_budget = self.over_budget_pools();
         let states = self.pools.iter().zip(&self.input.pools).zip(&over_budget);
         let rate: f64 = states.filter(|(_, broke)| !**broke).map(|((tank, pool), _)| tank.rate(pool.per_minute)).sum();
@@ -281,8 +283,8 @@ impl<'a> FluidSim<'a> {
         }
     }
 
-    /// Distributes room to the classes. Returns the amount sent, and the largest share that a class used of what it
-    /// could.
+    /// Distributes room to the classes. Returns the amount sent, and the largest share of the possible amount that a
+    /// class used.
     fn allocate(&mut self, span: f64) -> (f64, f64) {
         let (mut amount, mut max_share) = (0.0, 0.0_f64);
         let in_flight_room = self.in_flight_bucket.capacity_within(span);
@@ -390,7 +392,7 @@ impl<'a> FluidSim<'a> {
         }
     }
 
-    /// How many seconds into the step its last request is sent.
+    /// Seconds from the start of the step until its last request is sent.
     fn step_time(&self, amount: f64, share: f64, span: f64, is_exact: bool) -> f64 {
         let mut last_sent_after = self.in_flight_bucket.time_until(amount);
         for state in self.pools.iter().filter(|tank| tank.used_in_step > 0.0) {
@@ -504,8 +506,8 @@ impl<'a> FluidSim<'a> {
         }
     }
 
-    /// Records a stop if nothing more can be sent today, or for the money left. True if the money can't cover the rest
-    /// on any later day.
+    /// Records a stop if quota or money allow nothing more today. True if the money can't cover the rest on any later
+    /// day either.
     fn detect_stop(&mut self, last_sent_after: f64) -> bool {
         if self.result.stop.is_some() && !self.budgets.is_capped() {
             return false;
@@ -542,7 +544,7 @@ impl<'a> FluidSim<'a> {
     }
 
     fn finish(mut self) -> FluidResult {
-        // The last answer comes from the slowest route used.
+        // Assume that the last answer comes from the slowest route used.
         let loads = self.result.items_by_route.iter().zip(&self.input.routes);
         let used = loads.filter(|(load, _)| **load > 0.0).map(|(_, route)| self.input.models[route.model].latency_secs);
         let last_latency = used.fold(0.0, f64::max);

@@ -1,5 +1,5 @@
-//! Money caps in the simulation: those of the run, of its keys and of their days. The rule is that of dispatch: the
-//! worst case of the next request must fit.
+//! Money caps in the simulation: in total and per day, of the run and of its keys. As in dispatch, the worst case of
+//! the next request must fit.
 
 use crate::domain::QuotaDay;
 
@@ -139,7 +139,7 @@ impl FluidSim<'_> {
         classes.flat_map(|class| self.input.classes[class].routes.iter().map(move |route| (class, *route as usize)))
     }
 
-    /// By pool: whether only money keeps it from everything that is left.
+    /// By pool: whether its routes have requests left, but not enough money for any of them.
     pub(super) fn over_budget_pools(&self) -> Vec<bool> {
         if !self.budgets.is_capped() {
             return vec![false; self.pools.len()];
@@ -154,7 +154,7 @@ impl FluidSim<'_> {
         over_budget.into_iter().map(|broke| broke == Some(true)).collect()
     }
 
-    /// Seconds for which no cap of a key or of the run can be reached, however the work is distributed.
+    /// Seconds during which no cap of a key or of the run can be reached, however requests are distributed over routes.
     pub(super) fn secs_until_money_limit(&self) -> f64 {
         if !self.budgets.is_capped() {
             return f64::INFINITY;

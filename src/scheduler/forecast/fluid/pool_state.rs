@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::domain::forecast::Constraint;
 
-/// A bucket that refills at a constant rate: requests in flight under a cap.
+/// A bucket that refills at a constant rate. It stands for a cap on requests in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RateBucket {
     level: f64,
@@ -37,7 +37,7 @@ impl RateBucket {
 
 #[derive(Debug)]
 pub(super) struct PoolState {
-    /// Seconds after which a request's room in its minute is free again.
+    /// Seconds after which the room of a request in the minute window is free again.
     pub period: f64,
     /// (when, requests) that become free in the minute window, in time order.
     pub minute_releases: VecDeque<(f64, f64)>,
@@ -55,7 +55,7 @@ pub(super) struct PoolState {
 }
 
 impl PoolState {
-    /// Requests a second while the day lasts.
+    /// Requests a second that the pool admits; 0 if its day is exhausted.
     pub fn rate(&self, per_minute: Option<f64>) -> f64 {
         let minute = per_minute.map_or(f64::INFINITY, |per_minute| per_minute / self.period);
         let concurrency = self.concurrency.map_or(f64::INFINITY, |bucket| bucket.rate);
