@@ -26,7 +26,7 @@ pub(super) struct AttemptTask {
     pub max_output: Option<u32>,
     pub spec: Arc<ItemSpec>,
     pub output_multiplier: Option<u32>,
-    /// In the clock's time, which may be sped up.
+    /// In the clock's time; a sped-up clock makes it shorter in real time.
     pub timeout: Duration,
     pub clock: Clock,
 }
