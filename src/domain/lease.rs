@@ -10,7 +10,8 @@ pub enum QuotaUnit {
     Tokens,
 }
 
-/// A request for a lease, or only for the use by other processes (`requested` is 0).
+/// A request to the ledger for a lease. If `requested` is 0, it only reports this process's use and asks for the use by
+/// all processes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseRequest {
     pub pool: usize,

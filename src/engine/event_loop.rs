@@ -152,7 +152,7 @@ pub(super) struct Engine {
     pub is_paused: bool,
     /// The disk fault that blocks new requests, and when it was last reported.
     pub disk_fault: Option<(String, Instant)>,
-    /// No operator is there to unblock the run: stop instead.
+    /// No operator is present to unblock the run, so it stops if it is blocked.
     pub is_unattended: bool,
     /// An ingest batch is in the journal and not yet committed. No further rows are read until then.
     pub ingesting: bool,
