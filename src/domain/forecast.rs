@@ -107,6 +107,7 @@ pub struct QuotaExhaustion {
     pub resets_at: Option<WallTime>,
 }
 
+/// Number of items that will end before the next daily reset, and the time of that reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BeforeReset {
     pub at: WallTime,

@@ -21,6 +21,7 @@ pub struct ItemSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "model")]
     pub preferred_model: Option<String>,
+    /// A label from the row that routing rules can test. It is not a provider's service tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -281,6 +281,7 @@ impl Engine {
             self.spend.cost += stats.cost;
             self.spend.at_risk += stats.at_risk;
             self.totals.rate_limited += u64::from(outcome.is_rate_limited());
+            // Every attempt was counted when its task started. One that sent nothing is taken off again.
             self.totals.attempts -= u64::from(outcome.is_local()).min(self.totals.attempts);
         }
         if let Some(ended) = committed.item_end {

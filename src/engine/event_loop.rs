@@ -141,10 +141,12 @@ pub(super) struct Engine {
     pub spend: Spend,
     pub key_counts: Vec<AttemptCounts>,
     pub model_counts: Vec<AttemptCounts>,
+    /// Answered and failed attempts of each route.
     pub route_counts: Vec<(u64, u64)>,
     pub throughput: ThroughputEstimate,
     pub forecasting: ForecastTask,
     pub lease_client: LeaseClient,
+    /// The attempt that was sent last.
     pub last_dispatch: Option<PlannedAttempt>,
     pub events: VecDeque<Arc<Event>>,
     pub next_event_number: u64,
@@ -165,7 +167,8 @@ pub(super) struct Engine {
     /// comparison.
     pub key_records: Vec<KeyRecord>,
     pub status_checked_at: Instant,
-    /// The store's files. `files_checked_at` is the time of the last check that they are in place.
+    /// The identities of the store's files. `files_checked_at` is the time of the last check that the files are in
+    /// place.
     pub held_files: OpenFiles,
     pub files_checked_at: Instant,
     pub contact: ProviderContact,

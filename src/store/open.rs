@@ -179,7 +179,7 @@ impl Store {
         Ok((store, opened))
     }
 
-    /// The files that must not be moved or replaced while this process works on the run.
+    /// Records the identities of the files that must not be moved or replaced while this process works on the run.
     ///
     /// # Errors
     /// If one of them is missing.
