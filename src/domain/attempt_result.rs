@@ -44,7 +44,7 @@ pub struct RetryAfter {
     pub delay: Duration,
 }
 
-/// One classified attempt. The rest of the program sees nothing else of a response.
+/// One classified attempt. Code outside `provider` gets nothing else of a response.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct AttemptResult {
     pub outcome: Outcome,

@@ -40,7 +40,7 @@ pub struct ItemSpec {
     pub picture_stamp: Option<PictureStamp>,
 }
 
-/// State of a picture file at one time: enough to tell later whether it still holds the same picture.
+/// State of a picture file at one time, used to check later whether it still contains the same picture.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PictureStamp {
     #[serde(rename = "bytes")]

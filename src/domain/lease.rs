@@ -40,6 +40,6 @@ pub struct LeaseGrant {
     pub total_used: u64,
     /// When quota becomes available again, if none was left.
     pub available_at: Option<WallTime>,
-    /// Set if a provider told any process that the day's quota is used up: until when.
+    /// Until when the day's quota is used up, if a provider has reported that to any process.
     pub exhausted_until: Option<WallTime>,
 }

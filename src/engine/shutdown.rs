@@ -16,7 +16,7 @@ use crate::{
     store::Op,
 };
 
-/// Time between two checks whether the record's files are in place.
+/// Time between two checks that the store's files are in place.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Whether any provider has responded to this process, with any status.
@@ -96,7 +96,7 @@ impl Engine {
         self.begin_closing(RunOutcome::Stopped { reason });
     }
 
-    /// Returns `run_outcome`, or a failure if the record's files are not in their places.
+    /// Returns `run_outcome`, or a failure if a file of the store was moved or replaced.
     fn check_files(&self, run_outcome: RunOutcome) -> RunOutcome {
         match (self.held_files.check_in_place(), run_outcome) {
             (Ok(()), ending) | (Err(_), ending @ RunOutcome::Failed { .. }) => ending,

@@ -149,8 +149,8 @@ pub fn replace_caption(target: &Path, text: &str, previous: &str, policy: Existi
     Ok(true)
 }
 
-/// Joins the old and the new caption, with the new one on the given side. `None` if the old caption has its lines there
-/// already.
+/// Joins the old and the new caption, with the new one on the given side. `None` if the old caption already has the new
+/// lines there.
 fn join_captions(old: &str, new: &str, side: ExistingCaptionPolicy) -> Option<String> {
     if old.is_empty() {
         return Some(format!("{new}\n"));

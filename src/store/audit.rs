@@ -1,6 +1,7 @@
-//! Checks from the database alone that no item was lost, no item was answered twice and the budget was kept.
+//! Checks that no item was lost, no item was answered twice and the budget was kept, and that the results file and the
+//! captions match the database.
 //!
-//! Every stored sum is computed again from the rows. Only the rows themselves are trusted.
+//! The checks trust only the rows of the database. Stored sums are computed again and compared.
 
 use std::{fs, fs::File, path::Path};
 
