@@ -64,9 +64,9 @@ pub const GENERATED_ID_LEN: usize = 16;
 /// Digits of a generated id that are shown to people, like a short commit hash. Scripts get the whole id.
 const SHORT_ID_LEN: usize = 8;
 
-/// An id shortened for a list. A generated id is cut to [`SHORT_ID_LEN`] digits; a suffix such as `-2`, which
-/// distinguishes equal rows, stays. An id of decimal digits only is not cut: it is almost certainly the row's own,
-/// since only one hash in two thousand has no letter.
+/// An id shortened for a list. A generated id is cut to its first 8 digits; a suffix such as `-2`, which distinguishes
+/// equal rows, stays. An id of decimal digits only is not cut: it is almost certainly the row's own, since only one
+/// hash in two thousand has no letter.
 pub fn short_id(id: &str) -> Cow<'_, str> {
     let (prefix, suffix) = id.split_at_checked(GENERATED_ID_LEN).unwrap_or((id, ""));
     let is_generated = prefix.len() == GENERATED_ID_LEN
