@@ -11,13 +11,13 @@ use super::{
     time::WallTime,
 };
 
-/// Shorter waits are normal: minute windows fill up and free up again.
+/// Shorter waits are not reported: they are normal, since per-minute limits fill up and free up again.
 const MIN_STALL_WAIT: Duration = Duration::from_mins(5);
 
 /// Shortest time between two alerts about a wait. A rolling quota frees up and fills again all day.
 const WAIT_ALERT_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Contains text from outside, not sanitized.
+/// Something to tell a person who is not watching. Texts from outside are not sanitized.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Alert {
     Finished {
@@ -35,10 +35,10 @@ pub enum Alert {
     /// No request is sent any more: every route is unavailable for long, the money is spent, or the disk is full.
     Stalled {
         reason: String,
-        /// When it may end by itself; `None` if somebody must act.
+        /// When the stall may end by itself; `None` if an operator must act.
         until: Option<ExpectedEnd>,
     },
-    /// Items end again after a stall that was announced.
+    /// Items end again after a stall that was reported.
     Resumed,
 }
 
@@ -55,7 +55,7 @@ impl Alert {
     }
 }
 
-/// The sentence after the run's name; not sanitized for a terminal.
+/// A sentence that follows the run's name. It is not sanitized for a terminal.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,7 +85,7 @@ pub struct AlertTracker {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stall {
-    /// It ends only if somebody acts.
+    /// The stall ends only if an operator acts.
     needs_operator: bool,
     /// Number of items that had ended when the stall began.
     ended_items: u64,
@@ -140,7 +140,8 @@ impl AlertTracker {
     fn update_stall(&mut self, snapshot: &Snapshot) -> Option<Alert> {
         let ended_items = snapshot.totals.done + snapshot.totals.failed;
         let Some((reason, until)) = stall_cause(snapshot) else {
-            // A failed probe does not end a stall, nor do the last minutes of a wait.
+            // A stall is over only when an item ends. A failed probe does not end it, and neither do the last minutes
+            // of a wait.
             let stall = self.stall.filter(|standing| ended_items > standing.ended_items)?;
             self.stall = None;
             return stall.was_announced.then_some(Alert::Resumed);

@@ -44,7 +44,7 @@ pub struct RetryAfter {
     pub delay: Duration,
 }
 
-/// One classified attempt. The rest of the program sees nothing else of a response.
+/// One classified attempt. Code outside `provider` gets nothing else of a response.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct AttemptResult {
     pub outcome: Outcome,
@@ -69,7 +69,7 @@ pub struct AttemptResult {
     pub response_meta: ResponseMeta,
     /// The request is longer than the model's context; a model with a larger context may accept it.
     pub exceeds_context: bool,
-    /// The provider can't use a picture of the request: it says nothing of other items.
+    /// The provider can't use a picture of this request. The error concerns this item only, not other items.
     pub picture_refused: bool,
 }
 

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The reason why a route, or the run, does not send the next request now. Exactly one applies at a time.
+/// The reason why a route, or the run, does not send another request now. Exactly one applies at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bottleneck {
-    /// No bottleneck: requests are in flight, and no waiting item could be sent.
+    /// No bottleneck: requests are in flight, and nothing else could be sent. For a route this includes a full
+    /// in-flight cap.
     Sending,
     RequestsPerMinute,
     TokensPerMinute,

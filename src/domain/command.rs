@@ -10,8 +10,8 @@ use super::{
     strategy::Strategy,
 };
 
-/// Each command is answered with what was done, or with the reason why it was not. All are logged as the operator's and
-/// recorded.
+/// A command of the operator. The reply says what was done, or why it was not. All commands are logged; decisions are
+/// also recorded, so that they apply again after a restart.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
@@ -24,7 +24,8 @@ pub enum Command {
     Drain,
     /// End the process now. The run can be resumed.
     Stop,
-    /// A key, model or route that is switched off finishes what it has in flight.
+    /// Switch a key on or off. If it is switched off, its requests in flight finish; the same holds for models and
+    /// routes.
     SetKey {
         key: String,
         on: bool,

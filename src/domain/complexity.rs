@@ -33,7 +33,7 @@ impl Complexity {
         Self { word_count, has_code: has_code || code_lines >= MIN_CODE_LINES, lowercase_text }
     }
 
-    /// Those of `terms` that occur as whole words, in any case.
+    /// Returns the `terms` that occur as whole words, ignoring case.
     pub fn find_terms<'t>(&self, terms: &'t [String]) -> Vec<&'t str> {
         terms.iter().map(String::as_str).filter(|term| self.contains_term(&term.to_lowercase())).collect()
     }
@@ -44,7 +44,7 @@ impl Complexity {
             && self.lowercase_text.match_indices(term).any(|(at, found)| {
                 let before = self.lowercase_text[..at].chars().next_back();
                 let after = self.lowercase_text[at + found.len()..].chars().next();
-                // A term that begins or ends with a sign (`c++`) has its word boundary at that sign.
+                // A term that begins or ends with a symbol (`c++`) has its word boundary at that symbol.
                 let extends_before = is_letter(before) && is_letter(term.chars().next());
                 let extends_after = is_letter(after) && is_letter(term.chars().next_back());
                 !extends_before && !extends_after

@@ -32,7 +32,7 @@ pub enum EventLevel {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
-    /// An attempt failed, and its item goes on to another route or waits.
+    /// An attempt failed, and its item was requeued: for another route, or to wait.
     Fallback {
         seq: u64,
         #[serde(alias = "item")]

@@ -20,7 +20,8 @@ pub struct FailureGroup {
 }
 
 impl FailureGroup {
-    /// A filter that selects exactly the items of this group.
+    /// A filter that selects the items of this group. If the group has no outcome or no model, the filter does not test
+    /// it.
     pub fn replay_filter(&self) -> ReplayFilter {
         ReplayFilter {
             outcomes: self.outcome.into_iter().collect(),

@@ -1,5 +1,5 @@
-//! Providers, models and keys of the configuration, validated and indexed. Secrets are not here: only the endpoints
-//! that send them hold them.
+//! Providers, models and keys of the configuration, validated and indexed. They contain no secrets; only the endpoints
+//! hold those.
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ pub struct Model {
     pub vision: bool,
     /// Context window in tokens.
     pub context: Option<u64>,
-    /// Most output tokens of one answer; used for the worst-case cost.
+    /// Maximum number of output tokens of one answer; used for the worst-case cost.
     pub max_output: Option<u32>,
     pub weight: u32,
     /// The name of the quota pool. Models with the same name share their counters.
@@ -86,7 +86,7 @@ pub struct Limits {
     pub quota_day: QuotaDay,
     /// How many of a minute's requests may be sent at once; the rest is spread over the minute. `None`: all.
     pub burst: Option<u32>,
-    /// Most requests in flight at once.
+    /// Maximum number of requests in flight at once.
     pub concurrency: Option<u32>,
 }
 

@@ -107,6 +107,7 @@ pub struct QuotaExhaustion {
     pub resets_at: Option<WallTime>,
 }
 
+/// Number of items that will end before the next daily reset, and the time of that reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BeforeReset {
     pub at: WallTime,
@@ -133,7 +134,7 @@ pub enum StopReason {
     Quota,
     /// The worst case of the next request exceeds a spend cap: for the run, or for today if `resumes_at` is set.
     Budget,
-    /// No route can ever take the remaining items as things stand.
+    /// No route can take the remaining items, unless settings change or the operator acts.
     NoRoute,
 }
 

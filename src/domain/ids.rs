@@ -1,5 +1,5 @@
-//! Small typed indices. Fleet ids are indices into the vectors of the loaded configuration; `Seq` and `AttemptId` are
-//! row numbers in the run's database.
+//! Small typed indices. Provider, model and key ids are indices into the vectors of the loaded configuration; a route
+//! id is an index into the scheduler's routes. `Seq` and `AttemptId` are row numbers in the run's database.
 
 use serde::{Deserialize, Serialize};
 

@@ -21,6 +21,7 @@ pub struct ItemSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "model")]
     pub preferred_model: Option<String>,
+    /// A label from the row that routing rules can test. It is not a provider's service tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,7 +40,7 @@ pub struct ItemSpec {
     pub picture_stamp: Option<PictureStamp>,
 }
 
-/// State of a picture file at one time: enough to tell later whether it still holds the same picture.
+/// State of a picture file at one time, used to check later whether it still contains the same picture.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PictureStamp {
     #[serde(rename = "bytes")]
@@ -63,8 +64,9 @@ pub const GENERATED_ID_LEN: usize = 16;
 /// Digits of a generated id that are shown to people, like a short commit hash. Scripts get the whole id.
 const SHORT_ID_LEN: usize = 8;
 
-/// An id shortened for a list. A generated id is cut, and keeps the count that tells equal rows apart. An id of digits
-/// alone is not cut: it is almost certainly the row's own (one hash in two thousand looks like that).
+/// An id shortened for a list. A generated id is cut to its first 8 digits; a suffix such as `-2`, which distinguishes
+/// equal rows, stays. An id of decimal digits only is not cut: it is almost certainly the row's own, since only one
+/// hash in two thousand has no letter.
 pub fn short_id(id: &str) -> Cow<'_, str> {
     let (prefix, suffix) = id.split_at_checked(GENERATED_ID_LEN).unwrap_or((id, ""));
     let is_generated = prefix.len() == GENERATED_ID_LEN

@@ -1,7 +1,7 @@
 //! A latency histogram, shared by the running engine and the reports from the record, so that both show the same mean
 //! and percentiles.
 
-/// Below this, each millisecond has its own bucket. Above it, each doubling has as many buckets as the doubling before,
+/// Below this, each millisecond has its own bucket. Above it, each doubling of the latency is divided into 512 buckets,
 /// so that a percentile is exact to 0.2 %.
 const EXACT_BELOW_MS: u64 = 1_024;
 
@@ -39,7 +39,8 @@ impl LatencyHistogram {
         self.total_ms.checked_div(self.count)
     }
 
-    /// The smallest latency that `percent` of all did not exceed (nearest rank).
+    /// The smallest latency that `percent` percent of all latencies don't exceed (nearest rank), rounded down to its
+    /// bucket.
     pub fn percentile_ms(&self, percent: u64) -> Option<u64> {
         let rank = (self.count * percent).div_ceil(100).max(1);
         let mut counted = 0;

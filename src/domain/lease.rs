@@ -10,7 +10,8 @@ pub enum QuotaUnit {
     Tokens,
 }
 
-/// A request for a lease, or only for the use by other processes (`requested` is 0).
+/// A request to the ledger for a lease. If `requested` is 0, it only reports this process's use and asks for the use by
+/// all processes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseRequest {
     pub pool: usize,
@@ -39,6 +40,6 @@ pub struct LeaseGrant {
     pub total_used: u64,
     /// When quota becomes available again, if none was left.
     pub available_at: Option<WallTime>,
-    /// Set if a provider told any process that the day's quota is used up: until when.
+    /// Until when the day's quota is used up, if a provider has reported that to any process.
     pub exhausted_until: Option<WallTime>,
 }

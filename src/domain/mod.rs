@@ -1,7 +1,7 @@
 //! Plain data types shared by the whole program: no I/O, no clock, no runtime.
 //!
-//! All modules above (`scheduler`, `provider`, `store`, `engine`, `tui`) use these types. This module imports none of
-//! them, and no tokio, reqwest, ratatui or database.
+//! The modules in higher layers (`scheduler`, `provider`, `store`, `engine`, `tui`) use these types. This module
+//! imports none of them, and no tokio, reqwest, ratatui or database.
 
 pub mod alert;
 pub mod attempt_result;

@@ -118,12 +118,12 @@ impl Outcome {
         matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::Lost)
     }
 
-    /// No byte of a request was sent: it counts as an attempt, but not as a request.
+    /// No byte of a request was sent. The item's attempts include it, but the number of sent requests does not.
     pub const fn is_local(self) -> bool {
         matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble)
     }
 
-    /// A refusal because of quota: never the item's fault.
+    /// A refusal because of quota, which the item did not cause.
     pub const fn is_limit_error(self) -> bool {
         matches!(
             self,

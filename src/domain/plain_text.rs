@@ -1,11 +1,11 @@
 //! Sanitizes text from outside (provider messages, item ids, model names, file names, answers) for one line of a
 //! terminal. The result can't move the cursor, recolour, reorder, hide or forge the text around it.
 //!
-//! Both front ends pass all text that they did not write themselves through [`sanitize`], and through nothing else.
+//! All output passes text that the program did not write itself through [`sanitize`], and through no other function.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Puts `text` on one line and makes visible whatever a terminal would act on or not show.
+/// Puts `text` on one line and makes characters visible that a terminal would act on or not show.
 ///
 /// Line breaks and tabs become a space. Other C0 controls and DEL become their control picture (`␛`). C1 controls,
 /// bidirectional overrides, line separators and invisible characters become their code point (`<U+202E>`). Joiners stay

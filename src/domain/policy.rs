@@ -34,8 +34,8 @@ pub enum WhenLimited {
     /// Take the next ready route, and return to the preferred one later.
     #[default]
     Spill,
-    /// The strict pipeline: one cursor, which waits for a minute limit and moves on only after the backoff schedule or
-    /// a spent day.
+    /// The strict pipeline: all items use one current route. The run waits while that route is at a per-minute limit.
+    /// It moves to the next route only after the whole backoff schedule, or when the day's quota is used up.
     Wait,
 }
 
@@ -71,7 +71,7 @@ impl SpillTo {
     }
 }
 
-/// How the run proceeds if every candidate of every waiting item is used up for the day, out of credit or disabled.
+/// How the run proceeds if every route of every waiting item is used up for the day, out of credit or disabled.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnExhausted {
@@ -126,7 +126,7 @@ pub struct Policy {
     /// How long an item waits for its preferred route before it takes another.
     pub spill_after: Duration,
     pub on_exhausted: OnExhausted,
-    /// Most attempts in flight over the whole run.
+    /// Maximum number of attempts in flight over the whole run.
     pub max_in_flight: u32,
     /// Hard cap on the run's spend, enforced by reserving the worst case.
     pub max_usd: Option<Money>,
@@ -145,13 +145,15 @@ pub struct Policy {
     pub retries_per_model: u32,
     /// Quick retries after empty answers, before the next model.
     pub max_empty_retries: u32,
-    /// Factor for the output limit of the one retry after `truncated` without text. `None`: the item fails.
+    /// An answer that is truncated before any text is retried once, with its output limit multiplied by this factor.
+    /// `None`: the item fails.
     pub truncated_retry_factor: Option<u32>,
     /// Send a blocked item to the next model instead of failing it.
     pub next_model_when_blocked: bool,
-    /// Items refused in the same way, with none accepted, before the route stops and asks the operator.
+    /// After this many items that a route refused in the same way, with none accepted, the route stops and asks the
+    /// operator.
     pub max_identical_rejections: u32,
-    /// Provider errors in a row that open a circuit breaker.
+    /// Number of consecutive provider errors that open a circuit breaker.
     pub breaker_threshold: u32,
     /// How long a breaker stays open at first; doubles up to `breaker_max_open_time`.
     pub breaker_open_time: Duration,
@@ -166,7 +168,7 @@ pub struct Policy {
     pub total_timeout: Duration,
     /// How long a drain waits for requests in flight.
     pub drain_timeout: Duration,
-    /// An unattended run stops if no request has got an answer since its start, and for this long. Zero: never.
+    /// An unattended run stops if no provider has responded since its first request, for this long. Zero: never.
     pub give_up_after: Duration,
 }
 

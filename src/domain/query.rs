@@ -1,5 +1,5 @@
-//! Queries of a screen beyond the snapshot: rows of items, and one item in full. They are answered from a read-only
-//! connection, so that no query waits for the engine or delays it.
+//! Queries for data that the snapshot does not contain: lists of items, and one item in full. A read-only connection
+//! answers them, so that no query waits for the engine or delays it.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +24,7 @@ pub enum Query {
     ExportFailures { filter: ReplayFilter },
 }
 
-/// `None` and empty match everything. The store's item table counts items in flight as waiting; the reader tells them
-/// apart by their open intent.
+/// Selects items. `None` and an empty text match everything. `Waiting` does not include items in flight.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ItemFilter {
@@ -92,7 +91,7 @@ pub struct ItemDetail {
     pub model_version: Option<String>,
     pub usage: Usage,
     pub cost: Money,
-    /// In order, including those before earlier replays.
+    /// Completed attempts in order, including those before a replay.
     pub attempts: Vec<AttemptRow>,
     /// The attempt that has no answer yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,7 +26,7 @@ pub struct ProviderLimit {
     pub limit: Option<u64>,
     /// The amount left after this request was counted.
     pub remaining: Option<u64>,
-    /// Time until something is left again, if nothing is left now.
+    /// If nothing is left now: the time until something is left again.
     pub resets_in: Option<Duration>,
 }
 
@@ -35,7 +35,7 @@ pub struct ProviderLimit {
 #[serde(default)]
 pub struct ResponseMeta {
     pub limits: Vec<ProviderLimit>,
-    /// How long the server worked on the request. It counted the request before that.
+    /// How long the server worked on the request. The provider counted the request before this time began.
     pub server_time: Option<Duration>,
 }
 

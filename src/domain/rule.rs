@@ -1,8 +1,8 @@
 //! Routing rules: the properties of an item decide which models it may use, how a model is chosen, and the most it may
 //! cost.
 //!
-//! A rule is plain data from the configuration. Matching needs only the item. So the store can tell which rule applies
-//! and why at any later time, and match again when the rules have changed.
+//! A rule is plain data from the configuration. Matching needs only the item. So the store can find the rule that
+//! applies, and the reason, at any later time, also after the rules have changed.
 
 use std::{cell::OnceCell, collections::BTreeMap, fmt};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{complexity::Complexity, item::ItemSpec, money::Money, strategy::Strategy};
 
-/// The row's field that tells whether somebody waits for the answer.
+/// The row's field that says whether a person waits for the answer.
 pub const LATENCY_SENSITIVE_FIELD: &str = "latency_sensitive";
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct RoutingRule {
     pub models: Option<Vec<String>>,
     /// Replaces the run's strategy.
     pub strategy: Option<Strategy>,
-    /// Most that a matching item may cost. The item's own limit applies as well.
+    /// Maximum cost of a matching item. The item's own limit applies as well.
     pub max_usd: Option<Money>,
 }
 
@@ -115,7 +115,7 @@ impl RuleConditions {
 }
 
 impl ItemSpec {
-    /// Whether the row says that somebody waits for the answer.
+    /// Whether the row says that a person waits for the answer.
     pub fn is_latency_sensitive(&self) -> bool {
         self.rule_fields
             .get(LATENCY_SENSITIVE_FIELD)

@@ -18,7 +18,7 @@ use super::{
     time::WallTime,
 };
 
-/// Published by the engine when something changed, at most 30 times a second.
+/// Published by the engine when something changed: at most 10 times a second, and also after each command.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Snapshot {
     pub run: String,
@@ -101,7 +101,7 @@ pub enum RunState {
     /// The operator paused the run; requests in flight finish.
     Pausing,
     Paused,
-    /// The run can't go on until somebody acts (disk, network, budget, five items refused in the same way).
+    /// The run can't go on until an operator acts (full disk, used-up budget, items refused in the same way).
     #[serde(alias = "held")]
     NeedsOperator {
         #[serde(alias = "why")]
@@ -136,7 +136,7 @@ impl RunState {
     }
 }
 
-/// Items by state. `total` still grows while `ingesting`.
+/// Items by state, and requests. `total` still grows while `ingesting`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     pub total: u64,
@@ -175,7 +175,7 @@ pub struct Throughput {
     pub finish_at: Option<WallTime>,
 }
 
-/// "key 1/3, model 2/4, retry 2/5", counted from 1.
+/// Shown as "key 1/3, model 2/4, retry 2/5". Keys are counted over all providers, models within the key's provider.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CurrentRoute {
     pub key: String,
@@ -300,7 +300,8 @@ pub struct KeyView {
     /// 0 to 100.
     pub health: u8,
     pub ok: u64,
-    /// Attempts that did not end `ok`, refusals included.
+    /// Attempts without an answer, refusals included. Those that say nothing about the key don't count; see
+    /// [`Outcome::is_unattributed`].
     pub failed: u64,
     pub in_flight: u32,
     /// The best condition among the key's routes, or the key's own if the key itself is unavailable.

@@ -10,19 +10,20 @@ pub enum Strategy {
     /// Priority order.
     #[default]
     Cascade,
-    /// Each in turn.
+    /// All routes in turn.
     RoundRobin,
     /// In proportion to the weights of key and model, evenly mixed.
     Weighted,
-    /// Like `Cascade`, but backup keys are used only while no primary key is in service; a full minute is waited for.
+    /// Like `Cascade`, but backup keys are used only while no primary key is in service. A primary key at a per-minute
+    /// limit is in service: the run waits for it.
     PrimaryBackup,
     /// At random, weighted by the key's health (at least 5) times the weights of key and model.
     Health,
     /// The route that has not been used for the longest time.
     LeastRecentlyUsed,
-    /// The route with the lowest recent latency; from time to time another, to keep its measurement fresh.
+    /// The route with the lowest recent latency. From time to time another route is used, to measure it again.
     Fastest,
-    /// The route with the lowest expected cost for this item; of equals, the better model.
+    /// The route with the lowest expected cost for this item; of equally cheap ones, the better model.
     Cheapest,
     /// The best compromise between the model's rank in the cascade, its price and its wait.
     Balanced,

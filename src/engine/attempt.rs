@@ -25,8 +25,9 @@ pub(super) struct AttemptTask {
     pub model: Arc<str>,
     pub max_output: Option<u32>,
     pub spec: Arc<ItemSpec>,
+    /// Factor for the output limit, set for the retry of a truncated answer.
     pub output_multiplier: Option<u32>,
-    /// In the clock's time, which may be sped up.
+    /// In the clock's time; a sped-up clock makes it shorter in real time.
     pub timeout: Duration,
     pub clock: Clock,
 }

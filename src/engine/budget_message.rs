@@ -37,7 +37,7 @@ impl Engine {
     }
 }
 
-/// Rounded up to $0.00001, so that the number can be typed as a cap and is never below the amount.
+/// Formats an amount in dollars, rounded up to $0.00001. A user can type the result as a cap that covers the amount.
 fn dollars(amount: Money) -> String {
     let exact = format!("{:.5}", (amount.as_usd() * 1e5).ceil() / 1e5);
     format!("${}", exact.trim_end_matches('0').trim_end_matches('.'))

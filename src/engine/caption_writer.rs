@@ -1,6 +1,5 @@
-//! Writes captions after the commit: an answer is committed first, then written beside its picture. Captions that a
-//! crash left unwritten are written at the next start, from the committed text, so that files and record never
-//! disagree.
+//! Writes captions: an answer is committed to the database first, then written to a file beside its picture. If the
+//! process dies in between, the next start writes the caption from the committed text.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,16 +25,17 @@ use crate::{
 /// Delay before a failed caption write is repeated.
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Threads that write captions. They have nothing else to do, so that a disk that does not answer holds up nothing but them.
+/// Number of threads that write captions. They do nothing else, so that a disk that hangs blocks only captions.
 const THREADS: usize = 8;
 
-/// A write that takes longer holds new requests, as a full disk does. Shorter than a complaint holds.
+/// A write that takes longer than this is reported as a disk fault, and again after each further interval. A reported
+/// fault blocks new requests for 5 s; this interval is shorter, so that they stay blocked while the write hangs.
 const SLOW: Duration = Duration::from_secs(4);
 
-/// A write that takes this many times [`SLOW`] is given up: its caption stays owed.
+/// After this many times [`SLOW_WRITE_INTERVAL`] a write is given up. Its caption stays pending.
 const MAX_SLOW: u32 = 8;
 
-/// The threads for [`Caption::save`].
+/// Starts the threads for [`Caption::save`].
 pub(super) fn threads() -> Arc<WorkerPool> {
     Arc::new(WorkerPool::new("captions", THREADS))
 }
@@ -47,7 +47,8 @@ const LOAD_BATCH_ITEMS: usize = 256;
 const PENDING_CAPTIONS_STATE: &str = "captions_owed";
 
 /// Items with a recorded answer whose caption may not be written yet. They are saved in the same group as the answer.
-/// So after a crash the next process writes exactly these captions, and no others, which somebody may have edited.
+/// So the next process knows which captions to write after a crash. It leaves all other existing captions alone, since
+/// a user may have edited them.
 #[derive(Debug, Default)]
 pub(super) struct PendingCaptions {
     items: BTreeSet<Seq>,
@@ -120,7 +121,7 @@ pub(super) struct Caption {
 }
 
 impl Caption {
-    /// Writes the caption. Returns false if it was not written, because somebody has edited the file.
+    /// Writes the caption. Returns false if it was not written because a user has edited the file.
     fn write(&self, existing: ExistingCaptionPolicy) -> std::io::Result<bool> {
         match &self.previous_text {
             Some(previous) => replace_caption(&self.path, &self.text, previous, existing),
@@ -143,8 +144,9 @@ impl Caption {
         )
     }
 
-    /// Repeats the write until it succeeds: the operator can free a full disk, and the answer is paid for. Returns the
-    /// item; `None` if the file itself prevents it: then the caption stays pending, and the next start tries again.
+    /// Repeats the write until it succeeds, since the operator can free a full disk. Returns the item if its caption is
+    /// finished: written, or kept because a user has edited the file. Returns `None` if it stays pending for the next
+    /// start: the file or folder itself prevents the write, or the disk hangs for too long.
     pub async fn save(
         self,
         existing: ExistingCaptionPolicy,
@@ -154,7 +156,7 @@ impl Caption {
         self.save_within(SLOW, existing, threads, fault_tx).await
     }
 
-    /// [`save`](Self::save), with `slow` in the place of [`SLOW`].
+    /// Does the same as [`save`](Self::save), with `slow_interval` instead of [`SLOW_WRITE_INTERVAL`].
     async fn save_within(
         self,
         slow: Duration,
@@ -173,7 +175,7 @@ impl Caption {
                 rounds += 1;
                 let waited = format_duration(slow * rounds);
                 let target = self.path.display();
-                // The engine being gone means that the run is ending; the next start writes it.
+                // The sends fail only if the engine has ended; the next start writes the caption.
                 if rounds == MAX_SLOW {
                     let message = format!(
                         "the caption {target} is not written after {waited}: its disk does not answer. Its answer is \
@@ -208,15 +210,16 @@ impl Caption {
     }
 }
 
-/// Captions named individually in a message about several.
+/// Maximum number of captions that one message lists by name.
 const MAX_NAMED_CAPTIONS: usize = 10;
 
-/// Writes captions that an earlier process committed but may not have written, and captions whose file has been deleted
-/// or emptied since. Other captions are not touched. Captions that can't be written stay pending in the states of
-/// `opened`. Returns one message for each thing to report.
+/// Writes captions that an earlier process committed but may not have written. Also writes captions whose file has been
+/// deleted or emptied since, unless the picture is gone too. Other captions are not touched. Captions that can't be
+/// written stay pending in the states of `opened`. Returns one message for each thing to report.
 ///
 /// # Errors
-/// If the record can't be read, or the disk accepts no caption at all.
+/// If the database can't be read, or if a caption can't be written for a reason that concerns them all, such as a full
+/// disk.
 pub async fn write_missing_captions(
     dir: &RunDir,
     opened: &mut OpenedRun,
@@ -263,7 +266,7 @@ pub async fn write_missing_captions(
             Ok(true) if pending.contains(&caption.seq.0) => {}
             Ok(true) => rewritten.push(caption.path.display().to_string()),
             Ok(false) => messages.push(caption.kept_message()),
-            // An empty text is not a caption, in any start.
+            // An empty answer can never be written as a caption, so it is not reported.
             Err(_) if caption.text.trim().is_empty() => {}
             Err(error) if is_permanent(&error) => {
                 messages.push(caption.failed_message(&error));
@@ -314,7 +317,7 @@ mod tests {
             .build()
             .unwrap();
         let home = tempfile::tempdir().unwrap();
-        // Where a caption stands already is looked at by opening it, which never ends with a pipe that nobody writes to.
+        // `Skip` opens the file to see whether it has a caption. Opening a pipe without a writer blocks for ever.
         let target = home.path().join("a.txt");
         nix::unistd::mkfifo(&target, nix::sys::stat::Mode::S_IRWXU).unwrap();
         runtime.block_on(async {
@@ -333,7 +336,7 @@ mod tests {
                 ));
             }
             tokio::task::yield_now().await;
-            // What host names are looked up on, and the record is closed on.
+            // The runtime's blocking threads are still free. They resolve host names and close the store.
             assert_eq!(tokio::task::spawn_blocking(|| 7).await.unwrap(), 7);
             assert_eq!(captions.join_all().await, vec![None; CAPTIONS as usize]);
             let Some(DiskFault::Blocking(held)) = trouble.recv().await else { panic!("new requests go out meanwhile") };
@@ -347,11 +350,11 @@ mod tests {
             }
             assert_eq!(given_up, CAPTIONS);
         });
-        // Waits for its own threads.
+        // Dropping the runtime waits for its blocking threads. It must not hang.
         drop(runtime);
     }
 
-    /// As a process leaves it that is killed between the file and the mark that it was written.
+    /// Repeats the write, as the next start does if the process was killed after the write and before its commit.
     #[test]
     fn a_new_caption_that_is_there_already_is_written_and_not_edited() {
         let home = tempfile::tempdir().unwrap();

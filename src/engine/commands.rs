@@ -1,4 +1,4 @@
-//! The operator's commands: applied, logged as the operator's, recorded and answered.
+//! The operator's commands: applies them, logs and records them, and replies.
 
 use std::time::Instant;
 
@@ -62,7 +62,7 @@ impl Engine {
         self.publish(now);
     }
 
-    /// Applies a command. Returns a message: what was done, or why it was not.
+    /// Applies a command. Returns a message that says what was done, or an error message that says why it was not.
     pub(super) fn apply(&mut self, command: &Command) -> Result<String, String> {
         let now = self.clock.now();
         let on_off = |on: bool| if on { "on" } else { "off" };
@@ -243,7 +243,7 @@ fn describe_filter(filter: &ReplayFilter) -> String {
     format!("failed items: {}", parts.join(", "))
 }
 
-/// Ids, outcomes or models named in one sentence.
+/// Maximum number of ids, outcomes or other values that one sentence lists.
 const MAX_NAMED_VALUES: usize = 4;
 
 /// Whether an idle run may have work after this command.

@@ -1,4 +1,4 @@
-//! Completes attempts: applies a result to the item, the record, the counts and the log.
+//! Completes attempts: applies the result to the item and records it, then updates the counts and the log.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
 };
 
-/// Counted once an outcome is on disk.
+/// The numbers of an ended attempt or item, counted once the outcome is on disk, and the caption to write then.
 #[derive(Debug)]
 pub(super) struct CommittedAttempt {
     /// `None` for items that ended without a request.
@@ -152,7 +152,7 @@ impl Engine {
             Disposition::Failed => EventKind::ItemFailed {
                 seq: effects.seq.0,
                 item_id: item(self),
-                // An item that was never sent did not fail on a route.
+                // An item whose request was never sent has no route to name.
                 route: (!result.outcome.is_local()).then(|| self.scheduler.route_name(effects.route)),
                 outcome: result.outcome,
                 message: result.message.clone(),
@@ -187,7 +187,7 @@ impl Engine {
         let answer = result.answer.clone().filter(|_| ended.state == FinalState::Done);
         let Answer { text, finish_reason, model_version } = answer.unwrap_or_default();
         let done = ended.state == FinalState::Done;
-        // What failed here without leaving was no request to anybody.
+        // An attempt that failed locally sent no request, so the line names no key or model and does not count it.
         let left = !result.outcome.is_local();
         let attempts = effects.attempts - u32::from(!left);
         Some(ResultLine {
@@ -251,7 +251,7 @@ impl Engine {
         self.fail_locally(now, &id, "", &rejection);
     }
 
-    /// Counts an attempt whose outcome is on disk.
+    /// Counts an attempt whose outcome is on disk, and starts to write its caption.
     pub(super) fn on_committed(&mut self, committed: CommittedAttempt) {
         self.uncommitted -= 1;
         if let Some(caption) = committed.caption {
@@ -281,6 +281,7 @@ impl Engine {
             self.spend.cost += stats.cost;
             self.spend.at_risk += stats.at_risk;
             self.totals.rate_limited += u64::from(outcome.is_rate_limited());
+            // Every attempt was counted when its task started. One that sent nothing is taken off again.
             self.totals.attempts -= u64::from(outcome.is_local()).min(self.totals.attempts);
         }
         if let Some(ended) = committed.item_end {

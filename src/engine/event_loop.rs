@@ -43,12 +43,12 @@ use crate::{
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 /// Shortest time between two saves of the scheduler's state while it changes.
 const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between two checks whether the recorded state of the keys is current. Also the longest sleep of the loop,
-/// because machines suspend and clocks jump.
+/// Time between two checks whether the recorded state of the keys is current. It is also the longest sleep of the loop,
+/// because the computer may be suspended and clocks may jump.
 const KEY_STATUS_INTERVAL: Duration = Duration::from_secs(2);
-/// Events kept for the screen.
+/// Maximum number of events in a snapshot.
 const MAX_EVENTS_SHOWN: usize = 256;
-/// Time after which the engine ends although its last transitions could not be recorded.
+/// How long the engine waits at the end for its last transitions to be recorded. After that it ends without them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The effect of a transition, carried out once its group is on disk.
@@ -72,7 +72,7 @@ pub(super) struct SentAttempt {
 #[derive(Debug)]
 pub(super) enum Phase {
     Running,
-    /// No new request is sent. Ends when the last attempt is done, or at the deadline.
+    /// No new request is sent. Ends when the last attempt and caption are done, or at the deadline.
     Draining {
         /// The outcome of the run, unless nothing is left to do by then.
         run_outcome: RunOutcome,
@@ -82,14 +82,14 @@ pub(super) enum Phase {
     Idle {
         run_outcome: RunOutcome,
     },
-    /// The last transitions are recorded; ends when they are on disk.
+    /// The last transitions have been handed to the journal. Ends when they are on disk.
     Closing {
         run_outcome: RunOutcome,
         since: Instant,
     },
 }
 
-/// Items of one class that were loaded, or the ids of those that could not be.
+/// A class index with the items that were loaded for it, or with the numbers of the items if loading failed.
 pub(super) type LoadedBatch = (usize, Result<LoadedItems, Vec<Seq>>);
 
 pub(super) struct Channels {
@@ -135,16 +135,18 @@ pub(super) struct Engine {
     pub in_flight: HashMap<AttemptId, SentAttempt>,
     /// Finished attempts whose outcome is not on disk yet; shown as in flight.
     pub uncommitted: u64,
-    /// When items that were sent more than once were first sent.
+    /// Time of the first attempt of each item that has had one and has not ended.
     pub first_sent_at: HashMap<Seq, WallTime>,
     pub totals: Totals,
     pub spend: Spend,
     pub key_counts: Vec<AttemptCounts>,
     pub model_counts: Vec<AttemptCounts>,
+    /// Answered and failed attempts of each route.
     pub route_counts: Vec<(u64, u64)>,
     pub throughput: ThroughputEstimate,
     pub forecasting: ForecastTask,
     pub lease_client: LeaseClient,
+    /// The attempt that was sent last.
     pub last_dispatch: Option<PlannedAttempt>,
     pub events: VecDeque<Arc<Event>>,
     pub next_event_number: u64,
@@ -152,23 +154,25 @@ pub(super) struct Engine {
     pub is_paused: bool,
     /// The disk fault that blocks new requests, and when it was last reported.
     pub disk_fault: Option<(String, Instant)>,
-    /// No operator is there to unblock the run: stop instead.
+    /// No operator is present to unblock the run, so it stops if it is blocked.
     pub is_unattended: bool,
-    /// An ingest batch is in the journal; the next one waits for it.
+    /// An ingest batch is in the journal and not yet committed. No further rows are read until then.
     pub ingesting: bool,
     pub snapshot_tx: watch::Sender<Arc<Snapshot>>,
     pub snapshot_dirty: bool,
     pub published_at: Instant,
     pub state_dirty: bool,
     pub state_saved_at: Instant,
-    /// Recorded for other processes; `status_checked_at` is when it was last compared.
+    /// The state of the keys as last recorded for other processes. `status_checked_at` is the time of the last
+    /// comparison.
     pub key_records: Vec<KeyRecord>,
     pub status_checked_at: Instant,
-    /// The record's files; `files_checked_at` is when they were last checked to be in place.
+    /// The identities of the store's files. `files_checked_at` is the time of the last check that the files are in
+    /// place.
     pub held_files: OpenFiles,
     pub files_checked_at: Instant,
     pub contact: ProviderContact,
-    /// Waiting items that this start does not send.
+    /// Number of waiting items that this start does not send, because it is limited to the first rows.
     pub held_back: u64,
     /// Ticks of the loop so far.
     #[cfg(test)]
@@ -198,11 +202,12 @@ impl Engine {
                         self.on_attempt_joined(done);
                     }
                 }
-                // Before the captions: the last one's trouble is told before the run ends for it.
+                // Faults are handled before finished captions. So the fault of the last caption is logged before the
+                // run ends.
                 Some(trouble) = channels.disk_faults.recv() => self.on_disk_fault(trouble),
                 Some(written) = self.caption_tasks.join_next(), if !self.caption_tasks.is_empty() => {
                     self.snapshot_dirty = true;
-                    // If its task was aborted or gave up, the caption stays pending.
+                    // If the task was aborted or gave up, the caption stays pending.
                     if let Ok(Some(item)) = written {
                         self.pending_captions.remove(item);
                     }
@@ -257,8 +262,8 @@ impl Engine {
     fn next_wakeup(&self) -> Instant {
         let now = Instant::now();
         let mut wakeup = now + KEY_STATUS_INTERVAL;
-        // A wakeup stays due until the scheduler is polled. While it is not polled, the wakeup must not cut the sleep
-        // to nothing.
+        // A wakeup stays due until the scheduler is polled. While the scheduler is not polled, an overdue wakeup is
+        // ignored, since the loop would never sleep.
         if self.can_dispatch()
             && let Some(at) = self.scheduler.next_wakeup()
         {
@@ -342,7 +347,7 @@ impl Engine {
         self.snapshot_dirty = true;
         let (answers, effects) = self.journal.on_ack(ack);
         let requeued: usize = answers.iter().map(OpReply::requeued_count).sum();
-        // Items that ended in this group are counted before items that it queued again.
+        // Items that ended in this group are counted before items that the same group requeued.
         for then in effects {
             match then {
                 AfterCommit::Send(dispatch) => self.send(dispatch),
@@ -437,7 +442,7 @@ impl Engine {
                 self.log(EventLevel::Alert, format!("the input can't be read on: {reason}"));
                 self.on_input_error(reason);
             }
-            // The end of the input is announced: a reader that just disappears has failed.
+            // The reader announces the end of the input. If the channel closes without that, the reader has failed.
             None => self.on_input_error("the input could not be read to its end".to_owned()),
         }
         self.snapshot_dirty = true;
@@ -467,7 +472,7 @@ impl Engine {
         match done {
             Ok(done) => self.on_attempt_done(done),
             Err(error) if error.is_panic() => {
-                // A bug; the state of that item is unknown. End in order and report it.
+                // This is a bug, and the state of that item is unknown. The run ends in an orderly way and reports it.
                 self.begin_closing(RunOutcome::Failed {
                     reason: "a worker panicked; the log has the details".to_owned(),
                 });

@@ -101,14 +101,14 @@ fn item(number: u64, random: &mut fastrand::Rng) -> ItemSpec {
     }
 }
 
-/// A run, its clock, and the answers on their way.
+/// A run, its clock, and the answers that have not arrived yet.
 struct Run {
     engine: Engine,
     channels: Channels,
     _handle: EngineHandle,
     micros: &'static AtomicU64,
     random: fastrand::Rng,
-    /// By the microsecond of their arrival.
+    /// Answers by the microsecond of their arrival.
     answers: BTreeMap<(u64, AttemptId), AttemptDone>,
     answered: BTreeSet<AttemptId>,
     commands: BTreeMap<u64, Command>,
@@ -170,7 +170,7 @@ impl Run {
         Self { engine, channels, _handle: handle, micros, random, answers, answered, commands }
     }
 
-    /// Plays the run to its end. Returns the trace of everything that was recorded.
+    /// Plays the run to its end. Returns the hash of the trace of all recorded ops.
     async fn play(mut self) -> u64 {
         // A run that is blocked for good records nothing more; its trace ends there.
         for _ in 0..5_000 {
@@ -197,7 +197,7 @@ impl Run {
         self.trace(None)
     }
 
-    /// Ticks until nothing is on its way to or from the disk.
+    /// Ticks until everything is committed and no items are being loaded.
     async fn tick_until_quiet(&mut self) -> Option<RunOutcome> {
         loop {
             if let Some(run_outcome) = self.engine.tick() {
@@ -216,7 +216,7 @@ impl Run {
         }
     }
 
-    /// Replaces each request by an answer that the seed decides.
+    /// Aborts each new request and schedules an answer that the seed decides.
     fn answer_what_was_sent(&mut self) {
         for sent in self.engine.in_flight.values() {
             sent.abort.abort();
@@ -326,7 +326,7 @@ fn trace_op(trace: &mut Trace, op: &Op) {
         Op::SetRunState(_) => trace.number(10),
         Op::Requeue(_) => trace.number(11),
         Op::RequeueTo(..) => trace.number(12),
-        // These are written by real time, whatever the run's clock shows.
+        // These ops are written at intervals of real time, so they differ from run to run.
         Op::SetKeys(_) | Op::SetActiveTime(_) | Op::SetState { .. } => trace,
     };
 }
@@ -335,7 +335,7 @@ fn trace_usage(trace: &mut Trace, usage: Usage) {
     trace.number(usage.input_tokens).number(usage.output_tokens).number(usage.thinking_tokens);
 }
 
-/// A result line without its message, which is text for people.
+/// Adds a result line without its error message, which may be reworded.
 fn trace_line(trace: &mut Trace, line: &ResultLine) {
     trace.text(&line.id).number(u64::from(line.status == FinalState::Done));
     if let Some(error) = &line.error {

@@ -7,14 +7,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::domain::{Command, Page, Query, Snapshot};
 pub use crate::store::PageRequest;
 
-/// A command, and the channel for its reply: what was done, or why it was not, as a message for the operator.
+/// A command and the channel for its reply. The reply is a message for the operator: what was done, or why it was not.
 #[derive(Debug)]
 pub struct CommandRequest {
     pub command: Command,
     pub reply: oneshot::Sender<Result<String, String>>,
 }
 
-/// Cheap to clone; each of several front ends holds its own.
+/// A front end's connection to the engine. Cheap to clone; each front end holds a clone.
 #[derive(Clone, Debug)]
 pub struct EngineHandle {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -23,7 +23,7 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// The newest snapshot. Holds no lock after it returns.
+    /// The newest snapshot. The channel's lock is released before this returns.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
     }
@@ -36,7 +36,7 @@ impl EngineHandle {
         reply_rx.await.map_err(|_| ended())?
     }
 
-    /// Asks for rows. The run's database answers, not the engine's task.
+    /// Queries the run's database. The store's reader thread answers, not the engine's task.
     pub async fn query(&self, query: Query) -> Result<Page, String> {
         let (reply, reply_rx) = oneshot::channel();
         let closed = || "the run's database is closed".to_owned();

@@ -1,4 +1,4 @@
-//! The engine's loop sleeps while it waits, whatever it waits for.
+//! Tests that the engine's loop sleeps while it waits, whatever it waits for.
 
 use std::{
     sync::{
@@ -26,17 +26,17 @@ use crate::{
 /// More ticks than this in [`WATCH_TIME`] mean that the loop spins; a spinning loop makes tens of thousands.
 const MAX_TICKS: u64 = 12;
 const WATCH_TIME: Duration = Duration::from_millis(1_500);
-/// Time before the watch, in which timers of a minute or a day become overdue on the case's fast clock.
+/// Time before the loop is watched. Timers of a minute or a day become overdue in it, since the case's clock is fast.
 const SETTLE_TIME: Duration = Duration::from_millis(1_500);
 
-/// The first minutes of an hour and a day, so that what is leased of them is good for a while: 2026-11-20, 00:00:01 UTC.
+/// The start of a day, 2026-11-20 00:00:01 UTC, so that leases of that day do not expire during the test.
 const MORNING: WallTime = WallTime(1_795_132_801_000_000);
 
-/// What becomes due while the loop is watched, beyond wakeups and alarms, which every case has.
+/// Timers that become due while the loop is watched, in addition to the scheduler's wakeups.
 #[derive(Clone, Copy, Debug)]
 enum Pending {
     Wakeups,
-    /// The daily ledger has granted a few requests, and answers nothing since.
+    /// The ledger has granted a few requests and has not answered since, so that requests to it stay queued.
     Leases,
     /// The provider states a limit of three requests a minute, which are used up.
     LearnedLimits,
@@ -44,13 +44,13 @@ enum Pending {
 
 /// A run to watch: one model on a fast clock, so that a timer of a minute is overdue when the loop is watched.
 struct Case {
-    /// An operator is there, so that the run goes idle at its end instead of ending.
+    /// An operator is present, so the run goes idle at its end instead of closing.
     is_attended: bool,
-    /// Requests that the provider answers; the others get no response.
+    /// Number of requests that the provider answers; further ones get no response.
     answered_requests: usize,
-    /// Settings of the model.
+    /// Limits in the settings of the model.
     limits: &'static str,
-    /// The provider states a limit of three requests a minute, all used.
+    /// The timers that become due while the loop is watched.
     pending: Pending,
     more_keys: &'static str,
     items: u64,
@@ -58,9 +58,9 @@ struct Case {
     speed: f64,
     /// Sent once the awaited state is reached.
     command: Option<Command>,
-    /// The disk is full from then on.
+    /// A full disk is reported once the awaited state is reached.
     disk_full: bool,
-    /// The daily ledger never answers, so that requests to it stay queued.
+    /// Number of requests that the ledger has granted; used with [`Pending::Leases`] only.
     leased: u64,
 }
 
@@ -189,7 +189,7 @@ impl Case {
     }
 }
 
-/// The same with each of `attended` and of `pending`.
+/// Runs the case with every combination of `attended` and `pending`.
 async fn all_sleep_once(
     attended: &[bool],
     pending: &[Pending],
@@ -207,9 +207,9 @@ async fn all_sleep_once(
     }
 }
 
-/// Somebody is at the screen, or nobody is.
+/// Runs with an operator and runs without.
 const BOTH: &[bool] = &[true, false];
-/// Without a screen the run ends there.
+/// Only runs with an operator. Without one the run would end in the awaited state.
 const ATTENDED: &[bool] = &[true];
 
 const ALL: &[Pending] = &[Pending::Wakeups, Pending::Leases, Pending::LearnedLimits];
@@ -228,7 +228,7 @@ async fn a_finished_run_sleeps_whatever_is_overdue() {
 
 #[tokio::test]
 async fn a_run_that_rests_until_tomorrow_sleeps() {
-    // While a lease is pending a run waits for that, and does not rest.
+    // Leases are left out: a run with a pending lease waits for it and does not stop.
     let pending = &[Pending::Wakeups, Pending::LearnedLimits];
     let case = || Case { items: 9, limits: "rpm = 3\nrpd = 6", speed: 100_000.0, ..Case::default() };
     all_sleep_once(ATTENDED, pending, case, |snapshot| matches!(snapshot.state, RunState::Stopped { .. })).await;
@@ -246,7 +246,7 @@ async fn a_held_run_sleeps_whatever_is_overdue() {
     all_sleep_once(BOTH, ALL, case, |snapshot| snapshot.totals.done >= 3).await;
 }
 
-/// The first three are answered and the fourth is not.
+/// Whether three requests are answered and the fourth is in flight.
 fn is_in_flight(snapshot: &Snapshot) -> bool {
     snapshot.totals.done == 3 && snapshot.totals.in_flight == 1
 }

@@ -1,5 +1,5 @@
-//! The items between the input and the scheduler. Rows are recorded as they are read; waiting items are kept as numbers
-//! only, and just the next few of each class are loaded.
+//! The items between the input and the scheduler. Rows are recorded as they are read. Most waiting items are kept in
+//! memory as numbers only; just the next few of each class are loaded from the database.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,15 +15,15 @@ use crate::{
     store::{LoadedItem, WaitingItem},
 };
 
-/// Loaded items per class and in-flight slot, so that a burst does not wait for the disk.
+/// Number of loaded items per class for each request that may be in flight, so that a burst does not wait for the disk.
 const LOADED_PER_IN_FLIGHT: usize = 4;
 /// Lower bound of loaded items per class.
 const MIN_LOADED_ITEMS: usize = 64;
 
-/// Waiting items, by the scheduler's class.
+/// The items that have not ended: numbers of those not loaded yet, and requests of those that are loaded.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    /// By the scheduler's class index: the numbers of items that are not loaded, in order.
+    /// Waiting items that are not loaded, in order, by the scheduler's class index.
     backlogs: Vec<ClassBacklog>,
     /// Maps the store's traits ids to the scheduler's classes.
     classes: HashMap<u32, usize>,
@@ -39,7 +39,7 @@ pub(super) struct Intake {
 #[derive(Debug, Default)]
 struct ClassBacklog {
     unloaded: VecDeque<Seq>,
-    /// Requested from the loader and not yet received.
+    /// Number of items requested from the loader and not yet received.
     loading_count: usize,
 }
 
@@ -56,7 +56,7 @@ impl Intake {
         }
     }
 
-    /// Adds a waiting item by number. The class of its traits is known.
+    /// Adds a waiting item by number. Its traits must have been passed to [`Self::add_class`] before.
     pub fn add_waiting(&mut self, scheduler: &mut Scheduler, item: WaitingItem) {
         let class = self.classes.get(&item.traits_id).copied().unwrap_or_else(|| {
             debug_assert!(false, "traits {} were never learnt", item.traits_id);
@@ -68,14 +68,14 @@ impl Intake {
         self.backlogs[class].unloaded.push_back(item.seq);
     }
 
-    /// Tells the scheduler how many items wait unloaded.
+    /// Tells the scheduler how many waiting items of each class it has not received yet.
     pub fn update_backlog(&self, scheduler: &mut Scheduler) {
         for (class, queue) in self.backlogs.iter().enumerate() {
             scheduler.set_backlog(class, (queue.unloaded.len() + queue.loading_count) as u64);
         }
     }
 
-    /// The next items to load, if any; one class at a time.
+    /// The next items to load, all of one class. `None` if no class needs more.
     pub fn next_batch(&mut self, scheduler: &Scheduler) -> Option<(usize, Vec<Seq>)> {
         let target = (scheduler.policy().max_in_flight as usize * LOADED_PER_IN_FLIGHT).max(MIN_LOADED_ITEMS);
         for (class, queue) in self.backlogs.iter_mut().enumerate() {
@@ -106,7 +106,7 @@ impl Intake {
         self.update_backlog(scheduler);
     }
 
-    /// A batch could not be loaded: its items go back to the front.
+    /// Puts a batch that could not be loaded back to the front of its backlog.
     pub fn on_load_failed(&mut self, class: usize, batch: Vec<Seq>) {
         let queue = &mut self.backlogs[class];
         queue.loading_count = 0;

@@ -1,27 +1,28 @@
-//! The engine's side of the store: transitions are collected into a group while the writer commits the previous group.
+//! The engine's side of the store: collects ops into a group while the writer commits the previous group.
 
 use std::time::Duration;
 
 use crate::store::{Ack, Op, OpReply, StoreError, StoreWriter};
 
-/// Collects transitions, and the effects to carry out once their group is on disk.
+/// Collects ops, and the effects to carry out once their group is committed.
 #[derive(Debug)]
 pub(super) struct Journal<Then> {
     writer: StoreWriter,
-    /// Transitions of the next group.
+    /// Ops of the next group.
     pending: Vec<Op>,
-    /// Their effects, carried out after the commit.
+    /// Effects to carry out once those ops are committed.
     after_commit: Vec<Then>,
-    /// The number of the group at the writer, and its effects.
+    /// The number and the effects of the group that the writer is committing.
     committing: Option<(u64, Vec<Then>)>,
     next_number: u64,
-    /// The last commit failed: the reason, and since when. No group is submitted for a while.
+    /// Set while nothing can be recorded: the reason, and the time of the last failure. No group is submitted for
+    /// [`COMMIT_RETRY_INTERVAL`] after it.
     stalled: Option<(String, std::time::Instant)>,
     /// The writer has ended, or a sync failed: nothing can be recorded any more.
     is_closed: bool,
     /// The results file is behind the database; an empty group makes the writer try again.
     projection_lags: bool,
-    /// Everything that was recorded, in order.
+    /// All recorded ops, in order.
     #[cfg(test)]
     pub recorded: Vec<Op>,
 }
@@ -59,7 +60,7 @@ impl<Then> Journal<Then> {
         !self.pending.is_empty()
     }
 
-    /// Adds an effect, carried out when everything recorded so far is on disk.
+    /// Adds an effect, which is carried out once everything recorded so far is committed.
     pub fn after_commit(&mut self, effects: Then) {
         self.after_commit.push(effects);
     }
@@ -91,7 +92,8 @@ impl<Then> Journal<Then> {
         self.stalled = Some((reason, std::time::Instant::now()));
     }
 
-    /// Handles the writer's reply to the submitted group. Returns its replies, and the effects to carry out now.
+    /// Handles the writer's acknowledgement of the submitted group. Returns the replies of its ops, and the effects to
+    /// carry out now.
     pub fn on_ack(&mut self, ack: Ack) -> (Vec<OpReply>, Vec<Then>) {
         match ack.outcome {
             Ok(answers) => {
@@ -112,18 +114,18 @@ impl<Then> Journal<Then> {
         }
     }
 
-    /// The writer's thread has ended, and the submitted group is lost.
+    /// Handles the end of the writer's thread. The submitted group is lost.
     pub fn on_writer_exit(&mut self) {
         self.close_with(WRITER_GONE_MESSAGE.to_owned());
     }
 
-    /// Nothing is recorded any more, and the submitted effects are not carried out.
+    /// Closes the journal: nothing is recorded any more, and pending effects are not carried out.
     fn close_with(&mut self, reason: String) {
         self.is_closed = true;
         self.stalled = Some((reason, std::time::Instant::now()));
     }
 
-    /// Why nothing can be recorded at present.
+    /// The reason why nothing can be recorded at present; `None` if nothing prevents it.
     pub fn stall_reason(&self) -> Option<&str> {
         self.stalled.as_ref().map(|(reason, _)| reason.as_str())
     }

@@ -1,4 +1,4 @@
-//! Checks a key for the operator: its provider lists its models, which costs nothing.
+//! Checks a key for the operator: asks its provider for the list of models, which costs nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ pub(super) struct ProbeResult {
 #[derive(Debug)]
 struct ModelList {
     model_count: u64,
-    /// Tells whether the list is public. It proves the key only if requests without a key are refused.
+    /// Whether the provider lists its models without a key too. The list proves the key only if it does not.
     access: ModelListAccess,
 }
 
@@ -34,7 +34,7 @@ impl Engine {
         tokio::spawn(async move {
             let answer = match client.list_models(&endpoint, PROBE_TIMEOUT).await {
                 Ok(models) => {
-                    // An endpoint without a key needs no proof.
+                    // An endpoint without a key has nothing to prove.
                     let access = if endpoint.has_key() {
                         client.check_model_list_access(&endpoint, PROBE_TIMEOUT).await
                     } else {

@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug)]
 enum LedgerRequest {
     Lease(WallTime, Vec<LeaseRequest>),
-    /// The provider said that the pool's day is used up until then; `None`: the operator cleared that.
+    /// Until when the provider reported the pool's day as used up; `None` if the operator has cleared that.
     SetExhausted(usize, Option<WallTime>),
 }
 
@@ -64,7 +64,7 @@ fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
     let owner = |pool| {
         let (key, counter) = scheduler.pool_owner(pool)?;
         let of = &config.keys[key];
-        // Keys of one project are one account, if any of them states the project.
+        // Keys of one project share an account if the configuration names the project for at least one of them.
         let stated = config
             .keys
             .iter()
@@ -85,8 +85,9 @@ pub(crate) fn pool_names(config: &Config, scheduler: &Scheduler, ledger: &QuotaL
     quota_owners(config, scheduler).iter().map(|owner| owner.pool_name(ledger)).collect()
 }
 
-/// Fingerprints of the secrets, to detect a changed secret at the next start. They use the ledger's salt, which is in
-/// no run directory: with a run's record alone, nobody can even confirm a guess. Without a ledger there are none.
+/// Computes fingerprints of the secrets, to detect a changed secret at the next start. They use the ledger's salt,
+/// which is not stored in the run's directory. So a guessed secret can't be checked against a copy of that directory.
+/// Without a ledger there are no fingerprints.
 pub(super) fn fingerprints(secrets: &[Option<SecretString>], ledger: Option<&Path>) -> Vec<Option<String>> {
     // The ledger's thread reports why it can't be opened.
     let ledger = ledger.and_then(|path| QuotaLedger::open(path).ok());
@@ -96,19 +97,19 @@ pub(super) fn fingerprints(secrets: &[Option<SecretString>], ledger: Option<&Pat
     secrets.iter().map(print).collect()
 }
 
-/// The engine's connection to the ledger's thread; `requests` is `None` once the ledger is given up.
+/// The engine's connection to the ledger's thread. `request_tx` is `None` if no ledger is used, or after it has failed.
 #[derive(Debug)]
 pub(super) struct LeaseClient {
     requests: Option<mpsc::Sender<LedgerRequest>>,
     thread: Option<thread::JoinHandle<()>>,
-    /// Lease requests that had no room in the channel yet (at most one open per pool and unit), and the latest state of
+    /// Requests that had no room in the channel yet: leases (at most one per pool and unit), and the latest state of
     /// each pool's day.
     lease_requests: Vec<LeaseRequest>,
     exhausted: BTreeMap<usize, Option<WallTime>>,
 }
 
 impl LeaseClient {
-    /// Daily quotas are not shared.
+    /// A client without a ledger: daily quotas are not shared.
     pub const fn disabled() -> Self {
         Self::with_channel(None, None)
     }
@@ -173,8 +174,8 @@ impl LeaseClient {
         }
     }
 
-    /// Sends what the channel has room for. If the thread has died, the rest stays queued; the reply channel reports
-    /// that.
+    /// Sends as many queued requests as the channel has room for. If the thread has died, they stay queued; the closed
+    /// reply channel reports that.
     fn flush(&mut self, now: WallTime) {
         let Some(requests) = &self.requests else { return };
         while let Some(word) = self.exhausted.first_entry()
@@ -190,8 +191,8 @@ impl LeaseClient {
         }
     }
 
-    /// Everything that was still queued, and `unused` leases to return. Queued lease requests keep only what they
-    /// return or have overdrawn.
+    /// The requests to send at the end: everything that is still queued, and the return of `unused` leases. Queued
+    /// lease requests ask for nothing more; they only report returned and overdrawn amounts.
     fn final_requests(&mut self, now: WallTime, unused: Vec<LeaseRequest>) -> Vec<LedgerRequest> {
         let mut lease_requests: Vec<LeaseRequest> = std::mem::take(&mut self.lease_requests)
             .into_iter()
@@ -257,7 +258,7 @@ impl Engine {
         }
     }
 
-    /// Handles a reply of the ledger's thread; `None` if the thread has died.
+    /// Handles a reply of the ledger's thread. `None` means that the thread has died.
     pub(super) fn on_lease_reply(&mut self, reply: Option<LedgerReply>) {
         let now = self.clock.now();
         self.snapshot_dirty = true;
@@ -296,7 +297,7 @@ impl Engine {
         }
     }
 
-    /// Returns the unused rest of all leases; what can't be returned counts as used.
+    /// Returns the unused rest of all leases to the ledger. Leases that can't be returned count as used.
     pub(super) async fn return_leases(&mut self) {
         let now = self.clock.now();
         let unused = self.scheduler.unused_leases(now);
@@ -337,7 +338,7 @@ mod tests {
         }
     }
 
-    /// All day states that have arrived, in order.
+    /// All `SetExhausted` requests that have arrived, in order.
     fn words(request_rx: &mut mpsc::Receiver<LedgerRequest>) -> Vec<(usize, Option<WallTime>)> {
         let mut messages = Vec::new();
         while let Ok(LedgerRequest::SetExhausted(pool, until)) = request_rx.try_recv() {

@@ -16,7 +16,7 @@ use crate::{
     store::Op,
 };
 
-/// Time between two checks whether the record's files are in place.
+/// Time between two checks that the store's files are in place.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Whether any provider has responded to this process, with any status.
@@ -28,7 +28,7 @@ pub(super) enum ProviderContact {
     Failing {
         /// When the first of them was sent.
         since: MonoTime,
-        /// Those that ended without an answer.
+        /// Number of requests that ended without a response.
         requests: u64,
         /// Why the last one got no response.
         message: String,
@@ -43,7 +43,7 @@ impl ProviderContact {
         }
     }
 
-    /// An attempt has ended; `others` are still in flight.
+    /// Handles the end of an attempt. `in_flight` is the number of other attempts in flight.
     pub fn record(&mut self, others: usize, provider: &str, result: &AttemptResult) {
         let Self::Failing { requests, message, .. } = self else { return };
         if result.status.is_some() || result.outcome.is_answered() {
@@ -52,14 +52,14 @@ impl ProviderContact {
             *requests += 1;
             *message = format!("{provider}: {}", result.message);
         } else if *requests == 0 && others == 0 {
-            // Other outcomes without a status are of this side alone.
+            // Other outcomes without a status come from this program, so they say nothing about the provider.
             *self = Self::Untried;
         }
     }
 }
 
 impl Engine {
-    /// Ends an unattended run if no provider has responded for too long.
+    /// When an unattended run gives up, because no provider has responded to any request. `None` if it does not.
     pub(super) fn gives_up_at(&self) -> Option<MonoTime> {
         let limit = self.scheduler.policy().give_up_after;
         match &self.contact {
@@ -72,7 +72,7 @@ impl Engine {
         }
     }
 
-    /// Ends a run that nobody watches once no provider has answered for too long. An answer that has begun counts.
+    /// Ends an unattended run if no provider has responded for too long. The beginning of a response is enough.
     fn stop_if_unanswered(&mut self, now: Now) {
         if self.gives_up_at().is_none_or(|at| now.mono < at) {
             return;
@@ -96,7 +96,7 @@ impl Engine {
         self.begin_closing(RunOutcome::Stopped { reason });
     }
 
-    /// Returns `run_outcome`, or a failure if the record's files are not in their places.
+    /// Returns `run_outcome`, or a failure if a file of the store was moved or replaced.
     fn check_files(&self, run_outcome: RunOutcome) -> RunOutcome {
         match (self.held_files.check_in_place(), run_outcome) {
             (Ok(()), ending) | (Err(_), ending @ RunOutcome::Failed { .. }) => ending,
@@ -104,7 +104,7 @@ impl Engine {
         }
     }
 
-    /// Checks whether the run is done, for any reason.
+    /// Checks whether the run should end or go idle, for any reason, and starts that.
     pub(super) fn check_done(&mut self, now: Now) {
         if self.disk_fault.as_ref().is_some_and(|(_, since)| since.elapsed() > Duration::from_secs(5)) {
             self.disk_fault = None;
@@ -158,7 +158,7 @@ impl Engine {
             }
             Phase::Running if !is_quiet || self.is_paused || !self.is_intake_idle() => {}
             Phase::Running => match self.scheduler.stall_reason(now) {
-                // Rows that are still being read may have a route.
+                // Rows that are still being read may have a usable route.
                 _ if self.intake.is_reading => {}
                 StallReason::NothingToDo => self.go_idle(self.outcome_when_done()),
                 StallReason::Exhausted { resumes_at, reason } => self.on_exhausted(resumes_at, reason),
@@ -190,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// Nothing more can be done: ends the run, or goes idle if an operator is there who may give a new command.
+    /// Ends the run, or goes idle if an operator is present, who may give a new command.
     fn go_idle(&mut self, run_outcome: RunOutcome) {
         let run_outcome = self.check_files(run_outcome);
         if self.is_unattended || matches!(run_outcome, RunOutcome::Failed { .. }) {
@@ -284,7 +284,8 @@ impl Engine {
         }
     }
 
-    /// Publishes the last snapshot and closes the writer.
+    /// Ends everything that is still open: aborts requests, returns leases, stops captions, publishes the last snapshot
+    /// and closes the store.
     pub(super) async fn close(mut self, run_outcome: RunOutcome) -> RunOutcome {
         let run_outcome = self.check_files(run_outcome);
         self.attempt_tasks.shutdown().await;

@@ -49,19 +49,20 @@ pub(super) const SCHEDULER_STATE: &str = "scheduler";
 /// Name of the run's saved state for the last command line's flags.
 const FLAGS_STATE: &str = "flags";
 
-/// How far daily windows look back: the longest day, at the end of daylight saving time, has 25 hours.
+/// Age up to which past attempts are restored into daily windows. The longest day has 25 hours, at the end of daylight
+/// saving time; one hour is added.
 const MAX_DAY_LENGTH: Duration = Duration::from_secs(26 * 3_600);
 
-/// How long after its intent a request with unknown result may have reached its provider.
+/// Longest time between the intent of a request and its arrival at the provider, assumed if its result is unknown.
 const MAX_ARRIVAL_DELAY: Duration = Duration::from_secs(30);
 
-/// The settings that the engine is started with, besides the run itself.
+/// The settings that the engine is started with.
 pub struct EngineSetup {
     pub run: String,
     pub config: Config,
     pub clock: Clock,
     pub existing_captions: ExistingCaptionPolicy,
-    /// No operator is there to unblock the run: stop instead.
+    /// No operator is present to unblock the run, so it stops if it is blocked.
     pub is_unattended: bool,
     /// Seed for all jitter.
     pub seed: u64,
@@ -106,7 +107,7 @@ pub enum KeyCheck {
     },
 }
 
-/// Rows read from the input.
+/// A message from the reader of the input.
 #[derive(Debug)]
 pub enum InputRows {
     Batch(Vec<ItemSpec>),
@@ -133,7 +134,8 @@ pub enum RunOutcome {
     Stopped { reason: String },
     /// Work is left; a larger budget resumes it, but the same command stops again.
     BudgetSpent { reason: String },
-    /// A trial of the first rows has ended; items of an earlier start wait, and a start without a limit sends them.
+    /// This start was limited to the first rows, and they have ended. Items of an earlier start wait; a start without a
+    /// limit sends them.
     HeldBack { why: String },
     /// Something failed on this machine. The record is kept, and the same command resumes the run.
     Failed { reason: String },
@@ -226,7 +228,7 @@ pub(super) fn prepare(
     let mut route_counts = vec![(0, 0); scheduler.route_count()];
     restore_counts(&store, &mut scheduler, now, &mut key_counts, &mut model_tallies, &mut route_counts)?;
 
-    // Time spent looking at a run that has ended, and gets no new items, does not count as active.
+    // While a user only looks at a run that has nothing to do, the time does not count as active.
     let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back;
     let client =
         Client::new(clock.to_real(scheduler.policy().connect_timeout), clock.to_real(scheduler.policy().idle_timeout))?;
@@ -351,7 +353,7 @@ pub(super) fn prepare(
 }
 
 impl Engine {
-    /// Logs what kind of start this is, and what the last process left behind.
+    /// Logs whether the run is new or resumed, and what the last process left unfinished.
     fn log_startup(&mut self, opened: &OpenedRun, reclassified: &Reclassification) {
         if opened.is_new {
             self.log(EventLevel::Info, "a new run begins".to_owned());
@@ -412,9 +414,8 @@ impl Engine {
     /// Applies the operator's decisions of earlier processes again, unless a changed flag overrides them. Switches are
     /// in the scheduler's saved state, with their time.
     fn reapply_decisions(&mut self, mut decisions: Vec<OperatorDecision>, overruled: &[String], ephemeral_flags: bool) {
-        // Decisions that lift a restriction come first. Only the newest decision on each subject is kept. In the order
-        // in which they were made, one might choose a strategy that the configured `when_limited` forbids, because the
-        // decision that changed `when_limited` comes later.
+        // Decisions that lift a restriction come first. Otherwise a strategy might be refused because the configured
+        // `when_limited` forbids it, although a later decision changes `when_limited`.
         decisions.sort_by_key(|decision| {
             let spills = matches!(decision.command, Command::SetWhenLimited { when_limited: WhenLimited::Spill });
             !spills && !matches!(decision.command, Command::SetStrategy { strategy } if strategy.supports_wait())

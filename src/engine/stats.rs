@@ -1,10 +1,10 @@
-//! Counts over the whole run: successes, failures, tokens, money, latency. All take bounded space.
+//! Counts over the whole run: successes, failures, tokens, money, latency. Their size is bounded.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::domain::{LatencyHistogram, Money, MonoTime, Outcome, Usage};
 
-/// Counts of one key, model or route.
+/// Counts of one key or model.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AttemptCounts {
     pub ok: u64,
@@ -12,7 +12,7 @@ pub(super) struct AttemptCounts {
     pub usage: Usage,
     pub cost: Money,
     pub latencies: LatencyHistogram,
-    /// The last failure, with the provider's own text.
+    /// The last failure, with the provider's own text. Set for keys only.
     pub last_error: Option<String>,
 }
 
@@ -84,7 +84,7 @@ impl ThroughputEstimate {
         }
     }
 
-    /// Items per second, over the last minute or since `began`, whichever is shorter.
+    /// Items per second, over the last minute or since `started_at`, whichever is shorter.
     pub fn per_second(&mut self, now: MonoTime, began: MonoTime) -> f64 {
         self.drop_old(now.0 / 1_000_000);
         let ended: u64 = self.seconds.iter().map(|(_, count)| count).sum();

@@ -1,4 +1,4 @@
-//! The engine without a provider: how it handles a store that fails.
+//! Tests of the engine as a whole: failures of the store, the ledger, the input and the provider.
 
 use std::{
     collections::BTreeMap,
@@ -57,7 +57,7 @@ fn item(number: u64) -> ItemSpec {
     }
 }
 
-/// A run of `items` waiting items, before the engine's first tick.
+/// Prepares a run of `items` waiting items, before the engine's first tick.
 fn prepared(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
     prepared_with(home, items, KEYS)
 }
@@ -71,7 +71,7 @@ fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engin
     prepared_on(home, items, keys, Clock::real(), true)
 }
 
-/// The same on a given clock, with an operator unless `unattended`.
+/// The same on a given clock, with an operator unless `is_unattended`.
 pub(super) fn prepared_on(
     home: &tempfile::TempDir,
     items: u64,
@@ -82,7 +82,7 @@ pub(super) fn prepared_on(
     prepared_over(home, items, keys, clock, unattended, |_| {})
 }
 
-/// The same with a store that is changed before the engine gets it.
+/// The same with a store that `change` modifies before the engine gets it.
 pub(super) fn prepared_over(
     home: &tempfile::TempDir,
     items: u64,
@@ -306,7 +306,8 @@ async fn a_failed_sync_ends_the_run_before_anything_goes_out_and_the_next_start_
     drop(engine);
 }
 
-/// Takes requests and is silent, but for the head of a response if it has one; its address.
+/// Starts a provider that accepts requests and sends only `head`, the beginning of a response, which may be empty.
+/// Returns its address.
 async fn silent_provider(head: &'static str) -> String {
     use tokio::io::AsyncWriteExt as _;
 
@@ -322,7 +323,8 @@ async fn silent_provider(head: &'static str) -> String {
     address
 }
 
-/// A run that gives up after eight seconds of a clock that a test moves, once its first request is in flight.
+/// Starts a run that gives up after eight seconds on a clock that the test moves. Returns once its requests are in
+/// flight, and once `head` has arrived if it is not empty.
 async fn waiting_for_an_answer(
     home: &tempfile::TempDir,
     head: &'static str,

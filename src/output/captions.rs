@@ -40,10 +40,10 @@ impl ExistingCaptionPolicy {
     }
 }
 
-/// Files up to this size in bytes are read, to see whether they contain more than whitespace.
+/// Size in bytes up to which a file is read to check that it is not blank. A larger file counts as a caption.
 const PEEKED: u64 = 4_096;
 
-/// True if there is a caption. An empty or blank file is none.
+/// True if there is a caption. An empty or blank file does not count.
 pub fn has_caption(target: &Path) -> io::Result<bool> {
     let meta = match fs::metadata(target) {
         Ok(meta) => meta,
@@ -74,8 +74,8 @@ pub fn check_appendable(target: &Path) -> io::Result<()> {
 /// file has it already.
 ///
 /// # Errors
-/// A blank text is refused (`InvalidInput`). So is adding to a file that is not UTF-8 (`InvalidData`) or to a link
-/// (`InvalidInput`), since the linked file may belong to someone else.
+/// `InvalidInput` if the text is blank. If text is to be added: `InvalidData` if the file is not UTF-8, and
+/// `InvalidInput` if it is a link, since the linked file may belong to someone else.
 pub fn write_caption(target: &Path, text: &str, policy: ExistingCaptionPolicy) -> io::Result<()> {
     let text = text.trim();
     if text.is_empty() {
@@ -94,7 +94,8 @@ pub fn write_caption(target: &Path, text: &str, policy: ExistingCaptionPolicy) -
     replace_file(target, content.as_bytes())
 }
 
-/// Writes a caption in place of `previous`, an earlier answer to the same picture. Returns true if it was written.
+/// Writes a caption in place of `previous`, an earlier answer to the same picture. Returns false if the file was left
+/// alone because someone has edited it. Returns true if the caption was written or was there already.
 ///
 /// With [`ExistingCaptionPolicy::Skip`] a caption that differs from `previous` stays, since someone has edited it. With
 /// [`ExistingCaptionPolicy::Append`] and [`ExistingCaptionPolicy::Prepend`] the new text replaces `previous`; if
@@ -125,7 +126,8 @@ pub fn replace_caption(target: &Path, text: &str, previous: &str, policy: Existi
         ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => {
             let content = normalize(&read_caption(target)?);
             let new = normalize(text);
-            // Where each ends as the other does, the longer one is there.
+            // If the new text ends (or begins) with `previous`, the file may match both. Then the longer, new text is
+            // there already.
             if new.len() > previous.len() && join_captions(&content, &new, policy).is_none() {
                 return Ok(true);
             }
@@ -147,8 +149,8 @@ pub fn replace_caption(target: &Path, text: &str, previous: &str, policy: Existi
     Ok(true)
 }
 
-/// Joins the old and the new caption, with the new one on the given side. `None` if the old caption has its lines there
-/// already.
+/// Joins the old and the new caption, with the new one on the given side. `None` if the old caption already has the new
+/// lines there.
 fn join_captions(old: &str, new: &str, side: ExistingCaptionPolicy) -> Option<String> {
     if old.is_empty() {
         return Some(format!("{new}\n"));
@@ -202,7 +204,7 @@ pub fn is_permanent(error: &io::Error) -> bool {
 /// Checks that files can be created in a folder, which may not exist yet. Tries it in the nearest existing folder.
 ///
 /// # Errors
-/// The error of that trial.
+/// The error of the attempt to create a file.
 pub fn check_writable(folder: &Path) -> io::Result<()> {
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };
     let nearest = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);

@@ -1,4 +1,4 @@
-//! Claims on caption files: the files that this user's living runs are going to write.
+//! Claims on caption files. A claim lists the files that a running process of this user is going to write.
 //!
 //! Two runs over the same pictures, each with a run directory of its own, would both pay for every picture. So each run
 //! writes the digests of its caption files to a claim file in the user's state directory, and holds a lock on it while

@@ -1,6 +1,6 @@
 //! Exports a run's results for other programs: JSONL, CSV, or the format of OpenAI's batch API.
 //!
-//! Streams: each line is written at once and none is kept in memory.
+//! Each line is written at once; none is kept in memory.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ pub enum ExportFormat {
     /// The lines of results.jsonl.
     #[default]
     Jsonl,
-    /// One row a result, with a header.
+    /// One row for each result, after a header.
     Csv,
     /// The output file of OpenAI's batch API.
     OpenaiBatch,
@@ -118,7 +118,7 @@ impl<W: Write> Exporter<W> {
     }
 }
 
-/// Whether a file that begins so may be an export, in whichever format.
+/// Whether a file that begins with `head` looks like an export in any of the formats.
 pub fn looks_like_an_export(head: &[u8]) -> bool {
     if head.starts_with(CSV_COLUMNS[..4].join(",").as_bytes()) {
         return true;
@@ -126,7 +126,7 @@ pub fn looks_like_an_export(head: &[u8]) -> bool {
     if head.starts_with(br#"{"id":"batch_req_"#) {
         return true;
     }
-    // The id may be any text, so that what follows it is found by reading it.
+    // The id may be any text, so it is parsed to find its end.
     let Some(rest) = head.strip_prefix(br#"{"id":"#) else { return false };
     let mut ids = serde_json::Deserializer::from_slice(rest).into_iter::<String>();
     if !matches!(ids.next(), Some(Ok(_))) {

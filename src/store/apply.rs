@@ -58,7 +58,7 @@ fn record_intent(txn: &mut Txn<'_>, intent: &Intent) -> Result<(), StoreError> {
     let Some(route) = txn.route_ids.get(intent.route.index()).copied() else {
         return Err(StoreError::Contradiction(format!("attempt {} names no known route", intent.attempt.0)));
     };
-    // Only a waiting item may be sent. A finished item is never sent again.
+    // Only a waiting item may be sent. An item that has ended must be requeued first.
     let recorded = txn.execute(
         "INSERT INTO in_flight(attempt, seq, route, sent_at, reserved, est_tokens)
          SELECT ?1, seq, ?3, ?4, ?5, ?6 FROM progress WHERE seq = ?2 AND state = 0",

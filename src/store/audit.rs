@@ -1,6 +1,7 @@
-//! Checks from the database alone that no item was lost, no item was answered twice and the budget was kept.
+//! Checks that no item was lost, no item was answered twice and the budget was kept, and that the results file and the
+//! captions match the database.
 //!
-//! Every stored sum is computed again from the rows. Only the rows themselves are trusted.
+//! The checks trust only the rows of the database. Stored sums are computed again and compared.
 
 use std::{fs, fs::File, path::Path};
 
@@ -13,7 +14,7 @@ mod invariants;
 
 use invariants::INVARIANTS;
 
-/// Most examples that a check keeps. Its count covers all violations.
+/// Maximum number of examples that a check keeps. Its count covers all violations.
 const MAX_EXAMPLES: usize = 10;
 
 /// Name of the saved state that holds the largest budget cap ever in force, in pico-dollars.
@@ -39,7 +40,8 @@ pub struct Audit {
     /// Attempts that were sent and have no outcome: a living process waits for them, or a killed process left them.
     pub in_flight: u64,
     pub checks: Vec<AuditCheck>,
-    /// Captions that are gone together with their pictures: what a user deletes breaks no promise.
+    /// Number of captions that are missing together with their pictures. They are no violation, since a user may delete
+    /// both.
     pub deleted_captions: u64,
 }
 
@@ -71,7 +73,8 @@ impl Audit {
     }
 }
 
-/// Checks every row. `budget` is the run's hard cap, if it has one; without it the largest recorded cap is used.
+/// Checks every row. `budget` is the cap to check the spending against; if it is `None`, the largest recorded cap is
+/// used.
 pub fn audit(dir: &Path, budget: Option<Money>) -> Result<Audit, StoreError> {
     let dir = RunDir::new(dir);
     let conn = connect::open_reader(&dir)?;
@@ -99,7 +102,7 @@ fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<
     Ok(audit)
 }
 
-/// Describes the broken invariants; empty if the database is consistent. For a directory that this process has locked.
+/// Describes the broken invariants; empty if the database is consistent. This process must have locked the directory.
 pub(super) fn broken_invariants(dir: &RunDir, conn: &Connection) -> Result<Vec<String>, StoreError> {
     let audit = run_checks(dir, conn, None)?;
     // An exceeded budget is not damage to the database.
@@ -122,7 +125,7 @@ fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
     (audit.items, audit.waiting, audit.done, audit.failed) =
         conn.query_row(states, [], |row| Ok((count(row, 0)?, count(row, 1)?, count(row, 2)?, count(row, 3)?)))?;
     audit.input_complete = tallies.input_rows.is_some();
-    // As the summary counts them: what was never sent is none.
+    // Counted as in the summary: attempts for which no request was sent are left out.
     audit.attempts = tallies.attempts.saturating_sub(tallies.unsent);
     audit.cost = tallies.cost;
     let mut statement = conn.prepare(

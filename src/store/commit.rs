@@ -1,10 +1,10 @@
 //! Commits groups of ops as transactions and makes them durable.
 //!
 //! A commit writes SQLite's write-ahead log (WAL) and does not wait for the disk. A killed process loses nothing by
-//! that. The WAL is synced for power cuts: before the acknowledgement of the first commit that comes more than
-//! [`SYNC_INTERVAL`] after the last sync, and otherwise that long after the first commit that isn't synced. A power cut
-//! costs at most the last 100 ms. This is SQLite's `synchronous=FULL` with a limited rate. The intervals are real time,
-//! whatever clock the run uses.
+//! that. The WAL is synced for power cuts. If the last sync is more than [`SYNC_INTERVAL`] ago, a commit is synced
+//! before it is acknowledged. Otherwise the WAL is synced that long after the first commit that isn't synced. A power
+//! cut costs at most the last 100 ms. This is SQLite's `synchronous=FULL` with a limited rate. The intervals are real
+//! time, whatever clock the run uses.
 //!
 //! A failed sync is final: the system may have dropped the data that it could not write, and may report the next sync
 //! of the same file as a success. After that nothing is committed, synced or acknowledged, and the next start checks
@@ -37,7 +37,7 @@ const MAX_WAL_BYTES: u64 = 64 << 20;
 /// How long a truncation of the WAL waits for readers.
 pub(super) const WAL_TRUNCATE_TIMEOUT: Duration = Duration::from_millis(200);
 const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(2);
-/// How often it is checked that results.jsonl is still the file that is written to.
+/// Time between two checks that results.jsonl is still the file that is written to.
 const RESULTS_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Tracks which commits are on the disk, and syncs the WAL.
@@ -145,8 +145,8 @@ impl Store {
         Ok(changes.replies)
     }
 
-    /// Moves a long WAL into the database, as far as readers allow. Only a failed sync is an error; other pages are
-    /// moved later.
+    /// Moves a long WAL into the database, as far as readers allow. Only a failed sync is returned as an error. After
+    /// other errors a later commit tries again.
     fn checkpoint_if_due(&mut self) -> Result<(), StoreError> {
         let pages = |mode: &str| -> rusqlite::Result<i64> {
             self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))

@@ -18,7 +18,8 @@ const STATEMENT_CACHE_SIZE: usize = 64;
 pub(super) fn open_writer(dir: &RunDir) -> Result<Connection, StoreError> {
     let path = dir.database();
     // SQLite would create the file readable by everyone. The WAL and the shared memory file inherit this file's mode.
-    // No descriptor of the database may be closed later: that would drop SQLite's own locks.
+    // The file is created before SQLite opens it, since closing a descriptor of an open database would drop SQLite's
+    // locks.
     if !path.exists() {
         run_dir::private_options().open(&path).map_err(|error| StoreError::file("create", &path, error))?;
     }

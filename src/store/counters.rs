@@ -1,4 +1,4 @@
-//! Sums over the whole run, saved with every commit, so that no start, screen or report has to count a million rows.
+//! Counters of the whole run, saved with every commit, so that no start, screen or report has to count a million rows.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,8 @@ impl RunCounters {
         self.at_risk += at_risk;
     }
 
-    /// Loads the engine's totals. To be called in one transaction with the counters of the blocks.
+    /// Computes the totals from these counters and from those of the blocks. Call it in the transaction that loaded
+    /// these counters, so that both are from the same state.
     pub fn totals(&self, conn: &Connection) -> Result<Totals, StoreError> {
         let states = StateCounts::load(conn)?;
         let (open_intents, in_flight): (i64, i64) =

@@ -164,7 +164,7 @@ fn database_advice(source: &rusqlite::Error) -> &'static str {
     }
 }
 
-/// Without a marker file the next start would not check the database.
+/// Says how the database is checked next. Without a marker file the next start does not check it.
 fn describe_next_check(is_marked: bool, path: &Path) -> String {
     let dir = path.parent().unwrap_or(path).display();
     if is_marked {

@@ -15,9 +15,9 @@ use super::{
 };
 use crate::domain::{FailureGroup, Outcome, Page, ReplayFilter, failure::error_pattern};
 
-/// Most groups returned. The total count covers the items of all groups.
+/// Maximum number of groups returned. The total count covers the items of all groups.
 const MAX_GROUPS: usize = 200;
-/// Outdated groups are used again for this many times the time that loading them took.
+/// Cached groups that are outdated are used again for this many times as long as loading them took.
 const CACHE_REUSE_FACTOR: u32 = 10;
 
 /// A cache of the groups of one filter. An outdated entry is used again for a while if it was slow to load.
@@ -109,7 +109,7 @@ pub(super) fn export(dir: &RunDir, conn: &Connection, filter: &ReplayFilter) -> 
     Ok(Page::Exported { path: path.display().to_string(), rows })
 }
 
-/// Creates `failed-1.jsonl`, or the next number that is free. Never overwrites a file.
+/// Creates `failed-1.jsonl`, or the same with the next free number. Never overwrites a file.
 fn create_export_file(dir: &RunDir) -> Result<(std::path::PathBuf, std::fs::File), StoreError> {
     let mut number = 1;
     loop {

@@ -86,7 +86,8 @@ fn read_known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], 
     Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get::<_, i64>(2)? == DONE))
 }
 
-/// True if the picture has other content under the same name. False if no content was recorded.
+/// True if the picture has other content under the same name. False if no stamp was recorded, or if the item is done
+/// and its recorded content could not be read.
 fn is_picture_changed(conn: &Connection, seq: u64, answered: bool, spec: &ItemSpec) -> Result<bool, StoreError> {
     let Some(now) = &spec.picture_stamp else { return Ok(false) };
     let find = "SELECT iif(json_valid(body), body -> 'picture' ->> 'digest', NULL) FROM payload WHERE seq = ?1";
@@ -176,8 +177,8 @@ fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) ->
     Ok(WaitingItem { seq: Seq(seq), traits_id })
 }
 
-/// Makes an ended item wait again. Its line stays in results.jsonl until the end of the run, or until a later line for
-/// the same id supersedes it.
+/// Makes an ended item wait again. Its line is marked as superseded. It stays in results.jsonl until the end of the
+/// process, when the file is compacted.
 pub(super) fn reopen_item(txn: &mut Txn<'_>, seq: u64, old_state: i64) -> Result<(), StoreError> {
     let row = seq as i64;
     txn.execute("INSERT INTO superseded(n) SELECT result FROM progress WHERE seq = ?1 AND result IS NOT NULL", [row])?;

@@ -1,4 +1,5 @@
-//! Windows of items for a screen. A window anywhere in a million rows costs about as much as one in ten rows.
+//! Windows of items for a screen: ranges of rows of a list. Loading one from a million rows costs about as much as from
+//! ten.
 //!
 //! Without a filter a window is a range of seqs. A filter by state finds the first block of the window by the blocks'
 //! counters. A filter by text scans all rows once and caches the list of matches for later windows.
@@ -24,10 +25,10 @@ use super::{
 };
 use crate::domain::{ItemFilter, ItemRow, ItemSpec, ItemState, Page};
 
-/// Most rows of one window, also if more are requested.
+/// Maximum number of rows of one window, even if more are requested.
 const MAX_WINDOW_ROWS: u32 = 1_000;
-/// An outdated list of matches is used again for this many times the time that the scan took. So a filter costs at most
-/// a tenth of one core.
+/// An outdated list of matches is used again for this many times as long as the scan took. So a filter uses at most a
+/// tenth of one core.
 const SCAN_REUSE_FACTOR: u32 = 10;
 
 pub(super) struct ItemWindows {
@@ -267,7 +268,7 @@ impl ItemRecord {
 
     fn into_row(self, seq: u64, in_flight: bool, routes: &HashMap<i64, RouteName>) -> Result<ItemRow, StoreError> {
         let state = item_state(self.state, in_flight);
-        // The line of what failed counts only what was sent.
+        // A failed item's result line counts only attempts that were sent.
         let sent = match &self.line {
             Some(line) if state == ItemState::Failed => {
                 sent_attempts(line).map_or(self.attempts, |sent| sent.min(self.attempts))

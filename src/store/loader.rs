@@ -1,4 +1,5 @@
-//! Loads and decodes items' bodies on a thread of its own, since the engine keeps only their numbers in memory.
+//! Loads and decodes the bodies of items on a separate thread. The engine keeps only the numbers of most waiting items
+//! in memory.
 
 use std::thread;
 
@@ -8,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{connect, error::StoreError, open::parse_json, run_dir::RunDir};
 use crate::domain::{ItemSpec, Seq, WallTime};
 
-/// Most queued load requests. The engine requests a few items at a time.
+/// Maximum number of queued load requests.
 const LOAD_QUEUE_CAPACITY: usize = 16;
 
 /// An item that is ready to be sent, and its earlier attempts.
@@ -31,7 +32,7 @@ pub struct UnreadableItem {
     pub reason: String,
 }
 
-/// The result of a load request. Each requested item is in one of the two lists, in the requested order.
+/// The result of a load request. Each requested item is in one of the two lists. Both keep the requested order.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct LoadedItems {
     pub items: Vec<LoadedItem>,

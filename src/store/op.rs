@@ -30,7 +30,7 @@ pub enum Op {
     EndLocally(Box<LocalEnd>),
     RecordEvent(Arc<Event>),
     RecordDecision(Box<OperatorDecision>),
-    /// Removes an operator's decision that something stronger (a changed flag) has replaced.
+    /// Removes an operator's decision that a changed command-line flag overrides.
     ForgetDecision {
         target: String,
     },
@@ -80,7 +80,7 @@ pub struct CompletedAttempt {
     pub final_line: Option<ResultLine>,
 }
 
-/// The end of an item for which nothing was sent: `unreadable_input`, `over_budget` or `no_route`.
+/// The end of an item without a further request: `unreadable_input`, `over_budget` or `no_route`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LocalEnd {
     pub seq: Seq,
@@ -116,12 +116,14 @@ pub struct WaitingItem {
 /// The writer's answer to a group: committed or rejected.
 #[derive(Debug)]
 pub struct Ack {
-    /// The submitted number; 0 if the writer ends between two groups. `result` has the reason then.
+    /// The submitted number. 0 if a sync failed between two groups, which ends the writer; `result` has the error then.
     pub number: u64,
-    /// The replies of the ops that have one, in order; or the rejected group, unchanged, to be submitted again.
+    /// The replies of the ops that have one, in order. Or the error and the rejected ops, unchanged, to be submitted
+    /// again.
     pub outcome: Result<Vec<OpReply>, Box<RejectedGroup>>,
-    /// The group is committed, but the results file or the disk lags behind. The engine must pause the run: the next
-    /// group (it may be empty) first tries again, and is rejected if that fails.
+    /// Set if the group is committed, but writing the results file or syncing failed. The engine must send no new
+    /// requests until a later group succeeds. The next group, which may be empty, first tries again and is rejected if
+    /// that fails.
     pub after_commit_error: Option<StoreError>,
 }
 
@@ -134,7 +136,7 @@ impl Ack {
 #[derive(Debug)]
 pub enum OpReply {
     Ingested(IngestReport),
-    /// Traits that a replay created. They come before the items that have them.
+    /// Traits that a replay created. This reply comes before the one with the items that have them.
     Traits(Vec<(u32, RoutingTraits)>),
     /// Requeued items in input order.
     Requeued(Vec<WaitingItem>),

@@ -32,8 +32,8 @@ use crate::domain::{
 const RESTORED_EVENTS: i64 = 256;
 const LOST_MESSAGE: &str = "the program ended before the answer came; the call may have been billed";
 
-/// A run's database and results file, open for writing and locked by this process. Synchronous; the module's
-/// documentation tells how it becomes a writing thread.
+/// A run's database and results file, open for writing and locked by this process. All its methods block.
+/// [`Store::into_writer`] moves it to a thread.
 #[derive(Debug)]
 pub struct Store {
     pub(super) dir: RunDir,
@@ -48,7 +48,7 @@ pub struct Store {
     pub(super) route_ids: Vec<i64>,
     /// Committed lines that are not yet in results.jsonl.
     pub(super) unwritten_lines: Vec<u8>,
-    /// The last field, so that the lock is released after everything above is closed.
+    /// The last field, since fields are dropped in order: everything above is closed before the lock is released.
     pub(super) _lock: RunLock,
 }
 
@@ -79,7 +79,7 @@ pub struct OpenedRun {
     pub repair: Repair,
     /// The reason of a failed sync in the last process, if any. The database was checked and is consistent.
     pub failed_sync: Option<String>,
-    /// Of the waiting items, those that this start sends, where it is a trial of the first rows; `None`: all.
+    /// The waiting items that this start sends, if it is limited to the first rows. `None`: all.
     pub only: Option<HashSet<Seq>>,
 }
 
@@ -179,7 +179,7 @@ impl Store {
         Ok((store, opened))
     }
 
-    /// The files that must not be moved or replaced while this process works on the run.
+    /// Records the identities of the files that must not be moved or replaced while this process works on the run.
     ///
     /// # Errors
     /// If one of them is missing.
@@ -187,8 +187,8 @@ impl Store {
         OpenFiles::capture(&self.dir)
     }
 
-    /// Completes intents without an outcome as lost. The process that sent them died, so it is unknown whether they
-    /// were answered.
+    /// Completes attempts without an outcome as lost. Their process died, so it is unknown whether they were sent and
+    /// answered.
     fn complete_lost_attempts(&mut self) -> Result<Vec<LostAttempt>, StoreError> {
         let lost_attempts = load_lost_attempts(&self.conn)?;
         if lost_attempts.is_empty() {
@@ -236,7 +236,7 @@ fn read_failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
     Ok(Some(reason))
 }
 
-/// Checks the invariants of the database. They don't cover what the start itself repairs.
+/// Checks the invariants of the database. Differences that the start repairs, such as in results.jsonl, are not errors.
 fn check_after_failed_sync(dir: &RunDir, conn: &Connection, reason: &str) -> Result<(), StoreError> {
     let violations = audit::broken_invariants(dir, conn)?;
     if violations.is_empty() {

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Separates, in the caption setting, the captions' folder from the policy for existing captions.
+/// Stands between the captions' folder and the policy for existing captions in [`PinnedSettings::captions`].
 const EXISTING_SEPARATOR: &str = ", existing: ";
 
 /// The settings that a run was created with and must keep.
@@ -33,8 +33,8 @@ pub struct PinnedSettings {
     /// Name of the policy for existing captions, for commands that name only the run. Compared as a part of `captions`.
     #[serde(rename = "existing")]
     pub existing_captions: Option<String>,
-    /// True if rows are read with all their picture fields and refused if a name stands twice. False in runs of earlier
-    /// versions, which keep their rows as they were. Not compared.
+    /// True if all picture fields of a row are read, and a row with a duplicate field name is refused. False in runs of
+    /// earlier versions, which go on reading rows as before. Not compared.
     pub strict_rows: bool,
 }
 
@@ -47,7 +47,8 @@ pub struct SettingChange {
 }
 
 impl PinnedSettings {
-    /// Returns the settings that differ and may not. The fingerprint is not compared: the caller reconciles the input.
+    /// Returns the settings that differ although they must not. The fingerprint is not compared: the caller reconciles
+    /// the input.
     pub fn changes_to(&self, current: &Self) -> Vec<SettingChange> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         [
@@ -76,7 +77,7 @@ impl PinnedSettings {
     }
 }
 
-/// True if both are the same path, relative to the current directory.
+/// True if both name the same path. Relative paths start at the current directory.
 fn is_same_path(was: &str, now: &str) -> bool {
     let real = |path: &str| Path::new(path).canonicalize().or_else(|_| absolute(path)).ok();
     was == now || real(was).is_some_and(|was| Some(was) == real(now))

@@ -1,8 +1,9 @@
 //! `results.jsonl`: the table of results as a file that other programs read.
 //!
-//! The table is the source of truth. The file is appended to after each commit. It may lag behind the table (the
-//! process died, the disk was full), but is never ahead of it. Nothing about the file is saved: every start compares it
-//! with the table from the first byte, cuts it at the first difference and completes it.
+//! The table is the source of truth. The file is appended to after each commit. So it may lag behind the table if the
+//! process died or the disk was full. After a power cut it may also be ahead, since the last commits may be lost.
+//! Nothing about the file is saved: every start compares it with the table from the first byte, cuts it at the first
+//! difference and completes it.
 
 use std::{
     fs::File,
@@ -26,7 +27,8 @@ pub(super) struct Projection {
     valid_length: u64,
     /// The table's row of the last line in those bytes.
     last_row: i64,
-    /// True if a write failed: the file ends at `valid_length` or in garbage, and the table has more lines.
+    /// True if the file may lack lines of the table or end in garbage: until the first catch-up, and after a failed
+    /// write.
     is_behind: bool,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It is a small database in the user's state directory, since it outlives every run. Processes lease parts of a day's
 //! quota in short transactions and return what they did not use. A lease of a killed process counts as used. The
-//! recorded usage is a lower bound, since the keys are also used elsewhere.
+//! recorded usage is a lower bound, since the keys may also be used by other programs.
 //!
 //! A pool's name means the same in every configuration: base URL, project, model. A key without a configured project is
 //! identified by a salted fingerprint of its secret. The ledger holds the salt and never the secret.
@@ -47,7 +47,7 @@ const LEDGER_SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS spent (pool TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-/// The recorded usage of a pool's day, for plans.
+/// The recorded usage of a pool's day, for the `plan` command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DailyUsage {
     pub requests: u64,
@@ -141,7 +141,7 @@ impl QuotaLedger {
         })
     }
 
-    /// Removes that record, by the operator's decision.
+    /// Removes the record of [`Self::mark_exhausted`], by the operator's decision.
     pub fn clear_exhausted(&mut self, pool: &str) -> Result<(), StoreError> {
         self.transact(|transaction| {
             transaction.prepare_cached("DELETE FROM spent WHERE pool = ?1")?.execute([pool]).map(drop)
@@ -195,7 +195,7 @@ fn grant_lease(
         transaction.prepare_cached(sql)?.execute(params![pool, request.unit as i64, row.0, amount as i64])?;
     }
     let used_before = total_used(transaction, now, pool, request.unit)? + request.overdrawn;
-    // Usage that a process has seen counts, even if the ledger was lost since.
+    // Usage that a process knows of counts, even if the ledger has been deleted since.
     let before = used_before.max(request.known_used);
     let remaining = request.limit.map_or(0, |limit| limit.saturating_sub(before));
     let granted = request.requested.min(remaining);

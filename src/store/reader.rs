@@ -31,7 +31,7 @@ pub fn spawn_reader(dir: &RunDir, mut requests: mpsc::Receiver<PageRequest>) -> 
         .name("store-reader".to_owned())
         .spawn(move || {
             while let Some(PageRequest { query, reply }) = requests.blocking_recv() {
-                // The screen has scrolled on and no longer waits for this page.
+                // A page that the screen no longer waits for, since it has scrolled on, is not loaded.
                 if !reply.is_closed() {
                     let _ = reply.send(
                         run_query(&run_dir, &mut windows, &mut failures, &query).map_err(|error| error.to_string()),

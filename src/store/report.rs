@@ -112,7 +112,9 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
     })
 }
 
-/// The saved state of a run without an owner is valid only if it is `Finished`; otherwise the process was stopped.
+/// The run's state for a summary. If no process owns the run, the saved state is valid only if it is `Finished`;
+/// otherwise the run is stopped. If a process owns it, a saved state of the end is from an earlier process, and the run
+/// is running.
 fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
     let recorded: Option<RunState> = read_state(conn, RUN_STATE)?;
     let word = match recorded {
@@ -124,8 +126,8 @@ fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError
     Ok(word.to_owned())
 }
 
-/// Loads the saved state of the keys. Without an owner they are those of the run's end, and a limit per minute no
-/// longer holds: such keys are shown as ready.
+/// Loads the saved state of the keys. If no process owns the run, they are from its end. Then keys that were at a limit
+/// are shown as ready, since per-minute limits have passed.
 fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
     let mut keys: Vec<KeyRecord> = read_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
@@ -149,10 +151,11 @@ pub fn known_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'sta
     id_lookup(dir, "SELECT 1 FROM items WHERE id = ?1")
 }
 
-/// Tells whether an item of the input is recorded as it is: as the same request, with the same pictures.
+/// Returns a function that tells whether an item of the input is recorded unchanged: with the same request and
+/// pictures.
 ///
 /// # Errors
-/// Where the record can't be opened, or later can't be read.
+/// If the database can't be opened. The returned function fails if the database can't be read.
 pub fn unchanged(dir: &Path) -> Result<impl Fn(&ItemSpec) -> Result<bool, StoreError> + Send + 'static, StoreError> {
     let conn = connect::open_reader(&RunDir::new(dir))?;
     Ok(move |item: &ItemSpec| {
@@ -166,8 +169,8 @@ pub fn ended_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'sta
     id_lookup(dir, "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0")
 }
 
-/// Tells which ids are of items that are done or failed and whose captions are not to be written any more. Those that are,
-/// the engine keeps in the states under `captions_owed`.
+/// Returns a function that tells whether an id belongs to an item that is done or failed and has no pending caption.
+/// The engine saves the items with pending captions as the state `captions_owed`.
 pub fn settled_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
     id_lookup(
         dir,
@@ -198,11 +201,11 @@ pub fn for_each_unfinished_caption(dir: &Path, mut each: impl FnMut(&Path)) -> R
     read().map_err(|error| error.with_path(dir.database()))
 }
 
-/// Hands over the waiting items that `known` does not tell by their ids, those in flight included; `None` for one whose
-/// body is damaged.
+/// Calls `each` with every waiting item for whose id `is_known` returns false, including items in flight. It gets
+/// `None` if the item's body is damaged.
 ///
 /// # Errors
-/// Where the record can't be read.
+/// If the database can't be read.
 pub fn other_waiting(
     dir: &Path,
     known: impl Fn(&str) -> bool,
@@ -246,7 +249,7 @@ fn id_lookup(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + 
     Ok(move |id: &str| conn.prepare_cached(query).and_then(|mut find| find.exists([id])).unwrap_or(false))
 }
 
-/// How long processes have worked on the run, up to each one's last group.
+/// How long all processes have worked on the run. The time after a process's last commit is not included.
 pub(super) fn worked(conn: &Connection) -> Result<Duration, StoreError> {
     Ok(Duration::from_micros(read_state(conn, ACTIVE_TIME)?.unwrap_or_default()))
 }
@@ -394,13 +397,13 @@ pub fn for_each_result<E: From<StoreError>>(
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ReplayPreview {
     pub matching: u64,
-    /// Number of items by outcome; `None` is an outcome that this version does not know.
+    /// Number of items by outcome. `None` stands for no outcome, or for one that this version does not know.
     pub outcomes: BTreeMap<Option<Outcome>, u64>,
     /// The first of them in input order.
     pub first: Vec<ItemRow>,
 }
 
-/// Counts the failed items that match a filter, one by one as they are read. Keeps only the first `limit`.
+/// Counts the failed items that match a filter, and loads the first `limit` of them.
 pub fn preview_replay(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<ReplayPreview, StoreError> {
     let dir = RunDir::new(dir);
     let mut windows = ItemWindows::new(connect::open_reader(&dir)?);

@@ -68,7 +68,7 @@ pub(super) fn requeue(
     Ok(items)
 }
 
-/// Returns the id of the same traits with another target.
+/// Returns the id of the same traits with `target` as the required target.
 fn retarget_traits(txn: &mut Txn<'_>, traits_id: u32, to: Option<&RouteTarget>) -> Result<u32, StoreError> {
     let traits = read_traits(txn.conn, traits_id)?;
     if traits.required_target.as_ref() == to {
@@ -97,8 +97,8 @@ pub(super) fn matching_items(
     Ok(items)
 }
 
-/// Calls `each` with every failed item that matches a filter, once, one at a time. In input order, or in the order of
-/// the ids that the filter names.
+/// Calls `each` once with every failed item that matches a filter. The order is that of the input or, if the filter
+/// names ids, the alphabetical order of the ids.
 pub(super) fn for_each_failed(
     conn: &rusqlite::Connection,
     filter: &ReplayFilter,
@@ -155,7 +155,7 @@ impl<'f> FilterMatcher<'f> {
         Self { filter, text, messages }
     }
 
-    /// True if the fields in the item's own row match.
+    /// True if the outcome, the model, the key and the error pattern match.
     fn matches(&self, item: &FailedItem) -> bool {
         let filter = self.filter;
         let among = |names: &[String], name: &Option<String>| {
@@ -167,8 +167,8 @@ impl<'f> FilterMatcher<'f> {
             && filter.pattern.as_ref().is_none_or(|wanted| error_pattern(&item.message) == *wanted)
     }
 
-    /// True if the item contains the text and its error contains one of the messages. Reads the full record of the
-    /// item.
+    /// True if the item contains the filter's text and its error contains one of the filter's messages. Reads the
+    /// item's body and result line if needed.
     fn matches_message(&self, conn: &rusqlite::Connection, item: &FailedItem) -> Result<bool, StoreError> {
         let has = |needle: &Needle| needle.is_in_item(conn, item.queue_entry.seq.0, &item.id);
         Ok((self.messages.is_empty() || self.has_message(&full_message(conn, item)?))
@@ -182,7 +182,7 @@ impl<'f> FilterMatcher<'f> {
     }
 }
 
-/// The item's full error message. Its row has only the first characters.
+/// The item's full error message. `progress` has only the first [`MAX_MESSAGE_CHARS`] characters.
 fn full_message(conn: &rusqlite::Connection, item: &FailedItem) -> Result<String, StoreError> {
     if item.message.chars().count() < MAX_MESSAGE_CHARS {
         return Ok(item.message.clone());

@@ -32,11 +32,11 @@ pub struct AttemptRecord {
     pub completed_at: Option<WallTime>,
     pub outcome: Outcome,
     pub usage: Usage,
-    /// Counts as used if no usage was reported.
+    /// Estimated input tokens. They count as used if the provider reported no usage.
     pub est_tokens: u64,
     pub latency_ms: u64,
     pub cost: Money,
-    /// Its possible cost if it was sent and never answered.
+    /// The highest possible cost of an attempt that may have been sent and got no answer.
     pub at_risk: Money,
 }
 
@@ -67,10 +67,10 @@ impl Store {
         Ok(())
     }
 
-    /// The number of the item that has this id.
+    /// The number of the item with this id; `None` if there is none.
     ///
     /// # Errors
-    /// Where the record can't be read.
+    /// If the database can't be read.
     pub fn number_of(&self, id: &str) -> Result<Option<Seq>, StoreError> {
         let mut find = self.conn.prepare_cached("SELECT seq FROM items WHERE id = ?1")?;
         Ok(find.query_row([id], |row| Ok(Seq(row.get::<_, i64>(0)? as u64))).optional()?)
@@ -84,8 +84,8 @@ impl Store {
     }
 
     /// Calls `each` with the attempts sent at `since` or later, lost ones included, in order. Quota windows are rebuilt
-    /// from them. All attempts are scanned: after a jump of the wall clock their order differs from that of their
-    /// times.
+    /// from them. All attempts are scanned, since the wall clock may have jumped, so that times are not in the order of
+    /// the attempts.
     pub fn for_each_attempt_since(
         &self,
         since: WallTime,
@@ -166,7 +166,8 @@ impl Store {
         Ok(())
     }
 
-    /// Updates the picture stamps of items that are about to be sent. `stamp` gets the request and the recorded stamp.
+    /// Updates the picture stamps of items that are about to be sent. `stamp` gets the request and the recorded stamp,
+    /// and returns the new one. Items without a recorded stamp stay without one.
     ///
     /// # Errors
     /// If the database can't be read or written.

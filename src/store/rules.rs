@@ -1,8 +1,8 @@
 //! The routing rules that determine items' traits, and the update of the traits when the rules change.
 //!
-//! An item's traits name the rule that applies to it; its queue is found by them. The rules are read again at every
-//! start. They are evaluated on the item's recorded body, so that the result doesn't depend on the rules at the time
-//! when the row was read. Only the row's fields that were recorded then can be used.
+//! An item's traits name the rule that applies to it. Items with the same traits share a queue. The rules may change at
+//! every start. They are evaluated on the item's recorded body, so that the result doesn't depend on the rules at the
+//! time when the row was read. Only the row's fields that were recorded then can be used.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 

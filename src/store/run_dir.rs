@@ -144,7 +144,7 @@ pub struct RunLock {
     _lock_file: File,
 }
 
-/// The files of a run that a process keeps open while it works on the run, with their ids.
+/// The files that a process keeps open while it works on the run, with the ids by which a replaced file is detected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpenFiles {
     files: Vec<(PathBuf, FileId)>,

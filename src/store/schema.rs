@@ -13,7 +13,7 @@ pub(super) const DONE: i64 = 1;
 pub(super) const FAILED: i64 = 2;
 
 /// Items are counted by state in blocks of this many items, so that a window anywhere in a million rows is found by
-/// reading a few hundred counters. Must never change: the counters on disk depend on it.
+/// reading a few hundred counters. This number must never change, since the counters on disk depend on it.
 pub(super) const BLOCK_ITEMS: u64 = 4_096;
 
 pub(super) const fn block_index(seq: u64) -> u64 {

@@ -1,14 +1,15 @@
 //! Searches the text of an item: its id, its error, its prompt and its answer, ignoring case.
 //!
-//! A new text is searched in up to a million rows. So the stored JSON is searched as text first, and parsed only if it
-//! may contain the text. Parsing makes sure that names of JSON fields don't count as matches.
+//! A search may scan a million rows. So the stored JSON is searched as text first, and parsed only if it may contain
+//! the text. Parsing makes sure that names of JSON fields don't count as matches.
 
 use std::borrow::Cow;
 
 use super::{error::StoreError, open::parse_json};
 use crate::domain::{ItemSpec, Part, ResultLine, short_id};
 
-/// Largest body in bytes that is searched. Most longer ones contain pictures, which are megabytes of digits.
+/// Size in bytes of the largest body that is searched. Most larger bodies contain inline pictures, whose data is not
+/// text.
 pub(super) const MAX_SEARCHED_BODY_BYTES: u32 = 256 * 1_024;
 
 pub(super) struct Needle {
@@ -57,7 +58,8 @@ impl Needle {
         Ok(texts.iter().flatten().any(|said| self.is_in_text(said)))
     }
 
-    /// True if an item contains the text anywhere. For a few items; [`super::items`] scans all of them with one query.
+    /// True if an item contains the text anywhere. Meant for a few items; [`super::items`] scans all items with one
+    /// query.
     pub fn is_in_item(&self, conn: &rusqlite::Connection, seq: u64, id: &str) -> Result<bool, StoreError> {
         if self.is_in_id(id) {
             return Ok(true);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::{FinalState, Outcome, ResultLine, RoutingRule, RoutingTraits};
 
-/// Most characters of an error message kept with the item. The attempt has the full message.
+/// Maximum number of characters of an error message in `progress`. The attempt has the full message.
 pub(super) const MAX_MESSAGE_CHARS: usize = 200;
 
 pub(super) struct Txn<'a> {
@@ -29,7 +29,7 @@ pub(super) struct Txn<'a> {
     /// Lines to append to results.jsonl.
     pub result_lines: Vec<u8>,
     pub replies: Vec<OpReply>,
-    /// Traits added by this transaction. They join `known_traits` after the commit.
+    /// Traits added by this transaction. The store adds them to its own after the commit.
     pub new_traits: HashMap<RoutingTraits, u32>,
     known_traits: &'a HashMap<RoutingTraits, u32>,
 }

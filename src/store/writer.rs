@@ -1,8 +1,8 @@
 //! The writing thread, the only one that writes to the database.
 //!
 //! The engine never waits for the disk: it submits a group of ops, continues, and acts on the ops when the
-//! acknowledgement arrives. While one group is being committed the next one is collected. So groups grow when the disk
-//! is slow, and no timer is needed.
+//! acknowledgement arrives. While one group is being committed, the engine collects the next one. So groups grow when
+//! the disk is slow, and no timer is needed.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
@@ -17,13 +17,14 @@ use super::{
     open::Store,
 };
 
-/// Most groups without an acknowledgement: one being committed and one waiting.
+/// Capacity of the queue of submitted groups. One more group may be under commit. The engine submits only one at a
+/// time.
 pub const MAX_PENDING_GROUPS: usize = 2;
 
 /// The number of an [`Ack`] that belongs to no group.
 const NO_GROUP: u64 = 0;
 
-/// A handle to the writing thread. Dropping it ends the thread as [`StoreWriter::close`] does, but reports no error.
+/// A handle to the writing thread. Dropping it also ends the thread, but does not wait for it and reports no error.
 #[derive(Debug)]
 pub struct StoreWriter {
     groups: SyncSender<OpGroup>,
@@ -36,7 +37,7 @@ struct OpGroup {
     ops: Vec<Op>,
 }
 
-/// A group that was not accepted and is returned: [`MAX_PENDING_GROUPS`] groups are pending, or the thread has ended.
+/// A group that was not accepted and is returned: the queue is full, or the thread has ended.
 #[derive(Debug)]
 pub struct SubmitError {
     pub ops: Vec<Op>,
@@ -49,7 +50,8 @@ impl Store {
     pub fn into_writer(mut self, routes: &[RouteName]) -> Result<(StoreWriter, mpsc::Receiver<Ack>), StoreError> {
         self.route_ids = self.register_routes(routes)?;
         let (groups, submitted) = sync_channel(MAX_PENDING_GROUPS);
-        // One more than can be pending, so that the thread never waits for the engine to receive.
+        // Room for the queued groups and the one under commit, so that the thread need not wait for the engine to
+        // receive.
         let (acks, ack_rx) = mpsc::channel(MAX_PENDING_GROUPS + 1);
         let dir = self.dir.path().to_owned();
         let thread = thread::Builder::new()
