@@ -327,8 +327,8 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         self.replies.push(reply.map(|reply| UiEvent::CommandReply { command, reply }).boxed());
     }
 
-    /// Sends the next pending query if none is in flight and the interval has passed. Chosen only now, so that it is for
-    /// what the screen shows now.
+    /// Sends the next pending query if none is in flight and the interval has passed. Chosen only now, so that it is
+    /// for what the screen shows now.
     fn query_if_due(&mut self) {
         let now = Instant::now();
         if self.has_query_in_flight || now < self.next_query_at {

@@ -131,8 +131,8 @@ impl DashboardOptions {
 /// Acquires the terminal, shows the run until the operator leaves, and always releases the terminal.
 ///
 /// # Errors
-/// If there is no terminal, the theme or a key binding is invalid, or the dashboard panics. None of these affects the run: the caller
-/// may continue as for [`ExitReason::Detached`].
+/// If there is no terminal, the theme or a key binding is invalid, or the dashboard panics. None of these affects the
+/// run: the caller may continue as for [`ExitReason::Detached`].
 pub async fn run(handle: EngineHandle, options: DashboardOptions) -> anyhow::Result<ExitReason> {
     let size = crossterm::terminal::size().context("can't ask the terminal for its size")?;
     let state = options.build_state(&handle, size.into())?;
