@@ -22,8 +22,8 @@ pub fn group_digits(number: u64) -> String {
     grouped
 }
 
-/// Formats a number with at most three digits and a unit: `999`, `1.2k`, `121k`, `1.21M`. Takes at most five columns;
-/// from 10^15 on it has more digits and takes more.
+/// Formats a number with at most three digits and a unit: `999`, `1.2k`, `121k`, `1.21M`. Numbers from 10^15 on have
+/// more digits.
 pub fn compact(number: u64) -> String {
     let scaled = |unit: f64, suffix: &str| {
         let value = number as f64 / unit;

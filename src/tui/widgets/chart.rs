@@ -29,8 +29,8 @@ pub struct Chart<'a> {
     /// only its part above the first is visible.
     pub upper_series: Option<(Vec<Option<f64>>, Style)>,
     pub style: Style,
-    /// Formats a value of the scale in at most [`LABEL_COLUMNS`] columns. The second argument is the top of the scale,
-    /// which decides the unit of all labels.
+    /// Formats a value of the scale in at most [`SCALE_LABEL_COLUMNS`] columns. The second argument is the top of the
+    /// scale, which decides the unit of all labels.
     pub format_label: fn(f64, f64) -> String,
     /// The labels under the left and the right end of the time axis.
     pub time_labels: [String; 2],
