@@ -139,7 +139,7 @@ fn in_flight_columns(counts: impl Iterator<Item = u32>) -> u16 {
     if counts.max() > Some(999) { 4 } else { 3 }
 }
 
-/// The width of the longest of these names, at most `limit`.
+/// The width of the longest of these names, at most `max_columns`.
 fn max_width(names: impl Iterator<Item = impl AsRef<str>>, limit: usize) -> u16 {
     names.map(|name| super::text::width(name.as_ref())).max().unwrap_or(0).min(limit) as u16
 }

@@ -4,8 +4,7 @@ use ratatui::{style::Style, text::Span};
 
 use crate::tui::glyphs::Glyphs;
 
-/// A bar of `columns` cells that shows `fraction` (0 to 1). A bar is empty only for 0 and full
-/// only for 1.
+/// A bar of `columns` cells that shows `fraction` (0 to 1). It is empty only for 0 and full only for 1.
 pub fn thin_bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
     let (full, rest) = bar_cells(fraction, columns, [glyphs.bar_full, glyphs.bar_empty], glyphs.bar_partials);
     [Span::styled(full, fill), Span::styled(rest, track)]
