@@ -1,4 +1,4 @@
-//! The actions an operator can do, each with its name on the command line and its help text.
+//! The actions that an operator can perform, each with its help text and, for most, a name on the command line.
 
 use super::pane::Pane;
 

@@ -4,7 +4,7 @@
 
 use ratatui::style::Color;
 
-/// xterm's 16 colours with their RGB values; other terminals are close enough.
+/// The 16 named colours with their RGB values in xterm. Those of other terminals are close enough.
 pub const ANSI_16: [(Color, [u8; 3]); 16] = [
     (Color::Black, [0, 0, 0]),
     (Color::Red, [205, 0, 0]),

@@ -1,4 +1,5 @@
-//! Draws one frame: `draw(frame, &state, &snapshot)`. Only reads its arguments; the same input gives the same frame.
+//! Draws one frame: `draw(frame, &state, &snapshot)`. The frame depends only on the arguments, except for the log pane,
+//! which shows tui-logger's buffer.
 
 use ratatui::{
     Frame,
@@ -72,7 +73,7 @@ fn draw_pane(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect, 
     panes::render(ctx, pane, layout.with_padding(inner), buf);
 }
 
-/// The title ` 1 Keys `, with a count where it is useful.
+/// The title of a pane or tab, such as ` 1 Keys `. An open one can have a suffix, such as a count.
 fn pane_title(ctx: RenderCtx<'_>, pane: Pane, is_tab: bool, is_open: bool) -> Vec<Span<'static>> {
     let focused = is_open && ctx.state.focus == pane;
     let role = match (is_open, focused) {

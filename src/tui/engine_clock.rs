@@ -1,4 +1,4 @@
-//! The engine's clock between two snapshots, so that countdowns run smoothly. Only the time is extrapolated.
+//! The engine's clock between two snapshots, so that countdowns run smoothly. Nothing but the time is extrapolated.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,10 @@ const MIN_TICK: Duration = Duration::from_millis(33);
 
 #[derive(Clone, Copy, Debug)]
 pub struct EngineClock {
+    /// Engine time at `anchored_at`.
     anchor: WallTime,
     anchored_at: Instant,
+    /// Seconds of engine time in one real second.
     speed: f64,
     /// True once the run is over or no more snapshots come.
     is_stopped: bool,
@@ -35,7 +37,8 @@ impl EngineClock {
         self.anchor + now.saturating_duration_since(self.anchored_at).mul_f64(self.speed)
     }
 
-    /// The next instant at which the engine's clock shows another second; `None` if the clock is stopped.
+    /// When the engine's clock next shows another second, but not before [`MIN_TICK`] has passed; `None` if the clock
+    /// is stopped.
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
         if self.is_stopped {
             return None;

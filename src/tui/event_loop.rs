@@ -1,5 +1,6 @@
-//! The event loop. It handles input first, then signals, replies, snapshots and timeouts, and draws one frame for
-//! everything that has happened.
+//! The event loop. Each turn handles one kind of event: input if there is any, otherwise signals, replies, snapshots
+//! and timeouts, in this order of precedence. A frame is drawn when something has changed, but at most once in a frame
+//! interval.
 //!
 //! The loop is generic over the screen and the input, so that a test drives the real loop with scripted keys and a fake
 //! engine. It awaits nothing but the next event: commands and queries run as separate futures, and their results come
@@ -32,15 +33,15 @@ use crate::{
     engine::EngineHandle,
 };
 
-/// Minimum time between two queries to the run's database: at most four a second.
+/// Minimum time between two queries for data on the screen. Exports and pictures are not limited by it.
 const QUERY_INTERVAL: Duration = Duration::from_millis(250);
 /// Redraw interval of the log pane while it has the focus: tui-logger does not announce new lines.
 const LOG_REDRAW_INTERVAL: Duration = Duration::from_millis(250);
-/// Interval at which toasts and timeouts are checked while there are any.
+/// Interval at which toasts, pending commands and the timeout of leaving are checked while there are any.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
-/// Input events handled before the next frame, so that a flood of input can't stop the screen from being drawn.
+/// Maximum input events handled in one turn, so that a flood of input can't stop the screen from being drawn.
 const MAX_EVENTS_PER_BATCH: usize = 256;
-/// Commands that may wait for a reply at once, so that a key held down can't queue any number.
+/// Maximum commands that wait for a reply at once, so that a key held down can't fill the engine's queue.
 const MAX_UNANSWERED_COMMANDS: usize = 32;
 
 /// The terminal as the loop uses it: draws frames and sends control sequences.
@@ -118,6 +119,7 @@ where
     }
 }
 
+/// An event that ends the wait of the loop.
 enum LoopEvent {
     /// Input events that have arrived; `None` if the input has ended.
     Input(Option<Vec<io::Result<Event>>>),
@@ -127,7 +129,8 @@ enum LoopEvent {
     Timeout,
 }
 
-/// Returns all input events that are available, or waits for the first.
+/// Waits for input and returns all events that are available, at most [`MAX_EVENTS_PER_BATCH`]. An error is the last of
+/// them. `None` if the input has ended.
 async fn read_available<I>(
     input: &mut std::pin::Pin<&mut futures_util::stream::Fuse<I>>,
 ) -> Option<Vec<io::Result<Event>>>
@@ -306,7 +309,8 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         let reply = if self.unanswered_commands < MAX_UNANSWERED_COMMANDS {
             let (handle, command_copy) = (self.handle.clone(), command.clone());
             let mut request = Box::pin(async move { handle.command(command_copy).await });
-            // Polled once here to take a place in the engine's queue; separate tasks could overtake each other.
+            // Polled once here, so that commands are queued at the engine in the order in which they were sent. The
+            // spawned tasks could overtake each other.
             let early_reply = (&mut request).now_or_never();
             let task = tokio::spawn(async move {
                 match early_reply {
@@ -323,14 +327,15 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         self.replies.push(reply.map(|reply| UiEvent::CommandReply { command, reply }).boxed());
     }
 
-    /// Sends the next pending query, one at a time. The query is chosen when it is sent.
+    /// Sends the next pending query if none is in flight and the interval has passed. Chosen only now, so that it is
+    /// for what the screen shows now.
     fn query_if_due(&mut self) {
         let now = Instant::now();
         if self.has_query_in_flight || now < self.next_query_at {
             return;
         }
-        // Other queries go before a repetition of the last one, so that data that changes all the time can't starve the
-        // rest.
+        // A repetition of the last query comes after all others, so that data that changes all the time can't keep them
+        // from being sent.
         let is_last = |wanted: &PendingQuery| self.last_query.as_ref() == Some(&wanted.query);
         let (again, others): (Vec<_>, Vec<_>) = self.state.pending_queries(&self.snapshot).partition(is_last);
         let Some(wanted) = others.into_iter().chain(again).next() else { return };
@@ -348,7 +353,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         );
     }
 
-    /// When to run the loop again if nothing happens before.
+    /// When the loop must continue even if no event comes.
     fn next_wakeup(&self) -> Instant {
         let now = Instant::now();
         let frame = self.is_dirty.then_some(self.next_frame_at);

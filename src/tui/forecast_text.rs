@@ -21,7 +21,7 @@ pub fn local_time(ctx: RenderCtx<'_>, at: WallTime) -> String {
     short_datetime(at, ctx.state.now, &ctx.state.time_zone)
 }
 
-/// `ETA 14:32 (23m)`, or when the run stops before it is done; `None` if nothing is known.
+/// `ETA 14:32 (23m)`, or when the run stops before it is done; `None` if nothing is known or the run is over.
 pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     let snapshot = ctx.snapshot;
     if snapshot.state.is_over() {
@@ -35,15 +35,15 @@ pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     }
 }
 
-/// `14:28-14:41`; `None` if both ends look the same.
+/// The range of the finish time, `14:28-14:41`; `None` if it is unknown or both ends look the same.
 pub fn finish_range_text(ctx: RenderCtx<'_>) -> Option<String> {
     let forecast = ctx.snapshot.forecast.as_ref()?;
     let (earliest, latest) = (local_time(ctx, forecast.earliest_finish?), local_time(ctx, forecast.latest_finish?));
     (earliest != latest).then(|| format!("{earliest}-{latest}"))
 }
 
-/// `requests a minute 62%, cooldowns 21%`: what limited the run or a route over the last minutes. Sending requests and
-/// having nothing to send don't count.
+/// `requests a minute 62%, cooldowns 21%`: what limited the run or a route over the last minutes. The shares of the
+/// time in which it was sending, had nothing to send or was not selected are left out.
 pub fn bottlenecks_text(shares: &[BottleneckShare], max_parts: usize) -> Option<String> {
     let relevant = shares.iter().filter(|held| {
         held.share >= MIN_SHARE
@@ -53,7 +53,7 @@ pub fn bottlenecks_text(shares: &[BottleneckShare], max_parts: usize) -> Option<
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// The largest bottlenecks of the run, or that there is none.
+/// The two largest bottlenecks of the run, or a text that says that there are none; with the role to show it in.
 pub fn main_bottlenecks(ctx: RenderCtx<'_>) -> (String, StyleRole) {
     let shares = &ctx.snapshot.bottlenecks;
     match bottlenecks_text(shares, 2) {
@@ -67,7 +67,7 @@ fn bottleneck_text(bottleneck: &BottleneckShare) -> String {
     format!("{} {:.0}%", bottleneck.bottleneck.label(), bottleneck.share * 100.0)
 }
 
-/// The first daily quota that will run out; `None` if that time has passed.
+/// The daily quota that will run out first; `None` if none will, or the forecast time has passed.
 pub fn first_exhausted<'f>(ctx: RenderCtx<'_>, forecast: &'f Forecast) -> Option<&'f QuotaExhaustion> {
     forecast.first_exhausted.as_ref().filter(|first| first.at > ctx.snapshot.at)
 }

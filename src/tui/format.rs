@@ -22,7 +22,8 @@ pub fn group_digits(number: u64) -> String {
     grouped
 }
 
-/// Formats a number in at most five columns: `999`, `1.2k`, `121k`, `1.21M`.
+/// Formats a number with at most three digits and a unit: `999`, `1.2k`, `121k`, `1.21M`. Numbers from 10^15 on have
+/// more digits.
 pub fn compact(number: u64) -> String {
     let scaled = |unit: f64, suffix: &str| {
         let value = number as f64 / unit;
@@ -43,8 +44,8 @@ pub fn compact(number: u64) -> String {
     }
 }
 
-/// Like [`compact`], with fewer decimals if the text is wider than `columns`: `1.04k`, `1.0k`, `1k`. Four columns hold
-/// any number below 10^15.
+/// Like [`compact`], with fewer decimals if the text is wider than `columns`: `1.04k`, `1.0k`, `1k`. Four columns are
+/// enough for numbers below 999.5 * 10^12.
 pub fn compact_within(number: u64, columns: usize) -> String {
     let text = compact(number);
     let Some(unit) = text.chars().last().filter(|unit| text.len() > columns && unit.is_ascii_alphabetic()) else {
@@ -71,8 +72,8 @@ pub fn used_of_limit(used: u64, limit: Option<u64>) -> String {
     limit.map_or_else(|| compact(used), |limit| format!("{}/{}", compact(used), compact(limit)))
 }
 
-/// Formats the time left, rounded up so that it shows zero only when the time has come: `0:07`, `4:05`, `6h12m`,
-/// `2d03h`.
+/// Formats the time left: `0:07`, `4:05`, `6h12m`, `2d03h`. Seconds are rounded up, so that it shows zero only when the
+/// time has come.
 pub fn countdown(left: Duration) -> String {
     let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
     if seconds < 3_600 {
@@ -104,8 +105,8 @@ pub fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
     at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
-/// A short date and time in the operator's time zone: `14:08` today, `Sun 09:00` within a week, else `2026-11-29
-/// 09:00`.
+/// A short date and time in the operator's time zone: `14:08` today, `Sun 09:00` within six days, else
+/// `2026-11-29 09:00`.
 pub fn short_datetime(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let form = if then.date() == today.date() {
@@ -131,7 +132,7 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// Formats a latency: `0.8s`, `12s`, `2:05`.
+/// Formats a latency in milliseconds: `0.8s`, `12s`, `2:05`.
 pub fn latency(millis: Option<u64>) -> String {
     match millis {
         None => NO_VALUE.to_owned(),

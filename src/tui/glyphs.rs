@@ -10,7 +10,8 @@ pub struct Glyphs {
     pub ascii: bool,
     pub ellipsis: &'static str,
     pub arrow: &'static str,
-    /// Marks the row of the current route. It stands behind the name: in front of the row it would look like a cursor.
+    /// Marks the key and the model of the current route. It is shown after the name: before it, it would look like a
+    /// cursor.
     pub current_marker: &'static str,
     pub separator: &'static str,
     pub times: &'static str,

@@ -1,8 +1,8 @@
 //! Reads keys, clicks and pastes on a separate thread.
 //!
-//! When the terminal is gone, reading it returns "empty" forever, and crossterm then loops inside one call that never
-//! returns. So a thread that owns nothing else makes that call. The dashboard learns of the loss by a signal or when it
-//! draws, and leaves normally.
+//! When the terminal is gone, each read returns zero bytes at once, and crossterm loops inside one call that never
+//! returns. So only this thread makes that call, and nothing else depends on it. The dashboard notices the loss by a
+//! signal or when it draws, and leaves normally.
 
 use std::{io, thread, time::Duration};
 
@@ -10,13 +10,13 @@ use crossterm::event::{self, Event};
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 
-/// How often the thread checks whether the stream is still held.
+/// Maximum time between two checks of the thread whether the stream has been dropped.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Capacity of the channel in events; further input waits in the terminal.
 const EVENT_BUFFER: usize = 256;
 
-/// The events of the terminal, as long as the stream is held.
+/// Starts the thread and returns the stream of the terminal's events. The thread ends after the stream is dropped.
 ///
 /// # Errors
 /// If the thread can't be started.
@@ -45,13 +45,12 @@ fn read_events(sender: &mpsc::Sender<io::Result<Event>>) {
 
 /// Replaces stdin by an empty pipe; called when the dashboard is left.
 ///
-/// Nothing but the thread reads the terminal from then on, and half an escape sequence can keep the thread inside a
-/// read call. If the terminal is gone, now or later in the run, that call would loop forever; on a pipe without data it
-/// sleeps.
+/// The thread may still be inside a read call, for example after half of an escape sequence. If the terminal is gone,
+/// now or later in the run, that call would loop forever. On a pipe without data it sleeps.
 pub fn stop_input() {
     let empty_pipe = nix::unistd::pipe().and_then(|(read, write)| nix::unistd::dup2_stdin(read).map(|()| write));
     match empty_pipe {
-        // Kept open until the process ends: a closed pipe reads as empty too.
+        // The write end stays open until the process ends: otherwise reads would return zero bytes at once.
         Ok(write) => std::mem::forget(write),
         Err(error) => tracing::warn!("the terminal can't be let go of: {error}"),
     }

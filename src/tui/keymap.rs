@@ -17,9 +17,9 @@ pub use overrides::KeyOverride;
 /// Where a binding applies. [`super::State::key_contexts`] says which contexts have the keyboard now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum KeyContext {
-    /// Everywhere, even in dialogs and while typing.
+    /// Everywhere, even in overlays.
     Always,
-    /// Everywhere except in dialogs and while typing.
+    /// Everywhere except in overlays.
     Global,
     Pane(Pane),
     ItemDetail,
@@ -56,7 +56,8 @@ pub struct Binding {
     pub context: KeyContext,
     pub chord: Chord,
     pub action: Action,
-    /// Text in the footer, which keeps the order of the table; `None`: only in the help.
+    /// Text in the footer; `None`: the binding is only in the help. The footer shows the hints in the order of the
+    /// table.
     pub hint: Option<FooterHint>,
 }
 
@@ -64,7 +65,8 @@ pub struct Binding {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FooterHint {
     pub label: &'static str,
-    /// The action whose key is shown beside the binding's own, as in `Up/Down`.
+    /// The action whose key is shown beside the binding's own, as in `Up/Down`. It can be the same action; then a
+    /// second key of it is shown.
     paired_action: Option<Action>,
 }
 
@@ -343,8 +345,9 @@ impl Keymap {
         format!("{} {}", self.key_label(Action::Focus(pane)), pane.title())
     }
 
-    /// Finds a chord that has two actions in one context, or that hides a binding that must work there too. The hidden
-    /// binding comes first in the pair. Default bindings may hide each other: that is intended.
+    /// Finds two bindings of the same chord to different actions that conflict: in the same context, or one in a
+    /// context where the other must work too. The second of the pair hides the first or comes after it in the table. A
+    /// default binding of a pane or the item view may hide a global default binding: that is intended.
     fn find_conflict(&self) -> Option<(Binding, Binding)> {
         let is_default = |binding: &Binding| {
             BINDINGS

@@ -21,9 +21,9 @@ const FOOTER_ROWS: u16 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SizeClass {
     TooSmall,
-    /// The keys; everything else in tabs.
+    /// The keys; the other panes of the dashboard in tabs.
     Tiny,
-    /// The keys and the models; the rest in tabs.
+    /// The keys and the models; the other panes of the dashboard in tabs.
     Small,
     /// Two columns.
     Medium,
@@ -99,7 +99,7 @@ impl ScreenLayout {
         self.panes.iter().find(|(placed, _)| *placed == pane).map(|(_, area)| *area)
     }
 
-    /// The area inside the border, with horizontal padding if the terminal is large enough.
+    /// Adds horizontal padding to the area inside a border, if the terminal is large enough.
     pub const fn with_padding(&self, inner: Rect) -> Rect {
         if !matches!(self.size_class, SizeClass::Medium | SizeClass::Large) || inner.width < 4 {
             return inner;
@@ -196,7 +196,7 @@ fn pane_areas(size_class: SizeClass, body: Rect, input: LayoutInput) -> Vec<(Pan
     }
 }
 
-/// How many rows a row of panes needs and would like.
+/// The height that a row of panes needs and the height it would use, in terminal rows.
 #[derive(Clone, Copy)]
 struct RowDemand {
     min_rows: u16,
@@ -204,13 +204,15 @@ struct RowDemand {
 }
 
 impl RowDemand {
+    /// Takes all rows that are left, and at least `min_rows` if there are as many.
     const fn remainder(min_rows: u16) -> Self {
         Self { min_rows, preferred_rows: u16::MAX }
     }
 }
 
-/// Distributes the rows. First the last demand gets its minimum, then the others theirs. After that the others get one
-/// row each in turn, up to their preferred number. The last takes the rest.
+/// Distributes the rows of `area`. First the last demand gets its minimum, then the others get theirs, as far as there
+/// are rows. Then all but the last get one row more in turn until each has its preferred number. The last gets the rows
+/// that are left.
 fn distribute_rows<const N: usize>(area: Rect, demands: [RowDemand; N]) -> [Rect; N] {
     let mut remaining = area.height;
     let mut heights = [0_u16; N];

@@ -1,8 +1,9 @@
 //! The operator's dashboard: draws snapshots, sends commands, queries the run's database.
 //!
-//! The only part of the engine it holds is an [`EngineHandle`](crate::engine::EngineHandle). The remembered state
-//! ([`state`]), the handling of events ([`update`]) and the drawing ([`draw`]) are separate. The latter two do no I/O,
-//! so that the whole screen is tested without a terminal. Only [`terminal`], [`input`] and [`event_loop`] do I/O.
+//! It reaches the engine only through an [`EngineHandle`](crate::engine::EngineHandle). The remembered state
+//! ([`state`]), the handling of events ([`update`]) and the drawing ([`draw`]) are separate. None of them does I/O, so
+//! that the whole screen is tested without a terminal. [`terminal`], [`input`] and [`event_loop`] do the I/O of the
+//! running dashboard, [`picture`] reads picture files on its own thread, and [`theme`] reads a theme file at the start.
 //!
 //! Key bindings are data ([`keymap`]); footer and help are generated from them. Text from outside is sanitized in
 //! [`text`] before it is drawn.
@@ -54,7 +55,7 @@ pub struct DashboardOptions {
     pub colour_depth: Option<theme::ColourDepth>,
     /// How the pictures of items are shown.
     pub image_mode: picture::ImageMode,
-    /// Maximum frames a second.
+    /// Maximum frames a second, 1 to 120; other values are limited to this range.
     pub max_fps: u16,
     /// Commands are neither offered nor sent.
     pub read_only: bool,
@@ -87,7 +88,7 @@ impl Default for DashboardOptions {
 pub enum ExitReason {
     /// The run is over and the operator has left.
     RunEnded,
-    /// The run goes on, because the operator chose plain progress or the terminal is gone.
+    /// The run goes on: the operator chose plain progress or left a read-only screen, or the terminal is gone.
     Detached,
     /// The engine was told to drain, and has ended.
     Drained,
@@ -130,8 +131,8 @@ impl DashboardOptions {
 /// Acquires the terminal, shows the run until the operator leaves, and always releases the terminal.
 ///
 /// # Errors
-/// If there is no terminal, the theme is invalid, or the dashboard panics. None of these affects the run: the caller
-/// may continue as for [`ExitReason::Detached`].
+/// If there is no terminal, the theme or a key binding is invalid, or the dashboard panics. None of these affects the
+/// run: the caller may continue as for [`ExitReason::Detached`].
 pub async fn run(handle: EngineHandle, options: DashboardOptions) -> anyhow::Result<ExitReason> {
     let size = crossterm::terminal::size().context("can't ask the terminal for its size")?;
     let state = options.build_state(&handle, size.into())?;

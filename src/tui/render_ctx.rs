@@ -46,7 +46,8 @@ impl RenderCtx<'_> {
         truncate(&self.with_ascii_fallback(&one_line(text)), columns, self.glyphs().ellipsis).into_owned()
     }
 
-    /// A route `model@key`, cut within the model so that the key stays readable.
+    /// A route `model@key`, sanitized and cut to `columns`. The model is cut first, so that the key stays readable,
+    /// unless the key alone takes too much room.
     pub fn route_text(&self, route: &str, columns: usize) -> String {
         let safe = one_line(route);
         match safe.rsplit_once('@') {
@@ -74,12 +75,13 @@ impl RenderCtx<'_> {
         }
     }
 
-    /// Cuts our own text to `columns`.
+    /// Cuts text of the program itself to `columns`; it is not sanitized.
     pub fn truncated(&self, text: &str, columns: usize) -> String {
         truncate(text, columns, self.glyphs().ellipsis).into_owned()
     }
 
-    /// Replaces the non-ASCII characters of the engine's messages, if the screen uses only ASCII.
+    /// Replaces arrows, dashes, ellipses and typographic quotes by ASCII, if the screen uses only ASCII. Other
+    /// characters stay.
     pub fn with_ascii_fallback<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if !self.glyphs().ascii || text.is_ascii() {
             return Cow::Borrowed(text);
@@ -88,7 +90,7 @@ impl RenderCtx<'_> {
         Cow::Owned(signs.replace(['\u{201c}', '\u{201d}'], "\"").replace(['\u{2018}', '\u{2019}'], "'"))
     }
 
-    /// Cuts a sequence of spans to `columns` in total; each keeps its style.
+    /// Joins spans to one line and cuts it to `columns`; each keeps its style.
     pub fn truncated_spans<'s>(&self, spans: impl IntoIterator<Item = Span<'s>>, columns: usize) -> Line<'s> {
         let mut left = columns;
         let mut shown = Vec::new();

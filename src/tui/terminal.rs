@@ -33,7 +33,7 @@ use super::{
 };
 use crate::domain::Snapshot;
 
-/// Large enough to write a frame at once.
+/// Large enough to write a frame in one piece.
 const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 
 /// The terminal while the dashboard uses it. Dropping it releases the terminal.
@@ -49,6 +49,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// Acquires the terminal. `cleanup_sequence` is sent when it is released.
     pub fn enter(options: &DashboardOptions, cleanup_sequence: String) -> io::Result<Self> {
         let backend = CrosstermBackend::new(BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, io::stdout()));
         let mut terminal = Self {
@@ -80,7 +81,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// Tries every step even if others fail: a terminal that is gone can't be restored, but any other must be.
+    /// Restores the terminal. Tries every step even if others fail, so that as much as possible is restored.
     fn release(&mut self) -> io::Result<()> {
         if !std::mem::take(&mut self.is_acquired) {
             return Ok(());
@@ -165,7 +166,7 @@ fn suspend_process() -> io::Result<()> {
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGTSTP).map_err(io::Error::from)
 }
 
-/// The signals SIGTERM, SIGINT and SIGHUP, as long as the stream is held.
+/// The signals SIGTERM, SIGINT and SIGHUP as a stream. Dropping it ends the tasks that wait for them.
 pub fn signal_stream() -> io::Result<impl Stream<Item = Signal>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (sender, receiver) = mpsc::channel(4);

@@ -17,8 +17,8 @@ pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// Sanitizes text from outside to one line: line breaks and tabs become spaces, other control characters are made
-/// visible.
+/// Sanitizes text from outside to one line. If it has line breaks or tabs, all runs of white space become single
+/// spaces. Other control characters are made visible.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '\r', '\t']) {
         return sanitize(text);
@@ -52,7 +52,7 @@ pub fn prefix_within(text: &str, columns: usize) -> &str {
     text
 }
 
-/// Sanitizes text from outside and wraps it to lines of at most `columns`, at spaces if possible.
+/// Sanitizes text from outside and wraps it to lines of at most `columns` (at least 4), at spaces if possible.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(4);
     let mut lines = Vec::new();
@@ -74,7 +74,7 @@ fn wrap_line(line: &str, columns: usize, lines: &mut Vec<String>) {
             lines.push(rest.to_owned());
             return;
         }
-        // A single grapheme can be wider than the column; it gets a line anyway.
+        // A single grapheme can be wider than a line; it gets a line of its own anyway.
         let most = if widest.is_empty() { rest.graphemes(true).next().unwrap_or(rest) } else { widest };
         let broken_at_space = rest[most.len()..].starts_with(' ');
         let end = match most.rfind(' ') {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::colour::{nearest_ansi16, nearest_ansi256};
 use crate::domain::{ItemState, event::EventLevel, snapshot::Condition, snapshot::RunState};
 
-/// The meaning of a piece of the screen.
+/// What a piece of the screen means. The theme has a style for each role.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StyleRole {
     Text,
@@ -63,7 +63,8 @@ impl ColourDepth {
     }
 }
 
-/// The theme for a terminal that reports a light background; most report nothing.
+/// The theme for the background that the terminal reports in `COLORFGBG`: `light` or none. Most terminals report
+/// nothing.
 pub fn theme_for_background(environment: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
     let colours = environment("COLORFGBG")?;
     let background: u8 = colours.rsplit(';').next()?.parse().ok()?;

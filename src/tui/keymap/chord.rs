@@ -36,8 +36,8 @@ impl fmt::Display for Chord {
     }
 }
 
-/// Parses a key as the help writes it (`p`, `Space`, `^P`, `PgUp`), or with `ctrl-`. Case matters only for single
-/// letters.
+/// Parses a key as the help writes it (`p`, `Space`, `^P`, `PgUp`). Ctrl can also be written `ctrl-`, `ctrl+` or `c-`.
+/// Case matters only for single letters without Ctrl.
 impl FromStr for Chord {
     type Err = String;
 

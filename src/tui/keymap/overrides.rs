@@ -1,4 +1,4 @@
-//! The operator's own key bindings, checked before anything is shown.
+//! The operator's own key bindings. They are checked before the dashboard opens.
 
 use crossterm::event::KeyCode;
 
@@ -18,7 +18,7 @@ impl Keymap {
     /// Builds the default keymap with these keys instead of the default ones.
     ///
     /// # Errors
-    /// Reports every unknown action, every unknown key and every key with two meanings, each with its location.
+    /// Reports every unknown action, every unknown key and the first key with two meanings, each with its location.
     pub fn with_overrides(overrides: &[KeyOverride]) -> Result<Self, String> {
         let mut keymap = Self::default();
         let mut errors = Vec::new();
@@ -53,7 +53,7 @@ impl Keymap {
     }
 
     /// Replaces the keys of `action` in all its contexts. Bindings of [`KeyContext::Always`] keep their default key
-    /// too.
+    /// too. A context where none of the new keys can be bound keeps its default keys.
     fn apply_override(&mut self, action: Action, chords: &[Chord]) {
         let mut contexts: Vec<(KeyContext, Option<FooterHint>)> = Vec::new();
         for binding in BINDINGS.iter().filter(|binding| binding.action == action) {

@@ -16,6 +16,7 @@ use crate::tui::{
 };
 
 const MAX_COMPLETIONS: usize = 10;
+/// Width of the column with the completions; their descriptions follow it.
 const NAME_COLUMNS: usize = 30;
 
 pub fn render(ctx: RenderCtx<'_>, input: &CommandInput, arrangement: &ScreenLayout, buf: &mut Buffer) {

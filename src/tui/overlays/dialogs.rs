@@ -60,7 +60,7 @@ pub fn render_quit(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
     render_dialog(ctx, "Leave", 68, lines, body, buf);
 }
 
-/// The quit dialog in one row: the hints of the footer.
+/// Draws the quit dialog in one row: only the keys and their labels.
 pub fn render_quit_line(ctx: RenderCtx<'_>, row: Rect, buf: &mut Buffer) {
     status_line::render(
         hint_spans(ctx, KeyContext::QuitDialog).map(|spans| Segment::left(0, spans)).collect(),
@@ -70,7 +70,7 @@ pub fn render_quit_line(ctx: RenderCtx<'_>, row: Rect, buf: &mut Buffer) {
     );
 }
 
-/// The possible answers to a question, as in the footer.
+/// The keys that answer a question, with their labels as in the footer.
 pub(super) fn answer_hints(ctx: RenderCtx<'_>, context: KeyContext) -> Line<'static> {
     hint_spans(ctx, context).flat_map(|[key, word]| [key, word, Span::raw("    ")]).collect()
 }

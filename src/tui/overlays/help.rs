@@ -1,4 +1,5 @@
-//! The help text, generated from the keymap: first the focused pane, then the global keys, then the rest.
+//! The help text: the keys of the focused pane or the open item, then the global keys, then all other keys, and a
+//! legend of the glyphs. The keys are generated from the keymap.
 
 use ratatui::text::{Line, Span};
 
@@ -74,7 +75,7 @@ fn push_section(
         let keys = ctx.truncated(&line.keys, keys_column - INDENT_COLUMNS);
         let room = columns.saturating_sub(keys_column + INDENT_COLUMNS);
         let sentence = line.action.help_text();
-        // The action's name follows its help text, or stands below it if both don't fit.
+        // The action's command name follows its help text, or is on the next line if both don't fit on one.
         let (mut rows, name) = if width(sentence) + width(&name) <= room {
             (vec![sentence.to_owned()], name)
         } else {

@@ -1,5 +1,5 @@
-//! The inspect overlay: explains one key, model, route or cooldown. Shows its state, since when, until when, who said
-//! so, and the provider's message.
+//! The inspect overlay: explains one key, model, route or cooldown. Shows its state, since when, until when, the source
+//! of this information, and the provider's message.
 
 use ratatui::text::Line;
 

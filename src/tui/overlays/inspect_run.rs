@@ -1,5 +1,5 @@
-//! The inspect overlay for the run. First what it does, when it ends and what limits it; then its progress, and what
-//! would make it faster. In this order, so that the main answer is on the first page of a small screen.
+//! The inspect overlay for the run. It starts with the state of the run, when it ends and what limits it, so that this
+//! is visible without scrolling on a small screen. Its progress and what would make it faster follow.
 
 use super::inspect::{InspectPage, LABEL_COLUMNS};
 use crate::{
@@ -167,7 +167,7 @@ impl InspectPage<'_> {
         }
     }
 
-    /// Appends all cooldowns, the first to end on top.
+    /// Appends the cooldowns in the order in which they end, twelve at most.
     fn push_cooldowns(&mut self) {
         let cooldowns = crate::tui::state::sorted_cooldowns(self.ctx.snapshot);
         if cooldowns.is_empty() {

@@ -1,4 +1,6 @@
 //! Draws the overlays of the dashboard: help, inspect, dialogs, the strategy menu, the command line, and toasts.
+//!
+//! The text filter of the items is an overlay too, but the heading of the items pane draws it.
 
 mod command_line;
 pub mod dialogs;
@@ -26,6 +28,7 @@ use super::{
 };
 use crate::domain::Snapshot;
 
+/// Outer width of a popup with text, in columns.
 const TEXT_COLUMNS: u16 = 96;
 
 pub fn render(ctx: RenderCtx<'_>, arrangement: &ScreenLayout, buf: &mut Buffer) {
@@ -48,7 +51,8 @@ pub fn render(ctx: RenderCtx<'_>, arrangement: &ScreenLayout, buf: &mut Buffer) 
     toasts::render(ctx, body, buf);
 }
 
-/// Lines of the text in the overlay, and how many of them are visible at once.
+/// The number of lines of the text in the overlay, and how many of them are visible at once. Zero lines if the overlay
+/// has no text.
 pub fn text_extent(state: &State, snapshot: &Snapshot) -> (usize, usize) {
     let ctx = RenderCtx { state, snapshot };
     let body = state.layout(snapshot).body;
@@ -61,6 +65,7 @@ pub fn text_extent(state: &State, snapshot: &Snapshot) -> (usize, usize) {
     (total, usize::from(popup_area(body, TEXT_COLUMNS, total as u16 + 2).height.saturating_sub(2)))
 }
 
+/// The width of the lines in a popup with text, in columns.
 fn text_columns(body: Rect) -> usize {
     usize::from(popup_area(body, TEXT_COLUMNS, 0).width.saturating_sub(4))
 }
@@ -83,7 +88,7 @@ fn render_text(
     }
 }
 
-/// The hint ` Up/Down scroll `, shown if not all lines are visible.
+/// The hint ` Up/Down scroll`. The caller shows it only if not all lines are visible.
 fn scroll_hint(ctx: RenderCtx<'_>) -> String {
     let keymap = &ctx.state.keymap;
     let bindings = keymap.bindings_in(KeyContext::TextOverlay);
@@ -91,10 +96,11 @@ fn scroll_hint(ctx: RenderCtx<'_>) -> String {
     hint.map_or_else(String::new, |(key, word)| format!(" {key} {word}"))
 }
 
-/// Minimum width of the panes visible on each side of a popup. With less, the popup takes the whole width.
+/// A popup has at least this many columns free on its left and right, or it takes the whole width.
 const MIN_COLUMNS_BESIDE: u16 = 4;
 
-/// A centred area of at most this size. Takes the whole width if hardly anything would be left beside it.
+/// A centred area of the preferred width. It takes the whole width of the body if less than [`MIN_POPUP_MARGIN`] would
+/// be left on either side, so it can be wider or narrower than preferred. It is never higher than `max_height`.
 fn popup_area(within: Rect, columns: u16, rows: u16) -> Rect {
     let width = if within.width < columns + 2 * MIN_COLUMNS_BESIDE { within.width } else { columns };
     let height = rows.min(within.height);
@@ -103,7 +109,8 @@ fn popup_area(within: Rect, columns: u16, rows: u16) -> Rect {
     Rect { x, y, width, height }
 }
 
-/// Clears and frames a popup; returns the area for its text.
+/// Clears `area` and draws the frame of a popup with its title and a note on the lower border. Returns the area for its
+/// text.
 fn open_popup(ctx: RenderCtx<'_>, title: &str, corner: Option<String>, area: Rect, buf: &mut Buffer) -> Rect {
     clear_area(area, buf);
     buf.set_style(area, ctx.style(StyleRole::Text));

@@ -23,19 +23,21 @@ use crate::tui::{
     },
 };
 
+/// Outer width of the dialog, in columns.
 const POPUP_COLUMNS: u16 = 76;
 /// Maximum failure groups in the preview.
 const MAX_REASONS: usize = 5;
 /// Maximum targets visible at once.
 const MAX_TARGETS: usize = 5;
-/// From this number of rows on, everything is shown.
+/// With fewer rows the dialog is shortened.
 const MIN_ROWS_FOR_ALL: usize = 17;
 
 pub fn render(ctx: RenderCtx<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer) {
     let max_area = popup_area(body, POPUP_COLUMNS, u16::MAX);
     let (columns, rows) =
         (usize::from(max_area.width.saturating_sub(4)), usize::from(max_area.height.saturating_sub(2)));
-    // In a small dialog the preview and the cost stay complete; the possible answers are in the footer.
+    // A small dialog has one failure group in its preview, fewer targets, and no key hints: the footer shows them. The
+    // number of items and the cost are always shown.
     let is_small = rows < MIN_ROWS_FOR_ALL;
     let mut lines = vec![scope_line(ctx, plan)];
     push_preview(ctx, plan, columns, if is_small { 1 } else { MAX_REASONS }, &mut lines);
@@ -77,7 +79,7 @@ pub fn render(ctx: RenderCtx<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffe
     }
 }
 
-/// The condition of a target if it isn't ready; for a model, the condition of its best route.
+/// The condition of a target if it isn't ready. The condition of a model is that of its best route.
 fn unready_condition<'s>(ctx: RenderCtx<'s>, target: &RouteTarget) -> Option<&'s Condition> {
     let routes = ctx
         .snapshot
@@ -122,7 +124,7 @@ fn push_preview(ctx: RenderCtx<'_>, plan: &ReplayPlan, columns: usize, reasons: 
         Some(Ok(found)) => found,
     };
     let items = if count == 1 { "item is" } else { "items are" };
-    // The preview is outdated; the next answer has the exact count.
+    // If the preview is outdated, the count is not exact until the next answer of the database.
     let approximately = if plan.is_outdated(&ctx.snapshot.totals) { "about " } else { "" };
     push_line(
         format!("{approximately}{} failed {items} sent again, and cost again:", group_digits(count)),

@@ -1,4 +1,4 @@
-//! Charts pane: throughput, rate-limited attempts, latency and spend since the dashboard was opened.
+//! Charts pane: throughput, rate-limited attempts, latency and spend over the time since the dashboard was opened.
 
 use ratatui::{
     buffer::Buffer,
@@ -21,7 +21,7 @@ use crate::{
 
 /// Columns between two charts.
 const COLUMN_GAP: u16 = 2;
-/// On fewer columns, the charts stand one below the other.
+/// With fewer columns, the charts are drawn one below the other.
 const MIN_COLUMNS_FOR_TWO: u16 = 52;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {

@@ -26,7 +26,7 @@ use crate::{
 /// Longer texts are cut, so that a huge answer doesn't slow down the screen.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
 
-/// Lines of the whole text, and how many of them are visible at once.
+/// The number of lines of the whole text, and how many of them are visible at once.
 pub fn text_extent(ctx: RenderCtx<'_>, detail: &DetailView, body: Rect) -> (usize, usize) {
     let placement = picture::placement(ctx, detail, body);
     (build_text(ctx, detail, placement, body).lines.len(), usize::from(picture::inner_area(body).height))
@@ -57,7 +57,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// The area for the text beside the picture, or the whole inner area.
+/// The area for the text: beside the picture, or the whole inner area.
 fn text_area(placement: ImagePlacement, body: Rect) -> Rect {
     let inside = picture::inner_area(body);
     match placement {
@@ -68,7 +68,7 @@ fn text_area(placement: ImagePlacement, body: Rect) -> Rect {
     }
 }
 
-/// The whole text, and which of its lines hold the picture.
+/// The whole text, and the indices of the lines that hold the picture.
 struct DetailText {
     lines: Vec<Line<'static>>,
     image_rows: Range<usize>,
@@ -171,8 +171,8 @@ impl DetailBuilder<'_> {
         }
     }
 
-    /// Appends the picture if it is shown within the text, or why it can't be shown. Returns the picture's lines
-    /// without the caption.
+    /// Appends the picture if it is shown within the text, or why it can't be shown. Returns the indices of the lines
+    /// that hold the picture, without its caption; empty if there are none.
     fn push_picture(&mut self, detail: &DetailView, place: ImagePlacement) -> Range<usize> {
         if let Some(words) = picture::load_error(self.ctx, detail) {
             // The error names the full path, so that a wrong path can be seen.

@@ -33,7 +33,7 @@ fn hint_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
             let role = if is_rejected { StyleRole::Disabled } else { StyleRole::Text };
             let word = current_label(binding.action, state, ctx.snapshot).unwrap_or(label);
             let spans = [ctx.span(key, StyleRole::Key), Span::raw(" "), ctx.span(word, role)];
-            // Help and quit are always shown: the help has all keys that don't fit here.
+            // Help and quit are always shown: the help lists the keys that don't fit here.
             let is_permanent =
                 context == KeyContext::Global && matches!(binding.action, Action::OpenHelp | Action::Quit);
             let segment = if is_permanent {

@@ -25,10 +25,10 @@ use crate::{
 };
 
 const SEGMENT_GAP: u16 = 2;
-/// Narrower screens have a gap of one column, to fit one more figure.
+/// Narrower headers have gaps of one column in the progress row, to fit one more figure.
 const MIN_COLUMNS_FOR_GAPS: u16 = 70;
 const MIN_BAR_COLUMNS: usize = 8;
-/// Narrower screens use the space for the bar instead.
+/// Narrower headers don't show the range of the finish time, to leave the space for the bar.
 const MIN_COLUMNS_FOR_RANGE: u16 = 100;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
@@ -117,7 +117,7 @@ fn render_progress(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     ];
     let columns = usize::from(area.width);
     let gap = if area.width < MIN_COLUMNS_FOR_GAPS { 1 } else { SEGMENT_GAP };
-    // The bar takes the columns that the figures leave, if they are enough for a bar.
+    // The bar takes the columns that are left beside the figures, if they are enough for a bar.
     segments = status_line::fit_segments(segments, columns, usize::from(gap));
     let left = columns.saturating_sub(status_line::total_width(&segments, usize::from(gap)) + usize::from(gap));
     if left >= MIN_BAR_COLUMNS {
@@ -236,7 +236,7 @@ fn bottleneck_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'stati
     ]
 }
 
-/// The keys that are useful after the run: show the failures, and replay them.
+/// After the run: the number of failed items, with the keys that show and replay them; or that every item was answered.
 fn after_run_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
     let keymap = &ctx.state.keymap;
     let mut segments = Vec::new();

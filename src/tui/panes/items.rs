@@ -1,4 +1,5 @@
-//! Items pane: a window onto one list of items (the failed ones by default), with the answer or error of each.
+//! Items pane: the visible part of one list of items, with the answer or error of each. Unless the operator chooses a
+//! list, it shows the failed items if there are any, otherwise the done ones.
 
 use ratatui::{
     buffer::Buffer,
@@ -99,7 +100,8 @@ const fn empty_message(show: Option<ItemState>) -> &'static str {
     }
 }
 
-/// Draws the lists with their counts and marks the open one; or the text filter, if there is one.
+/// Draws the names of the lists, with the open one highlighted and the counts of the others. Draws the text filter
+/// instead if there is one, or while it is typed.
 fn render_heading(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let items = &ctx.state.items;
     let typing = matches!(ctx.state.overlay, Some(Overlay::Filter { .. }));

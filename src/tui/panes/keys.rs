@@ -39,7 +39,7 @@ enum Cell {
     State,
 }
 
-/// Columns of the score. A bar is drawn beside it if there is room for at least three more.
+/// Columns of the score. A bar is drawn beside it if there is room for a space and at least three more columns.
 const SCORE_COLUMNS: u16 = 3;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
@@ -76,7 +76,7 @@ fn columns(ctx: RenderCtx<'_>) -> Vec<Column<Cell>> {
             6,
         ),
     ];
-    // With a single provider, the column would say the same in every row.
+    // With a single provider, the column would be the same in every row.
     if keys.iter().any(|key| key.provider != keys[0].provider) {
         columns.push(Column::left(Cell::Provider, "provider", [8, 8, longest_name(|key| &key.provider, 16)], 7));
     }
@@ -107,7 +107,7 @@ fn cell(ctx: RenderCtx<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'stat
     }
 }
 
-/// Bar and score. The bar's colour repeats what its length shows.
+/// The health as a bar and a score. The bar's colour repeats what its length shows.
 fn health_bar(ctx: RenderCtx<'_>, health: u8, width: usize) -> Line<'static> {
     let role = match health {
         0..30 => StyleRole::Bad,

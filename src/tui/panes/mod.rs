@@ -45,7 +45,7 @@ pub fn render(ctx: RenderCtx<'_>, pane: Pane, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// The text behind the title of a pane, such as a count.
+/// The text after the title of a pane, such as a count.
 pub fn title_suffix(ctx: RenderCtx<'_>, pane: Pane) -> Option<String> {
     match pane {
         Pane::Keys => {
@@ -69,7 +69,7 @@ pub fn title_suffix(ctx: RenderCtx<'_>, pane: Pane) -> Option<String> {
     }
 }
 
-/// The note on the lower border of a list that is larger than its pane: the hidden columns, the key that shows them,
+/// The note on the lower border of a list that doesn't fit into its pane: the hidden columns, the key that shows them,
 /// and the position in the list.
 pub fn border_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout) -> Option<String> {
     let area = layout.area_of(pane)?;
@@ -87,8 +87,8 @@ pub fn border_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout) -> Opt
     (!text.is_empty()).then(|| format!(" {} ", ctx.truncated(&text, room.saturating_sub(2))))
 }
 
-/// `z shows fly tokens` for columns that full screen would show, `w tells provider project` for those that only the
-/// inspect overlay has.
+/// `z shows fly tokens` names the hidden columns that full screen would show. If it would show none of them,
+/// `w tells provider project` names those that only the inspect overlay has.
 fn hidden_columns_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect) -> Option<String> {
     let columns = |place| {
         let width = layout.list_columns(place);
@@ -139,7 +139,7 @@ fn in_flight_columns(counts: impl Iterator<Item = u32>) -> u16 {
     if counts.max() > Some(999) { 4 } else { 3 }
 }
 
-/// The width of the longest of these names, at most `limit`.
+/// The width of the longest of these names, at most `max_columns`.
 fn max_width(names: impl Iterator<Item = impl AsRef<str>>, limit: usize) -> u16 {
     names.map(|name| super::text::width(name.as_ref())).max().unwrap_or(0).min(limit) as u16
 }

@@ -38,9 +38,9 @@ enum Cell {
 }
 
 const BAR_COLUMNS: u16 = 6;
-/// On fewer columns, model names get less room, in favour of limits and cost.
+/// With fewer columns, model names get less room, so that more figures fit.
 const NARROW_BELOW_COLUMNS: u16 = 100;
-/// Width of ` - off` behind a model's name.
+/// Width of ` - off` after a model's name.
 const OFF_SUFFIX_COLUMNS: u16 = 6;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
@@ -83,14 +83,14 @@ fn columns(ctx: RenderCtx<'_>, width: u16) -> Vec<Column<Cell>> {
         Column::right(Cell::Tokens, "tokens", 6, 6),
         Column::right(Cell::Cost, "$", 6, 3),
     ];
-    // With a single provider, the column would say the same in every row.
+    // With a single provider, the column would be the same in every row.
     if models.iter().any(|model| model.provider != models[0].provider) {
         columns.push(Column::left(Cell::Provider, "provider", [8, 8, provider], 8));
     }
     columns
 }
 
-/// Width for every model's `used/limit`, whatever the used amount is; at least `min_columns`.
+/// A width that is enough for `used/limit` of every model, whatever the used amount is; at least `min_columns`.
 fn gauge_columns(models: &[ModelView], min_columns: u16, gauge: impl Fn(&ModelView) -> Gauge) -> u16 {
     const USED: usize = 5;
     let width = |gauge: Gauge| USED + gauge.limit.map_or(0, |limit| 1 + compact(limit).len());
@@ -152,6 +152,7 @@ fn used_share(gauge: Gauge) -> Option<f64> {
     gauge.limit.map(|limit| if limit == 0 { 1.0 } else { gauge.used as f64 / limit as f64 })
 }
 
+/// From this used share of a limit on, it is shown as a warning.
 const WARN_SHARE: f64 = 0.85;
 
 fn share_role(share: f64) -> StyleRole {

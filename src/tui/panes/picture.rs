@@ -20,13 +20,13 @@ use crate::{
     },
 };
 
-/// From this width on, text and picture stand side by side. Counts the columns inside the border.
+/// From this width on, inside the border, text and picture are side by side.
 const MIN_COLUMNS_BESIDE: u16 = 92;
 /// Width of the picture beside the text, in percent.
 const WIDTH_PERCENT: u16 = 40;
 /// Columns between text and picture.
 pub const COLUMN_GAP: u16 = 2;
-/// With fewer rows nothing can be recognised.
+/// With fewer rows for the picture, nothing could be recognised, and it is not shown.
 const MIN_ROWS: u16 = 5;
 /// Rows of the caption below the picture.
 const CAPTION_ROWS: u16 = 1;
@@ -46,7 +46,7 @@ pub fn inner_area(body: Rect) -> Rect {
     Rect { x: body.x + 2, y: body.y + 1, width: body.width.saturating_sub(4), height: body.height.saturating_sub(2) }
 }
 
-/// Where a picture would be placed.
+/// Where a picture of any item would be placed.
 fn placement_for(body: Rect) -> ImagePlacement {
     let inside = inner_area(body);
     if inside.width >= MIN_COLUMNS_BESIDE {
@@ -63,7 +63,7 @@ fn placement_for(body: Rect) -> ImagePlacement {
     if rows >= MIN_ROWS { ImagePlacement::Inline(rows) } else { ImagePlacement::Hidden }
 }
 
-/// Maximum size of a picture in cells.
+/// Maximum size in cells for the item's picture; `None` if it has none or there is no room.
 pub fn image_room(item: &ItemDetail, body: Rect) -> Option<Size> {
     if item.pictures.is_empty() {
         return None;
@@ -123,15 +123,16 @@ pub fn inline_lines(ctx: RenderCtx<'_>, detail: &DetailView, rows: u16, columns:
     lines
 }
 
-/// Draws the picture with the terminal's graphics protocol. Only called if all its rows are visible; `area` is where
-/// they are.
+/// Draws the picture within the text with the terminal's graphics protocol. Must only be called if all its rows are
+/// visible, in `area`.
 pub fn render_inline_graphics(ctx: RenderCtx<'_>, detail: &DetailView, area: Rect, buf: &mut Buffer) {
     if let Some(drawing) = rendered_image(ctx, detail) {
         render_graphics(ctx, drawing, area, buf);
     }
 }
 
-/// Under an overlay the picture is drawn with block glyphs, which an overlay can cover like any other text.
+/// Draws the picture with the terminal's graphics protocol, unless an overlay is open. Then the glyphs that are drawn
+/// already stay, because an overlay can cover them like any other text.
 fn render_graphics(ctx: RenderCtx<'_>, drawing: &RenderedImage, area: Rect, buf: &mut Buffer) {
     if ctx.state.overlay.is_none() {
         drawing.render_graphics(area, buf);

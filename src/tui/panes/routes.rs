@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Room for the remaining daily quota and the number of successes.
+/// Minimum width of a cell of the matrix: enough for the remaining daily quota and the number of successes.
 const MIN_CELL_COLUMNS: u16 = 19;
 /// With fewer rows below the matrix, the explanation is omitted.
 const MIN_ROWS_TO_EXPLAIN: u16 = 6;
@@ -92,14 +92,14 @@ fn render_selected_route(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// The models that have a column.
+/// Which models have a column in the matrix, and the widths of the columns.
 #[derive(Clone, Copy)]
 struct ModelColumns {
-    /// Columns for the names of the keys.
+    /// Width of the column with the names of the keys.
     key_name_width: u16,
     first_model: usize,
     visible_models: usize,
-    /// Width of each column.
+    /// Width of the column of each model.
     width: u16,
 }
 
@@ -110,7 +110,7 @@ impl ModelColumns {
     }
 }
 
-/// The model whose column is at `x` of a list of this width.
+/// The index of the model whose column is at `x`, from the left of a matrix of this width.
 pub fn model_at(ctx: RenderCtx<'_>, width: u16, x: u16) -> Option<usize> {
     let columns = model_columns(ctx, width);
     let under = |column: &usize| (columns.column_x(*column)..columns.column_x(*column) + columns.width).contains(&x);
@@ -164,8 +164,8 @@ fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: us
         Condition::Disabled { cause, .. } => labels::outcome(cause.outcome).to_owned(),
         Condition::SwitchedOff { .. } => "off".to_owned(),
     };
-    // After a short wait the rest of the daily quota matters, so it is shown; otherwise the daily quota is not what
-    // limits the route.
+    // Also shows the remaining daily quota of a route that will be available again before the daily reset. A ready
+    // route shows it already; for exhausted, disabled and switched-off routes it doesn't matter.
     if matches!(
         route.condition,
         Condition::Limited { .. } | Condition::CoolingDown { .. } | Condition::CircuitOpen { .. }

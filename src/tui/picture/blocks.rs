@@ -6,7 +6,7 @@ use image::RgbaImage;
 use super::{palette, rendered::ImageCell};
 use crate::tui::theme::ColourDepth;
 
-/// Renders a picture that has two rows of pixels for each row of cells.
+/// Renders a picture that is scaled to one pixel per column and two rows of pixels per row of cells.
 pub(super) fn image_cells(picture: &RgbaImage, depth: ColourDepth) -> Vec<ImageCell> {
     let width = picture.width() as usize;
     let colours = palette::dithered_colours(picture, depth);

@@ -7,14 +7,14 @@ use image::{
     metadata::Orientation,
 };
 
-/// Maximum pixels of a picture, in millions; the best cameras produce as many.
+/// Maximum pixels of a picture, in millions: as many as the best cameras produce.
 const MAX_MEGAPIXELS: u64 = 64;
 /// Maximum pixels of each side: more than any terminal could show.
 const MAX_SIDE_PIXELS: u32 = 65_535;
 /// Maximum memory of the decoder, in bytes.
 const MAX_DECODER_BYTES: u64 = 384 * 1024 * 1024;
 
-/// A decoded picture, not yet rotated: that is cheaper once it is scaled down.
+/// A decoded picture as it is stored. It is rotated only after it is scaled down, because that is cheaper.
 pub(super) struct DecodedImage {
     pixels: DynamicImage,
     orientation: Orientation,
@@ -53,7 +53,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DecodedImage, String> {
              most)"
         ));
     }
-    // The memory of the result is not available to the decoder.
+    // Takes the memory for the result off the limit, so that it counts together with the decoder's own.
     limits.reserve(decoder.total_bytes()).map_err(|error| decode_error(&error))?;
     decoder.set_limits(limits).map_err(|error| decode_error(&error))?;
     // If the metadata can't be read, the picture is shown unrotated.

@@ -1,4 +1,4 @@
-//! Detects what the terminal can show. Only environment variables are used: a response to a query would arrive as
+//! Detects how the terminal can show pictures. Uses only environment variables: the response to a query would arrive as
 //! input, mixed with what the operator types.
 
 use super::{CellPixels, GraphicsProtocol, ImageCaps};
@@ -10,9 +10,11 @@ pub enum ImageMode {
     /// The terminal's graphics protocol if a known one is detected, otherwise block glyphs.
     #[default]
     Auto,
-    /// Always glyphs, whatever the terminal supports.
+    /// Always block glyphs, whatever the terminal supports.
     Blocks,
+    /// Always this protocol, even if it is not detected.
     Protocol(GraphicsProtocol),
+    /// No pictures.
     Off,
 }
 
@@ -38,8 +40,8 @@ impl ImageMode {
     }
 }
 
-/// Detects the terminal's graphics protocol. Inside a multiplexer the outer terminal doesn't matter: the multiplexer
-/// places the output, and few pass pictures through.
+/// Detects the terminal's graphics protocol. `None` inside a multiplexer, whatever the outer terminal is: few
+/// multiplexers pass pictures on.
 fn detect_protocol(environment: &impl Fn(&str) -> Option<String>) -> Option<GraphicsProtocol> {
     let word = |name: &str| environment(name).unwrap_or_default().to_ascii_lowercase();
     let is_set = |name: &str| !word(name).is_empty();

@@ -1,5 +1,5 @@
-//! Renders pictures without colour, or without block glyphs, by luminance: the brighter a cell, the denser its glyph
-//! (the other way round on a light background).
+//! Renders pictures by luminance, for screens without colours or with only ASCII: the brighter a cell, the denser its
+//! glyph; on a light background, the darker.
 
 use image::RgbaImage;
 use ratatui::style::Color;
@@ -7,7 +7,7 @@ use ratatui::style::Color;
 use super::{ImageCaps, palette, rendered::ImageCell};
 use crate::tui::theme::ColourDepth;
 
-/// From empty to the densest ASCII glyph.
+/// ASCII glyphs from empty to the densest.
 const ASCII_RAMP: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
 const SHADE_RAMP: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
@@ -27,8 +27,8 @@ pub(super) fn image_cells(picture: &RgbaImage, caps: ImageCaps) -> Vec<ImageCell
     levels.into_iter().zip(colours).map(tile).collect()
 }
 
-/// The density of each cell, 0 to 1, stretched so that the darkest part of the picture is empty and the brightest full;
-/// `None` if it is transparent.
+/// How much of each cell its glyph should fill, 0 to 1; `None` if the cell is transparent. The values are stretched so
+/// that the darkest 2 % of the picture are 0 and the brightest 2 % are 1; the other way round on a light background.
 fn ink_levels(picture: &RgbaImage, light_background: bool) -> Vec<Option<f32>> {
     let luminance = |[red, green, blue, alpha]: [u8; 4]| {
         (alpha >= 128).then(|| 0.299 * f32::from(red) + 0.587 * f32::from(green) + 0.114 * f32::from(blue))
@@ -48,7 +48,8 @@ fn ink_levels(picture: &RgbaImage, light_background: bool) -> Vec<Option<f32>> {
     measured.into_iter().map(|value| value.map(stretch)).collect()
 }
 
-/// Rounds each density to one of `level_count` levels; dithering passes the error to the neighbours.
+/// Rounds each value to one of `level_count` levels, and passes the rounding error on to the neighbours
+/// (Floyd-Steinberg dithering).
 fn dither(ink: &[Option<f32>], width: usize, level_count: usize) -> Vec<usize> {
     let max_level = (level_count - 1) as f32;
     let mut errors = vec![0.0_f32; ink.len() + width + 2];

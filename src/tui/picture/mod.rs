@@ -1,4 +1,4 @@
-//! Renders an item's picture as well as this terminal can show it.
+//! Renders an item's picture for what this terminal can show.
 //!
 //! This module reads, decodes, sizes and encodes pictures; it does not know the run or the state of the screen. The
 //! result depends only on the picture and an [`ImageRequest`], and is computed on its own thread. A frame only copies
@@ -37,17 +37,17 @@ pub struct CellPixels {
     pub height: u16,
 }
 
-/// Capabilities of the terminal for pictures.
+/// What the terminal can do for pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImageCaps {
     pub colour_depth: ColourDepth,
     /// Use only ASCII glyphs.
     pub ascii_only: bool,
-    /// Dark text on a light background: an empty cell is bright.
+    /// True if the background is light, so that an empty cell is bright.
     pub light_background: bool,
     /// Graphics protocol, if the terminal has one.
     pub protocol: Option<GraphicsProtocol>,
-    /// Sequences must be wrapped, or tmux would drop them.
+    /// True inside tmux: sequences must be wrapped, or tmux would drop them.
     pub inside_tmux: bool,
     /// `None` if the terminal doesn't report it; a cell is then taken to be twice as high as wide.
     pub cell_size: Option<CellPixels>,

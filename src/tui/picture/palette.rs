@@ -15,7 +15,7 @@ const MIN_OPAQUE_ALPHA: u8 = 128;
 /// picture, Floyd-Steinberg dithering passes each pixel's error to its neighbours, so that areas keep their colour.
 pub(super) fn dithered_colours(picture: &RgbaImage, depth: ColourDepth) -> Vec<Option<Color>> {
     let width = picture.width() as usize;
-    // For this row and the next, with one extra column on either side.
+    // The errors for this row and the next, with one extra column on either side.
     let mut errors = vec![[0.0_f32; 3]; 2 * (width + 2)];
     let mut colours = Vec::with_capacity(picture.len() / 4);
     for row in picture.rows() {

@@ -30,8 +30,9 @@ pub struct RenderedImage {
     pub cells: Size,
     /// For example `4032 x 3024 JPEG`.
     pub description: String,
-    /// The picture in glyphs; [`RenderedImage::cells`] has the number of rows.
+    /// The picture in glyphs, for terminals without a graphics protocol.
     rows: Vec<Line<'static>>,
+    /// The picture for the terminal's graphics protocol, if it has one.
     encoded: Option<EncodedImage>,
 }
 
@@ -60,7 +61,7 @@ impl RenderedImage {
     }
 
     /// Draws the picture with the terminal's graphics protocol over `area`, if there is one and the whole picture fits.
-    /// All its cells are ordinary cells of the frame, so whatever is drawn there next replaces it.
+    /// It is part of the frame's own cells, so whatever is drawn there next replaces it.
     pub fn render_graphics(&self, area: Rect, buf: &mut Buffer) {
         if let Some(graphic) = &self.encoded
             && self.cells.width <= area.width

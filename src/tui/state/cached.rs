@@ -1,9 +1,9 @@
-//! Answers from the run's database, with the version of the data they are based on.
+//! Answers of the run's database, each with the version of the data it is based on.
 
 use crate::domain::{ItemState, Page, snapshot::Totals};
 
-/// The run's totals when a query was sent. They serve as a version: an answer is current while the totals it depends on
-/// are unchanged. `None`: the answer was already outdated when it came, or has been invalidated.
+/// The version of the data: the run's totals when a query was sent. An answer is current while the totals it depends on
+/// are unchanged. `None`: the answer is outdated, whatever the totals are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DataVersion(Option<Totals>);
 
@@ -12,8 +12,8 @@ impl DataVersion {
         Self(Some(*totals))
     }
 
-    /// Whether the totals that items in `state` depend on are unchanged. Items that have ended don't change with
-    /// further attempts.
+    /// Whether the totals that items in `state` depend on are unchanged. Lists of done or failed items depend only on
+    /// these counts, because an item that has ended gets no further attempts unless it is replayed.
     fn matches(self, state: Option<ItemState>, now: &Totals) -> bool {
         let relevant_totals = |totals: &Totals| match state {
             Some(ItemState::Done) => [totals.done, 0, 0, 0, 0],
@@ -32,8 +32,8 @@ pub(super) struct CachedAnswer<T> {
 }
 
 impl<T> CachedAnswer<T> {
-    /// Takes the answer to a query that was sent at `data_version`. `extract` returns the content and whether it is
-    /// outdated, or `None` if the page answers another query.
+    /// Makes an answer from the page for a query that was sent at `data_version`. `extract` returns the page's content
+    /// and whether it is outdated already, or `None` if the page belongs to another kind of query.
     pub fn new(
         data_version: DataVersion,
         page: Result<Page, String>,
@@ -53,7 +53,7 @@ impl<T> CachedAnswer<T> {
         self.content.as_ref().map_err(String::as_str)
     }
 
-    /// Whether a new answer would be the same, for content that depends on items in `state`.
+    /// Whether the answer is still up to date. `state` is the state of the items in it; `None` if they can have any.
     pub fn is_current(&self, state: Option<ItemState>, now: &Totals) -> bool {
         self.data_version.matches(state, now)
     }

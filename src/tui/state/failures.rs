@@ -29,7 +29,7 @@ impl FailureList {
         self.groups()?.get(self.selected)
     }
 
-    /// Selects a row. If no groups are loaded, the selection stays.
+    /// Selects a group by its index. If no groups are loaded, the selection stays as it is.
     pub fn select(&mut self, at: usize) {
         let Some(groups) = self.groups() else { return };
         self.selected = at.min(groups.len().saturating_sub(1));

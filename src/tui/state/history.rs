@@ -1,5 +1,5 @@
-//! The data of the charts: samples of the snapshot's counters. When there are too many samples the interval doubles, so
-//! that the whole time fits into a fixed number.
+//! The data of the charts: samples of the snapshot's counters. When there are too many samples, every other one is
+//! dropped and the interval doubles, so that any length of time fits into a fixed number of samples.
 //!
 //! Samples hold counters instead of rates. So the difference between two samples is exact, even if samples between them
 //! were dropped or no snapshots came for a while.
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::domain::{Snapshot, WallTime};
 
-/// Maximum samples; when there are more, every other one is dropped and the interval doubles.
+/// Maximum number of samples.
 const MAX_SAMPLES: usize = 512;
 
-/// Rates are averaged over this time, as in the header, or over one step if that is longer.
+/// Rates are averaged over this time, as in the header, or over one step if a step is longer.
 const RATE_WINDOW: Duration = Duration::from_mins(1);
 
-/// Rates over less time than this are not shown.
+/// Until this much time is recorded, there are no charts. Rates are not averaged over less.
 const MIN_TIME: Duration = Duration::from_secs(10);
 
 /// Possible lengths of a step in seconds; the last ones are 1, 2, 7 and 30 days.
@@ -37,14 +37,16 @@ struct Sample {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct History {
+    /// Minimum engine time between two samples.
     interval: Duration,
     samples: Vec<Sample>,
+    /// Items that have ended since the dashboard was opened, as in [`Sample`].
     ended_total: u64,
     /// Ended items in the newest snapshot; a replay makes it smaller.
     last_ended: u64,
 }
 
-/// The whole time as points at equal distances, oldest first.
+/// The time since the first sample, divided into steps of equal length, with one point for each; oldest first.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChartSeries {
     /// When the first step begins.
@@ -53,7 +55,7 @@ pub struct ChartSeries {
     pub points: Vec<ChartPoint>,
 }
 
-/// The values at the end of one step.
+/// The values at the end of a step.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ChartPoint {
     /// Items ended, averaged over the minute before, or over the step if that is longer.
@@ -102,8 +104,8 @@ impl History {
         }
     }
 
-    /// The whole time in at most `max_points` steps, which are as short as possible; `None` if less than [`MIN_TIME`]
-    /// has passed.
+    /// The series from the first to the last sample in at most `max_points` steps, which are as short as possible.
+    /// `None` if less than [`MIN_SPAN`] is recorded, or no step is long enough.
     ///
     /// Steps begin at round times, so that a drawn step doesn't change later.
     pub fn series(&self, max_points: usize) -> Option<ChartSeries> {
@@ -124,7 +126,7 @@ impl History {
 
     fn point(&self, end: WallTime, window: Duration) -> ChartPoint {
         let first = self.samples.first().map_or(end, |sample| sample.at);
-        // Near the start, averages over the time since the first sample, but at least [`MIN_TIME`].
+        // Near the start, averages over the time since the first sample, but at least [`MIN_SPAN`].
         let from = WallTime(end.0.saturating_sub(window.as_micros() as i64)).max(first);
         let seconds = end.since(from).max(MIN_TIME).as_secs_f64();
         let increase = |of: fn(&Sample) -> u64| self.counter_at(of, end) - self.counter_at(of, from);

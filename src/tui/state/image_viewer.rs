@@ -1,5 +1,5 @@
-//! The picture of the open item: the request and its result. At most one result is stored, and one request is in
-//! progress.
+//! The picture of the open item: the request for it and its result. At most one request is in progress and at most one
+//! result is stored.
 
 use crate::tui::picture::{ImageCaps, ImageRequest, RenderedImage};
 
@@ -29,7 +29,7 @@ impl ImageViewer {
         self.caps.filter(|_| !self.is_hidden)
     }
 
-    /// The state of this picture, in whatever size it was rendered.
+    /// The state of this picture. It can be ready in another size than the one wanted now.
     pub fn image_state(&self, seq: u64, index: usize) -> ImageState<'_> {
         match &self.latest {
             Some((request, result)) if (request.seq, request.index) == (seq, index) => match result {
@@ -40,9 +40,9 @@ impl ImageViewer {
         }
     }
 
-    /// Starts rendering `wanted` unless it is done or another request is in progress. Only one runs at a time, so that
-    /// resizing the window or stepping through items never takes more than one thread. Returns the request and its
-    /// number.
+    /// Returns the request to render now, with its number, and counts it as in progress. `None` if `wanted` is rendered
+    /// already or another request is in progress. Only one runs at a time, so that resizing the window or stepping
+    /// through items never takes more than one thread. If no picture is wanted, the stored result is dropped.
     pub fn start_render(&mut self, wanted: Option<ImageRequest>) -> Option<(ImageRequest, u32)> {
         let Some(wanted) = wanted else {
             // The file may have changed by the time the picture is opened again.

@@ -3,7 +3,7 @@
 use super::{DataVersion, PendingQuery, cached::CachedAnswer};
 use crate::domain::{ItemDetail, Page, Query, snapshot::Totals};
 
-/// A scroll position that stays within the text.
+/// The first visible line of a text. It stays within the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ScrollPosition {
     pub line: usize,
@@ -22,7 +22,7 @@ pub struct DetailView {
     pub scroll: ScrollPosition,
     /// Index of the picture that is shown.
     pub picture_index: usize,
-    /// `None` inside the answer: there is no such item.
+    /// The answer contains `None` if there is no such item.
     answer: Option<CachedAnswer<Option<Box<ItemDetail>>>>,
 }
 
@@ -53,8 +53,8 @@ impl DetailView {
         if let DetailState::Loaded(item) = self.load() { Some(item) } else { None }
     }
 
-    /// The query for the item, if it is not current. An item that has ended changes only by a replay, which changes the
-    /// totals of its state.
+    /// The query for the item, if its answer is not current. An item that has ended changes only if it is replayed, and
+    /// that changes the totals of its state.
     pub(super) fn pending_query(&self, totals: &Totals) -> Option<PendingQuery> {
         let state = self.item().map(|item| item.row.state);
         let is_current = self.answer.as_ref().is_some_and(|answer| answer.is_current(state, totals));

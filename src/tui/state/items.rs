@@ -12,10 +12,11 @@ pub const WINDOW_MARGIN_ROWS: u64 = 60;
 pub struct ItemList {
     /// `None`: items in any state.
     pub state_filter: Option<ItemState>,
-    /// True until the operator chooses a list. Then failed items are shown if there are any, otherwise finished ones.
+    /// True until the operator chooses a list. Until then, failed items are shown if there are any, otherwise done
+    /// ones.
     is_automatic: bool,
     pub text_filter: String,
-    /// Marked items: their sequence numbers and ids.
+    /// Marked items: the id of each by its sequence number.
     pub marks: BTreeMap<u64, String>,
     /// Index in the filtered list.
     selected: u64,
@@ -24,7 +25,7 @@ pub struct ItemList {
     window: Option<ItemWindow>,
 }
 
-/// The newest answer, with the filter and offset it belongs to.
+/// The newest answer, with the filter and the offset that were queried.
 #[derive(Clone, PartialEq, Debug)]
 struct ItemWindow {
     filter: ItemFilter,
@@ -55,6 +56,7 @@ impl ItemList {
         ItemFilter { state: self.state_filter, text: self.text_filter.clone() }
     }
 
+    /// The loaded window, if it is for the current filter.
     fn window(&self) -> Option<&ItemWindow> {
         self.window
             .as_ref()
@@ -85,13 +87,14 @@ impl ItemList {
         self.row(self.selected)
     }
 
-    /// Selects a row for the operator. If the list has rows, it counts as chosen from then on.
+    /// Selects the row that the operator has chosen. If the list has rows, it counts as chosen by the operator from
+    /// then on.
     pub fn select(&mut self, at: u64) {
         self.is_automatic &= self.matching().unwrap_or(0) == 0;
         self.set_selected(at);
     }
 
-    /// Sets the selected index. If no list is loaded, it stays.
+    /// Sets the selected index. If the list is not loaded, the selection stays as it is.
     fn set_selected(&mut self, at: u64) {
         let Some(matching) = self.matching() else { return };
         self.selected = at.min(matching.saturating_sub(1));
@@ -109,13 +112,14 @@ impl ItemList {
         true
     }
 
-    /// Removes the marks of the items that a replay has sent. A filter without ids says which items it covers only if
-    /// it covers all.
+    /// Removes the marks of replayed items: all marks if `sent` matches all items, otherwise the marks of the ids that
+    /// it names. For a filter by other properties, it is not known here which items match, so all marks stay.
     pub fn unmark_replayed(&mut self, sent: &ReplayFilter) {
         self.marks.retain(|_, id| !sent.matches_all() && !sent.ids.contains(id));
     }
 
-    /// Shows another list from its top. The old rows are kept until new ones come, but not shown.
+    /// Shows another list from its top. It counts as chosen by the operator. The old rows are kept until new ones come,
+    /// but not shown.
     pub fn set_filter(&mut self, state_filter: Option<ItemState>, text_filter: String) {
         (self.state_filter, self.text_filter) = (state_filter, text_filter);
         self.is_automatic = false;
@@ -128,7 +132,7 @@ impl ItemList {
         !self.is_automatic
     }
 
-    /// Restores the list of `before`, except for the marks, which stay.
+    /// Restores the filter and the selection of `previous`. The marks and the loaded rows stay.
     pub fn restore(&mut self, before: Self) {
         *self = Self { marks: std::mem::take(&mut self.marks), window: self.window.take(), ..before };
     }
@@ -148,6 +152,7 @@ impl ItemList {
         }
     }
 
+    /// The query for the visible rows and a margin around them, if they are not loaded or not current.
     pub(super) fn pending_query(&self, visible: usize, totals: &Totals) -> Option<PendingQuery> {
         let visible = visible as u64;
         let first = self.selected.saturating_sub(visible);
@@ -172,7 +177,7 @@ impl ItemList {
         })
     }
 
-    /// Takes the answer to a query. The selection stays on its item if that is among the rows.
+    /// Stores the answer to a query. The selection follows its item if that is among the rows.
     pub fn on_answer(
         &mut self,
         filter: ItemFilter,

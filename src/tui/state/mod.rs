@@ -1,6 +1,8 @@
 //! The state of the screen between two frames: what the operator has selected and opened, not the state of the run.
 //!
-//! Figures are never stored here: they come from the snapshot. Only [`super::update`] changes a [`State`].
+//! The figures on the screen come from the snapshot. Stored here are only samples for the charts ([`History`]) and the
+//! latest answers of the run's database. Only [`super::update`] changes a [`State`], apart from the two clocks, which
+//! the event loop sets.
 
 mod cached;
 mod failures;
@@ -152,7 +154,8 @@ impl State {
         !SizeClass::of(self.terminal_size).dashboard_panes().contains(&self.focus)
     }
 
-    /// Switches the focused pane between full screen and its place. A pane without a place is always full screen.
+    /// Switches the focused pane between full screen and its place on the dashboard. A pane that is not on the
+    /// dashboard is always full screen.
     pub fn toggle_zoom(&mut self) {
         self.is_zoomed ^= !self.is_focus_off_dashboard();
     }
@@ -192,8 +195,8 @@ impl State {
     pub fn pending_queries(&self, snapshot: &Snapshot) -> impl Iterator<Item = PendingQuery> + use<> {
         let totals = &snapshot.totals;
         if let Some(Overlay::Replay(plan)) = &self.overlay {
-            // Data under the dialog is not refreshed: two queries that group the failed items, by turns, would keep the
-            // database busy all the time.
+            // Data under the dialog is not refreshed: both need queries that group the failed items, and sending the
+            // two in turn would keep the database busy all the time.
             return [plan.pending_query(totals), None].into_iter().flatten();
         }
         let item = self.detail.as_ref().and_then(|detail| detail.pending_query(totals));

@@ -1,4 +1,4 @@
-//! The overlay over the dashboard, which has the keyboard. There is at most one.
+//! The overlay, which has the keyboard while it is open. At most one is open.
 
 use super::{CooldownId, ItemList, ReplayPlan, ScrollPosition};
 
@@ -11,12 +11,14 @@ pub enum Overlay {
     },
     /// Asks whether to pause and abort the attempts in flight.
     HardPause,
+    /// Asks which failed items to replay, and on which route.
     Replay(Box<ReplayPlan>),
+    /// Asks how to leave.
     Quit,
     StrategyMenu {
         selected: usize,
     },
-    /// Edits the text filter of the items. Esc restores the list as it was before.
+    /// Edits the text filter of the items, in the heading of the items pane. Esc restores the previous list.
     Filter {
         previous: Box<ItemList>,
     },

@@ -8,7 +8,8 @@ use crate::domain::{
     snapshot::{Condition, RunState},
 };
 
-/// An acknowledged command that never becomes visible, because another one overrode it, is forgotten after this time.
+/// After this time an acknowledged command is dropped even if the snapshot doesn't reflect it: another command has
+/// overridden it.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -17,6 +18,7 @@ pub struct PendingCommands(Vec<PendingCommand>);
 #[derive(Clone, PartialEq, Debug)]
 struct PendingCommand {
     command: Command,
+    /// When the engine accepted the command, on the clock of [`State::ui_elapsed`](super::State::ui_elapsed).
     acknowledged_at: Option<Duration>,
 }
 
@@ -29,7 +31,7 @@ impl PendingCommands {
         self.0.push(PendingCommand { command, acknowledged_at: None });
     }
 
-    /// Records the engine's reply.
+    /// Records the engine's reply. A rejected command is removed.
     pub fn on_reply(&mut self, command: &Command, accepted: bool, at: Duration) {
         let oldest = self.0.iter().position(|asked| asked.acknowledged_at.is_none() && asked.command == *command);
         let Some(index) = oldest else { return };
@@ -40,7 +42,7 @@ impl PendingCommands {
         }
     }
 
-    /// Drops the commands that the snapshot reflects, and those that have timed out.
+    /// Drops the accepted commands that the snapshot reflects or that have timed out.
     pub fn drop_confirmed(&mut self, snapshot: &Snapshot, now: Duration) {
         self.0.retain(|asked| match asked.acknowledged_at {
             None => true,
@@ -53,7 +55,7 @@ impl PendingCommands {
         self.0.iter().map(|asked| &asked.command)
     }
 
-    /// The requested state of the run, as a word for the header.
+    /// The state of the run that the newest unconfirmed command requests, as a word for the header.
     pub fn run_state_label(&self, snapshot: &Snapshot) -> Option<&'static str> {
         self.commands().rev().filter(|command| !is_reflected(command, snapshot)).find_map(|command| match command {
             Command::Pause | Command::HardPause => Some("pausing"),

@@ -17,10 +17,10 @@ pub struct ReplayPlan {
     answer: Option<(ReplayFilter, GroupsAnswer)>,
 }
 
-/// Groups of failed items, and how many items there are in all.
+/// Groups of failed items, and the number of items in all of them.
 type GroupsAnswer = CachedAnswer<(Vec<FailureGroup>, u64)>;
 
-/// A set of failed items to choose.
+/// A set of failed items that can be replayed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReplayScope {
     pub label: String,
@@ -51,7 +51,7 @@ impl ReplayPlan {
         Command::Replay { filter: self.filter().clone(), target: self.target().cloned() }
     }
 
-    /// The items in the chosen scope; `None` until their answer has come.
+    /// The failure groups in the chosen scope, and the number of their items; `None` until the database has answered.
     pub fn preview(&self) -> Option<Result<(&[FailureGroup], u64), &str>> {
         let (groups, matching) = match self.answer()?.content() {
             Ok(found) => found,
@@ -65,7 +65,7 @@ impl ReplayPlan {
         self.answer.as_ref().filter(|(filter, _)| filter == self.filter()).map(|(_, found)| found)
     }
 
-    /// Whether the number of failed items has changed since the preview was made.
+    /// Whether the number of failed items has changed since the query for the preview was sent.
     pub fn is_outdated(&self, totals: &Totals) -> bool {
         self.answer().is_some_and(|found| !found.has_failed_count(totals))
     }

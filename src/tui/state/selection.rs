@@ -1,4 +1,5 @@
-//! The selected row of each list. In lists that reorder, the selection follows the name and not the position.
+//! The selected row of each list. In the list of cooldowns, which reorders, the selection follows the cooldown and not
+//! the position; in the events, it follows the event.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use crate::{
     tui::pane::Pane,
 };
 
-/// For this time after the selected cooldown has ended, the row that took its place is not acted on.
+/// For this long after the selected cooldown has ended, the command to clear cooldowns is rejected: the operator may
+/// mean the row that is gone.
 const SLIP_GUARD: Duration = Duration::from_secs(2);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -61,8 +63,8 @@ pub fn sorted_cooldowns(snapshot: &Snapshot) -> Vec<&CooldownView> {
     cooldowns
 }
 
-/// The key of a cooldown that is named `model@key`, `model@project` or by an alias. For a project, a key that is
-/// enabled, if there is one.
+/// The alias of the key that a cooldown belongs to. `subject` is `model@key`, `model@project` or an alias. For a
+/// project, its first key that is neither disabled nor switched off, otherwise its first key.
 pub fn key_of_cooldown(what: &str, snapshot: &Snapshot) -> Option<String> {
     let owner = what.rsplit_once('@').map_or(what, |(_, owner)| owner);
     let named = snapshot.keys.iter().find(|key| key.name == owner);
@@ -125,7 +127,7 @@ impl State {
         }
     }
 
-    /// Updates the index of the selected cooldown; called after every change of the list or the selection.
+    /// Updates the index of the selected cooldown; called after every event.
     pub fn update_cooldown_selection(&mut self, snapshot: &Snapshot) {
         let cooldowns = sorted_cooldowns(snapshot);
         let selection = &mut self.selection.cooldown;
@@ -145,7 +147,8 @@ impl State {
         }
     }
 
-    /// Whether the selection has just moved to another cooldown because the selected one ended. Returns true only once.
+    /// Whether the selection has just moved to another cooldown because the selected one ended. Returns true at most
+    /// once for each move.
     pub fn take_cooldown_moved(&mut self) -> bool {
         let slipped = self.selection.cooldown.moved_at.take();
         slipped.is_some_and(|at| self.focus == Pane::Cooldowns && self.ui_elapsed.saturating_sub(at) < SLIP_GUARD)

@@ -1,16 +1,17 @@
-//! Short messages about what was just done. Errors stay until they are dismissed.
+//! Short messages about what was just done. Errors stay until they are dismissed or newer errors displace them.
 
 use std::{collections::VecDeque, time::Duration};
 
-/// Maximum toasts that are errors, and maximum of all others.
+/// Maximum number of error toasts, and separately of all other toasts.
 const MAX_PER_KIND: usize = 3;
+/// Toasts other than errors are removed after this time.
 const LIFETIME: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ToastLevel {
     Success,
     Rejected,
-    /// Stays until it is dismissed.
+    /// Does not expire.
     Error,
 }
 
@@ -18,6 +19,7 @@ pub enum ToastLevel {
 pub struct Toast {
     pub message: String,
     pub level: ToastLevel,
+    /// On the clock of [`State::ui_elapsed`](super::State::ui_elapsed).
     pub shown_at: Duration,
 }
 
@@ -26,6 +28,7 @@ pub struct Toast {
 pub struct Toasts(VecDeque<Toast>);
 
 impl Toasts {
+    /// Adds a toast. An older one with the same message is removed.
     pub fn push(&mut self, message: impl Into<String>, level: ToastLevel, shown_at: Duration) {
         let words = message.into();
         self.0.retain(|toast| toast.message != words);

@@ -17,7 +17,7 @@ pub struct UndoStack {
 }
 
 impl UndoStack {
-    /// Must be called before the snapshot shows the change.
+    /// Records a command that was just sent, with its inverse if it has one.
     pub fn on_sent(&mut self, command: &Command, inverse: Option<Command>) {
         if let Some(back) = inverse {
             self.unconfirmed.push((command.clone(), back));
@@ -67,8 +67,8 @@ pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
     })
 }
 
-/// Whether the state already is what `command` requests. Then its inverse would undo a change that was not made by this
-/// command.
+/// Whether the state already is what `command` requests. Its inverse would then undo a change that this command did not
+/// make. Also true for a disabled key, because no command could bring that condition back.
 fn is_noop(command: &Command, snapshot: &Snapshot) -> bool {
     match command {
         Command::Pause | Command::HardPause => matches!(snapshot.state, RunState::Pausing | RunState::Paused),

@@ -8,7 +8,7 @@ use crate::{
     tui::{format::percent, state::State, text::one_line},
 };
 
-/// Alerts within this time ring the bell only once.
+/// Minimum time between two bells for alerts. The end of the run always rings.
 const BELL_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) fn announce(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
@@ -33,7 +33,8 @@ pub(super) fn announce(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     effects
 }
 
-/// `captions-spring: running 64%`. Changes about a hundred times in a run.
+/// The window title, such as `captions-spring: running 64%`. Only whole percent, so that it changes about a hundred
+/// times in a run and not with each item.
 pub fn window_title(snapshot: &Snapshot) -> String {
     let totals = snapshot.totals;
     let run = one_line(&snapshot.run);

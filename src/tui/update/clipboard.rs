@@ -1,4 +1,4 @@
-//! Copies the selection to the clipboard, always as text.
+//! Copies the selection to the clipboard as plain text.
 
 use super::Effect;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// Terminals reject about this many bytes or more in one sequence.
+/// Maximum bytes to copy: terminals reject sequences that are much longer.
 const MAX_COPY_BYTES: usize = 64 * 1024;
 
 pub(super) fn copy(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
@@ -27,6 +27,7 @@ pub(super) fn copy(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     vec![Effect::CopyToClipboard(text[..text.floor_char_boundary(MAX_COPY_BYTES)].to_owned())]
 }
 
+/// The selected text, and what to call it in the message to the operator.
 fn copyable_selection(state: &State, snapshot: &Snapshot) -> Option<(&'static str, String)> {
     if let Some(detail) = &state.detail {
         let item = detail.item()?;

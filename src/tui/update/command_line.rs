@@ -41,7 +41,8 @@ impl CommandSpec {
     }
 }
 
-/// The two commands with arguments that are allowed on a read-only screen.
+/// Shows items that match a text. This and [`ITEM_COMMAND`] are the only commands with arguments that a read-only
+/// screen allows.
 const FIND_COMMAND: &str = "find";
 const ITEM_COMMAND: &str = "item";
 
@@ -120,6 +121,10 @@ const COMMANDS: [CommandSpec; 12] = [
     },
 ];
 
+/// Parses a command line.
+///
+/// # Errors
+/// If there is no such command, or its arguments are wrong; the message is for the operator.
 pub fn parse(line: &str, snapshot: &Snapshot) -> Result<ParsedLine, String> {
     let line = line.trim().trim_start_matches(':').trim_start();
     let (name, rest) = line.split_once(' ').map_or((line, ""), |(name, rest)| (name, rest.trim()));
@@ -252,7 +257,7 @@ pub fn common_prefix(completions: &[LineCompletion], typed: &str) -> Option<Stri
     (common.len() > typed.len()).then(|| common.to_owned())
 }
 
-/// A read-only screen doesn't offer commands that it would reject.
+/// Completions for the name of a command. A read-only screen doesn't offer commands that it would reject.
 fn command_completions(read_only: bool) -> Vec<LineCompletion> {
     let offered = Action::with_command_name().filter(|action| !(read_only && action.changes_run()));
     let actions = offered.filter_map(|action| {
@@ -270,6 +275,7 @@ fn command_completions(read_only: bool) -> Vec<LineCompletion> {
     names
 }
 
+/// Completions for the arguments of a command; each repeats the command's name.
 fn argument_completions(name: &str, snapshot: &Snapshot) -> Vec<LineCompletion> {
     let Some(spec) = COMMANDS.iter().find(|form| form.name == name) else { return Vec::new() };
     let switches = |names: Vec<String>| -> Vec<String> {

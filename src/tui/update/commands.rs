@@ -59,7 +59,8 @@ pub fn rejection_reason(action: Action, state: &State, snapshot: &Snapshot) -> O
     }
 }
 
-/// The footer's label of an action that toggles: only what it would do now.
+/// The footer's label for an action that toggles: what it would do now, such as `pause` or `go on`. `None` for actions
+/// that don't toggle.
 pub fn current_label(action: Action, state: &State, snapshot: &Snapshot) -> Option<&'static str> {
     let either = |on: bool, to_on, to_off| Some(if on { to_on } else { to_off });
     match action {
@@ -74,6 +75,7 @@ pub fn current_label(action: Action, state: &State, snapshot: &Snapshot) -> Opti
     }
 }
 
+/// The command that switches the selected key, model or route on or off; `None` switches to the other state.
 fn switch_command(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Result<Command, String> {
     let subject = state.selected_subject(snapshot);
     let command_with = |on| match subject.clone() {
@@ -87,7 +89,7 @@ fn switch_command(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Resul
     };
     let (to_on, to_off) = (command_with(true)?, command_with(false)?);
     let is_on = match &subject {
-        // Only the operator can enable a disabled key again, so toggling it switches it on.
+        // A disabled key counts as off, so toggling it switches it on.
         Some(InspectSubject::Key(key)) => snapshot.keys.iter().any(|view| {
             view.name == *key && !matches!(view.condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. })
         }),
@@ -98,7 +100,8 @@ fn switch_command(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Resul
         Some(InspectSubject::Model(model)) => snapshot.models.iter().any(|view| view.name == *model && view.on),
         _ => false,
     };
-    // Commands that aren't confirmed yet count: pressing twice quickly switches off and on again.
+    // A command that isn't confirmed yet counts as done, so that pressing the key twice quickly switches off and on
+    // again.
     let requested = state.pending_commands.commands().rev().find(|command| **command == to_on || **command == to_off);
     let is_on = requested.map_or(is_on, |asked| *asked == to_on);
     Ok(if on.unwrap_or(!is_on) { to_on } else { to_off })
@@ -115,7 +118,7 @@ fn clear_cooldowns_command(state: &State, snapshot: &Snapshot) -> Result<Command
     Ok(Command::ClearCooldowns { key })
 }
 
-/// The panes where something can be selected: `1 Keys, 3 Models`.
+/// Names panes in a message: `1 Keys, 3 Models`.
 fn pane_labels(state: &State, panes: &[Pane]) -> String {
     let names: Vec<String> = panes.iter().map(|pane| state.keymap.pane_label(*pane)).collect();
     names.join(", ")
@@ -141,7 +144,7 @@ fn replay_command(state: &State) -> Result<Command, String> {
     Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], ..ReplayFilter::default() }, target: None })
 }
 
-/// The cap that will apply once all pending commands have been applied.
+/// The maximum number of attempts in flight after all pending commands.
 fn expected_in_flight_cap(state: &State, snapshot: &Snapshot) -> u32 {
     let requested = state.pending_commands.commands().rev().find_map(|command| match command {
         Command::SetMaxInFlight { max_in_flight } => Some(*max_in_flight),
@@ -150,8 +153,8 @@ fn expected_in_flight_cap(state: &State, snapshot: &Snapshot) -> u32 {
     requested.unwrap_or(snapshot.max_in_flight)
 }
 
-/// Adjusts an inverse so that it leads back to the value that was last requested, even if the snapshot doesn't show
-/// that value yet.
+/// The inverse of a setting must restore the value before the command. If that value was requested by a command that is
+/// still pending, the snapshot doesn't show it yet, so the pending command is the inverse.
 pub(super) fn expected_inverse(inverse: Command, state: &State) -> Command {
     let same = |command: &&Command| std::mem::discriminant(*command) == std::mem::discriminant(&inverse);
     match inverse {
@@ -165,6 +168,7 @@ pub(super) fn expected_inverse(inverse: Command, state: &State) -> Command {
     }
 }
 
+/// Whether the run is paused or about to be, pending commands included.
 fn is_pausing(state: &State, snapshot: &Snapshot) -> bool {
     match state.pending_commands.run_state_label(snapshot) {
         Some("resuming") => false,

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// `None` if the action doesn't concern the overlay.
+/// Performs an action in the open overlay. `None` if no overlay is open or it does not handle the action.
 pub(super) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) -> Option<Vec<Effect>> {
     match state.overlay.as_ref()? {
         Overlay::Help(_) | Overlay::Inspect { .. } => scroll_text(state, snapshot, action),
@@ -93,7 +93,7 @@ fn perform_in_replay(
         Action::Left => plan.scope_index = (plan.scope_index + scopes - 1) % scopes,
         Action::Right => plan.scope_index = (plan.scope_index + 1) % scopes,
         Action::No | Action::Back => return Some(close(state)),
-        // Only what was shown can be sent: without a preview, nothing is.
+        // Nothing is sent before the preview has shown what it would be.
         Action::Yes => match plan.preview() {
             Some(Ok((_, 1..))) => {
                 state.overlay = None;
@@ -119,7 +119,7 @@ pub struct MenuChoice {
     pub command: Command,
 }
 
-/// All parts of the run's policy that can be changed while it runs.
+/// The choices of the strategy menu: all values of the settings that can be chosen by name while the run goes on.
 pub fn menu_choices(snapshot: &Snapshot) -> Vec<MenuChoice> {
     let strategies = Strategy::ALL.into_iter().map(|strategy| MenuChoice {
         section: "Strategy",
@@ -168,7 +168,7 @@ fn perform_in_menu(state: &mut State, snapshot: &Snapshot, action: Action, selec
 
 // === Typing ===
 
-/// Handles a key without a binding: in a text input, it is text.
+/// Handles a key that has no binding. It edits the text of the open text input, if there is one.
 pub(super) fn type_key(state: &mut State, chord: Chord) -> Vec<Effect> {
     edit_text(state, |text| match (chord.code, chord.ctrl) {
         (KeyCode::Char('u'), true) => text.clear(),

@@ -1,4 +1,4 @@
-//! The picture of the open item: requested when there is room for it, stored when it is rendered.
+//! The picture of the open item. It is requested when there is room for it, and stored when it is rendered.
 
 use super::Effect;
 use crate::{

@@ -1,4 +1,4 @@
-//! Opens the item of a row, and steps to its neighbours in the list of that row.
+//! Opens the item of the selected row, and moves from the open item to its neighbours in the same list.
 
 use crate::{
     domain::{EventKind, Snapshot},
@@ -21,12 +21,12 @@ pub(super) fn open_selected(state: &mut State, snapshot: &Snapshot) {
     }
 }
 
-/// Opens the next or previous other item in the list of the focused pane, from which the item was opened.
+/// Opens the next or previous item in the list of the focused pane. Rows of the open item itself are skipped.
 pub(super) fn open_neighbour(state: &mut State, snapshot: &Snapshot, forward: bool) {
     let Some(open_seq) = state.detail.as_ref().map(|detail| detail.seq) else { return };
     let at = state.selected_row(state.focus, snapshot);
     let other = |at| item_at(state, snapshot, at).filter(|seq| *seq != open_seq).map(|seq| (at, seq));
-    // If the open item has left the list, the next item is already in its row.
+    // Starts at the selected row: if the open item has left the list, another item has taken its row.
     let found = if forward {
         (at..state.row_count(state.focus, snapshot)).find_map(other)
     } else {
@@ -40,7 +40,8 @@ pub(super) fn open_neighbour(state: &mut State, snapshot: &Snapshot, forward: bo
 fn show_item(state: &mut State, snapshot: &Snapshot, at: usize, seq: u64) {
     state.select_row(state.focus, at, snapshot);
     if state.focus == Pane::Events {
-        // Selects even the newest event by its number: new events come, and the next step starts from this one.
+        // The newest event is selected by its number too, so that the next step starts from it even if newer events
+        // have come.
         state.selection.event = snapshot.events.iter().rev().nth(at).map(|event| event.number);
     }
     state.detail = Some(DetailView::new(seq));

@@ -23,7 +23,9 @@ pub(super) fn quit(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     Vec::new()
 }
 
-/// Handles Ctrl-C. The first press is like `q`, the next stops the run, the last leaves without waiting for the engine.
+/// Handles Ctrl-C. The first press is like `q`, the second stops the run, the third leaves without waiting for the
+/// engine. While the run drains, the first press stops it. If the run is over or the screen is read-only, each press is
+/// like `q`.
 pub(super) fn interrupt(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     if is_over(state, snapshot) || state.read_only {
         return quit(state, snapshot);
@@ -53,7 +55,7 @@ pub(super) fn stop_now(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     send_command(state, snapshot, Command::Stop)
 }
 
-/// Leaves if the dashboard was only waiting for the run to end.
+/// Leaves if the run is over and the dashboard was waiting for that.
 pub(super) fn leave_if_over(state: &State, snapshot: &Snapshot) -> Vec<Effect> {
     match state.leaving {
         Some(leaving) if is_over(state, snapshot) => vec![Effect::Leave(leaving.exit_reason())],

@@ -1,4 +1,4 @@
-//! The reaction to events: `update(state, snapshot, event) -> effects`. No I/O, no clock.
+//! Handles events: `update(state, snapshot, event) -> effects`. It does no I/O and reads no clock.
 
 mod announcements;
 mod clipboard;
@@ -41,12 +41,12 @@ pub enum UiEvent {
     Resize(Size),
     /// The size of the terminal's cells, if it is known.
     CellSize(Option<CellPixels>),
-    /// From a signal, or a test.
+    /// An action that no key triggered: from a signal or a test.
     Action(Action),
     /// The process was told to end: drain first, stop at once the second time. It does not come from the operator, so
     /// it also works on a read-only screen.
     Terminate,
-    /// There is a newer snapshot, which is passed with this event.
+    /// There is a newer snapshot: the one that is passed to [`update`] with this event.
     NewSnapshot,
     /// No more snapshots will come.
     EngineGone,
@@ -94,6 +94,7 @@ pub enum Effect {
     Notify(String),
 }
 
+/// Handles one event. Returns the effects for the event loop to carry out.
 pub fn update(state: &mut State, snapshot: &Snapshot, event: UiEvent) -> Vec<Effect> {
     let mut effects = handle_event(state, snapshot, event);
     state.update_cooldown_selection(snapshot);
@@ -277,7 +278,7 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
     Vec::new()
 }
 
-/// Sends a command. Remembers it as pending, so that the screen can show it, and its inverse for undo.
+/// Sends a command. Stores it as pending, so that the screen can show it, and stores its inverse for undo.
 fn send_command(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec<Effect> {
     let inverse = inverse(&command, snapshot).map(|back| commands::expected_inverse(back, state));
     state.undo.on_sent(&command, inverse);
@@ -285,18 +286,18 @@ fn send_command(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec
     vec![Effect::SendCommand(command)]
 }
 
-/// An undo can't be undone itself; otherwise pressing `u` again would redo the change.
+/// Sends the command of an undo. It gets no inverse of its own; otherwise pressing `u` again would redo the change.
 fn send_undo(state: &mut State, command: Command) -> Vec<Effect> {
     state.pending_commands.on_sent(command.clone());
     vec![Effect::SendCommand(command)]
 }
 
-/// Whether there is only room for the status lines.
+/// Whether the terminal has room only for the status lines.
 fn is_too_small(state: &State) -> bool {
     SizeClass::of(state.terminal_size) == SizeClass::TooSmall
 }
 
-/// Whether an action is possible, and its result visible, if there are only the status lines.
+/// Whether an action makes sense while only the status lines are shown.
 const fn works_without_panes(action: Action) -> bool {
     matches!(
         action,
@@ -312,13 +313,15 @@ const fn works_without_panes(action: Action) -> bool {
     )
 }
 
+/// Whether nothing more will happen in the run, as far as this screen can know.
 fn is_over(state: &State, snapshot: &Snapshot) -> bool {
     state.engine_gone || snapshot.state.is_over()
 }
 
 // === Views ===
 
-/// Closes the nearest thing that can be closed. Never quits.
+/// Closes or clears one thing: the open item, otherwise the toasts, the text filter or the marks of the focused list,
+/// full screen, or the selection in the events. Never quits.
 fn go_back(state: &mut State) {
     if state.detail.take().is_some() {
         return;

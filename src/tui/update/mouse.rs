@@ -1,4 +1,5 @@
-//! Handles the mouse: a click focuses and selects, the wheel scrolls what is under the pointer.
+//! Handles the mouse. A click focuses a pane and selects a row; the wheel focuses the pane under the pointer and moves
+//! its selection.
 
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Margin, Position};
@@ -29,7 +30,8 @@ pub(super) fn update(state: &mut State, snapshot: &Snapshot, event: MouseEvent) 
     Vec::new()
 }
 
-/// An overlay gets the wheel wherever the pointer is. Texts and the menu scroll; other dialogs ignore it.
+/// An overlay gets the wheel wherever the pointer is: texts and the menu scroll, all others ignore it. Otherwise the
+/// open item scrolls, or the pane under the pointer.
 fn on_wheel(state: &mut State, snapshot: &Snapshot, at: Position, action: Action) {
     match state.overlay {
         Some(Overlay::Help(_) | Overlay::Inspect { .. } | Overlay::StrategyMenu { .. }) => {}

@@ -22,6 +22,8 @@ pub(super) fn cycle_pane(state: &mut State, forward: bool) {
     focus_pane(state, panes[next % panes.len()]);
 }
 
+/// Moves the selection in the focused pane. If an item is open, scrolls it or opens its neighbour; in the log pane,
+/// scrolls the log.
 pub(super) fn move_selection(state: &mut State, snapshot: &Snapshot, action: Action) {
     if state.detail.is_some() {
         return scroll_detail(state, snapshot, action);
@@ -64,7 +66,8 @@ fn scroll_detail(state: &mut State, snapshot: &Snapshot, action: Action) {
     }
 }
 
-/// The lines that a movement scrolls in a text of which `visible` lines are shown.
+/// The number of lines to scroll down for an action (negative: up) in a text of which `visible` lines are shown. `None`
+/// if the action doesn't scroll.
 pub(super) fn scroll_lines(action: Action, visible: usize) -> Option<isize> {
     let page = visible.max(2) as isize - 1;
     match action {
@@ -85,7 +88,7 @@ fn scroll_log(state: &State, action: Action) {
         Action::Down => Event::DownKey,
         Action::PageUp => Event::PrevPageKey,
         Action::PageDown => Event::NextPageKey,
-        // At its end the log follows new lines.
+        // Leaves tui-logger's page mode, so that the log follows new lines again.
         Action::Bottom => Event::EscapeKey,
         _ => return,
     };

@@ -10,7 +10,8 @@ use crate::{
     },
 };
 
-/// Offers the marked items, the selected item or group, the filtered items, and all.
+/// Opens the dialog. Offers the marked items, the selected item or group, the filtered items, and all failed items, as
+/// far as there are any.
 pub(super) fn open_plan(state: &mut State, snapshot: &Snapshot) {
     let mut scopes = Vec::new();
     let ids = |ids: Vec<String>| ReplayFilter { ids, ..ReplayFilter::default() };
@@ -37,7 +38,7 @@ pub(super) fn open_plan_for_all(state: &mut State, snapshot: &Snapshot) {
     open_dialog(state, snapshot, Vec::new());
 }
 
-/// Offers the items that were named on the command line, and all.
+/// Opens the dialog for the items that were named on the command line. Offers all failed items too.
 pub(super) fn open_plan_for(state: &mut State, snapshot: &Snapshot, label: String, filter: ReplayFilter) {
     open_dialog(state, snapshot, vec![ReplayScope { label, filter }]);
 }
@@ -63,8 +64,8 @@ fn selected_item(state: &State) -> Option<&ItemRow> {
     }
 }
 
-/// The cost of replaying `count` items, in US dollars, from the average cost of an answer so far; `None` if there were
-/// no answers.
+/// The estimated cost of replaying `count` items, in US dollars: the average cost of an answer so far, of the target's
+/// model if there is a target. `None` if there were no answers.
 pub fn estimated_cost(plan: &ReplayPlan, count: u64, snapshot: &Snapshot) -> Option<f64> {
     let (cost, answers) = match plan.target() {
         Some(target) => {
@@ -76,7 +77,7 @@ pub fn estimated_cost(plan: &ReplayPlan, count: u64, snapshot: &Snapshot) -> Opt
     (answers > 0).then(|| cost.as_usd() / answers as f64 * count as f64)
 }
 
-/// One line about a group for the preview.
+/// Outcome and model of a group, for one line of the preview.
 pub fn group_label(group: &FailureGroup) -> String {
     let outcome = group.outcome.map_or("?", crate::tui::labels::outcome);
     let on = group.model.as_ref().map_or_else(String::new, |model| format!(" on {model}"));

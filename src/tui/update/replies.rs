@@ -18,15 +18,15 @@ pub(super) fn on_command_reply(state: &mut State, command: &Command, reply: Resu
         Err(words) => state.toasts.push(words, ToastLevel::Error, state.ui_elapsed),
     }
     match (command, state.leaving) {
-        // The engine has the command or is gone; there is nothing more to wait for.
+        // The engine has the command or is gone, so there is nothing left to wait for.
         (Command::Stop, Some(Leaving::Stopping { .. })) => vec![Effect::Leave(ExitReason::Stopped)],
         (Command::Drain, Some(Leaving::Draining)) if !accepted => {
             state.leaving = None;
             Vec::new()
         }
         (Command::Replay { filter, .. }, _) => {
-            // Replayed items may have failed again by the next snapshot; then the items differ while the totals are the
-            // same.
+            // Replayed items may have failed again by the next snapshot. Then the totals are the same although the
+            // items have changed.
             state.items.invalidate();
             state.failures.invalidate();
             state.detail.iter_mut().for_each(DetailView::invalidate);

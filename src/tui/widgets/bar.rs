@@ -1,11 +1,10 @@
-//! Bars that show a fraction, down to parts of a cell if there are glyphs for them.
+//! Bars that show a fraction. The last filled cell is filled partly if there are glyphs for it.
 
 use ratatui::{style::Style, text::Span};
 
 use crate::tui::glyphs::Glyphs;
 
-/// A bar of `columns` cells that shows `fraction` (0 to 1). A small fraction always shows something, and only 1 fills
-/// the bar.
+/// A bar of `columns` cells that shows `fraction` (0 to 1). It is empty only for 0 and full only for 1.
 pub fn thin_bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
     let (full, rest) = bar_cells(fraction, columns, [glyphs.bar_full, glyphs.bar_empty], glyphs.bar_partials);
     [Span::styled(full, fill), Span::styled(rest, track)]
@@ -18,6 +17,7 @@ pub fn progress_bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style,
     [Span::styled(full, fill), Span::styled(rest, track)]
 }
 
+/// The filled and the empty part of a bar of `columns` cells.
 fn bar_cells(fraction: f64, columns: usize, [whole, empty]: [&str; 2], parts: &[&str]) -> (String, String) {
     let steps = parts.len() + 1;
     let all = columns * steps;

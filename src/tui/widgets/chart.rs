@@ -11,9 +11,9 @@ use ratatui::{
 use super::bar::height_glyph;
 use crate::tui::{glyphs::Glyphs, text::width};
 
-/// Columns of the scale.
+/// Width of the scale: a label, a space and a vertical line.
 pub const SCALE_COLUMNS: u16 = 10;
-/// Columns of a label of the scale: without the space and the line.
+/// Maximum width of a label of the scale.
 pub const LABEL_COLUMNS: usize = SCALE_COLUMNS as usize - 2;
 
 /// With fewer rows only the title is drawn.
@@ -25,11 +25,12 @@ pub struct Chart<'a> {
     pub title: Line<'a>,
     /// One value for each step, the newest last; `None` if there is none.
     pub values: Vec<Option<f64>>,
-    /// A second series that is never below the first, drawn above it in a lighter shade.
+    /// A second series whose values are never below the first. It is drawn behind the first in a lighter shade, so that
+    /// only its part above the first is visible.
     pub upper_series: Option<(Vec<Option<f64>>, Style)>,
     pub style: Style,
-    /// Formats a value of the scale in at most [`LABEL_COLUMNS`] columns. The second argument is the top of the scale,
-    /// which decides the unit of all labels.
+    /// Formats a value of the scale in at most [`SCALE_LABEL_COLUMNS`] columns. The second argument is the top of the
+    /// scale, which decides the unit of all labels.
     pub format_label: fn(f64, f64) -> String,
     /// The labels under the left and the right end of the time axis.
     pub time_labels: [String; 2],
@@ -44,6 +45,7 @@ impl Chart<'_> {
         if area.height < MIN_ROWS || area.width <= SCALE_COLUMNS {
             return;
         }
+        // Two rows for the line of the time axis and its labels. With one row, the labels are on the line.
         let axis_rows =
             if area.height < MIN_ROWS_WITH_AXIS { 0 } else { 2 - u16::from(area.height < MIN_ROWS_WITH_AXIS + 2) };
         let plot = Rect {
@@ -73,7 +75,7 @@ impl Chart<'_> {
         if top > 0.0 {
             marks.push((0, top));
         }
-        // The row in which a column of half the height ends.
+        // The row where a column that is half as high as the chart ends.
         if top > 0.0 && last >= 4 {
             marks.push((plot.height / 2, top / 2.0));
         }
@@ -101,7 +103,7 @@ impl Chart<'_> {
         let Some(right_at) = plot.right().checked_sub(width(right) as u16).filter(|at| *at >= plot.x) else { return };
         Line::from(Span::styled(right.as_str(), axis))
             .render(Rect { x: right_at, width: plot.right() - right_at, ..row }, buf);
-        // Under the first column, but never under the other label.
+        // Starts under the first column, or further left to leave a space before the other label.
         let first = first.min(right_at.saturating_sub(width(left) as u16 + 1)).max(plot.x);
         if first + width(left) as u16 <= right_at {
             Line::from(Span::styled(left.as_str(), axis))
@@ -116,7 +118,8 @@ fn put_symbol(x: u16, y: u16, symbol: &str, style: Style, buf: &mut Buffer) {
     }
 }
 
-/// Draws the columns, the newest at the right. `glyph` returns the glyph for the filled part of a cell.
+/// Draws the columns, the newest at the right. `glyph` returns the glyph for a cell of which this part is filled; 1 or
+/// more for a full cell.
 fn render_columns(
     values: &[Option<f64>],
     top: f64,
@@ -142,7 +145,8 @@ fn render_columns(
     }
 }
 
-/// The top of a scale for values up to `most`: a round number, so that it changes rarely.
+/// The top of a scale for values up to `max_value`: a round number, so that it changes rarely. Zero if there is no
+/// positive value.
 fn scale_end(most: f64) -> f64 {
     if most <= 0.0 || !most.is_finite() {
         return 0.0;

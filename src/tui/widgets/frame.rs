@@ -1,4 +1,4 @@
-//! The border around a pane, with its title and the position in a longer list.
+//! The border around a pane, with its title and the position in a list that is longer than the pane.
 
 use ratatui::{
     buffer::Buffer,
@@ -27,12 +27,12 @@ pub fn render_frame(
     inner
 }
 
-/// `5-12/40`, if not all of the list is visible.
+/// ` 5-12/40 ` for the fifth to twelfth of forty rows; `None` if all rows are visible.
 pub fn position_label(first: usize, visible: usize, total: usize) -> Option<String> {
     (visible < total && visible > 0).then(|| format!(" {}-{}/{total} ", first + 1, (first + visible).min(total)))
 }
 
-/// The first visible row, so that `selected` is in the middle if possible.
+/// The first visible row of a list. It is chosen so that the row `selected` is in the middle if possible.
 pub fn first_visible_row(selected: usize, rows: usize, total: usize) -> usize {
     selected.saturating_sub(rows / 2).min(total.saturating_sub(rows))
 }

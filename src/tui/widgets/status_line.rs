@@ -1,13 +1,16 @@
-//! One line of segments, some at the left and some at the right. Segments that don't fit are dropped by priority.
+//! One line of segments, some at the left and some at the right. If they don't all fit, whole segments are dropped in
+//! their drop order.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, text::Span, widgets::Widget as _};
 
-/// A piece of a line that is shown completely or not at all.
+/// A piece of a line. It is shown completely or dropped, except that a segment that is never dropped is cut at the end
+/// of the line.
 #[derive(Clone, Debug)]
 pub struct Segment<'a> {
     line: Line<'a>,
-    /// 0 is never dropped; the highest is dropped first.
+    /// 0 is never dropped. Of the others, the one with the highest number is dropped first.
     priority: u8,
+    /// True if the segment stands at the right end of the line, false if at the left.
     is_right: bool,
 }
 
@@ -25,7 +28,8 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// The segments that fit into `columns` with `gap` between them. At equal priority the last one is dropped first.
+/// Drops segments until the rest fits into `columns` with `gap` columns between them. With equal drop order, the last
+/// one is dropped first. Segments with drop order 0 stay even if they don't fit.
 pub fn fit_segments(mut segments: Vec<Segment<'_>>, columns: usize, gap: usize) -> Vec<Segment<'_>> {
     segments.retain(|segment| segment.width() > 0);
     while total_width(&segments, gap) > columns {
@@ -40,7 +44,7 @@ pub fn fit_segments(mut segments: Vec<Segment<'_>>, columns: usize, gap: usize) 
     segments
 }
 
-/// The columns that segments take with `gap` between them.
+/// The width of all segments with `gap` columns between them.
 pub fn total_width(segments: &[Segment<'_>], gap: usize) -> usize {
     segments.iter().map(Segment::width).sum::<usize>() + gap * segments.len().saturating_sub(1)
 }
@@ -64,6 +68,7 @@ pub fn render(segments: Vec<Segment<'_>>, gap: u16, area: Rect, buf: &mut Buffer
     }
 }
 
+/// Draws a segment at column `x`, cut at the right end of `area`. Returns the column after it.
 fn render_segment(segment: &Segment<'_>, x: u16, area: Rect, buf: &mut Buffer) -> u16 {
     if x >= area.right() {
         return x;

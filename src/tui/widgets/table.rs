@@ -1,4 +1,4 @@
-//! A table that builds only its visible rows, and drops columns by priority.
+//! A table that builds only its visible rows. If its columns don't fit, some are dropped in their drop order.
 
 use ratatui::{
     buffer::Buffer,
@@ -19,19 +19,19 @@ use crate::tui::{
 pub struct Column<I> {
     pub id: I,
     pub title: &'static str,
-    /// If there is less room, the column is hidden.
+    /// With less room, the column is dropped, unless its drop order is 0.
     pub min_width: u16,
     /// The width it gets before less important columns are shown.
     pub comfortable_width: u16,
     /// The width it may grow to if there is room in the end.
     pub max_width: u16,
-    /// 0 is always shown; the highest is hidden first.
+    /// 0 is never dropped. Of the others, the column with the highest number is dropped first.
     pub priority: u8,
     pub is_right_aligned: bool,
 }
 
 impl<I> Column<I> {
-    /// The widths are minimum, comfortable and maximum.
+    /// A left-aligned column. The widths are minimum, comfortable and maximum.
     pub fn left(id: I, title: &'static str, widths: [u16; 3], priority: u8) -> Self {
         let [min_width, comfort, most] = widths;
         Self {
@@ -60,14 +60,15 @@ pub struct ShownColumn<I> {
     pub is_right_aligned: bool,
 }
 
-/// Chooses the columns to show and their widths, with one column of space between them. Goes through the priorities,
-/// and gives the columns of each their comfortable width before the next is considered. Space that is left in the end
-/// goes to the most important columns.
+/// Chooses the columns to show and their widths, with one cell of space between them. Starts with drop order 0. Columns
+/// with the same drop order first get their minimum width, then as much of their comfortable width as is left, before
+/// the next higher drop order is considered. It stops at the first column that doesn't fit. Space that is left then
+/// goes to the shown columns, lowest drop order first, up to their maximum width.
 pub fn fit_columns<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<ShownColumn<I>> {
     let mut widths = vec![0_u16; columns.len()];
     let mut remaining = i32::from(width) + 1;
     let mut by_priority: Vec<usize> = (0..columns.len()).collect();
-    // At equal priority the later column comes first: it usually holds text, and may need the room.
+    // With equal drop order the later column comes first: it usually holds text, and may need the room.
     by_priority.sort_by_key(|&at| (columns[at].priority, std::cmp::Reverse(at)));
     let levels: Vec<&[usize]> = by_priority.chunk_by(|&a, &b| columns[a].priority == columns[b].priority).collect();
     'levels: for level in levels {
@@ -101,12 +102,14 @@ pub fn hidden_titles<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<&'static
     columns.iter().filter(|column| !column.title.is_empty() && !is_shown(column)).map(|column| column.title).collect()
 }
 
+/// Widens a column up to a width of `target`, as far as the remaining space allows.
 fn grow_width(width: &mut u16, to: u16, left: &mut i32) {
     let more = i32::from(to.saturating_sub(*width)).min(*left).max(0);
     *width += more as u16;
     *left -= more;
 }
 
+/// A table whose rows are built only when they are visible.
 pub struct VirtualTable<'a, I> {
     pub columns: &'a [Column<I>],
     pub row_count: usize,
@@ -156,7 +159,7 @@ fn render_row<'l, I: Copy>(
             return;
         }
         let line = cell(column);
-        // A number without its first digits would be a wrong number.
+        // A number without its first digits would be wrong, so its end is cut.
         let is_cut = column.is_right_aligned && line.width() > usize::from(width);
         let alignment = if column.is_right_aligned && !is_cut { Alignment::Right } else { Alignment::Left };
         line.alignment(alignment).render(Rect { x, width, ..area }, buf);

@@ -10,7 +10,7 @@ use ratatui::layout::Size;
 /// Maximum base64 bytes in one sequence.
 const MAX_CHUNK_BYTES: usize = 4_096;
 
-/// Pictures that the terminal stores at once; the next one replaces the oldest.
+/// Maximum number of our pictures that the terminal stores; a further one replaces the oldest.
 const MAX_KEPT_IMAGES: u32 = 8;
 
 const PLACEHOLDER: char = '\u{10eeee}';
@@ -57,12 +57,12 @@ fn wrap_for_tmux(sequence: &str, inside_tmux: bool) -> String {
     if inside_tmux { format!("\x1bPtmux;{}\x1b\\", sequence.replace('\x1b', "\x1b\x1b")) } else { sequence.to_owned() }
 }
 
-/// The placeholder for one cell of a picture. It always contains row and column, so that a cell that is written alone
-/// is correct.
+/// The placeholder for one cell of a picture. It contains row and column, so that it is correct even if only this cell
+/// is written.
 pub(super) fn placeholder(row: u16, column: u16) -> String {
     let mut sign = String::from(PLACEHOLDER);
     let mark = |at: u16| DIACRITICS.get(usize::from(at)).copied().and_then(char::from_u32);
-    // kitty can't count further; no area is that large.
+    // kitty has no diacritics for higher numbers; no area is that large.
     if let (Some(row), Some(column)) = (mark(row), mark(column)) {
         sign.push(row);
         sign.push(column);

@@ -1,9 +1,9 @@
 //! Terminal graphics protocols: three ways to send a picture to the terminal.
 //!
-//! A picture is the content of the frame's own cells and never separate from the frame. The first cell contains the
-//! escape sequence. Whatever is drawn there next differs from it, so the frame's diff writes it, and it replaces the
-//! picture. So nothing needs to be cleared after scrolling, resizing or leaving. `Ctrl-L` and a return from the
-//! background send the picture again like any text.
+//! A picture is content of the frame's cells, like text. Its first cell contains the escape sequence. Whatever the next
+//! frame has in these cells differs from the picture, so it is written and replaces the picture. Nothing else needs to
+//! clear the picture after scrolling, resizing or closing the item. After `Ctrl-L` or a suspension, the picture is sent
+//! again like any text.
 
 mod iterm2;
 mod kitty;
@@ -29,24 +29,26 @@ pub enum GraphicsProtocol {
     Sixel,
 }
 
-/// A sequence counts as one column wide, whatever it contains.
+/// A cell with a sequence counts as one column wide, however long its content is.
 const ONE_COLUMN: CellDiffOption = CellDiffOption::ForcedWidth(NonZeroU16::MIN);
 
-/// Maximum pixels of a picture that is sent, so that it doesn't block a slow connection; the terminal enlarges smaller
-/// pictures.
+/// Maximum pixels of a picture that is sent, so that it doesn't block a slow connection. The terminal enlarges smaller
+/// pictures, except sixels: these may have four times as many pixels.
 const MAX_PIXELS: u32 = 600_000;
 
 /// A picture encoded for a graphics protocol.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum EncodedImage {
-    /// Each cell holds a placeholder that says which part of which picture belongs there. The first also holds the
-    /// transmission.
+    /// Each cell holds a placeholder that says which part of which picture belongs there. The first cell also holds the
+    /// sequences that send the picture.
     Placeholders { transmission: String, image_number: u32 },
-    /// The first cell holds the sequence; the others are skipped by the diff, so that the terminal's drawing stays.
+    /// The first cell holds the sequence that draws the whole picture. The other cells are skipped when the frame is
+    /// written, so that the drawing stays.
     Painted { sequence: String },
 }
 
-/// Encodes the picture for this size in cells; `None` if the terminal has no graphics protocol.
+/// Encodes the picture for this size in cells. `None` if the terminal has no graphics protocol or the encoding fails;
+/// for sixels also if the size of a cell is unknown or there would be too many pixels.
 pub(super) fn encode(picture: &DecodedImage, size: Size, caps: &ImageCaps, image_number: u32) -> Option<EncodedImage> {
     let cell = caps.cell_size.unwrap_or(CellPixels { width: 10, height: 20 });
     let width = u32::from(size.width) * u32::from(cell.width);
@@ -75,7 +77,8 @@ pub(super) fn encode(picture: &DecodedImage, size: Size, caps: &ImageCaps, image
     }
 }
 
-/// The size in pixels to send: scaled down, with the same proportions, to [`MAX_PIXELS`] and to the picture's own size.
+/// The size in pixels to send: `width` and `height`, scaled down with the same proportions if they exceed
+/// [`MAX_PIXELS`] or the picture's own size.
 fn transfer_size(width: u32, height: u32, image_size: (u32, u32)) -> (u32, u32) {
     let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
     let limit = (f64::from(MAX_PIXELS) / (width * height)).sqrt();
@@ -85,8 +88,8 @@ fn transfer_size(width: u32, height: u32, image_size: (u32, u32)) -> (u32, u32) 
     (scaled(width), scaled(height))
 }
 
-/// Wraps a sequence that draws at the cursor. Erases the cells first, so that nothing shows through, and ends with the
-/// cursor one column on, where the frame expects it.
+/// Wraps a sequence that draws at the cursor. Erases the cells first, so that nothing shows through. Afterwards the
+/// cursor is one column to the right of where it was, where the frame expects it.
 fn paint_at_cursor(sequence: &str, size: Size) -> String {
     use std::fmt::Write as _;
     let mut complete = String::with_capacity(sequence.len() + 64);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use color_quant::NeuQuant;
 use image::RgbaImage;
 
-/// Palette entries: every terminal with sixels has this number of colour registers.
+/// Number of palette entries; every terminal with sixels has at least this number of colour registers.
 const PALETTE_SIZE: usize = 256;
 /// Every tenth pixel is used to build the palette; more is slower without a visible gain.
 const SAMPLE_INTERVAL: i32 = 10;
@@ -43,8 +43,8 @@ fn blend_with_background(picture: &RgbaImage, light_background: bool) -> Vec<u8>
         .collect()
 }
 
-/// Encodes up to six rows of pixels. For each colour in them, one pass over the columns says in which of the six rows
-/// it is.
+/// Encodes a band of up to six rows of pixels. For each colour, it writes one character per column: its bits say in
+/// which of the six rows the column has that colour.
 fn encode_band(band: &[u8], width: usize, sequence: &mut String) {
     let mut passes: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
     for (row, pixels) in band.chunks(width).enumerate() {
