@@ -1,6 +1,6 @@
 //! The clock of the engine and the simulator, which can run faster than real time, and the system's wall clock.
 //!
-//! Other code reads the system's clocks directly only for deadlines in real time and for file times.
+//! Other code reads the system's clocks directly only where it needs real time, such as for deadlines and file times.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,8 +21,8 @@ fn wall_of(time: SystemTime) -> WallTime {
 
 /// A monotonic and a wall clock that are read together. Both can run faster than real time.
 ///
-/// At speed 1 every call reads the system's wall clock, so the wall time follows suspends and corrections of that clock.
-/// At any other speed, both times are computed from the real time since this clock was created.
+/// At speed 1 every call reads the system's wall clock, so the wall time follows suspends and corrections of that
+/// clock. At any other speed, both times are computed from the real time since this clock was created.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started_at: Instant,

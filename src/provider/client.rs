@@ -1,5 +1,5 @@
-//! Sends requests to providers and receives their responses. However an attempt ends, [`Client::send_attempt`] returns an
-//! [`AttemptResult`], never an error.
+//! Sends requests to providers and receives their responses. However an attempt ends, [`Client::send_attempt`] returns
+//! an [`AttemptResult`], never an error.
 
 use std::{
     error::Error,

@@ -1,5 +1,5 @@
-//! Finds encoded forms of a secret in a text: percent-encoded, escaped as in JSON or HTML, or inside base64, as in a basic
-//! authorization header.
+//! Finds encoded forms of a secret in a text: percent-encoded, escaped as in JSON or HTML, or inside base64, as in a
+//! basic authorization header.
 //!
 //! Every answer is searched, so this has to be fast. A text without escapes is only searched for the secret's base64
 //! forms. The slower matching runs only at escapes.

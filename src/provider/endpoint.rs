@@ -118,8 +118,8 @@ impl Endpoint {
 
     /// URL of an API path such as `/v1/messages` or `/chat/completions`.
     ///
-    /// The version appears once, whether the base URL ends with one or not. At an OpenAI-compatible server, a base URL with
-    /// any path is taken as complete (`https://host/api/paas/v4`); without a path, `/v1` is added.
+    /// The version appears once, whether the base URL ends with one or not. At an OpenAI-compatible server, a base URL
+    /// with any path is taken as complete (`https://host/api/paas/v4`); without a path, `/v1` is added.
     pub(super) fn url(&self, path: &str, query: Option<&str>) -> Url {
         let base_path = self.inner.base_url.path().trim_end_matches('/');
         let last_segment = base_path.rsplit('/').next().unwrap_or_default();

@@ -51,8 +51,8 @@ pub(super) struct QuotaViolation {
     pub limit: Option<u64>,
 }
 
-/// Converts to plain form: lower case, with `_`, `-` and white space folded to single spaces, so that "Insufficient-Quota" and
-/// "insufficient_quota" are equal.
+/// Converts to plain form: lower case, with `_`, `-` and white space folded to single spaces, so that
+/// "Insufficient-Quota" and "insufficient_quota" are equal.
 pub(super) fn to_plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,9 +1,10 @@
 //! The ordered table of error rules. Each rule maps texts, codes or statuses to an outcome and an action.
 //!
-//! The first match wins. The order follows the cost of a mistake. Errors that disable a project or key come first, after
-//! two exceptions that look like them. They are matched by their texts too, because providers send them with 400, 403,
-//! 429, 500 and 200 alike. Requests that can never succeed come before errors that only need a wait. A day's quota comes
-//! before a minute's, because retrying every minute would waste requests. Most rules for a status alone come last.
+//! The first match wins. The order follows the cost of a mistake. Errors that disable a project or key come first,
+//! after two exceptions that look like them. They are matched by their texts too, because providers send them with 400,
+//! 403, 429, 500 and 200 alike. Requests that can never succeed come before errors that only need a wait. A day's quota
+//! comes before a minute's, because retrying every minute would waste requests. Most rules for a status alone come
+//! last.
 
 use crate::domain::{Outcome, OutcomeAction};
 
@@ -28,15 +29,15 @@ impl ErrorContext {
         self.error.contains_any(terms)
     }
 
-    /// Whether [`Self::unquoted_text`] contains one of the terms. For phrases that would do harm if they were matched in a
-    /// quoted prompt, such as those that disable a key.
+    /// Whether [`Self::unquoted_text`] contains one of the terms. For phrases that would do harm if they were matched
+    /// in a quoted prompt, such as those that disable a key.
     fn account_text_contains_any(&self, terms: &[&str]) -> bool {
         let unquoted = self.own_words();
         terms.iter().any(|term| unquoted.contains(term))
     }
 
-    /// The error's text in plain form, without quotations of the request. An error about the request's content may quote
-    /// the prompt, so its text ends at the first quotation mark.
+    /// The error's text in plain form, without quotations of the request. An error about the request's content may
+    /// quote the prompt, so its text ends at the first quotation mark.
     fn own_words(&self) -> &str {
         let said = &self.error.plain_text;
         if self.refuses_request() { said.split(['"', '\u{201c}', '`']).next().unwrap_or_default() } else { said }
@@ -388,8 +389,8 @@ fn exceeds_context(context: &ErrorContext) -> bool {
         ])
 }
 
-/// Whether a picture exceeds the API's limit. Most providers send this with 400. Without a rule of its own it would be a
-/// plain bad request, which suggests a mistake in the configuration.
+/// Whether a picture exceeds the API's limit. Some providers send this with 400. Without a rule of its own it would be
+/// a plain bad request, which suggests a mistake in the configuration.
 fn picture_too_large(case: &ErrorContext) -> bool {
     let own = case.own_words();
     case.refuses_request()
@@ -443,8 +444,8 @@ fn picture_refused(case: &ErrorContext) -> bool {
         ]) || case.account_text_contains_any(&WORDS))
 }
 
-/// Whether the content policy rejected the request. Some providers send this with 400. Without a rule of its own it would
-/// be a plain bad request, which suggests a mistake in the configuration.
+/// Whether the content policy rejected the request. Some providers send this with 400. Without a rule of its own it
+/// would be a plain bad request, which suggests a mistake in the configuration.
 fn violates_content_policy(context: &ErrorContext) -> bool {
     context.status == 400
         && (context.has_code(&[
@@ -536,9 +537,9 @@ fn is_quota_error(status: u16, error: &ErrorBody) -> bool {
     status == 429 || (matches!(status, 200..=299 | 500..=599) && has_quota_term())
 }
 
-/// The status to classify by: the HTTP status, with two exceptions. For a 2xx, which says nothing about the error, it is
-/// the status in the body. For a 5xx whose body states a 4xx, it is that one, because relays wrap their upstream's errors
-/// so. For a 4xx, the HTTP status is more reliable than the body's.
+/// The status to classify by: the HTTP status, with two exceptions. For a 2xx, which says nothing about the error, it
+/// is the status in the body, or the one that matches the error's type. For a 5xx whose body states a 4xx, it is that
+/// one, because relays wrap their upstream's errors so. For a 4xx, the HTTP status is more reliable than the body's.
 fn effective_status(http_status: u16, error: &ErrorBody) -> u16 {
     match (http_status, error.inner_status) {
         (200..=299, Some(inner)) => inner,

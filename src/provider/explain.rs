@@ -10,8 +10,8 @@ use super::{ProviderResponse, TransportFailure, TransportResult, classify};
 /// Fields of an example that are read.
 const KNOWN_FIELDS: [&str; 5] = ["status", "headers", "body", "transport", "error"];
 
-/// Classifies an example `{"status", "headers", "body"}`. `body` is JSON or a string. If `status` is null or missing, the
-/// example is a transport failure, which `transport`, `error` or `body` may describe.
+/// Classifies an example `{"status", "headers", "body"}`. `body` is JSON or a string. If `status` is null or missing,
+/// the example is a transport failure, which `transport`, `error` or `body` may describe.
 ///
 /// # Errors
 ///

@@ -6,7 +6,8 @@ pub(super) fn is_html(body: &str) -> bool {
     head.starts_with("<!doctype") || head.contains("<html") || head.contains("<head") || head.contains("<title")
 }
 
-/// The text of a page without tags, scripts and styles. White space is not folded. Reads at most `max_bytes` of the page.
+/// The text of a page without tags, scripts and styles. White space is not folded. Reads at most `max_bytes` of the
+/// page.
 pub(super) fn visible_text(body: &str, limit: usize) -> String {
     let mut end = body.len().min(limit);
     while !body.is_char_boundary(end) {

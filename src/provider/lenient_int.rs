@@ -11,8 +11,8 @@ use serde::{
 /// cannot overflow.
 const MAX_VALUE: u64 = 1 << 30;
 
-/// A token count whose parsing never fails, so that it can't make an answer unreadable. A value that is not a number, or
-/// is negative, counts as absent.
+/// A token count whose parsing never fails, so that it can't make an answer unreadable. A value that is not a number,
+/// or is negative, counts as absent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct LenientInt(Option<u64>);
 

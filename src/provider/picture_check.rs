@@ -138,9 +138,9 @@ fn has_gif_end(bytes: &[u8]) -> bool {
     find_gif_end(bytes).is_some()
 }
 
-/// Finds the end of a GIF by walking over its blocks. Returns the offset of the trailer or of any other byte that begins
-/// no block, where decoders stop. If the file ends after a whole block, returns its length, because some programs write
-/// no trailer. `None` if the file is cut off.
+/// Finds the end of a GIF by walking over its blocks. Returns the offset of the trailer or of any other byte that
+/// begins no block, where decoders stop. If the file ends after a whole block, returns its length, because some
+/// programs write no trailer. `None` if the file is cut off or has no frame.
 fn find_gif_end(bytes: &[u8]) -> Option<usize> {
     let table_bytes = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let end_of_sub_blocks = |mut at: usize| {

@@ -1,6 +1,6 @@
 //! The pictures of a request. They are read when the attempt is made. Their format is detected by their bytes, they are
-//! decoded to check that they are complete, and they are checked against the API's limits. A picture that cannot be sent
-//! is reported before anything is sent.
+//! decoded to check that they are complete, and they are checked against the API's limits. A picture that cannot be
+//! sent is reported before anything is sent.
 
 use std::{
     borrow::Cow,
@@ -168,8 +168,8 @@ impl PictureFormat {
         })
     }
 
-    /// Whether `api` takes this format. Gemini rejects GIF and BMP with 400 (gemini-cli#14838). No API takes BMP, TIFF or
-    /// AVIF.
+    /// Whether `api` takes this format. Gemini rejects GIF and BMP with 400 (gemini-cli#14838). No API takes BMP, TIFF
+    /// or AVIF.
     pub(super) const fn is_supported_by(self, api: Api) -> bool {
         match self {
             Self::Png | Self::Jpeg | Self::Webp => true,
@@ -251,8 +251,8 @@ impl DecodedPictureCache {
     }
 }
 
-/// Reads, checks and encodes the request's pictures, in the order of the request. `max_bytes` is the maximum size of one
-/// picture file. Blocks the thread.
+/// Reads, checks and encodes the request's pictures, in the order of the request. `max_bytes` is the maximum size of
+/// one picture file. Blocks the thread.
 ///
 /// # Errors
 ///

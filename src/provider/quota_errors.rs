@@ -4,7 +4,8 @@ use crate::domain::{LimitDimension, Outcome, ProviderLimit};
 
 use super::error_body::{ErrorBody, QuotaViolation};
 
-/// Whether this single request is larger than the whole limit: "Limit 30000, Requested 31538". Sent as 429 (OpenAI) and 413 (Groq).
+/// Whether this single request is larger than the whole limit: "Limit 30000, Requested 31538". Sent as 429 (OpenAI) and
+/// 413 (Groq).
 pub(super) fn exceeds_whole_limit(error: &ErrorBody) -> bool {
     let text = &error.lower_message;
     text.match_indices("requested").any(|(at, word)| {

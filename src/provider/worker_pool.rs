@@ -1,7 +1,8 @@
 //! A small, fixed set of threads for blocking or CPU-bound tasks.
 //!
-//! Tokio's own blocking pool starts a thread for every task that finds none idle, up to 512, and the allocator keeps the
-//! memory that each thread's largest task has used. This pool has a fixed number of threads, however many tasks wait.
+//! Tokio's own blocking pool starts a thread for every task that finds none idle, up to 512, and the allocator keeps
+//! the memory that each thread's largest task has used. This pool has a fixed number of threads, however many tasks
+//! wait.
 
 use std::{
     io,
@@ -15,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// The pool. Its threads are started by the first task. They end after the pool is dropped, once the tasks that they have
-/// accepted are done; dropping does not wait for them.
+/// The pool. Its threads are started by the first task. They end after the pool is dropped, once the tasks that they
+/// have accepted are done; dropping does not wait for them.
 pub struct WorkerPool {
     name: &'static str,
     threads: usize,

@@ -40,8 +40,8 @@ pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Res
     Ok(guard)
 }
 
-/// Builds the filter. `env_directives` is the value of [`LOG_ENV_VAR`]. If it is unset or empty, the filter is `level` for
-/// this program, and `level` but at most warnings for its libraries.
+/// Builds the filter. `env_directives` is the value of [`LOG_ENV_VAR`]. If it is unset or empty, the filter is `level`
+/// for this program, and `level` but at most warnings for its libraries.
 fn build_filter(environment: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFilter> {
     match environment.map(str::trim) {
         Some(directives) if !directives.is_empty() => EnvFilter::try_new(directives)

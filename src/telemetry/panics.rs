@@ -1,7 +1,7 @@
 //! Logs the panics of all threads, and prints them when no dashboard uses the terminal.
 //!
-//! ratatui's own hook leaves the alternate screen at a panic in any thread, so a panic in a worker would break a running
-//! dashboard. This hook does not touch the terminal: the code that uses it restores it.
+//! ratatui's own hook leaves the alternate screen at a panic in any thread, so a panic in a worker would break a
+//! running dashboard. This hook does not touch the terminal: the code that uses it restores it.
 
 use std::{
     any::Any,
@@ -67,7 +67,7 @@ pub fn install_hook() {
     }));
 }
 
-/// Returns whether output is deferred. If it is, keeps the message until then.
+/// Keeps the message for later if output is deferred. Returns whether it is deferred.
 fn defer_message(message: String) -> bool {
     let mut printing = lock_output();
     if printing.guards == 0 {

@@ -103,8 +103,8 @@ pub(super) fn open(path: &Path) -> io::Result<(LogWriter, LogGuard)> {
     Ok((writer, LogGuard { lines, dropped, thread: Some(thread) }))
 }
 
-/// Writes lines until it receives `Close`. Whenever the channel is empty it flushes, so that the file is then up to date.
-/// A disk error is not reported, because it could be reported only in this log.
+/// Writes lines until it receives `Close`. Whenever the channel is empty it flushes, so that the file is then up to
+/// date. A disk error is not reported, because it could be reported only in this log.
 fn write_lines(file: File, queue: &Receiver<LogMessage>, dropped: &AtomicU64) {
     let mut file = BufWriter::new(file);
     loop {
