@@ -30,8 +30,8 @@ pub(super) fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
     at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
-/// A future time, and the time until then. The date or the seconds are left out where they are of no use: `14:09:30 (in
-/// 37s)`, `Nov 22 09:00 (in 18h51m)`.
+/// A future time, and the time until then. The date or the seconds are left out where they are of no use:
+/// `14:09:30 (in 37s)`, `Nov 22 09:00 (in 18h51m)`.
 pub(super) fn time_ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let span = at.since(now);

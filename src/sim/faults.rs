@@ -55,9 +55,9 @@ pub struct FaultRates {
     pub html: f64,
     pub empty: f64,
     pub blocked: f64,
-    /// Share of the answers that have the quirk.
+    /// Share of answers whose body is sent slowly.
     pub slow_body: f64,
-    /// Share of the refusals that have the quirk.
+    /// Share of refusals that state a false wait.
     pub lying_retry: f64,
 }
 

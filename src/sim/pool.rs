@@ -1,5 +1,5 @@
-//! The limits of one project on one model. A request that would exceed a limit is refused. The
-//! others are counted; refused ones too, in requests per minute, if the profile says so.
+//! The limits of one project on one model. A request that would exceed a limit is refused. The others
+//! are counted; refused ones too, in the requests per minute, if the profile says so.
 
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
