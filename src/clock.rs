@@ -1,4 +1,6 @@
-//! The only module that reads the real clock.
+//! The clock of the engine and the simulator, which can run faster than real time, and the system's wall clock.
+//!
+//! Other code reads the system's clocks directly only where it needs real time, such as for deadlines and file times.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +11,7 @@ pub fn system_time() -> WallTime {
     wall_of(SystemTime::now())
 }
 
-/// Accepts every year: values outside the calendar's range are clamped only when they are shown.
+/// Converts any time, also one outside of the calendar's range. Such a time is clamped only when it is shown.
 fn wall_of(time: SystemTime) -> WallTime {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => WallTime(0) + since,
@@ -19,14 +21,14 @@ fn wall_of(time: SystemTime) -> WallTime {
 
 /// A monotonic and a wall clock that are read together. Both can run faster than real time.
 ///
-/// At speed 1 the wall time is the system's and is read anew each time, so that suspends and corrections of the clock
-/// show. At any other speed both clocks are computed from the moment this one was made.
+/// At speed 1 every call reads the system's wall clock, so the wall time follows suspends and corrections of that
+/// clock. At any other speed, both times are computed from the real time since this clock was created.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started_at: Instant,
     started_wall: WallTime,
     speed: f64,
-    /// Microseconds since the clock was made, in tests that move the clock by hand.
+    /// Microseconds since the clock was created, in tests that move the clock by hand.
     #[cfg(test)]
     manual_micros: Option<&'static std::sync::atomic::AtomicU64>,
 }
@@ -56,7 +58,7 @@ impl Clock {
         }
     }
 
-    /// A clock that only a test moves: `micros` is the time since `wall` in microseconds.
+    /// A clock that moves only when a test changes `micros`, the time since `wall` in microseconds.
     #[cfg(test)]
     pub fn manual(wall: WallTime, micros: &'static std::sync::atomic::AtomicU64) -> Self {
         Self { manual_micros: Some(micros), ..Self::starting_at(wall, 1.0) }
@@ -84,7 +86,7 @@ impl Clock {
         Now { mono: MonoTime::default() + scaled, wall: self.started_wall + scaled }
     }
 
-    /// Converts `span` of this clock's time to the real time to sleep.
+    /// Converts a duration of this clock to real time.
     pub fn to_real(&self, span: Duration) -> Duration {
         if self.is_real() { span } else { span.div_f64(self.speed) }
     }

@@ -1,6 +1,6 @@
-//! Sends one message to one address, once. The result is delivered, to be retried, or rejected.
+//! Sends one message to one webhook, once, and says whether it was delivered, may be retried, or was rejected.
 //!
-//! The address never appears in the texts returned here, even if a server repeats it.
+//! The webhook's URL is a secret: it never appears in the texts returned here, even if the server repeats it.
 
 use std::time::Duration;
 
@@ -19,11 +19,12 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest wait that a server may state.
+/// Longest wait that is used. A longer one that a server states is reduced to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// How much of an error response is read, in bytes, and quoted, in characters.
+/// Maximum number of bytes that are read of an error response.
 const MAX_ERROR_BYTES: usize = 4 * 1024;
+/// Maximum number of characters that are quoted of an error response.
 const MAX_ERROR_CHARS: usize = 120;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,15 +47,15 @@ pub(super) enum Delivery {
 pub(super) struct WebhookClient {
     client: Client,
     url: SecretString,
-    /// Parts of the address that must not be repeated.
+    /// Parts of the URL that must not appear in any text.
     secret_parts: Vec<SecretString>,
 }
 
 impl WebhookClient {
     /// # Errors
-    /// A message if the HTTP client can't be set up.
+    /// A message for the operator if the HTTP client can't be set up.
     pub fn new(webhook: &Webhook) -> Result<Self, String> {
-        // There is one crypto provider for the process; installing it a second time has no effect.
+        // rustls accepts one crypto provider per process. A second installation has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder()
             .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
@@ -112,7 +113,7 @@ impl WebhookClient {
         }
     }
 
-    /// The server's error text, as in `: no_service`.
+    /// Reads the server's error text and puts a colon before it: `: no_service`. Empty if there is none.
     async fn read_error_text(&self, mut response: Response) -> String {
         let mut bytes = Vec::new();
         // If the response breaks off, the part received so far is used.
@@ -132,7 +133,7 @@ impl WebhookClient {
     }
 }
 
-/// Parses `Retry-After`, in seconds or as a date.
+/// Parses `Retry-After`, which is in seconds or a date. The wait is at most [`MAX_RETRY_AFTER`].
 fn parse_retry_after(value: &str) -> Option<Duration> {
     let pause = match value.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
@@ -144,7 +145,7 @@ fn parse_retry_after(value: &str) -> Option<Duration> {
     Some(pause.min(MAX_RETRY_AFTER))
 }
 
-/// Every part of an address that differs from other addresses of the same service.
+/// The parts of a URL that may be secret: all that can differ between two URLs of the same service.
 fn secret_parts(text: &str) -> Vec<SecretString> {
     let mut parts = vec![text.to_owned()];
     if let Ok(url) = Url::parse(text) {

@@ -11,14 +11,14 @@ use crate::{
     domain::{Alert, Snapshot, Summary, WallTime, event::format_duration},
 };
 
-/// Most characters of the reason for a stop or a stall.
+/// Maximum number of characters of the reason for a stop or a stall.
 const MAX_REASON_CHARS: usize = 300;
 
-/// Most characters of the sentence. Discord accepts 2,000 characters, ntfy 4,096 bytes.
+/// Maximum number of characters of the sentence. Discord accepts 2,000 characters, ntfy 4,096 bytes.
 const MAX_SENTENCE_CHARS: usize = 1_300;
 
-/// The JSON object that format `json` sends. Field names are a contract; fields that `status --json` has too have the
-/// same names.
+/// The JSON object that format `json` sends. Its field names are a contract. They are the same as in `status --json`
+/// for the same values.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(super) struct WebhookMessage {
     pub text: String,
@@ -39,7 +39,7 @@ pub(super) struct WebhookMessage {
     /// Number of events left out of `events`.
     #[serde(rename = "more_alarms")]
     more_events: u64,
-    /// `None` if there is no run.
+    /// `None` in a test message, and if the run could not start.
     #[serde(flatten)]
     totals: Option<MessageTotals>,
     /// When the message was created, in RFC 3339.
@@ -222,8 +222,8 @@ fn describe_totals(snapshot: &Snapshot, summary: &Summary) -> String {
     )
 }
 
-/// Escapes what chats read as commands: `<!channel>`, `<@U1>`, `@everyone`. A provider's message must not notify
-/// people.
+/// Replaces the characters that chat services read as mentions (`<!channel>`, `<@U1>`, `@everyone`) by similar ones, so
+/// that a provider's message can't notify people.
 fn escape_mentions(text: &str) -> String {
     let mut before = ' ';
     text.chars()

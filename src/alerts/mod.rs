@@ -1,8 +1,8 @@
 //! Sends messages to webhooks when a run ends, stops or needs attention.
 //!
-//! [`crate::domain::alert`] decides over the snapshots what deserves a message. Here each webhook has one [`worker`]:
-//! it collects alerts in an [`outbox`], writes them as a [`message`] and sends it with a [`client`]. None of this can
-//! delay the engine, and no failure of a webhook changes how a run ends.
+//! [`crate::domain::alert`] decides from the snapshots what deserves a message. In this module each webhook has one
+//! [`worker`]: it collects alerts in an [`outbox`], makes a [`message`] of them and sends it with a [`client`]. None of
+//! this can delay the engine, and no failure of a webhook changes how a run ends.
 //!
 //! ```text
 //! snapshots ──> AlertTracker ──> Outbox ──> WebhookMessage ──> WebhookClient ──> the webhook's server
@@ -33,13 +33,13 @@ use crate::{
     engine::EngineHandle,
 };
 
-/// How long the process waits at its end for the last messages.
+/// Maximum time that the process waits at its end for the last messages.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most warnings kept until they are read. The log has all of them.
+/// Maximum number of warnings kept until they are read. The log has all of them.
 const WARNING_CAPACITY: usize = 16;
 
-/// The webhooks of a running run.
+/// The webhook workers of a run, and their warnings for the operator.
 #[derive(Debug)]
 pub struct WebhookSender {
     workers: Vec<(String, JoinHandle<()>)>,
@@ -47,8 +47,9 @@ pub struct WebhookSender {
 }
 
 impl WebhookSender {
-    /// Follows the run of `handle` until it is over. Earlier processes have reported the events up to
-    /// `last_known_event`. `is_interrupted` is set when a signal asks the run to stop.
+    /// Starts one worker for each webhook, which follows the run of `handle` until it is over. Events up to
+    /// `last_known_event` are not sent, because earlier processes have sent them. `is_interrupted` is set when a signal
+    /// asks the run to stop.
     pub fn start(
         webhooks: Vec<Webhook>,
         handle: &EngineHandle,
@@ -77,7 +78,7 @@ impl WebhookSender {
         Self { workers, warnings }
     }
 
-    /// Waits for the next warning about a webhook, as a sentence. Never returns if there is none.
+    /// Waits for the next warning about a webhook, a sentence. Never returns if no more can come.
     pub async fn next_warning(&mut self) -> String {
         match self.warnings.recv().await {
             Some(complaint) => complaint,
@@ -117,7 +118,8 @@ impl WebhookSender {
     }
 }
 
-/// Tells `webhooks` that a run could not start, and waits for them at most [`SHUTDOWN_TIMEOUT`]. Returns warnings.
+/// Sends a message that a run could not start to those `webhooks` that want the kind `stopped`. Waits for them at most
+/// [`SHUTDOWN_TIMEOUT`]. Returns a warning for each that did not take the message.
 pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str) -> Vec<String> {
     let mut sends = JoinSet::new();
     for webhook in webhooks.into_iter().filter(|webhook| webhook.alert_kinds.contains(&AlertKind::Stopped)) {
@@ -142,12 +144,13 @@ pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str)
 /// Sends `webhook` a message that says it is a test.
 ///
 /// # Errors
-/// Why it was not delivered, as a phrase that follows the webhook's name.
+/// The reason why it was not delivered, as a phrase that follows the webhook's name.
 pub async fn test(webhook: &Webhook) -> Result<(), String> {
     deliver(webhook, &WebhookMessage::test(&webhook.name, crate::clock::system_time(), host_name())).await
 }
 
-/// Sends a single message, with a second attempt after a failure that may be temporary.
+/// Sends a single message. After a failure that may be temporary it tries once more, unless the server asks for a wait
+/// longer than [`SHUTDOWN_TIMEOUT`].
 async fn deliver(webhook: &Webhook, message: &WebhookMessage) -> Result<(), String> {
     const PAUSE: Duration = Duration::from_secs(1);
     let post = WebhookClient::new(webhook)?;

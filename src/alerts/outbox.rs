@@ -1,7 +1,7 @@
-//! The alerts that one webhook has not received yet, collected so that a burst of events becomes one message.
+//! Collects the alerts that one webhook has not received yet, so that a burst of events becomes one message.
 //!
-//! Its size is bounded: it keeps the messages of some events and counts the others, and keeps the last stall and the
-//! final alert.
+//! The size is bounded: the outbox keeps the texts of some events and counts the others, and it keeps only the last
+//! stall and the final alert.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,16 @@ use crate::{
     domain::{Alert, sanitize},
 };
 
-/// The first event waits this long for others, since events of the same moment come close together.
+/// Time that the first event waits for others, because events with the same cause follow each other closely.
 const GATHER_DELAY: Duration = Duration::from_secs(2);
 
-/// Least time between two messages of the kind `attention`.
+/// Minimum time between two messages of the kind `attention`.
 const ATTENTION_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Most events whose own message is kept.
+/// Maximum number of events whose text is kept.
 const MAX_EVENTS_SHOWN: usize = 5;
 
-/// Most characters of an event's message.
+/// Maximum number of characters of an event's text.
 const MAX_EVENT_CHARS: usize = 160;
 
 /// The content of one message.
@@ -27,9 +27,9 @@ const MAX_EVENT_CHARS: usize = 160;
 pub(super) struct PendingMessage {
     pub ending: Option<Alert>,
     pub stall: Option<Alert>,
-    /// Distinct messages of events, sanitized and shortened, oldest first.
+    /// Distinct texts of events, sanitized and shortened, oldest first.
     pub events: Vec<String>,
-    /// Number of events beyond those.
+    /// Number of further events. Repetitions of these are counted too.
     pub more_events: u64,
 }
 
@@ -54,7 +54,7 @@ impl PendingMessage {
 
     fn add_event(&mut self, message: String, number: u64) {
         if self.events.contains(&message) {
-            // A repeated message adds nothing.
+            // A repetition of an event adds nothing.
         } else if self.events.len() < MAX_EVENTS_SHOWN {
             self.events.push(message);
         } else {
@@ -76,7 +76,7 @@ impl Outbox {
             Alert::Event { .. } | Alert::Stalled { .. } | Alert::Resumed => AlertKind::Attention,
         };
         if alert.is_final() {
-            // The final alert replaces a stall.
+            // A stall is not worth a message once the run is over.
             self.pending.stall = None;
         }
         if !self.alert_kinds.contains(&kind) {
@@ -85,7 +85,7 @@ impl Outbox {
         match alert {
             Alert::Finished { .. } | Alert::Stopped { .. } => self.pending.ending = Some(alert),
             Alert::Event { message } => self.pending.add_event(shorten(&message, MAX_EVENT_CHARS), 1),
-            // The stall was not sent yet, so its end isn't sent either.
+            // The stall was not sent yet, so neither it nor its end is sent.
             Alert::Resumed if self.pending.stall.take().is_some() => {}
             Alert::Stalled { .. } | Alert::Resumed => self.pending.stall = Some(alert),
         }
@@ -114,7 +114,7 @@ impl Outbox {
         self.pending_since = self.pending.wants_attention().then(|| self.pending_since.unwrap_or(now));
     }
 
-    /// When the next message is due. A final alert is due at once.
+    /// When the next message is due; `None` if nothing is pending. A final alert is due at once.
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
         if self.pending.ending.is_some() {
             return Some(now);

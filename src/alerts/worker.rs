@@ -40,9 +40,9 @@ pub(super) struct WebhookWorker {
     warning_tx: mpsc::Sender<String>,
     /// Failed attempts since the last success, or since a message was given up.
     failed_attempts: usize,
-    /// Nothing is sent before its end.
+    /// The current wait before a retry. Nothing is sent until it ends.
     pause: Option<RetryPause>,
-    /// When the last snapshot was received; `None` while the run goes on.
+    /// When the engine stopped publishing snapshots; `None` before that.
     closed_at: Option<Instant>,
     /// True if the operator was warned and nothing was delivered since.
     has_warned: bool,
@@ -51,6 +51,7 @@ pub(super) struct WebhookWorker {
 #[derive(Clone, Copy)]
 struct RetryPause {
     until: Instant,
+    /// True if the server stated the wait.
     is_stated: bool,
 }
 
@@ -141,7 +142,8 @@ impl WebhookWorker {
         self.outbox.add(now, news);
     }
 
-    /// Retries at once, for the final alert, unless the server itself has stated a wait.
+    /// Ends the wait before a retry, so that the final alert is sent at once, unless the server itself has stated the
+    /// wait. Resets the count of failed attempts.
     fn retry_now(&mut self, now: Instant) {
         self.failed_attempts = 0;
         if let Some(pause) = &mut self.pause
@@ -151,7 +153,7 @@ impl WebhookWorker {
         }
     }
 
-    /// Called when no more snapshots are published.
+    /// Called when the engine has stopped publishing snapshots.
     fn close(&mut self, last: &Snapshot) {
         if !last.state.is_over() {
             self.add_alert(Alert::Stopped { reason: "the run ended unexpectedly; its log says why".to_owned() });
@@ -219,7 +221,7 @@ impl WebhookWorker {
     }
 }
 
-/// Describes the run in the words of a message's event.
+/// Describes a message's event as a phrase about the run.
 fn describe_event(event: &str) -> &'static str {
     match event {
         "finished" => "is finished",

@@ -25,12 +25,13 @@ pub(super) fn latency(millis: u64) -> String {
     if millis < 1_000 { format!("{millis}ms") } else { format_duration(Duration::from_millis(millis)) }
 }
 
-/// The time of day of an event.
+/// A time of day: `14:08:51`
 pub(super) fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
     at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
-/// A future time, only as exact as useful, and the time until then: `14:09:30 (in 37s)`, `Nov 22 09:00 (in 18h51m)`.
+/// A future time, and the time until then. The date or the seconds are left out where they are of no use:
+/// `14:09:30 (in 37s)`, `Nov 22 09:00 (in 18h51m)`.
 pub(super) fn time_ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let span = at.since(now);
@@ -44,11 +45,11 @@ pub(super) fn time_ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String
     format!("{} (in {})", then.strftime(format), format_duration(Duration::from_secs(span.as_secs())))
 }
 
-/// Width of a usual terminal, in columns.
+/// Width of a common terminal, in columns.
 const TERMINAL_COLUMNS: usize = 80;
 
 /// A table with a heading. Every column is as wide as its widest cell: the first is left-aligned, the others
-/// right-aligned. Columns are one space apart instead of two if the table would be wider than a usual terminal.
+/// right-aligned. Columns are two spaces apart, or one if the table would otherwise be wider than a common terminal.
 pub(super) fn text_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = heading.map(str::len);
     for row in rows {

@@ -1,7 +1,7 @@
 //! The plain-text front end: progress lines for pipes, cron and CI, the summary table, and the exit status.
 //!
 //! Like the dashboard it reads only snapshots. [`reporter`] decides which lines to write and when. [`progress`],
-//! [`summary`] and [`plan`] write the text. Only [`watch`] uses the time and the output.
+//! [`summary`] and [`plan`] format the text. Only [`watch`] reads the clock and writes output.
 
 mod format;
 pub mod plan;

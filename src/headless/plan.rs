@@ -1,4 +1,4 @@
-//! A plan as text and as JSON: what a batch would need, before anything is sent.
+//! The plan of a batch, as text and as JSON: the time, tokens, money and quota that it would need. Nothing is sent.
 
 use std::fmt::Write as _;
 
@@ -13,16 +13,16 @@ use crate::domain::{
     plural, sanitize,
 };
 
-/// Most rows of the capacity table. The JSON has all of them.
+/// Maximum number of rows in the capacity table. The JSON has all of them.
 const ROWS: usize = 40;
 
 /// The result of `plan`. Field names are a contract: scripts read them.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Plan {
     pub input: String,
-    /// The name of the rows for people: "JSONL rows".
+    /// A name for the rows, for people: "JSONL rows".
     pub kind: String,
-    /// The same, in the singular or plural for this number of rows.
+    /// The same name, in the singular or plural as the number of rows needs it.
     #[serde(skip)]
     pub noun: String,
     pub rows: u64,
@@ -32,7 +32,7 @@ pub struct Plan {
     pub ended: u64,
     /// Items of an earlier start that wait in the run directory and are not among the rows.
     pub other_waiting: u64,
-    /// Whether they would be sent too: not by a trial of the first rows.
+    /// Whether the items of `other_waiting` would be sent too. False if only the first rows are to be sent.
     pub other_waiting_sent: bool,
     pub run_dir: String,
     pub budget_usd: Option<f64>,
@@ -63,7 +63,7 @@ pub struct PlanAssumptions {
 pub struct RouteCapacity {
     pub key: String,
     pub model: String,
-    /// `model@project`. Rows with the same pool share its limits.
+    /// `model@project`. Routes with the same pool share its limits.
     pub pool: String,
     /// Requests of this batch that the limits allow per minute; `None` if no limit is known.
     pub per_minute: Option<f64>,
@@ -71,7 +71,7 @@ pub struct RouteCapacity {
     pub minute_limit: Constraint,
     pub per_day: Option<f64>,
     pub left_today: Option<f64>,
-    /// Items of this batch that would use this route.
+    /// Number of items of this batch that would use this route.
     pub items: u64,
 }
 

@@ -10,7 +10,7 @@ use crate::domain::{
     snapshot::{CurrentRoute, RunState, Spend, Totals},
 };
 
-/// Most characters of an event's message. With the time and the level before it a line has 160.
+/// Maximum number of characters of an event's message. With the time and the level before it, a line has at most 160.
 const MAX_MESSAGE_CHARS: usize = 143;
 
 /// The progress line: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight $0.84
@@ -45,7 +45,7 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     sanitize(&parts.join("  ")).into_owned()
 }
 
-/// The progress line of `newest` if it differs from the last one written, which was made from `last`.
+/// The progress line of `newest`, if more than the time in it differs from the last line, which was made from `last`.
 pub fn correction_line(last: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option<String> {
     let at_once = Snapshot { at: last.at, ..newest.clone() };
     (progress_line(last, zone) != progress_line(&at_once, zone)).then(|| progress_line(newest, zone))
@@ -64,8 +64,8 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     sanitize(&format!("{}  {level}  {words}", time_of_day(event.at, zone))).into_owned()
 }
 
-/// True for the program's own messages, about itself or a connection that it can't make. They are short, and the advice
-/// may be at their end, so they are not shortened.
+/// True for messages by this program, about the run or about a connection that it can't make. They are short and may
+/// end with advice, so they are not shortened. Other messages may contain a provider's text.
 const fn is_own_message(event: &EventKind) -> bool {
     match event {
         EventKind::Run { .. } => true,
@@ -116,7 +116,7 @@ fn describe_route(route: &CurrentRoute) -> String {
     )
 }
 
-/// The first bottleneck, if it limits the run.
+/// Describes the largest bottleneck, if it is a limit and has a share of at least 10%.
 fn describe_bottleneck(bottlenecks: &[BottleneckShare]) -> Option<String> {
     let top = bottlenecks.first().filter(|top| top.share >= 0.1)?;
     let idle = matches!(top.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected);

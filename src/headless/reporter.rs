@@ -1,4 +1,4 @@
-//! Decides which lines to write and when, from snapshots and instants. Writes nothing itself.
+//! Decides from snapshots and the current time which lines to write and when. Writes nothing itself.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::{EventLevel, Snapshot, plural, snapshot::RunState};
 
-/// Most warnings shown between two progress lines; the others are counted. Alerts are always shown.
+/// Maximum number of warnings shown between two progress lines. Further ones are counted. Alerts are always shown.
 const WARNINGS_SHOWN: u64 = 10;
 
 /// Turns a stream of snapshots into lines.
@@ -22,7 +22,7 @@ pub struct Reporter {
     warnings_suppressed: u64,
     /// True if the newest snapshot differs in its [`ReportKey`] from the last progress line.
     has_changes: bool,
-    /// Since when the run waits for an operator.
+    /// When the run began to wait for an operator; `None` if it does not.
     stuck_since: Option<Instant>,
 }
 
@@ -89,7 +89,7 @@ impl Reporter {
         self.last.as_ref().map(|last| last.at + pause)
     }
 
-    /// When a run that waits for an operator is stopped.
+    /// When the run is to be stopped because it has waited too long for an operator; `None` if it does not wait.
     pub fn give_up_at(&self) -> Option<Instant> {
         self.stuck_since.map(|since| since + self.options.stuck_timeout)
     }

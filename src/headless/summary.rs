@@ -96,7 +96,7 @@ fn model_row(model: &ModelSummary) -> [String; 10] {
 fn key_row(key: &KeySummary) -> [String; 6] {
     [
         sanitized(&key.name).into_owned(),
-        // The table doesn't show which limit is reached.
+        // The table doesn't show which limit is reached, so `full` alone would be unclear.
         if key.state == "full" { "full for now".to_owned() } else { sanitized(&key.state).into_owned() },
         key.health.to_string(),
         group_digits(key.ok),

@@ -17,12 +17,12 @@ use crate::{
 /// Options for progress lines. Durations are real time, whatever the engine's clock does.
 #[derive(Clone, Debug)]
 pub struct ProgressOptions {
-    /// Least time between two progress lines while things change.
+    /// Minimum time between two progress lines while things change.
     pub progress_interval: Duration,
     /// Time after which a line is written even if nothing changed, so that silence means a problem.
     pub heartbeat_interval: Duration,
-    /// How long a run may wait for an operator (blocked, paused) before it is told to stop. It can be resumed. A log
-    /// has no operator who could type.
+    /// Time that a run may wait for an operator (because it is blocked or paused) before it is stopped, since an
+    /// operator can't act through a log. The run can be resumed later.
     pub stuck_timeout: Duration,
     /// Events up to this number were reported before.
     pub last_known_event: u64,
@@ -44,8 +44,8 @@ impl Default for ProgressOptions {
 
 /// Writes progress, warnings and alerts to `err` until the run is over, and returns its last snapshot.
 ///
-/// If `err` is closed, the run goes on without output. If the engine ends without ending the run, the returned
-/// snapshot's state is not over.
+/// If `err` is closed, the run goes on without output. If the engine ends before the run is over, the state in the
+/// returned snapshot is not an end state.
 pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: impl Write) -> Arc<Snapshot> {
     let stuck_timeout = options.stuck_timeout;
     let mut reporter = Reporter::new(options);

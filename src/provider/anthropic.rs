@@ -1,5 +1,5 @@
-//! Anthropic's messages API. Field names follow SDK 2.11.0; the version header is the long-standing `anthropic-version:
-//! 2023-06-01`.
+//! Anthropic's messages API. Field names follow release 2.11.0 of Anthropic's SDK. `endpoint` sets the
+//! `anthropic-version` header.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
@@ -89,6 +89,7 @@ enum OutputFormat<'a> {
 
 const EFFORT_LEVELS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 
+/// Checks the parameters that this API does not support or limits. The error is a sentence.
 pub(super) fn supports(request: &Request) -> Result<(), String> {
     let params = &request.params;
     if params.seed.is_some() {
@@ -157,6 +158,8 @@ pub(super) fn encode(
     Ok(EncodedRequest { path: "/v1/messages".into(), body: to_json(&body, body_size_hint(request, pictures))? })
 }
 
+/// Encodes one message. Its pictures are the next ones of `remaining_pictures`, which holds the request's pictures in
+/// order and is shared by the calls for all messages.
 fn encode_message<'a>(
     message: &'a Message,
     remaining_pictures: &mut std::slice::Iter<'a, EncodedPicture<'a>>,
@@ -216,7 +219,8 @@ struct OutputDetails {
 }
 
 impl From<TokenUsage> for Usage {
-    /// Cached input is counted beside `input_tokens`; thinking tokens are part of `output_tokens`.
+    /// The API's `input_tokens` excludes tokens that were written to or read from its cache, so these are added. Its
+    /// `output_tokens` includes thinking tokens, so these are subtracted.
     fn from(usage: TokenUsage) -> Self {
         let cached =
             usage.cache_creation_input_tokens.or_zero().saturating_add(usage.cache_read_input_tokens.or_zero());

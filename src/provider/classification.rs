@@ -1,8 +1,8 @@
 //! Classifies a response (status, headers, body) or a transport failure into an [`AttemptResult`]. No other code does.
 //!
-//! An ordinary answer is parsed directly into its API's types. Everything else takes the slow path: a 2xx body may be
-//! wrapped, empty, or contain an error; an error body is normalized and matched against the table in `error_rules`.
-//! Only errors are searched for text, never answers.
+//! An ordinary answer is parsed directly into its API's types. Everything else takes a slower path. A 2xx body may be
+//! wrapped, empty, or contain an error. An error body is normalized and matched against the table in `error_rules`.
+//! Only error bodies are searched for phrases, never answers.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ pub fn classify(api: Api, transport_result: &TransportResult<'_>) -> AttemptResu
     }
 }
 
-/// A lost connection is the provider's failure and silence is a timeout. If nothing was sent, the trouble is on this
-/// side.
+/// Classifies a request without a response: a lost connection is a failure of the provider, no data in time is a
+/// timeout, and if nothing was sent, the cause is on this side.
 fn classify_failure(failure: &TransportFailure) -> AttemptResult {
     let (outcome, rule) = match failure {
         TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "no connection: nothing was sent"),
@@ -76,8 +76,8 @@ pub(super) fn result_without_answer(
     }
 }
 
-/// Removes a byte order mark, the blank lines that DeepSeek sends while a request waits, and the comment lines that
-/// other providers send for the same purpose.
+/// Removes what may precede the JSON: a byte order mark, and the blank lines (DeepSeek) or comment lines (other
+/// providers) that are sent to keep the connection open while a request waits.
 fn trim_body(mut body: &[u8]) -> &[u8] {
     body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     while body.first() == Some(&b':') {
@@ -151,7 +151,7 @@ fn malformed_result(response: &ProviderResponse<'_>, message: &str, rule: &str) 
     )
 }
 
-/// Characters of a body that are quoted at most, if it contains no message.
+/// Maximum number of characters that are quoted of a body without a message.
 const MAX_QUOTED_CHARS: usize = 120;
 
 /// The provider's message, or a description of the body if it contains none.
@@ -184,7 +184,7 @@ fn describe_body(response: &ProviderResponse<'_>) -> String {
     format!("{kind}: {quoted}")
 }
 
-/// Whether a body is readable text. A few broken characters are allowed.
+/// Whether a body is readable text. Less than one invalid character in eight is allowed.
 fn is_text(body: &[u8]) -> bool {
     if let Ok(text) = std::str::from_utf8(body) {
         return !text.contains('\0');
@@ -193,7 +193,8 @@ fn is_text(body: &[u8]) -> bool {
     !lossy.contains('\0') && lossy.matches(char::REPLACEMENT_CHARACTER).count() * 8 < lossy.chars().count()
 }
 
-/// The content encoding of a compressed body. Compression is never requested.
+/// Names the content encoding, if the response states one. Compression is never requested, so such a body can't be
+/// read.
 fn describe_compression(response: &ProviderResponse<'_>) -> String {
     let name = response.headers.get(reqwest::header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     name.map_or_else(String::new, |name| format!(" (content-encoding: {})", redact(name, response.secrets)))
@@ -247,8 +248,8 @@ fn describe_redirect(response: &ProviderResponse<'_>) -> String {
     location.map_or_else(|| "a redirect to nowhere".to_owned(), |location| format!("redirected to {location}"))
 }
 
-/// The wait that the error states, if it can be trusted. Gemini puts a `retryDelay` of seconds on a quota that returns
-/// at midnight. Providers with rolling days (Groq, OpenAI) state the real wait.
+/// Finds the wait that the error states, if it can be trusted. For a daily quota that resets at midnight, Gemini states
+/// a `retryDelay` of some seconds, which is ignored. Providers with rolling days (Groq, OpenAI) state the real wait.
 fn stated_wait_for(api: Api, outcome: Outcome, response: &ProviderResponse<'_>, error: &ErrorBody) -> Option<Duration> {
     let can_state_wait = matches!(
         outcome,

@@ -1,5 +1,5 @@
-//! Sends requests to providers and receives their responses. However an attempt ends, the result is an
-//! [`AttemptResult`], never an error.
+//! Sends requests to providers and receives their responses. However an attempt ends, [`Client::send_attempt`] returns
+//! an [`AttemptResult`], never an error.
 
 use std::{
     error::Error,
@@ -25,13 +25,13 @@ use super::{
     worker_pool::{WorkerPool, WorkerPoolError},
 };
 
-/// Bytes of a response body that are read at most. A longer body is classified by its beginning.
+/// Maximum number of bytes that are read of a response body. A longer body is classified by its beginning.
 const MAX_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
 
-/// Threads that prepare pictures, on a machine with many cores.
+/// Maximum number of threads that read, check and encode pictures.
 const MAX_PICTURE_THREADS: usize = 8;
 
-/// Pages of a model list that are requested at most.
+/// Maximum number of pages that are requested of a model list.
 const MAX_MODEL_LIST_PAGES: usize = 20;
 
 /// Content of one attempt.
@@ -42,7 +42,8 @@ pub struct AttemptRequest<'a> {
     pub request: &'a Request,
     /// Output token limit of the model. It is sent where the request sets no limit, and caps the request's own.
     pub max_output: Option<u32>,
-    /// Deadline from connecting to the last byte of the answer. Reading pictures happens before it and is not included.
+    /// Time limit from connecting to the last byte of the answer. Reading pictures happens before that and is not
+    /// included.
     pub total_timeout: Duration,
 }
 
@@ -53,13 +54,14 @@ pub enum ModelListAccess {
     Public,
     /// A request without a key is rejected, so a list proves that the key is valid.
     KeyRequired,
-    /// The check failed or did not finish in time.
+    /// The check proved neither: it failed, was rate limited, or did not finish in time.
     Unknown,
 }
 
 /// HTTP client for all providers. Cheap to clone; clones share their connections and the threads that read pictures.
 ///
-/// It holds two HTTP clients: the one for servers on this machine ignores the proxies named in the environment.
+/// It holds two HTTP clients. `local_client` is for servers on this machine and ignores the proxies named in the
+/// environment.
 #[derive(Clone, Debug)]
 pub struct Client {
     remote: reqwest::Client,
@@ -67,7 +69,7 @@ pub struct Client {
     /// Threads that read, check and encode pictures.
     picture_threads: Arc<WorkerPool>,
     decoded_pictures: Arc<DecodedPictureCache>,
-    /// The head of some response has come, of whatever status.
+    /// True once the head of any response was received, whatever its status.
     heard: Arc<AtomicBool>,
 }
 
@@ -79,7 +81,7 @@ impl Client {
     /// Creates a client. `connect_timeout` limits DNS, TCP and TLS together; `idle_timeout` limits the time without any
     /// bytes, also before the first one.
     pub fn new(connect_timeout: Duration, idle_timeout: Duration) -> Result<Self, ClientError> {
-        // The provider is installed once per process; a second installation fails, which is fine.
+        // rustls accepts one crypto provider per process. A second installation fails, which does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             reqwest::Client::builder()
@@ -100,13 +102,12 @@ impl Client {
         })
     }
 
-    /// Sends one request for one item on one route.
-    /// Whether any response has begun to come, of whatever status.
+    /// Whether the head of any response was received, whatever its status.
     pub fn has_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// One request for one item on one route. The parameters beside `item` are as in [`AttemptRequest`].
+    /// Sends one request for one item on one route. The parameters after `item` are those of [`AttemptRequest`].
     pub async fn send_attempt(
         &self,
         endpoint: &Endpoint,
@@ -127,7 +128,7 @@ impl Client {
             Err(failure) => classify(endpoint.api(), &TransportResult::Failed(failure)),
         };
         if result.outcome == Outcome::Ok && result.answer.is_none() {
-            // A health response is valid in itself, but not in place of an answer.
+            // A server's health response is classified as `Ok`, but it is no answer to a prompt.
             let rule = "the server answered with its state of health, not with a completion";
             return AttemptResult {
                 outcome: Outcome::MalformedResponse,
@@ -140,8 +141,8 @@ impl Client {
         result
     }
 
-    /// Encodes the request. A request with pictures is encoded on the picture threads: a picture and its encoded form
-    /// are the largest things in memory.
+    /// Encodes the request. A request with pictures is encoded on the picture threads, so that only as many pictures as
+    /// there are threads are encoded at the same time: they take more memory than anything else.
     async fn prepare(
         &self,
         endpoint: &Endpoint,
@@ -173,8 +174,8 @@ impl Client {
             let request = HttpRequest::new(Method::GET, endpoint.url("/key", None));
             let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
             let result = received.classify(endpoint);
-            // A list after a failed check would be taken as proof that the key is valid. A relay may lack the endpoint
-            // (404).
+            // If the check fails, no list is returned, because callers take a list as proof that the key is valid. A
+            // relay may lack the endpoint (404).
             if result.outcome.is_key_error() || !matches!(received.status, 200..=299 | 404) {
                 return Err(result);
             }
@@ -210,8 +211,8 @@ impl Client {
 
     /// Checks whether the provider lists its models without a key, by asking for the list without one.
     ///
-    /// Only a 401 or 403 proves that the list requires a key. Silence, a rate limit or a failure gives
-    /// [`ModelListAccess::Unknown`].
+    /// Only an error about the missing key, or a 401 of any kind, proves that the list requires a key. No answer in
+    /// time, a rate limit or another failure gives [`ModelListAccess::Unknown`].
     pub async fn check_model_list_access(&self, endpoint: &Endpoint, timeout: Duration) -> ModelListAccess {
         let Ok(keyless_endpoint) = Endpoint::new(endpoint.provider().clone(), None) else {
             return ModelListAccess::Unknown;
@@ -220,7 +221,7 @@ impl Client {
             Ok(_) => ModelListAccess::Public,
             Err(result) => match result.outcome {
                 Outcome::InvalidKey | Outcome::KeyForbidden => ModelListAccess::KeyRequired,
-                // This includes a proxy's HTML page.
+                // Includes an HTML page with status 401, which is classified as a server error.
                 _ if result.status == Some(401) => ModelListAccess::KeyRequired,
                 _ => ModelListAccess::Unknown,
             },
@@ -438,7 +439,7 @@ mod tests {
         let client = Client::new(Duration::from_secs(1), Duration::from_secs(1)).unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
-        // No thread is free meanwhile.
+        // Keeps all picture threads busy.
         for _ in 0..32 {
             let (client, is_over) = (client.clone(), Arc::clone(&is_over));
             tasks.spawn(async move {
@@ -459,7 +460,7 @@ mod tests {
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
-        // This one, each task's, and each waiting job's.
+        // One reference here, one in each async task, and one in each task that waits in the pool.
         let shared = Arc::strong_count(&item);
         is_over.store(true, Ordering::Relaxed);
         assert_eq!(shared, 1 + WAITING + WAITING);

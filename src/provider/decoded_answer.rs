@@ -23,13 +23,13 @@ pub(super) struct DecodedAnswer {
     pub is_permanently_empty: bool,
 }
 
-/// Meaning of a finish reason, across the three APIs and compatible servers. Unknown reasons count as normal.
+/// Meaning of a finish reason at the three APIs and at compatible servers. Unknown reasons count as normal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum FinishClass {
     Normal,
     BrokenOff,
     Blocked,
-    /// Gemini's PUP_LIMITED_DISABLED: the account is limited by policy, so the item is not at fault.
+    /// Gemini's PUP_LIMITED_DISABLED: the provider has restricted the account, so the cause is not the item.
     AccountLimited,
     TokenLimit,
     /// The provider itself says that the text is unusable.
@@ -51,8 +51,8 @@ fn classify_finish_reason(word: &str) -> FinishClass {
     }
 }
 
-/// Classifies an answer. The order matters: an error comes before a block, a block before a token limit, and that
-/// before an empty text.
+/// Classifies an answer. The checks are ordered: an answer that broke off, then a block, then a token limit, then an
+/// empty text.
 pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse<'_>) -> AttemptResult {
     let DecodedAnswer {
         text,
@@ -63,7 +63,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
         finish_message: message,
         is_permanently_empty,
     } = answer;
-    // An answer normally holds no key. If one does, the key must not reach the result files.
+    // An answer normally contains no key. If one does, the key must not get into the result files.
     let text = replace_secrets(text, response.secrets);
     let finish_reason =
         finish_reason.map(|finish_reason| clean_name(&replace_secrets(finish_reason, response.secrets).to_lowercase()));

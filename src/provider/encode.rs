@@ -55,10 +55,10 @@ impl Unsupported {
     }
 }
 
-/// Checks whether a route with this `api` is a candidate for the request.
+/// Checks that `api` supports the request, so that its routes are candidates for it.
 ///
-/// A picture is checked by its file name. If the name suggests an unsupported format, the first bytes of the
-/// file decide. The whole file is read when the attempt is made.
+/// A picture file is checked by its name. If the name suggests an unsupported format, the first bytes of the file
+/// decide. The whole file is read only when the attempt is made.
 ///
 /// # Errors
 ///
@@ -82,7 +82,7 @@ pub fn supports(api: Api, request: &Request) -> Result<(), String> {
 fn supports_picture(api: Api, image: &Image) -> Result<(), String> {
     match image {
         Image::File(path) => match pictures::PictureFormat::from_extension(path) {
-            // A file name may be wrong: if the file exists, its content decides.
+            // The file name may be wrong, so the content decides if the file can be read.
             Some(format_by_name) if !format_by_name.is_supported_by(api) => {
                 match pictures::PictureFormat::detect_file(path).unwrap_or(format_by_name) {
                     format if format.is_supported_by(api) => Ok(()),
@@ -98,7 +98,7 @@ fn supports_picture(api: Api, image: &Image) -> Result<(), String> {
     }
 }
 
-/// Encodes an attempt. `pictures` are the request's pictures, read and in its order.
+/// Encodes an attempt. `pictures` are the request's pictures, already read, in the order of the request.
 ///
 /// # Errors
 ///
@@ -132,7 +132,7 @@ pub fn encode(
     Ok(encoded)
 }
 
-/// The output token limit to send: the request's own limit, at most the model's; or the model's.
+/// The output token limit to send: the smaller of the request's limit and the model's, or the one that is set.
 pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> {
     match (attempt.request.params.max_output_tokens, attempt.max_output) {
         (Some(requested), Some(cap)) => Some(requested.min(cap)),
@@ -148,7 +148,8 @@ pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<
     Ok(bytes)
 }
 
-/// Estimated size of the encoded body in bytes: texts, pictures and the JSON around them.
+/// Estimated size of the encoded body in bytes: texts (with an eighth more for escapes), pictures, and the JSON around
+/// them.
 pub(super) fn body_size_hint(request: &Request, pictures: &[EncodedPicture<'_>]) -> usize {
     let texts: usize = request.texts().map(|text| text.len() + text.len() / 8).sum();
     let pictures: usize = pictures.iter().map(EncodedPicture::encoded_len).sum();

@@ -1,8 +1,8 @@
-//! Finds a secret in a text where it is encoded: percent-encoded, escaped as in JSON or HTML, or inside base64, as in a
+//! Finds encoded forms of a secret in a text: percent-encoded, escaped as in JSON or HTML, or inside base64, as in a
 //! basic authorization header.
 //!
-//! Answers are searched too, once per attempt. A text without escapes is only searched for the secret's base64 forms;
-//! the further cost grows with the number of escapes, not with the length of the text.
+//! Every answer is searched, so this has to be fast. A text without escapes is only searched for the secret's base64
+//! forms. The slower matching runs only at escapes.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use base64::{
 };
 use memchr::{memchr3, memchr3_iter, memmem};
 
-/// How many times a text may have been escaped again: `%252F`, `\\\\u002f`, `&amp;amp;lt;`.
+/// Maximum number of times that a text was escaped, one on top of the other: `%252F`, `\\\\u002f`, `&amp;amp;lt;`.
 const MAX_ESCAPE_DEPTH: usize = 4;
 
 /// HTML entities of the characters that a secret may contain.
@@ -106,8 +106,8 @@ fn match_escaped(text: &[u8], pattern: &[u8]) -> Option<usize> {
         if let Some((escape, repeat)) = escape_of_escape_sign(byte)
             && rest.starts_with(escape)
         {
-            // The following repeats may belong to this escape or to the secret. Only the rest of the text decides, so
-            // all are tried.
+            // Repeats that follow may belong to this escape or to the secret's next bytes. Which one is right depends
+            // on the rest of the text, so all are tried.
             let repeats = rest[escape.len()..].chunks(repeat.len()).take(MAX_ESCAPE_DEPTH - 1);
             let max_depth = repeats.take_while(|chunk| *chunk == repeat).count();
             return (0..=max_depth).rev().find_map(|depth| {
@@ -125,7 +125,7 @@ fn match_escaped(text: &[u8], pattern: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// The escaped form of a character that begins escapes, and what each further level of escaping adds to it.
+/// The escaped form of a character that itself begins escapes, and the bytes that each further level of escaping adds.
 const fn escape_of_escape_sign(byte: u8) -> Option<(&'static [u8], &'static [u8])> {
     match byte {
         b'%' => Some((b"%25", b"25")),
@@ -216,8 +216,8 @@ fn parse_hex(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// The secret's base64 forms: the characters that don't depend on the bytes beside it, for each of the three offsets in
-/// a group and both alphabets.
+/// The base64 forms of the secret: only the characters that don't depend on the bytes before and after it, for each of
+/// the three offsets in a group of three bytes, and for both alphabets.
 fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = Vec::with_capacity(6);
     for offset in 0..3 {
@@ -234,13 +234,13 @@ fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
-/// Only these base64 characters are ever escaped.
+/// Whether a base64 text contains `+` or `/`, the only ones of its characters that are ever escaped.
 fn has_escapable_character(form: &[u8]) -> bool {
     form.iter().any(|byte| matches!(byte, b'+' | b'/'))
 }
 
-/// Extends a match to the whole base64 text around it. Its neighbours hold the remaining bits of the secret's first and
-/// last byte.
+/// Extends a match to the whole base64 text around it, because the characters next to the match contain bits of the
+/// secret's first and last byte.
 fn expand_base64(text: &[u8], found: Range<usize>, from: usize) -> Range<usize> {
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
     let is_escape = |at: usize| {

@@ -23,7 +23,7 @@ struct EndpointInner {
     dialect: Dialect,
     base_url: Url,
     headers: HeaderMap,
-    /// Texts to remove from provider messages: the key, and credentials in configured headers.
+    /// Secrets to remove from the provider's messages: the key, and credentials in configured headers.
     secrets: Vec<SecretString>,
     has_key: bool,
     is_loopback: bool,
@@ -86,7 +86,7 @@ impl Endpoint {
         self.inner.dialect
     }
 
-    /// A local server may need no key.
+    /// Whether there is a key. A local server may need none.
     pub fn has_key(&self) -> bool {
         self.inner.has_key
     }
@@ -104,7 +104,7 @@ impl Endpoint {
         self.inner.is_loopback
     }
 
-    /// Bytes of a picture's file that it gets at most.
+    /// Maximum size of a picture file at this endpoint, in bytes.
     pub(super) fn max_picture_bytes(&self) -> u64 {
         pictures::max_file_bytes(self.api(), self.inner.base_url.host_str().unwrap_or_default())
     }
@@ -118,8 +118,8 @@ impl Endpoint {
 
     /// URL of an API path such as `/v1/messages` or `/chat/completions`.
     ///
-    /// The version appears once, whether the base URL ends with it or leaves it out. A base URL of an OpenAI-compatible
-    /// server that has any path is complete (`https://host/api/paas/v4`); without a path, `/v1` is added.
+    /// The version appears once, whether the base URL ends with one or not. At an OpenAI-compatible server, a base URL
+    /// with any path is taken as complete (`https://host/api/paas/v4`); without a path, `/v1` is added.
     pub(super) fn url(&self, path: &str, query: Option<&str>) -> Url {
         let base_path = self.inner.base_url.path().trim_end_matches('/');
         let last_segment = base_path.rsplit('/').next().unwrap_or_default();
@@ -152,7 +152,7 @@ impl fmt::Debug for Endpoint {
 
 fn parse_base_url(provider: &Provider) -> Result<Url, EndpointError> {
     let text = provider.base_url.trim();
-    // A URL that may contain a credential is not repeated.
+    // A URL that may contain a credential is not quoted in errors.
     let shown = if text.contains(['@', '?', '#']) { "…" } else { text };
     let invalid_url = |reason: &str| EndpointError::BaseUrl {
         provider: provider.name.clone(),

@@ -1,4 +1,4 @@
-//! Normalized error body: the codes, message and quotas of any shape end up in the same fields.
+//! Reads an error body of any shape into the same fields: codes, message, quotas and waits.
 //!
 //! Shapes that are read: an `error` object or string (xAI, Ollama, LM Studio), a one-element array around it (Gemini's
 //! OpenAI-compatible API), a flat `{object:"error", message, type, code}` (Mistral, old vLLM), `{message}`, `{detail}`,
@@ -22,18 +22,18 @@ const MAX_ERROR_MESSAGE_BYTES: usize = 8 * 1024;
 pub(super) struct ErrorBody {
     /// The provider's message, not yet redacted.
     pub message: String,
-    /// Codes, types, statuses and reasons, each in plain form, for exact matches.
+    /// Codes, types, statuses and reasons, each in plain form (see [`to_plain`]), for exact matches.
     pub codes: Vec<String>,
     /// An HTTP status that the body itself states.
     pub inner_status: Option<u16>,
     pub violations: Vec<QuotaViolation>,
-    /// A wait stated in a field of its own.
+    /// The longest wait stated in a field of its own.
     pub stated_wait: Option<Duration>,
     /// Headers quoted inside the body.
     pub quoted_headers: Vec<(String, String)>,
     /// OpenRouter's moderation details are present.
     pub is_moderation: bool,
-    /// The message contains the text of a web page, which a proxy or a delivery network sent.
+    /// The message contains the text of an HTML page, which a proxy or a content delivery network sent.
     pub is_html: bool,
     /// The shape is Google's: a status in capitals or `google.rpc` details.
     pub is_google: bool,
@@ -51,8 +51,8 @@ pub(super) struct QuotaViolation {
     pub limit: Option<u64>,
 }
 
-/// Plain form: lower case, with `_`, `-` and white space folded to single spaces, so that "Insufficient-Quota" and
-/// "insufficient_quota" are equal.
+/// Converts to plain form: lower case, with `_`, `-` and white space folded to single spaces, so that
+/// "Insufficient-Quota" and "insufficient_quota" are equal.
 pub(super) fn to_plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -75,7 +75,7 @@ impl ErrorBody {
         error.normalize()
     }
 
-    /// Reads a body that is not JSON: a web page or plain text.
+    /// Reads a body that is not JSON: an HTML page or plain text.
     pub(super) fn from_text(body: &str) -> Self {
         let mut error = Self::default();
         if html::is_html(body) {
@@ -274,7 +274,7 @@ impl ErrorBody {
         }
     }
 
-    /// Keeps a numeric code if it is an HTTP error status.
+    /// Keeps a numeric code if it is an HTTP error status and the first one in the body.
     fn add_status(&mut self, code: Option<i64>) {
         let status = code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
         self.inner_status = self.inner_status.or(status);
@@ -350,8 +350,8 @@ fn parse_number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// Whether a 2xx body contains an error: it names one, or is marked as an error and holds no answer. If both are
-/// present, the answer is incomplete: OpenRouter's upstream broke off after it had begun.
+/// Whether a 2xx body contains an error: it has an `error` field, or it is marked as an error and has no answer. If it
+/// has both an `error` and an answer, the answer is incomplete: OpenRouter sends this when its upstream breaks off.
 pub(super) fn is_error_in_success(body: &Value) -> bool {
     let has = |name: &str| match body.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,

@@ -1,20 +1,21 @@
-//! The ordered table of error rules: which texts, codes and statuses mean what.
+//! The ordered table of error rules. Each rule maps texts, codes or statuses to an outcome and an action.
 //!
-//! The first match wins. The order follows the cost of a mistake. Errors that disable a project or key come first and
-//! are matched by their own texts, because providers send them with 400, 403, 429, 500 and 200 alike. Errors that can
-//! never succeed come before those that only need a wait. A day's quota comes before a minute's, because waiting a
-//! minute for it wastes requests. Statuses alone come last.
+//! The first match wins. The order follows the cost of a mistake. Errors that disable a project or key come first,
+//! after two exceptions that look like them. They are matched by their texts too, because providers send them with 400,
+//! 403, 429, 500 and 200 alike. Requests that can never succeed come before errors that only need a wait. A day's quota
+//! comes before a minute's, because retrying every minute would waste requests. Most rules for a status alone come
+//! last.
 
 use crate::domain::{Outcome, OutcomeAction};
 
 use super::{error_body::ErrorBody, quota_errors};
 
-/// An error as the rules see it.
+/// The input of the rules.
 pub(super) struct ErrorContext {
     /// The HTTP status, or the one in the body if it is more specific (see [`effective_status`]).
     pub status: u16,
     pub error: ErrorBody,
-    /// Whether the error is about quota. "per day" in a 400 is not.
+    /// Whether the error is about quota. A 400 never is, even if it contains "per day".
     is_quota_error: bool,
 }
 
@@ -28,21 +29,21 @@ impl ErrorContext {
         self.error.contains_any(terms)
     }
 
-    /// Matches phrases that disable a key. An error with status 400, 413, 415 or 422 may quote the prompt, so only the
-    /// text before the first quotation mark counts there.
+    /// Whether [`Self::unquoted_text`] contains one of the terms. For phrases that would do harm if they were matched
+    /// in a quoted prompt, such as those that disable a key.
     fn account_text_contains_any(&self, terms: &[&str]) -> bool {
         let unquoted = self.own_words();
         terms.iter().any(|term| unquoted.contains(term))
     }
 
-    /// The words that are no quotation. What refuses a request may quote it, and what is asked is nobody's verdict: there
-    /// only what stands before the first quotation counts.
+    /// The error's text in plain form, without quotations of the request. An error about the request's content may
+    /// quote the prompt, so its text ends at the first quotation mark.
     fn own_words(&self) -> &str {
         let said = &self.error.plain_text;
         if self.refuses_request() { said.split(['"', '\u{201c}', '`']).next().unwrap_or_default() } else { said }
     }
 
-    /// The status is that of a refusal for what is in the request.
+    /// Whether the status means that the request's content was rejected.
     const fn refuses_request(&self) -> bool {
         matches!(self.status, 400 | 413 | 415 | 422)
     }
@@ -65,7 +66,7 @@ pub(super) struct ErrorRule {
     matches: fn(&ErrorContext) -> bool,
     pub outcome: Outcome,
     pub action: OutcomeAction,
-    /// Explanation for a person, without the provider's message.
+    /// Explanation for people, without the provider's message.
     pub description: &'static str,
     /// The model is not offered to the project at all, rather than used up.
     pub limit_is_zero: bool,
@@ -100,16 +101,16 @@ pub(super) fn find_rule(context: &ErrorContext) -> &'static ErrorRule {
 const FALLBACK_RULE: ErrorRule =
     rule(|_| true, Outcome::MalformedResponse, OutcomeAction::Retry, "a status and a body that no rule knows");
 
-/// All terms are in plain form: lower case, `_` and `-` as spaces.
+/// The table. All terms are in plain form: lower case, with spaces for `_` and `-`.
 const RULES: &[ErrorRule] = &[
-    // Providers report key errors in JSON. A web page comes from a proxy in between, so it must not disable a key.
+    // Providers report key errors in JSON. An HTML page comes from a proxy in between, so it must not disable a key.
     rule(
         |case| case.error.is_html && matches!(case.status, 401 | 403),
         Outcome::ServerError,
         OutcomeAction::Retry,
         "a web page turns the request away, so it is a delivery network's or a proxy's word, not the provider's on a key",
     ),
-    // Billing. OpenRouter's 402 for requests in flight passes by itself.
+    // Billing. OpenRouter also sends 402 when requests in flight use up the budget, which passes by itself.
     rule(
         |case| case.has_code(&["openrouter in flight budget"]) || case.contains_any(&["openrouter in flight budget"]),
         Outcome::RateLimitedMinute,
@@ -141,7 +142,7 @@ const RULES: &[ErrorRule] = &[
         OutcomeAction::DisableKey,
         "the key or its project may not use this service",
     ),
-    // The request; waiting does not help.
+    // Errors about the request: waiting does not help.
     rule(
         lacks_vision,
         Outcome::BadRequest,
@@ -202,14 +203,14 @@ const RULES: &[ErrorRule] = &[
         OutcomeAction::DisableRoute,
         "the model does not exist for this key, or no longer does",
     ),
-    // Overload that calls itself a rate limit.
+    // Overload that is reported as a rate limit.
     rule(
         |case| case.is_quota_error && is_overloaded(case),
         Outcome::Overloaded,
         OutcomeAction::Retry,
         "the provider is overloaded, whatever its status calls it",
     ),
-    // Before the rule for days, because such an error names its day quota too.
+    // Before the rule for daily quotas, because such an error names a daily quota too.
     ErrorRule {
         matches: |case| case.is_quota_error && quota_errors::limit_is_zero(&case.error),
         outcome: Outcome::QuotaExhaustedBilling,
@@ -388,17 +389,18 @@ fn exceeds_context(context: &ErrorContext) -> bool {
         ])
 }
 
-/// Some providers send this with 400; as a plain bad request it would look like a configuration error.
+/// Whether a picture exceeds the API's limit. Some providers send this with 400. Without a rule of its own it would be
+/// a plain bad request, which suggests a mistake in the configuration.
 fn picture_too_large(case: &ErrorContext) -> bool {
     let own = case.own_words();
     case.refuses_request()
         && (case.has_code(&["image too large", "image file too large"])
-            // Anthropic names its limit in between: "image exceeds 5 MB maximum".
+            // Anthropic's limit stands between the two phrases: "image exceeds 5 MB maximum".
             || own.split_once("image exceeds ").is_some_and(|(_, limit)| limit.contains(" maximum"))
             || own.contains("image dimensions exceed max allowed size"))
 }
 
-/// Broken, of a kind that the provider does not read, or at an address where it finds none.
+/// Whether the provider cannot use a picture: it is damaged, its format is not supported, or there is none at its URL.
 fn picture_refused(case: &ErrorContext) -> bool {
     const WORDS: [&str; 19] = [
         // OpenAI.
@@ -442,7 +444,8 @@ fn picture_refused(case: &ErrorContext) -> bool {
         ]) || case.account_text_contains_any(&WORDS))
 }
 
-/// Under 400 by some providers; as a plain bad request it would look like a fault of the configuration.
+/// Whether the content policy rejected the request. Some providers send this with 400. Without a rule of its own it
+/// would be a plain bad request, which suggests a mistake in the configuration.
 fn violates_content_policy(context: &ErrorContext) -> bool {
     context.status == 400
         && (context.has_code(&[
@@ -534,8 +537,9 @@ fn is_quota_error(status: u16, error: &ErrorBody) -> bool {
     status == 429 || (matches!(status, 200..=299 | 500..=599) && has_quota_term())
 }
 
-/// The status to classify by. The status in the body counts under 2xx, where HTTP's says nothing. It also counts as a
-/// client error inside a 5xx, where a relay wraps its upstream's error. Under 4xx, HTTP's status is more reliable.
+/// The status to classify by: the HTTP status, with two exceptions. For a 2xx, which says nothing about the error, it
+/// is the status in the body, or the one that matches the error's type. For a 5xx whose body states a 4xx, it is that
+/// one, because relays wrap their upstream's errors so. For a 4xx, the HTTP status is more reliable than the body's.
 fn effective_status(http_status: u16, error: &ErrorBody) -> u16 {
     match (http_status, error.inner_status) {
         (200..=299, Some(inner)) => inner,
@@ -545,7 +549,7 @@ fn effective_status(http_status: u16, error: &ErrorBody) -> u16 {
     }
 }
 
-/// The status that belongs to the error type, for a 2xx body without a number.
+/// The status that matches the error's type, for an error in a 2xx body that states no number.
 fn status_by_name(error: &ErrorBody) -> Option<u16> {
     const NAMES: [(&str, u16); 14] = [
         ("invalid request error", 400),

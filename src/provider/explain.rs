@@ -10,8 +10,8 @@ use super::{ProviderResponse, TransportFailure, TransportResult, classify};
 /// Fields of an example that are read.
 const KNOWN_FIELDS: [&str; 5] = ["status", "headers", "body", "transport", "error"];
 
-/// Classifies an example `{"status", "headers", "body"}`. `body` is JSON or a string. `status` is null if the transport
-/// failed; `transport`, `error` or `body` may then describe the failure.
+/// Classifies an example `{"status", "headers", "body"}`. `body` is JSON or a string. If `status` is null or missing,
+/// the example is a transport failure, which `transport`, `error` or `body` may describe.
 ///
 /// # Errors
 ///
@@ -120,7 +120,7 @@ fn parse_transport_failure(fields: &Map<String, Value>) -> TransportFailure {
 
 fn to_json(result: &AttemptResult) -> Value {
     let (reason, message) = (&result.rule, &result.message);
-    // The reason may have the message's words already.
+    // The message is not repeated if the rule's text contains it already.
     let rule = if message.is_empty() || reason == message || reason.contains(&format!("finish reason {message}")) {
         reason.clone()
     } else {

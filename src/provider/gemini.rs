@@ -1,4 +1,5 @@
-//! Gemini's `generateContent` of the Developer API (`v1beta`, field names after google-genai 3.4.0).
+//! Gemini's `generateContent`, in version `v1beta` of the Developer API. Field names follow Google's SDK google-genai
+//! 3.4.0.
 //!
 //! `store` is not sent. Since 2026-10-26 new paid projects keep requests unless told `"store": false`, but servers that
 //! don't know the field reject it. Opting out is therefore left to the project's settings.
@@ -107,6 +108,7 @@ enum ThinkingConfig {
 
 const THINKING_LEVELS: [&str; 5] = ["minimal", "low", "medium", "high", "xhigh"];
 
+/// Checks the parameters that this API does not support or limits. The error is a sentence.
 pub(super) fn supports(request: &Request) -> Result<(), String> {
     let params = &request.params;
     if let Some(Thinking::Level(level)) = &params.thinking
@@ -168,7 +170,8 @@ fn encode_thinking(thinking: &Thinking) -> ThinkingConfig {
 }
 
 /// The URL path of a model. The prefix `models/` is optional; a name with another collection (`tunedModels/…`) is kept.
-/// Names come from a file: one that would leave the path is rejected, and characters that would end it are escaped.
+/// Names come from a file, so a name with `..` or an empty segment is rejected, and characters that would end the path
+/// are percent-encoded.
 fn model_path(model: &str) -> Result<String, Unsupported> {
     if model.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
         return Err(Unsupported::new(format_args!("\"{model}\" is not a model name that fits into a URL")));
@@ -187,6 +190,8 @@ fn model_path(model: &str) -> Result<String, Unsupported> {
     Ok(path)
 }
 
+/// Encodes one message. Its pictures are the next ones of `remaining_pictures`, which holds the request's pictures in
+/// order and is shared by the calls for all messages.
 fn encode_message<'a>(
     message: &'a Message,
     remaining_pictures: &mut std::slice::Iter<'a, EncodedPicture<'a>>,
@@ -282,7 +287,8 @@ impl ResponseBody {
         if self.error.is_some() { None } else { self.take_answer() }
     }
 
-    /// As `into_answer`, but a body without candidates is an empty answer if it has any field of Gemini's.
+    /// Like `into_answer`, but a body without candidates counts as an empty answer if it has any of Gemini's fields.
+    /// Does not check the `error` field.
     pub(super) fn into_answer_or_empty(mut self) -> Option<DecodedAnswer> {
         self.take_answer().or_else(|| {
             let looks_like_gemini = self.candidates.is_some()

@@ -1,12 +1,13 @@
 //! HTML error pages, which proxies and content delivery networks send where JSON was expected.
 
-/// Whether a body is a web page rather than plain text.
+/// Whether a body is an HTML page rather than plain text.
 pub(super) fn is_html(body: &str) -> bool {
     let head: String = body.trim_start().chars().take(256).collect::<String>().to_ascii_lowercase();
     head.starts_with("<!doctype") || head.contains("<html") || head.contains("<head") || head.contains("<title")
 }
 
-/// The text of a page without tags, scripts and styles; white space is not yet folded. At most `limit` bytes are read.
+/// The text of a page without tags, scripts and styles. White space is not folded. Reads at most `max_bytes` of the
+/// page.
 pub(super) fn visible_text(body: &str, limit: usize) -> String {
     let mut end = body.len().min(limit);
     while !body.is_char_boundary(end) {

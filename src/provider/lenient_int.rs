@@ -7,11 +7,12 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// Larger numbers are cut to this one. No answer has so many tokens, and sums of a run's tokens and money cannot
-/// overflow.
+/// Larger numbers are reduced to this one. No answer has so many tokens, and with it a run's sums of tokens and costs
+/// cannot overflow.
 const MAX_VALUE: u64 = 1 << 30;
 
-/// A token count that never makes an answer unreadable: a value that is not a number counts as absent.
+/// A token count whose parsing never fails, so that it can't make an answer unreadable. A value that is not a number,
+/// or is negative, counts as absent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct LenientInt(Option<u64>);
 

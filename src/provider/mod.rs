@@ -1,9 +1,9 @@
 //! The three wire APIs, and the only place that interprets providers' responses.
 //!
 //! Outgoing: `encode` turns a [`Request`](crate::domain::Request), which is independent of any API, into the JSON of
-//! one of them (`gemini`, `openai`, `anthropic`), or says what this API does not support. `pictures` are read and
-//! checked just before, and decoded once (`picture_check`), on the threads of a `worker_pool`. `endpoint` holds what is
-//! the same for every attempt: addresses, headers, the secret.
+//! one of them (`gemini`, `openai`, `anthropic`), or says what this API does not support. Just before that, `pictures`
+//! reads the request's pictures and checks them, and `picture_check` decodes each picture once, on the threads of a
+//! `worker_pool`. `endpoint` holds what is the same for every attempt: addresses, headers, the secret.
 //!
 //! Incoming: `client` receives a [`TransportResult`]; `classification` turns it into an
 //! [`AttemptResult`](crate::domain::AttemptResult). Answers are read by `decoded_answer`, errors by `error_body`, and
@@ -12,8 +12,8 @@
 //! `encoded_secrets` for encoded ones; `tls_errors` describes certificate errors. `explain` shows a classification to a
 //! person.
 //!
-//! No other module looks at a status code. This module knows nothing about items, quotas, retries or time: an attempt's
-//! result says what came back, and the callers decide what follows.
+//! No other module interprets a provider's status codes. This module keeps no state about items, quotas or retries: an
+//! attempt's result says what came back, and the callers decide what follows.
 
 mod anthropic;
 mod classification;

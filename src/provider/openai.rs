@@ -65,7 +65,7 @@ struct ImageUrl<'a> {
     url: PictureUrl<'a>,
 }
 
-/// A URL. A picture's data is written as a data URL without being copied first.
+/// A picture as a URL. Its data, if embedded, is written as a data URL without being copied first.
 struct PictureUrl<'a>(&'a EncodedPicture<'a>);
 
 impl Serialize for PictureUrl<'_> {
@@ -94,6 +94,7 @@ struct NamedSchema<'a> {
 
 const REASONING_EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
+/// Checks the parameters that this API does not support or limits. The error is a sentence.
 pub(super) fn supports(request: &Request) -> Result<(), String> {
     match &request.params.thinking {
         Some(Thinking::Budget(_)) => {
@@ -150,6 +151,8 @@ pub(super) fn encode(
     Ok(EncodedRequest { path: "/chat/completions".into(), body: to_json(&body, body_size_hint(request, pictures))? })
 }
 
+/// Encodes one message. Its pictures are the next ones of `remaining_pictures`, which holds the request's pictures in
+/// order and is shared by the calls for all messages.
 fn encode_message<'a>(
     message: &'a Message,
     remaining_pictures: &mut std::slice::Iter<'a, EncodedPicture<'a>>,
@@ -271,8 +274,8 @@ struct CompletionDetails {
 }
 
 impl From<TokenUsage> for Usage {
-    /// OpenAI counts reasoning within the completion's tokens. xAI and Gemini's OpenAI-compatible API count it beside
-    /// them, which shows in the total.
+    /// OpenAI includes reasoning tokens in the completion tokens. xAI and Gemini's OpenAI-compatible API count them
+    /// separately: the total is then larger than prompt and completion tokens together.
     fn from(usage: TokenUsage) -> Self {
         let (input_tokens, completion) = (usage.prompt_tokens.or_zero(), usage.completion_tokens.or_zero());
         let reasoning = usage.completion_tokens_details.unwrap_or_default().reasoning_tokens.or_zero();
@@ -292,7 +295,8 @@ impl ResponseBody {
         if self.error.is_some() || is_minimax_error { None } else { self.take_answer() }
     }
 
-    /// As `into_answer`, but a body with empty or null `choices` is an empty answer.
+    /// Like `into_answer`, but a body with empty or null `choices` counts as an empty answer. Does not check the error
+    /// fields.
     pub(super) fn into_answer_or_empty(mut self) -> Option<DecodedAnswer> {
         self.take_answer().or_else(|| {
             self.choices.as_ref()?;

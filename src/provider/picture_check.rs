@@ -1,8 +1,8 @@
 //! Checks that a picture can be decoded, before it is sent to a provider.
 //!
-//! Decoders are tolerant: a JPEG that was cut off becomes grey at the bottom. Providers reject such files, so each
-//! format's end marker is checked as well. Bytes after the end are allowed: cameras append previews, depth maps and
-//! films.
+//! Decoders are tolerant: they fill the missing part of a truncated JPEG with grey. Providers reject such files, so the
+//! end of the file is checked as well, by a rule for each format. Bytes after the end are allowed: cameras append
+//! previews, depth maps and videos.
 
 use std::{
     io::{self, Cursor},
@@ -99,7 +99,7 @@ fn has_png_end(bytes: &[u8]) -> bool {
         if rest.starts_with(END) {
             return true;
         }
-        // Each chunk has 12 more bytes around its content: length, name and checksum.
+        // A chunk has 12 bytes besides its content: length, name and checksum.
         rest = rest.get(12 + length as usize..).unwrap_or_default();
     }
     false
@@ -138,8 +138,9 @@ fn has_gif_end(bytes: &[u8]) -> bool {
     find_gif_end(bytes).is_some()
 }
 
-/// Walks over the blocks to the trailer, to a byte where every decoder stops, or to the end of the file after a whole
-/// block, because some programs write no trailer. Returns the offset.
+/// Finds the end of a GIF by walking over its blocks. Returns the offset of the trailer or of any other byte that
+/// begins no block, where decoders stop. If the file ends after a whole block, returns its length, because some
+/// programs write no trailer. `None` if the file is cut off or has no frame.
 fn find_gif_end(bytes: &[u8]) -> Option<usize> {
     let table_bytes = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let end_of_sub_blocks = |mut at: usize| {
@@ -168,7 +169,7 @@ fn find_gif_end(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The header states the file's length.
+/// Whether the file has as many bytes as its header states.
 fn has_webp_end(bytes: &[u8]) -> bool {
     let stated_bytes = bytes.get(4..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_le_bytes);
     stated_bytes.is_some_and(|stated_bytes| stated_bytes as usize <= bytes.len().saturating_sub(8))

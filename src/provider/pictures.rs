@@ -1,5 +1,6 @@
-//! Pictures of a request: read when the attempt is made, detected by their bytes, decoded to check that they are
-//! complete, and checked against the API's limits. A picture that cannot be sent is reported before anything is sent.
+//! The pictures of a request. They are read when the attempt is made. Their format is detected by their bytes, they are
+//! decoded to check that they are complete, and they are checked against the API's limits. A picture that cannot be
+//! sent is reported before anything is sent.
 
 use std::{
     borrow::Cow,
@@ -75,13 +76,15 @@ pub(super) enum PictureFormat {
 
 const MIB: u64 = 1024 * 1024;
 
-/// Maximum size of a picture file in bytes. OpenAI limits the file to 20 MB. Anthropic limits the base64 text to 5 MB,
-/// which is a third longer than the file. Gemini limits the whole request ([`max_request_bytes`]); 20 MiB is this
-/// program's own limit there.
-/// Anthropic counts the base64, which is a third longer: 10 MB on its own API (5 MB until mid 2026), 5 MB on Amazon Bedrock
-/// and Google Cloud (platform.claude.com/docs/en/build-with-claude/vision). A relay elsewhere may lead to either: it is
-/// taken for the former, since what it refuses for its size goes to the next model. Gemini and OpenAI count the request as
-/// a whole (100 MB, see [`max_request_bytes`], and 512 MB); 20 MiB is this program's own limit there.
+/// Maximum size of a picture file in bytes.
+///
+/// Anthropic limits the base64 text, which is a third longer than the file: 10 MB on its own API (5 MB until mid 2026),
+/// 5 MB on Amazon Bedrock and Google Cloud (platform.claude.com/docs/en/build-with-claude/vision). A relay at another
+/// host may forward to any of these. The larger limit is used there, because an item whose picture is rejected as too
+/// large goes to the next model.
+///
+/// Gemini and OpenAI limit only the whole request (100 MB, see [`max_request_bytes`], and 512 MB). 20 MiB a picture is
+/// this program's own limit there.
 pub(super) fn max_file_bytes(api: Api, host: &str) -> u64 {
     let is_cloud = || [".amazonaws.com", ".api.aws", ".googleapis.com"].iter().any(|domain| host.ends_with(domain));
     match api {
@@ -91,7 +94,7 @@ pub(super) fn max_file_bytes(api: Api, host: &str) -> u64 {
     }
 }
 
-/// Bytes that are `encoded` bytes long as base64.
+/// Size of the file whose base64 text has `base64_bytes` bytes.
 const fn of_base64(encoded: u64) -> u64 {
     encoded / 4 * 3
 }
@@ -165,7 +168,8 @@ impl PictureFormat {
         })
     }
 
-    /// Gemini rejects GIF and BMP with 400 (gemini-cli#14838); no API takes BMP, TIFF or AVIF.
+    /// Whether `api` takes this format. Gemini rejects GIF and BMP with 400 (gemini-cli#14838). No API takes BMP, TIFF
+    /// or AVIF.
     pub(super) const fn is_supported_by(self, api: Api) -> bool {
         match self {
             Self::Png | Self::Jpeg | Self::Webp => true,
@@ -217,12 +221,13 @@ impl PictureFormat {
     }
 }
 
-/// Hashes of pictures that were decoded without an error, so that a retry does not decode them again.
+/// Hashes of pictures that were decoded without an error, so that a retry does not decode them again. The pictures
+/// themselves are not kept.
 #[derive(Default, Debug)]
 pub(super) struct DecodedPictureCache(Mutex<VecDeque<u128>>);
 
 impl DecodedPictureCache {
-    /// More pictures than ever wait for a retry at the same time.
+    /// Meant to be more than the pictures that wait for a retry at the same time. The oldest hashes are dropped.
     const MAX_HASHES: usize = 4_096;
 
     fn check(&self, format: PictureFormat, bytes: &[u8]) -> Result<(), PictureError> {
@@ -246,13 +251,12 @@ impl DecodedPictureCache {
     }
 }
 
-/// Reads, checks and encodes the request's pictures, in its order. Blocks the thread.
+/// Reads, checks and encodes the request's pictures, in the order of the request. `max_bytes` is the maximum size of
+/// one picture file. Blocks the thread.
 ///
 /// # Errors
 ///
 /// If a picture cannot be read, is damaged, or is not supported by this API.
-///
-/// `max_bytes` is the limit of one picture at the model's API.
 pub(super) fn load<'r>(
     api: Api,
     max_bytes: u64,
@@ -300,9 +304,10 @@ impl PictureChecker<'_> {
         Ok(EncodedPicture::Data { mime, base64: Cow::Owned(STANDARD.encode(bytes)) })
     }
 
-    /// Checks a picture that is embedded in the input row.
+    /// Checks a picture whose base64 data is in the input row.
     fn check_inline<'r>(&self, base64: &'r str) -> Result<EncodedPicture<'r>, PictureError> {
         let with_row_name = |error: PictureError| error.with_name("a picture in the row");
+        // Padding makes this up to 2 bytes more than the picture has.
         let approximate_bytes = base64.len() as u64 / 4 * 3;
         if approximate_bytes > self.max_bytes + 2 {
             return Err(with_row_name(too_large(self.api, self.max_bytes, approximate_bytes)));
@@ -457,7 +462,7 @@ mod tests {
             for api in APIS {
                 let error = check_header(api, 1, bytes).unwrap_err();
                 assert!(error.to_string().contains(words), "{error}");
-                // Another API may support a format that this one does not; a broken file is never sendable.
+                // Another API may support a format that this one does not. No API takes a damaged file.
                 let is_a_kind = matches!(words, "BMP" | "AVIF");
                 assert_eq!(matches!(error, PictureError::Unsupported(_)), is_a_kind, "{error}");
             }

@@ -1,10 +1,11 @@
-//! Numbers in an error: stated limits, limits of zero, and requests larger than any limit.
+//! Reads the numbers in an error: stated limits, limits of zero, and requests that are larger than the whole limit.
 
 use crate::domain::{LimitDimension, Outcome, ProviderLimit};
 
 use super::error_body::{ErrorBody, QuotaViolation};
 
-/// Whether the request alone exceeds the limit: "Limit 30000, Requested 31538". Sent as 429 (OpenAI) and 413 (Groq).
+/// Whether this single request is larger than the whole limit: "Limit 30000, Requested 31538". Sent as 429 (OpenAI) and
+/// 413 (Groq).
 pub(super) fn exceeds_whole_limit(error: &ErrorBody) -> bool {
     let text = &error.lower_message;
     text.match_indices("requested").any(|(at, word)| {
@@ -21,7 +22,7 @@ pub(super) fn limit_is_zero(error: &ErrorBody) -> bool {
         || text.match_indices("limit").any(|(at, word)| starts_with_zero(&text[at + word.len()..]))
 }
 
-/// The smallest limit in the error that fits this outcome.
+/// The smallest limit in the error that is of the kind of this outcome.
 pub(super) fn smallest_stated_limit(error: &ErrorBody, outcome: Outcome) -> Option<u64> {
     let is_of_kind = |violation: &&QuotaViolation| {
         let is_daily = violation.quota_id.contains("perday");

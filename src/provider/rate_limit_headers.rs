@@ -1,8 +1,8 @@
-//! Rate limits stated in response headers, and the processing time that the server reports.
+//! Reads rate limits from response headers, and the processing time that the server reports.
 //!
-//! The same header means different things: `x-ratelimit-limit-requests` is per minute at OpenAI and per day at Groq,
-//! and a reset is a Go duration, a point in time or an epoch in milliseconds. The vendor decides; it is detected by the
-//! provider's name or address.
+//! The meaning of a header depends on the vendor: `x-ratelimit-limit-requests` is per minute at OpenAI and per day at
+//! Groq, and a reset is a Go duration, a point in time or an epoch in milliseconds. The vendor is detected by the
+//! provider's API, name and base URL.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::retry_after::{self, ResetTime};
 /// The vendor whose header conventions apply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Vendor {
-    /// Sends no rate-limit headers (its errors carry `quotaValue`).
+    /// Sends no rate-limit headers. Its errors state limits as `quotaValue`.
     Gemini,
     Anthropic,
     /// Requests are per day, tokens per minute (console.groq.com/docs/rate-limits).
@@ -27,10 +27,10 @@ pub(super) enum Vendor {
     OpenAi,
 }
 
-/// Upper bound for the reset of a minute window, in case a clock is wrong.
+/// Longest reset of a per-minute limit. A longer one means that a clock is wrong.
 const MAX_MINUTE_RESET: Duration = Duration::from_secs(60);
 
-/// A longer reset belongs to a day limit, not to a minute.
+/// A limit with a longer reset is a daily one, not a per-minute one.
 const MIN_DAILY_RESET: Duration = Duration::from_secs(120);
 
 impl Vendor {
@@ -73,7 +73,7 @@ impl HeaderTriple {
         let number = |name: &str| get(name).and_then(|text| text.parse::<f64>().ok()).filter(|number| *number >= 0.0);
         let [limit, remaining, reset] = names;
         let limit = number(limit).map(|number| number as u64).filter(|limit| *limit > 0);
-        // Some providers count in fractions; less than one remaining is none.
+        // Some providers state fractions. Less than one remaining counts as zero.
         let remaining = number(remaining).map(|number| number as u64);
         let reset = get(reset).and_then(|text| retry_after::parse_reset(text, now)).map(|reset| match reset {
             ResetTime::After(wait) | ResetTime::At(wait) => wait,
@@ -99,14 +99,15 @@ fn read_openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: 
     if let Some(requests) = HeaderTriple::read(get, names, now) {
         if vendor == Vendor::Groq {
             let limit = requests.to_provider_limit(LimitDimension::RequestsPerDay);
-            // Groq's limit is a bucket: the reset is the time until it is full, and one request fits long before.
+            // Groq's daily limit is a token bucket. The stated reset is the time until the bucket is full, but one
+            // request fits much earlier.
             let time_until_one = |reset: Duration| {
                 let share = u32::try_from(requests.limit.unwrap_or(1)).unwrap_or(u32::MAX).max(1);
                 (reset / share).max(Duration::from_secs(1))
             };
             limits.push(ProviderLimit { resets_in: limit.resets_in.map(time_until_one), ..limit });
         } else if requests.is_daily() {
-            // OpenAI's lowest tiers are limited per day under the same header names.
+            // OpenAI's lowest tiers have daily limits under the same header names.
             limits.push(requests.to_provider_limit(LimitDimension::RequestsPerDay));
         } else {
             limits.push(requests.to_provider_limit(LimitDimension::RequestsPerMinute));
@@ -128,7 +129,7 @@ fn read_anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) ->
     let requests = read("requests", LimitDimension::RequestsPerMinute);
     let input = read("input-tokens", LimitDimension::InputTokensPerMinute);
     let output = read("output-tokens", LimitDimension::OutputTokensPerMinute);
-    // `tokens` repeats the tightest of input and output where those are given.
+    // If there are limits for input and output, `tokens` only repeats the tighter one.
     let tokens =
         if input.is_some() || output.is_some() { None } else { read("tokens", LimitDimension::TokensPerMinute) };
     [requests, input, output, tokens].into_iter().flatten().collect()

@@ -1,8 +1,8 @@
 //! Makes a provider's message safe to store and show: no credentials, no control characters, limited length.
 //!
 //! Some providers echo the whole key in an error (Gemini's CONSUMER_SUSPENDED does, in two places), or the ids of
-//! organizations and keys (Moonshot, OpenAI). Everything that looks like one of these is replaced. The key itself is
-//! also replaced where it is encoded.
+//! organizations and keys (Moonshot, OpenAI). Texts that look like a key or such an id are replaced. The key of the
+//! request is always replaced, also in encoded form.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -10,14 +10,15 @@ use super::encoded_secrets::replace_encoded;
 
 const REDACTED: &str = "[redacted]";
 
-/// Characters of a provider's message that are kept at most.
+/// Maximum number of characters that are kept of a provider's message.
 const MAX_MESSAGE_CHARS: usize = 500;
 
-/// Bytes of the raw text that are searched at most. Longer errors are not useful to a reader.
+/// Maximum number of bytes of the raw text that are searched; the rest is dropped. Longer errors are of no use to a
+/// reader.
 const MAX_REDACT_BYTES: usize = 16 * 1024;
 
-/// Start of a key or account id, and how many more bytes it must have. A prefix with `matches_inside_words` is so
-/// distinctive that it also counts in the middle of a word.
+/// Prefix of a key or account id, and the minimum number of bytes after it. A prefix with `matches_inside_words` is so
+/// distinctive that it is also matched in the middle of a word.
 struct CredentialPrefix {
     prefix: &'static str,
     min_tail_bytes: usize,
@@ -53,7 +54,7 @@ const CREDENTIAL_PREFIXES: [CredentialPrefix; 22] = [
     whole_word_prefix("eyJ", 16),
 ];
 
-/// Names that are followed by a credential. Compared without case.
+/// Names that are followed by a credential, compared without regard to case.
 const CREDENTIAL_NAMES: [&str; 13] = [
     "api_key",
     "api-key",
@@ -200,7 +201,7 @@ fn match_named(text: &str) -> Option<(usize, usize)> {
             keep += 7;
             value = &value[7..];
         }
-        // A value that is already redacted contains a bracket of its own.
+        // The closing bracket of a value that is already redacted does not end it.
         let hidden_length = if value.starts_with(REDACTED) { REDACTED.len() } else { 0 };
         let length = value[hidden_length..]
             .bytes()
@@ -231,7 +232,7 @@ fn looks_opaque(value: &str) -> bool {
                 && value.bytes().any(|byte| byte.is_ascii_lowercase())))
 }
 
-/// Matches a key of an unknown vendor: at least 30 characters without a break, with digits, lower and upper case.
+/// Matches a key of an unknown vendor: at least 30 letters, digits, `_` or `-`, with digits, lower and upper case.
 fn match_opaque(text: &str) -> Option<usize> {
     let length = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
     let token = &text.as_bytes()[..length];

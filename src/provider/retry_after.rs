@@ -1,6 +1,6 @@
-//! How long the provider asks to wait, in all the forms that providers use.
+//! Finds the wait that a provider asks for, in all the forms that providers use.
 //!
-//! The longest of these counts: explicit waits (`retry-after-ms`, `retry-after`, Google's RetryInfo, texts such as
+//! The longest of these is used: explicit waits (`retry-after-ms`, `retry-after`, Google's RetryInfo, texts such as
 //! "Please try again in 9m38.016s") and relative resets of the exhausted dimension. Absolute reset times are used only
 //! if there is no other wait: they depend on two clocks, and describe whole windows rather than this error.
 
@@ -11,7 +11,8 @@ use reqwest::header::HeaderMap;
 
 use crate::domain::WallTime;
 
-/// Longer waits are taken as mistakes: milliseconds read as seconds, or a point in time read as a delay.
+/// Longest wait that is believed. A longer one is a mistake: milliseconds read as seconds, or a point in time read as a
+/// delay.
 const MAX_PLAUSIBLE_WAIT: Duration = Duration::from_hours(31 * 24);
 
 /// The parts of an error response that may state a wait.
@@ -23,8 +24,8 @@ pub(super) struct WaitSources<'a> {
     pub stated_in_body: Option<Duration>,
     /// The error message in lower case.
     pub lower_message: &'a str,
-    /// The error is about tokens. Their reset then counts even if some remain, because they are too few for this
-    /// request.
+    /// Whether the error is about tokens. The token reset is then used even if some tokens remain, because they are too
+    /// few for this request.
     pub is_about_tokens: bool,
     pub received_at: WallTime,
 }
@@ -45,7 +46,7 @@ impl WaitSources<'_> {
     }
 }
 
-/// The wait that the provider asks for. `None` if there is none, or only an implausible or unreadable one.
+/// Finds the wait that the provider asks for. `None` if it states none, or only implausible or unreadable ones.
 pub(super) fn stated_wait(sources: &WaitSources<'_>) -> Option<Duration> {
     let now = sources.now();
     let after_ms = sources.header("retry-after-ms").and_then(|text| parse_seconds(text)?.checked_div(1_000));
@@ -84,7 +85,7 @@ fn wait_until(then: Timestamp, now: Timestamp) -> Option<Duration> {
     Duration::try_from(then.duration_since(now)).ok()
 }
 
-/// The longest relative and the longest absolute reset of the exhausted dimensions, from `x-ratelimit-reset-*`,
+/// Finds the longest relative and the longest absolute reset of the exhausted dimensions, in `x-ratelimit-reset-*`,
 /// `ratelimit-reset`, `X-RateLimit-Reset` and `anthropic-ratelimit-*-reset`.
 fn exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<Duration>, Option<Duration>) {
     let names = sources.headers.keys().map(reqwest::header::HeaderName::as_str);
@@ -114,8 +115,11 @@ fn exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<Durati
     (relative, absolute)
 }
 
+/// The wait until a reset, and how the reset was stated.
 pub(super) enum ResetTime {
+    /// Stated as a duration.
     After(Duration),
+    /// Stated as a point in time.
     At(Duration),
 }
 
@@ -137,14 +141,14 @@ pub(super) fn parse_reset(text: &str, now: Timestamp) -> Option<ResetTime> {
     parse_duration(text, false).map(|(wait, _)| ResetTime::After(wait))
 }
 
-/// Parses RetryInfo's `retryDelay`: "12.5s" or whole seconds. Google rounds whole seconds down ("12s" beside "Please
-/// retry in 12.134s"), so one second is added to them.
+/// Parses RetryInfo's `retryDelay`: "12.5s" or whole seconds. Google rounds down to whole seconds ("12s" in the field,
+/// "Please retry in 12.134s" in the message), so one second is added to these.
 pub(super) fn parse_retry_delay(text: &str) -> Option<Duration> {
     let (wait, _) = parse_duration(text.trim(), true)?;
     Some(if text.contains('.') || text.contains("ms") { wait } else { wait.saturating_add(Duration::from_secs(1)) })
 }
 
-/// The longest wait that the text names. `text` is in lower case.
+/// The longest wait that `text` states. `text` is in lower case.
 fn longest_wait_in_text(text: &str) -> Option<Duration> {
     // A number without a unit means seconds after the first list of phrases; after the second it needs a unit.
     const ANCHORS_BEFORE_SECONDS: [&str; 5] =

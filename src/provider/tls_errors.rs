@@ -4,7 +4,7 @@ use std::error::Error;
 
 use rustls::CertificateError;
 
-/// Finds the TLS error behind another error. I/O layers wrap it in an error of their own.
+/// Finds the TLS error inside another error. I/O layers wrap it in errors of their own.
 pub(super) fn find_tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let wrapped = || find_tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?);
     error.downcast_ref().or_else(wrapped).or_else(|| find_tls_error(error.source()?))

@@ -19,9 +19,9 @@ pub struct ProviderResponse<'a> {
     pub status: u16,
     pub headers: &'a HeaderMap,
     pub body: &'a [u8],
-    /// Arrival time. Absolute reset times are measured from it if the response has no `Date` header.
+    /// Time of arrival. Waits until an absolute time are computed from it if the response has no `Date` header.
     pub received_at: WallTime,
-    /// Texts to remove from messages, even if the provider echoes them.
+    /// Secrets to remove from the provider's messages, which may echo them.
     pub secrets: &'a [SecretString],
 }
 

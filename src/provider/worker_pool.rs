@@ -1,7 +1,7 @@
-//! A small, fixed set of threads for work that blocks or computes.
+//! A small, fixed set of threads for blocking or CPU-bound tasks.
 //!
-//! The runtime's own blocking pool starts a thread for every task that finds none idle, up to 512, and the allocator
-//! keeps the memory of each thread's largest task. This pool keeps the number of threads fixed, however many tasks
+//! Tokio's own blocking pool starts a thread for every task that finds none idle, up to 512, and the allocator keeps
+//! the memory that each thread's largest task has used. This pool has a fixed number of threads, however many tasks
 //! wait.
 
 use std::{
@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// The threads, once there was a job. They end when the pool is dropped, and nobody waits for one whose job does not end.
+/// The pool. Its threads are started by the first task. They end after the pool is dropped, once the tasks that they
+/// have accepted are done; dropping does not wait for them.
 pub struct WorkerPool {
-    /// What the threads are called.
     name: &'static str,
     threads: usize,
     task_sender: Mutex<Option<mpsc::Sender<Task>>>,
@@ -44,12 +44,14 @@ impl WorkerPool {
         Self { name, threads, task_sender: Mutex::default() }
     }
 
-    /// For work that computes: as many threads as there are cores, and no more than `max_threads`.
+    /// A pool for CPU-bound tasks: one thread per core, at most `max_threads`.
     pub(super) fn per_core(name: &'static str, max_threads: usize) -> Self {
         Self::new(name, thread::available_parallelism().map_or(1, NonZero::get).min(max_threads))
     }
 
-    /// Runs `task` on one of the threads, after the tasks before it.
+    /// Runs `task` on one of the threads and waits for its result. Tasks start in the order in which they were
+    /// submitted. If the returned future is dropped, a task that has not started is skipped, and the result of one that
+    /// has is discarded.
     pub async fn run<T: Send + 'static>(
         &self,
         task: impl FnOnce() -> T + Send + 'static,
@@ -57,17 +59,20 @@ impl WorkerPool {
         let sender = self.sender().map_err(WorkerPoolError::NoThread)?;
         let (result, done) = oneshot::channel();
         let task: Task = Box::new(move || {
-            // The result is no longer wanted if the attempt was cancelled.
+            // Skipped if the caller has stopped waiting.
             if !result.is_closed() {
                 let _ = result.send(task());
             }
         });
-        // The threads outlive every sender, so a task without a result has panicked.
+        // The threads don't end while a sender exists, so a task without a result has panicked.
         sender.send(task).await.map_err(|_| WorkerPoolError::Panicked)?;
         done.await.map_err(|_| WorkerPoolError::Panicked)
     }
 
-    /// The sender to the threads. The first call starts them.
+    /// Starts the threads at the first call. Returns the sender of tasks to them.
+    ///
+    /// # Errors
+    /// If not even one thread can be started.
     fn sender(&self) -> io::Result<mpsc::Sender<Task>> {
         let mut task_sender = self.task_sender.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task_sender) = &*task_sender {
@@ -95,7 +100,7 @@ fn run_tasks(receiver: &Mutex<mpsc::Receiver<Task>>) {
         // A thread holds the lock while it waits for a task, and frees it before the task runs.
         let task = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(task) = task else { return };
-        // The panic hook has logged it, and the caller gets an error.
+        // The panic hook logs a panic, and the caller gets `WorkerPoolError::Panicked`.
         let _ = catch_unwind(AssertUnwindSafe(task));
     }
 }

@@ -1,6 +1,7 @@
-//! Answers of the simulator. Sums and unit conversions are solved, quoted passages are cut to their beginning, and
-//! pictures are described by their size. A request for JSON gets JSON. Every other prompt gets a sentence about the
-//! prompt that says it is simulated. The same prompt always gets the same answer.
+//! The simulator's answers. Pictures are described by their size. Arithmetic and unit conversions are solved. A quoted
+//! passage that is to be summarised is cut to its beginning. Every other prompt gets a sentence with words of the
+//! prompt, which says that it is simulated. A request for JSON gets such a text inside JSON. The same prompt always
+//! gets the same answer.
 
 mod arithmetic;
 mod filler_text;
@@ -87,7 +88,7 @@ fn example_value(schema: &Value, text: &str, depth: usize) -> Value {
     }
     let kind = schema["type"].as_str().or_else(|| schema["type"].get(0)?.as_str()).unwrap_or("object");
     match kind.to_ascii_lowercase().as_str() {
-        // Limits the depth, because schemas can nest without end.
+        // The depth is limited, because a schema can nest deeply.
         _ if depth > 16 => Value::Null,
         "string" => text.into(),
         "integer" => 7.into(),

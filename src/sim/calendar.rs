@@ -20,7 +20,7 @@ pub(super) struct ProviderDay {
 }
 
 impl Calendar {
-    /// Rolling days have no calendar; their statistics use UTC dates.
+    /// A rolling day has no calendar, so UTC dates are used for its statistics.
     pub fn new(day: QuotaDay) -> Self {
         let zone = match day {
             QuotaDay::Pacific => TimeZone::get("America/Los_Angeles").expect("the time zone database is compiled in"),

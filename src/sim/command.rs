@@ -42,7 +42,7 @@ pub struct SimArgs {
     pub print_keys: bool,
 }
 
-/// Invalid arguments, which the user can correct.
+/// An error in the arguments, which the user can correct.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SimUsageError(String);

@@ -32,7 +32,7 @@ pub(super) enum PromptMarker {
     BadRequest,
 }
 
-/// An irregularity that does not change the outcome.
+/// An irregularity of a response that does not change its outcome.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quirk {
@@ -42,8 +42,8 @@ pub enum Quirk {
     LyingRetry,
 }
 
-/// Fault rates as shares of all admitted requests (0 to 1). At most one fault applies to a request, so the rates add up
-/// to at most 1.
+/// Fault rates as shares (0 to 1) of all admitted requests, except `slow_body` and `lying_retry`. At most one fault
+/// applies to a request, so the rates of faults add up to at most 1.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultRates {
@@ -55,9 +55,9 @@ pub struct FaultRates {
     pub html: f64,
     pub empty: f64,
     pub blocked: f64,
-    /// Share of the answers.
+    /// Share of answers whose body is sent slowly.
     pub slow_body: f64,
-    /// Share of the refusals.
+    /// Share of refusals that state a false wait.
     pub lying_retry: f64,
 }
 

@@ -40,7 +40,7 @@ pub(super) struct SimService {
     clock: Clock,
     started_at: Now,
     state: Mutex<SimState>,
-    /// Becomes true once, when the simulator stops. Everything that sleeps then wakes up.
+    /// Becomes true when the simulator stops. This ends every sleep.
     stop_signal: watch::Sender<bool>,
 }
 
@@ -158,7 +158,7 @@ impl SimService {
     }
 
     fn state(&self) -> MutexGuard<'_, SimState> {
-        // A panic under the lock leaves no inconsistency that matters to a simulator.
+        // A panic under the lock may leave wrong counts, which a simulator can live with.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -190,7 +190,7 @@ impl SimService {
         }
     }
 
-    /// Checks the key, the body, the model, and the body against the model's limits, in the same order as the
+    /// Checks the key, the body, the model, and then the body against the model's limits, in the same order as the
     /// providers.
     fn validate(&self, incoming: &IncomingRequest) -> Result<ValidRequest, RejectedRequest> {
         let (key, secret) = self.authenticate(incoming)?;
@@ -368,10 +368,14 @@ struct ConcurrencySlot {
     hold: SlotHold,
 }
 
+/// The state of a slot, which decides how its request is counted when the slot is dropped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SlotHold {
+    /// No slot is taken, or it was released.
     Nothing,
+    /// Taken by a request that gets a fault.
     Fault,
+    /// Taken by a request whose answer is not sent yet. If it is dropped, the request counts as abandoned.
     Answer,
 }
 
@@ -397,7 +401,8 @@ impl Drop for ConcurrencySlot {
     }
 }
 
-/// The complete response for a fault; the caller cuts it off where needed.
+/// The complete response for a fault. For [`InjectedFault::Reset`] and [`InjectedFault::Truncated`], the caller cuts it
+/// off.
 fn faulty_response(
     fault: InjectedFault,
     wire_api: &dyn WireApi,

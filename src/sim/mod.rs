@@ -2,17 +2,17 @@
 //! bodies and failures. It is for the demo, for tests and for manual experiments.
 //!
 //! It keeps its own counts and never reads the program's, so that tests can compare its [`ServerStats`] with the
-//! program's record. It knows only `domain`'s types and the clock.
+//! program's record. Of the rest of the program it uses only the clock and types of `domain`.
 //!
 //! - [`Profile`]: what is simulated (providers, models, limits, keys, faults), from TOML; `profiles/` has the built-in
 //!   ones
 //! - `profile_index`: a profile indexed for look-up; `pool`, `sliding_window`, `calendar`: the limits
 //! - `wire/`: one file per API, from body to `request` and from outcome to body
 //! - `faults`, `answer`: injected faults, and the answers
-//! - `state`, `stats`: everything that changes, behind one lock, and its public statistics
-//! - `handler`, `responses`, `server`: one request from arrival to last byte; HTTP responses; routes, listening,
-//!   stopping
-//! - `command`: `cascadeck sim`
+//! - `state`, `stats`: everything that changes, behind one lock, and the statistics of it
+//! - `handler`, `responses`, `server`: one request from its arrival to the last byte of its response; HTTP responses;
+//!   routes, listening and stopping
+//! - `command`, `keys_file`: `cascadeck sim`, and the keys.toml that it prints
 
 mod answer;
 mod calendar;

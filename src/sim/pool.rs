@@ -1,4 +1,5 @@
-//! Limits of one project on one model. A request is counted when it arrives, and refused if it exceeds a limit.
+//! The limits of one project on one model. A request that would exceed a limit is refused. The others
+//! are counted; refused ones too, in the requests per minute, if the profile says so.
 
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::domain::{Limits, MonoTime, Now, QuotaDay};
 
-/// Dates kept in the statistics at most; older ones are dropped.
+/// Maximum number of dates in the statistics. The oldest are dropped.
 const MAX_DAYS_KEPT: usize = 400;
 /// The wait that a refusal for concurrency states. The real wait is unknown.
 const CONCURRENCY_RETRY_WAIT: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ pub(super) struct LimitRefusal {
 pub(super) struct SimGauge {
     pub limit: u64,
     pub remaining: u64,
-    /// Time until more becomes free. A sliding window has no fixed reset.
+    /// Time until some of the limit becomes free. A sliding window has no fixed reset.
     pub resets_in: Duration,
 }
 
@@ -76,7 +77,7 @@ pub(super) struct SimPool {
     calendar: Calendar,
     /// Usage of the current date, including what was used before the start.
     today: Option<(ProviderDay, DayUsage)>,
-    /// Present only if a rolling day is limited, so that the limit bounds its size.
+    /// The last 24 hours. Present only if the day is rolling and limited: the limit bounds the size of the window.
     rolling_day: Option<SimWindow>,
     in_flight: u32,
     pub peaks: PeakUsage,
@@ -134,7 +135,7 @@ impl SimPool {
         Err(LimitRefusal { violations })
     }
 
-    /// Releases a slot: the answer was sent, or the client disconnected.
+    /// Releases the concurrency slot of a request that has ended.
     pub fn release(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }

@@ -1,7 +1,7 @@
 //! Simulation profile: one TOML file, checked as a whole before the server listens.
 //!
-//! Times are in seconds (or milliseconds where the name says so) of the simulator's clock, which may run faster than
-//! real time.
+//! Times are in seconds, or in milliseconds if the name ends with `_ms`, of the simulator's clock, which may run faster
+//! than real time. Points in time count from the simulator's start.
 
 use std::collections::HashSet;
 
@@ -27,10 +27,10 @@ pub struct Profile {
     /// Whether requests refused with 429 count against the requests per minute.
     #[serde(default)]
     pub refusals_count: bool,
-    /// Duration of a refusal, in milliseconds.
+    /// Time that a refused or rejected request takes, in milliseconds.
     #[serde(default = "default_refusal_ms")]
     pub refusal_ms: u64,
-    /// Duration of a `slow_body` answer, in seconds.
+    /// Time in which the body of a `slow_body` answer is sent, in seconds.
     #[serde(default = "default_slow_body_s")]
     pub slow_body_s: f64,
     /// Default for models without a latency of their own.
@@ -137,7 +137,7 @@ pub struct KeyProfile {
     pub provider: String,
     /// Keys of one project share every quota.
     pub project: String,
-    /// Made up, so it need not be kept secret.
+    /// Invented, so it need not be kept secret.
     pub secret: String,
     #[serde(default)]
     pub state: SimKeyState,

@@ -1,4 +1,4 @@
-//! Index over a profile. It does not change while the simulator runs, so it is read without a lock.
+//! A profile, indexed for look-up. It does not change while the simulator runs, so it is read without a lock.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,9 +13,9 @@ pub(super) struct ProfileIndex {
     pub profile: Profile,
     /// The key with each secret.
     keys_by_secret: HashMap<String, KeyRef>,
-    /// Per provider: index of each model name in the profile.
+    /// For each provider, in the order of the profile: the index of each of its models in [`Profile::models`], by name.
     models_by_name: Vec<HashMap<String, usize>>,
-    /// Provider index and project name, in order of first mention.
+    /// Provider index and project name of every project, in the order in which the keys mention them.
     pub projects: Vec<(usize, String)>,
 }
 
@@ -63,7 +63,7 @@ impl ProfileIndex {
         self.profile.models.iter().filter(move |model| model.provider == provider)
     }
 
-    /// State of the key `uptime` after the simulator's start.
+    /// The state of the key when the simulator has run for `uptime`.
     pub fn key_state(&self, key: KeyRef, uptime: Duration) -> SimKeyState {
         let KeyProfile { state, from_s, until_s, .. } = self.profile.keys[key.key];
         let now = uptime.as_secs_f64();
@@ -75,7 +75,7 @@ impl ProfileIndex {
         self.profile.models[model].closed_to.contains(project)
     }
 
-    /// Fault of an outage that covers this model `uptime` after the start.
+    /// The fault of an outage that affects this model when the simulator has run for `uptime`.
     pub fn active_outage(&self, key: KeyRef, model: usize, uptime: Duration) -> Option<InjectedFault> {
         let provider = &self.profile.providers[key.provider].name;
         let name = &self.profile.models[model].name;

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::profile::ModelProfile;
 
-/// Bytes of text per token; English has about four.
+/// Assumed number of bytes per token. English text has about four.
 const BYTES_PER_TOKEN: usize = 4;
 
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -113,7 +113,7 @@ impl SimRequest {
         self.prompt.push_str(text);
     }
 
-    /// Tokens of texts and pictures; at least one.
+    /// Number of tokens of texts and pictures, at least one.
     pub fn input_tokens(&self, model: &ModelProfile) -> u64 {
         text_tokens(self.system.len() + self.prompt.len()).max(1) + self.picture_tokens(model)
     }

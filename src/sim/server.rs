@@ -28,12 +28,13 @@ use super::{
 };
 use crate::{clock::Clock, domain::Api};
 
-/// Above Gemini's inline limit of 100 MB.
+/// Larger than Gemini's limit of 100 MB for a request with inline data.
 const MAX_BODY_BYTES: usize = 128 * 1_024 * 1_024;
-/// How long a stop waits for connections that don't close, in real time.
+/// Time that stopping waits for open connections, in real time.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown` completes, then answers the requests in flight at once and closes.
+/// Serves until `shutdown` completes. Then ends every wait, so that the requests in flight are answered at once, and
+/// closes.
 pub async fn serve(
     listener: TcpListener,
     profile: Profile,
@@ -64,7 +65,7 @@ impl Simulator {
         let (stop_sender, stopped) = oneshot::channel();
         let shared_service = Arc::clone(&sim);
         let task = tokio::spawn(async move {
-            // A dropped sender also stops it.
+            // The server also stops if the sender is dropped.
             let shutdown = async { drop(stopped.await) };
             run_server(listener, shared_service, shutdown).await
         });
@@ -79,7 +80,7 @@ impl Simulator {
         self.sim.stats()
     }
 
-    /// Stops listening, waits until all connections are closed, and returns the final statistics.
+    /// Stops listening, waits at most one second for all connections to close, and returns the final statistics.
     pub async fn stop(self) -> io::Result<ServerStats> {
         drop(self.stop_sender);
         self.task.await.map_err(io::Error::other)??;
@@ -92,7 +93,7 @@ fn new_service(profile: Profile, clock: Clock) -> io::Result<Arc<SimService>> {
 }
 
 async fn run_server(listener: TcpListener, sim: Arc<SimService>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    // Without this, small responses in several writes would wait for the client's acknowledgements.
+    // Without this, a small response that is sent in several writes would wait for the client's acknowledgements.
     let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
     let stopped = {
         let sim = Arc::clone(&sim);
@@ -183,7 +184,7 @@ async fn get_model(
     sim.handle_models(request_without_body(api_of(&headers), headers, query), Some(name)).await
 }
 
-/// All three APIs list their models at `/v1/models`, so the headers decide.
+/// Detects the API by the headers, because all three APIs list their models at `/v1/models`.
 fn api_of(headers: &HeaderMap) -> Api {
     if headers.contains_key("x-goog-api-key") {
         Api::Gemini

@@ -1,4 +1,4 @@
-//! Sliding windows and the leaky bucket, on the monotonic clock.
+//! Sliding windows and GCRA (a leaky bucket), on the monotonic clock.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -23,7 +23,7 @@ impl SimTokens {
     }
 }
 
-/// The requests of the last `span`. One that arrived at `t` leaves at `t + span`.
+/// The requests of the last `span`. A request that arrived at `t` leaves the window at `t + span`.
 #[derive(Clone, Debug)]
 pub(super) struct SimWindow {
     span: Duration,
@@ -92,7 +92,7 @@ impl SimWindow {
         self.entries.len().checked_sub(1).map_or(self.span, |last| self.time_until_leaves(last, now))
     }
 
-    /// Time until the oldest request leaves.
+    /// Time until the oldest request leaves the window; zero if there is none.
     pub fn time_until_oldest_leaves(&self, now: MonoTime) -> Duration {
         self.time_until_leaves(0, now)
     }
@@ -102,12 +102,12 @@ impl SimWindow {
     }
 }
 
-/// The generic cell rate algorithm: `burst` requests at once, the rest evenly spaced.
+/// The generic cell rate algorithm: admits `burst` requests at once, and more only evenly spaced.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SimGcra {
     interval: Duration,
     tolerance: Duration,
-    /// Time at which the bucket will be empty.
+    /// Time at which the bucket will be empty: GCRA's theoretical arrival time.
     drained_at: MonoTime,
 }
 

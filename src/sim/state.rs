@@ -1,5 +1,5 @@
 //! All state that changes while the simulator runs: pools, counts and the random generator. It is behind one lock,
-//! which is held for microseconds and never over an await. Only the statistics take longer.
+//! which is never held over an await. It is held for microseconds, or longer while statistics are built.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,9 +17,9 @@ use super::{
 };
 use crate::domain::{Api, Limits, Now};
 
-/// Distinct prompts that are remembered at most; about 50 MB.
+/// Maximum number of distinct prompts that are remembered, in about 50 MB.
 const MAX_TRACKED_PROMPTS: usize = 500_000;
-/// A false wait. A stated wait of 18 days has blocked real pools.
+/// A false wait that a refusal may state. A real provider has stated a wait of 18 days.
 const ABSURD_RETRY_WAIT: Duration = Duration::from_hours(18 * 24);
 
 /// The key and model that a request is counted for.
@@ -29,7 +29,7 @@ pub(super) struct SimRoute {
     pub model: usize,
 }
 
-/// Decision on a valid request: only limits and random faults can prevent its answer.
+/// Decision on a valid request. Limits, outages and injected faults can still prevent its answer.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct SimDecision {
     pub outcome: SimOutcome,
@@ -44,13 +44,14 @@ pub(super) enum SimOutcome {
     Answer { is_slow: bool },
 }
 
-/// Input of a decision, beside the pools.
+/// The input of a decision, apart from the state.
 pub(super) struct RequestContext<'a> {
     pub now: Now,
     pub api: Api,
     pub tokens: SimTokens,
-    /// The fault of an outage that covers the request. `requested_fault` is the one that its prompt asks for.
+    /// The fault of an outage that affects the request.
     pub outage: Option<InjectedFault>,
+    /// The fault that the prompt asks for.
     pub requested_fault: Option<InjectedFault>,
     pub fault_rates: &'a FaultRates,
     pub latency: LatencyProfile,
@@ -148,7 +149,7 @@ impl SimState {
     }
 
     fn decide_outcome(&mut self, route: SimRoute, context: &RequestContext<'_>) -> SimOutcome {
-        // A provider that is down counts nothing.
+        // During an outage, no request counts against the limits.
         if let Some(fault) = context.outage {
             return SimOutcome::Fault { fault, is_counted: false };
         }
@@ -174,7 +175,7 @@ impl SimState {
             self.update_counts(route, |counts| *counts.quirks.entry(Quirk::LyingRetry).or_default() += 1);
             return RetryAdvice { wait: if self.rng.bool() { ABSURD_RETRY_WAIT } else { longest.wait / 10 } };
         }
-        // Gemini states some seconds on a daily quota, at any hour.
+        // For a daily quota Gemini states a wait of some seconds, however far the reset is.
         if context.api == Api::Gemini && matches!(longest.limit, SimLimit::Rpd | SimLimit::Tpd) {
             return RetryAdvice { wait: Duration::from_millis(self.rng.u64(5_000..60_000)) };
         }
@@ -187,7 +188,7 @@ impl SimState {
         if median.is_zero() || spread == 0.0 {
             return median;
         }
-        // Box-Muller transform from two uniform values to a normal one.
+        // Box-Muller transform: makes a normally distributed value of two uniform ones.
         let (radius, angle) = (self.rng.f64().max(f64::MIN_POSITIVE), self.rng.f64());
         let normal = (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos();
         median.mul_f64((spread * normal).exp().clamp(0.25, 6.0))
@@ -222,7 +223,7 @@ impl SimState {
         });
     }
 
-    /// Releases the slot of a fault that was counted.
+    /// Releases the concurrency slot of a request that was admitted and got a fault.
     pub fn end_fault(&mut self, route: SimRoute) {
         self.pool(route).release();
     }

@@ -31,7 +31,7 @@ pub struct RequestCounts {
     pub requests: u64,
     /// Answers that were completely passed to the connection.
     pub ok: u64,
-    /// Requests refused by a limit, by the limit with the longest wait.
+    /// Requests refused by limits. Each is counted for the limit with the longest wait.
     pub refused: BTreeMap<SimLimit, u64>,
     pub faults: BTreeMap<InjectedFault, u64>,
     /// Requests rejected before any limit was checked: `invalid_key`, `suspended`, `not_found`, `bad_request` and so
@@ -69,7 +69,7 @@ pub struct PoolStats {
     pub counts: RequestCounts,
 }
 
-/// The highest usage that was ever admitted, measured like the limits.
+/// The highest usage so far, measured like the limits. Only admitted requests count, except in `minute_arrivals`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PeakUsage {
     pub minute_requests: u64,
@@ -78,7 +78,7 @@ pub struct PeakUsage {
     pub minute_tokens: u64,
     pub minute_input_tokens: u64,
     pub minute_output_tokens: u64,
-    /// Includes what was used elsewhere that day.
+    /// Includes what was used before the simulator started.
     pub day_requests: u64,
     pub day_tokens: u64,
     pub in_flight: u64,
@@ -169,7 +169,7 @@ impl ServerStats {
     pub fn exceeded_limits(&self) -> Vec<String> {
         let mut exceeded = Vec::new();
         for pool in &self.pools {
-            // A burst is about the spacing within a minute, which the peak does not show.
+            // A burst limits the spacing of requests, which the peak of a minute does not show.
             for (limit, allowed) in pool.limits.iter().filter(|(limit, _)| **limit != SimLimit::Burst) {
                 let peak = pool.peaks.peak(*limit);
                 if peak > *allowed {

@@ -1,7 +1,7 @@
-//! The program's log: the run's log file, and the log view of the dashboard.
+//! The program's log: a log file, and the buffer of the dashboard's log view.
 //!
-//! Owns the process-wide tracing subscriber and the panic hook. Knows nothing of runs, items or screens, only that a
-//! dashboard may use the terminal ([`panics::defer_panic_output`]); then nothing is printed over it.
+//! Sets up the process-wide tracing subscriber and the panic hook. While a dashboard uses the terminal, panics are not
+//! printed ([`panics::defer_panic_output`]).
 
 pub mod panics;
 mod writer;
@@ -14,15 +14,16 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 
 pub use writer::LogGuard;
 
-/// Environment variable that overrides the level, in tracing's directive syntax:
+/// Environment variable that replaces the whole default filter, in tracing's directive syntax:
 /// `CASCADECK_LOG=cascadeck=debug,reqwest=info`.
 pub const LOG_ENV_VAR: &str = "CASCADECK_LOG";
 
-/// Most log records that the dashboard's log view keeps in memory.
+/// Maximum number of log records that are kept in memory for the dashboard's log view.
 const MAX_SCREEN_RECORDS: usize = 5_000;
 
 /// Starts logging to `log_file`, which is appended to, and to the dashboard's log view if `to_screen`. Installs the
-/// panic hook. To be called once per process. What is logged before the guard is dropped reaches the file.
+/// panic hook. To be called once per process. Dropping the guard flushes and closes the file; lines that were dropped
+/// because the disk was too slow are missing.
 ///
 /// # Errors
 /// If the file can't be opened, [`LOG_ENV_VAR`] can't be parsed, or logging was started before.
@@ -39,8 +40,8 @@ pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Res
     Ok(guard)
 }
 
-/// Builds the filter from the environment variable. Without it, uses `level` for this program and at most warnings for
-/// its libraries.
+/// Builds the filter. `env_directives` is the value of [`LOG_ENV_VAR`]. If it is unset or empty, the filter is `level`
+/// for this program, and `level` but at most warnings for its libraries.
 fn build_filter(environment: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFilter> {
     match environment.map(str::trim) {
         Some(directives) if !directives.is_empty() => EnvFilter::try_new(directives)
@@ -49,8 +50,8 @@ fn build_filter(environment: Option<&str>, level: LevelFilter) -> anyhow::Result
     }
 }
 
-/// The layer for tui-logger's in-memory buffer. Its own levels are fully open; the filter above decides what is
-/// recorded.
+/// Creates the layer that writes to tui-logger's in-memory buffer. tui-logger itself lets every level through, because
+/// [`init`] puts the filter on the layer.
 fn screen_layer() -> anyhow::Result<tui_logger::TuiTracingSubscriberLayer> {
     tui_logger::init_logger(tui_logger::LevelFilter::Trace).context("can't start the dashboard's log view")?;
     tui_logger::set_buffer_depth(MAX_SCREEN_RECORDS);

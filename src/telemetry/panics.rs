@@ -1,7 +1,7 @@
-//! Logs the panics of all threads, and prints them only if no dashboard uses the terminal.
+//! Logs the panics of all threads, and prints them when no dashboard uses the terminal.
 //!
-//! ratatui's own hook leaves the alternate screen at a panic in any thread, which breaks a running dashboard because of
-//! a worker's panic. This hook only reports; the terminal is restored by the code that uses it.
+//! ratatui's own hook leaves the alternate screen at a panic in any thread, so a panic in a worker would break a
+//! running dashboard. This hook does not touch the terminal: the code that uses it restores it.
 
 use std::{
     any::Any,
@@ -12,10 +12,11 @@ use std::{
 
 use crate::domain::plain_text::sanitize;
 
-/// Most messages kept while output is deferred. Later ones are only logged.
+/// Maximum number of messages kept while output is deferred. Later ones are only logged.
 const MAX_DEFERRED: usize = 8;
 
-/// Whether panics are printed. The process has one, in [`PANIC_OUTPUT`].
+/// The number of guards that defer panic output, and the messages deferred so far. There is one per process,
+/// [`PANIC_OUTPUT`].
 #[derive(Debug)]
 struct PanicOutput {
     guards: u32,
@@ -25,12 +26,12 @@ struct PanicOutput {
 static PANIC_OUTPUT: Mutex<PanicOutput> = Mutex::new(PanicOutput { guards: 0, deferred: Vec::new() });
 
 fn lock_output() -> MutexGuard<'static, PanicOutput> {
-    // Nothing called under this lock panics, so a poisoned one is still consistent.
+    // No code that runs under this lock panics, so poisoning can be ignored.
     PANIC_OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Defers the printing of panics until it is dropped; the deferred messages are then printed to stderr. Drop it only
-/// after the terminal is restored.
+/// Defers the printing of panics while it exists. When the last guard is dropped, the deferred messages are printed to
+/// stderr. Drop it only after the terminal is restored.
 #[derive(Debug)]
 #[must_use = "panics are printed again as soon as this is dropped"]
 pub struct PanicOutputGuard(());
@@ -48,7 +49,7 @@ impl Drop for PanicOutputGuard {
             if printing.guards > 0 { Vec::new() } else { std::mem::take(&mut printing.deferred) }
         };
         for message in withheld {
-            // Not `eprintln!`, which panics if stderr was a terminal that is gone.
+            // Not `eprintln!`, which panics if stderr can't be written to, such as a closed terminal.
             let _ = writeln!(io::stderr(), "{message}");
         }
     }
@@ -66,7 +67,7 @@ pub fn install_hook() {
     }));
 }
 
-/// Keeps the message if output is deferred. Returns true if it is.
+/// Keeps the message for later if output is deferred. Returns whether it is deferred.
 fn defer_message(message: String) -> bool {
     let mut printing = lock_output();
     if printing.guards == 0 {

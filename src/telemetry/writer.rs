@@ -19,7 +19,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::domain::plain_text::sanitize;
 
-/// Most lines that wait for the disk.
+/// Maximum number of lines that wait in the channel.
 const MAX_QUEUED_LINES: usize = 4_096;
 
 enum LogMessage {
@@ -27,7 +27,7 @@ enum LogMessage {
     Close,
 }
 
-/// Flushes and closes the log when dropped. Later lines are lost.
+/// Flushes and closes the log file when dropped. Lines that are logged after that are not written.
 #[derive(Debug)]
 pub struct LogGuard {
     lines: SyncSender<LogMessage>,
@@ -44,8 +44,8 @@ impl LogGuard {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        // The thread is emptying a full channel, so this waits at most for the disk. If the thread has died, sending
-        // fails and there is nothing to flush.
+        // If the channel is full, `send` waits until the thread has written a line. If the thread has ended already,
+        // `send` fails and there is nothing to flush.
         if self.lines.send(LogMessage::Close).is_ok()
             && let Some(thread) = self.thread.take()
         {
@@ -82,7 +82,7 @@ impl<'a> MakeWriter<'a> for LogWriter {
     }
 }
 
-/// Makes an event one line, whatever a provider's message contains.
+/// Removes line breaks and escapes inside an event, which a provider's message may contain, so that it is one line.
 fn sanitize_line(line: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(line);
     let mut plain = sanitize(text.trim_end_matches('\n')).into_owned().into_bytes();
@@ -91,7 +91,7 @@ fn sanitize_line(line: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn open(path: &Path) -> io::Result<(LogWriter, LogGuard)> {
-    // The log quotes prompts and providers, so only its owner may read it.
+    // The log quotes prompts and providers' messages, so only its owner may read it.
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     let (lines, waiting) = sync_channel(MAX_QUEUED_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
@@ -103,8 +103,8 @@ pub(super) fn open(path: &Path) -> io::Result<(LogWriter, LogGuard)> {
     Ok((writer, LogGuard { lines, dropped, thread: Some(thread) }))
 }
 
-/// Writes lines until it receives `Close`. Flushes whenever the channel is empty, so that the file is up to date then.
-/// A disk error is not reported, since the log is the only place to report to.
+/// Writes lines until it receives `Close`. Whenever the channel is empty it flushes, so that the file is then up to
+/// date. A disk error is not reported, because it could be reported only in this log.
 fn write_lines(file: File, queue: &Receiver<LogMessage>, dropped: &AtomicU64) {
     let mut file = BufWriter::new(file);
     loop {

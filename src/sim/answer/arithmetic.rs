@@ -1,6 +1,7 @@
-//! Solves sums and unit conversions in a prompt.
+//! Solves arithmetic and unit conversions in a prompt.
 
-/// Solves the first one in the prompt (`12 × 7`, `15 % of 80`, `5 miles to kilometres`) as a short sentence.
+/// Solves the first calculation in the prompt (`12 × 7`, `15% of 80`, `5 miles to kilometres`). The result is a short
+/// sentence.
 pub(super) fn solve(prompt: &str) -> Option<String> {
     let words: Vec<&str> =
         prompt.split_whitespace().map(|word| word.trim_end_matches(['?', '.', ',', ':', ';'])).collect();
@@ -34,7 +35,7 @@ fn solve_arithmetic(words: &[&str]) -> Option<String> {
         _ if right == 0.0 => return Some("Division by zero has no result.".to_owned()),
         _ => left / right,
     };
-    // The ASCII sign is printed, because a stop sequence or a reader may look for it.
+    // A minus is printed as ASCII, because a stop sequence or a reader may look for it.
     let sign = if sign == '−' { '-' } else { sign };
     Some(format!("{} {sign} {} = {}.", format_number(left), format_number(right), format_number(result)))
 }
@@ -112,7 +113,7 @@ fn parse_number(word: &str) -> Option<f64> {
     digits.parse().ok().filter(|number: &f64| plain && number.is_finite())
 }
 
-/// Formats a whole number without decimals, another one with up to four.
+/// Formats a number with as many decimals as it needs, at most four.
 fn format_number(number: f64) -> String {
     let text = format!("{number:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');

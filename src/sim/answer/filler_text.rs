@@ -1,6 +1,6 @@
 //! Sentences made from the prompt's own words.
 
-/// Words that say what to do or join a sentence, and not what it is about.
+/// Words that give an instruction or join a sentence, rather than name its subject.
 const STOP_WORDS: &[&str] = &[
     "about",
     "after",
@@ -146,7 +146,8 @@ fn main_words(prompt: &str) -> [String; 2] {
     }
     while words.len() > 2 {
         let shortest = words.iter().map(letter_count).min().unwrap_or_default();
-        // Of equally long words the last one is dropped, because a prompt's subject tends to come first.
+        // If several words are the shortest, the last of them is dropped, because a prompt's subject tends to come
+        // first.
         let Some(at) = words.iter().rposition(|word| letter_count(word) == shortest) else { break };
         words.remove(at);
     }

@@ -1,7 +1,7 @@
-//! The three wire APIs: how each encodes a request, an answer, an error and its rate-limit headers. There is one file
-//! per API. They know a profile, a limit or the time only from their arguments.
+//! The three wire APIs: how each decodes a request and encodes an answer, an error and rate-limit headers. There is one
+//! file per API. They get models, limits and times only as arguments.
 //!
-//! The bodies follow responses of the real providers, including their mistakes.
+//! The bodies imitate responses of the real providers, including their mistakes.
 
 mod anthropic;
 mod gemini;
@@ -37,7 +37,7 @@ pub(super) enum SimBody {
     Html(&'static str),
 }
 
-/// The parts of a request beside its body that an API reads.
+/// The parts of a request that an API reads in addition to its body.
 pub(super) struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     pub query: Option<&'a str>,
@@ -45,7 +45,7 @@ pub(super) struct RequestHead<'a> {
     pub model_in_path: Option<&'a str>,
 }
 
-/// The data that an answer's JSON needs beside the answer.
+/// The data that a response's JSON contains in addition to the answer or the error.
 pub(super) struct ResponseContext<'a> {
     pub model: &'a ModelProfile,
     pub project: &'a str,
@@ -57,7 +57,8 @@ pub(super) struct ResponseContext<'a> {
     pub picture_tokens: u64,
 }
 
-/// The wait that a refusal states. It need not be true.
+/// The wait that a refusal states. It may be wrong on purpose
+/// ([`Quirk::LyingRetry`](super::faults::Quirk::LyingRetry)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct RetryAdvice {
     pub wait: Duration,
@@ -158,7 +159,7 @@ impl SimResponse {
 }
 
 impl RetryAdvice {
-    /// Whole seconds, rounded up: no provider states too short a wait on purpose.
+    /// The wait in whole seconds. Rounded up, so that rounding does not make it too short.
     pub fn seconds(self) -> u64 {
         self.wait.as_secs() + u64::from(self.wait.subsec_nanos() > 0)
     }
