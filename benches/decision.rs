@@ -81,7 +81,7 @@ impl BenchFleet {
         let strategy = Strategy::from_name(strategy).unwrap_or_default();
         let policy = Policy { strategy, max_in_flight: 64, ..Policy::default() };
         let mut scheduler = Scheduler::new(&[provider], &models, &keys, policy, 7);
-        let class = scheduler.class_for(&RoutingTraits::default());
+        let class = scheduler.find_or_add_class(&RoutingTraits::default());
         let success = AttemptResult {
             outcome: Outcome::Ok,
             action: OutcomeAction::Complete,

@@ -222,7 +222,7 @@ fn build_plan(
     apply_usage_today(config, &mut scheduler, now);
     let mut mean_tokens = Vec::new();
     for (traits, (items, tokens)) in &batch.classes {
-        let class = scheduler.class_for(traits);
+        let class = scheduler.find_or_add_class(traits);
         scheduler.set_backlog(class, *items);
         mean_tokens.push((class, *tokens as f64 / (*items).max(1) as f64));
     }

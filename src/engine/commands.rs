@@ -131,7 +131,7 @@ impl Engine {
                 Err(format!("at most {MAX_IN_FLIGHT} can be in flight"))
             }
             Command::SetMaxInFlight { max_in_flight } => {
-                self.scheduler.set_in_flight(*max_in_flight);
+                self.scheduler.set_max_in_flight(*max_in_flight);
                 Ok(format!("at most {max_in_flight} in flight"))
             }
             Command::SetBudget { max_usd: Some(max_usd) } => {
@@ -140,12 +140,12 @@ impl Engine {
                 {
                     return Err(format!("a budget is a hard cap, but model {} {why}", model.name));
                 }
-                self.scheduler.set_budget(Some(*max_usd));
+                self.scheduler.set_max_usd(Some(*max_usd));
                 self.record_max_cap();
                 Ok(format!("budget {max_usd}"))
             }
             Command::SetBudget { max_usd: None } => {
-                self.scheduler.set_budget(None);
+                self.scheduler.set_max_usd(None);
                 self.record_max_cap();
                 Ok("no budget".to_owned())
             }

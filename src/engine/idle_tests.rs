@@ -147,7 +147,7 @@ impl Case {
         let (_ledger, lease_replies) = tokio::sync::mpsc::channel(1);
         if matches!(self.pending, Pending::Leases) {
             engine.lease_client = LeaseClient::disconnected();
-            engine.scheduler.share_days();
+            engine.scheduler.share_daily_quotas();
             channels.lease_replies = lease_replies;
             let now = clock.now();
             for LeaseRequest { pool, unit, period_end, .. } in engine.scheduler.lease_requests(now) {

@@ -49,7 +49,7 @@ impl Intake {
     }
 
     pub fn add_class(&mut self, scheduler: &mut Scheduler, id: u32, traits: &RoutingTraits) {
-        let class = scheduler.class_for(traits);
+        let class = scheduler.find_or_add_class(traits);
         self.classes.insert(id, class);
         if self.backlogs.len() <= class {
             self.backlogs.resize_with(class + 1, ClassBacklog::default);
@@ -60,7 +60,7 @@ impl Intake {
     pub fn add_waiting(&mut self, scheduler: &mut Scheduler, item: WaitingItem) {
         let class = self.classes.get(&item.traits_id).copied().unwrap_or_else(|| {
             debug_assert!(false, "traits {} were never learnt", item.traits_id);
-            scheduler.class_for(&RoutingTraits::default())
+            scheduler.find_or_add_class(&RoutingTraits::default())
         });
         if self.backlogs.len() <= class {
             self.backlogs.resize_with(class + 1, ClassBacklog::default);

@@ -62,7 +62,7 @@ impl QuotaOwner {
 
 fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
     let owner = |pool| {
-        let (key, counter) = scheduler.pool_owner(pool)?;
+        let (key, counter) = scheduler.pool_identity(pool)?;
         let of = &config.keys[key];
         // Keys of one project share an account if the configuration names the project for at least one of them.
         let stated = config
@@ -131,7 +131,7 @@ impl LeaseClient {
         });
         match spawned {
             Ok(thread) => {
-                scheduler.share_days();
+                scheduler.share_daily_quotas();
                 Self::with_channel(Some(requests), Some(thread))
             }
             Err(error) => {
@@ -273,7 +273,7 @@ impl Engine {
             None => "its thread has died; the log has the details".to_owned(),
         };
         self.lease_client.disconnect();
-        self.scheduler.stop_sharing_days();
+        self.scheduler.stop_sharing_daily_quotas();
         self.log(
             EventLevel::Warn,
             format!("the daily ledger can't be used, this run goes by its own counts alone: {reason}"),
@@ -300,7 +300,7 @@ impl Engine {
     /// Returns the unused rest of all leases to the ledger. Leases that can't be returned count as used.
     pub(super) async fn return_leases(&mut self) {
         let now = self.clock.now();
-        let unused = self.scheduler.unused_leases(now);
+        let unused = self.scheduler.take_unused_leases(now);
         let last = self.lease_client.final_requests(now.wall, unused);
         let (requests, thread) = (self.lease_client.requests.take(), self.lease_client.thread.take());
         let (Some(errands), Some(thread)) = (requests, thread) else { return };

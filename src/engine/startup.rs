@@ -200,7 +200,7 @@ pub(super) fn prepare(
     for key in checked_keys {
         match key {
             KeyCheck::Valid { name, missing_models: unlisted } => {
-                revalidated.extend(scheduler.mark_valid(&name, &unlisted).map(|cause| (name, cause)));
+                revalidated.extend(scheduler.mark_key_valid(&name, &unlisted).map(|cause| (name, cause)));
             }
             KeyCheck::Unproven { name, missing_models: unlisted } => scheduler.mark_models_listed(&name, &unlisted),
             KeyCheck::Invalid { name, message } => disable_events.extend(scheduler.disable_key(now, &name, message)),

@@ -215,7 +215,7 @@ async fn a_ledger_thread_that_dies_is_noticed_and_the_run_goes_by_its_own_counts
     let limited = KEYS.replacen("name = 'm'\n", "name = 'm'\nrpd = 10\n", 1);
     let (mut engine, mut channels, handle) = prepared_to_watch(&home, 1, &limited);
     engine.lease_client = LeaseClient::disconnected();
-    engine.scheduler.share_days();
+    engine.scheduler.share_daily_quotas();
     channels.lease_replies = tokio::sync::mpsc::channel(1).1;
     let running = tokio::spawn(engine.run(channels));
     let mut snapshots = handle.snapshots.clone();

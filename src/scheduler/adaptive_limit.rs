@@ -21,7 +21,7 @@ const HISTORY: Duration = Duration::from_secs(180);
 const SAMPLE_WIDTH: Duration = Duration::from_millis(100);
 
 /// The most requests that must be admitted at the limit before a step is tried. Small limits need fewer.
-const MAX_STEP_AFTER_REQUESTS: u64 = 400;
+const MAX_REQUESTS_BEFORE_STEP: u64 = 400;
 
 /// If fewer requests than this were admitted before the first 429, their number does not show the limit: the server may
 /// count in slices of a second.
@@ -31,7 +31,7 @@ const MIN_SAMPLES: u64 = 5;
 const MAX_TRANSIT: Duration = Duration::from_secs(2);
 
 /// The largest factor of the probe interval.
-const MAX_PROBE_INTERVAL: u64 = 16;
+const MAX_PROBE_INTERVAL_FACTOR: u64 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AimdPhase {
@@ -60,7 +60,7 @@ pub struct AimdLimiter {
     admitted_since_change: u64,
     step: u64,
     /// Factor for the number of requests before the next step.
-    probe_interval: u64,
+    probe_interval_factor: u64,
     /// From one minute before the request that got the 429 was sent, until the 429 came. Requests sent in this time and
     /// admitted only later raise the limit.
     measured_window: Option<(MonoTime, MonoTime)>,
@@ -74,7 +74,7 @@ impl Default for AimdLimiter {
             phase: AimdPhase::Steady,
             admitted_since_change: 0,
             step: 1,
-            probe_interval: 1,
+            probe_interval_factor: 1,
             measured_window: None,
         }
     }
@@ -110,7 +110,7 @@ impl AimdLimiter {
         self.admitted_since_change += 1;
         let (requests, used) = self.admitted_since(minute_before(now));
         let needed = match self.phase {
-            AimdPhase::Steady => MAX_STEP_AFTER_REQUESTS.min(40 * requests.max(1)) * self.probe_interval,
+            AimdPhase::Steady => MAX_REQUESTS_BEFORE_STEP.min(40 * requests.max(1)) * self.probe_interval_factor,
             AimdPhase::Climbing { .. } | AimdPhase::Unsure => requests.max(4),
         };
         // Try a step only if at least 80 % of the current limit is used.
@@ -150,13 +150,13 @@ impl AimdLimiter {
             }
             (Some(limit), AimdPhase::Climbing { from }) if self.limit.is_some() => {
                 self.phase = AimdPhase::Steady;
-                self.probe_interval = (self.probe_interval * 2).min(MAX_PROBE_INTERVAL);
+                self.probe_interval_factor = (self.probe_interval_factor * 2).min(MAX_PROBE_INTERVAL_FACTOR);
                 amount.min(limit.saturating_sub(1)).max(from)
             }
             (Some(limit), _) => {
                 // The provider admitted less than the declared or learned limit, perhaps only for a while.
                 self.phase = if declared.is_some() { AimdPhase::Unsure } else { AimdPhase::Steady };
-                self.probe_interval = 1;
+                self.probe_interval_factor = 1;
                 amount.clamp(limit.div_ceil(2), limit.saturating_sub(1).max(limit.div_ceil(2)))
             }
         };
@@ -172,7 +172,7 @@ impl AimdLimiter {
 
     fn set_limit(&mut self, limit: u64, declared: Option<u64>) {
         // A learned limit at or above the declared one is not needed.
-        self.limit = Some(limit).filter(|limit| declared.is_none_or(|known| *limit < known));
+        self.limit = Some(limit).filter(|limit| declared.is_none_or(|declared_limit| *limit < declared_limit));
         self.admitted_since_change = 0;
     }
 
@@ -222,7 +222,7 @@ impl SlowStart {
 pub struct ConcurrencyLimiter {
     limit: Option<u64>,
     successes_since_change: u64,
-    probe_interval: u64,
+    probe_interval_factor: u64,
 }
 
 impl ConcurrencyLimiter {
@@ -231,17 +231,17 @@ impl ConcurrencyLimiter {
     }
 
     /// Records a 429 received while `others_in_flight` other requests were in flight.
-    pub fn on_throttle(&mut self, others: u64) {
-        self.limit = Some(others.max(1).min(self.limit.map_or(u64::MAX, |limit| (limit - 1).max(1))));
+    pub fn on_throttle(&mut self, others_in_flight: u64) {
+        self.limit = Some(others_in_flight.max(1).min(self.limit.map_or(u64::MAX, |limit| (limit - 1).max(1))));
         self.successes_since_change = 0;
-        self.probe_interval = (self.probe_interval * 2).clamp(1, MAX_PROBE_INTERVAL);
+        self.probe_interval_factor = (self.probe_interval_factor * 2).clamp(1, MAX_PROBE_INTERVAL_FACTOR);
     }
 
     /// Records a success received while `others_in_flight` other requests were in flight.
-    pub fn on_success(&mut self, others: u64) {
-        if let Some(limit) = self.limit.filter(|limit| others + 1 >= *limit) {
+    pub fn on_success(&mut self, others_in_flight: u64) {
+        if let Some(limit) = self.limit.filter(|limit| others_in_flight + 1 >= *limit) {
             self.successes_since_change += 1;
-            if self.successes_since_change >= 64 * self.probe_interval {
+            if self.successes_since_change >= 64 * self.probe_interval_factor {
                 self.limit = Some(limit + 1);
                 self.successes_since_change = 0;
             }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rising_limit_is_followed_ever_faster() {
+    fn a_rising_limit_is_followed_in_growing_steps() {
         let mut limiter = limiter_after_429(10);
         let mut now = run_at_limit(&mut limiter, 100, 40, None);
         let mut minutes = 0;
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_falling_limit_is_halved_at_most() {
+    fn a_429_at_most_halves_the_limit() {
         let mut limiter = limiter_after_429(40);
         limiter.on_throttle(at(200), at(199), None);
         assert_eq!(limiter.limit(), Some(40), "nothing was admitted in that minute");
@@ -351,15 +351,15 @@ mod tests {
     }
 
     #[test]
-    fn the_concurrency_limit_is_learned_from_its_429s() {
-        let mut in_flight = ConcurrencyLimiter::default();
-        in_flight.on_throttle(3);
-        assert_eq!(in_flight.limit(), Some(3));
+    fn the_concurrency_limit_is_learned_from_429s() {
+        let mut limiter = ConcurrencyLimiter::default();
+        limiter.on_throttle(3);
+        assert_eq!(limiter.limit(), Some(3));
         for _ in 0..64 {
-            in_flight.on_success(2);
+            limiter.on_success(2);
         }
-        assert_eq!(in_flight.limit(), Some(4));
-        in_flight.on_throttle(3);
-        assert_eq!(in_flight.limit(), Some(3));
+        assert_eq!(limiter.limit(), Some(4));
+        limiter.on_throttle(3);
+        assert_eq!(limiter.limit(), Some(3));
     }
 }

@@ -51,9 +51,9 @@ impl Scheduler {
     /// The only route of the strict pipeline: the one at the cursor, or the next one after it that can serve this item.
     fn route_at_cursor(&mut self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
         self.advance_cursor(now);
-        let routes = self.ranking.len();
-        self.first_waitable(now, item, routes, |scheduler, step| {
-            let route = scheduler.ranking[(scheduler.cursor + step) % routes];
+        let route_count = self.ranking.len();
+        self.first_waitable(now, item, route_count, |scheduler, step| {
+            let route = scheduler.ranking[(scheduler.cursor + step) % route_count];
             scheduler.classes[class].rank(route).map(|_| route)
         })
     }
@@ -72,11 +72,11 @@ impl Scheduler {
             let Some(admission) = self.eligibility(now, route, item) else { continue };
             let wakeup = match (self.can_wait_on(now, route), admission) {
                 (true, BudgetAdmission::Now) => return Some(route),
-                (true, fit) => fit.available_at().map(Wakeup::Wall),
+                (true, later) => later.available_at().map(Wakeup::Wall),
                 (false, _) => self.availability(now, route).wakeup(),
             };
-            if let Some(wake) = wakeup {
-                self.schedule_wakeup(now, route, wake);
+            if let Some(wakeup) = wakeup {
+                self.schedule_wakeup(now, route, wakeup);
             }
         }
         None
@@ -84,12 +84,13 @@ impl Scheduler {
 
     /// Moves the cursor off a route that is exhausted, disabled or switched off. It stays if all routes are.
     fn advance_cursor(&mut self, now: Now) {
-        let routes = self.ranking.len();
-        if let Some(steps) = (0..routes).find(|step| self.can_wait_on(now, self.ranking[(self.cursor + step) % routes]))
+        let route_count = self.ranking.len();
+        if let Some(steps) =
+            (0..route_count).find(|step| self.can_wait_on(now, self.ranking[(self.cursor + step) % route_count]))
         {
-            self.cursor = (self.cursor + steps) % routes;
+            self.cursor = (self.cursor + steps) % route_count;
             // Items blocked before may use the new route.
-            self.version += u64::from(steps > 0);
+            self.readiness_version += u64::from(steps > 0);
         }
     }
 

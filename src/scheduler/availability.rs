@@ -92,25 +92,25 @@ impl Scheduler {
             return Availability::Disabled(cause);
         }
         let project = &self.projects[key.project];
-        if let Some(billing) = &project.out_of_credit {
-            if !billing.is_over(now) {
-                return Availability::Exhausted(billing);
+        if let Some(cooldown) = &project.out_of_credit {
+            if !cooldown.is_over(now) {
+                return Availability::Exhausted(cooldown);
             }
             if key.routes.iter().any(|route| self.routes[route.index()].in_flight > 0) {
                 return Availability::Limited { kind: LimitKind::CreditProbe, wakeup: Wakeup::OnCompletion };
             }
         }
         let provider = &self.providers[route.provider];
-        if let Some(hold) = &provider.unreachable {
-            if !hold.is_over(now) {
-                return Availability::CoolingDown(hold);
+        if let Some(cooldown) = &provider.unreachable {
+            if !cooldown.is_over(now) {
+                return Availability::CoolingDown(cooldown);
             }
             if self.reservations.values().any(|reserved| self.routes[reserved.route.index()].provider == route.provider)
             {
                 return Availability::Limited { kind: LimitKind::ConnectionProbe, wakeup: Wakeup::OnCompletion };
             }
         }
-        match self.pools[route.pool].block(now) {
+        match self.pools[route.pool].current_block(now) {
             None => {}
             Some(PoolBlock::Limited { kind, wakeup }) => return Availability::Limited { kind, wakeup },
             Some(PoolBlock::DailyLimitReached { until, used, limit }) => {
@@ -118,8 +118,8 @@ impl Scheduler {
             }
             Some(PoolBlock::CoolingDown(cooldown)) => return Availability::CoolingDown(cooldown),
             Some(PoolBlock::Exhausted(cooldown)) => return Availability::Exhausted(cooldown),
-            Some(PoolBlock::TooLarge { kind: what }) => {
-                return Availability::Limited { kind: what, wakeup: Wakeup::OnOperator };
+            Some(PoolBlock::TooLarge { kind }) => {
+                return Availability::Limited { kind, wakeup: Wakeup::OnOperator };
             }
         }
         match &route.breaker {
@@ -165,9 +165,9 @@ impl Scheduler {
                 Availability::Ready => match admission {
                     BudgetAdmission::Now => any_ready = true,
                     // Only money or daily tokens are missing, which counts as exhausted.
-                    fit => {
+                    later => {
                         any_over_budget = true;
-                        resumes_at = resumes_at.into_iter().chain(fit.available_at()).min();
+                        resumes_at = resumes_at.into_iter().chain(later.available_at()).min();
                         continue;
                     }
                 },
@@ -215,7 +215,7 @@ impl Scheduler {
             return StallReason::Exhausted { resumes_at, reason };
         }
         match soonest {
-            Some((at, why)) => StallReason::WaitingUntil { at, reason: why },
+            Some((at, reason)) => StallReason::WaitingUntil { at, reason },
             None if any_switched_off => StallReason::SwitchedOff,
             None => StallReason::Working,
         }

@@ -66,12 +66,15 @@ impl TimeBuckets {
     /// Shares of the recorded time, the largest first. They add up to 1, or are empty if nothing is recorded yet.
     fn shares(&self) -> Vec<BottleneckShare> {
         let total = |bottleneck: &Bottleneck| {
-            self.buckets.iter().map(|part| u64::from(part[*bottleneck as usize])).sum::<u64>()
+            self.buckets.iter().map(|bucket| u64::from(bucket[*bottleneck as usize])).sum::<u64>()
         };
         let all: u64 = Bottleneck::ALL.iter().map(total).sum();
         let mut shares: Vec<BottleneckShare> = Bottleneck::ALL
             .iter()
-            .map(|what| BottleneckShare { bottleneck: *what, share: total(what) as f64 / all.max(1) as f64 })
+            .map(|bottleneck| BottleneckShare {
+                bottleneck: *bottleneck,
+                share: total(bottleneck) as f64 / all.max(1) as f64,
+            })
             .filter(|share| share.share > 0.0)
             .collect();
         shares.sort_by(|one, two| two.share.total_cmp(&one.share));
@@ -126,10 +129,10 @@ impl BottleneckTracker {
 
     /// Adds the time of the run's bottleneck until `now`. The first call starts the clock.
     fn tick(&mut self, now: MonoTime) {
-        let Some(run) = &mut self.run_buckets else {
+        let Some(run_buckets) = &mut self.run_buckets else {
             self.run_buckets = Some(TimeBuckets::new(now));
             (self.now, self.run_since) = (now, now);
-            self.timelines.iter_mut().for_each(|post| post.since = now);
+            self.timelines.iter_mut().for_each(|timeline| timeline.since = now);
             return;
         };
         let span = now.0.saturating_sub(self.run_since.0).min(WINDOW_MICROS);
@@ -145,10 +148,10 @@ impl BottleneckTracker {
                     let share = f64::from(self.blocked_counts[kind as usize]) / f64::from(blocked_count);
                     let exact = span as f64 * share + self.carried_micros[kind as usize];
                     self.carried_micros[kind as usize] = exact.fract();
-                    run.add_span(MonoTime(now.0 - exact as u64), now, kind);
+                    run_buckets.add_span(MonoTime(now.0 - exact as u64), now, kind);
                 }
             } else {
-                run.add_span(self.run_since, now, bottleneck);
+                run_buckets.add_span(self.run_since, now, bottleneck);
             }
         }
         (self.now, self.run_since) = (now, now);
@@ -191,7 +194,7 @@ impl BottleneckTracker {
             None => self.unblocked_count -= 1,
         }
         match blocked_by {
-            Some(held) => self.blocked_counts[held as usize] += 1,
+            Some(after) => self.blocked_counts[after as usize] += 1,
             None => self.unblocked_count += 1,
         }
         self.timelines[index].blocked_by = blocked_by;
@@ -208,15 +211,15 @@ impl BottleneckTracker {
     }
 
     /// Sets whether the route has requests in flight.
-    pub fn set_has_in_flight(&mut self, route: RouteId, in_flight: bool) {
-        if self.timelines[route.index()].has_in_flight != in_flight {
+    pub fn set_has_in_flight(&mut self, route: RouteId, has_in_flight: bool) {
+        if self.timelines[route.index()].has_in_flight != has_in_flight {
             self.flush(route.index());
-            self.timelines[route.index()].has_in_flight = in_flight;
+            self.timelines[route.index()].has_in_flight = has_in_flight;
         }
     }
 
-    fn set_run_bottleneck(&mut self, gate: Bottleneck) {
-        self.run_bottleneck = Some(gate);
+    fn set_run_bottleneck(&mut self, bottleneck: Bottleneck) {
+        self.run_bottleneck = Some(bottleneck);
     }
 }
 
@@ -289,7 +292,7 @@ impl Scheduler {
             Some(Bottleneck::Concurrency) if is_probing => {
                 self.bottlenecks.mark_blocked(route, Bottleneck::CircuitOpen);
             }
-            Some(held) => self.bottlenecks.mark_blocked(route, held),
+            Some(bottleneck) => self.bottlenecks.mark_blocked(route, bottleneck),
             None => self.bottlenecks.mark_unblocked(route),
         }
     }
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_of_the_last_five_minutes() {
+    fn shares_cover_the_last_five_minutes() {
         let mut buckets = TimeBuckets::new(minutes(0));
         buckets.add_span(minutes(0), minutes(10), Bottleneck::DailyQuota);
         assert_eq!(buckets.shares(), [BottleneckShare { bottleneck: Bottleneck::DailyQuota, share: 1.0 }]);

@@ -55,7 +55,7 @@ impl Breaker {
     }
 
     /// An open breaker. Used if a key is at fault, whatever the route's own count of failures.
-    pub fn open(now: Now, open_time: Duration, cause: Cause) -> Self {
+    pub fn new_open(now: Now, open_time: Duration, cause: Cause) -> Self {
         Self::Open { since: now, until: now + open_time, open_time, cause }
     }
 
@@ -85,7 +85,7 @@ mod tests {
         Now { mono: MonoTime(seconds * 1_000_000), wall: WallTime(seconds as i64 * 1_000_000) }
     }
 
-    fn fault(breaker: &mut Breaker, at: u64) -> bool {
+    fn record_error(breaker: &mut Breaker, at: u64) -> bool {
         let cause = Cause {
             outcome: Outcome::ServerError,
             source: CauseSource::Backoff,
@@ -96,37 +96,37 @@ mod tests {
         breaker.record_failure(now(at), 3, first, longest, cause)
     }
 
-    fn probes(breaker: &Breaker) -> bool {
+    fn is_half_open(breaker: &Breaker) -> bool {
         matches!(breaker, Breaker::HalfOpen { .. })
     }
 
     #[test]
-    fn it_opens_after_faults_in_a_row_and_twice_as_long_each_time() {
+    fn it_opens_after_consecutive_errors_and_doubles_its_open_time_up_to_the_maximum() {
         let mut breaker = Breaker::default();
-        assert!(!fault(&mut breaker, 0));
+        assert!(!record_error(&mut breaker, 0));
         breaker.record_answer();
-        assert!(!fault(&mut breaker, 1));
-        assert!(!fault(&mut breaker, 2));
-        assert!(fault(&mut breaker, 3));
+        assert!(!record_error(&mut breaker, 1));
+        assert!(!record_error(&mut breaker, 2));
+        assert!(record_error(&mut breaker, 3));
         for (open_at, span) in [(3, 30), (40, 60), (110, 100), (220, 100)] {
             if !matches!(breaker, Breaker::Open { .. }) {
-                assert!(fault(&mut breaker, open_at));
+                assert!(record_error(&mut breaker, open_at));
             }
             breaker.half_open_if_due(now(open_at + span - 1));
-            assert!(!probes(&breaker), "closed too early after {span}");
+            assert!(!is_half_open(&breaker), "closed too early after {span}");
             breaker.half_open_if_due(now(open_at + span));
-            assert!(probes(&breaker));
+            assert!(is_half_open(&breaker));
         }
         assert!(breaker.record_answer());
-        assert!(!probes(&breaker));
+        assert!(!is_half_open(&breaker));
     }
 
     #[test]
-    fn late_answers_do_not_open_it_further() {
+    fn a_failure_while_open_changes_nothing() {
         let mut breaker = Breaker::default();
         for at in 0..3 {
-            fault(&mut breaker, at);
+            record_error(&mut breaker, at);
         }
-        assert!(!fault(&mut breaker, 4));
+        assert!(!record_error(&mut breaker, 4));
     }
 }

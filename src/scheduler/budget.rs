@@ -58,9 +58,8 @@ impl Budget {
 
     /// The amounts that may still be committed, in total and today; `None` without a cap.
     pub fn remaining(&self, now: WallTime) -> (Option<Money>, Option<Money>) {
-        let total = self.caps.max_usd.map(|most| most.saturating_sub(self.committed + self.reserved));
-        let today =
-            self.caps.max_usd_per_day.map(|most| most.saturating_sub(self.committed_today(now) + self.reserved));
+        let total = self.caps.max_usd.map(|cap| cap.saturating_sub(self.committed + self.reserved));
+        let today = self.caps.max_usd_per_day.map(|cap| cap.saturating_sub(self.committed_today(now) + self.reserved));
         (total, today)
     }
 
@@ -68,12 +67,12 @@ impl Budget {
         if self.caps.max_usd.is_some_and(|cap| self.committed + self.reserved + worst_case > cap) {
             return BudgetAdmission::Never;
         }
-        let Some(most) = self.caps.max_usd_per_day else { return BudgetAdmission::Now };
-        if self.committed_today(now) + self.reserved + worst_case <= most {
+        let Some(cap) = self.caps.max_usd_per_day else { return BudgetAdmission::Now };
+        if self.committed_today(now) + self.reserved + worst_case <= cap {
             return BudgetAdmission::Now;
         }
         match next_reset(QuotaDay::Utc, now) {
-            Some(midnight) if worst_case <= most => BudgetAdmission::At(midnight),
+            Some(midnight) if worst_case <= cap => BudgetAdmission::At(midnight),
             _ => BudgetAdmission::Never,
         }
     }
@@ -102,14 +101,14 @@ impl Scheduler {
     /// Whether the item's worst case on this route fits all money caps.
     pub(super) fn budget_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> BudgetAdmission {
         let worst_case = self.worst_case_cost(id, item);
-        let money = self.run_spend;
-        let committed = money.spent + money.reserved + money.at_risk;
+        let run_spend = self.run_spend;
+        let committed = run_spend.spent + run_spend.reserved + run_spend.at_risk;
         if self.policy.max_usd.is_some_and(|cap| committed + worst_case > cap) {
             return BudgetAdmission::Never;
         }
         let key = &self.keys[self.routes[id.index()].key];
         match (self.day_budget.admission(now.wall, worst_case), key.budget.admission(now.wall, worst_case)) {
-            (BudgetAdmission::Now, fit) | (fit, BudgetAdmission::Now) => fit,
+            (BudgetAdmission::Now, other) | (other, BudgetAdmission::Now) => other,
             (BudgetAdmission::At(at), BudgetAdmission::At(_)) => BudgetAdmission::At(at),
             _ => BudgetAdmission::Never,
         }
@@ -123,7 +122,7 @@ impl Scheduler {
         };
         match (self.budget_admission(now, id, item), day) {
             (BudgetAdmission::Never, _) => BudgetAdmission::Never,
-            (BudgetAdmission::Now, fit) | (fit, BudgetAdmission::Now) => fit,
+            (BudgetAdmission::Now, other) | (other, BudgetAdmission::Now) => other,
             (BudgetAdmission::At(money), BudgetAdmission::At(tokens)) => BudgetAdmission::At(money.max(tokens)),
             (_, BudgetAdmission::Never) => BudgetAdmission::Never,
         }
@@ -146,11 +145,11 @@ impl Scheduler {
                 return Some(BudgetAdmission::Now);
             }
             let delayed = self.backing_off.values().filter(|(class, _)| *class == index).map(|(_, item)| item);
-            for admission in class.items().chain(delayed).filter_map(|ticket| self.eligibility(now, id, ticket)) {
+            for admission in class.items().chain(delayed).filter_map(|item| self.eligibility(now, id, item)) {
                 match (admission, best) {
                     (BudgetAdmission::Now, _) => return Some(BudgetAdmission::Now),
                     (BudgetAdmission::Never, Some(_)) => {}
-                    (fit, _) => best = Some(fit),
+                    (later, _) => best = Some(later),
                 }
             }
         }
@@ -179,10 +178,7 @@ impl Scheduler {
             let delayed = self.backing_off.values().filter(move |(class, _)| *class == index).map(|(_, item)| item);
             class.items().chain(delayed)
         });
-        items
-            .filter(|ticket| self.ineligibility(id, ticket).is_none())
-            .map(|ticket| self.worst_case_cost(id, ticket))
-            .min()
+        items.filter(|item| self.ineligibility(id, item).is_none()).map(|item| self.worst_case_cost(id, item)).min()
     }
 
     /// Adds money that an earlier process spent or may have spent: to the day's budget, and to that of the key of this
@@ -204,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_days_cap_opens_at_utc_midnight_and_a_total_never() {
+    fn a_daily_cap_resets_at_utc_midnight_and_a_total_cap_never() {
         let (evening, midnight) =
             (WallTime::from_unix_seconds(1_795_302_000), WallTime::from_unix_seconds(1_795_305_600));
         let caps = MoneyCaps { max_usd: Some(usd(3.0)), max_usd_per_day: Some(usd(2.0)) };

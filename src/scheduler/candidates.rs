@@ -41,7 +41,7 @@ type RankKey = (usize, usize, usize);
 
 impl Scheduler {
     /// The class of items with these traits; created on first use.
-    pub fn class_for(&mut self, traits: &RoutingTraits) -> usize {
+    pub fn find_or_add_class(&mut self, traits: &RoutingTraits) -> usize {
         let class_key = self.class_key(traits);
         if let Some(index) = self.classes.iter().position(|class| class.class_key == class_key) {
             return index;
@@ -65,7 +65,7 @@ impl Scheduler {
 
     /// Whether any route serves this target.
     pub fn has_route(&self, target: &RouteTarget) -> bool {
-        self.routes.iter().any(|route| self.matches(route.key, route.model, target))
+        self.routes.iter().any(|route| self.matches_target(route.key, route.model, target))
     }
 
     /// The outcome that makes the target permanently unusable, if all of its routes are disabled.
@@ -73,7 +73,7 @@ impl Scheduler {
         let mut cause = None;
         for id in (0..self.routes.len() as u32).map(RouteId) {
             let route = &self.routes[id.index()];
-            if self.matches(route.key, route.model, target) {
+            if self.matches_target(route.key, route.model, target) {
                 let Availability::Disabled(disabled) = self.availability(now, id) else { return None };
                 cause = cause.or(Some(disabled.outcome));
             }
@@ -81,7 +81,7 @@ impl Scheduler {
         cause
     }
 
-    fn matches(&self, key: usize, model: usize, target: &RouteTarget) -> bool {
+    fn matches_target(&self, key: usize, model: usize, target: &RouteTarget) -> bool {
         self.models[model].model.name == target.model
             && target.key.as_ref().is_none_or(|name| self.keys[key].key.name == *name)
     }
@@ -101,11 +101,11 @@ impl Scheduler {
             self.classes[index].set_candidates(candidates, self.routes.len());
         }
         self.uses_stats = self.classes.iter().any(|class| class.selector.uses_stats());
-        self.version += 1;
+        self.readiness_version += 1;
     }
 
     /// Like [`Scheduler::rebuild_ranking`], but the strict pipeline's cursor stays on its route.
-    pub(super) fn rebuild_ranking_at_cursor(&mut self) {
+    pub(super) fn rebuild_ranking_keeping_cursor(&mut self) {
         let cursor_route = self.ranking.get(self.cursor).copied();
         self.rebuild_ranking();
         self.cursor = self.ranking.iter().position(|route| Some(*route) == cursor_route).unwrap_or(0);
@@ -116,7 +116,7 @@ impl Scheduler {
         let today = now.wall.0.div_euclid(MICROS_PER_DAY);
         if self.policy.rotate_keys_daily && self.rotation_day != Some(today) {
             self.rotation_day = Some(today);
-            self.rebuild_ranking_at_cursor();
+            self.rebuild_ranking_keeping_cursor();
         }
     }
 
@@ -135,9 +135,9 @@ impl Scheduler {
     }
 
     /// The sort key of a route. `is_model_first` puts the model before the key, whatever the cascade's order.
-    const fn rank_key(&self, tier: usize, key: usize, model: usize, by_model: bool) -> RankKey {
+    const fn rank_key(&self, tier: usize, key: usize, model: usize, is_model_first: bool) -> RankKey {
         match self.policy.order {
-            CascadeOrder::KeyFirst if !by_model => (tier, key, model),
+            CascadeOrder::KeyFirst if !is_model_first => (tier, key, model),
             CascadeOrder::KeyFirst | CascadeOrder::ModelFirst => (tier, model, key),
         }
     }
@@ -157,7 +157,7 @@ impl Scheduler {
     /// the rule's order.
     fn candidates_for(&self, class_key: &ClassKey) -> Candidates {
         let strategy = self.strategy_for(class_key);
-        let by_model = matches!(strategy, Strategy::Cheapest | Strategy::Balanced);
+        let is_model_first = matches!(strategy, Strategy::Cheapest | Strategy::Balanced);
         let rule = class_key.rule.and_then(|rule| self.policy.rules.get(rule));
         let rule_models = rule.and_then(|rule| rule.models.as_ref());
         // A model's rank for this class; `None` if the class may not use it.
@@ -179,21 +179,30 @@ impl Scheduler {
         let mut ranked: Vec<(RankKey, RouteId)> = Vec::with_capacity(self.routes.len());
         for (index, route) in self.routes.iter().enumerate() {
             let Some(model_rank) = model_ranks[route.model] else { continue };
-            if class_key.required_target.as_ref().is_some_and(|target| !self.matches(route.key, route.model, target)) {
+            if class_key
+                .required_target
+                .as_ref()
+                .is_some_and(|target| !self.matches_target(route.key, route.model, target))
+            {
                 continue;
             }
             let backup = usize::from(self.keys[route.key].key.role == KeyRole::Backup);
             let model = &self.models[route.model].model.name;
-            let other = usize::from(class_key.preferred_model.as_ref().is_some_and(|preferred| preferred != model));
-            let tier = if strategy == Strategy::PrimaryBackup { backup * 2 + other } else { other * 2 + backup };
-            ranked.push((self.rank_key(tier, keys[route.key], model_rank, by_model), RouteId(index as u32)));
+            let not_preferred =
+                usize::from(class_key.preferred_model.as_ref().is_some_and(|preferred| preferred != model));
+            let tier = if strategy == Strategy::PrimaryBackup {
+                backup * 2 + not_preferred
+            } else {
+                not_preferred * 2 + backup
+            };
+            ranked.push((self.rank_key(tier, keys[route.key], model_rank, is_model_first), RouteId(index as u32)));
         }
         ranked.sort_unstable();
-        self.with_selector(strategy, &ranked)
+        self.build_candidates(strategy, &ranked)
     }
 
     /// Groups ranked routes by tier and model, and builds the selector for them.
-    fn with_selector(&self, strategy: Strategy, ranked: &[(RankKey, RouteId)]) -> Candidates {
+    fn build_candidates(&self, strategy: Strategy, ranked: &[(RankKey, RouteId)]) -> Candidates {
         let routes: Vec<RouteId> = ranked.iter().map(|(_, route)| *route).collect();
         let mut tiers = Tiers::new();
         let mut model_ranges: Vec<ModelRange> = Vec::new();
@@ -206,8 +215,8 @@ impl Scheduler {
                 last.end = rank + 1;
             }
             let (tier, model) = (tiers.len() - 1, self.routes[route.index()].model);
-            match model_ranges.last_mut().filter(|block| block.tier == tier && block.model == model) {
-                Some(block) => block.ranks.end = rank + 1,
+            match model_ranges.last_mut().filter(|range| range.tier == tier && range.model == model) {
+                Some(range) => range.ranks.end = rank + 1,
                 None => model_ranges.push(ModelRange { model, tier, ranks: rank..rank + 1 }),
             }
         }
@@ -226,8 +235,8 @@ impl Scheduler {
         let (key, model) = (&self.keys[route.key], &self.models[route.model]);
         let weight = route_weight(&key.key, &model.model);
         let latency_micros = match (route.latency.mean_micros(), model.latency.mean_micros()) {
-            (Some(own), _) => own as u64,
-            (None, Some(others)) => others as u64,
+            (Some(route_mean), _) => route_mean as u64,
+            (None, Some(model_mean)) => model_mean as u64,
             // A route without measurements gets one item at a time until its first answer.
             (None, None) if route.in_flight > 0 => UNKNOWN_LATENCY_MICROS,
             (None, None) => 0,

@@ -90,8 +90,8 @@ impl DailyQuota {
     }
 
     /// Starts or stops sharing the quota with other processes.
-    pub fn set_shared(&mut self, shared: bool) {
-        self.lease = shared.then(Lease::default);
+    pub fn set_shared(&mut self, is_shared: bool) {
+        self.lease = is_shared.then(Lease::default);
     }
 
     pub const fn lease_mut(&mut self) -> Option<&mut Lease> {
@@ -109,8 +109,8 @@ impl DailyQuota {
 
     /// Used in the day of `now` by all processes, as far as this one knows.
     pub fn used(&self, now: WallTime) -> u64 {
-        let shared = self.lease.as_ref().map_or(0, |lease| lease.used_by_all(now));
-        self.used_locally(now).max(shared)
+        let used_by_all = self.lease.as_ref().map_or(0, |lease| lease.used_by_all(now));
+        self.used_locally(now).max(used_by_all)
     }
 
     /// Used by this process, including earlier processes of its run.
@@ -125,15 +125,15 @@ impl DailyQuota {
                     .sum();
                 self.used - expired
             }
-            _ if self.resets_at.is_some_and(|ends| ends <= now) => self.in_flight,
+            _ if self.resets_at.is_some_and(|reset| reset <= now) => self.in_flight,
             _ => self.used,
         }
     }
 
     /// Rolling days: when each counted amount becomes free again, in time order.
     pub fn releases(&self, now: WallTime) -> impl Iterator<Item = (WallTime, u64)> {
-        let open = self.rolling_counts.iter().map(|(at, amount)| (*at + ROLLING_DAY, *amount));
-        open.filter(move |(at, _)| *at > now)
+        let all = self.rolling_counts.iter().map(|(at, amount)| (*at + ROLLING_DAY, *amount));
+        all.filter(move |(at, _)| *at > now)
     }
 
     fn roll_over(&mut self, now: WallTime) {
@@ -145,7 +145,7 @@ impl DailyQuota {
                 self.used -= amount;
                 self.rolling_counts.pop_front();
             }
-        } else if self.resets_at.is_none_or(|ends| ends <= now) {
+        } else if self.resets_at.is_none_or(|reset| reset <= now) {
             self.used = self.in_flight;
             self.resets_at = next_reset(self.day, now);
         }
@@ -163,8 +163,8 @@ impl DailyQuota {
         }
         if self.day != QuotaDay::Rolling {
             return match self.resets_at {
-                Some(ends) if ends <= now => DayAdmission::OnCompletion,
-                Some(ends) => DayAdmission::At(ends),
+                Some(reset) if reset <= now => DayAdmission::OnCompletion,
+                Some(reset) => DayAdmission::At(reset),
                 None => next_reset(self.day, now).map_or(DayAdmission::OnCompletion, DayAdmission::At),
             };
         }
@@ -204,18 +204,18 @@ impl DailyQuota {
         self.roll_over(now);
         self.in_flight -= reserved;
         self.used -= reserved;
-        let day_is_over = next_reset(self.day, interval.counted_at_latest).is_some_and(|day_end| day_end <= now);
-        if !day_is_over && actual > 0 {
+        let is_day_over = next_reset(self.day, interval.counted_at_latest).is_some_and(|day_end| day_end <= now);
+        if !is_day_over && actual > 0 {
             self.add_local_usage(now, actual);
         }
-        let same_day = next_reset(self.day, interval.reserved_at) == next_reset(self.day, now);
+        let is_same_day = next_reset(self.day, interval.reserved_at) == next_reset(self.day, now);
         if let Some(lease) = self.lease.as_mut().filter(|_| self.limit.is_some()) {
             match () {
-                () if same_day => {
+                () if is_same_day => {
                     lease.give_back(now, reserved.saturating_sub(actual));
                     lease.spend(now, actual.saturating_sub(reserved));
                 }
-                () if !day_is_over => lease.spend(now, actual),
+                () if !is_day_over => lease.spend(now, actual),
                 () => {}
             }
         }
@@ -235,11 +235,11 @@ impl DailyQuota {
 
     /// Adds what an earlier process used at `at`, if that falls in the day of `now`. Calls must come in time order.
     pub fn restore_usage(&mut self, now: WallTime, at: WallTime, amount: u64) {
-        let counts = match self.day {
+        let is_same_day = match self.day {
             QuotaDay::Rolling => at + ROLLING_DAY > now,
             _ => next_reset(self.day, at) == next_reset(self.day, now),
         };
-        if counts {
+        if is_same_day {
             // The shared quota ledger already has this usage, so only the local count changes.
             let at = if self.day == QuotaDay::Rolling { at } else { now };
             self.roll_over(at);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn utc_days_end_at_utc_midnight_and_rolling_days_never() {
+    fn utc_days_end_at_utc_midnight_and_rolling_days_never_reset() {
         assert_eq!(next_reset(QuotaDay::Utc, wall("2026-11-21T09:00:00Z")), Some(wall("2026-11-22T00:00:00Z")));
         assert_eq!(next_reset(QuotaDay::Rolling, wall("2026-11-21T09:00:00Z")), None);
         // The calendar ends at 9999-12-30 22:00 UTC. There is no next day after that.
@@ -283,17 +283,17 @@ mod tests {
         }
     }
 
-    const fn stay(counted_by: WallTime) -> CountInterval {
+    const fn interval_at(counted_by: WallTime) -> CountInterval {
         CountInterval { reserved_at: counted_by, counted_at_latest: counted_by }
     }
 
     #[test]
-    fn a_calendar_day_opens_at_its_reset() {
+    fn a_calendar_day_frees_its_quota_at_its_reset() {
         let (noon, midnight) = (wall("2026-11-21T12:00:00Z"), wall("2026-11-22T00:00:00Z"));
         let mut quota = DailyQuota::new(QuotaDay::Utc, Some(2));
         for _ in 0..2 {
             quota.reserve(noon, 1);
-            quota.commit(noon, stay(noon), 1, 1);
+            quota.commit(noon, interval_at(noon), 1, 1);
         }
         assert_eq!(quota.admission(noon, 1), DayAdmission::At(midnight));
         assert_eq!(quota.admission(midnight, 1), DayAdmission::Now);
@@ -305,28 +305,28 @@ mod tests {
         let noon = wall("2026-11-21T12:00:00Z");
         let mut quota = DailyQuota::new(QuotaDay::Utc, Some(5));
         quota.reserve(noon, 1);
-        quota.commit(noon, stay(noon), 1, 0);
+        quota.commit(noon, interval_at(noon), 1, 0);
         assert_eq!(quota.used(noon), 0);
     }
 
     #[test]
-    fn what_is_in_flight_at_midnight_counts_in_the_new_day_unless_it_was_certainly_counted_before() {
+    fn requests_in_flight_at_midnight_count_in_the_new_day_unless_counted_before() {
         let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
         let mut quota = DailyQuota::new(QuotaDay::Utc, Some(1));
         quota.reserve(before, 1);
         assert_eq!(quota.admission(after, 1), DayAdmission::OnCompletion);
         let mut early = quota.clone();
-        quota.commit(after, stay(after), 1, 1);
+        quota.commit(after, interval_at(after), 1, 1);
         assert_eq!(quota.admission(after, 1), DayAdmission::At(wall("2026-11-23T00:00:00Z")));
-        early.commit(after, stay(before), 1, 1);
+        early.commit(after, interval_at(before), 1, 1);
         assert_eq!(early.admission(after, 1), DayAdmission::Now);
     }
 
     #[test]
-    fn a_rolling_day_opens_a_day_after_each_answer() {
+    fn a_rolling_day_frees_quota_a_day_after_each_answer() {
         let mut quota = DailyQuota::new(QuotaDay::Rolling, Some(2));
         quota.reserve(wall("2026-11-21T09:00:10Z"), 1);
-        quota.commit(wall("2026-11-21T09:00:40Z"), stay(wall("2026-11-21T09:00:40Z")), 1, 1);
+        quota.commit(wall("2026-11-21T09:00:40Z"), interval_at(wall("2026-11-21T09:00:40Z")), 1, 1);
         quota.reserve(wall("2026-11-21T12:00:10Z"), 1);
         let now = wall("2026-11-21T13:00:00Z");
         assert_eq!(quota.admission(now, 1), DayAdmission::At(wall("2026-11-22T09:01:00Z")));

@@ -125,13 +125,13 @@ impl Scheduler {
         if self.is_paused || self.reservations.len() >= self.policy.max_in_flight as usize {
             return None;
         }
-        let version = self.version;
+        let version = self.readiness_version;
         self.classes.iter_mut().for_each(|class| class.requeue_blocked_if_changed(version));
         let mut order: SmallVec<[(Seq, usize); 8]> = self
             .classes
             .iter()
             .enumerate()
-            .filter(|(_, class)| class.stuck_at_version != Some(self.version))
+            .filter(|(_, class)| class.stuck_at_version != Some(self.readiness_version))
             .filter_map(|(index, class)| {
                 let head = class.first_item()?;
                 Some((head.seq, index))
@@ -142,9 +142,9 @@ impl Scheduler {
             if let Some(planned) = self.poll_class(now, index) {
                 return Some(NextStep::Send(planned));
             }
-            let version = self.version;
+            let version = self.readiness_version;
             let state = &mut self.classes[index];
-            state.stuck_at_version = Some(version).filter(|_| !state.yielded_probe);
+            state.stuck_at_version = Some(version).filter(|_| !state.has_yielded_probe);
         }
         None
     }
@@ -165,7 +165,7 @@ impl Scheduler {
             }
             self.route_wakeups.pop();
             let state = &mut self.routes[route.index()];
-            state.wakeup_at = state.wakeup_at.filter(|alarm| *alarm > at);
+            state.wakeup_at = state.wakeup_at.filter(|scheduled_at| *scheduled_at > at);
             state.breaker.half_open_if_due(now);
             self.unpark(route);
         }
@@ -185,10 +185,10 @@ impl Scheduler {
         if let Some(planned) = self.poll_retries(now, class, LOOKAHEAD) {
             return Some(planned);
         }
-        if let Some(dispatch) = self.poll_pending(now, class) {
-            return Some(dispatch);
+        if let Some(planned) = self.poll_pending(now, class) {
+            return Some(planned);
         }
-        if std::mem::take(&mut self.classes[class].yielded_probe) {
+        if std::mem::take(&mut self.classes[class].has_yielded_probe) {
             // The items it yielded to may have left the queue, which does not change the version.
             self.classes[class].requeue_blocked();
         }
@@ -205,8 +205,8 @@ impl Scheduler {
             }
             match self.select_route(now, class, &item) {
                 RouteChoice::Route(route) => {
-                    let ticket = self.swap_smallest(now, class, route, item);
-                    return Some(self.reserve_attempt(now, class, ticket, route));
+                    let chosen_item = self.swap_for_smallest_if_probe(now, class, route, item);
+                    return Some(self.reserve_attempt(now, class, chosen_item, route));
                 }
                 RouteChoice::Blocked(reason) => {
                     if reason == BlockReason::ItemConstraint {
@@ -225,20 +225,20 @@ impl Scheduler {
             let item = self.classes[class].pending.remove(position)?;
             match self.select_route(now, class, &item) {
                 RouteChoice::Route(route) => {
-                    let ticket = self.swap_smallest(now, class, route, item);
-                    return Some(self.reserve_attempt(now, class, ticket, route));
+                    let chosen_item = self.swap_for_smallest_if_probe(now, class, route, item);
+                    return Some(self.reserve_attempt(now, class, chosen_item, route));
                 }
                 RouteChoice::Blocked(BlockReason::ItemConstraint) if self.classes[class].can_block_more() => {
                     self.classes[class].remember_blocked(&item);
                     self.classes[class].block(item);
                 }
                 RouteChoice::Blocked(reason) => {
-                    let overtake = match reason {
+                    let may_be_overtaken = match reason {
                         BlockReason::NoRouteReady | BlockReason::ItemConstraint => false,
                         BlockReason::NoTokenRoom | BlockReason::PolicyForbids => true,
                     };
                     self.classes[class].pending.insert(position, item);
-                    if !overtake {
+                    if !may_be_overtaken {
                         return None;
                     }
                     position += 1;
@@ -313,7 +313,7 @@ impl Scheduler {
                 }
             }
             if self.yields_probe(now, id, item) {
-                self.classes[class].yielded_probe = true;
+                self.classes[class].has_yielded_probe = true;
                 reason = reason.or_item_constraint();
                 continue;
             }
@@ -329,9 +329,9 @@ impl Scheduler {
                     self.record_shortfall(pool, estimate);
                     return RouteChoice::Blocked(BlockReason::NoRouteReady);
                 }
-                Some(PoolBlock::Limited { wakeup: wake, .. }) => {
+                Some(PoolBlock::Limited { wakeup, .. }) => {
                     reason = BlockReason::NoTokenRoom;
-                    self.schedule_wakeup(now, id, wake);
+                    self.schedule_wakeup(now, id, wakeup);
                     if now.mono.since(item.waiting_since) >= STARVATION_AGE && !self.is_probe(now, id) {
                         self.classes[class].aged_claims.push((id, item.seq));
                     }
@@ -351,7 +351,7 @@ impl Scheduler {
     /// Whether another item that has aged claims the token room of this route's pool. A probe ignores claims.
     fn is_claimed_by_aged(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         let pool = |route: RouteId| self.routes[route.index()].pool;
-        let by_another = |(claimed, by): &(RouteId, Seq)| pool(*claimed) == pool(route) && *by != item.seq;
+        let by_another = |(claimed, claimant): &(RouteId, Seq)| pool(*claimed) == pool(route) && *claimant != item.seq;
         self.classes.iter().any(|class| class.aged_claims.iter().any(by_another)) && !self.is_probe(now, route)
     }
 
@@ -360,8 +360,9 @@ impl Scheduler {
         let can_serve = |rank: &usize| {
             let id = self.classes[class].candidates[*rank];
             let is_probing = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
-            let in_service = matches!(self.availability(now, id), Availability::Ready | Availability::Limited { .. });
-            in_service && !is_probing && self.eligibility(now, id, item) == Some(BudgetAdmission::Now)
+            let is_in_service =
+                matches!(self.availability(now, id), Availability::Ready | Availability::Limited { .. });
+            is_in_service && !is_probing && self.eligibility(now, id, item) == Some(BudgetAdmission::Now)
         };
         let state = &self.classes[class];
         let primaries = 0..state.selector.first_backup_rank.unwrap_or(state.candidates.len());
@@ -388,7 +389,7 @@ impl Scheduler {
         if self.pools[route.pool].is_too_large(TokenEstimate { input: item.input_tokens, output: 0 }) {
             return Some((Outcome::NoRoute, "larger than the token limit"));
         }
-        if item.max_usd.is_some_and(|most| self.worst_case_cost(id, item) > most) {
+        if item.max_usd.is_some_and(|cap| self.worst_case_cost(id, item) > cap) {
             return Some((Outcome::OverBudget, "its worst case is over the item's max_usd"));
         }
         None
@@ -405,11 +406,11 @@ impl Scheduler {
             Outcome::OverBudget => format!("{explanation}; raise it, or add a cheaper model"),
             _ => format!("no route may serve it: {explanation}"),
         };
-        let words = match self.classes[class].class_key.rule.and_then(|rule| self.policy.rules.get(rule)) {
+        let full_message = match self.classes[class].class_key.rule.and_then(|rule| self.policy.rules.get(rule)) {
             Some(rule) => format!("{message} (rule {} applies)", rule.name),
             None => message,
         };
-        Some(LocalRejection { seq: item.seq, outcome, message: words, attempts: item.attempts() })
+        Some(LocalRejection { seq: item.seq, outcome, message: full_message, attempts: item.attempts() })
     }
 
     /// Why a class has no candidates at all.
@@ -443,17 +444,17 @@ impl Scheduler {
     /// larger limit, but at most the model's maximum.
     pub(super) fn max_output_tokens(&self, model: &Model, item: &QueuedItem) -> Option<u32> {
         let has_larger_output = item.retry_state.as_ref().is_some_and(|retry_state| retry_state.has_larger_output);
-        let factor = if has_larger_output { self.policy.truncated_retry_factor.unwrap_or(1) } else { 1 };
-        match (item.max_output_tokens.map(|requested| requested.saturating_mul(factor)), model.max_output) {
-            (Some(asked), Some(cap)) => Some(asked.min(cap)),
-            (asked, cap) => asked.or(cap),
+        let multiplier = if has_larger_output { self.policy.truncated_retry_factor.unwrap_or(1) } else { 1 };
+        match (item.max_output_tokens.map(|requested| requested.saturating_mul(multiplier)), model.max_output) {
+            (Some(requested), Some(cap)) => Some(requested.min(cap)),
+            (requested, cap) => requested.or(cap),
         }
     }
 
     fn reserve_attempt(&mut self, now: Now, class: usize, mut item: QueuedItem, id: RouteId) -> PlannedAttempt {
         let (estimate, max_cost) = (self.token_estimate(id, &item), self.worst_case_cost(id, &item));
-        let attempt = AttemptId(self.next_attempt);
-        self.next_attempt += 1;
+        let attempt = AttemptId(self.next_attempt_id);
+        self.next_attempt_id += 1;
         let route = &mut self.routes[id.index()];
         route.in_flight += 1;
         self.bottlenecks.mark_unblocked(id);
@@ -464,9 +465,9 @@ impl Scheduler {
         let reserved_tokens = self.pools[pool].reserve(now, estimate);
         let claims = &mut self.classes[class].aged_claims;
         let claim_count = claims.len();
-        claims.retain(|(_, by)| *by != item.seq);
+        claims.retain(|(_, claimant)| *claimant != item.seq);
         // Items blocked by this item's claims must be checked again.
-        self.version += u64::from(claims.len() < claim_count);
+        self.readiness_version += u64::from(claims.len() < claim_count);
         self.run_spend.reserved += max_cost;
         self.day_budget.reserve(max_cost);
         self.keys[route.key].budget.reserve(max_cost);
@@ -474,8 +475,8 @@ impl Scheduler {
         if let Some(retry_state) = &mut item.retry_state {
             retry_state.switch_to_model(model);
         }
-        let model_retries = item.last_model_retries();
-        let has_larger_output = item.retry_state.as_ref().is_some_and(|course| course.has_larger_output);
+        let model_failures = item.last_model_failures();
+        let has_larger_output = item.retry_state.as_ref().is_some_and(|retry_state| retry_state.has_larger_output);
         let planned = PlannedAttempt {
             attempt,
             seq: item.seq,
@@ -483,17 +484,17 @@ impl Scheduler {
             route: id,
             key: KeyId(route.key as u32),
             model,
-            retry: model_retries.provider_errors(),
+            retry: model_failures.provider_errors(),
             max_cost,
             estimated_input_tokens: estimate.input,
-            timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(model_retries.timeouts.min(4) as i32)),
+            timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(model_failures.timeouts.min(4) as i32)),
             output_multiplier: if has_larger_output { self.policy.truncated_retry_factor } else { None },
         };
-        self.recheck_after_last_use(now, id);
+        self.recheck_blocked_if_exhausted(now, id);
         self.mark_lease_needed(pool);
         self.reservations.insert(
             attempt,
-            Reserved { class, item, route: id, created_at: now, sent_at: now, tokens: reserved_tokens, max_cost },
+            Reserved { class, item, route: id, reserved_at: now, sent_at: now, tokens: reserved_tokens, max_cost },
         );
         self.on_dispatch(class, id);
         planned
@@ -501,12 +502,12 @@ impl Scheduler {
 
     /// Causes a new check of blocked items if the route just used may be out of money or daily quota, for any item or
     /// for large ones. Items that policy restricted to this route may then use others, and backup keys may be used.
-    fn recheck_after_last_use(&mut self, now: Now, id: RouteId) {
+    fn recheck_blocked_if_exhausted(&mut self, now: Now, id: RouteId) {
         let keeps_backups_idle = self.classes.iter().any(|class| class.selector.first_backup_rank.is_some());
         let policy = &self.policy;
         let waits_for_preferred = policy.spill_to == SpillTo::SameModel || !policy.spill_after.is_zero();
-        let is_selective = waits_for_preferred || policy.when_limited == WhenLimited::Wait;
-        if !keeps_backups_idle && !is_selective {
+        let restricts_routes = waits_for_preferred || policy.when_limited == WhenLimited::Wait;
+        if !keeps_backups_idle && !restricts_routes {
             return;
         }
         let key = &self.keys[self.routes[id.index()].key];
@@ -514,16 +515,16 @@ impl Scheduler {
         let pool = &self.pools[self.routes[id.index()].pool];
         if has_money_cap
             || pool.has_daily_token_limit()
-            || matches!(pool.block(now), Some(PoolBlock::DailyLimitReached { .. }))
+            || matches!(pool.current_block(now), Some(PoolBlock::DailyLimitReached { .. }))
         {
-            self.version += 1;
+            self.readiness_version += 1;
         }
     }
 
     /// The route that would take `item` at this instant, for the event log; nothing is reserved. `None` also if the
     /// choice can't be predicted.
     pub(super) fn preview_route(&self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
-        let ready = |route: &RouteId| {
+        let is_ready = |route: &RouteId| {
             self.ineligibility(*route, item).is_none()
                 && matches!(self.availability(now, *route), Availability::Ready)
                 && self.pools[self.routes[route.index()].pool]
@@ -532,10 +533,10 @@ impl Scheduler {
         };
         let state = &self.classes[class];
         if state.selector.is_ordered() {
-            return state.candidates.iter().copied().find(ready);
+            return state.candidates.iter().copied().find(is_ready);
         }
         let first = state.selector.first_candidate(&state.ready, &self.ranked_models(class, item))?;
-        Some(state.candidates[first]).filter(ready)
+        Some(state.candidates[first]).filter(is_ready)
     }
 
     /// Records that the request of `attempt` leaves the process now.

@@ -27,7 +27,7 @@ pub struct HealthPenalty {
 pub struct HealthPenalties {
     applied: SmallVec<[HealthPenalty; 2]>,
     /// Whether the item failed with the same outcome on two projects. It then causes no more penalties.
-    item_at_fault: bool,
+    is_item_at_fault: bool,
 }
 
 /// The items that recently failed on a key.
@@ -61,27 +61,27 @@ impl Scheduler {
         let project = self.keys[key].project;
         let seq = reserved.item.seq;
         let penalties = &mut reserved.item.retry_state_mut().penalties;
-        if penalties.item_at_fault {
+        if penalties.is_item_at_fault {
             return;
         }
         let same_outcome_elsewhere =
             |penalty: &HealthPenalty| penalty.outcome == cause.outcome && penalty.project != project;
-        if let Some(first) = penalties.applied.iter().copied().find(same_outcome_elsewhere) {
-            penalties.item_at_fault = true;
+        if let Some(earlier) = penalties.applied.iter().copied().find(same_outcome_elsewhere) {
+            penalties.is_item_at_fault = true;
             let applied = std::mem::take(&mut penalties.applied);
-            for charge in applied {
-                self.keys[charge.key].health.restore_penalty();
-                self.keys[charge.key].recent_failures.clear();
-                self.update_key_stats(charge.key);
+            for penalty in applied {
+                self.keys[penalty.key].health.refund_penalty();
+                self.keys[penalty.key].recent_failures.clear();
+                self.update_key_stats(penalty.key);
             }
             let message = format!(
                 "item {} fails alike ({}) on {} and {}: the item is at fault, their scores are restored",
-                seq.0, cause.outcome, self.keys[first.key].key.name, self.keys[key].key.name
+                seq.0, cause.outcome, self.keys[earlier.key].key.name, self.keys[key].key.name
             );
             events.push(EventKind::Run { level: EventLevel::Info, message });
             return;
         }
-        if penalties.applied.iter().all(|charge| charge.key != key) {
+        if penalties.applied.iter().all(|penalty| penalty.key != key) {
             penalties.applied.push(HealthPenalty { key, project, outcome: cause.outcome });
             self.keys[key].health.penalize();
         }
@@ -99,7 +99,7 @@ impl Scheduler {
             let route = self.keys[key].routes[index];
             let breaker = &mut self.routes[route.index()].breaker;
             if matches!(breaker, Breaker::Closed { .. }) {
-                *breaker = Breaker::open(now, open_time, cause.clone());
+                *breaker = Breaker::new_open(now, open_time, cause.clone());
                 any_opened = true;
             }
         }

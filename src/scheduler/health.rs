@@ -35,7 +35,7 @@ impl Health {
     }
 
     /// Takes a penalty back, after the failure turned out not to be the key's fault.
-    pub fn restore_penalty(&mut self) {
+    pub fn refund_penalty(&mut self) {
         self.0 = (self.0 + 20).min(100);
     }
 

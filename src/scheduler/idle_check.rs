@@ -32,7 +32,7 @@ impl Scheduler {
         let mut claims = Vec::new();
         for index in 0..self.classes.len() {
             let ready = ready(index);
-            for item in items_to_check(index).filter(|ticket| now.mono.since(ticket.waiting_since) >= STARVATION_AGE) {
+            for item in items_to_check(index).filter(|item| now.mono.since(item.waiting_since) >= STARVATION_AGE) {
                 // A large item that has aged claims token room, even while there is no money for it.
                 let lacks_token_room =
                     |route: &RouteId| !self.has_token_room(now, *route, item) && !self.is_probe(now, *route);
@@ -42,11 +42,12 @@ impl Scheduler {
         }
         (0..self.classes.len()).find_map(|index| {
             let ready = ready(index);
-            items_to_check(index).find_map(|ticket| {
-                let mut free = self.takeable_routes(now, index, ticket, &ready);
-                let is_claimed = |route| claims.iter().any(|(other, by)| *other == pool(route) && *by != ticket.seq);
-                let route = free.find(|&route| self.has_token_room(now, route, ticket) && !is_claimed(route))?;
-                Some((ticket.seq, route))
+            items_to_check(index).find_map(|item| {
+                let mut takeable = self.takeable_routes(now, index, item, &ready);
+                let is_claimed =
+                    |route| claims.iter().any(|(other, claimant)| *other == pool(route) && *claimant != item.seq);
+                let route = takeable.find(|&route| self.has_token_room(now, route, item) && !is_claimed(route))?;
+                Some((item.seq, route))
             })
         })
     }
@@ -65,7 +66,7 @@ impl Scheduler {
     ) -> impl Iterator<Item = RouteId> {
         self.eligible_routes(now, class, item, ready).filter(move |&route| {
             self.budget_admission(now, route, item) == BudgetAdmission::Now
-                && !self.is_kept_for_primary(now, class, route, item)
+                && !self.is_idle_backup(now, class, route, item)
                 && !self.yields_probe(now, route, item)
         })
     }
@@ -88,8 +89,8 @@ impl Scheduler {
     fn routes_by_policy(&self, now: Now, class: usize, item: &QueuedItem) -> Option<Vec<RouteId>> {
         let candidates = &self.classes[class].candidates;
         if self.policy.when_limited == WhenLimited::Wait {
-            let routes = self.ranking.len();
-            let mut from_cursor = (0..routes).map(|step| self.ranking[(self.cursor + step) % routes]);
+            let route_count = self.ranking.len();
+            let mut from_cursor = (0..route_count).map(|step| self.ranking[(self.cursor + step) % route_count]);
             let cursor_route =
                 from_cursor.find(|&route| candidates.contains(&route) && self.can_item_wait_on(now, route, item));
             return Some(cursor_route.into_iter().collect());
@@ -114,7 +115,7 @@ impl Scheduler {
     }
 
     /// Whether the route belongs to a backup key that must stay idle, since a primary key is in service for the item.
-    fn is_kept_for_primary(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
+    fn is_idle_backup(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let state = &self.classes[class];
         let Some(first) = state.selector.first_backup_rank.filter(|first| state.rank(route) >= Some(*first)) else {
             return false;

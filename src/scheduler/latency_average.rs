@@ -24,21 +24,21 @@ impl LatencyAverage {
 
     /// Adds an answer. The longer ago the last answer, the larger the weight of this one, so that a slow start is soon
     /// forgotten.
-    pub fn record(&mut self, now: MonoTime, took: Duration) {
-        let took = took.as_micros() as f64;
-        let mean = self.0.map_or(took, |(mean, at)| {
+    pub fn record(&mut self, now: MonoTime, latency: Duration) {
+        let latency = latency.as_micros() as f64;
+        let mean = self.0.map_or(latency, |(mean, at)| {
             let silence = now.since(at).as_secs_f64();
             let weight = MIN_SAMPLE_WEIGHT.max(silence / (silence + HALF_WEIGHT_AFTER.as_secs_f64()));
-            mean + (took - mean) * weight
+            mean + (latency - mean) * weight
         });
         self.0 = Some((mean, now));
     }
 
     /// Adds a provider error. The item has to be sent again, so the error counts as at least twice the usual latency,
     /// however fast it came.
-    pub fn record_failure(&mut self, now: MonoTime, took: Duration, model_average: Self) {
+    pub fn record_failure(&mut self, now: MonoTime, latency: Duration, model_average: Self) {
         let usual = model_average.mean_micros().map_or(DEFAULT_LATENCY, |mean| Duration::from_micros(mean as u64));
-        self.record(now, took.max(usual * 2));
+        self.record(now, latency.max(usual * 2));
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quick_failure_is_not_fast() {
+    fn a_failure_counts_as_at_least_twice_the_usual_latency() {
         let (mut model, mut route) = (LatencyAverage::default(), LatencyAverage::default());
         route.record_failure(at(0), Duration::from_millis(5), model);
         assert_eq!(route.mean_micros(), Some(20_000_000.0));

@@ -121,7 +121,7 @@ impl DailyQuota {
     }
 
     fn apply_grant(&mut self, now: WallTime, grant: &LeaseGrant) {
-        let (current_period_end, good_until) = lease_period(self.day(), now);
+        let (current_period_end, usable_until) = lease_period(self.day(), now);
         let Some(lease) = self.lease_mut() else { return };
         lease.is_requested = false;
         if lease.period_end != grant.period_end {
@@ -136,7 +136,7 @@ impl DailyQuota {
             return;
         }
         lease.shortfall = 0;
-        (lease.usable_until, lease.total_used) = (good_until, grant.total_used);
+        (lease.usable_until, lease.total_used) = (usable_until, grant.total_used);
         lease.full_until = grant.available_at;
     }
 }
@@ -144,7 +144,7 @@ impl DailyQuota {
 impl Scheduler {
     /// Shares daily quotas with other processes from now on. A pool with a daily limit sends nothing before a lease is
     /// granted.
-    pub fn share_days(&mut self) {
+    pub fn share_daily_quotas(&mut self) {
         for index in 0..self.pools.len() {
             self.pools[index].daily_quotas().for_each(|(_, quota)| quota.set_shared(true));
             self.pools_needing_lease.push(index);
@@ -153,7 +153,7 @@ impl Scheduler {
     }
 
     /// Stops sharing after the ledger became unavailable. Only this process's own counts apply from then on.
-    pub fn stop_sharing_days(&mut self) {
+    pub fn stop_sharing_daily_quotas(&mut self) {
         for pool in &mut self.pools {
             pool.daily_quotas().for_each(|(_, quota)| quota.set_shared(false));
         }
@@ -173,8 +173,8 @@ impl Scheduler {
         let is_first = std::mem::take(&mut self.needs_first_leases);
         let mut requests = Vec::new();
         for index in std::mem::take(&mut self.pools_needing_lease) {
-            let meters = self.pools[index].daily_quotas();
-            requests.extend(meters.filter_map(|(unit, quota)| quota.lease_request(now.wall, index, unit, is_first)));
+            let quotas = self.pools[index].daily_quotas();
+            requests.extend(quotas.filter_map(|(unit, quota)| quota.lease_request(now.wall, index, unit, is_first)));
         }
         requests
     }
@@ -183,20 +183,16 @@ impl Scheduler {
     pub fn apply_lease_grant(&mut self, now: Now, grant: &LeaseGrant) {
         let pool = &mut self.pools[grant.pool];
         let quota = pool.daily_quotas().find(|(unit, _)| *unit == grant.unit);
-        if let Some((_, meter)) = quota {
-            meter.apply_grant(now.wall, grant);
+        if let Some((_, daily_quota)) = quota {
+            daily_quota.apply_grant(now.wall, grant);
         }
         if let Some(until) = grant.exhausted_until.filter(|until| *until > now.wall) {
-            let calendar = pool.day() != QuotaDay::Rolling;
+            let ends_by_calendar = pool.day() != QuotaDay::Rolling;
             let message = "another run was told that the day is used up".to_owned();
             let cause =
                 Cause { outcome: Outcome::QuotaExhaustedDay, source: CauseSource::Provider, message, since: now.wall };
             let until = Now { mono: now.mono + until.since(now.wall), wall: until };
-            Cooldown::extend(
-                &mut pool.day_exhausted,
-                Cooldown { since: now, until, ends_by_calendar: calendar, cause },
-                now,
-            );
+            Cooldown::extend(&mut pool.day_exhausted, Cooldown { since: now, until, ends_by_calendar, cause }, now);
         }
         self.unpark_pool(grant.pool);
         // The grant may be less than what is needed by now.
@@ -204,7 +200,7 @@ impl Scheduler {
     }
 
     /// Takes what is left of all leases, as requests that return it to the ledger at the end of the process.
-    pub fn unused_leases(&mut self, now: Now) -> Vec<LeaseRequest> {
+    pub fn take_unused_leases(&mut self, now: Now) -> Vec<LeaseRequest> {
         let mut unused = Vec::new();
         for (index, pool) in self.pools.iter_mut().enumerate() {
             for (unit, quota) in pool.daily_quotas() {
@@ -236,12 +232,12 @@ impl Scheduler {
         pool: usize,
         requests: u64,
         tokens: u64,
-        spent_until: Option<WallTime>,
+        exhausted_until: Option<WallTime>,
     ) {
         for (unit, quota) in self.pools[pool].daily_quotas() {
             quota.add_usage(now.wall, if unit == QuotaUnit::Requests { requests } else { tokens });
         }
-        if let Some(spent_until) = spent_until {
+        if let Some(exhausted_until) = exhausted_until {
             let period_end = lease_period(self.pools[pool].day(), now.wall).0;
             self.apply_lease_grant(
                 now,
@@ -252,14 +248,14 @@ impl Scheduler {
                     granted: 0,
                     total_used: 0,
                     available_at: None,
-                    exhausted_until: Some(spent_until),
+                    exhausted_until: Some(exhausted_until),
                 },
             );
         }
     }
 
     /// The identity of a pool in the ledger: the index of one of its keys, and the name of the model or pool.
-    pub fn pool_owner(&self, pool: usize) -> Option<(usize, &str)> {
+    pub fn pool_identity(&self, pool: usize) -> Option<(usize, &str)> {
         let route = &self.routes[self.pools[pool].routes.first()?.index()];
         let model = &self.models[route.model].model;
         Some((route.key, model.pool.as_deref().unwrap_or(&model.name)))
@@ -275,8 +271,12 @@ impl Scheduler {
 
     /// Until when the pool's daily quota is used up, as the provider said.
     pub fn exhausted_until(&self, now: Now, pool: usize) -> Option<WallTime> {
-        let spent = self.pools[pool].day_exhausted.as_ref().filter(|spent| !spent.is_over(now))?;
-        Some(if spent.ends_by_calendar { spent.until.wall } else { now.wall + spent.until.mono.since(now.mono) })
+        let cooldown = self.pools[pool].day_exhausted.as_ref().filter(|cooldown| !cooldown.is_over(now))?;
+        Some(if cooldown.ends_by_calendar {
+            cooldown.until.wall
+        } else {
+            now.wall + cooldown.until.mono.since(now.mono)
+        })
     }
 
     /// Records that the pool's lease was too small for an item.

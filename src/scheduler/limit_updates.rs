@@ -10,24 +10,24 @@ use crate::domain::{
 use super::{LocalRejection, Reserved, Scheduler, cooldown::Cooldown, daily_quota::next_reset};
 
 /// Longest accepted wait for a daily quota: a day has at most 25 hours.
-const MAX_DAY: Duration = Duration::from_secs(25 * 3_600);
+const MAX_DAILY_WAIT: Duration = Duration::from_secs(25 * 3_600);
 
 /// A stated wait up to this long points to a burst or concurrency limit, not to a limit per minute.
-const BURST_WAIT: Duration = Duration::from_secs(2);
+const MAX_BURST_WAIT: Duration = Duration::from_secs(2);
 
 impl Scheduler {
     /// Applies the limits that a response states.
     pub(super) fn apply_stated_limits(&mut self, reserved: &Reserved, result: &AttemptResult) {
         let pool = self.routes[reserved.route.index()].pool;
-        let mut token_limits_changed = false;
+        let mut has_other_limit_changed = false;
         for report in &result.response_meta.limits {
-            let changed = self.pools[pool].limits.apply_stated(report);
-            token_limits_changed |= changed && report.dimension != LimitDimension::RequestsPerMinute;
+            let has_changed = self.pools[pool].limits.apply_stated(report);
+            has_other_limit_changed |= has_changed && report.dimension != LimitDimension::RequestsPerMinute;
         }
         if !result.response_meta.limits.is_empty() {
             self.pools[pool].apply_limits();
         }
-        if token_limits_changed {
+        if has_other_limit_changed {
             self.reject_ineligible();
         }
     }
@@ -47,25 +47,25 @@ impl Scheduler {
         let cause = |outcome| Cause { outcome, source: CauseSource::Provider, message, since: now.wall };
         match report.dimension {
             LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay => {
-                let wait = wait.min(MAX_DAY);
+                let wait = wait.min(MAX_DAILY_WAIT);
                 let until = match next_reset(state.day(), now.wall) {
                     Some(reset) if wait > Duration::from_secs(3_600) => {
                         Now { mono: now.mono + reset.since(now.wall), wall: reset }
                     }
                     _ => now + wait,
                 };
-                let calendar = until.wall != (now + wait).wall && state.day() != QuotaDay::Rolling;
+                let ends_by_calendar = until.wall != (now + wait).wall && state.day() != QuotaDay::Rolling;
                 let cause = cause(Outcome::QuotaExhaustedDay);
                 Cooldown::extend(
                     &mut state.day_exhausted,
-                    Cooldown { since: now, until, ends_by_calendar: calendar, cause },
+                    Cooldown { since: now, until, ends_by_calendar, cause },
                     now,
                 );
             }
             LimitDimension::Concurrency => {}
             dimension => {
-                let tokens = dimension != LimitDimension::RequestsPerMinute;
-                let outcome = if tokens { Outcome::TokensLimitedMinute } else { Outcome::RateLimitedMinute };
+                let is_token_limit = dimension != LimitDimension::RequestsPerMinute;
+                let outcome = if is_token_limit { Outcome::TokensLimitedMinute } else { Outcome::RateLimitedMinute };
                 let until = now + wait.min(self.policy.max_retry_after);
                 let cooldown = Cooldown { since: now, until, ends_by_calendar: false, cause: cause(outcome) };
                 Cooldown::extend(&mut state.cooldown, cooldown, now);
@@ -75,15 +75,16 @@ impl Scheduler {
 
     /// The limit that the first 429 of an episode refers to, as far as the response shows it.
     pub(super) fn throttled_dimension(&self, reserved: &Reserved, result: &AttemptResult) -> LimitDimension {
-        let concurrency = |report: &ProviderLimit| report.dimension == LimitDimension::Concurrency;
+        let is_concurrency = |report: &ProviderLimit| report.dimension == LimitDimension::Concurrency;
         let pool = &self.pools[self.routes[reserved.route.index()].pool];
         // A minute window frees room when its oldest request is one minute old. If no request is that old and the
         // stated wait is short, too many requests were in flight at once.
-        let is_too_soon_for_minute = |after| after <= BURST_WAIT && !pool.limits.may_free(reserved.sent_at.mono, after);
+        let is_too_soon_for_minute =
+            |after| after <= MAX_BURST_WAIT && !pool.limits.may_free(reserved.sent_at.mono, after);
         match result.outcome {
-            _ if result.response_meta.limits.iter().any(concurrency) => LimitDimension::Concurrency,
+            _ if result.response_meta.limits.iter().any(is_concurrency) => LimitDimension::Concurrency,
             Outcome::TokensLimitedMinute => LimitDimension::TokensPerMinute,
-            _ if result.retry_after.is_some_and(|hint| is_too_soon_for_minute(hint.delay)) => {
+            _ if result.retry_after.is_some_and(|retry_after| is_too_soon_for_minute(retry_after.delay)) => {
                 LimitDimension::Concurrency
             }
             _ => LimitDimension::RequestsPerMinute,
@@ -93,9 +94,9 @@ impl Scheduler {
     /// Switches learned limits off if `when_limited` is `wait`, and otherwise on. The strict pipeline uses the backoff
     /// schedule instead.
     pub(super) fn apply_strict_mode(&mut self) {
-        let strict = self.policy.when_limited == WhenLimited::Wait;
+        let is_strict = self.policy.when_limited == WhenLimited::Wait;
         for pool in &mut self.pools {
-            pool.limits.set_strict(strict);
+            pool.limits.set_strict(is_strict);
             pool.apply_limits();
         }
     }
@@ -107,22 +108,22 @@ impl Scheduler {
             let ineligible: Vec<LocalRejection> =
                 self.classes[class].items().filter_map(|item| self.permanent_rejection(class, item)).collect();
             if !ineligible.is_empty() {
-                self.classes[class].retain(|ticket| ineligible.iter().all(|rejection| rejection.seq != ticket.seq));
+                self.classes[class].retain(|item| ineligible.iter().all(|rejection| rejection.seq != item.seq));
                 rejections.extend(ineligible);
             }
         }
-        let mut waiting: Vec<_> = self.backing_off.iter().map(|(seq, (class, _))| (*seq, *class)).collect();
-        waiting.sort_unstable();
-        for (seq, class) in waiting {
-            if let Some(refusal) =
-                self.backing_off.get(&seq).and_then(|(_, ticket)| self.permanent_rejection(class, ticket))
+        let mut delayed: Vec<_> = self.backing_off.iter().map(|(seq, (class, _))| (*seq, *class)).collect();
+        delayed.sort_unstable();
+        for (seq, class) in delayed {
+            if let Some(rejection) =
+                self.backing_off.get(&seq).and_then(|(_, item)| self.permanent_rejection(class, item))
             {
                 self.backing_off.remove(&seq);
-                rejections.push(refusal);
+                rejections.push(rejection);
             }
         }
-        for refusal in &rejections {
-            self.failing_items.remove(&refusal.seq);
+        for rejection in &rejections {
+            self.failing_items.remove(&rejection.seq);
         }
         self.rejections.extend(rejections);
     }

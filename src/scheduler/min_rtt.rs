@@ -44,8 +44,8 @@ impl MinRtt {
             return;
         }
         self.fastest.truncate(KEPT_SAMPLES - 1);
-        let place = self.fastest.partition_point(|faster| *faster <= latency);
-        self.fastest.insert(place, latency);
+        let position = self.fastest.partition_point(|faster| *faster <= latency);
+        self.fastest.insert(position, latency);
     }
 
     /// At least this long before the answer the request was counted, as far as it matters for the next request.
@@ -80,7 +80,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn after(latencies: impl Iterator<Item = u64>) -> MinRtt {
+    fn min_rtt_after(latencies: impl Iterator<Item = u64>) -> MinRtt {
         let mut min_rtt = MinRtt::default();
         latencies.for_each(|latency| min_rtt.record(ms(latency)));
         min_rtt
@@ -88,10 +88,14 @@ mod tests {
 
     #[test]
     fn the_shortest_round_trip_is_estimated_from_below() {
-        assert_eq!(after([400; 49].into_iter()).counted_before(ms(900), None), ms(0), "too few to tell");
-        assert_eq!(after([400; 50].into_iter()).counted_before(ms(900), None), ms(400));
-        assert_eq!(after((400..900).rev().chain(0..0)).counted_before(ms(900), None), ms(400 - 57));
-        assert_eq!(after((0..500).map(|index| 20 + index * 12)).counted_before(ms(900), None), ms(0), "scattered");
+        assert_eq!(min_rtt_after([400; 49].into_iter()).counted_before(ms(900), None), ms(0), "too few to tell");
+        assert_eq!(min_rtt_after([400; 50].into_iter()).counted_before(ms(900), None), ms(400));
+        assert_eq!(min_rtt_after((400..900).rev().chain(0..0)).counted_before(ms(900), None), ms(400 - 57));
+        assert_eq!(
+            min_rtt_after((0..500).map(|index| 20 + index * 12)).counted_before(ms(900), None),
+            ms(0),
+            "scattered"
+        );
     }
 
     #[test]

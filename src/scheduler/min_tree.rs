@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn it_agrees_with_a_plain_search() {
+    fn min_agrees_with_a_linear_search() {
         for seed in 0..50 {
             let mut rng = fastrand::Rng::with_seed(seed);
             let size = rng.usize(1..70);
@@ -108,8 +108,8 @@ mod tests {
                         tree.insert(rank);
                     }
                 }
-                let playing = plain.iter().enumerate().filter(|(_, (_, plays))| *plays);
-                let want = playing.min_by_key(|(rank, (key, _))| (*key, *rank)).map(|(rank, _)| rank);
+                let inserted = plain.iter().enumerate().filter(|(_, (_, is_inserted))| *is_inserted);
+                let want = inserted.min_by_key(|(rank, (key, _))| (*key, *rank)).map(|(rank, _)| rank);
                 assert_eq!(tree.min(), want, "seed {seed}");
             }
         }

@@ -118,7 +118,7 @@ pub struct Scheduler {
     model_groups: Vec<ModelGroup>,
     /// Detects keys in different projects that share a quota.
     shared_quotas: SharedQuotaDetector,
-    next_attempt: u64,
+    next_attempt_id: u64,
     /// Nothing is sent while set.
     is_paused: bool,
     run_spend: RunSpend,
@@ -133,7 +133,7 @@ pub struct Scheduler {
     /// The UTC day (days since 1970) for which the keys were last rotated.
     rotation_day: Option<i64>,
     /// Increases whenever a route may have become ready or a blocked item may have become sendable.
-    version: u64,
+    readiness_version: u64,
     last_poll: Option<Now>,
     bottlenecks: bottleneck::BottleneckTracker,
     /// Pools whose lease of a shared daily quota may be running out.
@@ -220,7 +220,7 @@ struct RouteState {
     /// The number of identical rejections in a row, and the fingerprint of their message.
     identical_rejections: (u32, u64),
     /// Whether the provider has ever accepted a request on this route.
-    has_accepted: bool,
+    has_accepted_request: bool,
     last_accepted_at: Option<MonoTime>,
     latency: LatencyAverage,
     /// The value of `dispatch_count` at the last use of the route; 0 before the first use.
@@ -276,7 +276,7 @@ impl Scheduler {
 
     /// Restores the money that earlier processes spent, and the next attempt number.
     pub fn resume_from(&mut self, next_attempt: u64, spent: Money, at_risk: Money) {
-        self.next_attempt = next_attempt;
+        self.next_attempt_id = next_attempt;
         self.run_spend = RunSpend { spent, reserved: Money::ZERO, at_risk };
     }
 
@@ -289,9 +289,9 @@ impl Scheduler {
     /// When to poll again at the latest. Poll earlier if an attempt completes. `None` if only an answer or the operator
     /// can change anything.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
-        let alarm = self.route_wakeups.peek().map(|Reverse((at, _))| *at);
+        let route_wakeup = self.route_wakeups.peek().map(|Reverse((at, _))| *at);
         let backoff = self.backoff_wakeups.peek().map(|Reverse((at, _))| *at);
-        alarm.into_iter().chain(backoff).min()
+        route_wakeup.into_iter().chain(backoff).min()
     }
 
     /// Marks all routes as possibly ready, so that the next poll checks them.
@@ -307,7 +307,7 @@ impl Scheduler {
             class.unpark(route);
         }
         self.bottlenecks.mark_unblocked(route);
-        self.version += 1;
+        self.readiness_version += 1;
     }
 
     /// Marks a route as not ready. It is checked again at `wakeup`.
@@ -322,9 +322,9 @@ impl Scheduler {
 
     fn schedule_wakeup(&mut self, now: Now, route: RouteId, wakeup: cooldown::Wakeup) {
         let Some(at) = wakeup.to_mono(now) else { return };
-        let alarm = &mut self.routes[route.index()].wakeup_at;
-        if alarm.is_none_or(|earlier| earlier > at || earlier <= now.mono) {
-            *alarm = Some(at);
+        let scheduled_at = &mut self.routes[route.index()].wakeup_at;
+        if scheduled_at.is_none_or(|earlier| earlier > at || earlier <= now.mono) {
+            *scheduled_at = Some(at);
             self.route_wakeups.push(Reverse((at, route)));
         }
     }

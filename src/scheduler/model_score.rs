@@ -11,7 +11,7 @@ pub(super) const TYPICAL_OUTPUT_TOKENS: f64 = 256.0;
 
 /// The inputs for the score of one model for one item.
 #[derive(Clone, Copy, Debug)]
-struct ModelScore {
+struct ScoreInput {
     tier: usize,
     /// Position in the cascade or in the rule's list; 0 is the best.
     rank: usize,
@@ -41,19 +41,19 @@ impl Scheduler {
             count => known().sum::<f64>() / count as f64,
         };
         // The ranges of a tier come in order of quality.
-        let mut scores: SmallVec<[(ModelScore, usize); 16]> = SmallVec::new();
-        for (index, block) in ranges.iter().enumerate() {
-            let rank = scores.last().filter(|(last, _)| last.tier == block.tier).map_or(0, |(last, _)| last.rank + 1);
-            let latency_micros = self.models[block.model].latency.mean_micros();
-            let cost = self.expected_cost(block.model, item, default_output);
-            scores.push((ModelScore { tier: block.tier, rank, expected_cost: cost, latency_micros }, index));
+        let mut inputs: SmallVec<[(ScoreInput, usize); 16]> = SmallVec::new();
+        for (index, range) in ranges.iter().enumerate() {
+            let rank = inputs.last().filter(|(last, _)| last.tier == range.tier).map_or(0, |(last, _)| last.rank + 1);
+            let latency_micros = self.models[range.model].latency.mean_micros();
+            let cost = self.expected_cost(range.model, item, default_output);
+            inputs.push((ScoreInput { tier: range.tier, rank, expected_cost: cost, latency_micros }, index));
         }
         if self.strategy_for(&state.class_key) == Strategy::Balanced {
-            sort_by_balance(&mut scores, self.policy.balance_weights);
+            sort_by_balance(&mut inputs, self.policy.balance_weights);
         } else {
-            scores.sort_by_key(|(score, _)| (score.tier, score.expected_cost.is_none(), score.expected_cost));
+            inputs.sort_by_key(|(input, _)| (input.tier, input.expected_cost.is_none(), input.expected_cost));
         }
-        scores.into_iter().map(|(_, index)| index).collect()
+        inputs.into_iter().map(|(_, index)| index).collect()
     }
 
     /// Expected cost of the item at a model: the estimated input and the model's mean output. `default_output` replaces
@@ -69,16 +69,16 @@ impl Scheduler {
 /// Sorts by score, the lowest first. Each component is between 0 and 1: the model's rank; how much more expensive it is
 /// than the cheapest (0 at its price, 0.5 at twice the price, towards 1 above); how much slower than the fastest, in
 /// the same way. A model that was never tried counts as twice as fast as the fastest, so that it gets measured.
-fn sort_by_balance(models: &mut [(ModelScore, usize)], weights: BalanceWeights) {
+fn sort_by_balance(models: &mut [(ScoreInput, usize)], weights: BalanceWeights) {
     let last_rank = models.iter().map(|(model, _)| model.rank).max().unwrap_or(0).max(1) as f64;
-    let cheapest = models.iter().filter_map(|(offer, _)| offer.expected_cost).min().unwrap_or_default().0 as f64;
-    let fastest = models.iter().filter_map(|(offer, _)| offer.latency_micros).fold(f64::INFINITY, f64::min);
+    let cheapest = models.iter().filter_map(|(input, _)| input.expected_cost).min().unwrap_or_default().0 as f64;
+    let fastest = models.iter().filter_map(|(input, _)| input.latency_micros).fold(f64::INFINITY, f64::min);
     let relative_excess = |least: f64, this: f64| if this > least { 1.0 - least / this } else { 0.0 };
-    let fastest = if models.iter().any(|(offer, _)| offer.latency_micros.is_none()) { fastest / 2.0 } else { fastest };
-    let score = |offer: &ModelScore| {
-        let price = offer.expected_cost.map_or(1.0, |cost| relative_excess(cheapest, cost.0 as f64));
-        let wait = offer.latency_micros.map_or(0.0, |wait| relative_excess(fastest, wait));
-        weights.quality * offer.rank as f64 / last_rank + weights.price * price + weights.wait * wait
+    let fastest = if models.iter().any(|(input, _)| input.latency_micros.is_none()) { fastest / 2.0 } else { fastest };
+    let score = |input: &ScoreInput| {
+        let price = input.expected_cost.map_or(1.0, |cost| relative_excess(cheapest, cost.0 as f64));
+        let latency = input.latency_micros.map_or(0.0, |latency| relative_excess(fastest, latency));
+        weights.quality * input.rank as f64 / last_rank + weights.price * price + weights.wait * latency
     };
     models.sort_by(|(one, _), (two, _)| one.tier.cmp(&two.tier).then(score(one).total_cmp(&score(two))));
 }
@@ -88,35 +88,35 @@ mod tests {
     use super::*;
 
     /// Model order for (cost in dollars, latency in seconds), best model first; `None` where unknown.
-    fn order(scores: &[(Option<f64>, Option<f64>)], weights: BalanceWeights) -> Vec<usize> {
-        let score = |(place, (cost, wait)): (usize, &(Option<f64>, Option<f64>))| {
+    fn order(models: &[(Option<f64>, Option<f64>)], weights: BalanceWeights) -> Vec<usize> {
+        let to_input = |(rank, (cost, wait)): (usize, &(Option<f64>, Option<f64>))| {
             (
-                ModelScore {
+                ScoreInput {
                     tier: 0,
-                    rank: place,
+                    rank,
                     expected_cost: cost.and_then(Money::from_usd),
                     latency_micros: wait.map(|wait| wait * 1e6),
                 },
-                place,
+                rank,
             )
         };
-        let mut offers: Vec<_> = scores.iter().enumerate().map(score).collect();
-        sort_by_balance(&mut offers, weights);
-        offers.into_iter().map(|(_, index)| index).collect()
+        let mut inputs: Vec<_> = models.iter().enumerate().map(to_input).collect();
+        sort_by_balance(&mut inputs, weights);
+        inputs.into_iter().map(|(_, index)| index).collect()
     }
 
     #[test]
     fn quality_price_and_wait_are_weighed_against_each_other() {
         let even = BalanceWeights::default();
         let known = |cost, wait| (Some(cost), Some(wait));
-        for (want, scores) in [
+        for (want, models) in [
             ("the best, all else equal", [known(1.0, 1.0), known(1.0, 1.0), known(1.0, 1.0)].to_vec()),
             ("the best, though somewhat dearer", [known(1.5, 1.0), known(1.0, 1.0)].to_vec()),
             ("the best, while its wait is unknown", [(Some(9.0), None), known(1.0, 1.0)].to_vec()),
         ] {
-            assert_eq!(order(&scores, even)[0], 0, "{want}");
+            assert_eq!(order(&models, even)[0], 0, "{want}");
         }
-        for (want, offers) in [
+        for (want, models) in [
             ("the second, when the best is far dearer and slower", [known(10.0, 2.0), known(1.0, 1.0)].to_vec()),
             (
                 "the second of three, at a tenth of the price",
@@ -125,23 +125,23 @@ mod tests {
             ("the second, never tried, when the best is dear", [known(9.0, 1.0), (Some(1.0), None)].to_vec()),
             ("the priced one", [(None, Some(3.0)), known(1.0, 1.0)].to_vec()),
         ] {
-            assert_eq!(order(&offers, even)[0], 1, "{want}");
+            assert_eq!(order(&models, even)[0], 1, "{want}");
         }
     }
 
     #[test]
-    fn each_concern_can_be_made_the_only_one() {
-        let scores = [(Some(3.0), Some(2.0)), (Some(2.0), Some(3.0)), (Some(4.0), Some(1.0))];
-        let only = |quality, price, wait| order(&scores, BalanceWeights { quality, price, wait })[0];
+    fn each_weight_can_be_made_the_only_one() {
+        let models = [(Some(3.0), Some(2.0)), (Some(2.0), Some(3.0)), (Some(4.0), Some(1.0))];
+        let only = |quality, price, wait| order(&models, BalanceWeights { quality, price, wait })[0];
         assert_eq!((only(1.0, 0.0, 0.0), only(0.0, 1.0, 0.0), only(0.0, 0.0, 1.0)), (0, 1, 2));
     }
 
     #[test]
     fn tiers_come_before_scores() {
-        let score =
-            |tier, cost| ModelScore { tier, rank: 0, expected_cost: Money::from_usd(cost), latency_micros: None };
-        let mut scores = [(score(1, 0.1), 0), (score(0, 9.0), 1)];
-        sort_by_balance(&mut scores, BalanceWeights::default());
-        assert_eq!(scores.map(|(_, index)| index), [1, 0]);
+        let input =
+            |tier, cost| ScoreInput { tier, rank: 0, expected_cost: Money::from_usd(cost), latency_micros: None };
+        let mut inputs = [(input(1, 0.1), 0), (input(0, 9.0), 1)];
+        sort_by_balance(&mut inputs, BalanceWeights::default());
+        assert_eq!(inputs.map(|(_, index)| index), [1, 0]);
     }
 }

@@ -15,7 +15,7 @@ pub struct NotFound {
 impl Scheduler {
     pub fn set_paused(&mut self, paused: bool) {
         self.is_paused = paused;
-        self.version += 1;
+        self.readiness_version += 1;
     }
 
     /// Switches a key on or off. Switching on also re-enables a disabled key and ends its project's cooldown for
@@ -88,18 +88,18 @@ impl Scheduler {
     pub fn clear_cooldowns(&mut self, name: &str) -> Result<bool, NotFound> {
         let key = self.keys.iter().position(|state| state.key.name == name);
         let key = key.ok_or_else(|| NotFound { kind: "key", name: name.to_owned() })?;
-        let mut any = self.projects[self.keys[key].project].out_of_credit.take().is_some();
+        let mut has_ended_any = self.projects[self.keys[key].project].out_of_credit.take().is_some();
         for index in 0..self.keys[key].routes.len() {
             let route = &mut self.routes[self.keys[key].routes[index].index()];
-            any |= matches!(route.breaker, Breaker::Open { .. });
+            has_ended_any |= matches!(route.breaker, Breaker::Open { .. });
             route.breaker = Breaker::default();
             route.ramp = None;
             let provider = route.provider;
-            any |= self.pools[route.pool].clear_cooldowns().is_some();
-            any |= self.providers[provider].unreachable.take().is_some();
+            has_ended_any |= self.pools[route.pool].clear_cooldowns().is_some();
+            has_ended_any |= self.providers[provider].unreachable.take().is_some();
         }
         self.unpark_all();
-        Ok(any)
+        Ok(has_ended_any)
     }
 
     /// # Errors
@@ -111,7 +111,7 @@ impl Scheduler {
 
     pub fn set_order(&mut self, order: CascadeOrder) {
         self.policy.order = order;
-        self.rebuild_ranking_at_cursor();
+        self.rebuild_ranking_keeping_cursor();
     }
 
     /// # Errors
@@ -129,12 +129,12 @@ impl Scheduler {
             return Err(reason);
         }
         self.apply_strict_mode();
-        self.rebuild_ranking_at_cursor();
+        self.rebuild_ranking_keeping_cursor();
         Ok(())
     }
 
-    pub fn set_spill(&mut self, spill: SpillTo) {
-        self.policy.spill_to = spill;
+    pub fn set_spill_to(&mut self, spill_to: SpillTo) {
+        self.policy.spill_to = spill_to;
         self.unpark_all();
     }
 
@@ -142,11 +142,11 @@ impl Scheduler {
         self.policy.on_exhausted = on_exhausted;
     }
 
-    pub fn set_in_flight(&mut self, in_flight: u32) {
-        self.policy.max_in_flight = in_flight.max(1);
+    pub fn set_max_in_flight(&mut self, max_in_flight: u32) {
+        self.policy.max_in_flight = max_in_flight.max(1);
     }
 
-    pub fn set_budget(&mut self, max_usd: Option<Money>) {
+    pub fn set_max_usd(&mut self, max_usd: Option<Money>) {
         self.policy.max_usd = max_usd;
         self.unpark_all();
     }

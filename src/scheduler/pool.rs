@@ -70,7 +70,7 @@ pub enum ObservedUsage {
     /// Answered without usage: everything reserved stays counted.
     Missing,
     /// Sent, but without a usable answer (none at all, or a provider error): everything reserved stays counted.
-    NoResponse,
+    Unknown,
     /// No byte was sent: everything is released.
     NotSent,
 }
@@ -117,7 +117,7 @@ pub struct QuotaPool {
     pub backoff_step: usize,
     /// How often in a row the provider said that the daily quota is used up. From the second time on, it was still used
     /// up after its expected reset.
-    pub day_retry_step: u32,
+    pub day_exhausted_count: u32,
     /// Limits concurrency after a cooldown whose duration was a guess.
     pub ramp: Option<Ramp>,
     pub limits: PoolLimits,
@@ -157,18 +157,18 @@ pub struct PoolCounters<'a> {
 }
 
 impl QuotaPool {
-    pub fn new(name: String, label: String, group: usize, limits: &Limits) -> Self {
+    pub fn new(name: String, label: String, model_group: usize, limits: &Limits) -> Self {
         Self {
             name,
             label,
             routes: Vec::new(),
-            model_group: group,
+            model_group,
             unexpected_429_at: None,
             in_flight: 0,
             cooldown: None,
             day_exhausted: None,
             backoff_step: 0,
-            day_retry_step: 0,
+            day_exhausted_count: 0,
             ramp: None,
             limits: PoolLimits::new(limits),
             token_counting: limits.token_counting,
@@ -199,9 +199,9 @@ impl QuotaPool {
 
     /// The block that applies to requests of any size. If it is `None`, [`QuotaPool::token_block`] may still block a
     /// request because of its size.
-    pub fn block(&self, now: Now) -> Option<PoolBlock<'_>> {
-        if let Some(spent) = self.day_exhausted.as_ref().filter(|spent| !spent.is_over(now)) {
-            return Some(PoolBlock::Exhausted(spent));
+    pub fn current_block(&self, now: Now) -> Option<PoolBlock<'_>> {
+        if let Some(cooldown) = self.day_exhausted.as_ref().filter(|cooldown| !cooldown.is_over(now)) {
+            return Some(PoolBlock::Exhausted(cooldown));
         }
         if let Some(block) = daily_block(&self.day_requests, now, 1, LimitKind::RequestsPerDay) {
             return Some(block);
@@ -218,24 +218,25 @@ impl QuotaPool {
         if self.ramp.is_some_and(|ramp| self.in_flight >= ramp.limit()) {
             return Some(PoolBlock::Limited { kind: LimitKind::Ramp, wakeup: Wakeup::OnCompletion });
         }
-        if self.limits.slow_start_limit().is_some_and(|most| self.in_flight >= most) {
+        if self.limits.slow_start_limit().is_some_and(|max| self.in_flight >= max) {
             return Some(PoolBlock::Limited { kind: LimitKind::SlowStart, wakeup: Wakeup::OnCompletion });
         }
         let admission = self.request_window.admission(now.mono, 1);
         if admission != WindowAdmission::Now {
             return Some(limited(LimitKind::RequestsPerMinute, admission));
         }
-        let room = self.pacing.as_ref().map_or(WindowAdmission::Now, |gcra| gcra.admission(now.mono));
-        (room != WindowAdmission::Now).then(|| limited(LimitKind::Pacing, room))
+        let pacing_admission = self.pacing.as_ref().map_or(WindowAdmission::Now, |gcra| gcra.admission(now.mono));
+        (pacing_admission != WindowAdmission::Now).then(|| limited(LimitKind::Pacing, pacing_admission))
     }
 
     /// Whether some limit can never hold a request of this size.
     pub fn is_too_large(&self, estimate: TokenEstimate) -> bool {
         let mut windows = self.demands(estimate).into_iter().skip(1);
-        let over_minute = windows.any(|(amount, window, _)| window.limit().is_some_and(|limit| amount > limit));
-        let day =
+        let exceeds_minute_limit =
+            windows.any(|(amount, window, _)| window.limit().is_some_and(|limit| amount > limit));
+        let daily_amount =
             estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
-        over_minute || self.day_tokens.limit().is_some_and(|limit| day > limit)
+        exceeds_minute_limit || self.day_tokens.limit().is_some_and(|limit| daily_amount > limit)
     }
 
     /// The block that applies to a request of this size. Assumes that [`QuotaPool::current_block`] returned `None`.
@@ -317,7 +318,7 @@ impl QuotaPool {
         let (requests, day_requests, used) = match observed {
             ObservedUsage::Reported(used) => (1, 1, used),
             ObservedUsage::Throttled => (1, 0, TokenEstimate::default()),
-            ObservedUsage::Missing | ObservedUsage::NoResponse => (1, 1, reserved_tokens),
+            ObservedUsage::Missing | ObservedUsage::Unknown => (1, 1, reserved_tokens),
             ObservedUsage::NotSent => (0, 0, TokenEstimate::default()),
         };
         let (reserved, actual) =
@@ -362,7 +363,7 @@ impl QuotaPool {
     /// Records a success: the backoff schedule starts over and the ramp advances.
     pub fn on_success(&mut self) {
         self.backoff_step = 0;
-        self.day_retry_step = 0;
+        self.day_exhausted_count = 0;
         self.ramp = self.ramp.and_then(Ramp::on_success);
     }
 
@@ -371,8 +372,8 @@ impl QuotaPool {
     }
 
     pub fn tokens_gauge(&self, now: Now) -> Gauge {
-        let input_only = self.token_window.limit().is_none() && self.input_token_window.limit().is_some();
-        if input_only {
+        let has_only_input_limit = self.token_window.limit().is_none() && self.input_token_window.limit().is_some();
+        if has_only_input_limit {
             gauge(self.input_token_window.used(now.mono), self.limits.input_tokens_per_minute)
         } else {
             gauge(self.token_window.used(now.mono), self.limits.tokens_per_minute)
@@ -382,7 +383,7 @@ impl QuotaPool {
     /// The day's gauge. It is full if the provider said that the quota is used up, whatever our own count is.
     pub fn day_gauge(&self, now: Now) -> Gauge {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
-        let is_exhausted = self.day_exhausted.as_ref().is_some_and(|spent| !spent.is_over(now));
+        let is_exhausted = self.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
         gauge(if is_exhausted { used.max(limit.unwrap_or(used)) } else { used }, self.limits.requests_per_day)
     }
 
@@ -428,7 +429,7 @@ impl QuotaPool {
     }
 
     /// Handles the first 429 of an episode: adapts the learned limits.
-    pub fn on_unexpected_throttle(&mut self, now: Now, sent_at: Now, dimension: LimitDimension) {
+    pub fn on_first_throttle(&mut self, now: Now, sent_at: Now, dimension: LimitDimension) {
         self.limits.on_throttle(now.mono, sent_at.mono, dimension, self.in_flight);
         self.apply_limits();
     }
@@ -457,7 +458,7 @@ impl QuotaPool {
     /// Ends the cooldown and the exhausted day, at the operator's request. Returns the cause of what was ended.
     pub fn clear_cooldowns(&mut self) -> Option<Cause> {
         self.ramp = None;
-        (self.backoff_step, self.day_retry_step) = (0, 0);
+        (self.backoff_step, self.day_exhausted_count) = (0, 0);
         let cooldown = self.cooldown.take();
         self.day_exhausted.take().or(cooldown).map(|cooldown| cooldown.cause)
     }

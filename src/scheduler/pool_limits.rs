@@ -60,8 +60,8 @@ impl PoolLimits {
     }
 
     /// Switches the strict pipeline on or off for this pool.
-    pub fn set_strict(&mut self, strict: bool) {
-        self.is_strict = strict;
+    pub fn set_strict(&mut self, is_strict: bool) {
+        self.is_strict = is_strict;
         self.adopt_learned();
     }
 
@@ -84,9 +84,9 @@ impl PoolLimits {
     }
 
     /// Applies a limit that the provider stated. True if this changed the limit in force.
-    pub fn apply_stated(&mut self, report: &ProviderLimit) -> bool {
-        let Some(limit) = report.limit else { return false };
-        let limit_sources = self.limit_mut(report.dimension);
+    pub fn apply_stated(&mut self, stated: &ProviderLimit) -> bool {
+        let Some(limit) = stated.limit else { return false };
+        let limit_sources = self.limit_mut(stated.dimension);
         let before = limit_sources.effective();
         limit_sources.stated = Some(limit);
         limit_sources.effective() != before
@@ -94,7 +94,7 @@ impl PoolLimits {
 
     /// The limits the provider has stated so far, for the saved state.
     pub fn stated_limits(&self) -> Vec<(LimitDimension, u64)> {
-        let slots = [
+        let limits = [
             (LimitDimension::RequestsPerMinute, &self.requests_per_minute),
             (LimitDimension::TokensPerMinute, &self.tokens_per_minute),
             (LimitDimension::InputTokensPerMinute, &self.input_tokens_per_minute),
@@ -103,7 +103,7 @@ impl PoolLimits {
             (LimitDimension::TokensPerDay, &self.tokens_per_day),
             (LimitDimension::Concurrency, &self.concurrency),
         ];
-        slots.into_iter().filter_map(|(dimension, limit)| Some((dimension, limit.stated?))).collect()
+        limits.into_iter().filter_map(|(dimension, limit)| Some((dimension, limit.stated?))).collect()
     }
 
     /// Learned requests and tokens per minute, for the saved state.
@@ -125,20 +125,20 @@ impl PoolLimits {
 
     /// Whether no limit per minute and no concurrency limit is known. Then only slow start keeps the number of 429s
     /// low.
-    fn is_unlimited(&self) -> bool {
-        let minute = [
+    fn has_no_known_limit(&self) -> bool {
+        let limits = [
             &self.requests_per_minute,
             &self.tokens_per_minute,
             &self.input_tokens_per_minute,
             &self.output_tokens_per_minute,
             &self.concurrency,
         ];
-        minute.into_iter().all(|limit| *limit == SourcedLimit::default())
+        limits.into_iter().all(|limit| *limit == SourcedLimit::default())
     }
 
     /// The most requests in flight while no limit is known; `None` when slow start does not apply.
     pub fn slow_start_limit(&self) -> Option<u32> {
-        (!self.is_strict && self.is_unlimited()).then(|| self.slow_start.limit())
+        (!self.is_strict && self.has_no_known_limit()).then(|| self.slow_start.limit())
     }
 
     /// Records a request that the provider counted.
@@ -147,10 +147,15 @@ impl PoolLimits {
         if self.is_strict {
             return;
         }
-        let AdmittedSample { sent_at: sent, used, others_in_flight: others, .. } = sample;
-        self.request_rate.on_success(now, sent, 1, self.requests_per_minute.declared());
-        self.token_rate.on_success(now, sent, used.counted_as(self.token_counting), self.tokens_per_minute.declared());
-        self.concurrency_limiter.on_success(u64::from(others));
+        let AdmittedSample { sent_at, used, others_in_flight, .. } = sample;
+        self.request_rate.on_success(now, sent_at, 1, self.requests_per_minute.declared());
+        self.token_rate.on_success(
+            now,
+            sent_at,
+            used.counted_as(self.token_counting),
+            self.tokens_per_minute.declared(),
+        );
+        self.concurrency_limiter.on_success(u64::from(others_in_flight));
         self.adopt_learned();
     }
 

@@ -9,11 +9,12 @@ impl Scheduler {
     /// Whether the next request on this route is a probe.
     pub(super) fn is_probe(&self, now: Now, id: RouteId) -> bool {
         let route = &self.routes[id.index()];
-        let over = |out: &Option<super::Cooldown>| out.as_ref().is_some_and(|out| out.is_over(now));
+        let has_ended =
+            |cooldown: &Option<super::Cooldown>| cooldown.as_ref().is_some_and(|cooldown| cooldown.is_over(now));
         matches!(route.breaker, Breaker::Open { .. } | Breaker::HalfOpen { .. })
             || self.pools[route.pool].ramp.is_some_and(|ramp| ramp.limit() == 1)
-            || over(&self.projects[self.keys[route.key].project].out_of_credit)
-            || over(&self.providers[route.provider].unreachable)
+            || has_ended(&self.projects[self.keys[route.key].project].out_of_credit)
+            || has_ended(&self.providers[route.provider].unreachable)
     }
 
     /// Whether the item yields a request on this route to another waiting item that the route can serve now and that
@@ -61,30 +62,36 @@ impl Scheduler {
 
     /// If the request is a probe, replaces `item` by a smaller one: the smallest near the head of its class that has
     /// had no errors on the model. `item` then goes back to the queue.
-    pub(super) fn swap_smallest(&mut self, now: Now, class: usize, route: RouteId, item: QueuedItem) -> QueuedItem {
+    pub(super) fn swap_for_smallest_if_probe(
+        &mut self,
+        now: Now,
+        class: usize,
+        route: RouteId,
+        item: QueuedItem,
+    ) -> QueuedItem {
         // The strict pipeline retries the item that got the 429, as a serial script does.
         if self.policy.when_limited == WhenLimited::Wait || !self.is_probe(now, route) {
             return item;
         }
-        let window = self.classes[class].pending.len().min(LOOKAHEAD);
+        let item_count = self.classes[class].pending.len().min(LOOKAHEAD);
         let mut smallest: Option<(u64, usize)> = None;
-        for position in 0..window {
+        for position in 0..item_count {
             let size = self.classes[class].pending[position].input_tokens;
-            if size < smallest.map_or(item.input_tokens, |(least, _)| least)
+            if size < smallest.map_or(item.input_tokens, |(min_size, _)| min_size)
                 && self.can_probe(now, class, position, route)
             {
                 smallest = Some((size, position));
             }
         }
-        let found = smallest.and_then(|(_, place)| self.classes[class].pending.remove(place).zip(Some(place)));
+        let found = smallest.and_then(|(_, position)| self.classes[class].pending.remove(position).zip(Some(position)));
         let Some((smaller, _)) = found else { return item };
         // Put it back at its old position, since it was its turn.
         if item.retry_state.is_some() {
             self.classes[class].retries.push_front(item);
         } else {
             let seq = item.seq;
-            let place = self.classes[class].pending.iter().take_while(|other| other.seq < seq).count();
-            self.classes[class].pending.insert(place, item);
+            let position = self.classes[class].pending.iter().take_while(|other| other.seq < seq).count();
+            self.classes[class].pending.insert(position, item);
         }
         smaller
     }

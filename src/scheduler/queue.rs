@@ -43,7 +43,7 @@ pub struct RetryState {
     pub models_given_up: SmallVec<[ModelId; 4]>,
     last_model: Option<ModelId>,
     /// Counted per model, so that an item that moves back and forth between models runs out of retries too.
-    retries_by_model: SmallVec<[(ModelId, ModelRetries); 1]>,
+    failures_by_model: SmallVec<[(ModelId, ModelFailures); 1]>,
     /// Whether the one retry with a larger output limit was used.
     pub has_larger_output: bool,
     pub last_outcome: Option<Outcome>,
@@ -52,18 +52,18 @@ pub struct RetryState {
 
 /// Failures of an item on one model.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ModelRetries {
+pub struct ModelFailures {
     /// Provider errors that count against the item.
-    pub counted: u32,
+    pub counted_errors: u32,
     /// Provider errors that don't count against the item, since no other item's success shows that the model works.
-    pub excused: u32,
+    pub excused_errors: u32,
     pub empty_outputs: u32,
     pub timeouts: u32,
 }
 
-impl ModelRetries {
+impl ModelFailures {
     pub const fn provider_errors(self) -> u32 {
-        self.counted + self.excused
+        self.counted_errors + self.excused_errors
     }
 }
 
@@ -87,53 +87,53 @@ impl QueuedItem {
 
     /// Number of provider errors on a model, whether or not they count against the item.
     pub fn provider_errors_on(&self, model: ModelId) -> u32 {
-        let model_retries = self
+        let model_failures = self
             .retry_state
             .as_ref()
-            .and_then(|retry_state| retry_state.retries_by_model.iter().find(|(other, _)| *other == model));
-        model_retries.map_or(0, |(_, tries)| tries.provider_errors())
+            .and_then(|retry_state| retry_state.failures_by_model.iter().find(|(other, _)| *other == model));
+        model_failures.map_or(0, |(_, failures)| failures.provider_errors())
     }
 
     /// Failures on the model it was last sent to.
-    pub fn last_model_retries(&self) -> ModelRetries {
-        self.retry_state.as_ref().map_or_else(ModelRetries::default, |retry_state| retry_state.last_model_retries())
+    pub fn last_model_failures(&self) -> ModelFailures {
+        self.retry_state.as_ref().map_or_else(ModelFailures::default, |retry_state| retry_state.last_model_failures())
     }
 }
 
 impl RetryState {
     /// Makes `model` the last model. Returns the failures on it.
-    pub fn switch_to_model(&mut self, model: ModelId) -> &mut ModelRetries {
+    pub fn switch_to_model(&mut self, model: ModelId) -> &mut ModelFailures {
         self.last_model = Some(model);
-        let found = self.retries_by_model.iter().position(|(other, _)| *other == model);
+        let found = self.failures_by_model.iter().position(|(other, _)| *other == model);
         let index = found.unwrap_or_else(|| {
-            self.retries_by_model.push((model, ModelRetries::default()));
-            self.retries_by_model.len() - 1
+            self.failures_by_model.push((model, ModelFailures::default()));
+            self.failures_by_model.len() - 1
         });
-        &mut self.retries_by_model[index].1
+        &mut self.failures_by_model[index].1
     }
 
-    fn last_model_retries(&self) -> ModelRetries {
-        let here = self.retries_by_model.iter().find(|(model, _)| Some(*model) == self.last_model);
-        here.map_or_else(ModelRetries::default, |(_, model_retries)| *model_retries)
+    fn last_model_failures(&self) -> ModelFailures {
+        let found = self.failures_by_model.iter().find(|(model, _)| Some(*model) == self.last_model);
+        found.map_or_else(ModelFailures::default, |(_, model_failures)| *model_failures)
     }
 }
 
 /// The properties that decide where an item without a retry state can be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Requirements {
-    input: u64,
-    max_output: Option<u32>,
+    input_tokens: u64,
+    max_output_tokens: Option<u32>,
     max_usd: Option<Money>,
-    inexpressible: SmallVec<[Api; 2]>,
+    unsupported_apis: SmallVec<[Api; 2]>,
 }
 
 impl Requirements {
     fn from_untried(item: &QueuedItem) -> Option<Self> {
         item.retry_state.is_none().then(|| Self {
-            input: item.input_tokens,
-            max_output: item.max_output_tokens,
+            input_tokens: item.input_tokens,
+            max_output_tokens: item.max_output_tokens,
             max_usd: item.max_usd,
-            inexpressible: item.unsupported_apis.clone(),
+            unsupported_apis: item.unsupported_apis.clone(),
         })
     }
 }
@@ -163,11 +163,11 @@ pub struct ItemClass {
     blocked_at_version: u64,
     /// Requirements of the untried item that was last found blocked; `None` after a change. Items with the same
     /// requirements and at least as many input tokens are blocked too.
-    smallest_blocked: Option<Requirements>,
+    last_blocked: Option<Requirements>,
     /// Routes whose token room is claimed by an item that has aged. No other item may take it.
     pub aged_claims: SmallVec<[(RouteId, Seq); 4]>,
     /// Whether an item has yielded a probe to others since the last full check.
-    pub yielded_probe: bool,
+    pub has_yielded_probe: bool,
     /// Number of waiting items that are not loaded yet.
     pub backlog: u64,
     /// The scheduler's `readiness_version` at which no item of this class could be sent.
@@ -195,9 +195,9 @@ impl ItemClass {
             retries: VecDeque::new(),
             blocked: VecDeque::new(),
             blocked_at_version: 0,
-            smallest_blocked: None,
+            last_blocked: None,
             aged_claims: SmallVec::new(),
-            yielded_probe: false,
+            has_yielded_probe: false,
             backlog: 0,
             stuck_at_version: None,
         };
@@ -269,7 +269,7 @@ impl ItemClass {
     /// checked in turn however often something changes.
     pub fn requeue_blocked(&mut self) {
         self.aged_claims.clear();
-        self.smallest_blocked = None;
+        self.last_blocked = None;
         self.retries.append(&mut self.blocked);
     }
 
@@ -289,17 +289,18 @@ impl ItemClass {
     pub fn remember_blocked(&mut self, item: &QueuedItem) {
         let requirements = Requirements::from_untried(item);
         if requirements.is_some() {
-            self.smallest_blocked = requirements;
+            self.last_blocked = requirements;
         }
     }
 
     /// Whether a check of this item would fail as it did for the remembered one, since cost and tokens only grow with
     /// the input.
     pub fn is_known_blocked(&self, item: &QueuedItem) -> bool {
-        let (Some(blocked), Some(requirements)) = (&self.smallest_blocked, Requirements::from_untried(item)) else {
+        let (Some(blocked), Some(requirements)) = (&self.last_blocked, Requirements::from_untried(item)) else {
             return false;
         };
-        requirements.input >= blocked.input && Requirements { input: blocked.input, ..requirements } == *blocked
+        requirements.input_tokens >= blocked.input_tokens
+            && Requirements { input_tokens: blocked.input_tokens, ..requirements } == *blocked
     }
 
     /// Whether more items may be loaded: not while too many retries and blocked items are in memory.
@@ -320,7 +321,7 @@ pub struct Reserved {
     pub class: usize,
     pub item: QueuedItem,
     pub route: RouteId,
-    pub created_at: crate::domain::Now,
+    pub reserved_at: crate::domain::Now,
     /// When the request left the process; until then, when it was reserved.
     pub sent_at: crate::domain::Now,
     pub tokens: TokenEstimate,

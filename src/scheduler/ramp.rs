@@ -38,12 +38,12 @@ mod tests {
 
     #[test]
     fn the_limit_doubles_from_one_to_eight_and_ends() {
-        let mut widths = vec![];
+        let mut limits = vec![];
         let mut ramp = Some(Ramp::PROBE);
-        while let Some(now) = ramp {
-            widths.push(now.limit());
-            ramp = now.on_success();
+        while let Some(current) = ramp {
+            limits.push(current.limit());
+            ramp = current.on_success();
         }
-        assert_eq!(widths, [[1].as_slice(), &[2; 2], &[4; 4], &[8; 8]].concat());
+        assert_eq!(limits, [[1].as_slice(), &[2; 2], &[4; 4], &[8; 8]].concat());
     }
 }

@@ -123,7 +123,7 @@ impl RouteSelector {
     ) -> Self {
         let tree_by = |measure: fn(&RouteStats) -> u64| {
             let of_tier = |(tier, ranks): (usize, &Range<usize>)| {
-                stats[ranks.clone()].iter().map(|facts| tier_key(tier, measure(facts))).collect::<Vec<_>>()
+                stats[ranks.clone()].iter().map(|route_stats| tier_key(tier, measure(route_stats))).collect::<Vec<_>>()
             };
             MinTree::new(tiers.iter().enumerate().flat_map(of_tier).collect())
         };
@@ -137,14 +137,16 @@ impl RouteSelector {
                 SelectorState::RoundRobin(tiers.iter().map(last).collect())
             }
             Strategy::Weighted => SelectorState::Stride(StrideState::new(&tiers, stats)),
-            Strategy::LeastRecentlyUsed => SelectorState::LeastRecentlyUsed(tree_by(|facts| facts.last_use_number)),
+            Strategy::LeastRecentlyUsed => {
+                SelectorState::LeastRecentlyUsed(tree_by(|route_stats| route_stats.last_use_number))
+            }
             Strategy::Fastest => SelectorState::Fastest {
-                latencies: tree_by(|facts| facts.latency_micros),
+                latencies: tree_by(|route_stats| route_stats.latency_micros),
                 explore_every: explore_every.max(1),
                 last_explored: 0,
             },
             Strategy::Health => SelectorState::WeightedRandom(WeightedSampler::new(
-                stats.iter().map(|facts| facts.health_weight.max(1)).collect(),
+                stats.iter().map(|route_stats| route_stats.health_weight.max(1)).collect(),
             )),
             Strategy::Cheapest | Strategy::Balanced => SelectorState::ByModel(model_ranges),
         };
@@ -167,7 +169,7 @@ impl RouteSelector {
     /// The model ranges that the caller must order; `None` if the strategy does not order models.
     pub fn model_ranges(&self) -> Option<&[ModelRange]> {
         match &self.state {
-            SelectorState::ByModel(blocks) => Some(blocks),
+            SelectorState::ByModel(ranges) => Some(ranges),
             _ => None,
         }
     }
@@ -187,11 +189,11 @@ impl RouteSelector {
     pub fn unpark(&mut self, rank: usize) {
         match &mut self.state {
             SelectorState::InOrder | SelectorState::RoundRobin(_) | SelectorState::ByModel(_) => {}
-            SelectorState::Stride(shares) => {
+            SelectorState::Stride(stride_state) => {
                 let tier = tier_of(&self.tiers, rank);
-                let time = shares.virtual_times.key(rank).max(tier_key(tier, shares.virtual_now[tier]));
-                shares.virtual_times.set(rank, time);
-                shares.virtual_times.insert(rank);
+                let time = stride_state.virtual_times.key(rank).max(tier_key(tier, stride_state.virtual_now[tier]));
+                stride_state.virtual_times.set(rank, time);
+                stride_state.virtual_times.insert(rank);
             }
             SelectorState::LeastRecentlyUsed(tree) | SelectorState::Fastest { latencies: tree, .. } => {
                 tree.insert(rank);
@@ -201,10 +203,10 @@ impl RouteSelector {
     }
 
     /// Records that a route was used, by this class or by another.
-    pub fn on_used(&mut self, rank: usize, by_this_class: bool) {
+    pub fn on_used(&mut self, rank: usize, is_own_use: bool) {
         match &mut self.state {
             SelectorState::RoundRobin(last) => last[tier_of(&self.tiers, rank)] = Some(rank),
-            SelectorState::Stride(shares) if by_this_class => shares.on_used(tier_of(&self.tiers, rank), rank),
+            SelectorState::Stride(stride_state) if is_own_use => stride_state.on_used(tier_of(&self.tiers, rank), rank),
             _ => {}
         }
     }
@@ -234,8 +236,8 @@ impl RouteSelector {
                     search.ranges.extend([next..tier.end, tier.start..next]);
                 }
             }
-            SelectorState::ByModel(blocks) => {
-                search.ranges.extend(ranked_models.iter().map(|block| blocks[*block].ranks.clone()));
+            SelectorState::ByModel(model_ranges) => {
+                search.ranges.extend(ranked_models.iter().map(|index| model_ranges[*index].ranks.clone()));
             }
             SelectorState::Fastest { latencies, explore_every: explore, last_explored: explored }
                 if rng.u32(0..*explore) == 0 =>
@@ -306,8 +308,8 @@ impl RouteSelector {
                 let next = last.map_or(tier.start, |last| last + 1);
                 within(next..tier.end).or_else(|| within(tier.start..next))
             }),
-            SelectorState::ByModel(blocks) => {
-                ranked_models.iter().find_map(|block| within(blocks[*block].ranks.clone()))
+            SelectorState::ByModel(model_ranges) => {
+                ranked_models.iter().find_map(|index| within(model_ranges[*index].ranks.clone()))
             }
             SelectorState::Stride(StrideState { virtual_times: tree, .. })
             | SelectorState::LeastRecentlyUsed(tree)
@@ -319,9 +321,9 @@ impl RouteSelector {
 
 impl StrideState {
     fn new(tiers: &[Range<usize>], stats: &[RouteStats]) -> Self {
-        let heaviest = stats.iter().map(|facts| facts.weight).max().unwrap_or(1).max(1);
-        let stride = |facts: &RouteStats| {
-            let times = heaviest.saturating_mul(BASE_STRIDE) / facts.weight.max(1);
+        let heaviest = stats.iter().map(|route_stats| route_stats.weight).max().unwrap_or(1).max(1);
+        let stride = |route_stats: &RouteStats| {
+            let times = heaviest.saturating_mul(BASE_STRIDE) / route_stats.weight.max(1);
             times.clamp(1, MAX_STRIDE)
         };
         let strides: Vec<u64> = stats.iter().map(stride).collect();

@@ -256,7 +256,7 @@ impl Scheduler {
 
     /// Re-enables a key that the provider has just accepted, and marks its models as available, except `unlisted`.
     /// Returns why the key was disabled, if it was.
-    pub fn mark_valid(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
+    pub fn mark_key_valid(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
         self.mark_models_listed(name, unlisted);
         let index = self.keys.iter().position(|state| state.key.name == name)?;
         let previous_cause = self.keys[index].disabled.take();
@@ -292,7 +292,7 @@ impl Scheduler {
             return;
         }
         let mut used = TokenEstimate { input: past.usage.input_tokens, output: past.usage.billed_output() };
-        let usage_is_unknown = matches!(
+        let may_lack_usage = matches!(
             past.outcome,
             Outcome::Lost
                 | Outcome::Timeout
@@ -302,7 +302,7 @@ impl Scheduler {
                 | Outcome::Ok
                 | Outcome::Truncated
         );
-        if usage_is_unknown && used == TokenEstimate::default() {
+        if may_lack_usage && used == TokenEstimate::default() {
             used.input = past.reserved_input_tokens;
         }
         self.pools[pool].restore_usage(now, past.at, used, past.outcome.is_limit_error());

@@ -49,7 +49,7 @@ impl Scheduler {
             failing_items: std::collections::HashSet::new(),
             model_groups: Vec::new(),
             shared_quotas: super::SharedQuotaDetector::default(),
-            next_attempt: 1,
+            next_attempt_id: 1,
             is_paused: false,
             run_spend: RunSpend::default(),
             day_budget: Budget::new(day_cap),
@@ -57,7 +57,7 @@ impl Scheduler {
             dispatch_count: 0,
             uses_stats: false,
             rotation_day: None,
-            version: 1,
+            readiness_version: 1,
             last_poll: None,
             bottlenecks: super::bottleneck::BottleneckTracker::default(),
             pools_needing_lease: Vec::new(),
@@ -74,7 +74,7 @@ impl Scheduler {
     fn add_keys(&mut self, keys: &[Key]) {
         let mut projects: HashMap<String, usize> = HashMap::new();
         let mut pools: HashMap<String, usize> = HashMap::new();
-        let mut families: HashMap<(usize, String), usize> = HashMap::new();
+        let mut group_indices: HashMap<(usize, String), usize> = HashMap::new();
         for key in keys {
             let provider = key.provider.index();
             let project_name = format!("{}/{}", self.providers[provider].name, key.project);
@@ -86,17 +86,17 @@ impl Scheduler {
             let mut routes = Vec::new();
             for model_index in 0..self.models.len() {
                 let model = &self.models[model_index].model;
-                let served = key.models.as_ref().is_none_or(|only| only.contains(&model.name));
-                if model.provider != key.provider || !served {
+                let is_served = key.models.as_ref().is_none_or(|only| only.contains(&model.name));
+                if model.provider != key.provider || !is_served {
                     continue;
                 }
-                let shared = model.pool.as_deref().unwrap_or(&model.name);
-                let pool_name = format!("{project_name}/{shared}");
-                let label = format!("{shared}@{}", key.project);
+                let quota_name = model.pool.as_deref().unwrap_or(&model.name);
+                let pool_name = format!("{project_name}/{quota_name}");
+                let label = format!("{quota_name}@{}", key.project);
                 let pool = *pools.entry(pool_name.clone()).or_insert(self.pools.len());
                 if pool == self.pools.len() {
                     let limits = self.pool_limits(model_index);
-                    let group = families.entry((provider, shared.to_owned())).or_insert_with(|| {
+                    let group = group_indices.entry((provider, quota_name.to_owned())).or_insert_with(|| {
                         self.model_groups.push(super::ModelGroup::default());
                         self.model_groups.len() - 1
                     });
@@ -118,7 +118,7 @@ impl Scheduler {
                     ramp: None,
                     in_flight: 0,
                     identical_rejections: (0, 0),
-                    has_accepted: false,
+                    has_accepted_request: false,
                     last_accepted_at: None,
                     latency: LatencyAverage::default(),
                     last_use_number: 0,
@@ -144,18 +144,18 @@ impl Scheduler {
         let model = &self.models[model].model;
         let mut limits = model.limits.clone();
         let Some(pool) = &model.pool else { return limits };
-        let sharing = self.models.iter().map(|state| &state.model);
-        for other in sharing.filter(|other| other.provider == model.provider && other.pool.as_ref() == Some(pool)) {
-            let tighter = |one: Option<u64>, two: Option<u64>| one.into_iter().chain(two).min();
-            let tighter32 = |one: Option<u32>, two: Option<u32>| one.into_iter().chain(two).min();
-            limits.rpm = tighter32(limits.rpm, other.limits.rpm);
-            limits.rpd = tighter32(limits.rpd, other.limits.rpd);
-            limits.burst = tighter32(limits.burst, other.limits.burst);
-            limits.concurrency = tighter32(limits.concurrency, other.limits.concurrency);
-            limits.tpm = tighter(limits.tpm, other.limits.tpm);
-            limits.itpm = tighter(limits.itpm, other.limits.itpm);
-            limits.otpm = tighter(limits.otpm, other.limits.otpm);
-            limits.tpd = tighter(limits.tpd, other.limits.tpd);
+        let models = self.models.iter().map(|state| &state.model);
+        for other in models.filter(|other| other.provider == model.provider && other.pool.as_ref() == Some(pool)) {
+            let lower = |one: Option<u64>, two: Option<u64>| one.into_iter().chain(two).min();
+            let lower_u32 = |one: Option<u32>, two: Option<u32>| one.into_iter().chain(two).min();
+            limits.rpm = lower_u32(limits.rpm, other.limits.rpm);
+            limits.rpd = lower_u32(limits.rpd, other.limits.rpd);
+            limits.burst = lower_u32(limits.burst, other.limits.burst);
+            limits.concurrency = lower_u32(limits.concurrency, other.limits.concurrency);
+            limits.tpm = lower(limits.tpm, other.limits.tpm);
+            limits.itpm = lower(limits.itpm, other.limits.itpm);
+            limits.otpm = lower(limits.otpm, other.limits.otpm);
+            limits.tpd = lower(limits.tpd, other.limits.tpd);
         }
         limits
     }

@@ -43,7 +43,7 @@ fn usage_if_unexpected(pool: &QuotaPool, now: Now) -> Option<(u64, u64)> {
 impl Scheduler {
     /// Handles the first 429 of an episode on `pool`. If it is unexpected, it counts as evidence for or against sharing
     /// with each other pool of the same model.
-    pub(super) fn on_unexpected_429(&mut self, now: Now, pool: usize, events: &mut Vec<EventKind>) {
+    pub(super) fn collect_shared_quota_evidence(&mut self, now: Now, pool: usize, events: &mut Vec<EventKind>) {
         let unexpected = usage_if_unexpected(&self.pools[pool], now);
         self.pools[pool].unexpected_429_at = unexpected.map(|_| now.mono);
         let Some((used, limit)) = unexpected else { return };
@@ -55,23 +55,23 @@ impl Scheduler {
             }
             let is_same_event =
                 self.pools[other].unexpected_429_at.is_some_and(|at| now.mono.since(at) <= SAME_EVENT_WINDOW);
-            let others_used = self.pools[other].requests_gauge(now).used;
+            let other_used = self.pools[other].requests_gauge(now).used;
             let pair = ordered_pair(pool, other);
-            if !is_same_event && used + others_used < limit {
+            if !is_same_event && used + other_used < limit {
                 // The other pool's usage does not explain this 429.
                 self.shared_quotas.pairs.remove(&pair);
                 continue;
             }
             let evidence = self.shared_quotas.pairs.entry(pair).or_default();
             evidence.explained_429s += 1;
-            let explained = evidence.explained_429s;
-            if explained >= MIN_EXPLAINED && !std::mem::replace(&mut evidence.is_reported, true) {
+            let count = evidence.explained_429s;
+            if count >= MIN_EXPLAINED && !std::mem::replace(&mut evidence.is_reported, true) {
                 let message = format!(
                     "{} and {} seem to share a quota: {} times in a row one was refused far below its own limit \
                      when the other had used the rest; give their keys the same project in keys.toml",
                     self.first_key_name(pair.0),
                     self.first_key_name(pair.1),
-                    explained,
+                    count,
                 );
                 events.push(EventKind::Run { level: EventLevel::Warn, message });
             }
@@ -80,7 +80,7 @@ impl Scheduler {
 
     /// Handles an admitted request on `pool`: clears its pairs that together admitted clearly more than one quota
     /// allows.
-    pub(super) fn clear_pairs(&mut self, now: Now, pool: usize) {
+    pub(super) fn clear_contradicted_pairs(&mut self, now: Now, pool: usize) {
         if self.shared_quotas.pairs.is_empty() {
             return;
         }

@@ -78,7 +78,7 @@ impl Scheduler {
     /// counts.
     fn best_condition(&self, now: Now, routes: &[RouteId]) -> Condition {
         let rank = |condition: &Condition| {
-            let class = match condition {
+            let severity = match condition {
                 Condition::Ready => 0,
                 Condition::Limited { .. } => 1,
                 Condition::CoolingDown { .. } | Condition::CircuitOpen { .. } => 2,
@@ -86,7 +86,7 @@ impl Scheduler {
                 Condition::SwitchedOff { .. } => 4,
                 Condition::Disabled { .. } => 5,
             };
-            (class, condition.until())
+            (severity, condition.until())
         };
         let conditions = routes.iter().map(|route| self.route_condition(now, *route));
         conditions.min_by_key(rank).unwrap_or(Condition::Ready)
@@ -109,15 +109,15 @@ impl Scheduler {
             .collect();
         let mut counted = vec![false; self.pools.len() * self.models.len()];
         for route in &self.routes {
-            let facts = &mut statuses[route.model];
-            facts.in_flight += route.in_flight;
+            let status = &mut statuses[route.model];
+            status.in_flight += route.in_flight;
             let is_counted = &mut counted[route.pool * self.models.len() + route.model];
-            let usable = self.keys[route.key].disabled.is_none() && route.unavailable.is_none();
-            if usable && !std::mem::replace(is_counted, true) {
+            let is_usable = self.keys[route.key].disabled.is_none() && route.unavailable.is_none();
+            if is_usable && !std::mem::replace(is_counted, true) {
                 let pool = &self.pools[route.pool];
-                add_gauge(&mut facts.rpm, pool.requests_gauge(now));
-                add_gauge(&mut facts.tpm, pool.tokens_gauge(now));
-                add_gauge(&mut facts.rpd, pool.day_gauge(now));
+                add_gauge(&mut status.rpm, pool.requests_gauge(now));
+                add_gauge(&mut status.tpm, pool.tokens_gauge(now));
+                add_gauge(&mut status.rpd, pool.day_gauge(now));
             }
         }
         statuses
@@ -192,9 +192,9 @@ impl Scheduler {
             provider.unreachable.iter().for_each(|cooldown| push(&provider.name, cooldown));
         }
         for pool in &self.pools {
-            let exhausted_by_provider = pool.day_exhausted.as_ref().is_some_and(|spent| !spent.is_over(now));
+            let is_exhausted_by_provider = pool.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
             if let (false, Some(super::pool::PoolBlock::DailyLimitReached { until, used, limit })) =
-                (exhausted_by_provider, pool.block(now))
+                (is_exhausted_by_provider, pool.current_block(now))
             {
                 views.push(CooldownView {
                     subject: pool.label.clone(),

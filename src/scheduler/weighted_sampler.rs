@@ -47,13 +47,13 @@ impl WeightedSampler {
     }
 
     fn set_active(&mut self, rank: usize, weight: u64) {
-        let was = std::mem::replace(&mut self.active_weights[rank], weight);
-        if was == weight {
+        let previous = std::mem::replace(&mut self.active_weights[rank], weight);
+        if previous == weight {
             return;
         }
         let mut node = rank + 1;
         while node < self.sums.len() {
-            self.sums[node] = self.sums[node] - was + weight;
+            self.sums[node] = self.sums[node] - previous + weight;
             node += lowest_bit(node);
         }
     }

@@ -114,8 +114,8 @@ impl SlidingWindow {
     /// Adds what an earlier process used: released at `released_at`, but not before what was restored earlier.
     pub fn restore_usage(&mut self, released_at: MonoTime, amount: u64) {
         self.used += amount;
-        let release = self.releases.back().map_or(released_at, |(at, _)| released_at.max(*at));
-        self.releases.push_back((release, amount));
+        let actual_release = self.releases.back().map_or(released_at, |(at, _)| released_at.max(*at));
+        self.releases.push_back((actual_release, amount));
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_window_opens_a_minute_after_the_first_answer() {
+    fn a_full_window_has_room_a_minute_after_the_first_answer() {
         let mut window = SlidingWindow::new(Some(2));
         window.reserve(at(0), 1);
         window.reserve(at(0), 1);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn returned_room_is_free_at_once() {
+    fn released_room_is_free_at_once() {
         let mut window = SlidingWindow::new(Some(1));
         window.reserve(at(1), 1);
         window.commit(at(1), 1, 0, MINUTE);

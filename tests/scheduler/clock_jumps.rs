@@ -23,7 +23,7 @@ impl ClockFixture {
     fn with_limits(limits: Limits) -> Self {
         let (models, keys) = ([model("m", limits)], [key("alice", "one")]);
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, Policy::default(), 7);
-        let class = scheduler.class_for(&RoutingTraits::default());
+        let class = scheduler.find_or_add_class(&RoutingTraits::default());
         (1..=20).for_each(|seq| scheduler.enqueue(class, queued_item(seq)));
         let now = Now { mono: MonoTime(1_000_000), wall: wall("2026-11-21T20:00:00Z") };
         Self { scheduler, now }

@@ -359,7 +359,7 @@ fn one_more_key_saves_nothing_where_its_models_do_not_fit() {
     let of_one = |name: &str, model: &str| Key { models: Some(vec![model.to_owned()]), ..key(name, name) };
     let keys = vec![of_one("reader", "blind"), of_one("viewer", "seeing")];
     let mut world = World::new(vec![model("seeing", limits(10, None)), blind], keys, policy(4), wall(MORNING), 82);
-    let pictures = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
+    let pictures = world.scheduler.find_or_add_class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
     world.enqueue_in(pictures, 10);
     world.scheduler.switch_key(world.now.wall, "viewer", false).expect("known");
     let savings = forecast_world(&world).savings;
@@ -374,8 +374,8 @@ fn classes_share_what_they_may_both_use() {
     let seeing = model("seeing", limits(10, None));
     let order = Policy { order: CascadeOrder::ModelFirst, ..wait_policy(64) };
     let mut world = World::new(vec![seeing, blind], vec![key("a", "a")], order, wall(MORNING), 91);
-    let pictures = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
-    let texts = world.scheduler.class_for(&RoutingTraits::default());
+    let pictures = world.scheduler.find_or_add_class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
+    let texts = world.scheduler.find_or_add_class(&RoutingTraits::default());
     world.scheduler.set_backlog(pictures, 200);
     world.scheduler.set_backlog(texts, 300);
     let ForecastResult { forecast, items_by_route } = forecast(&input(&world));
@@ -390,7 +390,7 @@ fn ten_million_items_over_a_thousand_routes_are_forecast_without_iterating() {
     let models: Vec<_> = (0..10).map(|index| model(&format!("m{index}"), limits(15, Some(500)))).collect();
     let keys: Vec<_> = (0..100).map(|index| key(&format!("k{index}"), &format!("p{index}"))).collect();
     let mut world = World::new(models, keys, wait_policy(2_000), wall(MORNING), 101);
-    let class = world.scheduler.class_for(&RoutingTraits::default());
+    let class = world.scheduler.find_or_add_class(&RoutingTraits::default());
     world.scheduler.set_backlog(class, 10_000_000);
     let input = input(&world);
     let reckoning = forecast(&input);

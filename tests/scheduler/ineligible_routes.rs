@@ -225,7 +225,7 @@ fn a_large_item_is_not_starved_of_tokens_by_small_ones_of_another_class() {
     let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(4), wall(MORNING), 12);
     let (class, other) = (
         world.default_class,
-        world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() }),
+        world.scheduler.find_or_add_class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() }),
     );
     world.enqueue_in(other, 3);
     let large = world.enqueue_item(class, QueuedItem { input_tokens: 9_000, ..queued_item(0) });

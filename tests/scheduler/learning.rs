@@ -192,7 +192,7 @@ fn items_that_never_succeed_leave_requests_of_a_scarce_route_to_others() {
             }
         });
         let others = if in_other_class {
-            world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() })
+            world.scheduler.find_or_add_class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() })
         } else {
             world.default_class
         };
@@ -294,6 +294,6 @@ fn a_disabled_key_stays_disabled_while_its_secret_is_known_to_be_the_same() {
         let mut later = build();
         let memory = serde_json::from_value(kept.clone()).expect(what);
         later.scheduler.restore(later.now, memory, &now_is);
-        assert_eq!(later.scheduler.mark_valid("a", &[]).is_some(), is_disabled, "{what}");
+        assert_eq!(later.scheduler.mark_key_valid("a", &[]).is_some(), is_disabled, "{what}");
     }
 }

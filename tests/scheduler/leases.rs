@@ -32,7 +32,7 @@ impl SharedLedger {
     fn start_process(&self, limits: Limits, items: u64, seed: u64) -> (World, QuotaLedger) {
         let waits = Policy { on_exhausted: OnExhausted::Wait, ..policy(4) };
         let mut world = World::new(vec![model("m", limits)], vec![key("a", "lab")], waits, wall(EVENING), seed);
-        world.scheduler.share_days();
+        world.scheduler.share_daily_quotas();
         world.enqueue(items);
         (world, QuotaLedger::open(&self.path).expect("test"))
     }
@@ -113,7 +113,7 @@ fn a_returned_lease_can_be_used_by_others_and_a_killed_process_s_lease_can_not()
         assert_eq!(brief.0.done, 1);
         if gives_back {
             let (world, ledger) = &mut brief;
-            let unused = world.scheduler.unused_leases(world.now);
+            let unused = world.scheduler.take_unused_leases(world.now);
             answer_lease_requests(world, ledger, unused);
         }
         for _ in 0..300 {
@@ -187,7 +187,7 @@ fn without_its_ledger_a_process_counts_alone() {
     let (mut world, _) = machine.start_process(limits(600, Some(40)), 100, 10);
     world.run(HOUR / 4);
     assert_eq!(world.arrivals.len(), 0, "nothing is leased yet");
-    world.scheduler.stop_sharing_days();
+    world.scheduler.stop_sharing_daily_quotas();
     world.run(HOUR / 4);
     assert_eq!(world.arrivals.len(), 40);
 }
@@ -207,10 +207,10 @@ fn an_unused_lease_is_reported_once() {
     world.run(SECOND * 5);
     let unused: HashMap<usize, u64> = world
         .scheduler
-        .unused_leases(world.now)
+        .take_unused_leases(world.now)
         .into_iter()
         .filter_map(|wish| Some((wish.pool, wish.returned?.1)))
         .collect();
     assert_eq!(unused, HashMap::from([(0, 2)]), "a block of 5, of which 3 were used");
-    assert_eq!(world.scheduler.unused_leases(world.now), []);
+    assert_eq!(world.scheduler.take_unused_leases(world.now), []);
 }

@@ -317,7 +317,7 @@ fn a_budget_is_never_overspent() {
 fn token_windows_hold_large_items_back_but_not_for_ever() {
     let tight = Limits { tpm: Some(1_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 16);
-    let class = world.scheduler.class_for(&RoutingTraits::default());
+    let class = world.scheduler.find_or_add_class(&RoutingTraits::default());
     let mut large = queued_item(1_000_000);
     (large.input_tokens, large.max_output_tokens) = (700, Some(100));
     world.enqueue(3);
@@ -332,7 +332,7 @@ fn token_windows_hold_large_items_back_but_not_for_ever() {
 fn an_item_larger_than_the_window_is_rejected_at_once() {
     let tight = Limits { tpm: Some(1_000), ..Limits::default() };
     let mut world = World::new(vec![model("m", tight)], vec![key("a", "a")], policy(8), wall(MORNING), 17);
-    let class = world.scheduler.class_for(&RoutingTraits::default());
+    let class = world.scheduler.find_or_add_class(&RoutingTraits::default());
     let mut huge = queued_item(1);
     huge.input_tokens = 5_000;
     world.scheduler.enqueue(class, huge);

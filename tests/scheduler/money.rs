@@ -126,7 +126,8 @@ fn a_strict_item_moves_to_the_next_key_when_others_spent_the_last_money() {
     world.enqueue(2);
     assert_eq!(drain(&mut world), [0], "the second waits for the next minute of the same route");
     let wide = RouteTarget { model: "wide".to_owned(), key: None };
-    let others = world.scheduler.class_for(&RoutingTraits { required_target: Some(wide), ..RoutingTraits::default() });
+    let others =
+        world.scheduler.find_or_add_class(&RoutingTraits { required_target: Some(wide), ..RoutingTraits::default() });
     world.enqueue_in(others, 3);
     assert_eq!(drain(&mut world), [1, 1, 1, 2], "with the last of its money gone, the next key");
 }

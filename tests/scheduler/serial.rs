@@ -102,7 +102,7 @@ fn run_scheduler(seed: u64, keys: usize, models: usize, restart: bool) -> Vec<Se
         let prints = vec![Some("the same".to_owned()); keys.len()];
         let memory = world.scheduler.saved_state(world.now, &prints);
         world.scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
-        world.scheduler.class_for(&cascadeck::domain::RoutingTraits::default());
+        world.scheduler.find_or_add_class(&cascadeck::domain::RoutingTraits::default());
         world.scheduler.restore(world.now, memory, &prints);
         world.enqueue(ITEMS / 2);
     } else {

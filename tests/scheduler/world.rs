@@ -138,7 +138,7 @@ impl World {
     #[expect(clippy::needless_pass_by_value, reason = "a fleet is made for its world")]
     pub fn new(models: Vec<Model>, keys: Vec<Key>, policy: Policy, start: WallTime, seed: u64) -> Self {
         let mut scheduler = Scheduler::new(&[provider()], &models, &keys, policy, seed);
-        let class = scheduler.class_for(&RoutingTraits::default());
+        let class = scheduler.find_or_add_class(&RoutingTraits::default());
         let now = Now { mono: MonoTime(1_000_000), wall: start };
         Self {
             enforced: models.iter().map(|model| model.limits.clone()).collect(),

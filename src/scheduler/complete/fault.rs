@@ -34,12 +34,12 @@ impl Scheduler {
             let route = &self.routes[route.index()];
             (route.model, self.keys[route.key].project)
         };
-        let mut first = true;
+        let mut is_first = true;
         for index in 0..self.routes.len() {
-            let same = self.routes[index].model == model && self.keys[self.routes[index].key].project == project;
-            if same && self.routes[index].unavailable.is_none() {
+            let is_affected = self.routes[index].model == model && self.keys[self.routes[index].key].project == project;
+            if is_affected && self.routes[index].unavailable.is_none() {
                 self.routes[index].unavailable = Some(cause.clone());
-                if std::mem::take(&mut first) {
+                if std::mem::take(&mut is_first) {
                     let subject = self.route_name(RouteId(index as u32));
                     events.push(EventKind::Disabled {
                         subject,
@@ -65,7 +65,7 @@ impl Scheduler {
         };
         let key_cause = cause.clone();
         let policy = &self.policy;
-        let opened = self.routes[reserved.route.index()].breaker.record_failure(
+        let has_opened = self.routes[reserved.route.index()].breaker.record_failure(
             now,
             policy.breaker_threshold,
             policy.breaker_open_time,
@@ -73,12 +73,12 @@ impl Scheduler {
             cause,
         );
         if result.is_html_auth_error() {
-            self.on_identical_rejection(reserved, result, key_cause.clone(), events);
+            self.count_identical_rejection(reserved, result, key_cause.clone(), events);
         }
-        if opened {
+        if has_opened {
             let subject = self.route_name(reserved.route);
             let wait = match &self.routes[reserved.route.index()].breaker {
-                Breaker::Open { open_time: span, .. } => Some(*span),
+                Breaker::Open { open_time: wait, .. } => Some(*wait),
                 _ => None,
             };
             events.push(EventKind::Cooldown {
@@ -89,16 +89,16 @@ impl Scheduler {
             });
         }
         // The key is at fault only if another key at the same model succeeds.
-        let another_key_succeeds = self.routes.iter().any(|route| {
+        let has_other_key_success = self.routes.iter().any(|route| {
             route.model == model
                 && route.key != key
                 && route.last_accepted_at.is_some_and(|at| now.mono.since(at) < EVIDENCE_WINDOW)
         });
-        if another_key_succeeds {
+        if has_other_key_success {
             self.attribute_fault(now, reserved, &key_cause, events);
         }
         let model_works_for_others = self.has_recent_success(now, model, reserved.item.seq);
-        let all_items_failing = {
+        let are_all_items_failing = {
             self.failing_items.insert(reserved.item.seq);
             // `unfinished_items` does not count this item now, since its reservation was removed.
             self.failing_items.len() as u64 > self.unfinished_items()
@@ -106,14 +106,14 @@ impl Scheduler {
         let retries = self.policy.retries_per_model;
         let retry_state = reserved.item.retry_state_mut();
         retry_state.last_outcome = Some(result.outcome);
-        let model_retries = retry_state.switch_to_model(ModelId(model as u32));
-        model_retries.timeouts += u32::from(result.outcome == Outcome::Timeout);
-        if model_works_for_others || (all_items_failing && model_retries.excused >= retries) {
-            model_retries.counted += 1;
+        let model_failures = retry_state.switch_to_model(ModelId(model as u32));
+        model_failures.timeouts += u32::from(result.outcome == Outcome::Timeout);
+        if model_works_for_others || (are_all_items_failing && model_failures.excused_errors >= retries) {
+            model_failures.counted_errors += 1;
         } else {
-            model_retries.excused += 1;
+            model_failures.excused_errors += 1;
         }
-        let (errors, counted) = (model_retries.provider_errors(), model_retries.counted);
+        let (errors, counted) = (model_failures.provider_errors(), model_failures.counted_errors);
         if counted > 0 && errors > retries {
             return self.requeue_on_next_model(now, reserved);
         }
@@ -122,8 +122,10 @@ impl Scheduler {
         let delay = delays.get(step).copied().unwrap_or_default();
         let jitter = delay.mul_f64(self.rng.f64() * 0.25);
         // Never retry before the wait that the provider stated, up to the configured maximum.
-        let stated_wait =
-            result.retry_after.map(|hint| hint.delay.min(self.policy.max_retry_after)).unwrap_or_default();
+        let stated_wait = result
+            .retry_after
+            .map(|retry_after| retry_after.delay.min(self.policy.max_retry_after))
+            .unwrap_or_default();
         self.requeue(now, reserved, Some((delay + jitter).max(stated_wait)))
     }
 
@@ -139,9 +141,9 @@ impl Scheduler {
         let max_retries = if result.action == OutcomeAction::FailItem { 0 } else { self.policy.max_empty_retries };
         let retry_state = reserved.item.retry_state_mut();
         retry_state.last_outcome = Some(Outcome::EmptyOutput);
-        let model_retries = retry_state.switch_to_model(model);
-        model_retries.empty_outputs += 1;
-        if model_retries.empty_outputs <= max_retries {
+        let model_failures = retry_state.switch_to_model(model);
+        model_failures.empty_outputs += 1;
+        if model_failures.empty_outputs <= max_retries {
             self.requeue(now, reserved, None)
         } else {
             self.requeue_on_next_model(now, reserved)
@@ -176,7 +178,7 @@ impl Scheduler {
     /// Counts consecutive rejections with the same message on a route that has accepted nothing yet. After
     /// `max_identical_rejections` of them the route waits for the operator. Otherwise one wrong parameter could fail
     /// thousands of items, and requests that a proxy rejects because of the key would be sent forever.
-    pub(super) fn on_identical_rejection(
+    pub(super) fn count_identical_rejection(
         &mut self,
         reserved: &Reserved,
         result: &AttemptResult,
@@ -185,15 +187,15 @@ impl Scheduler {
     ) {
         let threshold = self.policy.max_identical_rejections;
         let route = &mut self.routes[reserved.route.index()];
-        if route.has_accepted || threshold == 0 {
+        if route.has_accepted_request || threshold == 0 {
             return;
         }
         // The texts of HTML pages are not compared: they contain request ids, which differ in letters too.
         let is_html_page = result.is_html_auth_error();
         let fingerprint = message_fingerprint(if is_html_page { "" } else { &result.message });
-        let (count, last) = &mut route.identical_rejections;
-        *count = if *last == fingerprint { *count + 1 } else { 1 };
-        *last = fingerprint;
+        let (count, last_fingerprint) = &mut route.identical_rejections;
+        *count = if *last_fingerprint == fingerprint { *count + 1 } else { 1 };
+        *last_fingerprint = fingerprint;
         if *count >= threshold && route.needs_operator.is_none() {
             route.needs_operator = Some(cause);
             let subject = self.route_name(reserved.route);
@@ -206,16 +208,16 @@ impl Scheduler {
     pub(super) fn on_unreachable(&mut self, now: Now, route: RouteId, cause: Cause, events: &mut Vec<EventKind>) {
         let provider = self.routes[route.index()].provider;
         let state = &mut self.providers[provider];
-        if state.unreachable.as_ref().is_some_and(|hold| !hold.is_over(now)) {
+        if state.unreachable.as_ref().is_some_and(|cooldown| !cooldown.is_over(now)) {
             return;
         }
         let wait = (Duration::from_secs(1) * 2_u32.saturating_pow(state.unreachable_step)).min(MAX_UNREACHABLE_WAIT);
         state.unreachable_step = (state.unreachable_step + 1).min(10);
         let message = cause.message.clone();
-        let first = state.unreachable_step == 1;
+        let is_first = state.unreachable_step == 1;
         let until = now + wait;
         state.unreachable = Some(Cooldown { since: now, until, ends_by_calendar: false, cause });
-        if first {
+        if is_first {
             let subject = format!("provider {}", state.name);
             events.push(EventKind::Cooldown { subject, outcome: Outcome::ClientTrouble, wait: Some(wait), message });
         }

@@ -105,7 +105,7 @@ impl Scheduler {
         let mut events = Vec::new();
         match progress {
             RequestProgress::Accepted => self.on_accepted(now, &reserved, &mut events),
-            RequestProgress::Throttled | RequestProgress::Rejected => self.on_answered(&reserved, &mut events),
+            RequestProgress::Throttled | RequestProgress::Rejected => self.on_provider_reached(&reserved, &mut events),
             RequestProgress::ProviderError | RequestProgress::NoResponse | RequestProgress::NotSent => {}
         }
         if result.outcome.is_answered() {
@@ -178,7 +178,7 @@ impl Scheduler {
             // Not counted as an identical rejection: the refused picture belongs to this item only.
             Outcome::BadRequest if result.picture_refused => return Disposition::Failed,
             Outcome::BadRequest => {
-                self.on_identical_rejection(reserved, result, cause(CauseSource::Backoff), events);
+                self.count_identical_rejection(reserved, result, cause(CauseSource::Backoff), events);
                 return Disposition::Failed;
             }
             Outcome::NoRoute => return self.requeue_on_next_model(now, reserved),
@@ -200,10 +200,8 @@ impl Scheduler {
         let observed = match progress {
             RequestProgress::Throttled => ObservedUsage::Throttled,
             RequestProgress::NotSent => ObservedUsage::NotSent,
-            RequestProgress::ProviderError | RequestProgress::NoResponse => ObservedUsage::NoResponse,
-            RequestProgress::Accepted | RequestProgress::Rejected if result.status.is_none() => {
-                ObservedUsage::NoResponse
-            }
+            RequestProgress::ProviderError | RequestProgress::NoResponse => ObservedUsage::Unknown,
+            RequestProgress::Accepted | RequestProgress::Rejected if result.status.is_none() => ObservedUsage::Unknown,
             // Answered without usage: everything reserved stays counted and may have been billed.
             RequestProgress::Accepted | RequestProgress::Rejected if used == TokenEstimate::default() => {
                 ObservedUsage::Missing
@@ -222,7 +220,7 @@ impl Scheduler {
             min_rtt.record(latency);
             counted_before = min_rtt.counted_before(latency, result.response_meta.server_time);
         }
-        let timing = AttemptTiming { reserved_at: reserved.created_at, sent_at: reserved.sent_at, counted_before };
+        let timing = AttemptTiming { reserved_at: reserved.reserved_at, sent_at: reserved.sent_at, counted_before };
         self.pools[route.pool].commit(now, reserved.tokens, observed, timing);
         if result.outcome == Outcome::Ok {
             let mean = model.mean_output_tokens.unwrap_or(used.output as f64);
@@ -232,10 +230,10 @@ impl Scheduler {
         let cost = price.map_or(Money::ZERO, |price| price.cost(used.input, used.output));
         // Without an HTTP status, the request was probably sent but not answered. It may have been billed, as may an
         // unreadable answer.
-        let has_no_answer = result.status.is_none() && observed == ObservedUsage::NoResponse;
+        let has_no_answer = result.status.is_none() && observed == ObservedUsage::Unknown;
         let is_unreadable = result.outcome == Outcome::MalformedResponse && used == TokenEstimate::default();
-        let usage_is_missing = result.outcome.is_answered() && used == TokenEstimate::default();
-        let at_risk = if has_no_answer || is_unreadable || usage_is_missing { reserved.max_cost } else { Money::ZERO };
+        let has_no_usage = result.outcome.is_answered() && used == TokenEstimate::default();
+        let at_risk = if has_no_answer || is_unreadable || has_no_usage { reserved.max_cost } else { Money::ZERO };
         self.run_spend.reserved = self.run_spend.reserved.saturating_sub(reserved.max_cost);
         self.run_spend.spent += cost;
         self.run_spend.at_risk += at_risk;
@@ -251,15 +249,15 @@ impl Scheduler {
 
     /// Records the latency, for strategies that use it. Refusals are not recorded, since they say nothing about speed.
     fn record_latency(&mut self, now: Now, reserved: &Reserved, outcome: Outcome) {
-        let took = now.mono.since(reserved.created_at.mono);
+        let latency = now.mono.since(reserved.reserved_at.mono);
         let route = &mut self.routes[reserved.route.index()];
         let model_latency = &mut self.models[route.model].latency;
         let is_first_of_model = model_latency.mean_micros().is_none();
         if outcome.is_answered() {
-            route.latency.record(now.mono, took);
-            model_latency.record(now.mono, took);
+            route.latency.record(now.mono, latency);
+            model_latency.record(now.mono, latency);
         } else if outcome.is_provider_error() {
-            route.latency.record_failure(now.mono, took, *model_latency);
+            route.latency.record_failure(now.mono, latency, *model_latency);
         }
         if is_first_of_model && model_latency.mean_micros().is_some() {
             let model = route.model;
@@ -319,8 +317,8 @@ impl Scheduler {
         }
         self.failing_items.remove(&reserved.item.seq);
         let has_candidate = self.classes[reserved.class].candidates.iter().any(|&route| {
-            let dead = matches!(self.availability(now, route), Availability::Disabled(_));
-            !dead && self.ineligibility(route, &reserved.item).is_none()
+            let is_disabled = matches!(self.availability(now, route), Availability::Disabled(_));
+            !is_disabled && self.ineligibility(route, &reserved.item).is_none()
         });
         if has_candidate { self.requeue(now, reserved, None) } else { Disposition::Failed }
     }
@@ -349,7 +347,7 @@ impl Scheduler {
         self.bottlenecks.set_has_in_flight(reserved.route, route.in_flight > 0);
         self.keys[route.key].in_flight -= 1;
         let timing = AttemptTiming {
-            reserved_at: reserved.created_at,
+            reserved_at: reserved.reserved_at,
             sent_at: reserved.sent_at,
             counted_before: Duration::ZERO,
         };

@@ -32,18 +32,18 @@ impl Scheduler {
             let route = &self.routes[reserved.route.index()];
             (route.key, route.pool)
         };
-        let max_hint = self.policy.max_retry_after;
-        let stated_wait = result.retry_after.map(|hint| hint.delay.min(max_hint)).filter(|after| !after.is_zero());
-        let new_episode = self.pools[pool].is_new_episode(now, reserved.created_at.mono);
-        if new_episode {
+        let max_wait = self.policy.max_retry_after;
+        let stated_wait = result.retry_after.map(|stated| stated.delay.min(max_wait)).filter(|after| !after.is_zero());
+        let is_new_episode = self.pools[pool].is_new_episode(now, reserved.reserved_at.mono);
+        if is_new_episode {
             let group = self.pools[pool].model_group;
             self.model_groups[group].min_rtt.disable();
-            self.on_unexpected_429(now, pool, events);
+            self.collect_shared_quota_evidence(now, pool, events);
             let dimension = self.throttled_dimension(reserved, result);
-            self.pools[pool].on_unexpected_throttle(now, reserved.sent_at, dimension);
+            self.pools[pool].on_first_throttle(now, reserved.sent_at, dimension);
         }
         let state = &mut self.pools[pool];
-        if new_episode {
+        if is_new_episode {
             state.backoff_step += 1;
             self.keys[key].health.penalize();
         }
@@ -54,7 +54,7 @@ impl Scheduler {
             _ if is_after_backoff => {
                 (self.policy.backoff_rest.max(stated_wait.unwrap_or_default()), CauseSource::Backoff)
             }
-            Some(hint) => (hint, CauseSource::Provider),
+            Some(stated) => (stated, CauseSource::Provider),
             None => (self.policy.backoff[step - 1], CauseSource::Backoff),
         };
         let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
@@ -66,7 +66,7 @@ impl Scheduler {
             state.ramp = Some(Ramp::PROBE);
         }
         Cooldown::extend(&mut state.cooldown, cooldown, now);
-        if new_episode {
+        if is_new_episode {
             events.push(EventKind::Cooldown {
                 subject: state.label.clone(),
                 outcome: result.outcome,
@@ -94,16 +94,16 @@ impl Scheduler {
         events: &mut Vec<EventKind>,
     ) {
         let state = &mut self.pools[self.routes[reserved.route.index()].pool];
-        let was_exhausted = state.day_exhausted.as_ref().is_some_and(|spent| !spent.is_over(now));
-        state.day_retry_step += u32::from(!was_exhausted);
+        let was_exhausted = state.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
+        state.day_exhausted_count += u32::from(!was_exhausted);
         let reset = next_reset(state.day(), now.wall);
-        let (until, calendar, source) = match (reset, result.retry_after) {
+        let (until, ends_by_calendar, source) = match (reset, result.retry_after) {
             (Some(reset), _) => {
                 (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, CauseSource::Provider)
             }
             (None, Some(retry_after)) => {
                 // After a retry-after that was too short, wait longer each time.
-                let min_wait = match state.day_retry_step {
+                let min_wait = match state.day_exhausted_count {
                     0 | 1 => Duration::ZERO,
                     step => (EXTRA_BACKOFF * 2_u32.saturating_pow(step - 2)).min(ROLLING_DAY_RECHECK),
                 };
@@ -116,11 +116,7 @@ impl Scheduler {
             state.ramp = Some(Ramp::PROBE);
         }
         let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
-        Cooldown::extend(
-            &mut state.day_exhausted,
-            Cooldown { since: now, until, ends_by_calendar: calendar, cause },
-            now,
-        );
+        Cooldown::extend(&mut state.day_exhausted, Cooldown { since: now, until, ends_by_calendar, cause }, now);
         if !was_exhausted {
             events.push(EventKind::Cooldown {
                 subject: state.label.clone(),
@@ -140,12 +136,12 @@ impl Scheduler {
     ) {
         let project = self.keys[self.routes[reserved.route.index()].key].project;
         let state = &mut self.projects[project];
-        let was_out = state.out_of_credit.as_ref().is_some_and(|billing| !billing.is_over(now));
+        let was_out_of_credit = state.out_of_credit.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
         let until = now + self.policy.billing_retry_interval;
         let message = cause.message.clone();
         let outcome = cause.outcome;
         Cooldown::extend(&mut state.out_of_credit, Cooldown { since: now, until, ends_by_calendar: true, cause }, now);
-        if !was_out {
+        if !was_out_of_credit {
             events.push(EventKind::Disabled { subject: format!("project {}", state.name), outcome, message });
         }
     }

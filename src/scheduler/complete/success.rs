@@ -7,7 +7,7 @@ use super::super::{Reserved, Scheduler, ramp::Ramp};
 impl Scheduler {
     /// Handles any response other than a provider error, even a refusal: the provider can be reached, so the route's
     /// breaker closes.
-    pub(super) fn on_answered(&mut self, reserved: &Reserved, events: &mut Vec<EventKind>) {
+    pub(super) fn on_provider_reached(&mut self, reserved: &Reserved, events: &mut Vec<EventKind>) {
         let route = &mut self.routes[reserved.route.index()];
         if route.breaker.record_answer() {
             route.ramp = Some(Ramp::AFTER_PROBE);
@@ -25,9 +25,9 @@ impl Scheduler {
 
     /// Handles a request that the provider accepted and processed: the key and the project's credit are good.
     pub(super) fn on_accepted(&mut self, now: Now, reserved: &Reserved, events: &mut Vec<EventKind>) {
-        self.on_answered(reserved, events);
+        self.on_provider_reached(reserved, events);
         let route = &mut self.routes[reserved.route.index()];
-        route.has_accepted = true;
+        route.has_accepted_request = true;
         route.identical_rejections = (0, 0);
         route.last_accepted_at = Some(now.mono);
         route.ramp = route.ramp.and_then(Ramp::on_success);
@@ -45,21 +45,22 @@ impl Scheduler {
         let (key, model, pool) = (route.key, route.model, route.pool);
         self.keys[key].health.reward();
         self.keys[key].recent_failures.clear();
-        self.clear_pairs(now, pool);
+        self.clear_contradicted_pairs(now, pool);
         let recent_successes = &mut self.models[model].recent_successes;
         if recent_successes[0].is_none_or(|(seq, _)| seq != reserved.item.seq) {
             recent_successes[1] = recent_successes[0];
         }
         recent_successes[0] = Some((reserved.item.seq, now.mono));
         let pool = &mut self.pools[pool];
-        let is_after_cooldown = pool.cooldown.as_ref().is_none_or(|old| reserved.created_at.mono >= old.until.mono);
+        let is_after_cooldown =
+            pool.cooldown.as_ref().is_none_or(|cooldown| reserved.reserved_at.mono >= cooldown.until.mono);
         if is_after_cooldown {
             pool.on_success();
             if pool.cooldown.take_if(|cooldown| cooldown.is_over(now)).is_some() {
                 events.push(EventKind::Recovered { subject: pool.label.clone(), message: String::new() });
             }
         }
-        if pool.day_exhausted.take_if(|spent| spent.is_over(now)).is_some() {
+        if pool.day_exhausted.take_if(|cooldown| cooldown.is_over(now)).is_some() {
             events.push(EventKind::Recovered { subject: pool.label.clone(), message: "a new day".to_owned() });
         }
     }

@@ -89,8 +89,8 @@ pub struct BudgetCap {
 }
 
 impl BudgetCap {
-    fn new(whole: Option<Money>, left: Option<Money>) -> Option<Self> {
-        whole.zip(left).map(|(whole, left)| Self { limit: whole.as_usd(), left: left.as_usd() })
+    fn new(limit: Option<Money>, left: Option<Money>) -> Option<Self> {
+        limit.zip(left).map(|(limit, left)| Self { limit: limit.as_usd(), left: left.as_usd() })
     }
 }
 
@@ -105,8 +105,8 @@ impl BudgetInput {
 
     /// The same caps with nothing spent yet.
     pub(super) fn unspent(self) -> Self {
-        let whole = |cap: BudgetCap| BudgetCap { left: cap.limit, ..cap };
-        Self { total: self.total.map(whole), day: self.day.map(whole) }
+        let full = |cap: BudgetCap| BudgetCap { left: cap.limit, ..cap };
+        Self { total: self.total.map(full), day: self.day.map(full) }
     }
 }
 
@@ -185,16 +185,16 @@ impl Scheduler {
         let items: f64 = classes.iter().map(|class| class.items).sum();
         let mean_input =
             classes.iter().map(|class| class.items * class.mean_input_tokens).sum::<f64>() / items.max(1.0);
-        let mut output_of = vec![0.0; self.pools.len()];
-        let mut latency_of = vec![0.0; self.pools.len()];
+        let mut output_by_pool = vec![0.0; self.pools.len()];
+        let mut latency_by_pool = vec![0.0; self.pools.len()];
         for route in &forecast_routes {
-            output_of[route.pool] = models[route.model].mean_output_tokens;
-            latency_of[route.pool] = models[route.model].latency_secs;
+            output_by_pool[route.pool] = models[route.model].mean_output_tokens;
+            latency_by_pool[route.pool] = models[route.model].latency_secs;
         }
-        let pool_input_of = |(index, pool): (usize, &QuotaPool)| {
+        let to_pool_input = |(index, pool): (usize, &QuotaPool)| {
             let estimate =
-                TokenEstimate { input: mean_input.ceil() as u64, output: f64::ceil(output_of[index]) as u64 };
-            pool_input(now, pool, estimate, latency_of[index])
+                TokenEstimate { input: mean_input.ceil() as u64, output: f64::ceil(output_by_pool[index]) as u64 };
+            pool_input(now, pool, estimate, latency_by_pool[index])
         };
         let committed = self.run_spend.spent + self.run_spend.reserved + self.run_spend.at_risk;
         ForecastInput {
@@ -207,7 +207,7 @@ impl Scheduler {
             budget: BudgetInput {
                 total: BudgetCap::new(
                     self.policy.max_usd,
-                    self.policy.max_usd.map(|most| most.saturating_sub(committed)),
+                    self.policy.max_usd.map(|cap| cap.saturating_sub(committed)),
                 ),
                 ..BudgetInput::new(&self.day_budget, now.wall)
             },
@@ -222,7 +222,7 @@ impl Scheduler {
                 })
                 .collect(),
             models,
-            pools: self.pools.iter().enumerate().map(pool_input_of).collect(),
+            pools: self.pools.iter().enumerate().map(to_pool_input).collect(),
             routes: forecast_routes,
             cursor: self.cursor,
             classes,
@@ -312,7 +312,7 @@ impl Scheduler {
 fn pool_input(now: Now, pool: &QuotaPool, estimate: TokenEstimate, latency: f64) -> PoolInput {
     let counters = pool.counters();
     let minute = tightest_minute(&counters, estimate);
-    let (per_minute, minute_by, minute_releases) = match minute {
+    let (per_minute, minute_constraint, minute_releases) = match minute {
         None => (None, Constraint::RequestsPerMinute, Vec::new()),
         Some((window, amount, minute_constraint)) => {
             let limit_in_requests = window.limit().unwrap_or_default() as f64 / amount;
@@ -327,20 +327,21 @@ fn pool_input(now: Now, pool: &QuotaPool, estimate: TokenEstimate, latency: f64)
         Some((limit / amount, (limit - quota.used(now.wall) as f64).max(0.0) / amount))
     };
     let days = [day(counters.day_requests, 1.0), day(counters.day_tokens, tokens)];
-    let is_exhausted = pool.day_exhausted.as_ref().is_some_and(|spent| !spent.is_over(now));
+    let is_exhausted = pool.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
     let daily = days.into_iter().flatten().reduce(|one, two| (one.0.min(two.0), one.1.min(two.1)));
-    let returns = counters.day_requests.releases(now.wall).map(|(at, count)| (at.since(now.wall).as_secs_f64(), count));
+    let releases =
+        counters.day_requests.releases(now.wall).map(|(at, count)| (at.since(now.wall).as_secs_f64(), count));
     PoolInput {
         label: pool.label.clone(),
         per_minute,
-        minute_constraint: minute_by,
+        minute_constraint,
         minute_releases,
-        concurrency: counters.concurrency.map(|most| most as f64),
+        concurrency: counters.concurrency.map(|max| max as f64),
         in_flight: f64::from(pool.in_flight),
         day: pool.day(),
         per_day: daily.map(|(per_day, _)| per_day),
         left_today: if is_exhausted { Some(0.0) } else { daily.map(|(_, left)| left) },
-        day_releases: if daily.is_some() { merge_releases(returns, 86_400.0) } else { Vec::new() },
+        day_releases: if daily.is_some() { merge_releases(releases, 86_400.0) } else { Vec::new() },
     }
 }
 
@@ -358,7 +359,7 @@ fn tightest_minute<'a>(
     windows
         .into_iter()
         .filter(|(window, amount, _)| window.limit().is_some() && *amount > 0)
-        .map(|(window, amount, by)| (window, amount as f64, by))
+        .map(|(window, amount, constraint)| (window, amount as f64, constraint))
         .min_by(|one, two| {
             let requests = |(window, amount, _): &(&SlidingWindow, f64, Constraint)| {
                 window.limit().unwrap_or(u64::MAX) as f64 / amount

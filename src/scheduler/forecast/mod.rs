@@ -53,8 +53,8 @@ pub fn forecast(input: &ForecastInput) -> ForecastResult {
         FluidSim::new(&scaled_input(input, PESSIMISTIC_LATENCY, 1.05)).run().finish.max(likely.finish + margin);
     let wall = |seconds: f64| wall_time_in(input.now, seconds);
     let items: f64 = input.classes.iter().map(|class| class.items).sum();
-    let stop = |(when, reason, items_left, resumes_in): (f64, _, f64, Option<f64>)| ForecastStop {
-        at: wall(when).unwrap_or(input.now),
+    let stop = |(seconds, reason, items_left, resumes_in): (f64, _, f64, Option<f64>)| ForecastStop {
+        at: wall(seconds).unwrap_or(input.now),
         reason,
         items_left: items_left.ceil() as u64,
         resumes_at: resumes_in.and_then(wall),
@@ -67,13 +67,13 @@ pub fn forecast(input: &ForecastInput) -> ForecastResult {
         latest_finish: wall(latest),
         stop: likely.stop.map(stop),
         constraints: constraints(input, &likely),
-        first_exhausted: likely.first_exhausted.map(|(pool, when, returns)| QuotaExhaustion {
+        first_exhausted: likely.first_exhausted.map(|(pool, seconds, resets_in)| QuotaExhaustion {
             pool: input.pools[pool].label.clone(),
-            at: wall(when).unwrap_or(input.now),
-            resets_at: returns.and_then(wall),
+            at: wall(seconds).unwrap_or(input.now),
+            resets_at: resets_in.and_then(wall),
         }),
-        before_reset: likely.before_reset.and_then(|(when, items)| {
-            Some(BeforeReset { at: wall(when)?, items: items.floor() as u64 + u64::from(input.in_flight_now) })
+        before_reset: likely.before_reset.and_then(|(seconds, items)| {
+            Some(BeforeReset { at: wall(seconds)?, items: items.floor() as u64 + u64::from(input.in_flight_now) })
         }),
         savings: key_savings(input, likely.finish),
         input_tokens: likely.input_tokens.round() as u64,
@@ -86,14 +86,14 @@ pub fn forecast(input: &ForecastInput) -> ForecastResult {
 
 /// The instant `seconds` from `now`; `None` beyond 500 years, which calendars don't support.
 fn wall_time_in(now: WallTime, seconds: f64) -> Option<WallTime> {
-    const CENTURIES: f64 = 500.0 * 366.0 * 86_400.0;
-    (seconds < CENTURIES).then(|| now + Duration::from_secs_f64(seconds.max(0.0)))
+    const MAX_SECS: f64 = 500.0 * 366.0 * 86_400.0;
+    (seconds < MAX_SECS).then(|| now + Duration::from_secs_f64(seconds.max(0.0)))
 }
 
 fn constraints(input: &ForecastInput, result: &FluidResult) -> Vec<ConstraintShare> {
     let total: f64 = result.constraints.iter().map(|(_, seconds, _)| seconds).sum();
-    let constraint_share = |(what, seconds, pool): &(Constraint, f64, Option<usize>)| ConstraintShare {
-        constraint: *what,
+    let constraint_share = |(constraint, seconds, pool): &(Constraint, f64, Option<usize>)| ConstraintShare {
+        constraint: *constraint,
         pool: pool.map(|pool| input.pools[pool].label.clone()),
         share: seconds / total,
     };
@@ -103,15 +103,15 @@ fn constraints(input: &ForecastInput, result: &FluidResult) -> Vec<ConstraintSha
 /// The same input with latencies multiplied by `latency_factor` and requests per item by `requests_factor`. Limits on
 /// tokens per minute are divided by the square root of `latency_factor`.
 fn scaled_input(input: &ForecastInput, latency_factor: f64, requests_factor: f64) -> ForecastInput {
-    let mut varied = input.clone();
-    varied.models.iter_mut().for_each(|model| model.latency_secs *= latency_factor);
-    varied.requests_per_item *= requests_factor;
+    let mut scaled = input.clone();
+    scaled.models.iter_mut().for_each(|model| model.latency_secs *= latency_factor);
+    scaled.requests_per_item *= requests_factor;
     // How many requests fit into a token window depends on the assumed size of answers too.
-    for pool in varied.pools.iter_mut().filter(|pool| pool.minute_constraint == Constraint::TokensPerMinute) {
+    for pool in scaled.pools.iter_mut().filter(|pool| pool.minute_constraint == Constraint::TokensPerMinute) {
         pool.per_minute = pool.per_minute.map(|per_minute| per_minute / latency_factor.sqrt());
         pool.minute_releases.iter_mut().for_each(|(_, amount)| *amount /= latency_factor.sqrt());
     }
-    varied
+    scaled
 }
 
 /// How much time one more key would save, for the first few kinds of keys. The most useful kind comes first.
@@ -148,7 +148,7 @@ fn with_extra_key(input: &ForecastInput, key: usize) -> Option<ForecastInput> {
     larger.keys.push(new_key);
     let mut pools: Vec<(usize, usize)> = Vec::new();
     let mut route_pairs = Vec::new();
-    for (index, route) in input.routes.iter().enumerate().filter(|(_, lane)| lane.key == key) {
+    for (index, route) in input.routes.iter().enumerate().filter(|(_, route)| route.key == key) {
         let copied = pools.iter().find(|(old, _)| *old == route.pool).map(|(_, new)| *new);
         let pool = copied.unwrap_or_else(|| {
             let unused = unused_pool(&input.pools[route.pool]);
@@ -161,8 +161,8 @@ fn with_extra_key(input: &ForecastInput, key: usize) -> Option<ForecastInput> {
     }
     for class in &mut larger.classes {
         // A route that is unavailable is not in the class, but its copy may be.
-        let serves = |twin: &u32| class.can_serve[larger.routes[*twin as usize].model];
-        class.routes.extend(route_pairs.iter().map(|(_, twin)| *twin).filter(serves));
+        let serves = |copy: &u32| class.can_serve[larger.routes[*copy as usize].model];
+        class.routes.extend(route_pairs.iter().map(|(_, copy)| *copy).filter(serves));
     }
     (!route_pairs.is_empty()).then_some(larger)
 }

@@ -27,7 +27,7 @@ impl World {
             // Some settings don't go together; then nothing may change.
             6 => drop(self.scheduler.set_strategy(Strategy::ALL[self.rng.usize(0..Strategy::ALL.len())])),
             7 => drop(self.scheduler.set_when_limited(WhenLimited::ALL[self.rng.usize(0..2)])),
-            8 => self.scheduler.set_spill(SpillTo::ALL[self.rng.usize(0..2)]),
+            8 => self.scheduler.set_spill_to(SpillTo::ALL[self.rng.usize(0..2)]),
             9 => {
                 let budget = Money::from_usd(self.rng.f64() * 0.5).filter(|_| on);
                 self.set_budget(budget);
@@ -77,12 +77,12 @@ impl World {
     }
 
     fn set_in_flight(&mut self, in_flight: u32) {
-        self.scheduler.set_in_flight(in_flight);
+        self.scheduler.set_max_in_flight(in_flight);
         self.reference.max_in_flight = in_flight as usize;
     }
 
     fn set_budget(&mut self, budget: Option<Money>) {
-        self.scheduler.set_budget(budget);
+        self.scheduler.set_max_usd(budget);
         self.reference.budget = budget;
     }
 

@@ -66,7 +66,7 @@ impl World {
         let ruled = RoutingTraits { rule: Some("ruled".to_owned()), ..RoutingTraits::default() };
         let classes = [RoutingTraits::default(), needs_vision, prefers_m0, ruled]
             .iter()
-            .map(|traits| scheduler.class_for(traits))
+            .map(|traits| scheduler.find_or_add_class(traits))
             .collect();
         let projects = plan.keys.iter().map(|key| format!("{}/{}", key.provider.0, key.project)).collect();
         let strict = plan.knowledge == LimitKnowledge::Exact;

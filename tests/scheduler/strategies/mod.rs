@@ -86,7 +86,7 @@ fn the_items_own_model_leads_under_every_strategy() {
         let mut world = World::new(models, keys(2), policy(strategy, 16), wall(MORNING), 23);
         let own = world
             .scheduler
-            .class_for(&RoutingTraits { preferred_model: Some("own".to_owned()), ..RoutingTraits::default() });
+            .find_or_add_class(&RoutingTraits { preferred_model: Some("own".to_owned()), ..RoutingTraits::default() });
         world.enqueue_in(own, 10);
         let sent: Vec<usize> = (0..10).map(|_| poll_send(&mut world).model.index()).collect();
         assert!(sent[..8].iter().all(|model| *model == 1), "{}: {sent:?}", strategy.name());
@@ -103,11 +103,15 @@ fn items_sent_to_one_target_go_nowhere_else() {
             |model: &str, key: Option<&str>| RouteTarget { model: model.to_owned(), key: key.map(str::to_owned) };
         let name = world.scheduler.key_and_model_names(cascadeck::domain::RouteId(0)).0;
         let only = |only: RouteTarget| RoutingTraits { required_target: Some(only), ..RoutingTraits::default() };
-        let to_model = world.scheduler.class_for(&only(target("b", None)));
-        let to_route = world.scheduler.class_for(&only(target("b", Some(&name))));
-        let nowhere = world.scheduler.class_for(&only(target("gone", None)));
+        let to_model = world.scheduler.find_or_add_class(&only(target("b", None)));
+        let to_route = world.scheduler.find_or_add_class(&only(target("b", Some(&name))));
+        let nowhere = world.scheduler.find_or_add_class(&only(target("gone", None)));
         assert_ne!(to_model, to_route);
-        assert_eq!(nowhere, world.scheduler.class_for(&RoutingTraits::default()), "a place that is gone is no place");
+        assert_eq!(
+            nowhere,
+            world.scheduler.find_or_add_class(&RoutingTraits::default()),
+            "a place that is gone is no place"
+        );
         world.enqueue_in(to_route, 20);
         let sent: Vec<PlannedAttempt> = std::iter::from_fn(|| match world.scheduler.poll(world.now) {
             Some(NextStep::Send(dispatch)) => Some(dispatch),

@@ -142,8 +142,9 @@ fn an_items_money_limit_holds_whatever_the_strategy() {
         let rules =
             vec![RoutingRule { name: "thrifty".to_owned(), max_usd: Money::from_usd(0.01), ..RoutingRule::default() }];
         let mut world = World::new(models, keys(2), Policy { rules, ..policy(strategy, 4) }, wall(MORNING), 19);
-        let thrifty =
-            world.scheduler.class_for(&RoutingTraits { rule: Some("thrifty".to_owned()), ..RoutingTraits::default() });
+        let thrifty = world
+            .scheduler
+            .find_or_add_class(&RoutingTraits { rule: Some("thrifty".to_owned()), ..RoutingTraits::default() });
         world.enqueue_in(thrifty, 50);
         world.run(HOUR);
         assert_eq!(world.done, 50, "{}", strategy.name());

@@ -200,7 +200,7 @@ fn the_least_recently_used_route_comes_next() {
 fn least_recently_used_counts_over_all_classes() {
     let mut world =
         World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::LeastRecentlyUsed, 1), wall(MORNING), 12);
-    let vision = world.scheduler.class_for(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
+    let vision = world.scheduler.find_or_add_class(&RoutingTraits { needs_vision: true, ..RoutingTraits::default() });
     keys_in_turn(&mut world, 1);
     world.enqueue_in(vision, 1);
     assert_eq!(keys_in_turn(&mut world, 1), [0, 1, 2]);

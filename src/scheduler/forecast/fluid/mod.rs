@@ -101,8 +101,9 @@ impl<'a> FluidSim<'a> {
         let reset = |day: QuotaDay| Some((day, next_reset(day, input.now)?.since(input.now).as_secs_f64()));
         let mut order: Vec<usize> = (0..input.classes.len()).collect();
         order.sort_by_key(|class| input.classes[*class].routes.len());
-        let open = input.routes.iter().filter(|lane| lane.available_in.is_some());
-        let (count, total) = open.fold((0, 0.0), |(n, sum), lane| (n + 1, sum + input.models[lane.model].latency_secs));
+        let available = input.routes.iter().filter(|route| route.available_in.is_some());
+        let (count, total) =
+            available.fold((0, 0.0), |(n, sum), route| (n + 1, sum + input.models[route.model].latency_secs));
         let mean_latency = if count == 0 { 1.0 } else { total / f64::from(count) };
         Self {
             now_secs: 0.0,
@@ -129,7 +130,7 @@ impl<'a> FluidSim<'a> {
 
     pub fn run(mut self) -> FluidResult {
         // Items of classes without routes are left over; the rest is simulated without them.
-        let unroutable: f64 = (0..self.remaining_by_class.len())
+        let left_without_route: f64 = (0..self.remaining_by_class.len())
             .filter(|class| self.input.classes[*class].routes.is_empty())
             .map(|class| std::mem::take(&mut self.remaining_by_class[class]))
             .sum();
@@ -146,7 +147,7 @@ impl<'a> FluidSim<'a> {
             let span = until - self.now_secs;
             self.set_step_capacities(span, is_exact);
             let (amount, share) = self.allocate(span);
-            let last_sent_after = self.step_time(amount, share, span, is_exact);
+            let last_sent_after = self.secs_until_last_sent(amount, share, span, is_exact);
             let is_in_flight_limited = if self.remaining() > EPSILON {
                 amount >= self.in_flight_bucket.capacity_within(span) - EPSILON
             } else {
@@ -169,8 +170,8 @@ impl<'a> FluidSim<'a> {
             self.in_flight_bucket.consume(amount, span);
             self.now_secs = until;
         }
-        if unroutable > EPSILON {
-            let left = unroutable / self.input.requests_per_item;
+        if left_without_route > EPSILON {
+            let left = left_without_route / self.input.requests_per_item;
             let at = if self.last_sent_secs.is_finite() { self.last_sent_secs } else { self.now_secs };
             self.result.stop.get_or_insert((at, StopReason::NoRoute, left, None));
             self.last_sent_secs = f64::INFINITY;
@@ -207,14 +208,14 @@ impl<'a> FluidSim<'a> {
             }
             self.budgets.start_new_day();
         }
-        for tank in &mut self.pools {
+        for state in &mut self.pools {
             while let Some((at, amount)) =
-                tank.day_releases.front().copied().filter(|(at, _)| *at <= self.now_secs + EPSILON)
+                state.day_releases.front().copied().filter(|(at, _)| *at <= self.now_secs + EPSILON)
             {
                 debug_assert!(at.is_finite());
-                tank.day_releases.pop_front();
-                tank.left_today += amount;
-                tank.is_day_exhausted &= tank.left_today < 1.0;
+                state.day_releases.pop_front();
+                state.left_today += amount;
+                state.is_day_exhausted &= state.left_today < 1.0;
             }
         }
     }
@@ -240,8 +241,8 @@ impl<'a> FluidSim<'a> {
                 next = next.min(self.now_secs + state.left_today * state.period / per_minute);
             }
         }
-        let opens = self.input.routes.iter().filter_map(|route| route.available_in).filter(later);
-        next = opens.fold(next, f64::min);
+        let available_at = self.input.routes.iter().filter_map(|route| route.available_in).filter(later);
+        next = available_at.fold(next, f64::min);
         let min_step = if is_exact { MIN_STEP_SECS } else { (self.now_secs * RELATIVE_STEP).max(MIN_STEP_SECS) };
         let reset = self.resets.iter().map(|(_, at)| *at).fold(f64::INFINITY, f64::min);
         let next = next.min(self.now_secs + self.secs_until_money_limit());
@@ -250,7 +251,10 @@ impl<'a> FluidSim<'a> {
         // together need for the rest; otherwise the first routes would take everything.
         let over_budget = self.over_budget_pools();
         let states = self.pools.iter().zip(&self.input.pools).zip(&over_budget);
-        let rate: f64 = states.filter(|(_, broke)| !**broke).map(|((tank, pool), _)| tank.rate(pool.per_minute)).sum();
+        let rate: f64 = states
+            .filter(|(_, is_over_budget)| !**is_over_budget)
+            .map(|((state, pool), _)| state.rate(pool.per_minute))
+            .sum();
         let rate = rate.min(self.in_flight_bucket.rate);
         if rate > 0.0 { next.min(self.now_secs + (self.remaining() / rate).max(MIN_STEP_SECS)) } else { next }
     }
@@ -297,10 +301,10 @@ impl<'a> FluidSim<'a> {
             let mut total_possible = 0.0;
             // The strict pipeline and same-model spilling move on within a step when a route is exhausted.
             for _ in 0..=self.input.routes.len() {
-                let (sent, class_possible, has_moved) = self.fill_class(class, in_flight_room - amount);
+                let (sent, class_possible, may_use_others) = self.fill_class(class, in_flight_room - amount);
                 amount += sent;
                 total_possible += class_possible;
-                if !has_moved || self.remaining_by_class[class] <= EPSILON || in_flight_room - amount <= EPSILON {
+                if !may_use_others || self.remaining_by_class[class] <= EPSILON || in_flight_room - amount <= EPSILON {
                     break;
                 }
             }
@@ -320,9 +324,9 @@ impl<'a> FluidSim<'a> {
             let state = &states[input.routes[route as usize].pool];
             state.left_today - state.used_in_step < 1.0
         };
-        let strict = input.when_limited == WhenLimited::Wait;
+        let is_strict = input.when_limited == WhenLimited::Wait;
         let mut cursor_route = None;
-        if strict {
+        if is_strict {
             let count = input.routes.len();
             let usable = |index: &usize| {
                 input.routes[*index].available_in.is_some()
@@ -336,18 +340,18 @@ impl<'a> FluidSim<'a> {
             let is_affordable = |index: &usize| usable(index) && self.affordable_requests(class, *index) >= 1.0;
             cursor_route = (0..count).map(|step| (self.cursor + step) % count).find(is_affordable);
         }
-        let only_model = (!strict && input.spill_to == SpillTo::SameModel).then(|| {
-            let serves = |lane: &&u32| {
-                !is_day_exhausted(&self.pools, **lane) && self.affordable_requests(class, **lane as usize) >= 1.0
+        let only_model = (!is_strict && input.spill_to == SpillTo::SameModel).then(|| {
+            let serves = |route: &&u32| {
+                !is_day_exhausted(&self.pools, **route) && self.affordable_requests(class, **route as usize) >= 1.0
             };
-            routes.iter().find(serves).map(|lane| input.routes[*lane as usize].model)
+            routes.iter().find(serves).map(|route| input.routes[*route as usize].model)
         });
         let (mut sent, mut possible) = (0.0, 0.0);
         for &index in routes {
-            let lane = &input.routes[index as usize];
-            let is_unavailable = lane.available_in.is_none_or(|opens| opens > self.now_secs + EPSILON);
-            let is_forbidden = (strict && Some(index as usize) != cursor_route)
-                || only_model.is_some_and(|only| only != Some(lane.model));
+            let route = &input.routes[index as usize];
+            let is_unavailable = route.available_in.is_none_or(|available_in| available_in > self.now_secs + EPSILON);
+            let is_forbidden = (is_strict && Some(index as usize) != cursor_route)
+                || only_model.is_some_and(|only| only != Some(route.model));
             if is_unavailable || is_forbidden {
                 continue;
             }
@@ -355,14 +359,14 @@ impl<'a> FluidSim<'a> {
             if affordable < 1.0 {
                 continue;
             }
-            let tank = &self.pools[lane.pool];
-            let room = tank.step_capacity - tank.used_in_step;
+            let state = &self.pools[route.pool];
+            let room = state.step_capacity - state.used_in_step;
             possible += room.min(in_flight_room);
             let take = room.min(in_flight_room).min(self.remaining_by_class[class]).min(affordable);
             if take <= 0.0 {
                 continue;
             }
-            self.pools[lane.pool].used_in_step += take;
+            self.pools[route.pool].used_in_step += take;
             self.remaining_by_class[class] -= take;
             in_flight_room -= take;
             sent += take;
@@ -371,8 +375,8 @@ impl<'a> FluidSim<'a> {
                 break;
             }
         }
-        let has_moved = (strict || only_model.is_some()) && sent > 0.0;
-        (sent, possible, has_moved)
+        let may_use_others = (is_strict || only_model.is_some()) && sent > 0.0;
+        (sent, possible, may_use_others)
     }
 
     fn record_sent(&mut self, class: usize, route: usize, amount: f64) {
@@ -393,9 +397,9 @@ impl<'a> FluidSim<'a> {
     }
 
     /// Seconds from the start of the step until its last request is sent.
-    fn step_time(&self, amount: f64, share: f64, span: f64, is_exact: bool) -> f64 {
+    fn secs_until_last_sent(&self, amount: f64, share: f64, span: f64, is_exact: bool) -> f64 {
         let mut last_sent_after = self.in_flight_bucket.time_until(amount);
-        for state in self.pools.iter().filter(|tank| tank.used_in_step > 0.0) {
+        for state in self.pools.iter().filter(|state| state.used_in_step > 0.0) {
             last_sent_after =
                 last_sent_after.max(state.concurrency.map_or(0.0, |bucket| bucket.time_until(state.used_in_step)));
         }
@@ -426,19 +430,19 @@ impl<'a> FluidSim<'a> {
             let pool = &input.pools[pool];
             pool.per_minute.or(pool.per_day.map(|per_day| per_day / 1_440.0)).unwrap_or(0.0)
         };
-        let mut cooling = vec![false; self.pools.len()];
-        let mut used = vec![false; self.pools.len()];
-        for lane in &self.input.routes {
-            let Some(opens) = lane.available_in else { continue };
-            if !std::mem::replace(&mut used[lane.pool], true) {
-                weights += weight(self.input, lane.pool).max(EPSILON);
+        let mut is_cooling_down = vec![false; self.pools.len()];
+        let mut is_used = vec![false; self.pools.len()];
+        for route in &self.input.routes {
+            let Some(available_in) = route.available_in else { continue };
+            if !std::mem::replace(&mut is_used[route.pool], true) {
+                weights += weight(self.input, route.pool).max(EPSILON);
             }
-            cooling[lane.pool] |= opens > self.now_secs + EPSILON;
+            is_cooling_down[route.pool] |= available_in > self.now_secs + EPSILON;
         }
-        for (index, state) in self.pools.iter_mut().enumerate().filter(|(index, _)| used[*index]) {
+        for (index, state) in self.pools.iter_mut().enumerate().filter(|(index, _)| is_used[*index]) {
             let constraint = if state.left_today < 1.0 {
                 Constraint::DailyQuota
-            } else if cooling[index] {
+            } else if is_cooling_down[index] {
                 Constraint::Cooldown
             } else if over_budget[index] {
                 Constraint::Money
@@ -453,7 +457,7 @@ impl<'a> FluidSim<'a> {
 
     /// Takes the sent amounts from the pools, and schedules their return after the minute window or rolling day.
     fn consume(&mut self, span: f64, is_exact: bool, is_in_flight_limited: bool) {
-        let (at, reset_of) = (self.now_secs, &self.resets);
+        let (at, resets) = (self.now_secs, &self.resets);
         for (index, (state, pool)) in self.pools.iter_mut().zip(&self.input.pools).enumerate() {
             if let Some(bucket) = &mut state.concurrency {
                 bucket.consume(state.used_in_step, span);
@@ -497,7 +501,7 @@ impl<'a> FluidSim<'a> {
                 }
                 if state.left_today < 1.0 && !state.is_day_exhausted {
                     state.is_day_exhausted = true;
-                    let reset = reset_of.iter().find(|(day, _)| *day == pool.day).map(|(_, reset)| *reset);
+                    let reset = resets.iter().find(|(day, _)| *day == pool.day).map(|(_, reset)| *reset);
                     if self.result.first_exhausted.is_none() {
                         self.result.first_exhausted = Some((index, at, reset));
                     }
@@ -523,7 +527,8 @@ impl<'a> FluidSim<'a> {
             all_exhausted &= is_exhausted;
             all_unavailable &= is_exhausted || !affordable;
             let affordable_later = || {
-                self.request_cost(class, index).is_none_or(|cost| self.budgets.affordable_on_new_day(route.key, cost))
+                self.request_cost(class, index)
+                    .is_none_or(|cost| self.budgets.is_affordable_on_new_day(route.key, cost))
             };
             affordable_some_day |= affordable || affordable_later();
         }
@@ -546,24 +551,25 @@ impl<'a> FluidSim<'a> {
     fn finish(mut self) -> FluidResult {
         // Assume that the last answer comes from the slowest route used.
         let loads = self.result.items_by_route.iter().zip(&self.input.routes);
-        let used = loads.filter(|(load, _)| **load > 0.0).map(|(_, route)| self.input.models[route.model].latency_secs);
-        let last_latency = used.fold(0.0, f64::max);
+        let latencies_used =
+            loads.filter(|(load, _)| **load > 0.0).map(|(_, route)| self.input.models[route.model].latency_secs);
+        let last_latency = latencies_used.fold(0.0, f64::max);
         self.result.finish = self.last_sent_secs + last_latency;
         let mut constraints: Vec<(Constraint, f64, Option<usize>)> = Constraint::ALL
             .into_iter()
-            .filter(|what| *what != Constraint::MaxInFlight)
-            .map(|what| {
-                let index = what as usize;
+            .filter(|constraint| *constraint != Constraint::MaxInFlight)
+            .map(|constraint| {
+                let index = constraint as usize;
                 let total: f64 = self.pools.iter().map(|state| state.secs_lost[index]).sum();
                 let most_limited = (0..self.pools.len())
                     .max_by(|one, two| self.pools[*one].secs_lost[index].total_cmp(&self.pools[*two].secs_lost[index]));
-                match what {
+                match constraint {
                     // Money of keys is attributed to pools; the run's own money is not.
                     Constraint::Money if self.secs_limited_by_money > total => {
-                        (what, total + self.secs_limited_by_money, None)
+                        (constraint, total + self.secs_limited_by_money, None)
                     }
-                    Constraint::Money => (what, total + self.secs_limited_by_money, most_limited),
-                    _ => (what, total, most_limited),
+                    Constraint::Money => (constraint, total + self.secs_limited_by_money, most_limited),
+                    _ => (constraint, total, most_limited),
                 }
             })
             .collect();

@@ -24,11 +24,11 @@ struct BudgetState {
 }
 
 impl BudgetState {
-    fn new(outlook: &BudgetInput) -> Self {
+    fn new(budget: &BudgetInput) -> Self {
         Self {
-            total_left: outlook.total.map_or(f64::INFINITY, |cap| cap.left),
-            today_left: outlook.day.map_or(f64::INFINITY, |cap| cap.left),
-            per_day: outlook.day.map_or(f64::INFINITY, |cap| cap.limit),
+            total_left: budget.total.map_or(f64::INFINITY, |cap| cap.left),
+            today_left: budget.day.map_or(f64::INFINITY, |cap| cap.left),
+            per_day: budget.day.map_or(f64::INFINITY, |cap| cap.limit),
         }
     }
 
@@ -60,7 +60,7 @@ impl BudgetStates {
         Self {
             run: BudgetState::new(&input.budget),
             keys: input.keys.iter().map(|key| BudgetState::new(&key.budget)).collect(),
-            is_capped: budget_inputs().any(|purse| *purse != BudgetInput::default()),
+            is_capped: budget_inputs().any(|budget| *budget != BudgetInput::default()),
             next_midnight: midnight.map_or(f64::INFINITY, |at| at.since(input.now).as_secs_f64()),
         }
     }
@@ -93,7 +93,7 @@ impl BudgetStates {
     }
 
     /// Whether the money of a new day covers the request.
-    pub fn affordable_on_new_day(&self, key: usize, cost: RequestCost) -> bool {
+    pub fn is_affordable_on_new_day(&self, key: usize, cost: RequestCost) -> bool {
         cost.mean <= 0.0 || self.keys[key].available_on_new_day().min(self.run.available_on_new_day()) >= cost.worst
     }
 
@@ -146,12 +146,12 @@ impl FluidSim<'_> {
         }
         let mut over_budget = vec![None; self.pools.len()];
         for (class, route) in self.waiting_routes() {
-            let broke = &mut over_budget[self.input.routes[route].pool];
-            if *broke != Some(false) {
-                *broke = Some(self.affordable_requests(class, route) < 1.0);
+            let is_over_budget = &mut over_budget[self.input.routes[route].pool];
+            if *is_over_budget != Some(false) {
+                *is_over_budget = Some(self.affordable_requests(class, route) < 1.0);
             }
         }
-        over_budget.into_iter().map(|broke| broke == Some(true)).collect()
+        over_budget.into_iter().map(|is_over_budget| is_over_budget == Some(true)).collect()
     }
 
     /// Seconds during which no cap of a key or of the run can be reached, however requests are distributed over routes.
@@ -164,17 +164,17 @@ impl FluidSim<'_> {
         for (class, index) in
             self.waiting_routes().filter(|(class, route)| self.affordable_requests(*class, *route) >= 1.0)
         {
-            let lane = &self.input.routes[index];
+            let route = &self.input.routes[index];
             let rate =
-                self.pools[lane.pool].rate(self.input.pools[lane.pool].per_minute).min(self.in_flight_bucket.rate);
+                self.pools[route.pool].rate(self.input.pools[route.pool].per_minute).min(self.in_flight_bucket.rate);
             let spend_rate = rate * self.request_cost(class, index).map_or(0.0, |cost| cost.mean);
-            key_spend_rates[lane.key] += spend_rate;
+            key_spend_rates[route.key] += spend_rate;
             run_spend_rate += spend_rate;
-            min_left = min_left.min(self.budgets.available_to(lane.key));
+            min_left = min_left.min(self.budgets.available_to(route.key));
         }
-        let keys = key_spend_rates.iter().enumerate().filter(|(_, burns)| **burns > 0.0);
+        let keys = key_spend_rates.iter().enumerate().filter(|(_, spend_rate)| **spend_rate > 0.0);
         let first_key_limit =
-            keys.map(|(key, burns)| self.budgets.available_to(key) / burns).fold(f64::INFINITY, f64::min);
+            keys.map(|(key, spend_rate)| self.budgets.available_to(key) / spend_rate).fold(f64::INFINITY, f64::min);
         if run_spend_rate > 0.0 { first_key_limit.min(min_left / run_spend_rate) } else { first_key_limit }
     }
 }

@@ -13,8 +13,8 @@ pub(super) struct RateBucket {
 }
 
 impl RateBucket {
-    pub fn new(cap: f64, taken: f64, seconds: f64) -> Self {
-        Self { level: (cap - taken).max(0.0), capacity: cap, rate: cap / seconds.max(1e-3) }
+    pub fn new(cap: f64, in_flight: f64, latency_secs: f64) -> Self {
+        Self { level: (cap - in_flight).max(0.0), capacity: cap, rate: cap / latency_secs.max(1e-3) }
     }
 
     pub fn capacity_within(&self, span: f64) -> f64 {
