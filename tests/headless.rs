@@ -309,9 +309,9 @@ mod watching {
 
     fn fake_engine(first: Snapshot) -> (FakeEngine, EngineHandle) {
         let (sender, snapshots) = channel::channel(Arc::new(first));
-        let (commands, received) = mpsc::channel(1);
-        let (queries, _) = mpsc::channel(1);
-        (FakeEngine { snapshots: sender, commands: received }, EngineHandle { snapshots, commands, queries })
+        let (command_tx, received) = mpsc::channel(1);
+        let (query_tx, _) = mpsc::channel(1);
+        (FakeEngine { snapshots: sender, commands: received }, EngineHandle { snapshots, command_tx, query_tx })
     }
 
     #[derive(Debug)]

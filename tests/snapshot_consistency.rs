@@ -75,15 +75,15 @@ async fn start(home: &Path, simulator: &Simulator, seed: u64) -> RunningEngine {
     sender.send(InputRows::Batch(items())).await.unwrap();
     sender.send(InputRows::End).await.unwrap();
     let setup = EngineSetup {
-        run: "figures".to_owned(),
+        run_name: "figures".to_owned(),
         config,
         clock: Clock::real(),
         existing_captions: ExistingCaptionPolicy::Skip,
         is_unattended: false,
         seed,
         flags: BTreeMap::new(),
-        ledger: None,
-        ephemeral_flags: false,
+        ledger_path: None,
+        has_ephemeral_flags: false,
         key_checks: Vec::new(),
     };
     engine::start(setup, &dir, store, opened, Some(rows)).unwrap()
@@ -157,7 +157,7 @@ async fn assert_matches_record(handle: &EngineHandle, snapshot: &Snapshot, run: 
     };
     assert_eq!(
         without_state_and_times(Summary::from(snapshot)),
-        without_state_and_times(report::summary(run).unwrap())
+        without_state_and_times(report::load_summary(run).unwrap())
     );
     let totals = snapshot.totals;
     let lists = [
@@ -218,33 +218,33 @@ async fn random_run(seed: u64) {
     .await;
     for number in 1..=COMMANDS {
         // Some commands are rejected with a message, which is fine here.
-        let _ = handle.command(random_command(&mut rng)).await;
+        let _ = handle.send_command(random_command(&mut rng)).await;
         for _ in 0..rng.u32(..3) {
             let _ = tokio::time::timeout(Duration::from_millis(200), handle.snapshots.changed()).await;
             assert_sums_agree(&handle.snapshot());
         }
         if number % 12 == 0 {
-            let _ = handle.command(Command::Pause).await;
+            let _ = handle.send_command(Command::Pause).await;
             let snapshot = wait_for_snapshot(&mut handle, "everything has landed", is_idle).await;
             assert_matches_record(&handle, &snapshot, &run).await;
         }
     }
     for key in KEYS {
-        let _ = handle.command(Command::SetKey { key: key.to_owned(), on: true }).await;
+        let _ = handle.send_command(Command::SetKey { key: key.to_owned(), on: true }).await;
         for model in MODELS {
             let (key, model) = (key.to_owned(), model.to_owned());
-            let _ = handle.command(Command::SetRoute { key, model, on: true }).await;
+            let _ = handle.send_command(Command::SetRoute { key, model, on: true }).await;
         }
     }
     for model in MODELS {
-        let _ = handle.command(Command::SetModel { model: model.to_owned(), on: true }).await;
+        let _ = handle.send_command(Command::SetModel { model: model.to_owned(), on: true }).await;
     }
-    handle.command(Command::SetMaxInFlight { max_in_flight: 16 }).await.unwrap();
-    handle.command(Command::Resume).await.unwrap();
+    handle.send_command(Command::SetMaxInFlight { max_in_flight: 16 }).await.unwrap();
+    handle.send_command(Command::Resume).await.unwrap();
     let snapshot = wait_for_snapshot(&mut handle, "the end", |snapshot| snapshot.state == RunState::Finished).await;
     assert_eq!(snapshot.totals.done + snapshot.totals.failed, ITEMS);
     assert_matches_record(&handle, &snapshot, &run).await;
-    handle.command(Command::Drain).await.unwrap();
+    handle.send_command(Command::Drain).await.unwrap();
     assert_eq!(task.await.unwrap(), engine::RunOutcome::Finished);
     let audit = audit::audit(&run, None).unwrap();
     assert!(audit.is_ok(), "{audit:#?}");

@@ -187,7 +187,7 @@ pub(super) fn reconcile(
     let recorded = totals.total;
     let diff = input.diff_with_kept()?;
     let (mut changed, mut answered_seqs, mut new_rows, mut named_rows) = (0, Vec::new(), 0, Vec::new());
-    let is_unchanged = report::unchanged(store.dir().path())?;
+    let is_unchanged = report::unchanged_item_lookup(store.dir().path())?;
     let mut refused_rows = RefusedRows::default();
     let rows = for_each_batch(store, input, false, |store, batch| {
         let compared = store.compare(batch)?;
@@ -264,7 +264,7 @@ impl OtherWaiting {
         let mut rows = HashSet::new();
         for row in input.items().with_known_ids(report::known_id_lookup(store.dir().path())?) {
             let row = row.map_err(|fault| CliError::usage(fault.to_string()))?;
-            rows.extend(store.number_of(&row.id)?);
+            rows.extend(store.find_seq(&row.id)?);
         }
         let mut count = 0;
         store.for_each_waiting(|item| count += u64::from(!rows.contains(&item.seq)))?;

@@ -79,9 +79,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     let mut input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
     refuse_without_vision(&input, &config)?;
     let has_run = dir.has_run();
-    let progress = if has_run { Some(report::summary(&run_dir)?) } else { None };
+    let progress = if has_run { Some(report::load_summary(&run_dir)?) } else { None };
     if has_run && input.kind().is_pictures() {
-        input.spare_ended(report::settled_ids(&run_dir)?);
+        input.spare_ended(report::fully_ended_id_lookup(&run_dir)?);
     }
     // Validate first, to report all errors together as a run would.
 
@@ -145,7 +145,7 @@ impl PlannedBatch {
         limited: bool,
     ) -> Result<Self, CliError> {
         let is_unchanged = match run_dir {
-            Some(dir) if has_changed => Some(report::unchanged(dir)?),
+            Some(dir) if has_changed => Some(report::unchanged_item_lookup(dir)?),
             _ => None,
         };
         let mut refused = RefusedRows::default();
@@ -176,7 +176,7 @@ impl PlannedBatch {
         }
         refused.into_result()?;
         if let Some(dir) = run_dir {
-            report::other_waiting(
+            report::for_each_unknown_waiting(
                 dir,
                 |id| to_go.contains(id),
                 |item| {

@@ -161,15 +161,15 @@ async fn start(
     let wait = if queued.len() == 1 { "waits" } else { "wait" };
     print_stderr(&format!("{} {wait} again", pluralize(queued.len() as u64, "item")));
     let setup = EngineSetup {
-        run: dir.name(),
+        run_name: dir.name(),
         config,
         clock,
         existing_captions,
         is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
-        ledger: super::options::ledger_path(&clock),
+        ledger_path: super::options::ledger_path(&clock),
         flags: args.policy_args.stated_flags(),
-        ephemeral_flags: true,
+        has_ephemeral_flags: true,
         key_checks,
     };
     let running = engine::start(setup, dir, store, opened, None)?;
@@ -206,7 +206,7 @@ fn find_target(name: &str, config: &Config) -> Result<RouteTarget, CliError> {
 
 /// Shows what would be sent; true where it shall be.
 fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<bool, CliError> {
-    let summary = report::summary(&args.run_dir)?;
+    let summary = report::load_summary(&args.run_dir)?;
     let models: Vec<&str> = summary.models.iter().map(|model| model.name.as_str()).collect();
     let keys: Vec<&str> = summary.keys.iter().map(|key| key.name.as_str()).collect();
     check_names("model", &args.model, &models)?;

@@ -245,7 +245,7 @@ fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, limi
     if others.count > 0 {
         print_stderr(&others.words(limited));
     }
-    opened.only = limited.then_some(others.rows);
+    opened.items_to_send = limited.then_some(others.rows);
     Ok(())
 }
 
@@ -287,7 +287,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let mut input = Input::open(&args.batch.input, input_options.clone(), &dir.spooled_input())?;
     refuse_without_vision(&input, &config)?;
     if stored.is_some() && input.kind().is_pictures() {
-        input.spare_ended(report::settled_ids(dir.path())?);
+        input.spare_ended(report::fully_ended_id_lookup(dir.path())?);
     }
     let mut summary = if stored.is_some() { input.validate_resumed()? } else { input.validate()? };
     let caption_claim = claim_captions(&clock, dir, std::mem::take(&mut summary.caption_files))?;
@@ -351,15 +351,15 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         )?)
     };
     let setup = EngineSetup {
-        run: dir.name(),
+        run_name: dir.name(),
         config,
         clock,
         existing_captions: args.batch.prompt_args.existing,
         is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
-        ledger: super::options::ledger_path(&clock),
+        ledger_path: super::options::ledger_path(&clock),
         flags: args.batch.policy_args.stated_flags(),
-        ephemeral_flags: false,
+        has_ephemeral_flags: false,
         key_checks,
     };
     let running = engine::start(setup, dir, store, opened, rows)?;

@@ -19,7 +19,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(args: &StatusArgs) -> Result<u8, CliError> {
-    let summary = report::summary(&args.run_dir)?;
+    let summary = report::load_summary(&args.run_dir)?;
     let text = if args.json {
         let json = serde_json::to_string(&summary).map_err(|error| CliError::internal(error.to_string()))?;
         json + "\n"

@@ -75,10 +75,10 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
     match output::claim_files(&folder, dir.path(), files) {
         Ok(Ok(claim)) => Ok(Some(claim)),
         Ok(Err(other)) => {
-            let ConflictingRun { run_dir, process, shared_files } = other;
+            let ConflictingRun { run_dir, pid, shared_files } = other;
             let run_dir = run_dir.display();
             Err(CliError::usage(format!(
-                "{} of this batch {} being written by the run in {run_dir} (process {process}): both would pay for them. \
+                "{} of this batch {} being written by the run in {run_dir} (process {pid}): both would pay for them. \
                  Wait until that run has ended (`cascadeck status {run_dir}`), or write these under a folder of their own \
                  with --captions DIR",
                 pluralize(shared_files, "caption"),
@@ -167,7 +167,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     // With an operator present, the engine is idle instead of ending when no work is left. Now there is none.
     if snapshot.state.is_over() && has_dashboard {
         // If the engine has ended already, no reply comes.
-        let _ = handle.command(Command::Drain).await;
+        let _ = handle.send_command(Command::Drain).await;
     }
     let outcome = tokio::time::timeout(CLOSE_TIMEOUT, &mut engine).await;
     // The engine's last snapshot may be newer than the one that the front end saw last.
@@ -222,7 +222,7 @@ fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, interrupted: bool) -> 
             print_stderr(&format!("stopped: {reason}; it resumes with that"));
             Ok(status_with_work_left(interrupted))
         }
-        RunOutcome::HeldBack { why: reason } => {
+        RunOutcome::HeldBack { reason } => {
             print_stderr(&format!("stopped: {reason}; the same command without --limit sends them"));
             Ok(status_with_work_left(interrupted))
         }
@@ -263,6 +263,6 @@ async fn handle_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
         // The reply comes only after the command is recorded, which a full disk may prevent. Listen for signals
         // meanwhile.
         let handle = handle.clone();
-        tokio::spawn(async move { handle.command(command).await });
+        tokio::spawn(async move { handle.send_command(command).await });
     }
 }

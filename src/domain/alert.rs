@@ -62,10 +62,10 @@ impl fmt::Display for Alert {
             Self::Finished { done, failed } => write!(f, "is finished: {done} done, {failed} failed"),
             Self::Stopped { reason } => write!(f, "stopped: {reason}"),
             Self::Event { message } => f.write_str(message),
-            Self::Stalled { reason: why, until: None } => write!(f, "stands still: {why}"),
-            Self::Stalled { reason: why, until: Some(ExpectedEnd { at, announced_at: from }) } => {
+            Self::Stalled { reason, until: None } => write!(f, "stands still: {reason}"),
+            Self::Stalled { reason, until: Some(ExpectedEnd { at, announced_at }) } => {
                 let when = at.timestamp().strftime("%Y-%m-%d %H:%M UTC");
-                write!(f, "waits until {when} (for {}): {why}", format_duration(at.since(*from)))
+                write!(f, "waits until {when} (for {}): {reason}", format_duration(at.since(*announced_at)))
             }
             Self::Resumed => f.write_str("goes on"),
         }
@@ -100,9 +100,9 @@ impl AlertTracker {
 
     /// Starts after `snapshot`: nothing in it is reported.
     pub fn after_snapshot(snapshot: &Snapshot) -> Self {
-        let mut watch = Self::default();
-        watch.new_alerts(snapshot);
-        watch
+        let mut tracker = Self::default();
+        tracker.new_alerts(snapshot);
+        tracker
     }
 
     /// The alerts that are new since the last snapshot, oldest first.
@@ -142,12 +142,12 @@ impl AlertTracker {
         let Some((reason, until)) = stall_cause(snapshot) else {
             // A stall is over only when an item ends. A failed probe does not end it, and neither do the last minutes
             // of a wait.
-            let stall = self.stall.filter(|standing| ended_items > standing.ended_items)?;
+            let stall = self.stall.filter(|stall| ended_items > stall.ended_items)?;
             self.stall = None;
             return stall.was_announced.then_some(Alert::Resumed);
         };
         let needs_operator = until.is_none();
-        if self.stall.is_some_and(|standing| standing.needs_operator == needs_operator) {
+        if self.stall.is_some_and(|stall| stall.needs_operator == needs_operator) {
             return None;
         }
         let announce = needs_operator
@@ -169,8 +169,8 @@ impl AlertTracker {
 fn stall_cause(snapshot: &Snapshot) -> Option<(&str, Option<WallTime>)> {
     match &snapshot.state {
         RunState::NeedsOperator { reason } | RunState::Waiting { reason, until: None } => Some((reason, None)),
-        RunState::Waiting { reason: why, until: Some(until) } if until.since(snapshot.at) >= MIN_STALL_WAIT => {
-            Some((why, Some(*until)))
+        RunState::Waiting { reason, until: Some(until) } if until.since(snapshot.at) >= MIN_STALL_WAIT => {
+            Some((reason, Some(*until)))
         }
         _ => None,
     }
@@ -202,18 +202,18 @@ mod tests {
         }
     }
 
-    fn with(mut snapshot: Snapshot, kinds: impl IntoIterator<Item = EventKind>) -> Snapshot {
+    fn with_events(mut snapshot: Snapshot, kinds: impl IntoIterator<Item = EventKind>) -> Snapshot {
         let at = snapshot.at;
         let events = (1..).zip(kinds).map(|(number, kind)| Arc::new(Event { number, at, kind }));
         snapshot.events = events.collect();
         snapshot
     }
 
-    fn dead(what: &str) -> EventKind {
+    fn disabled_event(what: &str) -> EventKind {
         EventKind::Disabled { subject: what.to_owned(), outcome: Outcome::InvalidKey, message: String::new() }
     }
 
-    fn alarm(message: &str) -> EventKind {
+    fn alert_event(message: &str) -> EventKind {
         EventKind::Run { level: EventLevel::Alert, message: message.to_owned() }
     }
 
@@ -221,27 +221,31 @@ mod tests {
         RunState::Waiting { reason: "all are out".to_owned(), until: Some(NOON + Duration::from_mins(from + minutes)) }
     }
 
-    fn held(reason: &str) -> RunState {
+    fn needs_operator(reason: &str) -> RunState {
         RunState::NeedsOperator { reason: reason.to_owned() }
     }
 
     /// All alerts of a run that goes through these snapshots, as text.
-    fn told(snapshots: impl IntoIterator<Item = Snapshot>) -> Vec<String> {
-        let mut watch = AlertTracker::default();
-        snapshots.into_iter().flat_map(|snapshot| watch.new_alerts(&snapshot)).map(|news| news.to_string()).collect()
+    fn alert_texts(snapshots: impl IntoIterator<Item = Snapshot>) -> Vec<String> {
+        let mut tracker = AlertTracker::default();
+        snapshots
+            .into_iter()
+            .flat_map(|snapshot| tracker.new_alerts(&snapshot))
+            .map(|alert| alert.to_string())
+            .collect()
     }
 
     #[test]
-    fn each_thing_is_said_once_and_an_ending_includes_its_own_alarm() {
+    fn each_alert_is_reported_once_and_the_final_alert_includes_its_own_event() {
         let stopped = || RunState::Stopped { reason: "no route is left".to_owned() };
-        let last = [dead("dave"), alarm("stopped with work left: no route is left")];
+        let last = [disabled_event("dave"), alert_event("stopped with work left: no route is left")];
         assert_eq!(
-            told([
-                with(at(0, 0, RunState::Running), [dead("dave")]),
-                with(at(0, 0, RunState::Running), [dead("dave")]),
-                with(at(0, 0, stopped()), last.clone()),
-                with(at(1, 0, stopped()), last.clone()),
-                with(at(2, 0, stopped()), last.into_iter().chain([alarm("key bob is no good")])),
+            alert_texts([
+                with_events(at(0, 0, RunState::Running), [disabled_event("dave")]),
+                with_events(at(0, 0, RunState::Running), [disabled_event("dave")]),
+                with_events(at(0, 0, stopped()), last.clone()),
+                with_events(at(1, 0, stopped()), last.clone()),
+                with_events(at(2, 0, stopped()), last.into_iter().chain([alert_event("key bob is no good")])),
                 at(4, 0, RunState::Running),
                 at(5, 10, RunState::Finished),
             ]),
@@ -256,42 +260,49 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_told_or_seen_is_no_news() {
-        let old = with(at(0, 0, held("the disk is full")), [dead("dave")]);
+    fn earlier_events_and_snapshots_give_no_alerts() {
+        let old = with_events(at(0, 0, needs_operator("the disk is full")), [disabled_event("dave")]);
         assert_eq!(AlertTracker::after_snapshot(&old).new_alerts(&old), []);
-        assert_eq!(AlertTracker::after_event(1).new_alerts(&with(at(0, 0, RunState::Running), [dead("dave")])), []);
+        assert_eq!(
+            AlertTracker::after_event(1)
+                .new_alerts(&with_events(at(0, 0, RunState::Running), [disabled_event("dave")])),
+            []
+        );
     }
 
     #[test]
-    fn full_minutes_are_no_standstill_and_long_waits_are() {
-        assert_eq!(told([at(0, 0, waiting(0, 1)), at(1, 0, RunState::Running), at(2, 0, RunState::Paused)]), [""; 0]);
+    fn only_long_waits_are_stalls() {
         assert_eq!(
-            told([at(0, 7, waiting(0, 372)), at(368, 7, waiting(0, 372)), at(372, 7, RunState::Running)]),
+            alert_texts([at(0, 0, waiting(0, 1)), at(1, 0, RunState::Running), at(2, 0, RunState::Paused)]),
+            [""; 0]
+        );
+        assert_eq!(
+            alert_texts([at(0, 7, waiting(0, 372)), at(368, 7, waiting(0, 372)), at(372, 7, RunState::Running)]),
             ["waits until 2026-11-21 18:12 UTC (for 6h12m): all are out"],
             "its last minutes are no other wait, and a trial is no end of it"
         );
     }
 
     #[test]
-    fn work_that_goes_on_after_a_standstill_is_told_once() {
+    fn the_end_of_a_stall_is_reported_once() {
         let full = "the disk is full";
         assert_eq!(
-            told([
-                with(at(0, 3, held(full)), [alarm(full)]),
+            alert_texts([
+                with_events(at(0, 3, needs_operator(full)), [alert_event(full)]),
                 at(1, 3, RunState::Running),
-                at(2, 3, held(full)),
+                at(2, 3, needs_operator(full)),
                 at(3, 4, RunState::Running),
                 at(4, 5, RunState::Running),
-                at(5, 5, held(full)),
+                at(5, 5, needs_operator(full)),
             ]),
             ["stands still: the disk is full", "goes on", "stands still: the disk is full"]
         );
     }
 
     #[test]
-    fn a_quota_that_returns_little_by_little_is_told_once_an_hour() {
+    fn repeated_waits_are_reported_at_most_once_an_hour() {
         let day = (0..9).flat_map(|n| [at(15 * n, n, waiting(15 * n, 14)), at(15 * n + 14, n + 1, RunState::Running)]);
-        let told = told(day);
+        let told = alert_texts(day);
         let waits = told.iter().filter(|message| message.starts_with("waits")).count();
         assert_eq!((waits, told.len() - waits), (3, 3), "{told:?}");
     }

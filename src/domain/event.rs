@@ -120,9 +120,9 @@ pub fn format_duration(duration: Duration) -> String {
 /// One sentence, without time and number. Text from outside is not sanitized for a terminal yet.
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tail = |message: &str| if message.is_empty() { String::new() } else { format!(": {message}") };
+        let message_suffix = |message: &str| if message.is_empty() { String::new() } else { format!(": {message}") };
         match self {
-            Self::Fallback { item_id, from, to, outcome, status, wait, message: words, .. } => {
+            Self::Fallback { item_id, from, to, outcome, status, wait, message, .. } => {
                 write!(f, "#{item_id} {from} → {}  ", to.as_deref().unwrap_or("waits"))?;
                 if let Some(status) = status {
                     write!(f, "{status} ")?;
@@ -131,28 +131,28 @@ impl fmt::Display for EventKind {
                 if let Some(wait) = wait {
                     write!(f, ", {}", format_duration(*wait))?;
                 }
-                f.write_str(&tail(words))
+                f.write_str(&message_suffix(message))
             }
-            Self::Cooldown { subject, outcome, wait, message: words } => {
+            Self::Cooldown { subject, outcome, wait, message } => {
                 write!(f, "{subject} cools down")?;
                 if let Some(wait) = wait {
                     write!(f, " for {}", format_duration(*wait))?;
                 }
-                write!(f, ", {outcome}{}", tail(words))
+                write!(f, ", {outcome}{}", message_suffix(message))
             }
-            Self::Recovered { subject, message: words } => write!(f, "{subject} is back{}", tail(words)),
-            Self::Disabled { subject, outcome, message: words } => {
-                write!(f, "{subject} is off, {outcome}{}", tail(words))
+            Self::Recovered { subject, message } => write!(f, "{subject} is back{}", message_suffix(message)),
+            Self::Disabled { subject, outcome, message } => {
+                write!(f, "{subject} is off, {outcome}{}", message_suffix(message))
             }
-            Self::ItemFailed { item_id, route, outcome, message: words, .. } => {
+            Self::ItemFailed { item_id, route, outcome, message, .. } => {
                 write!(f, "#{item_id} failed")?;
                 if let Some(route) = route {
                     write!(f, " on {route}")?;
                 }
-                write!(f, ", {outcome}{}", tail(words))
+                write!(f, ", {outcome}{}", message_suffix(message))
             }
-            Self::Operator { message: words } => write!(f, "you: {words}"),
-            Self::Run { message: words, .. } => f.write_str(words),
+            Self::Operator { message } => write!(f, "you: {message}"),
+            Self::Run { message, .. } => f.write_str(message),
         }
     }
 }
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_read_at_a_glance() {
+    fn durations_are_formatted_by_their_largest_units() {
         let cases = [(800, "0.8s"), (37_000, "37s"), (245_000, "4:05"), (22_320_000, "6h12m"), (183_600_000, "2d03h")];
         for (millis, want) in cases {
             assert_eq!(format_duration(Duration::from_millis(millis)), want);

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_do_not_make_a_reason_another() {
+    fn messages_that_differ_only_in_numbers_have_one_pattern() {
         let cases = [
             ("Please retry in 37.2s.", "Please retry in #s."),
             ("img_0788.webp: not a picture", "img_#.webp: not a picture"),

@@ -102,7 +102,7 @@ mod tests {
     use super::short_id;
 
     #[test]
-    fn only_made_up_ids_are_shortened() {
+    fn only_generated_ids_are_shortened() {
         let cases = [
             ("f708173ef9f7535a", "f708173e"),
             ("f708173ef9f7535a-2", "f708173e-2"),

@@ -28,8 +28,8 @@ impl LatencyHistogram {
         if self.buckets.len() < other.buckets.len() {
             self.buckets.resize(other.buckets.len(), 0);
         }
-        for (times, more) in self.buckets.iter_mut().zip(&other.buckets) {
-            *times = times.saturating_add(*more);
+        for (count, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count = count.saturating_add(*more);
         }
         self.count += other.count;
         self.total_ms = self.total_ms.saturating_add(other.total_ms);
@@ -44,8 +44,8 @@ impl LatencyHistogram {
     pub fn percentile_ms(&self, percent: u64) -> Option<u64> {
         let rank = (self.count * percent).div_ceil(100).max(1);
         let mut counted = 0;
-        let bucket = self.buckets.iter().position(|times| {
-            counted += u64::from(*times);
+        let bucket = self.buckets.iter().position(|count| {
+            counted += u64::from(*count);
             counted >= rank
         })?;
         Some(bucket_start(bucket as u64))
@@ -54,18 +54,18 @@ impl LatencyHistogram {
 
 /// The bucket of a latency. Above [`EXACT_BELOW_MS`], the leading binary digits choose the bucket within its doubling.
 const fn bucket_of(ms: u64) -> usize {
-    let cut = halvings(ms);
-    (cut * (EXACT_BELOW_MS / 2) + (ms >> cut)) as usize
+    let halvings = count_halvings(ms);
+    (halvings * (EXACT_BELOW_MS / 2) + (ms >> halvings)) as usize
 }
 
 /// The smallest latency of a bucket, in milliseconds.
 const fn bucket_start(bucket: u64) -> u64 {
-    let cut = (bucket / (EXACT_BELOW_MS / 2)).saturating_sub(1);
-    (bucket - cut * (EXACT_BELOW_MS / 2)) << cut
+    let halvings = (bucket / (EXACT_BELOW_MS / 2)).saturating_sub(1);
+    (bucket - halvings * (EXACT_BELOW_MS / 2)) << halvings
 }
 
 /// How often `ms` must be halved to be below [`EXACT_BELOW_MS`].
-const fn halvings(ms: u64) -> u64 {
+const fn count_halvings(ms: u64) -> u64 {
     (u64::BITS - ms.leading_zeros()).saturating_sub(EXACT_BELOW_MS.trailing_zeros()) as u64
 }
 
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_follow_each_other_and_are_as_narrow_as_promised() {
+    fn buckets_are_contiguous_and_exact_to_a_five_hundredth() {
         let mut last = 0;
         for ms in (0..5_000).chain((5_000..5_000_000).step_by(997)) {
             let (step, least) = (bucket_of(ms), bucket_start(bucket_of(ms) as u64));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn those_of_two_are_added_up() {
+    fn merging_adds_the_counts() {
         let (mut few, many) = (latencies(&[(5, 3)]), latencies(&[(5, 1), (90_000, 2)]));
         few.merge(&many);
         assert_eq!(few, latencies(&[(5, 4), (90_000, 2)]));

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn negative_and_non_finite_amounts_are_refused() {
         assert_eq!(Money::from_usd(-1.0), None);
         assert_eq!(Money::from_usd(f64::NAN), None);
         assert_eq!(Money::from_usd(f64::INFINITY), None);

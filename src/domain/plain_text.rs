@@ -55,17 +55,17 @@ fn is_harmless(character: char, before: Option<char>, after: Option<char>) -> bo
     match character {
         '\u{200c}' | '\u{200d}' => {
             let both = |test: fn(char) -> bool| {
-                before.is_some_and(|before| test(before) || is_presentation(before)) && after.is_some_and(test)
+                before.is_some_and(|before| test(before) || is_presentation_selector(before)) && after.is_some_and(test)
             };
             both(is_pictograph) || both(is_joining_script)
         }
         // One variation selector after a visible character is normal; a series of them can carry hidden bytes.
-        '\u{fe0e}' | '\u{fe0f}' => before.is_some_and(|before| !is_presentation(before)),
+        '\u{fe0e}' | '\u{fe0f}' => before.is_some_and(|before| !is_presentation_selector(before)),
         _ => !character.is_control() && !is_invisible(character),
     }
 }
 
-const fn is_presentation(character: char) -> bool {
+const fn is_presentation_selector(character: char) -> bool {
     matches!(character, '\u{fe0e}' | '\u{fe0f}')
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_act_on_is_made_visible() {
+    fn control_characters_are_made_visible() {
         let cases = [
             ("colour", "\x1b[31mred\x1b[0m", "␛[31mred␛[0m"),
             ("title", "\x1b]0;owned\x07", "␛]0;owned␇"),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_reorder_or_hide_text_is_made_visible() {
+    fn characters_that_reorder_or_hide_text_are_made_visible() {
         let cases = [
             ("right-to-left override", "gpj\u{202e}exe.jpg", "gpj<U+202E>exe.jpg"),
             ("isolates", "\u{2066}a\u{2069}", "<U+2066>a<U+2069>"),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn honest_text_is_left_alone_and_not_copied() {
+    fn harmless_text_is_not_copied() {
         let texts = ["", "plain ASCII ~", "naïve café", "日本語", "👨‍👩‍👧", "❤️‍🔥", "👍🏽", "می‌خواهم", "क्‍ष", "█▌░ → ✓"];
         for text in texts {
             assert!(matches!(sanitize(text), Cow::Borrowed(same) if same == text), "{text:?}");
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn neutralised_text_stays_as_it_is() {
+    fn sanitizing_twice_changes_nothing_more() {
         for text in ["\x1b[31m\u{202e}\u{200d}\r\n\t\u{9b}", "a\u{fe0f}\u{fe0f}"] {
             let once = sanitize(text).into_owned();
             assert_eq!(sanitize(&once), once);

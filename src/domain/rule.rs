@@ -119,7 +119,7 @@ impl ItemSpec {
     pub fn is_latency_sensitive(&self) -> bool {
         self.rule_fields
             .get(LATENCY_SENSITIVE_FIELD)
-            .is_some_and(|said| ["true", "yes", "1"].contains(&said.trim().to_lowercase().as_str()))
+            .is_some_and(|value| ["true", "yes", "1"].contains(&value.trim().to_lowercase().as_str()))
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_says_nothing_is_not_latency_sensitive() {
+    fn a_row_without_the_field_is_not_latency_sensitive() {
         let mut quiet = item("?");
         quiet.rule_fields.clear();
         assert!(fits(RuleConditions { latency_sensitive: Some(false), ..RuleConditions::default() }, &quiet));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_fits_applies_and_says_why() {
+    fn the_first_matching_rule_applies_and_gives_its_reason() {
         let pictures = rule("pictures", RuleConditions { images: Some(true), ..RuleConditions::default() });
         let long = RoutingRule {
             models: Some(vec!["pro".to_owned(), "flash".to_owned()]),

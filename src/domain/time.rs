@@ -109,13 +109,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn walls_print_as_utc_to_the_millisecond() {
+    fn wall_times_print_as_utc_to_the_millisecond() {
         assert_eq!(WallTime(1_795_251_600_250_999).rfc3339(), "2026-11-21T09:00:00.250Z");
         assert_eq!(WallTime(-1).rfc3339(), "1969-12-31T23:59:59.999Z");
     }
 
     #[test]
-    fn spans_never_go_negative() {
+    fn durations_between_times_are_never_negative() {
         assert_eq!(MonoTime(5).since(MonoTime(9)), Duration::ZERO);
         assert_eq!(WallTime(5).since(WallTime(9)), Duration::ZERO);
         assert_eq!(WallTime(9).since(WallTime(5)), Duration::from_micros(4));

@@ -12,33 +12,33 @@ impl Engine {
             Money::ZERO => format!("{} spent", money.spent),
             at_risk => format!("{} spent, {at_risk} at risk", money.spent),
         };
-        let Some(needs) = cheapest_item else {
+        let Some(item_cost) = cheapest_item else {
             return format!("the budget is used up ({spent_text}); raise it to go on");
         };
-        let needed_cap = dollars(committed + needs);
-        match self.scheduler.policy().max_usd.filter(|cap| committed + needs > *cap) {
-            Some(most) if needs > most => format!(
+        let needed_cap = format_dollars(committed + item_cost);
+        match self.scheduler.policy().max_usd.filter(|cap| committed + item_cost > *cap) {
+            Some(cap) if item_cost > cap => format!(
                 "the budget of {} is less than any one item may cost at the worst, {} ({spent_text}): raise it to {needed_cap} at \
                  the least (--max-usd), or let answers be shorter (--max-output-tokens)",
-                dollars(most),
-                dollars(needs)
+                format_dollars(cap),
+                format_dollars(item_cost)
             ),
-            Some(most) => format!(
+            Some(cap) => format!(
                 "the budget of {} is used up ({spent_text}, and the next item may cost {}); raise it to {needed_cap} at the least \
                  (--max-usd) to go on",
-                dollars(most),
-                dollars(needs)
+                format_dollars(cap),
+                format_dollars(item_cost)
             ),
             None => format!(
                 "the configured caps on money leave no room: an item may cost {} at the worst ({spent_text}); raise them to go on",
-                dollars(needs)
+                format_dollars(item_cost)
             ),
         }
     }
 }
 
 /// Formats an amount in dollars, rounded up to $0.00001. A user can type the result as a cap that covers the amount.
-fn dollars(amount: Money) -> String {
+fn format_dollars(amount: Money) -> String {
     let exact = format!("{:.5}", (amount.as_usd() * 1e5).ceil() / 1e5);
     format!("${}", exact.trim_end_matches('0').trim_end_matches('.'))
 }

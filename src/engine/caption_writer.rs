@@ -26,18 +26,18 @@ use crate::{
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Number of threads that write captions. They do nothing else, so that a disk that hangs blocks only captions.
-const THREADS: usize = 8;
+const CAPTION_THREADS: usize = 8;
 
 /// A write that takes longer than this is reported as a disk fault, and again after each further interval. A reported
 /// fault blocks new requests for 5 s; this interval is shorter, so that they stay blocked while the write hangs.
-const SLOW: Duration = Duration::from_secs(4);
+const SLOW_WRITE_INTERVAL: Duration = Duration::from_secs(4);
 
 /// After this many times [`SLOW_WRITE_INTERVAL`] a write is given up. Its caption stays pending.
-const MAX_SLOW: u32 = 8;
+const MAX_SLOW_INTERVALS: u32 = 8;
 
 /// Starts the threads for [`Caption::save`].
-pub(super) fn threads() -> Arc<WorkerPool> {
-    Arc::new(WorkerPool::new("captions", THREADS))
+pub(super) fn start_caption_threads() -> Arc<WorkerPool> {
+    Arc::new(WorkerPool::new("captions", CAPTION_THREADS))
 }
 
 /// Items loaded at once when a run is resumed.
@@ -153,58 +153,58 @@ impl Caption {
         threads: Arc<WorkerPool>,
         fault_tx: mpsc::Sender<DiskFault>,
     ) -> Option<Seq> {
-        self.save_within(SLOW, existing, threads, fault_tx).await
+        self.save_within(SLOW_WRITE_INTERVAL, existing, threads, fault_tx).await
     }
 
     /// Does the same as [`save`](Self::save), with `slow_interval` instead of [`SLOW_WRITE_INTERVAL`].
     async fn save_within(
         self,
-        slow: Duration,
+        slow_interval: Duration,
         existing: ExistingCaptionPolicy,
         threads: Arc<WorkerPool>,
-        trouble: mpsc::Sender<DiskFault>,
+        fault_tx: mpsc::Sender<DiskFault>,
     ) -> Option<Seq> {
         loop {
             let caption = self.clone();
             let mut write = pin!(threads.run(move || caption.write(existing)));
-            let mut rounds = 0;
+            let mut slow_intervals = 0;
             let written = loop {
-                if let Ok(written) = tokio::time::timeout(slow, &mut write).await {
+                if let Ok(written) = tokio::time::timeout(slow_interval, &mut write).await {
                     break written;
                 }
-                rounds += 1;
-                let waited = format_duration(slow * rounds);
+                slow_intervals += 1;
+                let waited = format_duration(slow_interval * slow_intervals);
                 let target = self.path.display();
                 // The sends fail only if the engine has ended; the next start writes the caption.
-                if rounds == MAX_SLOW {
+                if slow_intervals == MAX_SLOW_INTERVALS {
                     let message = format!(
                         "the caption {target} is not written after {waited}: its disk does not answer. Its answer is \
                          recorded, and the same command writes it"
                     );
-                    let _ = trouble.send(DiskFault::OneFile(message)).await;
+                    let _ = fault_tx.send(DiskFault::OneFile(message)).await;
                     return None;
                 }
                 let message = format!("the caption {target} is not written after {waited}: its disk does not answer");
-                let _ = trouble.send(DiskFault::Blocking(message)).await;
+                let _ = fault_tx.send(DiskFault::Blocking(message)).await;
             };
             let error = match written {
                 Ok(Ok(true)) => return Some(self.seq),
                 Ok(Ok(false)) => {
                     // The send fails only if the engine is closing.
-                    let _ = trouble.send(DiskFault::OneFile(self.kept_message())).await;
+                    let _ = fault_tx.send(DiskFault::OneFile(self.kept_message())).await;
                     return Some(self.seq);
                 }
                 Ok(Err(error)) if is_permanent(&error) => {
                     // The send fails only if the engine is closing; the next start reports it.
-                    let _ = trouble.send(DiskFault::OneFile(self.failed_message(&error))).await;
+                    let _ = fault_tx.send(DiskFault::OneFile(self.failed_message(&error))).await;
                     return None;
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             };
-            let complaint = format!("the caption {} can't be written: {error}", self.path.display());
+            let message = format!("the caption {} can't be written: {error}", self.path.display());
             // The send fails only if the engine is closing; the next start writes the caption.
-            let _ = trouble.send(DiskFault::Blocking(complaint)).await;
+            let _ = fault_tx.send(DiskFault::Blocking(message)).await;
             tokio::time::sleep(WRITE_RETRY_INTERVAL).await;
         }
     }
@@ -229,10 +229,10 @@ pub async fn write_missing_captions(
         Some(json) => serde_json::from_str(json)?,
         None => BTreeSet::new(),
     };
-    let replaced: BTreeMap<u64, String> = read_state(opened, REPLACED_ANSWERS_STATE).unwrap_or_default();
+    let replaced_answers: BTreeMap<u64, String> = read_state(opened, REPLACED_ANSWERS_STATE).unwrap_or_default();
     let mut targets: BTreeMap<u64, PathBuf> = BTreeMap::new();
     let loader = ItemLoader::start(dir)?;
-    for batch in report::done_items(dir.path())?.chunks(LOAD_BATCH_ITEMS) {
+    for batch in report::load_done_items(dir.path())?.chunks(LOAD_BATCH_ITEMS) {
         for item in loader.load(batch.to_vec()).await?.items {
             // If the path can't be read, writing it reports the error.
             let is_missing = |target: &Path| !has_caption(target).unwrap_or(true);
@@ -250,13 +250,13 @@ pub async fn write_missing_captions(
         opened.saved_states.remove(PENDING_CAPTIONS_STATE);
         return Ok(Vec::new());
     }
-    let (mut messages, mut still_owed, mut rewritten) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut messages, mut still_pending, mut rewritten) = (Vec::new(), Vec::new(), Vec::new());
     let mut captions = Vec::new();
     report::for_each_result(dir.path(), |line| -> Result<(), StoreError> {
         let Some(target) = targets.remove(&line.seq.0) else { return Ok(()) };
         let result = line.parse()?;
         if let (FinalState::Done, Some(text)) = (result.status, result.output) {
-            let previous = replaced.get(&line.seq.0).cloned();
+            let previous = replaced_answers.get(&line.seq.0).cloned();
             captions.push(Caption { seq: line.seq, path: target, text, previous_text: previous });
         }
         Ok(())
@@ -270,7 +270,7 @@ pub async fn write_missing_captions(
             Err(_) if caption.text.trim().is_empty() => {}
             Err(error) if is_permanent(&error) => {
                 messages.push(caption.failed_message(&error));
-                still_owed.push(caption.seq.0);
+                still_pending.push(caption.seq.0);
             }
             Err(error) => anyhow::bail!("the caption {} can't be written: {error}", caption.path.display()),
         }
@@ -282,7 +282,7 @@ pub async fn write_missing_captions(
         let captions = pluralize(rewritten.len() as u64, "caption");
         messages.push(format!("{captions} had been deleted or emptied, written again from the record: {named}{more}"));
     }
-    opened.saved_states.insert(PENDING_CAPTIONS_STATE.to_owned(), serde_json::to_string(&still_owed)?);
+    opened.saved_states.insert(PENDING_CAPTIONS_STATE.to_owned(), serde_json::to_string(&still_pending)?);
     Ok(messages)
 }
 
@@ -291,24 +291,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_file_that_nothing_can_be_added_to_is_named_once_and_stays_owed() {
+    async fn a_caption_file_that_is_not_utf8_is_reported_and_its_caption_stays_pending() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("a.txt");
         std::fs::write(&target, b"caf\xe9\n").unwrap();
         let (fault_tx, mut faults) = mpsc::channel(4);
         let caption = Caption { seq: Seq(7), path: target.clone(), text: "A cup.".to_owned(), previous_text: None };
-        assert_eq!(caption.clone().save(ExistingCaptionPolicy::Append, threads(), fault_tx.clone()).await, None);
+        assert_eq!(
+            caption.clone().save(ExistingCaptionPolicy::Append, start_caption_threads(), fault_tx.clone()).await,
+            None
+        );
         let Some(DiskFault::OneFile(message)) = faults.recv().await else { panic!("the others can be written") };
         assert!(message.contains("a.txt") && message.contains("not UTF-8"), "{message}");
         assert_eq!(std::fs::read(&target).unwrap(), b"caf\xe9\n");
 
         std::fs::write(&target, "caf\u{e9}\n").unwrap();
-        assert_eq!(caption.save(ExistingCaptionPolicy::Append, threads(), fault_tx).await, Some(Seq(7)));
+        assert_eq!(caption.save(ExistingCaptionPolicy::Append, start_caption_threads(), fault_tx).await, Some(Seq(7)));
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "caf\u{e9}\nA cup.\n");
     }
 
     #[test]
-    fn writes_that_never_end_hold_up_nothing_else_and_their_captions_stay_owed() {
+    fn caption_writes_that_hang_block_nothing_else_and_stay_pending() {
         const CAPTIONS: u64 = 40;
         const RUNTIME_THREADS: usize = 4;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -321,18 +324,18 @@ mod tests {
         let target = home.path().join("a.txt");
         nix::unistd::mkfifo(&target, nix::sys::stat::Mode::S_IRWXU).unwrap();
         runtime.block_on(async {
-            let (complaints, mut trouble) = mpsc::channel(4_096);
-            let threads = threads();
+            let (fault_tx, mut trouble) = mpsc::channel(4_096);
+            let threads = start_caption_threads();
             let mut captions = tokio::task::JoinSet::new();
             for number in 0..CAPTIONS {
                 let (target, text) = (target.clone(), "A cup.".to_owned());
                 let caption = Caption { seq: Seq(number), path: target, text, previous_text: None };
-                let (threads, complaints) = (Arc::clone(&threads), complaints.clone());
+                let (threads, fault_tx) = (Arc::clone(&threads), fault_tx.clone());
                 captions.spawn(caption.save_within(
                     Duration::from_secs(1),
                     ExistingCaptionPolicy::Skip,
                     threads,
-                    complaints,
+                    fault_tx,
                 ));
             }
             tokio::task::yield_now().await;
@@ -356,7 +359,7 @@ mod tests {
 
     /// Repeats the write, as the next start does if the process was killed after the write and before its commit.
     #[test]
-    fn a_new_caption_that_is_there_already_is_written_and_not_edited() {
+    fn repeating_a_finished_caption_replacement_changes_nothing() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("a.txt");
         for (existing, before, after) in [

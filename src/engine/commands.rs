@@ -51,9 +51,9 @@ impl Engine {
                         None => Op::Requeue(filter),
                         Some(target) => Op::RequeueTo(filter, target),
                     });
-                    self.journal.after_commit(AfterCommit::ReplyRequeued(reply));
+                    self.journal.add_effect(AfterCommit::ReplyRequeued(reply));
                 } else {
-                    self.journal.after_commit(AfterCommit::Reply(reply, message));
+                    self.journal.add_effect(AfterCommit::Reply(reply, message));
                 }
             }
             Err(reason) => drop(reply.send(Err(reason))),

@@ -39,7 +39,7 @@ pub(super) struct AttemptStats {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ItemEnd {
     pub state: FinalState,
-    pub truncated: bool,
+    pub is_truncated: bool,
 }
 
 impl Engine {
@@ -73,13 +73,13 @@ impl Engine {
     }
 
     fn complete(&mut self, now: Now, sent: &SentAttempt, result: AttemptResult, latency: Duration) {
-        let attempt = sent.dispatch.attempt;
-        let provider = &self.providers[self.keys[sent.dispatch.key.index()].provider.index()];
-        self.contact.record(self.in_flight.len(), &provider.name, &result);
+        let attempt = sent.planned.attempt;
+        let provider = &self.providers[self.keys[sent.planned.key.index()].provider.index()];
+        self.provider_contact.record(self.in_flight.len(), &provider.name, &result);
         let Some(effects) = self.scheduler.complete(now, attempt, &result) else { return };
         let ended = match effects.disposition {
-            Disposition::Done { is_truncated } => Some(ItemEnd { state: FinalState::Done, truncated: is_truncated }),
-            Disposition::Failed => Some(ItemEnd { state: FinalState::Failed, truncated: false }),
+            Disposition::Done { is_truncated } => Some(ItemEnd { state: FinalState::Done, is_truncated }),
+            Disposition::Failed => Some(ItemEnd { state: FinalState::Failed, is_truncated: false }),
             Disposition::Requeued { .. } => None,
         };
         self.log_disposition(sent, &effects, &result);
@@ -120,7 +120,7 @@ impl Engine {
             final_line: result_line,
         })));
         self.uncommitted += 1;
-        self.journal.after_commit(AfterCommit::CountAttempt(Box::new(CommittedAttempt {
+        self.journal.add_effect(AfterCommit::CountAttempt(Box::new(CommittedAttempt {
             caption,
             stats: Some(AttemptStats {
                 route: effects.route,
@@ -160,7 +160,7 @@ impl Engine {
             Disposition::Requeued { delay, next_route } => EventKind::Fallback {
                 seq: effects.seq.0,
                 item_id: item(self),
-                from: self.scheduler.route_name(sent.dispatch.route),
+                from: self.scheduler.route_name(sent.planned.route),
                 to: next_route.map(|route| self.scheduler.route_name(route)),
                 outcome: result.outcome,
                 status: result.status,
@@ -186,23 +186,23 @@ impl Engine {
         let provider = &self.providers[self.models[model].provider.index()];
         let answer = result.answer.clone().filter(|_| ended.state == FinalState::Done);
         let Answer { text, finish_reason, model_version } = answer.unwrap_or_default();
-        let done = ended.state == FinalState::Done;
+        let is_done = ended.state == FinalState::Done;
         // An attempt that failed locally sent no request, so the line names no key or model and does not count it.
-        let left = !result.outcome.is_local();
-        let attempts = effects.attempts - u32::from(!left);
+        let was_sent = !result.outcome.is_local();
+        let attempts = effects.attempts - u32::from(!was_sent);
         Some(ResultLine {
             id: spec.id.clone(),
             status: ended.state,
-            output: done.then_some(text),
-            error: (!done).then(|| ResultError {
+            output: is_done.then_some(text),
+            error: (!is_done).then(|| ResultError {
                 outcome: result.outcome,
                 status: result.status,
                 message: result.message.clone(),
             }),
             finish_reason,
-            key: left.then(|| self.keys[key].name.clone()),
-            provider: left.then(|| provider.name.clone()),
-            model: left.then(|| self.models[model].name.clone()),
+            key: was_sent.then(|| self.keys[key].name.clone()),
+            provider: was_sent.then(|| provider.name.clone()),
+            model: was_sent.then(|| self.models[model].name.clone()),
             model_version,
             usage: result.usage,
             cost_usd: effects.cost.as_usd(),
@@ -236,10 +236,10 @@ impl Engine {
             line,
         })));
         self.uncommitted += 1;
-        self.journal.after_commit(AfterCommit::CountAttempt(Box::new(CommittedAttempt {
+        self.journal.add_effect(AfterCommit::CountAttempt(Box::new(CommittedAttempt {
             stats: None,
             caption: None,
-            item_end: Some(ItemEnd { state: FinalState::Failed, truncated: false }),
+            item_end: Some(ItemEnd { state: FinalState::Failed, is_truncated: false }),
         })));
     }
 
@@ -290,7 +290,7 @@ impl Engine {
                 FinalState::Done => self.totals.done += 1,
                 FinalState::Failed => self.totals.failed += 1,
             }
-            self.totals.truncated += u64::from(ended.truncated);
+            self.totals.truncated += u64::from(ended.is_truncated);
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::{
     output::ExistingCaptionPolicy,
     provider::{Client, Endpoint, WorkerPool},
     scheduler::{NextStep, PlannedAttempt, Scheduler},
-    store::{Ack, Intent, ItemLoader, LoadedItems, Op, OpReply, OpenFiles, report::KeyRecord},
+    store::{Ack, Intent, ItemLoader, LoadedItems, Op, OpReply, RunFiles, report::KeyRecord},
 };
 
 /// Shortest time between two snapshots.
@@ -63,9 +63,9 @@ pub(super) enum AfterCommit {
 
 #[derive(Debug)]
 pub(super) struct SentAttempt {
-    pub dispatch: PlannedAttempt,
+    pub planned: PlannedAttempt,
     pub sent_at: WallTime,
-    pub abort: AbortHandle,
+    pub abort_handle: AbortHandle,
 }
 
 /// The phase of the run.
@@ -110,7 +110,7 @@ pub(super) struct Engine {
     pub active_time: ActiveTime,
     /// The largest spend cap that was ever in force; no cap counts as the largest.
     pub max_cap: Option<Money>,
-    pub run: String,
+    pub run_name: String,
     pub providers: Vec<Provider>,
     pub models: Vec<Model>,
     pub keys: Vec<Key>,
@@ -147,7 +147,7 @@ pub(super) struct Engine {
     pub forecasting: ForecastTask,
     pub lease_client: LeaseClient,
     /// The attempt that was sent last.
-    pub last_dispatch: Option<PlannedAttempt>,
+    pub last_planned: Option<PlannedAttempt>,
     pub events: VecDeque<Arc<Event>>,
     pub next_event_number: u64,
     pub phase: Phase,
@@ -157,7 +157,7 @@ pub(super) struct Engine {
     /// No operator is present to unblock the run, so it stops if it is blocked.
     pub is_unattended: bool,
     /// An ingest batch is in the journal and not yet committed. No further rows are read until then.
-    pub ingesting: bool,
+    pub is_ingest_pending: bool,
     pub snapshot_tx: watch::Sender<Arc<Snapshot>>,
     pub snapshot_dirty: bool,
     pub published_at: Instant,
@@ -169,11 +169,11 @@ pub(super) struct Engine {
     pub status_checked_at: Instant,
     /// The identities of the store's files. `files_checked_at` is the time of the last check that the files are in
     /// place.
-    pub held_files: OpenFiles,
+    pub run_files: RunFiles,
     pub files_checked_at: Instant,
-    pub contact: ProviderContact,
+    pub provider_contact: ProviderContact,
     /// Number of waiting items that this start does not send, because it is limited to the first rows.
-    pub held_back: u64,
+    pub held_back_items: u64,
     /// Ticks of the loop so far.
     #[cfg(test)]
     pub ticks: Arc<std::sync::atomic::AtomicU64>,
@@ -194,7 +194,7 @@ impl Engine {
             let wakeup = self.next_wakeup();
             tokio::select! {
                 biased;
-                Some(order) = channels.commands.recv() => self.on_command(order),
+                Some(request) = channels.commands.recv() => self.on_command(request),
                 ack = channels.acks.recv(), if !self.journal.is_closed() => self.on_ack(ack),
                 Some(done) = self.attempt_tasks.join_next(), if !self.attempt_tasks.is_empty() => {
                     self.on_attempt_joined(done);
@@ -204,7 +204,7 @@ impl Engine {
                 }
                 // Faults are handled before finished captions. So the fault of the last caption is logged before the
                 // run ends.
-                Some(trouble) = channels.disk_faults.recv() => self.on_disk_fault(trouble),
+                Some(fault) = channels.disk_faults.recv() => self.on_disk_fault(fault),
                 Some(written) = self.caption_tasks.join_next(), if !self.caption_tasks.is_empty() => {
                     self.snapshot_dirty = true;
                     // If the task was aborted or gave up, the caption stays pending.
@@ -213,10 +213,10 @@ impl Engine {
                     }
                 }
                 Some((class, batch)) = channels.loaded.recv() => self.on_loaded(class, batch),
-                rows = next_rows(&mut channels.input_rows), if self.intake.is_reading && !self.ingesting => self.on_input_rows(rows),
-                Some(probed) = channels.probe_results.recv() => self.on_probe_result(probed),
-                told = channels.lease_replies.recv(), if self.lease_client.is_connected() => self.on_lease_reply(told),
-                Some(foreseen) = channels.forecasts.recv() => self.on_forecast(foreseen),
+                rows = next_rows(&mut channels.input_rows), if self.intake.is_reading && !self.is_ingest_pending => self.on_input_rows(rows),
+                Some(result) = channels.probe_results.recv() => self.on_probe_result(result),
+                reply = channels.lease_replies.recv(), if self.lease_client.is_connected() => self.on_lease_reply(reply),
+                Some(forecast) = channels.forecasts.recv() => self.on_forecast(forecast),
                 () = tokio::time::sleep_until(wakeup.into()) => {}
             }
         }
@@ -298,73 +298,73 @@ impl Engine {
         while let Some(step) = self.scheduler.poll(now) {
             self.snapshot_dirty = true;
             match step {
-                NextStep::Send(dispatch) => {
+                NextStep::Send(planned) => {
                     self.journal.record(Op::RecordIntent(Intent {
-                        attempt: dispatch.attempt,
-                        seq: dispatch.seq,
-                        route: dispatch.route,
+                        attempt: planned.attempt,
+                        seq: planned.seq,
+                        route: planned.route,
                         sent_at: now.wall,
-                        reserved: dispatch.max_cost,
-                        est_tokens: dispatch.estimated_input_tokens,
+                        reserved: planned.max_cost,
+                        est_tokens: planned.estimated_input_tokens,
                     }));
-                    self.journal.after_commit(AfterCommit::Send(dispatch));
+                    self.journal.add_effect(AfterCommit::Send(planned));
                 }
-                NextStep::Reject(refusal) => self.on_rejected(now, &refusal),
+                NextStep::Reject(rejection) => self.on_rejected(now, &rejection),
             }
         }
     }
 
     /// Sends the request; its intent is on disk.
-    fn send(&mut self, dispatch: PlannedAttempt) {
+    fn send(&mut self, planned: PlannedAttempt) {
         let now = self.clock.now();
-        let spec = self.intake.spec(dispatch.seq).cloned();
+        let spec = self.intake.spec(planned.seq).cloned();
         let (Some(spec), Phase::Running, false) = (spec, &self.phase, self.is_paused) else {
-            self.journal.record(Op::CancelIntent { attempt: dispatch.attempt });
-            self.scheduler.cancel(now, dispatch.attempt);
+            self.journal.record(Op::CancelIntent { attempt: planned.attempt });
+            self.scheduler.cancel(now, planned.attempt);
             return;
         };
-        self.scheduler.on_sent(now, dispatch.attempt);
-        self.contact.sent(now.mono);
+        self.scheduler.on_sent(now, planned.attempt);
+        self.provider_contact.on_sent(now.mono);
         self.totals.attempts += 1;
-        let model = &self.models[dispatch.model.index()];
+        let model = &self.models[planned.model.index()];
         let task = AttemptTask {
-            attempt: dispatch.attempt,
+            attempt: planned.attempt,
             client: self.client.clone(),
-            endpoint: Arc::clone(&self.endpoints[dispatch.key.index()]),
-            model: Arc::clone(&self.model_names[dispatch.model.index()]),
+            endpoint: Arc::clone(&self.endpoints[planned.key.index()]),
+            model: Arc::clone(&self.model_names[planned.model.index()]),
             max_output: model.max_output,
             spec,
-            output_multiplier: dispatch.output_multiplier,
-            timeout: dispatch.timeout,
+            output_multiplier: planned.output_multiplier,
+            timeout: planned.timeout,
             clock: self.clock,
         };
-        let abort = self.attempt_tasks.spawn(task.run());
-        self.last_dispatch = Some(dispatch.clone());
-        self.in_flight.insert(dispatch.attempt, SentAttempt { dispatch, sent_at: now.wall, abort });
+        let abort_handle = self.attempt_tasks.spawn(task.run());
+        self.last_planned = Some(planned.clone());
+        self.in_flight.insert(planned.attempt, SentAttempt { planned, sent_at: now.wall, abort_handle });
     }
 
     pub(super) fn apply_ack(&mut self, ack: Ack) {
         self.snapshot_dirty = true;
-        let (answers, effects) = self.journal.on_ack(ack);
-        let requeued: usize = answers.iter().map(OpReply::requeued_count).sum();
+        let (replies, effects) = self.journal.on_ack(ack);
+        let requeued: usize = replies.iter().map(OpReply::requeued_count).sum();
         // Items that ended in this group are counted before items that the same group requeued.
-        for then in effects {
-            match then {
-                AfterCommit::Send(dispatch) => self.send(dispatch),
+        for effect in effects {
+            match effect {
+                AfterCommit::Send(planned) => self.send(planned),
                 AfterCommit::CountAttempt(committed) => self.on_committed(*committed),
                 // The send fails only if the front end has gone.
                 AfterCommit::Reply(reply, message) => drop(reply.send(Ok(message))),
                 AfterCommit::ReplyRequeued(reply) => {
                     let wait = if requeued == 1 { "waits" } else { "wait" };
-                    let words = format!("{} {wait} again", pluralize(requeued as u64, "failed item"));
-                    drop(reply.send(Ok(words)));
+                    let message = format!("{} {wait} again", pluralize(requeued as u64, "failed item"));
+                    drop(reply.send(Ok(message)));
                 }
             }
         }
-        for answer in answers {
-            match answer {
+        for reply in replies {
+            match reply {
                 OpReply::Ingested(ingested) => {
-                    self.ingesting = false;
+                    self.is_ingest_pending = false;
                     for (id, traits) in &ingested.new_traits {
                         self.intake.add_class(&mut self.scheduler, *id, traits);
                     }
@@ -431,7 +431,7 @@ impl Engine {
     fn on_input_rows(&mut self, input_rows: Option<InputRows>) {
         match input_rows {
             Some(InputRows::Batch(items)) => {
-                self.ingesting = true;
+                self.is_ingest_pending = true;
                 self.journal.record(Op::IngestItems(items));
             }
             Some(InputRows::End) => {

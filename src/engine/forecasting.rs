@@ -99,7 +99,7 @@ impl Engine {
 }
 
 fn compute(input: &ForecastInput) -> TimedForecast {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let ForecastResult { forecast, .. } = forecast(input);
-    (forecast, begun.elapsed())
+    (forecast, started_at.elapsed())
 }

@@ -135,16 +135,16 @@ impl Run {
         // The clock is copied into everything that has one; the counter that moves it lives as long as the test.
         let micros: &'static AtomicU64 = Box::leak(Box::default());
         let setup = EngineSetup {
-            run: "run".to_owned(),
+            run_name: "run".to_owned(),
             config,
             clock: Clock::manual(START, micros),
             existing_captions: ExistingCaptionPolicy::Skip,
             is_unattended: true,
             seed,
             flags: BTreeMap::new(),
-            ephemeral_flags: false,
+            has_ephemeral_flags: false,
             key_checks: Vec::new(),
-            ledger: None,
+            ledger_path: None,
         };
         let (engine, channels, handle) = prepare(setup, &dir, store, opened, None).unwrap();
         let commands = [
@@ -206,7 +206,7 @@ impl Run {
             if !self.engine.journal.is_flushed() {
                 let ack = self.channels.acks.recv().await;
                 self.engine.on_ack(ack);
-                self.answer_what_was_sent();
+                self.answer_sent_attempts();
             } else if self.engine.intake.is_loading() {
                 let (class, batch) = self.channels.loaded.recv().await.unwrap();
                 self.engine.on_loaded(class, batch);
@@ -217,9 +217,9 @@ impl Run {
     }
 
     /// Aborts each new request and schedules an answer that the seed decides.
-    fn answer_what_was_sent(&mut self) {
+    fn answer_sent_attempts(&mut self) {
         for sent in self.engine.in_flight.values() {
-            sent.abort.abort();
+            sent.abort_handle.abort();
         }
         let sent: BTreeSet<AttemptId> = self.engine.in_flight.keys().copied().collect();
         for attempt in sent.difference(&self.answered.clone()).copied() {
@@ -305,19 +305,19 @@ fn trace_op(trace: &mut Trace, op: &Op) {
             .money(intent.reserved)
             .number(intent.est_tokens),
         Op::CancelIntent { attempt } => trace.number(4).number(attempt.0),
-        Op::CompleteAttempt(settled) => {
-            trace.number(5).number(settled.attempt.0).wall(settled.completed_at).outcome(settled.outcome);
-            trace.optional(settled.status.map(u64::from)).number(settled.latency_ms);
-            trace_usage(trace, settled.usage);
-            trace.money(settled.cost).money(settled.at_risk);
-            if let Some(line) = &settled.final_line {
+        Op::CompleteAttempt(completed) => {
+            trace.number(5).number(completed.attempt.0).wall(completed.completed_at).outcome(completed.outcome);
+            trace.optional(completed.status.map(u64::from)).number(completed.latency_ms);
+            trace_usage(trace, completed.usage);
+            trace.money(completed.cost).money(completed.at_risk);
+            if let Some(line) = &completed.final_line {
                 trace_line(trace, line);
             }
-            trace.number(u64::from(settled.final_line.is_some()))
+            trace.number(u64::from(completed.final_line.is_some()))
         }
-        Op::EndLocally(verdict) => {
-            trace.number(6).number(verdict.seq.0).outcome(verdict.outcome);
-            trace_line(trace, &verdict.line);
+        Op::EndLocally(end) => {
+            trace.number(6).number(end.seq.0).outcome(end.outcome);
+            trace_line(trace, &end.line);
             trace
         }
         Op::RecordEvent(event) => trace.number(7).number(event.number).wall(event.at).event(&event.kind),
@@ -350,7 +350,7 @@ fn trace_line(trace: &mut Trace, line: &ResultLine) {
 }
 
 #[tokio::test]
-async fn seeded_runs_record_what_they_always_recorded() {
+async fn seeded_runs_record_the_ops_of_the_golden_traces() {
     let golden = Golden::read("engine.txt");
     let mut traces = BTreeMap::new();
     for seed in 0..RUNS {

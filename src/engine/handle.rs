@@ -18,8 +18,8 @@ pub struct CommandRequest {
 #[derive(Clone, Debug)]
 pub struct EngineHandle {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    pub commands: mpsc::Sender<CommandRequest>,
-    pub queries: mpsc::Sender<PageRequest>,
+    pub command_tx: mpsc::Sender<CommandRequest>,
+    pub query_tx: mpsc::Sender<PageRequest>,
 }
 
 impl EngineHandle {
@@ -29,10 +29,10 @@ impl EngineHandle {
     }
 
     /// Sends a command and waits for the engine's reply.
-    pub async fn command(&self, command: Command) -> Result<String, String> {
+    pub async fn send_command(&self, command: Command) -> Result<String, String> {
         let (reply, reply_rx) = oneshot::channel();
         let ended = || "the run has ended".to_owned();
-        self.commands.send(CommandRequest { command, reply }).await.map_err(|_| ended())?;
+        self.command_tx.send(CommandRequest { command, reply }).await.map_err(|_| ended())?;
         reply_rx.await.map_err(|_| ended())?
     }
 
@@ -40,7 +40,7 @@ impl EngineHandle {
     pub async fn query(&self, query: Query) -> Result<Page, String> {
         let (reply, reply_rx) = oneshot::channel();
         let closed = || "the run's database is closed".to_owned();
-        self.queries.send(PageRequest { query, reply }).await.map_err(|_| closed())?;
+        self.query_tx.send(PageRequest { query, reply }).await.map_err(|_| closed())?;
         reply_rx.await.map_err(|_| closed())?
     }
 }

@@ -12,7 +12,7 @@ use super::{
     caption_writer::DiskFault,
     handle::{CommandRequest, EngineHandle},
     lease_client::LeaseClient,
-    tests::{KEYS, prepared_on},
+    tests::{KEYS, prepare_run_on_clock},
 };
 use crate::{
     clock::Clock,
@@ -61,7 +61,7 @@ struct Case {
     /// A full disk is reported once the awaited state is reached.
     disk_full: bool,
     /// Number of requests that the ledger has granted; used with [`Pending::Leases`] only.
-    leased: u64,
+    granted_requests: u64,
 }
 
 /// A second key with limits of its own, and one request at a time. It takes over while the first key's minute is used
@@ -88,13 +88,13 @@ impl Default for Case {
             speed: 60.0,
             command: None,
             disk_full: false,
-            leased: 4,
+            granted_requests: 4,
         }
     }
 }
 
 /// Starts a provider that answers this many requests and no others. Returns its address.
-async fn provider(answered: usize, states_limit: bool) -> String {
+async fn start_provider(answered: usize, states_limit: bool) -> String {
     let body = r#"{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}"#;
     let requests = Arc::new(AtomicUsize::new(0));
     let answer = move || {
@@ -137,13 +137,14 @@ impl Case {
             Pending::Leases => format!("{}\nrpd = 1000", self.limits),
             Pending::LearnedLimits => self.limits.replace("rpm = 3", ""),
         };
-        let keys = KEYS.replace("127.0.0.1:9", &provider(self.answered_requests, states_limit).await).replacen(
+        let keys = KEYS.replace("127.0.0.1:9", &start_provider(self.answered_requests, states_limit).await).replacen(
             "name = 'm'\n",
             &format!("name = 'm'\n{limits}\n"),
             1,
         ) + self.more_keys;
         let clock = if self.speed > 1.0 { Clock::starting_at(MORNING, self.speed) } else { Clock::real() };
-        let (mut engine, mut channels, handle) = prepared_on(&home, self.items, &keys, clock, !self.is_attended);
+        let (mut engine, mut channels, handle) =
+            prepare_run_on_clock(&home, self.items, &keys, clock, !self.is_attended);
         let (_ledger, lease_replies) = tokio::sync::mpsc::channel(1);
         if matches!(self.pending, Pending::Leases) {
             engine.lease_client = LeaseClient::disconnected();
@@ -151,7 +152,7 @@ impl Case {
             channels.lease_replies = lease_replies;
             let now = clock.now();
             for LeaseRequest { pool, unit, period_end, .. } in engine.scheduler.lease_requests(now) {
-                let (granted, total_used) = (self.leased, self.leased);
+                let (granted, total_used) = (self.granted_requests, self.granted_requests);
                 engine.scheduler.apply_lease_grant(
                     now,
                     &LeaseGrant {
@@ -190,7 +191,7 @@ impl Case {
 }
 
 /// Runs the case with every combination of `attended` and `pending`.
-async fn all_sleep_once(
+async fn assert_all_sleep_after(
     attended: &[bool],
     pending: &[Pending],
     case: impl Fn() -> Case,
@@ -208,42 +209,43 @@ async fn all_sleep_once(
 }
 
 /// Runs with an operator and runs without.
-const BOTH: &[bool] = &[true, false];
+const ATTENDED_AND_UNATTENDED: &[bool] = &[true, false];
 /// Only runs with an operator. Without one the run would end in the awaited state.
 const ATTENDED: &[bool] = &[true];
 
-const ALL: &[Pending] = &[Pending::Wakeups, Pending::Leases, Pending::LearnedLimits];
+const ALL_PENDING: &[Pending] = &[Pending::Wakeups, Pending::Leases, Pending::LearnedLimits];
 
 async fn send(handle: &EngineHandle, command: Command) {
     let (reply, answer) = tokio::sync::oneshot::channel();
-    handle.commands.send(CommandRequest { command, reply }).await.unwrap();
+    handle.command_tx.send(CommandRequest { command, reply }).await.unwrap();
     answer.await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_finished_run_sleeps_whatever_is_overdue() {
     let case = || Case { items: 5, more_keys: BOB, ..Case::default() };
-    all_sleep_once(ATTENDED, ALL, case, |snapshot| matches!(snapshot.state, RunState::Finished)).await;
+    assert_all_sleep_after(ATTENDED, ALL_PENDING, case, |snapshot| matches!(snapshot.state, RunState::Finished)).await;
 }
 
 #[tokio::test]
-async fn a_run_that_rests_until_tomorrow_sleeps() {
+async fn a_run_stopped_by_its_daily_quota_sleeps() {
     // Leases are left out: a run with a pending lease waits for it and does not stop.
     let pending = &[Pending::Wakeups, Pending::LearnedLimits];
     let case = || Case { items: 9, limits: "rpm = 3\nrpd = 6", speed: 100_000.0, ..Case::default() };
-    all_sleep_once(ATTENDED, pending, case, |snapshot| matches!(snapshot.state, RunState::Stopped { .. })).await;
+    assert_all_sleep_after(ATTENDED, pending, case, |snapshot| matches!(snapshot.state, RunState::Stopped { .. }))
+        .await;
 }
 
 #[tokio::test]
 async fn a_paused_run_sleeps_whatever_is_overdue() {
     let case = || Case { command: Some(Command::Pause), ..Case::default() };
-    all_sleep_once(BOTH, ALL, case, |snapshot| snapshot.totals.done >= 3).await;
+    assert_all_sleep_after(ATTENDED_AND_UNATTENDED, ALL_PENDING, case, |snapshot| snapshot.totals.done >= 3).await;
 }
 
 #[tokio::test]
-async fn a_held_run_sleeps_whatever_is_overdue() {
+async fn a_run_blocked_by_a_full_disk_sleeps_whatever_is_overdue() {
     let case = || Case { disk_full: true, ..Case::default() };
-    all_sleep_once(BOTH, ALL, case, |snapshot| snapshot.totals.done >= 3).await;
+    assert_all_sleep_after(ATTENDED_AND_UNATTENDED, ALL_PENDING, case, |snapshot| snapshot.totals.done >= 3).await;
 }
 
 /// Whether three requests are answered and the fourth is in flight.
@@ -255,23 +257,27 @@ fn is_in_flight(snapshot: &Snapshot) -> bool {
 async fn a_draining_run_sleeps_whatever_is_overdue() {
     let case =
         || Case { answered_requests: 3, items: 5, more_keys: BOB, command: Some(Command::Drain), ..Case::default() };
-    all_sleep_once(BOTH, ALL, case, is_in_flight).await;
+    assert_all_sleep_after(ATTENDED_AND_UNATTENDED, ALL_PENDING, case, is_in_flight).await;
 }
 
 #[tokio::test]
-async fn a_run_that_waits_for_silent_calls_sleeps() {
+async fn a_run_that_waits_for_requests_without_response_sleeps() {
     let case = || Case { answered_requests: 3, items: 5, more_keys: BOB, ..Case::default() };
-    all_sleep_once(BOTH, ALL, case, is_in_flight).await;
+    assert_all_sleep_after(ATTENDED_AND_UNATTENDED, ALL_PENDING, case, is_in_flight).await;
 }
 
 #[tokio::test]
-async fn a_run_that_waits_for_a_minute_sleeps() {
+async fn a_run_that_waits_for_a_minute_limit_sleeps() {
     let case = || Case { items: 9, speed: 1.0, ..Case::default() };
-    all_sleep_once(BOTH, ALL, case, |snapshot| matches!(snapshot.state, RunState::Waiting { .. })).await;
+    assert_all_sleep_after(ATTENDED_AND_UNATTENDED, ALL_PENDING, case, |snapshot| {
+        matches!(snapshot.state, RunState::Waiting { .. })
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_run_whose_ledger_has_granted_nothing_sleeps() {
-    let case = || Case { leased: 0, ..Case::default() };
-    all_sleep_once(BOTH, &[Pending::Leases], case, |snapshot| snapshot.totals.total > 0).await;
+    let case = || Case { granted_requests: 0, ..Case::default() };
+    assert_all_sleep_after(ATTENDED_AND_UNATTENDED, &[Pending::Leases], case, |snapshot| snapshot.totals.total > 0)
+        .await;
 }

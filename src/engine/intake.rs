@@ -70,23 +70,23 @@ impl Intake {
 
     /// Tells the scheduler how many waiting items of each class it has not received yet.
     pub fn update_backlog(&self, scheduler: &mut Scheduler) {
-        for (class, queue) in self.backlogs.iter().enumerate() {
-            scheduler.set_backlog(class, (queue.unloaded.len() + queue.loading_count) as u64);
+        for (class, backlog) in self.backlogs.iter().enumerate() {
+            scheduler.set_backlog(class, (backlog.unloaded.len() + backlog.loading_count) as u64);
         }
     }
 
     /// The next items to load, all of one class. `None` if no class needs more.
     pub fn next_batch(&mut self, scheduler: &Scheduler) -> Option<(usize, Vec<Seq>)> {
         let target = (scheduler.policy().max_in_flight as usize * LOADED_PER_IN_FLIGHT).max(MIN_LOADED_ITEMS);
-        for (class, queue) in self.backlogs.iter_mut().enumerate() {
+        for (class, backlog) in self.backlogs.iter_mut().enumerate() {
             // One batch at a time, requested when half of the last one is left.
             let loaded = scheduler.pending_count(class);
-            let enough = loaded * 2 > target || !scheduler.has_capacity(class);
-            if queue.loading_count > 0 || queue.unloaded.is_empty() || enough {
+            let has_enough = loaded * 2 > target || !scheduler.has_capacity(class);
+            if backlog.loading_count > 0 || backlog.unloaded.is_empty() || has_enough {
                 continue;
             }
-            let batch: Vec<Seq> = queue.unloaded.drain(..queue.unloaded.len().min(target)).collect();
-            queue.loading_count = batch.len();
+            let batch: Vec<Seq> = backlog.unloaded.drain(..backlog.unloaded.len().min(target)).collect();
+            backlog.loading_count = batch.len();
             return Some((class, batch));
         }
         None
@@ -108,9 +108,9 @@ impl Intake {
 
     /// Puts a batch that could not be loaded back to the front of its backlog.
     pub fn on_load_failed(&mut self, class: usize, batch: Vec<Seq>) {
-        let queue = &mut self.backlogs[class];
-        queue.loading_count = 0;
-        batch.into_iter().rev().for_each(|seq| queue.unloaded.push_front(seq));
+        let backlog = &mut self.backlogs[class];
+        backlog.loading_count = 0;
+        batch.into_iter().rev().for_each(|seq| backlog.unloaded.push_front(seq));
     }
 
     fn queued_item(&self, seq: Seq, spec: &ItemSpec, now: MonoTime) -> QueuedItem {
@@ -131,7 +131,7 @@ impl Intake {
     /// Whether items are requested from the loader and not yet received.
     #[cfg(test)]
     pub fn is_loading(&self) -> bool {
-        self.backlogs.iter().any(|queue| queue.loading_count > 0)
+        self.backlogs.iter().any(|backlog| backlog.loading_count > 0)
     }
 
     pub fn spec(&self, seq: Seq) -> Option<&Arc<ItemSpec>> {

@@ -11,13 +11,13 @@ pub(super) struct Journal<Then> {
     /// Ops of the next group.
     pending: Vec<Op>,
     /// Effects to carry out once those ops are committed.
-    after_commit: Vec<Then>,
+    pending_effects: Vec<Then>,
     /// The number and the effects of the group that the writer is committing.
     committing: Option<(u64, Vec<Then>)>,
     next_number: u64,
     /// Set while nothing can be recorded: the reason, and the time of the last failure. No group is submitted for
     /// [`COMMIT_RETRY_INTERVAL`] after it.
-    stalled: Option<(String, std::time::Instant)>,
+    stall: Option<(String, std::time::Instant)>,
     /// The writer has ended, or a sync failed: nothing can be recorded any more.
     is_closed: bool,
     /// The results file is behind the database; an empty group makes the writer try again.
@@ -38,10 +38,10 @@ impl<Then> Journal<Then> {
         Self {
             writer,
             pending: Vec::new(),
-            after_commit: Vec::new(),
+            pending_effects: Vec::new(),
             committing: None,
             next_number: 1,
-            stalled: None,
+            stall: None,
             is_closed: false,
             projection_lags: false,
             #[cfg(test)]
@@ -61,20 +61,20 @@ impl<Then> Journal<Then> {
     }
 
     /// Adds an effect, which is carried out once everything recorded so far is committed.
-    pub fn after_commit(&mut self, effects: Then) {
-        self.after_commit.push(effects);
+    pub fn add_effect(&mut self, effect: Then) {
+        self.pending_effects.push(effect);
     }
 
     /// Submits the collected group, if the writer is free.
     pub fn flush(&mut self) {
-        let nothing = self.pending.is_empty() && self.after_commit.is_empty() && !self.projection_lags;
-        let resting = self.stalled.as_ref().is_some_and(|(_, since)| since.elapsed() < COMMIT_RETRY_INTERVAL);
-        if nothing || resting || self.committing.is_some() {
+        let is_empty = self.pending.is_empty() && self.pending_effects.is_empty() && !self.projection_lags;
+        let is_backing_off = self.stall.as_ref().is_some_and(|(_, since)| since.elapsed() < COMMIT_RETRY_INTERVAL);
+        if is_empty || is_backing_off || self.committing.is_some() {
             return;
         }
         let number = self.next_number;
         self.next_number += 1;
-        self.committing = Some((number, std::mem::take(&mut self.after_commit)));
+        self.committing = Some((number, std::mem::take(&mut self.pending_effects)));
         let ops = std::mem::take(&mut self.pending);
         if let Err(rejected) = self.writer.submit(number, ops) {
             self.is_closed = rejected.is_closed;
@@ -87,21 +87,21 @@ impl<Then> Journal<Then> {
     fn restore(&mut self, mut ops: Vec<Op>, reason: String) {
         let (_, mut effects) = self.committing.take().unwrap_or_default();
         ops.append(&mut self.pending);
-        effects.append(&mut self.after_commit);
-        (self.pending, self.after_commit) = (ops, effects);
-        self.stalled = Some((reason, std::time::Instant::now()));
+        effects.append(&mut self.pending_effects);
+        (self.pending, self.pending_effects) = (ops, effects);
+        self.stall = Some((reason, std::time::Instant::now()));
     }
 
     /// Handles the writer's acknowledgement of the submitted group. Returns the replies of its ops, and the effects to
     /// carry out now.
     pub fn on_ack(&mut self, ack: Ack) -> (Vec<OpReply>, Vec<Then>) {
-        match ack.outcome {
-            Ok(answers) => {
+        match ack.result {
+            Ok(replies) => {
                 let (number, effects) = self.committing.take().unwrap_or_default();
                 debug_assert_eq!(number, ack.number);
                 self.projection_lags = ack.after_commit_error.is_some();
-                self.stalled = ack.after_commit_error.map(|error| (error_message(&error), std::time::Instant::now()));
-                (answers, effects)
+                self.stall = ack.after_commit_error.map(|error| (error_message(&error), std::time::Instant::now()));
+                (replies, effects)
             }
             Err(rejected) if rejected.error.is_final() => {
                 self.close_with(error_message(&rejected.error));
@@ -122,12 +122,12 @@ impl<Then> Journal<Then> {
     /// Closes the journal: nothing is recorded any more, and pending effects are not carried out.
     fn close_with(&mut self, reason: String) {
         self.is_closed = true;
-        self.stalled = Some((reason, std::time::Instant::now()));
+        self.stall = Some((reason, std::time::Instant::now()));
     }
 
     /// The reason why nothing can be recorded at present; `None` if nothing prevents it.
     pub fn stall_reason(&self) -> Option<&str> {
-        self.stalled.as_ref().map(|(reason, _)| reason.as_str())
+        self.stall.as_ref().map(|(reason, _)| reason.as_str())
     }
 
     pub const fn is_closed(&self) -> bool {
@@ -136,7 +136,7 @@ impl<Then> Journal<Then> {
 
     /// Whether everything recorded is on disk.
     pub fn is_flushed(&self) -> bool {
-        self.pending.is_empty() && self.after_commit.is_empty() && self.committing.is_none() && !self.projection_lags
+        self.pending.is_empty() && self.pending_effects.is_empty() && self.committing.is_none() && !self.projection_lags
     }
 
     pub fn into_writer(self) -> StoreWriter {

@@ -32,7 +32,7 @@ impl Engine {
         let (client, endpoint, probe_tx) =
             (self.client.clone(), Arc::clone(&self.endpoints[key]), self.probe_tx.clone());
         tokio::spawn(async move {
-            let answer = match client.list_models(&endpoint, PROBE_TIMEOUT).await {
+            let response = match client.list_models(&endpoint, PROBE_TIMEOUT).await {
                 Ok(models) => {
                     // An endpoint without a key has nothing to prove.
                     let access = if endpoint.has_key() {
@@ -45,7 +45,7 @@ impl Engine {
                 Err(result) => Err(result),
             };
             // The send fails only if the engine has ended.
-            let _ = probe_tx.send(ProbeResult { key, response: answer }).await;
+            let _ = probe_tx.send(ProbeResult { key, response }).await;
         });
         let provider = &self.providers[self.keys[key].provider.index()].name;
         Ok(format!("asking {provider} about key {name}"))
@@ -71,7 +71,7 @@ impl Engine {
             Ok(ModelList { model_count, access: ModelListAccess::KeyRequired }) => {
                 let status = self.scheduler.key_statuses(now);
                 let is_disabled = matches!(status[probe.key].condition, Condition::Disabled { .. });
-                let reply_tx = if is_disabled && self.scheduler.switch_key(now.wall, &name, true).is_ok() {
+                let suffix = if is_disabled && self.scheduler.switch_key(now.wall, &name, true).is_ok() {
                     self.leave_idle();
                     self.state_dirty = true;
                     "; it is on again"
@@ -80,17 +80,17 @@ impl Engine {
                 };
                 self.log(
                     EventLevel::Info,
-                    format!("key {name} is good: {} listed{reply_tx}", pluralize(model_count, "model")),
+                    format!("key {name} is good: {} listed{suffix}", pluralize(model_count, "model")),
                 );
             }
             Err(result) => {
                 let is_key_error = result.outcome.is_key_error();
-                let (level, found) = if is_key_error {
+                let (level, verdict) = if is_key_error {
                     (EventLevel::Alert, "is no good")
                 } else {
                     (EventLevel::Warn, "could not be examined")
                 };
-                self.log(level, format!("key {name} {found}, {}: {}", result.outcome, result.message));
+                self.log(level, format!("key {name} {verdict}, {}: {}", result.outcome, result.message));
             }
         }
     }

@@ -63,16 +63,14 @@ impl QuotaOwner {
 fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
     let owner = |pool| {
         let (key, counter) = scheduler.pool_identity(pool)?;
-        let of = &config.keys[key];
+        let config_key = &config.keys[key];
         // Keys of one project share an account if the configuration names the project for at least one of them.
-        let stated = config
-            .keys
-            .iter()
-            .zip(&config.has_named_project)
-            .any(|(other, stated)| *stated && other.provider == of.provider && other.project == of.project);
+        let stated = config.keys.iter().zip(&config.has_named_project).any(|(other, stated)| {
+            *stated && other.provider == config_key.provider && other.project == config_key.project
+        });
         Some(QuotaOwner {
-            base_url: config.providers[of.provider.index()].base_url.clone(),
-            project: stated.then(|| of.project.clone()),
+            base_url: config.providers[config_key.provider.index()].base_url.clone(),
+            project: stated.then(|| config_key.project.clone()),
             secret: config.secrets[key].clone(),
             counter: counter.to_owned(),
         })
@@ -88,24 +86,24 @@ pub(crate) fn pool_names(config: &Config, scheduler: &Scheduler, ledger: &QuotaL
 /// Computes fingerprints of the secrets, to detect a changed secret at the next start. They use the ledger's salt,
 /// which is not stored in the run's directory. So a guessed secret can't be checked against a copy of that directory.
 /// Without a ledger there are no fingerprints.
-pub(super) fn fingerprints(secrets: &[Option<SecretString>], ledger: Option<&Path>) -> Vec<Option<String>> {
+pub(super) fn fingerprint_secrets(secrets: &[Option<SecretString>], ledger: Option<&Path>) -> Vec<Option<String>> {
     // The ledger's thread reports why it can't be opened.
     let ledger = ledger.and_then(|path| QuotaLedger::open(path).ok());
-    let print = |secret: &Option<SecretString>| {
+    let fingerprint = |secret: &Option<SecretString>| {
         Some(ledger.as_ref()?.key_fingerprint(secret.as_ref().map_or("", ExposeSecret::expose_secret)))
     };
-    secrets.iter().map(print).collect()
+    secrets.iter().map(fingerprint).collect()
 }
 
 /// The engine's connection to the ledger's thread. `request_tx` is `None` if no ledger is used, or after it has failed.
 #[derive(Debug)]
 pub(super) struct LeaseClient {
-    requests: Option<mpsc::Sender<LedgerRequest>>,
+    request_tx: Option<mpsc::Sender<LedgerRequest>>,
     thread: Option<thread::JoinHandle<()>>,
     /// Requests that had no room in the channel yet: leases (at most one per pool and unit), and the latest state of
     /// each pool's day.
-    lease_requests: Vec<LeaseRequest>,
-    exhausted: BTreeMap<usize, Option<WallTime>>,
+    queued_leases: Vec<LeaseRequest>,
+    queued_exhausted: BTreeMap<usize, Option<WallTime>>,
 }
 
 impl LeaseClient {
@@ -122,7 +120,7 @@ impl LeaseClient {
         reply_tx: mpsc::Sender<LedgerReply>,
     ) -> Self {
         let owners = quota_owners(config, scheduler);
-        let (requests, request_rx) = mpsc::channel(MAX_QUEUED_REQUESTS);
+        let (request_tx, request_rx) = mpsc::channel(MAX_QUEUED_REQUESTS);
         let spawned = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             if let Err(error) = run_ledger_thread(&path, &owners, request_rx, &reply_tx) {
                 // The send fails only if the engine has ended.
@@ -132,7 +130,7 @@ impl LeaseClient {
         match spawned {
             Ok(thread) => {
                 scheduler.share_daily_quotas();
-                Self::with_channel(Some(requests), Some(thread))
+                Self::with_channel(Some(request_tx), Some(thread))
             }
             Err(error) => {
                 tracing::warn!("no thread for the daily ledger: {error}");
@@ -142,10 +140,10 @@ impl LeaseClient {
     }
 
     const fn with_channel(
-        requests: Option<mpsc::Sender<LedgerRequest>>,
+        request_tx: Option<mpsc::Sender<LedgerRequest>>,
         thread: Option<thread::JoinHandle<()>>,
     ) -> Self {
-        Self { requests, thread, lease_requests: Vec::new(), exhausted: BTreeMap::new() }
+        Self { request_tx, thread, queued_leases: Vec::new(), queued_exhausted: BTreeMap::new() }
     }
 
     /// A client whose thread has died.
@@ -156,12 +154,12 @@ impl LeaseClient {
 
     /// Whether a ledger is in use, so that a closed channel means a failure.
     pub const fn is_connected(&self) -> bool {
-        self.requests.is_some()
+        self.request_tx.is_some()
     }
 
     /// Whether anything waits for room in the channel.
     pub fn has_backlog(&self) -> bool {
-        !self.lease_requests.is_empty() || !self.exhausted.is_empty()
+        !self.queued_leases.is_empty() || !self.queued_exhausted.is_empty()
     }
 
     fn disconnect(&mut self) {
@@ -170,36 +168,36 @@ impl LeaseClient {
 
     fn set_exhausted(&mut self, pool: usize, until: Option<WallTime>) {
         if self.is_connected() {
-            self.exhausted.insert(pool, until);
+            self.queued_exhausted.insert(pool, until);
         }
     }
 
     /// Sends as many queued requests as the channel has room for. If the thread has died, they stay queued; the closed
     /// reply channel reports that.
     fn flush(&mut self, now: WallTime) {
-        let Some(requests) = &self.requests else { return };
-        while let Some(word) = self.exhausted.first_entry()
-            && let Ok(room) = requests.try_reserve()
+        let Some(request_tx) = &self.request_tx else { return };
+        while let Some(entry) = self.queued_exhausted.first_entry()
+            && let Ok(room) = request_tx.try_reserve()
         {
-            let (pool, until) = word.remove_entry();
+            let (pool, until) = entry.remove_entry();
             room.send(LedgerRequest::SetExhausted(pool, until));
         }
-        if !self.lease_requests.is_empty()
-            && let Ok(room) = requests.try_reserve()
+        if !self.queued_leases.is_empty()
+            && let Ok(room) = request_tx.try_reserve()
         {
-            room.send(LedgerRequest::Lease(now, std::mem::take(&mut self.lease_requests)));
+            room.send(LedgerRequest::Lease(now, std::mem::take(&mut self.queued_leases)));
         }
     }
 
     /// The requests to send at the end: everything that is still queued, and the return of `unused` leases. Queued
     /// lease requests ask for nothing more; they only report returned and overdrawn amounts.
     fn final_requests(&mut self, now: WallTime, unused: Vec<LeaseRequest>) -> Vec<LedgerRequest> {
-        let mut lease_requests: Vec<LeaseRequest> = std::mem::take(&mut self.lease_requests)
+        let mut lease_requests: Vec<LeaseRequest> = std::mem::take(&mut self.queued_leases)
             .into_iter()
             .map(|lease_request| LeaseRequest { requested: 0, ..lease_request })
             .collect();
         lease_requests.extend(unused);
-        let mut requests: Vec<LedgerRequest> = std::mem::take(&mut self.exhausted)
+        let mut requests: Vec<LedgerRequest> = std::mem::take(&mut self.queued_exhausted)
             .into_iter()
             .map(|(pool, until)| LedgerRequest::SetExhausted(pool, until))
             .collect();
@@ -220,8 +218,8 @@ fn run_ledger_thread(
     let names: Vec<String> = owners.iter().map(|owner| owner.pool_name(&ledger)).collect();
     while let Some(request) = request_rx.blocking_recv() {
         match request {
-            LedgerRequest::Lease(now, wishes) => {
-                let named: Vec<_> = wishes
+            LedgerRequest::Lease(now, requests) => {
+                let named: Vec<_> = requests
                     .into_iter()
                     .map(|lease_request| (names[lease_request.pool].clone(), lease_request))
                     .collect();
@@ -229,7 +227,7 @@ fn run_ledger_thread(
                 let returns: Vec<_> = named
                     .iter()
                     .zip(&grants)
-                    .map(|((name, lease_request), grant)| (name.clone(), return_of(lease_request, grant)))
+                    .map(|((name, lease_request), grant)| (name.clone(), return_request(lease_request, grant)))
                     .collect();
                 if reply_tx.blocking_send(LedgerReply::Granted(grants)).is_err() {
                     // The run is ending: leases that it will not receive are returned at once.
@@ -244,7 +242,7 @@ fn run_ledger_thread(
 }
 
 /// The request that returns what was granted to `lease_request`.
-fn return_of(lease_request: &LeaseRequest, grant: &LeaseGrant) -> LeaseRequest {
+fn return_request(lease_request: &LeaseRequest, grant: &LeaseGrant) -> LeaseRequest {
     let returned = Some((grant.period_end, grant.granted));
     LeaseRequest { requested: 0, known_used: 0, overdrawn: 0, returned, ..lease_request.clone() }
 }
@@ -253,7 +251,7 @@ impl Engine {
     /// Requests the leases that the scheduler needs, and sends what had no room before.
     pub(super) fn request_leases(&mut self, now: Now) {
         if self.lease_client.is_connected() {
-            self.lease_client.lease_requests.extend(self.scheduler.lease_requests(now));
+            self.lease_client.queued_leases.extend(self.scheduler.lease_requests(now));
             self.lease_client.flush(now.wall);
         }
     }
@@ -269,7 +267,7 @@ impl Engine {
                 }
                 return;
             }
-            Some(LedgerReply::Failed(why)) => why,
+            Some(LedgerReply::Failed(reason)) => reason,
             None => "its thread has died; the log has the details".to_owned(),
         };
         self.lease_client.disconnect();
@@ -301,16 +299,16 @@ impl Engine {
     pub(super) async fn return_leases(&mut self) {
         let now = self.clock.now();
         let unused = self.scheduler.take_unused_leases(now);
-        let last = self.lease_client.final_requests(now.wall, unused);
-        let (requests, thread) = (self.lease_client.requests.take(), self.lease_client.thread.take());
-        let (Some(errands), Some(thread)) = (requests, thread) else { return };
-        for request in last {
-            if errands.send(request).await.is_err() {
+        let final_requests = self.lease_client.final_requests(now.wall, unused);
+        let (requests, thread) = (self.lease_client.request_tx.take(), self.lease_client.thread.take());
+        let (Some(request_tx), Some(thread)) = (requests, thread) else { return };
+        for request in final_requests {
+            if request_tx.send(request).await.is_err() {
                 tracing::warn!("what was leased of today and not used could not be given back");
                 break;
             }
         }
-        drop(errands);
+        drop(request_tx);
         // If another process holds the lock, the ledger's own timeout ends this.
         if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
             tracing::warn!("the daily ledger's thread did not end as it should");
@@ -323,7 +321,7 @@ mod tests {
     use super::*;
     use crate::domain::lease::QuotaUnit;
 
-    fn wish(pool: usize) -> LeaseRequest {
+    fn lease_request(pool: usize) -> LeaseRequest {
         let period_end = WallTime(1_000);
         let returned = Some((period_end, 3));
         LeaseRequest {
@@ -339,12 +337,12 @@ mod tests {
     }
 
     /// All `SetExhausted` requests that have arrived, in order.
-    fn words(request_rx: &mut mpsc::Receiver<LedgerRequest>) -> Vec<(usize, Option<WallTime>)> {
-        let mut messages = Vec::new();
+    fn received_exhausted(request_rx: &mut mpsc::Receiver<LedgerRequest>) -> Vec<(usize, Option<WallTime>)> {
+        let mut received = Vec::new();
         while let Ok(LedgerRequest::SetExhausted(pool, until)) = request_rx.try_recv() {
-            messages.push((pool, until));
+            received.push((pool, until));
         }
-        messages
+        received
     }
 
     #[test]
@@ -356,28 +354,32 @@ mod tests {
             lease_client.set_exhausted(pool, until(10));
             lease_client.flush(WallTime(0));
         }
-        lease_client.lease_requests.push(wish(9));
+        lease_client.queued_leases.push(lease_request(9));
         lease_client.set_exhausted(3, None);
         lease_client.flush(WallTime(0));
         assert!(lease_client.has_backlog());
-        assert_eq!(words(&mut request_rx), [(0, until(10)), (1, until(10))]);
+        assert_eq!(received_exhausted(&mut request_rx), [(0, until(10)), (1, until(10))]);
         lease_client.flush(WallTime(0));
-        assert_eq!(words(&mut request_rx), [(2, until(10)), (3, None)], "of each the last word");
+        assert_eq!(received_exhausted(&mut request_rx), [(2, until(10)), (3, None)], "of each the last word");
         lease_client.flush(WallTime(0));
         assert!(!lease_client.has_backlog());
-        assert!(matches!(request_rx.try_recv(), Ok(LedgerRequest::Lease(_, wishes)) if wishes == [wish(9)]));
+        assert!(matches!(request_rx.try_recv(), Ok(LedgerRequest::Lease(_, wishes)) if wishes == [lease_request(9)]));
     }
 
     #[test]
-    fn what_is_still_to_be_said_at_the_end_is_said() {
+    fn queued_requests_are_sent_at_the_end() {
         let (requests, _inbox) = mpsc::channel(1);
         let mut lease_client = LeaseClient::with_channel(Some(requests), None);
         lease_client.set_exhausted(1, None);
-        lease_client.lease_requests.push(wish(2));
-        let last = lease_client.final_requests(WallTime(0), vec![wish(3)]);
+        lease_client.queued_leases.push(lease_request(2));
+        let last = lease_client.final_requests(WallTime(0), vec![lease_request(3)]);
         let [LedgerRequest::SetExhausted(1, None), LedgerRequest::Lease(_, wishes)] = &last[..] else {
             panic!("{last:?}")
         };
-        assert_eq!(wishes[..], [LeaseRequest { requested: 0, ..wish(2) }, wish(3)], "nothing more is wanted");
+        assert_eq!(
+            wishes[..],
+            [LeaseRequest { requested: 0, ..lease_request(2) }, lease_request(3)],
+            "nothing more is wanted"
+        );
     }
 }

@@ -37,21 +37,21 @@ pub(super) enum ProviderContact {
 }
 
 impl ProviderContact {
-    pub fn sent(&mut self, now: MonoTime) {
+    pub fn on_sent(&mut self, now: MonoTime) {
         if matches!(self, Self::Untried) {
             *self = Self::Failing { since: now, requests: 0, message: String::new() };
         }
     }
 
     /// Handles the end of an attempt. `in_flight` is the number of other attempts in flight.
-    pub fn record(&mut self, others: usize, provider: &str, result: &AttemptResult) {
+    pub fn record(&mut self, in_flight: usize, provider: &str, result: &AttemptResult) {
         let Self::Failing { requests, message, .. } = self else { return };
         if result.status.is_some() || result.outcome.is_answered() {
             *self = Self::Reached;
         } else if matches!(result.outcome, Outcome::ClientTrouble | Outcome::ServerError | Outcome::Timeout) {
             *requests += 1;
             *message = format!("{provider}: {}", result.message);
-        } else if *requests == 0 && others == 0 {
+        } else if *requests == 0 && in_flight == 0 {
             // Other outcomes without a status come from this program, so they say nothing about the provider.
             *self = Self::Untried;
         }
@@ -62,7 +62,7 @@ impl Engine {
     /// When an unattended run gives up, because no provider has responded to any request. `None` if it does not.
     pub(super) fn gives_up_at(&self) -> Option<MonoTime> {
         let limit = self.scheduler.policy().give_up_after;
-        match &self.contact {
+        match &self.provider_contact {
             ProviderContact::Failing { since, .. }
                 if self.is_unattended && !limit.is_zero() && matches!(self.phase, Phase::Running) =>
             {
@@ -78,27 +78,27 @@ impl Engine {
             return;
         }
         if self.client.has_heard() {
-            self.contact = ProviderContact::Reached;
+            self.provider_contact = ProviderContact::Reached;
             return;
         }
-        let ProviderContact::Failing { requests, message, .. } = &self.contact else { return };
-        let mut said = Vec::new();
+        let ProviderContact::Failing { requests, message, .. } = &self.provider_contact else { return };
+        let mut details = Vec::new();
         if *requests > 0 {
-            said.push(format!("{}, the last to {message}", pluralize(*requests, "request")));
+            details.push(format!("{}, the last to {message}", pluralize(*requests, "request")));
         }
         if !self.in_flight.is_empty() {
-            let broken = pluralize(self.in_flight.len() as u64, "request");
-            said.push(format!("{broken} in flight broken off, which may have been billed"));
+            let aborted = pluralize(self.in_flight.len() as u64, "request");
+            details.push(format!("{aborted} in flight broken off, which may have been billed"));
         }
         let limit = format_duration(self.scheduler.policy().give_up_after);
-        let reason = format!("no provider has answered within {limit} ({})", said.join("; "));
+        let reason = format!("no provider has answered within {limit} ({})", details.join("; "));
         self.abort_in_flight(now);
         self.begin_closing(RunOutcome::Stopped { reason });
     }
 
     /// Returns `run_outcome`, or a failure if a file of the store was moved or replaced.
     fn check_files(&self, run_outcome: RunOutcome) -> RunOutcome {
-        match (self.held_files.check_in_place(), run_outcome) {
+        match (self.run_files.check_in_place(), run_outcome) {
             (Ok(()), ending) | (Err(_), ending @ RunOutcome::Failed { .. }) => ending,
             (Err(error), _) => RunOutcome::Failed { reason: error.to_string() },
         }
@@ -120,7 +120,7 @@ impl Engine {
         }
         if self.files_checked_at.elapsed() >= FILE_CHECK_INTERVAL && !matches!(self.phase, Phase::Closing { .. }) {
             self.files_checked_at = Instant::now();
-            if let Err(error) = self.held_files.check_in_place() {
+            if let Err(error) = self.run_files.check_in_place() {
                 self.begin_closing(RunOutcome::Failed { reason: error.to_string() });
             }
         }
@@ -172,19 +172,19 @@ impl Engine {
 
     /// Whether no rows are being ingested and everything recorded is on disk.
     fn is_intake_idle(&self) -> bool {
-        !self.ingesting && self.journal.is_flushed()
+        !self.is_ingest_pending && self.journal.is_flushed()
     }
 
-    fn on_exhausted(&mut self, returns: Option<WallTime>, reason: String) {
+    fn on_exhausted(&mut self, resumes_at: Option<WallTime>, reason: String) {
         let needs_operator = self.scheduler.needs_operator();
         if needs_operator && !self.is_unattended {
             return;
         }
         let waits_for_quota = self.scheduler.policy().on_exhausted == OnExhausted::Wait;
-        match returns {
+        match resumes_at {
             Some(_) if waits_for_quota => {}
-            Some(returns) => {
-                self.go_idle(RunOutcome::Stopped { reason: format!("{reason}; quota returns at {returns}") });
+            Some(resumes_at) => {
+                self.go_idle(RunOutcome::Stopped { reason: format!("{reason}; quota returns at {resumes_at}") });
             }
             None => self.go_idle(RunOutcome::Stopped { reason }),
         }
@@ -239,7 +239,7 @@ impl Engine {
             RunOutcome::Stopped { reason } | RunOutcome::BudgetSpent { reason } => {
                 self.log(EventLevel::Alert, format!("stopped with work left: {reason}"));
             }
-            RunOutcome::HeldBack { why: reason } => {
+            RunOutcome::HeldBack { reason } => {
                 self.log(EventLevel::Info, format!("stopped with work left: {reason}"));
             }
             RunOutcome::Failed { reason } => self.log(EventLevel::Alert, format!("broken off: {reason}")),
@@ -256,7 +256,7 @@ impl Engine {
         let attempts: Vec<AttemptId> = self.in_flight.keys().copied().collect();
         for attempt in attempts {
             if let Some(sent) = self.in_flight.get(&attempt) {
-                sent.abort.abort();
+                sent.abort_handle.abort();
             }
             self.on_attempt_aborted(now, attempt);
         }
@@ -273,11 +273,11 @@ impl Engine {
                     pluralize(self.pending_captions.len() as u64, "caption")
                 ),
             },
-            None if self.held_back > 0 => RunOutcome::HeldBack {
-                why: format!(
+            None if self.held_back_items > 0 => RunOutcome::HeldBack {
+                reason: format!(
                     "the first rows have ended, {} of an earlier start {} beyond the limit of this one",
-                    pluralize(self.held_back, "item"),
-                    if self.held_back == 1 { "waits" } else { "wait" },
+                    pluralize(self.held_back_items, "item"),
+                    if self.held_back_items == 1 { "waits" } else { "wait" },
                 ),
             },
             None => RunOutcome::Finished,
@@ -295,13 +295,13 @@ impl Engine {
         // The outcome may have changed because it could not be recorded.
         self.phase = Phase::Closing { run_outcome: run_outcome.clone(), since: Instant::now() };
         self.publish(now);
-        let Self { journal, snapshot_tx: snapshots, .. } = self;
+        let Self { journal, snapshot_tx, .. } = self;
         let closed = tokio::task::spawn_blocking(move || {
             let mut store = journal.into_writer().close()?;
             store.compact_results()
         })
         .await;
-        drop(snapshots);
+        drop(snapshot_tx);
         match (closed, run_outcome) {
             // The first failure is the one to report.
             (Ok(Ok(_)), ending) | (_, ending @ RunOutcome::Failed { .. }) => ending,
@@ -319,7 +319,7 @@ impl RunOutcome {
             Self::Finished => Self::Finished,
             Self::Stopped { reason } => Self::Stopped { reason: format!("{reason}; {note}") },
             Self::BudgetSpent { reason } => Self::BudgetSpent { reason: format!("{reason}; {note}") },
-            Self::HeldBack { why: reason } => Self::HeldBack { why: format!("{reason}; {note}") },
+            Self::HeldBack { reason } => Self::HeldBack { reason: format!("{reason}; {note}") },
             Self::Failed { reason: why } => Self::Failed { reason: format!("{why}; {note}") },
         }
     }
@@ -329,7 +329,7 @@ impl RunOutcome {
             Self::Finished => RunState::Finished,
             Self::Stopped { reason }
             | Self::BudgetSpent { reason }
-            | Self::HeldBack { why: reason }
+            | Self::HeldBack { reason }
             | Self::Failed { reason } => RunState::Stopped { reason: reason.clone() },
         }
     }

@@ -27,7 +27,7 @@ impl Engine {
         let (on_exhausted, max_in_flight, budget) = (policy.on_exhausted, policy.max_in_flight, policy.max_usd);
         let money = self.scheduler.run_spend();
         Snapshot {
-            run: self.run.clone(),
+            run: self.run_name.clone(),
             state: self.run_state(now),
             at: now.wall,
             elapsed: self.active_time.total(now.mono),
@@ -95,8 +95,8 @@ impl Engine {
 
     /// The current route, numbered for people: key 1 of 3, model 2 of 4.
     fn current_route(&self) -> Option<CurrentRoute> {
-        let dispatch = self.last_dispatch.as_ref()?;
-        let (key, model) = (dispatch.key.index(), dispatch.model.index());
+        let planned = self.last_planned.as_ref()?;
+        let (key, model) = (planned.key.index(), planned.model.index());
         let provider = self.keys[key].provider;
         let models: Vec<usize> =
             (0..self.models.len()).filter(|index| self.models[*index].provider == provider).collect();
@@ -108,7 +108,7 @@ impl Engine {
             model: self.models[model].name.clone(),
             model_number: position as u32 + 1,
             model_count: models.len() as u32,
-            retry_number: dispatch.retry,
+            retry_number: planned.retry,
             max_retries: self.scheduler.policy().retries_per_model,
         })
     }

@@ -21,7 +21,7 @@ use super::{
     handle::EngineHandle,
     intake::Intake,
     journal::Journal,
-    lease_client::{LeaseClient, fingerprints},
+    lease_client::{LeaseClient, fingerprint_secrets},
     shutdown::ProviderContact,
     stats::{ActiveTime, AttemptCounts, ThroughputEstimate},
 };
@@ -58,7 +58,7 @@ const MAX_ARRIVAL_DELAY: Duration = Duration::from_secs(30);
 
 /// The settings that the engine is started with.
 pub struct EngineSetup {
-    pub run: String,
+    pub run_name: String,
     pub config: Config,
     pub clock: Clock,
     pub existing_captions: ExistingCaptionPolicy,
@@ -71,16 +71,16 @@ pub struct EngineSetup {
     pub flags: BTreeMap<String, String>,
     /// The flags are for this start only (`replay`). They override decisions, but are neither compared with the last
     /// start's flags nor saved. The decisions that they override apply again at the next start.
-    pub ephemeral_flags: bool,
+    pub has_ephemeral_flags: bool,
     /// The results of key checks made just before the start.
     pub key_checks: Vec<KeyCheck>,
     /// The quota ledger that this run shares with others. `None`: it uses its own counts only.
-    pub ledger: Option<PathBuf>,
+    pub ledger_path: Option<PathBuf>,
 }
 
 impl fmt::Debug for EngineSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup").field("run", &self.run).finish_non_exhaustive()
+        f.debug_struct("Setup").field("run", &self.run_name).finish_non_exhaustive()
     }
 }
 
@@ -136,7 +136,7 @@ pub enum RunOutcome {
     BudgetSpent { reason: String },
     /// This start was limited to the first rows, and they have ended. Items of an earlier start wait; a start without a
     /// limit sends them.
-    HeldBack { why: String },
+    HeldBack { reason: String },
     /// Something failed on this machine. The record is kept, and the same command resumes the run.
     Failed { reason: String },
 }
@@ -167,22 +167,22 @@ pub(super) fn prepare(
     input_rows: Option<mpsc::Receiver<InputRows>>,
 ) -> anyhow::Result<(Engine, Channels, EngineHandle)> {
     let EngineSetup {
-        run,
+        run_name,
         config,
         clock,
         existing_captions,
-        is_unattended: unattended,
+        is_unattended,
         seed,
         flags,
-        ephemeral_flags,
-        key_checks: checked_keys,
-        ledger,
+        has_ephemeral_flags,
+        key_checks,
+        ledger_path,
     } = setup;
     let now = clock.now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
     let (reply_tx, lease_replies) = mpsc::channel(16);
-    let fingerprints = fingerprints(&config.secrets, ledger.as_deref());
-    let lease_client = match ledger {
+    let fingerprints = fingerprint_secrets(&config.secrets, ledger_path.as_deref());
+    let lease_client = match ledger_path {
         Some(path) => LeaseClient::start(path, &config, &mut scheduler, reply_tx),
         None => LeaseClient::disabled(),
     };
@@ -197,12 +197,12 @@ pub(super) fn prepare(
 
     let mut revalidated: Vec<(String, Cause)> = Vec::new();
     let mut disable_events = Vec::new();
-    for key in checked_keys {
+    for key in key_checks {
         match key {
-            KeyCheck::Valid { name, missing_models: unlisted } => {
-                revalidated.extend(scheduler.mark_key_valid(&name, &unlisted).map(|cause| (name, cause)));
+            KeyCheck::Valid { name, missing_models } => {
+                revalidated.extend(scheduler.mark_key_valid(&name, &missing_models).map(|cause| (name, cause)));
             }
-            KeyCheck::Unproven { name, missing_models: unlisted } => scheduler.mark_models_listed(&name, &unlisted),
+            KeyCheck::Unproven { name, missing_models } => scheduler.mark_models_listed(&name, &missing_models),
             KeyCheck::Invalid { name, message } => disable_events.extend(scheduler.disable_key(now, &name, message)),
         }
     }
@@ -215,21 +215,21 @@ pub(super) fn prepare(
     for (id, traits) in store.traits() {
         intake.add_class(&mut scheduler, id, &traits);
     }
-    let mut held_back = 0;
-    store.for_each_waiting(|item| match &opened.only {
-        Some(only) if !only.contains(&item.seq) => held_back += 1,
+    let mut held_back_items = 0;
+    store.for_each_waiting(|item| match &opened.items_to_send {
+        Some(items_to_send) if !items_to_send.contains(&item.seq) => held_back_items += 1,
         _ => intake.add_waiting(&mut scheduler, item),
     })?;
     intake.update_backlog(&mut scheduler);
     intake.is_reading = input_rows.is_some();
 
     let mut key_counts = vec![AttemptCounts::default(); keys.len()];
-    let mut model_tallies = vec![AttemptCounts::default(); models.len()];
+    let mut model_counts = vec![AttemptCounts::default(); models.len()];
     let mut route_counts = vec![(0, 0); scheduler.route_count()];
-    restore_counts(&store, &mut scheduler, now, &mut key_counts, &mut model_tallies, &mut route_counts)?;
+    restore_counts(&store, &mut scheduler, now, &mut key_counts, &mut model_counts, &mut route_counts)?;
 
     // While a user only looks at a run that has nothing to do, the time does not count as active.
-    let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back;
+    let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back_items;
     let client =
         Client::new(clock.to_real(scheduler.policy().connect_timeout), clock.to_real(scheduler.policy().idle_timeout))?;
     let endpoints = keys
@@ -247,17 +247,17 @@ pub(super) fn prepare(
             }
         })
         .collect();
-    let held_files = store.open_files()?;
+    let run_files = store.capture_files()?;
     let (writer, acks) = store.into_writer(&routes)?;
 
-    let (commands, command_rx) = mpsc::channel(64);
-    let (queries, query_rx) = mpsc::channel(16);
-    let (loaded, loaded_rx) = mpsc::channel(16);
+    let (command_tx, command_rx) = mpsc::channel(64);
+    let (query_tx, query_rx) = mpsc::channel(16);
+    let (loaded_tx, loaded_rx) = mpsc::channel(16);
     let (fault_tx, disk_faults) = mpsc::channel(16);
     let (forecast_tx, forecasts) = mpsc::channel(1);
     let (probe_tx, probe_results) = mpsc::channel(16);
     spawn_reader(dir, query_rx)?;
-    let (snapshots, snapshot_rx) = watch::channel(Arc::new(Snapshot::empty(&run, now.wall, clock.speed())));
+    let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(Snapshot::empty(&run_name, now.wall, clock.speed())));
     let mut engine = Engine {
         clock,
         started_at: now,
@@ -267,7 +267,7 @@ pub(super) fn prepare(
             ActiveTime::running(opened.active_time, now.mono)
         },
         max_cap: opened.saved_states.get(MAX_CAP_STATE).and_then(|json| serde_json::from_str(json).ok()),
-        run,
+        run_name,
         model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
         providers,
         models,
@@ -277,7 +277,7 @@ pub(super) fn prepare(
         journal: Journal::new(writer),
         intake,
         loader: ItemLoader::start(dir)?,
-        loaded_tx: loaded,
+        loaded_tx,
         client,
         endpoints,
         existing_captions,
@@ -285,7 +285,7 @@ pub(super) fn prepare(
         probe_tx,
         attempt_tasks: JoinSet::new(),
         caption_tasks: JoinSet::new(),
-        caption_threads: caption_writer::threads(),
+        caption_threads: caption_writer::start_caption_threads(),
         pending_captions: PendingCaptions::resumed(&opened),
         in_flight: HashMap::new(),
         uncommitted: 0,
@@ -293,30 +293,30 @@ pub(super) fn prepare(
         totals: opened.totals,
         spend: opened.spend,
         key_counts,
-        model_counts: model_tallies,
+        model_counts,
         route_counts,
         throughput: ThroughputEstimate::default(),
         forecasting: ForecastTask::new(forecast_tx),
         lease_client,
-        last_dispatch: None,
+        last_planned: None,
         events: VecDeque::from(opened.events.clone()),
         next_event_number: opened.next_event,
         phase: Phase::Running,
         is_paused: false,
         disk_fault: None,
-        is_unattended: unattended,
-        ingesting: false,
-        snapshot_tx: snapshots,
+        is_unattended,
+        is_ingest_pending: false,
+        snapshot_tx,
         snapshot_dirty: true,
         published_at: Instant::now(),
         state_dirty: false,
         state_saved_at: Instant::now(),
         key_records: Vec::new(),
         status_checked_at: Instant::now(),
-        held_files,
+        run_files,
         files_checked_at: Instant::now(),
-        contact: ProviderContact::Untried,
-        held_back,
+        provider_contact: ProviderContact::Untried,
+        held_back_items,
         #[cfg(test)]
         ticks: Arc::default(),
     };
@@ -330,9 +330,9 @@ pub(super) fn prepare(
     for event in disable_events {
         engine.emit_event(event);
     }
-    let last = opened.saved_states.get(FLAGS_STATE).filter(|_| !ephemeral_flags);
-    engine.reapply_decisions(opened.decisions, &changed_flags(&flags, last), ephemeral_flags);
-    if let (false, Ok(json)) = (ephemeral_flags, serde_json::to_string(&flags)) {
+    let last_flags = opened.saved_states.get(FLAGS_STATE).filter(|_| !has_ephemeral_flags);
+    engine.reapply_decisions(opened.decisions, &changed_flags(&flags, last_flags), has_ephemeral_flags);
+    if let (false, Ok(json)) = (has_ephemeral_flags, serde_json::to_string(&flags)) {
         engine.journal.record(Op::SetState { name: FLAGS_STATE.to_owned(), json });
     }
     engine.record_max_cap();
@@ -348,7 +348,7 @@ pub(super) fn prepare(
         lease_replies,
         probe_results,
     };
-    let handle = EngineHandle { snapshots: snapshot_rx, commands, queries };
+    let handle = EngineHandle { snapshots: snapshot_rx, command_tx, query_tx };
     Ok((engine, channels, handle))
 }
 
@@ -393,15 +393,15 @@ impl Engine {
         }
         if !opened.lost_attempts.is_empty() {
             let lost = opened.lost_attempts.len() as u64;
-            let at_risk: crate::domain::Money = opened.lost_attempts.iter().map(|call| call.at_risk).sum();
+            let at_risk: crate::domain::Money = opened.lost_attempts.iter().map(|attempt| attempt.at_risk).sum();
             let message = format!(
                 "{} {} in flight when the last process ended, to be sent again; may have been billed ({at_risk} at most)",
                 pluralize(lost, "request"),
                 if lost == 1 { "was" } else { "were" },
             );
             self.log(EventLevel::Warn, message);
-            for call in &opened.lost_attempts {
-                let LostAttempt { attempt, id, route, sent_at, at_risk, .. } = call;
+            for lost_attempt in &opened.lost_attempts {
+                let LostAttempt { attempt, id, route, sent_at, at_risk, .. } = lost_attempt;
                 let message = format!(
                     "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, {at_risk} at most",
                     attempt.0, route.model, route.key
@@ -413,17 +413,22 @@ impl Engine {
 
     /// Applies the operator's decisions of earlier processes again, unless a changed flag overrides them. Switches are
     /// in the scheduler's saved state, with their time.
-    fn reapply_decisions(&mut self, mut decisions: Vec<OperatorDecision>, overruled: &[String], ephemeral_flags: bool) {
+    fn reapply_decisions(
+        &mut self,
+        mut decisions: Vec<OperatorDecision>,
+        overridden: &[String],
+        has_ephemeral_flags: bool,
+    ) {
         // Decisions that lift a restriction come first. Otherwise a strategy might be refused because the configured
         // `when_limited` forbids it, although a later decision changes `when_limited`.
         decisions.sort_by_key(|decision| {
-            let spills = matches!(decision.command, Command::SetWhenLimited { when_limited: WhenLimited::Spill });
-            !spills && !matches!(decision.command, Command::SetStrategy { strategy } if strategy.supports_wait())
+            let allows_spill = matches!(decision.command, Command::SetWhenLimited { when_limited: WhenLimited::Spill });
+            !allows_spill && !matches!(decision.command, Command::SetStrategy { strategy } if strategy.supports_wait())
         });
         for decision in decisions {
             let target = decision.target.clone();
-            if overruled.contains(&target) {
-                if !ephemeral_flags {
+            if overridden.contains(&target) {
+                if !has_ephemeral_flags {
                     self.journal.record(Op::ForgetDecision { target });
                 }
                 continue;
@@ -452,7 +457,11 @@ impl Engine {
 /// Flags that are new, or have another value than at the last start.
 fn changed_flags(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec<String> {
     let last: BTreeMap<String, String> = last.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-    flags.iter().filter(|(what, value)| last.get(*what) != Some(value)).map(|(what, _)| what.clone()).collect()
+    flags
+        .iter()
+        .filter(|(setting, value)| last.get(*setting) != Some(value))
+        .map(|(setting, _)| setting.clone())
+        .collect()
 }
 
 /// Restores the counts of earlier processes from the recorded attempts.

@@ -85,10 +85,10 @@ impl ThroughputEstimate {
     }
 
     /// Items per second, over the last minute or since `started_at`, whichever is shorter.
-    pub fn per_second(&mut self, now: MonoTime, began: MonoTime) -> f64 {
+    pub fn per_second(&mut self, now: MonoTime, started_at: MonoTime) -> f64 {
         self.drop_old(now.0 / 1_000_000);
         let ended: u64 = self.seconds.iter().map(|(_, count)| count).sum();
-        let window = now.since(began).as_secs_f64().clamp(1.0, WINDOW_SECONDS as f64);
+        let window = now.since(started_at).as_secs_f64().clamp(1.0, WINDOW_SECONDS as f64);
         ended as f64 / window
     }
 }

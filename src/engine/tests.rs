@@ -58,32 +58,32 @@ fn item(number: u64) -> ItemSpec {
 }
 
 /// Prepares a run of `items` waiting items, before the engine's first tick.
-fn prepared(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
-    prepared_with(home, items, KEYS)
+fn prepare_run(home: &tempfile::TempDir, items: u64) -> (Engine, Channels) {
+    prepare_run_with_keys(home, items, KEYS)
 }
 
-fn prepared_with(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels) {
-    let (engine, channels, _) = prepared_to_watch(home, items, keys);
+fn prepare_run_with_keys(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels) {
+    let (engine, channels, _) = prepare_run_with_handle(home, items, keys);
     (engine, channels)
 }
 
-fn prepared_to_watch(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels, EngineHandle) {
-    prepared_on(home, items, keys, Clock::real(), true)
+fn prepare_run_with_handle(home: &tempfile::TempDir, items: u64, keys: &str) -> (Engine, Channels, EngineHandle) {
+    prepare_run_on_clock(home, items, keys, Clock::real(), true)
 }
 
 /// The same on a given clock, with an operator unless `is_unattended`.
-pub(super) fn prepared_on(
+pub(super) fn prepare_run_on_clock(
     home: &tempfile::TempDir,
     items: u64,
     keys: &str,
     clock: Clock,
-    unattended: bool,
+    is_unattended: bool,
 ) -> (Engine, Channels, EngineHandle) {
-    prepared_over(home, items, keys, clock, unattended, |_| {})
+    prepare_run_on_store(home, items, keys, clock, is_unattended, |_| {})
 }
 
 /// The same with a store that `change` modifies before the engine gets it.
-pub(super) fn prepared_over(
+pub(super) fn prepare_run_on_store(
     home: &tempfile::TempDir,
     items: u64,
     keys: &str,
@@ -101,24 +101,24 @@ pub(super) fn prepared_over(
     opened.totals = store.totals().unwrap();
     change(&mut store);
     let setup = EngineSetup {
-        run: "run".to_owned(),
+        run_name: "run".to_owned(),
         config,
         clock,
         existing_captions: ExistingCaptionPolicy::Skip,
         is_unattended,
         seed: 1,
         flags: BTreeMap::new(),
-        ephemeral_flags: false,
+        has_ephemeral_flags: false,
         key_checks: Vec::new(),
-        ledger: None,
+        ledger_path: None,
     };
     prepare(setup, &dir, store, opened, None).unwrap()
 }
 
 #[tokio::test]
-async fn a_writer_that_dies_over_a_group_ends_the_run_and_is_named() {
+async fn a_writer_thread_that_panics_ends_the_run_with_its_reason() {
     let home = tempfile::tempdir().unwrap();
-    let (mut engine, mut channels) = prepared(&home, 1);
+    let (mut engine, mut channels) = prepare_run(&home, 1);
     let (writer, acks) = StoreWriter::panicking();
     engine.journal = Journal::new(writer);
     channels.acks = acks;
@@ -131,7 +131,7 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
     let by_id = ReplayFilter { ids: vec!["item-1".to_owned()], ..ReplayFilter::default() };
     for filter in [ReplayFilter::default(), by_id] {
         let home = tempfile::tempdir().unwrap();
-        let (mut engine, mut channels) = prepared(&home, 1);
+        let (mut engine, mut channels) = prepare_run(&home, 1);
         let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
         engine.on_loaded(0, Ok(loaded));
         let now = engine.clock.now();
@@ -149,9 +149,9 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
 }
 
 #[tokio::test]
-async fn nothing_is_replayed_to_where_it_could_never_go() {
+async fn a_replay_to_a_disabled_route_is_refused() {
     let home = tempfile::tempdir().unwrap();
-    let (mut engine, _channels) = prepared(&home, 1);
+    let (mut engine, _channels) = prepare_run(&home, 1);
     let target = Some(RouteTarget { model: "m".to_owned(), key: Some("alice".to_owned()) });
     let replay = Command::Replay { filter: ReplayFilter::default(), target };
     assert!(engine.apply(&replay).is_ok());
@@ -162,7 +162,7 @@ async fn nothing_is_replayed_to_where_it_could_never_go() {
 }
 
 #[tokio::test]
-async fn a_budget_is_refused_where_the_worst_case_has_no_bound() {
+async fn a_budget_is_refused_if_the_worst_case_cost_has_no_bound() {
     let priced = "provider = 'nobody'\nusd_per_mtok = { input = 1.0, output = 2.0 }";
     for (model, reason) in [
         ("provider = 'nobody'".to_owned(), Some("has no price")),
@@ -171,7 +171,7 @@ async fn a_budget_is_refused_where_the_worst_case_has_no_bound() {
     ] {
         let home = tempfile::tempdir().unwrap();
         let keys = KEYS.replacen("name = 'm'\nprovider = 'nobody'", &format!("name = 'm'\n{model}"), 1);
-        let (mut engine, _channels) = prepared_with(&home, 1, &keys);
+        let (mut engine, _channels) = prepare_run_with_keys(&home, 1, &keys);
         let applied = engine.apply(&Command::SetBudget { max_usd: Some(Money(1)) });
         match reason {
             Some(why) => assert!(applied.unwrap_err().contains(why), "{model}"),
@@ -181,10 +181,11 @@ async fn a_budget_is_refused_where_the_worst_case_has_no_bound() {
 }
 
 #[tokio::test]
-async fn no_end_is_seen_in_what_waits_while_more_is_being_read() {
+async fn a_run_does_not_end_on_its_budget_while_input_is_still_being_read() {
     let home = tempfile::tempdir().unwrap();
     let priced = "name = 'm'\nprovider = 'nobody'\nmax_output = 100\nusd_per_mtok = { input = 1.0, output = 2.0 }";
-    let (mut engine, _channels) = prepared_with(&home, 1, &KEYS.replacen("name = 'm'\nprovider = 'nobody'", priced, 1));
+    let (mut engine, _channels) =
+        prepare_run_with_keys(&home, 1, &KEYS.replacen("name = 'm'\nprovider = 'nobody'", priced, 1));
     engine.apply(&Command::SetBudget { max_usd: Some(Money(1)) }).unwrap();
     let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
     engine.on_loaded(0, Ok(loaded));
@@ -199,9 +200,9 @@ async fn no_end_is_seen_in_what_waits_while_more_is_being_read() {
 }
 
 #[tokio::test]
-async fn an_input_that_broke_off_is_not_forgotten_by_a_run_that_was_ending_anyway() {
+async fn an_input_error_during_a_drain_makes_the_run_fail() {
     let home = tempfile::tempdir().unwrap();
-    let (mut engine, channels) = prepared(&home, 0);
+    let (mut engine, channels) = prepare_run(&home, 0);
     engine.intake.is_reading = true;
     engine.begin_drain(RunOutcome::Stopped { reason: "somebody said so".to_owned() });
     engine.on_input_error("the disk it is on has gone".to_owned());
@@ -210,10 +211,10 @@ async fn an_input_that_broke_off_is_not_forgotten_by_a_run_that_was_ending_anywa
 }
 
 #[tokio::test]
-async fn a_ledger_thread_that_dies_is_noticed_and_the_run_goes_by_its_own_counts() {
+async fn a_run_continues_with_its_own_counts_after_the_ledger_thread_dies() {
     let home = tempfile::tempdir().unwrap();
     let limited = KEYS.replacen("name = 'm'\n", "name = 'm'\nrpd = 10\n", 1);
-    let (mut engine, mut channels, handle) = prepared_to_watch(&home, 1, &limited);
+    let (mut engine, mut channels, handle) = prepare_run_with_handle(&home, 1, &limited);
     engine.lease_client = LeaseClient::disconnected();
     engine.scheduler.share_daily_quotas();
     channels.lease_replies = tokio::sync::mpsc::channel(1).1;
@@ -235,7 +236,7 @@ async fn a_ledger_thread_that_dies_is_noticed_and_the_run_goes_by_its_own_counts
 }
 
 #[tokio::test]
-async fn a_list_that_anybody_gets_brings_no_key_back() {
+async fn a_public_model_list_does_not_enable_a_disabled_key() {
     let list = || async { r#"{"data": [{"id": "m"}]}"# };
     let router = axum::Router::new().route("/v1/models", axum::routing::get(list));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -243,7 +244,7 @@ async fn a_list_that_anybody_gets_brings_no_key_back() {
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     let home = tempfile::tempdir().unwrap();
-    let (mut engine, mut channels) = prepared_with(&home, 1, &KEYS.replace("127.0.0.1:9", &here));
+    let (mut engine, mut channels) = prepare_run_with_keys(&home, 1, &KEYS.replace("127.0.0.1:9", &here));
     let now = engine.clock.now();
     engine.scheduler.disable_key(now, "alice", "no such key".to_owned()).unwrap();
     engine.probe_key("alice").unwrap();
@@ -255,9 +256,9 @@ async fn a_list_that_anybody_gets_brings_no_key_back() {
 }
 
 #[tokio::test]
-async fn a_drain_does_not_wait_for_captions_that_the_disk_does_not_take() {
+async fn a_drain_does_not_wait_for_captions_while_the_disk_is_full() {
     let home = tempfile::tempdir().unwrap();
-    let (mut engine, mut channels) = prepared(&home, 0);
+    let (mut engine, mut channels) = prepare_run(&home, 0);
     while !engine.journal.is_flushed() {
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
@@ -283,7 +284,7 @@ async fn a_drain_does_not_wait_for_captions_that_the_disk_does_not_take() {
 }
 
 #[tokio::test]
-async fn a_failed_sync_ends_the_run_before_anything_goes_out_and_the_next_start_says_that_it_checked() {
+async fn a_failed_sync_ends_the_run_before_any_request_and_the_next_start_checks_the_database() {
     let request_count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = std::sync::Arc::clone(&request_count);
     let router = axum::Router::new().fallback(axum::routing::any(move || {
@@ -295,12 +296,12 @@ async fn a_failed_sync_ends_the_run_before_anything_goes_out_and_the_next_start_
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     let home = tempfile::tempdir().unwrap();
-    let (engine, channels, _handle) = prepared_over(&home, 40, &keys, Clock::real(), true, Store::break_syncs);
+    let (engine, channels, _handle) = prepare_run_on_store(&home, 40, &keys, Clock::real(), true, Store::break_syncs);
     let run_outcome = tokio::time::timeout(Duration::from_secs(30), engine.run(channels)).await.expect("it goes on");
     assert!(matches!(&run_outcome, RunOutcome::Failed { reason } if reason.contains("run.db-wal")), "{run_outcome:?}");
     assert_eq!(request_count.load(std::sync::atomic::Ordering::Relaxed), 0);
 
-    let (engine, _channels, handle) = prepared_on(&home, 40, &keys, Clock::real(), true);
+    let (engine, _channels, handle) = prepare_run_on_clock(&home, 40, &keys, Clock::real(), true);
     let messages: Vec<String> = handle.snapshot().events.iter().map(|event| event.kind.to_string()).collect();
     assert!(messages.iter().any(|message| message.contains("was checked, and is sound")), "{messages:?}");
     drop(engine);
@@ -325,14 +326,14 @@ async fn silent_provider(head: &'static str) -> String {
 
 /// Starts a run that gives up after eight seconds on a clock that the test moves. Returns once its requests are in
 /// flight, and once `head` has arrived if it is not empty.
-async fn waiting_for_an_answer(
+async fn start_and_wait_for_requests(
     home: &tempfile::TempDir,
     head: &'static str,
     micros: &'static AtomicU64,
 ) -> (tokio::task::JoinHandle<RunOutcome>, EngineHandle) {
     let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\ngive_up_after = '8s'\n";
     let clock = Clock::manual(crate::domain::WallTime(0), micros);
-    let (engine, channels, handle) = prepared_on(home, 2, &keys, clock, true);
+    let (engine, channels, handle) = prepare_run_on_clock(home, 2, &keys, clock, true);
     let client = engine.client.clone();
     let running = tokio::spawn(engine.run(channels));
     let mut snapshots = handle.snapshots.clone();
@@ -345,10 +346,10 @@ async fn waiting_for_an_answer(
 }
 
 #[tokio::test]
-async fn a_provider_that_is_silent_to_the_first_requests_is_given_up_in_time() {
+async fn a_run_whose_provider_never_responds_stops_after_give_up_after() {
     static MICROS: AtomicU64 = AtomicU64::new(0);
     let home = tempfile::tempdir().unwrap();
-    let (mut running, _handle) = waiting_for_an_answer(&home, "", &MICROS).await;
+    let (mut running, _handle) = start_and_wait_for_requests(&home, "", &MICROS).await;
     MICROS.store(7_900_000, Ordering::Relaxed);
     let early = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
     assert!(early.is_err(), "{early:?}");
@@ -365,11 +366,11 @@ async fn a_provider_that_is_silent_to_the_first_requests_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn an_answer_that_has_begun_is_an_answer() {
+async fn a_response_that_has_begun_prevents_giving_up() {
     static MICROS: AtomicU64 = AtomicU64::new(0);
     let home = tempfile::tempdir().unwrap();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    let (mut running, handle) = waiting_for_an_answer(&home, head, &MICROS).await;
+    let (mut running, handle) = start_and_wait_for_requests(&home, head, &MICROS).await;
     MICROS.store(60_000_000, Ordering::Relaxed);
     let ended = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
     assert!(ended.is_err(), "{ended:?}: {:?}", handle.snapshot().state);

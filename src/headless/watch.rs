@@ -60,7 +60,7 @@ pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: 
         let give_up_at = reporter.give_up_at().filter(|_| !has_sent_stop);
         if give_up_at.is_some_and(|at| at <= now) {
             has_sent_stop = true;
-            let answer = handle.command(Command::Drain).await.unwrap_or_else(|why| why);
+            let answer = handle.send_command(Command::Drain).await.unwrap_or_else(|why| why);
             let span = format_duration(stuck_timeout);
             let line = format!("nobody came to help for {span}; stopping, to be resumed: {answer}");
             write_lines(&mut err, &[sanitize(&line).into_owned()]);

@@ -41,7 +41,7 @@ impl ExistingCaptionPolicy {
 }
 
 /// Size in bytes up to which a file is read to check that it is not blank. A larger file counts as a caption.
-const PEEKED: u64 = 4_096;
+const MAX_PEEK_BYTES: u64 = 4_096;
 
 /// True if there is a caption. An empty or blank file does not count.
 pub fn has_caption(target: &Path) -> io::Result<bool> {
@@ -50,11 +50,11 @@ pub fn has_caption(target: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    if meta.len() > PEEKED {
+    if meta.len() > MAX_PEEK_BYTES {
         return Ok(true);
     }
     let mut head = Vec::new();
-    File::open(target)?.take(PEEKED).read_to_end(&mut head)?;
+    File::open(target)?.take(MAX_PEEK_BYTES).read_to_end(&mut head)?;
     Ok(!head.trim_ascii().is_empty())
 }
 

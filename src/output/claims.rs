@@ -24,7 +24,7 @@ const CLAIM_EXTENSION: &str = "claim";
 pub struct CaptionFiles {
     digests: Vec<u64>,
     /// The last folder and its real path, as a cache: captions come folder by folder.
-    folder: Option<(PathBuf, PathBuf)>,
+    last_folder: Option<(PathBuf, PathBuf)>,
 }
 
 impl CaptionFiles {
@@ -34,10 +34,10 @@ impl CaptionFiles {
 
     pub fn add(&mut self, target: &Path) {
         let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return };
-        if self.folder.as_ref().is_none_or(|(last, _)| last != folder) {
-            self.folder = Some((folder.to_owned(), real_path(folder)));
+        if self.last_folder.as_ref().is_none_or(|(last, _)| last != folder) {
+            self.last_folder = Some((folder.to_owned(), real_path(folder)));
         }
-        if let Some((_, real)) = &self.folder {
+        if let Some((_, real)) = &self.last_folder {
             self.digests.push(xxh3_64(real.join(name).as_os_str().as_encoded_bytes()));
         }
     }
@@ -75,7 +75,7 @@ impl Drop for Claim {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConflictingRun {
     pub run_dir: PathBuf,
-    pub process: u32,
+    pub pid: u32,
     /// Number of files that both would write.
     pub shared_files: u64,
 }
@@ -141,7 +141,7 @@ fn find_conflict(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Opt
     let mut reader = BufReader::new(file);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let ClaimHeader { process, run_dir: other_dir } = serde_json::from_str(&line)?;
+    let ClaimHeader { process: pid, run_dir: other_dir } = serde_json::from_str(&line)?;
     if other_dir == run_dir {
         return Ok(None);
     }
@@ -150,7 +150,7 @@ fn find_conflict(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Opt
     while reader.read_exact(&mut digest).is_ok() {
         shared_files += u64::from(digests.binary_search(&u64::from_le_bytes(digest)).is_ok());
     }
-    Ok((shared_files > 0).then_some(ConflictingRun { run_dir: other_dir, process, shared_files }))
+    Ok((shared_files > 0).then_some(ConflictingRun { run_dir: other_dir, pid, shared_files }))
 }
 
 /// Opens or creates a file that only its owner may read and write.
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_a_living_run_has_claimed_is_refused_however_it_is_spelt() {
+    fn a_file_claimed_by_a_living_run_is_refused_under_every_spelling_of_its_path() {
         let home = tempfile::tempdir().unwrap();
         let [state, pictures, link] = ["state", "pictures", "link"].map(|name| home.path().join(name));
         fs::create_dir(&pictures).unwrap();
@@ -183,7 +183,7 @@ mod tests {
         own.expect("that another process has the same run is told elsewhere");
         for spelling in [pictures.join("a.txt"), link.join("a.txt"), pictures.join("../link/a.txt")] {
             let other = claim_files(&state, Path::new("/runs/third"), files(&[&spelling])).unwrap().unwrap_err();
-            let want = ConflictingRun { run_dir: "/runs/first".into(), process: process::id(), shared_files: 1 };
+            let want = ConflictingRun { run_dir: "/runs/first".into(), pid: process::id(), shared_files: 1 };
             assert_eq!(other, want, "{}", spelling.display());
         }
         drop(first);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_a_killed_process_left_counts_for_nothing() {
+    fn the_claim_of_a_killed_process_is_ignored() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("new/folder/a.txt");
         let claimed = claim_files(home.path(), Path::new("/runs/first"), files(&[&target])).unwrap().unwrap();

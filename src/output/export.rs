@@ -99,9 +99,9 @@ impl<W: Write> Exporter<W> {
             ExportSink::Jsonl(out) => write_json(out, line),
             ExportSink::OpenAiBatch(out) => write_json(out, &openai_batch_line(line)),
             ExportSink::Csv(writer) => {
-                for cell in record(line) {
-                    let risky = self.options.escape_formulas && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-                    if risky { writer.write_field(format!("'{cell}"))? } else { writer.write_field(cell)? }
+                for cell in csv_cells(line) {
+                    let is_formula = self.options.escape_formulas && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+                    if is_formula { writer.write_field(format!("'{cell}"))? } else { writer.write_field(cell)? }
                 }
                 writer.write_record(None::<&[u8]>)?;
                 Ok(())
@@ -142,7 +142,7 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
 }
 
 /// The cells of a row, in the order of [`CSV_COLUMNS`].
-fn record(line: &ResultLine) -> [String; CSV_COLUMNS.len()] {
+fn csv_cells(line: &ResultLine) -> [String; CSV_COLUMNS.len()] {
     let error = line.error.as_ref();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     [

@@ -21,7 +21,7 @@ pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
         Op::FinishIngest { rows } => txn.counters.input_rows = Some(*rows),
         Op::RecordIntent(intent) => record_intent(txn, intent)?,
         Op::CancelIntent { attempt } => cancel_intent(txn, *attempt)?,
-        Op::CompleteAttempt(settled) => complete_attempt(txn, settled)?,
+        Op::CompleteAttempt(completed) => complete_attempt(txn, completed)?,
         Op::EndLocally(end) => {
             let LocalEnd { seq, outcome, line } = &**end;
             txn.end_item(seq.0, *outcome, None, line)?;
@@ -40,15 +40,15 @@ pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
             let json = serde_json::to_string(keys).map_err(|error| StoreError::corrupt_record("the keys", error))?;
             set_state(txn, KEY_RECORDS, &json)?;
         }
-        Op::SetActiveTime(span) => set_state(txn, ACTIVE_TIME, &span.as_micros().to_string())?,
+        Op::SetActiveTime(active_time) => set_state(txn, ACTIVE_TIME, &active_time.as_micros().to_string())?,
         Op::SetState { name, json } => set_state(txn, name, json)?,
         Op::Requeue(filter) => {
-            let queued = requeue(txn, filter, None)?;
-            txn.replies.push(OpReply::Requeued(queued));
+            let requeued = requeue(txn, filter, None)?;
+            txn.replies.push(OpReply::Requeued(requeued));
         }
-        Op::RequeueTo(filter, to) => {
-            let queued = requeue(txn, filter, Some(to))?;
-            txn.replies.push(OpReply::Requeued(queued));
+        Op::RequeueTo(filter, target) => {
+            let requeued = requeue(txn, filter, Some(target))?;
+            txn.replies.push(OpReply::Requeued(requeued));
         }
     }
     Ok(())

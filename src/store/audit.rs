@@ -83,16 +83,16 @@ pub fn audit(dir: &Path, budget: Option<Money>) -> Result<Audit, StoreError> {
 
 fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Audit, StoreError> {
     // Read before the database snapshot: if the run ends in between, its files are newer than the snapshot.
-    let owned = dir.is_owned();
+    let is_owned = dir.is_owned();
     // A read transaction, so that all checks see the same state of the database.
     let snapshot = conn.unchecked_transaction()?;
     let conn = &*snapshot;
     let mut checks = vec![check_database_file(conn)];
-    checks.extend(INVARIANTS.iter().map(|(promise, query)| check_query(conn, promise, query)));
+    checks.extend(INVARIANTS.iter().map(|(invariant, query)| check_query(conn, invariant, query)));
     checks.push(check_or_unchecked(LINES_UNALTERED, || check_line_digests(dir, conn)));
-    checks.push(check_or_unchecked(RESULTS_FILE_MATCHES, || check_results_file(dir, conn, owned)));
+    checks.push(check_or_unchecked(RESULTS_FILE_MATCHES, || check_results_file(dir, conn, is_owned)));
     let mut deleted_captions = 0;
-    checks.push(check_or_unchecked(CAPTIONS_EXIST, || check_captions(conn, owned, &mut deleted_captions)));
+    checks.push(check_or_unchecked(CAPTIONS_EXIST, || check_captions(conn, is_owned, &mut deleted_captions)));
     let mut audit = Audit { checks, deleted_captions, ..Audit::default() };
     // A database too damaged to count has been reported by the checks above.
     match load_totals(conn, &mut audit).and_then(|()| budget.map_or_else(|| load_max_cap(conn), |cap| Ok(Some(cap)))) {
@@ -106,8 +106,8 @@ fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<
 pub(super) fn broken_invariants(dir: &RunDir, conn: &Connection) -> Result<Vec<String>, StoreError> {
     let audit = run_checks(dir, conn, None)?;
     // An exceeded budget is not damage to the database.
-    let others = [RESULTS_FILE_MATCHES, CAPTIONS_EXIST, BUDGET_KEPT];
-    let broken = audit.checks.into_iter().filter(|check| check.violations > 0 && !others.contains(&check.invariant));
+    let excluded = [RESULTS_FILE_MATCHES, CAPTIONS_EXIST, BUDGET_KEPT];
+    let broken = audit.checks.into_iter().filter(|check| check.violations > 0 && !excluded.contains(&check.invariant));
     Ok(broken.map(|check| format!("{} ({})", check.invariant, check.examples.join(", "))).collect())
 }
 
@@ -117,24 +117,24 @@ const CAPTIONS_EXIST: &str = "every picture that is done has its caption";
 const BUDGET_KEPT: &str = "the budget was kept, with all that may have been billed";
 
 fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
-    let tallies = RunCounters::load(conn)?;
+    let counters = RunCounters::load(conn)?;
     let states =
         "SELECT count(*), coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(sum(state = 2), 0)
                   FROM progress";
     let count = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(|count| count as u64);
     (audit.items, audit.waiting, audit.done, audit.failed) =
         conn.query_row(states, [], |row| Ok((count(row, 0)?, count(row, 1)?, count(row, 2)?, count(row, 3)?)))?;
-    audit.input_complete = tallies.input_rows.is_some();
+    audit.input_complete = counters.input_rows.is_some();
     // Counted as in the summary: attempts for which no request was sent are left out.
-    audit.attempts = tallies.attempts.saturating_sub(tallies.unsent);
-    audit.cost = tallies.cost;
+    audit.attempts = counters.attempts.saturating_sub(counters.unsent);
+    audit.cost = counters.cost;
     let mut statement = conn.prepare(
         "SELECT attempt, items.id, key, model, sent_at, outcome, at_risk FROM (
              SELECT attempt, seq, route, sent_at, outcome, at_risk FROM attempts WHERE at_risk > 0 OR outcome = 'lost'
              UNION ALL SELECT attempt, seq, route, sent_at, NULL, reserved FROM in_flight)
          JOIN items USING (seq) JOIN routes ON routes.id = route ORDER BY attempt",
     )?;
-    let calls = statement.query_map([], |row| {
+    let attempts = statement.query_map([], |row| {
         Ok(UnansweredAttempt {
             attempt: count(row, 0)?,
             item: row.get(1)?,
@@ -145,9 +145,9 @@ fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
             at_risk: Money(count(row, 6)?),
         })
     })?;
-    audit.unanswered = calls.collect::<Result<_, _>>()?;
-    audit.in_flight = audit.unanswered.iter().filter(|call| call.outcome.is_none()).count() as u64;
-    audit.at_risk = audit.unanswered.iter().map(|call| call.at_risk).sum();
+    audit.unanswered = attempts.collect::<Result<_, _>>()?;
+    audit.in_flight = audit.unanswered.iter().filter(|attempt| attempt.outcome.is_none()).count() as u64;
+    audit.at_risk = audit.unanswered.iter().map(|attempt| attempt.at_risk).sum();
     Ok(())
 }
 
@@ -224,7 +224,7 @@ fn check_line_digests(dir: &RunDir, conn: &Connection) -> Result<AuditCheck, Sto
 
 /// Compares results.jsonl with the table. The end of the file isn't compared while a process owns the run: the file may
 /// lag behind by a moment.
-fn check_results_file(dir: &RunDir, conn: &Connection, owned: bool) -> Result<AuditCheck, StoreError> {
+fn check_results_file(dir: &RunDir, conn: &Connection, is_owned: bool) -> Result<AuditCheck, StoreError> {
     let path = dir.results();
     let file = File::open(&path).map_err(|error| StoreError::file("open the results file", &path, error))?;
     let match_point = projection::find_match_point(&file, &path, conn)?;
@@ -232,7 +232,7 @@ fn check_results_file(dir: &RunDir, conn: &Connection, owned: bool) -> Result<Au
     let missing_lines: i64 =
         conn.query_row("SELECT count(*) FROM results WHERE n > ?1", [match_point.last_row], |row| row.get(0))?;
     let mut check = AuditCheck::new(RESULTS_FILE_MATCHES);
-    if !owned && (length > match_point.length || missing_lines > 0) {
+    if !is_owned && (length > match_point.length || missing_lines > 0) {
         let extra_bytes = length.saturating_sub(match_point.length);
         check.add_violation(|| {
             format!(
@@ -248,9 +248,9 @@ fn check_results_file(dir: &RunDir, conn: &Connection, owned: bool) -> Result<Au
 
 /// Checks that every done item's caption file exists and is not empty. The text isn't compared, since the caption may
 /// have been edited. While a process owns the run nothing is checked, since the newest captions may not be written yet.
-fn check_captions(conn: &Connection, owned: bool, deleted: &mut u64) -> Result<AuditCheck, StoreError> {
+fn check_captions(conn: &Connection, is_owned: bool, deleted: &mut u64) -> Result<AuditCheck, StoreError> {
     let mut check = AuditCheck::new(CAPTIONS_EXIST);
-    if owned {
+    if is_owned {
         return Ok(check);
     }
     let mut statement = conn.prepare(

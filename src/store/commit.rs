@@ -117,7 +117,7 @@ impl Store {
         self.durability.check_failed_sync()?;
         // While the results file lags behind the database, nothing more is recorded.
         self.projection.catch_up(&self.conn)?;
-        self.transact(|group| ops.iter().try_for_each(|op| apply(group, op)))
+        self.transact(|txn| ops.iter().try_for_each(|op| apply(txn, op)))
     }
 
     /// Runs `change` in a transaction. On success, takes over the changed counters; on failure, rolls everything back.
@@ -128,10 +128,10 @@ impl Store {
         self.durability.check_failed_sync()?;
         let commit = || {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-            let mut group = Txn::new(&transaction, self.counters.clone(), &self.traits, &self.route_ids);
-            group.rules = &self.rules;
-            change(&mut group)?;
-            let changes = group.finish()?;
+            let mut txn = Txn::new(&transaction, self.counters.clone(), &self.traits, &self.route_ids);
+            txn.rules = &self.rules;
+            change(&mut txn)?;
+            let changes = txn.finish()?;
             transaction.commit()?;
             Ok(changes)
         };
@@ -151,14 +151,14 @@ impl Store {
         let pages = |mode: &str| -> rusqlite::Result<i64> {
             self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
         };
-        let moved = || {
+        let checkpoint = || {
             // This mode moves nothing and returns the length of the WAL.
             if pages("NOOP")? >= CHECKPOINT_PAGES {
                 pages("PASSIVE")?;
             }
             Ok(())
         };
-        match moved().map_err(|error: rusqlite::Error| StoreError::from(error).with_path(self.dir.database())) {
+        match checkpoint().map_err(|error: rusqlite::Error| StoreError::from(error).with_path(self.dir.database())) {
             Err(error) if error.is_sqlite_sync_failure() => Err(self.record_if_sync_failure(error)),
             _ => Ok(()),
         }
@@ -233,14 +233,14 @@ impl Store {
     /// error.
     pub(super) fn truncate_wal(&mut self, timeout: Duration) -> Result<(), StoreError> {
         self.durability.last_truncate = Instant::now();
-        let cut = || -> rusqlite::Result<()> {
+        let truncate = || -> rusqlite::Result<()> {
             self.conn.busy_timeout(timeout)?;
             let outcome = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             self.conn.busy_timeout(super::connect::BUSY_TIMEOUT)?;
             outcome
         };
-        let cut = cut().map_err(|error| StoreError::from(error).with_path(self.dir.database()));
-        cut.map_err(|error| self.record_if_sync_failure(error))
+        let truncated = truncate().map_err(|error| StoreError::from(error).with_path(self.dir.database()));
+        truncated.map_err(|error| self.record_if_sync_failure(error))
     }
 
     /// Flushes the results file and the database to the disk and truncates the WAL, at the end of a process's work on
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_results_file_without_room_does_not_undo_a_commit_but_holds_the_next() {
+    fn a_full_disk_under_the_results_file_keeps_the_commit_and_blocks_the_next() {
         let home = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         store.commit(&[items(1..=3)]).unwrap();
@@ -309,9 +309,9 @@ mod tests {
         let good = store.projection.redirect(full);
         store.commit(&[unreadable(1)]).unwrap();
         assert!(store.after_commit().unwrap_err().is_disk_full());
-        assert_eq!(store.counters.totals(&store.conn).unwrap().failed, 1, "what is committed stays");
+        assert_eq!(store.counters.load_totals(&store.conn).unwrap().failed, 1, "what is committed stays");
         assert!(store.commit(&[unreadable(2)]).is_err(), "but nothing more is, that could not be shown");
-        assert_eq!(store.counters.totals(&store.conn).unwrap().failed, 1);
+        assert_eq!(store.counters.load_totals(&store.conn).unwrap().failed, 1);
 
         store.projection.redirect(good);
         store.commit(&[unreadable(2)]).unwrap();
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_database_refuses_a_group_whole_and_takes_it_when_there_is_room() {
+    fn a_group_that_does_not_fit_is_rolled_back_and_can_be_committed_later() {
         let home = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         let ops = [items(1..=200)];
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!((store.counters.items, store.traits.len()), (0, 0), "nothing of it is left in memory");
         room(&store, 1 << 30);
         assert!(matches!(&store.commit(&ops).unwrap()[..], [OpReply::Ingested(all)] if all.added.len() == 200));
-        assert_eq!(store.counters.totals(&store.conn).unwrap().waiting, 200);
+        assert_eq!(store.counters.load_totals(&store.conn).unwrap().waiting, 200);
     }
 
     /// A store with one item after a failed sync. Its WAL can be synced again.
@@ -347,14 +347,14 @@ mod tests {
         store.break_syncs();
         let error = store.after_commit().unwrap_err();
         assert!(error.is_final(), "{error}");
-        let words = error.to_string();
-        assert!(words.contains("run.db-wal") && words.contains("the next start checks the record"), "{words}");
+        let message = error.to_string();
+        assert!(message.contains("run.db-wal") && message.contains("the next start checks the record"), "{message}");
         store.durability.wal = good;
         store
     }
 
     #[test]
-    fn nothing_is_committed_or_synced_after_a_failed_sync_though_the_disk_is_well_again() {
+    fn nothing_is_committed_or_synced_after_a_failed_sync_even_if_the_disk_works_again() {
         let home = tempfile::tempdir().unwrap();
         let mut store = unsynced(&home);
         assert!(store.commit(&[items(2..=2)]).unwrap_err().is_final());
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_results_file_that_is_gone_after_a_failed_sync_is_made_anew() {
+    fn a_missing_results_file_is_rebuilt_after_a_failed_sync() {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());
         drop(unsynced(&home));
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_a_failed_sync_has_damaged_is_refused_and_named() {
+    fn a_database_damaged_by_a_failed_sync_is_refused_with_the_violation() {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());
         drop(unsynced(&home));

@@ -69,7 +69,7 @@ impl RunCounters {
 
     /// Computes the totals from these counters and from those of the blocks. Call it in the transaction that loaded
     /// these counters, so that both are from the same state.
-    pub fn totals(&self, conn: &Connection) -> Result<Totals, StoreError> {
+    pub fn load_totals(&self, conn: &Connection) -> Result<Totals, StoreError> {
         let states = StateCounts::load(conn)?;
         let (open_intents, in_flight): (i64, i64) =
             conn.query_row("SELECT count(*), count(DISTINCT seq) FROM in_flight", [], |row| {
@@ -90,7 +90,7 @@ impl RunCounters {
     }
 
     /// Loads the money spent, reserved and at risk. The budget is not known here and stays `None`.
-    pub fn spend(&self, conn: &Connection) -> Result<Spend, StoreError> {
+    pub fn load_spend(&self, conn: &Connection) -> Result<Spend, StoreError> {
         let reserved: i64 = conn.query_row("SELECT coalesce(sum(reserved), 0) FROM in_flight", [], |row| row.get(0))?;
         Ok(Spend {
             usage: self.usage,

@@ -15,8 +15,8 @@ use crate::domain::{
 };
 
 pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
-    let sent = in_flight_seqs(windows.conn())?.contains(&seq);
-    let Some(row) = windows.load_row(seq, sent)? else { return Ok(None) };
+    let is_in_flight = in_flight_seqs(windows.conn())?.contains(&seq);
+    let Some(row) = windows.load_row(seq, is_in_flight)? else { return Ok(None) };
     let conn = windows.conn();
     let (line, body, result): (i64, String, Option<String>) = conn
         .prepare_cached(
@@ -157,7 +157,7 @@ mod tests {
     use crate::domain::Message;
 
     #[test]
-    fn a_conversation_names_its_speakers_and_a_question_does_not() {
+    fn only_conversations_show_the_roles() {
         let message = |role, text: &str| Message { role, parts: vec![Part::Text(text.into())] };
         assert_eq!(prompt_text(&Request::from_prompt("Why?")), "Why?");
         let talk = Request {
@@ -168,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn pictures_stand_in_their_place() {
+    fn pictures_appear_in_order_in_the_prompt_text() {
         let parts = vec![Part::Text("Describe:".into()), Part::Image(Image::File("cat.png".into()))];
         let request = Request { messages: vec![Message { role: MessageRole::User, parts }], ..Request::default() };
         assert_eq!(prompt_text(&request), "Describe:\n[picture cat.png]");
     }
 
     #[test]
-    fn a_picture_that_came_with_the_row_is_not_spelled_out() {
+    fn the_data_of_inline_pictures_is_not_shown() {
         let inline = Image::Inline { mime: "image/png".into(), data: "AAAA".repeat(1_000) };
         let url = Image::Url(format!("data:image/webp;base64,{}", "AAAA".repeat(1_000)));
         assert_eq!([image_label(&inline), image_label(&url)], ["image/png, inline", "image/webp, inline"]);

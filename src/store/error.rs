@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_disk_refuses_comes_with_what_to_do() {
+    fn disk_errors_come_with_advice() {
         let io = |kind: io::ErrorKind| StoreError::file("append to", "/runs/a/results.jsonl", kind.into());
         let sql = |code| StoreError::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
         let cases = [

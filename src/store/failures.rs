@@ -36,22 +36,23 @@ struct CachedGroups {
 }
 
 impl FailureGroupCache {
-    pub fn page(&mut self, conn: &Connection, filter: &ReplayFilter) -> Result<Page, StoreError> {
+    pub fn load_page(&mut self, conn: &Connection, filter: &ReplayFilter) -> Result<Page, StoreError> {
         let version = conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
-        let is_usable = |made: &CachedGroups| {
-            made.filter == *filter
-                && (made.data_version == version || made.loaded_at.elapsed() < made.load_time * CACHE_REUSE_FACTOR)
+        let is_usable = |cached: &CachedGroups| {
+            cached.filter == *filter
+                && (cached.data_version == version
+                    || cached.loaded_at.elapsed() < cached.load_time * CACHE_REUSE_FACTOR)
         };
-        let kept = self.0.take().filter(is_usable);
-        let made = self.0.insert(kept.map_or_else(|| CachedGroups::load(conn, filter, version), Ok)?);
-        let outdated = made.data_version != version;
-        Ok(Page::Failures { groups: made.groups.clone(), matching: made.matching, outdated })
+        let usable = self.0.take().filter(is_usable);
+        let cached = self.0.insert(usable.map_or_else(|| CachedGroups::load(conn, filter, version), Ok)?);
+        let outdated = cached.data_version != version;
+        Ok(Page::Failures { groups: cached.groups.clone(), matching: cached.matching, outdated })
     }
 }
 
 impl CachedGroups {
     fn load(conn: &Connection, filter: &ReplayFilter, data_version: i64) -> Result<Self, StoreError> {
-        let began = Instant::now();
+        let started_at = Instant::now();
         let (groups, matching) = group_failures(conn, filter)?;
         Ok(Self {
             filter: filter.clone(),
@@ -59,7 +60,7 @@ impl CachedGroups {
             matching,
             data_version,
             loaded_at: Instant::now(),
-            load_time: began.elapsed(),
+            load_time: started_at.elapsed(),
         })
     }
 }
@@ -71,13 +72,13 @@ fn group_failures(conn: &Connection, filter: &ReplayFilter) -> Result<(Vec<Failu
     let mut matching = 0;
     for_each_failed(conn, filter, |item| {
         matching += 1;
-        let reason = (item.outcome, item.model, error_pattern(&item.message));
-        if let Some(group) = groups.get_mut(&reason) {
+        let key = (item.outcome, item.model, error_pattern(&item.message));
+        if let Some(group) = groups.get_mut(&key) {
             group.count += 1;
         } else {
-            let (outcome, model, pattern) = reason.clone();
+            let (outcome, model, pattern) = key.clone();
             let (first_seq, first_id) = (item.queue_entry.seq.0, item.id);
-            groups.insert(reason, FailureGroup { outcome, model, pattern, count: 1, first_seq, first_id });
+            groups.insert(key, FailureGroup { outcome, model, pattern, count: 1, first_seq, first_id });
         }
         Ok(())
     })?;

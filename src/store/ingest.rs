@@ -88,11 +88,11 @@ fn read_known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], 
 
 /// True if the picture has other content under the same name. False if no stamp was recorded, or if the item is done
 /// and its recorded content could not be read.
-fn is_picture_changed(conn: &Connection, seq: u64, answered: bool, spec: &ItemSpec) -> Result<bool, StoreError> {
-    let Some(now) = &spec.picture_stamp else { return Ok(false) };
+fn is_picture_changed(conn: &Connection, seq: u64, is_done: bool, spec: &ItemSpec) -> Result<bool, StoreError> {
+    let Some(current) = &spec.picture_stamp else { return Ok(false) };
     let find = "SELECT iif(json_valid(body), body -> 'picture' ->> 'digest', NULL) FROM payload WHERE seq = ?1";
     let recorded: Option<String> = conn.prepare_cached(find)?.query_row([seq as i64], |row| row.get(0))?;
-    Ok(recorded.is_some_and(|digest| digest != now.digest && !(answered && digest.is_empty())))
+    Ok(recorded.is_some_and(|digest| digest != current.digest && !(is_done && digest.is_empty())))
 }
 
 /// Saves the newest stamp of an unchanged picture, so that the file is not read again because of its new times. A
@@ -121,19 +121,19 @@ pub struct InputDiff {
 /// Compares rows of the input with the recorded items. Writes nothing.
 pub(super) fn compare(conn: &Connection, specs: &[ItemSpec]) -> Result<InputDiff, StoreError> {
     let mut find = conn.prepare_cached(FIND_ITEM_SQL)?;
-    let mut compared = InputDiff::default();
+    let mut diff = InputDiff::default();
     for spec in specs {
         let hash = parse_hash(spec)?;
         let known = find.query_row([&spec.id], read_known_item).optional()?;
         match known {
-            None => compared.new += 1,
-            Some((seq, known, answered)) if known == hash && !is_picture_changed(conn, seq, answered, spec)? => {}
+            None => diff.new += 1,
+            Some((seq, known, is_done)) if known == hash && !is_picture_changed(conn, seq, is_done, spec)? => {}
             Some((seq, _, is_done)) => {
-                compared.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line, is_done });
+                diff.changed.push(ChangedItem { seq: Seq(seq), id: spec.id.clone(), line: spec.line, is_done });
             }
         }
     }
-    Ok(compared)
+    Ok(diff)
 }
 
 fn insert_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec) -> Result<WaitingItem, StoreError> {
@@ -159,10 +159,10 @@ fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) ->
         )?
         .query_row([row], |row| row.get::<_, i64>(0))
         .optional()?;
-    let Some(was) = old_state else {
+    let Some(old_state) = old_state else {
         return Err(StoreError::Contradiction(format!("item {} was to be replaced while in flight", spec.id)));
     };
-    if was == DONE {
+    if old_state == DONE {
         let truncated =
             txn.execute("UPDATE progress SET outcome = NULL WHERE seq = ?1 AND outcome = 'truncated'", [row])?;
         txn.counters.truncated -= truncated as u64;
@@ -173,7 +173,7 @@ fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) ->
     )?;
     txn.execute("UPDATE payload SET body = ?2 WHERE seq = ?1", params![row, item_json(spec)?])?;
     txn.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![row, traits_id])?;
-    reopen_item(txn, seq, was)?;
+    reopen_item(txn, seq, old_state)?;
     Ok(WaitingItem { seq: Seq(seq), traits_id })
 }
 

@@ -53,9 +53,15 @@ impl CachedMatches {
         in_flight: &BTreeSet<u64>,
         data_version: i64,
     ) -> Result<Self, StoreError> {
-        let began = Instant::now();
+        let started_at = Instant::now();
         let seqs = scan(conn, filter, in_flight)?;
-        Ok(Self { filter: filter.clone(), seqs, data_version, scanned_at: Instant::now(), scan_time: began.elapsed() })
+        Ok(Self {
+            filter: filter.clone(),
+            seqs,
+            data_version,
+            scanned_at: Instant::now(),
+            scan_time: started_at.elapsed(),
+        })
     }
 }
 
@@ -68,7 +74,7 @@ impl ItemWindows {
         &self.conn
     }
 
-    pub fn page(&mut self, filter: &ItemFilter, offset: u64, limit: u32) -> Result<Page, StoreError> {
+    pub fn load_page(&mut self, filter: &ItemFilter, offset: u64, limit: u32) -> Result<Page, StoreError> {
         let limit = limit.min(MAX_WINDOW_ROWS) as usize;
         // A read transaction, so that the count and the rows come from the same state of the database.
         self.conn.execute_batch("BEGIN")?;
@@ -108,8 +114,8 @@ impl ItemWindows {
     }
 
     /// Loads one item as a row; `None` if there is none.
-    pub fn load_row(&mut self, seq: u64, in_flight: bool) -> Result<Option<ItemRow>, StoreError> {
-        let found = self
+    pub fn load_row(&mut self, seq: u64, is_in_flight: bool) -> Result<Option<ItemRow>, StoreError> {
+        let record = self
             .conn
             .prepare_cached(
                 "SELECT items.id, state, attempts, outcome,
@@ -121,11 +127,11 @@ impl ItemWindows {
             )?
             .query_row([seq as i64, MAX_SEARCHED_BODY_BYTES.into()], ItemRecord::read)
             .optional()?;
-        let Some(found) = found else { return Ok(None) };
-        if found.route.is_some_and(|route| !self.routes.contains_key(&route)) {
+        let Some(record) = record else { return Ok(None) };
+        if record.route.is_some_and(|route| !self.routes.contains_key(&route)) {
             self.routes = load_routes(&self.conn)?;
         }
-        found.into_row(seq, in_flight, &self.routes).map(Some)
+        record.into_row(seq, is_in_flight, &self.routes).map(Some)
     }
 
     /// Returns the seqs of the matching items, and true if the run has changed since the scan.
@@ -136,8 +142,8 @@ impl ItemWindows {
                 && (matches.data_version == version
                     || matches.scanned_at.elapsed() < matches.scan_time * SCAN_REUSE_FACTOR)
         };
-        let kept = self.matches.take().filter(is_usable);
-        let matches = kept.map_or_else(|| CachedMatches::find(&self.conn, filter, in_flight, version), Ok)?;
+        let usable = self.matches.take().filter(is_usable);
+        let matches = usable.map_or_else(|| CachedMatches::find(&self.conn, filter, in_flight, version), Ok)?;
         let outdated = matches.data_version != version;
         Ok((&self.matches.insert(matches).seqs, outdated))
     }
@@ -166,7 +172,7 @@ fn window_in_state(
 ) -> Result<(Vec<u64>, u64), StoreError> {
     let mut counted = conn.prepare_cached("SELECT block, waiting, done, failed FROM blocks ORDER BY block")?;
     let mut blocks = counted.query([])?;
-    let mut of_block = conn.prepare_cached("SELECT seq FROM progress WHERE seq BETWEEN ?1 AND ?2 AND state = ?3")?;
+    let mut in_block = conn.prepare_cached("SELECT seq FROM progress WHERE seq BETWEEN ?1 AND ?2 AND state = ?3")?;
     let mut seqs = Vec::with_capacity(limit);
     let mut matching = 0;
     while let Some(row) = blocks.next()? {
@@ -180,7 +186,7 @@ fn window_in_state(
             continue;
         }
         let mut skip = offset.saturating_sub(before);
-        let mut rows = of_block.query([first as i64, last as i64, state])?;
+        let mut rows = in_block.query([first as i64, last as i64, state])?;
         while let Some(row) = rows.next()? {
             let seq = row.get::<_, i64>(0)? as u64;
             if excluded.contains(&seq) {
@@ -230,11 +236,11 @@ fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Re
     Ok(seqs)
 }
 
-const fn item_state(state: i64, in_flight: bool) -> ItemState {
+const fn item_state(state: i64, is_in_flight: bool) -> ItemState {
     match state {
         DONE => ItemState::Done,
         FAILED => ItemState::Failed,
-        _ if in_flight => ItemState::InFlight,
+        _ if is_in_flight => ItemState::InFlight,
         _ => ItemState::Waiting,
     }
 }
@@ -266,10 +272,10 @@ impl ItemRecord {
         })
     }
 
-    fn into_row(self, seq: u64, in_flight: bool, routes: &HashMap<i64, RouteName>) -> Result<ItemRow, StoreError> {
-        let state = item_state(self.state, in_flight);
+    fn into_row(self, seq: u64, is_in_flight: bool, routes: &HashMap<i64, RouteName>) -> Result<ItemRow, StoreError> {
+        let state = item_state(self.state, is_in_flight);
         // A failed item's result line counts only attempts that were sent.
-        let sent = match &self.line {
+        let attempts_sent = match &self.line {
             Some(line) if state == ItemState::Failed => {
                 sent_attempts(line).map_or(self.attempts, |sent| sent.min(self.attempts))
             }
@@ -286,11 +292,11 @@ impl ItemRecord {
             seq,
             id: self.id,
             state,
-            attempts: sent,
+            attempts: attempts_sent,
             outcome: self.outcome.as_deref().map(parse_outcome).transpose()?,
             route: self
                 .route
-                .filter(|_| sent > 0 || self.attempts == 0)
+                .filter(|_| attempts_sent > 0 || self.attempts == 0)
                 .and_then(|route| routes.get(&route))
                 .map(|route| format!("{}@{}", route.model, route.key)),
             preview,

@@ -42,7 +42,7 @@ pub struct LoadedItems {
 /// A handle to the loading thread. Cheap to clone; the thread ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct ItemLoader {
-    requests: mpsc::Sender<LoadRequest>,
+    request_tx: mpsc::Sender<LoadRequest>,
 }
 
 #[derive(Debug)]
@@ -55,17 +55,17 @@ impl ItemLoader {
     pub fn start(dir: &RunDir) -> Result<Self, StoreError> {
         let conn = connect::open_reader(dir)?;
         let database = dir.database();
-        let (requests, mut queue) = mpsc::channel::<LoadRequest>(LOAD_QUEUE_CAPACITY);
+        let (request_tx, mut request_rx) = mpsc::channel::<LoadRequest>(LOAD_QUEUE_CAPACITY);
         thread::Builder::new()
             .name("store-loader".to_owned())
             .spawn(move || {
-                while let Some(LoadRequest { seqs, reply }) = queue.blocking_recv() {
+                while let Some(LoadRequest { seqs, reply }) = request_rx.blocking_recv() {
                     let loaded = load_batch(&conn, &seqs);
                     let _ = reply.send(loaded.map_err(|error| error.with_path(&database)));
                 }
             })
             .map_err(|error| StoreError::file("start the thread that reads from", dir.path(), error))?;
-        Ok(Self { requests })
+        Ok(Self { request_tx })
     }
 
     /// Loads the items in the given order.
@@ -74,7 +74,7 @@ impl ItemLoader {
     /// If the database can't be read. A retry may succeed.
     pub async fn load(&self, seqs: Vec<Seq>) -> Result<LoadedItems, StoreError> {
         let (reply, loaded) = oneshot::channel();
-        self.requests.send(LoadRequest { seqs, reply }).await.map_err(|_| StoreError::Closed)?;
+        self.request_tx.send(LoadRequest { seqs, reply }).await.map_err(|_| StoreError::Closed)?;
         loaded.await.map_err(|_| StoreError::Closed)?
     }
 }

@@ -52,5 +52,5 @@ pub use quota_ledger::QuotaLedger;
 pub use reader::{PageRequest, spawn_reader};
 pub use resume::{AttemptRecord, REPLACED_ANSWERS_STATE};
 pub use rules::Reclassification;
-pub use run_dir::{OpenFiles, RunDir, RunLock};
+pub use run_dir::{RunDir, RunFiles, RunLock};
 pub use writer::{MAX_PENDING_GROUPS, StoreWriter, SubmitError};

@@ -120,7 +120,7 @@ pub struct Ack {
     pub number: u64,
     /// The replies of the ops that have one, in order. Or the error and the rejected ops, unchanged, to be submitted
     /// again.
-    pub outcome: Result<Vec<OpReply>, Box<RejectedGroup>>,
+    pub result: Result<Vec<OpReply>, Box<RejectedGroup>>,
     /// Set if the group is committed, but writing the results file or syncing failed. The engine must send no new
     /// requests until a later group succeeds. The next group, which may be empty, first tries again and is rejected if
     /// that fails.
@@ -129,7 +129,7 @@ pub struct Ack {
 
 impl Ack {
     pub(super) fn rejected(number: u64, error: StoreError, ops: Vec<Op>) -> Self {
-        Self { number, outcome: Err(Box::new(RejectedGroup { error, ops })), after_commit_error: None }
+        Self { number, result: Err(Box::new(RejectedGroup { error, ops })), after_commit_error: None }
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     pinned_settings::PinnedSettings,
     projection::{Projection, Repair},
     report, rules,
-    run_dir::{self, OpenFiles, RunDir, RunLock},
+    run_dir::{self, RunDir, RunFiles, RunLock},
     schema,
 };
 use crate::domain::{
@@ -80,7 +80,7 @@ pub struct OpenedRun {
     /// The reason of a failed sync in the last process, if any. The database was checked and is consistent.
     pub failed_sync: Option<String>,
     /// The waiting items that this start sends, if it is limited to the first rows. `None`: all.
-    pub only: Option<HashSet<Seq>>,
+    pub items_to_send: Option<HashSet<Seq>>,
 }
 
 /// How far the input was read.
@@ -130,8 +130,8 @@ impl Store {
         }
         schema::migrate(&mut conn, dir)?;
         let previous = load_settings(&conn)?;
-        if let Some(was) = &previous {
-            check_settings(was, settings, dir)?;
+        if let Some(previous) = &previous {
+            check_settings(previous, settings, dir)?;
         } else {
             save_settings(&conn, settings)?;
             run_dir::sync_directory(dir.path())?;
@@ -153,15 +153,15 @@ impl Store {
         let conn = &store.conn;
         let opened = OpenedRun {
             is_new: previous.is_none(),
-            input_changed: previous.is_some_and(|was| was.fingerprint != settings.fingerprint),
+            input_changed: previous.is_some_and(|previous| previous.fingerprint != settings.fingerprint),
             ingest: IngestProgress {
                 rows: store.counters.input_rows.unwrap_or(store.counters.items),
                 is_complete: store.counters.input_rows.is_some(),
             },
-            totals: store.counters.totals(conn)?,
-            spend: store.counters.spend(conn)?,
+            totals: store.counters.load_totals(conn)?,
+            spend: store.counters.load_spend(conn)?,
             first_sent_at: store.counters.first_sent,
-            active_time: report::worked(conn)?,
+            active_time: report::load_active_time(conn)?,
             next_attempt: AttemptId(store.counters.last_attempt + 1),
             next_event: store.counters.last_event + 1,
             lost_attempts,
@@ -170,11 +170,11 @@ impl Store {
             events: load_events(conn)?,
             repair,
             failed_sync,
-            only: None,
+            items_to_send: None,
         };
         if opened.failed_sync.is_some() {
-            let mark = dir.sync_failure_marker();
-            fs::remove_file(&mark).map_err(|error| StoreError::file("remove", mark, error))?;
+            let marker = dir.sync_failure_marker();
+            fs::remove_file(&marker).map_err(|error| StoreError::file("remove", marker, error))?;
         }
         Ok((store, opened))
     }
@@ -183,8 +183,8 @@ impl Store {
     ///
     /// # Errors
     /// If one of them is missing.
-    pub fn open_files(&self) -> Result<OpenFiles, StoreError> {
-        OpenFiles::capture(&self.dir)
+    pub fn capture_files(&self) -> Result<RunFiles, StoreError> {
+        RunFiles::capture(&self.dir)
     }
 
     /// Completes attempts without an outcome as lost. Their process died, so it is unknown whether they were sent and
@@ -194,10 +194,10 @@ impl Store {
         if lost_attempts.is_empty() {
             return Ok(lost_attempts);
         }
-        self.transact(|group| {
-            lost_attempts.iter().try_for_each(|call| {
+        self.transact(|txn| {
+            lost_attempts.iter().try_for_each(|attempt| {
                 let ending = AttemptEnd {
-                    attempt: call.attempt.0,
+                    attempt: attempt.attempt.0,
                     completed_at: None,
                     outcome: Outcome::Lost,
                     status: None,
@@ -205,9 +205,9 @@ impl Store {
                     message: LOST_MESSAGE,
                     usage: Usage::default(),
                     cost: Money::ZERO,
-                    at_risk: call.at_risk,
+                    at_risk: attempt.at_risk,
                 };
-                close_attempt(group, &ending, None)
+                close_attempt(txn, &ending, None)
             })
         })?;
         self.sync()?;
@@ -218,11 +218,11 @@ impl Store {
 /// Returns why a sync failed in the last process, if one did. Then also drops the system's cached pages of the
 /// database, since the disk may hold something else.
 fn read_failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
-    let mark = dir.sync_failure_marker();
-    let reason = match fs::read_to_string(&mark) {
+    let marker = dir.sync_failure_marker();
+    let reason = match fs::read_to_string(&marker) {
         Ok(reason) => reason,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::file("read", mark, error)),
+        Err(error) => return Err(StoreError::file("read", marker, error)),
     };
     #[cfg(target_os = "linux")]
     for path in [dir.database(), dir.wal()] {
@@ -272,7 +272,7 @@ fn load_lost_attempts(conn: &Connection) -> Result<Vec<LostAttempt>, StoreError>
         "SELECT attempt, in_flight.seq, items.id, key, model, provider, sent_at, reserved
          FROM in_flight JOIN items USING (seq) JOIN routes ON routes.id = in_flight.route ORDER BY attempt",
     )?;
-    let calls = statement.query_map(params![], |row| {
+    let attempts = statement.query_map(params![], |row| {
         Ok(LostAttempt {
             attempt: AttemptId(row.get::<_, i64>(0)? as u64),
             seq: Seq(row.get::<_, i64>(1)? as u64),
@@ -282,7 +282,7 @@ fn load_lost_attempts(conn: &Connection) -> Result<Vec<LostAttempt>, StoreError>
             at_risk: Money(row.get::<_, i64>(7)? as u64),
         })
     })?;
-    Ok(calls.collect::<Result<_, _>>()?)
+    Ok(attempts.collect::<Result<_, _>>()?)
 }
 
 fn load_traits(conn: &Connection) -> Result<HashMap<RoutingTraits, u32>, StoreError> {

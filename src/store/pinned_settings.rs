@@ -79,8 +79,8 @@ impl PinnedSettings {
 
 /// True if both name the same path. Relative paths start at the current directory.
 fn is_same_path(was: &str, now: &str) -> bool {
-    let real = |path: &str| Path::new(path).canonicalize().or_else(|_| absolute(path)).ok();
-    was == now || real(was).is_some_and(|was| Some(was) == real(now))
+    let resolve = |path: &str| Path::new(path).canonicalize().or_else(|_| absolute(path)).ok();
+    was == now || resolve(was).is_some_and(|was| Some(was) == resolve(now))
 }
 
 /// True if both are the same apart from the spelling of the folder, which comes first.
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_place_are_one_input() {
+    fn different_spellings_of_a_path_are_the_same_input() {
         let of = |input: &str| PinnedSettings { input: input.into(), ..PinnedSettings::default() };
         let here = std::env::current_dir().unwrap().join("src").display().to_string();
         for spelling in ["src/", "./src", "src/../src", &here] {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_captions_is_said_in_words() {
+    fn the_policy_for_existing_captions_is_compared_and_shown_in_lower_case() {
         let of = |captions: &str| PinnedSettings { captions: Some(captions.into()), ..PinnedSettings::default() };
         let was = of("Out, existing: Skip, full names: false");
         assert_eq!(was.changes_to(&of("Out, existing: skip, full names: false")), []);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_setting_is_named_old_and_new() {
+    fn every_changed_setting_is_shown_with_both_values() {
         let was = PinnedSettings { params: r#"{"temperature":0.7}"#.into(), ..PinnedSettings::default() };
         let now = PinnedSettings {
             system: Some("Be brief.".into()),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_that_begin_alike_are_shown_where_they_differ() {
+    fn long_texts_are_shown_around_their_first_difference() {
         let same = "x".repeat(500);
         let was = PinnedSettings { prompt: Some(format!("{same} in German")), ..PinnedSettings::default() };
         let now = PinnedSettings { prompt: Some(format!("{same} in French")), ..PinnedSettings::default() };

@@ -51,10 +51,10 @@ impl Projection {
             .open(&path)
             .map_err(|error| StoreError::file("open the results file", &path, error))?;
         let MatchPoint { length: valid_length, last_row } = find_match_point(&file, &path, conn)?;
-        let found = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
+        let file_length = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
         let mut projection = Self { path, file, valid_length, last_row, is_behind: true };
         let added_lines = projection.catch_up(conn)?;
-        Ok((projection, Repair { cut_bytes: found.saturating_sub(valid_length), added_lines }))
+        Ok((projection, Repair { cut_bytes: file_length.saturating_sub(valid_length), added_lines }))
     }
 
     /// Appends the lines of a transaction. `last_row` is the table's row of the last line.
@@ -141,18 +141,18 @@ pub(super) fn find_match_point(file: &File, path: &Path, conn: &Connection) -> R
     let mut statement = conn.prepare_cached("SELECT n, line FROM results ORDER BY n")?;
     let mut rows = statement.query([])?;
     let mut match_point = MatchPoint { length: 0, last_row: 0 };
-    let mut held = Vec::new();
+    let mut file_line = Vec::new();
     while let Some(row) = rows.next()? {
         let line = row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?;
-        held.resize(line.len() + 1, 0);
-        match reader.read_exact(&mut held) {
+        file_line.resize(line.len() + 1, 0);
+        match reader.read_exact(&mut file_line) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             other => other.map_err(|error| StoreError::file("read", path, error))?,
         }
-        if held.split_last() != Some((&b'\n', line)) {
+        if file_line.split_last() != Some((&b'\n', line)) {
             break;
         }
-        match_point.length += held.len() as u64;
+        match_point.length += file_line.len() as u64;
         match_point.last_row = row.get(0)?;
     }
     Ok(match_point)
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_cut_back_to_what_the_record_holds_and_completed() {
+    fn the_file_is_cut_at_the_first_difference_and_completed() {
         let whole = "{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"c\"}\n";
         let zeros = format!("{}{}", &whole[..22], "\0".repeat(11));
         let cases: [(&str, Option<&str>, u64, u64); 11] = [

@@ -128,7 +128,7 @@ impl QuotaLedger {
     pub fn lease(&mut self, now: WallTime, requests: &[(String, LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         self.transact(|transaction| {
             transaction.prepare_cached("DELETE FROM day WHERE ends <= ?1")?.execute([now.0])?;
-            requests.iter().map(|(pool, wish)| grant_lease(transaction, now, pool, wish)).collect()
+            requests.iter().map(|(pool, request)| grant_lease(transaction, now, pool, request)).collect()
         })
     }
 
@@ -160,14 +160,14 @@ impl QuotaLedger {
         read().map_err(|error| StoreError::from(error).with_path(&self.path))
     }
 
-    fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let attempt = || {
+    fn transact<T>(&mut self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let run = || {
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&transaction)?;
+            let done = change(&transaction)?;
             transaction.commit()?;
             Ok(done)
         };
-        attempt().map_err(|error: rusqlite::Error| StoreError::from(error).with_path(&self.path))
+        run().map_err(|error: rusqlite::Error| StoreError::from(error).with_path(&self.path))
     }
 }
 
@@ -190,16 +190,16 @@ fn grant_lease(
     pool: &str,
     request: &LeaseRequest,
 ) -> rusqlite::Result<LeaseGrant> {
-    if let Some((row, amount)) = request.returned {
+    if let Some((period_end, amount)) = request.returned {
         let sql = "UPDATE day SET taken = max(taken - ?4, 0) WHERE pool = ?1 AND unit = ?2 AND ends = ?3";
-        transaction.prepare_cached(sql)?.execute(params![pool, request.unit as i64, row.0, amount as i64])?;
+        transaction.prepare_cached(sql)?.execute(params![pool, request.unit as i64, period_end.0, amount as i64])?;
     }
     let used_before = total_used(transaction, now, pool, request.unit)? + request.overdrawn;
     // Usage that a process knows of counts, even if the ledger has been deleted since.
-    let before = used_before.max(request.known_used);
-    let remaining = request.limit.map_or(0, |limit| limit.saturating_sub(before));
+    let total_before = used_before.max(request.known_used);
+    let remaining = request.limit.map_or(0, |limit| limit.saturating_sub(total_before));
     let granted = request.requested.min(remaining);
-    let newly_used = before + granted - total_used(transaction, now, pool, request.unit)?;
+    let newly_used = total_before + granted - total_used(transaction, now, pool, request.unit)?;
     if newly_used > 0 {
         let sql = "INSERT INTO day VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET taken = taken + excluded.taken";
         transaction.prepare_cached(sql)?.execute(params![
@@ -209,8 +209,8 @@ fn grant_lease(
             newly_used as i64
         ])?;
     }
-    let full = request.limit.is_some() && granted == 0 && request.requested > 0;
-    let available_at = if full {
+    let is_full = request.limit.is_some() && granted == 0 && request.requested > 0;
+    let available_at = if is_full {
         let sql = "SELECT min(ends) FROM day WHERE pool = ?1 AND unit = ?2 AND ends > ?3 AND taken > 0";
         let first: Option<i64> =
             transaction.prepare_cached(sql)?.query_row(params![pool, request.unit as i64, now.0], |row| row.get(0))?;
@@ -223,7 +223,7 @@ fn grant_lease(
         unit: request.unit,
         period_end: request.period_end,
         granted,
-        total_used: before + granted,
+        total_used: total_before + granted,
         available_at,
         exhausted_until: exhausted_until(transaction, now, pool)?,
     })
@@ -249,7 +249,7 @@ mod tests {
     const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
     const MIDNIGHT: WallTime = WallTime::from_unix_seconds(1_795_305_600);
 
-    fn wish(limit: u64, requested: u64) -> LeaseRequest {
+    fn request(limit: u64, requested: u64) -> LeaseRequest {
         LeaseRequest {
             pool: 0,
             unit: QuotaUnit::Requests,
@@ -262,7 +262,7 @@ mod tests {
         }
     }
 
-    fn one(ledger: &mut QuotaLedger, now: WallTime, wish: LeaseRequest) -> LeaseGrant {
+    fn lease_one(ledger: &mut QuotaLedger, now: WallTime, wish: LeaseRequest) -> LeaseGrant {
         ledger.lease(now, &[("pool".to_owned(), wish)]).unwrap().remove(0)
     }
 
@@ -278,17 +278,17 @@ mod tests {
         let mut other = QuotaLedger::open(&dir.path().join("state/cascadeck/ledger.db")).unwrap();
         let mut granted = 0;
         for _ in 0..10 {
-            granted += one(&mut one_process, NOON, wish(100, 7)).granted;
-            granted += one(&mut other, NOON, wish(100, 9)).granted;
+            granted += lease_one(&mut one_process, NOON, request(100, 7)).granted;
+            granted += lease_one(&mut other, NOON, request(100, 9)).granted;
         }
         assert_eq!(granted, 100);
-        let full = one(&mut other, NOON, wish(100, 9));
+        let full = lease_one(&mut other, NOON, request(100, 9));
         assert_eq!((full.granted, full.total_used, full.available_at), (0, 100, Some(MIDNIGHT)));
         assert_eq!(
-            one(
+            lease_one(
                 &mut other,
                 MIDNIGHT,
-                LeaseRequest { period_end: MIDNIGHT + Duration::from_secs(86_400), ..wish(100, 9) }
+                LeaseRequest { period_end: MIDNIGHT + Duration::from_secs(86_400), ..request(100, 9) }
             )
             .granted,
             9
@@ -296,54 +296,54 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_can_be_had_again_and_what_is_not_counts_as_used() {
+    fn returned_quota_can_be_leased_again_and_the_rest_counts_as_used() {
         let (_dir, mut ledger) = ledger();
-        assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 8);
+        assert_eq!(lease_one(&mut ledger, NOON, request(10, 8)).granted, 8);
         // A killed process returns nothing.
-        assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 2);
-        let back = LeaseRequest { returned: Some((MIDNIGHT, 5)), ..wish(10, 0) };
-        assert_eq!(one(&mut ledger, NOON, back).total_used, 5);
-        assert_eq!(one(&mut ledger, NOON, wish(10, 8)).granted, 5);
+        assert_eq!(lease_one(&mut ledger, NOON, request(10, 8)).granted, 2);
+        let back = LeaseRequest { returned: Some((MIDNIGHT, 5)), ..request(10, 0) };
+        assert_eq!(lease_one(&mut ledger, NOON, back).total_used, 5);
+        assert_eq!(lease_one(&mut ledger, NOON, request(10, 8)).granted, 5);
     }
 
     #[test]
-    fn a_ledger_that_was_lost_learns_what_a_run_remembers() {
+    fn a_new_ledger_takes_over_the_usage_that_a_run_knows() {
         let (_dir, mut ledger) = ledger();
-        let grant = one(&mut ledger, NOON, LeaseRequest { known_used: 95, ..wish(100, 10) });
+        let grant = lease_one(&mut ledger, NOON, LeaseRequest { known_used: 95, ..request(100, 10) });
         assert_eq!((grant.granted, grant.total_used), (5, 100));
     }
 
     #[test]
-    fn what_was_used_beyond_a_lease_is_owed() {
+    fn overdrawn_usage_is_added_to_the_total() {
         let (_dir, mut ledger) = ledger();
-        one(&mut ledger, NOON, wish(100, 10));
-        assert_eq!(one(&mut ledger, NOON, LeaseRequest { overdrawn: 30, ..wish(100, 10) }).total_used, 50);
+        lease_one(&mut ledger, NOON, request(100, 10));
+        assert_eq!(lease_one(&mut ledger, NOON, LeaseRequest { overdrawn: 30, ..request(100, 10) }).total_used, 50);
     }
 
     #[test]
-    fn rolling_days_open_half_hour_by_half_hour() {
+    fn rolling_days_free_quota_in_half_hour_steps() {
         let (_dir, mut ledger) = ledger();
         let later = NOON + Duration::from_secs(1_800);
-        one(&mut ledger, NOON, LeaseRequest { period_end: later, ..wish(10, 4) });
-        one(&mut ledger, NOON, LeaseRequest { period_end: MIDNIGHT, ..wish(10, 6) });
-        assert_eq!(one(&mut ledger, NOON, wish(10, 5)).available_at, Some(later));
-        assert_eq!(one(&mut ledger, later, wish(10, 5)).granted, 4);
+        lease_one(&mut ledger, NOON, LeaseRequest { period_end: later, ..request(10, 4) });
+        lease_one(&mut ledger, NOON, LeaseRequest { period_end: MIDNIGHT, ..request(10, 6) });
+        assert_eq!(lease_one(&mut ledger, NOON, request(10, 5)).available_at, Some(later));
+        assert_eq!(lease_one(&mut ledger, later, request(10, 5)).granted, 4);
     }
 
     #[test]
-    fn a_spent_day_is_spent_for_everybody_until_its_reset_or_the_operators_word() {
+    fn an_exhausted_day_is_shared_until_its_reset_or_until_it_is_cleared() {
         let (_dir, mut ledger) = ledger();
         ledger.mark_exhausted("pool", MIDNIGHT).unwrap();
         ledger.mark_exhausted("pool", NOON).unwrap();
-        let grant = one(&mut ledger, NOON, wish(100, 10));
+        let grant = lease_one(&mut ledger, NOON, request(100, 10));
         assert_eq!((grant.granted, grant.exhausted_until), (10, Some(MIDNIGHT)), "the limit stays what it was");
-        assert_eq!(one(&mut ledger, MIDNIGHT, wish(100, 1)).exhausted_until, None);
+        assert_eq!(lease_one(&mut ledger, MIDNIGHT, request(100, 1)).exhausted_until, None);
         ledger.clear_exhausted("pool").unwrap();
         assert_eq!(ledger.daily_usage(NOON, "pool").unwrap().exhausted_until, None);
     }
 
     #[test]
-    fn it_is_the_owners_alone_and_holds_no_secret() {
+    fn only_the_owner_can_read_the_ledger_and_it_holds_no_secret() {
         let (dir, ledger) = ledger();
         let path = dir.path().join("state/cascadeck/ledger.db");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_elses_database_is_left_alone() {
+    fn a_database_of_another_program_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stands_in_the_users_state_directory() {
+    fn the_default_path_is_in_the_users_state_directory() {
         let home = |name: &str| (name == "HOME").then(|| "/home/u".to_owned());
         assert_eq!(QuotaLedger::default_path(&home), Some("/home/u/.local/state/cascadeck/ledger.db".into()));
         let state = |name: &str| (name == "XDG_STATE_HOME").then(|| "/state".to_owned());

@@ -23,14 +23,14 @@ pub struct PageRequest {
 }
 
 /// Starts the thread. It ends when every sender of `requests` is dropped.
-pub fn spawn_reader(dir: &RunDir, mut requests: mpsc::Receiver<PageRequest>) -> Result<JoinHandle<()>, StoreError> {
+pub fn spawn_reader(dir: &RunDir, mut request_rx: mpsc::Receiver<PageRequest>) -> Result<JoinHandle<()>, StoreError> {
     let mut windows = ItemWindows::new(connect::open_reader(dir)?);
     let mut failures = FailureGroupCache::default();
     let run_dir = RunDir::new(dir.path());
     thread::Builder::new()
         .name("store-reader".to_owned())
         .spawn(move || {
-            while let Some(PageRequest { query, reply }) = requests.blocking_recv() {
+            while let Some(PageRequest { query, reply }) = request_rx.blocking_recv() {
                 // A page that the screen no longer waits for, since it has scrolled on, is not loaded.
                 if !reply.is_closed() {
                     let _ = reply.send(
@@ -49,7 +49,7 @@ fn run_query(
     query: &Query,
 ) -> Result<Page, StoreError> {
     match query {
-        Query::Items { filter, offset, limit } => windows.page(filter, *offset, *limit),
+        Query::Items { filter, offset, limit } => windows.load_page(filter, *offset, *limit),
         Query::Item { seq } => {
             let found = load_detail(windows, *seq)?;
             Ok(found.map_or(Page::NotFound, |detail| Page::Item(Box::new(detail))))
@@ -57,7 +57,7 @@ fn run_query(
         Query::Picture { seq, index } => {
             Ok(load_picture(windows.conn(), *seq, *index)?.map_or(Page::NotFound, Page::Picture))
         }
-        Query::Failures { filter } => failures.page(windows.conn(), filter),
+        Query::Failures { filter } => failures.load_page(windows.conn(), filter),
         Query::ExportFailures { filter } => failures::export(dir, windows.conn(), filter),
     }
 }

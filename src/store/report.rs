@@ -65,7 +65,7 @@ impl FinalLine<'_> {
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn done_items(dir: &Path) -> Result<Vec<Seq>, StoreError> {
+pub fn load_done_items(dir: &Path) -> Result<Vec<Seq>, StoreError> {
     let dir = RunDir::new(dir);
     let conn = connect::open_reader(&dir)?;
     let read = || -> Result<Vec<Seq>, StoreError> {
@@ -76,7 +76,7 @@ pub fn done_items(dir: &Path) -> Result<Vec<Seq>, StoreError> {
     read().map_err(|error| error.with_path(dir.database()))
 }
 
-pub fn summary(dir: &Path) -> Result<Summary, StoreError> {
+pub fn load_summary(dir: &Path) -> Result<Summary, StoreError> {
     let dir = RunDir::new(dir);
     let conn = connect::open_reader(&dir)?;
     read_summary(&dir, &conn).map_err(|error| error.with_path(dir.database()))
@@ -87,9 +87,9 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
     let snapshot = conn.unchecked_transaction()?;
     let conn = &*snapshot;
     let counters = RunCounters::load(conn)?;
-    let totals = counters.totals(conn)?;
+    let totals = counters.load_totals(conn)?;
     // If no process owns the run, attempts still in flight were left by a killed process and will never be answered.
-    let abandoned = if dir.is_owned() { Money::ZERO } else { counters.spend(conn)?.reserved };
+    let abandoned = if dir.is_owned() { Money::ZERO } else { counters.load_spend(conn)?.reserved };
     let route_totals = RouteTotals::load(conn)?;
     Ok(Summary {
         run: dir.name(),
@@ -106,7 +106,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         output_tokens: counters.usage.billed_output(),
         cost_usd: counters.cost.as_usd(),
         at_risk_usd: (counters.at_risk + abandoned).as_usd(),
-        elapsed_s: worked(conn)?.as_secs_f64(),
+        elapsed_s: load_active_time(conn)?.as_secs_f64(),
         keys: route_totals.key_summaries(&load_keys(dir, conn)?),
         models: route_totals.model_summaries(),
     })
@@ -117,13 +117,13 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
 /// is running.
 fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
     let recorded: Option<RunState> = read_state(conn, RUN_STATE)?;
-    let word = match recorded {
+    let label = match recorded {
         Some(RunState::Finished) => RunState::Finished.name(),
-        Some(said) if dir.is_owned() && !said.is_over() => said.name(),
+        Some(state) if dir.is_owned() && !state.is_over() => state.name(),
         _ if dir.is_owned() => RunState::Running.name(),
         _ => "stopped",
     };
-    Ok(word.to_owned())
+    Ok(label.to_owned())
 }
 
 /// Loads the saved state of the keys. If no process owns the run, they are from its end. Then keys that were at a limit
@@ -131,8 +131,8 @@ fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError
 fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
     let mut keys: Vec<KeyRecord> = read_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
-        let [full, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
-        for key in keys.iter_mut().filter(|standing| standing.state == full.label()) {
+        let [limited, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
+        for key in keys.iter_mut().filter(|key| key.state == limited.label()) {
             ready.label().clone_into(&mut key.state);
         }
     }
@@ -156,7 +156,9 @@ pub fn known_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'sta
 ///
 /// # Errors
 /// If the database can't be opened. The returned function fails if the database can't be read.
-pub fn unchanged(dir: &Path) -> Result<impl Fn(&ItemSpec) -> Result<bool, StoreError> + Send + 'static, StoreError> {
+pub fn unchanged_item_lookup(
+    dir: &Path,
+) -> Result<impl Fn(&ItemSpec) -> Result<bool, StoreError> + Send + 'static, StoreError> {
     let conn = connect::open_reader(&RunDir::new(dir))?;
     Ok(move |item: &ItemSpec| {
         let compared = compare(&conn, std::slice::from_ref(item))?;
@@ -171,7 +173,7 @@ pub fn ended_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'sta
 
 /// Returns a function that tells whether an id belongs to an item that is done or failed and has no pending caption.
 /// The engine saves the items with pending captions as the state `captions_owed`.
-pub fn settled_ids(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
+pub fn fully_ended_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send + 'static, StoreError> {
     id_lookup(
         dir,
         "SELECT 1 FROM items JOIN progress USING (seq) WHERE items.id = ?1 AND progress.state <> 0
@@ -206,9 +208,9 @@ pub fn for_each_unfinished_caption(dir: &Path, mut each: impl FnMut(&Path)) -> R
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn other_waiting(
+pub fn for_each_unknown_waiting(
     dir: &Path,
-    known: impl Fn(&str) -> bool,
+    is_known: impl Fn(&str) -> bool,
     mut each: impl FnMut(Option<ItemSpec>),
 ) -> Result<(), StoreError> {
     let dir = RunDir::new(dir);
@@ -219,7 +221,7 @@ pub fn other_waiting(
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            if !known(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
+            if !is_known(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
                 each(serde_json::from_str(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?).ok());
             }
         }
@@ -250,7 +252,7 @@ fn id_lookup(dir: &Path, query: &'static str) -> Result<impl Fn(&str) -> bool + 
 }
 
 /// How long all processes have worked on the run. The time after a process's last commit is not included.
-pub(super) fn worked(conn: &Connection) -> Result<Duration, StoreError> {
+pub(super) fn load_active_time(conn: &Connection) -> Result<Duration, StoreError> {
     Ok(Duration::from_micros(read_state(conn, ACTIVE_TIME)?.unwrap_or_default()))
 }
 
@@ -323,10 +325,10 @@ impl RouteTotals {
 
     fn key_summaries(&self, keys: &[KeyRecord]) -> Vec<KeySummary> {
         let summarised = self.sum_by(|route| &route.key).into_iter().map(|(name, sums)| {
-            let key = keys.iter().find(|standing| standing.name == name);
+            let key = keys.iter().find(|record| record.name == name);
             KeySummary {
-                state: key.map_or_else(|| "ready".to_owned(), |standing| standing.state.clone()),
-                health: key.map_or(100, |standing| standing.health),
+                state: key.map_or_else(|| "ready".to_owned(), |record| record.state.clone()),
+                health: key.map_or(100, |record| record.health),
                 ok: sums.ok,
                 failed: sums.failed,
                 cost_usd: sums.cost as f64 / 1e12,

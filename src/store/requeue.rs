@@ -43,18 +43,18 @@ pub(super) struct FailedItem {
 pub(super) fn requeue(
     txn: &mut Txn<'_>,
     filter: &ReplayFilter,
-    to: Option<&RouteTarget>,
+    target: Option<&RouteTarget>,
 ) -> Result<Vec<WaitingItem>, StoreError> {
     // Failed items are found by the blocks' counters, so changes of this transaction are saved first.
     std::mem::take(&mut txn.block_changes).save(txn.conn)?;
     let known_before = txn.new_traits.len();
     let mut items = matching_items(txn.conn, filter)?;
-    let mut redirected = HashMap::new();
+    let mut new_traits_ids = HashMap::new();
     for item in &mut items {
         reopen_item(txn, item.seq.0, FAILED)?;
-        let traits = match redirected.get(&item.traits_id) {
+        let traits = match new_traits_ids.get(&item.traits_id) {
             Some(traits) => *traits,
-            None => *redirected.entry(item.traits_id).or_insert(retarget_traits(txn, item.traits_id, to)?),
+            None => *new_traits_ids.entry(item.traits_id).or_insert(retarget_traits(txn, item.traits_id, target)?),
         };
         if traits != item.traits_id {
             txn.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![item.seq.0 as i64, traits])?;
@@ -69,12 +69,12 @@ pub(super) fn requeue(
 }
 
 /// Returns the id of the same traits with `target` as the required target.
-fn retarget_traits(txn: &mut Txn<'_>, traits_id: u32, to: Option<&RouteTarget>) -> Result<u32, StoreError> {
+fn retarget_traits(txn: &mut Txn<'_>, traits_id: u32, target: Option<&RouteTarget>) -> Result<u32, StoreError> {
     let traits = read_traits(txn.conn, traits_id)?;
-    if traits.required_target.as_ref() == to {
+    if traits.required_target.as_ref() == target {
         return Ok(traits_id);
     }
-    txn.intern_traits(RoutingTraits { required_target: to.cloned(), ..traits })
+    txn.intern_traits(RoutingTraits { required_target: target.cloned(), ..traits })
 }
 
 pub(super) fn read_traits(conn: &rusqlite::Connection, id: u32) -> Result<RoutingTraits, StoreError> {
@@ -122,7 +122,7 @@ pub(super) fn for_each_failed(
         let mut statement = conn.prepare_cached(FAILED_ITEMS_SQL)?;
         for item in statement.query_map([], read)? {
             let item = item?;
-            if matcher.matches(&item) && matcher.matches_message(conn, &item)? {
+            if matcher.matches_fields(&item) && matcher.matches_texts(conn, &item)? {
                 each(item)?;
             }
         }
@@ -130,8 +130,8 @@ pub(super) fn for_each_failed(
         let mut statement = conn.prepare_cached(FAILED_ITEM_SQL)?;
         for id in filter.ids.iter().collect::<BTreeSet<_>>() {
             if let Some(item) = statement.query_row([id], read).optional()?
-                && matcher.matches(&item)
-                && matcher.matches_message(conn, &item)?
+                && matcher.matches_fields(&item)
+                && matcher.matches_texts(conn, &item)?
             {
                 each(item)?;
             }
@@ -150,13 +150,13 @@ struct FilterMatcher<'f> {
 
 impl<'f> FilterMatcher<'f> {
     fn new(filter: &'f ReplayFilter) -> Self {
-        let messages = filter.messages.iter().map(|words| words.to_lowercase()).collect();
+        let messages = filter.messages.iter().map(|message| message.to_lowercase()).collect();
         let text = (!filter.text.is_empty()).then(|| Needle::new(&filter.text));
         Self { filter, text, messages }
     }
 
     /// True if the outcome, the model, the key and the error pattern match.
-    fn matches(&self, item: &FailedItem) -> bool {
+    fn matches_fields(&self, item: &FailedItem) -> bool {
         let filter = self.filter;
         let among = |names: &[String], name: &Option<String>| {
             names.is_empty() || name.as_ref().is_some_and(|name| names.contains(name))
@@ -169,16 +169,16 @@ impl<'f> FilterMatcher<'f> {
 
     /// True if the item contains the filter's text and its error contains one of the filter's messages. Reads the
     /// item's body and result line if needed.
-    fn matches_message(&self, conn: &rusqlite::Connection, item: &FailedItem) -> Result<bool, StoreError> {
+    fn matches_texts(&self, conn: &rusqlite::Connection, item: &FailedItem) -> Result<bool, StoreError> {
         let has = |needle: &Needle| needle.is_in_item(conn, item.queue_entry.seq.0, &item.id);
         Ok((self.messages.is_empty() || self.has_message(&full_message(conn, item)?))
             && self.text.as_ref().map_or(Ok(true), has)?)
     }
 
-    fn has_message(&self, words: &str) -> bool {
-        let words = words.to_lowercase();
-        let message_pattern = error_pattern(&words);
-        self.messages.iter().any(|message| words.contains(message) || message_pattern.contains(message))
+    fn has_message(&self, error: &str) -> bool {
+        let error = error.to_lowercase();
+        let message_pattern = error_pattern(&error);
+        self.messages.iter().any(|message| error.contains(message) || message_pattern.contains(message))
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
     use crate::store::schema::BLOCK_ITEMS;
 
     #[test]
-    fn a_message_is_meant_as_it_stands_or_with_a_sign_for_its_numbers() {
+    fn a_message_filter_matches_literally_or_as_a_number_pattern() {
         for (message, words, want) in [
             ("retry in", "Please retry in 37.2s.", true),
             ("RETRY IN 37.2S", "Please retry in 37.2s.", true),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_query_speaks_of_the_schemas_blocks() {
+    fn the_query_uses_the_block_size_of_the_schema() {
         assert!(
             FAILED_ITEMS_SQL.contains(&format!("* {BLOCK_ITEMS} "))
                 && FAILED_ITEMS_SQL.contains(&format!("+ {}", BLOCK_ITEMS - 1))

@@ -47,14 +47,15 @@ impl Store {
 
     /// The settings that a run was created with. Commands that name only its directory resume it with these.
     pub fn settings_of(dir: &RunDir) -> Result<PinnedSettings, StoreError> {
-        let pins = connect::open_reader(dir).and_then(|conn| load_settings(&conn));
-        pins.map_err(|error| error.with_path(dir.database()))?
+        let settings = connect::open_reader(dir).and_then(|conn| load_settings(&conn));
+        settings
+            .map_err(|error| error.with_path(dir.database()))?
             .ok_or_else(|| StoreError::NotARun { dir: dir.path().to_owned() })
     }
 
     /// The current number of items by state.
     pub fn totals(&self) -> Result<Totals, StoreError> {
-        self.counters.totals(&self.conn)
+        self.counters.load_totals(&self.conn)
     }
 
     /// Calls `each` with every waiting item in input order.
@@ -71,7 +72,7 @@ impl Store {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn number_of(&self, id: &str) -> Result<Option<Seq>, StoreError> {
+    pub fn find_seq(&self, id: &str) -> Result<Option<Seq>, StoreError> {
         let mut find = self.conn.prepare_cached("SELECT seq FROM items WHERE id = ?1")?;
         Ok(find.query_row([id], |row| Ok(Seq(row.get::<_, i64>(0)? as u64))).optional()?)
     }
@@ -127,8 +128,8 @@ impl Store {
     /// Ingests rows of the input before the engine starts, to reconcile a changed input.
     pub fn ingest(&mut self, specs: &[ItemSpec], policy: ChangedRowPolicy) -> Result<IngestReport, StoreError> {
         let mut report = IngestReport::default();
-        self.transact(|group| {
-            report = ingest(group, specs, policy)?;
+        self.transact(|txn| {
+            report = ingest(txn, specs, policy)?;
             Ok(())
         })?;
         Ok(report)
@@ -140,7 +141,7 @@ impl Store {
     /// # Errors
     /// If the database can't be read or written.
     pub fn save_replaced_answers(&mut self, items: &[Seq]) -> Result<(), StoreError> {
-        let mut kept: BTreeMap<u64, String> = match self.saved_states()?.get(REPLACED_ANSWERS_STATE) {
+        let mut answers: BTreeMap<u64, String> = match self.saved_states()?.get(REPLACED_ANSWERS_STATE) {
             Some(json) => parse_json(json, "answers that were replaced")?,
             None => BTreeMap::new(),
         };
@@ -152,12 +153,12 @@ impl Store {
                 .optional()?;
             let line: Option<ResultLine> = line.map(|line| parse_json(&line, "a result")).transpose()?;
             if let Some(text) = line.and_then(|line| line.output) {
-                kept.insert(item.0, text);
+                answers.insert(item.0, text);
             }
         }
-        let json = serde_json::to_string(&kept).map_err(|error| StoreError::corrupt_record("answers", error))?;
-        self.transact(|group| {
-            group.execute(
+        let json = serde_json::to_string(&answers).map_err(|error| StoreError::corrupt_record("answers", error))?;
+        self.transact(|txn| {
+            txn.execute(
                 "INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)",
                 params![REPLACED_ANSWERS_STATE, json],
             )?;
@@ -176,9 +177,9 @@ impl Store {
         items: &[WaitingItem],
         stamp: impl Fn(&Request, Option<PictureStamp>) -> Option<PictureStamp>,
     ) -> Result<(), StoreError> {
-        self.transact(|group| {
+        self.transact(|txn| {
             for item in items {
-                let body: String = group
+                let body: String = txn
                     .conn
                     .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
                     .query_row([item.seq.0 as i64], |row| row.get(0))?;
@@ -186,7 +187,7 @@ impl Store {
                 let Ok(mut spec) = serde_json::from_str::<ItemSpec>(&body) else { continue };
                 if let Some(recorded) = spec.picture_stamp.take() {
                     spec.picture_stamp = stamp(&spec.request, Some(recorded));
-                    save_picture_stamp(group, item.seq.0, &spec)?;
+                    save_picture_stamp(txn, item.seq.0, &spec)?;
                 }
             }
             Ok(())
@@ -204,20 +205,24 @@ impl Store {
 
     /// Accepts the changed input as the run's: its changes were reconciled and all its `rows` were read.
     pub fn accept_input(&mut self, fingerprint: &str, rows: u64) -> Result<(), StoreError> {
-        let pins = load_settings(&self.conn)?.unwrap_or_default();
-        let pins = PinnedSettings { fingerprint: fingerprint.to_owned(), ..pins };
-        self.transact(|group| {
-            group.counters.input_rows = Some(rows);
-            save_settings(group.conn, &pins)
+        let settings = load_settings(&self.conn)?.unwrap_or_default();
+        let settings = PinnedSettings { fingerprint: fingerprint.to_owned(), ..settings };
+        self.transact(|txn| {
+            txn.counters.input_rows = Some(rows);
+            save_settings(txn.conn, &settings)
         })?;
         self.sync()
     }
 
     /// Requeues failed items before the engine starts, to the whole cascade or to one target only. Used by `replay`.
-    pub fn requeue(&mut self, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<Vec<WaitingItem>, StoreError> {
+    pub fn requeue(
+        &mut self,
+        filter: &ReplayFilter,
+        target: Option<&RouteTarget>,
+    ) -> Result<Vec<WaitingItem>, StoreError> {
         let mut items = Vec::new();
-        self.transact(|group| {
-            items = requeue(group, filter, to)?;
+        self.transact(|txn| {
+            items = requeue(txn, filter, target)?;
             Ok(())
         })?;
         self.sync()?;
@@ -226,20 +231,20 @@ impl Store {
 
     /// Returns the ids of these routes in their order. Adds new routes.
     pub(super) fn register_routes(&mut self, routes: &[RouteName]) -> Result<Vec<i64>, StoreError> {
-        let mut rows = Vec::with_capacity(routes.len());
-        self.transact(|group| {
+        let mut ids = Vec::with_capacity(routes.len());
+        self.transact(|txn| {
             for RouteName { key, model, provider } in routes {
                 let names = params![key, model, provider];
-                group.execute(
+                txn.execute(
                     "INSERT INTO routes(key, model, provider) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
                     names,
                 )?;
                 let find = "SELECT id FROM routes WHERE key = ?1 AND model = ?2 AND provider = ?3";
-                rows.push(group.conn.prepare_cached(find)?.query_row(names, |row| row.get(0))?);
+                ids.push(txn.conn.prepare_cached(find)?.query_row(names, |row| row.get(0))?);
             }
             Ok(())
         })?;
-        Ok(rows)
+        Ok(ids)
     }
 }
 

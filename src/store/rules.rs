@@ -37,23 +37,23 @@ impl Store {
         }
         let json =
             serde_json::to_string(rules).map_err(|error| StoreError::corrupt_record("the routing rules", error))?;
-        self.transact(|group| {
-            group.execute("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![RULES_STATE, json])?;
-            let unfinished: Vec<(i64, i64, u32)> = group
+        self.transact(|txn| {
+            txn.execute("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![RULES_STATE, json])?;
+            let unfinished: Vec<(i64, i64, u32)> = txn
                 .conn
                 .prepare("SELECT seq, state, traits FROM progress WHERE state <> ?1")?
                 .query_map([DONE], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<Result<_, _>>()?;
             for (seq, state, old_traits) in unfinished {
-                let body: String = group
+                let body: String = txn
                     .conn
                     .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
                     .query_row([seq], |row| row.get(0))?;
                 let spec: ItemSpec = parse_json(&body, "an item")?;
-                let required_target = read_traits(group.conn, old_traits)?.required_target;
-                let traits = group.intern_traits(RoutingTraits { required_target, ..spec.routing_traits(rules) })?;
+                let required_target = read_traits(txn.conn, old_traits)?.required_target;
+                let traits = txn.intern_traits(RoutingTraits { required_target, ..spec.routing_traits(rules) })?;
                 if traits != old_traits {
-                    group.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![seq, traits])?;
+                    txn.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![seq, traits])?;
                     report.changed_waiting += u64::from(state == WAITING);
                 }
             }

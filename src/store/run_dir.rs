@@ -146,7 +146,7 @@ pub struct RunLock {
 
 /// The files that a process keeps open while it works on the run, with the ids by which a replaced file is detected.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OpenFiles {
+pub struct RunFiles {
     files: Vec<(PathBuf, FileId)>,
 }
 
@@ -162,7 +162,7 @@ pub(super) fn file_id(path: &Path) -> io::Result<Option<FileId>> {
     }
 }
 
-impl OpenFiles {
+impl RunFiles {
     /// Records the ids of the files. To be called while they are open, so that no other file can get the same ids.
     pub(super) fn capture(dir: &RunDir) -> Result<Self, StoreError> {
         let mut files = Vec::new();

@@ -41,8 +41,8 @@ impl Needle {
         if !self.may_be_in(body) {
             return Ok(false);
         }
-        let asked: ItemSpec = parse_json(body, "an item")?;
-        Ok(asked.request.messages.iter().flat_map(|message| &message.parts).any(|part| match part {
+        let spec: ItemSpec = parse_json(body, "an item")?;
+        Ok(spec.request.messages.iter().flat_map(|message| &message.parts).any(|part| match part {
             Part::Text(text) => self.is_in_text(text),
             Part::Image(_) => false,
         }))
@@ -55,7 +55,7 @@ impl Needle {
         }
         let line: ResultLine = parse_json(line, "a result")?;
         let texts = [line.output, line.error.map(|error| error.message)];
-        Ok(texts.iter().flatten().any(|said| self.is_in_text(said)))
+        Ok(texts.iter().flatten().any(|text| self.is_in_text(text)))
     }
 
     /// True if an item contains the text anywhere. Meant for a few items; [`super::items`] scans all items with one
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_is_found_as_a_person_reads_it() {
+    fn only_the_visible_text_of_a_prompt_is_searched() {
         for (text, prompt, want) in [
             ("ducks", "Janet’s DUCKS lay 16 eggs", true),
             ("JANET’S", "Janet’s ducks", true),

@@ -66,8 +66,8 @@ impl<'a> Txn<'a> {
     pub fn finish(self) -> Result<TxnChanges, StoreError> {
         self.block_changes.save(self.conn)?;
         self.counters.save(self.conn)?;
-        let Self { counters: tallies, new_traits, result_lines: lines, replies: answers, .. } = self;
-        Ok(TxnChanges { counters: tallies, new_traits, result_lines: lines, replies: answers })
+        let Self { counters, new_traits, result_lines, replies, .. } = self;
+        Ok(TxnChanges { counters, new_traits, result_lines, replies })
     }
 
     pub fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {

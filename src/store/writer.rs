@@ -27,7 +27,7 @@ const NO_GROUP: u64 = 0;
 /// A handle to the writing thread. Dropping it also ends the thread, but does not wait for it and reports no error.
 #[derive(Debug)]
 pub struct StoreWriter {
-    groups: SyncSender<OpGroup>,
+    group_tx: SyncSender<OpGroup>,
     thread: JoinHandle<(Store, Result<(), StoreError>)>,
 }
 
@@ -49,23 +49,23 @@ impl Store {
     /// index.
     pub fn into_writer(mut self, routes: &[RouteName]) -> Result<(StoreWriter, mpsc::Receiver<Ack>), StoreError> {
         self.route_ids = self.register_routes(routes)?;
-        let (groups, submitted) = sync_channel(MAX_PENDING_GROUPS);
+        let (group_tx, group_rx) = sync_channel(MAX_PENDING_GROUPS);
         // Room for the queued groups and the one under commit, so that the thread need not wait for the engine to
         // receive.
-        let (acks, ack_rx) = mpsc::channel(MAX_PENDING_GROUPS + 1);
+        let (ack_tx, ack_rx) = mpsc::channel(MAX_PENDING_GROUPS + 1);
         let dir = self.dir.path().to_owned();
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run_writer(self, &submitted, &acks))
+            .spawn(move || run_writer(self, &group_rx, &ack_tx))
             .map_err(|error| StoreError::file("start the thread that writes to", dir, error))?;
-        Ok((StoreWriter { groups, thread }, ack_rx))
+        Ok((StoreWriter { group_tx, thread }, ack_rx))
     }
 }
 
 impl StoreWriter {
     /// Submits a group. Never waits.
     pub fn submit(&self, number: u64, ops: Vec<Op>) -> Result<(), SubmitError> {
-        self.groups.try_send(OpGroup { number, ops }).map_err(|refused| match refused {
+        self.group_tx.try_send(OpGroup { number, ops }).map_err(|refused| match refused {
             TrySendError::Full(group) => SubmitError { ops: group.ops, is_closed: false },
             TrySendError::Disconnected(group) => SubmitError { ops: group.ops, is_closed: true },
         })
@@ -74,7 +74,7 @@ impl StoreWriter {
     /// Commits the submitted groups, flushes everything to the disk and returns the store, still locked. Blocks until
     /// the thread ends, so don't call it in an async task.
     pub fn close(self) -> Result<Store, StoreError> {
-        drop(self.groups);
+        drop(self.group_tx);
         let (store, flushed) = self.thread.join().map_err(|_| StoreError::Closed)?;
         flushed.map(|()| store)
     }
@@ -84,33 +84,33 @@ impl StoreWriter {
 impl StoreWriter {
     /// A writer whose thread panics at the first group.
     pub fn panicking() -> (Self, mpsc::Receiver<Ack>) {
-        let (groups, submitted) = sync_channel::<OpGroup>(MAX_PENDING_GROUPS);
-        let (acks, answers) = mpsc::channel(MAX_PENDING_GROUPS + 1);
+        let (group_tx, group_rx) = sync_channel::<OpGroup>(MAX_PENDING_GROUPS);
+        let (ack_tx, ack_rx) = mpsc::channel(MAX_PENDING_GROUPS + 1);
         let thread = thread::spawn(move || {
-            let _acks = acks;
-            let group = submitted.recv();
+            let _acks = ack_tx;
+            let group = group_rx.recv();
             panic!("a writer that was to panic, over {group:?}")
         });
-        (Self { groups, thread }, answers)
+        (Self { group_tx, thread }, ack_rx)
     }
 }
 
 fn run_writer(
     mut store: Store,
-    groups: &Receiver<OpGroup>,
-    acks: &mpsc::Sender<Ack>,
+    group_rx: &Receiver<OpGroup>,
+    ack_tx: &mpsc::Sender<Ack>,
 ) -> (Store, Result<(), StoreError>) {
     loop {
-        let next = match store.durability.sync_due_in() {
-            None => groups.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(wait) => groups.recv_timeout(wait),
+        let received = match store.durability.sync_due_in() {
+            None => group_rx.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => group_rx.recv_timeout(wait),
         };
-        match next {
+        match received {
             Ok(group) => {
                 let ack = commit_group(&mut store, group);
-                let is_final = matches!(&ack.outcome, Err(rejected) if rejected.error.is_final());
+                let is_final = matches!(&ack.result, Err(rejected) if rejected.error.is_final());
                 // If the engine no longer receives, the commit is still valid.
-                let _ = acks.blocking_send(ack);
+                let _ = ack_tx.blocking_send(ack);
                 if is_final {
                     break;
                 }
@@ -118,7 +118,7 @@ fn run_writer(
             Err(RecvTimeoutError::Timeout) => {
                 if let Err(error) = store.sync() {
                     // If the engine no longer receives, `close` returns the error.
-                    let _ = acks.blocking_send(Ack::rejected(NO_GROUP, error, Vec::new()));
+                    let _ = ack_tx.blocking_send(Ack::rejected(NO_GROUP, error, Vec::new()));
                     break;
                 }
             }
@@ -132,12 +132,12 @@ fn run_writer(
 fn commit_group(store: &mut Store, group: OpGroup) -> Ack {
     let OpGroup { number, ops } = group;
     let replies = match store.commit(&ops) {
-        Ok(answers) => answers,
+        Ok(replies) => replies,
         Err(error) => return Ack::rejected(number, error, ops),
     };
     match store.after_commit() {
         Err(error) if error.is_final() => Ack::rejected(number, error, ops),
-        followed => Ack { number, outcome: Ok(replies), after_commit_error: followed.err() },
+        finished => Ack { number, result: Ok(replies), after_commit_error: finished.err() },
     }
 }
 
@@ -147,14 +147,14 @@ mod tests {
     use crate::store::{PinnedSettings, RunDir};
 
     #[test]
-    fn a_failed_sync_between_two_groups_ends_the_thread_and_is_told() {
+    fn a_failed_sync_between_two_groups_is_acknowledged_and_ends_the_thread() {
         let home = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         store.commit(&[]).unwrap();
         store.break_syncs();
         let (writer, mut acks) = store.into_writer(&[]).unwrap();
         let ack = acks.blocking_recv().expect("it is told without being asked");
-        assert!(ack.outcome.is_err_and(|rejected| rejected.error.is_final()));
+        assert!(ack.result.is_err_and(|rejected| rejected.error.is_final()));
         assert!(acks.blocking_recv().is_none(), "and that was the last");
         let unsubmitted = writer.submit(1, Vec::new()).unwrap_err();
         assert!(unsubmitted.is_closed);

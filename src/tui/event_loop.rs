@@ -308,7 +308,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
     fn send_command(&mut self, command: Command) {
         let reply = if self.unanswered_commands < MAX_UNANSWERED_COMMANDS {
             let (handle, command_copy) = (self.handle.clone(), command.clone());
-            let mut request = Box::pin(async move { handle.command(command_copy).await });
+            let mut request = Box::pin(async move { handle.send_command(command_copy).await });
             // Polled once here, so that commands are queued at the engine in the order in which they were sent. The
             // spawned tasks could overtake each other.
             let early_reply = (&mut request).now_or_never();

@@ -54,16 +54,16 @@ async fn start_run(
     let dir = RunDir::new(machine.path("run"));
     let (store, opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
     let setup = EngineSetup {
-        run: dir.name(),
+        run_name: dir.name(),
         config,
         clock,
         existing_captions: ExistingCaptionPolicy::Skip,
         is_unattended: true,
         seed: 7,
         flags: BTreeMap::new(),
-        ephemeral_flags: false,
+        has_ephemeral_flags: false,
         key_checks: Vec::new(),
-        ledger: None,
+        ledger_path: None,
     };
     (engine::start(setup, &dir, store, opened, Some(rows)).unwrap(), sender)
 }

@@ -20,7 +20,10 @@ pub fn fake_engine(snapshot: Snapshot) -> (FakeEngine, EngineHandle) {
     let (snapshots, watching) = watch::channel(Arc::new(snapshot));
     let (order, commands) = mpsc::channel(8);
     let (ask, queries) = mpsc::channel(8);
-    (FakeEngine { snapshots, commands, queries }, EngineHandle { snapshots: watching, commands: order, queries: ask })
+    (
+        FakeEngine { snapshots, commands, queries },
+        EngineHandle { snapshots: watching, command_tx: order, query_tx: ask },
+    )
 }
 
 /// Bounds every wait, so that a dashboard that doesn't act can't hang a test.

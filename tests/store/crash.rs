@@ -162,7 +162,7 @@ fn drives_a_run_until_there_is_no_room() {
             engine.submit(group);
             let ack = engine.wait_for_ack();
             let behind = ack.after_commit_error.is_some();
-            if let Err(rejected) = ack.outcome {
+            if let Err(rejected) = ack.result {
                 assert!(rejected.error.is_disk_fault(), "{:?}", rejected.error);
                 // The writer thread still runs and returns the whole group. Submitting it again fails the same way
                 // while there is no room.

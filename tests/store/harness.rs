@@ -238,13 +238,13 @@ impl FakeEngine {
         let ack = self.wait_for_ack();
         assert_eq!(ack.number, number);
         assert!(ack.after_commit_error.is_none(), "{:?}", ack.after_commit_error);
-        ack.outcome.unwrap()
+        ack.result.unwrap()
     }
 
     /// Submits a group that must be rejected.
     pub fn submit_rejected(&mut self, ops: Vec<Op>) -> RejectedGroup {
         self.submit(ops);
-        *self.wait_for_ack().outcome.unwrap_err()
+        *self.wait_for_ack().result.unwrap_err()
     }
 
     pub fn close(self) -> Store {

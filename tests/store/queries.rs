@@ -248,7 +248,7 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
     let standing = report::KeyRecord { name: "bob".into(), state: "cooling".into(), health: 80 };
     engine.commit(vec![Op::SetKeys(vec![standing]), Op::SetActiveTime(Duration::from_millis(2_500))]);
 
-    let summary = report::summary(home.dir.path()).unwrap();
+    let summary = report::load_summary(home.dir.path()).unwrap();
     assert_eq!((summary.run.as_str(), summary.state.as_str()), ("batch", "running"));
     assert_eq!((summary.total, summary.waiting, summary.in_flight, summary.done, summary.failed), (5, 2, 1, 2, 0));
     assert_eq!((summary.attempts, summary.rate_limited), (4, 1));

@@ -269,7 +269,7 @@ fn a_run_of_a_newer_program_is_refused_and_left_alone() {
     let version: u32 = home.sql().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     home.sql().pragma_update(None, "user_version", 99).unwrap();
     let opened = Store::open(&home.dir, &settings()).map(|_| ());
-    let reported = cascadeck::store::report::summary(home.dir.path()).map(|_| ());
+    let reported = cascadeck::store::report::load_summary(home.dir.path()).map(|_| ());
     for refused in [opened, reported] {
         let error = refused.unwrap_err();
         assert!(matches!(error, StoreError::NewerSchema { found: 99, .. }), "{error:?}");
@@ -329,7 +329,7 @@ fn an_unwritable_directory_is_named() {
         assert!(error.to_string().contains(&place.display().to_string()), "{error}");
     }
 
-    let missing = cascadeck::store::report::summary(file.parent().unwrap()).unwrap_err();
+    let missing = cascadeck::store::report::load_summary(file.parent().unwrap()).unwrap_err();
     assert!(matches!(missing, StoreError::NotARun { .. }), "{missing:?}");
     assert!(!home.dir.database().exists(), "looking makes nothing");
 }
@@ -342,7 +342,7 @@ fn a_full_minute_window_is_reported_only_while_the_run_is_owned() {
     engine.commit(vec![intent_op(1, 1, 0), Op::SetKeys(standings)]);
     engine.commit(vec![answered_op(1, 1)]);
     let states = || {
-        let keys = cascadeck::store::report::summary(home.dir.path()).unwrap().keys;
+        let keys = cascadeck::store::report::load_summary(home.dir.path()).unwrap().keys;
         keys.into_iter().map(|key| (key.name, key.state, key.health)).collect::<Vec<_>>()
     };
     let said = |name: &str, state: &str| (name.to_owned(), state.to_owned(), 65);
@@ -354,7 +354,7 @@ fn a_full_minute_window_is_reported_only_while_the_run_is_owned() {
 #[test]
 fn the_recorded_state_of_a_killed_run_is_not_reported() {
     let home = TestRun::new();
-    let state = || cascadeck::store::report::summary(home.dir.path()).unwrap().state;
+    let state = || cascadeck::store::report::load_summary(home.dir.path()).unwrap().state;
     let mut engine = home.start_engine();
     assert_eq!(state(), "running");
     engine.commit(vec![Op::SetRunState(RunState::Paused)]);

@@ -30,8 +30,8 @@ impl Pipeline {
     }
 
     fn receive_ack(&mut self) {
-        let Ack { outcome, after_commit_error, .. } = self.engine.wait_for_ack();
-        let answers = outcome.unwrap();
+        let Ack { result, after_commit_error, .. } = self.engine.wait_for_ack();
+        let answers = result.unwrap();
         assert!(after_commit_error.is_none() && answers.iter().all(|answer| matches!(answer, OpReply::Ingested(_))));
         self.outstanding_groups -= 1;
     }
@@ -76,7 +76,7 @@ fn throughput() {
     store.for_each_waiting(|_| ()).unwrap();
     print_rate("looked for waiting items", ITEMS, began);
     let began = Instant::now();
-    report::summary(home.dir.path()).unwrap();
+    report::load_summary(home.dir.path()).unwrap();
     print_rate("summarised", ITEMS, began);
 
     let (asks, asked) = mpsc::channel(1);
