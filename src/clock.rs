@@ -8,11 +8,11 @@ use crate::domain::{MonoTime, Now, WallTime};
 
 /// Reads the system's wall clock.
 pub fn system_time() -> WallTime {
-    wall_of(SystemTime::now())
+    to_wall_time(SystemTime::now())
 }
 
 /// Converts any time, also one outside of the calendar's range. Such a time is clamped only when it is shown.
-fn wall_of(time: SystemTime) -> WallTime {
+fn to_wall_time(time: SystemTime) -> WallTime {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => WallTime(0) + since,
         Err(before) => WallTime(0) - before.duration(),
@@ -87,17 +87,17 @@ impl Clock {
     }
 
     /// Converts a duration of this clock to real time.
-    pub fn to_real(&self, span: Duration) -> Duration {
+    pub fn to_real_duration(&self, span: Duration) -> Duration {
         if self.is_real() { span } else { span.div_f64(self.speed) }
     }
 
     /// The real instant at which this clock reaches `mono`.
     pub fn instant_of(&self, mono: MonoTime) -> Instant {
-        self.started_at + self.to_real(mono.since(MonoTime::default()))
+        self.started_at + self.to_real_duration(mono.since(MonoTime::default()))
     }
 
     pub async fn sleep(&self, span: Duration) {
-        tokio::time::sleep(self.to_real(span)).await;
+        tokio::time::sleep(self.to_real_duration(span)).await;
     }
 }
 
@@ -106,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_set_to_any_year_can_be_read_and_shown() {
+    fn any_year_of_the_system_clock_can_be_read_and_shown() {
         const YEAR: u64 = 366 * 86_400;
         for seconds in [0, 253_402_207_199, 253_402_207_201, 253_402_300_800, 20_000 * YEAR, 200_000 * YEAR] {
             for time in [
                 SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
                 SystemTime::UNIX_EPOCH - Duration::from_secs(seconds),
             ] {
-                let wall = wall_of(time);
+                let wall = to_wall_time(time);
                 assert_eq!(wall.0.unsigned_abs(), seconds * 1_000_000);
                 assert!(wall.rfc3339().ends_with('Z'));
             }

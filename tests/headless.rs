@@ -196,13 +196,13 @@ mod reporter {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut reporter = Reporter::new(utc_options());
-        assert_eq!(reporter.lines(at(0), &done(1)).len(), 1, "the first line comes at once");
-        assert_eq!(reporter.lines(at(1), &done(2)).len(), 0);
+        assert_eq!(reporter.update(at(0), &done(1)).len(), 1, "the first line comes at once");
+        assert_eq!(reporter.update(at(1), &done(2)).len(), 0);
         assert_eq!(reporter.due_at(), Some(at(5)), "news is told when the pause is over, without a further change");
-        assert_eq!(reporter.lines(at(5), &done(2)).len(), 1);
-        assert_eq!(reporter.lines(at(100), &done(2)).len(), 0, "nothing new");
+        assert_eq!(reporter.update(at(5), &done(2)).len(), 1);
+        assert_eq!(reporter.update(at(100), &done(2)).len(), 0, "nothing new");
         assert_eq!(reporter.due_at(), Some(at(305)), "but a sign of life");
-        assert_eq!(reporter.lines(at(305), &done(2)).len(), 1);
+        assert_eq!(reporter.update(at(305), &done(2)).len(), 1);
     }
 
     #[test]
@@ -221,8 +221,8 @@ mod reporter {
         ];
         for (what, next, lines) in cases {
             let mut reporter = Reporter::new(utc_options());
-            reporter.lines(start, &snapshot());
-            assert_eq!(reporter.lines(later, &next).len(), lines, "{what}");
+            reporter.update(start, &snapshot());
+            assert_eq!(reporter.update(later, &next).len(), lines, "{what}");
         }
     }
 
@@ -230,8 +230,8 @@ mod reporter {
     fn the_end_is_reported_at_once() {
         let start = Instant::now();
         let mut reporter = Reporter::new(utc_options());
-        reporter.lines(start, &snapshot());
-        let lines = reporter.lines(start, &snapshot_in_state(RunState::Finished));
+        reporter.update(start, &snapshot());
+        let lines = reporter.update(start, &snapshot_in_state(RunState::Finished));
         assert!(lines.len() == 1 && lines[0].ends_with("finished"), "{lines:?}");
     }
 
@@ -239,19 +239,19 @@ mod reporter {
     fn warnings_and_alarms_are_printed_once_and_other_events_not_at_all() {
         let start = Instant::now();
         let mut reporter = Reporter::new(utc_options());
-        reporter.lines(start, &snapshot());
+        reporter.update(start, &snapshot());
         let first = vec![event(1, EventLevel::Info), event(2, EventLevel::Warn), event(3, EventLevel::Operator)];
-        assert_eq!(reporter.lines(start, &with_events(first.clone())), ["14:08:51  warn   event 2"]);
+        assert_eq!(reporter.update(start, &with_events(first.clone())), ["14:08:51  warn   event 2"]);
         let then = [first, vec![event(4, EventLevel::Alert)]].concat();
-        assert_eq!(reporter.lines(start, &with_events(then.clone())), ["14:08:51  ALARM  event 4"]);
-        assert_eq!(reporter.lines(start, &with_events(then)), [""; 0]);
+        assert_eq!(reporter.update(start, &with_events(then.clone())), ["14:08:51  ALARM  event 4"]);
+        assert_eq!(reporter.update(start, &with_events(then)), [""; 0]);
     }
 
     #[test]
     fn events_up_to_last_known_event_are_not_printed() {
         let mut reporter = Reporter::new(ProgressOptions { last_known_event: 2, ..utc_options() });
         let events = (1..=3).map(|number| event(number, EventLevel::Warn)).collect();
-        let lines = reporter.lines(Instant::now(), &with_events(events));
+        let lines = reporter.update(Instant::now(), &with_events(events));
         assert_eq!(lines[0], "14:08:51  warn   event 3");
     }
 
@@ -259,12 +259,12 @@ mod reporter {
     fn a_flood_of_warnings_is_counted_and_no_alarm_drowns_in_it() {
         let start = Instant::now();
         let mut reporter = Reporter::new(utc_options());
-        reporter.lines(start, &snapshot());
+        reporter.update(start, &snapshot());
         let mut events: Vec<_> = (1..=100).map(|number| event(number, EventLevel::Warn)).collect();
         events.push(event(101, EventLevel::Alert));
-        let lines = reporter.lines(start, &with_events(events.clone()));
+        let lines = reporter.update(start, &with_events(events.clone()));
         assert_eq!((lines.len(), lines[10].as_str()), (11, "14:08:51  ALARM  event 101"));
-        let lines = reporter.lines(start + Duration::from_secs(5), &with_events(events));
+        let lines = reporter.update(start + Duration::from_secs(5), &with_events(events));
         assert_eq!(lines[0], "… and 90 more warnings, all in the run's log");
         assert_eq!(lines.len(), 2);
     }
@@ -290,10 +290,10 @@ mod reporter {
         for (state, in_flight, is_stuck) in cases {
             let mut reporter = Reporter::new(utc_options());
             let snapshot = snapshot_with(state.clone(), in_flight);
-            reporter.lines(start, &snapshot);
-            reporter.lines(later, &snapshot);
+            reporter.update(start, &snapshot);
+            reporter.update(later, &snapshot);
             assert_eq!(reporter.give_up_at(), is_stuck.then_some(start + HOUR), "{state:?} with {in_flight} in flight");
-            reporter.lines(later, &super::snapshot());
+            reporter.update(later, &super::snapshot());
             assert_eq!(reporter.give_up_at(), None, "moving again");
         }
     }

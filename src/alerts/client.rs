@@ -84,8 +84,9 @@ impl WebhookClient {
                 retry_after: None,
             },
             Err(error) => {
-                let what = if error.is_connect() { "can't be reached" } else { "broke the connection off" };
-                let reason = format!("{what}: {}", redact(&transport_words(&error.without_url()), &self.secret_parts));
+                let problem = if error.is_connect() { "can't be reached" } else { "broke the connection off" };
+                let reason =
+                    format!("{problem}: {}", redact(&transport_words(&error.without_url()), &self.secret_parts));
                 Delivery::Retry { reason, retry_after: None }
             }
         }
@@ -104,12 +105,12 @@ impl WebhookClient {
         let retry_after =
             response.headers().get(header::RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?));
         let error_text = self.read_error_text(response).await;
-        let words = format!("answers {}{error_text}", status.as_u16());
-        let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-        if status.is_server_error() || passes.contains(&status) {
-            Delivery::Retry { reason: words, retry_after }
+        let reason = format!("answers {}{error_text}", status.as_u16());
+        let temporary_statuses = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        if status.is_server_error() || temporary_statuses.contains(&status) {
+            Delivery::Retry { reason, retry_after }
         } else {
-            Delivery::Rejected { reason: words }
+            Delivery::Rejected { reason }
         }
     }
 
@@ -128,21 +129,21 @@ impl WebhookClient {
         if text.trim_start().starts_with('<') {
             return String::new();
         }
-        let words = super::outbox::shorten(&redact(&text, &self.secret_parts), MAX_ERROR_CHARS);
-        if words.is_empty() { words } else { format!(": {words}") }
+        let message = super::outbox::shorten(&redact(&text, &self.secret_parts), MAX_ERROR_CHARS);
+        if message.is_empty() { message } else { format!(": {message}") }
     }
 }
 
 /// Parses `Retry-After`, which is in seconds or a date. The wait is at most [`MAX_RETRY_AFTER`].
 fn parse_retry_after(value: &str) -> Option<Duration> {
-    let pause = match value.trim().parse::<f64>() {
+    let wait = match value.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
         Err(_) => Duration::try_from(
             rfc2822::parse(value).ok()?.timestamp().duration_since(crate::clock::system_time().timestamp()),
         )
         .ok()?,
     };
-    Some(pause.min(MAX_RETRY_AFTER))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 /// The parts of a URL that may be secret: all that can differ between two URLs of the same service.
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
+    fn retry_after_is_read_in_seconds_or_as_a_date() {
         assert_eq!(parse_retry_after("30"), Some(Duration::from_secs(30)));
         assert_eq!(parse_retry_after(" 0.5"), Some(Duration::from_millis(500)));
         assert_eq!(parse_retry_after("Fri, 01 Jan 2100 00:00:00 GMT"), Some(MAX_RETRY_AFTER));
@@ -175,12 +176,12 @@ mod tests {
     }
 
     #[test]
-    fn no_piece_of_an_address_is_repeated() {
+    fn no_part_of_an_address_is_shown() {
         let url = "https://user:passw0rd@hooks.example/services/T0001/swordfish?token=letmein-now";
-        for said in ["/services/T0001/swordfish", "swordfish", "token letmein-now", "user passw0rd", url] {
-            let told = redact(said, &secret_parts(url));
+        for text in ["/services/T0001/swordfish", "swordfish", "token letmein-now", "user passw0rd", url] {
+            let redacted = redact(text, &secret_parts(url));
             for piece in ["swordfish", "letmein", "passw0rd"] {
-                assert!(!told.contains(piece), "{said}: {told}");
+                assert!(!redacted.contains(piece), "{text}: {redacted}");
             }
         }
     }

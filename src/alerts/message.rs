@@ -114,11 +114,12 @@ impl WebhookMessage {
     /// A message about a run that could not start. Only the first line of `reason` is used: later lines may name rows.
     pub fn start_failure(run: &str, reason: &str, webhook: &str, at: WallTime, host: Option<String>) -> Self {
         let run = shorten(run, MAX_REASON_CHARS);
-        let why = shorten(reason.lines().next().unwrap_or_default().trim_end_matches(['.', ':']), MAX_REASON_CHARS);
-        let text = escape_mentions(&format!("{run} did not begin: {why}."));
+        let first_line =
+            shorten(reason.lines().next().unwrap_or_default().trim_end_matches(['.', ':']), MAX_REASON_CHARS);
+        let text = escape_mentions(&format!("{run} did not begin: {first_line}."));
         Self {
             state: "stopped".to_owned(),
-            reason: Some(why),
+            reason: Some(first_line),
             ..Self::without_totals("stopped", &run, text, webhook, at, host)
         }
     }
@@ -178,32 +179,32 @@ impl WebhookMessage {
 }
 
 fn compose_sentence(pending: &PendingMessage, snapshot: &Snapshot, summary: &Summary) -> String {
-    let unended: Vec<&str> = pending.events.iter().map(|text| text.trim_end_matches('.')).collect();
-    let mut events = unended.join("; ");
+    let trimmed_events: Vec<&str> = pending.events.iter().map(|text| text.trim_end_matches('.')).collect();
+    let mut events = trimmed_events.join("; ");
     if pending.more_events > 0 {
         events = format!("{events}; and {} more", pending.more_events);
     }
     let run = &summary.run;
     let figures = describe_totals(snapshot, summary);
-    let mut words = match (&pending.ending, &pending.stall) {
+    let mut sentence = match (&pending.ending, &pending.stall) {
         (Some(Alert::Stopped { reason }), _) => {
             format!("{run} stopped: {}. {figures}", shorten(reason, MAX_REASON_CHARS).trim_end_matches('.'))
         }
         (Some(_), _) => format!("{run} is finished: {figures}"),
-        (None, Some(standing @ Alert::Stalled { .. })) => {
+        (None, Some(stall @ Alert::Stalled { .. })) => {
             format!(
                 "{run} needs attention: it {}. {figures}",
-                shorten(&standing.to_string(), MAX_REASON_CHARS).trim_end_matches('.')
+                shorten(&stall.to_string(), MAX_REASON_CHARS).trim_end_matches('.')
             )
         }
         (None, Some(_)) => format!("{run} goes on: {figures}"),
         (None, None) => return format!("{run} needs attention: {events}. {figures}."),
     };
-    words.push('.');
+    sentence.push('.');
     if !events.is_empty() {
-        words = format!("{words} Before that: {events}.");
+        sentence = format!("{sentence} Before that: {events}.");
     }
-    words
+    sentence
 }
 
 /// `3214 of 5000 done, 7 failed, 1779 left, $0.84, 42:17`
@@ -225,11 +226,11 @@ fn describe_totals(snapshot: &Snapshot, summary: &Summary) -> String {
 /// Replaces the characters that chat services read as mentions (`<!channel>`, `<@U1>`, `@everyone`) by similar ones, so
 /// that a provider's message can't notify people.
 fn escape_mentions(text: &str) -> String {
-    let mut before = ' ';
+    let mut previous = ' ';
     text.chars()
         .map(|character| {
-            let is_mention = character == '@' && !before.is_alphanumeric();
-            before = character;
+            let is_mention = character == '@' && !previous.is_alphanumeric();
+            previous = character;
             match character {
                 '<' => '‹',
                 '>' => '›',
@@ -245,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_message_calls_people() {
+    fn mentions_in_a_message_are_escaped() {
         let cases = [
             ("<!channel> look", "‹!channel› look"),
             ("@everyone, (@here)", "＠everyone, (＠here)"),
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn each_service_gets_what_it_takes_and_nothing_else() {
+    fn each_format_has_only_the_fields_its_service_accepts() {
         let message = WebhookMessage::test("team", WallTime::from_unix_seconds(1_795_251_600), None);
         let value = |format| -> serde_json::Value { serde_json::from_slice(&message.body(format).bytes).unwrap() };
         assert_eq!(value(WebhookFormat::Slack), json!({ "text": message.text }));

@@ -37,7 +37,7 @@ use crate::{
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum number of warnings kept until they are read. The log has all of them.
-const WARNING_CAPACITY: usize = 16;
+const MAX_QUEUED_WARNINGS: usize = 16;
 
 /// The webhook workers of a run, and their warnings for the operator.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl WebhookSender {
         last_known_event: u64,
         is_interrupted: &Arc<AtomicBool>,
     ) -> Self {
-        let (sender, warnings) = mpsc::channel(WARNING_CAPACITY);
+        let (warning_sender, warnings) = mpsc::channel(MAX_QUEUED_WARNINGS);
         let host = host_name();
         let mut workers = Vec::new();
         for webhook in webhooks {
@@ -66,12 +66,12 @@ impl WebhookSender {
                 host.clone(),
                 last_known_event,
                 Arc::clone(is_interrupted),
-                sender.clone(),
+                warning_sender.clone(),
             ) {
-                Ok(courier) => workers.push((name, tokio::spawn(courier.run(handle.snapshots.clone())))),
+                Ok(worker) => workers.push((name, tokio::spawn(worker.run(handle.snapshots.clone())))),
                 Err(reason) => {
                     tracing::warn!("webhook {name} is told nothing: {reason}");
-                    let _ = sender.try_send(format!("webhook {name} is told nothing: {reason}"));
+                    let _ = warning_sender.try_send(format!("webhook {name} is told nothing: {reason}"));
                 }
             }
         }
@@ -81,7 +81,7 @@ impl WebhookSender {
     /// Waits for the next warning about a webhook, a sentence. Never returns if no more can come.
     pub async fn next_warning(&mut self) -> String {
         match self.warnings.recv().await {
-            Some(complaint) => complaint,
+            Some(warning) => warning,
             None => std::future::pending().await,
         }
     }
@@ -90,13 +90,13 @@ impl WebhookSender {
     pub async fn finish(mut self) -> Vec<String> {
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         let mut late_warnings = Vec::new();
-        for (name, courier) in &mut self.workers {
+        for (name, worker) in &mut self.workers {
             let name = name.as_str();
-            match tokio::time::timeout_at(deadline.into(), &mut *courier).await {
+            match tokio::time::timeout_at(deadline.into(), &mut *worker).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => late_warnings.push(format!("webhook {name} was not told how the run ended: {error}")),
                 Err(_) => {
-                    courier.abort();
+                    worker.abort();
                     late_warnings.push(format!(
                         "webhook {name} has not taken the last message within {}s, and is not waited for. Mend its url \
                          in keys.toml, and try it with: cascadeck check --webhooks",
@@ -105,13 +105,13 @@ impl WebhookSender {
                 }
             }
         }
-        for complaint in &late_warnings {
-            tracing::warn!("{complaint}");
+        for warning in &late_warnings {
+            tracing::warn!("{warning}");
         }
         self.warnings.close();
         let mut warnings = Vec::new();
-        while let Ok(complaint) = self.warnings.try_recv() {
-            warnings.push(complaint);
+        while let Ok(warning) = self.warnings.try_recv() {
+            warnings.push(warning);
         }
         warnings.extend(late_warnings);
         warnings
@@ -128,7 +128,7 @@ pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str)
         sends.spawn(async move {
             let reason = match tokio::time::timeout(SHUTDOWN_TIMEOUT, deliver(&webhook, &message)).await {
                 Ok(Ok(())) => return None,
-                Ok(Err(words)) => words,
+                Ok(Err(reason)) => reason,
                 Err(_) => format!("has not taken the message within {}s", SHUTDOWN_TIMEOUT.as_secs()),
             };
             Some(format!(
@@ -145,7 +145,7 @@ pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str)
 ///
 /// # Errors
 /// The reason why it was not delivered, as a phrase that follows the webhook's name.
-pub async fn test(webhook: &Webhook) -> Result<(), String> {
+pub async fn send_test(webhook: &Webhook) -> Result<(), String> {
     deliver(webhook, &WebhookMessage::test(&webhook.name, crate::clock::system_time(), host_name())).await
 }
 
@@ -153,17 +153,17 @@ pub async fn test(webhook: &Webhook) -> Result<(), String> {
 /// longer than [`SHUTDOWN_TIMEOUT`].
 async fn deliver(webhook: &Webhook, message: &WebhookMessage) -> Result<(), String> {
     const PAUSE: Duration = Duration::from_secs(1);
-    let post = WebhookClient::new(webhook)?;
-    let mut delivery = post.send(message.body(webhook.format)).await;
-    if let Delivery::Retry { retry_after: after, .. } = delivery
-        && after.is_none_or(|after| after <= SHUTDOWN_TIMEOUT)
+    let client = WebhookClient::new(webhook)?;
+    let mut delivery = client.send(message.body(webhook.format)).await;
+    if let Delivery::Retry { retry_after, .. } = delivery
+        && retry_after.is_none_or(|after| after <= SHUTDOWN_TIMEOUT)
     {
-        tokio::time::sleep(after.unwrap_or(PAUSE)).await;
-        delivery = post.send(message.body(webhook.format)).await;
+        tokio::time::sleep(retry_after.unwrap_or(PAUSE)).await;
+        delivery = client.send(message.body(webhook.format)).await;
     }
     match delivery {
         Delivery::Delivered => Ok(()),
-        Delivery::Retry { reason: words, .. } | Delivery::Rejected { reason: words } => Err(words),
+        Delivery::Retry { reason, .. } | Delivery::Rejected { reason } => Err(reason),
     }
 }
 

@@ -44,21 +44,21 @@ pub(super) struct Outbox {
 }
 
 impl PendingMessage {
-    pub const fn wants_attention(&self) -> bool {
+    pub const fn has_attention_alert(&self) -> bool {
         self.stall.is_some() || !self.events.is_empty()
     }
 
     fn is_empty(&self) -> bool {
-        self.ending.is_none() && !self.wants_attention()
+        self.ending.is_none() && !self.has_attention_alert()
     }
 
-    fn add_event(&mut self, message: String, number: u64) {
+    fn add_event(&mut self, message: String, count: u64) {
         if self.events.contains(&message) {
             // A repetition of an event adds nothing.
         } else if self.events.len() < MAX_EVENTS_SHOWN {
             self.events.push(message);
         } else {
-            self.more_events += number;
+            self.more_events += count;
         }
     }
 }
@@ -104,14 +104,14 @@ impl Outbox {
             self.pending.stall = None;
         }
         self.pending.more_events += newer.more_events;
-        for words in newer.events {
-            self.pending.add_event(words, 1);
+        for event in newer.events {
+            self.pending.add_event(event, 1);
         }
         self.update_pending_since(now);
     }
 
     fn update_pending_since(&mut self, now: Instant) {
-        self.pending_since = self.pending.wants_attention().then(|| self.pending_since.unwrap_or(now));
+        self.pending_since = self.pending.has_attention_alert().then(|| self.pending_since.unwrap_or(now));
     }
 
     /// When the next message is due; `None` if nothing is pending. A final alert is due at once.
@@ -120,7 +120,7 @@ impl Outbox {
             return Some(now);
         }
         let since = self.pending_since?;
-        Some((since + GATHER_DELAY).max(self.last_attention_at.map_or(since, |told| told + ATTENTION_INTERVAL)))
+        Some((since + GATHER_DELAY).max(self.last_attention_at.map_or(since, |last| last + ATTENTION_INTERVAL)))
     }
 
     /// Takes the pending message if it is due, or in any case if `is_forced`.
@@ -133,8 +133,8 @@ impl Outbox {
     }
 
     /// Called when `message` was delivered or given up.
-    pub fn on_done(&mut self, now: Instant, parcel: &PendingMessage) {
-        if parcel.wants_attention() {
+    pub fn on_done(&mut self, now: Instant, message: &PendingMessage) {
+        if message.has_attention_alert() {
             self.last_attention_at = Some(now);
         }
     }
@@ -142,10 +142,10 @@ impl Outbox {
 
 /// Makes `text` one line without control characters, with at most `max_chars` characters.
 pub(super) fn shorten(text: &str, max_chars: usize) -> String {
-    let words = sanitize(text);
-    match words.char_indices().nth(max_chars) {
-        None => words.into_owned(),
-        Some(_) => words.chars().take(max_chars - 1).chain(['…']).collect(),
+    let sanitized = sanitize(text);
+    match sanitized.char_indices().nth(max_chars) {
+        None => sanitized.into_owned(),
+        Some(_) => sanitized.chars().take(max_chars - 1).chain(['…']).collect(),
     }
 }
 
@@ -153,15 +153,15 @@ pub(super) fn shorten(text: &str, max_chars: usize) -> String {
 mod tests {
     use super::*;
 
-    fn alarm(words: &str) -> Alert {
-        Alert::Event { message: words.to_owned() }
+    fn event_alert(message: &str) -> Alert {
+        Alert::Event { message: message.to_owned() }
     }
 
     fn stopped() -> Alert {
         Alert::Stopped { reason: "no route is left".to_owned() }
     }
 
-    fn standstill() -> Alert {
+    fn stall_alert() -> Alert {
         Alert::Stalled { reason: "every route is out".to_owned(), until: None }
     }
 
@@ -170,21 +170,21 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_of_alarms_is_one_message_and_the_next_waits() {
+    fn a_burst_of_events_is_one_message_and_the_next_one_waits() {
         let (mut outbox, start) = (outbox(), Instant::now());
         for number in 0..1_000 {
-            outbox.add(start, alarm(&format!("key {number} is off")));
-            outbox.add(start, alarm(&format!("key {number} is off")));
+            outbox.add(start, event_alert(&format!("key {number} is off")));
+            outbox.add(start, event_alert(&format!("key {number} is off")));
         }
         assert_eq!(outbox.due_at(start), Some(start + GATHER_DELAY));
         assert_eq!(outbox.take(start, false), None, "others may follow at once");
-        let parcel = outbox.take(start + GATHER_DELAY, false).unwrap();
+        let message = outbox.take(start + GATHER_DELAY, false).unwrap();
         assert_eq!(
-            (parcel.events.len(), parcel.more_events),
+            (message.events.len(), message.more_events),
             (MAX_EVENTS_SHOWN, 2 * (1_000 - MAX_EVENTS_SHOWN as u64))
         );
-        outbox.on_done(start + GATHER_DELAY, &parcel);
-        outbox.add(start + GATHER_DELAY, alarm("another"));
+        outbox.on_done(start + GATHER_DELAY, &message);
+        outbox.add(start + GATHER_DELAY, event_alert("another"));
         assert_eq!(outbox.due_at(start), Some(start + GATHER_DELAY + ATTENTION_INTERVAL));
         assert_eq!(outbox.take(start + ATTENTION_INTERVAL, false), None);
         assert_eq!(outbox.take(start + GATHER_DELAY + ATTENTION_INTERVAL, false).unwrap().events, ["another"]);
@@ -192,20 +192,20 @@ mod tests {
     }
 
     #[test]
-    fn an_ending_goes_at_once_with_the_alarms_before_it_and_without_the_standstill() {
+    fn the_final_alert_is_due_at_once_with_earlier_events_and_without_the_stall() {
         let (mut outbox, now) = (outbox(), Instant::now());
-        outbox.add(now, alarm("dave is off"));
-        outbox.add(now, standstill());
+        outbox.add(now, event_alert("dave is off"));
+        outbox.add(now, stall_alert());
         outbox.add(now, stopped());
-        let parcel = outbox.take(now, false).unwrap();
-        assert_eq!((parcel.ending, parcel.stall), (Some(stopped()), None));
-        assert_eq!(parcel.events, ["dave is off"]);
+        let message = outbox.take(now, false).unwrap();
+        assert_eq!((message.ending, message.stall), (Some(stopped()), None));
+        assert_eq!(message.events, ["dave is off"]);
     }
 
     #[test]
-    fn only_the_last_state_is_told() {
+    fn a_stall_that_ended_unsent_is_not_sent() {
         let (mut outbox, now) = (outbox(), Instant::now());
-        outbox.add(now, standstill());
+        outbox.add(now, stall_alert());
         outbox.add(now, Alert::Resumed);
         assert_eq!(outbox.due_at(now), None, "nobody had heard of it");
         outbox.add(now, Alert::Resumed);
@@ -213,39 +213,39 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_delivered_is_told_with_what_came_since() {
+    fn an_undelivered_message_is_merged_with_newer_alerts() {
         let (mut outbox, now) = (outbox(), Instant::now());
-        outbox.add(now, alarm("first"));
-        outbox.add(now, standstill());
-        let parcel = outbox.take(now, true).unwrap();
-        outbox.add(now, alarm("second"));
+        outbox.add(now, event_alert("first"));
+        outbox.add(now, stall_alert());
+        let message = outbox.take(now, true).unwrap();
+        outbox.add(now, event_alert("second"));
         outbox.add(now, Alert::Resumed);
-        outbox.put_back(now, parcel);
-        let parcel = outbox.take(now, true).unwrap();
-        assert_eq!((parcel.events.as_slice(), parcel.stall.as_ref()), (&["first".into(), "second".into()][..], None));
+        outbox.put_back(now, message);
+        let message = outbox.take(now, true).unwrap();
+        assert_eq!((message.events.as_slice(), message.stall.as_ref()), (&["first".into(), "second".into()][..], None));
         outbox.add(now, stopped());
-        outbox.put_back(now, PendingMessage { stall: Some(standstill()), ..parcel });
-        let parcel = outbox.take(now, false).unwrap();
-        assert_eq!((parcel.ending, parcel.stall), (Some(stopped()), None));
+        outbox.put_back(now, PendingMessage { stall: Some(stall_alert()), ..message });
+        let message = outbox.take(now, false).unwrap();
+        assert_eq!((message.ending, message.stall), (Some(stopped()), None));
     }
 
     #[test]
-    fn a_webhook_hears_only_what_it_wants_to() {
+    fn a_webhook_gets_only_its_configured_kinds() {
         let now = Instant::now();
-        for (on, wanted) in [(AlertKind::Finished, 0), (AlertKind::Stopped, 1), (AlertKind::Attention, 1)] {
-            let mut outbox = Outbox::new(vec![on]);
-            for news in [alarm("dave is off"), standstill(), stopped()] {
-                outbox.add(now, news);
+        for (kind, wanted) in [(AlertKind::Finished, 0), (AlertKind::Stopped, 1), (AlertKind::Attention, 1)] {
+            let mut outbox = Outbox::new(vec![kind]);
+            for alert in [event_alert("dave is off"), stall_alert(), stopped()] {
+                outbox.add(now, alert);
             }
-            let parcel = outbox.take(now, true).unwrap_or_default();
-            assert_eq!(usize::from(parcel.ending.is_some()) + parcel.events.len(), wanted, "{on:?}");
+            let message = outbox.take(now, true).unwrap_or_default();
+            assert_eq!(usize::from(message.ending.is_some()) + message.events.len(), wanted, "{kind:?}");
         }
     }
 
     #[test]
-    fn words_from_outside_are_one_short_line() {
-        let words = shorten(&format!("\u{1b}[31m{}", "é".repeat(200)), MAX_EVENT_CHARS);
-        assert_eq!(words.chars().count(), MAX_EVENT_CHARS);
-        assert!(words.starts_with("␛[31mé") && words.ends_with('…'));
+    fn an_event_message_is_one_short_line() {
+        let line = shorten(&format!("\u{1b}[31m{}", "é".repeat(200)), MAX_EVENT_CHARS);
+        assert_eq!(line.chars().count(), MAX_EVENT_CHARS);
+        assert!(line.starts_with("␛[31mé") && line.ends_with('…'));
     }
 }

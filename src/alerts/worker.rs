@@ -37,7 +37,7 @@ pub(super) struct WebhookWorker {
     /// Set once a signal has asked the run to stop.
     is_interrupted: Arc<AtomicBool>,
     /// Warnings for the operator.
-    warning_tx: mpsc::Sender<String>,
+    warning_sender: mpsc::Sender<String>,
     /// Failed attempts since the last success, or since a message was given up.
     failed_attempts: usize,
     /// The current wait before a retry. Nothing is sent until it ends.
@@ -68,7 +68,7 @@ impl WebhookWorker {
         host: Option<String>,
         last_known_event: u64,
         is_interrupted: Arc<AtomicBool>,
-        warning_tx: mpsc::Sender<String>,
+        warning_sender: mpsc::Sender<String>,
     ) -> Result<Self, String> {
         Ok(Self {
             client: Arc::new(WebhookClient::new(&webhook)?),
@@ -77,7 +77,7 @@ impl WebhookWorker {
             host,
             tracker: AlertTracker::after_event(last_known_event),
             is_interrupted,
-            warning_tx,
+            warning_sender,
             failed_attempts: 0,
             pause: None,
             closed_at: None,
@@ -94,7 +94,7 @@ impl WebhookWorker {
             let now = Instant::now();
             if sending.is_none() && self.pause.is_none_or(|pause| pause.until <= now) {
                 self.pause = None;
-                sending = self.outbox.take(now, self.closed_at.is_some()).map(|parcel| self.send(parcel, &snapshot));
+                sending = self.outbox.take(now, self.closed_at.is_some()).map(|message| self.send(message, &snapshot));
             }
             if sending.is_none() && self.closed_at.is_some() && self.pause.is_none() {
                 return;
@@ -130,16 +130,16 @@ impl WebhookWorker {
 
     fn add_alert(&mut self, alert: Alert) {
         let now = Instant::now();
-        let news = match alert {
+        let reported_alert = match alert {
             Alert::Stopped { .. } if self.is_interrupted.load(Ordering::Relaxed) => {
                 Alert::Stopped { reason: "interrupted by a signal".to_owned() }
             }
             other => other,
         };
-        if news.is_final() {
+        if reported_alert.is_final() {
             self.retry_now(now);
         }
-        self.outbox.add(now, news);
+        self.outbox.add(now, reported_alert);
     }
 
     /// Ends the wait before a retry, so that the final alert is sent at once, unless the server itself has stated the
@@ -163,13 +163,13 @@ impl WebhookWorker {
         self.closed_at = Some(now);
     }
 
-    fn send(&self, parcel: PendingMessage, snapshot: &Snapshot) -> SendInProgress {
-        let message = WebhookMessage::new(&parcel, snapshot, &self.webhook.name, self.host.clone());
-        let (post, body) = (Arc::clone(&self.client), message.body(self.webhook.format));
+    fn send(&self, pending: PendingMessage, snapshot: &Snapshot) -> SendInProgress {
+        let message = WebhookMessage::new(&pending, snapshot, &self.webhook.name, self.host.clone());
+        let (client, body) = (Arc::clone(&self.client), message.body(self.webhook.format));
         SendInProgress {
-            message: parcel,
+            message: pending,
             event: message.event,
-            delivery: Box::pin(async move { post.send(body).await }),
+            delivery: Box::pin(async move { client.send(body).await }),
         }
     }
 
@@ -195,7 +195,7 @@ impl WebhookWorker {
                     None => self.give_up(now, &sent, &reason),
                 }
             }
-            Delivery::Rejected { reason: words } => self.give_up(now, &sent, &words),
+            Delivery::Rejected { reason } => self.give_up(now, &sent, &reason),
         }
     }
 
@@ -216,7 +216,7 @@ impl WebhookWorker {
                  with: cascadeck check --webhooks"
             );
             // If the channel is full or closed, the warning is still in the log.
-            let _ = self.warning_tx.try_send(warning);
+            let _ = self.warning_sender.try_send(warning);
         }
     }
 }

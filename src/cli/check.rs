@@ -71,7 +71,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
     for webhook in &config.webhooks {
         let mut message = describe_webhook(webhook);
         if args.webhooks {
-            let answer = alerts::test(webhook).await;
+            let answer = alerts::send_test(webhook).await;
             failed_webhooks += u64::from(answer.is_err());
             message = match answer {
                 Ok(()) => format!("took the test message; {message}"),
@@ -157,7 +157,7 @@ fn describe_model_list(listed: usize, missing: &[String]) -> String {
 }
 
 async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFinding)>, CliError> {
-    let client = Client::new(clock.to_real(config.policy.connect_timeout), KEY_TIMEOUT)
+    let client = Client::new(clock.to_real_duration(config.policy.connect_timeout), KEY_TIMEOUT)
         .map_err(|error| CliError::internal(error.to_string()))?;
     let (mut tasks, mut audience_tasks) = (Vec::new(), HashMap::new());
     for (index, (key, secret)) in config.keys.iter().zip(&config.secrets).enumerate() {

@@ -39,7 +39,7 @@ impl AttemptTask {
             Some(factor) => Arc::new(self.with_larger_output(factor)),
             None => Arc::clone(&self.spec),
         };
-        let timeout = self.clock.to_real(self.timeout);
+        let timeout = self.clock.to_real_duration(self.timeout);
         let result = self.client.send_attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
         let latency = self.clock.now().mono.since(began.mono);
         AttemptDone { attempt: self.attempt, result, latency }

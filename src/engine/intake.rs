@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::{
     domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq},
-    provider::supports,
+    provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
     store::{LoadedItem, WaitingItem},
 };
@@ -115,7 +115,8 @@ impl Intake {
 
     fn queued_item(&self, seq: Seq, spec: &ItemSpec, now: MonoTime) -> QueuedItem {
         let request = &spec.request;
-        let unsupported_apis = self.apis.iter().copied().filter(|api| supports(*api, request).is_err()).collect();
+        let unsupported_apis =
+            self.apis.iter().copied().filter(|api| check_supported(*api, request).is_err()).collect();
         QueuedItem {
             seq,
             input_tokens: request.estimated_input_tokens(),

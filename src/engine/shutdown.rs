@@ -77,7 +77,7 @@ impl Engine {
         if self.gives_up_at().is_none_or(|at| now.mono < at) {
             return;
         }
-        if self.client.has_heard() {
+        if self.client.has_received_response() {
             self.provider_contact = ProviderContact::Reached;
             return;
         }

@@ -230,8 +230,10 @@ pub(super) fn prepare(
 
     // While a user only looks at a run that has nothing to do, the time does not count as active.
     let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back_items;
-    let client =
-        Client::new(clock.to_real(scheduler.policy().connect_timeout), clock.to_real(scheduler.policy().idle_timeout))?;
+    let client = Client::new(
+        clock.to_real_duration(scheduler.policy().connect_timeout),
+        clock.to_real_duration(scheduler.policy().idle_timeout),
+    )?;
     let endpoints = keys
         .iter()
         .zip(secrets)

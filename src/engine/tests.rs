@@ -339,7 +339,7 @@ async fn start_and_wait_for_requests(
     let mut snapshots = handle.snapshots.clone();
     let sent = snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 2);
     drop(tokio::time::timeout(Duration::from_secs(30), sent).await.expect("nothing goes out").unwrap());
-    while !head.is_empty() && !client.has_heard() {
+    while !head.is_empty() && !client.has_received_response() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     (running, handle)

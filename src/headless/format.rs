@@ -21,18 +21,18 @@ pub(super) fn group_digits(number: u64) -> String {
 }
 
 /// `812ms`, `2.1s`, `37s`, `4:05`
-pub(super) fn latency(millis: u64) -> String {
+pub(super) fn format_latency(millis: u64) -> String {
     if millis < 1_000 { format!("{millis}ms") } else { format_duration(Duration::from_millis(millis)) }
 }
 
 /// A time of day: `14:08:51`
-pub(super) fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
+pub(super) fn format_time_of_day(at: WallTime, zone: &TimeZone) -> String {
     at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
 /// A future time, and the time until then. The date or the seconds are left out where they are of no use:
 /// `14:09:30 (in 37s)`, `Nov 22 09:00 (in 18h51m)`.
-pub(super) fn time_ahead(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
+pub(super) fn format_future_time(at: WallTime, now: WallTime, zone: &TimeZone) -> String {
     let (then, today) = (at.timestamp().to_zoned(zone.clone()), now.timestamp().to_zoned(zone.clone()));
     let span = at.since(now);
     let format = if then.date() != today.date() {
@@ -50,7 +50,7 @@ const TERMINAL_COLUMNS: usize = 80;
 
 /// A table with a heading. Every column is as wide as its widest cell: the first is left-aligned, the others
 /// right-aligned. Columns are two spaces apart, or one if the table would otherwise be wider than a common terminal.
-pub(super) fn text_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
+pub(super) fn format_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = heading.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -58,17 +58,17 @@ pub(super) fn text_table<const N: usize>(heading: [&str; N], rows: &[[String; N]
         }
     }
     let wide_total = widths.iter().sum::<usize>() + 2 * (N - 1);
-    let between = if wide_total > TERMINAL_COLUMNS { " " } else { "  " };
+    let column_gap = if wide_total > TERMINAL_COLUMNS { " " } else { "  " };
     let line = |cells: [&str; N]| {
         let mut line = String::new();
         for (index, (cell, width)) in cells.into_iter().zip(widths).enumerate() {
-            let gap = " ".repeat(width.saturating_sub(cell.width()));
+            let padding = " ".repeat(width.saturating_sub(cell.width()));
             if index == 0 {
                 line.push_str(cell);
-                line.push_str(&gap);
+                line.push_str(&padding);
             } else {
-                line.push_str(between);
-                line.push_str(&gap);
+                line.push_str(column_gap);
+                line.push_str(&padding);
                 line.push_str(cell);
             }
         }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_ahead_are_as_exact_as_it_matters() {
+    fn future_times_are_only_as_exact_as_useful() {
         let now = WallTime::from_unix_seconds(1_795_251_600); // 2026-11-21T09:00:00Z
         let cases = [
             (37, "09:00:37 (in 37s)"),
@@ -104,22 +104,22 @@ mod tests {
             (0, "09:00:00 (in 0s)"),
         ];
         for (seconds, want) in cases {
-            assert_eq!(time_ahead(now + Duration::from_secs(seconds), now, &TimeZone::UTC), want);
+            assert_eq!(format_future_time(now + Duration::from_secs(seconds), now, &TimeZone::UTC), want);
         }
     }
 
     #[test]
-    fn columns_stand_closer_where_they_would_be_too_wide() {
+    fn columns_are_closer_in_tables_wider_than_a_terminal() {
         let row = |wide: usize| [["n".repeat(wide), "1,000".to_owned(), "12".to_owned()]];
         for (name, want) in [(69, 80), (70, 79), (71, 80)] {
-            let table = text_table(["name", "ok", "no"], &row(name));
+            let table = format_table(["name", "ok", "no"], &row(name));
             assert!(table.lines().all(|line| line.width() == want), "{name}: {table}");
         }
     }
 
     #[test]
-    fn columns_go_by_what_a_terminal_shows() {
+    fn columns_are_aligned_by_displayed_width() {
         let rows = [["日本".to_owned(), "1".to_owned()], ["a".to_owned(), "1,000".to_owned()]];
-        assert_eq!(text_table(["name", "ok"], &rows), "name     ok\n日本      1\na     1,000\n");
+        assert_eq!(format_table(["name", "ok"], &rows), "name     ok\n日本      1\na     1,000\n");
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::format::{group_digits, text_table, time_ahead};
+use super::format::{format_future_time, format_table, group_digits};
 use crate::domain::{
     Forecast, Money,
     event::format_duration,
@@ -14,7 +14,7 @@ use crate::domain::{
 };
 
 /// Maximum number of rows in the capacity table. The JSON has all of them.
-const ROWS: usize = 40;
+const MAX_TABLE_ROWS: usize = 40;
 
 /// The result of `plan`. Field names are a contract: scripts read them.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -90,13 +90,13 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
     line("bound by", describe_constraints(&plan.forecast));
     line("runs out", describe_exhaustion(&plan.forecast, zone));
     if let Some(before) = plan.forecast.before_reset {
-        let when = time_ahead(before.at, plan.forecast.at, zone);
+        let when = format_future_time(before.at, plan.forecast.at, zone);
         line("today", format!("{} before the next day's quota, {when}", count_items(before.items)));
     }
     for saving in &plan.forecast.savings {
         let words = match (saving.time_saved, saving.finish) {
             (Some(saves), Some(finish)) if saves.as_secs() > 0 => {
-                let when = time_ahead(finish, plan.forecast.at, zone);
+                let when = format_future_time(finish, plan.forecast.at, zone);
                 format!(
                     "like {} would end it {when}: {} sooner",
                     saving.similar_to,
@@ -104,7 +104,11 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
                 )
             }
             (None, Some(finish)) => {
-                format!("like {} would end it {}", saving.similar_to, time_ahead(finish, plan.forecast.at, zone))
+                format!(
+                    "like {} would end it {}",
+                    saving.similar_to,
+                    format_future_time(finish, plan.forecast.at, zone)
+                )
             }
             _ => format!("like {} would save nothing", saving.similar_to),
         };
@@ -118,13 +122,13 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
 }
 
 fn describe_batch(plan: &Plan) -> String {
-    let mut words = format!("{}: {} {}", plan.input, group_digits(plan.rows), plan.noun);
+    let mut text = format!("{}: {} {}", plan.input, group_digits(plan.rows), plan.noun);
     if plan.skipped > 0 {
-        let _ = write!(words, ", {} captioned already", group_digits(plan.skipped));
+        let _ = write!(text, ", {} captioned already", group_digits(plan.skipped));
     }
     if plan.ended > 0 || plan.other_waiting > 0 {
         let _ = write!(
-            words,
+            text,
             "; {} ended in {}, {} to go",
             group_digits(plan.ended),
             plan.run_dir,
@@ -134,44 +138,45 @@ fn describe_batch(plan: &Plan) -> String {
     match (plan.other_waiting, plan.other_waiting_sent) {
         (0, _) => {}
         (others, true) => {
-            let _ = write!(words, ", {} of them of an earlier start and no longer in the input", group_digits(others));
+            let _ = write!(text, ", {} of them of an earlier start and no longer in the input", group_digits(others));
         }
         (others, false) => {
             let waiting = count_items(others);
-            let _ = write!(words, "; {waiting} of an earlier start beyond the first rows: waiting, and not sent");
+            let _ = write!(text, "; {waiting} of an earlier start beyond the first rows: waiting, and not sent");
         }
     }
-    words
+    text
 }
 
 fn describe_finish(forecast: &Forecast, zone: &TimeZone) -> String {
     let Some(finish) = forecast.finish else {
         return "not by itself: see below".to_owned();
     };
-    let mut words = time_ahead(finish, forecast.at, zone);
+    let mut text = format_future_time(finish, forecast.at, zone);
     if let (Some(earliest), Some(latest)) = (forecast.earliest_finish, forecast.latest_finish) {
         let span = |at: crate::domain::WallTime| format_duration(whole_seconds(at.since(forecast.at)));
-        let _ = write!(words, "; in {} at the earliest, {} at the latest", span(earliest), span(latest));
+        let _ = write!(text, "; in {} at the earliest, {} at the latest", span(earliest), span(latest));
     }
     if forecast.stop.is_some() {
-        words.push_str(", if it is resumed whenever quota returns");
+        text.push_str(", if it is resumed whenever quota returns");
     }
-    words
+    text
 }
 
 fn describe_stop(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
     let stop = forecast.stop?;
     let left = count_items(stop.items_left);
-    let when = time_ahead(stop.at, forecast.at, zone);
+    let when = format_future_time(stop.at, forecast.at, zone);
     Some(match stop.reason {
         StopReason::Quota => {
-            let returns = stop.resumes_at.map(|at| format!(", quota returns {}", time_ahead(at, forecast.at, zone)));
+            let returns =
+                stop.resumes_at.map(|at| format!(", quota returns {}", format_future_time(at, forecast.at, zone)));
             format!(
                 "{when} with {left} left: every route is out for the day{}. Resume it then, or let it wait: --on-exhausted wait",
                 returns.unwrap_or_default()
             )
         }
-        StopReason::Budget => match stop.resumes_at.map(|at| time_ahead(at, forecast.at, zone)) {
+        StopReason::Budget => match stop.resumes_at.map(|at| format_future_time(at, forecast.at, zone)) {
             Some(at) => format!(
                 "{when} with {left} left: the money for today is used up, more may go {at}. Resume it then, or let it wait: --on-exhausted wait"
             ),
@@ -186,25 +191,25 @@ fn count_items(number: u64) -> String {
 }
 
 fn describe_constraints(forecast: &Forecast) -> String {
-    let words: Vec<String> = forecast
+    let parts: Vec<String> = forecast
         .constraints
         .iter()
-        .filter(|bind| bind.share >= 0.005)
+        .filter(|constraint| constraint.share >= 0.005)
         .map(|bind| {
             let pool = bind.pool.as_ref().map(|pool| format!(" ({pool} most)")).unwrap_or_default();
             format!("{} {:.0}%{pool}", bind.constraint.label(), bind.share * 100.0)
         })
         .collect();
-    if words.is_empty() { "nothing but how long answers take".to_owned() } else { words.join(", ") }
+    if parts.is_empty() { "nothing but how long answers take".to_owned() } else { parts.join(", ") }
 }
 
 fn describe_exhaustion(forecast: &Forecast, zone: &TimeZone) -> String {
-    let Some(out) = &forecast.first_exhausted else { return "no daily quota".to_owned() };
-    let returns = match out.resets_at {
-        Some(at) => format!("returns {}", time_ahead(at, forecast.at, zone)),
+    let Some(exhausted) = &forecast.first_exhausted else { return "no daily quota".to_owned() };
+    let returns = match exhausted.resets_at {
+        Some(at) => format!("returns {}", format_future_time(at, forecast.at, zone)),
         None => "opens again little by little".to_owned(),
     };
-    format!("{} for the day {}; {returns}", out.pool, time_ahead(out.at, forecast.at, zone))
+    format!("{} for the day {}; {returns}", exhausted.pool, format_future_time(exhausted.at, forecast.at, zone))
 }
 
 fn describe_tokens(plan: &Plan) -> String {
@@ -219,14 +224,14 @@ fn describe_tokens(plan: &Plan) -> String {
 }
 
 fn describe_cost(plan: &Plan) -> String {
-    let mut words = plan.forecast.cost.to_string();
+    let mut text = plan.forecast.cost.to_string();
     if plan.forecast.has_unpriced_items {
-        words.push_str(", without the models that have no price");
+        text.push_str(", without the models that have no price");
     }
     if let Some(budget) = plan.budget_usd.and_then(Money::from_usd) {
-        let _ = write!(words, " of a budget of {budget}");
+        let _ = write!(text, " of a budget of {budget}");
     }
-    words
+    text
 }
 
 fn capacity_table(plan: &Plan) -> String {
@@ -238,7 +243,7 @@ fn capacity_table(plan: &Plan) -> String {
     let rows: Vec<[String; 8]> = plan
         .capacity
         .iter()
-        .take(ROWS)
+        .take(MAX_TABLE_ROWS)
         .map(|row| {
             let by = match row.minute_limit {
                 _ if row.per_minute.is_none() => "-",
@@ -261,9 +266,13 @@ fn capacity_table(plan: &Plan) -> String {
             ]
         })
         .collect();
-    let mut text = text_table(heading, &rows);
-    if plan.capacity.len() > ROWS {
-        let _ = writeln!(text, "… and {} more: --json lists all", group_digits((plan.capacity.len() - ROWS) as u64));
+    let mut text = format_table(heading, &rows);
+    if plan.capacity.len() > MAX_TABLE_ROWS {
+        let _ = writeln!(
+            text,
+            "… and {} more: --json lists all",
+            group_digits((plan.capacity.len() - MAX_TABLE_ROWS) as u64)
+        );
     }
     text
 }

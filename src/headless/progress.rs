@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::format::{group_digits, time_ahead, time_of_day};
+use super::format::{format_future_time, format_time_of_day, group_digits};
 use crate::domain::{
     Event, EventKind, EventLevel, Money, Outcome, Snapshot,
     bottleneck::{Bottleneck, BottleneckShare},
@@ -16,17 +16,17 @@ const MAX_MESSAGE_CHARS: usize = 143;
 /// The progress line: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight $0.84
 /// key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what limits the run, if anything does.
 pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
-    let mut parts = vec![time_of_day(snapshot.at, zone), format_counts(&snapshot.totals)];
+    let mut parts = vec![format_time_of_day(snapshot.at, zone), format_counts(&snapshot.totals)];
     let is_active = !snapshot.state.is_over();
     if is_active && snapshot.throughput.items_per_second > 0.0 {
         parts.push(format_rate(snapshot.throughput.items_per_second));
     }
     if is_active && let Some(finish) = snapshot.throughput.finish_at {
-        parts.push(format!("ETA {}", time_ahead(finish, snapshot.at, zone)));
+        parts.push(format!("ETA {}", format_future_time(finish, snapshot.at, zone)));
     } else if is_active && let Some(stop) = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop) {
         parts.push(format!(
             "stops {} with {} left",
-            time_ahead(stop.at, snapshot.at, zone),
+            format_future_time(stop.at, snapshot.at, zone),
             group_digits(stop.items_left)
         ));
     }
@@ -34,21 +34,21 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
         parts.push(format!("{} in flight", group_digits(snapshot.totals.in_flight)));
     }
     parts.push(format_spend(&snapshot.spend));
-    if is_active && let Some(place) = &snapshot.current_route {
-        parts.push(describe_route(place));
+    if is_active && let Some(route) = &snapshot.current_route {
+        parts.push(describe_route(route));
     }
     if let Some(state) = describe_state(snapshot, zone) {
         parts.push(state);
-    } else if is_active && let Some(held) = describe_bottleneck(&snapshot.bottlenecks) {
-        parts.push(held);
+    } else if is_active && let Some(bottleneck) = describe_bottleneck(&snapshot.bottlenecks) {
+        parts.push(bottleneck);
     }
     sanitize(&parts.join("  ")).into_owned()
 }
 
 /// The progress line of `newest`, if more than the time in it differs from the last line, which was made from `last`.
 pub fn correction_line(last: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option<String> {
-    let at_once = Snapshot { at: last.at, ..newest.clone() };
-    (progress_line(last, zone) != progress_line(&at_once, zone)).then(|| progress_line(newest, zone))
+    let newest_at_last_time = Snapshot { at: last.at, ..newest.clone() };
+    (progress_line(last, zone) != progress_line(&newest_at_last_time, zone)).then(|| progress_line(newest, zone))
 }
 
 /// `14:08:40  ALARM  dave is off, invalid_key: API key not valid`
@@ -60,8 +60,8 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
         EventLevel::Alert => "ALARM",
     };
     let message = event.kind.to_string();
-    let words = if is_own_message(&event.kind) { message } else { shorten(&message, MAX_MESSAGE_CHARS) };
-    sanitize(&format!("{}  {level}  {words}", time_of_day(event.at, zone))).into_owned()
+    let shown_message = if is_own_message(&event.kind) { message } else { shorten(&message, MAX_MESSAGE_CHARS) };
+    sanitize(&format!("{}  {level}  {shown_message}", format_time_of_day(event.at, zone))).into_owned()
 }
 
 /// True for messages by this program, about the run or about a connection that it can't make. They are short and may
@@ -89,12 +89,12 @@ fn format_counts(totals: &Totals) -> String {
     let ended = u128::from(totals.done) + u128::from(totals.failed);
     let percent = (ended * 100).checked_div(u128::from(totals.total)).unwrap_or_default();
     let total = group_digits(totals.total);
-    let both = format!("{} done, {} failed", group_digits(totals.done), group_digits(totals.failed));
+    let counts = format!("{} done, {} failed", group_digits(totals.done), group_digits(totals.failed));
     match (totals.ingesting, totals.total) {
         (true, 0) => "reading the input".to_owned(),
         // The total is not known yet.
-        (true, _) => format!("{both} of {total}+"),
-        (false, _) => format!("{percent}% of {total}: {both}"),
+        (true, _) => format!("{counts} of {total}+"),
+        (false, _) => format!("{percent}% of {total}: {counts}"),
     }
 }
 
@@ -119,8 +119,9 @@ fn describe_route(route: &CurrentRoute) -> String {
 /// Describes the largest bottleneck, if it is a limit and has a share of at least 10%.
 fn describe_bottleneck(bottlenecks: &[BottleneckShare]) -> Option<String> {
     let top = bottlenecks.first().filter(|top| top.share >= 0.1)?;
-    let idle = matches!(top.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected);
-    (!idle).then(|| format!("held by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
+    let is_not_limiting =
+        matches!(top.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected);
+    (!is_not_limiting).then(|| format!("held by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
 }
 
 /// `None` while the run is running normally.
@@ -128,7 +129,7 @@ fn describe_state(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
     let text = match &snapshot.state {
         RunState::Running => return None,
         RunState::Waiting { reason, until: Some(until) } => {
-            format!("waiting until {}: {reason}", time_ahead(*until, snapshot.at, zone))
+            format!("waiting until {}: {reason}", format_future_time(*until, snapshot.at, zone))
         }
         RunState::Waiting { reason, until: None } => format!("waiting: {reason}"),
         RunState::NeedsOperator { reason } => format!("held: {reason}"),

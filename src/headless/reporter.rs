@@ -9,15 +9,15 @@ use super::{
 use crate::domain::{EventLevel, Snapshot, plural, snapshot::RunState};
 
 /// Maximum number of warnings shown between two progress lines. Further ones are counted. Alerts are always shown.
-const WARNINGS_SHOWN: u64 = 10;
+const MAX_WARNINGS_SHOWN: u64 = 10;
 
 /// Turns a stream of snapshots into lines.
 #[derive(Debug)]
 pub struct Reporter {
     options: ProgressOptions,
-    last: Option<LastReport>,
+    last_report: Option<LastReport>,
     /// The number of the newest event that was handled.
-    last_event: u64,
+    last_event_number: u64,
     warnings_shown: u64,
     warnings_suppressed: u64,
     /// True if the newest snapshot differs in its [`ReportKey`] from the last progress line.
@@ -45,11 +45,11 @@ struct ReportKey {
 
 impl Reporter {
     pub const fn new(options: ProgressOptions) -> Self {
-        let last_event = options.last_known_event;
+        let last_event_number = options.last_known_event;
         Self {
             options,
-            last: None,
-            last_event,
+            last_report: None,
+            last_event_number,
             warnings_shown: 0,
             warnings_suppressed: 0,
             has_changes: false,
@@ -58,13 +58,13 @@ impl Reporter {
     }
 
     /// Returns the lines to write for `snapshot` at `now`: new warnings and alerts at once, progress when it is due.
-    pub fn lines(&mut self, now: Instant, snapshot: &Snapshot) -> Vec<String> {
+    pub fn update(&mut self, now: Instant, snapshot: &Snapshot) -> Vec<String> {
         let mut lines = self.new_events(snapshot);
         let key = ReportKey::of(snapshot);
-        self.has_changes = self.last.as_ref().is_none_or(|last| last.key != key);
+        self.has_changes = self.last_report.as_ref().is_none_or(|last| last.key != key);
         self.stuck_since = needs_operator(snapshot).then(|| self.stuck_since.unwrap_or(now));
-        let over = snapshot.state.is_over();
-        if (over && self.has_changes) || self.due_at().is_none_or(|due| due <= now) {
+        let is_over = snapshot.state.is_over();
+        if (is_over && self.has_changes) || self.due_at().is_none_or(|due| due <= now) {
             if self.warnings_suppressed > 0 {
                 lines.push(format!(
                     "… and {} more {}, all in the run's log",
@@ -74,19 +74,19 @@ impl Reporter {
             }
             lines.push(progress_line(snapshot, &self.options.zone));
             (self.warnings_shown, self.warnings_suppressed) = (0, 0);
-            (self.last, self.has_changes) = (Some(LastReport { at: now, key }), false);
+            (self.last_report, self.has_changes) = (Some(LastReport { at: now, key }), false);
         }
         lines
     }
 
     /// When the next progress line is due if no snapshot comes before; `None` means at once.
     pub fn due_at(&self) -> Option<Instant> {
-        let pause = if self.has_changes || self.warnings_suppressed > 0 {
+        let interval = if self.has_changes || self.warnings_suppressed > 0 {
             self.options.progress_interval
         } else {
             self.options.heartbeat_interval
         };
-        self.last.as_ref().map(|last| last.at + pause)
+        self.last_report.as_ref().map(|last| last.at + interval)
     }
 
     /// When the run is to be stopped because it has waited too long for an operator; `None` if it does not wait.
@@ -96,19 +96,20 @@ impl Reporter {
 
     fn new_events(&mut self, snapshot: &Snapshot) -> Vec<String> {
         let mut lines = Vec::new();
-        for event in snapshot.events.iter().filter(|event| event.number > self.last_event) {
+        for event in snapshot.events.iter().filter(|event| event.number > self.last_event_number) {
             let line = || event_line(event, &self.options.zone);
             match event.level() {
                 EventLevel::Info | EventLevel::Operator => {}
                 EventLevel::Alert => lines.push(line()),
-                EventLevel::Warn if self.warnings_shown < WARNINGS_SHOWN => {
+                EventLevel::Warn if self.warnings_shown < MAX_WARNINGS_SHOWN => {
                     self.warnings_shown += 1;
                     lines.push(line());
                 }
                 EventLevel::Warn => self.warnings_suppressed += 1,
             }
         }
-        self.last_event = snapshot.events.last().map_or(self.last_event, |newest| newest.number.max(self.last_event));
+        self.last_event_number =
+            snapshot.events.last().map_or(self.last_event_number, |newest| newest.number.max(self.last_event_number));
         lines
     }
 }
@@ -117,7 +118,7 @@ impl ReportKey {
     fn of(snapshot: &Snapshot) -> Self {
         Self {
             state: snapshot.state.clone(),
-            route: snapshot.current_route.as_ref().map(|place| (place.key.clone(), place.model.clone())),
+            route: snapshot.current_route.as_ref().map(|route| (route.key.clone(), route.model.clone())),
             done: snapshot.totals.done,
             failed: snapshot.totals.failed,
         }

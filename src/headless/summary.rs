@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::format::{group_digits, latency, text_table};
+use super::format::{format_latency, format_table, group_digits};
 use crate::domain::{
     Money, Snapshot, Summary,
     event::format_duration,
@@ -11,9 +11,9 @@ use crate::domain::{
 };
 
 /// The text printed on standard output when a run ends: the summary as one JSON object on one line, or the table.
-pub fn report(snapshot: &Snapshot, json: bool) -> String {
+pub fn report(snapshot: &Snapshot, as_json: bool) -> String {
     let summary = Summary::from(snapshot);
-    if json {
+    if as_json {
         // Plain data with text keys can always be written as JSON.
         serde_json::to_string(&summary).map(|line| line + "\n").unwrap_or_default()
     } else {
@@ -28,12 +28,12 @@ pub fn summary_table(summary: &Summary) -> String {
         let heading = ["model", "ok", "failed", "ok%", "mean", "p50", "p95", "tokens in", "tokens out", "cost"];
         let rows: Vec<_> = summary.models.iter().map(model_row).collect();
         text.push('\n');
-        text.push_str(&text_table(heading, &rows));
+        text.push_str(&format_table(heading, &rows));
     }
     if !summary.keys.is_empty() {
         let rows: Vec<_> = summary.keys.iter().map(key_row).collect();
         text.push('\n');
-        text.push_str(&text_table(["key", "state", "health", "ok", "failed", "cost"], &rows));
+        text.push_str(&format_table(["key", "state", "health", "ok", "failed", "cost"], &rows));
     }
     text
 }
@@ -49,7 +49,7 @@ fn totals_text(summary: &Summary) -> String {
         gone => format!("; {} no longer in the input", group_digits(gone)),
     };
     let elapsed = format_duration(Duration::try_from_secs_f64(summary.elapsed_s.round()).unwrap_or_default());
-    let pace = match done + failed {
+    let rate = match done + failed {
         ended @ 1.. if summary.elapsed_s >= 1.0 => format!(", {:.2} items/s", ended as f64 / summary.elapsed_s),
         _ => String::new(),
     };
@@ -59,7 +59,7 @@ fn totals_text(summary: &Summary) -> String {
          requests  {}, {} refused for quota\n\
          tokens    {} in, {} out\n\
          cost      {}\n\
-         time      {elapsed}{pace}\n",
+         time      {elapsed}{rate}\n",
         sanitized(&summary.run),
         sanitized(&summary.state),
         group_digits(*done),
@@ -70,15 +70,18 @@ fn totals_text(summary: &Summary) -> String {
         group_digits(summary.input_tokens),
         group_digits(summary.output_tokens),
         match summary.at_risk_usd {
-            none if none <= 0.0 => usd(summary.cost_usd),
-            risk =>
-                format!("{}, and {} at most for requests that were never answered", usd(summary.cost_usd), usd(risk)),
+            none if none <= 0.0 => format_usd(summary.cost_usd),
+            risk => format!(
+                "{}, and {} at most for requests that were never answered",
+                format_usd(summary.cost_usd),
+                format_usd(risk)
+            ),
         },
     )
 }
 
 fn model_row(model: &ModelSummary) -> [String; 10] {
-    let time = |millis: Option<u64>| millis.map_or_else(dash, latency);
+    let time = |millis: Option<u64>| millis.map_or_else(dash, format_latency);
     [
         sanitized(&model.name).into_owned(),
         group_digits(model.ok),
@@ -89,7 +92,7 @@ fn model_row(model: &ModelSummary) -> [String; 10] {
         time(model.p95_ms),
         group_digits(model.input_tokens),
         group_digits(model.output_tokens),
-        usd(model.cost_usd),
+        format_usd(model.cost_usd),
     ]
 }
 
@@ -101,7 +104,7 @@ fn key_row(key: &KeySummary) -> [String; 6] {
         key.health.to_string(),
         group_digits(key.ok),
         group_digits(key.failed),
-        usd(key.cost_usd),
+        format_usd(key.cost_usd),
     ]
 }
 
@@ -109,7 +112,7 @@ fn success_percent(ok: u64, failed: u64) -> String {
     if ok + failed == 0 { dash() } else { format!("{:.1}", 100.0 * ok as f64 / (ok + failed) as f64) }
 }
 
-fn usd(amount: f64) -> String {
+fn format_usd(amount: f64) -> String {
     Money::from_usd(amount).unwrap_or_default().to_string()
 }
 

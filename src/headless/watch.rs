@@ -49,17 +49,17 @@ impl Default for ProgressOptions {
 pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: impl Write) -> Arc<Snapshot> {
     let stuck_timeout = options.stuck_timeout;
     let mut reporter = Reporter::new(options);
-    let mut has_sent_stop = false;
+    let mut has_sent_drain = false;
     loop {
         let snapshot = Arc::clone(&handle.snapshots.borrow_and_update());
         let now = Instant::now();
-        write_lines(&mut err, &reporter.lines(now, &snapshot));
+        write_lines(&mut err, &reporter.update(now, &snapshot));
         if snapshot.state.is_over() {
             return snapshot;
         }
-        let give_up_at = reporter.give_up_at().filter(|_| !has_sent_stop);
+        let give_up_at = reporter.give_up_at().filter(|_| !has_sent_drain);
         if give_up_at.is_some_and(|at| at <= now) {
-            has_sent_stop = true;
+            has_sent_drain = true;
             let answer = handle.send_command(Command::Drain).await.unwrap_or_else(|why| why);
             let span = format_duration(stuck_timeout);
             let line = format!("nobody came to help for {span}; stopping, to be resumed: {answer}");

@@ -90,7 +90,7 @@ enum OutputFormat<'a> {
 const EFFORT_LEVELS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 
 /// Checks the parameters that this API does not support or limits. The error is a sentence.
-pub(super) fn supports(request: &Request) -> Result<(), String> {
+pub(super) fn check_supported(request: &Request) -> Result<(), String> {
     let params = &request.params;
     if params.seed.is_some() {
         return Err("anthropic has no seed".to_owned());
@@ -222,12 +222,12 @@ impl From<TokenUsage> for Usage {
     /// The API's `input_tokens` excludes tokens that were written to or read from its cache, so these are added. Its
     /// `output_tokens` includes thinking tokens, so these are subtracted.
     fn from(usage: TokenUsage) -> Self {
-        let cached =
+        let cache_tokens =
             usage.cache_creation_input_tokens.or_zero().saturating_add(usage.cache_read_input_tokens.or_zero());
         let output = usage.output_tokens.or_zero();
         let thinking = usage.output_tokens_details.unwrap_or_default().thinking_tokens.or_zero().min(output);
         Self {
-            input_tokens: usage.input_tokens.or_zero().saturating_add(cached),
+            input_tokens: usage.input_tokens.or_zero().saturating_add(cache_tokens),
             output_tokens: output - thinking,
             thinking_tokens: thinking,
         }

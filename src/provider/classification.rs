@@ -211,7 +211,7 @@ fn classify_error(api: Api, response: &ProviderResponse<'_>, error: ErrorBody) -
     let redirect_message = (300..400).contains(&response.status).then(|| describe_redirect(response));
     let message = redirect_message.as_deref().unwrap_or(&context.error.message);
     let mut result = AttemptResult {
-        retry_after: stated_wait_for(api, rule.outcome, response, &context.error).map(|delay| RetryAfter { delay }),
+        retry_after: find_trusted_wait(api, rule.outcome, response, &context.error).map(|delay| RetryAfter { delay }),
         stated_limit: quota_errors::smallest_stated_limit(&context.error, rule.outcome),
         limit_is_zero: rule.limit_is_zero,
         response_meta: ResponseMeta { limits: read_provider_limits(response, &context.error), server_time: None },
@@ -250,7 +250,12 @@ fn describe_redirect(response: &ProviderResponse<'_>) -> String {
 
 /// Finds the wait that the error states, if it can be trusted. For a daily quota that resets at midnight, Gemini states
 /// a `retryDelay` of some seconds, which is ignored. Providers with rolling days (Groq, OpenAI) state the real wait.
-fn stated_wait_for(api: Api, outcome: Outcome, response: &ProviderResponse<'_>, error: &ErrorBody) -> Option<Duration> {
+fn find_trusted_wait(
+    api: Api,
+    outcome: Outcome,
+    response: &ProviderResponse<'_>,
+    error: &ErrorBody,
+) -> Option<Duration> {
     let can_state_wait = matches!(
         outcome,
         Outcome::RateLimitedMinute
@@ -263,7 +268,7 @@ fn stated_wait_for(api: Api, outcome: Outcome, response: &ProviderResponse<'_>, 
     if !can_state_wait || (outcome == Outcome::QuotaExhaustedDay && (api == Api::Gemini || error.is_google)) {
         return None;
     }
-    retry_after::stated_wait(&retry_after::WaitSources {
+    retry_after::find_stated_wait(&retry_after::WaitSources {
         headers: response.headers,
         quoted_headers: &error.quoted_headers,
         stated_in_body: error.stated_wait,

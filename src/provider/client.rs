@@ -18,7 +18,7 @@ use crate::domain::{Api, AttemptResult, ItemSpec, Outcome, OutcomeAction, Reques
 use super::{
     EncodedRequest, Endpoint, ProviderResponse, TransportFailure, TransportResult, Unsupported, classification,
     classify, encode,
-    pictures::{self, DecodedPictureCache, PictureError},
+    pictures::{self, CheckedPictureCache, PictureError},
     rate_limit_headers::{self, Vendor},
     redact::redact,
     tls_errors,
@@ -64,13 +64,13 @@ pub enum ModelListAccess {
 /// environment.
 #[derive(Clone, Debug)]
 pub struct Client {
-    remote: reqwest::Client,
-    local: reqwest::Client,
+    remote_client: reqwest::Client,
+    local_client: reqwest::Client,
     /// Threads that read, check and encode pictures.
-    picture_threads: Arc<WorkerPool>,
-    decoded_pictures: Arc<DecodedPictureCache>,
+    picture_worker_pool: Arc<WorkerPool>,
+    checked_pictures: Arc<CheckedPictureCache>,
     /// True once the head of any response was received, whatever its status.
-    heard: Arc<AtomicBool>,
+    has_received_response: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -94,17 +94,17 @@ impl Client {
             builder.build().map_err(|error| ClientError(describe_transport_error(&error)))
         };
         Ok(Self {
-            remote: build(builder())?,
-            local: build(builder().no_proxy())?,
-            picture_threads: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
-            decoded_pictures: Arc::default(),
-            heard: Arc::default(),
+            remote_client: build(builder())?,
+            local_client: build(builder().no_proxy())?,
+            picture_worker_pool: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
+            checked_pictures: Arc::default(),
+            has_received_response: Arc::default(),
         })
     }
 
     /// Whether the head of any response was received, whatever its status.
-    pub fn has_heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+    pub fn has_received_response(&self) -> bool {
+        self.has_received_response.load(Ordering::Relaxed)
     }
 
     /// Sends one request for one item on one route. The parameters after `item` are those of [`AttemptRequest`].
@@ -117,8 +117,8 @@ impl Client {
         total_timeout: Duration,
     ) -> AttemptResult {
         let attempt = AttemptRequest { model, request: &item.request, max_output, total_timeout };
-        let encoded = match self.prepare(endpoint, item, &attempt).await {
-            Ok(outgoing) => outgoing,
+        let encoded = match self.encode_request(endpoint, item, &attempt).await {
+            Ok(encoded) => encoded,
             Err(error) => return error.to_attempt_result(),
         };
         let mut request = HttpRequest::new(Method::POST, endpoint.url(&encoded.path, None));
@@ -143,7 +143,7 @@ impl Client {
 
     /// Encodes the request. A request with pictures is encoded on the picture threads, so that only as many pictures as
     /// there are threads are encoded at the same time: they take more memory than anything else.
-    async fn prepare(
+    async fn encode_request(
         &self,
         endpoint: &Endpoint,
         item: &Arc<ItemSpec>,
@@ -153,14 +153,15 @@ impl Client {
         if attempt.request.images().next().is_none() {
             return Ok(encode(dialect, attempt, &[])?);
         }
-        let (model, item, decoded) = (attempt.model.to_owned(), Arc::clone(item), Arc::clone(&self.decoded_pictures));
+        let (model, item, checked_pictures) =
+            (attempt.model.to_owned(), Arc::clone(item), Arc::clone(&self.checked_pictures));
         let (max_output, total_timeout) = (attempt.max_output, attempt.total_timeout);
-        let prepared = self.picture_threads.run(move || {
+        let encoded = self.picture_worker_pool.run(move || {
             let attempt = AttemptRequest { model: &model, request: &item.request, max_output, total_timeout };
-            let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &decoded)?;
+            let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &checked_pictures)?;
             Ok(encode(dialect, &attempt, &pictures)?)
         });
-        prepared.await?
+        encoded.await?
     }
 
     /// Ids of the models that this key can see.
@@ -236,9 +237,9 @@ impl Client {
     ) -> Result<ReceivedResponse, TransportFailure> {
         *request.headers_mut() = endpoint.headers();
         *request.timeout_mut() = Some(total_timeout);
-        let client = if endpoint.is_loopback() { &self.local } else { &self.remote };
+        let client = if endpoint.is_loopback() { &self.local_client } else { &self.remote_client };
         let mut response = client.execute(request).await.map_err(|error| transport_failure(endpoint, &error))?;
-        self.heard.store(true, Ordering::Relaxed);
+        self.has_received_response.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
@@ -322,7 +323,7 @@ impl PrepareError {
                 let message = "a picture made its decoder fail; the log has the details";
                 local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, message, "a picture cannot be decoded")
             }
-            Self::WorkerPool(WorkerPoolError::NoThread(_)) => {
+            Self::WorkerPool(WorkerPoolError::SpawnThread(_)) => {
                 let message = format!("{message}; see ulimit -u");
                 local_result(Outcome::ClientTrouble, OutcomeAction::Retry, &message, "no picture can be read now")
             }
@@ -412,7 +413,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn requests_that_wait_for_a_thread_share_their_item() {
+    async fn requests_that_wait_for_a_thread_do_not_copy_their_item() {
         const WAITING: usize = 20;
         let mut request = Request::from_prompt("What is this?");
         let picture = Image::Inline { mime: "image/png".to_owned(), data: "AAAA".repeat(1_000) };
@@ -443,12 +444,12 @@ mod tests {
         for _ in 0..32 {
             let (client, is_over) = (client.clone(), Arc::clone(&is_over));
             tasks.spawn(async move {
-                let blocked = client.picture_threads.run(move || {
+                let blocking_task = client.picture_worker_pool.run(move || {
                     while !is_over.load(Ordering::Relaxed) {
                         thread::sleep(Duration::from_millis(1));
                     }
                 });
-                let _ = blocked.await;
+                let _ = blocking_task.await;
             });
         }
         for _ in 0..WAITING {
@@ -461,8 +462,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         // One reference here, one in each async task, and one in each task that waits in the pool.
-        let shared = Arc::strong_count(&item);
+        let reference_count = Arc::strong_count(&item);
         is_over.store(true, Ordering::Relaxed);
-        assert_eq!(shared, 1 + WAITING + WAITING);
+        assert_eq!(reference_count, 1 + WAITING + WAITING);
     }
 }

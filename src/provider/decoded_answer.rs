@@ -36,8 +36,8 @@ enum FinishClass {
     Unusable,
 }
 
-fn classify_finish_reason(word: &str) -> FinishClass {
-    match word {
+fn classify_finish_reason(finish_reason: &str) -> FinishClass {
+    match finish_reason {
         "error" => FinishClass::BrokenOff,
         "safety" | "recitation" | "blocklist" | "prohibited_content" | "spii" | "language" | "escalation"
         | "model_armor" | "content_filter" | "refusal" | "sensitive" => FinishClass::Blocked,
@@ -46,7 +46,7 @@ fn classify_finish_reason(word: &str) -> FinishClass {
             FinishClass::TokenLimit
         }
         "malformed_response" => FinishClass::Unusable,
-        word if word.starts_with("image_") => FinishClass::Blocked,
+        finish_reason if finish_reason.starts_with("image_") => FinishClass::Blocked,
         _ => FinishClass::Normal,
     }
 }
@@ -153,20 +153,20 @@ mod tests {
 
     use super::*;
 
-    fn verdict(text: &str, finish: &str) -> AttemptResult {
-        let completion =
+    fn classify_text(text: &str, finish: &str) -> AttemptResult {
+        let answer =
             DecodedAnswer { text: text.to_owned(), finish_reason: Some(finish.to_owned()), ..DecodedAnswer::default() };
         let headers = HeaderMap::new();
         classify_answer(
-            completion,
+            answer,
             &ProviderResponse { status: 200, headers: &headers, body: b"", received_at: WallTime(0), secrets: &[] },
         )
     }
 
-    fn judged(text: &str, finish: &str) -> (Outcome, OutcomeAction) {
-        let verdict = verdict(text, finish);
-        assert_eq!(verdict.answer.is_some(), verdict.action == OutcomeAction::Complete, "{finish}");
-        (verdict.outcome, verdict.action)
+    fn outcome_and_action(text: &str, finish: &str) -> (Outcome, OutcomeAction) {
+        let result = classify_text(text, finish);
+        assert_eq!(result.answer.is_some(), result.action == OutcomeAction::Complete, "{finish}");
+        (result.outcome, result.action)
     }
 
     #[test]
@@ -196,12 +196,12 @@ mod tests {
             ("", "PUP_LIMITED_DISABLED", KeyForbidden, DisableKey),
         ];
         for (text, finish, outcome, action) in cases {
-            assert_eq!(judged(text, finish), (outcome, action), "{text:?} with {finish}");
+            assert_eq!(outcome_and_action(text, finish), (outcome, action), "{text:?} with {finish}");
         }
     }
 
     #[test]
     fn finish_reasons_are_kept_in_lower_case() {
-        assert_eq!(verdict("hi", "STOP").answer.unwrap().finish_reason.as_deref(), Some("stop"));
+        assert_eq!(classify_text("hi", "STOP").answer.unwrap().finish_reason.as_deref(), Some("stop"));
     }
 }

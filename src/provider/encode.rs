@@ -63,25 +63,25 @@ impl Unsupported {
 /// # Errors
 ///
 /// A sentence that says what the API does not support.
-pub fn supports(api: Api, request: &Request) -> Result<(), String> {
+pub fn check_supported(api: Api, request: &Request) -> Result<(), String> {
     let check_has_message = |request: &Request| {
         let is_empty = request.messages.iter().all(|message| message.parts.is_empty());
         if is_empty { Err("the request has no message to send".to_owned()) } else { Ok(()) }
     };
     check_has_message(request)?;
     for image in request.images() {
-        supports_picture(api, image)?;
+        check_picture_supported(api, image)?;
     }
     match api {
-        Api::Gemini => gemini::supports(request),
-        Api::OpenAi => openai::supports(request),
-        Api::Anthropic => anthropic::supports(request),
+        Api::Gemini => gemini::check_supported(request),
+        Api::OpenAi => openai::check_supported(request),
+        Api::Anthropic => anthropic::check_supported(request),
     }
 }
 
-fn supports_picture(api: Api, image: &Image) -> Result<(), String> {
+fn check_picture_supported(api: Api, image: &Image) -> Result<(), String> {
     match image {
-        Image::File(path) => match pictures::PictureFormat::from_extension(path) {
+        Image::File(path) => match pictures::PictureFormat::guess_by_extension(path) {
             // The file name may be wrong, so the content decides if the file can be read.
             Some(format_by_name) if !format_by_name.is_supported_by(api) => {
                 match pictures::PictureFormat::detect_file(path).unwrap_or(format_by_name) {
@@ -109,7 +109,7 @@ pub fn encode(
     pictures: &[EncodedPicture<'_>],
 ) -> Result<EncodedRequest, Unsupported> {
     let dialect = dialect.into();
-    supports(dialect.api(), attempt.request).map_err(Unsupported)?;
+    check_supported(dialect.api(), attempt.request).map_err(Unsupported)?;
     if attempt.request.images().count() != pictures.len() {
         return Err(Unsupported::new("the request's pictures have not been read"));
     }
@@ -135,8 +135,8 @@ pub fn encode(
 /// The output token limit to send: the smaller of the request's limit and the model's, or the one that is set.
 pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> {
     match (attempt.request.params.max_output_tokens, attempt.max_output) {
-        (Some(requested), Some(cap)) => Some(requested.min(cap)),
-        (requested, cap) => requested.or(cap),
+        (Some(requested), Some(model_limit)) => Some(requested.min(model_limit)),
+        (requested, model_limit) => requested.or(model_limit),
     }
 }
 
@@ -168,15 +168,15 @@ mod tests {
 
     const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
 
-    fn said(dialect: impl Into<Dialect>, request: &Request, max_output: Option<u32>) -> (String, Value) {
-        let call = AttemptRequest { model: "m-1", request, max_output, total_timeout: Duration::from_secs(1) };
+    fn encode_to_json(dialect: impl Into<Dialect>, request: &Request, max_output: Option<u32>) -> (String, Value) {
+        let attempt = AttemptRequest { model: "m-1", request, max_output, total_timeout: Duration::from_secs(1) };
         let picture = EncodedPicture::Data { mime: "image/png", base64: "QUJD".into() };
         let pictures = vec![picture; request.images().count()];
-        let outgoing = encode(dialect, &call, &pictures).unwrap();
-        (outgoing.path.into_owned(), serde_json::from_slice(&outgoing.body).unwrap())
+        let encoded_request = encode(dialect, &attempt, &pictures).unwrap();
+        (encoded_request.path.into_owned(), serde_json::from_slice(&encoded_request.body).unwrap())
     }
 
-    fn everything() -> Request {
+    fn full_request() -> Request {
         Request {
             system: Some("be brief".to_owned()),
             messages: vec![
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_prompt_is_a_small_body() {
+    fn a_prompt_alone_is_encoded_without_optional_fields() {
         let request = Request::from_prompt("hi");
         let cases = [
             (
@@ -219,13 +219,13 @@ mod tests {
             ),
         ];
         for (dialect, path, body) in cases {
-            assert_eq!(said(dialect, &request, None), (path.to_owned(), body));
+            assert_eq!(encode_to_json(dialect, &request, None), (path.to_owned(), body));
         }
     }
 
     #[test]
-    fn gemini_says_everything() {
-        let mut request = everything();
+    fn gemini_encodes_all_parameters() {
+        let mut request = full_request();
         request.params.seed = Some(7);
         request.params.thinking = Some(Thinking::Level("low".to_owned()));
         let want = json!({
@@ -244,12 +244,12 @@ mod tests {
                 "thinkingConfig": {"thinkingLevel": "LOW"}
             }
         });
-        assert_eq!(said(Api::Gemini, &request, None).1, want);
+        assert_eq!(encode_to_json(Api::Gemini, &request, None).1, want);
     }
 
     #[test]
-    fn openai_says_everything_and_the_compatible_ones_say_max_tokens() {
-        let mut request = everything();
+    fn openai_encodes_all_parameters_and_compatible_servers_get_max_tokens() {
+        let mut request = full_request();
         request.params.seed = Some(7);
         request.params.thinking = Some(Thinking::Level("low".to_owned()));
         let mut want = json!({
@@ -267,16 +267,16 @@ mod tests {
             "reasoning_effort": "low",
             "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
         });
-        assert_eq!(said(Dialect::OpenAi, &request, None).1, want);
+        assert_eq!(encode_to_json(Dialect::OpenAi, &request, None).1, want);
         let fields = want.as_object_mut().unwrap();
         let limit = fields.remove("max_completion_tokens").unwrap();
         fields.insert("max_tokens".to_owned(), limit);
-        assert_eq!(said(Dialect::OpenAiCompatible, &request, None).1, want);
+        assert_eq!(encode_to_json(Dialect::OpenAiCompatible, &request, None).1, want);
     }
 
     #[test]
-    fn anthropic_says_what_it_can() {
-        let mut request = everything();
+    fn anthropic_encodes_the_parameters_it_supports() {
+        let mut request = full_request();
         request.params.thinking = Some(Thinking::Budget(1_024));
         let want = json!({
             "model": "m-1", "max_tokens": 2000, "system": "be brief",
@@ -292,26 +292,31 @@ mod tests {
             "thinking": {"type": "enabled", "budget_tokens": 1024},
             "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}
         });
-        assert_eq!(said(Api::Anthropic, &request, None).1, want);
+        assert_eq!(encode_to_json(Api::Anthropic, &request, None).1, want);
     }
 
     #[test]
-    fn the_models_cap_stands_in_for_a_limit_and_bounds_one() {
+    fn the_models_output_limit_is_the_default_and_the_maximum() {
         let mut request = Request::from_prompt("hi");
-        for (asked, cap, want) in [(None, Some(500), 500), (Some(100), Some(500), 100), (Some(900), Some(500), 500)] {
-            request.params.max_output_tokens = asked;
-            assert_eq!(said(Dialect::Anthropic, &request, cap).1["max_tokens"], want);
-            assert_eq!(said(Dialect::OpenAi, &request, cap).1["max_completion_tokens"], want);
-            assert_eq!(said(Dialect::Gemini, &request, cap).1["generationConfig"]["maxOutputTokens"], want);
+        for (requested, model_limit, want) in
+            [(None, Some(500), 500), (Some(100), Some(500), 100), (Some(900), Some(500), 500)]
+        {
+            request.params.max_output_tokens = requested;
+            assert_eq!(encode_to_json(Dialect::Anthropic, &request, model_limit).1["max_tokens"], want);
+            assert_eq!(encode_to_json(Dialect::OpenAi, &request, model_limit).1["max_completion_tokens"], want);
+            assert_eq!(
+                encode_to_json(Dialect::Gemini, &request, model_limit).1["generationConfig"]["maxOutputTokens"],
+                want
+            );
         }
     }
 
     #[test]
-    fn thinking_is_translated_where_there_are_words_for_it() {
+    fn thinking_is_encoded_where_the_api_supports_it() {
         let mut request = Request::from_prompt("hi");
         let mut with = |thinking| {
             request.params.thinking = Some(thinking);
-            APIS.map(|api| supports(api, &request).is_ok().then(|| said(api, &request, Some(9_000)).1))
+            APIS.map(|api| check_supported(api, &request).is_ok().then(|| encode_to_json(api, &request, Some(9_000)).1))
         };
         let level = |name: &str| Thinking::Level(name.to_owned());
         let [gemini, openai, anthropic] = with(level("high"));
@@ -330,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_api_has_no_words_for_is_said_in_ours() {
+    fn unsupported_requests_are_rejected_with_a_reason() {
         fn with(change: impl FnOnce(&mut Request)) -> Request {
             let mut request = Request::from_prompt("hi");
             change(&mut request);
@@ -358,9 +363,9 @@ mod tests {
         ];
         for (request, expected) in cases {
             for (api, want) in APIS.into_iter().zip(expected) {
-                let refusal = supports(api, &request).err();
-                assert_eq!(refusal.is_some(), want.is_some(), "{api:?} {request:?}: {refusal:?}");
-                assert!(refusal.unwrap_or_default().contains(want.unwrap_or_default()));
+                let message = check_supported(api, &request).err();
+                assert_eq!(message.is_some(), want.is_some(), "{api:?} {request:?}: {message:?}");
+                assert!(message.unwrap_or_default().contains(want.unwrap_or_default()));
             }
         }
     }
@@ -369,17 +374,17 @@ mod tests {
     fn a_thinking_budget_must_fit_under_anthropics_limit() {
         let mut request = Request::from_prompt("hi");
         request.params.thinking = Some(Thinking::Budget(5_000));
-        let call = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
-        assert!(encode(Api::Anthropic, &call, &[]).unwrap_err().0.contains("5000"));
+        let attempt = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        assert!(encode(Api::Anthropic, &attempt, &[]).unwrap_err().0.contains("5000"));
     }
 
     #[test]
-    fn a_request_is_no_larger_than_its_api_takes() {
+    fn a_request_larger_than_its_api_takes_is_rejected() {
         let request = Request::from_prompt("x".repeat(33 << 20));
-        let call = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
-        let refusal = encode(Api::Anthropic, &call, &[]).unwrap_err().0;
-        assert_eq!(refusal, "the request has 34 MiB and anthropic takes 32 MiB; make it or its pictures smaller");
-        assert!(encode(Api::Gemini, &call, &[]).is_ok());
-        assert!(encode(Api::OpenAi, &call, &[]).is_ok());
+        let attempt = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        let message = encode(Api::Anthropic, &attempt, &[]).unwrap_err().0;
+        assert_eq!(message, "the request has 34 MiB and anthropic takes 32 MiB; make it or its pictures smaller");
+        assert!(encode(Api::Gemini, &attempt, &[]).is_ok());
+        assert!(encode(Api::OpenAi, &attempt, &[]).is_ok());
     }
 }

@@ -103,7 +103,7 @@ fn match_escaped(text: &[u8], pattern: &[u8]) -> Option<usize> {
     let mut previous_byte = 0;
     for (index, &byte) in pattern.iter().enumerate() {
         let rest = &text[at..];
-        if let Some((escape, repeat)) = escape_of_escape_sign(byte)
+        if let Some((escape, repeat)) = escaped_form_of_escape_character(byte)
             && rest.starts_with(escape)
         {
             // Repeats that follow may belong to this escape or to the secret's next bytes. Which one is right depends
@@ -126,7 +126,7 @@ fn match_escaped(text: &[u8], pattern: &[u8]) -> Option<usize> {
 }
 
 /// The escaped form of a character that itself begins escapes, and the bytes that each further level of escaping adds.
-const fn escape_of_escape_sign(byte: u8) -> Option<(&'static [u8], &'static [u8])> {
+const fn escaped_form_of_escape_character(byte: u8) -> Option<(&'static [u8], &'static [u8])> {
     match byte {
         b'%' => Some((b"%25", b"25")),
         b'&' => Some((b"&amp;", b"amp;")),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_found_wherever_it_stands_in_base64() {
+    fn a_secret_is_found_at_any_offset_in_base64() {
         for before in ["", "a", "ab", "abc", "Bearer ", "user:"] {
             for after in ["", ":", "xy", "xyz"] {
                 let whole = format!("{before}{SECRET}{after}");
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_of_escapes_are_told_from_a_secret_that_looks_like_one() {
+    fn a_secret_that_looks_like_an_escape_is_found_escaped() {
         for secret in ["a%2Fb%25c", "a\\u002fb\\\\c\\\"d", "a&amp;b&#47;c", "100%2525%"] {
             let json = serde_json::json!(secret).to_string();
             let percent: String =
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn long_runs_of_escapes_take_no_time() {
+    fn long_runs_of_escapes_are_searched_quickly() {
         for piece in ["\\", "%25", "&amp;", "q7", "%", "&", "\\u", "q7%2F"] {
             let text = piece.repeat(300_000 / piece.len());
             assert_eq!(replaced(&text).len(), text.len());

@@ -153,10 +153,10 @@ impl fmt::Debug for Endpoint {
 fn parse_base_url(provider: &Provider) -> Result<Url, EndpointError> {
     let text = provider.base_url.trim();
     // A URL that may contain a credential is not quoted in errors.
-    let shown = if text.contains(['@', '?', '#']) { "…" } else { text };
+    let shown_url = if text.contains(['@', '?', '#']) { "…" } else { text };
     let invalid_url = |reason: &str| EndpointError::BaseUrl {
         provider: provider.name.clone(),
-        url: shown.to_owned(),
+        url: shown_url.to_owned(),
         reason: reason.to_owned(),
     };
     let url = Url::parse(text).map_err(|error| invalid_url(&error.to_string()))?;
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_stands_in_an_address_once() {
+    fn the_version_appears_in_a_url_once() {
         let cases = [
             (
                 Api::Gemini,
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_headers_replace_ours_and_may_name_the_key() {
+    fn configured_headers_replace_the_default_ones_and_may_contain_the_key() {
         let given = [("Authorization", "Bearer {key}"), ("anthropic-version", "2026-10-21"), ("x-extra", "1")];
         let endpoint =
             Endpoint::new(provider(Api::Anthropic, "https://a.dev", &given), Some(SecretString::from("sesame-123")))
@@ -284,12 +284,15 @@ mod tests {
         assert_eq!(headers["anthropic-version"], "2026-10-21");
         assert_eq!(headers["x-extra"], "1");
         assert!(!headers.contains_key("x-api-key"));
-        let nobody = Endpoint::new(provider(Api::Anthropic, "https://a.dev", &given), None).unwrap();
-        assert!(!nobody.headers().contains_key("authorization") && nobody.headers().contains_key("x-extra"));
+        let keyless_endpoint = Endpoint::new(provider(Api::Anthropic, "https://a.dev", &given), None).unwrap();
+        assert!(
+            !keyless_endpoint.headers().contains_key("authorization")
+                && keyless_endpoint.headers().contains_key("x-extra")
+        );
     }
 
     #[test]
-    fn what_is_shown_has_no_secret_in_it() {
+    fn debug_output_and_errors_contain_no_secret() {
         let shown = format!(
             "{:?} {:?}",
             endpoint(Api::Gemini, "https://g.dev"),
@@ -308,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn only_this_machine_is_local() {
+    fn only_loopback_hosts_are_local() {
         let cases = [
             ("http://localhost:1", true),
             ("http://127.0.0.9", true),
@@ -322,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn only_openai_itself_is_told_max_completion_tokens() {
+    fn only_openai_itself_has_the_openai_dialect() {
         assert_eq!(endpoint(Api::OpenAi, "https://api.openai.com/v1").dialect(), Dialect::OpenAi);
         assert_eq!(endpoint(Api::OpenAi, "https://openrouter.ai/api/v1").dialect(), Dialect::OpenAiCompatible);
     }

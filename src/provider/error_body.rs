@@ -133,7 +133,7 @@ impl ErrorBody {
 
     fn read_page(&mut self, text: &str) {
         self.is_html = true;
-        self.add_message(&html::visible_text(text, 64 * 1024));
+        self.add_message(&html::extract_visible_text(text, 64 * 1024));
     }
 
     fn read_object(&mut self, fields: &Map<String, Value>, depth: u8) {
@@ -282,7 +282,7 @@ impl ErrorBody {
 
     /// Maps MiniMax's own codes (platform.minimax.io, errorcode.md) to HTTP statuses with the same meaning.
     fn add_minimax_code(&mut self, code: Option<i64>) {
-        let (status, code_word) = match code {
+        let (status, code_name) = match code {
             Some(1000 | 1013 | 1024 | 1033) => (500, ""),
             Some(1001) => (504, ""),
             Some(1002 | 1041 | 2045 | 2056) => (429, ""),
@@ -294,7 +294,7 @@ impl ErrorBody {
             _ => return,
         };
         self.inner_status = Some(status);
-        self.add_code(code_word);
+        self.add_code(code_name);
     }
 
     fn add_wait(&mut self, wait: Option<Duration>) {
@@ -325,7 +325,7 @@ impl ErrorBody {
     }
 }
 
-fn is_google_status(word: &str) -> bool {
+fn is_google_status(status: &str) -> bool {
     const STATUSES: [&str; 11] = [
         "INVALID_ARGUMENT",
         "FAILED_PRECONDITION",
@@ -339,7 +339,7 @@ fn is_google_status(word: &str) -> bool {
         "CANCELLED",
         "UNKNOWN",
     ];
-    STATUSES.contains(&word)
+    STATUSES.contains(&status)
 }
 
 fn lower_text(value: Option<&Value>) -> String {
@@ -353,7 +353,7 @@ fn parse_number(value: &Value) -> Option<u64> {
 /// Whether a 2xx body contains an error: it has an `error` field, or it is marked as an error and has no answer. If it
 /// has both an `error` and an answer, the answer is incomplete: OpenRouter sends this when its upstream breaks off.
 pub(super) fn is_error_in_success(body: &Value) -> bool {
-    let has = |name: &str| match body.get(name) {
+    let has_value = |name: &str| match body.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,
         Some(Value::Array(elements)) => !elements.is_empty(),
         Some(Value::Object(fields)) => !fields.is_empty(),
@@ -361,11 +361,15 @@ pub(super) fn is_error_in_success(body: &Value) -> bool {
         Some(_) => true,
     };
     let is_typed = |name: &str| body.get(name).and_then(Value::as_str) == Some("error");
-    let minimax = body.get("base_resp").and_then(|base| base.get("status_code")).and_then(parse_code);
-    if has("choices") || has("candidates") || has("content") {
-        return has("error");
+    let minimax_code = body.get("base_resp").and_then(|base| base.get("status_code")).and_then(parse_code);
+    if has_value("choices") || has_value("candidates") || has_value("content") {
+        return has_value("error");
     }
-    has("error") || has("errors") || is_typed("object") || is_typed("type") || minimax.is_some_and(|code| code != 0)
+    has_value("error")
+        || has_value("errors")
+        || is_typed("object")
+        || is_typed("type")
+        || minimax_code.is_some_and(|code| code != 0)
 }
 
 /// One step of a path: a field name or an index.
@@ -399,9 +403,9 @@ mod tests {
             json!("{\"error\":{\"message\":\"m\",\"code\":\"c_d\"}}"),
         ];
         for body in bodies {
-            let refusal = ErrorBody::from_json(&body);
-            assert_eq!(refusal.message, "m", "{body}");
-            assert!(refusal.has_code(&["c d"]), "{body}");
+            let error = ErrorBody::from_json(&body);
+            assert_eq!(error.message, "m", "{body}");
+            assert!(error.has_code(&["c d"]), "{body}");
         }
     }
 
@@ -416,13 +420,13 @@ mod tests {
     }
 
     #[test]
-    fn an_upstreams_words_follow_the_relays() {
+    fn an_upstreams_message_follows_the_relays() {
         let body = json!({"error": {"message": "Provider returned error", "metadata": {"raw": "out of luck"}}});
         assert_eq!(ErrorBody::from_json(&body).message, "Provider returned error: out of luck");
     }
 
     #[test]
-    fn nesting_without_end_is_not_followed() {
+    fn nesting_is_followed_to_a_limited_depth() {
         let mut body = json!({"message": "deep"});
         for _ in 0..100 {
             body = json!({"error": body});
@@ -431,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_under_2xx_are_told_from_answers() {
+    fn errors_in_2xx_bodies_are_distinguished_from_answers() {
         let errors = [
             json!({"error": {"message": "x"}}),
             json!({"error": "x", "choices": []}),

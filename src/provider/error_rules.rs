@@ -31,20 +31,24 @@ impl ErrorContext {
 
     /// Whether [`Self::unquoted_text`] contains one of the terms. For phrases that would do harm if they were matched
     /// in a quoted prompt, such as those that disable a key.
-    fn account_text_contains_any(&self, terms: &[&str]) -> bool {
-        let unquoted = self.own_words();
+    fn unquoted_text_contains_any(&self, terms: &[&str]) -> bool {
+        let unquoted = self.unquoted_text();
         terms.iter().any(|term| unquoted.contains(term))
     }
 
     /// The error's text in plain form, without quotations of the request. An error about the request's content may
     /// quote the prompt, so its text ends at the first quotation mark.
-    fn own_words(&self) -> &str {
-        let said = &self.error.plain_text;
-        if self.refuses_request() { said.split(['"', '\u{201c}', '`']).next().unwrap_or_default() } else { said }
+    fn unquoted_text(&self) -> &str {
+        let plain_text = &self.error.plain_text;
+        if self.has_request_error_status() {
+            plain_text.split(['"', '\u{201c}', '`']).next().unwrap_or_default()
+        } else {
+            plain_text
+        }
     }
 
     /// Whether the status means that the request's content was rejected.
-    const fn refuses_request(&self) -> bool {
+    const fn has_request_error_status(&self) -> bool {
         matches!(self.status, 400 | 413 | 415 | 422)
     }
 
@@ -165,7 +169,7 @@ const RULES: &[ErrorRule] = &[
         )
     },
     rule(
-        picture_too_large,
+        is_picture_too_large,
         Outcome::BadRequest,
         OutcomeAction::NextModel,
         "a picture is larger than this model's API takes, so only another may take it",
@@ -173,7 +177,7 @@ const RULES: &[ErrorRule] = &[
     ErrorRule {
         picture_refused: true,
         ..rule(
-            picture_refused,
+            is_picture_refused,
             Outcome::BadRequest,
             OutcomeAction::FailItem,
             "the provider cannot use a picture of this request, which says nothing of others",
@@ -192,7 +196,7 @@ const RULES: &[ErrorRule] = &[
         "the model does not exist for this key, or no longer does",
     ),
     rule(
-        ErrorContext::refuses_request,
+        ErrorContext::has_request_error_status,
         Outcome::BadRequest,
         OutcomeAction::FailItem,
         "the provider rejects the request as it stands",
@@ -292,7 +296,7 @@ const RULES: &[ErrorRule] = &[
 fn is_out_of_credit(context: &ErrorContext) -> bool {
     context.status == 402
         || context.has_code(&["billing error"])
-        || context.account_text_contains_any(&[
+        || context.unquoted_text_contains_any(&[
             "insufficient quota",
             "credit balance exhausted",
             "organization spend limit exceeded",
@@ -325,7 +329,7 @@ fn is_bad_key(context: &ErrorContext) -> bool {
         || context.has_code(&["authentication error", "invalid authentication error", "unauthenticated"])
         // LiteLLM's proxy sends this for a key other than its master key if it has no database to look it up.
         || context.has_code(&["no db connection"])
-        || context.account_text_contains_any(&[
+        || context.unquoted_text_contains_any(&[
             "api key invalid",
             "api key not valid",
             "api key not found",
@@ -340,7 +344,7 @@ fn is_bad_key(context: &ErrorContext) -> bool {
 fn is_key_forbidden(context: &ErrorContext) -> bool {
     context.status == 403
         || context.has_code(&["permission denied", "permission error", "permission denied error"])
-        || context.account_text_contains_any(&[
+        || context.unquoted_text_contains_any(&[
             "consumer suspended",
             "service disabled",
             "api key service blocked",
@@ -391,17 +395,17 @@ fn exceeds_context(context: &ErrorContext) -> bool {
 
 /// Whether a picture exceeds the API's limit. Some providers send this with 400. Without a rule of its own it would be
 /// a plain bad request, which suggests a mistake in the configuration.
-fn picture_too_large(case: &ErrorContext) -> bool {
-    let own = case.own_words();
-    case.refuses_request()
-        && (case.has_code(&["image too large", "image file too large"])
+fn is_picture_too_large(context: &ErrorContext) -> bool {
+    let unquoted_text = context.unquoted_text();
+    context.has_request_error_status()
+        && (context.has_code(&["image too large", "image file too large"])
             // Anthropic's limit stands between the two phrases: "image exceeds 5 MB maximum".
-            || own.split_once("image exceeds ").is_some_and(|(_, limit)| limit.contains(" maximum"))
-            || own.contains("image dimensions exceed max allowed size"))
+            || unquoted_text.split_once("image exceeds ").is_some_and(|(_, limit)| limit.contains(" maximum"))
+            || unquoted_text.contains("image dimensions exceed max allowed size"))
 }
 
 /// Whether the provider cannot use a picture: it is damaged, its format is not supported, or there is none at its URL.
-fn picture_refused(case: &ErrorContext) -> bool {
+fn is_picture_refused(context: &ErrorContext) -> bool {
     const WORDS: [&str; 19] = [
         // OpenAI.
         "uploaded an unsupported image",
@@ -428,8 +432,8 @@ fn picture_refused(case: &ErrorContext) -> bool {
         "failed to download image",
         "invalid image data",
     ];
-    case.refuses_request()
-        && (case.has_code(&[
+    context.has_request_error_status()
+        && (context.has_code(&[
             "invalid image",
             "invalid image format",
             "invalid image mode",
@@ -441,7 +445,7 @@ fn picture_refused(case: &ErrorContext) -> bool {
             "empty image file",
             "failed to download image",
             "unsupported image media type",
-        ]) || case.account_text_contains_any(&WORDS))
+        ]) || context.unquoted_text_contains_any(&WORDS))
 }
 
 /// Whether the content policy rejected the request. Some providers send this with 400. Without a rule of its own it

@@ -119,18 +119,19 @@ fn parse_transport_failure(fields: &Map<String, Value>) -> TransportFailure {
 }
 
 fn to_json(result: &AttemptResult) -> Value {
-    let (reason, message) = (&result.rule, &result.message);
+    let (rule_text, message) = (&result.rule, &result.message);
     // The message is not repeated if the rule's text contains it already.
-    let rule = if message.is_empty() || reason == message || reason.contains(&format!("finish reason {message}")) {
-        reason.clone()
-    } else {
-        format!("{reason}: {message}")
-    };
+    let explanation =
+        if message.is_empty() || rule_text == message || rule_text.contains(&format!("finish reason {message}")) {
+            rule_text.clone()
+        } else {
+            format!("{rule_text}: {message}")
+        };
     json!({
         "outcome": result.outcome,
         "action": result.action,
         "cooldown_s": cooldown_seconds(result),
-        "because": rule,
+        "because": explanation,
     })
 }
 
@@ -151,20 +152,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_example_that_is_none_is_told_why() {
-        for (example, words) in [
+    fn invalid_examples_are_rejected_with_a_reason() {
+        for (example, message) in [
             (json!([]), "one JSON object"),
             (json!({"status": 42}), "HTTP status"),
             (json!({"status": "teapot"}), "HTTP status"),
             (json!({"status": 429, "headers": []}), "object of names"),
             (json!({"status": 429, "headers": {"a b": "c"}}), "does not allow"),
         ] {
-            assert!(explain(Api::Gemini, &example).unwrap_err().contains(words), "{example}");
+            assert!(explain(Api::Gemini, &example).unwrap_err().contains(message), "{example}");
         }
     }
 
     #[test]
-    fn a_transport_failure_is_told_from_its_words() {
+    fn a_transport_failure_is_classified_by_its_text() {
         for (example, outcome) in [
             (json!({"status": null}), "server_error"),
             (json!({"error": "connection reset by peer"}), "server_error"),
@@ -173,22 +174,25 @@ mod tests {
             (json!({"status": null, "transport": "idle-read stall"}), "timeout"),
             (json!({"status": null, "error": "Connection refused (os error 111)"}), "client_trouble"),
         ] {
-            let told = explain(Api::OpenAi, &example).unwrap();
-            assert_eq!((told["outcome"].as_str(), told["action"].as_str()), (Some(outcome), Some("retry")));
-            assert_eq!(told["cooldown_s"], Value::Null);
+            let explanation = explain(Api::OpenAi, &example).unwrap();
+            assert_eq!(
+                (explanation["outcome"].as_str(), explanation["action"].as_str()),
+                (Some(outcome), Some("retry"))
+            );
+            assert_eq!(explanation["cooldown_s"], Value::Null);
         }
     }
 
     #[test]
-    fn what_is_no_answer_is_not_judged() {
-        for (example, words) in [
+    fn an_example_without_a_status_is_rejected() {
+        for (example, message) in [
             (json!({}), "nothing in it is recognised"),
             (json!({"candidates": []}), "nothing in it is recognised"),
             (json!({"error": {"code": 429}}), "there is no \"status\" in it"),
             (json!({"headers": {}}), "there is no \"status\" in it"),
         ] {
-            let refused = explain(Api::Gemini, &example).unwrap_err();
-            assert!(refused.starts_with(words) && refused.contains("the whole answer as \"body\""), "{refused}");
+            let error = explain(Api::Gemini, &example).unwrap_err();
+            assert!(error.starts_with(message) && error.contains("the whole answer as \"body\""), "{error}");
         }
     }
 
@@ -198,13 +202,13 @@ mod tests {
             [(Value::Null, "empty answer, no finish reason"), (json!("stop"), "empty answer, finish reason stop")]
         {
             let body = json!({"choices": [{"message": {"content": ""}, "finish_reason": finish}]});
-            let told = explain(Api::OpenAi, &json!({"status": 200, "body": body})).unwrap();
-            assert_eq!((&told["outcome"], &told["because"]), (&json!("empty_output"), &json!(because)));
+            let explanation = explain(Api::OpenAi, &json!({"status": 200, "body": body})).unwrap();
+            assert_eq!((&explanation["outcome"], &explanation["because"]), (&json!("empty_output"), &json!(because)));
         }
     }
 
     #[test]
-    fn waits_are_whole_seconds_within_reason() {
+    fn waits_are_whole_seconds_and_limited() {
         let cases = [("12.2", Some(13)), ("60", Some(60)), ("1555200", Some(3_600)), ("never", None)];
         for (after, want) in cases {
             let example = json!({"status": "429", "headers": {"Retry-After": after}, "body": null});
@@ -215,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_holds_no_key() {
+    fn an_explanation_contains_no_key() {
         let body = json!({"error": {"code": 403, "message": "Consumer 'api_key:AIzaSyA-0123456789abcdef' suspended"}});
-        let told = explain(Api::Gemini, &json!({"status": 403, "body": body})).unwrap().to_string();
-        assert!(!told.contains("AIza") && told.contains("[redacted]"), "{told}");
+        let explanation = explain(Api::Gemini, &json!({"status": 403, "body": body})).unwrap().to_string();
+        assert!(!explanation.contains("AIza") && explanation.contains("[redacted]"), "{explanation}");
     }
 }

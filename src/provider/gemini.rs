@@ -109,7 +109,7 @@ enum ThinkingConfig {
 const THINKING_LEVELS: [&str; 5] = ["minimal", "low", "medium", "high", "xhigh"];
 
 /// Checks the parameters that this API does not support or limits. The error is a sentence.
-pub(super) fn supports(request: &Request) -> Result<(), String> {
+pub(super) fn check_supported(request: &Request) -> Result<(), String> {
     let params = &request.params;
     if let Some(Thinking::Level(level)) = &params.thinking
         && !level.eq_ignore_ascii_case("none")
@@ -330,7 +330,7 @@ impl ResponseBody {
 impl PromptFeedback {
     fn block_message(&self) -> Option<String> {
         let reason = self.block_reason.as_ref().filter(|reason| *reason != "BLOCK_REASON_UNSPECIFIED")?;
-        let message = self.block_reason_message.as_deref().map(|words| format!(", {words}"));
+        let message = self.block_reason_message.as_deref().map(|text| format!(", {text}"));
         Some(format!("blockReason: {reason}{}", message.unwrap_or_default()))
     }
 }
@@ -348,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn model_names_become_one_path_and_cannot_leave_it() {
+    fn model_names_become_one_url_path_and_cannot_leave_it() {
         let cases = [
             ("gemini-3.8-flash", Some("/v1beta/models/gemini-3.8-flash:generateContent")),
             ("models/gemini-3.8-flash", Some("/v1beta/models/gemini-3.8-flash:generateContent")),

@@ -8,8 +8,8 @@ pub(super) fn is_html(body: &str) -> bool {
 
 /// The text of a page without tags, scripts and styles. White space is not folded. Reads at most `max_bytes` of the
 /// page.
-pub(super) fn visible_text(body: &str, limit: usize) -> String {
-    let mut end = body.len().min(limit);
+pub(super) fn extract_visible_text(body: &str, max_bytes: usize) -> String {
+    let mut end = body.len().min(max_bytes);
     while !body.is_char_boundary(end) {
         end -= 1;
     }
@@ -35,18 +35,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_reduced_to_its_words() {
+    fn a_page_is_reduced_to_its_visible_text() {
         let page = "<!DOCTYPE html><html><head><title>502: Bad gateway</title><style>p { color: red }</style>\
                     <script>if (1 < 2) {}</script></head><body><h1>Bad gateway</h1></body></html>";
         assert!(is_html(page));
-        let folded = visible_text(page, 10_000).split_whitespace().collect::<Vec<_>>().join(" ");
+        let folded = extract_visible_text(page, 10_000).split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(folded, "502: Bad gateway Bad gateway");
     }
 
     #[test]
-    fn an_unfinished_tag_or_character_does_no_harm() {
+    fn an_unfinished_tag_or_character_does_not_panic() {
         for (page, limit) in [("<html", 100), ("<script>", 100), ("a<b", 2), ("é<é", 1), ("<style>é", 8), ("", 0)] {
-            let _ = visible_text(page, limit);
+            let _ = extract_visible_text(page, limit);
         }
         assert!(!is_html("upstream connect error"));
     }

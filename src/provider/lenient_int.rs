@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_is_not_a_number_counts_as_absent() {
+    fn values_that_are_not_numbers_count_as_absent() {
         let cases = [
             ("7", Some(7)),
             ("7.9", Some(7)),

@@ -41,7 +41,7 @@ mod worker_pool;
 
 pub use classification::classify;
 pub use client::{AttemptRequest, Client, ClientError, ModelListAccess, describe_transport_error as transport_words};
-pub use encode::{Dialect, EncodedRequest, Unsupported, encode, supports};
+pub use encode::{Dialect, EncodedRequest, Unsupported, check_supported, encode};
 pub use endpoint::{Endpoint, EndpointError};
 pub use explain::explain;
 pub use pictures::{EncodedPicture, PictureError};

@@ -95,7 +95,7 @@ struct NamedSchema<'a> {
 const REASONING_EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// Checks the parameters that this API does not support or limits. The error is a sentence.
-pub(super) fn supports(request: &Request) -> Result<(), String> {
+pub(super) fn check_supported(request: &Request) -> Result<(), String> {
     match &request.params.thinking {
         Some(Thinking::Budget(_)) => {
             return Err("this API takes a thinking level (reasoning_effort), not a budget of tokens".to_owned());
@@ -246,11 +246,11 @@ impl<'de> Deserialize<'de> for TextContent {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<TextContent, A::Error> {
-                let mut words = TextContent::default();
+                let mut content = TextContent::default();
                 while let Some(part) = parts.next_element::<TextPart>()? {
-                    words.0.push_str(part.text.as_deref().unwrap_or_default());
+                    content.0.push_str(part.text.as_deref().unwrap_or_default());
                 }
-                Ok(words)
+                Ok(content)
             }
         }
 
@@ -279,9 +279,9 @@ impl From<TokenUsage> for Usage {
     fn from(usage: TokenUsage) -> Self {
         let (input_tokens, completion) = (usage.prompt_tokens.or_zero(), usage.completion_tokens.or_zero());
         let reasoning = usage.completion_tokens_details.unwrap_or_default().reasoning_tokens.or_zero();
-        let beside = usage.total_tokens.or_zero().saturating_sub(input_tokens.saturating_add(completion));
-        if beside > 0 && (reasoning == 0 || beside == reasoning) {
-            return Self { input_tokens, output_tokens: completion, thinking_tokens: beside };
+        let separate_reasoning = usage.total_tokens.or_zero().saturating_sub(input_tokens.saturating_add(completion));
+        if separate_reasoning > 0 && (reasoning == 0 || separate_reasoning == reasoning) {
+            return Self { input_tokens, output_tokens: completion, thinking_tokens: separate_reasoning };
         }
         let thinking = reasoning.min(completion);
         Self { input_tokens, output_tokens: completion - thinking, thinking_tokens: thinking }
@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasoning_is_counted_once_wherever_a_vendor_puts_it() {
+    fn reasoning_is_counted_once_wherever_a_vendor_reports_it() {
         let cases = [
             // OpenAI: within the completion.
             (

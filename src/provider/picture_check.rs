@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_jpeg_is_not_that_of_its_thumbnail() {
+    fn a_thumbnails_end_marker_does_not_end_a_jpeg() {
         let scan = b"\xff\xda\0\x02coded\xff\0data\xff\xd0more\xff\xff\xd9";
         let notes = b"\xff\xe1\0\x06\xff\xd8\xff\xd9";
         let whole = [b"\xff\xd8".as_slice(), notes, scan].concat();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gif_may_lack_its_trailer_but_no_block() {
+    fn a_gif_without_a_trailer_passes_but_a_cut_block_does_not() {
         let frame = b",\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0";
         let screen = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff";
         let notes = b"!\xfe\x05words\0";

@@ -57,7 +57,7 @@ impl PictureError {
     }
 }
 
-fn unreadable(message: impl Into<String>) -> PictureError {
+fn unreadable_error(message: impl Into<String>) -> PictureError {
     PictureError::Unreadable(message.into())
 }
 
@@ -89,21 +89,21 @@ pub(super) fn max_file_bytes(api: Api, host: &str) -> u64 {
     let is_cloud = || [".amazonaws.com", ".api.aws", ".googleapis.com"].iter().any(|domain| host.ends_with(domain));
     match api {
         Api::Gemini | Api::OpenAi => 20 * MIB,
-        Api::Anthropic if is_cloud() => of_base64(5 * MIB),
-        Api::Anthropic => of_base64(10 * MIB),
+        Api::Anthropic if is_cloud() => file_bytes_for_base64(5 * MIB),
+        Api::Anthropic => file_bytes_for_base64(10 * MIB),
     }
 }
 
 /// Size of the file whose base64 text has `base64_bytes` bytes.
-const fn of_base64(encoded: u64) -> u64 {
-    encoded / 4 * 3
+const fn file_bytes_for_base64(base64_bytes: u64) -> u64 {
+    base64_bytes / 4 * 3
 }
 
 /// Maximum width and height in pixels: 8000 at Anthropic, or 2000 if a request has more than 20 pictures.
-const fn max_side_pixels(api: Api, pictures: usize) -> Option<usize> {
+const fn max_side_pixels(api: Api, picture_count: usize) -> Option<usize> {
     match api {
         Api::Gemini | Api::OpenAi => None,
-        Api::Anthropic if pictures > 20 => Some(2_000),
+        Api::Anthropic if picture_count > 20 => Some(2_000),
         Api::Anthropic => Some(8_000),
     }
 }
@@ -152,7 +152,7 @@ impl PictureFormat {
     /// Guesses the format by the file name, which is good enough to choose a route.
     ///
     /// [`Self::detect_file`] is more reliable if the file exists.
-    pub(super) fn from_extension(path: &Path) -> Option<Self> {
+    pub(super) fn guess_by_extension(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         Some(match extension.as_str() {
             "png" => Self::Png,
@@ -224,9 +224,9 @@ impl PictureFormat {
 /// Hashes of pictures that were decoded without an error, so that a retry does not decode them again. The pictures
 /// themselves are not kept.
 #[derive(Default, Debug)]
-pub(super) struct DecodedPictureCache(Mutex<VecDeque<u128>>);
+pub(super) struct CheckedPictureCache(Mutex<VecDeque<u128>>);
 
-impl DecodedPictureCache {
+impl CheckedPictureCache {
     /// Meant to be more than the pictures that wait for a retry at the same time. The oldest hashes are dropped.
     const MAX_HASHES: usize = 4_096;
 
@@ -236,7 +236,7 @@ impl DecodedPictureCache {
         if self.hashes().contains(&hash) {
             return Ok(());
         }
-        let damaged_error = |words| unreadable(format!("the {} picture is damaged: {words}", format.name()));
+        let damaged_error = |damage| unreadable_error(format!("the {} picture is damaged: {damage}", format.name()));
         check_decodable(decoder, bytes).map_err(damaged_error)?;
         let mut hashes = self.hashes();
         if hashes.len() == Self::MAX_HASHES {
@@ -261,23 +261,23 @@ pub(super) fn load<'r>(
     api: Api,
     max_bytes: u64,
     request: &'r Request,
-    decoded_pictures: &DecodedPictureCache,
+    checked_pictures: &CheckedPictureCache,
 ) -> Result<Vec<EncodedPicture<'r>>, PictureError> {
-    let checker = PictureChecker { api, max_bytes, picture_count: request.images().count(), decoded_pictures };
-    let picture = |image: &'r Image| match image {
+    let checker = PictureChecker { api, max_bytes, picture_count: request.images().count(), checked_pictures };
+    let encode_picture = |image: &'r Image| match image {
         Image::File(path) => checker.read_file(path),
         Image::Inline { data, .. } => checker.check_inline(data),
         Image::Url(url) => match url.strip_prefix("data:") {
             Some(data) => {
                 let (_, base64) = data.split_once(";base64,").ok_or_else(|| {
-                    unreadable("a picture's data: URL is not base64; write it as data:image/png;base64,…")
+                    unreadable_error("a picture's data: URL is not base64; write it as data:image/png;base64,…")
                 })?;
                 checker.check_inline(base64)
             }
             None => Ok(EncodedPicture::Url(Cow::Borrowed(url))),
         },
     };
-    request.images().map(picture).collect()
+    request.images().map(encode_picture).collect()
 }
 
 /// Checks a request's pictures against the API's limits.
@@ -286,14 +286,14 @@ struct PictureChecker<'d> {
     max_bytes: u64,
     /// Number of pictures in the request.
     picture_count: usize,
-    decoded_pictures: &'d DecodedPictureCache,
+    checked_pictures: &'d CheckedPictureCache,
 }
 
 impl PictureChecker<'_> {
     /// Checks a picture and returns its MIME type. Only the bytes decide the type, not the file name or a stated type.
     fn check(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
         let format = check_header(self.api, self.picture_count, bytes)?;
-        self.decoded_pictures.check(format, bytes)?;
+        self.checked_pictures.check(format, bytes)?;
         Ok(format.mime())
     }
 
@@ -310,11 +310,11 @@ impl PictureChecker<'_> {
         // Padding makes this up to 2 bytes more than the picture has.
         let approximate_bytes = base64.len() as u64 / 4 * 3;
         if approximate_bytes > self.max_bytes + 2 {
-            return Err(with_row_name(too_large(self.api, self.max_bytes, approximate_bytes)));
+            return Err(with_row_name(too_large_error(self.api, self.max_bytes, approximate_bytes)));
         }
         let bytes = STANDARD
             .decode(base64)
-            .map_err(|_| unreadable("a picture in the row is not valid base64; encode it again"))?;
+            .map_err(|_| unreadable_error("a picture in the row is not valid base64; encode it again"))?;
         let mime = self.check(&bytes).map_err(with_row_name)?;
         Ok(EncodedPicture::Data { mime, base64: Cow::Borrowed(base64) })
     }
@@ -324,7 +324,7 @@ impl PictureChecker<'_> {
 /// because opening a pipe would block.
 fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, PictureError> {
     let describe = |error: io::Error| {
-        unreadable(match error.kind() {
+        unreadable_error(match error.kind() {
             io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
             io::ErrorKind::PermissionDenied => "the picture may not be read by this user".to_owned(),
             _ => format!("the picture cannot be read: {error}"),
@@ -332,29 +332,29 @@ fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, Pictur
     };
     let metadata = std::fs::metadata(path).map_err(describe)?;
     if !metadata.is_file() {
-        return Err(unreadable("this is not a file"));
+        return Err(unreadable_error("this is not a file"));
     }
     if metadata.len() > max_bytes {
-        return Err(too_large(api, max_bytes, metadata.len()));
+        return Err(too_large_error(api, max_bytes, metadata.len()));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // One byte more than allowed is read, to notice a file that grows meanwhile.
     File::open(path).and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes)).map_err(describe)?;
     if bytes.len() as u64 > max_bytes {
-        return Err(too_large(api, max_bytes, bytes.len() as u64));
+        return Err(too_large_error(api, max_bytes, bytes.len() as u64));
     }
     Ok(bytes)
 }
 
-fn too_large(api: Api, max_mib: u64, bytes: u64) -> PictureError {
+fn too_large_error(api: Api, max_bytes: u64, bytes: u64) -> PictureError {
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let name = api.name();
     let limit = match api {
         Api::Anthropic => {
-            let encoded = mib(max_mib / 3 * 4);
-            format!("{name} takes {} MiB ({encoded} MiB as base64, which is what it counts)", mib(max_mib))
+            let base64_mib = mib(max_bytes / 3 * 4);
+            format!("{name} takes {} MiB ({base64_mib} MiB as base64, which is what it counts)", mib(max_bytes))
         }
-        Api::Gemini | Api::OpenAi => format!("{} MiB are sent to {name} at most", mib(max_mib)),
+        Api::Gemini | Api::OpenAi => format!("{} MiB are sent to {name} at most", mib(max_bytes)),
     };
     PictureError::Unsupported(format!("the picture has {:.2} MiB and {limit}; make it smaller", mib(bytes)))
 }
@@ -363,10 +363,10 @@ fn too_large(api: Api, max_mib: u64, bytes: u64) -> PictureError {
 /// request.
 fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureFormat, PictureError> {
     if bytes.is_empty() {
-        return Err(unreadable("the picture is empty"));
+        return Err(unreadable_error("the picture is empty"));
     }
     let format = PictureFormat::detect(bytes)
-        .ok_or_else(|| unreadable("this is no picture that is known here; PNG, JPEG and WebP always work"))?;
+        .ok_or_else(|| unreadable_error("this is no picture that is known here; PNG, JPEG and WebP always work"))?;
     if !format.is_supported_by(api) {
         return Err(PictureError::Unsupported(format!(
             "{} does not take {} pictures; convert it to PNG or JPEG",
@@ -374,10 +374,11 @@ fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureF
             format.name()
         )));
     }
-    let size = imagesize::blob_size(bytes)
-        .map_err(|_| unreadable(format!("the {} picture is damaged: its dimensions cannot be read", format.name())))?;
+    let size = imagesize::blob_size(bytes).map_err(|_| {
+        unreadable_error(format!("the {} picture is damaged: its dimensions cannot be read", format.name()))
+    })?;
     if size.width == 0 || size.height == 0 {
-        return Err(unreadable(format!(
+        return Err(unreadable_error(format!(
             "the {} picture is damaged: it is {} x {} pixels",
             format.name(),
             size.width,
@@ -426,7 +427,7 @@ mod tests {
         b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff;".to_vec()
     }
 
-    fn refusal<T: std::fmt::Debug>(result: Result<T, PictureError>) -> String {
+    fn error_text<T: std::fmt::Debug>(result: Result<T, PictureError>) -> String {
         result.unwrap_err().to_string()
     }
 
@@ -435,23 +436,23 @@ mod tests {
             api,
             max_bytes: max_file_bytes(api, ""),
             picture_count: 1,
-            decoded_pictures: &DecodedPictureCache::default(),
+            checked_pictures: &CheckedPictureCache::default(),
         }
         .read_file(path)
     }
 
     #[test]
-    fn bytes_decide_what_a_picture_is() {
+    fn the_bytes_decide_a_pictures_format() {
         for api in APIS {
             assert_eq!(check_header(api, 1, &png(3, 2)), Ok(PictureFormat::Png));
         }
-        assert!(refusal(check_header(Api::Gemini, 1, &gif())).contains("does not take GIF"));
+        assert!(error_text(check_header(Api::Gemini, 1, &gif())).contains("does not take GIF"));
         assert_eq!(check_header(Api::OpenAi, 1, &gif()), Ok(PictureFormat::Gif));
         assert_eq!(check_header(Api::Anthropic, 1, &gif()), Ok(PictureFormat::Gif));
         for brand in [b"mif1", b"heif"] {
             assert_eq!(PictureFormat::detect(&[b"\0\0\0\x18ftyp", &brand[..]].concat()), Some(PictureFormat::Heif));
         }
-        for (bytes, words) in [
+        for (bytes, message) in [
             (b"BM\x1a\0\0\0".as_slice(), "BMP"),
             (b"", "empty"),
             (b"hello", "no picture"),
@@ -461,98 +462,106 @@ mod tests {
         ] {
             for api in APIS {
                 let error = check_header(api, 1, bytes).unwrap_err();
-                assert!(error.to_string().contains(words), "{error}");
+                assert!(error.to_string().contains(message), "{error}");
                 // Another API may support a format that this one does not. No API takes a damaged file.
-                let is_a_kind = matches!(words, "BMP" | "AVIF");
-                assert_eq!(matches!(error, PictureError::Unsupported(_)), is_a_kind, "{error}");
+                let is_known_format = matches!(message, "BMP" | "AVIF");
+                assert_eq!(matches!(error, PictureError::Unsupported(_)), is_known_format, "{error}");
             }
         }
     }
 
     #[test]
-    fn anthropic_takes_eight_thousand_pixels_a_side_and_fewer_of_many_pictures() {
+    fn anthropic_takes_8000_pixels_a_side_and_2000_with_many_pictures() {
         assert!(check_header(Api::Anthropic, 1, &png(8_000, 1)).is_ok());
-        assert!(refusal(check_header(Api::Anthropic, 1, &png(1, 8_001))).contains("8001"));
+        assert!(error_text(check_header(Api::Anthropic, 1, &png(1, 8_001))).contains("8001"));
         assert!(check_header(Api::Gemini, 1, &png(1, 8_001)).is_ok());
         assert!(check_header(Api::Anthropic, 20, &png(2_001, 1)).is_ok());
         assert!(check_header(Api::Anthropic, 21, &png(2_000, 1)).is_ok());
-        assert!(refusal(check_header(Api::Anthropic, 21, &png(2_001, 1))).contains("more than 20 pictures"));
+        assert!(error_text(check_header(Api::Anthropic, 21, &png(2_001, 1))).contains("more than 20 pictures"));
     }
 
     #[test]
-    fn files_are_named_when_they_cannot_be_sent() {
+    fn errors_name_the_picture_file() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing.png");
-        assert!(refusal(from_file(Api::Gemini, &missing)).ends_with("missing.png: the picture does not exist"));
-        assert!(refusal(from_file(Api::Gemini, dir.path())).contains("not a file"));
+        assert!(error_text(from_file(Api::Gemini, &missing)).ends_with("missing.png: the picture does not exist"));
+        assert!(error_text(from_file(Api::Gemini, dir.path())).contains("not a file"));
         let large = dir.path().join("large.png");
         let mut file = File::create(&large).unwrap();
         file.write_all(&whole_png()).unwrap();
         file.set_len(8 * 1024 * 1024).unwrap();
-        let words = "has 8.00 MiB and anthropic takes 7.5 MiB (10 MiB as base64, which is what it counts)";
-        assert!(refusal(from_file(Api::Anthropic, &large)).contains(words));
+        let message = "has 8.00 MiB and anthropic takes 7.5 MiB (10 MiB as base64, which is what it counts)";
+        assert!(error_text(from_file(Api::Anthropic, &large)).contains(message));
         assert!(from_file(Api::Gemini, &large).is_ok());
     }
 
     #[test]
-    fn anthropics_limit_counts_base64_as_its_refusals_do() {
+    fn anthropics_size_limit_applies_to_the_base64_text() {
         // The recorded message: "… image exceeds 5 MB maximum: 8259148 bytes > 5242880 bytes".
         let recorded = include_str!("../../tests/wire/examples/anthropic_400_image_5mb.json");
         let (_, numbers) = recorded.split_once("maximum: ").unwrap();
         let numbers: Vec<u64> = numbers.split(' ').filter_map(|word| word.parse().ok()).take(2).collect();
-        let &[refused, most] = numbers.as_slice() else { panic!("two numbers, not {numbers:?}") };
+        let &[refused_base64_bytes, max_base64_bytes] = numbers.as_slice() else {
+            panic!("two numbers, not {numbers:?}")
+        };
         // Base64 has a multiple of four characters.
-        assert_eq!(refused % 4, 0);
-        let encoded = |bytes: u64| base64::encoded_len(bytes as usize, true).unwrap() as u64;
-        for (host, most) in [
-            ("bedrock-mantle.us-east-1.api.aws", most),
-            ("bedrock-runtime.us-east-1.amazonaws.com", most),
-            ("us-east5-aiplatform.googleapis.com", most),
+        assert_eq!(refused_base64_bytes % 4, 0);
+        let base64_bytes = |bytes: u64| base64::encoded_len(bytes as usize, true).unwrap() as u64;
+        for (host, max_base64_bytes) in [
+            ("bedrock-mantle.us-east-1.api.aws", max_base64_bytes),
+            ("bedrock-runtime.us-east-1.amazonaws.com", max_base64_bytes),
+            ("us-east5-aiplatform.googleapis.com", max_base64_bytes),
             // As reported in kolega-ai/kolega-code#354 (2026-07-28): 13,474,984 characters were over it.
             ("api.anthropic.com", 10_485_760),
             ("relay.example", 10_485_760),
         ] {
             let largest = max_file_bytes(Api::Anthropic, host);
-            assert!(encoded(largest) <= most && encoded(largest + 1) > most, "{host}: {largest}");
+            assert!(
+                base64_bytes(largest) <= max_base64_bytes && base64_bytes(largest + 1) > max_base64_bytes,
+                "{host}: {largest}"
+            );
         }
     }
 
     #[test]
     fn a_rows_picture_is_checked_like_a_file() {
-        let decoded = DecodedPictureCache::default();
-        let checks = |api| PictureChecker {
+        let checked_pictures = CheckedPictureCache::default();
+        let checker = |api| PictureChecker {
             api,
             max_bytes: max_file_bytes(api, ""),
             picture_count: 1,
-            decoded_pictures: &decoded,
+            checked_pictures: &checked_pictures,
         };
         let data = STANDARD.encode(whole_png());
         assert_eq!(
-            checks(Api::Gemini).check_inline(&data),
+            checker(Api::Gemini).check_inline(&data),
             Ok(EncodedPicture::Data { mime: "image/png", base64: Cow::Borrowed(data.as_str()) })
         );
-        assert!(refusal(checks(Api::Gemini).check_inline("!!")).contains("base64"));
-        assert!(refusal(checks(Api::Gemini).check_inline("")).contains("empty"));
+        assert!(error_text(checker(Api::Gemini).check_inline("!!")).contains("base64"));
+        assert!(error_text(checker(Api::Gemini).check_inline("")).contains("empty"));
         let cut_off = STANDARD.encode(png(3, 2));
-        assert!(refusal(checks(Api::Gemini).check_inline(&cut_off)).contains("damaged: it is cut off"));
+        assert!(error_text(checker(Api::Gemini).check_inline(&cut_off)).contains("damaged: it is cut off"));
         let large = STANDARD.encode(vec![0; 7_864_323]);
-        assert!(refusal(checks(Api::Anthropic).check_inline(&large)).contains("make it smaller"));
+        assert!(error_text(checker(Api::Anthropic).check_inline(&large)).contains("make it smaller"));
     }
 
     #[test]
-    fn a_picture_is_decoded_once_and_a_broken_one_is_never_taken_for_it() {
-        let decoded = DecodedPictureCache::default();
+    fn a_valid_picture_is_decoded_once_and_a_damaged_one_never_passes() {
+        let checked_pictures = CheckedPictureCache::default();
         let whole = whole_png();
         for _ in 0..3 {
-            assert_eq!(decoded.check(PictureFormat::Png, &whole), Ok(()));
-            assert!(decoded.check(PictureFormat::Png, &png(3, 2)).is_err());
+            assert_eq!(checked_pictures.check(PictureFormat::Png, &whole), Ok(()));
+            assert!(checked_pictures.check(PictureFormat::Png, &png(3, 2)).is_err());
         }
-        assert_eq!(*decoded.hashes(), [xxh3_128(&whole)]);
-        for number in 0..DecodedPictureCache::MAX_HASHES {
+        assert_eq!(*checked_pictures.hashes(), [xxh3_128(&whole)]);
+        for number in 0..CheckedPictureCache::MAX_HASHES {
             // Bytes after the end of a picture change its hash.
-            assert_eq!(decoded.check(PictureFormat::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()), Ok(()));
+            assert_eq!(
+                checked_pictures.check(PictureFormat::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()),
+                Ok(())
+            );
         }
-        assert_eq!(decoded.hashes().len(), DecodedPictureCache::MAX_HASHES);
-        assert!(!decoded.hashes().contains(&xxh3_128(&whole)));
+        assert_eq!(checked_pictures.hashes().len(), CheckedPictureCache::MAX_HASHES);
+        assert!(!checked_pictures.hashes().contains(&xxh3_128(&whole)));
     }
 }

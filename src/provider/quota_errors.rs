@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    fn words(text: &str) -> ErrorBody {
+    fn error_with_message(text: &str) -> ErrorBody {
         ErrorBody::from_json(&json!({"error": {"message": text}}))
     }
 
@@ -101,15 +101,14 @@ mod tests {
                 "violations": each.collect::<Vec<_>>()}]);
             ErrorBody::from_json(&json!({"error": {"code": 429, "message": "m", "details": details}}))
         };
-        let refusal = violations(&[
+        let error = violations(&[
             ("GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "15"),
             ("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "20"),
             ("GenerateContentInputTokensPerModelPerMinute-FreeTier", "250000"),
             ("GenerateRequestsPerDayPerProjectPerModel", "0"),
             ("SomethingElse", "7"),
         ]);
-        let read: Vec<_> =
-            provider_limits(&refusal).into_iter().map(|report| (report.dimension, report.limit)).collect();
+        let read: Vec<_> = provider_limits(&error).into_iter().map(|report| (report.dimension, report.limit)).collect();
         assert_eq!(
             read,
             [
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_for_requests_in_flight_says_so() {
+    fn concurrency_limits_are_found_by_their_text() {
         let cases = [
             ("max organization concurrency: 3, please try again after 1 seconds", true),
             ("Too many concurrent requests", true),
@@ -129,14 +128,15 @@ mod tests {
             ("a concurrent modification went wrong", false),
         ];
         for (text, want) in cases {
-            let found =
-                provider_limits(&words(text)).iter().any(|report| report.dimension == LimitDimension::Concurrency);
+            let found = provider_limits(&error_with_message(text))
+                .iter()
+                .any(|report| report.dimension == LimitDimension::Concurrency);
             assert_eq!(found, want, "{text}");
         }
     }
 
     #[test]
-    fn a_request_larger_than_the_whole_limit_never_fits() {
+    fn a_request_larger_than_the_whole_limit_is_detected() {
         let cases = [
             ("on tokens per min (TPM): \nLimit 30000, Requested 31538. \nThe input", true),
             ("on tokens per minute (TPM): Limit 6,000, Requested 12,328, please", true),
@@ -147,12 +147,12 @@ mod tests {
             ("requested", false),
         ];
         for (text, want) in cases {
-            assert_eq!(exceeds_whole_limit(&words(text)), want, "{text}");
+            assert_eq!(exceeds_whole_limit(&error_with_message(text)), want, "{text}");
         }
     }
 
     #[test]
-    fn a_limit_of_nothing_is_not_a_small_limit() {
+    fn a_limit_of_zero_is_detected() {
         let cases = [
             ("free_tier_requests, limit: 0, model: gemini-2.0-flash", true),
             ("Limit 0, Used 0, Requested 1", true),
@@ -165,7 +165,7 @@ mod tests {
             ("rate limit reached", false),
         ];
         for (text, want) in cases {
-            assert_eq!(limit_is_zero(&words(text)), want, "{text}");
+            assert_eq!(limit_is_zero(&error_with_message(text)), want, "{text}");
         }
     }
 }

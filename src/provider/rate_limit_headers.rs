@@ -76,7 +76,7 @@ impl HeaderTriple {
         // Some providers state fractions. Less than one remaining counts as zero.
         let remaining = number(remaining).map(|number| number as u64);
         let reset = get(reset).and_then(|text| retry_after::parse_reset(text, now)).map(|reset| match reset {
-            ResetTime::After(wait) | ResetTime::At(wait) => wait,
+            ResetTime::Relative(wait) | ResetTime::Absolute(wait) => wait,
         });
         (limit.is_some() || remaining.is_some()).then_some(Self { limit, remaining, reset })
     }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_headers_mean_a_minute_at_openai_and_a_day_at_groq() {
+    fn request_headers_are_per_minute_at_openai_and_per_day_at_groq() {
         let headers = [
             ("x-ratelimit-limit-requests", "14400"),
             ("x-ratelimit-remaining-requests", "14370"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_the_day_under_openais_name_is_told_by_its_reset() {
+    fn a_long_reset_marks_a_daily_limit_at_openai() {
         let headers = [
             ("x-ratelimit-limit-requests", "200"),
             ("x-ratelimit-remaining-requests", "199"),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_groq_day_opens_request_by_request() {
+    fn groqs_daily_limit_resets_when_one_request_fits() {
         let headers = [
             ("x-ratelimit-limit-requests", "1000"),
             ("x-ratelimit-remaining-requests", "0"),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn anthropic_counts_input_and_output_apart() {
+    fn anthropic_limits_input_and_output_tokens_separately() {
         let headers = [
             ("anthropic-ratelimit-requests-limit", "50"),
             ("anthropic-ratelimit-requests-remaining", "0"),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn openrouter_resets_in_epoch_milliseconds() {
+    fn openrouters_reset_is_in_epoch_milliseconds() {
         let day = [("X-RateLimit-Limit", "50"), ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795305600000")];
         assert_eq!(
             read(Vendor::OpenRouter, &day),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_states_nothing() {
+    fn invalid_headers_state_no_limit() {
         for (name, value) in [
             ("x-ratelimit-limit-requests", "many"),
             ("x-ratelimit-limit-requests", "-5"),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_wrong_never_closes_a_minute_for_longer_than_a_minute() {
+    fn a_wrong_clock_cannot_extend_a_minute_reset_beyond_a_minute() {
         let headers = [
             ("anthropic-ratelimit-requests-remaining", "0"),
             ("anthropic-ratelimit-requests-reset", "2026-11-25T12:00:30Z"),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn vendors_are_known_by_name_or_address() {
+    fn vendors_are_detected_by_name_or_base_url() {
         let provider = |name: &str, base_url: &str, api| Provider {
             name: name.to_owned(),
             api,
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_say_how_long_they_worked() {
+    fn server_time_is_read_from_headers() {
         let cases = [
             (("openai-processing-ms", "812"), Some(0.812)),
             (("x-envoy-upstream-service-time", "35"), Some(0.035)),
@@ -309,7 +309,7 @@ mod tests {
             (("openai-processing-ms", "-1"), None),
         ];
         for ((name, value), want) in cases {
-            let get = |asked: &str| (asked == name).then_some(value);
+            let get = |requested_name: &str| (requested_name == name).then_some(value);
             assert_eq!(read_server_time(&get).map(|it| it.as_secs_f64()), want, "{name}: {value}");
         }
     }

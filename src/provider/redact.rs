@@ -144,8 +144,8 @@ fn hide_credentials(text: &str) -> String {
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
-        let at_boundary = at == 0 || !is_token_byte(text.as_bytes()[at - 1]) || text.as_bytes()[at - 1] == b'.';
-        if let Some((keep, hide)) = match_credential(rest, at_boundary) {
+        let is_at_boundary = at == 0 || !is_token_byte(text.as_bytes()[at - 1]) || text.as_bytes()[at - 1] == b'.';
+        if let Some((keep, hide)) = match_credential(rest, is_at_boundary) {
             out.push_str(&rest[..keep]);
             out.push_str(REDACTED);
             at += keep + hide;
@@ -160,11 +160,11 @@ fn hide_credentials(text: &str) -> String {
 
 /// Matches a credential at the start of the text, possibly after its name. Returns how many bytes to keep and how many
 /// to hide.
-fn match_credential(text: &str, at_boundary: bool) -> Option<(usize, usize)> {
-    if let Some(length) = match_prefix(text, at_boundary) {
+fn match_credential(text: &str, is_at_boundary: bool) -> Option<(usize, usize)> {
+    if let Some(length) = match_prefix(text, is_at_boundary) {
         return Some((0, length));
     }
-    if at_boundary {
+    if is_at_boundary {
         return match_named(text).or_else(|| match_opaque(text).map(|length| (0, length)));
     }
     None
@@ -176,8 +176,8 @@ fn token_length(text: &str) -> usize {
     text[..length].trim_end_matches('.').len()
 }
 
-fn match_prefix(text: &str, at_boundary: bool) -> Option<usize> {
-    CREDENTIAL_PREFIXES.iter().filter(|prefix| prefix.matches_inside_words || at_boundary).find_map(|prefix| {
+fn match_prefix(text: &str, is_at_boundary: bool) -> Option<usize> {
+    CREDENTIAL_PREFIXES.iter().filter(|prefix| prefix.matches_inside_words || is_at_boundary).find_map(|prefix| {
         let tail = text.strip_prefix(prefix.prefix)?;
         let tail_bytes = token_length(tail);
         (tail_bytes >= prefix.min_tail_bytes).then_some(prefix.prefix.len() + tail_bytes)
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_is_shaped_like_a_credential_is_hidden() {
+    fn texts_that_look_like_credentials_are_hidden() {
         let cases = [
             (
                 "Consumer 'api_key:AIzaREDACTED' has been suspended.",
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_words_stay() {
+    fn ordinary_words_are_kept() {
         let texts = [
             "API key not valid. Please pass a valid API key.",
             "Your API key was reported as leaked. Please use another API key.",
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoints_own_secret_is_hidden_whatever_its_shape_and_wherever_it_is_cut() {
+    fn the_endpoints_own_secret_is_hidden_in_any_shape_and_at_any_cut() {
         let secret = [SecretString::from("plain words as a password")];
         assert_eq!(redact("you sent plain words as a password!", &secret), "you sent [redacted]!");
         for (text, want) in [
@@ -309,12 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn control_and_bidi_characters_go_and_space_is_folded() {
+    fn control_and_bidi_characters_are_dropped_and_white_space_is_folded() {
         assert_eq!(redact("a\u{1b}[31mred\u{202e}\n\n\tb\u{0}  c\u{feff} ", &[]), "a[31mred b c");
     }
 
     #[test]
-    fn at_most_five_hundred_characters_remain() {
+    fn at_most_500_characters_are_kept() {
         let long = redact(&"é ".repeat(2_000), &[]);
         assert_eq!(long.chars().count(), 500);
         assert!(long.ends_with('…'));

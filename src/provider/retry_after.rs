@@ -47,11 +47,11 @@ impl WaitSources<'_> {
 }
 
 /// Finds the wait that the provider asks for. `None` if it states none, or only implausible or unreadable ones.
-pub(super) fn stated_wait(sources: &WaitSources<'_>) -> Option<Duration> {
+pub(super) fn find_stated_wait(sources: &WaitSources<'_>) -> Option<Duration> {
     let now = sources.now();
     let after_ms = sources.header("retry-after-ms").and_then(|text| parse_seconds(text)?.checked_div(1_000));
     let after = sources.header("retry-after").and_then(|text| parse_retry_after(text, now));
-    let (relative, absolute) = exhausted_resets(sources, now);
+    let (relative, absolute) = find_exhausted_resets(sources, now);
     let stated_waits = [after_ms, after, sources.stated_in_body, longest_wait_in_text(sources.lower_message), relative];
     stated_waits
         .into_iter()
@@ -87,7 +87,7 @@ fn wait_until(then: Timestamp, now: Timestamp) -> Option<Duration> {
 
 /// Finds the longest relative and the longest absolute reset of the exhausted dimensions, in `x-ratelimit-reset-*`,
 /// `ratelimit-reset`, `X-RateLimit-Reset` and `anthropic-ratelimit-*-reset`.
-fn exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<Duration>, Option<Duration>) {
+fn find_exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<Duration>, Option<Duration>) {
     let names = sources.headers.keys().map(reqwest::header::HeaderName::as_str);
     let quoted_names = sources.quoted_headers.iter().map(|(name, _)| name.as_str());
     let (mut relative, mut absolute) = (None, None);
@@ -107,8 +107,8 @@ fn exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<Durati
             continue;
         }
         match sources.header(&name).and_then(|text| parse_reset(text, now)) {
-            Some(ResetTime::After(wait)) => relative = relative.max(Some(wait)),
-            Some(ResetTime::At(wait)) => absolute = absolute.max(Some(wait)),
+            Some(ResetTime::Relative(wait)) => relative = relative.max(Some(wait)),
+            Some(ResetTime::Absolute(wait)) => absolute = absolute.max(Some(wait)),
             None => {}
         }
     }
@@ -118,9 +118,9 @@ fn exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<Durati
 /// The wait until a reset, and how the reset was stated.
 pub(super) enum ResetTime {
     /// Stated as a duration.
-    After(Duration),
+    Relative(Duration),
     /// Stated as a point in time.
-    At(Duration),
+    Absolute(Duration),
 }
 
 /// Parses a Go duration ("6m0s"), plain seconds, an epoch in seconds or milliseconds, or RFC 3339.
@@ -131,14 +131,14 @@ pub(super) fn parse_reset(text: &str, now: Timestamp) -> Option<ResetTime> {
         } else if number > 1e8 {
             number * 1e3
         } else {
-            return Duration::try_from_secs_f64(number).ok().map(ResetTime::After);
+            return Duration::try_from_secs_f64(number).ok().map(ResetTime::Relative);
         };
-        return wait_until(Timestamp::from_millisecond(epoch_ms as i64).ok()?, now).map(ResetTime::At);
+        return wait_until(Timestamp::from_millisecond(epoch_ms as i64).ok()?, now).map(ResetTime::Absolute);
     }
     if let Ok(then) = text.parse::<Timestamp>() {
-        return wait_until(then, now).map(ResetTime::At);
+        return wait_until(then, now).map(ResetTime::Absolute);
     }
-    parse_duration(text, false).map(|(wait, _)| ResetTime::After(wait))
+    parse_duration(text, false).map(|(wait, _)| ResetTime::Relative(wait))
 }
 
 /// Parses RetryInfo's `retryDelay`: "12.5s" or whole seconds. Google rounds down to whole seconds ("12s" in the field,
@@ -172,12 +172,12 @@ fn longest_wait_in_text(text: &str) -> Option<Duration> {
         .flat_map(|(anchor, unit_is_optional)| {
             text.match_indices(anchor).map(move |(at, _)| (at + anchor.len(), unit_is_optional))
         })
-        .filter_map(|(from, bare)| {
-            let mut rest = text[from..].trim_start_matches([' ', ':', '=', '"', '\'', '~']);
+        .filter_map(|(start, unit_is_optional)| {
+            let mut rest = text[start..].trim_start_matches([' ', ':', '=', '"', '\'', '~']);
             for filler in ["about ", "approximately ", "approx. ", "at least ", "around ", "for ", "another "] {
                 rest = rest.strip_prefix(filler).unwrap_or(rest);
             }
-            parse_duration(rest, bare).map(|(wait, _)| wait)
+            parse_duration(rest, unit_is_optional).map(|(wait, _)| wait)
         })
         .max()
 }
@@ -251,7 +251,7 @@ mod tests {
             .collect()
     }
 
-    fn from(pairs: Pairs<'_>, text: &str, about_tokens: bool) -> Option<f64> {
+    fn find_wait(pairs: Pairs<'_>, text: &str, about_tokens: bool) -> Option<f64> {
         let headers = headers(pairs);
         let sources = WaitSources {
             headers: &headers,
@@ -261,11 +261,11 @@ mod tests {
             is_about_tokens: about_tokens,
             received_at: NOON,
         };
-        stated_wait(&sources).map(|wait| wait.as_secs_f64())
+        find_stated_wait(&sources).map(|wait| wait.as_secs_f64())
     }
 
     #[test]
-    fn headers_say_it_in_many_ways() {
+    fn waits_are_read_from_all_kinds_of_headers() {
         let cases: &[(Pairs<'_>, Option<f64>)] = &[
             (&[("Retry-After", "20")], Some(20.0)),
             (&[("retry-after", "1.5")], Some(1.5)),
@@ -310,19 +310,19 @@ mod tests {
             ),
         ];
         for (pairs, want) in cases {
-            assert_eq!(from(pairs, "", false), *want, "{pairs:?}");
+            assert_eq!(find_wait(pairs, "", false), *want, "{pairs:?}");
         }
     }
 
     #[test]
-    fn a_refusal_for_tokens_waits_for_their_reset_though_some_remain() {
+    fn a_token_error_waits_for_the_token_reset_even_if_tokens_remain() {
         let pairs = [("x-ratelimit-remaining-tokens", "15433"), ("x-ratelimit-reset-tokens", "18.642s")];
-        assert_eq!(from(&pairs, "", true), Some(18.642));
-        assert_eq!(from(&pairs, "", false), None);
+        assert_eq!(find_wait(&pairs, "", true), Some(18.642));
+        assert_eq!(find_wait(&pairs, "", false), None);
     }
 
     #[test]
-    fn headers_quoted_in_the_body_count_too() {
+    fn headers_quoted_in_the_body_are_read_too() {
         let quoted = [
             ("X-RateLimit-Remaining".to_owned(), "0".to_owned()),
             ("X-RateLimit-Reset".to_owned(), "1795305600000".to_owned()),
@@ -336,11 +336,11 @@ mod tests {
             is_about_tokens: false,
             received_at: NOON,
         };
-        assert_eq!(stated_wait(&sources), Some(Duration::from_hours(12)));
+        assert_eq!(find_stated_wait(&sources), Some(Duration::from_hours(12)));
     }
 
     #[test]
-    fn words_name_waits() {
+    fn waits_are_read_from_messages() {
         let cases = [
             ("please retry in 12.13444861s.", Some(12.134_448_61)),
             ("please try again in 9m38.016s. visit", Some(578.016)),
@@ -360,12 +360,12 @@ mod tests {
             ("retry in .s", None),
         ];
         for (text, want) in cases {
-            assert_eq!(from(&[], text, false), want, "{text}");
+            assert_eq!(find_wait(&[], text, false), want, "{text}");
         }
     }
 
     #[test]
-    fn whole_seconds_of_retry_info_are_rounded_down_by_google() {
+    fn a_second_is_added_to_whole_seconds_of_retry_info() {
         let cases = [("12s", Some(13.0)), ("12.5s", Some(12.5)), ("0.500s", Some(0.5)), ("x", None), ("", None)];
         for (text, want) in cases {
             assert_eq!(parse_retry_delay(text).map(|wait| wait.as_secs_f64()), want, "{text}");

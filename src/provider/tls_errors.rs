@@ -12,7 +12,7 @@ pub(super) fn find_tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e
 
 pub(super) fn describe(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(why) => describe_certificate_error(why),
+        rustls::Error::InvalidCertificate(certificate_error) => describe_certificate_error(certificate_error),
         other => format!("TLS failed: {other}"),
     }
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_fault_of_a_certificate_comes_with_what_to_do() {
+    fn each_certificate_error_says_what_to_do() {
         for (why, what, next) in [
             (CertificateError::UnknownIssuer, "not trusted here", "SSL_CERT_FILE"),
             (CertificateError::Expired, "has run out", "clock"),
@@ -54,15 +54,15 @@ mod tests {
             (CertificateError::Revoked, "revoked", "whoever runs"),
             (CertificateError::BadSignature, "not trusted here: ", "whoever runs"),
         ] {
-            let words = describe(&rustls::Error::InvalidCertificate(why));
-            assert!(words.starts_with("TLS: its certificate"), "{words}");
-            assert!(words.contains(what) && words.contains(next), "{words}");
+            let message = describe(&rustls::Error::InvalidCertificate(why));
+            assert!(message.starts_with("TLS: its certificate"), "{message}");
+            assert!(message.contains(what) && message.contains(next), "{message}");
         }
         assert!(describe(&rustls::Error::DecryptError).starts_with("TLS failed: "));
     }
 
     #[test]
-    fn it_is_found_wherever_it_is_wrapped() {
+    fn a_tls_error_is_found_inside_other_errors() {
         let wrapped = std::io::Error::other(std::io::Error::other(rustls::Error::DecryptError));
         assert_eq!(find_tls_error(&wrapped), Some(&rustls::Error::DecryptError));
         assert_eq!(find_tls_error(&std::io::Error::other("something else")), None);

@@ -45,7 +45,9 @@ pub enum TransportFailure {
 impl fmt::Display for TransportFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(words) | Self::ConnectionLost(words) | Self::TimedOut(words) => f.write_str(words),
+            Self::Unreachable(message) | Self::ConnectionLost(message) | Self::TimedOut(message) => {
+                f.write_str(message)
+            }
         }
     }
 }

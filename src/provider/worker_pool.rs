@@ -19,8 +19,8 @@ type Task = Box<dyn FnOnce() + Send>;
 /// The pool. Its threads are started by the first task. They end after the pool is dropped, once the tasks that they
 /// have accepted are done; dropping does not wait for them.
 pub struct WorkerPool {
-    name: &'static str,
-    threads: usize,
+    thread_name: &'static str,
+    thread_count: usize,
     task_sender: Mutex<Option<mpsc::Sender<Task>>>,
 }
 
@@ -34,19 +34,19 @@ impl std::fmt::Debug for WorkerPool {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerPoolError {
     #[error("no thread can be started: {0}")]
-    NoThread(#[source] io::Error),
+    SpawnThread(#[source] io::Error),
     #[error("the job panicked")]
     Panicked,
 }
 
 impl WorkerPool {
-    pub fn new(name: &'static str, threads: usize) -> Self {
-        Self { name, threads, task_sender: Mutex::default() }
+    pub fn new(thread_name: &'static str, thread_count: usize) -> Self {
+        Self { thread_name, thread_count, task_sender: Mutex::default() }
     }
 
     /// A pool for CPU-bound tasks: one thread per core, at most `max_threads`.
-    pub(super) fn per_core(name: &'static str, max_threads: usize) -> Self {
-        Self::new(name, thread::available_parallelism().map_or(1, NonZero::get).min(max_threads))
+    pub(super) fn per_core(thread_name: &'static str, max_threads: usize) -> Self {
+        Self::new(thread_name, thread::available_parallelism().map_or(1, NonZero::get).min(max_threads))
     }
 
     /// Runs `task` on one of the threads and waits for its result. Tasks start in the order in which they were
@@ -56,36 +56,36 @@ impl WorkerPool {
         &self,
         task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkerPoolError> {
-        let sender = self.sender().map_err(WorkerPoolError::NoThread)?;
-        let (result, done) = oneshot::channel();
+        let task_sender = self.ensure_started().map_err(WorkerPoolError::SpawnThread)?;
+        let (result_sender, result_receiver) = oneshot::channel();
         let task: Task = Box::new(move || {
             // Skipped if the caller has stopped waiting.
-            if !result.is_closed() {
-                let _ = result.send(task());
+            if !result_sender.is_closed() {
+                let _ = result_sender.send(task());
             }
         });
         // The threads don't end while a sender exists, so a task without a result has panicked.
-        sender.send(task).await.map_err(|_| WorkerPoolError::Panicked)?;
-        done.await.map_err(|_| WorkerPoolError::Panicked)
+        task_sender.send(task).await.map_err(|_| WorkerPoolError::Panicked)?;
+        result_receiver.await.map_err(|_| WorkerPoolError::Panicked)
     }
 
     /// Starts the threads at the first call. Returns the sender of tasks to them.
     ///
     /// # Errors
     /// If not even one thread can be started.
-    fn sender(&self) -> io::Result<mpsc::Sender<Task>> {
+    fn ensure_started(&self) -> io::Result<mpsc::Sender<Task>> {
         let mut task_sender = self.task_sender.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task_sender) = &*task_sender {
             return Ok(task_sender.clone());
         }
-        let (sender, receiver) = mpsc::channel(self.threads.max(1));
+        let (sender, receiver) = mpsc::channel(self.thread_count.max(1));
         let receiver = Arc::new(Mutex::new(receiver));
-        for number in 0..self.threads.max(1) {
+        for thread_index in 0..self.thread_count.max(1) {
             let receiver = Arc::clone(&receiver);
-            let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || run_tasks(&receiver));
+            let started = thread::Builder::new().name(self.thread_name.to_owned()).spawn(move || run_tasks(&receiver));
             match started {
                 Ok(_) => {}
-                Err(error) if number == 0 => return Err(error),
+                Err(error) if thread_index == 0 => return Err(error),
                 // The pool also works with fewer threads.
                 Err(_) => break,
             }
@@ -112,12 +112,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn many_jobs_share_few_threads_and_a_panic_costs_none() {
+    async fn many_tasks_share_few_threads_and_a_panic_ends_no_thread() {
         let pool = Arc::new(WorkerPool::per_core("test", 8));
-        let mut jobs = tokio::task::JoinSet::new();
+        let mut callers = tokio::task::JoinSet::new();
         for number in 0..200 {
             let pool = Arc::clone(&pool);
-            jobs.spawn(async move {
+            callers.spawn(async move {
                 let ran = pool.run(move || {
                     assert!(number % 50 != 7, "a job that panics, on purpose");
                     thread::current().id()
@@ -125,9 +125,9 @@ mod tests {
                 ran.await
             });
         }
-        let ended = jobs.join_all().await;
-        let threads: HashSet<_> = ended.iter().filter_map(|ended| ended.as_ref().ok()).collect();
+        let results = callers.join_all().await;
+        let threads: HashSet<_> = results.iter().filter_map(|ended| ended.as_ref().ok()).collect();
         assert!((1..=8).contains(&threads.len()), "{}", threads.len());
-        assert_eq!(ended.iter().filter(|ended| matches!(ended, Err(WorkerPoolError::Panicked))).count(), 4);
+        assert_eq!(results.iter().filter(|ended| matches!(ended, Err(WorkerPoolError::Panicked))).count(), 4);
     }
 }

@@ -113,46 +113,55 @@ mod tests {
         Profile::named("open").unwrap().models.swap_remove(0)
     }
 
-    fn ask(prompt: &str) -> SimRequest {
+    fn request_with_prompt(prompt: &str) -> SimRequest {
         SimRequest { prompt: prompt.to_owned(), ..SimRequest::default() }
     }
 
     #[test]
-    fn the_same_prompt_gets_the_same_answer_and_others_get_others() {
-        let said = |prompt: &str| compose_answer(&ask(prompt), &model()).text;
-        assert_eq!(said("Why do cats purr?"), said("Why do cats purr?"));
-        assert_ne!(said("Why do cats purr?"), said("Why do owls hoot?"));
+    fn equal_prompts_get_equal_answers_and_others_differ() {
+        let answer_text = |prompt: &str| compose_answer(&request_with_prompt(prompt), &model()).text;
+        assert_eq!(answer_text("Why do cats purr?"), answer_text("Why do cats purr?"));
+        assert_ne!(answer_text("Why do cats purr?"), answer_text("Why do owls hoot?"));
     }
 
     #[test]
-    fn an_output_limit_cuts_and_says_so() {
-        let said = compose_answer(&SimRequest { max_output: Some(5), ..ask("Why do cats purr?") }, &model());
-        assert_eq!((said.stop_reason, said.text.len(), said.text_tokens), (SimStopReason::OutputLimit, 20, 5));
+    fn an_output_limit_cuts_the_answer_and_sets_the_stop_reason() {
+        let answer =
+            compose_answer(&SimRequest { max_output: Some(5), ..request_with_prompt("Why do cats purr?") }, &model());
+        assert_eq!((answer.stop_reason, answer.text.len(), answer.text_tokens), (SimStopReason::OutputLimit, 20, 5));
     }
 
     #[test]
-    fn thinking_can_eat_the_whole_answer() {
+    fn thinking_can_use_up_the_output_limit() {
         let model = ModelProfile { thinking_tokens: 300, ..model() };
-        let said = compose_answer(&SimRequest { max_output: Some(64), ..ask("Why do cats purr?") }, &model);
-        assert_eq!((said.text.as_str(), said.thinking_tokens, said.stop_reason), ("", 64, SimStopReason::OutputLimit));
+        let answer =
+            compose_answer(&SimRequest { max_output: Some(64), ..request_with_prompt("Why do cats purr?") }, &model);
+        assert_eq!(
+            (answer.text.as_str(), answer.thinking_tokens, answer.stop_reason),
+            ("", 64, SimStopReason::OutputLimit)
+        );
     }
 
     #[test]
     fn the_first_stop_sequence_ends_the_answer() {
         let stop = vec!["zzz".to_owned(), " = ".to_owned(), "= 4".to_owned()];
-        let said = compose_answer(&SimRequest { stop, ..ask("What is 2 + 2?") }, &model());
-        assert_eq!((said.text.as_str(), said.stop_reason), ("2 + 2", SimStopReason::StopSequence(" = ".to_owned())));
+        let answer = compose_answer(&SimRequest { stop, ..request_with_prompt("What is 2 + 2?") }, &model());
+        assert_eq!(
+            (answer.text.as_str(), answer.stop_reason),
+            ("2 + 2", SimStopReason::StopSequence(" = ".to_owned()))
+        );
     }
 
     #[test]
-    fn json_is_given_where_json_is_asked_for() {
+    fn a_request_for_json_gets_json() {
         let schema = json!({ "type": "OBJECT", "properties": {
             "city": { "type": "string" }, "tags": { "type": "array", "items": { "type": "integer" } },
             "mood": { "enum": ["calm", "loud"] } } });
         let shapes = [(JsonOutput::Any, vec!["answer"]), (JsonOutput::Schema(schema), vec!["city", "tags", "mood"])];
         for (shape, fields) in shapes {
-            let said = compose_answer(&SimRequest { json: Some(shape), ..ask("Describe Porto.") }, &model());
-            let parsed: Map<String, Value> = serde_json::from_str(&said.text).unwrap();
+            let answer =
+                compose_answer(&SimRequest { json: Some(shape), ..request_with_prompt("Describe Porto.") }, &model());
+            let parsed: Map<String, Value> = serde_json::from_str(&answer.text).unwrap();
             assert_eq!(parsed.keys().collect::<Vec<_>>(), fields);
         }
     }

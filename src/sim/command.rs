@@ -139,13 +139,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_machines_are_let_in_on_purpose_only() {
+    async fn a_remote_address_needs_allow_remote() {
         let error = run(args("0.0.0.0:0")).await.unwrap_err().to_string();
         assert!(error.contains("--allow-remote"), "{error}");
     }
 
     #[test]
-    fn an_unknown_profile_is_answered_with_the_known_ones() {
+    fn the_error_for_an_unknown_profile_lists_the_known_ones() {
         let error = load_profile("no-such", None).unwrap_err().to_string();
         assert!(error.contains("free-tier, open, storm"), "{error}");
         assert_eq!(load_profile("open", Some(99)).unwrap().seed, 99);

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_draw_lands_in_each_faults_own_share() {
+    fn a_fault_is_sampled_by_its_rate() {
         let faults = FaultRates { server_error: 0.25, empty: 0.5, ..FaultRates::default() };
         let cases = [
             (0.0, Some(InjectedFault::ServerError)),
@@ -131,13 +131,13 @@ mod tests {
             (0.75, None),
             (0.999, None),
         ];
-        for (lot, fault) in cases {
-            assert_eq!(faults.sample(lot), fault, "{lot}");
+        for (draw, fault) in cases {
+            assert_eq!(faults.sample(draw), fault, "{draw}");
         }
     }
 
     #[test]
-    fn only_known_markers_ask_for_trouble() {
+    fn only_known_markers_request_a_fault() {
         assert_eq!(parse_marker("Name a river. [sim:blocked]"), Some(PromptMarker::Fault(InjectedFault::Blocked)));
         assert_eq!(parse_marker("[sim:400] x"), Some(PromptMarker::BadRequest));
         assert_eq!(parse_marker("[sim:coffee]"), None);

@@ -81,10 +81,10 @@ struct RejectedRequest {
 impl SimService {
     pub fn new(profile: Profile, clock: Clock) -> Result<Self, String> {
         profile.check()?;
-        let layout = ProfileIndex::new(profile);
+        let profile_index = ProfileIndex::new(profile);
         let started_at = clock.now();
-        let ledger = Mutex::new(SimState::new(&layout, started_at));
-        Ok(Self { profile_index: layout, clock, started_at, state: ledger, stop_signal: watch::Sender::new(false) })
+        let state = Mutex::new(SimState::new(&profile_index, started_at));
+        Ok(Self { profile_index, clock, started_at, state, stop_signal: watch::Sender::new(false) })
     }
 
     pub fn stats(&self) -> ServerStats {

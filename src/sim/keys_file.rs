@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_printed_file_states_what_is_enforced() {
+    fn the_printed_file_can_be_loaded_and_states_the_enforced_limits() {
         let addr = "127.0.0.1:8080".parse().unwrap();
         for name in Profile::built_in_names() {
             let profile = Profile::named(name).unwrap();

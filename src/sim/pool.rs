@@ -146,7 +146,7 @@ impl SimPool {
             limit.map(|limit| SimGauge { limit, remaining: limit.saturating_sub(used), resets_in: reset })
         };
         let next_free_in = self.minute.time_until_oldest_leaves(now);
-        let gcra_wait = self.gcra.map_or(Duration::ZERO, |pace| pace.wait(now));
+        let gcra_wait = self.gcra.map_or(Duration::ZERO, |gcra| gcra.wait(now));
         LimitGauges {
             requests: gauge(self.limits.rpm.map(u64::from), self.counted_requests(), next_free_in.max(gcra_wait)),
             tokens: gauge(self.limits.tpm, used.count_as(self.limits.token_counting), next_free_in),
@@ -193,10 +193,10 @@ impl SimPool {
             let (gcra, rpm) = self.gcra.zip(rpm)?;
             LimitViolation::if_waiting(SimLimit::Burst, rpm.into(), self.minute.requests(), 1, gcra.wait(now.mono))
         };
-        let token_violation = |name, limit: Option<u64>, measure: &dyn Fn(SimTokens) -> u64| {
+        let token_violation = |limit_kind, limit: Option<u64>, measure: &dyn Fn(SimTokens) -> u64| {
             let (limit, requested) = (limit?, measure(request_tokens));
             let wait = self.minute.wait_for_tokens(now.mono, limit, requested, measure);
-            LimitViolation::if_waiting(name, limit, measure(used), requested, wait)
+            LimitViolation::if_waiting(limit_kind, limit, measure(used), requested, wait)
         };
         let concurrency_violation = || {
             let limit = concurrency.filter(|limit| self.in_flight >= *limit)?;
@@ -224,21 +224,27 @@ impl SimPool {
         .collect()
     }
 
-    fn day_violation(&self, now: Now, name: SimLimit, limit: Option<u64>, requested: u64) -> Option<LimitViolation> {
+    fn day_violation(
+        &self,
+        now: Now,
+        limit_kind: SimLimit,
+        limit: Option<u64>,
+        requested: u64,
+    ) -> Option<LimitViolation> {
         let limit = limit?;
         if let Some(rolling) = &self.rolling_day {
             let total = |tokens: SimTokens| tokens.count_as(self.limits.token_counting);
-            let (used, wait) = if name == SimLimit::Rpd {
+            let (used, wait) = if limit_kind == SimLimit::Rpd {
                 (rolling.requests(), rolling.wait_for_request(now.mono, limit))
             } else {
                 (total(rolling.tokens()), rolling.wait_for_tokens(now.mono, limit, requested, total))
             };
-            return LimitViolation::if_waiting(name, limit, used, requested, wait);
+            return LimitViolation::if_waiting(limit_kind, limit, used, requested, wait);
         }
         let (today, count) = self.today?;
-        let used = if name == SimLimit::Rpd { count.requests } else { count.tokens };
+        let used = if limit_kind == SimLimit::Rpd { count.requests } else { count.tokens };
         let wait = if used + requested > limit { today.ends_at.since(now.wall) } else { Duration::ZERO };
-        LimitViolation::if_waiting(name, limit, used, requested, wait)
+        LimitViolation::if_waiting(limit_kind, limit, used, requested, wait)
     }
 
     fn count(&mut self, now: Now, request_tokens: SimTokens) {
@@ -302,7 +308,7 @@ mod tests {
     const SMALL: SimTokens = SimTokens { input: 10, output: 5 };
 
     #[test]
-    fn a_refused_request_takes_up_nothing_unless_the_profile_says_so() {
+    fn refused_requests_count_only_if_the_profile_says_so() {
         let limits = Limits { rpm: Some(2), ..Limits::default() };
         let mut lenient = pool(limits.clone());
         let mut strict = SimPool::new(limits, true, at(0), 0);
@@ -349,14 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_nothing_lets_nothing_through() {
+    fn a_limit_of_zero_refuses_every_request() {
         for limits in [Limits { rpm: Some(0), ..Limits::default() }, Limits { rpd: Some(0), ..Limits::default() }] {
             assert!(pool(limits).admit(at(0), SMALL).is_err());
         }
     }
 
     #[test]
-    fn what_was_used_elsewhere_counts_until_the_day_is_over() {
+    fn prior_usage_counts_until_the_day_ends() {
         let limits = Limits { rpd: Some(3), ..Limits::default() };
         let mut pool = SimPool::new(limits, false, at(0), 2);
         assert!(pool.admit(at(0), SMALL).is_ok());
@@ -380,10 +386,10 @@ mod tests {
     }
 
     #[test]
-    fn a_day_with_25_hours_holds_its_quota_for_25_hours() {
+    fn a_daily_limit_lasts_25_hours_on_a_day_of_25_hours() {
         let utc = |text: &str| WallTime::from(text.parse::<jiff::Timestamp>().unwrap());
-        let began = utc("2026-11-01T07:00:00Z");
-        let at = |text: &str| Now { mono: MonoTime::default() + utc(text).since(began), wall: utc(text) };
+        let started_at = utc("2026-11-01T07:00:00Z");
+        let at = |text: &str| Now { mono: MonoTime::default() + utc(text).since(started_at), wall: utc(text) };
         let limits = Limits { rpd: Some(1), quota_day: QuotaDay::Pacific, ..Limits::default() };
         let mut pool = SimPool::new(limits, false, at("2026-11-01T07:00:00Z"), 0);
         assert!(pool.admit(at("2026-11-01T07:00:00Z"), SMALL).is_ok());
@@ -393,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_strictest_violation_comes_first() {
+    fn the_violation_with_the_longest_wait_comes_first() {
         let mut pool = pool(Limits { rpm: Some(1), rpd: Some(1), ..Limits::default() });
         assert!(pool.admit(at(0), SMALL).is_ok());
         assert_eq!(limits_hit(pool.admit(at(1), SMALL)), [SimLimit::Rpd, SimLimit::Rpm]);

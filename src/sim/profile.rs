@@ -365,7 +365,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_built_in_profile_makes_sense() {
+    fn every_built_in_profile_is_valid() {
         for (name, text) in BUILT_IN_PROFILES {
             let profile = Profile::from_toml(text).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(profile.name, name);
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_named_in_the_files_own_words() {
+    fn contradictions_are_reported_with_the_files_names() {
         const SOUND: &str = r#"
             name = "t"
             provider = [{ name = "g", api = "gemini" }]
@@ -392,9 +392,9 @@ mod tests {
             (r#"name = "t""#, "name = \"t\"\noutage = [{ from_s = 9, to_s = 9 }]", "ends (9 s) before"),
             (r#"name = "t""#, "name = \"t\"\nused = [{ project = \"p\", model = \"n\", requests = 1 }]", "model n"),
         ];
-        for (sound, broken, complaint) in cases {
+        for (sound, broken, message) in cases {
             let error = Profile::from_toml(&SOUND.replacen(sound, broken, 1)).unwrap_err().to_string();
-            assert!(error.contains(complaint), "{broken}: {error}");
+            assert!(error.contains(message), "{broken}: {error}");
         }
     }
 }

@@ -51,7 +51,7 @@ impl ProfileIndex {
 
     /// The key with this secret at a provider that uses `api`.
     pub fn find_key(&self, api: Api, secret: &str) -> Option<KeyRef> {
-        self.keys_by_secret.get(secret).copied().filter(|seat| self.profile.providers[seat.provider].api == api)
+        self.keys_by_secret.get(secret).copied().filter(|key| self.profile.providers[key.provider].api == api)
     }
 
     pub fn find_model(&self, key: KeyRef, name: &str) -> Option<usize> {
@@ -125,24 +125,25 @@ mod tests {
         state = "suspended"
     "#;
 
-    fn layout() -> ProfileIndex {
+    fn profile_index() -> ProfileIndex {
         ProfileIndex::new(Profile::from_toml(PROFILE).unwrap())
     }
 
     #[test]
     fn a_key_is_known_to_its_own_provider_only() {
-        let layout = layout();
-        assert!(layout.find_key(Api::Gemini, "g-secret").is_some());
-        assert_eq!(layout.find_key(Api::OpenAi, "g-secret"), None);
+        let profile_index = profile_index();
+        assert!(profile_index.find_key(Api::Gemini, "g-secret").is_some());
+        assert_eq!(profile_index.find_key(Api::OpenAi, "g-secret"), None);
         // The same project name at two providers means two projects.
-        assert_eq!(layout.projects.len(), 2);
+        assert_eq!(profile_index.projects.len(), 2);
     }
 
     #[test]
-    fn a_key_dies_and_comes_back_on_time() {
-        let layout = layout();
-        let state =
-            |api, secret, second| layout.key_state(layout.find_key(api, secret).unwrap(), Duration::from_secs(second));
+    fn a_keys_state_applies_only_between_its_times() {
+        let profile_index = profile_index();
+        let state = |api, secret, second| {
+            profile_index.key_state(profile_index.find_key(api, secret).unwrap(), Duration::from_secs(second))
+        };
         for (second, expected) in [
             (59, SimKeyState::Valid),
             (60, SimKeyState::Billing),
@@ -157,10 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_covers_what_it_names_for_its_time() {
-        let layout = layout();
-        let (google, openai) =
-            (layout.find_key(Api::Gemini, "g-secret").unwrap(), layout.find_key(Api::OpenAi, "o-secret").unwrap());
+    fn an_outage_applies_only_to_its_models_and_times() {
+        let profile_index = profile_index();
+        let (google, openai) = (
+            profile_index.find_key(Api::Gemini, "g-secret").unwrap(),
+            profile_index.find_key(Api::OpenAi, "o-secret").unwrap(),
+        );
         let cases = [
             (google, "m", 59, None),
             (google, "m", 60, Some(InjectedFault::Overloaded)),
@@ -169,9 +172,12 @@ mod tests {
             (openai, "m", 60, None),
             (openai, "m", 199, Some(InjectedFault::Html)),
         ];
-        for (seat, model, second, fault) in cases {
-            let found =
-                layout.active_outage(seat, layout.find_model(seat, model).unwrap(), Duration::from_secs(second));
+        for (key, model, second, fault) in cases {
+            let found = profile_index.active_outage(
+                key,
+                profile_index.find_model(key, model).unwrap(),
+                Duration::from_secs(second),
+            );
             assert_eq!(found, fault, "{model} at {second} s");
         }
     }

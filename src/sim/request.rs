@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markers_name_the_item() {
+    fn the_item_id_is_read_from_a_marker() {
         let item = |prompt: &str| {
             SimRequest { prompt: prompt.to_owned(), ..SimRequest::default() }.item_id().map(str::to_owned)
         };
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_what_its_bytes_say() {
+    fn a_picture_is_described_by_its_bytes() {
         // The smallest possible GIF.
         let gif = "R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
         let picture = SimPicture::from_base64(gif, &["gif"]).unwrap();
@@ -196,8 +196,8 @@ mod tests {
             ("bm90IGEgcGljdHVyZQ==", SimPictureError::Unreadable),
             ("%%%", SimPictureError::NotBase64),
         ];
-        for (data, trouble) in cases {
-            assert_eq!(SimPicture::from_base64(data, &["png"]), Err(RequestError::Picture(trouble)));
+        for (data, error) in cases {
+            assert_eq!(SimPicture::from_base64(data, &["png"]), Err(RequestError::Picture(error)));
         }
     }
 }

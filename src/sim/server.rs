@@ -62,11 +62,11 @@ impl Simulator {
     pub fn start_on(listener: TcpListener, profile: Profile, clock: Clock) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let sim = new_service(profile, clock)?;
-        let (stop_sender, stopped) = oneshot::channel();
+        let (stop_sender, stop_receiver) = oneshot::channel();
         let shared_service = Arc::clone(&sim);
         let task = tokio::spawn(async move {
             // The server also stops if the sender is dropped.
-            let shutdown = async { drop(stopped.await) };
+            let shutdown = async { drop(stop_receiver.await) };
             run_server(listener, shared_service, shutdown).await
         });
         Ok(Self { addr, sim, task, stop_sender })
@@ -95,11 +95,11 @@ fn new_service(profile: Profile, clock: Clock) -> io::Result<Arc<SimService>> {
 async fn run_server(listener: TcpListener, sim: Arc<SimService>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     // Without this, a small response that is sent in several writes would wait for the client's acknowledgements.
     let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
-    let stopped = {
+    let stop_requested = {
         let sim = Arc::clone(&sim);
         async move { sim.wait_for_stop().await }
     };
-    let server = axum::serve(listener, router(Arc::clone(&sim))).with_graceful_shutdown(stopped);
+    let server = axum::serve(listener, router(Arc::clone(&sim))).with_graceful_shutdown(stop_requested);
     let mut server = pin!(server.into_future());
     tokio::select! {
         result = &mut server => return result,
@@ -111,12 +111,12 @@ async fn run_server(listener: TcpListener, sim: Arc<SimService>, shutdown: impl 
 fn router(sim: Arc<SimService>) -> Router {
     Router::new()
         .route("/v1beta/models", get(get_gemini_models))
-        .route("/v1beta/models/{call}", get(get_gemini_model).post(gemini_post))
+        .route("/v1beta/models/{call}", get(get_gemini_model).post(post_gemini))
         .route("/v1/chat/completions", post(post_chat_completion))
         .route("/v1/messages", post(post_message))
         .route("/v1/models", get(get_models))
         // Google's SDK uses v1 where most of its users use v1beta.
-        .route("/v1/models/{*name}", get(get_model).post(gemini_post))
+        .route("/v1/models/{*name}", get(get_model).post(post_gemini))
         .route("/sim/books", get(get_stats))
         .route("/sim/health", get(get_health))
         .fallback(async || complete_response(&SimResponse::unknown_path()))
@@ -125,14 +125,16 @@ fn router(sim: Arc<SimService>) -> Router {
 }
 
 /// Handles `{model}:{verb}`, which the router cannot split.
-async fn gemini_post(
+async fn post_gemini(
     State(sim): State<Arc<SimService>>,
-    Path(call): Path<String>,
+    Path(model_and_verb): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let Some((model, verb)) = call.rsplit_once(':') else { return complete_response(&SimResponse::unknown_path()) };
+    let Some((model, verb)) = model_and_verb.rsplit_once(':') else {
+        return complete_response(&SimResponse::unknown_path());
+    };
     let incoming = IncomingRequest { api: Api::Gemini, headers, query, model_in_path: Some(model.to_owned()), body };
     match verb {
         "generateContent" => sim.handle_generate(incoming).await,
@@ -172,7 +174,7 @@ async fn get_models(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    sim.handle_models(request_without_body(api_of(&headers), headers, query), None).await
+    sim.handle_models(request_without_body(detect_api(&headers), headers, query), None).await
 }
 
 async fn get_model(
@@ -181,11 +183,11 @@ async fn get_model(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    sim.handle_models(request_without_body(api_of(&headers), headers, query), Some(name)).await
+    sim.handle_models(request_without_body(detect_api(&headers), headers, query), Some(name)).await
 }
 
 /// Detects the API by the headers, because all three APIs list their models at `/v1/models`.
-fn api_of(headers: &HeaderMap) -> Api {
+fn detect_api(headers: &HeaderMap) -> Api {
     if headers.contains_key("x-goog-api-key") {
         Api::Gemini
     } else if headers.contains_key("anthropic-version") || headers.contains_key("x-api-key") {

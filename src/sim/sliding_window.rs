@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stated_wait_is_the_true_one() {
+    fn waits_end_when_the_request_fits() {
         let mut window = SimWindow::new(MINUTE);
         for (at, tokens) in [(0, 100), (10, 50), (20, 50)] {
             window.push(second(at), input(tokens));
@@ -164,16 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn a_leaky_bucket_lets_a_burst_through_and_paces_the_rest() {
-        let mut pace = SimGcra::new(60, 3);
+    fn gcra_admits_a_burst_and_spaces_the_rest() {
+        let mut gcra = SimGcra::new(60, 3);
         let now = second(100);
         for _ in 0..3 {
-            assert_eq!(pace.wait(now), Duration::ZERO);
-            pace.take(now);
+            assert_eq!(gcra.wait(now), Duration::ZERO);
+            gcra.take(now);
         }
-        assert_eq!(pace.wait(now), Duration::from_secs(1));
-        assert_eq!(pace.wait(second(101)), Duration::ZERO);
-        pace.take(second(101));
-        assert_eq!(pace.wait(second(101)), Duration::from_secs(1));
+        assert_eq!(gcra.wait(now), Duration::from_secs(1));
+        assert_eq!(gcra.wait(second(101)), Duration::ZERO);
+        gcra.take(second(101));
+        assert_eq!(gcra.wait(second(101)), Duration::from_secs(1));
     }
 }

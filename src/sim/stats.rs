@@ -194,9 +194,9 @@ impl ServerStats {
         let by_key: u64 = self.keys.iter().map(|key| key.counts.ok).sum();
         let by_pool: u64 = self.pools.iter().map(|pool| pool.counts.ok).sum();
         let by_prompt: u64 = self.prompts.by_hash.values().map(|prompt| prompt.ok).sum();
-        for (whose, ok) in [("keys", by_key), ("pools", by_pool), ("prompts", by_prompt + self.prompts.untracked)] {
+        for (grouping, ok) in [("keys", by_key), ("pools", by_pool), ("prompts", by_prompt + self.prompts.untracked)] {
             if ok != self.total.ok {
-                discrepancies.push(format!("{ok} answers by {whose}, {} in all", self.total.ok));
+                discrepancies.push(format!("{ok} answers by {grouping}, {} in all", self.total.ok));
             }
         }
         discrepancies

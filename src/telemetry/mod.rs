@@ -42,8 +42,8 @@ pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Res
 
 /// Builds the filter. `env_directives` is the value of [`LOG_ENV_VAR`]. If it is unset or empty, the filter is `level`
 /// for this program, and `level` but at most warnings for its libraries.
-fn build_filter(environment: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFilter> {
-    match environment.map(str::trim) {
+fn build_filter(env_directives: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFilter> {
+    match env_directives.map(str::trim) {
         Some(directives) if !directives.is_empty() => EnvFilter::try_new(directives)
             .with_context(|| format!("{LOG_ENV_VAR}={directives} is not understood; try {LOG_ENV_VAR}=debug")),
         _ => Ok(EnvFilter::new(format!("{},cascadeck={level}", level.min(LevelFilter::WARN)))),
@@ -63,13 +63,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_default_libraries_only_warn() {
+    fn by_default_libraries_log_at_most_warnings() {
         assert_eq!(build_filter(None, LevelFilter::DEBUG).unwrap().to_string(), "cascadeck=debug,warn");
         assert_eq!(build_filter(Some(" "), LevelFilter::ERROR).unwrap().to_string(), "cascadeck=error,error");
     }
 
     #[test]
-    fn the_environment_decides_and_nonsense_is_named() {
+    fn the_environment_variable_replaces_the_filter_and_errors_name_it() {
         assert_eq!(build_filter(Some("trace"), LevelFilter::INFO).unwrap().to_string(), "trace");
         let error = build_filter(Some("cascadeck=loud"), LevelFilter::INFO).unwrap_err();
         assert!(error.to_string().contains("CASCADECK_LOG=cascadeck=loud"), "{error}");

@@ -13,17 +13,17 @@ use std::{
 use crate::domain::plain_text::sanitize;
 
 /// Maximum number of messages kept while output is deferred. Later ones are only logged.
-const MAX_DEFERRED: usize = 8;
+const MAX_DEFERRED_MESSAGES: usize = 8;
 
 /// The number of guards that defer panic output, and the messages deferred so far. There is one per process,
 /// [`PANIC_OUTPUT`].
 #[derive(Debug)]
 struct PanicOutput {
-    guards: u32,
+    guard_count: u32,
     deferred: Vec<String>,
 }
 
-static PANIC_OUTPUT: Mutex<PanicOutput> = Mutex::new(PanicOutput { guards: 0, deferred: Vec::new() });
+static PANIC_OUTPUT: Mutex<PanicOutput> = Mutex::new(PanicOutput { guard_count: 0, deferred: Vec::new() });
 
 fn lock_output() -> MutexGuard<'static, PanicOutput> {
     // No code that runs under this lock panics, so poisoning can be ignored.
@@ -37,18 +37,18 @@ fn lock_output() -> MutexGuard<'static, PanicOutput> {
 pub struct PanicOutputGuard(());
 
 pub fn defer_panic_output() -> PanicOutputGuard {
-    lock_output().guards += 1;
+    lock_output().guard_count += 1;
     PanicOutputGuard(())
 }
 
 impl Drop for PanicOutputGuard {
     fn drop(&mut self) {
-        let withheld = {
-            let mut printing = lock_output();
-            printing.guards -= 1;
-            if printing.guards > 0 { Vec::new() } else { std::mem::take(&mut printing.deferred) }
+        let deferred_messages = {
+            let mut output = lock_output();
+            output.guard_count -= 1;
+            if output.guard_count > 0 { Vec::new() } else { std::mem::take(&mut output.deferred) }
         };
-        for message in withheld {
+        for message in deferred_messages {
             // Not `eprintln!`, which panics if stderr can't be written to, such as a closed terminal.
             let _ = writeln!(io::stderr(), "{message}");
         }
@@ -57,24 +57,24 @@ impl Drop for PanicOutputGuard {
 
 /// Installs a panic hook that logs every panic, and prints it unless output is deferred.
 pub fn install_hook() {
-    let before = panic::take_hook();
+    let previous_hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let message = describe(info);
         tracing::error!("{message}");
         if !defer_message(message) {
-            before(info);
+            previous_hook(info);
         }
     }));
 }
 
 /// Keeps the message for later if output is deferred. Returns whether it is deferred.
 fn defer_message(message: String) -> bool {
-    let mut printing = lock_output();
-    if printing.guards == 0 {
+    let mut output = lock_output();
+    if output.guard_count == 0 {
         return false;
     }
-    if printing.deferred.len() < MAX_DEFERRED {
-        printing.deferred.push(message);
+    if output.deferred.len() < MAX_DEFERRED_MESSAGES {
+        output.deferred.push(message);
     }
     true
 }
@@ -102,7 +102,7 @@ mod tests {
 
     // One test, because the state is shared by the whole process.
     #[test]
-    fn panics_are_withheld_exactly_while_the_terminal_is_held() {
+    fn panics_are_deferred_while_any_guard_exists() {
         assert!(!defer_message("free".to_owned()));
         let outer = defer_panic_output();
         let inner = defer_panic_output();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_says_its_words_without_escapes() {
+    fn a_panic_message_is_sanitized() {
         let payload: Box<dyn Any + Send> = Box::new("bad \x1b[0m".to_owned());
         assert_eq!(panic_message(payload.as_ref()), "bad ␛[0m");
         let payload: Box<dyn Any + Send> = Box::new(7_u8);

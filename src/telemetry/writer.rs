@@ -30,15 +30,15 @@ enum LogMessage {
 /// Flushes and closes the log file when dropped. Lines that are logged after that are not written.
 #[derive(Debug)]
 pub struct LogGuard {
-    lines: SyncSender<LogMessage>,
-    dropped: Arc<AtomicU64>,
+    sender: SyncSender<LogMessage>,
+    dropped_lines: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl LogGuard {
     /// Lines dropped because the disk was too slow, and not yet reported in the log.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    pub fn dropped_lines(&self) -> u64 {
+        self.dropped_lines.load(Ordering::Relaxed)
     }
 }
 
@@ -46,7 +46,7 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         // If the channel is full, `send` waits until the thread has written a line. If the thread has ended already,
         // `send` fails and there is nothing to flush.
-        if self.lines.send(LogMessage::Close).is_ok()
+        if self.sender.send(LogMessage::Close).is_ok()
             && let Some(thread) = self.thread.take()
         {
             let _ = thread.join();
@@ -57,14 +57,14 @@ impl Drop for LogGuard {
 /// Sends whole lines to the writing thread.
 #[derive(Clone, Debug)]
 pub(super) struct LogWriter {
-    lines: SyncSender<LogMessage>,
-    dropped: Arc<AtomicU64>,
+    sender: SyncSender<LogMessage>,
+    dropped_lines: Arc<AtomicU64>,
 }
 
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.lines.try_send(LogMessage::Line(sanitize_line(line))).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if self.sender.try_send(LogMessage::Line(sanitize_line(line))).is_err() {
+            self.dropped_lines.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -93,27 +93,27 @@ fn sanitize_line(line: &[u8]) -> Vec<u8> {
 pub(super) fn open(path: &Path) -> io::Result<(LogWriter, LogGuard)> {
     // The log quotes prompts and providers' messages, so only its owner may read it.
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    let (lines, waiting) = sync_channel(MAX_QUEUED_LINES);
-    let dropped = Arc::new(AtomicU64::new(0));
+    let (sender, receiver) = sync_channel(MAX_QUEUED_LINES);
+    let dropped_lines = Arc::new(AtomicU64::new(0));
     let thread = {
-        let dropped = Arc::clone(&dropped);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(file, &waiting, &dropped))?
+        let dropped_lines = Arc::clone(&dropped_lines);
+        thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(file, &receiver, &dropped_lines))?
     };
-    let writer = LogWriter { lines: lines.clone(), dropped: Arc::clone(&dropped) };
-    Ok((writer, LogGuard { lines, dropped, thread: Some(thread) }))
+    let writer = LogWriter { sender: sender.clone(), dropped_lines: Arc::clone(&dropped_lines) };
+    Ok((writer, LogGuard { sender, dropped_lines, thread: Some(thread) }))
 }
 
 /// Writes lines until it receives `Close`. Whenever the channel is empty it flushes, so that the file is then up to
 /// date. A disk error is not reported, because it could be reported only in this log.
-fn write_lines(file: File, queue: &Receiver<LogMessage>, dropped: &AtomicU64) {
+fn write_lines(file: File, receiver: &Receiver<LogMessage>, dropped_lines: &AtomicU64) {
     let mut file = BufWriter::new(file);
     loop {
-        let message = match queue.try_recv() {
+        let message = match receiver.try_recv() {
             Ok(message) => message,
             Err(TryRecvError::Empty) => {
-                report_dropped(&mut file, dropped);
+                report_dropped(&mut file, dropped_lines);
                 let _ = file.flush();
-                match queue.recv() {
+                match receiver.recv() {
                     Ok(message) => message,
                     Err(_) => break,
                 }
@@ -127,18 +127,18 @@ fn write_lines(file: File, queue: &Receiver<LogMessage>, dropped: &AtomicU64) {
             LogMessage::Close => break,
         }
     }
-    report_dropped(&mut file, dropped);
+    report_dropped(&mut file, dropped_lines);
     let _ = file.flush();
 }
 
-fn report_dropped(file: &mut impl Write, dropped: &AtomicU64) {
-    let lost = dropped.swap(0, Ordering::Relaxed);
+fn report_dropped(file: &mut impl Write, dropped_lines: &AtomicU64) {
+    let lost = dropped_lines.swap(0, Ordering::Relaxed);
     if lost > 0 {
-        let _ = writeln!(file, "{} WARN cascadeck: {lost} log lines were dropped: the disk was too slow", now());
+        let _ = writeln!(file, "{} WARN cascadeck: {lost} log lines were dropped: the disk was too slow", timestamp());
     }
 }
 
-fn now() -> String {
+fn timestamp() -> String {
     format!("{:.6}", crate::clock::system_time().timestamp())
 }
 
@@ -171,19 +171,19 @@ mod tests {
     }
 
     #[test]
-    fn what_the_disk_cannot_take_is_counted_not_waited_for() {
-        let (lines, waiting) = sync_channel(1);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let mut writer = LogWriter { lines, dropped: Arc::clone(&dropped) };
+    fn lines_that_do_not_fit_into_the_channel_are_dropped_and_counted() {
+        let (sender, receiver) = sync_channel(1);
+        let dropped_lines = Arc::new(AtomicU64::new(0));
+        let mut writer = LogWriter { sender, dropped_lines: Arc::clone(&dropped_lines) };
         for _ in 0..3 {
             writer.write_all(b"line\n").unwrap();
         }
-        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+        assert_eq!(dropped_lines.load(Ordering::Relaxed), 2);
 
         let mut log = Vec::new();
-        report_dropped(&mut log, &dropped);
+        report_dropped(&mut log, &dropped_lines);
         assert!(String::from_utf8(log).unwrap().contains("2 log lines were dropped"));
-        assert_eq!(dropped.load(Ordering::Relaxed), 0, "each loss is reported once");
-        drop(waiting);
+        assert_eq!(dropped_lines.load(Ordering::Relaxed), 0, "each loss is reported once");
+        drop(receiver);
     }
 }

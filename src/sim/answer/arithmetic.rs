@@ -66,7 +66,7 @@ struct MeasureUnit {
 
 impl MeasureUnit {
     fn from_word(word: &str) -> Option<Self> {
-        let unit = |name, measures, factor| Some(Self { name, dimension: measures, factor, offset: 0.0 });
+        let unit = |name, dimension, factor| Some(Self { name, dimension, factor, offset: 0.0 });
         match word.to_lowercase().as_str() {
             "mm" | "millimetres" | "millimeters" => unit("mm", 'l', 0.001),
             "cm" | "centimetres" | "centimeters" => unit("cm", 'l', 0.01),
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_and_conversions_are_worked_out() {
+    fn arithmetic_and_conversions_are_solved() {
         let cases = [
             ("What is 17 times 23?", "17 × 23 = 391."),
             ("Work out 1,001 - 13, please.", "1001 - 13 = 988."),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_alone_make_no_sum() {
+    fn numbers_alone_are_no_calculation() {
         for prompt in ["Name 3 rivers.", "Is 12 miles to kilograms possible?", "1 of 3 people", "nan + 1", ""] {
             assert_eq!(solve(prompt), None, "{prompt}");
         }

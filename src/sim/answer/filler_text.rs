@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompts_subjects_are_its_telling_words_in_order() {
+    fn main_words_are_the_longest_in_the_prompts_order() {
         let cases = [
             ("What is the difference between heat and temperature?", ["heat", "temperature"]),
             ("Why do cats purr?", ["cats", "purr"]),
@@ -175,9 +175,9 @@ mod tests {
 
     #[test]
     fn quoted_passages_are_cut_to_their_beginning_on_request() {
-        let said =
+        let answer =
             quoted_beginning("Summarise in one line: \"The mill burned down in 1911, was rebuilt, and is a library.\"");
-        assert_eq!(said.as_deref(), Some("The mill burned down in 1911."));
+        assert_eq!(answer.as_deref(), Some("The mill burned down in 1911."));
         assert_eq!(quoted_beginning("Where does the phrase \"to bury the lede\" come from?"), None);
         assert_eq!(quoted_beginning("Summarise: \"No.\""), None);
     }

@@ -112,7 +112,7 @@ impl WireApi for OpenAi {
             format!(
                 "Rate limit reached for {model} in organization {organization} on {measure}: Limit {allowed}, Used {used}, \
                  Requested {requested}. Please try again in {}. {page}",
-                go_duration(retry_advice.wait)
+                format_go_duration(retry_advice.wait)
             )
         };
         let mut response = error_response(429, &message, kind, None, Some("rate_limit_exceeded"));
@@ -191,7 +191,7 @@ impl WireApi for OpenAi {
             [
                 (limit, gauge.limit.to_string()),
                 (remaining, gauge.remaining.to_string()),
-                (reset, go_duration(gauge.resets_in)),
+                (reset, format_go_duration(gauge.resets_in)),
             ]
         })
         .collect()
@@ -259,7 +259,7 @@ fn completion_body(
 }
 
 /// Formats a duration as Go does: `0s`, `120ms`, `1.2s`, `6m0s`, `9m38.016s`, `23h59m59s`.
-fn go_duration(duration: Duration) -> String {
+fn format_go_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let seconds = |millis: u128| {
         let text = format!("{}.{:03}", millis / 1_000, millis % 1_000);
@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_as_go_writes_them() {
+    fn durations_are_formatted_as_in_go() {
         let cases = [
             (0, "0s"),
             (120, "120ms"),
@@ -344,12 +344,12 @@ mod tests {
             (86_399_000, "23h59m59s"),
         ];
         for (millis, text) in cases {
-            assert_eq!(go_duration(Duration::from_millis(millis)), text);
+            assert_eq!(format_go_duration(Duration::from_millis(millis)), text);
         }
     }
 
     #[test]
-    fn only_a_keys_ends_are_shown() {
+    fn only_the_ends_of_a_key_are_shown() {
         assert_eq!(mask_key("sk-proj-abcdefgh"), "sk-p********efgh");
         assert_eq!(mask_key("short"), "*****");
     }
