@@ -174,102 +174,113 @@ impl Action {
 
     /// Finds an action by its name in the configuration.
     pub fn from_binding_name(name: &str) -> Option<Self> {
-        let bound = super::keymap::BINDINGS.iter().map(|binding| binding.action);
-        Self::with_command_name().chain(bound).find(|action| action.binding_name() == name)
+        let bound_actions = super::keymap::BINDINGS.iter().map(|binding| binding.action);
+        Self::with_command_name().chain(bound_actions).find(|action| action.binding_name() == name)
     }
 
     const fn info(self) -> ActionInfo {
-        const fn read_only(name: &'static str, help_text: &'static str) -> ActionInfo {
+        const fn read_only_action(name: &'static str, help_text: &'static str) -> ActionInfo {
             ActionInfo { command_name: Some(name), help_text, changes_run: false }
         }
-        const fn steering(name: &'static str, help_text: &'static str) -> ActionInfo {
+        const fn run_changing_action(name: &'static str, help_text: &'static str) -> ActionInfo {
             ActionInfo { command_name: Some(name), help_text, changes_run: true }
         }
-        const fn key_only(help_text: &'static str) -> ActionInfo {
+        const fn key_only_action(help_text: &'static str) -> ActionInfo {
             ActionInfo { command_name: None, help_text, changes_run: false }
         }
         match self {
-            Self::Up => key_only("up"),
-            Self::Down => key_only("down"),
-            Self::Left => key_only("left"),
-            Self::Right => key_only("right"),
-            Self::PageUp => key_only("a page up"),
-            Self::PageDown => key_only("a page down"),
-            Self::Top => key_only("to the first"),
-            Self::Bottom => key_only("to the last"),
-            Self::NextPane => key_only("next pane"),
-            Self::PreviousPane => key_only("previous pane"),
-            Self::Focus(Pane::Keys) => read_only("keys", "keys: health, state, what comes back when"),
-            Self::Focus(Pane::Cooldowns) => read_only("cooldowns", "cooldowns: what is out, until when, on whose word"),
-            Self::Focus(Pane::Models) => read_only("models", "models: quotas used and left, latency, tokens, cost"),
-            Self::Focus(Pane::Events) => read_only("events", "fallback events: what just happened"),
-            Self::Focus(Pane::Items) => read_only("items", "items, failed ones first"),
-            Self::Focus(Pane::Routes) => read_only("routes", "routes: every key with every model"),
-            Self::Focus(Pane::Log) => read_only("log", "the program's own log"),
-            Self::Focus(Pane::Charts) => read_only("charts", "throughput, refusals, latency and spend over time"),
+            Self::Up => key_only_action("up"),
+            Self::Down => key_only_action("down"),
+            Self::Left => key_only_action("left"),
+            Self::Right => key_only_action("right"),
+            Self::PageUp => key_only_action("a page up"),
+            Self::PageDown => key_only_action("a page down"),
+            Self::Top => key_only_action("to the first"),
+            Self::Bottom => key_only_action("to the last"),
+            Self::NextPane => key_only_action("next pane"),
+            Self::PreviousPane => key_only_action("previous pane"),
+            Self::Focus(Pane::Keys) => read_only_action("keys", "keys: health, state, what comes back when"),
+            Self::Focus(Pane::Cooldowns) => {
+                read_only_action("cooldowns", "cooldowns: what is out, until when, on whose word")
+            }
+            Self::Focus(Pane::Models) => {
+                read_only_action("models", "models: quotas used and left, latency, tokens, cost")
+            }
+            Self::Focus(Pane::Events) => read_only_action("events", "fallback events: what just happened"),
+            Self::Focus(Pane::Items) => read_only_action("items", "items, failed ones first"),
+            Self::Focus(Pane::Routes) => read_only_action("routes", "routes: every key with every model"),
+            Self::Focus(Pane::Log) => read_only_action("log", "the program's own log"),
+            Self::Focus(Pane::Charts) => {
+                read_only_action("charts", "throughput, refusals, latency and spend over time")
+            }
             Self::Focus(Pane::Failures) => {
-                read_only("failures", "failures by what they failed of; replay or export a group")
+                read_only_action("failures", "failures by what they failed of; replay or export a group")
             }
-            Self::Open => read_only("open", "open: the item behind a row, or the pane full screen"),
-            Self::Zoom => read_only("zoom", "this pane full screen, and back"),
-            Self::Back => key_only("back: close, clear the filter, leave full screen"),
-            Self::Inspect => read_only("why", "why: state of the selection, since when, until when, on whose word"),
+            Self::Open => read_only_action("open", "open: the item behind a row, or the pane full screen"),
+            Self::Zoom => read_only_action("zoom", "this pane full screen, and back"),
+            Self::Back => key_only_action("back: close, clear the filter, leave full screen"),
+            Self::Inspect => {
+                read_only_action("why", "why: state of the selection, since when, until when, on whose word")
+            }
             Self::InspectRun => {
-                read_only("why-run", "why not faster: what holds the run, when it ends, what runs out first")
+                read_only_action("why-run", "why not faster: what holds the run, when it ends, what runs out first")
             }
-            Self::OpenFilter => read_only("filter", "filter items as you type: by id, question, answer, error"),
-            Self::NextFilter => read_only("next-filter", "show failed, waiting, in flight, done or all items"),
-            Self::PreviousFilter => key_only("the list before"),
-            Self::OpenHelp => read_only("help", "this help"),
-            Self::OpenCommandLine => key_only("command line: every action by its name"),
-            Self::Redraw => read_only("redraw", "draw the whole screen anew"),
+            Self::OpenFilter => read_only_action("filter", "filter items as you type: by id, question, answer, error"),
+            Self::NextFilter => read_only_action("next-filter", "show failed, waiting, in flight, done or all items"),
+            Self::PreviousFilter => key_only_action("the list before"),
+            Self::OpenHelp => read_only_action("help", "this help"),
+            Self::OpenCommandLine => key_only_action("command line: every action by its name"),
+            Self::Redraw => read_only_action("redraw", "draw the whole screen anew"),
             Self::ToggleMouse => {
-                read_only("mouse", "give the mouse back to the terminal, for selecting text; and take it again")
+                read_only_action("mouse", "give the mouse back to the terminal, for selecting text; and take it again")
             }
-            Self::Copy => read_only("copy", "copy the selection, or the open item's answer, to the clipboard"),
-            Self::ToggleMark => read_only("mark", "mark the selected item, or take its mark away"),
+            Self::Copy => read_only_action("copy", "copy the selection, or the open item's answer, to the clipboard"),
+            Self::ToggleMark => read_only_action("mark", "mark the selected item, or take its mark away"),
             Self::ExportGroup => {
-                read_only("export", "write the selected group of failed items to a file in the run's directory")
+                read_only_action("export", "write the selected group of failed items to a file in the run's directory")
             }
-            Self::NextPicture => read_only("next-picture", "the open item's next picture"),
-            Self::TogglePictures => read_only("pictures", "hide items' pictures, or show them again"),
-            Self::Toggle => steering("toggle", "switch the selected key, model or route off or on"),
-            Self::SwitchOn => steering("on", "switch the selected key, model or route on"),
+            Self::NextPicture => read_only_action("next-picture", "the open item's next picture"),
+            Self::TogglePictures => read_only_action("pictures", "hide items' pictures, or show them again"),
+            Self::Toggle => run_changing_action("toggle", "switch the selected key, model or route off or on"),
+            Self::SwitchOn => run_changing_action("on", "switch the selected key, model or route on"),
             Self::SwitchOff => {
-                steering("off", "switch the selected key, model or route off; what is in flight finishes")
+                run_changing_action("off", "switch the selected key, model or route off; what is in flight finishes")
             }
-            Self::ClearCooldowns => steering("clear-cooldowns", "end the selected key's cooldowns now"),
-            Self::TogglePause => steering("pause", "pause (what is in flight finishes), or go on"),
-            Self::HardPause => steering("hard-pause", "pause and abort what is in flight (asks first)"),
-            Self::Replay => steering("replay", "queue the selected or the marked failed items again"),
-            Self::ReplayAll => steering("replay-all", "queue all failed items again (asks first)"),
-            Self::OpenReplay => {
-                steering("replay-to", "replay: which failed items, where to, and what it may cost (asks first)")
+            Self::ClearCooldowns => run_changing_action("clear-cooldowns", "end the selected key's cooldowns now"),
+            Self::TogglePause => run_changing_action("pause", "pause (what is in flight finishes), or go on"),
+            Self::HardPause => run_changing_action("hard-pause", "pause and abort what is in flight (asks first)"),
+            Self::Replay => run_changing_action("replay", "queue the selected or the marked failed items again"),
+            Self::ReplayAll => run_changing_action("replay-all", "queue all failed items again (asks first)"),
+            Self::OpenReplay => run_changing_action(
+                "replay-to",
+                "replay: which failed items, where to, and what it may cost (asks first)",
+            ),
+            Self::Probe => run_changing_action("probe", "ask the provider about the selected key now; costs nothing"),
+            Self::Undo => run_changing_action("undo", "undo your last change"),
+            Self::MoreInFlight => run_changing_action("more", "one more in flight"),
+            Self::FewerInFlight => run_changing_action("fewer", "one fewer in flight"),
+            Self::OpenStrategyMenu => {
+                run_changing_action("strategy", "strategy, order, and what to do when limited or exhausted")
             }
-            Self::Probe => steering("probe", "ask the provider about the selected key now; costs nothing"),
-            Self::Undo => steering("undo", "undo your last change"),
-            Self::MoreInFlight => steering("more", "one more in flight"),
-            Self::FewerInFlight => steering("fewer", "one fewer in flight"),
-            Self::OpenStrategyMenu => steering("strategy", "strategy, order, and what to do when limited or exhausted"),
-            Self::Quit => read_only("quit", "leave; asks how while the run is under way"),
-            Self::Interrupt => key_only("leave; a second time stops the run at once"),
+            Self::Quit => read_only_action("quit", "leave; asks how while the run is under way"),
+            Self::Interrupt => key_only_action("leave; a second time stops the run at once"),
             // The run lives in this process, so suspending the process also suspends the run: this action changes the
             // run.
             Self::Suspend => {
-                steering("suspend", "suspend the program (fg comes back); requests in flight may time out")
+                run_changing_action("suspend", "suspend the program (fg comes back); requests in flight may time out")
             }
-            Self::Yes => key_only("yes"),
-            Self::No => key_only("no"),
-            Self::Detach => read_only("detach", "close the dashboard; the run goes on with plain progress"),
-            Self::Drain => steering("drain", "finish what is in flight, then end"),
-            Self::StopNow => steering("stop", "stop now; what is in flight may have been billed"),
-            Self::Log(LogAction::ToggleSelector) => key_only("hide or show the target selector"),
-            Self::Log(LogAction::ToggleFocusedTarget) => key_only("show the selected target only"),
-            Self::Log(LogAction::ToggleOffTargets) => key_only("hide or show targets that are off"),
-            Self::Log(LogAction::ShowLess) => key_only("show less of the selected target"),
-            Self::Log(LogAction::ShowMore) => key_only("show more of the selected target"),
-            Self::Log(LogAction::RecordLess) => key_only("record less of the selected target"),
-            Self::Log(LogAction::RecordMore) => key_only("record more of the selected target"),
+            Self::Yes => key_only_action("yes"),
+            Self::No => key_only_action("no"),
+            Self::Detach => read_only_action("detach", "close the dashboard; the run goes on with plain progress"),
+            Self::Drain => run_changing_action("drain", "finish what is in flight, then end"),
+            Self::StopNow => run_changing_action("stop", "stop now; what is in flight may have been billed"),
+            Self::Log(LogAction::ToggleSelector) => key_only_action("hide or show the target selector"),
+            Self::Log(LogAction::ToggleFocusedTarget) => key_only_action("show the selected target only"),
+            Self::Log(LogAction::ToggleOffTargets) => key_only_action("hide or show targets that are off"),
+            Self::Log(LogAction::ShowLess) => key_only_action("show less of the selected target"),
+            Self::Log(LogAction::ShowMore) => key_only_action("show more of the selected target"),
+            Self::Log(LogAction::RecordLess) => key_only_action("record less of the selected target"),
+            Self::Log(LogAction::RecordMore) => key_only_action("record more of the selected target"),
         }
     }
 }

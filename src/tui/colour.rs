@@ -59,9 +59,9 @@ pub fn nearest_ansi256(colour: Color) -> Color {
     let step = |value: u8| (0..6_u8).min_by_key(|&at| CUBE_LEVELS[usize::from(at)].abs_diff(value)).unwrap_or_default();
     let [r, g, b] = wanted.map(step);
     let cube = [r, g, b].map(|at| CUBE_LEVELS[usize::from(at)]);
-    let on_ramp = |at: u8| squared_distance(wanted, [grey_level(at); 3]);
-    let nearest = (0..24_u8).min_by_key(|&at| on_ramp(at)).unwrap_or_default();
-    if squared_distance(wanted, cube) <= on_ramp(nearest) {
+    let distance_to_grey = |at: u8| squared_distance(wanted, [grey_level(at); 3]);
+    let nearest = (0..24_u8).min_by_key(|&at| distance_to_grey(at)).unwrap_or_default();
+    if squared_distance(wanted, cube) <= distance_to_grey(nearest) {
         Color::Indexed(16 + 36 * r + 6 * g + b)
     } else {
         Color::Indexed(232 + nearest)
@@ -77,13 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn greys_are_taken_from_the_ramp() {
+    fn greys_use_the_ramp_and_white_uses_the_cube() {
         assert_eq!(nearest_ansi256(Color::Rgb(0x8a, 0x8a, 0x8a)), Color::Indexed(245));
         assert_eq!(nearest_ansi256(Color::Rgb(255, 255, 255)), Color::Indexed(231));
     }
 
     #[test]
-    fn the_256_look_as_they_are_named() {
+    fn rgb_of_an_indexed_colour_maps_back_to_the_same_colour() {
         for at in 16..=255_u8 {
             let [red, green, blue] = rgb_of(Color::Indexed(at)).unwrap();
             let named = nearest_ansi256(Color::Rgb(red, green, blue));

@@ -58,8 +58,8 @@ fn draw_pane(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect, 
     let title = if state.fullscreen_pane().is_none() && tabs.contains(&pane) {
         let titles = tabs.iter().map(|tab| pane_title(ctx, *tab, true, *tab == pane));
         let mut line = Line::default();
-        for (at, tab) in titles.enumerate() {
-            if at > 0 {
+        for (index, tab) in titles.enumerate() {
+            if index > 0 {
                 line.push_span(ctx.span(ctx.glyphs().border.vertical_left, StyleRole::Border));
             }
             line.extend(tab);
@@ -68,15 +68,15 @@ fn draw_pane(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect, 
     } else {
         Line::from(pane_title(ctx, pane, false, true))
     };
-    let corner = panes::border_note(ctx, pane, layout).map(|text| Line::styled(text, ctx.style(StyleRole::Muted)));
-    let inner = render_frame(title, corner, ctx.style(border), ctx.glyphs().border, area, buf);
+    let bottom_note = panes::border_note(ctx, pane, layout).map(|text| Line::styled(text, ctx.style(StyleRole::Muted)));
+    let inner = render_frame(title, bottom_note, ctx.style(border), ctx.glyphs().border, area, buf);
     panes::render(ctx, pane, layout.with_padding(inner), buf);
 }
 
 /// The title of a pane or tab, such as ` 1 Keys `. An open one can have a suffix, such as a count.
 fn pane_title(ctx: RenderCtx<'_>, pane: Pane, is_tab: bool, is_open: bool) -> Vec<Span<'static>> {
-    let focused = is_open && ctx.state.focus == pane;
-    let role = match (is_open, focused) {
+    let is_focused = is_open && ctx.state.focus == pane;
+    let role = match (is_open, is_focused) {
         (_, true) => StyleRole::Focus,
         (true, false) => StyleRole::Title,
         (false, false) => StyleRole::Muted,
@@ -103,16 +103,16 @@ fn draw_status_only(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         Segment::left(3, [Span::raw(snapshot.spend.cost.to_string())]),
     ];
     status_line::render(segments, 2, area, buf);
-    let quit_is_asked = matches!(ctx.state.overlay, Some(Overlay::Quit));
+    let is_quit_dialog_open = matches!(ctx.state.overlay, Some(Overlay::Quit));
     let second_row = Rect { y: area.y + u16::from(area.height > 1), height: area.height.min(1), ..area };
-    if quit_is_asked {
+    if is_quit_dialog_open {
         Clear.render(second_row, buf);
         overlays::dialogs::render_quit_line(ctx, second_row, buf);
     } else if area.height > 1 {
         let line = overlays::toasts::newest_line(ctx, usize::from(second_row.width)).unwrap_or_else(|| {
             let quit = ctx.state.keymap.key_label(Action::Quit);
-            let small = format!("{}x{} is too small, 60x15 is needed; {quit} quits", area.width, area.height);
-            Line::styled(ctx.truncated(&small, usize::from(second_row.width)), ctx.style(StyleRole::Muted))
+            let message = format!("{}x{} is too small, 60x15 is needed; {quit} quits", area.width, area.height);
+            Line::styled(ctx.truncated(&message, usize::from(second_row.width)), ctx.style(StyleRole::Muted))
         });
         line.render(second_row, buf);
     }

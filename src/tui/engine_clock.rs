@@ -19,10 +19,10 @@ pub struct EngineClock {
 }
 
 impl EngineClock {
-    pub fn from_snapshot(snapshot: &Snapshot, received: Instant) -> Self {
+    pub fn from_snapshot(snapshot: &Snapshot, received_at: Instant) -> Self {
         let speed =
             if snapshot.clock_speed.is_finite() && snapshot.clock_speed > 0.0 { snapshot.clock_speed } else { 1.0 };
-        Self { anchor: snapshot.at, anchored_at: received, speed, is_stopped: snapshot.state.is_over() }
+        Self { anchor: snapshot.at, anchored_at: received_at, speed, is_stopped: snapshot.state.is_over() }
     }
 
     /// Stops the clock at its current time.
@@ -53,29 +53,29 @@ impl EngineClock {
 mod tests {
     use super::*;
 
-    fn time(speed: f64) -> (EngineClock, Instant) {
+    fn clock_with_speed(speed: f64) -> (EngineClock, Instant) {
         let received = Instant::now();
         (EngineClock { anchor: WallTime(10_250_000), anchored_at: received, speed, is_stopped: false }, received)
     }
 
     #[test]
     fn a_faster_clock_runs_faster_between_snapshots() {
-        let (clock, start) = time(60.0);
+        let (clock, start) = clock_with_speed(60.0);
         assert_eq!(clock.now(start), WallTime(10_250_000));
         assert_eq!(clock.now(start + Duration::from_millis(500)), WallTime(40_250_000));
     }
 
     #[test]
-    fn ticks_come_with_the_engines_seconds_but_not_faster_than_frames() {
-        let (clock, start) = time(1.0);
+    fn the_next_tick_is_at_the_next_engine_second_but_not_before_min_tick() {
+        let (clock, start) = clock_with_speed(1.0);
         assert_eq!(clock.next_tick(start), Some(start + Duration::from_millis(750)));
-        let (fast, start) = time(1_000.0);
+        let (fast, start) = clock_with_speed(1_000.0);
         assert_eq!(fast.next_tick(start), Some(start + MIN_TICK));
     }
 
     #[test]
-    fn a_stopped_clock_stands() {
-        let (mut clock, start) = time(2.0);
+    fn a_stopped_clock_does_not_advance() {
+        let (mut clock, start) = clock_with_speed(2.0);
         clock.stop(start + Duration::from_secs(1));
         assert_eq!(clock.now(start + Duration::from_secs(9)), WallTime(12_250_000));
         assert_eq!(clock.next_tick(start), None);

@@ -93,8 +93,8 @@ where
     let mut signals = pin!(signals.fuse());
     let mut dashboard = Dashboard::new(screen, handle, state, frame_interval);
     let cell_size = dashboard.screen.cell_size();
-    for message in [UiEvent::CellSize(cell_size), UiEvent::NewSnapshot] {
-        if let Some(exit) = dashboard.process(message) {
+    for ui_event in [UiEvent::CellSize(cell_size), UiEvent::NewSnapshot] {
+        if let Some(exit) = dashboard.process(ui_event) {
             return exit;
         }
     }
@@ -142,9 +142,9 @@ where
         loop {
             match input.poll_next_unpin(context) {
                 Poll::Ready(Some(event)) => {
-                    let broken = event.is_err();
+                    let is_error = event.is_err();
                     events.push(event);
-                    if broken || events.len() >= MAX_EVENTS_PER_BATCH {
+                    if is_error || events.len() >= MAX_EVENTS_PER_BATCH {
                         return Poll::Ready(Some(events));
                     }
                 }
@@ -208,14 +208,14 @@ impl<'s, S: Screen> Dashboard<'s, S> {
             LoopEvent::Input(Some(events)) => return self.on_input(events),
             LoopEvent::Signal(Signal::Interrupt) => return self.process(UiEvent::Action(Action::Interrupt)),
             LoopEvent::Signal(Signal::Terminate) => return self.process(UiEvent::Terminate),
-            LoopEvent::Ui(message) => {
-                match &*message {
+            LoopEvent::Ui(ui_event) => {
+                match &*ui_event {
                     UiEvent::EngineGone => self.clock.stop(Instant::now()),
                     UiEvent::QueryAnswer { .. } => self.has_query_in_flight = false,
                     UiEvent::CommandReply { .. } => self.unanswered_commands -= 1,
                     _ => {}
                 }
-                return self.process(*message);
+                return self.process(*ui_event);
             }
             LoopEvent::Snapshot => {
                 self.snapshot = Arc::clone(&self.handle.snapshots.borrow_and_update());
@@ -230,7 +230,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
 
     fn on_input(&mut self, events: Vec<io::Result<Event>>) -> Option<ExitReason> {
         for event in events {
-            let message = match event {
+            let ui_event = match event {
                 // Reading fails only if the terminal is gone; the operator can do nothing about it.
                 Err(error) => {
                     tracing::warn!("the terminal can't be read any more: {error}");
@@ -254,7 +254,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 }
                 Ok(Event::FocusGained | Event::FocusLost) => continue,
             };
-            if let Some(exit) = self.process(message) {
+            if let Some(exit) = self.process(ui_event) {
                 return Some(exit);
             }
         }
@@ -262,13 +262,13 @@ impl<'s, S: Screen> Dashboard<'s, S> {
     }
 
     /// Passes one event to `update` and carries out its effects.
-    fn process(&mut self, message: UiEvent) -> Option<ExitReason> {
+    fn process(&mut self, event: UiEvent) -> Option<ExitReason> {
         let now = Instant::now();
         self.state.now = self.clock.now(now);
         self.state.ui_elapsed = now.saturating_duration_since(self.opened_at);
         self.is_dirty = true;
-        for effect in update(&mut self.state, &self.snapshot, message) {
-            let done = match effect {
+        for effect in update(&mut self.state, &self.snapshot, event) {
+            let result = match effect {
                 Effect::Leave(exit) => return Some(exit),
                 Effect::SendCommand(command) => {
                     self.send_command(command);
@@ -293,9 +293,9 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 Effect::RedrawAll => self.screen.repaint(),
                 Effect::CaptureMouse(on) => self.screen.capture_mouse(on),
                 Effect::SetTitle(title) => self.screen.set_title(&title),
-                Effect::Notify(words) => self.screen.notify(&words),
+                Effect::Notify(text) => self.screen.notify(&text),
             };
-            if let Err(error) = done {
+            if let Err(error) = result {
                 return Some(on_terminal_lost(&error));
             }
         }
@@ -337,8 +337,8 @@ impl<'s, S: Screen> Dashboard<'s, S> {
         // A repetition of the last query comes after all others, so that data that changes all the time can't keep them
         // from being sent.
         let is_last = |wanted: &PendingQuery| self.last_query.as_ref() == Some(&wanted.query);
-        let (again, others): (Vec<_>, Vec<_>) = self.state.pending_queries(&self.snapshot).partition(is_last);
-        let Some(wanted) = others.into_iter().chain(again).next() else { return };
+        let (repeated, others): (Vec<_>, Vec<_>) = self.state.pending_queries(&self.snapshot).partition(is_last);
+        let Some(wanted) = others.into_iter().chain(repeated).next() else { return };
         self.has_query_in_flight = true;
         self.last_query = Some(wanted.query.clone());
         self.next_query_at = now + QUERY_INTERVAL;

@@ -27,8 +27,8 @@ pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     if snapshot.state.is_over() {
         return None;
     }
-    let stops = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop);
-    match (snapshot.throughput.finish_at, stops) {
+    let stop = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop);
+    match (snapshot.throughput.finish_at, stop) {
         (Some(at), _) => Some(format!("ETA {} ({})", local_time(ctx, at), rough_duration(ctx.time_until(at)))),
         (None, Some(stop)) => Some(format!("stops {}, {} left", local_time(ctx, stop.at), compact(stop.items_left))),
         (None, None) => None,
@@ -45,9 +45,9 @@ pub fn finish_range_text(ctx: RenderCtx<'_>) -> Option<String> {
 /// `requests a minute 62%, cooldowns 21%`: what limited the run or a route over the last minutes. The shares of the
 /// time in which it was sending, had nothing to send or was not selected are left out.
 pub fn bottlenecks_text(shares: &[BottleneckShare], max_parts: usize) -> Option<String> {
-    let relevant = shares.iter().filter(|held| {
-        held.share >= MIN_SHARE
-            && !matches!(held.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected)
+    let relevant = shares.iter().filter(|share| {
+        share.share >= MIN_SHARE
+            && !matches!(share.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected)
     });
     let parts: Vec<String> = relevant.take(max_parts).map(bottleneck_text).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
@@ -63,8 +63,8 @@ pub fn main_bottlenecks(ctx: RenderCtx<'_>) -> (String, StyleRole) {
     }
 }
 
-fn bottleneck_text(bottleneck: &BottleneckShare) -> String {
-    format!("{} {:.0}%", bottleneck.bottleneck.label(), bottleneck.share * 100.0)
+fn bottleneck_text(share: &BottleneckShare) -> String {
+    format!("{} {:.0}%", share.bottleneck.label(), share.share * 100.0)
 }
 
 /// The daily quota that will run out first; `None` if none will, or the forecast time has passed.
@@ -84,8 +84,8 @@ pub fn before_reset_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<Stri
     Some(format!("{} more fit before the reset {}", compact(fit.items), local_time(ctx, fit.at)))
 }
 
-pub const fn stop_reason(why: StopReason) -> &'static str {
-    match why {
+pub const fn stop_reason(reason: StopReason) -> &'static str {
+    match reason {
         StopReason::Quota => "every route is out for the day",
         StopReason::Budget => "the money caps leave no more",
         StopReason::NoRoute => "what is left has no route",
@@ -93,8 +93,8 @@ pub const fn stop_reason(why: StopReason) -> &'static str {
 }
 
 /// Suggests what the operator can do about a constraint.
-pub fn suggestion(ctx: RenderCtx<'_>, what: Constraint) -> Cow<'static, str> {
-    let text = match what {
+pub fn suggestion(ctx: RenderCtx<'_>, constraint: Constraint) -> Cow<'static, str> {
+    let text = match constraint {
         Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",
         Constraint::DailyQuota => "another project's key, or on-exhausted = wait",
         Constraint::Money => "raise max_usd or max_usd_per_day, whichever binds",

@@ -84,11 +84,11 @@ pub fn countdown(left: Duration) -> String {
 }
 
 /// Formats an estimated duration with low precision: `40s`, `24m`, `6h12m`, `2d03h`.
-pub fn rough_duration(span: Duration) -> String {
-    match span.as_secs() {
+pub fn rough_duration(duration: Duration) -> String {
+    match duration.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3_600 => format!("{}m", seconds / 60),
-        _ => format_duration(span),
+        _ => format_duration(duration),
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stay_narrow() {
+    fn compact_rounds_to_three_digits() {
         let cases = [
             (0, "0"),
             (999, "999"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_give_up_decimals_where_there_is_little_room() {
+    fn compact_within_drops_decimals_to_fit() {
         let cases = [
             (999, 3, "999"),
             (1_000, 4, "1k"),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_name_the_day_only_when_it_is_another() {
+    fn short_datetime_names_the_day_only_if_it_is_not_today() {
         let now = WallTime::from_unix_seconds(1_795_251_600); // Saturday 2026-11-21 09:00 UTC
         let day = Duration::from_hours(24);
         assert_eq!(short_datetime(now + Duration::from_mins(332), now, &TimeZone::UTC), "14:32");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_shares_do_not_round_up_to_perfection() {
+    fn percentages_are_never_rounded_up_to_100() {
         assert_eq!(percent_ok(0, 0), "-");
         assert_eq!(percent_ok(10, 0), "100");
         assert_eq!(percent_ok(99_999, 1), "99.9");

@@ -7,7 +7,7 @@ use crate::domain::{ItemState, event::EventLevel, snapshot::Condition, snapshot:
 /// A set of glyphs. Every glyph is one column wide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Glyphs {
-    pub ascii: bool,
+    pub ascii_only: bool,
     pub ellipsis: &'static str,
     pub arrow: &'static str,
     /// Marks the key and the model of the current route. It is shown after the name: before it, it would look like a
@@ -31,7 +31,7 @@ pub struct Glyphs {
 }
 
 static UNICODE: Glyphs = Glyphs {
-    ascii: false,
+    ascii_only: false,
     ellipsis: "…",
     arrow: "→",
     current_marker: "◂",
@@ -49,7 +49,7 @@ static UNICODE: Glyphs = Glyphs {
 };
 
 static ASCII: Glyphs = Glyphs {
-    ascii: true,
+    ascii_only: true,
     ellipsis: "~",
     arrow: ">",
     current_marker: "<",
@@ -76,12 +76,12 @@ static ASCII: Glyphs = Glyphs {
 };
 
 impl Glyphs {
-    pub const fn new(ascii: bool) -> &'static Self {
-        if ascii { &ASCII } else { &UNICODE }
+    pub const fn new(ascii_only: bool) -> &'static Self {
+        if ascii_only { &ASCII } else { &UNICODE }
     }
 
     const fn pick(&self, unicode: &'static str, ascii: &'static str) -> &'static str {
-        if self.ascii { ascii } else { unicode }
+        if self.ascii_only { ascii } else { unicode }
     }
 
     /// The glyph of a condition. Every condition has a different one, so that a column of glyphs can be read without
@@ -119,7 +119,7 @@ impl Glyphs {
         }
     }
 
-    pub const fn level(&self, level: EventLevel) -> &'static str {
+    pub const fn event_level(&self, level: EventLevel) -> &'static str {
         match level {
             EventLevel::Info => self.pick("·", "."),
             EventLevel::Operator => self.pick("◆", "@"),
@@ -149,7 +149,7 @@ mod tests {
     };
 
     #[test]
-    fn no_sign_can_be_taken_for_a_figure_or_for_another_one() {
+    fn condition_glyphs_are_distinct_and_contain_no_digits() {
         let at = crate::domain::WallTime(0);
         let cause =
             || Cause { outcome: Outcome::Timeout, since: at, source: CauseSource::Backoff, message: String::new() };
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sign_is_one_column_and_ascii_is_ascii() {
+    fn every_glyph_is_one_column_wide_and_ascii_glyphs_are_ascii() {
         for ascii in [false, true] {
             let glyphs = Glyphs::new(ascii);
             let signs = [

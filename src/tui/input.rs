@@ -14,14 +14,14 @@ use tokio::sync::mpsc;
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Capacity of the channel in events; further input waits in the terminal.
-const EVENT_BUFFER: usize = 256;
+const EVENT_CHANNEL_CAPACITY: usize = 256;
 
 /// Starts the thread and returns the stream of the terminal's events. The thread ends after the stream is dropped.
 ///
 /// # Errors
 /// If the thread can't be started.
 pub fn event_stream() -> io::Result<impl Stream<Item = io::Result<Event>>> {
-    let (sender, receiver) = mpsc::channel(EVENT_BUFFER);
+    let (sender, receiver) = mpsc::channel(EVENT_CHANNEL_CAPACITY);
     thread::Builder::new().name("terminal".to_owned()).spawn(move || read_events(&sender))?;
     Ok(stream::unfold(receiver, |mut receiver| async move {
         let event = receiver.recv().await?;

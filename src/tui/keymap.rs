@@ -88,8 +88,8 @@ impl Binding {
         self
     }
 
-    const fn with_paired_hint(mut self, pair: Action, label: &'static str) -> Self {
-        self.hint = Some(FooterHint { label, paired_action: Some(pair) });
+    const fn with_paired_hint(mut self, paired_action: Action, label: &'static str) -> Self {
+        self.hint = Some(FooterHint { label, paired_action: Some(paired_action) });
         self
     }
 }
@@ -329,8 +329,8 @@ impl Keymap {
     /// Key and label of a binding in the footer: `Up/Down scroll`.
     pub fn footer_hint(&self, binding: &Binding) -> Option<(String, &'static str)> {
         let FooterHint { label, paired_action } = binding.hint?;
-        let other = paired_action.and_then(|pair| {
-            let mut others = self.bindings_in(binding.context).filter(|other| other.action == pair);
+        let other = paired_action.and_then(|paired| {
+            let mut others = self.bindings_in(binding.context).filter(|other| other.action == paired);
             others.find(|other| other.chord != binding.chord)
         });
         let key = match other {
@@ -350,13 +350,14 @@ impl Keymap {
     /// default binding of a pane or the item view may hide a global default binding: that is intended.
     fn find_conflict(&self) -> Option<(Binding, Binding)> {
         let is_default = |binding: &Binding| {
-            BINDINGS
-                .iter()
-                .any(|own| (own.context, own.chord, own.action) == (binding.context, binding.chord, binding.action))
+            BINDINGS.iter().any(|default_binding| {
+                (default_binding.context, default_binding.chord, default_binding.action)
+                    == (binding.context, binding.chord, binding.action)
+            })
         };
-        for (at, second) in self.0.iter().enumerate() {
-            let conflicts = |index: usize, first: &Binding| match (first.context, second.context) {
-                (one, other) if one == other => index < at,
+        for (second_index, second) in self.0.iter().enumerate() {
+            let conflicts = |first_index: usize, first: &Binding| match (first.context, second.context) {
+                (one, other) if one == other => first_index < second_index,
                 (KeyContext::Always, _) => true,
                 (KeyContext::Global, KeyContext::Pane(_) | KeyContext::ItemDetail) => {
                     !(is_default(first) && is_default(second))
@@ -365,7 +366,7 @@ impl Keymap {
             };
             let same_key = |first: &Binding| first.chord == second.chord && first.action != second.action;
             let mut others = self.0.iter().enumerate().filter(|(_, first)| same_key(first));
-            if let Some((_, first)) = others.find(|(place, first)| conflicts(*place, first)) {
+            if let Some((_, first)) = others.find(|(index, first)| conflicts(*index, first)) {
                 return Some((*first, *second));
             }
         }
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_context_decides() {
+    fn the_first_context_that_binds_a_key_decides() {
         let space = Chord { code: KeyCode::Char(' '), ctrl: false };
         assert_eq!(Keymap::default().action_for(&[KEYS, KeyContext::Global], space), Some(Action::Toggle));
         assert_eq!(Keymap::default().action_for(&[EVENTS, KeyContext::Global], space), None);
@@ -422,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pane_has_its_number() {
+    fn every_pane_is_focused_by_its_number() {
         for pane in Pane::ALL {
             let digit = Chord { code: KeyCode::Char(char::from(b'0' + pane.number())), ctrl: false };
             assert_eq!(Keymap::default().action_for(&[KeyContext::Global], digit), Some(Action::Focus(pane)));

@@ -80,8 +80,8 @@ pub struct LayoutInput {
     pub zoomed: Option<Pane>,
     /// The open tab, at sizes that have tabs.
     pub tab: Pane,
-    pub keys: usize,
-    pub models: usize,
+    pub key_count: usize,
+    pub model_count: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -121,8 +121,8 @@ impl ScreenLayout {
 pub fn compute_layout(area: Rect, input: LayoutInput) -> ScreenLayout {
     let size_class = SizeClass::of(area.as_size());
     if size_class == SizeClass::TooSmall {
-        let none = Rect { height: 0, ..area };
-        return ScreenLayout { size_class, header: none, body: area, footer: none, panes: Vec::new() };
+        let no_rows = Rect { height: 0, ..area };
+        return ScreenLayout { size_class, header: no_rows, body: area, footer: no_rows, panes: Vec::new() };
     }
     let header = Rect { height: size_class.header_rows(), ..area };
     let footer = Rect { y: area.bottom() - FOOTER_ROWS, height: FOOTER_ROWS, ..area };
@@ -137,7 +137,7 @@ pub fn compute_layout(area: Rect, input: LayoutInput) -> ScreenLayout {
 fn pane_areas(size_class: SizeClass, body: Rect, input: LayoutInput) -> Vec<(Pane, Rect)> {
     // Adds border and heading to the rows of a list.
     let framed_rows = |rows: usize| rows.clamp(1, 1_000) as u16 + 3;
-    let (keys, models) = (framed_rows(input.keys), framed_rows(input.models));
+    let (keys, models) = (framed_rows(input.key_count), framed_rows(input.model_count));
     let tab = if size_class.tabs().contains(&input.tab) {
         input.tab
     } else {
@@ -160,12 +160,12 @@ fn pane_areas(size_class: SizeClass, body: Rect, input: LayoutInput) -> Vec<(Pan
             vec![(Pane::Keys, top), (Pane::Models, middle), (tab, rest)]
         }
         SizeClass::Medium => {
-            let wants = [
+            let demands = [
                 RowDemand { min_rows: 5, preferred_rows: keys.max(6) },
                 RowDemand { min_rows: 4, preferred_rows: models },
                 RowDemand::remainder(8),
             ];
-            let [top, middle, rest] = distribute_rows(body, wants);
+            let [top, middle, rest] = distribute_rows(body, demands);
             let ([keys, cooldowns], [events, items]) = (split_columns(top, 60), split_columns(rest, 65));
             vec![
                 (Pane::Keys, keys),
@@ -176,13 +176,13 @@ fn pane_areas(size_class: SizeClass, body: Rect, input: LayoutInput) -> Vec<(Pan
             ]
         }
         SizeClass::Large => {
-            let wants = [
+            let demands = [
                 RowDemand { min_rows: 5, preferred_rows: keys.max(8) },
                 RowDemand { min_rows: 4, preferred_rows: models },
                 RowDemand { min_rows: 4, preferred_rows: keys },
                 RowDemand::remainder(12),
             ];
-            let [top, middle, routes, rest] = distribute_rows(body, wants);
+            let [top, middle, routes, rest] = distribute_rows(body, demands);
             let ([keys, cooldowns], [events, items]) = (split_columns(top, 55), split_columns(rest, 60));
             vec![
                 (Pane::Keys, keys),
@@ -250,12 +250,12 @@ fn split_columns(area: Rect, percent: u32) -> [Rect; 2] {
 mod tests {
     use super::*;
 
-    fn view(zoomed: Option<Pane>, tab: Pane, keys: usize, models: usize) -> LayoutInput {
-        LayoutInput { zoomed, tab, keys, models }
+    fn layout_input(zoomed: Option<Pane>, tab: Pane, key_count: usize, model_count: usize) -> LayoutInput {
+        LayoutInput { zoomed, tab, key_count, model_count }
     }
 
     #[test]
-    fn sizes_have_their_shape() {
+    fn every_terminal_size_has_its_size_class() {
         let cases = [
             (59, 40, SizeClass::TooSmall),
             (200, 14, SizeClass::TooSmall),
@@ -277,12 +277,12 @@ mod tests {
         for (width, height) in [(60, 15), (60, 20), (80, 24), (100, 30), (120, 36), (160, 45), (200, 50), (400, 120)] {
             for (keys, models) in [(0, 0), (1, 1), (5, 6), (300, 90)] {
                 let area = Rect::new(0, 0, width, height);
-                let arrangement = compute_layout(area, view(None, Pane::Items, keys, models));
-                let covered: u32 = arrangement.panes.iter().map(|(_, area)| area.area()).sum();
-                assert_eq!(covered, arrangement.body.area(), "{width}x{height}, {keys} keys, {models} models");
-                for (pane, place) in &arrangement.panes {
-                    assert!(place.height >= 4, "{pane:?} has {} rows at {width}x{height}", place.height);
-                    assert_eq!(arrangement.body.intersection(*place), *place);
+                let layout = compute_layout(area, layout_input(None, Pane::Items, keys, models));
+                let covered: u32 = layout.panes.iter().map(|(_, area)| area.area()).sum();
+                assert_eq!(covered, layout.body.area(), "{width}x{height}, {keys} keys, {models} models");
+                for (pane, pane_area) in &layout.panes {
+                    assert!(pane_area.height >= 4, "{pane:?} has {} rows at {width}x{height}", pane_area.height);
+                    assert_eq!(layout.body.intersection(*pane_area), *pane_area);
                 }
             }
         }
@@ -290,17 +290,17 @@ mod tests {
 
     #[test]
     fn a_zoomed_pane_has_the_body_to_itself() {
-        let arrangement = compute_layout(Rect::new(0, 0, 120, 36), view(Some(Pane::Log), Pane::Events, 5, 6));
-        assert_eq!(arrangement.panes, [(Pane::Log, arrangement.body)]);
+        let layout = compute_layout(Rect::new(0, 0, 120, 36), layout_input(Some(Pane::Log), Pane::Events, 5, 6));
+        assert_eq!(layout.panes, [(Pane::Log, layout.body)]);
     }
 
     #[test]
-    fn at_80x24_keys_and_models_stay_and_the_rest_takes_turns() {
+    fn at_80x24_keys_and_models_are_always_shown_and_the_rest_is_in_tabs() {
         for tab in [Pane::Events, Pane::Items, Pane::Cooldowns] {
-            let arrangement = compute_layout(Rect::new(0, 0, 80, 24), view(None, tab, 5, 4));
-            let panes: Vec<_> = arrangement.panes.iter().map(|(pane, _)| *pane).collect();
+            let layout = compute_layout(Rect::new(0, 0, 80, 24), layout_input(None, tab, 5, 4));
+            let panes: Vec<_> = layout.panes.iter().map(|(pane, _)| *pane).collect();
             assert_eq!(panes, [Pane::Keys, Pane::Models, tab]);
-            assert!(arrangement.list_rows(Pane::Keys) >= 4);
+            assert!(layout.list_rows(Pane::Keys) >= 4);
         }
     }
 }

@@ -102,14 +102,14 @@ impl DashboardOptions {
         let depth = self.colour_depth.unwrap_or_else(|| theme::ColourDepth::detect(|name| std::env::var(name).ok()));
         let environment = |name: &str| std::env::var(name).ok();
         let theme = self.theme.as_deref().or_else(|| theme::theme_for_background(environment));
-        let light = theme == Some("light") || theme::theme_for_background(environment) == Some("light");
+        let is_light_background = theme == Some("light") || theme::theme_for_background(environment) == Some("light");
         // A theme without colours applies to pictures too.
         let depth = if theme == Some("mono") { theme::ColourDepth::Mono } else { depth };
         let theme = theme::Theme::load(theme, depth)?;
         let mut state = State::new(theme, self.ascii_only, TimeZone::system(), size, &handle.snapshot());
         state.read_only = self.read_only;
         state.mouse_captured = self.capture_mouse;
-        state.images.caps = self.image_mode.image_caps(depth, self.ascii_only, light, environment);
+        state.images.caps = self.image_mode.image_caps(depth, self.ascii_only, is_light_background, environment);
         state.keymap = keymap::Keymap::with_overrides(&self.key_overrides).map_err(anyhow::Error::msg)?;
         Ok(state)
     }

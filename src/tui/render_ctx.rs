@@ -61,8 +61,8 @@ impl RenderCtx<'_> {
 
     /// For `model@project`, names the keys of that project: `project of dmitri and emeka`, or `project of 3 keys`.
     /// `None` if the name is a key's or unknown.
-    pub fn project_text(&self, what: &str) -> Option<String> {
-        let (_, owner) = what.rsplit_once('@')?;
+    pub fn project_text(&self, subject: &str) -> Option<String> {
+        let (_, owner) = subject.rsplit_once('@')?;
         if self.snapshot.keys.iter().any(|key| key.name == owner) {
             return None;
         }
@@ -83,24 +83,24 @@ impl RenderCtx<'_> {
     /// Replaces arrows, dashes, ellipses and typographic quotes by ASCII, if the screen uses only ASCII. Other
     /// characters stay.
     pub fn with_ascii_fallback<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if !self.glyphs().ascii || text.is_ascii() {
+        if !self.glyphs().ascii_only || text.is_ascii() {
             return Cow::Borrowed(text);
         }
-        let signs = text.replace('→', "->").replace('…', "...").replace('×', "x").replace(['·', '–', '—'], "-");
-        Cow::Owned(signs.replace(['\u{201c}', '\u{201d}'], "\"").replace(['\u{2018}', '\u{2019}'], "'"))
+        let replaced = text.replace('→', "->").replace('…', "...").replace('×', "x").replace(['·', '–', '—'], "-");
+        Cow::Owned(replaced.replace(['\u{201c}', '\u{201d}'], "\"").replace(['\u{2018}', '\u{2019}'], "'"))
     }
 
     /// Joins spans to one line and cuts it to `columns`; each keeps its style.
     pub fn truncated_spans<'s>(&self, spans: impl IntoIterator<Item = Span<'s>>, columns: usize) -> Line<'s> {
-        let mut left = columns;
+        let mut remaining = columns;
         let mut shown = Vec::new();
         for span in spans {
             let span_width = width(&span.content);
-            if span_width <= left {
-                left -= span_width;
+            if span_width <= remaining {
+                remaining -= span_width;
                 shown.push(span);
             } else {
-                let cut = truncate(&span.content, left, self.glyphs().ellipsis).into_owned();
+                let cut = truncate(&span.content, remaining, self.glyphs().ellipsis).into_owned();
                 shown.push(Span::styled(cut, span.style));
                 break;
             }
@@ -113,7 +113,7 @@ impl RenderCtx<'_> {
     /// Glyph and name of a condition, with the time left or the reason.
     pub fn condition_text(&self, condition: &Condition) -> String {
         let glyph = self.glyphs().condition(condition);
-        let word = condition.label();
+        let label = condition.label();
         let suffix = match condition {
             Condition::Ready => String::new(),
             Condition::Limited { limit, until } => match until {
@@ -127,7 +127,7 @@ impl RenderCtx<'_> {
             Condition::Disabled { cause, .. } => format!(": {}", labels::outcome(cause.outcome)),
             Condition::SwitchedOff { .. } => " (you)".to_owned(),
         };
-        format!("{glyph} {word}{suffix}")
+        format!("{glyph} {label}{suffix}")
     }
 
     /// Like [`Self::condition_text`], cut and styled.

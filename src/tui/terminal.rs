@@ -140,13 +140,13 @@ impl Screen for Terminal {
         execute!(io::stdout(), SetTitle(one_line(title)))
     }
 
-    fn notify(&mut self, words: &str) -> io::Result<()> {
+    fn notify(&mut self, message: &str) -> io::Result<()> {
         if !self.notifications {
             return Ok(());
         }
         // Terminals that support OSC 9 show a notification; all ring the bell.
         let mut out = io::stdout().lock();
-        write!(out, "\x1b]9;{}\x1b\\\x07", one_line(words))?;
+        write!(out, "\x1b]9;{}\x1b\\\x07", one_line(message))?;
         out.flush()
     }
 

@@ -69,17 +69,17 @@ fn wrap_line(line: &str, columns: usize, lines: &mut Vec<String>) {
         lines.push(String::new());
     }
     while !rest.is_empty() {
-        let widest = prefix_within(rest, columns);
-        if widest.len() == rest.len() {
+        let fitting = prefix_within(rest, columns);
+        if fitting.len() == rest.len() {
             lines.push(rest.to_owned());
             return;
         }
         // A single grapheme can be wider than a line; it gets a line of its own anyway.
-        let most = if widest.is_empty() { rest.graphemes(true).next().unwrap_or(rest) } else { widest };
-        let broken_at_space = rest[most.len()..].starts_with(' ');
-        let end = match most.rfind(' ') {
-            Some(space) if !broken_at_space && most[..space].trim_start() != "" => space,
-            _ => most.len(),
+        let longest_part = if fitting.is_empty() { rest.graphemes(true).next().unwrap_or(rest) } else { fitting };
+        let broken_at_space = rest[longest_part.len()..].starts_with(' ');
+        let end = match longest_part.rfind(' ') {
+            Some(space) if !broken_at_space && longest_part[..space].trim_start() != "" => space,
+            _ => longest_part.len(),
         };
         lines.push(rest[..end].trim_end().to_owned());
         rest = rest[end..].trim_start();
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cutting_never_splits_wide_characters() {
+    fn truncate_never_splits_wide_characters() {
         let cases = [
             ("plain", 5, "plain"),
             ("plain text", 6, "plain…"),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_is_one_safe_line() {
+    fn one_line_joins_lines_and_shows_control_characters() {
         assert_eq!(one_line("a\r\n\tb\x1b[1mc"), "a b␛[1mc");
         assert!(matches!(one_line("plain"), Cow::Borrowed("plain")));
     }

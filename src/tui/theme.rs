@@ -186,7 +186,7 @@ impl Theme {
 
     fn parse(source: &str, depth: ColourDepth) -> anyhow::Result<Self> {
         let file: ThemeFile = toml::from_str(source)?;
-        Ok(Self { roles: file.roles.map(|look| look.style(depth)) })
+        Ok(Self { roles: file.roles.map(|role_style| role_style.style(depth)) })
     }
 
     pub const fn style(&self, role: StyleRole) -> Style {
@@ -243,9 +243,9 @@ impl RoleStyle {
 fn colour_at_depth(full: Option<ThemeColour>, fallback16: Option<ThemeColour>, depth: ColourDepth) -> Option<Color> {
     match depth {
         ColourDepth::Mono => None,
-        ColourDepth::Ansi16 => fallback16.or(full).map(|hue| nearest_ansi16(hue.0)),
-        ColourDepth::Ansi256 => full.or(fallback16).map(|hue| nearest_ansi256(hue.0)),
-        ColourDepth::True => full.or(fallback16).map(|hue| hue.0),
+        ColourDepth::Ansi16 => fallback16.or(full).map(|colour| nearest_ansi16(colour.0)),
+        ColourDepth::Ansi256 => full.or(fallback16).map(|colour| nearest_ansi256(colour.0)),
+        ColourDepth::True => full.or(fallback16).map(|colour| colour.0),
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_terminal_says_how_many_colours_it_has() {
+    fn colour_depth_is_detected_from_the_environment() {
         let cases: [(&[(&str, &str)], ColourDepth); 6] = [
             (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], ColourDepth::True),
             (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")], ColourDepth::Mono),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_light_background_is_believed_where_it_is_announced() {
+    fn a_reported_light_background_selects_the_light_theme() {
         let said = |words: &'static str| theme_for_background(move |_| Some(words.to_owned()));
         assert_eq!(
             [said("0;15"), said("15;0"), said("0;default;7"), said("")],
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_are_seen_in_the_selected_row_too() {
+    fn bars_differ_from_the_background_of_the_selected_row() {
         let bars = [
             StyleRole::Ok,
             StyleRole::Warn,
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lesser_terminal_gets_only_colours_it_has() {
+    fn colours_are_reduced_to_the_depth_of_the_terminal() {
         let bad = |depth| Theme::load(None, depth).unwrap().style(StyleRole::Bad).fg;
         assert_eq!(bad(ColourDepth::True), Some(Color::Rgb(0xd5, 0x5e, 0x00)));
         assert_eq!(bad(ColourDepth::Ansi256), Some(Color::Indexed(166)));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_colour_that_is_given_once_is_shown_at_every_depth() {
+    fn a_colour_without_a_16_colour_variant_is_used_at_every_depth() {
         let look: RoleStyle = toml::from_str("fg = \"#d55e00\"").unwrap();
         assert_eq!(look.style(ColourDepth::Ansi16).fg, Some(Color::Red));
         assert_eq!(look.style(ColourDepth::Ansi256).fg, Some(Color::Indexed(166)));
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_theme_is_named() {
+    fn an_unknown_theme_is_named_in_the_error() {
         let error = Theme::load(Some("solarised"), ColourDepth::True).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -48,13 +48,13 @@ impl FromStr for Chord {
         if let Some(rest) = rest {
             return match Self::from_str(rest) {
                 Ok(Self { code, ctrl: false }) => Ok(Self { code, ctrl: true }),
-                _ => Err(unknown(text)),
+                _ => Err(unknown_key_message(text)),
             };
         }
         let plain = |code| Ok(Self { code, ctrl: false });
         let mut letters = text.chars();
         if let (Some(letter), None) = (letters.next(), letters.next()) {
-            return if letter.is_control() { Err(unknown(text)) } else { plain(KeyCode::Char(letter)) };
+            return if letter.is_control() { Err(unknown_key_message(text)) } else { plain(KeyCode::Char(letter)) };
         }
         match lower.as_str() {
             "space" => plain(KeyCode::Char(' ')),
@@ -77,13 +77,13 @@ impl FromStr for Chord {
                 let number = word.strip_prefix('f').and_then(|number| number.parse().ok());
                 number
                     .filter(|number| (1..=12).contains(number))
-                    .map_or_else(|| Err(unknown(text)), |n| plain(KeyCode::F(n)))
+                    .map_or_else(|| Err(unknown_key_message(text)), |n| plain(KeyCode::F(n)))
             }
         }
     }
 }
 
-fn unknown(text: &str) -> String {
+fn unknown_key_message(text: &str) -> String {
     format!("\u{201c}{text}\u{201d} is no key; write it as the help does: p, P, Space, Enter, Up, F5, PgDn, ctrl-p")
 }
 

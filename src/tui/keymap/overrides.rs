@@ -23,24 +23,24 @@ impl Keymap {
         let mut keymap = Self::default();
         let mut errors = Vec::new();
         let mut applied: Vec<(Action, &str)> = Vec::new();
-        for KeyOverride { action: name, keys, location: place } in overrides {
+        for KeyOverride { action: name, keys, location: source_location } in overrides {
             let Some(action) = Action::from_binding_name(name) else {
-                errors.push(format!("{place}: there is no action {name}; the help names them all"));
+                errors.push(format!("{source_location}: there is no action {name}; the help names them all"));
                 continue;
             };
             let mut chords = Vec::new();
             for key in keys {
                 match key.parse::<Chord>() {
                     Ok(chord) => chords.push(chord),
-                    Err(error) => errors.push(format!("{place}: {error}")),
+                    Err(error) => errors.push(format!("{source_location}: {error}")),
                 }
             }
-            applied.push((action, place));
+            applied.push((action, source_location));
             keymap.apply_override(action, &chords);
         }
         if let Some((first, second)) = keymap.find_conflict() {
-            let place = |binding: &Binding| applied.iter().find(|(action, _)| *action == binding.action);
-            let location = place(&second).or_else(|| place(&first)).map_or("keys.toml", |(_, at)| *at);
+            let location_of = |binding: &Binding| applied.iter().find(|(action, _)| *action == binding.action);
+            let location = location_of(&second).or_else(|| location_of(&first)).map_or("keys.toml", |(_, at)| *at);
             errors.push(format!(
                 "{location}: {} can't mean both \u{201c}{}\u{201d} and \u{201c}{}\u{201d} ({}); give one of them another key",
                 second.chord,
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::tui::pane::Pane;
 
-    fn rebinding(action: &str, keys: &[&str], line: u32) -> KeyOverride {
+    fn key_override(action: &str, keys: &[&str], line: u32) -> KeyOverride {
         KeyOverride {
             action: action.to_owned(),
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),
@@ -102,9 +102,9 @@ mod tests {
     }
 
     #[test]
-    fn an_action_answers_to_its_new_keys_only_and_wherever_it_did() {
+    fn an_override_replaces_the_keys_in_every_context_of_the_action() {
         let keymap =
-            Keymap::with_overrides(&[rebinding("toggle", &["o", "F6"], 3), rebinding("pause", &["ctrl-p"], 4)])
+            Keymap::with_overrides(&[key_override("toggle", &["o", "F6"], 3), key_override("pause", &["ctrl-p"], 4)])
                 .unwrap();
         for pane in [Pane::Keys, Pane::Models, Pane::Routes] {
             for key in ["o", "F6"] {
@@ -123,9 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn letters_stay_letters_where_one_writes() {
+    fn letters_are_not_bound_in_text_inputs() {
         let keymap =
-            Keymap::with_overrides(&[rebinding("open", &["o", "F7"], 1), rebinding("back", &["b"], 2)]).unwrap();
+            Keymap::with_overrides(&[key_override("open", &["o", "F7"], 1), key_override("back", &["b"], 2)]).unwrap();
         for letter in ["o", "b"] {
             assert_eq!(keymap.action_for(&[KeyContext::TextInput], letter.parse().unwrap()), None);
         }
@@ -138,46 +138,46 @@ mod tests {
     }
 
     #[test]
-    fn ctrl_c_interrupts_whatever_else_does() {
-        let keymap = Keymap::with_overrides(&[rebinding("interrupt", &["F9"], 1)]).unwrap();
+    fn ctrl_c_interrupts_even_if_interrupt_has_another_key() {
+        let keymap = Keymap::with_overrides(&[key_override("interrupt", &["F9"], 1)]).unwrap();
         for key in ["F9", "^C"] {
             assert_eq!(action(&keymap, KeyContext::ConfirmDialog, key), Some(Action::Interrupt));
         }
     }
 
     #[test]
-    fn what_two_actions_share_in_the_footer_follows_both() {
-        let keymap = Keymap::with_overrides(&[rebinding("fewer", &["F3"], 1)]).unwrap();
+    fn a_paired_footer_hint_shows_the_overridden_key() {
+        let keymap = Keymap::with_overrides(&[key_override("fewer", &["F3"], 1)]).unwrap();
         let more = keymap.bindings_in(KeyContext::Global).find(|binding| binding.action == Action::MoreInFlight);
         assert_eq!(keymap.footer_hint(more.unwrap()), Some(("+/F3".to_owned(), "in flight")));
     }
 
     #[test]
-    fn actions_can_trade_their_keys() {
+    fn two_actions_can_swap_their_keys() {
         let keymap =
-            Keymap::with_overrides(&[rebinding("pause", &["s"], 1), rebinding("strategy", &["p"], 2)]).unwrap();
+            Keymap::with_overrides(&[key_override("pause", &["s"], 1), key_override("strategy", &["p"], 2)]).unwrap();
         assert_eq!(action(&keymap, KeyContext::Pane(Pane::Keys), "s"), Some(Action::TogglePause));
         assert_eq!(action(&keymap, KeyContext::Pane(Pane::Keys), "p"), Some(Action::OpenStrategyMenu));
     }
 
     #[test]
-    fn what_can_not_be_is_refused_with_its_place() {
+    fn invalid_overrides_are_rejected_with_their_location() {
         let cases: [(&[KeyOverride], &str); 8] = [
-            (&[rebinding("pause", &["ctrl-c"], 6)], "keys.toml:6: ^C can't mean both"),
-            (&[rebinding("pause", &["q"], 7)], "keys.toml:7: q can't mean both"),
-            (&[rebinding("fly", &["f"], 8)], "keys.toml:8: there is no action fly"),
-            (&[rebinding("pause", &["meta-x"], 9)], "keys.toml:9: \u{201c}meta-x\u{201d} is no key"),
-            (&[rebinding("pause", &["F7"], 1), rebinding("help", &["F7"], 2)], "keys.toml:"),
+            (&[key_override("pause", &["ctrl-c"], 6)], "keys.toml:6: ^C can't mean both"),
+            (&[key_override("pause", &["q"], 7)], "keys.toml:7: q can't mean both"),
+            (&[key_override("fly", &["f"], 8)], "keys.toml:8: there is no action fly"),
+            (&[key_override("pause", &["meta-x"], 9)], "keys.toml:9: \u{201c}meta-x\u{201d} is no key"),
+            (&[key_override("pause", &["F7"], 1), key_override("help", &["F7"], 2)], "keys.toml:"),
             (
-                &[rebinding("interrupt", &["F9"], 3), rebinding("pause", &["ctrl-c"], 4)],
+                &[key_override("interrupt", &["F9"], 3), key_override("pause", &["ctrl-c"], 4)],
                 "keys.toml:4: ^C can't mean both",
             ),
             (
-                &[rebinding("pause", &["t"], 5)],
+                &[key_override("pause", &["t"], 5)],
                 "keys.toml:5: t can't mean both \u{201c}pause (what is in flight finishes), or go on\u{201d} and \
                  \u{201c}ask the provider about the selected key now; costs nothing\u{201d} (Keys)",
             ),
-            (&[rebinding("toggle", &["p"], 6)], "keys.toml:6: p can't mean both \u{201c}pause (what"),
+            (&[key_override("toggle", &["p"], 6)], "keys.toml:6: p can't mean both \u{201c}pause (what"),
         ];
         for (rebindings, complaint) in cases {
             let error = Keymap::with_overrides(rebindings).unwrap_err();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_action_that_has_a_key_can_be_given_another() {
+    fn every_bound_action_can_be_found_by_its_binding_name() {
         for binding in BINDINGS {
             let name = binding.action.binding_name();
             assert_eq!(Action::from_binding_name(name), Some(binding.action), "{name}");

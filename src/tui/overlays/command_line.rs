@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line as TextLine, text::Span, widgets::Widget as _};
 
-use super::{clear_area, open_popup};
+use super::{clear_area, render_popup_frame};
 use crate::tui::{
     action::Action,
     keymap::KeyContext,
@@ -17,17 +17,17 @@ use crate::tui::{
 
 const MAX_COMPLETIONS: usize = 10;
 /// Width of the column with the completions; their descriptions follow it.
-const NAME_COLUMNS: usize = 30;
+const COMPLETION_COLUMNS: usize = 30;
 
-pub fn render(ctx: RenderCtx<'_>, input: &CommandInput, arrangement: &ScreenLayout, buf: &mut Buffer) {
-    let footer = arrangement.footer;
+pub fn render(ctx: RenderCtx<'_>, input: &CommandInput, layout: &ScreenLayout, buf: &mut Buffer) {
+    let footer = layout.footer;
     clear_area(footer, buf);
     let columns = usize::from(footer.width.saturating_sub(2));
     let spans = [
         ctx.span(" :", StyleRole::Key),
         Span::raw(format!("{}_", one_line(&input.text))),
         ctx.span(
-            input.error.as_ref().map_or_else(String::new, |words| format!("   {}", one_line(words))),
+            input.error.as_ref().map_or_else(String::new, |error| format!("   {}", one_line(error))),
             StyleRole::Bad,
         ),
     ];
@@ -37,22 +37,24 @@ pub fn render(ctx: RenderCtx<'_>, input: &CommandInput, arrangement: &ScreenLayo
     if completions.is_empty() {
         return;
     }
-    let body = arrangement.body;
+    let body = layout.body;
     let rows = completions.len().min(MAX_COMPLETIONS).min(usize::from(body.height.saturating_sub(2)));
     let height = rows as u16 + 2;
     let area = Rect { x: body.x, y: body.bottom() - height, width: body.width.min(100), height };
     let tab = ctx.state.keymap.key_label_in(KeyContext::TextInput, Action::NextPane);
-    let inner = open_popup(ctx, &format!("Commands ({tab} completes)"), None, area, buf);
+    let inner = render_popup_frame(ctx, &format!("Commands ({tab} completes)"), None, area, buf);
     let selected = input.selected_completion.unwrap_or(0);
     let first = first_visible_row(selected, rows, completions.len());
     for (row, (at, completion)) in completions.iter().enumerate().skip(first).take(rows).enumerate() {
-        let place = Rect { y: inner.y + row as u16, height: 1, ..inner };
-        let text = ctx.sanitized(completion.text.trim_end(), NAME_COLUMNS);
-        let spans =
-            [Span::raw(format!("{text:<NAME_COLUMNS$} ")), ctx.span(completion.description.as_str(), StyleRole::Muted)];
-        TextLine::render(ctx.truncated_spans(spans, usize::from(place.width)), place, buf);
+        let row_area = Rect { y: inner.y + row as u16, height: 1, ..inner };
+        let text = ctx.sanitized(completion.text.trim_end(), COMPLETION_COLUMNS);
+        let spans = [
+            Span::raw(format!("{text:<COMPLETION_COLUMNS$} ")),
+            ctx.span(completion.description.as_str(), StyleRole::Muted),
+        ];
+        TextLine::render(ctx.truncated_spans(spans, usize::from(row_area.width)), row_area, buf);
         if input.selected_completion == Some(at) {
-            highlight(place, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
+            highlight(row_area, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
         }
     }
 }

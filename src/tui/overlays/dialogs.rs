@@ -7,7 +7,7 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{open_popup, popup_area};
+use super::{popup_area, render_popup_frame};
 use crate::tui::{
     action::Action,
     keymap::KeyContext,
@@ -49,11 +49,11 @@ pub fn render_quit(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
         Line::styled("The run is under way. Nothing is lost in any case.", ctx.style(StyleRole::Title)),
         Line::default(),
     ];
-    for (action, word, meaning) in rows {
+    for (action, label, meaning) in rows {
         let key = ctx.state.keymap.key_label_in(KeyContext::QuitDialog, action);
         lines.push(Line::from(vec![
             ctx.span(format!("{key:>4}  "), StyleRole::Key),
-            Span::raw(format!("{word:<16}")),
+            Span::raw(format!("{label:<16}")),
             ctx.span(meaning, StyleRole::Muted),
         ]));
     }
@@ -72,18 +72,18 @@ pub fn render_quit_line(ctx: RenderCtx<'_>, row: Rect, buf: &mut Buffer) {
 
 /// The keys that answer a question, with their labels as in the footer.
 pub(super) fn answer_hints(ctx: RenderCtx<'_>, context: KeyContext) -> Line<'static> {
-    hint_spans(ctx, context).flat_map(|[key, word]| [key, word, Span::raw("    ")]).collect()
+    hint_spans(ctx, context).flat_map(|[key, label]| [key, label, Span::raw("    ")]).collect()
 }
 
 fn hint_spans(ctx: RenderCtx<'_>, context: KeyContext) -> impl Iterator<Item = [Span<'static>; 2]> {
     let keymap = &ctx.state.keymap;
     let hints = keymap.bindings_in(context).filter_map(|binding| keymap.footer_hint(binding));
-    hints.map(move |(key, word)| [ctx.span(key, StyleRole::Key), Span::raw(format!(" {word}"))])
+    hints.map(move |(key, label)| [ctx.span(key, StyleRole::Key), Span::raw(format!(" {label}"))])
 }
 
 fn render_dialog(ctx: RenderCtx<'_>, title: &str, columns: u16, lines: Vec<Line<'_>>, body: Rect, buf: &mut Buffer) {
     let area = popup_area(body, columns, lines.len() as u16 + 2);
-    let inner = open_popup(ctx, title, None, area, buf);
+    let inner = render_popup_frame(ctx, title, None, area, buf);
     for (row, line) in lines.into_iter().take(usize::from(inner.height)).enumerate() {
         line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
     }
@@ -110,14 +110,14 @@ pub fn render_menu(ctx: RenderCtx<'_>, selected: usize, body: Rect, buf: &mut Bu
     }
     let columns = lines.iter().map(Line::width).max().unwrap_or(0).max(width("Strategy")) as u16 + 4;
     let area = popup_area(body, columns, lines.len() as u16 + 2);
-    let inner = open_popup(ctx, "Strategy", None, area, buf);
+    let inner = render_popup_frame(ctx, "Strategy", None, area, buf);
     let rows = usize::from(inner.height);
     let first = first_visible_row(selected_line, rows, lines.len());
     for (row, line) in lines.into_iter().enumerate().skip(first).take(rows) {
-        let place = Rect { y: inner.y + (row - first) as u16, height: 1, ..inner };
-        line.render(place, buf);
+        let row_area = Rect { y: inner.y + (row - first) as u16, height: 1, ..inner };
+        line.render(row_area, buf);
         if row == selected_line {
-            highlight(place, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
+            highlight(row_area, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
         }
     }
 }

@@ -40,11 +40,11 @@ pub fn lines(ctx: RenderCtx<'_>, columns: usize) -> Vec<Line<'static>> {
     ]);
     contexts.extend(rest.filter(|context| *context != focused_context));
     let keys = contexts.iter().flat_map(|context| ctx.state.keymap.help_lines(*context));
-    let keys_column =
+    let keys_width =
         keys.map(|line| width(&line.keys)).max().unwrap_or_default().min(MAX_KEYS_COLUMNS) + INDENT_COLUMNS;
     let mut lines = Vec::new();
     for context in contexts {
-        push_section(ctx, context, [keys_column, columns], &mut lines);
+        push_section(ctx, context, [keys_width, columns], &mut lines);
     }
     lines.extend(glyph_legend(ctx));
     lines
@@ -53,7 +53,7 @@ pub fn lines(ctx: RenderCtx<'_>, columns: usize) -> Vec<Line<'static>> {
 fn push_section(
     ctx: RenderCtx<'_>,
     context: KeyContext,
-    [keys_column, columns]: [usize; 2],
+    [keys_width, columns]: [usize; 2],
     lines: &mut Vec<Line<'static>>,
 ) {
     let help = ctx.state.keymap.help_lines(context);
@@ -72,26 +72,26 @@ fn push_section(
     lines.push(Line::styled(title, ctx.style(StyleRole::Title)));
     for line in shown {
         let name = line.action.command_name().map_or_else(String::new, |name| format!("  :{name}"));
-        let keys = ctx.truncated(&line.keys, keys_column - INDENT_COLUMNS);
-        let room = columns.saturating_sub(keys_column + INDENT_COLUMNS);
-        let sentence = line.action.help_text();
+        let keys = ctx.truncated(&line.keys, keys_width - INDENT_COLUMNS);
+        let room = columns.saturating_sub(keys_width + INDENT_COLUMNS);
+        let help_text = line.action.help_text();
         // The action's command name follows its help text, or is on the next line if both don't fit on one.
-        let (mut rows, name) = if width(sentence) + width(&name) <= room {
-            (vec![sentence.to_owned()], name)
+        let (mut rows, name) = if width(help_text) + width(&name) <= room {
+            (vec![help_text.to_owned()], name)
         } else {
-            let mut rows = wrap(sentence, room);
+            let mut rows = wrap(help_text, room);
             rows.extend((!name.is_empty()).then(|| name.trim_start().to_owned()));
             (rows, String::new())
         };
         let first = rows.remove(0);
         lines.push(Line::from(vec![
-            ctx.span(format!("  {keys:<keys_column$}"), StyleRole::Key),
+            ctx.span(format!("  {keys:<keys_width$}"), StyleRole::Key),
             ctx.span(first, StyleRole::Text),
             ctx.span(name, StyleRole::Muted),
         ]));
         for row in rows {
             let role = if row.starts_with(':') { StyleRole::Muted } else { StyleRole::Text };
-            lines.push(Line::from(vec![Span::raw(" ".repeat(keys_column + INDENT_COLUMNS)), ctx.span(row, role)]));
+            lines.push(Line::from(vec![Span::raw(" ".repeat(keys_width + INDENT_COLUMNS)), ctx.span(row, role)]));
         }
     }
 }
@@ -118,9 +118,9 @@ fn glyph_legend(ctx: RenderCtx<'_>) -> Vec<Line<'static>> {
         (Condition::SwitchedOff { since: until }, "switched off by you"),
     ];
     let mut lines = vec![Line::default(), Line::styled("Signs", ctx.style(StyleRole::Title))];
-    let mut push_row = |glyph: &'static str, role: StyleRole, word: &str, meaning: &'static str| {
+    let mut push_row = |glyph: &'static str, role: StyleRole, label: &str, meaning: &'static str| {
         lines.push(Line::from(vec![
-            ctx.span(format!("  {glyph} {word:<20}"), role),
+            ctx.span(format!("  {glyph} {label:<20}"), role),
             ctx.span(meaning, StyleRole::Text),
         ]));
     };
@@ -134,8 +134,8 @@ fn glyph_legend(ctx: RenderCtx<'_>) -> Vec<Line<'static>> {
         (EventLevel::Warn, "warning", "something is out for a while, or an item failed"),
         (EventLevel::Alert, "alarm", "wants your attention"),
     ];
-    for (level, word, meaning) in levels {
-        push_row(ctx.glyphs().level(level), StyleRole::from(level), word, meaning);
+    for (level, label, meaning) in levels {
+        push_row(ctx.glyphs().event_level(level), StyleRole::from(level), label, meaning);
     }
     for state in [ItemState::Waiting, ItemState::InFlight, ItemState::Done, ItemState::Failed] {
         push_row(ctx.glyphs().item_state(state), StyleRole::from(state), state.name(), "an item's state");

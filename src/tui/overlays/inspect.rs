@@ -29,7 +29,7 @@ pub fn lines(ctx: RenderCtx<'_>, subject: &InspectSubject, columns: usize) -> Ve
             page.push_route(key, model);
             Some(())
         }
-        InspectSubject::Cooldown(timer) => page.push_cooldown(timer),
+        InspectSubject::Cooldown(cooldown_id) => page.push_cooldown(cooldown_id),
         InspectSubject::Run => {
             page.push_run();
             Some(())
@@ -63,14 +63,14 @@ impl InspectPage<'_> {
     }
 
     /// Appends a field: its label in one column, its text beside it.
-    pub fn push_field(&mut self, name: &str, text: &str) {
+    pub fn push_field(&mut self, label: &str, text: &str) {
         for (at, line) in wrap(&self.ctx.with_ascii_fallback(text), self.columns.saturating_sub(LABEL_COLUMNS))
             .into_iter()
             .enumerate()
         {
-            let name = if at == 0 { name } else { "" };
+            let label = if at == 0 { label } else { "" };
             self.lines.push(Line::from(vec![
-                self.ctx.span(format!("{name:<LABEL_COLUMNS$}"), StyleRole::Muted),
+                self.ctx.span(format!("{label:<LABEL_COLUMNS$}"), StyleRole::Muted),
                 self.ctx.span(line, StyleRole::Text),
             ]));
         }
@@ -93,8 +93,8 @@ impl InspectPage<'_> {
     }
 
     fn push_condition(&mut self, condition: &Condition) {
-        let word = self.ctx.condition_text(condition);
-        self.push_text(&word, StyleRole::from(condition));
+        let text = self.ctx.condition_text(condition);
+        self.push_text(&text, StyleRole::from(condition));
         match condition {
             Condition::Ready => {}
             Condition::Limited { limit, until } => {
@@ -143,7 +143,7 @@ impl InspectPage<'_> {
         }
     }
 
-    fn push_gauge(&mut self, name: &str, gauge: Gauge) {
+    fn push_gauge(&mut self, label: &str, gauge: Gauge) {
         let left = gauge.limit.map_or_else(
             || ", no limit known".to_owned(),
             |limit| format!(", {} left", group_digits(limit.saturating_sub(gauge.used))),
@@ -153,7 +153,7 @@ impl InspectPage<'_> {
             Some(LimitSource::Learned) => "; the limit was learned from refusals",
             Some(LimitSource::Configured) | None => "",
         };
-        self.push_field(name, &format!("{}{left}{source}", used_of_limit(gauge.used, gauge.limit)));
+        self.push_field(label, &format!("{}{left}{source}", used_of_limit(gauge.used, gauge.limit)));
     }
 
     fn push_key(&mut self, name: &str) -> Option<()> {
@@ -238,11 +238,11 @@ impl InspectPage<'_> {
         }
     }
 
-    fn push_cooldown(&mut self, id: &CooldownId) -> Option<()> {
-        let cooldown = self.ctx.snapshot.cooldowns.iter().find(|cooldown| id.matches(cooldown))?;
-        let what = &id.what;
-        let project = self.ctx.project_text(what).map_or_else(String::new, |whose| format!("  ({whose})"));
-        self.push_text(&format!("{what} is out{project}"), StyleRole::Title);
+    fn push_cooldown(&mut self, cooldown_id: &CooldownId) -> Option<()> {
+        let cooldown = self.ctx.snapshot.cooldowns.iter().find(|cooldown| cooldown_id.matches(cooldown))?;
+        let subject = &cooldown_id.subject;
+        let project = self.ctx.project_text(subject).map_or_else(String::new, |whose| format!("  ({whose})"));
+        self.push_text(&format!("{subject} is out{project}"), StyleRole::Title);
         self.push_cooldown_fields(cooldown);
         Some(())
     }
@@ -252,20 +252,20 @@ impl InspectPage<'_> {
         self.push_field("back", &self.until_text(cooldown.until));
     }
 
-    fn push_routes(&mut self, title: &str, routes: &[&RouteView], name: impl Fn(&RouteView) -> &str) {
+    fn push_routes(&mut self, title: &str, routes: &[&RouteView], other_name: impl Fn(&RouteView) -> &str) {
         if routes.is_empty() {
             return;
         }
         self.push_heading(title);
         for route in routes {
-            let name = self.ctx.sanitized(name(route), 32);
+            let other_name = self.ctx.sanitized(other_name(route), 32);
             let today = match route.rpd.limit {
                 Some(_) => format!("  {} today", used_of_limit(route.rpd.used, route.rpd.limit)),
                 None => String::new(),
             };
             let line = self.ctx.truncated_spans(
                 [
-                    self.ctx.span(format!("{name:<32} "), StyleRole::Text),
+                    self.ctx.span(format!("{other_name:<32} "), StyleRole::Text),
                     self.ctx.span(self.ctx.condition_text(&route.condition), StyleRole::from(&route.condition)),
                     self.ctx.span(today, StyleRole::Muted),
                 ],

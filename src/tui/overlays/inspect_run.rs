@@ -52,8 +52,8 @@ impl InspectPage<'_> {
             }
             RunState::Pausing | RunState::Paused => {
                 let pause = self.ctx.state.keymap.key_label(Action::TogglePause);
-                let words = if self.ctx.state.read_only { String::new() } else { format!("; {pause} goes on") };
-                self.push_field("because", &format!("you paused it{words}"));
+                let resume_hint = if self.ctx.state.read_only { String::new() } else { format!("; {pause} goes on") };
+                self.push_field("because", &format!("you paused it{resume_hint}"));
             }
             RunState::Running | RunState::Draining | RunState::Finished => {}
         }
@@ -100,8 +100,8 @@ impl InspectPage<'_> {
             return;
         }
         self.push_heading("What held it, over the last five minutes");
-        for bottleneck in shares.iter().filter(|held| held.share >= 0.005) {
-            self.push_field(&format!("{:>5.0}%", bottleneck.share * 100.0), bottleneck.bottleneck.label());
+        for share in shares.iter().filter(|share| share.share >= 0.005) {
+            self.push_field(&format!("{:>5.0}%", share.share * 100.0), share.bottleneck.label());
         }
         self.push_field("on whose word", "our own counters (measured)");
     }
@@ -121,13 +121,13 @@ impl InspectPage<'_> {
             let what = if stop.reason == StopReason::Budget { "money" } else { "quota" };
             let returns =
                 stop.resumes_at.map_or_else(String::new, |at| format!("; {what} returns {}", self.local_time(at)));
-            let words = format!(
+            let text = format!(
                 "{}, {}: {left} {} left{returns}",
                 self.local_time(stop.at),
                 forecast_text::stop_reason(stop.reason),
                 plural(stop.items_left, "item")
             );
-            self.push_field("stops before", &words);
+            self.push_field("stops before", &text);
         }
         if let Some(first) = forecast_text::first_exhausted(self.ctx, forecast) {
             let back = first.resets_at.map_or_else(String::new, |at| format!(", back {}", self.local_time(at)));
@@ -140,20 +140,23 @@ impl InspectPage<'_> {
 
     fn push_forecast(&mut self, forecast: &Forecast) {
         self.push_heading("What is expected");
-        if let Some(words) = forecast_text::before_reset_text(self.ctx, forecast) {
-            self.push_field("today", &words);
+        if let Some(text) = forecast_text::before_reset_text(self.ctx, forecast) {
+            self.push_field("today", &text);
         }
         let priced = if forecast.has_unpriced_items { ", and what models without a price cost" } else { "" };
         let tokens = compact(forecast.input_tokens + forecast.output_tokens);
         self.push_field("still to spend", &format!("{}{priced}, {tokens} tokens", forecast.cost));
-        for bind in forecast.constraints.iter().take(4) {
-            let pool = bind.pool.as_ref().map_or_else(String::new, |pool| format!(", most of all {}", one_line(pool)));
-            let words = format!(
+        for constraint_share in forecast.constraints.iter().take(4) {
+            let pool = constraint_share
+                .pool
+                .as_ref()
+                .map_or_else(String::new, |pool| format!(", most of all {}", one_line(pool)));
+            let text = format!(
                 "{}{pool}; what helps: {}",
-                bind.constraint.label(),
-                forecast_text::suggestion(self.ctx, bind.constraint)
+                constraint_share.constraint.label(),
+                forecast_text::suggestion(self.ctx, constraint_share.constraint)
             );
-            self.push_field(&format!("bound {:.0}%", bind.share * 100.0), &words);
+            self.push_field(&format!("bound {:.0}%", constraint_share.share * 100.0), &text);
         }
         for saving in forecast.savings.iter().take(2) {
             let saved = match saving.time_saved {

@@ -29,14 +29,14 @@ use super::{
 use crate::domain::Snapshot;
 
 /// Outer width of a popup with text, in columns.
-const TEXT_COLUMNS: u16 = 96;
+const TEXT_POPUP_WIDTH: u16 = 96;
 
-pub fn render(ctx: RenderCtx<'_>, arrangement: &ScreenLayout, buf: &mut Buffer) {
-    let body = arrangement.body;
+pub fn render(ctx: RenderCtx<'_>, layout: &ScreenLayout, buf: &mut Buffer) {
+    let body = layout.body;
     match &ctx.state.overlay {
         None | Some(Overlay::Filter { .. }) => {}
-        Some(Overlay::Help(reading)) => {
-            render_text(ctx, "Help", help::lines(ctx, text_columns(body)), *reading, body, buf);
+        Some(Overlay::Help(scroll)) => {
+            render_text(ctx, "Help", help::lines(ctx, text_columns(body)), *scroll, body, buf);
         }
         Some(Overlay::Inspect { subject, scroll }) => {
             let title = if *subject == InspectSubject::Run { "Why not faster?" } else { "Why" };
@@ -46,7 +46,7 @@ pub fn render(ctx: RenderCtx<'_>, arrangement: &ScreenLayout, buf: &mut Buffer) 
         Some(Overlay::Replay(plan)) => replay::render(ctx, plan, body, buf),
         Some(Overlay::Quit) => dialogs::render_quit(ctx, body, buf),
         Some(Overlay::StrategyMenu { selected }) => dialogs::render_menu(ctx, *selected, body, buf),
-        Some(Overlay::CommandLine(line)) => command_line::render(ctx, line, arrangement, buf),
+        Some(Overlay::CommandLine(line)) => command_line::render(ctx, line, layout, buf),
     }
     toasts::render(ctx, body, buf);
 }
@@ -62,12 +62,12 @@ pub fn text_extent(state: &State, snapshot: &Snapshot) -> (usize, usize) {
         Some(Overlay::Inspect { subject, .. }) => inspect::lines(ctx, subject, columns).len(),
         _ => 0,
     };
-    (total, usize::from(popup_area(body, TEXT_COLUMNS, total as u16 + 2).height.saturating_sub(2)))
+    (total, usize::from(popup_area(body, TEXT_POPUP_WIDTH, total as u16 + 2).height.saturating_sub(2)))
 }
 
 /// The width of the lines in a popup with text, in columns.
 fn text_columns(body: Rect) -> usize {
-    usize::from(popup_area(body, TEXT_COLUMNS, 0).width.saturating_sub(4))
+    usize::from(popup_area(body, TEXT_POPUP_WIDTH, 0).width.saturating_sub(4))
 }
 
 fn render_text(
@@ -78,11 +78,12 @@ fn render_text(
     body: Rect,
     buf: &mut Buffer,
 ) {
-    let area = popup_area(body, TEXT_COLUMNS, lines.len() as u16 + 2);
+    let area = popup_area(body, TEXT_POPUP_WIDTH, lines.len() as u16 + 2);
     let rows = usize::from(area.height.saturating_sub(2));
     let first = scroll.line.min(lines.len().saturating_sub(rows));
-    let corner = position_label(first, rows, lines.len()).map(|place| format!("{}{place}", scroll_hint(ctx)));
-    let inner = open_popup(ctx, title, corner, area, buf);
+    let bottom_note =
+        position_label(first, rows, lines.len()).map(|position| format!("{}{position}", scroll_hint(ctx)));
+    let inner = render_popup_frame(ctx, title, bottom_note, area, buf);
     for (row, line) in lines.into_iter().skip(first).take(rows).enumerate() {
         line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
     }
@@ -97,26 +98,32 @@ fn scroll_hint(ctx: RenderCtx<'_>) -> String {
 }
 
 /// A popup has at least this many columns free on its left and right, or it takes the whole width.
-const MIN_COLUMNS_BESIDE: u16 = 4;
+const MIN_POPUP_MARGIN: u16 = 4;
 
 /// A centred area of the preferred width. It takes the whole width of the body if less than [`MIN_POPUP_MARGIN`] would
 /// be left on either side, so it can be wider or narrower than preferred. It is never higher than `max_height`.
-fn popup_area(within: Rect, columns: u16, rows: u16) -> Rect {
-    let width = if within.width < columns + 2 * MIN_COLUMNS_BESIDE { within.width } else { columns };
-    let height = rows.min(within.height);
-    let x = within.x + (within.width - width) / 2;
-    let y = within.y + (within.height - height) / 2;
+fn popup_area(body: Rect, preferred_width: u16, max_height: u16) -> Rect {
+    let width = if body.width < preferred_width + 2 * MIN_POPUP_MARGIN { body.width } else { preferred_width };
+    let height = max_height.min(body.height);
+    let x = body.x + (body.width - width) / 2;
+    let y = body.y + (body.height - height) / 2;
     Rect { x, y, width, height }
 }
 
 /// Clears `area` and draws the frame of a popup with its title and a note on the lower border. Returns the area for its
 /// text.
-fn open_popup(ctx: RenderCtx<'_>, title: &str, corner: Option<String>, area: Rect, buf: &mut Buffer) -> Rect {
+fn render_popup_frame(
+    ctx: RenderCtx<'_>,
+    title: &str,
+    bottom_note: Option<String>,
+    area: Rect,
+    buf: &mut Buffer,
+) -> Rect {
     clear_area(area, buf);
     buf.set_style(area, ctx.style(StyleRole::Text));
     let title = Line::styled(format!(" {title} "), ctx.style(StyleRole::Focus));
-    let corner = corner.map(|text| Line::styled(text, ctx.style(StyleRole::Muted)));
-    let inner = render_frame(title, corner, ctx.style(StyleRole::Focus), ctx.glyphs().border, area, buf);
+    let bottom_note = bottom_note.map(|text| Line::styled(text, ctx.style(StyleRole::Muted)));
+    let inner = render_frame(title, bottom_note, ctx.style(StyleRole::Focus), ctx.glyphs().border, area, buf);
     Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner }
 }
 
@@ -138,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_popup_leaves_a_decent_part_of_the_panes_or_nothing_of_them() {
+    fn a_popup_takes_the_whole_width_if_its_margins_would_be_too_narrow() {
         for (within, columns, want) in
             [(200, 96, 96), (120, 96, 96), (104, 96, 96), (103, 96, 103), (80, 96, 80), (80, 68, 68), (80, 64, 64)]
         {

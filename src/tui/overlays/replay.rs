@@ -7,7 +7,7 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{dialogs::answer_hints, open_popup, popup_area};
+use super::{dialogs::answer_hints, popup_area, render_popup_frame};
 use crate::domain::{RouteTarget, snapshot::Condition};
 use crate::tui::{
     format::group_digits,
@@ -24,23 +24,23 @@ use crate::tui::{
 };
 
 /// Outer width of the dialog, in columns.
-const POPUP_COLUMNS: u16 = 76;
+const POPUP_WIDTH: u16 = 76;
 /// Maximum failure groups in the preview.
-const MAX_REASONS: usize = 5;
+const MAX_GROUPS: usize = 5;
 /// Maximum targets visible at once.
 const MAX_TARGETS: usize = 5;
 /// With fewer rows the dialog is shortened.
 const MIN_ROWS_FOR_ALL: usize = 17;
 
 pub fn render(ctx: RenderCtx<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffer) {
-    let max_area = popup_area(body, POPUP_COLUMNS, u16::MAX);
+    let max_area = popup_area(body, POPUP_WIDTH, u16::MAX);
     let (columns, rows) =
         (usize::from(max_area.width.saturating_sub(4)), usize::from(max_area.height.saturating_sub(2)));
     // A small dialog has one failure group in its preview, fewer targets, and no key hints: the footer shows them. The
     // number of items and the cost are always shown.
     let is_small = rows < MIN_ROWS_FOR_ALL;
     let mut lines = vec![scope_line(ctx, plan)];
-    push_preview(ctx, plan, columns, if is_small { 1 } else { MAX_REASONS }, &mut lines);
+    push_preview(ctx, plan, columns, if is_small { 1 } else { MAX_GROUPS }, &mut lines);
     if !is_small {
         lines.push(Line::default());
     }
@@ -66,15 +66,15 @@ pub fn render(ctx: RenderCtx<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffe
         lines.push(Line::default());
         lines.push(answer_hints(ctx, KeyContext::ReplayDialog));
     }
-    let area = popup_area(body, POPUP_COLUMNS, lines.len() as u16 + 2);
+    let area = popup_area(body, POPUP_WIDTH, lines.len() as u16 + 2);
     let corner = position_label(first, visible_targets, plan.targets.len());
-    let inner = open_popup(ctx, "Replay", corner, area, buf);
+    let inner = render_popup_frame(ctx, "Replay", corner, area, buf);
     let selected_line = first_target_line + (plan.target_index - first);
     for (row, line) in lines.into_iter().enumerate().take(usize::from(inner.height)) {
-        let place = Rect { y: inner.y + row as u16, height: 1, ..inner };
-        line.render(place, buf);
+        let row_area = Rect { y: inner.y + row as u16, height: 1, ..inner };
+        line.render(row_area, buf);
         if row == selected_line {
-            highlight(place, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
+            highlight(row_area, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
         }
     }
 }
@@ -112,13 +112,19 @@ fn scope_line(ctx: RenderCtx<'_>, plan: &ReplayPlan) -> Line<'static> {
     spans.into()
 }
 
-fn push_preview(ctx: RenderCtx<'_>, plan: &ReplayPlan, columns: usize, reasons: usize, lines: &mut Vec<Line<'static>>) {
+fn push_preview(
+    ctx: RenderCtx<'_>,
+    plan: &ReplayPlan,
+    columns: usize,
+    max_groups: usize,
+    lines: &mut Vec<Line<'static>>,
+) {
     let mut push_line =
-        |words: String, role: StyleRole| lines.push(Line::styled(ctx.truncated(&words, columns), ctx.style(role)));
+        |message: String, role: StyleRole| lines.push(Line::styled(ctx.truncated(&message, columns), ctx.style(role)));
     let (groups, count) = match plan.preview() {
         None => return push_line("looking what that is".to_owned(), StyleRole::Muted),
-        Some(Err(words)) => {
-            return push_line(format!("can't read the failed items: {}", one_line(words)), StyleRole::Bad);
+        Some(Err(message)) => {
+            return push_line(format!("can't read the failed items: {}", one_line(message)), StyleRole::Bad);
         }
         Some(Ok((_, 0))) => return push_line("no failed item is meant by this".to_owned(), StyleRole::Warn),
         Some(Ok(found)) => found,
@@ -130,16 +136,16 @@ fn push_preview(ctx: RenderCtx<'_>, plan: &ReplayPlan, columns: usize, reasons: 
         format!("{approximately}{} failed {items} sent again, and cost again:", group_digits(count)),
         StyleRole::Text,
     );
-    for group in groups.iter().take(reasons) {
-        let words = if group.pattern.is_empty() { String::new() } else { format!("  {}", one_line(&group.pattern)) };
+    for group in groups.iter().take(max_groups) {
+        let message = if group.pattern.is_empty() { String::new() } else { format!("  {}", one_line(&group.pattern)) };
         push_line(
-            format!("  {:>6}  {}{words}", group_digits(group.count), one_line(&group_label(group))),
+            format!("  {:>6}  {}{message}", group_digits(group.count), one_line(&group_label(group))),
             StyleRole::Muted,
         );
     }
-    let named: u64 = groups.iter().take(reasons).map(|group| group.count).sum();
-    if count > named {
-        push_line(format!("  {:>6}  of other reasons", group_digits(count - named)), StyleRole::Muted);
+    let listed: u64 = groups.iter().take(max_groups).map(|group| group.count).sum();
+    if count > listed {
+        push_line(format!("  {:>6}  of other reasons", group_digits(count - listed)), StyleRole::Muted);
     }
     let cost = match estimated_cost(plan, count, ctx.snapshot) {
         Some(usd) if usd > 0.0 => format!("About ${usd:.4}, by what an answer has cost there so far."),

@@ -15,14 +15,14 @@ use crate::{
         state::{ChartPoint, ChartSeries},
         text::width,
         theme::StyleRole,
-        widgets::chart::{Chart, LABEL_COLUMNS, SCALE_COLUMNS},
+        widgets::chart::{Chart, SCALE_COLUMNS, SCALE_LABEL_COLUMNS},
     },
 };
 
 /// Columns between two charts.
 const COLUMN_GAP: u16 = 2;
 /// With fewer columns, the charts are drawn one below the other.
-const MIN_COLUMNS_FOR_TWO: u16 = 52;
+const MIN_COLUMNS_FOR_TWO_CHARTS: u16 = 52;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let areas = chart_areas(area);
@@ -37,7 +37,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
 
 /// The areas of the four charts: two by two if there is room.
 fn chart_areas(area: Rect) -> [Rect; 4] {
-    if area.width < MIN_COLUMNS_FOR_TWO {
+    if area.width < MIN_COLUMNS_FOR_TWO_CHARTS {
         return area.layout(&Layout::vertical([Constraint::Fill(1); 4]));
     }
     let halves: [Rect; 2] = area.layout(&Layout::horizontal([Constraint::Fill(1); 2]).spacing(COLUMN_GAP));
@@ -48,13 +48,13 @@ fn chart_areas(area: Rect) -> [Rect; 4] {
 fn charts<'a>(ctx: RenderCtx<'a>, series: &ChartSeries, columns: usize) -> [Chart<'a>; 4] {
     let snapshot = ctx.snapshot;
     let from = short_datetime(series.from, ctx.state.now, &ctx.state.time_zone);
-    let each = format_duration(series.step);
+    let step_length = format_duration(series.step);
     let values = |of: fn(&ChartPoint) -> Option<f64>| series.points.iter().map(of).collect::<Vec<_>>();
     let title = |name: &str, figures: Vec<Span<'static>>| {
         let name = ctx.span(format!("{name}  "), StyleRole::Title);
         ctx.truncated_spans(std::iter::once(name).chain(figures), columns)
     };
-    let newest_end = format!("{each} a column  now");
+    let newest_end = format!("{step_length} a column  now");
     let has_room = width(&newest_end) + usize::from(SCALE_COLUMNS) <= columns;
     let newest_end = if has_room { newest_end } else { "now".to_owned() };
     let chart = |title: Line<'a>, values, role, format_label| Chart {
@@ -66,14 +66,14 @@ fn charts<'a>(ctx: RenderCtx<'a>, series: &ChartSeries, columns: usize) -> [Char
         time_labels: [from.clone(), newest_end.clone()],
     };
     let newest = |values: &[Option<f64>]| values.last().copied().flatten();
-    let greatest = |values: &[Option<f64>]| values.iter().flatten().copied().fold(0.0, f64::max);
+    let maximum = |values: &[Option<f64>]| values.iter().flatten().copied().fold(0.0, f64::max);
 
     let rates = values(|step| Some(step.items_per_second));
     let title_line = title(
         "items",
         vec![
             ctx.span(rate(snapshot.throughput.items_per_second), StyleRole::Ok),
-            ctx.span(format!("  peak {}", rate(greatest(&rates))), StyleRole::Muted),
+            ctx.span(format!("  peak {}", rate(maximum(&rates))), StyleRole::Muted),
         ],
     );
     let throughput = chart(title_line, rates, StyleRole::Ok, rate_label);
@@ -88,15 +88,15 @@ fn charts<'a>(ctx: RenderCtx<'a>, series: &ChartSeries, columns: usize) -> [Char
         format!("  {} of {}", compact(totals.rate_limited), compact(totals.attempts)),
     ];
     let of_all = totals_text.into_iter().find(|text| text.len() <= room).unwrap_or_default();
-    let told = title(name, vec![ctx.span(now, StyleRole::Warn), ctx.span(of_all, StyleRole::Muted)]);
-    let refusals = chart(told, refusal_rates, StyleRole::Warn, refusal_label);
+    let title_line = title(name, vec![ctx.span(now, StyleRole::Warn), ctx.span(of_all, StyleRole::Muted)]);
+    let refusals = chart(title_line, refusal_rates, StyleRole::Warn, refusal_label);
 
     let millis =
         |of: fn(&ChartPoint) -> Option<u64>| series.points.iter().map(|step| of(step).map(|ms| ms as f64)).collect();
     let (p50, p95): (Vec<_>, Vec<_>) = (millis(|step| step.p50_ms), millis(|step| step.p95_ms));
     let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
     let glyphs = ctx.glyphs();
-    let told = title(
+    let title_line = title(
         "latency",
         vec![
             ctx.span(
@@ -114,18 +114,18 @@ fn charts<'a>(ctx: RenderCtx<'a>, series: &ChartSeries, columns: usize) -> [Char
             ),
         ],
     );
-    let mut latencies = chart(told, p50, StyleRole::Cooling, latency_label);
+    let mut latencies = chart(title_line, p50, StyleRole::Cooling, latency_label);
     latencies.upper_series = Some((p95, ctx.style(StyleRole::Muted)));
 
     let spent = values(|step| Some(step.usd));
-    let told = title(
+    let title_line = title(
         "spend",
         vec![
             ctx.span(format!("${}", dollars(snapshot.spend.cost)), StyleRole::Exhausted),
             ctx.span(format!("  {} tokens", compact(snapshot.spend.usage.total())), StyleRole::Muted),
         ],
     );
-    let spend = chart(told, spent, StyleRole::Exhausted, money_label);
+    let spend = chart(title_line, spent, StyleRole::Exhausted, money_label);
     [throughput, refusals, latencies, spend]
 }
 
@@ -144,20 +144,20 @@ fn rate_label(per_second: f64, top: f64) -> String {
         _ if top >= 1.0 / 60.0 => (60.0, "/min"),
         _ => (3_600.0, "/h"),
     };
-    format!("{}{unit}", short_number(per_second * factor, LABEL_COLUMNS - unit.len()))
+    format!("{}{unit}", short_number(per_second * factor, SCALE_LABEL_COLUMNS - unit.len()))
 }
 
 /// Label of the scale of rate-limited attempts: `7.5/min`.
 fn refusal_label(per_minute: f64, _top: f64) -> String {
     const UNIT: &str = "/min";
-    format!("{}{UNIT}", short_number(per_minute, LABEL_COLUMNS - UNIT.len()))
+    format!("{}{UNIT}", short_number(per_minute, SCALE_LABEL_COLUMNS - UNIT.len()))
 }
 
 /// Label of the latency scale; `top` decides the unit: `750ms`, `1.5s`, `2:05`.
 fn latency_label(millis: f64, top: f64) -> String {
     const UNIT: &str = "ms";
     if top < 1_000.0 {
-        format!("{}{UNIT}", short_number(millis, LABEL_COLUMNS - UNIT.len()))
+        format!("{}{UNIT}", short_number(millis, SCALE_LABEL_COLUMNS - UNIT.len()))
     } else {
         latency(Some(millis.round() as u64))
     }
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mark_of_a_scale_fits_beside_it() {
+    fn every_scale_label_fits_its_columns() {
         for exponent in -6..=10 {
             for end in [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0] {
                 let top = end * 10_f64.powi(exponent);
@@ -199,7 +199,7 @@ mod tests {
                     for mark in [rate_label, refusal_label, latency_label, money_label] {
                         let text = mark(value, top);
                         let starts_well = text.trim_start_matches('$').starts_with(|c: char| c.is_ascii_digit());
-                        assert!(width(&text) <= LABEL_COLUMNS && starts_well, "{value} of {top}: {text:?}");
+                        assert!(width(&text) <= SCALE_LABEL_COLUMNS && starts_well, "{value} of {top}: {text:?}");
                     }
                 }
             }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_short_and_of_one_unit() {
+    fn the_top_of_the_scale_decides_the_unit() {
         let paces = [(30.0, 30.0), (7.5, 15.0), (0.75, 1.5), (0.5, 0.5), (0.015, 0.015), (7_500.0, 15_000.0)];
         let told = paces.map(|(value, top)| rate_label(value, top));
         assert_eq!(told, ["30/s", "7.5/s", "0.75/s", "30/min", "54/h", "7.5k/s"]);

@@ -76,14 +76,16 @@ struct DetailText {
 
 fn build_text(ctx: RenderCtx<'_>, detail: &DetailView, placement: ImagePlacement, body: Rect) -> DetailText {
     let columns = usize::from(text_area(placement, body).width);
-    let message_only = |words: String, role: StyleRole| DetailText {
-        lines: vec![Line::styled(ctx.truncated(&words, columns), ctx.style(role))],
+    let message_only = |message: String, role: StyleRole| DetailText {
+        lines: vec![Line::styled(ctx.truncated(&message, columns), ctx.style(role))],
         image_rows: 0..0,
     };
-    match detail.load() {
+    match detail.load_state() {
         DetailState::Loading => message_only("reading".to_owned(), StyleRole::Muted),
         DetailState::NotFound => message_only(format!("there is no item {}", detail.seq), StyleRole::Bad),
-        DetailState::Failed(words) => message_only(format!("can't read the item: {}", one_line(words)), StyleRole::Bad),
+        DetailState::Failed(message) => {
+            message_only(format!("can't read the item: {}", one_line(message)), StyleRole::Bad)
+        }
         DetailState::Loaded(item) => {
             let mut page = DetailBuilder { ctx, columns, lines: Vec::new() };
             page.push_summary(item);
@@ -154,9 +156,9 @@ impl DetailBuilder<'_> {
             item.model_version.as_deref().map(|version| format!("answered by {}", one_line(version))),
             item.finish_reason.as_deref().map(|reason| format!("finish reason {}", one_line(reason))),
         ];
-        let said: Vec<_> = origin.into_iter().flatten().collect();
-        if !said.is_empty() {
-            self.push_spans([ctx.span(said.join("   "), StyleRole::Muted)]);
+        let origin_parts: Vec<_> = origin.into_iter().flatten().collect();
+        if !origin_parts.is_empty() {
+            self.push_spans([ctx.span(origin_parts.join("   "), StyleRole::Muted)]);
         }
         let first_prompt_line = item.prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         self.push_spans([
@@ -173,12 +175,12 @@ impl DetailBuilder<'_> {
 
     /// Appends the picture if it is shown within the text, or why it can't be shown. Returns the indices of the lines
     /// that hold the picture, without its caption; empty if there are none.
-    fn push_picture(&mut self, detail: &DetailView, place: ImagePlacement) -> Range<usize> {
-        if let Some(words) = picture::load_error(self.ctx, detail) {
+    fn push_picture(&mut self, detail: &DetailView, placement: ImagePlacement) -> Range<usize> {
+        if let Some(message) = picture::load_error(self.ctx, detail) {
             // The error names the full path, so that a wrong path can be seen.
-            self.push_text(&one_line(words), 0, StyleRole::Warn);
+            self.push_text(&one_line(message), 0, StyleRole::Warn);
         }
-        let ImagePlacement::Inline(rows) = place else { return 0..0 };
+        let ImagePlacement::Inline(rows) = placement else { return 0..0 };
         let lines = picture::inline_lines(self.ctx, detail, rows, self.columns);
         let first = self.lines.len();
         self.lines.extend(lines);

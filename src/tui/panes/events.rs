@@ -41,7 +41,9 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         let event = &events[events.len() - 1 - row];
         match id {
             Cell::Time => Line::styled(time_of_day(event.at, &ctx.state.time_zone), ctx.style(StyleRole::Muted)),
-            Cell::Level => Line::styled(ctx.glyphs().level(event.level()), ctx.style(StyleRole::from(event.level()))),
+            Cell::Level => {
+                Line::styled(ctx.glyphs().event_level(event.level()), ctx.style(StyleRole::from(event.level())))
+            }
             Cell::Description => ctx.truncated_spans(describe(ctx, event, width), width),
         }
     });
@@ -60,7 +62,7 @@ fn describe(ctx: RenderCtx<'_>, event: &Event, columns: usize) -> Vec<Span<'stat
     };
     match &event.kind {
         EventKind::Fallback { item_id, from, to, outcome, status, wait, message, .. } => {
-            let arrow = if ctx.glyphs().ascii { "->" } else { "→" };
+            let arrow = if ctx.glyphs().ascii_only { "->" } else { "→" };
             let to = to.as_deref().map_or("waits", |to| short_target(from, to));
             let reason = reason(*status, *outcome, *wait);
             let (before, after) = (format!("#{} ", safe(&short_id(item_id))), format!(" {arrow} {}", safe(to)));
@@ -72,9 +74,9 @@ fn describe(ctx: RenderCtx<'_>, event: &Event, columns: usize) -> Vec<Span<'stat
                 format!(" out{}", wait.map_or_else(String::new, |wait| format!(" {}", format_duration(wait))));
             let project = ctx.project_text(subject).map_or_else(String::new, |whose| format!(" ({whose})"));
             let reason = reason(None, *outcome, None);
-            let what = ctx.route_text(subject, columns.saturating_sub(width(&unavailable) + reason.width()));
+            let subject_text = ctx.route_text(subject, columns.saturating_sub(width(&unavailable) + reason.width()));
             vec![
-                text(format!("{what}{unavailable}")),
+                text(format!("{subject_text}{unavailable}")),
                 reason,
                 ctx.span(project, StyleRole::Text),
                 muted_suffix(&safe(message)),
@@ -120,7 +122,7 @@ mod tests {
     use super::short_target;
 
     #[test]
-    fn the_model_is_said_once_where_only_the_key_changes() {
+    fn the_target_omits_a_model_that_stays_the_same() {
         assert_eq!(short_target("flash@alice", "flash@bob"), "@bob");
         assert_eq!(short_target("flash@alice", "lite@alice"), "lite@alice");
         assert_eq!(short_target("flash@alice", "somewhere"), "somewhere");

@@ -31,8 +31,8 @@ fn hint_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
             shown_keys.push(key.clone());
             let is_rejected = rejection_reason(binding.action, state, ctx.snapshot).is_some();
             let role = if is_rejected { StyleRole::Disabled } else { StyleRole::Text };
-            let word = current_label(binding.action, state, ctx.snapshot).unwrap_or(label);
-            let spans = [ctx.span(key, StyleRole::Key), Span::raw(" "), ctx.span(word, role)];
+            let label = current_label(binding.action, state, ctx.snapshot).unwrap_or(label);
+            let spans = [ctx.span(key, StyleRole::Key), Span::raw(" "), ctx.span(label, role)];
             // Help and quit are always shown: the help lists the keys that don't fit here.
             let is_permanent =
                 context == KeyContext::Global && matches!(binding.action, Action::OpenHelp | Action::Quit);

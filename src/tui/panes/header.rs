@@ -45,7 +45,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
 pub fn run_state(ctx: RenderCtx<'_>) -> Span<'static> {
     let snapshot = ctx.snapshot;
     if let Some(word) = ctx.state.pending_commands.run_state_label(snapshot) {
-        let ellipsis = if ctx.glyphs().ascii { "..." } else { "…" };
+        let ellipsis = if ctx.glyphs().ascii_only { "..." } else { "…" };
         return ctx.span(
             format!("{} {}{ellipsis}", ctx.glyphs().run_state(&snapshot.state), word.to_uppercase()),
             StyleRole::Operator,
@@ -147,7 +147,7 @@ fn cost_text(ctx: RenderCtx<'_>) -> String {
 
 fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>> {
     let (totals, spend) = (ctx.snapshot.totals, ctx.snapshot.spend);
-    let (words, role) = current_activity(ctx);
+    let (activity, role) = current_activity(ctx);
     let refused = format!("{} of {} refused", compact(totals.rate_limited), compact(totals.attempts));
     let tokens = format!("{} tokens", compact(spend.usage.total()));
     let money = |name: &str, amount: Money| {
@@ -155,7 +155,7 @@ fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>
     };
     let truncated = if totals.truncated > 0 { format!("{} cut off", compact(totals.truncated)) } else { String::new() };
     vec![
-        Segment::left(0, [ctx.span(ctx.truncated(&words, columns.saturating_sub(2)), role)]),
+        Segment::left(0, [ctx.span(ctx.truncated(&activity, columns.saturating_sub(2)), role)]),
         Segment::right(3, [ctx.span(truncated, StyleRole::Warn)]),
         Segment::right(2, [ctx.span(money("at risk", spend.at_risk), StyleRole::Warn)]),
         Segment::right(4, [ctx.span(money("reserved", spend.reserved), StyleRole::Muted)]),
@@ -173,7 +173,7 @@ fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
     let role = StyleRole::from(&snapshot.state);
     let text = match &snapshot.state {
         RunState::Running => match &snapshot.current_route {
-            Some(place) => return (self::current_route_text(ctx, place), StyleRole::Text),
+            Some(route) => return (self::current_route_text(ctx, route), StyleRole::Text),
             None => return ("nothing sent yet".to_owned(), StyleRole::Muted),
         },
         RunState::Waiting { reason, until } => {
@@ -256,20 +256,20 @@ fn after_run_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
     segments
 }
 
-fn current_route_text(ctx: RenderCtx<'_>, place: &CurrentRoute) -> String {
+fn current_route_text(ctx: RenderCtx<'_>, route: &CurrentRoute) -> String {
     let (dot, arrow) = (ctx.glyphs().separator, ctx.glyphs().arrow);
-    let retry = if place.retry_number > 0 {
-        format!(" {dot} retry {}/{}", place.retry_number, place.max_retries)
+    let retry = if route.retry_number > 0 {
+        format!(" {dot} retry {}/{}", route.retry_number, route.max_retries)
     } else {
         String::new()
     };
     format!(
         "{arrow} {}@{}  key {}/{} {dot} model {}/{}{retry}",
-        one_line(&place.model),
-        one_line(&place.key),
-        place.key_number,
-        place.key_count,
-        place.model_number,
-        place.model_count
+        one_line(&route.model),
+        one_line(&route.key),
+        route.key_number,
+        route.key_count,
+        route.model_number,
+        route.model_count
     )
 }

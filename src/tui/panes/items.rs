@@ -39,8 +39,8 @@ enum Cell {
 }
 
 /// The name of a list, and how many items of the run are in it.
-pub const fn list_name_and_count(show: Option<ItemState>, totals: &Totals) -> (&'static str, u64) {
-    match show {
+pub const fn list_name_and_count(state_filter: Option<ItemState>, totals: &Totals) -> (&'static str, u64) {
+    match state_filter {
         Some(ItemState::Failed) => ("failed", totals.failed),
         Some(ItemState::Waiting) => ("waiting", totals.waiting),
         Some(ItemState::InFlight) => ("in flight", totals.in_flight),
@@ -62,7 +62,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         line.render(Rect { height: area.height.min(1), ..area }, buf);
         return;
     }
-    match items.matching() {
+    match items.match_count() {
         None => return render_empty(ctx, "reading", area, buf),
         Some(0) if items.text_filter.is_empty() => {
             return render_empty(ctx, empty_message(items.state_filter), area, buf);
@@ -90,8 +90,8 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     });
 }
 
-const fn empty_message(show: Option<ItemState>) -> &'static str {
-    match show {
+const fn empty_message(state_filter: Option<ItemState>) -> &'static str {
+    match state_filter {
         Some(ItemState::Failed) => "no item has failed",
         Some(ItemState::Waiting) => "no item waits",
         Some(ItemState::InFlight) => "nothing is in flight",
@@ -104,10 +104,11 @@ const fn empty_message(show: Option<ItemState>) -> &'static str {
 /// instead if there is one, or while it is typed.
 fn render_heading(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let items = &ctx.state.items;
-    let typing = matches!(ctx.state.overlay, Some(Overlay::Filter { .. }));
-    if typing || !items.text_filter.is_empty() {
-        let cursor = if typing { "_" } else { "" };
-        let found = items.matching().map_or_else(String::new, |matching| format!("{} match", group_digits(matching)));
+    let is_typing = matches!(ctx.state.overlay, Some(Overlay::Filter { .. }));
+    if is_typing || !items.text_filter.is_empty() {
+        let cursor = if is_typing { "_" } else { "" };
+        let found =
+            items.match_count().map_or_else(String::new, |matching| format!("{} match", group_digits(matching)));
         let room = usize::from(area.width).saturating_sub(found.len() + 4);
         let text = format!("{}{cursor}", one_line(&items.text_filter));
         let segments = vec![
@@ -116,11 +117,11 @@ fn render_heading(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         ];
         return status_line::render(segments, 1, area, buf);
     }
-    let lists = ITEM_LISTS.iter().enumerate().map(|(at, show)| {
-        let (name, count) = list_name_and_count(*show, &ctx.snapshot.totals);
-        if *show == items.state_filter {
-            let open = if ctx.glyphs().ascii { format!("[{name}]") } else { format!("▾{name}") };
-            Segment::left(0, [ctx.span(open, StyleRole::Title)])
+    let lists = ITEM_LISTS.iter().enumerate().map(|(at, state_filter)| {
+        let (name, count) = list_name_and_count(*state_filter, &ctx.snapshot.totals);
+        if *state_filter == items.state_filter {
+            let title = if ctx.glyphs().ascii_only { format!("[{name}]") } else { format!("▾{name}") };
+            Segment::left(0, [ctx.span(title, StyleRole::Title)])
         } else {
             let spans = [ctx.span(name, StyleRole::Muted), Span::raw(" "), ctx.span(compact(count), StyleRole::Muted)];
             Segment::left(1 + at as u8, spans)
@@ -146,9 +147,9 @@ fn cell(ctx: RenderCtx<'_>, row: &ItemRow, id: Cell, width: usize) -> Line<'stat
             Line::styled(ctx.truncated(&attempts, width), ctx.style(StyleRole::Muted))
         }
         Cell::Outcome => {
-            let words = row.outcome.map_or("", labels::outcome);
+            let label = row.outcome.map_or("", labels::outcome);
             let role = if row.state == ItemState::Failed { StyleRole::Bad } else { StyleRole::Muted };
-            Line::styled(ctx.truncated(words, width), ctx.style(role))
+            Line::styled(ctx.truncated(label, width), ctx.style(role))
         }
         Cell::Route => {
             let route = row.route.as_deref().unwrap_or_default();

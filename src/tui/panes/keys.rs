@@ -58,9 +58,9 @@ pub fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
 
 fn columns(ctx: RenderCtx<'_>) -> Vec<Column<Cell>> {
     let keys = &ctx.snapshot.keys;
-    let longest_name = |name: fn(&KeyView) -> &str, most: usize| max_width(keys.iter().map(name), most);
+    let name_width = |name: fn(&KeyView) -> &str, max_columns: usize| max_width(keys.iter().map(name), max_columns);
     let mut columns = vec![
-        Column::left(Cell::Name, "key", [6, longest_name(|key| &key.name, 10), longest_name(|key| &key.name, 24)], 0),
+        Column::left(Cell::Name, "key", [6, name_width(|key| &key.name, 10), name_width(|key| &key.name, 24)], 0),
         Column::left(Cell::Current, "", [1; 3], 0),
         Column::left(Cell::Health, "health", [6, SCORE_COLUMNS + 5, SCORE_COLUMNS + 11], 2),
         Column::right(Cell::Ok, "ok", 5, 1),
@@ -72,13 +72,13 @@ fn columns(ctx: RenderCtx<'_>) -> Vec<Column<Cell>> {
         Column::left(
             Cell::Project,
             "project",
-            [8, longest_name(|key| &key.project, 12), longest_name(|key| &key.project, 24)],
+            [8, name_width(|key| &key.project, 12), name_width(|key| &key.project, 24)],
             6,
         ),
     ];
     // With a single provider, the column would be the same in every row.
     if keys.iter().any(|key| key.provider != keys[0].provider) {
-        columns.push(Column::left(Cell::Provider, "provider", [8, 8, longest_name(|key| &key.provider, 16)], 7));
+        columns.push(Column::left(Cell::Provider, "provider", [8, 8, name_width(|key| &key.provider, 16)], 7));
     }
     columns
 }
@@ -88,8 +88,8 @@ fn cell(ctx: RenderCtx<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'stat
     let name_role = if is_off { StyleRole::Muted } else { StyleRole::Text };
     match id {
         Cell::Current => {
-            let here = ctx.snapshot.current_route.as_ref().is_some_and(|place| place.key == key.name);
-            Line::from(ctx.span(if here { ctx.glyphs().current_marker } else { " " }, StyleRole::Focus))
+            let is_current = ctx.snapshot.current_route.as_ref().is_some_and(|route| route.key == key.name);
+            Line::from(ctx.span(if is_current { ctx.glyphs().current_marker } else { " " }, StyleRole::Focus))
         }
         Cell::Name => Line::styled(ctx.sanitized(&key.name, width), ctx.style(name_role)),
         Cell::Health => health_bar(ctx, key.health, width),

@@ -36,9 +36,9 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         .output_target(true)
         .output_file(false)
         .output_line(false)
-        .state(&ctx.state.log_widget)
+        .state(&ctx.state.log_widget_state)
         .render(area, buf);
-    if ctx.glyphs().ascii {
+    if ctx.glyphs().ascii_only {
         replace_borders_with_ascii(area, buf);
     }
 }

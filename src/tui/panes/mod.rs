@@ -80,7 +80,8 @@ pub fn border_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout) -> Opt
     let total = ctx.state.row_count(pane, ctx.snapshot);
     let rows = layout.list_rows(pane);
     let position = position_in(first_visible_row(ctx.state.selected_row(pane, ctx.snapshot), rows, total), rows, total);
-    let parts: Vec<String> = hidden_note.into_iter().chain(position.map(|place| place.trim().to_owned())).collect();
+    let parts: Vec<String> =
+        hidden_note.into_iter().chain(position.map(|position| position.trim().to_owned())).collect();
     let text = parts.join(&format!(" {} ", ctx.glyphs().separator));
     // Both corners of the border stay visible.
     let room = usize::from(area.width.saturating_sub(4));
@@ -90,8 +91,8 @@ pub fn border_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout) -> Opt
 /// `z shows fly tokens` names the hidden columns that full screen would show. If it would show none of them,
 /// `w tells provider project` names those that only the inspect overlay has.
 fn hidden_columns_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect) -> Option<String> {
-    let columns = |place| {
-        let width = layout.list_columns(place);
+    let columns = |pane_area| {
+        let width = layout.list_columns(pane_area);
         match pane {
             Pane::Keys => keys::hidden_columns(ctx, width),
             Pane::Models => models::hidden_columns(ctx, width),
@@ -140,6 +141,6 @@ fn in_flight_columns(counts: impl Iterator<Item = u32>) -> u16 {
 }
 
 /// The width of the longest of these names, at most `max_columns`.
-fn max_width(names: impl Iterator<Item = impl AsRef<str>>, limit: usize) -> u16 {
-    names.map(|name| super::text::width(name.as_ref())).max().unwrap_or(0).min(limit) as u16
+fn max_width(names: impl Iterator<Item = impl AsRef<str>>, max_columns: usize) -> u16 {
+    names.map(|name| super::text::width(name.as_ref())).max().unwrap_or(0).min(max_columns) as u16
 }

@@ -100,8 +100,8 @@ fn gauge_columns(models: &[ModelView], min_columns: u16, gauge: impl Fn(&ModelVi
 fn cell(ctx: RenderCtx<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'static> {
     match id {
         Cell::Current => {
-            let here = ctx.snapshot.current_route.as_ref().is_some_and(|place| place.model == model.name);
-            Line::from(ctx.span(if here { ctx.glyphs().current_marker } else { " " }, StyleRole::Focus))
+            let is_current = ctx.snapshot.current_route.as_ref().is_some_and(|route| route.model == model.name);
+            Line::from(ctx.span(if is_current { ctx.glyphs().current_marker } else { " " }, StyleRole::Focus))
         }
         Cell::Name if model.on => Line::raw(ctx.sanitized(&model.name, width)),
         Cell::Name => {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// From this width on, inside the border, text and picture are side by side.
-const MIN_COLUMNS_BESIDE: u16 = 92;
+const MIN_COLUMNS_SIDE_BY_SIDE: u16 = 92;
 /// Width of the picture beside the text, in percent.
 const WIDTH_PERCENT: u16 = 40;
 /// Columns between text and picture.
@@ -47,9 +47,9 @@ pub fn inner_area(body: Rect) -> Rect {
 }
 
 /// Where a picture of any item would be placed.
-fn placement_for(body: Rect) -> ImagePlacement {
+fn placement_by_size(body: Rect) -> ImagePlacement {
     let inside = inner_area(body);
-    if inside.width >= MIN_COLUMNS_BESIDE {
+    if inside.width >= MIN_COLUMNS_SIDE_BY_SIDE {
         let width = (u32::from(inside.width) * u32::from(WIDTH_PERCENT) / 100) as u16;
         let column = Rect { x: inside.right() - width, width, ..inside };
         return if column.height >= MIN_ROWS + CAPTION_ROWS {
@@ -68,7 +68,7 @@ pub fn image_room(item: &ItemDetail, body: Rect) -> Option<Size> {
     if item.pictures.is_empty() {
         return None;
     }
-    match placement_for(body) {
+    match placement_by_size(body) {
         ImagePlacement::Hidden => None,
         ImagePlacement::Beside(column) => Some(Size { width: column.width, height: column.height - CAPTION_ROWS }),
         ImagePlacement::Inline(rows) => Some(Size { width: inner_area(body).width, height: rows }),
@@ -77,11 +77,11 @@ pub fn image_room(item: &ItemDetail, body: Rect) -> Option<Size> {
 
 /// Where this item's picture is placed. A picture that can't be shown takes no room; the text says why.
 pub fn placement(ctx: RenderCtx<'_>, detail: &DetailView, body: Rect) -> ImagePlacement {
-    let pictures = &ctx.state.images;
-    let has_one = detail.item().is_some_and(|item| !item.pictures.is_empty());
-    let is_readable = !matches!(pictures.image_state(detail.seq, detail.picture_index), ImageState::Failed(_));
-    if has_one && is_readable && pictures.visible_caps().is_some() {
-        placement_for(body)
+    let images = &ctx.state.images;
+    let has_picture = detail.item().is_some_and(|item| !item.pictures.is_empty());
+    let is_readable = !matches!(images.image_state(detail.seq, detail.picture_index), ImageState::Failed(_));
+    if has_picture && is_readable && images.visible_caps().is_some() {
+        placement_by_size(body)
     } else {
         ImagePlacement::Hidden
     }
@@ -98,27 +98,27 @@ pub fn load_error<'s>(ctx: RenderCtx<'s>, detail: &DetailView) -> Option<&'s str
 
 /// Draws the picture and its caption beside the text.
 pub fn render_beside(ctx: RenderCtx<'_>, detail: &DetailView, column: Rect, buf: &mut Buffer) {
-    let Some(drawing) = rendered_image(ctx, detail) else {
+    let Some(image) = rendered_image(ctx, detail) else {
         return Line::styled("reading the picture", ctx.style(StyleRole::Muted)).render(column, buf);
     };
-    let rows = drawing.cells.height.min(column.height.saturating_sub(CAPTION_ROWS));
-    for (row, line) in column.rows().zip(drawing.rows()).take(usize::from(rows)) {
+    let rows = image.size_in_cells.height.min(column.height.saturating_sub(CAPTION_ROWS));
+    for (row, line) in column.rows().zip(image.rows()).take(usize::from(rows)) {
         line.render(row, buf);
     }
-    render_graphics(ctx, drawing, Rect { height: rows, ..column }, buf);
+    render_graphics(ctx, image, Rect { height: rows, ..column }, buf);
     let caption_area = Rect { y: column.y + rows, height: CAPTION_ROWS, ..column };
     caption(ctx, detail, usize::from(column.width)).render(caption_area, buf);
 }
 
 /// The picture as lines of the text, the caption last.
 pub fn inline_lines(ctx: RenderCtx<'_>, detail: &DetailView, rows: u16, columns: usize) -> Vec<Line<'static>> {
-    let Some(drawing) = rendered_image(ctx, detail) else {
+    let Some(image) = rendered_image(ctx, detail) else {
         // Reserves the rows of the picture, so that the text doesn't move when it comes.
         let mut lines = vec![Line::styled("reading the picture", ctx.style(StyleRole::Muted))];
         lines.resize(usize::from(rows + CAPTION_ROWS), Line::default());
         return lines;
     };
-    let mut lines = drawing.rows().to_vec();
+    let mut lines = image.rows().to_vec();
     lines.push(caption(ctx, detail, columns));
     lines
 }
@@ -126,22 +126,22 @@ pub fn inline_lines(ctx: RenderCtx<'_>, detail: &DetailView, rows: u16, columns:
 /// Draws the picture within the text with the terminal's graphics protocol. Must only be called if all its rows are
 /// visible, in `area`.
 pub fn render_inline_graphics(ctx: RenderCtx<'_>, detail: &DetailView, area: Rect, buf: &mut Buffer) {
-    if let Some(drawing) = rendered_image(ctx, detail) {
-        render_graphics(ctx, drawing, area, buf);
+    if let Some(image) = rendered_image(ctx, detail) {
+        render_graphics(ctx, image, area, buf);
     }
 }
 
 /// Draws the picture with the terminal's graphics protocol, unless an overlay is open. Then the glyphs that are drawn
 /// already stay, because an overlay can cover them like any other text.
-fn render_graphics(ctx: RenderCtx<'_>, drawing: &RenderedImage, area: Rect, buf: &mut Buffer) {
+fn render_graphics(ctx: RenderCtx<'_>, image: &RenderedImage, area: Rect, buf: &mut Buffer) {
     if ctx.state.overlay.is_none() {
-        drawing.render_graphics(area, buf);
+        image.render_graphics(area, buf);
     }
 }
 
 fn rendered_image<'s>(ctx: RenderCtx<'s>, detail: &DetailView) -> Option<&'s RenderedImage> {
     match ctx.state.images.image_state(detail.seq, detail.picture_index) {
-        ImageState::Ready(drawing) => Some(drawing),
+        ImageState::Ready(image) => Some(image),
         ImageState::Loading | ImageState::Failed(_) => None,
     }
 }
@@ -154,8 +154,7 @@ fn caption(ctx: RenderCtx<'_>, detail: &DetailView, columns: usize) -> Line<'sta
         0 | 1 => String::new(),
         _ => format!("{} of {count} ({})  ", detail.picture_index + 1, ctx.state.keymap.key_label(Action::NextPicture)),
     };
-    let description =
-        rendered_image(ctx, detail).map_or_else(String::new, |drawing| format!("  {}", drawing.description));
+    let description = rendered_image(ctx, detail).map_or_else(String::new, |image| format!("  {}", image.description));
     let path = item.pictures.get(detail.picture_index).map_or("", String::as_str);
     let name = one_line(path.rsplit('/').next().unwrap_or(path)).into_owned();
     let name = ctx.truncated(&name, columns.saturating_sub(width(&number_label) + width(&description)));
@@ -174,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_never_leaves_the_text_without_room() {
+    fn the_text_keeps_enough_room_beside_a_picture() {
         let cases = [
             ((200, 50), Some((78, 42))),
             ((120, 36), Some((46, 28))),
@@ -189,13 +188,13 @@ mod tests {
             // The dashboard has a header of three or four rows and a footer.
             let header = if width >= 100 && height >= 30 { 4 } else { 3 };
             let body = Rect::new(0, header, width, height - header - 1);
-            let room = match placement_for(body) {
+            let room = match placement_by_size(body) {
                 ImagePlacement::Hidden => None,
                 ImagePlacement::Beside(column) => Some((column.width, column.height - CAPTION_ROWS)),
                 ImagePlacement::Inline(rows) => Some((inner_area(body).width, rows)),
             };
             assert_eq!(room, want, "{width}x{height}");
-            if let ImagePlacement::Beside(column) = placement_for(body) {
+            if let ImagePlacement::Beside(column) = placement_by_size(body) {
                 assert!(
                     inner_area(body).width - column.width >= 54,
                     "the text has too few columns at {width}x{height}"

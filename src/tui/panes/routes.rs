@@ -76,9 +76,11 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
 
 /// Explains the selected route below the matrix, like the inspect overlay.
 fn render_selected_route(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
-    let chosen = ctx.state.selected_row(Pane::Routes, ctx.snapshot);
+    let selected_key = ctx.state.selected_row(Pane::Routes, ctx.snapshot);
     let model = ctx.state.selected_model(ctx.snapshot);
-    let (Some(key), Some(model)) = (ctx.snapshot.keys.get(chosen), ctx.snapshot.models.get(model)) else { return };
+    let (Some(key), Some(model)) = (ctx.snapshot.keys.get(selected_key), ctx.snapshot.models.get(model)) else {
+        return;
+    };
     if area.height < MIN_ROWS_TO_EXPLAIN {
         return;
     }
@@ -124,21 +126,21 @@ fn model_columns(ctx: RenderCtx<'_>, width: u16) -> ModelColumns {
     let models = snapshot.models.len();
     let visible_models = usize::from((room + 1) / (MIN_CELL_COLUMNS + 1)).clamp(1, models.max(1));
     // Wider cells if there is room: model names are long.
-    let wide = (room / visible_models as u16).saturating_sub(1).clamp(MIN_CELL_COLUMNS.min(room), 30);
+    let cell_width = (room / visible_models as u16).saturating_sub(1).clamp(MIN_CELL_COLUMNS.min(room), 30);
     ModelColumns {
         key_name_width,
         first_model: first_visible_row(ctx.state.selected_model(snapshot), visible_models, models),
         visible_models,
-        width: wide,
+        width: cell_width,
     }
 }
 
 /// `Left/Right: models 1-3/6`, if not all models fit.
 pub fn hidden_models_note(ctx: RenderCtx<'_>, width: u16) -> Option<String> {
     let ModelColumns { first_model, visible_models, .. } = model_columns(ctx, width);
-    let place = position_label(first_model, visible_models, ctx.snapshot.models.len())?;
+    let position = position_label(first_model, visible_models, ctx.snapshot.models.len())?;
     let key = |action| ctx.state.keymap.key_label(action);
-    Some(format!("{}/{}: models {}", key(Action::Left), key(Action::Right), place.trim()))
+    Some(format!("{}/{}: models {}", key(Action::Left), key(Action::Right), position.trim()))
 }
 
 fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: usize) -> Line<'static> {
@@ -151,10 +153,10 @@ fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: us
             ctx.style(StyleRole::Disabled),
         );
     }
-    let left = route.rpd.limit.map(|limit| format!("{} left", compact(limit.saturating_sub(route.rpd.used))));
+    let quota_left = route.rpd.limit.map(|limit| format!("{} left", compact(limit.saturating_sub(route.rpd.used))));
     let mut details = Vec::new();
     let text = match &route.condition {
-        Condition::Ready => left.clone().unwrap_or_else(|| "ready".to_owned()),
+        Condition::Ready => quota_left.clone().unwrap_or_else(|| "ready".to_owned()),
         Condition::Limited { until, .. } => {
             until.map_or_else(|| "full".to_owned(), |until| format!("full {}", countdown(ctx.time_until(until))))
         }
@@ -170,17 +172,17 @@ fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: us
         route.condition,
         Condition::Limited { .. } | Condition::CoolingDown { .. } | Condition::CircuitOpen { .. }
     ) {
-        details.extend(left);
+        details.extend(quota_left);
     }
     details.extend((route.in_flight > 0).then(|| format!("{} fly", route.in_flight)));
     details.extend((route.ok > 0).then(|| format!("{} ok", compact(route.ok))));
     let mut spans = vec![ctx.span(format!("{glyph} {text}"), role)];
     let mut used = spans[0].width();
-    for more in details {
-        let more = format!(" {} {more}", glyphs.separator);
-        if used + text::width(&more) <= width {
-            used += text::width(&more);
-            spans.push(ctx.span(more, StyleRole::Muted));
+    for detail in details {
+        let detail = format!(" {} {detail}", glyphs.separator);
+        if used + text::width(&detail) <= width {
+            used += text::width(&detail);
+            spans.push(ctx.span(detail, StyleRole::Muted));
         }
     }
     ctx.truncated_spans(spans, width)

@@ -10,14 +10,14 @@ use crate::tui::theme::ColourDepth;
 pub(super) fn image_cells(picture: &RgbaImage, depth: ColourDepth) -> Vec<ImageCell> {
     let width = picture.width() as usize;
     let colours = palette::dithered_colours(picture, depth);
-    let tile = |(top, bottom): (_, _)| match (top, bottom) {
+    let cell_of = |(top, bottom): (_, _)| match (top, bottom) {
         (None, None) => ImageCell { glyph: ' ', fg: None, bg: None },
         (None, bottom) => ImageCell { glyph: '▄', fg: bottom, bg: None },
         (top, bottom) => ImageCell { glyph: '▀', fg: top, bg: bottom },
     };
     let pair = |rows: &[_]| {
         let (top, bottom) = rows.split_at(width);
-        top.iter().copied().zip(bottom.iter().copied()).map(tile).collect::<Vec<_>>()
+        top.iter().copied().zip(bottom.iter().copied()).map(cell_of).collect::<Vec<_>>()
     };
     colours.chunks_exact(2 * width).flat_map(pair).collect()
 }
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_holds_two_pixels_and_lets_the_background_through() {
+    fn a_cell_shows_two_pixels_and_transparent_ones_show_the_background() {
         let (red, blue, glass) = (Rgba([255, 0, 0, 255]), Rgba([0, 0, 255, 255]), Rgba([0; 4]));
         let columns = [(red, blue), (red, glass), (glass, blue), (glass, glass)];
         let picture = RgbaImage::from_fn(4, 2, |x, y| {

@@ -104,13 +104,13 @@ impl DecodedImage {
 
     /// The whole picture, upright, scaled to this size.
     pub fn scaled(&self, width: u32, height: u32) -> RgbaImage {
-        let (across, down) = if self.has_swapped_sides() { (height, width) } else { (width, height) };
-        let (across, down) = (across.max(1), down.max(1));
-        let mut scaled = if across < self.pixels.width() && down < self.pixels.height() {
+        let (stored_width, stored_height) = if self.has_swapped_sides() { (height, width) } else { (width, height) };
+        let (stored_width, stored_height) = (stored_width.max(1), stored_height.max(1));
+        let mut scaled = if stored_width < self.pixels.width() && stored_height < self.pixels.height() {
             // Each pixel is the mean of those it replaces.
-            self.pixels.thumbnail_exact(across, down)
+            self.pixels.thumbnail_exact(stored_width, stored_height)
         } else {
-            self.pixels.resize_exact(across, down, FilterType::Triangle)
+            self.pixels.resize_exact(stored_width, stored_height, FilterType::Triangle)
         };
         scaled.apply_orientation(self.orientation);
         scaled.into_rgba8()
@@ -137,7 +137,7 @@ mod tests {
     }
 
     /// A PNG whose header declares this size.
-    fn declared(width: u32, height: u32) -> Vec<u8> {
+    fn png_declaring_size(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = encoded(ImageFormat::Png);
         bytes[16..20].copy_from_slice(&width.to_be_bytes());
         bytes[20..24].copy_from_slice(&height.to_be_bytes());
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_send_is_decoded() {
+    fn all_supported_formats_are_decoded() {
         use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
         for format in [Png, Jpeg, Gif, WebP, Bmp, Tiff] {
             let picture = decode(&encoded(format)).unwrap_or_else(|words| panic!("{format:?}: {words}"));
@@ -164,15 +164,15 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_refused_by_what_it_declares() {
-        assert!(refusal(&declared(60_000, 60_000)).contains("60000 x 60000 pixels, too many"));
-        assert!(refusal(&declared(2_000_000_000, 2_000_000_000)).contains("too large"));
+    fn a_picture_is_refused_by_the_size_its_header_declares() {
+        assert!(refusal(&png_declaring_size(60_000, 60_000)).contains("60000 x 60000 pixels, too many"));
+        assert!(refusal(&png_declaring_size(2_000_000_000, 2_000_000_000)).contains("too large"));
         // The file is damaged; it is not rejected for its size.
-        assert!(refusal(&declared(600, 400)).contains("damaged"));
+        assert!(refusal(&png_declaring_size(600, 400)).contains("damaged"));
     }
 
     #[test]
-    fn what_is_no_picture_is_said_to_be_none() {
+    fn files_that_are_not_readable_pictures_are_refused_with_a_reason() {
         let mut truncated = encoded(ImageFormat::Png);
         truncated.truncate(50);
         let cases: [(&[u8], &str); 7] = [
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_photograph_stands_as_the_camera_was_held() {
+    fn the_exif_orientation_is_applied() {
         let jpeg = encoded(ImageFormat::Jpeg);
         // EXIF with one entry: orientation 6, a quarter turn to the right.
         let mut exif =
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_picture_that_moves_the_first_frame_is_shown() {
+    fn the_first_frame_of_an_animation_is_decoded() {
         let frame = |colour| image::Frame::new(RgbaImage::from_pixel(2, 2, Rgba(colour)));
         let mut bytes = Vec::new();
         let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);

@@ -46,8 +46,8 @@ fn detect_protocol(environment: &impl Fn(&str) -> Option<String>) -> Option<Grap
     let word = |name: &str| environment(name).unwrap_or_default().to_ascii_lowercase();
     let is_set = |name: &str| !word(name).is_empty();
     let (term, program) = (word("TERM"), word("TERM_PROGRAM"));
-    let multiplexed = ["TMUX", "STY", "ZELLIJ"].into_iter().any(is_set);
-    if multiplexed || term.starts_with("screen") || term.starts_with("tmux") {
+    let is_multiplexed = ["TMUX", "STY", "ZELLIJ"].into_iter().any(is_set);
+    if is_multiplexed || term.starts_with("screen") || term.starts_with("tmux") {
         None
     } else if term == "xterm-kitty" || term == "xterm-ghostty" || program == "ghostty" {
         Some(GraphicsProtocol::Kitty)
@@ -74,17 +74,17 @@ impl CellPixels {
 mod tests {
     use super::*;
 
-    fn canvas(wish: ImageMode, depth: ColourDepth, ascii: bool, environment: &[(&str, &str)]) -> Option<ImageCaps> {
+    fn caps(wish: ImageMode, depth: ColourDepth, ascii: bool, environment: &[(&str, &str)]) -> Option<ImageCaps> {
         let lookup = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned());
         wish.image_caps(depth, ascii, false, lookup)
     }
 
-    fn graphics(wish: ImageMode, environment: &[(&str, &str)]) -> Option<GraphicsProtocol> {
-        canvas(wish, ColourDepth::True, false, environment).and_then(|canvas| canvas.protocol)
+    fn protocol(wish: ImageMode, environment: &[(&str, &str)]) -> Option<GraphicsProtocol> {
+        caps(wish, ColourDepth::True, false, environment).and_then(|canvas| canvas.protocol)
     }
 
     #[test]
-    fn terminals_that_are_known_show_pictures_themselves() {
+    fn known_terminals_get_their_graphics_protocol() {
         type Variables = [(&'static str, &'static str)];
         let cases: [(&Variables, Option<GraphicsProtocol>); 12] = [
             (&[("TERM", "xterm-kitty")], Some(GraphicsProtocol::Kitty)),
@@ -101,33 +101,33 @@ mod tests {
             (&[("TERM", "xterm-kitty"), ("ZELLIJ", "0")], None),
         ];
         for (environment, want) in cases {
-            assert_eq!(graphics(ImageMode::Auto, environment), want, "{environment:?}");
+            assert_eq!(protocol(ImageMode::Auto, environment), want, "{environment:?}");
         }
     }
 
     #[test]
-    fn the_operator_knows_better() {
+    fn the_chosen_mode_overrides_the_detection() {
         let kitty = [("TERM", "xterm-kitty")];
-        assert_eq!(graphics(ImageMode::Blocks, &kitty), None);
-        assert_eq!(graphics(ImageMode::Protocol(GraphicsProtocol::Sixel), &kitty), Some(GraphicsProtocol::Sixel));
-        assert_eq!(canvas(ImageMode::Off, ColourDepth::True, false, &kitty), None);
+        assert_eq!(protocol(ImageMode::Blocks, &kitty), None);
+        assert_eq!(protocol(ImageMode::Protocol(GraphicsProtocol::Sixel), &kitty), Some(GraphicsProtocol::Sixel));
+        assert_eq!(caps(ImageMode::Off, ColourDepth::True, false, &kitty), None);
         let inside = [("TERM", "tmux-256color"), ("TMUX", "/tmp/tmux-0/default,1,0")];
-        let told = canvas(ImageMode::Protocol(GraphicsProtocol::Kitty), ColourDepth::True, false, &inside).unwrap();
+        let told = caps(ImageMode::Protocol(GraphicsProtocol::Kitty), ColourDepth::True, false, &inside).unwrap();
         assert_eq!((told.protocol, told.inside_tmux), (Some(GraphicsProtocol::Kitty), true));
     }
 
     #[test]
-    fn no_colour_and_ascii_hold_for_pictures_too() {
+    fn mono_and_ascii_screens_use_no_graphics_protocol() {
         for (depth, ascii) in [(ColourDepth::Mono, false), (ColourDepth::True, true)] {
             for wish in [ImageMode::Auto, ImageMode::Protocol(GraphicsProtocol::Kitty)] {
-                let canvas = canvas(wish, depth, ascii, &[("TERM", "xterm-kitty")]).unwrap();
+                let canvas = caps(wish, depth, ascii, &[("TERM", "xterm-kitty")]).unwrap();
                 assert_eq!(canvas.protocol, None, "{depth:?}, ascii {ascii}");
             }
         }
     }
 
     #[test]
-    fn a_window_that_says_nothing_sensible_is_not_believed() {
+    fn implausible_cell_sizes_are_ignored() {
         assert_eq!(CellPixels::from_window_size(120, 36, 1_200, 720), Some(CellPixels { width: 10, height: 20 }));
         for (columns, rows, width, height) in
             [(120, 36, 0, 0), (0, 0, 800, 600), (120, 36, 65_535, 720), (120, 36, 240, 72)]

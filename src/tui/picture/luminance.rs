@@ -20,11 +20,11 @@ pub(super) fn image_cells(picture: &RgbaImage, caps: ImageCaps) -> Vec<ImageCell
         depth => palette::dithered_colours(&at_full_brightness(picture), depth),
     };
     let levels = dither(&ink, picture.width() as usize, glyphs.len());
-    let tile = |(level, colour): (usize, Option<Color>)| {
+    let cell_of = |(level, colour): (usize, Option<Color>)| {
         let sign = glyphs[level];
         ImageCell { glyph: sign, fg: colour.filter(|_| sign != ' '), bg: None }
     };
-    levels.into_iter().zip(colours).map(tile).collect()
+    levels.into_iter().zip(colours).map(cell_of).collect()
 }
 
 /// How much of each cell its glyph should fill, 0 to 1; `None` if the cell is transparent. The values are stretched so
@@ -78,14 +78,14 @@ fn dither(ink: &[Option<f32>], width: usize, level_count: usize) -> Vec<usize> {
 
 /// The picture's colours at full brightness: the density of the glyphs already shows the brightness.
 fn at_full_brightness(picture: &RgbaImage) -> RgbaImage {
-    let mut hues = picture.clone();
-    for pixel in hues.pixels_mut() {
+    let mut brightened = picture.clone();
+    for pixel in brightened.pixels_mut() {
         let [red, green, blue, alpha] = pixel.0;
         let most = u16::from(red.max(green).max(blue)).max(1);
         let [red, green, blue] = [red, green, blue].map(|value| (u16::from(value) * 255 / most) as u8);
         pixel.0 = [red, green, blue, alpha];
     }
-    hues
+    brightened
 }
 
 #[cfg(test)]
@@ -109,19 +109,19 @@ mod tests {
     };
 
     #[test]
-    fn the_brighter_the_more_ink() {
+    fn brighter_pixels_get_denser_glyphs() {
         assert_eq!(signs(MONO), " .:-=+*#%@");
         let shades = signs(ImageCaps { ascii_only: false, ..MONO });
         assert!(shades.starts_with(' ') && shades.ends_with('█'), "{shades}");
     }
 
     #[test]
-    fn on_a_light_background_the_brighter_the_less() {
+    fn on_a_light_background_darker_pixels_get_denser_glyphs() {
         assert_eq!(signs(ImageCaps { light_background: true, ..MONO }), "@%#*+=-:. ");
     }
 
     #[test]
-    fn without_colour_there_is_none_and_with_some_ascii_is_coloured() {
+    fn glyphs_are_coloured_unless_the_depth_is_mono() {
         let red = RgbaImage::from_pixel(2, 1, Rgba([200, 0, 0, 255]));
         assert!(image_cells(&red, MONO).iter().all(|tile| tile.fg.is_none() && tile.bg.is_none()));
         let coloured = image_cells(&red, ImageCaps { colour_depth: ColourDepth::True, ..MONO });
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_transparent_is_empty_on_either_background() {
+    fn transparent_pixels_are_blank_on_any_background() {
         let glass = RgbaImage::from_pixel(2, 2, Rgba([255, 255, 255, 0]));
         for light_background in [false, true] {
             assert!(image_cells(&glass, ImageCaps { light_background, ..MONO }).iter().all(|tile| tile.glyph == ' '));

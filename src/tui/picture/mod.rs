@@ -87,13 +87,13 @@ pub fn render_blocking(image: &Image, request: &ImageRequest, image_number: u32)
 async fn run_on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    let (result_sender, result) = oneshot::channel();
+    let (result_sender, result_receiver) = oneshot::channel();
     let spawned = thread::Builder::new().name("picture".to_owned()).spawn(move || {
         // The receiver may have been dropped.
         let _ = result_sender.send(work());
     });
     match spawned {
-        Ok(_) => result.await.unwrap_or_else(|_| {
+        Ok(_) => result_receiver.await.unwrap_or_else(|_| {
             Err("the picture can't be decoded: the decoder failed at it; the log (7) has its words".to_owned())
         }),
         Err(error) => Err(format!("the picture can't be decoded: no thread could be started for it ({error})")),
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_decoder_that_panics_is_told_like_a_broken_picture() {
+    async fn a_decoder_that_panics_gives_an_error() {
         let failed = run_on_thread::<()>(|| panic!("index out of bounds")).await;
         assert!(failed.unwrap_err().contains("the decoder failed"));
         assert_eq!(run_on_thread(|| Ok(7)).await, Ok(7));

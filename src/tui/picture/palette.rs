@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn each_terminal_gets_colours_it_has() {
+    fn colours_are_reduced_to_the_depth_of_the_terminal() {
         assert_eq!(of([250, 2, 3], ColourDepth::True), Color::Rgb(250, 2, 3));
         assert_eq!(of([255, 0, 0], ColourDepth::Ansi256), Color::Indexed(196));
         assert_eq!(of([128, 128, 128], ColourDepth::Ansi256), Color::Indexed(244));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_area_between_two_colours_is_mixed_of_both() {
+    fn an_area_between_two_colours_is_dithered_with_both() {
         let grey = RgbaImage::from_pixel(16, 16, Rgba([64, 64, 64, 255]));
         let shown = dithered_colours(&grey, ColourDepth::Ansi16);
         let black = shown.iter().filter(|colour| **colour == Some(Color::Black)).count();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_transparent_has_no_colour() {
+    fn transparent_pixels_have_no_colour() {
         let glass = RgbaImage::from_pixel(1, 1, Rgba([255, 255, 255, 30]));
         assert_eq!(dithered_colours(&glass, ColourDepth::True), [None]);
     }

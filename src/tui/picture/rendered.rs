@@ -27,7 +27,7 @@ pub(super) struct ImageCell {
 #[derive(Clone, PartialEq, Debug)]
 pub struct RenderedImage {
     /// Size in cells.
-    pub cells: Size,
+    pub size_in_cells: Size,
     /// For example `4032 x 3024 JPEG`.
     pub description: String,
     /// The picture in glyphs, for terminals without a graphics protocol.
@@ -42,15 +42,15 @@ impl RenderedImage {
         let caps = request.caps;
         let size = fit_to_cells((width, height), request.max_cells, caps.cell_size);
         let (columns, rows) = (u32::from(size.width), u32::from(size.height));
-        let tiles = if caps.ascii_only || caps.colour_depth == ColourDepth::Mono {
+        let cells = if caps.ascii_only || caps.colour_depth == ColourDepth::Mono {
             luminance::image_cells(&picture.scaled(columns, rows), caps)
         } else {
             blocks::image_cells(&picture.scaled(columns, 2 * rows), caps.colour_depth)
         };
         Self {
-            cells: size,
+            size_in_cells: size,
             description: format!("{width} x {height} {}", picture.format_name),
-            rows: tiles.chunks(usize::from(size.width)).map(styled_line).collect(),
+            rows: cells.chunks(usize::from(size.width)).map(styled_line).collect(),
             encoded: graphics::encode(picture, size, &caps, image_number),
         }
     }
@@ -63,23 +63,23 @@ impl RenderedImage {
     /// Draws the picture with the terminal's graphics protocol over `area`, if there is one and the whole picture fits.
     /// It is part of the frame's own cells, so whatever is drawn there next replaces it.
     pub fn render_graphics(&self, area: Rect, buf: &mut Buffer) {
-        if let Some(graphic) = &self.encoded
-            && self.cells.width <= area.width
-            && self.cells.height <= area.height
+        if let Some(encoded) = &self.encoded
+            && self.size_in_cells.width <= area.width
+            && self.size_in_cells.height <= area.height
         {
-            graphic.render(Rect { width: self.cells.width, height: self.cells.height, ..area }, buf);
+            encoded.render(Rect { width: self.size_in_cells.width, height: self.size_in_cells.height, ..area }, buf);
         }
     }
 }
 
 /// Joins cells of the same style into one span.
-fn styled_line(tiles: &[ImageCell]) -> Line<'static> {
+fn styled_line(cells: &[ImageCell]) -> Line<'static> {
     let mut spans: Vec<Span<'static>> = Vec::new();
-    for tile in tiles {
-        let style = Style { fg: tile.fg, bg: tile.bg, ..Style::new() };
+    for cell in cells {
+        let style = Style { fg: cell.fg, bg: cell.bg, ..Style::new() };
         match spans.last_mut() {
-            Some(last) if last.style == style => last.content.to_mut().push(tile.glyph),
-            _ => spans.push(Span::styled(tile.glyph.to_string(), style)),
+            Some(last) if last.style == style => last.content.to_mut().push(cell.glyph),
+            _ => spans.push(Span::styled(cell.glyph.to_string(), style)),
         }
     }
     Line::from(spans)

@@ -52,9 +52,9 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn decode_base64(base64: &str) -> Result<Vec<u8>, String> {
-    let about = base64.len() as u64 / 4 * 3;
-    if about > MAX_BYTES {
-        return Err(format!("the picture in the row: {}", too_large_message(about)));
+    let estimated_bytes = base64.len() as u64 / 4 * 3;
+    if estimated_bytes > MAX_BYTES {
+        return Err(format!("the picture in the row: {}", too_large_message(estimated_bytes)));
     }
     STANDARD.decode(base64).map_err(|_| "the picture in the row is not valid base64".to_owned())
 }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_the_row_is_decoded_and_what_is_elsewhere_is_not_fetched() {
+    fn inline_data_is_decoded_and_urls_are_not_fetched() {
         let inline = |data: &str| read_bytes(&Image::Inline { mime: "image/png".to_owned(), data: data.to_owned() });
         let url = |url: &str| read_bytes(&Image::Url(url.to_owned()));
         assert_eq!(inline("cGljdHVyZQ=="), Ok(b"picture".to_vec()));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_cannot_be_read_are_named() {
+    fn errors_name_the_file_that_can_not_be_read() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let words = |name: &str| read_bytes(&Image::File(at(name))).unwrap_err();

@@ -14,13 +14,13 @@ impl DataVersion {
 
     /// Whether the totals that items in `state` depend on are unchanged. Lists of done or failed items depend only on
     /// these counts, because an item that has ended gets no further attempts unless it is replayed.
-    fn matches(self, state: Option<ItemState>, now: &Totals) -> bool {
+    fn matches(self, state: Option<ItemState>, current: &Totals) -> bool {
         let relevant_totals = |totals: &Totals| match state {
             Some(ItemState::Done) => [totals.done, 0, 0, 0, 0],
             Some(ItemState::Failed) => [totals.failed, totals.done, 0, 0, 0],
             _ => [totals.total, totals.done, totals.failed, totals.in_flight, totals.attempts],
         };
-        self.0.is_some_and(|then| relevant_totals(&then) == relevant_totals(now))
+        self.0.is_some_and(|sent_at| relevant_totals(&sent_at) == relevant_totals(current))
     }
 }
 
@@ -39,13 +39,13 @@ impl<T> CachedAnswer<T> {
         page: Result<Page, String>,
         extract: impl FnOnce(Page) -> Option<(T, bool)>,
     ) -> Self {
-        let taken = page
+        let extracted = page
             .and_then(|page| extract(page).ok_or_else(|| "the run's database answered another question".to_owned()));
-        match taken {
-            Ok((content, outdated)) => {
-                Self { data_version: if outdated { DataVersion(None) } else { data_version }, content: Ok(content) }
+        match extracted {
+            Ok((content, is_outdated)) => {
+                Self { data_version: if is_outdated { DataVersion(None) } else { data_version }, content: Ok(content) }
             }
-            Err(words) => Self { data_version, content: Err(words) },
+            Err(message) => Self { data_version, content: Err(message) },
         }
     }
 
@@ -54,13 +54,13 @@ impl<T> CachedAnswer<T> {
     }
 
     /// Whether the answer is still up to date. `state` is the state of the items in it; `None` if they can have any.
-    pub fn is_current(&self, state: Option<ItemState>, now: &Totals) -> bool {
-        self.data_version.matches(state, now)
+    pub fn is_current(&self, state: Option<ItemState>, current: &Totals) -> bool {
+        self.data_version.matches(state, current)
     }
 
     /// Whether the number of failed items is the same as when the query was sent.
-    pub fn has_failed_count(&self, now: &Totals) -> bool {
-        self.data_version.0.is_some_and(|then| then.failed == now.failed)
+    pub fn has_same_failed_count(&self, current: &Totals) -> bool {
+        self.data_version.0.is_some_and(|sent_at| sent_at.failed == current.failed)
     }
 
     /// Marks the answer as outdated. Needed if the data may have changed although the totals are the same.

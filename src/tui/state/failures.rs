@@ -30,9 +30,9 @@ impl FailureList {
     }
 
     /// Selects a group by its index. If no groups are loaded, the selection stays as it is.
-    pub fn select(&mut self, at: usize) {
+    pub fn select(&mut self, index: usize) {
         let Some(groups) = self.groups() else { return };
-        self.selected = at.min(groups.len().saturating_sub(1));
+        self.selected = index.min(groups.len().saturating_sub(1));
         self.selected_filter = self.selected_group().map(FailureGroup::replay_filter);
     }
 
@@ -56,7 +56,7 @@ impl FailureList {
         let new_index = self
             .selected_filter
             .as_ref()
-            .and_then(|chosen| self.groups()?.iter().position(|group| group.replay_filter() == *chosen));
+            .and_then(|selected| self.groups()?.iter().position(|group| group.replay_filter() == *selected));
         self.select(new_index.unwrap_or(self.selected));
     }
 }

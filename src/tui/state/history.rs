@@ -12,10 +12,10 @@ use crate::domain::{Snapshot, WallTime};
 const MAX_SAMPLES: usize = 512;
 
 /// Rates are averaged over this time, as in the header, or over one step if a step is longer.
-const RATE_WINDOW: Duration = Duration::from_mins(1);
+const MIN_RATE_WINDOW: Duration = Duration::from_mins(1);
 
 /// Until this much time is recorded, there are no charts. Rates are not averaged over less.
-const MIN_TIME: Duration = Duration::from_secs(10);
+const MIN_SPAN: Duration = Duration::from_secs(10);
 
 /// Possible lengths of a step in seconds; the last ones are 1, 2, 7 and 30 days.
 const STEP_SECONDS: [u64; 21] = [
@@ -38,7 +38,7 @@ struct Sample {
 #[derive(Clone, PartialEq, Debug)]
 pub struct History {
     /// Minimum engine time between two samples.
-    interval: Duration,
+    sample_interval: Duration,
     samples: Vec<Sample>,
     /// Items that have ended since the dashboard was opened, as in [`Sample`].
     ended_total: u64,
@@ -71,7 +71,7 @@ pub struct ChartPoint {
 
 impl Default for History {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), samples: Vec::new(), ended_total: 0, last_ended: 0 }
+        Self { sample_interval: Duration::from_secs(1), samples: Vec::new(), ended_total: 0, last_ended: 0 }
     }
 }
 
@@ -81,8 +81,8 @@ impl History {
         let now_ended = snapshot.totals.done + snapshot.totals.failed;
         self.ended_total += now_ended.saturating_sub(self.last_ended);
         self.last_ended = now_ended;
-        let due = self.samples.last().is_none_or(|last| snapshot.at.since(last.at) >= self.interval);
-        if !due {
+        let is_due = self.samples.last().is_none_or(|last| snapshot.at.since(last.at) >= self.sample_interval);
+        if !is_due {
             return;
         }
         let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
@@ -95,12 +95,12 @@ impl History {
             p95_ms: busiest.and_then(|model| model.p95_ms),
         });
         if self.samples.len() > MAX_SAMPLES {
-            let mut place = 0;
+            let mut index = 0;
             self.samples.retain(|_| {
-                place += 1;
-                place % 2 == 1
+                index += 1;
+                index % 2 == 1
             });
-            self.interval *= 2;
+            self.sample_interval *= 2;
         }
     }
 
@@ -110,27 +110,31 @@ impl History {
     /// Steps begin at round times, so that a drawn step doesn't change later.
     pub fn series(&self, max_points: usize) -> Option<ChartSeries> {
         let (first, last) = (self.samples.first()?, self.samples.last()?);
-        if last.at.since(first.at) < MIN_TIME || max_points == 0 {
+        if last.at.since(first.at) < MIN_SPAN || max_points == 0 {
             return None;
         }
         let lengths = STEP_SECONDS.iter().map(|seconds| Duration::from_secs(*seconds));
-        let step = lengths.filter(|each| *each >= self.interval).find(|each| {
-            let (from, to) = (round_down(first.at, *each), last.at);
-            to.since(from).as_micros() < each.as_micros() * max_points as u128
+        let step = lengths.filter(|step_length| *step_length >= self.sample_interval).find(|step_length| {
+            let (from, to) = (round_down(first.at, *step_length), last.at);
+            to.since(from).as_micros() < step_length.as_micros() * max_points as u128
         })?;
         let from = round_down(first.at, step);
-        let count = last.at.since(from).as_micros() / step.as_micros() + 1;
-        let ends = (1..=count as u32).map(|count| (from + step * count).min(last.at));
-        Some(ChartSeries { from, step, points: ends.map(|end| self.point(end, step.max(RATE_WINDOW))).collect() })
+        let step_count = last.at.since(from).as_micros() / step.as_micros() + 1;
+        let ends = (1..=step_count as u32).map(|step_number| (from + step * step_number).min(last.at));
+        Some(ChartSeries {
+            from,
+            step,
+            points: ends.map(|end| self.point_at(end, step.max(MIN_RATE_WINDOW))).collect(),
+        })
     }
 
-    fn point(&self, end: WallTime, window: Duration) -> ChartPoint {
+    fn point_at(&self, end: WallTime, window: Duration) -> ChartPoint {
         let first = self.samples.first().map_or(end, |sample| sample.at);
         // Near the start, averages over the time since the first sample, but at least [`MIN_SPAN`].
         let from = WallTime(end.0.saturating_sub(window.as_micros() as i64)).max(first);
-        let seconds = end.since(from).max(MIN_TIME).as_secs_f64();
+        let seconds = end.since(from).max(MIN_SPAN).as_secs_f64();
         let increase = |of: fn(&Sample) -> u64| self.counter_at(of, end) - self.counter_at(of, from);
-        let last_sample = self.samples[..self.samples_until(end)].last();
+        let last_sample = self.samples[..self.count_samples_until(end)].last();
         ChartPoint {
             items_per_second: increase(|sample| sample.ended_total) / seconds,
             refusals_per_minute: increase(|sample| sample.rate_limited_total) / seconds * 60.0,
@@ -141,18 +145,20 @@ impl History {
     }
 
     /// The value of a counter at `at`, interpolated linearly between two samples.
-    fn counter_at(&self, of: fn(&Sample) -> u64, at: WallTime) -> f64 {
-        let after = self.samples_until(at);
-        let (Some(before), next) = (self.samples[..after].last(), self.samples.get(after)) else { return 0.0 };
-        let value = of(before) as f64;
+    fn counter_at(&self, counter: fn(&Sample) -> u64, at: WallTime) -> f64 {
+        let next_index = self.count_samples_until(at);
+        let (Some(before), next) = (self.samples[..next_index].last(), self.samples.get(next_index)) else {
+            return 0.0;
+        };
+        let value = counter(before) as f64;
         next.map_or(value, |next| {
             let share = at.since(before.at).as_secs_f64() / next.at.since(before.at).as_secs_f64();
-            value + (of(next) as f64 - value) * share
+            value + (counter(next) as f64 - value) * share
         })
     }
 
     /// The number of samples that are not later than `at`.
-    fn samples_until(&self, at: WallTime) -> usize {
+    fn count_samples_until(&self, at: WallTime) -> usize {
         self.samples.partition_point(|sample| sample.at <= at)
     }
 }
@@ -184,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn a_few_seconds_say_nothing_yet() {
+    fn there_is_no_series_before_ten_seconds_have_passed() {
         assert_eq!(history([]).series(40), None);
         assert_eq!(history([(0, 0), (9, 9)]).series(40), None);
         assert!(history([(0, 0), (10, 9)]).series(40).is_some());
     }
 
     #[test]
-    fn steps_are_as_short_as_fits_and_begin_at_round_times() {
+    fn steps_are_as_short_as_possible_and_begin_at_round_times() {
         let each = |length: i64| {
             let steps = history([(7, 0), (7 + length, 100)]).series(40).unwrap();
             assert!(steps.points.len() <= 40, "{} steps for {length} s", steps.points.len());
@@ -202,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_covers_the_minute_before() {
+    fn rates_are_averaged_over_the_minute_before() {
         // Sixty a minute for two minutes, then none for two minutes in which no snapshot came.
         let samples = (0..=120).map(|at| (at, at as u64)).chain([(240, 120)]);
         let steps = history(samples).series(300).unwrap();
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn forgetting_samples_does_not_change_what_happened() {
+    fn dropped_samples_do_not_change_the_series() {
         let all = history((0..=400).map(|at| (at, at as u64 * 3)));
         let few = history((0..=400).step_by(50).map(|at| (at, at as u64 * 3)));
         let [all, few] = [all, few].map(|history| history.series(40).unwrap());

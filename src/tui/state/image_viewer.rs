@@ -33,7 +33,7 @@ impl ImageViewer {
     pub fn image_state(&self, seq: u64, index: usize) -> ImageState<'_> {
         match &self.latest {
             Some((request, result)) if (request.seq, request.index) == (seq, index) => match result {
-                Ok(drawing) => ImageState::Ready(drawing),
+                Ok(image) => ImageState::Ready(image),
                 Err(message) => ImageState::Failed(message),
             },
             _ => ImageState::Loading,
@@ -43,16 +43,16 @@ impl ImageViewer {
     /// Returns the request to render now, with its number, and counts it as in progress. `None` if `wanted` is rendered
     /// already or another request is in progress. Only one runs at a time, so that resizing the window or stepping
     /// through items never takes more than one thread. If no picture is wanted, the stored result is dropped.
-    pub fn start_render(&mut self, wanted: Option<ImageRequest>) -> Option<(ImageRequest, u32)> {
+    pub fn begin_request(&mut self, wanted: Option<ImageRequest>) -> Option<(ImageRequest, u32)> {
         let Some(wanted) = wanted else {
             // The file may have changed by the time the picture is opened again.
             self.latest = None;
             return None;
         };
-        let is_done = self.latest.as_ref().is_some_and(|(ask, seen)| match seen {
-            Ok(_) => *ask == wanted,
+        let is_done = self.latest.as_ref().is_some_and(|(request, result)| match result {
+            Ok(_) => *request == wanted,
             // A picture that can't be read can't be read in another size either.
-            Err(_) => (ask.seq, ask.index) == (wanted.seq, wanted.index),
+            Err(_) => (request.seq, request.index) == (wanted.seq, wanted.index),
         });
         if is_done || self.in_progress.is_some() {
             return None;
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use crate::tui::theme::ColourDepth;
 
-    const CANVAS: ImageCaps = ImageCaps {
+    const CAPS: ImageCaps = ImageCaps {
         colour_depth: ColourDepth::True,
         ascii_only: false,
         light_background: false,
@@ -94,8 +94,8 @@ mod tests {
         cell_size: None,
     };
 
-    fn ask(seq: u64, width: u16) -> ImageRequest {
-        ImageRequest { seq, index: 0, max_cells: Size { width, height: 10 }, caps: CANVAS }
+    fn request(seq: u64, width: u16) -> ImageRequest {
+        ImageRequest { seq, index: 0, max_cells: Size { width, height: 10 }, caps: CAPS }
     }
 
     fn broken() -> Result<RenderedImage, String> {
@@ -103,34 +103,34 @@ mod tests {
     }
 
     #[test]
-    fn one_is_under_way_and_the_newest_wish_comes_next() {
+    fn one_request_is_in_progress_and_the_newest_comes_next() {
         let mut pictures = ImageViewer::default();
-        assert_eq!(pictures.start_render(Some(ask(1, 40))), Some((ask(1, 40), 1)));
+        assert_eq!(pictures.begin_request(Some(request(1, 40))), Some((request(1, 40), 1)));
         for width in 41..60 {
-            assert_eq!(pictures.start_render(Some(ask(1, width))), None, "one at a time");
+            assert_eq!(pictures.begin_request(Some(request(1, width))), None, "one at a time");
         }
-        pictures.on_rendered(ask(1, 40), broken(), Some(ask(1, 59)));
+        pictures.on_rendered(request(1, 40), broken(), Some(request(1, 59)));
         assert!(matches!(pictures.image_state(1, 0), ImageState::Loading), "an answer to an old question is ignored");
-        assert_eq!(pictures.start_render(Some(ask(1, 59))), Some((ask(1, 59), 2)));
+        assert_eq!(pictures.begin_request(Some(request(1, 59))), Some((request(1, 59), 2)));
     }
 
     #[test]
     fn a_picture_of_another_item_is_not_shown() {
         let mut pictures = ImageViewer::default();
-        pictures.start_render(Some(ask(1, 40)));
-        pictures.on_rendered(ask(1, 40), broken(), Some(ask(2, 40)));
+        pictures.begin_request(Some(request(1, 40)));
+        pictures.on_rendered(request(1, 40), broken(), Some(request(2, 40)));
         assert!(matches!(pictures.image_state(1, 0), ImageState::Loading));
         assert!(matches!(pictures.image_state(2, 0), ImageState::Loading));
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_read_again_for_another_size_but_when_it_is_opened_again() {
+    fn an_unreadable_picture_is_read_again_only_when_it_is_reopened() {
         let mut pictures = ImageViewer::default();
-        pictures.start_render(Some(ask(1, 40)));
-        pictures.on_rendered(ask(1, 40), broken(), Some(ask(1, 40)));
+        pictures.begin_request(Some(request(1, 40)));
+        pictures.on_rendered(request(1, 40), broken(), Some(request(1, 40)));
         assert!(matches!(pictures.image_state(1, 0), ImageState::Failed("broken")));
-        assert_eq!(pictures.start_render(Some(ask(1, 50))), None);
-        assert_eq!(pictures.start_render(None), None);
-        assert!(pictures.start_render(Some(ask(1, 50))).is_some());
+        assert_eq!(pictures.begin_request(Some(request(1, 50))), None);
+        assert_eq!(pictures.begin_request(None), None);
+        assert!(pictures.begin_request(Some(request(1, 50))).is_some());
     }
 }

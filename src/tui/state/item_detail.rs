@@ -40,7 +40,7 @@ impl DetailView {
         Self { seq, scroll: ScrollPosition { line: 0 }, picture_index: 0, answer: None }
     }
 
-    pub fn load(&self) -> DetailState<'_> {
+    pub fn load_state(&self) -> DetailState<'_> {
         match self.answer.as_ref().map(CachedAnswer::content) {
             None => DetailState::Loading,
             Some(Ok(Some(item))) => DetailState::Loaded(item),
@@ -50,7 +50,7 @@ impl DetailView {
     }
 
     pub fn item(&self) -> Option<&ItemDetail> {
-        if let DetailState::Loaded(item) = self.load() { Some(item) } else { None }
+        if let DetailState::Loaded(item) = self.load_state() { Some(item) } else { None }
     }
 
     /// The query for the item, if its answer is not current. An item that has ended changes only if it is replayed, and
@@ -85,14 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reading_stops_at_both_ends() {
-        let mut reading = ScrollPosition::default();
-        reading.scroll(-1, 100, 20);
-        assert_eq!(reading.line, 0);
-        reading.scroll(500, 100, 20);
-        assert_eq!(reading.line, 80);
-        reading.scroll(0, 5, 20);
-        assert_eq!(reading.line, 0);
+    fn scrolling_stops_at_both_ends() {
+        let mut position = ScrollPosition::default();
+        position.scroll(-1, 100, 20);
+        assert_eq!(position.line, 0);
+        position.scroll(500, 100, 20);
+        assert_eq!(position.line, 80);
+        position.scroll(0, 5, 20);
+        assert_eq!(position.line, 0);
     }
 
     #[test]
@@ -100,9 +100,9 @@ mod tests {
         let mut detail = DetailView::new(7);
         let totals = Totals::default();
         detail.on_answer(6, DataVersion::of(&totals), Ok(Page::NotFound));
-        assert!(matches!(detail.load(), DetailState::Loading));
+        assert!(matches!(detail.load_state(), DetailState::Loading));
         detail.on_answer(7, DataVersion::of(&totals), Ok(Page::NotFound));
-        assert!(matches!(detail.load(), DetailState::NotFound));
+        assert!(matches!(detail.load_state(), DetailState::NotFound));
         assert_eq!(detail.pending_query(&totals), None);
         assert!(detail.pending_query(&Totals { attempts: 1, ..totals }).is_some());
     }

@@ -57,26 +57,26 @@ impl ItemList {
     }
 
     /// The loaded window, if it is for the current filter.
-    fn window(&self) -> Option<&ItemWindow> {
+    fn current_window(&self) -> Option<&ItemWindow> {
         self.window
             .as_ref()
             .filter(|window| window.filter.state == self.state_filter && window.filter.text == self.text_filter)
     }
 
     /// How many items match the filter; `None` before the first answer.
-    pub fn matching(&self) -> Option<u64> {
-        self.window()?.answer.content().ok().map(|(_, matching)| *matching)
+    pub fn match_count(&self) -> Option<u64> {
+        self.current_window()?.answer.content().ok().map(|(_, matching)| *matching)
     }
 
     /// Why the rows can't be read.
     pub fn error(&self) -> Option<&str> {
-        self.window()?.answer.content().err()
+        self.current_window()?.answer.content().err()
     }
 
-    pub fn row(&self, at: u64) -> Option<&ItemRow> {
-        let window = self.window()?;
+    pub fn row(&self, index: u64) -> Option<&ItemRow> {
+        let window = self.current_window()?;
         let (rows, _) = window.answer.content().ok()?;
-        rows.get(usize::try_from(at.checked_sub(window.offset)?).ok()?)
+        rows.get(usize::try_from(index.checked_sub(window.offset)?).ok()?)
     }
 
     pub const fn selected(&self) -> u64 {
@@ -89,15 +89,15 @@ impl ItemList {
 
     /// Selects the row that the operator has chosen. If the list has rows, it counts as chosen by the operator from
     /// then on.
-    pub fn select(&mut self, at: u64) {
-        self.is_automatic &= self.matching().unwrap_or(0) == 0;
-        self.set_selected(at);
+    pub fn select(&mut self, index: u64) {
+        self.is_automatic &= self.match_count().unwrap_or(0) == 0;
+        self.set_selected(index);
     }
 
     /// Sets the selected index. If the list is not loaded, the selection stays as it is.
-    fn set_selected(&mut self, at: u64) {
-        let Some(matching) = self.matching() else { return };
-        self.selected = at.min(matching.saturating_sub(1));
+    fn set_selected(&mut self, index: u64) {
+        let Some(matching) = self.match_count() else { return };
+        self.selected = index.min(matching.saturating_sub(1));
         self.selected_seq = self.selected_row().map(|row| row.seq);
     }
 
@@ -133,12 +133,12 @@ impl ItemList {
     }
 
     /// Restores the filter and the selection of `previous`. The marks and the loaded rows stay.
-    pub fn restore(&mut self, before: Self) {
-        *self = Self { marks: std::mem::take(&mut self.marks), window: self.window.take(), ..before };
+    pub fn restore(&mut self, previous: Self) {
+        *self = Self { marks: std::mem::take(&mut self.marks), window: self.window.take(), ..previous };
     }
 
     /// Chooses the list to show, unless the operator has chosen one.
-    pub fn update_automatic(&mut self, totals: &Totals) {
+    pub fn choose_default_list(&mut self, totals: &Totals) {
         let preferred = if totals.failed > 0 { ItemState::Failed } else { ItemState::Done };
         if self.is_automatic && self.state_filter != Some(preferred) && self.text_filter.is_empty() {
             self.set_filter(Some(preferred), String::new());
@@ -153,14 +153,14 @@ impl ItemList {
     }
 
     /// The query for the visible rows and a margin around them, if they are not loaded or not current.
-    pub(super) fn pending_query(&self, visible: usize, totals: &Totals) -> Option<PendingQuery> {
-        let visible = visible as u64;
-        let first = self.selected.saturating_sub(visible);
-        let is_current = self.window().is_some_and(|window| {
+    pub(super) fn pending_query(&self, visible_rows: usize, totals: &Totals) -> Option<PendingQuery> {
+        let visible_rows = visible_rows as u64;
+        let first = self.selected.saturating_sub(visible_rows);
+        let is_current = self.current_window().is_some_and(|window| {
             let covers_visible = match window.answer.content() {
                 Ok((rows, matching)) => {
                     let end = window.offset + rows.len() as u64;
-                    window.offset <= first && (self.selected + visible).min(*matching) <= end
+                    window.offset <= first && (self.selected + visible_rows).min(*matching) <= end
                 }
                 Err(_) => true,
             };
@@ -170,7 +170,7 @@ impl ItemList {
             return None;
         }
         let offset = first.saturating_sub(WINDOW_MARGIN_ROWS);
-        let limit = (2 * visible + 2 * WINDOW_MARGIN_ROWS).min(1_000) as u32;
+        let limit = (2 * visible_rows + 2 * WINDOW_MARGIN_ROWS).min(1_000) as u32;
         Some(PendingQuery {
             query: Query::Items { filter: self.filter(), offset, limit },
             data_version: DataVersion::of(totals),
@@ -191,8 +191,8 @@ impl ItemList {
         });
         self.window = Some(ItemWindow { filter, offset, answer });
         let new_index = self.selected_seq.and_then(|seq| {
-            let (rows, _) = self.window()?.answer.content().ok()?;
-            rows.iter().position(|row| row.seq == seq).map(|place| offset + place as u64)
+            let (rows, _) = self.current_window()?.answer.content().ok()?;
+            rows.iter().position(|row| row.seq == seq).map(|index| offset + index as u64)
         });
         self.set_selected(new_index.unwrap_or(self.selected));
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_while_nothing_changed() {
+    fn no_query_is_pending_while_the_totals_are_unchanged() {
         let mut items = ItemList::new(Some(ItemState::Failed));
         answer(&mut items, &[3, 9, 12], &totals(3));
         assert_eq!(items.pending_query(10, &totals(3)), None);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn scrolling_inside_the_margin_asks_nothing_and_beyond_it_does() {
+    fn scrolling_needs_a_query_only_beyond_the_loaded_margin() {
         let seqs: Vec<u64> = (0..100_000).collect();
         let mut items = ItemList::new(Some(ItemState::Failed));
         answer(&mut items, &seqs, &totals(100_000));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_shrank_keeps_the_selection_inside() {
+    fn the_selection_stays_inside_a_list_that_shrinks() {
         let mut items = ItemList::new(Some(ItemState::Failed));
         answer(&mut items, &[1, 2, 3], &totals(3));
         items.select(2);
@@ -272,11 +272,11 @@ mod tests {
         let mut items = ItemList::new(Some(ItemState::Failed));
         answer(&mut items, &[1, 2], &totals(2));
         items.set_filter(Some(ItemState::Done), String::new());
-        assert_eq!((items.matching(), items.row(0)), (None, None));
+        assert_eq!((items.match_count(), items.row(0)), (None, None));
     }
 
     #[test]
-    fn trouble_is_shown_and_not_asked_again_until_something_changes() {
+    fn a_failed_query_is_repeated_only_when_the_totals_change() {
         let mut items = ItemList::new(Some(ItemState::Failed));
         let wanted = items.pending_query(10, &totals(1)).unwrap();
         items.on_answer(items.filter(), 0, wanted.data_version, Err("the disk is gone".to_owned()));

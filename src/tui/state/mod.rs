@@ -78,7 +78,7 @@ pub struct State {
     pub leaving: Option<Leaving>,
     pub history: History,
     pub announced: Announcements,
-    pub log_widget: TuiWidgetState,
+    pub log_widget_state: TuiWidgetState,
     /// True if the dashboard handles the mouse; otherwise the terminal does.
     pub mouse_captured: bool,
 }
@@ -109,11 +109,11 @@ pub struct PendingQuery {
 }
 
 impl State {
-    pub fn new(theme: Theme, ascii: bool, time_zone: TimeZone, terminal_size: Size, snapshot: &Snapshot) -> Self {
+    pub fn new(theme: Theme, ascii_only: bool, time_zone: TimeZone, terminal_size: Size, snapshot: &Snapshot) -> Self {
         Self {
             theme,
             keymap: Keymap::default(),
-            glyphs: Glyphs::new(ascii),
+            glyphs: Glyphs::new(ascii_only),
             time_zone,
             read_only: false,
             terminal_size,
@@ -139,33 +139,33 @@ impl State {
                 alert_tracker: AlertTracker::after_snapshot(snapshot),
                 ..Announcements::default()
             },
-            log_widget: TuiWidgetState::new(),
+            log_widget_state: TuiWidgetState::new(),
             mouse_captured: false,
         }
     }
 
     /// The pane that fills the whole body, if there is one: a zoomed pane, or one that is not on the dashboard.
     pub fn fullscreen_pane(&self) -> Option<Pane> {
-        (self.is_zoomed || self.is_focus_off_dashboard()).then_some(self.focus)
+        (self.is_zoomed || self.is_focused_pane_off_dashboard()).then_some(self.focus)
     }
 
     /// Whether the focused pane is not on the dashboard.
-    fn is_focus_off_dashboard(&self) -> bool {
+    fn is_focused_pane_off_dashboard(&self) -> bool {
         !SizeClass::of(self.terminal_size).dashboard_panes().contains(&self.focus)
     }
 
     /// Switches the focused pane between full screen and its place on the dashboard. A pane that is not on the
     /// dashboard is always full screen.
     pub fn toggle_zoom(&mut self) {
-        self.is_zoomed ^= !self.is_focus_off_dashboard();
+        self.is_zoomed ^= !self.is_focused_pane_off_dashboard();
     }
 
     pub fn layout_input(&self, snapshot: &Snapshot) -> LayoutInput {
         LayoutInput {
             zoomed: self.fullscreen_pane(),
             tab: self.tab,
-            keys: snapshot.keys.len(),
-            models: snapshot.models.len(),
+            key_count: snapshot.keys.len(),
+            model_count: snapshot.models.len(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::domain::{
 
 /// After this time an acknowledged command is dropped even if the snapshot doesn't reflect it: another command has
 /// overridden it.
-const FORGET_AFTER: Duration = Duration::from_secs(10);
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct PendingCommands(Vec<PendingCommand>);
@@ -27,16 +27,16 @@ impl PendingCommands {
     /// snapshots, and then the first would never become visible.
     pub fn on_sent(&mut self, command: Command) {
         let subject = command.subject();
-        self.0.retain(|asked| subject.is_none() || asked.command.subject() != subject);
+        self.0.retain(|pending| subject.is_none() || pending.command.subject() != subject);
         self.0.push(PendingCommand { command, acknowledged_at: None });
     }
 
     /// Records the engine's reply. A rejected command is removed.
-    pub fn on_reply(&mut self, command: &Command, accepted: bool, at: Duration) {
-        let oldest = self.0.iter().position(|asked| asked.acknowledged_at.is_none() && asked.command == *command);
+    pub fn on_reply(&mut self, command: &Command, accepted: bool, now: Duration) {
+        let oldest = self.0.iter().position(|pending| pending.acknowledged_at.is_none() && pending.command == *command);
         let Some(index) = oldest else { return };
         if accepted {
-            self.0[index].acknowledged_at = Some(at);
+            self.0[index].acknowledged_at = Some(now);
         } else {
             self.0.remove(index);
         }
@@ -44,15 +44,17 @@ impl PendingCommands {
 
     /// Drops the accepted commands that the snapshot reflects or that have timed out.
     pub fn drop_confirmed(&mut self, snapshot: &Snapshot, now: Duration) {
-        self.0.retain(|asked| match asked.acknowledged_at {
+        self.0.retain(|pending| match pending.acknowledged_at {
             None => true,
-            Some(at) => !is_reflected(&asked.command, snapshot) && now.saturating_sub(at) < FORGET_AFTER,
+            Some(acknowledged_at) => {
+                !is_reflected(&pending.command, snapshot) && now.saturating_sub(acknowledged_at) < CONFIRMATION_TIMEOUT
+            }
         });
     }
 
     /// The unconfirmed commands, oldest first.
     pub fn commands(&self) -> impl DoubleEndedIterator<Item = &Command> {
-        self.0.iter().map(|asked| &asked.command)
+        self.0.iter().map(|pending| &pending.command)
     }
 
     /// The state of the run that the newest unconfirmed command requests, as a word for the header.

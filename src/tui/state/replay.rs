@@ -54,24 +54,24 @@ impl ReplayPlan {
     /// The failure groups in the chosen scope, and the number of their items; `None` until the database has answered.
     pub fn preview(&self) -> Option<Result<(&[FailureGroup], u64), &str>> {
         let (groups, matching) = match self.answer()?.content() {
-            Ok(found) => found,
-            Err(words) => return Some(Err(words)),
+            Ok(content) => content,
+            Err(message) => return Some(Err(message)),
         };
         Some(Ok((groups, *matching)))
     }
 
     /// The answer for the chosen scope.
     fn answer(&self) -> Option<&GroupsAnswer> {
-        self.answer.as_ref().filter(|(filter, _)| filter == self.filter()).map(|(_, found)| found)
+        self.answer.as_ref().filter(|(filter, _)| filter == self.filter()).map(|(_, answer)| answer)
     }
 
     /// Whether the number of failed items has changed since the query for the preview was sent.
     pub fn is_outdated(&self, totals: &Totals) -> bool {
-        self.answer().is_some_and(|found| !found.has_failed_count(totals))
+        self.answer().is_some_and(|answer| !answer.has_same_failed_count(totals))
     }
 
     pub(super) fn pending_query(&self, totals: &Totals) -> Option<PendingQuery> {
-        let is_current = self.answer().is_some_and(|found| found.is_current(Some(ItemState::Failed), totals));
+        let is_current = self.answer().is_some_and(|answer| answer.is_current(Some(ItemState::Failed), totals));
         let query = Query::Failures { filter: self.filter().clone() };
         (!is_current).then(|| PendingQuery { query, data_version: DataVersion::of(totals) })
     }
@@ -81,10 +81,10 @@ impl ReplayPlan {
         if filter != *self.filter() {
             return;
         }
-        let found = CachedAnswer::new(data_version, page, |page| match page {
+        let answer = CachedAnswer::new(data_version, page, |page| match page {
             Page::Failures { groups, matching, outdated } => Some(((groups, matching), outdated)),
             _ => None,
         });
-        self.answer = Some((filter, found));
+        self.answer = Some((filter, answer));
     }
 }

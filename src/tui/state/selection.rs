@@ -14,7 +14,7 @@ use crate::{
 
 /// For this long after the selected cooldown has ended, the command to clear cooldowns is rejected: the operator may
 /// mean the row that is gone.
-const SLIP_GUARD: Duration = Duration::from_secs(2);
+const MOVED_SELECTION_GUARD: Duration = Duration::from_secs(2);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
@@ -22,7 +22,7 @@ pub struct Selection {
     pub model: usize,
     /// Row (key) and column (model) of the matrix.
     pub route: (usize, usize),
-    pub cooldown: StickySelection,
+    pub cooldown: CooldownSelection,
     /// Number of the selected event; `None` follows the newest.
     pub event: Option<u64>,
 }
@@ -31,24 +31,24 @@ pub struct Selection {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CooldownId {
     /// `model@key`, `model@project` or an alias.
-    pub what: String,
+    pub subject: String,
     pub outcome: Outcome,
 }
 
 impl CooldownId {
     fn of(cooldown: &CooldownView) -> Self {
-        Self { what: cooldown.subject.clone(), outcome: cooldown.cause.outcome }
+        Self { subject: cooldown.subject.clone(), outcome: cooldown.cause.outcome }
     }
 
     pub fn matches(&self, cooldown: &CooldownView) -> bool {
-        self.what == cooldown.subject && self.outcome == cooldown.cause.outcome
+        self.subject == cooldown.subject && self.outcome == cooldown.cause.outcome
     }
 }
 
 /// A selection that follows its cooldown when the list reorders. When the cooldown ends, the selection moves to the row
 /// that takes its place.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct StickySelection {
+pub struct CooldownSelection {
     /// `None` until the operator has focused the list.
     id: Option<CooldownId>,
     index: usize,
@@ -65,12 +65,13 @@ pub fn sorted_cooldowns(snapshot: &Snapshot) -> Vec<&CooldownView> {
 
 /// The alias of the key that a cooldown belongs to. `subject` is `model@key`, `model@project` or an alias. For a
 /// project, its first key that is neither disabled nor switched off, otherwise its first key.
-pub fn key_of_cooldown(what: &str, snapshot: &Snapshot) -> Option<String> {
-    let owner = what.rsplit_once('@').map_or(what, |(_, owner)| owner);
-    let named = snapshot.keys.iter().find(|key| key.name == owner);
-    let works = |key: &&KeyView| !matches!(key.condition, Condition::Disabled { .. } | Condition::SwitchedOff { .. });
+pub fn key_of_cooldown(subject: &str, snapshot: &Snapshot) -> Option<String> {
+    let owner = subject.rsplit_once('@').map_or(subject, |(_, owner)| owner);
+    let named_key = snapshot.keys.iter().find(|key| key.name == owner);
+    let is_usable =
+        |key: &&KeyView| !matches!(key.condition, Condition::Disabled { .. } | Condition::SwitchedOff { .. });
     let of_project = || snapshot.keys.iter().filter(|key| key.project == owner);
-    let found = named.or_else(|| of_project().find(works)).or_else(|| of_project().next());
+    let found = named_key.or_else(|| of_project().find(is_usable)).or_else(|| of_project().next());
     found.map(|key| key.name.clone())
 }
 
@@ -82,7 +83,7 @@ impl State {
             Pane::Models => snapshot.models.len(),
             Pane::Cooldowns => snapshot.cooldowns.len(),
             Pane::Events => snapshot.events.len(),
-            Pane::Items => self.items.matching().unwrap_or(0) as usize,
+            Pane::Items => self.items.match_count().unwrap_or(0) as usize,
             Pane::Failures => self.failures.groups().map_or(0, <[_]>::len),
             Pane::Log | Pane::Charts => 0,
         }
@@ -91,7 +92,7 @@ impl State {
     /// The selected row of a pane's list; 0 if it is empty.
     pub fn selected_row(&self, pane: Pane, snapshot: &Snapshot) -> usize {
         let last = self.row_count(pane, snapshot).saturating_sub(1);
-        let at = match pane {
+        let index = match pane {
             Pane::Keys => self.selection.key,
             Pane::Models => self.selection.model,
             Pane::Routes => self.selection.route.0,
@@ -104,18 +105,18 @@ impl State {
             Pane::Failures => self.failures.selected(),
             Pane::Log | Pane::Charts => 0,
         };
-        at.min(last)
+        index.min(last)
     }
 
-    pub fn select_row(&mut self, pane: Pane, at: usize, snapshot: &Snapshot) {
-        let index = at.min(self.row_count(pane, snapshot).saturating_sub(1));
+    pub fn select_row(&mut self, pane: Pane, index: usize, snapshot: &Snapshot) {
+        let index = index.min(self.row_count(pane, snapshot).saturating_sub(1));
         match pane {
             Pane::Keys => self.selection.key = index,
             Pane::Models => self.selection.model = index,
             Pane::Routes => self.selection.route.0 = index,
             Pane::Cooldowns => {
                 let id = sorted_cooldowns(snapshot).get(index).map(|cooldown| CooldownId::of(cooldown));
-                self.selection.cooldown = StickySelection { id, index, moved_at: None };
+                self.selection.cooldown = CooldownSelection { id, index, moved_at: None };
             }
             Pane::Events => {
                 let number = snapshot.events.iter().rev().nth(index).map(|event| event.number);
@@ -131,9 +132,9 @@ impl State {
     pub fn update_cooldown_selection(&mut self, snapshot: &Snapshot) {
         let cooldowns = sorted_cooldowns(snapshot);
         let selection = &mut self.selection.cooldown;
-        let place = selection.id.as_ref().map(|timer| cooldowns.iter().position(|cooldown| timer.matches(cooldown)));
-        match place {
-            Some(Some(at)) => selection.index = at,
+        let position = selection.id.as_ref().map(|id| cooldowns.iter().position(|cooldown| id.matches(cooldown)));
+        match position {
+            Some(Some(index)) => selection.index = index,
             Some(None) => {
                 selection.index = selection.index.min(cooldowns.len().saturating_sub(1));
                 selection.id = cooldowns.get(selection.index).map(|cooldown| CooldownId::of(cooldown));
@@ -150,8 +151,10 @@ impl State {
     /// Whether the selection has just moved to another cooldown because the selected one ended. Returns true at most
     /// once for each move.
     pub fn take_cooldown_moved(&mut self) -> bool {
-        let slipped = self.selection.cooldown.moved_at.take();
-        slipped.is_some_and(|at| self.focus == Pane::Cooldowns && self.ui_elapsed.saturating_sub(at) < SLIP_GUARD)
+        let moved_at = self.selection.cooldown.moved_at.take();
+        moved_at.is_some_and(|at| {
+            self.focus == Pane::Cooldowns && self.ui_elapsed.saturating_sub(at) < MOVED_SELECTION_GUARD
+        })
     }
 
     /// The selected column of the route matrix.
@@ -161,16 +164,16 @@ impl State {
 
     /// The subject selected in the focused pane, if it can be inspected.
     pub fn selected_subject(&self, snapshot: &Snapshot) -> Option<InspectSubject> {
-        let at = self.selected_row(self.focus, snapshot);
+        let index = self.selected_row(self.focus, snapshot);
         match self.focus {
-            Pane::Keys => snapshot.keys.get(at).map(|key| InspectSubject::Key(key.name.clone())),
-            Pane::Models => snapshot.models.get(at).map(|model| InspectSubject::Model(model.name.clone())),
+            Pane::Keys => snapshot.keys.get(index).map(|key| InspectSubject::Key(key.name.clone())),
+            Pane::Models => snapshot.models.get(index).map(|model| InspectSubject::Model(model.name.clone())),
             Pane::Routes => {
-                let (key, model) = (snapshot.keys.get(at)?, snapshot.models.get(self.selected_model(snapshot))?);
+                let (key, model) = (snapshot.keys.get(index)?, snapshot.models.get(self.selected_model(snapshot))?);
                 Some(InspectSubject::Route { key: key.name.clone(), model: model.name.clone() })
             }
             Pane::Cooldowns => {
-                sorted_cooldowns(snapshot).get(at).map(|cooldown| InspectSubject::Cooldown(CooldownId::of(cooldown)))
+                sorted_cooldowns(snapshot).get(index).map(|cooldown| InspectSubject::Cooldown(CooldownId::of(cooldown)))
             }
             Pane::Events | Pane::Items | Pane::Log | Pane::Charts | Pane::Failures => None,
         }

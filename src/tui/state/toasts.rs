@@ -30,9 +30,9 @@ pub struct Toasts(VecDeque<Toast>);
 impl Toasts {
     /// Adds a toast. An older one with the same message is removed.
     pub fn push(&mut self, message: impl Into<String>, level: ToastLevel, shown_at: Duration) {
-        let words = message.into();
-        self.0.retain(|toast| toast.message != words);
-        self.0.push_back(Toast { message: words, level, shown_at });
+        let text = message.into();
+        self.0.retain(|toast| toast.message != text);
+        self.0.push_back(Toast { message: text, level, shown_at });
         // Errors and other toasts are counted separately, so that other toasts don't displace errors.
         let is_same_kind = |toast: &Toast| (toast.level == ToastLevel::Error) == (level == ToastLevel::Error);
         if self.0.iter().filter(|toast| is_same_kind(toast)).count() > MAX_PER_KIND
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn toasts_go_by_themselves_but_trouble_stays() {
+    fn toasts_expire_but_errors_stay() {
         let at = Duration::from_secs;
         let mut toasts = Toasts::default();
         toasts.push("alice is off", ToastLevel::Success, at(0));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_outlives_what_comes_after_it() {
+    fn errors_are_not_displaced_by_other_toasts() {
         let mut toasts = Toasts::default();
         toasts.push("the disk is full", ToastLevel::Error, Duration::ZERO);
         for words in ["a", "b", "c", "d"] {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn at_most_three_and_never_twice_the_same() {
+    fn at_most_three_toasts_are_kept_without_duplicates() {
         let mut toasts = Toasts::default();
         for words in ["a", "b", "b", "c", "d"] {
             toasts.push(words, ToastLevel::Rejected, Duration::ZERO);

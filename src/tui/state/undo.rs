@@ -6,7 +6,7 @@ use crate::domain::{
 };
 
 /// Maximum changes that can be undone.
-const MAX_UNDO: usize = 64;
+const MAX_UNDO_STEPS: usize = 64;
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct UndoStack {
@@ -19,17 +19,17 @@ pub struct UndoStack {
 impl UndoStack {
     /// Records a command that was just sent, with its inverse if it has one.
     pub fn on_sent(&mut self, command: &Command, inverse: Option<Command>) {
-        if let Some(back) = inverse {
-            self.unconfirmed.push((command.clone(), back));
+        if let Some(inverse_command) = inverse {
+            self.unconfirmed.push((command.clone(), inverse_command));
         }
     }
 
     pub fn on_reply(&mut self, command: &Command, accepted: bool) {
-        let Some(index) = self.unconfirmed.iter().position(|(asked, _)| asked == command) else { return };
+        let Some(index) = self.unconfirmed.iter().position(|(sent, _)| sent == command) else { return };
         let (_, inverse) = self.unconfirmed.remove(index);
         if accepted {
             self.inverses.push(inverse);
-            if self.inverses.len() > MAX_UNDO {
+            if self.inverses.len() > MAX_UNDO_STEPS {
                 self.inverses.remove(0);
             }
         }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Minimum time between two bells for alerts. The end of the run always rings.
-const BELL_INTERVAL: Duration = Duration::from_secs(10);
+const MIN_BELL_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) fn announce(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     let mut effects = Vec::new();
@@ -20,12 +20,15 @@ pub(super) fn announce(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     }
     let alerts = state.announced.alert_tracker.new_alerts(snapshot);
     let run = one_line(&snapshot.run);
-    if let Some(run_end) = alerts.iter().find(|news| news.is_final()) {
+    if let Some(run_end) = alerts.iter().find(|alert| alert.is_final()) {
         effects.push(Effect::Notify(format!("{run} {}", one_line(&run_end.to_string()))));
     }
-    let newest = alerts.iter().rev().find(|news| matches!(news, Alert::Event { .. } | Alert::Stalled { .. }));
+    let newest = alerts.iter().rev().find(|alert| matches!(alert, Alert::Event { .. } | Alert::Stalled { .. }));
     if let Some(newest_alert) = newest
-        && state.announced.bell_rang_at.is_none_or(|rang| state.ui_elapsed.saturating_sub(rang) >= BELL_INTERVAL)
+        && state
+            .announced
+            .bell_rang_at
+            .is_none_or(|rang_at| state.ui_elapsed.saturating_sub(rang_at) >= MIN_BELL_INTERVAL)
     {
         state.announced.bell_rang_at = Some(state.ui_elapsed);
         effects.push(Effect::Notify(format!("{run}: {}", one_line(&newest_alert.to_string()))));

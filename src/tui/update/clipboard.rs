@@ -13,7 +13,7 @@ use crate::{
 const MAX_COPY_BYTES: usize = 64 * 1024;
 
 pub(super) fn copy(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
-    let Some((what, text)) = copyable_selection(state, snapshot) else {
+    let Some((label, text)) = copyable_selection(state, snapshot) else {
         state.toasts.push("nothing is selected that could be copied", ToastLevel::Rejected, state.ui_elapsed);
         return Vec::new();
     };
@@ -23,7 +23,7 @@ pub(super) fn copy(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     }
     // Terminals don't confirm that they have taken the text.
     let part = if text.len() > MAX_COPY_BYTES { "the first 64 KiB of " } else { "" };
-    state.toasts.push(format!("{part}{what} sent to the clipboard"), ToastLevel::Success, state.ui_elapsed);
+    state.toasts.push(format!("{part}{label} sent to the clipboard"), ToastLevel::Success, state.ui_elapsed);
     vec![Effect::CopyToClipboard(text[..text.floor_char_boundary(MAX_COPY_BYTES)].to_owned())]
 }
 
@@ -40,13 +40,13 @@ fn copyable_selection(state: &State, snapshot: &Snapshot) -> Option<(&'static st
         Pane::Items => state.items.selected_row().map(|row| ("the item's id", row.id.clone())),
         Pane::Failures => state.failures.selected_group().map(|group| ("the reason", group.pattern.clone())),
         Pane::Events => {
-            let at = state.selected_row(Pane::Events, snapshot);
-            let event = snapshot.events.iter().rev().nth(at)?;
+            let index = state.selected_row(Pane::Events, snapshot);
+            let event = snapshot.events.iter().rev().nth(index)?;
             Some(("the event", sanitize(&event.kind.to_string()).into_owned()))
         }
         _ => state.selected_subject(snapshot).map(|subject| match subject {
             InspectSubject::Key(name) | InspectSubject::Model(name) => ("its name", name),
-            InspectSubject::Cooldown(timer) => ("its name", timer.what),
+            InspectSubject::Cooldown(cooldown_id) => ("its name", cooldown_id.subject),
             InspectSubject::Route { key, model } => ("the route", format!("{model}@{key}")),
             InspectSubject::Run => ("the run's name", snapshot.run.clone()),
         }),

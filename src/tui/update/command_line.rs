@@ -139,7 +139,7 @@ pub fn parse(line: &str, snapshot: &Snapshot) -> Result<ParsedLine, String> {
     if name == FIND_COMMAND {
         return Ok(ParsedLine::FindItems(rest.to_owned()));
     }
-    let Some(spec) = COMMANDS.iter().find(|form| form.name == name) else {
+    let Some(spec) = COMMANDS.iter().find(|spec| spec.name == name) else {
         return Err(format!("there is no command {name}"));
     };
     if name == ITEM_COMMAND {
@@ -165,12 +165,13 @@ fn parse_command(spec: &CommandSpec, rest: &str, snapshot: &Snapshot) -> Result<
             amount.map(|amount| Command::SetBudget { max_usd: Some(amount) }).ok_or_else(usage_error)
         }
         "strategy" => {
-            let strategy = Strategy::ALL.into_iter().find(|strategy| normalized(strategy.name()) == normalized(rest));
+            let strategy =
+                Strategy::ALL.into_iter().find(|strategy| normalize_name(strategy.name()) == normalize_name(rest));
             strategy.map(|strategy| Command::SetStrategy { strategy }).ok_or_else(usage_error)
         }
         "order" => [CascadeOrder::KeyFirst, CascadeOrder::ModelFirst]
             .into_iter()
-            .find(|order| normalized(labels::order(*order)) == normalized(rest))
+            .find(|order| normalize_name(labels::order(*order)) == normalize_name(rest))
             .map(|order| Command::SetCascadeOrder { order })
             .ok_or_else(usage_error),
         "when-limited" => [WhenLimited::Spill, WhenLimited::Wait]
@@ -184,7 +185,7 @@ fn parse_command(spec: &CommandSpec, rest: &str, snapshot: &Snapshot) -> Result<
             .map(|on_exhausted| Command::SetOnExhausted { on_exhausted })
             .ok_or_else(usage_error),
         "replay-outcome" => {
-            let outcome = Outcome::from_name(&normalized(rest).replace('-', "_")).ok_or_else(usage_error)?;
+            let outcome = Outcome::from_name(&normalize_name(rest).replace('-', "_")).ok_or_else(usage_error)?;
             Ok(Command::Replay {
                 filter: ReplayFilter { outcomes: vec![outcome], ..ReplayFilter::default() },
                 target: None,
@@ -224,7 +225,7 @@ fn route_name(key: &str, model: &str) -> String {
 }
 
 /// Normalizes a name: hyphens, underscores and spaces are the same, and so are upper and lower case.
-fn normalized(name: &str) -> String {
+fn normalize_name(name: &str) -> String {
     name.trim().replace(['_', ' '], "-").to_ascii_lowercase()
 }
 
@@ -247,12 +248,12 @@ pub fn completions(line: &str, state: &State, snapshot: &Snapshot) -> Vec<LineCo
 /// The longest common prefix of the completions that begin with `typed`, if it is longer than `typed`.
 pub fn common_prefix(completions: &[LineCompletion], typed: &str) -> Option<String> {
     let typed = typed.trim_start().trim_start_matches(':').trim_start();
-    let mut starting =
+    let mut candidates =
         completions.iter().map(|completion| completion.text.as_str()).filter(|text| text.starts_with(typed));
-    let first = starting.next()?;
-    let common = starting.fold(first, |common, text| {
-        let differs = common.char_indices().zip(text.chars()).find(|((_, a), b)| a != b);
-        &common[..differs.map_or(common.len().min(text.len()), |((at, _), _)| at)]
+    let first = candidates.next()?;
+    let common = candidates.fold(first, |common, text| {
+        let first_difference = common.char_indices().zip(text.chars()).find(|((_, a), b)| a != b);
+        &common[..first_difference.map_or(common.len().min(text.len()), |((at, _), _)| at)]
     });
     (common.len() > typed.len()).then(|| common.to_owned())
 }
@@ -264,10 +265,10 @@ fn command_completions(read_only: bool) -> Vec<LineCompletion> {
         Some(LineCompletion { text: action.command_name()?.to_owned(), description: action.help_text().to_owned() })
     });
     let specs =
-        COMMANDS.iter().filter(|form| !read_only || [FIND_COMMAND, ITEM_COMMAND].contains(&form.name)).map(|form| {
+        COMMANDS.iter().filter(|spec| !read_only || [FIND_COMMAND, ITEM_COMMAND].contains(&spec.name)).map(|spec| {
             LineCompletion {
-                text: format!("{} ", form.name),
-                description: format!("{} ({})", form.description, form.usage),
+                text: format!("{} ", spec.name),
+                description: format!("{} ({})", spec.description, spec.usage),
             }
         });
     let mut names: Vec<_> = actions.chain(specs).collect();
@@ -277,13 +278,13 @@ fn command_completions(read_only: bool) -> Vec<LineCompletion> {
 
 /// Completions for the arguments of a command; each repeats the command's name.
 fn argument_completions(name: &str, snapshot: &Snapshot) -> Vec<LineCompletion> {
-    let Some(spec) = COMMANDS.iter().find(|form| form.name == name) else { return Vec::new() };
+    let Some(spec) = COMMANDS.iter().find(|spec| spec.name == name) else { return Vec::new() };
     let switches = |names: Vec<String>| -> Vec<String> {
         names.into_iter().flat_map(|name| [format!("{name} off"), format!("{name} on")]).collect()
     };
     let arguments: Vec<String> = match name {
         "budget" => vec!["none".to_owned()],
-        "strategy" => Strategy::ALL.iter().map(|strategy| normalized(strategy.name())).collect(),
+        "strategy" => Strategy::ALL.iter().map(|strategy| normalize_name(strategy.name())).collect(),
         "order" => vec!["key-first".to_owned(), "model-first".to_owned()],
         "when-limited" => vec!["spill".to_owned(), "wait".to_owned()],
         "on-exhausted" => vec!["stop".to_owned(), "wait".to_owned()],

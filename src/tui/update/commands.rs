@@ -22,17 +22,17 @@ pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result
         Action::SwitchOn => switch_command(Some(true), state, snapshot),
         Action::SwitchOff => switch_command(Some(false), state, snapshot),
         Action::ClearCooldowns => clear_cooldowns_command(state, snapshot),
-        Action::TogglePause if is_pausing(state, snapshot) => Ok(Command::Resume),
+        Action::TogglePause if is_paused_or_pausing(state, snapshot) => Ok(Command::Resume),
         Action::TogglePause => Ok(Command::Pause),
         Action::HardPause => Ok(Command::HardPause),
         Action::Replay => replay_command(state),
         Action::ReplayAll => Ok(Command::Replay { filter: ReplayFilter::default(), target: None }),
         Action::Probe => probe_command(state, snapshot),
         Action::MoreInFlight => {
-            Ok(Command::SetMaxInFlight { max_in_flight: expected_in_flight_cap(state, snapshot).saturating_add(1) })
+            Ok(Command::SetMaxInFlight { max_in_flight: requested_max_in_flight(state, snapshot).saturating_add(1) })
         }
         Action::FewerInFlight => {
-            let fewer = expected_in_flight_cap(state, snapshot).saturating_sub(1);
+            let fewer = requested_max_in_flight(state, snapshot).saturating_sub(1);
             if fewer == 0 {
                 return Err(format!(
                     "one in flight is the least; {} pauses",
@@ -47,11 +47,11 @@ pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result
 
 /// Why `action` is not possible now, whatever is selected. The footer dims such actions.
 pub fn rejection_reason(action: Action, state: &State, snapshot: &Snapshot) -> Option<String> {
-    let over = state.engine_gone || snapshot.state.is_over();
+    let is_over = state.engine_gone || snapshot.state.is_over();
     match action {
         Action::ReplayAll if snapshot.totals.failed == 0 => Some("no item has failed".to_owned()),
         Action::TogglePause | Action::HardPause | Action::MoreInFlight | Action::FewerInFlight | Action::Drain
-            if over =>
+            if is_over =>
         {
             Some("the run is over".to_owned())
         }
@@ -64,7 +64,7 @@ pub fn rejection_reason(action: Action, state: &State, snapshot: &Snapshot) -> O
 pub fn current_label(action: Action, state: &State, snapshot: &Snapshot) -> Option<&'static str> {
     let either = |on: bool, to_on, to_off| Some(if on { to_on } else { to_off });
     match action {
-        Action::TogglePause => either(is_pausing(state, snapshot), "go on", "pause"),
+        Action::TogglePause => either(is_paused_or_pausing(state, snapshot), "go on", "pause"),
         Action::Toggle => match switch_command(None, state, snapshot).ok()? {
             Command::SetKey { on, .. } => either(on, "key on", "key off"),
             Command::SetModel { on, .. } => either(on, "model on", "model off"),
@@ -103,18 +103,18 @@ fn switch_command(on: Option<bool>, state: &State, snapshot: &Snapshot) -> Resul
     // A command that isn't confirmed yet counts as done, so that pressing the key twice quickly switches off and on
     // again.
     let requested = state.pending_commands.commands().rev().find(|command| **command == to_on || **command == to_off);
-    let is_on = requested.map_or(is_on, |asked| *asked == to_on);
+    let is_on = requested.map_or(is_on, |command| *command == to_on);
     Ok(if on.unwrap_or(!is_on) { to_on } else { to_off })
 }
 
 fn clear_cooldowns_command(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
     let key = match state.selected_subject(snapshot) {
         Some(InspectSubject::Key(key) | InspectSubject::Route { key, .. }) => Some(key),
-        Some(InspectSubject::Cooldown(timer)) => key_of_cooldown(&timer.what, snapshot),
+        Some(InspectSubject::Cooldown(cooldown_id)) => key_of_cooldown(&cooldown_id.subject, snapshot),
         Some(InspectSubject::Model(_) | InspectSubject::Run) | None => None,
     };
-    let where_to = || pane_labels(state, &[Pane::Keys, Pane::Cooldowns]);
-    let key = key.ok_or_else(|| format!("select the key whose cooldowns are to end ({})", where_to()))?;
+    let pane_hint = || pane_labels(state, &[Pane::Keys, Pane::Cooldowns]);
+    let key = key.ok_or_else(|| format!("select the key whose cooldowns are to end ({})", pane_hint()))?;
     Ok(Command::ClearCooldowns { key })
 }
 
@@ -145,7 +145,7 @@ fn replay_command(state: &State) -> Result<Command, String> {
 }
 
 /// The maximum number of attempts in flight after all pending commands.
-fn expected_in_flight_cap(state: &State, snapshot: &Snapshot) -> u32 {
+fn requested_max_in_flight(state: &State, snapshot: &Snapshot) -> u32 {
     let requested = state.pending_commands.commands().rev().find_map(|command| match command {
         Command::SetMaxInFlight { max_in_flight } => Some(*max_in_flight),
         _ => None,
@@ -169,7 +169,7 @@ pub(super) fn expected_inverse(inverse: Command, state: &State) -> Command {
 }
 
 /// Whether the run is paused or about to be, pending commands included.
-fn is_pausing(state: &State, snapshot: &Snapshot) -> bool {
+fn is_paused_or_pausing(state: &State, snapshot: &Snapshot) -> bool {
     match state.pending_commands.run_state_label(snapshot) {
         Some("resuming") => false,
         Some("pausing") => true,

@@ -41,11 +41,11 @@ pub(super) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
             let selected = *selected;
             perform_in_menu(state, snapshot, action, selected)
         }
-        Overlay::Filter { previous: before } => match action {
+        Overlay::Filter { previous: previous_list } => match action {
             Action::Open => Some(close(state)),
             Action::Back => {
-                let before = before.clone();
-                state.items.restore(*before);
+                let previous_list = previous_list.clone();
+                state.items.restore(*previous_list);
                 Some(close(state))
             }
             Action::NextPane | Action::PreviousPane | Action::Up | Action::Down => Some(Vec::new()),
@@ -70,8 +70,8 @@ fn scroll_text(state: &mut State, snapshot: &Snapshot, action: Action) -> Option
     let (total, visible) = overlays::text_extent(state, snapshot);
     let lines = scroll_lines(action, visible)?;
     match &mut state.overlay {
-        Some(Overlay::Help(reading) | Overlay::Inspect { scroll: reading, .. }) => {
-            reading.scroll(lines, total, visible);
+        Some(Overlay::Help(scroll_position) | Overlay::Inspect { scroll: scroll_position, .. }) => {
+            scroll_position.scroll(lines, total, visible);
         }
         _ => return None,
     }
@@ -86,12 +86,12 @@ fn perform_in_replay(
     action: Action,
     mut plan: Box<ReplayPlan>,
 ) -> Option<Vec<Effect>> {
-    let (scopes, targets) = (plan.scopes.len(), plan.targets.len());
+    let (scope_count, target_count) = (plan.scopes.len(), plan.targets.len());
     match action {
         Action::Up => plan.target_index = plan.target_index.saturating_sub(1),
-        Action::Down => plan.target_index = (plan.target_index + 1).min(targets.saturating_sub(1)),
-        Action::Left => plan.scope_index = (plan.scope_index + scopes - 1) % scopes,
-        Action::Right => plan.scope_index = (plan.scope_index + 1) % scopes,
+        Action::Down => plan.target_index = (plan.target_index + 1).min(target_count.saturating_sub(1)),
+        Action::Left => plan.scope_index = (plan.scope_index + scope_count - 1) % scope_count,
+        Action::Right => plan.scope_index = (plan.scope_index + 1) % scope_count,
         Action::No | Action::Back => return Some(close(state)),
         // Nothing is sent before the preview has shown what it would be.
         Action::Yes => match plan.preview() {
@@ -197,8 +197,8 @@ fn edit_text(state: &mut State, change: impl FnOnce(&mut String)) {
             let mut text = state.items.text_filter.clone();
             change(&mut text);
             if text != state.items.text_filter {
-                let show = state.items.state_filter;
-                state.items.set_filter(show, text);
+                let state_filter = state.items.state_filter;
+                state.items.set_filter(state_filter, text);
             }
         }
         Some(Overlay::CommandLine(line)) => {

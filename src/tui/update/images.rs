@@ -13,7 +13,7 @@ use crate::{
 /// Requests the picture that the screen has room for, if it isn't there yet.
 pub(super) fn request_image(state: &mut State, snapshot: &Snapshot) -> Option<Effect> {
     let wanted = wanted_image(state, snapshot);
-    let (request, image_number) = state.images.start_render(wanted)?;
+    let (request, image_number) = state.images.begin_request(wanted)?;
     Some(Effect::RenderImage { request, image_number })
 }
 
@@ -30,9 +30,9 @@ pub(super) fn on_rendered(
 fn wanted_image(state: &State, snapshot: &Snapshot) -> Option<ImageRequest> {
     let detail = state.detail.as_ref()?;
     let item = detail.item().filter(|item| detail.picture_index < item.pictures.len())?;
-    let canvas = state.images.visible_caps()?;
+    let visible_caps = state.images.visible_caps()?;
     let room = panes::picture::image_room(item, state.layout(snapshot).body)?;
-    Some(ImageRequest { seq: detail.seq, index: detail.picture_index, max_cells: room, caps: canvas })
+    Some(ImageRequest { seq: detail.seq, index: detail.picture_index, max_cells: room, caps: visible_caps })
 }
 
 /// Shows the next picture of the open item; after the last comes the first.
@@ -52,6 +52,6 @@ pub(super) fn toggle_images(state: &mut State) {
         return;
     }
     state.images.is_hidden = !state.images.is_hidden;
-    let words = if state.images.is_hidden { "pictures are hidden" } else { "pictures are shown" };
-    state.toasts.push(words, ToastLevel::Success, state.ui_elapsed);
+    let message = if state.images.is_hidden { "pictures are hidden" } else { "pictures are shown" };
+    state.toasts.push(message, ToastLevel::Success, state.ui_elapsed);
 }

@@ -119,8 +119,8 @@ fn handle_event(state: &mut State, snapshot: &Snapshot, event: UiEvent) -> Vec<E
             Vec::new()
         }
         UiEvent::CellSize(cell) => {
-            if let Some(canvas) = &mut state.images.caps {
-                canvas.cell_size = cell;
+            if let Some(caps) = &mut state.images.caps {
+                caps.cell_size = cell;
             }
             Vec::new()
         }
@@ -239,9 +239,9 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
         Action::Suspend => return vec![Effect::Suspend],
         Action::ToggleMouse => {
             state.mouse_captured = !state.mouse_captured;
-            let words =
+            let message =
                 if state.mouse_captured { "the mouse is the dashboard's" } else { "the mouse is the terminal's" };
-            state.toasts.push(words, ToastLevel::Success, state.ui_elapsed);
+            state.toasts.push(message, ToastLevel::Success, state.ui_elapsed);
             return vec![Effect::CaptureMouse(state.mouse_captured)];
         }
         Action::ClearCooldowns if state.take_cooldown_moved() => {
@@ -280,7 +280,7 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
 
 /// Sends a command. Stores it as pending, so that the screen can show it, and stores its inverse for undo.
 fn send_command(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec<Effect> {
-    let inverse = inverse(&command, snapshot).map(|back| commands::expected_inverse(back, state));
+    let inverse = inverse(&command, snapshot).map(|inverse_command| commands::expected_inverse(inverse_command, state));
     state.undo.on_sent(&command, inverse);
     state.pending_commands.on_sent(command.clone());
     vec![Effect::SendCommand(command)]
@@ -330,8 +330,8 @@ fn go_back(state: &mut State) {
         return;
     }
     if state.focus == Pane::Items && !state.items.text_filter.is_empty() {
-        let show = state.items.state_filter;
-        state.items.set_filter(show, String::new());
+        let state_filter = state.items.state_filter;
+        state.items.set_filter(state_filter, String::new());
     } else if state.focus == Pane::Items && !state.items.marks.is_empty() {
         state.items.marks.clear();
     } else if let Some(pane) = state.fullscreen_pane() {
@@ -355,14 +355,14 @@ pub const ITEM_LISTS: [Option<ItemState>; 5] =
     [Some(ItemState::Failed), Some(ItemState::Waiting), Some(ItemState::InFlight), Some(ItemState::Done), None];
 
 fn cycle_item_list(state: &mut State, steps: usize) {
-    let at = ITEM_LISTS.iter().position(|list| *list == state.items.state_filter).unwrap_or(0);
+    let index = ITEM_LISTS.iter().position(|list| *list == state.items.state_filter).unwrap_or(0);
     let text = state.items.text_filter.clone();
-    state.items.set_filter(ITEM_LISTS[(at + steps) % ITEM_LISTS.len()], text);
+    state.items.set_filter(ITEM_LISTS[(index + steps) % ITEM_LISTS.len()], text);
 }
 
 fn send_to_log_widget(state: &State, action: LogAction) {
     use tui_logger::TuiWidgetEvent as Event;
-    state.log_widget.transition(match action {
+    state.log_widget_state.transition(match action {
         LogAction::ToggleSelector => Event::HideKey,
         LogAction::ToggleFocusedTarget => Event::FocusKey,
         LogAction::ToggleOffTargets => Event::SpaceKey,
@@ -385,7 +385,7 @@ fn confirm_hard_pause(state: &mut State, snapshot: &Snapshot) {
 
 fn on_snapshot(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     state.history.record(snapshot);
-    state.items.update_automatic(&snapshot.totals);
+    state.items.choose_default_list(&snapshot.totals);
     let mut effects = announcements::announce(state, snapshot);
     effects.extend(leaving::leave_if_over(state, snapshot));
     effects

@@ -17,8 +17,8 @@ pub(super) fn focus_pane(state: &mut State, pane: Pane) {
 pub(super) fn cycle_pane(state: &mut State, forward: bool) {
     let dashboard = SizeClass::of(state.terminal_size).dashboard_panes();
     let panes = if state.fullscreen_pane().is_some() { &Pane::ALL[..] } else { dashboard };
-    let at = panes.iter().position(|pane| *pane == state.focus).unwrap_or(0);
-    let next = if forward { at + 1 } else { at + panes.len() - 1 };
+    let index = panes.iter().position(|pane| *pane == state.focus).unwrap_or(0);
+    let next = if forward { index + 1 } else { index + panes.len() - 1 };
     focus_pane(state, panes[next % panes.len()]);
 }
 
@@ -32,25 +32,25 @@ pub(super) fn move_selection(state: &mut State, snapshot: &Snapshot, action: Act
     if pane == Pane::Log {
         return scroll_log(state, action);
     }
-    let (at, last) = (state.selected_row(pane, snapshot), state.row_count(pane, snapshot).saturating_sub(1));
+    let (index, last) = (state.selected_row(pane, snapshot), state.row_count(pane, snapshot).saturating_sub(1));
     let page = state.layout(snapshot).list_rows(pane).max(2) - 1;
-    let to = match action {
-        Action::Up => at.saturating_sub(1),
-        Action::Down => at.saturating_add(1),
-        Action::PageUp => at.saturating_sub(page),
-        Action::PageDown => at.saturating_add(page),
+    let target = match action {
+        Action::Up => index.saturating_sub(1),
+        Action::Down => index.saturating_add(1),
+        Action::PageUp => index.saturating_sub(page),
+        Action::PageDown => index.saturating_add(page),
         Action::Top => 0,
         Action::Bottom => last,
         Action::Left | Action::Right => return move_route_column(state, snapshot, action == Action::Right),
         _ => return,
     };
-    state.select_row(pane, to.min(last), snapshot);
+    state.select_row(pane, target.min(last), snapshot);
 }
 
 fn move_route_column(state: &mut State, snapshot: &Snapshot, right: bool) {
     if state.focus == Pane::Routes {
-        let (at, last) = (state.selected_model(snapshot), snapshot.models.len().saturating_sub(1));
-        state.selection.route.1 = if right { (at + 1).min(last) } else { at.saturating_sub(1) };
+        let (index, last) = (state.selected_model(snapshot), snapshot.models.len().saturating_sub(1));
+        state.selection.route.1 = if right { (index + 1).min(last) } else { index.saturating_sub(1) };
     }
 }
 
@@ -92,5 +92,5 @@ fn scroll_log(state: &State, action: Action) {
         Action::Bottom => Event::EscapeKey,
         _ => return,
     };
-    state.log_widget.transition(event);
+    state.log_widget_state.transition(event);
 }

@@ -23,7 +23,7 @@ pub(super) fn open_plan(state: &mut State, snapshot: &Snapshot) {
     if let Some(row) = selected_item(state).filter(|row| row.state == ItemState::Failed) {
         scopes.push(ReplayScope { label: format!("item #{}", row.id), filter: ids(vec![row.id.clone()]) });
     }
-    if let Some(group) = state.failures.selected_group().filter(|_| is_on_failures(state)) {
+    if let Some(group) = state.failures.selected_group().filter(|_| is_failures_list_active(state)) {
         scopes.push(ReplayScope { label: "the selected group".to_owned(), filter: group.replay_filter() });
     }
     if state.focus == Pane::Items && !state.items.text_filter.is_empty() {
@@ -52,7 +52,7 @@ fn open_dialog(state: &mut State, snapshot: &Snapshot, mut scopes: Vec<ReplaySco
     state.overlay = Some(Overlay::Replay(Box::new(ReplayPlan::new(scopes, snapshot))));
 }
 
-fn is_on_failures(state: &State) -> bool {
+fn is_failures_list_active(state: &State) -> bool {
     state.focus == Pane::Failures && state.detail.is_none()
 }
 

@@ -15,7 +15,7 @@ pub(super) fn on_command_reply(state: &mut State, command: &Command, reply: Resu
     let accepted = reply.is_ok();
     match reply {
         Ok(message) => state.toasts.push(message, ToastLevel::Success, state.ui_elapsed),
-        Err(words) => state.toasts.push(words, ToastLevel::Error, state.ui_elapsed),
+        Err(message) => state.toasts.push(message, ToastLevel::Error, state.ui_elapsed),
     }
     match (command, state.leaving) {
         // The engine has the command or is gone, so there is nothing left to wait for.

@@ -12,30 +12,35 @@ pub fn thin_bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, tra
 
 /// Like [`thin_bar`], but bolder; for the progress of the run.
 pub fn progress_bar(fraction: f64, columns: usize, glyphs: &Glyphs, fill: Style, track: Style) -> [Span<'static>; 2] {
-    let ends = [glyphs.progress_full, glyphs.progress_empty];
-    let (full, rest) = bar_cells(fraction, columns, ends, glyphs.progress_partials);
+    let whole_cell_glyphs = [glyphs.progress_full, glyphs.progress_empty];
+    let (full, rest) = bar_cells(fraction, columns, whole_cell_glyphs, glyphs.progress_partials);
     [Span::styled(full, fill), Span::styled(rest, track)]
 }
 
 /// The filled and the empty part of a bar of `columns` cells.
-fn bar_cells(fraction: f64, columns: usize, [whole, empty]: [&str; 2], parts: &[&str]) -> (String, String) {
-    let steps = parts.len() + 1;
-    let all = columns * steps;
+fn bar_cells(
+    fraction: f64,
+    columns: usize,
+    [full_glyph, empty_glyph]: [&str; 2],
+    partial_glyphs: &[&str],
+) -> (String, String) {
+    let steps = partial_glyphs.len() + 1;
+    let total_steps = columns * steps;
     let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
-    let mut filled = (fraction * all as f64).round() as usize;
+    let mut filled_steps = (fraction * total_steps as f64).round() as usize;
     if fraction > 0.0 {
-        filled = filled.max(1);
+        filled_steps = filled_steps.max(1);
     }
     if fraction < 1.0 {
-        filled = filled.min(all.saturating_sub(1));
+        filled_steps = filled_steps.min(total_steps.saturating_sub(1));
     }
-    let mut full = whole.repeat(filled / steps);
-    let mut used_cells = filled / steps;
-    if !filled.is_multiple_of(steps) {
-        full.push_str(parts[filled % steps - 1]);
+    let mut filled_cells = full_glyph.repeat(filled_steps / steps);
+    let mut used_cells = filled_steps / steps;
+    if !filled_steps.is_multiple_of(steps) {
+        filled_cells.push_str(partial_glyphs[filled_steps % steps - 1]);
         used_cells += 1;
     }
-    (full, empty.repeat(columns - used_cells.min(columns)))
+    (filled_cells, empty_glyph.repeat(columns - used_cells.min(columns)))
 }
 
 /// The glyph for a height of `fraction` (0 to 1) in one cell; a blank for zero.
@@ -57,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_tell_nothing_something_and_all_apart() {
+    fn only_zero_draws_an_empty_bar_and_only_one_a_full_bar() {
         let cases = [
             (0.0, "────", "░░░░"),
             (0.001, "╸───", "▏░░░"),

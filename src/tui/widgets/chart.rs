@@ -14,7 +14,7 @@ use crate::tui::{glyphs::Glyphs, text::width};
 /// Width of the scale: a label, a space and a vertical line.
 pub const SCALE_COLUMNS: u16 = 10;
 /// Maximum width of a label of the scale.
-pub const LABEL_COLUMNS: usize = SCALE_COLUMNS as usize - 2;
+pub const SCALE_LABEL_COLUMNS: usize = SCALE_COLUMNS as usize - 2;
 
 /// With fewer rows only the title is drawn.
 const MIN_ROWS: u16 = 2;
@@ -37,7 +37,7 @@ pub struct Chart<'a> {
 }
 
 impl Chart<'_> {
-    pub fn render(&self, axis: Style, glyphs: &Glyphs, area: Rect, buf: &mut Buffer) {
+    pub fn render(&self, axis_style: Style, glyphs: &Glyphs, area: Rect, buf: &mut Buffer) {
         if area.is_empty() {
             return;
         }
@@ -54,12 +54,12 @@ impl Chart<'_> {
             width: area.width - SCALE_COLUMNS,
             height: area.height - 1 - axis_rows,
         };
-        let above = self.upper_series.iter().flat_map(|(values, _)| values);
-        let most = self.values.iter().chain(above).flatten().copied().fold(0.0, f64::max);
-        let top = scale_end(most);
-        self.render_scale(top, plot, axis, glyphs, buf);
+        let upper_values = self.upper_series.iter().flat_map(|(values, _)| values);
+        let max_value = self.values.iter().chain(upper_values).flatten().copied().fold(0.0, f64::max);
+        let top = scale_end(max_value);
+        self.render_scale(top, plot, axis_style, glyphs, buf);
         if axis_rows > 0 {
-            self.render_time_axis(axis_rows, plot, axis, glyphs, buf);
+            self.render_time_axis(axis_rows, plot, axis_style, glyphs, buf);
         }
         if let Some((values, style)) = &self.upper_series {
             render_columns(values, top, plot, |_| glyphs.progress_empty, *style, buf);
@@ -69,7 +69,7 @@ impl Chart<'_> {
 
     /// Draws the line of the scale and its labels: zero at the bottom, the maximum at the top, and half of it if there
     /// is room.
-    fn render_scale(&self, top: f64, plot: Rect, axis: Style, glyphs: &Glyphs, buf: &mut Buffer) {
+    fn render_scale(&self, top: f64, plot: Rect, axis_style: Style, glyphs: &Glyphs, buf: &mut Buffer) {
         let last = plot.height - 1;
         let mut marks = vec![(last, 0.0)];
         if top > 0.0 {
@@ -80,34 +80,34 @@ impl Chart<'_> {
             marks.push((plot.height / 2, top / 2.0));
         }
         for (row, value) in marks {
-            let figure = (self.format_label)(value, top);
+            let label = (self.format_label)(value, top);
             // A label that is cut would show a wrong value.
-            let Some(blank) = LABEL_COLUMNS.checked_sub(width(&figure)) else { continue };
-            let line = Line::styled(format!("{}{figure}", " ".repeat(blank)), axis);
+            let Some(blank) = SCALE_LABEL_COLUMNS.checked_sub(width(&label)) else { continue };
+            let line = Line::styled(format!("{}{label}", " ".repeat(blank)), axis_style);
             line.render(Rect { x: plot.x - SCALE_COLUMNS, y: plot.y + row, width: SCALE_COLUMNS - 2, height: 1 }, buf);
         }
         for y in plot.top()..plot.bottom() {
-            put_symbol(plot.x - 1, y, glyphs.border.vertical_left, axis, buf);
+            put_symbol(plot.x - 1, y, glyphs.border.vertical_left, axis_style, buf);
         }
     }
 
-    fn render_time_axis(&self, axis_rows: u16, plot: Rect, axis: Style, glyphs: &Glyphs, buf: &mut Buffer) {
+    fn render_time_axis(&self, axis_rows: u16, plot: Rect, axis_style: Style, glyphs: &Glyphs, buf: &mut Buffer) {
         let y = plot.bottom();
-        put_symbol(plot.x - 1, y, glyphs.border.bottom_left, axis, buf);
+        put_symbol(plot.x - 1, y, glyphs.border.bottom_left, axis_style, buf);
         for x in plot.left()..plot.right() {
-            put_symbol(x, y, glyphs.border.horizontal_bottom, axis, buf);
+            put_symbol(x, y, glyphs.border.horizontal_bottom, axis_style, buf);
         }
         let [left, right] = &self.time_labels;
         let row = Rect { y: y + axis_rows - 1, height: 1, ..plot };
-        let first = plot.right() - (self.values.len() as u16).min(plot.width);
+        let left_at = plot.right() - (self.values.len() as u16).min(plot.width);
         let Some(right_at) = plot.right().checked_sub(width(right) as u16).filter(|at| *at >= plot.x) else { return };
-        Line::from(Span::styled(right.as_str(), axis))
+        Line::from(Span::styled(right.as_str(), axis_style))
             .render(Rect { x: right_at, width: plot.right() - right_at, ..row }, buf);
         // Starts under the first column, or further left to leave a space before the other label.
-        let first = first.min(right_at.saturating_sub(width(left) as u16 + 1)).max(plot.x);
-        if first + width(left) as u16 <= right_at {
-            Line::from(Span::styled(left.as_str(), axis))
-                .render(Rect { x: first, width: right_at - first, ..row }, buf);
+        let left_at = left_at.min(right_at.saturating_sub(width(left) as u16 + 1)).max(plot.x);
+        if left_at + width(left) as u16 <= right_at {
+            Line::from(Span::styled(left.as_str(), axis_style))
+                .render(Rect { x: left_at, width: right_at - left_at, ..row }, buf);
         }
     }
 }
@@ -134,27 +134,27 @@ fn render_columns(
     let newest_first = values.iter().rev().take(usize::from(plot.width));
     for (x, value) in (plot.left()..plot.right()).rev().zip(newest_first) {
         let Some(value) = value else { continue };
-        let tall = value / top * f64::from(plot.height);
+        let filled_rows = value / top * f64::from(plot.height);
         for row in 0..plot.height {
-            let part = tall - f64::from(row);
-            if part <= 0.0 {
+            let filled_part = filled_rows - f64::from(row);
+            if filled_part <= 0.0 {
                 break;
             }
-            put_symbol(x, plot.bottom() - 1 - row, glyph(part), style, buf);
+            put_symbol(x, plot.bottom() - 1 - row, glyph(filled_part), style, buf);
         }
     }
 }
 
 /// The top of a scale for values up to `max_value`: a round number, so that it changes rarely. Zero if there is no
 /// positive value.
-fn scale_end(most: f64) -> f64 {
-    if most <= 0.0 || !most.is_finite() {
+fn scale_end(max_value: f64) -> f64 {
+    if max_value <= 0.0 || !max_value.is_finite() {
         return 0.0;
     }
-    let unit = 10_f64.powf(most.log10().floor());
+    let unit = 10_f64.powf(max_value.log10().floor());
     let ends = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
     // A small tolerance: in floating point, 3 times 0.1 is not exactly 0.3.
-    ends.into_iter().map(|end| end * unit).find(|end| *end * (1.0 + 1e-9) >= most).unwrap_or(10.0 * unit)
+    ends.into_iter().map(|end| end * unit).find(|end| *end * (1.0 + 1e-9) >= max_value).unwrap_or(10.0 * unit)
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn values_stand_between_a_scale_and_a_time_axis() {
+    fn a_chart_has_a_scale_on_the_left_and_a_time_axis_below() {
         let rows = drawn(&[0.0, 2.0, 4.0], None, Rect::new(0, 0, 22, 8));
         let want = [
             "items                 ",
@@ -194,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn a_second_series_is_another_shade_above_the_first() {
+    fn the_upper_series_is_drawn_lighter_above_the_first() {
         let rows = drawn(&[1.0, 2.0], Some(&[4.0, 2.0]), Rect::new(0, 0, 14, 6));
         assert_eq!(rows[1..4], ["       4 │  ░ ", "         │  ░▄", "       0 │  ▆█"]);
     }
 
     #[test]
-    fn it_fits_wherever_it_is_put() {
+    fn a_chart_can_be_drawn_at_every_size() {
         for (width, height) in (0..30).flat_map(|width| (0..9).map(move |height| (width, height))) {
             drawn(&[1.0; 40], Some(&[2.0; 40]), Rect::new(0, 0, width, height));
             drawn(&[], None, Rect::new(0, 0, width, height));

@@ -13,14 +13,15 @@ use ratatui::{
 pub fn render_frame(
     title: Line<'_>,
     bottom_note: Option<Line<'_>>,
-    border: Style,
-    set: border::Set<'_>,
+    border_style: Style,
+    border_set: border::Set<'_>,
     area: Rect,
     buf: &mut Buffer,
 ) -> Rect {
-    let mut block = Block::new().borders(Borders::ALL).border_set(set).border_style(border).title_top(title);
-    if let Some(corner) = bottom_note {
-        block = block.title_bottom(corner.right_aligned());
+    let mut block =
+        Block::new().borders(Borders::ALL).border_set(border_set).border_style(border_style).title_top(title);
+    if let Some(note) = bottom_note {
+        block = block.title_bottom(note.right_aligned());
     }
     let inner = block.inner(area);
     block.render(area, buf);
@@ -56,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_in_a_list_is_told_only_where_some_of_it_is_hidden() {
+    fn the_position_is_shown_only_if_some_rows_are_hidden() {
         assert_eq!(position_label(0, 5, 5), None);
         assert_eq!(position_label(4, 8, 40).as_deref(), Some(" 5-12/40 "));
     }

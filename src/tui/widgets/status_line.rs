@@ -9,18 +9,18 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Line, text::Span, widgets::Wid
 pub struct Segment<'a> {
     line: Line<'a>,
     /// 0 is never dropped. Of the others, the one with the highest number is dropped first.
-    priority: u8,
+    drop_order: u8,
     /// True if the segment stands at the right end of the line, false if at the left.
-    is_right: bool,
+    is_right_aligned: bool,
 }
 
 impl<'a> Segment<'a> {
-    pub fn left(priority: u8, spans: impl IntoIterator<Item = Span<'a>>) -> Self {
-        Self { line: spans.into_iter().collect(), priority, is_right: false }
+    pub fn left(drop_order: u8, spans: impl IntoIterator<Item = Span<'a>>) -> Self {
+        Self { line: spans.into_iter().collect(), drop_order, is_right_aligned: false }
     }
 
-    pub fn right(priority: u8, spans: impl IntoIterator<Item = Span<'a>>) -> Self {
-        Self { line: spans.into_iter().collect(), priority, is_right: true }
+    pub fn right(drop_order: u8, spans: impl IntoIterator<Item = Span<'a>>) -> Self {
+        Self { line: spans.into_iter().collect(), drop_order, is_right_aligned: true }
     }
 
     fn width(&self) -> usize {
@@ -36,10 +36,10 @@ pub fn fit_segments(mut segments: Vec<Segment<'_>>, columns: usize, gap: usize) 
         let least_important = segments
             .iter()
             .enumerate()
-            .filter(|(_, segment)| segment.priority > 0)
-            .max_by_key(|(at, segment)| (segment.priority, *at));
-        let Some((at, _)) = least_important else { break };
-        segments.remove(at);
+            .filter(|(_, segment)| segment.drop_order > 0)
+            .max_by_key(|(index, segment)| (segment.drop_order, *index));
+        let Some((index, _)) = least_important else { break };
+        segments.remove(index);
     }
     segments
 }
@@ -56,14 +56,14 @@ pub fn render(segments: Vec<Segment<'_>>, gap: u16, area: Rect, buf: &mut Buffer
     }
     let segments = fit_segments(segments, usize::from(area.width), usize::from(gap));
     let mut x = area.x;
-    for segment in segments.iter().filter(|segment| !segment.is_right) {
+    for segment in segments.iter().filter(|segment| !segment.is_right_aligned) {
         x = render_segment(segment, x, area, buf).saturating_add(gap);
     }
-    let right: Vec<_> = segments.iter().filter(|segment| segment.is_right).collect();
-    let width =
-        right.iter().map(|segment| segment.width() as u16).sum::<u16>() + gap * right.len().saturating_sub(1) as u16;
-    let mut x = area.right().saturating_sub(width).max(x);
-    for segment in right {
+    let right_segments: Vec<_> = segments.iter().filter(|segment| segment.is_right_aligned).collect();
+    let right_width = right_segments.iter().map(|segment| segment.width() as u16).sum::<u16>()
+        + gap * right_segments.len().saturating_sub(1) as u16;
+    let mut x = area.right().saturating_sub(right_width).max(x);
+    for segment in right_segments {
         x = render_segment(segment, x, area, buf).saturating_add(gap);
     }
 }
@@ -82,7 +82,7 @@ fn render_segment(segment: &Segment<'_>, x: u16, area: Rect, buf: &mut Buffer) -
 mod tests {
     use super::*;
 
-    fn text(columns: u16) -> String {
+    fn drawn(columns: u16) -> String {
         let area = Rect::new(0, 0, columns, 1);
         let mut buf = Buffer::empty(area);
         let segments = vec![
@@ -96,10 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_goes_whole_and_by_priority() {
-        assert_eq!(text(30), "run  strategy  state     clock");
-        assert_eq!(text(20), "run  state     clock");
-        assert_eq!(text(12), "run    clock");
-        assert_eq!(text(6), "run  c");
+    fn segments_are_dropped_by_drop_order_and_the_last_one_is_cut() {
+        assert_eq!(drawn(30), "run  strategy  state     clock");
+        assert_eq!(drawn(20), "run  state     clock");
+        assert_eq!(drawn(12), "run    clock");
+        assert_eq!(drawn(6), "run  c");
     }
 }

@@ -26,28 +26,28 @@ pub struct Column<I> {
     /// The width it may grow to if there is room in the end.
     pub max_width: u16,
     /// 0 is never dropped. Of the others, the column with the highest number is dropped first.
-    pub priority: u8,
+    pub drop_order: u8,
     pub is_right_aligned: bool,
 }
 
 impl<I> Column<I> {
     /// A left-aligned column. The widths are minimum, comfortable and maximum.
-    pub fn left(id: I, title: &'static str, widths: [u16; 3], priority: u8) -> Self {
-        let [min_width, comfort, most] = widths;
+    pub fn left(id: I, title: &'static str, widths: [u16; 3], drop_order: u8) -> Self {
+        let [min_width, comfortable, maximum] = widths;
         Self {
             id,
             title,
             min_width,
-            comfortable_width: comfort.max(min_width),
-            max_width: most.max(comfort).max(min_width),
-            priority,
+            comfortable_width: comfortable.max(min_width),
+            max_width: maximum.max(comfortable).max(min_width),
+            drop_order,
             is_right_aligned: false,
         }
     }
 
     /// A right-aligned column of fixed width, for numbers.
-    pub fn right(id: I, title: &'static str, width: u16, priority: u8) -> Self {
-        Self { is_right_aligned: true, ..Self::left(id, title, [width; 3], priority) }
+    pub fn right(id: I, title: &'static str, width: u16, drop_order: u8) -> Self {
+        Self { is_right_aligned: true, ..Self::left(id, title, [width; 3], drop_order) }
     }
 }
 
@@ -67,26 +67,27 @@ pub struct ShownColumn<I> {
 pub fn fit_columns<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<ShownColumn<I>> {
     let mut widths = vec![0_u16; columns.len()];
     let mut remaining = i32::from(width) + 1;
-    let mut by_priority: Vec<usize> = (0..columns.len()).collect();
+    let mut by_drop_order: Vec<usize> = (0..columns.len()).collect();
     // With equal drop order the later column comes first: it usually holds text, and may need the room.
-    by_priority.sort_by_key(|&at| (columns[at].priority, std::cmp::Reverse(at)));
-    let levels: Vec<&[usize]> = by_priority.chunk_by(|&a, &b| columns[a].priority == columns[b].priority).collect();
+    by_drop_order.sort_by_key(|&index| (columns[index].drop_order, std::cmp::Reverse(index)));
+    let levels: Vec<&[usize]> =
+        by_drop_order.chunk_by(|&a, &b| columns[a].drop_order == columns[b].drop_order).collect();
     'levels: for level in levels {
-        for &at in level {
-            let column = &columns[at];
-            if column.priority > 0 && remaining < i32::from(column.min_width) + 1 {
+        for &index in level {
+            let column = &columns[index];
+            if column.drop_order > 0 && remaining < i32::from(column.min_width) + 1 {
                 break 'levels;
             }
-            widths[at] = column.min_width;
+            widths[index] = column.min_width;
             remaining -= i32::from(column.min_width) + 1;
         }
-        for &at in level {
-            grow_width(&mut widths[at], columns[at].comfortable_width, &mut remaining);
+        for &index in level {
+            grow_width(&mut widths[index], columns[index].comfortable_width, &mut remaining);
         }
     }
-    for at in by_priority {
-        if widths[at] > 0 {
-            grow_width(&mut widths[at], columns[at].max_width, &mut remaining);
+    for index in by_drop_order {
+        if widths[index] > 0 {
+            grow_width(&mut widths[index], columns[index].max_width, &mut remaining);
         }
     }
     let shown = columns.iter().zip(widths).filter(|(_, width)| *width > 0);
@@ -103,10 +104,10 @@ pub fn hidden_titles<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<&'static
 }
 
 /// Widens a column up to a width of `target`, as far as the remaining space allows.
-fn grow_width(width: &mut u16, to: u16, left: &mut i32) {
-    let more = i32::from(to.saturating_sub(*width)).min(*left).max(0);
+fn grow_width(width: &mut u16, target: u16, remaining: &mut i32) {
+    let more = i32::from(target.saturating_sub(*width)).min(*remaining).max(0);
     *width += more as u16;
-    *left -= more;
+    *remaining -= more;
 }
 
 /// A table whose rows are built only when they are visible.
@@ -135,11 +136,11 @@ impl<I: Copy> VirtualTable<'_, I> {
         }
         let rows = usize::from(list.height);
         let first = first_visible_row(self.selected, rows, self.row_count);
-        for (line, at) in (first..self.row_count).take(rows).enumerate() {
-            let place = Rect { y: list.y + line as u16, height: 1, ..list };
-            render_row(&shown, place, self.glyphs, buf, |column| cell(at, column.id, usize::from(column.width)));
-            if self.is_focused && at == self.selected {
-                highlight(place, self.theme.style(StyleRole::Selection), self.glyphs, buf);
+        for (line, row) in (first..self.row_count).take(rows).enumerate() {
+            let row_area = Rect { y: list.y + line as u16, height: 1, ..list };
+            render_row(&shown, row_area, self.glyphs, buf, |column| cell(row, column.id, usize::from(column.width)));
+            if self.is_focused && row == self.selected {
+                highlight(row_area, self.theme.style(StyleRole::Selection), self.glyphs, buf);
             }
         }
     }
@@ -174,7 +175,7 @@ fn render_row<'l, I: Copy>(
 /// ASCII bars get the style, because reversing doesn't change what they show, and their characters occur in text too.
 pub fn highlight(area: Rect, style: Style, glyphs: &Glyphs, buf: &mut Buffer) {
     let bars = [glyphs.bar_full, glyphs.bar_empty];
-    let is_bar = |symbol: &str| !glyphs.ascii && (bars.contains(&symbol) || glyphs.bar_partials.contains(&symbol));
+    let is_bar = |symbol: &str| !glyphs.ascii_only && (bars.contains(&symbol) || glyphs.bar_partials.contains(&symbol));
     for position in area.positions() {
         let Some(cell) = buf.cell_mut(position) else { continue };
         if is_bar(cell.symbol()) {
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_important_are_comfortable_before_the_others_come_in() {
+    fn important_columns_get_their_comfortable_width_before_others_are_shown() {
         assert_eq!(widths(3), [('n', 6)], "what always stays is cut off by the edge");
         assert_eq!(widths(8), [('n', 8)]);
         assert_eq!(widths(13), [('n', 8), ('o', 4)]);
@@ -215,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_is_known_by_its_heading() {
+    fn hidden_titles_are_those_of_the_columns_that_do_not_fit() {
         assert_eq!(hidden_titles(&columns(), 13), ["cost", "state"]);
         assert_eq!(hidden_titles(&columns(), 22), ["cost"]);
         assert_eq!(hidden_titles(&columns(), 99), [""; 0]);
     }
 
     #[test]
-    fn a_figure_that_is_too_wide_is_never_cut_on_the_left() {
+    fn a_number_that_is_too_wide_keeps_its_first_digits() {
         let area = Rect::new(0, 0, 5, 1);
         let shown = [ShownColumn { id: 'o', title: "ok", width: 4, is_right_aligned: true }];
         for (figure, want) in [("12", "  12 "), ("1234", "1234 "), ("1037.5k", "103… ")] {

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_opaque_goes_as_jpeg_and_what_is_not_as_png() {
+    fn opaque_pictures_are_sent_as_jpeg_and_others_as_png() {
         for (alpha, format) in [(255, ImageFormat::Jpeg), (40, ImageFormat::Png)] {
             let picture = RgbaImage::from_pixel(16, 8, Rgba([9, 99, 199, alpha]));
             let sequence = sequence(&picture, Size::new(4, 1)).unwrap();

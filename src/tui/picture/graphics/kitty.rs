@@ -60,14 +60,14 @@ fn wrap_for_tmux(sequence: &str, inside_tmux: bool) -> String {
 /// The placeholder for one cell of a picture. It contains row and column, so that it is correct even if only this cell
 /// is written.
 pub(super) fn placeholder(row: u16, column: u16) -> String {
-    let mut sign = String::from(PLACEHOLDER);
-    let mark = |at: u16| DIACRITICS.get(usize::from(at)).copied().and_then(char::from_u32);
+    let mut symbol = String::from(PLACEHOLDER);
+    let diacritic = |at: u16| DIACRITICS.get(usize::from(at)).copied().and_then(char::from_u32);
     // kitty has no diacritics for higher numbers; no area is that large.
-    if let (Some(row), Some(column)) = (mark(row), mark(column)) {
-        sign.push(row);
-        sign.push(column);
+    if let (Some(row), Some(column)) = (diacritic(row), diacritic(column)) {
+        symbol.push(row);
+        symbol.push(column);
     }
-    sign
+    symbol
 }
 
 /// Combining marks that encode row and column numbers, from kitty's rowcolumn-diacritics.txt.
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_goes_out_in_pieces_and_comes_back_together() {
+    fn a_picture_is_sent_in_chunks_that_decode_to_the_same_picture() {
         let picture =
             RgbaImage::from_fn(64, 64, |x, y| image::Rgba([(x * y) as u8, (x ^ y) as u8, (x + y) as u8, 255]));
         let sequence = transmission(&picture, Size::new(8, 4), 3, false).unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_fit_a_colour_and_what_was_given_is_taken_back() {
+    fn image_ids_fit_a_colour_and_all_of_them_are_deleted() {
         let ids: std::collections::HashSet<u32> = (0..100).map(image_id).collect();
         assert_eq!(ids.len(), MAX_KEPT_IMAGES as usize);
         assert!(ids.iter().all(|id| (0x10_0000..0x100_0000).contains(id)));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_has_a_mark_of_its_own() {
+    fn every_row_and_column_has_its_own_diacritic() {
         let marks: std::collections::HashSet<_> = DIACRITICS.into_iter().filter_map(char::from_u32).collect();
         assert_eq!(marks.len(), DIACRITICS.len());
         assert_eq!(placeholder(0, 1), "\u{10eeee}\u{305}\u{30d}");

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_a_picture_overwrites_every_cell_of_it() {
+    fn the_frame_after_a_picture_overwrites_all_its_cells() {
         let area = Rect::new(2, 1, SIZE.width, SIZE.height);
         let every: Vec<_> = area.positions().map(|at| (at.x, at.y)).collect();
         let empty = frame(|_| {});
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_picture_of_the_same_size_takes_every_cell() {
+    fn the_next_picture_of_the_same_size_rewrites_every_cell() {
         let area = Rect::new(2, 1, SIZE.width, SIZE.height);
         let [first, second] = [1, 2].map(|number| {
             let graphic = encoded(GraphicsProtocol::Kitty, number);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn sixels_need_to_know_the_size_of_a_cell() {
+    fn sixels_need_the_cell_size_of_the_terminal() {
         let picture = DecodedImage::from_pixels(RgbaImage::new(8, 8));
         let canvas = ImageCaps {
             colour_depth: ColourDepth::True,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_handed_over_than_there_is() {
+    fn the_size_to_send_exceeds_neither_the_picture_nor_the_maximum() {
         assert_eq!(transfer_size(800, 400, (4_000, 2_000)), (800, 400));
         assert_eq!(transfer_size(800, 400, (80, 40)), (80, 40));
         let (width, height) = transfer_size(4_000, 2_000, (9_000, 4_500));

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_transparent_looks_like_the_background() {
+    fn transparent_pixels_get_the_background_colour() {
         let glass = RgbaImage::from_pixel(6, 6, Rgba([200, 100, 50, 0]));
         for (light, want) in [(false, 0), (true, 100)] {
             let shown = decoded(&sequence(&glass, light), 6, 6)[0].unwrap();
