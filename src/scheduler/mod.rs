@@ -215,6 +215,8 @@ struct RouteState {
     ramp: Option<Ramp>,
     in_flight: u32,
     identical_rejections: (u32, u64),
+    /// Pictures that were refused in a row, without a request that was accepted.
+    picture_rejections: u32,
     has_accepted: bool,
     last_accepted_at: Option<MonoTime>,
     latency: LatencyAverage,
