@@ -174,7 +174,7 @@ impl PlannedBatch {
                 to_go.insert(item.id);
             }
         }
-        refused.into_result()?;
+        refused.into_result("that this run does not have yet")?;
         if let Some(dir) = run_dir {
             report::other_waiting(
                 dir,

@@ -294,6 +294,14 @@ impl Input {
         Some(RowError::new(&self.display_name, item.line, &FieldError::new(self.kind.model_field(), message)))
     }
 
+    /// Returns an error if the item's caption can't be written. For items that have ended and are asked anew, whose
+    /// captions the validation does not check.
+    pub fn caption_error(&self, item: &ItemSpec) -> Option<RowError> {
+        let captions = self.row_options.captions.as_ref().filter(|_| item.caption_path.is_some())?;
+        let error = captions.check(&self.row_options.base_dir, &item.id).err()?;
+        Some(RowError::new(&self.display_name, item.line, &error))
+    }
+
     /// For a run that is resumed: where no caption is to be written, since the item has ended, none is checked.
     pub fn spare_ended(&mut self, ended: impl Fn(&str) -> bool + Send + 'static) {
         self.ended = Some(Arc::new(Mutex::new(Box::new(ended))));
