@@ -156,6 +156,7 @@ impl PromptArgs {
             },
             max_pipe_bytes: Some(config.input_limits.max_pipe_bytes),
             legacy_rows: false,
+            allows_extra_pictures: false,
             model_check: Some(model_check(config)),
         })
     }
@@ -182,6 +183,7 @@ impl PromptArgs {
             }),
             existing_captions: input.kind().is_pictures().then(|| self.existing.name()),
             strict_rows: !options.legacy_rows,
+            refuses_extra_pictures: !options.allows_extra_pictures,
         }
     }
 
@@ -216,6 +218,12 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, CliError> {
 /// opened.
 pub(super) fn read_pins(dir: &RunDir) -> Option<PinnedSettings> {
     if dir.has_run() { Store::settings_of(dir).ok() } else { None }
+}
+
+/// Makes a resumed run read its rows as it did when it began.
+pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSettings, _argument: &str) {
+    options.legacy_rows = !pins.strict_rows;
+    options.allows_extra_pictures = !pins.refuses_extra_pictures;
 }
 
 fn model_check(config: &Config) -> ModelCheck {
@@ -283,7 +291,9 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         None => None,
     };
     let stored = read_pins(dir);
-    input_options.legacy_rows = stored.as_ref().is_some_and(|pins| !pins.strict_rows);
+    if let Some(pins) = &stored {
+        read_rows_as_pinned(&mut input_options, pins, &args.batch.input);
+    }
     let mut input = Input::open(&args.batch.input, input_options.clone(), &dir.spooled_input())?;
     refuse_without_vision(&input, &config)?;
     if stored.is_some() && input.kind().is_pictures() {

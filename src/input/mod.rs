@@ -89,6 +89,8 @@ pub struct InputOptions {
     /// Reads rows as earlier versions did: they knew no picture field but `images`, and the last of two fields with the
     /// same name counted. For runs that such a version started, whose items would otherwise change.
     pub legacy_rows: bool,
+    /// Takes rows that hold further pictures beside those that are sent. For runs that began before these were refused.
+    pub allows_extra_pictures: bool,
     /// Checks the models that rows name. `None`: any name is accepted.
     pub model_check: Option<ModelCheck>,
 }

@@ -93,6 +93,7 @@ impl Input {
             max_rows: options.limit,
             kept_fields: options.kept_fields,
             legacy_rows: options.legacy_rows,
+            allows_extra_pictures: options.allows_extra_pictures,
             model_check: options.model_check,
         };
         let FoundInput { source, run_name, display_name, spool, .. } = found;

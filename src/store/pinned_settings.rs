@@ -36,6 +36,9 @@ pub struct PinnedSettings {
     /// True if rows are read with all their picture fields and refused if a name stands twice. False in runs of earlier
     /// versions, which keep their rows as they were. Not compared.
     pub strict_rows: bool,
+    /// True if rows are refused that hold further pictures beside those that are sent. False in runs of earlier
+    /// versions. Not compared.
+    pub refuses_extra_pictures: bool,
 }
 
 /// One changed setting.
