@@ -25,7 +25,7 @@ use crate::{
     domain::{UnknownModelPolicy, rule},
     engine::{self, EngineSetup},
     input::{
-        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions, InputSummary, LineFormat, ModelCheck,
+        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, LineFormat, ModelCheck,
         UnknownModels,
     },
     output::ExistingCaptionPolicy,
@@ -154,6 +154,7 @@ impl PromptArgs {
                 (false, true) => LineFormat::Prompts,
                 (false, false) => LineFormat::Detect,
             },
+            recorded_line_format: LineFormat::Detect,
             max_pipe_bytes: Some(config.input_limits.max_pipe_bytes),
             legacy_rows: false,
             allows_extra_pictures: false,
@@ -221,9 +222,16 @@ pub(super) fn read_pins(dir: &RunDir) -> Option<PinnedSettings> {
 }
 
 /// Makes a resumed run read its rows as it did when it began.
-pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSettings, _argument: &str) {
+pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSettings, argument: &str) {
     options.legacy_rows = !pins.strict_rows;
     options.allows_extra_pictures = !pins.refuses_extra_pictures;
+    if pins.input == Input::normalize_argument(argument) {
+        options.recorded_line_format = match pins.kind.as_str() {
+            kind if kind == InputKind::Text.name() => LineFormat::Prompts,
+            kind if kind == InputKind::Pictures.name() => LineFormat::Pictures,
+            _ => LineFormat::Detect,
+        };
+    }
 }
 
 fn model_check(config: &Config) -> ModelCheck {

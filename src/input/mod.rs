@@ -84,6 +84,8 @@ pub struct InputOptions {
     pub kept_fields: Vec<String>,
     /// How the lines of a text file are read.
     pub line_format: LineFormat,
+    /// How they were read when the run began, which decides where they could be read in two ways.
+    pub recorded_line_format: LineFormat,
     /// Most bytes that are read from a pipe; `None`: 4 GiB.
     pub max_pipe_bytes: Option<u64>,
     /// Reads rows as earlier versions did: they knew no picture field but `images`, and the last of two fields with the
