@@ -154,9 +154,11 @@ impl RefusedRows {
         }
     }
 
+    /// `reason` says in the message which rows they are.
+    ///
     /// # Errors
     /// All refused rows together, if there are any.
-    pub fn into_result(self) -> Result<(), CliError> {
+    pub fn into_result(self, reason: &str) -> Result<(), CliError> {
         if self.total == 0 {
             return Ok(());
         }
@@ -165,9 +167,7 @@ impl RefusedRows {
             message = format!("{message}\n  … and {} more", self.total - self.first.len() as u64);
         }
         let rows = pluralize(self.total, "bad row");
-        Err(CliError::usage(format!(
-            "the input has {rows} that this run does not have yet; nothing was sent\n  {message}"
-        )))
+        Err(CliError::usage(format!("the input has {rows} {reason}; nothing was sent\n  {message}")))
     }
 }
 
@@ -189,12 +189,20 @@ pub(super) fn reconcile(
     let (mut changed, mut answered_seqs, mut new_rows, mut named_rows) = (0, Vec::new(), 0, Vec::new());
     let is_unchanged = report::unchanged_item_lookup(store.dir().path())?;
     let mut refused_rows = RefusedRows::default();
+    let mut refused_captions = RefusedRows::default();
     let rows = for_each_batch(store, input, false, |store, batch| {
         let compared = store.compare(batch)?;
         new_rows += compared.new;
         refused_rows.add_unknown_models(input, batch, &is_unchanged)?;
         for item in compared.changed {
             changed += 1;
+            // The validation has checked the captions of new and waiting items only.
+            if (!item.is_done || accept_changed)
+                && let Some(spec) = batch.iter().find(|spec| spec.id == item.id)
+                && let Some(fault) = input.caption_error(spec)
+            {
+                refused_captions.add(&fault);
+            }
             // A row without an answer is simply a new question: no old answer would be mixed with it.
             if !item.is_done {
                 continue;
@@ -206,7 +214,8 @@ pub(super) fn reconcile(
         }
         Ok(())
     })?;
-    refused_rows.into_result()?;
+    refused_rows.into_result("that this run does not have yet")?;
+    refused_captions.into_result("whose captions can't be written")?;
     let removed = recorded.saturating_sub(rows - new_rows);
     let is_prefix = has_limit && new_rows == 0 && rows > 0;
     // Rows that were not read before the process ended are only in the kept copy.

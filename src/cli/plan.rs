@@ -16,7 +16,7 @@ use super::{
     ingest::RefusedRows,
     options::{default_run_dir, ledger_path},
     print_stderr,
-    run::{BatchArgs, read_pins, refuse_without_vision, warn_of_unknown_models},
+    run::{BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models},
 };
 use crate::{
     clock::Clock,
@@ -68,7 +68,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.job.input)));
     let dir = RunDir::new(&run_dir);
     let pins = read_pins(&dir);
-    options.legacy_rows = pins.as_ref().is_some_and(|pins| !pins.strict_rows);
+    if let Some(pins) = &pins {
+        read_rows_as_pinned(&mut options, pins, &args.job.input);
+    }
     let spool = TempDir::new();
     let folder = spool.0.clone();
     let _cleanup = if Input::is_stream(&args.job.input) {
@@ -174,7 +176,7 @@ impl PlannedBatch {
                 to_go.insert(item.id);
             }
         }
-        refused.into_result()?;
+        refused.into_result("that this run does not have yet")?;
         if let Some(dir) = run_dir {
             report::for_each_unknown_waiting(
                 dir,

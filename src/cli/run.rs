@@ -25,7 +25,7 @@ use crate::{
     domain::{UnknownModelPolicy, rule},
     engine::{self, EngineSetup},
     input::{
-        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputOptions, InputSummary, LineFormat, ModelCheck,
+        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, LineFormat, ModelCheck,
         UnknownModels,
     },
     output::ExistingCaptionPolicy,
@@ -154,8 +154,10 @@ impl PromptArgs {
                 (false, true) => LineFormat::Prompts,
                 (false, false) => LineFormat::Detect,
             },
+            recorded_line_format: LineFormat::Detect,
             max_pipe_bytes: Some(config.input_limits.max_pipe_bytes),
             legacy_rows: false,
+            allows_extra_pictures: false,
             model_check: Some(model_check(config)),
         })
     }
@@ -182,6 +184,7 @@ impl PromptArgs {
             }),
             existing_captions: input.kind().is_pictures().then(|| self.existing.name()),
             strict_rows: !options.legacy_rows,
+            refuses_extra_pictures: !options.allows_extra_pictures,
         }
     }
 
@@ -216,6 +219,19 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, CliError> {
 /// opened.
 pub(super) fn read_pins(dir: &RunDir) -> Option<PinnedSettings> {
     if dir.has_run() { Store::settings_of(dir).ok() } else { None }
+}
+
+/// Makes a resumed run read its rows as it did when it began.
+pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSettings, argument: &str) {
+    options.legacy_rows = !pins.strict_rows;
+    options.allows_extra_pictures = !pins.refuses_extra_pictures;
+    if pins.input == Input::normalize_argument(argument) {
+        options.recorded_line_format = match pins.kind.as_str() {
+            kind if kind == InputKind::Text.name() => LineFormat::Prompts,
+            kind if kind == InputKind::Pictures.name() => LineFormat::Pictures,
+            _ => LineFormat::Detect,
+        };
+    }
 }
 
 fn model_check(config: &Config) -> ModelCheck {
@@ -283,7 +299,9 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         None => None,
     };
     let stored = read_pins(dir);
-    input_options.legacy_rows = stored.as_ref().is_some_and(|pins| !pins.strict_rows);
+    if let Some(pins) = &stored {
+        read_rows_as_pinned(&mut input_options, pins, &args.batch.input);
+    }
     let mut input = Input::open(&args.batch.input, input_options.clone(), &dir.spooled_input())?;
     refuse_without_vision(&input, &config)?;
     if stored.is_some() && input.kind().is_pictures() {

@@ -26,20 +26,11 @@ const EXPANSIONS: [(&str, &str); 10] = [
 const BRACKETS: [(char, char); 3] = [('<', '>'), ('[', ']'), ('{', '}')];
 
 /// Words of example texts, in lower case, letters and digits only.
-const EXAMPLE_WORDS: [&str; 12] = [
-    "yourapikey",
-    "yourkey",
-    "yoursecret",
-    "yourtoken",
-    "yourrealkey",
-    "apikeyhere",
-    "keyhere",
-    "changeme",
-    "replaceme",
-    "replacewith",
-    "insertkey",
-    "placeholder",
-];
+const EXAMPLE_WORDS: [&str; 7] =
+    ["apikeyhere", "keyhere", "changeme", "replaceme", "replacewith", "insertkey", "placeholder"];
+
+/// Beginnings of example texts in one word, as above.
+const EXAMPLE_STARTS: [&str; 5] = ["yourapikey", "yourkey", "yoursecret", "yourtoken", "yourrealkey"];
 
 /// Prefixes of keys. In a placeholder, only `x` or `*` follows them.
 const KEY_PREFIXES: [&str; 14] =
@@ -144,21 +135,37 @@ fn names_a_key(name: &str) -> bool {
 fn is_example(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
     EXAMPLE_WORDS.iter().any(|word| letters.contains(word))
-        || names_your_key(text, &letters)
+        || names_your_key(text)
         || text.contains("...")
         || text.contains('…')
         || is_masked(text)
 }
 
-/// `your_openai_key`, `YOUR-GEMINI-KEY`, `sk-your-own-key-here`, `yourOpenaiKey`; `letters` are those of `text`.
-fn names_your_key(text: &str, letters: &str) -> bool {
+/// True if the whole text is a name such as `your_openai_key`, `sk-your-own-key-here` or `yourOpenaiKey`. A secret in
+/// words may contain such a name: `keep-your-key-safe`.
+fn names_your_key(text: &str) -> bool {
+    const BEFORE: [&str; 6] = ["add", "enter", "insert", "paste", "put", "use"];
     const SECRETS: [&str; 5] = ["key", "keys", "token", "secret", "apikey"];
-    let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
-    let is_any = |word: &str| SECRETS.iter().any(|secret| word.eq_ignore_ascii_case(secret));
-    // A key of random letters may end so, and have digits.
-    let in_one = || SECRETS.iter().any(|secret| letters.starts_with("your") && letters.ends_with(secret));
-    words.any(|word| word.eq_ignore_ascii_case("your")) && words.any(is_any)
-        || (in_one() && text.bytes().all(|byte| byte.is_ascii_alphabetic()))
+    const AFTER: [&str; 2] = ["goes", "here"];
+    let lower = text.to_ascii_lowercase();
+    let mut words: Vec<&str> =
+        lower.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    while words.last().is_some_and(|word| AFTER.contains(word) || word.bytes().all(|byte| byte.is_ascii_digit())) {
+        words.pop();
+    }
+    let is_prefix = |word: &&str| BEFORE.contains(word) || KEY_PREFIXES.contains(word);
+    let start = words.iter().position(|word| !is_prefix(word)).unwrap_or(words.len());
+    match &words[start..] {
+        // A key of random letters may begin and end so, and have digits.
+        [word] => {
+            EXAMPLE_STARTS.iter().any(|start| word.starts_with(start))
+                || (word.starts_with("your")
+                    && SECRETS.iter().any(|secret| word.ends_with(secret))
+                    && word.bytes().all(|byte| byte.is_ascii_alphabetic()))
+        }
+        [first, .., last] => *first == "your" && SECRETS.contains(last),
+        [] => false,
+    }
 }
 
 /// True for a masked key: `xxx`, `sk-xxxxxxxx`, `AIzaXXXXX`, `sk-ant-****`. Only `x` or `*` follows the prefix.

@@ -51,9 +51,13 @@ impl BatchLine {
         sent: &Request,
         options: &RowOptions,
     ) -> Result<(), FieldError> {
+        if sent.needs_vision() && options.allows_extra_pictures {
+            return Ok(());
+        }
         for (name, value) in fields {
             let is_unsent = (!sent.needs_vision() && !value.is_empty_or_default())
-                || picture_fields::holds_unsent(name, value, sent);
+                || (picture_fields::holds_unsent(name, value, sent, options)
+                    && !picture_fields::is_origin_of_data(value, sent));
             if picture_fields::names_only_pictures(name) && is_unsent {
                 let message = format!(
                     "stands beside `{}`, where it is not sent; put it into the messages there",

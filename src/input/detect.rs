@@ -8,13 +8,14 @@ use std::{
 };
 
 use super::{
-    InputKind, LineFormat,
+    InputKind, InputOptions, LineFormat,
     csv::detect_delimiter,
     error::InputError,
     image_source::{has_picture_magic, is_picture, resolve_listed_path},
     json::Json,
     lines::LineReader,
     picture_names::LineShape,
+    template::Templates,
 };
 
 /// Rows that are tried until one parses.
@@ -39,8 +40,9 @@ pub(super) fn detect(
     path: &Path,
     display_path: &Path,
     base_dir: &Path,
-    format: LineFormat,
+    options: &InputOptions,
 ) -> Result<DetectedFormat, InputError> {
+    let format = options.line_format;
     let unreadable = |error: io::Error| InputError::unreadable(display_path, error);
     let mut head = Vec::with_capacity(1_024);
     File::open(path).and_then(|file| file.take(1_024).read_to_end(&mut head)).map_err(unreadable)?;
@@ -73,9 +75,20 @@ pub(super) fn detect(
         }
         _ if looks_like_an_array(&first) && extension != "txt" => return Err(json_array_error(display_path)),
         "" if is_csv_header(&first) => DetectedFormat::Csv { delimiter: detect_delimiter(&first) },
+        _ if options.recorded_line_format == LineFormat::Prompts => DetectedFormat::Rows(InputKind::Text),
         _ => {
-            let lines = LineStats::read(path, base_dir, format, look_up).map_err(unreadable)?;
-            match lines.line_format(display_path)? {
+            let recorded = options.recorded_line_format;
+            let lines = LineStats::read(path, base_dir, recorded, look_up).map_err(unreadable)?;
+            let format = match recorded {
+                LineFormat::Detect => lines.line_format(display_path),
+                known => Ok(known),
+            };
+            // No picture has the field of a line of text.
+            let is_text_template = || {
+                let templates = Templates::compile(options.prompt.as_deref(), None);
+                templates.is_ok_and(|templates| templates.uses_field("prompt"))
+            };
+            match format.or_else(|error| if is_text_template() { Ok(LineFormat::Prompts) } else { Err(error) })? {
                 LineFormat::Pictures => DetectedFormat::List { base_dir: lines.best_base() },
                 _ => DetectedFormat::Rows(InputKind::Text),
             }
@@ -233,10 +246,12 @@ struct LineStats {
     existing: LineCount,
     /// Written like a picture's file name, without blanks.
     picture_names: LineCount,
-    /// With blanks, like a sentence, but with a picture's extension at the end.
+    /// With blanks or fields, but with a picture's extension.
     possible_names: LineCount,
     /// Sentences with a picture's extension at their end. In a file of prompts they are prompts; alone they leave doubt.
     sentences: LineCount,
+    /// Paths and URLs without a picture's extension: as sentences.
+    locations: LineCount,
     /// Not a picture's name.
     other: LineCount,
 }
@@ -314,6 +329,7 @@ impl LineStats {
             picture_names: empty(),
             possible_names: empty(),
             sentences: empty(),
+            locations: empty(),
             other: empty(),
         };
         let reads_all = format == LineFormat::Pictures;
@@ -344,7 +360,7 @@ impl LineStats {
             return lines.add(number, line);
         }
         let (mut exists, mut is_comment) = (false, line.starts_with('#'));
-        let looks_so = matches!(shape, LineShape::Name | LineShape::PerhapsName);
+        let looks_so = matches!(shape, LineShape::Name | LineShape::PerhapsName | LineShape::Location);
         if is_list || ((looks_so || self.misses < Self::MAX_MISSES) && may_be_path(line)) {
             let mut is_missing = false;
             for (base_dir, count) in &mut self.base_dirs {
@@ -361,14 +377,15 @@ impl LineStats {
             LineShape::Name => self.picture_names.add(number, line),
             LineShape::PerhapsName => self.possible_names.add(number, line),
             LineShape::Sentence => self.sentences.add(number, line),
+            LineShape::Location => self.locations.add(number, line),
             LineShape::Prompt if is_comment => {}
             LineShape::Prompt => self.other.add(number, line),
         }
     }
 
-    /// Whether some lines look like pictures' names and others do not: whatever follows leaves doubt.
+    /// Whether some lines name pictures and others do not: whatever follows leaves doubt.
     fn is_mixed(&self) -> bool {
-        self.other.count > 0 && self.existing.count + self.picture_names.count + self.possible_names.count > 0
+        self.other.count > 0 && self.existing.count + self.picture_names.count > 0
     }
 
     /// The folder in which most of the pictures exist; the list's own folder if there is no difference.
@@ -382,22 +399,26 @@ impl LineStats {
         best.0.clone()
     }
 
-    /// Returns pictures or prompts if the lines are unambiguous.
+    /// Returns pictures or prompts if the lines are unambiguous, by the rule at [`LineShape`].
     fn line_format(&self, display_path: &Path) -> Result<LineFormat, InputError> {
-        let Self { existing: there, picture_names: named, possible_names: perhaps, sentences, other, .. } = self;
-        let in_doubt = perhaps.count + sentences.count;
+        /// Prompts for each line that may be a name, so that it counts as a prompt too.
+        const PROMPTS_PER_NAME: u64 = 9;
+        let Self { existing: there, picture_names: named, possible_names: perhaps, .. } = self;
+        let Self { sentences, locations, other, .. } = self;
+        let in_doubt = perhaps.count + sentences.count + locations.count;
         if other.count == 0 && (there.count > 0 || (named.count > 0 && in_doubt == 0)) {
             return Ok(LineFormat::Pictures);
         }
-        let names_none = there.count == 0 && named.count == 0 && perhaps.count == 0;
-        if names_none && (other.count > 0 || sentences.count == 0) {
+        let names_none = there.count == 0 && named.count == 0;
+        let are_prompts = perhaps.count.saturating_mul(PROMPTS_PER_NAME) <= other.count;
+        if names_none && are_prompts && (other.count > 0 || in_doubt == 0) {
             return Ok(LineFormat::Prompts);
         }
         let place = |lines: &[&LineCount]| {
             let (number, line) = lines.iter().find_map(|lines| lines.first.as_ref())?;
             Some(format!("line {number} ({line})"))
         };
-        let readings = match (place(&[there, named]), place(&[perhaps, sentences]), place(&[other])) {
+        let readings = match (place(&[there, named]), place(&[perhaps, sentences, locations]), place(&[other])) {
             (Some(picture), _, Some(prompt)) => format!(
                 "{picture} names a picture, as in a list of pictures; {prompt} does not, as in a file of prompts"
             ),

@@ -42,6 +42,8 @@ pub(super) struct RowOptions {
     pub kept_fields: Vec<String>,
     /// See [`super::InputOptions::legacy_rows`].
     pub legacy_rows: bool,
+    /// See [`super::InputOptions::allows_extra_pictures`].
+    pub allows_extra_pictures: bool,
     pub model_check: Option<ModelCheck>,
 }
 

@@ -84,11 +84,15 @@ pub struct InputOptions {
     pub kept_fields: Vec<String>,
     /// How the lines of a text file are read.
     pub line_format: LineFormat,
+    /// How they were read when the run began, which decides where they could be read in two ways.
+    pub recorded_line_format: LineFormat,
     /// Most bytes that are read from a pipe; `None`: 4 GiB.
     pub max_pipe_bytes: Option<u64>,
     /// Reads rows as earlier versions did: they knew no picture field but `images`, and the last of two fields with the
     /// same name counted. For runs that such a version started, whose items would otherwise change.
     pub legacy_rows: bool,
+    /// Takes rows that hold further pictures beside those that are sent. For runs that began before these were refused.
+    pub allows_extra_pictures: bool,
     /// Checks the models that rows name. `None`: any name is accepted.
     pub model_check: Option<ModelCheck>,
 }
@@ -292,6 +296,14 @@ impl Input {
         }
         let message = (check.error_message)(check.unknown_model(item)?);
         Some(RowError::new(&self.display_name, item.line, &FieldError::new(self.kind.model_field(), message)))
+    }
+
+    /// Returns an error if the item's caption can't be written. For items that have ended and are asked anew, whose
+    /// captions the validation does not check.
+    pub fn caption_error(&self, item: &ItemSpec) -> Option<RowError> {
+        let captions = self.row_options.captions.as_ref().filter(|_| item.caption_path.is_some())?;
+        let error = captions.check(&self.row_options.base_dir, &item.id).err()?;
+        Some(RowError::new(&self.display_name, item.line, &error))
     }
 
     /// For a run that is resumed: where no caption is to be written, since the item has ended, none is checked.

@@ -93,6 +93,7 @@ impl Input {
             max_rows: options.limit,
             kept_fields: options.kept_fields,
             legacy_rows: options.legacy_rows,
+            allows_extra_pictures: options.allows_extra_pictures,
             model_check: options.model_check,
         };
         let FoundInput { source, run_name, display_name, spool, .. } = found;
@@ -173,7 +174,7 @@ fn find_input(argument: &str, spool: &Path, options: &InputOptions) -> Result<Fo
             spool::copy_stdin(spool, max_pipe_bytes)?,
             Path::new("standard input"),
             PIPE_RUN_NAME.to_owned(),
-            format,
+            options,
         );
     }
     let path = Path::new(argument);
@@ -194,11 +195,11 @@ fn find_input(argument: &str, spool: &Path, options: &InputOptions) -> Result<Fo
     }
     let base_dir = absolute_path.parent().unwrap_or(&absolute_path).to_owned();
     if metadata.is_file() {
-        return open_file(&absolute_path, path, &base_dir, name, format);
+        return open_file(&absolute_path, path, &base_dir, name, options);
     }
     // A named pipe, `<(command)`, /dev/stdin: can be read only once.
     let stream = File::open(&absolute_path).map_err(|error| InputError::unreadable(path, error))?;
-    open_pipe(spool::named(stream, spool, argument, max_pipe_bytes)?, path, name, format)
+    open_pipe(spool::named(stream, spool, argument, max_pipe_bytes)?, path, name, options)
 }
 
 /// Refuses `--list` and `--lines` for an input that is not a text file.
@@ -213,8 +214,13 @@ fn refuse_line_format(format: LineFormat, display_path: &str, message: &str) -> 
     )))
 }
 
-fn open_pipe(spool: Spool, display_path: &Path, name: String, format: LineFormat) -> Result<FoundInput, InputError> {
-    let found = open_file(spool.path(), display_path, &current_dir()?, name, format)?;
+fn open_pipe(
+    spool: Spool,
+    display_path: &Path,
+    name: String,
+    options: &InputOptions,
+) -> Result<FoundInput, InputError> {
+    let found = open_file(spool.path(), display_path, &current_dir()?, name, options)?;
     if matches!(found.source, InputSource::Pictures(ImageSource::Single { .. })) {
         let message =
             "is a picture; its path is its name, and says where its caption goes: give that instead of a pipe";
@@ -233,17 +239,17 @@ fn open_file(
     display_path: &Path,
     base_dir: &Path,
     run_name: String,
-    format: LineFormat,
+    options: &InputOptions,
 ) -> Result<FoundInput, InputError> {
     let display_name = display_path.display().to_string();
-    let (kind, source) = match detect(path, display_path, base_dir, format)? {
+    let (kind, source) = match detect(path, display_path, base_dir, options)? {
         DetectedFormat::Rows(kind) => (kind, InputSource::Lines(path.to_owned())),
         DetectedFormat::Csv { delimiter } => (InputKind::Csv, InputSource::Csv { path: path.to_owned(), delimiter }),
         DetectedFormat::List { base_dir: base } => {
             return open_pictures(ImageSource::List { file: path.to_owned(), base_dir: base }, &display_name, run_name);
         }
         DetectedFormat::Picture => {
-            refuse_line_format(format, &display_name, "is a picture")?;
+            refuse_line_format(options.line_format, &display_name, "is a picture")?;
             let file = path.file_name().and_then(|file| file.to_str());
             let file = file.ok_or_else(|| {
                 InputError::unsupported_format(display_path, "has a name that is not UTF-8; rename it")

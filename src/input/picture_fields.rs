@@ -22,10 +22,14 @@ const PICTURE_FIELDS: [&str; 4] = ["images", "image", "image_path", "image_url"]
 const FILE_FIELDS: [&str; 3] = ["file_name", "file", "path"];
 /// If a field's name contains one of these, it may be meant as a picture. Compared without case and punctuation.
 const PICTURE_WORDS: [&str; 4] = ["image", "img", "picture", "photo"];
-/// Extensions of pictures that no provider accepts.
+/// Last words of names that mean a picture itself: `mask_image`, `photos`.
+const PICTURE_NOUNS: [&str; 8] = ["image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"];
+/// Keys of objects under which a picture stands.
 const PICTURE_KEYS: [&str; 9] = ["url", "path", "src", "data", "base64", "b64_json", "file", "image", "image_url"];
-/// First characters of PNG, JPEG, GIF and WebP as base64.
+/// If a field's name has one of these words, a URL in it is not the picture's.
 const OTHER_ADDRESSES: [&str; 6] = ["license", "licence", "credit", "author", "attribution", "page"];
+/// If a field's name has one of these words, it is a text about a picture.
+const TEXT_WORDS: [&str; 6] = ["caption", "captions", "alt", "text", "title", "description"];
 
 /// True if a field called `name` may name pictures.
 pub(super) fn may_name_pictures(name: &str) -> bool {
@@ -62,12 +66,18 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions)
     Ok(found.map(|(_, images)| images).unwrap_or_default())
 }
 
-/// Refuses a field that looks like a picture but is not read. Only for rows without a picture: if one is sent, such a
-/// field describes it.
+/// Refuses a field that holds a picture but is not read.
+///
+/// Without a picture in the row, that is any field with a word for pictures in its name. Beside a picture that is sent,
+/// most such fields describe it (`image_id`, `photo_url`): only those count that name one more picture for sure, by
+/// their names and by their values.
 pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, options: &RowOptions) -> Result<(), FieldError> {
+    if sent.needs_vision() && options.allows_extra_pictures {
+        return Ok(());
+    }
     for (name, value) in fields {
         let is_read = may_name_pictures(name) || options.templates.uses_field(name);
-        if is_read || !has_picture_word(name) || !holds_unsent(name, value, sent) {
+        if is_read || !may_be_unread(name, sent) || !holds_unsent(name, value, sent, options) {
             continue;
         }
         let message = if sent.needs_vision() {
@@ -81,48 +91,123 @@ pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, options: &RowOp
     Ok(())
 }
 
+/// Whether a field that is not read may hold a picture, by its name.
+fn may_be_unread(name: &str, sent: &Request) -> bool {
+    if sent.needs_vision() { NameKind::of(name) != NameKind::Other } else { has_picture_word(name) }
+}
+
+/// What the name of a field says about its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum NameKind {
+    /// One of the fields that name pictures, or one more of them: `image_2`, `image2`, `image_b`, `image_urls`.
+    Numbered,
+    /// Another name for a picture: `img`, `mask_image`, `photos`.
+    Picture,
+    Other,
+}
+
+impl NameKind {
+    fn of(name: &str) -> Self {
+        let mut words = split_words(name);
+        words.retain(|word| word.len() > 1 && !word.bytes().all(|byte| byte.is_ascii_digit()));
+        let joined = words.join("_");
+        if [joined.as_str(), joined.trim_end_matches('s')].iter().any(|name| PICTURE_FIELDS.contains(name)) {
+            Self::Numbered
+        } else if words.last().is_some_and(|last| PICTURE_NOUNS.contains(&last.as_str())) {
+            Self::Picture
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// The words of a name in lower case, apart from its numbers: `imageUrl2` is image, url, 2.
+fn split_words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut last = ' ';
+    for letter in name.chars() {
+        let begins = letter.is_uppercase() && last.is_lowercase() || letter.is_ascii_digit() != last.is_ascii_digit();
+        if begins || !letter.is_alphanumeric() {
+            words.push(String::new());
+        }
+        if letter.is_alphanumeric()
+            && let Some(word) = words.last_mut()
+        {
+            word.extend(letter.to_lowercase());
+        }
+        last = letter;
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 /// Whether a value holds a picture that is not sent. `name` is that of its field.
-pub(super) fn holds_unsent(name: &str, value: &Json<'_>, sent: &Request) -> bool {
+pub(super) fn holds_unsent(name: &str, value: &Json<'_>, sent: &Request, options: &RowOptions) -> bool {
     match value {
         Json::Text(text) if text.starts_with(['[', '{']) => match Json::parse(text) {
-            Ok(value) => holds_unsent(name, &value, sent),
-            Err(_) => is_unsent(name, text, sent),
+            Ok(value) => holds_unsent(name, &value, sent, options),
+            Err(_) => is_unsent(name, text, sent, options),
         },
-        Json::Text(text) => is_unsent(name, text, sent),
-        Json::List(items) => items.iter().any(|item| holds_unsent(name, item, sent)),
+        Json::Text(text) => is_unsent(name, text, sent, options),
+        Json::List(items) => items.iter().any(|item| holds_unsent(name, item, sent, options)),
         Json::Object(fields) => fields.iter().any(|(key, value)| match value {
             Json::Text(text) if key == "bytes" => !text.is_empty(),
             Json::List(bytes) if key == "bytes" => !bytes.is_empty(),
-            Json::Text(text) => PICTURE_KEYS.contains(&key.as_ref()) && is_unsent(name, text, sent),
-            value => holds_unsent(name, value, sent),
+            Json::Text(text) => PICTURE_KEYS.contains(&key.as_ref()) && is_unsent(name, text, sent, options),
+            value => holds_unsent(name, value, sent, options),
         }),
         _ => false,
     }
 }
 
 /// Whether a text is a picture's path, URL or base64, and none of the pictures that are sent.
-fn is_unsent(name: &str, text: &str, sent: &Request) -> bool {
-    if !(refers_to_a_picture(text) || names_a_picture(text) || is_base64(text)) {
-        return false;
-    }
-    let name = plain(name);
-    let is_address = !names_a_picture(text) && !is_data_url(text) && !is_base64(text);
-    // The address of a licence, say.
-    let is_other = is_address && OTHER_ADDRESSES.iter().any(|word| name.contains(word));
-    if is_other && sent.needs_vision() {
+fn is_unsent(name: &str, text: &str, sent: &Request, options: &RowOptions) -> bool {
+    let kind = NameKind::of(name);
+    let words = split_words(name);
+    let has_word = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
+    let is_other =
+        kind == NameKind::Other && (has_word(&TEXT_WORDS) || (text.contains("://") && has_word(&OTHER_ADDRESSES)));
+    // A picture's URL needs no extension, and neither does that of a page.
+    let takes_any_url = kind == NameKind::Numbered || (kind == NameKind::Picture && !sent.needs_vision());
+    let is_one_word = !text.trim().contains(char::is_whitespace);
+    let is_picture = is_data_url(text)
+        || is_base64(text)
+        || (is_one_word && !is_other && (names_a_picture(text) || (takes_any_url && refers_to_a_picture(text))))
+        || (kind != NameKind::Other && is_existing_picture(text, options));
+    if !is_picture {
         return false;
     }
     let same = image_ref::parse_reference(text).ok();
-    // Without its folder, as fields for names have it; data has no other name.
-    let has_name = |place: &Path| name.contains("name") && place.ends_with(text.trim());
+    // Without its folder; data has no other name.
+    let has_name = |place: &Path| kind != NameKind::Numbered && place.ends_with(text.trim());
     !sent.images().any(|image| {
         same.as_ref() == Some(image)
             || match image {
                 Image::File(path) => has_name(path),
                 Image::Url(url) => has_name(Path::new(url.split(['?', '#']).next().unwrap_or_default())),
-                Image::Inline { data, .. } => data == text || name.contains("name"),
+                Image::Inline { data, .. } => data == text || has_word(&["name", "names", "filename"]),
             }
     })
+}
+
+fn is_existing_picture(text: &str, options: &RowOptions) -> bool {
+    const MOST_BYTES: usize = 1_024;
+    let text = text.trim();
+    let may_be_path = !text.is_empty() && text.len() <= MOST_BYTES && !text.contains(['\n', '\0']);
+    may_be_path && {
+        let path = options.base_dir.join(text);
+        path.is_file() && is_picture(&path)
+    }
+}
+
+/// Whether the value names no more pictures than are sent, and all of these are sent as data, which has no name: the
+/// value says where they are from.
+pub(super) fn is_origin_of_data(value: &Json<'_>, sent: &Request) -> bool {
+    let named = match value {
+        Json::List(items) => items.len(),
+        _ => 1,
+    };
+    named <= sent.images().count() && sent.images().all(|image| matches!(image, Image::Inline { .. }))
 }
 
 /// Without case and punctuation.

@@ -11,15 +11,22 @@ const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR"];
 /// Between a name and what stands beside it on a line.
 const DELIMITERS: [char; 3] = [',', ';', '|'];
 
-/// How a line of a text file is written.
+/// How a line of a text file is written. A text file with such lines is read like this:
+///
+/// - A `Name` is a picture's wherever it stands: beside prompts, the file is refused as readable in two ways.
+/// - A `PerhapsName` is a prompt if nine in ten lines are prompts and no line names a picture for sure. Otherwise the file
+///   is refused, unless other lines name pictures that are there, and none is a prompt.
+/// - A `Sentence` or a `Location` is a prompt as soon as any line is one. If all lines are such, the file is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum LineShape {
     /// A picture's name in one word or in quotes.
     Name,
-    /// A path, a URL, a short name with blanks in it, or one of these with fields beside it.
+    /// A short name of a picture with blanks in it, one in a script without blanks, or a name with fields beside it.
     PerhapsName,
-    /// Like a sentence, but a picture's extension is at its end.
+    /// Like a sentence, or with the name of a drawing or a document (`.svg`, `.pdf`), but with an extension at its end.
     Sentence,
+    /// A path or a URL without a picture's extension, alone or in the first field.
+    Location,
     /// Like no picture's name.
     Prompt,
 }
@@ -27,13 +34,34 @@ pub(super) enum LineShape {
 impl LineShape {
     pub(super) fn of(line: &str) -> Self {
         let plain = strip_quotes(line);
-        let is_one_word = !plain.contains(char::is_whitespace);
-        match names_a_picture(plain) {
-            true if is_one_word || plain != line => Self::Name,
-            true if is_short_name(plain) || begins_like_a_path(plain) => Self::PerhapsName,
-            true => Self::Sentence,
-            false if is_location(plain) || has_name_among_fields(line) => Self::PerhapsName,
-            false => Self::Prompt,
+        if is_data_url(plain) || is_base64(plain) {
+            return Self::PerhapsName;
+        }
+        if !names_a_picture(plain) {
+            return Self::of_fields(line, plain);
+        }
+        let is_path = begins_like_a_path(plain);
+        if plain.contains(char::is_whitespace) {
+            match () {
+                () if plain != line => Self::Name,
+                () if ends_in_bare_extension(plain) => Self::Prompt,
+                () if is_path || (is_short_name(plain) && !speaks_of_files(plain)) => Self::PerhapsName,
+                () => Self::Sentence,
+            }
+        } else if plain == line && !is_path && plain.chars().any(is_of_script_without_blanks) {
+            Self::PerhapsName
+        } else {
+            Self::Name
+        }
+    }
+
+    fn of_fields(line: &str, plain: &str) -> Self {
+        if has_name_among_fields(line) {
+            Self::PerhapsName
+        } else if is_location(plain) || has_location_before_fields(line) {
+            Self::Location
+        } else {
+            Self::Prompt
         }
     }
 }
@@ -74,11 +102,27 @@ fn is_short_name(text: &str) -> bool {
     !text.contains([':', '?', '*', '"', '<', '>', '|']) && text.split_whitespace().count() <= MOST_WORDS
 }
 
-/// A URL, a picture's data, or a path that begins like one: nothing else on the line.
+/// Whether the last word is nothing but an extension: `Convert .heic to .jpg`.
+fn ends_in_bare_extension(text: &str) -> bool {
+    text.split_whitespace().next_back().is_some_and(|word| word.starts_with('.') && !word.contains('/'))
+}
+
+/// Whether a text of several words ends in a document's or drawing's name, or has another picture's name inside:
+/// `Summarise report.pdf`, `convert a.jpg b.png`.
+fn speaks_of_files(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    let begins_with_name = words.next().is_some_and(names_a_picture);
+    words.next_back();
+    OTHER_PICTURES.contains(&extension_of(text).as_str()) || (!begins_with_name && words.any(names_a_picture))
+}
+
+/// A letter of Chinese, Japanese or Thai: a sentence in it is one word.
+const fn is_of_script_without_blanks(letter: char) -> bool {
+    matches!(letter, '\u{e00}'..='\u{e7f}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+/// A URL, or a path that begins like one: nothing else on the line.
 fn is_location(text: &str) -> bool {
-    if is_data_url(text) || is_base64(text) {
-        return true;
-    }
     if text.contains(char::is_whitespace) {
         return false;
     }
@@ -107,23 +151,36 @@ fn begins_like_a_path(text: &str) -> bool {
 
 /// Whether a line names a picture with something beside it: `a.png,1`, `a.png 0`, `a.png<TAB>a caption`.
 fn has_name_among_fields(line: &str) -> bool {
-    let is_one_word = |field: &str| !field.contains(char::is_whitespace);
     let is_name = |field: &str| {
         let plain = strip_quotes(field.trim());
-        is_location(plain)
-            || (names_a_picture(plain) && (is_one_word(plain) || plain != field.trim() || is_short_name(plain)))
+        names_a_picture(plain) && (is_one_word(plain) || plain != field.trim() || is_short_name(plain))
     };
     if line.contains('\t') && line.split('\t').any(is_name) {
         return true;
     }
-    let are_numbers =
-        |rest: &str| rest.split([' ', ',', ';', '|']).all(|word| word.is_empty() || word.parse::<f64>().is_ok());
     if let Some((first, rest)) = line.split_once(DELIMITERS)
         && is_name(first)
     {
         return is_one_word(strip_quotes(first)) || strip_quotes(first) != first || are_numbers(rest);
     }
     line.split_once(' ').is_some_and(|(first, rest)| is_name(first) && are_numbers(rest))
+}
+
+/// Whether a path or URL stands before further fields. Only a tab or numbers are surely fields: a sentence may follow a
+/// URL and a comma.
+fn has_location_before_fields(line: &str) -> bool {
+    let is_first = |first: &str| is_location(strip_quotes(first.trim()));
+    line.split_once('\t').is_some_and(|(first, _)| is_first(first))
+        || line.split_once(DELIMITERS).is_some_and(|(first, rest)| is_first(first) && are_numbers(rest))
+        || line.split_once(' ').is_some_and(|(first, rest)| is_first(first) && are_numbers(rest))
+}
+
+fn is_one_word(text: &str) -> bool {
+    !text.contains(char::is_whitespace)
+}
+
+fn are_numbers(text: &str) -> bool {
+    text.split([' ', ',', ';', '|']).all(|word| word.is_empty() || word.parse::<f64>().is_ok())
 }
 
 #[cfg(test)]
@@ -145,14 +202,7 @@ mod tests {
                     "Draw me logo.png",
                     r"C:\Users\me\Pictures\gone one.png",
                     r"C:\Users\me\All the pictures that we took in the summer of 2019\a.png",
-                    r"C:\scans\0001",
-                    "/home/me/photos/0001",
-                    "./0001",
-                    "~/photos/0001",
-                    "https://x.example/photo/17",
                     "HTTPS://x.example/a b.png",
-                    "s3://bucket/17",
-                    "file:///photos/17",
                     "data:image/png;base64,AAAA",
                     "gone.png,1",
                     "gone.png;a cup, red",
@@ -162,7 +212,7 @@ mod tests {
                     "\"gone.png\",",
                     "gone.png\ta caption",
                     "17\tmy photo.png\ta caption of more than a few words, as captions are",
-                    "https://x.example/photo/17\ta caption",
+                    "请把这张图片转换成output.png",
                     "n01440764/n01440764_10026.JPEG 0",
                     "gone.png 0.5 1 2",
                 ],
@@ -172,8 +222,25 @@ mod tests {
                 &[
                     "Write a shell command that makes every picture small and writes it to out.png",
                     "Which of these is larger: a.jpg or b.png",
+                    "Summarise report.pdf",
+                    "convert a.jpg b.png",
                 ],
                 LineShape::Sentence,
+            ),
+            (
+                &[
+                    r"C:\scans\0001",
+                    "/home/me/photos/0001",
+                    "./0001",
+                    "~/photos/0001",
+                    "~/.bashrc",
+                    "https://x.example/photo/17",
+                    "https://x.example/photo/17,0.5",
+                    "s3://bucket/17",
+                    "file:///photos/17",
+                    "https://x.example/photo/17\ta caption",
+                ],
+                LineShape::Location,
             ),
             (
                 &[
@@ -184,6 +251,11 @@ mod tests {
                     "logo.png needs a better background: which one?",
                     "Summarise https://x.example/article in a sentence",
                     "https://x.example/article is down: why?",
+                    "http://localhost:8080/health, why is it down?",
+                    "Q1\thttps://a.b/c\tsummarise",
+                    "How do I open a .pdf",
+                    "Convert .heic to .jpg",
+                    "写一首关于猫的诗",
                     "Explain and/or, TCP/IP and yes/no",
                     "and/or",
                     "/start",

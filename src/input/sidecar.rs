@@ -79,6 +79,14 @@ impl CaptionSettings {
         Ok(Sidecar { target, relative_path })
     }
 
+    /// Refuses a picture whose caption can't be written, added to or replaced.
+    pub(super) fn check(&self, base_dir: &Path, picture: &str) -> Result<(), FieldError> {
+        let sidecar = self.sidecar(base_dir, picture)?;
+        self.check_inside_dir(&sidecar)?;
+        self.is_captioned(&sidecar)?;
+        sidecar.check_writable()
+    }
+
     /// True if the picture already has a caption that is kept, so that there is nothing to do.
     pub(super) fn is_captioned(&self, sidecar: &Sidecar) -> Result<bool, FieldError> {
         let target = &sidecar.target;

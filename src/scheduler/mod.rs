@@ -219,6 +219,8 @@ struct RouteState {
     in_flight: u32,
     /// The number of identical rejections in a row, and the fingerprint of their message.
     identical_rejections: (u32, u64),
+    /// Consecutive refused pictures, without an accepted request in between.
+    picture_rejections: u32,
     /// Whether the provider has ever accepted a request on this route.
     has_accepted_request: bool,
     last_accepted_at: Option<MonoTime>,

@@ -74,6 +74,7 @@ impl Scheduler {
             route.unavailable = None;
             route.needs_operator = None;
             route.identical_rejections = (0, 0);
+            route.picture_rejections = 0;
         }
         self.unpark_all();
         Ok(())

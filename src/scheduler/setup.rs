@@ -118,6 +118,7 @@ impl Scheduler {
                     ramp: None,
                     in_flight: 0,
                     identical_rejections: (0, 0),
+                    picture_rejections: 0,
                     has_accepted_request: false,
                     last_accepted_at: None,
                     latency: LatencyAverage::default(),

@@ -36,6 +36,9 @@ pub struct PinnedSettings {
     /// True if all picture fields of a row are read, and a row with a duplicate field name is refused. False in runs of
     /// earlier versions, which go on reading rows as before. Not compared.
     pub strict_rows: bool,
+    /// True if rows are refused that hold further pictures beside those that are sent. False in runs of earlier
+    /// versions. Not compared.
+    pub refuses_extra_pictures: bool,
 }
 
 /// One changed setting.

@@ -357,6 +357,36 @@ fn captions_that_could_not_be_written_are_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn captions_of_pictures_that_are_asked_anew_are_checked_before_anything_is_sent() {
+    let server = LoggingServer::openai("A picture.");
+    let machine = TestMachine::with_server(&server);
+    machine.write("album/a.png", png(3, 3));
+    machine.write("album/sub/b.png", "no picture at all");
+    let run = ["run", "album", "--captions", "words"];
+    machine.cascadeck(&run).expect_status(3);
+    assert_eq!(server.completions().len(), 1);
+    // The mended picture is asked about, and its caption's folder is a file now.
+    machine.write("album/sub/b.png", png(7, 5));
+    machine.write("words/sub", "no folder");
+    machine.cascadeck(&run).expect_status(2).assert_stderr_contains(&[
+        "captions can't be written to",
+        "words/sub",
+        "nothing was sent",
+    ]);
+    std::fs::remove_file(machine.path("words/sub")).unwrap();
+    machine.cascadeck(&run).expect_status(0);
+    assert_eq!(server.completions().len(), 2);
+    // So is a changed one that had an answer.
+    machine.write("album/sub/b.png", png(8, 5));
+    std::fs::remove_dir_all(machine.path("words/sub")).unwrap();
+    machine.write("words/sub", "no folder");
+    machine.cascadeck(&run).expect_status(2).assert_stderr_contains(&["--accept-changed"]);
+    let accepting = [&run[..], &["--accept-changed"]].concat();
+    machine.cascadeck(&accepting).expect_status(2).assert_stderr_contains(&["words/sub", "nothing was sent"]);
+    assert_eq!(server.completions().len(), 2);
+}
+
+#[test]
 fn a_caption_that_turns_out_unwritable_costs_no_other_and_is_written_later() {
     let machine = TestMachine::new();
     album(&machine);

@@ -94,6 +94,18 @@ fn lines_that_may_be_pictures_or_prompts_are_refused_until_somebody_says_which()
 }
 
 #[test]
+fn the_lines_of_a_run_that_goes_on_are_read_as_they_were() {
+    let (server, machine) = machine();
+    machine.write("lines.txt", "Write a poem\nlogo.png\n");
+    machine.cascadeck(&["run", "lines.txt"]).expect_status(2);
+    machine.cascadeck(&["run", "lines.txt", "--lines"]).expect_status(0);
+    machine.write("lines.txt", "Write a poem\nlogo.png\nWrite an ode\n");
+    machine.cascadeck(&["plan", "lines.txt"]).expect_status(0);
+    machine.cascadeck(&["run", "lines.txt"]).expect_status(0);
+    assert_eq!(pictures_and_texts(&server), (0, 3));
+}
+
+#[test]
 fn paths_never_go_out_as_prompts_unless_somebody_says_so() {
     let (server, machine) = machine();
     for lines in [

@@ -283,6 +283,27 @@ fn a_run_that_an_earlier_version_began_goes_on_with_its_rows_as_they_were_read()
 }
 
 #[test]
+fn a_run_that_began_before_further_pictures_were_refused_goes_on() {
+    let server = LoggingServer::openai("An answer.");
+    let machine = TestMachine::with_server(&server);
+    let row = "{\"id\":\"1\",\"prompt\":\"x\"}\n";
+    machine.write("rows.jsonl", row);
+    machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
+    let further = "{\"prompt\":\"y\",\"image\":\"https://x.example/a.png\",\"image_2\":\"https://x.example/b.png\"}\n";
+    machine.write("rows.jsonl", row.to_owned() + further);
+    machine.cascadeck(&["run", "rows.jsonl"]).expect_status(2).assert_stderr_contains(&["`image_2` looks like"]);
+    let record = rusqlite::Connection::open(machine.path("runs/rows/run.db")).unwrap();
+    let forget = "UPDATE meta SET value = json_remove(value, '$.refuses_extra_pictures') WHERE key = 'pins'";
+    assert_eq!(record.execute(forget, []).unwrap(), 1);
+    drop(record);
+    let plan = machine.cascadeck(&["plan", "rows.jsonl"]);
+    assert!(!plan.stderr.contains("image_2"), "{}", plan.stderr);
+    let ended = machine.cascadeck(&["run", "rows.jsonl"]);
+    assert!(!ended.stderr.contains("image_2"), "{}", ended.stderr);
+    assert_eq!(machine.results("runs/rows").len(), 2, "{}", ended.stderr);
+}
+
+#[test]
 fn rows_that_come_to_a_run_later_must_name_known_models_too() {
     let server = LoggingServer::openai("An answer.");
     let machine = TestMachine::with_server(&server);

@@ -118,7 +118,7 @@ fn no_secret_is_ever_shown() {
 }
 
 /// A text in place of a key, and a part of the message that says how to fix it.
-const PLACEHOLDERS: [(&str, &str); 30] = [
+const PLACEHOLDERS: [(&str, &str); 32] = [
     ("$OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
     ("${OPENAI_API_KEY}", "\"env:OPENAI_API_KEY\""),
     ("$env:OPENAI_API_KEY", "\"env:OPENAI_API_KEY\""),
@@ -134,6 +134,8 @@ const PLACEHOLDERS: [(&str, &str); 30] = [
     ("<your-openai-api-key>", "\"env:NAME\""),
     ("yourOpenaiToken", "\"env:NAME\""),
     ("YOUR_API_KEY", "\"env:NAME\""),
+    ("insert-your-api-key", "\"env:NAME\""),
+    ("YOUR_API_KEY_GOES_HERE", "\"env:NAME\""),
     ("your-api-key-here", "\"env:NAME\""),
     ("<your key>", "\"env:NAME\""),
     ("<API_KEY>", "\"env:NAME\""),
@@ -233,6 +235,9 @@ fn keys_that_only_look_odd_are_taken() {
         "SECRET0123",
         "gsk_$x%y&z",
         "your-server",
+        "keep-your-key-safe",
+        "your-key-is-safe-here-with-me",
+        "this-is-not-your-token",
         "yours_key",
         "sk-key-your",
         "your7Q2bkey",

@@ -107,6 +107,19 @@ fn lines_are_pictures_or_prompts_or_refused() {
         ("Which tool reads a.jpg and writes: b.png\nWhat is in logo.png?\n", "lines of text"),
         ("logo.png is too dark: what helps?\nSummarise https://x.example/article\n", "lines of text"),
         ("/start\nand/or\n// Say hello\nWhat is ASP.NET\n", "lines of text"),
+        ("Summarise report.pdf\nHow do I open a .pdf\nConvert .heic to .jpg\nconvert a.jpg b.png\n", "lines of text"),
+        ("How do I open a .pdf\n", "lines of text"),
+        ("~/.bashrc\nhttps://example.com/article\nSay hello\n", "lines of text"),
+        ("http://localhost:8080/health, why is it down?\n", "lines of text"),
+        ("Q1\thttps://a.b/c\tsummarise\n", "lines of text"),
+        (
+            &format!("{}请把这张图片转换成output.png\nDraw me logo.png\n", "写一首关于猫的诗\n".repeat(18)),
+            "lines of text",
+        ),
+        (&format!("{}Draw me logo.png\n", "Write a poem\n".repeat(8)), refused),
+        (&format!("{}gone.png\n", "Write a poem\n".repeat(50)), refused),
+        ("Summarise report.pdf\nSummarise notes.pdf\n", refused),
+        ("~/photos/0001\n~/photos/0002\n", refused),
         ("gone.png\n", "is a list of pictures, and none of them can be sent:\n"),
         ("gone.png\nb.pdf\nc.psd\n", "lines.txt:2: b.pdf is not there"),
         ("https://x.example/a.png?size=2\n", "is a URL"),
@@ -134,6 +147,18 @@ fn lines_are_pictures_or_prompts_or_refused() {
             Ok(input) => assert_eq!(input.kind().name(), want, "{lines}"),
             Err(words) => assert!(words.contains(want), "{lines}: {words}"),
         }
+    }
+}
+
+#[test]
+fn a_template_for_lines_of_text_says_what_they_are() {
+    let folder = TempDir::new().unwrap();
+    let path = write(&folder, "lines.txt", b"https://x.example/1\nhttps://x.example/2\n");
+    let with = |prompt: &str| open(&path, InputOptions { prompt: Some(prompt.to_owned()), ..InputOptions::default() });
+    assert_eq!(with("Summarise {{ prompt }}").unwrap().kind(), InputKind::Text);
+    for prompt in ["Summarise it.", "Describe {{ name }}."] {
+        let refused = with(prompt).unwrap_err();
+        assert!(refused.contains("can be read in two ways"), "{refused}");
     }
 }
 

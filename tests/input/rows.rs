@@ -100,6 +100,11 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         (r#"{"prompt":"x","image":"a.png","img":["a.png","b.png"]}"#, "`img` looks like a picture beside"),
         (r#"{"prompt":"x","image":"a/x.png","image_2":"x.png"}"#, "`image_2` looks like a picture beside"),
         (r#"{"prompt":"x","image":"a.png","image_2":{"url":"https://x.example/b"}}"#, "`image_2` looks like a picture"),
+        (r#"{"prompt":"x","image":"a.png","images_2":["b.png"]}"#, "`images_2` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","image_url_2":"https://x.example/b"}"#, "`image_url_2` looks like a picture"),
+        (r#"{"prompt":"x","image":"a.png","photos":["https://x.example/b.jpg?w=9"]}"#, "`photos` looks like a picture"),
+        (r#"{"prompt":"x","image":"a.png","img":{"url":"b.png"}}"#, "`img` looks like a picture beside"),
+        (r#"{"prompt":"x","image_id":"000001.jpg"}"#, "`image_id` looks like a picture, but is not read"),
         (
             r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":"data:image/png;base64,AAAA"}]}],"img":"b.png"}"#,
             "`img` looks like a picture beside",
@@ -394,6 +399,14 @@ fn fields_that_name_no_picture_are_left_to_templates() {
         (r#"{"prompt":"x","image":"https://x.example/a","img_url":"https://x.example/a"}"#, 1),
         (r#"{"prompt":"x","image":"https://x.example/a.png?s=1","image_name":"a.png"}"#, 1),
         (r#"{"prompt":"x","images":["a.png","b.png"],"image":"./a.png"}"#, 2),
+        (
+            r#"{"prompt":"x","image":"a.png","image_info":{"url":"https://x.example/a.html"},"img":"https://x.example/a"}"#,
+            1,
+        ),
+        (r#"{"prompt":"x","image":"a.png","image_caption":"Screenshot of logo.svg","photo":"How to open a.pdf"}"#, 1),
+        (r#"{"prompt":"x","image":"a.png","img_alt":"logo.png","image_text":"see a.png","image_source":"b.png"}"#, 1),
+        (r#"{"prompt":"x","photo_credit":"https://x.example/j","photo_url":"https://x.example/photos/1"}"#, 0),
+        (r#"{"prompt":"x","image_caption":"Screenshot of logo.svg","image_alt":"logo.png"}"#, 0),
         (r#"{"prompt":"x","image":"a.png","images":["a.png","b.png"]}"#, 2),
         (
             r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":"data:image/png;base64,AAAA"}]}],"file_name":"a.png","path":"b.png"}"#,
@@ -412,6 +425,36 @@ fn fields_that_name_no_picture_are_left_to_templates() {
     ] {
         assert_eq!(named(row, Some(prompt)), count, "{row} {prompt}");
     }
+}
+
+#[test]
+fn rows_of_well_known_data_sets_are_taken() {
+    for row in [
+        // CelebA.
+        r#"{"prompt":"x","image":"imgs/000001.jpg","image_id":"000001.jpg","image_file":"000001.jpg","img_file":"000001.jpg"}"#,
+        // Unsplash.
+        r#"{"prompt":"x","image":"https://images.unsplash.com/a","photo_id":"a","photo_url":"https://unsplash.com/photos/a","photo_image_url":"https://images.unsplash.com/b","photographer_username":"j"}"#,
+        // COCO.
+        r#"{"prompt":"x","image":"val2017/000000397133.jpg","file_name":"val2017/000000397133.jpg","coco_url":"http://images.cocodataset.org/val2017/000000397133.jpg","flickr_url":"http://farm7.staticflickr.com/6116/1_z.jpg"}"#,
+        // LAION.
+        r#"{"prompt":"x","image":"https://x.example/a.jpg","URL":"https://x.example/a.jpg","TEXT":"Logo - logo.png","WIDTH":640,"SIMILARITY":0.3}"#,
+        // Flickr30k.
+        r#"{"prompt":"x","image":"flickr30k-images/1000092795.jpg","filename":"1000092795.jpg","img_id":"0","image_name":"1000092795.jpg","sentids":[0,1]}"#,
+    ] {
+        let (_, items) = read("rows.jsonl", row.as_bytes(), &no_options());
+        assert_eq!(items[0].request.images().count(), 1, "{row}");
+    }
+}
+
+#[test]
+fn a_batch_line_may_say_where_the_picture_is_from_that_it_holds() {
+    let body = r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}]}"#;
+    let row = format!(r#"{{"custom_id":"x","body":{body},"image_path":"a.png"}}"#);
+    let (_, items) = read("rows.jsonl", row.as_bytes(), &no_options());
+    assert_eq!(items[0].request.images().count(), 1);
+    let row = format!(r#"{{"custom_id":"x","body":{body},"images":["a.png","b.png"]}}"#);
+    let refused = faults("rows.jsonl", row.as_bytes(), &no_options()).to_string();
+    assert!(refused.contains("`images` stands beside `body`"), "{refused}");
 }
 
 #[test]

@@ -355,17 +355,36 @@ fn five_identical_rejections_stop_the_route_before_five_thousand_items_fail() {
     assert!(world.scheduler.needs_operator());
 }
 
+/// Items of which the provider refuses the pictures of those that `refused` names. Returns how many have ended, and whether
+/// the route holds for the operator.
+fn run_with_refused_pictures(needs_vision: bool, items: u64, refused: fn(u64) -> bool) -> (usize, bool) {
+    let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
+    world.inject_fault = Box::new(move |_, dispatch| {
+        let message = "Unable to process input image".to_owned();
+        let result =
+            AttemptResult { status: Some(400), message, picture_refused: true, ..attempt_result(Outcome::BadRequest) };
+        refused(dispatch.seq.0).then_some(result)
+    });
+    let class = world.scheduler.find_or_add_class(&RoutingTraits { needs_vision, ..RoutingTraits::default() });
+    world.enqueue_in(class, items);
+    world.run(HOUR);
+    (world.dispositions.len(), world.scheduler.needs_operator())
+}
+
 #[test]
 fn pictures_that_the_provider_refuses_alike_fail_alone() {
-    let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
-    world.inject_fault = Box::new(|_, dispatch| {
-        let message = "Unable to process input image".to_owned();
-        let refused =
-            AttemptResult { status: Some(400), message, picture_refused: true, ..attempt_result(Outcome::BadRequest) };
-        (dispatch.seq.0 <= 12).then_some(refused)
-    });
-    world.enqueue(60);
-    world.run(HOUR);
-    assert_eq!(world.dispositions.len(), 60);
-    assert!(!world.scheduler.needs_operator());
+    assert_eq!(run_with_refused_pictures(true, 60, |seq| seq <= 12), (60, false));
+    // One that is accepted in between ends the row.
+    assert_eq!(run_with_refused_pictures(true, 300, |seq| seq % 50 != 0), (300, false));
+}
+
+#[test]
+fn fifty_refused_pictures_in_a_row_stop_the_route_before_five_thousand_items_fail() {
+    assert_eq!(run_with_refused_pictures(true, 5_000, |_| true), (50, true));
+    assert_eq!(run_with_refused_pictures(true, 5_000, |seq| seq > 10), (60, true));
+}
+
+#[test]
+fn a_text_that_is_refused_in_the_words_for_pictures_counts_as_any_other() {
+    assert_eq!(run_with_refused_pictures(false, 5_000, |_| true), (5, true));
 }

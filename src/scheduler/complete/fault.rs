@@ -17,6 +17,9 @@ use super::{
 /// Longest cooldown of a provider that can't be reached.
 const MAX_UNREACHABLE_WAIT: Duration = Duration::from_secs(30);
 
+/// Pictures that must be refused in a row before the route holds.
+const MAX_PICTURE_REJECTIONS: u32 = 50;
+
 impl Scheduler {
     pub(super) fn on_key_rejected(&mut self, route: RouteId, cause: Cause, events: &mut Vec<EventKind>) {
         let key = &mut self.keys[self.routes[route.index()].key];
@@ -203,6 +206,32 @@ impl Scheduler {
             let message = format!("{items} refused alike and none accepted: {}", result.message);
             events.push(EventKind::Disabled { subject, outcome: result.outcome, message });
         }
+    }
+
+    /// Counts refused pictures in a row. Some broken pictures say nothing of the others, and a run with good ones behind
+    /// them goes on; but if the route accepts nothing among many, it is something else (a provider that can't fetch
+    /// URLs, say), and the operator has to decide. Unlike requests refused alike, they also count on a route that has
+    /// accepted something before.
+    pub(super) fn on_picture_rejection(
+        &mut self,
+        reserved: &Reserved,
+        result: &AttemptResult,
+        cause: Cause,
+        events: &mut Vec<EventKind>,
+    ) {
+        let route = &mut self.routes[reserved.route.index()];
+        route.picture_rejections += 1;
+        let is_held = self.policy.max_identical_rejections == 0 || route.needs_operator.is_some();
+        if route.picture_rejections < MAX_PICTURE_REJECTIONS || is_held {
+            return;
+        }
+        route.needs_operator = Some(cause);
+        let subject = self.route_name(reserved.route);
+        let message = format!(
+            "the pictures of {MAX_PICTURE_REJECTIONS} items refused in a row and none accepted: {}",
+            result.message
+        );
+        events.push(EventKind::Disabled { subject, outcome: result.outcome, message });
     }
 
     pub(super) fn on_unreachable(&mut self, now: Now, route: RouteId, cause: Cause, events: &mut Vec<EventKind>) {

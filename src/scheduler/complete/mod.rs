@@ -175,8 +175,11 @@ impl Scheduler {
                 return self.requeue_on_next_model(now, reserved);
             }
             Outcome::BadRequest if result.exceeds_context => return self.requeue_on_larger_model(now, reserved),
-            // Not counted as an identical rejection: the refused picture belongs to this item only.
-            Outcome::BadRequest if result.picture_refused => return Disposition::Failed,
+            // A request without pictures may only be quoted in such an error.
+            Outcome::BadRequest if result.picture_refused && self.classes[reserved.class].class_key.needs_vision => {
+                self.on_picture_rejection(reserved, result, cause(CauseSource::Backoff), events);
+                return Disposition::Failed;
+            }
             Outcome::BadRequest => {
                 self.count_identical_rejection(reserved, result, cause(CauseSource::Backoff), events);
                 return Disposition::Failed;

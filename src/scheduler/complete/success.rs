@@ -29,6 +29,7 @@ impl Scheduler {
         let route = &mut self.routes[reserved.route.index()];
         route.has_accepted_request = true;
         route.identical_rejections = (0, 0);
+        route.picture_rejections = 0;
         route.last_accepted_at = Some(now.mono);
         route.ramp = route.ramp.and_then(Ramp::on_success);
         let key = route.key;
