@@ -1,7 +1,7 @@
 //! Placeholders that users leave instead of a key: an unexpanded variable, or a text from an example.
 //!
-//! Only a text that is certainly no key counts. Local servers accept any word ("ollama", "EMPTY",
-//! "sk-no-key-required"), and a key may have nearly any letters, so short or plain words are not refused.
+//! Only a text that certainly isn't a key is refused. Local servers accept any word ("ollama", "EMPTY",
+//! "sk-no-key-required"), and a key may consist of nearly any characters, so short or plain words are accepted.
 
 use std::fmt;
 
@@ -45,10 +45,10 @@ const EXAMPLE_WORDS: [&str; 12] = [
 const KEY_PREFIXES: [&str; 14] =
     ["sk", "rk", "pk", "ak", "ant", "api03", "proj", "or", "v1", "gsk", "xai", "hf", "nvapi", "AIza"];
 
-/// The number of `x` or `*` that makes a placeholder.
+/// Minimum number of `x` or `*` in a masked key.
 const MIN_MASK_CHARS: usize = 3;
 
-/// A text that is certainly no key.
+/// A text that certainly isn't a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Placeholder {
     /// A variable: in a notation that is not expanded here, or its bare name.
@@ -58,7 +58,7 @@ pub(super) enum Placeholder {
 }
 
 impl Placeholder {
-    /// Returns the placeholder that `text` is, if it is one.
+    /// Returns `text` as a placeholder if it is one.
     pub fn detect(text: &str) -> Option<Self> {
         let text = text.trim();
         if is_example(text) {
@@ -95,7 +95,7 @@ impl Placeholder {
     }
 }
 
-/// `is the placeholder ..., not a key`
+/// Writes `is the placeholder ..., not a key`.
 impl fmt::Display for Placeholder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -125,7 +125,7 @@ fn expanded_variable(text: &str) -> Option<&str> {
     })
 }
 
-/// By custom, names of variables are words in capitals. Other texts may be keys.
+/// True for words in capitals, the usual form of variable names. A text in another form may be a key.
 fn is_variable_name(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     let in_words = name.contains('_') || !name.contains(|c: char| c.is_ascii_digit());
@@ -135,12 +135,12 @@ fn is_variable_name(name: &str) -> bool {
         && !looks_like_secret(name)
 }
 
-/// True for words of which one means a key: `OPENAI_API_KEY`, `GEMINI_KEY_ALICE`.
+/// True if one of the words of a variable's name means a key: `OPENAI_API_KEY`, `GEMINI_KEY_ALICE`.
 fn names_a_key(name: &str) -> bool {
     name.contains('_') && name.split('_').any(|word| matches!(word, "KEY" | "KEYS" | "TOKEN" | "SECRET" | "APIKEY"))
 }
 
-/// True for words of an example, an ellipsis, or a masked key.
+/// True if a text contains example words or an ellipsis, or is a masked key.
 fn is_example(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
     EXAMPLE_WORDS.iter().any(|word| letters.contains(word))
@@ -150,12 +150,13 @@ fn is_example(text: &str) -> bool {
         || is_masked(text)
 }
 
-/// `your_openai_key`, `YOUR-GEMINI-KEY`, `sk-your-own-key-here`, `yourOpenaiKey`; `letters` are those of `text`.
+/// True for `your_openai_key`, `YOUR-GEMINI-KEY`, `sk-your-own-key-here` and `yourOpenaiKey`. `letters` contains the
+/// letters and digits of `text` in lower case.
 fn names_your_key(text: &str, letters: &str) -> bool {
     const SECRETS: [&str; 5] = ["key", "keys", "token", "secret", "apikey"];
     let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
     let is_any = |word: &str| SECRETS.iter().any(|secret| word.eq_ignore_ascii_case(secret));
-    // A key of random letters may end so, and have digits.
+    // For a text in one word, digits are not allowed below: a real key may begin and end like this, but has digits.
     let in_one = || SECRETS.iter().any(|secret| letters.starts_with("your") && letters.ends_with(secret));
     words.any(|word| word.eq_ignore_ascii_case("your")) && words.any(is_any)
         || (in_one() && text.bytes().all(|byte| byte.is_ascii_alphabetic()))
