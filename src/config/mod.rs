@@ -102,9 +102,9 @@ impl Config {
     }
 }
 
-/// Finds and reads the configuration: `keys_path` if it is given, or else the first of these that exists: `keys.toml` in
-/// `working_dir`, `$XDG_CONFIG_HOME/cascadeck/keys.toml` (by default under `~/.config`), keys in the environment. A `.env`
-/// in `working_dir` may set variables that are missing from the environment.
+/// Finds and reads the configuration: `keys_path` if it is given, or else the first of these that exists: `keys.toml`
+/// in `working_dir`, `$XDG_CONFIG_HOME/cascadeck/keys.toml` (by default under `~/.config`), keys in the environment. A
+/// `.env` in `working_dir` may set variables that are missing from the environment.
 ///
 /// # Errors
 /// All errors together. If a file exists but has errors, the next candidate is not tried.

@@ -22,9 +22,9 @@ const PICTURE_FIELDS: [&str; 4] = ["images", "image", "image_path", "image_url"]
 const FILE_FIELDS: [&str; 3] = ["file_name", "file", "path"];
 /// If a field's name contains one of these, it may be meant as a picture. Compared without case and punctuation.
 const PICTURE_WORDS: [&str; 4] = ["image", "img", "picture", "photo"];
-/// Extensions of pictures that no provider accepts.
+/// Names of fields inside an object whose text may be a picture's path, URL or data.
 const PICTURE_KEYS: [&str; 9] = ["url", "path", "src", "data", "base64", "b64_json", "file", "image", "image_url"];
-/// First characters of PNG, JPEG, GIF and WebP as base64.
+/// If a field's name contains one of these, a URL in it may lead to something other than a picture, like a licence.
 const OTHER_ADDRESSES: [&str; 6] = ["license", "licence", "credit", "author", "attribution", "page"];
 
 /// True if a field called `name` may name pictures.
@@ -62,8 +62,8 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions)
     Ok(found.map(|(_, images)| images).unwrap_or_default())
 }
 
-/// Refuses a field that looks like a picture but is not read. Only for rows without a picture: if one is sent, such a
-/// field describes it.
+/// Refuses a field that looks like a picture but is not read, unless its value is one of the pictures that are sent.
+/// A field that a template uses counts as read.
 pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, options: &RowOptions) -> Result<(), FieldError> {
     for (name, value) in fields {
         let is_read = may_name_pictures(name) || options.templates.uses_field(name);
@@ -81,7 +81,7 @@ pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, options: &RowOp
     Ok(())
 }
 
-/// Whether a value holds a picture that is not sent. `name` is that of its field.
+/// True if a value contains a picture that is not part of `request`. `name` is the name of its field.
 pub(super) fn holds_unsent(name: &str, value: &Json<'_>, sent: &Request) -> bool {
     match value {
         Json::Text(text) if text.starts_with(['[', '{']) => match Json::parse(text) {
@@ -100,20 +100,21 @@ pub(super) fn holds_unsent(name: &str, value: &Json<'_>, sent: &Request) -> bool
     }
 }
 
-/// Whether a text is a picture's path, URL or base64, and none of the pictures that are sent.
+/// True if a text is the path, URL or base64 of a picture that is not part of `request`.
 fn is_unsent(name: &str, text: &str, sent: &Request) -> bool {
     if !(refers_to_a_picture(text) || names_a_picture(text) || is_base64(text)) {
         return false;
     }
     let name = plain(name);
     let is_address = !names_a_picture(text) && !is_data_url(text) && !is_base64(text);
-    // The address of a licence, say.
+    // If a picture is sent, a URL in a field like `license` describes it.
     let is_other = is_address && OTHER_ADDRESSES.iter().any(|word| name.contains(word));
     if is_other && sent.needs_vision() {
         return false;
     }
     let same = image_ref::parse_reference(text).ok();
-    // Without its folder, as fields for names have it; data has no other name.
+    // Fields called `name` or the like may contain the file name without its folder. Inline data has no file name, so
+    // any name may belong to it.
     let has_name = |place: &Path| name.contains("name") && place.ends_with(text.trim());
     !sent.images().any(|image| {
         same.as_ref() == Some(image)
@@ -125,7 +126,7 @@ fn is_unsent(name: &str, text: &str, sent: &Request) -> bool {
     })
 }
 
-/// Without case and punctuation.
+/// Removes punctuation and converts to lower case.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
@@ -135,8 +136,8 @@ fn has_picture_word(name: &str) -> bool {
     letters == "filename" || PICTURE_WORDS.iter().any(|word| letters.contains(word))
 }
 
-/// True if the field names pictures in this row. A field that a template uses in the prompt counts only if its value
-/// can be nothing else.
+/// True if the field names pictures in this row. A field that a template uses counts only if its value can't be
+/// anything but a picture.
 fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &RowOptions) -> Result<bool, FieldError> {
     let in_template = options.templates.uses_field(name);
     if value.is_null() {
@@ -151,7 +152,7 @@ fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &R
         "file_name" => {
             let file = match value {
                 Json::Text(file) => file,
-                // Names of other files, unless some are pictures, which would be lost.
+                // The list names other files. If any of them were a picture, ignoring the list would lose it.
                 Json::List(items)
                     if items.iter().all(|item| item.as_text().is_some_and(|it| !refers_to_a_picture(it))) =>
                 {
@@ -171,7 +172,7 @@ fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &R
     }
 }
 
-/// True if `names` accepts the text, or each text of a list.
+/// True if `accepts` returns true for the text, for each text of a list, or for the `url` of an object.
 fn all_name_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
     match value {
         Json::Text(text) => names(text),
@@ -181,7 +182,7 @@ fn all_name_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
     }
 }
 
-/// Decides by the scheme, or else by the extension.
+/// True for http(s) and data: URLs, and for names with the extension of a picture that can be sent.
 fn refers_to_a_picture(text: &str) -> bool {
     let text = text.trim();
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
@@ -194,7 +195,7 @@ fn has_sendable_extension(text: &str) -> bool {
     PICTURE_EXTENSIONS.contains(&extension_of(text).as_str())
 }
 
-/// One reference, a list of them, or `{"url": …}` as OpenAI writes it.
+/// Parses one reference, a list of them, or `{"url": …}` as OpenAI writes it.
 pub(super) fn parse_references(name: &str, value: &Json<'_>) -> Result<Vec<Image>, FieldError> {
     let parse_one = |value: &Json<'_>, at: &str| {
         let text = value.text(at)?;
