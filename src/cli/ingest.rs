@@ -182,8 +182,7 @@ impl RefusedRows {
 /// - new or changed rows that name an unknown model, if such rows are not allowed;
 /// - changed rows that have an answer, unless `accept_changed` is set;
 /// - a pipe without some of the recorded rows, unless `accept_changed` is set, or `has_limit` is set and all rows of
-/// the
-///   pipe are recorded;
+///   the pipe are recorded;
 /// - a pipe that would replace a kept copy of which some rows are not recorded yet, unless `accept_changed` is set and
 ///   `has_limit` isn't.
 pub(super) fn reconcile(

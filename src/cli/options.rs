@@ -52,7 +52,7 @@ pub(super) struct FrontEndArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Draw the dashboard with ASCII signs only
+    /// Draw the dashboard with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
 

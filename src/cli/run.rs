@@ -38,8 +38,8 @@ use crate::{
 /// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of pictures,
 /// or - for standard input. The same command resumes a run, however it was stopped.
 ///
-/// A glob is quoted, so that the shell leaves it alone: * and ? stand for signs of one name, ** for any folders, [abc]
-/// and [a-z] for one of these signs, [!abc] for any other; {a,b} is not known.
+/// Quote a glob, so that the shell does not expand it: * and ? match characters of one name, ** any folders, [abc] and
+/// [a-z] one of these characters, [!abc] any other; {a,b} is not supported.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
