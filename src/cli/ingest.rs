@@ -71,7 +71,7 @@ pub(super) struct InputChanges {
     /// Replaced rows that had no answer yet.
     unanswered: u64,
     removed: u64,
-    /// The number of first rows that this start reads, if it has a limit. The other numbers are about these rows only.
+    /// The number of first rows that this start reads, if it has a limit. The message is then about these rows only.
     first: Option<u64>,
     /// The number of rows of a pipe that contained only the beginning of the run's input, with a limit. The record and
     /// the kept copy are unchanged then.

@@ -54,7 +54,7 @@ pub struct InputSummary {
     pub caption_files: CaptionFiles,
 }
 
-/// The models named by rows that can't be used, and where they occur.
+/// Models that rows name but that can't be used, and where they occur.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UnknownModels {
     pub rows: u64,
