@@ -24,7 +24,7 @@ pub(super) struct AuditArgs {
     pub json: bool,
 }
 
-/// Most attempts named in the text report. The JSON object contains all.
+/// Maximum number of attempts named in the text report. The JSON object contains all.
 const MAX_NAMED: usize = 20;
 
 pub(super) fn run(args: &AuditArgs) -> Result<u8, CliError> {

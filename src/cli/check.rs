@@ -38,7 +38,7 @@ pub(super) struct CheckArgs {
     pub webhooks: bool,
 }
 
-/// Time limit for one key.
+/// Time limit for one request to list a key's models.
 const KEY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
@@ -122,18 +122,13 @@ fn count_label(number: usize, one: &str) -> String {
 /// The result of checking a key.
 enum KeyFinding {
     /// The provider accepts the key. It lists this many models; `missing` are configured models that it doesn't list.
-    Good {
-        listed: usize,
-        missing: Vec<String>,
-    },
+    Good { listed: usize, missing: Vec<String> },
+    /// The provider rejected the key. The text is its message.
     Bad(Outcome, String),
-    /// The provider listed its models, but to anybody, or perhaps to anybody. This proves nothing about the key.
-    Unproven {
-        why: &'static str,
-        listed: usize,
-        missing: Vec<String>,
-    },
-    /// The provider could not be asked, so nothing is known about the key.
+    /// The provider listed its models, but it lists them without a key too, or may do so. This proves nothing about the
+    /// key.
+    Unproven { why: &'static str, listed: usize, missing: Vec<String> },
+    /// The request failed for a reason other than the key, so nothing is known about the key. The text is the reason.
     Unknown(String),
 }
 
@@ -164,7 +159,7 @@ async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFi
         let provider = config.providers[key.provider.index()].clone();
         let secret = secret.as_ref().map(|secret| secret.expose_secret().to_owned().into());
         let endpoint = Endpoint::new(provider, secret).map_err(|error| CliError::usage(error.to_string()))?;
-        // Ask once per provider, not with every key: many requests without a key look like an attack.
+        // Without a key, send one request per provider and not one per key: many such requests look like an attack.
         if endpoint.has_key() && !audience_tasks.contains_key(&key.provider) {
             let (client, endpoint) = (client.clone(), endpoint.clone());
             let asked = tokio::spawn(async move { client.check_model_list_access(&endpoint, KEY_TIMEOUT).await });
@@ -210,15 +205,17 @@ async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFi
     Ok(findings)
 }
 
-/// Checks the keys before a run and names bad ones. Returns the results that are certain. It is an error if every key
-/// is bad, since a run would be pointless.
+/// Checks the keys before a run and reports bad ones. Returns the results that the engine uses.
+///
+/// # Errors
+/// If every key is bad, since a run would be pointless.
 pub(super) async fn check_keys(config: &Config, clock: &Clock) -> Result<Vec<KeyCheck>, CliError> {
     let findings = query_keys(config, clock).await?;
     let bad: Vec<_> = findings.iter().filter(|(_, finding)| matches!(finding, KeyFinding::Bad(..))).collect();
     for (name, finding) in &bad {
         print_stderr(&format!("key {name} {}", finding.message()));
     }
-    // A key that may not list models may still be able to send requests.
+    // `KeyForbidden` doesn't count: a key that may not list models may still be able to send requests.
     let refused =
         |finding: &KeyFinding| matches!(finding, KeyFinding::Bad(outcome, _) if *outcome != Outcome::KeyForbidden);
     if !bad.is_empty() && findings.iter().all(|(_, finding)| refused(finding)) {
@@ -231,7 +228,8 @@ pub(super) async fn check_keys(config: &Config, clock: &Clock) -> Result<Vec<Key
         KeyFinding::Good { missing, .. } => Some(KeyCheck::Valid { name, missing_models: missing }),
         KeyFinding::Unproven { missing, .. } => Some(KeyCheck::Unproven { name, missing_models: missing }),
         KeyFinding::Bad(Outcome::InvalidKey, message) => Some(KeyCheck::Invalid { name, message }),
-        // A key that may not list models may still be able to send requests, and an account may have new credit.
+        // The run decides about other bad keys: one that may not list models may still be able to send requests, and an
+        // account may get new credit.
         KeyFinding::Bad(..) | KeyFinding::Unknown(_) => None,
     };
     Ok(findings.into_iter().filter_map(checked).collect())

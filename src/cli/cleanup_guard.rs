@@ -12,13 +12,14 @@ use super::CliError;
 /// The exit status of an interrupted process.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// Until it is dropped: cleans up and ends the process on an interrupt, a termination or a hang-up.
+/// As long as it lives, an interrupt, termination or hang-up signal runs the clean-up and ends the process.
 pub(super) struct CleanupGuard {
     _dropped: oneshot::Sender<()>,
 }
 
 impl CleanupGuard {
-    /// Starts a separate thread, since copying a pipe blocks the caller's. Returns once it listens for signals.
+    /// Starts a thread that listens for signals: the caller's thread may be blocked while it copies a pipe. Returns
+    /// when the thread is listening.
     pub fn new(clean_up: impl FnOnce() + Send + 'static) -> Result<Self, CliError> {
         Self::listen(clean_up).map_err(|error| signal_error(&error))
     }
@@ -29,7 +30,7 @@ impl CleanupGuard {
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
                 Ok(runtime) => runtime,
-                // If this fails, here and below, the caller has gone already.
+                // Sending, here and below, fails only if the caller no longer waits.
                 Err(error) => return drop(ready.send(Err(error))),
             };
             runtime.block_on(async {

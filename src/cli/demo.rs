@@ -28,7 +28,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 30.0, value_parser = parse_speed)]
     pub speed: f64,
 
-    /// Keep the demo's run in DIR (emptied first) instead of a temporary directory
+    /// Keep the demo's run in DIR (new, empty, or an earlier demo's) instead of a temporary directory
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 
@@ -38,7 +38,7 @@ pub(super) struct DemoArgs {
 
 /// The bundled batch.
 const DEMO_BATCH: &str = include_str!("../../assets/demo.jsonl");
-/// Its file, and that of the simulated provider's keys.
+/// The file names of the batch and of the simulated provider's keys.
 const BATCH_FILE: &str = "demo.jsonl";
 const KEYS_FILE: &str = "keys.toml";
 /// Name of the run's directory beside the batch, also shown on the screen.
@@ -79,7 +79,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
             policy_args: PolicyArgs::default(),
         },
         front_end: args.front_end,
-        // The run itself is to find the disabled key, while the operator watches.
+        // One key is disabled. The demo shows how the run finds it.
         no_check: true,
         accept_changed: false,
     };
@@ -94,7 +94,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     status
 }
 
-/// Creates a fresh folder with the bundled batch and the simulated provider's keys.
+/// Refuses a folder that contains anything other than the files of an earlier demo, which may be replaced. Also refuses
+/// one in which a demo is still running.
 fn refuse_foreign_files(home: &Path, keys: &str) -> Result<(), CliError> {
     let foreign = foreign_file(home, keys).map_err(|error| {
         CliError::usage(format!("--run-dir {} can't be used for the demo: {error}", home.display()))
@@ -109,13 +110,13 @@ fn refuse_foreign_files(home: &Path, keys: &str) -> Result<(), CliError> {
     }
     let run = home.join(RUN_NAME);
     if run.exists() {
-        // A demo that is still under way keeps its files.
+        // Fails if an earlier demo is still running.
         RunDir::new(run).create_and_lock()?;
     }
     Ok(())
 }
 
-/// The first file of the folder that no demo has written as it is.
+/// Returns the first entry of the folder that was not written by a demo, or has changed since.
 fn foreign_file(home: &Path, keys: &str) -> io::Result<Option<PathBuf>> {
     let of_run = RunDir::new(home.join(RUN_NAME)).files();
     for file in entries(home)? {
@@ -140,7 +141,7 @@ fn foreign_file(home: &Path, keys: &str) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// What is in a folder, by name; nothing where there is no folder.
+/// Returns the paths in a folder, sorted; none if the folder doesn't exist.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let read = match fs::read_dir(folder) {
         Ok(read) => read,
@@ -152,7 +153,7 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-/// The keys of another demo differ by the address at which its simulated provider listened.
+/// True if a file is the keys.toml of a demo. Only the address of the simulated provider may differ from `keys_toml`.
 fn is_demo_keys(text: &[u8], keys: &str) -> bool {
     let without_address = |text: &str| -> Vec<String> {
         text.lines().filter(|line| !line.starts_with("base_url = ")).map(str::to_owned).collect()
@@ -160,7 +161,7 @@ fn is_demo_keys(text: &[u8], keys: &str) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| without_address(text) == without_address(keys))
 }
 
-/// A fresh folder with the bundled batch and the simulated provider's keys.
+/// Writes the bundled batch and the simulated provider's keys to the folder, and removes an earlier demo's run.
 fn write_files(demo_dir: &Path, keys: &str) -> io::Result<()> {
     let run = demo_dir.join(RUN_NAME);
     if run.exists() {

@@ -12,7 +12,7 @@ use crate::{
 pub enum CliError {
     /// Wrong usage, configuration or input: exit 2.
     Usage(String),
-    /// Another process is running this run: exit 2.
+    /// Another process has locked this run: exit 2.
     Busy(String),
     /// An error in the program or the system: exit 1.
     Internal(anyhow::Error),

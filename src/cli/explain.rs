@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{CliError, print};
 use crate::{config::read_at_most, domain::Api, provider};
 
-/// Largest answer in bytes that is read: more than a provider's may have.
+/// Maximum size in bytes of the answer: larger than the limit for a provider's answers.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
 /// Show how a provider's answer is classified: outcome and action

@@ -52,7 +52,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8, CliError> {
     };
     match written {
         Ok(rows) => {
-            // Flush standard output: its buffer may still hold the last line.
+            // Flush standard output, since its buffer may contain the last line.
             finish_stdout(Ok(()))?;
             if let Some(path) = &args.output {
                 print_stderr(&format!("{} written to {}", pluralize(rows, "result"), path.display()));

@@ -13,11 +13,14 @@ use crate::{
     store::{PinnedSettings, RunDir, Store},
 };
 
-/// Opens `target` empty for an export. Refuses a run that can't be read, and a target that is a file of the run or its
+/// Number of first bytes of a target that are read to recognise an earlier export.
 const HEAD_BYTES: u64 = 64 * 1024;
 
-/// Opens `target` for an export of the run, emptied. A run that can't be read, and a target that is a run's own, its
-/// input, or anything else but an earlier export, are refused before anything is touched.
+/// Opens `target` for an export of the run, and empties it.
+///
+/// # Errors
+/// If the run can't be read, or if the target may not be replaced: it is a file of a run, the run's input, or an
+/// existing regular file that is neither empty nor an earlier export. Nothing is changed then.
 pub(super) fn open(run_dir: &Path, target: &Path) -> Result<File, CliError> {
     let dir = RunDir::new(run_dir);
     let pins = Store::settings_of(&dir)?;
@@ -32,7 +35,8 @@ fn refuse_run_files(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Resul
     if dir.files().iter().any(|file| is_same_file(file, target)) {
         return refused(format!("is a file that the run in {} lives on", dir.path().display()));
     }
-    // The folder may have been moved with its runs, and the working directory may differ: check both recorded names.
+    // The input is recorded as an absolute path and as it was given. The folder may have been moved with its runs, and
+    // the working directory may differ, so both are checked.
     let inputs = pins.input_path.iter().chain([&pins.input]);
     if inputs.into_iter().any(|input| is_same_file(Path::new(input), target)) {
         return refused("is the run's input".to_owned());
@@ -40,7 +44,7 @@ fn refuse_run_files(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Resul
     if pins.captions.is_some() && target.exists() && input::is_picture(target) {
         return refused("is a picture".to_owned());
     }
-    // Of what is no regular file (/dev/null, a pipe) nothing is lost.
+    // A target that is not a regular file (/dev/null, a pipe) has no content to lose.
     if !target.is_file() {
         return Ok(());
     }
@@ -54,7 +58,7 @@ fn refuse_run_files(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Resul
     }
 }
 
-/// The directory of the run whose own file this is.
+/// The directory of the run that the file belongs to, if any.
 fn run_it_belongs_to(target: &Path) -> Option<PathBuf> {
     let target = target.canonicalize().ok()?;
     let folder = target.parent()?;
@@ -63,14 +67,15 @@ fn run_it_belongs_to(target: &Path) -> Option<PathBuf> {
     (is_run && dir.files().contains(&target)).then(|| folder.to_owned())
 }
 
-/// Whether the file is empty, or begins as an export does.
+/// True if the file is empty or looks like an export.
 fn may_be_replaced(target: &Path) -> io::Result<bool> {
     let mut head = Vec::new();
     File::open(target)?.take(HEAD_BYTES).read_to_end(&mut head)?;
     Ok(head.is_empty() || output::looks_like_an_export(&head))
 }
 
-/// True if both paths name the same file, also if it doesn't exist yet: SQLite creates and removes some of its files.
+/// True if both paths name the same file. This is also detected if the file doesn't exist, since SQLite creates and
+/// removes some of its files.
 fn is_same_file(file: &Path, other: &Path) -> bool {
     match (fs::metadata(file), fs::metadata(other)) {
         (Ok(file), Ok(other)) => (file.dev(), file.ino()) == (other.dev(), other.ino()),

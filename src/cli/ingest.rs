@@ -16,17 +16,17 @@ use crate::{
     store::{ChangedRowPolicy, Store, StoreError, report},
 };
 
-/// Rows recorded in one transaction.
+/// Number of rows recorded in one transaction.
 const BATCH_ROWS: usize = 512;
 
-/// Rows are recorded at least this often, even if there are few: pictures are read whole, which takes time.
+/// Rows are passed on at least this often, even if there are few: reading whole pictures takes time.
 const MAX_BATCH_TIME: Duration = Duration::from_millis(200);
 
-/// Most changed rows named in an error message.
+/// Maximum number of changed rows named in an error message.
 const MAX_NAMED: usize = 10;
 
-/// Reads `input` from the start. Rows for which `known_ids` returns true are already recorded and are skipped.
-/// `recorded_stamps` returns the recorded stamp of a picture.
+/// Starts a thread that reads `input` from the start. `known_ids` returns true if an id is recorded, and
+/// `recorded_stamps` returns the recorded picture stamp of an id. Rows that are already recorded are passed on too.
 pub(super) fn spawn_reader(
     input: Input,
     known_ids: impl Fn(&str) -> bool + Send + 'static,
@@ -71,10 +71,10 @@ pub(super) struct InputChanges {
     /// Replaced rows that had no answer yet.
     unanswered: u64,
     removed: u64,
-    /// How many rows a trial takes, of which alone this is said.
+    /// The number of first rows that this start reads, if it has a limit. The message is then about these rows only.
     first: Option<u64>,
-    /// Number of rows if a pipe contained only the first rows of the recorded input, with a limit. The record and the
-    /// kept copy are unchanged then.
+    /// The number of rows of a pipe that contained only the beginning of the run's input, with a limit. The record and
+    /// the kept copy are unchanged then.
     prefix_rows: Option<u64>,
 }
 
@@ -97,7 +97,7 @@ impl InputChanges {
         }
         let first = match unanswered {
             0 => String::new(),
-            // Say that these are not just repeated: they are new questions.
+            // Say that these rows are new questions and are not just sent again.
             unanswered => {
                 format!(" ({unanswered} of them had no answer, and {} a new question now)", is_or_are(unanswered))
             }
@@ -129,8 +129,8 @@ pub(super) struct RefusedRows {
 }
 
 impl RefusedRows {
-    /// Adds those that name an unknown model. Rows that the run has as they are, which `is_unchanged` tells, were taken by
-    /// an earlier version, or by another keys.toml.
+    /// Adds the rows that name an unknown model. Rows for which `is_unchanged` returns true are not refused: the run
+    /// has accepted them already, in an earlier version or with another keys.toml.
     pub fn add_unknown_models(
         &mut self,
         input: &Input,
@@ -171,10 +171,20 @@ impl RefusedRows {
     }
 }
 
-/// Adds a changed input to the record before the run continues. New rows are added. Changed rows are refused unless
-/// `accept_changed` is set. A pipe that lacks recorded rows is refused too, unless it is limited to its first rows
-/// (`has_limit`) and all of these are known. In that case nothing changes. No pipe replaces a kept copy that has rows
-/// which are not recorded yet. If the input is refused, the record and the kept copy stay as they were.
+/// Adds a changed input to the record before the run continues. New rows are added, and changed rows replaced.
+///
+/// With `has_limit`, only the first rows of the input are read. If a pipe then contains only recorded and unchanged
+/// rows, and lacks some that are recorded or in the kept copy, nothing changes.
+///
+/// # Errors
+/// If the input can't be read, has bad rows, or is refused. If it is refused, the record and the kept copy stay as they
+/// were. These inputs are refused:
+/// - new or changed rows that name an unknown model, if such rows are not allowed;
+/// - changed rows that have an answer, unless `accept_changed` is set;
+/// - a pipe without some of the recorded rows, unless `accept_changed` is set, or `has_limit` is set and all rows of
+///   the pipe are recorded;
+/// - a pipe that would replace a kept copy of which some rows are not recorded yet, unless `accept_changed` is set and
+///   `has_limit` isn't.
 pub(super) fn reconcile(
     store: &mut Store,
     input: &mut Input,
@@ -203,7 +213,8 @@ pub(super) fn reconcile(
             {
                 refused_captions.add(&fault);
             }
-            // A row without an answer is simply a new question: no old answer would be mixed with it.
+            // A changed row without an answer is simply a new question: there is no old answer to mix up.
+
             if !item.is_done {
                 continue;
             }
@@ -218,7 +229,7 @@ pub(super) fn reconcile(
     refused_captions.into_result("whose captions can't be written")?;
     let removed = recorded.saturating_sub(rows - new_rows);
     let is_prefix = has_limit && new_rows == 0 && rows > 0;
-    // Rows that were not read before the process ended are only in the kept copy.
+    // If an earlier process ended before it had read all rows, the rest of them is only in the kept copy.
     let loses_unread = is_stream && totals.ingesting && (diff != SpoolDiff::ContainsKept || (is_prefix && removed > 0));
     if loses_unread && (has_limit || !accept_changed) {
         return Err(unread_pipe_error(store, recorded));
@@ -249,10 +260,10 @@ pub(super) fn reconcile(
         store.ingest(batch, ChangedRowPolicy::Replace)?;
         Ok(())
     })?;
-    // What a trial does not look at has not left the input.
+    // With a limit, rows that were not read are still part of the input.
     let input_rows = if has_limit { recorded - totals.not_in_input + new_rows } else { rows };
     store.accept_input(fingerprint, input_rows)?;
-    // A test with a larger limit may still contain only the first rows of the kept copy.
+    // With a limit, a pipe that contains only the first part of the kept copy must not replace it.
     if !(has_limit && diff == SpoolDiff::PrefixOfKept) {
         input.commit_copy()?;
     }
@@ -261,10 +272,10 @@ pub(super) fn reconcile(
     Ok(InputChanges { added: new_rows, replaced: changed, unanswered, removed, first, prefix_rows: None })
 }
 
-/// Waiting items of an earlier start that are not among the rows that this one takes.
+/// Waiting items of an earlier start that are not among the rows of this start.
 pub(super) struct OtherWaiting {
     pub count: u64,
-    /// The items that the rows are.
+    /// The items of the rows of this start.
     pub rows: HashSet<Seq>,
 }
 
@@ -280,7 +291,7 @@ impl OtherWaiting {
         Ok(Self { count, rows })
     }
 
-    /// Whether they are sent too, in words.
+    /// The message about these items: whether they are sent too.
     pub fn words(&self, limited: bool) -> String {
         let items = format!("{} of an earlier start", pluralize(self.count, "item"));
         let one = self.count == 1;
@@ -297,7 +308,7 @@ impl OtherWaiting {
     }
 }
 
-/// The error if the first pipe was not read to its end and the new one would replace its copy.
+/// The error for a pipe that would replace the copy of an earlier one that was not read to its end.
 fn unread_pipe_error(store: &Store, recorded: u64) -> CliError {
     let dir = store.dir();
     CliError::usage(format!(
@@ -310,8 +321,8 @@ fn unread_pipe_error(store: &Store, recorded: u64) -> CliError {
     ))
 }
 
-/// The error for a different batch. All pipes have the same run name, so two batches may get the same directory by
-/// accident.
+/// The error for a pipe that lacks recorded rows. It is probably another batch: all pipes have the same run name, so
+/// two batches may get the same directory by accident.
 fn different_batch_error(store: &Store, recorded: u64, removed: u64) -> CliError {
     let remaining = if removed == recorded { "none".to_owned() } else { format!("only {}", recorded - removed) };
     CliError::usage(format!(
@@ -322,8 +333,8 @@ fn different_batch_error(store: &Store, recorded: u64, removed: u64) -> CliError
     ))
 }
 
-/// Calls `handle_batch` with all rows of the input, some at a time. Returns the number of rows. With
-/// `stamp_unrecorded`, pictures that are not recorded are stamped too.
+/// Calls `handle_batch` with all rows of the input, up to [`BATCH_ROWS`] at a time. Returns the number of rows. If
+/// `stamp_unrecorded` is set, pictures without a recorded stamp are stamped too.
 fn for_each_batch(
     store: &mut Store,
     input: &Input,

@@ -90,7 +90,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A second INPUT mostly comes from a shell that has put names in the place of a pattern.
+/// Adds a hint to the error for a second INPUT. The usual cause is an unquoted pattern that the shell has replaced by
+/// file names.
 fn with_pattern_hint(mut error: clap::Error) -> clap::Error {
     let is_name = match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) => !argument.starts_with('-'),
@@ -150,13 +151,13 @@ fn print_stderr(message: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", sanitize_lines(message));
 }
 
-/// Keeps line breaks, but removes other control characters, which could move the cursor.
+/// Removes control characters, which could move the cursor, except line breaks.
 fn sanitize_lines(text: &str) -> String {
     text.lines().map(sanitize).collect::<Vec<_>>().join("\n")
 }
 
-/// Most threads for blocking work other than reading pictures: caption files, host names, forecasts. The runtime starts
-/// one for each such job if none is idle, and the allocator reserves memory for each.
+/// Maximum number of threads for blocking work other than reading pictures: caption files, host names, forecasts. The
+/// runtime starts a thread for each such task if none is idle, and the allocator reserves memory for each thread.
 const MAX_BLOCKING_THREADS: usize = 16;
 /// How long an idle blocking thread is kept: longer than any run.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(10 * 366 * 24);
@@ -166,12 +167,12 @@ fn run_on_runtime(command: impl Future<Output = Result<u8, CliError>>) -> Result
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
-        // A blocking job panics if it has no thread and none can be started, so the first thread is kept.
+        // A blocking task panics if no thread is idle and none can be started, so the first thread is kept alive.
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .build()
         .map_err(|error| CliError::internal(format!("can't start the asynchronous runtime: {error}")))?;
     runtime.block_on(async {
-        // If the thread could not be started, the check above reported it; if the limit fell since, this panics.
+        // Starts the first blocking thread. This panics only if the limit on threads was lowered after the check above.
         let _ = tokio::task::spawn_blocking(|| ()).await;
         command.await
     })

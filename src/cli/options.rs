@@ -35,7 +35,7 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "USD", value_parser = parse_dollars)]
     pub max_usd: Option<Money>,
 
-    /// Without the dashboard: stop (exit 4, resumable) if no provider has answered even once for this long; 0s: never;
+    /// Without the dashboard: stop (exit 4, resumable) if no provider has answered even once this long after the first
     /// request was sent. Any HTTP response is an answer, a 500 too. 0s: never; default: 15m
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
     pub give_up_after: Option<Duration>,
@@ -52,7 +52,7 @@ pub(super) struct FrontEndArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Draw the dashboard with ASCII signs only
+    /// Draw the dashboard with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
 
@@ -116,6 +116,9 @@ impl KeysArgs {
 
 impl PolicyArgs {
     /// Applies the options to the configuration. They take precedence over the file.
+    ///
+    /// # Errors
+    /// If the strategy doesn't go with `when_limited = "wait"`, or if `--max-usd` can't be guaranteed.
     pub fn apply(&self, config: &mut Config) -> Result<(), CliError> {
         let policy = &mut config.policy;
         policy.max_in_flight = self.in_flight.unwrap_or(policy.max_in_flight);
@@ -138,7 +141,8 @@ impl PolicyArgs {
         )))
     }
 
-    /// The options stated on the command line, by name. A changed option overrides the operator's decision.
+    /// The options given on the command line, by name. On a resume, an option whose value has changed overrides the
+    /// value that the operator has set in the dashboard.
     pub fn stated_flags(&self) -> BTreeMap<String, String> {
         let mut flags = BTreeMap::new();
         let mut add = |what: &str, value: Option<String>| {

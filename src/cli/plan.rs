@@ -58,7 +58,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.001 to 3600".to_owned())
 }
 
-/// Assumed output tokens of an answer if nothing is measured.
+/// Assumed number of output tokens per answer if nothing is measured yet.
 const ASSUMED_OUTPUT_TOKENS: f64 = 256.0;
 
 pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
@@ -85,7 +85,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     if has_run && input.kind().is_pictures() {
         input.spare_ended(report::fully_ended_id_lookup(&run_dir)?);
     }
-    // Validate first, to report all errors together as a run would.
+    // Validate first, to report all errors together, as a run does.
 
     let summary = if has_run { input.validate_resumed()? } else { input.validate()? };
     let fingerprint = args.job.prompt_args.limited_fingerprint(&summary.fingerprint);
@@ -130,9 +130,9 @@ struct PlannedBatch {
     skipped: u64,
     /// Rows that the run has already finished.
     ended: u64,
-    /// Items of an earlier start that wait and are not among the rows.
+    /// Waiting items of an earlier start that are not among the rows.
     other_waiting: u64,
-    /// The other rows by their routing traits: items and estimated input tokens.
+    /// The items to send, by their routing traits: their number and their estimated input tokens.
     classes: HashMap<RoutingTraits, (u64, u64)>,
 }
 
@@ -183,7 +183,7 @@ impl PlannedBatch {
                 |id| to_go.contains(id),
                 |item| {
                     batch.other_waiting += 1;
-                    // A damaged one fails without being sent.
+                    // A damaged item (`None`) fails without being sent.
                     if let Some(item) = item.filter(|_| !limited) {
                         batch.add(&item, rules);
                     }
@@ -199,7 +199,7 @@ impl PlannedBatch {
         *tokens += item.request.estimated_input_tokens();
     }
 
-    /// Items that are to be sent.
+    /// Number of items to send.
     fn to_go(&self) -> u64 {
         self.classes.values().map(|(items, _)| items).sum()
     }
@@ -256,7 +256,7 @@ fn build_plan(
     }
 }
 
-/// Counts what the user's runs have used today, according to the daily ledger.
+/// Adds the quota that all runs of this user have used today, according to the daily ledger.
 fn apply_usage_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
     let Some(path) = ledger_path(&Clock::real()).filter(|path| path.exists()) else { return };
     let counted = QuotaLedger::open(&path).and_then(|ledger| {

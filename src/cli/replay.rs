@@ -85,7 +85,7 @@ pub(super) struct ReplayArgs {
     pub no_check: bool,
 }
 
-/// Most items named in the preview.
+/// Maximum number of items and routes named in a message.
 const MAX_NAMED: usize = 10;
 
 fn parse_outcome(name: &str) -> Result<Outcome, String> {
@@ -146,7 +146,7 @@ async fn start(
     report::for_each_unfinished_caption(dir.path(), |caption| caption_files.add(caption))?;
     let caption_claim = claim_captions(&clock, dir, caption_files)?;
     let key_checks = if args.no_check { Vec::new() } else { check_keys(&config, &clock).await? };
-    // Only now: if no key is good, the record stays as it was.
+    // Missing captions are written only after the check of the keys: if no key is good, nothing has changed.
     let existing_captions =
         pins.existing_captions.as_deref().and_then(ExistingCaptionPolicy::from_name).unwrap_or_default();
     if pins.captions.is_some() {
@@ -176,7 +176,10 @@ async fn start(
     Ok(StartedRun { running, dashboard, log_guard, caption_claim })
 }
 
-/// Returns the target of `--to` if there is such a route. A model's name may contain an `@`.
+/// Returns the target of `--to`, a model or a route. A model's name may contain an `@`, so the text is not split there.
+///
+/// # Errors
+/// If there is no such route.
 fn find_target(name: &str, config: &Config) -> Result<RouteTarget, CliError> {
     let routes = || {
         config.models.iter().flat_map(|model| {
@@ -204,7 +207,7 @@ fn find_target(name: &str, config: &Config) -> Result<RouteTarget, CliError> {
     })
 }
 
-/// Shows what would be sent; true where it shall be.
+/// Shows which items would be sent, and asks for confirmation if needed. Returns true if they are to be sent.
 fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<bool, CliError> {
     let summary = report::load_summary(&args.run_dir)?;
     let models: Vec<&str> = summary.models.iter().map(|model| model.name.as_str()).collect();
@@ -255,7 +258,7 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -
     Ok(agreed)
 }
 
-/// Handles a filter that matches nothing. The exit status is that of the run, since nothing has changed.
+/// Reports that no failed item matches the filter, and which failed items there are.
 fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), CliError> {
     let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), 0)?;
     let reasons: Vec<String> = failed
@@ -271,10 +274,10 @@ fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Most failed items that are searched for a similar id.
+/// Maximum number of failed items that are searched for a similar id.
 const MAX_SEARCHED: usize = 10_000;
 
-/// Refuses ids that the run does not have, and names ids of items that have not failed.
+/// Refuses ids that are not in the run, and reports ids of items that have not failed.
 fn check_ids(args: &ReplayArgs) -> Result<(), CliError> {
     if args.id.is_empty() {
         return Ok(());
@@ -304,7 +307,7 @@ fn check_ids(args: &ReplayArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Refuses a name that no attempt used: it is probably a typing error, and the filter would match nothing.
+/// Refuses a model or key that no attempt used. It is probably a typing error, and the filter would match nothing.
 fn check_names(what: &str, names: &[String], known: &[&str]) -> Result<(), CliError> {
     match names.iter().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
@@ -315,7 +318,8 @@ fn check_names(what: &str, names: &[String], known: &[&str]) -> Result<(), CliEr
     }
 }
 
-/// Average cost of `count` items there, in dollars; `None` if there is no answer yet.
+/// Estimated cost of `count` items in dollars: `count` times the average cost of an answer so far, of the target's
+/// model or of all models. `None` if there is no answer yet.
 fn estimate_cost(summary: &Summary, to: Option<&RouteTarget>, count: u64) -> Option<f64> {
     let models = summary.models.iter().filter(|model| to.is_none_or(|to| model.name == to.model));
     let (cost, answers) = models.fold((0.0, 0), |(cost, ok), model| (cost + model.cost_usd, ok + model.ok));

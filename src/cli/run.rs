@@ -38,8 +38,8 @@ use crate::{
 /// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of pictures,
 /// or - for standard input. The same command resumes a run, however it was stopped.
 ///
-/// A glob is quoted, so that the shell leaves it alone: * and ? stand for signs of one name, ** for any folders, [abc]
-/// and [a-z] for one of these signs, [!abc] for any other; {a,b} is not known.
+/// Quote a glob, so that the shell does not expand it: * and ? match characters of one name, ** any folders, [abc] and
+/// [a-z] one of these characters, [!abc] any other; {a,b} is not supported.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -188,7 +188,7 @@ impl PromptArgs {
         }
     }
 
-    /// Fingerprint of the rows that are used: the whole input's, and the number of its first rows if there is a limit.
+    /// Fingerprint of the rows that are used: that of the whole input, and the limit if there is one.
     pub fn limited_fingerprint(&self, fingerprint: &str) -> String {
         let limit = self.limit.map(|limit| format!(" first {limit}")).unwrap_or_default();
         format!("{fingerprint}{limit}")
@@ -215,8 +215,8 @@ pub(super) async fn run(args: RunArgs) -> Result<u8, CliError> {
     run_batch(&args, config, Clock::real()).await
 }
 
-/// The settings recorded in the run directory, if it holds a run. Errors in reading them are reported when the run is
-/// opened.
+/// The settings recorded in the run directory; `None` if there is no run or they can't be read. In the second case,
+/// opening the run reports the error.
 pub(super) fn read_pins(dir: &RunDir) -> Option<PinnedSettings> {
     if dir.has_run() { Store::settings_of(dir).ok() } else { None }
 }
@@ -243,8 +243,8 @@ fn model_check(config: &Config) -> ModelCheck {
     }
 }
 
-/// Warns of accepted rows that name unknown models: lines of a batch format that must name a model, and rows that the
-/// run already has.
+/// Warns of rows that name unknown models but are accepted, because their batch format requires a model or because the
+/// run already has them.
 pub(super) fn warn_of_unknown_models(summary: &InputSummary, config: &Config) {
     let UnknownModels { rows, names, first_line } = &summary.unknown_models;
     if *rows > 0 && config.unknown_model != Some(UnknownModelPolicy::UseAnyModel) {
@@ -252,7 +252,7 @@ pub(super) fn warn_of_unknown_models(summary: &InputSummary, config: &Config) {
     }
 }
 
-/// Says which items wait that are not among the rows, before anything is sent; a trial leaves them waiting.
+/// Reports waiting items that are not among the rows, before anything is sent. With a limit, they are not sent.
 fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, limited: bool) -> Result<(), CliError> {
     if opened.totals.waiting == 0 {
         return Ok(());
@@ -265,7 +265,7 @@ fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, limi
     Ok(())
 }
 
-/// Refuses an input of pictures if no model accepts pictures, since every item would fail.
+/// Reports an error if the input is pictures but no model accepts pictures, since every item would fail.
 pub(super) fn refuse_without_vision(input: &Input, config: &Config) -> Result<(), CliError> {
     if !input.kind().is_pictures() || config.models.iter().any(|model| model.vision) {
         return Ok(());
@@ -278,7 +278,7 @@ pub(super) fn refuse_without_vision(input: &Input, config: &Config) -> Result<()
     )))
 }
 
-/// Runs a batch to its end, with any clock.
+/// Runs a batch to its end. The demo passes a clock that is faster than real time.
 pub(super) async fn run_batch(args: &RunArgs, mut config: Config, clock: Clock) -> Result<u8, CliError> {
     let path = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.batch.input)));
     let dir = RunDir::new(&path);
@@ -290,7 +290,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     args.batch.policy_args.apply(&mut config)?;
     let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
     let mut input_options = args.batch.prompt_args.input_options(&config)?;
-    // A pipe is copied to the run directory, so the directory must be locked before.
+    // Opening a pipe copies it to the run directory, so the directory must be locked before.
     let lock = if Input::is_stream(&args.batch.input) { Some(dir.create_and_lock()?) } else { None };
     let uncommitted_copy = Input::uncommitted_copy_path(&dir.spooled_input());
     let _cleanup = match lock {
@@ -318,7 +318,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
 
     let mut fingerprint = summary.fingerprint.clone();
     if summary.fingerprint_unstable {
-        // Make the fingerprint unique, so that the next start compares the pictures one by one.
+        // A unique fingerprint makes the next start compare the pictures one by one.
         fingerprint = format!("{fingerprint} at {}", clock.now().wall.0);
     }
     let pins = args.batch.prompt_args.pinned_settings(&input, &args.batch.input, &input_options, &fingerprint);
@@ -341,7 +341,8 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let limited = args.batch.prompt_args.limit.is_some();
     let is_resumed = !opened.is_new;
     let rows = if opened.input_changed {
-        // A file redirected to standard input has no name that would distinguish it from another one.
+        // A file that is redirected to standard input counts as a pipe: it has no name to distinguish it from another
+        // one.
         let is_stream = pins.input == "-" || Input::is_stream(&args.batch.input);
         let reconciled =
             ingest::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;

@@ -25,7 +25,7 @@ use crate::{
     telemetry, tui,
 };
 
-/// How long the engine may take to close the record of a large run.
+/// Maximum time that the engine may take to close the record of a run.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The dashboard's options, checked before the run starts; `None` for plain progress. The dashboard needs a terminal as
@@ -68,7 +68,8 @@ fn to_rebinding(binding: &KeyBinding) -> tui::keymap::KeyOverride {
     tui::keymap::KeyOverride { action, keys, location }
 }
 
-/// Claims the caption files for this run, so that no two runs pay for the same captions at the same time.
+/// Claims the caption files for this run, so that no two runs pay for the same captions at the same time. If a claim
+/// can't be made for another reason than a conflicting run, only warns.
 pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, CliError> {
     let folder = super::options::ledger_path(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
     let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
@@ -104,8 +105,7 @@ pub(super) struct StartedRun {
     pub caption_claim: Option<Claim>,
 }
 
-/// Starts the run called `run` and watches it until it ends. `webhooks` are notified of the result, also if `start`
-/// fails.
+/// Awaits the start of the run called `run`, and watches it until it ends. Notifies `webhooks`, also if `start` fails.
 pub(super) async fn supervise(
     run: &str,
     json: bool,
@@ -115,7 +115,8 @@ pub(super) async fn supervise(
     match start.await {
         Ok(started) => watch_run(started, json, webhooks).await,
         Err(error) => {
-            // No message if another process continues the run, or if the user sees the error on a terminal.
+            // Webhooks get no message if another process is running the run, or if the user sees the error on a
+            // terminal.
             if !matches!(error, CliError::Busy(_)) && !std::io::stderr().is_terminal() {
                 for warning in alerts::send_start_failure(webhooks, run, &error.to_string()).await {
                     print_stderr(&format!("warning: {warning}"));
@@ -135,7 +136,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     let has_dashboard = dashboard.is_some();
     if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
-            // The engine decides whether the run is over. If not, it is watched below.
+            // However the dashboard ended, the engine decides whether the run is over. If not, it is watched below.
             Ok(
                 tui::ExitReason::Detached
                 | tui::ExitReason::RunEnded
@@ -155,7 +156,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     let snapshot = if has_dashboard && handle.snapshot().state.is_over() {
         handle.snapshot()
     } else {
-        // Runs until the process exits: if the handler were dropped, the signal would have no effect.
+        // The task runs until the process exits: without it, signals would have no effect.
         tokio::spawn(handle_signals(handle.clone(), Arc::clone(&interrupted)));
         let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
         let last_known_event = if has_dashboard { shown() } else { last_event };
@@ -164,16 +165,17 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
         let watching = headless::watch(handle.clone(), plain, std::io::stderr());
         with_warnings(&mut webhook_sender, watching).await
     };
-    // With an operator present, the engine is idle instead of ending when no work is left. Now there is none.
+    // With the dashboard, the engine doesn't end by itself when no work is left, since the operator may add some. The
+    // operator has left the dashboard now.
     if snapshot.state.is_over() && has_dashboard {
-        // If the engine has ended already, no reply comes.
+        // The command fails if the engine has ended already.
         let _ = handle.send_command(Command::Drain).await;
     }
     let outcome = tokio::time::timeout(CLOSE_TIMEOUT, &mut engine).await;
-    // The engine's last snapshot may be newer than the one that the front end saw last.
+    // The engine's last snapshot may be newer than the front end's last one.
     let told = snapshot;
     let snapshot = if told.state.is_over() { handle.snapshot() } else { Arc::clone(&told) };
-    // Report late changes, like items given up at the end, before the summary counts them.
+    // Report changes between the two, like items given up at the end, before the summary counts them.
     if let Some(line) = plain_zone.and_then(|zone| headless::progress::correction_line(&told, &snapshot, &zone)) {
         print_stderr(&line);
     }
@@ -200,7 +202,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     }
 }
 
-/// Does `work`, and meanwhile prints warnings of the webhooks.
+/// Awaits `work`, and meanwhile prints the warnings of the webhook sender.
 async fn with_warnings<T>(webhook_sender: &mut WebhookSender, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {
@@ -230,13 +232,13 @@ fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, interrupted: bool) -> 
     }
 }
 
-/// The exit status if work is left. This may be a caption file, which the counts of items don't show.
+/// The exit status if work is left. The counts of items can't decide this, since the work may be a caption file.
 const fn status_with_work_left(interrupted: bool) -> u8 {
     if interrupted { 130 } else { headless::EXIT_WORK_LEFT }
 }
 
-/// The first interrupt drains the run, the second stops it at once. A closed terminal changes nothing: the log
-/// continues.
+/// Handles signals during a run. The first interrupt or termination drains the run, the second one stops it at once. A
+/// hang-up is ignored: the run continues without its terminal.
 async fn handle_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {

@@ -5,11 +5,12 @@ use std::{io, num::NonZero, os::unix::net::UnixStream, sync::RwLock, thread};
 
 use super::CliError;
 
-/// Pairs of file handles that must be free: a run needs about two dozen handles, including its first connection.
+/// Number of pairs of file handles that must be available. A run needs about 24 handles, including its first
+/// connection.
 const MIN_HANDLE_PAIRS: usize = 12;
 
-/// Threads in addition to the runtime's workers: one each for the input, the log, the ledger and blocking work, and
-/// three for the record.
+/// Number of threads needed besides the runtime's workers: one each for the input, the log, the ledger and blocking
+/// work, and three for the record.
 const EXTRA_THREADS: usize = 7;
 
 /// Acquires the resources that a run needs and releases them again.
@@ -19,7 +20,7 @@ pub(super) fn check() -> Result<(), CliError> {
             "there are too few file handles: {error}. Raise the limit (`ulimit -n 1024`) and run the same command again"
         ))
     })?;
-    // The number that the runtime starts.
+    // The runtime starts this many worker threads.
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     check_threads(workers + EXTRA_THREADS).map_err(|error| {
         CliError::internal(format!(

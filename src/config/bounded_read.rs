@@ -6,20 +6,20 @@ use std::{
     path::Path,
 };
 
-/// Largest size in bytes. No key is longer; a larger file is the wrong file.
+/// Maximum size in bytes of a secret, a `.env` or a schema. A larger file is probably the wrong file.
 const SMALL_FILE_BYTES: u64 = 64 * 1024;
 
-/// Reads a text file of at most [`SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
+/// Reads a text file of at most [`MAX_SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
 pub(super) fn read_small_text(path: &Path) -> Result<String, String> {
     String::from_utf8(read_small_bytes(path)?).map_err(|_| "is not a text file".to_owned())
 }
 
-/// Reads a file of at most [`SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
+/// Reads a file of at most [`MAX_SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
 pub(super) fn read_small_bytes(path: &Path) -> Result<Vec<u8>, String> {
     File::open(path).and_then(|file| read_at_most(file, SMALL_FILE_BYTES)).map_err(|error| describe_read_error(&error))
 }
 
-/// Reads a whole file or stream of at most `max_bytes` bytes, since some never end.
+/// Reads a whole file or stream of at most `max_bytes` bytes. The limit is needed since a stream may never end.
 ///
 /// # Errors
 /// Read errors; [`io::ErrorKind::FileTooLarge`] if it is longer.
@@ -39,7 +39,7 @@ pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
 pub(super) fn describe_read_error(error: &std::io::Error) -> String {
     let text = error.to_string();
     let message = text.split(" (os error").next().unwrap_or(&text);
-    // Messages of this program stay as they are.
+    // The message of `read_at_most` keeps its capital letters.
     let words = if error.kind() == io::ErrorKind::FileTooLarge { message.to_owned() } else { message.to_lowercase() };
     format!("cannot be read: {words}")
 }

@@ -7,13 +7,13 @@ use super::{schema, toml_reader::TomlTable};
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Dashboard {
-    /// A built-in theme, or a file.
+    /// The name of a built-in theme, or the path of a theme file.
     pub theme: Option<String>,
     pub ascii: bool,
     pub pictures: PictureSetting,
     pub mouse: Option<bool>,
     pub notify: Option<bool>,
-    /// Most frames a second.
+    /// Maximum number of frames per second.
     pub fps: Option<u16>,
     pub keys: Vec<KeyBinding>,
 }

@@ -1,4 +1,4 @@
-//! Models that were shut down, or whose end is announced (from the vendors' deprecation pages, read in November 2026).
+//! Models that were shut down or will be (from the vendors' deprecation pages, as of November 2026).
 
 /// The deprecation notice for `model`, if there is one.
 pub(super) fn deprecation_notice(model: &str) -> Option<&'static str> {

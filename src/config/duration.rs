@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A duration longer than a year is taken for a typing error.
+/// Maximum duration: one year. A longer one is probably a typing error.
 const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 /// Parses a duration. The error is a phrase that says what is wrong with it.

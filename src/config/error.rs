@@ -7,7 +7,7 @@ use std::{
 
 use crate::domain::sanitize;
 
-/// Number of errors shown. A file with more of them is probably the wrong file.
+/// Maximum number of errors shown. A file with more errors is probably the wrong file.
 const MAX_SHOWN: usize = 40;
 
 /// All errors of a configuration. `Display` prints one error a line, then what to do next.
@@ -16,7 +16,7 @@ pub struct ConfigErrors(pub Vec<ConfigError>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {
-    /// The path as the user gave it or would write it; `None` if the error is in no file.
+    /// The path as the user would write it; `None` if the error is not in a file.
     pub file: Option<PathBuf>,
     /// `None` if the error concerns the whole file.
     pub position: Option<Position>,
@@ -83,7 +83,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// Quotes a word of the user for a message, unless it may be a key in the wrong place.
+/// Quotes a word from the file for a message, unless it looks like an API key that was written in the wrong place.
 pub(super) fn quote_unless_secret(word: &str) -> String {
     if looks_like_secret(word) {
         "(not shown: it looks like a secret)".to_owned()
@@ -92,7 +92,7 @@ pub(super) fn quote_unless_secret(word: &str) -> String {
     }
 }
 
-/// True if a word may be an API key. Names of models and variables don't look like this. In doubt, returns true.
+/// True if a word may be an API key; also in doubt. Names of models and variables don't look like this.
 pub(super) fn looks_like_secret(word: &str) -> bool {
     const PREFIXES: [&str; 9] = ["sk-", "sk_", "AIza", "AQ.", "gsk_", "xai-", "tgp_", "hf_", "nvapi-"];
     let long_mixed_run = word.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| {
@@ -120,7 +120,8 @@ pub fn nearest_match<'w>(word: &str, candidates: impl IntoIterator<Item = &'w st
         .map(|(_, candidate)| candidate)
 }
 
-/// Edit distance: letters to insert, drop, replace or swap with their neighbour (optimal string alignment).
+/// Edit distance: the number of characters to insert, delete, replace or swap with their neighbour (optimal string
+/// alignment).
 fn edit_distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];

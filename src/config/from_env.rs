@@ -1,4 +1,4 @@
-//! Starts without a file: keys from the environment or a `.env`, with models that suit most work.
+//! The configuration without a file: keys from the environment or a `.env`, with default models.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ use crate::domain::{Limits, Model, Policy, Price, ProviderId, QuotaDay, TokenCou
 /// A provider whose keys may come from the environment.
 struct EnvProvider {
     provider: &'static str,
-    /// All of them are read. Each may contain several keys, separated by commas.
+    /// Both variables are read. Each may contain several keys, separated by commas.
     variables: [&'static str; 2],
     /// Best first.
     models: &'static [DefaultModel],
@@ -66,7 +66,7 @@ const ENV_PROVIDERS: [EnvProvider; 3] = [
     },
 ];
 
-/// Output tokens that every default model supports. Makes the worst case of a request finite.
+/// A number of output tokens that every default model supports. It gives the cost of a request an upper bound.
 const MAX_OUTPUT_TOKENS: u32 = 8_192;
 
 /// Builds the configuration from the environment; `searched_files` names the files that were not found.
@@ -112,7 +112,7 @@ pub(super) fn from_environment(variables: &Variables<'_>, searched_files: &[Stri
     })
 }
 
-/// The different keys of a provider, in the order in which they are listed.
+/// Reads the keys of a provider in the order in which they are listed, without duplicates.
 fn read_secrets(
     starter: &EnvProvider,
     variables: &Variables<'_>,

@@ -10,9 +10,9 @@ const UNKNOWN_MODEL: [(&str, UnknownModelPolicy); 2] =
 /// Size limits for inputs that may be endless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InputLimits {
-    /// Most bytes read from a pipe.
+    /// Maximum number of bytes read from a pipe.
     pub max_pipe_bytes: u64,
-    /// Most bytes of the file that `--prompt-file` names.
+    /// Maximum size in bytes of the file that `--prompt-file` names.
     pub max_prompt_file_bytes: u64,
 }
 

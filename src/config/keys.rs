@@ -17,16 +17,16 @@ use crate::domain::{Key, KeyRole, MoneyCaps, ProviderId};
 
 const ROLE_CHOICES: [(&str, KeyRole); 2] = [("primary", KeyRole::Primary), ("backup", KeyRole::Backup)];
 
-/// The keys of a configuration. All vectors are indexed by `KeyId`.
+/// The keys of a configuration. `keys`, `secrets`, `has_named_project` and `alias_offsets` are indexed by `KeyId`.
 #[derive(Debug, Default)]
 pub(super) struct ConfiguredKeys {
     pub list: Vec<Key>,
     pub secrets: Vec<Option<SecretString>>,
-    /// True if the project is named in the file. Otherwise the key has its own project.
+    /// True if the file names the key's project. Otherwise the key has a project of its own.
     pub has_named_project: Vec<bool>,
-    /// Files that contain secrets.
+    /// The files that contain secrets, in no relation to the keys. A file may occur several times.
     pub secret_files: Vec<PathBuf>,
-    /// Byte offsets of the aliases in the file.
+    /// Byte offsets of the aliases in the file; 0 for keys that are not in the file.
     name_offsets: Vec<usize>,
 }
 
@@ -59,7 +59,7 @@ impl ConfiguredKeys {
         let keyless = provider.is_some_and(|id| providers.get(id).is_keyless);
         let reference = if keyless { table.field("secret") } else { table.require("secret") };
         let resolved = reference.and_then(|field| {
-            // A blank text is not an error here: the check of secrets reports it with its own message.
+            // `TomlField::text` would report a blank text. `secret::resolve` reports it with a message about secrets.
             let Some(text) = field.value.as_str() else {
                 field.wrong_type("a text in quotes: \"env:NAME\", \"file:PATH\" or the secret itself");
                 return None;
@@ -117,7 +117,7 @@ impl ConfiguredKeys {
         }
     }
 
-    /// Refuses a secret that another alias has already: its quota would be counted twice.
+    /// Reports an error if another key of the provider has the same secret: its quota would be counted twice.
     fn check_duplicate_secret(&self, table: &TomlTable<'_>, secret: &SecretString, provider: ProviderId) {
         let is_duplicate = |&index: &usize| {
             self.list[index].provider == provider
@@ -135,7 +135,7 @@ impl ConfiguredKeys {
         }
     }
 
-    /// Adds a key for every provider that has models, needs no key and has none.
+    /// Adds a key without a secret for each provider that has models, works without a key, and has no key in the file.
     pub fn add_implied(&mut self, providers: &Providers, models: &[LocatedModel]) {
         for (id, entry) in providers.iter() {
             let used = models.iter().any(|located| located.model.provider == id);
@@ -161,7 +161,7 @@ impl ConfiguredKeys {
         self.name_offsets.push(name_offset);
     }
 
-    /// Byte offset of key number `index` in the file.
+    /// Byte offset of the alias of the key with this index; 0 if the key is not in the file.
     pub fn offset_of(&self, index: usize) -> usize {
         self.name_offsets[index]
     }

@@ -1,5 +1,5 @@
-//! Reads a whole keys.toml, from text to a checked configuration. The parts are read in the order in which they refer
-//! to each other, and then checked against each other.
+//! Reads a whole keys.toml, from text to a checked configuration. A part is read after the parts that it refers to.
+//! Then the parts are checked against each other.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use super::{
     webhooks::Webhooks,
 };
 
-/// Largest keys.toml in bytes: enough for tens of thousands of keys.
+/// Maximum size of keys.toml in bytes: enough for tens of thousands of keys.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// A configuration file to read.
@@ -67,7 +67,7 @@ fn syntax_errors(path: &Path, text: &str, errors: &[toml::de::Error]) -> ConfigE
         message: format!("this is not TOML: {}", error.message()),
     };
     let mut faults: Vec<ConfigError> = errors.iter().map(to_error).collect();
-    // A single mistake often causes several errors on its line.
+    // A single mistake often causes several errors on its line: only the first one is kept.
     faults.dedup_by_key(|fault| fault.position.map(|position| position.line));
     ConfigErrors(faults)
 }
@@ -94,7 +94,7 @@ fn read_document(
     if models.is_empty() && root.field("model").is_none() {
         doc.add_error(0, "there is no [[model]]: list the models to use, best first, each with name and provider");
     }
-    // Keys and models with errors would be missing here, and cause misleading errors.
+    // Keys and models with errors are missing from the vectors, so the check would report misleading errors.
     if doc.has_no_errors() {
         check_routes(doc, &providers, &models, &keys);
     }

@@ -39,7 +39,7 @@ impl KnownModels {
         Arc::clone(&self.usable)
     }
 
-    /// Explains why a row may not name this model. The model must not be a usable one.
+    /// Explains why a row may not name this model, which must not be usable.
     pub fn unknown_model_message(&self, name: &str) -> String {
         const MAX_LISTED: usize = 10;
         let usable = || self.usable.iter().map(String::as_str);

@@ -1,6 +1,6 @@
 //! Reads keys.toml, or the environment, into validated domain types.
 //!
-//! This module owns the file format: its settings ([`schema`]), the defaults of well-known providers, the sources of
+//! This module owns the file format: its settings ([`schema`]), the presets of well-known providers, the sources of
 //! secrets, and the error reports. All errors are reported together, each with its line, and none shows a secret. After
 //! [`load`] every value is valid. It knows nothing of the command line, the engine or HTTP.
 
@@ -59,13 +59,15 @@ pub struct Config {
     pub keys: Vec<Key>,
     /// By `KeyId`; `None` for servers that need no key.
     pub secrets: Vec<Option<SecretString>>,
-    /// By `KeyId`: true if the key's project is named in the file. Otherwise the key has its own project, called like
-    /// its alias. That name means nothing outside this file: do not build identities on it that outlive the run.
+    /// By `KeyId`: true if the file names the key's project. Otherwise the key's project contains only this key and has
+    /// the alias as its name. Such a name is unique only within this file, so it must not identify a project in data
+    /// that other runs read, like the daily ledger.
     pub has_named_project: Vec<bool>,
     pub policy: Policy,
     pub defaults: Defaults,
     pub input_limits: InputLimits,
-    /// `None`: a row that names an unknown model is refused, except in batch formats whose lines must name one.
+    /// The treatment of rows that name a model which is not configured. `None` if it is not set: such a row is refused,
+    /// except in batch formats whose lines must name a model.
     pub unknown_model: Option<UnknownModelPolicy>,
     pub dashboard: Dashboard,
     pub webhooks: Vec<Webhook>,
@@ -92,19 +94,20 @@ impl fmt::Display for Origin {
 }
 
 impl Config {
-    /// The models for which a hard money cap can't be guaranteed, and why: no price, or no limit on the answer. With
-    /// any of these, a cap on the command line must be refused. A cap in the file is already refused.
+    /// The models for which a request's cost has no upper bound, and why: no price, or no limit on the answer's length.
+    /// With any of these, a spend limit can't be guaranteed, so one on the command line must be refused. [`load`]
+    /// refuses one in the file.
     pub fn uncapped_models(&self) -> Vec<(&str, &'static str)> {
         self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
     }
 }
 
-/// Finds and reads the configuration. The first of these counts: `keys_path`, `keys.toml` in `working_dir`,
-/// `$XDG_CONFIG_HOME/cascadeck/keys.toml` (by default under `~/.config`), keys in the environment. A `.env` in
-/// `working_dir` may set variables that the environment lacks.
+/// Finds and reads the configuration: `keys_path` if it is given, or else the first of these that exists: `keys.toml`
+/// in `working_dir`, `$XDG_CONFIG_HOME/cascadeck/keys.toml` (by default under `~/.config`), keys in the environment. A
+/// `.env` in `working_dir` may set variables that are missing from the environment.
 ///
 /// # Errors
-/// All errors together. A file that exists but has errors is an error: the next place is not tried.
+/// All errors together. If a file exists but has errors, the next candidate is not tried.
 pub fn load(keys_path: Option<&Path>, environment: &EnvLookup<'_>, working_dir: &Path) -> Result<Config, ConfigErrors> {
     let variables = variables::Variables::new(environment, working_dir.join(".env"));
     let directory = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -121,7 +124,7 @@ pub fn load(keys_path: Option<&Path>, environment: &EnvLookup<'_>, working_dir: 
     let personal = directory("XDG_CONFIG_HOME").or_else(|| home_dir.as_ref().map(|home| home.join(".config")));
     let mut candidates = vec![PathBuf::from(FILE_NAME)];
     candidates.extend(personal.map(|base| base.join("cascadeck").join(FILE_NAME)));
-    // A broken link counts as present: reading it reports the error.
+    // A dangling symlink counts as present: reading it reports the error.
     if let Some(place) = candidates.iter().find(|place| working_dir.join(place).symlink_metadata().is_ok()) {
         return read(place);
     }

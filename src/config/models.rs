@@ -106,7 +106,7 @@ fn read_limits(table: &TomlTable<'_>, entry: Option<&ProviderEntry>) -> Limits {
 fn read_price(table: &TomlTable<'_>) -> Option<Price> {
     let prices = table.table("usd_per_mtok", &schema::PRICE)?;
     let read_side = |name| prices.require(name)?.number(0.0..=MAX_USD_PER_MTOK);
-    // Both are read first, so that errors in both are reported.
+    // Both are read before either is checked, so that errors in both are reported.
     let (input, output) = (read_side("input"), read_side("output"));
     Price::from_usd_per_mtok(input?, output?)
 }

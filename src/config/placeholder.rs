@@ -1,7 +1,7 @@
 //! Placeholders that users leave instead of a key: an unexpanded variable, or a text from an example.
 //!
-//! Only a text that is certainly no key counts. Local servers accept any word ("ollama", "EMPTY",
-//! "sk-no-key-required"), and a key may have nearly any letters, so short or plain words are not refused.
+//! Only a text that certainly isn't a key is refused. Local servers accept any word ("ollama", "EMPTY",
+//! "sk-no-key-required"), and a key may consist of nearly any characters, so short or plain words are accepted.
 
 use std::fmt;
 
@@ -36,10 +36,10 @@ const EXAMPLE_STARTS: [&str; 5] = ["yourapikey", "yourkey", "yoursecret", "yourt
 const KEY_PREFIXES: [&str; 14] =
     ["sk", "rk", "pk", "ak", "ant", "api03", "proj", "or", "v1", "gsk", "xai", "hf", "nvapi", "AIza"];
 
-/// The number of `x` or `*` that makes a placeholder.
+/// Minimum number of `x` or `*` in a masked key.
 const MIN_MASK_CHARS: usize = 3;
 
-/// A text that is certainly no key.
+/// A text that certainly isn't a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Placeholder {
     /// A variable: in a notation that is not expanded here, or its bare name.
@@ -49,7 +49,7 @@ pub(super) enum Placeholder {
 }
 
 impl Placeholder {
-    /// Returns the placeholder that `text` is, if it is one.
+    /// Returns `text` as a placeholder if it is one.
     pub fn detect(text: &str) -> Option<Self> {
         let text = text.trim();
         if is_example(text) {
@@ -86,7 +86,7 @@ impl Placeholder {
     }
 }
 
-/// `is the placeholder ..., not a key`
+/// Writes `is the placeholder ..., not a key`.
 impl fmt::Display for Placeholder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -116,7 +116,7 @@ fn expanded_variable(text: &str) -> Option<&str> {
     })
 }
 
-/// By custom, names of variables are words in capitals. Other texts may be keys.
+/// True for words in capitals, the usual form of variable names. A text in another form may be a key.
 fn is_variable_name(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     let in_words = name.contains('_') || !name.contains(|c: char| c.is_ascii_digit());
@@ -126,12 +126,12 @@ fn is_variable_name(name: &str) -> bool {
         && !looks_like_secret(name)
 }
 
-/// True for words of which one means a key: `OPENAI_API_KEY`, `GEMINI_KEY_ALICE`.
+/// True if one of the words of a variable's name means a key: `OPENAI_API_KEY`, `GEMINI_KEY_ALICE`.
 fn names_a_key(name: &str) -> bool {
     name.contains('_') && name.split('_').any(|word| matches!(word, "KEY" | "KEYS" | "TOKEN" | "SECRET" | "APIKEY"))
 }
 
-/// True for words of an example, an ellipsis, or a masked key.
+/// True if a text contains example words or an ellipsis, or is a masked key.
 fn is_example(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
     EXAMPLE_WORDS.iter().any(|word| letters.contains(word))
@@ -141,8 +141,8 @@ fn is_example(text: &str) -> bool {
         || is_masked(text)
 }
 
-/// True if the whole text is a name such as `your_openai_key`, `sk-your-own-key-here` or `yourOpenaiKey`. A secret in
-/// words may contain such a name: `keep-your-key-safe`.
+/// True for `your_openai_key`, `YOUR-GEMINI-KEY`, `sk-your-own-key-here` and `yourOpenaiKey`. `letters` contains the
+/// letters and digits of `text` in lower case.
 fn names_your_key(text: &str) -> bool {
     const BEFORE: [&str; 6] = ["add", "enter", "insert", "paste", "put", "use"];
     const SECRETS: [&str; 5] = ["key", "keys", "token", "secret", "apikey"];

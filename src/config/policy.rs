@@ -18,7 +18,7 @@ const WHEN_LIMITED_CHOICES: [(&str, WhenLimited); 2] = [("spill", WhenLimited::S
 const SPILL_CHOICES: [(&str, SpillTo); 2] = [("any", SpillTo::Any), ("same_model", SpillTo::SameModel)];
 const ON_EXHAUSTED_CHOICES: [(&str, OnExhausted); 2] = [("stop", OnExhausted::Stop), ("wait", OnExhausted::Wait)];
 
-/// Reads the policy. `rule_strategies` are the strategies that rules ask for, with their byte offsets.
+/// Reads the policy. `rule_strategies` contains the strategies that rules set, with their byte offsets.
 pub(super) fn read(
     root: &TomlTable<'_>,
     models: &[LocatedModel],
@@ -72,8 +72,8 @@ pub(super) fn read(
     policy
 }
 
-/// Refuses strategies other than the cascade with the strict pipeline, which follows the cascade's order and would
-/// ignore them.
+/// With `when_limited = "wait"`, reports an error for each strategy other than the cascade: items then follow the
+/// cascade's order, so another strategy would be ignored.
 fn check_wait_strategy(table: &TomlTable<'_>, policy: &Policy, mut strategies: Vec<(usize, Strategy)>) {
     if policy.when_limited != WhenLimited::Wait {
         return;
@@ -126,7 +126,7 @@ fn read_durations(table: &TomlTable<'_>, name: &'static str, positive: bool) -> 
     Some(durations)
 }
 
-/// Reads a hard cap. Every model that it covers needs a finite worst case.
+/// Reads a spend limit. For every model that it covers, the highest possible cost of a request must be known.
 pub(super) fn read_money_cap<'m>(
     table: &TomlTable<'_>,
     name: &'static str,
@@ -142,7 +142,8 @@ pub(super) fn read_money_cap<'m>(
     Money::from_usd(usd)
 }
 
-/// Reports every model for which a cap can't be guaranteed.
+/// Reports an error for each model for which a spend limit can't be guaranteed, since a request's cost has no upper
+/// bound.
 pub(super) fn require_bounded_costs<'m>(
     table: &TomlTable<'_>,
     name: &str,

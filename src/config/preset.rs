@@ -11,7 +11,7 @@ pub(super) struct Preset {
     pub base_url: &'static str,
     pub day: QuotaDay,
     pub counted: TokenCounting,
-    /// The user's own server: needs no key and costs nothing.
+    /// True for the user's own server, which needs no key and costs nothing.
     pub is_local: bool,
 }
 

@@ -22,13 +22,13 @@ pub(super) struct ProviderEntry {
     pub provider: Provider,
     pub day: QuotaDay,
     pub counted: TokenCounting,
-    /// On this machine or in a private network: works without a key.
+    /// True if the server is on this machine or in a private network: it works without a key.
     pub is_keyless: bool,
-    /// A preset for the user's own server, whose answers cost nothing.
+    /// True for the preset of a local server, whose answers cost nothing.
     pub is_free: bool,
 }
 
-/// The providers of a file in their order. A preset is added when it is first named.
+/// The providers in the order of the file. A preset that is not declared there is added when a model or key names it.
 #[derive(Debug, Default)]
 pub(super) struct Providers(Vec<ProviderEntry>);
 
@@ -107,8 +107,8 @@ fn from_preset(preset: &Preset) -> ProviderEntry {
     }
 }
 
-/// Reads a provider. Reports each bad value and replaces it by a plausible one, so that references to this provider
-/// cause no further errors.
+/// Reads a provider. Reports each bad value and replaces it by a default, so that models and keys that name this
+/// provider cause no further errors.
 fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
     check_name(table.doc, "a provider's name", name);
     let preset = preset::find_preset(name.text);
@@ -198,7 +198,8 @@ fn header_error(name: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// Checks a name. Names appear in logs, tables and commands, so each must be one visible word, and never a secret.
+/// Reports an error if a name can't be used. Names appear in logs, tables and commands, so each must be one visible
+/// word that doesn't look like a secret. `label` says in the message whose name it is.
 pub(super) fn check_name(doc: &TomlDoc<'_>, what: &str, name: TomlText<'_>) {
     let text = name.text;
     if super::error::looks_like_secret(text) {

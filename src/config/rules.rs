@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::{Money, RequiredTerms, RoutingRule, RuleConditions};
 
-/// A rule, and the byte offsets of its name and its strategy.
+/// A rule, and the byte offsets of its name and of its strategy, if it sets one.
 #[derive(Debug)]
 pub(super) struct LocatedRule {
     pub rule: RoutingRule,
@@ -93,7 +93,8 @@ fn read_terms(table: &TomlTable<'_>) -> Option<RequiredTerms> {
     Some(RequiredTerms { terms: words, min_matches })
 }
 
-/// Reads `{ lang = "de", level = 3 }`: texts, whole numbers and booleans, each as the row would write it.
+/// Reads `{ lang = "de", level = 3 }`. Values may be texts, whole numbers and booleans. They are converted to text, as
+/// the fields of rows are.
 fn read_field_conditions(field: &TomlField<'_>) -> Option<BTreeMap<String, String>> {
     let Some(entries) = field.value.as_table() else {
         field.wrong_type("a table of the row's fields, like { lang = \"de\" }");

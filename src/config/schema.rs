@@ -3,13 +3,13 @@
 /// One kind of table and the fields it may have.
 #[derive(Debug)]
 pub struct Schema {
-    /// The name of the table as written in the file.
+    /// The name of the table in messages: its header, as in `[[model]]`, or a description like `the file`.
     pub table: &'static str,
     pub fields: &'static [&'static str],
 }
 
 impl Schema {
-    /// The first former and today's name of a setting of this table that match.
+    /// Finds the first renamed setting of this table for which `matches(former, current)` is true. Returns both names.
     pub fn former_name(&self, matches: impl Fn(&str, &str) -> bool) -> Option<(&'static str, &'static str)> {
         let (_, former, today) =
             FORMER_NAMES.into_iter().find(|(table, former, today)| *table == self.table && matches(former, today))?;
@@ -128,6 +128,6 @@ pub const WEBHOOK: Schema = Schema { table: "[[webhook]]", fields: &["name", "ur
 pub const ALL: [Schema; 12] =
     [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];
 
-/// Settings that earlier versions knew under another name: the table, the former name and today's. Both are read.
+/// Renamed settings: the table's label, the former name and the current name. Both names are accepted.
 pub const FORMER_NAMES: [(&str, &str, &str); 2] =
     [("[policy]", "ladder", "backoff"), ("[policy]", "ladder_rest", "backoff_rest")];

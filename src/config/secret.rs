@@ -14,13 +14,13 @@ use super::{
 
 pub(super) struct ResolvedSecret {
     pub secret: SecretString,
-    /// The file that contains the secret, whose permissions are checked; `None` for the environment.
+    /// The file that contains the secret; `None` for the environment. The caller checks its permissions.
     pub file: Option<PathBuf>,
 }
 
-/// The places that relative and `~` paths start from.
+/// The paths that relative and `~` paths start from.
 pub(super) struct SecretPaths<'p> {
-    /// The configuration file. It contains the literal secrets.
+    /// The configuration file. Relative paths start from its folder. It contains the literal secrets.
     pub config_file: &'p Path,
     pub home_dir: Option<&'p Path>,
 }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::domain::sanitize;
 
+/// The text of a file, and the errors and warnings found in it so far.
 pub(super) struct TomlDoc<'t> {
     path: &'t Path,
     text: &'t str,
@@ -24,7 +25,7 @@ pub(super) struct TomlDoc<'t> {
     warnings: RefCell<Vec<String>>,
 }
 
-/// A table of the file. Unknown fields have been reported already.
+/// A table of the file. Opening it reports its unknown fields.
 #[derive(Clone, Copy)]
 pub(super) struct TomlTable<'s> {
     pub doc: &'s TomlDoc<'s>,
@@ -163,7 +164,7 @@ impl<'s> TomlTable<'s> {
         self.field(name)?.text()
     }
 
-    /// As [`TomlTable::text`]; reports an error if it is missing.
+    /// Like [`TomlTable::text`], but reports an error if the field is missing.
     pub fn required_text(&self, name: &'static str) -> Option<TomlText<'s>> {
         self.require(name)?.text()
     }
@@ -181,7 +182,7 @@ impl<'s> TomlTable<'s> {
         self.field(name)?.count(allowed)
     }
 
-    /// A limit of at least 1. To have no limit, the setting is left out.
+    /// A limit from 1 to `max`. For no limit, the setting is left out.
     pub fn limit<T: TryFrom<i64>>(&self, name: &'static str, most: i64) -> Option<T> {
         self.field(name)?.integer_in_range(1..=most, "; leave it out where there is no limit")
     }

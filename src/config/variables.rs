@@ -11,18 +11,20 @@ use dotenvy::Error as DotenvError;
 
 use super::bounded_read::read_small_bytes;
 
-/// Looks up a variable; `None` if it is not set. [`process_environment`] is the real one.
+/// Looks up an environment variable; `None` if it is not set. [`process_env`] looks it up in this process.
 pub type EnvLookup<'e> = dyn Fn(&str) -> Option<String> + 'e;
 
-/// Looks up a variable of this process.
+/// Looks up an environment variable of this process.
 pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The variables of the environment and of the `.env`.
 pub(super) struct Variables<'e> {
     environment: &'e EnvLookup<'e>,
     dotenv_path: PathBuf,
-    /// Read only when a variable is missing from the environment, since a `.env` often belongs to another program.
+    /// Read when a variable is first missing from the environment. Before that, problems in the file don't matter: it
+    /// often belongs to another program.
     dotenv: OnceCell<Dotenv>,
 }
 
@@ -101,7 +103,7 @@ impl Dotenv {
     fn parse(text: &str, name: &str) -> Self {
         let mut dotenv = Self::default();
         let lines: Vec<&str> = text.trim_start_matches('\u{feff}').lines().map(str::trim).collect();
-        // Each bad line is searched after the previous one, since the same line may occur again.
+        // The search for a bad line starts here: after the previous bad line, since equal lines may occur.
         let mut next_index = 0;
         for entry in dotenvy::Iter::new(text.trim_start_matches('\u{feff}').as_bytes()) {
             match entry {
@@ -112,8 +114,7 @@ impl Dotenv {
                 Err(DotenvError::LineParse(entry, _)) => {
                     let mut entry_lines = entry.lines();
                     let first_line = entry_lines.next().unwrap_or_default().trim();
-                    // Each is searched after the previous one, since the same line may occur again. The error contains
-                    // the whole line, or only its value.
+                    // The error contains either the whole line or only its value.
                     let value = |line: &str| line.split_once('=').is_some_and(|(_, value)| value.trim() == first_line);
                     let rest = &lines[next_index..];
                     let whole_line = rest.iter().position(|line| *line == first_line);
@@ -121,7 +122,7 @@ impl Dotenv {
                         + whole_line.or_else(|| rest.iter().position(|line| value(line))).unwrap_or_default();
                     next_index = (index + 1).min(lines.len());
                     let location = format!("{name}:{}", index + 1);
-                    // Lines are joined only if a quote is open.
+                    // The error contains several lines only if a quote is not closed.
                     let reason = if entry_lines.next().is_some() {
                         "a quote opens here that nothing closes; it is ignored to its end"
                     } else {

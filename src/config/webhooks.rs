@@ -1,4 +1,4 @@
-//! `[[webhook]]`: addresses that are notified about a run. An address is a secret like a key, since anyone who has it
+//! `[[webhook]]`: addresses that get messages about a run. An address is a secret like a key, since anyone who knows it
 //! can send messages there.
 
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use super::{
 pub struct Webhook {
     /// The alias shown everywhere instead of the address.
     pub name: String,
-    /// A valid URL that messages may be sent to.
+    /// A valid URL, secret like a key.
     pub url: SecretString,
     /// True if it is on this machine. Proxies from the environment are then not used.
     pub is_local: bool,
@@ -100,9 +100,9 @@ impl WebhookFormat {
 #[derive(Debug, Default)]
 pub(super) struct Webhooks {
     pub list: Vec<Webhook>,
-    /// Files that contain their addresses.
+    /// The files that contain the addresses. A file may occur several times.
     pub secret_files: Vec<PathBuf>,
-    /// Byte offsets of the aliases in the file.
+    /// Byte offsets of the aliases in the file, in the order of `webhooks`.
     name_offsets: Vec<usize>,
 }
 

@@ -44,7 +44,8 @@ impl BatchLine {
         Ok(draft)
     }
 
-    /// Refuses a picture beside the request. No provider's batch format has one there, so it would not be sent.
+    /// Refuses a picture in a field outside of the request. No batch format has pictures there, so it would not be
+    /// sent.
     fn refuse_stray_pictures(
         &self,
         fields: &Fields<'_>,

@@ -1,4 +1,4 @@
-//! Reads conversations in the format of OpenAI and Anthropic, also used for a row's `messages`: roles, strings, parts.
+//! Reads conversations in the format of OpenAI and Anthropic, which is also the format of a row's `messages`.
 
 use crate::domain::{Image, Message, MessageRole, Part};
 
@@ -50,7 +50,7 @@ fn parse_turn(message: &Json<'_>) -> Result<ParsedTurn, FieldError> {
     let role = message.get("role").ok_or_else(|| FieldError::new("role", "is missing"))?.text("role")?;
     for (name, value) in fields {
         match name.as_ref() {
-            // A speaker's name and an empty refusal change nothing that all providers accept.
+            // These are ignored, since not all providers accept them: a speaker's name, and details of earlier answers.
             "role" | "content" | "name" | "refusal" | "annotations" => {}
             name => refuse_unsupported(name, value)?,
         }
@@ -105,13 +105,13 @@ fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
     let require = |name: &str| part.get(name).ok_or_else(|| FieldError::new(name, "is missing"));
     match require("type")?.text("type")? {
         "text" | "input_text" => {
-            // No API has a picture in a text part, so it would be lost.
+            // No API allows a picture in a text part, so it would be lost.
             for name in ["image_url", "image", "source"] {
                 part.get(name).map_or(Ok(()), |value| refuse_unsupported(name, value))?;
             }
             Ok(text_part(require("text")?.text("text")?))
         }
-        // `detail` is OpenAI's hint on the price of a picture. No other provider knows it, so it is left out.
+        // `detail`, OpenAI's setting for a picture's resolution, is ignored: no other provider has it.
         "image_url" | "input_image" => {
             let url = require("image_url")?;
             let url = url.get("url").unwrap_or(url).text("image_url.url")?;

@@ -1,8 +1,8 @@
 //! Reads CSV with a header, as spreadsheets write it (RFC 4180): one record per row, one column per field.
 //!
-//! Records are assembled from lines here, without a CSV library, for two reasons. An error must name the line that an
-//! editor shows, also after CRLF, blank lines and cells with line ends. And a quote that is never closed must cause an
-//! error instead of reading the rest of the file into memory.
+//! Records are assembled from lines here, without a CSV library, for two reasons. First, an error must name the line
+//! that an editor shows, also after CRLF, blank lines and cells with line ends. Second, a quote that is never closed
+//! must cause an error instead of reading the rest of the file into memory.
 
 use std::{borrow::Cow, io, path::Path};
 
@@ -19,7 +19,7 @@ pub(super) struct CsvReader {
     delimiter: u8,
     header: Option<Vec<String>>,
     record: Vec<u8>,
-    /// Set by an error after which records can't be separated any more.
+    /// True after an error that makes it impossible to find the next record.
     is_broken: bool,
 }
 
@@ -29,7 +29,7 @@ impl CsvReader {
         Ok(Self { lines, delimiter, header: None, record: Vec::new(), is_broken: false })
     }
 
-    /// Reads the next record: its first line and its draft.
+    /// Reads the next record and returns the number of its first line, and its draft.
     pub(super) fn next(&mut self, options: &RowOptions) -> Option<(u64, Result<Draft, FieldError>)> {
         if self.is_broken {
             return None;
@@ -97,14 +97,14 @@ impl CsvReader {
     }
 }
 
-/// The position of the scan relative to quotes.
+/// Where the scan is relative to cells and quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum QuoteState {
     FieldStart,
-    /// In an unquoted cell, where quotes are ordinary characters.
+    /// In an unquoted cell or after a closing quote. Quotes are ordinary characters here.
     Outside,
     Inside,
-    /// After a quote in a quoted cell: its end, or the first of a doubled quote.
+    /// After a quote in a quoted cell. It either closes the cell or is the first of a doubled quote.
     Closing,
 }
 
@@ -119,7 +119,7 @@ impl QuoteState {
     }
 }
 
-/// Splits a record into cells. A cell without doubled quotes is a slice of the record.
+/// Splits a record into cells. A cell is copied only if it has doubled quotes or text after its closing quote.
 fn split_cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
     let delimiter = char::from(delimiter);
     let mut cells = Vec::new();
@@ -194,7 +194,8 @@ fn draft_record(record: &[u8], delimiter: u8, columns: &[String], options: &RowO
     row::build_draft(&fields, &template_fields, options)
 }
 
-/// Converts a cell to the type that its column has in a row; `None` for columns that only templates read.
+/// Converts a cell to the type that its column has in a JSONL row. `None` for blank cells other than `prompt`, and for
+/// columns that only templates read.
 fn typed_field<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a, str>, Json<'a>)> {
     let blank = cell.trim().is_empty();
     let text = || Json::Text(cell.into());
@@ -214,11 +215,11 @@ fn typed_field<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a
         name if picture_fields::may_name_pictures(name) && !legacy => parse_json_cell(cell).unwrap_or_else(text),
         _ => return None,
     };
-    // Earlier versions accepted both names for this column, and the last one counted.
+    // Earlier versions accepted `image` and `images` for this column. If a file had both, the last one counted.
     Some((Cow::Borrowed(if name == "image" && legacy { "images" } else { name }), value))
 }
 
-/// Parses a number. Other text stays text, so that the error message can show it.
+/// Parses a number. Other text stays text, so that the type error is reported as for a JSONL row.
 fn parse_number(cell: &str) -> Json<'_> {
     let cell = cell.trim();
     if let Ok(whole) = cell.parse() {

@@ -18,7 +18,7 @@ use super::{
     template::Templates,
 };
 
-/// Rows that are tried until one parses.
+/// Maximum number of rows that are tried until one parses as JSON.
 const MAX_ROWS_TRIED: usize = 20;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,8 +34,8 @@ pub(super) enum DetectedFormat {
     Picture,
 }
 
-/// Detects the format of the file at `path`. `display_path` is the name that users know: its extension counts, and
-/// messages use it. `base_dir` is the folder that paths in the file start from.
+/// Detects the format of the file at `path`. `display_path` is the name that users know: its extension is considered,
+/// and messages contain it. Paths in the file are relative to `base_dir`.
 pub(super) fn detect(
     path: &Path,
     display_path: &Path,
@@ -125,7 +125,8 @@ pub(super) fn refuse_binary(head: &[u8], display_path: &Path) -> Result<(), Inpu
     Err(InputError::unsupported_format(display_path, message))
 }
 
-/// A shell command for users that converts the file `from` to `to`. For a pipe: the same command as part of the pipe.
+/// A shell command for a message that converts the file `from` to `to`. If `from` is a pipe, the command is shown as
+/// part of the pipe.
 fn shell_command(program: &str, from: &Path, to: &Path) -> String {
     if from.is_file() {
         format!("`{program} {} > {}`", shell_quote(from), shell_quote(to))
@@ -134,8 +135,9 @@ fn shell_command(program: &str, from: &Path, to: &Path) -> String {
     }
 }
 
-/// A path beside `display_path` for the converted file: `name`, or else its own name with `suffix` before the
-/// extension. Never `display_path` itself, because the shell would empty that file before it is read.
+/// A path for the converted file in the folder of `display_path`: its name is `name`, or else that of `display_path`
+/// with `suffix` before the extension. Never `display_path` itself, since the shell would empty that file before it is
+/// read.
 fn converted_path(display_path: &Path, name: Option<&str>, suffix: &str) -> PathBuf {
     if let Some(path) = name.map(|name| display_path.with_file_name(name)).filter(|path| path != display_path) {
         return path;
@@ -241,27 +243,28 @@ struct LineStats {
     /// Folders that paths may start from, each with the number of lines that name an existing picture: the list's own
     /// folder, and the working directory (as for `find photos -name '*.jpg' > /tmp/list.txt`).
     base_dirs: Vec<(PathBuf, u64)>,
-    /// Lines that were looked up though they are written like prompts, and name no picture that is there.
+    /// Number of lines that look like prompts and were looked up, but name no existing picture.
     misses: u64,
+    /// The line names an existing picture.
     existing: LineCount,
-    /// Written like a picture's file name, without blanks.
+    /// The line looks like the file name of a picture, in one word or in quotes.
     picture_names: LineCount,
-    /// With blanks or fields, but with a picture's extension.
+    /// The line may be the path, URL or name of a picture ([`LineShape::PerhapsName`]).
     possible_names: LineCount,
-    /// Sentences with a picture's extension at their end. In a file of prompts they are prompts; alone they leave doubt.
+    /// Sentences that end in a picture's extension. Among prompts they count as prompts; alone they are ambiguous.
     sentences: LineCount,
     /// Paths and URLs without a picture's extension: as sentences.
     locations: LineCount,
-    /// Not a picture's name.
+    /// The line isn't the name of a picture.
     other: LineCount,
 }
 
-/// Whether the names in a line are short enough for a path.
+/// True if every name in a line is short enough for a file name.
 fn may_be_path(line: &str) -> bool {
     line.split(['/', '\\']).all(|name| name.len() <= LineStats::MAX_NAME)
 }
 
-/// What stands at the path that a line may name.
+/// The result of looking up a line as a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AtPath {
     Picture,
@@ -304,15 +307,15 @@ fn truncate_line(line: &str) -> String {
 }
 
 impl LineStats {
-    /// Longer lines are not paths.
+    /// Maximum length of a path. Longer lines are not looked up.
     const MAX_PATH_BYTES: usize = 4_096;
-    /// Longer names are none that a file has; two bytes for quotes.
+    /// Maximum length of a file name, with two bytes for quotes around it.
     const MAX_NAME: usize = 255 + 2;
-    /// Lines that are written like prompts and name nothing: after so many, further ones are not looked up.
+    /// After this many misses, lines that look like prompts are not looked up any more.
     const MAX_MISSES: u64 = 32;
 
-    /// Reads the lines as far as they matter: until they leave no doubt, or all where `format` says that they name pictures.
-    /// `look_up` says what a line names below a folder.
+    /// Reads lines until they are known to be mixed ([`Self::is_mixed`]) or the file ends. If `line_format` says that
+    /// they name pictures, reads all lines. `look_up` looks up a line as a path in a folder.
     fn read(
         path: &Path,
         base_dir: &Path,
@@ -355,7 +358,7 @@ impl LineStats {
     fn add(&mut self, number: u64, line: &str, is_list: bool, look_up: &mut impl FnMut(&Path, &str) -> AtPath) {
         let shape = LineShape::of(line);
         if line.len() > Self::MAX_PATH_BYTES || line.contains('\0') {
-            // A picture's data may be long.
+            // The line may be a picture's data, which is long.
             let lines = if shape == LineShape::Prompt { &mut self.other } else { &mut self.possible_names };
             return lines.add(number, line);
         }
@@ -383,12 +386,12 @@ impl LineStats {
         }
     }
 
-    /// Whether some lines name pictures and others do not: whatever follows leaves doubt.
+    /// True if some lines look like pictures' names and others don't. Further lines can't make the file unambiguous.
     fn is_mixed(&self) -> bool {
         self.other.count > 0 && self.existing.count + self.picture_names.count > 0
     }
 
-    /// The folder in which most of the pictures exist; the list's own folder if there is no difference.
+    /// The folder in which most of the pictures exist; in case of a tie, the list's own folder.
     fn best_base(&self) -> PathBuf {
         let mut best = &self.base_dirs[0];
         for base_dir in &self.base_dirs[1..] {
@@ -439,7 +442,8 @@ impl LineStats {
     }
 }
 
-/// Rows from a pipe have no extension: a first line with `prompt` among other columns counts as a CSV header.
+/// True if the first line of a file without an extension (such as a pipe) is a CSV header: one of several columns is
+/// called `prompt`.
 fn is_csv_header(first: &str) -> bool {
     let delimiter = char::from(detect_delimiter(first));
     first.contains(delimiter) && first.split(delimiter).any(|name| name.trim().trim_matches('"').eq("prompt"))
@@ -451,7 +455,8 @@ mod tests {
 
     use super::*;
 
-    /// How many paths are looked up of a file with these lines, where `there` says which name a picture, and what it is.
+    /// Returns how many paths are looked up for a file with these lines, and the detected format. `is_existing` says
+    /// which lines name an existing picture.
     fn lookups(lines: &str, there: impl Fn(&str) -> bool) -> (usize, Result<LineFormat, String>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines.txt");
@@ -477,15 +482,15 @@ mod tests {
         let (count, format) = lookups(&prompts, is_nothing);
         assert_eq!(format, Ok(LineFormat::Prompts));
         assert!(count <= few, "{count}");
-        // No file has such a name.
+        // Names that are too long for a file are not looked up.
         let long = lines(&|n| format!("What is {n}{}?\n", " + 1".repeat(100)));
         assert_eq!(lookups(&long, is_nothing), (0, Ok(LineFormat::Prompts)));
-        // Nothing that follows removes the doubt.
+        // Reading stops at the first line that makes the file mixed.
         let mixed = "Write a poem\n".to_owned() + &lines(&|n| format!("{n}.png\n"));
         let (count, format) = lookups(&mixed, is_nothing);
         assert!(format.unwrap_err().contains("can be read in two ways"));
         assert!(count <= 2 * FOLDERS, "{count}");
-        // All of a list is, since pictures may have any name.
+        // Every line of a list is looked up, since a picture may have any name.
         let list = lines(&|n| format!("scan {n}\n"));
         assert_eq!(lookups(&list, |_| true), (FOLDERS * 5_000, Ok(LineFormat::Pictures)));
     }

@@ -12,7 +12,7 @@ use super::{
     template::Templates,
 };
 
-/// A parsed row without its final id and hash. Paths are still as written.
+/// A parsed row before it gets its final id and hash. Paths are still as written in the row.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     /// The id stated in the row.
@@ -28,7 +28,7 @@ pub(super) struct Draft {
     pub picture_bytes: Option<u64>,
 }
 
-/// The settings of an input with compiled templates. Shared by all passes over it.
+/// The settings of an input, with compiled templates. All passes over the input share them.
 pub(super) struct RowOptions {
     pub templates: Templates,
     /// Parameters for rows that don't state their own.
@@ -48,7 +48,7 @@ pub(super) struct RowOptions {
 }
 
 impl RowOptions {
-    /// Parses one line as JSON. Refuses an object with the same field twice, since it is unclear which one counts.
+    /// Parses one line as JSON. Refuses an object with the same field twice, except in legacy rows.
     pub(super) fn parse_row<'l>(&self, line: &'l str) -> Result<Json<'l>, FieldError> {
         let row = Json::parse(line)?;
         if !self.legacy_rows {

@@ -9,7 +9,7 @@ use std::{
 /// Number of errors that [`RowErrors`] keeps in full; the rest are counted.
 pub const MAX_REPORTED_ERRORS: usize = 100;
 
-/// Why an input can't be opened.
+/// An error in opening an input.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     #[error("{0} is not there: give a file, a folder of pictures, a glob in quotes, or `-` for rows on standard input")]
@@ -18,7 +18,7 @@ pub enum InputError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0} holds no rows")]
     Empty(String),
-    /// A run has rows of an earlier pipe.
+    /// The pipe is empty, but the run has rows of an earlier pipe.
     #[error(
         "nothing came through the pipe ({0}): did the command before it fail? To go on with the rows that the run has \
          already, without new input, run the same command with `< /dev/null` and no pipe"
@@ -64,7 +64,7 @@ impl FieldError {
         Self { field_path: field_path.into(), message: message.into(), dedup_key: None }
     }
 
-    /// Reports this error once for all rows with the same key, even if the message differs from row to row.
+    /// Sets a key: errors with the same key are reported once, even if their messages differ from row to row.
     pub(super) fn with_dedup_key(mut self, theme: &'static str) -> Self {
         self.dedup_key = Some(theme);
         self
@@ -126,7 +126,8 @@ pub struct ReportedError {
     pub duplicates: u64,
 }
 
-/// All errors of an input, found in one pass. The first [`MAX_REPORTED_ERRORS`] different errors are kept in full.
+/// All errors of an input, found in one pass. The first [`MAX_REPORTED_ERRORS`] different errors are kept; the others
+/// are counted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RowErrors {
     pub input: Arc<str>,

@@ -1,6 +1,6 @@
 //! Reads Gemini batch lines: `{"key":…,"request":{…}}`, where `request` is a `GenerateContentRequest`.
 //!
-//! As at Google, field names may be in `camelCase` or `snake_case`.
+//! Field names may be in `camelCase` or `snake_case`, as Google accepts them.
 
 use std::borrow::Cow;
 
@@ -76,7 +76,7 @@ fn set_config(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), F
         "candidateCount" if *value == Json::Int(1) => {}
         "responseMimeType" => match value.text(name)? {
             "text/plain" => {}
-            // A schema takes precedence, in whichever order the two fields come.
+            // A schema takes precedence, whichever of the two fields comes first.
             "application/json" => params.json = params.json.take().or(Some(JsonMode::Object)),
             other => {
                 return Err(FieldError::new(name, format!("is `{other}`; read are text/plain and application/json")));
@@ -158,7 +158,7 @@ fn parse_content_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
 
 fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
     let mut parsed = None;
-    // Otherwise one of the two would be lost.
+    // Each part may have one content. A second one would replace the first, which would be lost.
     let mut set_once = |part: Part, name: &str| match parsed.replace(part) {
         None => Ok(()),
         Some(_) => Err(FieldError::new(name, "stands beside other content in one part; give each a part of its own")),
@@ -191,7 +191,8 @@ fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
     Ok(parsed)
 }
 
-/// Reads a picture URL. Files at Google belong to one project: another key could not read them.
+/// Reads a picture URL. Refuses files stored at Google: they belong to one project, so keys of other projects can't
+/// read them.
 fn parse_file_data(value: &Json<'_>) -> Result<Image, FieldError> {
     let uri = value.get("fileUri").or_else(|| value.get("file_uri"));
     let uri = uri.ok_or_else(|| FieldError::new("fileUri", "is missing"))?.text("fileUri")?;

@@ -1,6 +1,6 @@
 //! Assigns ids to items: the row's own id, or one made from a hash of its request. Ensures that all ids differ.
 //!
-//! Must work for a million rows: per row it keeps 16 bytes of hash and a line number, no string.
+//! An input may have a million rows, so 20 bytes are kept per row: a hash of its id and its line number, but no string.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -20,10 +20,11 @@ pub(super) struct HashInput<'a> {
     pub request: &'a Request,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<&'a str>,
-    /// Path of the caption file relative to the input, so that the folder may be moved as a whole.
+    /// Path of the caption file, relative to the input's folder if possible. So the folder can be moved as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption: Option<&'a str>,
-    /// Size of a picture to caption that has no stamp. A stamp detects better that a file holds another picture.
+    /// Size in bytes of a picture to caption, if the item has no stamp. A stamp detects a changed picture more
+    /// reliably.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
 }
@@ -45,12 +46,12 @@ pub(super) fn hex(digest: u128) -> String {
 #[derive(Default)]
 pub(super) struct IdAssigner {
     line_by_id: HashMap<Digest, u32, BuildHasherDefault<IdentityHasher>>,
-    /// How often a generated id occurred; only for ids that occurred more than once.
+    /// The highest suffix given so far for a generated id; only for ids that occurred more than once.
     duplicate_counts: HashMap<Digest, u32, BuildHasherDefault<IdentityHasher>>,
 }
 
 impl IdAssigner {
-    /// Reserves a row's own id. `Err` is the line that already has it.
+    /// Reserves an id. `Err` contains the line that already has it.
     pub(super) fn claim(&mut self, id: &str, line: u64) -> Result<(), u64> {
         match self.line_by_id.entry(Digest::of(id)) {
             Entry::Occupied(first) => Err(u64::from(*first.get())),
@@ -79,7 +80,8 @@ impl IdAssigner {
     }
 }
 
-/// 128 bits as four 32-bit words, so that an entry with its line takes 20 bytes instead of 32.
+/// A 128-bit hash as four 32-bit words. With its alignment of 4 bytes, an entry with a line takes 20 bytes instead of
+/// 32.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Digest([u32; 4]);
 
@@ -96,7 +98,7 @@ impl std::hash::Hash for Digest {
     }
 }
 
-/// A hasher that returns its input, which is already a hash.
+/// A hasher that returns a `u64` unchanged, since it is part of a hash already.
 #[derive(Default)]
 pub(super) struct IdentityHasher(u64);
 
@@ -146,7 +148,7 @@ mod tests {
         assert_eq!(size_of::<(Digest, u32)>(), 20);
     }
 
-    /// A changed hash would make every resumed run refuse its rows as changed.
+    /// If hashes changed, a resumed run would treat all its rows as changed.
     #[test]
     fn hashes_are_pinned() {
         let request = Request::from_prompt("Why is the sky blue?");

@@ -1,4 +1,4 @@
-//! Caption jobs: one item per picture. The prompt may use the picture's name, folder and size.
+//! Reads pictures as caption items, one per picture. The prompt may use the picture's name, folder and size.
 
 use std::{
     collections::HashMap,
@@ -34,16 +34,17 @@ pub(super) struct ImageReader {
     pictures: vec::IntoIter<(u32, Box<str>)>,
     /// Pictures whose caption file is already used by an earlier picture, by line, with the earlier picture's path.
     clashes: HashMap<u32, Box<str>>,
-    /// Hashes every path, size, inode and time.
+    /// Hashes the path, size, inode and times of every picture.
     hasher: Box<Xxh3>,
     started_at: SystemTime,
     /// True if a picture changed so recently that another change might not be detected.
     is_unstable: bool,
     /// Size in bytes of the last picture.
     last_bytes: u64,
-    /// The last folder that was checked to be inside the captions' folder. Pictures come folder by folder.
+    /// The last folder that was checked to be inside the captions' folder. One is enough, since pictures come folder by
+    /// folder.
     dir_checked_inside: Option<PathBuf>,
-    /// The last folder that was checked to be writable for captions. An error was reported then.
+    /// The last folder that was checked to be writable for captions. If it was not, that was reported then.
     dir_checked_writable: Option<PathBuf>,
 }
 
@@ -63,7 +64,8 @@ impl ImageReader {
         }
     }
 
-    /// Reads the next picture. The draft is `Ok(None)` if it already has a caption.
+    /// Reads the next picture and returns its line and draft. The draft is `Ok(None)` if the picture is skipped: it
+    /// already has a caption and is not an item of the run yet.
     pub(super) fn next(
         &mut self,
         options: &RowOptions,
@@ -147,12 +149,12 @@ impl ImageReader {
             self.dir_checked_inside = folder.map(Path::to_owned);
         }
         let is_captioned = match captioning.is_captioned(&sidecar) {
-            // What stands there of an item that has ended is not written to again.
+            // If the item has ended, no caption is written, so the error doesn't matter.
             Err(_) if has_ended(path) => false,
             is_there => is_there?,
         };
         if !is_captioned && folder != self.dir_checked_writable.as_deref() && !has_ended(path) {
-            // Report the error once per folder.
+            // Check each folder once, so that an error is reported once per folder.
             self.dir_checked_writable = folder.map(Path::to_owned);
             sidecar.check_writable()?;
         }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::{Image, Part, Request};
 
-/// Parses a picture reference. Paths stay as written until [`resolve_paths`]. Whether a file exists is checked when it
-/// is sent: one missing picture should not stop a run.
+/// Parses a picture reference. Paths stay as written until [`resolve_paths`]. A missing file is reported only when it
+/// is sent, so that one missing picture doesn't stop a run.
 pub(super) fn parse_reference(text: &str) -> Result<Image, String> {
     let text = text.trim();
     let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
@@ -36,7 +36,7 @@ fn parse_data_url(rest: &str) -> Result<Image, String> {
     parse_inline(mime, data)
 }
 
-/// Parses base64 with its media type. It is checked here, so that a bad row is found before anything is sent.
+/// Parses base64 with its media type. The base64 is checked here, so that a bad row is found before anything is sent.
 pub(super) fn parse_inline(mime: &str, data: &str) -> Result<Image, String> {
     let mime = mime.trim().to_ascii_lowercase();
     if !mime.starts_with("image/") {

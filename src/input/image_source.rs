@@ -1,8 +1,8 @@
 //! Finds pictures in a folder and its sub-folders, by a glob, or in a list. The order is always the same.
 //!
-//! A folder is read folder by folder: its own pictures first, then those of its sub-folders, each in natural order. So
-//! only one folder's names are held in memory at a time. Hidden files are skipped. Linked folders are not entered,
-//! since they may form loops; linked pictures are read.
+//! A folder's own pictures come first, then those of its sub-folders, each in natural order. The sub-folders are read
+//! one after the other, so only the names of one folder are in memory at a time. Hidden files are skipped. Linked
+//! folders are not entered, since they may form loops. Linked pictures are read.
 
 use std::{
     borrow::Cow,
@@ -18,10 +18,11 @@ use nix::fcntl::OFlag;
 
 use super::{error::FieldError, lines::LineReader, natural_sort, picture_names::extension_of};
 
-/// Files with these extensions are pictures, whatever they contain. A broken one fails when it is sent, as an item.
+/// Files with these extensions count as pictures without a look at their content. The item of a broken one fails when
+/// it is sent.
 pub(super) const PICTURE_EXTENSIONS: [&str; 11] =
     ["png", "jpg", "jpeg", "webp", "gif", "heic", "heif", "avif", "tif", "tiff", "bmp"];
-/// Files with these extensions are not opened to look for a picture: there may be thousands beside pictures.
+/// Files with these extensions are not opened to look for a picture, since there may be thousands beside the pictures.
 const TEXT_EXTENSIONS: [&str; 9] = ["txt", "caption", "json", "jsonl", "csv", "tsv", "md", "xml", "yaml"];
 
 /// A source of pictures. Its paths are absolute.
@@ -47,16 +48,17 @@ pub(super) enum ImageSource {
 /// Pictures that may share a caption file: those of one folder, or of one list.
 #[derive(Debug, Default)]
 pub(super) struct ImageBatch {
-    /// Line (or position in the source, from 1) and path, relative to the base folder if possible.
+    /// The line in a list (or else the position in the source, from 1), and the path, relative to the base folder if
+    /// possible.
     pub pictures: Vec<(u32, Box<str>)>,
-    /// Line (0 if it is in none) and error.
+    /// The line (0 if there is none) and the error.
     pub errors: Vec<(u64, FieldError)>,
     /// Files, folders and lines that can't be used, with their line (0 if there is none) and the reason.
     pub excluded: Vec<(u64, String)>,
     /// Lines of a list that name a picture that can't be sent, and the reason. They are in `pictures` too: their items
     /// fail and are reported by name.
     pub unsendable: Vec<(u64, String)>,
-    /// Linked folders that a pattern did not enter.
+    /// Linked folders that `**` in a pattern did not enter.
     linked_folders: Vec<PathBuf>,
 }
 
@@ -73,7 +75,7 @@ impl ImageBatch {
         self.exclude(format!("{} has a name that is not UTF-8; rename it", path.display()));
     }
 
-    /// Excludes a file that can't be read. Returns whether it can be.
+    /// Returns true if `path` is a regular file. Otherwise adds it to `excluded`.
     fn accepts_file(&mut self, path: &Path) -> bool {
         let reason = reason_not_a_file(path);
         if let Some(reason) = reason {
@@ -100,7 +102,7 @@ pub(super) struct ImageBatches {
 }
 
 enum Remaining {
-    /// The root, and the folders in it that are still to be read; the next one is last.
+    /// The root, and the folders in it that are still to be read, relative to the root. The last one is read next.
     Folders(PathBuf, Vec<String>),
     Source(ImageSource),
     Done,
@@ -188,7 +190,7 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> ImageBat
         let is_folder = kind.as_ref().is_ok_and(fs::FileType::is_dir);
         let path = entry.path();
         if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && path.is_dir() {
-            // A link to a folder inside the root leads to pictures that are read anyway.
+            // The pictures of a linked folder inside the root are read through their own folder.
             if !points_inside(&path, root) {
                 batch.exclude_link(&path);
             }
@@ -251,7 +253,7 @@ fn read_glob(pattern: &str, base_dir: &Path) -> ImageBatch {
         Err(error) => batch.add_error(format!("the pattern {pattern} can't be used: {error}")),
     }
     batch.pictures.sort_by(|(_, a), (_, b)| natural_sort::compare(a, b));
-    // `**` may find the same folder in several ways.
+    // `**` may match the same folder in several ways.
     batch.pictures.dedup();
     exclude_duplicates(base_dir, &mut batch);
     batch.excluded.sort();
@@ -273,7 +275,7 @@ fn exclude_duplicates(base_dir: &Path, batch: &mut ImageBatch) {
             .or_insert_with(|| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
         real_paths.push((real_folder.join(path.file_name().unwrap_or_default()), real_folder.as_path() != folder));
     }
-    // A picture's direct path takes precedence.
+    // Direct paths first: they take precedence over paths through a linked folder.
     for linked in [false, true] {
         for (index, (real_path, _)) in real_paths.iter().enumerate().filter(|(_, (_, is_linked))| *is_linked == linked)
         {
@@ -304,8 +306,8 @@ fn exclude_duplicates(base_dir: &Path, batch: &mut ImageBatch) {
 const GLOB_OPTIONS: glob::MatchOptions =
     glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// Adds what matches the rest of a pattern in a folder; `prefix` is the folder's path relative to the base. As in a
-/// shell, `**` enters no linked folders, since these may form loops. Links that the pattern names explicitly are
+/// Adds the pictures in `folder` that match the rest of a pattern. `prefix` is the folder's path relative to the base.
+/// As in a shell, `**` doesn't enter linked folders, since they may form loops. Links that the pattern names are
 /// followed.
 fn match_parts(folder: &Path, prefix: &str, parts: &[glob::Pattern], batch: &mut ImageBatch) {
     let Some((part, rest)) = parts.split_first() else { return };
@@ -364,7 +366,7 @@ fn join_path(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
 }
 
-/// Reads a list. It keeps its own order and line numbers.
+/// Reads a list of pictures, in the order of its lines.
 fn read_list(file: &Path, base_dir: &Path) -> io::Result<ImageBatch> {
     let mut lines = LineReader::open(file)?;
     let mut batch = ImageBatch::default();
@@ -396,8 +398,8 @@ fn is_comment(base_dir: &Path, line: &str) -> bool {
     line.trim_start().starts_with('#') && !path_exists(base_dir, &resolve_listed_path(base_dir, line))
 }
 
-/// The path that a line of a list names: as written, or else without quotes, without shell escapes, or with backslashes
-/// turned into slashes. The first of these that exists.
+/// The path that a line of a list names: the first of these that exists: the line as written, without quotes, without
+/// shell escapes, or with backslashes converted to slashes. If none exists: the line without quotes.
 pub(super) fn resolve_listed_path<'l>(base_dir: &Path, line: &'l str) -> Cow<'l, str> {
     let plain = strip_dot_slash(line);
     if path_exists(base_dir, plain) {
@@ -448,7 +450,7 @@ fn reason_unsendable(base_dir: &Path, path: &str) -> Option<String> {
     reason.or_else(|| (!is_picture(&whole)).then(|| "is no picture".to_owned()))
 }
 
-/// The reason why a path can't be read as a file. Nothing is opened: a pipe would block.
+/// The reason why a path can't be read as a file, from its metadata. Nothing is opened, since a pipe would block.
 fn reason_not_a_file(path: &Path) -> Option<String> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => None,
@@ -487,7 +489,7 @@ pub fn is_picture(path: &Path) -> bool {
     !TEXT_EXTENSIONS.contains(&extension.as_str()) && has_picture_header(path)
 }
 
-/// Opens a regular file for reading. Anything else is refused: a pipe without a writer would block.
+/// Opens a regular file for reading. Refuses anything else, since a pipe without a writer would block.
 pub(super) fn open_regular_file(path: &Path) -> io::Result<File> {
     let is_regular = |meta: fs::Metadata| {
         if meta.is_file() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file")) }

@@ -42,10 +42,11 @@ pub struct InputSummary {
     pub has_pictures: bool,
     /// Sum over all items, by the same estimate that reservations use.
     pub estimated_input_tokens: u64,
-    /// Unknown models of the items that were not refused for them.
+    /// The unknown models that accepted rows name.
     pub unknown_models: UnknownModels,
-    /// 32 hex digits over the input's bytes; for pictures, over paths, sizes, inodes and times. Covers the whole input,
-    /// even if only its first rows are used.
+    /// 32 hex digits. For pictures, a hash over all paths, sizes, inodes and times. For rows, a hash over the input's
+    /// bytes, and over the sizes, inodes and times of the picture files that the rows name. Covers the whole input even
+    /// if only its first rows are used, except that the files of unused rows don't count.
     pub fingerprint: String,
     /// True if a picture changed so recently that another change might not change the fingerprint.
     pub fingerprint_unstable: bool,
@@ -53,7 +54,7 @@ pub struct InputSummary {
     pub caption_files: CaptionFiles,
 }
 
-/// Models that rows name but that can't be used.
+/// Models that rows name but that can't be used, and where they occur.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UnknownModels {
     pub rows: u64,
@@ -76,12 +77,12 @@ impl UnknownModels {
     }
 }
 
-/// The picture files that rows name, as far as they show without being read.
+/// A hash over the metadata of the picture files that rows name. Their content is not read.
 struct Files {
     any: bool,
     hash: Box<Xxh3>,
     began: SystemTime,
-    /// One has changed so shortly before that its next change may not show.
+    /// True if a file changed so recently that another change might not change the hash.
     unsettled: bool,
 }
 
@@ -102,15 +103,14 @@ impl Files {
         }
     }
 
-    /// With the fingerprint of the rows.
+    /// Combines the hash with the fingerprint of the rows.
     fn fingerprint(mut self, rows: u128) -> u128 {
         self.hash.update(&rows.to_le_bytes());
         self.hash.digest128()
     }
 }
 
-/// Streams the items of an input. After a [`RowError`] the next rows still follow, unless the file itself can't be read
-/// any further.
+/// Streams the items of an input. Continues after a [`RowError`], unless the file itself can't be read any further.
 pub struct ItemReader {
     input: Arc<str>,
     options: Arc<RowOptions>,
@@ -122,17 +122,17 @@ pub struct ItemReader {
     known_ids: KnownIds,
     ended: Option<Ended>,
     recorded_stamps: Option<RecordedStamps>,
-    /// Also computes stamps for pictures that have none recorded.
+    /// If true, pictures without a recorded stamp are stamped too.
     stamps_unrecorded: bool,
 }
 
 /// Returns the recorded stamp of the item with this id.
 type RecordedStamps = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
 
-/// Returns true if the run already has an item with this id.
+/// Decides by an item's id, for example whether the run already has the item.
 pub(super) type KnownIds = Box<dyn Fn(&str) -> bool + Send>;
 
-/// Has the item of this id ended in the run? Shared by the passes over an input.
+/// A predicate that all passes over an input share.
 pub(super) type Ended = Arc<Mutex<KnownIds>>;
 
 pub(super) enum RowSource {
@@ -162,16 +162,17 @@ impl ItemReader {
         }
     }
 
-    /// For a resumed run: a picture that is among its items is not skipped because it has a caption, since the run may
-    /// have written that caption itself.
+    /// For a resumed run: pictures that are already items of the run are not skipped if they have a caption. The run
+    /// may have written that caption itself.
     #[must_use]
     pub fn with_known_ids(mut self, known: impl Fn(&str) -> bool + Send + 'static) -> Self {
         self.known_ids = Box::new(known);
         self
     }
 
-    /// For rows that are recorded or compared with the record: pictures that get captions are stamped with a digest of
-    /// their content. The content is read only if size or times differ from those in `recorded`.
+    /// For rows that are recorded or compared with the record: items get stamps of their picture files, with a digest
+    /// of the content. A file is read only if `recorded` has no stamp of it, an unstable one, or one with another size,
+    /// inode or time.
     #[must_use]
     pub fn with_recorded_stamps(mut self, recorded: impl Fn(&str) -> Option<PictureStamp> + Send + 'static) -> Self {
         self.recorded_stamps = Some(Box::new(recorded));
@@ -193,7 +194,7 @@ impl ItemReader {
         self.check_with(|_| None)
     }
 
-    /// As [`Self::check`]; `reject` may refuse an item that was read without errors.
+    /// Like [`Self::check`], but `reject` may also refuse an item that was read without errors.
     pub(super) fn check_with(
         mut self,
         reject: impl Fn(&ItemSpec) -> Option<RowError>,
@@ -203,7 +204,7 @@ impl ItemReader {
         let mut unknown_models = UnknownModels::default();
         let model_check = self.options.model_check.clone();
         let mut caption_files = CaptionFiles::default();
-        // Of a collection of pictures these are in the fingerprint anyway.
+        // If the input is pictures, its own fingerprint already covers the files.
         let mut files = (!matches!(self.rows, RowSource::Pictures(_))).then(Files::new);
         for item in &mut self {
             match item.and_then(|item| reject(&item).map_or(Ok(item), Err)) {
@@ -283,7 +284,7 @@ impl ItemReader {
             RowSource::Csv(csv) => csv.next(&self.options).map(|(line, draft)| (line, draft.map(Some))),
             RowSource::Pictures(pictures) => {
                 let has_ended = |id: &str| match &self.ended {
-                    // Another pass that panicked has changed nothing.
+                    // The lock protects no data that a panic could leave half-changed.
                     Some(ended) => ended.lock().unwrap_or_else(PoisonError::into_inner)(id),
                     None => false,
                 };
@@ -310,7 +311,8 @@ impl ItemReader {
             sidecar: caption,
             picture_bytes: bytes,
         } = draft;
-        // If an item was recorded without a stamp, its content at that time is not known. Its size still identifies it.
+        // If an earlier version recorded the item without a stamp, the picture's content at that time is not known.
+        // Then no stamp is made, and the size in the hash detects a changed picture.
         let picture = match (&self.recorded_stamps, &id, &caption) {
             (Some(recorded), Some(id), Some(_)) => match recorded(id) {
                 Some(recorded) => Some(Some(recorded)),
@@ -361,8 +363,8 @@ impl ItemReader {
         })
     }
 
-    /// Stamps the files that a row names. Rows that an earlier version recorded without a stamp are taken to have been
-    /// answered for these files, which are stamped from now on.
+    /// Computes the stamp of the files that a row names. If an earlier version recorded the row without a stamp, its
+    /// files count as unchanged and are stamped from now on.
     fn stamp_files(&self, id: &str, request: &Request) -> Option<PictureStamp> {
         let recorded = self.recorded_stamps.as_ref()?;
         picture_stamp::files(request).next()?;
@@ -413,7 +415,7 @@ fn next_row(kind: InputKind, lines: &mut LineReader, options: &RowOptions) -> Op
                     InputKind::AnthropicBatch => anthropic_batch::read(text, options),
                     InputKind::GeminiBatch => gemini_batch::read(text, options),
                     InputKind::Text => row::read_text(text, options),
-                    // The other kinds are not read line by line.
+                    // CSV and pictures have their own readers and don't get here.
                     InputKind::Jsonl | InputKind::Csv | InputKind::Pictures => row::read_jsonl(text, options),
                 });
                 return Some((lines.line_number(), draft));

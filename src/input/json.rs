@@ -13,11 +13,11 @@ use serde::{
 
 use super::error::FieldError;
 
-/// The fields of an object, in order. If a name occurs twice, the last one counts, as in other JSON readers. Such rows
-/// are refused before that ([`Json::refuse_duplicates`]).
+/// The fields of an object, in order. If a name occurs twice, the last one counts, as in other JSON readers. This
+/// matters only for legacy rows: other rows are refused ([`Json::refuse_duplicates`]).
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
-/// Whole numbers below this are exact as floats.
+/// Whole numbers below this are represented exactly by `f64`.
 pub(super) const EXACT_FLOAT_LIMIT: f64 = 9e15;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub(super) enum Json<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// A whole number beyond the range of `i64`.
+    /// A whole number above the range of `i64`.
     BigUnsigned(u64),
     Float(f64),
     Text(Cow<'a, str>),
@@ -65,7 +65,7 @@ impl<'a> Json<'a> {
         matches!(self, Self::Null)
     }
 
-    /// Name of the type, for "must be a string, not …".
+    /// The name of the type in messages like "must be a string, not …".
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -77,7 +77,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// True for null, false, zero, or empty: nothing is asked for. An unsupported field may have such a value.
+    /// True for null, false, zero, or empty. An unsupported field with such a value has no effect, so it is accepted.
     pub(super) fn is_empty_or_default(&self) -> bool {
         match self {
             Self::Null => true,

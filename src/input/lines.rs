@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FieldError;
 
-/// Longest line. A row with a dozen inline pictures is shorter; a file without line ends is longer.
+/// Maximum length of a line. A row with a dozen inline pictures is shorter; a file without line ends may be longer.
 pub(super) const MAX_LINE_BYTES: usize = 64 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -49,7 +49,7 @@ impl LineReader {
         })
     }
 
-    /// Reads the next line; a blank line counts. `Ok(false)` at the end of the file.
+    /// Reads the next line, which may be blank. Returns `Ok(false)` at the end of the file.
     ///
     /// After a line that is too long, the next call reads the line after it. After an I/O error there are no more
     /// lines.
@@ -113,7 +113,7 @@ impl LineReader {
     }
 }
 
-/// Converts bytes to text. The error names the first invalid byte.
+/// Converts bytes to text. The error contains the first invalid byte and its position.
 pub(super) fn decode_utf8(bytes: &[u8]) -> Result<&str, FieldError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let offset = error.valid_up_to();

@@ -1,9 +1,9 @@
 //! Reads inputs: turns files, folders and pipes into items.
 //!
 //! The format of an input is detected from its content. An input is checked in one pass before anything is sent, and
-//! then streamed: no format is ever held in memory as a whole. This module owns the readers, the templates, the ids and
-//! the hashes. It must not know keys, providers or the run's database. Of a picture, only the header is read, except to
-//! compute its digest (`picture_stamp`).
+//! then streamed: rows are never all in memory. (For a glob or a list of pictures, all paths are.) This module owns the
+//! readers, the templates, the ids and the hashes. It must not know keys, providers or the run's database. Of a
+//! picture, only the header is read, except to compute its digest (`picture_stamp`).
 //!
 //! Reading goes in layers: `lines` (bytes to lines) → `json` / `csv` (lines to fields) → one file per format (fields to
 //! a [`draft`]) → `item_reader` (a draft gets its id, hash and absolute paths).
@@ -72,7 +72,7 @@ pub struct InputOptions {
     pub prompt: Option<String>,
     /// System prompt for rows without their own; may be a template too.
     pub system: Option<String>,
-    /// Takes only the first rows or pictures, at most this many. Pictures that already have a caption count too.
+    /// Reads at most this many rows or pictures from the start. Pictures that already have a caption count too.
     pub limit: Option<u64>,
     /// Parameters for rows that don't state their own.
     pub default_params: Params,
@@ -86,10 +86,10 @@ pub struct InputOptions {
     pub line_format: LineFormat,
     /// How they were read when the run began, which decides where they could be read in two ways.
     pub recorded_line_format: LineFormat,
-    /// Most bytes that are read from a pipe; `None`: 4 GiB.
+    /// Maximum number of bytes read from a pipe; `None`: 4 GiB.
     pub max_pipe_bytes: Option<u64>,
-    /// Reads rows as earlier versions did: they knew no picture field but `images`, and the last of two fields with the
-    /// same name counted. For runs that such a version started, whose items would otherwise change.
+    /// Reads rows as earlier versions did: `images` is the only picture field, and of two fields with the same name the
+    /// last one counts. For runs that such a version started, since their items would otherwise change.
     pub legacy_rows: bool,
     /// Takes rows that hold further pictures beside those that are sent. For runs that began before these were refused.
     pub allows_extra_pictures: bool,
@@ -97,7 +97,7 @@ pub struct InputOptions {
     pub model_check: Option<ModelCheck>,
 }
 
-/// Explains why a model with this name can't be used.
+/// Returns a message that explains why a model with this name can't be used.
 pub type ModelErrorFn = dyn Fn(&str) -> String + Send + Sync;
 
 /// Checks the models that rows name.
@@ -106,7 +106,8 @@ pub struct ModelCheck {
     /// The model names that rows may use.
     pub usable: Arc<BTreeSet<String>>,
     pub error_message: Arc<ModelErrorFn>,
-    /// `None`: a row that names an unknown model is refused, except in batch formats whose lines must name one.
+    /// The treatment of rows that name an unknown model. `None`: such a row is refused, except in batch formats whose
+    /// lines must name a model.
     pub on_unknown: Option<UnknownModelPolicy>,
 }
 
@@ -223,9 +224,9 @@ pub struct Input {
     run_name: String,
     source: InputSource,
     row_options: Arc<RowOptions>,
-    /// The copy of the rows, if the input is a pipe, which can be read only once.
+    /// The copy of the rows if the input is a pipe, since a pipe can be read only once.
     spool: Option<Spool>,
-    /// Tells which items have ended in the run, and their captions with them.
+    /// Returns true if the item with this id has ended in the run and its caption will not be written again.
     ended: Option<Ended>,
 }
 
@@ -240,7 +241,7 @@ impl Input {
         self.kind
     }
 
-    /// The name for `runs/<name>`: never empty, and safe as a folder's name.
+    /// The name for `runs/<name>`: not empty, and safe as a folder name.
     pub fn run_name(&self) -> &str {
         &self.run_name
     }
@@ -253,8 +254,8 @@ impl Input {
         self.items().check_with(|item| self.unknown_model_error(item))
     }
 
-    /// As [`Self::validate`], for a run that already has rows of this input: rows that name unknown models are only
-    /// counted.
+    /// Like [`Self::validate`], but for a run that already has rows of this input: rows that name unknown models are
+    /// only counted.
     ///
     /// # Errors
     /// All bad rows.
@@ -306,7 +307,8 @@ impl Input {
         Some(RowError::new(&self.display_name, item.line, &error))
     }
 
-    /// For a run that is resumed: where no caption is to be written, since the item has ended, none is checked.
+    /// For a resumed run: skips the check of the caption file for pictures whose items have ended, since no caption is
+    /// written for them.
     pub fn spare_ended(&mut self, ended: impl Fn(&str) -> bool + Send + 'static) {
         self.ended = Some(Arc::new(Mutex::new(Box::new(ended))));
     }
@@ -331,7 +333,7 @@ impl fmt::Debug for Input {
     }
 }
 
-/// An input can be streamed on its own thread while other threads read its properties.
+/// Checks at compile time that an input can be streamed on its own thread while other threads read its properties.
 const _: () = {
     const fn is_send<T: Send + 'static>() {}
     const fn is_sync<T: Sync>() {}

@@ -21,7 +21,7 @@ use super::{
 };
 
 const WILDCARDS: [char; 3] = ['*', '?', '['];
-/// Run name for all rows that come through a pipe.
+/// The run name of every input that comes through a pipe.
 const PIPE_RUN_NAME: &str = "stdin";
 
 /// The input that an argument names.
@@ -35,7 +35,8 @@ struct FoundInput {
 }
 
 impl Input {
-    /// The run name for this argument, before the input is opened: the copy of a pipe is kept in the run directory.
+    /// The run name for this argument. It is needed before the input is opened, since a pipe's copy is kept in the run
+    /// directory.
     pub fn run_name_of(argument: &str) -> String {
         if is_pipe(argument) {
             return PIPE_RUN_NAME.to_owned();
@@ -55,7 +56,7 @@ impl Input {
         argument == "-" || fs::metadata(argument).is_ok_and(|meta| !meta.is_dir() && !meta.is_file())
     }
 
-    /// Normalizes the argument for the record, so that different spellings of a folder or a pipe compare as equal.
+    /// Normalizes the argument for the record, so that different spellings of the same path or pipe are equal.
     pub fn normalize_argument(argument: &str) -> String {
         if is_pipe(argument) { "-".to_owned() } else { normalize_path(argument) }
     }
@@ -63,7 +64,7 @@ impl Input {
     /// Opens a file, folder, glob, list of pictures, or `-`.
     ///
     /// A pipe is copied first so that it can be read again; the copy is at `spool` after [`Self::commit_copy`]. On a
-    /// terminal, or if nothing is piped in, an earlier copy there is used.
+    /// terminal, or with an empty device like /dev/null, an earlier copy at `spool` is used.
     pub fn open(argument: &str, options: InputOptions, spool: &Path) -> Result<Self, InputError> {
         let found = find_input(argument, spool, &options)?;
         let kind = found.kind;
@@ -136,7 +137,7 @@ impl Input {
     }
 }
 
-/// True for a pipe: its name differs from shell to shell (`/dev/fd/63`), or it has none.
+/// True if the argument means a pipe: `-`, or a name that the shell or the system makes up, like `/dev/fd/63`.
 fn is_pipe(argument: &str) -> bool {
     argument == "-" || ["/dev/fd", "/dev/stdin", "/proc"].iter().any(|pipes| Path::new(argument).starts_with(pipes))
 }
@@ -197,7 +198,7 @@ fn find_input(argument: &str, spool: &Path, options: &InputOptions) -> Result<Fo
     if metadata.is_file() {
         return open_file(&absolute_path, path, &base_dir, name, options);
     }
-    // A named pipe, `<(command)`, /dev/stdin: can be read only once.
+    // A named pipe, `<(command)` or /dev/stdin, which can be read only once.
     let stream = File::open(&absolute_path).map_err(|error| InputError::unreadable(path, error))?;
     open_pipe(spool::named(stream, spool, argument, max_pipe_bytes)?, path, name, options)
 }
@@ -271,7 +272,7 @@ fn open_glob(pattern: &str) -> Result<FoundInput, InputError> {
     open_pictures(source, pattern, Input::run_name_of(pattern))
 }
 
-/// Makes a pattern absolute. The folder is escaped, since its own name may contain wildcard characters.
+/// Makes a pattern absolute. The name of `folder` is escaped, since it may contain wildcard characters.
 fn glob_source(folder: &Path, pattern: &str) -> ImageSource {
     let base_dir = folder
         .join(Path::new(pattern).components().take_while(|component| !has_wildcard(component)).collect::<PathBuf>());
@@ -284,7 +285,7 @@ fn glob_source(folder: &Path, pattern: &str) -> ImageSource {
 }
 
 fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Result<FoundInput, InputError> {
-    // A batch with errors counts: validation reports them.
+    // A batch with errors is accepted here: validation reports the errors.
     let mut left_out = Vec::new();
     let mut shelves = image_source.batches().inspect(|batch| left_out.extend_from_slice(&batch.excluded));
     let first = shelves.find(|shelf| !shelf.pictures.is_empty() || !shelf.errors.is_empty());
@@ -306,7 +307,8 @@ fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Re
     Ok(FoundInput { kind: InputKind::Pictures, source, base_dir, run_name, display_name, spool: None })
 }
 
-/// Refuses a list if none of its pictures can be sent: it is no list, or its paths start from another folder.
+/// Refuses a list if none of its pictures can be sent. Then the file is probably not a list, or its paths are relative
+/// to another folder.
 fn refuse_unsendable_list(batch: &ImageBatch, label: &str) -> Result<(), InputError> {
     if batch.unsendable.len() < batch.pictures.len() || batch.unsendable.is_empty() {
         return Ok(());
@@ -318,7 +320,8 @@ fn refuse_unsendable_list(batch: &ImageBatch, label: &str) -> Result<(), InputEr
     Err(InputError::unsupported_format(Path::new(label), message))
 }
 
-/// Lists the first places with their reasons, one a line, and the number of the others.
+/// Lists the first `places` for a message, one a line, and the number of the others. A place is a line number (0 if
+/// there is none) and a message.
 pub(super) fn list_places(label: &str, places: &[(u64, String)]) -> String {
     const NAMED: usize = 20;
     let named = places.iter().take(NAMED).map(|(line, message)| match line {
@@ -329,7 +332,7 @@ pub(super) fn list_places(label: &str, places: &[(u64, String)]) -> String {
     named.chain((more > 0).then(|| format!("\n  … and {more} more"))).collect()
 }
 
-/// The pattern from the folder before its first wildcard on: `photos/*.jpg`.
+/// The end of a pattern, from the last folder before its first wildcard: `photos/*.jpg` for `/home/me/photos/*.jpg`.
 fn glob_tail(pattern: &Path) -> PathBuf {
     let components: Vec<_> = pattern.components().collect();
     let wild = components.iter().position(has_wildcard).unwrap_or(0);

@@ -1,6 +1,6 @@
 //! Reads sampling parameters, one function per parameter. Formats use different field names but the same values.
 //!
-//! `null` never gets here: readers skip null fields, and the default applies.
+//! Readers skip fields that are null, so that the default applies.
 
 use crate::domain::{JsonMode, Params, Thinking};
 
@@ -129,7 +129,7 @@ fn response_format(value: &Json<'_>) -> ParamResult<Option<JsonMode>> {
     }
 }
 
-/// Refuses a field of a batch line that can't be passed on, unless its value asks for nothing (null, false, 0, empty).
+/// Refuses a field that can't be passed on to the model, unless its value has no effect (null, false, 0 or empty).
 pub(super) fn refuse_unsupported(name: &str, value: &Json<'_>) -> ParamResult<()> {
     if value.is_empty_or_default() {
         return Ok(());

@@ -26,7 +26,7 @@ const PICTURE_WORDS: [&str; 4] = ["image", "img", "picture", "photo"];
 const PICTURE_NOUNS: [&str; 8] = ["image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"];
 /// Keys of objects under which a picture stands.
 const PICTURE_KEYS: [&str; 9] = ["url", "path", "src", "data", "base64", "b64_json", "file", "image", "image_url"];
-/// If a field's name has one of these words, a URL in it is not the picture's.
+/// If a field's name contains one of these, a URL in it may lead to something other than a picture, like a licence.
 const OTHER_ADDRESSES: [&str; 6] = ["license", "licence", "credit", "author", "attribution", "page"];
 /// If a field's name has one of these words, it is a text about a picture.
 const TEXT_WORDS: [&str; 6] = ["caption", "captions", "alt", "text", "title", "description"];
@@ -66,11 +66,8 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions)
     Ok(found.map(|(_, images)| images).unwrap_or_default())
 }
 
-/// Refuses a field that holds a picture but is not read.
-///
-/// Without a picture in the row, that is any field with a word for pictures in its name. Beside a picture that is sent,
-/// most such fields describe it (`image_id`, `photo_url`): only those count that name one more picture for sure, by
-/// their names and by their values.
+/// Refuses a field that looks like a picture but is not read, unless its value is one of the pictures that are sent.
+/// A field that a template uses counts as read.
 pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, options: &RowOptions) -> Result<(), FieldError> {
     if sent.needs_vision() && options.allows_extra_pictures {
         return Ok(());
@@ -141,7 +138,7 @@ fn split_words(name: &str) -> Vec<String> {
     words
 }
 
-/// Whether a value holds a picture that is not sent. `name` is that of its field.
+/// True if a value contains a picture that is not part of `request`. `name` is the name of its field.
 pub(super) fn holds_unsent(name: &str, value: &Json<'_>, sent: &Request, options: &RowOptions) -> bool {
     match value {
         Json::Text(text) if text.starts_with(['[', '{']) => match Json::parse(text) {
@@ -160,10 +157,11 @@ pub(super) fn holds_unsent(name: &str, value: &Json<'_>, sent: &Request, options
     }
 }
 
-/// Whether a text is a picture's path, URL or base64, and none of the pictures that are sent.
+/// True if a text is the path, URL or base64 of a picture that is not part of `request`.
 fn is_unsent(name: &str, text: &str, sent: &Request, options: &RowOptions) -> bool {
     let kind = NameKind::of(name);
     let words = split_words(name);
+    // If a picture is sent, a URL in a field like `license` describes it.
     let has_word = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
     let is_other =
         kind == NameKind::Other && (has_word(&TEXT_WORDS) || (text.contains("://") && has_word(&OTHER_ADDRESSES)));
@@ -178,7 +176,8 @@ fn is_unsent(name: &str, text: &str, sent: &Request, options: &RowOptions) -> bo
         return false;
     }
     let same = image_ref::parse_reference(text).ok();
-    // Without its folder; data has no other name.
+    // Fields called `name` or the like may contain the file name without its folder. Inline data has no file name, so
+    // any name may belong to it.
     let has_name = |place: &Path| kind != NameKind::Numbered && place.ends_with(text.trim());
     !sent.images().any(|image| {
         same.as_ref() == Some(image)
@@ -210,7 +209,7 @@ pub(super) fn is_origin_of_data(value: &Json<'_>, sent: &Request) -> bool {
     named <= sent.images().count() && sent.images().all(|image| matches!(image, Image::Inline { .. }))
 }
 
-/// Without case and punctuation.
+/// Removes punctuation and converts to lower case.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
@@ -220,8 +219,8 @@ fn has_picture_word(name: &str) -> bool {
     letters == "filename" || PICTURE_WORDS.iter().any(|word| letters.contains(word))
 }
 
-/// True if the field names pictures in this row. A field that a template uses in the prompt counts only if its value
-/// can be nothing else.
+/// True if the field names pictures in this row. A field that a template uses counts only if its value can't be
+/// anything but a picture.
 fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &RowOptions) -> Result<bool, FieldError> {
     let in_template = options.templates.uses_field(name);
     if value.is_null() {
@@ -236,7 +235,7 @@ fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &R
         "file_name" => {
             let file = match value {
                 Json::Text(file) => file,
-                // Names of other files, unless some are pictures, which would be lost.
+                // The list names other files. If any of them were a picture, ignoring the list would lose it.
                 Json::List(items)
                     if items.iter().all(|item| item.as_text().is_some_and(|it| !refers_to_a_picture(it))) =>
                 {
@@ -256,7 +255,7 @@ fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &R
     }
 }
 
-/// True if `names` accepts the text, or each text of a list.
+/// True if `accepts` returns true for the text, for each text of a list, or for the `url` of an object.
 fn all_name_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
     match value {
         Json::Text(text) => names(text),
@@ -266,7 +265,7 @@ fn all_name_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
     }
 }
 
-/// Decides by the scheme, or else by the extension.
+/// True for http(s) and data: URLs, and for names with the extension of a picture that can be sent.
 fn refers_to_a_picture(text: &str) -> bool {
     let text = text.trim();
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
@@ -279,7 +278,7 @@ fn has_sendable_extension(text: &str) -> bool {
     PICTURE_EXTENSIONS.contains(&extension_of(text).as_str())
 }
 
-/// One reference, a list of them, or `{"url": …}` as OpenAI writes it.
+/// Parses one reference, a list of them, or `{"url": …}` as OpenAI writes it.
 pub(super) fn parse_references(name: &str, value: &Json<'_>) -> Result<Vec<Image>, FieldError> {
     let parse_one = |value: &Json<'_>, at: &str| {
         let text = value.text(at)?;

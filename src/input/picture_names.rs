@@ -1,33 +1,28 @@
-//! Whether a text is written as a picture's name, path or URL is. Nothing is looked up.
+//! Detects whether a text looks like the name, path or URL of a picture. No file is looked up.
 
 use std::path::Path;
 
 use super::image_source::{PICTURE_EXTENSIONS, strip_quotes};
 
-/// Extensions of pictures that no provider takes.
+/// Extensions of pictures that no provider accepts.
 pub(super) const OTHER_PICTURES: [&str; 9] = ["svg", "pdf", "psd", "eps", "ico", "jp2", "jxl", "dng", "raw"];
-/// How the base64 of PNG, JPEG, GIF and WebP begins.
+/// The first characters of PNG, JPEG, GIF and WebP in base64.
 const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR"];
-/// Between a name and what stands beside it on a line.
+/// Characters that may separate a name from other fields on its line.
 const DELIMITERS: [char; 3] = [',', ';', '|'];
 
-/// How a line of a text file is written. A text file with such lines is read like this:
-///
-/// - A `Name` is a picture's wherever it stands: beside prompts, the file is refused as readable in two ways.
-/// - A `PerhapsName` is a prompt if nine in ten lines are prompts and no line names a picture for sure. Otherwise the file
-///   is refused, unless other lines name pictures that are there, and none is a prompt.
-/// - A `Sentence` or a `Location` is a prompt as soon as any line is one. If all lines are such, the file is refused.
+/// The form of a line in a text file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum LineShape {
-    /// A picture's name in one word or in quotes.
+    /// The name of a picture, in one word or in quotes.
     Name,
-    /// A short name of a picture with blanks in it, one in a script without blanks, or a name with fields beside it.
+    /// A path, a URL, a short name with blanks in it, or one of these with other fields on the line.
     PerhapsName,
-    /// Like a sentence, or with the name of a drawing or a document (`.svg`, `.pdf`), but with an extension at its end.
+    /// A sentence that ends in a picture's extension.
     Sentence,
     /// A path or a URL without a picture's extension, alone or in the first field.
     Location,
-    /// Like no picture's name.
+    /// Anything else: it doesn't look like the name of a picture.
     Prompt,
 }
 
@@ -66,15 +61,15 @@ impl LineShape {
     }
 }
 
-/// Whether a text has a picture's extension at its end, also one of a picture that no provider takes.
+/// True if a text ends in a picture's extension, also in one that no provider accepts.
 pub(super) fn names_a_picture(text: &str) -> bool {
     let extension = extension_of(text);
     PICTURE_EXTENSIONS.contains(&extension.as_str()) || OTHER_PICTURES.contains(&extension.as_str())
 }
 
-/// In lower case; of a URL without its query.
+/// The extension in lower case. For a URL, its query is ignored.
 pub(super) fn extension_of(text: &str) -> String {
-    // A text of many lines or pages is no name, whatever it ends in.
+    // A text of several lines or of many bytes is not a name.
     const LONGEST: usize = 4_096;
     let text = text.trim();
     if text.len() > LONGEST || text.contains('\n') {
@@ -84,7 +79,7 @@ pub(super) fn extension_of(text: &str) -> String {
     Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase()
 }
 
-/// Base64 of a picture that does not say its type.
+/// True for base64 of a picture without a media type.
 pub(super) fn is_base64(text: &str) -> bool {
     const SHORTEST: usize = 64;
     text.len() >= SHORTEST && !text.contains('.') && BASE64_STARTS.iter().any(|start| text.starts_with(start))
@@ -95,8 +90,8 @@ pub(super) fn is_data_url(text: &str) -> bool {
     text.get(..START.len()).is_some_and(|start| start.eq_ignore_ascii_case(START))
 }
 
-/// A name with blanks that files have rather than sentences: of few words, and without the marks that a file's name can't
-/// have everywhere.
+/// True for a text that may be a file name with blanks: it has few words, and no characters that file names can't have
+/// on all systems.
 fn is_short_name(text: &str) -> bool {
     const MOST_WORDS: usize = 8;
     !text.contains([':', '?', '*', '"', '<', '>', '|']) && text.split_whitespace().count() <= MOST_WORDS
@@ -126,7 +121,7 @@ fn is_location(text: &str) -> bool {
     if text.contains(char::is_whitespace) {
         return false;
     }
-    // Words have single slashes (`/start`), and comments begin with two.
+    // A path has at least two names: `/start` may be a command, and `// …` a comment.
     let is_absolute =
         |rest: &str| rest.split_once('/').is_some_and(|(first, rest)| !first.is_empty() && !rest.is_empty());
     match text.strip_prefix('/') {
@@ -135,7 +130,7 @@ fn is_location(text: &str) -> bool {
     }
 }
 
-/// `/a`, `./a`, `~/a`, `C:\a`, `\\server\a`, `https://a`
+/// True for texts like `/a`, `./a`, `~/a`, `C:\a`, `\\server\a` and `https://a`.
 fn begins_like_a_path(text: &str) -> bool {
     let has_drive = |bytes: &[u8]| matches!(bytes, [drive, b':', b'\\' | b'/', _, ..] if drive.is_ascii_alphabetic());
     let has_scheme = |(scheme, rest): (&str, &str)| {
@@ -149,7 +144,7 @@ fn begins_like_a_path(text: &str) -> bool {
         || text.split_once("://").is_some_and(has_scheme)
 }
 
-/// Whether a line names a picture with something beside it: `a.png,1`, `a.png 0`, `a.png<TAB>a caption`.
+/// True if a line contains a picture's name and other fields: `a.png,1`, `a.png 0`, `a.png<TAB>a caption`.
 fn has_name_among_fields(line: &str) -> bool {
     let is_name = |field: &str| {
         let plain = strip_quotes(field.trim());

@@ -1,4 +1,4 @@
-//! Picture stamps: they detect whether a file still holds the same picture.
+//! Picture stamps, which detect whether a file still contains the same picture.
 //!
 //! Reading every picture at every start would take minutes for a large folder. So the digest of a picture is recorded
 //! together with its file's size, inode and times, and the file is read again only if one of these differs. This is
@@ -26,7 +26,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// The coarsest time resolution of common file systems (FAT).
 const TIME_RESOLUTION: Duration = Duration::from_secs(2);
 
-/// The stamp of a file at `now`, from its metadata only, without a digest.
+/// Makes a stamp from a file's metadata only, without a digest. It is stable if the file's times are more than
+/// [`TIME_RESOLUTION`] before `now`.
 pub(super) fn metadata_stamp(metadata: &Metadata, now: SystemTime) -> PictureStamp {
     let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     let (modified_ns, changed_ns) =
@@ -44,7 +45,7 @@ pub(super) fn metadata_stamp(metadata: &Metadata, now: SystemTime) -> PictureSta
     }
 }
 
-/// Computes the stamp of the first picture file of a request. Its path is absolute or relative to `base_dir`. The
+/// Adds the size, times and inode of a stamp to a hash.
 pub(super) fn hash_unread(hash: &mut Xxh3, stamp: &PictureStamp) {
     let PictureStamp { size_bytes, modified_ns, changed_ns, inode, .. } = stamp;
     let parts = [size_bytes.to_le_bytes(), modified_ns.to_le_bytes(), changed_ns.to_le_bytes(), inode.to_le_bytes()];
@@ -59,14 +60,16 @@ pub(super) fn files(request: &Request) -> impl Iterator<Item = &Path> {
     })
 }
 
-/// The stamp of a regular file as it is at `now`, without a digest. A pipe would block, and a device might never end.
+/// Makes a stamp without a digest, as [`metadata_stamp`]; `None` if `path` is not a regular file. Other files are not
+/// read either: a pipe would block, and a device might never end.
 pub(super) fn unread_file(path: &Path, now: SystemTime) -> Option<PictureStamp> {
     path.metadata().ok().filter(Metadata::is_file).map(|meta| metadata_stamp(&meta, now))
 }
 
-/// Stamps the picture files of a request, whose paths are absolute or relative to `base`, with one stamp over them all. The
-/// content is taken for that of `recorded` where the files are known to be unchanged, and read otherwise. `None` where
-/// there are no such files, or not all of them: that is told when they are sent.
+/// Computes one stamp over all picture files of a request. Their paths are absolute or relative to `base_dir`. If
+/// `recorded` shows that the files are unchanged, it is returned and nothing is read. Otherwise the files are read.
+/// Returns `None` if the request has no picture files, or if one of them is missing or not a regular file. Such an
+/// error is reported when the item is sent.
 pub fn stamp_picture(request: &Request, base_dir: &Path, recorded: Option<PictureStamp>) -> Option<PictureStamp> {
     let paths: Vec<_> = files(request).map(|path| base_dir.join(path)).collect();
     let began = SystemTime::now();
@@ -78,19 +81,20 @@ pub fn stamp_picture(request: &Request, base_dir: &Path, recorded: Option<Pictur
     if let Some(recorded) = recorded.filter(is_unchanged) {
         return Some(recorded);
     }
-    // A file that can't be read now counts as another picture once it can be read.
+    // A file that can't be read gets no digest, so it counts as changed when it can be read later.
     let stamps = paths.iter().zip(unread);
     Some(over_all(
         stamps.map(|(path, now)| read_stamp(path).unwrap_or(PictureStamp { is_stable: false, ..now })).collect(),
     ))
 }
 
-/// What is recorded for a new item without all of its files: they are other pictures as soon as they are there.
+/// The stamp recorded for a new item if some of its files are missing. It differs from every real stamp, so the files
+/// count as changed when they exist.
 pub(super) const fn missing() -> PictureStamp {
     PictureStamp { size_bytes: 0, modified_ns: 0, changed_ns: 0, inode: 0, digest: String::new(), is_stable: false }
 }
 
-/// One stamp for several files, in their order; a file alone keeps its own.
+/// Combines the stamps of several files, which depends on their order. The stamp of a single file is unchanged.
 fn over_all(mut stamps: Vec<PictureStamp>) -> PictureStamp {
     if stamps.len() == 1 {
         return stamps.remove(0);
@@ -107,7 +111,8 @@ fn over_all(mut stamps: Vec<PictureStamp>) -> PictureStamp {
         whole.changed_ns = whole.changed_ns.max(stamp.changed_ns);
         whole.is_stable &= stamp.is_stable;
     }
-    // The sum and the newest times alone would not show that two files have changed places.
+    // The inode contains a hash of all states: the sum of the sizes and the newest times alone would not change if two
+    // files were swapped.
     whole.inode = states.digest();
     if is_read {
         whole.digest = hex(contents.digest128());

@@ -15,7 +15,7 @@ use super::{
     template::list_fields,
 };
 
-/// Longest id in bytes. Ids are written to every line of the log and shown on the screen.
+/// Maximum length of an id in bytes. Ids are written to every line of the log and shown on the screen.
 const MAX_ID_BYTES: usize = 512;
 
 /// Reads a JSONL row.
@@ -122,7 +122,7 @@ fn user_message(prompt: String, empty_message: &str) -> Result<Message, FieldErr
     Ok(Message { role: MessageRole::User, parts: vec![Part::Text(prompt)] })
 }
 
-/// Puts pictures before the text of the last user message: models answer better if the picture comes first.
+/// Inserts pictures before the text of the last user message: models answer better if the picture comes first.
 fn attach_pictures(messages: &mut [Message], pictures: Vec<Part>) {
     if let Some(last) = messages.iter_mut().rev().find(|message| message.role == MessageRole::User) {
         last.parts.splice(0..0, pictures);
@@ -146,7 +146,7 @@ pub(super) fn parse_id(value: &Json<'_>, field_path: &str) -> Result<String, Fie
         Json::Text(text) => text.to_string(),
         Json::Int(number) => number.to_string(),
         Json::BigUnsigned(number) => number.to_string(),
-        // The last digits are lost, so two such ids could become equal.
+        // The parser has lost the last digits, so two different ids could become equal.
         Json::Float(number) if number.abs() >= EXACT_FLOAT_LIMIT => {
             return Err(FieldError::new(field_path, "is too large a number to be kept exactly; write it in quotes"));
         }

@@ -14,19 +14,19 @@ use crate::output::captions::{ExistingCaptionPolicy, check_appendable, check_wri
 
 use super::{error::FieldError, ids::Digest};
 
-/// Longest file name in bytes on common file systems.
+/// Maximum length of a file name in bytes on common file systems.
 const MAX_NAME_BYTES: usize = 255;
 
 /// The caption file of a picture.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Sidecar {
     pub target: PathBuf,
-    /// The target relative to the input or the captions' folder. This is hashed.
+    /// The picture's path as given, with the name of the caption file. This is hashed.
     pub relative_path: String,
 }
 
 impl Sidecar {
-    /// Refuses a folder that can't be written to, before any answer is paid for.
+    /// Reports an error if the folder can't be written to, before any answer is paid for.
     pub(super) fn check_writable(&self) -> Result<(), FieldError> {
         let Some(folder) = self.target.parent() else { return Ok(()) };
         check_writable(folder).map_err(|error| {
@@ -87,7 +87,8 @@ impl CaptionSettings {
         sidecar.check_writable()
     }
 
-    /// True if the picture already has a caption that is kept, so that there is nothing to do.
+    /// True if the picture already has a caption and is to be skipped. Reports an error if a caption could not be
+    /// written.
     pub(super) fn is_captioned(&self, sidecar: &Sidecar) -> Result<bool, FieldError> {
         let target = &sidecar.target;
         let display_path = target.display();
@@ -105,7 +106,7 @@ impl CaptionSettings {
                 let message = format!("the caption {display_path} is a link to another file; replace it by a copy to add to it");
                 Err(FieldError::new("", message))
             }
-            // Check now, before the answer to add is paid for.
+            // Check now, before the answer that is to be added is paid for.
             ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => check_appendable(target).map(|()| false).map_err(|error| {
                 let words = match error.kind() {
                     ErrorKind::InvalidData => format!(
@@ -120,7 +121,7 @@ impl CaptionSettings {
         }
     }
 
-    /// Refuses a target outside the captions' folder: a link inside it may point elsewhere.
+    /// Refuses a target that is outside the captions' folder because a link in it leads elsewhere.
     pub(super) fn check_inside_dir(&self, sidecar: &Sidecar) -> Result<(), FieldError> {
         let (Some(dir), Some(folder)) = (&self.dir, sidecar.target.parent()) else { return Ok(()) };
         let Ok(real_dir) = dir.canonicalize() else { return Ok(()) };
@@ -134,8 +135,8 @@ impl CaptionSettings {
         Ok(())
     }
 
-    /// Finds pictures whose caption file an earlier picture of the batch already uses. By line: the earlier picture's
-    /// path.
+    /// Finds pictures whose caption file an earlier picture of the batch already uses. Returns the earlier picture's
+    /// path by the line of the later one.
     pub(super) fn find_clashes(&self, base_dir: &Path, pictures: &[(u32, Box<str>)]) -> HashMap<u32, Box<str>> {
         let mut clashes = HashMap::new();
         let mut first: HashMap<Digest, u32> = HashMap::with_capacity(pictures.len());

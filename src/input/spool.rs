@@ -1,7 +1,7 @@
 //! Copies the rows of a pipe to a file, since an input is read twice, and again when a run is resumed.
 //!
-//! A new copy stays beside the earlier one until it is known to be the same batch. Rows that are refused must not
-//! replace the rows that the run was started with.
+//! A new copy is written beside the kept one and replaces it only when the run accepts its rows ([`Spool::commit`]).
+//! Rows that are refused must not replace the rows that the run was started with.
 
 use std::{
     ffi::OsString,
@@ -16,17 +16,17 @@ use std::{
 
 use super::{detect::refuse_binary, error::InputError, image_source::has_picture_magic};
 
-/// Default for the most bytes read from a pipe. Larger than any batch; stops an endless pipe.
+/// Default limit for the bytes read from a pipe. Larger than any real batch; stops an endless pipe.
 pub(super) const DEFAULT_MAX_PIPE_BYTES: u64 = 4 << 30;
-/// Number of bytes checked before a copy is written.
+/// Number of first bytes that are checked for a binary format before a copy is written.
 const HEAD_BYTES: u64 = 1_024;
 
 /// How a new copy compares with the one kept from an earlier start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpoolDiff {
-    /// It begins with all of the kept copy, or none is kept. Replacing the kept copy loses nothing.
+    /// The new copy begins with the whole kept copy, or no copy is kept. Replacing the kept copy loses nothing.
     ContainsKept,
-    /// It is only the first part of the kept copy.
+    /// The new copy is only the first part of the kept copy.
     PrefixOfKept,
     Different,
 }
@@ -39,7 +39,7 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Returns the copy kept from an earlier start.
+    /// Returns the copy kept from an earlier start, if there is one.
     fn open_kept(kept: &Path) -> Option<Self> {
         kept.is_file().then(|| Self { kept_path: kept.to_owned(), new_path: None })
     }
@@ -90,7 +90,8 @@ impl Drop for Spool {
     }
 }
 
-/// Copies standard input to a new file beside `kept`. On a terminal, or if the input is empty, uses the kept copy.
+/// Copies standard input to a new file beside `kept_path`. On a terminal, or for an empty device like /dev/null, uses
+/// the kept copy instead.
 pub(super) fn copy_stdin(kept: &Path, max_bytes: u64) -> Result<Spool, InputError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
@@ -101,14 +102,15 @@ pub(super) fn copy_stdin(kept: &Path, max_bytes: u64) -> Result<Spool, InputErro
     resumable(copy_stream(stdin.lock(), kept, "standard input", max_bytes), kept, is_device)
 }
 
-/// Copies a stream to a new file beside `kept`. If copying fails, the kept copy is unchanged and the new file is
-/// removed.
+/// Copies a stream that has a name, such as a named pipe, to a new file beside `kept_path`. For an empty device, uses
+/// the kept copy instead.
 pub(super) fn named(stream: File, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
     let is_device = stream.metadata().is_ok_and(|meta| meta.file_type().is_char_device());
     resumable(copy_stream(stream, kept, name, max_bytes), kept, is_device)
 }
 
-/// An empty device was given on purpose, and stands for an earlier copy. An empty pipe is one whose producer has failed.
+/// If the input was empty and a copy is kept: an empty device (`< /dev/null`) is given on purpose and means the kept
+/// copy; an empty pipe is an error, since its producer has probably failed.
 fn resumable(copied: Result<Spool, InputError>, kept: &Path, is_device: bool) -> Result<Spool, InputError> {
     match (copied, Spool::open_kept(kept)) {
         (Err(InputError::Empty(_)), Some(earlier)) if is_device => Ok(earlier),
@@ -117,7 +119,8 @@ fn resumable(copied: Result<Spool, InputError>, kept: &Path, is_device: bool) ->
     }
 }
 
-/// Copies a stream whole, or leaves what was there: a copy that breaks off never looks complete.
+/// Copies a whole stream to a new file beside `kept_path`. If this fails, the new file is removed and the kept copy is
+/// unchanged.
 fn copy_stream(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
     let fresh = new_copy_path(kept);
     let failed = |source: io::Error| InputError::Spool { path: fresh.clone(), source };

@@ -1,8 +1,8 @@
 //! `--prompt` and `--system`: minijinja templates over the fields of a row or a picture.
 //!
-//! Templates come from the operator, field values from anyone. So a template can't include files, a field that it names
-//! must exist, and its running time and output are limited. `null` is refused, because a model would get it as the word
-//! "none".
+//! The user writes the templates, but field values may come from anyone. So a template can't include files, and its
+//! running time and output are limited. A field that it names must exist. `null` is refused, since it would be rendered
+//! as the word "none".
 
 use std::{collections::BTreeMap, io};
 
@@ -13,9 +13,9 @@ use super::{
     json::{Fields, get_field},
 };
 
-/// Instructions per rendering. A loop over a hundred thousand values fits.
+/// Maximum number of instructions per rendering. Enough for a loop over a hundred thousand values.
 const MAX_INSTRUCTIONS: u64 = 10_000_000;
-/// Bytes that one rendering may write; about the size of the largest context windows.
+/// Maximum number of bytes that one rendering may write; about the size of the largest context windows.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
 const NULL_FIELD_ERROR: &str = "a field is null";
 
@@ -127,7 +127,7 @@ fn describe_error(error: &Error) -> String {
     }
 }
 
-/// Names the missing fields, which minijinja's own error doesn't.
+/// Describes an undefined value by the names of the missing fields, which minijinja's own error doesn't contain.
 fn describe_undefined(env: &Environment<'_>, mut names: Vec<String>, fields: &Fields<'_>, error: &Error) -> String {
     let globals: Vec<_> = env.globals().map(|(name, _)| name.to_owned()).collect();
     names.retain(|name| !globals.iter().any(|global| global == name) && !field_exists(name, fields));
