@@ -9,8 +9,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use cascadeck::{
     domain::{
-        Answer, Api, AttemptId, AttemptResult, Key, KeyRole, Limits, Model, MoneyCaps, MonoTime, Now, Outcome,
-        OutcomeAction, Policy, Price, Provider, ProviderId, QuotaDay, RoutingTraits, Seq, Strategy, Usage, WallTime,
+        Answer, Api, AttemptId, AttemptResult, Key, KeyRole, Limits, Model, MonoTime, Now, Outcome, OutcomeAction,
+        Policy, Price, Provider, ProviderId, QuotaDay, RoutingTraits, Seq, SpendLimits, Strategy, Usage, WallTime,
     },
     scheduler::{NextStep, QueuedItem, Scheduler},
 };
@@ -75,7 +75,7 @@ impl BenchFleet {
                 weight: 1 + index as u32 % 5,
                 role: if index % 10 == 9 { KeyRole::Backup } else { KeyRole::Primary },
                 models: None,
-                caps: MoneyCaps::default(),
+                spend_limits: SpendLimits::default(),
             })
             .collect();
         let strategy = Strategy::from_name(strategy).unwrap_or_default();

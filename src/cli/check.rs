@@ -71,9 +71,9 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
     for webhook in &config.webhooks {
         let mut message = describe_webhook(webhook);
         if args.webhooks {
-            let answer = alerts::send_test(webhook).await;
-            failed_webhooks += u64::from(answer.is_err());
-            message = match answer {
+            let delivery = alerts::send_test(webhook).await;
+            failed_webhooks += u64::from(delivery.is_err());
+            message = match delivery {
                 Ok(()) => format!("took the test message; {message}"),
                 Err(reason) => format!("NOT DELIVERED, it {reason}; {message}"),
             };
@@ -111,12 +111,12 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
 
 /// Describes the format of a webhook's messages and the alerts it gets.
 fn describe_webhook(webhook: &Webhook) -> String {
-    let on: Vec<&str> = webhook.alert_kinds.iter().map(|occasion| occasion.name()).collect();
+    let on: Vec<&str> = webhook.alert_kinds.iter().map(|kind| kind.name()).collect();
     format!("{}, on {}", webhook.format.name(), on.join(", "))
 }
 
-fn count_label(number: usize, one: &str) -> String {
-    pluralize(number as u64, one)
+fn count_label(number: usize, noun: &str) -> String {
+    pluralize(number as u64, noun)
 }
 
 /// The result of checking a key.
@@ -127,7 +127,7 @@ enum KeyFinding {
     Bad(Outcome, String),
     /// The provider listed its models, but it lists them without a key too, or may do so. This proves nothing about the
     /// key.
-    Unproven { why: &'static str, listed: usize, missing: Vec<String> },
+    Unproven { reason: &'static str, listed: usize, missing: Vec<String> },
     /// The request failed for a reason other than the key, so nothing is known about the key. The text is the reason.
     Unknown(String),
 }
@@ -137,10 +137,10 @@ impl KeyFinding {
         match self {
             Self::Good { listed, missing } => format!("good, {}", describe_model_list(*listed, missing)),
             Self::Bad(outcome, message) => format!("BAD: {outcome}: {message}"),
-            Self::Unproven { why: reason, listed, missing } => {
+            Self::Unproven { reason, listed, missing } => {
                 format!("not known: {reason}; {}", describe_model_list(*listed, missing))
             }
-            Self::Unknown(words) => format!("not known: {words}"),
+            Self::Unknown(reason) => format!("not known: {reason}"),
         }
     }
 }
@@ -154,23 +154,23 @@ fn describe_model_list(listed: usize, missing: &[String]) -> String {
 async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFinding)>, CliError> {
     let client = Client::new(clock.to_real_duration(config.policy.connect_timeout), KEY_TIMEOUT)
         .map_err(|error| CliError::internal(error.to_string()))?;
-    let (mut tasks, mut audience_tasks) = (Vec::new(), HashMap::new());
+    let (mut tasks, mut access_tasks) = (Vec::new(), HashMap::new());
     for (index, (key, secret)) in config.keys.iter().zip(&config.secrets).enumerate() {
         let provider = config.providers[key.provider.index()].clone();
         let secret = secret.as_ref().map(|secret| secret.expose_secret().to_owned().into());
         let endpoint = Endpoint::new(provider, secret).map_err(|error| CliError::usage(error.to_string()))?;
         // Without a key, send one request per provider and not one per key: many such requests look like an attack.
-        if endpoint.has_key() && !audience_tasks.contains_key(&key.provider) {
+        if endpoint.has_key() && !access_tasks.contains_key(&key.provider) {
             let (client, endpoint) = (client.clone(), endpoint.clone());
-            let asked = tokio::spawn(async move { client.check_model_list_access(&endpoint, KEY_TIMEOUT).await });
-            audience_tasks.insert(key.provider, asked);
+            let task = tokio::spawn(async move { client.check_model_list_access(&endpoint, KEY_TIMEOUT).await });
+            access_tasks.insert(key.provider, task);
         }
         let client = client.clone();
         tasks.push((index, tokio::spawn(async move { client.list_models(&endpoint, KEY_TIMEOUT).await })));
     }
-    let mut audiences = HashMap::new();
-    for (provider, asked) in audience_tasks {
-        audiences.insert(provider, asked.await.map_err(|error| CliError::internal(error.to_string()))?);
+    let mut access_by_provider = HashMap::new();
+    for (provider, task) in access_tasks {
+        access_by_provider.insert(provider, task.await.map_err(|error| CliError::internal(error.to_string()))?);
     }
     let mut findings = Vec::new();
     for (index, task) in tasks {
@@ -179,26 +179,27 @@ async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFi
             Ok(listed) => {
                 let is_listed = |name: &str| listed.iter().any(|id| id == name || id.rsplit('/').next() == Some(name));
                 let usable_models = config.models.iter().filter(|model| {
-                    model.provider == key.provider && key.models.as_ref().is_none_or(|only| only.contains(&model.name))
+                    model.provider == key.provider
+                        && key.models.as_ref().is_none_or(|allowed| allowed.contains(&model.name))
                 });
                 let missing: Vec<_> =
                     usable_models.map(|model| model.name.clone()).filter(|name| !is_listed(name)).collect();
                 let listed = listed.len();
-                let audience = config.secrets[index].is_some().then(|| audiences.get(&key.provider)).flatten();
-                match audience {
+                let access = config.secrets[index].is_some().then(|| access_by_provider.get(&key.provider)).flatten();
+                match access {
                     Some(ModelListAccess::Public) => {
                         let reason = "the provider lists its models to anybody, which proves no key";
-                        KeyFinding::Unproven { why: reason, listed, missing }
+                        KeyFinding::Unproven { reason, listed, missing }
                     }
                     Some(ModelListAccess::Unknown) => {
-                        let why = "the provider did not say whether it lists its models to anybody, so its list proves no key";
-                        KeyFinding::Unproven { why, listed, missing }
+                        let reason = "the provider did not say whether it lists its models to anybody, so its list proves no key";
+                        KeyFinding::Unproven { reason, listed, missing }
                     }
                     Some(ModelListAccess::KeyRequired) | None => KeyFinding::Good { listed, missing },
                 }
             }
-            Err(verdict) if verdict.outcome.is_key_error() => KeyFinding::Bad(verdict.outcome, verdict.message),
-            Err(verdict) => KeyFinding::Unknown(format!("{}: {}", verdict.outcome, verdict.message)),
+            Err(failure) if failure.outcome.is_key_error() => KeyFinding::Bad(failure.outcome, failure.message),
+            Err(failure) => KeyFinding::Unknown(format!("{}: {}", failure.outcome, failure.message)),
         };
         findings.push((key.name.clone(), finding));
     }

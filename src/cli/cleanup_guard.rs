@@ -26,20 +26,22 @@ impl CleanupGuard {
 
     fn listen(clean_up: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let (sender, dropped) = oneshot::channel::<()>();
-        let (ready, ready_result) = mpsc::sync_channel(1);
+        let (ready_sender, ready_receiver) = mpsc::sync_channel(1);
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
                 Ok(runtime) => runtime,
                 // Sending, here and below, fails only if the caller no longer waits.
-                Err(error) => return drop(ready.send(Err(error))),
+                Err(error) => return drop(ready_sender.send(Err(error))),
             };
             runtime.block_on(async {
                 let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
                 let [mut interrupt, mut terminate, mut hangup] = match kinds.map(signal) {
                     [Ok(interrupt), Ok(terminate), Ok(hangup)] => [interrupt, terminate, hangup],
-                    [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => return drop(ready.send(Err(error))),
+                    [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => {
+                        return drop(ready_sender.send(Err(error)));
+                    }
                 };
-                drop(ready.send(Ok(())));
+                drop(ready_sender.send(Ok(())));
                 tokio::select! {
                     _ = dropped => return,
                     _ = interrupt.recv() => {}
@@ -50,7 +52,7 @@ impl CleanupGuard {
                 process::exit(EXIT_INTERRUPTED);
             });
         })?;
-        ready_result.recv().map_err(io::Error::other)??;
+        ready_receiver.recv().map_err(io::Error::other)??;
         Ok(Self { _dropped: sender })
     }
 }

@@ -52,7 +52,7 @@ fn parse_speed(text: &str) -> Result<f64, String> {
 pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     let clock = Clock::with_speed(args.speed);
     let profile = Profile::named("free-tier").ok_or_else(|| CliError::internal("the free-tier profile is missing"))?;
-    let keys = profile.clone();
+    let keys_profile = profile.clone();
     let simulator = Simulator::start(profile, clock)
         .await
         .map_err(|error| CliError::internal(format!("the simulated provider can't listen on 127.0.0.1: {error}")))?;
@@ -63,9 +63,9 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
             .map_err(|error| CliError::usage(format!("--run-dir {} can't be used: {error}", dir.display())))?,
         None => temp_dir.clone(),
     };
-    let keys = keys.keys_toml(simulator.addr());
-    refuse_foreign_files(&demo_dir, &keys)?;
-    write_files(&demo_dir, &keys).map_err(|error| {
+    let keys_toml = keys_profile.keys_toml(simulator.addr());
+    refuse_foreign_files(&demo_dir, &keys_toml)?;
+    write_files(&demo_dir, &keys_toml).map_err(|error| {
         CliError::internal(format!("the demo's files can't be written to {}: {error}", demo_dir.display()))
     })?;
     print_stderr("demo: a simulated provider on this machine, with a free tier's limits; nothing leaves it");
@@ -96,37 +96,37 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
 
 /// Refuses a folder that contains anything other than the files of an earlier demo, which may be replaced. Also refuses
 /// one in which a demo is still running.
-fn refuse_foreign_files(home: &Path, keys: &str) -> Result<(), CliError> {
-    let foreign = foreign_file(home, keys).map_err(|error| {
-        CliError::usage(format!("--run-dir {} can't be used for the demo: {error}", home.display()))
+fn refuse_foreign_files(demo_dir: &Path, keys_toml: &str) -> Result<(), CliError> {
+    let foreign = foreign_file(demo_dir, keys_toml).map_err(|error| {
+        CliError::usage(format!("--run-dir {} can't be used for the demo: {error}", demo_dir.display()))
     })?;
     if let Some(file) = foreign {
         return Err(CliError::usage(format!(
             "--run-dir {} holds {}, which is not the demo's: give a folder that is new, empty or an earlier demo's; \
              nothing was touched",
-            home.display(),
+            demo_dir.display(),
             file.display()
         )));
     }
-    let run = home.join(RUN_NAME);
-    if run.exists() {
+    let run_dir = demo_dir.join(RUN_NAME);
+    if run_dir.exists() {
         // Fails if an earlier demo is still running.
-        RunDir::new(run).create_and_lock()?;
+        RunDir::new(run_dir).create_and_lock()?;
     }
     Ok(())
 }
 
 /// Returns the first entry of the folder that was not written by a demo, or has changed since.
-fn foreign_file(home: &Path, keys: &str) -> io::Result<Option<PathBuf>> {
-    let of_run = RunDir::new(home.join(RUN_NAME)).files();
-    for file in entries(home)? {
+fn foreign_file(demo_dir: &Path, keys_toml: &str) -> io::Result<Option<PathBuf>> {
+    let run_files = RunDir::new(demo_dir.join(RUN_NAME)).files();
+    for file in list_entries(demo_dir)? {
         let is_file = fs::symlink_metadata(&file)?.is_file();
-        let is_own = match file.file_name().and_then(OsStr::to_str) {
+        let is_demo_file = match file.file_name().and_then(OsStr::to_str) {
             Some(BATCH_FILE) => is_file && fs::read(&file)? == DEMO_BATCH.as_bytes(),
-            Some(KEYS_FILE) => is_file && is_demo_keys(&fs::read(&file)?, keys),
+            Some(KEYS_FILE) => is_file && is_demo_keys(&fs::read(&file)?, keys_toml),
             Some(RUN_NAME) if fs::symlink_metadata(&file)?.is_dir() => {
-                for file in entries(&file)? {
-                    if !of_run.contains(&file) || !fs::symlink_metadata(&file)?.is_file() {
+                for file in list_entries(&file)? {
+                    if !run_files.contains(&file) || !fs::symlink_metadata(&file)?.is_file() {
                         return Ok(Some(file));
                     }
                 }
@@ -134,7 +134,7 @@ fn foreign_file(home: &Path, keys: &str) -> io::Result<Option<PathBuf>> {
             }
             _ => false,
         };
-        if !is_own {
+        if !is_demo_file {
             return Ok(Some(file));
         }
     }
@@ -142,7 +142,7 @@ fn foreign_file(home: &Path, keys: &str) -> io::Result<Option<PathBuf>> {
 }
 
 /// Returns the paths in a folder, sorted; none if the folder doesn't exist.
-fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+fn list_entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let read = match fs::read_dir(folder) {
         Ok(read) => read,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -154,20 +154,20 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// True if a file is the keys.toml of a demo. Only the address of the simulated provider may differ from `keys_toml`.
-fn is_demo_keys(text: &[u8], keys: &str) -> bool {
+fn is_demo_keys(text: &[u8], keys_toml: &str) -> bool {
     let without_address = |text: &str| -> Vec<String> {
         text.lines().filter(|line| !line.starts_with("base_url = ")).map(str::to_owned).collect()
     };
-    std::str::from_utf8(text).is_ok_and(|text| without_address(text) == without_address(keys))
+    std::str::from_utf8(text).is_ok_and(|text| without_address(text) == without_address(keys_toml))
 }
 
 /// Writes the bundled batch and the simulated provider's keys to the folder, and removes an earlier demo's run.
-fn write_files(demo_dir: &Path, keys: &str) -> io::Result<()> {
-    let run = demo_dir.join(RUN_NAME);
-    if run.exists() {
-        fs::remove_dir_all(&run)?;
+fn write_files(demo_dir: &Path, keys_toml: &str) -> io::Result<()> {
+    let run_dir = demo_dir.join(RUN_NAME);
+    if run_dir.exists() {
+        fs::remove_dir_all(&run_dir)?;
     }
     fs::create_dir_all(demo_dir)?;
     fs::write(demo_dir.join(BATCH_FILE), DEMO_BATCH)?;
-    fs::write(demo_dir.join(KEYS_FILE), keys)
+    fs::write(demo_dir.join(KEYS_FILE), keys_toml)
 }

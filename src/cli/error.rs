@@ -56,8 +56,8 @@ pub(super) fn format_chain(error: &anyhow::Error) -> String {
 }
 
 impl From<ConfigErrors> for CliError {
-    fn from(faults: ConfigErrors) -> Self {
-        Self::Usage(faults.to_string())
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Usage(errors.to_string())
     }
 }
 
@@ -68,8 +68,8 @@ impl From<InputError> for CliError {
 }
 
 impl From<RowErrors> for CliError {
-    fn from(faults: RowErrors) -> Self {
-        Self::Usage(faults.to_string())
+    fn from(errors: RowErrors) -> Self {
+        Self::Usage(errors.to_string())
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_that_has_been_told_is_not_told_again() {
+    fn a_cause_already_in_the_message_is_not_repeated() {
         let error =
             StoreError::File { doing: "lock", path: "runs/a".into(), source: std::io::Error::other("no locks here") };
         assert_eq!(CliError::from(anyhow::Error::from(error)).to_string(), "can't lock runs/a: no locks here");

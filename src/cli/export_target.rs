@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Number of first bytes of a target that are read to recognise an earlier export.
-const HEAD_BYTES: u64 = 64 * 1024;
+const MAX_HEAD_BYTES: u64 = 64 * 1024;
 
 /// Opens `target` for an export of the run, and empties it.
 ///
@@ -29,37 +29,37 @@ pub(super) fn open(run_dir: &Path, target: &Path) -> Result<File, CliError> {
 }
 
 fn refuse_run_files(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Result<(), CliError> {
-    let refused = |what: String| {
-        Err(CliError::usage(format!("{} {what}; nothing was written: give -o another name", target.display())))
+    let refuse = |reason: String| {
+        Err(CliError::usage(format!("{} {reason}; nothing was written: give -o another name", target.display())))
     };
     if dir.files().iter().any(|file| is_same_file(file, target)) {
-        return refused(format!("is a file that the run in {} lives on", dir.path().display()));
+        return refuse(format!("is a file that the run in {} lives on", dir.path().display()));
     }
     // The input is recorded as an absolute path and as it was given. The folder may have been moved with its runs, and
     // the working directory may differ, so both are checked.
     let inputs = pins.input_path.iter().chain([&pins.input]);
     if inputs.into_iter().any(|input| is_same_file(Path::new(input), target)) {
-        return refused("is the run's input".to_owned());
+        return refuse("is the run's input".to_owned());
     }
     if pins.captions.is_some() && target.exists() && input::is_picture(target) {
-        return refused("is a picture".to_owned());
+        return refuse("is a picture".to_owned());
     }
     // A target that is not a regular file (/dev/null, a pipe) has no content to lose.
     if !target.is_file() {
         return Ok(());
     }
-    if let Some(run) = run_it_belongs_to(target) {
-        return refused(format!("is a file that the run in {} lives on", run.display()));
+    if let Some(run) = owning_run_dir(target) {
+        return refuse(format!("is a file that the run in {} lives on", run.display()));
     }
-    match may_be_replaced(target) {
+    match is_replaceable(target) {
         Ok(true) => Ok(()),
-        Ok(false) => refused("is there already, and is no earlier export".to_owned()),
-        Err(error) => refused(format!("is there already, and can't be read: {error}")),
+        Ok(false) => refuse("is there already, and is no earlier export".to_owned()),
+        Err(error) => refuse(format!("is there already, and can't be read: {error}")),
     }
 }
 
 /// The directory of the run that the file belongs to, if any.
-fn run_it_belongs_to(target: &Path) -> Option<PathBuf> {
+fn owning_run_dir(target: &Path) -> Option<PathBuf> {
     let target = target.canonicalize().ok()?;
     let folder = target.parent()?;
     let dir = RunDir::new(folder);
@@ -68,9 +68,9 @@ fn run_it_belongs_to(target: &Path) -> Option<PathBuf> {
 }
 
 /// True if the file is empty or looks like an export.
-fn may_be_replaced(target: &Path) -> io::Result<bool> {
+fn is_replaceable(target: &Path) -> io::Result<bool> {
     let mut head = Vec::new();
-    File::open(target)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+    File::open(target)?.take(MAX_HEAD_BYTES).read_to_end(&mut head)?;
     Ok(head.is_empty() || output::looks_like_an_export(&head))
 }
 

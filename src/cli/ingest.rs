@@ -41,9 +41,9 @@ pub(super) fn spawn_reader(
             for row in input.items().with_known_ids(known_ids).with_recorded_stamps(recorded_stamps) {
                 match row {
                     Ok(item) => batch.push(item),
-                    Err(fault) => {
+                    Err(error) => {
                         // The row was valid in the check before, so the file is being written to.
-                        let message = format!("{fault}; it has changed since it was checked");
+                        let message = format!("{error}; it has changed since it was checked");
                         let _ = sender.blocking_send(InputRows::Failed(message));
                         return;
                     }
@@ -72,7 +72,7 @@ pub(super) struct InputChanges {
     unanswered: u64,
     removed: u64,
     /// The number of first rows that this start reads, if it has a limit. The message is then about these rows only.
-    first: Option<u64>,
+    limit: Option<u64>,
     /// The number of rows of a pipe that contained only the beginning of the run's input, with a limit. The record and
     /// the kept copy are unchanged then.
     prefix_rows: Option<u64>,
@@ -80,10 +80,10 @@ pub(super) struct InputChanges {
 
 impl InputChanges {
     pub fn message(&self) -> String {
-        let Self { added, replaced, unanswered, removed: gone, first: limit, prefix_rows: beginning } = *self;
-        if let Some(rows) = beginning {
+        let Self { added, replaced, unanswered, removed, limit, prefix_rows } = *self;
+        if let Some(rows) = prefix_rows {
             return format!(
-                "what was piped in is the beginning of this run's input: {}, which it has already; the other {gone} stay \
+                "what was piped in is the beginning of this run's input: {}, which it has already; the other {removed} stay \
                  in it",
                 pluralize(rows, "row")
             );
@@ -92,10 +92,10 @@ impl InputChanges {
             let rows = pluralize(rows, "row");
             return format!("this start takes the first {rows} of the input, which the run has already, unchanged");
         }
-        if (added, replaced, gone) == (0, 0, 0) {
+        if (added, replaced, removed) == (0, 0, 0) {
             return "the input was looked through again: nothing has changed in it".to_owned();
         }
-        let first = match unanswered {
+        let unanswered_note = match unanswered {
             0 => String::new(),
             // Say that these rows are new questions and are not just sent again.
             unanswered => {
@@ -105,17 +105,17 @@ impl InputChanges {
         if let Some(rows) = limit {
             let rows = pluralize(rows, "row");
             return format!(
-                "this start takes the first {rows} of the input: {added} {} new, {replaced} {} answered anew{first}",
+                "this start takes the first {rows} of the input: {added} {} new, {replaced} {} answered anew{unanswered_note}",
                 is_or_are(added),
                 is_or_are(replaced)
             );
         }
         format!(
-            "the input has changed: {} {} new, {replaced} {} answered anew{first}, {gone} {} no longer in it",
+            "the input has changed: {} {} new, {replaced} {} answered anew{unanswered_note}, {removed} {} no longer in it",
             pluralize(added, "row"),
             is_or_are(added),
             is_or_are(replaced),
-            is_or_are(gone)
+            is_or_are(removed)
         )
     }
 }
@@ -125,7 +125,7 @@ impl InputChanges {
 pub(super) struct RefusedRows {
     total: u64,
     /// Messages of the first refused rows.
-    first: Vec<String>,
+    first_messages: Vec<String>,
 }
 
 impl RefusedRows {
@@ -138,19 +138,19 @@ impl RefusedRows {
         is_unchanged: impl Fn(&ItemSpec) -> Result<bool, StoreError>,
     ) -> Result<(), CliError> {
         for item in rows {
-            if let Some(fault) = input.unknown_model_error(item)
+            if let Some(error) = input.unknown_model_error(item)
                 && !is_unchanged(item)?
             {
-                self.add(&fault);
+                self.add(&error);
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, fault: &RowError) {
+    fn add(&mut self, error: &RowError) {
         self.total += 1;
-        if self.first.len() < MAX_NAMED {
-            self.first.push(fault.to_string());
+        if self.first_messages.len() < MAX_NAMED {
+            self.first_messages.push(error.to_string());
         }
     }
 
@@ -162,9 +162,9 @@ impl RefusedRows {
         if self.total == 0 {
             return Ok(());
         }
-        let mut message = self.first.join("\n  ");
-        if self.total > self.first.len() as u64 {
-            message = format!("{message}\n  … and {} more", self.total - self.first.len() as u64);
+        let mut message = self.first_messages.join("\n  ");
+        if self.total > self.first_messages.len() as u64 {
+            message = format!("{message}\n  … and {} more", self.total - self.first_messages.len() as u64);
         }
         let rows = pluralize(self.total, "bad row");
         Err(CliError::usage(format!("the input has {rows} {reason}; nothing was sent\n  {message}")))
@@ -194,7 +194,7 @@ pub(super) fn reconcile(
     has_limit: bool,
 ) -> Result<InputChanges, CliError> {
     let totals = store.totals()?;
-    let recorded = totals.total;
+    let recorded_rows = totals.total;
     let diff = input.diff_with_kept()?;
     let (mut changed, mut answered_seqs, mut new_rows, mut named_rows) = (0, Vec::new(), 0, Vec::new());
     let is_unchanged = report::unchanged_item_lookup(store.dir().path())?;
@@ -227,15 +227,15 @@ pub(super) fn reconcile(
     })?;
     refused_rows.into_result("that this run does not have yet")?;
     refused_captions.into_result("whose captions can't be written")?;
-    let removed = recorded.saturating_sub(rows - new_rows);
+    let removed = recorded_rows.saturating_sub(rows - new_rows);
     let is_prefix = has_limit && new_rows == 0 && rows > 0;
     // If an earlier process ended before it had read all rows, the rest of them is only in the kept copy.
     let loses_unread = is_stream && totals.ingesting && (diff != SpoolDiff::ContainsKept || (is_prefix && removed > 0));
     if loses_unread && (has_limit || !accept_changed) {
-        return Err(unread_pipe_error(store, recorded));
+        return Err(unread_pipe_error(store, recorded_rows));
     }
     if removed > 0 && is_stream && !is_prefix && !accept_changed {
-        return Err(different_batch_error(store, recorded, removed));
+        return Err(different_batch_error(store, recorded_rows, removed));
     }
     if !answered_seqs.is_empty() && !accept_changed {
         let mut message = named_rows.join(", ");
@@ -250,8 +250,8 @@ pub(super) fn reconcile(
         )));
     }
     if is_stream && is_prefix && changed == 0 && (removed > 0 || diff != SpoolDiff::ContainsKept) {
-        let (added, replaced, unanswered, first) = (0, 0, 0, None);
-        return Ok(InputChanges { added, replaced, unanswered, removed, first, prefix_rows: Some(rows) });
+        let (added, replaced, unanswered, limit) = (0, 0, 0, None);
+        return Ok(InputChanges { added, replaced, unanswered, removed, limit, prefix_rows: Some(rows) });
     }
     if input.kind().is_pictures() && !answered_seqs.is_empty() {
         store.save_replaced_answers(&answered_seqs)?;
@@ -261,45 +261,45 @@ pub(super) fn reconcile(
         Ok(())
     })?;
     // With a limit, rows that were not read are still part of the input.
-    let input_rows = if has_limit { recorded - totals.not_in_input + new_rows } else { rows };
+    let input_rows = if has_limit { recorded_rows - totals.not_in_input + new_rows } else { rows };
     store.accept_input(fingerprint, input_rows)?;
     // With a limit, a pipe that contains only the first part of the kept copy must not replace it.
     if !(has_limit && diff == SpoolDiff::PrefixOfKept) {
         input.commit_copy()?;
     }
     let unanswered = changed - answered_seqs.len() as u64;
-    let first = has_limit.then_some(rows);
-    Ok(InputChanges { added: new_rows, replaced: changed, unanswered, removed, first, prefix_rows: None })
+    let limit = has_limit.then_some(rows);
+    Ok(InputChanges { added: new_rows, replaced: changed, unanswered, removed, limit, prefix_rows: None })
 }
 
 /// Waiting items of an earlier start that are not among the rows of this start.
 pub(super) struct OtherWaiting {
     pub count: u64,
     /// The items of the rows of this start.
-    pub rows: HashSet<Seq>,
+    pub row_seqs: HashSet<Seq>,
 }
 
 impl OtherWaiting {
     pub fn find(store: &Store, input: &Input) -> Result<Self, CliError> {
-        let mut rows = HashSet::new();
+        let mut row_seqs = HashSet::new();
         for row in input.items().with_known_ids(report::known_id_lookup(store.dir().path())?) {
-            let row = row.map_err(|fault| CliError::usage(fault.to_string()))?;
-            rows.extend(store.find_seq(&row.id)?);
+            let row = row.map_err(|error| CliError::usage(error.to_string()))?;
+            row_seqs.extend(store.find_seq(&row.id)?);
         }
         let mut count = 0;
-        store.for_each_waiting(|item| count += u64::from(!rows.contains(&item.seq)))?;
-        Ok(Self { count, rows })
+        store.for_each_waiting(|item| count += u64::from(!row_seqs.contains(&item.seq)))?;
+        Ok(Self { count, row_seqs })
     }
 
     /// The message about these items: whether they are sent too.
-    pub fn words(&self, limited: bool) -> String {
+    pub fn message(&self, has_limit: bool) -> String {
         let items = format!("{} of an earlier start", pluralize(self.count, "item"));
-        let one = self.count == 1;
-        match (limited, one) {
+        let is_one = self.count == 1;
+        match (has_limit, is_one) {
             (true, _) => format!(
                 "{items} {} beyond the first rows: {}, and {} not sent",
                 is_or_are(self.count),
-                if one { "it waits" } else { "they wait" },
+                if is_one { "it waits" } else { "they wait" },
                 is_or_are(self.count)
             ),
             (false, true) => format!("{items} is waiting too, though no longer in the input, and is sent"),
@@ -349,7 +349,7 @@ fn for_each_batch(
         .with_known_ids(report::known_id_lookup(dir)?)
         .with_recorded_stamps(report::picture_stamp_lookup(dir)?);
     for row in if stamp_unrecorded { items } else { items.without_new_stamps() } {
-        batch.push(row.map_err(|fault| CliError::usage(fault.to_string()))?);
+        batch.push(row.map_err(|error| CliError::usage(error.to_string()))?);
         rows += 1;
         if batch.len() == BATCH_ROWS {
             handle_batch(store, &batch)?;

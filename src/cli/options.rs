@@ -104,9 +104,9 @@ fn parse_dollars(text: &str) -> Result<Money, String> {
 impl KeysArgs {
     /// Loads the configuration and prints its warnings to stderr.
     pub fn load(&self) -> Result<Config, CliError> {
-        let here =
+        let working_dir =
             std::env::current_dir().map_err(|error| CliError::internal(format!("no working directory: {error}")))?;
-        let config = config::load(self.keys.as_deref(), &config::process_environment, &here)?;
+        let config = config::load(self.keys.as_deref(), &config::process_env, &working_dir)?;
         for warning in &config.warnings {
             super::print_stderr(&format!("warning: {warning}"));
         }
@@ -129,11 +129,11 @@ impl PolicyArgs {
         if let Some(reason) = policy.wait_conflict() {
             return Err(CliError::usage(format!("{reason} ({})", config.origin)));
         }
-        let uncapped = if self.max_usd.is_some() { config.uncapped_models() } else { Vec::new() };
-        if uncapped.is_empty() {
+        let unbounded = if self.max_usd.is_some() { config.models_with_unbounded_cost() } else { Vec::new() };
+        if unbounded.is_empty() {
             return Ok(());
         }
-        let models: Vec<String> = uncapped.iter().map(|(model, why)| format!("{model} ({why})")).collect();
+        let models: Vec<String> = unbounded.iter().map(|(model, reason)| format!("{model} ({reason})")).collect();
         Err(CliError::usage(format!(
             "--max-usd can't be held with these models: {}. Complete them in {}, or leave the cap out",
             models.join(", "),
@@ -145,9 +145,9 @@ impl PolicyArgs {
     /// value that the operator has set in the dashboard.
     pub fn stated_flags(&self) -> BTreeMap<String, String> {
         let mut flags = BTreeMap::new();
-        let mut add = |what: &str, value: Option<String>| {
+        let mut add = |name: &str, value: Option<String>| {
             if let Some(value) = value {
-                flags.insert(what.to_owned(), value);
+                flags.insert(name.to_owned(), value);
             }
         };
         add("in_flight", self.in_flight.map(|most| most.to_string()));
@@ -160,8 +160,8 @@ impl PolicyArgs {
 
 /// Path of the daily ledger that this user's runs share; `None` with a simulated or sped-up clock.
 pub(super) fn ledger_path(clock: &Clock) -> Option<PathBuf> {
-    let real = (clock.speed() - 1.0).abs() < f64::EPSILON;
-    if real { QuotaLedger::default_path(&config::process_environment) } else { None }
+    let is_real_time = (clock.speed() - 1.0).abs() < f64::EPSILON;
+    if is_real_time { QuotaLedger::default_path(&config::process_env) } else { None }
 }
 
 /// The default run directory of an input: `runs/<its name>`.

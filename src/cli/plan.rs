@@ -38,7 +38,7 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
-    pub job: BatchArgs,
+    pub batch: BatchArgs,
 
     /// Assume answers of N tokens; default: as measured so far, or else 256
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -62,37 +62,37 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 const ASSUMED_OUTPUT_TOKENS: f64 = 256.0;
 
 pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
-    let mut config = args.job.keys_args.load()?;
-    args.job.policy_args.apply(&mut config)?;
-    let mut options = args.job.prompt_args.input_options(&config)?;
-    let run_dir = args.job.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.job.input)));
+    let mut config = args.batch.keys_args.load()?;
+    args.batch.policy_args.apply(&mut config)?;
+    let mut options = args.batch.prompt_args.input_options(&config)?;
+    let run_dir = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.batch.input)));
     let dir = RunDir::new(&run_dir);
     let pins = read_pins(&dir);
     if let Some(pins) = &pins {
-        read_rows_as_pinned(&mut options, pins, &args.job.input);
+        read_rows_as_pinned(&mut options, pins, &args.batch.input);
     }
-    let spool = TempDir::new();
-    let folder = spool.0.clone();
-    let _cleanup = if Input::is_stream(&args.job.input) {
-        Some(CleanupGuard::new(move || drop(std::fs::remove_dir_all(folder)))?)
+    let temp_dir = TempDir::new();
+    let temp_path = temp_dir.0.clone();
+    let _cleanup = if Input::is_stream(&args.batch.input) {
+        Some(CleanupGuard::new(move || drop(std::fs::remove_dir_all(temp_path)))?)
     } else {
         None
     };
-    let mut input = Input::open(&args.job.input, options, &spool.0.join("input"))?;
+    let mut input = Input::open(&args.batch.input, options, &temp_dir.0.join("input"))?;
     refuse_without_vision(&input, &config)?;
     let has_run = dir.has_run();
     let progress = if has_run { Some(report::load_summary(&run_dir)?) } else { None };
     if has_run && input.kind().is_pictures() {
-        input.spare_ended(report::fully_ended_id_lookup(&run_dir)?);
+        input.skip_caption_checks_if_ended(report::fully_ended_id_lookup(&run_dir)?);
     }
     // Validate first, to report all errors together, as a run does.
 
     let summary = if has_run { input.validate_resumed()? } else { input.validate()? };
-    let fingerprint = args.job.prompt_args.limited_fingerprint(&summary.fingerprint);
+    let fingerprint = args.batch.prompt_args.limited_fingerprint(&summary.fingerprint);
     let has_changed = pins.is_some_and(|pins| pins.fingerprint != fingerprint);
-    let limited = args.job.prompt_args.limit.is_some();
+    let has_limit = args.batch.prompt_args.limit.is_some();
     let batch =
-        PlannedBatch::read(&input, &config.policy.rules, has_run.then_some(run_dir.as_path()), has_changed, limited)?;
+        PlannedBatch::read(&input, &config.policy.rules, has_run.then_some(run_dir.as_path()), has_changed, has_limit)?;
     warn_of_unknown_models(&summary, &config);
     for warning in input.warnings() {
         print_stderr(&format!("warning: {warning}"));
@@ -144,25 +144,25 @@ impl PlannedBatch {
         rules: &[RoutingRule],
         run_dir: Option<&Path>,
         has_changed: bool,
-        limited: bool,
+        has_limit: bool,
     ) -> Result<Self, CliError> {
         let is_unchanged = match run_dir {
             Some(dir) if has_changed => Some(report::unchanged_item_lookup(dir)?),
             _ => None,
         };
         let mut refused = RefusedRows::default();
-        let (known, has_ended) = match run_dir {
+        let (is_known, has_ended) = match run_dir {
             Some(dir) => (Some(report::known_id_lookup(dir)?), Some(report::ended_id_lookup(dir)?)),
             None => (None, None),
         };
-        let mut items = input.items().with_known_ids(move |id| known.as_ref().is_some_and(|known| known(id)));
+        let mut items = input.items().with_known_ids(move |id| is_known.as_ref().is_some_and(|is_known| is_known(id)));
         if let Some(dir) = run_dir.filter(|_| has_changed) {
             items = items.with_recorded_stamps(report::picture_stamp_lookup(dir)?).without_new_stamps();
         }
         let mut batch = Self { rows: 0, skipped: 0, ended: 0, other_waiting: 0, classes: HashMap::new() };
-        let mut to_go = HashSet::new();
+        let mut ids_to_send = HashSet::new();
         for row in &mut items {
-            let item = row.map_err(|fault| CliError::usage(format!("{fault}; it has changed since it was checked")))?;
+            let item = row.map_err(|error| CliError::usage(format!("{error}; it has changed since it was checked")))?;
             batch.rows += 1;
             if let Some(is_unchanged) = &is_unchanged {
                 refused.add_unknown_models(input, slice::from_ref(&item), is_unchanged)?;
@@ -173,18 +173,18 @@ impl PlannedBatch {
             }
             batch.add(&item, rules);
             if run_dir.is_some() {
-                to_go.insert(item.id);
+                ids_to_send.insert(item.id);
             }
         }
         refused.into_result("that this run does not have yet")?;
         if let Some(dir) = run_dir {
             report::for_each_unknown_waiting(
                 dir,
-                |id| to_go.contains(id),
+                |id| ids_to_send.contains(id),
                 |item| {
                     batch.other_waiting += 1;
                     // A damaged item (`None`) fails without being sent.
-                    if let Some(item) = item.filter(|_| !limited) {
+                    if let Some(item) = item.filter(|_| !has_limit) {
                         batch.add(&item, rules);
                     }
                 },
@@ -200,7 +200,7 @@ impl PlannedBatch {
     }
 
     /// Number of items to send.
-    fn to_go(&self) -> u64 {
+    fn items_to_send(&self) -> u64 {
         self.classes.values().map(|(items, _)| items).sum()
     }
 }
@@ -215,7 +215,7 @@ fn build_plan(
 ) -> Plan {
     let now = Clock::real().now();
     let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), 0);
-    let (assumptions, assumed) = assumptions(args, config, batch, progress);
+    let (assumptions, assumed) = build_assumptions(args, config, batch, progress);
     let read_money = |usd: fn(&Summary) -> f64| progress.and_then(|summary| Money::from_usd(usd(summary)));
     let at_risk = read_money(|summary| summary.at_risk_usd).unwrap_or_default();
     if let Some(spent) = read_money(|summary| summary.cost_usd) {
@@ -236,14 +236,14 @@ fn build_plan(
     }
     let ForecastResult { forecast, items_by_route } = forecast(&forecast_input);
     Plan {
-        input: args.job.input.clone(),
+        input: args.batch.input.clone(),
         kind: input.kind().name().to_owned(),
         noun: input.kind().noun(batch.rows),
         rows: batch.rows,
         skipped: batch.skipped,
         ended: batch.ended,
         other_waiting: batch.other_waiting,
-        other_waiting_sent: args.job.prompt_args.limit.is_none(),
+        other_waiting_sent: args.batch.prompt_args.limit.is_none(),
         run_dir: run_dir.display().to_string(),
         budget_usd: config.policy.max_usd.map(crate::domain::Money::as_usd),
         assumed,
@@ -252,7 +252,7 @@ fn build_plan(
         latest_at: forecast.latest_finish.map(WallTime::rfc3339),
         cost_usd: forecast.cost.as_usd(),
         forecast,
-        capacity: capacities(&forecast_input, &items_by_route),
+        capacity: build_capacities(&forecast_input, &items_by_route),
     }
 }
 
@@ -271,7 +271,7 @@ fn apply_usage_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
     }
 }
 
-fn assumptions(
+fn build_assumptions(
     args: &PlanArgs,
     config: &Config,
     batch: &PlannedBatch,
@@ -284,11 +284,11 @@ fn assumptions(
     };
     let (input, output) = (mean(|summary| summary.input_tokens), mean(|summary| summary.output_tokens));
     let estimated: u64 = batch.classes.values().map(|(_, tokens)| tokens).sum();
-    let max_output = args.job.prompt_args.max_output_tokens.or(config.defaults.params.max_output_tokens);
+    let max_output = args.batch.prompt_args.max_output_tokens.or(config.defaults.params.max_output_tokens);
     let assumed_output = max_output.map_or(ASSUMED_OUTPUT_TOKENS, |most| ASSUMED_OUTPUT_TOKENS.min(f64::from(most)));
     let stated_output = args.expect_output.map(f64::from);
     let measured = |model: &crate::domain::Model| {
-        let model_report = progress?.models.iter().find(|tally| tally.name == model.name)?;
+        let model_report = progress?.models.iter().find(|report| report.name == model.name)?;
         model_report.mean_ms.map(Duration::from_millis)
     };
     let latency: Vec<Option<Duration>> =
@@ -305,20 +305,20 @@ fn assumptions(
     };
     let assumptions = Assumptions {
         latency_by_model: latency.into_iter().map(|latency| latency.or(Some(typical_latency))).collect(),
-        mean_input_tokens: input.or(Some(estimated as f64 / batch.to_go().max(1) as f64)),
+        mean_input_tokens: input.or(Some(estimated as f64 / batch.items_to_send().max(1) as f64)),
         mean_output_tokens: Some(assumed.output_tokens_per_answer),
         requests_per_item: 1.0,
     };
     (assumptions, assumed)
 }
 
-fn capacities(forecast_input: &ForecastInput, loads: &[f64]) -> Vec<RouteCapacity> {
-    let rows = forecast_input.routes.iter().zip(loads);
-    rows.map(|(lane, load)| {
-        let pool = &forecast_input.pools[lane.pool];
+fn build_capacities(forecast_input: &ForecastInput, items_by_route: &[f64]) -> Vec<RouteCapacity> {
+    let rows = forecast_input.routes.iter().zip(items_by_route);
+    rows.map(|(route, load)| {
+        let pool = &forecast_input.pools[route.pool];
         RouteCapacity {
-            key: forecast_input.keys[lane.key].name.clone(),
-            model: forecast_input.models[lane.model].name.clone(),
+            key: forecast_input.keys[route.key].name.clone(),
+            model: forecast_input.models[route.model].name.clone(),
             pool: pool.label.clone(),
             per_minute: pool.per_minute,
             minute_limit: pool.minute_constraint,

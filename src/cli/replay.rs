@@ -112,7 +112,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, CliError> {
         }
         None => (None, None),
     };
-    if !preview(&args, &filter, to.as_ref())? {
+    if !preview_and_confirm(&args, &filter, to.as_ref())? {
         return Ok(super::EXIT_DONE);
     }
     let mut config = loaded_config.map_or_else(|| args.keys.load(), Ok)?;
@@ -183,20 +183,21 @@ async fn start(
 fn find_target(name: &str, config: &Config) -> Result<RouteTarget, CliError> {
     let routes = || {
         config.models.iter().flat_map(|model| {
-            let serves = |models: &Vec<String>| models.contains(&model.name);
+            let allows_model = |models: &Vec<String>| models.contains(&model.name);
             let of_model = config
                 .keys
                 .iter()
-                .filter(move |key| key.provider == model.provider && key.models.as_ref().is_none_or(serves));
+                .filter(move |key| key.provider == model.provider && key.models.as_ref().is_none_or(allows_model));
             of_model.map(|key| (model.name.as_str(), key.name.as_str()))
         })
     };
-    let found = routes().find_map(|(model, key)| {
-        let whole = name == model;
-        let one_key = name.strip_prefix(model).and_then(|rest| rest.strip_prefix('@')) == Some(key);
-        (whole || one_key).then(|| RouteTarget { model: model.to_owned(), key: one_key.then(|| key.to_owned()) })
+    let target = routes().find_map(|(model, key)| {
+        let is_model_name = name == model;
+        let is_one_key = name.strip_prefix(model).and_then(|rest| rest.strip_prefix('@')) == Some(key);
+        (is_model_name || is_one_key)
+            .then(|| RouteTarget { model: model.to_owned(), key: is_one_key.then(|| key.to_owned()) })
     });
-    found.ok_or_else(|| {
+    target.ok_or_else(|| {
         let known: Vec<String> = routes().take(MAX_NAMED).map(|(model, key)| format!("{model}@{key}")).collect();
         let more = if routes().count() > MAX_NAMED { " and more" } else { "" };
         CliError::usage(format!(
@@ -208,24 +209,24 @@ fn find_target(name: &str, config: &Config) -> Result<RouteTarget, CliError> {
 }
 
 /// Shows which items would be sent, and asks for confirmation if needed. Returns true if they are to be sent.
-fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<bool, CliError> {
+fn preview_and_confirm(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -> Result<bool, CliError> {
     let summary = report::load_summary(&args.run_dir)?;
     let models: Vec<&str> = summary.models.iter().map(|model| model.name.as_str()).collect();
     let keys: Vec<&str> = summary.keys.iter().map(|key| key.name.as_str()).collect();
     check_names("model", &args.model, &models)?;
     check_names("key", &args.key, &keys)?;
     check_ids(args)?;
-    let found = report::preview_replay(&args.run_dir, filter, MAX_NAMED)?;
-    let matching = found.matching;
+    let preview = report::preview_replay(&args.run_dir, filter, MAX_NAMED)?;
+    let matching = preview.matching;
     if matching == 0 {
-        say_that_nothing_matches(args)?;
+        report_no_match(args)?;
         return Ok(false);
     }
     print_stderr(&format!("{} will be sent again:", pluralize(matching, "failed item")));
-    for (outcome, count) in found.outcomes {
+    for (outcome, count) in preview.outcomes {
         print_stderr(&format!("  {count:>6}  {}", outcome.map_or("?", Outcome::name)));
     }
-    for row in &found.first {
+    for row in &preview.first {
         print_stderr(&format!("  #{}  {}", row.id, row.preview));
     }
     if matching > MAX_NAMED as u64 {
@@ -259,18 +260,18 @@ fn preview(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&RouteTarget>) -
 }
 
 /// Reports that no failed item matches the filter, and which failed items there are.
-fn say_that_nothing_matches(args: &ReplayArgs) -> Result<(), CliError> {
+fn report_no_match(args: &ReplayArgs) -> Result<(), CliError> {
     let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), 0)?;
     let reasons: Vec<String> = failed
         .outcomes
         .iter()
         .map(|(outcome, count)| format!("{} ({count})", outcome.map_or("?", Outcome::name)))
         .collect();
-    let there_are = match failed.matching {
+    let failed_note = match failed.matching {
         0 => String::new(),
         count => format!("; {count} failed, of {}", reasons.join(", ")),
     };
-    print_stderr(&format!("no failed item matches: nothing to replay{there_are}"));
+    print_stderr(&format!("no failed item matches: nothing to replay{failed_note}"));
     Ok(())
 }
 
@@ -286,16 +287,16 @@ fn check_ids(args: &ReplayArgs) -> Result<(), CliError> {
     let unknown: Vec<&str> = args.id.iter().map(String::as_str).filter(|id| !is_known(id)).collect();
     if let [first, more @ ..] = unknown.as_slice() {
         let failed = report::preview_replay(&args.run_dir, &ReplayFilter::default(), MAX_SEARCHED)?;
-        let near = nearest_match(first, failed.first.iter().map(|row| row.id.as_str()));
-        let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
-        let which = if more.is_empty() {
-            format!("there is no item {first} in {}{near}", args.run_dir.display())
+        let nearest = nearest_match(first, failed.first.iter().map(|row| row.id.as_str()));
+        let did_you_mean = nearest.map_or_else(String::new, |nearest_id| format!(" (did you mean `{nearest_id}`?)"));
+        let message = if more.is_empty() {
+            format!("there is no item {first} in {}{did_you_mean}", args.run_dir.display())
         } else {
             let named: Vec<&str> = unknown.iter().copied().take(MAX_NAMED).collect();
             let rest = if unknown.len() > MAX_NAMED { " and more" } else { "" };
-            format!("there are no items {}{rest} in {}{near}", named.join(", "), args.run_dir.display())
+            format!("there are no items {}{rest} in {}{did_you_mean}", named.join(", "), args.run_dir.display())
         };
-        return Err(CliError::usage(format!("{which}; nothing was sent. `cascadeck export` lists every item's id")));
+        return Err(CliError::usage(format!("{message}; nothing was sent. `cascadeck export` lists every item's id")));
     }
     let chosen = ReplayFilter { ids: args.id.clone(), ..ReplayFilter::default() };
     let failed = report::preview_replay(&args.run_dir, &chosen, args.id.len())?;
@@ -308,12 +309,12 @@ fn check_ids(args: &ReplayArgs) -> Result<(), CliError> {
 }
 
 /// Refuses a model or key that no attempt used. It is probably a typing error, and the filter would match nothing.
-fn check_names(what: &str, names: &[String], known: &[&str]) -> Result<(), CliError> {
+fn check_names(label: &str, names: &[String], known: &[&str]) -> Result<(), CliError> {
     match names.iter().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => {
             let tried = if known.is_empty() { "nothing yet".to_owned() } else { known.join(", ") };
-            Err(CliError::usage(format!("no item was tried with the {what} {name}; this run has tried {tried}")))
+            Err(CliError::usage(format!("no item was tried with the {label} {name}; this run has tried {tried}")))
         }
     }
 }

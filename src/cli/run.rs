@@ -140,7 +140,7 @@ impl PromptArgs {
         Ok(InputOptions {
             prompt,
             system: self.system.clone().or_else(|| config.defaults.system.clone()),
-            limit: self.limit,
+            max_rows: self.limit,
             default_params,
             captions: Some(CaptionOptions {
                 dir: self.captions.clone(),
@@ -171,7 +171,7 @@ impl PromptArgs {
     ) -> PinnedSettings {
         PinnedSettings {
             input: Input::normalize_argument(argument),
-            input_path: Path::new(argument).canonicalize().ok().map(|place| place.display().to_string()),
+            input_path: Path::new(argument).canonicalize().ok().map(|path| path.display().to_string()),
             kind: input.kind().name().to_owned(),
             fingerprint: self.limited_fingerprint(fingerprint),
             prompt: options.prompt.clone(),
@@ -248,20 +248,23 @@ fn model_check(config: &Config) -> ModelCheck {
 pub(super) fn warn_of_unknown_models(summary: &InputSummary, config: &Config) {
     let UnknownModels { rows, names, first_line } = &summary.unknown_models;
     if *rows > 0 && config.unknown_model != Some(UnknownModelPolicy::UseAnyModel) {
-        print_stderr(&format!("warning: {}", KnownModels::from_config(config).warning(*rows, names, *first_line)));
+        print_stderr(&format!(
+            "warning: {}",
+            KnownModels::from_config(config).unknown_models_warning(*rows, names, *first_line)
+        ));
     }
 }
 
 /// Reports waiting items that are not among the rows, before anything is sent. With a limit, they are not sent.
-fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, limited: bool) -> Result<(), CliError> {
+fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, has_limit: bool) -> Result<(), CliError> {
     if opened.totals.waiting == 0 {
         return Ok(());
     }
     let others = ingest::OtherWaiting::find(store, input)?;
     if others.count > 0 {
-        print_stderr(&others.words(limited));
+        print_stderr(&others.message(has_limit));
     }
-    opened.items_to_send = limited.then_some(others.rows);
+    opened.items_to_send = has_limit.then_some(others.row_seqs);
     Ok(())
 }
 
@@ -298,16 +301,16 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         Some(_) => Some(CleanupGuard::new(move || drop(std::fs::remove_file(uncommitted_copy)))?),
         None => None,
     };
-    let stored = read_pins(dir);
-    if let Some(pins) = &stored {
+    let recorded_pins = read_pins(dir);
+    if let Some(pins) = &recorded_pins {
         read_rows_as_pinned(&mut input_options, pins, &args.batch.input);
     }
     let mut input = Input::open(&args.batch.input, input_options.clone(), &dir.spooled_input())?;
     refuse_without_vision(&input, &config)?;
-    if stored.is_some() && input.kind().is_pictures() {
-        input.spare_ended(report::fully_ended_id_lookup(dir.path())?);
+    if recorded_pins.is_some() && input.kind().is_pictures() {
+        input.skip_caption_checks_if_ended(report::fully_ended_id_lookup(dir.path())?);
     }
-    let mut summary = if stored.is_some() { input.validate_resumed()? } else { input.validate()? };
+    let mut summary = if recorded_pins.is_some() { input.validate_resumed()? } else { input.validate()? };
     let caption_claim = claim_captions(&clock, dir, std::mem::take(&mut summary.caption_files))?;
     let skipped = if summary.skipped > 0 { format!(", {} captioned already", summary.skipped) } else { String::new() };
     let rows = input.kind().format_count(summary.items);
@@ -338,30 +341,30 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
             print_stderr(&message);
         }
     }
-    let limited = args.batch.prompt_args.limit.is_some();
+    let has_limit = args.batch.prompt_args.limit.is_some();
     let is_resumed = !opened.is_new;
     let rows = if opened.input_changed {
         // A file that is redirected to standard input counts as a pipe: it has no name to distinguish it from another
         // one.
         let is_stream = pins.input == "-" || Input::is_stream(&args.batch.input);
-        let reconciled =
-            ingest::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, limited)?;
-        print_stderr(&reconciled.message());
+        let changes =
+            ingest::reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, has_limit)?;
+        print_stderr(&changes.message());
         warn_of_unknown_models(&summary, &config);
         opened.totals = store.totals()?;
         opened
             .saved_states
             .extend(store.saved_states()?.into_iter().filter(|(name, _)| name == REPLACED_ANSWERS_STATE));
-        find_other_waiting(&store, &input, &mut opened, limited)?;
+        find_other_waiting(&store, &input, &mut opened, has_limit)?;
         None
     } else if opened.ingest.is_complete {
-        if limited || opened.totals.total > summary.items + summary.skipped {
-            find_other_waiting(&store, &input, &mut opened, limited)?;
+        if has_limit || opened.totals.total > summary.items + summary.skipped {
+            find_other_waiting(&store, &input, &mut opened, has_limit)?;
         }
         None
     } else {
-        if limited && is_resumed {
-            find_other_waiting(&store, &input, &mut opened, limited)?;
+        if has_limit && is_resumed {
+            find_other_waiting(&store, &input, &mut opened, has_limit)?;
         }
         Some(ingest::spawn_reader(
             input,

@@ -87,9 +87,9 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
             )))
         }
         Err(error) => {
-            let words =
+            let message =
                 "warning: it can't be told whether another run writes the same captions, and would pay for them too";
-            print_stderr(&format!("{words}: {}: {error}", folder.display()));
+            print_stderr(&format!("{message}: {}: {error}", folder.display()));
             Ok(None)
         }
     }
@@ -131,8 +131,8 @@ pub(super) async fn supervise(
 async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, CliError> {
     let StartedRun { running, dashboard, log_guard: _log, caption_claim: _claim } = started;
     let RunningEngine { handle, last_event, task: mut engine } = running;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let mut webhook_sender = WebhookSender::start(webhooks, &handle, last_event, &interrupted);
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    let mut webhook_sender = WebhookSender::start(webhooks, &handle, last_event, &is_interrupted);
     let has_dashboard = dashboard.is_some();
     if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
@@ -157,12 +157,12 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
         handle.snapshot()
     } else {
         // The task runs until the process exits: without it, signals would have no effect.
-        tokio::spawn(handle_signals(handle.clone(), Arc::clone(&interrupted)));
-        let shown = || handle.snapshot().events.last().map_or(0, |event| event.number);
-        let last_known_event = if has_dashboard { shown() } else { last_event };
-        let plain = ProgressOptions { last_known_event, ..ProgressOptions::default() };
-        plain_zone = Some(plain.zone.clone());
-        let watching = headless::watch(handle.clone(), plain, std::io::stderr());
+        tokio::spawn(handle_signals(handle.clone(), Arc::clone(&is_interrupted)));
+        let last_event_number = || handle.snapshot().events.last().map_or(0, |event| event.number);
+        let last_known_event = if has_dashboard { last_event_number() } else { last_event };
+        let progress_options = ProgressOptions { last_known_event, ..ProgressOptions::default() };
+        plain_zone = Some(progress_options.zone.clone());
+        let watching = headless::watch(handle.clone(), progress_options, std::io::stderr());
         with_warnings(&mut webhook_sender, watching).await
     };
     // With the dashboard, the engine doesn't end by itself when no work is left, since the operator may add some. The
@@ -173,20 +173,22 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     }
     let outcome = tokio::time::timeout(CLOSE_TIMEOUT, &mut engine).await;
     // The engine's last snapshot may be newer than the front end's last one.
-    let told = snapshot;
-    let snapshot = if told.state.is_over() { handle.snapshot() } else { Arc::clone(&told) };
+    let front_end_snapshot = snapshot;
+    let snapshot = if front_end_snapshot.state.is_over() { handle.snapshot() } else { Arc::clone(&front_end_snapshot) };
     // Report changes between the two, like items given up at the end, before the summary counts them.
-    if let Some(line) = plain_zone.and_then(|zone| headless::progress::correction_line(&told, &snapshot, &zone)) {
+    if let Some(line) =
+        plain_zone.and_then(|zone| headless::progress::correction_line(&front_end_snapshot, &snapshot, &zone))
+    {
         print_stderr(&line);
     }
-    let printed = super::print(&headless::report(&snapshot, json));
+    let print_result = super::print(&headless::report(&snapshot, json));
     for warning in webhook_sender.finish().await {
         print_stderr(&format!("warning: {warning}"));
     }
     match outcome {
-        Ok(Ok(ending)) => {
-            let status = exit_status(&ending, &snapshot, interrupted.load(Ordering::Relaxed))?;
-            match printed {
+        Ok(Ok(run_outcome)) => {
+            let status = exit_status(&run_outcome, &snapshot, is_interrupted.load(Ordering::Relaxed))?;
+            match print_result {
                 Ok(()) => Ok(status),
                 Err(error) => Err(CliError::internal(format!(
                     "the run's summary is lost, its results are not: {error}. `cascadeck status` shows it again"
@@ -213,39 +215,39 @@ async fn with_warnings<T>(webhook_sender: &mut WebhookSender, work: impl Future<
     }
 }
 
-fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, interrupted: bool) -> Result<u8, CliError> {
+fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, is_interrupted: bool) -> Result<u8, CliError> {
     match outcome {
         RunOutcome::Failed { reason } => Err(CliError::internal(format!("{reason}. The same command resumes the run"))),
         RunOutcome::Stopped { reason } => {
             print_stderr(&format!("stopped: {reason}; the same command resumes"));
-            Ok(status_with_work_left(interrupted))
+            Ok(status_with_work_left(is_interrupted))
         }
         RunOutcome::BudgetSpent { reason } => {
             print_stderr(&format!("stopped: {reason}; it resumes with that"));
-            Ok(status_with_work_left(interrupted))
+            Ok(status_with_work_left(is_interrupted))
         }
         RunOutcome::HeldBack { reason } => {
             print_stderr(&format!("stopped: {reason}; the same command without --limit sends them"));
-            Ok(status_with_work_left(interrupted))
+            Ok(status_with_work_left(is_interrupted))
         }
         RunOutcome::Finished => Ok(headless::exit_status(snapshot)),
     }
 }
 
 /// The exit status if work is left. The counts of items can't decide this, since the work may be a caption file.
-const fn status_with_work_left(interrupted: bool) -> u8 {
-    if interrupted { 130 } else { headless::EXIT_WORK_LEFT }
+const fn status_with_work_left(is_interrupted: bool) -> u8 {
+    if is_interrupted { 130 } else { headless::EXIT_WORK_LEFT }
 }
 
 /// Handles signals during a run. The first interrupt or termination drains the run, the second one stops it at once. A
 /// hang-up is ignored: the run continues without its terminal.
-async fn handle_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
+async fn handle_signals(handle: EngineHandle, is_interrupted: Arc<AtomicBool>) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
         tracing::warn!("signals can't be heeded: an interrupt ends the process at once; the run stays resumable");
         return;
     };
-    let mut draining = false;
+    let mut is_draining = false;
     loop {
         tokio::select! {
             Some(()) = interrupt.recv() => {}
@@ -256,12 +258,12 @@ async fn handle_signals(handle: EngineHandle, interrupted: Arc<AtomicBool>) {
             }
             else => return,
         }
-        interrupted.store(true, Ordering::Relaxed);
-        let command = if draining { Command::Stop } else { Command::Drain };
-        if !draining {
+        is_interrupted.store(true, Ordering::Relaxed);
+        let command = if is_draining { Command::Stop } else { Command::Drain };
+        if !is_draining {
             print_stderr("interrupted: finishing what is in flight; once more stops at once");
         }
-        draining = true;
+        is_draining = true;
         // The reply comes only after the command is recorded, which a full disk may prevent. Listen for signals
         // meanwhile.
         let handle = handle.clone();

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_run_needs_is_there_and_what_no_machine_has_is_refused() {
+    fn available_resources_pass_and_impossible_ones_fail() {
         check().unwrap();
         check_handles(1 << 24).unwrap_err();
     }

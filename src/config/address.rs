@@ -59,8 +59,8 @@ pub(super) fn check_base_url(text: &str, api: Option<Api>, insecure: bool) -> Re
         }
     }
     let base_url = url.as_str().trim_end_matches('/').to_owned();
-    if let Some(surplus) = api.and_then(|api| redundant_suffix(api, &base_url)) {
-        return Err(format!("base_url: leave out {surplus}; it is added to every request"));
+    if let Some(suffix) = api.and_then(|api| redundant_suffix(api, &base_url)) {
+        return Err(format!("base_url: leave out {suffix}; it is added to every request"));
     }
     Ok(Address { url: base_url, is_private: scope != HostScope::Public })
 }
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_travel_over_https_or_stay_near() {
+    fn plain_http_is_allowed_only_to_local_and_private_hosts() {
         // (address, allowed, allowed with insecure = true)
         let cases = [
             ("https://api.openai.com/v1", true, true),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_anyway_is_left_out() {
+    fn a_path_that_adapters_append_is_refused() {
         for (api, text) in [
             (Api::OpenAi, "https://api.openai.com/v1/chat/completions"),
             (Api::Gemini, "https://generativelanguage.googleapis.com/v1beta/"),

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Maximum size in bytes of a secret, a `.env` or a schema. A larger file is probably the wrong file.
-const SMALL_FILE_BYTES: u64 = 64 * 1024;
+const MAX_SMALL_FILE_BYTES: u64 = 64 * 1024;
 
 /// Reads a text file of at most [`MAX_SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
 pub(super) fn read_small_text(path: &Path) -> Result<String, String> {
@@ -16,7 +16,9 @@ pub(super) fn read_small_text(path: &Path) -> Result<String, String> {
 
 /// Reads a file of at most [`MAX_SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
 pub(super) fn read_small_bytes(path: &Path) -> Result<Vec<u8>, String> {
-    File::open(path).and_then(|file| read_at_most(file, SMALL_FILE_BYTES)).map_err(|error| describe_read_error(&error))
+    File::open(path)
+        .and_then(|file| read_at_most(file, MAX_SMALL_FILE_BYTES))
+        .map_err(|error| describe_read_error(&error))
 }
 
 /// Reads a whole file or stream of at most `max_bytes` bytes. The limit is needed since a stream may never end.
@@ -27,9 +29,9 @@ pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
-        let most =
+        let max_size =
             if max_bytes < 1 << 20 { format!("{} KiB", max_bytes >> 10) } else { format!("{} MiB", max_bytes >> 20) };
-        let message = format!("it has more than {most}, the most that is read here; is it the right file?");
+        let message = format!("it has more than {max_size}, the most that is read here; is it the right file?");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
@@ -40,8 +42,9 @@ pub(super) fn describe_read_error(error: &std::io::Error) -> String {
     let text = error.to_string();
     let message = text.split(" (os error").next().unwrap_or(&text);
     // The message of `read_at_most` keeps its capital letters.
-    let words = if error.kind() == io::ErrorKind::FileTooLarge { message.to_owned() } else { message.to_lowercase() };
-    format!("cannot be read: {words}")
+    let description =
+        if error.kind() == io::ErrorKind::FileTooLarge { message.to_owned() } else { message.to_lowercase() };
+    format!("cannot be read: {description}")
 }
 
 /// Returns a warning if other users of this machine may read `path`.

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retired_families_are_known_and_current_models_are_not_warned_of() {
+    fn deprecated_models_have_a_notice_and_current_ones_have_none() {
         for model in ["gemini-2.0-flash", "gemini-2.0-flash-lite-001", "gemini-1.5-pro", "gemini-2.5-pro"] {
             assert!(deprecation_notice(model).is_some(), "{model}");
         }

@@ -69,7 +69,7 @@ impl fmt::Display for ConfigErrors {
             write!(f, "\n… and {more} more")?;
         }
         // Errors without a file say in their message what to do.
-        if let Some(file) = self.0.iter().find_map(|fault| fault.file.as_deref()) {
+        if let Some(file) = self.0.iter().find_map(|error| error.file.as_deref()) {
             let file = sanitize(&file.display().to_string()).into_owned();
             write!(
                 f,
@@ -95,18 +95,18 @@ pub(super) fn quote_unless_secret(word: &str) -> String {
 /// True if a word may be an API key; also in doubt. Names of models and variables don't look like this.
 pub(super) fn looks_like_secret(word: &str) -> bool {
     const PREFIXES: [&str; 9] = ["sk-", "sk_", "AIza", "AQ.", "gsk_", "xai-", "tgp_", "hf_", "nvapi-"];
-    let long_mixed_run = word.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| {
+    let has_long_mixed_run = word.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| {
         run.len() >= 20
             && run.bytes().any(|byte| byte.is_ascii_digit())
             && run.bytes().any(|byte| byte.is_ascii_lowercase())
     });
-    long_mixed_run || word.len() > 100 || word.len() >= 8 && PREFIXES.iter().any(|prefix| word.starts_with(prefix))
+    has_long_mixed_run || word.len() > 100 || word.len() >= 8 && PREFIXES.iter().any(|prefix| word.starts_with(prefix))
 }
 
 /// Returns ` (did you mean ...?)`, or nothing if no candidate is similar to `word`.
-pub(super) fn suggestion<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> String {
+pub(super) fn format_suggestion<'w>(word: &str, candidates: impl IntoIterator<Item = &'w str>) -> String {
     nearest_match(word, candidates)
-        .map_or_else(String::new, |near| format!(" (did you mean {}?)", quote_unless_secret(near)))
+        .map_or_else(String::new, |nearest| format!(" (did you mean {}?)", quote_unless_secret(nearest)))
 }
 
 /// Returns the candidate that is most similar to `word`; `None` if none is similar enough.
@@ -130,8 +130,8 @@ fn edit_distance(from: &str, to: &str) -> usize {
             rows[i][j] = if i == 0 || j == 0 {
                 i.max(j)
             } else {
-                let replaced = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
-                replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1)
+                let substituted = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
+                substituted.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1)
             };
             if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
                 rows[i][j] = rows[i][j].min(rows[i - 2][j - 2] + 1);
@@ -164,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_word_is_suggested_only_when_it_is_near() {
+    fn only_a_similar_word_is_suggested() {
         let words = ["model_first", "key_first"];
-        assert_eq!(suggestion("modelfirst", words), " (did you mean `model_first`?)");
-        assert_eq!(suggestion("Key_First", words), " (did you mean `key_first`?)");
-        assert_eq!(suggestion("fastest", words), "");
-        assert_eq!(suggestion("rmp", ["tpm", "rpm"]), " (did you mean `rpm`?)");
-        assert_eq!(suggestion("qps", ["tpm", "rpm"]), "");
-        assert_eq!(suggestion("rpmm", ["rpm", "tpm"]), " (did you mean `rpm`?)");
+        assert_eq!(format_suggestion("modelfirst", words), " (did you mean `model_first`?)");
+        assert_eq!(format_suggestion("Key_First", words), " (did you mean `key_first`?)");
+        assert_eq!(format_suggestion("fastest", words), "");
+        assert_eq!(format_suggestion("rmp", ["tpm", "rpm"]), " (did you mean `rpm`?)");
+        assert_eq!(format_suggestion("qps", ["tpm", "rpm"]), "");
+        assert_eq!(format_suggestion("rpmm", ["rpm", "tpm"]), " (did you mean `rpm`?)");
     }
 
     #[test]

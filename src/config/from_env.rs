@@ -6,19 +6,19 @@ use secrecy::SecretString;
 
 use super::{
     Config, Dashboard, Defaults, Origin, bounded_read, deprecated_models,
+    env_vars::{EnvVarSource, EnvVars},
     error::{ConfigError, ConfigErrors},
     input_limits::InputLimits,
     keys::{ConfiguredKeys, key_with_own_project},
     preset,
     providers::Providers,
     secret,
-    variables::{VariableSource, Variables},
 };
 use crate::domain::{Limits, Model, Policy, Price, ProviderId, QuotaDay, TokenCounting};
 
 /// A provider whose keys may come from the environment.
 struct EnvProvider {
-    provider: &'static str,
+    preset_name: &'static str,
     /// Both variables are read. Each may contain several keys, separated by commas.
     variables: [&'static str; 2],
     /// Best first.
@@ -35,34 +35,34 @@ struct DefaultModel {
     usd_per_mtok: (f64, f64),
 }
 
-const fn free_tier(name: &'static str, rpm: u32, rpd: u32, usd: (f64, f64)) -> DefaultModel {
+const fn free_tier_model(name: &'static str, rpm: u32, rpd: u32, usd: (f64, f64)) -> DefaultModel {
     DefaultModel { name, rpm: Some(rpm), tpm: Some(250_000), rpd: Some(rpd), usd_per_mtok: usd }
 }
 
-const fn paid(name: &'static str, usd: (f64, f64)) -> DefaultModel {
+const fn paid_model(name: &'static str, usd: (f64, f64)) -> DefaultModel {
     DefaultModel { name, rpm: None, tpm: None, rpd: None, usd_per_mtok: usd }
 }
 
 const ENV_PROVIDERS: [EnvProvider; 3] = [
     EnvProvider {
-        provider: "gemini",
+        preset_name: "gemini",
         variables: ["GEMINI_API_KEYS", "GEMINI_API_KEY"],
         models: &[
-            free_tier("gemini-3.8-flash", 5, 20, (0.75, 3.75)),
-            free_tier("gemini-3.6-flash", 5, 20, (0.75, 3.75)),
-            free_tier("gemini-3.5-flash-lite", 15, 500, (0.30, 2.50)),
-            free_tier("gemini-3.1-flash-lite", 15, 500, (0.25, 1.50)),
+            free_tier_model("gemini-3.8-flash", 5, 20, (0.75, 3.75)),
+            free_tier_model("gemini-3.6-flash", 5, 20, (0.75, 3.75)),
+            free_tier_model("gemini-3.5-flash-lite", 15, 500, (0.30, 2.50)),
+            free_tier_model("gemini-3.1-flash-lite", 15, 500, (0.25, 1.50)),
         ],
     },
     EnvProvider {
-        provider: "openai",
+        preset_name: "openai",
         variables: ["OPENAI_API_KEYS", "OPENAI_API_KEY"],
-        models: &[paid("gpt-5.4-mini", (0.75, 4.50)), paid("gpt-5.4-nano", (0.20, 1.25))],
+        models: &[paid_model("gpt-5.4-mini", (0.75, 4.50)), paid_model("gpt-5.4-nano", (0.20, 1.25))],
     },
     EnvProvider {
-        provider: "anthropic",
+        preset_name: "anthropic",
         variables: ["ANTHROPIC_API_KEYS", "ANTHROPIC_API_KEY"],
-        models: &[paid("claude-haiku-4-5", (1.0, 5.0))],
+        models: &[paid_model("claude-haiku-4-5", (1.0, 5.0))],
     },
 ];
 
@@ -70,36 +70,40 @@ const ENV_PROVIDERS: [EnvProvider; 3] = [
 const MAX_OUTPUT_TOKENS: u32 = 8_192;
 
 /// Builds the configuration from the environment; `searched_files` names the files that were not found.
-pub(super) fn from_environment(variables: &Variables<'_>, searched_files: &[String]) -> Result<Config, ConfigErrors> {
+pub(super) fn config_from_env(env_vars: &EnvVars<'_>, searched_files: &[String]) -> Result<Config, ConfigErrors> {
     let mut providers = Providers::default();
     let (mut keys, mut models) = (ConfiguredKeys::default(), Vec::new());
-    let (mut faults, mut used_variables) = (Vec::new(), Vec::new());
-    for starter in &ENV_PROVIDERS {
-        let found = read_secrets(starter, variables, &mut keys, &mut used_variables, &mut faults);
-        let Some(preset) = preset::find_preset(starter.provider).filter(|_| !found.is_empty()) else { continue };
+    let (mut errors, mut used_variables) = (Vec::new(), Vec::new());
+    for env_provider in &ENV_PROVIDERS {
+        let secrets = read_secrets(env_provider, env_vars, &mut keys, &mut used_variables, &mut errors);
+        let Some(preset) = preset::find_preset(env_provider.preset_name).filter(|_| !secrets.is_empty()) else {
+            continue;
+        };
         let provider = providers.add(preset);
-        for (index, secret) in found.into_iter().enumerate() {
+        for (index, secret) in secrets.into_iter().enumerate() {
             keys.push(
-                key_with_own_project(format!("{}-{}", starter.provider, index + 1), provider),
+                key_with_own_project(format!("{}-{}", env_provider.preset_name, index + 1), provider),
                 Some(secret),
                 false,
                 0,
             );
         }
-        models.extend(starter.models.iter().map(|model| model.to_model(provider, preset.counted, preset.day)));
+        models.extend(
+            env_provider.models.iter().map(|model| model.to_model(provider, preset.token_counting, preset.quota_day)),
+        );
     }
-    if !faults.is_empty() {
-        return Err(ConfigErrors(faults));
+    if !errors.is_empty() {
+        return Err(ConfigErrors(errors));
     }
-    if keys.list.is_empty() {
-        return Err(no_keys_error(variables, searched_files));
+    if keys.keys.is_empty() {
+        return Err(no_keys_error(env_vars, searched_files));
     }
     let permission_warning = keys.secret_files.first().and_then(|path| bounded_read::permission_warning(path));
     Ok(Config {
-        warnings: permission_warning.into_iter().chain(variables.dotenv_problems().iter().cloned()).collect(),
+        warnings: permission_warning.into_iter().chain(env_vars.dotenv_problems().iter().cloned()).collect(),
         providers: providers.into_providers(),
         models,
-        keys: keys.list,
+        keys: keys.keys,
         secrets: keys.secrets,
         has_named_project: keys.has_named_project,
         policy: Policy::default(),
@@ -114,26 +118,26 @@ pub(super) fn from_environment(variables: &Variables<'_>, searched_files: &[Stri
 
 /// Reads the keys of a provider in the order in which they are listed, without duplicates.
 fn read_secrets(
-    starter: &EnvProvider,
-    variables: &Variables<'_>,
+    env_provider: &EnvProvider,
+    env_vars: &EnvVars<'_>,
     keys: &mut ConfiguredKeys,
     used_variables: &mut Vec<String>,
-    faults: &mut Vec<ConfigError>,
+    errors: &mut Vec<ConfigError>,
 ) -> Vec<SecretString> {
-    let mut found: Vec<SecretString> = Vec::new();
-    for name in starter.variables {
-        let Some((list, source)) = variables.get(name) else { continue };
-        let from_dotenv = source == VariableSource::Dotenv;
+    let mut secrets: Vec<SecretString> = Vec::new();
+    for name in env_provider.variables {
+        let Some((value, source)) = env_vars.get(name) else { continue };
+        let from_dotenv = source == EnvVarSource::Dotenv;
         used_variables.push(if from_dotenv { format!("{name} in .env") } else { name.to_owned() });
         if from_dotenv {
-            keys.secret_files.push(variables.dotenv_path().to_owned());
+            keys.secret_files.push(env_vars.dotenv_path().to_owned());
         }
-        let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         for (index, entry) in entries.enumerate() {
             match secret::check_secret(entry) {
-                Ok(secret) if found.iter().any(|other| secret::is_same_secret(other, &secret)) => {}
-                Ok(secret) => found.push(secret),
-                Err(reason) => faults.push(ConfigError {
+                Ok(secret) if secrets.iter().any(|other| secret::is_same_secret(other, &secret)) => {}
+                Ok(secret) => secrets.push(secret),
+                Err(reason) => errors.push(ConfigError {
                     file: from_dotenv.then(|| ".env".into()),
                     position: None,
                     message: format!("{name}: key number {} {reason}; separate keys by commas", index + 1),
@@ -141,15 +145,15 @@ fn read_secrets(
             }
         }
     }
-    found
+    secrets
 }
 
-fn no_keys_error(variables: &Variables<'_>, searched_files: &[String]) -> ConfigErrors {
-    let names: Vec<&str> = ENV_PROVIDERS.iter().flat_map(|starter| starter.variables).collect();
+fn no_keys_error(env_vars: &EnvVars<'_>, searched_files: &[String]) -> ConfigErrors {
+    let names: Vec<&str> = ENV_PROVIDERS.iter().flat_map(|env_provider| env_provider.variables).collect();
     let mut message = String::new();
-    if !variables.dotenv_problems().is_empty() {
-        let complaints = variables.dotenv_problems().join("\n");
-        message = format!("no keys found, and a .env that can't be read as it stands:\n{complaints}\nOtherwise, ");
+    if !env_vars.dotenv_problems().is_empty() {
+        let problems = env_vars.dotenv_problems().join("\n");
+        message = format!("no keys found, and a .env that can't be read as it stands:\n{problems}\nOtherwise, ");
     }
     let _ = write!(
         message,

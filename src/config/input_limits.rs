@@ -4,7 +4,7 @@ use super::{schema, toml_reader::TomlTable};
 use crate::domain::UnknownModelPolicy;
 
 const MIB: u64 = 1 << 20;
-const UNKNOWN_MODEL: [(&str, UnknownModelPolicy); 2] =
+const UNKNOWN_MODEL_CHOICES: [(&str, UnknownModelPolicy); 2] =
     [("refuse", UnknownModelPolicy::Refuse), ("any", UnknownModelPolicy::UseAnyModel)];
 
 /// Size limits for inputs that may be endless.
@@ -25,10 +25,10 @@ impl Default for InputLimits {
 pub(super) fn read(root: &TomlTable<'_>) -> (InputLimits, Option<UnknownModelPolicy>) {
     let defaults = InputLimits::default();
     let Some(table) = root.table("input", &schema::INPUT) else { return (defaults, None) };
-    let bytes = |name, most| table.count::<u64>(name, 1..=most).map(|mib| mib * MIB);
+    let read_mib = |name, max| table.count::<u64>(name, 1..=max).map(|mib| mib * MIB);
     let limits = InputLimits {
-        max_pipe_bytes: bytes("max_pipe_mib", 1 << 30).unwrap_or(defaults.max_pipe_bytes),
-        max_prompt_file_bytes: bytes("max_prompt_file_mib", 1_024).unwrap_or(defaults.max_prompt_file_bytes),
+        max_pipe_bytes: read_mib("max_pipe_mib", 1 << 30).unwrap_or(defaults.max_pipe_bytes),
+        max_prompt_file_bytes: read_mib("max_prompt_file_mib", 1_024).unwrap_or(defaults.max_prompt_file_bytes),
     };
-    (limits, table.choice("unknown_model", &UNKNOWN_MODEL))
+    (limits, table.choice("unknown_model", &UNKNOWN_MODEL_CHOICES))
 }

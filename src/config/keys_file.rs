@@ -7,6 +7,7 @@ use toml::de::DeTable;
 
 use super::{
     Config, Origin, bounded_read, dashboard, defaults,
+    env_vars::EnvVars,
     error::{ConfigError, ConfigErrors, Position, quote_unless_secret},
     input_limits,
     keys::ConfiguredKeys,
@@ -15,7 +16,6 @@ use super::{
     providers::Providers,
     rules, schema, secret,
     toml_reader::{TomlDoc, TomlTable},
-    variables::Variables,
     webhooks::Webhooks,
 };
 
@@ -31,7 +31,7 @@ pub(super) struct ConfigFile<'f> {
     pub home_dir: Option<PathBuf>,
 }
 
-pub(super) fn read(file: &ConfigFile<'_>, variables: &Variables<'_>) -> Result<Config, ConfigErrors> {
+pub(super) fn read(file: &ConfigFile<'_>, env_vars: &EnvVars<'_>) -> Result<Config, ConfigErrors> {
     let bytes =
         std::fs::File::open(&file.path).and_then(|file| bounded_read::read_at_most(file, MAX_FILE_BYTES)).map_err(
             |error| ConfigErrors::single(Some(file.display_path.to_owned()), bounded_read::describe_read_error(&error)),
@@ -53,7 +53,7 @@ pub(super) fn read(file: &ConfigFile<'_>, variables: &Variables<'_>) -> Result<C
         return Err(syntax_errors(file.display_path, text, &errors));
     }
     let doc = TomlDoc::new(file.display_path, text);
-    let config = read_document(&doc, document.get_ref(), file, variables);
+    let config = read_document(&doc, document.get_ref(), file, env_vars);
     let doc_warnings = doc.finish()?;
     Ok(Config { warnings: doc_warnings.into_iter().chain(config.warnings).collect(), ..config })
 }
@@ -66,30 +66,26 @@ fn syntax_errors(path: &Path, text: &str, errors: &[toml::de::Error]) -> ConfigE
         position: error.span().map(|span| Position::from_offset(text, span.start)),
         message: format!("this is not TOML: {}", error.message()),
     };
-    let mut faults: Vec<ConfigError> = errors.iter().map(to_error).collect();
+    let mut config_errors: Vec<ConfigError> = errors.iter().map(to_error).collect();
     // A single mistake often causes several errors on its line: only the first one is kept.
-    faults.dedup_by_key(|fault| fault.position.map(|position| position.line));
-    ConfigErrors(faults)
+    config_errors.dedup_by_key(|error| error.position.map(|position| position.line));
+    ConfigErrors(config_errors)
 }
 
-fn read_document(
-    doc: &TomlDoc<'_>,
-    document: &DeTable<'_>,
-    file: &ConfigFile<'_>,
-    variables: &Variables<'_>,
-) -> Config {
+fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_>, env_vars: &EnvVars<'_>) -> Config {
     let root = TomlTable::open(doc, &schema::FILE, document, 0);
     let mut providers = Providers::read(&root);
     let models = models::read(&root, &mut providers);
     let secret_paths = secret::SecretPaths { config_file: &file.path, home_dir: file.home_dir.as_deref() };
-    let mut keys = ConfiguredKeys::read(&root, &mut providers, &models, &secret_paths, variables);
-    let located = rules::read(&root, &models);
-    let strategies_at = located.iter().filter_map(|it| Some((it.strategy_offset?, it.rule.strategy?))).collect();
-    let policy = policy::read(&root, &models, located.into_iter().map(|it| it.rule).collect(), strategies_at);
+    let mut keys = ConfiguredKeys::read(&root, &mut providers, &models, &secret_paths, env_vars);
+    let located_rules = rules::read(&root, &models);
+    let rule_strategies =
+        located_rules.iter().filter_map(|it| Some((it.strategy_offset?, it.rule.strategy?))).collect();
+    let policy = policy::read(&root, &models, located_rules.into_iter().map(|it| it.rule).collect(), rule_strategies);
     let defaults = defaults::read(&root, file.path.parent().unwrap_or(Path::new("")));
-    let (input, unknown_model) = input_limits::read(&root);
+    let (input_limits, unknown_model) = input_limits::read(&root);
     let dashboard = dashboard::read(&root);
-    let webhooks = Webhooks::read(&root, &secret_paths, variables);
+    let webhooks = Webhooks::read(&root, &secret_paths, env_vars);
     keys.add_implied(&providers, &models);
     if models.is_empty() && root.field("model").is_none() {
         doc.add_error(0, "there is no [[model]]: list the models to use, best first, each with name and provider");
@@ -104,33 +100,33 @@ fn read_document(
     secret_files.dedup();
     let permission_warnings = secret_files.iter().filter_map(|path| bounded_read::permission_warning(path));
     Config {
-        warnings: permission_warnings.chain(variables.dotenv_problems().iter().cloned()).collect(),
+        warnings: permission_warnings.chain(env_vars.dotenv_problems().iter().cloned()).collect(),
         providers: providers.into_providers(),
-        models: models.into_iter().map(|placed| placed.model).collect(),
-        keys: keys.list,
+        models: models.into_iter().map(|located| located.model).collect(),
+        keys: keys.keys,
         secrets: keys.secrets,
         has_named_project: keys.has_named_project,
         policy,
         defaults,
-        input_limits: input,
+        input_limits,
         unknown_model,
         dashboard,
-        webhooks: webhooks.list,
+        webhooks: webhooks.webhooks,
         origin: Origin::File(file.display_path.to_owned()),
     }
 }
 
 /// Warns about models without a key and keys without a model. If there is no route at all, reports an error.
 fn check_routes(doc: &TomlDoc<'_>, providers: &Providers, models: &[LocatedModel], keys: &ConfiguredKeys) {
-    let mut routes = 0;
+    let mut route_count = 0;
     for located in models {
         let model = &located.model;
-        let usable_keys = keys.list.iter().filter(|key| {
+        let usable_keys = keys.keys.iter().filter(|key| {
             key.provider == model.provider && key.models.as_ref().is_none_or(|names| names.contains(&model.name))
         });
-        let fitting = usable_keys.count();
-        routes += fitting;
-        if fitting == 0 {
+        let key_count = usable_keys.count();
+        route_count += key_count;
+        if key_count == 0 {
             let provider = quote_unless_secret(&providers.get(model.provider).provider.name);
             doc.add_warning(
                 located.name_offset,
@@ -138,15 +134,15 @@ fn check_routes(doc: &TomlDoc<'_>, providers: &Providers, models: &[LocatedModel
             );
         }
     }
-    for (index, key) in keys.list.iter().enumerate() {
-        if !models.iter().any(|placed| placed.model.provider == key.provider) {
+    for (index, key) in keys.keys.iter().enumerate() {
+        if !models.iter().any(|located| located.model.provider == key.provider) {
             let provider = quote_unless_secret(&providers.get(key.provider).provider.name);
             let message = format!("key {} is never used: {provider} has no [[model]]", quote_unless_secret(&key.name));
-            doc.add_warning(keys.offset_of(index), &message);
+            doc.add_warning(keys.alias_offset(index), &message);
         }
     }
-    if routes == 0 {
-        let message = if keys.list.is_empty() {
+    if route_count == 0 {
+        let message = if keys.keys.is_empty() {
             "there is no [[key]]: give each key a name, a provider and a secret, like secret = \"env:GEMINI_KEY\""
         } else {
             "no key fits any model: keys and models must name the same provider"

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Config, Origin,
-    error::{join_alternatives, quote_unless_secret, suggestion},
+    error::{format_suggestion, join_alternatives, quote_unless_secret},
 };
 
 /// The models that the rows of an input may name.
@@ -43,17 +43,17 @@ impl KnownModels {
     pub fn unknown_model_message(&self, name: &str) -> String {
         const MAX_LISTED: usize = 10;
         let usable = || self.usable.iter().map(String::as_str);
-        let what = if self.without_key.contains(name) {
+        let reason = if self.without_key.contains(name) {
             format!("which no key of {} may use", self.origin)
         } else {
-            let near = suggestion(name, usable());
-            format!("which {} does not have{near}", self.origin)
+            let did_you_mean = format_suggestion(name, usable());
+            format!("which {} does not have{did_you_mean}", self.origin)
         };
         let more = self.usable.len().saturating_sub(MAX_LISTED);
         let usable = join_alternatives(usable().take(MAX_LISTED));
         let usable = if more > 0 { format!("{usable} and {more} more") } else { usable };
         format!(
-            "is {}, {what}; rows may name {usable}. To have any model answer such rows, say unknown_model = \"any\" under \
+            "is {}, {reason}; rows may name {usable}. To have any model answer such rows, say unknown_model = \"any\" under \
              [input] in keys.toml",
             quote_unless_secret(name)
         )
@@ -61,7 +61,7 @@ impl KnownModels {
 
     /// The warning for accepted rows that name unknown models: the number of rows, some names, and the first row's
     /// line.
-    pub fn warning(&self, rows: u64, names: &[String], first_line: u64) -> String {
+    pub fn unknown_models_warning(&self, rows: u64, names: &[String], first_line: u64) -> String {
         const MAX_LISTED: usize = 3;
         let listed: Vec<String> = names.iter().take(MAX_LISTED).map(|name| quote_unless_secret(name)).collect();
         let more = if names.len() > MAX_LISTED { " and others" } else { "" };

@@ -10,6 +10,7 @@ mod dashboard;
 mod defaults;
 mod deprecated_models;
 mod duration;
+mod env_vars;
 mod error;
 mod from_env;
 mod input_limits;
@@ -25,7 +26,6 @@ mod rules;
 pub mod schema;
 mod secret;
 mod toml_reader;
-mod variables;
 mod webhooks;
 
 use std::{
@@ -40,10 +40,10 @@ pub use self::{
     dashboard::{Dashboard, KeyBinding, PictureSetting},
     defaults::Defaults,
     duration::parse_duration,
+    env_vars::{EnvLookup, process_env},
     error::{ConfigError, ConfigErrors, Position, nearest_match},
     input_limits::InputLimits,
     known_models::KnownModels,
-    variables::{EnvLookup, process_environment},
     webhooks::{AlertKind, Webhook, WebhookFormat},
 };
 use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
@@ -97,7 +97,7 @@ impl Config {
     /// The models for which a request's cost has no upper bound, and why: no price, or no limit on the answer's length.
     /// With any of these, a spend limit can't be guaranteed, so one on the command line must be refused. [`load`]
     /// refuses one in the file.
-    pub fn uncapped_models(&self) -> Vec<(&str, &'static str)> {
+    pub fn models_with_unbounded_cost(&self) -> Vec<(&str, &'static str)> {
         self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
     }
 }
@@ -108,26 +108,27 @@ impl Config {
 ///
 /// # Errors
 /// All errors together. If a file exists but has errors, the next candidate is not tried.
-pub fn load(keys_path: Option<&Path>, environment: &EnvLookup<'_>, working_dir: &Path) -> Result<Config, ConfigErrors> {
-    let variables = variables::Variables::new(environment, working_dir.join(".env"));
-    let directory = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home_dir = directory("HOME");
+pub fn load(keys_path: Option<&Path>, env: &EnvLookup<'_>, working_dir: &Path) -> Result<Config, ConfigErrors> {
+    let env_vars = env_vars::EnvVars::new(env, working_dir.join(".env"));
+    let env_dir = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home_dir = env_dir("HOME");
     let read = |display_path: &Path| {
         keys_file::read(
             &keys_file::ConfigFile { display_path, path: working_dir.join(display_path), home_dir: home_dir.clone() },
-            &variables,
+            &env_vars,
         )
     };
     if let Some(explicit) = keys_path {
         return read(explicit);
     }
-    let personal = directory("XDG_CONFIG_HOME").or_else(|| home_dir.as_ref().map(|home| home.join(".config")));
+    let user_config_dir = env_dir("XDG_CONFIG_HOME").or_else(|| home_dir.as_ref().map(|home| home.join(".config")));
     let mut candidates = vec![PathBuf::from(FILE_NAME)];
-    candidates.extend(personal.map(|base| base.join("cascadeck").join(FILE_NAME)));
+    candidates.extend(user_config_dir.map(|base| base.join("cascadeck").join(FILE_NAME)));
     // A dangling symlink counts as present: reading it reports the error.
-    if let Some(place) = candidates.iter().find(|place| working_dir.join(place).symlink_metadata().is_ok()) {
-        return read(place);
+    if let Some(candidate) = candidates.iter().find(|candidate| working_dir.join(candidate).symlink_metadata().is_ok())
+    {
+        return read(candidate);
     }
-    let looked_for: Vec<String> = candidates.iter().map(|place| place.display().to_string()).collect();
-    from_env::from_environment(&variables, &looked_for)
+    let searched: Vec<String> = candidates.iter().map(|candidate| candidate.display().to_string()).collect();
+    from_env::config_from_env(&env_vars, &searched)
 }

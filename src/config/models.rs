@@ -3,7 +3,7 @@
 use super::{
     deprecated_models,
     error::quote_unless_secret,
-    providers::{COUNTED_CHOICES, DAY_CHOICES, ProviderEntry, Providers, check_name},
+    providers::{ProviderEntry, Providers, QUOTA_DAY_CHOICES, TOKEN_COUNTING_CHOICES, check_name},
     schema,
     toml_reader::TomlTable,
 };
@@ -25,18 +25,19 @@ pub(super) fn read(root: &TomlTable<'_>, providers: &mut Providers) -> Vec<Locat
     let mut models: Vec<LocatedModel> = Vec::new();
     for table in root.tables("model", &schema::MODEL) {
         let name = table.required_text("name");
-        let provider = table.required_text("provider").and_then(|given| providers.find(table.doc, given));
+        let provider =
+            table.required_text("provider").and_then(|provider_name| providers.find(table.doc, provider_name));
         // Settings are read even if name or provider are bad, so that their errors are reported too.
         let settings = read_settings(&table, provider.map(|id| providers.get(id)));
         let (Some(name), Some(provider)) = (name, provider) else { continue };
         check_name(table.doc, "a model's name", name);
         let duplicate =
             models.iter().find(|located| located.model.name == name.text && located.model.provider == provider);
-        if let Some(twin) = duplicate {
-            let line = table.doc.line_number(twin.name_offset);
-            let at_provider = quote_unless_secret(&providers.get(provider).provider.name);
+        if let Some(duplicate) = duplicate {
+            let line = table.doc.line_number(duplicate.name_offset);
+            let provider_name = quote_unless_secret(&providers.get(provider).provider.name);
             let message = format!(
-                "model {} already stands at provider {at_provider} on line {line}",
+                "model {} already stands at provider {provider_name} on line {line}",
                 quote_unless_secret(name.text)
             );
             table.doc.add_error(name.offset, message);
@@ -53,7 +54,7 @@ pub(super) fn read(root: &TomlTable<'_>, providers: &mut Providers) -> Vec<Locat
 }
 
 /// Reads everything except name and provider.
-fn read_settings(table: &TomlTable<'_>, entry: Option<&ProviderEntry>) -> Model {
+fn read_settings(table: &TomlTable<'_>, provider: Option<&ProviderEntry>) -> Model {
     let max_output = table.limit("max_output", i64::from(u32::MAX));
     let context = table.limit("context", MAX_TOKENS);
     if let (Some(output), Some(context)) = (max_output, context)
@@ -61,31 +62,32 @@ fn read_settings(table: &TomlTable<'_>, entry: Option<&ProviderEntry>) -> Model 
     {
         table.doc.add_error(table.offset, format!("max_output = {output} is more than the whole context = {context}"));
     }
-    let free = entry.is_some_and(|declared| declared.is_free);
+    let is_free = provider.is_some_and(|provider| provider.is_free);
     Model {
         name: String::new(),
         provider: ProviderId::default(),
-        limits: read_limits(table, entry),
+        limits: read_limits(table, provider),
         vision: table.flag("vision").unwrap_or(false),
         context,
         max_output,
         weight: table.count("weight", 1..=1_000_000).unwrap_or(1),
         pool: table.text("pool").map(|pool| pool.text.to_owned()),
-        price: read_price(table).or(free.then_some(Price::default())),
+        price: read_price(table).or(is_free.then_some(Price::default())),
     }
 }
 
-fn read_limits(table: &TomlTable<'_>, entry: Option<&ProviderEntry>) -> Limits {
-    let (counted, day) = entry.map(|declared| (declared.counted, declared.day)).unwrap_or_default();
+fn read_limits(table: &TomlTable<'_>, provider: Option<&ProviderEntry>) -> Limits {
+    let (token_counting, quota_day) =
+        provider.map(|provider| (provider.token_counting, provider.quota_day)).unwrap_or_default();
     let limits = Limits {
         rpm: table.limit("rpm", MAX_REQUESTS),
         tpm: table.limit("tpm", MAX_TOKENS),
-        token_counting: table.choice("counted", &COUNTED_CHOICES).unwrap_or(counted),
+        token_counting: table.choice("counted", &TOKEN_COUNTING_CHOICES).unwrap_or(token_counting),
         itpm: table.limit("itpm", MAX_TOKENS),
         otpm: table.limit("otpm", MAX_TOKENS),
         rpd: table.limit("rpd", MAX_REQUESTS),
         tpd: table.limit("tpd", MAX_TOKENS),
-        quota_day: table.choice("day", &DAY_CHOICES).unwrap_or(day),
+        quota_day: table.choice("day", &QUOTA_DAY_CHOICES).unwrap_or(quota_day),
         burst: table.limit("burst", MAX_REQUESTS),
         concurrency: table.limit("concurrency", MAX_REQUESTS),
     };
@@ -105,8 +107,8 @@ fn read_limits(table: &TomlTable<'_>, entry: Option<&ProviderEntry>) -> Limits {
 
 fn read_price(table: &TomlTable<'_>) -> Option<Price> {
     let prices = table.table("usd_per_mtok", &schema::PRICE)?;
-    let read_side = |name| prices.require(name)?.number(0.0..=MAX_USD_PER_MTOK);
+    let read_field = |name| prices.require(name)?.number(0.0..=MAX_USD_PER_MTOK);
     // Both are read before either is checked, so that errors in both are reported.
-    let (input, output) = (read_side("input"), read_side("output"));
+    let (input, output) = (read_field("input"), read_field("output"));
     Price::from_usd_per_mtok(input?, output?)
 }

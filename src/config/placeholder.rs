@@ -63,12 +63,12 @@ impl Placeholder {
     }
 
     /// Detects a variable without its `env:` prefix: `OPENAI_API_KEY`, `ENV:OPENAI_API_KEY`.
-    pub fn bare_variable(text: &str) -> Option<Self> {
-        let (name, has_no_prefix) = match text.split_at_checked(4) {
+    pub fn detect_bare_variable(text: &str) -> Option<Self> {
+        let (name, is_bare) = match text.split_at_checked(4) {
             Some((prefix, name)) if prefix.eq_ignore_ascii_case("env:") => (name.trim(), false),
             _ => (text, true),
         };
-        let is_variable = is_variable_name(name) && (!has_no_prefix || names_a_key(name));
+        let is_variable = is_variable_name(name) && (!is_bare || names_a_key(name));
         is_variable.then(|| Self::Variable { name: name.to_owned(), text: format!("`{text}`") })
     }
 
@@ -118,11 +118,11 @@ fn expanded_variable(text: &str) -> Option<&str> {
 
 /// True for words in capitals, the usual form of variable names. A text in another form may be a key.
 fn is_variable_name(name: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    let in_words = name.contains('_') || !name.contains(|c: char| c.is_ascii_digit());
+    let is_name_byte = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let has_words = name.contains('_') || !name.contains(|c: char| c.is_ascii_digit());
     name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-        && name.bytes().all(is_part)
-        && in_words
+        && name.bytes().all(is_name_byte)
+        && has_words
         && !looks_like_secret(name)
 }
 
@@ -135,7 +135,7 @@ fn names_a_key(name: &str) -> bool {
 fn is_example(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
     EXAMPLE_WORDS.iter().any(|word| letters.contains(word))
-        || names_your_key(text)
+        || has_your_key_phrase(text)
         || text.contains("...")
         || text.contains('…')
         || is_masked(text)
@@ -143,7 +143,7 @@ fn is_example(text: &str) -> bool {
 
 /// True for `your_openai_key`, `YOUR-GEMINI-KEY`, `sk-your-own-key-here` and `yourOpenaiKey`. `letters` contains the
 /// letters and digits of `text` in lower case.
-fn names_your_key(text: &str) -> bool {
+fn has_your_key_phrase(text: &str) -> bool {
     const BEFORE: [&str; 6] = ["add", "enter", "insert", "paste", "put", "use"];
     const SECRETS: [&str; 5] = ["key", "keys", "token", "secret", "apikey"];
     const AFTER: [&str; 2] = ["goes", "here"];
@@ -189,17 +189,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_placeholder_is_told_with_what_to_write_instead() {
-        let told = |text: &str| Placeholder::detect(text).map(|found| format!("{found}: {}", found.advice()));
+    fn a_placeholder_is_reported_with_advice() {
+        let describe = |text: &str| Placeholder::detect(text).map(|found| format!("{found}: {}", found.advice()));
         assert_eq!(
-            told("$OPENAI_API_KEY").as_deref(),
+            describe("$OPENAI_API_KEY").as_deref(),
             Some(
                 "is the name of a variable, `$OPENAI_API_KEY`, not a key: write \"env:OPENAI_API_KEY\" to read it from the \
                  variable OPENAI_API_KEY, or the key itself"
             )
         );
         assert_eq!(
-            told("YOUR_API_KEY").as_deref(),
+            describe("YOUR_API_KEY").as_deref(),
             Some(
                 "is the placeholder `YOUR_API_KEY`, not a key: write the key itself, or \"env:NAME\" to read it from a \
                  variable, as in \"env:OPENAI_API_KEY\""

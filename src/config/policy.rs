@@ -40,8 +40,8 @@ pub(super) fn read(
         spill_after: table.duration("spill_after").unwrap_or(defaults.spill_after),
         on_exhausted: table.choice("on_exhausted", &ON_EXHAUSTED_CHOICES).unwrap_or(defaults.on_exhausted),
         max_in_flight: table.count("in_flight", 1..=i64::from(MAX_IN_FLIGHT)).unwrap_or(defaults.max_in_flight),
-        max_usd: read_money_cap(&table, "max_usd", models.iter()),
-        max_usd_per_day: read_money_cap(&table, "max_usd_per_day", models.iter()),
+        max_usd: read_spend_limit(&table, "max_usd", models.iter()),
+        max_usd_per_day: read_spend_limit(&table, "max_usd_per_day", models.iter()),
         backoff: read_durations(&table, "backoff", true).unwrap_or(defaults.backoff),
         backoff_rest: table.positive_duration("backoff_rest").unwrap_or(defaults.backoff_rest),
         max_retry_after: table.positive_duration("max_hint").unwrap_or(defaults.max_retry_after),
@@ -68,13 +68,13 @@ pub(super) fn read(
             table.field("breaker_open").or(table.field("breaker_max")).map_or(table.offset, |field| field.offset);
         table.doc.add_error(offset, "breaker_open is longer than breaker_max, which it doubles up to");
     }
-    check_wait_strategy(&table, &policy, rule_strategies);
+    report_strategies_without_wait(&table, &policy, rule_strategies);
     policy
 }
 
 /// With `when_limited = "wait"`, reports an error for each strategy other than the cascade: items then follow the
 /// cascade's order, so another strategy would be ignored.
-fn check_wait_strategy(table: &TomlTable<'_>, policy: &Policy, mut strategies: Vec<(usize, Strategy)>) {
+fn report_strategies_without_wait(table: &TomlTable<'_>, policy: &Policy, mut strategies: Vec<(usize, Strategy)>) {
     if policy.when_limited != WhenLimited::Wait {
         return;
     }
@@ -97,7 +97,7 @@ pub(super) fn strategy_choices() -> [(&'static str, Strategy); Strategy::ALL.len
 fn read_balance(policy: &TomlTable<'_>) -> Option<BalanceWeights> {
     let table = policy.table("balance", &schema::BALANCE)?;
     let defaults = BalanceWeights::default();
-    let weight = |name, normal| table.number(name, 0.0..=1_000.0).unwrap_or(normal);
+    let weight = |name, default_weight| table.number(name, 0.0..=1_000.0).unwrap_or(default_weight);
     let balance = BalanceWeights {
         quality: weight("quality", defaults.quality),
         price: weight("price", defaults.price),
@@ -111,14 +111,14 @@ fn read_balance(policy: &TomlTable<'_>) -> Option<BalanceWeights> {
     Some(balance)
 }
 
-fn read_durations(table: &TomlTable<'_>, name: &'static str, positive: bool) -> Option<Vec<Duration>> {
+fn read_durations(table: &TomlTable<'_>, name: &'static str, must_be_positive: bool) -> Option<Vec<Duration>> {
     let field = table.field(name)?;
     let name = field.name;
     let entries = field.list("durations")?;
     let mut durations = Vec::new();
     for entry in entries {
         let Some(duration) = entry.duration() else { continue };
-        if positive && duration.is_zero() {
+        if must_be_positive && duration.is_zero() {
             table.doc.add_error(entry.offset, format!("every step of {name} must be longer than \"0s\""));
         }
         durations.push(duration);
@@ -127,7 +127,7 @@ fn read_durations(table: &TomlTable<'_>, name: &'static str, positive: bool) -> 
 }
 
 /// Reads a spend limit. For every model that it covers, the highest possible cost of a request must be known.
-pub(super) fn read_money_cap<'m>(
+pub(super) fn read_spend_limit<'m>(
     table: &TomlTable<'_>,
     name: &'static str,
     models: impl Iterator<Item = &'m LocatedModel>,
@@ -138,23 +138,23 @@ pub(super) fn read_money_cap<'m>(
         table.doc.add_error(field.offset, format!("{name} must be more than 0; leave it out for no cap"));
         return None;
     }
-    require_bounded_costs(table, name, &field, models);
+    report_unbounded_costs(table, name, &field, models);
     Money::from_usd(usd)
 }
 
 /// Reports an error for each model for which a spend limit can't be guaranteed, since a request's cost has no upper
 /// bound.
-pub(super) fn require_bounded_costs<'m>(
+pub(super) fn report_unbounded_costs<'m>(
     table: &TomlTable<'_>,
     name: &str,
-    cap: &TomlField<'_>,
+    limit_field: &TomlField<'_>,
     models: impl Iterator<Item = &'m LocatedModel>,
 ) {
     for located in models {
         if let Some(reason) = located.model.unbounded_cost_reason() {
             let line = table.doc.line_number(located.name_offset);
             let message = format!("{name} is a hard cap, but model {} (line {line}) {reason}", located.model.name);
-            table.doc.add_error(cap.offset, message);
+            table.doc.add_error(limit_field.offset, message);
         }
     }
 }

@@ -9,14 +9,21 @@ pub(super) struct Preset {
     /// OpenAI-compatible addresses include the version; `/chat/completions` is appended. For the others the whole path
     /// is appended.
     pub base_url: &'static str,
-    pub day: QuotaDay,
-    pub counted: TokenCounting,
+    pub quota_day: QuotaDay,
+    pub token_counting: TokenCounting,
     /// True for the user's own server, which needs no key and costs nothing.
     pub is_local: bool,
 }
 
 const fn hosted_preset(name: &'static str, base_url: &'static str) -> Preset {
-    Preset { name, api: Api::OpenAi, base_url, day: QuotaDay::Rolling, counted: TokenCounting::Total, is_local: false }
+    Preset {
+        name,
+        api: Api::OpenAi,
+        base_url,
+        quota_day: QuotaDay::Rolling,
+        token_counting: TokenCounting::Total,
+        is_local: false,
+    }
 }
 
 const fn local_preset(name: &'static str, base_url: &'static str) -> Preset {
@@ -28,8 +35,8 @@ pub(super) const PRESETS: [Preset; 19] = [
         name: "gemini",
         api: Api::Gemini,
         base_url: "https://generativelanguage.googleapis.com",
-        day: default_day(Api::Gemini),
-        counted: default_counted(Api::Gemini),
+        quota_day: default_quota_day(Api::Gemini),
+        token_counting: default_token_counting(Api::Gemini),
         is_local: false,
     },
     hosted_preset("openai", "https://api.openai.com/v1"),
@@ -37,7 +44,7 @@ pub(super) const PRESETS: [Preset; 19] = [
     hosted_preset("deepseek", "https://api.deepseek.com"),
     hosted_preset("moonshot", "https://api.moonshot.ai/v1"),
     hosted_preset("minimax", "https://api.minimax.io/v1"),
-    Preset { day: QuotaDay::Utc, ..hosted_preset("openrouter", "https://openrouter.ai/api/v1") },
+    Preset { quota_day: QuotaDay::Utc, ..hosted_preset("openrouter", "https://openrouter.ai/api/v1") },
     hosted_preset("groq", "https://api.groq.com/openai/v1"),
     hosted_preset("mistral", "https://api.mistral.ai/v1"),
     hosted_preset("xai", "https://api.x.ai/v1"),
@@ -58,7 +65,7 @@ pub(super) fn find_preset(name: &str) -> Option<&'static Preset> {
 }
 
 /// Gemini's days end at midnight Pacific time. Otherwise a day is a rolling 24 hours.
-pub(super) const fn default_day(api: Api) -> QuotaDay {
+pub(super) const fn default_quota_day(api: Api) -> QuotaDay {
     match api {
         Api::Gemini => QuotaDay::Pacific,
         Api::OpenAi | Api::Anthropic => QuotaDay::Rolling,
@@ -66,7 +73,7 @@ pub(super) const fn default_day(api: Api) -> QuotaDay {
 }
 
 /// Gemini's tokens per minute are input tokens only.
-pub(super) const fn default_counted(api: Api) -> TokenCounting {
+pub(super) const fn default_token_counting(api: Api) -> TokenCounting {
     match api {
         Api::Gemini => TokenCounting::Input,
         Api::OpenAi | Api::Anthropic => TokenCounting::Total,

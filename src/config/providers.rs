@@ -2,7 +2,7 @@
 
 use super::{
     address,
-    error::{quote_unless_secret, suggestion},
+    error::{format_suggestion, quote_unless_secret},
     preset::{self, PRESETS, Preset},
     schema,
     toml_reader::{TomlDoc, TomlTable, TomlText},
@@ -11,17 +11,17 @@ use crate::domain::{Api, Provider, ProviderId, QuotaDay, TokenCounting, sanitize
 
 pub(super) const API_CHOICES: [(&str, Api); 3] =
     [("gemini", Api::Gemini), ("openai", Api::OpenAi), ("anthropic", Api::Anthropic)];
-pub(super) const DAY_CHOICES: [(&str, QuotaDay); 3] =
+pub(super) const QUOTA_DAY_CHOICES: [(&str, QuotaDay); 3] =
     [("pacific", QuotaDay::Pacific), ("utc", QuotaDay::Utc), ("rolling", QuotaDay::Rolling)];
-pub(super) const COUNTED_CHOICES: [(&str, TokenCounting); 2] =
+pub(super) const TOKEN_COUNTING_CHOICES: [(&str, TokenCounting); 2] =
     [("input", TokenCounting::Input), ("total", TokenCounting::Total)];
 
 /// A provider and the defaults for its models and keys.
 #[derive(Debug)]
 pub(super) struct ProviderEntry {
     pub provider: Provider,
-    pub day: QuotaDay,
-    pub counted: TokenCounting,
+    pub quota_day: QuotaDay,
+    pub token_counting: TokenCounting,
     /// True if the server is on this machine or in a private network: it works without a key.
     pub is_keyless: bool,
     /// True for the preset of a local server, whose answers cost nothing.
@@ -61,9 +61,9 @@ impl Providers {
             return Some(self.add(preset));
         }
         let known = self.0.iter().map(|entry| entry.provider.name.as_str());
-        let near = suggestion(name.text, known.chain(PRESETS.iter().map(|preset| preset.name)));
+        let did_you_mean = format_suggestion(name.text, known.chain(PRESETS.iter().map(|preset| preset.name)));
         let message = format!(
-            "there is no provider {}{near}; declare it with [[provider]] (name, api and base_url)",
+            "there is no provider {}{did_you_mean}; declare it with [[provider]] (name, api and base_url)",
             quote_unless_secret(name.text)
         );
         doc.add_error(name.offset, message);
@@ -100,8 +100,8 @@ fn from_preset(preset: &Preset) -> ProviderEntry {
             base_url: preset.base_url.to_owned(),
             headers: Vec::new(),
         },
-        day: preset.day,
-        counted: preset.counted,
+        quota_day: preset.quota_day,
+        token_counting: preset.token_counting,
         is_keyless: preset.is_local,
         is_free: preset.is_local,
     }
@@ -114,9 +114,9 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
     let preset = preset::find_preset(name.text);
     let api = match preset {
         None if table.field("api").is_none() => {
-            let near = suggestion(name.text, PRESETS.iter().map(|preset| preset.name));
+            let did_you_mean = format_suggestion(name.text, PRESETS.iter().map(|preset| preset.name));
             let message = format!(
-                "{} is no well-known provider{near}, so its api must be given: gemini, openai or anthropic",
+                "{} is no well-known provider{did_you_mean}, so its api must be given: gemini, openai or anthropic",
                 quote_unless_secret(name.text)
             );
             table.doc.add_error(table.offset, message);
@@ -125,22 +125,25 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
         _ => table.choice("api", &API_CHOICES).or(preset.map(|preset| preset.api)),
     };
     let insecure = table.flag("insecure").unwrap_or(false);
-    let given = if preset.is_none() { table.required_text("base_url") } else { table.text("base_url") };
-    let address = given.and_then(|given| {
-        address::check_base_url(given.text, api, insecure)
-            .map_err(|reason| table.doc.add_error(given.offset, reason))
+    let base_url = if preset.is_none() { table.required_text("base_url") } else { table.text("base_url") };
+    let address = base_url.and_then(|base_url| {
+        address::check_base_url(base_url.text, api, insecure)
+            .map_err(|reason| table.doc.add_error(base_url.offset, reason))
             .ok()
     });
-    let local = preset.is_some_and(|preset| preset.is_local);
+    let is_local_preset = preset.is_some_and(|preset| preset.is_local);
     let api = api.unwrap_or(Api::OpenAi);
     ProviderEntry {
-        is_keyless: address.as_ref().map_or(local, |address| address.is_private),
-        is_free: local,
-        day: table.choice("day", &DAY_CHOICES).or(preset.map(|preset| preset.day)).unwrap_or(preset::default_day(api)),
-        counted: table
-            .choice("counted", &COUNTED_CHOICES)
-            .or(preset.map(|preset| preset.counted))
-            .unwrap_or(preset::default_counted(api)),
+        is_keyless: address.as_ref().map_or(is_local_preset, |address| address.is_private),
+        is_free: is_local_preset,
+        quota_day: table
+            .choice("day", &QUOTA_DAY_CHOICES)
+            .or(preset.map(|preset| preset.quota_day))
+            .unwrap_or(preset::default_quota_day(api)),
+        token_counting: table
+            .choice("counted", &TOKEN_COUNTING_CHOICES)
+            .or(preset.map(|preset| preset.token_counting))
+            .unwrap_or(preset::default_token_counting(api)),
         provider: Provider {
             name: name.text.to_owned(),
             api,
@@ -148,12 +151,12 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
                 .map(|address| address.url)
                 .or(preset.map(|preset| preset.base_url.to_owned()))
                 .unwrap_or_default(),
-            headers: headers(table),
+            headers: read_headers(table),
         },
     }
 }
 
-fn headers(table: &TomlTable<'_>) -> Vec<(String, String)> {
+fn read_headers(table: &TomlTable<'_>) -> Vec<(String, String)> {
     let Some(field) = table.field("headers") else { return Vec::new() };
     let Some(entries) = field.value.as_table() else {
         field.wrong_type("a table, like { name = \"value\" }");
@@ -183,8 +186,8 @@ fn header_error(name: &str, value: &str) -> Option<&'static str> {
         ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
     const RESERVED: [&str; 5] = ["host", "content-length", "content-type", "transfer-encoding", "connection"];
     let lowered = name.to_ascii_lowercase();
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token) {
+    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token_byte) {
         Some("this can't be the name of a header")
     } else if CREDENTIALS.contains(&lowered.as_str()) && !value.contains("{key}") {
         Some(
@@ -200,16 +203,16 @@ fn header_error(name: &str, value: &str) -> Option<&'static str> {
 
 /// Reports an error if a name can't be used. Names appear in logs, tables and commands, so each must be one visible
 /// word that doesn't look like a secret. `label` says in the message whose name it is.
-pub(super) fn check_name(doc: &TomlDoc<'_>, what: &str, name: TomlText<'_>) {
+pub(super) fn check_name(doc: &TomlDoc<'_>, label: &str, name: TomlText<'_>) {
     let text = name.text;
     if super::error::looks_like_secret(text) {
         doc.add_error(
             name.offset,
-            format!("{what} is shown everywhere, and this one looks like a secret; choose another"),
+            format!("{label} is shown everywhere, and this one looks like a secret; choose another"),
         );
     } else if text.contains(char::is_whitespace) || sanitize(text) != text {
-        doc.add_error(name.offset, format!("{what} must be one visible word, not {}", quote_unless_secret(text)));
+        doc.add_error(name.offset, format!("{label} must be one visible word, not {}", quote_unless_secret(text)));
     } else if text.chars().count() > 100 {
-        doc.add_error(name.offset, format!("{what} may have at most 100 characters"));
+        doc.add_error(name.offset, format!("{label} may have at most 100 characters"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 use super::{
-    error::{join_alternatives, quote_unless_secret, suggestion},
+    error::{format_suggestion, join_alternatives, quote_unless_secret},
     models::LocatedModel,
     policy,
     providers::check_name,
@@ -31,7 +31,7 @@ pub(super) fn read(root: &TomlTable<'_>, models: &[LocatedModel]) -> Vec<Located
             name: name.map(|name| name.text.to_owned()).unwrap_or_default(),
             conditions: read_conditions(&table),
             strategy: table.choice("strategy", &policy::strategy_choices()),
-            max_usd: read_money_limit(&table, models, allowed_models.as_deref()),
+            max_usd: read_max_usd(&table, models, allowed_models.as_deref()),
             models: allowed_models,
         };
         let Some(name) = name else { continue };
@@ -83,14 +83,14 @@ fn read_terms(table: &TomlTable<'_>) -> Option<RequiredTerms> {
         return None;
     };
     let entries = field.list("technical terms")?;
-    let words: Vec<String> =
+    let terms: Vec<String> =
         entries.iter().filter_map(TomlField::text).map(|term| term.text.trim().to_owned()).collect();
     let min_matches = at_least.unwrap_or(1);
-    if min_matches as usize > words.len() && words.len() == entries.len() {
-        let message = format!("terms_at_least = {min_matches} can't be met: there are {} terms", words.len());
+    if min_matches as usize > terms.len() && terms.len() == entries.len() {
+        let message = format!("terms_at_least = {min_matches} can't be met: there are {} terms", terms.len());
         table.doc.add_error(table.field("terms_at_least").map_or(field.offset, |field| field.offset), message);
     }
-    Some(RequiredTerms { terms: words, min_matches })
+    Some(RequiredTerms { terms, min_matches })
 }
 
 /// Reads `{ lang = "de", level = 3 }`. Values may be texts, whole numbers and booleans. They are converted to text, as
@@ -103,7 +103,7 @@ fn read_field_conditions(field: &TomlField<'_>) -> Option<BTreeMap<String, Strin
     if entries.is_empty() {
         field.doc.add_error(field.offset, "field is empty; leave it out for no condition");
     }
-    let mut wanted = BTreeMap::new();
+    let mut conditions = BTreeMap::new();
     for (name, value) in entries {
         let text = match value.get_ref() {
             DeValue::String(text) => text.to_string(),
@@ -118,9 +118,9 @@ fn read_field_conditions(field: &TomlField<'_>) -> Option<BTreeMap<String, Strin
                 continue;
             }
         };
-        wanted.insert(name.get_ref().to_string(), text);
+        conditions.insert(name.get_ref().to_string(), text);
     }
-    Some(wanted)
+    Some(conditions)
 }
 
 fn read_models(table: &TomlTable<'_>, models: &[LocatedModel]) -> Option<Vec<String>> {
@@ -133,7 +133,7 @@ fn read_models(table: &TomlTable<'_>, models: &[LocatedModel]) -> Option<Vec<Str
             let message = format!(
                 "models: there is no [[model]] called {}{}; there are {}",
                 quote_unless_secret(name.text),
-                suggestion(name.text, known()),
+                format_suggestion(name.text, known()),
                 join_alternatives(known())
             );
             table.doc.add_error(name.offset, message);
@@ -146,18 +146,15 @@ fn read_models(table: &TomlTable<'_>, models: &[LocatedModel]) -> Option<Vec<Str
     Some(allowed)
 }
 
-fn read_money_limit(
-    table: &TomlTable<'_>,
-    models: &[LocatedModel],
-    allowed_models: Option<&[String]>,
-) -> Option<Money> {
+fn read_max_usd(table: &TomlTable<'_>, models: &[LocatedModel], allowed_models: Option<&[String]>) -> Option<Money> {
     let field = table.field("max_usd")?;
     let usd = field.number(0.0..=10_000_000.0)?;
     if usd <= 0.0 {
         table.doc.add_error(field.offset, "max_usd must be more than 0; leave it out for no limit");
         return None;
     }
-    let of_rule = |located: &&LocatedModel| allowed_models.is_none_or(|listed| listed.contains(&located.model.name));
-    policy::require_bounded_costs(table, "max_usd", &field, models.iter().filter(of_rule));
+    let is_rule_model =
+        |located: &&LocatedModel| allowed_models.is_none_or(|listed| listed.contains(&located.model.name));
+    policy::report_unbounded_costs(table, "max_usd", &field, models.iter().filter(is_rule_model));
     Money::from_usd(usd)
 }

@@ -4,29 +4,30 @@
 #[derive(Debug)]
 pub struct Schema {
     /// The name of the table in messages: its header, as in `[[model]]`, or a description like `the file`.
-    pub table: &'static str,
+    pub label: &'static str,
     pub fields: &'static [&'static str],
 }
 
 impl Schema {
     /// Finds the first renamed setting of this table for which `matches(former, current)` is true. Returns both names.
-    pub fn former_name(&self, matches: impl Fn(&str, &str) -> bool) -> Option<(&'static str, &'static str)> {
-        let (_, former, today) =
-            FORMER_NAMES.into_iter().find(|(table, former, today)| *table == self.table && matches(former, today))?;
-        Some((former, today))
+    pub fn find_renamed(&self, matches: impl Fn(&str, &str) -> bool) -> Option<(&'static str, &'static str)> {
+        let (_, former, current) = FORMER_NAMES
+            .into_iter()
+            .find(|(table, former, current)| *table == self.label && matches(former, current))?;
+        Some((former, current))
     }
 }
 
 pub const FILE: Schema = Schema {
-    table: "the file",
+    label: "the file",
     fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "webhook"],
 };
 
 pub const PROVIDER: Schema =
-    Schema { table: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted"] };
+    Schema { label: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted"] };
 
 pub const MODEL: Schema = Schema {
-    table: "[[model]]",
+    label: "[[model]]",
     fields: &[
         "name",
         "provider",
@@ -49,15 +50,15 @@ pub const MODEL: Schema = Schema {
     ],
 };
 
-pub const PRICE: Schema = Schema { table: "usd_per_mtok", fields: &["input", "output"] };
+pub const PRICE: Schema = Schema { label: "usd_per_mtok", fields: &["input", "output"] };
 
 pub const KEY: Schema = Schema {
-    table: "[[key]]",
+    label: "[[key]]",
     fields: &["name", "provider", "secret", "project", "weight", "role", "models", "max_usd", "max_usd_per_day"],
 };
 
 pub const RULE: Schema = Schema {
-    table: "[[rule]]",
+    label: "[[rule]]",
     fields: &[
         "name",
         "words_over",
@@ -74,10 +75,10 @@ pub const RULE: Schema = Schema {
     ],
 };
 
-pub const BALANCE: Schema = Schema { table: "balance", fields: &["quality", "price", "wait"] };
+pub const BALANCE: Schema = Schema { label: "balance", fields: &["quality", "price", "wait"] };
 
 pub const POLICY: Schema = Schema {
-    table: "[policy]",
+    label: "[policy]",
     fields: &[
         "strategy",
         "order",
@@ -113,17 +114,17 @@ pub const POLICY: Schema = Schema {
 };
 
 pub const DASHBOARD: Schema =
-    Schema { table: "[dashboard]", fields: &["theme", "ascii", "pictures", "mouse", "notify", "fps", "keys"] };
+    Schema { label: "[dashboard]", fields: &["theme", "ascii", "pictures", "mouse", "notify", "fps", "keys"] };
 
 pub const DEFAULTS: Schema = Schema {
-    table: "[defaults]",
+    label: "[defaults]",
     fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
 };
 
 pub const INPUT: Schema =
-    Schema { table: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model"] };
+    Schema { label: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model"] };
 
-pub const WEBHOOK: Schema = Schema { table: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
+pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
 pub const ALL: [Schema; 12] =
     [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];

@@ -7,9 +7,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     bounded_read::read_small_text,
+    env_vars::{EnvVarSource, EnvVars},
     error::quote_unless_secret,
     placeholder::Placeholder,
-    variables::{VariableSource, Variables},
 };
 
 pub(super) struct ResolvedSecret {
@@ -29,14 +29,16 @@ pub(super) struct SecretPaths<'p> {
 pub(super) fn resolve(
     reference: &str,
     paths: &SecretPaths<'_>,
-    variables: &Variables<'_>,
+    env_vars: &EnvVars<'_>,
 ) -> Result<ResolvedSecret, String> {
     if let Some(name) = reference.strip_prefix("env:") {
-        from_variable(name.trim(), variables)
+        from_variable(name.trim(), env_vars)
     } else if let Some(path) = reference.strip_prefix("file:") {
         from_file(path.trim(), paths)
     } else {
-        if let Some(placeholder) = Placeholder::detect(reference).or_else(|| Placeholder::bare_variable(reference)) {
+        if let Some(placeholder) =
+            Placeholder::detect(reference).or_else(|| Placeholder::detect_bare_variable(reference))
+        {
             return Err(format!("the secret {placeholder}: {}", placeholder.advice()));
         }
         let secret = check_secret(reference).map_err(|reason| format!("the secret {reason}"))?;
@@ -44,7 +46,7 @@ pub(super) fn resolve(
     }
 }
 
-fn from_variable(name: &str, variables: &Variables<'_>) -> Result<ResolvedSecret, String> {
+fn from_variable(name: &str, env_vars: &EnvVars<'_>) -> Result<ResolvedSecret, String> {
     let is_name = |name: &str| {
         !name.is_empty()
             && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -54,9 +56,9 @@ fn from_variable(name: &str, variables: &Variables<'_>) -> Result<ResolvedSecret
     if !is_name(name) {
         return Err(format!("env: must be followed by the name of a variable, as in \"env:GEMINI_KEY\", not {label}"));
     }
-    let (value, source) = variables.get(name).ok_or_else(|| {
+    let (value, source) = env_vars.get(name).ok_or_else(|| {
         // The variable may be in a line of the .env that could not be read.
-        let problems = match variables.dotenv_problems() {
+        let problems = match env_vars.dotenv_problems() {
             [] => String::new(),
             complaints => format!(" ({})", complaints.join("; ")),
         };
@@ -66,7 +68,7 @@ fn from_variable(name: &str, variables: &Variables<'_>) -> Result<ResolvedSecret
         )
     })?;
     let secret = check_secret(&value).map_err(|why| format!("the variable {label} {why}"))?;
-    Ok(ResolvedSecret { secret, file: (source == VariableSource::Dotenv).then(|| variables.dotenv_path().to_owned()) })
+    Ok(ResolvedSecret { secret, file: (source == EnvVarSource::Dotenv).then(|| env_vars.dotenv_path().to_owned()) })
 }
 
 fn from_file(path: &str, paths: &SecretPaths<'_>) -> Result<ResolvedSecret, String> {

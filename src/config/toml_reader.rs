@@ -12,7 +12,7 @@ use toml::{
 
 use super::{
     duration::parse_duration,
-    error::{ConfigError, ConfigErrors, Position, join_alternatives, quote_unless_secret, suggestion},
+    error::{ConfigError, ConfigErrors, Position, format_suggestion, join_alternatives, quote_unless_secret},
     schema::Schema,
 };
 use crate::domain::sanitize;
@@ -88,9 +88,9 @@ impl<'t> TomlDoc<'t> {
         }
         errors.sort_by_key(|&(offset, _)| offset);
         errors.dedup();
-        let to_error = |(at, message)| ConfigError {
+        let to_error = |(offset, message)| ConfigError {
             file: Some(self.path.to_owned()),
-            position: Some(Position::from_offset(self.text, at)),
+            position: Some(Position::from_offset(self.text, offset)),
             message,
         };
         Err(ConfigErrors(errors.into_iter().map(to_error).collect()))
@@ -101,14 +101,15 @@ impl<'s> TomlTable<'s> {
     pub fn open(doc: &'s TomlDoc<'s>, schema: &'static Schema, entries: &'s DeTable<'s>, offset: usize) -> Self {
         for key in entries.keys() {
             let name: &str = key.get_ref();
-            if let Some((former, today)) = schema.former_name(|former, _| former == name) {
-                if entries.contains_key(today) {
-                    let message = format!("{former} is the former name of {today}, which is set too; leave one out");
+            if let Some((former, current)) = schema.find_renamed(|former, _| former == name) {
+                if entries.contains_key(current) {
+                    let message = format!("{former} is the former name of {current}, which is set too; leave one out");
                     doc.add_error(key.span().start, message);
                 }
             } else if !schema.fields.contains(&name) {
-                let near = suggestion(name, schema.fields.iter().copied());
-                let message = format!("{} is not a setting of {}{near}", quote_unless_secret(name), schema.table);
+                let did_you_mean = format_suggestion(name, schema.fields.iter().copied());
+                let message =
+                    format!("{} is not a setting of {}{did_you_mean}", quote_unless_secret(name), schema.label);
                 doc.add_error(key.span().start, message);
             }
         }
@@ -117,16 +118,16 @@ impl<'s> TomlTable<'s> {
 
     pub fn field(&self, name: &'static str) -> Option<TomlField<'s>> {
         debug_assert!(self.schema.fields.contains(&name), "{name} is missing from the schema");
-        let former = || Some(self.schema.former_name(|_, today| today == name)?.0);
-        let written = if self.entries.contains_key(name) { name } else { former()? };
-        let value = self.entries.get(written)?;
-        Some(TomlField { doc: self.doc, name: written, value: value.get_ref(), offset: value.span().start })
+        let former = || Some(self.schema.find_renamed(|_, current| current == name)?.0);
+        let written_name = if self.entries.contains_key(name) { name } else { former()? };
+        let value = self.entries.get(written_name)?;
+        Some(TomlField { doc: self.doc, name: written_name, value: value.get_ref(), offset: value.span().start })
     }
 
     pub fn require(&self, name: &'static str) -> Option<TomlField<'s>> {
         let field = self.field(name);
         if field.is_none() {
-            self.doc.add_error(self.offset, format!("{} is missing from this {}", name, self.schema.table));
+            self.doc.add_error(self.offset, format!("{} is missing from this {}", name, self.schema.label));
         }
         field
     }
@@ -141,7 +142,7 @@ impl<'s> TomlTable<'s> {
         let open_table = |entry: &'s Spanned<DeValue<'s>>| {
             let offset = entry.span().start;
             let Some(table) = entry.get_ref().as_table() else {
-                self.doc.add_error(offset, format!("{} must be a table", schema.table));
+                self.doc.add_error(offset, format!("{} must be a table", schema.label));
                 return None;
             };
             Some(TomlTable::open(self.doc, schema, table, offset))
@@ -183,8 +184,8 @@ impl<'s> TomlTable<'s> {
     }
 
     /// A limit from 1 to `max`. For no limit, the setting is left out.
-    pub fn limit<T: TryFrom<i64>>(&self, name: &'static str, most: i64) -> Option<T> {
-        self.field(name)?.integer_in_range(1..=most, "; leave it out where there is no limit")
+    pub fn limit<T: TryFrom<i64>>(&self, name: &'static str, max: i64) -> Option<T> {
+        self.field(name)?.integer_in_range(1..=max, "; leave it out where there is no limit")
     }
 
     pub fn number(&self, name: &'static str, allowed: RangeInclusive<f64>) -> Option<f64> {
@@ -198,11 +199,11 @@ impl<'s> TomlTable<'s> {
     /// A duration greater than zero.
     pub fn positive_duration(&self, name: &'static str) -> Option<Duration> {
         let field = self.field(name)?;
-        field.duration().filter(|span| {
-            if span.is_zero() {
+        field.duration().filter(|duration| {
+            if duration.is_zero() {
                 field.doc.add_error(field.offset, format!("{} must be longer than \"0s\"", field.name));
             }
-            !span.is_zero()
+            !duration.is_zero()
         })
     }
 
@@ -241,17 +242,17 @@ impl<'s> TomlField<'s> {
 
     /// One of `choices`.
     pub fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
-        let choice_names = || choices.iter().map(|&(word, _)| word);
+        let names = || choices.iter().map(|&(word, _)| word);
         let Some(given) = self.value.as_str() else {
-            self.wrong_type(&format!("a text, {}", join_alternatives(choice_names())));
+            self.wrong_type(&format!("a text, {}", join_alternatives(names())));
             return None;
         };
         let choice = choices.iter().find(|&&(word, _)| word == given).map(|&(_, choice)| choice);
         if choice.is_none() {
-            let (name, near) = (self.name, suggestion(given, choice_names()));
+            let (name, did_you_mean) = (self.name, format_suggestion(given, names()));
             let message = format!(
-                "{name} must be {}, not {}{near}",
-                join_alternatives(choice_names()),
+                "{name} must be {}, not {}{did_you_mean}",
+                join_alternatives(names()),
                 quote_unless_secret(given)
             );
             self.doc.add_error(self.offset, message);
@@ -294,13 +295,13 @@ impl<'s> TomlField<'s> {
         };
         let number = number.filter(|number| allowed.contains(number));
         if number.is_none() {
-            let (least, most) = (allowed.start(), allowed.end());
+            let (min, max) = (allowed.start(), allowed.end());
             let given = match self.value {
                 DeValue::Integer(integer) => integer.as_str(),
                 DeValue::Float(float) => float.as_str(),
                 _ => "",
             };
-            self.doc.add_error(self.offset, format!("{} must be from {least} to {most}, not {given}", self.name));
+            self.doc.add_error(self.offset, format!("{} must be from {min} to {max}, not {given}", self.name));
         }
         number
     }

@@ -8,11 +8,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     address,
+    env_vars::EnvVars,
     error::quote_unless_secret,
     providers::check_name,
     schema, secret,
     toml_reader::{TomlTable, TomlText},
-    variables::Variables,
 };
 
 /// An address that messages are sent to.
@@ -91,42 +91,43 @@ impl WebhookFormat {
             ("ntfy.sh", WebhookFormat::Text),
         ];
         let host = url.host_str().unwrap_or_default();
-        let is = |known: &str| host == known || host.strip_suffix(known).is_some_and(|rest| rest.ends_with('.'));
-        KNOWN.iter().find(|(known, _)| is(known)).map_or(Self::Json, |&(_, format)| format)
+        let matches_host =
+            |known: &str| host == known || host.strip_suffix(known).is_some_and(|rest| rest.ends_with('.'));
+        KNOWN.iter().find(|(known, _)| matches_host(known)).map_or(Self::Json, |&(_, format)| format)
     }
 }
 
 /// The webhooks of a configuration.
 #[derive(Debug, Default)]
 pub(super) struct Webhooks {
-    pub list: Vec<Webhook>,
+    pub webhooks: Vec<Webhook>,
     /// The files that contain the addresses. A file may occur several times.
     pub secret_files: Vec<PathBuf>,
     /// Byte offsets of the aliases in the file, in the order of `webhooks`.
-    name_offsets: Vec<usize>,
+    alias_offsets: Vec<usize>,
 }
 
 impl Webhooks {
-    pub fn read(root: &TomlTable<'_>, secret_paths: &secret::SecretPaths<'_>, variables: &Variables<'_>) -> Self {
+    pub fn read(root: &TomlTable<'_>, secret_paths: &secret::SecretPaths<'_>, env_vars: &EnvVars<'_>) -> Self {
         let mut webhooks = Self::default();
         for table in root.tables("webhook", &schema::WEBHOOK) {
-            webhooks.read_one(&table, secret_paths, variables);
+            webhooks.read_webhook(&table, secret_paths, env_vars);
         }
         webhooks
     }
 
-    fn read_one(&mut self, table: &TomlTable<'_>, secret_paths: &secret::SecretPaths<'_>, variables: &Variables<'_>) {
-        let name = table.required_text("name");
+    fn read_webhook(&mut self, table: &TomlTable<'_>, secret_paths: &secret::SecretPaths<'_>, env_vars: &EnvVars<'_>) {
+        let alias = table.required_text("name");
         let alert_kinds = read_alert_kinds(table);
         let format = table.choice("format", &WebhookFormat::ALL.map(|format| (format.name(), format)));
         let insecure = table.flag("insecure").unwrap_or_default();
-        let address = self.address(table, insecure, secret_paths, variables);
-        let Some(name) = name else { return };
-        self.check_alias(table, name);
+        let address = self.read_address(table, insecure, secret_paths, env_vars);
+        let Some(alias) = alias else { return };
+        self.check_alias(table, alias);
         let Some((secret, url)) = address else { return };
-        self.name_offsets.push(name.offset);
-        self.list.push(Webhook {
-            name: name.text.to_owned(),
+        self.alias_offsets.push(alias.offset);
+        self.webhooks.push(Webhook {
+            name: alias.text.to_owned(),
             url: secret,
             is_local: address::is_this_machine(url.host_str().unwrap_or_default()),
             alert_kinds: alert_kinds.unwrap_or_else(|| AlertKind::ALL.to_vec()),
@@ -134,12 +135,12 @@ impl Webhooks {
         });
     }
 
-    fn address(
+    fn read_address(
         &mut self,
         table: &TomlTable<'_>,
         insecure: bool,
         secret_paths: &secret::SecretPaths<'_>,
-        variables: &Variables<'_>,
+        env_vars: &EnvVars<'_>,
     ) -> Option<(SecretString, Url)> {
         let field = table.require("url")?;
         let Some(text) = field.value.as_str() else {
@@ -147,9 +148,9 @@ impl Webhooks {
             return None;
         };
         let add_error = |reason: &str| table.doc.add_error(field.offset, reason);
-        let resolved = secret::resolve(text, secret_paths, variables).map_err(|why| add_error(&why)).ok()?;
+        let resolved = secret::resolve(text, secret_paths, env_vars).map_err(|why| add_error(&why)).ok()?;
         let url = address::check_webhook_url(resolved.secret.expose_secret(), insecure).map_err(add_error).ok()?;
-        if let Some(duplicate) = self.list.iter().find(|hook| secret::is_same_secret(&hook.url, &resolved.secret)) {
+        if let Some(duplicate) = self.webhooks.iter().find(|hook| secret::is_same_secret(&hook.url, &resolved.secret)) {
             add_error(&format!(
                 "this is the same address as webhook {}'s; list it once",
                 quote_unless_secret(&duplicate.name)
@@ -159,24 +160,24 @@ impl Webhooks {
         Some((resolved.secret, url))
     }
 
-    fn check_alias(&self, table: &TomlTable<'_>, name: TomlText<'_>) {
-        check_name(table.doc, "a webhook's name", name);
-        if let Some(duplicate) = self.list.iter().position(|hook| hook.name == name.text) {
-            let line = table.doc.line_number(self.name_offsets[duplicate]);
+    fn check_alias(&self, table: &TomlTable<'_>, alias: TomlText<'_>) {
+        check_name(table.doc, "a webhook's name", alias);
+        if let Some(duplicate) = self.webhooks.iter().position(|hook| hook.name == alias.text) {
+            let line = table.doc.line_number(self.alias_offsets[duplicate]);
             let message = format!(
                 "a webhook named {} already stands on line {line}; names tell webhooks apart",
-                quote_unless_secret(name.text)
+                quote_unless_secret(alias.text)
             );
-            table.doc.add_error(name.offset, message);
+            table.doc.add_error(alias.offset, message);
         }
     }
 }
 
 fn read_alert_kinds(table: &TomlTable<'_>) -> Option<Vec<AlertKind>> {
-    let choices = AlertKind::ALL.map(|occasion| (occasion.name(), occasion));
+    let choices = AlertKind::ALL.map(|kind| (kind.name(), kind));
     let entries = table.field("on")?.list("occasions")?;
     let named: Vec<AlertKind> = entries.iter().filter_map(|entry| entry.choice(&choices)).collect();
-    Some(AlertKind::ALL.into_iter().filter(|occasion| named.contains(occasion)).collect())
+    Some(AlertKind::ALL.into_iter().filter(|kind| named.contains(kind)).collect())
 }
 
 #[cfg(test)]
@@ -184,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn well_known_services_get_what_they_want() {
+    fn well_known_services_get_their_own_format() {
         let cases = [
             ("https://hooks.slack.com/services/T0/B0/x", WebhookFormat::Slack),
             ("https://chat.googleapis.com/v1/spaces/A/messages?key=k&token=t", WebhookFormat::Slack),

@@ -125,12 +125,12 @@ pub struct Key {
     pub role: KeyRole,
     /// The models this key may be used with; `None`: every model of its provider.
     pub models: Option<Vec<String>>,
-    pub caps: MoneyCaps,
+    pub spend_limits: SpendLimits,
 }
 
 /// Hard caps on spend, enforced by reserving the worst case. `None`: no cap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct MoneyCaps {
+pub struct SpendLimits {
     /// Over the whole run.
     pub max_usd: Option<Money>,
     /// Over a UTC day of the run.

@@ -38,7 +38,7 @@ pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
 pub use event::{Event, EventKind, EventLevel};
 pub use failure::FailureGroup;
-pub use fleet::{Api, Key, KeyRole, Limits, Model, MoneyCaps, Provider, QuotaDay, TokenCounting};
+pub use fleet::{Api, Key, KeyRole, Limits, Model, Provider, QuotaDay, SpendLimits, TokenCounting};
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProviderId, RouteId, Seq};
 pub use item::{GENERATED_ID_LEN, ItemSpec, ItemState, PictureStamp, short_id};

@@ -31,24 +31,24 @@ fn read_params(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> 
                 system = Some(text);
             }
             "model" => draft.model = Some(row::nonblank_text(value, "model")?),
-            "temperature" => request.params.temperature = Some(params::temperature(value, "temperature")?),
-            "top_p" => request.params.top_p = Some(params::top_p(value, "top_p")?),
+            "temperature" => request.params.temperature = Some(params::parse_temperature(value, "temperature")?),
+            "top_p" => request.params.top_p = Some(params::parse_top_p(value, "top_p")?),
             "max_tokens" => {
-                request.params.max_output_tokens = Some(params::max_output_tokens(value, "max_tokens")?);
+                request.params.max_output_tokens = Some(params::parse_max_output_tokens(value, "max_tokens")?);
             }
-            "stop_sequences" => request.params.stop = params::stop(value, "stop_sequences")?,
-            "thinking" => request.params.thinking = params::thinking(value, "thinking")?,
+            "stop_sequences" => request.params.stop = params::parse_stop(value, "stop_sequences")?,
+            "thinking" => request.params.thinking = params::parse_thinking(value, "thinking")?,
             "output_config" => {
                 if let Some(effort) = value.get("effort") {
-                    request.params.thinking = Some(params::thinking_level(effort, "output_config.effort")?);
+                    request.params.thinking = Some(params::parse_thinking_level(effort, "output_config.effort")?);
                 }
                 if let Some(format) = value.get("format") {
                     request.params.json =
-                        Some(parse_schema(format).map_err(|wrong| wrong.within("output_config.format"))?);
+                        Some(parse_schema(format).map_err(|error| error.within("output_config.format"))?);
                 }
             }
             "output_format" => {
-                request.params.json = Some(parse_schema(value).map_err(|wrong| wrong.within("output_format"))?);
+                request.params.json = Some(parse_schema(value).map_err(|error| error.within("output_format"))?);
             }
             // These control delivery and billing of an answer. `tool_choice` has no effect without tools.
             "stream" | "metadata" | "service_tier" | "inference_geo" | "tool_choice" => {}
@@ -62,7 +62,7 @@ fn read_params(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> 
     request.messages = chat.messages;
     request.system = match system.or(chat.system) {
         Some(system) => Some(system),
-        None => options.templates.system(&Fields::new())?,
+        None => options.templates.render_system(&Fields::new())?,
     };
     Ok(())
 }

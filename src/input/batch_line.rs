@@ -49,16 +49,16 @@ impl BatchLine {
     fn refuse_stray_pictures(
         &self,
         fields: &Fields<'_>,
-        sent: &Request,
+        request: &Request,
         options: &RowOptions,
     ) -> Result<(), FieldError> {
-        if sent.needs_vision() && options.allows_extra_pictures {
+        if request.needs_vision() && options.allows_extra_pictures {
             return Ok(());
         }
         for (name, value) in fields {
-            let is_unsent = (!sent.needs_vision() && !value.is_empty_or_default())
-                || (picture_fields::holds_unsent(name, value, sent, options)
-                    && !picture_fields::is_origin_of_data(value, sent));
+            let is_unsent = (!request.needs_vision() && !value.is_empty_or_default())
+                || (picture_fields::holds_unsent(name, value, request, options)
+                    && !picture_fields::is_origin_of_data(value, request));
             if picture_fields::names_only_pictures(name) && is_unsent {
                 let message = format!(
                     "stands beside `{}`, where it is not sent; put it into the messages there",
@@ -67,6 +67,6 @@ impl BatchLine {
                 return Err(FieldError::new(name.as_ref(), message));
             }
         }
-        picture_fields::refuse_unread(fields, sent, options)
+        picture_fields::refuse_unread(fields, request, options)
     }
 }

@@ -60,7 +60,7 @@ fn parse_turn(message: &Json<'_>) -> Result<ParsedTurn, FieldError> {
     match role {
         "user" => Ok(ParsedTurn::Message(Message { role: MessageRole::User, parts })),
         "assistant" | "model" => Ok(ParsedTurn::Message(Message { role: MessageRole::Assistant, parts })),
-        "system" | "developer" => join_text(parts).map(ParsedTurn::System).map_err(|wrong| wrong.within("content")),
+        "system" | "developer" => join_text(parts).map(ParsedTurn::System).map_err(|error| error.within("content")),
         other => Err(FieldError::new("role", format!("is `{other}`; read are system, developer, user and assistant"))),
     }
 }

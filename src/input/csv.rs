@@ -59,9 +59,9 @@ impl CsvReader {
         let mut quotes = QuoteState::FieldStart;
         let mut first = None;
         loop {
-            let more = self.lines.advance();
+            let advanced = self.lines.advance();
             let line = *first.get_or_insert(self.lines.line_number());
-            match more {
+            match advanced {
                 Err(error) => {
                     self.is_broken = quotes == QuoteState::Inside;
                     return Some((self.lines.line_number(), Err(error)));
@@ -154,13 +154,13 @@ fn split_cells(record: &str, delimiter: u8) -> Vec<Cow<'_, str>> {
 /// Position of the closing quote, skipping doubled quotes.
 fn find_closing_quote(quoted: &str) -> usize {
     let bytes = quoted.as_bytes();
-    let mut at = 0;
-    while let Some(found) = memchr::memchr(b'"', &bytes[at..]) {
-        at += found;
-        if bytes.get(at + 1) != Some(&b'"') {
-            return at;
+    let mut position = 0;
+    while let Some(found) = memchr::memchr(b'"', &bytes[position..]) {
+        position += found;
+        if bytes.get(position + 1) != Some(&b'"') {
+            return position;
         }
-        at += 2;
+        position += 2;
     }
     quoted.len()
 }
@@ -183,10 +183,11 @@ fn draft_record(record: &[u8], delimiter: u8, columns: &[String], options: &RowO
             format!("has {} cells where the header has {}: is a quote or comma missing?", cells.len(), columns.len());
         return Err(FieldError::new("", message));
     }
-    let named = || columns.iter().zip(&cells).filter(|(name, _)| !name.is_empty());
+    let named_cells = || columns.iter().zip(&cells).filter(|(name, _)| !name.is_empty());
     let template_fields: Fields<'_> =
-        named().map(|(name, cell)| (name.into(), Json::Text(cell.as_ref().into()))).collect();
-    let fields: Fields<'_> = named().filter_map(|(name, cell)| typed_field(name, cell, options.legacy_rows)).collect();
+        named_cells().map(|(name, cell)| (name.into(), Json::Text(cell.as_ref().into()))).collect();
+    let fields: Fields<'_> =
+        named_cells().filter_map(|(name, cell)| typed_field(name, cell, options.legacy_rows)).collect();
     if !options.legacy_rows {
         // Cells may contain JSON.
         fields.iter().try_for_each(|(name, value)| value.refuse_duplicates().map_err(|error| error.within(name)))?;
@@ -196,12 +197,12 @@ fn draft_record(record: &[u8], delimiter: u8, columns: &[String], options: &RowO
 
 /// Converts a cell to the type that its column has in a JSONL row. `None` for blank cells other than `prompt`, and for
 /// columns that only templates read.
-fn typed_field<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a, str>, Json<'a>)> {
-    let blank = cell.trim().is_empty();
+fn typed_field<'a>(name: &'a str, cell: &'a str, is_legacy: bool) -> Option<(Cow<'a, str>, Json<'a>)> {
+    let is_blank = cell.trim().is_empty();
     let text = || Json::Text(cell.into());
     let value = match name {
         "prompt" => text(),
-        _ if blank => return None,
+        _ if is_blank => return None,
         "id" | "system" | "model" | "tier" | "reasoning_effort" => text(),
         "temperature" | "top_p" | "max_usd" | "max_tokens" | "max_output_tokens" | "max_completion_tokens" | "seed" => {
             parse_number(cell)
@@ -212,11 +213,11 @@ fn typed_field<'a>(name: &'a str, cell: &'a str, legacy: bool) -> Option<(Cow<'a
             _ => parse_json_cell(cell).unwrap_or_else(|| parse_number(cell)),
         },
         "messages" | "images" | "image" | "stop" | "response_format" => parse_json_cell(cell).unwrap_or_else(text),
-        name if picture_fields::may_name_pictures(name) && !legacy => parse_json_cell(cell).unwrap_or_else(text),
+        name if picture_fields::may_name_pictures(name) && !is_legacy => parse_json_cell(cell).unwrap_or_else(text),
         _ => return None,
     };
     // Earlier versions accepted `image` and `images` for this column. If a file had both, the last one counted.
-    Some((Cow::Borrowed(if name == "image" && legacy { "images" } else { name }), value))
+    Some((Cow::Borrowed(if name == "image" && is_legacy { "images" } else { name }), value))
 }
 
 /// Parses a number. Other text stays text, so that the type error is reported as for a JSONL row.
@@ -233,8 +234,8 @@ fn parse_number(cell: &str) -> Json<'_> {
 
 /// Parses a list or an object that is written as JSON in the cell.
 fn parse_json_cell(cell: &str) -> Option<Json<'_>> {
-    let looks_so = cell.trim_start().starts_with(['[', '{']);
-    looks_so.then(|| Json::parse(cell).ok()).flatten()
+    let looks_like_json = cell.trim_start().starts_with(['[', '{']);
+    looks_like_json.then(|| Json::parse(cell).ok()).flatten()
 }
 
 /// Detects the delimiter from the header: a comma if there is one, else a tab or a semicolon.
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delimiter_is_the_headers() {
+    fn the_delimiter_is_detected_from_the_header() {
         for (header, want) in [("a,b;c", b','), ("a;b", b';'), ("a\tb", b'\t'), ("prompt", b',')] {
             assert_eq!(detect_delimiter(header), want, "{header}");
         }

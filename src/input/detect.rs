@@ -42,7 +42,7 @@ pub(super) fn detect(
     base_dir: &Path,
     options: &InputOptions,
 ) -> Result<DetectedFormat, InputError> {
-    let format = options.line_format;
+    let line_format = options.line_format;
     let unreadable = |error: io::Error| InputError::unreadable(display_path, error);
     let mut head = Vec::with_capacity(1_024);
     File::open(path).and_then(|file| file.take(1_024).read_to_end(&mut head)).map_err(unreadable)?;
@@ -57,9 +57,9 @@ pub(super) fn detect(
     let Some(first) = next_nonblank_line(&mut lines) else {
         return Err(InputError::Empty(display_path.display().to_string()));
     };
-    match format {
+    match line_format {
         LineFormat::Pictures => {
-            return LineStats::read(path, base_dir, format, look_up)
+            return LineStats::read(path, base_dir, line_format, look_up)
                 .map(|lines| DetectedFormat::List { base_dir: lines.best_base() })
                 .map_err(unreadable);
         }
@@ -73,7 +73,7 @@ pub(super) fn detect(
         _ if first.starts_with('{') && (extension != "txt" || Json::parse(&first).is_ok()) => {
             DetectedFormat::Rows(detect_json_kind(&first, &mut lines, display_path)?)
         }
-        _ if looks_like_an_array(&first) && extension != "txt" => return Err(json_array_error(display_path)),
+        _ if looks_like_json_array(&first) && extension != "txt" => return Err(json_array_error(display_path)),
         "" if is_csv_header(&first) => DetectedFormat::Csv { delimiter: detect_delimiter(&first) },
         _ if options.recorded_line_format == LineFormat::Prompts => DetectedFormat::Rows(InputKind::Text),
         _ => {
@@ -222,7 +222,7 @@ fn kind_of_row(row: &Json<'_>) -> InputKind {
     }
 }
 
-fn looks_like_an_array(first: &str) -> bool {
+fn looks_like_json_array(first: &str) -> bool {
     first.strip_prefix('[').is_some_and(|rest| {
         let rest = rest.trim_start();
         rest.is_empty() || rest.starts_with(['{', '"', '['])
@@ -261,25 +261,25 @@ struct LineStats {
 
 /// True if every name in a line is short enough for a file name.
 fn may_be_path(line: &str) -> bool {
-    line.split(['/', '\\']).all(|name| name.len() <= LineStats::MAX_NAME)
+    line.split(['/', '\\']).all(|name| name.len() <= LineStats::MAX_NAME_BYTES)
 }
 
 /// The result of looking up a line as a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum AtPath {
+enum PathContent {
     Picture,
-    Something,
-    Nothing,
+    Other,
+    Missing,
 }
 
-fn look_up(base: &Path, line: &str) -> AtPath {
+fn look_up(base: &Path, line: &str) -> PathContent {
     let path = base.join(&*resolve_listed_path(base, line));
     if path.is_file() && is_picture(&path) {
-        AtPath::Picture
+        PathContent::Picture
     } else if path.symlink_metadata().is_ok() {
-        AtPath::Something
+        PathContent::Other
     } else {
-        AtPath::Nothing
+        PathContent::Missing
     }
 }
 
@@ -310,7 +310,7 @@ impl LineStats {
     /// Maximum length of a path. Longer lines are not looked up.
     const MAX_PATH_BYTES: usize = 4_096;
     /// Maximum length of a file name, with two bytes for quotes around it.
-    const MAX_NAME: usize = 255 + 2;
+    const MAX_NAME_BYTES: usize = 255 + 2;
     /// After this many misses, lines that look like prompts are not looked up any more.
     const MAX_MISSES: u64 = 32;
 
@@ -319,14 +319,15 @@ impl LineStats {
     fn read(
         path: &Path,
         base_dir: &Path,
-        format: LineFormat,
-        mut look_up: impl FnMut(&Path, &str) -> AtPath,
+        line_format: LineFormat,
+        mut look_up: impl FnMut(&Path, &str) -> PathContent,
     ) -> io::Result<Self> {
-        let mut bases = vec![(base_dir.to_owned(), 0)];
-        bases.extend(std::env::current_dir().ok().filter(|working_dir| working_dir != base_dir).map(|here| (here, 0)));
+        let mut base_dirs = vec![(base_dir.to_owned(), 0)];
+        base_dirs
+            .extend(std::env::current_dir().ok().filter(|working_dir| working_dir != base_dir).map(|here| (here, 0)));
         let empty = LineCount::default;
         let mut stats = Self {
-            base_dirs: bases,
+            base_dirs,
             misses: 0,
             existing: empty(),
             picture_names: empty(),
@@ -335,7 +336,7 @@ impl LineStats {
             locations: empty(),
             other: empty(),
         };
-        let reads_all = format == LineFormat::Pictures;
+        let reads_all = line_format == LineFormat::Pictures;
         let mut lines = LineReader::open(path)?;
         while reads_all || !stats.is_mixed() {
             match lines.advance() {
@@ -355,7 +356,7 @@ impl LineStats {
         Ok(stats)
     }
 
-    fn add(&mut self, number: u64, line: &str, is_list: bool, look_up: &mut impl FnMut(&Path, &str) -> AtPath) {
+    fn add(&mut self, number: u64, line: &str, is_list: bool, look_up: &mut impl FnMut(&Path, &str) -> PathContent) {
         let shape = LineShape::of(line);
         if line.len() > Self::MAX_PATH_BYTES || line.contains('\0') {
             // The line may be a picture's data, which is long.
@@ -363,17 +364,17 @@ impl LineStats {
             return lines.add(number, line);
         }
         let (mut exists, mut is_comment) = (false, line.starts_with('#'));
-        let looks_so = matches!(shape, LineShape::Name | LineShape::PerhapsName | LineShape::Location);
-        if is_list || ((looks_so || self.misses < Self::MAX_MISSES) && may_be_path(line)) {
+        let looks_like_name = matches!(shape, LineShape::Name | LineShape::PerhapsName | LineShape::Location);
+        if is_list || ((looks_like_name || self.misses < Self::MAX_MISSES) && may_be_path(line)) {
             let mut is_missing = false;
             for (base_dir, count) in &mut self.base_dirs {
-                let found = look_up(base_dir, line);
-                *count += u64::from(found == AtPath::Picture);
-                exists |= found == AtPath::Picture;
-                is_missing |= found == AtPath::Nothing;
+                let content = look_up(base_dir, line);
+                *count += u64::from(content == PathContent::Picture);
+                exists |= content == PathContent::Picture;
+                is_missing |= content == PathContent::Missing;
             }
             is_comment &= is_missing;
-            self.misses += u64::from(!exists && !looks_so);
+            self.misses += u64::from(!exists && !looks_like_name);
         }
         match shape {
             _ if exists => self.existing.add(number, line),
@@ -406,32 +407,36 @@ impl LineStats {
     fn line_format(&self, display_path: &Path) -> Result<LineFormat, InputError> {
         /// Prompts for each line that may be a name, so that it counts as a prompt too.
         const PROMPTS_PER_NAME: u64 = 9;
-        let Self { existing: there, picture_names: named, possible_names: perhaps, .. } = self;
+        let Self { existing, picture_names, possible_names, .. } = self;
         let Self { sentences, locations, other, .. } = self;
-        let in_doubt = perhaps.count + sentences.count + locations.count;
-        if other.count == 0 && (there.count > 0 || (named.count > 0 && in_doubt == 0)) {
+        let in_doubt = possible_names.count + sentences.count + locations.count;
+        if other.count == 0 && (existing.count > 0 || (picture_names.count > 0 && in_doubt == 0)) {
             return Ok(LineFormat::Pictures);
         }
-        let names_none = there.count == 0 && named.count == 0;
-        let are_prompts = perhaps.count.saturating_mul(PROMPTS_PER_NAME) <= other.count;
-        if names_none && are_prompts && (other.count > 0 || in_doubt == 0) {
+        let has_no_names = existing.count == 0 && picture_names.count == 0;
+        let are_prompts = possible_names.count.saturating_mul(PROMPTS_PER_NAME) <= other.count;
+        if has_no_names && are_prompts && (other.count > 0 || in_doubt == 0) {
             return Ok(LineFormat::Prompts);
         }
-        let place = |lines: &[&LineCount]| {
+        let first_line = |lines: &[&LineCount]| {
             let (number, line) = lines.iter().find_map(|lines| lines.first.as_ref())?;
             Some(format!("line {number} ({line})"))
         };
-        let readings = match (place(&[there, named]), place(&[perhaps, sentences, locations]), place(&[other])) {
+        let readings = match (
+            first_line(&[existing, picture_names]),
+            first_line(&[possible_names, sentences, locations]),
+            first_line(&[other]),
+        ) {
             (Some(picture), _, Some(prompt)) => format!(
                 "{picture} names a picture, as in a list of pictures; {prompt} does not, as in a file of prompts"
             ),
-            (None, Some(perhaps), Some(prompt)) => format!(
-                "{perhaps} looks like a picture's name, path or URL, as in a list of pictures; {prompt} does not, as in a \
+            (None, Some(possible), Some(prompt)) => format!(
+                "{possible} looks like a picture's name, path or URL, as in a list of pictures; {prompt} does not, as in a \
                  file of prompts"
             ),
-            (_, perhaps, _) => format!(
+            (_, possible, _) => format!(
                 "{} may be a picture's name, path or URL, as in a list of pictures, or a prompt",
-                perhaps.unwrap_or_default()
+                possible.unwrap_or_default()
             ),
         };
         let message = format!(
@@ -457,14 +462,14 @@ mod tests {
 
     /// Returns how many paths are looked up for a file with these lines, and the detected format. `is_existing` says
     /// which lines name an existing picture.
-    fn lookups(lines: &str, there: impl Fn(&str) -> bool) -> (usize, Result<LineFormat, String>) {
+    fn lookups(lines: &str, is_existing: impl Fn(&str) -> bool) -> (usize, Result<LineFormat, String>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines.txt");
         fs::write(&path, lines).unwrap();
         let mut count = 0;
         let look_up = |_: &Path, line: &str| {
             count += 1;
-            if there(line) { AtPath::Picture } else { AtPath::Nothing }
+            if is_existing(line) { PathContent::Picture } else { PathContent::Missing }
         };
         let read = LineStats::read(&path, folder.path(), LineFormat::Detect, look_up).unwrap();
         (count, read.line_format(&path).map_err(|error| error.to_string()))

@@ -65,8 +65,8 @@ impl FieldError {
     }
 
     /// Sets a key: errors with the same key are reported once, even if their messages differ from row to row.
-    pub(super) fn with_dedup_key(mut self, theme: &'static str) -> Self {
-        self.dedup_key = Some(theme);
+    pub(super) fn with_dedup_key(mut self, key: &'static str) -> Self {
+        self.dedup_key = Some(key);
         self
     }
 
@@ -141,12 +141,12 @@ impl RowErrors {
         Self { input: Arc::clone(input), reported: Vec::new(), total: 0 }
     }
 
-    pub(super) fn add(&mut self, fault: RowError) {
+    pub(super) fn add(&mut self, error: RowError) {
         self.total += 1;
-        if let Some(reported) = self.reported.iter_mut().find(|known| known.error.is_duplicate_of(&fault)) {
+        if let Some(reported) = self.reported.iter_mut().find(|known| known.error.is_duplicate_of(&error)) {
             reported.duplicates += 1;
         } else if self.reported.len() < MAX_REPORTED_ERRORS {
-            self.reported.push(ReportedError { error: fault, duplicates: 0 });
+            self.reported.push(ReportedError { error, duplicates: 0 });
         }
     }
 
@@ -160,12 +160,12 @@ impl fmt::Display for RowErrors {
         let rows = if self.total == 1 { "row" } else { "rows" };
         write!(f, "{} has {} bad {rows}; nothing was sent", self.input, self.total)?;
         let mut shown = 0;
-        for ReportedError { error: fault, duplicates: more_alike } in &self.reported {
-            write!(f, "\n  {fault}")?;
-            if *more_alike > 0 {
-                write!(f, " (and {more_alike} more like this)")?;
+        for ReportedError { error, duplicates } in &self.reported {
+            write!(f, "\n  {error}")?;
+            if *duplicates > 0 {
+                write!(f, " (and {duplicates} more like this)")?;
             }
-            shown += 1 + more_alike;
+            shown += 1 + duplicates;
         }
         if shown < self.total {
             write!(f, "\n  … and {} more", self.total - shown)?;

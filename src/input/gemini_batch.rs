@@ -43,7 +43,7 @@ fn read_request(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) ->
                 for (name, value) in config {
                     if !value.is_null() {
                         set_config(&mut request.params, name, value)
-                            .map_err(|wrong| wrong.within("generationConfig"))?;
+                            .map_err(|error| error.within("generationConfig"))?;
                     }
                 }
             }
@@ -61,17 +61,17 @@ fn read_request(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) ->
     }
     require_user_message(&request.messages)?;
     if request.system.is_none() {
-        request.system = options.templates.system(&Fields::new())?;
+        request.system = options.templates.render_system(&Fields::new())?;
     }
     Ok(())
 }
 
 fn set_config(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), FieldError> {
     match to_camel_case(name).as_ref() {
-        "temperature" => params.temperature = Some(params::temperature(value, name)?),
-        "topP" => params.top_p = Some(params::top_p(value, name)?),
-        "maxOutputTokens" => params.max_output_tokens = Some(params::max_output_tokens(value, name)?),
-        "stopSequences" => params.stop = params::stop(value, name)?,
+        "temperature" => params.temperature = Some(params::parse_temperature(value, name)?),
+        "topP" => params.top_p = Some(params::parse_top_p(value, name)?),
+        "maxOutputTokens" => params.max_output_tokens = Some(params::parse_max_output_tokens(value, name)?),
+        "stopSequences" => params.stop = params::parse_stop(value, name)?,
         "seed" => params.seed = Some(value.integer(name)?),
         "candidateCount" if *value == Json::Int(1) => {}
         "responseMimeType" => match value.text(name)? {
@@ -108,8 +108,8 @@ fn set_thinking(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(),
     match to_camel_case(name).as_ref() {
         // -1 lets the model decide, which is the default.
         "thinkingBudget" if *value == Json::Int(-1) => params.thinking = None,
-        "thinkingBudget" => params.thinking = Some(params::thinking_budget(value, name)?),
-        "thinkingLevel" => params.thinking = Some(params::thinking_level(value, name)?),
+        "thinkingBudget" => params.thinking = Some(params::parse_thinking_budget(value, name)?),
+        "thinkingLevel" => params.thinking = Some(params::parse_thinking_level(value, name)?),
         _ => params::refuse_unsupported(name, value)?,
     }
     Ok(())
@@ -124,14 +124,14 @@ fn parse_contents(value: &Json<'_>) -> Result<Vec<Message>, FieldError> {
         let within = |error: FieldError| error.within(format_args!("contents[{index}]"));
         content.object("").map_err(within)?;
         let role = content.get("role").map(|role| role.text("role")).transpose().map_err(within)?;
-        let speaker = match role {
+        let message_role = match role {
             None | Some("" | "user") => MessageRole::User,
             Some("model" | "assistant") => MessageRole::Assistant,
             Some(other) => {
                 return Err(within(FieldError::new("role", format!("is `{other}`; read are user and model"))));
             }
         };
-        messages.push(Message { role: speaker, parts: parse_content_parts(content).map_err(within)? });
+        messages.push(Message { role: message_role, parts: parse_content_parts(content).map_err(within)? });
     }
     Ok(messages)
 }
@@ -148,9 +148,10 @@ fn parse_content_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
     }
     let part_values = content.get("parts").ok_or_else(|| FieldError::new("parts", "is missing"))?;
     // A single part may be written without a list.
-    let listed = if let Json::List(items) = part_values { items.as_slice() } else { std::slice::from_ref(part_values) };
-    let mut parts = Vec::with_capacity(listed.len());
-    for (index, item) in listed.iter().enumerate() {
+    let part_list =
+        if let Json::List(items) = part_values { items.as_slice() } else { std::slice::from_ref(part_values) };
+    let mut parts = Vec::with_capacity(part_list.len());
+    for (index, item) in part_list.iter().enumerate() {
         parts.extend(parse_part(item).map_err(|error| error.within(format_args!("parts[{index}]")))?);
     }
     if parts.is_empty() { Err(FieldError::new("parts", "is empty")) } else { Ok(parts) }
@@ -184,7 +185,7 @@ fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
                     });
                 set_once(Part::Image(image.map_err(|error| error.within(name))?), name)?;
             }
-            "fileData" => set_once(Part::Image(parse_file_data(value).map_err(|wrong| wrong.within(name))?), name)?,
+            "fileData" => set_once(Part::Image(parse_file_data(value).map_err(|error| error.within(name))?), name)?,
             _ => params::refuse_unsupported(name, value)?,
         }
     }
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_are_one_name() {
+    fn snake_case_names_become_camel_case() {
         for (name, want) in
             [("topP", "topP"), ("top_p", "topP"), ("response_mime_type", "responseMimeType"), ("seed", "seed")]
         {

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_alike_are_told_apart_by_a_count() {
+    fn equal_rows_get_numbered_ids() {
         let mut ids = IdAssigner::default();
         let hash = "0123456789abcdef0123456789abcdef";
         let made: Vec<_> = (1..=3).map(|line| ids.generate(hash, line)).collect();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_up_id_gives_way_to_one_that_is_taken() {
+    fn a_generated_id_avoids_taken_ids() {
         let mut ids = IdAssigner::default();
         ids.claim("0123456789abcdef", 1).unwrap();
         ids.claim("0123456789abcdef-2", 2).unwrap();
@@ -137,22 +137,22 @@ mod tests {
     }
 
     #[test]
-    fn a_second_taker_learns_the_line_of_the_first() {
+    fn a_duplicate_id_reports_the_first_line() {
         let mut ids = IdAssigner::default();
         ids.claim("a", 7).unwrap();
         assert_eq!(ids.claim("a", 9), Err(7));
     }
 
     #[test]
-    fn an_entry_stays_small() {
+    fn an_entry_takes_20_bytes() {
         assert_eq!(size_of::<(Digest, u32)>(), 20);
     }
 
     /// If hashes changed, a resumed run would treat all its rows as changed.
     #[test]
-    fn hashes_are_pinned() {
+    fn hashes_never_change() {
         let request = Request::from_prompt("Why is the sky blue?");
-        let canonical = HashInput { request: &request, model: Some("m"), caption: None, bytes: None };
-        assert_eq!(canonical.hash(&mut Vec::new()).unwrap(), "5dcc04456c16c97de10b8e6e09cd19d1");
+        let hash_input = HashInput { request: &request, model: Some("m"), caption: None, bytes: None };
+        assert_eq!(hash_input.hash(&mut Vec::new()).unwrap(), "5dcc04456c16c97de10b8e6e09cd19d1");
     }
 }

@@ -17,7 +17,7 @@ use super::{
     draft::{Draft, RowOptions},
     error::FieldError,
     image_source::{ImageBatch, ImageBatches, ImageSource, open_regular_file},
-    item_reader::KnownIds,
+    item_reader::IdPredicate,
     json::{Fields, Json},
     picture_stamp,
     sidecar::Sidecar,
@@ -69,22 +69,22 @@ impl ImageReader {
     pub(super) fn next(
         &mut self,
         options: &RowOptions,
-        known: &KnownIds,
+        is_known_id: &IdPredicate,
         has_ended: &dyn Fn(&str) -> bool,
     ) -> Option<(u64, Result<Option<Draft>, FieldError>)> {
-        if let Some((line, wrong)) = self.errors.next() {
-            return Some((line, Err(wrong)));
+        if let Some((line, error)) = self.errors.next() {
+            return Some((line, Err(error)));
         }
         let Some((line, path)) = self.pictures.next() else {
             let batch = self.batches.next()?;
             self.start_batch(batch, options);
-            return self.next(options, known, has_ended);
+            return self.next(options, is_known_id, has_ended);
         };
         self.hash_metadata(&path, options);
         let clash = self.clashes.remove(&line);
         let caption = self.find_sidecar(&path, clash.as_deref(), options, has_ended);
         let draft = caption.and_then(|caption| match caption {
-            Some((_, true)) if !known(&path) => Ok(None),
+            Some((_, true)) if !is_known_id(&path) => Ok(None),
             caption => self.build_draft(&path, caption.map(|(sidecar, _)| sidecar), options).map(Some),
         });
         Some((u64::from(line), draft))
@@ -104,9 +104,9 @@ impl ImageReader {
     }
 
     fn start_batch(&mut self, batch: ImageBatch, options: &RowOptions) {
-        let captioning = options.captions.as_ref();
-        self.clashes = captioning
-            .map(|captioning| captioning.find_clashes(&options.base_dir, &batch.pictures))
+        let caption_settings = options.captions.as_ref();
+        self.clashes = caption_settings
+            .map(|caption_settings| caption_settings.find_clashes(&options.base_dir, &batch.pictures))
             .unwrap_or_default();
         self.errors = batch.errors.into_iter();
         self.pictures = batch.pictures.into_iter();
@@ -121,7 +121,7 @@ impl ImageReader {
         self.hasher.update(&[0]);
         if let Some(stamp) = stamp {
             self.is_unstable |= !stamp.is_stable;
-            picture_stamp::hash_unread(&mut self.hasher, &stamp);
+            picture_stamp::hash_file_state(&mut self.hasher, &stamp);
         }
     }
 
@@ -133,8 +133,8 @@ impl ImageReader {
         options: &RowOptions,
         has_ended: &dyn Fn(&str) -> bool,
     ) -> Result<Option<(Sidecar, bool)>, FieldError> {
-        let Some(captioning) = &options.captions else { return Ok(None) };
-        let sidecar = captioning.sidecar(&options.base_dir, path)?;
+        let Some(caption_settings) = &options.captions else { return Ok(None) };
+        let sidecar = caption_settings.sidecar_for(&options.base_dir, path)?;
         if let Some(earlier) = clash {
             let message = format!(
                 "{path} and {earlier} would share the caption {}; rename one, or ask for full names with --full-caption-names ({}.txt)",
@@ -145,13 +145,13 @@ impl ImageReader {
         }
         let folder = sidecar.target.parent();
         if folder != self.dir_checked_inside.as_deref() {
-            captioning.check_inside_dir(&sidecar)?;
+            caption_settings.check_inside_dir(&sidecar)?;
             self.dir_checked_inside = folder.map(Path::to_owned);
         }
-        let is_captioned = match captioning.is_captioned(&sidecar) {
+        let is_captioned = match caption_settings.is_captioned(&sidecar) {
             // If the item has ended, no caption is written, so the error doesn't matter.
             Err(_) if has_ended(path) => false,
-            is_there => is_there?,
+            result => result?,
         };
         if !is_captioned && folder != self.dir_checked_writable.as_deref() && !has_ended(path) {
             // Check each folder once, so that an error is reported once per folder.
@@ -163,13 +163,13 @@ impl ImageReader {
 
     fn build_draft(&self, path: &str, caption: Option<Sidecar>, options: &RowOptions) -> Result<Draft, FieldError> {
         let fields = template_fields(path, options);
-        let prompt = options.templates.prompt(&fields)?.unwrap_or_else(|| DEFAULT_CAPTION_PROMPT.to_owned());
+        let prompt = options.templates.render_prompt(&fields)?.unwrap_or_else(|| DEFAULT_CAPTION_PROMPT.to_owned());
         if prompt.trim().is_empty() {
             return Err(FieldError::new("", "the prompt template gives an empty prompt"));
         }
         let parts = vec![Part::Image(Image::File(path.into())), Part::Text(prompt)];
         let request = Request {
-            system: options.templates.system(&fields)?,
+            system: options.templates.render_system(&fields)?,
             messages: vec![Message { role: MessageRole::User, parts }],
             params: options.default_params.clone(),
         };

@@ -43,11 +43,11 @@ pub(super) fn parse_inline(mime: &str, data: &str) -> Result<Image, String> {
         return Err(format!("is of type `{mime}`; only pictures (image/…) can be sent"));
     }
     let unpadded = data.trim_end_matches('=');
-    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    let is_base64_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     if data.is_empty()
         || !data.len().is_multiple_of(4)
         || data.len() - unpadded.len() > 2
-        || !unpadded.bytes().all(is_digit)
+        || !unpadded.bytes().all(is_base64_byte)
     {
         return Err("is not base64 (padded, without line ends)".to_owned());
     }

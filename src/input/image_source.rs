@@ -140,9 +140,9 @@ impl Iterator for ImageBatches {
                     read_folder(root, &folder, folders)
                 }
                 Remaining::Source(source) => {
-                    let shelf = read_source(source);
+                    let source_batch = read_source(source);
                     self.remaining = Remaining::Done;
-                    shelf
+                    source_batch
                 }
             };
             for (line, _) in &mut batch.pictures {
@@ -284,18 +284,18 @@ fn exclude_duplicates(base_dir: &Path, batch: &mut ImageBatch) {
     }
     let names: Vec<Box<str>> = batch.pictures.iter().map(|(_, name)| name.clone()).collect();
     let mut kept = Vec::with_capacity(names.len());
-    for (at, (place, _)) in real_paths.iter().enumerate() {
-        match first_index.get(place) {
-            Some(first) if *first != at => {
-                batch.exclude(format!("{} is {} by a linked folder, and goes once", names[at], names[*first]));
+    for (index, (real_path, _)) in real_paths.iter().enumerate() {
+        match first_index.get(real_path) {
+            Some(first) if *first != index => {
+                batch.exclude(format!("{} is {} by a linked folder, and goes once", names[index], names[*first]));
             }
-            _ => kept.push((0, names[at].clone())),
+            _ => kept.push((0, names[index].clone())),
         }
     }
     batch.pictures = kept;
     for link in mem::take(&mut batch.linked_folders) {
         let is_found = link.canonicalize().is_ok_and(|real| {
-            first_index.range(real.clone()..).next().is_some_and(|(place, _)| place.starts_with(&real))
+            first_index.range(real.clone()..).next().is_some_and(|(real_path, _)| real_path.starts_with(&real))
         });
         if !is_found {
             batch.exclude_link(&link);
@@ -385,8 +385,8 @@ fn read_list(file: &Path, base_dir: &Path) -> io::Result<ImageBatch> {
                 }
                 Err(error) => batch.excluded.push((lines.line_number(), error.to_string())),
             },
-            Err(wrong) => {
-                batch.errors.push((lines.line_number(), wrong));
+            Err(error) => {
+                batch.errors.push((lines.line_number(), error));
                 return Ok(batch);
             }
         }
@@ -439,15 +439,15 @@ fn remove_escapes(path: &str) -> String {
 
 /// The reason why a listed path can't be sent, as far as it is known without reading the file.
 fn reason_unsendable(base_dir: &Path, path: &str) -> Option<String> {
-    let whole = base_dir.join(path);
+    let full_path = base_dir.join(path);
     if is_url(path) {
         return Some("is a URL; a list names files: download it, or give rows with `images`".to_owned());
     }
     if extension_of(path) == "svg" {
         return Some("is an SVG drawing, which no provider takes; convert it to PNG".to_owned());
     }
-    let reason = reason_not_a_file(&whole);
-    reason.or_else(|| (!is_picture(&whole)).then(|| "is no picture".to_owned()))
+    let reason = reason_not_a_file(&full_path);
+    reason.or_else(|| (!is_picture(&full_path)).then(|| "is no picture".to_owned()))
 }
 
 /// The reason why a path can't be read as a file, from its metadata. Nothing is opened, since a pipe would block.

@@ -78,35 +78,35 @@ impl UnknownModels {
 }
 
 /// A hash over the metadata of the picture files that rows name. Their content is not read.
-struct Files {
-    any: bool,
-    hash: Box<Xxh3>,
-    began: SystemTime,
+struct PictureFilesHash {
+    has_files: bool,
+    hasher: Box<Xxh3>,
+    started_at: SystemTime,
     /// True if a file changed so recently that another change might not change the hash.
-    unsettled: bool,
+    is_unstable: bool,
 }
 
-impl Files {
+impl PictureFilesHash {
     fn new() -> Self {
-        Self { any: false, hash: Box::new(Xxh3::new()), began: SystemTime::now(), unsettled: false }
+        Self { has_files: false, hasher: Box::new(Xxh3::new()), started_at: SystemTime::now(), is_unstable: false }
     }
 
     fn add(&mut self, request: &Request) {
-        for path in picture_stamp::files(request) {
-            self.any = true;
-            let stamp = picture_stamp::unread_file(path, self.began);
-            self.hash.update(&[u8::from(stamp.is_some())]);
+        for path in picture_stamp::picture_files(request) {
+            self.has_files = true;
+            let stamp = picture_stamp::file_metadata_stamp(path, self.started_at);
+            self.hasher.update(&[u8::from(stamp.is_some())]);
             if let Some(stamp) = stamp {
-                self.unsettled |= !stamp.is_stable;
-                picture_stamp::hash_unread(&mut self.hash, &stamp);
+                self.is_unstable |= !stamp.is_stable;
+                picture_stamp::hash_file_state(&mut self.hasher, &stamp);
             }
         }
     }
 
     /// Combines the hash with the fingerprint of the rows.
     fn fingerprint(mut self, rows: u128) -> u128 {
-        self.hash.update(&rows.to_le_bytes());
-        self.hash.digest128()
+        self.hasher.update(&rows.to_le_bytes());
+        self.hasher.digest128()
     }
 }
 
@@ -119,21 +119,21 @@ pub struct ItemReader {
     scratch: Vec<u8>,
     rows_read: u64,
     skipped: u64,
-    known_ids: KnownIds,
-    ended: Option<Ended>,
-    recorded_stamps: Option<RecordedStamps>,
+    is_known_id: IdPredicate,
+    has_ended: Option<SharedIdPredicate>,
+    recorded_stamps: Option<StampLookup>,
     /// If true, pictures without a recorded stamp are stamped too.
-    stamps_unrecorded: bool,
+    computes_new_stamps: bool,
 }
 
 /// Returns the recorded stamp of the item with this id.
-type RecordedStamps = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
+type StampLookup = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
 
 /// Decides by an item's id, for example whether the run already has the item.
-pub(super) type KnownIds = Box<dyn Fn(&str) -> bool + Send>;
+pub(super) type IdPredicate = Box<dyn Fn(&str) -> bool + Send>;
 
 /// A predicate that all passes over an input share.
-pub(super) type Ended = Arc<Mutex<KnownIds>>;
+pub(super) type SharedIdPredicate = Arc<Mutex<IdPredicate>>;
 
 pub(super) enum RowSource {
     Lines(InputKind, LineReader),
@@ -145,8 +145,13 @@ pub(super) enum RowSource {
 }
 
 impl ItemReader {
-    pub(super) fn new(input: Arc<str>, options: Arc<RowOptions>, rows: RowSource, ended: Option<Ended>) -> Self {
-        let known = Box::new(|_: &str| false);
+    pub(super) fn new(
+        input: Arc<str>,
+        options: Arc<RowOptions>,
+        rows: RowSource,
+        has_ended: Option<SharedIdPredicate>,
+    ) -> Self {
+        let is_known_id = Box::new(|_: &str| false);
         Self {
             input,
             options,
@@ -155,18 +160,18 @@ impl ItemReader {
             scratch: Vec::new(),
             rows_read: 0,
             skipped: 0,
-            known_ids: known,
-            ended,
+            is_known_id,
+            has_ended,
             recorded_stamps: None,
-            stamps_unrecorded: true,
+            computes_new_stamps: true,
         }
     }
 
     /// For a resumed run: pictures that are already items of the run are not skipped if they have a caption. The run
     /// may have written that caption itself.
     #[must_use]
-    pub fn with_known_ids(mut self, known: impl Fn(&str) -> bool + Send + 'static) -> Self {
-        self.known_ids = Box::new(known);
+    pub fn with_known_ids(mut self, is_known_id: impl Fn(&str) -> bool + Send + 'static) -> Self {
+        self.is_known_id = Box::new(is_known_id);
         self
     }
 
@@ -182,7 +187,7 @@ impl ItemReader {
     /// For rows that are only compared with the record: pictures without a recorded stamp are not read.
     #[must_use]
     pub fn without_new_stamps(mut self) -> Self {
-        self.stamps_unrecorded = false;
+        self.computes_new_stamps = false;
         self
     }
 
@@ -199,13 +204,13 @@ impl ItemReader {
         mut self,
         reject: impl Fn(&ItemSpec) -> Option<RowError>,
     ) -> Result<InputSummary, RowErrors> {
-        let mut faults = RowErrors::empty(&self.input);
+        let mut errors = RowErrors::empty(&self.input);
         let (mut items, mut has_pictures, mut tokens) = (0, false, 0_u64);
         let mut unknown_models = UnknownModels::default();
         let model_check = self.options.model_check.clone();
         let mut caption_files = CaptionFiles::default();
         // If the input is pictures, its own fingerprint already covers the files.
-        let mut files = (!matches!(self.rows, RowSource::Pictures(_))).then(Files::new);
+        let mut files = (!matches!(self.rows, RowSource::Pictures(_))).then(PictureFilesHash::new);
         for item in &mut self {
             match item.and_then(|item| reject(&item).map_or(Ok(item), Err)) {
                 Ok(item) => {
@@ -222,26 +227,26 @@ impl ItemReader {
                         files.add(&item.request);
                     }
                 }
-                Err(fault) => faults.add(fault),
+                Err(error) => errors.add(error),
             }
         }
-        if faults.is_empty() && self.rows_read == 0 && self.options.max_rows != Some(0) {
-            faults.add(self.row_error(1, &FieldError::new("", "there are no rows")));
+        if errors.is_empty() && self.rows_read == 0 && self.options.max_rows != Some(0) {
+            errors.add(self.row_error(1, &FieldError::new("", "there are no rows")));
         }
-        if !faults.is_empty() {
-            return Err(faults);
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let skipped = self.skipped;
         let (input, line) = (Arc::clone(&self.input), self.rows_read);
         let (fingerprint, fingerprint_unstable) = self.fingerprint().map_err(|error| {
             let field_error = FieldError::new("", format!("can't be read on: {error}"));
-            faults.add(RowError::new(&input, line, &field_error));
-            faults
+            errors.add(RowError::new(&input, line, &field_error));
+            errors
         })?;
-        let (fingerprint, unsettled) = match files.filter(|files| files.any) {
+        let (fingerprint, is_unstable) = match files.filter(|files| files.has_files) {
             Some(files) => {
-                let unsettled = fingerprint_unstable || files.unsettled;
-                (files.fingerprint(fingerprint), unsettled)
+                let is_unstable = fingerprint_unstable || files.is_unstable;
+                (files.fingerprint(fingerprint), is_unstable)
             }
             None => (fingerprint, fingerprint_unstable),
         };
@@ -254,7 +259,7 @@ impl ItemReader {
             estimated_input_tokens,
             unknown_models,
             fingerprint,
-            fingerprint_unstable: unsettled,
+            fingerprint_unstable: is_unstable,
             caption_files,
         })
     }
@@ -283,12 +288,12 @@ impl ItemReader {
             }
             RowSource::Csv(csv) => csv.next(&self.options).map(|(line, draft)| (line, draft.map(Some))),
             RowSource::Pictures(pictures) => {
-                let has_ended = |id: &str| match &self.ended {
+                let has_ended = |id: &str| match &self.has_ended {
                     // The lock protects no data that a panic could leave half-changed.
-                    Some(ended) => ended.lock().unwrap_or_else(PoisonError::into_inner)(id),
+                    Some(has_ended_id) => has_ended_id.lock().unwrap_or_else(PoisonError::into_inner)(id),
                     None => false,
                 };
-                pictures.next(&self.options, &self.known_ids, &has_ended)
+                pictures.next(&self.options, &self.is_known_id, &has_ended)
             }
             RowSource::OpenFailed(_) => match mem::replace(&mut self.rows, RowSource::Ended) {
                 RowSource::OpenFailed(error) => {
@@ -313,18 +318,18 @@ impl ItemReader {
         } = draft;
         // If an earlier version recorded the item without a stamp, the picture's content at that time is not known.
         // Then no stamp is made, and the size in the hash detects a changed picture.
-        let picture = match (&self.recorded_stamps, &id, &caption) {
+        let recorded_stamp = match (&self.recorded_stamps, &id, &caption) {
             (Some(recorded), Some(id), Some(_)) => match recorded(id) {
                 Some(recorded) => Some(Some(recorded)),
-                None => (self.stamps_unrecorded && !(self.known_ids)(id)).then_some(None),
+                None => (self.computes_new_stamps && !(self.is_known_id)(id)).then_some(None),
             },
             _ => None,
         };
-        let picture = picture.map(|recorded| {
+        let current_stamp = recorded_stamp.map(|recorded| {
             let is_recorded = recorded.is_some();
             (is_recorded, stamp_picture(&request, &self.options.base_dir, recorded))
         });
-        let has_stamp = picture.as_ref().is_some_and(|(is_recorded, stamp)| *is_recorded || stamp.is_some());
+        let has_stamp = current_stamp.as_ref().is_some_and(|(is_recorded, stamp)| *is_recorded || stamp.is_some());
         let hash_input = HashInput {
             request: &request,
             model: preferred_model.as_deref(),
@@ -345,7 +350,7 @@ impl ItemReader {
         };
         image_ref::resolve_paths(&mut request, &self.options.base_dir);
         let picture_stamp = match &caption {
-            Some(_) => picture.and_then(|(_, stamp)| stamp),
+            Some(_) => current_stamp.and_then(|(_, stamp)| stamp),
             None => self.stamp_files(&id, &request),
         };
         let caption_path = caption.map(|sidecar| sidecar.target);
@@ -367,13 +372,14 @@ impl ItemReader {
     /// files count as unchanged and are stamped from now on.
     fn stamp_files(&self, id: &str, request: &Request) -> Option<PictureStamp> {
         let recorded = self.recorded_stamps.as_ref()?;
-        picture_stamp::files(request).next()?;
+        picture_stamp::picture_files(request).next()?;
         let recorded = recorded(id);
-        if recorded.is_none() && !self.stamps_unrecorded {
+        if recorded.is_none() && !self.computes_new_stamps {
             return None;
         }
-        let is_new = recorded.is_none() && !(self.known_ids)(id);
-        stamp_picture(request, &self.options.base_dir, recorded).or_else(|| is_new.then(picture_stamp::missing))
+        let is_new = recorded.is_none() && !(self.is_known_id)(id);
+        stamp_picture(request, &self.options.base_dir, recorded)
+            .or_else(|| is_new.then(picture_stamp::missing_file_stamp))
     }
 
     fn row_error(&self, line: u64, error: &FieldError) -> RowError {
@@ -397,7 +403,7 @@ impl Iterator for ItemReader {
                     let item = self.build_item(line, draft);
                     return Some(item.map_err(|error| self.row_error(line, &error)));
                 }
-                Err(wrong) => return Some(Err(self.row_error(line, &wrong))),
+                Err(error) => return Some(Err(self.row_error(line, &error))),
             }
         }
     }

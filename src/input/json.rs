@@ -55,7 +55,7 @@ impl<'a> Json<'a> {
                 }
                 fields
                     .iter()
-                    .try_for_each(|(name, value)| value.refuse_duplicates().map_err(|wrong| wrong.within(name)))
+                    .try_for_each(|(name, value)| value.refuse_duplicates().map_err(|error| error.within(name)))
             }
             _ => Ok(()),
         }
@@ -179,7 +179,9 @@ fn find_duplicate<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
     const SMALL_OBJECT_FIELDS: usize = 16;
     let mut names = fields.iter().map(|(name, _)| name.as_ref()).enumerate();
     if fields.len() <= SMALL_OBJECT_FIELDS {
-        return names.find(|(index, name)| fields[..*index].iter().any(|(other, _)| other == name)).map(|(_, it)| it);
+        return names
+            .find(|(index, name)| fields[..*index].iter().any(|(other, _)| other == name))
+            .map(|(_, name)| name);
     }
     let mut seen = HashSet::with_capacity(fields.len());
     names.find(|(_, name)| !seen.insert(*name)).map(|(_, name)| name)
@@ -312,8 +314,8 @@ mod tests {
 
     #[test]
     fn a_syntax_error_names_its_column() {
-        let wrong = Json::parse(r#"{"a": tru}"#).unwrap_err();
-        assert_eq!(wrong.to_string(), "is not valid JSON: expected ident (column 10)");
+        let error = Json::parse(r#"{"a": tru}"#).unwrap_err();
+        assert_eq!(error.to_string(), "is not valid JSON: expected ident (column 10)");
     }
 
     #[test]

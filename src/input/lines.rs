@@ -135,14 +135,14 @@ mod tests {
         std::fs::write(file.path(), bytes).unwrap();
         let mut lines = LineReader::open(file.path()).unwrap();
         lines.max_bytes = limit;
-        let mut seen = Vec::new();
+        let mut results = Vec::new();
         loop {
             match lines.advance() {
-                Ok(false) => return seen,
-                Ok(true) => seen.push(
-                    lines.text().map(|text| (lines.line_number(), text.to_owned())).map_err(|wrong| wrong.to_string()),
+                Ok(false) => return results,
+                Ok(true) => results.push(
+                    lines.text().map(|text| (lines.line_number(), text.to_owned())).map_err(|error| error.to_string()),
                 ),
-                Err(wrong) => seen.push(Err(wrong.to_string())),
+                Err(error) => results.push(Err(error.to_string())),
             }
         }
     }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_is_of_the_whole_file_however_far_it_was_read() {
+    fn the_fingerprint_covers_the_whole_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "one\ntwo\nthree\n").unwrap();
         let unread = LineReader::open(file.path()).unwrap().fingerprint().unwrap();

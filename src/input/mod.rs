@@ -59,7 +59,7 @@ use self::{
     error::FieldError,
     image_reader::ImageReader,
     image_source::ImageSource,
-    item_reader::{Ended, RowSource},
+    item_reader::{RowSource, SharedIdPredicate},
     lines::LineReader,
     spool::Spool,
 };
@@ -73,7 +73,7 @@ pub struct InputOptions {
     /// System prompt for rows without their own; may be a template too.
     pub system: Option<String>,
     /// Reads at most this many rows or pictures from the start. Pictures that already have a caption count too.
-    pub limit: Option<u64>,
+    pub max_rows: Option<u64>,
     /// Parameters for rows that don't state their own.
     pub default_params: Params,
     /// Writes answers to files beside the pictures. `None`: answers go to the results only.
@@ -227,7 +227,7 @@ pub struct Input {
     /// The copy of the rows if the input is a pipe, since a pipe can be read only once.
     spool: Option<Spool>,
     /// Returns true if the item with this id has ended in the run and its caption will not be written again.
-    ended: Option<Ended>,
+    has_ended: Option<SharedIdPredicate>,
 }
 
 enum InputSource {
@@ -266,16 +266,16 @@ impl Input {
     /// Warnings about pictures that can't be read or sent, one sentence each. Reads the list of pictures once more.
     pub fn warnings(&self) -> Vec<String> {
         let InputSource::Pictures(source) = &self.source else { return Vec::new() };
-        let (mut left_out, mut unsendable) = (Vec::new(), Vec::new());
+        let (mut excluded, mut unsendable) = (Vec::new(), Vec::new());
         for batch in source.batches() {
-            left_out.extend(batch.excluded);
+            excluded.extend(batch.excluded);
             unsendable.extend(batch.unsendable);
         }
         let mut warnings = Vec::new();
-        if !left_out.is_empty() {
-            let count = left_out.len() as u64;
+        if !excluded.is_empty() {
+            let count = excluded.len() as u64;
             let (files, folders) = (pluralize(count, "file"), plural(count, "folder"));
-            let places = open::list_places(&self.display_name, &left_out);
+            let places = open::list_places(&self.display_name, &excluded);
             warnings.push(format!("{files} or {folders} can't be taken and {} left out:{places}", is_or_are(count)));
         }
         if !unsendable.is_empty() {
@@ -290,9 +290,9 @@ impl Input {
     /// Returns an error if the item must be refused because its row names an unknown model.
     pub fn unknown_model_error(&self, item: &ItemSpec) -> Option<RowError> {
         let check = self.row_options.model_check.as_ref()?;
-        let by_default =
+        let default_policy =
             if self.kind.needs_model() { UnknownModelPolicy::UseAnyModel } else { UnknownModelPolicy::Refuse };
-        if check.on_unknown.unwrap_or(by_default) == UnknownModelPolicy::UseAnyModel {
+        if check.on_unknown.unwrap_or(default_policy) == UnknownModelPolicy::UseAnyModel {
             return None;
         }
         let message = (check.error_message)(check.unknown_model(item)?);
@@ -309,8 +309,8 @@ impl Input {
 
     /// For a resumed run: skips the check of the caption file for pictures whose items have ended, since no caption is
     /// written for them.
-    pub fn spare_ended(&mut self, ended: impl Fn(&str) -> bool + Send + 'static) {
-        self.ended = Some(Arc::new(Mutex::new(Box::new(ended))));
+    pub fn skip_caption_checks_if_ended(&mut self, has_ended: impl Fn(&str) -> bool + Send + 'static) {
+        self.has_ended = Some(Arc::new(Mutex::new(Box::new(has_ended))));
     }
 
     /// Streams the items. Every call gives the same ids and hashes in the same order.
@@ -323,7 +323,7 @@ impl Input {
             InputSource::Pictures(source) => Ok(RowSource::Pictures(Box::new(ImageReader::open(source)))),
         };
         let rows = rows.unwrap_or_else(RowSource::OpenFailed);
-        ItemReader::new(Arc::clone(&self.display_name), Arc::clone(&self.row_options), rows, self.ended.clone())
+        ItemReader::new(Arc::clone(&self.display_name), Arc::clone(&self.row_options), rows, self.has_ended.clone())
     }
 }
 

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_count_as_numbers() {
+    fn runs_of_digits_are_compared_as_numbers() {
         let mut names = ["img10.png", "img2.png", "b", "img02.png", "img1.png", "a10b2", "a10b10", "img", "ä"];
         names.sort_by(|a, b| compare(a, b));
         let want = ["a10b2", "a10b10", "b", "img", "img1.png", "img02.png", "img2.png", "img10.png", "ä"];

@@ -73,7 +73,7 @@ impl Input {
             let message = format!("{} lies in a folder whose name is not UTF-8; rename it", found.display_name);
             return Err(InputError::InvalidOptions(message));
         }
-        let captioning = match options.captions {
+        let caption_settings = match options.captions {
             Some(captions) if kind == InputKind::Pictures => Some(CaptionSettings {
                 dir: captions
                     .dir
@@ -90,8 +90,8 @@ impl Input {
             templates: Templates::compile(prompt, options.system.as_deref())?,
             default_params: options.default_params,
             base_dir: found.base_dir,
-            captions: captioning,
-            max_rows: options.limit,
+            captions: caption_settings,
+            max_rows: options.max_rows,
             kept_fields: options.kept_fields,
             legacy_rows: options.legacy_rows,
             allows_extra_pictures: options.allows_extra_pictures,
@@ -105,7 +105,7 @@ impl Input {
             source,
             row_options: Arc::new(row_options),
             spool,
-            ended: None,
+            has_ended: None,
         })
     }
 
@@ -123,8 +123,8 @@ impl Input {
     /// Makes the new copy of a pipe the run's input. Does nothing for other inputs.
     pub fn commit_copy(&mut self) -> Result<(), InputError> {
         let Some(spool) = &mut self.spool else { return Ok(()) };
-        let fresh = spool.path().to_owned();
-        let kept = spool.commit().map_err(|source| InputError::Spool { path: fresh, source })?;
+        let new_path = spool.path().to_owned();
+        let kept = spool.commit().map_err(|source| InputError::Spool { path: new_path, source })?;
         match &mut self.source {
             InputSource::Lines(path)
             | InputSource::Csv { path, .. }
@@ -149,9 +149,9 @@ fn normalize_path(path: &str) -> String {
 }
 
 fn check_options(found: &FoundInput, options: &InputOptions) -> Result<(), InputError> {
-    let refused = |message: String| Err(InputError::InvalidOptions(message));
+    let refuse = |message: String| Err(InputError::InvalidOptions(message));
     if found.kind.is_batch() && options.prompt.is_some() {
-        return refused(format!(
+        return refuse(format!(
             "{} holds {}, which are whole requests: leave out --prompt",
             found.display_name, found.kind
         ));
@@ -159,17 +159,17 @@ fn check_options(found: &FoundInput, options: &InputOptions) -> Result<(), Input
     let dir = options.captions.as_ref().and_then(|captions| captions.dir.as_ref());
     match dir {
         Some(_) if found.kind != InputKind::Pictures => {
-            refused(format!("{} holds {}, not pictures: leave out --captions", found.display_name, found.kind))
+            refuse(format!("{} holds {}, not pictures: leave out --captions", found.display_name, found.kind))
         }
-        Some(dir) if dir.to_str().is_none() => refused(format!("--captions {} is not UTF-8", dir.display())),
-        Some(dir) if dir.exists() && !dir.is_dir() => refused(format!("--captions {} is no folder", dir.display())),
+        Some(dir) if dir.to_str().is_none() => refuse(format!("--captions {} is not UTF-8", dir.display())),
+        Some(dir) if dir.exists() && !dir.is_dir() => refuse(format!("--captions {} is no folder", dir.display())),
         _ => Ok(()),
     }
 }
 
 fn find_input(argument: &str, spool: &Path, options: &InputOptions) -> Result<FoundInput, InputError> {
     let max_pipe_bytes = options.max_pipe_bytes.unwrap_or(spool::DEFAULT_MAX_PIPE_BYTES);
-    let format = options.line_format;
+    let line_format = options.line_format;
     if argument == "-" {
         return open_pipe(
             spool::copy_stdin(spool, max_pipe_bytes)?,
@@ -183,7 +183,7 @@ fn find_input(argument: &str, spool: &Path, options: &InputOptions) -> Result<Fo
     let metadata = match fs::metadata(&absolute_path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound && argument.contains(WILDCARDS) => {
-            refuse_line_format(format, argument, "is a pattern")?;
+            refuse_line_format(line_format, argument, "is a pattern")?;
             return open_glob(argument);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(InputError::NotFound(argument.to_owned())),
@@ -191,7 +191,7 @@ fn find_input(argument: &str, spool: &Path, options: &InputOptions) -> Result<Fo
     };
     let name = Input::run_name_of(argument);
     if metadata.is_dir() {
-        refuse_line_format(format, argument, "is a folder")?;
+        refuse_line_format(line_format, argument, "is a folder")?;
         return open_pictures(ImageSource::Folder(absolute_path), argument, name);
     }
     let base_dir = absolute_path.parent().unwrap_or(&absolute_path).to_owned();
@@ -200,12 +200,12 @@ fn find_input(argument: &str, spool: &Path, options: &InputOptions) -> Result<Fo
     }
     // A named pipe, `<(command)` or /dev/stdin, which can be read only once.
     let stream = File::open(&absolute_path).map_err(|error| InputError::unreadable(path, error))?;
-    open_pipe(spool::named(stream, spool, argument, max_pipe_bytes)?, path, name, options)
+    open_pipe(spool::copy_named_stream(stream, spool, argument, max_pipe_bytes)?, path, name, options)
 }
 
 /// Refuses `--list` and `--lines` for an input that is not a text file.
-fn refuse_line_format(format: LineFormat, display_path: &str, message: &str) -> Result<(), InputError> {
-    let option = match format {
+fn refuse_line_format(line_format: LineFormat, display_path: &str, message: &str) -> Result<(), InputError> {
+    let option = match line_format {
         LineFormat::Detect => return Ok(()),
         LineFormat::Pictures => "--list",
         LineFormat::Prompts => "--lines",
@@ -286,14 +286,14 @@ fn glob_source(folder: &Path, pattern: &str) -> ImageSource {
 
 fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Result<FoundInput, InputError> {
     // A batch with errors is accepted here: validation reports the errors.
-    let mut left_out = Vec::new();
-    let mut shelves = image_source.batches().inspect(|batch| left_out.extend_from_slice(&batch.excluded));
-    let first = shelves.find(|shelf| !shelf.pictures.is_empty() || !shelf.errors.is_empty());
-    drop(shelves);
-    if let Some(shelf) = &first {
-        refuse_unsendable_list(shelf, label)?;
-    } else if !left_out.is_empty() {
-        let message = format!("holds no picture that can be taken:{}", list_places(label, &left_out));
+    let mut excluded = Vec::new();
+    let mut batches = image_source.batches().inspect(|batch| excluded.extend_from_slice(&batch.excluded));
+    let first = batches.find(|batch| !batch.pictures.is_empty() || !batch.errors.is_empty());
+    drop(batches);
+    if let Some(batch) = &first {
+        refuse_unsendable_list(batch, label)?;
+    } else if !excluded.is_empty() {
+        let message = format!("holds no picture that can be taken:{}", list_places(label, &excluded));
         return Err(InputError::unsupported_format(Path::new(label), message));
     } else {
         let advice = match &image_source {
@@ -335,8 +335,8 @@ pub(super) fn list_places(label: &str, places: &[(u64, String)]) -> String {
 /// The end of a pattern, from the last folder before its first wildcard: `photos/*.jpg` for `/home/me/photos/*.jpg`.
 fn glob_tail(pattern: &Path) -> PathBuf {
     let components: Vec<_> = pattern.components().collect();
-    let wild = components.iter().position(has_wildcard).unwrap_or(0);
-    components[wild.saturating_sub(1)..].iter().collect()
+    let first_wildcard = components.iter().position(has_wildcard).unwrap_or(0);
+    components[first_wildcard.saturating_sub(1)..].iter().collect()
 }
 
 fn has_wildcard(component: &Component<'_>) -> bool {
@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_safe_as_folders() {
+    fn run_names_are_safe_folder_names() {
         for (argument, want) in [
             ("-", "stdin"),
             ("/dev/fd/63", "stdin"),
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_has_one_spelling() {
+    fn spellings_of_one_path_are_normalized() {
         for (argument, want) in [
             ("pics", "pics"),
             ("pics/", "pics"),
@@ -397,15 +397,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_brackets_in_its_name_is_no_pattern() {
+    fn brackets_in_the_working_directory_are_no_pattern() {
         let folder = tempfile::tempdir().unwrap();
         let odd = folder.path().join("[2026] summer");
         fs::create_dir_all(odd.join("sub")).unwrap();
         fs::write(odd.join("sub/a.png"), "").unwrap();
         for pattern in ["sub/*.png", "./sub/*.png", "*/a.png"] {
-            let shelves: Vec<_> = glob_source(&odd, pattern).batches().collect();
-            assert_eq!(shelves.len(), 1, "{pattern}");
-            let path = &shelves[0].pictures[0].1;
+            let batches: Vec<_> = glob_source(&odd, pattern).batches().collect();
+            assert_eq!(batches.len(), 1, "{pattern}");
+            let path = &batches[0].pictures[0].1;
             assert_eq!(&**path, if pattern.starts_with('*') { "sub/a.png" } else { "a.png" });
         }
     }

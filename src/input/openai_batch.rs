@@ -65,7 +65,7 @@ fn read_body(body: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Resu
     request.messages = chat.messages;
     request.system = match chat.system {
         Some(system) => Some(system),
-        None => options.templates.system(&Fields::new())?,
+        None => options.templates.render_system(&Fields::new())?,
     };
     Ok(())
 }

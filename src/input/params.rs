@@ -11,31 +11,31 @@ type ParamResult<T> = Result<T, FieldError>;
 /// Sets the parameter called `name` in a row or an OpenAI body. `Ok(false)`: `name` is not a parameter.
 pub(super) fn set_param(params: &mut Params, name: &str, value: &Json<'_>) -> ParamResult<bool> {
     match name {
-        "temperature" => params.temperature = Some(temperature(value, name)?),
-        "top_p" => params.top_p = Some(top_p(value, name)?),
+        "temperature" => params.temperature = Some(parse_temperature(value, name)?),
+        "top_p" => params.top_p = Some(parse_top_p(value, name)?),
         "max_tokens" | "max_output_tokens" | "max_completion_tokens" => {
-            params.max_output_tokens = Some(max_output_tokens(value, name)?);
+            params.max_output_tokens = Some(parse_max_output_tokens(value, name)?);
         }
-        "stop" => params.stop = stop(value, name)?,
+        "stop" => params.stop = parse_stop(value, name)?,
         "seed" => params.seed = Some(value.integer(name)?),
-        "reasoning_effort" => params.thinking = Some(thinking_level(value, name)?),
-        "response_format" => params.json = response_format(value)?,
+        "reasoning_effort" => params.thinking = Some(parse_thinking_level(value, name)?),
+        "response_format" => params.json = parse_response_format(value)?,
         _ => return Ok(false),
     }
     Ok(true)
 }
 
-pub(super) fn temperature(value: &Json<'_>, field_path: &str) -> ParamResult<f64> {
+pub(super) fn parse_temperature(value: &Json<'_>, field_path: &str) -> ParamResult<f64> {
     let number = value.number(field_path)?;
     if (0.0..=2.0).contains(&number) { Ok(number) } else { Err(FieldError::new(field_path, "must be from 0 to 2")) }
 }
 
-pub(super) fn top_p(value: &Json<'_>, field_path: &str) -> ParamResult<f64> {
+pub(super) fn parse_top_p(value: &Json<'_>, field_path: &str) -> ParamResult<f64> {
     let number = value.number(field_path)?;
     if (0.0..=1.0).contains(&number) { Ok(number) } else { Err(FieldError::new(field_path, "must be from 0 to 1")) }
 }
 
-pub(super) fn max_output_tokens(value: &Json<'_>, field_path: &str) -> ParamResult<u32> {
+pub(super) fn parse_max_output_tokens(value: &Json<'_>, field_path: &str) -> ParamResult<u32> {
     let number = value.integer(field_path)?;
     u32::try_from(number)
         .ok()
@@ -44,7 +44,7 @@ pub(super) fn max_output_tokens(value: &Json<'_>, field_path: &str) -> ParamResu
 }
 
 /// Reads one string or a list of strings.
-pub(super) fn stop(value: &Json<'_>, field_path: &str) -> ParamResult<Vec<String>> {
+pub(super) fn parse_stop(value: &Json<'_>, field_path: &str) -> ParamResult<Vec<String>> {
     if let Some(text) = value.as_text() {
         return Ok(vec![text.to_owned()]);
     }
@@ -53,7 +53,7 @@ pub(super) fn stop(value: &Json<'_>, field_path: &str) -> ParamResult<Vec<String
 }
 
 /// Reads a thinking level; `none` means a budget of 0 tokens.
-pub(super) fn thinking_level(value: &Json<'_>, field_path: &str) -> ParamResult<Thinking> {
+pub(super) fn parse_thinking_level(value: &Json<'_>, field_path: &str) -> ParamResult<Thinking> {
     let word = value.text(field_path)?.to_ascii_lowercase();
     match word.as_str() {
         "none" => Ok(Thinking::Budget(0)),
@@ -65,7 +65,7 @@ pub(super) fn thinking_level(value: &Json<'_>, field_path: &str) -> ParamResult<
     }
 }
 
-pub(super) fn thinking_budget(value: &Json<'_>, field_path: &str) -> ParamResult<Thinking> {
+pub(super) fn parse_thinking_budget(value: &Json<'_>, field_path: &str) -> ParamResult<Thinking> {
     let number = value.integer(field_path)?;
     let tokens =
         u32::try_from(number).map_err(|_| FieldError::new(field_path, "must be a number of tokens, 0 or more"))?;
@@ -73,23 +73,23 @@ pub(super) fn thinking_budget(value: &Json<'_>, field_path: &str) -> ParamResult
 }
 
 /// Reads a row's `thinking`: a level, a budget, `false`, or Anthropic's object. `None`: the provider decides.
-pub(super) fn thinking(value: &Json<'_>, field_path: &str) -> ParamResult<Option<Thinking>> {
+pub(super) fn parse_thinking(value: &Json<'_>, field_path: &str) -> ParamResult<Option<Thinking>> {
     match value {
-        Json::Text(_) => thinking_level(value, field_path).map(Some),
-        Json::Int(_) | Json::Float(_) => thinking_budget(value, field_path).map(Some),
+        Json::Text(_) => parse_thinking_level(value, field_path).map(Some),
+        Json::Int(_) | Json::Float(_) => parse_thinking_budget(value, field_path).map(Some),
         Json::Bool(false) => Ok(Some(Thinking::Budget(0))),
-        Json::Object(_) => thinking_object(value).map_err(|error| error.within(field_path)),
+        Json::Object(_) => parse_thinking_object(value).map_err(|error| error.within(field_path)),
         _ => Err(value.type_error(field_path, "a level (low, medium, high), a number of tokens, or false")),
     }
 }
 
 /// Reads `{"type":"enabled","budget_tokens":1024}`, `{"type":"disabled"}` or `{"type":"adaptive"}`.
-fn thinking_object(value: &Json<'_>) -> ParamResult<Option<Thinking>> {
+fn parse_thinking_object(value: &Json<'_>) -> ParamResult<Option<Thinking>> {
     let kind = value.get("type").map(|kind| kind.text("type")).transpose()?;
     match (kind, value.get("budget_tokens")) {
         (Some("disabled"), _) => Ok(Some(Thinking::Budget(0))),
         (Some("adaptive"), _) => Ok(None),
-        (None | Some("enabled"), Some(tokens)) => thinking_budget(tokens, "budget_tokens").map(Some),
+        (None | Some("enabled"), Some(tokens)) => parse_thinking_budget(tokens, "budget_tokens").map(Some),
         (None | Some("enabled"), None) => Err(FieldError::new("budget_tokens", "is missing")),
         (Some(other), _) => {
             Err(FieldError::new("type", format!("is `{other}`; known are enabled, disabled and adaptive")))
@@ -98,7 +98,7 @@ fn thinking_object(value: &Json<'_>) -> ParamResult<Option<Thinking>> {
 }
 
 /// Reads a row's `json`: `true`, `false`, or a JSON schema.
-pub(super) fn json(value: &Json<'_>, field_path: &str) -> ParamResult<Option<JsonMode>> {
+pub(super) fn parse_json_mode(value: &Json<'_>, field_path: &str) -> ParamResult<Option<JsonMode>> {
     match value {
         Json::Bool(true) => Ok(Some(JsonMode::Object)),
         Json::Bool(false) => Ok(None),
@@ -108,7 +108,7 @@ pub(super) fn json(value: &Json<'_>, field_path: &str) -> ParamResult<Option<Jso
 }
 
 /// Reads OpenAI's `response_format`. A schema's name and strictness are ignored: the provider adapter sets them.
-fn response_format(value: &Json<'_>) -> ParamResult<Option<JsonMode>> {
+fn parse_response_format(value: &Json<'_>) -> ParamResult<Option<JsonMode>> {
     let field_path = "response_format";
     value.object(field_path)?;
     let kind = value.get("type").ok_or_else(|| FieldError::new(format!("{field_path}.type"), "is missing"))?;
@@ -117,9 +117,9 @@ fn response_format(value: &Json<'_>) -> ParamResult<Option<JsonMode>> {
         "json_object" => Ok(Some(JsonMode::Object)),
         "json_schema" => {
             let schema = value.get("json_schema").and_then(|spec| spec.get("schema")).or_else(|| value.get("schema"));
-            let at = "response_format.json_schema.schema";
-            let schema = schema.ok_or_else(|| FieldError::new(at, "is missing"))?;
-            schema.object(at)?;
+            let schema_path = "response_format.json_schema.schema";
+            let schema = schema.ok_or_else(|| FieldError::new(schema_path, "is missing"))?;
+            schema.object(schema_path)?;
             Ok(Some(JsonMode::Schema(schema.to_value())))
         }
         other => Err(FieldError::new(

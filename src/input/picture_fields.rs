@@ -13,7 +13,7 @@ use super::{
     image_ref,
     image_source::{PICTURE_EXTENSIONS, is_picture},
     json::{Fields, Json},
-    picture_names::{OTHER_PICTURES, extension_of, is_base64, is_data_url, names_a_picture},
+    picture_names::{UNSENDABLE_EXTENSIONS, extension_of, is_data_url, is_picture_base64, names_a_picture},
 };
 
 /// Fields that name pictures and nothing else.
@@ -25,9 +25,9 @@ const PICTURE_WORDS: [&str; 4] = ["image", "img", "picture", "photo"];
 /// Last words of names that mean a picture itself: `mask_image`, `photos`.
 const PICTURE_NOUNS: [&str; 8] = ["image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"];
 /// Keys of objects under which a picture stands.
-const PICTURE_KEYS: [&str; 9] = ["url", "path", "src", "data", "base64", "b64_json", "file", "image", "image_url"];
+const PICTURE_SUBFIELDS: [&str; 9] = ["url", "path", "src", "data", "base64", "b64_json", "file", "image", "image_url"];
 /// If a field's name contains one of these, a URL in it may lead to something other than a picture, like a licence.
-const OTHER_ADDRESSES: [&str; 6] = ["license", "licence", "credit", "author", "attribution", "page"];
+const NON_PICTURE_URL_WORDS: [&str; 6] = ["license", "licence", "credit", "author", "attribution", "page"];
 /// If a field's name has one of these words, it is a text about a picture.
 const TEXT_WORDS: [&str; 6] = ["caption", "captions", "alt", "text", "title", "description"];
 
@@ -68,16 +68,16 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions)
 
 /// Refuses a field that looks like a picture but is not read, unless its value is one of the pictures that are sent.
 /// A field that a template uses counts as read.
-pub(super) fn refuse_unread(fields: &Fields<'_>, sent: &Request, options: &RowOptions) -> Result<(), FieldError> {
-    if sent.needs_vision() && options.allows_extra_pictures {
+pub(super) fn refuse_unread(fields: &Fields<'_>, request: &Request, options: &RowOptions) -> Result<(), FieldError> {
+    if request.needs_vision() && options.allows_extra_pictures {
         return Ok(());
     }
     for (name, value) in fields {
         let is_read = may_name_pictures(name) || options.templates.uses_field(name);
-        if is_read || !may_be_unread(name, sent) || !holds_unsent(name, value, sent, options) {
+        if is_read || !may_be_unread(name, request) || !holds_unsent(name, value, request, options) {
             continue;
         }
-        let message = if sent.needs_vision() {
+        let message = if request.needs_vision() {
             "looks like a picture beside the one that is sent, but is not read: list all pictures in `images` (or use it in \
              --prompt, or take it out)"
         } else {
@@ -139,51 +139,51 @@ fn split_words(name: &str) -> Vec<String> {
 }
 
 /// True if a value contains a picture that is not part of `request`. `name` is the name of its field.
-pub(super) fn holds_unsent(name: &str, value: &Json<'_>, sent: &Request, options: &RowOptions) -> bool {
+pub(super) fn holds_unsent(name: &str, value: &Json<'_>, request: &Request, options: &RowOptions) -> bool {
     match value {
         Json::Text(text) if text.starts_with(['[', '{']) => match Json::parse(text) {
-            Ok(value) => holds_unsent(name, &value, sent, options),
-            Err(_) => is_unsent(name, text, sent, options),
+            Ok(value) => holds_unsent(name, &value, request, options),
+            Err(_) => is_unsent(name, text, request, options),
         },
-        Json::Text(text) => is_unsent(name, text, sent, options),
-        Json::List(items) => items.iter().any(|item| holds_unsent(name, item, sent, options)),
+        Json::Text(text) => is_unsent(name, text, request, options),
+        Json::List(items) => items.iter().any(|item| holds_unsent(name, item, request, options)),
         Json::Object(fields) => fields.iter().any(|(key, value)| match value {
             Json::Text(text) if key == "bytes" => !text.is_empty(),
             Json::List(bytes) if key == "bytes" => !bytes.is_empty(),
-            Json::Text(text) => PICTURE_KEYS.contains(&key.as_ref()) && is_unsent(name, text, sent, options),
-            value => holds_unsent(name, value, sent, options),
+            Json::Text(text) => PICTURE_SUBFIELDS.contains(&key.as_ref()) && is_unsent(name, text, request, options),
+            value => holds_unsent(name, value, request, options),
         }),
         _ => false,
     }
 }
 
 /// True if a text is the path, URL or base64 of a picture that is not part of `request`.
-fn is_unsent(name: &str, text: &str, sent: &Request, options: &RowOptions) -> bool {
+fn is_unsent(name: &str, text: &str, request: &Request, options: &RowOptions) -> bool {
     let kind = NameKind::of(name);
     let words = split_words(name);
     // If a picture is sent, a URL in a field like `license` describes it.
     let has_word = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
-    let is_other =
-        kind == NameKind::Other && (has_word(&TEXT_WORDS) || (text.contains("://") && has_word(&OTHER_ADDRESSES)));
+    let is_other_url = kind == NameKind::Other
+        && (has_word(&TEXT_WORDS) || (text.contains("://") && has_word(&NON_PICTURE_URL_WORDS)));
     // A picture's URL needs no extension, and neither does that of a page.
-    let takes_any_url = kind == NameKind::Numbered || (kind == NameKind::Picture && !sent.needs_vision());
+    let takes_any_url = kind == NameKind::Numbered || (kind == NameKind::Picture && !request.needs_vision());
     let is_one_word = !text.trim().contains(char::is_whitespace);
     let is_picture = is_data_url(text)
-        || is_base64(text)
-        || (is_one_word && !is_other && (names_a_picture(text) || (takes_any_url && refers_to_a_picture(text))))
+        || is_picture_base64(text)
+        || (is_one_word && !is_other_url && (names_a_picture(text) || (takes_any_url && refers_to_a_picture(text))))
         || (kind != NameKind::Other && is_existing_picture(text, options));
     if !is_picture {
         return false;
     }
-    let same = image_ref::parse_reference(text).ok();
+    let parsed = image_ref::parse_reference(text).ok();
     // Fields called `name` or the like may contain the file name without its folder. Inline data has no file name, so
     // any name may belong to it.
-    let has_name = |place: &Path| kind != NameKind::Numbered && place.ends_with(text.trim());
-    !sent.images().any(|image| {
-        same.as_ref() == Some(image)
+    let has_file_name = |path: &Path| kind != NameKind::Numbered && path.ends_with(text.trim());
+    !request.images().any(|image| {
+        parsed.as_ref() == Some(image)
             || match image {
-                Image::File(path) => has_name(path),
-                Image::Url(url) => has_name(Path::new(url.split(['?', '#']).next().unwrap_or_default())),
+                Image::File(path) => has_file_name(path),
+                Image::Url(url) => has_file_name(Path::new(url.split(['?', '#']).next().unwrap_or_default())),
                 Image::Inline { data, .. } => data == text || has_word(&["name", "names", "filename"]),
             }
     })
@@ -210,12 +210,12 @@ pub(super) fn is_origin_of_data(value: &Json<'_>, sent: &Request) -> bool {
 }
 
 /// Removes punctuation and converts to lower case.
-fn plain(name: &str) -> String {
+fn normalize_name(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 fn has_picture_word(name: &str) -> bool {
-    let letters = plain(name);
+    let letters = normalize_name(name);
     letters == "filename" || PICTURE_WORDS.iter().any(|word| letters.contains(word))
 }
 
@@ -244,7 +244,7 @@ fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &R
                 _ => return Ok(!has_picture),
             };
             let extension = extension_of(file);
-            if OTHER_PICTURES.contains(&extension.as_str()) && !has_picture {
+            if UNSENDABLE_EXTENSIONS.contains(&extension.as_str()) && !has_picture {
                 let message = format!("is of a kind that can't be sent ({extension}); convert it to PNG or JPEG");
                 return Err(FieldError::new(name, message));
             }
@@ -256,11 +256,11 @@ fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &R
 }
 
 /// True if `accepts` returns true for the text, for each text of a list, or for the `url` of an object.
-fn all_name_pictures(value: &Json<'_>, names: impl Fn(&str) -> bool) -> bool {
+fn all_name_pictures(value: &Json<'_>, accepts: impl Fn(&str) -> bool) -> bool {
     match value {
-        Json::Text(text) => names(text),
-        Json::List(items) => !items.is_empty() && items.iter().all(|item| item.as_text().is_some_and(&names)),
-        Json::Object(_) => value.get("url").and_then(Json::as_text).is_some_and(names),
+        Json::Text(text) => accepts(text),
+        Json::List(items) => !items.is_empty() && items.iter().all(|item| item.as_text().is_some_and(&accepts)),
+        Json::Object(_) => value.get("url").and_then(Json::as_text).is_some_and(accepts),
         _ => false,
     }
 }
@@ -280,15 +280,15 @@ fn has_sendable_extension(text: &str) -> bool {
 
 /// Parses one reference, a list of them, or `{"url": …}` as OpenAI writes it.
 pub(super) fn parse_references(name: &str, value: &Json<'_>) -> Result<Vec<Image>, FieldError> {
-    let parse_one = |value: &Json<'_>, at: &str| {
-        let text = value.text(at)?;
-        if is_base64(text) {
+    let parse_one = |value: &Json<'_>, field_path: &str| {
+        let text = value.text(field_path)?;
+        if is_picture_base64(text) {
             return Err(FieldError::new(
-                at,
+                field_path,
                 "is base64 without its type; write data:image/png;base64,… (or what it is)",
             ));
         }
-        image_ref::parse_reference(text).map_err(|message| FieldError::new(at, message))
+        image_ref::parse_reference(text).map_err(|message| FieldError::new(field_path, message))
     };
     match value {
         Json::Text(_) => Ok(vec![parse_one(value, name)?]),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::image_source::{PICTURE_EXTENSIONS, strip_quotes};
 
 /// Extensions of pictures that no provider accepts.
-pub(super) const OTHER_PICTURES: [&str; 9] = ["svg", "pdf", "psd", "eps", "ico", "jp2", "jxl", "dng", "raw"];
+pub(super) const UNSENDABLE_EXTENSIONS: [&str; 9] = ["svg", "pdf", "psd", "eps", "ico", "jp2", "jxl", "dng", "raw"];
 /// The first characters of PNG, JPEG, GIF and WebP in base64.
 const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR"];
 /// Characters that may separate a name from other fields on its line.
@@ -28,22 +28,22 @@ pub(super) enum LineShape {
 
 impl LineShape {
     pub(super) fn of(line: &str) -> Self {
-        let plain = strip_quotes(line);
-        if is_data_url(plain) || is_base64(plain) {
+        let unquoted = strip_quotes(line);
+        if is_data_url(unquoted) || is_picture_base64(unquoted) {
             return Self::PerhapsName;
         }
-        if !names_a_picture(plain) {
-            return Self::of_fields(line, plain);
+        if !names_a_picture(unquoted) {
+            return Self::of_fields(line, unquoted);
         }
-        let is_path = begins_like_a_path(plain);
-        if plain.contains(char::is_whitespace) {
+        let is_path = starts_like_a_path(unquoted);
+        if unquoted.contains(char::is_whitespace) {
             match () {
-                () if plain != line => Self::Name,
-                () if ends_in_bare_extension(plain) => Self::Prompt,
-                () if is_path || (is_short_name(plain) && !speaks_of_files(plain)) => Self::PerhapsName,
+                () if unquoted != line => Self::Name,
+                () if ends_in_bare_extension(unquoted) => Self::Prompt,
+                () if is_path || (is_short_name(unquoted) && !speaks_of_files(unquoted)) => Self::PerhapsName,
                 () => Self::Sentence,
             }
-        } else if plain == line && !is_path && plain.chars().any(is_of_script_without_blanks) {
+        } else if unquoted == line && !is_path && unquoted.chars().any(is_of_script_without_blanks) {
             Self::PerhapsName
         } else {
             Self::Name
@@ -64,7 +64,7 @@ impl LineShape {
 /// True if a text ends in a picture's extension, also in one that no provider accepts.
 pub(super) fn names_a_picture(text: &str) -> bool {
     let extension = extension_of(text);
-    PICTURE_EXTENSIONS.contains(&extension.as_str()) || OTHER_PICTURES.contains(&extension.as_str())
+    PICTURE_EXTENSIONS.contains(&extension.as_str()) || UNSENDABLE_EXTENSIONS.contains(&extension.as_str())
 }
 
 /// The extension in lower case. For a URL, its query is ignored.
@@ -80,7 +80,7 @@ pub(super) fn extension_of(text: &str) -> String {
 }
 
 /// True for base64 of a picture without a media type.
-pub(super) fn is_base64(text: &str) -> bool {
+pub(super) fn is_picture_base64(text: &str) -> bool {
     const SHORTEST: usize = 64;
     text.len() >= SHORTEST && !text.contains('.') && BASE64_STARTS.iter().any(|start| text.starts_with(start))
 }
@@ -108,7 +108,7 @@ fn speaks_of_files(text: &str) -> bool {
     let mut words = text.split_whitespace();
     let begins_with_name = words.next().is_some_and(names_a_picture);
     words.next_back();
-    OTHER_PICTURES.contains(&extension_of(text).as_str()) || (!begins_with_name && words.any(names_a_picture))
+    UNSENDABLE_EXTENSIONS.contains(&extension_of(text).as_str()) || (!begins_with_name && words.any(names_a_picture))
 }
 
 /// A letter of Chinese, Japanese or Thai: a sentence in it is one word.
@@ -126,16 +126,16 @@ fn is_location(text: &str) -> bool {
         |rest: &str| rest.split_once('/').is_some_and(|(first, rest)| !first.is_empty() && !rest.is_empty());
     match text.strip_prefix('/') {
         Some(rest) => is_absolute(rest),
-        None => begins_like_a_path(text),
+        None => starts_like_a_path(text),
     }
 }
 
 /// True for texts like `/a`, `./a`, `~/a`, `C:\a`, `\\server\a` and `https://a`.
-fn begins_like_a_path(text: &str) -> bool {
+fn starts_like_a_path(text: &str) -> bool {
     let has_drive = |bytes: &[u8]| matches!(bytes, [drive, b':', b'\\' | b'/', _, ..] if drive.is_ascii_alphabetic());
     let has_scheme = |(scheme, rest): (&str, &str)| {
-        let is_part = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
-        !scheme.is_empty() && scheme.chars().all(is_part) && !rest.is_empty()
+        let is_scheme_char = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
+        !scheme.is_empty() && scheme.chars().all(is_scheme_char) && !rest.is_empty()
     };
     ["/", "./", "../", "~/", ".\\", "..\\", "\\\\"]
         .iter()
@@ -147,8 +147,8 @@ fn begins_like_a_path(text: &str) -> bool {
 /// True if a line contains a picture's name and other fields: `a.png,1`, `a.png 0`, `a.png<TAB>a caption`.
 fn has_name_among_fields(line: &str) -> bool {
     let is_name = |field: &str| {
-        let plain = strip_quotes(field.trim());
-        names_a_picture(plain) && (is_one_word(plain) || plain != field.trim() || is_short_name(plain))
+        let unquoted = strip_quotes(field.trim());
+        names_a_picture(unquoted) && (is_one_word(unquoted) || unquoted != field.trim() || is_short_name(unquoted))
     };
     if line.contains('\t') && line.split('\t').any(is_name) {
         return true;

@@ -55,14 +55,14 @@ pub(super) fn build_draft(
             "model" => draft.model = Some(nonblank_text(value, "model")?),
             "tier" => draft.tier = Some(nonblank_text(value, "tier")?),
             "max_usd" => draft.max_usd = Some(parse_money(value, "max_usd")?),
-            "thinking" => request.params.thinking = params::thinking(value, "thinking")?,
-            "json" => request.params.json = params::json(value, "json")?,
+            "thinking" => request.params.thinking = params::parse_thinking(value, "thinking")?,
+            "json" => request.params.json = params::parse_json_mode(value, "json")?,
             name => {
                 params::set_param(&mut request.params, name, value)?;
             }
         }
     }
-    match (options.templates.prompt(template_fields)?, prompt, messages) {
+    match (options.templates.render_prompt(template_fields)?, prompt, messages) {
         (Some(rendered), ..) => {
             request.messages = vec![user_message(rendered, "the prompt template gives an empty prompt")?];
         }
@@ -86,7 +86,7 @@ pub(super) fn build_draft(
         picture_fields::refuse_unread(template_fields, &request, options)?;
     }
     if request.system.is_none() {
-        request.system = options.templates.system(template_fields)?;
+        request.system = options.templates.render_system(template_fields)?;
     }
     draft.request = request;
     Ok(draft)

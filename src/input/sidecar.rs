@@ -57,7 +57,7 @@ impl CaptionSettings {
     }
 
     /// The caption file for a picture, whose path is absolute or relative to `base_dir`.
-    pub(super) fn sidecar(&self, base_dir: &Path, picture: &str) -> Result<Sidecar, FieldError> {
+    pub(super) fn sidecar_for(&self, base_dir: &Path, picture: &str) -> Result<Sidecar, FieldError> {
         let path = Path::new(picture);
         let file = self.file_name(path).ok_or_else(|| FieldError::new("", format!("{picture} is no file name")))?;
         if file.len() > MAX_NAME_BYTES {
@@ -81,7 +81,7 @@ impl CaptionSettings {
 
     /// Refuses a picture whose caption can't be written, added to or replaced.
     pub(super) fn check(&self, base_dir: &Path, picture: &str) -> Result<(), FieldError> {
-        let sidecar = self.sidecar(base_dir, picture)?;
+        let sidecar = self.sidecar_for(base_dir, picture)?;
         self.check_inside_dir(&sidecar)?;
         self.is_captioned(&sidecar)?;
         sidecar.check_writable()
@@ -108,14 +108,14 @@ impl CaptionSettings {
             }
             // Check now, before the answer that is to be added is paid for.
             ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend => check_appendable(target).map(|()| false).map_err(|error| {
-                let words = match error.kind() {
+                let message = match error.kind() {
                     ErrorKind::InvalidData => format!(
                         "the caption {display_path} is not UTF-8, so nothing can be added to it; convert it (`iconv -t UTF-8`), \
                          or move it away"
                     ),
                     _ => format!("the caption {display_path} can't be read: {error}"),
                 };
-                FieldError::new("", words)
+                FieldError::new("", message)
             }),
             ExistingCaptionPolicy::Overwrite => Ok(false),
         }
@@ -139,11 +139,11 @@ impl CaptionSettings {
     /// path by the line of the later one.
     pub(super) fn find_clashes(&self, base_dir: &Path, pictures: &[(u32, Box<str>)]) -> HashMap<u32, Box<str>> {
         let mut clashes = HashMap::new();
-        let mut first: HashMap<Digest, u32> = HashMap::with_capacity(pictures.len());
+        let mut first_index: HashMap<Digest, u32> = HashMap::with_capacity(pictures.len());
         for (index, (line, picture)) in (0..).zip(pictures) {
-            let Ok(Sidecar { target, .. }) = self.sidecar(base_dir, picture) else { continue };
+            let Ok(Sidecar { target, .. }) = self.sidecar_for(base_dir, picture) else { continue };
             let Some(target) = target.to_str() else { continue };
-            let earlier = *first.entry(Digest::of(target)).or_insert(index);
+            let earlier = *first_index.entry(Digest::of(target)).or_insert(index);
             let earlier = &pictures[earlier as usize].1;
             // The same picture twice is reported as a duplicate id.
             if earlier != picture {
@@ -180,11 +180,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_stand_beside_or_mirror_their_pictures() {
+    fn captions_are_beside_their_pictures_or_mirrored_in_a_folder() {
         let beside = CaptionSettings { dir: None, existing: ExistingCaptionPolicy::Skip, keeps_extension: false };
         let apart = CaptionSettings { dir: Some("/out".into()), ..beside.clone() };
         let full = CaptionSettings { keeps_extension: true, ..beside.clone() };
-        for (captioning, picture, want) in [
+        for (caption_settings, picture, want) in [
             (&beside, "a.jpg", "/in/a.txt"),
             (&beside, "sub/a.b.jpg", "/in/sub/a.b.txt"),
             (&beside, "noextension", "/in/noextension.txt"),
@@ -196,9 +196,9 @@ mod tests {
             (&apart, "../../../etc/a.jpg", "/out/etc/a.txt"),
             (&apart, "sub/../a.jpg", "/out/a.txt"),
         ] {
-            let sidecar = captioning.sidecar(Path::new("/in"), picture).unwrap();
+            let sidecar = caption_settings.sidecar_for(Path::new("/in"), picture).unwrap();
             assert_eq!(sidecar.target, Path::new(want), "{picture}");
         }
-        beside.sidecar(Path::new("/in"), "a.txt").unwrap_err();
+        beside.sidecar_for(Path::new("/in"), "a.txt").unwrap_err();
     }
 }

@@ -40,8 +40,8 @@ pub(super) struct Spool {
 
 impl Spool {
     /// Returns the copy kept from an earlier start, if there is one.
-    fn open_kept(kept: &Path) -> Option<Self> {
-        kept.is_file().then(|| Self { kept_path: kept.to_owned(), new_path: None })
+    fn open_kept(kept_path: &Path) -> Option<Self> {
+        kept_path.is_file().then(|| Self { kept_path: kept_path.to_owned(), new_path: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -56,9 +56,9 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SpoolDiff::ContainsKept),
             Err(error) => return Err(error),
         };
-        let (mut kept, mut fresh) = (BufReader::new(kept), BufReader::new(File::open(new)?));
+        let (mut kept, mut new_reader) = (BufReader::new(kept), BufReader::new(File::open(new)?));
         loop {
-            let (kept_bytes, new_bytes) = (kept.fill_buf()?, fresh.fill_buf()?);
+            let (kept_bytes, new_bytes) = (kept.fill_buf()?, new_reader.fill_buf()?);
             let length = kept_bytes.len().min(new_bytes.len());
             match (kept_bytes.is_empty(), new_bytes.is_empty()) {
                 (true, _) => return Ok(SpoolDiff::ContainsKept),
@@ -67,14 +67,14 @@ impl Spool {
                 (false, false) => {}
             }
             kept.consume(length);
-            fresh.consume(length);
+            new_reader.consume(length);
         }
     }
 
     /// Replaces the kept copy with the new one. Returns its path.
     pub fn commit(&mut self) -> io::Result<&Path> {
-        if let Some(fresh) = &self.new_path {
-            fs::rename(fresh, &self.kept_path)?;
+        if let Some(new_path) = &self.new_path {
+            fs::rename(new_path, &self.kept_path)?;
             self.new_path = None;
         }
         Ok(&self.kept_path)
@@ -83,36 +83,45 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        if let Some(fresh) = &self.new_path {
+        if let Some(new_path) = &self.new_path {
             // If it can't be removed, the next pipe overwrites it.
-            let _ = fs::remove_file(fresh);
+            let _ = fs::remove_file(new_path);
         }
     }
 }
 
 /// Copies standard input to a new file beside `kept_path`. On a terminal, or for an empty device like /dev/null, uses
 /// the kept copy instead.
-pub(super) fn copy_stdin(kept: &Path, max_bytes: u64) -> Result<Spool, InputError> {
+pub(super) fn copy_stdin(kept_path: &Path, max_bytes: u64) -> Result<Spool, InputError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        return Spool::open_kept(kept).ok_or(InputError::NothingPiped);
+        return Spool::open_kept(kept_path).ok_or(InputError::NothingPiped);
     }
     let input = stdin.as_fd().try_clone_to_owned().map(File::from);
     let is_device = input.and_then(|input| input.metadata()).is_ok_and(|meta| meta.file_type().is_char_device());
-    resumable(copy_stream(stdin.lock(), kept, "standard input", max_bytes), kept, is_device)
+    fall_back_to_kept(copy_stream(stdin.lock(), kept_path, "standard input", max_bytes), kept_path, is_device)
 }
 
 /// Copies a stream that has a name, such as a named pipe, to a new file beside `kept_path`. For an empty device, uses
 /// the kept copy instead.
-pub(super) fn named(stream: File, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
+pub(super) fn copy_named_stream(
+    stream: File,
+    kept_path: &Path,
+    name: &str,
+    max_bytes: u64,
+) -> Result<Spool, InputError> {
     let is_device = stream.metadata().is_ok_and(|meta| meta.file_type().is_char_device());
-    resumable(copy_stream(stream, kept, name, max_bytes), kept, is_device)
+    fall_back_to_kept(copy_stream(stream, kept_path, name, max_bytes), kept_path, is_device)
 }
 
 /// If the input was empty and a copy is kept: an empty device (`< /dev/null`) is given on purpose and means the kept
 /// copy; an empty pipe is an error, since its producer has probably failed.
-fn resumable(copied: Result<Spool, InputError>, kept: &Path, is_device: bool) -> Result<Spool, InputError> {
-    match (copied, Spool::open_kept(kept)) {
+fn fall_back_to_kept(
+    copied: Result<Spool, InputError>,
+    kept_path: &Path,
+    is_device: bool,
+) -> Result<Spool, InputError> {
+    match (copied, Spool::open_kept(kept_path)) {
         (Err(InputError::Empty(_)), Some(earlier)) if is_device => Ok(earlier),
         (Err(InputError::Empty(name)), Some(_)) => Err(InputError::EmptyPipe(name)),
         (copied, _) => copied,
@@ -121,9 +130,9 @@ fn resumable(copied: Result<Spool, InputError>, kept: &Path, is_device: bool) ->
 
 /// Copies a whole stream to a new file beside `kept_path`. If this fails, the new file is removed and the kept copy is
 /// unchanged.
-fn copy_stream(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
-    let fresh = new_copy_path(kept);
-    let failed = |source: io::Error| InputError::Spool { path: fresh.clone(), source };
+fn copy_stream(mut source: impl Read, kept_path: &Path, name: &str, max_bytes: u64) -> Result<Spool, InputError> {
+    let new_path = new_copy_path(kept_path);
+    let failed = |source: io::Error| InputError::Spool { path: new_path.clone(), source };
     let mut head = Vec::new();
     (&mut source).take(HEAD_BYTES).read_to_end(&mut head).map_err(failed)?;
     if !has_picture_magic(&head) {
@@ -131,14 +140,14 @@ fn copy_stream(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -
     }
     // Read one byte more than allowed, to detect a pipe that is too long.
     let mut source = head.as_slice().chain(source).take(max_bytes.saturating_add(1));
-    if let Some(folder) = kept.parent() {
+    if let Some(folder) = kept_path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     // Prompts are private: readable by the owner only.
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&fresh).map_err(failed)?;
-    let spool = Spool { kept_path: kept.to_owned(), new_path: Some(fresh.clone()) };
+    let mut file = options.open(&new_path).map_err(failed)?;
+    let spool = Spool { kept_path: kept_path.to_owned(), new_path: Some(new_path.clone()) };
     let count = io::copy(&mut source, &mut file).map_err(failed)?;
     if count > max_bytes {
         let mib = max_bytes >> 20;
@@ -156,8 +165,8 @@ fn copy_stream(mut source: impl Read, kept: &Path, name: &str, max_bytes: u64) -
 }
 
 /// Path of a new copy until it is committed.
-pub(super) fn new_copy_path(kept: &Path) -> PathBuf {
-    let mut name = OsString::from(kept);
+pub(super) fn new_copy_path(kept_path: &Path) -> PathBuf {
+    let mut name = OsString::from(kept_path);
     name.push(".new");
     name.into()
 }
@@ -173,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_kept_whole_and_nothing_half_read_is_left() {
+    fn a_committed_copy_is_complete_and_leaves_no_new_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/input");
         let mut spool = copy_stream(&b"{\"prompt\":\"a\"}\n"[..], &path, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap();
@@ -185,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_is_refused_leaves_what_the_run_was_begun_with() {
+    fn a_refused_pipe_leaves_the_kept_copy_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let kept = kept(&folder);
         let refused = copy_stream(&b"another batch"[..], &kept, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap();
@@ -196,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_compared_with_what_is_kept_before_it_takes_its_place() {
+    fn a_new_copy_is_compared_with_the_kept_one() {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().join("input");
         let long = "row\n".repeat(9_000);
@@ -214,29 +223,30 @@ mod tests {
             ("cow\n".to_owned(), SpoolDiff::Different),
         ];
         for (piped, want) in cases {
-            let beside =
+            let diff =
                 copy_stream(piped.as_bytes(), &kept, "pipe", DEFAULT_MAX_PIPE_BYTES).unwrap().diff_with_kept().unwrap();
-            assert_eq!(beside, want, "{} bytes", piped.len());
+            assert_eq!(diff, want, "{} bytes", piped.len());
         }
     }
 
     #[test]
-    fn an_empty_pipe_is_refused_and_an_empty_device_means_the_earlier_copy() {
+    fn an_empty_pipe_is_refused_and_an_empty_device_uses_the_kept_copy() {
         let folder = tempfile::tempdir().unwrap();
         let null = || File::open("/dev/null").unwrap();
-        let nothing = named(null(), &folder.path().join("input"), "null", DEFAULT_MAX_PIPE_BYTES);
+        let nothing = copy_named_stream(null(), &folder.path().join("input"), "null", DEFAULT_MAX_PIPE_BYTES);
         assert!(matches!(nothing, Err(InputError::Empty(_))));
         let kept = kept(&folder);
-        assert_eq!(named(null(), &kept, "null", DEFAULT_MAX_PIPE_BYTES).unwrap().path(), kept);
+        assert_eq!(copy_named_stream(null(), &kept, "null", DEFAULT_MAX_PIPE_BYTES).unwrap().path(), kept);
         let (pipe, _) = io::pipe().unwrap();
-        let nothing = named(File::from(std::os::fd::OwnedFd::from(pipe)), &kept, "pipe", DEFAULT_MAX_PIPE_BYTES);
+        let nothing =
+            copy_named_stream(File::from(std::os::fd::OwnedFd::from(pipe)), &kept, "pipe", DEFAULT_MAX_PIPE_BYTES);
         assert!(matches!(nothing, Err(InputError::EmptyPipe(_))));
         assert_eq!(fs::read(&kept).unwrap(), b"row");
         assert!(!new_copy_path(&kept).exists());
     }
 
     #[test]
-    fn a_pipe_that_breaks_leaves_the_earlier_copy_alone() {
+    fn a_pipe_that_breaks_leaves_the_kept_copy_unchanged() {
         struct Breaks;
         impl Read for Breaks {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

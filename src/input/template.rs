@@ -55,19 +55,19 @@ impl Templates {
     }
 
     /// Renders the prompt for these fields; `None` if there is no prompt template.
-    pub(super) fn prompt(&self, fields: &Fields<'_>) -> Result<Option<String>, FieldError> {
-        self.prompt.as_ref().map(|filling| filling.render(&self.env, fields)).transpose()
+    pub(super) fn render_prompt(&self, fields: &Fields<'_>) -> Result<Option<String>, FieldError> {
+        self.prompt.as_ref().map(|template| template.render(&self.env, fields)).transpose()
     }
 
-    pub(super) fn system(&self, fields: &Fields<'_>) -> Result<Option<String>, FieldError> {
-        self.system.as_ref().map(|filling| filling.render(&self.env, fields)).transpose()
+    pub(super) fn render_system(&self, fields: &Fields<'_>) -> Result<Option<String>, FieldError> {
+        self.system.as_ref().map(|template| template.render(&self.env, fields)).transpose()
     }
 
     /// True if either template uses this field.
     pub(super) fn uses_field(&self, name: &str) -> bool {
-        [&self.prompt, &self.system].into_iter().flatten().any(|filling| match filling {
+        [&self.prompt, &self.system].into_iter().flatten().any(|template| match template {
             CompiledTemplate::Literal(_) => false,
-            CompiledTemplate::Template { fields, .. } => fields.iter().any(|need| need == name),
+            CompiledTemplate::Template { fields, .. } => fields.iter().any(|field| field == name),
         })
     }
 }
@@ -92,7 +92,7 @@ impl CompiledTemplate {
         };
         let context: BTreeMap<&str, Value> = used_fields
             .iter()
-            .filter_map(|need| Some((need.as_str(), Value::from(Serde(get_field(fields, need)?)))))
+            .filter_map(|field| Some((field.as_str(), Value::from(Serde(get_field(fields, field)?)))))
             .collect();
         let template = env.get_template(name).map_err(|error| template_error(name, describe_error(&error)))?;
         let mut output = BoundedBuffer(Vec::with_capacity(256));
@@ -182,7 +182,7 @@ mod tests {
     fn render(template: &str, row: &str) -> Result<String, String> {
         let templates = Templates::compile(Some(template), None).map_err(|error| error.to_string())?;
         let Json::Object(fields) = Json::parse(row).unwrap() else { panic!("{row} is no object") };
-        templates.prompt(&fields).map(Option::unwrap).map_err(|wrong| wrong.to_string())
+        templates.render_prompt(&fields).map(Option::unwrap).map_err(|wrong| wrong.to_string())
     }
 
     #[test]
@@ -203,13 +203,13 @@ mod tests {
         ] {
             match render(template, row) {
                 Ok(got) => assert_eq!(got, want, "{template}"),
-                Err(words) => assert_eq!(want, "!", "{template}: {words}"),
+                Err(message) => assert_eq!(want, "!", "{template}: {message}"),
             }
         }
     }
 
     #[test]
-    fn faults_name_the_field_and_what_there_is() {
+    fn an_error_names_the_missing_field_and_the_existing_ones() {
         let row = r#"{"question":"Why?","meta":{"title":"T"},"gone":null}"#;
         for (template, want) in [
             (
@@ -238,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_out_of_reach() {
+    fn templates_cannot_read_files() {
         for template in ["{% include '/etc/passwd' %}", "{% import '/etc/passwd' as x %}", "{% extends 'x' %}"] {
             render(template, "{}").unwrap_err();
         }
     }
 
     #[test]
-    fn neither_time_nor_output_is_unbounded() {
+    fn running_time_and_output_are_limited() {
         let hundred_million = "{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}";
         assert!(render(hundred_million, "{}").unwrap_err().contains("runs for too long"));
         let gigabyte = "{% for a in range(100000) %}{{ text }}{% endfor %}";

@@ -3,14 +3,14 @@
 //! As for the run's cap, the worst case counts: the cost of the longest possible answer is reserved before a request is
 //! sent, so that a cap is not exceeded. Days are UTC days, and only this run's spending counts.
 
-use crate::domain::{Money, MoneyCaps, Now, QuotaDay, RouteId, WallTime};
+use crate::domain::{Money, Now, QuotaDay, RouteId, SpendLimits, WallTime};
 
 use super::{QueuedItem, Scheduler, availability::Availability, daily_quota::next_reset, pool::PoolBlock};
 
 /// Money caps and what is committed against them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
-    pub caps: MoneyCaps,
+    pub caps: SpendLimits,
     /// Spent or at risk.
     committed: Money,
     reserved: Money,
@@ -38,7 +38,7 @@ impl BudgetAdmission {
 }
 
 impl Budget {
-    pub const fn new(caps: MoneyCaps) -> Self {
+    pub const fn new(caps: SpendLimits) -> Self {
         Self {
             caps,
             committed: Money::ZERO,
@@ -203,7 +203,7 @@ mod tests {
     fn a_daily_cap_resets_at_utc_midnight_and_a_total_cap_never() {
         let (evening, midnight) =
             (WallTime::from_unix_seconds(1_795_302_000), WallTime::from_unix_seconds(1_795_305_600));
-        let caps = MoneyCaps { max_usd: Some(usd(3.0)), max_usd_per_day: Some(usd(2.0)) };
+        let caps = SpendLimits { max_usd: Some(usd(3.0)), max_usd_per_day: Some(usd(2.0)) };
         let mut budget = Budget::new(caps);
         budget.reserve(usd(1.5));
         assert_eq!(budget.admission(evening, usd(0.5)), BudgetAdmission::Now);

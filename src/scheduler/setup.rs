@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::domain::{Key, Limits, Model, MoneyCaps, Policy, Provider, RouteId};
+use crate::domain::{Key, Limits, Model, Policy, Provider, RouteId, SpendLimits};
 
 use super::{
     KeyState, ModelState, ProjectState, ProviderState, RouteState, RunSpend, Scheduler, breaker::Breaker,
@@ -13,7 +13,7 @@ impl Scheduler {
     /// A scheduler without items. All random choices derive from `seed`: the same seed and inputs give the same
     /// decisions.
     pub fn new(providers: &[Provider], models: &[Model], keys: &[Key], policy: Policy, seed: u64) -> Self {
-        let day_cap = MoneyCaps { max_usd: None, max_usd_per_day: policy.max_usd_per_day };
+        let day_cap = SpendLimits { max_usd: None, max_usd_per_day: policy.max_usd_per_day };
         let mut scheduler = Self {
             policy,
             providers: providers
@@ -135,7 +135,7 @@ impl Scheduler {
                 recent_failures: super::RecentFailures::default(),
                 in_flight: 0,
                 routes,
-                budget: Budget::new(key.caps),
+                budget: Budget::new(key.spend_limits),
             });
         }
     }

@@ -34,7 +34,7 @@ fn the_example_is_valid_as_it_stands() {
     assert_eq!(config.warnings, [""; 0]);
     let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
     assert_eq!(models, ["gemini-3.8-flash", "gemini-3.5-flash-lite", "gpt-5.4-nano"]);
-    assert!(config.uncapped_models().is_empty());
+    assert!(config.models_with_unbounded_cost().is_empty());
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_example_names_every_setting() {
                     || line.contains(&format!(" {field} = "))
                     || [format!("[{field}]"), format!("[[{field}]]")].contains(&line.to_owned())
             });
-            assert!(found, "{field} of {} is not in keys.example.toml", schema.table);
+            assert!(found, "{field} of {} is not in keys.example.toml", schema.label);
         }
     }
 }

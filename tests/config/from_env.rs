@@ -59,7 +59,7 @@ fn a_list_of_keys_in_the_environment_is_enough() {
     assert_eq!((lite.limits.rpm, lite.limits.rpd, lite.limits.tpm), (Some(15), Some(500), Some(250_000)));
     assert_eq!((lite.limits.token_counting, lite.limits.quota_day), (TokenCounting::Input, QuotaDay::Pacific));
     assert_eq!((lite.max_output, lite.price), (Some(8_192), Price::from_usd_per_mtok(0.30, 2.50)));
-    assert!(config.uncapped_models().is_empty(), "a budget works at once");
+    assert!(config.models_with_unbounded_cost().is_empty(), "a budget works at once");
     let origin = Origin::Environment(vec!["GEMINI_API_KEYS".to_owned(), "GEMINI_API_KEY".to_owned()]);
     assert_eq!(config.origin, origin);
     assert_eq!(config.has_named_project, [false; 4]);

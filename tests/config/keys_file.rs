@@ -128,7 +128,7 @@ fn a_local_server_needs_no_key_and_costs_nothing() {
     assert_eq!((config.keys[0].name.as_str(), config.keys.len()), ("ollama", 1));
     assert_eq!(secret_of(&config, "ollama"), None);
     assert_eq!(config.models[0].price, Some(Price::default()));
-    assert!(config.uncapped_models().is_empty());
+    assert!(config.models_with_unbounded_cost().is_empty());
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_cap_from_elsewhere_can_be_checked_against_the_models() {
          [[key]]\nname = 'a'\nprovider = 'openai'\nsecret = 's'\n",
     )
     .load();
-    let names: Vec<&str> = config.uncapped_models().iter().map(|&(name, _)| name).collect();
+    let names: Vec<&str> = config.models_with_unbounded_cost().iter().map(|&(name, _)| name).collect();
     assert_eq!(names, ["bare", "open-ended"]);
 }
 

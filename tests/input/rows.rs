@@ -361,7 +361,7 @@ fn a_limit_takes_the_first_rows_but_the_fingerprint_is_of_the_whole_file() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "rows.txt", b"one\ntwo\nthree\n");
     let whole = open(&path, no_options()).unwrap().validate().unwrap();
-    let input = open(&path, InputOptions { limit: Some(2), ..no_options() }).unwrap();
+    let input = open(&path, InputOptions { max_rows: Some(2), ..no_options() }).unwrap();
     let trial = input.validate().unwrap();
     assert_eq!((whole.items, trial.items), (3, 2));
     assert_eq!(whole.fingerprint, trial.fingerprint);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        CascadeOrder, Forecast, Key, Limits, Model, Money, MoneyCaps, OnExhausted, Policy, QuotaDay, RoutingTraits,
+        CascadeOrder, Forecast, Key, Limits, Model, Money, OnExhausted, Policy, QuotaDay, RoutingTraits, SpendLimits,
         SpillTo, WhenLimited,
         forecast::{Constraint, StopReason},
     },
@@ -43,7 +43,7 @@ fn forecast_world(world: &World) -> Forecast {
 
 fn capped_key(name: &str, total: Option<f64>, per_day: Option<f64>) -> Key {
     let usd = |amount| Money::from_usd(amount).expect("an amount");
-    Key { caps: MoneyCaps { max_usd: total.map(usd), max_usd_per_day: per_day.map(usd) }, ..key(name, name) }
+    Key { spend_limits: SpendLimits { max_usd: total.map(usd), max_usd_per_day: per_day.map(usd) }, ..key(name, name) }
 }
 
 fn wait_policy(in_flight: u32) -> Policy {

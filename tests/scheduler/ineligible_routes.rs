@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        AttemptResult, Limits, Model, Money, MoneyCaps, Outcome, OutcomeAction, Policy, Price, RouteId, RoutingTraits,
-        SpillTo, Usage, WhenLimited,
+        AttemptResult, Limits, Model, Money, Outcome, OutcomeAction, Policy, Price, RouteId, RoutingTraits,
+        SpendLimits, SpillTo, Usage, WhenLimited,
     },
     scheduler::{PastUsage, QueuedItem, StallReason},
 };
@@ -149,8 +149,8 @@ fn usage_of_an_earlier_process_in_the_last_minute_counts() {
 #[test]
 fn remaining_money_goes_to_items_it_can_pay_for() {
     // The first item's worst case exceeds what the key may spend; the items behind it fit.
-    let caps = MoneyCaps { max_usd: Money::from_usd(0.003), max_usd_per_day: None };
-    let keys = vec![cascadeck::domain::Key { caps, ..key("a", "p") }];
+    let caps = SpendLimits { max_usd: Money::from_usd(0.003), max_usd_per_day: None };
+    let keys = vec![cascadeck::domain::Key { spend_limits: caps, ..key("a", "p") }];
     let talkative = Model { max_output: Some(1_000_000), ..model("m", Limits::default()) };
     let mut world = World::new(vec![talkative], keys, policy(1), wall(MORNING), 8);
     let class = world.default_class;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        AttemptResult, Key, Limits, Money, MoneyCaps, OnExhausted, Outcome, Policy, RouteTarget, RoutingTraits,
+        AttemptResult, Key, Limits, Money, OnExhausted, Outcome, Policy, RouteTarget, RoutingTraits, SpendLimits,
         WhenLimited,
     },
     scheduler::{NextStep, StallReason},
@@ -27,8 +27,8 @@ fn usd(amount: f64) -> Money {
 }
 
 fn capped_key(name: &str, total: Option<f64>, per_day: Option<f64>) -> Key {
-    let caps = MoneyCaps { max_usd: total.map(usd), max_usd_per_day: per_day.map(usd) };
-    Key { caps, ..key(name, name) }
+    let spend_limits = SpendLimits { max_usd: total.map(usd), max_usd_per_day: per_day.map(usd) };
+    Key { spend_limits, ..key(name, name) }
 }
 
 fn world_with_keys(keys: Vec<Key>, policy: Policy, seed: u64) -> World {
@@ -182,7 +182,7 @@ fn no_cap_is_ever_overspent() {
         }
         for (index, key) in keys.iter().enumerate() {
             let least = arrivals_at(&world, index) as f64 * ANSWER_COST;
-            if let Some(most) = key.caps.max_usd {
+            if let Some(most) = key.spend_limits.max_usd {
                 assert!(least <= most.as_usd(), "seed {seed}, key {index}: ${least} of {most}");
             }
         }

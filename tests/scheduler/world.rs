@@ -8,8 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Api, AttemptId, AttemptResult, EventKind, Key, KeyRole, Limits, Model, MoneyCaps, MonoTime, Now, Outcome,
-        OutcomeAction, Policy, Price, Provider, ProviderId, QuotaDay, RetryAfter, RoutingTraits, Seq, Usage, WallTime,
+        Api, AttemptId, AttemptResult, EventKind, Key, KeyRole, Limits, Model, MonoTime, Now, Outcome, OutcomeAction,
+        Policy, Price, Provider, ProviderId, QuotaDay, RetryAfter, RoutingTraits, Seq, SpendLimits, Usage, WallTime,
     },
     scheduler::{Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler},
 };
@@ -44,7 +44,7 @@ pub fn key(name: &str, project: &str) -> Key {
         weight: 1,
         role: KeyRole::Primary,
         models: None,
-        caps: MoneyCaps::default(),
+        spend_limits: SpendLimits::default(),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cascadeck::domain::{
-    Api, CascadeOrder, Key, KeyRole, Limits, Model, Money, MoneyCaps, OnExhausted, Policy, Price, Provider, ProviderId,
-    QuotaDay, RoutingRule, SpillTo, Strategy, TokenCounting, WallTime, WhenLimited,
+    Api, CascadeOrder, Key, KeyRole, Limits, Model, Money, OnExhausted, Policy, Price, Provider, ProviderId, QuotaDay,
+    RoutingRule, SpendLimits, SpillTo, Strategy, TokenCounting, WallTime, WhenLimited,
 };
 
 use super::server::{RetryAfterStyle, SimulatedServer};
@@ -70,9 +70,9 @@ fn random_limits(random: &mut fastrand::Rng) -> Limits {
 }
 
 /// A day cap in one of eight cases, large enough for any single item.
-fn random_day_cap(random: &mut fastrand::Rng) -> MoneyCaps {
+fn random_day_cap(random: &mut fastrand::Rng) -> SpendLimits {
     let dollars = 0.05 + random.f64() * 0.2;
-    MoneyCaps { max_usd: None, max_usd_per_day: Money::from_usd(dollars).filter(|_| random.u8(0..8) == 0) }
+    SpendLimits { max_usd: None, max_usd_per_day: Money::from_usd(dollars).filter(|_| random.u8(0..8) == 0) }
 }
 
 impl WorldPlan {
@@ -126,7 +126,7 @@ impl WorldPlan {
                 weight: random.u32(1..4),
                 role: if random.u8(0..5) == 0 { KeyRole::Backup } else { KeyRole::Primary },
                 models: None,
-                caps: random_day_cap(random),
+                spend_limits: random_day_cap(random),
             })
             .collect();
         let spill_to = if random.u8(0..4) == 0 { SpillTo::SameModel } else { SpillTo::Any };

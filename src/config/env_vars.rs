@@ -15,13 +15,13 @@ use super::bounded_read::read_small_bytes;
 pub type EnvLookup<'e> = dyn Fn(&str) -> Option<String> + 'e;
 
 /// Looks up an environment variable of this process.
-pub fn process_environment(name: &str) -> Option<String> {
+pub fn process_env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
 /// The variables of the environment and of the `.env`.
-pub(super) struct Variables<'e> {
-    environment: &'e EnvLookup<'e>,
+pub(super) struct EnvVars<'e> {
+    lookup: &'e EnvLookup<'e>,
     dotenv_path: PathBuf,
     /// Read when a variable is first missing from the environment. Before that, problems in the file don't matter: it
     /// often belongs to another program.
@@ -36,24 +36,24 @@ struct Dotenv {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum VariableSource {
+pub(super) enum EnvVarSource {
     Environment,
     Dotenv,
 }
 
-impl<'e> Variables<'e> {
-    pub fn new(environment: &'e EnvLookup<'e>, dotenv_path: PathBuf) -> Self {
-        Self { environment, dotenv_path, dotenv: OnceCell::new() }
+impl<'e> EnvVars<'e> {
+    pub fn new(lookup: &'e EnvLookup<'e>, dotenv_path: PathBuf) -> Self {
+        Self { lookup, dotenv_path, dotenv: OnceCell::new() }
     }
 
     /// Returns a variable that is not blank: from the environment, or else from the `.env`.
-    pub fn get(&self, name: &str) -> Option<(String, VariableSource)> {
+    pub fn get(&self, name: &str) -> Option<(String, EnvVarSource)> {
         let is_not_blank = |value: &String| !value.trim().is_empty();
-        if let Some(value) = (self.environment)(name).filter(is_not_blank) {
-            return Some((value, VariableSource::Environment));
+        if let Some(value) = (self.lookup)(name).filter(is_not_blank) {
+            return Some((value, EnvVarSource::Environment));
         }
         let dotenv = self.dotenv.get_or_init(|| Dotenv::read(&self.dotenv_path));
-        dotenv.values.get(name).filter(|value| is_not_blank(value)).map(|value| (value.clone(), VariableSource::Dotenv))
+        dotenv.values.get(name).filter(|value| is_not_blank(value)).map(|value| (value.clone(), EnvVarSource::Dotenv))
     }
 
     pub fn dotenv_path(&self) -> &Path {
@@ -66,7 +66,7 @@ impl<'e> Variables<'e> {
     }
 }
 
-impl fmt::Debug for Variables<'_> {
+impl fmt::Debug for EnvVars<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Variables").field("dotenv_path", &self.dotenv_path).finish_non_exhaustive()
     }
@@ -151,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn a_faulty_line_is_named_by_its_number_and_never_quoted() {
+    fn a_bad_line_is_reported_by_number_without_its_text() {
         let dotenv = Dotenv::parse("A=1\nKEY=hunter2 hunter3\nB=2\n", ".env");
-        let [complaint] = &dotenv.problems[..] else { panic!("{:?}", dotenv.problems) };
-        assert!(complaint.starts_with(".env:2: not a line of the form NAME=value"), "{complaint}");
-        assert!(!complaint.contains("hunter"), "{complaint}");
+        let [problem] = &dotenv.problems[..] else { panic!("{:?}", dotenv.problems) };
+        assert!(problem.starts_with(".env:2: not a line of the form NAME=value"), "{problem}");
+        assert!(!problem.contains("hunter"), "{problem}");
         assert_eq!(dotenv.values.get("B").map(String::as_str), Some("2"));
     }
 }
