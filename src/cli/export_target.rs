@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf, absolute},
 };
@@ -13,8 +13,8 @@ use crate::{
     store::{PinnedSettings, RunDir, Store},
 };
 
-/// Opens `target` empty for an export. Refuses a run that can't be read, and a target that is a file of the run or its
-const HEAD_BYTES: u64 = 64 * 1024;
+/// The longest first line that is read of a file that may be an earlier export. Longer than any answer.
+const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// Opens `target` for an export of the run, emptied. A run that can't be read, and a target that is a run's own, its
 /// input, or anything else but an earlier export, are refused before anything is touched.
@@ -63,11 +63,11 @@ fn run_it_belongs_to(target: &Path) -> Option<PathBuf> {
     (is_run && dir.files().contains(&target)).then(|| folder.to_owned())
 }
 
-/// Whether the file is empty, or begins as an export does.
+/// Whether the file is empty, or its first line is an export's.
 fn may_be_replaced(target: &Path) -> io::Result<bool> {
-    let mut head = Vec::new();
-    File::open(target)?.take(HEAD_BYTES).read_to_end(&mut head)?;
-    Ok(head.is_empty() || output::looks_like_an_export(&head))
+    let mut line = Vec::new();
+    BufReader::new(File::open(target)?).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
+    Ok(line.is_empty() || output::is_export_line(&line))
 }
 
 /// True if both paths name the same file, also if it doesn't exist yet: SQLite creates and removes some of its files.
