@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     config,
     sim::{Profile, Simulator},
-    store::RunDir,
+    store::{RunDir, Store},
 };
 
 /// Show the program at work on a bundled batch, with a simulated provider: no key, no network
@@ -94,7 +94,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     status
 }
 
-/// Creates a fresh folder with the bundled batch and the simulated provider's keys.
+/// Refuses a folder with files that no demo has written, or with a demo that is still under way.
 fn refuse_foreign_files(home: &Path, keys: &str) -> Result<(), CliError> {
     let foreign = foreign_file(home, keys).map_err(|error| {
         CliError::usage(format!("--run-dir {} can't be used for the demo: {error}", home.display()))
@@ -115,21 +115,28 @@ fn refuse_foreign_files(home: &Path, keys: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The first file of the folder that no demo has written as it is.
+/// The first file of the folder that no demo has written as it is. A run is a demo's if it was made from the demo's own
+/// batch in this folder, and that batch and the demo's keys are still beside it.
 fn foreign_file(home: &Path, keys: &str) -> io::Result<Option<PathBuf>> {
-    let of_run = RunDir::new(home.join(RUN_NAME)).files();
-    for file in entries(home)? {
+    let run = RunDir::new(home.join(RUN_NAME));
+    let of_run = run.files();
+    let has_demo_files = home.join(BATCH_FILE).exists() && home.join(KEYS_FILE).exists();
+    let mut found = entries(home)?;
+    // The run last: the files beside it are known to be the demo's then.
+    found.sort_by_key(|file| file == run.path());
+    for file in found {
         let is_file = fs::symlink_metadata(&file)?.is_file();
         let is_own = match file.file_name().and_then(OsStr::to_str) {
             Some(BATCH_FILE) => is_file && fs::read(&file)? == DEMO_BATCH.as_bytes(),
             Some(KEYS_FILE) => is_file && is_demo_keys(&fs::read(&file)?, keys),
             Some(RUN_NAME) if fs::symlink_metadata(&file)?.is_dir() => {
-                for file in entries(&file)? {
-                    if !of_run.contains(&file) || !fs::symlink_metadata(&file)?.is_file() {
-                        return Ok(Some(file));
+                let files = entries(&file)?;
+                for file in &files {
+                    if !of_run.contains(file) || !fs::symlink_metadata(file)?.is_file() {
+                        return Ok(Some(file.clone()));
                     }
                 }
-                true
+                files.is_empty() || (has_demo_files && is_demo_run(&run, &home.join(BATCH_FILE)))
             }
             _ => false,
         };
@@ -138,6 +145,13 @@ fn foreign_file(home: &Path, keys: &str) -> io::Result<Option<PathBuf>> {
         }
     }
     Ok(None)
+}
+
+/// Whether the run was made from the demo's batch as a demo makes it. A run that can't be read is nobody's.
+fn is_demo_run(run: &RunDir, batch: &Path) -> bool {
+    let Ok(settings) = Store::settings_of(run) else { return false };
+    let input = settings.input_path.map(PathBuf::from);
+    input.is_some() && input == batch.canonicalize().ok() && settings.prompt.is_none() && settings.system.is_none()
 }
 
 /// What is in a folder, by name; nothing where there is no folder.
