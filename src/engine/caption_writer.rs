@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     domain::{FinalState, Image, Seq, event::format_duration, pluralize},
@@ -29,7 +29,7 @@ const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Threads that write captions. They have nothing else to do, so that a disk that does not answer holds up nothing but them.
 const THREADS: usize = 8;
 
-/// A write that takes longer holds new requests, as a full disk does. Shorter than a complaint holds.
+/// A write that takes longer, not counting its time in the queue, holds new requests, as a full disk does. Shorter than a complaint holds.
 const SLOW: Duration = Duration::from_secs(4);
 
 /// A write that takes this many times [`SLOW`] is given up: its caption stays owed.
@@ -164,11 +164,29 @@ impl Caption {
     ) -> Option<Seq> {
         loop {
             let caption = self.clone();
-            let mut write = pin!(threads.run(move || caption.write(existing)));
-            let mut rounds = 0;
+            let (start_tx, mut started) = oneshot::channel();
+            let mut write = pin!(threads.run(move || {
+                // The send fails only if the engine is closing.
+                let _ = start_tx.send(());
+                caption.write(existing)
+            }));
+            let (mut rounds, mut is_queued, mut finished_before) = (0, true, threads.finished_tasks());
             let written = loop {
-                if let Ok(written) = tokio::time::timeout(slow, &mut write).await {
-                    break written;
+                tokio::select! {
+                    biased;
+                    written = &mut write => break written,
+                    // Its own time begins.
+                    _ = &mut started, if is_queued => {
+                        (is_queued, rounds) = (false, 0);
+                        continue;
+                    }
+                    () = tokio::time::sleep(slow) => {}
+                }
+                // A disk that ends other writes does answer; only the queue is long.
+                let finished = threads.finished_tasks();
+                if is_queued && finished != finished_before {
+                    (rounds, finished_before) = (0, finished);
+                    continue;
                 }
                 rounds += 1;
                 let waited = format_duration(slow * rounds);
@@ -349,6 +367,34 @@ mod tests {
         });
         // Waits for its own threads.
         drop(runtime);
+    }
+
+    #[tokio::test]
+    async fn a_caption_behind_many_slow_writes_is_waited_for() {
+        const WRITE: Duration = Duration::from_millis(200);
+        let slow = 2 * WRITE;
+        let threads = threads();
+        // Together they take longer than a write may.
+        let writes = THREADS as u32 * (MAX_SLOW * 2 + 4);
+        let mut queue = tokio::task::JoinSet::new();
+        for _ in 0..writes {
+            let threads = Arc::clone(&threads);
+            queue.spawn(async move { threads.run(|| std::thread::sleep(WRITE)).await });
+        }
+        // Until each has taken its place.
+        for _ in 0..writes {
+            tokio::task::yield_now().await;
+        }
+        let began = std::time::Instant::now();
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a.txt");
+        let (fault_tx, mut faults) = mpsc::channel(64);
+        let caption = Caption { seq: Seq(7), path, text: "A cup.".to_owned(), previous_text: None };
+        assert_eq!(caption.save_within(slow, ExistingCaptionPolicy::Skip, threads, fault_tx).await, Some(Seq(7)));
+        assert!(began.elapsed() > slow * MAX_SLOW, "it hardly waited: {:?}", began.elapsed());
+        while let Some(fault) = faults.recv().await {
+            assert!(!matches!(fault, DiskFault::OneFile(_)), "{fault:?}");
+        }
     }
 
     /// As a process leaves it that is killed between the file and the mark that it was written.

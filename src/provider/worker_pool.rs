@@ -8,7 +8,10 @@ use std::{
     io,
     num::NonZero,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -22,6 +25,8 @@ pub struct WorkerPool {
     name: &'static str,
     threads: usize,
     task_sender: Mutex<Option<mpsc::Sender<Task>>>,
+    /// Shared with the threads.
+    finished_tasks: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for WorkerPool {
@@ -41,7 +46,12 @@ pub enum WorkerPoolError {
 
 impl WorkerPool {
     pub fn new(name: &'static str, threads: usize) -> Self {
-        Self { name, threads, task_sender: Mutex::default() }
+        Self { name, threads, task_sender: Mutex::default(), finished_tasks: Arc::default() }
+    }
+
+    /// Number of tasks that have ended so far, on any of the threads.
+    pub fn finished_tasks(&self) -> u64 {
+        self.finished_tasks.load(Ordering::Relaxed)
     }
 
     /// For work that computes: as many threads as there are cores, and no more than `max_threads`.
@@ -76,8 +86,9 @@ impl WorkerPool {
         let (sender, receiver) = mpsc::channel(self.threads.max(1));
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..self.threads.max(1) {
-            let receiver = Arc::clone(&receiver);
-            let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || run_tasks(&receiver));
+            let (receiver, finished) = (Arc::clone(&receiver), Arc::clone(&self.finished_tasks));
+            let started =
+                thread::Builder::new().name(self.name.to_owned()).spawn(move || run_tasks(&receiver, &finished));
             match started {
                 Ok(_) => {}
                 Err(error) if number == 0 => return Err(error),
@@ -90,13 +101,14 @@ impl WorkerPool {
     }
 }
 
-fn run_tasks(receiver: &Mutex<mpsc::Receiver<Task>>) {
+fn run_tasks(receiver: &Mutex<mpsc::Receiver<Task>>, finished: &AtomicU64) {
     loop {
         // A thread holds the lock while it waits for a task, and frees it before the task runs.
         let task = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(task) = task else { return };
         // The panic hook has logged it, and the caller gets an error.
         let _ = catch_unwind(AssertUnwindSafe(task));
+        finished.fetch_add(1, Ordering::Relaxed);
     }
 }
 
