@@ -322,13 +322,14 @@ async fn silent_provider(head: &'static str) -> String {
     address
 }
 
-/// A run that gives up after eight seconds of a clock that a test moves, once its first request is in flight.
+/// A run on a clock that a test moves, once its first request is in flight.
 async fn waiting_for_an_answer(
     home: &tempfile::TempDir,
     head: &'static str,
+    policy: &str,
     micros: &'static AtomicU64,
 ) -> (tokio::task::JoinHandle<RunOutcome>, EngineHandle) {
-    let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\ngive_up_after = '8s'\n";
+    let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\n" + policy;
     let clock = Clock::manual(crate::domain::WallTime(0), micros);
     let (engine, channels, handle) = prepared_on(home, 2, &keys, clock, true);
     let client = engine.client.clone();
@@ -346,7 +347,7 @@ async fn waiting_for_an_answer(
 async fn a_provider_that_is_silent_to_the_first_requests_is_given_up_in_time() {
     static MICROS: AtomicU64 = AtomicU64::new(0);
     let home = tempfile::tempdir().unwrap();
-    let (mut running, _handle) = waiting_for_an_answer(&home, "", &MICROS).await;
+    let (mut running, _handle) = waiting_for_an_answer(&home, "", "give_up_after = '8s'\n", &MICROS).await;
     MICROS.store(7_900_000, Ordering::Relaxed);
     let early = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
     assert!(early.is_err(), "{early:?}");
@@ -363,11 +364,25 @@ async fn a_provider_that_is_silent_to_the_first_requests_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn a_first_answer_may_take_as_long_as_the_operator_allows_requests() {
+    static MICROS: AtomicU64 = AtomicU64::new(0);
+    let home = tempfile::tempdir().unwrap();
+    let policy = "idle_timeout = '1h'\ntotal_timeout = '1h'\n";
+    let (mut running, handle) = waiting_for_an_answer(&home, "", policy, &MICROS).await;
+    MICROS.store(3_590_000_000, Ordering::Relaxed);
+    let ended = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
+    assert!(ended.is_err(), "{ended:?}: {:?}", handle.snapshot().state);
+    MICROS.store(3_600_000_000, Ordering::Relaxed);
+    let ending = tokio::time::timeout(Duration::from_secs(20), running).await.expect("it goes on waiting").unwrap();
+    assert!(matches!(&ending, RunOutcome::Stopped { reason } if reason.contains("within 1h")), "{ending:?}");
+}
+
+#[tokio::test]
 async fn an_answer_that_has_begun_is_an_answer() {
     static MICROS: AtomicU64 = AtomicU64::new(0);
     let home = tempfile::tempdir().unwrap();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    let (mut running, handle) = waiting_for_an_answer(&home, head, &MICROS).await;
+    let (mut running, handle) = waiting_for_an_answer(&home, head, "give_up_after = '8s'\n", &MICROS).await;
     MICROS.store(60_000_000, Ordering::Relaxed);
     let ended = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
     assert!(ended.is_err(), "{ended:?}: {:?}", handle.snapshot().state);
