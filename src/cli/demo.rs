@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     config,
     sim::{Profile, Simulator},
-    store::RunDir,
+    store::{RunDir, Store},
 };
 
 /// Show the program at work on a bundled batch, with a simulated provider: no key, no network
@@ -94,8 +94,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     status
 }
 
-/// Refuses a folder that contains anything other than the files of an earlier demo, which may be replaced. Also refuses
-/// one in which a demo is still running.
+/// Refuses a folder with files that no demo has written, or with a demo that is still under way.
 fn refuse_foreign_files(demo_dir: &Path, keys_toml: &str) -> Result<(), CliError> {
     let foreign = foreign_file(demo_dir, keys_toml).map_err(|error| {
         CliError::usage(format!("--run-dir {} can't be used for the demo: {error}", demo_dir.display()))
@@ -116,21 +115,28 @@ fn refuse_foreign_files(demo_dir: &Path, keys_toml: &str) -> Result<(), CliError
     Ok(())
 }
 
-/// Returns the first entry of the folder that was not written by a demo, or has changed since.
+/// The first file of the folder that no demo has written as it is. A run is a demo's if it was made from the demo's own
+/// batch in this folder, and that batch and the demo's keys are still beside it.
 fn foreign_file(demo_dir: &Path, keys_toml: &str) -> io::Result<Option<PathBuf>> {
-    let run_files = RunDir::new(demo_dir.join(RUN_NAME)).files();
-    for file in list_entries(demo_dir)? {
+    let run = RunDir::new(demo_dir.join(RUN_NAME));
+    let run_files = run.files();
+    let has_demo_files = demo_dir.join(BATCH_FILE).exists() && demo_dir.join(KEYS_FILE).exists();
+    let mut entries = list_entries(demo_dir)?;
+    // The run last: the files beside it are known to be the demo's then.
+    entries.sort_by_key(|file| file == run.path());
+    for file in entries {
         let is_file = fs::symlink_metadata(&file)?.is_file();
         let is_demo_file = match file.file_name().and_then(OsStr::to_str) {
             Some(BATCH_FILE) => is_file && fs::read(&file)? == DEMO_BATCH.as_bytes(),
             Some(KEYS_FILE) => is_file && is_demo_keys(&fs::read(&file)?, keys_toml),
             Some(RUN_NAME) if fs::symlink_metadata(&file)?.is_dir() => {
-                for file in list_entries(&file)? {
-                    if !run_files.contains(&file) || !fs::symlink_metadata(&file)?.is_file() {
-                        return Ok(Some(file));
+                let files = list_entries(&file)?;
+                for file in &files {
+                    if !run_files.contains(file) || !fs::symlink_metadata(file)?.is_file() {
+                        return Ok(Some(file.clone()));
                     }
                 }
-                true
+                files.is_empty() || (has_demo_files && is_demo_run(&run, &demo_dir.join(BATCH_FILE)))
             }
             _ => false,
         };
@@ -139,6 +145,13 @@ fn foreign_file(demo_dir: &Path, keys_toml: &str) -> io::Result<Option<PathBuf>>
         }
     }
     Ok(None)
+}
+
+/// True if the run was made from the demo's batch as a demo makes it. False if the run can't be read.
+fn is_demo_run(run: &RunDir, batch: &Path) -> bool {
+    let Ok(settings) = Store::settings_of(run) else { return false };
+    let input = settings.input_path.map(PathBuf::from);
+    input.is_some() && input == batch.canonicalize().ok() && settings.prompt.is_none() && settings.system.is_none()
 }
 
 /// Returns the paths in a folder, sorted; none if the folder doesn't exist.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf, absolute},
 };
@@ -13,8 +13,8 @@ use crate::{
     store::{PinnedSettings, RunDir, Store},
 };
 
-/// Number of first bytes of a target that are read to recognise an earlier export.
-const MAX_HEAD_BYTES: u64 = 64 * 1024;
+/// The longest first line that is read of a file that may be an earlier export. Longer than any answer.
+const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// Opens `target` for an export of the run, and empties it.
 ///
@@ -67,11 +67,11 @@ fn owning_run_dir(target: &Path) -> Option<PathBuf> {
     (is_run && dir.files().contains(&target)).then(|| folder.to_owned())
 }
 
-/// True if the file is empty or looks like an export.
+/// Whether the file is empty, or its first line is an export's.
 fn is_replaceable(target: &Path) -> io::Result<bool> {
-    let mut head = Vec::new();
-    File::open(target)?.take(MAX_HEAD_BYTES).read_to_end(&mut head)?;
-    Ok(head.is_empty() || output::looks_like_an_export(&head))
+    let mut line = Vec::new();
+    BufReader::new(File::open(target)?).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
+    Ok(line.is_empty() || output::is_export_line(&line))
 }
 
 /// True if both paths name the same file. This is also detected if the file doesn't exist, since SQLite creates and

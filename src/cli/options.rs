@@ -36,7 +36,7 @@ pub(super) struct PolicyArgs {
     pub max_usd: Option<Money>,
 
     /// Without the dashboard: stop (exit 4, resumable) if no provider has answered even once this long after the first
-    /// request was sent. Any HTTP response is an answer, a 500 too. 0s: never; default: 15m
+    /// request was sent. Any HTTP response is an answer, a 500 too. 0s: never; default: 15m, or idle_timeout if longer
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
     pub give_up_after: Option<Duration>,
 }

@@ -28,6 +28,7 @@ pub(super) fn read(
     let defaults = Policy { rules, ..Policy::default() };
     let Some(table) = root.table("policy", &schema::POLICY) else { return defaults };
     let retry_count = |name| table.count(name, 0..=1_000);
+    let idle_timeout = table.positive_duration("idle_timeout").unwrap_or(defaults.idle_timeout);
     let policy = Policy {
         strategy: table.choice("strategy", &strategy_choices()).unwrap_or(defaults.strategy),
         order: table.choice("order", &ORDER_CHOICES).unwrap_or(defaults.order),
@@ -58,10 +59,11 @@ pub(super) fn read(
         breaker_max_open_time: table.positive_duration("breaker_max").unwrap_or(defaults.breaker_max_open_time),
         billing_retry_interval: table.positive_duration("billing_retry").unwrap_or(defaults.billing_retry_interval),
         connect_timeout: table.positive_duration("connect_timeout").unwrap_or(defaults.connect_timeout),
-        idle_timeout: table.positive_duration("idle_timeout").unwrap_or(defaults.idle_timeout),
+        idle_timeout,
         total_timeout: table.positive_duration("total_timeout").unwrap_or(defaults.total_timeout),
         drain_timeout: table.duration("drain_timeout").unwrap_or(defaults.drain_timeout),
-        give_up_after: table.duration("give_up_after").unwrap_or(defaults.give_up_after),
+        // The default must not cut off a first answer that may take longer.
+        give_up_after: table.duration("give_up_after").unwrap_or(defaults.give_up_after.max(idle_timeout)),
     };
     if policy.breaker_open_time > policy.breaker_max_open_time {
         let offset =

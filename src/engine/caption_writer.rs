@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     domain::{FinalState, Image, Seq, event::format_duration, pluralize},
@@ -28,8 +28,7 @@ const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Number of threads that write captions. They do nothing else, so that a disk that hangs blocks only captions.
 const CAPTION_THREADS: usize = 8;
 
-/// A write that takes longer than this is reported as a disk fault, and again after each further interval. A reported
-/// fault blocks new requests for 5 s; this interval is shorter, so that they stay blocked while the write hangs.
+/// A write that takes longer, not counting its time in the queue, holds new requests, as a full disk does. Shorter than a complaint holds.
 const SLOW_WRITE_INTERVAL: Duration = Duration::from_secs(4);
 
 /// After this many times [`SLOW_WRITE_INTERVAL`] a write is given up. Its caption stays pending.
@@ -166,16 +165,34 @@ impl Caption {
     ) -> Option<Seq> {
         loop {
             let caption = self.clone();
-            let mut write = pin!(threads.run(move || caption.write(existing)));
-            let mut slow_intervals = 0;
+            let (started_tx, mut started_rx) = oneshot::channel();
+            let mut write = pin!(threads.run(move || {
+                // The send fails only if the engine is closing.
+                let _ = started_tx.send(());
+                caption.write(existing)
+            }));
+            let (mut slow_intervals, mut is_queued, mut finished_before) = (0, true, threads.finished_tasks());
             let written = loop {
-                if let Ok(written) = tokio::time::timeout(slow_interval, &mut write).await {
-                    break written;
+                tokio::select! {
+                    biased;
+                    written = &mut write => break written,
+                    // Its own time begins.
+                    _ = &mut started_rx, if is_queued => {
+                        (is_queued, slow_intervals) = (false, 0);
+                        continue;
+                    }
+                    () = tokio::time::sleep(slow_interval) => {}
+                }
+                // A disk that ends other writes does answer; only the queue is long.
+                let finished = threads.finished_tasks();
+                if is_queued && finished != finished_before {
+                    (slow_intervals, finished_before) = (0, finished);
+                    continue;
                 }
                 slow_intervals += 1;
                 let waited = format_duration(slow_interval * slow_intervals);
                 let target = self.path.display();
-                // The sends fail only if the engine has ended; the next start writes the caption.
+                // The engine being gone means that the run is ending; the next start writes it.
                 if slow_intervals == MAX_SLOW_INTERVALS {
                     let message = format!(
                         "the caption {target} is not written after {waited}: its disk does not answer. Its answer is \
@@ -357,7 +374,36 @@ mod tests {
         drop(runtime);
     }
 
+    #[tokio::test]
+    async fn a_caption_behind_many_slow_writes_is_waited_for() {
+        const WRITE: Duration = Duration::from_millis(200);
+        let slow = 2 * WRITE;
+        let threads = start_caption_threads();
+        // Together they take longer than a write may.
+        let writes = CAPTION_THREADS as u32 * (MAX_SLOW_INTERVALS * 2 + 4);
+        let mut queue = tokio::task::JoinSet::new();
+        for _ in 0..writes {
+            let threads = Arc::clone(&threads);
+            queue.spawn(async move { threads.run(|| std::thread::sleep(WRITE)).await });
+        }
+        // Until each has taken its place.
+        for _ in 0..writes {
+            tokio::task::yield_now().await;
+        }
+        let began = std::time::Instant::now();
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a.txt");
+        let (fault_tx, mut faults) = mpsc::channel(64);
+        let caption = Caption { seq: Seq(7), path, text: "A cup.".to_owned(), previous_text: None };
+        assert_eq!(caption.save_within(slow, ExistingCaptionPolicy::Skip, threads, fault_tx).await, Some(Seq(7)));
+        assert!(began.elapsed() > slow * MAX_SLOW_INTERVALS, "it hardly waited: {:?}", began.elapsed());
+        while let Some(fault) = faults.recv().await {
+            assert!(!matches!(fault, DiskFault::OneFile(_)), "{fault:?}");
+        }
+    }
+
     /// Repeats the write, as the next start does if the process was killed after the write and before its commit.
+
     #[test]
     fn repeating_a_finished_caption_replacement_changes_nothing() {
         let home = tempfile::tempdir().unwrap();

@@ -324,14 +324,14 @@ async fn silent_provider(head: &'static str) -> String {
     address
 }
 
-/// Starts a run that gives up after eight seconds on a clock that the test moves. Returns once its requests are in
-/// flight, and once `head` has arrived if it is not empty.
+/// A run on a clock that a test moves, once its first request is in flight.
 async fn start_and_wait_for_requests(
     home: &tempfile::TempDir,
     head: &'static str,
+    policy: &str,
     micros: &'static AtomicU64,
 ) -> (tokio::task::JoinHandle<RunOutcome>, EngineHandle) {
-    let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\ngive_up_after = '8s'\n";
+    let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\n" + policy;
     let clock = Clock::manual(crate::domain::WallTime(0), micros);
     let (engine, channels, handle) = prepare_run_on_clock(home, 2, &keys, clock, true);
     let client = engine.client.clone();
@@ -349,7 +349,7 @@ async fn start_and_wait_for_requests(
 async fn a_run_whose_provider_never_responds_stops_after_give_up_after() {
     static MICROS: AtomicU64 = AtomicU64::new(0);
     let home = tempfile::tempdir().unwrap();
-    let (mut running, _handle) = start_and_wait_for_requests(&home, "", &MICROS).await;
+    let (mut running, _handle) = start_and_wait_for_requests(&home, "", "give_up_after = '8s'\n", &MICROS).await;
     MICROS.store(7_900_000, Ordering::Relaxed);
     let early = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
     assert!(early.is_err(), "{early:?}");
@@ -366,11 +366,25 @@ async fn a_run_whose_provider_never_responds_stops_after_give_up_after() {
 }
 
 #[tokio::test]
+async fn a_first_answer_may_take_as_long_as_the_operator_allows_requests() {
+    static MICROS: AtomicU64 = AtomicU64::new(0);
+    let home = tempfile::tempdir().unwrap();
+    let policy = "idle_timeout = '1h'\ntotal_timeout = '1h'\n";
+    let (mut running, handle) = start_and_wait_for_requests(&home, "", policy, &MICROS).await;
+    MICROS.store(3_590_000_000, Ordering::Relaxed);
+    let ended = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
+    assert!(ended.is_err(), "{ended:?}: {:?}", handle.snapshot().state);
+    MICROS.store(3_600_000_000, Ordering::Relaxed);
+    let ending = tokio::time::timeout(Duration::from_secs(20), running).await.expect("it goes on waiting").unwrap();
+    assert!(matches!(&ending, RunOutcome::Stopped { reason } if reason.contains("within 1h")), "{ending:?}");
+}
+
+#[tokio::test]
 async fn a_response_that_has_begun_prevents_giving_up() {
     static MICROS: AtomicU64 = AtomicU64::new(0);
     let home = tempfile::tempdir().unwrap();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    let (mut running, handle) = start_and_wait_for_requests(&home, head, &MICROS).await;
+    let (mut running, handle) = start_and_wait_for_requests(&home, head, "give_up_after = '8s'\n", &MICROS).await;
     MICROS.store(60_000_000, Ordering::Relaxed);
     let ended = tokio::time::timeout(Duration::from_millis(2_500), &mut running).await;
     assert!(ended.is_err(), "{ended:?}: {:?}", handle.snapshot().state);

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::{FinalState, ResultLine};
 
@@ -118,22 +118,34 @@ impl<W: Write> Exporter<W> {
     }
 }
 
-/// Whether a file that begins with `head` looks like an export in any of the formats.
-pub fn looks_like_an_export(head: &[u8]) -> bool {
-    if head.starts_with(CSV_COLUMNS[..4].join(",").as_bytes()) {
+/// Whether a file with this first line is an export, in any format. A JSON line must have exactly the fields that an
+/// export writes, so that other programs' JSONL is not taken for one.
+pub fn is_export_line(line: &[u8]) -> bool {
+    if line.starts_with(CSV_COLUMNS[..4].join(",").as_bytes()) {
         return true;
     }
-    if head.starts_with(br#"{"id":"batch_req_"#) {
-        return true;
-    }
-    // The id may be any text, so it is parsed to find its end.
-    let Some(rest) = head.strip_prefix(br#"{"id":"#) else { return false };
-    let mut ids = serde_json::Deserializer::from_slice(rest).into_iter::<String>();
-    if !matches!(ids.next(), Some(Ok(_))) {
-        return false;
-    }
-    let rest = &rest[ids.byte_offset()..];
-    [r#","status":"done","#, r#","status":"failed","#].iter().any(|status| rest.starts_with(status.as_bytes()))
+    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(line) else { return false };
+    is_result_line(&fields) || is_openai_batch_line(&fields)
+}
+
+fn is_result_line(fields: &Map<String, Value>) -> bool {
+    let written = serde_json::from_value::<ResultLine>(Value::Object(fields.clone())).and_then(serde_json::to_value);
+    let Ok(Value::Object(written)) = written else { return false };
+    written.len() == fields.len() && written.keys().all(|name| fields.contains_key(name))
+}
+
+/// Tells a line of [`openai_batch_line`] from one of OpenAI itself, whose ids don't repeat.
+fn is_openai_batch_line(fields: &Map<String, Value>) -> bool {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let Some(hash) = text("id").and_then(|id| id.strip_prefix("batch_req_")) else { return false };
+    let response = fields.get("response");
+    fields.len() == 4
+        && text("custom_id").is_some()
+        && match fields.get("error") {
+            Some(Value::Null) => response.is_some_and(|response| response["request_id"] == hash),
+            Some(Value::Object(error)) => response == Some(&Value::Null) && error.len() == 2,
+            _ => false,
+        }
 }
 
 fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {

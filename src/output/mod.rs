@@ -8,4 +8,4 @@ pub mod export;
 
 pub use captions::{ExistingCaptionPolicy, write_caption};
 pub use claims::{CaptionFiles, Claim, ConflictingRun, claim_files};
-pub use export::{ExportFormat, ExportOptions, Exporter, export, looks_like_an_export};
+pub use export::{ExportFormat, ExportOptions, Exporter, export, is_export_line};

@@ -8,7 +8,10 @@ use std::{
     io,
     num::NonZero,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -22,6 +25,8 @@ pub struct WorkerPool {
     thread_name: &'static str,
     thread_count: usize,
     task_sender: Mutex<Option<mpsc::Sender<Task>>>,
+    /// Shared with the threads.
+    finished_tasks: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for WorkerPool {
@@ -41,10 +46,16 @@ pub enum WorkerPoolError {
 
 impl WorkerPool {
     pub fn new(thread_name: &'static str, thread_count: usize) -> Self {
-        Self { thread_name, thread_count, task_sender: Mutex::default() }
+        Self { thread_name, thread_count, task_sender: Mutex::default(), finished_tasks: Arc::default() }
+    }
+
+    /// Number of tasks that have ended so far, on any of the threads.
+    pub fn finished_tasks(&self) -> u64 {
+        self.finished_tasks.load(Ordering::Relaxed)
     }
 
     /// A pool for CPU-bound tasks: one thread per core, at most `max_threads`.
+
     pub(super) fn per_core(thread_name: &'static str, max_threads: usize) -> Self {
         Self::new(thread_name, thread::available_parallelism().map_or(1, NonZero::get).min(max_threads))
     }
@@ -81,8 +92,9 @@ impl WorkerPool {
         let (sender, receiver) = mpsc::channel(self.thread_count.max(1));
         let receiver = Arc::new(Mutex::new(receiver));
         for thread_index in 0..self.thread_count.max(1) {
-            let receiver = Arc::clone(&receiver);
-            let started = thread::Builder::new().name(self.thread_name.to_owned()).spawn(move || run_tasks(&receiver));
+            let (receiver, finished) = (Arc::clone(&receiver), Arc::clone(&self.finished_tasks));
+            let started =
+                thread::Builder::new().name(self.thread_name.to_owned()).spawn(move || run_tasks(&receiver, &finished));
             match started {
                 Ok(_) => {}
                 Err(error) if thread_index == 0 => return Err(error),
@@ -95,13 +107,14 @@ impl WorkerPool {
     }
 }
 
-fn run_tasks(receiver: &Mutex<mpsc::Receiver<Task>>) {
+fn run_tasks(receiver: &Mutex<mpsc::Receiver<Task>>, finished: &AtomicU64) {
     loop {
         // A thread holds the lock while it waits for a task, and frees it before the task runs.
         let task = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(task) = task else { return };
         // The panic hook logs a panic, and the caller gets `WorkerPoolError::Panicked`.
         let _ = catch_unwind(AssertUnwindSafe(task));
+        finished.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cascadeck demo`: the whole program without a key or a network.
 
-use crate::harness::TestMachine;
+use crate::harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows};
 
 #[test]
 fn the_demo_shows_everything_that_can_happen_and_finishes() {
@@ -97,4 +97,36 @@ fn the_demo_takes_no_folder_that_holds_files_of_anybody_else() {
             None => std::fs::remove_file(machine.path(file)).unwrap(),
         }
     }
+}
+
+#[test]
+fn the_demo_never_takes_a_real_run_of_its_name_for_its_own() {
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("demo.jsonl", addition_rows(3));
+    machine.cascadeck(&["run", "demo.jsonl", "--prompt", "{{ question }}"]).expect_status(0);
+    machine.cascadeck(&["demo", "--headless", "--speed", "1000", "--run-dir", "d"]).expect_status(0);
+    // The run alone, then with one and with both of the files that a demo puts beside its run.
+    for beside in ["", "keys.toml", "demo.jsonl"] {
+        if !beside.is_empty() {
+            machine.write(&format!("runs/{beside}"), machine.read(&format!("d/{beside}")));
+        }
+        // Readers of a run share these.
+        let files = || {
+            let mut files = files_under(&machine.path("runs"));
+            files.retain(|file, content| {
+                !(file.ends_with("run.db-shm") || content.is_empty() && file.ends_with("run.db-wal"))
+            });
+            files
+        };
+        let before = files();
+        let ended = machine.cascadeck(&["demo", "--headless", "--run-dir", "runs"]).expect_status(2);
+        ended.assert_stderr_contains(&["runs/demo,", "not the demo's", "nothing was touched"]);
+        let after = files();
+        assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{beside}");
+        let changed: Vec<_> =
+            after.iter().filter(|(file, content)| before[*file] != **content).map(|(file, _)| file).collect();
+        assert!(changed.is_empty(), "{beside}: {changed:?}");
+    }
+    assert_eq!(machine.results("runs/demo").len(), 3);
 }

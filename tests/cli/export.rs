@@ -98,6 +98,13 @@ fn an_export_replaces_nothing_but_an_earlier_export() {
     machine.write(".env", "GEMINI_API_KEYS=k1\n");
     machine.write("pics/one.txt", "A caption.\n");
     machine.write("table.csv", "id,question\n1,What?\n");
+    // Lines of other programs, and a result line to which the user has added a field.
+    machine.write("tickets.jsonl", "{\"id\":\"T-1\",\"status\":\"done\",\"title\":\"x\"}\n");
+    let openai = r#"{"id":"batch_req_1","custom_id":"a","response":{"status_code":200,"request_id":"r","body":{}},"error":null}"#;
+    machine.write("openai.jsonl", openai);
+    let result = machine.read("runs/batch/results.jsonl").lines().next().unwrap().to_owned();
+    machine.write("graded.jsonl", result.replacen('{', "{\"grade\":1,", 1));
+    machine.write("named.jsonl", result.replace("\"attempts\":", "\"tries\":"));
     symlink("runs/other/results.jsonl", machine.path("link.jsonl")).unwrap();
     for (target, why) in [
         ("keys.toml", "no earlier export"),
@@ -105,6 +112,10 @@ fn an_export_replaces_nothing_but_an_earlier_export() {
         ("pics/one.txt", "no earlier export"),
         ("table.csv", "no earlier export"),
         ("other.jsonl", "no earlier export"),
+        ("tickets.jsonl", "no earlier export"),
+        ("openai.jsonl", "no earlier export"),
+        ("graded.jsonl", "no earlier export"),
+        ("named.jsonl", "no earlier export"),
         ("runs/other/results.jsonl", "the run in"),
         ("runs/other/run.db", "the run in"),
         ("runs/other/run.lock", "the run in"),

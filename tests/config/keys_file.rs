@@ -236,6 +236,21 @@ fn every_setting_of_the_policy_is_read() {
 }
 
 #[test]
+fn a_run_does_not_give_up_by_default_before_a_silent_request_does() {
+    for (settings, give_up_after) in [
+        ("", 900),
+        ("idle_timeout = '10m'", 900),
+        ("idle_timeout = '1h'", 3_600),
+        ("idle_timeout = '1h'\ngive_up_after = '8s'", 8),
+        ("idle_timeout = '1h'\ngive_up_after = '0s'", 0),
+    ] {
+        let model = "[[model]]\nname = 'm'\nprovider = 'ollama'\n[policy]\n";
+        let policy = ConfigFixture::with_keys_toml(&format!("{model}{settings}\n")).load().policy;
+        assert_eq!(policy.give_up_after, Duration::from_secs(give_up_after), "{settings}");
+    }
+}
+
+#[test]
 fn the_defaults_for_rows_are_read() {
     let base = "[[model]]\nname = 'm'\nprovider = 'ollama'\n[defaults]\n";
     let defaults = ConfigFixture::with_keys_toml(&format!(
