@@ -1,7 +1,5 @@
 //! Events, snapshots, commands and saved state that version 0.1.0 wrote, before its fields had today's names, are read.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 use cascadeck::{
     domain::{
         CascadeOrder, Command, Event, EventKind, EventLevel, ReplayFilter, RouteTarget, Snapshot,

@@ -111,7 +111,7 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
         input_limits,
         unknown_model,
         dashboard,
-        webhooks: webhooks.webhooks,
+        webhooks: webhooks.all,
         origin: Origin::File(file.display_path.to_owned()),
     }
 }

@@ -100,10 +100,10 @@ impl WebhookFormat {
 /// The webhooks of a configuration.
 #[derive(Debug, Default)]
 pub(super) struct Webhooks {
-    pub webhooks: Vec<Webhook>,
+    pub all: Vec<Webhook>,
     /// The files that contain the addresses. A file may occur several times.
     pub secret_files: Vec<PathBuf>,
-    /// Byte offsets of the aliases in the file, in the order of `webhooks`.
+    /// Byte offsets of the aliases in the file, in the order of `all`.
     alias_offsets: Vec<usize>,
 }
 
@@ -126,7 +126,7 @@ impl Webhooks {
         self.check_alias(table, alias);
         let Some((secret, url)) = address else { return };
         self.alias_offsets.push(alias.offset);
-        self.webhooks.push(Webhook {
+        self.all.push(Webhook {
             name: alias.text.to_owned(),
             url: secret,
             is_local: address::is_this_machine(url.host_str().unwrap_or_default()),
@@ -150,7 +150,7 @@ impl Webhooks {
         let add_error = |reason: &str| table.doc.add_error(field.offset, reason);
         let resolved = secret::resolve(text, secret_paths, env_vars).map_err(|why| add_error(&why)).ok()?;
         let url = address::check_webhook_url(resolved.secret.expose_secret(), insecure).map_err(add_error).ok()?;
-        if let Some(duplicate) = self.webhooks.iter().find(|hook| secret::is_same_secret(&hook.url, &resolved.secret)) {
+        if let Some(duplicate) = self.all.iter().find(|hook| secret::is_same_secret(&hook.url, &resolved.secret)) {
             add_error(&format!(
                 "this is the same address as webhook {}'s; list it once",
                 quote_unless_secret(&duplicate.name)
@@ -162,7 +162,7 @@ impl Webhooks {
 
     fn check_alias(&self, table: &TomlTable<'_>, alias: TomlText<'_>) {
         check_name(table.doc, "a webhook's name", alias);
-        if let Some(duplicate) = self.webhooks.iter().position(|hook| hook.name == alias.text) {
+        if let Some(duplicate) = self.all.iter().position(|hook| hook.name == alias.text) {
             let line = table.doc.line_number(self.alias_offsets[duplicate]);
             let message = format!(
                 "a webhook named {} already stands on line {line}; names tell webhooks apart",

@@ -60,12 +60,12 @@ pub enum ModelListAccess {
 
 /// HTTP client for all providers. Cheap to clone; clones share their connections and the threads that read pictures.
 ///
-/// It holds two HTTP clients. `local_client` is for servers on this machine and ignores the proxies named in the
+/// It holds two HTTP clients. `local` is for servers on this machine and ignores the proxies named in the
 /// environment.
 #[derive(Clone, Debug)]
 pub struct Client {
-    remote_client: reqwest::Client,
-    local_client: reqwest::Client,
+    remote: reqwest::Client,
+    local: reqwest::Client,
     /// Threads that read, check and encode pictures.
     picture_worker_pool: Arc<WorkerPool>,
     checked_pictures: Arc<CheckedPictureCache>,
@@ -94,8 +94,8 @@ impl Client {
             builder.build().map_err(|error| ClientError(describe_transport_error(&error)))
         };
         Ok(Self {
-            remote_client: build(builder())?,
-            local_client: build(builder().no_proxy())?,
+            remote: build(builder())?,
+            local: build(builder().no_proxy())?,
             picture_worker_pool: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
             checked_pictures: Arc::default(),
             has_received_response: Arc::default(),
@@ -237,7 +237,7 @@ impl Client {
     ) -> Result<ReceivedResponse, TransportFailure> {
         *request.headers_mut() = endpoint.headers();
         *request.timeout_mut() = Some(total_timeout);
-        let client = if endpoint.is_loopback() { &self.local_client } else { &self.remote_client };
+        let client = if endpoint.is_loopback() { &self.local } else { &self.remote };
         let mut response = client.execute(request).await.map_err(|error| transport_failure(endpoint, &error))?;
         self.has_received_response.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();

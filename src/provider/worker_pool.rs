@@ -55,7 +55,6 @@ impl WorkerPool {
     }
 
     /// A pool for CPU-bound tasks: one thread per core, at most `max_threads`.
-
     pub(super) fn per_core(thread_name: &'static str, max_threads: usize) -> Self {
         Self::new(thread_name, thread::available_parallelism().map_or(1, NonZero::get).min(max_threads))
     }

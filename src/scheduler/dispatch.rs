@@ -494,7 +494,7 @@ impl Scheduler {
         self.mark_lease_needed(pool);
         self.reservations.insert(
             attempt,
-            Reserved { class, item, route: id, reserved_at: now, sent_at: now, tokens: reserved_tokens, max_cost },
+            Reserved { class, item, route: id, created_at: now, sent_at: now, tokens: reserved_tokens, max_cost },
         );
         self.on_dispatch(class, id);
         planned

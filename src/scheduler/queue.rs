@@ -321,7 +321,7 @@ pub struct Reserved {
     pub class: usize,
     pub item: QueuedItem,
     pub route: RouteId,
-    pub reserved_at: crate::domain::Now,
+    pub created_at: crate::domain::Now,
     /// When the request left the process; until then, when it was reserved.
     pub sent_at: crate::domain::Now,
     pub tokens: TokenEstimate,

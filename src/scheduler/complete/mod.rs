@@ -223,7 +223,7 @@ impl Scheduler {
             min_rtt.record(latency);
             counted_before = min_rtt.counted_before(latency, result.response_meta.server_time);
         }
-        let timing = AttemptTiming { reserved_at: reserved.reserved_at, sent_at: reserved.sent_at, counted_before };
+        let timing = AttemptTiming { reserved_at: reserved.created_at, sent_at: reserved.sent_at, counted_before };
         self.pools[route.pool].commit(now, reserved.tokens, observed, timing);
         if result.outcome == Outcome::Ok {
             let mean = model.mean_output_tokens.unwrap_or(used.output as f64);
@@ -252,7 +252,7 @@ impl Scheduler {
 
     /// Records the latency, for strategies that use it. Refusals are not recorded, since they say nothing about speed.
     fn record_latency(&mut self, now: Now, reserved: &Reserved, outcome: Outcome) {
-        let latency = now.mono.since(reserved.reserved_at.mono);
+        let latency = now.mono.since(reserved.created_at.mono);
         let route = &mut self.routes[reserved.route.index()];
         let model_latency = &mut self.models[route.model].latency;
         let is_first_of_model = model_latency.mean_micros().is_none();
@@ -350,7 +350,7 @@ impl Scheduler {
         self.bottlenecks.set_has_in_flight(reserved.route, route.in_flight > 0);
         self.keys[route.key].in_flight -= 1;
         let timing = AttemptTiming {
-            reserved_at: reserved.reserved_at,
+            reserved_at: reserved.created_at,
             sent_at: reserved.sent_at,
             counted_before: Duration::ZERO,
         };

@@ -34,7 +34,7 @@ impl Scheduler {
         };
         let max_wait = self.policy.max_retry_after;
         let stated_wait = result.retry_after.map(|stated| stated.delay.min(max_wait)).filter(|after| !after.is_zero());
-        let is_new_episode = self.pools[pool].is_new_episode(now, reserved.reserved_at.mono);
+        let is_new_episode = self.pools[pool].is_new_episode(now, reserved.created_at.mono);
         if is_new_episode {
             let group = self.pools[pool].model_group;
             self.model_groups[group].min_rtt.disable();

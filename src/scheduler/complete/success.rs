@@ -54,7 +54,7 @@ impl Scheduler {
         recent_successes[0] = Some((reserved.item.seq, now.mono));
         let pool = &mut self.pools[pool];
         let is_after_cooldown =
-            pool.cooldown.as_ref().is_none_or(|cooldown| reserved.reserved_at.mono >= cooldown.until.mono);
+            pool.cooldown.as_ref().is_none_or(|cooldown| reserved.created_at.mono >= cooldown.until.mono);
         if is_after_cooldown {
             pool.on_success();
             if pool.cooldown.take_if(|cooldown| cooldown.is_over(now)).is_some() {
