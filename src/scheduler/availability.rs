@@ -190,7 +190,7 @@ impl Scheduler {
             let next = self.next_wakeup().map(|at| now.wall + at.since(now.mono));
             return match next {
                 Some(at) if at > now.wall => {
-                    StallReason::WaitingUntil { at, reason: "a retry delay or token pty".to_owned() }
+                    StallReason::WaitingUntil { at, reason: "a retry delay or token limit".to_owned() }
                 }
                 _ => StallReason::Working,
             };
