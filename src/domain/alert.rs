@@ -62,12 +62,12 @@ impl fmt::Display for Alert {
             Self::Finished { done, failed } => write!(f, "is finished: {done} done, {failed} failed"),
             Self::Stopped { reason } => write!(f, "stopped: {reason}"),
             Self::Event { message } => f.write_str(message),
-            Self::Stalled { reason: why, until: None } => write!(f, "stands still: {why}"),
+            Self::Stalled { reason: why, until: None } => write!(f, "can't go on: {why}"),
             Self::Stalled { reason: why, until: Some(ExpectedEnd { at, announced_at: from }) } => {
                 let when = at.timestamp().strftime("%Y-%m-%d %H:%M UTC");
-                write!(f, "waits until {when} (for {}): {why}", format_duration(at.since(*from)))
+                write!(f, "is waiting until {when} (for {}): {why}", format_duration(at.since(*from)))
             }
-            Self::Resumed => f.write_str("goes on"),
+            Self::Resumed => f.write_str("has resumed"),
         }
     }
 }
@@ -240,14 +240,14 @@ mod tests {
                 with(at(0, 0, RunState::Running), [dead("dave")]),
                 with(at(0, 0, stopped()), last.clone()),
                 with(at(1, 0, stopped()), last.clone()),
-                with(at(2, 0, stopped()), last.into_iter().chain([alarm("key bob is no good")])),
+                with(at(2, 0, stopped()), last.into_iter().chain([alarm("key bob rejected")])),
                 at(4, 0, RunState::Running),
                 at(5, 10, RunState::Finished),
             ]),
             [
-                "dave is off, invalid_key",
+                "dave disabled, invalid_key",
                 "stopped: no route is left",
-                "key bob is no good",
+                "key bob rejected",
                 "is finished: 10 done, 0 failed"
             ],
             "and what was over, goes on, and ends again, ends again"
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(told([at(0, 0, waiting(0, 1)), at(1, 0, RunState::Running), at(2, 0, RunState::Paused)]), [""; 0]);
         assert_eq!(
             told([at(0, 7, waiting(0, 372)), at(368, 7, waiting(0, 372)), at(372, 7, RunState::Running)]),
-            ["waits until 2026-11-21 18:12 UTC (for 6h12m): all are out"],
+            ["is waiting until 2026-11-21 18:12 UTC (for 6h12m): all are out"],
             "its last minutes are no other wait, and a trial is no end of it"
         );
     }
@@ -283,7 +283,7 @@ mod tests {
                 at(4, 5, RunState::Running),
                 at(5, 5, held(full)),
             ]),
-            ["stands still: the disk is full", "goes on", "stands still: the disk is full"]
+            ["can't go on: the disk is full", "has resumed", "can't go on: the disk is full"]
         );
     }
 
@@ -291,7 +291,7 @@ mod tests {
     fn a_quota_that_returns_little_by_little_is_told_once_an_hour() {
         let day = (0..9).flat_map(|n| [at(15 * n, n, waiting(15 * n, 14)), at(15 * n + 14, n + 1, RunState::Running)]);
         let told = told(day);
-        let waits = told.iter().filter(|message| message.starts_with("waits")).count();
+        let waits = told.iter().filter(|message| message.starts_with("is waiting")).count();
         assert_eq!((waits, told.len() - waits), (3, 3), "{told:?}");
     }
 }

@@ -130,8 +130,8 @@ fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreErr
     let mut keys: Vec<KeyRecord> = read_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
         let [full, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
-        for key in keys.iter_mut().filter(|standing| standing.state == full.label()) {
-            ready.label().clone_into(&mut key.state);
+        for key in keys.iter_mut().filter(|standing| standing.state == full.name()) {
+            ready.name().clone_into(&mut key.state);
         }
     }
     Ok(keys)

@@ -199,23 +199,23 @@ impl Action {
             Self::Bottom => key_only("to the last"),
             Self::NextPane => key_only("next pane"),
             Self::PreviousPane => key_only("previous pane"),
-            Self::Focus(Pane::Keys) => read_only("keys", "keys: health, state, what comes back when"),
-            Self::Focus(Pane::Cooldowns) => read_only("cooldowns", "cooldowns: what is out, until when, on whose word"),
+            Self::Focus(Pane::Keys) => read_only("keys", "keys: health, state, cooldowns"),
+            Self::Focus(Pane::Cooldowns) => {
+                read_only("cooldowns", "cooldowns: what is unavailable, until when, by which source")
+            }
             Self::Focus(Pane::Models) => read_only("models", "models: quotas used and left, latency, tokens, cost"),
             Self::Focus(Pane::Events) => read_only("events", "fallback events: what just happened"),
             Self::Focus(Pane::Items) => read_only("items", "items, failed ones first"),
             Self::Focus(Pane::Routes) => read_only("routes", "routes: every key with every model"),
             Self::Focus(Pane::Log) => read_only("log", "the program's own log"),
-            Self::Focus(Pane::Charts) => read_only("charts", "throughput, refusals, latency and spend over time"),
-            Self::Focus(Pane::Failures) => {
-                read_only("failures", "failures by what they failed of; replay or export a group")
-            }
+            Self::Focus(Pane::Charts) => read_only("charts", "throughput, 429s, latency and spend over time"),
+            Self::Focus(Pane::Failures) => read_only("failures", "failed items by cause; replay or export a group"),
             Self::Open => read_only("open", "open: the item behind a row, or the pane full screen"),
             Self::Zoom => read_only("zoom", "this pane full screen, and back"),
             Self::Back => key_only("back: close, clear the filter, leave full screen"),
-            Self::Inspect => read_only("why", "why: state of the selection, since when, until when, on whose word"),
+            Self::Inspect => read_only("why", "why: state of the selection, since when, until when, by which source"),
             Self::InspectRun => {
-                read_only("why-run", "why not faster: what holds the run, when it ends, what runs out first")
+                read_only("why-run", "run report: what limits the run, when it ends, which quota is spent first")
             }
             Self::OpenFilter => read_only("filter", "filter items as you type: by id, question, answer, error"),
             Self::NextFilter => read_only("next-filter", "show failed, waiting, in flight, done or all items"),
@@ -239,7 +239,7 @@ impl Action {
                 steering("off", "switch the selected key, model or route off; what is in flight finishes")
             }
             Self::ClearCooldowns => steering("clear-cooldowns", "end the selected key's cooldowns now"),
-            Self::TogglePause => steering("pause", "pause (what is in flight finishes), or go on"),
+            Self::TogglePause => steering("pause", "pause (what is in flight finishes), or resume"),
             Self::HardPause => steering("hard-pause", "pause and abort what is in flight (asks first)"),
             Self::Replay => steering("replay", "queue the selected or the marked failed items again"),
             Self::ReplayAll => steering("replay-all", "queue all failed items again (asks first)"),
@@ -260,7 +260,7 @@ impl Action {
             }
             Self::Yes => key_only("yes"),
             Self::No => key_only("no"),
-            Self::Detach => read_only("detach", "close the dashboard; the run goes on with plain progress"),
+            Self::Detach => read_only("detach", "close the dashboard; the run continues with plain progress"),
             Self::Drain => steering("drain", "finish what is in flight, then end"),
             Self::StopNow => steering("stop", "stop now; what is in flight may have been billed"),
             Self::Log(LogAction::ToggleSelector) => key_only("hide or show the target selector"),

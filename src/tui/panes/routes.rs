@@ -13,8 +13,7 @@ use crate::{
     domain::snapshot::{Condition, RouteView},
     tui::{
         action::Action,
-        format::{compact, countdown},
-        labels,
+        format::compact,
         overlays::inspect,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -30,6 +29,8 @@ use crate::{
 
 /// Room for the remaining daily quota and the number of successes.
 const MIN_CELL_COLUMNS: u16 = 19;
+/// Room for the number of requests in flight as well.
+const MAX_CELL_COLUMNS: u16 = 36;
 /// With fewer rows below the matrix, the explanation is omitted.
 const MIN_ROWS_TO_EXPLAIN: u16 = 6;
 /// Longer lines are hard to read.
@@ -124,7 +125,7 @@ fn model_columns(ctx: RenderCtx<'_>, width: u16) -> ModelColumns {
     let models = snapshot.models.len();
     let visible_models = usize::from((room + 1) / (MIN_CELL_COLUMNS + 1)).clamp(1, models.max(1));
     // Wider cells if there is room: model names are long.
-    let wide = (room / visible_models as u16).saturating_sub(1).clamp(MIN_CELL_COLUMNS.min(room), 30);
+    let wide = (room / visible_models as u16).saturating_sub(1).clamp(MIN_CELL_COLUMNS.min(room), MAX_CELL_COLUMNS);
     ModelColumns {
         key_name_width,
         first_model: first_visible_row(ctx.state.selected_model(snapshot), visible_models, models),
@@ -153,16 +154,9 @@ fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: us
     }
     let left = route.rpd.limit.map(|limit| format!("{} left", compact(limit.saturating_sub(route.rpd.used))));
     let mut details = Vec::new();
-    let text = match &route.condition {
-        Condition::Ready => left.clone().unwrap_or_else(|| "ready".to_owned()),
-        Condition::Limited { until, .. } => {
-            until.map_or_else(|| "full".to_owned(), |until| format!("full {}", countdown(ctx.time_until(until))))
-        }
-        Condition::CoolingDown { until, .. } => format!("cooling {}", countdown(ctx.time_until(*until))),
-        Condition::Exhausted { until, .. } => format!("spent {}", countdown(ctx.time_until(*until))),
-        Condition::CircuitOpen { until, .. } => format!("broken {}", countdown(ctx.time_until(*until))),
-        Condition::Disabled { cause, .. } => labels::outcome(cause.outcome).to_owned(),
-        Condition::SwitchedOff { .. } => "off".to_owned(),
+    let text = match (&route.condition, &left) {
+        (Condition::Ready, Some(left)) => left.clone(),
+        (condition, _) => ctx.short_condition_text(condition),
     };
     // After a short wait the rest of the daily quota matters, so it is shown; otherwise the daily quota is not what
     // limits the route.
@@ -172,7 +166,7 @@ fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: us
     ) {
         details.extend(left);
     }
-    details.extend((route.in_flight > 0).then(|| format!("{} fly", route.in_flight)));
+    details.extend((route.in_flight > 0).then(|| format!("{} in flight", route.in_flight)));
     details.extend((route.ok > 0).then(|| format!("{} ok", compact(route.ok))));
     let mut spans = vec![ctx.span(format!("{glyph} {text}"), role)];
     let mut used = spans[0].width();
