@@ -39,8 +39,8 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     }
     if let Some(state) = describe_state(snapshot, zone) {
         parts.push(state);
-    } else if is_active && let Some(held) = describe_bottleneck(&snapshot.bottlenecks) {
-        parts.push(held);
+    } else if is_active && let Some(bottleneck) = describe_bottleneck(&snapshot.bottlenecks) {
+        parts.push(bottleneck);
     }
     sanitize(&parts.join("  ")).into_owned()
 }
@@ -51,13 +51,13 @@ pub fn correction_line(last: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> O
     (progress_line(last, zone) != progress_line(&at_once, zone)).then(|| progress_line(newest, zone))
 }
 
-/// `14:08:40  ALARM  dave is off, invalid_key: API key not valid`
+/// `14:08:40  ALERT  dave disabled, invalid_key: API key not valid`
 pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     let level = match event.level() {
         EventLevel::Info => "info ",
         EventLevel::Operator => "you  ",
         EventLevel::Warn => "warn ",
-        EventLevel::Alert => "ALARM",
+        EventLevel::Alert => "ALERT",
     };
     let message = event.kind.to_string();
     let words = if is_own_message(&event.kind) { message } else { shorten(&message, MAX_MESSAGE_CHARS) };
@@ -104,7 +104,11 @@ fn format_rate(per_second: f64) -> String {
 
 fn format_spend(spend: &Spend) -> String {
     let cap = spend.budget.map(|budget| format!(" of {budget}")).unwrap_or_default();
-    let at_risk = if spend.at_risk > Money::ZERO { format!(" (+{} at risk)", spend.at_risk) } else { String::new() };
+    let at_risk = if spend.at_risk > Money::ZERO {
+        format!(" (+ up to {} possibly billed)", spend.at_risk)
+    } else {
+        String::new()
+    };
     format!("{}{cap}{at_risk}", spend.cost)
 }
 
@@ -120,7 +124,7 @@ fn describe_route(route: &CurrentRoute) -> String {
 fn describe_bottleneck(bottlenecks: &[BottleneckShare]) -> Option<String> {
     let top = bottlenecks.first().filter(|top| top.share >= 0.1)?;
     let idle = matches!(top.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected);
-    (!idle).then(|| format!("held by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
+    (!idle).then(|| format!("limited by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
 }
 
 /// `None` while the run is running normally.
@@ -131,7 +135,7 @@ fn describe_state(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
             format!("waiting until {}: {reason}", time_ahead(*until, snapshot.at, zone))
         }
         RunState::Waiting { reason, until: None } => format!("waiting: {reason}"),
-        RunState::NeedsOperator { reason } => format!("held: {reason}"),
+        RunState::NeedsOperator { reason } => format!("halted: {reason}"),
         RunState::Stopped { reason } => format!("stopped: {reason}"),
         plain @ (RunState::Pausing | RunState::Paused | RunState::Draining | RunState::Finished) => {
             plain.name().to_owned()
