@@ -93,7 +93,7 @@ mod progress {
                 "waiting until 20:20 (in 6h12m): every key is out for the day",
             ),
             (RunState::Waiting { reason: "a route asks".to_owned(), until: None }, "waiting: a route asks"),
-            (RunState::NeedsOperator { reason: "the disk is full".to_owned() }, "held: the disk is full"),
+            (RunState::NeedsOperator { reason: "the disk is full".to_owned() }, "halted: the disk is full"),
             (RunState::Pausing, "pausing"),
             (RunState::Draining, "draining"),
         ];
@@ -131,7 +131,7 @@ mod progress {
         let usd = |usd: f64| Money::from_usd(usd).unwrap();
         let spend = Spend { cost: usd(0.84), at_risk: usd(0.02), budget: Some(usd(5.0)), ..Spend::default() };
         let line = line(&Snapshot { spend, ..snapshot() });
-        assert!(line.contains("  $0.84 of $5.00 (+$0.02 at risk)  "), "{line}");
+        assert!(line.contains("  $0.84 of $5.00 (+ up to $0.02 possibly billed)  "), "{line}");
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod progress {
         };
         let line = event_line(&Event { number: 1, at: NOW, kind }, &TimeZone::UTC);
         assert_eq!(line.chars().count(), 160, "{line}");
-        assert!(line.contains("quota_exhausted_day: You exceeded") && line.ends_with('…'), "{line}");
+        assert!(line.contains("day quota spent: You exceeded") && line.ends_with('…'), "{line}");
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod reporter {
         let first = vec![event(1, EventLevel::Info), event(2, EventLevel::Warn), event(3, EventLevel::Operator)];
         assert_eq!(reporter.update(start, &with_events(first.clone())), ["14:08:51  warn   event 2"]);
         let then = [first, vec![event(4, EventLevel::Alert)]].concat();
-        assert_eq!(reporter.update(start, &with_events(then.clone())), ["14:08:51  ALARM  event 4"]);
+        assert_eq!(reporter.update(start, &with_events(then.clone())), ["14:08:51  ALERT  event 4"]);
         assert_eq!(reporter.update(start, &with_events(then)), [""; 0]);
     }
 
@@ -263,7 +263,7 @@ mod reporter {
         let mut events: Vec<_> = (1..=100).map(|number| event(number, EventLevel::Warn)).collect();
         events.push(event(101, EventLevel::Alert));
         let lines = reporter.update(start, &with_events(events.clone()));
-        assert_eq!((lines.len(), lines[10].as_str()), (11, "14:08:51  ALARM  event 101"));
+        assert_eq!((lines.len(), lines[10].as_str()), (11, "14:08:51  ALERT  event 101"));
         let lines = reporter.update(start + Duration::from_secs(5), &with_events(events));
         assert_eq!(lines[0], "… and 90 more warnings, all in the run's log");
         assert_eq!(lines.len(), 2);
@@ -388,7 +388,7 @@ mod watching {
         let (last, ()) = tokio::join!(watch(handle, impatient, &mut err), run);
         assert_eq!(exit_status(&last), 4);
         let text = String::from_utf8(err).unwrap();
-        assert!(text.contains("\nnobody came to help for 0s; stopping, to be resumed: draining\n"), "{text}");
+        assert!(text.contains("\nno operator acted for 0s; stopping, can be resumed: draining\n"), "{text}");
         assert!(engine.commands.try_recv().is_err());
     }
 }
@@ -467,16 +467,16 @@ mod end_of_run {
         insta::assert_snapshot!(table, @"
         captions-spring: stopped
         items     3,214 of 5,000 done, 7 failed, 1,779 left
-        requests  3,301, 41 refused for quota
+        requests  3,301, 429s: 41
         tokens    1,210,000 in, 400,000 out
         cost      $0.82
         time      42:17, 1.27 items/s
 
-        model               ok failed  ok% mean  p50  p95 tokens in tokens out  cost
+        model               ok errors  ok% mean  p50  p95 tokens in tokens out  cost
         gemini-3.8-flash 1,598      6 99.6 2.1s 1.1s 2.1s 1,210,000    400,000 $0.41
         evil␛[2J             0      0    -    -    -    -         0          0    $0
 
-        key     state  health   ok  failed   cost
+        key     state  health   ok  errors   cost
         alice   ready     100  812       3  $0.41
         アリス    off      65  812       3  $0.41
         ");

@@ -188,7 +188,7 @@ async fn assert_matches_record(handle: &EngineHandle, snapshot: &Snapshot, run: 
         format!("{} / {}  ", totals.done + totals.failed, totals.total),
         format!("{} failed", totals.failed),
         format!("in flight {}/{}", totals.in_flight, snapshot.max_in_flight),
-        format!("{} of {} refused", totals.rate_limited, totals.attempts),
+        format!("429s: {} of {}", totals.rate_limited, totals.attempts),
     ] {
         assert!(text.contains(&words) || totals.attempts > 999, "{words:?} is not on the screen:\n{text}");
     }

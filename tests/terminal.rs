@@ -140,7 +140,7 @@ fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
     window.wait_for_text("✓ FINISHED");
     window.wait_for_text("6 failed");
     window.type_keys("9");
-    window.wait_for_text("in the provider's words");
+    window.wait_for_text("provider's message");
     window.wait_for_text("blocked");
     let bruno = request_count(&provider.checked_stats(), "bruno");
     window.type_keys("r");

@@ -197,7 +197,7 @@ fn compose_sentence(pending: &PendingMessage, snapshot: &Snapshot, summary: &Sum
                 shorten(&stall.to_string(), MAX_REASON_CHARS).trim_end_matches('.')
             )
         }
-        (None, Some(_)) => format!("{run} goes on: {figures}"),
+        (None, Some(_)) => format!("{run} has resumed: {figures}"),
         (None, None) => return format!("{run} needs attention: {events}. {figures}."),
     };
     sentence.push('.');

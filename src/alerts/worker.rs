@@ -226,7 +226,7 @@ fn describe_event(event: &str) -> &'static str {
     match event {
         "finished" => "is finished",
         "stopped" => "stopped",
-        "resumed" => "goes on",
+        "resumed" => "has resumed",
         _ => "needs attention",
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{CliError, print, sanitize_lines};
 use crate::{
-    domain::{is_or_are, pluralize},
+    domain::pluralize,
     store::audit::{Audit, UnansweredAttempt, audit},
 };
 
@@ -34,9 +34,8 @@ pub(super) fn run(args: &AuditArgs) -> Result<u8, CliError> {
     let broken = audit.checks.iter().filter(|check| check.violations > 0).count();
     if broken > 0 {
         return Err(CliError::internal(format!(
-            "{broken} of {} promises {} broken in {}",
+            "{broken} of {} checks failed in {}",
             audit.checks.len(),
-            is_or_are(broken as u64),
             args.run_dir.display()
         )));
     }
@@ -103,7 +102,7 @@ fn to_text(args: &AuditArgs, audit: &Audit) -> String {
         let _ = writeln!(text, "  … and {} more", unanswered_count - MAX_NAMED);
     }
     for check in &audit.checks {
-        let status = if check.violations == 0 { "holds " } else { "BROKEN" };
+        let status = if check.violations == 0 { "ok    " } else { "FAILED" };
         let _ = writeln!(text, "{status}  {}", check.invariant);
         for example in &check.examples {
             let _ = writeln!(text, "        {example}");

@@ -60,11 +60,9 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
         }
     }
     lines.extend(match unknown_keys {
-        _ if args.offline => Some("the file is good; no key was checked".to_owned()),
+        _ if args.offline => Some("the file is valid; no key was checked".to_owned()),
         0 => None,
-        all if all == keys => {
-            Some("NOT CHECKED: no provider gave a verdict, so nothing is known of any key".to_owned())
-        }
+        all if all == keys => Some("NOT CHECKED: no provider accepted or rejected a key".to_owned()),
         some => Some(format!("NOT CHECKED: {some} of {}; nothing is known of those", count_label(keys, "key"))),
     });
     let mut failed_webhooks = 0;
@@ -86,7 +84,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
     print(&(sanitize_lines(&lines.join("\n")) + "\n"))?;
     if bad_keys > 0 {
         return Err(CliError::usage(format!(
-            "{bad_keys} of {} {} no good; mend or remove what is named above in {}",
+            "{bad_keys} of {} {} rejected; mend or remove what is named above in {}",
             count_label(keys, "key"),
             is_or_are(bad_keys),
             config.origin
@@ -135,12 +133,12 @@ enum KeyFinding {
 impl KeyFinding {
     fn message(&self) -> String {
         match self {
-            Self::Good { listed, missing } => format!("good, {}", describe_model_list(*listed, missing)),
-            Self::Bad(outcome, message) => format!("BAD: {outcome}: {message}"),
+            Self::Good { listed, missing } => format!("accepted, {}", describe_model_list(*listed, missing)),
+            Self::Bad(outcome, message) => format!("REJECTED: {outcome}: {message}"),
             Self::Unproven { reason, listed, missing } => {
-                format!("not known: {reason}; {}", describe_model_list(*listed, missing))
+                format!("not checked: {reason}; {}", describe_model_list(*listed, missing))
             }
-            Self::Unknown(reason) => format!("not known: {reason}"),
+            Self::Unknown(reason) => format!("not checked: {reason}"),
         }
     }
 }
@@ -188,11 +186,11 @@ async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFi
                 let access = config.secrets[index].is_some().then(|| access_by_provider.get(&key.provider)).flatten();
                 match access {
                     Some(ModelListAccess::Public) => {
-                        let reason = "the provider lists its models to anybody, which proves no key";
+                        let reason = "the provider lists its models without a key, so its list does not verify one";
                         KeyFinding::Unproven { reason, listed, missing }
                     }
                     Some(ModelListAccess::Unknown) => {
-                        let reason = "the provider did not say whether it lists its models to anybody, so its list proves no key";
+                        let reason = "the provider did not say whether it lists its models without a key, so its list does not verify one";
                         KeyFinding::Unproven { reason, listed, missing }
                     }
                     Some(ModelListAccess::KeyRequired) | None => KeyFinding::Good { listed, missing },
@@ -221,7 +219,7 @@ pub(super) async fn check_keys(config: &Config, clock: &Clock) -> Result<Vec<Key
         |finding: &KeyFinding| matches!(finding, KeyFinding::Bad(outcome, _) if *outcome != Outcome::KeyForbidden);
     if !bad.is_empty() && findings.iter().all(|(_, finding)| refused(finding)) {
         return Err(CliError::usage(format!(
-            "no key is good; mend {} and run again, or skip this check with --no-check",
+            "no key was accepted; mend {} and run again, or skip this check with --no-check",
             config.origin
         )));
     }

@@ -62,12 +62,12 @@ impl fmt::Display for Alert {
             Self::Finished { done, failed } => write!(f, "is finished: {done} done, {failed} failed"),
             Self::Stopped { reason } => write!(f, "stopped: {reason}"),
             Self::Event { message } => f.write_str(message),
-            Self::Stalled { reason, until: None } => write!(f, "stands still: {reason}"),
+            Self::Stalled { reason, until: None } => write!(f, "can't go on: {reason}"),
             Self::Stalled { reason, until: Some(ExpectedEnd { at, announced_at }) } => {
                 let when = at.timestamp().strftime("%Y-%m-%d %H:%M UTC");
-                write!(f, "waits until {when} (for {}): {reason}", format_duration(at.since(*announced_at)))
+                write!(f, "is waiting until {when} (for {}): {reason}", format_duration(at.since(*announced_at)))
             }
-            Self::Resumed => f.write_str("goes on"),
+            Self::Resumed => f.write_str("has resumed"),
         }
     }
 }
@@ -245,14 +245,14 @@ mod tests {
                 with_events(at(0, 0, RunState::Running), [disabled_event("dave")]),
                 with_events(at(0, 0, stopped()), last.clone()),
                 with_events(at(1, 0, stopped()), last.clone()),
-                with_events(at(2, 0, stopped()), last.into_iter().chain([alert_event("key bob is no good")])),
+                with_events(at(2, 0, stopped()), last.into_iter().chain([alert_event("key bob rejected")])),
                 at(4, 0, RunState::Running),
                 at(5, 10, RunState::Finished),
             ]),
             [
-                "dave is off, invalid_key",
+                "dave disabled, invalid_key",
                 "stopped: no route is left",
-                "key bob is no good",
+                "key bob rejected",
                 "is finished: 10 done, 0 failed"
             ],
             "and what was over, goes on, and ends again, ends again"
@@ -278,7 +278,7 @@ mod tests {
         );
         assert_eq!(
             alert_texts([at(0, 7, waiting(0, 372)), at(368, 7, waiting(0, 372)), at(372, 7, RunState::Running)]),
-            ["waits until 2026-11-21 18:12 UTC (for 6h12m): all are out"],
+            ["is waiting until 2026-11-21 18:12 UTC (for 6h12m): all are out"],
             "its last minutes are no other wait, and a trial is no end of it"
         );
     }
@@ -295,7 +295,7 @@ mod tests {
                 at(4, 5, RunState::Running),
                 at(5, 5, needs_operator(full)),
             ]),
-            ["stands still: the disk is full", "goes on", "stands still: the disk is full"]
+            ["can't go on: the disk is full", "has resumed", "can't go on: the disk is full"]
         );
     }
 
@@ -303,7 +303,7 @@ mod tests {
     fn repeated_waits_are_reported_at_most_once_an_hour() {
         let day = (0..9).flat_map(|n| [at(15 * n, n, waiting(15 * n, 14)), at(15 * n + 14, n + 1, RunState::Running)]);
         let told = alert_texts(day);
-        let waits = told.iter().filter(|message| message.starts_with("waits")).count();
+        let waits = told.iter().filter(|message| message.starts_with("is waiting")).count();
         assert_eq!((waits, told.len() - waits), (3, 3), "{told:?}");
     }
 }

@@ -56,23 +56,23 @@ impl Bottleneck {
 
     pub const COUNT: usize = Self::ALL.len();
 
-    /// Label for people, as in "held by requests a minute 62%".
+    /// Label for people, as in "limited by RPM 62%".
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Sending => "nothing, it is sending",
-            Self::RequestsPerMinute => "requests a minute",
-            Self::TokensPerMinute => "tokens a minute",
-            Self::DailyQuota => "the daily quota",
+            Self::Sending => "not limited, sending",
+            Self::RequestsPerMinute => "RPM",
+            Self::TokensPerMinute => "TPM",
+            Self::DailyQuota => "day quota",
             Self::Cooldown => "cooldowns",
-            Self::CircuitOpen => "open breakers",
+            Self::CircuitOpen => "circuit open",
             Self::Concurrency => "concurrency limits",
-            Self::SwitchedOff => "what is switched off",
-            Self::Disabled => "dead keys and models",
-            Self::MaxInFlight => "the in-flight cap",
-            Self::Budget => "the budget",
-            Self::Paused => "the pause",
+            Self::SwitchedOff => "switched off",
+            Self::Disabled => "disabled keys and models",
+            Self::MaxInFlight => "in-flight cap",
+            Self::Budget => "budget",
+            Self::Paused => "paused",
             Self::RetryDelay => "retry delays",
-            Self::NotSelected => "the strategy",
+            Self::NotSelected => "strategy",
             Self::NothingToSend => "nothing to send",
         }
     }

@@ -117,32 +117,47 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
+/// When an item whose attempt failed is sent again, as a continuation of the outcome. `to` is its next route.
+pub fn retry_text(to: Option<&str>, wait: Option<Duration>) -> String {
+    match (to, wait) {
+        (Some(_), Some(wait)) => format!(", {}", format_duration(wait)),
+        (None, Some(wait)) => format!(", retry in {}", format_duration(wait)),
+        (None, None) => ", waiting for a route".to_owned(),
+        (Some(_), None) => String::new(),
+    }
+}
+
 /// One sentence, without time and number. Text from outside is not sanitized for a terminal yet.
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message_suffix = |message: &str| if message.is_empty() { String::new() } else { format!(": {message}") };
         match self {
             Self::Fallback { item_id, from, to, outcome, status, wait, message, .. } => {
-                write!(f, "#{item_id} {from} → {}  ", to.as_deref().unwrap_or("waits"))?;
+                match to {
+                    Some(to) if to == from => write!(f, "#{item_id} {from}, retry on the same route  ")?,
+                    Some(to) => write!(f, "#{item_id} {from} → {to}  ")?,
+                    None => write!(f, "#{item_id} {from}  ")?,
+                }
                 if let Some(status) = status {
                     write!(f, "{status} ")?;
                 }
-                write!(f, "{outcome}")?;
-                if let Some(wait) = wait {
-                    write!(f, ", {}", format_duration(*wait))?;
+                write!(f, "{outcome}{}{}", retry_text(to.as_deref(), *wait), message_suffix(message))
+            }
+            Self::Cooldown { subject, outcome, wait, message } => {
+                let wait = wait.map(format_duration);
+                match (outcome, wait) {
+                    (Outcome::QuotaExhaustedDay, None) => write!(f, "{subject}: day quota spent")?,
+                    (Outcome::QuotaExhaustedDay, Some(wait)) => {
+                        write!(f, "{subject}: day quota spent, frees in {wait}")?;
+                    }
+                    (_, None) => write!(f, "{subject} cooling down, {outcome}")?,
+                    (_, Some(wait)) => write!(f, "{subject} cooling down for {wait}, {outcome}")?,
                 }
                 f.write_str(&message_suffix(message))
             }
-            Self::Cooldown { subject, outcome, wait, message } => {
-                write!(f, "{subject} cools down")?;
-                if let Some(wait) = wait {
-                    write!(f, " for {}", format_duration(*wait))?;
-                }
-                write!(f, ", {outcome}{}", message_suffix(message))
-            }
-            Self::Recovered { subject, message } => write!(f, "{subject} is back{}", message_suffix(message)),
+            Self::Recovered { subject, message } => write!(f, "{subject} recovered{}", message_suffix(message)),
             Self::Disabled { subject, outcome, message } => {
-                write!(f, "{subject} is off, {outcome}{}", message_suffix(message))
+                write!(f, "{subject} disabled, {outcome}{}", message_suffix(message))
             }
             Self::ItemFailed { item_id, route, outcome, message, .. } => {
                 write!(f, "#{item_id} failed")?;

@@ -73,16 +73,16 @@ impl Constraint {
         Self::MaxInFlight,
     ];
 
-    /// Label for people, as in "bound by requests a minute".
+    /// Label for people, as in "limited by RPM".
     pub const fn label(self) -> &'static str {
         match self {
-            Self::RequestsPerMinute => "requests a minute",
-            Self::TokensPerMinute => "tokens a minute",
-            Self::DailyQuota => "the daily quota",
-            Self::Money => "the money caps",
+            Self::RequestsPerMinute => "RPM",
+            Self::TokensPerMinute => "TPM",
+            Self::DailyQuota => "day quota",
+            Self::Money => "spend caps",
             Self::Cooldown => "cooldowns",
             Self::Concurrency => "the provider's concurrency limit",
-            Self::MaxInFlight => "the run's in-flight cap",
+            Self::MaxInFlight => "in-flight cap",
         }
     }
 }

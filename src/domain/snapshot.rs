@@ -118,6 +118,7 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// The run's `state` in JSON; a contract.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -128,6 +129,14 @@ impl RunState {
             Self::Draining => "draining",
             Self::Stopped { .. } => "stopped",
             Self::Finished => "finished",
+        }
+    }
+
+    /// The label for people. [`Self::name`] is a contract.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::NeedsOperator { .. } => "halted",
+            other => other.name(),
         }
     }
 
@@ -233,8 +242,8 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// The label beside the symbol on the screen.
-    pub const fn label(&self) -> &'static str {
+    /// The `state` of a key in JSON; a contract.
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Ready => "ready",
             Self::Limited { .. } => "full",
@@ -243,6 +252,17 @@ impl Condition {
             Self::CircuitOpen { .. } => "broken",
             Self::Disabled { .. } => "disabled",
             Self::SwitchedOff { .. } => "off",
+        }
+    }
+
+    /// The label for people of the condition with this [`Self::name`]; the name itself if there is none.
+    pub fn label_of(name: &str) -> &str {
+        match name {
+            "full" => "limit reached",
+            "cooling" => "cooling down",
+            "exhausted" => "quota spent",
+            "broken" => "circuit open",
+            other => other,
         }
     }
 
@@ -284,9 +304,9 @@ pub enum CauseSource {
 impl CauseSource {
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Provider => "stated",
+            Self::Provider => "provider",
             Self::Measured => "measured",
-            Self::Backoff => "guessed",
+            Self::Backoff => "our backoff",
         }
     }
 }

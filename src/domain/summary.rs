@@ -82,7 +82,7 @@ impl From<&Snapshot> for Summary {
                 .iter()
                 .map(|key| KeySummary {
                     name: key.name.clone(),
-                    state: key.condition.label().to_owned(),
+                    state: key.condition.name().to_owned(),
                     health: key.health,
                     ok: key.ok,
                     failed: key.failed,

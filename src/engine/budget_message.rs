@@ -10,7 +10,7 @@ impl Engine {
         let committed = money.spent + money.at_risk;
         let spent_text = match money.at_risk {
             Money::ZERO => format!("{} spent", money.spent),
-            at_risk => format!("{} spent, {at_risk} at risk", money.spent),
+            at_risk => format!("{} spent, up to {at_risk} possibly billed", money.spent),
         };
         let Some(item_cost) = cheapest_item else {
             return format!("the budget is used up ({spent_text}); raise it to go on");

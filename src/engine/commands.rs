@@ -76,7 +76,7 @@ impl Engine {
                 self.set_paused(true);
                 let aborted_count = self.in_flight.len();
                 self.abort_in_flight(now);
-                Ok(format!("paused at once; {} broken off, which may have been billed", request_count(aborted_count)))
+                Ok(format!("paused at once; {} aborted, which may have been billed", request_count(aborted_count)))
             }
             Command::Resume => {
                 self.set_paused(false);
@@ -94,7 +94,7 @@ impl Engine {
                 let aborted_count = self.in_flight.len();
                 self.abort_in_flight(now);
                 self.begin_closing(RunOutcome::Stopped { reason: "stopped by the operator".to_owned() });
-                Ok(format!("stopped; {} broken off, which may have been billed", request_count(aborted_count)))
+                Ok(format!("stopped; {} aborted, which may have been billed", request_count(aborted_count)))
             }
             Command::SetKey { key, on } => {
                 self.scheduler.switch_key(now.wall, key, *on).map_err(unknown)?;
@@ -156,7 +156,7 @@ impl Engine {
                 if let Some((target, why)) =
                     target.as_ref().and_then(|target| Some((target, self.scheduler.permanent_failure(now, target)?)))
                 {
-                    return Err(format!("nothing goes to {target}: it is off, {}; switch it on first", why.name()));
+                    return Err(format!("{target} is disabled: {}; switch it on first", why.name()));
                 }
                 let where_to = target.as_ref().map_or_else(String::new, |target| format!("to {target} alone: "));
                 Ok(format!("replaying {where_to}{}", describe_filter(filter)))
@@ -167,7 +167,7 @@ impl Engine {
                     self.clear_exhausted(key);
                     Ok(format!("cooldowns of {key} ended"))
                 } else {
-                    Err(format!("nothing of {key} cools down"))
+                    Err(format!("{key} has no cooldowns"))
                 }
             }
         }

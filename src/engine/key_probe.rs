@@ -57,13 +57,13 @@ impl Engine {
         match probe.response {
             Ok(ModelList { model_count, access: ModelListAccess::Public }) => {
                 let listed = pluralize(model_count, "model");
-                let message = format!("key {name} is not proven: its provider lists its {listed} to anybody");
+                let message = format!("key {name} not verified: its provider lists its {listed} without a key");
                 self.log(EventLevel::Warn, message);
             }
             Ok(ModelList { model_count, access: ModelListAccess::Unknown }) => {
                 let listed = pluralize(model_count, "model");
                 let message = format!(
-                    "key {name} is not proven: its provider lists {listed}, and did not say whether anybody sees them; \
+                    "key {name} not verified: its provider lists {listed}, and did not say whether a key is needed to see them; \
                      try again"
                 );
                 self.log(EventLevel::Warn, message);
@@ -74,23 +74,23 @@ impl Engine {
                 let suffix = if is_disabled && self.scheduler.switch_key(now.wall, &name, true).is_ok() {
                     self.leave_idle();
                     self.state_dirty = true;
-                    "; it is on again"
+                    "; enabled again"
                 } else {
                     ""
                 };
                 self.log(
                     EventLevel::Info,
-                    format!("key {name} is good: {} listed{suffix}", pluralize(model_count, "model")),
+                    format!("key {name} accepted: {} listed{suffix}", pluralize(model_count, "model")),
                 );
             }
             Err(result) => {
                 let is_key_error = result.outcome.is_key_error();
                 let (level, verdict) = if is_key_error {
-                    (EventLevel::Alert, "is no good")
+                    (EventLevel::Alert, "rejected")
                 } else {
-                    (EventLevel::Warn, "could not be examined")
+                    (EventLevel::Warn, "could not be tested")
                 };
-                self.log(level, format!("key {name} {verdict}, {}: {}", result.outcome, result.message));
+                self.log(level, format!("key {name} {verdict}: {}: {}", result.outcome, result.message));
             }
         }
     }

@@ -268,13 +268,13 @@ impl Engine {
                 return;
             }
             Some(LedgerReply::Failed(reason)) => reason,
-            None => "its thread has died; the log has the details".to_owned(),
+            None => "its thread has ended; the log has the details".to_owned(),
         };
         self.lease_client.disconnect();
         self.scheduler.stop_sharing_daily_quotas();
         self.log(
             EventLevel::Warn,
-            format!("the daily ledger can't be used, this run goes by its own counts alone: {reason}"),
+            format!("the daily ledger can't be used, this run counts only its own requests: {reason}"),
         );
     }
 

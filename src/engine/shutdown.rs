@@ -88,7 +88,7 @@ impl Engine {
         }
         if !self.in_flight.is_empty() {
             let aborted = pluralize(self.in_flight.len() as u64, "request");
-            details.push(format!("{aborted} in flight broken off, which may have been billed"));
+            details.push(format!("{aborted} in flight aborted, which may have been billed"));
         }
         let limit = format_duration(self.scheduler.policy().give_up_after);
         let reason = format!("no provider has answered within {limit} ({})", details.join("; "));
@@ -242,7 +242,7 @@ impl Engine {
             RunOutcome::HeldBack { reason } => {
                 self.log(EventLevel::Info, format!("stopped with work left: {reason}"));
             }
-            RunOutcome::Failed { reason } => self.log(EventLevel::Alert, format!("broken off: {reason}")),
+            RunOutcome::Failed { reason } => self.log(EventLevel::Alert, format!("stopped by an error: {reason}")),
         }
         self.state_dirty = true;
         self.active_time.stop(now.mono);

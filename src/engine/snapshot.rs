@@ -117,7 +117,7 @@ impl Engine {
     pub(super) fn key_records(&self, now: Now) -> Vec<KeyRecord> {
         let record = |(key, status): (&Key, KeyStatus)| KeyRecord {
             name: key.name.clone(),
-            state: status.condition.label().to_owned(),
+            state: status.condition.name().to_owned(),
             health: status.health,
         };
         self.keys.iter().zip(self.scheduler.key_statuses(now)).map(record).collect()

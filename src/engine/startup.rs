@@ -325,7 +325,7 @@ pub(super) fn prepare(
     engine.log_startup(&opened, &reclassified);
     for (key, cause) in revalidated {
         let message =
-            format!("key {key} was off since {} ({}); its provider accepts it now", cause.since, cause.outcome);
+            format!("key {key} was disabled since {} ({}); its provider accepts it now", cause.since, cause.outcome);
         engine.log(EventLevel::Info, message);
         engine.state_dirty = true;
     }
@@ -440,7 +440,8 @@ impl Engine {
                     continue;
                 }
                 Command::Pause | Command::HardPause if self.is_unattended => {
-                    "paused when it was last stopped; goes on, since nobody is here to resume it".to_owned()
+                    "paused in the last session; resumed, because this session has no operator who could resume it"
+                        .to_owned()
                 }
                 Command::HardPause => match self.apply(&Command::Pause) {
                     Ok(message) => message,
@@ -451,7 +452,7 @@ impl Engine {
                     Err(error) => format!("an earlier decision no longer applies: {error}"),
                 },
             };
-            self.log(EventLevel::Info, format!("as decided {}: {message}", decision.at));
+            self.log(EventLevel::Info, format!("restored from the last session: {message}"));
         }
     }
 }

@@ -230,7 +230,10 @@ async fn a_run_continues_with_its_own_counts_after_the_ledger_thread_dies() {
     let messages: Vec<String> =
         snapshot.events.iter().filter(is_ledger_event).map(|event| event.kind.to_string()).collect();
     assert_eq!(messages.len(), 1, "{messages:?}");
-    assert!(messages[0].contains("thread has died") && messages[0].contains("own counts alone"), "{messages:?}");
+    assert!(
+        messages[0].contains("thread has ended") && messages[0].contains("counts only its own requests"),
+        "{messages:?}"
+    );
     drop(snapshot);
     running.abort();
 }
@@ -252,7 +255,7 @@ async fn a_public_model_list_does_not_enable_a_disabled_key() {
     engine.on_probe_result(probe);
     assert!(matches!(engine.scheduler.key_statuses(now)[0].condition, Condition::Disabled { .. }));
     let message = engine.events.back().unwrap().kind.to_string();
-    assert_eq!(message, "key alice is not proven: its provider lists its 1 model to anybody");
+    assert_eq!(message, "key alice not verified: its provider lists its 1 model without a key");
 }
 
 #[tokio::test]
@@ -356,10 +359,7 @@ async fn a_run_whose_provider_never_responds_stops_after_give_up_after() {
     MICROS.store(8_000_000, Ordering::Relaxed);
     let ending = tokio::time::timeout(Duration::from_secs(20), running).await.expect("it goes on waiting").unwrap();
     let RunOutcome::Stopped { reason } = &ending else { panic!("{ending:?}") };
-    assert_eq!(
-        reason,
-        "no provider has answered within 8s (2 requests in flight broken off, which may have been billed)"
-    );
+    assert_eq!(reason, "no provider has answered within 8s (2 requests in flight aborted, which may have been billed)");
     let audit = crate::store::audit::audit(&home.path().join("run"), None).unwrap();
     assert!(audit.is_ok(), "{audit:?}");
     assert_eq!((audit.waiting, audit.unanswered.len(), audit.in_flight), (2, 2, 0));

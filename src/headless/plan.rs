@@ -80,15 +80,15 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
     let mut text = String::new();
     let mut line = |name: &str, words: String| {
         // Writing to a string can't fail.
-        let _ = writeln!(text, "{name:<10}{}", sanitize(&words));
+        let _ = writeln!(text, "{name:<12}{}", sanitize(&words));
     };
     line("batch", describe_batch(plan));
     line("ends", describe_finish(&plan.forecast, zone));
     if let Some(words) = describe_stop(&plan.forecast, zone) {
         line("stops", words);
     }
-    line("bound by", describe_constraints(&plan.forecast));
-    line("runs out", describe_exhaustion(&plan.forecast, zone));
+    line("limited by", describe_constraints(&plan.forecast));
+    line("day quota", describe_exhaustion(&plan.forecast, zone));
     if let Some(before) = plan.forecast.before_reset {
         let when = format_future_time(before.at, plan.forecast.at, zone);
         line("today", format!("{} before the next day's quota, {when}", count_items(before.items)));
@@ -172,17 +172,17 @@ fn describe_stop(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
             let returns =
                 stop.resumes_at.map(|at| format!(", quota returns {}", format_future_time(at, forecast.at, zone)));
             format!(
-                "{when} with {left} left: every route is out for the day{}. Resume it then, or let it wait: --on-exhausted wait",
+                "{when} with {left} left: day quota spent on every route{}. Resume it then, or let it wait: --on-exhausted wait",
                 returns.unwrap_or_default()
             )
         }
         StopReason::Budget => match stop.resumes_at.map(|at| format_future_time(at, forecast.at, zone)) {
             Some(at) => format!(
-                "{when} with {left} left: the money for today is used up, more may go {at}. Resume it then, or let it wait: --on-exhausted wait"
+                "{when} with {left} left: the spend cap of the day is reached, until {at}. Resume it then, or let it wait: --on-exhausted wait"
             ),
-            None => format!("{when} with {left} left: the budget is used up, the run's or every key's"),
+            None => format!("{when} with {left} left: the spend cap is reached, the run's or every key's"),
         },
-        StopReason::NoRoute => format!("{left} can't be sent: no model and key may take them"),
+        StopReason::NoRoute => format!("{left} can't be sent: no route may take them"),
     })
 }
 
@@ -200,16 +200,16 @@ fn describe_constraints(forecast: &Forecast) -> String {
             format!("{} {:.0}%{pool}", bind.constraint.label(), bind.share * 100.0)
         })
         .collect();
-    if parts.is_empty() { "nothing but how long answers take".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() { "only the time that answers take".to_owned() } else { parts.join(", ") }
 }
 
 fn describe_exhaustion(forecast: &Forecast, zone: &TimeZone) -> String {
-    let Some(exhausted) = &forecast.first_exhausted else { return "no daily quota".to_owned() };
+    let Some(exhausted) = &forecast.first_exhausted else { return "no limit".to_owned() };
     let returns = match exhausted.resets_at {
-        Some(at) => format!("returns {}", format_future_time(at, forecast.at, zone)),
-        None => "opens again little by little".to_owned(),
+        Some(at) => format!("resets {}", format_future_time(at, forecast.at, zone)),
+        None => "frees up gradually".to_owned(),
     };
-    format!("{} for the day {}; {returns}", exhausted.pool, format_future_time(exhausted.at, forecast.at, zone))
+    format!("{} spent at {}; {returns}", exhausted.pool, format_future_time(exhausted.at, forecast.at, zone))
 }
 
 fn describe_tokens(plan: &Plan) -> String {

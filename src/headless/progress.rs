@@ -51,13 +51,13 @@ pub fn correction_line(last: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> O
     (progress_line(last, zone) != progress_line(&newest_at_last_time, zone)).then(|| progress_line(newest, zone))
 }
 
-/// `14:08:40  ALARM  dave is off, invalid_key: API key not valid`
+/// `14:08:40  ALERT  dave disabled, invalid_key: API key not valid`
 pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     let level = match event.level() {
         EventLevel::Info => "info ",
         EventLevel::Operator => "you  ",
         EventLevel::Warn => "warn ",
-        EventLevel::Alert => "ALARM",
+        EventLevel::Alert => "ALERT",
     };
     let message = event.kind.to_string();
     let shown_message = if is_own_message(&event.kind) { message } else { shorten(&message, MAX_MESSAGE_CHARS) };
@@ -104,7 +104,11 @@ fn format_rate(per_second: f64) -> String {
 
 fn format_spend(spend: &Spend) -> String {
     let cap = spend.budget.map(|budget| format!(" of {budget}")).unwrap_or_default();
-    let at_risk = if spend.at_risk > Money::ZERO { format!(" (+{} at risk)", spend.at_risk) } else { String::new() };
+    let at_risk = if spend.at_risk > Money::ZERO {
+        format!(" (+ up to {} possibly billed)", spend.at_risk)
+    } else {
+        String::new()
+    };
     format!("{}{cap}{at_risk}", spend.cost)
 }
 
@@ -121,7 +125,7 @@ fn describe_bottleneck(bottlenecks: &[BottleneckShare]) -> Option<String> {
     let top = bottlenecks.first().filter(|top| top.share >= 0.1)?;
     let is_not_limiting =
         matches!(top.bottleneck, Bottleneck::Sending | Bottleneck::NothingToSend | Bottleneck::NotSelected);
-    (!is_not_limiting).then(|| format!("held by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
+    (!is_not_limiting).then(|| format!("limited by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
 }
 
 /// `None` while the run is running normally.
@@ -132,7 +136,7 @@ fn describe_state(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
             format!("waiting until {}: {reason}", format_future_time(*until, snapshot.at, zone))
         }
         RunState::Waiting { reason, until: None } => format!("waiting: {reason}"),
-        RunState::NeedsOperator { reason } => format!("held: {reason}"),
+        RunState::NeedsOperator { reason } => format!("halted: {reason}"),
         RunState::Stopped { reason } => format!("stopped: {reason}"),
         plain @ (RunState::Pausing | RunState::Paused | RunState::Draining | RunState::Finished) => {
             plain.name().to_owned()

@@ -7,6 +7,7 @@ use crate::domain::{
     Money, Snapshot, Summary,
     event::format_duration,
     sanitize,
+    snapshot::Condition,
     summary::{KeySummary, ModelSummary},
 };
 
@@ -25,7 +26,7 @@ pub fn report(snapshot: &Snapshot, as_json: bool) -> String {
 pub fn summary_table(summary: &Summary) -> String {
     let mut text = totals_text(summary);
     if !summary.models.is_empty() {
-        let heading = ["model", "ok", "failed", "ok%", "mean", "p50", "p95", "tokens in", "tokens out", "cost"];
+        let heading = ["model", "ok", "errors", "ok%", "mean", "p50", "p95", "tokens in", "tokens out", "cost"];
         let rows: Vec<_> = summary.models.iter().map(model_row).collect();
         text.push('\n');
         text.push_str(&format_table(heading, &rows));
@@ -33,7 +34,7 @@ pub fn summary_table(summary: &Summary) -> String {
     if !summary.keys.is_empty() {
         let rows: Vec<_> = summary.keys.iter().map(key_row).collect();
         text.push('\n');
-        text.push_str(&format_table(["key", "state", "health", "ok", "failed", "cost"], &rows));
+        text.push_str(&format_table(["key", "state", "health", "ok", "errors", "cost"], &rows));
     }
     text
 }
@@ -56,7 +57,7 @@ fn totals_text(summary: &Summary) -> String {
     format!(
         "{}: {}\n\
          items     {} of {} done, {} failed{left}{removed}\n\
-         requests  {}, {} refused for quota\n\
+         requests  {}, 429s: {}\n\
          tokens    {} in, {} out\n\
          cost      {}\n\
          time      {elapsed}{rate}\n",
@@ -72,7 +73,7 @@ fn totals_text(summary: &Summary) -> String {
         match summary.at_risk_usd {
             none if none <= 0.0 => format_usd(summary.cost_usd),
             risk => format!(
-                "{}, and {} at most for requests that were never answered",
+                "{}, and up to {} possibly billed for requests without an answer",
                 format_usd(summary.cost_usd),
                 format_usd(risk)
             ),
@@ -99,8 +100,7 @@ fn model_row(model: &ModelSummary) -> [String; 10] {
 fn key_row(key: &KeySummary) -> [String; 6] {
     [
         sanitized(&key.name).into_owned(),
-        // The table doesn't show which limit is reached, so `full` alone would be unclear.
-        if key.state == "full" { "full for now".to_owned() } else { sanitized(&key.state).into_owned() },
+        sanitized(Condition::label_of(&key.state)).into_owned(),
         key.health.to_string(),
         group_digits(key.ok),
         group_digits(key.failed),

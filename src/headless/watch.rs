@@ -62,7 +62,7 @@ pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: 
             has_sent_drain = true;
             let answer = handle.send_command(Command::Drain).await.unwrap_or_else(|why| why);
             let span = format_duration(stuck_timeout);
-            let line = format!("nobody came to help for {span}; stopping, to be resumed: {answer}");
+            let line = format!("no operator acted for {span}; stopping, can be resumed: {answer}");
             write_lines(&mut err, &[sanitize(&line).into_owned()]);
             continue;
         }

@@ -385,7 +385,7 @@ fn exceeds_context(context: &ErrorContext) -> bool {
             "context size has been exceeded",
             "exceeds the available context size",
             "maximum context length",
-            "exceeds the context pty",
+            "exceeds the context window",
             "exceeds the model's context",
             "prompt is too long",
             "exceed context limit",

@@ -1,7 +1,9 @@
 //! Availability: why a route can or can't be used at an instant. Dispatch, the screens and the stall reason are all
 //! derived from this one answer.
 
-use crate::domain::{Money, Now, RouteId, WallTime, snapshot::Cause};
+use std::fmt;
+
+use crate::domain::{Money, Now, Outcome, RouteId, WallTime, plural, snapshot::Cause};
 
 use super::{
     Scheduler,
@@ -149,10 +151,12 @@ impl Scheduler {
         let (mut has_candidate, mut all_exhausted, mut any_switched_off) = (false, true, false);
         let (mut any_ready, mut any_over_budget) = (false, false);
         let mut disabled_reason = String::new();
+        let mut exhausted = ExhaustedRoutes::default();
         for route in (0..self.routes.len() as u32).map(RouteId) {
             let Some(admission) = self.best_admission(now, route) else { continue };
             has_candidate = true;
             let availability = self.availability(now, route);
+            exhausted.count(&availability);
             // The route is out of budget for good, whatever else it waits for.
             if admission == BudgetAdmission::Never
                 && !matches!(availability, Availability::SwitchedOff { .. } | Availability::Disabled(_))
@@ -194,7 +198,7 @@ impl Scheduler {
             let next = self.next_wakeup().map(|at| now.wall + at.since(now.mono));
             return match next {
                 Some(at) if at > now.wall => {
-                    StallReason::WaitingUntil { at, reason: "a retry delay or token pty".to_owned() }
+                    StallReason::WaitingUntil { at, reason: "a retry delay or token limit".to_owned() }
                 }
                 _ => StallReason::Working,
             };
@@ -209,7 +213,7 @@ impl Scheduler {
                 Some(_) if any_over_budget => {
                     "what is left of today, in money or tokens, is less than any waiting item needs".to_owned()
                 }
-                Some(_) => "every route is out for the day, out of credit or dead".to_owned(),
+                Some(_) => exhausted.to_string(),
                 None => format!("no route is left: {disabled_reason}"),
             };
             return StallReason::Exhausted { resumes_at, reason };
@@ -227,7 +231,7 @@ impl Scheduler {
     }
 
     fn describe(&self, route: RouteId, label: &str) -> String {
-        format!("{} {label}", self.route_name(route))
+        format!("{}: {label}", self.route_name(route))
     }
 
     /// `model@key`.
@@ -237,14 +241,55 @@ impl Scheduler {
     }
 }
 
+const fn is_out_of_credit(cooldown: &Cooldown) -> bool {
+    matches!(cooldown.cause.outcome, Outcome::QuotaExhaustedBilling)
+}
+
+/// How many routes are exhausted, by reason. Shown as `day quota spent on 3 of 4 routes, 1 disabled`.
+#[derive(Clone, Copy, Default)]
+struct ExhaustedRoutes {
+    total: usize,
+    day_quota: usize,
+    credit: usize,
+    disabled: usize,
+}
+
+impl ExhaustedRoutes {
+    const fn count(&mut self, availability: &Availability<'_>) {
+        self.total += 1;
+        match availability {
+            Availability::Exhausted(cooldown) if is_out_of_credit(cooldown) => self.credit += 1,
+            Availability::Exhausted(_) | Availability::DailyLimitReached { .. } => self.day_quota += 1,
+            Availability::Disabled(_) => self.disabled += 1,
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Display for ExhaustedRoutes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let routes = plural(self.total as u64, "route");
+        let reasons = [(self.day_quota, "day quota spent"), (self.credit, "no credit"), (self.disabled, "disabled")];
+        let mut reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
+        if let Some((count, reason)) = reasons.next() {
+            write!(f, "{reason} on {count} of {} {routes}", self.total)?;
+        }
+        reasons.try_for_each(|(count, reason)| write!(f, ", {reason} on {count}"))
+    }
+}
+
 const fn availability_label(availability: &Availability<'_>) -> &'static str {
     match availability {
-        Availability::Ready => "is ready",
-        Availability::SwitchedOff { .. } => "is switched off",
-        Availability::Disabled(_) => "is dead",
-        Availability::CoolingDown(_) => "cools down",
-        Availability::Exhausted(_) | Availability::DailyLimitReached { .. } => "is out for the day",
-        Availability::CircuitOpen { .. } => "is broken",
-        Availability::Limited { .. } => "has a full minute",
+        Availability::Ready => "ready",
+        Availability::SwitchedOff { .. } => "switched off",
+        Availability::Disabled(_) => "disabled",
+        Availability::CoolingDown(cooldown) if matches!(cooldown.cause.outcome, Outcome::ClientTrouble) => {
+            "no connection (network or local)"
+        }
+        Availability::CoolingDown(_) => "cooling down",
+        Availability::Exhausted(cooldown) if is_out_of_credit(cooldown) => "no credit",
+        Availability::Exhausted(_) | Availability::DailyLimitReached { .. } => "day quota spent",
+        Availability::CircuitOpen { .. } => "circuit open",
+        Availability::Limited { kind, .. } => kind.label(),
     }
 }

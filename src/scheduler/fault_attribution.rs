@@ -75,8 +75,8 @@ impl Scheduler {
                 self.update_key_stats(penalty.key);
             }
             let message = format!(
-                "item {} fails alike ({}) on {} and {}: the item is at fault, their scores are restored",
-                seq.0, cause.outcome, self.keys[earlier.key].key.name, self.keys[key].key.name
+                "item {} fails on 2 keys ({}, {}; {}): item at fault, keys cleared",
+                seq.0, self.keys[earlier.key].key.name, self.keys[key].key.name, cause.outcome
             );
             events.push(EventKind::Run { level: EventLevel::Info, message });
             return;

@@ -188,7 +188,7 @@ impl Scheduler {
         }
         if let Some(until) = grant.exhausted_until.filter(|until| *until > now.wall) {
             let ends_by_calendar = pool.day() != QuotaDay::Rolling;
-            let message = "another run was told that the day is used up".to_owned();
+            let message = "day quota spent, as reported to another run".to_owned();
             let cause =
                 Cause { outcome: Outcome::QuotaExhaustedDay, source: CauseSource::Provider, message, since: now.wall };
             let until = Now { mono: now.mono + until.since(now.wall), wall: until };

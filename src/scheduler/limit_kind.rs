@@ -29,23 +29,23 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
-    /// The label shown on the screen.
+    /// The text shown on the screen.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::RequestsPerMinute => "requests/min",
-            Self::TokensPerMinute => "tokens/min",
-            Self::InputTokensPerMinute => "input tokens/min",
-            Self::OutputTokensPerMinute => "output tokens/min",
-            Self::Pacing => "pacing",
-            Self::RequestsPerDay => "requests/day",
-            Self::TokensPerDay => "tokens/day",
-            Self::Lease => "requests/day, to be leased from the ledger",
-            Self::Concurrency => "concurrency",
-            Self::Ramp => "ramping up",
-            Self::SlowStart => "finding its pace",
-            Self::CreditProbe => "trying the project's credit",
-            Self::ConnectionProbe => "trying the connection",
-            Self::Probe => "probing",
+            Self::RequestsPerMinute => "RPM limit reached",
+            Self::TokensPerMinute => "TPM limit reached",
+            Self::InputTokensPerMinute => "input TPM limit reached",
+            Self::OutputTokensPerMinute => "output TPM limit reached",
+            Self::Pacing => "pacing requests",
+            Self::RequestsPerDay => "day quota of requests reached",
+            Self::TokensPerDay => "day quota of tokens reached",
+            Self::Lease => "syncing day quota with other runs",
+            Self::Concurrency => "concurrency limit reached",
+            Self::Ramp => "ramping up after a failure",
+            Self::SlowStart => "learning the concurrency limit",
+            Self::CreditProbe => "trial request in flight: credit",
+            Self::ConnectionProbe => "trial request in flight: connection",
+            Self::Probe => "trial request in flight",
         }
     }
 

@@ -279,7 +279,7 @@ fn check_budget(audit: &Audit, cap: Option<Money>) -> AuditCheck {
     let mut check = AuditCheck::new(BUDGET_KEPT);
     let spent = audit.cost + audit.at_risk;
     if let Some(cap) = cap.filter(|cap| spent > *cap) {
-        check.add_violation(|| format!("{spent} of {cap} was spent or is at risk"));
+        check.add_violation(|| format!("{spent} of {cap} was spent or possibly billed"));
     }
     check
 }

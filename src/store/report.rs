@@ -132,8 +132,8 @@ fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreErr
     let mut keys: Vec<KeyRecord> = read_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
         let [limited, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
-        for key in keys.iter_mut().filter(|key| key.state == limited.label()) {
-            ready.label().clone_into(&mut key.state);
+        for key in keys.iter_mut().filter(|key| key.state == limited.name()) {
+            ready.name().clone_into(&mut key.state);
         }
     }
     Ok(keys)

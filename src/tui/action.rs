@@ -199,9 +199,9 @@ impl Action {
             Self::Bottom => key_only_action("to the last"),
             Self::NextPane => key_only_action("next pane"),
             Self::PreviousPane => key_only_action("previous pane"),
-            Self::Focus(Pane::Keys) => read_only_action("keys", "keys: health, state, what comes back when"),
+            Self::Focus(Pane::Keys) => read_only_action("keys", "keys: health, state, cooldowns"),
             Self::Focus(Pane::Cooldowns) => {
-                read_only_action("cooldowns", "cooldowns: what is out, until when, on whose word")
+                read_only_action("cooldowns", "cooldowns: what is unavailable, until when, by which source")
             }
             Self::Focus(Pane::Models) => {
                 read_only_action("models", "models: quotas used and left, latency, tokens, cost")
@@ -210,20 +210,18 @@ impl Action {
             Self::Focus(Pane::Items) => read_only_action("items", "items, failed ones first"),
             Self::Focus(Pane::Routes) => read_only_action("routes", "routes: every key with every model"),
             Self::Focus(Pane::Log) => read_only_action("log", "the program's own log"),
-            Self::Focus(Pane::Charts) => {
-                read_only_action("charts", "throughput, refusals, latency and spend over time")
-            }
+            Self::Focus(Pane::Charts) => read_only_action("charts", "throughput, 429s, latency and spend over time"),
             Self::Focus(Pane::Failures) => {
-                read_only_action("failures", "failures by what they failed of; replay or export a group")
+                read_only_action("failures", "failed items by cause; replay or export a group")
             }
             Self::Open => read_only_action("open", "open: the item behind a row, or the pane full screen"),
             Self::Zoom => read_only_action("zoom", "this pane full screen, and back"),
             Self::Back => key_only_action("back: close, clear the filter, leave full screen"),
             Self::Inspect => {
-                read_only_action("why", "why: state of the selection, since when, until when, on whose word")
+                read_only_action("why", "why: state of the selection, since when, until when, by which source")
             }
             Self::InspectRun => {
-                read_only_action("why-run", "why not faster: what holds the run, when it ends, what runs out first")
+                read_only_action("why-run", "run report: what limits the run, when it ends, which quota is spent first")
             }
             Self::OpenFilter => read_only_action("filter", "filter items as you type: by id, question, answer, error"),
             Self::NextFilter => read_only_action("next-filter", "show failed, waiting, in flight, done or all items"),
@@ -247,7 +245,7 @@ impl Action {
                 run_changing_action("off", "switch the selected key, model or route off; what is in flight finishes")
             }
             Self::ClearCooldowns => run_changing_action("clear-cooldowns", "end the selected key's cooldowns now"),
-            Self::TogglePause => run_changing_action("pause", "pause (what is in flight finishes), or go on"),
+            Self::TogglePause => run_changing_action("pause", "pause (what is in flight finishes), or resume"),
             Self::HardPause => run_changing_action("hard-pause", "pause and abort what is in flight (asks first)"),
             Self::Replay => run_changing_action("replay", "queue the selected or the marked failed items again"),
             Self::ReplayAll => run_changing_action("replay-all", "queue all failed items again (asks first)"),
@@ -271,7 +269,7 @@ impl Action {
             }
             Self::Yes => key_only_action("yes"),
             Self::No => key_only_action("no"),
-            Self::Detach => read_only_action("detach", "close the dashboard; the run goes on with plain progress"),
+            Self::Detach => read_only_action("detach", "close the dashboard; the run continues with plain progress"),
             Self::Drain => run_changing_action("drain", "finish what is in flight, then end"),
             Self::StopNow => run_changing_action("stop", "stop now; what is in flight may have been billed"),
             Self::Log(LogAction::ToggleSelector) => key_only_action("hide or show the target selector"),

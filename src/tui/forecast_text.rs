@@ -42,7 +42,7 @@ pub fn finish_range_text(ctx: RenderCtx<'_>) -> Option<String> {
     (earliest != latest).then(|| format!("{earliest}-{latest}"))
 }
 
-/// `requests a minute 62%, cooldowns 21%`: what limited the run or a route over the last minutes. The shares of the
+/// `RPM 62%, cooldowns 21%`: what limited the run or a route over the last minutes. Sending requests and
 /// time in which it was sending, had nothing to send or was not selected are left out.
 pub fn bottlenecks_text(shares: &[BottleneckShare], max_parts: usize) -> Option<String> {
     let relevant = shares.iter().filter(|share| {
@@ -59,7 +59,7 @@ pub fn main_bottlenecks(ctx: RenderCtx<'_>) -> (String, StyleRole) {
     match bottlenecks_text(shares, 2) {
         Some(text) => (text, StyleRole::Warn),
         None if shares.is_empty() => ("nothing yet".to_owned(), StyleRole::Muted),
-        None => ("nothing: it goes as fast as it can".to_owned(), StyleRole::Muted),
+        None => ("nothing".to_owned(), StyleRole::Muted),
     }
 }
 
@@ -72,33 +72,35 @@ pub fn first_exhausted<'f>(ctx: RenderCtx<'_>, forecast: &'f Forecast) -> Option
     forecast.first_exhausted.as_ref().filter(|first| first.at > ctx.snapshot.at)
 }
 
-/// `gemini-3.8-flash@vision-lab runs out 15:10`.
+/// `day quota of gemini-3.8-flash@vision-lab spent at 15:10`.
 pub fn first_exhausted_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<String> {
     let first = first_exhausted(ctx, forecast)?;
-    Some(format!("{} runs out {}", ctx.sanitized(&first.pool, 60), local_time(ctx, first.at)))
+    Some(format!("day quota of {} spent at {}", ctx.sanitized(&first.pool, 60), local_time(ctx, first.at)))
 }
 
-/// `430 more fit before the reset 00:00`.
+/// `430 more items before the reset 00:00`.
 pub fn before_reset_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<String> {
     let fit = forecast.before_reset?;
-    Some(format!("{} more fit before the reset {}", compact(fit.items), local_time(ctx, fit.at)))
+    Some(format!("{} more items before the reset {}", compact(fit.items), local_time(ctx, fit.at)))
 }
 
 pub const fn stop_reason(reason: StopReason) -> &'static str {
     match reason {
-        StopReason::Quota => "every route is out for the day",
-        StopReason::Budget => "the money caps leave no more",
-        StopReason::NoRoute => "what is left has no route",
+        StopReason::Quota => "day quota spent on every route",
+        StopReason::Budget => "spend cap reached",
+        StopReason::NoRoute => "no route for what is left",
     }
 }
 
 /// Suggests what the operator can do about a constraint.
 pub fn suggestion(ctx: RenderCtx<'_>, constraint: Constraint) -> Cow<'static, str> {
     let text = match constraint {
-        Constraint::RequestsPerMinute | Constraint::TokensPerMinute => "another project's key, or a model with room",
+        Constraint::RequestsPerMinute | Constraint::TokensPerMinute => {
+            "another project's key, or a model below its limit"
+        }
         Constraint::DailyQuota => "another project's key, or on-exhausted = wait",
-        Constraint::Money => "raise max_usd or max_usd_per_day, whichever binds",
-        Constraint::Cooldown => "it passes; a lower in-flight cap draws fewer refusals",
+        Constraint::Money => "raise max_usd or max_usd_per_day, whichever is reached",
+        Constraint::Cooldown => "wait; a lower in-flight cap causes fewer 429s",
         Constraint::Concurrency => "another key; the provider sets this",
         Constraint::MaxInFlight => {
             return format!("raise the cap ({})", ctx.state.keymap.key_label(Action::MoreInFlight)).into();

@@ -155,7 +155,7 @@ mod tests {
             || Cause { outcome: Outcome::Timeout, since: at, source: CauseSource::Backoff, message: String::new() };
         let conditions = [
             Condition::Ready,
-            Condition::Limited { limit: "requests/min".to_owned(), until: None },
+            Condition::Limited { limit: "RPM limit reached".to_owned(), until: None },
             Condition::CoolingDown { until: at, cause: cause() },
             Condition::Exhausted { until: at, cause: cause() },
             Condition::CircuitOpen { until: at, cause: cause() },

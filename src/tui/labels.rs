@@ -30,7 +30,7 @@ pub const fn when_limited(when_limited: WhenLimited) -> &'static str {
 pub const fn when_limited_meaning(when_limited: WhenLimited) -> &'static str {
     match when_limited {
         WhenLimited::Spill => "take the next ready route, and come back",
-        WhenLimited::Wait => "stay on one route until its day is spent",
+        WhenLimited::Wait => "stay on one route until its day quota is spent",
     }
 }
 
@@ -44,7 +44,7 @@ pub const fn on_exhausted(on_exhausted: OnExhausted) -> &'static str {
 pub const fn on_exhausted_meaning(on_exhausted: OnExhausted) -> &'static str {
     match on_exhausted {
         OnExhausted::Stop => "stop cleanly, resumable",
-        OnExhausted::Wait => "sleep until quota returns, and go on",
+        OnExhausted::Wait => "wait until quota is available, then resume",
     }
 }
 
@@ -52,8 +52,8 @@ pub const fn on_exhausted_meaning(on_exhausted: OnExhausted) -> &'static str {
 pub const fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Ok => "ok",
-        Outcome::RateLimitedMinute => "requests/min",
-        Outcome::TokensLimitedMinute => "tokens/min",
+        Outcome::RateLimitedMinute => "RPM limit",
+        Outcome::TokensLimitedMinute => "TPM limit",
         Outcome::QuotaExhaustedDay => "day quota",
         Outcome::QuotaExhaustedBilling => "no credit",
         Outcome::InvalidKey => "invalid key",
@@ -70,7 +70,16 @@ pub const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::UnreadableInput => "unreadable",
         Outcome::OverBudget => "over budget",
         Outcome::NoRoute => "no route",
-        Outcome::ClientTrouble => "network here",
+        Outcome::ClientTrouble => "no connection",
         Outcome::Lost => "lost",
+    }
+}
+
+/// Like [`outcome`], for a route that is disabled. Without credit it would be exhausted; it is disabled for quota only
+/// if its quota is zero.
+pub const fn disabled_reason(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::QuotaExhaustedBilling => "not offered on this tier",
+        outcome => self::outcome(outcome),
     }
 }

@@ -15,7 +15,7 @@ use super::{
     text::{one_line, truncate, width},
     theme::StyleRole,
 };
-use crate::domain::{Snapshot, WallTime, snapshot::Condition};
+use crate::domain::{Outcome, Snapshot, WallTime, snapshot::Condition};
 
 #[derive(Clone, Copy)]
 pub struct RenderCtx<'a> {
@@ -110,28 +110,81 @@ impl RenderCtx<'_> {
 
     // === Conditions ===
 
-    /// Glyph and name of a condition, with the time left or the reason.
+    /// Glyph, name and reason of a condition, with the time left.
     pub fn condition_text(&self, condition: &Condition) -> String {
-        let glyph = self.glyphs().condition(condition);
-        let label = condition.label();
-        let suffix = match condition {
-            Condition::Ready => String::new(),
-            Condition::Limited { limit, until } => match until {
-                Some(until) => format!(" {} {}", countdown(self.time_until(*until)), one_line(limit)),
-                None => format!(" {}", one_line(limit)),
-            },
-            Condition::CoolingDown { until, cause } | Condition::CircuitOpen { until, cause } => {
-                format!(" {} {}", countdown(self.time_until(*until)), labels::outcome(cause.outcome))
-            }
-            Condition::Exhausted { until, .. } => format!(" {}", countdown(self.time_until(*until))),
-            Condition::Disabled { cause, .. } => format!(": {}", labels::outcome(cause.outcome)),
-            Condition::SwitchedOff { .. } => " (you)".to_owned(),
-        };
-        format!("{glyph} {label}{suffix}")
+        let [text, ..] = self.condition_texts(condition);
+        format!("{} {text}", self.glyphs().condition(condition))
     }
 
-    /// Like [`Self::condition_text`], cut and styled.
+    /// Like [`Self::condition_text`], styled; the most detailed text that fits into `columns`.
     pub fn condition_line(&self, condition: &Condition, columns: usize) -> Line<'static> {
-        Line::styled(self.truncated(&self.condition_text(condition), columns), self.style(StyleRole::from(condition)))
+        let glyph = self.glyphs().condition(condition);
+        let texts = self.condition_texts(condition).map(|text| format!("{glyph} {text}"));
+        let fitting = texts.iter().find(|text| width(text) <= columns).unwrap_or(&texts[2]);
+        Line::styled(self.truncated(fitting, columns), self.style(StyleRole::from(condition)))
+    }
+
+    /// The shortest text of a condition, for the cells of a matrix.
+    pub fn short_condition_text(&self, condition: &Condition) -> String {
+        let [.., text] = self.condition_texts(condition);
+        text
+    }
+
+    /// Name and reason of a condition, with the time left, from the most detailed to the shortest text.
+    fn condition_texts(&self, condition: &Condition) -> [String; 3] {
+        let left = |until: &WallTime| countdown(self.time_until(*until));
+        let same = |text: String| [text.clone(), text.clone(), text];
+        match condition {
+            Condition::Ready => same("ready".to_owned()),
+            Condition::Limited { limit, until } => {
+                let limit = one_line(limit);
+                let short = limit.trim_end_matches(" reached");
+                match until.as_ref().map(left) {
+                    Some(left) => [
+                        format!("{limit}, frees in {left}"),
+                        format!("{short}, frees in {left}"),
+                        format!("{} {left}", short.trim_end_matches(" limit")),
+                    ],
+                    None => [limit.to_string(), short.to_owned(), short.to_owned()],
+                }
+            }
+            Condition::CoolingDown { until, cause } => {
+                let (left, reason) = (left(until), labels::outcome(cause.outcome));
+                [
+                    format!("cooling down {left} {reason}"),
+                    format!("cooling {left} {reason}"),
+                    format!("cooling down {left}"),
+                ]
+            }
+            Condition::CircuitOpen { until, cause } => {
+                let (left, reason) = (left(until), labels::outcome(cause.outcome));
+                [
+                    format!("circuit open (retry in {left}) {reason}"),
+                    format!("circuit open (retry in {left})"),
+                    format!("circuit open {left}"),
+                ]
+            }
+            Condition::Exhausted { until, cause } if matches!(cause.outcome, Outcome::QuotaExhaustedBilling) => {
+                let left = left(until);
+                [
+                    format!("no credit, retry in {left}"),
+                    format!("no credit, retry in {left}"),
+                    format!("no credit {left}"),
+                ]
+            }
+            Condition::Exhausted { until, .. } => {
+                let left = left(until);
+                [
+                    format!("day quota spent, frees in {left}"),
+                    format!("day quota spent {left}"),
+                    format!("day quota {left}"),
+                ]
+            }
+            Condition::Disabled { cause, .. } => {
+                let reason = labels::disabled_reason(cause.outcome);
+                [format!("disabled: {reason}"), reason.to_owned(), reason.to_owned()]
+            }
+            Condition::SwitchedOff { .. } => ["off (you)".to_owned(), "off (you)".to_owned(), "off".to_owned()],
+        }
     }
 }

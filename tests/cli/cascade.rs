@@ -194,8 +194,8 @@ fn a_dead_key_a_closed_model_and_a_failing_one_cost_no_item() {
     let ended = machine.cascadeck(&args).expect_status(0);
     assert_eq!(ended.stdout_json()["done"], 40);
     ended.assert_stderr_contains(&[
-        "key dead is off, invalid_key",
-        "quota_exhausted_day",
+        "key dead disabled, invalid_key",
+        "day quota spent",
         "quota_exhausted_billing",
         "model_not_found",
     ]);

@@ -26,10 +26,10 @@ fn the_demo_shows_everything_that_can_happen_and_finishes() {
     let log = machine.read("demo/demo/cascadeck.log");
     for (what, words) in [
         ("a spent day", "quota_exhausted_day"),
-        ("a dead key", "key dmitri is off, invalid_key"),
+        ("a dead key", "key dmitri disabled, invalid_key"),
         ("fallbacks", " → "),
         ("an overloaded model", "overloaded"),
-        ("recovery", " is back"),
+        ("recovery", " recovered"),
     ] {
         assert!(log.contains(words), "{what} is not shown");
     }

@@ -118,7 +118,7 @@ fn no_good_key_at_all_is_2_before_anything_is_sent() {
         SimulatedProvider::from_toml(&UNLIMITED_PROFILE.replace("secret = ", "state = \"invalid\", secret = "));
     let machine = TestMachine::with_provider(&provider);
     machine.write("batch.jsonl", addition_rows(3));
-    machine.cascadeck(&RUN_ARGS).expect_status(2).assert_stderr_contains(&["key alice", "no key is good"]);
+    machine.cascadeck(&RUN_ARGS).expect_status(2).assert_stderr_contains(&["key alice", "no key was accepted"]);
     assert_eq!(provider.checked_stats().total.requests, 0);
 }
 
@@ -287,7 +287,7 @@ fn a_provider_that_takes_requests_and_never_answers_is_given_up_in_time() {
     let ended = machine.cascadeck(&[&RUN_ARGS[..], &["--no-check", "--give-up-after", "1s"]].concat()).expect_status(4);
     ended.assert_stderr_contains(&[
         "no provider has answered within 1s",
-        "in flight broken off, which may have been billed",
+        "in flight aborted, which may have been billed",
     ]);
     assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(machine.status("runs/batch")["waiting"], 5);

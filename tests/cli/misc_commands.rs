@@ -26,7 +26,7 @@ fn check_tells_checked_keys_from_bad_ones_and_names_missing_models() {
     let machine = TestMachine::with_provider(&provider);
     let ended = machine.cascadeck(&["check"]).expect_status(0);
     assert!(ended.stdout.contains("3 keys, 3 models, 3 providers"), "{}", ended.stdout);
-    assert_eq!(ended.stdout.matches("good, ").count(), 3, "{}", ended.stdout);
+    assert_eq!(ended.stdout.matches("accepted, ").count(), 3, "{}", ended.stdout);
 
     machine.write_keys_toml(&(provider.keys_toml() + "\n[[model]]\nname = \"gm-9\"\nprovider = \"g\"\n"));
     let ended = machine.cascadeck(&["check"]).expect_status(0);
@@ -37,8 +37,8 @@ fn check_tells_checked_keys_from_bad_ones_and_names_missing_models() {
     );
     machine.write_keys_toml(&revoked.keys_toml());
     let ended = machine.cascadeck(&["check"]).expect_status(2);
-    assert!(ended.stdout.contains("BAD: invalid_key"), "{}", ended.stdout);
-    ended.assert_stderr_contains(&["1 of 3 keys is no good"]);
+    assert!(ended.stdout.contains("REJECTED: invalid_key"), "{}", ended.stdout);
+    ended.assert_stderr_contains(&["1 of 3 keys is rejected"]);
     let offline = machine.cascadeck(&["check", "--offline"]).expect_status(0);
     assert!(offline.stdout.contains("no key was checked"), "{}", offline.stdout);
     assert_eq!(
@@ -185,7 +185,7 @@ fn keys_in_the_environment_alone_lead_to_the_providers_real_address() {
         let line = asked.join().unwrap();
         assert!(line.starts_with(&format!("CONNECT {host}:443 ")), "{line}");
         assert!(ended.stdout.contains(&format!("the environment ({variable}): 2 keys")), "{}", ended.stdout);
-        assert!(ended.stdout.contains("not known"), "an unreachable provider convicts no key: {}", ended.stdout);
+        assert!(ended.stdout.contains("not checked: "), "an unreachable provider convicts no key: {}", ended.stdout);
         assert!(!(ended.stdout + &ended.stderr).contains("-of-two"));
     }
 }
@@ -225,7 +225,7 @@ fn the_environments_proxy_is_asked_and_never_sees_a_key() {
          [[model]]\nname = 'm'\nprovider = 'far'\n\n[[key]]\nname = 'alice'\nprovider = 'far'\nsecret = 'sk-of-alice'\n",
     );
     let ended = machine.cascadeck(&["check"]).expect_status(2);
-    assert!(ended.stdout.contains("not known"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("not checked: "), "{}", ended.stdout);
     let head = asked.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
     assert!(head.starts_with("CONNECT llm.example:443"), "{head}");
     assert!(!head.contains("sk-of-alice"), "{head}");
@@ -241,8 +241,11 @@ fn a_check_that_reached_no_provider_says_that_nothing_was_checked() {
     let ended = machine.cascadeck(&["check"]).expect_status(2);
     ended.assert_stderr_contains(&["1 of 1 key could not be checked", "--allow-unchecked"]);
     let allowed = machine.cascadeck(&["check", "--allow-unchecked"]).expect_status(0);
-    for words in ["1 key, 1 model, 1 provider", "not known: client_trouble", "NOT CHECKED: no provider gave a verdict"]
-    {
+    for words in [
+        "1 key, 1 model, 1 provider",
+        "not checked: client_trouble",
+        "NOT CHECKED: no provider accepted or rejected a key",
+    ] {
         assert!(ended.stdout.contains(words), "{words:?} is not in:\n{}", ended.stdout);
         assert!(allowed.stdout.contains(words), "{words:?} is not in:\n{}", allowed.stdout);
     }
@@ -268,7 +271,7 @@ fn one_key_that_could_not_be_checked_fails_a_check_and_a_bad_one_does_so_whateve
     machine
         .cascadeck(&["check", "--allow-unchecked"])
         .expect_status(2)
-        .assert_stderr_contains(&["1 of 2 keys is no good"]);
+        .assert_stderr_contains(&["1 of 2 keys is rejected"]);
 }
 
 #[test]

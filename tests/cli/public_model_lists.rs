@@ -141,11 +141,11 @@ fn invalid_key_response() -> (StatusCode, String) {
 fn a_public_model_list_calls_no_key_good() {
     let server = PublicListServer::start();
     let checked = server.machine("secret = \"sk-wrong\"").cascadeck(&["check"]).expect_status(2);
-    assert!(checked.stdout.contains("lists its models to anybody"), "{}", checked.stdout);
-    assert!(checked.stdout.contains("NOT CHECKED") && !checked.stdout.contains("good, "), "{}", checked.stdout);
+    assert!(checked.stdout.contains("lists its models without a key"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("NOT CHECKED") && !checked.stdout.contains("accepted, "), "{}", checked.stdout);
     // A provider without a key has no key to check.
     let keyless = server.machine("").cascadeck(&["check"]).expect_status(0);
-    assert!(keyless.stdout.contains("good, 1 model listed"), "{}", keyless.stdout);
+    assert!(keyless.stdout.contains("accepted, 1 model listed"), "{}", keyless.stdout);
 }
 
 #[test]
@@ -163,9 +163,9 @@ fn a_public_model_list_enables_no_disabled_key() {
 fn openrouter_is_asked_about_the_key_itself() {
     let server = PublicListServer::start();
     for (place, secret, status, words) in [
-        ("openrouter", "sk-right", 0, "good, 1 model listed"),
-        ("openrouter", "sk-wrong", 2, "BAD: invalid_key"),
-        ("unwell", "sk-wrong", 2, "not known: server_error"),
+        ("openrouter", "sk-right", 0, "accepted, 1 model listed"),
+        ("openrouter", "sk-wrong", 2, "REJECTED: invalid_key"),
+        ("unwell", "sk-wrong", 2, "not checked: server_error"),
     ] {
         let machine = TestMachine::new();
         machine.write_keys_toml(&format!(
@@ -192,7 +192,7 @@ fn a_model_that_is_listed_again_is_asked_for_again_whoever_may_see_the_list() {
 fn only_a_refusal_shows_that_a_list_is_not_for_anybody() {
     let server = PublicListServer::start();
     let checked = server.machine_at("busy", "secret = \"sk-wrong\"").cascadeck(&["check"]).expect_status(2);
-    assert!(checked.stdout.contains("NOT CHECKED") && !checked.stdout.contains("good, "), "{}", checked.stdout);
+    assert!(checked.stdout.contains("NOT CHECKED") && !checked.stdout.contains("accepted, "), "{}", checked.stdout);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_page_that_turns_every_request_away_ends_a_run_that_nobody_watches() {
     machine.write("batch.jsonl", addition_rows(8));
     let ended = machine.cascadeck(&[&RUN_ARGS[..], &["--in-flight", "5"]].concat()).expect_status(4);
     ended.assert_stderr_contains(&[&format!(
-        "m@alice is off, server_error: 5 requests refused alike and none accepted: {words}"
+        "m@alice disabled, server_error: 5 requests got the same error, none succeeded: {words}"
     )]);
     assert_eq!(machine.status("runs/batch")["failed"], 0);
 }

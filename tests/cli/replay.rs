@@ -220,7 +220,7 @@ fn nothing_is_queued_again_where_no_key_is_good() {
     machine
         .cascadeck(&["replay", "runs/batch", "--failed", "--yes"])
         .expect_status(2)
-        .assert_stderr_contains(&["no key is good"]);
+        .assert_stderr_contains(&["no key was accepted"]);
     assert_eq!(machine.status("runs/batch")["failed"], 6);
 }
 

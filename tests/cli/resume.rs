@@ -55,7 +55,7 @@ fn keys_are_read_again_at_each_start() {
     machine
         .cascadeck(&[&RUN_ARGS[..], &["--no-check"]].concat())
         .expect_status(4)
-        .assert_stderr_contains(&["key alice is off, invalid_key"]);
+        .assert_stderr_contains(&["key alice disabled, invalid_key"]);
     let alive = SimulatedProvider::from_toml(&SLOW_PROFILE.replace("AIza-alice", "AIza-alice-renewed"));
     machine.write_keys_toml(&alive.keys_toml());
     assert_eq!(
@@ -71,7 +71,7 @@ fn a_key_that_its_provider_accepts_again_is_no_longer_off() {
     let machine = TestMachine::with_provider(&refuses);
     machine.write("batch.jsonl", addition_rows(4));
     let unchecked = [&RUN_ARGS[..], &["--no-check"]].concat();
-    machine.cascadeck(&unchecked).expect_status(4).assert_stderr_contains(&["key alice is off, invalid_key"]);
+    machine.cascadeck(&unchecked).expect_status(4).assert_stderr_contains(&["key alice disabled, invalid_key"]);
     // The same secret, accepted again by the provider. Without a check nothing changes.
     let accepts = SimulatedProvider::from_toml(SLOW_PROFILE);
     machine.write_keys_toml(&accepts.keys_toml());
@@ -79,7 +79,7 @@ fn a_key_that_its_provider_accepts_again_is_no_longer_off() {
     assert_eq!(accepts.checked_stats().total.requests, 0);
     assert_eq!(machine.cascadeck(&RUN_ARGS).expect_status(0).stdout_json()["done"], 4);
     let log = machine.read("runs/batch/cascadeck.log");
-    assert!(log.contains("key alice was off since") && log.contains("its provider accepts it now"), "{log}");
+    assert!(log.contains("key alice was disabled since") && log.contains("its provider accepts it now"), "{log}");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_route_that_asked_the_operator_is_tried_anew_by_the_next_start() {
     let refused = "{\"question\":\"[sim:400]\"}\n".repeat(5);
     machine.write("batch.jsonl", refused + &addition_rows(4));
     let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "1", "--json"];
-    machine.cascadeck(&args).expect_status(4).assert_stderr_contains(&["5 items refused alike and none accepted"]);
+    machine.cascadeck(&args).expect_status(4).assert_stderr_contains(&["5 items got the same error, none succeeded"]);
     let summary = machine.cascadeck(&args).expect_status(3).stdout_json();
     assert_eq!((&summary["done"], &summary["failed"]), (&4.into(), &5.into()));
 }

@@ -104,7 +104,7 @@ fn a_run_that_can_not_go_on_says_why() {
     let text = message["text"].as_str().unwrap();
     assert!(text.ends_with("a valid API key.") && !text.ends_with(".."), "{text}");
     let alarm = message["alarms"][0].as_str().unwrap();
-    assert!(alarm.starts_with("key alice is off, invalid_key"), "the dead key is in the same message: {message}");
+    assert!(alarm.starts_with("key alice disabled, invalid_key"), "the dead key is in the same message: {message}");
 }
 
 #[test]
@@ -128,11 +128,11 @@ fn a_run_that_can_not_start_is_reported_as_stopped() {
     assert_eq!(told, [stopped("batch"), stopped("bad"), stopped("gone")]);
     let first = &hooks.messages()[0];
     let (why, text) = (first["why"].as_str().unwrap(), first["text"].as_str().unwrap());
-    assert!(why.starts_with("no key is good"), "{first}");
+    assert!(why.starts_with("no key was accepted"), "{first}");
     for figure in ["total", "waiting", "in_flight", "done", "failed", "cost_usd", "elapsed_s"] {
         assert_eq!(first.get(figure), None, "{figure} of a run that is not there");
     }
-    assert!(text.starts_with("batch did not begin: no key is good"), "{text}");
+    assert!(text.starts_with("batch did not begin: no key was accepted"), "{text}");
     // A run that another process owns goes on; the second process reports nothing.
     let alive = SimulatedProvider::from_toml(SLOW_PROFILE);
     machine.write_keys_toml(&(alive.keys_toml() + &hooks.webhook_toml("team", "")));
@@ -154,10 +154,10 @@ fn a_key_that_dies_wants_attention_while_the_run_goes_on() {
     machine.write("batch.jsonl", addition_rows(80));
     let live = machine.start(&run_args(&["--no-check", "--in-flight", "2"]));
     let message = hooks.wait_for_event("attention");
-    assert!(message["alarms"][0].as_str().unwrap().starts_with("key dave is off, key_forbidden"), "{message}");
+    assert!(message["alarms"][0].as_str().unwrap().starts_with("key dave disabled, key_forbidden"), "{message}");
     assert_eq!((&message["state"], &message["more_alarms"]), (&"running".into(), &0.into()));
     let text = message["text"].as_str().unwrap();
-    assert!(text.starts_with("batch needs attention: key dave is off"), "{text}");
+    assert!(text.starts_with("batch needs attention: key dave disabled"), "{text}");
     live.wait().expect_status(0);
     assert_eq!(hooks.events(), ["attention", "finished"]);
     assert!(hooks.received().iter().all(|sent| !sent.body.contains("AIza")), "the provider repeats the key");
@@ -195,7 +195,7 @@ fn a_day_that_is_spent_is_told_with_its_end_where_the_run_waits_for_it() {
     let until: jiff::Timestamp = message["until"].as_str().unwrap().parse().unwrap();
     let at: jiff::Timestamp = message["at"].as_str().unwrap().parse().unwrap();
     assert!((until - at).get_seconds() > 3_600, "{message}");
-    assert!(message["text"].as_str().unwrap().contains("it waits until "), "{message}");
+    assert!(message["text"].as_str().unwrap().contains("it is waiting until "), "{message}");
     live.send_signal(Signal::SIGINT);
     live.wait().expect_status(130);
     assert_eq!(hooks.events(), ["attention", "stopped"]);

@@ -170,7 +170,7 @@ fn an_item_that_fails_the_same_on_two_projects_is_at_fault_and_the_keys_get_thei
     world.enqueue(400);
     world.run(HOUR);
     let health: Vec<u8> = world.scheduler.key_statuses(world.now).iter().map(|facts| facts.health).collect();
-    assert_eq!((count_run_messages(&world, "the item is at fault"), health), (1, vec![100, 100]), "{:?}", world.events);
+    assert_eq!((count_run_messages(&world, "item at fault"), health), (1, vec![100, 100]), "{:?}", world.events);
     assert_eq!(world.done, 399);
 }
 

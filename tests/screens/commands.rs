@@ -131,8 +131,8 @@ fn the_footer_says_what_a_toggle_would_do_now() {
         (fixture::busy(), "3", "Space model off", "p pause"),
         (fixture::busy(), "3G", "Space model on", "p pause"),
         (fixture::busy(), "6", "Space route off", "p pause"),
-        (fixture::busy(), "p", "Space key off", "p go on"),
-        (paused, "", "Space key off", "p go on"),
+        (fixture::busy(), "p", "Space key off", "p resume"),
+        (paused, "", "Space key off", "p resume"),
     ];
     for (snapshot, keys, space, p) in cases {
         let text = TuiHarness::new(120, 36, snapshot).press(keys).screen_text();

@@ -358,7 +358,7 @@ async fn the_clock_runs_between_snapshots_at_the_engines_speed() {
     let mut snapshot = fixture::busy();
     snapshot.clock_speed = 3_600.0;
     let mut show = RunningDashboard::start(&snapshot);
-    show.wait_for_text("clock ×3600").await;
+    show.wait_for_text("simulated time ×3600").await;
     // No snapshot is published any more, and bob's 37 seconds still pass, within a hundredth of a second.
-    show.wait_for_text("◌ cooling 0:00").await;
+    show.wait_for_text("0:00 RPM limit").await;
 }

@@ -19,14 +19,14 @@ const QUOTA_LEFT: Expectation =
     (4, "3w", &["RPM*3 left", "TPM*379,000 left", "RPD*69 left", "day resets*Sun 08:00 (in 17h51m)"]);
 const CURRENT_ROUTE: Expectation = (5, "", &["→ gemini-3.8-flash@alice"]);
 const ROUTE_MATRIX: Expectation = (5, "6", &["alice*→ 300 left"]);
-const FALLBACK_EVENT: Expectation = (6, "4", &["14:08:51*#3213*bob → @alice*429 requests/min, 37s"]);
+const FALLBACK_EVENT: Expectation = (6, "4", &["14:08:51*#3213*bob → @alice*429 RPM limit, 37s"]);
 const NO_FAILURES: Expectation = (7, "", &["0 failed"]);
 const FAILURES: Expectation =
     (7, "5z", &["7 failed", "#0117*×1*blocked*blockReason: SAFETY", "#0342*×5*server error*internal"]);
-const ATTEMPTS: Expectation = (7, "5\n", &["Attempts", "1*@bob*429 requests/min", "You exceeded your current quota"]);
+const ATTEMPTS: Expectation = (7, "5\n", &["Attempts", "1*@bob*429 RPM limit", "You exceeded your current quota"]);
 const MODEL_COST: Expectation = (8, "3w", &["$0.84", "cost*$0.35, 665,950 tokens"]);
 const KEY_COST: Expectation = (8, "w", &["key alice", "cost*$0.20, 377,580 tokens"]);
-const ITEM: Expectation = (9, "5\n", &["Describe this picture.", "Attempts", "429 requests/min"]);
+const ITEM: Expectation = (9, "5\n", &["Describe this picture.", "Attempts", "429 RPM limit"]);
 const ANY_ITEM: Expectation = (9, "5\n", &["Describe this picture.", "Two herons stand at the left bank."]);
 const FOOTER_HINTS: Expectation = (10, "", &["Space key off*? help*q quit"]);
 
@@ -44,11 +44,7 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
                 &[
                     (1, "", &["● RUNNING"]),
                     PROGRESS,
-                    (
-                        2,
-                        "W",
-                        &["ends*14:33*14:30-14:39", "held by*nothing: it goes as fast", "1.21/s", "3,214 of 5,000"],
-                    ),
+                    (2, "W", &["ends*14:33*14:30-14:39", "limited by*nothing", "1.21/s", "3,214 of 5,000"]),
                     (3, "", &["alice*100*812*● ready"]),
                     CURRENT_ROUTE,
                     ROUTE_MATRIX,
@@ -64,11 +60,11 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
                 &[
                     (1, "", &["● RUNNING"]),
                     PROGRESS,
-                    (2, "W", &["ends*14:33*14:30-14:39", "runs out first*vision-lab at 15:10"]),
-                    (2, "W", &["held by*requests a minute 55%", "1.21/s; 96 of 3,342", "3,214 of 5,000"]),
-                    (3, "", &["bob*65*640*21*◌ cooling 0:37"]),
-                    (3, "jw", &["since*(0:01 ago)", "its words*You exceeded your current quota", "back*(in 0:37)"]),
-                    (3, "2", &["gemini-3.8-flash@spring*0:37*requests/min", "carol*17h51m*day quota"]),
+                    (2, "W", &["ends*14:33*14:30-14:39", "day quota*vision-lab spent 15:10"]),
+                    (2, "W", &["limited by*RPM 55%", "1.21/s; 429s: 96 of 3,342", "3,214 of 5,000"]),
+                    (3, "", &["bob*65*640*21*◌ cooling*0:37"]),
+                    (3, "jw", &["since*(0:01 ago)", "message*You exceeded your current quota", "until*(in 0:37)"]),
+                    (3, "2", &["gemini-3.8-flash@spring*0:37*RPM limit", "carol*17h51m*day quota"]),
                     CURRENT_ROUTE,
                     ROUTE_MATRIX,
                     FALLBACK_EVENT,
@@ -84,10 +80,10 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
                 &[
                     (1, "", &["◌ WAITING", "until Sun 08:00 (17h51m)*the day's quota of every route is spent"]),
                     (2, "", &["3,214 / 5,000*64%*ETA Sun 08:40 (18h31m)"]),
-                    (2, "W", &["ends*Sun 08:40", "held by*the daily quota 100%"]),
-                    (3, "", &["alice*100*812*3*○ exhausted 17h51m"]),
-                    (5, "6", &["alice*spent 17h51m"]),
-                    (6, "4", &["carol out 17h51m*day quota"]),
+                    (2, "W", &["ends*Sun 08:40", "limited by*day quota 100%"]),
+                    (3, "", &["alice*100*812*3*○ day quota*17h51m"]),
+                    (5, "6", &["alice*day quota 17h51m"]),
+                    (6, "4", &["carol*day quota spent, frees in 17h51m"]),
                 ],
             ]),
         ),
@@ -115,10 +111,10 @@ fn situations() -> Vec<(&'static str, Snapshot, Vec<Expectation>)> {
                 &[
                     (1, "", &["◌ WAITING", "until 14:09 (0:29)*every route failed too often in a row"]),
                     PROGRESS,
-                    (2, "W", &["ends*14:33", "held by*open breakers 90%"]),
-                    (3, "", &["alice*20*812*▲ broken 0:29"]),
-                    (5, "6", &["alice*▲ broken 0:29"]),
-                    (6, "4", &["→ waits*503 server error, 2s"]),
+                    (2, "W", &["ends*14:33", "limited by*circuit open 90%"]),
+                    (3, "", &["alice*20*812*▲ circuit open*0:29"]),
+                    (5, "6", &["alice*▲ circuit open 0:29"]),
+                    (6, "4", &["503 server error, retry in 2s"]),
                 ],
             ]),
         ),
@@ -198,7 +194,7 @@ fn the_reason_of_a_disabled_key_is_one_key_away_in_the_providers_words() {
     for words in [
         "invalid key",
         "API key not valid. Please pass a valid API key.",
-        "stated",
+        "source         provider",
         "(0:12 ago)",
         "switch it on",
         "put the right secret",

@@ -27,7 +27,7 @@ fn an_alarm_rings_once_and_old_ones_do_not() {
     };
     snapshot.events.push(Arc::new(Event { number: 9, at: NOW, kind }));
     stage.publish(snapshot.clone());
-    let bell = "captions-spring: bob is off, invalid_key: API key not valid␇".to_owned();
+    let bell = "captions-spring: bob disabled, invalid_key: API key not valid␇".to_owned();
     assert_eq!(stage.effects, [Effect::Notify(bell)]);
     stage.publish(snapshot);
     assert_eq!(stage.effects.len(), 1);
@@ -72,12 +72,12 @@ fn a_replay_does_not_lower_the_charts() {
 #[test]
 fn countdowns_run_between_snapshots() {
     let mut stage = TuiHarness::busy();
-    assert!(stage.screen_text().contains("cooling 0:37"));
+    assert!(stage.screen_text().contains("0:37 RPM limit"));
     stage.state.now = NOW + seconds(7);
-    assert!(stage.screen_text().contains("cooling 0:30"));
+    assert!(stage.screen_text().contains("0:30 RPM limit"));
     assert!(stage.screen_text().contains("00:42:24"), "the clock goes with it");
     stage.state.now = NOW + seconds(120);
-    assert!(stage.screen_text().contains("cooling 0:00"), "only the engine says that it is over");
+    assert!(stage.screen_text().contains("0:00 RPM limit"), "only the engine says that it is over");
 }
 
 #[test]
@@ -89,13 +89,13 @@ fn every_key_and_route_can_be_inspected() {
         assert!(text.contains(&format!("key {}", key.name)), "{text}");
         let since = match &key.condition {
             Condition::Ready => "health",
-            Condition::Limited { .. } => "our own counters (measured)",
-            Condition::SwitchedOff { .. } => "yours",
-            Condition::CircuitOpen { .. } => "nobody's: a ladder or backoff (guessed)",
-            _ => "the provider's (stated)",
+            Condition::Limited { .. } => "source         measured",
+            Condition::SwitchedOff { .. } => "source         you",
+            Condition::CircuitOpen { .. } => "source         our backoff",
+            _ => "source         provider",
         };
         assert!(text.contains(since), "{text}");
-        assert!(!stage.press("\x1b").screen_text().contains("its words"));
+        assert!(!stage.press("\x1b").screen_text().contains("source  "));
     }
     assert!(TuiHarness::busy().press("6jw").screen_text().contains("route gemini-3.8-flash@bob"));
     assert!(TuiHarness::busy().press("2w").screen_text().contains("internal error"));
@@ -124,15 +124,15 @@ fn a_limit_that_was_not_configured_says_where_it_comes_from() {
     let words = [
         (None, None),
         (Some(LimitSource::Configured), None),
-        (Some(LimitSource::Provider), Some("the limit is the provider's word")),
-        (Some(LimitSource::Learned), Some("the limit was learned from refusals")),
+        (Some(LimitSource::Provider), Some("limit stated by the provider")),
+        (Some(LimitSource::Learned), Some("limit learned from 429s")),
     ];
     for (provenance, told) in words {
         let mut snapshot = fixture::busy();
         snapshot.models[0].rpm.source = provenance;
         let mut stage = TuiHarness::new(160, 50, snapshot);
         let text = stage.press("3w").screen_text();
-        assert_eq!(text.contains("the limit "), told.is_some(), "{text}");
+        assert_eq!(text.contains("; limit "), told.is_some(), "{text}");
         assert!(told.is_none_or(|told| text.contains(told)), "{text}");
     }
 }

@@ -61,7 +61,7 @@ fn a_terminal_with_sixteen_colours_gets_no_others() {
 fn every_state_of_a_key_has_a_sign_a_word_and_a_look_of_its_own() {
     let stage = TuiHarness::new(200, 50, fixture::busy());
     let buffer = stage.buffer();
-    let words = ["● ready", "◌ cooling", "○ exhausted", "✗ disabled", "– off", "◐ full", "▲ broken"];
+    let words = ["● ready", "◌ cooling", "○ day quota", "✗ disabled", "– off", "◐ RPM", "▲ circuit open"];
     let signs: HashSet<_> = words.iter().map(|word| word.chars().next()).collect();
     assert_eq!(signs.len(), words.len());
     let mut looks = HashSet::new();

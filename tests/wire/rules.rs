@@ -298,6 +298,7 @@ fn a_prompt_that_is_too_long_is_known_in_each_providers_words() {
         "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
         "input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000",
         "prompt is too long: 210000 tokens > 200000 maximum",
+        "Your input exceeds the context window of this model. Please adjust your input and try again.",
     ] {
         let body = json!({"error": {"message": words, "type": "invalid_request_error"}});
         assert!(judge(Api::Anthropic, 400, &Value::Null, &bytes(&body)).exceeds_context, "{words}");

@@ -203,7 +203,7 @@ impl Scheduler {
             route.needs_operator = Some(cause);
             let subject = self.route_name(reserved.route);
             let items = pluralize(u64::from(threshold), if is_html_page { "request" } else { "item" });
-            let message = format!("{items} refused alike and none accepted: {}", result.message);
+            let message = format!("{items} got the same error, none succeeded: {}", result.message);
             events.push(EventKind::Disabled { subject, outcome: result.outcome, message });
         }
     }

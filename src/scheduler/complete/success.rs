@@ -12,14 +12,13 @@ impl Scheduler {
         if route.breaker.record_answer() {
             route.ramp = Some(Ramp::AFTER_PROBE);
             let subject = self.route_name(reserved.route);
-            events.push(EventKind::Recovered { subject, message: "its probe was answered".to_owned() });
+            events.push(EventKind::Recovered { subject, message: "trial request succeeded".to_owned() });
         }
         let provider = self.routes[reserved.route.index()].provider;
         let provider = &mut self.providers[provider];
         provider.unreachable_step = 0;
         if provider.unreachable.take().is_some() {
-            events
-                .push(EventKind::Recovered { subject: provider.name.clone(), message: "it can be reached".to_owned() });
+            events.push(EventKind::Recovered { subject: provider.name.clone(), message: "reachable again".to_owned() });
         }
     }
 
@@ -36,7 +35,7 @@ impl Scheduler {
         let project = &mut self.projects[self.keys[key].project];
         if project.out_of_credit.take().is_some() {
             let subject = project.name.clone();
-            events.push(EventKind::Recovered { subject, message: "its credit is good again".to_owned() });
+            events.push(EventKind::Recovered { subject, message: "credit available again".to_owned() });
         }
     }
 
@@ -62,7 +61,7 @@ impl Scheduler {
             }
         }
         if pool.day_exhausted.take_if(|cooldown| cooldown.is_over(now)).is_some() {
-            events.push(EventKind::Recovered { subject: pool.label.clone(), message: "a new day".to_owned() });
+            events.push(EventKind::Recovered { subject: pool.label.clone(), message: "day quota reset".to_owned() });
         }
     }
 }

@@ -174,7 +174,7 @@ mod tests {
             ),
             (
                 &[key_override("pause", &["t"], 5)],
-                "keys.toml:5: t can't mean both \u{201c}pause (what is in flight finishes), or go on\u{201d} and \
+                "keys.toml:5: t can't mean both \u{201c}pause (what is in flight finishes), or resume\u{201d} and \
                  \u{201c}ask the provider about the selected key now; costs nothing\u{201d} (Keys)",
             ),
             (&[key_override("toggle", &["p"], 6)], "keys.toml:6: p can't mean both \u{201c}pause (what"),

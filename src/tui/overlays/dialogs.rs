@@ -40,8 +40,8 @@ pub fn render_hard_pause(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
 pub fn render_quit(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
     let in_flight = ctx.snapshot.totals.in_flight;
     let rows = [
-        (Action::Detach, "plain progress", "close the dashboard, the run goes on here".to_owned()),
-        (Action::Drain, "drain", format!("finish {in_flight} in flight, then end")),
+        (Action::Detach, "plain progress", "close the dashboard, the run continues here".to_owned()),
+        (Action::Drain, "drain", format!("finish {in_flight} in flight, then stop")),
         (Action::StopNow, "stop now", format!("{in_flight} in flight may have been billed")),
         (Action::Back, "stay", String::new()),
     ];

@@ -107,14 +107,17 @@ fn glyph_legend(ctx: RenderCtx<'_>) -> Vec<Line<'static>> {
     let until = WallTime::default();
     let conditions = [
         (Condition::Ready, "can take work now"),
-        (Condition::Limited { limit: String::new(), until: None }, "its quota for the minute is used; room again soon"),
+        (
+            Condition::Limited { limit: String::new(), until: None },
+            "a limit of the minute, or of concurrency, is reached",
+        ),
         (
             Condition::CoolingDown { until, cause: cause() },
-            "out for a while: the provider asked, or a ladder after refusals",
+            "no requests until it ends: as the provider stated, or our backoff",
         ),
-        (Condition::Exhausted { until, cause: cause() }, "the day's quota is spent"),
-        (Condition::CircuitOpen { until, cause: cause() }, "failed too often in a row; one trial when the time comes"),
-        (Condition::Disabled { since: until, cause: cause() }, "dead, or off until you say otherwise"),
+        (Condition::Exhausted { until, cause: cause() }, "the day quota or the credit is spent"),
+        (Condition::CircuitOpen { until, cause: cause() }, "failed too often in a row; one trial request when it ends"),
+        (Condition::Disabled { since: until, cause: cause() }, "rejected by the provider; off until you switch it on"),
         (Condition::SwitchedOff { since: until }, "switched off by you"),
     ];
     let mut lines = vec![Line::default(), Line::styled("Signs", ctx.style(StyleRole::Title))];
@@ -125,14 +128,19 @@ fn glyph_legend(ctx: RenderCtx<'_>) -> Vec<Line<'static>> {
         ]));
     };
     for (condition, meaning) in conditions {
-        push_row(ctx.glyphs().condition(&condition), StyleRole::from(&condition), condition.label(), meaning);
+        push_row(
+            ctx.glyphs().condition(&condition),
+            StyleRole::from(&condition),
+            Condition::label_of(condition.name()),
+            meaning,
+        );
     }
-    push_row(ctx.glyphs().current_marker, StyleRole::Focus, "here", "where the work goes right now");
+    push_row(ctx.glyphs().current_marker, StyleRole::Focus, "here", "the route of the last request");
     let levels = [
         (EventLevel::Info, "event", "routine"),
         (EventLevel::Operator, "you", "something you did"),
-        (EventLevel::Warn, "warning", "something is out for a while, or an item failed"),
-        (EventLevel::Alert, "alarm", "wants your attention"),
+        (EventLevel::Warn, "warning", "something is unavailable for a while, or an item failed"),
+        (EventLevel::Alert, "alert", "needs your attention"),
     ];
     for (level, label, meaning) in levels {
         push_row(ctx.glyphs().event_level(level), StyleRole::from(level), label, meaning);

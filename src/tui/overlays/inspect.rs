@@ -1,5 +1,5 @@
-//! The inspect overlay: explains one key, model, route or cooldown. Shows its state, since when, until when, the source
-//! of this information, and the provider's message.
+//! The inspect overlay: explains one key, model, route or cooldown. Shows its state, since when, until when, the
+//! source, and the provider's message.
 
 use ratatui::text::Line;
 
@@ -36,7 +36,7 @@ pub fn lines(ctx: RenderCtx<'_>, subject: &InspectSubject, columns: usize) -> Ve
         }
     };
     if found.is_none() {
-        page.push_text("it is over: nothing of it is in the newest figures", StyleRole::Muted);
+        page.push_text("it has ended: the newest figures don't have it", StyleRole::Muted);
     }
     page.lines
 }
@@ -98,48 +98,51 @@ impl InspectPage<'_> {
         match condition {
             Condition::Ready => {}
             Condition::Limited { limit, until } => {
-                self.push_field("what", &one_line(limit));
+                self.push_field("limit", &one_line(limit));
                 match until {
-                    Some(until) => self.push_field("room again", &self.until_text(*until)),
-                    None => self.push_field("room again", "when something in flight answers"),
+                    Some(until) => self.push_field("frees", &self.until_text(*until)),
+                    None => self.push_field("frees", "when a request in flight ends"),
                 }
-                self.push_field("on whose word", source_text(CauseSource::Measured));
+                self.push_field("source", CauseSource::Measured.name());
             }
             Condition::CoolingDown { until, cause } | Condition::Exhausted { until, cause } => {
                 self.push_cause(cause);
-                self.push_field("back", &self.until_text(*until));
+                self.push_field("until", &self.until_text(*until));
             }
             Condition::CircuitOpen { until, cause } => {
                 self.push_cause(cause);
-                self.push_field("tried again", &self.until_text(*until));
+                self.push_field("retry", &self.until_text(*until));
             }
             Condition::Disabled { since, cause } => {
                 self.push_cause(cause);
-                self.push_field("off since", &self.since_text(*since));
+                self.push_field("disabled since", &self.since_text(*since));
                 let on = self.key_label(Action::SwitchOn);
                 self.push_field("to do", operator_remedy(cause.outcome));
-                self.push_field("back", &format!("{}, or you switch it on ({on})", recovery_text(cause.outcome)));
+                self.push_field(
+                    "enabled again",
+                    &format!("{}, or you switch it on ({on})", recovery_text(cause.outcome)),
+                );
             }
             Condition::SwitchedOff { since } => {
                 self.push_field("since", &self.since_text(*since));
-                self.push_field("on whose word", "yours");
+                self.push_field("source", "you");
                 let (toggle, on) = (self.key_label(Action::Toggle), self.key_label(Action::SwitchOn));
-                self.push_field("back", &format!("when you switch it on ({toggle} or {on})"));
+                self.push_field("enabled again", &format!("when you switch it on ({toggle} or {on})"));
             }
         }
     }
 
     fn push_cause(&mut self, cause: &Cause) {
-        self.push_field("what", &format!("{} ({})", labels::outcome(cause.outcome), cause.outcome));
+        self.push_field("cause", &format!("{} ({})", labels::outcome(cause.outcome), cause.outcome));
         self.push_field("since", &self.since_text(cause.since));
-        self.push_field("on whose word", source_text(cause.source));
+        self.push_field("source", cause.source.name());
         self.push_provider_message(&cause.message);
     }
 
     /// Appends the provider's message, if there is one.
     fn push_provider_message(&mut self, message: &str) {
         if !message.is_empty() {
-            self.push_field("its words", message);
+            self.push_field("message", message);
         }
     }
 
@@ -149,8 +152,8 @@ impl InspectPage<'_> {
             |limit| format!(", {} left", group_digits(limit.saturating_sub(gauge.used))),
         );
         let source = match gauge.source {
-            Some(LimitSource::Provider) => "; the limit is the provider's word",
-            Some(LimitSource::Learned) => "; the limit was learned from refusals",
+            Some(LimitSource::Provider) => "; limit stated by the provider",
+            Some(LimitSource::Learned) => "; limit learned from 429s",
             Some(LimitSource::Configured) | None => "",
         };
         self.push_field(label, &format!("{}{left}{source}", used_of_limit(gauge.used, gauge.limit)));
@@ -165,7 +168,7 @@ impl InspectPage<'_> {
         );
         self.push_condition(&key.condition);
         let health = format!(
-            "{} of 100: {} ok, {} not, {} in flight",
+            "{} of 100: {} ok, {} errors, {} in flight",
             key.health,
             group_digits(key.ok),
             group_digits(key.failed),
@@ -188,14 +191,15 @@ impl InspectPage<'_> {
         self.push_gauge("RPM", model.rpm);
         self.push_gauge("TPM", model.tpm);
         self.push_gauge("RPD", model.rpd);
-        let attempts =
-            format!("{} ok, {} not, {} in flight", group_digits(model.ok), group_digits(model.failed), model.in_flight);
+        let attempts = format!(
+            "{} ok, {} errors, {} in flight",
+            group_digits(model.ok),
+            group_digits(model.failed),
+            model.in_flight
+        );
         self.push_field("attempts", &attempts);
         let times = [model.p50_ms, model.p95_ms, model.mean_ms].map(latency);
-        self.push_field(
-            "answers take",
-            &format!("{} in the middle (p50), {} at p95, {} on average", times[0], times[1], times[2]),
-        );
+        self.push_field("latency", &format!("p50 {}, p95 {}, mean {}", times[0], times[1], times[2]));
         self.push_field("cost", &format!("${}, {} tokens", dollars(model.cost), group_digits(model.usage.total())));
         if let Some(at) = model.day_resets_at {
             self.push_field("day resets", &self.until_text(at));
@@ -209,7 +213,7 @@ impl InspectPage<'_> {
         let route = self.ctx.snapshot.routes.iter().find(|route| route.key == key && route.model == model);
         let Some(route) = route else {
             self.push_text(
-                &format!("{key} has no route to {model}: they are of different providers"),
+                &format!("{key} has no route to {model}: they belong to different providers"),
                 StyleRole::Muted,
             );
             return;
@@ -222,14 +226,14 @@ impl InspectPage<'_> {
         self.push_field(
             "attempts",
             &format!(
-                "{} ok, {} not, {} in flight",
+                "{} ok, {} errors, {} in flight",
                 group_digits(route.ok),
                 group_digits(route.failed),
                 route.in_flight
             ),
         );
-        if let Some(held) = forecast_text::bottlenecks_text(&route.bottlenecks, 4) {
-            self.push_field("last 5 minutes", &format!("held by {held}"));
+        if let Some(limits) = forecast_text::bottlenecks_text(&route.bottlenecks, 4) {
+            self.push_field("last 5 minutes", &format!("limited by {limits}"));
         }
         let is_of_route = |cooldown: &&CooldownView| cooldown.subject == format!("{model}@{key}");
         for cooldown in self.ctx.snapshot.cooldowns.iter().filter(is_of_route) {
@@ -242,14 +246,14 @@ impl InspectPage<'_> {
         let cooldown = self.ctx.snapshot.cooldowns.iter().find(|cooldown| cooldown_id.matches(cooldown))?;
         let subject = &cooldown_id.subject;
         let project = self.ctx.project_text(subject).map_or_else(String::new, |whose| format!("  ({whose})"));
-        self.push_text(&format!("{subject} is out{project}"), StyleRole::Title);
+        self.push_text(&format!("{subject} is unavailable{project}"), StyleRole::Title);
         self.push_cooldown_fields(cooldown);
         Some(())
     }
 
     fn push_cooldown_fields(&mut self, cooldown: &CooldownView) {
         self.push_cause(&cooldown.cause);
-        self.push_field("back", &self.until_text(cooldown.until));
+        self.push_field("until", &self.until_text(cooldown.until));
     }
 
     fn push_routes(&mut self, title: &str, routes: &[&RouteView], other_name: impl Fn(&RouteView) -> &str) {
@@ -281,7 +285,7 @@ const fn operator_remedy(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::InvalidKey => "put the right secret where keys.toml takes it from, and start the same command again",
         Outcome::KeyForbidden => "allow it at the provider (API enabled, models, addresses, terms), then switch it on",
-        Outcome::QuotaExhaustedBilling => "add credit at the provider, then switch it on",
+        Outcome::QuotaExhaustedBilling => "use a tier that offers the model, then switch it on",
         Outcome::ModelNotFound => "correct the model's id in keys.toml, or get access to it at the provider",
         _ => "see what the provider says, then switch it on",
     }
@@ -294,13 +298,5 @@ const fn recovery_text(outcome: Outcome) -> &'static str {
         Outcome::InvalidKey | Outcome::KeyForbidden => "when its secret changes",
         // Disabled pending the operator's decision, or the quota is zero.
         _ => "at the next start",
-    }
-}
-
-const fn source_text(source: CauseSource) -> &'static str {
-    match source {
-        CauseSource::Provider => "the provider's (stated)",
-        CauseSource::Measured => "our own counters (measured)",
-        CauseSource::Backoff => "nobody's: a ladder or backoff (guessed)",
     }
 }

@@ -26,7 +26,7 @@ impl InspectPage<'_> {
         self.push_state();
         if let Some(forecast) = forecast {
             self.push_finish(forecast);
-            self.push_field("held by", &forecast_text::main_bottlenecks(self.ctx).0);
+            self.push_field("limited by", &forecast_text::main_bottlenecks(self.ctx).0);
         }
         self.push_progress();
         self.push_bottlenecks();
@@ -39,7 +39,7 @@ impl InspectPage<'_> {
     fn push_state(&mut self) {
         let snapshot = self.ctx.snapshot;
         let state = &snapshot.state;
-        self.push_text(&format!("{} is {}", one_line(&snapshot.run), state.name()), StyleRole::Title);
+        self.push_text(&format!("{} is {}", one_line(&snapshot.run), state.label()), StyleRole::Title);
         match state {
             RunState::Waiting { reason, until } => {
                 self.push_field("for", &one_line(reason));
@@ -52,7 +52,7 @@ impl InspectPage<'_> {
             }
             RunState::Pausing | RunState::Paused => {
                 let pause = self.ctx.state.keymap.key_label(Action::TogglePause);
-                let resume_hint = if self.ctx.state.read_only { String::new() } else { format!("; {pause} goes on") };
+                let resume_hint = if self.ctx.state.read_only { String::new() } else { format!("; {pause} resumes") };
                 self.push_field("because", &format!("you paused it{resume_hint}"));
             }
             RunState::Running | RunState::Draining | RunState::Finished => {}
@@ -62,7 +62,7 @@ impl InspectPage<'_> {
     fn push_progress(&mut self) {
         let (snapshot, totals) = (self.ctx.snapshot, self.ctx.snapshot.totals);
         let throughput = format!(
-            "{}; {} of {} {} were refused for quota",
+            "{}; 429s: {} of {} {}",
             rate(snapshot.throughput.items_per_second),
             group_digits(totals.rate_limited),
             group_digits(totals.attempts),
@@ -91,7 +91,7 @@ impl InspectPage<'_> {
             labels::on_exhausted(snapshot.on_exhausted),
             snapshot.max_in_flight
         );
-        self.push_field("conducted", &policy);
+        self.push_field("settings", &policy);
     }
 
     fn push_bottlenecks(&mut self) {
@@ -99,11 +99,11 @@ impl InspectPage<'_> {
         if shares.is_empty() {
             return;
         }
-        self.push_heading("What held it, over the last five minutes");
+        self.push_heading("Limited by, over the last five minutes");
         for share in shares.iter().filter(|share| share.share >= 0.005) {
             self.push_field(&format!("{:>5.0}%", share.share * 100.0), share.bottleneck.label());
         }
-        self.push_field("on whose word", "our own counters (measured)");
+        self.push_field("source", CauseSource::Measured.name());
     }
 
     fn push_finish(&mut self, forecast: &Forecast) {
@@ -114,13 +114,14 @@ impl InspectPage<'_> {
                 let left = rough_duration(self.ctx.time_until(at));
                 self.push_field("ends", &format!("{} (in {left}){range}", self.local_time(at)));
             }
-            None => self.push_field("ends", "it can't: the budget is too small, or no route is left"),
+            None => self.push_field("ends", "never: the budget is too small, or no route is available"),
         }
         if let Some(stop) = forecast.stop {
             let left = group_digits(stop.items_left);
             let what = if stop.reason == StopReason::Budget { "money" } else { "quota" };
-            let returns =
-                stop.resumes_at.map_or_else(String::new, |at| format!("; {what} returns {}", self.local_time(at)));
+            let returns = stop
+                .resumes_at
+                .map_or_else(String::new, |at| format!("; {what} available again {}", self.local_time(at)));
             let text = format!(
                 "{}, {}: {left} {} left{returns}",
                 self.local_time(stop.at),
@@ -130,10 +131,10 @@ impl InspectPage<'_> {
             self.push_field("stops before", &text);
         }
         if let Some(first) = forecast_text::first_exhausted(self.ctx, forecast) {
-            let back = first.resets_at.map_or_else(String::new, |at| format!(", back {}", self.local_time(at)));
+            let reset = first.resets_at.map_or_else(String::new, |at| format!(", resets {}", self.local_time(at)));
             self.push_field(
-                "runs out first",
-                &format!("{} at {}{back}", one_line(&first.pool), self.local_time(first.at)),
+                "day quota",
+                &format!("{} spent {}{reset}", one_line(&first.pool), self.local_time(first.at)),
             );
         }
     }
@@ -156,12 +157,12 @@ impl InspectPage<'_> {
                 constraint_share.constraint.label(),
                 forecast_text::suggestion(self.ctx, constraint_share.constraint)
             );
-            self.push_field(&format!("bound {:.0}%", constraint_share.share * 100.0), &text);
+            self.push_field(&format!("limited {:.0}%", constraint_share.share * 100.0), &text);
         }
         for saving in forecast.savings.iter().take(2) {
             let saved = match saving.time_saved {
                 Some(span) => format!("would save {}", rough_duration(span)),
-                None => "would let it end at all".to_owned(),
+                None => "would let it finish at all".to_owned(),
             };
             self.push_field(
                 "one more key",
@@ -176,7 +177,7 @@ impl InspectPage<'_> {
         if cooldowns.is_empty() {
             return;
         }
-        self.push_heading("What is out");
+        self.push_heading("Cooldowns");
         for cooldown in cooldowns.into_iter().take(12) {
             let message = if cooldown.cause.message.is_empty() {
                 String::new()
@@ -184,11 +185,7 @@ impl InspectPage<'_> {
                 format!(": {}", one_line(&cooldown.cause.message))
             };
             let left = countdown(self.ctx.time_until(cooldown.until));
-            let source = match cooldown.cause.source {
-                CauseSource::Provider => "stated",
-                CauseSource::Measured => "measured",
-                CauseSource::Backoff => "guessed",
-            };
+            let source = cooldown.cause.source.name();
             let outcome = labels::outcome(cooldown.cause.outcome);
             let line = format!("{}  {outcome} ({source}){message}", one_line(&cooldown.subject));
             let room = self.columns.saturating_sub(LABEL_COLUMNS);

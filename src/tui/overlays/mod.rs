@@ -39,7 +39,11 @@ pub fn render(ctx: RenderCtx<'_>, layout: &ScreenLayout, buf: &mut Buffer) {
             render_text(ctx, "Help", help::lines(ctx, text_columns(body)), *scroll, body, buf);
         }
         Some(Overlay::Inspect { subject, scroll }) => {
-            let title = if *subject == InspectSubject::Run { "Why not faster?" } else { "Why" };
+            let title = match subject {
+                InspectSubject::Run if ctx.snapshot.state.is_over() => "Run report",
+                InspectSubject::Run => "Why not faster?",
+                _ => "Why",
+            };
             render_text(ctx, title, inspect::lines(ctx, subject, text_columns(body)), *scroll, body, buf);
         }
         Some(Overlay::HardPause) => dialogs::render_hard_pause(ctx, body, buf),

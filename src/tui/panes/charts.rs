@@ -80,7 +80,7 @@ fn charts<'a>(ctx: RenderCtx<'a>, series: &ChartSeries, columns: usize) -> [Char
 
     let refusal_rates = values(|step| Some(step.refusals_per_minute));
     let totals = &snapshot.totals;
-    let name = "refused by a limit";
+    let name = "429s";
     let now = per_minute(newest(&refusal_rates).unwrap_or(0.0));
     let room = columns.saturating_sub(name.len() + 2 + now.len());
     let totals_text = [

@@ -30,7 +30,7 @@ enum Cell {
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let cooldowns = sorted_cooldowns(ctx.snapshot);
     if cooldowns.is_empty() {
-        return render_empty(ctx, "nothing cools down", area, buf);
+        return render_empty(ctx, "no cooldowns", area, buf);
     }
     let reasons = max_width(cooldowns.iter().map(|cooldown| labels::outcome(cooldown.cause.outcome)), 13);
     let longest = max_width(cooldowns.iter().map(|cooldown| cooldown.subject.as_str()), 40);
@@ -39,7 +39,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         Column::left(Cell::Bar, "", [4, 8, 10], 3),
         Column::right(Cell::TimeLeft, "", 6, 0),
         Column::left(Cell::Reason, "", [reasons; 3], 0),
-        Column::left(Cell::Source, "", [8; 3], 2),
+        Column::left(Cell::Source, "", [11; 3], 2),
         Column::left(Cell::Until, "", [9, 9, 16], 4),
         Column::left(Cell::Message, "", [20, 20, 200], 5),
     ];

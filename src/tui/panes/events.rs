@@ -8,7 +8,11 @@ use ratatui::{
 
 use super::{pane_table, render_empty};
 use crate::{
-    domain::{Event, EventKind, Outcome, event::EventLevel, event::format_duration, short_id},
+    domain::{
+        Event, EventKind, Outcome,
+        event::{EventLevel, format_duration, retry_text},
+        short_id,
+    },
     tui::{
         format::time_of_day,
         labels,
@@ -55,25 +59,33 @@ fn describe(ctx: RenderCtx<'_>, event: &Event, columns: usize) -> Vec<Span<'stat
     let safe = |text: &str| ctx.with_ascii_fallback(&one_line(text)).into_owned();
     let muted_suffix =
         |text: &str| ctx.span(if text.is_empty() { String::new() } else { format!("  {text}") }, StyleRole::Muted);
-    let reason = |status: Option<u16>, outcome: Outcome, wait: Option<std::time::Duration>| {
+    let reason = |status: Option<u16>, outcome: Outcome, retry: &str| {
         let status = status.map_or_else(String::new, |status| format!("{status} "));
-        let wait = wait.map_or_else(String::new, |wait| format!(", {}", format_duration(wait)));
-        ctx.span(format!("  {status}{}{wait}", labels::outcome(outcome)), StyleRole::Warn)
+        ctx.span(format!("  {status}{}{retry}", labels::outcome(outcome)), StyleRole::Warn)
     };
     match &event.kind {
         EventKind::Fallback { item_id, from, to, outcome, status, wait, message, .. } => {
             let arrow = if ctx.glyphs().ascii_only { "->" } else { "→" };
-            let to = to.as_deref().map_or("waits", |to| short_target(from, to));
-            let reason = reason(*status, *outcome, *wait);
-            let (before, after) = (format!("#{} ", safe(&short_id(item_id))), format!(" {arrow} {}", safe(to)));
+            let after = match to {
+                None => String::new(),
+                Some(to) if to == from => ", retry on the same route".to_owned(),
+                Some(to) => format!(" {arrow} {}", safe(short_target(from, to))),
+            };
+            let reason = reason(*status, *outcome, &retry_text(to.as_deref(), *wait));
+            let before = format!("#{} ", safe(&short_id(item_id)));
             let from = ctx.route_text(from, columns.saturating_sub(width(&before) + width(&after) + reason.width()));
             vec![text(format!("{before}{from}{after}")), reason, muted_suffix(&safe(message))]
         }
         EventKind::Cooldown { subject, outcome, wait, message } => {
-            let unavailable =
-                format!(" out{}", wait.map_or_else(String::new, |wait| format!(" {}", format_duration(wait))));
+            let left = wait.map(format_duration);
             let project = ctx.project_text(subject).map_or_else(String::new, |whose| format!(" ({whose})"));
-            let reason = reason(None, *outcome, None);
+            let (unavailable, reason) = if *outcome == Outcome::QuotaExhaustedDay {
+                let frees = left.map_or_else(String::new, |left| format!(", frees in {left}"));
+                (String::new(), ctx.span(format!("  day quota spent{frees}"), StyleRole::Warn))
+            } else {
+                let left = left.map_or_else(String::new, |left| format!(" {left}"));
+                (format!(" cooling down{left}"), reason(None, *outcome, ""))
+            };
             let subject_text = ctx.route_text(subject, columns.saturating_sub(width(&unavailable) + reason.width()));
             vec![
                 text(format!("{subject_text}{unavailable}")),
@@ -84,14 +96,20 @@ fn describe(ctx: RenderCtx<'_>, event: &Event, columns: usize) -> Vec<Span<'stat
         }
         EventKind::Recovered { subject, message } => {
             let whose = ctx.project_text(subject).map_or_else(String::new, |whose| format!(" ({whose})"));
-            vec![ctx.span(format!("{} is back{whose}", safe(subject)), StyleRole::Ok), muted_suffix(&safe(message))]
+            let reason = if message.is_empty() { String::new() } else { format!(": {}", safe(message)) };
+            vec![ctx.span(format!("{} recovered{whose}{reason}", safe(subject)), StyleRole::Ok)]
         }
-        EventKind::Disabled { subject, outcome, message } => vec![
-            ctx.span(format!("{} disabled: {}", safe(subject), labels::outcome(*outcome)), StyleRole::Bad),
-            muted_suffix(&safe(message)),
-        ],
+        EventKind::Disabled { subject, outcome, message } => {
+            // Projects run out of credit; routes don't.
+            let is_route = subject.contains('@');
+            let reason = if is_route { labels::disabled_reason(*outcome) } else { labels::outcome(*outcome) };
+            vec![
+                ctx.span(format!("{} disabled: {reason}", safe(subject)), StyleRole::Bad),
+                muted_suffix(&safe(message)),
+            ]
+        }
         EventKind::ItemFailed { item_id, route, outcome, message, .. } => {
-            let reason = reason(None, *outcome, None);
+            let reason = reason(None, *outcome, "");
             let mut failed = format!("#{} failed", safe(&short_id(item_id)));
             if let Some(route) = route {
                 failed.push_str(" on ");

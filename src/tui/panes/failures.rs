@@ -39,9 +39,9 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let columns = [
         Column::right(Cell::Count, "items", 7, 0),
         Column::right(Cell::Share, "%", 4, 3),
-        Column::left(Cell::Outcome, "what", [13; 3], 0),
+        Column::left(Cell::Outcome, "outcome", [13; 3], 0),
         Column::left(Cell::Model, "model", [8, models.min(16), models.max(8)], 1),
-        Column::left(Cell::Message, "in the provider's words (numbers as #)", [20, 30, u16::MAX], 0),
+        Column::left(Cell::Message, "provider's message (numbers as #)", [20, 30, u16::MAX], 0),
         Column::left(Cell::FirstItem, "first", [8, 10, 20], 2),
     ];
     pane_table(&ctx, Pane::Failures, &columns, true)

@@ -5,7 +5,7 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
 use crate::{
     domain::{
-        Money,
+        Money, plural,
         snapshot::{CurrentRoute, RunState},
     },
     tui::{
@@ -28,7 +28,7 @@ const SEGMENT_GAP: u16 = 2;
 /// Narrower headers have gaps of one column in the progress row, to fit one more figure.
 const MIN_COLUMNS_FOR_GAPS: u16 = 70;
 const MIN_BAR_COLUMNS: usize = 8;
-/// Narrower headers don't show the range of the finish time, to leave the space for the bar.
+/// Narrower screens use the space for the bar instead of the range of the finish time and some nouns.
 const MIN_COLUMNS_FOR_RANGE: u16 = 100;
 
 pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
@@ -54,7 +54,7 @@ pub fn run_state(ctx: RenderCtx<'_>) -> Span<'static> {
     if ctx.state.engine_gone && !snapshot.state.is_over() {
         return ctx.span("! ENGINE GONE", StyleRole::Bad);
     }
-    let word = snapshot.state.name().to_uppercase();
+    let word = snapshot.state.label().to_uppercase();
     ctx.span(format!("{} {word}", ctx.glyphs().run_state(&snapshot.state)), StyleRole::from(&snapshot.state))
 }
 
@@ -80,7 +80,7 @@ fn identity_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
     let speed = if (snapshot.clock_speed - 1.0).abs() < f64::EPSILON {
         String::new()
     } else {
-        format!("clock {}{}", glyphs.times, snapshot.clock_speed)
+        format!("simulated time {}{}", glyphs.times, snapshot.clock_speed)
     };
     let read_only = if ctx.state.read_only { "read-only" } else { "" };
     vec![
@@ -105,11 +105,14 @@ fn render_progress(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let range = forecast_text::finish_range_text(ctx)
         .filter(|_| snapshot.throughput.finish_at.is_some() && area.width >= MIN_COLUMNS_FOR_RANGE);
     let range = range.unwrap_or_default();
+    let failed_noun =
+        if area.width >= MIN_COLUMNS_FOR_RANGE { format!(" {}", plural(totals.failed, "item")) } else { String::new() };
+    let failed_text = format!("{} failed{failed_noun}", group_digits(totals.failed));
     let text = |text: String| [ctx.span(text, StyleRole::Text)];
     let mut segments = vec![
         Segment::left(0, text(format!("{} / {}{growing_mark}", group_digits(ended), group_digits(totals.total)))),
         Segment::left(0, [ctx.span(format!("{}%", percent(ended, totals.total)), StyleRole::Title)]),
-        Segment::left(1, [ctx.span(format!("{} failed", group_digits(totals.failed)), failed_role(totals.failed))]),
+        Segment::left(1, [ctx.span(failed_text, failed_role(totals.failed))]),
         Segment::left(3, text(rate_text(snapshot))),
         Segment::left(1, text(finish)),
         Segment::left(4, [ctx.span(range, StyleRole::Muted)]),
@@ -148,17 +151,17 @@ fn cost_text(ctx: RenderCtx<'_>) -> String {
 fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>> {
     let (totals, spend) = (ctx.snapshot.totals, ctx.snapshot.spend);
     let (activity, role) = current_activity(ctx);
-    let refused = format!("{} of {} refused", compact(totals.rate_limited), compact(totals.attempts));
+    let refused = format!("429s: {} of {}", compact(totals.rate_limited), compact(totals.attempts));
     let tokens = format!("{} tokens", compact(spend.usage.total()));
-    let money = |name: &str, amount: Money| {
-        if amount == Money::ZERO { String::new() } else { format!("${} {name}", dollars(amount)) }
+    let money = |before: &str, amount: Money, after: &str| {
+        if amount == Money::ZERO { String::new() } else { format!("{before}${} {after}", dollars(amount)) }
     };
     let truncated = if totals.truncated > 0 { format!("{} cut off", compact(totals.truncated)) } else { String::new() };
     vec![
         Segment::left(0, [ctx.span(ctx.truncated(&activity, columns.saturating_sub(2)), role)]),
         Segment::right(3, [ctx.span(truncated, StyleRole::Warn)]),
-        Segment::right(2, [ctx.span(money("at risk", spend.at_risk), StyleRole::Warn)]),
-        Segment::right(4, [ctx.span(money("reserved", spend.reserved), StyleRole::Muted)]),
+        Segment::right(2, [ctx.span(money("up to ", spend.at_risk, "possibly billed"), StyleRole::Warn)]),
+        Segment::right(4, [ctx.span(money("", spend.reserved, "held for calls in flight"), StyleRole::Muted)]),
         Segment::right(5, [ctx.span(tokens, StyleRole::Muted)]),
         Segment::right(1, [ctx.span(refused, StyleRole::Muted)]),
     ]
@@ -168,7 +171,7 @@ fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>
 fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
     let (state, snapshot, totals) = (ctx.state, ctx.snapshot, ctx.snapshot.totals);
     if state.engine_gone && !snapshot.state.is_over() {
-        return ("the engine publishes nothing any more; these are its last figures".to_owned(), StyleRole::Bad);
+        return ("the engine has stopped; these are its last figures".to_owned(), StyleRole::Bad);
     }
     let role = StyleRole::from(&snapshot.state);
     let text = match &snapshot.state {
@@ -183,20 +186,20 @@ fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
                 let when = short_datetime(until, state.now, &state.time_zone);
                 format!(" until {when} ({})", countdown(ctx.time_until(until)))
             });
-            format!("waits{until}: {}", ctx.with_ascii_fallback(&one_line(reason)))
+            format!("waiting{until}: {}", ctx.with_ascii_fallback(&one_line(reason)))
         }
         RunState::Pausing => format!("finishing {} in flight, then paused{}", totals.in_flight, resume_hint(ctx)),
         RunState::Paused => format!("paused by you{}", resume_hint(ctx)),
-        RunState::NeedsOperator { reason } => format!("holds: {}", ctx.with_ascii_fallback(&one_line(reason))),
-        RunState::Draining => format!("finishing {} in flight, then it ends", totals.in_flight),
+        RunState::NeedsOperator { reason } => format!("halted: {}", ctx.with_ascii_fallback(&one_line(reason))),
+        RunState::Draining => format!("finishing {} in flight, then stopping", totals.in_flight),
         RunState::Stopped { reason } => {
-            format!("stopped: {}; the same command goes on from here", ctx.with_ascii_fallback(&one_line(reason)))
+            format!("stopped: {}; the same command resumes it", ctx.with_ascii_fallback(&one_line(reason)))
         }
         RunState::Finished => {
             let leave = ctx.state.keymap.key_label(Action::Quit);
             match totals.total {
-                1 => format!("the one item has ended; {leave} leaves"),
-                total => format!("all {} items have ended; {leave} leaves", group_digits(total)),
+                1 => format!("the one item has ended; {leave} quits"),
+                total => format!("all {} items have ended; {leave} quits", group_digits(total)),
             }
         }
     };
@@ -207,7 +210,7 @@ fn resume_hint(ctx: RenderCtx<'_>) -> String {
     if ctx.state.read_only {
         return String::new();
     }
-    format!("; {} goes on", ctx.state.keymap.key_label(Action::TogglePause))
+    format!("; {} resumes", ctx.state.keymap.key_label(Action::TogglePause))
 }
 
 /// The bottlenecks of the run, and the quota that runs out first.
@@ -217,20 +220,20 @@ fn bottleneck_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'stati
         return after_run_segments(ctx);
     }
     let (bottlenecks, role) = forecast_text::main_bottlenecks(ctx);
-    let held = [ctx.span("held by ", StyleRole::Muted), ctx.span(bottlenecks, role)];
+    let limits = [ctx.span("limited by (last 5 min): ", StyleRole::Muted), ctx.span(bottlenecks, role)];
     let key = ctx.state.keymap.key_label(Action::InspectRun);
     let forecast = snapshot.forecast.as_ref();
     let runs_out = forecast.and_then(|forecast| forecast_text::first_exhausted_text(ctx, forecast)).unwrap_or_default();
     let before_reset =
         forecast.and_then(|forecast| forecast_text::before_reset_text(ctx, forecast)).unwrap_or_default();
-    let held = held.into_iter().chain([
+    let limits = limits.into_iter().chain([
         ctx.span("  (", StyleRole::Muted),
         ctx.span(key, StyleRole::Key),
         ctx.span(" why)", StyleRole::Muted),
     ]);
-    let held = ctx.truncated_spans(held, columns.saturating_sub(2));
+    let limits = ctx.truncated_spans(limits, columns.saturating_sub(2));
     vec![
-        Segment::left(0, held.spans),
+        Segment::left(0, limits.spans),
         Segment::right(1, [ctx.span(runs_out, StyleRole::Exhausted)]),
         Segment::right(2, [ctx.span(before_reset, StyleRole::Muted)]),
     ]

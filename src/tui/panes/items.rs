@@ -93,7 +93,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
 const fn empty_message(state_filter: Option<ItemState>) -> &'static str {
     match state_filter {
         Some(ItemState::Failed) => "no item has failed",
-        Some(ItemState::Waiting) => "no item waits",
+        Some(ItemState::Waiting) => "no item is waiting",
         Some(ItemState::InFlight) => "nothing is in flight",
         Some(ItemState::Done) => "no item is done yet",
         None => "no items",

@@ -6,7 +6,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{in_flight_columns, max_width, render_empty};
+use super::{in_flight_column, max_width, render_empty};
 use crate::{
     domain::{
         Command,
@@ -63,10 +63,10 @@ fn columns(ctx: RenderCtx<'_>) -> Vec<Column<Cell>> {
         Column::left(Cell::Name, "key", [6, name_width(|key| &key.name, 10), name_width(|key| &key.name, 24)], 0),
         Column::left(Cell::Current, "", [1; 3], 0),
         Column::left(Cell::Health, "health", [6, SCORE_COLUMNS + 5, SCORE_COLUMNS + 11], 2),
-        Column::right(Cell::Ok, "ok", 5, 1),
-        Column::right(Cell::Failed, "fail", 4, 1),
-        Column::right(Cell::InFlight, "fly", in_flight_columns(keys.iter().map(|key| key.in_flight)), 4),
-        Column::left(Cell::State, "state", [17, 27, 30], 0),
+        Column::right(Cell::Ok, "ok", 4, 1),
+        Column::right(Cell::Failed, "errors", 6, 1),
+        in_flight_column(Cell::InFlight, 4),
+        Column::left(Cell::State, "state", [19, 26, 30], 0),
         Column::right(Cell::Cost, "$", 6, 3),
         Column::right(Cell::Tokens, "tokens", 6, 5),
         Column::left(

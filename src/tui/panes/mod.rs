@@ -52,7 +52,7 @@ pub fn title_suffix(ctx: RenderCtx<'_>, pane: Pane) -> Option<String> {
             let keys = &ctx.snapshot.keys;
             let is_available = |key: &&KeyView| matches!(key.condition, Condition::Ready | Condition::Limited { .. });
             let unavailable = keys.len() - keys.iter().filter(is_available).count();
-            (unavailable > 0).then(|| format!("{unavailable} of {} out", keys.len()))
+            (unavailable > 0).then(|| format!("{unavailable} of {} unavailable", keys.len()))
         }
         Pane::Cooldowns => {
             let count = ctx.snapshot.cooldowns.len();
@@ -88,8 +88,8 @@ pub fn border_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout) -> Opt
     (!text.is_empty()).then(|| format!(" {} ", ctx.truncated(&text, room.saturating_sub(2))))
 }
 
-/// `z shows fly tokens` names the hidden columns that full screen would show. If it would show none of them,
-/// `w tells provider project` names those that only the inspect overlay has.
+/// `hidden: in flight, tokens (z)` for columns that full screen would show, `hidden: provider, project (w)` for those
+/// that only the inspect overlay has.
 fn hidden_columns_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, area: Rect) -> Option<String> {
     let columns = |pane_area| {
         let width = layout.list_columns(pane_area);
@@ -104,8 +104,8 @@ fn hidden_columns_note(ctx: RenderCtx<'_>, pane: Pane, layout: &ScreenLayout, ar
     let shown: Vec<_> = here.iter().filter(|column| !zoomed.contains(column)).copied().collect();
     match (shown.is_empty(), here.is_empty()) {
         (_, true) => None,
-        (false, _) => Some(format!("{} shows {}", key(Action::Zoom), shown.join(" "))),
-        (true, _) => Some(format!("{} tells {}", key(Action::Inspect), here.join(" "))),
+        (false, _) => Some(format!("hidden: {} ({})", shown.join(", "), key(Action::Zoom))),
+        (true, _) => Some(format!("hidden: {} ({})", here.join(", "), key(Action::Inspect))),
     }
 }
 
@@ -135,9 +135,10 @@ fn render_empty(ctx: RenderCtx<'_>, message: &str, area: Rect, buf: &mut Buffer)
     }
 }
 
-/// Width of a column of requests in flight: four digits if any count needs them.
-fn in_flight_columns(counts: impl Iterator<Item = u32>) -> u16 {
-    if counts.max() > Some(999) { 4 } else { 3 }
+/// A column of the number of requests in flight. Its heading is wider than any number.
+fn in_flight_column<I>(id: I, priority: u8) -> Column<I> {
+    const TITLE: &str = "in flight";
+    Column::right(id, TITLE, TITLE.len() as u16, priority)
 }
 
 /// The width of the longest of these names, at most `max_columns`.

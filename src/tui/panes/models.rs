@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
-use super::{in_flight_columns, max_width, render_empty};
+use super::{in_flight_column, max_width, render_empty};
 use crate::{
     domain::snapshot::{Gauge, ModelView},
     tui::{
@@ -76,7 +76,7 @@ fn columns(ctx: RenderCtx<'_>, width: u16) -> Vec<Column<Cell>> {
         bar(Cell::RpdBar),
         Column::right(Cell::Rpd, "RPD", gauge_columns(models, 9, |model| model.rpd), 1),
         Column::right(Cell::Resets, "resets", 6, 2),
-        Column::right(Cell::InFlight, "fly", in_flight_columns(models.iter().map(|model| model.in_flight)), 7),
+        in_flight_column(Cell::InFlight, 7),
         Column::right(Cell::P50, "p50", 5, 6),
         Column::right(Cell::P95, "p95", 5, 4),
         Column::right(Cell::Ok, "ok%", 4, 3),

@@ -13,8 +13,7 @@ use crate::{
     domain::snapshot::{Condition, RouteView},
     tui::{
         action::Action,
-        format::{compact, countdown},
-        labels,
+        format::compact,
         overlays::inspect,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -30,6 +29,8 @@ use crate::{
 
 /// Minimum width of a cell of the matrix: enough for the remaining daily quota and the number of successes.
 const MIN_CELL_COLUMNS: u16 = 19;
+/// Room for the number of requests in flight as well.
+const MAX_CELL_COLUMNS: u16 = 36;
 /// With fewer rows below the matrix, the explanation is omitted.
 const MIN_ROWS_TO_EXPLAIN: u16 = 6;
 /// Longer lines are hard to read.
@@ -126,7 +127,8 @@ fn model_columns(ctx: RenderCtx<'_>, width: u16) -> ModelColumns {
     let models = snapshot.models.len();
     let visible_models = usize::from((room + 1) / (MIN_CELL_COLUMNS + 1)).clamp(1, models.max(1));
     // Wider cells if there is room: model names are long.
-    let cell_width = (room / visible_models as u16).saturating_sub(1).clamp(MIN_CELL_COLUMNS.min(room), 30);
+    let cell_width =
+        (room / visible_models as u16).saturating_sub(1).clamp(MIN_CELL_COLUMNS.min(room), MAX_CELL_COLUMNS);
     ModelColumns {
         key_name_width,
         first_model: first_visible_row(ctx.state.selected_model(snapshot), visible_models, models),
@@ -155,16 +157,9 @@ fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: us
     }
     let quota_left = route.rpd.limit.map(|limit| format!("{} left", compact(limit.saturating_sub(route.rpd.used))));
     let mut details = Vec::new();
-    let text = match &route.condition {
-        Condition::Ready => quota_left.clone().unwrap_or_else(|| "ready".to_owned()),
-        Condition::Limited { until, .. } => {
-            until.map_or_else(|| "full".to_owned(), |until| format!("full {}", countdown(ctx.time_until(until))))
-        }
-        Condition::CoolingDown { until, .. } => format!("cooling {}", countdown(ctx.time_until(*until))),
-        Condition::Exhausted { until, .. } => format!("spent {}", countdown(ctx.time_until(*until))),
-        Condition::CircuitOpen { until, .. } => format!("broken {}", countdown(ctx.time_until(*until))),
-        Condition::Disabled { cause, .. } => labels::outcome(cause.outcome).to_owned(),
-        Condition::SwitchedOff { .. } => "off".to_owned(),
+    let text = match (&route.condition, &quota_left) {
+        (Condition::Ready, Some(quota_left)) => quota_left.clone(),
+        (condition, _) => ctx.short_condition_text(condition),
     };
     // Also shows the remaining daily quota of a route that will be available again before the daily reset. A ready
     // route shows it already; for exhausted, disabled and switched-off routes it doesn't matter.
@@ -174,7 +169,7 @@ fn route_cell(ctx: RenderCtx<'_>, route: &RouteView, is_current: bool, width: us
     ) {
         details.extend(quota_left);
     }
-    details.extend((route.in_flight > 0).then(|| format!("{} fly", route.in_flight)));
+    details.extend((route.in_flight > 0).then(|| format!("{} in flight", route.in_flight)));
     details.extend((route.ok > 0).then(|| format!("{} ok", compact(route.ok))));
     let mut spans = vec![ctx.span(format!("{glyph} {text}"), role)];
     let mut used = spans[0].width();

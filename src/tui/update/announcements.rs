@@ -43,5 +43,5 @@ pub fn window_title(snapshot: &Snapshot) -> String {
     let run = one_line(&snapshot.run);
     let done = percent(totals.done + totals.failed, totals.total);
     let failed = if totals.failed > 0 { ", some failed" } else { "" };
-    format!("{run}: {} {done}%{failed}", snapshot.state.name())
+    format!("{run}: {} {done}%{failed}", snapshot.state.label())
 }

@@ -64,7 +64,8 @@ pub fn rejection_reason(action: Action, state: &State, snapshot: &Snapshot) -> O
 pub fn current_label(action: Action, state: &State, snapshot: &Snapshot) -> Option<&'static str> {
     let either = |on: bool, to_on, to_off| Some(if on { to_on } else { to_off });
     match action {
-        Action::TogglePause => either(is_paused_or_pausing(state, snapshot), "go on", "pause"),
+        Action::TogglePause => either(is_paused_or_pausing(state, snapshot), "resume", "pause"),
+        Action::InspectRun => either(snapshot.state.is_over(), "run report", "why not faster"),
         Action::Toggle => match switch_command(None, state, snapshot).ok()? {
             Command::SetKey { on, .. } => either(on, "key on", "key off"),
             Command::SetModel { on, .. } => either(on, "model on", "model off"),
