@@ -206,5 +206,5 @@ fn a_dead_key_a_closed_model_and_a_failing_one_cost_no_item() {
     assert_eq!((books.total.ok, books.prompts.answered_more_than_once), (40, 0));
     assert_eq!(books.pool("one", "spent").unwrap().counts.ok, 2);
     let log = machine.read("runs/batch/cascadeck.log");
-    assert!(log.contains(" → "), "fallbacks are in the log:\n{log}");
+    assert!(log.contains("  429 quota_exhausted_billing"), "fallbacks are in the log:\n{log}");
 }
