@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::{net::TcpListener, signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Profile, Simulator};
 use crate::clock::Clock;
@@ -65,6 +66,8 @@ pub async fn run(args: SimArgs) -> anyhow::Result<String> {
         ))
         .into());
     }
+    // Before the address is printed: whoever reads it may send a signal at once.
+    let interrupts = Interrupts::register()?;
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}; is something else listening there?", args.listen))?;
@@ -77,7 +80,7 @@ pub async fn run(args: SimArgs) -> anyhow::Result<String> {
         args.profile
     );
 
-    wait_for_interrupt().await?;
+    interrupts.recv().await;
     let stats = simulator.stop().await.context("the simulator stopped badly")?;
     eprintln!("{}", stats.summary());
     Ok(serde_json::to_string_pretty(&stats)? + "\n")
@@ -109,13 +112,23 @@ fn read_profile(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-async fn wait_for_interrupt() -> anyhow::Result<()> {
-    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupt = signal::ctrl_c() => interrupt?,
-        _ = terminate.recv() => {}
+/// The signals that end the simulator.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn register() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
-    Ok(())
+
+    async fn recv(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 fn parse_speed(text: &str) -> Result<f64, String> {
