@@ -12,7 +12,7 @@ use crate::domain::{
     bottleneck::{Bottleneck, BottleneckShare},
 };
 
-use super::{Scheduler, availability::Availability, breaker::Breaker, pool::PoolBlock};
+use super::{Scheduler, fleet::availability::Availability, health::breaker::Breaker, limits::pool::PoolBlock};
 
 /// Number of time buckets. With buckets of one minute, shares cover about the last five minutes.
 const BUCKET_COUNT: usize = 5;

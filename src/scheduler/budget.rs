@@ -5,7 +5,11 @@
 
 use crate::domain::{Money, Now, QuotaDay, RouteId, SpendLimits, WallTime};
 
-use super::{QueuedItem, Scheduler, availability::Availability, daily_quota::next_reset, pool::PoolBlock};
+use super::{
+    QueuedItem, Scheduler,
+    fleet::availability::Availability,
+    limits::{daily_quota::next_reset, pool::PoolBlock},
+};
 
 /// Money caps and what is committed against them.
 #[derive(Clone, Copy, Debug, Default)]

@@ -10,15 +10,15 @@ use crate::domain::{
 
 use super::{
     QueuedItem, Reserved, Scheduler,
-    allowed_routes::AllowedRoutes,
-    availability::Availability,
-    breaker::Breaker,
     budget::BudgetAdmission,
-    cooldown::Wakeup,
-    limit_kind::LimitKind,
-    model_score::TYPICAL_OUTPUT_TOKENS,
-    pool::{PoolBlock, TokenEstimate},
-    route_selector::RouteSearch,
+    fleet::availability::Availability,
+    health::breaker::Breaker,
+    limits::{
+        cooldown::Wakeup,
+        limit_kind::LimitKind,
+        pool::{PoolBlock, TokenEstimate},
+    },
+    routing::{allowed_routes::AllowedRoutes, model_score::TYPICAL_OUTPUT_TOKENS, route_selector::RouteSearch},
 };
 
 /// The number of items at the head of a queue that are checked to find one that can be sent.

@@ -8,10 +8,10 @@ use crate::domain::{Now, RouteId, Seq, SpillTo, WhenLimited};
 
 use super::{
     QueuedItem, Scheduler,
-    availability::Availability,
-    breaker::Breaker,
     budget::BudgetAdmission,
     dispatch::{LOOKAHEAD, STARVATION_AGE},
+    fleet::availability::Availability,
+    health::breaker::Breaker,
 };
 
 impl Scheduler {

@@ -25,43 +25,22 @@
 //!            status           data for screens                    idle_check         for tests
 //! ```
 
-mod adaptive_limit;
-mod allowed_routes;
-mod availability;
-mod bitset;
 mod bottleneck;
-mod breaker;
 mod budget;
-mod candidates;
 mod complete;
-mod cooldown;
-mod daily_quota;
 mod dispatch;
-mod fault_attribution;
+mod fleet;
 pub mod forecast;
 mod health;
 mod idle_check;
-mod latency_average;
-mod lease;
-mod limit_kind;
-mod limit_sources;
 mod limit_updates;
-mod min_rtt;
-mod min_tree;
-mod model_score;
+mod limits;
 mod operator;
-mod pool;
-mod pool_limits;
-mod probe;
 mod queue;
-mod ramp;
-mod route_selector;
+mod routing;
 mod saved_state;
-mod setup;
 mod shared_quota;
 mod status;
-mod weighted_sampler;
-mod window;
 
 use std::{
     cmp::Reverse,
@@ -69,9 +48,9 @@ use std::{
     time::Duration,
 };
 
-pub use availability::StallReason;
 pub use complete::{AttemptEffects, Disposition};
 pub use dispatch::{LocalRejection, NextStep, PlannedAttempt};
+pub use fleet::availability::StallReason;
 pub use forecast::{Assumptions, ForecastInput};
 pub use operator::NotFound;
 pub use queue::QueuedItem;
@@ -80,15 +59,15 @@ pub use status::{KeyStatus, ModelStatus, RouteStatus};
 
 use crate::domain::{AttemptId, Key, Model, Money, MonoTime, Now, Policy, RouteId, Seq, WallTime, snapshot::Cause};
 
-use breaker::Breaker;
-use cooldown::Cooldown;
-use fault_attribution::RecentFailures;
-use health::Health;
-use latency_average::LatencyAverage;
-use min_rtt::MinRtt;
-use pool::QuotaPool;
+use health::breaker::Breaker;
+use health::fault_attribution::RecentFailures;
+use health::latency_average::LatencyAverage;
+use health::score::Health;
+use limits::cooldown::Cooldown;
+use limits::min_rtt::MinRtt;
+use limits::pool::QuotaPool;
+use limits::ramp::Ramp;
 use queue::{ItemClass, Reserved};
-use ramp::Ramp;
 use shared_quota::SharedQuotaDetector;
 
 /// The state of all scheduling decisions.
@@ -313,7 +292,7 @@ impl Scheduler {
     }
 
     /// Marks a route as not ready. It is checked again at `wakeup`.
-    fn park(&mut self, now: Now, route: RouteId, wakeup: cooldown::Wakeup) {
+    fn park(&mut self, now: Now, route: RouteId, wakeup: limits::cooldown::Wakeup) {
         for class in &mut self.classes {
             class.park(route);
         }
@@ -322,7 +301,7 @@ impl Scheduler {
         self.schedule_wakeup(now, route, wakeup);
     }
 
-    fn schedule_wakeup(&mut self, now: Now, route: RouteId, wakeup: cooldown::Wakeup) {
+    fn schedule_wakeup(&mut self, now: Now, route: RouteId, wakeup: limits::cooldown::Wakeup) {
         let Some(at) = wakeup.to_mono(now) else { return };
         let scheduled_at = &mut self.routes[route.index()].wakeup_at;
         if scheduled_at.is_none_or(|earlier| earlier > at || earlier <= now.mono) {

@@ -2,7 +2,7 @@
 
 use crate::domain::{CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, WallTime, WhenLimited};
 
-use super::{Scheduler, breaker::Breaker};
+use super::{Scheduler, health::breaker::Breaker};
 
 /// No key, model or route has this name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

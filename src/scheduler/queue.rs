@@ -7,11 +7,13 @@ use smallvec::SmallVec;
 use crate::domain::{Api, ModelId, Money, MonoTime, Outcome, RouteId, Seq};
 
 use super::{
-    bitset::BitSet,
-    candidates::{Candidates, ClassKey},
-    fault_attribution::HealthPenalties,
-    pool::TokenEstimate,
-    route_selector::RouteSelector,
+    health::fault_attribution::HealthPenalties,
+    limits::pool::TokenEstimate,
+    routing::{
+        bitset::BitSet,
+        candidates::{Candidates, ClassKey},
+        route_selector::RouteSelector,
+    },
 };
 
 /// An item as the scheduler knows it: its size and its history, but not its text.

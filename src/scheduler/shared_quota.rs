@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::domain::{EventKind, EventLevel, Now};
 
-use super::{Scheduler, pool::QuotaPool};
+use super::{Scheduler, limits::pool::QuotaPool};
 
 /// Explained 429s in a row before the pair is reported.
 const MIN_EXPLAINED: u32 = 4;

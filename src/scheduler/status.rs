@@ -8,9 +8,9 @@ use crate::domain::{
 
 use super::{
     Scheduler,
-    availability::Availability,
-    breaker::Breaker,
-    cooldown::{Cooldown, Wakeup},
+    fleet::availability::Availability,
+    health::breaker::Breaker,
+    limits::cooldown::{Cooldown, Wakeup},
 };
 
 #[derive(Clone, PartialEq, Debug)]
@@ -102,8 +102,11 @@ impl Scheduler {
                 tpm: Gauge::default(),
                 rpd: Gauge::default(),
                 day: state.model.limits.quota_day,
-                day_resets_at: super::daily_quota::next_reset(state.model.limits.quota_day, now.wall)
-                    .filter(|_| state.model.limits.rpd.is_some() || state.model.limits.tpd.is_some()),
+                day_resets_at: crate::scheduler::limits::daily_quota::next_reset(
+                    state.model.limits.quota_day,
+                    now.wall,
+                )
+                .filter(|_| state.model.limits.rpd.is_some() || state.model.limits.tpd.is_some()),
                 in_flight: 0,
             })
             .collect();
@@ -193,7 +196,7 @@ impl Scheduler {
         }
         for pool in &self.pools {
             let is_exhausted_by_provider = pool.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
-            if let (false, Some(super::pool::PoolBlock::DailyLimitReached { until, used, limit })) =
+            if let (false, Some(crate::scheduler::limits::pool::PoolBlock::DailyLimitReached { until, used, limit })) =
                 (is_exhausted_by_provider, pool.current_block(now))
             {
                 views.push(CooldownView {

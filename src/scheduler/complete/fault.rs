@@ -9,10 +9,8 @@ use crate::domain::{
     AttemptResult, EventKind, ModelId, MonoTime, Now, Outcome, OutcomeAction, RouteId, Seq, pluralize, snapshot::Cause,
 };
 
-use super::{
-    super::{EVIDENCE_WINDOW, Reserved, Scheduler, breaker::Breaker, cooldown::Cooldown},
-    Disposition,
-};
+use super::Disposition;
+use crate::scheduler::{EVIDENCE_WINDOW, Reserved, Scheduler, health::breaker::Breaker, limits::cooldown::Cooldown};
 
 /// Longest cooldown of a provider that can't be reached.
 const MAX_UNREACHABLE_WAIT: Duration = Duration::from_secs(30);

@@ -16,8 +16,8 @@ use crate::domain::{
 
 use super::{
     Reserved, Scheduler,
-    availability::Availability,
-    pool::{AttemptTiming, ObservedUsage, TokenEstimate},
+    fleet::availability::Availability,
+    limits::pool::{AttemptTiming, ObservedUsage, TokenEstimate},
 };
 
 /// The next state of the item.

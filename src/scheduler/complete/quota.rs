@@ -7,11 +7,13 @@ use crate::domain::{
     snapshot::{Cause, CauseSource},
 };
 
-use super::super::{
+use crate::scheduler::{
     Reserved, Scheduler,
-    cooldown::Cooldown,
-    daily_quota::{ROLLING_DAY, next_reset},
-    ramp::Ramp,
+    limits::ramp::Ramp,
+    limits::{
+        cooldown::Cooldown,
+        daily_quota::{ROLLING_DAY, next_reset},
+    },
 };
 
 /// Time until a pool with a rolling day is probed again, if the provider stated no retry-after.

@@ -2,7 +2,7 @@
 
 use crate::domain::{EventKind, Now};
 
-use super::super::{Reserved, Scheduler, ramp::Ramp};
+use crate::scheduler::{Reserved, Scheduler, limits::ramp::Ramp};
 
 impl Scheduler {
     /// Handles any response other than a provider error, even a refusal: the provider can be reached, so the route's

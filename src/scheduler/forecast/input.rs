@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use crate::domain::{Money, Now, Price, QuotaDay, RouteId, SpillTo, WallTime, WhenLimited, forecast::Constraint};
 
-use super::super::{
+use crate::scheduler::{
     Scheduler,
-    availability::Availability,
     budget::Budget,
-    cooldown::Wakeup,
-    daily_quota::DailyQuota,
-    model_score::TYPICAL_OUTPUT_TOKENS,
-    pool::{PoolCounters, QuotaPool, TokenEstimate},
-    window::SlidingWindow,
+    fleet::availability::Availability,
+    limits::{
+        cooldown::Wakeup,
+        daily_quota::DailyQuota,
+        pool::{PoolCounters, QuotaPool, TokenEstimate},
+        window::SlidingWindow,
+    },
+    routing::model_score::TYPICAL_OUTPUT_TOKENS,
 };
 
 /// Assumed latency before anything is measured.
@@ -380,7 +382,7 @@ fn minute_releases(
     let used = window.used(now.mono);
     let room = limit.saturating_sub(used) as f64 / amount;
     let mut steps = Vec::new();
-    match counters.pacing.map(super::super::window::Gcra::burst) {
+    match counters.pacing.map(crate::scheduler::limits::window::Gcra::burst) {
         Some(burst) if f64::from(burst) < room => {
             let per_minute = limit as f64 / amount;
             let (step, mut left, mut at) = (f64::from(burst).max(per_minute / STEPS_PER_WINDOW as f64), room, 0.0);

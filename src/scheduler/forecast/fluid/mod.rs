@@ -13,7 +13,8 @@ use crate::domain::{
     forecast::{Constraint, StopReason},
 };
 
-use super::{super::daily_quota::next_reset, ForecastInput};
+use super::ForecastInput;
+use crate::scheduler::limits::daily_quota::next_reset;
 
 use money::BudgetStates;
 use pool_state::{PoolState, RateBucket};

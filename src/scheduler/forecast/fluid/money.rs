@@ -3,9 +3,10 @@
 
 use crate::domain::QuotaDay;
 
-use super::{
-    super::{super::daily_quota::next_reset, BudgetInput, ForecastInput},
-    EPSILON, FluidSim,
+use super::{EPSILON, FluidSim};
+use crate::scheduler::{
+    forecast::{BudgetInput, ForecastInput},
+    limits::daily_quota::next_reset,
 };
 
 /// Dollars per request.

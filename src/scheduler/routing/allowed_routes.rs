@@ -2,10 +2,12 @@
 
 use crate::domain::{Now, RouteId, SpillTo, WhenLimited};
 
-use super::{QueuedItem, Scheduler, availability::Availability, budget::BudgetAdmission, cooldown::Wakeup};
+use crate::scheduler::{
+    QueuedItem, Scheduler, budget::BudgetAdmission, fleet::availability::Availability, limits::cooldown::Wakeup,
+};
 
 /// The routes that one item may use.
-pub(super) enum AllowedRoutes {
+pub(in crate::scheduler) enum AllowedRoutes {
     Any,
     /// The routes of one model.
     Model(usize),
@@ -14,7 +16,7 @@ pub(super) enum AllowedRoutes {
 }
 
 impl AllowedRoutes {
-    pub(super) fn allows(&self, route: RouteId, model: usize) -> bool {
+    pub(in crate::scheduler) fn allows(&self, route: RouteId, model: usize) -> bool {
         match self {
             Self::Any => true,
             Self::Model(only) => model == *only,
@@ -25,7 +27,7 @@ impl AllowedRoutes {
 
 impl Scheduler {
     /// The routes that the item may take by `when_limited` and `spill`. May schedule wakeups and move the cursor.
-    pub(super) fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> AllowedRoutes {
+    pub(in crate::scheduler) fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> AllowedRoutes {
         if self.policy.when_limited == WhenLimited::Wait {
             return AllowedRoutes::Only(self.route_at_cursor(now, class, item));
         }
@@ -95,7 +97,7 @@ impl Scheduler {
     }
 
     /// Whether waiting on the route makes sense: it is neither exhausted, nor disabled, nor switched off.
-    pub(super) fn can_wait_on(&self, now: Now, route: RouteId) -> bool {
+    pub(in crate::scheduler) fn can_wait_on(&self, now: Now, route: RouteId) -> bool {
         let availability = self.availability(now, route);
         !availability.is_exhausted() && !matches!(availability, Availability::SwitchedOff { .. })
     }

@@ -12,11 +12,11 @@ use crate::domain::{
 };
 
 use super::{
-    Scheduler,
     cooldown::Cooldown,
     daily_quota::{DailyQuota, ROLLING_DAY, next_reset},
     pool::TokenEstimate,
 };
+use crate::scheduler::Scheduler;
 
 /// Lease period of rolling days, in microseconds. What is counted in a period is free again one day after its end.
 const LEASE_STEP_MICROS: i64 = 30 * 60 * 1_000_000;
@@ -162,7 +162,7 @@ impl Scheduler {
     }
 
     /// Marks a pool as possibly needing a lease.
-    pub(super) fn mark_lease_needed(&mut self, pool: usize) {
+    pub(in crate::scheduler) fn mark_lease_needed(&mut self, pool: usize) {
         if self.pools[pool].is_shared() && self.pools_needing_lease.last() != Some(&pool) {
             self.pools_needing_lease.push(pool);
         }
@@ -280,7 +280,7 @@ impl Scheduler {
     }
 
     /// Records that the pool's lease was too small for an item.
-    pub(super) fn record_shortfall(&mut self, pool: usize, estimate: TokenEstimate) {
+    pub(in crate::scheduler) fn record_shortfall(&mut self, pool: usize, estimate: TokenEstimate) {
         self.pools[pool].record_shortfall(estimate);
         self.mark_lease_needed(pool);
     }

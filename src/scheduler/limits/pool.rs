@@ -8,13 +8,13 @@ use crate::domain::{
     snapshot::{Cause, Gauge},
 };
 
+use super::ramp::Ramp;
 use super::{
     cooldown::{Cooldown, Wakeup},
     daily_quota::{CountInterval, DailyQuota, DayAdmission},
     limit_kind::LimitKind,
     limit_sources::SourcedLimit,
     pool_limits::{AdmittedSample, PoolLimits},
-    ramp::Ramp,
     window::{Gcra, MINUTE, SlidingWindow, WindowAdmission},
 };
 

@@ -3,14 +3,16 @@
 
 use crate::domain::{ModelId, Now, RouteId, SpillTo, WhenLimited};
 
-use super::{QueuedItem, Scheduler, breaker::Breaker, budget::BudgetAdmission, dispatch::LOOKAHEAD};
+use super::breaker::Breaker;
+use crate::scheduler::{QueuedItem, Scheduler, budget::BudgetAdmission, dispatch::LOOKAHEAD};
 
 impl Scheduler {
     /// Whether the next request on this route is a probe.
-    pub(super) fn is_probe(&self, now: Now, id: RouteId) -> bool {
+    pub(in crate::scheduler) fn is_probe(&self, now: Now, id: RouteId) -> bool {
         let route = &self.routes[id.index()];
-        let has_ended =
-            |cooldown: &Option<super::Cooldown>| cooldown.as_ref().is_some_and(|cooldown| cooldown.is_over(now));
+        let has_ended = |cooldown: &Option<crate::scheduler::Cooldown>| {
+            cooldown.as_ref().is_some_and(|cooldown| cooldown.is_over(now))
+        };
         matches!(route.breaker, Breaker::Open { .. } | Breaker::HalfOpen { .. })
             || self.pools[route.pool].ramp.is_some_and(|ramp| ramp.limit() == 1)
             || has_ended(&self.projects[self.keys[route.key].project].out_of_credit)
@@ -21,7 +23,7 @@ impl Scheduler {
     /// has had fewer errors on the model. An item with errors yields probes: otherwise items that fail everywhere would
     /// probe the route forever, and it would stay unavailable for the others. An item that has used up its retries on
     /// the model yields every request, since the route may allow only a few requests a day.
-    pub(super) fn yields_probe(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
+    pub(in crate::scheduler) fn yields_probe(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         let model = ModelId(self.routes[route.index()].model as u32);
         let errors = item.provider_errors_on(model);
         if errors == 0 || (errors <= self.policy.retries_per_model && !self.is_probe(now, route)) {
@@ -62,7 +64,7 @@ impl Scheduler {
 
     /// If the request is a probe, replaces `item` by a smaller one: the smallest near the head of its class that has
     /// had no errors on the model. `item` then goes back to the queue.
-    pub(super) fn swap_for_smallest_if_probe(
+    pub(in crate::scheduler) fn swap_for_smallest_if_probe(
         &mut self,
         now: Now,
         class: usize,

@@ -5,16 +5,13 @@ use crate::domain::{
     CascadeOrder, Key, KeyRole, Model, Now, Outcome, RouteId, RouteTarget, RoutingTraits, Strategy, WhenLimited,
 };
 
-use super::{
-    ItemClass, Scheduler,
-    availability::Availability,
-    route_selector::{ModelRange, RouteSelector, RouteStats, Tiers},
-};
+use super::route_selector::{ModelRange, RouteSelector, RouteStats, Tiers};
+use crate::scheduler::{ItemClass, Scheduler, fleet::availability::Availability};
 
 /// The properties that items of one class have in common. There are at most (models + 1) x (rules + 1) x 2 classes,
 /// plus those of items that the operator sent to a required target.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct ClassKey {
+pub(in crate::scheduler) struct ClassKey {
     pub needs_vision: bool,
     /// A model name that the fleet has.
     pub preferred_model: Option<String>,
@@ -26,7 +23,7 @@ pub(super) struct ClassKey {
 
 /// Routes in order of preference, and the selector that chooses among the ready ones.
 #[derive(Debug)]
-pub(super) struct Candidates {
+pub(in crate::scheduler) struct Candidates {
     pub routes: Vec<RouteId>,
     pub selector: RouteSelector,
 }
@@ -87,7 +84,7 @@ impl Scheduler {
     }
 
     /// Sorts the routes into the cascade's order and rebuilds the candidates of every class.
-    pub(super) fn rebuild_ranking(&mut self) {
+    pub(in crate::scheduler) fn rebuild_ranking(&mut self) {
         let keys = self.key_ranks();
         let mut ranking: Vec<RouteId> = (0..self.routes.len() as u32).map(RouteId).collect();
         ranking.sort_by_key(|route| {
@@ -105,14 +102,14 @@ impl Scheduler {
     }
 
     /// Like [`Scheduler::rebuild_ranking`], but the strict pipeline's cursor stays on its route.
-    pub(super) fn rebuild_ranking_keeping_cursor(&mut self) {
+    pub(in crate::scheduler) fn rebuild_ranking_keeping_cursor(&mut self) {
         let cursor_route = self.ranking.get(self.cursor).copied();
         self.rebuild_ranking();
         self.cursor = self.ranking.iter().position(|route| Some(*route) == cursor_route).unwrap_or(0);
     }
 
     /// Rotates the keys at the start of a UTC day: the first key of the order becomes the last.
-    pub(super) fn rotate_keys(&mut self, now: Now) {
+    pub(in crate::scheduler) fn rotate_keys(&mut self, now: Now) {
         let today = now.wall.0.div_euclid(MICROS_PER_DAY);
         if self.policy.rotate_keys_daily && self.rotation_day != Some(today) {
             self.rotation_day = Some(today);
@@ -143,7 +140,7 @@ impl Scheduler {
     }
 
     /// The strategy for items of this class.
-    pub(super) fn strategy_for(&self, class_key: &ClassKey) -> Strategy {
+    pub(in crate::scheduler) fn strategy_for(&self, class_key: &ClassKey) -> Strategy {
         // The strict pipeline always follows the cascade.
         if self.policy.when_limited == WhenLimited::Wait {
             return Strategy::Cascade;
@@ -161,7 +158,7 @@ impl Scheduler {
         let rule = class_key.rule.and_then(|rule| self.policy.rules.get(rule));
         let rule_models = rule.and_then(|rule| rule.models.as_ref());
         // A model's rank for this class; `None` if the class may not use it.
-        let rank_of = |(index, state): (usize, &super::ModelState)| {
+        let rank_of = |(index, state): (usize, &crate::scheduler::ModelState)| {
             let model = &state.model;
             let can_serve = model.vision || !class_key.needs_vision;
             let rank = match rule_models {
@@ -230,7 +227,7 @@ impl Scheduler {
     }
 
     /// The measurements of one route that strategies use.
-    pub(super) fn route_stats(&self, id: RouteId) -> RouteStats {
+    pub(in crate::scheduler) fn route_stats(&self, id: RouteId) -> RouteStats {
         let route = &self.routes[id.index()];
         let (key, model) = (&self.keys[route.key], &self.models[route.model]);
         let weight = route_weight(&key.key, &model.model);
@@ -250,7 +247,7 @@ impl Scheduler {
     }
 
     /// Passes the current measurements of a route to every class that uses them.
-    pub(super) fn update_stats(&mut self, id: RouteId) {
+    pub(in crate::scheduler) fn update_stats(&mut self, id: RouteId) {
         if !self.uses_stats {
             return;
         }
@@ -263,14 +260,14 @@ impl Scheduler {
     }
 
     /// Updates the measurements of all routes of a key, after its health changed.
-    pub(super) fn update_key_stats(&mut self, key: usize) {
+    pub(in crate::scheduler) fn update_key_stats(&mut self, key: usize) {
         for index in 0..self.keys[key].routes.len() {
             self.update_stats(self.keys[key].routes[index]);
         }
     }
 
     /// Records that a route was chosen for an item of `class`.
-    pub(super) fn on_dispatch(&mut self, class: usize, id: RouteId) {
+    pub(in crate::scheduler) fn on_dispatch(&mut self, class: usize, id: RouteId) {
         self.dispatch_count += 1;
         self.routes[id.index()].last_use_number = self.dispatch_count;
         for (index, state) in self.classes.iter_mut().enumerate() {

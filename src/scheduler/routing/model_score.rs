@@ -4,10 +4,11 @@ use smallvec::SmallVec;
 
 use crate::domain::{BalanceWeights, Money, Strategy};
 
-use super::{QueuedItem, Scheduler, route_selector::RouteSearch};
+use super::route_selector::RouteSearch;
+use crate::scheduler::{QueuedItem, Scheduler};
 
 /// Assumed output tokens before a model has answered.
-pub(super) const TYPICAL_OUTPUT_TOKENS: f64 = 256.0;
+pub(in crate::scheduler) const TYPICAL_OUTPUT_TOKENS: f64 = 256.0;
 
 /// The inputs for the score of one model for one item.
 #[derive(Clone, Copy, Debug)]
@@ -23,14 +24,14 @@ struct ScoreInput {
 
 impl Scheduler {
     /// Starts a search through a class's candidates for this item.
-    pub(super) fn start_search(&mut self, class: usize, item: &QueuedItem) -> RouteSearch {
+    pub(in crate::scheduler) fn start_search(&mut self, class: usize, item: &QueuedItem) -> RouteSearch {
         let ranked_models = self.ranked_models(class, item);
         let state = &mut self.classes[class];
         state.selector.start_search(&state.ready, &ranked_models, &mut self.rng)
     }
 
     /// For strategies that order models: indices of the class's model ranges, best first. Empty for other strategies.
-    pub(super) fn ranked_models(&self, class: usize, item: &QueuedItem) -> SmallVec<[usize; 16]> {
+    pub(in crate::scheduler) fn ranked_models(&self, class: usize, item: &QueuedItem) -> SmallVec<[usize; 16]> {
         let state = &self.classes[class];
         let Some(ranges) = state.selector.model_ranges() else { return SmallVec::new() };
         // A model without answers is assumed to write as much as the others, so that its assumed output does not decide

@@ -9,7 +9,7 @@ use crate::domain::{QuotaDay, WallTime};
 use super::lease::Lease;
 
 /// The length of a rolling day: each request counts for 24 hours.
-pub(super) const ROLLING_DAY: Duration = Duration::from_secs(24 * 3_600);
+pub(in crate::scheduler) const ROLLING_DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Rolling counts are grouped by minute. That is at most 1,440 entries a day, and a count is held at most one minute
 /// too long.

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use crate::domain::{Key, Limits, Model, Policy, Provider, RouteId, SpendLimits};
 
-use super::{
-    KeyState, ModelState, ProjectState, ProviderState, RouteState, RunSpend, Scheduler, breaker::Breaker,
-    budget::Budget, health::Health, latency_average::LatencyAverage, pool::QuotaPool,
+use crate::scheduler::{
+    KeyState, ModelState, ProjectState, ProviderState, RouteState, RunSpend, Scheduler,
+    budget::Budget,
+    health::{breaker::Breaker, latency_average::LatencyAverage, score::Health},
+    limits::pool::QuotaPool,
 };
 
 impl Scheduler {
@@ -48,7 +50,7 @@ impl Scheduler {
             rejections: Vec::new(),
             failing_items: std::collections::HashSet::new(),
             model_groups: Vec::new(),
-            shared_quotas: super::SharedQuotaDetector::default(),
+            shared_quotas: crate::scheduler::SharedQuotaDetector::default(),
             next_attempt_id: 1,
             is_paused: false,
             run_spend: RunSpend::default(),
@@ -59,7 +61,7 @@ impl Scheduler {
             rotation_day: None,
             readiness_version: 1,
             last_poll: None,
-            bottlenecks: super::bottleneck::BottleneckTracker::default(),
+            bottlenecks: crate::scheduler::bottleneck::BottleneckTracker::default(),
             pools_needing_lease: Vec::new(),
             needs_first_leases: false,
             rng: fastrand::Rng::with_seed(seed),
@@ -97,7 +99,7 @@ impl Scheduler {
                 if pool == self.pools.len() {
                     let limits = self.pool_limits(model_index);
                     let group = group_indices.entry((provider, quota_name.to_owned())).or_insert_with(|| {
-                        self.model_groups.push(super::ModelGroup::default());
+                        self.model_groups.push(crate::scheduler::ModelGroup::default());
                         self.model_groups.len() - 1
                     });
                     self.model_groups[*group].pools.push(pool);
@@ -132,7 +134,7 @@ impl Scheduler {
                 switched_off_at: None,
                 disabled: None,
                 health: Health::default(),
-                recent_failures: super::RecentFailures::default(),
+                recent_failures: crate::scheduler::RecentFailures::default(),
                 in_flight: 0,
                 routes,
                 budget: Budget::new(key.spend_limits),

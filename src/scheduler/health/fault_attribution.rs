@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use crate::domain::{EventKind, EventLevel, MonoTime, Now, Outcome, Seq, snapshot::Cause};
 
-use super::{EVIDENCE_WINDOW, Reserved, Scheduler, breaker::Breaker};
+use super::breaker::Breaker;
+use crate::scheduler::{EVIDENCE_WINDOW, Reserved, Scheduler};
 
 /// Number of different items that must fail on a key before its breakers open.
 const MIN_FAILING_ITEMS: usize = 5;
@@ -50,7 +51,7 @@ impl RecentFailures {
 
 impl Scheduler {
     /// Attributes a provider error of `reserved` that happened while another key at the same model succeeds.
-    pub(super) fn attribute_fault(
+    pub(in crate::scheduler) fn attribute_fault(
         &mut self,
         now: Now,
         reserved: &mut Reserved,

@@ -5,17 +5,19 @@ use std::fmt;
 
 use crate::domain::{Money, Now, Outcome, RouteId, WallTime, plural, snapshot::Cause};
 
-use super::{
+use crate::scheduler::{
     Scheduler,
-    breaker::Breaker,
     budget::BudgetAdmission,
-    cooldown::{Cooldown, Wakeup},
-    limit_kind::LimitKind,
-    pool::PoolBlock,
+    health::breaker::Breaker,
+    limits::{
+        cooldown::{Cooldown, Wakeup},
+        limit_kind::LimitKind,
+        pool::PoolBlock,
+    },
 };
 
 #[derive(Debug)]
-pub(super) enum Availability<'a> {
+pub(in crate::scheduler) enum Availability<'a> {
     Ready,
     /// The operator switched off the route, its key or its model.
     SwitchedOff {
@@ -84,7 +86,7 @@ pub enum StallReason {
 }
 
 impl Scheduler {
-    pub(super) fn availability(&self, now: Now, id: RouteId) -> Availability<'_> {
+    pub(in crate::scheduler) fn availability(&self, now: Now, id: RouteId) -> Availability<'_> {
         let route = &self.routes[id.index()];
         let (key, model) = (&self.keys[route.key], &self.models[route.model]);
         if let Some(since) = route.switched_off_at.or(key.switched_off_at).or(model.switched_off_at) {
