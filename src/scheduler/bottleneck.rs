@@ -12,7 +12,7 @@ use crate::domain::{
     bottleneck::{Bottleneck, BottleneckShare},
 };
 
-use super::{Scheduler, fleet::availability::Availability, health::breaker::Breaker, limits::pool::PoolBlock};
+use super::{Scheduler, health::breaker::Breaker};
 
 /// Number of time buckets. With buckets of one minute, shares cover about the last five minutes.
 const BUCKET_COUNT: usize = 5;
@@ -223,29 +223,6 @@ impl BottleneckTracker {
     }
 }
 
-impl Bottleneck {
-    /// The bottleneck for an availability; `None` if the route is ready.
-    pub(super) fn from_availability(availability: &Availability<'_>) -> Option<Self> {
-        match availability {
-            Availability::Ready => None,
-            Availability::SwitchedOff { .. } => Some(Self::SwitchedOff),
-            Availability::Disabled(_) => Some(Self::Disabled),
-            Availability::CoolingDown(_) => Some(Self::Cooldown),
-            Availability::Exhausted(_) | Availability::DailyLimitReached { .. } => Some(Self::DailyQuota),
-            Availability::CircuitOpen { .. } => Some(Self::CircuitOpen),
-            Availability::Limited { kind, .. } => Some(kind.bottleneck()),
-        }
-    }
-
-    pub(super) fn from_pool_block(block: &PoolBlock<'_>) -> Self {
-        match block {
-            PoolBlock::Limited { kind, .. } | PoolBlock::TooLarge { kind } => kind.bottleneck(),
-            PoolBlock::DailyLimitReached { .. } | PoolBlock::Exhausted(_) => Self::DailyQuota,
-            PoolBlock::CoolingDown(_) => Self::Cooldown,
-        }
-    }
-}
-
 impl Scheduler {
     /// Adds the time until `now`. Must be called before any state changes.
     pub(super) fn tick_bottlenecks(&mut self, now: Now) {
@@ -286,7 +263,7 @@ impl Scheduler {
 
     /// Records why a route is parked.
     pub(super) fn record_parked(&mut self, now: Now, route: RouteId) {
-        let blocked_by = Bottleneck::from_availability(&self.availability(now, route));
+        let blocked_by = self.availability(now, route).bottleneck();
         let is_probing = matches!(self.routes[route.index()].breaker, Breaker::HalfOpen { .. });
         match blocked_by {
             Some(Bottleneck::Concurrency) if is_probing => {

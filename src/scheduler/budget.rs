@@ -5,11 +5,7 @@
 
 use crate::domain::{Money, Now, QuotaDay, RouteId, SpendLimits, WallTime};
 
-use super::{
-    QueuedItem, Scheduler,
-    fleet::availability::Availability,
-    limits::{daily_quota::next_reset, pool::PoolBlock},
-};
+use super::{QueuedItem, Scheduler, admission::Admission, availability::Availability, limits::daily_quota::next_reset};
 
 /// Money caps and what is committed against them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,24 +17,6 @@ pub struct Budget {
     /// Spent or at risk in the day that ends at `day_ends_at`.
     committed_today: Money,
     day_ends_at: WallTime,
-}
-
-/// Whether an amount may be committed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BudgetAdmission {
-    Now,
-    /// From the start of the next day on.
-    At(WallTime),
-    Never,
-}
-
-impl BudgetAdmission {
-    pub const fn available_at(self) -> Option<WallTime> {
-        match self {
-            Self::At(at) => Some(at),
-            Self::Now | Self::Never => None,
-        }
-    }
 }
 
 impl Budget {
@@ -67,17 +45,17 @@ impl Budget {
         (total, today)
     }
 
-    pub fn admission(&self, now: WallTime, worst_case: Money) -> BudgetAdmission {
+    pub fn admission(&self, now: WallTime, worst_case: Money) -> Admission {
         if self.caps.max_usd.is_some_and(|cap| self.committed + self.reserved + worst_case > cap) {
-            return BudgetAdmission::Never;
+            return Admission::Never;
         }
-        let Some(cap) = self.caps.max_usd_per_day else { return BudgetAdmission::Now };
+        let Some(cap) = self.caps.max_usd_per_day else { return Admission::Now };
         if self.committed_today(now) + self.reserved + worst_case <= cap {
-            return BudgetAdmission::Now;
+            return Admission::Now;
         }
         match next_reset(QuotaDay::Utc, now) {
-            Some(midnight) if worst_case <= cap => BudgetAdmission::At(midnight),
-            _ => BudgetAdmission::Never,
+            Some(midnight) if worst_case <= cap => Admission::at_wall(midnight),
+            _ => Admission::Never,
         }
     }
 
@@ -103,56 +81,48 @@ impl Budget {
 
 impl Scheduler {
     /// Whether the item's worst case on this route fits all money caps.
-    pub(super) fn budget_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> BudgetAdmission {
+    pub(super) fn budget_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> Admission {
         let worst_case = self.worst_case_cost(id, item);
         let run_spend = self.run_spend;
         let committed = run_spend.spent + run_spend.reserved + run_spend.at_risk;
         if self.policy.max_usd.is_some_and(|cap| committed + worst_case > cap) {
-            return BudgetAdmission::Never;
+            return Admission::Never;
         }
         let key = &self.keys[self.routes[id.index()].key];
-        match (self.day_budget.admission(now.wall, worst_case), key.budget.admission(now.wall, worst_case)) {
-            (BudgetAdmission::Now, other) | (other, BudgetAdmission::Now) => other,
-            (BudgetAdmission::At(at), BudgetAdmission::At(_)) => BudgetAdmission::At(at),
-            _ => BudgetAdmission::Never,
-        }
+        self.day_budget.admission(now.wall, worst_case).and(key.budget.admission(now.wall, worst_case), now)
     }
 
     /// Whether the route has enough money and daily tokens left for this item.
-    pub(super) fn quota_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> BudgetAdmission {
-        let day = match self.pools[self.routes[id.index()].pool].daily_token_block(now, self.token_estimate(id, item)) {
-            Some(PoolBlock::DailyLimitReached { until, .. }) => BudgetAdmission::At(until),
-            _ => BudgetAdmission::Now,
+    pub(super) fn quota_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> Admission {
+        let pool = &self.pools[self.routes[id.index()].pool];
+        let day = match pool.daily_token_availability(now, self.token_estimate(id, item)) {
+            Availability::DailyLimitReached { until, .. } => Admission::at_wall(until),
+            _ => Admission::Now,
         };
-        match (self.budget_admission(now, id, item), day) {
-            (BudgetAdmission::Never, _) => BudgetAdmission::Never,
-            (BudgetAdmission::Now, other) | (other, BudgetAdmission::Now) => other,
-            (BudgetAdmission::At(money), BudgetAdmission::At(tokens)) => BudgetAdmission::At(money.max(tokens)),
-            (_, BudgetAdmission::Never) => BudgetAdmission::Never,
-        }
+        self.budget_admission(now, id, item).and(day, now)
     }
 
     /// Like [`Scheduler::quota_admission`], but `None` if the route can never serve the item.
-    pub(super) fn eligibility(&self, now: Now, id: RouteId, item: &QueuedItem) -> Option<BudgetAdmission> {
+    pub(super) fn eligibility(&self, now: Now, id: RouteId, item: &QueuedItem) -> Option<Admission> {
         self.ineligibility(id, item).is_none().then(|| self.quota_admission(now, id, item))
     }
 
     /// Whether the money and daily tokens left allow the use of this route, apart from its availability. `Now` if a
     /// waiting item that may use it fits, or else a later day on which one fits, or `Never`. `None` if no waiting item
     /// may use it.
-    pub(super) fn best_admission(&self, now: Now, id: RouteId) -> Option<BudgetAdmission> {
+    pub(super) fn best_admission(&self, now: Now, id: RouteId) -> Option<Admission> {
         let mut best = None;
         let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
         for (index, class) in classes {
             if class.backlog > 0 && class.pending.is_empty() && class.has_capacity() {
                 // More items are being loaded.
-                return Some(BudgetAdmission::Now);
+                return Some(Admission::Now);
             }
             let delayed = self.backing_off.values().filter(|(class, _)| *class == index).map(|(_, item)| item);
             for admission in class.items().chain(delayed).filter_map(|item| self.eligibility(now, id, item)) {
                 match (admission, best) {
-                    (BudgetAdmission::Now, _) => return Some(BudgetAdmission::Now),
-                    (BudgetAdmission::Never, Some(_)) => {}
+                    (Admission::Now, _) => return Some(Admission::Now),
+                    (Admission::Never, Some(_)) => {}
                     (later, _) => best = Some(later),
                 }
             }
@@ -210,13 +180,13 @@ mod tests {
         let caps = SpendLimits { max_usd: Some(usd(3.0)), max_usd_per_day: Some(usd(2.0)) };
         let mut budget = Budget::new(caps);
         budget.reserve(usd(1.5));
-        assert_eq!(budget.admission(evening, usd(0.5)), BudgetAdmission::Now);
-        assert_eq!(budget.admission(evening, usd(0.6)), BudgetAdmission::At(midnight));
+        assert_eq!(budget.admission(evening, usd(0.5)), Admission::Now);
+        assert_eq!(budget.admission(evening, usd(0.6)), Admission::at_wall(midnight));
         budget.commit(evening, usd(1.5), usd(1.2));
-        assert_eq!(budget.admission(evening, usd(0.8)), BudgetAdmission::Now);
-        assert_eq!(budget.admission(evening, usd(0.9)), BudgetAdmission::At(midnight));
-        assert_eq!(budget.admission(midnight, usd(1.8)), BudgetAdmission::Now);
-        assert_eq!(budget.admission(midnight, usd(1.9)), BudgetAdmission::Never, "over the total");
-        assert_eq!(budget.admission(midnight, usd(2.1)), BudgetAdmission::Never, "no day is large enough");
+        assert_eq!(budget.admission(evening, usd(0.8)), Admission::Now);
+        assert_eq!(budget.admission(evening, usd(0.9)), Admission::at_wall(midnight));
+        assert_eq!(budget.admission(midnight, usd(1.8)), Admission::Now);
+        assert_eq!(budget.admission(midnight, usd(1.9)), Admission::Never, "over the total");
+        assert_eq!(budget.admission(midnight, usd(2.1)), Admission::Never, "no day is large enough");
     }
 }

@@ -10,14 +10,11 @@ use crate::domain::{
 
 use super::{
     QueuedItem, Reserved, Scheduler,
-    budget::BudgetAdmission,
-    fleet::availability::Availability,
+    admission::Admission,
+    availability::Availability,
     health::breaker::Breaker,
-    limits::{
-        cooldown::Wakeup,
-        limit_kind::LimitKind,
-        pool::{PoolBlock, TokenEstimate},
-    },
+    limit_kind::LimitKind,
+    limits::pool::TokenEstimate,
     routing::{allowed_routes::AllowedRoutes, model_score::TYPICAL_OUTPUT_TOKENS, route_selector::RouteSearch},
 };
 
@@ -291,22 +288,23 @@ impl Scheduler {
                 continue;
             }
             let availability = self.availability(now, id);
-            if matches!(availability, Availability::Limited { kind: LimitKind::Lease, .. }) {
+            if availability.limit_kind() == Some(LimitKind::Lease) {
                 // A lease arrives within milliseconds, so the item does not move on to the next model.
                 self.bottlenecks.mark_blocked(id, Bottleneck::DailyQuota);
                 self.mark_lease_needed(self.routes[id.index()].pool);
                 return RouteChoice::Blocked(BlockReason::NoRouteReady);
             }
-            if let Some(wakeup) = availability.wakeup() {
+            if !availability.is_ready() {
+                let wakeup = availability.admission().deadline();
                 self.park(now, id, wakeup);
                 continue;
             }
             match self.budget_admission(now, id, item) {
-                BudgetAdmission::Now => {}
+                Admission::Now => {}
                 admission => {
                     self.bottlenecks.mark_blocked(id, Bottleneck::Budget);
-                    if let BudgetAdmission::At(at) = admission {
-                        self.schedule_wakeup(now, id, Wakeup::Wall(at));
+                    if let Some(at) = admission.deadline() {
+                        self.schedule_wakeup(now, id, at);
                     }
                     reason = reason.or_item_constraint();
                     continue;
@@ -319,29 +317,30 @@ impl Scheduler {
             }
             let estimate = self.token_estimate(id, item);
             let pool = self.routes[id.index()].pool;
-            let block = self.pools[pool].token_block(now, estimate);
-            if let Some(block) = &block {
-                self.bottlenecks.mark_blocked(id, Bottleneck::from_pool_block(block));
+            let tokens = self.pools[pool].token_availability(now, estimate);
+            if let Some(bottleneck) = tokens.bottleneck() {
+                self.bottlenecks.mark_blocked(id, bottleneck);
             }
-            match block {
-                None => return RouteChoice::Route(id),
-                Some(PoolBlock::Limited { kind: LimitKind::Lease, .. }) => {
+            match tokens {
+                Availability::Ready => return RouteChoice::Route(id),
+                Availability::Limited { kind: LimitKind::Lease, .. } => {
                     self.record_shortfall(pool, estimate);
                     return RouteChoice::Blocked(BlockReason::NoRouteReady);
                 }
-                Some(PoolBlock::Limited { wakeup, .. }) => {
+                Availability::Limited { admission, .. } if admission != Admission::Never => {
                     reason = BlockReason::NoTokenRoom;
-                    self.schedule_wakeup(now, id, wakeup);
+                    if let Some(at) = admission.deadline() {
+                        self.schedule_wakeup(now, id, at);
+                    }
                     if now.mono.since(item.waiting_since) >= STARVATION_AGE && !self.is_probe(now, id) {
                         self.classes[class].aged_claims.push((id, item.seq));
                     }
                 }
-                Some(PoolBlock::DailyLimitReached { until, .. }) => {
+                other => {
                     reason = reason.or_item_constraint();
-                    self.schedule_wakeup(now, id, Wakeup::Wall(until));
-                }
-                Some(PoolBlock::TooLarge { .. } | PoolBlock::CoolingDown(_) | PoolBlock::Exhausted(_)) => {
-                    reason = reason.or_item_constraint();
+                    if let Some(at) = other.admission().deadline() {
+                        self.schedule_wakeup(now, id, at);
+                    }
                 }
             }
         }
@@ -362,7 +361,7 @@ impl Scheduler {
             let is_probing = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
             let is_in_service =
                 matches!(self.availability(now, id), Availability::Ready | Availability::Limited { .. });
-            is_in_service && !is_probing && self.eligibility(now, id, item) == Some(BudgetAdmission::Now)
+            is_in_service && !is_probing && self.eligibility(now, id, item) == Some(Admission::Now)
         };
         let state = &self.classes[class];
         let primaries = 0..state.selector.first_backup_rank.unwrap_or(state.candidates.len());
@@ -515,7 +514,7 @@ impl Scheduler {
         let pool = &self.pools[self.routes[id.index()].pool];
         if has_money_cap
             || pool.has_daily_token_limit()
-            || matches!(pool.current_block(now), Some(PoolBlock::DailyLimitReached { .. }))
+            || matches!(pool.availability(now), Availability::DailyLimitReached { .. })
         {
             self.readiness_version += 1;
         }
@@ -526,10 +525,10 @@ impl Scheduler {
     pub(super) fn preview_route(&self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
         let is_ready = |route: &RouteId| {
             self.ineligibility(*route, item).is_none()
-                && matches!(self.availability(now, *route), Availability::Ready)
+                && self.availability(now, *route).is_ready()
                 && self.pools[self.routes[route.index()].pool]
-                    .token_block(now, self.token_estimate(*route, item))
-                    .is_none()
+                    .token_availability(now, self.token_estimate(*route, item))
+                    .is_ready()
         };
         let state = &self.classes[class];
         if state.selector.is_ordered() {

@@ -8,9 +8,9 @@ use crate::domain::{Now, RouteId, Seq, SpillTo, WhenLimited};
 
 use super::{
     QueuedItem, Scheduler,
-    budget::BudgetAdmission,
+    admission::Admission,
+    availability::Availability,
     dispatch::{LOOKAHEAD, STARVATION_AGE},
-    fleet::availability::Availability,
     health::breaker::Breaker,
 };
 
@@ -53,7 +53,7 @@ impl Scheduler {
     }
 
     fn has_token_room(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
-        self.pools[self.routes[route.index()].pool].token_block(now, self.token_estimate(route, item)).is_none()
+        self.pools[self.routes[route.index()].pool].token_availability(now, self.token_estimate(route, item)).is_ready()
     }
 
     /// Ready routes that the item may take if there is enough token room.
@@ -65,7 +65,7 @@ impl Scheduler {
         ready: &[RouteId],
     ) -> impl Iterator<Item = RouteId> {
         self.eligible_routes(now, class, item, ready).filter(move |&route| {
-            self.budget_admission(now, route, item) == BudgetAdmission::Now
+            self.budget_admission(now, route, item) == Admission::Now
                 && !self.is_idle_backup(now, class, route, item)
                 && !self.yields_probe(now, route, item)
         })
@@ -111,7 +111,7 @@ impl Scheduler {
     fn can_item_wait_on(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         self.ineligibility(route, item).is_none()
             && self.can_wait_on(now, route)
-            && self.quota_admission(now, route, item) == BudgetAdmission::Now
+            && self.quota_admission(now, route, item) == Admission::Now
     }
 
     /// Whether the route belongs to a backup key that must stay idle, since a primary key is in service for the item.
@@ -124,7 +124,7 @@ impl Scheduler {
             matches!(self.availability(now, primary), Availability::Ready | Availability::Limited { .. })
                 && matches!(self.routes[primary.index()].breaker, Breaker::Closed { .. })
                 && self.ineligibility(primary, item).is_none()
-                && self.quota_admission(now, primary, item) == BudgetAdmission::Now
+                && self.quota_admission(now, primary, item) == Admission::Now
         })
     }
 }

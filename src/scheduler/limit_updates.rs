@@ -7,10 +7,7 @@ use crate::domain::{
     snapshot::{Cause, CauseSource},
 };
 
-use super::{
-    LocalRejection, Reserved, Scheduler,
-    limits::{cooldown::Cooldown, daily_quota::next_reset},
-};
+use super::{LocalRejection, Reserved, Scheduler, cooldown::Cooldown, limits::daily_quota::next_reset};
 
 /// Longest accepted wait for a daily quota: a day has at most 25 hours.
 const MAX_DAILY_WAIT: Duration = Duration::from_secs(25 * 3_600);

@@ -25,14 +25,18 @@
 //!            status           data for screens                    idle_check         for tests
 //! ```
 
+mod admission;
+mod availability;
 mod bottleneck;
 mod budget;
 mod complete;
+mod cooldown;
 mod dispatch;
 mod fleet;
 pub mod forecast;
 mod health;
 mod idle_check;
+mod limit_kind;
 mod limit_updates;
 mod limits;
 mod operator;
@@ -59,11 +63,12 @@ pub use status::{KeyStatus, ModelStatus, RouteStatus};
 
 use crate::domain::{AttemptId, Key, Model, Money, MonoTime, Now, Policy, RouteId, Seq, WallTime, snapshot::Cause};
 
+use admission::Deadline;
+use cooldown::Cooldown;
 use health::breaker::Breaker;
 use health::fault_attribution::RecentFailures;
 use health::latency_average::LatencyAverage;
 use health::score::Health;
-use limits::cooldown::Cooldown;
 use limits::min_rtt::MinRtt;
 use limits::pool::QuotaPool;
 use limits::ramp::Ramp;
@@ -292,17 +297,19 @@ impl Scheduler {
     }
 
     /// Marks a route as not ready. It is checked again at `wakeup`.
-    fn park(&mut self, now: Now, route: RouteId, wakeup: limits::cooldown::Wakeup) {
+    fn park(&mut self, now: Now, route: RouteId, wakeup: Option<Deadline>) {
         for class in &mut self.classes {
             class.park(route);
         }
         self.record_parked(now, route);
         self.mark_lease_needed(self.routes[route.index()].pool);
-        self.schedule_wakeup(now, route, wakeup);
+        if let Some(at) = wakeup {
+            self.schedule_wakeup(now, route, at);
+        }
     }
 
-    fn schedule_wakeup(&mut self, now: Now, route: RouteId, wakeup: limits::cooldown::Wakeup) {
-        let Some(at) = wakeup.to_mono(now) else { return };
+    fn schedule_wakeup(&mut self, now: Now, route: RouteId, deadline: Deadline) {
+        let at = deadline.to_mono(now);
         let scheduled_at = &mut self.routes[route.index()].wakeup_at;
         if scheduled_at.is_none_or(|earlier| earlier > at || earlier <= now.mono) {
             *scheduled_at = Some(at);

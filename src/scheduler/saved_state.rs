@@ -8,11 +8,7 @@ use crate::domain::{
     snapshot::{Cause, CauseSource},
 };
 
-use super::{
-    Scheduler,
-    health::score::Health,
-    limits::{cooldown::Cooldown, pool::TokenEstimate},
-};
+use super::{Scheduler, cooldown::Cooldown, health::score::Health, limits::pool::TokenEstimate};
 
 /// Refers to keys, models and pools by name rather than by index, so that entries are found after the configuration
 /// changed.

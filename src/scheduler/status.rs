@@ -6,12 +6,7 @@ use crate::domain::{
     snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge},
 };
 
-use super::{
-    Scheduler,
-    fleet::availability::Availability,
-    health::breaker::Breaker,
-    limits::cooldown::{Cooldown, Wakeup},
-};
+use super::{Scheduler, availability::Availability, cooldown::Cooldown, health::breaker::Breaker};
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct KeyStatus {
@@ -161,12 +156,8 @@ impl Scheduler {
             Availability::CircuitOpen { until, cause } => {
                 Condition::CircuitOpen { until: now.wall + until.mono.since(now.mono), cause: cause.clone() }
             }
-            Availability::Limited { kind, wakeup } => {
-                let until = match wakeup {
-                    Wakeup::Mono(at) => Some(now.wall + at.since(now.mono)),
-                    Wakeup::Wall(at) => Some(at),
-                    Wakeup::OnCompletion | Wakeup::OnOperator => None,
-                };
+            Availability::Limited { kind, admission } => {
+                let until = admission.deadline().map(|deadline| deadline.to_wall(now));
                 Condition::Limited { limit: kind.label().to_owned(), until }
             }
         }
@@ -196,8 +187,8 @@ impl Scheduler {
         }
         for pool in &self.pools {
             let is_exhausted_by_provider = pool.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
-            if let (false, Some(crate::scheduler::limits::pool::PoolBlock::DailyLimitReached { until, used, limit })) =
-                (is_exhausted_by_provider, pool.current_block(now))
+            if let (false, Availability::DailyLimitReached { until, used, limit }) =
+                (is_exhausted_by_provider, pool.availability(now))
             {
                 views.push(CooldownView {
                     subject: pool.label.clone(),

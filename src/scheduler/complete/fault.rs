@@ -10,7 +10,7 @@ use crate::domain::{
 };
 
 use super::Disposition;
-use crate::scheduler::{EVIDENCE_WINDOW, Reserved, Scheduler, health::breaker::Breaker, limits::cooldown::Cooldown};
+use crate::scheduler::{EVIDENCE_WINDOW, Reserved, Scheduler, cooldown::Cooldown, health::breaker::Breaker};
 
 /// Longest cooldown of a provider that can't be reached.
 const MAX_UNREACHABLE_WAIT: Duration = Duration::from_secs(30);

@@ -16,7 +16,7 @@ use crate::domain::{
 
 use super::{
     Reserved, Scheduler,
-    fleet::availability::Availability,
+    availability::Availability,
     limits::pool::{AttemptTiming, ObservedUsage, TokenEstimate},
 };
 

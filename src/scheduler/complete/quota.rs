@@ -9,11 +9,9 @@ use crate::domain::{
 
 use crate::scheduler::{
     Reserved, Scheduler,
+    cooldown::Cooldown,
+    limits::daily_quota::{ROLLING_DAY, next_reset},
     limits::ramp::Ramp,
-    limits::{
-        cooldown::Cooldown,
-        daily_quota::{ROLLING_DAY, next_reset},
-    },
 };
 
 /// Time until a pool with a rolling day is probed again, if the provider stated no retry-after.

@@ -1,71 +1,16 @@
-//! Availability: why a route can or can't be used at an instant. Dispatch, the screens and the stall reason are all
-//! derived from this one answer.
+//! Whether a route can be used now, and why the run is stalled if none can.
 
 use std::fmt;
 
-use crate::domain::{Money, Now, Outcome, RouteId, WallTime, plural, snapshot::Cause};
+use crate::domain::{Money, Now, RouteId, WallTime, plural};
 
 use crate::scheduler::{
     Scheduler,
-    budget::BudgetAdmission,
+    admission::Admission,
+    availability::{Availability, is_out_of_credit},
     health::breaker::Breaker,
-    limits::{
-        cooldown::{Cooldown, Wakeup},
-        limit_kind::LimitKind,
-        pool::PoolBlock,
-    },
+    limit_kind::LimitKind,
 };
-
-#[derive(Debug)]
-pub(in crate::scheduler) enum Availability<'a> {
-    Ready,
-    /// The operator switched off the route, its key or its model.
-    SwitchedOff {
-        since: WallTime,
-    },
-    /// The key was rejected, the project can't use the model, or identical rejections need the operator. It ends when
-    /// the secret changes, a key check succeeds or the operator switches it on.
-    Disabled(&'a Cause),
-    CoolingDown(&'a Cooldown),
-    /// The provider said that the daily quota or the credit is used up.
-    Exhausted(&'a Cooldown),
-    /// The daily quota is used up by our own count, or by that of all processes that share it.
-    DailyLimitReached {
-        until: WallTime,
-        used: u64,
-        limit: u64,
-    },
-    /// The breaker is open after provider errors.
-    CircuitOpen {
-        until: Now,
-        cause: &'a Cause,
-    },
-    /// A local limit is reached, or a probe is in flight.
-    Limited {
-        kind: LimitKind,
-        wakeup: Wakeup,
-    },
-}
-
-impl Availability<'_> {
-    /// When to check again; `None` if the route is ready.
-    pub fn wakeup(&self) -> Option<Wakeup> {
-        match self {
-            Self::Ready => None,
-            Self::SwitchedOff { .. } | Self::Disabled(_) => Some(Wakeup::OnOperator),
-            Self::CoolingDown(cooldown) | Self::Exhausted(cooldown) => Some(cooldown.wakeup()),
-            Self::DailyLimitReached { until, .. } => Some(Wakeup::Wall(*until)),
-            Self::CircuitOpen { until, .. } => Some(Wakeup::Mono(until.mono)),
-            Self::Limited { wakeup, .. } => Some(*wakeup),
-        }
-    }
-
-    /// Whether it is out of daily quota, out of credit or disabled: the states that the setting `on_exhausted` is
-    /// about.
-    pub const fn is_exhausted(&self) -> bool {
-        matches!(self, Self::Disabled(_) | Self::Exhausted(_) | Self::DailyLimitReached { .. })
-    }
-}
 
 /// Why nothing is being sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,7 +46,7 @@ impl Scheduler {
                 return Availability::Exhausted(cooldown);
             }
             if key.routes.iter().any(|route| self.routes[route.index()].in_flight > 0) {
-                return Availability::Limited { kind: LimitKind::CreditProbe, wakeup: Wakeup::OnCompletion };
+                return Availability::limited_until_completion(LimitKind::CreditProbe);
             }
         }
         let provider = &self.providers[route.provider];
@@ -111,32 +56,24 @@ impl Scheduler {
             }
             if self.reservations.values().any(|reserved| self.routes[reserved.route.index()].provider == route.provider)
             {
-                return Availability::Limited { kind: LimitKind::ConnectionProbe, wakeup: Wakeup::OnCompletion };
+                return Availability::limited_until_completion(LimitKind::ConnectionProbe);
             }
         }
-        match self.pools[route.pool].current_block(now) {
-            None => {}
-            Some(PoolBlock::Limited { kind, wakeup }) => return Availability::Limited { kind, wakeup },
-            Some(PoolBlock::DailyLimitReached { until, used, limit }) => {
-                return Availability::DailyLimitReached { until, used, limit };
-            }
-            Some(PoolBlock::CoolingDown(cooldown)) => return Availability::CoolingDown(cooldown),
-            Some(PoolBlock::Exhausted(cooldown)) => return Availability::Exhausted(cooldown),
-            Some(PoolBlock::TooLarge { kind }) => {
-                return Availability::Limited { kind, wakeup: Wakeup::OnOperator };
-            }
+        let pool = self.pools[route.pool].availability(now);
+        if !pool.is_ready() {
+            return pool;
         }
         match &route.breaker {
             Breaker::Open { until, cause, .. } if until.mono > now.mono => {
                 return Availability::CircuitOpen { until: *until, cause };
             }
             Breaker::Open { .. } | Breaker::HalfOpen { .. } if route.in_flight > 0 => {
-                return Availability::Limited { kind: LimitKind::Probe, wakeup: Wakeup::OnCompletion };
+                return Availability::limited_until_completion(LimitKind::Probe);
             }
             _ => {}
         }
         if route.ramp.is_some_and(|ramp| route.in_flight >= ramp.limit()) {
-            return Availability::Limited { kind: LimitKind::Ramp, wakeup: Wakeup::OnCompletion };
+            return Availability::limited_until_completion(LimitKind::Ramp);
         }
         Availability::Ready
     }
@@ -160,7 +97,7 @@ impl Scheduler {
             let availability = self.availability(now, route);
             exhausted.count(&availability);
             // The route is out of budget for good, whatever else it waits for.
-            if admission == BudgetAdmission::Never
+            if admission == Admission::Never
                 && !matches!(availability, Availability::SwitchedOff { .. } | Availability::Disabled(_))
             {
                 any_over_budget = true;
@@ -169,22 +106,18 @@ impl Scheduler {
             match &availability {
                 Availability::SwitchedOff { .. } => any_switched_off = true,
                 Availability::Ready => match admission {
-                    BudgetAdmission::Now => any_ready = true,
+                    Admission::Now => any_ready = true,
                     // Only money or daily tokens are missing, which counts as exhausted.
                     later => {
                         any_over_budget = true;
-                        resumes_at = resumes_at.into_iter().chain(later.available_at()).min();
+                        resumes_at = resumes_at.into_iter().chain(later.deadline().map(|at| at.to_wall(now))).min();
                         continue;
                     }
                 },
                 Availability::Disabled(cause) => disabled_reason = self.describe(route, cause.outcome.name()),
                 _ => {}
             }
-            let at = match availability.wakeup() {
-                Some(Wakeup::Wall(at)) => Some(at),
-                Some(Wakeup::Mono(at)) => Some(now.wall + at.since(now.mono)),
-                _ => None,
-            };
+            let at = availability.admission().deadline().map(|deadline| deadline.to_wall(now));
             if availability.is_exhausted() {
                 resumes_at = resumes_at.into_iter().chain(at).min();
             } else {
@@ -192,7 +125,7 @@ impl Scheduler {
                 if let Some(at) = at
                     && soonest.as_ref().is_none_or(|(earlier, _)| at < *earlier)
                 {
-                    soonest = Some((at, self.describe(route, availability_label(&availability))));
+                    soonest = Some((at, self.describe(route, availability.label())));
                 }
             }
         }
@@ -243,10 +176,6 @@ impl Scheduler {
     }
 }
 
-const fn is_out_of_credit(cooldown: &Cooldown) -> bool {
-    matches!(cooldown.cause.outcome, Outcome::QuotaExhaustedBilling)
-}
-
 /// How many routes are exhausted, by reason. Shown as `day quota spent on 3 of 4 routes, 1 disabled`.
 #[derive(Clone, Copy, Default)]
 struct ExhaustedRoutes {
@@ -277,21 +206,5 @@ impl fmt::Display for ExhaustedRoutes {
             write!(f, "{reason} on {count} of {} {routes}", self.total)?;
         }
         reasons.try_for_each(|(count, reason)| write!(f, ", {reason} on {count}"))
-    }
-}
-
-const fn availability_label(availability: &Availability<'_>) -> &'static str {
-    match availability {
-        Availability::Ready => "ready",
-        Availability::SwitchedOff { .. } => "switched off",
-        Availability::Disabled(_) => "disabled",
-        Availability::CoolingDown(cooldown) if matches!(cooldown.cause.outcome, Outcome::ClientTrouble) => {
-            "no connection (network or local)"
-        }
-        Availability::CoolingDown(_) => "cooling down",
-        Availability::Exhausted(cooldown) if is_out_of_credit(cooldown) => "no credit",
-        Availability::Exhausted(_) | Availability::DailyLimitReached { .. } => "day quota spent",
-        Availability::CircuitOpen { .. } => "circuit open",
-        Availability::Limited { kind, .. } => kind.label(),
     }
 }

@@ -7,10 +7,9 @@ use crate::domain::{Money, Now, Price, QuotaDay, RouteId, SpillTo, WallTime, Whe
 
 use crate::scheduler::{
     Scheduler,
+    availability::Availability,
     budget::Budget,
-    fleet::availability::Availability,
     limits::{
-        cooldown::Wakeup,
         daily_quota::DailyQuota,
         pool::{PoolCounters, QuotaPool, TokenEstimate},
         window::SlidingWindow,
@@ -265,11 +264,8 @@ impl Scheduler {
             // Minute windows and daily limits are simulated per pool.
             Availability::Ready | Availability::Limited { .. } | Availability::DailyLimitReached { .. } => Some(0.0),
             Availability::CoolingDown(_) | Availability::Exhausted(_) | Availability::CircuitOpen { .. } => {
-                match availability.wakeup() {
-                    Some(Wakeup::Mono(at)) => Some(at.since(now.mono).as_secs_f64()),
-                    Some(Wakeup::Wall(at)) => Some(at.since(now.wall).as_secs_f64()),
-                    _ => Some(0.0),
-                }
+                let left = availability.admission().deadline().map(|deadline| deadline.to_mono(now).since(now.mono));
+                Some(left.unwrap_or_default().as_secs_f64())
             }
         }
     }

@@ -4,7 +4,7 @@
 use crate::domain::{ModelId, Now, RouteId, SpillTo, WhenLimited};
 
 use super::breaker::Breaker;
-use crate::scheduler::{QueuedItem, Scheduler, budget::BudgetAdmission, dispatch::LOOKAHEAD};
+use crate::scheduler::{QueuedItem, Scheduler, admission::Admission, dispatch::LOOKAHEAD};
 
 impl Scheduler {
     /// Whether the next request on this route is a probe.
@@ -109,7 +109,9 @@ impl Scheduler {
     /// Whether a ready route can serve the item and has enough tokens and money for it.
     fn can_take(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         self.ineligibility(route, item).is_none()
-            && self.budget_admission(now, route, item) == BudgetAdmission::Now
-            && self.pools[self.routes[route.index()].pool].token_block(now, self.token_estimate(route, item)).is_none()
+            && self.budget_admission(now, route, item) == Admission::Now
+            && self.pools[self.routes[route.index()].pool]
+                .token_availability(now, self.token_estimate(route, item))
+                .is_ready()
     }
 }

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, sync::OnceLock, time::Duration};
 
 use jiff::{Span, tz::TimeZone};
 
-use crate::domain::{QuotaDay, WallTime};
+use crate::{
+    domain::{QuotaDay, WallTime},
+    scheduler::admission::Admission,
+};
 
 use super::lease::Lease;
 
@@ -34,17 +37,6 @@ pub fn next_reset(day: QuotaDay, now: WallTime) -> Option<WallTime> {
     let tomorrow = today.date().checked_add(Span::new().days(1)).ok()?;
     let midnight = tomorrow.to_zoned(today.time_zone().clone()).ok()?;
     Some(midnight.timestamp().into())
-}
-
-/// Whether a daily quota has room for an amount.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DayAdmission {
-    Now,
-    /// There is room from this instant on. A calendar day frees all of its quota at once, a rolling day frees it bit by
-    /// bit.
-    At(WallTime),
-    /// Requests in flight hold the rest of the day's quota: they may still be counted in this day.
-    OnCompletion,
 }
 
 /// The interval within which the provider must have counted a request.
@@ -151,30 +143,31 @@ impl DailyQuota {
         }
     }
 
-    /// Whether `amount` fits at `now`, or when it will.
-    pub fn admission(&self, now: WallTime, amount: u64) -> DayAdmission {
-        let Some(limit) = self.limit else { return DayAdmission::Now };
+    /// Whether `amount` fits at `now`, or when it will. A calendar day frees all of its quota at once, a rolling day bit by
+    /// bit. `OnCompletion`: requests in flight may still be counted in this day.
+    pub fn admission(&self, now: WallTime, amount: u64) -> Admission {
+        let Some(limit) = self.limit else { return Admission::Now };
         if let Some(until) = self.lease.as_ref().and_then(|lease| lease.full_until(now, amount)) {
-            return DayAdmission::At(until);
+            return Admission::at_wall(until);
         }
         let mut used = self.used_locally(now);
         if used + amount <= limit {
-            return DayAdmission::Now;
+            return Admission::Now;
         }
         if self.day != QuotaDay::Rolling {
             return match self.resets_at {
-                Some(reset) if reset <= now => DayAdmission::OnCompletion,
-                Some(reset) => DayAdmission::At(reset),
-                None => next_reset(self.day, now).map_or(DayAdmission::OnCompletion, DayAdmission::At),
+                Some(reset) if reset <= now => Admission::OnCompletion,
+                Some(reset) => Admission::at_wall(reset),
+                None => next_reset(self.day, now).map_or(Admission::OnCompletion, Admission::at_wall),
             };
         }
         for (at, counted) in self.rolling_counts.iter().filter(|(at, _)| *at + ROLLING_DAY > now) {
             used -= counted;
             if used + amount <= limit {
-                return DayAdmission::At(*at + ROLLING_DAY);
+                return Admission::at_wall(*at + ROLLING_DAY);
             }
         }
-        DayAdmission::OnCompletion
+        Admission::OnCompletion
     }
 
     /// Adds usage that needs no reservation, such as that of other processes in the `plan` command.
@@ -295,8 +288,8 @@ mod tests {
             quota.reserve(noon, 1);
             quota.commit(noon, interval_at(noon), 1, 1);
         }
-        assert_eq!(quota.admission(noon, 1), DayAdmission::At(midnight));
-        assert_eq!(quota.admission(midnight, 1), DayAdmission::Now);
+        assert_eq!(quota.admission(noon, 1), Admission::at_wall(midnight));
+        assert_eq!(quota.admission(midnight, 1), Admission::Now);
         assert_eq!(quota.used(midnight), 0);
     }
 
@@ -314,12 +307,12 @@ mod tests {
         let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
         let mut quota = DailyQuota::new(QuotaDay::Utc, Some(1));
         quota.reserve(before, 1);
-        assert_eq!(quota.admission(after, 1), DayAdmission::OnCompletion);
+        assert_eq!(quota.admission(after, 1), Admission::OnCompletion);
         let mut early = quota.clone();
         quota.commit(after, interval_at(after), 1, 1);
-        assert_eq!(quota.admission(after, 1), DayAdmission::At(wall("2026-11-23T00:00:00Z")));
+        assert_eq!(quota.admission(after, 1), Admission::at_wall(wall("2026-11-23T00:00:00Z")));
         early.commit(after, interval_at(before), 1, 1);
-        assert_eq!(early.admission(after, 1), DayAdmission::Now);
+        assert_eq!(early.admission(after, 1), Admission::Now);
     }
 
     #[test]
@@ -329,9 +322,9 @@ mod tests {
         quota.commit(wall("2026-11-21T09:00:40Z"), interval_at(wall("2026-11-21T09:00:40Z")), 1, 1);
         quota.reserve(wall("2026-11-21T12:00:10Z"), 1);
         let now = wall("2026-11-21T13:00:00Z");
-        assert_eq!(quota.admission(now, 1), DayAdmission::At(wall("2026-11-22T09:01:00Z")));
-        assert_eq!(quota.admission(wall("2026-11-22T09:01:00Z"), 1), DayAdmission::Now);
-        assert_eq!(quota.admission(wall("2026-11-22T09:01:00Z"), 2), DayAdmission::OnCompletion);
+        assert_eq!(quota.admission(now, 1), Admission::at_wall(wall("2026-11-22T09:01:00Z")));
+        assert_eq!(quota.admission(wall("2026-11-22T09:01:00Z"), 1), Admission::Now);
+        assert_eq!(quota.admission(wall("2026-11-22T09:01:00Z"), 2), Admission::OnCompletion);
         assert_eq!(quota.used(wall("2026-11-22T09:01:00Z")), 1);
     }
 }

@@ -12,11 +12,10 @@ use crate::domain::{
 };
 
 use super::{
-    cooldown::Cooldown,
     daily_quota::{DailyQuota, ROLLING_DAY, next_reset},
     pool::TokenEstimate,
 };
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Scheduler, cooldown::Cooldown};
 
 /// Lease period of rolling days, in microseconds. What is counted in a period is free again one day after its end.
 const LEASE_STEP_MICROS: i64 = 30 * 60 * 1_000_000;

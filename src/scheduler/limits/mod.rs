@@ -1,10 +1,8 @@
 //! The rate limits of a quota pool: what they are, what is used of them, and until when a pool cools down.
 
 pub mod adaptive_limit;
-pub mod cooldown;
 pub mod daily_quota;
 pub mod lease;
-pub mod limit_kind;
 pub mod limit_sources;
 pub mod min_rtt;
 pub mod pool;

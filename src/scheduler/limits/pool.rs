@@ -8,14 +8,19 @@ use crate::domain::{
     snapshot::{Cause, Gauge},
 };
 
-use super::ramp::Ramp;
-use super::{
-    cooldown::{Cooldown, Wakeup},
-    daily_quota::{CountInterval, DailyQuota, DayAdmission},
+use crate::scheduler::{
+    admission::{Admission, Deadline},
+    availability::Availability,
+    cooldown::Cooldown,
     limit_kind::LimitKind,
+};
+
+use super::{
+    daily_quota::{CountInterval, DailyQuota},
     limit_sources::SourcedLimit,
     pool_limits::{AdmittedSample, PoolLimits},
-    window::{Gcra, MINUTE, SlidingWindow, WindowAdmission},
+    ramp::Ramp,
+    window::{Gcra, MINUTE, SlidingWindow},
 };
 
 /// Estimated tokens of an attempt. Also used for the tokens that a provider reported.
@@ -73,29 +78,6 @@ pub enum ObservedUsage {
     Unknown,
     /// No byte was sent: everything is released.
     NotSent,
-}
-
-/// Why a pool can't be used now.
-#[derive(Debug)]
-pub enum PoolBlock<'a> {
-    /// One of our own counters is at its limit.
-    Limited {
-        kind: LimitKind,
-        wakeup: Wakeup,
-    },
-    /// The daily quota is used up by our own count, or by that of all processes that share it.
-    DailyLimitReached {
-        until: WallTime,
-        used: u64,
-        limit: u64,
-    },
-    CoolingDown(&'a Cooldown),
-    /// The provider said that the daily quota is used up.
-    Exhausted(&'a Cooldown),
-    /// The request exceeds the limit itself, so waiting doesn't help.
-    TooLarge {
-        kind: LimitKind,
-    },
 }
 
 #[derive(Debug)]
@@ -197,36 +179,36 @@ impl QuotaPool {
         ]
     }
 
-    /// The block that applies to requests of any size. If it is `None`, [`QuotaPool::token_block`] may still block a
-    /// request because of its size.
-    pub fn current_block(&self, now: Now) -> Option<PoolBlock<'_>> {
+    /// Whether a request of any size may use the pool now. If it is ready, [`QuotaPool::token_availability`] may still
+    /// limit a request because of its size.
+    pub fn availability(&self, now: Now) -> Availability<'_> {
         if let Some(cooldown) = self.day_exhausted.as_ref().filter(|cooldown| !cooldown.is_over(now)) {
-            return Some(PoolBlock::Exhausted(cooldown));
+            return Availability::Exhausted(cooldown);
         }
-        if let Some(block) = daily_block(&self.day_requests, now, 1, LimitKind::RequestsPerDay) {
-            return Some(block);
+        let daily = daily_availability(&self.day_requests, now, 1, LimitKind::RequestsPerDay);
+        if !daily.is_ready() {
+            return daily;
         }
         if self.day_requests.needs_lease(now.wall, 1) {
-            return Some(PoolBlock::Limited { kind: LimitKind::Lease, wakeup: Wakeup::OnCompletion });
+            return Availability::limited_until_completion(LimitKind::Lease);
         }
         if let Some(cooldown) = self.cooldown.as_ref().filter(|cooldown| !cooldown.is_over(now)) {
-            return Some(PoolBlock::CoolingDown(cooldown));
+            return Availability::CoolingDown(cooldown);
         }
         if self.limits.concurrency.effective().is_some_and(|max| u64::from(self.in_flight) >= max) {
-            return Some(PoolBlock::Limited { kind: LimitKind::Concurrency, wakeup: Wakeup::OnCompletion });
+            return Availability::limited_until_completion(LimitKind::Concurrency);
         }
         if self.ramp.is_some_and(|ramp| self.in_flight >= ramp.limit()) {
-            return Some(PoolBlock::Limited { kind: LimitKind::Ramp, wakeup: Wakeup::OnCompletion });
+            return Availability::limited_until_completion(LimitKind::Ramp);
         }
         if self.limits.slow_start_limit().is_some_and(|max| self.in_flight >= max) {
-            return Some(PoolBlock::Limited { kind: LimitKind::SlowStart, wakeup: Wakeup::OnCompletion });
+            return Availability::limited_until_completion(LimitKind::SlowStart);
         }
-        let admission = self.request_window.admission(now.mono, 1);
-        if admission != WindowAdmission::Now {
-            return Some(limited(LimitKind::RequestsPerMinute, admission));
+        let requests = limited(LimitKind::RequestsPerMinute, self.request_window.admission(now.mono, 1));
+        if !requests.is_ready() {
+            return requests;
         }
-        let pacing_admission = self.pacing.as_ref().map_or(WindowAdmission::Now, |gcra| gcra.admission(now.mono));
-        (pacing_admission != WindowAdmission::Now).then(|| limited(LimitKind::Pacing, pacing_admission))
+        limited(LimitKind::Pacing, self.pacing.as_ref().map_or(Admission::Now, |gcra| gcra.admission(now.mono)))
     }
 
     /// Whether some limit can never hold a request of this size.
@@ -234,27 +216,30 @@ impl QuotaPool {
         let mut windows = self.demands(estimate).into_iter().skip(1);
         let exceeds_minute_limit =
             windows.any(|(amount, window, _)| window.limit().is_some_and(|limit| amount > limit));
-        let daily_amount =
-            estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
-        exceeds_minute_limit || self.day_tokens.limit().is_some_and(|limit| daily_amount > limit)
+        exceeds_minute_limit || self.day_tokens.limit().is_some_and(|limit| self.daily_tokens(estimate) > limit)
     }
 
-    /// The block that applies to a request of this size. Assumes that [`QuotaPool::current_block`] returned `None`.
-    pub fn token_block(&self, now: Now, estimate: TokenEstimate) -> Option<PoolBlock<'_>> {
+    /// Whether a request of this size has token room. Assumes that [`QuotaPool::availability`] is ready.
+    pub fn token_availability(&self, now: Now, estimate: TokenEstimate) -> Availability<'static> {
         for (amount, window, kind) in self.demands(estimate).into_iter().skip(1) {
-            match window.admission(now.mono, amount) {
-                WindowAdmission::Now => {}
-                WindowAdmission::Never => return Some(PoolBlock::TooLarge { kind }),
-                admission => return Some(limited(kind, admission)),
+            let tokens = limited(kind, window.admission(now.mono, amount));
+            if !tokens.is_ready() {
+                return tokens;
             }
         }
-        if let Some(block) = self.daily_token_block(now, estimate) {
-            return Some(block);
+        let daily = self.daily_token_availability(now, estimate);
+        if !daily.is_ready() {
+            return daily;
         }
-        let amount =
-            estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
-        let needs_lease = self.day_tokens.needs_lease(now.wall, amount);
-        needs_lease.then_some(PoolBlock::Limited { kind: LimitKind::Lease, wakeup: Wakeup::OnCompletion })
+        if self.day_tokens.needs_lease(now.wall, self.daily_tokens(estimate)) {
+            return Availability::limited_until_completion(LimitKind::Lease);
+        }
+        Availability::Ready
+    }
+
+    /// The tokens that a request of this size takes from the daily quota.
+    fn daily_tokens(&self, estimate: TokenEstimate) -> u64 {
+        estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting))
     }
 
     /// Whether there is a limit on tokens per day, so that the rest of a day may suffice only for small requests.
@@ -262,14 +247,13 @@ impl QuotaPool {
         self.day_tokens.limit().is_some()
     }
 
-    /// The block of the daily token limit for a request of this size.
-    pub fn daily_token_block(&self, now: Now, estimate: TokenEstimate) -> Option<PoolBlock<'_>> {
-        let amount =
-            estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
+    /// Whether a request of this size fits in the daily token limit.
+    pub fn daily_token_availability(&self, now: Now, estimate: TokenEstimate) -> Availability<'static> {
+        let amount = self.daily_tokens(estimate);
         if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
-            return Some(PoolBlock::TooLarge { kind: LimitKind::TokensPerDay });
+            return Availability::Limited { kind: LimitKind::TokensPerDay, admission: Admission::Never };
         }
-        daily_block(&self.day_tokens, now, amount, LimitKind::TokensPerDay)
+        daily_availability(&self.day_tokens, now, amount, LimitKind::TokensPerDay)
     }
 
     /// Reserves room for one request. Pass the returned amounts to [`QuotaPool::commit`].
@@ -397,8 +381,7 @@ impl QuotaPool {
 
     /// Records that the lease was too small for a request of this size.
     pub fn record_shortfall(&mut self, estimate: TokenEstimate) {
-        let tokens =
-            estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting));
+        let tokens = self.daily_tokens(estimate);
         if let Some(lease) = self.day_tokens.lease_mut() {
             lease.record_shortfall(tokens);
         }
@@ -468,21 +451,20 @@ fn gauge(used: u64, limit: SourcedLimit) -> Gauge {
     Gauge { used, limit: limit.effective(), source: limit.source() }
 }
 
-fn daily_block(quota: &DailyQuota, now: Now, amount: u64, kind: LimitKind) -> Option<PoolBlock<'static>> {
+fn daily_availability(quota: &DailyQuota, now: Now, amount: u64, kind: LimitKind) -> Availability<'static> {
     match quota.admission(now.wall, amount) {
-        DayAdmission::Now => None,
-        DayAdmission::At(until) => {
-            let (used, limit) = (quota.used(now.wall), quota.limit().unwrap_or_default());
-            Some(PoolBlock::DailyLimitReached { until, used, limit })
-        }
-        DayAdmission::OnCompletion => Some(PoolBlock::Limited { kind, wakeup: Wakeup::OnCompletion }),
+        Admission::At(Deadline::Wall(until)) => Availability::DailyLimitReached {
+            until,
+            used: quota.used(now.wall),
+            limit: quota.limit().unwrap_or_default(),
+        },
+        admission => limited(kind, admission),
     }
 }
 
-const fn limited(kind: LimitKind, admission: WindowAdmission) -> PoolBlock<'static> {
-    let wakeup = match admission {
-        WindowAdmission::At(at) => Wakeup::Mono(at),
-        WindowAdmission::Now | WindowAdmission::OnCompletion | WindowAdmission::Never => Wakeup::OnCompletion,
-    };
-    PoolBlock::Limited { kind, wakeup }
+const fn limited(kind: LimitKind, admission: Admission) -> Availability<'static> {
+    match admission {
+        Admission::Now => Availability::Ready,
+        admission => Availability::Limited { kind, admission },
+    }
 }

@@ -2,22 +2,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::domain::MonoTime;
+use crate::{domain::MonoTime, scheduler::admission::Admission};
 
 /// The interval of limits per minute. No provider counts over a longer one.
 pub const MINUTE: Duration = Duration::from_secs(60);
-
-/// Whether a window has room for an amount.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WindowAdmission {
-    Now,
-    /// Enough room will be free at this instant.
-    At(MonoTime),
-    /// Only after a request in flight completes.
-    OnCompletion,
-    /// More than the limit itself: waiting doesn't help.
-    Never,
-}
 
 /// A sliding window: an amount (requests or tokens) within any sixty seconds.
 ///
@@ -67,22 +55,22 @@ impl SlidingWindow {
     }
 
     /// Whether `amount` fits at `now`, or when it will.
-    pub fn admission(&self, now: MonoTime, amount: u64) -> WindowAdmission {
-        let Some(limit) = self.limit else { return WindowAdmission::Now };
+    pub fn admission(&self, now: MonoTime, amount: u64) -> Admission {
+        let Some(limit) = self.limit else { return Admission::Now };
         if amount > limit {
-            return WindowAdmission::Never;
+            return Admission::Never;
         }
         let mut used = self.used;
         if used + amount <= limit {
-            return WindowAdmission::Now;
+            return Admission::Now;
         }
         for (at, released) in &self.releases {
             used -= released;
             if used + amount <= limit {
-                return if *at <= now { WindowAdmission::Now } else { WindowAdmission::At(*at) };
+                return if *at <= now { Admission::Now } else { Admission::at_mono(*at) };
             }
         }
-        WindowAdmission::OnCompletion
+        Admission::OnCompletion
     }
 
     /// Reserves an amount. The caller must have checked [`SlidingWindow::admission`] at the same instant.
@@ -152,9 +140,9 @@ impl Gcra {
         (self.tolerance.as_micros() / self.interval.as_micros().max(1)) as u32 + 1
     }
 
-    pub fn admission(&self, now: MonoTime) -> WindowAdmission {
+    pub fn admission(&self, now: MonoTime) -> Admission {
         let ahead = self.tat.since(now);
-        if ahead <= self.tolerance { WindowAdmission::Now } else { WindowAdmission::At(now + (ahead - self.tolerance)) }
+        if ahead <= self.tolerance { Admission::Now } else { Admission::at_mono(now + (ahead - self.tolerance)) }
     }
 
     pub fn reserve(&mut self, now: MonoTime) {
@@ -171,6 +159,7 @@ impl Gcra {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduler::admission::Deadline;
 
     fn at(seconds: u64) -> MonoTime {
         MonoTime(seconds * 1_000_000)
@@ -181,20 +170,20 @@ mod tests {
         let mut window = SlidingWindow::new(Some(2));
         window.reserve(at(0), 1);
         window.reserve(at(0), 1);
-        assert_eq!(window.admission(at(0), 1), WindowAdmission::OnCompletion);
+        assert_eq!(window.admission(at(0), 1), Admission::OnCompletion);
         window.commit(at(3), 1, 1, MINUTE);
-        assert_eq!(window.admission(at(3), 1), WindowAdmission::At(at(63)));
-        assert_eq!(window.admission(at(63), 1), WindowAdmission::Now);
-        assert_eq!(window.admission(at(63), 2), WindowAdmission::OnCompletion);
+        assert_eq!(window.admission(at(3), 1), Admission::at_mono(at(63)));
+        assert_eq!(window.admission(at(63), 1), Admission::Now);
+        assert_eq!(window.admission(at(63), 2), Admission::OnCompletion);
     }
 
     #[test]
     fn amounts_over_the_limit_never_fit() {
         let mut window = SlidingWindow::new(Some(100));
-        assert_eq!(window.admission(at(0), 101), WindowAdmission::Never);
+        assert_eq!(window.admission(at(0), 101), Admission::Never);
         window.reserve(at(0), 80);
         window.commit(at(1), 80, 95, MINUTE);
-        assert_eq!(window.admission(at(1), 6), WindowAdmission::At(at(61)));
+        assert_eq!(window.admission(at(1), 6), Admission::at_mono(at(61)));
     }
 
     #[test]
@@ -202,7 +191,7 @@ mod tests {
         let mut window = SlidingWindow::new(Some(1));
         window.reserve(at(1), 1);
         window.commit(at(1), 1, 0, MINUTE);
-        assert_eq!(window.admission(at(1), 1), WindowAdmission::Now);
+        assert_eq!(window.admission(at(1), 1), Admission::Now);
     }
 
     #[test]
@@ -224,7 +213,7 @@ mod tests {
             let mut now = MonoTime(1);
             for _ in 0..50 {
                 gcra.reserve(now);
-                if let WindowAdmission::At(at) = gcra.admission(now) {
+                if let Admission::At(Deadline::Mono(at)) = gcra.admission(now) {
                     assert!(at > now, "{per_minute} a minute");
                     now = at;
                 }
@@ -236,10 +225,10 @@ mod tests {
     fn pacing_lets_a_burst_go_and_spaces_the_rest() {
         let mut gcra = Gcra::new(60, 3);
         for _ in 0..3 {
-            assert_eq!(gcra.admission(at(10)), WindowAdmission::Now);
+            assert_eq!(gcra.admission(at(10)), Admission::Now);
             gcra.reserve(at(10));
         }
-        assert_eq!(gcra.admission(at(10)), WindowAdmission::At(at(11)));
-        assert_eq!(gcra.admission(at(11)), WindowAdmission::Now);
+        assert_eq!(gcra.admission(at(10)), Admission::at_mono(at(11)));
+        assert_eq!(gcra.admission(at(11)), Admission::Now);
     }
 }

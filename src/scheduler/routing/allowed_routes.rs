@@ -3,7 +3,9 @@
 use crate::domain::{Now, RouteId, SpillTo, WhenLimited};
 
 use crate::scheduler::{
-    QueuedItem, Scheduler, budget::BudgetAdmission, fleet::availability::Availability, limits::cooldown::Wakeup,
+    QueuedItem, Scheduler,
+    admission::{Admission, Deadline},
+    availability::Availability,
 };
 
 /// The routes that one item may use.
@@ -43,7 +45,7 @@ impl Scheduler {
             None => AllowedRoutes::Any,
             Some(route) if waits_for_preferred => {
                 let spill_at = item.waiting_since + self.policy.spill_after;
-                self.schedule_wakeup(now, route, Wakeup::Mono(spill_at));
+                self.schedule_wakeup(now, route, Deadline::Mono(spill_at));
                 AllowedRoutes::Only(Some(route))
             }
             Some(route) => AllowedRoutes::Model(self.routes[route.index()].model),
@@ -73,12 +75,12 @@ impl Scheduler {
             let Some(route) = route_at(self, index) else { continue };
             let Some(admission) = self.eligibility(now, route, item) else { continue };
             let wakeup = match (self.can_wait_on(now, route), admission) {
-                (true, BudgetAdmission::Now) => return Some(route),
-                (true, later) => later.available_at().map(Wakeup::Wall),
-                (false, _) => self.availability(now, route).wakeup(),
+                (true, Admission::Now) => return Some(route),
+                (true, later) => later.deadline(),
+                (false, _) => self.availability(now, route).admission().deadline(),
             };
-            if let Some(wakeup) = wakeup {
-                self.schedule_wakeup(now, route, wakeup);
+            if let Some(at) = wakeup {
+                self.schedule_wakeup(now, route, at);
             }
         }
         None

@@ -6,7 +6,7 @@ use crate::domain::{
 };
 
 use super::route_selector::{ModelRange, RouteSelector, RouteStats, Tiers};
-use crate::scheduler::{ItemClass, Scheduler, fleet::availability::Availability};
+use crate::scheduler::{ItemClass, Scheduler, availability::Availability};
 
 /// The properties that items of one class have in common. There are at most (models + 1) x (rules + 1) x 2 classes,
 /// plus those of items that the operator sent to a required target.

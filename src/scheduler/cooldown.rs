@@ -1,6 +1,8 @@
 //! Cooldowns: until when something is unavailable, why, and from which source that is known.
 
-use crate::domain::{MonoTime, Now, WallTime, snapshot::Cause};
+use crate::domain::{Now, snapshot::Cause};
+
+use super::admission::Deadline;
 
 /// A pool, project or provider is unavailable until an instant. If a second one starts, the later end applies.
 #[derive(Clone, Debug)]
@@ -13,24 +15,13 @@ pub struct Cooldown {
     pub cause: Cause,
 }
 
-/// When something unavailable should be checked again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wakeup {
-    Mono(MonoTime),
-    Wall(WallTime),
-    /// When a request in flight on the same route, pool, project or provider completes, or a lease is granted.
-    OnCompletion,
-    /// When the operator or a changed configuration makes it available.
-    OnOperator,
-}
-
 impl Cooldown {
     pub fn is_over(&self, now: Now) -> bool {
         if self.ends_by_calendar { now.wall >= self.until.wall } else { now.mono >= self.until.mono }
     }
 
-    pub const fn wakeup(&self) -> Wakeup {
-        if self.ends_by_calendar { Wakeup::Wall(self.until.wall) } else { Wakeup::Mono(self.until.mono) }
+    pub const fn deadline(&self) -> Deadline {
+        if self.ends_by_calendar { Deadline::Wall(self.until.wall) } else { Deadline::Mono(self.until.mono) }
     }
 
     /// Stores `new`, unless the current cooldown ends later.
@@ -40,17 +31,6 @@ impl Cooldown {
             // An extended cooldown keeps the start of its episode.
             let since = slot.as_ref().filter(|old| !old.is_over(now)).map_or(new.since, |old| old.since);
             *slot = Some(Self { since, ..new });
-        }
-    }
-}
-
-impl Wakeup {
-    /// The instant on the monotonic clock, as seen from `now`; `None` if no instant is known.
-    pub fn to_mono(self, now: Now) -> Option<MonoTime> {
-        match self {
-            Self::Mono(at) => Some(at),
-            Self::Wall(at) => Some(now.mono + at.since(now.wall)),
-            Self::OnCompletion | Self::OnOperator => None,
         }
     }
 }
