@@ -51,7 +51,7 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 15] = [
 /// Crates that the pure modules may use besides the standard library.
 const PURE_MODULES: [(&str, &[&str]); 2] = [
     ("domain", &["jiff", "serde", "serde_json", "smallvec", "thiserror", "unicode_segmentation", "unicode_width"]),
-    ("scheduler", &["fastrand", "jiff", "serde", "smallvec", "thiserror"]),
+    ("scheduler", &["fastrand", "serde", "smallvec", "thiserror"]),
 ];
 
 /// Names of the standard library that do I/O or read a clock: time, disk, network, threads, processes.

@@ -5,11 +5,7 @@
 
 use crate::domain::{Money, Now, QuotaDay, RouteId, SpendLimits, WallTime};
 
-use super::{
-    QueuedItem, Scheduler,
-    fleet::availability::Availability,
-    limits::{daily_quota::next_reset, pool::PoolBlock},
-};
+use super::{QueuedItem, Scheduler, fleet::availability::Availability, limits::pool::PoolBlock};
 
 /// Money caps and what is committed against them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +71,7 @@ impl Budget {
         if self.committed_today(now) + self.reserved + worst_case <= cap {
             return BudgetAdmission::Now;
         }
-        match next_reset(QuotaDay::Utc, now) {
+        match QuotaDay::Utc.next_reset(now) {
             Some(midnight) if worst_case <= cap => BudgetAdmission::At(midnight),
             _ => BudgetAdmission::Never,
         }
@@ -94,9 +90,9 @@ impl Budget {
     /// Adds what was committed at `at`. Calls must come in time order.
     pub fn restore_spend(&mut self, now: WallTime, at: WallTime, committed: Money) {
         self.committed += committed;
-        if next_reset(QuotaDay::Utc, at) == next_reset(QuotaDay::Utc, now) {
+        if QuotaDay::Utc.next_reset(at) == QuotaDay::Utc.next_reset(now) {
             self.committed_today = self.committed_today(now) + committed;
-            self.day_ends_at = next_reset(QuotaDay::Utc, now).unwrap_or_default();
+            self.day_ends_at = QuotaDay::Utc.next_reset(now).unwrap_or_default();
         }
     }
 }

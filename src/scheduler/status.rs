@@ -102,11 +102,8 @@ impl Scheduler {
                 tpm: Gauge::default(),
                 rpd: Gauge::default(),
                 day: state.model.limits.quota_day,
-                day_resets_at: crate::scheduler::limits::daily_quota::next_reset(
-                    state.model.limits.quota_day,
-                    now.wall,
-                )
-                .filter(|_| state.model.limits.rpd.is_some() || state.model.limits.tpd.is_some()),
+                day_resets_at: (state.model.limits.quota_day.next_reset(now.wall))
+                    .filter(|_| state.model.limits.rpd.is_some() || state.model.limits.tpd.is_some()),
                 in_flight: 0,
             })
             .collect();

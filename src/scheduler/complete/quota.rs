@@ -10,10 +10,7 @@ use crate::domain::{
 use crate::scheduler::{
     Reserved, Scheduler,
     limits::ramp::Ramp,
-    limits::{
-        cooldown::Cooldown,
-        daily_quota::{ROLLING_DAY, next_reset},
-    },
+    limits::{cooldown::Cooldown, daily_quota::ROLLING_DAY},
 };
 
 /// Time until a pool with a rolling day is probed again, if the provider stated no retry-after.
@@ -98,7 +95,7 @@ impl Scheduler {
         let state = &mut self.pools[self.routes[reserved.route.index()].pool];
         let was_exhausted = state.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
         state.day_exhausted_count += u32::from(!was_exhausted);
-        let reset = next_reset(state.day(), now.wall);
+        let reset = state.day().next_reset(now.wall);
         let (until, ends_by_calendar, source) = match (reset, result.retry_after) {
             (Some(reset), _) => {
                 (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, CauseSource::Provider)

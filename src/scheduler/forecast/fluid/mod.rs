@@ -14,7 +14,6 @@ use crate::domain::{
 };
 
 use super::ForecastInput;
-use crate::scheduler::limits::daily_quota::next_reset;
 
 use money::BudgetStates;
 use pool_state::{PoolState, RateBucket};
@@ -99,7 +98,7 @@ impl<'a> FluidSim<'a> {
             input.pools.iter().filter(|pool| pool.per_day.is_some()).map(|pool| pool.day).collect();
         days.sort_unstable_by_key(|day| *day as u8);
         days.dedup();
-        let reset = |day: QuotaDay| Some((day, next_reset(day, input.now)?.since(input.now).as_secs_f64()));
+        let reset = |day: QuotaDay| Some((day, day.next_reset(input.now)?.since(input.now).as_secs_f64()));
         let mut order: Vec<usize> = (0..input.classes.len()).collect();
         order.sort_by_key(|class| input.classes[*class].routes.len());
         let available = input.routes.iter().filter(|route| route.available_in.is_some());
@@ -200,7 +199,7 @@ impl<'a> FluidSim<'a> {
                 }
             }
             let wall = self.input.now + std::time::Duration::from_secs_f64(*reset + 1.0);
-            *reset = next_reset(*day, wall).map_or(f64::INFINITY, |at| at.since(self.input.now).as_secs_f64());
+            *reset = day.next_reset(wall).map_or(f64::INFINITY, |at| at.since(self.input.now).as_secs_f64());
         }
         let midnight = self.budgets.next_midnight();
         if midnight <= self.now_secs + EPSILON {

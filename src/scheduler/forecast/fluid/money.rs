@@ -4,10 +4,7 @@
 use crate::domain::QuotaDay;
 
 use super::{EPSILON, FluidSim};
-use crate::scheduler::{
-    forecast::{BudgetInput, ForecastInput},
-    limits::daily_quota::next_reset,
-};
+use crate::scheduler::forecast::{BudgetInput, ForecastInput};
 
 /// Dollars per request.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +54,7 @@ impl BudgetStates {
     pub fn new(input: &ForecastInput) -> Self {
         let budget_inputs = || input.keys.iter().map(|key| &key.budget).chain([&input.budget]);
         let midnight =
-            next_reset(QuotaDay::Utc, input.now).filter(|_| budget_inputs().any(|budget| budget.day.is_some()));
+            QuotaDay::Utc.next_reset(input.now).filter(|_| budget_inputs().any(|budget| budget.day.is_some()));
         Self {
             run: BudgetState::new(&input.budget),
             keys: input.keys.iter().map(|key| BudgetState::new(&key.budget)).collect(),
