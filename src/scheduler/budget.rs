@@ -3,7 +3,10 @@
 //! As for the run's cap, the worst case counts: the cost of the longest possible answer is reserved before a request is
 //! sent, so that a cap is not exceeded. Days are UTC days, and only this run's spending counts.
 
-use crate::domain::{Money, Now, QuotaDay, RouteId, SpendLimits, WallTime};
+use crate::{
+    domain::{Money, Now, QuotaDay, RouteId, SpendLimits, WallTime},
+    forecast::{BudgetCap, BudgetInput},
+};
 
 use super::{QueuedItem, Scheduler, fleet::availability::Availability, limits::pool::PoolBlock};
 
@@ -56,11 +59,12 @@ impl Budget {
         if now < self.day_ends_at { self.committed_today } else { Money::ZERO }
     }
 
-    /// The amounts that may still be committed, in total and today; `None` without a cap.
-    pub fn remaining(&self, now: WallTime) -> (Option<Money>, Option<Money>) {
-        let total = self.caps.max_usd.map(|cap| cap.saturating_sub(self.committed + self.reserved));
-        let today = self.caps.max_usd_per_day.map(|cap| cap.saturating_sub(self.committed_today(now) + self.reserved));
-        (total, today)
+    /// The caps and what may still be committed, for the forecast.
+    pub fn forecast_input(&self, now: WallTime) -> BudgetInput {
+        BudgetInput {
+            total: BudgetCap::new(self.caps.max_usd, self.committed + self.reserved),
+            day: BudgetCap::new(self.caps.max_usd_per_day, self.committed_today(now) + self.reserved),
+        }
     }
 
     pub fn admission(&self, now: WallTime, worst_case: Money) -> BudgetAdmission {
