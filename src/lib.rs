@@ -1,10 +1,10 @@
 //! cascadeck: runs long batches of prompts and pictures through a cascade of API keys and models.
 //!
 //! Dependencies go downward only:
-//! `cli` → `tui`, `headless`, `alerts` → `engine` → `store`, `provider`, `scheduler` → `domain`.
+//! `cli` → `tui`, `headless`, `alerts` → `engine` → `store`, `provider`, `scheduler` → `forecast` → `domain`.
 //!
 //! `config`, `input`, `output` and `telemetry` serve the commands. `sim` is the simulated provider. `clock` is the only
-//! module that reads real time. `scheduler` and `domain` are pure: no I/O and no clock.
+//! module that reads real time. `scheduler`, `forecast` and `domain` are pure: no I/O and no clock.
 
 pub mod alerts;
 pub mod cli;
@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod forecast;
 pub mod headless;
 pub mod input;
 pub mod output;

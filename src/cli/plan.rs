@@ -23,12 +23,10 @@ use crate::{
     config::Config,
     domain::{ItemSpec, Money, Now, RoutingRule, RoutingTraits, Summary, WallTime},
     engine,
+    forecast::{ASSUMED_LATENCY, Assumptions, ForecastInput, ForecastResult, forecast},
     headless::plan::{Plan, PlanAssumptions, RouteCapacity, plan_table},
     input::Input,
-    scheduler::{
-        Assumptions, ForecastInput, Scheduler,
-        forecast::{ASSUMED_LATENCY, ForecastResult, forecast},
-    },
+    scheduler::Scheduler,
     store::{QuotaLedger, RunDir, report},
 };
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::ProviderId,
     money::{Money, Price},
+    quota_day::QuotaDay,
 };
 
 /// A wire API. Everything compatible with OpenAI is `OpenAi`.
@@ -99,19 +100,6 @@ pub enum TokenCounting {
     /// Input and output together, as most OpenAI-compatible providers count.
     #[default]
     Total,
-}
-
-/// When the provider's day ends.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum QuotaDay {
-    /// Midnight in Los Angeles, daylight saving included (Gemini).
-    Pacific,
-    /// 00:00 UTC (OpenRouter).
-    #[default]
-    Utc,
-    /// 24 hours from each request (OpenAI, Groq).
-    Rolling,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

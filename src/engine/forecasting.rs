@@ -8,10 +8,7 @@ use tokio::sync::mpsc;
 use super::event_loop::{Engine, Phase};
 use crate::{
     domain::{Forecast, Now, WallTime},
-    scheduler::{
-        Assumptions, ForecastInput,
-        forecast::{ForecastResult, forecast},
-    },
+    forecast::{Assumptions, ForecastInput, ForecastResult, forecast},
 };
 
 /// Shortest time between two forecasts.

@@ -3,9 +3,12 @@
 //! As for the run's cap, the worst case counts: the cost of the longest possible answer is reserved before a request is
 //! sent, so that a cap is not exceeded. Days are UTC days, and only this run's spending counts.
 
-use crate::domain::{Money, Now, QuotaDay, RouteId, SpendLimits, WallTime};
+use crate::{
+    domain::{Money, Now, QuotaDay, RouteId, SpendLimits, WallTime},
+    forecast::{BudgetCap, BudgetInput},
+};
 
-use super::{QueuedItem, Scheduler, admission::Admission, availability::Availability, limits::daily_quota::next_reset};
+use super::{QueuedItem, Scheduler, admission::Admission, availability::Availability};
 
 /// Money caps and what is committed against them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,11 +41,12 @@ impl Budget {
         if now < self.day_ends_at { self.committed_today } else { Money::ZERO }
     }
 
-    /// The amounts that may still be committed, in total and today; `None` without a cap.
-    pub fn remaining(&self, now: WallTime) -> (Option<Money>, Option<Money>) {
-        let total = self.caps.max_usd.map(|cap| cap.saturating_sub(self.committed + self.reserved));
-        let today = self.caps.max_usd_per_day.map(|cap| cap.saturating_sub(self.committed_today(now) + self.reserved));
-        (total, today)
+    /// The caps and what may still be committed, for the forecast.
+    pub fn forecast_input(&self, now: WallTime) -> BudgetInput {
+        BudgetInput {
+            total: BudgetCap::new(self.caps.max_usd, self.committed + self.reserved),
+            day: BudgetCap::new(self.caps.max_usd_per_day, self.committed_today(now) + self.reserved),
+        }
     }
 
     pub fn admission(&self, now: WallTime, worst_case: Money) -> Admission {
@@ -53,7 +57,7 @@ impl Budget {
         if self.committed_today(now) + self.reserved + worst_case <= cap {
             return Admission::Now;
         }
-        match next_reset(QuotaDay::Utc, now) {
+        match QuotaDay::Utc.next_reset(now) {
             Some(midnight) if worst_case <= cap => Admission::at_wall(midnight),
             _ => Admission::Never,
         }
@@ -72,9 +76,9 @@ impl Budget {
     /// Adds what was committed at `at`. Calls must come in time order.
     pub fn restore_spend(&mut self, now: WallTime, at: WallTime, committed: Money) {
         self.committed += committed;
-        if next_reset(QuotaDay::Utc, at) == next_reset(QuotaDay::Utc, now) {
+        if QuotaDay::Utc.next_reset(at) == QuotaDay::Utc.next_reset(now) {
             self.committed_today = self.committed_today(now) + committed;
-            self.day_ends_at = next_reset(QuotaDay::Utc, now).unwrap_or_default();
+            self.day_ends_at = QuotaDay::Utc.next_reset(now).unwrap_or_default();
         }
     }
 }

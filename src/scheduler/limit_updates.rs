@@ -7,7 +7,7 @@ use crate::domain::{
     snapshot::{Cause, CauseSource},
 };
 
-use super::{LocalRejection, Reserved, Scheduler, cooldown::Cooldown, limits::daily_quota::next_reset};
+use super::{LocalRejection, Reserved, Scheduler, cooldown::Cooldown};
 
 /// Longest accepted wait for a daily quota: a day has at most 25 hours.
 const MAX_DAILY_WAIT: Duration = Duration::from_secs(25 * 3_600);
@@ -48,7 +48,7 @@ impl Scheduler {
         match report.dimension {
             LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay => {
                 let wait = wait.min(MAX_DAILY_WAIT);
-                let until = match next_reset(state.day(), now.wall) {
+                let until = match state.day().next_reset(now.wall) {
                     Some(reset) if wait > Duration::from_secs(3_600) => {
                         Now { mono: now.mono + reset.since(now.wall), wall: reset }
                     }

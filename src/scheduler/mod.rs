@@ -20,9 +20,9 @@
 //! health     health           score of a key                      breaker            circuit breaker of a route
 //!            ramp             concurrency after a failure         latency_average    recent latency
 //! other      budget           money caps                          shared_quota       keys that share a quota
-//!            bottleneck       why not faster, over time           forecast           finish time and cost
-//!            operator         switches and policy changes         saved_state        state across restarts
-//!            status           data for screens                    idle_check         for tests
+//!            bottleneck       why not faster, over time           operator           switches and policy changes
+//!            status           data for screens and forecasts      saved_state        state across restarts
+//!            idle_check       for tests
 //! ```
 
 mod admission;
@@ -33,7 +33,6 @@ mod complete;
 mod cooldown;
 mod dispatch;
 mod fleet;
-pub mod forecast;
 mod health;
 mod idle_check;
 mod limit_kind;
@@ -55,7 +54,6 @@ use std::{
 pub use complete::{AttemptEffects, Disposition};
 pub use dispatch::{LocalRejection, NextStep, PlannedAttempt};
 pub use fleet::availability::StallReason;
-pub use forecast::{Assumptions, ForecastInput};
 pub use operator::NotFound;
 pub use queue::QueuedItem;
 pub use saved_state::{PastUsage, SavedState};

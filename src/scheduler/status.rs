@@ -1,12 +1,27 @@
-//! Gauges and conditions for screens. The engine keeps the totals of the run (ok, failed, latency).
+//! Copies of the state: gauges and conditions for screens, and the input of a forecast. The engine keeps the totals of
+//! the run (ok, failed, latency).
 
-use crate::domain::Outcome;
-use crate::domain::{
-    Now, QuotaDay, RouteId, WallTime,
-    snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge},
+use std::time::Duration;
+
+use crate::{
+    domain::{
+        Now, OnExhausted, Outcome, QuotaDay, RouteId, WallTime,
+        snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge},
+    },
+    forecast::{
+        ASSUMED_LATENCY, Assumptions, BudgetCap, BudgetInput, ClassInput, ForecastInput, ForecastRoute, KeyInput,
+        ModelInput,
+    },
 };
 
-use super::{Scheduler, availability::Availability, cooldown::Cooldown, health::breaker::Breaker};
+use super::{
+    Scheduler,
+    availability::Availability,
+    cooldown::Cooldown,
+    health::breaker::Breaker,
+    limits::pool::{QuotaPool, TokenEstimate},
+    routing::model_score::TYPICAL_OUTPUT_TOKENS,
+};
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct KeyStatus {
@@ -97,11 +112,8 @@ impl Scheduler {
                 tpm: Gauge::default(),
                 rpd: Gauge::default(),
                 day: state.model.limits.quota_day,
-                day_resets_at: crate::scheduler::limits::daily_quota::next_reset(
-                    state.model.limits.quota_day,
-                    now.wall,
-                )
-                .filter(|_| state.model.limits.rpd.is_some() || state.model.limits.tpd.is_some()),
+                day_resets_at: (state.model.limits.quota_day.next_reset(now.wall))
+                    .filter(|_| state.model.limits.rpd.is_some() || state.model.limits.tpd.is_some()),
                 in_flight: 0,
             })
             .collect();
@@ -212,6 +224,147 @@ impl Scheduler {
         }
         views.sort_by_key(|view| view.until);
         views
+    }
+
+    /// Copies what a forecast needs. Its cost depends on the number of routes, classes and items that are backing off,
+    /// not on that of all items.
+    pub fn forecast_input(&self, now: Now, assumptions: &Assumptions) -> ForecastInput {
+        let models = self.model_inputs(assumptions);
+        let mut index_by_route = vec![0_u32; self.routes.len()];
+        let forecast_routes: Vec<ForecastRoute> = self
+            .ranking
+            .iter()
+            .enumerate()
+            .map(|(index, id)| {
+                index_by_route[id.index()] = index as u32;
+                let route = &self.routes[id.index()];
+                ForecastRoute {
+                    key: route.key,
+                    model: route.model,
+                    pool: route.pool,
+                    available_in: self.route_available_in(now, *id),
+                }
+            })
+            .collect();
+        let classes = self.class_inputs(assumptions, &forecast_routes, &index_by_route);
+        let items: f64 = classes.iter().map(|class| class.items).sum();
+        let mean_input =
+            classes.iter().map(|class| class.items * class.mean_input_tokens).sum::<f64>() / items.max(1.0);
+        let mut output_by_pool = vec![0.0; self.pools.len()];
+        let mut latency_by_pool = vec![0.0; self.pools.len()];
+        for route in &forecast_routes {
+            output_by_pool[route.pool] = models[route.model].mean_output_tokens;
+            latency_by_pool[route.pool] = models[route.model].latency_secs;
+        }
+        let to_pool_input = |(index, pool): (usize, &QuotaPool)| {
+            let estimate =
+                TokenEstimate { input: mean_input.ceil() as u64, output: f64::ceil(output_by_pool[index]) as u64 };
+            pool.forecast_input(now, estimate, latency_by_pool[index])
+        };
+        let committed = self.run_spend.spent + self.run_spend.reserved + self.run_spend.at_risk;
+        ForecastInput {
+            now: now.wall,
+            max_in_flight: self.policy.max_in_flight,
+            in_flight_now: self.reservations.len() as u32,
+            when_limited: self.policy.when_limited,
+            spill_to: self.policy.spill_to,
+            stops_when_exhausted: self.policy.on_exhausted == OnExhausted::Stop,
+            budget: BudgetInput {
+                total: BudgetCap::new(self.policy.max_usd, committed),
+                ..self.day_budget.forecast_input(now.wall)
+            },
+            requests_per_item: assumptions.requests_per_item.max(1.0),
+            keys: self
+                .keys
+                .iter()
+                .map(|state| KeyInput {
+                    name: state.key.name.clone(),
+                    kind: (state.key.provider.index(), state.key.models.clone()),
+                    budget: state.budget.forecast_input(now.wall),
+                })
+                .collect(),
+            models,
+            pools: self.pools.iter().enumerate().map(to_pool_input).collect(),
+            routes: forecast_routes,
+            cursor: self.cursor,
+            classes,
+        }
+    }
+
+    fn model_inputs(&self, assumptions: &Assumptions) -> Vec<ModelInput> {
+        // A model that has not answered yet is assumed to be like those that have.
+        let measured: Vec<Duration> = assumptions.latency_by_model.iter().copied().flatten().collect();
+        let default_latency = match measured.len() as u32 {
+            0 => ASSUMED_LATENCY,
+            count => measured.iter().sum::<Duration>() / count,
+        };
+        self.models
+            .iter()
+            .enumerate()
+            .map(|(index, state)| {
+                let latency = assumptions.latency_by_model.get(index).copied().flatten().unwrap_or(default_latency);
+                let max_output = state.model.max_output.map_or(f64::INFINITY, f64::from);
+                let mean = state.mean_output_tokens.or(assumptions.mean_output_tokens).unwrap_or(TYPICAL_OUTPUT_TOKENS);
+                ModelInput {
+                    name: state.model.name.clone(),
+                    price: state.model.price,
+                    latency_secs: latency.as_secs_f64(),
+                    mean_output_tokens: mean.min(max_output),
+                    max_output_tokens: if max_output.is_finite() { max_output } else { mean },
+                }
+            })
+            .collect()
+    }
+
+    /// Seconds until the route can be used, apart from minute and daily limits; `None` if it never becomes available by
+    /// itself.
+    fn route_available_in(&self, now: Now, id: RouteId) -> Option<f64> {
+        let availability = self.availability(now, id);
+        match &availability {
+            Availability::SwitchedOff { .. } | Availability::Disabled(_) => None,
+            // Minute windows and daily limits are simulated per pool.
+            Availability::Ready | Availability::Limited { .. } | Availability::DailyLimitReached { .. } => Some(0.0),
+            Availability::CoolingDown(_) | Availability::Exhausted(_) | Availability::CircuitOpen { .. } => {
+                let left = availability.admission().deadline().map(|deadline| deadline.to_mono(now).since(now.mono));
+                Some(left.unwrap_or_default().as_secs_f64())
+            }
+        }
+    }
+
+    fn class_inputs(
+        &self,
+        assumptions: &Assumptions,
+        forecast_routes: &[ForecastRoute],
+        index_by_route: &[u32],
+    ) -> Vec<ClassInput> {
+        let mut backing_off = vec![0_u64; self.classes.len()];
+        for (class, _) in self.backing_off.values() {
+            backing_off[*class] += 1;
+        }
+        self.classes
+            .iter()
+            .zip(backing_off)
+            .map(|(class, backing_off)| {
+                let input_sizes: Vec<u64> = class.pending.iter().take(64).map(|item| item.input_tokens).collect();
+                let mut can_serve = vec![false; self.models.len()];
+                for route in &class.candidates {
+                    can_serve[self.routes[route.index()].model] = true;
+                }
+                let sampled_mean = (!input_sizes.is_empty())
+                    .then(|| input_sizes.iter().sum::<u64>() as f64 / input_sizes.len() as f64);
+                ClassInput {
+                    items: (class.backlog + class.loaded_count() as u64 + backing_off) as f64,
+                    mean_input_tokens: assumptions.mean_input_tokens.or(sampled_mean).unwrap_or(0.0),
+                    routes: class
+                        .candidates
+                        .iter()
+                        .map(|route| index_by_route[route.index()])
+                        .filter(|index| forecast_routes[*index as usize].available_in.is_some())
+                        .collect(),
+                    can_serve,
+                }
+            })
+            .collect()
     }
 }
 

@@ -8,10 +8,7 @@ use cascadeck::{
         SpillTo, WhenLimited,
         forecast::{Constraint, StopReason},
     },
-    scheduler::{
-        Assumptions, ForecastInput,
-        forecast::{ForecastResult, forecast},
-    },
+    forecast::{Assumptions, ForecastInput, ForecastResult, forecast},
 };
 
 use super::{

@@ -7,12 +7,7 @@ use crate::domain::{
     snapshot::{Cause, CauseSource},
 };
 
-use crate::scheduler::{
-    Reserved, Scheduler,
-    cooldown::Cooldown,
-    limits::daily_quota::{ROLLING_DAY, next_reset},
-    limits::ramp::Ramp,
-};
+use crate::scheduler::{Reserved, Scheduler, cooldown::Cooldown, limits::daily_quota::ROLLING_DAY, limits::ramp::Ramp};
 
 /// Time until a pool with a rolling day is probed again, if the provider stated no retry-after.
 const ROLLING_DAY_RECHECK: Duration = Duration::from_secs(3_600);
@@ -96,7 +91,7 @@ impl Scheduler {
         let state = &mut self.pools[self.routes[reserved.route.index()].pool];
         let was_exhausted = state.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
         state.day_exhausted_count += u32::from(!was_exhausted);
-        let reset = next_reset(state.day(), now.wall);
+        let reset = state.day().next_reset(now.wall);
         let (until, ends_by_calendar, source) = match (reset, result.retry_after) {
             (Some(reset), _) => {
                 (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, CauseSource::Provider)

@@ -1,8 +1,6 @@
 //! Daily quotas: counters that reset when the provider's day ends, or count the last 24 hours.
 
-use std::{collections::VecDeque, sync::OnceLock, time::Duration};
-
-use jiff::{Span, tz::TimeZone};
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     domain::{QuotaDay, WallTime},
@@ -17,27 +15,6 @@ pub(in crate::scheduler) const ROLLING_DAY: Duration = Duration::from_secs(24 * 
 /// Rolling counts are grouped by minute. That is at most 1,440 entries a day, and a count is held at most one minute
 /// too long.
 const ROLLING_STEP_MICROS: i64 = 60_000_000;
-
-fn pacific() -> &'static TimeZone {
-    static PACIFIC: OnceLock<TimeZone> = OnceLock::new();
-    // The time zone data is bundled. If it were missing, Pacific standard time would be used, which is an hour late in
-    // summer.
-    PACIFIC
-        .get_or_init(|| TimeZone::get("America/Los_Angeles").unwrap_or_else(|_| TimeZone::fixed(jiff::tz::offset(-8))))
-}
-
-/// The start of the provider's next day after `now`; `None` for rolling days.
-pub fn next_reset(day: QuotaDay, now: WallTime) -> Option<WallTime> {
-    let zone = match day {
-        QuotaDay::Pacific => pacific().clone(),
-        QuotaDay::Utc => TimeZone::UTC,
-        QuotaDay::Rolling => return None,
-    };
-    let today = now.timestamp().to_zoned(zone);
-    let tomorrow = today.date().checked_add(Span::new().days(1)).ok()?;
-    let midnight = tomorrow.to_zoned(today.time_zone().clone()).ok()?;
-    Some(midnight.timestamp().into())
-}
 
 /// The interval within which the provider must have counted a request.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +116,7 @@ impl DailyQuota {
             }
         } else if self.resets_at.is_none_or(|reset| reset <= now) {
             self.used = self.in_flight;
-            self.resets_at = next_reset(self.day, now);
+            self.resets_at = self.day.next_reset(now);
         }
     }
 
@@ -158,7 +135,7 @@ impl DailyQuota {
             return match self.resets_at {
                 Some(reset) if reset <= now => Admission::OnCompletion,
                 Some(reset) => Admission::at_wall(reset),
-                None => next_reset(self.day, now).map_or(Admission::OnCompletion, Admission::at_wall),
+                None => self.day.next_reset(now).map_or(Admission::OnCompletion, Admission::at_wall),
             };
         }
         for (at, counted) in self.rolling_counts.iter().filter(|(at, _)| *at + ROLLING_DAY > now) {
@@ -197,11 +174,11 @@ impl DailyQuota {
         self.roll_over(now);
         self.in_flight -= reserved;
         self.used -= reserved;
-        let is_day_over = next_reset(self.day, interval.counted_at_latest).is_some_and(|day_end| day_end <= now);
+        let is_day_over = self.day.next_reset(interval.counted_at_latest).is_some_and(|day_end| day_end <= now);
         if !is_day_over && actual > 0 {
             self.add_local_usage(now, actual);
         }
-        let is_same_day = next_reset(self.day, interval.reserved_at) == next_reset(self.day, now);
+        let is_same_day = self.day.next_reset(interval.reserved_at) == self.day.next_reset(now);
         if let Some(lease) = self.lease.as_mut().filter(|_| self.limit.is_some()) {
             match () {
                 () if is_same_day => {
@@ -230,7 +207,7 @@ impl DailyQuota {
     pub fn restore_usage(&mut self, now: WallTime, at: WallTime, amount: u64) {
         let is_same_day = match self.day {
             QuotaDay::Rolling => at + ROLLING_DAY > now,
-            _ => next_reset(self.day, at) == next_reset(self.day, now),
+            _ => self.day.next_reset(at) == self.day.next_reset(now),
         };
         if is_same_day {
             // The shared quota ledger already has this usage, so only the local count changes.
@@ -247,33 +224,6 @@ mod tests {
 
     fn wall(text: &str) -> WallTime {
         text.parse::<jiff::Timestamp>().unwrap().into()
-    }
-
-    #[test]
-    fn pacific_days_end_at_midnight_in_los_angeles_in_winter_and_in_summer() {
-        let cases = [
-            ("2026-11-21T09:00:00Z", "2026-11-22T08:00:00Z"),
-            ("2026-07-01T06:59:59Z", "2026-07-01T07:00:00Z"),
-            ("2026-07-01T07:00:00Z", "2026-07-02T07:00:00Z"),
-            // The day on which clocks go forward has 23 hours; the day on which they go back has 25.
-            ("2026-03-08T08:00:00Z", "2026-03-09T07:00:00Z"),
-            ("2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
-        ];
-        for (now, want) in cases {
-            assert_eq!(next_reset(QuotaDay::Pacific, wall(now)), Some(wall(want)), "{now}");
-        }
-    }
-
-    #[test]
-    fn utc_days_end_at_utc_midnight_and_rolling_days_never_reset() {
-        assert_eq!(next_reset(QuotaDay::Utc, wall("2026-11-21T09:00:00Z")), Some(wall("2026-11-22T00:00:00Z")));
-        assert_eq!(next_reset(QuotaDay::Rolling, wall("2026-11-21T09:00:00Z")), None);
-        // The calendar ends at 9999-12-30 22:00 UTC. There is no next day after that.
-        for day in [QuotaDay::Utc, QuotaDay::Pacific] {
-            for last in [wall("9999-12-30T21:00:00Z"), WallTime(253_402_300_800_000_000), WallTime(i64::MAX)] {
-                assert_eq!(next_reset(day, last), None);
-            }
-        }
     }
 
     const fn interval_at(counted_by: WallTime) -> CountInterval {

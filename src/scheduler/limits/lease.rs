@@ -12,7 +12,7 @@ use crate::domain::{
 };
 
 use super::{
-    daily_quota::{DailyQuota, ROLLING_DAY, next_reset},
+    daily_quota::{DailyQuota, ROLLING_DAY},
     pool::TokenEstimate,
 };
 use crate::scheduler::{Scheduler, cooldown::Cooldown};
@@ -79,7 +79,7 @@ impl Lease {
 
 /// The ledger's period for `now`, and until when a lease of it may be used.
 fn lease_period(day: QuotaDay, now: WallTime) -> (WallTime, WallTime) {
-    if let Some(reset) = next_reset(day, now) {
+    if let Some(reset) = day.next_reset(now) {
         return (reset, reset);
     }
     let step_end = WallTime(now.0 - now.0.rem_euclid(LEASE_STEP_MICROS) + LEASE_STEP_MICROS);

@@ -6,6 +6,7 @@ pub mod lease;
 pub mod limit_sources;
 pub mod min_rtt;
 pub mod pool;
+mod pool_forecast;
 pub mod pool_limits;
 pub mod ramp;
 pub mod window;

@@ -103,15 +103,15 @@ pub struct QuotaPool {
     /// Limits concurrency after a cooldown whose duration was a guess.
     pub ramp: Option<Ramp>,
     pub limits: PoolLimits,
-    token_counting: TokenCounting,
+    pub(super) token_counting: TokenCounting,
     burst: Option<u32>,
-    request_window: SlidingWindow,
-    token_window: SlidingWindow,
-    input_token_window: SlidingWindow,
-    output_token_window: SlidingWindow,
-    pacing: Option<Gcra>,
-    day_requests: DailyQuota,
-    day_tokens: DailyQuota,
+    pub(super) request_window: SlidingWindow,
+    pub(super) token_window: SlidingWindow,
+    pub(super) input_token_window: SlidingWindow,
+    pub(super) output_token_window: SlidingWindow,
+    pub(super) pacing: Option<Gcra>,
+    pub(super) day_requests: DailyQuota,
+    pub(super) day_tokens: DailyQuota,
 }
 
 /// The times of a completed attempt.
@@ -122,20 +122,6 @@ pub struct AttemptTiming {
     pub sent_at: Now,
     /// The server counted the request at least this long before it answered.
     pub counted_before: Duration,
-}
-
-/// A read-only view of a pool's counters, for the forecast.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolCounters<'a> {
-    pub token_counting: TokenCounting,
-    pub concurrency: Option<u64>,
-    pub request_window: &'a SlidingWindow,
-    pub token_window: &'a SlidingWindow,
-    pub input_token_window: &'a SlidingWindow,
-    pub output_token_window: &'a SlidingWindow,
-    pub pacing: Option<&'a Gcra>,
-    pub day_requests: &'a DailyQuota,
-    pub day_tokens: &'a DailyQuota,
 }
 
 impl QuotaPool {
@@ -384,20 +370,6 @@ impl QuotaPool {
         let tokens = self.daily_tokens(estimate);
         if let Some(lease) = self.day_tokens.lease_mut() {
             lease.record_shortfall(tokens);
-        }
-    }
-
-    pub fn counters(&self) -> PoolCounters<'_> {
-        PoolCounters {
-            token_counting: self.token_counting,
-            concurrency: self.limits.concurrency.effective(),
-            request_window: &self.request_window,
-            token_window: &self.token_window,
-            input_token_window: &self.input_token_window,
-            output_token_window: &self.output_token_window,
-            pacing: self.pacing.as_ref(),
-            day_requests: &self.day_requests,
-            day_tokens: &self.day_tokens,
         }
     }
 

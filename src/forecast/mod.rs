@@ -1,9 +1,9 @@
 //! Forecast of the rest of a run: simulates the scheduler's limits with the remaining items.
 //!
-//! [`Scheduler::forecast_input`](super::Scheduler::forecast_input) copies the state into plain data (`input`).
-//! [`forecast`] computes on that copy, on any thread, with the same windows, days, cooldowns and caps as dispatch
-//! (`fluid`). It works on classes of items and on amounts, not on single items, so its cost depends on the number of
-//! pools and of days ahead: some milliseconds for ten million items over a thousand routes.
+//! The scheduler copies its state into a [`ForecastInput`]. [`forecast`] computes on that copy, on any thread, with the
+//! same windows, days, cooldowns and caps as dispatch (`fluid`). It works on classes of items and on amounts, not on
+//! single items, so its cost depends on the number of pools and of days ahead: some milliseconds for ten million items
+//! over a thousand routes.
 //!
 //! The order in which a strategy uses ready routes changes the cost a little and the finish time hardly at all. So the
 //! forecast uses the class's order of preference, whatever the strategy.

@@ -13,8 +13,7 @@ use crate::domain::{
     forecast::{Constraint, StopReason},
 };
 
-use super::ForecastInput;
-use crate::scheduler::limits::daily_quota::next_reset;
+use super::input::ForecastInput;
 
 use money::BudgetStates;
 use pool_state::{PoolState, RateBucket};
@@ -67,7 +66,7 @@ pub(super) struct FluidSim<'a> {
     cursor: usize,
     /// The next end of each calendar day that some pool counts.
     resets: Vec<(QuotaDay, f64)>,
-    budgets: BudgetStates,
+    budgets: BudgetStates<'a>,
     sent: f64,
     pool_steps: usize,
     secs_limited_by_in_flight: f64,
@@ -99,7 +98,7 @@ impl<'a> FluidSim<'a> {
             input.pools.iter().filter(|pool| pool.per_day.is_some()).map(|pool| pool.day).collect();
         days.sort_unstable_by_key(|day| *day as u8);
         days.dedup();
-        let reset = |day: QuotaDay| Some((day, next_reset(day, input.now)?.since(input.now).as_secs_f64()));
+        let reset = |day: QuotaDay| Some((day, day.next_reset(input.now)?.since(input.now).as_secs_f64()));
         let mut order: Vec<usize> = (0..input.classes.len()).collect();
         order.sort_by_key(|class| input.classes[*class].routes.len());
         let available = input.routes.iter().filter(|route| route.available_in.is_some());
@@ -184,6 +183,12 @@ impl<'a> FluidSim<'a> {
         self.remaining_by_class.iter().sum()
     }
 
+    /// (class, route) pairs of classes with requests left.
+    fn waiting_routes(&self) -> impl Iterator<Item = (usize, usize)> {
+        let classes = (0..self.remaining_by_class.len()).filter(|class| self.remaining_by_class[*class] > EPSILON);
+        classes.flat_map(|class| self.input.classes[class].routes.iter().map(move |route| (class, *route as usize)))
+    }
+
     /// Starts new days: resets daily quotas and money caps, and adds what rolling days release.
     fn start_new_days(&mut self) {
         for (day, reset) in &mut self.resets {
@@ -200,7 +205,7 @@ impl<'a> FluidSim<'a> {
                 }
             }
             let wall = self.input.now + std::time::Duration::from_secs_f64(*reset + 1.0);
-            *reset = next_reset(*day, wall).map_or(f64::INFINITY, |at| at.since(self.input.now).as_secs_f64());
+            *reset = day.next_reset(wall).map_or(f64::INFINITY, |at| at.since(self.input.now).as_secs_f64());
         }
         let midnight = self.budgets.next_midnight();
         if midnight <= self.now_secs + EPSILON {
@@ -246,11 +251,13 @@ impl<'a> FluidSim<'a> {
         next = available_at.fold(next, f64::min);
         let min_step = if is_exact { MIN_STEP_SECS } else { (self.now_secs * RELATIVE_STEP).max(MIN_STEP_SECS) };
         let reset = self.resets.iter().map(|(_, at)| *at).fold(f64::INFINITY, f64::min);
-        let next = next.min(self.now_secs + self.secs_until_money_limit());
+        let rate_of =
+            |pool: usize| self.pools[pool].rate(self.input.pools[pool].per_minute).min(self.in_flight_bucket.rate);
+        let next = next.min(self.now_secs + self.budgets.secs_until_limit(self.waiting_routes(), rate_of));
         let next = next.max(self.now_secs + min_step).min(reset).min(self.budgets.next_midnight());
         // Within a step, routes are filled one after the other. So a step is at most as long as all usable routes
         // together need for the rest; otherwise the first routes would take everything.
-        let over_budget = self.over_budget_pools();
+        let over_budget = self.budgets.over_budget_pools(self.waiting_routes());
         let states = self.pools.iter().zip(&self.input.pools).zip(&over_budget);
         let rate: f64 = states
             .filter(|(_, is_over_budget)| !**is_over_budget)
@@ -338,12 +345,13 @@ impl<'a> FluidSim<'a> {
                 Some(index) => self.cursor = index,
                 None => return (0.0, 0.0, false),
             }
-            let is_affordable = |index: &usize| usable(index) && self.affordable_requests(class, *index) >= 1.0;
+            let is_affordable = |index: &usize| usable(index) && self.budgets.affordable_requests(class, *index) >= 1.0;
             cursor_route = (0..count).map(|step| (self.cursor + step) % count).find(is_affordable);
         }
         let only_model = (!is_strict && input.spill_to == SpillTo::SameModel).then(|| {
             let serves = |route: &&u32| {
-                !is_day_exhausted(&self.pools, **route) && self.affordable_requests(class, **route as usize) >= 1.0
+                !is_day_exhausted(&self.pools, **route)
+                    && self.budgets.affordable_requests(class, **route as usize) >= 1.0
             };
             routes.iter().find(serves).map(|route| input.routes[*route as usize].model)
         });
@@ -356,7 +364,7 @@ impl<'a> FluidSim<'a> {
             if is_unavailable || is_forbidden {
                 continue;
             }
-            let affordable = self.affordable_requests(class, index as usize);
+            let affordable = self.budgets.affordable_requests(class, index as usize);
             if affordable < 1.0 {
                 continue;
             }
@@ -419,9 +427,8 @@ impl<'a> FluidSim<'a> {
             self.secs_limited_by_in_flight += span;
             return;
         }
-        let over_budget = self.over_budget_pools();
-        let exceeds_run_budget =
-            |(class, route)| self.request_cost(class, route).is_some_and(|cost| self.budgets.exceeds_run_budget(cost));
+        let over_budget = self.budgets.over_budget_pools(self.waiting_routes());
+        let exceeds_run_budget = |(class, route)| self.budgets.exceeds_run_budget(class, route);
         if over_budget.contains(&true) && self.waiting_routes().all(exceeds_run_budget) {
             self.secs_limited_by_money += span;
             return;
@@ -522,16 +529,12 @@ impl<'a> FluidSim<'a> {
         for (class, index) in self.waiting_routes() {
             let route = &self.input.routes[index];
             let is_exhausted = self.pools[route.pool].left_today < 1.0;
-            let affordable = self.affordable_requests(class, index) >= 1.0;
+            let affordable = self.budgets.affordable_requests(class, index) >= 1.0;
             any_route = true;
             any_exhausted |= is_exhausted;
             all_exhausted &= is_exhausted;
             all_unavailable &= is_exhausted || !affordable;
-            let affordable_later = || {
-                self.request_cost(class, index)
-                    .is_none_or(|cost| self.budgets.is_affordable_on_new_day(route.key, cost))
-            };
-            affordable_some_day |= affordable || affordable_later();
+            affordable_some_day |= affordable || self.budgets.is_affordable_on_new_day(class, index);
         }
         let (items_left, at) = (self.remaining() / self.input.requests_per_item, self.now_secs + last_sent_after);
         let is_over_budget = any_route && !affordable_some_day;
