@@ -12,6 +12,8 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod engine;
+#[cfg(test)]
+mod golden;
 pub mod headless;
 pub mod input;
 pub mod output;
@@ -22,6 +24,6 @@ pub mod store;
 pub mod telemetry;
 pub mod tui;
 
-// The golden traces are shared with the integration tests, which import this crate by its name.
+// The unit tests share files with the integration tests, which import this crate by its name.
 #[cfg(test)]
 extern crate self as cascadeck;

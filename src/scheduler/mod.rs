@@ -22,7 +22,7 @@
 //! other      budget           money caps                          shared_quota       keys that share a quota
 //!            bottleneck       why not faster, over time           forecast           finish time and cost
 //!            operator         switches and policy changes         saved_state        state across restarts
-//!            status           data for screens                    idle_check         for tests
+//!            status           data for screens                    proof              tests in random worlds
 //! ```
 
 mod bottleneck;
@@ -32,10 +32,11 @@ mod dispatch;
 mod fleet;
 pub mod forecast;
 mod health;
-mod idle_check;
 mod limit_updates;
 mod limits;
 mod operator;
+#[cfg(test)]
+mod proof;
 mod queue;
 mod routing;
 mod saved_state;
