@@ -5,7 +5,7 @@
 
 #[path = "../tests/scheduler/optimum.rs"]
 mod optimum;
-#[allow(dead_code, reason = "the tests use more of it")]
+#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 #[path = "../tests/scheduler/world.rs"]
 mod world;
 

@@ -13,6 +13,8 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod forecast;
+#[cfg(test)]
+mod golden;
 pub mod headless;
 pub mod input;
 pub mod output;
@@ -23,6 +25,6 @@ pub mod store;
 pub mod telemetry;
 pub mod tui;
 
-// The golden traces are shared with the integration tests, which import this crate by its name.
+// The unit tests share files with the integration tests, which import this crate by its name.
 #[cfg(test)]
 extern crate self as cascadeck;

@@ -1,6 +1,6 @@
 //! Checks the layers: which module may import which, read from the source code.
 //!
-//! Code under `#[cfg(test)]` is exempt.
+//! Code under `#[cfg(test)]` is exempt, and so are the files of modules that are declared there.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -63,7 +63,7 @@ const IMPURE_STD_NAMES: [&str; 9] = ["env", "fs", "io", "net", "process", "threa
 #[test]
 fn every_module_imports_only_modules_below_it() {
     let mut violations = BTreeSet::new();
-    for source in source_files() {
+    for source in program_files() {
         let module = source.module();
         let (_, allowed) = ALLOWED_IMPORTS
             .iter()
@@ -100,7 +100,7 @@ fn dependencies_go_downward_only() {
 fn the_pure_modules_use_no_runtime_network_database_screen_or_clock() {
     let mut violations = BTreeSet::new();
     for (module, may) in PURE_MODULES {
-        let files: Vec<SourceFile> = source_files().into_iter().filter(|source| source.module() == module).collect();
+        let files: Vec<SourceFile> = program_files().into_iter().filter(|source| source.module() == module).collect();
         assert!(files.len() > 3, "{module} was found");
         for source in files {
             for (krate, next) in source.external_crates() {
@@ -164,7 +164,7 @@ const WIRE_FORMATS: [&str; 7] = [
 #[test]
 fn a_type_name_that_others_can_see_means_one_thing() {
     let mut files: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
-    for source in source_files().into_iter().filter(|source| !WIRE_FORMATS.contains(&source.file.to_str().unwrap())) {
+    for source in program_files().into_iter().filter(|source| !WIRE_FORMATS.contains(&source.file.to_str().unwrap())) {
         for name in source.visible_types() {
             files.entry(name).or_default().insert(source.file.clone());
         }
@@ -223,21 +223,56 @@ fn the_reader_of_sources_finds_the_types_that_others_can_see() {
     assert_eq!(source.visible_types(), ["Seen", "Also", "Rule", "Short"]);
 }
 
+#[test]
+fn files_of_a_module_for_tests_are_recognised() {
+    let sources = [
+        ("lib.rs", "pub mod engine; #[cfg(test)] mod shared;"),
+        ("shared.rs", ""),
+        ("engine/mod.rs", "mod run; #[cfg(test)] #[allow(dead_code)] pub(crate) mod proof; #[cfg(test)] mod tests {}"),
+        ("engine/proof/mod.rs", "mod world;"),
+        ("engine/proof/world.rs", ""),
+        ("engine/run.rs", "#[cfg(test)] mod cases; #[cfg(test)] use std::mem; mod parts;"),
+        ("engine/run/cases.rs", ""),
+        ("engine/run/parts.rs", ""),
+        ("engine/tests.rs", ""),
+        ("shared/proof.rs", ""),
+        ("sim/proof.rs", ""),
+    ];
+    let sources = sources.map(|(file, code)| SourceFile::new(Path::new(file), code)).into_iter().collect();
+    let files: Vec<PathBuf> = without_test_modules(sources).into_iter().map(|source| source.file).collect();
+    let program =
+        ["lib.rs", "engine/mod.rs", "engine/run.rs", "engine/run/parts.rs", "engine/tests.rs", "sim/proof.rs"];
+    assert_eq!(files, program.map(PathBuf::from));
+}
+
 /// A file below `src`, as tokens without comments, strings and tests.
 struct SourceFile {
     /// Path below `src`.
     file: PathBuf,
     tokens: Vec<String>,
+    /// Names of the modules in other files that are declared under `#[cfg(test)]`.
+    test_modules: Vec<String>,
 }
 
 impl SourceFile {
     fn new(file: &Path, code: &str) -> Self {
-        Self { file: file.to_owned(), tokens: strip_test_items(&tokenize(code)) }
+        let (tokens, test_items) = split_test_items(&tokenize(code));
+        let test_modules = test_items.iter().filter_map(|item| match item.as_slice() {
+            [.., keyword, name, end] if keyword == "mod" && end == ";" => Some(name.clone()),
+            _ => None,
+        });
+        Self { file: file.to_owned(), tokens, test_modules: test_modules.collect() }
     }
 
     /// The crate's module that the file belongs to.
     fn module(&self) -> &str {
         self.file.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs")
+    }
+
+    /// The directory of the files of modules that this file declares, below `src`.
+    fn submodule_dir(&self) -> PathBuf {
+        let is_root_of_directory = ["mod.rs", "lib.rs", "main.rs"].iter().any(|name| self.file.ends_with(name));
+        if is_root_of_directory { self.file.parent().unwrap().to_owned() } else { self.file.with_extension("") }
     }
 
     /// Depth of the module: 1 for `a/mod.rs`, 2 for `a/b.rs`.
@@ -404,10 +439,11 @@ fn quoted_len(rest: &str) -> usize {
     end.unwrap().0 + 1
 }
 
-/// Removes items under `#[cfg(test)]`, up to the closing brace or semicolon.
-fn strip_test_items(tokens: &[String]) -> Vec<String> {
+/// Separates the items under `#[cfg(test)]` from the rest. An item ends with its closing brace or semicolon.
+fn split_test_items(tokens: &[String]) -> (Vec<String>, Vec<Vec<String>>) {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::with_capacity(tokens.len());
+    let mut test_items = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
         if tokens[at..].iter().take(MARK.len()).ne(MARK.iter()) {
@@ -415,6 +451,7 @@ fn strip_test_items(tokens: &[String]) -> Vec<String> {
             at += 1;
             continue;
         }
+        let start = at;
         let mut depth = 0;
         for token in &tokens[at..] {
             at += 1;
@@ -427,11 +464,30 @@ fn strip_test_items(tokens: &[String]) -> Vec<String> {
                 break;
             }
         }
+        test_items.push(tokens[start..at].to_vec());
     }
-    kept
+    (kept, test_items)
 }
 
-/// All files below `src` except lib.rs and main.rs.
+/// The files below `src` that the program is built from, except lib.rs and main.rs.
+fn program_files() -> Vec<SourceFile> {
+    let mut sources = without_test_modules(source_files());
+    sources.retain(|source| !matches!(source.file.to_str(), Some("lib.rs" | "main.rs")));
+    sources
+}
+
+/// Leaves out the files of modules that are declared under `#[cfg(test)]`, and of all modules inside them.
+fn without_test_modules(mut sources: Vec<SourceFile>) -> Vec<SourceFile> {
+    let modules_of = |source: &SourceFile| {
+        let directory = source.submodule_dir();
+        source.test_modules.iter().map(|name| directory.join(name)).collect::<Vec<_>>()
+    };
+    let test_modules: BTreeSet<PathBuf> = sources.iter().flat_map(modules_of).collect();
+    sources.retain(|source| !source.file.with_extension("").ancestors().any(|path| test_modules.contains(path)));
+    sources
+}
+
+/// All files below `src`.
 fn source_files() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
@@ -442,9 +498,7 @@ fn source_files() -> Vec<SourceFile> {
             let file = path.strip_prefix(&root).unwrap();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs")
-                && !matches!(file.to_str(), Some("lib.rs" | "main.rs"))
-            {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 sources.push(SourceFile::new(file, &fs::read_to_string(&path).unwrap()));
             }
         }

@@ -23,13 +23,10 @@ use crate::{
         Answer, AttemptId, AttemptResult, Command, FinalState, ItemSpec, Outcome, OutcomeAction, ReplayFilter, Request,
         ResponseMeta, ResultLine, RetryAfter, Strategy, Usage, WallTime,
     },
+    golden::{Golden, Trace},
     output::ExistingCaptionPolicy,
     store::{ChangedRowPolicy, Op, PinnedSettings, RunDir, Store},
 };
-
-#[path = "../../tests/golden/trace.rs"]
-mod trace;
-use trace::{Golden, Trace};
 
 const RUNS: u64 = 20;
 const ITEMS: u64 = 60;

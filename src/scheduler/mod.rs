@@ -22,7 +22,7 @@
 //! other      budget           money caps                          shared_quota       keys that share a quota
 //!            bottleneck       why not faster, over time           operator           switches and policy changes
 //!            status           data for screens and forecasts      saved_state        state across restarts
-//!            idle_check       for tests
+//!            proof            tests in random worlds
 //! ```
 
 mod admission;
@@ -34,11 +34,12 @@ mod cooldown;
 mod dispatch;
 mod fleet;
 mod health;
-mod idle_check;
 mod limit_kind;
 mod limit_updates;
 mod limits;
 mod operator;
+#[cfg(test)]
+mod proof;
 mod queue;
 mod routing;
 mod saved_state;

@@ -8,11 +8,8 @@ mod learning;
 mod leases;
 mod money;
 mod optimum;
-mod proof;
 mod serial;
 mod strategies;
-#[path = "../golden/trace.rs"]
-mod trace;
 mod world;
 
 use std::time::Duration;

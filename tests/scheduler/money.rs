@@ -3,11 +3,8 @@
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{
-        AttemptResult, Key, Limits, Money, OnExhausted, Outcome, Policy, RouteTarget, RoutingTraits, SpendLimits,
-        WhenLimited,
-    },
-    scheduler::{NextStep, StallReason},
+    domain::{AttemptResult, Key, Limits, Money, OnExhausted, Outcome, Policy, SpendLimits},
+    scheduler::StallReason,
 };
 
 use super::{
@@ -108,28 +105,6 @@ fn the_runs_budget_counts_what_is_in_flight_at_its_worst() {
     world.enqueue(100);
     world.run(Duration::from_secs(30));
     assert_eq!(world.arrivals.len(), 4, "four worst cases fit into $0.01, however many may be in flight");
-}
-
-#[test]
-fn a_strict_item_moves_to_the_next_key_when_others_spent_the_last_money() {
-    let models = vec![model("narrow", limits(1, None)), model("wide", Limits::default())];
-    let keys = vec![capped_key("a", Some(0.01), None), key("b", "b")];
-    let policy = Policy { when_limited: WhenLimited::Wait, ..policy(20) };
-    let mut world = World::new(models, keys, policy, wall(EVENING), 7);
-    let drain = |world: &mut World| {
-        let sends = std::iter::from_fn(|| world.scheduler.poll(world.now));
-        let sent: Vec<u32> =
-            sends.map(|step| if let NextStep::Send(sent) = step { sent.route.0 } else { 99 }).collect();
-        assert_eq!(world.scheduler.find_sendable(world.now), None, "something was left lying after {sent:?}");
-        sent
-    };
-    world.enqueue(2);
-    assert_eq!(drain(&mut world), [0], "the second waits for the next minute of the same route");
-    let wide = RouteTarget { model: "wide".to_owned(), key: None };
-    let others =
-        world.scheduler.find_or_add_class(&RoutingTraits { required_target: Some(wide), ..RoutingTraits::default() });
-    world.enqueue_in(others, 3);
-    assert_eq!(drain(&mut world), [1, 1, 1, 2], "with the last of its money gone, the next key");
 }
 
 #[test]

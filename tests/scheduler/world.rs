@@ -1,5 +1,9 @@
 //! A simulated world around the pure scheduler: providers that count for themselves, and a virtual clock.
 
+// The benchmarks include this file from their own directory.
+#[path = "fixtures.rs"]
+mod fixtures;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
@@ -8,86 +12,13 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Api, AttemptId, AttemptResult, EventKind, Key, KeyRole, Limits, Model, MonoTime, Now, Outcome, OutcomeAction,
-        Policy, Price, Provider, ProviderId, QuotaDay, RetryAfter, RoutingTraits, Seq, SpendLimits, Usage, WallTime,
+        AttemptId, AttemptResult, EventKind, Key, Limits, Model, MonoTime, Now, Outcome, Policy, RetryAfter,
+        RoutingTraits, Seq, WallTime,
     },
     scheduler::{Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler},
 };
 
-pub fn wall(text: &str) -> WallTime {
-    text.parse::<jiff::Timestamp>().expect("test").into()
-}
-
-pub fn provider() -> Provider {
-    Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: "http://127.0.0.1:1".to_owned(), headers: vec![] }
-}
-
-pub fn model(name: &str, limits: Limits) -> Model {
-    Model {
-        name: name.to_owned(),
-        provider: ProviderId(0),
-        limits,
-        vision: true,
-        context: None,
-        max_output: Some(1_000),
-        weight: 1,
-        pool: None,
-        price: Price::from_usd_per_mtok(1.0, 2.0),
-    }
-}
-
-pub fn key(name: &str, project: &str) -> Key {
-    Key {
-        name: name.to_owned(),
-        provider: ProviderId(0),
-        project: project.to_owned(),
-        weight: 1,
-        role: KeyRole::Primary,
-        models: None,
-        spend_limits: SpendLimits::default(),
-    }
-}
-
-pub fn limits(rpm: u32, rpd: Option<u32>) -> Limits {
-    Limits { rpm: Some(rpm), rpd, quota_day: QuotaDay::Pacific, ..Limits::default() }
-}
-
-pub fn queued_item(seq: u64) -> QueuedItem {
-    QueuedItem {
-        seq: Seq(seq),
-        input_tokens: 100,
-        max_output_tokens: None,
-        max_usd: None,
-        is_caption: false,
-        unsupported_apis: smallvec::SmallVec::new(),
-        waiting_since: MonoTime::default(),
-        retry_state: None,
-    }
-}
-
-pub fn attempt_result(outcome: Outcome) -> AttemptResult {
-    let answered = !matches!(outcome, Outcome::Timeout | Outcome::ClientTrouble | Outcome::Lost);
-    AttemptResult {
-        outcome,
-        action: OutcomeAction::Retry,
-        status: answered.then_some(200),
-        retry_after: None,
-        message: String::new(),
-        rule: String::new(),
-        answer: (outcome == Outcome::Ok)
-            .then(|| cascadeck::domain::Answer { text: "yes".to_owned(), ..Default::default() }),
-        usage: if outcome == Outcome::Ok {
-            Usage { input_tokens: 80, output_tokens: 40, thinking_tokens: 0 }
-        } else {
-            Usage::default()
-        },
-        stated_limit: None,
-        limit_is_zero: false,
-        response_meta: cascadeck::domain::ResponseMeta::default(),
-        exceeds_context: false,
-        picture_refused: false,
-    }
-}
+pub use fixtures::{attempt_result, key, limits, model, provider, queued_item, wall};
 
 /// Requests that one (project, model) of the provider counts at arrival.
 #[derive(Default)]

@@ -2,21 +2,22 @@
 //!
 //! `poll` is fast because it caches: parked routes, wakeups, classes where nothing can be sent. This check caches
 //! nothing and visits all routes, all items sent or blocked before, and the pending items near the head of each queue.
-//! Simulations call it whenever `poll` returns nothing; the program itself never does.
+//! The tests call it whenever `poll` returns nothing.
 
-use crate::domain::{Now, RouteId, Seq, SpillTo, WhenLimited};
-
-use super::{
-    QueuedItem, Scheduler,
-    admission::Admission,
-    availability::Availability,
-    dispatch::{LOOKAHEAD, STARVATION_AGE},
-    health::breaker::Breaker,
+use crate::{
+    domain::{Now, RouteId, Seq, SpillTo, WhenLimited},
+    scheduler::{
+        QueuedItem, Scheduler,
+        admission::Admission,
+        availability::Availability,
+        dispatch::{LOOKAHEAD, STARVATION_AGE},
+        health::breaker::Breaker,
+    },
 };
 
 impl Scheduler {
     /// An item and a route that could take it now; `None` if all items have to wait.
-    pub fn find_sendable(&self, now: Now) -> Option<(Seq, RouteId)> {
+    pub(super) fn find_sendable(&self, now: Now) -> Option<(Seq, RouteId)> {
         if self.is_paused || self.reservations.len() >= self.policy.max_in_flight as usize {
             return None;
         }

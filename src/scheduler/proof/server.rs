@@ -2,12 +2,12 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use cascadeck::domain::{
-    AttemptResult, LimitDimension, Limits, MonoTime, Now, Outcome, ProviderLimit, QuotaDay, RetryAfter, WallTime,
-};
 use jiff::tz::TimeZone;
 
-use crate::world::attempt_result;
+use super::fixtures::attempt_result;
+use crate::domain::{
+    AttemptResult, LimitDimension, Limits, MonoTime, Now, Outcome, ProviderLimit, QuotaDay, RetryAfter, WallTime,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const ROLLING: Duration = Duration::from_secs(86_400);

@@ -4,11 +4,18 @@
 //! ends exactly once, every wait ends, nothing waits while it could be sent, and one seed gives one history. For the
 //! first 2,000 seeds the history is the recorded one in `tests/golden/scheduler.txt`. `CASCADECK_SEEDS=N` sets the
 //! number of worlds; `CASCADECK_SEED=N` runs one world and prints what happens.
+//!
+//! Only [`idle_check`] reads the scheduler's private fields. Everything else uses the scheduler as the engine does, by
+//! its public functions.
 
+#[path = "../../../tests/scheduler/fixtures.rs"]
+mod fixtures;
+mod idle_check;
 mod operator;
 mod plan;
 mod reference;
 mod server;
+mod strict_budget;
 mod world;
 
 use std::{
@@ -22,7 +29,7 @@ use std::{
 
 use world::World;
 
-use crate::trace::Golden;
+use crate::golden::Golden;
 
 /// Takes half a minute without optimization.
 const DEFAULT_SEEDS: u64 = 500;

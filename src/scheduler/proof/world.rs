@@ -6,19 +6,16 @@ use std::{
     time::Duration,
 };
 
-use cascadeck::{
-    domain::{AttemptResult, MonoTime, Now, Outcome, OutcomeAction, RetryAfter, RoutingTraits, Seq, Usage},
-    scheduler::{AttemptEffects, Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler, StallReason},
-};
-
 use super::{
+    fixtures::{attempt_result, queued_item},
     plan::{LimitKnowledge, WorldPlan},
     reference::Reference,
     server::SimulatedServer,
 };
 use crate::{
-    trace::Trace,
-    world::{attempt_result, queued_item},
+    domain::{AttemptResult, MonoTime, Now, Outcome, OutcomeAction, RetryAfter, RoutingTraits, Seq, Usage},
+    golden::Trace,
+    scheduler::{AttemptEffects, Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler, StallReason},
 };
 
 /// A world with more steps than this makes no progress.

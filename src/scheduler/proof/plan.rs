@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use cascadeck::domain::{
+use super::{
+    fixtures::wall,
+    server::{RetryAfterStyle, SimulatedServer},
+};
+use crate::domain::{
     Api, CascadeOrder, Key, KeyRole, Limits, Model, Money, OnExhausted, Policy, Price, Provider, ProviderId, QuotaDay,
     RoutingRule, SpendLimits, SpillTo, Strategy, TokenCounting, WallTime, WhenLimited,
 };
-
-use super::server::{RetryAfterStyle, SimulatedServer};
-use crate::world::wall;
 
 /// How the enforced limits relate to the configured ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,11 +3,9 @@
 //! A trace hashes instants, ids, amounts and stable numbers for kinds, but no names or text. So changed words or a
 //! changed structure leave it alone, and changed behaviour doesn't. `CASCADECK_GOLDEN=write` records the traces anew.
 
-#![allow(dead_code, reason = "each test program uses its part")]
-
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, time::Duration};
 
-use cascadeck::domain::{EventKind, EventLevel, Money, MonoTime, Outcome, WallTime};
+use crate::domain::{EventKind, EventLevel, Money, MonoTime, Outcome, WallTime};
 use xxhash_rust::xxh3::Xxh3;
 
 /// A hash over all values added to it, in order.

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use cascadeck::domain::{CascadeOrder, Money, SpillTo, Strategy, WhenLimited};
-
 use super::world::World;
+use crate::domain::{CascadeOrder, Money, SpillTo, Strategy, WhenLimited};
 
 impl World {
     pub fn random_command(&mut self) {

@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use cascadeck::{
+use super::server::day_number;
+use crate::{
     domain::{AttemptId, AttemptResult, Limits, Model, Money, MonoTime, Now, Outcome, QuotaDay, Usage, WallTime},
     scheduler::PlannedAttempt,
 };
-
-use super::server::day_number;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const ROLLING: Duration = Duration::from_secs(86_400);
