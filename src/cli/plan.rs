@@ -258,8 +258,8 @@ fn build_plan(
 fn apply_usage_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
     let Some(path) = ledger_path(&Clock::real()).filter(|path| path.exists()) else { return };
     let counted = QuotaLedger::open(&path).and_then(|ledger| {
-        for (pool, name) in engine::pool_names(config, scheduler, &ledger).iter().enumerate() {
-            let used = ledger.daily_usage(now.wall, name)?;
+        for (pool, name) in scheduler.pool_ids().zip(engine::pool_names(config, scheduler, &ledger)) {
+            let used = ledger.daily_usage(now.wall, &name)?;
             scheduler.add_usage_elsewhere(now, pool, used.requests, used.tokens, used.exhausted_until);
         }
         Ok(())

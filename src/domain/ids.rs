@@ -1,5 +1,5 @@
-//! Small typed indices. Provider, model and key ids are indices into the vectors of the loaded configuration; a route
-//! id is an index into the scheduler's routes. `Seq` and `AttemptId` are row numbers in the run's database.
+//! Small typed indices. Provider, model and key ids are indices into the vectors of the loaded configuration; project,
+//! route and pool ids are indices into the scheduler's. `Seq` and `AttemptId` are row numbers in the run's database.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ macro_rules! id {
 }
 
 id!(/** A provider in the configuration's order. */ ProviderId, u32);
+id!(/** Keys of one provider that share every quota. */ ProjectId, u32);
 id!(/** A model in cascade order, best first. */ ModelId, u32);
 id!(/** A key in the configuration's order. */ KeyId, u32);
 id!(/** One key with one model. */ RouteId, u32);

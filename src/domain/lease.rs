@@ -1,7 +1,7 @@
 //! Requests for and grants of leases: parts of a shared daily quota that one process may use. Pools are given by their
 //! index in the scheduler of the requesting process.
 
-use super::time::WallTime;
+use super::{ids::PoolId, time::WallTime};
 
 /// The unit that a daily quota counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -14,7 +14,7 @@ pub enum QuotaUnit {
 /// all processes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseRequest {
-    pub pool: usize,
+    pub pool: PoolId,
     pub unit: QuotaUnit,
     /// End of the period that the lease counts in; identifies the day.
     pub period_end: WallTime,
@@ -32,7 +32,7 @@ pub struct LeaseRequest {
 /// The ledger's reply to a [`LeaseRequest`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseGrant {
-    pub pool: usize,
+    pub pool: PoolId,
     pub unit: QuotaUnit,
     pub period_end: WallTime,
     pub granted: u64,

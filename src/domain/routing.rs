@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     item::ItemSpec,
+    policy::{SpillTo, WhenLimited},
     rule::{self, RoutingRule},
 };
 
@@ -21,6 +22,61 @@ impl fmt::Display for RouteTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
         self.key.as_ref().map_or(Ok(()), |key| write!(f, "@{key}"))
+    }
+}
+
+/// Which routes an item may use, relative to its preferred route: the first one in its order that it makes sense to wait
+/// on. Dispatch, probes and the forecast all follow this rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpillRule {
+    /// Any route, whatever the preferred one is.
+    Any,
+    /// Routes of the preferred route's model; any if there is no preferred route.
+    PreferredModel,
+    /// The preferred route alone, until the item has waited for `spill_after`; any if there is no preferred route.
+    PreferredRoute,
+    /// The strict pipeline: the preferred route alone, in the order from the cursor on.
+    FromCursor,
+}
+
+/// The routes that a [`SpillRule`] allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AllowedRoutes<R> {
+    Any,
+    SameModelAs(R),
+    /// A single route; `None`: no route.
+    Only(Option<R>),
+}
+
+impl SpillRule {
+    /// `waits_for_preferred`: the item has a preferred route and has not waited for `spill_after` yet.
+    pub fn new(when_limited: WhenLimited, spill_to: SpillTo, waits_for_preferred: bool) -> Self {
+        match (when_limited, spill_to) {
+            (WhenLimited::Wait, _) => Self::FromCursor,
+            _ if waits_for_preferred => Self::PreferredRoute,
+            (_, SpillTo::Any) => Self::Any,
+            (_, SpillTo::SameModel) => Self::PreferredModel,
+        }
+    }
+
+    /// `preferred` finds the preferred route. It is not called if any route is allowed.
+    pub fn allowed<R>(self, preferred: impl FnOnce() -> Option<R>) -> AllowedRoutes<R> {
+        match self {
+            Self::Any => AllowedRoutes::Any,
+            Self::PreferredModel => preferred().map_or(AllowedRoutes::Any, AllowedRoutes::SameModelAs),
+            Self::PreferredRoute => preferred().map_or(AllowedRoutes::Any, |route| AllowedRoutes::Only(Some(route))),
+            Self::FromCursor => AllowedRoutes::Only(preferred()),
+        }
+    }
+}
+
+impl<R: Copy + PartialEq> AllowedRoutes<R> {
+    pub fn allows<M: PartialEq>(&self, route: R, model_of: impl Fn(R) -> M) -> bool {
+        match self {
+            Self::Any => true,
+            Self::SameModelAs(preferred) => model_of(route) == model_of(*preferred),
+            Self::Only(only) => *only == Some(route),
+        }
     }
 }
 

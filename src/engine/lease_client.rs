@@ -16,7 +16,7 @@ use super::event_loop::Engine;
 use crate::{
     config::Config,
     domain::{
-        EventLevel, Now, RouteId, WallTime,
+        EventLevel, Now, PoolId, RouteId, WallTime,
         lease::{LeaseGrant, LeaseRequest},
     },
     scheduler::Scheduler,
@@ -28,7 +28,7 @@ use crate::{
 enum LedgerRequest {
     Lease(WallTime, Vec<LeaseRequest>),
     /// Until when the provider reported the pool's day as used up; `None` if the operator has cleared that.
-    SetExhausted(usize, Option<WallTime>),
+    SetExhausted(PoolId, Option<WallTime>),
 }
 
 /// A reply of the ledger's thread.
@@ -63,7 +63,7 @@ impl QuotaOwner {
 fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
     let owner = |pool| {
         let (key, counter) = scheduler.pool_identity(pool)?;
-        let config_key = &config.keys[key];
+        let config_key = &config.keys[key.index()];
         // Keys of one project share an account if the configuration names the project for at least one of them.
         let stated = config.keys.iter().zip(&config.has_named_project).any(|(other, stated)| {
             *stated && other.provider == config_key.provider && other.project == config_key.project
@@ -71,11 +71,11 @@ fn quota_owners(config: &Config, scheduler: &Scheduler) -> Vec<QuotaOwner> {
         Some(QuotaOwner {
             base_url: config.providers[config_key.provider.index()].base_url.clone(),
             project: stated.then(|| config_key.project.clone()),
-            secret: config.secrets[key].clone(),
+            secret: config.secrets[key.index()].clone(),
             counter: counter.to_owned(),
         })
     };
-    (0..scheduler.pool_count()).filter_map(owner).collect()
+    scheduler.pool_ids().filter_map(owner).collect()
 }
 
 /// The names of a scheduler's pools in `ledger`.
@@ -103,7 +103,7 @@ pub(super) struct LeaseClient {
     /// Requests that had no room in the channel yet: leases (at most one per pool and unit), and the latest state of
     /// each pool's day.
     queued_leases: Vec<LeaseRequest>,
-    queued_exhausted: BTreeMap<usize, Option<WallTime>>,
+    queued_exhausted: BTreeMap<PoolId, Option<WallTime>>,
 }
 
 impl LeaseClient {
@@ -166,7 +166,7 @@ impl LeaseClient {
         *self = Self { thread: self.thread.take(), ..Self::disabled() };
     }
 
-    fn set_exhausted(&mut self, pool: usize, until: Option<WallTime>) {
+    fn set_exhausted(&mut self, pool: PoolId, until: Option<WallTime>) {
         if self.is_connected() {
             self.queued_exhausted.insert(pool, until);
         }
@@ -221,7 +221,7 @@ fn run_ledger_thread(
             LedgerRequest::Lease(now, requests) => {
                 let named: Vec<_> = requests
                     .into_iter()
-                    .map(|lease_request| (names[lease_request.pool].clone(), lease_request))
+                    .map(|lease_request| (names[lease_request.pool.index()].clone(), lease_request))
                     .collect();
                 let grants = ledger.lease(now, &named)?;
                 let returns: Vec<_> = named
@@ -234,8 +234,8 @@ fn run_ledger_thread(
                     ledger.lease(now, &returns)?;
                 }
             }
-            LedgerRequest::SetExhausted(pool, Some(until)) => ledger.mark_exhausted(&names[pool], until)?,
-            LedgerRequest::SetExhausted(pool, None) => ledger.clear_exhausted(&names[pool])?,
+            LedgerRequest::SetExhausted(pool, Some(until)) => ledger.mark_exhausted(&names[pool.index()], until)?,
+            LedgerRequest::SetExhausted(pool, None) => ledger.clear_exhausted(&names[pool.index()])?,
         }
     }
     Ok(())
@@ -321,7 +321,7 @@ mod tests {
     use super::*;
     use crate::domain::lease::QuotaUnit;
 
-    fn lease_request(pool: usize) -> LeaseRequest {
+    fn lease_request(pool: PoolId) -> LeaseRequest {
         let period_end = WallTime(1_000);
         let returned = Some((period_end, 3));
         LeaseRequest {
@@ -337,7 +337,7 @@ mod tests {
     }
 
     /// All `SetExhausted` requests that have arrived, in order.
-    fn received_exhausted(request_rx: &mut mpsc::Receiver<LedgerRequest>) -> Vec<(usize, Option<WallTime>)> {
+    fn received_exhausted(request_rx: &mut mpsc::Receiver<LedgerRequest>) -> Vec<(PoolId, Option<WallTime>)> {
         let mut received = Vec::new();
         while let Ok(LedgerRequest::SetExhausted(pool, until)) = request_rx.try_recv() {
             received.push((pool, until));
@@ -350,35 +350,41 @@ mod tests {
         let (requests, mut request_rx) = mpsc::channel(2);
         let mut lease_client = LeaseClient::with_channel(Some(requests), None);
         let until = |at| Some(WallTime(at));
-        for pool in 0..4 {
+        for pool in (0..4).map(PoolId) {
             lease_client.set_exhausted(pool, until(10));
             lease_client.flush(WallTime(0));
         }
-        lease_client.queued_leases.push(lease_request(9));
-        lease_client.set_exhausted(3, None);
+        lease_client.queued_leases.push(lease_request(PoolId(9)));
+        lease_client.set_exhausted(PoolId(3), None);
         lease_client.flush(WallTime(0));
         assert!(lease_client.has_backlog());
-        assert_eq!(received_exhausted(&mut request_rx), [(0, until(10)), (1, until(10))]);
+        assert_eq!(received_exhausted(&mut request_rx), [(PoolId(0), until(10)), (PoolId(1), until(10))]);
         lease_client.flush(WallTime(0));
-        assert_eq!(received_exhausted(&mut request_rx), [(2, until(10)), (3, None)], "of each the last word");
+        assert_eq!(
+            received_exhausted(&mut request_rx),
+            [(PoolId(2), until(10)), (PoolId(3), None)],
+            "of each the last word"
+        );
         lease_client.flush(WallTime(0));
         assert!(!lease_client.has_backlog());
-        assert!(matches!(request_rx.try_recv(), Ok(LedgerRequest::Lease(_, wishes)) if wishes == [lease_request(9)]));
+        assert!(
+            matches!(request_rx.try_recv(), Ok(LedgerRequest::Lease(_, wishes)) if wishes == [lease_request(PoolId(9))])
+        );
     }
 
     #[test]
     fn queued_requests_are_sent_at_the_end() {
         let (requests, _inbox) = mpsc::channel(1);
         let mut lease_client = LeaseClient::with_channel(Some(requests), None);
-        lease_client.set_exhausted(1, None);
-        lease_client.queued_leases.push(lease_request(2));
-        let last = lease_client.final_requests(WallTime(0), vec![lease_request(3)]);
-        let [LedgerRequest::SetExhausted(1, None), LedgerRequest::Lease(_, wishes)] = &last[..] else {
+        lease_client.set_exhausted(PoolId(1), None);
+        lease_client.queued_leases.push(lease_request(PoolId(2)));
+        let last = lease_client.final_requests(WallTime(0), vec![lease_request(PoolId(3))]);
+        let [LedgerRequest::SetExhausted(PoolId(1), None), LedgerRequest::Lease(_, wishes)] = &last[..] else {
             panic!("{last:?}")
         };
         assert_eq!(
             wishes[..],
-            [LeaseRequest { requested: 0, ..lease_request(2) }, lease_request(3)],
+            [LeaseRequest { requested: 0, ..lease_request(PoolId(2)) }, lease_request(PoolId(3))],
             "nothing more is wanted"
         );
     }

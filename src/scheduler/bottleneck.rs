@@ -8,11 +8,9 @@
 //! costs one addition each time, however many routes are unblocked.
 
 use crate::domain::{
-    MonoTime, Now, RouteId,
+    MonoTime, RouteId,
     bottleneck::{Bottleneck, BottleneckShare},
 };
-
-use super::{Scheduler, health::breaker::Breaker};
 
 /// Number of time buckets. With buckets of one minute, shares cover about the last five minutes.
 const BUCKET_COUNT: usize = 5;
@@ -83,7 +81,7 @@ impl TimeBuckets {
 }
 
 /// The current state of a route, and the times recorded for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RouteTimeline {
     buckets: TimeBuckets,
     /// Up to this instant, the time is in `buckets`.
@@ -101,7 +99,6 @@ pub struct BottleneckTracker {
     timelines: Vec<RouteTimeline>,
     /// By bottleneck: the number of routes blocked by it.
     blocked_counts: [u32; Bottleneck::COUNT],
-    unblocked_count: u32,
     run_buckets: Option<TimeBuckets>,
     /// Why the last poll ended without a step.
     run_bottleneck: Option<Bottleneck>,
@@ -114,21 +111,21 @@ pub struct BottleneckTracker {
 }
 
 impl BottleneckTracker {
-    pub fn set_routes(&mut self, routes: usize) {
-        let new_timeline = || RouteTimeline {
-            buckets: TimeBuckets::new(self.now),
-            since: self.now,
+    pub fn new(routes: usize) -> Self {
+        let start = MonoTime::default();
+        let timeline = RouteTimeline {
+            buckets: TimeBuckets::new(start),
+            since: start,
             blocked_by: None,
-            run_clocks: self.run_clocks,
+            run_clocks: MicrosByBottleneck::default(),
             has_in_flight: false,
         };
-        self.timelines = (0..routes).map(|_| new_timeline()).collect();
-        self.blocked_counts = [0; Bottleneck::COUNT];
-        self.unblocked_count = routes as u32;
+        Self { timelines: vec![timeline; routes], ..Self::default() }
     }
 
-    /// Adds the time of the run's bottleneck until `now`. The first call starts the clock.
-    fn tick(&mut self, now: MonoTime) {
+    /// Adds the time of the run's bottleneck until `now`. Must be called before any state changes. The first call starts
+    /// the clock.
+    pub fn tick(&mut self, now: MonoTime) {
         let Some(run_buckets) = &mut self.run_buckets else {
             self.run_buckets = Some(TimeBuckets::new(now));
             (self.now, self.run_since) = (now, now);
@@ -182,32 +179,21 @@ impl BottleneckTracker {
         timeline.since = self.now;
     }
 
-    fn set_blocked_by(&mut self, route: RouteId, blocked_by: Option<Bottleneck>) {
+    /// Records what blocks the route; `None` if nothing does.
+    pub fn set_blocked_by(&mut self, route: RouteId, blocked_by: Option<Bottleneck>) {
         let index = route.index();
         let before = self.timelines[index].blocked_by;
         if before == blocked_by {
             return;
         }
         self.flush(index);
-        match before {
-            Some(before) => self.blocked_counts[before as usize] -= 1,
-            None => self.unblocked_count -= 1,
+        if let Some(before) = before {
+            self.blocked_counts[before as usize] -= 1;
         }
-        match blocked_by {
-            Some(after) => self.blocked_counts[after as usize] += 1,
-            None => self.unblocked_count += 1,
+        if let Some(after) = blocked_by {
+            self.blocked_counts[after as usize] += 1;
         }
         self.timelines[index].blocked_by = blocked_by;
-    }
-
-    /// Records that the route is blocked and by what.
-    pub fn mark_blocked(&mut self, route: RouteId, by: Bottleneck) {
-        self.set_blocked_by(route, Some(by));
-    }
-
-    /// Records that the route is not blocked.
-    pub fn mark_unblocked(&mut self, route: RouteId) {
-        self.set_blocked_by(route, None);
     }
 
     /// Sets whether the route has requests in flight.
@@ -218,60 +204,20 @@ impl BottleneckTracker {
         }
     }
 
-    fn set_run_bottleneck(&mut self, bottleneck: Bottleneck) {
+    /// Sets why the last poll ended without a step.
+    pub const fn set_run_bottleneck(&mut self, bottleneck: Bottleneck) {
         self.run_bottleneck = Some(bottleneck);
-    }
-}
-
-impl Scheduler {
-    /// Adds the time until `now`. Must be called before any state changes.
-    pub(super) fn tick_bottlenecks(&mut self, now: Now) {
-        self.bottlenecks.tick(now.mono);
-    }
-
-    /// Records why a poll ended without a step.
-    pub(super) fn record_run_bottleneck(&mut self) {
-        let has_waiting = self.classes.iter().any(|class| class.loaded_count() > 0);
-        let bottleneck = if self.is_paused {
-            Bottleneck::Paused
-        } else if !has_waiting && !self.backing_off.is_empty() {
-            Bottleneck::RetryDelay
-        } else if !has_waiting && !self.reservations.is_empty() {
-            Bottleneck::Sending
-        } else if !has_waiting {
-            Bottleneck::NothingToSend
-        } else if self.reservations.len() >= self.policy.max_in_flight as usize {
-            Bottleneck::MaxInFlight
-        } else {
-            Bottleneck::NotSelected
-        };
-        self.bottlenecks.set_run_bottleneck(bottleneck);
     }
 
     /// The bottlenecks of the run over the last five minutes, the largest share first.
-    pub fn run_bottlenecks(&mut self, now: Now) -> Vec<BottleneckShare> {
-        self.tick_bottlenecks(now);
-        self.bottlenecks.run_buckets.as_ref().map(TimeBuckets::shares).unwrap_or_default()
+    pub fn run_shares(&self) -> Vec<BottleneckShare> {
+        self.run_buckets.as_ref().map(TimeBuckets::shares).unwrap_or_default()
     }
 
     /// The bottlenecks of a route over the last five minutes, the largest share first.
-    pub fn route_bottlenecks(&mut self, now: Now, route: RouteId) -> Vec<BottleneckShare> {
-        self.tick_bottlenecks(now);
-        self.bottlenecks.flush(route.index());
-        self.bottlenecks.timelines[route.index()].buckets.shares()
-    }
-
-    /// Records why a route is parked.
-    pub(super) fn record_parked(&mut self, now: Now, route: RouteId) {
-        let blocked_by = self.availability(now, route).bottleneck();
-        let is_probing = matches!(self.routes[route.index()].breaker, Breaker::HalfOpen { .. });
-        match blocked_by {
-            Some(Bottleneck::Concurrency) if is_probing => {
-                self.bottlenecks.mark_blocked(route, Bottleneck::CircuitOpen);
-            }
-            Some(bottleneck) => self.bottlenecks.mark_blocked(route, bottleneck),
-            None => self.bottlenecks.mark_unblocked(route),
-        }
+    pub fn route_shares(&mut self, route: RouteId) -> Vec<BottleneckShare> {
+        self.flush(route.index());
+        self.timelines[route.index()].buckets.shares()
     }
 }
 

@@ -1,19 +1,102 @@
-//! Money caps apart from the run's total cap: per key, and per day.
+//! Money caps: of the run in total, per day, and per key.
 //!
-//! As for the run's cap, the worst case counts: the cost of the longest possible answer is reserved before a request is
-//! sent, so that a cap is not exceeded. Days are UTC days, and only this run's spending counts.
+//! The worst case counts: the cost of the longest possible answer is reserved before a request is sent, so that a cap is
+//! not exceeded. Days are UTC days, and only this run's spending counts.
 
 use crate::{
-    domain::{Money, Now, QuotaDay, RouteId, SpendLimits, WallTime},
+    domain::{KeyId, Money, Now, QuotaDay, SpendLimits, WallTime},
     forecast::{BudgetCap, BudgetInput},
 };
 
-use super::{QueuedItem, Scheduler, admission::Admission, availability::Availability};
+use super::admission::Admission;
 
-/// Money caps and what is committed against them.
+/// The run's spent, reserved and at-risk amounts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RunSpend {
+    pub spent: Money,
+    pub reserved: Money,
+    pub at_risk: Money,
+}
+
+impl RunSpend {
+    /// Spent, or possibly spent, or reserved.
+    pub fn committed(self) -> Money {
+        self.spent + self.reserved + self.at_risk
+    }
+}
+
+/// All money of a run.
+#[derive(Debug)]
+pub struct RunBudget {
+    spend: RunSpend,
+    /// The run's cap on spending per UTC day.
+    day: Budget,
+    keys: Vec<Budget>,
+}
+
+impl RunBudget {
+    pub fn new(max_usd_per_day: Option<Money>, keys: impl Iterator<Item = SpendLimits>) -> Self {
+        Self {
+            spend: RunSpend::default(),
+            day: Budget::new(SpendLimits { max_usd: None, max_usd_per_day }),
+            keys: keys.map(Budget::new).collect(),
+        }
+    }
+
+    pub const fn spend(&self) -> RunSpend {
+        self.spend
+    }
+
+    pub const fn day(&self) -> &Budget {
+        &self.day
+    }
+
+    pub fn key(&self, key: KeyId) -> &Budget {
+        &self.keys[key.index()]
+    }
+
+    /// Whether a worst case fits all caps: `max_usd` of the run, the day's and the key's.
+    pub fn admission(&self, now: Now, max_usd: Option<Money>, key: KeyId, worst_case: Money) -> Admission {
+        if max_usd.is_some_and(|cap| self.spend.committed() + worst_case > cap) {
+            return Admission::Never;
+        }
+        self.day.admission(now.wall, worst_case).and(self.key(key).admission(now.wall, worst_case), now)
+    }
+
+    pub fn reserve(&mut self, key: KeyId, worst_case: Money) {
+        self.spend.reserved += worst_case;
+        self.day.reserve(worst_case);
+        self.keys[key.index()].reserve(worst_case);
+    }
+
+    /// Replaces a reservation by the cost of the attempt, and what else it may have cost.
+    pub fn commit(&mut self, now: Now, key: KeyId, reserved: Money, cost: Money, at_risk: Money) {
+        self.spend.reserved = self.spend.reserved.saturating_sub(reserved);
+        self.spend.spent += cost;
+        self.spend.at_risk += at_risk;
+        self.day.commit(now.wall, reserved, cost + at_risk);
+        self.keys[key.index()].commit(now.wall, reserved, cost + at_risk);
+    }
+
+    /// Sets what earlier processes spent.
+    pub const fn resume_from(&mut self, spent: Money, at_risk: Money) {
+        self.spend = RunSpend { spent, reserved: Money::ZERO, at_risk };
+    }
+
+    /// Adds money that an earlier process spent or may have spent: to the day's budget, and to the key's if it still
+    /// exists. Calls must come in time order.
+    pub fn restore_spend(&mut self, now: Now, key: Option<KeyId>, at: WallTime, committed: Money) {
+        self.day.restore_spend(now.wall, at, committed);
+        if let Some(key) = key {
+            self.keys[key.index()].restore_spend(now.wall, at, committed);
+        }
+    }
+}
+
+/// Caps of one key or of the day, and what is committed against them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
-    pub caps: SpendLimits,
+    caps: SpendLimits,
     /// Spent or at risk.
     committed: Money,
     reserved: Money,
@@ -63,108 +146,22 @@ impl Budget {
         }
     }
 
-    pub fn reserve(&mut self, worst_case: Money) {
+    fn reserve(&mut self, worst_case: Money) {
         self.reserved += worst_case;
     }
 
     /// Replaces a reservation by the committed amount: spent or at risk.
-    pub fn commit(&mut self, now: WallTime, reserved: Money, committed: Money) {
+    fn commit(&mut self, now: WallTime, reserved: Money, committed: Money) {
         self.reserved = self.reserved.saturating_sub(reserved);
         self.restore_spend(now, now, committed);
     }
 
     /// Adds what was committed at `at`. Calls must come in time order.
-    pub fn restore_spend(&mut self, now: WallTime, at: WallTime, committed: Money) {
+    fn restore_spend(&mut self, now: WallTime, at: WallTime, committed: Money) {
         self.committed += committed;
         if QuotaDay::Utc.next_reset(at) == QuotaDay::Utc.next_reset(now) {
             self.committed_today = self.committed_today(now) + committed;
             self.day_ends_at = QuotaDay::Utc.next_reset(now).unwrap_or_default();
-        }
-    }
-}
-
-impl Scheduler {
-    /// Whether the item's worst case on this route fits all money caps.
-    pub(super) fn budget_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> Admission {
-        let worst_case = self.worst_case_cost(id, item);
-        let run_spend = self.run_spend;
-        let committed = run_spend.spent + run_spend.reserved + run_spend.at_risk;
-        if self.policy.max_usd.is_some_and(|cap| committed + worst_case > cap) {
-            return Admission::Never;
-        }
-        let key = &self.keys[self.routes[id.index()].key];
-        self.day_budget.admission(now.wall, worst_case).and(key.budget.admission(now.wall, worst_case), now)
-    }
-
-    /// Whether the route has enough money and daily tokens left for this item.
-    pub(super) fn quota_admission(&self, now: Now, id: RouteId, item: &QueuedItem) -> Admission {
-        let pool = &self.pools[self.routes[id.index()].pool];
-        let day = match pool.daily_token_availability(now, self.token_estimate(id, item)) {
-            Availability::DailyLimitReached { until, .. } => Admission::at_wall(until),
-            _ => Admission::Now,
-        };
-        self.budget_admission(now, id, item).and(day, now)
-    }
-
-    /// Like [`Scheduler::quota_admission`], but `None` if the route can never serve the item.
-    pub(super) fn eligibility(&self, now: Now, id: RouteId, item: &QueuedItem) -> Option<Admission> {
-        self.ineligibility(id, item).is_none().then(|| self.quota_admission(now, id, item))
-    }
-
-    /// Whether the money and daily tokens left allow the use of this route, apart from its availability. `Now` if a
-    /// waiting item that may use it fits, or else a later day on which one fits, or `Never`. `None` if no waiting item
-    /// may use it.
-    pub(super) fn best_admission(&self, now: Now, id: RouteId) -> Option<Admission> {
-        let mut best = None;
-        let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
-        for (index, class) in classes {
-            if class.backlog > 0 && class.pending.is_empty() && class.has_capacity() {
-                // More items are being loaded.
-                return Some(Admission::Now);
-            }
-            let delayed = self.backing_off.values().filter(|(class, _)| *class == index).map(|(_, item)| item);
-            for admission in class.items().chain(delayed).filter_map(|item| self.eligibility(now, id, item)) {
-                match (admission, best) {
-                    (Admission::Now, _) => return Some(Admission::Now),
-                    (Admission::Never, Some(_)) => {}
-                    (later, _) => best = Some(later),
-                }
-            }
-        }
-        best
-    }
-
-    /// The lowest worst-case cost of any waiting item on the ready routes that can serve it. If no route is ready, the
-    /// routes that will become ready again count.
-    pub(super) fn min_worst_case(&self, now: Now) -> Option<Money> {
-        let routes = (0..self.routes.len() as u32).map(RouteId);
-        let (mut ready, mut unavailable): (Option<Money>, Option<Money>) = (None, None);
-        for id in routes {
-            let min_cost = match self.availability(now, id) {
-                Availability::SwitchedOff { .. } | Availability::Disabled(_) => continue,
-                Availability::Ready => &mut ready,
-                _ => &mut unavailable,
-            };
-            *min_cost = (*min_cost).into_iter().chain(self.min_worst_case_on(id)).min();
-        }
-        ready.or(unavailable)
-    }
-
-    fn min_worst_case_on(&self, id: RouteId) -> Option<Money> {
-        let classes = self.classes.iter().enumerate().filter(|(_, class)| class.rank(id).is_some());
-        let items = classes.flat_map(|(index, class)| {
-            let delayed = self.backing_off.values().filter(move |(class, _)| *class == index).map(|(_, item)| item);
-            class.items().chain(delayed)
-        });
-        items.filter(|item| self.ineligibility(id, item).is_none()).map(|item| self.worst_case_cost(id, item)).min()
-    }
-
-    /// Adds money that an earlier process spent or may have spent: to the day's budget, and to that of the key of this
-    /// name if it still exists. Calls must come in time order.
-    pub fn restore_spend(&mut self, now: Now, key: &str, at: WallTime, committed: Money) {
-        self.day_budget.restore_spend(now.wall, at, committed);
-        if let Some(state) = self.keys.iter_mut().find(|state| state.key.name == key) {
-            state.budget.restore_spend(now.wall, at, committed);
         }
     }
 }

@@ -1,31 +1,25 @@
 //! `poll`: decides which waiting item is sent on which route now.
 
-use std::{cmp::Reverse, time::Duration};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::domain::{
-    AttemptId, KeyId, Model, ModelId, Money, Now, Outcome, RouteId, Seq, SpillTo, WhenLimited, bottleneck::Bottleneck,
+    AttemptId, KeyId, ModelId, Money, Now, RouteId, Seq, SpillTo, WhenLimited, bottleneck::Bottleneck,
 };
 
 use super::{
-    QueuedItem, Reserved, Scheduler,
+    Reservation, Scheduler, View,
     admission::Admission,
     availability::Availability,
     health::breaker::Breaker,
     limit_kind::LimitKind,
-    limits::pool::TokenEstimate,
-    routing::{allowed_routes::AllowedRoutes, model_score::TYPICAL_OUTPUT_TOKENS, route_selector::RouteSearch},
+    queue::{LOOKAHEAD, LocalRejection, QueuedItem},
+    routing::{ClassRoutes, RouteAllowance, RouteSearch},
 };
-
-/// The number of items at the head of a queue that are checked to find one that can be sent.
-pub(super) const LOOKAHEAD: usize = 32;
 
 /// An item that has waited this long claims the token room of its pool, so that smaller items can't overtake it there.
 pub(super) const STARVATION_AGE: Duration = Duration::from_secs(60);
-
-/// The output limit assumed when neither the item nor the model states one, in tokens.
-const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 8_192;
 
 /// An attempt to send now. Everything it may use is already reserved.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,16 +39,6 @@ pub struct PlannedAttempt {
     pub timeout: Duration,
     /// Factor for the output limit, after an answer that was truncated without usable text.
     pub output_multiplier: Option<u32>,
-}
-
-/// An item that fails locally: nothing is sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LocalRejection {
-    pub seq: Seq,
-    pub outcome: Outcome,
-    pub message: String,
-    /// Requests for this item so far.
-    pub attempts: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,49 +90,60 @@ impl Scheduler {
     /// The next step at `now`. `None` until an attempt completes, an item is enqueued, or [`Scheduler::next_wakeup`] is
     /// reached.
     pub fn poll(&mut self, now: Now) -> Option<NextStep> {
-        self.tick_bottlenecks(now);
+        self.bottlenecks.tick(now.mono);
         let step = self.next_step(now);
         if step.is_none() {
-            self.record_run_bottleneck();
+            self.bottlenecks.set_run_bottleneck(self.run_bottleneck());
         }
         step
     }
 
     fn next_step(&mut self, now: Now) -> Option<NextStep> {
         self.process_due_wakeups(now);
-        if let Some(rejection) = self.rejections.pop() {
+        if let Some(rejection) = self.queue.pop_rejection() {
             return Some(NextStep::Reject(rejection));
         }
         if self.is_paused || self.reservations.len() >= self.policy.max_in_flight as usize {
             return None;
         }
-        let version = self.readiness_version;
-        self.classes.iter_mut().for_each(|class| class.requeue_blocked_if_changed(version));
-        let mut order: SmallVec<[(Seq, usize); 8]> = self
-            .classes
-            .iter()
-            .enumerate()
-            .filter(|(_, class)| class.stuck_at_version != Some(self.readiness_version))
-            .filter_map(|(index, class)| {
-                let head = class.first_item()?;
-                Some((head.seq, index))
-            })
+        let version = self.routing.version();
+        self.queue.classes_mut().iter_mut().for_each(|class| class.requeue_blocked_if_changed(version));
+        let classes = self.queue.classes().iter().enumerate();
+        let mut order: SmallVec<[(Seq, usize); 8]> = classes
+            .filter(|(_, class)| !class.is_stuck(version))
+            .filter_map(|(index, class)| Some((class.first_item()?.seq, index)))
             .collect();
         order.sort_unstable();
         for (_, index) in order {
             if let Some(planned) = self.poll_class(now, index) {
                 return Some(NextStep::Send(planned));
             }
-            let version = self.readiness_version;
-            let state = &mut self.classes[index];
-            state.stuck_at_version = Some(version).filter(|_| !state.has_yielded_probe);
+            self.queue.class_mut(index).mark_stuck(self.routing.version());
         }
         None
     }
 
-    /// Handles everything that is due at `now`: half-opens breakers, ends retry delays and unparks routes.
+    /// Why nothing more is sent at this instant.
+    fn run_bottleneck(&self) -> Bottleneck {
+        if self.is_paused {
+            Bottleneck::Paused
+        } else if self.queue.has_loaded() {
+            let is_full = self.reservations.len() >= self.policy.max_in_flight as usize;
+            if is_full { Bottleneck::MaxInFlight } else { Bottleneck::NotSelected }
+        } else if self.queue.is_backing_off() {
+            Bottleneck::RetryDelay
+        } else if !self.reservations.is_empty() {
+            Bottleneck::Sending
+        } else {
+            Bottleneck::NothingToSend
+        }
+    }
+
+    /// Handles everything that is due at `now`: rotates keys, half-opens breakers, ends retry delays, unparks routes.
     fn process_due_wakeups(&mut self, now: Now) {
-        self.rotate_keys(now);
+        if self.routing.rotate_keys(now, &self.fleet, &self.policy) {
+            self.queue.mark_changed();
+        }
         // When the wall clock jumps (suspend, correction), all calendar deadlines move against the monotonic wakeups.
         if let Some(last) = self.last_poll.replace(now) {
             let (wall_elapsed, mono_elapsed) = (now.wall.0 - last.wall.0, now.mono.since(last.mono).as_micros() as i64);
@@ -156,26 +151,11 @@ impl Scheduler {
                 self.unpark_all();
             }
         }
-        while let Some(Reverse((at, route))) = self.route_wakeups.peek().copied() {
-            if at > now.mono {
-                break;
-            }
-            self.route_wakeups.pop();
-            let state = &mut self.routes[route.index()];
-            state.wakeup_at = state.wakeup_at.filter(|scheduled_at| *scheduled_at > at);
-            state.breaker.half_open_if_due(now);
+        while let Some(route) = self.routing.pop_due(now) {
+            self.fleet.route_mut(route).breaker.half_open_if_due(now);
             self.unpark(route);
         }
-        while let Some(Reverse((at, seq))) = self.backoff_wakeups.peek().copied() {
-            if at > now.mono {
-                break;
-            }
-            self.backoff_wakeups.pop();
-            if let Some((class, item)) = self.backing_off.remove(&seq) {
-                self.classes[class].retries.push_back(item);
-                self.classes[class].stuck_at_version = None;
-            }
-        }
+        self.queue.end_backoffs(now.mono);
     }
 
     fn poll_class(&mut self, now: Now, class: usize) -> Option<PlannedAttempt> {
@@ -185,19 +165,20 @@ impl Scheduler {
         if let Some(planned) = self.poll_pending(now, class) {
             return Some(planned);
         }
-        if std::mem::take(&mut self.classes[class].has_yielded_probe) {
+        let queue = self.queue.class_mut(class);
+        if std::mem::take(&mut queue.has_yielded_probe) {
             // The items it yielded to may have left the queue, which does not change the version.
-            self.classes[class].requeue_blocked();
+            queue.requeue_blocked();
         }
         // Check all retries before giving up: the ready one may be far back in the queue.
         self.poll_retries(now, class, usize::MAX)
     }
 
     fn poll_retries(&mut self, now: Now, class: usize, max_items: usize) -> Option<PlannedAttempt> {
-        for _ in 0..self.classes[class].retries.len().min(max_items) {
-            let item = self.classes[class].retries.pop_front()?;
-            if self.classes[class].is_known_blocked(&item) {
-                self.classes[class].block(item);
+        for _ in 0..self.queue.class(class).retry_count().min(max_items) {
+            let item = self.queue.class_mut(class).pop_retry()?;
+            if self.queue.class(class).is_known_blocked(&item) {
+                self.queue.class_mut(class).block(item);
                 continue;
             }
             match self.select_route(now, class, &item) {
@@ -206,10 +187,11 @@ impl Scheduler {
                     return Some(self.reserve_attempt(now, class, chosen_item, route));
                 }
                 RouteChoice::Blocked(reason) => {
+                    let queue = self.queue.class_mut(class);
                     if reason == BlockReason::ItemConstraint {
-                        self.classes[class].remember_blocked(&item);
+                        queue.remember_blocked(&item);
                     }
-                    self.classes[class].block(item);
+                    queue.block(item);
                 }
             }
         }
@@ -218,27 +200,26 @@ impl Scheduler {
 
     fn poll_pending(&mut self, now: Now, class: usize) -> Option<PlannedAttempt> {
         let mut position = 0;
-        while position < self.classes[class].pending.len().min(LOOKAHEAD) {
-            let item = self.classes[class].pending.remove(position)?;
+        while position < LOOKAHEAD {
+            let item = self.queue.class_mut(class).remove_pending(position)?;
             match self.select_route(now, class, &item) {
                 RouteChoice::Route(route) => {
                     let chosen_item = self.swap_for_smallest_if_probe(now, class, route, item);
                     return Some(self.reserve_attempt(now, class, chosen_item, route));
                 }
-                RouteChoice::Blocked(BlockReason::ItemConstraint) if self.classes[class].can_block_more() => {
-                    self.classes[class].remember_blocked(&item);
-                    self.classes[class].block(item);
-                }
                 RouteChoice::Blocked(reason) => {
-                    let may_be_overtaken = match reason {
-                        BlockReason::NoRouteReady | BlockReason::ItemConstraint => false,
-                        BlockReason::NoTokenRoom | BlockReason::PolicyForbids => true,
-                    };
-                    self.classes[class].pending.insert(position, item);
-                    if !may_be_overtaken {
-                        return None;
+                    let queue = self.queue.class_mut(class);
+                    if reason == BlockReason::ItemConstraint && queue.can_block_more() {
+                        queue.remember_blocked(&item);
+                        queue.block(item);
+                        continue;
                     }
-                    position += 1;
+                    queue.insert_pending(position, item);
+                    match reason {
+                        BlockReason::NoRouteReady | BlockReason::ItemConstraint => return None,
+                        // It may be overtaken.
+                        BlockReason::NoTokenRoom | BlockReason::PolicyForbids => position += 1,
+                    }
                 }
             }
         }
@@ -249,11 +230,21 @@ impl Scheduler {
     /// parked.
     fn select_route(&mut self, now: Now, class: usize, item: &QueuedItem) -> RouteChoice {
         let allowed = self.allowed_routes(now, class, item);
-        let mut search = self.start_search(class, item);
+        let mut search = self.routing.class_mut(class).start_search(&self.fleet, item, &mut self.rng);
         let choice = self.run_search(now, class, item, &allowed, &mut search);
-        let state = &mut self.classes[class];
-        state.selector.finish_search(&state.ready, search);
+        self.routing.class_mut(class).finish_search(search);
         choice
+    }
+
+    /// The routes that the item may take by `when_limited` and `spill`. Schedules wakeups for routes that come before
+    /// them, and moves the cursor.
+    fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> RouteAllowance {
+        let allowed = self.routing.allowed_routes(self.view(), now, class, item);
+        self.routing.move_cursor(allowed.cursor);
+        for (route, at) in &allowed.wakeups {
+            self.wake_at(now, *route, Some(*at));
+        }
+        allowed
     }
 
     fn run_search(
@@ -261,289 +252,238 @@ impl Scheduler {
         now: Now,
         class: usize,
         item: &QueuedItem,
-        allowed: &AllowedRoutes,
+        allowed: &RouteAllowance,
         search: &mut RouteSearch,
     ) -> RouteChoice {
         let mut reason = BlockReason::NoRouteReady;
-        loop {
-            let state = &mut self.classes[class];
-            let Some(rank) = state.selector.next_candidate(&state.ready, search, &mut self.rng) else { break };
-            let id = state.candidates[rank];
-            if state.selector.first_backup_rank.is_some_and(|first| rank >= first)
-                && self.has_available_primary(now, class, item)
-            {
+        while let Some(id) = self.routing.class_mut(class).next_candidate(search, &mut self.rng) {
+            if self.routing.class(class).is_idle_backup(id) && self.has_available_primary(now, class, item) {
                 reason = reason.or_policy_forbids();
                 break;
             }
-            if !allowed.allows(id, self.routes[id.index()].model) {
+            if !allowed.allows(self.view(), id) || self.is_claimed_by_aged(now, id, item) {
                 reason = reason.or_policy_forbids();
                 continue;
             }
-            if self.is_claimed_by_aged(now, id, item) {
-                reason = reason.or_policy_forbids();
-                continue;
-            }
-            if self.ineligibility(id, item).is_some() {
+            if !self.view().is_eligible(id, item) {
                 reason = reason.or_item_constraint();
                 continue;
             }
-            let availability = self.availability(now, id);
+            let availability = self.fleet.availability(now, id);
             if availability.limit_kind() == Some(LimitKind::Lease) {
                 // A lease arrives within milliseconds, so the item does not move on to the next model.
-                self.bottlenecks.mark_blocked(id, Bottleneck::DailyQuota);
-                self.mark_lease_needed(self.routes[id.index()].pool);
+                self.bottlenecks.set_blocked_by(id, availability.bottleneck());
+                self.mark_lease_needed(self.fleet.route(id).pool);
                 return RouteChoice::Blocked(BlockReason::NoRouteReady);
             }
             if !availability.is_ready() {
-                let wakeup = availability.admission().deadline();
-                self.park(now, id, wakeup);
+                self.park(now, id);
                 continue;
             }
-            match self.budget_admission(now, id, item) {
-                Admission::Now => {}
-                admission => {
-                    self.bottlenecks.mark_blocked(id, Bottleneck::Budget);
-                    if let Some(at) = admission.deadline() {
-                        self.schedule_wakeup(now, id, at);
-                    }
-                    reason = reason.or_item_constraint();
-                    continue;
-                }
-            }
-            if self.yields_probe(now, id, item) {
-                self.classes[class].has_yielded_probe = true;
+            let budget = self.view().budget_admission(now, id, item);
+            if budget != Admission::Now {
+                self.bottlenecks.set_blocked_by(id, Some(Bottleneck::Budget));
+                self.wake_at(now, id, budget.deadline());
                 reason = reason.or_item_constraint();
                 continue;
             }
-            let estimate = self.token_estimate(id, item);
-            let pool = self.routes[id.index()].pool;
-            let tokens = self.pools[pool].token_availability(now, estimate);
-            if let Some(bottleneck) = tokens.bottleneck() {
-                self.bottlenecks.mark_blocked(id, bottleneck);
+            if self.yields_probe(now, id, item) {
+                self.queue.class_mut(class).has_yielded_probe = true;
+                reason = reason.or_item_constraint();
+                continue;
             }
+            let estimate = self.view().token_estimate(id, item);
+            let pool = self.fleet.route(id).pool;
+            let tokens = self.fleet.pool(pool).token_availability(now, estimate);
+            let Some(bottleneck) = tokens.bottleneck() else { return RouteChoice::Route(id) };
+            self.bottlenecks.set_blocked_by(id, Some(bottleneck));
             match tokens {
-                Availability::Ready => return RouteChoice::Route(id),
                 Availability::Limited { kind: LimitKind::Lease, .. } => {
-                    self.record_shortfall(pool, estimate);
+                    self.fleet.pool_mut(pool).record_shortfall(estimate);
+                    self.mark_lease_needed(pool);
                     return RouteChoice::Blocked(BlockReason::NoRouteReady);
                 }
                 Availability::Limited { admission, .. } if admission != Admission::Never => {
                     reason = BlockReason::NoTokenRoom;
-                    if let Some(at) = admission.deadline() {
-                        self.schedule_wakeup(now, id, at);
-                    }
-                    if now.mono.since(item.waiting_since) >= STARVATION_AGE && !self.is_probe(now, id) {
-                        self.classes[class].aged_claims.push((id, item.seq));
+                    if now.mono.since(item.waiting_since) >= STARVATION_AGE && !self.fleet.is_probe(now, id) {
+                        self.queue.class_mut(class).claim(pool, item.seq);
                     }
                 }
-                other => {
-                    reason = reason.or_item_constraint();
-                    if let Some(at) = other.admission().deadline() {
-                        self.schedule_wakeup(now, id, at);
-                    }
-                }
+                _ => reason = reason.or_item_constraint(),
             }
+            self.wake_at(now, id, tokens.admission().deadline());
         }
         RouteChoice::Blocked(reason)
     }
 
+    /// Marks a route as not ready until its availability is expected to change.
+    fn park(&mut self, now: Now, route: RouteId) {
+        let availability = self.fleet.availability(now, route);
+        let (bottleneck, deadline) = (availability.bottleneck(), availability.admission().deadline());
+        let is_probing = matches!(self.fleet.route(route).breaker, Breaker::HalfOpen { .. });
+        let blocked_by = match bottleneck {
+            Some(Bottleneck::Concurrency) if is_probing => Some(Bottleneck::CircuitOpen),
+            other => other,
+        };
+        self.routing.park(route);
+        self.bottlenecks.set_blocked_by(route, blocked_by);
+        self.mark_lease_needed(self.fleet.route(route).pool);
+        self.wake_at(now, route, deadline);
+    }
+
     /// Whether another item that has aged claims the token room of this route's pool. A probe ignores claims.
     fn is_claimed_by_aged(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
-        let pool = |route: RouteId| self.routes[route.index()].pool;
-        let by_another = |(claimed, claimant): &(RouteId, Seq)| pool(*claimed) == pool(route) && *claimant != item.seq;
-        self.classes.iter().any(|class| class.aged_claims.iter().any(by_another)) && !self.is_probe(now, route)
+        let pool = self.fleet.route(route).pool;
+        self.queue.classes().iter().any(|class| class.is_claimed_by_other(pool, item.seq))
+            && !self.fleet.is_probe(now, route)
     }
 
     /// Whether a primary key is in service for this item: one of its routes is ready or only waits for a limit.
     fn has_available_primary(&mut self, now: Now, class: usize, item: &QueuedItem) -> bool {
-        let can_serve = |rank: &usize| {
-            let id = self.classes[class].candidates[*rank];
-            let is_probing = !matches!(self.routes[id.index()].breaker, Breaker::Closed { .. });
-            let is_in_service =
-                matches!(self.availability(now, id), Availability::Ready | Availability::Limited { .. });
-            is_in_service && !is_probing && self.eligibility(now, id, item) == Some(Admission::Now)
-        };
-        let state = &self.classes[class];
-        let primaries = 0..state.selector.first_backup_rank.unwrap_or(state.candidates.len());
-        // Check the one that was found last time first.
-        let last_found = Some(state.last_available_primary).filter(|rank| primaries.contains(rank));
-        let found = last_found.into_iter().chain(primaries).find(can_serve);
-        self.classes[class].last_available_primary = found.unwrap_or_default();
-        found.is_some()
+        let view = View { fleet: &self.fleet, budget: &self.budget, policy: &self.policy };
+        self.routing.class_mut(class).has_available_primary(|id| {
+            let is_probing = !matches!(view.fleet.route(id).breaker, Breaker::Closed { .. });
+            let availability = view.fleet.availability(now, id);
+            let is_in_service = matches!(availability, Availability::Ready | Availability::Limited { .. });
+            is_in_service && !is_probing && view.eligibility(now, id, item) == Some(Admission::Now)
+        })
     }
 
-    /// Why this route can never serve this item, whatever its counters say; `None` if it can.
-    pub(super) fn ineligibility(&self, id: RouteId, item: &QueuedItem) -> Option<(Outcome, &'static str)> {
-        let route = &self.routes[id.index()];
-        let model = &self.models[route.model].model;
-        if item.has_given_up_on(ModelId(route.model as u32)) {
-            return Some((Outcome::NoRoute, "given up on this model"));
+    /// Whether the item yields a request on this route to another waiting item that the route can serve now and that
+    /// has had fewer errors on the model. An item with errors yields probes: otherwise items that fail everywhere would
+    /// probe the route forever, and it would stay unavailable for the others. An item that has used up its retries on
+    /// the model yields every request, since the route may allow only a few requests a day.
+    pub(super) fn yields_probe(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
+        let model = self.fleet.route(route).model;
+        let errors = item.provider_errors_on(model);
+        if errors == 0 || (errors <= self.policy.retries_per_model && !self.fleet.is_probe(now, route)) {
+            return false;
         }
-        if item.unsupported_apis.contains(&self.providers[route.provider].api) {
-            return Some((Outcome::NoRoute, "the provider's API can't express the request"));
-        }
-        if model.context.is_some_and(|context| item.input_tokens / 2 > context) {
-            return Some((Outcome::NoRoute, "longer than the model's context"));
-        }
-        if self.pools[route.pool].is_too_large(TokenEstimate { input: item.input_tokens, output: 0 }) {
-            return Some((Outcome::NoRoute, "larger than the token limit"));
-        }
-        if item.max_usd.is_some_and(|cap| self.worst_case_cost(id, item) > cap) {
-            return Some((Outcome::OverBudget, "its worst case is over the item's max_usd"));
-        }
-        None
+        let view = self.view();
+        self.routing.classes_with(route).any(|class| {
+            let has_fewer_errors = |other: &QueuedItem| {
+                other.provider_errors_on(model) < errors
+                    && view.can_take(now, route, other)
+                    && self.routing.may_spill_to(view, now, class, route, other)
+            };
+            let queue = self.queue.class(class);
+            queue.next_pending().any(has_fewer_errors) || queue.tried_items().take(LOOKAHEAD).any(has_fewer_errors)
+        })
     }
 
-    /// The rejection of an item that no candidate can ever serve; `None` if some candidate can.
-    pub(super) fn permanent_rejection(&self, class: usize, item: &QueuedItem) -> Option<LocalRejection> {
-        let mut reason = (Outcome::NoRoute, self.no_candidates_reason(class));
-        for &route in &self.classes[class].candidates {
-            reason = self.ineligibility(route, item)?;
+    /// If the request is a probe, replaces `item` by a smaller one: the smallest near the head of its class that has
+    /// had no errors on the model. `item` then goes back to the queue.
+    fn swap_for_smallest_if_probe(&mut self, now: Now, class: usize, route: RouteId, item: QueuedItem) -> QueuedItem {
+        // The strict pipeline retries the item that got the 429, as a serial script does.
+        if self.policy.when_limited == WhenLimited::Wait || !self.fleet.is_probe(now, route) {
+            return item;
         }
-        let (outcome, explanation) = reason;
-        let message = match outcome {
-            Outcome::OverBudget => format!("{explanation}; raise it, or add a cheaper model"),
-            _ => format!("no route may serve it: {explanation}"),
-        };
-        let full_message = match self.classes[class].class_key.rule.and_then(|rule| self.policy.rules.get(rule)) {
-            Some(rule) => format!("{message} (rule {} applies)", rule.name),
-            None => message,
-        };
-        Some(LocalRejection { seq: item.seq, outcome, message: full_message, attempts: item.attempts() })
-    }
-
-    /// Why a class has no candidates at all.
-    fn no_candidates_reason(&self, class: usize) -> &'static str {
-        let any_model_has_vision = self.models.iter().any(|state| state.model.vision);
-        match self.classes[class].class_key.needs_vision {
-            true if !any_model_has_vision => {
-                "it holds a picture, and no model takes pictures; say vision = true for one that does"
+        let mut smallest: Option<(u64, usize)> = None;
+        for position in 0..self.queue.class(class).next_pending().count() {
+            let min_size = smallest.map_or(item.input_tokens, |(size, _)| size);
+            let Some(size) = self.queue.class(class).pending_at(position).map(|other| other.input_tokens) else {
+                break;
+            };
+            if size < min_size && self.can_probe(now, class, position, route) {
+                smallest = Some((size, position));
             }
-            true => "it holds a picture, and no model that it may go to takes pictures",
-            false => "no model that it may go to has a key",
         }
+        let queue = self.queue.class_mut(class);
+        let Some(smaller) = smallest.and_then(|(_, position)| queue.remove_pending(position)) else { return item };
+        queue.put_back(item);
+        smaller
     }
 
-    /// The input tokens of the item, and 1.5 times the model's mean output, at most the item's own output limit.
-    pub(super) fn token_estimate(&self, id: RouteId, item: &QueuedItem) -> TokenEstimate {
-        let model = &self.models[self.routes[id.index()].model];
-        let mean = model.mean_output_tokens.unwrap_or(TYPICAL_OUTPUT_TOKENS);
-        let max_output = item.max_output_tokens.map_or(f64::MAX, f64::from);
-        TokenEstimate { input: item.input_tokens, output: (mean * 1.5).min(max_output).ceil() as u64 }
-    }
-
-    /// The most that one attempt can cost: the estimated input, and all the output that is allowed.
-    pub(super) fn worst_case_cost(&self, id: RouteId, item: &QueuedItem) -> Money {
-        let model = &self.models[self.routes[id.index()].model].model;
-        let output = self.max_output_tokens(model, item).unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS);
-        model.price.map_or(Money::ZERO, |price| price.cost(item.input_tokens, u64::from(output)))
-    }
-
-    /// The output limit that a request for this item states: the item's own limit, multiplied if this is a retry with a
-    /// larger limit, but at most the model's maximum.
-    pub(super) fn max_output_tokens(&self, model: &Model, item: &QueuedItem) -> Option<u32> {
-        let has_larger_output = item.retry_state.as_ref().is_some_and(|retry_state| retry_state.has_larger_output);
-        let multiplier = if has_larger_output { self.policy.truncated_retry_factor.unwrap_or(1) } else { 1 };
-        match (item.max_output_tokens.map(|requested| requested.saturating_mul(multiplier)), model.max_output) {
-            (Some(requested), Some(cap)) => Some(requested.min(cap)),
-            (requested, cap) => requested.or(cap),
-        }
+    fn can_probe(&mut self, now: Now, class: usize, position: usize, route: RouteId) -> bool {
+        let Some(item) = self.queue.class(class).pending_at(position).cloned() else { return false };
+        item.provider_errors_on(self.fleet.route(route).model) == 0
+            && self.allowed_routes(now, class, &item).allows(self.view(), route)
+            && self.view().can_take(now, route, &item)
     }
 
     fn reserve_attempt(&mut self, now: Now, class: usize, mut item: QueuedItem, id: RouteId) -> PlannedAttempt {
-        let (estimate, max_cost) = (self.token_estimate(id, &item), self.worst_case_cost(id, &item));
+        let view = self.view();
+        let (estimate, max_cost) = (view.token_estimate(id, &item), view.worst_case_cost(id, &item));
         let attempt = AttemptId(self.next_attempt_id);
         self.next_attempt_id += 1;
-        let route = &mut self.routes[id.index()];
-        route.in_flight += 1;
-        self.bottlenecks.mark_unblocked(id);
+        let route = self.fleet.route(id);
+        let (key, model, pool) = (route.key, route.model, route.pool);
+        self.fleet.start_request(now, id);
+        self.bottlenecks.set_blocked_by(id, None);
         self.bottlenecks.set_has_in_flight(id, true);
-        route.breaker.half_open_if_due(now);
-        self.keys[route.key].in_flight += 1;
-        let pool = route.pool;
-        let reserved_tokens = self.pools[pool].reserve(now, estimate);
-        let claims = &mut self.classes[class].aged_claims;
-        let claim_count = claims.len();
-        claims.retain(|(_, claimant)| *claimant != item.seq);
-        // Items blocked by this item's claims must be checked again.
-        self.readiness_version += u64::from(claims.len() < claim_count);
-        self.run_spend.reserved += max_cost;
-        self.day_budget.reserve(max_cost);
-        self.keys[route.key].budget.reserve(max_cost);
-        let model = ModelId(route.model as u32);
+        let tokens = self.fleet.pool_mut(pool).reserve(now, estimate);
+        if self.queue.class_mut(class).drop_claims(item.seq) {
+            self.routing.mark_changed();
+        }
+        self.budget.reserve(key, max_cost);
         if let Some(retry_state) = &mut item.retry_state {
             retry_state.switch_to_model(model);
         }
         let model_failures = item.last_model_failures();
-        let has_larger_output = item.retry_state.as_ref().is_some_and(|retry_state| retry_state.has_larger_output);
         let planned = PlannedAttempt {
             attempt,
             seq: item.seq,
             attempt_number: item.attempts() + 1,
             route: id,
-            key: KeyId(route.key as u32),
+            key,
             model,
             retry: model_failures.provider_errors(),
             max_cost,
             estimated_input_tokens: estimate.input,
             timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(model_failures.timeouts.min(4) as i32)),
-            output_multiplier: if has_larger_output { self.policy.truncated_retry_factor } else { None },
+            output_multiplier: if item.has_larger_output() { self.policy.truncated_retry_factor } else { None },
         };
-        self.recheck_blocked_if_exhausted(now, id);
+        if self.may_have_exhausted(now, id) {
+            self.routing.mark_changed();
+        }
         self.mark_lease_needed(pool);
-        self.reservations.insert(
-            attempt,
-            Reserved { class, item, route: id, created_at: now, sent_at: now, tokens: reserved_tokens, max_cost },
-        );
-        self.on_dispatch(class, id);
+        let reservation = Reservation { class, item, route: id, created_at: now, sent_at: now, tokens, max_cost };
+        self.reservations.insert(attempt, reservation);
+        self.routing.on_dispatch(&self.fleet, class, id);
         planned
     }
 
-    /// Causes a new check of blocked items if the route just used may be out of money or daily quota, for any item or
-    /// for large ones. Items that policy restricted to this route may then use others, and backup keys may be used.
-    fn recheck_blocked_if_exhausted(&mut self, now: Now, id: RouteId) {
-        let keeps_backups_idle = self.classes.iter().any(|class| class.selector.first_backup_rank.is_some());
+    /// Whether the route just used may be out of money or daily quota, for any item or for large ones, and blocked items
+    /// must be checked again because of that: items that policy restricted to this route may then use others, and
+    /// backup keys may be used.
+    fn may_have_exhausted(&self, now: Now, id: RouteId) -> bool {
+        let keeps_backups_idle = self.routing.classes().iter().any(ClassRoutes::keeps_backups_idle);
         let policy = &self.policy;
         let waits_for_preferred = policy.spill_to == SpillTo::SameModel || !policy.spill_after.is_zero();
         let restricts_routes = waits_for_preferred || policy.when_limited == WhenLimited::Wait;
         if !keeps_backups_idle && !restricts_routes {
-            return;
+            return false;
         }
-        let key = &self.keys[self.routes[id.index()].key];
-        let has_money_cap = policy.max_usd.is_some() || self.day_budget.is_capped() || key.budget.is_capped();
-        let pool = &self.pools[self.routes[id.index()].pool];
-        if has_money_cap
+        let key_budget = self.budget.key(self.fleet.route(id).key);
+        let pool = self.fleet.pool_of(id);
+        policy.max_usd.is_some()
+            || self.budget.day().is_capped()
+            || key_budget.is_capped()
             || pool.has_daily_token_limit()
             || matches!(pool.availability(now), Availability::DailyLimitReached { .. })
-        {
-            self.readiness_version += 1;
-        }
     }
 
     /// The route that would take `item` at this instant, for the event log; nothing is reserved. `None` also if the
     /// choice can't be predicted.
     pub(super) fn preview_route(&self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
+        let view = self.view();
         let is_ready = |route: &RouteId| {
-            self.ineligibility(*route, item).is_none()
-                && self.availability(now, *route).is_ready()
-                && self.pools[self.routes[route.index()].pool]
-                    .token_availability(now, self.token_estimate(*route, item))
-                    .is_ready()
+            view.is_eligible(*route, item)
+                && view.fleet.availability(now, *route).is_ready()
+                && view.has_token_room(now, *route, item)
         };
-        let state = &self.classes[class];
-        if state.selector.is_ordered() {
-            return state.candidates.iter().copied().find(is_ready);
+        let class = self.routing.class(class);
+        if class.is_ordered() {
+            return class.candidates().iter().copied().find(is_ready);
         }
-        let first = state.selector.first_candidate(&state.ready, &self.ranked_models(class, item))?;
-        Some(state.candidates[first]).filter(is_ready)
+        class.first_candidate(&self.fleet, item).filter(is_ready)
     }
 
     /// Records that the request of `attempt` leaves the process now.
     pub fn on_sent(&mut self, now: Now, attempt: AttemptId) {
-        if let Some(reserved) = self.reservations.get_mut(&attempt) {
-            reserved.sent_at = now;
-            let pool = self.routes[reserved.route.index()].pool;
-            self.pools[pool].on_sent(now);
+        if let Some(reservation) = self.reservations.get_mut(&attempt) {
+            reservation.sent_at = now;
+            self.fleet.pool_of_mut(reservation.route).on_sent(now);
         }
     }
 }

@@ -4,26 +4,20 @@
 //! [`Scheduler::enqueue`] adds items, [`Scheduler::poll`] returns what to send, [`Scheduler::complete`] takes the
 //! result of an attempt, and [`Scheduler::next_wakeup`] says when to poll again.
 //!
+//! It coordinates components that don't know each other. Each has private state and can be tested alone:
+//!
 //! ```text
-//! forward    dispatch         poll: which item, which route       queue              waiting items by class
-//!            candidates       routes of a class, in order         allowed_routes     spill and strict order
-//!            route_selector   the strategies                      model_score        price and latency per model
-//!            probe            one item through a half-open route  bitset, min_tree, weighted_sampler
-//! backward   complete         effects of an attempt's result      fault_attribution  item or key at fault
-//! fleet      setup            routes and pools of a fleet         availability       why a route can't be used now
-//! limits     pool             counters that routes share          window             sliding minutes, pacing
-//!            daily_quota      provider days                       lease              quota shared by processes
-//!            pool_limits      limits in force                     limit_sources      configured, stated, learned
-//!            adaptive_limit   limits learned from 429s            limit_updates      limits stated in responses
-//!            min_rtt          when a request was counted          limit_kind         the limits that can block
-//!            cooldown         unavailable until an instant
-//! health     health           score of a key                      breaker            circuit breaker of a route
-//!            ramp             concurrency after a failure         latency_average    recent latency
-//! other      budget           money caps                          shared_quota       keys that share a quota
-//!            bottleneck       why not faster, over time           operator           switches and policy changes
-//!            status           data for screens and forecasts      saved_state        state across restarts
-//!            proof            tests in random worlds
+//! fleet         providers, projects, keys, models, routes; `Fleet::availability`: can a route go, and if not, why?
+//!   limits      a pool's windows, daily quotas, leases, learned limits and cooldowns (`throttling`: after a 429)
+//!   health      scores, circuit breakers, connections, rejections, and whose fault a failure was
+//! queue         waiting items by class, and items that back off
+//! routing       the order of routes, which may be ready, spill and strict order, and a file per strategy
+//! budget        money caps                   bottleneck    why not faster, over time
+//! shared_quota  keys that share a quota      view          questions about an item on a route
 //! ```
+//!
+//! Only these files have `impl Scheduler`: this one, `dispatch` (item to route), `complete` (result to state),
+//! `operator` (switches), `saved_state` and `status`. `proof` tests them in random worlds.
 
 mod admission;
 mod availability;
@@ -35,7 +29,6 @@ mod dispatch;
 mod fleet;
 mod health;
 mod limit_kind;
-mod limit_updates;
 mod limits;
 mod operator;
 #[cfg(test)]
@@ -45,206 +38,127 @@ mod routing;
 mod saved_state;
 mod shared_quota;
 mod status;
+mod view;
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
-    time::Duration,
+use std::collections::HashMap;
+
+pub use budget::RunSpend;
+pub use complete::{AttemptEffects, Disposition};
+pub use dispatch::{NextStep, PlannedAttempt};
+pub use operator::NotFound;
+pub use queue::{LocalRejection, QueuedItem};
+pub use saved_state::{PastUsage, SavedState};
+pub use status::{KeyStatus, ModelStatus, RouteStatus, StallReason};
+
+use crate::domain::{
+    AttemptId, Key, KeyId, Model, Money, MonoTime, Now, Policy, PoolId, Provider, RouteId, RouteTarget, RoutingTraits,
+    WallTime, WhenLimited,
+    lease::{LeaseGrant, LeaseRequest},
 };
 
-pub use complete::{AttemptEffects, Disposition};
-pub use dispatch::{LocalRejection, NextStep, PlannedAttempt};
-pub use fleet::availability::StallReason;
-pub use operator::NotFound;
-pub use queue::QueuedItem;
-pub use saved_state::{PastUsage, SavedState};
-pub use status::{KeyStatus, ModelStatus, RouteStatus};
-
-use crate::domain::{AttemptId, Key, Model, Money, MonoTime, Now, Policy, RouteId, Seq, WallTime, snapshot::Cause};
-
 use admission::Deadline;
-use cooldown::Cooldown;
-use health::breaker::Breaker;
-use health::fault_attribution::RecentFailures;
-use health::latency_average::LatencyAverage;
-use health::score::Health;
-use limits::min_rtt::MinRtt;
-use limits::pool::QuotaPool;
-use limits::ramp::Ramp;
-use queue::{ItemClass, Reserved};
+use bottleneck::BottleneckTracker;
+use budget::RunBudget;
+use fleet::Fleet;
+use limits::tokens::TokenEstimate;
+use queue::Queue;
+use routing::Routing;
 use shared_quota::SharedQuotaDetector;
+use view::View;
 
 /// The state of all scheduling decisions.
 #[derive(Debug)]
 pub struct Scheduler {
     policy: Policy,
-    providers: Vec<ProviderState>,
-    projects: Vec<ProjectState>,
-    keys: Vec<KeyState>,
-    models: Vec<ModelState>,
-    pools: Vec<QuotaPool>,
-    routes: Vec<RouteState>,
-    /// All routes in the cascade's order.
-    ranking: Vec<RouteId>,
-    classes: Vec<ItemClass>,
-    reservations: HashMap<AttemptId, Reserved>,
-    /// Items that wait for the end of a retry delay, with their class.
-    backing_off: HashMap<Seq, (usize, QueuedItem)>,
-    backoff_wakeups: BinaryHeap<Reverse<(MonoTime, Seq)>>,
-    /// When to check parked routes again.
-    route_wakeups: BinaryHeap<Reverse<(MonoTime, RouteId)>>,
-    /// Items that no route can ever serve, not yet returned by `poll`.
-    rejections: Vec<LocalRejection>,
-    /// Unfinished items that have had a provider error on their current model. If all unfinished items are among them,
-    /// errors count against an item even though no other item succeeds.
-    failing_items: HashSet<Seq>,
-    model_groups: Vec<ModelGroup>,
+    fleet: Fleet,
+    queue: Queue,
+    routing: Routing,
+    budget: RunBudget,
+    bottlenecks: BottleneckTracker,
     /// Detects keys in different projects that share a quota.
     shared_quotas: SharedQuotaDetector,
+    reservations: HashMap<AttemptId, Reservation>,
     next_attempt_id: u64,
     /// Nothing is sent while set.
     is_paused: bool,
-    run_spend: RunSpend,
-    /// The run's cap on spending per UTC day.
-    day_budget: budget::Budget,
-    /// `when_limited = "wait"`: the index in `ranking` of the route in use.
-    cursor: usize,
-    /// The number of attempts planned so far, to order routes by last use.
-    dispatch_count: u64,
-    /// Whether any class uses a strategy that needs measurements.
-    uses_stats: bool,
-    /// The UTC day (days since 1970) for which the keys were last rotated.
-    rotation_day: Option<i64>,
-    /// Increases whenever a route may have become ready or a blocked item may have become sendable.
-    readiness_version: u64,
     last_poll: Option<Now>,
-    bottlenecks: bottleneck::BottleneckTracker,
     /// Pools whose lease of a shared daily quota may be running out.
-    pools_needing_lease: Vec<usize>,
+    pools_needing_lease: Vec<PoolId>,
     needs_first_leases: bool,
     rng: fastrand::Rng,
 }
 
-/// The pools of one model (or of one named shared pool) at one provider, over all projects. They reach the same
-/// servers.
-#[derive(Debug, Default)]
-struct ModelGroup {
-    pools: Vec<usize>,
-    min_rtt: MinRtt,
+/// An attempt in flight, and what it has reserved.
+#[derive(Clone, Debug)]
+struct Reservation {
+    class: usize,
+    item: QueuedItem,
+    route: RouteId,
+    created_at: Now,
+    /// When the request left the process; until then, when it was reserved.
+    sent_at: Now,
+    tokens: TokenEstimate,
+    max_cost: Money,
 }
-
-/// The run's spent, reserved and at-risk amounts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct RunSpend {
-    pub spent: Money,
-    pub reserved: Money,
-    pub at_risk: Money,
-}
-
-#[derive(Debug)]
-struct ProviderState {
-    name: String,
-    api: crate::domain::Api,
-    /// Cooldown while the provider can't be reached from this machine.
-    unreachable: Option<Cooldown>,
-    unreachable_step: u32,
-}
-
-#[derive(Debug)]
-struct ProjectState {
-    /// `provider/project`.
-    name: String,
-    /// Cooldown while the project has no credit; it ends with a probe.
-    out_of_credit: Option<Cooldown>,
-}
-
-#[derive(Debug)]
-struct KeyState {
-    key: Key,
-    project: usize,
-    switched_off_at: Option<WallTime>,
-    disabled: Option<Cause>,
-    health: Health,
-    /// Items that recently failed on this key while other keys succeeded.
-    recent_failures: RecentFailures,
-    in_flight: u32,
-    routes: Vec<RouteId>,
-    budget: budget::Budget,
-}
-
-#[derive(Debug)]
-struct ModelState {
-    model: Model,
-    switched_off_at: Option<WallTime>,
-    /// The last two items it answered, and when. They show that the model works when another item fails.
-    recent_successes: [Option<(Seq, MonoTime)>; 2],
-    /// Running mean of billed output tokens, for token estimates.
-    mean_output_tokens: Option<f64>,
-    /// Over all routes of the model.
-    latency: LatencyAverage,
-}
-
-#[derive(Debug)]
-struct RouteState {
-    key: usize,
-    model: usize,
-    pool: usize,
-    provider: usize,
-    switched_off_at: Option<WallTime>,
-    /// The provider says that this project can't use this model.
-    unavailable: Option<Cause>,
-    /// Set after several identical rejections in a row. The route stays unavailable until the operator switches it on
-    /// again.
-    needs_operator: Option<Cause>,
-    breaker: Breaker,
-    /// Limits concurrency after the breaker has closed.
-    ramp: Option<Ramp>,
-    in_flight: u32,
-    /// The number of identical rejections in a row, and the fingerprint of their message.
-    identical_rejections: (u32, u64),
-    /// Consecutive refused pictures, without an accepted request in between.
-    picture_rejections: u32,
-    /// Whether the provider has ever accepted a request on this route.
-    has_accepted_request: bool,
-    last_accepted_at: Option<MonoTime>,
-    latency: LatencyAverage,
-    /// The value of `dispatch_count` at the last use of the route; 0 before the first use.
-    last_use_number: u64,
-    /// The earliest wakeup scheduled for this route.
-    wakeup_at: Option<MonoTime>,
-}
-
-/// How long a success or a failure counts as evidence for fault attribution.
-const EVIDENCE_WINDOW: Duration = Duration::from_secs(60);
 
 impl Scheduler {
+    /// A scheduler without items. All random choices derive from `seed`: the same seed and inputs give the same
+    /// decisions.
+    pub fn new(providers: &[Provider], models: &[Model], keys: &[Key], policy: Policy, seed: u64) -> Self {
+        let fleet = Fleet::new(providers, models, keys);
+        let mut scheduler = Self {
+            queue: Queue::default(),
+            routing: Routing::new(&fleet, &policy),
+            budget: RunBudget::new(policy.max_usd_per_day, keys.iter().map(|key| key.spend_limits)),
+            bottlenecks: BottleneckTracker::new(fleet.routes().len()),
+            shared_quotas: SharedQuotaDetector::default(),
+            reservations: HashMap::new(),
+            next_attempt_id: 1,
+            is_paused: false,
+            last_poll: None,
+            pools_needing_lease: Vec::new(),
+            needs_first_leases: false,
+            rng: fastrand::Rng::with_seed(seed),
+            fleet,
+            policy,
+        };
+        scheduler.apply_strict_mode();
+        scheduler
+    }
+
+    /// The class of items with these traits; created on first use.
+    pub fn find_or_add_class(&mut self, traits: &RoutingTraits) -> usize {
+        let (class, is_new) = self.routing.find_or_add_class(&self.fleet, &self.policy, traits);
+        if is_new {
+            self.queue.add_class();
+        }
+        class
+    }
+
     /// Sets the number of waiting items of `class` that are not loaded yet.
     pub fn set_backlog(&mut self, class: usize, items: u64) {
-        self.classes[class].backlog = items;
+        self.queue.class_mut(class).backlog = items;
     }
 
     /// Adds a loaded item. If no route can ever serve it, `poll` returns a rejection for it.
     pub fn enqueue(&mut self, class: usize, mut item: QueuedItem) {
-        let rule = self.classes[class].class_key.rule.and_then(|rule| self.policy.rules.get(rule));
+        let rule = self.routing.class(class).key().rule.and_then(|rule| self.policy.rules.get(rule));
         item.max_usd = item.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
-        if let Some(rejection) = self.permanent_rejection(class, &item) {
-            self.rejections.push(rejection);
-            return;
+        match self.routing.permanent_rejection(self.view(), class, &item) {
+            Some(rejection) => self.queue.reject(rejection),
+            None => self.queue.class_mut(class).push(item),
         }
-        let queue = &mut self.classes[class];
-        queue.pending.push_back(item);
-        queue.stuck_at_version = None;
     }
 
     /// Number of loaded items of `class` that were neither sent nor set aside as blocked. The others don't count: they
     /// may wait long for a route and must not keep more items from being loaded.
     pub fn pending_count(&self, class: usize) -> usize {
-        self.classes[class].pending.len()
+        self.queue.class(class).pending_count()
     }
 
     /// Whether more items of `class` may be loaded. False while too many retries and blocked items are in memory.
     pub fn has_capacity(&self, class: usize) -> bool {
-        self.classes[class].has_capacity()
+        self.queue.class(class).has_capacity()
     }
 
     pub fn in_flight_count(&self) -> usize {
@@ -256,70 +170,157 @@ impl Scheduler {
     }
 
     pub const fn run_spend(&self) -> RunSpend {
-        self.run_spend
+        self.budget.spend()
     }
 
     /// Restores the money that earlier processes spent, and the next attempt number.
-    pub fn resume_from(&mut self, next_attempt: u64, spent: Money, at_risk: Money) {
+    pub const fn resume_from(&mut self, next_attempt: u64, spent: Money, at_risk: Money) {
         self.next_attempt_id = next_attempt;
-        self.run_spend = RunSpend { spent, reserved: Money::ZERO, at_risk };
+        self.budget.resume_from(spent, at_risk);
+    }
+
+    /// Adds money that an earlier process spent or may have spent: to the day's budget, and to that of the key of this
+    /// name if it still exists. Calls must come in time order.
+    pub fn restore_spend(&mut self, now: Now, key: &str, at: WallTime, committed: Money) {
+        self.budget.restore_spend(now, self.fleet.find_key(key), at, committed);
     }
 
     /// Number of items known to the scheduler that are neither done nor failed.
     pub fn unfinished_items(&self) -> u64 {
-        let queued: u64 = self.classes.iter().map(|class| class.backlog + class.loaded_count() as u64).sum();
-        queued + (self.backing_off.len() + self.reservations.len() + self.rejections.len()) as u64
+        self.queue.waiting_count() + self.reservations.len() as u64
     }
 
     /// When to poll again at the latest. Poll earlier if an attempt completes. `None` if only an answer or the operator
     /// can change anything.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
-        let route_wakeup = self.route_wakeups.peek().map(|Reverse((at, _))| *at);
-        let backoff = self.backoff_wakeups.peek().map(|Reverse((at, _))| *at);
-        route_wakeup.into_iter().chain(backoff).min()
+        self.routing.next_wakeup().into_iter().chain(self.queue.next_backoff_end()).min()
+    }
+
+    /// Whether any route serves this target.
+    pub fn has_route(&self, target: &RouteTarget) -> bool {
+        self.fleet.route_ids().any(|route| self.fleet.matches_target(route, target))
+    }
+
+    const fn view(&self) -> View<'_> {
+        View { fleet: &self.fleet, budget: &self.budget, policy: &self.policy }
     }
 
     /// Marks all routes as possibly ready, so that the next poll checks them.
     fn unpark_all(&mut self) {
-        for index in 0..self.routes.len() {
-            self.unpark(RouteId(index as u32));
-        }
+        self.fleet.route_ids().for_each(|route| self.unpark(route));
     }
 
     /// Marks a route as possibly ready.
     fn unpark(&mut self, route: RouteId) {
-        for class in &mut self.classes {
-            class.unpark(route);
-        }
-        self.bottlenecks.mark_unblocked(route);
-        self.readiness_version += 1;
+        self.routing.unpark(route);
+        self.bottlenecks.set_blocked_by(route, None);
     }
 
-    /// Marks a route as not ready. It is checked again at `wakeup`.
-    fn park(&mut self, now: Now, route: RouteId, wakeup: Option<Deadline>) {
-        for class in &mut self.classes {
-            class.park(route);
-        }
-        self.record_parked(now, route);
-        self.mark_lease_needed(self.routes[route.index()].pool);
-        if let Some(at) = wakeup {
-            self.schedule_wakeup(now, route, at);
+    fn unpark_pool(&mut self, pool: PoolId) {
+        for index in 0..self.fleet.pool(pool).routes.len() {
+            self.unpark(self.fleet.pool(pool).routes[index]);
         }
     }
 
-    fn schedule_wakeup(&mut self, now: Now, route: RouteId, deadline: Deadline) {
-        let at = deadline.to_mono(now);
-        let scheduled_at = &mut self.routes[route.index()].wakeup_at;
-        if scheduled_at.is_none_or(|earlier| earlier > at || earlier <= now.mono) {
-            *scheduled_at = Some(at);
-            self.route_wakeups.push(Reverse((at, route)));
+    fn wake_at(&mut self, now: Now, route: RouteId, deadline: Option<Deadline>) {
+        self.routing.wake_at(now, route, deadline);
+    }
+
+    /// Sorts the routes anew after the policy has changed.
+    fn rebuild_routing(&mut self) {
+        self.routing.rebuild(&self.fleet, &self.policy);
+        self.queue.mark_changed();
+    }
+
+    /// Switches learned limits off if `when_limited` is `wait`, and otherwise on. The strict pipeline uses the backoff
+    /// schedule instead.
+    fn apply_strict_mode(&mut self) {
+        let is_strict = self.policy.when_limited == WhenLimited::Wait;
+        for pool in self.fleet.pools_mut() {
+            pool.limits.set_strict(is_strict);
+            pool.apply_limits();
         }
     }
 
-    fn unpark_pool(&mut self, pool: usize) {
-        for index in 0..self.pools[pool].routes.len() {
-            let route = self.pools[pool].routes[index];
-            self.unpark(route);
+    /// Shares daily quotas with other processes from now on. A pool with a daily limit sends nothing before a lease is
+    /// granted.
+    pub fn share_daily_quotas(&mut self) {
+        self.fleet.pools_mut().iter_mut().for_each(|pool| pool.set_shared(true));
+        self.pools_needing_lease.extend(self.fleet.pool_ids());
+        self.needs_first_leases = true;
+    }
+
+    /// Stops sharing after the ledger became unavailable. Only this process's own counts apply from then on.
+    pub fn stop_sharing_daily_quotas(&mut self) {
+        self.fleet.pools_mut().iter_mut().for_each(|pool| pool.set_shared(false));
+        self.pools_needing_lease.clear();
+        self.unpark_all();
+    }
+
+    /// Marks a pool as possibly needing a lease.
+    fn mark_lease_needed(&mut self, pool: PoolId) {
+        if self.fleet.pool(pool).is_shared() && self.pools_needing_lease.last() != Some(&pool) {
+            self.pools_needing_lease.push(pool);
         }
+    }
+
+    /// The leases needed now. A request is not returned again until it is answered.
+    pub fn lease_requests(&mut self, now: Now) -> Vec<LeaseRequest> {
+        let is_first = std::mem::take(&mut self.needs_first_leases);
+        let mut requests = Vec::new();
+        for pool in std::mem::take(&mut self.pools_needing_lease) {
+            requests.extend(self.fleet.pool_mut(pool).lease_requests(now.wall, pool, is_first));
+        }
+        requests
+    }
+
+    /// Applies a reply of the quota ledger and unparks the routes of its pool.
+    pub fn apply_lease_grant(&mut self, now: Now, grant: &LeaseGrant) {
+        self.fleet.pool_mut(grant.pool).apply_lease_grant(now, grant);
+        self.unpark_pool(grant.pool);
+        // The grant may be less than what is needed by now.
+        self.mark_lease_needed(grant.pool);
+    }
+
+    /// Takes what is left of all leases, as requests that return it to the ledger at the end of the process.
+    pub fn take_unused_leases(&mut self, now: Now) -> Vec<LeaseRequest> {
+        let mut unused = Vec::new();
+        for pool in self.fleet.pool_ids() {
+            unused.extend(self.fleet.pool_mut(pool).take_unused_leases(now.wall, pool));
+        }
+        unused
+    }
+
+    /// Adds what other processes used today, for the `plan` command. Nothing is leased.
+    pub fn add_usage_elsewhere(
+        &mut self,
+        now: Now,
+        pool: PoolId,
+        requests: u64,
+        tokens: u64,
+        exhausted_until: Option<WallTime>,
+    ) {
+        self.fleet.pool_mut(pool).add_usage_elsewhere(now, requests, tokens, exhausted_until);
+        self.unpark_pool(pool);
+    }
+
+    /// The identity of a pool in the ledger: one of its keys, and the name of the model or pool.
+    pub fn pool_identity(&self, pool: PoolId) -> Option<(KeyId, &str)> {
+        let route = *self.fleet.pool(pool).routes.first()?;
+        let model = self.fleet.model_of(route);
+        Some((self.fleet.route(route).key, model.pool.as_deref().unwrap_or(&model.name)))
+    }
+
+    pub fn pool_ids(&self) -> impl Iterator<Item = PoolId> + use<> {
+        self.fleet.pool_ids()
+    }
+
+    pub fn pool_of(&self, route: RouteId) -> PoolId {
+        self.fleet.route(route).pool
+    }
+
+    /// Until when the pool's daily quota is used up, as the provider said.
+    pub fn exhausted_until(&self, now: Now, pool: PoolId) -> Option<WallTime> {
+        self.fleet.pool(pool).exhausted_until(now)
     }
 }

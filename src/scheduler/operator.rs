@@ -1,8 +1,11 @@
-//! Changes by the operator: switches, strategy, caps, and cooldowns ended by hand.
+//! Changes by the operator and by key checks: switches, strategy, caps, and cooldowns ended by hand.
 
-use crate::domain::{CascadeOrder, Money, OnExhausted, Policy, SpillTo, Strategy, WallTime, WhenLimited};
+use crate::domain::{
+    CascadeOrder, EventKind, KeyId, Money, Now, OnExhausted, Outcome, Policy, SpillTo, Strategy, WallTime, WhenLimited,
+    snapshot::{Cause, CauseSource},
+};
 
-use super::{Scheduler, health::breaker::Breaker};
+use super::Scheduler;
 
 /// No key, model or route has this name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -15,7 +18,7 @@ pub struct NotFound {
 impl Scheduler {
     pub fn set_paused(&mut self, paused: bool) {
         self.is_paused = paused;
-        self.readiness_version += 1;
+        self.routing.mark_changed();
     }
 
     /// Switches a key on or off. Switching on also re-enables a disabled key and ends its project's cooldown for
@@ -25,21 +28,21 @@ impl Scheduler {
     ///
     /// If there is no key of this name.
     pub fn switch_key(&mut self, now: WallTime, name: &str, on: bool) -> Result<(), NotFound> {
-        let key = self.keys.iter_mut().find(|state| state.key.name == name);
-        let key = key.ok_or_else(|| NotFound { kind: "key", name: name.to_owned() })?;
+        let id = self.find_key(name)?;
+        let key = self.fleet.key_mut(id);
         key.switched_off_at = (!on).then_some(now);
-        if on && key.disabled.take().is_some() {
-            key.health = super::Health::from_score(50);
-        }
-        let project = key.project;
-        if let Some(index) = self.keys.iter().position(|state| state.key.name == name) {
-            self.update_key_stats(index);
-        }
         if on {
-            self.projects[project].out_of_credit = None;
+            key.enable();
+            let project = key.project;
+            self.fleet.project_mut(project).out_of_credit = None;
         }
+        self.routing.update_key_stats(&self.fleet, id);
         self.unpark_all();
         Ok(())
+    }
+
+    fn find_key(&self, name: &str) -> Result<KeyId, NotFound> {
+        self.fleet.find_key(name).ok_or_else(|| NotFound { kind: "key", name: name.to_owned() })
     }
 
     /// Switches all models of this name on or off.
@@ -49,7 +52,7 @@ impl Scheduler {
     /// If there is no model of this name.
     pub fn switch_model(&mut self, now: WallTime, name: &str, on: bool) -> Result<(), NotFound> {
         let mut found = false;
-        for model in self.models.iter_mut().filter(|state| state.model.name == name) {
+        for model in self.fleet.models_mut().iter_mut().filter(|state| state.model.name == name) {
             model.switched_off_at = (!on).then_some(now);
             found = true;
         }
@@ -63,18 +66,12 @@ impl Scheduler {
     ///
     /// If there is no such route.
     pub fn switch_route(&mut self, now: WallTime, key: &str, model: &str, on: bool) -> Result<(), NotFound> {
-        let (keys, models) = (&self.keys, &self.models);
-        let route = self
-            .routes
-            .iter_mut()
-            .find(|route| keys[route.key].key.name == key && models[route.model].model.name == model)
-            .ok_or_else(|| NotFound { kind: "route", name: format!("{model}@{key}") })?;
+        let not_found = || NotFound { kind: "route", name: format!("{model}@{key}") };
+        let id = self.fleet.find_route(key, model).ok_or_else(not_found)?;
+        let route = self.fleet.route_mut(id);
         route.switched_off_at = (!on).then_some(now);
         if on {
-            route.unavailable = None;
-            route.needs_operator = None;
-            route.identical_rejections = (0, 0);
-            route.picture_rejections = 0;
+            route.enable();
         }
         self.unpark_all();
         Ok(())
@@ -87,18 +84,7 @@ impl Scheduler {
     ///
     /// If there is no key of this name.
     pub fn clear_cooldowns(&mut self, name: &str) -> Result<bool, NotFound> {
-        let key = self.keys.iter().position(|state| state.key.name == name);
-        let key = key.ok_or_else(|| NotFound { kind: "key", name: name.to_owned() })?;
-        let mut has_ended_any = self.projects[self.keys[key].project].out_of_credit.take().is_some();
-        for index in 0..self.keys[key].routes.len() {
-            let route = &mut self.routes[self.keys[key].routes[index].index()];
-            has_ended_any |= matches!(route.breaker, Breaker::Open { .. });
-            route.breaker = Breaker::default();
-            route.ramp = None;
-            let provider = route.provider;
-            has_ended_any |= self.pools[route.pool].clear_cooldowns().is_some();
-            has_ended_any |= self.providers[provider].unreachable.take().is_some();
-        }
+        let has_ended_any = self.fleet.clear_cooldowns(self.find_key(name)?);
         self.unpark_all();
         Ok(has_ended_any)
     }
@@ -112,7 +98,7 @@ impl Scheduler {
 
     pub fn set_order(&mut self, order: CascadeOrder) {
         self.policy.order = order;
-        self.rebuild_ranking_keeping_cursor();
+        self.rebuild_routing();
     }
 
     /// # Errors
@@ -130,7 +116,7 @@ impl Scheduler {
             return Err(reason);
         }
         self.apply_strict_mode();
-        self.rebuild_ranking_keeping_cursor();
+        self.rebuild_routing();
         Ok(())
     }
 
@@ -150,5 +136,43 @@ impl Scheduler {
     pub fn set_max_usd(&mut self, max_usd: Option<Money>) {
         self.policy.max_usd = max_usd;
         self.unpark_all();
+    }
+
+    /// Marks all models as available for a key, except `unlisted`, after the provider listed its models.
+    pub fn mark_models_listed(&mut self, name: &str, unlisted: &[String]) {
+        let Some(key) = self.fleet.find_key(name) else { return };
+        for route in self.fleet.key(key).routes().to_vec() {
+            if !unlisted.contains(&self.fleet.model_of(route).name) {
+                self.fleet.route_mut(route).unavailable = None;
+            }
+        }
+        self.unpark_all();
+    }
+
+    /// Re-enables a key that the provider has just accepted, and marks its models as available, except `unlisted`.
+    /// Returns why the key was disabled, if it was.
+    pub fn mark_key_valid(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
+        self.mark_models_listed(name, unlisted);
+        let key = self.fleet.find_key(name)?;
+        let previous_cause = self.fleet.key_mut(key).enable();
+        if previous_cause.is_some() {
+            self.routing.update_key_stats(&self.fleet, key);
+        }
+        self.unpark_all();
+        previous_cause
+    }
+
+    /// Disables a key that the provider does not accept. `None` if it was disabled already or does not exist.
+    pub fn disable_key(&mut self, now: Now, name: &str, message: String) -> Option<EventKind> {
+        let id = self.fleet.find_key(name)?;
+        let key = self.fleet.key_mut(id);
+        if key.disabled.is_some() {
+            return None;
+        }
+        let outcome = Outcome::InvalidKey;
+        key.disable(Cause { outcome, source: CauseSource::Provider, message: message.clone(), since: now.wall });
+        self.routing.update_key_stats(&self.fleet, id);
+        self.unpark_all();
+        Some(EventKind::Disabled { subject: format!("key {name}"), outcome, message })
     }
 }

@@ -3,12 +3,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
-use crate::domain::{
-    EventKind, LimitDimension, Now, Outcome, RouteId, Usage, WallTime,
-    snapshot::{Cause, CauseSource},
-};
+use crate::domain::{LimitDimension, Now, Outcome, RouteId, Usage, WallTime, snapshot::Cause};
 
-use super::{Scheduler, cooldown::Cooldown, health::score::Health, limits::pool::TokenEstimate};
+use super::{Scheduler, cooldown::Cooldown, health::score::Health, limits::tokens::TokenEstimate};
 
 /// Refers to keys, models and pools by name rather than by index, so that entries are found after the configuration
 /// changed.
@@ -98,11 +95,7 @@ pub struct PastUsage {
 
 impl SavedCooldown {
     fn new(cooldown: &Cooldown, now: Now) -> Option<Self> {
-        let until = if cooldown.ends_by_calendar {
-            cooldown.until.wall
-        } else {
-            now.wall + cooldown.until.mono.since(now.mono)
-        };
+        let until = cooldown.deadline().to_wall(now);
         (!cooldown.is_over(now)).then(|| Self {
             since: cooldown.since.wall,
             until,
@@ -126,12 +119,12 @@ impl Scheduler {
     /// The state to save. `fingerprints` are those of the keys' secrets, by key; `None` if fingerprints can't be made.
     pub fn saved_state(&self, now: Now, fingerprints: &[Option<String>]) -> SavedState {
         let save_cooldown = |cooldown: &Option<Cooldown>| cooldown.as_ref().and_then(|it| SavedCooldown::new(it, now));
-        let names = |route: &super::RouteState| {
-            (self.keys[route.key].key.name.clone(), self.models[route.model].model.name.clone())
-        };
+        let names =
+            |route: RouteId| (self.fleet.key_of(route).key.name.clone(), self.fleet.model_of(route).name.clone());
         SavedState {
             pools: self
-                .pools
+                .fleet
+                .pools()
                 .iter()
                 .map(|pool| SavedPool {
                     name: pool.name.clone(),
@@ -147,12 +140,14 @@ impl Scheduler {
                 })
                 .collect(),
             projects: self
-                .projects
+                .fleet
+                .projects()
                 .iter()
                 .filter_map(|project| Some((project.name.clone(), save_cooldown(&project.out_of_credit)?)))
                 .collect(),
             keys: self
-                .keys
+                .fleet
+                .keys()
                 .iter()
                 .zip(fingerprints)
                 .map(|(state, fingerprint)| SavedKey {
@@ -164,33 +159,35 @@ impl Scheduler {
                 })
                 .collect(),
             models_switched_off: self
-                .models
+                .fleet
+                .models()
                 .iter()
                 .filter_map(|state| Some((state.model.name.clone(), state.switched_off_at?)))
                 .collect(),
             routes: self
-                .routes
-                .iter()
-                // `needs_operator` is not saved: the next process counts identical rejections anew.
-                .filter(|route| route.switched_off_at.is_some() || route.unavailable.is_some())
-                .map(|route| {
-                    let (key, model) = names(route);
-                    SavedRoute {
+                .fleet
+                .route_ids()
+                .filter_map(|id| {
+                    let route = self.fleet.route(id);
+                    // `needs_operator` is not saved: the next process counts identical rejections anew.
+                    let is_changed = route.switched_off_at.is_some() || route.unavailable.is_some();
+                    let (key, model) = names(id);
+                    is_changed.then(|| SavedRoute {
                         key,
                         model,
                         switched_off_at: route.switched_off_at,
                         unavailable: route.unavailable.clone(),
-                    }
+                    })
                 })
                 .collect(),
-            cursor: self.ranking.get(self.cursor).map(|route| names(&self.routes[route.index()])),
+            cursor: self.routing.cursor_route().map(names),
         }
     }
 
     /// Restores the state of an earlier process. Entries for names that the configuration no longer has are ignored.
     pub fn restore(&mut self, now: Now, saved_state: SavedState, fingerprints: &[Option<String>]) {
         for saved in saved_state.pools {
-            if let Some(pool) = self.pools.iter_mut().find(|pool| pool.name == saved.name) {
+            if let Some(pool) = self.fleet.pools_mut().iter_mut().find(|pool| pool.name == saved.name) {
                 pool.cooldown = saved.cooldown.and_then(|cooldown| cooldown.restore(now));
                 pool.day_exhausted = saved.day_exhausted.and_then(|cooldown| cooldown.restore(now));
                 pool.backoff_step = saved.backoff_step;
@@ -199,13 +196,13 @@ impl Scheduler {
             }
         }
         for (name, saved) in saved_state.projects {
-            if let Some(project) = self.projects.iter_mut().find(|project| project.name == name) {
+            if let Some(project) = self.fleet.projects_mut().iter_mut().find(|project| project.name == name) {
                 project.out_of_credit = saved.restore(now);
             }
         }
         for saved in saved_state.keys {
             let Some((state, fingerprint)) =
-                self.keys.iter_mut().zip(fingerprints).find(|(state, _)| state.key.name == saved.name)
+                self.fleet.keys_mut().iter_mut().zip(fingerprints).find(|(state, _)| state.key.name == saved.name)
             else {
                 continue;
             };
@@ -216,78 +213,31 @@ impl Scheduler {
             }
         }
         for (name, since) in saved_state.models_switched_off {
-            self.models
+            self.fleet
+                .models_mut()
                 .iter_mut()
                 .filter(|state| state.model.name == name)
                 .for_each(|state| state.switched_off_at = Some(since));
         }
         for saved in saved_state.routes {
-            let (keys, models) = (&self.keys, &self.models);
-            let found = self
-                .routes
-                .iter_mut()
-                .find(|route| keys[route.key].key.name == saved.key && models[route.model].model.name == saved.model);
-            if let Some(route) = found {
+            if let Some(id) = self.fleet.find_route(&saved.key, &saved.model) {
+                let route = self.fleet.route_mut(id);
                 (route.switched_off_at, route.unavailable) = (saved.switched_off_at, saved.unavailable);
             }
         }
         if let Some((key, model)) = saved_state.cursor {
-            let is_at_cursor = |route: &crate::domain::RouteId| {
-                let route = &self.routes[route.index()];
-                self.keys[route.key].key.name == key && self.models[route.model].model.name == model
-            };
-            self.cursor = self.ranking.iter().position(is_at_cursor).unwrap_or(0);
+            let found = self.fleet.find_route(&key, &model);
+            self.routing.set_cursor(|route| Some(route) == found);
         }
-        (0..self.keys.len()).for_each(|key| self.update_key_stats(key));
-        self.unpark_all();
-    }
-
-    /// Marks all models as available for a key, except `unlisted`, after the provider listed its models.
-    pub fn mark_models_listed(&mut self, name: &str, unlisted: &[String]) {
-        let Some(index) = self.keys.iter().position(|state| state.key.name == name) else { return };
-        let models = &self.models;
-        for route in self.routes.iter_mut().filter(|route| route.key == index) {
-            if !unlisted.contains(&models[route.model].model.name) {
-                route.unavailable = None;
-            }
+        for key in self.fleet.key_ids() {
+            self.routing.update_key_stats(&self.fleet, key);
         }
         self.unpark_all();
-    }
-
-    /// Re-enables a key that the provider has just accepted, and marks its models as available, except `unlisted`.
-    /// Returns why the key was disabled, if it was.
-    pub fn mark_key_valid(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
-        self.mark_models_listed(name, unlisted);
-        let index = self.keys.iter().position(|state| state.key.name == name)?;
-        let previous_cause = self.keys[index].disabled.take();
-        if previous_cause.is_some() {
-            self.keys[index].health = Health::from_score(50);
-            self.update_key_stats(index);
-        }
-        self.unpark_all();
-        previous_cause
-    }
-
-    /// Disables a key that the provider does not accept. `None` if it was disabled already or does not exist.
-    pub fn disable_key(&mut self, now: Now, name: &str, message: String) -> Option<EventKind> {
-        let index = self.keys.iter().position(|state| state.key.name == name)?;
-        let state = &mut self.keys[index];
-        if state.disabled.is_some() {
-            return None;
-        }
-        state.health.set_to_zero();
-        let outcome = Outcome::InvalidKey;
-        state.disabled =
-            Some(Cause { outcome, source: CauseSource::Provider, message: message.clone(), since: now.wall });
-        self.update_key_stats(index);
-        self.unpark_all();
-        Some(EventKind::Disabled { subject: format!("key {name}"), outcome, message })
     }
 
     /// Adds the usage of an attempt of an earlier process to the minute and day counters. Calls must come in time
     /// order.
     pub fn restore_usage(&mut self, now: Now, route: RouteId, past: &PastUsage) {
-        let pool = self.routes[route.index()].pool;
         if matches!(past.outcome, Outcome::ClientTrouble | Outcome::UnreadableInput | Outcome::NoRoute) {
             return;
         }
@@ -305,6 +255,6 @@ impl Scheduler {
         if may_lack_usage && used == TokenEstimate::default() {
             used.input = past.reserved_input_tokens;
         }
-        self.pools[pool].restore_usage(now, past.at, used, past.outcome.is_limit_error());
+        self.fleet.pool_of_mut(route).restore_usage(now, past.at, used, past.outcome.is_limit_error());
     }
 }

@@ -1,11 +1,13 @@
-//! Copies of the state: gauges and conditions for screens, and the input of a forecast. The engine keeps the totals of
-//! the run (ok, failed, latency).
+//! Copies of the state: gauges and conditions for screens, why the run is stalled, and the input of a forecast. The
+//! engine keeps the totals of the run (ok, failed, latency).
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{
     domain::{
-        Now, OnExhausted, Outcome, QuotaDay, RouteId, WallTime,
+        KeyId, Money, Now, OnExhausted, Outcome, QuotaDay, RouteId, RouteTarget, WallTime,
+        bottleneck::BottleneckShare,
+        plural,
         snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge},
     },
     forecast::{
@@ -16,11 +18,12 @@ use crate::{
 
 use super::{
     Scheduler,
-    availability::Availability,
+    admission::Admission,
+    availability::{Availability, is_out_of_credit},
     cooldown::Cooldown,
+    fleet::TYPICAL_OUTPUT_TOKENS,
     health::breaker::Breaker,
-    limits::pool::{QuotaPool, TokenEstimate},
-    routing::model_score::TYPICAL_OUTPUT_TOKENS,
+    limits::{pool::QuotaPool, tokens::TokenEstimate},
 };
 
 #[derive(Clone, PartialEq, Debug)]
@@ -52,24 +55,42 @@ pub struct RouteStatus {
     pub in_flight: u32,
 }
 
+/// Why nothing is being sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StallReason {
+    /// Something can be sent or is in flight.
+    Working,
+    /// No item is waiting.
+    NothingToDo,
+    /// All routes are unavailable until `at`; `reason` names the first one to become available.
+    WaitingUntil { at: WallTime, reason: String },
+    /// Everything usable is switched off, so only the operator can help.
+    SwitchedOff,
+    /// The worst-case cost of every waiting item exceeds the money left. `min_cost` is the lowest of these costs.
+    Budget { min_cost: Option<Money> },
+    /// Every candidate of every waiting item is out of daily quota, out of credit or disabled. `resumes_at` is the
+    /// first reset; `None` if all are disabled.
+    Exhausted { resumes_at: Option<WallTime>, reason: String },
+}
+
 impl Scheduler {
     pub fn route_count(&self) -> usize {
-        self.routes.len()
+        self.fleet.routes().len()
     }
 
     /// The key and model of a route, as indices into the configuration.
     pub fn route_indices(&self, id: RouteId) -> (usize, usize) {
-        let route = &self.routes[id.index()];
-        (route.key, route.model)
+        let route = self.fleet.route(id);
+        (route.key.index(), route.model.index())
     }
 
     pub fn key_and_model_names(&self, id: RouteId) -> (String, String) {
-        let route = &self.routes[id.index()];
-        (self.keys[route.key].key.name.clone(), self.models[route.model].model.name.clone())
+        (self.fleet.key_of(id).key.name.clone(), self.fleet.model_of(id).name.clone())
     }
 
     pub fn key_statuses(&self, now: Now) -> Vec<KeyStatus> {
-        self.keys
+        self.fleet
+            .keys()
             .iter()
             .map(|state| {
                 let condition = if let Some(since) = state.switched_off_at {
@@ -77,9 +98,9 @@ impl Scheduler {
                 } else if let Some(cause) = &state.disabled {
                     Condition::Disabled { since: cause.since, cause: cause.clone() }
                 } else {
-                    self.best_condition(now, &state.routes)
+                    self.best_condition(now, state.routes())
                 };
-                KeyStatus { condition, health: state.health.score(), in_flight: state.in_flight }
+                KeyStatus { condition, health: state.health.score(), in_flight: state.in_flight() }
             })
             .collect()
     }
@@ -104,7 +125,8 @@ impl Scheduler {
 
     pub fn model_statuses(&self, now: Now) -> Vec<ModelStatus> {
         let mut statuses: Vec<ModelStatus> = self
-            .models
+            .fleet
+            .models()
             .iter()
             .map(|state| ModelStatus {
                 is_switched_on: state.switched_off_at.is_none(),
@@ -117,14 +139,15 @@ impl Scheduler {
                 in_flight: 0,
             })
             .collect();
-        let mut counted = vec![false; self.pools.len() * self.models.len()];
-        for route in &self.routes {
-            let status = &mut statuses[route.model];
-            status.in_flight += route.in_flight;
-            let is_counted = &mut counted[route.pool * self.models.len() + route.model];
-            let is_usable = self.keys[route.key].disabled.is_none() && route.unavailable.is_none();
+        let model_count = statuses.len();
+        let mut counted = vec![false; self.fleet.pools().len() * model_count];
+        for route in self.fleet.routes() {
+            let status = &mut statuses[route.model.index()];
+            status.in_flight += route.in_flight();
+            let is_counted = &mut counted[route.pool.index() * model_count + route.model.index()];
+            let is_usable = self.fleet.key(route.key).disabled.is_none() && route.unavailable.is_none();
             if is_usable && !std::mem::replace(is_counted, true) {
-                let pool = &self.pools[route.pool];
+                let pool = self.fleet.pool(route.pool);
                 add_gauge(&mut status.rpm, pool.requests_gauge(now));
                 add_gauge(&mut status.tpm, pool.tokens_gauge(now));
                 add_gauge(&mut status.rpd, pool.day_gauge(now));
@@ -134,33 +157,32 @@ impl Scheduler {
     }
 
     pub fn route_statuses(&self, now: Now) -> Vec<RouteStatus> {
-        let ids = (0..self.routes.len() as u32).map(RouteId);
-        ids.map(|id| {
-            let route = &self.routes[id.index()];
-            let pool = &self.pools[route.pool];
+        let status = |id| {
+            let route = self.fleet.route(id);
+            let pool = self.fleet.pool(route.pool);
             RouteStatus {
-                key: route.key,
-                model: route.model,
+                key: route.key.index(),
+                model: route.model.index(),
                 is_switched_on: route.switched_off_at.is_none(),
                 condition: self.route_condition(now, id),
                 rpm: pool.requests_gauge(now),
                 rpd: pool.day_gauge(now),
-                in_flight: route.in_flight,
+                in_flight: route.in_flight(),
             }
-        })
-        .collect()
+        };
+        self.fleet.route_ids().map(status).collect()
     }
 
     pub fn route_condition(&self, now: Now, id: RouteId) -> Condition {
-        match self.availability(now, id) {
+        match self.fleet.availability(now, id) {
             Availability::Ready => Condition::Ready,
             Availability::SwitchedOff { since } => Condition::SwitchedOff { since },
             Availability::Disabled(cause) => Condition::Disabled { since: cause.since, cause: cause.clone() },
             Availability::CoolingDown(cooldown) => {
-                Condition::CoolingDown { until: until_wall(now, cooldown), cause: cooldown.cause.clone() }
+                Condition::CoolingDown { until: cooldown.deadline().to_wall(now), cause: cooldown.cause.clone() }
             }
             Availability::Exhausted(cooldown) => {
-                Condition::Exhausted { until: until_wall(now, cooldown), cause: cooldown.cause.clone() }
+                Condition::Exhausted { until: cooldown.deadline().to_wall(now), cause: cooldown.cause.clone() }
             }
             Availability::DailyLimitReached { until, used, limit } => {
                 Condition::Exhausted { until, cause: daily_limit_cause(now, used, limit) }
@@ -183,21 +205,21 @@ impl Scheduler {
                 views.push(CooldownView {
                     subject: subject.to_owned(),
                     started_at: cooldown.since.wall,
-                    until: until_wall(now, cooldown),
+                    until: cooldown.deadline().to_wall(now),
                     cause: cooldown.cause.clone(),
                 });
             }
         };
-        for pool in &self.pools {
+        for pool in self.fleet.pools() {
             pool.cooldown.iter().chain(&pool.day_exhausted).for_each(|cooldown| push(&pool.label, cooldown));
         }
-        for project in &self.projects {
+        for project in self.fleet.projects() {
             project.out_of_credit.iter().for_each(|cooldown| push(&project.name, cooldown));
         }
-        for provider in &self.providers {
-            provider.unreachable.iter().for_each(|cooldown| push(&provider.name, cooldown));
+        for provider in self.fleet.providers() {
+            provider.connection.unreachable().into_iter().for_each(|cooldown| push(&provider.name, cooldown));
         }
-        for pool in &self.pools {
+        for pool in self.fleet.pools() {
             let is_exhausted_by_provider = pool.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
             if let (false, Availability::DailyLimitReached { until, used, limit }) =
                 (is_exhausted_by_provider, pool.availability(now))
@@ -210,12 +232,12 @@ impl Scheduler {
                 });
             }
         }
-        for (index, route) in self.routes.iter().enumerate() {
-            if let Breaker::Open { since, until, cause, .. } = &route.breaker
+        for id in self.fleet.route_ids() {
+            if let Breaker::Open { since, until, cause, .. } = &self.fleet.route(id).breaker
                 && until.mono > now.mono
             {
                 views.push(CooldownView {
-                    subject: self.route_name(RouteId(index as u32)),
+                    subject: self.fleet.route_name(id),
                     started_at: since.wall,
                     until: now.wall + until.mono.since(now.mono),
                     cause: cause.clone(),
@@ -230,18 +252,19 @@ impl Scheduler {
     /// not on that of all items.
     pub fn forecast_input(&self, now: Now, assumptions: &Assumptions) -> ForecastInput {
         let models = self.model_inputs(assumptions);
-        let mut index_by_route = vec![0_u32; self.routes.len()];
+        let mut index_by_route = vec![0_u32; self.route_count()];
         let forecast_routes: Vec<ForecastRoute> = self
-            .ranking
+            .routing
+            .ranking()
             .iter()
             .enumerate()
             .map(|(index, id)| {
                 index_by_route[id.index()] = index as u32;
-                let route = &self.routes[id.index()];
+                let route = self.fleet.route(*id);
                 ForecastRoute {
-                    key: route.key,
-                    model: route.model,
-                    pool: route.pool,
+                    key: route.key.index(),
+                    model: route.model.index(),
+                    pool: route.pool.index(),
                     available_in: self.route_available_in(now, *id),
                 }
             })
@@ -250,8 +273,8 @@ impl Scheduler {
         let items: f64 = classes.iter().map(|class| class.items).sum();
         let mean_input =
             classes.iter().map(|class| class.items * class.mean_input_tokens).sum::<f64>() / items.max(1.0);
-        let mut output_by_pool = vec![0.0; self.pools.len()];
-        let mut latency_by_pool = vec![0.0; self.pools.len()];
+        let mut output_by_pool = vec![0.0; self.fleet.pools().len()];
+        let mut latency_by_pool = vec![0.0; self.fleet.pools().len()];
         for route in &forecast_routes {
             output_by_pool[route.pool] = models[route.model].mean_output_tokens;
             latency_by_pool[route.pool] = models[route.model].latency_secs;
@@ -261,7 +284,6 @@ impl Scheduler {
                 TokenEstimate { input: mean_input.ceil() as u64, output: f64::ceil(output_by_pool[index]) as u64 };
             pool.forecast_input(now, estimate, latency_by_pool[index])
         };
-        let committed = self.run_spend.spent + self.run_spend.reserved + self.run_spend.at_risk;
         ForecastInput {
             now: now.wall,
             max_in_flight: self.policy.max_in_flight,
@@ -270,24 +292,25 @@ impl Scheduler {
             spill_to: self.policy.spill_to,
             stops_when_exhausted: self.policy.on_exhausted == OnExhausted::Stop,
             budget: BudgetInput {
-                total: BudgetCap::new(self.policy.max_usd, committed),
-                ..self.day_budget.forecast_input(now.wall)
+                total: BudgetCap::new(self.policy.max_usd, self.budget.spend().committed()),
+                ..self.budget.day().forecast_input(now.wall)
             },
             requests_per_item: assumptions.requests_per_item.max(1.0),
-            keys: self
-                .keys
-                .iter()
-                .map(|state| KeyInput {
-                    name: state.key.name.clone(),
-                    kind: (state.key.provider.index(), state.key.models.clone()),
-                    budget: state.budget.forecast_input(now.wall),
-                })
-                .collect(),
+            keys: self.fleet.key_ids().map(|id| self.key_input(now, id)).collect(),
             models,
-            pools: self.pools.iter().enumerate().map(to_pool_input).collect(),
+            pools: self.fleet.pools().iter().enumerate().map(to_pool_input).collect(),
             routes: forecast_routes,
-            cursor: self.cursor,
+            cursor: self.routing.cursor(),
             classes,
+        }
+    }
+
+    fn key_input(&self, now: Now, id: KeyId) -> KeyInput {
+        let key = &self.fleet.key(id).key;
+        KeyInput {
+            name: key.name.clone(),
+            kind: (key.provider.index(), key.models.clone()),
+            budget: self.budget.key(id).forecast_input(now.wall),
         }
     }
 
@@ -298,7 +321,8 @@ impl Scheduler {
             0 => ASSUMED_LATENCY,
             count => measured.iter().sum::<Duration>() / count,
         };
-        self.models
+        self.fleet
+            .models()
             .iter()
             .enumerate()
             .map(|(index, state)| {
@@ -319,7 +343,7 @@ impl Scheduler {
     /// Seconds until the route can be used, apart from minute and daily limits; `None` if it never becomes available by
     /// itself.
     fn route_available_in(&self, now: Now, id: RouteId) -> Option<f64> {
-        let availability = self.availability(now, id);
+        let availability = self.fleet.availability(now, id);
         match &availability {
             Availability::SwitchedOff { .. } | Availability::Disabled(_) => None,
             // Minute windows and daily limits are simulated per pool.
@@ -337,26 +361,21 @@ impl Scheduler {
         forecast_routes: &[ForecastRoute],
         index_by_route: &[u32],
     ) -> Vec<ClassInput> {
-        let mut backing_off = vec![0_u64; self.classes.len()];
-        for (class, _) in self.backing_off.values() {
-            backing_off[*class] += 1;
-        }
-        self.classes
-            .iter()
-            .zip(backing_off)
-            .map(|(class, backing_off)| {
-                let input_sizes: Vec<u64> = class.pending.iter().take(64).map(|item| item.input_tokens).collect();
-                let mut can_serve = vec![false; self.models.len()];
-                for route in &class.candidates {
-                    can_serve[self.routes[route.index()].model] = true;
+        let backing_off = self.queue.backoff_counts();
+        let classes = self.queue.classes().iter().zip(self.routing.classes()).zip(backing_off);
+        classes
+            .map(|((queue, routes), backing_off)| {
+                let sizes: Vec<u64> = queue.pending().take(64).map(|item| item.input_tokens).collect();
+                let sampled_mean = (!sizes.is_empty()).then(|| sizes.iter().sum::<u64>() as f64 / sizes.len() as f64);
+                let mut can_serve = vec![false; self.fleet.models().len()];
+                for route in routes.candidates() {
+                    can_serve[self.fleet.route(*route).model.index()] = true;
                 }
-                let sampled_mean = (!input_sizes.is_empty())
-                    .then(|| input_sizes.iter().sum::<u64>() as f64 / input_sizes.len() as f64);
                 ClassInput {
-                    items: (class.backlog + class.loaded_count() as u64 + backing_off) as f64,
+                    items: (queue.backlog + queue.loaded_count() as u64 + backing_off) as f64,
                     mean_input_tokens: assumptions.mean_input_tokens.or(sampled_mean).unwrap_or(0.0),
-                    routes: class
-                        .candidates
+                    routes: routes
+                        .candidates()
                         .iter()
                         .map(|route| index_by_route[route.index()])
                         .filter(|index| forecast_routes[*index as usize].available_in.is_some())
@@ -366,11 +385,198 @@ impl Scheduler {
             })
             .collect()
     }
+
+    /// Why waiting items are not sent. Checks all candidates, so call it only when nothing moves.
+    pub fn stall_reason(&self, now: Now) -> StallReason {
+        if !self.reservations.is_empty() {
+            return StallReason::Working;
+        }
+        if self.unfinished_items() == 0 {
+            return StallReason::NothingToDo;
+        }
+        let (mut soonest, mut resumes_at): (Option<(WallTime, String)>, Option<WallTime>) = (None, None);
+        let (mut has_candidate, mut all_exhausted, mut any_switched_off) = (false, true, false);
+        let (mut any_ready, mut any_over_budget) = (false, false);
+        let mut disabled_reason = String::new();
+        let mut exhausted = ExhaustedRoutes::default();
+        for route in self.fleet.route_ids() {
+            let Some(admission) = self.best_admission(now, route) else { continue };
+            has_candidate = true;
+            let availability = self.fleet.availability(now, route);
+            exhausted.count(&availability);
+            // The route is out of budget for good, whatever else it waits for.
+            if admission == Admission::Never
+                && !matches!(availability, Availability::SwitchedOff { .. } | Availability::Disabled(_))
+            {
+                any_over_budget = true;
+                continue;
+            }
+            match &availability {
+                Availability::SwitchedOff { .. } => any_switched_off = true,
+                Availability::Ready => match admission {
+                    Admission::Now => any_ready = true,
+                    // Only money or daily tokens are missing, which counts as exhausted.
+                    later => {
+                        any_over_budget = true;
+                        resumes_at = resumes_at.into_iter().chain(later.deadline().map(|at| at.to_wall(now))).min();
+                        continue;
+                    }
+                },
+                Availability::Disabled(cause) => disabled_reason = self.describe(route, cause.outcome.name()),
+                _ => {}
+            }
+            let at = availability.admission().deadline().map(|deadline| deadline.to_wall(now));
+            if availability.is_exhausted() {
+                resumes_at = resumes_at.into_iter().chain(at).min();
+            } else {
+                all_exhausted = false;
+                if let Some(at) = at
+                    && soonest.as_ref().is_none_or(|(earlier, _)| at < *earlier)
+                {
+                    soonest = Some((at, self.describe(route, availability.label())));
+                }
+            }
+        }
+        if any_ready {
+            let next = self.next_wakeup().map(|at| now.wall + at.since(now.mono));
+            return match next {
+                Some(at) if at > now.wall => {
+                    StallReason::WaitingUntil { at, reason: "a retry delay or token limit".to_owned() }
+                }
+                _ => StallReason::Working,
+            };
+        }
+        if !has_candidate {
+            // No route can ever serve the waiting items; each is rejected when it is loaded.
+            return StallReason::Working;
+        }
+        if all_exhausted {
+            let reason = match resumes_at {
+                None if any_over_budget => return StallReason::Budget { min_cost: self.min_worst_case(now) },
+                Some(_) if any_over_budget => {
+                    "what is left of today, in money or tokens, is less than any waiting item needs".to_owned()
+                }
+                Some(_) => exhausted.to_string(),
+                None => format!("no route is left: {disabled_reason}"),
+            };
+            return StallReason::Exhausted { resumes_at, reason };
+        }
+        match soonest {
+            Some((at, reason)) => StallReason::WaitingUntil { at, reason },
+            None if any_switched_off => StallReason::SwitchedOff,
+            None => StallReason::Working,
+        }
+    }
+
+    /// Whether the money and daily tokens left allow the use of this route, apart from its availability. `Now` if a
+    /// waiting item that may use it fits, or else a later day on which one fits, or `Never`. `None` if no waiting item
+    /// may use it.
+    fn best_admission(&self, now: Now, id: RouteId) -> Option<Admission> {
+        let mut best = None;
+        for class in self.routing.classes_with(id) {
+            if self.queue.is_loading(class) {
+                return Some(Admission::Now);
+            }
+            for admission in self.queue.items(class).filter_map(|item| self.view().eligibility(now, id, item)) {
+                match (admission, best) {
+                    (Admission::Now, _) => return Some(Admission::Now),
+                    (Admission::Never, Some(_)) => {}
+                    (later, _) => best = Some(later),
+                }
+            }
+        }
+        best
+    }
+
+    /// The lowest worst-case cost of any waiting item on the ready routes that can serve it. If no route is ready, the
+    /// routes that will become ready again count.
+    fn min_worst_case(&self, now: Now) -> Option<Money> {
+        let (mut ready, mut unavailable): (Option<Money>, Option<Money>) = (None, None);
+        for id in self.fleet.route_ids() {
+            let min_cost = match self.fleet.availability(now, id) {
+                Availability::SwitchedOff { .. } | Availability::Disabled(_) => continue,
+                Availability::Ready => &mut ready,
+                _ => &mut unavailable,
+            };
+            *min_cost = (*min_cost).into_iter().chain(self.min_worst_case_on(id)).min();
+        }
+        ready.or(unavailable)
+    }
+
+    fn min_worst_case_on(&self, id: RouteId) -> Option<Money> {
+        let view = self.view();
+        let items = self.routing.classes_with(id).flat_map(|class| self.queue.items(class));
+        items.filter(|item| view.is_eligible(id, item)).map(|item| view.worst_case_cost(id, item)).min()
+    }
+
+    /// Whether some route waits for the operator after identical rejections.
+    pub fn needs_operator(&self) -> bool {
+        self.fleet.routes().iter().any(|route| route.needs_operator.is_some())
+    }
+
+    /// The outcome that makes the target permanently unusable, if all of its routes are disabled.
+    pub fn permanent_failure(&self, now: Now, target: &RouteTarget) -> Option<Outcome> {
+        let mut cause = None;
+        for id in self.fleet.route_ids().filter(|id| self.fleet.matches_target(*id, target)) {
+            let Availability::Disabled(disabled) = self.fleet.availability(now, id) else { return None };
+            cause = cause.or(Some(disabled.outcome));
+        }
+        cause
+    }
+
+    /// The bottlenecks of the run over the last five minutes, the largest share first.
+    pub fn run_bottlenecks(&mut self, now: Now) -> Vec<BottleneckShare> {
+        self.bottlenecks.tick(now.mono);
+        self.bottlenecks.run_shares()
+    }
+
+    /// The bottlenecks of a route over the last five minutes, the largest share first.
+    pub fn route_bottlenecks(&mut self, now: Now, route: RouteId) -> Vec<BottleneckShare> {
+        self.bottlenecks.tick(now.mono);
+        self.bottlenecks.route_shares(route)
+    }
+
+    /// `model@key`.
+    pub fn route_name(&self, route: RouteId) -> String {
+        self.fleet.route_name(route)
+    }
+
+    fn describe(&self, route: RouteId, label: &str) -> String {
+        format!("{}: {label}", self.fleet.route_name(route))
+    }
 }
 
-/// The end of a cooldown by the current wall clock. A cooldown that ends by the monotonic clock is converted.
-fn until_wall(now: Now, cooldown: &Cooldown) -> WallTime {
-    if cooldown.ends_by_calendar { cooldown.until.wall } else { now.wall + cooldown.until.mono.since(now.mono) }
+/// How many routes are exhausted, by reason. Shown as `day quota spent on 3 of 4 routes, 1 disabled`.
+#[derive(Clone, Copy, Default)]
+struct ExhaustedRoutes {
+    total: usize,
+    day_quota: usize,
+    credit: usize,
+    disabled: usize,
+}
+
+impl ExhaustedRoutes {
+    const fn count(&mut self, availability: &Availability<'_>) {
+        self.total += 1;
+        match availability {
+            Availability::Exhausted(cooldown) if is_out_of_credit(cooldown) => self.credit += 1,
+            Availability::Exhausted(_) | Availability::DailyLimitReached { .. } => self.day_quota += 1,
+            Availability::Disabled(_) => self.disabled += 1,
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Display for ExhaustedRoutes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let routes = plural(self.total as u64, "route");
+        let reasons = [(self.day_quota, "day quota spent"), (self.credit, "no credit"), (self.disabled, "disabled")];
+        let mut reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
+        if let Some((count, reason)) = reasons.next() {
+            write!(f, "{reason} on {count} of {} {routes}", self.total)?;
+        }
+        reasons.try_for_each(|(count, reason)| write!(f, ", {reason} on {count}"))
+    }
 }
 
 fn daily_limit_cause(now: Now, used: u64, limit: u64) -> Cause {

@@ -245,13 +245,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::domain::PoolId;
 
     const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
     const MIDNIGHT: WallTime = WallTime::from_unix_seconds(1_795_305_600);
 
     fn request(limit: u64, requested: u64) -> LeaseRequest {
         LeaseRequest {
-            pool: 0,
+            pool: PoolId(0),
             unit: QuotaUnit::Requests,
             period_end: MIDNIGHT,
             limit: Some(limit),

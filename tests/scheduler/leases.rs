@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use cascadeck::{
-    domain::{AttemptResult, Limits, OnExhausted, Outcome, Policy, QuotaDay, WallTime, lease::LeaseRequest},
+    domain::{AttemptResult, Limits, OnExhausted, Outcome, Policy, PoolId, QuotaDay, WallTime, lease::LeaseRequest},
     scheduler::StallReason,
     store::QuotaLedger,
 };
@@ -133,7 +133,7 @@ fn a_day_exhausted_in_one_run_is_exhausted_for_the_next() {
         Box::new(|_, _| Some(AttemptResult { status: Some(429), ..attempt_result(Outcome::QuotaExhaustedDay) }));
     run_one_second(&mut one);
     run_one_second(&mut one);
-    let until = one.0.scheduler.exhausted_until(one.0.now, 0).expect("it was told so");
+    let until = one.0.scheduler.exhausted_until(one.0.now, PoolId(0)).expect("it was told so");
     one.1.mark_exhausted("pool", until).expect("test");
     let mut two = machine.start_process(limits(600, Some(1_000)), 10, 7);
     for _ in 0..30 {
@@ -205,12 +205,12 @@ fn an_unused_lease_is_reported_once() {
     let wishes = world.scheduler.lease_requests(world.now);
     answer_lease_requests(&mut world, &mut ledger, wishes);
     world.run(SECOND * 5);
-    let unused: HashMap<usize, u64> = world
+    let unused: HashMap<PoolId, u64> = world
         .scheduler
         .take_unused_leases(world.now)
         .into_iter()
         .filter_map(|wish| Some((wish.pool, wish.returned?.1)))
         .collect();
-    assert_eq!(unused, HashMap::from([(0, 2)]), "a block of 5, of which 3 were used");
+    assert_eq!(unused, HashMap::from([(PoolId(0), 2)]), "a block of 5, of which 3 were used");
     assert_eq!(world.scheduler.take_unused_leases(world.now), []);
 }

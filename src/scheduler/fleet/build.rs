@@ -1,30 +1,30 @@
-//! Builds the scheduler: keys and models become routes, and routes share pools.
+//! Builds the fleet: keys and models become routes, and routes share pools.
 
 use std::collections::HashMap;
 
-use crate::domain::{Key, Limits, Model, Policy, Provider, RouteId, SpendLimits};
-
-use crate::scheduler::{
-    KeyState, ModelState, ProjectState, ProviderState, RouteState, RunSpend, Scheduler,
-    budget::Budget,
-    health::{breaker::Breaker, latency_average::LatencyAverage, score::Health},
-    limits::pool::QuotaPool,
+use crate::{
+    domain::{Key, KeyId, Limits, Model, ModelId, PoolId, ProjectId, Provider, RouteId},
+    scheduler::{
+        health::{
+            breaker::Breaker, connection::Connection, fault_attribution::RecentFailures,
+            latency_average::LatencyAverage, rejections::Rejections, score::Health,
+        },
+        limits::pool::QuotaPool,
+    },
 };
 
-impl Scheduler {
-    /// A scheduler without items. All random choices derive from `seed`: the same seed and inputs give the same
-    /// decisions.
-    pub fn new(providers: &[Provider], models: &[Model], keys: &[Key], policy: Policy, seed: u64) -> Self {
-        let day_cap = SpendLimits { max_usd: None, max_usd_per_day: policy.max_usd_per_day };
-        let mut scheduler = Self {
-            policy,
+use super::{Fleet, KeyState, ModelGroup, ModelState, ProjectState, ProviderState, RouteState};
+
+impl Fleet {
+    pub fn new(providers: &[Provider], models: &[Model], keys: &[Key]) -> Self {
+        let mut fleet = Self {
             providers: providers
                 .iter()
                 .map(|provider| ProviderState {
                     name: provider.name.clone(),
                     api: provider.api,
-                    unreachable: None,
-                    unreachable_step: 0,
+                    connection: Connection::default(),
+                    in_flight: 0,
                 })
                 .collect(),
             projects: Vec::new(),
@@ -41,50 +41,24 @@ impl Scheduler {
                 .collect(),
             pools: Vec::new(),
             routes: Vec::new(),
-            ranking: Vec::new(),
-            classes: Vec::new(),
-            reservations: std::collections::HashMap::new(),
-            backing_off: HashMap::new(),
-            backoff_wakeups: std::collections::BinaryHeap::new(),
-            route_wakeups: std::collections::BinaryHeap::new(),
-            rejections: Vec::new(),
-            failing_items: std::collections::HashSet::new(),
             model_groups: Vec::new(),
-            shared_quotas: crate::scheduler::SharedQuotaDetector::default(),
-            next_attempt_id: 1,
-            is_paused: false,
-            run_spend: RunSpend::default(),
-            day_budget: Budget::new(day_cap),
-            cursor: 0,
-            dispatch_count: 0,
-            uses_stats: false,
-            rotation_day: None,
-            readiness_version: 1,
-            last_poll: None,
-            bottlenecks: crate::scheduler::bottleneck::BottleneckTracker::default(),
-            pools_needing_lease: Vec::new(),
-            needs_first_leases: false,
-            rng: fastrand::Rng::with_seed(seed),
         };
-        scheduler.add_keys(keys);
-        scheduler.apply_strict_mode();
-        scheduler.bottlenecks.set_routes(scheduler.routes.len());
-        scheduler.rebuild_ranking();
-        scheduler
+        fleet.add_keys(keys);
+        fleet
     }
 
     fn add_keys(&mut self, keys: &[Key]) {
-        let mut projects: HashMap<String, usize> = HashMap::new();
-        let mut pools: HashMap<String, usize> = HashMap::new();
+        let mut projects: HashMap<String, ProjectId> = HashMap::new();
+        let mut pools: HashMap<String, PoolId> = HashMap::new();
         let mut group_indices: HashMap<(usize, String), usize> = HashMap::new();
         for key in keys {
             let provider = key.provider.index();
             let project_name = format!("{}/{}", self.providers[provider].name, key.project);
             let project = *projects.entry(project_name.clone()).or_insert_with(|| {
                 self.projects.push(ProjectState { name: project_name.clone(), out_of_credit: None });
-                self.projects.len() - 1
+                ProjectId((self.projects.len() - 1) as u32)
             });
-            let index = self.keys.len();
+            let key_id = KeyId(self.keys.len() as u32);
             let mut routes = Vec::new();
             for model_index in 0..self.models.len() {
                 let model = &self.models[model_index].model;
@@ -95,37 +69,33 @@ impl Scheduler {
                 let quota_name = model.pool.as_deref().unwrap_or(&model.name);
                 let pool_name = format!("{project_name}/{quota_name}");
                 let label = format!("{quota_name}@{}", key.project);
-                let pool = *pools.entry(pool_name.clone()).or_insert(self.pools.len());
-                if pool == self.pools.len() {
-                    let limits = self.pool_limits(model_index);
-                    let group = group_indices.entry((provider, quota_name.to_owned())).or_insert_with(|| {
-                        self.model_groups.push(crate::scheduler::ModelGroup::default());
+                let pool = *pools.entry(pool_name.clone()).or_insert(PoolId(self.pools.len() as u32));
+                if pool.index() == self.pools.len() {
+                    let group = *group_indices.entry((provider, quota_name.to_owned())).or_insert_with(|| {
+                        self.model_groups.push(ModelGroup::default());
                         self.model_groups.len() - 1
                     });
-                    self.model_groups[*group].pools.push(pool);
-                    self.pools.push(QuotaPool::new(pool_name, label, *group, &limits));
+                    let limits = self.pool_limits(model_index);
+                    self.model_groups[group].pools.push(pool);
+                    self.pools.push(QuotaPool::new(pool_name, label, group, &limits));
                 }
                 let route = RouteId(self.routes.len() as u32);
-                self.pools[pool].routes.push(route);
+                self.pools[pool.index()].routes.push(route);
                 routes.push(route);
                 self.routes.push(RouteState {
-                    key: index,
-                    model: model_index,
+                    key: key_id,
+                    model: ModelId(model_index as u32),
                     pool,
-                    provider,
+                    provider: key.provider,
                     switched_off_at: None,
                     unavailable: None,
                     needs_operator: None,
                     breaker: Breaker::default(),
                     ramp: None,
                     in_flight: 0,
-                    identical_rejections: (0, 0),
-                    picture_rejections: 0,
-                    has_accepted_request: false,
+                    rejections: Rejections::default(),
                     last_accepted_at: None,
                     latency: LatencyAverage::default(),
-                    last_use_number: 0,
-                    wakeup_at: None,
                 });
             }
             self.keys.push(KeyState {
@@ -134,10 +104,9 @@ impl Scheduler {
                 switched_off_at: None,
                 disabled: None,
                 health: Health::default(),
-                recent_failures: crate::scheduler::RecentFailures::default(),
+                recent_failures: RecentFailures::default(),
                 in_flight: 0,
                 routes,
-                budget: Budget::new(key.spend_limits),
             });
         }
     }

@@ -5,21 +5,23 @@
 //! items fail on one key without a success in between, the key is at fault: the breakers of all its routes open, and
 //! each route comes back through a probe.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
-use crate::domain::{EventKind, EventLevel, MonoTime, Now, Outcome, Seq, snapshot::Cause};
+use crate::domain::{KeyId, MonoTime, Outcome, ProjectId, Seq};
 
-use super::breaker::Breaker;
-use crate::scheduler::{EVIDENCE_WINDOW, Reserved, Scheduler};
+/// How long a success or a failure counts as evidence.
+pub const EVIDENCE_WINDOW: Duration = Duration::from_secs(60);
 
 /// Number of different items that must fail on a key before its breakers open.
-const MIN_FAILING_ITEMS: usize = 5;
+pub const MIN_FAILING_ITEMS: usize = 5;
 
 /// One health penalty of a key that a failure of this item caused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HealthPenalty {
-    key: usize,
-    project: usize,
+    key: KeyId,
+    project: ProjectId,
     outcome: Outcome,
 }
 
@@ -37,7 +39,7 @@ pub struct RecentFailures(SmallVec<[(Seq, MonoTime); MIN_FAILING_ITEMS]>);
 
 impl RecentFailures {
     /// Adds a failure. True if enough different items have failed.
-    fn record(&mut self, now: MonoTime, seq: Seq) -> bool {
+    pub fn record(&mut self, now: MonoTime, seq: Seq) -> bool {
         self.0.retain(|(other, at)| *other != seq && now.since(*at) < EVIDENCE_WINDOW);
         self.0.push((seq, now));
         self.0.len() >= MIN_FAILING_ITEMS
@@ -49,66 +51,38 @@ impl RecentFailures {
     }
 }
 
-impl Scheduler {
-    /// Attributes a provider error of `reserved` that happened while another key at the same model succeeds.
-    pub(in crate::scheduler) fn attribute_fault(
-        &mut self,
-        now: Now,
-        reserved: &mut Reserved,
-        cause: &Cause,
-        events: &mut Vec<EventKind>,
-    ) {
-        let key = self.routes[reserved.route.index()].key;
-        let project = self.keys[key].project;
-        let seq = reserved.item.seq;
-        let penalties = &mut reserved.item.retry_state_mut().penalties;
-        if penalties.is_item_at_fault {
-            return;
-        }
-        let same_outcome_elsewhere =
-            |penalty: &HealthPenalty| penalty.outcome == cause.outcome && penalty.project != project;
-        if let Some(earlier) = penalties.applied.iter().copied().find(same_outcome_elsewhere) {
-            penalties.is_item_at_fault = true;
-            let applied = std::mem::take(&mut penalties.applied);
-            for penalty in applied {
-                self.keys[penalty.key].health.refund_penalty();
-                self.keys[penalty.key].recent_failures.clear();
-                self.update_key_stats(penalty.key);
-            }
-            let message = format!(
-                "item {} fails on 2 keys ({}, {}; {}): item at fault, keys cleared",
-                seq.0, self.keys[earlier.key].key.name, self.keys[key].key.name, cause.outcome
-            );
-            events.push(EventKind::Run { level: EventLevel::Info, message });
-            return;
-        }
-        if penalties.applied.iter().all(|penalty| penalty.key != key) {
-            penalties.applied.push(HealthPenalty { key, project, outcome: cause.outcome });
-            self.keys[key].health.penalize();
-        }
-        if self.keys[key].recent_failures.record(now.mono, seq) {
-            self.trip_key(now, key, cause, events);
-        }
-    }
+/// Whose fault a failure is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The item's, as is known from earlier failures.
+    Item,
+    /// The item's, as this failure shows: it failed alike on another key before. The penalties of these keys are
+    /// refunded.
+    ItemProven { failed_alike_on: KeyId, refunded: SmallVec<[KeyId; 2]> },
+    /// Perhaps the key's.
+    Key {
+        /// Whether the key is to be penalized: it is the item's first failure there.
+        is_first: bool,
+    },
+}
 
-    /// Opens the closed breakers of all routes of a key.
-    fn trip_key(&mut self, now: Now, key: usize, cause: &Cause, events: &mut Vec<EventKind>) {
-        self.keys[key].recent_failures.clear();
-        let open_time = self.policy.breaker_open_time;
-        let mut any_opened = false;
-        for index in 0..self.keys[key].routes.len() {
-            let route = self.keys[key].routes[index];
-            let breaker = &mut self.routes[route.index()].breaker;
-            if matches!(breaker, Breaker::Closed { .. }) {
-                *breaker = Breaker::new_open(now, open_time, cause.clone());
-                any_opened = true;
-            }
+impl HealthPenalties {
+    /// Attributes one more failure of this item, on a key of a project.
+    pub fn attribute(&mut self, key: KeyId, project: ProjectId, outcome: Outcome) -> Fault {
+        if self.is_item_at_fault {
+            return Fault::Item;
         }
-        if any_opened {
-            let message =
-                format!("{MIN_FAILING_ITEMS} different items failed here while other keys answered: {}", cause.message);
-            let subject = format!("key {}", self.keys[key].key.name);
-            events.push(EventKind::Cooldown { subject, outcome: cause.outcome, wait: Some(open_time), message });
+        let is_same_elsewhere = |penalty: &&HealthPenalty| penalty.outcome == outcome && penalty.project != project;
+        if let Some(earlier) = self.applied.iter().find(is_same_elsewhere) {
+            let failed_alike_on = earlier.key;
+            self.is_item_at_fault = true;
+            let refunded = std::mem::take(&mut self.applied).into_iter().map(|penalty| penalty.key).collect();
+            return Fault::ItemProven { failed_alike_on, refunded };
         }
+        let is_first = self.applied.iter().all(|penalty| penalty.key != key);
+        if is_first {
+            self.applied.push(HealthPenalty { key, project, outcome });
+        }
+        Fault::Key { is_first }
     }
 }

@@ -1,7 +1,8 @@
-//! Health of keys and routes: scores, circuit breakers, probes, and whose fault a failure was.
+//! Health of keys and routes: scores, circuit breakers, connections, and whose fault a failure was.
 
 pub mod breaker;
+pub mod connection;
 pub mod fault_attribution;
 pub mod latency_average;
-pub mod probe;
+pub mod rejections;
 pub mod score;

@@ -3,10 +3,13 @@
 pub mod adaptive_limit;
 pub mod daily_quota;
 pub mod lease;
+pub mod leasing;
 pub mod limit_sources;
 pub mod min_rtt;
 pub mod pool;
 mod pool_forecast;
 pub mod pool_limits;
 pub mod ramp;
+pub mod throttling;
+pub mod tokens;
 pub mod window;

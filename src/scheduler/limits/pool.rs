@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::{
-    LimitDimension, LimitSource, Limits, Now, RouteId, TokenCounting, WallTime,
+    LimitDimension, LimitSource, Limits, MonoTime, Now, RouteId, TokenCounting, WallTime,
     lease::QuotaUnit,
     snapshot::{Cause, Gauge},
 };
@@ -20,49 +20,9 @@ use super::{
     limit_sources::SourcedLimit,
     pool_limits::{AdmittedSample, PoolLimits},
     ramp::Ramp,
+    tokens::TokenEstimate,
     window::{Gcra, MINUTE, SlidingWindow},
 };
-
-/// Estimated tokens of an attempt. Also used for the tokens that a provider reported.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct TokenEstimate {
-    pub input: u64,
-    pub output: u64,
-}
-
-impl TokenEstimate {
-    pub const fn counted_as(self, counted: TokenCounting) -> u64 {
-        match counted {
-            TokenCounting::Input => self.input,
-            TokenCounting::Total => self.total(),
-        }
-    }
-
-    const fn input(self) -> u64 {
-        self.input
-    }
-
-    const fn output(self) -> u64 {
-        self.output
-    }
-
-    const fn total(self) -> u64 {
-        self.input + self.output
-    }
-
-    const fn counter_for(counted: TokenCounting) -> fn(Self) -> u64 {
-        match counted {
-            TokenCounting::Input => Self::input,
-            TokenCounting::Total => Self::total,
-        }
-    }
-
-    /// The amount to reserve under a limit. The output length is unknown and the input estimate is generous, so a
-    /// request counts as too large only if half of its estimated input is.
-    fn amount_to_reserve(self, limit: &SourcedLimit, count: fn(Self) -> u64) -> u64 {
-        limit.amount_to_reserve(count(self), count(Self { input: self.input / 2, output: 0 }))
-    }
-}
 
 /// The usage of an attempt, as far as its result shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,10 +47,8 @@ pub struct QuotaPool {
     /// `model@project`, for the screen.
     pub label: String,
     pub routes: Vec<RouteId>,
-    /// Index into the scheduler's model groups.
+    /// Index into the fleet's model groups.
     pub model_group: usize,
-    /// When the last episode of 429s began, if our own count was then at most half of the limit.
-    pub unexpected_429_at: Option<crate::domain::MonoTime>,
     pub in_flight: u32,
     pub cooldown: Option<Cooldown>,
     /// Cooldown after the provider said that the daily quota is used up.
@@ -131,7 +89,6 @@ impl QuotaPool {
             label,
             routes: Vec::new(),
             model_group,
-            unexpected_429_at: None,
             in_flight: 0,
             cooldown: None,
             day_exhausted: None,
@@ -331,7 +288,7 @@ impl QuotaPool {
     }
 
     /// Records a success: the backoff schedule starts over and the ramp advances.
-    pub fn on_success(&mut self) {
+    pub(super) fn on_success(&mut self) {
         self.backoff_step = 0;
         self.day_exhausted_count = 0;
         self.ramp = self.ramp.and_then(Ramp::on_success);
@@ -379,12 +336,12 @@ impl QuotaPool {
 
     /// Whether a 429 for a request sent at `sent_at` starts a new episode. It does not if the request was sent before
     /// the end of the last cooldown.
-    pub fn is_new_episode(&self, now: Now, sent_at: crate::domain::MonoTime) -> bool {
+    pub fn is_new_episode(&self, now: Now, sent_at: MonoTime) -> bool {
         self.cooldown.as_ref().is_none_or(|cooldown| cooldown.is_over(now) && sent_at >= cooldown.until.mono)
     }
 
     /// Handles the first 429 of an episode: adapts the learned limits.
-    pub fn on_first_throttle(&mut self, now: Now, sent_at: Now, dimension: LimitDimension) {
+    pub(super) fn on_first_throttle(&mut self, now: Now, sent_at: Now, dimension: LimitDimension) {
         self.limits.on_throttle(now.mono, sent_at.mono, dimension, self.in_flight);
         self.apply_limits();
     }

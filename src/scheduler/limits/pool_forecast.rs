@@ -7,7 +7,8 @@ use crate::{
 
 use super::{
     daily_quota::DailyQuota,
-    pool::{QuotaPool, TokenEstimate},
+    pool::QuotaPool,
+    tokens::TokenEstimate,
     window::{Gcra, SlidingWindow},
 };
 

@@ -10,7 +10,7 @@ use crate::domain::{LimitDimension, Limits, MonoTime, ProviderLimit, TokenCounti
 use super::{
     adaptive_limit::{AimdLimiter, ConcurrencyLimiter, SlowStart},
     limit_sources::SourcedLimit,
-    pool::TokenEstimate,
+    tokens::TokenEstimate,
 };
 
 #[derive(Clone, Debug)]

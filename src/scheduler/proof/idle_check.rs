@@ -7,11 +7,8 @@
 use crate::{
     domain::{Now, RouteId, Seq, SpillTo, WhenLimited},
     scheduler::{
-        QueuedItem, Scheduler,
-        admission::Admission,
-        availability::Availability,
-        dispatch::{LOOKAHEAD, STARVATION_AGE},
-        health::breaker::Breaker,
+        QueuedItem, Scheduler, admission::Admission, availability::Availability, dispatch::STARVATION_AGE,
+        health::breaker::Breaker, queue::LOOKAHEAD,
     },
 };
 
@@ -22,26 +19,26 @@ impl Scheduler {
             return None;
         }
         let ready = |index: usize| -> Vec<RouteId> {
-            let ready = |route: &RouteId| matches!(self.availability(now, *route), Availability::Ready);
-            self.classes[index].candidates.iter().copied().filter(ready).collect()
+            let ready = |route: &RouteId| self.fleet.availability(now, *route).is_ready();
+            self.routing.class(index).candidates().iter().copied().filter(ready).collect()
         };
         let items_to_check = |index: usize| {
-            let class = &self.classes[index];
-            class.tried_items().chain(class.pending.iter().take(LOOKAHEAD))
+            let class = self.queue.class(index);
+            class.tried_items().chain(class.pending().take(LOOKAHEAD))
         };
-        let pool = |route: RouteId| self.routes[route.index()].pool;
+        let pool = |route: RouteId| self.fleet.route(route).pool;
         let mut claims = Vec::new();
-        for index in 0..self.classes.len() {
+        for index in 0..self.queue.classes().len() {
             let ready = ready(index);
             for item in items_to_check(index).filter(|item| now.mono.since(item.waiting_since) >= STARVATION_AGE) {
                 // A large item that has aged claims token room, even while there is no money for it.
                 let lacks_token_room =
-                    |route: &RouteId| !self.has_token_room(now, *route, item) && !self.is_probe(now, *route);
+                    |route: &RouteId| !self.has_token_room(now, *route, item) && !self.fleet.is_probe(now, *route);
                 let claimed_routes = self.eligible_routes(now, index, item, &ready).filter(lacks_token_room);
                 claims.extend(claimed_routes.map(|route| (pool(route), item.seq)));
             }
         }
-        (0..self.classes.len()).find_map(|index| {
+        (0..self.queue.classes().len()).find_map(|index| {
             let ready = ready(index);
             items_to_check(index).find_map(|item| {
                 let mut takeable = self.takeable_routes(now, index, item, &ready);
@@ -54,7 +51,7 @@ impl Scheduler {
     }
 
     fn has_token_room(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
-        self.pools[self.routes[route.index()].pool].token_availability(now, self.token_estimate(route, item)).is_ready()
+        self.view().has_token_room(now, route, item)
     }
 
     /// Ready routes that the item may take if there is enough token room.
@@ -66,7 +63,7 @@ impl Scheduler {
         ready: &[RouteId],
     ) -> impl Iterator<Item = RouteId> {
         self.eligible_routes(now, class, item, ready).filter(move |&route| {
-            self.budget_admission(now, route, item) == Admission::Now
+            self.view().budget_admission(now, route, item) == Admission::Now
                 && !self.is_idle_backup(now, class, route, item)
                 && !self.yields_probe(now, route, item)
         })
@@ -82,21 +79,21 @@ impl Scheduler {
     ) -> impl Iterator<Item = RouteId> {
         let allowed = self.routes_by_policy(now, class, item);
         ready.iter().copied().filter(move |&route| {
-            allowed.as_ref().is_none_or(|allowed| allowed.contains(&route)) && self.ineligibility(route, item).is_none()
+            allowed.as_ref().is_none_or(|allowed| allowed.contains(&route)) && self.view().is_eligible(route, item)
         })
     }
 
     /// The candidates allowed by `when_limited` and `spill`; `None` for all.
     fn routes_by_policy(&self, now: Now, class: usize, item: &QueuedItem) -> Option<Vec<RouteId>> {
-        let candidates = &self.classes[class].candidates;
+        let candidates = self.routing.class(class).candidates();
         if self.policy.when_limited == WhenLimited::Wait {
-            let route_count = self.ranking.len();
-            let mut from_cursor = (0..route_count).map(|step| self.ranking[(self.cursor + step) % route_count]);
+            let (ranking, cursor) = (self.routing.ranking(), self.routing.cursor());
+            let mut from_cursor = (0..ranking.len()).map(|step| ranking[(cursor + step) % ranking.len()]);
             let cursor_route =
                 from_cursor.find(|&route| candidates.contains(&route) && self.can_item_wait_on(now, route, item));
             return Some(cursor_route.into_iter().collect());
         }
-        let is_ordered = self.classes[class].selector.is_ordered();
+        let is_ordered = self.routing.class(class).is_ordered();
         let waits_for_preferred = is_ordered && now.mono.since(item.waiting_since) < self.policy.spill_after;
         if self.policy.spill_to == SpillTo::Any && !waits_for_preferred {
             return None;
@@ -105,27 +102,27 @@ impl Scheduler {
         if waits_for_preferred {
             return Some(vec![preferred]);
         }
-        let is_same_model = |other: &&RouteId| self.routes[other.index()].model == self.routes[preferred.index()].model;
+        let is_same_model = |other: &&RouteId| self.fleet.route(**other).model == self.fleet.route(preferred).model;
         Some(candidates.iter().filter(is_same_model).copied().collect())
     }
 
     fn can_item_wait_on(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
-        self.ineligibility(route, item).is_none()
-            && self.can_wait_on(now, route)
-            && self.quota_admission(now, route, item) == Admission::Now
+        self.view().is_eligible(route, item)
+            && self.fleet.can_wait_on(now, route)
+            && self.view().quota_admission(now, route, item) == Admission::Now
     }
 
     /// Whether the route belongs to a backup key that must stay idle, since a primary key is in service for the item.
     fn is_idle_backup(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
-        let state = &self.classes[class];
-        let Some(first) = state.selector.first_backup_rank.filter(|first| state.rank(route) >= Some(*first)) else {
+        let routes = self.routing.class(class);
+        if !routes.is_idle_backup(route) {
             return false;
-        };
-        state.candidates[..first].iter().any(|&primary| {
-            matches!(self.availability(now, primary), Availability::Ready | Availability::Limited { .. })
-                && matches!(self.routes[primary.index()].breaker, Breaker::Closed { .. })
-                && self.ineligibility(primary, item).is_none()
-                && self.quota_admission(now, primary, item) == Admission::Now
+        }
+        routes.primaries().iter().any(|&primary| {
+            matches!(self.fleet.availability(now, primary), Availability::Ready | Availability::Limited { .. })
+                && matches!(self.fleet.route(primary).breaker, Breaker::Closed { .. })
+                && self.view().is_eligible(primary, item)
+                && self.view().quota_admission(now, primary, item) == Admission::Now
         })
     }
 }

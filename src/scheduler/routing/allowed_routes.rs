@@ -1,106 +1,85 @@
-//! The routes that `when_limited` and `spill` allow an item: all, those of one model, or a single one.
+//! Which routes `when_limited` and `spill` allow an item, and which of the others must be checked again when.
 
-use crate::domain::{Now, RouteId, SpillTo, WhenLimited};
+use smallvec::SmallVec;
 
-use crate::scheduler::{
-    QueuedItem, Scheduler,
-    admission::{Admission, Deadline},
-    availability::Availability,
+use crate::{
+    domain::{AllowedRoutes, ModelId, Now, RouteId, SpillRule},
+    scheduler::{
+        admission::{Admission, Deadline},
+        queue::QueuedItem,
+        view::View,
+    },
 };
 
-/// The routes that one item may use.
-pub(in crate::scheduler) enum AllowedRoutes {
-    Any,
-    /// The routes of one model.
-    Model(usize),
-    /// A single route; `None`: no route.
-    Only(Option<RouteId>),
+use super::{ClassRoutes, Routing};
+
+/// The routes that one item may use, and what follows from having looked.
+#[derive(Debug)]
+pub struct RouteAllowance {
+    pub routes: AllowedRoutes<RouteId>,
+    /// Routes that come before the allowed ones and will become available. Dispatch does not check routes that are not
+    /// allowed, so these must be woken.
+    pub wakeups: SmallVec<[(RouteId, Deadline); 4]>,
+    /// The new place of the strict pipeline's cursor.
+    pub cursor: usize,
 }
 
-impl AllowedRoutes {
-    pub(in crate::scheduler) fn allows(&self, route: RouteId, model: usize) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Model(only) => model == *only,
-            Self::Only(only) => *only == Some(route),
-        }
+impl RouteAllowance {
+    pub fn allows(&self, view: View<'_>, route: RouteId) -> bool {
+        self.routes.allows(route, |route| view.fleet.route(route).model)
     }
 }
 
-impl Scheduler {
-    /// The routes that the item may take by `when_limited` and `spill`. May schedule wakeups and move the cursor.
-    pub(in crate::scheduler) fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> AllowedRoutes {
-        if self.policy.when_limited == WhenLimited::Wait {
-            return AllowedRoutes::Only(self.route_at_cursor(now, class, item));
-        }
-        let is_ordered = self.classes[class].selector.is_ordered();
-        let waits_for_preferred = is_ordered && now.mono.since(item.waiting_since) < self.policy.spill_after;
-        if self.policy.spill_to == SpillTo::Any && !waits_for_preferred {
-            return AllowedRoutes::Any;
-        }
-        let count = self.classes[class].candidates.len();
-        let preferred =
-            self.first_waitable(now, item, count, |scheduler, rank| Some(scheduler.classes[class].candidates[rank]));
-        match preferred {
-            None => AllowedRoutes::Any,
-            Some(route) if waits_for_preferred => {
-                let spill_at = item.waiting_since + self.policy.spill_after;
-                self.schedule_wakeup(now, route, Deadline::Mono(spill_at));
-                AllowedRoutes::Only(Some(route))
-            }
-            Some(route) => AllowedRoutes::Model(self.routes[route.index()].model),
-        }
-    }
-
-    /// The only route of the strict pipeline: the one at the cursor, or the next one after it that can serve this item.
-    fn route_at_cursor(&mut self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
-        self.advance_cursor(now);
-        let route_count = self.ranking.len();
-        self.first_waitable(now, item, route_count, |scheduler, step| {
-            let route = scheduler.ranking[(scheduler.cursor + step) % route_count];
-            scheduler.classes[class].rank(route).map(|_| route)
-        })
-    }
-
-    /// The first of `count` routes that the item can wait on. Routes before it that will become available get a wakeup
-    /// here, since dispatch does not check routes that are not allowed.
-    fn first_waitable(
-        &mut self,
-        now: Now,
-        item: &QueuedItem,
-        count: usize,
-        route_at: impl Fn(&Self, usize) -> Option<RouteId>,
-    ) -> Option<RouteId> {
-        for index in 0..count {
-            let Some(route) = route_at(self, index) else { continue };
-            let Some(admission) = self.eligibility(now, route, item) else { continue };
-            let wakeup = match (self.can_wait_on(now, route), admission) {
-                (true, Admission::Now) => return Some(route),
+impl Routing {
+    /// The routes that the item may take by `when_limited` and `spill`.
+    pub fn allowed_routes(&self, view: View<'_>, now: Now, class: usize, item: &QueuedItem) -> RouteAllowance {
+        let class = self.class(class);
+        let rule = spill_rule(view, now, class, item);
+        let mut wakeups = SmallVec::new();
+        let mut cursor = self.cursor();
+        let mut can_wait_on = |route: RouteId| {
+            let Some(admission) = view.eligibility(now, route, item) else { return false };
+            let wakeup = match (view.fleet.can_wait_on(now, route), admission) {
+                (true, Admission::Now) => return true,
                 (true, later) => later.deadline(),
-                (false, _) => self.availability(now, route).admission().deadline(),
+                (false, _) => view.fleet.availability(now, route).admission().deadline(),
             };
-            if let Some(at) = wakeup {
-                self.schedule_wakeup(now, route, at);
+            wakeups.extend(wakeup.map(|at| (route, at)));
+            false
+        };
+        let routes = rule.allowed(|| {
+            if rule == SpillRule::FromCursor {
+                cursor = self.advanced_cursor(|route| view.fleet.can_wait_on(now, route));
+                self.ranking_from(cursor).find(|route| class.rank(*route).is_some() && can_wait_on(*route))
+            } else {
+                class.candidates().iter().copied().find(|route| can_wait_on(*route))
             }
+        });
+        if let (SpillRule::PreferredRoute, AllowedRoutes::Only(Some(route))) = (rule, routes) {
+            wakeups.push((route, Deadline::Mono(item.waiting_since + view.policy.spill_after)));
         }
-        None
+        RouteAllowance { routes, wakeups, cursor }
     }
 
-    /// Moves the cursor off a route that is exhausted, disabled or switched off. It stays if all routes are.
-    fn advance_cursor(&mut self, now: Now) {
-        let route_count = self.ranking.len();
-        if let Some(steps) =
-            (0..route_count).find(|step| self.can_wait_on(now, self.ranking[(self.cursor + step) % route_count]))
-        {
-            self.cursor = (self.cursor + steps) % route_count;
-            // Items blocked before may use the new route.
-            self.readiness_version += u64::from(steps > 0);
-        }
+    /// Whether the item may take this route by `when_limited` and `spill`. Money and daily tokens don't count.
+    pub fn may_spill_to(&self, view: View<'_>, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
+        let class = self.class(class);
+        let rule = spill_rule(view, now, class, item);
+        let can_wait_on = |other: &RouteId| view.is_eligible(*other, item) && view.fleet.can_wait_on(now, *other);
+        let allowed = rule.allowed(|| {
+            if rule == SpillRule::FromCursor {
+                self.ranking_from(self.cursor()).filter(|other| class.rank(*other).is_some()).find(can_wait_on)
+            } else {
+                class.candidates().iter().copied().find(can_wait_on)
+            }
+        });
+        let model_of = |route: RouteId| -> ModelId { view.fleet.route(route).model };
+        allowed.allows(route, model_of)
     }
+}
 
-    /// Whether waiting on the route makes sense: it is neither exhausted, nor disabled, nor switched off.
-    pub(in crate::scheduler) fn can_wait_on(&self, now: Now, route: RouteId) -> bool {
-        let availability = self.availability(now, route);
-        !availability.is_exhausted() && !matches!(availability, Availability::SwitchedOff { .. })
-    }
+fn spill_rule(view: View<'_>, now: Now, class: &ClassRoutes, item: &QueuedItem) -> SpillRule {
+    let policy = view.policy;
+    let waits_for_preferred = class.is_ordered() && now.mono.since(item.waiting_since) < policy.spill_after;
+    SpillRule::new(policy.when_limited, policy.spill_to, waits_for_preferred)
 }

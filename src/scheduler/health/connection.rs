@@ -1,0 +1,48 @@
+//! The connection to a provider: whether it can be reached from this machine, and when to try again.
+
+use std::time::Duration;
+
+use crate::{
+    domain::{Now, snapshot::Cause},
+    scheduler::cooldown::Cooldown,
+};
+
+/// Longest cooldown of a provider that can't be reached.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// Cooldown while the provider can't be reached. It ends with a probe.
+    unreachable: Option<Cooldown>,
+    /// Failed tries in a row; at most 10.
+    failures: u32,
+}
+
+impl Connection {
+    pub const fn unreachable(&self) -> Option<&Cooldown> {
+        self.unreachable.as_ref()
+    }
+
+    /// Starts a cooldown, unless one is running. It doubles with each failure. Returns its length if this is the first
+    /// failure of an outage.
+    pub fn on_failure(&mut self, now: Now, cause: Cause) -> Option<Duration> {
+        if self.unreachable.as_ref().is_some_and(|cooldown| !cooldown.is_over(now)) {
+            return None;
+        }
+        let wait = (Duration::from_secs(1) * 2_u32.saturating_pow(self.failures)).min(MAX_WAIT);
+        self.failures = (self.failures + 1).min(10);
+        self.unreachable = Some(Cooldown { since: now, until: now + wait, ends_by_calendar: false, cause });
+        (self.failures == 1).then_some(wait)
+    }
+
+    /// Records that the provider answered. True if it could not be reached before.
+    pub fn on_answer(&mut self) -> bool {
+        self.failures = 0;
+        self.clear()
+    }
+
+    /// Ends the cooldown. True if there was one.
+    pub fn clear(&mut self) -> bool {
+        self.unreachable.take().is_some()
+    }
+}

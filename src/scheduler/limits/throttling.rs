@@ -1,0 +1,171 @@
+//! What a pool does about a quota error and about the limits that a response states.
+
+use std::time::Duration;
+
+use crate::{
+    domain::{
+        AttemptResult, LimitDimension, MonoTime, Now, Outcome, Policy, ProviderLimit, QuotaDay,
+        snapshot::{Cause, CauseSource},
+    },
+    scheduler::cooldown::Cooldown,
+};
+
+use super::{daily_quota::ROLLING_DAY, pool::QuotaPool, ramp::Ramp};
+
+/// Longest accepted wait for a daily quota: a day has at most 25 hours.
+const MAX_DAILY_WAIT: Duration = Duration::from_secs(25 * 3_600);
+
+/// A stated wait up to this long points to a burst or concurrency limit, not to a limit per minute.
+const MAX_BURST_WAIT: Duration = Duration::from_secs(2);
+
+/// Time until a pool with a rolling day is probed again, if the provider stated no retry-after.
+const ROLLING_DAY_RECHECK: Duration = Duration::from_secs(3_600);
+
+/// Shortest wait after a retry-after for a rolling day turned out too short. It doubles each time.
+const EXTRA_BACKOFF: Duration = Duration::from_secs(5);
+
+/// The cooldown that a per-minute quota error has started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MinuteCooldown {
+    pub wait: Duration,
+    /// Whether the whole backoff schedule was used before.
+    pub is_after_backoff: bool,
+}
+
+impl QuotaPool {
+    /// Handles a 429 for a limit per minute. The first one of an episode adapts the learned limits and advances the
+    /// backoff schedule, which applies if the provider states no wait.
+    pub fn on_minute_limit(
+        &mut self,
+        now: Now,
+        sent_at: Now,
+        result: &AttemptResult,
+        is_new_episode: bool,
+        policy: &Policy,
+        rng: &mut fastrand::Rng,
+    ) -> MinuteCooldown {
+        if is_new_episode {
+            let dimension = self.throttled_dimension(sent_at.mono, result);
+            self.on_first_throttle(now, sent_at, dimension);
+            self.backoff_step += 1;
+        }
+        let stated_wait = result.retry_after.map(|stated| stated.delay.min(policy.max_retry_after));
+        let stated_wait = stated_wait.filter(|wait| !wait.is_zero());
+        let step = self.backoff_step.max(1);
+        let is_after_backoff = step > policy.backoff.len();
+        let (wait, source) = match stated_wait {
+            // After the last step of the schedule: `backoff_rest`, or the stated wait if that is longer.
+            _ if is_after_backoff => (policy.backoff_rest.max(stated_wait.unwrap_or_default()), CauseSource::Backoff),
+            Some(stated) => (stated, CauseSource::Provider),
+            None => (policy.backoff[step - 1], CauseSource::Backoff),
+        };
+        // Add 50-250 ms of jitter to stated waits, since providers don't count exactly.
+        let jitter =
+            if source == CauseSource::Provider { Duration::from_millis(rng.u64(50..250)) } else { Duration::ZERO };
+        if source == CauseSource::Backoff {
+            self.ramp = Some(Ramp::PROBE);
+        }
+        let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
+        let cooldown = Cooldown { since: now, until: now + wait + jitter, ends_by_calendar: false, cause };
+        Cooldown::extend(&mut self.cooldown, cooldown, now);
+        MinuteCooldown { wait, is_after_backoff }
+    }
+
+    /// The limit that the first 429 of an episode refers to, as far as the response shows it.
+    fn throttled_dimension(&self, sent_at: MonoTime, result: &AttemptResult) -> LimitDimension {
+        let is_concurrency = |report: &ProviderLimit| report.dimension == LimitDimension::Concurrency;
+        // A minute window frees room when its oldest request is one minute old. If no request is that old and the
+        // stated wait is short, too many requests were in flight at once.
+        let is_too_soon_for_minute = |after| after <= MAX_BURST_WAIT && !self.limits.may_free(sent_at, after);
+        match result.outcome {
+            _ if result.response_meta.limits.iter().any(is_concurrency) => LimitDimension::Concurrency,
+            Outcome::TokensLimitedMinute => LimitDimension::TokensPerMinute,
+            _ if result.retry_after.is_some_and(|retry_after| is_too_soon_for_minute(retry_after.delay)) => {
+                LimitDimension::Concurrency
+            }
+            _ => LimitDimension::RequestsPerMinute,
+        }
+    }
+
+    /// Handles an error for the daily quota: the pool is exhausted until the provider's day ends. Returns the wait if
+    /// it was not exhausted before.
+    pub fn on_day_exhausted(&mut self, now: Now, result: &AttemptResult) -> Option<Duration> {
+        let was_exhausted = self.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
+        self.day_exhausted_count += u32::from(!was_exhausted);
+        let (until, ends_by_calendar, source) = match (self.day().next_reset(now.wall), result.retry_after) {
+            (Some(reset), _) => {
+                (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, CauseSource::Provider)
+            }
+            (None, Some(retry_after)) => {
+                // After a retry-after that was too short, wait longer each time.
+                let min_wait = match self.day_exhausted_count {
+                    0 | 1 => Duration::ZERO,
+                    step => (EXTRA_BACKOFF * 2_u32.saturating_pow(step - 2)).min(ROLLING_DAY_RECHECK),
+                };
+                (now + retry_after.delay.clamp(min_wait, ROLLING_DAY), false, CauseSource::Provider)
+            }
+            (None, None) => (now + ROLLING_DAY_RECHECK, false, CauseSource::Backoff),
+        };
+        if source == CauseSource::Backoff {
+            self.ramp = Some(Ramp::PROBE);
+        }
+        let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
+        Cooldown::extend(&mut self.day_exhausted, Cooldown { since: now, until, ends_by_calendar, cause }, now);
+        (!was_exhausted).then(|| until.wall.since(now.wall))
+    }
+
+    /// Applies the limits that a response states. True if a limit other than the requests per minute has changed.
+    pub fn apply_stated_limits(&mut self, stated: &[ProviderLimit]) -> bool {
+        let mut has_other_limit_changed = false;
+        for limit in stated {
+            let has_changed = self.limits.apply_stated(limit);
+            has_other_limit_changed |= has_changed && limit.dimension != LimitDimension::RequestsPerMinute;
+        }
+        if !stated.is_empty() {
+            self.apply_limits();
+        }
+        has_other_limit_changed
+    }
+
+    /// Starts a cooldown if a response states that nothing is left of a limit, so that no request gets a 429.
+    pub fn cool_down_if_exhausted(&mut self, now: Now, stated: &ProviderLimit, max_wait: Duration) {
+        let Some(wait) = stated.resets_in.filter(|wait| stated.remaining == Some(0) && !wait.is_zero()) else { return };
+        let message = stated.limit.map_or_else(|| "nothing left".to_owned(), |limit| format!("0 of {limit} left"));
+        let cause = |outcome| Cause { outcome, source: CauseSource::Provider, message, since: now.wall };
+        match stated.dimension {
+            LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay => {
+                let wait = wait.min(MAX_DAILY_WAIT);
+                let until = match self.day().next_reset(now.wall) {
+                    Some(reset) if wait > Duration::from_secs(3_600) => {
+                        Now { mono: now.mono + reset.since(now.wall), wall: reset }
+                    }
+                    _ => now + wait,
+                };
+                let ends_by_calendar = until.wall != (now + wait).wall && self.day() != QuotaDay::Rolling;
+                let cause = cause(Outcome::QuotaExhaustedDay);
+                Cooldown::extend(&mut self.day_exhausted, Cooldown { since: now, until, ends_by_calendar, cause }, now);
+            }
+            LimitDimension::Concurrency => {}
+            dimension => {
+                let is_token_limit = dimension != LimitDimension::RequestsPerMinute;
+                let outcome = if is_token_limit { Outcome::TokensLimitedMinute } else { Outcome::RateLimitedMinute };
+                let until = now + wait.min(max_wait);
+                let cooldown = Cooldown { since: now, until, ends_by_calendar: false, cause: cause(outcome) };
+                Cooldown::extend(&mut self.cooldown, cooldown, now);
+            }
+        }
+    }
+
+    /// Handles an answer to a request reserved at `reserved_at`. Returns whether it ended a cooldown, and whether it
+    /// ended an exhausted day.
+    pub fn on_answer(&mut self, now: Now, reserved_at: MonoTime) -> (bool, bool) {
+        let is_after_cooldown = self.cooldown.as_ref().is_none_or(|cooldown| reserved_at >= cooldown.until.mono);
+        let mut has_recovered = false;
+        if is_after_cooldown {
+            self.on_success();
+            has_recovered = self.cooldown.take_if(|cooldown| cooldown.is_over(now)).is_some();
+        }
+        let day_has_reset = self.day_exhausted.take_if(|cooldown| cooldown.is_over(now)).is_some();
+        (has_recovered, day_has_reset)
+    }
+}

@@ -1,0 +1,170 @@
+//! The routes of one class of items, which of them may be ready, and the strategy that chooses among them.
+
+use crate::{
+    domain::{RouteId, RouteTarget},
+    scheduler::{fleet::Fleet, queue::QueuedItem},
+};
+
+use super::{
+    bitset::BitSet,
+    ranking::Candidates,
+    selector::{ModelStats, RouteSearch, RouteSelector, RouteStats, SearchInput},
+};
+
+/// The properties that items of one class have in common. There are at most (models + 1) x (rules + 1) x 2 classes,
+/// plus those of items that the operator sent to a required target.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ClassKey {
+    pub needs_vision: bool,
+    /// A model name that the fleet has.
+    pub preferred_model: Option<String>,
+    /// Index into the policy's rules.
+    pub rule: Option<usize>,
+    /// The only target allowed, if the operator sent the items there.
+    pub required_target: Option<RouteTarget>,
+}
+
+#[derive(Debug)]
+pub struct ClassRoutes {
+    key: ClassKey,
+    /// In order of preference.
+    candidates: Vec<RouteId>,
+    /// By route: its rank in `candidates`, or `ABSENT`.
+    rank_of: Vec<u32>,
+    /// Ranks that may be ready. A bit is cleared when a check fails and set when that may have changed.
+    ready: BitSet,
+    /// Chooses among the ready candidates.
+    selector: Box<dyn RouteSelector>,
+    /// Under `primary_backup`: the rank of the first route of a backup key.
+    first_backup_rank: Option<usize>,
+    /// Under `primary_backup`: the rank of the primary last found in service.
+    last_available_primary: usize,
+}
+
+const ABSENT: u32 = u32::MAX;
+
+impl ClassRoutes {
+    pub fn new(key: ClassKey, candidates: Candidates, routes: usize) -> Self {
+        let Candidates { routes: candidates, selector, first_backup_rank } = candidates;
+        let mut rank_of = vec![ABSENT; routes];
+        for (rank, route) in candidates.iter().enumerate() {
+            rank_of[route.index()] = rank as u32;
+        }
+        let ready = BitSet::full(candidates.len());
+        Self { key, candidates, rank_of, ready, selector, first_backup_rank, last_available_primary: 0 }
+    }
+
+    pub const fn key(&self) -> &ClassKey {
+        &self.key
+    }
+
+    pub fn candidates(&self) -> &[RouteId] {
+        &self.candidates
+    }
+
+    pub fn rank(&self, route: RouteId) -> Option<usize> {
+        let rank = self.rank_of[route.index()];
+        (rank != ABSENT).then_some(rank as usize)
+    }
+
+    pub fn park(&mut self, route: RouteId) {
+        if let Some(rank) = self.rank(route) {
+            self.ready.remove(rank);
+            self.selector.park(rank);
+        }
+    }
+
+    pub fn unpark(&mut self, route: RouteId) {
+        if let Some(rank) = self.rank(route) {
+            self.ready.insert(rank);
+            self.selector.unpark(rank);
+        }
+    }
+
+    /// Whether the candidates have a fixed order, so that an item has one preferred route.
+    pub fn is_ordered(&self) -> bool {
+        self.selector.is_ordered()
+    }
+
+    /// Starts a search through the ready candidates for one item.
+    pub fn start_search(&mut self, fleet: &Fleet, item: &QueuedItem, rng: &mut fastrand::Rng) -> RouteSearch {
+        let model_stats = |model: usize| model_stats(fleet, model);
+        self.selector.start_search(&search_input(&self.ready, item, &model_stats), rng)
+    }
+
+    /// The next candidate of a search.
+    pub fn next_candidate(&mut self, search: &mut RouteSearch, rng: &mut fastrand::Rng) -> Option<RouteId> {
+        self.selector.next_candidate(&self.ready, search, rng).map(|rank| self.candidates[rank])
+    }
+
+    pub fn finish_search(&mut self, search: RouteSearch) {
+        self.selector.finish_search(&self.ready, search);
+    }
+
+    /// The candidate that a search would return first; `None` if that is random.
+    pub fn first_candidate(&self, fleet: &Fleet, item: &QueuedItem) -> Option<RouteId> {
+        let model_stats = |model: usize| model_stats(fleet, model);
+        let rank = self.selector.first_candidate(&search_input(&self.ready, item, &model_stats))?;
+        Some(self.candidates[rank])
+    }
+
+    /// Under `primary_backup`: whether the route belongs to a backup key, which stays idle while a primary is in
+    /// service.
+    pub fn is_idle_backup(&self, route: RouteId) -> bool {
+        self.first_backup_rank.is_some_and(|first| self.rank(route) >= Some(first))
+    }
+
+    /// Whether backup keys stay idle while a primary key is in service.
+    pub const fn keeps_backups_idle(&self) -> bool {
+        self.first_backup_rank.is_some()
+    }
+
+    /// The routes of primary keys. All routes, unless the strategy is `primary_backup`.
+    pub fn primaries(&self) -> &[RouteId] {
+        &self.candidates[..self.first_backup_rank.unwrap_or(self.candidates.len())]
+    }
+
+    /// Whether a primary key is in service, by `is_in_service`. The one found last time is checked first.
+    pub fn has_available_primary(&mut self, is_in_service: impl Fn(RouteId) -> bool) -> bool {
+        let primaries = self.primaries();
+        let last_found = Some(self.last_available_primary).filter(|rank| *rank < primaries.len());
+        let found = last_found.into_iter().chain(0..primaries.len()).find(|rank| is_in_service(primaries[*rank]));
+        self.last_available_primary = found.unwrap_or_default();
+        found.is_some()
+    }
+
+    /// Records that a route was used, for an item of this class or of another.
+    pub fn on_used(&mut self, route: RouteId, is_own_use: bool) {
+        if let Some(rank) = self.rank(route) {
+            self.selector.on_used(rank, is_own_use);
+        }
+    }
+
+    pub fn uses_stats(&self) -> bool {
+        self.selector.uses_stats()
+    }
+
+    /// Applies changed measurements of a route.
+    pub fn update_stats(&mut self, route: RouteId, stats: RouteStats) {
+        if let Some(rank) = self.rank(route) {
+            self.selector.update_stats(rank, stats);
+        }
+    }
+}
+
+fn search_input<'a>(
+    ready: &'a BitSet,
+    item: &QueuedItem,
+    model_stats: &'a dyn Fn(usize) -> ModelStats,
+) -> SearchInput<'a> {
+    SearchInput { ready, input_tokens: item.input_tokens, max_output_tokens: item.max_output_tokens, model_stats }
+}
+
+fn model_stats(fleet: &Fleet, model: usize) -> ModelStats {
+    let state = &fleet.models()[model];
+    ModelStats {
+        price: state.model.price,
+        mean_output_tokens: state.mean_output_tokens,
+        latency_micros: state.latency.mean_micros(),
+    }
+}
