@@ -18,7 +18,7 @@ use super::{
         limit_kind::LimitKind,
         pool::{PoolBlock, TokenEstimate},
     },
-    routing::{allowed_routes::AllowedRoutes, model_score::TYPICAL_OUTPUT_TOKENS, route_selector::RouteSearch},
+    routing::{allowed_routes::AllowedRoutes, model_score::TYPICAL_OUTPUT_TOKENS, selector::RouteSearch},
 };
 
 /// The number of items at the head of a queue that are checked to find one that can be sent.
@@ -272,7 +272,7 @@ impl Scheduler {
             let state = &mut self.classes[class];
             let Some(rank) = state.selector.next_candidate(&state.ready, search, &mut self.rng) else { break };
             let id = state.candidates[rank];
-            if state.selector.first_backup_rank.is_some_and(|first| rank >= first)
+            if state.first_backup_rank.is_some_and(|first| rank >= first)
                 && self.has_available_primary(now, class, item)
             {
                 reason = reason.or_policy_forbids();
@@ -365,7 +365,7 @@ impl Scheduler {
             is_in_service && !is_probing && self.eligibility(now, id, item) == Some(BudgetAdmission::Now)
         };
         let state = &self.classes[class];
-        let primaries = 0..state.selector.first_backup_rank.unwrap_or(state.candidates.len());
+        let primaries = 0..state.first_backup_rank.unwrap_or(state.candidates.len());
         // Check the one that was found last time first.
         let last_found = Some(state.last_available_primary).filter(|rank| primaries.contains(rank));
         let found = last_found.into_iter().chain(primaries).find(can_serve);
@@ -503,7 +503,7 @@ impl Scheduler {
     /// Causes a new check of blocked items if the route just used may be out of money or daily quota, for any item or
     /// for large ones. Items that policy restricted to this route may then use others, and backup keys may be used.
     fn recheck_blocked_if_exhausted(&mut self, now: Now, id: RouteId) {
-        let keeps_backups_idle = self.classes.iter().any(|class| class.selector.first_backup_rank.is_some());
+        let keeps_backups_idle = self.classes.iter().any(|class| class.first_backup_rank.is_some());
         let policy = &self.policy;
         let waits_for_preferred = policy.spill_to == SpillTo::SameModel || !policy.spill_after.is_zero();
         let restricts_routes = waits_for_preferred || policy.when_limited == WhenLimited::Wait;
@@ -535,7 +535,7 @@ impl Scheduler {
         if state.selector.is_ordered() {
             return state.candidates.iter().copied().find(is_ready);
         }
-        let first = state.selector.first_candidate(&state.ready, &self.ranked_models(class, item))?;
+        let first = self.first_candidate(class, item)?;
         Some(state.candidates[first]).filter(is_ready)
     }
 

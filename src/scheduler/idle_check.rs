@@ -117,7 +117,7 @@ impl Scheduler {
     /// Whether the route belongs to a backup key that must stay idle, since a primary key is in service for the item.
     fn is_idle_backup(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let state = &self.classes[class];
-        let Some(first) = state.selector.first_backup_rank.filter(|first| state.rank(route) >= Some(*first)) else {
+        let Some(first) = state.first_backup_rank.filter(|first| state.rank(route) >= Some(*first)) else {
             return false;
         };
         state.candidates[..first].iter().any(|&primary| {

@@ -7,7 +7,8 @@
 //! ```text
 //! forward    dispatch         poll: which item, which route       queue              waiting items by class
 //!            candidates       routes of a class, in order         allowed_routes     spill and strict order
-//!            route_selector   the strategies                      model_score        price and latency per model
+//!            selector         what a strategy does, and a file    model_score        price and latency per model
+//!                             for each strategy                   tiered_tree        values that change, by tier
 //!            probe            one item through a half-open route  bitset, min_tree, weighted_sampler
 //! backward   complete         effects of an attempt's result      fault_attribution  item or key at fault
 //! fleet      setup            routes and pools of a fleet         availability       why a route can't be used now

@@ -12,7 +12,7 @@ use super::{
     routing::{
         bitset::BitSet,
         candidates::{Candidates, ClassKey},
-        route_selector::RouteSelector,
+        selector::RouteSelector,
     },
 };
 
@@ -151,7 +151,9 @@ pub struct ItemClass {
     /// Ranks that may be ready. A bit is cleared when a check fails and set when that may have changed.
     pub ready: BitSet,
     /// Chooses among the ready candidates.
-    pub selector: RouteSelector,
+    pub selector: Box<dyn RouteSelector>,
+    /// Under `primary_backup`: the rank of the first route of a backup key.
+    pub first_backup_rank: Option<usize>,
     /// Under `primary_backup`: the rank of the primary last found in service.
     pub last_available_primary: usize,
     /// Neither sent nor blocked yet, in input order.
@@ -192,6 +194,7 @@ impl ItemClass {
             rank_of: Vec::new(),
             ready: BitSet::default(),
             selector: candidates.selector,
+            first_backup_rank: candidates.first_backup_rank,
             last_available_primary: 0,
             pending: VecDeque::new(),
             retries: VecDeque::new(),
@@ -209,6 +212,7 @@ impl ItemClass {
 
     pub fn set_candidates(&mut self, candidates: Candidates, routes: usize) {
         self.selector = candidates.selector;
+        self.first_backup_rank = candidates.first_backup_rank;
         self.reset_candidates(candidates.routes, routes);
     }
 

@@ -5,7 +5,7 @@ use crate::domain::{
     CascadeOrder, Key, KeyRole, Model, Now, Outcome, RouteId, RouteTarget, RoutingTraits, Strategy, WhenLimited,
 };
 
-use super::route_selector::{ModelRange, RouteSelector, RouteStats, Tiers};
+use super::selector::{ModelRange, RouteSelector, RouteStats, Tiers};
 use crate::scheduler::{ItemClass, Scheduler, fleet::availability::Availability};
 
 /// The properties that items of one class have in common. There are at most (models + 1) x (rules + 1) x 2 classes,
@@ -25,7 +25,9 @@ pub(in crate::scheduler) struct ClassKey {
 #[derive(Debug)]
 pub(in crate::scheduler) struct Candidates {
     pub routes: Vec<RouteId>,
-    pub selector: RouteSelector,
+    pub selector: Box<dyn RouteSelector>,
+    /// Under `primary_backup`: the rank of the first route of a backup key.
+    pub first_backup_rank: Option<usize>,
 }
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -218,12 +220,11 @@ impl Scheduler {
             }
         }
         let stats: Vec<RouteStats> = routes.iter().map(|route| self.route_stats(*route)).collect();
-        let mut selector = RouteSelector::new(strategy, self.policy.explore_every, tiers, model_ranges, &stats);
-        if strategy == Strategy::PrimaryBackup {
-            let is_backup = |route: &RouteId| self.keys[self.routes[route.index()].key].key.role == KeyRole::Backup;
-            selector.first_backup_rank = routes.iter().position(is_backup);
-        }
-        Candidates { routes, selector }
+        let selector = super::new_selector(strategy, &self.policy, tiers, model_ranges, &stats);
+        let is_backup = |route: &RouteId| self.keys[self.routes[route.index()].key].key.role == KeyRole::Backup;
+        let first_backup = routes.iter().position(is_backup);
+        let first_backup_rank = first_backup.filter(|_| strategy == Strategy::PrimaryBackup);
+        Candidates { routes, selector, first_backup_rank }
     }
 
     /// The measurements of one route that strategies use.
