@@ -31,7 +31,7 @@ pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > max_bytes {
         let max_size =
             if max_bytes < 1 << 20 { format!("{} KiB", max_bytes >> 10) } else { format!("{} MiB", max_bytes >> 20) };
-        let message = format!("it has more than {max_size}, the most that is read here; is it the right file?");
+        let message = format!("it is larger than the limit of {max_size}; is it the right file?");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
@@ -55,7 +55,10 @@ pub(super) fn permission_warning(path: &Path) -> Option<String> {
     let mode = metadata.permissions().mode() & 0o777;
     (metadata.is_file() && mode & 0o077 != 0).then(|| {
         let name = path.display();
-        format!("{name} holds secrets and others on this machine may read it (mode {mode:03o}): chmod 600 {name}")
+        format!(
+            "{name} contains secrets, but other users on this machine can read it (mode {mode:03o}): \
+             run chmod 600 {name}"
+        )
     })
 }
 
