@@ -347,7 +347,7 @@ fn captions_that_could_not_be_written_are_refused_before_anything_is_sent() {
     let long = format!("long/{}.png", "x".repeat(250));
     machine.write(&long, png(3, 3));
     let ended = machine.cascadeck(&["run", "long", "--full-caption-names"]).expect_status(2);
-    ended.assert_stderr_contains(&["would have 258 bytes, and 255 is the most"]);
+    ended.assert_stderr_contains(&["would have 258 bytes, but the limit is 255"]);
     assert_eq!(server.completions().len(), 0);
     assert!(!machine.path("runs").exists(), "a run was begun");
     machine.cascadeck(&["run", "long"]).expect_status(0);

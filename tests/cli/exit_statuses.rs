@@ -102,8 +102,8 @@ fn missing_or_empty_inputs_are_2() {
     machine.write("empty.jsonl", "");
     machine.write("batch.jsonl", addition_rows(1));
     for (args, words) in [
-        (&["run", "missing.jsonl"][..], "missing.jsonl is not there"),
-        (&["run", "empty.jsonl"], "empty.jsonl holds no rows"),
+        (&["run", "missing.jsonl"][..], "missing.jsonl does not exist"),
+        (&["run", "empty.jsonl"], "empty.jsonl contains no rows"),
         (&["run", "batch.jsonl", "--prompt", "{{ question"], "template"),
         (&["run", "batch.jsonl", "--prompt-file", "none.txt"], "none.txt"),
         (&["run", "batch.jsonl", "--keys", "none.toml"], "none.toml"),

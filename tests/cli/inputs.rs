@@ -216,7 +216,7 @@ fn an_empty_pipe_is_refused_whether_or_not_there_is_a_run() {
     machine
         .cascadeck_with_stdin(&PIPED_RUN_ARGS, "")
         .expect_status(2)
-        .assert_stderr_contains(&["nothing came through the pipe", "< /dev/null"]);
+        .assert_stderr_contains(&["the pipe was empty", "< /dev/null"]);
     assert_eq!(machine.read("runs/stdin/input"), addition_rows(2));
     // As it says.
     machine.cascadeck(&PIPED_RUN_ARGS).expect_status(0).assert_stderr_contains(&["-: 2 JSONL rows"]);
