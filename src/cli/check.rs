@@ -29,7 +29,8 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     pub offline: bool,
 
-    /// Exit with 0 even if some keys could not be checked, for example without a network; a rejected key still fails
+    /// Exit with 0 even if some keys could not be checked, for example without a network; a rejected key
+    /// still fails the check
     #[arg(long)]
     pub allow_unchecked: bool,
 
@@ -63,7 +64,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
         _ if args.offline => Some("the file is valid; no key was checked".to_owned()),
         0 => None,
         all if all == keys => Some("NOT CHECKED: no provider accepted or rejected a key".to_owned()),
-        some => Some(format!("NOT CHECKED: {some} of {}; they may or may not be valid", count_label(keys, "key"))),
+        some => Some(format!("NOT CHECKED: {some} of {}, which may or may not be valid", count_label(keys, "key"))),
     });
     let mut failed_webhooks = 0;
     for webhook in &config.webhooks {
