@@ -225,7 +225,7 @@ pub(super) fn reconcile(
         }
         Ok(())
     })?;
-    refused_rows.into_result("that are new to this run")?;
+    refused_rows.into_result("that are new or changed")?;
     refused_captions.into_result("whose captions can't be written")?;
     let removed = recorded_rows.saturating_sub(rows - new_rows);
     let is_prefix = has_limit && new_rows == 0 && rows > 0;

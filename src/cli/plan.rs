@@ -177,7 +177,7 @@ impl PlannedBatch {
                 ids_to_send.insert(item.id);
             }
         }
-        refused.into_result("that are new to this run")?;
+        refused.into_result("that are new or changed")?;
         if let Some(dir) = run_dir {
             report::for_each_unknown_waiting(
                 dir,
