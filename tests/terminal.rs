@@ -277,9 +277,10 @@ fn webhooks_hear_of_the_end_while_the_dashboard_stays_and_trouble_with_them_is_s
     assert_eq!(well.wait_for_event("finished")["done"], 8);
     gone.wait_for_event("finished");
     window.type_keys("7");
-    window.wait_for_text("webhook gone answers 410");
+    window.wait_for_text("webhook gone answered 410");
     window.type_keys("q");
-    window.wait_for_output("warning: webhook gone answers 410; it was not told that the run is finished");
+    window
+        .wait_for_output("warning: webhook gone answered 410; the message that the run is finished was not delivered");
     window.assert_clean_exit();
     assert_eq!((well.events().len(), gone.events().len()), (1, 1), "leaving a run that is over ends it no second time");
 }

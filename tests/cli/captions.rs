@@ -268,7 +268,11 @@ fn pictures_that_no_model_takes_are_refused_as_a_whole() {
     machine.write_keys_toml(&provider.keys_toml().replace("vision = true", "vision = false"));
     for command in ["run", "plan"] {
         let ended = machine.cascadeck(&[command, "album"]).expect_status(2);
-        ended.assert_stderr_contains(&["no model of keys.toml takes any", "say vision = true", "blind, gm, om, am"]);
+        ended.assert_stderr_contains(&[
+            "no model in keys.toml accepts pictures",
+            "set vision = true",
+            "blind, gm, om, am",
+        ]);
     }
     assert!(!machine.path("runs").exists(), "a run was begun");
 }
@@ -299,7 +303,7 @@ fn a_mended_picture_that_had_no_answer_is_a_new_question() {
     machine.cascadeck(&["run", "album"]).expect_status(3);
     machine.write("album/broken.png", png(7, 5));
     let ended = machine.cascadeck(&["run", "album"]).expect_status(0);
-    ended.assert_stderr_contains(&["the input has changed", "1 is answered anew (1 of them had no answer"]);
+    ended.assert_stderr_contains(&["the input has changed", "1 is answered again (1 of them had no answer"]);
     assert!(machine.read("album/broken.txt").starts_with("A picture of 7x5"));
     assert_eq!(provider.checked_stats().total.requests, 6, "only the mended picture is asked about");
 }
@@ -481,7 +485,7 @@ fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
         machine
             .cascadeck(&["run", "album"])
             .expect_status(2)
-            .assert_stderr_contains(&["1 row of the input is not", "dot.png"]);
+            .assert_stderr_contains(&["1 row of the input is different", "dot.png"]);
         machine.cascadeck(&["run", "album", "--accept-changed"]).expect_status(0);
         machine.cascadeck(&["run", "album"]).expect_status(0);
         machine.write("album/dot.png", png(2, 3));
@@ -507,7 +511,7 @@ fn a_changed_picture_is_known_by_its_content() {
     // Rewrites the file with the same content.
     machine.write("album/dot.png", png(2, 3));
     let ended = machine.cascadeck(&["run", "album"]).expect_status(2);
-    ended.assert_stderr_contains(&["1 row of the input is not what this run was begun with", "wide.png"]);
+    ended.assert_stderr_contains(&["1 row of the input is different from when this run started", "wide.png"]);
     assert_eq!(server.completions().len(), 5);
     machine.cascadeck(&["run", "album", "--accept-changed"]).expect_status(0);
     assert_eq!(server.completions().len(), 6, "only the changed picture is asked about");

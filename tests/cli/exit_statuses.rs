@@ -224,7 +224,7 @@ fn a_second_interrupt_stops_at_once() {
     provider.wait_until("one hangs, the others are answered", |books| books.total.ok == 3 && books.total.requests == 4);
     wait_until("the answers are recorded", || machine.complete_results("runs/batch").len() == 3);
     live.send_signal(Signal::SIGINT);
-    live.wait_for_line("interrupted: finishing what is in flight; once more stops at once");
+    live.wait_for_line("interrupted: finishing the requests in flight; interrupt again to stop at once");
     assert!(!live.has_exited(), "it waits for the one in flight");
     live.send_signal(Signal::SIGINT);
     live.wait().expect_status(130).assert_stderr_contains(&["the same command resumes"]);

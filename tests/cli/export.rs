@@ -21,9 +21,12 @@ fn an_export_never_takes_the_place_of_what_the_run_lives_on() {
     let absolute = machine.path("batch.jsonl").display().to_string();
     let input =
         [("batch.jsonl", "is the run's input"), ("link", "is the run's input"), (&absolute, "is the run's input")];
-    let files = own.iter().map(|name| (name.as_str(), "lives on"));
-    let hidden =
-        [("copy.db", "lives on"), ("runs/batch/run.db-wal", "lives on"), ("runs/../runs/batch/input", "lives on")];
+    let files = own.iter().map(|name| (name.as_str(), "is a file of the run in"));
+    let hidden = [
+        ("copy.db", "is a file of the run in"),
+        ("runs/batch/run.db-wal", "is a file of the run in"),
+        ("runs/../runs/batch/input", "is a file of the run in"),
+    ];
     for (target, why) in input.into_iter().chain(files).chain(hidden) {
         let ended = machine.cascadeck(&["export", "runs/batch", "-o", target]).expect_status(2);
         ended.assert_stderr_contains(&[target, why, "nothing was written"]);

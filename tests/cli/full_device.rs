@@ -6,7 +6,7 @@ use crate::{
 };
 
 const STDOUT_TO_FULL_DEVICE: &str = "exec > /dev/full";
-const FULL_DEVICE_ERROR: &str = "standard output could not be written to: No space left on device";
+const FULL_DEVICE_ERROR: &str = "can't write to standard output: No space left on device";
 
 /// A finished run of four items, and the response file that `explain` reads.
 fn finished_run() -> (TestMachine, SimulatedProvider) {

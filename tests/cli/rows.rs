@@ -119,7 +119,7 @@ fn a_changed_picture_of_a_row_is_a_changed_row() {
     assert_eq!(server.completions().len(), 3);
     // A file that is there at last, and was not: its item has no answer.
     machine.write("late.png", png(2, 3));
-    run(&[]).expect_status(0).assert_stderr_contains(&["1 is answered anew (1 of them had no answer"]);
+    run(&[]).expect_status(0).assert_stderr_contains(&["1 is answered again (1 of them had no answer"]);
     assert_eq!(server.completions().len(), 4);
     // Written again with what was in it, or gone: no other picture.
     machine.write("a.png", png(2, 3));
@@ -129,7 +129,7 @@ fn a_changed_picture_of_a_row_is_a_changed_row() {
     machine.write("c.png", png(9, 9));
     let ended = run(&[]).expect_status(2);
     ended.assert_stderr_contains(&[
-        "1 row of the input is not what this run was begun with",
+        "1 row of the input is different from when this run started",
         "two (line 2)",
         "--accept-changed",
     ]);
@@ -148,7 +148,7 @@ fn a_changed_picture_of_a_row_is_a_changed_row() {
     run(&[]).expect_status(0).assert_stderr_contains(&["nothing has changed"]);
     assert_eq!(server.completions().len(), 5);
     machine.write("a.png", png(8, 8));
-    run(&[]).expect_status(2).assert_stderr_contains(&["1 row of the input is not", "one (line 1)"]);
+    run(&[]).expect_status(2).assert_stderr_contains(&["1 row of the input is different", "one (line 1)"]);
     run(&["--accept-changed"]).expect_status(0);
     assert_eq!(server.completions().len(), 6);
 }
