@@ -280,7 +280,7 @@ fn invalid_simulator_options_are_wrong_usage() {
     for (args, words) in [
         (&["sim", "--profile", "no-such"][..], "neither a built-in profile"),
         (&["sim", "--listen", "0.0.0.0:0"], "--allow-remote"),
-        (&["sim", "--print-keys", "--listen", "127.0.0.1:0"], "--print-keys needs to know the port"),
+        (&["sim", "--print-keys", "--listen", "127.0.0.1:0"], "--print-keys needs a port"),
     ] {
         machine.cascadeck(args).expect_status(2).assert_stderr_contains(&[words]);
     }
