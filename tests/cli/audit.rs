@@ -62,14 +62,14 @@ fn a_broken_invariant_is_named_and_exits_with_1() {
     machine.write("runs/batch/results.jsonl", results.replace("1001", "1002"));
     let ended = machine.cascadeck(&["audit", "runs/batch"]).expect_status(1);
     ended.assert_stderr_contains(&["1 of", "checks failed in runs/batch"]);
-    assert!(ended.stdout.contains("FAILED  results.jsonl is what the record says"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("FAILED  results.jsonl matches the record"), "{}", ended.stdout);
     machine.write("runs/batch/results.jsonl", results);
 
     damage_record(&machine, "UPDATE progress SET state = 0 WHERE seq = 2");
     let ended = machine.cascadeck(&["audit", "runs/batch", "--json"]).expect_status(1);
     assert_eq!(ended.stdout_json()["holds"], false);
-    assert!(ended.stdout.contains("item q2 waits, but has a line"), "{}", ended.stdout);
-    machine.cascadeck(&["audit", "runs/none"]).expect_status(2).assert_stderr_contains(&["runs/none holds no run"]);
+    assert!(ended.stdout.contains("item q2 is waiting, but has a line"), "{}", ended.stdout);
+    machine.cascadeck(&["audit", "runs/none"]).expect_status(2).assert_stderr_contains(&["runs/none contains no run"]);
 }
 
 #[test]

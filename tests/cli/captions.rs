@@ -288,7 +288,11 @@ fn a_caption_of_ours_that_was_deleted_or_emptied_comes_back_from_the_record() {
     machine.write("album/dot.txt", "\n");
     machine.write("album/tall.txt", "Edited.\n");
     let ended = machine.cascadeck(&["run", "album"]).expect_status(0);
-    ended.assert_stderr_contains(&["2 captions had been deleted or emptied", "wide.txt", "dot.txt"]);
+    ended.assert_stderr_contains(&[
+        "2 captions rewritten from the record after being deleted or emptied",
+        "wide.txt",
+        "dot.txt",
+    ]);
     assert_eq!((machine.read("album/wide.txt"), machine.read("album/dot.txt")), (wide, dot));
     assert_eq!(machine.read("album/tall.txt"), "Edited.\n");
     assert_eq!(provider.checked_stats().total.requests, 5, "nothing is paid for twice");
@@ -329,7 +333,7 @@ fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
         assert!(!wide.contains("40x30"), "{existing}: {wide}");
         if existing == "skip" {
             assert_eq!(tall, "Edited.\n");
-            ended.assert_stderr_contains(&["tall.txt has been edited since it was written, and stays"]);
+            ended.assert_stderr_contains(&["tall.txt was edited after it was written, so it is kept"]);
         } else {
             assert_eq!(tall.contains("Edited."), existing != "overwrite", "{existing}: {tall}");
             assert!(tall.contains("21x51"), "{existing}: {tall}");

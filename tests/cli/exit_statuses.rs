@@ -32,7 +32,7 @@ fn an_uncreatable_run_directory_is_1() {
     machine
         .cascadeck(&RUN_ARGS)
         .expect_status(1)
-        .assert_stderr_contains(&["can't make the run's directory runs/batch"]);
+        .assert_stderr_contains(&["can't create the run's directory runs/batch"]);
     assert_eq!(provider.checked_stats().total.requests, 0);
 }
 
@@ -170,13 +170,13 @@ fn a_spent_budget_is_4_and_more_money_resumes_it() {
     machine.write("batch.jsonl", addition_rows(50));
     let ended = machine.cascadeck(&args_with_budget("0.001")).expect_status(4);
     ended.assert_stderr_contains(&[
-        "the budget of $0.001 is less than any one item may cost at the worst, $0.01",
+        "the budget of $0.001 is too small for any item: one may cost up to $0.01",
         "--max-usd",
     ]);
     assert!(!ended.stderr.contains("the same command resumes"), "it would stop again: {}", ended.stderr);
     assert_eq!(provider.checked_stats().total.requests, 0);
     let ended = machine.cascadeck(&args_with_budget("0.02")).expect_status(4);
-    ended.assert_stderr_contains(&["the budget of $0.02 is used up", " spent", "the next item may cost $0.01"]);
+    ended.assert_stderr_contains(&["the budget of $0.02 is used up", " spent", "the next item may cost up to $0.01"]);
     let summary = ended.stdout_json();
     let (done, cost) = (summary["done"].as_u64().unwrap(), summary["cost_usd"].as_f64().unwrap());
     assert!(done > 0 && done < 50 && cost <= 0.02, "{summary}");

@@ -294,5 +294,5 @@ fn an_unreadable_run_directory_is_not_called_absent() {
     let ended = machine.cascadeck(&["status", "loop"]).expect_status(1);
     ended.assert_stderr_contains(&["can't look into loop: "]);
     assert_eq!(ended.stderr.matches("symbolic links").count(), 1, "told once: {}", ended.stderr);
-    machine.cascadeck(&["status", "nowhere"]).expect_status(2).assert_stderr_contains(&["nowhere holds no run"]);
+    machine.cascadeck(&["status", "nowhere"]).expect_status(2).assert_stderr_contains(&["nowhere contains no run"]);
 }

@@ -37,7 +37,7 @@ fn settings_that_affect_answers_can_not_change() {
         (&["run", "other.jsonl", "--prompt", "{{ question }}", "--run-dir", "runs/batch"], "the input was"),
     ] {
         machine.cascadeck(args).expect_status(2).assert_stderr_contains(&[
-            "begun with other settings",
+            "started with other settings",
             what,
             "--run-dir",
         ]);
@@ -79,7 +79,7 @@ fn a_key_that_its_provider_accepts_again_is_no_longer_off() {
     assert_eq!(accepts.checked_stats().total.requests, 0);
     assert_eq!(machine.cascadeck(&RUN_ARGS).expect_status(0).stdout_json()["done"], 4);
     let log = machine.read("runs/batch/cascadeck.log");
-    assert!(log.contains("key alice was disabled since") && log.contains("its provider accepts it now"), "{log}");
+    assert!(log.contains("key alice had been disabled since") && log.contains("its provider accepts it now"), "{log}");
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn an_item_whose_record_is_damaged_fails_alone_and_says_so() {
     ended.assert_stderr_contains(&["#q40 failed", "unreadable_input"]);
     assert_eq!((&ended.stdout_json()["done"], &ended.stdout_json()["failed"]), (&39.into(), &1.into()));
     let error = machine.result("runs/batch", "q40").error.unwrap();
-    assert!(error.message.contains("can't be read back"), "{}", error.message);
+    assert!(error.message.contains("can't be read"), "{}", error.message);
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn nothing_is_replayed_before_its_preview_is_there() {
     stage.update(UiEvent::Action(Action::ReplayAll));
     stage.update(UiEvent::Action(Action::Yes));
     assert!(stage.effects.is_empty());
-    assert!(stage.screen_text().contains("still looking"), "{}", stage.screen_text());
+    assert!(stage.screen_text().contains("still looking up"), "{}", stage.screen_text());
     stage.answer_queries();
     stage.press("y");
     assert_eq!(stage.effects, send_effect(Command::Replay { filter: ReplayFilter::default(), target: None }));

@@ -94,9 +94,9 @@ async fn run_on_thread<T: Send + 'static>(
     });
     match spawned {
         Ok(_) => result_receiver.await.unwrap_or_else(|_| {
-            Err("the picture can't be decoded: the decoder failed at it; the log (7) has its words".to_owned())
+            Err("the picture can't be decoded: the decoder failed; the log (7) has the details".to_owned())
         }),
-        Err(error) => Err(format!("the picture can't be decoded: no thread could be started for it ({error})")),
+        Err(error) => Err(format!("the picture can't be decoded: can't start a thread for it ({error})")),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn read_bytes(image: &Image) -> Result<Vec<u8>, String> {
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let describe_error = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "the picture may not be read by this user".to_owned(),
+        io::ErrorKind::PermissionDenied => "no permission to read the picture".to_owned(),
         _ => format!("the picture can't be read: {error}"),
     };
     let metadata = std::fs::metadata(path).map_err(describe_error)?;
@@ -60,7 +60,7 @@ fn decode_base64(base64: &str) -> Result<Vec<u8>, String> {
 }
 
 fn too_large_message(bytes: u64) -> String {
-    format!("{} MiB are too many to be shown here ({MAX_MIB} at most)", bytes.div_ceil(1024 * 1024))
+    format!("{} MiB is too large to show ({MAX_MIB} MiB at most)", bytes.div_ceil(1024 * 1024))
 }
 
 #[cfg(test)]
@@ -88,6 +88,6 @@ mod tests {
         nix::unistd::mkfifo(&at("pipe.png"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(words("pipe.png").ends_with("this is not a file"));
         File::create(at("vast.png")).unwrap().set_len(3 << 30).unwrap();
-        assert!(words("vast.png").ends_with("vast.png: 3072 MiB are too many to be shown here (64 at most)"));
+        assert!(words("vast.png").ends_with("vast.png: 3072 MiB is too large to show (64 MiB at most)"));
     }
 }
