@@ -37,14 +37,14 @@ pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Describes an error: `cannot be read: no such file or directory`.
+/// Describes an error: `can't be read: no such file or directory`.
 pub(super) fn describe_read_error(error: &std::io::Error) -> String {
     let text = error.to_string();
     let message = text.split(" (os error").next().unwrap_or(&text);
     // The message of `read_at_most` keeps its capital letters.
     let description =
         if error.kind() == io::ErrorKind::FileTooLarge { message.to_owned() } else { message.to_lowercase() };
-    format!("cannot be read: {description}")
+    format!("can't be read: {description}")
 }
 
 /// Returns a warning if other users of this machine may read `path`.

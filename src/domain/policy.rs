@@ -223,14 +223,14 @@ impl Policy {
         if !self.strategy.supports_wait() {
             let name = self.strategy.name();
             return Some(format!(
-                "strategy {name} can't be used with when_limited = wait: {explanation}; use when_limited = spill, or \
+                "strategy {name} can't be combined with when_limited = wait: {explanation}; use when_limited = spill, or \
                  strategy cascade"
             ));
         }
         let rule = self.rules.iter().find(|rule| rule.strategy.is_some_and(|strategy| !strategy.supports_wait()))?;
         let strategy = rule.strategy.map_or("", Strategy::name);
         Some(format!(
-            "rule {} asks for {strategy}, which can't be used with when_limited = wait: {explanation}",
+            "rule {} asks for {strategy}, which can't be combined with when_limited = wait: {explanation}",
             rule.name
         ))
     }

@@ -158,7 +158,7 @@ impl Engine {
                 {
                     return Err(format!("{target} is disabled: {}; switch it on first", why.name()));
                 }
-                let where_to = target.as_ref().map_or_else(String::new, |target| format!("to {target} alone: "));
+                let where_to = target.as_ref().map_or_else(String::new, |target| format!("only to {target}: "));
                 Ok(format!("replaying {where_to}{}", describe_filter(filter)))
             }
             Command::ProbeKey { key } => self.probe_key(key),

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        AttemptId, Event, EventKind, EventLevel, Key, Model, Money, Now, Provider, Seq, Snapshot, WallTime,
+        AttemptId, Event, EventKind, EventLevel, Key, Model, Money, Now, Provider, Seq, Snapshot, WallTime, is_or_are,
         plain_text::sanitize,
         pluralize,
         snapshot::{Spend, Totals},
@@ -362,8 +362,9 @@ impl Engine {
                 // The send fails only if the front end has gone.
                 AfterCommit::Reply(reply, message) => drop(reply.send(Ok(message))),
                 AfterCommit::ReplyRequeued(reply) => {
-                    let wait = if requeued == 1 { "waits" } else { "wait" };
-                    let message = format!("{} {wait} again", pluralize(requeued as u64, "failed item"));
+                    let requeued = requeued as u64;
+                    let message =
+                        format!("{} {} waiting again", pluralize(requeued, "failed item"), is_or_are(requeued));
                     drop(reply.send(Ok(message)));
                 }
             }

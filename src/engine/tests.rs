@@ -143,7 +143,7 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
         engine.apply_ack(ack);
-        assert_eq!(answer.await.unwrap().unwrap(), "1 failed item waits again");
+        assert_eq!(answer.await.unwrap().unwrap(), "1 failed item is waiting again");
         assert_eq!((engine.totals.failed, engine.totals.total), (0, 1));
     }
 }

@@ -43,7 +43,7 @@ pub fn classify(api: Api, transport_result: &TransportResult<'_>) -> AttemptResu
 /// timeout, and if nothing was sent, the cause is on this side.
 fn classify_failure(failure: &TransportFailure) -> AttemptResult {
     let (outcome, rule) = match failure {
-        TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "cannot connect: nothing was sent"),
+        TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "can't connect: nothing was sent"),
         TransportFailure::ConnectionLost(_) => {
             (Outcome::ServerError, "the connection was lost after the request was sent")
         }

@@ -74,7 +74,7 @@ pub struct Client {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up: {0}; check the proxy settings in the environment")]
+#[error("the HTTP client can't be set up: {0}; check the proxy settings in the environment")]
 pub struct ClientError(String);
 
 impl Client {
@@ -308,7 +308,7 @@ impl PrepareError {
         let message = self.to_string();
         match self {
             Self::Picture(PictureError::Unreadable(_)) => {
-                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, &message, "a picture cannot be sent")
+                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, &message, "a picture can't be sent")
             }
             Self::Picture(PictureError::Unsupported(_)) => local_result(
                 Outcome::NoRoute,
@@ -324,7 +324,7 @@ impl PrepareError {
             ),
             Self::WorkerPool(WorkerPoolError::Panicked) => {
                 let message = "the decoder crashed on a picture; see the log for details";
-                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, message, "a picture cannot be decoded")
+                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, message, "a picture can't be decoded")
             }
             Self::WorkerPool(WorkerPoolError::SpawnThread(_)) => {
                 let message = format!("{message}; check the limit (`ulimit -u`)");
@@ -332,7 +332,7 @@ impl PrepareError {
                     Outcome::ClientTrouble,
                     OutcomeAction::Retry,
                     &message,
-                    "pictures cannot be read at the moment",
+                    "pictures can't be read at the moment",
                 )
             }
         }
@@ -355,7 +355,7 @@ fn local_result(outcome: Outcome, action: OutcomeAction, message: &str, rule: &s
 fn transport_failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
     let (host, cause) = (endpoint.host(), describe_transport_error(error));
     if error.is_connect() || error.is_builder() {
-        TransportFailure::Unreachable(format!("cannot connect to {host}: {cause}"))
+        TransportFailure::Unreachable(format!("can't connect to {host}: {cause}"))
     } else if error.is_timeout() {
         TransportFailure::TimedOut(format!("{host} sent no data for too long, or exceeded the deadline: {cause}"))
     } else {

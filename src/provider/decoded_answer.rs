@@ -101,7 +101,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
             _ if !has_text && is_permanently_empty => (
                 Outcome::EmptyOutput,
                 OutcomeAction::FailItem,
-                "empty answer without choices: local servers send this if the prompt does not fit or has a picture that the model cannot process"
+                "empty answer without choices: local servers send this if the prompt does not fit or has a picture that the model can't process"
                     .to_owned(),
             ),
             _ if !has_text => {

@@ -144,7 +144,7 @@ pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> 
 pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<Vec<u8>, Unsupported> {
     let mut bytes = Vec::with_capacity(size_hint);
     serde_json::to_writer(&mut bytes, body)
-        .map_err(|error| Unsupported::new(format_args!("the request cannot be written as JSON: {error}")))?;
+        .map_err(|error| Unsupported::new(format_args!("the request can't be written as JSON: {error}")))?;
     Ok(bytes)
 }
 

@@ -35,7 +35,7 @@ pub enum EndpointError {
         "provider {provider}: base_url {url:?} is not a valid base URL ({reason}); use a form like https://host or https://host/v1"
     )]
     BaseUrl { provider: String, url: String, reason: String },
-    #[error("provider {provider}: the header {name:?} cannot be sent; check its name and value under headers")]
+    #[error("provider {provider}: the header {name:?} can't be sent; check its name and value under headers")]
     Header { provider: String, name: String },
     #[error(
         "provider {provider}: the key's secret contains characters that are not allowed in an HTTP header; copy it again, without line breaks"

@@ -180,7 +180,7 @@ const RULES: &[ErrorRule] = &[
             is_picture_refused,
             Outcome::BadRequest,
             OutcomeAction::FailItem,
-            "the provider cannot use a picture of this request; this says nothing about other requests",
+            "the provider can't use a picture of this request; this says nothing about other requests",
         )
     },
     rule(

@@ -49,7 +49,7 @@ pub(super) fn check_decodable(format: ImageFormat, bytes: &[u8]) -> Result<(), S
             ImageError::Unsupported(_) => Ok(()),
             ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(cut_off_message()),
             ImageError::Limits(_) => Err("decoding it would need too much memory".to_owned()),
-            error => Err(format!("it cannot be decoded ({error})")),
+            error => Err(format!("it can't be decoded ({error})")),
         },
     }
 }

@@ -327,7 +327,7 @@ fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, Pictur
         unreadable_error(match error.kind() {
             io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
             io::ErrorKind::PermissionDenied => "this user has no permission to read the picture".to_owned(),
-            _ => format!("the picture cannot be read: {error}"),
+            _ => format!("the picture can't be read: {error}"),
         })
     };
     let metadata = std::fs::metadata(path).map_err(describe)?;
@@ -378,7 +378,7 @@ fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureF
         )));
     }
     let size = imagesize::blob_size(bytes).map_err(|_| {
-        unreadable_error(format!("the {} picture is damaged: its dimensions cannot be read", format.name()))
+        unreadable_error(format!("the {} picture is damaged: its dimensions can't be read", format.name()))
     })?;
     if size.width == 0 || size.height == 0 {
         return Err(unreadable_error(format!(

@@ -38,7 +38,7 @@ impl std::fmt::Debug for WorkerPool {
 /// Reason why a task has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerPoolError {
-    #[error("cannot start a thread: {0}")]
+    #[error("can't start a thread: {0}")]
     SpawnThread(#[source] io::Error),
     #[error("the task panicked")]
     Panicked,

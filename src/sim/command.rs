@@ -70,7 +70,7 @@ pub async fn run(args: SimArgs) -> anyhow::Result<String> {
     let interrupts = Interrupts::register()?;
     let listener = TcpListener::bind(args.listen)
         .await
-        .with_context(|| format!("cannot listen on {}; is another program listening there?", args.listen))?;
+        .with_context(|| format!("can't listen on {}; is another program listening there?", args.listen))?;
     let name = profile.name.clone();
     let simulator = Simulator::start_on(listener, profile, Clock::with_speed(args.speed))?;
     let addr = simulator.addr();
@@ -94,7 +94,7 @@ fn load_profile(name: &str, seed: Option<u64>) -> anyhow::Result<Profile> {
         let text = read_profile(Path::new(name)).map_err(|error| {
             SimUsageError(format!("{name} is neither a built-in profile ({names}) nor a readable file: {error}"))
         })?;
-        Profile::from_toml(&text).map_err(|error| SimUsageError(format!("cannot simulate {name}: {error:#}")))?
+        Profile::from_toml(&text).map_err(|error| SimUsageError(format!("can't simulate {name}: {error:#}")))?
     };
     profile.seed = seed.unwrap_or(profile.seed);
     Ok(profile)
@@ -105,7 +105,7 @@ fn read_profile(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_PROFILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_PROFILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than the limit of 1 MiB"));
     }
     Ok(text)
 }

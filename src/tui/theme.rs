@@ -216,7 +216,7 @@ fn read_theme(path: &Path) -> std::io::Result<String> {
     let mut source = String::new();
     std::fs::File::open(path)?.take(MAX_THEME_BYTES + 1).read_to_string(&mut source)?;
     if source.len() as u64 > MAX_THEME_BYTES {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is larger than the limit of 1 MiB"));
     }
     Ok(source)
 }

@@ -144,7 +144,7 @@ fn a_file_without_an_end_is_refused_with_the_limit_and_leaves_nothing() {
     let explain = bounded(&machine, &["explain", "--api", "openai", "/dev/zero"]).expect_status(2);
     explain.assert_stderr_contains(&["/dev/zero", "is larger than the limit of 64 MiB"]);
     let profile = bounded(&machine, &["sim", "--profile", "/dev/zero"]).expect_status(2);
-    profile.assert_stderr_contains(&["/dev/zero", "larger than 1 MiB"]);
+    profile.assert_stderr_contains(&["/dev/zero", "larger than the limit of 1 MiB"]);
     assert!(!machine.path("runs/zero/input.new").exists());
 }
 

@@ -86,7 +86,7 @@ fn an_untrusted_certificate_is_called_that_and_no_item_is_blamed() {
     let machine = TestMachine::new();
     machine.write_keys_toml(&keys_toml(&address));
     machine.write("batch.jsonl", addition_rows(3));
-    let words = [&format!("cannot connect to {address}"), "the server's certificate is not trusted", "SSL_CERT_FILE"];
+    let words = [&format!("can't connect to {address}"), "the server's certificate is not trusted", "SSL_CERT_FILE"];
 
     let ended = machine.cascadeck(&["check"]).expect_status(2);
     for words in words {

@@ -131,7 +131,7 @@ fn errors_in_keys() {
         (
             KEY_WITHOUT_SECRET,
             "secret = 'file:gone'",
-            "12:10: the secret file `gone` (relative to this file) cannot be read: no such file or directory",
+            "12:10: the secret file `gone` (relative to this file) can't be read: no such file or directory",
         ),
         (
             "",
@@ -173,12 +173,12 @@ fn errors_in_secrets_from_files_and_variables() {
         (keys("file:k").with_file("k", [0xff, 0xfe]), "the secret file `k` (relative to this file) is not a text file"),
         (
             keys("file:k").with_file("k", "x".repeat(70_000)),
-            "the secret file `k` (relative to this file) cannot be read: it is larger than the limit of 64 KiB; is it the right \
+            "the secret file `k` (relative to this file) can't be read: it is larger than the limit of 64 KiB; is it the right \
              file?",
         ),
         (
             keys("file:k").with_file("k/inner", "x"),
-            "the secret file `k` (relative to this file) cannot be read: is a directory",
+            "the secret file `k` (relative to this file) can't be read: is a directory",
         ),
         (
             keys("env:K").with_file(".env", "# keys\nK=a b\n"),
@@ -461,7 +461,7 @@ seed = 1
     keys.toml:15:10: the variable `ALICE` is not set, neither in the environment nor in a .env file; export ALICE=… first
     keys.toml:16:8: role must be primary or backup, not `chief`
     keys.toml:19:8: a key named `alice` is already defined on line 13; key names must be unique
-    keys.toml:21:10: the secret file `missing` (relative to this file) cannot be read: no such file or directory
+    keys.toml:21:10: the secret file `missing` (relative to this file) can't be read: no such file or directory
     keys.toml:24:13: in_flight must be a whole number, not a string
     keys.toml:25:17: ladder: `soon`: a duration is written like "250ms", "10s", "2m", "1h30m" or "1d"
     keys.toml:25:25: ladder must be a duration in quotes, like "10s", not a whole number

@@ -41,7 +41,7 @@ fn the_personal_file_follows_xdg_config_home() {
 fn a_file_asked_for_must_be_there_and_a_faulty_one_is_not_passed_over() {
     let desk = ConfigFixture::empty().with_env("GEMINI_API_KEY", "k");
     let missing = desk.try_load_file(Some("missing.toml")).unwrap_err().to_string();
-    assert!(missing.starts_with("missing.toml: cannot be read: no such file or directory\n"), "{missing}");
+    assert!(missing.starts_with("missing.toml: can't be read: no such file or directory\n"), "{missing}");
     let desk = desk.with_file("keys.toml", "");
     assert!(desk.load_errors().to_string().starts_with("keys.toml:1:1: there is no [[model]]"));
 }

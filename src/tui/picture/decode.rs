@@ -78,7 +78,7 @@ fn detect_format(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
         Ok(format @ ImageFormat::WebP) => Ok((format, "WebP")),
         Ok(format @ ImageFormat::Bmp) => Ok((format, "BMP")),
         Ok(format @ ImageFormat::Tiff) => Ok((format, "TIFF")),
-        _ => Err("this is not a picture in a known format".to_owned()),
+        _ => Err("this is not a supported picture format".to_owned()),
     }
 }
 
@@ -176,7 +176,7 @@ mod tests {
         truncated.truncate(50);
         let cases: [(&[u8], &str); 7] = [
             (b"", "is empty"),
-            (b"hello, I am a text that is called cat.png", "not a picture in a known format"),
+            (b"hello, I am a text that is called cat.png", "not a supported picture format"),
             (&truncated, "the PNG picture is damaged"),
             (b"\xff\xd8\xff", "the JPEG picture is damaged"),
             (b"\0\0\0\x1cftypavif", "AVIF picture, which this screen can't show"),
