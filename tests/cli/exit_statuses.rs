@@ -181,7 +181,7 @@ fn a_spent_budget_is_4_and_more_money_resumes_it() {
     let (done, cost) = (summary["done"].as_u64().unwrap(), summary["cost_usd"].as_f64().unwrap());
     assert!(done > 0 && done < 50 && cost <= 0.02, "{summary}");
     // The suggested budget is enough for one more item.
-    let (_, asked) = ended.stderr.split_once("raise it to $").expect("it says to what");
+    let (_, asked) = ended.stderr.split_once("raise it to at least $").expect("it says to what");
     let least = asked.split_once(' ').expect("a sentence").0;
     let more = machine.cascadeck(&args_with_budget(least)).expect_status(4).stdout_json()["done"].as_u64().unwrap();
     assert!(more > done, "{more} of {done}");
@@ -200,7 +200,7 @@ fn an_interrupt_finishes_what_is_in_flight_and_is_130_then_the_same_command_goes
         provider.wait_until("some answers", |books| books.total.ok >= 4 && books.total.in_flight > 0);
         live.send_signal(signal);
         let ended = live.wait().expect_status(130);
-        ended.assert_stderr_contains(&["interrupted: finishing what is in flight"]);
+        ended.assert_stderr_contains(&["interrupted: finishing the requests in flight"]);
         let books = provider.checked_stats();
         assert_eq!((books.total.abandoned, books.total.in_flight), (0, 0), "{signal}: nothing was broken off");
         let summary = ended.stdout_json();

@@ -131,7 +131,7 @@ fn an_address_is_kept_like_a_key() {
     let desk = with_webhook_text("[[webhook]]\nname = 'team'\nurl = 'https://hooks.example/swordfish'\n")
         .with_mode("keys.toml", 0o644);
     let config = desk.load();
-    assert!(config.warnings[0].contains("keys.toml holds secrets"), "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("keys.toml contains secrets"), "{:?}", config.warnings);
     assert!(!format!("{config:?}").contains("swordfish"));
     for url in ["hooks.example/swordfish", "http://hooks.example/swordfish", "https://hooks.example/sword fish"] {
         let faults =

@@ -191,7 +191,7 @@ fn no_pictures_at_all_is_an_error() {
     let words = open(folder.path(), beside()).unwrap_err();
     assert!(words.contains("contains no pictures"), "{words}");
     let words = open(&folder.path().join("*.jsonl"), beside()).unwrap_err();
-    assert!(words.contains("rows are given as one file"), "{words}");
+    assert!(words.contains("rows must be given as one file"), "{words}");
 }
 
 #[test]

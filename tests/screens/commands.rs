@@ -157,7 +157,8 @@ fn an_item_is_opened_by_its_number_in_the_input() {
     let mut stage = TuiHarness::busy();
     stage.press(":item 117\n");
     assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(117));
-    for (line, words) in [(":item 5001\n", "there are 5000 items"), (":item one\n", "not one"), (":item 0\n", "from 1")]
+    for (line, words) in
+        [(":item 5001\n", "there are 5000 items"), (":item one\n", "not one"), (":item 0\n", "at least 1")]
     {
         let mut stage = TuiHarness::busy();
         stage.press(line);

@@ -165,11 +165,7 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
     }
     if is_too_small(state) && !works_without_panes(action) {
         let quit = state.keymap.key_label(Action::Quit);
-        state.toasts.push(
-            format!("the screen is too small for that; {quit} quits"),
-            ToastLevel::Rejected,
-            state.ui_elapsed,
-        );
+        state.toasts.push(format!("the screen is too small; {quit} quits"), ToastLevel::Rejected, state.ui_elapsed);
         return Vec::new();
     }
     if action != Action::Interrupt
