@@ -1,10 +1,10 @@
-//! Data from outside: real responses with pieces removed or duplicated, texts with keys in them, texts for the
-//! terminal, and templates. Nothing panics, nothing leaks, and nothing is misclassified.
+//! Fuzz tests of input from outside: mutated real responses, texts that contain a key, texts for the terminal, and
+//! templates. The program must not panic, leak a key or classify an error as an answer.
 //!
 //! Generated responses and headers are in `tests/wire`, generated inputs in `tests/input`, damaged results files in
 //! `tests/store/recovery.rs`.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+#![expect(clippy::unwrap_used, reason = "tests and their helpers may panic")]
 
 use std::{fs, path::Path, sync::LazyLock};
 
@@ -67,9 +67,9 @@ fn any_mutation() -> impl Strategy<Value = Mutation> {
 
 fn mutate(text: &str, mutations: &[Mutation]) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
-    for change in mutations {
+    for mutation in mutations {
         let within = |at: usize| at % (bytes.len() + 1);
-        match change {
+        match mutation {
             Mutation::Truncate(at) => bytes.truncate(within(*at)),
             Mutation::Remove(at, length) => {
                 let (from, to) = (within(*at), (within(*at) + length).min(bytes.len()));
@@ -115,31 +115,31 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_real_answer_with_pieces_missing_or_doubled_gets_a_sane_verdict(
+    fn a_mutated_real_response_is_classified_sanely(
         which in any::<prop::sample::Index>(),
         api in any_api(),
-        changes in prop::collection::vec(any_mutation(), 0..5),
+        mutations in prop::collection::vec(any_mutation(), 0..5),
     ) {
         let (status, body) = which.get(&REAL_BODIES);
-        let body = mutate(body, &changes);
+        let body = mutate(body, &mutations);
         let secrets = [SecretString::from(SECRET)];
         let headers = HeaderMap::new();
         let response =
             ProviderResponse { status: *status, headers: &headers, body: &body, received_at: WallTime(0), secrets: &secrets };
-        let verdict = classify(api, &TransportResult::Response(response));
-        // The whole result as it is recorded and shown doesn't hold the key.
-        let kept = serde_json::to_string(&verdict).unwrap();
+        let result = classify(api, &TransportResult::Response(response));
+        // The whole result as it is recorded and shown doesn't contain the key.
+        let kept = serde_json::to_string(&result).unwrap();
         prop_assert!(!kept.contains(SECRET), "{}", kept);
-        prop_assert!(verdict.message.chars().count() <= 500 && !verdict.message.chars().any(is_unsafe_on_terminal));
+        prop_assert!(result.message.chars().count() <= 500 && !result.message.chars().any(is_unsafe_on_terminal));
         // A stored answer is not empty, and no error status yields one.
-        prop_assert!(verdict.outcome != Outcome::Ok || (200..300).contains(status));
-        prop_assert!(verdict.answer.is_none_or(|answer| !answer.text.trim().is_empty()));
+        prop_assert!(result.outcome != Outcome::Ok || (200..300).contains(status));
+        prop_assert!(result.answer.is_none_or(|answer| !answer.text.trim().is_empty()));
         // Sums over millions of answers don't overflow.
-        prop_assert!(verdict.usage.total() < 1 << 33, "{:?}", verdict.usage);
+        prop_assert!(result.usage.total() < 1 << 33, "{:?}", result.usage);
     }
 
     #[test]
-    fn nothing_neutralised_moves_a_cursor_and_doing_it_twice_changes_nothing(text in any_text()) {
+    fn sanitized_text_is_safe_for_terminals_and_sanitizing_again_changes_nothing(text in any_text()) {
         let clean = sanitize(&text).into_owned();
         prop_assert!(!clean.chars().any(is_unsafe_on_terminal), "{:?}", clean);
         let again = sanitize(&clean).into_owned();
@@ -150,10 +150,10 @@ proptest! {
     }
 
     #[test]
-    fn nothing_redacted_holds_the_secret(text in any_text()) {
-        let words = redact(&text, &[SecretString::from(SECRET)]);
-        prop_assert!(!words.contains(SECRET) && !words.chars().any(is_unsafe_on_terminal), "{:?}", words);
-        prop_assert!(words.chars().count() <= 500);
+    fn redacted_text_does_not_contain_the_secret(text in any_text()) {
+        let redacted = redact(&text, &[SecretString::from(SECRET)]);
+        prop_assert!(!redacted.contains(SECRET) && !redacted.chars().any(is_unsafe_on_terminal), "{:?}", redacted);
+        prop_assert!(redacted.chars().count() <= 500);
     }
 }
 
@@ -207,7 +207,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_template_is_refused_or_fills_every_row(template in any_template()) {
+    fn a_template_is_rejected_or_renders_every_row(template in any_template()) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.jsonl");
         fs::write(&path, "{\"id\":\"a\",\"prompt\":\"{{ id }}\"}\n{\"id\":\"b\",\"prompt\":\"x\"}\n").unwrap();
@@ -215,7 +215,7 @@ proptest! {
         if let Ok(input) = Input::open(path.to_str().unwrap(), options, Path::new("/nowhere/spool")) {
             match input.validate() {
                 Ok(checked) => prop_assert_eq!(checked.items, 2),
-                Err(faults) => prop_assert!(!faults.to_string().is_empty()),
+                Err(errors) => prop_assert!(!errors.to_string().is_empty()),
             }
         }
     }

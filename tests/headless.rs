@@ -364,7 +364,7 @@ mod watching {
         let last = watch(handle, utc_options(), &mut err).await;
         assert_eq!(exit_status(&last), 1);
         let text = String::from_utf8(err).unwrap();
-        assert!(text.ends_with("the run ended unexpectedly; run the same command again to go on\n"), "{text}");
+        assert!(text.ends_with("the run ended unexpectedly; run the same command again to continue\n"), "{text}");
     }
 
     #[tokio::test]
@@ -388,7 +388,10 @@ mod watching {
         let (last, ()) = tokio::join!(watch(handle, impatient, &mut err), run);
         assert_eq!(exit_status(&last), 4);
         let text = String::from_utf8(err).unwrap();
-        assert!(text.contains("\nno operator acted for 0s; stopping, can be resumed: draining\n"), "{text}");
+        assert!(
+            text.contains("\nno operator acted for 0s; stopping the run, which can be resumed: draining\n"),
+            "{text}"
+        );
         assert!(engine.commands.try_recv().is_err());
     }
 }

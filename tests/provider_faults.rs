@@ -3,7 +3,7 @@
 //!
 //! The numbers are printed: `cargo test --test provider_faults -- --nocapture`.
 
-#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
+#![expect(clippy::unwrap_used, reason = "tests and their helpers may panic")]
 
 mod harness;
 
@@ -71,14 +71,14 @@ fn every_item_ends_once_with_its_own_answer_at_any_rate_of_faults() {
         let mut ids = BTreeSet::new();
         for line in machine.results("runs/batch") {
             assert_eq!((line.status, line.output), (FinalState::Done, Some(expected_answer(&line.id))), "{}", line.id);
-            assert!(ids.insert(line.id.clone()), "{} is there twice", line.id);
+            assert!(ids.insert(line.id.clone()), "{} appears twice", line.id);
         }
         assert_eq!(ids.len() as u64, ITEMS);
         let audit = audit::audit(&machine.path("runs/batch"), None).unwrap();
         assert!(audit.is_ok(), "{audit:#?}");
-        let books = provider.checked_stats();
-        assert_eq!(books.prompts.distinct, ITEMS);
-        assert!(audit.attempts >= books.total.requests, "what was sent was recorded");
+        let stats = provider.checked_stats();
+        assert_eq!(stats.prompts.distinct, ITEMS);
+        assert!(audit.attempts >= stats.total.requests, "every request sent is recorded");
         for fault in [
             InjectedFault::ServerError,
             InjectedFault::Overloaded,
@@ -88,19 +88,19 @@ fn every_item_ends_once_with_its_own_answer_at_any_rate_of_faults() {
             InjectedFault::Html,
             InjectedFault::Empty,
         ] {
-            assert!(books.total.faults.contains_key(&fault), "{fault:?} came: {}", books.summary());
+            assert!(stats.total.faults.contains_key(&fault), "{fault:?} was never injected: {}", stats.summary());
         }
-        assert!(books.total.quirks.contains_key(&Quirk::SlowBody), "{}", books.summary());
+        assert!(stats.total.quirks.contains_key(&Quirk::SlowBody), "{}", stats.summary());
         // An interrupted or abandoned answer may be requested again; a complete one never is.
-        let answered_again: u64 = books.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum();
+        let answered_again: u64 = stats.prompts.by_hash.values().map(|prompt| prompt.ok.saturating_sub(1)).sum();
         println!(
             "faults at {:.0} %: {ITEMS} items done, {} requests, {} answered, {} refused, {answered_again} answered again; {:.1} s",
             rate * 100.0,
-            books.total.requests,
-            books.total.ok,
-            books.total.refused.values().sum::<u64>(),
+            stats.total.requests,
+            stats.total.ok,
+            stats.total.refused.values().sum::<u64>(),
             began.elapsed().as_secs_f64(),
         );
-        assert!(answered_again <= books.total.abandoned + audit.unanswered.len() as u64, "{}", books.summary());
+        assert!(answered_again <= stats.total.abandoned + audit.unanswered.len() as u64, "{}", stats.summary());
     }
 }

@@ -144,13 +144,13 @@ fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
     window.wait_for_text("blocked");
     let bruno = request_count(&provider.checked_stats(), "bruno");
     window.type_keys("r");
-    window.wait_for_text("6 failed items are sent again");
+    window.wait_for_text("6 failed items will be sent again");
     // The menu lists the cascade, the model, m@alice, m@bruno.
     window.type_keys("jjj");
-    window.wait_for_text("● m@bruno alone");
+    window.wait_for_text("● only to m@bruno");
     window.type_keys("y");
     window.type_keys("4");
-    window.wait_for_text("to m@bruno alone");
+    window.wait_for_text("replaying only to m@bruno");
     let books = provider.wait_until("all six went to bruno", |books| request_count(books, "bruno") == bruno + 6);
     assert_eq!(request_count(&books, "alice") + request_count(&books, "bruno"), 12);
     window.wait_for_text("✓ FINISHED");
@@ -277,9 +277,10 @@ fn webhooks_hear_of_the_end_while_the_dashboard_stays_and_trouble_with_them_is_s
     assert_eq!(well.wait_for_event("finished")["done"], 8);
     gone.wait_for_event("finished");
     window.type_keys("7");
-    window.wait_for_text("webhook gone answers 410");
+    window.wait_for_text("webhook gone answered 410");
     window.type_keys("q");
-    window.wait_for_output("warning: webhook gone answers 410; it was not told that the run is finished");
+    window
+        .wait_for_output("warning: webhook gone answered 410; the message that the run is finished was not delivered");
     window.assert_clean_exit();
     assert_eq!((well.events().len(), gone.events().len()), (1, 1), "leaving a run that is over ends it no second time");
 }

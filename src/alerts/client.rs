@@ -12,7 +12,7 @@ use super::message::MessageBody;
 use crate::{
     config::Webhook,
     domain::event::format_duration,
-    provider::{redact, transport_words},
+    provider::{describe_transport_error, redact},
 };
 
 /// Timeouts for connecting and for the whole request.
@@ -53,7 +53,7 @@ pub(super) struct WebhookClient {
 
 impl WebhookClient {
     /// # Errors
-    /// A message for the operator if the HTTP client can't be set up.
+    /// If the HTTP client can't be set up. The message is a phrase that follows the webhook's name.
     pub fn new(webhook: &Webhook) -> Result<Self, String> {
         // rustls accepts one crypto provider per process. A second installation has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -65,7 +65,7 @@ impl WebhookClient {
             .timeout(REQUEST_TIMEOUT);
         let builder = if webhook.is_local { builder.no_proxy() } else { builder };
         let client = builder.build().map_err(|error| {
-            format!("the HTTP client can't be set up ({}); check the proxy settings", transport_words(&error))
+            format!("can't be used: no HTTP client ({}); check the proxy settings", describe_transport_error(&error))
         })?;
         Ok(Self { client, url: webhook.url.clone(), secret_parts: secret_parts(webhook.url.expose_secret()) })
     }
@@ -80,13 +80,15 @@ impl WebhookClient {
         match request.await {
             Ok(response) => self.classify(response).await,
             Err(error) if error.is_timeout() && !error.is_connect() => Delivery::Retry {
-                reason: format!("does not answer within {}", format_duration(REQUEST_TIMEOUT)),
+                reason: format!("did not answer within {}", format_duration(REQUEST_TIMEOUT)),
                 retry_after: None,
             },
             Err(error) => {
-                let problem = if error.is_connect() { "can't be reached" } else { "broke the connection off" };
-                let reason =
-                    format!("{problem}: {}", redact(&transport_words(&error.without_url()), &self.secret_parts));
+                let problem = if error.is_connect() { "can't be reached" } else { "broke the connection" };
+                let reason = format!(
+                    "{problem}: {}",
+                    redact(&describe_transport_error(&error.without_url()), &self.secret_parts)
+                );
                 Delivery::Retry { reason, retry_after: None }
             }
         }
@@ -98,14 +100,16 @@ impl WebhookClient {
             return Delivery::Delivered;
         }
         if status.is_redirection() {
-            let reason =
-                format!("redirects ({}), which is not followed: put the address it leads to into url", status.as_u16());
+            let reason = format!(
+                "redirects ({}), which is not followed: set url to the target of the redirect",
+                status.as_u16()
+            );
             return Delivery::Rejected { reason };
         }
         let retry_after =
             response.headers().get(header::RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?));
         let error_text = self.read_error_text(response).await;
-        let reason = format!("answers {}{error_text}", status.as_u16());
+        let reason = format!("answered {}{error_text}", status.as_u16());
         let temporary_statuses = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         if status.is_server_error() || temporary_statuses.contains(&status) {
             Delivery::Retry { reason, retry_after }

@@ -106,7 +106,8 @@ impl WebhookMessage {
     /// A message without a run, for testing a webhook.
     pub fn test(webhook: &str, at: WallTime, host: Option<String>) -> Self {
         let text = escape_mentions(&format!(
-            "cascadeck: this is a test of the webhook {webhook}. When a run ends, stops or needs attention, it is said here."
+            "cascadeck: this is a test of the webhook {webhook}. You get a message here when a run ends, stops or needs \
+             attention."
         ));
         Self { state: "finished".to_owned(), ..Self::without_totals("test", "test", text, webhook, at, host) }
     }
@@ -116,7 +117,7 @@ impl WebhookMessage {
         let run = shorten(run, MAX_REASON_CHARS);
         let first_line =
             shorten(reason.lines().next().unwrap_or_default().trim_end_matches(['.', ':']), MAX_REASON_CHARS);
-        let text = escape_mentions(&format!("{run} did not begin: {first_line}."));
+        let text = escape_mentions(&format!("{run} could not start: {first_line}."));
         Self {
             state: "stopped".to_owned(),
             reason: Some(first_line),

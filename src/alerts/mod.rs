@@ -70,8 +70,8 @@ impl WebhookSender {
             ) {
                 Ok(worker) => workers.push((name, tokio::spawn(worker.run(handle.snapshots.clone())))),
                 Err(reason) => {
-                    tracing::warn!("webhook {name} is told nothing: {reason}");
-                    let _ = warning_sender.try_send(format!("webhook {name} is told nothing: {reason}"));
+                    tracing::warn!("webhook {name} {reason}");
+                    let _ = warning_sender.try_send(format!("webhook {name} {reason}"));
                 }
             }
         }
@@ -94,12 +94,14 @@ impl WebhookSender {
             let name = name.as_str();
             match tokio::time::timeout_at(deadline.into(), &mut *worker).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => late_warnings.push(format!("webhook {name} was not told how the run ended: {error}")),
+                Ok(Err(error)) => {
+                    late_warnings.push(format!("the last message was not delivered to webhook {name}: {error}"));
+                }
                 Err(_) => {
                     worker.abort();
                     late_warnings.push(format!(
-                        "webhook {name} has not taken the last message within {}s, and is not waited for. Mend its url \
-                         in keys.toml, and try it with: cascadeck check --webhooks",
+                        "webhook {name} did not accept the last message within {}s, so it may be lost. Check its url in \
+                         keys.toml, and test it with: cascadeck check --webhooks",
                         SHUTDOWN_TIMEOUT.as_secs()
                     ));
                 }
@@ -129,11 +131,11 @@ pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str)
             let reason = match tokio::time::timeout(SHUTDOWN_TIMEOUT, deliver(&webhook, &message)).await {
                 Ok(Ok(())) => return None,
                 Ok(Err(reason)) => reason,
-                Err(_) => format!("has not taken the message within {}s", SHUTDOWN_TIMEOUT.as_secs()),
+                Err(_) => format!("did not accept the message within {}s", SHUTDOWN_TIMEOUT.as_secs()),
             };
             Some(format!(
-                "webhook {} {reason}; it was not told that the run did not begin. Mend its url in keys.toml, and try it \
-                 with: cascadeck check --webhooks",
+                "webhook {} {reason}; the message that the run could not start was not delivered. Check its url in \
+                 keys.toml, and test it with: cascadeck check --webhooks",
                 webhook.name
             ))
         });

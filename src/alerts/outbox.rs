@@ -162,7 +162,7 @@ mod tests {
     }
 
     fn stall_alert() -> Alert {
-        Alert::Stalled { reason: "every route is out".to_owned(), until: None }
+        Alert::Stalled { reason: "every route is cooling down".to_owned(), until: None }
     }
 
     fn outbox() -> Outbox {
@@ -207,7 +207,7 @@ mod tests {
         let (mut outbox, now) = (outbox(), Instant::now());
         outbox.add(now, stall_alert());
         outbox.add(now, Alert::Resumed);
-        assert_eq!(outbox.due_at(now), None, "nobody had heard of it");
+        assert_eq!(outbox.due_at(now), None, "the stall was never sent");
         outbox.add(now, Alert::Resumed);
         assert_eq!(outbox.take(now, true).unwrap().stall, Some(Alert::Resumed));
     }

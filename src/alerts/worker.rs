@@ -156,7 +156,7 @@ impl WebhookWorker {
     /// Called when the engine has stopped publishing snapshots.
     fn close(&mut self, last: &Snapshot) {
         if !last.state.is_over() {
-            self.add_alert(Alert::Stopped { reason: "the run ended unexpectedly; its log says why".to_owned() });
+            self.add_alert(Alert::Stopped { reason: "the run ended unexpectedly; see its log".to_owned() });
         }
         let now = Instant::now();
         self.retry_now(now);
@@ -178,7 +178,7 @@ impl WebhookWorker {
         let name = &self.webhook.name;
         match delivery {
             Delivery::Delivered => {
-                tracing::info!("webhook {name}: told it that the run {}", describe_event(sent.event));
+                tracing::info!("webhook {name}: delivered the message that the run {}", describe_event(sent.event));
                 self.outbox.on_done(now, &sent.message);
                 (self.failed_attempts, self.has_warned) = (0, false);
             }
@@ -187,7 +187,7 @@ impl WebhookWorker {
                 let until = pause.map(|pause| now + pause).filter(|until| self.is_before_deadline(*until));
                 match until.filter(|_| self.failed_attempts < RETRY_DELAYS.len()) {
                     Some(until) => {
-                        tracing::info!("webhook {name} {reason}; its message is tried again");
+                        tracing::info!("webhook {name} {reason}; the message will be sent again");
                         self.failed_attempts += 1;
                         self.pause = Some(RetryPause { until, is_stated: retry_after.is_some() });
                         self.outbox.put_back(now, sent.message);
@@ -207,13 +207,13 @@ impl WebhookWorker {
     fn give_up(&mut self, now: Instant, sent: &SendInProgress, reason: &str) {
         let name = &self.webhook.name;
         let event = describe_event(sent.event);
-        tracing::warn!("webhook {name} {reason}; it is not told that the run {event}");
+        tracing::warn!("webhook {name} {reason}; the message that the run {event} was not delivered");
         self.outbox.on_done(now, &sent.message);
         self.failed_attempts = 0;
         if !std::mem::replace(&mut self.has_warned, true) || sent.message.ending.is_some() {
             let warning = format!(
-                "webhook {name} {reason}; it was not told that the run {event}. Mend its url in keys.toml, and try it \
-                 with: cascadeck check --webhooks"
+                "webhook {name} {reason}; the message that the run {event} was not delivered. Check its url in \
+                 keys.toml, and test it with: cascadeck check --webhooks"
             );
             // If the channel is full or closed, the warning is still in the log.
             let _ = self.warning_sender.try_send(warning);

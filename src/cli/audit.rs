@@ -1,4 +1,4 @@
-//! `cascadeck audit`: proves from the record that nothing was lost, doubled or overspent.
+//! `cascadeck audit`: proves from the record that nothing was lost, duplicated or overspent.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -11,15 +11,15 @@ use crate::{
     store::audit::{Audit, UnansweredAttempt, audit},
 };
 
-/// Prove from the record that nothing was lost, doubled or overspent
+/// Prove from the record that nothing was lost, duplicated or overspent
 ///
-/// Checks every row. Exits with 0 only if every promise holds, and otherwise with 1, naming each broken promise.
+/// Checks every row. Exits with 0 if every promise holds. Otherwise exits with 1 and names each broken promise.
 #[derive(Args, Clone, Debug)]
 pub(super) struct AuditArgs {
     #[arg(value_name = "RUN_DIR")]
     pub run_dir: PathBuf,
 
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -77,7 +77,7 @@ fn to_json(args: &AuditArgs, audit: &Audit) -> Value {
 
 fn to_text(args: &AuditArgs, audit: &Audit) -> String {
     let Audit { items, done, failed, waiting, attempts, cost, at_risk, .. } = audit;
-    let unread = if audit.input_complete { "" } else { "; the input was not read to its end yet" };
+    let unread = if audit.input_complete { "" } else { "; the input has not been read to its end yet" };
     let mut text = format!(
         "{}\n{}: {done} done, {failed} failed, {waiting} waiting{unread}\n{}, {cost} spent\n",
         args.run_dir.display(),
@@ -87,15 +87,15 @@ fn to_text(args: &AuditArgs, audit: &Audit) -> String {
     let unanswered_count = audit.unanswered.len();
     let _ = writeln!(
         text,
-        "{} may have been billed without an answer, {at_risk} at most",
-        pluralize(unanswered_count as u64, "call")
+        "{} may have been billed without an answer, at most {at_risk}",
+        pluralize(unanswered_count as u64, "attempt")
     );
     for unanswered in audit.unanswered.iter().take(MAX_NAMED) {
         let UnansweredAttempt { attempt, item, key, model, sent_at, outcome, at_risk } = unanswered;
         let outcome = outcome.as_deref().unwrap_or("no outcome yet");
         let _ = writeln!(
             text,
-            "  item {item}, attempt {attempt}, {model}@{key}, sent {sent_at}, {outcome}, {at_risk} at most"
+            "  item {item}, attempt {attempt}, {model}@{key}, sent {sent_at}, {outcome}, at most {at_risk}"
         );
     }
     if unanswered_count > MAX_NAMED {
@@ -113,10 +113,7 @@ fn to_text(args: &AuditArgs, audit: &Audit) -> String {
     }
     if audit.deleted_captions > 0 {
         let captions = pluralize(audit.deleted_captions, "caption");
-        let _ = writeln!(
-            text,
-            "note    {captions} deleted since, and the pictures with them; the answers are in results.jsonl"
-        );
+        let _ = writeln!(text, "note    {captions} deleted along with the pictures; the answers are in results.jsonl");
     }
     text.trim_end().to_owned()
 }

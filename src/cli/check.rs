@@ -15,25 +15,26 @@ use crate::{
     provider::{Client, Endpoint, ModelListAccess},
 };
 
-/// Validate keys.toml and each key, by listing the models at its provider; try webhooks out
+/// Validate keys.toml, check each key by listing its provider's models, and test webhooks
 ///
-/// If a provider lists its models to anybody, as llama-server does, that proves no key: the check says so, and only a
-/// run shows whether the key is good. Exits with 0 only if every key was checked and is good, unless --offline or
-/// --allow-unchecked says that less is enough.
+/// Some providers, such as llama-server, list their models without a key. Such a list does not verify the key: the check
+/// reports this, and only a run shows whether the key is valid. Exits with 0 only if every key was checked and is valid,
+/// unless --offline or --allow-unchecked is given.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub keys: KeysArgs,
 
-    /// Check only the file: ask no provider
+    /// Check only the file, without contacting the providers
     #[arg(long)]
     pub offline: bool,
 
-    /// Exit with 0 even if some keys could not be checked, as without a network; a bad key still fails the check
+    /// Exit with 0 even if some keys could not be checked, for example without a network; a rejected key
+    /// still fails the check
     #[arg(long)]
     pub allow_unchecked: bool,
 
-    /// Send each webhook a message that says it is a test
+    /// Send a test message to each webhook
     #[arg(long)]
     pub webhooks: bool,
 }
@@ -63,7 +64,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
         _ if args.offline => Some("the file is valid; no key was checked".to_owned()),
         0 => None,
         all if all == keys => Some("NOT CHECKED: no provider accepted or rejected a key".to_owned()),
-        some => Some(format!("NOT CHECKED: {some} of {}; nothing is known of those", count_label(keys, "key"))),
+        some => Some(format!("NOT CHECKED: {some} of {}, which may or may not be valid", count_label(keys, "key"))),
     });
     let mut failed_webhooks = 0;
     for webhook in &config.webhooks {
@@ -72,19 +73,19 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
             let delivery = alerts::send_test(webhook).await;
             failed_webhooks += u64::from(delivery.is_err());
             message = match delivery {
-                Ok(()) => format!("took the test message; {message}"),
-                Err(reason) => format!("NOT DELIVERED, it {reason}; {message}"),
+                Ok(()) => format!("accepted the test message; {message}"),
+                Err(reason) => format!("NOT DELIVERED: it {reason}; {message}"),
             };
         }
         lines.push(format!("  {:16} webhook: {message}", webhook.name));
     }
     if args.webhooks && config.webhooks.is_empty() {
-        lines.push("there is no [[webhook]] to try".to_owned());
+        lines.push("there is no [[webhook]] to test".to_owned());
     }
     print(&(sanitize_lines(&lines.join("\n")) + "\n"))?;
     if bad_keys > 0 {
         return Err(CliError::usage(format!(
-            "{bad_keys} of {} {} rejected; mend or remove what is named above in {}",
+            "{bad_keys} of {} {} rejected; fix or remove the keys named above in {}",
             count_label(keys, "key"),
             is_or_are(bad_keys),
             config.origin
@@ -92,15 +93,15 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
     }
     if failed_webhooks > 0 {
         return Err(CliError::usage(format!(
-            "{failed_webhooks} of {} did not take the test message; mend what is named above in {}",
+            "{failed_webhooks} of {} did not accept the test message; fix the webhooks named above in {}",
             count_label(config.webhooks.len(), "webhook"),
             config.origin
         )));
     }
     if unknown_keys > 0 && !args.allow_unchecked {
         return Err(CliError::usage(format!(
-            "{unknown_keys} of {} could not be checked, for the reasons above; check again once that is mended, or give \
-             --allow-unchecked where this is enough",
+            "{unknown_keys} of {} could not be checked, for the reasons above; fix the cause and check again, or use \
+             --allow-unchecked to accept this",
             count_label(keys, "key"),
         )));
     }
@@ -186,11 +187,12 @@ async fn query_keys(config: &Config, clock: &Clock) -> Result<Vec<(String, KeyFi
                 let access = config.secrets[index].is_some().then(|| access_by_provider.get(&key.provider)).flatten();
                 match access {
                     Some(ModelListAccess::Public) => {
-                        let reason = "the provider lists its models without a key, so its list does not verify one";
+                        let reason = "the provider lists its models without a key, so the list does not verify the key";
                         KeyFinding::Unproven { reason, listed, missing }
                     }
                     Some(ModelListAccess::Unknown) => {
-                        let reason = "the provider did not say whether it lists its models without a key, so its list does not verify one";
+                        let reason = "it is unknown whether the provider lists its models without a key, so the list does not \
+                                      verify the key";
                         KeyFinding::Unproven { reason, listed, missing }
                     }
                     Some(ModelListAccess::KeyRequired) | None => KeyFinding::Good { listed, missing },
@@ -219,7 +221,7 @@ pub(super) async fn check_keys(config: &Config, clock: &Clock) -> Result<Vec<Key
         |finding: &KeyFinding| matches!(finding, KeyFinding::Bad(outcome, _) if *outcome != Outcome::KeyForbidden);
     if !bad.is_empty() && findings.iter().all(|(_, finding)| refused(finding)) {
         return Err(CliError::usage(format!(
-            "no key was accepted; mend {} and run again, or skip this check with --no-check",
+            "no key was accepted; fix the keys in {} and run again, or skip this check with --no-check",
             config.origin
         )));
     }

@@ -58,5 +58,5 @@ impl CleanupGuard {
 }
 
 fn signal_error(error: &io::Error) -> CliError {
-    CliError::internal(format!("signals can't be listened to: {error}"))
+    CliError::internal(format!("can't install signal handlers: {error}"))
 }

@@ -21,14 +21,14 @@ use crate::{
     store::{RunDir, Store},
 };
 
-/// Show the program at work on a bundled batch, with a simulated provider: no key, no network
+/// Run a bundled batch against a simulated provider; needs no key and no network
 #[derive(Args, Clone, Debug)]
 pub(super) struct DemoArgs {
-    /// How many times faster than real time the demo's minutes and days pass
+    /// How many times faster than real time the demo's clock runs
     #[arg(long, value_name = "N", default_value_t = 30.0, value_parser = parse_speed)]
     pub speed: f64,
 
-    /// Keep the demo's run in DIR (new, empty, or an earlier demo's) instead of a temporary directory
+    /// Keep the demo's run in DIR (new, empty or from an earlier demo) instead of a temporary directory
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 
@@ -46,7 +46,7 @@ const RUN_NAME: &str = "demo";
 
 fn parse_speed(text: &str) -> Result<f64, String> {
     let speed = text.parse::<f64>().ok().filter(|speed| (0.1..=1_000.0).contains(speed));
-    speed.ok_or_else(|| "a number from 0.1 to 1000".to_owned())
+    speed.ok_or_else(|| "expected a number from 0.1 to 1000".to_owned())
 }
 
 pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
@@ -66,9 +66,9 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     let keys_toml = keys_profile.keys_toml(simulator.addr());
     refuse_foreign_files(&demo_dir, &keys_toml)?;
     write_files(&demo_dir, &keys_toml).map_err(|error| {
-        CliError::internal(format!("the demo's files can't be written to {}: {error}", demo_dir.display()))
+        CliError::internal(format!("can't write the demo's files to {}: {error}", demo_dir.display()))
     })?;
-    print_stderr("demo: a simulated provider on this machine, with a free tier's limits; nothing leaves it");
+    print_stderr("demo: using a simulated provider with the limits of a free tier; nothing leaves this machine");
 
     let run_args = RunArgs {
         batch: BatchArgs {
@@ -101,8 +101,8 @@ fn refuse_foreign_files(demo_dir: &Path, keys_toml: &str) -> Result<(), CliError
     })?;
     if let Some(file) = foreign {
         return Err(CliError::usage(format!(
-            "--run-dir {} holds {}, which is not the demo's: give a folder that is new, empty or an earlier demo's; \
-             nothing was touched",
+            "--run-dir {} contains {}, which is not part of a demo: use a folder that is new, empty or from an earlier \
+             demo; nothing was changed",
             demo_dir.display(),
             file.display()
         )));

@@ -51,7 +51,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<u8, CliError> {
     };
     let bytes = bytes.map_err(|error| CliError::usage(format!("{name} can't be read: {error}")))?;
     let example = serde_json::from_slice(&bytes).map_err(|error| {
-        CliError::usage(format!("{name} is not one JSON object with status, headers and body: {error}"))
+        CliError::usage(format!("{name} is not a JSON object with status, headers and body: {error}"))
     })?;
     let explanation =
         provider::explain(args.api.into(), &example).map_err(|reason| CliError::usage(format!("{name}: {reason}")))?;

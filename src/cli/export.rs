@@ -20,16 +20,15 @@ pub(super) struct ExportArgs {
     #[arg(value_name = "RUN_DIR")]
     pub run_dir: PathBuf,
 
-    /// The format
+    /// Output format
     #[arg(long, value_name = "NAME", default_value = "jsonl")]
     pub format: ExportFormat,
 
-    /// Write here instead of standard output; of files that are there already, only an earlier export or an empty file
-    /// is replaced
+    /// Write to FILE instead of standard output; an existing file is replaced only if it is empty or an earlier export
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Put an apostrophe before CSV cells that a spreadsheet would take for a formula
+    /// Put an apostrophe before CSV cells that a spreadsheet would treat as a formula
     #[arg(long)]
     pub no_formulas: bool,
 }

@@ -30,10 +30,10 @@ pub(super) fn open(run_dir: &Path, target: &Path) -> Result<File, CliError> {
 
 fn refuse_run_files(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Result<(), CliError> {
     let refuse = |reason: String| {
-        Err(CliError::usage(format!("{} {reason}; nothing was written: give -o another name", target.display())))
+        Err(CliError::usage(format!("{} {reason}; nothing was written. Choose another file for -o", target.display())))
     };
     if dir.files().iter().any(|file| is_same_file(file, target)) {
-        return refuse(format!("is a file that the run in {} lives on", dir.path().display()));
+        return refuse(format!("is a file of the run in {}", dir.path().display()));
     }
     // The input is recorded as an absolute path and as it was given. The folder may have been moved with its runs, and
     // the working directory may differ, so both are checked.
@@ -49,12 +49,12 @@ fn refuse_run_files(dir: &RunDir, pins: &PinnedSettings, target: &Path) -> Resul
         return Ok(());
     }
     if let Some(run) = owning_run_dir(target) {
-        return refuse(format!("is a file that the run in {} lives on", run.display()));
+        return refuse(format!("is a file of the run in {}", run.display()));
     }
     match is_replaceable(target) {
         Ok(true) => Ok(()),
-        Ok(false) => refuse("is there already, and is no earlier export".to_owned()),
-        Err(error) => refuse(format!("is there already, and can't be read: {error}")),
+        Ok(false) => refuse("already exists and is not an earlier export".to_owned()),
+        Err(error) => refuse(format!("already exists and can't be read: {error}")),
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn spawn_reader(
                     Ok(item) => batch.push(item),
                     Err(error) => {
                         // The row was valid in the check before, so the file is being written to.
-                        let message = format!("{error}; it has changed since it was checked");
+                        let message = format!("{error}; the input has changed since it was checked");
                         let _ = sender.blocking_send(InputRows::Failed(message));
                         return;
                     }
@@ -83,35 +83,35 @@ impl InputChanges {
         let Self { added, replaced, unanswered, removed, limit, prefix_rows } = *self;
         if let Some(rows) = prefix_rows {
             return format!(
-                "what was piped in is the beginning of this run's input: {}, which it has already; the other {removed} stay \
-                 in it",
+                "the piped input is the beginning of this run's input: {}, already recorded; the other {removed} stay in the \
+                 run",
                 pluralize(rows, "row")
             );
         }
         if let (Some(rows), 0, 0) = (limit, added, replaced) {
             let rows = pluralize(rows, "row");
-            return format!("this start takes the first {rows} of the input, which the run has already, unchanged");
+            return format!("this start uses the first {rows} of the input, already recorded and unchanged");
         }
         if (added, replaced, removed) == (0, 0, 0) {
-            return "the input was looked through again: nothing has changed in it".to_owned();
+            return "the input was checked again: nothing has changed".to_owned();
         }
         let unanswered_note = match unanswered {
             0 => String::new(),
             // Say that these rows are new questions and are not just sent again.
             unanswered => {
-                format!(" ({unanswered} of them had no answer, and {} a new question now)", is_or_are(unanswered))
+                format!(" ({unanswered} of them had no answer and {} sent with the new content)", is_or_are(unanswered))
             }
         };
         if let Some(rows) = limit {
             let rows = pluralize(rows, "row");
             return format!(
-                "this start takes the first {rows} of the input: {added} {} new, {replaced} {} answered anew{unanswered_note}",
+                "this start uses the first {rows} of the input: {added} {} new, {replaced} {} answered again{unanswered_note}",
                 is_or_are(added),
                 is_or_are(replaced)
             );
         }
         format!(
-            "the input has changed: {} {} new, {replaced} {} answered anew{unanswered_note}, {removed} {} no longer in it",
+            "the input has changed: {} {} new, {replaced} {} answered again{unanswered_note}, {removed} {} no longer in it",
             pluralize(added, "row"),
             is_or_are(added),
             is_or_are(replaced),
@@ -225,7 +225,7 @@ pub(super) fn reconcile(
         }
         Ok(())
     })?;
-    refused_rows.into_result("that this run does not have yet")?;
+    refused_rows.into_result("that are new or changed")?;
     refused_captions.into_result("whose captions can't be written")?;
     let removed = recorded_rows.saturating_sub(rows - new_rows);
     let is_prefix = has_limit && new_rows == 0 && rows > 0;
@@ -243,8 +243,9 @@ pub(super) fn reconcile(
             message = format!("{message} and {} more", answered_seqs.len() - named_rows.len());
         }
         return Err(CliError::usage(format!(
-            "{} of the input {} not what this run was begun with:\n  {message}\nOld answers would stand beside new \
-             questions. Restore them, run again with --accept-changed to answer them anew, or choose another --run-dir",
+            "{} of the input {} different from when this run started:\n  {message}\nTheir recorded answers belong to the old \
+             content. Restore the rows, run again with --accept-changed to have them answered again, or choose another \
+             --run-dir",
             pluralize(answered_seqs.len() as u64, "row"),
             is_or_are(answered_seqs.len() as u64),
         )));
@@ -293,17 +294,19 @@ impl OtherWaiting {
 
     /// The message about these items: whether they are sent too.
     pub fn message(&self, has_limit: bool) -> String {
-        let items = format!("{} of an earlier start", pluralize(self.count, "item"));
+        let items = format!("{} from an earlier start", pluralize(self.count, "item"));
         let is_one = self.count == 1;
         match (has_limit, is_one) {
             (true, _) => format!(
-                "{items} {} beyond the first rows: {}, and {} not sent",
+                "{items} {} not among the first rows: {} waiting and {} not sent",
                 is_or_are(self.count),
-                if is_one { "it waits" } else { "they wait" },
+                if is_one { "it stays" } else { "they stay" },
                 is_or_are(self.count)
             ),
-            (false, true) => format!("{items} is waiting too, though no longer in the input, and is sent"),
-            (false, false) => format!("{items} are waiting too, though no longer in the input, and are sent"),
+            (false, true) => format!("{items} is still waiting and will be sent, though it is no longer in the input"),
+            (false, false) => {
+                format!("{items} are still waiting and will be sent, though they are no longer in the input")
+            }
         }
     }
 }
@@ -312,9 +315,9 @@ impl OtherWaiting {
 fn unread_pipe_error(store: &Store, recorded: u64) -> CliError {
     let dir = store.dir();
     CliError::usage(format!(
-        "what was piped into the run in {} first has not been read to its end: {} recorded so far. The rest is only in \
-         {}, and what was piped in now would take its place.\nRun again with the same options, no --limit, and nothing \
-         piped in (< /dev/null) to go on with it, or give this batch a --run-dir of its own",
+        "the input first piped into the run in {} has not been read to its end: {} recorded so far. The rest is only in \
+         {}, which the new pipe would overwrite.\nTo continue with it, run again with the same options, without --limit \
+         and with nothing piped in (< /dev/null). Otherwise use another --run-dir for this batch",
         dir.path().display(),
         format_args!("{} {}", pluralize(recorded, "row"), is_or_are(recorded)),
         dir.spooled_input().display(),
@@ -326,8 +329,8 @@ fn unread_pipe_error(store: &Store, recorded: u64) -> CliError {
 fn different_batch_error(store: &Store, recorded: u64, removed: u64) -> CliError {
     let remaining = if removed == recorded { "none".to_owned() } else { format!("only {}", recorded - removed) };
     CliError::usage(format!(
-        "what was piped in is another batch than the run in {} was begun with: it has {remaining} of its {}.\nGive this \
-         batch a --run-dir of its own, or run again with --accept-changed to add its rows to that run",
+        "the piped input is another batch than that of the run in {}: it has {remaining} of its {}.\nUse another \
+         --run-dir for this batch, or run again with --accept-changed to add its rows to that run",
         store.dir().path().display(),
         pluralize(recorded, "row"),
     ))

@@ -51,8 +51,8 @@ struct Cli {
 const EXIT_STATUSES: &str = "\
 Exit status:
   0    all items done
-  1    something broke here
-  2    wrong usage, configuration or input
+  1    an error on this machine
+  2    an error in usage, configuration or input
   3    finished, some items failed
   4    stopped with work left (quota, budget, operator): the same command resumes
   130  interrupted: the same command resumes";
@@ -99,7 +99,7 @@ fn with_pattern_hint(mut error: clap::Error) -> clap::Error {
     };
     let takes_input = error.get(ContextKind::Usage).is_some_and(|usage| usage.to_string().contains("<INPUT>"));
     if is_name && takes_input {
-        let hint = "one INPUT is taken: where a pattern was meant, quote it ('photos/*.png'), or give the folder";
+        let hint = "only one INPUT is accepted: if you meant a pattern, quote it ('photos/*.png'), or give the folder";
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
     }
     error
@@ -139,7 +139,7 @@ fn print(text: &str) -> Result<(), CliError> {
 fn finish_stdout(written: io::Result<()>) -> Result<(), CliError> {
     match written.and_then(|()| io::stdout().lock().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::internal(format!("standard output could not be written to: {error}")))
+            Err(CliError::internal(format!("can't write to standard output: {error}")))
         }
         _ => Ok(()),
     }

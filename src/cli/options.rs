@@ -19,24 +19,24 @@ use crate::{
 /// Options that override the policy of the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct PolicyArgs {
-    /// Most requests in flight at once
+    /// Maximum number of requests in flight
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_IN_FLIGHT)))]
     pub in_flight: Option<u32>,
 
-    /// Which of the ready routes an item takes
+    /// How to choose between the routes that are ready
     #[arg(long, value_name = "NAME", value_parser = parse_strategy)]
     pub strategy: Option<Strategy>,
 
-    /// When no route has quota left for the day: stop (exit 4, resumable), or wait for the reset
+    /// What to do when no route has daily quota left: stop (exit 4, resumable), or wait for the reset
     #[arg(long, value_name = "WHAT")]
     pub on_exhausted: Option<WhenExhausted>,
 
-    /// Hard cap on the run's spend in dollars, worst cases included
+    /// Hard limit on the run's cost in dollars, including the worst case of requests in flight
     #[arg(long, value_name = "USD", value_parser = parse_dollars)]
     pub max_usd: Option<Money>,
 
-    /// Without the dashboard: stop (exit 4, resumable) if no provider has answered even once this long after the first
-    /// request was sent. Any HTTP response is an answer, a 500 too. 0s: never; default: 15m, or idle_timeout if longer
+    /// Without the dashboard: stop (exit 4, resumable) if no provider has answered within this time after the first
+    /// request. Any HTTP response counts as an answer, even a 500. 0s: never; default: 15m, or idle_timeout if longer
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
     pub give_up_after: Option<Duration>,
 }
@@ -44,7 +44,7 @@ pub(super) struct PolicyArgs {
 /// Options of the front end.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct FrontEndArgs {
-    /// Plain progress instead of the dashboard, also on a terminal
+    /// Print plain progress instead of the dashboard, even on a terminal
     #[arg(long)]
     pub headless: bool,
 
@@ -56,7 +56,7 @@ pub(super) struct FrontEndArgs {
     #[arg(long)]
     pub ascii: bool,
 
-    /// Only watch: the dashboard neither offers nor sends anything that changes the run
+    /// Only watch: the dashboard does not offer or send anything that changes the run
     #[arg(long)]
     pub read_only: bool,
 
@@ -68,8 +68,8 @@ pub(super) struct FrontEndArgs {
 /// The option that names the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct KeysArgs {
-    /// File with keys and models; default: ./keys.toml, then the user's configuration, then GEMINI_API_KEYS and the
-    /// like
+    /// File with keys and models; default: ./keys.toml, then the user's configuration, then environment variables such
+    /// as GEMINI_API_KEYS
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
 }
@@ -92,20 +92,20 @@ impl From<WhenExhausted> for OnExhausted {
 fn parse_strategy(name: &str) -> Result<Strategy, String> {
     Strategy::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = Strategy::ALL.iter().map(|strategy| strategy.name()).collect();
-        format!("one of: {}", names.join(", "))
+        format!("expected one of: {}", names.join(", "))
     })
 }
 
 fn parse_dollars(text: &str) -> Result<Money, String> {
     let amount = text.trim_start_matches('$').parse::<f64>().ok().and_then(Money::from_usd);
-    amount.filter(|amount| *amount > Money::ZERO).ok_or_else(|| "an amount in dollars, like 2.50".to_owned())
+    amount.filter(|amount| *amount > Money::ZERO).ok_or_else(|| "expected an amount in dollars, like 2.50".to_owned())
 }
 
 impl KeysArgs {
     /// Loads the configuration and prints its warnings to stderr.
     pub fn load(&self) -> Result<Config, CliError> {
-        let working_dir =
-            std::env::current_dir().map_err(|error| CliError::internal(format!("no working directory: {error}")))?;
+        let working_dir = std::env::current_dir()
+            .map_err(|error| CliError::internal(format!("can't determine the working directory: {error}")))?;
         let config = config::load(self.keys.as_deref(), &config::process_env, &working_dir)?;
         for warning in &config.warnings {
             super::print_stderr(&format!("warning: {warning}"));
@@ -135,7 +135,7 @@ impl PolicyArgs {
         }
         let models: Vec<String> = unbounded.iter().map(|(model, reason)| format!("{model} ({reason})")).collect();
         Err(CliError::usage(format!(
-            "--max-usd can't be held with these models: {}. Complete them in {}, or leave the cap out",
+            "--max-usd can't be guaranteed with these models: {}. Complete their settings in {}, or omit --max-usd",
             models.join(", "),
             config.origin,
         )))

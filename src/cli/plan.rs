@@ -30,7 +30,7 @@ use crate::{
     store::{QuotaLedger, RunDir, report},
 };
 
-/// Show what a batch would take: capacity, duration, cost and what runs out first. Sends nothing
+/// Estimate a batch: capacity, duration, cost and which quota runs out first. Sends nothing
 ///
 /// If the batch already has a run directory, the plan is for the rest of it, and uses the values measured so far.
 #[derive(Args, Clone, Debug)]
@@ -38,22 +38,22 @@ pub(super) struct PlanArgs {
     #[command(flatten)]
     pub batch: BatchArgs,
 
-    /// Assume answers of N tokens; default: as measured so far, or else 256
+    /// Assume that an answer has N tokens; default: the mean so far, or 256 if there is none
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub expect_output: Option<u32>,
 
-    /// Assume answers that take SECONDS; default: as measured so far, or else 2
+    /// Assume that an answer takes SECONDS; default: the mean so far, or 2 if there is none
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub expect_latency: Option<Duration>,
 
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=3_600.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.001 to 3600".to_owned())
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected a number of seconds from 0.001 to 3600".to_owned())
 }
 
 /// Assumed number of output tokens per answer if nothing is measured yet.
@@ -160,7 +160,8 @@ impl PlannedBatch {
         let mut batch = Self { rows: 0, skipped: 0, ended: 0, other_waiting: 0, classes: HashMap::new() };
         let mut ids_to_send = HashSet::new();
         for row in &mut items {
-            let item = row.map_err(|error| CliError::usage(format!("{error}; it has changed since it was checked")))?;
+            let item =
+                row.map_err(|error| CliError::usage(format!("{error}; the input has changed since it was checked")))?;
             batch.rows += 1;
             if let Some(is_unchanged) = &is_unchanged {
                 refused.add_unknown_models(input, slice::from_ref(&item), is_unchanged)?;
@@ -174,7 +175,7 @@ impl PlannedBatch {
                 ids_to_send.insert(item.id);
             }
         }
-        refused.into_result("that this run does not have yet")?;
+        refused.into_result("that are new or changed")?;
         if let Some(dir) = run_dir {
             report::for_each_unknown_waiting(
                 dir,
@@ -265,7 +266,7 @@ fn apply_usage_today(config: &Config, scheduler: &mut Scheduler, now: Now) {
         Ok(())
     });
     if let Err(error) = counted {
-        print_stderr(&format!("warning: the daily ledger can't be read, today is taken to be unused: {error}"));
+        print_stderr(&format!("warning: can't read the daily ledger, so the plan assumes an unused day: {error}"));
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, nearest_match},
-    domain::{Outcome, ReplayFilter, RouteTarget, Summary, pluralize},
+    domain::{Outcome, ReplayFilter, RouteTarget, Summary, is_or_are, pluralize},
     engine::{self, EngineSetup},
     input,
     output::{CaptionFiles, ExistingCaptionPolicy},
@@ -26,20 +26,20 @@ use crate::{
     telemetry,
 };
 
-/// Queue failed items again, after a preview, and run
+/// Send failed items again, after a preview
 ///
-/// Filters of different kinds must all match an item; of a filter that is given several times, one must match. Model
-/// and key are those of the item's last attempt.
+/// An item must match every kind of filter that is given. If a filter is given several times, one of them must match.
+/// Model and key are those of the item's last attempt.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ReplayArgs {
     #[arg(value_name = "RUN_DIR")]
     pub run_dir: PathBuf,
 
-    /// Every failed item
+    /// All failed items
     #[arg(long, required_unless_present_any = ["id", "outcome", "model", "key", "message"])]
     pub failed: bool,
 
-    /// The failed item with this id; may be given several times. An id that is not in the run is refused
+    /// The failed item with this id; may be given several times. An id that is not in the run is an error
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: Vec<String>,
 
@@ -59,7 +59,7 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub message: Vec<String>,
 
-    /// Send them to this model, or to one key of it, and nowhere else; default: to the cascade
+    /// Send the items only to this model, or only to one key of it; default: to the cascade
     #[arg(long, value_name = "MODEL[@KEY]")]
     pub to: Option<String>,
 
@@ -76,11 +76,11 @@ pub(super) struct ReplayArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Do not ask for confirmation. If standard input is no terminal, there is no question either
+    /// Do not ask for confirmation. This is the default if standard input is not a terminal
     #[arg(short, long)]
     pub yes: bool,
 
-    /// Do not ask the providers about the keys first
+    /// Do not check the keys with their providers first
     #[arg(long)]
     pub no_check: bool,
 }
@@ -133,8 +133,8 @@ async fn start(
     let (mut store, mut opened) = Store::open(dir, &pins)?;
     if !opened.ingest.is_complete {
         return Err(CliError::usage(format!(
-            "the input of {} was not read to its end ({} so far): the same `cascadeck run {}` command as before \
-             reads on and finishes it; replay what failed then",
+            "the input of {} was not read to its end ({} so far): first run the same `cascadeck run {}` command as \
+             before, which reads the rest and finishes the run, then replay the failed items",
             args.run_dir.display(),
             pluralize(opened.ingest.rows, "row"),
             pins.input,
@@ -158,8 +158,8 @@ async fn start(
     store
         .update_picture_stamps(&queued, |request, recorded| input::stamp_picture(request, Path::new("/"), recorded))?;
     opened.totals = store.totals()?;
-    let wait = if queued.len() == 1 { "waits" } else { "wait" };
-    print_stderr(&format!("{} {wait} again", pluralize(queued.len() as u64, "item")));
+    let count = queued.len() as u64;
+    print_stderr(&format!("{} {} waiting again", pluralize(count, "item"), is_or_are(count)));
     let setup = EngineSetup {
         run_name: dir.name(),
         config,
@@ -201,7 +201,7 @@ fn find_target(name: &str, config: &Config) -> Result<RouteTarget, CliError> {
         let known: Vec<String> = routes().take(MAX_NAMED).map(|(model, key)| format!("{model}@{key}")).collect();
         let more = if routes().count() > MAX_NAMED { " and more" } else { "" };
         CliError::usage(format!(
-            "there is no route {name} in {}: name a model, or one of {}{more}",
+            "there is no route {name} in {}: give a model, or one of {}{more}",
             config.origin,
             known.join(", ")
         ))
@@ -234,17 +234,17 @@ fn preview_and_confirm(args: &ReplayArgs, filter: &ReplayFilter, to: Option<&Rou
     }
     match to {
         None => print_stderr("to the cascade, like any other item"),
-        Some(to @ RouteTarget { key: None, .. }) => print_stderr(&format!("to {to}, on any key, and nowhere else")),
-        Some(to) => print_stderr(&format!("to {to} alone")),
+        Some(to @ RouteTarget { key: None, .. }) => print_stderr(&format!("only to {to}, with any key")),
+        Some(to) => print_stderr(&format!("only to {to}")),
     }
     print_stderr(&match estimate_cost(&summary, to, matching) {
-        Some(usd) if usd > 0.0 => format!("about ${usd:.4}, by what an answer has cost there so far"),
-        Some(_) => "at no price, as answers there have been so far".to_owned(),
-        None => "what it costs there is not known yet: nothing was answered".to_owned(),
+        Some(usd) if usd > 0.0 => format!("cost: about ${usd:.4}, from the average cost of an answer there so far"),
+        Some(_) => "cost: none, since answers there have been free so far".to_owned(),
+        None => "cost: unknown, since there is no answer yet".to_owned(),
     });
     let unfinished = summary.waiting;
     if unfinished > 0 {
-        print_stderr(&format!("and the run goes on with {} not finished yet", pluralize(unfinished, "item")));
+        print_stderr(&format!("the run also continues with {} not finished yet", pluralize(unfinished, "item")));
     }
     if args.dry_run {
         return Ok(false);
@@ -269,9 +269,9 @@ fn report_no_match(args: &ReplayArgs) -> Result<(), CliError> {
         .collect();
     let failed_note = match failed.matching {
         0 => String::new(),
-        count => format!("; {count} failed, of {}", reasons.join(", ")),
+        count => format!("; {count} failed: {}", reasons.join(", ")),
     };
-    print_stderr(&format!("no failed item matches: nothing to replay{failed_note}"));
+    print_stderr(&format!("no failed item matches, so there is nothing to replay{failed_note}"));
     Ok(())
 }
 

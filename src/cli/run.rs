@@ -38,8 +38,8 @@ use crate::{
 /// INPUT is a JSONL, CSV or text file, OpenAI, Anthropic or Gemini batch lines, a directory, glob or list of pictures,
 /// or - for standard input. The same command resumes a run, however it was stopped.
 ///
-/// Quote a glob, so that the shell does not expand it: * and ? match characters of one name, ** any folders, [abc] and
-/// [a-z] one of these characters, [!abc] any other; {a,b} is not supported.
+/// Quote a glob so that the shell does not expand it. * and ? match characters within a name, ** matches any folders,
+/// [abc] and [a-z] match one of these characters, [!abc] any other; {a,b} is not supported.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -48,11 +48,11 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub front_end: FrontEndArgs,
 
-    /// Do not ask the providers about the keys first
+    /// Do not check the keys with their providers first
     #[arg(long)]
     pub no_check: bool,
 
-    /// Send rows again whose text has changed since the run began
+    /// Send rows again if they have changed since the run started
     #[arg(long)]
     pub accept_changed: bool,
 }
@@ -67,7 +67,7 @@ pub(super) struct BatchArgs {
     #[command(flatten)]
     pub keys_args: KeysArgs,
 
-    /// Where the run is kept; default: runs/<input name>
+    /// Directory of the run; default: runs/<input name>
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 
@@ -80,35 +80,35 @@ pub(super) struct BatchArgs {
 
 fn prompt_help() -> String {
     format!(
-        "Template over a row's fields or a picture: '{{{{ question }}}}', '{{{{ name }}}}'.\n\
-         Rows default to their own prompt, pictures to:\n{DEFAULT_CAPTION_PROMPT}"
+        "Prompt template with the fields of a row or a picture: '{{{{ question }}}}', '{{{{ name }}}}'.\n\
+         Default: the row's own prompt; for pictures:\n{DEFAULT_CAPTION_PROMPT}"
     )
 }
 
 /// Options for the prompt and the captions.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct PromptArgs {
-    /// Template over a row's fields or a picture: '{{ question }}', '{{ name }}'
+    /// Prompt template with the fields of a row or a picture: '{{ question }}', '{{ name }}'
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", long_help = prompt_help())]
     pub prompt: Option<String>,
 
-    /// Read the template from a file
+    /// Read the prompt template from a file
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
 
-    /// System prompt for rows without their own
+    /// System prompt for rows that don't have their own
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
 
-    /// Most output tokens an answer may have
+    /// Maximum number of output tokens in an answer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_output_tokens: Option<u32>,
 
-    /// Only the first N rows, for a test
+    /// Use only the first N rows, for a test
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 
-    /// INPUT is a list of pictures: every line names one, except blank lines and those that begin with #
+    /// INPUT is a list of pictures, one on each line; blank lines and lines that begin with # are ignored
     #[arg(long, conflicts_with = "lines")]
     pub list: bool,
 
@@ -275,7 +275,8 @@ pub(super) fn refuse_without_vision(input: &Input, config: &Config) -> Result<()
     }
     let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
     Err(CliError::usage(format!(
-        "the input is pictures, and no model of {} takes any: say vision = true in the [[model]] of one that does ({})",
+        "the input consists of pictures, but no model in {} accepts pictures: set vision = true in the [[model]] of one \
+         that does ({})",
         config.origin,
         models.join(", ")
     )))
@@ -312,7 +313,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     }
     let mut summary = if recorded_pins.is_some() { input.validate_resumed()? } else { input.validate()? };
     let caption_claim = claim_captions(&clock, dir, std::mem::take(&mut summary.caption_files))?;
-    let skipped = if summary.skipped > 0 { format!(", {} captioned already", summary.skipped) } else { String::new() };
+    let skipped = if summary.skipped > 0 { format!(", {} already captioned", summary.skipped) } else { String::new() };
     let rows = input.kind().format_count(summary.items);
     print_stderr(&format!("{}: {rows}{skipped}; run directory {}", args.batch.input, dir.path().display()));
     for warning in input.warnings() {

@@ -79,8 +79,8 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
             let ConflictingRun { run_dir, pid, shared_files } = other;
             let run_dir = run_dir.display();
             Err(CliError::usage(format!(
-                "{} of this batch {} being written by the run in {run_dir} (process {pid}): both would pay for them. \
-                 Wait until that run has ended (`cascadeck status {run_dir}`), or write these under a folder of their own \
+                "{} of this batch {} being written by the run in {run_dir} (process {pid}), so both would pay for them. \
+                 Wait until that run has ended (`cascadeck status {run_dir}`), or write these captions to another folder \
                  with --captions DIR",
                 pluralize(shared_files, "caption"),
                 is_or_are(shared_files),
@@ -88,7 +88,7 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
         }
         Err(error) => {
             let message =
-                "warning: it can't be told whether another run writes the same captions, and would pay for them too";
+                "warning: can't check whether another run writes the same captions and would also pay for them";
             print_stderr(&format!("{message}: {}: {error}", folder.display()));
             Ok(None)
         }
@@ -145,7 +145,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
             ) => {}
             Err(error) => {
                 print_stderr(&format!(
-                    "the dashboard could not go on, the run does: {}",
+                    "the dashboard failed, but the run continues: {}",
                     super::error::format_chain(&error)
                 ));
             }
@@ -191,15 +191,17 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
             match print_result {
                 Ok(()) => Ok(status),
                 Err(error) => Err(CliError::internal(format!(
-                    "the run's summary is lost, its results are not: {error}. `cascadeck status` shows it again"
+                    "the run's summary could not be printed: {error}. The results are recorded, and `cascadeck status` \
+                     shows the summary again"
                 ))),
             }
         }
         Ok(Err(error)) => Err(CliError::internal(format!(
-            "the engine failed ({error}). What is recorded is safe; the same command resumes it. Please report this."
+            "the engine failed ({error}). Everything recorded is safe; the same command resumes the run. Please report \
+             this."
         ))),
         Err(_) => {
-            Err(CliError::internal("the run's last records could not be written in time; the same command resumes it"))
+            Err(CliError::internal("the run's last records were not written in time; the same command resumes the run"))
         }
     }
 }
@@ -219,11 +221,11 @@ fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, is_interrupted: bool) 
     match outcome {
         RunOutcome::Failed { reason } => Err(CliError::internal(format!("{reason}. The same command resumes the run"))),
         RunOutcome::Stopped { reason } => {
-            print_stderr(&format!("stopped: {reason}; the same command resumes"));
+            print_stderr(&format!("stopped: {reason}; the same command resumes the run"));
             Ok(status_with_work_left(is_interrupted))
         }
         RunOutcome::BudgetSpent { reason } => {
-            print_stderr(&format!("stopped: {reason}; it resumes with that"));
+            print_stderr(&format!("stopped: {reason}; after that the run can be resumed"));
             Ok(status_with_work_left(is_interrupted))
         }
         RunOutcome::HeldBack { reason } => {
@@ -244,7 +246,9 @@ const fn status_with_work_left(is_interrupted: bool) -> u8 {
 async fn handle_signals(handle: EngineHandle, is_interrupted: Arc<AtomicBool>) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
-        tracing::warn!("signals can't be heeded: an interrupt ends the process at once; the run stays resumable");
+        tracing::warn!(
+            "can't install signal handlers: an interrupt ends the process at once; the run can still be resumed"
+        );
         return;
     };
     let mut is_draining = false;
@@ -253,7 +257,7 @@ async fn handle_signals(handle: EngineHandle, is_interrupted: Arc<AtomicBool>) {
             Some(()) = interrupt.recv() => {}
             Some(()) = terminate.recv() => {}
             Some(()) = hangup.recv() => {
-                tracing::info!("the terminal is gone; the run goes on");
+                tracing::info!("the terminal was closed; the run continues");
                 continue;
             }
             else => return,
@@ -261,7 +265,7 @@ async fn handle_signals(handle: EngineHandle, is_interrupted: Arc<AtomicBool>) {
         is_interrupted.store(true, Ordering::Relaxed);
         let command = if is_draining { Command::Stop } else { Command::Drain };
         if !is_draining {
-            print_stderr("interrupted: finishing what is in flight; once more stops at once");
+            print_stderr("interrupted: finishing the requests in flight; interrupt again to stop at once");
         }
         is_draining = true;
         // The reply comes only after the command is recorded, which a full disk may prevent. Listen for signals

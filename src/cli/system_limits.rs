@@ -17,15 +17,15 @@ const EXTRA_THREADS: usize = 7;
 pub(super) fn check() -> Result<(), CliError> {
     check_handles(MIN_HANDLE_PAIRS).map_err(|error| {
         CliError::internal(format!(
-            "there are too few file handles: {error}. Raise the limit (`ulimit -n 1024`) and run the same command again"
+            "too few file handles are available: {error}. Raise the limit (`ulimit -n 1024`) and run the same command again"
         ))
     })?;
     // The runtime starts this many worker threads.
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     check_threads(workers + EXTRA_THREADS).map_err(|error| {
         CliError::internal(format!(
-            "the system gives too few threads, {} are needed: {error}. Raise the limit (`ulimit -u`, or a container's limit \
-             of processes) and run the same command again",
+            "too few threads are available, {} are needed: {error}. Raise the limit (`ulimit -u`, or the process limit of \
+             the container) and run the same command again",
             workers + EXTRA_THREADS
         ))
     })

@@ -30,25 +30,27 @@ pub(super) fn check_base_url(text: &str, api: Option<Api>, insecure: bool) -> Re
         .map_err(|_| format!("base_url must be an address like {example}, not {}", quote_unless_secret(text)))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         // Not echoed: it is probably a credential.
-        return Err("base_url must be a plain address: keys belong under [[key]], and ?… or #… nowhere".to_owned());
+        return Err("base_url must not contain credentials, ?… or #…; keys belong under [[key]]".to_owned());
     }
     let host = url.host_str().unwrap_or_default();
     let scope = host_scope(host);
     match url.scheme() {
         "https" => {}
         "http" if is_unspecified(host) => {
-            return Err(format!("base_url: {host} is where a server listens; to reach it write http://127.0.0.1"));
+            return Err(format!(
+                "base_url: {host} is an address to listen on, not to connect to; use http://127.0.0.1"
+            ));
         }
         "http" if scope == HostScope::Loopback || (insecure && scope == HostScope::Private) => {}
         "http" if scope == HostScope::Private => {
             return Err(format!(
-                "base_url: plain http would send keys readable to {host}; use https, or set insecure = true \
+                "base_url: plain http would send keys unencrypted to {host}; use https, or set insecure = true \
                  if that network is your own"
             ));
         }
         "http" => {
             return Err(format!(
-                "base_url: plain http would send keys readable over the internet to {host}; use https"
+                "base_url: plain http would send keys unencrypted over the internet to {host}; use https"
             ));
         }
         other => {
@@ -67,20 +69,20 @@ pub(super) fn check_base_url(text: &str, api: Option<Api>, insecure: bool) -> Re
 
 /// Checks a webhook's address. The whole address is a secret, so no part of it is echoed.
 pub(super) fn check_webhook_url(text: &str, insecure: bool) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "url is no address; it must begin with https://")?;
+    let url = Url::parse(text).map_err(|_| "url is not a valid address; it must begin with https://")?;
     let host = url.host_str().unwrap_or_default();
     match (url.scheme(), host_scope(host)) {
         ("http", _) if is_unspecified(host) => {
-            Err("url: that is where a server listens; to reach it write http://127.0.0.1")
+            Err("url: this is an address to listen on, not to connect to; use http://127.0.0.1")
         }
         ("https", _) | ("http", HostScope::Loopback) => Ok(url),
         ("http", HostScope::Private) if insecure => Ok(url),
         ("http", HostScope::Private) => Err(
-            "url: plain http would send messages, and the address itself, readable over that network; use https, or \
+            "url: plain http would send messages, and the address itself, unencrypted over that network; use https, or \
              set insecure = true if the network is your own",
         ),
         ("http", HostScope::Public) => {
-            Err("url: plain http would send messages, and the address itself, readable over the internet; use https")
+            Err("url: plain http would send messages, and the address itself, unencrypted over the internet; use https")
         }
         _ => Err("url must begin with https://"),
     }

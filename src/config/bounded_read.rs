@@ -31,20 +31,20 @@ pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > max_bytes {
         let max_size =
             if max_bytes < 1 << 20 { format!("{} KiB", max_bytes >> 10) } else { format!("{} MiB", max_bytes >> 20) };
-        let message = format!("it has more than {max_size}, the most that is read here; is it the right file?");
+        let message = format!("it is larger than the limit of {max_size}; is it the right file?");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
 }
 
-/// Describes an error: `cannot be read: no such file or directory`.
+/// Describes an error: `can't be read: no such file or directory`.
 pub(super) fn describe_read_error(error: &std::io::Error) -> String {
     let text = error.to_string();
     let message = text.split(" (os error").next().unwrap_or(&text);
     // The message of `read_at_most` keeps its capital letters.
     let description =
         if error.kind() == io::ErrorKind::FileTooLarge { message.to_owned() } else { message.to_lowercase() };
-    format!("cannot be read: {description}")
+    format!("can't be read: {description}")
 }
 
 /// Returns a warning if other users of this machine may read `path`.
@@ -55,7 +55,10 @@ pub(super) fn permission_warning(path: &Path) -> Option<String> {
     let mode = metadata.permissions().mode() & 0o777;
     (metadata.is_file() && mode & 0o077 != 0).then(|| {
         let name = path.display();
-        format!("{name} holds secrets and others on this machine may read it (mode {mode:03o}): chmod 600 {name}")
+        format!(
+            "{name} contains secrets, but other users on this machine can read it (mode {mode:03o}): \
+             run chmod 600 {name}"
+        )
     })
 }
 

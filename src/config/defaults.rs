@@ -41,11 +41,11 @@ pub(super) fn read(root: &TomlTable<'_>, directory: &Path) -> Defaults {
 /// Reads stop sequences. Blanks and line breaks are valid; an empty text is not.
 fn read_stop(field: TomlField<'_>) -> Option<Vec<String>> {
     let mut stops = Vec::new();
-    for entry in field.list("texts")? {
+    for entry in field.list("strings")? {
         match entry.value.as_str() {
             Some("") => entry.doc.add_error(entry.offset, "a stop sequence is empty"),
             Some(text) => stops.push(text.to_owned()),
-            None => entry.wrong_type("a list of texts in quotes"),
+            None => entry.wrong_type("a list of strings in quotes"),
         }
     }
     Some(stops)
@@ -76,7 +76,9 @@ fn read_json_mode(field: TomlField<'_>, directory: &Path) -> Option<JsonMode> {
             let name = path.display().to_string();
             match schema {
                 Ok(schema @ Value::Object(_)) => return Some(JsonMode::Schema(schema)),
-                Ok(_) => field.doc.add_error(field.offset, format!("{} holds no JSON schema", sanitize(&name))),
+                Ok(_) => {
+                    field.doc.add_error(field.offset, format!("{} does not contain a JSON schema", sanitize(&name)));
+                }
                 Err(reason) => field.doc.add_error(field.offset, format!("{} {reason}", sanitize(&name))),
             }
             None

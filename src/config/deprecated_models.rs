@@ -4,16 +4,16 @@
 pub(super) fn deprecation_notice(model: &str) -> Option<&'static str> {
     let exact = match model {
         "gemini-2.5-flash" => {
-            "retires on 2026-12-01 and is then answered, and billed, as another model; use gemini-3.5-flash-lite or gemini-3.8-flash"
+            "retires on 2026-12-01; its requests are then answered, and billed, as another model; use gemini-3.5-flash-lite or gemini-3.8-flash"
         }
         "gemini-2.5-pro" => {
-            "retires on 2026-12-01 and is then answered, and billed, as another model; use gemini-3.8-flash"
+            "retires on 2026-12-01; its requests are then answered, and billed, as another model; use gemini-3.8-flash"
         }
         "gemini-2.5-flash-image" => "was shut down on 2026-10-02",
         "gemini-3-pro-preview" => "was shut down on 2026-03-09",
         "gemini-3.1-flash-lite-preview" => "was shut down on 2026-05-25; use gemini-3.1-flash-lite",
-        "gemini-3.5-flash" => "is answered by gemini-3.6-flash since 2026-10-08",
-        "gemini-3.7-flash" => "is answered by gemini-3.8-flash since 2026-10-08",
+        "gemini-3.5-flash" => "has been answered by gemini-3.6-flash since 2026-10-08",
+        "gemini-3.7-flash" => "has been answered by gemini-3.8-flash since 2026-10-08",
         "gpt-5-mini" => "retires on 2026-12-11; use gpt-5.4-mini",
         "gpt-5-nano" => "retires on 2026-12-11; use gpt-5.4-nano",
         "gpt-4.1-nano" => "was retired on 2026-10-23; use gpt-5.4-nano",

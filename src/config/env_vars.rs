@@ -124,14 +124,14 @@ impl Dotenv {
                     let location = format!("{name}:{}", index + 1);
                     // The error contains several lines only if a quote is not closed.
                     let reason = if entry_lines.next().is_some() {
-                        "a quote opens here that nothing closes; it is ignored to its end"
+                        "a quote is opened here and never closed; the rest of the file is ignored"
                     } else {
-                        "not a line of the form NAME=value, where a value with spaces or quotes in it needs quotes around \
-                         it; it is ignored"
+                        "not a line of the form NAME=value, so it is ignored; a value that contains spaces or quotes must be \
+                         quoted"
                     };
                     dotenv.problems.push(format!("{location}: {reason}"));
                 }
-                Err(_) => dotenv.problems.push(format!("{name} could not be read to its end")),
+                Err(_) => dotenv.problems.push(format!("{name} could not be read to the end")),
             }
         }
         dotenv

@@ -140,7 +140,7 @@ fn read_secrets(
                 Err(reason) => errors.push(ConfigError {
                     file: from_dotenv.then(|| ".env".into()),
                     position: None,
-                    message: format!("{name}: key number {} {reason}; separate keys by commas", index + 1),
+                    message: format!("{name}: key number {} {reason}; separate keys with commas", index + 1),
                 }),
             }
         }
@@ -150,19 +150,19 @@ fn read_secrets(
 
 fn no_keys_error(env_vars: &EnvVars<'_>, searched_files: &[String]) -> ConfigErrors {
     let names: Vec<&str> = ENV_PROVIDERS.iter().flat_map(|env_provider| env_provider.variables).collect();
-    let mut message = String::new();
+    let mut message = "no keys found: ".to_owned();
     if !env_vars.dotenv_problems().is_empty() {
         let problems = env_vars.dotenv_problems().join("\n");
-        message = format!("no keys found, and a .env that can't be read as it stands:\n{problems}\nOtherwise, ");
+        message = format!("no keys found, and .env could not be read completely:\n{problems}\nApart from that, ");
     }
     let _ = write!(
         message,
-        "no keys found: there is no {}, and none of {} is set.\n\
+        "there is no {}, and none of {} is set.\n\
          Give keys in one of three ways:\n\
          \x20 1. in the environment:  export GEMINI_API_KEYS=\"key1,key2\"\n\
          \x20 2. in a file .env here: GEMINI_API_KEYS=key1,key2\n\
          \x20 3. in ./keys.toml (or --keys FILE), which also sets models, limits and budget: start from keys.example.toml\n\
-         Without any key, `cascadeck demo` shows the program at work.",
+         To try the program without a key, run `cascadeck demo`.",
         searched_files.join(" or "),
         names.join(", "),
     );
@@ -175,7 +175,7 @@ impl DefaultModel {
         debug_assert_eq!(
             deprecated_models::deprecation_notice(self.name),
             None,
-            "only current models are started with"
+            "the default models must not be deprecated"
         );
         Model {
             name: self.name.to_owned(),

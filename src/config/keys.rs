@@ -61,7 +61,7 @@ impl ConfiguredKeys {
         let resolved_secret = secret_field.and_then(|field| {
             // `TomlField::text` would report a blank text. `secret::resolve` reports it with a message about secrets.
             let Some(text) = field.value.as_str() else {
-                field.wrong_type("a text in quotes: \"env:NAME\", \"file:PATH\" or the secret itself");
+                field.wrong_type("a string in quotes: \"env:NAME\", \"file:PATH\" or the secret itself");
                 return None;
             };
             secret::resolve(text, secret_paths, env_vars).map_err(|reason| doc.add_error(field.offset, reason)).ok()
@@ -111,7 +111,7 @@ impl ConfiguredKeys {
         if let Some(duplicate) = self.keys.iter().position(|key| key.name == alias.text) {
             let line = table.doc.line_number(self.alias_offsets[duplicate]);
             let message = format!(
-                "a key named {} already stands on line {line}; aliases tell keys apart",
+                "a key named {} is already defined on line {line}; key names must be unique",
                 quote_unless_secret(alias.text)
             );
             table.doc.add_error(alias.offset, message);
@@ -129,7 +129,7 @@ impl ConfiguredKeys {
             table.doc.add_error(
                 offset,
                 format!(
-                    "this is the same secret as key {}'s; list it once",
+                    "key {} has the same secret; list it only once",
                     quote_unless_secret(&self.keys[duplicate].name)
                 ),
             );
@@ -193,7 +193,7 @@ fn read_allowed_models(table: &TomlTable<'_>, provider: ProviderId, models: &[Lo
             let did_you_mean = format_suggestion(name.text, provider_models());
             let available = join_alternatives(provider_models());
             let message = format!(
-                "models: there is no model {} at this provider{did_you_mean}; it has {available}",
+                "models: this provider has no model {}{did_you_mean}; use {available}",
                 quote_unless_secret(name.text)
             );
             table.doc.add_error(name.offset, message);

@@ -145,7 +145,7 @@ fn check_routes(doc: &TomlDoc<'_>, providers: &Providers, models: &[LocatedModel
         let message = if keys.keys.is_empty() {
             "there is no [[key]]: give each key a name, a provider and a secret, like secret = \"env:GEMINI_KEY\""
         } else {
-            "no key fits any model: keys and models must name the same provider"
+            "no key can be used with any model: a key and a model must name the same provider"
         };
         doc.add_error(0, message);
     }

@@ -44,16 +44,16 @@ impl KnownModels {
         const MAX_LISTED: usize = 10;
         let usable = || self.usable.iter().map(String::as_str);
         let reason = if self.without_key.contains(name) {
-            format!("which no key of {} may use", self.origin)
+            format!("which no key in {} may use", self.origin)
         } else {
             let did_you_mean = format_suggestion(name, usable());
-            format!("which {} does not have{did_you_mean}", self.origin)
+            format!("which is not in {}{did_you_mean}", self.origin)
         };
         let more = self.usable.len().saturating_sub(MAX_LISTED);
         let usable = join_alternatives(usable().take(MAX_LISTED));
         let usable = if more > 0 { format!("{usable} and {more} more") } else { usable };
         format!(
-            "is {}, {reason}; rows may name {usable}. To have any model answer such rows, say unknown_model = \"any\" under \
+            "is {}, {reason}; rows may name {usable}. To let any model answer such rows, set unknown_model = \"any\" under \
              [input] in keys.toml",
             quote_unless_secret(name)
         )
@@ -67,8 +67,9 @@ impl KnownModels {
         let more = if names.len() > MAX_LISTED { " and others" } else { "" };
         let (row, verb, model) = if rows == 1 { ("row", "names", "a model") } else { ("rows", "name", "models") };
         format!(
-            "{rows} {row} {verb} {model} that {} does not have ({}{more}, first in line {first_line}); any model answers \
-             them. [input] unknown_model = \"refuse\" has such rows refused, \"any\" leaves this warning out",
+            "{rows} {row} {verb} {model} that {} not in {} ({}{more}, first in line {first_line}); any model may answer \
+             them. Under [input], set unknown_model = \"refuse\" to refuse such rows, or \"any\" to turn off this warning",
+            if rows == 1 { "is" } else { "are" },
             self.origin,
             listed.join(", "),
         )

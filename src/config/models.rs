@@ -37,7 +37,7 @@ pub(super) fn read(root: &TomlTable<'_>, providers: &mut Providers) -> Vec<Locat
             let line = table.doc.line_number(duplicate.name_offset);
             let provider_name = quote_unless_secret(&providers.get(provider).provider.name);
             let message = format!(
-                "model {} already stands at provider {provider_name} on line {line}",
+                "model {} of provider {provider_name} is already defined on line {line}",
                 quote_unless_secret(name.text)
             );
             table.doc.add_error(name.offset, message);
@@ -60,7 +60,7 @@ fn read_settings(table: &TomlTable<'_>, provider: Option<&ProviderEntry>) -> Mod
     if let (Some(output), Some(context)) = (max_output, context)
         && u64::from(output) > context
     {
-        table.doc.add_error(table.offset, format!("max_output = {output} is more than the whole context = {context}"));
+        table.doc.add_error(table.offset, format!("max_output = {output} must not be larger than context = {context}"));
     }
     let is_free = provider.is_some_and(|provider| provider.is_free);
     Model {
@@ -94,10 +94,12 @@ fn read_limits(table: &TomlTable<'_>, provider: Option<&ProviderEntry>) -> Limit
     if let (Some(burst), Some(field)) = (limits.burst, table.field("burst")) {
         match limits.rpm {
             None if table.field("rpm").is_none() => {
-                table.doc.add_error(field.offset, "burst says how much of rpm may go at once, but there is no rpm");
+                table
+                    .doc
+                    .add_error(field.offset, "burst limits how much of rpm may be sent at once, but rpm is not set");
             }
             Some(rpm) if burst > rpm => {
-                table.doc.add_error(field.offset, format!("burst = {burst} is more than rpm = {rpm} lets through"));
+                table.doc.add_error(field.offset, format!("burst = {burst} must not be larger than rpm = {rpm}"));
             }
             _ => {}
         }

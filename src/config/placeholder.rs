@@ -102,7 +102,7 @@ fn quote_placeholder(text: &str) -> String {
     if is_masked(text) && text.len() <= 100 {
         format!("`{}`", sanitize(text))
     } else if looks_like_secret(inside) || text.contains(|c: char| c.is_ascii_digit()) {
-        "(not shown: there may be a secret in it)".to_owned()
+        "(not shown: it may contain a secret)".to_owned()
     } else {
         quote_unless_secret(text)
     }

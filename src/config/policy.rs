@@ -68,7 +68,7 @@ pub(super) fn read(
     if policy.breaker_open_time > policy.breaker_max_open_time {
         let offset =
             table.field("breaker_open").or(table.field("breaker_max")).map_or(table.offset, |field| field.offset);
-        table.doc.add_error(offset, "breaker_open is longer than breaker_max, which it doubles up to");
+        table.doc.add_error(offset, "breaker_open must not be longer than breaker_max, up to which it is doubled");
     }
     report_strategies_without_wait(&table, &policy, rule_strategies);
     policy
@@ -83,8 +83,8 @@ fn report_strategies_without_wait(table: &TomlTable<'_>, policy: &Policy, mut st
     strategies.extend(table.field("strategy").map(|field| (field.offset, policy.strategy)));
     for (offset, strategy) in strategies.into_iter().filter(|(_, strategy)| !strategy.supports_wait()) {
         let message = format!(
-            "strategy = \"{}\" does not go with when_limited = \"wait\", the strict pipeline over the cascade's order; \
-             take when_limited = \"spill\" or strategy = \"cascade\"",
+            "strategy = \"{}\" can't be combined with when_limited = \"wait\", the strict pipeline in the cascade's \
+             order; use when_limited = \"spill\" or strategy = \"cascade\"",
             strategy.name()
         );
         table.doc.add_error(offset, message);
@@ -106,9 +106,7 @@ fn read_balance(policy: &TomlTable<'_>) -> Option<BalanceWeights> {
         wait: weight("wait", defaults.wait),
     };
     if balance.quality + balance.price + balance.wait <= 0.0 {
-        table
-            .doc
-            .add_error(table.offset, "balance weighs nothing: at least one of quality, price and wait must be above 0");
+        table.doc.add_error(table.offset, "balance: at least one of quality, price and wait must be greater than 0");
     }
     Some(balance)
 }

@@ -42,7 +42,7 @@ impl Providers {
                 let line = table.doc.line_number(name_offsets[first]);
                 table.doc.add_error(
                     name.offset,
-                    format!("provider {} already stands on line {line}", quote_unless_secret(name.text)),
+                    format!("provider {} is already defined on line {line}", quote_unless_secret(name.text)),
                 );
                 continue;
             }
@@ -116,7 +116,7 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
         None if table.field("api").is_none() => {
             let did_you_mean = format_suggestion(name.text, PRESETS.iter().map(|preset| preset.name));
             let message = format!(
-                "{} is no well-known provider{did_you_mean}, so its api must be given: gemini, openai or anthropic",
+                "{} is not a well-known provider{did_you_mean}, so it needs an api: gemini, openai or anthropic",
                 quote_unless_secret(name.text)
             );
             table.doc.add_error(table.offset, message);
@@ -171,9 +171,9 @@ fn read_headers(table: &TomlTable<'_>) -> Vec<(String, String)> {
         let value_text = value.get_ref().as_str();
         match (header_error(name, value_text.unwrap_or_default()), value_text) {
             (Some(why), _) => add_error(key.span().start, why),
-            (None, None) => add_error(value.span().start, "its value must be a text in quotes"),
+            (None, None) => add_error(value.span().start, "its value must be a string in quotes"),
             (None, Some(text)) if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
-                add_error(value.span().start, "its value may only hold visible ASCII characters");
+                add_error(value.span().start, "its value may only contain visible ASCII characters");
             }
             (None, Some(text)) => headers.push((name.to_ascii_lowercase(), text.to_owned())),
         }
@@ -188,10 +188,10 @@ fn header_error(name: &str, value: &str) -> Option<&'static str> {
     let lowered = name.to_ascii_lowercase();
     let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token_byte) {
-        Some("this can't be the name of a header")
+        Some("this is not a valid header name")
     } else if CREDENTIALS.contains(&lowered.as_str()) && !value.contains("{key}") {
         Some(
-            "credentials are sent from [[key]] secret, where they are kept out of logs: write {key} in their place, as in \
+            "credentials belong in the secret of a [[key]], which is kept out of logs; write {key} in their place, as in \
              \"Bearer {key}\"",
         )
     } else if RESERVED.contains(&lowered.as_str()) {
@@ -211,7 +211,10 @@ pub(super) fn check_name(doc: &TomlDoc<'_>, label: &str, name: TomlText<'_>) {
             format!("{label} is shown everywhere, and this one looks like a secret; choose another"),
         );
     } else if text.contains(char::is_whitespace) || sanitize(text) != text {
-        doc.add_error(name.offset, format!("{label} must be one visible word, not {}", quote_unless_secret(text)));
+        doc.add_error(
+            name.offset,
+            format!("{label} must be a single word of visible characters, not {}", quote_unless_secret(text)),
+        );
     } else if text.chars().count() > 100 {
         doc.add_error(name.offset, format!("{label} may have at most 100 characters"));
     }

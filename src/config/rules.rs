@@ -40,13 +40,13 @@ pub(super) fn read(root: &TomlTable<'_>, models: &[LocatedModel]) -> Vec<Located
             let line = table.doc.line_number(duplicate.name_offset);
             table.doc.add_error(
                 name.offset,
-                format!("a rule named {} already stands on line {line}", quote_unless_secret(name.text)),
+                format!("a rule named {} is already defined on line {line}", quote_unless_secret(name.text)),
             );
         }
         if let Some(earlier) = rules.iter().find(|other| other.rule.conditions == RuleConditions::default()) {
             let (earlier, line) = (quote_unless_secret(&earlier.rule.name), table.doc.line_number(earlier.name_offset));
             let message = format!(
-                "this rule can never apply: rule {earlier} on line {line} fits every item, and the first that fits counts"
+                "this rule can never apply: rule {earlier} on line {line} matches every item, and the first match applies"
             );
             table.doc.add_error(table.offset, message);
         }
@@ -77,7 +77,7 @@ fn read_terms(table: &TomlTable<'_>) -> Option<RequiredTerms> {
         if let Some(field) = table.field("terms_at_least") {
             table.doc.add_error(
                 field.offset,
-                "terms_at_least says how many of terms an item must mention, but there are no terms",
+                "terms_at_least sets how many of terms an item must mention, but terms is not set",
             );
         }
         return None;
@@ -111,7 +111,7 @@ fn read_field_conditions(field: &TomlField<'_>) -> Option<BTreeMap<String, Strin
             DeValue::Boolean(flag) => flag.to_string(),
             _ => {
                 let message = format!(
-                    "field {}: give a text, a whole number, true or false",
+                    "field {}: the value must be a string, a whole number, true or false",
                     quote_unless_secret(name.get_ref())
                 );
                 field.doc.add_error(value.span().start, message);
@@ -131,14 +131,14 @@ fn read_models(table: &TomlTable<'_>, models: &[LocatedModel]) -> Option<Vec<Str
         let Some(name) = entry.text() else { continue };
         if !known().any(|model| model == name.text) {
             let message = format!(
-                "models: there is no [[model]] called {}{}; there are {}",
+                "models: there is no [[model]] named {}{}; use {}",
                 quote_unless_secret(name.text),
                 format_suggestion(name.text, known()),
                 join_alternatives(known())
             );
             table.doc.add_error(name.offset, message);
         } else if allowed.iter().any(|model| model == name.text) {
-            table.doc.add_error(name.offset, format!("models: {} stands here twice", quote_unless_secret(name.text)));
+            table.doc.add_error(name.offset, format!("models: {} is listed twice", quote_unless_secret(name.text)));
         } else {
             allowed.push(name.text.to_owned());
         }

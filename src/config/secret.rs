@@ -60,7 +60,7 @@ fn from_variable(name: &str, env_vars: &EnvVars<'_>) -> Result<ResolvedSecret, S
         // The variable may be in a line of the .env that could not be read.
         let problems = match env_vars.dotenv_problems() {
             [] => String::new(),
-            complaints => format!(" ({})", complaints.join("; ")),
+            problems => format!(" ({})", problems.join("; ")),
         };
         format!(
             "the variable {label} is not set, neither in the environment nor in a .env file; \
@@ -91,7 +91,7 @@ fn from_file(path: &str, paths: &SecretPaths<'_>) -> Result<ResolvedSecret, Stri
 /// Checks a secret. It is sent in an HTTP header, so it must be one word of visible ASCII.
 pub(super) fn check_secret(text: &str) -> Result<SecretString, String> {
     if let Some(placeholder) = Placeholder::detect(text) {
-        return Err(format!("{placeholder}; the key itself belongs there"));
+        return Err(format!("{placeholder}; put the key itself there"));
     }
     let reason = if text.is_empty() {
         "is empty"
@@ -100,7 +100,7 @@ pub(super) fn check_secret(text: &str) -> Result<SecretString, String> {
     } else if text.contains(char::is_whitespace) {
         "has white space in it; a key is a single word"
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "has characters in it that no key has; copy it again"
+        "contains characters that can't occur in a key; copy it again"
     } else if text.starts_with(['"', '\'']) {
         "has quotes around it; a key is a single word without them"
     } else {
@@ -124,9 +124,9 @@ mod tests {
             ("", "is empty"),
             ("a b", "has white space in it; a key is a single word"),
             ("ab\n", "has a line break in it; a key is a single word"),
-            ("ab\u{200b}", "has characters in it that no key has; copy it again"),
+            ("ab\u{200b}", "contains characters that can't occur in a key; copy it again"),
             ("\"sk-abc\"", "has quotes around it; a key is a single word without them"),
-            ("schlüssel", "has characters in it that no key has; copy it again"),
+            ("schlüssel", "contains characters that can't occur in a key; copy it again"),
         ] {
             assert_eq!(check_secret(text).err().as_deref(), Some(why), "{text:?}");
         }

@@ -136,7 +136,8 @@ impl<'s> TomlTable<'s> {
     pub fn tables(&self, name: &'static str, schema: &'static Schema) -> Vec<TomlTable<'s>> {
         let Some(field) = self.field(name) else { return Vec::new() };
         let DeValue::Array(entries) = field.value else {
-            self.doc.add_error(field.offset, format!("write [[{name}]], in double brackets: there may be several"));
+            self.doc
+                .add_error(field.offset, format!("write [[{name}]] in double brackets, since there may be several"));
             return Vec::new();
         };
         let open_table = |entry: &'s Spanned<DeValue<'s>>| {
@@ -185,7 +186,7 @@ impl<'s> TomlTable<'s> {
 
     /// A limit from 1 to `max`. For no limit, the setting is left out.
     pub fn limit<T: TryFrom<i64>>(&self, name: &'static str, max: i64) -> Option<T> {
-        self.field(name)?.integer_in_range(1..=max, "; leave it out where there is no limit")
+        self.field(name)?.integer_in_range(1..=max, "; leave it out for no limit")
     }
 
     pub fn number(&self, name: &'static str, allowed: RangeInclusive<f64>) -> Option<f64> {
@@ -217,7 +218,7 @@ impl<'s> TomlField<'s> {
     /// Reports a value of the wrong type. The value is not shown, since it may be a secret.
     pub fn wrong_type(&self, expected: &str) {
         let found = match self.value {
-            DeValue::String(_) => "a text",
+            DeValue::String(_) => "a string",
             DeValue::Integer(_) => "a whole number",
             DeValue::Float(_) => "a number with a fraction",
             DeValue::Boolean(_) => "true or false",
@@ -230,7 +231,7 @@ impl<'s> TomlField<'s> {
 
     pub fn text(&self) -> Option<TomlText<'s>> {
         let Some(text) = self.value.as_str() else {
-            self.wrong_type("a text in quotes");
+            self.wrong_type("a string in quotes");
             return None;
         };
         if text.trim().is_empty() {
@@ -244,7 +245,7 @@ impl<'s> TomlField<'s> {
     pub fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
         let names = || choices.iter().map(|&(word, _)| word);
         let Some(given) = self.value.as_str() else {
-            self.wrong_type(&format!("a text, {}", join_alternatives(names())));
+            self.wrong_type(&format!("a string, {}", join_alternatives(names())));
             return None;
         };
         let choice = choices.iter().find(|&&(word, _)| word == given).map(|&(_, choice)| choice);

@@ -144,7 +144,7 @@ impl Webhooks {
     ) -> Option<(SecretString, Url)> {
         let field = table.require("url")?;
         let Some(text) = field.value.as_str() else {
-            field.wrong_type("a text in quotes: \"env:NAME\", \"file:PATH\" or the address itself");
+            field.wrong_type("a string in quotes: \"env:NAME\", \"file:PATH\" or the address itself");
             return None;
         };
         let add_error = |reason: &str| table.doc.add_error(field.offset, reason);
@@ -152,7 +152,7 @@ impl Webhooks {
         let url = address::check_webhook_url(resolved.secret.expose_secret(), insecure).map_err(add_error).ok()?;
         if let Some(duplicate) = self.all.iter().find(|hook| secret::is_same_secret(&hook.url, &resolved.secret)) {
             add_error(&format!(
-                "this is the same address as webhook {}'s; list it once",
+                "webhook {} has the same address; list it only once",
                 quote_unless_secret(&duplicate.name)
             ));
         }
@@ -165,7 +165,7 @@ impl Webhooks {
         if let Some(duplicate) = self.all.iter().position(|hook| hook.name == alias.text) {
             let line = table.doc.line_number(self.alias_offsets[duplicate]);
             let message = format!(
-                "a webhook named {} already stands on line {line}; names tell webhooks apart",
+                "a webhook named {} is already defined on line {line}; webhook names must be unique",
                 quote_unless_secret(alias.text)
             );
             table.doc.add_error(alias.offset, message);
@@ -175,7 +175,7 @@ impl Webhooks {
 
 fn read_alert_kinds(table: &TomlTable<'_>) -> Option<Vec<AlertKind>> {
     let choices = AlertKind::ALL.map(|kind| (kind.name(), kind));
-    let entries = table.field("on")?.list("occasions")?;
+    let entries = table.field("on")?.list("alerts")?;
     let named: Vec<AlertKind> = entries.iter().filter_map(|entry| entry.choice(&choices)).collect();
     Some(AlertKind::ALL.into_iter().filter(|kind| named.contains(kind)).collect())
 }

@@ -62,7 +62,7 @@ impl fmt::Display for Alert {
             Self::Finished { done, failed } => write!(f, "is finished: {done} done, {failed} failed"),
             Self::Stopped { reason } => write!(f, "stopped: {reason}"),
             Self::Event { message } => f.write_str(message),
-            Self::Stalled { reason, until: None } => write!(f, "can't go on: {reason}"),
+            Self::Stalled { reason, until: None } => write!(f, "can't continue: {reason}"),
             Self::Stalled { reason, until: Some(ExpectedEnd { at, announced_at }) } => {
                 let when = at.timestamp().strftime("%Y-%m-%d %H:%M UTC");
                 write!(f, "is waiting until {when} (for {}): {reason}", format_duration(at.since(*announced_at)))
@@ -295,7 +295,7 @@ mod tests {
                 at(4, 5, RunState::Running),
                 at(5, 5, needs_operator(full)),
             ]),
-            ["can't go on: the disk is full", "has resumed", "can't go on: the disk is full"]
+            ["can't continue: the disk is full", "has resumed", "can't continue: the disk is full"]
         );
     }
 

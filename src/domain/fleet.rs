@@ -59,9 +59,9 @@ impl Model {
     /// The reason why the worst-case cost of a request has no upper bound; `None` if it has one.
     pub const fn unbounded_cost_reason(&self) -> Option<&'static str> {
         match self.price {
-            None => Some("has no price: give it usd_per_mtok"),
+            None => Some("has no price: set usd_per_mtok"),
             Some(price) if price.output > 0 && self.max_output.is_none() => {
-                Some("has no max_output, so its dearest answer is unknown")
+                Some("has no max_output, so the highest cost of an answer is unknown")
             }
             Some(_) => None,
         }

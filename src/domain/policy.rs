@@ -219,17 +219,18 @@ impl Policy {
         if self.when_limited != WhenLimited::Wait {
             return None;
         }
-        let explanation = "wait is the strict pipeline over the cascade's order";
+        let explanation = "wait always follows the order of the cascade";
         if !self.strategy.supports_wait() {
             let name = self.strategy.name();
             return Some(format!(
-                "strategy {name} does not go with when_limited = wait: {explanation}; use spill, or cascade"
+                "strategy {name} can't be combined with when_limited = wait: {explanation}; use when_limited = spill, or \
+                 strategy cascade"
             ));
         }
         let rule = self.rules.iter().find(|rule| rule.strategy.is_some_and(|strategy| !strategy.supports_wait()))?;
         let strategy = rule.strategy.map_or("", Strategy::name);
         Some(format!(
-            "rule {} asks for {strategy}, which does not go with when_limited = wait: {explanation}",
+            "rule {} asks for {strategy}, which can't be combined with when_limited = wait: {explanation}",
             rule.name
         ))
     }

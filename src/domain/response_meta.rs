@@ -55,7 +55,7 @@ impl LimitSource {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Configured => "configured",
-            Self::Provider => "stated",
+            Self::Provider => "provider",
             Self::Learned => "learned",
         }
     }

@@ -131,7 +131,7 @@ impl fmt::Display for RuleMatch<'_> {
         let strategy = strategy.map(|strategy| format!("strategy {}", strategy.name()));
         let limit = max_usd.map(|max_usd| format!("at most {max_usd}"));
         let actions: Vec<String> = [models, strategy, limit].into_iter().flatten().collect();
-        let actions = if actions.is_empty() { "as without a rule".to_owned() } else { actions.join("; ") };
+        let actions = if actions.is_empty() { "no change".to_owned() } else { actions.join("; ") };
         write!(f, "rule {name} ({}): {actions}", self.reason)
     }
 }

@@ -63,9 +63,9 @@ impl Strategy {
             Self::RoundRobin => "each in turn",
             Self::Weighted => "in proportion to the weights, evenly mixed",
             Self::PrimaryBackup => "backup keys only while no primary is in service",
-            Self::Health => "at random, the healthier the likelier",
-            Self::LeastRecentlyUsed => "the one that has rested longest",
-            Self::Fastest => "whichever lately answered soonest",
+            Self::Health => "at random, weighted by health",
+            Self::LeastRecentlyUsed => "the route unused for longest",
+            Self::Fastest => "the lowest recent latency",
             Self::Cheapest => "the lowest expected cost",
             Self::Balanced => "quality weighed against price and wait",
         }

@@ -13,24 +13,25 @@ impl Engine {
             at_risk => format!("{} spent, up to {at_risk} possibly billed", money.spent),
         };
         let Some(item_cost) = cheapest_item else {
-            return format!("the budget is used up ({spent_text}); raise it to go on");
+            return format!("the budget is used up ({spent_text}); raise it to continue");
         };
         let needed_cap = format_dollars(committed + item_cost);
         match self.scheduler.policy().max_usd.filter(|cap| committed + item_cost > *cap) {
             Some(cap) if item_cost > cap => format!(
-                "the budget of {} is less than any one item may cost at the worst, {} ({spent_text}): raise it to {needed_cap} at \
-                 the least (--max-usd), or let answers be shorter (--max-output-tokens)",
+                "the budget of {} is too small for any item: one may cost up to {} ({spent_text}); raise it to at \
+                 least {needed_cap} (--max-usd), or shorten the answers (--max-output-tokens)",
                 format_dollars(cap),
                 format_dollars(item_cost)
             ),
             Some(cap) => format!(
-                "the budget of {} is used up ({spent_text}, and the next item may cost {}); raise it to {needed_cap} at the least \
-                 (--max-usd) to go on",
+                "the budget of {} is used up ({spent_text}, and the next item may cost up to {}); raise it to at \
+                 least {needed_cap} (--max-usd) to continue",
                 format_dollars(cap),
                 format_dollars(item_cost)
             ),
             None => format!(
-                "the configured caps on money leave no room: an item may cost {} at the worst ({spent_text}); raise them to go on",
+                "the configured spend caps leave no room: an item may cost up to {} ({spent_text}); raise them to \
+                 continue",
                 format_dollars(item_cost)
             ),
         }

@@ -130,15 +130,15 @@ impl Caption {
 
     fn kept_message(&self) -> String {
         format!(
-            "the caption {} has been edited since it was written, and stays; the new answer is in results.jsonl",
+            "the caption {} was edited after it was written, so it is kept; the new answer is in results.jsonl",
             self.path.display()
         )
     }
 
     fn failed_message(&self, error: &std::io::Error) -> String {
         format!(
-            "the caption {} can't be written: {error}. Its answer is recorded; mend the file or its folder, and the same \
-             command writes it",
+            "the caption {} can't be written: {error}. Its answer is recorded; fix the file or its folder, then run \
+             the same command again to write it",
             self.path.display()
         )
     }
@@ -195,13 +195,13 @@ impl Caption {
                 // The engine being gone means that the run is ending; the next start writes it.
                 if slow_intervals == MAX_SLOW_INTERVALS {
                     let message = format!(
-                        "the caption {target} is not written after {waited}: its disk does not answer. Its answer is \
-                         recorded, and the same command writes it"
+                        "the caption {target} is not written after {waited}: its disk does not respond. Its answer is \
+                         recorded; run the same command again to write it"
                     );
                     let _ = fault_tx.send(DiskFault::OneFile(message)).await;
                     return None;
                 }
-                let message = format!("the caption {target} is not written after {waited}: its disk does not answer");
+                let message = format!("the caption {target} is not written after {waited}: its disk does not respond");
                 let _ = fault_tx.send(DiskFault::Blocking(message)).await;
             };
             let error = match written {
@@ -297,7 +297,7 @@ pub async fn write_missing_captions(
         let named = rewritten[..rewritten.len().min(MAX_NAMED_CAPTIONS)].join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let captions = pluralize(rewritten.len() as u64, "caption");
-        messages.push(format!("{captions} had been deleted or emptied, written again from the record: {named}{more}"));
+        messages.push(format!("{captions} rewritten from the record after being deleted or emptied: {named}{more}"));
     }
     opened.saved_states.insert(PENDING_CAPTIONS_STATE.to_owned(), serde_json::to_string(&still_pending)?);
     Ok(messages)
@@ -364,7 +364,10 @@ mod tests {
             let mut given_up = 0;
             while let Ok(trouble) = trouble.try_recv() {
                 if let DiskFault::OneFile(message) = trouble {
-                    assert!(message.contains("8s") && message.contains("the same command writes it"), "{message}");
+                    assert!(
+                        message.contains("8s") && message.contains("run the same command again to write it"),
+                        "{message}"
+                    );
                     given_up += 1;
                 }
             }

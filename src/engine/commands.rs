@@ -125,7 +125,7 @@ impl Engine {
                 Ok(format!("when exhausted: {}", on_exhausted.name()))
             }
             Command::SetMaxInFlight { max_in_flight: 0 } => {
-                Err("at least 1 must be in flight; pause instead".to_owned())
+                Err("the in-flight cap must be at least 1; pause to stop sending".to_owned())
             }
             Command::SetMaxInFlight { max_in_flight } if *max_in_flight > MAX_IN_FLIGHT => {
                 Err(format!("at most {MAX_IN_FLIGHT} can be in flight"))
@@ -138,7 +138,7 @@ impl Engine {
                 if let Some((model, why)) =
                     self.models.iter().find_map(|model| Some((model, model.unbounded_cost_reason()?)))
                 {
-                    return Err(format!("a budget is a hard cap, but model {} {why}", model.name));
+                    return Err(format!("can't set a budget, which is a hard cap: model {} {why}", model.name));
                 }
                 self.scheduler.set_max_usd(Some(*max_usd));
                 self.record_max_cap();
@@ -158,7 +158,7 @@ impl Engine {
                 {
                     return Err(format!("{target} is disabled: {}; switch it on first", why.name()));
                 }
-                let where_to = target.as_ref().map_or_else(String::new, |target| format!("to {target} alone: "));
+                let where_to = target.as_ref().map_or_else(String::new, |target| format!("only to {target}: "));
                 Ok(format!("replaying {where_to}{}", describe_filter(filter)))
             }
             Command::ProbeKey { key } => self.probe_key(key),

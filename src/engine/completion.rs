@@ -58,7 +58,7 @@ impl Engine {
             action: OutcomeAction::Retry,
             status: None,
             retry_after: None,
-            message: "aborted before it answered".to_owned(),
+            message: "aborted before a response arrived".to_owned(),
             rule: "stopped".to_owned(),
             answer: None,
             usage: Usage::default(),

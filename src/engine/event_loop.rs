@@ -28,7 +28,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        AttemptId, Event, EventKind, EventLevel, Key, Model, Money, Now, Provider, Seq, Snapshot, WallTime,
+        AttemptId, Event, EventKind, EventLevel, Key, Model, Money, Now, Provider, Seq, Snapshot, WallTime, is_or_are,
         plain_text::sanitize,
         pluralize,
         snapshot::{Spend, Totals},
@@ -43,9 +43,10 @@ use crate::{
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 /// Shortest time between two saves of the scheduler's state while it changes.
 const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between two checks whether the recorded state of the keys is current. It is also the longest sleep of the loop,
-/// because the computer may be suspended and clocks may jump.
+/// Shortest time between two checks whether the recorded state of the keys is current.
 const KEY_STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest sleep of the loop. It is limited because the computer may be suspended and clocks may jump.
+const MAX_SLEEP: Duration = Duration::from_secs(2);
 /// Maximum number of events in a snapshot.
 const MAX_EVENTS_SHOWN: usize = 256;
 /// How long the engine waits at the end for its last transitions to be recorded. After that it ends without them.
@@ -244,7 +245,13 @@ impl Engine {
         match &self.phase {
             Phase::Closing { run_outcome, .. } if self.journal.is_flushed() => Some(run_outcome.clone()),
             Phase::Closing { since, .. } if self.journal.is_closed() || since.elapsed() > CLOSE_TIMEOUT => {
-                Some(RunOutcome::Failed { reason: self.journal.stall_reason().unwrap_or("the record lags").to_owned() })
+                Some(RunOutcome::Failed {
+                    reason: self
+                        .journal
+                        .stall_reason()
+                        .unwrap_or("the run's last changes could not be recorded in time")
+                        .to_owned(),
+                })
             }
             _ => None,
         }
@@ -261,7 +268,7 @@ impl Engine {
 
     fn next_wakeup(&self) -> Instant {
         let now = Instant::now();
-        let mut wakeup = now + KEY_STATUS_INTERVAL;
+        let mut wakeup = now + MAX_SLEEP;
         // A wakeup stays due until the scheduler is polled. While the scheduler is not polled, an overdue wakeup is
         // ignored, since the loop would never sleep.
         if self.can_dispatch()
@@ -355,8 +362,9 @@ impl Engine {
                 // The send fails only if the front end has gone.
                 AfterCommit::Reply(reply, message) => drop(reply.send(Ok(message))),
                 AfterCommit::ReplyRequeued(reply) => {
-                    let wait = if requeued == 1 { "waits" } else { "wait" };
-                    let message = format!("{} {wait} again", pluralize(requeued as u64, "failed item"));
+                    let requeued = requeued as u64;
+                    let message =
+                        format!("{} {} waiting again", pluralize(requeued, "failed item"), is_or_are(requeued));
                     drop(reply.send(Ok(message)));
                 }
             }
@@ -439,11 +447,11 @@ impl Engine {
                 self.journal.record(Op::FinishIngest { rows: self.totals.total });
             }
             Some(InputRows::Failed(reason)) => {
-                self.log(EventLevel::Alert, format!("the input can't be read on: {reason}"));
+                self.log(EventLevel::Alert, format!("can't read the rest of the input: {reason}"));
                 self.on_input_error(reason);
             }
             // The reader announces the end of the input. If the channel closes without that, the reader has failed.
-            None => self.on_input_error("the input could not be read to its end".to_owned()),
+            None => self.on_input_error("the input could not be read to the end".to_owned()),
         }
         self.snapshot_dirty = true;
     }
@@ -474,7 +482,7 @@ impl Engine {
             Err(error) if error.is_panic() => {
                 // This is a bug, and the state of that item is unknown. The run ends in an orderly way and reports it.
                 self.begin_closing(RunOutcome::Failed {
-                    reason: "a worker panicked; the log has the details".to_owned(),
+                    reason: "a worker panicked; see the log for details".to_owned(),
                 });
             }
             Err(_) => {}
@@ -497,7 +505,7 @@ impl Engine {
                 Ok(json) => {
                     self.journal.record(Op::SetState { name: super::startup::SCHEDULER_STATE.to_owned(), json });
                 }
-                Err(error) => tracing::error!("the scheduler's memory can't be written: {error}"),
+                Err(error) => tracing::error!("can't save the scheduler's state: {error}"),
             }
             self.state_dirty = false;
             self.state_saved_at = Instant::now();

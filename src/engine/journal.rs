@@ -6,14 +6,14 @@ use crate::store::{Ack, Op, OpReply, StoreError, StoreWriter};
 
 /// Collects ops, and the effects to carry out once their group is committed.
 #[derive(Debug)]
-pub(super) struct Journal<Then> {
+pub(super) struct Journal<CommitEffect> {
     writer: StoreWriter,
     /// Ops of the next group.
     pending: Vec<Op>,
     /// Effects to carry out once those ops are committed.
-    pending_effects: Vec<Then>,
+    pending_effects: Vec<CommitEffect>,
     /// The number and the effects of the group that the writer is committing.
-    committing: Option<(u64, Vec<Then>)>,
+    committing: Option<(u64, Vec<CommitEffect>)>,
     next_number: u64,
     /// Set while nothing can be recorded: the reason, and the time of the last failure. No group is submitted for
     /// [`COMMIT_RETRY_INTERVAL`] after it.
@@ -28,12 +28,13 @@ pub(super) struct Journal<Then> {
 }
 
 /// The reason given when the writer has ended.
-pub(super) const WRITER_GONE_MESSAGE: &str = "the writer of the run's database has ended; the log has the details";
+pub(super) const WRITER_GONE_MESSAGE: &str =
+    "the thread that writes the run's database has ended; see the log for details";
 
 /// Delay before a group that could not be committed is submitted again.
 const COMMIT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-impl<Then> Journal<Then> {
+impl<CommitEffect> Journal<CommitEffect> {
     pub fn new(writer: StoreWriter) -> Self {
         Self {
             writer,
@@ -61,7 +62,7 @@ impl<Then> Journal<Then> {
     }
 
     /// Adds an effect, which is carried out once everything recorded so far is committed.
-    pub fn add_effect(&mut self, effect: Then) {
+    pub fn add_effect(&mut self, effect: CommitEffect) {
         self.pending_effects.push(effect);
     }
 
@@ -78,8 +79,11 @@ impl<Then> Journal<Then> {
         let ops = std::mem::take(&mut self.pending);
         if let Err(rejected) = self.writer.submit(number, ops) {
             self.is_closed = rejected.is_closed;
-            let reason =
-                if self.is_closed { WRITER_GONE_MESSAGE } else { "the writer of the run's database lags behind" };
+            let reason = if self.is_closed {
+                WRITER_GONE_MESSAGE
+            } else {
+                "the thread that writes the run's database is falling behind"
+            };
             self.restore(rejected.ops, reason.to_owned());
         }
     }
@@ -94,7 +98,7 @@ impl<Then> Journal<Then> {
 
     /// Handles the writer's acknowledgement of the submitted group. Returns the replies of its ops, and the effects to
     /// carry out now.
-    pub fn on_ack(&mut self, ack: Ack) -> (Vec<OpReply>, Vec<Then>) {
+    pub fn on_ack(&mut self, ack: Ack) -> (Vec<OpReply>, Vec<CommitEffect>) {
         match ack.result {
             Ok(replies) => {
                 let (number, effects) = self.committing.take().unwrap_or_default();

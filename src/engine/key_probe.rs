@@ -63,8 +63,8 @@ impl Engine {
             Ok(ModelList { model_count, access: ModelListAccess::Unknown }) => {
                 let listed = pluralize(model_count, "model");
                 let message = format!(
-                    "key {name} not verified: its provider lists {listed}, and did not say whether a key is needed to see them; \
-                     try again"
+                    "key {name} not verified: its provider lists {listed}, but it is unknown whether that requires a \
+                     key; try again"
                 );
                 self.log(EventLevel::Warn, message);
             }

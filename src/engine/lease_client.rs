@@ -133,7 +133,7 @@ impl LeaseClient {
                 Self::with_channel(Some(request_tx), Some(thread))
             }
             Err(error) => {
-                tracing::warn!("no thread for the daily ledger: {error}");
+                tracing::warn!("can't start the thread of the daily ledger: {error}");
                 Self::disabled()
             }
         }
@@ -268,13 +268,13 @@ impl Engine {
                 return;
             }
             Some(LedgerReply::Failed(reason)) => reason,
-            None => "its thread has ended; the log has the details".to_owned(),
+            None => "its thread has ended; see the log for details".to_owned(),
         };
         self.lease_client.disconnect();
         self.scheduler.stop_sharing_daily_quotas();
         self.log(
             EventLevel::Warn,
-            format!("the daily ledger can't be used, this run counts only its own requests: {reason}"),
+            format!("can't use the daily ledger, so this run counts only its own requests: {reason}"),
         );
     }
 
@@ -304,14 +304,14 @@ impl Engine {
         let (Some(request_tx), Some(thread)) = (requests, thread) else { return };
         for request in final_requests {
             if request_tx.send(request).await.is_err() {
-                tracing::warn!("what was leased of today and not used could not be given back");
+                tracing::warn!("could not return the unused part of today's quota leases");
                 break;
             }
         }
         drop(request_tx);
         // If another process holds the lock, the ledger's own timeout ends this.
         if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
-            tracing::warn!("the daily ledger's thread did not end as it should");
+            tracing::warn!("the thread of the daily ledger did not end cleanly");
         }
     }
 }

@@ -144,11 +144,11 @@ impl Engine {
                     self.begin_closing(ending);
                 } else if only_captions_left {
                     self.begin_closing(
-                        ending.with_note("captions that could not be written are written by the next start"),
+                        ending.with_note("captions that could not be written will be written by the next start"),
                     );
                 } else if is_late {
                     let late = if self.scheduler.in_flight_count() > 0 {
-                        "the last requests did not answer in time"
+                        "the last requests were not answered in time"
                     } else {
                         "the last answers or captions could not be written in time"
                     };
@@ -268,14 +268,14 @@ impl Engine {
             Some(reason) => RunOutcome::Failed { reason: reason.clone() },
             None if self.pending_captions.len() > 0 => RunOutcome::Failed {
                 reason: format!(
-                    "every item has ended, but {} could not be written; their answers are recorded, and the same command \
-                     writes them once the files or folders are mended",
+                    "every item has ended, but {} could not be written (their answers are recorded); fix the files or \
+                     folders, then run the same command again to write them",
                     pluralize(self.pending_captions.len() as u64, "caption")
                 ),
             },
             None if self.held_back_items > 0 => RunOutcome::HeldBack {
                 reason: format!(
-                    "the first rows have ended, {} of an earlier start {} beyond the limit of this one",
+                    "the first rows are finished, but {} from an earlier start {} beyond this start's limit",
                     pluralize(self.held_back_items, "item"),
                     if self.held_back_items == 1 { "waits" } else { "wait" },
                 ),

@@ -78,7 +78,7 @@ impl Engine {
             StallReason::Working | StallReason::NothingToDo => RunState::Running,
             StallReason::WaitingUntil { at, reason } => RunState::Waiting { reason, until: Some(at) },
             StallReason::SwitchedOff => {
-                RunState::Waiting { reason: "everything that could take work is switched off".to_owned(), until: None }
+                RunState::Waiting { reason: "every usable route is switched off".to_owned(), until: None }
             }
             StallReason::Budget { min_cost } => RunState::NeedsOperator { reason: self.budget_message(min_cost) },
             StallReason::Exhausted { reason, .. } if self.scheduler.needs_operator() => {

@@ -191,7 +191,7 @@ pub(super) fn prepare(
     if let Some(saved_state) = opened.saved_states.get(SCHEDULER_STATE) {
         match serde_json::from_str(saved_state) {
             Ok(saved_state) => scheduler.restore(now, saved_state, &fingerprints),
-            Err(error) => tracing::warn!("what the last process knew of cooldowns can't be read: {error}"),
+            Err(error) => tracing::warn!("can't read the cooldowns saved by the last process: {error}"),
         }
     }
 
@@ -324,8 +324,10 @@ pub(super) fn prepare(
     };
     engine.log_startup(&opened, &reclassified);
     for (key, cause) in revalidated {
-        let message =
-            format!("key {key} was disabled since {} ({}); its provider accepts it now", cause.since, cause.outcome);
+        let message = format!(
+            "key {key} had been disabled since {} ({}); its provider accepts it now",
+            cause.since, cause.outcome
+        );
         engine.log(EventLevel::Info, message);
         engine.state_dirty = true;
     }
@@ -358,12 +360,14 @@ impl Engine {
     /// Logs whether the run is new or resumed, and what the last process left unfinished.
     fn log_startup(&mut self, opened: &OpenedRun, reclassified: &Reclassification) {
         if opened.is_new {
-            self.log(EventLevel::Info, "a new run begins".to_owned());
+            self.log(EventLevel::Info, "new run started".to_owned());
             return;
         }
         if let Some(reason) = &opened.failed_sync {
-            let message =
-                format!("a sync of the record failed in the last process ({reason}); it was checked, and is sound");
+            let message = format!(
+                "a sync of the run's database failed in the last process ({reason}); the database was checked and \
+                 is intact"
+            );
             self.log(EventLevel::Warn, message);
         }
         let totals = opened.totals;
@@ -381,14 +385,15 @@ impl Engine {
         }
         if reclassified.changed_waiting > 0 {
             let message = format!(
-                "the routing rules have changed: another applies to {}",
+                "the routing rules have changed: a different rule now applies to {}",
                 pluralize(reclassified.changed_waiting, "waiting item")
             );
             self.log(EventLevel::Info, message);
         }
         if !reclassified.missing_fields.is_empty() {
             let message = format!(
-                "rules now look at the field {}, which was not kept of the rows read before: they don't fit those",
+                "rules now use the field {}, which was not stored for the rows read before: they don't \
+                 match those rows",
                 reclassified.missing_fields.join(", ")
             );
             self.log(EventLevel::Warn, message);
@@ -397,7 +402,8 @@ impl Engine {
             let lost = opened.lost_attempts.len() as u64;
             let at_risk: crate::domain::Money = opened.lost_attempts.iter().map(|attempt| attempt.at_risk).sum();
             let message = format!(
-                "{} {} in flight when the last process ended, to be sent again; may have been billed ({at_risk} at most)",
+                "{} {} in flight when the last process ended and will be sent again; may have been billed (up to \
+                 {at_risk})",
                 pluralize(lost, "request"),
                 if lost == 1 { "was" } else { "were" },
             );
@@ -405,7 +411,7 @@ impl Engine {
             for lost_attempt in &opened.lost_attempts {
                 let LostAttempt { attempt, id, route, sent_at, at_risk, .. } = lost_attempt;
                 let message = format!(
-                    "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, {at_risk} at most",
+                    "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, up to {at_risk}",
                     attempt.0, route.model, route.key
                 );
                 tracing::warn!("{}", sanitize(&message));
@@ -440,8 +446,7 @@ impl Engine {
                     continue;
                 }
                 Command::Pause | Command::HardPause if self.is_unattended => {
-                    "paused in the last session; resumed, because this session has no operator who could resume it"
-                        .to_owned()
+                    "paused in the last session; resumed because this session has no operator to resume it".to_owned()
                 }
                 Command::HardPause => match self.apply(&Command::Pause) {
                     Ok(message) => message,

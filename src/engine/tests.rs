@@ -143,7 +143,7 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
         engine.apply_ack(ack);
-        assert_eq!(answer.await.unwrap().unwrap(), "1 failed item waits again");
+        assert_eq!(answer.await.unwrap().unwrap(), "1 failed item is waiting again");
         assert_eq!((engine.totals.failed, engine.totals.total), (0, 1));
     }
 }
@@ -306,7 +306,7 @@ async fn a_failed_sync_ends_the_run_before_any_request_and_the_next_start_checks
 
     let (engine, _channels, handle) = prepare_run_on_clock(&home, 40, &keys, Clock::real(), true);
     let messages: Vec<String> = handle.snapshot().events.iter().map(|event| event.kind.to_string()).collect();
-    assert!(messages.iter().any(|message| message.contains("was checked, and is sound")), "{messages:?}");
+    assert!(messages.iter().any(|message| message.contains("was checked and is intact")), "{messages:?}");
     drop(engine);
 }
 

@@ -97,22 +97,14 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
         let words = match (saving.time_saved, saving.finish) {
             (Some(saves), Some(finish)) if saves.as_secs() > 0 => {
                 let when = format_future_time(finish, plan.forecast.at, zone);
-                format!(
-                    "like {} would end it {when}: {} sooner",
-                    saving.similar_to,
-                    format_duration(whole_seconds(saves))
-                )
+                format!("like {}: ends {when}, {} sooner", saving.similar_to, format_duration(whole_seconds(saves)))
             }
             (None, Some(finish)) => {
-                format!(
-                    "like {} would end it {}",
-                    saving.similar_to,
-                    format_future_time(finish, plan.forecast.at, zone)
-                )
+                format!("like {}: ends {}", saving.similar_to, format_future_time(finish, plan.forecast.at, zone))
             }
-            _ => format!("like {} would save nothing", saving.similar_to),
+            _ => format!("like {}: saves no time", saving.similar_to),
         };
-        line("one key", words);
+        line("extra key", words);
     }
     line("tokens", describe_tokens(plan));
     line("cost", describe_cost(plan));
@@ -124,7 +116,7 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
 fn describe_batch(plan: &Plan) -> String {
     let mut text = format!("{}: {} {}", plan.input, group_digits(plan.rows), plan.noun);
     if plan.skipped > 0 {
-        let _ = write!(text, ", {} captioned already", group_digits(plan.skipped));
+        let _ = write!(text, ", {} already captioned", group_digits(plan.skipped));
     }
     if plan.ended > 0 || plan.other_waiting > 0 {
         let _ = write!(
@@ -138,11 +130,11 @@ fn describe_batch(plan: &Plan) -> String {
     match (plan.other_waiting, plan.other_waiting_sent) {
         (0, _) => {}
         (others, true) => {
-            let _ = write!(text, ", {} of them of an earlier start and no longer in the input", group_digits(others));
+            let _ = write!(text, ", {} of them from an earlier start and no longer in the input", group_digits(others));
         }
         (others, false) => {
             let waiting = count_items(others);
-            let _ = write!(text, "; {waiting} of an earlier start beyond the first rows: waiting, and not sent");
+            let _ = write!(text, "; {waiting} from an earlier start, not among the first rows, will not be sent");
         }
     }
     text
@@ -150,7 +142,7 @@ fn describe_batch(plan: &Plan) -> String {
 
 fn describe_finish(forecast: &Forecast, zone: &TimeZone) -> String {
     let Some(finish) = forecast.finish else {
-        return "not by itself: see below".to_owned();
+        return "not by itself, see below".to_owned();
     };
     let mut text = format_future_time(finish, forecast.at, zone);
     if let (Some(earliest), Some(latest)) = (forecast.earliest_finish, forecast.latest_finish) {
@@ -172,17 +164,17 @@ fn describe_stop(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
             let returns =
                 stop.resumes_at.map(|at| format!(", quota returns {}", format_future_time(at, forecast.at, zone)));
             format!(
-                "{when} with {left} left: day quota spent on every route{}. Resume it then, or let it wait: --on-exhausted wait",
+                "{when} with {left} left: day quota spent on every route{}. Resume it then, or use --on-exhausted wait",
                 returns.unwrap_or_default()
             )
         }
         StopReason::Budget => match stop.resumes_at.map(|at| format_future_time(at, forecast.at, zone)) {
             Some(at) => format!(
-                "{when} with {left} left: the spend cap of the day is reached, until {at}. Resume it then, or let it wait: --on-exhausted wait"
+                "{when} with {left} left: the daily spend cap is reached until {at}. Resume it then, or use --on-exhausted wait"
             ),
-            None => format!("{when} with {left} left: the spend cap is reached, the run's or every key's"),
+            None => format!("{when} with {left} left: the spend cap of the run or of every key is reached"),
         },
-        StopReason::NoRoute => format!("{left} can't be sent: no route may take them"),
+        StopReason::NoRoute => format!("{left} can't be sent: no route accepts them"),
     })
 }
 
@@ -196,7 +188,7 @@ fn describe_constraints(forecast: &Forecast) -> String {
         .iter()
         .filter(|constraint| constraint.share >= 0.005)
         .map(|bind| {
-            let pool = bind.pool.as_ref().map(|pool| format!(" ({pool} most)")).unwrap_or_default();
+            let pool = bind.pool.as_ref().map(|pool| format!(" (mostly {pool})")).unwrap_or_default();
             format!("{} {:.0}%{pool}", bind.constraint.label(), bind.share * 100.0)
         })
         .collect();
@@ -226,7 +218,7 @@ fn describe_tokens(plan: &Plan) -> String {
 fn describe_cost(plan: &Plan) -> String {
     let mut text = plan.forecast.cost.to_string();
     if plan.forecast.has_unpriced_items {
-        text.push_str(", without the models that have no price");
+        text.push_str(", excluding models without a price");
     }
     if let Some(budget) = plan.budget_usd.and_then(Money::from_usd) {
         let _ = write!(text, " of a budget of {budget}");

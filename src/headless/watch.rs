@@ -62,14 +62,14 @@ pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: 
             has_sent_drain = true;
             let answer = handle.send_command(Command::Drain).await.unwrap_or_else(|why| why);
             let span = format_duration(stuck_timeout);
-            let line = format!("no operator acted for {span}; stopping, can be resumed: {answer}");
+            let line = format!("no operator acted for {span}; stopping the run, which can be resumed: {answer}");
             write_lines(&mut err, &[sanitize(&line).into_owned()]);
             continue;
         }
         let wake = [reporter.due_at(), give_up_at].into_iter().flatten().min().unwrap_or(now);
         tokio::select! {
             changed = handle.snapshots.changed() => if changed.is_err() {
-                write_lines(&mut err, &["the run ended unexpectedly; run the same command again to go on".to_owned()]);
+                write_lines(&mut err, &["the run ended unexpectedly; run the same command again to continue".to_owned()]);
                 return handle.snapshot();
             },
             () = tokio::time::sleep_until(wake.into()) => {}

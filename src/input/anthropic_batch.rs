@@ -71,7 +71,7 @@ fn read_params(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> 
 fn parse_schema(format: &Json<'_>) -> Result<JsonMode, FieldError> {
     let kind = format.get("type").ok_or_else(|| FieldError::new("type", "is missing"))?.text("type")?;
     if kind != "json_schema" {
-        return Err(FieldError::new("type", format!("is `{kind}`; only json_schema is known")));
+        return Err(FieldError::new("type", format!("is `{kind}`; only json_schema is supported")));
     }
     let schema = format.get("schema").ok_or_else(|| FieldError::new("schema", "is missing"))?;
     schema.object("schema")?;

@@ -57,11 +57,11 @@ impl BatchLine {
         }
         for (name, value) in fields {
             let is_unsent = (!request.needs_vision() && !value.is_empty_or_default())
-                || (picture_fields::holds_unsent(name, value, request, options)
+                || (picture_fields::contains_unsent(name, value, request, options)
                     && !picture_fields::is_origin_of_data(value, request));
             if picture_fields::names_only_pictures(name) && is_unsent {
                 let message = format!(
-                    "stands beside `{}`, where it is not sent; put it into the messages there",
+                    "is outside `{}`, so it would not be sent; put it into the messages there",
                     self.request_field
                 );
                 return Err(FieldError::new(name.as_ref(), message));

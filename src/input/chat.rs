@@ -37,7 +37,7 @@ pub(super) fn require_user_message(messages: &[Message]) -> Result<(), FieldErro
     if messages.iter().any(|message| message.role == MessageRole::User) {
         return Ok(());
     }
-    Err(FieldError::new("messages", "holds no user message: there is nothing to ask"))
+    Err(FieldError::new("messages", "contains no user message: there is nothing to ask"))
 }
 
 enum ParsedTurn {
@@ -61,7 +61,9 @@ fn parse_turn(message: &Json<'_>) -> Result<ParsedTurn, FieldError> {
         "user" => Ok(ParsedTurn::Message(Message { role: MessageRole::User, parts })),
         "assistant" | "model" => Ok(ParsedTurn::Message(Message { role: MessageRole::Assistant, parts })),
         "system" | "developer" => join_text(parts).map(ParsedTurn::System).map_err(|error| error.within("content")),
-        other => Err(FieldError::new("role", format!("is `{other}`; read are system, developer, user and assistant"))),
+        other => {
+            Err(FieldError::new("role", format!("is `{other}`; supported are system, developer, user and assistant")))
+        }
     }
 }
 
@@ -87,7 +89,7 @@ pub(super) fn join_text(parts: Vec<Part>) -> Result<String, FieldError> {
         .into_iter()
         .map(|part| match part {
             Part::Text(text) => Ok(text),
-            Part::Image(_) => Err(FieldError::new("", "holds a picture; a system prompt is text only")),
+            Part::Image(_) => Err(FieldError::new("", "contains a picture, but a system prompt must be text only")),
         })
         .collect();
     Ok(texts?.join("\n\n"))
@@ -128,7 +130,7 @@ fn parse_source(source: &Json<'_>) -> Result<Option<Part>, FieldError> {
     match require("type")? {
         "base64" => image_part(image_ref::parse_inline(require("media_type")?, require("data")?), "data"),
         "url" => image_part(image_ref::parse_reference(require("url")?), "url"),
-        other => Err(FieldError::new("type", format!("is `{other}`; read are base64 and url"))),
+        other => Err(FieldError::new("type", format!("is `{other}`; supported are base64 and url"))),
     }
 }
 

@@ -180,7 +180,7 @@ fn draft_record(record: &[u8], delimiter: u8, columns: &[String], options: &RowO
     let cells = split_cells(decode_utf8(record)?, delimiter);
     if cells.len() != columns.len() {
         let message =
-            format!("has {} cells where the header has {}: is a quote or comma missing?", cells.len(), columns.len());
+            format!("has {} cells, but the header has {}: is a quote or comma missing?", cells.len(), columns.len());
         return Err(FieldError::new("", message));
     }
     let named_cells = || columns.iter().zip(&cells).filter(|(name, _)| !name.is_empty());

@@ -119,7 +119,7 @@ pub(super) fn refuse_binary(head: &[u8], display_path: &Path) -> Result<(), Inpu
                 shell_command("iconv -f utf-16 -t utf-8", display_path, &converted)
             )
         }
-        _ if head.contains(&0) => "is no text: it holds zero bytes".to_owned(),
+        _ if head.contains(&0) => "is not a text file: it contains zero bytes".to_owned(),
         _ => return Ok(()),
     };
     Err(InputError::unsupported_format(display_path, message))
@@ -192,7 +192,8 @@ fn detect_json_kind(first: &str, lines: &mut LineReader, display_path: &Path) ->
             Ok(row) => return Ok(kind_of_row(&row)),
             Err(_) if tried == 0 && matches!(line.as_str(), "{" | "{}") => {
                 let message = format!(
-                    "is one JSON document over many lines; rows stand one a line: {}",
+                    "is one JSON document over many lines, but each row must be on a line of its own; convert it, as in \
+                     {}",
                     shell_command("jq -c .", display_path, &jsonl_path(display_path))
                 );
                 return Err(InputError::unsupported_format(display_path, message));
@@ -231,7 +232,7 @@ fn looks_like_json_array(first: &str) -> bool {
 
 fn json_array_error(display_path: &Path) -> InputError {
     let message = format!(
-        "is one JSON array; rows stand one a line: {}",
+        "is one JSON array, but each row must be on a line of its own; convert it, as in {}",
         shell_command("jq -c '.[]'", display_path, &jsonl_path(display_path))
     );
     InputError::unsupported_format(display_path, message)
@@ -298,8 +299,8 @@ impl LineCount {
 }
 
 fn truncate_line(line: &str) -> String {
-    const SHOWN: usize = 60;
-    let mut short: String = line.chars().take(SHOWN).collect();
+    const MAX_SHOWN_CHARS: usize = 60;
+    let mut short: String = line.chars().take(MAX_SHOWN_CHARS).collect();
     if short.len() < line.len() {
         short.push('…');
     }
@@ -440,7 +441,7 @@ impl LineStats {
             ),
         };
         let message = format!(
-            "can be read in two ways: {readings}. Say --list if every line names a picture, or --lines if every line is a \
+            "can be read in two ways: {readings}. Use --list if every line names a picture, or --lines if every line is a \
              prompt"
         );
         Err(InputError::unsupported_format(display_path, message))

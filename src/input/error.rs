@@ -12,24 +12,26 @@ pub const MAX_REPORTED_ERRORS: usize = 100;
 /// An error in opening an input.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    #[error("{0} is not there: give a file, a folder of pictures, a glob in quotes, or `-` for rows on standard input")]
+    #[error(
+        "{0} does not exist: give a file, a folder of pictures, a glob in quotes, or `-` for rows on standard input"
+    )]
     NotFound(String),
     #[error("{path} can't be read: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("{0} holds no rows")]
+    #[error("{0} contains no rows")]
     Empty(String),
     /// The pipe is empty, but the run has rows of an earlier pipe.
     #[error(
-        "nothing came through the pipe ({0}): did the command before it fail? To go on with the rows that the run has \
-         already, without new input, run the same command with `< /dev/null` and no pipe"
+        "the pipe was empty ({0}): did the command before it fail? To continue with the rows that the run already has, \
+         without new input, run the same command with `< /dev/null` and no pipe"
     )]
     EmptyPipe(String),
-    #[error("{place} holds no pictures: looked for PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF and BMP files{hint}")]
+    #[error("{place} contains no pictures: looked for PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF and BMP files{hint}")]
     NoPictures { place: String, hint: &'static str },
     /// The format of the file is not supported; `message` says what to do.
     #[error("{path} {message}", path = path.display())]
     UnsupportedFormat { path: PathBuf, message: String },
-    #[error("the {template} template can't be used: {message}")]
+    #[error("the {template} template can't be used: it {message}")]
     Template { template: &'static str, message: String },
     /// The options don't fit the kind of input.
     #[error("{0}")]

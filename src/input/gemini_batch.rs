@@ -79,7 +79,10 @@ fn set_config(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), F
             // A schema takes precedence, whichever of the two fields comes first.
             "application/json" => params.json = params.json.take().or(Some(JsonMode::Object)),
             other => {
-                return Err(FieldError::new(name, format!("is `{other}`; read are text/plain and application/json")));
+                return Err(FieldError::new(
+                    name,
+                    format!("is `{other}`; supported are text/plain and application/json"),
+                ));
             }
         },
         "responseJsonSchema" => {
@@ -128,7 +131,7 @@ fn parse_contents(value: &Json<'_>) -> Result<Vec<Message>, FieldError> {
             None | Some("" | "user") => MessageRole::User,
             Some("model" | "assistant") => MessageRole::Assistant,
             Some(other) => {
-                return Err(within(FieldError::new("role", format!("is `{other}`; read are user and model"))));
+                return Err(within(FieldError::new("role", format!("is `{other}`; supported are user and model"))));
             }
         };
         messages.push(Message { role: message_role, parts: parse_content_parts(content).map_err(within)? });
@@ -162,7 +165,7 @@ fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
     // Each part may have one content. A second one would replace the first, which would be lost.
     let mut set_once = |part: Part, name: &str| match parsed.replace(part) {
         None => Ok(()),
-        Some(_) => Err(FieldError::new(name, "stands beside other content in one part; give each a part of its own")),
+        Some(_) => Err(FieldError::new(name, "is in the same part as other content; put each into a part of its own")),
     };
     for (name, value) in part.object("")? {
         match to_camel_case(name).as_ref() {
@@ -201,7 +204,9 @@ fn parse_file_data(value: &Json<'_>) -> Result<Image, FieldError> {
         Ok(Image::Url(url)) if !url.contains("generativelanguage.googleapis.com") => Ok(Image::Url(url)),
         _ => Err(FieldError::new(
             "fileUri",
-            format!("is `{uri}`, a file of one project, which other keys can't read; send the picture itself"),
+            format!(
+                "is `{uri}`, a file that belongs to one project, so other keys can't read it; send the picture itself"
+            ),
         )),
     }
 }

@@ -137,7 +137,8 @@ impl ImageReader {
         let sidecar = caption_settings.sidecar_for(&options.base_dir, path)?;
         if let Some(earlier) = clash {
             let message = format!(
-                "{path} and {earlier} would share the caption {}; rename one, or ask for full names with --full-caption-names ({}.txt)",
+                "{path} and {earlier} would share the caption file {}; rename one of them, or use \
+                 --full-caption-names ({}.txt)",
                 sidecar.relative_path,
                 Path::new(path).file_name().unwrap_or_default().display()
             );
@@ -165,7 +166,7 @@ impl ImageReader {
         let fields = template_fields(path, options);
         let prompt = options.templates.render_prompt(&fields)?.unwrap_or_else(|| DEFAULT_CAPTION_PROMPT.to_owned());
         if prompt.trim().is_empty() {
-            return Err(FieldError::new("", "the prompt template gives an empty prompt"));
+            return Err(FieldError::new("", "the prompt template produces an empty prompt"));
         }
         let parts = vec![Part::Image(Image::File(path.into())), Part::Text(prompt)];
         let request = Request {

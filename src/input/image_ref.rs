@@ -13,14 +13,16 @@ pub(super) fn parse_reference(text: &str) -> Result<Image, String> {
         Some(("http" | "https", rest)) if rest.starts_with("//") && !text.contains(char::is_whitespace) => {
             Ok(Image::Url(text.to_owned()))
         }
-        Some(("http" | "https", _)) => Err("is no URL: it needs // after the colon, and no blanks".to_owned()),
+        Some(("http" | "https", _)) => {
+            Err("is not a valid URL: it needs // after the colon and must not contain blanks".to_owned())
+        }
         Some(("data", rest)) => parse_data_url(rest),
         Some(("file", rest)) if rest.starts_with("///") => Ok(Image::File(PathBuf::from(&rest[2..]))),
         Some((scheme, rest)) if rest.starts_with("//") => {
-            Err(format!("is a {scheme} URL; pictures are paths, http(s) URLs or data: URLs"))
+            Err(format!("is a {scheme} URL; pictures must be paths, http(s) URLs or data: URLs"))
         }
-        _ if text.is_empty() => Err("is empty; pictures are paths, http(s) URLs or data: URLs".to_owned()),
-        _ if text.contains('\0') => Err("is no path: it holds a zero byte".to_owned()),
+        _ if text.is_empty() => Err("is empty; pictures must be paths, http(s) URLs or data: URLs".to_owned()),
+        _ if text.contains('\0') => Err("is not a valid path: it contains a zero byte".to_owned()),
         _ => Ok(Image::File(PathBuf::from(text.strip_prefix("./").unwrap_or(text)))),
     }
 }

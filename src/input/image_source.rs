@@ -87,7 +87,7 @@ impl ImageBatch {
 
     fn exclude_link(&mut self, link: &Path) {
         let link = link.display();
-        self.exclude(format!("{link} is a link to a folder elsewhere; to take it in, name it: '{link}/*'"));
+        self.exclude(format!("{link} is a link to a folder elsewhere; to include its pictures, name it: '{link}/*'"));
     }
 
     const fn is_empty(&self) -> bool {
@@ -287,7 +287,10 @@ fn exclude_duplicates(base_dir: &Path, batch: &mut ImageBatch) {
     for (index, (real_path, _)) in real_paths.iter().enumerate() {
         match first_index.get(real_path) {
             Some(first) if *first != index => {
-                batch.exclude(format!("{} is {} by a linked folder, and goes once", names[index], names[*first]));
+                batch.exclude(format!(
+                    "{} is the same file as {} (through a linked folder) and is sent only once",
+                    names[index], names[*first]
+                ));
             }
             _ => kept.push((0, names[index].clone())),
         }
@@ -441,13 +444,13 @@ fn remove_escapes(path: &str) -> String {
 fn reason_unsendable(base_dir: &Path, path: &str) -> Option<String> {
     let full_path = base_dir.join(path);
     if is_url(path) {
-        return Some("is a URL; a list names files: download it, or give rows with `images`".to_owned());
+        return Some("is a URL, but a list must name files; download it, or use rows with `images`".to_owned());
     }
     if extension_of(path) == "svg" {
-        return Some("is an SVG drawing, which no provider takes; convert it to PNG".to_owned());
+        return Some("is an SVG drawing, which no provider accepts; convert it to PNG".to_owned());
     }
     let reason = reason_not_a_file(&full_path);
-    reason.or_else(|| (!is_picture(&full_path)).then(|| "is no picture".to_owned()))
+    reason.or_else(|| (!is_picture(&full_path)).then(|| "is not a picture".to_owned()))
 }
 
 /// The reason why a path can't be read as a file, from its metadata. Nothing is opened, since a pipe would block.
@@ -455,10 +458,10 @@ fn reason_not_a_file(path: &Path) -> Option<String> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => None,
         Ok(meta) if meta.is_dir() => Some("is a folder".to_owned()),
-        Ok(_) => Some("is no regular file".to_owned()),
+        Ok(_) => Some("is not a regular file".to_owned()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Some(format!("can't be read: {error}")),
-        Err(_) if path.symlink_metadata().is_ok() => Some("is a link to nothing".to_owned()),
-        Err(_) => Some("is not there".to_owned()),
+        Err(_) if path.symlink_metadata().is_ok() => Some("is a broken link".to_owned()),
+        Err(_) => Some("does not exist".to_owned()),
     }
 }
 
@@ -492,7 +495,7 @@ pub fn is_picture(path: &Path) -> bool {
 /// Opens a regular file for reading. Refuses anything else, since a pipe without a writer would block.
 pub(super) fn open_regular_file(path: &Path) -> io::Result<File> {
     let is_regular = |meta: fs::Metadata| {
-        if meta.is_file() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file")) }
+        if meta.is_file() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file")) }
     };
     // Checked before opening, since opening a device may have effects, and again after, since the path may point
     // elsewhere by then.

@@ -239,7 +239,7 @@ impl ItemReader {
         let skipped = self.skipped;
         let (input, line) = (Arc::clone(&self.input), self.rows_read);
         let (fingerprint, fingerprint_unstable) = self.fingerprint().map_err(|error| {
-            let field_error = FieldError::new("", format!("can't be read on: {error}"));
+            let field_error = FieldError::new("", format!("can't be read any further: {error}"));
             errors.add(RowError::new(&input, line, &field_error));
             errors
         })?;
@@ -338,12 +338,12 @@ impl ItemReader {
         };
         let request_hash = hash_input
             .hash(&mut self.scratch)
-            .map_err(|error| FieldError::new("", format!("can't be kept as JSON: {error}")))?;
+            .map_err(|error| FieldError::new("", format!("can't be stored as JSON: {error}")))?;
         let id = match id {
             None => self.ids.generate(&request_hash, line),
             Some(id) => {
                 self.ids.claim(&id, line).map_err(|first| {
-                    FieldError::new("", format!("the id `{id}` stands already in line {first}; ids must differ"))
+                    FieldError::new("", format!("the id `{id}` is already used in line {first}; ids must be unique"))
                 })?;
                 id
             }

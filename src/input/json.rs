@@ -51,7 +51,7 @@ impl<'a> Json<'a> {
             }),
             Self::Object(fields) => {
                 if let Some(name) = find_duplicate(fields) {
-                    return Err(FieldError::new(name, "stands twice in one object; keep one of the two"));
+                    return Err(FieldError::new(name, "occurs twice in one object; keep only one of them"));
                 }
                 fields
                     .iter()
@@ -142,7 +142,7 @@ impl<'a> Json<'a> {
                 Err(FieldError::new(field_path, format!("is too large; at most {} can be sent", i64::MAX)))
             }
             Self::Float(number) if number.abs() >= EXACT_FLOAT_LIMIT => {
-                Err(FieldError::new(field_path, "is too large a number to be kept exactly"))
+                Err(FieldError::new(field_path, "is too large to be stored exactly"))
             }
             Self::Float(_) => Err(FieldError::new(field_path, "must be a whole number, not one with a fraction")),
             _ => Err(self.type_error(field_path, "a whole number")),

@@ -78,7 +78,7 @@ impl LineReader {
             }
             self.line = Vec::new();
             let limit = self.max_bytes >> 20;
-            return Err(FieldError::new("", format!("is longer than {limit} MiB: is there a line end missing?")));
+            return Err(FieldError::new("", format!("is longer than {limit} MiB: is a line break missing?")));
         }
         Ok(true)
     }

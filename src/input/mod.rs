@@ -91,7 +91,7 @@ pub struct InputOptions {
     /// Reads rows as earlier versions did: `images` is the only picture field, and of two fields with the same name the
     /// last one counts. For runs that such a version started, since their items would otherwise change.
     pub legacy_rows: bool,
-    /// Takes rows that hold further pictures beside those that are sent. For runs that began before these were refused.
+    /// Accepts rows that contain more pictures than those that are sent. For runs that began before these were refused.
     pub allows_extra_pictures: bool,
     /// Checks the models that rows name. `None`: any name is accepted.
     pub model_check: Option<ModelCheck>,
@@ -276,13 +276,14 @@ impl Input {
             let count = excluded.len() as u64;
             let (files, folders) = (pluralize(count, "file"), plural(count, "folder"));
             let places = open::list_places(&self.display_name, &excluded);
-            warnings.push(format!("{files} or {folders} can't be taken and {} left out:{places}", is_or_are(count)));
+            warnings.push(format!("{files} or {folders} can't be used and {} left out:{places}", is_or_are(count)));
         }
         if !unsendable.is_empty() {
             let count = unsendable.len() as u64;
-            let (lines, verb) = (pluralize(count, "line"), if count == 1 { "names" } else { "name" });
+            let (lines, verb) = (pluralize(count, "line"), if count == 1 { "does" } else { "do" });
             let (label, places) = (&self.display_name, open::list_places(&self.display_name, &unsendable));
-            warnings.push(format!("{lines} of {label} {verb} no picture that can be sent, and will fail:{places}"));
+            warnings
+                .push(format!("{lines} of {label} {verb} not name a picture that can be sent, and will fail:{places}"));
         }
         warnings
     }

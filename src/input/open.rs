@@ -70,7 +70,7 @@ impl Input {
         let kind = found.kind;
         check_options(&found, &options)?;
         if found.base_dir.to_str().is_none() {
-            let message = format!("{} lies in a folder whose name is not UTF-8; rename it", found.display_name);
+            let message = format!("{} is in a folder whose name is not UTF-8; rename it", found.display_name);
             return Err(InputError::InvalidOptions(message));
         }
         let caption_settings = match options.captions {
@@ -152,17 +152,17 @@ fn check_options(found: &FoundInput, options: &InputOptions) -> Result<(), Input
     let refuse = |message: String| Err(InputError::InvalidOptions(message));
     if found.kind.is_batch() && options.prompt.is_some() {
         return refuse(format!(
-            "{} holds {}, which are whole requests: leave out --prompt",
+            "{} contains {}, which are complete requests: leave out --prompt",
             found.display_name, found.kind
         ));
     }
     let dir = options.captions.as_ref().and_then(|captions| captions.dir.as_ref());
     match dir {
         Some(_) if found.kind != InputKind::Pictures => {
-            refuse(format!("{} holds {}, not pictures: leave out --captions", found.display_name, found.kind))
+            refuse(format!("{} contains {}, not pictures: leave out --captions", found.display_name, found.kind))
         }
         Some(dir) if dir.to_str().is_none() => refuse(format!("--captions {} is not UTF-8", dir.display())),
-        Some(dir) if dir.exists() && !dir.is_dir() => refuse(format!("--captions {} is no folder", dir.display())),
+        Some(dir) if dir.exists() && !dir.is_dir() => refuse(format!("--captions {} is not a folder", dir.display())),
         _ => Ok(()),
     }
 }
@@ -211,7 +211,7 @@ fn refuse_line_format(line_format: LineFormat, display_path: &str, message: &str
         LineFormat::Prompts => "--lines",
     };
     Err(InputError::InvalidOptions(format!(
-        "{option} says what the lines of a text file are, and {display_path} {message}: leave it out"
+        "{option} applies only to text files, but {display_path} {message}: leave it out"
     )))
 }
 
@@ -224,7 +224,7 @@ fn open_pipe(
     let found = open_file(spool.path(), display_path, &current_dir()?, name, options)?;
     if matches!(found.source, InputSource::Pictures(ImageSource::Single { .. })) {
         let message =
-            "is a picture; its path is its name, and says where its caption goes: give that instead of a pipe";
+            "is a picture, whose path determines its name and where its caption goes: give the path instead of a pipe";
         return Err(InputError::unsupported_format(display_path, message));
     }
     Ok(FoundInput { spool: Some(spool), ..found })
@@ -266,8 +266,9 @@ fn open_file(
 fn open_glob(pattern: &str) -> Result<FoundInput, InputError> {
     let source = glob_source(&current_dir()?, pattern);
     if let ImageSource::Glob { pattern: absolute_pattern, .. } = &source {
-        glob::Pattern::new(absolute_pattern)
-            .map_err(|error| InputError::unsupported_format(Path::new(pattern), format!("is no pattern: {error}")))?;
+        glob::Pattern::new(absolute_pattern).map_err(|error| {
+            InputError::unsupported_format(Path::new(pattern), format!("is not a valid pattern: {error}"))
+        })?;
     }
     open_pictures(source, pattern, Input::run_name_of(pattern))
 }
@@ -293,11 +294,11 @@ fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Re
     if let Some(batch) = &first {
         refuse_unsendable_list(batch, label)?;
     } else if !excluded.is_empty() {
-        let message = format!("holds no picture that can be taken:{}", list_places(label, &excluded));
+        let message = format!("contains no picture that can be used:{}", list_places(label, &excluded));
         return Err(InputError::unsupported_format(Path::new(label), message));
     } else {
         let advice = match &image_source {
-            ImageSource::Glob { .. } => "; only pictures can be given by a glob, rows are given as one file",
+            ImageSource::Glob { .. } => "; a glob can only name pictures, and rows must be given as one file",
             _ => "",
         };
         return Err(InputError::NoPictures { place: label.to_owned(), hint: advice });
@@ -314,7 +315,7 @@ fn refuse_unsendable_list(batch: &ImageBatch, label: &str) -> Result<(), InputEr
         return Ok(());
     }
     let message = format!(
-        "is a list of pictures, and none of them can be sent:{}\nSay --lines if its lines are prompts",
+        "is a list of pictures, but none of them can be sent:{}\nUse --lines if its lines are prompts",
         list_places(label, &batch.unsendable)
     );
     Err(InputError::unsupported_format(Path::new(label), message))
@@ -323,12 +324,12 @@ fn refuse_unsendable_list(batch: &ImageBatch, label: &str) -> Result<(), InputEr
 /// Lists the first `places` for a message, one a line, and the number of the others. A place is a line number (0 if
 /// there is none) and a message.
 pub(super) fn list_places(label: &str, places: &[(u64, String)]) -> String {
-    const NAMED: usize = 20;
-    let named = places.iter().take(NAMED).map(|(line, message)| match line {
+    const MAX_LISTED: usize = 20;
+    let named = places.iter().take(MAX_LISTED).map(|(line, message)| match line {
         0 => format!("\n  {message}"),
         line => format!("\n  {label}:{line}: {message}"),
     });
-    let more = places.len().saturating_sub(NAMED);
+    let more = places.len().saturating_sub(MAX_LISTED);
     named.chain((more > 0).then(|| format!("\n  … and {more} more"))).collect()
 }
 

@@ -25,7 +25,7 @@ fn check_endpoint(value: &Json<'_>) -> Result<(), FieldError> {
     if url.trim_end_matches('/').ends_with("/chat/completions") {
         return Ok(());
     }
-    Err(FieldError::new("url", format!("is `{url}`; only lines for /v1/chat/completions can be run")))
+    Err(FieldError::new("url", format!("is `{url}`; only lines for /v1/chat/completions are supported")))
 }
 
 fn read_body(body: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Result<(), FieldError> {
@@ -39,7 +39,10 @@ fn read_body(body: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Resu
             "model" => draft.model = Some(row::nonblank_text(value, "model")?),
             "n" if *value == Json::Int(1) => {}
             "n" => {
-                return Err(FieldError::new("n", "asks for several answers; an item has one: repeat the line instead"));
+                return Err(FieldError::new(
+                    "n",
+                    "asks for several answers, but each line gets only one; repeat the line instead",
+                ));
             }
             // These control delivery, billing and storage of an answer, not its content. The last two have no effect
             // without tools, and `tools` itself is refused below.

@@ -92,7 +92,7 @@ fn parse_thinking_object(value: &Json<'_>) -> ParamResult<Option<Thinking>> {
         (None | Some("enabled"), Some(tokens)) => parse_thinking_budget(tokens, "budget_tokens").map(Some),
         (None | Some("enabled"), None) => Err(FieldError::new("budget_tokens", "is missing")),
         (Some(other), _) => {
-            Err(FieldError::new("type", format!("is `{other}`; known are enabled, disabled and adaptive")))
+            Err(FieldError::new("type", format!("is `{other}`; supported are enabled, disabled and adaptive")))
         }
     }
 }
@@ -134,5 +134,5 @@ pub(super) fn refuse_unsupported(name: &str, value: &Json<'_>) -> ParamResult<()
     if value.is_empty_or_default() {
         return Ok(());
     }
-    Err(FieldError::new(name, "is not supported: it would be lost on the way to the model; take it out of the row"))
+    Err(FieldError::new(name, "is not supported: it would not reach the model; remove it from the row"))
 }

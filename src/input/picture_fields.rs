@@ -57,7 +57,7 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions)
             Some((_, known)) if known.iter().all(|image| images.contains(image)) => Some((name, images)),
             Some((first, _)) => {
                 let message = format!(
-                    "names other pictures than `{first}` does; keep one of them, or list all pictures in `images`"
+                    "names different pictures than `{first}`; keep one of them, or list all pictures in `images`"
                 );
                 return Err(FieldError::new(name, message));
             }
@@ -74,12 +74,12 @@ pub(super) fn refuse_unread(fields: &Fields<'_>, request: &Request, options: &Ro
     }
     for (name, value) in fields {
         let is_read = may_name_pictures(name) || options.templates.uses_field(name);
-        if is_read || !may_be_unread(name, request) || !holds_unsent(name, value, request, options) {
+        if is_read || !may_be_unread(name, request) || !contains_unsent(name, value, request, options) {
             continue;
         }
         let message = if request.needs_vision() {
-            "looks like a picture beside the one that is sent, but is not read: list all pictures in `images` (or use it in \
-             --prompt, or take it out)"
+            "looks like a picture in addition to the one that is sent, but is not read: list all pictures in `images` (or \
+             use it in --prompt, or remove it)"
         } else {
             "looks like a picture, but is not read: name it `image` to have it sent (or use it in --prompt)"
         };
@@ -139,19 +139,19 @@ fn split_words(name: &str) -> Vec<String> {
 }
 
 /// True if a value contains a picture that is not part of `request`. `name` is the name of its field.
-pub(super) fn holds_unsent(name: &str, value: &Json<'_>, request: &Request, options: &RowOptions) -> bool {
+pub(super) fn contains_unsent(name: &str, value: &Json<'_>, request: &Request, options: &RowOptions) -> bool {
     match value {
         Json::Text(text) if text.starts_with(['[', '{']) => match Json::parse(text) {
-            Ok(value) => holds_unsent(name, &value, request, options),
+            Ok(value) => contains_unsent(name, &value, request, options),
             Err(_) => is_unsent(name, text, request, options),
         },
         Json::Text(text) => is_unsent(name, text, request, options),
-        Json::List(items) => items.iter().any(|item| holds_unsent(name, item, request, options)),
+        Json::List(items) => items.iter().any(|item| contains_unsent(name, item, request, options)),
         Json::Object(fields) => fields.iter().any(|(key, value)| match value {
             Json::Text(text) if key == "bytes" => !text.is_empty(),
             Json::List(bytes) if key == "bytes" => !bytes.is_empty(),
             Json::Text(text) => PICTURE_SUBFIELDS.contains(&key.as_ref()) && is_unsent(name, text, request, options),
-            value => holds_unsent(name, value, request, options),
+            value => contains_unsent(name, value, request, options),
         }),
         _ => false,
     }
@@ -166,11 +166,11 @@ fn is_unsent(name: &str, text: &str, request: &Request, options: &RowOptions) ->
     let is_other_url = kind == NameKind::Other
         && (has_word(&TEXT_WORDS) || (text.contains("://") && has_word(&NON_PICTURE_URL_WORDS)));
     // A picture's URL needs no extension, and neither does that of a page.
-    let takes_any_url = kind == NameKind::Numbered || (kind == NameKind::Picture && !request.needs_vision());
+    let accepts_any_url = kind == NameKind::Numbered || (kind == NameKind::Picture && !request.needs_vision());
     let is_one_word = !text.trim().contains(char::is_whitespace);
     let is_picture = is_data_url(text)
         || is_picture_base64(text)
-        || (is_one_word && !is_other_url && (names_a_picture(text) || (takes_any_url && refers_to_a_picture(text))))
+        || (is_one_word && !is_other_url && (names_a_picture(text) || (accepts_any_url && refers_to_a_picture(text))))
         || (kind != NameKind::Other && is_existing_picture(text, options));
     if !is_picture {
         return false;
@@ -190,9 +190,9 @@ fn is_unsent(name: &str, text: &str, request: &Request, options: &RowOptions) ->
 }
 
 fn is_existing_picture(text: &str, options: &RowOptions) -> bool {
-    const MOST_BYTES: usize = 1_024;
+    const MAX_PATH_BYTES: usize = 1_024;
     let text = text.trim();
-    let may_be_path = !text.is_empty() && text.len() <= MOST_BYTES && !text.contains(['\n', '\0']);
+    let may_be_path = !text.is_empty() && text.len() <= MAX_PATH_BYTES && !text.contains(['\n', '\0']);
     may_be_path && {
         let path = options.base_dir.join(text);
         path.is_file() && is_picture(&path)
@@ -245,7 +245,7 @@ fn is_picture_field(name: &str, value: &Json<'_>, has_picture: bool, options: &R
             };
             let extension = extension_of(file);
             if UNSENDABLE_EXTENSIONS.contains(&extension.as_str()) && !has_picture {
-                let message = format!("is of a kind that can't be sent ({extension}); convert it to PNG or JPEG");
+                let message = format!("has a format that can't be sent ({extension}); convert it to PNG or JPEG");
                 return Err(FieldError::new(name, message));
             }
             // A name without an extension is looked up, since some data sets have such pictures.
@@ -285,7 +285,7 @@ pub(super) fn parse_references(name: &str, value: &Json<'_>) -> Result<Vec<Image
         if is_picture_base64(text) {
             return Err(FieldError::new(
                 field_path,
-                "is base64 without its type; write data:image/png;base64,… (or what it is)",
+                "is base64 without a media type; write data:image/png;base64,… (with the actual type)",
             ));
         }
         image_ref::parse_reference(text).map_err(|message| FieldError::new(field_path, message))

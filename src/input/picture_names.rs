@@ -40,7 +40,7 @@ impl LineShape {
             match () {
                 () if unquoted != line => Self::Name,
                 () if ends_in_bare_extension(unquoted) => Self::Prompt,
-                () if is_path || (is_short_name(unquoted) && !speaks_of_files(unquoted)) => Self::PerhapsName,
+                () if is_path || (is_short_name(unquoted) && !mentions_files(unquoted)) => Self::PerhapsName,
                 () => Self::Sentence,
             }
         } else if unquoted == line && !is_path && unquoted.chars().any(is_of_script_without_blanks) {
@@ -70,9 +70,9 @@ pub(super) fn names_a_picture(text: &str) -> bool {
 /// The extension in lower case. For a URL, its query is ignored.
 pub(super) fn extension_of(text: &str) -> String {
     // A text of several lines or of many bytes is not a name.
-    const LONGEST: usize = 4_096;
+    const MAX_NAME_BYTES: usize = 4_096;
     let text = text.trim();
-    if text.len() > LONGEST || text.contains('\n') {
+    if text.len() > MAX_NAME_BYTES || text.contains('\n') {
         return String::new();
     }
     let name = if text.contains("://") { text.split(['?', '#']).next().unwrap_or_default() } else { text };
@@ -81,8 +81,8 @@ pub(super) fn extension_of(text: &str) -> String {
 
 /// True for base64 of a picture without a media type.
 pub(super) fn is_picture_base64(text: &str) -> bool {
-    const SHORTEST: usize = 64;
-    text.len() >= SHORTEST && !text.contains('.') && BASE64_STARTS.iter().any(|start| text.starts_with(start))
+    const MIN_BASE64_BYTES: usize = 64;
+    text.len() >= MIN_BASE64_BYTES && !text.contains('.') && BASE64_STARTS.iter().any(|start| text.starts_with(start))
 }
 
 pub(super) fn is_data_url(text: &str) -> bool {
@@ -93,8 +93,8 @@ pub(super) fn is_data_url(text: &str) -> bool {
 /// True for a text that may be a file name with blanks: it has few words, and no characters that file names can't have
 /// on all systems.
 fn is_short_name(text: &str) -> bool {
-    const MOST_WORDS: usize = 8;
-    !text.contains([':', '?', '*', '"', '<', '>', '|']) && text.split_whitespace().count() <= MOST_WORDS
+    const MAX_WORDS: usize = 8;
+    !text.contains([':', '?', '*', '"', '<', '>', '|']) && text.split_whitespace().count() <= MAX_WORDS
 }
 
 /// Whether the last word is nothing but an extension: `Convert .heic to .jpg`.
@@ -104,7 +104,7 @@ fn ends_in_bare_extension(text: &str) -> bool {
 
 /// Whether a text of several words ends in a document's or drawing's name, or has another picture's name inside:
 /// `Summarise report.pdf`, `convert a.jpg b.png`.
-fn speaks_of_files(text: &str) -> bool {
+fn mentions_files(text: &str) -> bool {
     let mut words = text.split_whitespace();
     let begins_with_name = words.next().is_some_and(names_a_picture);
     words.next_back();

@@ -23,7 +23,9 @@ pub(super) fn read_jsonl(line: &str, options: &RowOptions) -> Result<Draft, Fiel
     let row = options.parse_row(line)?;
     let fields = match &row {
         Json::Object(fields) => fields,
-        other => return Err(FieldError::new("", format!("is {}; a row is a JSON object {{…}}", other.type_name()))),
+        other => {
+            return Err(FieldError::new("", format!("is {}; a row must be a JSON object {{…}}", other.type_name())));
+        }
     };
     build_draft(fields, fields, options)
 }
@@ -64,7 +66,7 @@ pub(super) fn build_draft(
     }
     match (options.templates.render_prompt(template_fields)?, prompt, messages) {
         (Some(rendered), ..) => {
-            request.messages = vec![user_message(rendered, "the prompt template gives an empty prompt")?];
+            request.messages = vec![user_message(rendered, "the prompt template produces an empty prompt")?];
         }
         (None, Some(prompt), None) => {
             request.messages = vec![user_message(prompt.text("prompt")?.to_owned(), "`prompt` is empty")?];
@@ -95,7 +97,7 @@ pub(super) fn build_draft(
 /// The error for a row without a prompt. The usual cause is a data set with its own column names.
 fn missing_prompt_error(template_fields: &Fields<'_>) -> FieldError {
     if let Some(name) = ["prompt", "messages"].into_iter().find(|name| get_field(template_fields, name).is_some()) {
-        return FieldError::new(name, "is null, which asks nothing; fill it in, or take the row out");
+        return FieldError::new(name, "is null, so there is nothing to ask; fill it in, or remove the row");
     }
     let is_text = |(name, value): &&(Cow<'_, str>, Json<'_>)| name != "id" && value.as_text().is_some();
     let example_field = template_fields.iter().find(is_text).map_or("field", |(name, _)| name);
@@ -148,7 +150,7 @@ pub(super) fn parse_id(value: &Json<'_>, field_path: &str) -> Result<String, Fie
         Json::BigUnsigned(number) => number.to_string(),
         // The parser has lost the last digits, so two different ids could become equal.
         Json::Float(number) if number.abs() >= EXACT_FLOAT_LIMIT => {
-            return Err(FieldError::new(field_path, "is too large a number to be kept exactly; write it in quotes"));
+            return Err(FieldError::new(field_path, "is too large to be stored exactly; write it in quotes"));
         }
         Json::Float(_) => {
             return Err(FieldError::new(
@@ -159,7 +161,7 @@ pub(super) fn parse_id(value: &Json<'_>, field_path: &str) -> Result<String, Fie
         _ => return Err(value.type_error(field_path, "a string or a whole number")),
     };
     match id.len() {
-        0 => Err(FieldError::new(field_path, "is empty; leave it out to have one made")),
+        0 => Err(FieldError::new(field_path, "is empty; leave it out to have one generated")),
         1..=MAX_ID_BYTES => Ok(id),
         length => {
             Err(FieldError::new(field_path, format!("is {length} bytes long; at most {MAX_ID_BYTES} are allowed")))

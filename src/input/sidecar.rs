@@ -31,7 +31,7 @@ impl Sidecar {
         let Some(folder) = self.target.parent() else { return Ok(()) };
         check_writable(folder).map_err(|error| {
             let message = format!(
-                "captions can't be written to {}: {error}; mend that, or name another folder with --captions DIR",
+                "captions can't be written to {}: {error}; fix that, or choose another folder with --captions DIR",
                 folder.display()
             );
             FieldError::new("", message)
@@ -59,10 +59,11 @@ impl CaptionSettings {
     /// The caption file for a picture, whose path is absolute or relative to `base_dir`.
     pub(super) fn sidecar_for(&self, base_dir: &Path, picture: &str) -> Result<Sidecar, FieldError> {
         let path = Path::new(picture);
-        let file = self.file_name(path).ok_or_else(|| FieldError::new("", format!("{picture} is no file name")))?;
+        let file = self.file_name(path).ok_or_else(|| FieldError::new("", format!("{picture} is not a file name")))?;
         if file.len() > MAX_NAME_BYTES {
             let message = format!(
-                "the caption's name would have {} bytes, and {MAX_NAME_BYTES} is the most: {file}; shorten the picture's",
+                "the name of the caption file would have {} bytes, but the limit is {MAX_NAME_BYTES}: {file}; shorten \
+                 the picture's name",
                 file.len()
             );
             return Err(FieldError::new("", message));
@@ -97,13 +98,15 @@ impl CaptionSettings {
             return Err(FieldError::new("", format!("the caption {display_path} is a folder; move it away")));
         }
         if target.exists() && !target.is_file() {
-            return Err(FieldError::new("", format!("the caption {display_path} is no regular file; move it away")));
+            return Err(FieldError::new("", format!("the caption {display_path} is not a regular file; move it away")));
         }
         match self.existing {
             ExistingCaptionPolicy::Skip => has_caption(target)
                 .map_err(|error| FieldError::new("", format!("the caption {display_path} can't be read: {error}"))),
             ExistingCaptionPolicy::Append | ExistingCaptionPolicy::Prepend if meta.is_symlink() => {
-                let message = format!("the caption {display_path} is a link to another file; replace it by a copy to add to it");
+                let message = format!(
+                    "the caption {display_path} is a link to another file; replace it with a copy to add to it"
+                );
                 Err(FieldError::new("", message))
             }
             // Check now, before the answer that is to be added is paid for.

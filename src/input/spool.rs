@@ -152,8 +152,8 @@ fn copy_stream(mut source: impl Read, kept_path: &Path, name: &str, max_bytes: u
     if count > max_bytes {
         let mib = max_bytes >> 20;
         let message = format!(
-            "{name} has more than {mib} MiB, the most that is taken from a pipe: give a file instead, or raise max_pipe_mib \
-             under [input] in keys.toml"
+            "{name} has more than {mib} MiB, the limit for a pipe: use a file instead, or raise max_pipe_mib under \
+             [input] in keys.toml"
         );
         return Err(InputError::InvalidOptions(message));
     }

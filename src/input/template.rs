@@ -88,7 +88,7 @@ impl CompiledTemplate {
     fn render(&self, env: &Environment<'static>, fields: &Fields<'_>) -> Result<String, FieldError> {
         let (name, used_fields) = match self {
             Self::Literal(text) => return Ok(text.clone()),
-            Self::Template { name: which, fields: needs } => (*which, needs),
+            Self::Template { name, fields } => (*name, fields),
         };
         let context: BTreeMap<&str, Value> = used_fields
             .iter()
@@ -118,7 +118,7 @@ fn describe_error(error: &Error) -> String {
     let line = error.line().map_or_else(String::new, |line| format!(" (line {line} of the template)"));
     match error.kind() {
         ErrorKind::OutOfFuel => format!("runs for too long{line}: does it loop over something endless?"),
-        ErrorKind::WriteFailure => format!("gives more than {} MiB of text{line}", MAX_OUTPUT_BYTES >> 20),
+        ErrorKind::WriteFailure => format!("produces more than {} MiB of text{line}", MAX_OUTPUT_BYTES >> 20),
         ErrorKind::InvalidOperation if error.detail() == Some(NULL_FIELD_ERROR) => {
             format!("prints a field that is null in this row{line}: write {{{{ field or \"\" }}}} to allow it")
         }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_template_that_does_not_parse_is_refused_before_any_row() {
         let error = render("{% for x in %}", "{}").unwrap_err();
-        assert!(error.starts_with("the prompt template can't be used: fails: "), "{error}");
+        assert!(error.starts_with("the prompt template can't be used: it fails: "), "{error}");
         assert!(error.ends_with("(line 1 of the template)"), "{error}");
     }
 
@@ -250,6 +250,6 @@ mod tests {
         assert!(render(hundred_million, "{}").unwrap_err().contains("runs for too long"));
         let gigabyte = "{% for a in range(100000) %}{{ text }}{% endfor %}";
         let row = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
-        assert!(render(gigabyte, &row).unwrap_err().contains("gives more than 16 MiB"));
+        assert!(render(gigabyte, &row).unwrap_err().contains("produces more than 16 MiB"));
     }
 }

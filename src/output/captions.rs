@@ -79,7 +79,7 @@ pub fn check_appendable(target: &Path) -> io::Result<()> {
 pub fn write_caption(target: &Path, text: &str, policy: ExistingCaptionPolicy) -> io::Result<()> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(caption_error(ErrorKind::InvalidInput, target, "an empty text is no caption"));
+        return Err(caption_error(ErrorKind::InvalidInput, target, "the caption is empty"));
     }
     let content = match policy {
         ExistingCaptionPolicy::Skip if has_caption(target)? => return Ok(()),
@@ -175,7 +175,7 @@ fn read_caption(target: &Path) -> io::Result<String> {
             return Err(caption_error(
                 ErrorKind::InvalidInput,
                 target,
-                "is a link to another file; replace it by a copy",
+                "is a link to another file; replace it with a copy",
             ));
         }
         Ok(_) => {}

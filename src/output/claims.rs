@@ -180,7 +180,7 @@ mod tests {
         let first = claim_files(&state, Path::new("/runs/first"), files(&[&a])).unwrap().unwrap();
         let second = claim_files(&state, Path::new("/runs/second"), files(&[&b])).unwrap().unwrap();
         let own = claim_files(&state, Path::new("/runs/first"), files(&[&a])).unwrap();
-        own.expect("that another process has the same run is told elsewhere");
+        own.expect("a claim of the same run is ignored");
         for spelling in [pictures.join("a.txt"), link.join("a.txt"), pictures.join("../link/a.txt")] {
             let other = claim_files(&state, Path::new("/runs/third"), files(&[&spelling])).unwrap().unwrap_err();
             let want = ConflictingRun { run_dir: "/runs/first".into(), pid: process::id(), shared_files: 1 };

@@ -93,20 +93,23 @@ const EFFORT_LEVELS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 pub(super) fn check_supported(request: &Request) -> Result<(), String> {
     let params = &request.params;
     if params.seed.is_some() {
-        return Err("anthropic has no seed".to_owned());
+        return Err("anthropic does not support a seed".to_owned());
     }
     if params.temperature.is_some_and(|temperature| temperature > 1.0) {
-        return Err("anthropic's temperature ends at 1".to_owned());
+        return Err("anthropic's maximum temperature is 1".to_owned());
     }
     if params.json == Some(JsonMode::Object) {
-        return Err("anthropic has no JSON mode without a schema".to_owned());
+        return Err("anthropic does not support JSON mode without a schema".to_owned());
     }
     match &params.thinking {
         Some(Thinking::Level(level)) if level != "none" && !EFFORT_LEVELS.contains(&level.as_str()) => {
-            return Err(format!("anthropic has no effort \"{level}\", only none, {}", EFFORT_LEVELS.join(", ")));
+            return Err(format!(
+                "anthropic does not support the effort \"{level}\"; use none, {}",
+                EFFORT_LEVELS.join(", ")
+            ));
         }
         Some(Thinking::Budget(tokens)) if (1..MIN_THINKING_TOKENS).contains(tokens) => {
-            return Err(format!("anthropic's thinking budget starts at {MIN_THINKING_TOKENS} tokens"));
+            return Err(format!("anthropic's minimum thinking budget is {MIN_THINKING_TOKENS} tokens"));
         }
         _ => {}
     }
@@ -114,7 +117,7 @@ pub(super) fn check_supported(request: &Request) -> Result<(), String> {
         message.role == MessageRole::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
     };
     if request.messages.iter().any(has_assistant_picture) {
-        return Err("anthropic takes pictures from the user only, not in the assistant's turns".to_owned());
+        return Err("anthropic accepts pictures only in the user's messages, not in the assistant's".to_owned());
     }
     Ok(())
 }
@@ -131,7 +134,7 @@ pub(super) fn encode(
         Some(Thinking::Budget(budget_tokens)) => {
             if *budget_tokens >= max_tokens {
                 return Err(Unsupported::new(format_args!(
-                    "a thinking budget of {budget_tokens} tokens does not fit under anthropic's limit of {max_tokens} for the whole answer"
+                    "the thinking budget of {budget_tokens} tokens must be smaller than anthropic's limit of {max_tokens} tokens for the whole answer"
                 )));
             }
             (Some(ThinkingConfig::Enabled { budget_tokens: *budget_tokens }), None)

@@ -43,11 +43,11 @@ pub fn classify(api: Api, transport_result: &TransportResult<'_>) -> AttemptResu
 /// timeout, and if nothing was sent, the cause is on this side.
 fn classify_failure(failure: &TransportFailure) -> AttemptResult {
     let (outcome, rule) = match failure {
-        TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "no connection: nothing was sent"),
+        TransportFailure::Unreachable(_) => (Outcome::ClientTrouble, "can't connect: nothing was sent"),
         TransportFailure::ConnectionLost(_) => {
-            (Outcome::ServerError, "the connection broke after the request was sent")
+            (Outcome::ServerError, "the connection was lost after the request was sent")
         }
-        TransportFailure::TimedOut(_) => (Outcome::Timeout, "no answer in time"),
+        TransportFailure::TimedOut(_) => (Outcome::Timeout, "timed out before the answer was complete"),
     };
     result_without_answer(outcome, OutcomeAction::Retry, None, redact(&failure.to_string(), &[]), rule.to_owned())
 }
@@ -109,7 +109,7 @@ fn classify_unusual(api: Api, response: &ProviderResponse<'_>, body: &[u8]) -> A
     let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
         let message =
             if is_text(body) { ErrorBody::from_text(&String::from_utf8_lossy(body)).message } else { String::new() };
-        return malformed_result(response, &message, "a body that is not JSON, or is cut off");
+        return malformed_result(response, &message, "a body that is not JSON or is cut off");
     };
     // Gemini's streaming endpoint without alt=sse and its OpenAI-compatible API put the response into an array.
     if let Value::Array(elements) = &mut value
@@ -135,7 +135,7 @@ fn classify_unusual(api: Api, response: &ProviderResponse<'_>, body: &[u8]) -> A
         return decoded_answer::classify_answer(answer, response);
     }
     if value.get("status").and_then(Value::as_str) == Some("ok") {
-        let rule = "the server says that it is well; this is no answer to a prompt".to_owned();
+        let rule = "the server sent a health status, not an answer to a prompt".to_owned();
         return result_without_answer(Outcome::Ok, OutcomeAction::Complete, Some(response.status), String::new(), rule);
     }
     classify_error(api, response, ErrorBody::from_json(&value))
@@ -172,9 +172,9 @@ fn describe_body(response: &ProviderResponse<'_>) -> String {
         Ok(Value::Object(_)) => format!("a JSON object of {size}"),
         Ok(Value::Array(_)) => format!("a JSON array of {size}"),
         Ok(Value::Number(_)) => format!("a JSON number of {size}"),
-        Ok(Value::String(_)) => format!("a JSON text of {size}"),
-        Err(_) if is_text(body) => format!("a text of {size}"),
-        Err(_) => return format!("{size} that are no text{}", describe_compression(response)),
+        Ok(Value::String(_)) => format!("a JSON string of {size}"),
+        Err(_) if is_text(body) => format!("plain text of {size}"),
+        Err(_) => return format!("{size} of binary data{}", describe_compression(response)),
     };
     let text = redact(&String::from_utf8_lossy(body), response.secrets);
     let mut quoted: String = text.chars().take(MAX_QUOTED_CHARS).collect();
@@ -206,7 +206,7 @@ fn classify_error(api: Api, response: &ProviderResponse<'_>, error: ErrorBody) -
     let inner_error = if context.status == response.status {
         String::new()
     } else {
-        format!(" with an error of {} inside", context.status)
+        format!(" with error {} in the body", context.status)
     };
     let redirect_message = (300..400).contains(&response.status).then(|| describe_redirect(response));
     let message = redirect_message.as_deref().unwrap_or(&context.error.message);
@@ -226,7 +226,7 @@ fn classify_error(api: Api, response: &ProviderResponse<'_>, error: ErrorBody) -
         )
     };
     if result.is_html_auth_error() {
-        let message = format!("a web page refuses the key or this address (HTTP {}): {message}", response.status);
+        let message = format!("an HTML page rejected the key or this address (HTTP {}): {message}", response.status);
         result.message = redact(&message, response.secrets);
     }
     result
@@ -245,7 +245,7 @@ fn read_provider_limits(response: &ProviderResponse<'_>, error: &ErrorBody) -> V
 
 fn describe_redirect(response: &ProviderResponse<'_>) -> String {
     let location = response.headers.get(reqwest::header::LOCATION).and_then(|location| location.to_str().ok());
-    location.map_or_else(|| "a redirect to nowhere".to_owned(), |location| format!("redirected to {location}"))
+    location.map_or_else(|| "a redirect without a location".to_owned(), |location| format!("redirected to {location}"))
 }
 
 /// Finds the wait that the error states, if it can be trusted. For a daily quota that resets at midnight, Gemini states

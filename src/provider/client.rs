@@ -74,7 +74,7 @@ pub struct Client {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up: {0}; check the proxy settings in the environment")]
+#[error("the HTTP client can't be set up: {0}; check the proxy settings in the environment")]
 pub struct ClientError(String);
 
 impl Client {
@@ -129,7 +129,7 @@ impl Client {
         };
         if result.outcome == Outcome::Ok && result.answer.is_none() {
             // A server's health response is classified as `Ok`, but it is no answer to a prompt.
-            let rule = "the server answered with its state of health, not with a completion";
+            let rule = "the server sent a health status instead of a completion";
             return AttemptResult {
                 outcome: Outcome::MalformedResponse,
                 action: OutcomeAction::Retry,
@@ -308,24 +308,32 @@ impl PrepareError {
         let message = self.to_string();
         match self {
             Self::Picture(PictureError::Unreadable(_)) => {
-                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, &message, "a picture cannot be sent")
+                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, &message, "a picture can't be sent")
             }
-            Self::Picture(PictureError::Unsupported(_)) => {
-                local_result(Outcome::NoRoute, OutcomeAction::NextModel, &message, "this API does not take a picture")
-            }
+            Self::Picture(PictureError::Unsupported(_)) => local_result(
+                Outcome::NoRoute,
+                OutcomeAction::NextModel,
+                &message,
+                "this API does not accept one of the pictures",
+            ),
             Self::Unsupported(_) => local_result(
                 Outcome::NoRoute,
                 OutcomeAction::NextModel,
                 &message,
-                "this API has no words for the request",
+                "this API does not support the request",
             ),
             Self::WorkerPool(WorkerPoolError::Panicked) => {
-                let message = "a picture made its decoder fail; the log has the details";
-                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, message, "a picture cannot be decoded")
+                let message = "the decoder crashed on a picture; see the log for details";
+                local_result(Outcome::UnreadableInput, OutcomeAction::FailItem, message, "a picture can't be decoded")
             }
             Self::WorkerPool(WorkerPoolError::SpawnThread(_)) => {
-                let message = format!("{message}; see ulimit -u");
-                local_result(Outcome::ClientTrouble, OutcomeAction::Retry, &message, "no picture can be read now")
+                let message = format!("{message}; check the limit (`ulimit -u`)");
+                local_result(
+                    Outcome::ClientTrouble,
+                    OutcomeAction::Retry,
+                    &message,
+                    "pictures can't be read at the moment",
+                )
             }
         }
     }
@@ -347,11 +355,11 @@ fn local_result(outcome: Outcome, action: OutcomeAction, message: &str, rule: &s
 fn transport_failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
     let (host, cause) = (endpoint.host(), describe_transport_error(error));
     if error.is_connect() || error.is_builder() {
-        TransportFailure::Unreachable(format!("no connection to {host}: {cause}"))
+        TransportFailure::Unreachable(format!("can't connect to {host}: {cause}"))
     } else if error.is_timeout() {
-        TransportFailure::TimedOut(format!("{host} fell silent, or took longer than the deadline: {cause}"))
+        TransportFailure::TimedOut(format!("{host} sent no data for too long, or exceeded the deadline: {cause}"))
     } else {
-        TransportFailure::ConnectionLost(format!("the connection to {host} broke: {cause}"))
+        TransportFailure::ConnectionLost(format!("the connection to {host} was lost: {cause}"))
     }
 }
 

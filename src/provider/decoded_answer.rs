@@ -72,38 +72,42 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
     let has_text = !text.trim().is_empty();
     let shown_reason = finish_reason.as_deref().unwrap_or("nothing").to_owned();
     let (outcome, action, rule) = if finish_class == FinishClass::BrokenOff {
-        (Outcome::MalformedResponse, OutcomeAction::Retry, "the answer broke off with finish reason error".to_owned())
+        (
+            Outcome::MalformedResponse,
+            OutcomeAction::Retry,
+            "the provider failed during the answer (finish_reason=error)".to_owned(),
+        )
     } else if let Some(reason) = &block_reason {
         (
             Outcome::ContentBlocked,
             OutcomeAction::FailItem,
-            format!("the provider declined: {}", redact(reason, response.secrets)),
+            format!("the provider declined to answer: {}", redact(reason, response.secrets)),
         )
     } else {
         match finish_class {
-            FinishClass::Blocked => (Outcome::ContentBlocked, OutcomeAction::FailItem, format!("finish reason {shown_reason}")),
+            FinishClass::Blocked => (Outcome::ContentBlocked, OutcomeAction::FailItem, format!("blocked by the provider (finish_reason={shown_reason})")),
             FinishClass::AccountLimited => {
-                (Outcome::KeyForbidden, OutcomeAction::DisableKey, format!("finish reason {shown_reason}: the account is limited"))
+                (Outcome::KeyForbidden, OutcomeAction::DisableKey, format!("the provider has limited the account (finish_reason={shown_reason})"))
             }
             FinishClass::TokenLimit if has_text => {
-                (Outcome::Truncated, OutcomeAction::Complete, format!("cut off at a token limit ({shown_reason})"))
+                (Outcome::Truncated, OutcomeAction::Complete, format!("cut off at a token limit (finish_reason={shown_reason})"))
             }
             FinishClass::TokenLimit => (
                 Outcome::Truncated,
                 OutcomeAction::FailItem,
-                format!("the token limit was spent before there was any text ({shown_reason})"),
+                format!("the token limit was reached before any text was written (finish_reason={shown_reason})"),
             ),
-            FinishClass::Unusable => (Outcome::EmptyOutput, OutcomeAction::Retry, format!("no usable text (finish reason {shown_reason})")),
+            FinishClass::Unusable => (Outcome::EmptyOutput, OutcomeAction::Retry, format!("no usable text (finish_reason={shown_reason})")),
             _ if !has_text && is_permanently_empty => (
                 Outcome::EmptyOutput,
                 OutcomeAction::FailItem,
-                "no choices at all: local servers answer so when the prompt does not fit or has a picture they cannot see"
+                "empty answer without choices: local servers send this if the prompt does not fit or has a picture that the model can't process"
                     .to_owned(),
             ),
             _ if !has_text => {
                 let rule = match &finish_reason {
-                    Some(word) => format!("empty answer, finish reason {word}"),
-                    None => "empty answer, no finish reason".to_owned(),
+                    Some(finish_reason) => format!("empty answer (finish_reason={finish_reason})"),
+                    None => "empty answer (no finish reason)".to_owned(),
                 };
                 (Outcome::EmptyOutput, OutcomeAction::Retry, rule)
             }
@@ -114,10 +118,11 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
     let message = if outcome == Outcome::Ok {
         String::new()
     } else {
-        let reason = message.or(block_reason).unwrap_or_default();
-        let reason = if reason.is_empty() { finish_reason.clone().unwrap_or_default() } else { reason };
-        let message = redact(&reason, response.secrets);
-        if message.is_empty() { rule.clone() } else { message }
+        // For an empty answer, the finish reason alone (`stop`) does not say what happened; the rule does.
+        let default_reason = finish_reason.clone().filter(|_| outcome != Outcome::EmptyOutput);
+        let reason = message.or(block_reason).filter(|reason| !reason.is_empty()).or(default_reason);
+        let message = redact(&reason.unwrap_or_default(), response.secrets);
+        if message.is_empty() { redact(&rule, response.secrets) } else { message }
     };
     AttemptResult {
         outcome,
@@ -198,6 +203,16 @@ mod tests {
         for (text, finish, outcome, action) in cases {
             assert_eq!(outcome_and_action(text, finish), (outcome, action), "{text:?} with {finish}");
         }
+    }
+
+    #[test]
+    fn the_message_of_an_empty_answer_says_that_it_is_empty() {
+        assert_eq!(classify_text("", "STOP").message, "empty answer (finish_reason=stop)");
+        assert_eq!(
+            classify_text("{", "MALFORMED_RESPONSE").message,
+            "no usable text (finish_reason=malformed_response)"
+        );
+        assert_eq!(classify_text("", "SAFETY").message, "safety");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{AttemptRequest, EncodedPicture, anthropic, gemini, openai, pictures}
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dialect {
     Gemini,
-    /// OpenAI itself, which takes `max_completion_tokens`: its reasoning models reject `max_tokens`.
+    /// OpenAI itself, which expects `max_completion_tokens`: its reasoning models reject `max_tokens`.
     OpenAi,
     /// Compatible servers, most of which only know `max_tokens`.
     OpenAiCompatible,
@@ -86,13 +86,13 @@ fn check_picture_supported(api: Api, image: &Image) -> Result<(), String> {
             Some(format_by_name) if !format_by_name.is_supported_by(api) => {
                 match pictures::PictureFormat::detect_file(path).unwrap_or(format_by_name) {
                     format if format.is_supported_by(api) => Ok(()),
-                    format => Err(format!("{} does not take {} pictures", api.name(), format.name())),
+                    format => Err(format!("{} does not accept {} pictures", api.name(), format.name())),
                 }
             }
             _ => Ok(()),
         },
         Image::Url(url) if api == Api::Gemini && !url.starts_with("data:") && !gemini::is_google_file(url) => {
-            Err("gemini fetches no pictures by URL; give the file or its data".to_owned())
+            Err("gemini does not download pictures from URLs; give the file or its data".to_owned())
         }
         Image::Url(_) | Image::Inline { .. } => Ok(()),
     }
@@ -102,7 +102,7 @@ fn check_picture_supported(api: Api, image: &Image) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// If the API cannot express the request, or the encoded body is larger than the API takes.
+/// If the API cannot express the request, or the encoded body is larger than the API accepts.
 pub fn encode(
     dialect: impl Into<Dialect>,
     attempt: &AttemptRequest<'_>,
@@ -123,7 +123,7 @@ pub fn encode(
     {
         let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
         return Err(Unsupported::new(format_args!(
-            "the request has {} MiB and {} takes {} MiB; make it or its pictures smaller",
+            "the request is {} MiB, but {} accepts at most {} MiB; make the request or its pictures smaller",
             mib(encoded.body.len() as u64),
             dialect.api().name(),
             mib(max_bytes)
@@ -144,7 +144,7 @@ pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> 
 pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<Vec<u8>, Unsupported> {
     let mut bytes = Vec::with_capacity(size_hint);
     serde_json::to_writer(&mut bytes, body)
-        .map_err(|error| Unsupported::new(format_args!("the request cannot be written as JSON: {error}")))?;
+        .map_err(|error| Unsupported::new(format_args!("the request can't be written as JSON: {error}")))?;
     Ok(bytes)
 }
 
@@ -345,20 +345,20 @@ mod tests {
             with(|request| request.messages[0].parts.push(Part::Image(image)))
         }
         let cases = [
-            (with(|request| request.params.seed = Some(7)), [None, None, Some("no seed")]),
-            (with(|request| request.params.seed = Some(1 << 40)), [Some("32 bits"), None, Some("no seed")]),
-            (with(|request| request.params.temperature = Some(1.5)), [None, None, Some("ends at 1")]),
+            (with(|request| request.params.seed = Some(7)), [None, None, Some("support a seed")]),
+            (with(|request| request.params.seed = Some(1 << 40)), [Some("32 bits"), None, Some("support a seed")]),
+            (with(|request| request.params.temperature = Some(1.5)), [None, None, Some("maximum temperature is 1")]),
             (with(|request| request.params.json = Some(JsonMode::Object)), [None, None, Some("without a schema")]),
             (with(|request| request.messages.clear()), [Some("no message"), Some("no message"), Some("no message")]),
             (picture(Image::File("a.GIF".into())), [Some("GIF"), None, None]),
             (picture(Image::File("a.heic".into())), [None, Some("HEIC"), Some("HEIC")]),
-            (picture(Image::Url("https://h.dev/a.png".to_owned())), [Some("by URL"), None, None]),
+            (picture(Image::Url("https://h.dev/a.png".to_owned())), [Some("from URLs"), None, None]),
             (
                 with(|request| {
                     request.messages[0].role = MessageRole::Assistant;
                     request.messages[0].parts = vec![Part::Image(Image::File("a.png".into()))];
                 }),
-                [None, Some("from the user only"), Some("from the user only")],
+                [None, Some("only in the user's messages"), Some("only in the user's messages")],
             ),
         ];
         for (request, expected) in cases {
@@ -379,11 +379,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_larger_than_its_api_takes_is_rejected() {
+    fn a_request_larger_than_its_api_accepts_is_rejected() {
         let request = Request::from_prompt("x".repeat(33 << 20));
         let attempt = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
         let message = encode(Api::Anthropic, &attempt, &[]).unwrap_err().0;
-        assert_eq!(message, "the request has 34 MiB and anthropic takes 32 MiB; make it or its pictures smaller");
+        assert_eq!(
+            message,
+            "the request is 34 MiB, but anthropic accepts at most 32 MiB; make the request or its pictures smaller"
+        );
         assert!(encode(Api::Gemini, &attempt, &[]).is_ok());
         assert!(encode(Api::OpenAi, &attempt, &[]).is_ok());
     }

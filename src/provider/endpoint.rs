@@ -32,13 +32,13 @@ struct EndpointInner {
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     #[error(
-        "provider {provider}: base_url {url:?} is not a URL ({reason}); write it like https://host or https://host/v1"
+        "provider {provider}: base_url {url:?} is not a valid base URL ({reason}); use a form like https://host or https://host/v1"
     )]
     BaseUrl { provider: String, url: String, reason: String },
-    #[error("provider {provider}: {name:?} is not a header that can be sent; check its name and value under headers")]
+    #[error("provider {provider}: the header {name:?} can't be sent; check its name and value under headers")]
     Header { provider: String, name: String },
     #[error(
-        "provider {provider}: the key's secret has characters that no header can carry; copy it again, without line ends"
+        "provider {provider}: the key's secret contains characters that are not allowed in an HTTP header; copy it again, without line breaks"
     )]
     Secret { provider: String },
 }
@@ -161,10 +161,10 @@ fn parse_base_url(provider: &Provider) -> Result<Url, EndpointError> {
     };
     let url = Url::parse(text).map_err(|error| invalid_url(&error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid_url("it holds more than scheme, host and path; a key belongs under [[key]]"));
+        return Err(invalid_url("only scheme, host and path are allowed; a key belongs under [[key]]"));
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err(invalid_url("only http and https are spoken"));
+        return Err(invalid_url("only http and https are supported"));
     }
     Ok(url)
 }

@@ -103,7 +103,7 @@ pub(super) fn find_rule(context: &ErrorContext) -> &'static ErrorRule {
 }
 
 const FALLBACK_RULE: ErrorRule =
-    rule(|_| true, Outcome::MalformedResponse, OutcomeAction::Retry, "a status and a body that no rule knows");
+    rule(|_| true, Outcome::MalformedResponse, OutcomeAction::Retry, "unrecognized status and body");
 
 /// The table. All terms are in plain form: lower case, with spaces for `_` and `-`.
 const RULES: &[ErrorRule] = &[
@@ -112,14 +112,14 @@ const RULES: &[ErrorRule] = &[
         |case| case.error.is_html && matches!(case.status, 401 | 403),
         Outcome::ServerError,
         OutcomeAction::Retry,
-        "a web page turns the request away, so it is a delivery network's or a proxy's word, not the provider's on a key",
+        "an HTML page rejected the request, probably from a CDN or a proxy, so it says nothing about the key",
     ),
     // Billing. OpenRouter also sends 402 when requests in flight use up the budget, which passes by itself.
     rule(
         |case| case.has_code(&["openrouter in flight budget"]) || case.contains_any(&["openrouter in flight budget"]),
         Outcome::RateLimitedMinute,
         OutcomeAction::CoolPool,
-        "the budget for requests in flight is taken; it comes back as they end",
+        "the budget for requests in flight is used up; it is released as they finish",
     ),
     rule(
         is_out_of_credit,
@@ -138,26 +138,26 @@ const RULES: &[ErrorRule] = &[
         },
         Outcome::ContentBlocked,
         OutcomeAction::FailItem,
-        "moderation flagged the request (under HTTP 403)",
+        "moderation flagged the request (sent as HTTP 403)",
     ),
     rule(
         is_key_forbidden,
         Outcome::KeyForbidden,
         OutcomeAction::DisableKey,
-        "the key or its project may not use this service",
+        "the key or its project is not allowed to use this service",
     ),
     // Errors about the request: waiting does not help.
     rule(
         lacks_vision,
         Outcome::BadRequest,
         OutcomeAction::NextModel,
-        "the model cannot take pictures, so only another model can help",
+        "the model does not accept pictures; only another model can help",
     ),
     rule(
         |case| quota_errors::exceeds_whole_limit(&case.error),
         Outcome::BadRequest,
         OutcomeAction::FailItem,
-        "the request alone is larger than the whole limit, so it can never pass",
+        "the request alone is larger than the whole limit, so it can never succeed",
     ),
     ErrorRule {
         exceeds_context: true,
@@ -172,7 +172,7 @@ const RULES: &[ErrorRule] = &[
         is_picture_too_large,
         Outcome::BadRequest,
         OutcomeAction::NextModel,
-        "a picture is larger than this model's API takes, so only another may take it",
+        "a picture is larger than this model's API accepts; another API may accept it",
     ),
     ErrorRule {
         picture_refused: true,
@@ -180,7 +180,7 @@ const RULES: &[ErrorRule] = &[
             is_picture_refused,
             Outcome::BadRequest,
             OutcomeAction::FailItem,
-            "the provider cannot use a picture of this request, which says nothing of others",
+            "the provider can't use a picture of this request; this says nothing about other requests",
         )
     },
     rule(
@@ -193,33 +193,33 @@ const RULES: &[ErrorRule] = &[
         is_model_unavailable,
         Outcome::ModelNotFound,
         OutcomeAction::DisableRoute,
-        "the model does not exist for this key, or no longer does",
+        "the model does not exist, or no longer exists, for this key",
     ),
     rule(
         ErrorContext::has_request_error_status,
         Outcome::BadRequest,
         OutcomeAction::FailItem,
-        "the provider rejects the request as it stands",
+        "the provider rejects the request as invalid",
     ),
     rule(
         |case| matches!(case.status, 404 | 410) || case.has_code(&["not found error"]),
         Outcome::ModelNotFound,
         OutcomeAction::DisableRoute,
-        "the model does not exist for this key, or no longer does",
+        "the model does not exist, or no longer exists, for this key",
     ),
     // Overload that is reported as a rate limit.
     rule(
         |case| case.is_quota_error && is_overloaded(case),
         Outcome::Overloaded,
         OutcomeAction::Retry,
-        "the provider is overloaded, whatever its status calls it",
+        "the provider is overloaded, although it reports a rate limit",
     ),
     // Before the rule for daily quotas, because such an error names a daily quota too.
     ErrorRule {
         matches: |case| case.is_quota_error && quota_errors::limit_is_zero(&case.error),
         outcome: Outcome::QuotaExhaustedBilling,
         action: OutcomeAction::NextModel,
-        description: "a limit of 0: this model is not offered to the project at all",
+        description: "the limit is 0: this model is not offered on the project's tier",
         limit_is_zero: true,
         exceeds_context: false,
         picture_refused: false,
@@ -257,7 +257,7 @@ const RULES: &[ErrorRule] = &[
         },
         Outcome::Timeout,
         OutcomeAction::Retry,
-        "the provider ran out of time",
+        "the provider timed out",
     ),
     // 409, 425 and 499 pass by themselves; the providers' own SDKs retry them.
     rule(
@@ -271,19 +271,19 @@ const RULES: &[ErrorRule] = &[
         |case| matches!(case.status, 300..=399),
         Outcome::MalformedResponse,
         OutcomeAction::Retry,
-        "a redirect, which is not followed because it would carry the key elsewhere: check base_url",
+        "a redirect, which is not followed because that would send the key to another address; check base_url",
     ),
     rule(
         |case| matches!(case.status, 407 | 511),
         Outcome::ClientTrouble,
         OutcomeAction::Retry,
-        "a proxy between here and the provider wants to be signed in to",
+        "a proxy on the way to the provider requires authentication",
     ),
     rule(
         |case| matches!(case.status, 400..=499),
         Outcome::BadRequest,
         OutcomeAction::FailItem,
-        "the provider rejects the request as it stands",
+        "the provider rejects the request as invalid",
     ),
     rule(
         |case| matches!(case.status, 200..=299),

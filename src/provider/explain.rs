@@ -24,13 +24,13 @@ pub fn explain(api: Api, example: &Value) -> Result<Value, String> {
         && !KNOWN_FIELDS[1..].iter().any(|name| fields.get(*name).is_some_and(Value::is_string))
     {
         let problem = if fields.keys().any(|name| KNOWN_FIELDS.contains(&name.as_str())) {
-            "there is no \"status\" in it"
+            "the example has no \"status\""
         } else {
-            "nothing in it is recognised"
+            "the example has no known field"
         };
         return Err(format!(
-            "{problem}: give {{\"status\":429,\"headers\":{{...}},\"body\":...}}, with the whole answer as \"body\", or a status \
-             of null where the transport failed"
+            "{problem}: give {{\"status\":429,\"headers\":{{...}},\"body\":...}}, with the whole response as \"body\", or a status \
+             of null if there was no response"
         ));
     }
     let Some(status) = parse_status(fields.get("status"))? else {
@@ -63,7 +63,7 @@ fn parse_status(value: Option<&Value>) -> Result<Option<u16>, String> {
         .and_then(|number| u16::try_from(number).ok())
         .filter(|status| (100..1_000).contains(status))
         .map(Some)
-        .ok_or_else(|| "\"status\" must be an HTTP status such as 429, or null where the transport failed".to_owned())
+        .ok_or_else(|| "\"status\" must be an HTTP status such as 429, or null if there was no response".to_owned())
 }
 
 fn parse_headers(value: Option<&Value>) -> Result<HeaderMap, String> {
@@ -75,7 +75,7 @@ fn parse_headers(value: Option<&Value>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         let name = HeaderName::from_bytes(name.trim().as_bytes())
-            .map_err(|_| "\"headers\" holds a name that HTTP does not allow".to_owned())?;
+            .map_err(|_| "\"headers\" contains a name that HTTP does not allow".to_owned())?;
         let values = match value {
             Value::Array(values) => values.iter().collect(),
             value => vec![value],
@@ -83,7 +83,7 @@ fn parse_headers(value: Option<&Value>) -> Result<HeaderMap, String> {
         for value in values {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let value = HeaderValue::from_bytes(text.trim().as_bytes())
-                .map_err(|_| format!("the header {name} holds characters that HTTP does not allow"))?;
+                .map_err(|_| format!("the header {name} contains characters that HTTP does not allow"))?;
             headers.append(name.clone(), value);
         }
     }
@@ -122,7 +122,7 @@ fn to_json(result: &AttemptResult) -> Value {
     let (rule_text, message) = (&result.rule, &result.message);
     // The message is not repeated if the rule's text contains it already.
     let explanation =
-        if message.is_empty() || rule_text == message || rule_text.contains(&format!("finish reason {message}")) {
+        if message.is_empty() || rule_text == message || rule_text.contains(&format!("finish_reason={message}")) {
             rule_text.clone()
         } else {
             format!("{rule_text}: {message}")
@@ -186,20 +186,20 @@ mod tests {
     #[test]
     fn an_example_without_a_status_is_rejected() {
         for (example, message) in [
-            (json!({}), "nothing in it is recognised"),
-            (json!({"candidates": []}), "nothing in it is recognised"),
-            (json!({"error": {"code": 429}}), "there is no \"status\" in it"),
-            (json!({"headers": {}}), "there is no \"status\" in it"),
+            (json!({}), "the example has no known field"),
+            (json!({"candidates": []}), "the example has no known field"),
+            (json!({"error": {"code": 429}}), "the example has no \"status\""),
+            (json!({"headers": {}}), "the example has no \"status\""),
         ] {
             let error = explain(Api::Gemini, &example).unwrap_err();
-            assert!(error.starts_with(message) && error.contains("the whole answer as \"body\""), "{error}");
+            assert!(error.starts_with(message) && error.contains("the whole response as \"body\""), "{error}");
         }
     }
 
     #[test]
     fn an_empty_answer_is_explained_once() {
         for (finish, because) in
-            [(Value::Null, "empty answer, no finish reason"), (json!("stop"), "empty answer, finish reason stop")]
+            [(Value::Null, "empty answer (no finish reason)"), (json!("stop"), "empty answer (finish_reason=stop)")]
         {
             let body = json!({"choices": [{"message": {"content": ""}, "finish_reason": finish}]});
             let explanation = explain(Api::OpenAi, &json!({"status": 200, "body": body})).unwrap();

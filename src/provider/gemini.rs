@@ -115,10 +115,13 @@ pub(super) fn check_supported(request: &Request) -> Result<(), String> {
         && !level.eq_ignore_ascii_case("none")
         && !THINKING_LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known))
     {
-        return Err(format!("gemini has no thinking level \"{level}\", only none, {}", THINKING_LEVELS.join(", ")));
+        return Err(format!(
+            "gemini does not support the thinking level \"{level}\"; use none, {}",
+            THINKING_LEVELS.join(", ")
+        ));
     }
     if params.seed.is_some_and(|seed| i32::try_from(seed).is_err()) {
-        return Err("gemini's seed has 32 bits; this one has more".to_owned());
+        return Err("gemini's seed is limited to 32 bits; this one is larger".to_owned());
     }
     Ok(())
 }
@@ -174,7 +177,7 @@ fn encode_thinking(thinking: &Thinking) -> ThinkingConfig {
 /// are percent-encoded.
 fn model_path(model: &str) -> Result<String, Unsupported> {
     if model.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        return Err(Unsupported::new(format_args!("\"{model}\" is not a model name that fits into a URL")));
+        return Err(Unsupported::new(format_args!("\"{model}\" is not a valid model name for a URL")));
     }
     let mut path = String::with_capacity(model.len() + 40);
     path.push_str(if model.contains('/') { "/v1beta/" } else { "/v1beta/models/" });

@@ -40,7 +40,7 @@ mod transport;
 mod worker_pool;
 
 pub use classification::classify;
-pub use client::{AttemptRequest, Client, ClientError, ModelListAccess, describe_transport_error as transport_words};
+pub use client::{AttemptRequest, Client, ClientError, ModelListAccess, describe_transport_error};
 pub use encode::{Dialect, EncodedRequest, Unsupported, check_supported, encode};
 pub use endpoint::{Endpoint, EndpointError};
 pub use explain::explain;

@@ -98,10 +98,13 @@ const REASONING_EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high"
 pub(super) fn check_supported(request: &Request) -> Result<(), String> {
     match &request.params.thinking {
         Some(Thinking::Budget(_)) => {
-            return Err("this API takes a thinking level (reasoning_effort), not a budget of tokens".to_owned());
+            return Err("this API accepts a thinking level (reasoning_effort), not a token budget".to_owned());
         }
         Some(Thinking::Level(level)) if !REASONING_EFFORTS.contains(&level.as_str()) => {
-            return Err(format!("this API has no reasoning_effort \"{level}\", only {}", REASONING_EFFORTS.join(", ")));
+            return Err(format!(
+                "this API does not support reasoning_effort \"{level}\"; use {}",
+                REASONING_EFFORTS.join(", ")
+            ));
         }
         _ => {}
     }
@@ -109,7 +112,7 @@ pub(super) fn check_supported(request: &Request) -> Result<(), String> {
         message.role == MessageRole::Assistant && message.parts.iter().any(|part| matches!(part, Part::Image(_)))
     };
     if request.messages.iter().any(has_assistant_picture) {
-        return Err("this API takes pictures from the user only, not in the assistant's turns".to_owned());
+        return Err("this API accepts pictures only in the user's messages, not in the assistant's".to_owned());
     }
     Ok(())
 }

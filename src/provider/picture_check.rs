@@ -25,7 +25,7 @@ static LARGE_DECODE_LOCK: Mutex<()> = Mutex::new(());
 ///
 /// # Errors
 ///
-/// A description of the damage: "it is cut off, …".
+/// A description of the damage: "it is cut off: …".
 pub(super) fn check_decodable(format: ImageFormat, bytes: &[u8]) -> Result<(), String> {
     let has_end = match format {
         ImageFormat::Png => has_png_end(bytes),
@@ -42,20 +42,20 @@ pub(super) fn check_decodable(format: ImageFormat, bytes: &[u8]) -> Result<(), S
         Err(DecodeError::TooManyPixels { width, height }) => {
             let max_millions = MAX_PICTURE_PIXELS / 1_000_000;
             Err(format!(
-                "it would be {width} x {height} pixels, and more than {max_millions} million are refused as a decompression bomb"
+                "it has {width} x {height} pixels, and more than {max_millions} million are rejected as a decompression bomb"
             ))
         }
         Err(DecodeError::Decoder(error)) => match error {
             ImageError::Unsupported(_) => Ok(()),
             ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(cut_off_message()),
-            ImageError::Limits(_) => Err("decoding it would take more memory than any picture should".to_owned()),
-            error => Err(format!("it cannot be decoded ({error})")),
+            ImageError::Limits(_) => Err("decoding it would need too much memory".to_owned()),
+            error => Err(format!("it can't be decoded ({error})")),
         },
     }
 }
 
 fn cut_off_message() -> String {
-    "it is cut off, so that its end is missing".to_owned()
+    "it is cut off: the end of the file is missing".to_owned()
 }
 
 enum DecodeError {

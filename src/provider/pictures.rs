@@ -39,10 +39,10 @@ impl EncodedPicture<'_> {
 /// The reason why a picture cannot be sent, as a sentence that names the picture.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PictureError {
-    /// No API can take it.
+    /// No API accepts it.
     #[error("{0}")]
     Unreadable(String),
-    /// This API does not take it; another one may.
+    /// This API does not accept it; another one may.
     #[error("{0}")]
     Unsupported(String),
 }
@@ -168,8 +168,8 @@ impl PictureFormat {
         })
     }
 
-    /// Whether `api` takes this format. Gemini rejects GIF and BMP with 400 (gemini-cli#14838). No API takes BMP, TIFF
-    /// or AVIF.
+    /// Whether `api` accepts this format. Gemini rejects GIF and BMP with 400 (gemini-cli#14838). No API accepts BMP,
+    /// TIFF or AVIF.
     pub(super) const fn is_supported_by(self, api: Api) -> bool {
         match self {
             Self::Png | Self::Jpeg | Self::Webp => true,
@@ -320,19 +320,19 @@ impl PictureChecker<'_> {
     }
 }
 
-/// Reads a regular file that is no larger than the API takes. The metadata is checked before the file is opened,
+/// Reads a regular file that is no larger than the API accepts. The metadata is checked before the file is opened,
 /// because opening a pipe would block.
 fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, PictureError> {
     let describe = |error: io::Error| {
         unreadable_error(match error.kind() {
             io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
-            io::ErrorKind::PermissionDenied => "the picture may not be read by this user".to_owned(),
-            _ => format!("the picture cannot be read: {error}"),
+            io::ErrorKind::PermissionDenied => "this user has no permission to read the picture".to_owned(),
+            _ => format!("the picture can't be read: {error}"),
         })
     };
     let metadata = std::fs::metadata(path).map_err(describe)?;
     if !metadata.is_file() {
-        return Err(unreadable_error("this is not a file"));
+        return Err(unreadable_error("this is not a regular file"));
     }
     if metadata.len() > max_bytes {
         return Err(too_large_error(api, max_bytes, metadata.len()));
@@ -352,11 +352,14 @@ fn too_large_error(api: Api, max_bytes: u64, bytes: u64) -> PictureError {
     let limit = match api {
         Api::Anthropic => {
             let base64_mib = mib(max_bytes / 3 * 4);
-            format!("{name} takes {} MiB ({base64_mib} MiB as base64, which is what it counts)", mib(max_bytes))
+            format!(
+                "{name} accepts at most {} MiB ({base64_mib} MiB as base64, which is what it counts)",
+                mib(max_bytes)
+            )
         }
-        Api::Gemini | Api::OpenAi => format!("{} MiB are sent to {name} at most", mib(max_bytes)),
+        Api::Gemini | Api::OpenAi => format!("at most {} MiB can be sent to {name}", mib(max_bytes)),
     };
-    PictureError::Unsupported(format!("the picture has {:.2} MiB and {limit}; make it smaller", mib(bytes)))
+    PictureError::Unsupported(format!("the picture is {:.2} MiB, but {limit}; make it smaller", mib(bytes)))
 }
 
 /// Detects the format and checks the header against the API's limits. `picture_count` is the number of pictures in the
@@ -366,16 +369,16 @@ fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureF
         return Err(unreadable_error("the picture is empty"));
     }
     let format = PictureFormat::detect(bytes)
-        .ok_or_else(|| unreadable_error("this is no picture that is known here; PNG, JPEG and WebP always work"))?;
+        .ok_or_else(|| unreadable_error("this is not a supported picture format; PNG, JPEG and WebP always work"))?;
     if !format.is_supported_by(api) {
         return Err(PictureError::Unsupported(format!(
-            "{} does not take {} pictures; convert it to PNG or JPEG",
+            "{} does not accept {} pictures; convert it to PNG or JPEG",
             api.name(),
             format.name()
         )));
     }
     let size = imagesize::blob_size(bytes).map_err(|_| {
-        unreadable_error(format!("the {} picture is damaged: its dimensions cannot be read", format.name()))
+        unreadable_error(format!("the {} picture is damaged: its dimensions can't be read", format.name()))
     })?;
     if size.width == 0 || size.height == 0 {
         return Err(unreadable_error(format!(
@@ -388,9 +391,9 @@ fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureF
     if let Some(max_side) = max_side_pixels(api, picture_count)
         && size.width.max(size.height) > max_side
     {
-        let many_pictures_note = if picture_count > 20 { " in a request of more than 20 pictures" } else { "" };
+        let many_pictures_note = if picture_count > 20 { " in a request with more than 20 pictures" } else { "" };
         return Err(PictureError::Unsupported(format!(
-            "the picture is {} x {} pixels and {} takes {max_side} a side{many_pictures_note}; make it smaller",
+            "the picture is {} x {} pixels, but {} accepts at most {max_side} per side{many_pictures_note}; make it smaller",
             size.width,
             size.height,
             api.name()
@@ -446,7 +449,7 @@ mod tests {
         for api in APIS {
             assert_eq!(check_header(api, 1, &png(3, 2)), Ok(PictureFormat::Png));
         }
-        assert!(error_text(check_header(Api::Gemini, 1, &gif())).contains("does not take GIF"));
+        assert!(error_text(check_header(Api::Gemini, 1, &gif())).contains("does not accept GIF"));
         assert_eq!(check_header(Api::OpenAi, 1, &gif()), Ok(PictureFormat::Gif));
         assert_eq!(check_header(Api::Anthropic, 1, &gif()), Ok(PictureFormat::Gif));
         for brand in [b"mif1", b"heif"] {
@@ -455,7 +458,7 @@ mod tests {
         for (bytes, message) in [
             (b"BM\x1a\0\0\0".as_slice(), "BMP"),
             (b"", "empty"),
-            (b"hello", "no picture"),
+            (b"hello", "not a supported picture"),
             (b"\x89PNG\r\n\x1a\n", "damaged"),
             (b"\xff\xd8\xff", "damaged"),
             (b"\0\0\0\x1cftypavif", "AVIF"),
@@ -463,7 +466,7 @@ mod tests {
             for api in APIS {
                 let error = check_header(api, 1, bytes).unwrap_err();
                 assert!(error.to_string().contains(message), "{error}");
-                // Another API may support a format that this one does not. No API takes a damaged file.
+                // Another API may support a format that this one does not. No API accepts a damaged file.
                 let is_known_format = matches!(message, "BMP" | "AVIF");
                 assert_eq!(matches!(error, PictureError::Unsupported(_)), is_known_format, "{error}");
             }
@@ -471,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn anthropic_takes_8000_pixels_a_side_and_2000_with_many_pictures() {
+    fn anthropic_accepts_8000_pixels_a_side_and_2000_with_many_pictures() {
         assert!(check_header(Api::Anthropic, 1, &png(8_000, 1)).is_ok());
         assert!(error_text(check_header(Api::Anthropic, 1, &png(1, 8_001))).contains("8001"));
         assert!(check_header(Api::Gemini, 1, &png(1, 8_001)).is_ok());
@@ -485,12 +488,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing.png");
         assert!(error_text(from_file(Api::Gemini, &missing)).ends_with("missing.png: the picture does not exist"));
-        assert!(error_text(from_file(Api::Gemini, dir.path())).contains("not a file"));
+        assert!(error_text(from_file(Api::Gemini, dir.path())).contains("not a regular file"));
         let large = dir.path().join("large.png");
         let mut file = File::create(&large).unwrap();
         file.write_all(&whole_png()).unwrap();
         file.set_len(8 * 1024 * 1024).unwrap();
-        let message = "has 8.00 MiB and anthropic takes 7.5 MiB (10 MiB as base64, which is what it counts)";
+        let message = "is 8.00 MiB, but anthropic accepts at most 7.5 MiB (10 MiB as base64, which is what it counts)";
         assert!(error_text(from_file(Api::Anthropic, &large)).contains(message));
         assert!(from_file(Api::Gemini, &large).is_ok());
     }

@@ -18,26 +18,26 @@ pub(super) fn describe(error: &rustls::Error) -> String {
 }
 
 fn describe_certificate_error(error: &CertificateError) -> String {
-    const CLOCK: &str = "set this machine's clock right, or have the server's certificate renewed";
+    const CLOCK: &str = "correct this machine's clock, or have the server's certificate renewed";
     let (problem, remedy) = match error {
         CertificateError::UnknownIssuer => (
-            "is not trusted here: nobody whom this system trusts has signed it".to_owned(),
-            "if it is your own server's, or your network's, add its issuer to the certificates that this system trusts, \
-             or name them in SSL_CERT_FILE; otherwise somebody stands in between",
+            "is not trusted: no authority that this system trusts has signed it".to_owned(),
+            "if it belongs to your own server or network, add its issuer to the certificates that this system trusts, \
+             or set SSL_CERT_FILE to a file that contains them; otherwise the connection may be intercepted",
         ),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => ("has run out".to_owned(), CLOCK),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => ("has expired".to_owned(), CLOCK),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             ("is not valid yet".to_owned(), CLOCK)
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
-            "is another server's: this name is not in it".to_owned(),
-            "if it is your own server's, put the name that it is for into its address (base_url, or a webhook's url); otherwise somebody stands in \
-             between",
+            "is for another server: this name is not in it".to_owned(),
+            "if it belongs to your own server, use a name from the certificate in the address (base_url, or a webhook's \
+             url); otherwise the connection may be intercepted",
         ),
-        CertificateError::Revoked => ("was revoked".to_owned(), "ask whoever runs the server"),
-        other => (format!("is not trusted here: {other}"), "ask whoever runs the server"),
+        CertificateError::Revoked => ("was revoked".to_owned(), "contact the server's operator"),
+        other => (format!("is not trusted: {other}"), "contact the server's operator"),
     };
-    format!("TLS: its certificate {problem}; {remedy}")
+    format!("TLS: the server's certificate {problem}; {remedy}")
 }
 
 #[cfg(test)]
@@ -47,15 +47,15 @@ mod tests {
     #[test]
     fn each_certificate_error_says_what_to_do() {
         for (why, what, next) in [
-            (CertificateError::UnknownIssuer, "not trusted here", "SSL_CERT_FILE"),
-            (CertificateError::Expired, "has run out", "clock"),
+            (CertificateError::UnknownIssuer, "not trusted: no authority", "SSL_CERT_FILE"),
+            (CertificateError::Expired, "has expired", "clock"),
             (CertificateError::NotValidYet, "not valid yet", "clock"),
-            (CertificateError::NotValidForName, "another server's", "base_url"),
-            (CertificateError::Revoked, "revoked", "whoever runs"),
-            (CertificateError::BadSignature, "not trusted here: ", "whoever runs"),
+            (CertificateError::NotValidForName, "another server", "base_url"),
+            (CertificateError::Revoked, "revoked", "operator"),
+            (CertificateError::BadSignature, "not trusted: ", "operator"),
         ] {
             let message = describe(&rustls::Error::InvalidCertificate(why));
-            assert!(message.starts_with("TLS: its certificate"), "{message}");
+            assert!(message.starts_with("TLS: the server's certificate"), "{message}");
             assert!(message.contains(what) && message.contains(next), "{message}");
         }
         assert!(describe(&rustls::Error::DecryptError).starts_with("TLS failed: "));

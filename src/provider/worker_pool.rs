@@ -38,9 +38,9 @@ impl std::fmt::Debug for WorkerPool {
 /// Reason why a task has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerPoolError {
-    #[error("no thread can be started: {0}")]
+    #[error("can't start a thread: {0}")]
     SpawnThread(#[source] io::Error),
-    #[error("the job panicked")]
+    #[error("the task panicked")]
     Panicked,
 }
 
@@ -131,7 +131,7 @@ mod tests {
             let pool = Arc::clone(&pool);
             callers.spawn(async move {
                 let ran = pool.run(move || {
-                    assert!(number % 50 != 7, "a job that panics, on purpose");
+                    assert!(number % 50 != 7, "a task that panics, on purpose");
                     thread::current().id()
                 });
                 ran.await

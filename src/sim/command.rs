@@ -18,15 +18,15 @@ use crate::clock::Clock;
 /// Serve the simulated provider: Gemini's, OpenAI's and Anthropic's APIs with limits, errors and outages.
 #[derive(Args, Clone, Debug)]
 pub struct SimArgs {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Listen on an address that other machines can reach
+    /// Allow an address that other machines can reach
     #[arg(long)]
     pub allow_remote: bool,
 
-    /// free-tier, open, storm, or a TOML file
+    /// Profile to simulate: free-tier, open, storm, or a TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "free-tier")]
     pub profile: String,
 
@@ -34,7 +34,7 @@ pub struct SimArgs {
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = parse_speed)]
     pub speed: f64,
 
-    /// Use other random latencies and faults than the profile's seed gives
+    /// Seed for random latencies and faults, instead of the profile's
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
@@ -53,35 +53,35 @@ pub async fn run(args: SimArgs) -> anyhow::Result<String> {
     let profile = load_profile(&args.profile, args.seed)?;
     if args.print_keys {
         if args.listen.port() == 0 {
-            let message = "--print-keys needs to know the port: give --listen an address with one";
+            let message = "--print-keys needs a port: give --listen an address with a port other than 0";
             return Err(SimUsageError(message.to_owned()).into());
         }
         return Ok(profile.keys_toml(args.listen));
     }
     if !args.listen.ip().is_loopback() && !args.allow_remote {
         return Err(SimUsageError(format!(
-            "{} can be reached from other machines, and the simulator lets everyone in; listen on 127.0.0.1, or say \
-             --allow-remote",
+            "{} can be reached from other machines, and the simulator accepts every client; listen on 127.0.0.1, or \
+             add --allow-remote",
             args.listen
         ))
         .into());
     }
-    // Before the address is printed: whoever reads it may send a signal at once.
+    // Registered before the address is printed, because a reader of the address may send a signal at once.
     let interrupts = Interrupts::register()?;
     let listener = TcpListener::bind(args.listen)
         .await
-        .with_context(|| format!("cannot listen on {}; is something else listening there?", args.listen))?;
+        .with_context(|| format!("can't listen on {}; is another program listening there?", args.listen))?;
     let name = profile.name.clone();
     let simulator = Simulator::start_on(listener, profile, Clock::with_speed(args.speed))?;
     let addr = simulator.addr();
     eprintln!("simulating \"{name}\" on http://{addr} at {} times real time", args.speed);
     eprintln!(
-        "books: http://{addr}/sim/books   keys: cascadeck sim --profile {} --listen {addr} --print-keys",
+        "statistics: http://{addr}/sim/books   keys: cascadeck sim --profile {} --listen {addr} --print-keys",
         args.profile
     );
 
     interrupts.recv().await;
-    let stats = simulator.stop().await.context("the simulator stopped badly")?;
+    let stats = simulator.stop().await.context("the simulator did not stop cleanly")?;
     eprintln!("{}", stats.summary());
     Ok(serde_json::to_string_pretty(&stats)? + "\n")
 }
@@ -92,11 +92,9 @@ fn load_profile(name: &str, seed: Option<u64>) -> anyhow::Result<Profile> {
     } else {
         let names = Profile::built_in_names().collect::<Vec<_>>().join(", ");
         let text = read_profile(Path::new(name)).map_err(|error| {
-            SimUsageError(format!(
-                "{name} is neither a built-in profile ({names}) nor a file that can be read: {error}"
-            ))
+            SimUsageError(format!("{name} is neither a built-in profile ({names}) nor a readable file: {error}"))
         })?;
-        Profile::from_toml(&text).map_err(|error| SimUsageError(format!("cannot simulate {name}: {error:#}")))?
+        Profile::from_toml(&text).map_err(|error| SimUsageError(format!("can't simulate {name}: {error:#}")))?
     };
     profile.seed = seed.unwrap_or(profile.seed);
     Ok(profile)
@@ -107,7 +105,7 @@ fn read_profile(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_PROFILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_PROFILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than the limit of 1 MiB"));
     }
     Ok(text)
 }
@@ -132,8 +130,8 @@ impl Interrupts {
 }
 
 fn parse_speed(text: &str) -> Result<f64, String> {
-    let speed: f64 = text.parse().map_err(|_| "a speed is a number".to_owned())?;
-    if speed.is_finite() && speed > 0.0 { Ok(speed) } else { Err("a speed is a positive number".to_owned()) }
+    let speed: f64 = text.parse().map_err(|_| "the speed must be a number".to_owned())?;
+    if speed.is_finite() && speed > 0.0 { Ok(speed) } else { Err("the speed must be a positive number".to_owned()) }
 }
 
 #[cfg(test)]

@@ -88,11 +88,11 @@ impl FaultRates {
         let rates = self.rates().map(|(_, rate)| rate);
         let quirks = [self.slow_body, self.lying_retry];
         if let Some(invalid) = rates.iter().chain(&quirks).find(|rate| !(0.0..=1.0).contains(*rate)) {
-            return Err(format!("a fault rate of {owner} is {invalid}; rates are shares from 0 to 1"));
+            return Err(format!("a fault rate of {owner} is {invalid}; rates must be between 0 and 1"));
         }
         let sum: f64 = rates.iter().sum();
         if sum > 1.0 + 1e-9 {
-            return Err(format!("the fault rates of {owner} add up to {sum}; together they can be at most 1"));
+            return Err(format!("the fault rates of {owner} add up to {sum}; the sum must be at most 1"));
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ pub(super) struct SimPool {
 
 impl LimitRefusal {
     pub fn longest_wait(&self) -> &LimitViolation {
-        self.violations.first().expect("a refusal is made of at least one violation")
+        self.violations.first().expect("a refusal has at least one violation")
     }
 }
 

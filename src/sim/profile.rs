@@ -188,9 +188,9 @@ pub struct PriorUsage {
 /// Reason why a profile cannot be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    #[error("the profile is not what the simulator expects: {0}")]
+    #[error("the profile is not valid: {0}")]
     InvalidToml(#[from] toml::de::Error),
-    #[error("the profile contradicts itself: {0}")]
+    #[error("the profile is inconsistent: {0}")]
     Contradiction(String),
 }
 
@@ -266,10 +266,12 @@ impl Profile {
         self.check_provider_exists(&name, &model.provider)?;
         model.closed_to.iter().try_for_each(|project| self.check_project_exists(project))?;
         if model.burst.is_some() && model.rpm.is_none() {
-            return Err(format!("{name} has a burst but no rpm to pace it by"));
+            return Err(format!("{name} has a burst, which requires an rpm"));
         }
         if model.burst == Some(0) {
-            return Err(format!("{name} has a burst of 0, which lets nothing through; leave it out or say at least 1"));
+            return Err(format!(
+                "{name} has a burst of 0, which would block every request; remove it, or set it to at least 1"
+            ));
         }
         model.faults.as_ref().map_or(Ok(()), |faults| faults.check_rates(&name))?;
         model.latency.map_or(Ok(()), |latency| latency.check(&name))
@@ -280,7 +282,7 @@ impl Profile {
         self.check_provider_exists(&name, &key.provider)?;
         check_not_negative(&format!("from_s of {name}"), key.from_s)?;
         match key.until_s {
-            Some(until) if until <= key.from_s => Err(format!("{name} is valid again before it stops being valid")),
+            Some(until) if until <= key.from_s => Err(format!("until_s of {name} must be later than its from_s")),
             _ => Ok(()),
         }
     }
@@ -302,12 +304,12 @@ impl Profile {
 
     fn check_model_exists(&self, name: &str) -> Result<(), String> {
         let known = self.models.iter().any(|model| model.name == name);
-        known.then_some(()).ok_or_else(|| format!("the model {name} is named but not defined"))
+        known.then_some(()).ok_or_else(|| format!("the model {name} is used but not defined"))
     }
 
     fn check_project_exists(&self, name: &str) -> Result<(), String> {
         let known = self.keys.iter().any(|key| key.project == name);
-        known.then_some(()).ok_or_else(|| format!("the project {name} is named, but no key belongs to it"))
+        known.then_some(()).ok_or_else(|| format!("the project {name} is used, but no key belongs to it"))
     }
 }
 
@@ -319,7 +321,7 @@ impl LatencyProfile {
 
 fn check_not_negative(subject: &str, number: f64) -> Result<(), String> {
     let is_valid = number.is_finite() && number >= 0.0;
-    is_valid.then_some(()).ok_or_else(|| format!("{subject} is {number}; it has to be a number that is not negative"))
+    is_valid.then_some(()).ok_or_else(|| format!("{subject} is {number}; it must be a number and not negative"))
 }
 
 fn check_unique(kind: &str, names: impl Iterator<Item = String>) -> Result<(), String> {
@@ -384,11 +386,11 @@ mod tests {
         assert!(Profile::from_toml(SOUND).is_ok());
         let cases = [
             (r#"provider = "g", rpm = 5"#, r#"provider = "x", rpm = 5"#, "names the provider x"),
-            ("rpm = 5", "burst = 5", "no rpm to pace it by"),
+            ("rpm = 5", "burst = 5", "requires an rpm"),
             ("rpm = 5", "faults = { stall = 0.7, reset = 0.7 }", "add up to 1.4"),
             ("rpm = 5", "rmp = 5", "unknown field `rmp`"),
             ("rpm = 5", r#"closed_to = ["q"]"#, "no key belongs to it"),
-            (r#"secret = "s""#, r#"secret = "s", from_s = 9, until_s = 3"#, "valid again before"),
+            (r#"secret = "s""#, r#"secret = "s", from_s = 9, until_s = 3"#, "until_s of key k must be later"),
             (r#"name = "t""#, "name = \"t\"\noutage = [{ from_s = 9, to_s = 9 }]", "ends (9 s) before"),
             (r#"name = "t""#, "name = \"t\"\nused = [{ project = \"p\", model = \"n\", requests = 1 }]", "model n"),
         ];

@@ -66,7 +66,7 @@ pub(super) enum RequestError {
 pub(super) enum SimPictureError {
     NotBase64,
     Unreadable,
-    /// The picture is readable, but the API does not take its format.
+    /// The picture is readable, but the API does not accept its format.
     UnsupportedFormat,
     /// A URL; the simulator downloads nothing.
     RemoteUrl,
@@ -141,7 +141,7 @@ impl SimRequest {
 }
 
 impl SimPicture {
-    /// Decodes a picture. `accepted` lists the formats that the API takes, spelled as in [`SimPicture::format`].
+    /// Decodes a picture. `accepted` lists the formats that the API accepts, spelled as in [`SimPicture::format`].
     pub fn from_base64(data: &str, accepted: &[&str]) -> Result<Self, RequestError> {
         let error = |error| Err(RequestError::Picture(error));
         let Ok(bytes) = BASE64_STANDARD.decode(data) else { return error(SimPictureError::NotBase64) };

@@ -196,7 +196,7 @@ impl ServerStats {
         let by_prompt: u64 = self.prompts.by_hash.values().map(|prompt| prompt.ok).sum();
         for (grouping, ok) in [("keys", by_key), ("pools", by_pool), ("prompts", by_prompt + self.prompts.untracked)] {
             if ok != self.total.ok {
-                discrepancies.push(format!("{ok} answers by {grouping}, {} in all", self.total.ok));
+                discrepancies.push(format!("{ok} answers by {grouping}, {} in total", self.total.ok));
             }
         }
         discrepancies

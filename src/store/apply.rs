@@ -56,7 +56,7 @@ pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
 
 fn record_intent(txn: &mut Txn<'_>, intent: &Intent) -> Result<(), StoreError> {
     let Some(route) = txn.route_ids.get(intent.route.index()).copied() else {
-        return Err(StoreError::Contradiction(format!("attempt {} names no known route", intent.attempt.0)));
+        return Err(StoreError::Contradiction(format!("attempt {} names an unknown route", intent.attempt.0)));
     };
     // Only a waiting item may be sent. An item that has ended must be requeued first.
     let recorded = txn.execute(

@@ -111,10 +111,10 @@ pub(super) fn broken_invariants(dir: &RunDir, conn: &Connection) -> Result<Vec<S
     Ok(broken.map(|check| format!("{} ({})", check.invariant, check.examples.join(", "))).collect())
 }
 
-const LINES_UNALTERED: &str = "every line is the one that was recorded";
-const RESULTS_FILE_MATCHES: &str = "results.jsonl is what the record says";
-const CAPTIONS_EXIST: &str = "every picture that is done has its caption";
-const BUDGET_KEPT: &str = "the budget was kept, with all that may have been billed";
+const LINES_UNALTERED: &str = "no line was changed after it was recorded";
+const RESULTS_FILE_MATCHES: &str = "results.jsonl matches the record";
+const CAPTIONS_EXIST: &str = "every finished picture has its caption";
+const BUDGET_KEPT: &str = "the budget was kept, including all that may have been billed";
 
 fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
     let counters = RunCounters::load(conn)?;
@@ -154,7 +154,7 @@ fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
 fn load_max_cap(conn: &Connection) -> Result<Option<Money>, StoreError> {
     let json: Option<String> =
         conn.query_row("SELECT json FROM states WHERE name = ?1", [MAX_CAP_STATE], |row| row.get(0)).optional()?;
-    json.map_or(Ok(None), |json| super::open::parse_json(&json, "the cap on money"))
+    json.map_or(Ok(None), |json| super::open::parse_json(&json, "the spend cap"))
 }
 
 /// The result of a check that could not be run. It counts as one violation.
@@ -193,7 +193,7 @@ fn check_query(conn: &Connection, invariant: &'static str, query: &str) -> Audit
 }
 
 fn check_database_file(conn: &Connection) -> AuditCheck {
-    let check = check_query(conn, "the database file is sound", "PRAGMA integrity_check(10)");
+    let check = check_query(conn, "the database file is intact", "PRAGMA integrity_check(10)");
     if check.examples == ["ok"] { AuditCheck::new(check.invariant) } else { check }
 }
 
@@ -236,8 +236,8 @@ fn check_results_file(dir: &RunDir, conn: &Connection, is_owned: bool) -> Result
         let extra_bytes = length.saturating_sub(match_point.length);
         check.add_violation(|| {
             format!(
-                "they part at byte {}: the record has {} from there on, the file {extra_bytes} bytes; \
-                 the next start repairs it",
+                "they differ from byte {} on: the record has {} from there, the file {extra_bytes} bytes; the next \
+                 start repairs it",
                 match_point.length,
                 pluralize(missing_lines as u64, "line"),
             )
@@ -269,7 +269,7 @@ fn check_captions(conn: &Connection, is_owned: bool, deleted: &mut u64) -> Resul
         if !Path::new(&caption).exists() && spec.is_some_and(|spec| spec.request.images().any(is_gone)) {
             *deleted += 1;
         } else {
-            check.add_violation(|| format!("item {id} is done, but {caption} is not there, or is empty"));
+            check.add_violation(|| format!("item {id} is done, but {caption} is missing or empty"));
         }
     }
     Ok(check)

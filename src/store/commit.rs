@@ -185,7 +185,7 @@ impl Store {
         let is_marked = mark().is_ok();
         // Without this setting, closing would move the WAL into the database as if all its pages were intact.
         if let Err(error) = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::warn!("the log of the run's database will be moved into it: {error}");
+            tracing::warn!("closing the run's database may checkpoint its write-ahead log: {error}");
         }
         let failed = self.durability.failed_sync.insert(FailedSync { path, reason, is_marked });
         failed.error()
@@ -212,7 +212,10 @@ impl Store {
         self.durability.last_results_check = Instant::now();
         if !self.projection.is_in_place() {
             let path = self.dir.results();
-            tracing::warn!("{} was removed or replaced while the run writes to it; it is written anew", path.display());
+            tracing::warn!(
+                "{} was removed or replaced during the run; it is written again from the database",
+                path.display()
+            );
             self.projection = Projection::rebuild(&self.dir, &self.conn)?;
             self.unwritten_lines.clear();
         }

@@ -29,7 +29,8 @@ pub(super) fn open_writer(dir: &RunDir) -> Result<Connection, StoreError> {
     schema::read_version(&conn, dir).map_err(|error| error.with_path(&path))?;
     let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(in_file)?;
     if mode != "wal" {
-        let error = std::io::Error::other("the file system has no shared memory, a run needs a local one");
+        let error =
+            std::io::Error::other("the file system does not support shared memory; a run needs a local file system");
         return Err(StoreError::file("use the run's database", &path, error));
     }
     let configure = || -> rusqlite::Result<()> {
@@ -49,7 +50,7 @@ pub(super) fn open_reader(dir: &RunDir) -> Result<Connection, StoreError> {
         Ok(file) if file.len() > 0 => {}
         // The directory can't be read, so it is unknown whether there is a run.
         Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Err(StoreError::file("look into", dir.path(), error));
+            return Err(StoreError::file("open", dir.path(), error));
         }
         _ => return Err(StoreError::NotARun { dir: dir.path().to_owned() }),
     }

@@ -15,33 +15,36 @@ pub enum StoreError {
     )]
     InUse { dir: PathBuf, holder: Option<u32> },
 
-    #[error("{} holds no run (there is no run.db in it): check the path, or start one with `cascadeck run INPUT --run-dir`", dir.display())]
+    #[error("{} contains no run (there is no run.db in it): check the path, or start one with `cascadeck run INPUT --run-dir`", dir.display())]
     NotARun { dir: PathBuf },
 
     #[error("{} is not a cascadeck run's database: move it away, or choose another --run-dir", path.display())]
     ForeignDatabase { path: PathBuf },
 
     #[error(
-        "{} was written by a newer cascadeck (its schema is version {found}, this program knows up to {known}): update cascadeck to go on with this run",
+        "{} was written by a newer cascadeck (its schema is version {found}, this program knows up to {known}): \
+         update cascadeck to continue this run",
         path.display()
     )]
     NewerSchema { path: PathBuf, found: u32, known: u32 },
 
     #[error(
-        "{} has results in it, but there is no run.db beside it to say where they are from: move the file away, or choose another --run-dir",
+        "{} contains results, but there is no run.db beside it that says which run they belong to: move the file \
+         away, or choose another --run-dir",
         results.display()
     )]
     OrphanedResults { results: PathBuf },
 
     #[error(
-        "{} was begun with other settings, and its answers would not be comparable:{}\nGo on with the old settings, or choose another --run-dir",
+        "{} was started with other settings, and its answers would not be comparable:{}\nContinue with the old \
+         settings, or choose another --run-dir",
         dir.display(), describe_changes(changes)
     )]
     SettingsChanged { dir: PathBuf, changes: Vec<SettingChange> },
 
     #[error(
-        "{} is no longer the file that this run writes to: it was removed, moved or replaced while the run was under way, \
-         and what was recorded since may be gone with it. Put it back where it was first",
+        "{} is no longer the file that this run writes to: it was removed, moved or replaced during the run, and what \
+         was recorded since then may be lost with it. Put it back in its place first",
         path.display()
     )]
     FileRemoved { path: PathBuf },
@@ -51,30 +54,34 @@ pub enum StoreError {
 
     /// A sync failed. Earlier writes may be lost, and a later successful sync proves nothing.
     #[error(
-        "the disk did not take what was written to {}: {reason}. Nothing more is sent or recorded. Look at the disk and \
-         the system's log; {}",
+        "a write to {} could not be synced to the disk: {reason}. Nothing more is sent or recorded. Check the disk \
+         and the system log; {}",
         path.display(), describe_next_check(*is_marked, path)
     )]
     SyncFailed { path: PathBuf, reason: String, is_marked: bool },
 
     #[error(
-        "a sync of the run's record failed ({reason}), and what is on the disk now contradicts itself: {}. `cascadeck audit \
-         {}` names everything. Restore the run's directory from a copy, or start anew in another --run-dir",
+        "a sync of the run's database failed ({reason}), and the data on the disk is now inconsistent: {}. `cascadeck \
+         audit {}` lists everything. Restore the run's directory from a backup, or start over in another --run-dir",
         found.join("; "), dir.display()
     )]
     Damaged { dir: PathBuf, reason: String, found: Vec<String> },
 
-    #[error("the run's database {} refused: {source}{}", path.display(), database_advice(source))]
+    #[error("the run's database {} reported an error: {source}{}", path.display(), database_advice(source))]
     Database { path: PathBuf, source: rusqlite::Error },
 
     #[error(
-        "{what} in the run's database can't be read back: {source}. The file may be damaged; restore it from a copy, or start anew in another --run-dir"
+        "{what} in the run's database can't be read: {source}. The file may be damaged; restore it from a backup, or \
+         start over in another --run-dir"
     )]
     CorruptRecord { what: String, source: serde_json::Error },
 
     /// An op that contradicts the database, for example ending an item twice. This is a bug in the program. The whole
     /// group is refused, so that the database stays consistent.
-    #[error("the run's record refused a contradiction: {0}. This is a fault in cascadeck; nothing wrong was written")]
+    #[error(
+        "a change that contradicts the run's database was rejected: {0}. This is a bug in cascadeck; \
+         nothing wrong was written"
+    )]
     Contradiction(String),
 
     #[error("the run's database is closed")]
@@ -136,13 +143,13 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-const FREE_SPACE_ADVICE: &str = ". Free some space: nothing is lost, the run goes on from where it stands";
+const FREE_SPACE_ADVICE: &str = ". Free some space: nothing is lost, and the run continues where it stopped";
 
 fn io_advice(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FREE_SPACE_ADVICE,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            ". Give yourself permission to write there, or choose another --run-dir"
+            ". Check the permissions there, or choose another --run-dir"
         }
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => ". Choose another --run-dir",
         _ => "",
@@ -156,9 +163,9 @@ fn database_advice(source: &rusqlite::Error) -> &'static str {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             ". Its directory and the files run.db-wal and run.db-shm beside it must be writable, on a local disk"
         }
-        Some(ErrorCode::SystemIoFailure) => ". Look at the disk and its file system (a full quota, a file size limit)",
+        Some(ErrorCode::SystemIoFailure) => ". Check the disk and its file system (a full quota, a file size limit)",
         Some(ErrorCode::DatabaseCorrupt) => {
-            ". Restore the run's directory from a copy, or start anew in another --run-dir"
+            ". Restore the run's directory from a backup, or start over in another --run-dir"
         }
         _ => "",
     }
@@ -170,7 +177,7 @@ fn describe_next_check(is_marked: bool, path: &Path) -> String {
     if is_marked {
         "the next start checks the record first".to_owned()
     } else {
-        format!("check the record with `cascadeck audit {dir}` before you go on")
+        format!("check the record with `cascadeck audit {dir}` before you continue")
     }
 }
 
@@ -196,7 +203,7 @@ mod tests {
             (io(io::ErrorKind::PermissionDenied), "can't append to", "another --run-dir"),
             (sql(rusqlite::ffi::SQLITE_FULL).with_path("/runs/a/run.db"), "/runs/a/run.db", "Free some space"),
             (sql(rusqlite::ffi::SQLITE_READONLY), "run.db", "must be writable"),
-            (sql(rusqlite::ffi::SQLITE_IOERR), "run.db", "Look at the disk"),
+            (sql(rusqlite::ffi::SQLITE_IOERR), "run.db", "Check the disk"),
             (sql(rusqlite::ffi::SQLITE_CORRUPT), "run.db", "Restore"),
         ];
         for (error, what, advice) in cases {

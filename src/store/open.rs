@@ -30,7 +30,7 @@ use crate::domain::{
 
 /// Number of events restored at the start.
 const RESTORED_EVENTS: i64 = 256;
-const LOST_MESSAGE: &str = "the program ended before the answer came; the call may have been billed";
+const LOST_MESSAGE: &str = "the program ended before the answer arrived; the request may have been billed";
 
 /// A run's database and results file, open for writing and locked by this process. All its methods block.
 /// [`Store::into_writer`] moves it to a thread.

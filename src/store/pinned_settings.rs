@@ -104,7 +104,7 @@ fn normalize_captions(captions: String) -> String {
 
 impl fmt::Display for SettingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was {}, now is {}", self.setting, self.before, self.after)
+        write!(f, "{} was {}, is now {}", self.setting, self.before, self.after)
     }
 }
 
@@ -166,8 +166,8 @@ mod tests {
         assert_eq!(
             words,
             [
-                r#"--system was not set, now is "Be brief.""#,
-                r#"the set of sampling parameters was "{\"temperature\":0.7}", now is "{\"temperature\":0.2}""#,
+                r#"--system was not set, is now "Be brief.""#,
+                r#"the set of sampling parameters was "{\"temperature\":0.7}", is now "{\"temperature\":0.2}""#,
             ]
         );
     }

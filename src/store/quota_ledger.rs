@@ -75,7 +75,7 @@ impl QuotaLedger {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.map_err(|error| StoreError::file("make the folder of the daily ledger", folder, error))?;
+            made.map_err(|error| StoreError::file("create the folder of the daily ledger", folder, error))?;
         }
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         file.map_err(|error| StoreError::file("open the daily ledger", path, error))?;
@@ -178,8 +178,9 @@ fn load_or_create_salt(transaction: &Transaction<'_>) -> Result<Vec<u8>, StoreEr
     }
     let mut salt = vec![0; 32];
     let random = SystemRandom::new().fill(&mut salt);
-    random
-        .map_err(|_| StoreError::file("draw a salt for", "the daily ledger", std::io::Error::other("no randomness")))?;
+    random.map_err(|_| {
+        StoreError::file("generate a salt for", "the daily ledger", std::io::Error::other("no randomness"))
+    })?;
     transaction.execute("INSERT INTO salt VALUES (1, ?1)", [&salt])?;
     Ok(salt)
 }

@@ -92,7 +92,7 @@ impl RunDir {
             .recursive(true)
             .mode(DIRECTORY_MODE)
             .create(&self.path)
-            .map_err(|error| StoreError::file("make the run's directory", &self.path, error))
+            .map_err(|error| StoreError::file("create the run's directory", &self.path, error))
     }
 
     /// Creates the directory if there is none, and locks it for this process.
@@ -170,7 +170,7 @@ impl RunFiles {
             match file_id(&path) {
                 Ok(Some(id)) => files.push((path, id)),
                 Ok(None) => return Err(StoreError::FileRemoved { path }),
-                Err(error) => return Err(StoreError::file("look at", path, error)),
+                Err(error) => return Err(StoreError::file("check", path, error)),
             }
         }
         Ok(Self { files })

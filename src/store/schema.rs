@@ -41,7 +41,7 @@ const MIGRATIONS: [&str; 2] = [
                            attempts INTEGER NOT NULL, outcome TEXT, route INTEGER, result INTEGER, words TEXT);
      CREATE TABLE blocks(block INTEGER PRIMARY KEY, waiting INTEGER NOT NULL, done INTEGER NOT NULL,
                          failed INTEGER NOT NULL);
-     -- Recorded intents: calls that were, or were about to be, sent and have no outcome yet.
+     -- Recorded intents: attempts that were, or were about to be, sent and have no outcome yet.
      CREATE TABLE in_flight(attempt INTEGER PRIMARY KEY, seq INTEGER NOT NULL, route INTEGER NOT NULL,
                             sent_at INTEGER NOT NULL, reserved INTEGER NOT NULL, est_tokens INTEGER NOT NULL);
      -- Only ever added to. settled_at is NULL where the process died before the answer.

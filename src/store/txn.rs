@@ -134,7 +134,7 @@ impl<'a> Txn<'a> {
             .optional()?;
         Ok(match found {
             None => format!("there is no item {seq}"),
-            Some((id, WAITING)) => format!("item {id} waits"),
+            Some((id, WAITING)) => format!("item {id} is waiting"),
             Some((id, DONE)) => format!("item {id} is done"),
             Some((id, _)) => format!("item {id} has failed"),
         })

@@ -45,7 +45,7 @@ pub fn init(log_file: &Path, level: LevelFilter, to_screen: bool) -> anyhow::Res
 fn build_filter(env_directives: Option<&str>, level: LevelFilter) -> anyhow::Result<EnvFilter> {
     match env_directives.map(str::trim) {
         Some(directives) if !directives.is_empty() => EnvFilter::try_new(directives)
-            .with_context(|| format!("{LOG_ENV_VAR}={directives} is not understood; try {LOG_ENV_VAR}=debug")),
+            .with_context(|| format!("{LOG_ENV_VAR}={directives} is not a valid log filter; try {LOG_ENV_VAR}=debug")),
         _ => Ok(EnvFilter::new(format!("{},cascadeck={level}", level.min(LevelFilter::WARN)))),
     }
 }

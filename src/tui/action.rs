@@ -195,13 +195,13 @@ impl Action {
             Self::Right => key_only_action("right"),
             Self::PageUp => key_only_action("a page up"),
             Self::PageDown => key_only_action("a page down"),
-            Self::Top => key_only_action("to the first"),
-            Self::Bottom => key_only_action("to the last"),
+            Self::Top => key_only_action("to the first row"),
+            Self::Bottom => key_only_action("to the last row"),
             Self::NextPane => key_only_action("next pane"),
             Self::PreviousPane => key_only_action("previous pane"),
             Self::Focus(Pane::Keys) => read_only_action("keys", "keys: health, state, cooldowns"),
             Self::Focus(Pane::Cooldowns) => {
-                read_only_action("cooldowns", "cooldowns: what is unavailable, until when, by which source")
+                read_only_action("cooldowns", "cooldowns: what is unavailable, until when, and why")
             }
             Self::Focus(Pane::Models) => {
                 read_only_action("models", "models: quotas used and left, latency, tokens, cost")
@@ -218,22 +218,22 @@ impl Action {
             Self::Zoom => read_only_action("zoom", "this pane full screen, and back"),
             Self::Back => key_only_action("back: close, clear the filter, leave full screen"),
             Self::Inspect => {
-                read_only_action("why", "why: state of the selection, since when, until when, by which source")
+                read_only_action("why", "why: state of the selection, since when, until when, and its source")
             }
             Self::InspectRun => {
                 read_only_action("why-run", "run report: what limits the run, when it ends, which quota is spent first")
             }
             Self::OpenFilter => read_only_action("filter", "filter items as you type: by id, question, answer, error"),
             Self::NextFilter => read_only_action("next-filter", "show failed, waiting, in flight, done or all items"),
-            Self::PreviousFilter => key_only_action("the list before"),
+            Self::PreviousFilter => key_only_action("the previous list"),
             Self::OpenHelp => read_only_action("help", "this help"),
             Self::OpenCommandLine => key_only_action("command line: every action by its name"),
-            Self::Redraw => read_only_action("redraw", "draw the whole screen anew"),
+            Self::Redraw => read_only_action("redraw", "redraw the whole screen"),
             Self::ToggleMouse => {
-                read_only_action("mouse", "give the mouse back to the terminal, for selecting text; and take it again")
+                read_only_action("mouse", "release the mouse for selecting text in the terminal; capture it again")
             }
             Self::Copy => read_only_action("copy", "copy the selection, or the open item's answer, to the clipboard"),
-            Self::ToggleMark => read_only_action("mark", "mark the selected item, or take its mark away"),
+            Self::ToggleMark => read_only_action("mark", "mark or unmark the selected item"),
             Self::ExportGroup => {
                 read_only_action("export", "write the selected group of failed items to a file in the run's directory")
             }
@@ -261,16 +261,16 @@ impl Action {
                 run_changing_action("strategy", "strategy, order, and what to do when limited or exhausted")
             }
             Self::Quit => read_only_action("quit", "leave; asks how while the run is under way"),
-            Self::Interrupt => key_only_action("leave; a second time stops the run at once"),
+            Self::Interrupt => key_only_action("leave; pressed again, stops the run at once"),
             // The run lives in this process, so suspending the process also suspends the run: this action changes the
             // run.
             Self::Suspend => {
-                run_changing_action("suspend", "suspend the program (fg comes back); requests in flight may time out")
+                run_changing_action("suspend", "suspend the program (fg resumes it); requests in flight may time out")
             }
             Self::Yes => key_only_action("yes"),
             Self::No => key_only_action("no"),
             Self::Detach => read_only_action("detach", "close the dashboard; the run continues with plain progress"),
-            Self::Drain => run_changing_action("drain", "finish what is in flight, then end"),
+            Self::Drain => run_changing_action("drain", "finish what is in flight, then stop"),
             Self::StopNow => run_changing_action("stop", "stop now; what is in flight may have been billed"),
             Self::Log(LogAction::ToggleSelector) => key_only_action("hide or show the target selector"),
             Self::Log(LogAction::ToggleFocusedTarget) => key_only_action("show the selected target only"),

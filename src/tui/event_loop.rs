@@ -233,7 +233,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
             let ui_event = match event {
                 // Reading fails only if the terminal is gone; the operator can do nothing about it.
                 Err(error) => {
-                    tracing::warn!("the terminal can't be read any more: {error}");
+                    tracing::warn!("can't read from the terminal any more: {error}");
                     return Some(ExitReason::Detached);
                 }
                 Ok(Event::Key(key)) if key.kind == KeyEventKind::Release => continue,
@@ -319,7 +319,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
                 }
             });
             // The task only waits on channels; it fails only if the runtime shuts down.
-            async move { task.await.unwrap_or_else(|_| Err("the program is ending".to_owned())) }.boxed()
+            async move { task.await.unwrap_or_else(|_| Err("the program is shutting down".to_owned())) }.boxed()
         } else {
             ready(Err("the engine has not answered yet; try again".to_owned())).boxed()
         };
@@ -387,7 +387,7 @@ impl<'s, S: Screen> Dashboard<'s, S> {
 async fn load_and_render(handle: EngineHandle, request: ImageRequest, image_number: u32) -> UiEvent {
     let rendered = match handle.query(Query::Picture { seq: request.seq, index: request.index }).await {
         Ok(Page::Picture(image)) => picture::render(image, request, image_number).await,
-        Ok(_) => Err("the run has no such picture".to_owned()),
+        Ok(_) => Err("the run does not have that picture".to_owned()),
         Err(message) => Err(format!("can't read the picture: {message}")),
     };
     UiEvent::ImageRendered { request, result: rendered }
@@ -395,6 +395,6 @@ async fn load_and_render(handle: EngineHandle, request: ImageRequest, image_numb
 
 /// Logs that writing to the terminal failed, because it is gone. The run goes on without the dashboard.
 fn on_terminal_lost(error: &io::Error) -> ExitReason {
-    tracing::warn!("the terminal can't be written any more: {error}");
+    tracing::warn!("can't write to the terminal any more: {error}");
     ExitReason::Detached
 }

@@ -52,6 +52,6 @@ pub fn stop_input() {
     match empty_pipe {
         // The write end stays open until the process ends: otherwise reads would return zero bytes at once.
         Ok(write) => std::mem::forget(write),
-        Err(error) => tracing::warn!("the terminal can't be let go of: {error}"),
+        Err(error) => tracing::warn!("can't release the terminal: {error}"),
     }
 }

@@ -29,7 +29,7 @@ pub const fn when_limited(when_limited: WhenLimited) -> &'static str {
 
 pub const fn when_limited_meaning(when_limited: WhenLimited) -> &'static str {
     match when_limited {
-        WhenLimited::Spill => "take the next ready route, and come back",
+        WhenLimited::Spill => "use the next ready route, then return",
         WhenLimited::Wait => "stay on one route until its day quota is spent",
     }
 }

@@ -134,14 +134,14 @@ impl DashboardOptions {
 /// If there is no terminal, the theme or a key binding is invalid, or the dashboard panics. None of these affects the
 /// run: the caller may continue as for [`ExitReason::Detached`].
 pub async fn run(handle: EngineHandle, options: DashboardOptions) -> anyhow::Result<ExitReason> {
-    let size = crossterm::terminal::size().context("can't ask the terminal for its size")?;
+    let size = crossterm::terminal::size().context("can't get the size of the terminal")?;
     let state = options.build_state(&handle, size.into())?;
     // Held until the terminal is released below, so that no panic message is printed into the dashboard.
     let panic_guard = panics::defer_panic_output();
     let cleanup_sequence = state.images.caps.map(picture::cleanup_sequence).unwrap_or_default();
-    let mut screen = terminal::Terminal::enter(&options, cleanup_sequence).context("can't take the terminal")?;
+    let mut screen = terminal::Terminal::enter(&options, cleanup_sequence).context("can't set up the terminal")?;
     let signals = terminal::signal_stream().context("can't listen for signals")?;
-    let input = input::event_stream().context("can't listen to the terminal")?;
+    let input = input::event_stream().context("can't read from the terminal")?;
     let dashboard = event_loop::run_event_loop(&mut screen, input, signals, handle, state, options.frame_interval());
     let outcome = AssertUnwindSafe(dashboard).catch_unwind().await;
     drop(screen);

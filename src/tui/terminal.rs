@@ -18,10 +18,7 @@ use crossterm::{
     },
 };
 use futures_util::Stream;
-use ratatui::{
-    Terminal as Canvas,
-    backend::{Backend as _, ClearType, CrosstermBackend},
-};
+use ratatui::backend::{Backend as _, ClearType, CrosstermBackend};
 use tokio::sync::mpsc;
 
 use super::{
@@ -40,7 +37,7 @@ const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 pub struct Terminal {
     /// Never dropped: ratatui's drop prints to stderr if it can't show the cursor, which panics if stderr was the
     /// terminal that is gone. Its two buffers leak, and a half-written frame is discarded, which is intended.
-    ratatui: ManuallyDrop<Canvas<CrosstermBackend<BufWriter<Stdout>>>>,
+    ratatui: ManuallyDrop<ratatui::Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
     mouse_captured: bool,
     notifications: bool,
     /// Sent on release: deletes the pictures that the terminal stores.
@@ -53,7 +50,7 @@ impl Terminal {
     pub fn enter(options: &DashboardOptions, cleanup_sequence: String) -> io::Result<Self> {
         let backend = CrosstermBackend::new(BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, io::stdout()));
         let mut terminal = Self {
-            ratatui: ManuallyDrop::new(Canvas::new(backend)?),
+            ratatui: ManuallyDrop::new(ratatui::Terminal::new(backend)?),
             mouse_captured: options.capture_mouse,
             notifications: options.notifications,
             cleanup_sequence,

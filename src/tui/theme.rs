@@ -154,7 +154,7 @@ impl TryFrom<String> for ThemeColour {
     fn try_from(name: String) -> Result<Self, String> {
         name.parse()
             .map(Self)
-            .map_err(|_| format!("`{name}` is no colour: use \"#rrggbb\" or a name like \"lightcyan\""))
+            .map_err(|_| format!("`{name}` is not a colour: use \"#rrggbb\" or a name like \"lightcyan\""))
     }
 }
 
@@ -173,7 +173,7 @@ impl Theme {
     pub fn load(name: Option<&str>, depth: ColourDepth) -> anyhow::Result<Self> {
         let name = if depth == ColourDepth::Mono { "mono" } else { name.unwrap_or(BUILT_IN_THEMES[0].0) };
         if let Some((_, source)) = BUILT_IN_THEMES.iter().find(|(built_in, _)| *built_in == name) {
-            return Self::parse(source, depth).with_context(|| format!("the built-in theme {name} is broken"));
+            return Self::parse(source, depth).with_context(|| format!("the built-in theme {name} is invalid"));
         }
         let path = Path::new(name);
         if !path.exists() {
@@ -181,7 +181,7 @@ impl Theme {
             bail!("there is no theme {name}: use {names}, or the path of a theme file");
         }
         let source = read_theme(path).with_context(|| format!("can't read the theme {name}"))?;
-        Self::parse(&source, depth).with_context(|| format!("the theme {name} is not understood"))
+        Self::parse(&source, depth).with_context(|| format!("the theme {name} is invalid"))
     }
 
     fn parse(source: &str, depth: ColourDepth) -> anyhow::Result<Self> {
@@ -216,7 +216,7 @@ fn read_theme(path: &Path) -> std::io::Result<String> {
     let mut source = String::new();
     std::fs::File::open(path)?.take(MAX_THEME_BYTES + 1).read_to_string(&mut source)?;
     if source.len() as u64 > MAX_THEME_BYTES {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is larger than the limit of 1 MiB"));
     }
     Ok(source)
 }

@@ -44,7 +44,7 @@ fn a_sound_run_passes_the_audit_and_names_what_may_have_been_billed() {
     }
     let ended = machine.cascadeck(&["audit", "runs/batch"]).expect_status(0);
     for words in
-        ["6 items: 5 done, 0 failed, 1 waiting", "1 call may have been billed", "item stuck", "ok      no item"]
+        ["6 items: 5 done, 0 failed, 1 waiting", "1 attempt may have been billed", "item stuck", "ok      no item"]
     {
         assert!(ended.stdout.contains(words), "{words:?} is not in:\n{}", ended.stdout);
     }
@@ -62,14 +62,14 @@ fn a_broken_invariant_is_named_and_exits_with_1() {
     machine.write("runs/batch/results.jsonl", results.replace("1001", "1002"));
     let ended = machine.cascadeck(&["audit", "runs/batch"]).expect_status(1);
     ended.assert_stderr_contains(&["1 of", "checks failed in runs/batch"]);
-    assert!(ended.stdout.contains("FAILED  results.jsonl is what the record says"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("FAILED  results.jsonl matches the record"), "{}", ended.stdout);
     machine.write("runs/batch/results.jsonl", results);
 
     damage_record(&machine, "UPDATE progress SET state = 0 WHERE seq = 2");
     let ended = machine.cascadeck(&["audit", "runs/batch", "--json"]).expect_status(1);
     assert_eq!(ended.stdout_json()["holds"], false);
-    assert!(ended.stdout.contains("item q2 waits, but has a line"), "{}", ended.stdout);
-    machine.cascadeck(&["audit", "runs/none"]).expect_status(2).assert_stderr_contains(&["runs/none holds no run"]);
+    assert!(ended.stdout.contains("item q2 is waiting, but has a line"), "{}", ended.stdout);
+    machine.cascadeck(&["audit", "runs/none"]).expect_status(2).assert_stderr_contains(&["runs/none contains no run"]);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_caption_that_went_with_its_picture_breaks_no_promise() {
         std::fs::remove_file(machine.path(file)).unwrap();
     }
     let ended = machine.cascadeck(&["audit", "runs/album"]).expect_status(0);
-    assert!(ended.stdout.contains("note    1 caption deleted since, and the pictures with them"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("note    1 caption deleted along with the pictures"), "{}", ended.stdout);
     let audit = machine.cascadeck(&["audit", "runs/album", "--json"]).expect_status(0).stdout_json();
     assert_eq!((&audit["holds"], &audit["captions_deleted_with_their_pictures"]), (&true.into(), &1.into()));
     // One that is empty beside its missing picture was not deleted with it.

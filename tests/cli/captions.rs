@@ -268,7 +268,11 @@ fn pictures_that_no_model_takes_are_refused_as_a_whole() {
     machine.write_keys_toml(&provider.keys_toml().replace("vision = true", "vision = false"));
     for command in ["run", "plan"] {
         let ended = machine.cascadeck(&[command, "album"]).expect_status(2);
-        ended.assert_stderr_contains(&["no model of keys.toml takes any", "say vision = true", "blind, gm, om, am"]);
+        ended.assert_stderr_contains(&[
+            "no model in keys.toml accepts pictures",
+            "set vision = true",
+            "blind, gm, om, am",
+        ]);
     }
     assert!(!machine.path("runs").exists(), "a run was begun");
 }
@@ -284,7 +288,11 @@ fn a_caption_of_ours_that_was_deleted_or_emptied_comes_back_from_the_record() {
     machine.write("album/dot.txt", "\n");
     machine.write("album/tall.txt", "Edited.\n");
     let ended = machine.cascadeck(&["run", "album"]).expect_status(0);
-    ended.assert_stderr_contains(&["2 captions had been deleted or emptied", "wide.txt", "dot.txt"]);
+    ended.assert_stderr_contains(&[
+        "2 captions rewritten from the record after being deleted or emptied",
+        "wide.txt",
+        "dot.txt",
+    ]);
     assert_eq!((machine.read("album/wide.txt"), machine.read("album/dot.txt")), (wide, dot));
     assert_eq!(machine.read("album/tall.txt"), "Edited.\n");
     assert_eq!(provider.checked_stats().total.requests, 5, "nothing is paid for twice");
@@ -299,7 +307,7 @@ fn a_mended_picture_that_had_no_answer_is_a_new_question() {
     machine.cascadeck(&["run", "album"]).expect_status(3);
     machine.write("album/broken.png", png(7, 5));
     let ended = machine.cascadeck(&["run", "album"]).expect_status(0);
-    ended.assert_stderr_contains(&["the input has changed", "1 is answered anew (1 of them had no answer"]);
+    ended.assert_stderr_contains(&["the input has changed", "1 is answered again (1 of them had no answer"]);
     assert!(machine.read("album/broken.txt").starts_with("A picture of 7x5"));
     assert_eq!(provider.checked_stats().total.requests, 6, "only the mended picture is asked about");
 }
@@ -325,7 +333,7 @@ fn the_answer_to_a_changed_picture_replaces_our_caption_and_no_edited_one() {
         assert!(!wide.contains("40x30"), "{existing}: {wide}");
         if existing == "skip" {
             assert_eq!(tall, "Edited.\n");
-            ended.assert_stderr_contains(&["tall.txt has been edited since it was written, and stays"]);
+            ended.assert_stderr_contains(&["tall.txt was edited after it was written, so it is kept"]);
         } else {
             assert_eq!(tall.contains("Edited."), existing != "overwrite", "{existing}: {tall}");
             assert!(tall.contains("21x51"), "{existing}: {tall}");
@@ -347,7 +355,7 @@ fn captions_that_could_not_be_written_are_refused_before_anything_is_sent() {
     let long = format!("long/{}.png", "x".repeat(250));
     machine.write(&long, png(3, 3));
     let ended = machine.cascadeck(&["run", "long", "--full-caption-names"]).expect_status(2);
-    ended.assert_stderr_contains(&["would have 258 bytes, and 255 is the most"]);
+    ended.assert_stderr_contains(&["would have 258 bytes, but the limit is 255"]);
     assert_eq!(server.completions().len(), 0);
     assert!(!machine.path("runs").exists(), "a run was begun");
     machine.cascadeck(&["run", "long"]).expect_status(0);
@@ -481,7 +489,7 @@ fn a_picture_of_an_earlier_version_of_the_record_is_told_by_its_size() {
         machine
             .cascadeck(&["run", "album"])
             .expect_status(2)
-            .assert_stderr_contains(&["1 row of the input is not", "dot.png"]);
+            .assert_stderr_contains(&["1 row of the input is different", "dot.png"]);
         machine.cascadeck(&["run", "album", "--accept-changed"]).expect_status(0);
         machine.cascadeck(&["run", "album"]).expect_status(0);
         machine.write("album/dot.png", png(2, 3));
@@ -507,7 +515,7 @@ fn a_changed_picture_is_known_by_its_content() {
     // Rewrites the file with the same content.
     machine.write("album/dot.png", png(2, 3));
     let ended = machine.cascadeck(&["run", "album"]).expect_status(2);
-    ended.assert_stderr_contains(&["1 row of the input is not what this run was begun with", "wide.png"]);
+    ended.assert_stderr_contains(&["1 row of the input is different from when this run started", "wide.png"]);
     assert_eq!(server.completions().len(), 5);
     machine.cascadeck(&["run", "album", "--accept-changed"]).expect_status(0);
     assert_eq!(server.completions().len(), 6, "only the changed picture is asked about");

@@ -74,7 +74,7 @@ fn the_demo_takes_no_folder_that_holds_files_of_anybody_else() {
         machine.write(file, content);
         let before = files_under(&machine.path("d"));
         let ended = machine.cascadeck(&demo).expect_status(2);
-        ended.assert_stderr_contains(&[file, "not the demo's", "nothing was touched"]);
+        ended.assert_stderr_contains(&[file, "not part of a demo", "nothing was changed"]);
         assert_eq!(files_under(&machine.path("d")), before, "{file}");
         std::fs::remove_dir_all(machine.path("d")).unwrap();
     }
@@ -121,7 +121,7 @@ fn the_demo_never_takes_a_real_run_of_its_name_for_its_own() {
         };
         let before = files();
         let ended = machine.cascadeck(&["demo", "--headless", "--run-dir", "runs"]).expect_status(2);
-        ended.assert_stderr_contains(&["runs/demo,", "not the demo's", "nothing was touched"]);
+        ended.assert_stderr_contains(&["runs/demo,", "not part of a demo", "nothing was changed"]);
         let after = files();
         assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{beside}");
         let changed: Vec<_> =

@@ -32,7 +32,7 @@ fn an_uncreatable_run_directory_is_1() {
     machine
         .cascadeck(&RUN_ARGS)
         .expect_status(1)
-        .assert_stderr_contains(&["can't make the run's directory runs/batch"]);
+        .assert_stderr_contains(&["can't create the run's directory runs/batch"]);
     assert_eq!(provider.checked_stats().total.requests, 0);
 }
 
@@ -102,8 +102,8 @@ fn missing_or_empty_inputs_are_2() {
     machine.write("empty.jsonl", "");
     machine.write("batch.jsonl", addition_rows(1));
     for (args, words) in [
-        (&["run", "missing.jsonl"][..], "missing.jsonl is not there"),
-        (&["run", "empty.jsonl"], "empty.jsonl holds no rows"),
+        (&["run", "missing.jsonl"][..], "missing.jsonl does not exist"),
+        (&["run", "empty.jsonl"], "empty.jsonl contains no rows"),
         (&["run", "batch.jsonl", "--prompt", "{{ question"], "template"),
         (&["run", "batch.jsonl", "--prompt-file", "none.txt"], "none.txt"),
         (&["run", "batch.jsonl", "--keys", "none.toml"], "none.toml"),
@@ -170,18 +170,18 @@ fn a_spent_budget_is_4_and_more_money_resumes_it() {
     machine.write("batch.jsonl", addition_rows(50));
     let ended = machine.cascadeck(&args_with_budget("0.001")).expect_status(4);
     ended.assert_stderr_contains(&[
-        "the budget of $0.001 is less than any one item may cost at the worst, $0.01",
+        "the budget of $0.001 is too small for any item: one may cost up to $0.01",
         "--max-usd",
     ]);
     assert!(!ended.stderr.contains("the same command resumes"), "it would stop again: {}", ended.stderr);
     assert_eq!(provider.checked_stats().total.requests, 0);
     let ended = machine.cascadeck(&args_with_budget("0.02")).expect_status(4);
-    ended.assert_stderr_contains(&["the budget of $0.02 is used up", " spent", "the next item may cost $0.01"]);
+    ended.assert_stderr_contains(&["the budget of $0.02 is used up", " spent", "the next item may cost up to $0.01"]);
     let summary = ended.stdout_json();
     let (done, cost) = (summary["done"].as_u64().unwrap(), summary["cost_usd"].as_f64().unwrap());
     assert!(done > 0 && done < 50 && cost <= 0.02, "{summary}");
     // The suggested budget is enough for one more item.
-    let (_, asked) = ended.stderr.split_once("raise it to $").expect("it says to what");
+    let (_, asked) = ended.stderr.split_once("raise it to at least $").expect("it says to what");
     let least = asked.split_once(' ').expect("a sentence").0;
     let more = machine.cascadeck(&args_with_budget(least)).expect_status(4).stdout_json()["done"].as_u64().unwrap();
     assert!(more > done, "{more} of {done}");
@@ -200,7 +200,7 @@ fn an_interrupt_finishes_what_is_in_flight_and_is_130_then_the_same_command_goes
         provider.wait_until("some answers", |books| books.total.ok >= 4 && books.total.in_flight > 0);
         live.send_signal(signal);
         let ended = live.wait().expect_status(130);
-        ended.assert_stderr_contains(&["interrupted: finishing what is in flight"]);
+        ended.assert_stderr_contains(&["interrupted: finishing the requests in flight"]);
         let books = provider.checked_stats();
         assert_eq!((books.total.abandoned, books.total.in_flight), (0, 0), "{signal}: nothing was broken off");
         let summary = ended.stdout_json();
@@ -224,7 +224,7 @@ fn a_second_interrupt_stops_at_once() {
     provider.wait_until("one hangs, the others are answered", |books| books.total.ok == 3 && books.total.requests == 4);
     wait_until("the answers are recorded", || machine.complete_results("runs/batch").len() == 3);
     live.send_signal(Signal::SIGINT);
-    live.wait_for_line("interrupted: finishing what is in flight; once more stops at once");
+    live.wait_for_line("interrupted: finishing the requests in flight; interrupt again to stop at once");
     assert!(!live.has_exited(), "it waits for the one in flight");
     live.send_signal(Signal::SIGINT);
     live.wait().expect_status(130).assert_stderr_contains(&["the same command resumes"]);

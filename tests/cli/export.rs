@@ -21,9 +21,12 @@ fn an_export_never_takes_the_place_of_what_the_run_lives_on() {
     let absolute = machine.path("batch.jsonl").display().to_string();
     let input =
         [("batch.jsonl", "is the run's input"), ("link", "is the run's input"), (&absolute, "is the run's input")];
-    let files = own.iter().map(|name| (name.as_str(), "lives on"));
-    let hidden =
-        [("copy.db", "lives on"), ("runs/batch/run.db-wal", "lives on"), ("runs/../runs/batch/input", "lives on")];
+    let files = own.iter().map(|name| (name.as_str(), "is a file of the run in"));
+    let hidden = [
+        ("copy.db", "is a file of the run in"),
+        ("runs/batch/run.db-wal", "is a file of the run in"),
+        ("runs/../runs/batch/input", "is a file of the run in"),
+    ];
     for (target, why) in input.into_iter().chain(files).chain(hidden) {
         let ended = machine.cascadeck(&["export", "runs/batch", "-o", target]).expect_status(2);
         ended.assert_stderr_contains(&[target, why, "nothing was written"]);
@@ -107,15 +110,15 @@ fn an_export_replaces_nothing_but_an_earlier_export() {
     machine.write("named.jsonl", result.replace("\"attempts\":", "\"tries\":"));
     symlink("runs/other/results.jsonl", machine.path("link.jsonl")).unwrap();
     for (target, why) in [
-        ("keys.toml", "no earlier export"),
-        (".env", "no earlier export"),
-        ("pics/one.txt", "no earlier export"),
-        ("table.csv", "no earlier export"),
-        ("other.jsonl", "no earlier export"),
-        ("tickets.jsonl", "no earlier export"),
-        ("openai.jsonl", "no earlier export"),
-        ("graded.jsonl", "no earlier export"),
-        ("named.jsonl", "no earlier export"),
+        ("keys.toml", "is not an earlier export"),
+        (".env", "is not an earlier export"),
+        ("pics/one.txt", "is not an earlier export"),
+        ("table.csv", "is not an earlier export"),
+        ("other.jsonl", "is not an earlier export"),
+        ("tickets.jsonl", "is not an earlier export"),
+        ("openai.jsonl", "is not an earlier export"),
+        ("graded.jsonl", "is not an earlier export"),
+        ("named.jsonl", "is not an earlier export"),
         ("runs/other/results.jsonl", "the run in"),
         ("runs/other/run.db", "the run in"),
         ("runs/other/run.lock", "the run in"),

@@ -41,7 +41,7 @@ fn bounded(machine: &TestMachine, args: &[&str]) -> ProcessOutput {
 #[test]
 fn a_list_of_pictures_is_known_by_all_its_lines() {
     for (list, pictures, says) in [
-        ("gone.png\na.png\n", 1, "list.txt:1: gone.png is not there"),
+        ("gone.png\na.png\n", 1, "list.txt:1: gone.png does not exist"),
         ("# from May\na.png\n\n# from June\nsub/b.png\n", 2, "2 pictures"),
         ("\"a.png\"\n'my photo.png'\n", 2, "2 pictures"),
         ("my\\ photo.png\nsub\\b.png\n", 2, "2 pictures"),
@@ -66,8 +66,8 @@ fn a_list_whose_pictures_are_all_missing_names_each_line_and_sends_nothing() {
     machine.write("list.txt", "gone.png\n\nlost/b.jpg\n");
     let refused = machine.cascadeck(&["run", "list.txt"]).expect_status(2);
     refused.assert_stderr_contains(&[
-        "list.txt:1: gone.png is not there",
-        "list.txt:3: lost/b.jpg is not there",
+        "list.txt:1: gone.png does not exist",
+        "list.txt:3: lost/b.jpg does not exist",
         "--lines",
     ]);
     assert_eq!(pictures_and_texts(&server), (0, 0));
@@ -85,7 +85,7 @@ fn lines_that_may_be_pictures_or_prompts_are_refused_until_somebody_says_which()
     machine.cascadeck(&["run", "lines.txt", "--lines", "--run-dir", "runs/prompts"]).expect_status(0);
     assert_eq!(pictures_and_texts(&server), (0, 2));
     let listed = machine.cascadeck(&["run", "lines.txt", "--list", "--run-dir", "runs/pictures"]);
-    listed.assert_stderr_contains(&["lines.txt:1: Write a poem about a cup is not there"]);
+    listed.assert_stderr_contains(&["lines.txt:1: Write a poem about a cup does not exist"]);
     assert_eq!(pictures_and_texts(&server), (1, 2));
 
     for option in ["--list", "--lines"] {
@@ -132,15 +132,19 @@ fn a_file_without_an_end_is_refused_with_the_limit_and_leaves_nothing() {
     let (_server, machine) = machine();
     machine.write("batch.jsonl", addition_rows(1));
     let keys = bounded(&machine, &["run", "batch.jsonl", "--keys", "/dev/zero"]).expect_status(2);
-    keys.assert_stderr_contains(&["/dev/zero", "has more than 16 MiB"]);
+    keys.assert_stderr_contains(&["/dev/zero", "is larger than the limit of 16 MiB"]);
     let prompt = bounded(&machine, &["run", "batch.jsonl", "--prompt-file", "/dev/zero"]).expect_status(2);
-    prompt.assert_stderr_contains(&["--prompt-file /dev/zero", "has more than 4 MiB", "max_prompt_file_mib"]);
+    prompt.assert_stderr_contains(&[
+        "--prompt-file /dev/zero",
+        "is larger than the limit of 4 MiB",
+        "max_prompt_file_mib",
+    ]);
     bounded(&machine, &["run", "/dev/zero"]).expect_status(2).assert_stderr_contains(&["/dev/zero", "zero bytes"]);
     bounded(&machine, &["plan", "/dev/zero"]).expect_status(2).assert_stderr_contains(&["/dev/zero", "zero bytes"]);
     let explain = bounded(&machine, &["explain", "--api", "openai", "/dev/zero"]).expect_status(2);
-    explain.assert_stderr_contains(&["/dev/zero", "has more than 64 MiB"]);
+    explain.assert_stderr_contains(&["/dev/zero", "is larger than the limit of 64 MiB"]);
     let profile = bounded(&machine, &["sim", "--profile", "/dev/zero"]).expect_status(2);
-    profile.assert_stderr_contains(&["/dev/zero", "has more than 1 MiB"]);
+    profile.assert_stderr_contains(&["/dev/zero", "larger than the limit of 1 MiB"]);
     assert!(!machine.path("runs/zero/input.new").exists());
 }
 
@@ -178,7 +182,7 @@ fn a_pipe_among_the_pictures_is_left_out_unopened() {
     machine.write("list.txt", "album/a.png\nalbum/b.png\n");
     for input in ["album", "album/*.png", "list.txt"] {
         let planned = machine.cascadeck(&["plan", input, "--prompt", "{{ width }} x {{ height }}"]).expect_status(0);
-        planned.assert_stderr_contains(&["b.png is no regular file"]);
+        planned.assert_stderr_contains(&["b.png is not a regular file"]);
     }
 }
 
@@ -211,7 +215,7 @@ fn what_can_not_be_taken_of_a_folder_is_left_out_and_the_rest_runs() {
         ended.assert_stderr_contains(&[
             "are left out",
             "has a name that is not UTF-8; rename it",
-            "dangling.png is a link to nothing",
+            "dangling.png is a broken link",
         ]);
         if may_read {
             ended.assert_stderr_contains(&["2 pictures", "2 files or folders"]);
@@ -234,7 +238,7 @@ fn a_picture_found_by_a_linked_folder_as_well_goes_once_and_a_folder_not_entered
     let plan = machine.cascadeck(&["plan", "again/*.png", "--json"]);
     assert_eq!(plan.expect_status(0).stdout_json()["rows"], 1, "by a link, where that is the only way");
     let plan = machine.cascadeck(&["plan", "*/**/*.png", "--json"]).expect_status(0);
-    plan.assert_stderr_contains(&["again/a.png is photos/deep/a.png by a linked folder"]);
+    plan.assert_stderr_contains(&["again/a.png is the same file as photos/deep/a.png (through a linked folder)"]);
     assert!(!plan.stderr.contains("elsewhere"), "its picture is found: {}", plan.stderr);
     assert_eq!(plan.stdout_json()["rows"], 2, "{}", plan.stderr);
     let plan = machine.cascadeck(&["plan", "p*/**/*.png", "--json"]).expect_status(0);
@@ -243,7 +247,7 @@ fn a_picture_found_by_a_linked_folder_as_well_goes_once_and_a_folder_not_entered
     let ended = machine.cascadeck(&["run", "photos"]).expect_status(0);
     ended.assert_stderr_contains(&[
         "1 picture",
-        "photos/linked is a link to a folder elsewhere; to take it in, name it",
+        "photos/linked is a link to a folder elsewhere; to include its pictures, name it",
     ]);
     assert!(!ended.stderr.contains("deep/up"), "{}", ended.stderr);
     assert_eq!(pictures_and_texts(&server), (1, 0));
@@ -257,7 +261,7 @@ fn a_pipe_in_a_captions_place_is_named_and_not_waited_for() {
     mkfifo(&machine.path("album/a.txt"), Mode::S_IRWXU).unwrap();
     for existing in ["skip", "append", "overwrite"] {
         let refused = machine.cascadeck(&["run", "album", "--existing", existing]).expect_status(2);
-        refused.assert_stderr_contains(&["album/a.txt is no regular file"]);
+        refused.assert_stderr_contains(&["album/a.txt is not a regular file"]);
     }
     assert_eq!(pictures_and_texts(&server), (0, 0));
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 
 const STDOUT_TO_FULL_DEVICE: &str = "exec > /dev/full";
-const FULL_DEVICE_ERROR: &str = "standard output could not be written to: No space left on device";
+const FULL_DEVICE_ERROR: &str = "can't write to standard output: No space left on device";
 
 /// A finished run of four items, and the response file that `explain` reads.
 fn finished_run() -> (TestMachine, SimulatedProvider) {
@@ -82,7 +82,7 @@ fn simulator_stats_that_a_full_device_does_not_take_fail_it() {
     let machine = TestMachine::new();
     let mut sim =
         machine.start_in_shell(STDOUT_TO_FULL_DEVICE, &["sim", "--listen", "127.0.0.1:0", "--profile", "open"]);
-    sim.wait_for_line("books: http://");
+    sim.wait_for_line("statistics: http://");
     sim.send_signal(nix::sys::signal::Signal::SIGTERM);
     let ended = sim.wait().expect_status(1);
     ended.assert_stderr_contains(&[FULL_DEVICE_ERROR]);

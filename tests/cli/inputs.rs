@@ -22,7 +22,7 @@ fn rows_that_are_gone_from_the_input_stay_in_the_run_and_are_counted() {
     machine.write("batch.jsonl", addition_rows(5).lines().skip(2).collect::<Vec<_>>().join("\n"));
     let ended = machine.cascadeck(&run).expect_status(0);
     ended.assert_stderr_contains(&[
-        "the input has changed: 0 rows are new, 0 are answered anew, 2 are no longer in it",
+        "the input has changed: 0 rows are new, 0 are answered again, 2 are no longer in it",
         "2 items of this run are no longer in the input; they stay in the run, its results and its exports",
     ]);
     assert_eq!((&ended.stdout_json()["total"], &ended.stdout_json()["not_in_input"]), (&5.into(), &2.into()));
@@ -52,7 +52,7 @@ fn another_batch_through_the_same_pipe_is_another_run() {
     {
         let refused = machine.cascadeck_with_stdin(&PIPED_RUN_ARGS, &batch).expect_status(2);
         refused.assert_stderr_contains(&[
-            "another batch than the run in runs/stdin",
+            "another batch than that of the run in runs/stdin",
             which,
             "--run-dir",
             "--accept-changed",
@@ -71,7 +71,7 @@ fn another_batch_through_the_same_pipe_is_another_run() {
     let both = [&PIPED_RUN_ARGS[..], &["--accept-changed"]].concat();
     let ended = machine.cascadeck_with_stdin(&both, &other_rows(6)).expect_status(0);
     ended.assert_stderr_contains(&[
-        "6 rows are new, 0 are answered anew, 4 are no longer in it",
+        "6 rows are new, 0 are answered again, 4 are no longer in it",
         "4 items of this run are no longer",
     ]);
     assert_eq!(machine.results("runs/stdin").len(), 10);
@@ -100,7 +100,7 @@ fn the_beginning_of_a_pipe_takes_nothing_from_what_is_kept() {
     let trial = [&PIPED_RUN_ARGS[..], &["--limit", "2", "--json"]].concat();
     let ended = machine.cascadeck_with_stdin(&trial, &addition_rows(2)).expect_status(0);
     ended.assert_stderr_contains(&[
-        "the beginning of this run's input: 2 rows, which it has already; the other 2 stay in it",
+        "the beginning of this run's input: 2 rows, already recorded; the other 2 stay in the run",
     ]);
     assert_eq!((&ended.stdout_json()["total"], &ended.stdout_json()["not_in_input"]), (&4.into(), &Value::Null));
     assert_eq!(machine.read("runs/stdin/input"), addition_rows(4));
@@ -175,7 +175,7 @@ fn a_pipe_with_other_questions_under_the_same_ids_leaves_the_first_as_it_was() {
     machine
         .cascadeck_with_stdin(&PIPED_RUN_ARGS, &other)
         .expect_status(2)
-        .assert_stderr_contains(&["2 rows of the input are not what", "--run-dir"]);
+        .assert_stderr_contains(&["2 rows of the input are different", "--run-dir"]);
     assert_eq!(machine.read("runs/stdin/input"), addition_rows(2));
 }
 
@@ -203,7 +203,7 @@ fn captions_of_the_runs_own_do_not_make_its_pictures_leave_the_input() {
     machine.cascadeck(&["run", "pics"]).expect_status(0);
     machine.write("pics/two.png", png(5, 5));
     let ended = machine.cascadeck(&["run", "pics", "--json"]).expect_status(0);
-    ended.assert_stderr_contains(&["the input has changed: 1 row is new, 0 are answered anew, 0 are no longer in it"]);
+    ended.assert_stderr_contains(&["the input has changed: 1 row is new, 0 are answered again, 0 are no longer in it"]);
     assert_eq!((&ended.stdout_json()["done"], &ended.stdout_json()["not_in_input"]), (&2.into(), &Value::Null));
 }
 
@@ -216,7 +216,7 @@ fn an_empty_pipe_is_refused_whether_or_not_there_is_a_run() {
     machine
         .cascadeck_with_stdin(&PIPED_RUN_ARGS, "")
         .expect_status(2)
-        .assert_stderr_contains(&["nothing came through the pipe", "< /dev/null"]);
+        .assert_stderr_contains(&["the pipe was empty", "< /dev/null"]);
     assert_eq!(machine.read("runs/stdin/input"), addition_rows(2));
     // As it says.
     machine.cascadeck(&PIPED_RUN_ARGS).expect_status(0).assert_stderr_contains(&["-: 2 JSONL rows"]);

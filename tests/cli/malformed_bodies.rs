@@ -59,9 +59,9 @@ fn the_description_of_a_body_is_harmless_and_short() {
     let line = failure_line(hostile.as_bytes());
     assert!(line.contains("a JSON object of 5049 bytes"), "{line}");
     assert!(!line.contains("sk-alice") && !line.contains('\u{1b}') && line.len() < 700, "{line}");
-    // No text at all, like a body that was compressed without being asked for.
+    // Binary data, like a body that was compressed without being asked for.
     let line = failure_line(&[0x1f, 0x8b, 0x08, 0x00, 0xff, 0xfe, 0x00, 0x01]);
-    assert!(line.contains("8 bytes that are no text"), "{line}");
+    assert!(line.contains("8 bytes of binary data"), "{line}");
 }
 
 #[test]

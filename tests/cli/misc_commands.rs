@@ -280,7 +280,7 @@ fn invalid_simulator_options_are_wrong_usage() {
     for (args, words) in [
         (&["sim", "--profile", "no-such"][..], "neither a built-in profile"),
         (&["sim", "--listen", "0.0.0.0:0"], "--allow-remote"),
-        (&["sim", "--print-keys", "--listen", "127.0.0.1:0"], "--print-keys needs to know the port"),
+        (&["sim", "--print-keys", "--listen", "127.0.0.1:0"], "--print-keys needs a port"),
     ] {
         machine.cascadeck(args).expect_status(2).assert_stderr_contains(&[words]);
     }
@@ -292,7 +292,7 @@ fn an_unreadable_run_directory_is_not_called_absent() {
     // A path that even root can't read: a link to itself.
     std::os::unix::fs::symlink("loop", machine.path("loop")).unwrap();
     let ended = machine.cascadeck(&["status", "loop"]).expect_status(1);
-    ended.assert_stderr_contains(&["can't look into loop: "]);
+    ended.assert_stderr_contains(&["can't open loop: "]);
     assert_eq!(ended.stderr.matches("symbolic links").count(), 1, "told once: {}", ended.stderr);
-    machine.cascadeck(&["status", "nowhere"]).expect_status(2).assert_stderr_contains(&["nowhere holds no run"]);
+    machine.cascadeck(&["status", "nowhere"]).expect_status(2).assert_stderr_contains(&["nowhere contains no run"]);
 }

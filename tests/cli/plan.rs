@@ -26,7 +26,7 @@ fn pictures_that_the_run_has_captioned_are_taken_off_once() {
     let plan = machine.cascadeck(&["plan", "album", "--json"]).expect_status(0).stdout_json();
     assert_eq!(plan_counts(&plan), [4, 1, 3, 1]);
     let table = machine.cascadeck(&["plan", "album"]).expect_status(0).stdout;
-    assert!(table.contains("4 pictures, 1 captioned already; 3 ended in runs/album, 1 to go"), "{table}");
+    assert!(table.contains("4 pictures, 1 already captioned; 3 ended in runs/album, 1 to go"), "{table}");
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn only_a_refusal_shows_that_a_list_is_not_for_anybody() {
 fn a_page_that_turns_every_request_away_ends_a_run_that_nobody_watches() {
     let server = PublicListServer::start();
     let machine = server.machine_at("gate", "secret = \"sk-wrong\"");
-    let words = "a web page refuses the key or this address (HTTP 401)";
+    let words = "an HTML page rejected the key or this address (HTTP 401)";
     let checked = machine.cascadeck(&["check"]).expect_status(2);
     assert!(checked.stdout.contains(&format!("{words}: 401 Authorization Required")), "{}", checked.stdout);
     machine.write("batch.jsonl", addition_rows(8));

@@ -37,7 +37,7 @@ fn a_dry_run_shows_and_changes_nothing() {
 fn all_failed_items_are_sent_again_and_the_new_lines_count() {
     let (machine, provider) = failed_run();
     let ended = machine.cascadeck(&["replay", "runs/batch", "--failed", "--json"]).expect_status(0);
-    ended.assert_stderr_contains(&["6 failed items will be sent again", "6 items wait again"]);
+    ended.assert_stderr_contains(&["6 failed items will be sent again", "6 items are waiting again"]);
     assert_eq!((&ended.stdout_json()["done"], &ended.stdout_json()["failed"]), (&6.into(), &0.into()));
     assert_eq!(provider.checked_stats().total.ok, 6);
     let results = machine.results("runs/batch");
@@ -46,7 +46,7 @@ fn all_failed_items_are_sent_again_and_the_new_lines_count() {
         assert_eq!((line.status, line.output), (FinalState::Done, Some(expected_answer(&line.id))));
     }
     let ended = machine.cascadeck(&["replay", "runs/batch", "--failed"]).expect_status(0);
-    ended.assert_stderr_contains(&["no failed item matches: nothing to replay"]);
+    ended.assert_stderr_contains(&["no failed item matches, so there is nothing to replay"]);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn items_are_chosen_by_id_and_by_outcome() {
     machine
         .cascadeck(&args)
         .expect_status(0)
-        .assert_stderr_contains(&["no failed item matches", "4 failed, of content_blocked (4)"]);
+        .assert_stderr_contains(&["no failed item matches", "4 failed: content_blocked (4)"]);
     let args = ["replay", "runs/batch", "--outcome", "content_blocked", "--outcome", "timeout"];
     machine.cascadeck(&args).expect_status(0).assert_stderr_contains(&["4 failed items will be sent again"]);
     assert_eq!((provider.checked_stats().total.ok, machine.results("runs/batch").len()), (6, 6));
@@ -106,7 +106,7 @@ fn filters_that_match_nothing_leave_the_run_as_it_is_and_say_what_there_is() {
     for filter in [&["--outcome", "timeout"][..], &["--message", "no such words"], &["--outcome", "empty_output"]] {
         by(filter)
             .expect_status(0)
-            .assert_stderr_contains(&["no failed item matches", "6 failed, of content_blocked (6)"]);
+            .assert_stderr_contains(&["no failed item matches", "6 failed: content_blocked (6)"]);
         by(&[filter, &["--dry-run"]].concat()).expect_status(0).assert_stderr_contains(&["no failed item matches"]);
     }
     by(&["--model", "nosuch"]).expect_status(2).assert_stderr_contains(&["no item was tried with the model nosuch"]);
@@ -139,14 +139,12 @@ fn items_are_chosen_by_model_key_and_message_and_sent_where_they_are_told() {
     machine.cascadeck(&[&RUN_ARGS[..], &["--strategy", "cascade", "--in-flight", "1"]].concat()).expect_status(3);
     let by = |filter: &[&str]| machine.cascadeck(&[&["replay", "runs/batch", "--dry-run"][..], filter].concat());
 
-    by(&["--to", "m2@bob", "--id", "b2"])
-        .expect_status(0)
-        .assert_stderr_contains(&["to m2@bob alone", "nothing was answered"]);
+    by(&["--to", "m2@bob", "--id", "b2"]).expect_status(0).assert_stderr_contains(&["only to m2@bob", "no answer yet"]);
     let sent = ["replay", "runs/batch", "--id", "b2", "--to", "m2@bob", "--yes"];
     machine
         .cascadeck(&sent)
         .expect_status(3)
-        .assert_stderr_contains(&["1 failed item will be sent again", "1 item waits again"]);
+        .assert_stderr_contains(&["1 failed item will be sent again", "1 item is waiting again"]);
     let line = machine.result("runs/batch", "b2");
     assert_eq!((line.model.as_deref(), line.key.as_deref()), (Some("m2"), Some("bob")));
 

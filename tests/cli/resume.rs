@@ -37,7 +37,7 @@ fn settings_that_affect_answers_can_not_change() {
         (&["run", "other.jsonl", "--prompt", "{{ question }}", "--run-dir", "runs/batch"], "the input was"),
     ] {
         machine.cascadeck(args).expect_status(2).assert_stderr_contains(&[
-            "begun with other settings",
+            "started with other settings",
             what,
             "--run-dir",
         ]);
@@ -79,7 +79,7 @@ fn a_key_that_its_provider_accepts_again_is_no_longer_off() {
     assert_eq!(accepts.checked_stats().total.requests, 0);
     assert_eq!(machine.cascadeck(&RUN_ARGS).expect_status(0).stdout_json()["done"], 4);
     let log = machine.read("runs/batch/cascadeck.log");
-    assert!(log.contains("key alice was disabled since") && log.contains("its provider accepts it now"), "{log}");
+    assert!(log.contains("key alice had been disabled since") && log.contains("its provider accepts it now"), "{log}");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn changed_rows_are_named_and_refused_unless_asked_for() {
     machine.write("batch.jsonl", changed + "{\"id\":\"q6\",\"question\":\"What is 6 + 1000?\"}\n");
     let ended = machine.cascadeck(&RUN_ARGS).expect_status(2);
     ended.assert_stderr_contains(&[
-        "2 rows of the input are not what this run was begun with",
+        "2 rows of the input are different from when this run started",
         "q2 (line 2)",
         "q5 (line 5)",
         "--accept-changed",
@@ -127,7 +127,7 @@ fn changed_rows_are_named_and_refused_unless_asked_for() {
     assert_eq!(provider.checked_stats().total.requests, 5, "nothing was sent");
 
     let ended = machine.cascadeck(&[&RUN_ARGS[..], &["--accept-changed"]].concat()).expect_status(0);
-    ended.assert_stderr_contains(&["1 row is new, 2 are answered anew"]);
+    ended.assert_stderr_contains(&["1 row is new, 2 are answered again"]);
     assert_eq!(provider.checked_stats().total.requests, 8);
     assert_eq!(machine.results("runs/batch").len(), 6, "one line for every item at the end of the run");
     assert_eq!(machine.result("runs/batch", "q2").output.as_deref(), Some(expected_answer("q20").as_str()));
@@ -174,13 +174,15 @@ fn a_trial_of_an_unfinished_run_sends_only_its_rows_as_the_plan_says() {
 
     let (plan, table) = plan_of(&machine, &["--limit", &limit]);
     assert_eq!((&plan["forecast"]["items"], &plan["other_waiting"]), (&2.into(), &others.into()));
-    assert!(table.contains("2 to go; ") && table.contains("waiting, and not sent"), "{table}");
+    assert!(table.contains("2 to go; ") && table.contains("will not be sent"), "{table}");
     let before = provider.checked_stats().total.requests;
     for sent in [2, 0] {
         let trial =
             machine.cascadeck(&[&crate::RUN_ARGS[..], &["--limit", &limit, "--json"]].concat()).expect_status(4);
         trial.assert_stderr_contains(&[
-            &format!("{others} items of an earlier start are beyond the first rows: they wait, and are not sent"),
+            &format!(
+                "{others} items from an earlier start are not among the first rows: they stay waiting and are not sent"
+            ),
             "the same command without --limit sends them",
         ]);
         assert!(!trial.stderr.contains("no longer in the input"), "{}", trial.stderr);
@@ -205,11 +207,11 @@ fn waiting_items_that_have_left_the_input_are_counted_by_the_plan_and_told_befor
     machine.write("batch.jsonl", addition_rows(done + 2));
     let (plan, table) = plan_of(&machine, &[]);
     assert_eq!((&plan["forecast"]["items"], &plan["other_waiting"]), (&left.into(), &(left - 2).into()));
-    assert!(table.contains(&format!("{left} to go, {} of them of an earlier start", left - 2)), "{table}");
+    assert!(table.contains(&format!("{left} to go, {} of them from an earlier start", left - 2)), "{table}");
     let live = machine.start(&[&crate::RUN_ARGS[..], &["--in-flight", "1"]].concat());
     provider.wait_until("some answers", |books| books.total.ok > done);
     live.send_signal(Signal::SIGINT);
-    let told = "of an earlier start are waiting too, though no longer in the input, and are sent";
+    let told = "from an earlier start are still waiting and will be sent, though they are no longer in the input";
     live.wait().expect_status(130).assert_stderr_contains(&[&format!("{} items {told}", left - 2)]);
     // Also where the input is what it was at the last start.
     machine.cascadeck(&crate::RUN_ARGS).expect_status(0).assert_stderr_contains(&[told]);
@@ -308,7 +310,7 @@ fn an_item_whose_record_is_damaged_fails_alone_and_says_so() {
     ended.assert_stderr_contains(&["#q40 failed", "unreadable_input"]);
     assert_eq!((&ended.stdout_json()["done"], &ended.stdout_json()["failed"]), (&39.into(), &1.into()));
     let error = machine.result("runs/batch", "q40").error.unwrap();
-    assert!(error.message.contains("can't be read back"), "{}", error.message);
+    assert!(error.message.contains("can't be read"), "{}", error.message);
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn a_changed_picture_of_a_row_is_a_changed_row() {
     assert_eq!(server.completions().len(), 3);
     // A file that is there at last, and was not: its item has no answer.
     machine.write("late.png", png(2, 3));
-    run(&[]).expect_status(0).assert_stderr_contains(&["1 is answered anew (1 of them had no answer"]);
+    run(&[]).expect_status(0).assert_stderr_contains(&["1 is answered again (1 of them had no answer"]);
     assert_eq!(server.completions().len(), 4);
     // Written again with what was in it, or gone: no other picture.
     machine.write("a.png", png(2, 3));
@@ -129,7 +129,7 @@ fn a_changed_picture_of_a_row_is_a_changed_row() {
     machine.write("c.png", png(9, 9));
     let ended = run(&[]).expect_status(2);
     ended.assert_stderr_contains(&[
-        "1 row of the input is not what this run was begun with",
+        "1 row of the input is different from when this run started",
         "two (line 2)",
         "--accept-changed",
     ]);
@@ -148,7 +148,7 @@ fn a_changed_picture_of_a_row_is_a_changed_row() {
     run(&[]).expect_status(0).assert_stderr_contains(&["nothing has changed"]);
     assert_eq!(server.completions().len(), 5);
     machine.write("a.png", png(8, 8));
-    run(&[]).expect_status(2).assert_stderr_contains(&["1 row of the input is not", "one (line 1)"]);
+    run(&[]).expect_status(2).assert_stderr_contains(&["1 row of the input is different", "one (line 1)"]);
     run(&["--accept-changed"]).expect_status(0);
     assert_eq!(server.completions().len(), 6);
 }
@@ -171,7 +171,7 @@ fn a_row_that_names_an_unknown_model_is_refused_with_its_line_and_what_is_near()
             let ended = machine.cascadeck(&[command, name]).expect_status(2);
             ended.assert_stderr_contains(&[
                 &format!("{line}: "),
-                "`mm`, which keys.toml does not have",
+                "`mm`, which is not in keys.toml",
                 "did you mean `m`?",
                 "unknown_model = \"any\"",
             ]);
@@ -220,7 +220,7 @@ fn batch_lines_that_must_name_a_model_are_answered_by_any_with_one_warning() {
         |line: &dyn Fn(u32, &str) -> String| line(1, "far-1") + &line(2, "m") + &line(3, "far-1") + &line(4, "far-2");
     machine.write("openai.jsonl", batch(&openai));
     machine.write("anthropic.jsonl", batch(&anthropic));
-    let warning = "3 rows name models that keys.toml does not have (`far-1`, `far-2`, first in line 1)";
+    let warning = "3 rows name models that are not in keys.toml (`far-1`, `far-2`, first in line 1)";
     for (name, answered) in [("openai", 4), ("anthropic", 8)] {
         let input = format!("{name}.jsonl");
         machine.cascadeck(&["plan", &input]).expect_status(0).assert_stderr_contains(&[warning]);
@@ -276,7 +276,7 @@ fn a_run_that_an_earlier_version_began_goes_on_with_its_rows_as_they_were_read()
     assert_eq!(record.execute(forget, []).unwrap(), 1);
     drop(record);
 
-    let warning = "1 row names a model that keys.toml does not have (`gone`, first in line 2)";
+    let warning = "1 row names a model that is not in keys.toml (`gone`, first in line 2)";
     machine.cascadeck(&["plan", "rows.jsonl"]).expect_status(0).assert_stderr_contains(&[warning]);
     machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0).assert_stderr_contains(&[warning]);
     assert_eq!((provider.checked_stats().total.requests, machine.results("runs/rows").len()), (3, 3));
@@ -311,9 +311,8 @@ fn rows_that_come_to_a_run_later_must_name_known_models_too() {
     machine.cascadeck(&["run", "rows.jsonl", "--limit", "1"]).expect_status(0);
     for command in ["plan", "run"] {
         let refused = machine.cascadeck(&[command, "rows.jsonl"]).expect_status(2);
-        refused.assert_stderr_contains(&[
-            "rows.jsonl:2: `model` is `mm`, which keys.toml does not have (did you mean `m`?)",
-        ]);
+        refused
+            .assert_stderr_contains(&["rows.jsonl:2: `model` is `mm`, which is not in keys.toml (did you mean `m`?)"]);
         assert!(!refused.stderr.contains("warning: "), "{}", refused.stderr);
     }
     assert_eq!(server.completions().len(), 1);
@@ -321,7 +320,7 @@ fn rows_that_come_to_a_run_later_must_name_known_models_too() {
     machine.write("rows.jsonl", ROWS_WITH_UNKNOWN_MODEL.replace("\"x\",\"model\":\"m\"", "\"z\",\"model\":\"mm\""));
     for command in ["plan", "run"] {
         let refused = machine.cascadeck(&[command, "rows.jsonl", "--limit", "1"]).expect_status(2);
-        refused.assert_stderr_contains(&["rows.jsonl:1: `model` is `mm`, which keys.toml does not have"]);
+        refused.assert_stderr_contains(&["rows.jsonl:1: `model` is `mm`, which is not in keys.toml"]);
     }
     machine.write("rows.jsonl", ROWS_WITH_UNKNOWN_MODEL);
     // A model that leaves the configuration leaves its rows in the run.

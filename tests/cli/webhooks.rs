@@ -132,7 +132,7 @@ fn a_run_that_can_not_start_is_reported_as_stopped() {
     for figure in ["total", "waiting", "in_flight", "done", "failed", "cost_usd", "elapsed_s"] {
         assert_eq!(first.get(figure), None, "{figure} of a run that is not there");
     }
-    assert!(text.starts_with("batch did not begin: no key was accepted"), "{text}");
+    assert!(text.starts_with("batch could not start: no key was accepted"), "{text}");
     // A run that another process owns goes on; the second process reports nothing.
     let alive = SimulatedProvider::from_toml(SLOW_PROFILE);
     machine.write_keys_toml(&(alive.keys_toml() + &hooks.webhook_toml("team", "")));
@@ -243,10 +243,10 @@ fn a_failing_webhook_is_reported_and_changes_nothing_of_the_run() {
     assert_eq!(ended.stdout_json()["done"], 2, "standard output is the summary and nothing else");
     ended.assert_stderr_contains(&[
         "warning: webhook dead can't be reached",
-        "warning: webhook silent has not taken the last message within 5s",
-        "warning: webhook gone answers 410",
+        "warning: webhook silent did not accept the last message within 5s",
+        "warning: webhook gone answered 410",
         "warning: webhook moved redirects (302), which is not followed",
-        "it was not told that the run is finished",
+        "the message that the run is finished was not delivered",
         "cascadeck check --webhooks",
     ]);
     assert!(!ended.stderr.contains("webhook well"), "{}", ended.stderr);
@@ -281,7 +281,7 @@ fn the_address_is_in_no_output_and_no_file_even_where_its_server_repeats_it() {
         said += &(ended.stdout + &ended.stderr);
     }
     assert_eq!(hooks.received()[0].path, format!("/{SECRET}"), "it was used");
-    assert!(said.contains("webhook team answers 404: Cannot POST"), "the server's words are told: {said}");
+    assert!(said.contains("webhook team answered 404: Cannot POST"), "the server's words are told: {said}");
     assert!(!said.contains("swordfish"), "{said}");
     assert_eq!(machine.files_containing("swordfish"), [""; 0].map(std::path::PathBuf::from));
 }
@@ -301,7 +301,7 @@ fn check_lists_webhooks_and_tries_them_where_asked() {
     }
     assert_eq!(hooks.received().len(), 0, "nothing is sent unasked");
     let ended = machine.cascadeck(&["check", "--offline", "--webhooks"]).expect_status(0);
-    assert!(ended.stdout.contains("team             webhook: took the test message; json"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("team             webhook: accepted the test message; json"), "{}", ended.stdout);
     let sent = hooks.received();
     assert_eq!(serde_json::from_str::<Value>(&sent[0].body).unwrap()["event"], "test");
     assert!(sent[1].body.starts_with("cascadeck: this is a test of the webhook phone"), "{sent:?}");
@@ -309,9 +309,9 @@ fn check_lists_webhooks_and_tries_them_where_asked() {
     let hooks = WebhookServer::with_replies([WebhookReply::Status(404)]);
     machine.write_keys_toml(&(provider.keys_toml() + &hooks.webhook_toml("team", "")));
     let ended = machine.cascadeck(&["check", "--webhooks"]).expect_status(2);
-    assert!(ended.stdout.contains("NOT DELIVERED, it answers 404"), "{}", ended.stdout);
-    ended.assert_stderr_contains(&["1 of 1 webhook did not take the test message", "keys.toml"]);
+    assert!(ended.stdout.contains("NOT DELIVERED: it answered 404"), "{}", ended.stdout);
+    ended.assert_stderr_contains(&["1 of 1 webhook did not accept the test message", "keys.toml"]);
     machine.write_keys_toml(&provider.keys_toml());
     let ended = machine.cascadeck(&["check", "--webhooks"]).expect_status(0);
-    assert!(ended.stdout.contains("there is no [[webhook]] to try"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("there is no [[webhook]] to test"), "{}", ended.stdout);
 }

@@ -40,29 +40,29 @@ fn assert_one_error_each(cases: &[(&str, &str, &str)]) {
 #[test]
 fn errors_in_models() {
     assert_one_error_each(&[
-        (MODEL_TABLE, "rpm = 0", "12:7: rpm must be at least 1, not 0; leave it out where there is no limit"),
-        (MODEL_TABLE, "tpd = -5", "12:7: tpd must be at least 1, not -5; leave it out where there is no limit"),
+        (MODEL_TABLE, "rpm = 0", "12:7: rpm must be at least 1, not 0; leave it out for no limit"),
+        (MODEL_TABLE, "tpd = -5", "12:7: tpd must be at least 1, not -5; leave it out for no limit"),
         (
             MODEL_TABLE,
             "rpm = 99999999999999999999",
-            "12:7: rpm must be at most 1000000000, not 99999999999999999999; leave it out where there is no limit",
+            "12:7: rpm must be at most 1000000000, not 99999999999999999999; leave it out for no limit",
         ),
-        (MODEL_TABLE, "rpd = '20'", "12:7: rpd must be a whole number, not a text"),
+        (MODEL_TABLE, "rpd = '20'", "12:7: rpd must be a whole number, not a string"),
         (MODEL_TABLE, "rpd = 20.5", "12:7: rpd must be a whole number, not a number with a fraction"),
         (MODEL_TABLE, "rmp = 5", "12:1: `rmp` is not a setting of [[model]] (did you mean `rpm`?)"),
         (MODEL_TABLE, "visoin = true", "12:1: `visoin` is not a setting of [[model]] (did you mean `vision`?)"),
-        (MODEL_TABLE, "vision = 'yes'", "12:10: vision must be true or false, not a text"),
+        (MODEL_TABLE, "vision = 'yes'", "12:10: vision must be true or false, not a string"),
         (
             MODEL_TABLE,
             "day = 'Pacific'",
             "12:7: day must be pacific, utc or rolling, not `Pacific` (did you mean `pacific`?)",
         ),
         (MODEL_TABLE, "counted = 'output'", "12:11: counted must be input or total, not `output`"),
-        (MODEL_TABLE, "burst = 5", "12:9: burst says how much of rpm may go at once, but there is no rpm"),
-        (MODEL_TABLE, "rpm = 4\nburst = 5", "13:9: burst = 5 is more than rpm = 4 lets through"),
+        (MODEL_TABLE, "burst = 5", "12:9: burst limits how much of rpm may be sent at once, but rpm is not set"),
+        (MODEL_TABLE, "rpm = 4\nburst = 5", "13:9: burst = 5 must not be larger than rpm = 4"),
         (MODEL_TABLE, "weight = 0", "12:10: weight must be at least 1, not 0"),
         (MODEL_TABLE, "pool = ''", "12:8: pool is empty"),
-        (MODEL_TABLE, "context = 10\nmax_output = 11", "9:1: max_output = 11 is more than the whole context = 10"),
+        (MODEL_TABLE, "context = 10\nmax_output = 11", "9:1: max_output = 11 must not be larger than context = 10"),
         (MODEL_TABLE, "usd_per_mtok = { input = -1, output = 2 }", "12:26: input must be from 0 to 100000, not -1"),
         (MODEL_TABLE, "usd_per_mtok = { input = nan, output = 2 }", "12:26: input must be from 0 to 100000, not nan"),
         (MODEL_TABLE, "usd_per_mtok = { input = 1 }", "12:16: output is missing from this usd_per_mtok"),
@@ -73,17 +73,17 @@ fn errors_in_models() {
         (
             "",
             "[[model]]\nname = 'a b'\nprovider = 'gemini'",
-            "10:8: a model's name must be one visible word, not `a b`",
+            "10:8: a model's name must be a single word of visible characters, not `a b`",
         ),
         (
             "",
             "[[model]]\nname = \"a\\u202eb\"\nprovider = 'gemini'",
-            "10:8: a model's name must be one visible word, not `a<U+202E>b`",
+            "10:8: a model's name must be a single word of visible characters, not `a<U+202E>b`",
         ),
         (
             "",
             "[[model]]\nname = 'lite'\nprovider = 'gemini'",
-            "10:8: model `lite` already stands at provider `gemini` on line 2",
+            "10:8: model `lite` of provider `gemini` is already defined on line 2",
         ),
         (
             "",
@@ -107,16 +107,16 @@ fn errors_in_keys() {
         (
             "",
             "[[key]]\nname = 'alice'\nprovider = 'gemini'\nsecret = 't'",
-            "10:8: a key named `alice` already stands on line 5; aliases tell keys apart",
+            "10:8: a key named `alice` is already defined on line 5; key names must be unique",
         ),
-        (KEY_WITHOUT_SECRET, "secret = 's'", "12:10: this is the same secret as key `alice`'s; list it once"),
+        (KEY_WITHOUT_SECRET, "secret = 's'", "12:10: key `alice` has the same secret; list it only once"),
         (KEY_WITHOUT_SECRET, "secret = ''", "12:10: the secret is empty"),
         (KEY_WITHOUT_SECRET, "secret = 'a b'", "12:10: the secret has white space in it; a key is a single word"),
         (KEY_WITHOUT_SECRET, "secret = \"a\\n\"", "12:10: the secret has a line break in it; a key is a single word"),
         (
             KEY_WITHOUT_SECRET,
             "secret = 7",
-            "12:10: secret must be a text in quotes: \"env:NAME\", \"file:PATH\" or the secret itself, not a whole number",
+            "12:10: secret must be a string in quotes: \"env:NAME\", \"file:PATH\" or the secret itself, not a whole number",
         ),
         (
             KEY_WITHOUT_SECRET,
@@ -131,7 +131,7 @@ fn errors_in_keys() {
         (
             KEY_WITHOUT_SECRET,
             "secret = 'file:gone'",
-            "12:10: the secret file `gone` (relative to this file) cannot be read: no such file or directory",
+            "12:10: the secret file `gone` (relative to this file) can't be read: no such file or directory",
         ),
         (
             "",
@@ -141,17 +141,21 @@ fn errors_in_keys() {
         (
             KEY_TABLE,
             "max_usd = 5",
-            "13:11: max_usd is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
+            "13:11: max_usd is a hard cap, but model lite (line 2) has no price: set usd_per_mtok",
         ),
         (KEY_TABLE, "role = 'secondary'", "13:8: role must be primary or backup, not `secondary`"),
         (KEY_TABLE, "weight = 1.5", "13:10: weight must be a whole number, not a number with a fraction"),
-        (KEY_TABLE, "project = 'a b'", "13:11: a project's name must be one visible word, not `a b`"),
+        (
+            KEY_TABLE,
+            "project = 'a b'",
+            "13:11: a project's name must be a single word of visible characters, not `a b`",
+        ),
         (KEY_TABLE, "models = []", "13:10: models is an empty list; leave it out for the default"),
-        (KEY_TABLE, "models = 'lite'", "13:10: models must be a list of model names, like [...], not a text"),
+        (KEY_TABLE, "models = 'lite'", "13:10: models must be a list of model names, like [...], not a string"),
         (
             KEY_TABLE,
             "models = ['lite', 'lit']",
-            "13:19: models: there is no model `lit` at this provider (did you mean `lite`?); it has lite",
+            "13:19: models: this provider has no model `lit` (did you mean `lite`?); use lite",
         ),
     ]);
 }
@@ -169,18 +173,18 @@ fn errors_in_secrets_from_files_and_variables() {
         (keys("file:k").with_file("k", [0xff, 0xfe]), "the secret file `k` (relative to this file) is not a text file"),
         (
             keys("file:k").with_file("k", "x".repeat(70_000)),
-            "the secret file `k` (relative to this file) cannot be read: it has more than 64 KiB, the most that is read here; is it the right \
+            "the secret file `k` (relative to this file) can't be read: it is larger than the limit of 64 KiB; is it the right \
              file?",
         ),
         (
             keys("file:k").with_file("k/inner", "x"),
-            "the secret file `k` (relative to this file) cannot be read: is a directory",
+            "the secret file `k` (relative to this file) can't be read: is a directory",
         ),
         (
             keys("env:K").with_file(".env", "# keys\nK=a b\n"),
             "the variable `K` is not set, neither in the environment nor in a .env file; export K=… first \
-             ({desk}/.env:2: not a line of the form NAME=value, where a value with spaces or quotes in it needs quotes \
-             around it; it is ignored)",
+             ({desk}/.env:2: not a line of the form NAME=value, so it is ignored; a value that contains spaces or quotes \
+             must be quoted)",
         ),
         (keys("file:"), "file: must be followed by a path, as in \"file:keys/alice\""),
         (keys("env:K").with_env("K", "a b"), "the variable `K` has white space in it; a key is a single word"),
@@ -200,7 +204,7 @@ fn errors_in_providers() {
         (
             "",
             "[[provider]]\nname = 'box'\nbase_url = 'https://x.example'",
-            "9:1: `box` is no well-known provider, so its api must be given: gemini, openai or anthropic",
+            "9:1: `box` is not a well-known provider, so it needs an api: gemini, openai or anthropic",
         ),
         (
             "",
@@ -210,17 +214,17 @@ fn errors_in_providers() {
         (
             open,
             "base_url = 'http://example.com/v1'",
-            "12:12: base_url: plain http would send keys readable over the internet to example.com; use https",
+            "12:12: base_url: plain http would send keys unencrypted over the internet to example.com; use https",
         ),
         (
             open,
             "base_url = 'http://8.8.8.8/v1'\ninsecure = true",
-            "12:12: base_url: plain http would send keys readable over the internet to 8.8.8.8; use https",
+            "12:12: base_url: plain http would send keys unencrypted over the internet to 8.8.8.8; use https",
         ),
         (
             open,
             "base_url = 'http://10.0.0.1/v1'",
-            "12:12: base_url: plain http would send keys readable to 10.0.0.1; use https, or set insecure = true if that network is your own",
+            "12:12: base_url: plain http would send keys unencrypted to 10.0.0.1; use https, or set insecure = true if that network is your own",
         ),
         (
             open,
@@ -232,13 +236,13 @@ fn errors_in_providers() {
             "base_url = 'https://x.example/v1/chat/completions'",
             "12:12: base_url: leave out /chat/completions; it is added to every request",
         ),
-        (PROVIDER_TABLE, "[[provider]]\nname = 'gemini'", "12:8: provider `gemini` already stands on line 10"),
-        (PROVIDER_TABLE, "headers = { a = 1 }", "11:17: header `a`: its value must be a text in quotes"),
-        (PROVIDER_TABLE, "headers = { 'a b' = 'x' }", "11:13: header `a b`: this can't be the name of a header"),
+        (PROVIDER_TABLE, "[[provider]]\nname = 'gemini'", "12:8: provider `gemini` is already defined on line 10"),
+        (PROVIDER_TABLE, "headers = { a = 1 }", "11:17: header `a`: its value must be a string in quotes"),
+        (PROVIDER_TABLE, "headers = { 'a b' = 'x' }", "11:13: header `a b`: this is not a valid header name"),
         (
             PROVIDER_TABLE,
             "headers = { authorization = 'x' }",
-            "11:13: header `authorization`: credentials are sent from [[key]] secret, where they are kept out of logs: write {key} in their place, as in \"Bearer {key}\"",
+            "11:13: header `authorization`: credentials belong in the secret of a [[key]], which is kept out of logs; write {key} in their place, as in \"Bearer {key}\"",
         ),
     ]);
 }
@@ -248,45 +252,45 @@ fn errors_in_rules() {
     let rule = "[[rule]]\nname = 'r'\n";
     assert_one_error_each(&[
         ("", "[[rule]]\ncode = true", "9:1: name is missing from this [[rule]]"),
-        ("", "[rule]\nname = 'r'", "9:1: write [[rule]], in double brackets: there may be several"),
-        ("", "[[rule]]\nname = 'two words'", "10:8: a rule's name must be one visible word, not `two words`"),
+        ("", "[rule]\nname = 'r'", "9:1: write [[rule]] in double brackets, since there may be several"),
+        (
+            "",
+            "[[rule]]\nname = 'two words'",
+            "10:8: a rule's name must be a single word of visible characters, not `two words`",
+        ),
         (rule, "word_over = 5", "11:1: `word_over` is not a setting of [[rule]] (did you mean `words_over`?)"),
         (rule, "words_over = -1", "11:14: words_over must be at least 0, not -1"),
-        (rule, "code = 'yes'", "11:8: code must be true or false, not a text"),
+        (rule, "code = 'yes'", "11:8: code must be true or false, not a string"),
         (rule, "terms = []", "11:9: terms is an empty list; leave it out for the default"),
         (rule, "terms = ['a', ' ']", "11:15: terms is empty"),
         (rule, "terms = ['a']\nterms_at_least = 2", "12:18: terms_at_least = 2 can't be met: there are 1 terms"),
         (
             rule,
             "terms_at_least = 2",
-            "11:18: terms_at_least says how many of terms an item must mention, but there are no terms",
+            "11:18: terms_at_least sets how many of terms an item must mention, but terms is not set",
         ),
-        (rule, "field = 'de'", "11:9: field must be a table of the row's fields, like { lang = \"de\" }, not a text"),
+        (rule, "field = 'de'", "11:9: field must be a table of the row's fields, like { lang = \"de\" }, not a string"),
         (rule, "field = {}", "11:9: field is empty; leave it out for no condition"),
-        (rule, "field = { lang = [] }", "11:18: field `lang`: give a text, a whole number, true or false"),
         (
             rule,
-            "models = ['lit']",
-            "11:11: models: there is no [[model]] called `lit` (did you mean `lite`?); there are lite",
+            "field = { lang = [] }",
+            "11:18: field `lang`: the value must be a string, a whole number, true or false",
         ),
-        (rule, "models = ['lite', 'lite']", "11:19: models: `lite` stands here twice"),
+        (rule, "models = ['lit']", "11:11: models: there is no [[model]] named `lit` (did you mean `lite`?); use lite"),
+        (rule, "models = ['lite', 'lite']", "11:19: models: `lite` is listed twice"),
         (rule, "max_usd = 0", "11:11: max_usd must be more than 0; leave it out for no limit"),
-        (
-            rule,
-            "max_usd = 1",
-            "11:11: max_usd is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
-        ),
-        (rule, "code = true\n[[rule]]\nname = 'r'", "13:8: a rule named `r` already stands on line 10"),
+        (rule, "max_usd = 1", "11:11: max_usd is a hard cap, but model lite (line 2) has no price: set usd_per_mtok"),
+        (rule, "code = true\n[[rule]]\nname = 'r'", "13:8: a rule named `r` is already defined on line 10"),
         (
             rule,
             "[[rule]]\nname = 's'",
-            "11:1: this rule can never apply: rule `r` on line 10 fits every item, and the first that fits counts",
+            "11:1: this rule can never apply: rule `r` on line 10 matches every item, and the first match applies",
         ),
         (
             rule,
             "strategy = 'weighted'\n[policy]\nwhen_limited = 'wait'",
-            "11:12: strategy = \"weighted\" does not go with when_limited = \"wait\", the strict pipeline over the \
-             cascade's order; take when_limited = \"spill\" or strategy = \"cascade\"",
+            "11:12: strategy = \"weighted\" can't be combined with when_limited = \"wait\", the strict pipeline in the \
+             cascade's order; use when_limited = \"spill\" or strategy = \"cascade\"",
         ),
     ]);
 }
@@ -303,22 +307,22 @@ fn errors_in_policy_and_defaults() {
         (
             "[policy]\nwhen_limited = 'wait'\n",
             "strategy = 'fastest'",
-            "11:12: strategy = \"fastest\" does not go with when_limited = \"wait\", the strict pipeline over the \
-             cascade's order; take when_limited = \"spill\" or strategy = \"cascade\"",
+            "11:12: strategy = \"fastest\" can't be combined with when_limited = \"wait\", the strict pipeline in the \
+             cascade's order; use when_limited = \"spill\" or strategy = \"cascade\"",
         ),
         (POLICY_TABLE, "explore = 1", "10:11: explore must be at least 2, not 1"),
         (POLICY_TABLE, "balance = { cost = 1 }", "10:13: `cost` is not a setting of balance"),
         (
             POLICY_TABLE,
             "balance = { quality = 0, price = 0, wait = 0 }",
-            "10:11: balance weighs nothing: at least one of quality, price and wait must be above 0",
+            "10:11: balance: at least one of quality, price and wait must be greater than 0",
         ),
         (
             POLICY_TABLE,
             "order = 'keyfirst'",
             "10:9: order must be key_first or model_first, not `keyfirst` (did you mean `key_first`?)",
         ),
-        (POLICY_TABLE, "on_exhausted = true", "10:16: on_exhausted must be a text, stop or wait, not true or false"),
+        (POLICY_TABLE, "on_exhausted = true", "10:16: on_exhausted must be a string, stop or wait, not true or false"),
         (POLICY_TABLE, "in_flight = 0", "10:13: in_flight must be at least 1, not 0"),
         (
             POLICY_TABLE,
@@ -341,18 +345,22 @@ fn errors_in_policy_and_defaults() {
             "11:1: ladder is the former name of backoff, which is set too; leave one out",
         ),
         (POLICY_TABLE, "retry_delays = []", "10:16: retry_delays is an empty list; leave it out for the default"),
-        (POLICY_TABLE, "breaker_open = '1h'", "10:16: breaker_open is longer than breaker_max, which it doubles up to"),
+        (
+            POLICY_TABLE,
+            "breaker_open = '1h'",
+            "10:16: breaker_open must not be longer than breaker_max, up to which it is doubled",
+        ),
         (POLICY_TABLE, "max_usd = 0", "10:11: max_usd must be more than 0; leave it out for no cap"),
         (POLICY_TABLE, "max_usd = -1", "10:11: max_usd must be from 0 to 10000000, not -1"),
         (
             POLICY_TABLE,
             "max_usd = 5",
-            "10:11: max_usd is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
+            "10:11: max_usd is a hard cap, but model lite (line 2) has no price: set usd_per_mtok",
         ),
         (
             POLICY_TABLE,
             "max_usd_per_day = 5",
-            "10:19: max_usd_per_day is a hard cap, but model lite (line 2) has no price: give it usd_per_mtok",
+            "10:19: max_usd_per_day is a hard cap, but model lite (line 2) has no price: set usd_per_mtok",
         ),
         (POLICY_TABLE, "max_usd_per_day = 0", "10:19: max_usd_per_day must be more than 0; leave it out for no cap"),
         (DEFAULTS_TABLE, "temperature = 3", "10:15: temperature must be from 0 to 2, not 3"),
@@ -370,7 +378,7 @@ fn errors_in_policy_and_defaults() {
         (
             DEFAULTS_TABLE,
             "json = 'yes'",
-            "10:8: json must be true, false, \"file:SCHEMA.json\", or a schema as a table, not a text",
+            "10:8: json must be true, false, \"file:SCHEMA.json\", or a schema as a table, not a string",
         ),
     ]);
 }
@@ -379,7 +387,7 @@ fn errors_in_policy_and_defaults() {
 fn errors_in_the_file_as_a_whole() {
     let cases = [
         ("", "1:1: there is no [[model]]: list the models to use, best first, each with name and provider"),
-        ("[model]\nname = 'm'\n", "1:1: write [[model]], in double brackets: there may be several"),
+        ("[model]\nname = 'm'\n", "1:1: write [[model]] in double brackets, since there may be several"),
         ("model = ['m']\n", "1:10: [[model]] must be a table"),
         (
             MODEL_TABLE,
@@ -387,7 +395,7 @@ fn errors_in_the_file_as_a_whole() {
         ),
         (
             "[[model]]\nname = 'm'\nprovider = 'openai'\n[[key]]\nname = 'bob'\nprovider = 'gemini'\nsecret = 't'\n",
-            "1:1: no key fits any model: keys and models must name the same provider",
+            "1:1: no key can be used with any model: a key and a model must name the same provider",
         ),
     ];
     for (text, want) in cases {
@@ -444,17 +452,17 @@ seed = 1
     let shown = ConfigFixture::with_keys_toml(text).load_errors().to_string();
     insta::assert_snapshot!(shown, @r#"
     keys.toml:3:12: there is no provider `gemni` (did you mean `gemini`?); declare it with [[provider]] (name, api and base_url)
-    keys.toml:4:7: rpm must be at least 1, not 0; leave it out where there is no limit
+    keys.toml:4:7: rpm must be at least 1, not 0; leave it out for no limit
     keys.toml:5:1: `colour` is not a setting of [[model]]
     keys.toml:6:26: input must be from 0 to 100000, not -1
-    keys.toml:6:39: output must be a number, not a text
+    keys.toml:6:39: output must be a number, not a string
     keys.toml:8:1: provider is missing from this [[model]]
     keys.toml:10:7: day must be pacific, utc or rolling, not `lunar`
     keys.toml:15:10: the variable `ALICE` is not set, neither in the environment nor in a .env file; export ALICE=… first
     keys.toml:16:8: role must be primary or backup, not `chief`
-    keys.toml:19:8: a key named `alice` already stands on line 13; aliases tell keys apart
-    keys.toml:21:10: the secret file `missing` (relative to this file) cannot be read: no such file or directory
-    keys.toml:24:13: in_flight must be a whole number, not a text
+    keys.toml:19:8: a key named `alice` is already defined on line 13; key names must be unique
+    keys.toml:21:10: the secret file `missing` (relative to this file) can't be read: no such file or directory
+    keys.toml:24:13: in_flight must be a whole number, not a string
     keys.toml:25:17: ladder: `soon`: a duration is written like "250ms", "10s", "2m", "1h30m" or "1d"
     keys.toml:25:25: ladder must be a duration in quotes, like "10s", not a whole number
     keys.toml:28:2: `defualts` is not a setting of the file (did you mean `defaults`?)

@@ -41,7 +41,7 @@ fn the_personal_file_follows_xdg_config_home() {
 fn a_file_asked_for_must_be_there_and_a_faulty_one_is_not_passed_over() {
     let desk = ConfigFixture::empty().with_env("GEMINI_API_KEY", "k");
     let missing = desk.try_load_file(Some("missing.toml")).unwrap_err().to_string();
-    assert!(missing.starts_with("missing.toml: cannot be read: no such file or directory\n"), "{missing}");
+    assert!(missing.starts_with("missing.toml: can't be read: no such file or directory\n"), "{missing}");
     let desk = desk.with_file("keys.toml", "");
     assert!(desk.load_errors().to_string().starts_with("keys.toml:1:1: there is no [[model]]"));
 }
@@ -108,7 +108,7 @@ fn no_keys_anywhere_is_explained_with_the_three_ways_to_give_them() {
       1. in the environment:  export GEMINI_API_KEYS="key1,key2"
       2. in a file .env here: GEMINI_API_KEYS=key1,key2
       3. in ./keys.toml (or --keys FILE), which also sets models, limits and budget: start from keys.example.toml
-    Without any key, `cascadeck demo` shows the program at work.
+    To try the program without a key, run `cascadeck demo`.
     "#);
 }
 
@@ -124,7 +124,7 @@ fn a_broken_dotenv_is_named_with_its_line_where_no_key_was_found() {
         (
             "an open quote",
             b"A=1\nB=\"open\nGEMINI_API_KEYS=abc\n",
-            ".env:2: a quote opens here that nothing closes; it is ignored to its end",
+            ".env:2: a quote is opened here and never closed; the rest of the file is ignored",
         ),
         ("Latin-1", b"A=1\n# Schl\xfcssel\nGEMINI_API_KEYS=abc\n", ".env:2: not UTF-8"),
         ("UTF-16", b"\xff\xfeG\0E\0M\0", ".env:1: not UTF-8 but UTF-16"),
@@ -132,7 +132,7 @@ fn a_broken_dotenv_is_named_with_its_line_where_no_key_was_found() {
     for (what, text, words) in cases {
         let faults = ConfigFixture::empty().with_file(".env", text).load_errors().to_string();
         let first = faults.lines().next().unwrap_or_default();
-        assert!(first.contains("no keys found, and a .env that can't be read as it stands"), "{what}: {faults}");
+        assert!(first.contains("no keys found, and .env could not be read completely"), "{what}: {faults}");
         assert!(faults.contains(words), "{what}: {faults}");
         assert!(faults.find(words) < faults.find("Give keys in one of three ways"), "{what}: {faults}");
         assert!(!faults.contains("abc"), "{what}: {faults}");

@@ -289,7 +289,7 @@ fn harmless_mistakes_are_warnings_with_their_line() {
         config.warnings,
         [
             "keys.toml:2: gemini-2.0-flash was shut down on 2026-06-01; use gemini-3.1-flash-lite or gemini-3.5-flash-lite",
-            "keys.toml:5: gemini-2.5-pro retires on 2026-12-01 and is then answered, and billed, as another model; \
+            "keys.toml:5: gemini-2.5-pro retires on 2026-12-01; its requests are then answered, and billed, as another model; \
              use gemini-3.8-flash",
             "keys.toml:8: model `gpt-5.4-nano` is never used: no key of `openai` may use it",
             "keys.toml:15: key `idle` is never used: `groq` has no [[model]]",

@@ -61,7 +61,7 @@ fn what_others_may_read_is_warned_of_only_where_it_holds_secrets() {
         };
         assert_eq!(warnings.len(), 1, "{what}: {warnings:?}");
         assert!(
-            warnings[0].ends_with(&format!("(mode {mode}): chmod 600 {}", desk.path().join(file).display())),
+            warnings[0].ends_with(&format!("(mode {mode}): run chmod 600 {}", desk.path().join(file).display())),
             "{what}: {warnings:?}"
         );
     }

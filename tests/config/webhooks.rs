@@ -54,7 +54,10 @@ fn errors_in_webhooks() {
     let cases = [
         ("name = 'team'".to_owned(), "9:1: url is missing from this [[webhook]]"),
         (URL.to_owned(), "9:1: name is missing from this [[webhook]]"),
-        (format!("name = 'a b'\n{URL}"), "10:8: a webhook's name must be one visible word, not `a b`"),
+        (
+            format!("name = 'a b'\n{URL}"),
+            "10:8: a webhook's name must be a single word of visible characters, not `a b`",
+        ),
         (format!("name = 'team'\n{URL}\nevents = []"), "12:1: `events` is not a setting of [[webhook]]"),
         (
             format!("name = 'team'\n{URL}\nformt = 'json'"),
@@ -70,39 +73,42 @@ fn errors_in_webhooks() {
         ),
         (
             format!("name = 'team'\n{URL}\non = 'finished'"),
-            "12:6: on must be a list of occasions, like [...], not a text",
+            "12:6: on must be a list of alerts, like [...], not a string",
         ),
         (format!("name = 'team'\n{URL}\non = []"), "12:6: on is an empty list; leave it out for the default"),
         (
             "name = 'team'\nurl = 7".to_owned(),
-            "11:7: url must be a text in quotes: \"env:NAME\", \"file:PATH\" or the address itself, not a whole number",
+            "11:7: url must be a string in quotes: \"env:NAME\", \"file:PATH\" or the address itself, not a whole number",
         ),
         (
             "name = 'team'\nurl = 'env:NOWHERE'".to_owned(),
             "11:7: the variable `NOWHERE` is not set, neither in the environment nor in a .env file; export NOWHERE=… first",
         ),
-        ("name = 'team'\nurl = 'hooks.example/x'".to_owned(), "11:7: url is no address; it must begin with https://"),
+        (
+            "name = 'team'\nurl = 'hooks.example/x'".to_owned(),
+            "11:7: url is not a valid address; it must begin with https://",
+        ),
         ("name = 'team'\nurl = 'ftp://hooks.example/x'".to_owned(), "11:7: url must begin with https://"),
         (
             "name = 'team'\nurl = 'http://hooks.example/x'\ninsecure = true".to_owned(),
-            "11:7: url: plain http would send messages, and the address itself, readable over the internet; use https",
+            "11:7: url: plain http would send messages, and the address itself, unencrypted over the internet; use https",
         ),
         (
             "name = 'team'\nurl = 'http://10.0.0.4/x'".to_owned(),
-            "11:7: url: plain http would send messages, and the address itself, readable over that network; use https, \
+            "11:7: url: plain http would send messages, and the address itself, unencrypted over that network; use https, \
              or set insecure = true if the network is your own",
         ),
         (
             "name = 'team'\nurl = 'http://0.0.0.0:8080/x'".to_owned(),
-            "11:7: url: that is where a server listens; to reach it write http://127.0.0.1",
+            "11:7: url: this is an address to listen on, not to connect to; use http://127.0.0.1",
         ),
         (
             format!("name = 'team'\n{URL}\n[[webhook]]\nname = 'team'\nurl = 'https://hooks.example/y'"),
-            "13:8: a webhook named `team` already stands on line 10; names tell webhooks apart",
+            "13:8: a webhook named `team` is already defined on line 10; webhook names must be unique",
         ),
         (
             format!("name = 'team'\n{URL}\n[[webhook]]\nname = 'other'\n{URL}"),
-            "14:7: this is the same address as webhook `team`'s; list it once",
+            "14:7: webhook `team` has the same address; list it only once",
         ),
     ];
     for (text, want) in cases {
@@ -115,7 +121,7 @@ fn errors_in_webhooks() {
         assert_eq!(found, [format!("keys.toml:{want}")], "\n{text}");
     }
     let single = with_webhook_text("[webhook]\nname = 'team'\n").load_errors().to_string();
-    assert!(single.contains("keys.toml:9:1: write [[webhook]], in double brackets"), "{single}");
+    assert!(single.contains("keys.toml:9:1: write [[webhook]] in double brackets"), "{single}");
     let plural = with_webhook_text("[[webhooks]]\nname = 'team'\n").load_errors().to_string();
     assert!(plural.contains("`webhooks` is not a setting of the file (did you mean `webhook`?)"), "{plural}");
 }
@@ -125,7 +131,7 @@ fn an_address_is_kept_like_a_key() {
     let desk = with_webhook_text("[[webhook]]\nname = 'team'\nurl = 'https://hooks.example/swordfish'\n")
         .with_mode("keys.toml", 0o644);
     let config = desk.load();
-    assert!(config.warnings[0].contains("keys.toml holds secrets"), "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("keys.toml contains secrets"), "{:?}", config.warnings);
     assert!(!format!("{config:?}").contains("swordfish"));
     for url in ["hooks.example/swordfish", "http://hooks.example/swordfish", "https://hooks.example/sword fish"] {
         let faults =

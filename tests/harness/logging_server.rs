@@ -1,8 +1,8 @@
-//! A small HTTP server that shares no code with the program. It logs every request as it arrived, and responds as the
-//! test says.
+//! A small HTTP server that shares no code with the program. It logs every request as it arrived, and sends the
+//! responses that the test chooses.
 //!
-//! It speaks HTTP/1.1 over plain sockets with one thread per connection, so an error that the program and its simulator
-//! share can't hide here.
+//! It speaks HTTP/1.1 over plain sockets with one thread per connection, so it cannot share an error with the program
+//! and its simulator.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -82,7 +82,7 @@ pub struct LoggingServer {
 }
 
 impl LoggingServer {
-    /// Starts a server that responds with `answer`, which may block for as long as a response is to take.
+    /// Starts a server that responds with `answer`, which may block to delay the response.
     pub fn start(answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! It uses only the program's command line, its files and its exit status.
 
-#![allow(dead_code, reason = "each test program uses its part of the laboratory")]
+#![allow(dead_code, reason = "each test program uses only a part of the harness")]
 
 pub mod logging_server;
 pub mod webhook_server;
@@ -48,7 +48,7 @@ model = [{ name = "m", provider = "g" }]
 key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
 "#;
 
-/// A program that takes longer than this hangs.
+/// A program that runs longer than this counts as hung.
 const HANG_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// An empty machine: a home, a working directory, and none of this process's environment.
@@ -73,7 +73,7 @@ impl TestMachine {
         machine
     }
 
-    /// A machine whose keys.toml leads to `server`.
+    /// A machine whose keys.toml points to `server`.
     pub fn with_server(server: &logging_server::LoggingServer) -> Self {
         let machine = Self::new();
         machine.write_keys_toml(&server.keys_toml(""));
@@ -221,7 +221,7 @@ impl TestMachine {
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + HANG_TIMEOUT;
     while !condition() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting for: {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -265,7 +265,8 @@ impl RunningProcess {
         let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
             let line = self.stderr_lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-            let line = line.unwrap_or_else(|_| panic!("it never said {words:?}, but:\n{}", self.stderr_text));
+            let line =
+                line.unwrap_or_else(|_| panic!("standard error never contained {words:?}:\n{}", self.stderr_text));
             self.stderr_text.push_str(&line);
             self.stderr_text.push('\n');
             if line.contains(words) {
@@ -289,7 +290,9 @@ impl RunningProcess {
                     self.stderr_text.push('\n');
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs; it said:\n{}", self.stderr_text),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("the process hangs; its standard error:\n{}", self.stderr_text)
+                }
             }
         }
         let status = self.child.wait().unwrap();
@@ -386,10 +389,10 @@ impl SimulatedProvider {
     /// The current statistics. Checks that they add up and that no limit was exceeded.
     #[track_caller]
     pub fn checked_stats(&self) -> ServerStats {
-        let books = self.simulator.as_ref().unwrap().stats();
-        assert_eq!(books.discrepancies(), [""; 0]);
-        assert_eq!(books.exceeded_limits(), [""; 0]);
-        books
+        let stats = self.simulator.as_ref().unwrap().stats();
+        assert_eq!(stats.discrepancies(), [""; 0]);
+        assert_eq!(stats.exceeded_limits(), [""; 0]);
+        stats
     }
 
     /// Waits until the condition holds for the statistics.
@@ -397,11 +400,11 @@ impl SimulatedProvider {
     pub fn wait_until(&self, what: &str, condition: impl Fn(&ServerStats) -> bool) -> ServerStats {
         let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
-            let books = self.simulator.as_ref().unwrap().stats();
-            if condition(&books) {
-                return books;
+            let stats = self.simulator.as_ref().unwrap().stats();
+            if condition(&stats) {
+                return stats;
             }
-            assert!(Instant::now() < deadline, "it never came to this: {what}; {}", books.summary());
+            assert!(Instant::now() < deadline, "timed out waiting for: {what}; {}", stats.summary());
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -410,7 +413,7 @@ impl SimulatedProvider {
 impl Drop for SimulatedProvider {
     fn drop(&mut self) {
         if let Some(simulator) = self.simulator.take() {
-            // An error here must not hide the reason for which the test fails.
+            // An error here must not hide why the test failed.
             let _ = self.runtime.block_on(simulator.stop());
         }
     }

@@ -1,4 +1,4 @@
-//! A webhook server: stores the messages it receives, and replies as the test says.
+//! A webhook server: stores the messages it receives, and sends the replies that the test chooses.
 
 use std::{
     collections::VecDeque,

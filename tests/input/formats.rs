@@ -247,8 +247,8 @@ fn what_is_no_input_is_refused_with_a_way_out() {
         ("table.csv.zst", b"\x28\xb5\x2f\xfd\0\0", "table.csv`"),
         ("rows.parquet", b"PAR1\x15\x04", "rows.jsonl' (format json)"),
         ("a.db", b"SQLite format 3\0", "zero bytes"),
-        ("a.jsonl", b"", "holds no rows"),
-        ("a.jsonl", b"\n \n\xEF\xBB\xBF", "holds no rows"),
+        ("a.jsonl", b"", "contains no rows"),
+        ("a.jsonl", b"\n \n\xEF\xBB\xBF", "contains no rows"),
     ] {
         let folder = TempDir::new().unwrap();
         let path = write(&folder, name, content);
@@ -256,10 +256,10 @@ fn what_is_no_input_is_refused_with_a_way_out() {
             Err(words) => assert!(words.contains(want) && words.contains(name), "{name}: {words}"),
             Ok(input) => {
                 let words = input.validate().unwrap_err().to_string();
-                assert!(want == "holds no rows", "{name}: {words}");
+                assert!(want == "contains no rows", "{name}: {words}");
             }
         }
     }
     let missing = open(Path::new("/nowhere/rows.jsonl"), InputOptions::default()).unwrap_err();
-    assert!(missing.starts_with("/nowhere/rows.jsonl is not there"), "{missing}");
+    assert!(missing.starts_with("/nowhere/rows.jsonl does not exist"), "{missing}");
 }

@@ -70,5 +70,5 @@ fn duplicates_are_refused_with_both_lines() {
     let faults = faults("rows.jsonl", rows, &no_options());
     assert_eq!(faults.total, 1);
     assert_eq!(faults.reported[0].error.line, 4);
-    assert_eq!(faults.reported[0].error.message, "the id `7` stands already in line 2; ids must differ");
+    assert_eq!(faults.reported[0].error.message, "the id `7` is already used in line 2; ids must be unique");
 }

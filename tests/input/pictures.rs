@@ -75,12 +75,12 @@ fn a_name_that_is_not_utf8_is_left_out_aloud() {
     assert_eq!(ids(&all(&input)), ["a.png"]);
     let warnings = input.warnings();
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].starts_with("1 file or folder can't be taken and is left out:\n"), "{warnings:?}");
+    assert!(warnings[0].starts_with("1 file or folder can't be used and is left out:\n"), "{warnings:?}");
     assert!(warnings[0].ends_with(".png has a name that is not UTF-8; rename it"), "{warnings:?}");
     // With no other file the folder still doesn't count as empty.
     fs::remove_file(folder.path().join("a.png")).unwrap();
     let words = open(folder.path(), beside()).unwrap_err();
-    assert!(words.contains("holds no picture that can be taken:\n") && words.contains("not UTF-8"), "{words}");
+    assert!(words.contains("contains no picture that can be used:\n") && words.contains("not UTF-8"), "{words}");
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn lines_are_pictures_or_prompts_or_refused() {
         (&format!("{}gone.png\n", "Write a poem\n".repeat(50)), refused),
         ("Summarise report.pdf\nSummarise notes.pdf\n", refused),
         ("~/photos/0001\n~/photos/0002\n", refused),
-        ("gone.png\n", "is a list of pictures, and none of them can be sent:\n"),
-        ("gone.png\nb.pdf\nc.psd\n", "lines.txt:2: b.pdf is not there"),
+        ("gone.png\n", "is a list of pictures, but none of them can be sent:\n"),
+        ("gone.png\nb.pdf\nc.psd\n", "lines.txt:2: b.pdf does not exist"),
         ("https://x.example/a.png?size=2\n", "is a URL"),
         ("gone.png\nDraw me logo.png\n", refused),
         ("Write a poem\na.png\n", refused),
@@ -189,9 +189,9 @@ fn no_pictures_at_all_is_an_error() {
     let folder = TempDir::new().unwrap();
     write(&folder, "rows.jsonl", b"{}");
     let words = open(folder.path(), beside()).unwrap_err();
-    assert!(words.contains("holds no pictures"), "{words}");
+    assert!(words.contains("contains no pictures"), "{words}");
     let words = open(&folder.path().join("*.jsonl"), beside()).unwrap_err();
-    assert!(words.contains("rows are given as one file"), "{words}");
+    assert!(words.contains("rows must be given as one file"), "{words}");
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn pictures_that_would_share_a_caption_are_refused_naming_both() {
     assert_eq!(faults.total, 1);
     assert_eq!(
         faults.reported[0].error.message,
-        "a.png and a.jpg would share the caption a.txt; rename one, or ask for full names with --full-caption-names (a.png.txt)"
+        "a.png and a.jpg would share the caption file a.txt; rename one of them, or use --full-caption-names (a.png.txt)"
     );
     let full = open(folder.path(), captions(|captions| captions.keeps_extension = true)).unwrap();
     assert_eq!(all(&full)[1].caption_path, Some(folder.path().join("a.png.txt")));
@@ -288,7 +288,7 @@ fn a_picture_listed_twice_is_refused_with_both_lines() {
     write(&folder, "a.png", &png(1, 1));
     let list = write(&folder, "list.txt", b"a.png\n./a.png\n");
     let faults = open(&list, beside()).unwrap().validate().unwrap_err();
-    assert_eq!(faults.reported[0].error.message, "the id `a.png` stands already in line 1; ids must differ");
+    assert_eq!(faults.reported[0].error.message, "the id `a.png` is already used in line 1; ids must be unique");
 }
 
 #[cfg(unix)]

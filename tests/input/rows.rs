@@ -16,11 +16,11 @@ fn faults_name_the_line_the_field_and_what_to_do() {
     let jsonl: &[(&str, &str)] = &[
         (r#"{"prompt": "x""#, "is not valid JSON: EOF while parsing an object (column 14)"),
         (r#"{"prompt": "x"} {}"#, "is not valid JSON: trailing characters"),
-        (r#""just a string""#, "is a string; a row is a JSON object {…}"),
+        (r#""just a string""#, "is a string; a row must be a JSON object {…}"),
         (r#"{"prompt": 3}"#, "`prompt` must be a string, not a number"),
         (r#"{"prompt": "  "}"#, "`prompt` is empty"),
         (r#"{"prompt": "x", "messages": []}"#, "has both `prompt` and `messages`"),
-        (r#"{"messages": []}"#, "`messages` holds no user message"),
+        (r#"{"messages": []}"#, "`messages` contains no user message"),
         (r#"{"messages": "hi"}"#, "`messages` must be a list, not a string"),
         (r#"{"messages": [{"role":"user"}]}"#, "`messages[0].content` is missing"),
         (r#"{"messages": [{"role":"user","content":""}]}"#, "`messages[0].content` is empty"),
@@ -70,13 +70,16 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         (r#"{"prompt":"x","image_url":{"url":7}}"#, "`image_url.url` must be a string"),
         (r#"{"prompt":"x","image_path":["a.png",7]}"#, "`image_path[1]` must be a string"),
         (r#"{"prompt":"x","image":""}"#, "`image` is empty"),
-        (&raw_base64, "`image` is base64 without its type"),
-        (r#"{"prompt":"x","file_name":"a.svg"}"#, "`file_name` is of a kind that can't be sent (svg)"),
+        (&raw_base64, "`image` is base64 without a media type"),
+        (r#"{"prompt":"x","file_name":"a.svg"}"#, "`file_name` has a format that can't be sent (svg)"),
         (
             r#"{"prompt":"x","image":"a.png","image_path":"b.png"}"#,
-            "`image_path` names other pictures than `image` does; keep one of them",
+            "`image_path` names different pictures than `image`; keep one of them",
         ),
-        (r#"{"prompt":"x","images":["a.png","b.png"],"file":"c.png"}"#, "`file` names other pictures than `images`"),
+        (
+            r#"{"prompt":"x","images":["a.png","b.png"],"file":"c.png"}"#,
+            "`file` names different pictures than `images`",
+        ),
         (r#"{"prompt":"x","img":"a.png"}"#, "`img` looks like a picture, but is not read: name it `image`"),
         (r#"{"prompt":"x","Image":"https://x.example/a"}"#, "`Image` looks like a picture"),
         (r#"{"prompt":"x","photoUrls":["a.webp"]}"#, "`photoUrls` looks like a picture"),
@@ -91,37 +94,40 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         (r#"{"prompt":"x","photo":"drawing.svg"}"#, "`photo` looks like a picture"),
         (
             r#"{"prompt":"x","image":"a.png","image_2":"b.png"}"#,
-            "`image_2` looks like a picture beside the one that is sent, but is not read: list all pictures in `images`",
+            "`image_2` looks like a picture in addition to the one that is sent, but is not read: list all pictures in `images`",
         ),
-        (r#"{"prompt":"x","image":"a.png","image_2":"[b].png"}"#, "`image_2` looks like a picture beside"),
-        (r#"{"prompt":"x","image":"a.png","image2":"b.png"}"#, "`image2` looks like a picture beside"),
-        (r#"{"prompt":"x","image":"a.png","mask_image":"b.png"}"#, "`mask_image` looks like a picture beside"),
-        (r#"{"prompt":"x","image":"a.png","img":"other.png","file_name":null}"#, "`img` looks like a picture beside"),
-        (r#"{"prompt":"x","image":"a.png","img":["a.png","b.png"]}"#, "`img` looks like a picture beside"),
-        (r#"{"prompt":"x","image":"a/x.png","image_2":"x.png"}"#, "`image_2` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","image_2":"[b].png"}"#, "`image_2` looks like a picture in addition"),
+        (r#"{"prompt":"x","image":"a.png","image2":"b.png"}"#, "`image2` looks like a picture in addition"),
+        (r#"{"prompt":"x","image":"a.png","mask_image":"b.png"}"#, "`mask_image` looks like a picture in addition"),
+        (
+            r#"{"prompt":"x","image":"a.png","img":"other.png","file_name":null}"#,
+            "`img` looks like a picture in addition",
+        ),
+        (r#"{"prompt":"x","image":"a.png","img":["a.png","b.png"]}"#, "`img` looks like a picture in addition"),
+        (r#"{"prompt":"x","image":"a/x.png","image_2":"x.png"}"#, "`image_2` looks like a picture in addition"),
         (r#"{"prompt":"x","image":"a.png","image_2":{"url":"https://x.example/b"}}"#, "`image_2` looks like a picture"),
-        (r#"{"prompt":"x","image":"a.png","images_2":["b.png"]}"#, "`images_2` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","images_2":["b.png"]}"#, "`images_2` looks like a picture in addition"),
         (r#"{"prompt":"x","image":"a.png","image_url_2":"https://x.example/b"}"#, "`image_url_2` looks like a picture"),
         (r#"{"prompt":"x","image":"a.png","photos":["https://x.example/b.jpg?w=9"]}"#, "`photos` looks like a picture"),
-        (r#"{"prompt":"x","image":"a.png","img":{"url":"b.png"}}"#, "`img` looks like a picture beside"),
+        (r#"{"prompt":"x","image":"a.png","img":{"url":"b.png"}}"#, "`img` looks like a picture in addition"),
         (r#"{"prompt":"x","image_id":"000001.jpg"}"#, "`image_id` looks like a picture, but is not read"),
         (
             r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":"data:image/png;base64,AAAA"}]}],"img":"b.png"}"#,
-            "`img` looks like a picture beside",
+            "`img` looks like a picture in addition",
         ),
-        (r#"{"prompt":"x","prompt":"y"}"#, "`prompt` stands twice in one object; keep one of the two"),
+        (r#"{"prompt":"x","prompt":"y"}"#, "`prompt` occurs twice in one object; keep only one of them"),
         (
             r#"{"messages":[{"role":"user","content":"x","content":"y"}]}"#,
-            "`messages[0].content` stands twice in one object",
+            "`messages[0].content` occurs twice in one object",
         ),
-        (r#"{"prompt":"x","meta":{"a":{"b":1,"b":1}}}"#, "`meta.a.b` stands twice in one object"),
-        (r#"{"prompt":null}"#, "`prompt` is null, which asks nothing"),
-        (r#"{"messages":null,"id":"1"}"#, "`messages` is null, which asks nothing"),
+        (r#"{"prompt":"x","meta":{"a":{"b":1,"b":1}}}"#, "`meta.a.b` occurs twice in one object"),
+        (r#"{"prompt":null}"#, "`prompt` is null, so there is nothing to ask"),
+        (r#"{"messages":null,"id":"1"}"#, "`messages` is null, so there is nothing to ask"),
         (
             r#"{"prompt":"x","id":123456789012345678901234567890}"#,
-            "`id` is too large a number to be kept exactly; write it in quotes",
+            "`id` is too large to be stored exactly; write it in quotes",
         ),
-        (r#"{"prompt":"x","seed":123456789012345678901234567890}"#, "`seed` is too large a number to be kept exactly"),
+        (r#"{"prompt":"x","seed":123456789012345678901234567890}"#, "`seed` is too large to be stored exactly"),
         (r#"{"prompt":"x","seed":18446744073709551615}"#, "`seed` is too large; at most 9223372036854775807"),
         (r#"{"prompt":"x","seed":1.5}"#, "`seed` must be a whole number, not one with a fraction"),
         (
@@ -143,8 +149,8 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         (openai("{}"), "`body.messages` is missing"),
         (openai(r#"{"messages":null}"#), "`body.messages` is null"),
         (r#"{"custom_id":"x","body":null}"#.to_owned(), "`body` is null"),
-        (openai(&format!(r#"{{{hi},"seed":1,"seed":2}}"#)), "`body.seed` stands twice in one object"),
-        (format!(r#"{{"custom_id":"x","custom_id":"y","body":{{{hi}}}}}"#), "`custom_id` stands twice in one object"),
+        (openai(&format!(r#"{{{hi},"seed":1,"seed":2}}"#)), "`body.seed` occurs twice in one object"),
+        (format!(r#"{{"custom_id":"x","custom_id":"y","body":{{{hi}}}}}"#), "`custom_id` occurs twice in one object"),
         (
             openai(
                 r#"{"messages":[{"role":"user","content":[{"type":"text","text":"x","image_url":{"url":"a.png"}}]}]}"#,
@@ -153,14 +159,14 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         ),
         (
             format!(r#"{{"custom_id":"x","body":{{{hi}}},"image":"a.png"}}"#),
-            "`image` stands beside `body`, where it is not sent",
+            "`image` is outside `body`, so it would not be sent",
         ),
         (format!(r#"{{"custom_id":"x","body":{{{hi}}},"photo":"a.png"}}"#), "`photo` looks like a picture"),
         (
             format!(r#"{{"custom_id":"x","body":{seen},"image":"b.png"}}"#),
-            "`image` stands beside `body`, where it is not sent",
+            "`image` is outside `body`, so it would not be sent",
         ),
-        (format!(r#"{{"custom_id":"x","body":{seen},"photo":"b.png"}}"#), "`photo` looks like a picture beside"),
+        (format!(r#"{{"custom_id":"x","body":{seen},"photo":"b.png"}}"#), "`photo` looks like a picture in addition"),
         (openai(&format!(r#"{{{hi},"image":"a.png"}}"#)), "`body.image` is not supported"),
         (
             r#"{"custom_id":"x","url":"/v1/embeddings","body":{}}"#.to_owned(),
@@ -170,10 +176,10 @@ fn faults_name_the_line_the_field_and_what_to_do() {
     ];
     let anthropic = [
         (format!(r#"{{"custom_id":"x","params":{{{hi},"top_k":5}}}}"#), "`params.top_k` is not supported"),
-        (format!(r#"{{"custom_id":"x","params":{{{hi},"system":"a","system":"b"}}}}"#), "`params.system` stands twice"),
+        (format!(r#"{{"custom_id":"x","params":{{{hi},"system":"a","system":"b"}}}}"#), "`params.system` occurs twice"),
         (
             format!(r#"{{"custom_id":"x","params":{{{hi}}},"images":["a.png"]}}"#),
-            "`images` stands beside `params`, where it is not sent",
+            "`images` is outside `params`, so it would not be sent",
         ),
         (
             r#"{"custom_id":"x","params":{"messages":[{"role":"user","content":"hi","images":["a.png"]}]}}"#.to_owned(),
@@ -183,7 +189,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
             format!(
                 r#"{{"custom_id":"x","params":{{{hi},"system":[{{"type":"image","source":{{"type":"url","url":"https://x/y.png"}}}}]}}}}"#
             ),
-            "`params.system` holds a picture",
+            "`params.system` contains a picture",
         ),
         (
             r#"{"custom_id":"x","params":{"messages":[{"role":"user","content":[{"type":"document","source":{}}]}]}}"#
@@ -206,11 +212,11 @@ fn faults_name_the_line_the_field_and_what_to_do() {
             "`request.generationConfig.candidate_count` is not supported",
         ),
         (r#"{"key":"x","request":{"contents":[]}}"#.to_owned(), "`request.contents` is missing or empty"),
-        (format!(r#"{{"key":"x","request":{{{hi},{hi}}}}}"#), "`request.contents` stands twice in one object"),
+        (format!(r#"{{"key":"x","request":{{{hi},{hi}}}}}"#), "`request.contents` occurs twice in one object"),
         (
             r#"{"key":"x","request":{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png","data":"AAAA"},"text":"hi"}]}]}}"#
                 .to_owned(),
-            "`request.contents[0].parts[0].text` stands beside other content in one part",
+            "`request.contents[0].parts[0].text` is in the same part as other content",
         ),
         (
             r#"{"key":"x","request":{"contents":[{"parts":[{"text":"hi"}],"inlineData":{"mimeType":"image/png","data":"AAAA"}}]}}"#
@@ -219,7 +225,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         ),
         (
             r#"{"key":"x","request":{"contents":[{"parts":[{"fileData":{"fileUri":"gs://b/x"}}]}]}}"#.to_owned(),
-            "`request.contents[0].parts[0].fileData.fileUri` is `gs://b/x`, a file of one project",
+            "`request.contents[0].parts[0].fileData.fileUri` is `gs://b/x`, a file that belongs to one project",
         ),
         (
             r#"{"key":"x","request":{"contents":[{"parts":[{"functionCall":{"name":"f"}}]}]}}"#.to_owned(),
@@ -227,7 +233,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         ),
         (
             r#"{"key":"x","request":{"contents":[{"role":"model","parts":[{"text":"hi"}]}]}}"#.to_owned(),
-            "holds no user message",
+            "contains no user message",
         ),
     ];
     // The first row determines the format; the second is the one under test.
@@ -259,13 +265,13 @@ fn leak(text: &str) -> &'static str {
 #[test]
 fn csv_faults_name_the_line_an_editor_shows() {
     for (content, line, want) in [
-        ("id,prompt\r\n1,a\r\n\r\n2,b,c\r\n", 4, "has 3 cells where the header has 2"),
+        ("id,prompt\r\n1,a\r\n\r\n2,b,c\r\n", 4, "has 3 cells, but the header has 2"),
         ("id,prompt\n1,\"two\nlines\"\n2,\n", 4, "`prompt` is empty"),
         ("id,prompt\n1,a\n2,\"never closed\n3,b\n", 3, "opens a quote (\") that is never closed"),
         ("prompt,prompt\na,b\n", 1, "has two columns named `prompt`"),
         ("prompt,temperature\na,warm\n", 2, "`temperature` must be a number, not a string"),
         ("question,answer\na,b\n", 2, "has neither `prompt` nor `messages` (it has question, answer)"),
-        ("id,prompt\n1,a\n1,b\n", 3, "the id `1` stands already in line 2"),
+        ("id,prompt\n1,a\n1,b\n", 3, "the id `1` is already used in line 2"),
         ("prompt\n", 1, "there are no rows"),
     ] {
         let faults = faults("rows.csv", content.as_bytes(), &InputOptions::default());
@@ -454,7 +460,7 @@ fn a_batch_line_may_say_where_the_picture_is_from_that_it_holds() {
     assert_eq!(items[0].request.images().count(), 1);
     let row = format!(r#"{{"custom_id":"x","body":{body},"images":["a.png","b.png"]}}"#);
     let refused = faults("rows.jsonl", row.as_bytes(), &no_options()).to_string();
-    assert!(refused.contains("`images` stands beside `body`"), "{refused}");
+    assert!(refused.contains("`images` is outside `body`"), "{refused}");
 }
 
 #[test]
@@ -469,14 +475,14 @@ fn a_batch_line_may_name_what_it_sends_beside_its_request() {
 #[test]
 fn columns_of_a_table_are_refused_like_fields() {
     for (content, want) in [
-        ("prompt,image,image_path\nx,a.png,b.png\n", "`image_path` names other pictures than `image`"),
+        ("prompt,image,image_path\nx,a.png,b.png\n", "`image_path` names different pictures than `image`"),
         ("prompt,photo\nx,a.png\n", "`photo` looks like a picture"),
-        ("prompt,image,image_2\nx,a.png,b.png\n", "`image_2` looks like a picture beside"),
+        ("prompt,image,image_2\nx,a.png,b.png\n", "`image_2` looks like a picture in addition"),
         ("prompt,photos\nx,\"[{\"\"url\"\":\"\"a.png\"\"}]\"\n", "`photos` looks like a picture"),
         ("prompt,seed\nx,99999999999999999999\n", "`seed` is too large"),
         (
             "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"}]\"\n",
-            "`messages[0].role` stands twice",
+            "`messages[0].role` occurs twice",
         ),
     ] {
         let faults = faults("rows.csv", content.as_bytes(), &InputOptions::default());

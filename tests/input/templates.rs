@@ -41,7 +41,7 @@ fn whole_requests_leave_no_place_for_a_prompt() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "a.jsonl", br#"{"custom_id":"a","body":{"messages":[]}}"#);
     let words = open(&path, with_prompt("x")).unwrap_err();
-    assert!(words.contains("OpenAI batch lines, which are whole requests: leave out --prompt"), "{words}");
+    assert!(words.contains("OpenAI batch lines, which are complete requests: leave out --prompt"), "{words}");
 }
 
 #[test]

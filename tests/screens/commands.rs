@@ -106,12 +106,12 @@ fn a_replay_from_the_command_line_is_shown_first_too() {
 fn an_invalid_line_stays_and_is_explained() {
     for (line, message) in [
         ("fly", "there is no command fly"),
-        ("in-flight none", "in-flight takes a whole number from 1 up (pause stops sending), not none"),
-        ("in-flight 0", "in-flight takes a whole number from 1 up (pause stops sending), not 0"),
-        ("budget lots", "budget takes dollars, like 2.50, or none, not lots"),
-        ("on-exhausted", "on-exhausted takes stop or wait"),
-        ("strategy magic", "strategy takes the name of one, not magic"),
-        ("key alice", "key takes a key's name, then on or off, not alice"),
+        ("in-flight none", "in-flight expects a whole number, at least 1 (pause stops sending), not none"),
+        ("in-flight 0", "in-flight expects a whole number, at least 1 (pause stops sending), not 0"),
+        ("budget lots", "budget expects dollars, like 2.50, or none, not lots"),
+        ("on-exhausted", "on-exhausted expects stop or wait"),
+        ("strategy magic", "strategy expects a strategy's name, not magic"),
+        ("key alice", "key expects a key's name, then on or off, not alice"),
         ("key zoe off", "there is no key zoe"),
     ] {
         let mut stage = TuiHarness::busy();
@@ -157,7 +157,8 @@ fn an_item_is_opened_by_its_number_in_the_input() {
     let mut stage = TuiHarness::busy();
     stage.press(":item 117\n");
     assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(117));
-    for (line, words) in [(":item 5001\n", "there are 5000 items"), (":item one\n", "not one"), (":item 0\n", "from 1")]
+    for (line, words) in
+        [(":item 5001\n", "there are 5000 items"), (":item one\n", "not one"), (":item 0\n", "at least 1")]
     {
         let mut stage = TuiHarness::busy();
         stage.press(line);
@@ -190,11 +191,11 @@ fn a_command_that_makes_no_sense_is_rejected_with_a_reason() {
     snapshot.max_in_flight = 1;
     let cases = [
         ("R", "no item has failed"),
-        ("-", "one in flight is the least"),
+        ("-", "at least one must be in flight"),
         (":replay\n", "select a failed item first"),
-        ("4:probe\n", "select the key to be tested"),
-        ("u", "nothing of yours is left to undo"),
-        ("8y", "nothing is selected that could be copied"),
+        ("4:probe\n", "select the key to test"),
+        ("u", "there is nothing left to undo"),
+        ("8y", "nothing that can be copied is selected"),
         ("6lll ", "there is no route local-llava@alice"),
     ];
     for (keys, words) in cases {
@@ -307,10 +308,7 @@ fn every_change_that_can_be_taken_back_is_newest_first() {
             assert_eq!(std::mem::take(&mut stage.effects), send_effect(command), "{keys:?}");
         }
         stage.press("u");
-        assert!(
-            stage.effects.is_empty() && stage.screen_text().contains("nothing of yours is left to undo"),
-            "{keys:?}"
-        );
+        assert!(stage.effects.is_empty() && stage.screen_text().contains("there is nothing left to undo"), "{keys:?}");
     }
     // A switch that was already off can't be undone.
     let mut off = TuiHarness::busy();

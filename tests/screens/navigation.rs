@@ -120,7 +120,7 @@ fn an_event_opens_the_item_it_is_about() {
     stage.press("4\n");
     assert_eq!(stage.state.detail.as_ref().map(|detail| detail.seq), Some(3_213));
     stage.press("\x1bj\n");
-    assert!(stage.screen_text().contains("this event is about no single item"));
+    assert!(stage.screen_text().contains("this event is not about a single item"));
 }
 
 fn mouse_event(kind: MouseEventKind, column: u16, row: u16) -> UiEvent {

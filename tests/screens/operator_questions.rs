@@ -197,7 +197,7 @@ fn the_reason_of_a_disabled_key_is_one_key_away_in_the_providers_words() {
         "source         provider",
         "(0:12 ago)",
         "switch it on",
-        "put the right secret",
+        "correct the secret",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }

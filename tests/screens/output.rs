@@ -106,7 +106,7 @@ fn every_key_and_route_can_be_inspected() {
 fn a_disabled_route_says_what_enables_it_again() {
     for (outcome, back) in [
         (Outcome::InvalidKey, "when its secret changes, or you switch it on"),
-        (Outcome::ModelNotFound, "at the next start that finds it listed, or you switch it on"),
+        (Outcome::ModelNotFound, "at the next start, if the provider lists it, or you switch it on"),
         // The route needs an operator.
         (Outcome::ServerError, "at the next start, or you switch it on"),
     ] {

@@ -213,7 +213,7 @@ fn a_picture_that_cannot_be_shown_is_explained_in_its_place() {
     let cases = [
         (Image::File(PathBuf::from("no/such/file.png")), "no/such/file.png: the picture does not exist"),
         (file("cut.png", &whole[..whole.len() / 2]), "the PNG picture is damaged"),
-        (file("text.png", b"this is a text"), "this is no picture that is known here"),
+        (file("text.png", b"this is a text"), "this is not a supported picture format"),
         (file("a\u{1b}[31m\u{202e}gnp.heic", b"\0\0\0\x1cftypheic\0\0\0\0"), "a HEIC picture, which this screen can't"),
         (url("https://example.org/cat.png"), "https://example.org/cat.png (not fetched)"),
     ];

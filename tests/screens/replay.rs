@@ -14,7 +14,7 @@ use crate::{
 fn a_replay_asks_first_and_names_the_count() {
     let mut asked = TuiHarness::busy();
     asked.press("R");
-    assert!(asked.screen_text().contains("7 failed items are sent again"), "{}", asked.screen_text());
+    assert!(asked.screen_text().contains("7 failed items will be sent again"), "{}", asked.screen_text());
     for no in ["n", "\x1b", "q"] {
         let mut stage = TuiHarness::busy();
         stage.press("R").press(no);
@@ -37,7 +37,7 @@ fn unavailable_replay_targets_say_why() {
     stage.press("R\x1b").press("R");
     for _ in 0..30 {
         let text = stage.screen_text();
-        if text.contains("gemini-3.8-flash@dave alone  ✗ disabled: invalid key") {
+        if text.contains("only to gemini-3.8-flash@dave  ✗ disabled: invalid key") {
             return;
         }
         stage.press("j");
@@ -52,10 +52,10 @@ fn a_replay_shows_what_it_sends_where_and_what_that_may_cost() {
     let text = asked.screen_text();
     for words in [
         "[2 marked]",
-        "2 failed items are sent again",
+        "2 failed items will be sent again",
         "blocked on gemini-3.8-flash",
         "unreadable",
-        "About $0.0",
+        "cost: about $0.0",
         "the cascade",
     ] {
         assert!(text.contains(words), "{words}: {text}");
@@ -75,7 +75,7 @@ fn nothing_is_replayed_before_its_preview_is_there() {
     stage.update(UiEvent::Action(Action::ReplayAll));
     stage.update(UiEvent::Action(Action::Yes));
     assert!(stage.effects.is_empty());
-    assert!(stage.screen_text().contains("still looking"), "{}", stage.screen_text());
+    assert!(stage.screen_text().contains("still looking up"), "{}", stage.screen_text());
     stage.answer_queries();
     stage.press("y");
     assert_eq!(stage.effects, send_effect(Command::Replay { filter: ReplayFilter::default(), target: None }));
@@ -87,7 +87,7 @@ fn a_replay_preview_is_complete_at_every_size() {
         let mut stage = TuiHarness::new(width, height, fixture::busy());
         stage.press("Rjjjjjjj");
         let text = stage.screen_text();
-        for words in ["[all failed]", "7 failed items are sent again", "About $0.0", "●", "y send"] {
+        for words in ["[all failed]", "7 failed items will be sent again", "cost: about $0.0", "●", "y send"] {
             assert!(text.contains(words), "{words} at {width}x{height}: {text}");
         }
     }
@@ -101,10 +101,10 @@ fn a_replay_preview_is_complete_at_every_size() {
 fn a_confirmation_counts_the_current_items() {
     let mut replay = TuiHarness::busy();
     replay.press("R").fail_one_more_item();
-    assert!(replay.screen_text().contains("about 7 failed items are sent again"), "{}", replay.screen_text());
+    assert!(replay.screen_text().contains("about 7 failed items will be sent again"), "{}", replay.screen_text());
     let page = Page::Failures { groups: fixture::failure_groups(), matching: 8, outdated: false };
     replay.answer_query_with(Ok(page));
-    assert!(replay.screen_text().contains(" 8 failed items are sent again"), "{}", replay.screen_text());
+    assert!(replay.screen_text().contains(" 8 failed items will be sent again"), "{}", replay.screen_text());
     assert!(!replay.screen_text().contains("about 8"), "{}", replay.screen_text());
 
     let mut pause = TuiHarness::busy();

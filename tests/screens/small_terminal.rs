@@ -28,7 +28,7 @@ fn nothing_opens_and_no_command_is_sent_on_a_small_screen() {
             stage.press(keys);
             assert_eq!((&stage.state.overlay, &stage.effects[..]), (&None, &[][..]), "{keys:?} at {width}x{height}");
             assert_eq!(stage.state.focus, focus, "{keys:?}");
-            let seen = stage.screen_text().contains("no room for that here; q quits");
+            let seen = stage.screen_text().contains("the screen is too small; q quits");
             assert_eq!(seen, height > 1, "{keys:?} at {width}x{height}: {}", stage.screen_text());
         }
     }

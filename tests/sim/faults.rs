@@ -185,7 +185,7 @@ async fn invalid_requests_are_refused_in_the_apis_words() {
             "to 51 (exclusive)",
         ),
         (openai(with(openai_body("hello"), "model", json!("nope"))).await, 404, "model_not_found"),
-        (openai(with(openai_body("hello"), "stream", json!(true))).await, 400, "does not stream"),
+        (openai(with(openai_body("hello"), "stream", json!(true))).await, 400, "does not support streaming"),
         (openai(openai_body(&long)).await, 400, "context_length_exceeded"),
         (openai(with(openai_body("x"), "max_tokens", json!(51))).await, 400, "max_tokens is too large: 51"),
         (openai(json!({ "model": "om" })).await, 400, "Missing required parameter: 'messages'"),
@@ -207,7 +207,7 @@ async fn invalid_requests_are_refused_in_the_apis_words() {
             )
             .await,
             400,
-            "does not stream",
+            "does not support streaming",
         ),
         (sim.send(Method::GET, "/v2/anything", &[], &Value::Null).await, 404, "no such path"),
     ];

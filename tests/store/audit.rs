@@ -47,19 +47,19 @@ fn a_sound_run_is_proved_sound() {
 
 #[test]
 fn every_broken_invariant_is_found_and_named() {
-    let recorded = "every item of the input is recorded whole, once, in order";
-    let one_line = "every finished item has its one line, every other has none";
-    let says = "every line says what its item says";
+    let recorded = "every item of the input is recorded completely, once, in order";
+    let one_line = "every finished item has exactly one line, all others have none";
+    let says = "every line agrees with its item";
     let again = "no finished item was sent again";
-    let counted = "every attempt is an item's, on a route, and counted";
-    let states = "items are counted right by state";
+    let counted = "every attempt belongs to an item and a route, and is counted";
+    let states = "the counts of items by state are right";
     let sums = "money and tokens add up";
-    let file = "results.jsonl is what the record says";
-    let body = "every item's body is the one that its row had";
+    let file = "results.jsonl matches the record";
+    let body = "every item's body matches its row";
     let rows = "every row of the input is done, failed or waiting";
-    let question = "every line answers the question that its item asks";
+    let question = "every line answers the request of its item";
     let attempt = "every done item was answered by a recorded attempt, as its line says";
-    let altered = "every line is the one that was recorded";
+    let altered = "no line was changed after it was recorded";
     let in_flight = "INSERT INTO in_flight VALUES (99, 1, 1, 0, 0, 0)";
     let cases: [(&str, &str, &[&str]); 26] = [
         ("a body is gone", "DELETE FROM payload WHERE seq = 2", &[recorded]),
@@ -152,7 +152,7 @@ fn an_overspent_budget_counts_what_may_have_been_billed() {
     let audit = audit(home.dir.path(), Some(Money(10_999_999))).unwrap();
     let broken: Vec<_> =
         audit.checks.iter().filter(|check| check.violations > 0).map(|check| check.invariant).collect();
-    assert_eq!(broken, ["the budget was kept, with all that may have been billed"]);
+    assert_eq!(broken, ["the budget was kept, including all that may have been billed"]);
 }
 
 #[test]

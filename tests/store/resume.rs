@@ -233,9 +233,9 @@ fn settings_that_would_make_answers_incomparable_are_refused_by_name() {
         pins
     };
     let cases: [(PinnedSettings, &str); 6] = [
-        (with(|pins| pins.input = "other.jsonl".into()), r#"the input was "batch.jsonl", now is "other.jsonl""#),
-        (with(|pins| pins.kind = "csv".into()), r#"the input's format was "jsonl", now is "csv""#),
-        (with(|pins| pins.prompt = Some("{{ q }}".into())), r#"--prompt was not set, now is "{{ q }}""#),
+        (with(|pins| pins.input = "other.jsonl".into()), r#"the input was "batch.jsonl", is now "other.jsonl""#),
+        (with(|pins| pins.kind = "csv".into()), r#"the input's format was "jsonl", is now "csv""#),
+        (with(|pins| pins.prompt = Some("{{ q }}".into())), r#"--prompt was not set, is now "{{ q }}""#),
         (with(|pins| pins.system = Some("Be brief.".into())), "--system was not set"),
         (with(|pins| pins.params = r#"{"seed":7}"#.into()), "sampling parameters was not set"),
         (with(|pins| pins.captions = Some("beside, skip".into())), "caption setting was not set"),

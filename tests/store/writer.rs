@@ -19,7 +19,7 @@ fn a_group_that_contradicts_the_record_changes_nothing() {
     let cases: Vec<(&str, Vec<Op>, &str)> = vec![
         ("an intent for a finished item", vec![intent_op(9, 1, 0)], "item item-1 is done"),
         ("an intent for no item", vec![intent_op(9, 77, 0)], "there is no item 77"),
-        ("an intent on no route", vec![intent_op(9, 2, 44)], "no known route"),
+        ("an intent on no route", vec![intent_op(9, 2, 44)], "an unknown route"),
         ("an outcome of nothing", vec![requeued_op(9, Outcome::Timeout)], "is not in flight"),
         ("taking back nothing", vec![Op::CancelIntent { attempt: AttemptId(9) }], "is not in flight"),
         ("a verdict on a finished item", vec![unreadable_op(1, 1)], "item item-1 is done"),

@@ -8,7 +8,7 @@ use cascadeck::{
 };
 use serde_json::Value;
 
-use super::{APIS, bytes, cooldown, judge};
+use super::{APIS, bytes, classify_response, cooldown};
 
 pub fn examples() -> BTreeMap<String, Value> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/examples");
@@ -34,9 +34,9 @@ fn apis(name: &str, provider: &str) -> Vec<Api> {
     }
 }
 
-fn judge_example(api: Api, example: &Value) -> AttemptResult {
+fn classify_example(api: Api, example: &Value) -> AttemptResult {
     if let Some(status) = example["status"].as_u64() {
-        return judge(api, status as u16, &example["headers"], &bytes(&example["body"]));
+        return classify_response(api, status as u16, &example["headers"], &bytes(&example["body"]));
     }
     // Only the text of `source` says how the transport failed.
     let source = example["source"].as_str().unwrap().to_owned();
@@ -54,20 +54,20 @@ fn states_a_wait(example: &Value) -> bool {
 }
 
 #[test]
-fn every_example_is_understood() {
+fn every_example_is_classified_as_documented() {
     let examples = examples();
     assert!(examples.len() > 100, "the examples are missing");
     let mut wrong = Vec::new();
     for (name, example) in &examples {
         let text = |field: &str| example[field].as_str().unwrap_or_default();
         for api in apis(name, text("provider")) {
-            let verdict = judge_example(api, example);
-            if verdict.outcome.name() != text("meaning") {
-                wrong.push(format!("{name}: {} instead of {} ({})", verdict.outcome, text("meaning"), verdict.rule));
+            let result = classify_example(api, example);
+            if result.outcome.name() != text("meaning") {
+                wrong.push(format!("{name}: {} instead of {} ({})", result.outcome, text("meaning"), result.rule));
                 continue;
             }
             let stated = text("action").strip_prefix("retry_after(").and_then(|rest| rest.strip_suffix(')'));
-            let allowed: &[OutcomeAction] = match (text("action"), verdict.outcome) {
+            let allowed: &[OutcomeAction] = match (text("action"), result.outcome) {
                 ("none", _) => &[OutcomeAction::Complete],
                 ("retry_short", _) => &[OutcomeAction::Retry],
                 (_, Outcome::QuotaExhaustedDay) => &[OutcomeAction::NextRoute],
@@ -75,18 +75,18 @@ fn every_example_is_understood() {
                 ("disable_key", _) => &[OutcomeAction::DisableKey],
                 ("next_model", Outcome::ModelNotFound) => &[OutcomeAction::DisableRoute],
                 ("next_model" | "next_key", _) => &[OutcomeAction::NextModel],
-                ("fail_item", Outcome::Truncated) if verdict.answer.is_some() => &[OutcomeAction::Complete],
+                ("fail_item", Outcome::Truncated) if result.answer.is_some() => &[OutcomeAction::Complete],
                 ("fail_item", _) => &[OutcomeAction::FailItem],
                 _ if stated.is_some() => &[OutcomeAction::CoolPool],
                 (action, _) => panic!("{name}: no mapping for {action}"),
             };
-            if !allowed.contains(&verdict.action) {
-                wrong.push(format!("{name}: {:?} for {}", verdict.action, text("action")));
+            if !allowed.contains(&result.action) {
+                wrong.push(format!("{name}: {:?} for {}", result.action, text("action")));
             }
             if let Some(seconds) = stated {
                 let want = states_a_wait(example).then(|| seconds.parse::<u64>().unwrap());
-                if cooldown(&verdict) != want {
-                    wrong.push(format!("{name}: waits {:?} instead of {want:?}", cooldown(&verdict)));
+                if cooldown(&result) != want {
+                    wrong.push(format!("{name}: waits {:?} instead of {want:?}", cooldown(&result)));
                 }
             }
         }
@@ -96,17 +96,17 @@ fn every_example_is_understood() {
 
 /// The same examples through `explain`, which gets a body but no transport failure.
 #[test]
-fn explain_says_what_the_classification_says() {
+fn explain_agrees_with_the_classification() {
     for (name, example) in examples() {
         for api in apis(&name, example["provider"].as_str().unwrap()) {
             if example["status"].is_null() {
                 continue;
             }
-            let (told, verdict) = (explain(api, &example).unwrap(), judge_example(api, &example));
-            assert_eq!(told["outcome"], verdict.outcome.name(), "{name}");
-            assert_eq!(told["action"], serde_json::to_value(verdict.action).unwrap(), "{name}");
-            assert!(told["because"].as_str().is_some_and(|because| !because.is_empty()), "{name}");
-            assert_eq!(told.as_object().unwrap().len(), 4, "{name}");
+            let (explanation, result) = (explain(api, &example).unwrap(), classify_example(api, &example));
+            assert_eq!(explanation["outcome"], result.outcome.name(), "{name}");
+            assert_eq!(explanation["action"], serde_json::to_value(result.action).unwrap(), "{name}");
+            assert!(explanation["because"].as_str().is_some_and(|because| !because.is_empty()), "{name}");
+            assert_eq!(explanation.as_object().unwrap().len(), 4, "{name}");
         }
     }
 }
@@ -115,11 +115,11 @@ fn explain_says_what_the_classification_says() {
 fn no_example_leaks_a_key_or_an_account() {
     for (name, example) in examples() {
         for api in apis(&name, example["provider"].as_str().unwrap()) {
-            let verdict = judge_example(api, &example);
-            let told = explain(api, &example).unwrap()["because"].to_string();
+            let result = classify_example(api, &example);
+            let explanation = explain(api, &example).unwrap()["because"].to_string();
             for shape in ["AIza", "sk-", "org-", "org_", "ak-", "proj-"] {
-                assert!(!verdict.message.contains(shape), "{name}: {}", verdict.message);
-                assert!(!told.contains(shape), "{name}: {told}");
+                assert!(!result.message.contains(shape), "{name}: {}", result.message);
+                assert!(!explanation.contains(shape), "{name}: {explanation}");
             }
         }
     }
@@ -128,19 +128,19 @@ fn no_example_leaks_a_key_or_an_account() {
 #[test]
 fn geminis_day_quota_states_its_limit_and_no_wait() {
     let example = &examples()["gemini_429_rpd_3_8_flash"];
-    let verdict = judge_example(Api::Gemini, example);
-    assert_eq!((verdict.stated_limit, verdict.retry_after, verdict.limit_is_zero), (Some(20), None, false));
-    let minute = judge_example(Api::Gemini, &examples()["gemini_429_rpm"]);
+    let result = classify_example(Api::Gemini, example);
+    assert_eq!((result.stated_limit, result.retry_after, result.limit_is_zero), (Some(20), None, false));
+    let minute = classify_example(Api::Gemini, &examples()["gemini_429_rpm"]);
     assert_eq!(minute.stated_limit, Some(15));
-    let tokens = judge_example(Api::Gemini, &examples()["gemini_429_tpm_paid"]);
+    let tokens = classify_example(Api::Gemini, &examples()["gemini_429_tpm_paid"]);
     assert_eq!(tokens.stated_limit, Some(1_000_000));
-    let zero = judge_example(Api::Gemini, &examples()["gemini_429_limit_zero"]);
+    let zero = classify_example(Api::Gemini, &examples()["gemini_429_limit_zero"]);
     assert!(zero.limit_is_zero && zero.retry_after.is_none());
-    assert!(!judge_example(Api::Gemini, &examples()["gemini_429_prepay_depleted"]).limit_is_zero);
+    assert!(!classify_example(Api::Gemini, &examples()["gemini_429_prepay_depleted"]).limit_is_zero);
 }
 
 #[test]
-fn a_refused_picture_is_told_from_a_refused_request_and_a_large_one_goes_to_the_next_model() {
+fn a_refused_picture_is_distinguished_from_a_refused_request_and_a_large_one_goes_to_the_next_model() {
     let examples = examples();
     for (name, refused, action) in [
         ("openai_400_image_format", true, OutcomeAction::FailItem),
@@ -154,30 +154,30 @@ fn a_refused_picture_is_told_from_a_refused_request_and_a_large_one_goes_to_the_
         ("lmstudio_400_vision", false, OutcomeAction::NextModel),
     ] {
         let api = apis(name, examples[name]["provider"].as_str().unwrap())[0];
-        let verdict = judge_example(api, &examples[name]);
-        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{name}: {}", verdict.rule);
+        let result = classify_example(api, &examples[name]);
+        assert_eq!((result.picture_refused, result.action), (refused, action), "{name}: {}", result.rule);
     }
 }
 
 #[test]
-fn openrouters_day_ends_when_its_epoch_in_milliseconds_says() {
-    let verdict = judge_example(Api::OpenAi, &examples()["openrouter_429_free_daily"]);
-    assert_eq!(cooldown(&verdict), Some(12 * 3_600));
+fn openrouters_daily_reset_is_in_epoch_milliseconds() {
+    let result = classify_example(Api::OpenAi, &examples()["openrouter_429_free_daily"]);
+    assert_eq!(cooldown(&result), Some(12 * 3_600));
 }
 
 #[test]
-fn answers_come_with_their_tokens() {
-    let verdict = judge_example(Api::Gemini, &examples()["gemini_200_ok_thinking"]);
-    let usage = verdict.usage;
+fn answers_are_decoded_with_their_token_counts() {
+    let result = classify_example(Api::Gemini, &examples()["gemini_200_ok_thinking"]);
+    let usage = result.usage;
     assert_eq!((usage.input_tokens, usage.output_tokens, usage.thinking_tokens, usage.total()), (20, 151, 382, 553));
-    let answer = verdict.answer.unwrap();
+    let answer = result.answer.unwrap();
     assert_eq!(answer.text, "...");
     assert_eq!(answer.finish_reason.as_deref(), Some("stop"));
     assert_eq!(answer.model_version.as_deref(), Some("gemini-2.5-flash"));
-    let verdict = judge_example(Api::OpenAi, &examples()["deepseek_200_keepalive_blank_lines"]);
-    assert_eq!(verdict.answer.unwrap().text, "hi");
-    let verdict = judge_example(Api::Anthropic, &examples()["anthropic_200_max_tokens"]);
-    assert_eq!((verdict.answer.unwrap().text.as_str(), verdict.usage.output_tokens), ("cut", 16));
-    let verdict = judge_example(Api::OpenAi, &examples()["openai_200_length"]);
-    assert_eq!((verdict.answer, verdict.usage.thinking_tokens), (None, 64));
+    let result = classify_example(Api::OpenAi, &examples()["deepseek_200_keepalive_blank_lines"]);
+    assert_eq!(result.answer.unwrap().text, "hi");
+    let result = classify_example(Api::Anthropic, &examples()["anthropic_200_max_tokens"]);
+    assert_eq!((result.answer.unwrap().text.as_str(), result.usage.output_tokens), ("cut", 16));
+    let result = classify_example(Api::OpenAi, &examples()["openai_200_length"]);
+    assert_eq!((result.answer, result.usage.thinking_tokens), (None, 64));
 }

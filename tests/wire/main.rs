@@ -12,9 +12,9 @@
 //! | `next_model`, `next_key` | `next_route` (day quota), `next_model` (limit 0, ability), `disable_route` (no model) |
 //! | `fail_item` | `fail_item`, or `complete` for a truncated answer with text |
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+#![expect(clippy::unwrap_used, reason = "tests and their helpers may panic")]
 
-mod anything;
+mod arbitrary_responses;
 mod corpus;
 mod rules;
 
@@ -48,7 +48,7 @@ fn bytes(body: &Value) -> Vec<u8> {
     }
 }
 
-fn judge(api: Api, status: u16, headers: &Value, body: &[u8]) -> AttemptResult {
+fn classify_response(api: Api, status: u16, headers: &Value, body: &[u8]) -> AttemptResult {
     let headers = header_map(headers);
     classify(
         api,
@@ -62,6 +62,6 @@ fn judge(api: Api, status: u16, headers: &Value, body: &[u8]) -> AttemptResult {
     )
 }
 
-fn cooldown(verdict: &AttemptResult) -> Option<u64> {
-    verdict.retry_after.map(|hint| hint.delay.as_secs_f64().ceil() as u64)
+fn cooldown(result: &AttemptResult) -> Option<u64> {
+    result.retry_after.map(|hint| hint.delay.as_secs_f64().ceil() as u64)
 }

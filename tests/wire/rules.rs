@@ -8,11 +8,11 @@ use reqwest::header::HeaderMap;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{NOON, bytes, cooldown, corpus::examples, judge};
+use super::{NOON, bytes, classify_response, cooldown, corpus::examples};
 
 /// Shapes and wordings that occur in no example.
 #[test]
-fn the_rules_reach_further_than_the_examples() {
+fn the_rules_cover_more_than_the_examples() {
     use Outcome::{
         BadRequest, ClientTrouble, ContentBlocked, EmptyOutput, InvalidKey, KeyForbidden, MalformedResponse,
         ModelNotFound, Ok, Overloaded, QuotaExhaustedBilling, QuotaExhaustedDay, RateLimitedMinute, ServerError,
@@ -174,7 +174,7 @@ fn the_rules_reach_further_than_the_examples() {
         (429, json!({"base_resp": {"status_code": 1039, "status_msg": "slow down, tokens"}}), TokensLimitedMinute),
         // Errors with status 200.
         (200, json!({"error": {"message": "Provider disconnected", "code": 502}}), ServerError),
-        // Half an answer beside an error is no answer.
+        // An incomplete answer beside an error does not count as an answer.
         (
             200,
             json!({"error": {"message": "Provider disconnected", "code": 502},
@@ -251,16 +251,16 @@ fn the_rules_reach_further_than_the_examples() {
     ];
     let mut wrong = Vec::new();
     for (status, body, want) in cases {
-        let verdict = judge(Api::OpenAi, status, &Value::Null, &bytes(&body));
-        if verdict.outcome != want {
-            wrong.push(format!("{} instead of {want} for {status} {body}: {}", verdict.outcome, verdict.rule));
+        let result = classify_response(Api::OpenAi, status, &Value::Null, &bytes(&body));
+        if result.outcome != want {
+            wrong.push(format!("{} instead of {want} for {status} {body}: {}", result.outcome, result.rule));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn gemini_answers_in_odd_shapes() {
+fn gemini_answers_in_unusual_shapes_are_classified() {
     let cases = [
         (json!([{"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}]}]), Outcome::Ok),
         (
@@ -278,22 +278,22 @@ fn gemini_answers_in_odd_shapes() {
         (json!({"choices": [{"message": {"content": "wrong house"}}]}), Outcome::MalformedResponse),
     ];
     for (body, want) in cases {
-        let verdict = judge(Api::Gemini, 200, &Value::Null, &bytes(&body));
-        assert_eq!(verdict.outcome, want, "{body}: {}", verdict.rule);
+        let result = classify_response(Api::Gemini, 200, &Value::Null, &bytes(&body));
+        assert_eq!(result.outcome, want, "{body}: {}", result.rule);
     }
 }
 
 #[test]
-fn blank_lines_marks_and_comments_before_an_answer_do_no_harm() {
+fn blank_lines_byte_order_marks_and_comments_before_an_answer_are_skipped() {
     let answer = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
     for prefix in ["", "\n\n\r\n", "\u{feff}", ": keep-alive\n\n: keep-alive\n\n", "\n: OPENROUTER PROCESSING\n"] {
-        let verdict = judge(Api::OpenAi, 200, &Value::Null, format!("{prefix}{answer}\n").as_bytes());
-        assert_eq!(verdict.answer.map(|answer| answer.text).as_deref(), Some("hi"), "{prefix:?}");
+        let result = classify_response(Api::OpenAi, 200, &Value::Null, format!("{prefix}{answer}\n").as_bytes());
+        assert_eq!(result.answer.map(|answer| answer.text).as_deref(), Some("hi"), "{prefix:?}");
     }
 }
 
 #[test]
-fn a_prompt_that_is_too_long_is_known_in_each_providers_words() {
+fn a_prompt_that_is_too_long_is_recognized_in_each_providers_words() {
     for words in [
         "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
         "input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000",
@@ -301,12 +301,12 @@ fn a_prompt_that_is_too_long_is_known_in_each_providers_words() {
         "Your input exceeds the context window of this model. Please adjust your input and try again.",
     ] {
         let body = json!({"error": {"message": words, "type": "invalid_request_error"}});
-        assert!(judge(Api::Anthropic, 400, &Value::Null, &bytes(&body)).exceeds_context, "{words}");
+        assert!(classify_response(Api::Anthropic, 400, &Value::Null, &bytes(&body)).exceeds_context, "{words}");
     }
 }
 
 #[test]
-fn refused_pictures_are_known_in_each_providers_words_and_not_by_what_is_quoted() {
+fn refused_pictures_are_recognized_in_each_providers_words_and_not_in_quoted_text() {
     use OutcomeAction::{FailItem, NextModel};
     let openai = |message: &str, code: Value| json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": code}});
     let google = |message: &str| json!({"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}});
@@ -339,7 +339,7 @@ fn refused_pictures_are_known_in_each_providers_words_and_not_by_what_is_quoted(
             NextModel,
         ),
         (openai("cannot identify image file <_io.BytesIO object at 0x7f>", json!(400)), true, FailItem),
-        // The prompt's own words.
+        // A quotation of the prompt.
         (
             openai("Invalid prompt: \"why could not process image, image exceeds 5 MB maximum?\"", json!("invalid")),
             false,
@@ -348,16 +348,16 @@ fn refused_pictures_are_known_in_each_providers_words_and_not_by_what_is_quoted(
         (openai("Invalid value at generation_config.top_k", json!(null)), false, FailItem),
     ];
     for (body, refused, action) in cases {
-        let verdict = judge(Api::OpenAi, 400, &Value::Null, &bytes(&body));
-        assert_eq!(verdict.outcome, Outcome::BadRequest, "{body}");
-        assert_eq!((verdict.picture_refused, verdict.action), (refused, action), "{body}: {}", verdict.rule);
+        let result = classify_response(Api::OpenAi, 400, &Value::Null, &bytes(&body));
+        assert_eq!(result.outcome, Outcome::BadRequest, "{body}");
+        assert_eq!((result.picture_refused, result.action), (refused, action), "{body}: {}", result.rule);
     }
     let body = openai("no", json!("image_content_policy_violation"));
-    assert_eq!(judge(Api::OpenAi, 400, &Value::Null, &bytes(&body)).outcome, Outcome::ContentBlocked);
+    assert_eq!(classify_response(Api::OpenAi, 400, &Value::Null, &bytes(&body)).outcome, Outcome::ContentBlocked);
 }
 
 #[test]
-fn waits_are_kept_where_they_are_meant() {
+fn a_stated_wait_is_used_only_for_errors_that_pass_by_waiting() {
     let groq = "Rate limit reached on tokens per day (TPD): Limit 100000, Used 99999, Requested 659. \
                 Please try again in 9m38.016s.";
     let day = json!({"error": {"message": groq, "type": "tokens", "code": "rate_limit_exceeded"}});
@@ -376,13 +376,13 @@ fn waits_are_kept_where_they_are_meant() {
         ),
     ];
     for (status, headers, body, outcome, want) in cases {
-        let verdict = judge(Api::OpenAi, status, &headers, &bytes(&body));
-        assert_eq!((verdict.outcome, cooldown(&verdict)), (outcome, want), "{body}");
+        let result = classify_response(Api::OpenAi, status, &headers, &bytes(&body));
+        assert_eq!((result.outcome, cooldown(&result)), (outcome, want), "{body}");
     }
 }
 
 #[test]
-fn a_suspended_key_is_not_repeated_though_the_provider_repeats_it() {
+fn a_suspended_key_that_the_provider_repeats_is_redacted() {
     let body = examples()["gemini_403_consumer_suspended"]["body"].to_string();
     for key in ["AIzaSyD-0123456789abcdefghijklmnopqrstu", "AQ.Ab8RN6Iexample0123456789", "a key of no known shape"] {
         let body = body.replace("AIzaREDACTED", key);
@@ -395,9 +395,9 @@ fn a_suspended_key_is_not_repeated_though_the_provider_repeats_it() {
             received_at: NOON,
             secrets: &secrets,
         };
-        let verdict = classify(Api::Gemini, &TransportResult::Response(response));
-        assert_eq!(verdict.outcome, Outcome::KeyForbidden);
-        assert!(!format!("{verdict:?}").contains(key), "{verdict:?}");
-        assert!(verdict.message.contains("[redacted]"));
+        let result = classify(Api::Gemini, &TransportResult::Response(response));
+        assert_eq!(result.outcome, Outcome::KeyForbidden);
+        assert!(!format!("{result:?}").contains(key), "{result:?}");
+        assert!(result.message.contains("[redacted]"));
     }
 }

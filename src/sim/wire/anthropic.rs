@@ -259,7 +259,7 @@ fn error_message(request_error: &RequestError) -> String {
         RequestError::InvalidJson(error) => format!("The request body is not valid JSON: {error}"),
         RequestError::InvalidField(message) => message.clone(),
         RequestError::MissingVersion => "anthropic-version: header is required".to_owned(),
-        RequestError::StreamingUnsupported => "stream: the simulator does not stream".to_owned(),
+        RequestError::StreamingUnsupported => "stream: the simulator does not support streaming".to_owned(),
         RequestError::ExceedsContext { tokens, context } => {
             format!("prompt is too long: {tokens} tokens > {context} maximum")
         }
@@ -280,7 +280,7 @@ fn error_message(request_error: &RequestError) -> String {
         }
         RequestError::Picture(SimPictureError::NotBase64) => format!("{field}: invalid base64 data"),
         RequestError::Picture(SimPictureError::RemoteUrl) => {
-            "The simulator fetches no pictures; send them as base64.".to_owned()
+            "The simulator does not download pictures; send them as base64.".to_owned()
         }
         RequestError::Picture(_) => "Could not process image".to_owned(),
         RequestError::RequestedByPrompt => "Your request was malformed.".to_owned(),

@@ -404,7 +404,9 @@ fn error_message(request_error: &RequestError) -> String {
     match request_error {
         RequestError::InvalidJson(error) => format!("Invalid JSON payload received. {error}"),
         RequestError::InvalidField(message) => message.clone(),
-        RequestError::StreamingUnsupported => "The simulator does not stream; use generateContent.".to_owned(),
+        RequestError::StreamingUnsupported => {
+            "The simulator does not support streaming; use generateContent.".to_owned()
+        }
         RequestError::ExceedsContext { tokens, context } => {
             format!("The input token count ({tokens}) exceeds the maximum number of tokens allowed ({context}).")
         }

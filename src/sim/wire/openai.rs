@@ -292,9 +292,11 @@ fn error_fields(request_error: &RequestError) -> (String, Option<&'static str>, 
             (message, None, None)
         }
         RequestError::InvalidField(message) => plain(message),
-        RequestError::StreamingUnsupported => {
-            ("The simulator does not stream; leave out `stream`.".to_owned(), Some("stream"), Some("unsupported_value"))
-        }
+        RequestError::StreamingUnsupported => (
+            "The simulator does not support streaming; remove `stream`.".to_owned(),
+            Some("stream"),
+            Some("unsupported_value"),
+        ),
         RequestError::ExceedsContext { tokens, context } => (
             format!(
                 "This model's maximum context length is {context} tokens. However, your messages resulted in {tokens} \
@@ -312,9 +314,11 @@ fn error_fields(request_error: &RequestError) -> (String, Option<&'static str>, 
             Some("invalid_value"),
         ),
         RequestError::NoVision => plain("Invalid content type. image_url is only supported by certain models."),
-        RequestError::Picture(SimPictureError::RemoteUrl) => {
-            ("The simulator fetches no pictures; send them as data URLs.".to_owned(), None, Some("invalid_image_url"))
-        }
+        RequestError::Picture(SimPictureError::RemoteUrl) => (
+            "The simulator does not download pictures; send them as data URLs.".to_owned(),
+            None,
+            Some("invalid_image_url"),
+        ),
         RequestError::Picture(_) => {
             let message = "You uploaded an unsupported image. Please make sure your image has of one the following \
                            formats: ['png', 'jpeg', 'gif', 'webp'].";

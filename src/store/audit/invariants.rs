@@ -3,17 +3,17 @@
 /// Pairs of an invariant and its query. The query returns one sentence for each violation.
 pub(super) const INVARIANTS: [(&str, &str); 13] = [
     (
-        "every item of the input is recorded whole, once, in order",
-        "SELECT 'item ' || id || ' lacks its body or its state' FROM items
+        "every item of the input is recorded completely, once, in order",
+        "SELECT 'item ' || id || ' has no body or no state' FROM items
          WHERE seq NOT IN (SELECT seq FROM payload) OR seq NOT IN (SELECT seq FROM progress)
-         UNION ALL SELECT 'there is a state for an item ' || seq || ', which does not exist' FROM progress
+         UNION ALL SELECT 'there is a state for item ' || seq || ', which does not exist' FROM progress
          WHERE seq NOT IN (SELECT seq FROM items)
          UNION ALL SELECT 'there are ' || count(*) || ' items, numbered up to ' || max(seq)
          FROM items HAVING count(*) <> max(seq)",
     ),
     (
-        "every item's body is the one that its row had",
-        "SELECT 'the body of item ' || id || iif(json_valid(body), ' is another''s', ' is damaged')
+        "every item's body matches its row",
+        "SELECT 'the body of item ' || id || iif(json_valid(body), ' belongs to another item', ' is damaged')
          FROM items JOIN payload USING (seq)
          WHERE NOT json_valid(body) OR (body ->> 'id', body ->> 'hash') IS NOT (id, lower(hex(hash)))",
     ),
@@ -23,28 +23,28 @@ pub(super) const INVARIANTS: [(&str, &str); 13] = [
              SELECT (SELECT value ->> 'input_rows' FROM meta WHERE key = 'tallies') AS rows,
                     (SELECT count(*) FROM progress WHERE state IN (0, 1, 2)) AS known)
          WHERE rows > known
-         UNION ALL SELECT 'item ' || id || ' is in no known state' FROM progress JOIN items USING (seq)
+         UNION ALL SELECT 'item ' || id || ' is in an unknown state' FROM progress JOIN items USING (seq)
          WHERE state NOT IN (0, 1, 2)",
     ),
     (
-        "every finished item has its one line, every other has none",
-        "SELECT 'item ' || id || iif(state = 0, ' waits, but has a line', ' has ended, but has no line')
+        "every finished item has exactly one line, all others have none",
+        "SELECT 'item ' || id || iif(state = 0, ' is waiting, but has a line', ' has ended, but has no line')
          FROM progress JOIN items USING (seq) LEFT JOIN results ON results.n = result AND results.seq = progress.seq
          WHERE (state = 0) <> (results.n IS NULL)
-         UNION ALL SELECT 'line ' || results.n || ' belongs to no item''s end'
+         UNION ALL SELECT 'line ' || results.n || ' is not the result of any item'
          FROM results LEFT JOIN progress ON progress.seq = results.seq AND progress.result = results.n
          WHERE progress.seq IS NULL AND results.n NOT IN (SELECT n FROM superseded)",
     ),
     (
-        "every line says what its item says",
+        "every line agrees with its item",
         "SELECT 'the line of item ' || items.id || iif(json_valid(results.line),
-                    ' names ' || (results.line ->> 'id') || ' as ' || (results.line ->> 'status'), ' is no JSON')
+                    ' names ' || (results.line ->> 'id') || ' as ' || (results.line ->> 'status'), ' is not JSON')
          FROM progress JOIN items USING (seq) JOIN results ON results.n = result
          WHERE state <> 0 AND (NOT json_valid(results.line)
             OR (results.line ->> 'id', results.line ->> 'status') IS NOT (items.id, iif(state = 1, 'done', 'failed')))",
     ),
     (
-        "every line answers the question that its item asks",
+        "every line answers the request of its item",
         "SELECT 'the line of item ' || items.id || ' answers another request' FROM progress JOIN items USING (seq)
          JOIN results ON results.n = result
          WHERE state <> 0 AND json_valid(results.line) AND results.line ->> 'request_hash' NOT IN (lower(hex(hash)), '')",
@@ -77,8 +77,8 @@ pub(super) const INVARIANTS: [(&str, &str); 13] = [
          JOIN progress USING (seq) WHERE state <> 0",
     ),
     (
-        "every attempt is an item's, on a route, and counted",
-        "SELECT 'attempt ' || attempt || ' is nobody''s' FROM attempts
+        "every attempt belongs to an item and a route, and is counted",
+        "SELECT 'attempt ' || attempt || ' belongs to no item or route' FROM attempts
          WHERE seq NOT IN (SELECT seq FROM items) OR route NOT IN (SELECT id FROM routes)
          UNION ALL SELECT 'item ' || id || ' had ' || count(attempt) || ' attempts and counts ' || progress.attempts
          FROM progress JOIN items USING (seq) LEFT JOIN attempts ON attempts.seq = progress.seq
@@ -89,7 +89,7 @@ pub(super) const INVARIANTS: [(&str, &str); 13] = [
         "SELECT 'attempt ' || attempt || ' is both' FROM attempts JOIN in_flight USING (attempt)",
     ),
     (
-        "items are counted right by state",
+        "the counts of items by state are right",
         "SELECT 'items ' || min(seq) || ' to ' || max(seq) || ' are counted wrong'
          FROM progress LEFT JOIN blocks ON block = seq / 4096 GROUP BY seq / 4096
          HAVING (sum(state = 0), sum(state = 1), sum(state = 2)) IS NOT (max(waiting), max(done), max(failed))",

@@ -84,7 +84,7 @@ impl FromStr for Chord {
 }
 
 fn unknown_key_message(text: &str) -> String {
-    format!("\u{201c}{text}\u{201d} is no key; write it as the help does: p, P, Space, Enter, Up, F5, PgDn, ctrl-p")
+    format!("\u{201c}{text}\u{201d} is not a key; write it as the help does: p, P, Space, Enter, Up, F5, PgDn, ctrl-p")
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ impl Keymap {
         let mut applied: Vec<(Action, &str)> = Vec::new();
         for KeyOverride { action: name, keys, location: source_location } in overrides {
             let Some(action) = Action::from_binding_name(name) else {
-                errors.push(format!("{source_location}: there is no action {name}; the help names them all"));
+                errors.push(format!("{source_location}: there is no action {name}; the help lists them all"));
                 continue;
             };
             let mut chords = Vec::new();
@@ -166,7 +166,7 @@ mod tests {
             (&[key_override("pause", &["ctrl-c"], 6)], "keys.toml:6: ^C can't mean both"),
             (&[key_override("pause", &["q"], 7)], "keys.toml:7: q can't mean both"),
             (&[key_override("fly", &["f"], 8)], "keys.toml:8: there is no action fly"),
-            (&[key_override("pause", &["meta-x"], 9)], "keys.toml:9: \u{201c}meta-x\u{201d} is no key"),
+            (&[key_override("pause", &["meta-x"], 9)], "keys.toml:9: \u{201c}meta-x\u{201d} is not a key"),
             (&[key_override("pause", &["F7"], 1), key_override("help", &["F7"], 2)], "keys.toml:"),
             (
                 &[key_override("interrupt", &["F9"], 3), key_override("pause", &["ctrl-c"], 4)],

@@ -27,7 +27,7 @@ pub fn render_hard_pause(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
     let question = format!("Pause and abort {} in flight?", ctx.snapshot.totals.in_flight);
     let pause = ctx.state.keymap.key_label(Action::TogglePause);
     let consequence = format!(
-        "Those calls may have been billed; their items are sent again later. ({pause} pauses without aborting.)"
+        "Those requests may have been billed; their items are sent again later. ({pause} pauses without aborting.)"
     );
     let mut lines: Vec<Line<'_>> =
         wrap(&question, columns).into_iter().map(|line| Line::styled(line, ctx.style(StyleRole::Title))).collect();

@@ -106,21 +106,18 @@ fn glyph_legend(ctx: RenderCtx<'_>) -> Vec<Line<'static>> {
     };
     let until = WallTime::default();
     let conditions = [
-        (Condition::Ready, "can take work now"),
-        (
-            Condition::Limited { limit: String::new(), until: None },
-            "a limit of the minute, or of concurrency, is reached",
-        ),
+        (Condition::Ready, "ready for requests"),
+        (Condition::Limited { limit: String::new(), until: None }, "a per-minute or concurrency limit is reached"),
         (
             Condition::CoolingDown { until, cause: cause() },
-            "no requests until it ends: as the provider stated, or our backoff",
+            "no requests until it ends: stated by the provider, or our backoff",
         ),
         (Condition::Exhausted { until, cause: cause() }, "the day quota or the credit is spent"),
         (Condition::CircuitOpen { until, cause: cause() }, "failed too often in a row; one trial request when it ends"),
         (Condition::Disabled { since: until, cause: cause() }, "rejected by the provider; off until you switch it on"),
         (Condition::SwitchedOff { since: until }, "switched off by you"),
     ];
-    let mut lines = vec![Line::default(), Line::styled("Signs", ctx.style(StyleRole::Title))];
+    let mut lines = vec![Line::default(), Line::styled("Symbols", ctx.style(StyleRole::Title))];
     let mut push_row = |glyph: &'static str, role: StyleRole, label: &str, meaning: &'static str| {
         lines.push(Line::from(vec![
             ctx.span(format!("  {glyph} {label:<20}"), role),

@@ -36,7 +36,7 @@ pub fn lines(ctx: RenderCtx<'_>, subject: &InspectSubject, columns: usize) -> Ve
         }
     };
     if found.is_none() {
-        page.push_text("it has ended: the newest figures don't have it", StyleRole::Muted);
+        page.push_text("this is no longer in the current figures", StyleRole::Muted);
     }
     page.lines
 }
@@ -283,7 +283,7 @@ impl InspectPage<'_> {
 /// How to restore a key or a route that the provider refuses permanently.
 const fn operator_remedy(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::InvalidKey => "put the right secret where keys.toml takes it from, and start the same command again",
+        Outcome::InvalidKey => "correct the secret at the place that keys.toml names, then run the same command again",
         Outcome::KeyForbidden => "allow it at the provider (API enabled, models, addresses, terms), then switch it on",
         Outcome::QuotaExhaustedBilling => "use a tier that offers the model, then switch it on",
         Outcome::ModelNotFound => "correct the model's id in keys.toml, or get access to it at the provider",
@@ -294,7 +294,7 @@ const fn operator_remedy(outcome: Outcome) -> &'static str {
 /// The event that enables a disabled key or route again, other than the operator's command.
 const fn recovery_text(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::ModelNotFound | Outcome::QuotaExhaustedBilling => "at the next start that finds it listed",
+        Outcome::ModelNotFound | Outcome::QuotaExhaustedBilling => "at the next start, if the provider lists it",
         Outcome::InvalidKey | Outcome::KeyForbidden => "when its secret changes",
         // Disabled pending the operator's decision, or the quota is zero.
         _ => "at the next start",

@@ -140,13 +140,13 @@ impl InspectPage<'_> {
     }
 
     fn push_forecast(&mut self, forecast: &Forecast) {
-        self.push_heading("What is expected");
+        self.push_heading("Forecast");
         if let Some(text) = forecast_text::before_reset_text(self.ctx, forecast) {
             self.push_field("today", &text);
         }
-        let priced = if forecast.has_unpriced_items { ", and what models without a price cost" } else { "" };
+        let priced = if forecast.has_unpriced_items { ", plus models without a price" } else { "" };
         let tokens = compact(forecast.input_tokens + forecast.output_tokens);
-        self.push_field("still to spend", &format!("{}{priced}, {tokens} tokens", forecast.cost));
+        self.push_field("remaining cost", &format!("{}{priced}, {tokens} tokens", forecast.cost));
         for constraint_share in forecast.constraints.iter().take(4) {
             let pool = constraint_share
                 .pool
@@ -162,11 +162,11 @@ impl InspectPage<'_> {
         for saving in forecast.savings.iter().take(2) {
             let saved = match saving.time_saved {
                 Some(span) => format!("would save {}", rough_duration(span)),
-                None => "would let it finish at all".to_owned(),
+                None => "would let the run finish".to_owned(),
             };
             self.push_field(
                 "one more key",
-                &format!("like {}, in a project of its own, {saved}", one_line(&saving.similar_to)),
+                &format!("like {}, in its own project, {saved}", one_line(&saving.similar_to)),
             );
         }
     }

@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{dialogs::answer_hints, popup_area, render_popup_frame};
-use crate::domain::{RouteTarget, snapshot::Condition};
+use crate::domain::{RouteTarget, plural, snapshot::Condition};
 use crate::tui::{
     format::group_digits,
     keymap::KeyContext,
@@ -52,9 +52,9 @@ pub fn render(ctx: RenderCtx<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffe
     for (at, target) in plan.targets.iter().enumerate().skip(first).take(visible_targets) {
         let mark = ctx.glyphs().radio_button(at == plan.target_index);
         let text = match target {
-            None => "the cascade, like any other item".to_owned(),
-            Some(target) if target.key.is_none() => format!("{target} alone, on any key"),
-            Some(target) => format!("{target} alone"),
+            None => "to the cascade, like any other item".to_owned(),
+            Some(target) if target.key.is_none() => format!("only to {target}, with any key"),
+            Some(target) => format!("only to {target}"),
         };
         let mut spans = vec![Span::raw(format!("  {mark} {}", one_line(&text)))];
         if let Some(condition) = target.as_ref().and_then(|target| unready_condition(ctx, target)) {
@@ -122,18 +122,21 @@ fn push_preview(
     let mut push_line =
         |message: String, role: StyleRole| lines.push(Line::styled(ctx.truncated(&message, columns), ctx.style(role)));
     let (groups, count) = match plan.preview() {
-        None => return push_line("looking what that is".to_owned(), StyleRole::Muted),
+        None => return push_line("looking up the items".to_owned(), StyleRole::Muted),
         Some(Err(message)) => {
             return push_line(format!("can't read the failed items: {}", one_line(message)), StyleRole::Bad);
         }
-        Some(Ok((_, 0))) => return push_line("no failed item is meant by this".to_owned(), StyleRole::Warn),
+        Some(Ok((_, 0))) => return push_line("no failed item matches this".to_owned(), StyleRole::Warn),
         Some(Ok(found)) => found,
     };
-    let items = if count == 1 { "item is" } else { "items are" };
     // If the preview is outdated, the count is not exact until the next answer of the database.
     let approximately = if plan.is_outdated(&ctx.snapshot.totals) { "about " } else { "" };
     push_line(
-        format!("{approximately}{} failed {items} sent again, and cost again:", group_digits(count)),
+        format!(
+            "{approximately}{} failed {} will be sent again, and billed again:",
+            group_digits(count),
+            plural(count, "item")
+        ),
         StyleRole::Text,
     );
     for group in groups.iter().take(max_groups) {
@@ -145,12 +148,12 @@ fn push_preview(
     }
     let listed: u64 = groups.iter().take(max_groups).map(|group| group.count).sum();
     if count > listed {
-        push_line(format!("  {:>6}  of other reasons", group_digits(count - listed)), StyleRole::Muted);
+        push_line(format!("  {:>6}  for other reasons", group_digits(count - listed)), StyleRole::Muted);
     }
     let cost = match estimated_cost(plan, count, ctx.snapshot) {
-        Some(usd) if usd > 0.0 => format!("About ${usd:.4}, by what an answer has cost there so far."),
-        Some(_) => "At no price, as answers there have been so far.".to_owned(),
-        None => "What it costs there is not known yet: nothing was answered.".to_owned(),
+        Some(usd) if usd > 0.0 => format!("cost: about ${usd:.4}, from answers there so far"),
+        Some(_) => "cost: none, since answers there have been free so far".to_owned(),
+        None => "cost: unknown, since there is no answer yet".to_owned(),
     };
     push_line(cost, StyleRole::Text);
 }

@@ -28,7 +28,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let areas = chart_areas(area);
     let columns = areas[0].width.saturating_sub(SCALE_COLUMNS);
     let Some(series) = ctx.state.history.series(usize::from(columns)) else {
-        return render_empty(ctx, "charts begin with the next few seconds", area, buf);
+        return render_empty(ctx, "charts start in a few seconds", area, buf);
     };
     for (chart, place) in charts(ctx, &series, usize::from(areas[0].width)).iter().zip(areas) {
         chart.render(ctx.style(StyleRole::Muted), ctx.glyphs(), place, buf);

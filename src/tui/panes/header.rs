@@ -171,7 +171,7 @@ fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>
 fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
     let (state, snapshot, totals) = (ctx.state, ctx.snapshot, ctx.snapshot.totals);
     if state.engine_gone && !snapshot.state.is_over() {
-        return ("the engine has stopped; these are its last figures".to_owned(), StyleRole::Bad);
+        return ("the engine has stopped; these are the last figures".to_owned(), StyleRole::Bad);
     }
     let role = StyleRole::from(&snapshot.state);
     let text = match &snapshot.state {

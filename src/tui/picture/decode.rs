@@ -32,7 +32,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DecodedImage, String> {
     let (format, name) = detect_format(bytes)?;
     let decode_error = |error: &ImageError| match error {
         ImageError::Limits(_) => {
-            format!("the {name} picture is too large to be shown here ({MAX_MEGAPIXELS} megapixels at most)")
+            format!("the {name} picture is too large to show ({MAX_MEGAPIXELS} megapixels at most)")
         }
         _ => format!("the {name} picture is damaged: {error}"),
     };
@@ -49,8 +49,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DecodedImage, String> {
     }
     if u64::from(width) * u64::from(height) > MAX_MEGAPIXELS * 1_000_000 {
         return Err(format!(
-            "the {name} picture is {width} x {height} pixels, too many to be shown here ({MAX_MEGAPIXELS} million at \
-             most)"
+            "the {name} picture is {width} x {height} pixels, too many to show ({MAX_MEGAPIXELS} million at most)"
         ));
     }
     // Takes the memory for the result off the limit, so that it counts together with the decoder's own.
@@ -79,7 +78,7 @@ fn detect_format(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
         Ok(format @ ImageFormat::WebP) => Ok((format, "WebP")),
         Ok(format @ ImageFormat::Bmp) => Ok((format, "BMP")),
         Ok(format @ ImageFormat::Tiff) => Ok((format, "TIFF")),
-        _ => Err("this is no picture that is known here".to_owned()),
+        _ => Err("this is not a supported picture format".to_owned()),
     }
 }
 
@@ -177,7 +176,7 @@ mod tests {
         truncated.truncate(50);
         let cases: [(&[u8], &str); 7] = [
             (b"", "is empty"),
-            (b"hello, I am a text that is called cat.png", "no picture that is known"),
+            (b"hello, I am a text that is called cat.png", "not a supported picture format"),
             (&truncated, "the PNG picture is damaged"),
             (b"\xff\xd8\xff", "the JPEG picture is damaged"),
             (b"\0\0\0\x1cftypavif", "AVIF picture, which this screen can't show"),

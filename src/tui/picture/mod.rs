@@ -94,9 +94,9 @@ async fn run_on_thread<T: Send + 'static>(
     });
     match spawned {
         Ok(_) => result_receiver.await.unwrap_or_else(|_| {
-            Err("the picture can't be decoded: the decoder failed at it; the log (7) has its words".to_owned())
+            Err("the picture can't be decoded: the decoder crashed; see the log (7) for details".to_owned())
         }),
-        Err(error) => Err(format!("the picture can't be decoded: no thread could be started for it ({error})")),
+        Err(error) => Err(format!("the picture can't be decoded: can't start a thread for it ({error})")),
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn a_decoder_that_panics_gives_an_error() {
         let failed = run_on_thread::<()>(|| panic!("index out of bounds")).await;
-        assert!(failed.unwrap_err().contains("the decoder failed"));
+        assert!(failed.unwrap_err().contains("the decoder crashed"));
         assert_eq!(run_on_thread(|| Ok(7)).await, Ok(7));
     }
 }

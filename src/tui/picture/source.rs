@@ -32,12 +32,12 @@ pub(super) fn read_bytes(image: &Image) -> Result<Vec<u8>, String> {
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let describe_error = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "the picture may not be read by this user".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user has no permission to read the picture".to_owned(),
         _ => format!("the picture can't be read: {error}"),
     };
     let metadata = std::fs::metadata(path).map_err(describe_error)?;
     if !metadata.is_file() {
-        return Err("this is not a file".to_owned());
+        return Err("this is not a regular file".to_owned());
     }
     if metadata.len() > MAX_BYTES {
         return Err(too_large_message(metadata.len()));
@@ -60,7 +60,7 @@ fn decode_base64(base64: &str) -> Result<Vec<u8>, String> {
 }
 
 fn too_large_message(bytes: u64) -> String {
-    format!("{} MiB are too many to be shown here ({MAX_MIB} at most)", bytes.div_ceil(1024 * 1024))
+    format!("{} MiB is too large to show ({MAX_MIB} MiB at most)", bytes.div_ceil(1024 * 1024))
 }
 
 #[cfg(test)]
@@ -84,10 +84,10 @@ mod tests {
         let at = |name: &str| directory.path().join(name);
         let words = |name: &str| read_bytes(&Image::File(at(name))).unwrap_err();
         assert!(words("gone.png").ends_with("gone.png: the picture does not exist"));
-        assert!(words("").ends_with("this is not a file"));
+        assert!(words("").ends_with("this is not a regular file"));
         nix::unistd::mkfifo(&at("pipe.png"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(words("pipe.png").ends_with("this is not a file"));
+        assert!(words("pipe.png").ends_with("this is not a regular file"));
         File::create(at("vast.png")).unwrap().set_len(3 << 30).unwrap();
-        assert!(words("vast.png").ends_with("vast.png: 3072 MiB are too many to be shown here (64 at most)"));
+        assert!(words("vast.png").ends_with("vast.png: 3072 MiB is too large to show (64 MiB at most)"));
     }
 }

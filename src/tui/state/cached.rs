@@ -39,8 +39,8 @@ impl<T> CachedAnswer<T> {
         page: Result<Page, String>,
         extract: impl FnOnce(Page) -> Option<(T, bool)>,
     ) -> Self {
-        let extracted = page
-            .and_then(|page| extract(page).ok_or_else(|| "the run's database answered another question".to_owned()));
+        let extracted =
+            page.and_then(|page| extract(page).ok_or_else(|| "the run's database sent an unexpected reply".to_owned()));
         match extracted {
             Ok((content, is_outdated)) => {
                 Self { data_version: if is_outdated { DataVersion(None) } else { data_version }, content: Ok(content) }

@@ -14,7 +14,7 @@ const MAX_COPY_BYTES: usize = 64 * 1024;
 
 pub(super) fn copy(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     let Some((label, text)) = copyable_selection(state, snapshot) else {
-        state.toasts.push("nothing is selected that could be copied", ToastLevel::Rejected, state.ui_elapsed);
+        state.toasts.push("nothing that can be copied is selected", ToastLevel::Rejected, state.ui_elapsed);
         return Vec::new();
     };
     if text.is_empty() {

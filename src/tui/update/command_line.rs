@@ -37,7 +37,7 @@ struct CommandSpec {
 impl CommandSpec {
     fn usage_error(&self, rest: &str) -> String {
         let typed = if rest.is_empty() { String::new() } else { format!(", not {rest}") };
-        format!("{} takes {}{typed}", self.name, self.expects)
+        format!("{} expects {}{typed}", self.name, self.expects)
     }
 }
 
@@ -50,8 +50,8 @@ const COMMANDS: [CommandSpec; 12] = [
     CommandSpec {
         name: "in-flight",
         usage: "in-flight N",
-        expects: "a whole number from 1 up (pause stops sending)",
-        description: "most attempts in flight at once",
+        expects: "a whole number, at least 1 (pause stops sending)",
+        description: "maximum number of attempts in flight",
     },
     CommandSpec {
         name: "budget",
@@ -62,8 +62,8 @@ const COMMANDS: [CommandSpec; 12] = [
     CommandSpec {
         name: "strategy",
         usage: "strategy NAME",
-        expects: "the name of one",
-        description: "which of the ready routes an item takes",
+        expects: "a strategy's name",
+        description: "which of the ready routes an item uses",
     },
     CommandSpec {
         name: "order",
@@ -81,7 +81,7 @@ const COMMANDS: [CommandSpec; 12] = [
         name: "on-exhausted",
         usage: "on-exhausted stop | wait",
         expects: "stop or wait",
-        description: "when everything is out for the day",
+        description: "when all day quotas are spent",
     },
     CommandSpec {
         name: "key",
@@ -105,7 +105,7 @@ const COMMANDS: [CommandSpec; 12] = [
         name: "replay-outcome",
         usage: "replay-outcome NAME",
         expects: "an outcome, like timeout",
-        description: "queue items that failed like this again",
+        description: "queue the items with this outcome again",
     },
     CommandSpec {
         name: FIND_COMMAND,
@@ -116,7 +116,7 @@ const COMMANDS: [CommandSpec; 12] = [
     CommandSpec {
         name: ITEM_COMMAND,
         usage: "item N",
-        expects: "an item's place in the input, from 1 up",
+        expects: "an item's position in the input, at least 1",
         description: "the N-th item of the input",
     },
 ];

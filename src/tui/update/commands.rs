@@ -35,13 +35,13 @@ pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result
             let fewer = requested_max_in_flight(state, snapshot).saturating_sub(1);
             if fewer == 0 {
                 return Err(format!(
-                    "one in flight is the least; {} pauses",
+                    "at least one must be in flight; {} pauses",
                     state.keymap.key_label(Action::TogglePause)
                 ));
             }
             Ok(Command::SetMaxInFlight { max_in_flight: fewer })
         }
-        _ => Err(format!("{} is no command", action.help_text())),
+        _ => Err(format!("{} is not a command", action.help_text())),
     }
 }
 
@@ -115,7 +115,7 @@ fn clear_cooldowns_command(state: &State, snapshot: &Snapshot) -> Result<Command
         Some(InspectSubject::Model(_) | InspectSubject::Run) | None => None,
     };
     let pane_hint = || pane_labels(state, &[Pane::Keys, Pane::Cooldowns]);
-    let key = key.ok_or_else(|| format!("select the key whose cooldowns are to end ({})", pane_hint()))?;
+    let key = key.ok_or_else(|| format!("select the key whose cooldowns to clear ({})", pane_hint()))?;
     Ok(Command::ClearCooldowns { key })
 }
 
@@ -128,7 +128,7 @@ fn pane_labels(state: &State, panes: &[Pane]) -> String {
 fn probe_command(state: &State, snapshot: &Snapshot) -> Result<Command, String> {
     match state.selected_subject(snapshot) {
         Some(InspectSubject::Key(key) | InspectSubject::Route { key, .. }) => Ok(Command::ProbeKey { key }),
-        _ => Err(format!("select the key to be tested ({})", pane_labels(state, &[Pane::Keys, Pane::Routes]))),
+        _ => Err(format!("select the key to test ({})", pane_labels(state, &[Pane::Keys, Pane::Routes]))),
     }
 }
 
@@ -140,7 +140,7 @@ fn replay_command(state: &State) -> Result<Command, String> {
     };
     let row = row.ok_or("no item is selected")?;
     if row.state != ItemState::Failed {
-        return Err(format!("item {} is {}; only failed items are replayed", row.id, row.state.name()));
+        return Err(format!("item {} is {}; only failed items can be replayed", row.id, row.state.name()));
     }
     Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], ..ReplayFilter::default() }, target: None })
 }

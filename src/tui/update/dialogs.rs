@@ -99,8 +99,12 @@ fn perform_in_replay(
                 state.overlay = None;
                 return Some(send_command(state, snapshot, plan.command()));
             }
-            Some(Ok(_)) => state.toasts.push("no failed item is meant by this", ToastLevel::Rejected, state.ui_elapsed),
-            _ => state.toasts.push("still looking what that would send", ToastLevel::Rejected, state.ui_elapsed),
+            Some(Ok(_)) => state.toasts.push("no failed item matches this", ToastLevel::Rejected, state.ui_elapsed),
+            _ => state.toasts.push(
+                "still looking up which items that would send",
+                ToastLevel::Rejected,
+                state.ui_elapsed,
+            ),
         },
         _ => return None,
     }

@@ -14,7 +14,7 @@ pub(super) fn open_selected(state: &mut State, snapshot: &Snapshot) {
     match (item_at(state, snapshot, index), pane) {
         (Some(seq), _) => show_item(state, snapshot, index, seq),
         (None, Pane::Events) => {
-            state.toasts.push("this event is about no single item", ToastLevel::Rejected, state.ui_elapsed);
+            state.toasts.push("this event is not about a single item", ToastLevel::Rejected, state.ui_elapsed);
         }
         (None, Pane::Items | Pane::Failures) => {}
         (None, _) => state.toggle_zoom(),

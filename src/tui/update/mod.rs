@@ -165,7 +165,7 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
     }
     if is_too_small(state) && !works_without_panes(action) {
         let quit = state.keymap.key_label(Action::Quit);
-        state.toasts.push(format!("no room for that here; {quit} quits"), ToastLevel::Rejected, state.ui_elapsed);
+        state.toasts.push(format!("the screen is too small; {quit} quits"), ToastLevel::Rejected, state.ui_elapsed);
         return Vec::new();
     }
     if action != Action::Interrupt
@@ -215,7 +215,7 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
         Action::TogglePictures => images::toggle_images(state),
         Action::Undo => match state.undo.pop() {
             Some(command) => return send_undo(state, command),
-            None => state.toasts.push("nothing of yours is left to undo", ToastLevel::Rejected, state.ui_elapsed),
+            None => state.toasts.push("there is nothing left to undo", ToastLevel::Rejected, state.ui_elapsed),
         },
         Action::Replay if !state.items.marks.is_empty() && state.detail.is_none() => replay::open_plan(state, snapshot),
         Action::OpenReplay => replay::open_plan(state, snapshot),
@@ -239,8 +239,11 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
         Action::Suspend => return vec![Effect::Suspend],
         Action::ToggleMouse => {
             state.mouse_captured = !state.mouse_captured;
-            let message =
-                if state.mouse_captured { "the mouse is the dashboard's" } else { "the mouse is the terminal's" };
+            let message = if state.mouse_captured {
+                "the dashboard captures the mouse"
+            } else {
+                "the terminal has the mouse: select text with it"
+            };
             state.toasts.push(message, ToastLevel::Success, state.ui_elapsed);
             return vec![Effect::CaptureMouse(state.mouse_captured)];
         }

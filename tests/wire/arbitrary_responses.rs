@@ -1,4 +1,4 @@
-//! Generated statuses, headers and bodies: the classification is always sane.
+//! Generated statuses, headers and bodies: every classification keeps its invariants.
 
 use cascadeck::{
     domain::{Api, Outcome, OutcomeAction},
@@ -122,25 +122,25 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn anything_gets_a_sane_verdict(api in any_api(), status: u16, known in prop::option::of(200u16..600), headers in any_headers(), body in any_body()) {
+    fn an_arbitrary_response_is_classified_sanely(api in any_api(), status: u16, known in prop::option::of(200u16..600), headers in any_headers(), body in any_body()) {
         let status = known.unwrap_or(status);
         let secrets = [SecretString::from("correct horse")];
         let response = ProviderResponse { status, headers: &headers, body: &body, received_at: NOON, secrets: &secrets };
-        let verdict = classify(api, &TransportResult::Response(response));
-        prop_assert_eq!(verdict.status, Some(status));
-        prop_assert!(verdict.message.chars().count() <= 500);
-        prop_assert!(!verdict.message.chars().any(char::is_control));
-        prop_assert!(!verdict.rule.is_empty());
-        prop_assert!(verdict.answer.is_none() || verdict.action == OutcomeAction::Complete);
-        prop_assert!(verdict.answer.as_ref().is_none_or(|answer| !answer.text.trim().is_empty()));
-        prop_assert!(verdict.outcome != Outcome::Ok || (200..300).contains(&status));
-        prop_assert!(verdict.retry_after.is_none_or(|hint| !hint.delay.is_zero()));
+        let result = classify(api, &TransportResult::Response(response));
+        prop_assert_eq!(result.status, Some(status));
+        prop_assert!(result.message.chars().count() <= 500);
+        prop_assert!(!result.message.chars().any(char::is_control));
+        prop_assert!(!result.rule.is_empty());
+        prop_assert!(result.answer.is_none() || result.action == OutcomeAction::Complete);
+        prop_assert!(result.answer.as_ref().is_none_or(|answer| !answer.text.trim().is_empty()));
+        prop_assert!(result.outcome != Outcome::Ok || (200..300).contains(&status));
+        prop_assert!(result.retry_after.is_none_or(|hint| !hint.delay.is_zero()));
     }
 
     #[test]
-    fn explain_takes_any_body(api in any_api(), status in prop::option::of(100u16..1_000), body in any_body()) {
+    fn explain_accepts_any_body(api in any_api(), status in prop::option::of(100u16..1_000), body in any_body()) {
         let body = serde_json::from_slice(&body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body)));
-        let told = explain(api, &json!({"status": status, "headers": {}, "body": body}));
-        prop_assert!(told.is_ok());
+        let explanation = explain(api, &json!({"status": status, "headers": {}, "body": body}));
+        prop_assert!(explanation.is_ok());
     }
 }
