@@ -9,7 +9,7 @@ mod money;
 mod pool_state;
 
 use crate::domain::{
-    QuotaDay, SpillTo, WhenLimited,
+    QuotaDay, SpillRule,
     forecast::{Constraint, StopReason},
 };
 
@@ -328,40 +328,17 @@ impl<'a> FluidSim<'a> {
     fn fill_class(&mut self, class: usize, mut in_flight_room: f64) -> (f64, f64, bool) {
         let input = self.input;
         let routes = &input.classes[class].routes;
-        let is_day_exhausted = |states: &[PoolState], route: u32| {
-            let state = &states[input.routes[route as usize].pool];
-            state.left_today - state.used_in_step < 1.0
-        };
-        let is_strict = input.when_limited == WhenLimited::Wait;
-        let mut cursor_route = None;
-        if is_strict {
-            let count = input.routes.len();
-            let usable = |index: &usize| {
-                input.routes[*index].available_in.is_some()
-                    && !is_day_exhausted(&self.pools, *index as u32)
-                    && routes.contains(&(*index as u32))
-            };
-            match (0..count).map(|step| (self.cursor + step) % count).find(usable) {
-                Some(index) => self.cursor = index,
-                None => return (0.0, 0.0, false),
-            }
-            let is_affordable = |index: &usize| usable(index) && self.budgets.affordable_requests(class, *index) >= 1.0;
-            cursor_route = (0..count).map(|step| (self.cursor + step) % count).find(is_affordable);
-        }
-        let only_model = (!is_strict && input.spill_to == SpillTo::SameModel).then(|| {
-            let serves = |route: &&u32| {
-                !is_day_exhausted(&self.pools, **route)
-                    && self.budgets.affordable_requests(class, **route as usize) >= 1.0
-            };
-            routes.iter().find(serves).map(|route| input.routes[*route as usize].model)
+        let rule = SpillRule::new(input.when_limited, input.spill_to, false);
+        let allowed = rule.allowed(|| match rule {
+            SpillRule::FromCursor => self.route_at_cursor(class),
+            _ => routes.iter().copied().find(|route| self.has_quota(*route) && self.has_budget(class, *route)),
         });
         let (mut sent, mut possible) = (0.0, 0.0);
         for &index in routes {
             let route = &input.routes[index as usize];
             let is_unavailable = route.available_in.is_none_or(|available_in| available_in > self.now_secs + EPSILON);
-            let is_forbidden = (is_strict && Some(index as usize) != cursor_route)
-                || only_model.is_some_and(|only| only != Some(route.model));
-            if is_unavailable || is_forbidden {
+            let is_allowed = allowed.allows(index, |route| input.routes[route as usize].model);
+            if is_unavailable || !is_allowed {
                 continue;
             }
             let affordable = self.budgets.affordable_requests(class, index as usize);
@@ -384,8 +361,35 @@ impl<'a> FluidSim<'a> {
                 break;
             }
         }
-        let may_use_others = (is_strict || only_model.is_some()) && sent > 0.0;
+        let may_use_others = rule != SpillRule::Any && sent > 0.0;
         (sent, possible, may_use_others)
+    }
+
+    /// Whether today's quota of the route's pool has room for a request.
+    fn has_quota(&self, route: u32) -> bool {
+        let pool = &self.pools[self.input.routes[route as usize].pool];
+        pool.left_today - pool.used_in_step >= 1.0
+    }
+
+    fn has_budget(&self, class: usize, route: u32) -> bool {
+        self.budgets.affordable_requests(class, route as usize) >= 1.0
+    }
+
+    /// The strict pipeline's route: the first from the cursor on that the class may use, that has quota left today and
+    /// that there is money for. Moves the cursor past routes without quota.
+    fn route_at_cursor(&mut self, class: usize) -> Option<u32> {
+        let count = self.input.routes.len();
+        let routes = &self.input.classes[class].routes;
+        let is_usable = |route: &u32| {
+            self.input.routes[*route as usize].available_in.is_some()
+                && self.has_quota(*route)
+                && routes.contains(route)
+        };
+        let from = |cursor: usize| (0..count).map(move |step| ((cursor + step) % count) as u32);
+        let cursor = from(self.cursor).find(is_usable)? as usize;
+        let route = from(cursor).filter(is_usable).find(|route| self.has_budget(class, *route));
+        self.cursor = cursor;
+        route
     }
 
     fn record_sent(&mut self, class: usize, route: usize, amount: f64) {
