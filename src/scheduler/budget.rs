@@ -31,7 +31,8 @@ pub struct RunBudget {
     spend: RunSpend,
     /// The run's cap on spending per UTC day.
     day: Budget,
-    keys: Vec<Budget>,
+    /// By key; `None` for keys without caps.
+    keys: Vec<Option<Box<Budget>>>,
 }
 
 impl RunBudget {
@@ -39,7 +40,7 @@ impl RunBudget {
         Self {
             spend: RunSpend::default(),
             day: Budget::new(SpendLimits { max_usd: None, max_usd_per_day }),
-            keys: keys.map(Budget::new).collect(),
+            keys: keys.map(|caps| Some(Box::new(Budget::new(caps))).filter(|budget| budget.is_capped())).collect(),
         }
     }
 
@@ -51,8 +52,9 @@ impl RunBudget {
         &self.day
     }
 
-    pub fn key(&self, key: KeyId) -> &Budget {
-        &self.keys[key.index()]
+    /// The budget of a key; `None` if it has no caps.
+    pub fn key(&self, key: KeyId) -> Option<&Budget> {
+        self.keys[key.index()].as_deref()
     }
 
     /// Whether a worst case fits all caps: `max_usd` of the run, the day's and the key's.
@@ -60,13 +62,16 @@ impl RunBudget {
         if max_usd.is_some_and(|cap| self.spend.committed() + worst_case > cap) {
             return Admission::Never;
         }
-        self.day.admission(now.wall, worst_case).and(self.key(key).admission(now.wall, worst_case), now)
+        let day = self.day.admission(now.wall, worst_case);
+        self.key(key).map_or(day, |budget| day.and(budget.admission(now.wall, worst_case), now))
     }
 
     pub fn reserve(&mut self, key: KeyId, worst_case: Money) {
         self.spend.reserved += worst_case;
         self.day.reserve(worst_case);
-        self.keys[key.index()].reserve(worst_case);
+        if let Some(budget) = &mut self.keys[key.index()] {
+            budget.reserve(worst_case);
+        }
     }
 
     /// Replaces a reservation by the cost of the attempt, and what else it may have cost.
@@ -75,7 +80,9 @@ impl RunBudget {
         self.spend.spent += cost;
         self.spend.at_risk += at_risk;
         self.day.commit(now.wall, reserved, cost + at_risk);
-        self.keys[key.index()].commit(now.wall, reserved, cost + at_risk);
+        if let Some(budget) = &mut self.keys[key.index()] {
+            budget.commit(now.wall, reserved, cost + at_risk);
+        }
     }
 
     /// Sets what earlier processes spent.
@@ -87,8 +94,8 @@ impl RunBudget {
     /// exists. Calls must come in time order.
     pub fn restore_spend(&mut self, now: Now, key: Option<KeyId>, at: WallTime, committed: Money) {
         self.day.restore_spend(now.wall, at, committed);
-        if let Some(key) = key {
-            self.keys[key.index()].restore_spend(now.wall, at, committed);
+        if let Some(budget) = key.and_then(|key| self.keys[key.index()].as_mut()) {
+            budget.restore_spend(now.wall, at, committed);
         }
     }
 }

@@ -439,7 +439,7 @@ impl Scheduler {
         self.mark_lease_needed(pool);
         let reservation = Reservation { class, item, route: id, created_at: now, sent_at: now, tokens, max_cost };
         self.reservations.insert(attempt, reservation);
-        self.routing.on_dispatch(&self.fleet, class, id);
+        self.routing.on_dispatch(&mut self.fleet, class, id);
         planned
     }
 
@@ -454,11 +454,10 @@ impl Scheduler {
         if !keeps_backups_idle && !restricts_routes {
             return false;
         }
-        let key_budget = self.budget.key(self.fleet.route(id).key);
         let pool = self.fleet.pool_of(id);
         policy.max_usd.is_some()
             || self.budget.day().is_capped()
-            || key_budget.is_capped()
+            || self.budget.key(self.fleet.route(id).key).is_some()
             || pool.has_daily_token_limit()
             || matches!(pool.availability(now), Availability::DailyLimitReached { .. })
     }

@@ -88,6 +88,9 @@ impl SharedQuotaDetector {
     /// Handles an admitted request on `pool`: clears its pairs that together admitted clearly more than one quota
     /// allows.
     pub fn on_success(&mut self, pool: PoolId, usage: impl Fn(PoolId) -> PoolUsage) {
+        if self.pairs.is_empty() {
+            return;
+        }
         let admitted = |pool: PoolId| {
             let PoolUsage { used, in_flight, .. } = usage(pool);
             used.saturating_sub(in_flight)

@@ -310,7 +310,7 @@ impl Scheduler {
         KeyInput {
             name: key.name.clone(),
             kind: (key.provider.index(), key.models.clone()),
-            budget: self.budget.key(id).forecast_input(now.wall),
+            budget: self.budget.key(id).map(|budget| budget.forecast_input(now.wall)).unwrap_or_default(),
         }
     }
 

@@ -96,6 +96,7 @@ impl Fleet {
                     rejections: Rejections::default(),
                     last_accepted_at: None,
                     latency: LatencyAverage::default(),
+                    last_use_number: 0,
                 });
             }
             self.keys.push(KeyState {

@@ -103,6 +103,8 @@ pub struct RouteState {
     pub rejections: Rejections,
     pub last_accepted_at: Option<MonoTime>,
     pub latency: LatencyAverage,
+    /// The number of this process's attempts up to its last use; 0 before the first use.
+    pub last_use_number: u64,
 }
 
 /// Assumed output tokens before a model has answered.

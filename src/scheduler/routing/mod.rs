@@ -44,8 +44,6 @@ pub struct Routing {
     rotation_day: Option<i64>,
     /// The number of attempts planned so far, to order routes by last use.
     dispatch_count: u64,
-    /// By route: the value of `dispatch_count` at its last use; 0 before the first use.
-    last_uses: Vec<u64>,
     /// Whether any class uses a strategy that needs measurements.
     uses_stats: bool,
 }
@@ -65,7 +63,6 @@ impl Routing {
             readiness: Readiness::new(routes),
             rotation_day: None,
             dispatch_count: 0,
-            last_uses: vec![0; routes],
             uses_stats: false,
         };
         routing.rebuild(fleet, policy);
@@ -239,7 +236,7 @@ impl Routing {
         RouteStats {
             weight,
             health_weight: u64::from(key.health.weight()) * weight,
-            last_use_number: self.last_uses[id.index()],
+            last_use_number: route.last_use_number,
             latency_micros,
         }
     }
@@ -261,9 +258,9 @@ impl Routing {
     }
 
     /// Records that a route was chosen for an item of `class`.
-    pub fn on_dispatch(&mut self, fleet: &Fleet, class: usize, id: RouteId) {
+    pub fn on_dispatch(&mut self, fleet: &mut Fleet, class: usize, id: RouteId) {
         self.dispatch_count += 1;
-        self.last_uses[id.index()] = self.dispatch_count;
+        fleet.route_mut(id).last_use_number = self.dispatch_count;
         for (index, state) in self.classes.iter_mut().enumerate() {
             state.on_used(id, index == class);
         }
