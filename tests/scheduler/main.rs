@@ -1,5 +1,6 @@
 //! The scheduler in a simulated world with a virtual clock.
 
+mod allocations;
 mod bottleneck;
 mod clock_jumps;
 mod forecast;
