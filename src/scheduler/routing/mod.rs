@@ -3,6 +3,7 @@
 mod allowed_routes;
 mod bitset;
 mod by_model;
+mod class_key;
 mod class_routes;
 mod fastest;
 mod health_weighted;
@@ -28,7 +29,8 @@ use readiness::Readiness;
 use selector::RouteStats;
 
 pub use allowed_routes::RouteAllowance;
-pub use class_routes::{ClassKey, ClassRoutes};
+pub use class_key::ClassKey;
+pub use class_routes::ClassRoutes;
 pub use selector::RouteSearch;
 
 /// Classes are numbered in the order of their creation, as in [`super::queue::Queue`].
