@@ -26,7 +26,7 @@ pub enum LimitKnowledge {
 
 /// An outage of one provider.
 #[derive(Clone, Copy, Debug)]
-pub struct Outage {
+pub struct PlannedOutage {
     pub provider: usize,
     /// Seconds from the start.
     pub from: u64,
@@ -47,7 +47,7 @@ pub struct WorldPlan {
     pub items: u64,
     /// Probability of a fault per request.
     pub fault_rate: f64,
-    pub outages: Vec<Outage>,
+    pub outages: Vec<PlannedOutage>,
     /// Percentage of items that always fail.
     pub poison_percent: u64,
     pub retry_after_style: RetryAfterStyle,
@@ -166,7 +166,7 @@ impl WorldPlan {
             .map(|_| {
                 let from = random.u64(0..7_200);
                 let provider = random.usize(0..providers.len());
-                Outage { provider, from, until: from + random.u64(1..3_600), kind: random.u8(0..4) }
+                PlannedOutage { provider, from, until: from + random.u64(1..3_600), kind: random.u8(0..4) }
             })
             .collect();
         let fast = Duration::from_millis(random.u64(20..800));

@@ -1,28 +1,16 @@
 //! The routes of one class of items, which of them may be ready, and the strategy that chooses among them.
 
 use crate::{
-    domain::{RouteId, RouteTarget},
+    domain::RouteId,
     scheduler::{fleet::Fleet, queue::QueuedItem},
 };
 
 use super::{
     bitset::BitSet,
+    class_key::ClassKey,
     ranking::Candidates,
     selector::{ModelStats, RouteSearch, RouteSelector, RouteStats, SearchInput},
 };
-
-/// The properties that items of one class have in common. There are at most (models + 1) x (rules + 1) x 2 classes,
-/// plus those of items that the operator sent to a required target.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ClassKey {
-    pub needs_vision: bool,
-    /// A model name that the fleet has.
-    pub preferred_model: Option<String>,
-    /// Index into the policy's rules.
-    pub rule: Option<usize>,
-    /// The only target allowed, if the operator sent the items there.
-    pub required_target: Option<RouteTarget>,
-}
 
 #[derive(Debug)]
 pub struct ClassRoutes {

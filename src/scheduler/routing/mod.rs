@@ -3,6 +3,7 @@
 mod allowed_routes;
 mod bitset;
 mod by_model;
+mod class_key;
 mod class_routes;
 mod fastest;
 mod health_weighted;
@@ -28,7 +29,8 @@ use readiness::Readiness;
 use selector::RouteStats;
 
 pub use allowed_routes::RouteAllowance;
-pub use class_routes::{ClassKey, ClassRoutes};
+pub use class_key::ClassKey;
+pub use class_routes::ClassRoutes;
 pub use selector::RouteSearch;
 
 /// Classes are numbered in the order of their creation, as in [`super::queue::Queue`].
@@ -100,14 +102,14 @@ impl Routing {
         if let Some(index) = self.classes.iter().position(|class| *class.key() == key) {
             return (index, false);
         }
-        let class = self.build_class(fleet, &self.ranking_rule(fleet, policy), key);
+        let class = Self::build_class(fleet, &self.ranking_rule(fleet, policy), key);
         self.uses_stats |= class.uses_stats();
         self.classes.push(class);
         (self.classes.len() - 1, true)
     }
 
-    fn build_class(&self, fleet: &Fleet, ranking: &Ranking<'_>, key: ClassKey) -> ClassRoutes {
-        let candidates = ranking.candidates(&key, |route| self.route_stats(fleet, route));
+    fn build_class(fleet: &Fleet, ranking: &Ranking<'_>, key: ClassKey) -> ClassRoutes {
+        let candidates = ranking.candidates(&key, |route| route_stats(fleet, route));
         ClassRoutes::new(key, candidates, fleet.routes().len())
     }
 
@@ -120,7 +122,7 @@ impl Routing {
     pub fn rebuild(&mut self, fleet: &Fleet, policy: &Policy) {
         let cursor_route = self.cursor_route();
         let ranking = self.ranking_rule(fleet, policy);
-        let classes = self.classes.iter().map(|class| self.build_class(fleet, &ranking, class.key().clone()));
+        let classes = self.classes.iter().map(|class| Self::build_class(fleet, &ranking, class.key().clone()));
         let classes: Vec<ClassRoutes> = classes.collect();
         self.ranking = ranking.all_routes();
         self.uses_stats = classes.iter().any(ClassRoutes::uses_stats);
@@ -221,32 +223,12 @@ impl Routing {
         self.readiness.next_wakeup()
     }
 
-    /// The measurements of one route that strategies use.
-    fn route_stats(&self, fleet: &Fleet, id: RouteId) -> RouteStats {
-        let route = fleet.route(id);
-        let (key, model) = (fleet.key(route.key), fleet.model(route.model));
-        let weight = u64::from(key.key.weight.max(1)) * u64::from(model.model.weight.max(1));
-        let latency_micros = match (route.latency.mean_micros(), model.latency.mean_micros()) {
-            (Some(route_mean), _) => route_mean as u64,
-            (None, Some(model_mean)) => model_mean as u64,
-            // A route without measurements gets one item at a time until its first answer.
-            (None, None) if route.in_flight() > 0 => UNKNOWN_LATENCY_MICROS,
-            (None, None) => 0,
-        };
-        RouteStats {
-            weight,
-            health_weight: u64::from(key.health.weight()) * weight,
-            last_use_number: route.last_use_number,
-            latency_micros,
-        }
-    }
-
     /// Passes the current measurements of a route to every class that uses them.
     pub fn update_stats(&mut self, fleet: &Fleet, id: RouteId) {
         if !self.uses_stats {
             return;
         }
-        let stats = self.route_stats(fleet, id);
+        let stats = route_stats(fleet, id);
         for class in self.classes.iter_mut().filter(|class| class.uses_stats()) {
             class.update_stats(id, stats);
         }
@@ -265,5 +247,25 @@ impl Routing {
             state.on_used(id, index == class);
         }
         self.update_stats(fleet, id);
+    }
+}
+
+/// The measurements of one route that strategies use.
+fn route_stats(fleet: &Fleet, id: RouteId) -> RouteStats {
+    let route = fleet.route(id);
+    let (key, model) = (fleet.key(route.key), fleet.model(route.model));
+    let weight = u64::from(key.key.weight.max(1)) * u64::from(model.model.weight.max(1));
+    let latency_micros = match (route.latency.mean_micros(), model.latency.mean_micros()) {
+        (Some(route_mean), _) => route_mean as u64,
+        (None, Some(model_mean)) => model_mean as u64,
+        // A route without measurements gets one item at a time until its first answer.
+        (None, None) if route.in_flight() > 0 => UNKNOWN_LATENCY_MICROS,
+        (None, None) => 0,
+    };
+    RouteStats {
+        weight,
+        health_weight: u64::from(key.health.weight()) * weight,
+        last_use_number: route.last_use_number,
+        latency_micros,
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 
 use super::{
-    class_routes::ClassKey,
+    class_key::ClassKey,
     selector::{ModelRange, RouteSelector, RouteStats, Tiers},
     strategies::new_selector,
 };
