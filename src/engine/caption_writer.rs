@@ -144,9 +144,9 @@ impl CaptionWriter {
     }
 
     /// Handles the end of a write. If its task was aborted or gave up, the caption stays pending.
-    pub fn on_written(&mut self, written: Result<Option<Seq>, JoinError>) {
+    pub fn on_written(&mut self, written: &Result<Option<Seq>, JoinError>) {
         if let Ok(Some(item)) = written {
-            self.pending.remove(item);
+            self.pending.remove(*item);
         }
     }
 

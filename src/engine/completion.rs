@@ -240,10 +240,10 @@ impl Engine {
         }
         if let Some(stats) = &committed.stats {
             let (key, model) = self.scheduler.route_indices(stats.route);
-            self.counters.count_attempt(key, model, stats);
+            self.stats.count_attempt(key, model, stats);
         }
         if let Some(ended) = committed.item_end {
-            self.counters.count_end(self.clock.now().mono, ended);
+            self.stats.count_end(self.clock.now().mono, ended);
         }
     }
 }

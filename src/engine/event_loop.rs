@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
-    counters::RunCounters,
     event_log::EventLog,
     file_check::FileCheck,
     forecasting::Forecaster,
@@ -22,7 +21,8 @@ use super::{
         RunOutcome, TimedForecast,
     },
     provider_contact::ProviderContact,
-    snapshot::SnapshotPublisher,
+    publisher::SnapshotPublisher,
+    run_stats::RunStats,
     state_saver::StateSaver,
 };
 use crate::{
@@ -95,7 +95,7 @@ pub(super) struct Engine {
     pub items: ItemTable,
     pub attempts: AttemptRunner,
     pub captions: CaptionWriter,
-    pub counters: RunCounters,
+    pub stats: RunStats,
     pub event_log: EventLog,
     pub forecaster: Forecaster,
     pub leases: LeaseClient,
@@ -150,7 +150,7 @@ impl Engine {
                 Some(fault) = channels.disk_faults.recv() => self.on_disk_fault(fault),
                 Some(written) = self.captions.join_next(), if self.captions.is_writing() => {
                     self.publisher.mark_dirty();
-                    self.captions.on_written(written);
+                    self.captions.on_written(&written);
                 }
                 Some((class, batch)) = channels.loaded.recv() => self.on_loaded(class, batch),
                 rows = next_rows(&mut channels.input_rows), if self.intake.wants_rows() => self.on_input_rows(rows),
@@ -180,7 +180,7 @@ impl Engine {
             self.journal.record(pending);
         }
         if self.journal.has_pending() {
-            self.journal.record(Op::SetActiveTime(self.counters.active_time.total(now.mono)));
+            self.journal.record(Op::SetActiveTime(self.stats.active_time.total(now.mono)));
         }
         self.journal.flush();
         self.maybe_forecast(now);
@@ -275,7 +275,7 @@ impl Engine {
         };
         self.scheduler.on_sent(now, planned.attempt);
         self.provider_contact.on_sent(now.mono);
-        self.counters.totals.attempts += 1;
+        self.stats.totals.attempts += 1;
         let abort_handle = self.attempts.start(&planned, spec);
         self.last_planned = Some(planned.clone());
         self.items.set_sent(SentAttempt { planned, sent_at: now.wall, abort_handle });
@@ -307,7 +307,7 @@ impl Engine {
                     for (id, traits) in &ingested.new_traits {
                         self.intake.add_class(&mut self.scheduler, *id, traits);
                     }
-                    self.counters.totals.total += ingested.added.len() as u64;
+                    self.stats.totals.total += ingested.added.len() as u64;
                     for item in ingested.added {
                         self.intake.add_waiting(&mut self.scheduler, item);
                     }
@@ -318,7 +318,7 @@ impl Engine {
                     }
                 }
                 OpReply::Requeued(items) => {
-                    self.counters.totals.failed -= items.len() as u64;
+                    self.stats.totals.failed -= items.len() as u64;
                     for item in items {
                         self.intake.add_waiting(&mut self.scheduler, item);
                     }
@@ -349,7 +349,7 @@ impl Engine {
             }
             Some(InputRows::End) => {
                 self.intake.is_reading = false;
-                self.journal.record(Op::FinishIngest { rows: self.counters.totals.total });
+                self.journal.record(Op::FinishIngest { rows: self.stats.totals.total });
             }
             Some(InputRows::Failed(reason)) => {
                 self.log(EventLevel::Alert, format!("can't read the rest of the input: {reason}"));
@@ -380,7 +380,9 @@ impl Engine {
         self.publisher.mark_dirty();
         let reason = match reply {
             Some(LedgerReply::Granted(grants)) => {
-                grants.iter().for_each(|grant| self.scheduler.apply_lease_grant(now, grant));
+                for grant in &grants {
+                    self.scheduler.apply_lease_grant(now, grant);
+                }
                 return;
             }
             Some(LedgerReply::Failed(reason)) => reason,
@@ -395,7 +397,7 @@ impl Engine {
     /// Starts a forecast, if one is due.
     fn maybe_forecast(&mut self, now: Now) {
         if matches!(self.phase, Phase::Running) && self.forecaster.is_due() {
-            self.forecaster.start(self.scheduler.forecast_input(now, &self.counters.assumptions()));
+            self.forecaster.start(self.scheduler.forecast_input(now, &self.stats.assumptions()));
         }
     }
 

@@ -10,11 +10,11 @@
 //! event_loop   what can happen and in which order; a tick's work     messages    what parts hand to the loop
 //! completion   applies and records an attempt's result               commands    the operator's commands
 //! startup      opens or resumes a run                                shutdown    the end of a run
-//! snapshot     builds and publishes snapshots
+//! snapshot     builds snapshots                                      publisher   publishes them
 //!
 //! intake          rows in, items loaded                item_table        items in memory that have not ended
 //! attempt         sends requests                       journal           ops, and what follows their commit
-//! caption_writer  answers to files, after commit       counters          counts over the run
+//! caption_writer  answers to files, after commit       run_stats         counts over the run
 //! event_log       the newest events                    forecasting       forecasts in the background
 //! lease_client    quotas shared by processes           key_probe         checks a key at its provider
 //! state_saver     saves the scheduler's state          provider_contact  whether any provider has responded
@@ -27,7 +27,6 @@ mod budget_message;
 mod caption_writer;
 mod commands;
 mod completion;
-mod counters;
 mod event_log;
 mod event_loop;
 mod file_check;
@@ -44,6 +43,8 @@ mod key_probe;
 mod lease_client;
 mod messages;
 mod provider_contact;
+mod publisher;
+mod run_stats;
 mod shutdown;
 mod snapshot;
 mod startup;

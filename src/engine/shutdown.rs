@@ -148,7 +148,7 @@ impl Engine {
     pub(super) fn leave_idle(&mut self) {
         if matches!(self.phase, Phase::Idle { .. }) {
             self.phase = Phase::Running;
-            self.counters.active_time.start(self.clock.now().mono);
+            self.stats.active_time.start(self.clock.now().mono);
             self.journal.record(Op::SetRunState(RunState::Running));
         }
     }
@@ -176,8 +176,8 @@ impl Engine {
         let now = self.clock.now();
         match run_outcome {
             RunOutcome::Finished => {
-                let failed = self.counters.totals.failed;
-                let message = format!("finished: {} done, {failed} failed", self.counters.totals.done);
+                let failed = self.stats.totals.failed;
+                let message = format!("finished: {} done, {failed} failed", self.stats.totals.done);
                 self.log(if failed > 0 { EventLevel::Warn } else { EventLevel::Info }, message);
             }
             RunOutcome::Stopped { reason } | RunOutcome::BudgetSpent { reason } => {
@@ -189,7 +189,7 @@ impl Engine {
             RunOutcome::Failed { reason } => self.log(EventLevel::Alert, format!("stopped by an error: {reason}")),
         }
         self.state_saver.mark_dirty();
-        self.counters.active_time.stop(now.mono);
+        self.stats.active_time.stop(now.mono);
         self.save_state(now, true);
         self.journal.record(Op::SetRunState(run_outcome.run_state()));
         self.publisher.mark_dirty();

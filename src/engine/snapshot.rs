@@ -1,12 +1,5 @@
 //! Builds snapshots from the state of the engine and the scheduler.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use tokio::sync::watch;
-
 use super::{
     budget_message::budget_message,
     event_loop::{Engine, Phase},
@@ -18,40 +11,6 @@ use crate::{
     },
     scheduler::StallReason,
 };
-
-/// Shortest time between two snapshots.
-const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Publishes snapshots to the front ends, not too often.
-#[derive(Debug)]
-pub(super) struct SnapshotPublisher {
-    snapshot_tx: watch::Sender<Arc<Snapshot>>,
-    is_dirty: bool,
-    published_at: Instant,
-}
-
-impl SnapshotPublisher {
-    pub fn new(snapshot_tx: watch::Sender<Arc<Snapshot>>) -> Self {
-        Self { snapshot_tx, is_dirty: true, published_at: Instant::now() }
-    }
-
-    /// Records that the last snapshot is outdated.
-    pub const fn mark_dirty(&mut self) {
-        self.is_dirty = true;
-    }
-
-    /// When the next snapshot is due; `None` while the last one is current.
-    pub fn due_at(&self) -> Option<Instant> {
-        self.is_dirty.then(|| self.published_at + PUBLISH_INTERVAL)
-    }
-
-    fn publish(&mut self, snapshot: Snapshot) {
-        // The send fails only if there is no front end.
-        let _ = self.snapshot_tx.send(Arc::new(snapshot));
-        self.is_dirty = false;
-        self.published_at = Instant::now();
-    }
-}
 
 impl Engine {
     pub(super) fn publish(&mut self, now: Now) {
@@ -73,7 +32,7 @@ impl Engine {
             run: self.run_name.clone(),
             state: self.run_state(now),
             at: now.wall,
-            elapsed: self.counters.active_time.total(now.mono),
+            elapsed: self.stats.active_time.total(now.mono),
             clock_speed: self.clock.speed(),
             strategy,
             cascade_order,
@@ -81,7 +40,7 @@ impl Engine {
             on_exhausted,
             totals: self.shown_totals(),
             max_in_flight,
-            spend: Spend { reserved: money.reserved, budget, ..self.counters.spend },
+            spend: Spend { reserved: money.reserved, budget, ..self.stats.spend },
             throughput: self.current_throughput(now),
             forecast: self.forecaster.latest().cloned(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
@@ -96,10 +55,10 @@ impl Engine {
 
     /// The totals, with items whose end is not on disk yet counted as in flight.
     fn shown_totals(&self) -> Totals {
-        let ended = self.counters.totals.done + self.counters.totals.failed;
-        let open = self.counters.totals.total.saturating_sub(ended);
+        let ended = self.stats.totals.done + self.stats.totals.failed;
+        let open = self.stats.totals.total.saturating_sub(ended);
         let in_flight = (self.items.in_flight_count() as u64 + self.uncommitted).min(open);
-        Totals { waiting: open - in_flight, in_flight, ingesting: self.intake.is_reading, ..self.counters.totals }
+        Totals { waiting: open - in_flight, in_flight, ingesting: self.intake.is_reading, ..self.stats.totals }
     }
 
     fn run_state(&self, now: Now) -> RunState {
@@ -132,7 +91,7 @@ impl Engine {
     }
 
     fn current_throughput(&mut self, now: Now) -> Throughput {
-        let items_per_second = self.counters.throughput.per_second(now.mono, self.started_at.mono);
+        let items_per_second = self.stats.throughput.per_second(now.mono, self.started_at.mono);
         let is_sending = !self.is_paused && matches!(self.phase, Phase::Running);
         let finish_at = self.forecaster.finish_at(now.wall).filter(|_| is_sending);
         Throughput { items_per_second, finish_at }
@@ -163,7 +122,7 @@ impl Engine {
         self.keys
             .iter()
             .zip(status)
-            .zip(&self.counters.keys)
+            .zip(&self.stats.keys)
             .map(|((key, status), counts)| KeyView {
                 name: key.name.clone(),
                 provider: self.providers[key.provider.index()].name.clone(),
@@ -186,7 +145,7 @@ impl Engine {
         self.models
             .iter()
             .zip(status)
-            .zip(&self.counters.models)
+            .zip(&self.stats.models)
             .map(|((model, status), counts)| {
                 let provider = &self.providers[model.provider.index()];
                 ModelView {
@@ -217,7 +176,7 @@ impl Engine {
         let status = self.scheduler.route_statuses(now);
         status
             .into_iter()
-            .zip(&self.counters.routes)
+            .zip(&self.stats.routes)
             .enumerate()
             .map(|(index, (status, (ok, failed)))| RouteView {
                 key: self.keys[status.key].name.clone(),

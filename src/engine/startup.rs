@@ -17,7 +17,6 @@ use tokio::{
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
-    counters::{ActiveTime, RunCounters},
     event_log::EventLog,
     event_loop::{Attendance, Channels, Engine, Phase},
     file_check::FileCheck,
@@ -29,7 +28,8 @@ use super::{
     lease_client::{LeaseClient, fingerprint_secrets},
     messages::{AttemptStats, InputRows, RunOutcome, SCHEDULER_STATE},
     provider_contact::ProviderContact,
-    snapshot::SnapshotPublisher,
+    publisher::SnapshotPublisher,
+    run_stats::{ActiveTime, RunStats},
     state_saver::StateSaver,
 };
 use crate::{
@@ -170,12 +170,12 @@ pub(super) fn prepare(
     let mut intake = Intake::new(ItemLoader::start(dir)?, loaded_tx, fault_tx.clone(), apis_of(&config));
     intake.is_reading = input_rows.is_some();
     let held_back_items = queue_waiting_items(&store, &opened, &mut intake, &mut scheduler)?;
-    let mut counters =
-        RunCounters::new(opened.totals, opened.spend, config.keys.len(), config.models.len(), scheduler.route_count());
-    restore_attempts(&store, &mut scheduler, &mut counters, now)?;
+    let mut stats =
+        RunStats::new(opened.totals, opened.spend, config.keys.len(), config.models.len(), scheduler.route_count());
+    restore_attempts(&store, &mut scheduler, &mut stats, now)?;
     // While a user only looks at a run that has nothing to do, the time does not count as active.
     let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back_items;
-    counters.active_time = if is_idle {
+    stats.active_time = if is_idle {
         ActiveTime::stopped(opened.active_time)
     } else {
         ActiveTime::running(opened.active_time, now.mono)
@@ -198,7 +198,7 @@ pub(super) fn prepare(
         items: ItemTable::default(),
         attempts,
         captions: CaptionWriter::new(setup.existing_captions, &opened, fault_tx),
-        counters,
+        stats,
         event_log: EventLog::resumed(opened.events.clone(), opened.next_event),
         forecaster: Forecaster::new(forecast_tx),
         leases,
@@ -462,7 +462,7 @@ fn changed_flags(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec
 fn restore_attempts(
     store: &Store,
     scheduler: &mut Scheduler,
-    counters: &mut RunCounters,
+    run_stats: &mut RunStats,
     now: Now,
 ) -> anyhow::Result<()> {
     let names: HashMap<(String, String), RouteId> = (0..scheduler.route_count() as u32)
@@ -483,7 +483,7 @@ fn restore_attempts(
             latency: Duration::from_millis(past.latency_ms),
             message: String::new(),
         };
-        counters.restore_attempt(key, model, &stats);
+        run_stats.restore_attempt(key, model, &stats);
         if now.wall.since(at) < MAX_DAY_LENGTH {
             let usage =
                 PastUsage { at, outcome: past.outcome, usage: past.usage, reserved_input_tokens: past.est_tokens };

@@ -145,7 +145,7 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         let ack = channels.acks.recv().await.unwrap();
         engine.apply_ack(ack);
         assert_eq!(answer.await.unwrap().unwrap(), "1 failed item is waiting again");
-        assert_eq!((engine.counters.totals.failed, engine.counters.totals.total), (0, 1));
+        assert_eq!((engine.stats.totals.failed, engine.stats.totals.total), (0, 1));
     }
 }
 

@@ -43,7 +43,7 @@ impl AttemptCounts {
 
 /// Everything counted over the run, earlier processes included.
 #[derive(Debug)]
-pub(super) struct RunCounters {
+pub(super) struct RunStats {
     pub totals: Totals,
     pub spend: Spend,
     pub keys: Vec<AttemptCounts>,
@@ -54,7 +54,7 @@ pub(super) struct RunCounters {
     pub active_time: ActiveTime,
 }
 
-impl RunCounters {
+impl RunStats {
     pub fn new(totals: Totals, spend: Spend, keys: usize, models: usize, routes: usize) -> Self {
         Self {
             totals,
