@@ -334,10 +334,10 @@ impl QuotaPool {
         self.day_requests.day()
     }
 
-    /// Whether a 429 for a request sent at `sent_at` starts a new episode. It does not if the request was sent before
-    /// the end of the last cooldown.
-    pub fn is_new_episode(&self, now: Now, sent_at: MonoTime) -> bool {
-        self.cooldown.as_ref().is_none_or(|cooldown| cooldown.is_over(now) && sent_at >= cooldown.until.mono)
+    /// Whether a 429 for a request reserved at `reserved_at` starts a new episode. It does not if the request was
+    /// reserved before the end of the last cooldown.
+    pub fn is_new_episode(&self, now: Now, reserved_at: MonoTime) -> bool {
+        self.cooldown.as_ref().is_none_or(|cooldown| cooldown.is_over(now) && reserved_at >= cooldown.until.mono)
     }
 
     /// Handles the first 429 of an episode: adapts the learned limits.

@@ -40,13 +40,15 @@ fn env_number(variable: &str) -> Option<u64> {
 
 #[test]
 fn every_invariant_holds_in_thousands_of_worlds() {
+    let golden = Golden::read("scheduler.txt");
+    let traces = Mutex::new(BTreeMap::new());
     if let Some(seed) = env_number("CASCADECK_SEED") {
         World::new(seed).verbose().run_to_end();
+        try_seed(seed, &golden, &traces);
+        assert_eq!(World::new(seed).run_to_end(), World::new(seed).run_to_end(), "two histories from one seed");
         return;
     }
     let seeds = env_number("CASCADECK_SEEDS").unwrap_or(DEFAULT_SEEDS);
-    let golden = Golden::read("scheduler.txt");
-    let traces = Mutex::new(BTreeMap::new());
     let next = AtomicU64::new(0);
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let failures: Vec<String> = std::thread::scope(|scope| {
