@@ -2,7 +2,10 @@
 
 #[cfg(test)]
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 
@@ -284,7 +287,8 @@ impl Engine {
     pub(super) fn apply_ack(&mut self, ack: Ack) {
         self.publisher.mark_dirty();
         let (replies, effects) = self.journal.on_ack(ack);
-        let requeued: usize = replies.iter().map(OpReply::requeued_count).sum();
+        // The replies of replays come in the order of their commands.
+        let mut requeued_counts: VecDeque<u64> = replies.iter().filter_map(requeued_count).collect();
         // Items that ended in this group are counted before items that the same group requeued.
         for effect in effects {
             match effect {
@@ -293,7 +297,7 @@ impl Engine {
                 // The send fails only if the front end has gone.
                 AfterCommit::Reply(reply, message) => drop(reply.send(Ok(message))),
                 AfterCommit::ReplyRequeued(reply) => {
-                    let requeued = requeued as u64;
+                    let requeued = requeued_counts.pop_front().unwrap_or_default();
                     let message =
                         format!("{} {} waiting again", pluralize(requeued, "failed item"), is_or_are(requeued));
                     drop(reply.send(Ok(message)));
@@ -304,27 +308,15 @@ impl Engine {
             match reply {
                 OpReply::Ingested(ingested) => {
                     self.intake.is_ingest_pending = false;
-                    for (id, traits) in &ingested.new_traits {
-                        self.intake.add_class(&mut self.scheduler, *id, traits);
-                    }
                     self.stats.totals.total += ingested.added.len() as u64;
-                    for item in ingested.added {
-                        self.intake.add_waiting(&mut self.scheduler, item);
-                    }
+                    self.intake.add_items(&mut self.scheduler, &ingested.new_traits, ingested.added);
                 }
-                OpReply::Traits(traits) => {
-                    for (id, traits) in &traits {
-                        self.intake.add_class(&mut self.scheduler, *id, traits);
-                    }
-                }
+                OpReply::Traits(traits) => self.intake.add_items(&mut self.scheduler, &traits, Vec::new()),
                 OpReply::Requeued(items) => {
                     self.stats.totals.failed -= items.len() as u64;
-                    for item in items {
-                        self.intake.add_waiting(&mut self.scheduler, item);
-                    }
+                    self.intake.add_items(&mut self.scheduler, &[], items);
                 }
             }
-            self.intake.update_backlog(&mut self.scheduler);
         }
     }
 
@@ -450,6 +442,14 @@ impl Engine {
         if self.publisher.due_at().is_some_and(|at| at <= Instant::now()) {
             self.publish(now);
         }
+    }
+}
+
+/// Number of items that a replay has queued again; `None` for other replies.
+fn requeued_count(reply: &OpReply) -> Option<u64> {
+    match reply {
+        OpReply::Requeued(items) => Some(items.len() as u64),
+        OpReply::Ingested(_) | OpReply::Traits(_) => None,
     }
 }
 

@@ -90,13 +90,29 @@ impl Intake {
     /// Adds a waiting item by number. Its traits must have been passed to [`Self::add_class`] before.
     pub fn add_waiting(&mut self, scheduler: &mut Scheduler, item: WaitingItem) {
         let class = self.classes.get(&item.traits_id).copied().unwrap_or_else(|| {
-            debug_assert!(false, "traits {} were never learnt", item.traits_id);
+            debug_assert!(false, "traits {} are unknown", item.traits_id);
             scheduler.find_or_add_class(&RoutingTraits::default())
         });
         if self.backlogs.len() <= class {
             self.backlogs.resize_with(class + 1, ClassBacklog::default);
         }
         self.backlogs[class].unloaded.push_back(item.seq);
+    }
+
+    /// Adds waiting items by number, with the traits that are new.
+    pub fn add_items(
+        &mut self,
+        scheduler: &mut Scheduler,
+        new_traits: &[(u32, RoutingTraits)],
+        items: Vec<WaitingItem>,
+    ) {
+        for (id, traits) in new_traits {
+            self.add_class(scheduler, *id, traits);
+        }
+        for item in items {
+            self.add_waiting(scheduler, item);
+        }
+        self.update_backlog(scheduler);
     }
 
     /// Tells the scheduler how many waiting items of each class it has not received yet.

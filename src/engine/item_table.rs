@@ -35,7 +35,8 @@ pub(super) struct ItemTable {
 
 impl ItemTable {
     pub fn insert(&mut self, seq: Seq, spec: ItemSpec, first_sent_at: Option<WallTime>) {
-        self.entries.insert(seq, ItemEntry { spec: Arc::new(spec), first_sent_at, sent: None });
+        let previous = self.entries.insert(seq, ItemEntry { spec: Arc::new(spec), first_sent_at, sent: None });
+        debug_assert!(previous.is_none_or(|entry| entry.sent.is_none()), "an item in flight was loaded again");
     }
 
     pub fn spec(&self, seq: Seq) -> Option<&Arc<ItemSpec>> {
@@ -50,6 +51,7 @@ impl ItemTable {
     /// Records that an attempt of the item was sent.
     pub fn set_sent(&mut self, sent: SentAttempt) {
         if let Some(entry) = self.entries.get_mut(&sent.planned.seq) {
+            debug_assert!(entry.sent.is_none(), "an item was sent twice");
             entry.sent = Some(sent);
             self.in_flight += 1;
         }

@@ -67,8 +67,8 @@ impl RunStats {
         }
     }
 
-    /// Adds an attempt of an earlier process to the counts of its key, model and route.
-    pub fn restore_attempt(&mut self, key: usize, model: usize, attempt: &AttemptStats) {
+    /// Adds an attempt to the counts of its key, model and route.
+    pub fn add_attempt(&mut self, key: usize, model: usize, attempt: &AttemptStats) {
         for counts in [&mut self.keys[key], &mut self.models[model]] {
             counts.count(attempt.outcome, attempt.usage, attempt.cost, attempt.latency);
         }
@@ -80,7 +80,7 @@ impl RunStats {
     /// Counts an attempt whose outcome is on disk.
     pub fn count_attempt(&mut self, key: usize, model: usize, attempt: &AttemptStats) {
         let outcome = attempt.outcome;
-        self.restore_attempt(key, model, attempt);
+        self.add_attempt(key, model, attempt);
         if !outcome.is_answered() && !outcome.is_unattributed() {
             self.keys[key].last_error = Some(format!("{outcome}: {}", attempt.message));
         }

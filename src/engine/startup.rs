@@ -164,7 +164,7 @@ pub(super) fn prepare(
         None => LeaseClient::disabled(),
     };
     restore_scheduler(&mut scheduler, now, &opened, &fingerprints);
-    let check_events = apply_key_checks(&mut scheduler, now, key_checks);
+    let checked_keys = apply_key_checks(&mut scheduler, now, key_checks);
 
     let reclassified = store.apply_rules(&scheduler.policy().rules)?;
     let mut intake = Intake::new(ItemLoader::start(dir)?, loaded_tx, fault_tx.clone(), apis_of(&config));
@@ -219,7 +219,7 @@ pub(super) fn prepare(
         ticks: Arc::default(),
     };
     engine.log_startup(&opened, &reclassified);
-    engine.log_key_checks(check_events);
+    engine.log_key_checks(checked_keys);
     engine.restore_decisions(opened, &flags, setup.has_ephemeral_flags);
     engine.record_max_cap();
     engine.journal.record(Op::SetRunState(RunState::Running));
@@ -483,7 +483,7 @@ fn restore_attempts(
             latency: Duration::from_millis(past.latency_ms),
             message: String::new(),
         };
-        run_stats.restore_attempt(key, model, &stats);
+        run_stats.add_attempt(key, model, &stats);
         if now.wall.since(at) < MAX_DAY_LENGTH {
             let usage =
                 PastUsage { at, outcome: past.outcome, usage: past.usage, reserved_input_tokens: past.est_tokens };

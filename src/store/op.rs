@@ -142,16 +142,6 @@ pub enum OpReply {
     Requeued(Vec<WaitingItem>),
 }
 
-impl OpReply {
-    /// Number of requeued items.
-    pub const fn requeued_count(&self) -> usize {
-        match self {
-            Self::Requeued(items) => items.len(),
-            Self::Ingested(_) | Self::Traits(_) => 0,
-        }
-    }
-}
-
 #[derive(Debug)]
 pub struct RejectedGroup {
     pub error: StoreError,
