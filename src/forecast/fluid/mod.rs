@@ -9,7 +9,7 @@ mod money;
 mod pool_state;
 
 use crate::domain::{
-    QuotaDay, SpillRule,
+    AllowedRoutes, QuotaDay, SpillRule,
     forecast::{Constraint, StopReason},
 };
 
@@ -333,6 +333,10 @@ impl<'a> FluidSim<'a> {
             SpillRule::FromCursor => self.route_at_cursor(class),
             _ => routes.iter().copied().find(|route| self.has_quota(*route) && self.has_budget(class, *route)),
         });
+        if rule == SpillRule::PreferredModel && allowed == AllowedRoutes::Any {
+            // No route of the class has quota and money left.
+            return (0.0, 0.0, false);
+        }
         let (mut sent, mut possible) = (0.0, 0.0);
         for &index in routes {
             let route = &input.routes[index as usize];
