@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::domain::{
     AttemptId, AttemptResult, EventKind, EventLevel, KeyId, ModelId, Money, Now, Outcome, OutcomeAction, PoolId,
     RouteId, Seq, WhenLimited, pluralize,
@@ -18,7 +20,6 @@ use super::{
     cooldown::Cooldown,
     fleet::ModelState,
     health::{
-        breaker::Breaker,
         fault_attribution::{Fault, MIN_FAILING_ITEMS},
         rejections::MAX_PICTURE_REJECTIONS,
     },
@@ -150,8 +151,10 @@ impl Scheduler {
         let route = reservation.route;
         let cause =
             |source| Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
-        match result.outcome {
-            Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute => self.on_minute_limit(now, reservation, result),
+        let event = match result.outcome {
+            Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute => {
+                return self.on_minute_limit(now, reservation, result);
+            }
             Outcome::QuotaExhaustedDay => self.on_day_exhausted(now, route, result),
             Outcome::QuotaExhaustedBilling if !result.limit_is_zero => {
                 self.on_out_of_credit(now, route, cause(CauseSource::Backoff))
@@ -162,9 +165,9 @@ impl Scheduler {
             }
             Outcome::InvalidKey | Outcome::KeyForbidden => self.on_key_rejected(route, cause(CauseSource::Provider)),
             Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
-                self.on_provider_error(now, reservation, result, &cause(CauseSource::Backoff))
+                return self.on_provider_error(now, reservation, result, &cause(CauseSource::Backoff));
             }
-            Outcome::BadRequest if result.action == OutcomeAction::NextModel || result.exceeds_context => Vec::new(),
+            Outcome::BadRequest if result.action == OutcomeAction::NextModel || result.exceeds_context => None,
             // A request without pictures may only be quoted in an error about a picture.
             Outcome::BadRequest
                 if result.picture_refused && self.routing.class(reservation.class).key().needs_vision =>
@@ -180,8 +183,9 @@ impl Scheduler {
             | Outcome::UnreadableInput
             | Outcome::OverBudget
             | Outcome::NoRoute
-            | Outcome::Lost => Vec::new(),
-        }
+            | Outcome::Lost => None,
+        };
+        event.into_iter().collect()
     }
 
     /// Ends the item or queues it again.
@@ -320,12 +324,12 @@ impl Scheduler {
     /// breaker closes.
     fn on_provider_reached(&mut self, id: RouteId) -> Vec<EventKind> {
         let mut events = Vec::new();
-        if self.fleet.route_mut(id).record_answer() {
+        if self.fleet.route_mut(id).record_response() {
             let subject = self.fleet.route_name(id);
             events.push(EventKind::Recovered { subject, message: "trial request succeeded".to_owned() });
         }
         let provider = self.fleet.provider_mut(self.fleet.route(id).provider);
-        if provider.connection.on_answer() {
+        if provider.connection.on_response() {
             events.push(EventKind::Recovered { subject: provider.name.clone(), message: "reachable again".to_owned() });
         }
         events
@@ -369,12 +373,7 @@ impl Scheduler {
         let cooldown =
             state.on_minute_limit(now, reservation.sent_at, result, is_new_episode, &self.policy, &mut self.rng);
         if is_new_episode {
-            events.push(EventKind::Cooldown {
-                subject: state.label.clone(),
-                outcome: result.outcome,
-                wait: Some(cooldown.wait),
-                message: result.message.clone(),
-            });
+            events.push(cooldown_event(state.label.clone(), result, cooldown.wait));
             if cooldown.is_after_backoff && self.policy.when_limited == WhenLimited::Wait {
                 self.routing.advance_cursor_past(reservation.route);
             }
@@ -398,78 +397,74 @@ impl Scheduler {
         })
     }
 
-    fn on_day_exhausted(&mut self, now: Now, route: RouteId, result: &AttemptResult) -> Vec<EventKind> {
+    fn on_day_exhausted(&mut self, now: Now, route: RouteId, result: &AttemptResult) -> Option<EventKind> {
         let pool = self.fleet.pool_of_mut(route);
-        let wait = pool.on_day_exhausted(now, result);
-        let event = |wait| EventKind::Cooldown {
-            subject: pool.label.clone(),
-            outcome: result.outcome,
-            wait: Some(wait),
-            message: result.message.clone(),
-        };
-        wait.map(event).into_iter().collect()
+        let wait = pool.on_day_exhausted(now, result)?;
+        Some(cooldown_event(pool.label.clone(), result, wait))
     }
 
-    fn on_out_of_credit(&mut self, now: Now, route: RouteId, cause: Cause) -> Vec<EventKind> {
+    fn on_out_of_credit(&mut self, now: Now, route: RouteId, cause: Cause) -> Option<EventKind> {
         let project = self.fleet.project_mut(self.fleet.key_of(route).project);
         let was_out_of_credit = project.out_of_credit.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
         let until = now + self.policy.billing_retry_interval;
         let event = disabled_event(format!("project {}", project.name), &cause);
         let cooldown = Cooldown { since: now, until, ends_by_calendar: true, cause };
         Cooldown::extend(&mut project.out_of_credit, cooldown, now);
-        if was_out_of_credit { Vec::new() } else { vec![event] }
+        (!was_out_of_credit).then_some(event)
     }
 
-    fn on_key_rejected(&mut self, route: RouteId, cause: Cause) -> Vec<EventKind> {
+    fn on_key_rejected(&mut self, route: RouteId, cause: Cause) -> Option<EventKind> {
         let key = self.fleet.key_of_mut(route);
         let event = disabled_event(format!("key {}", key.key.name), &cause);
-        if key.disable(cause) { vec![event] } else { Vec::new() }
+        key.disable(cause).then_some(event)
     }
 
     /// Marks the model as unavailable for all keys of the project.
-    fn on_model_unavailable(&mut self, route: RouteId, cause: &Cause) -> Vec<EventKind> {
+    fn on_model_unavailable(&mut self, route: RouteId, cause: &Cause) -> Option<EventKind> {
         let first = self.fleet.mark_model_unavailable(route, cause);
-        first.map(|first| disabled_event(self.fleet.route_name(first), cause)).into_iter().collect()
+        first.map(|first| disabled_event(self.fleet.route_name(first), cause))
     }
 
-    fn on_unreachable(&mut self, now: Now, route: RouteId, cause: Cause) -> Vec<EventKind> {
+    fn on_unreachable(&mut self, now: Now, route: RouteId, cause: Cause) -> Option<EventKind> {
         let provider = self.fleet.provider_mut(self.fleet.route(route).provider);
         let message = cause.message.clone();
-        let wait = provider.connection.on_failure(now, cause);
+        let wait = provider.connection.on_failure(now, cause)?;
         let subject = format!("provider {}", provider.name);
-        let event = |wait| EventKind::Cooldown { subject, outcome: Outcome::ClientTrouble, wait: Some(wait), message };
-        wait.map(event).into_iter().collect()
+        Some(EventKind::Cooldown { subject, outcome: Outcome::ClientTrouble, wait: Some(wait), message })
     }
 
     /// Disables the route until the operator decides, if it rejects every item alike.
-    fn on_identical_rejection(&mut self, id: RouteId, result: &AttemptResult, cause: Cause) -> Vec<EventKind> {
+    fn on_identical_rejection(&mut self, id: RouteId, result: &AttemptResult, cause: Cause) -> Option<EventKind> {
         // The texts of HTML pages are not compared: they contain request ids, which differ in letters too.
         let is_html_page = result.is_html_auth_error();
         let message = if is_html_page { "" } else { result.message.as_str() };
         let threshold = self.policy.max_identical_rejections;
-        let route = self.fleet.route_mut(id);
-        if !route.rejections.count_identical(message, threshold) || route.needs_operator.is_some() {
-            return Vec::new();
-        }
-        route.needs_operator = Some(cause);
+        let is_reached = self.fleet.route_mut(id).rejections.count_identical(message, threshold);
         let items = pluralize(u64::from(threshold), if is_html_page { "request" } else { "item" });
         let message = format!("{items} got the same error, none succeeded: {}", result.message);
-        vec![EventKind::Disabled { subject: self.fleet.route_name(id), outcome: result.outcome, message }]
+        is_reached.then(|| self.hold_for_operator(id, cause, message)).flatten()
     }
 
     /// Disables the route until the operator decides, if it refuses every picture.
-    fn on_picture_rejection(&mut self, id: RouteId, result: &AttemptResult, cause: Cause) -> Vec<EventKind> {
-        let is_off = self.policy.max_identical_rejections == 0;
-        let route = self.fleet.route_mut(id);
-        if !route.rejections.count_picture() || is_off || route.needs_operator.is_some() {
-            return Vec::new();
-        }
-        route.needs_operator = Some(cause);
+    fn on_picture_rejection(&mut self, id: RouteId, result: &AttemptResult, cause: Cause) -> Option<EventKind> {
+        let is_reached = self.fleet.route_mut(id).rejections.count_picture();
+        let is_on = self.policy.max_identical_rejections > 0;
         let message = format!(
             "the pictures of {MAX_PICTURE_REJECTIONS} items refused in a row and none accepted: {}",
             result.message
         );
-        vec![EventKind::Disabled { subject: self.fleet.route_name(id), outcome: result.outcome, message }]
+        (is_reached && is_on).then(|| self.hold_for_operator(id, cause, message)).flatten()
+    }
+
+    /// Disables a route until the operator decides. `None` if it was so before.
+    fn hold_for_operator(&mut self, id: RouteId, cause: Cause, message: String) -> Option<EventKind> {
+        let outcome = cause.outcome;
+        let needs_operator = &mut self.fleet.route_mut(id).needs_operator;
+        if needs_operator.is_some() {
+            return None;
+        }
+        *needs_operator = Some(cause);
+        Some(EventKind::Disabled { subject: self.fleet.route_name(id), outcome, message })
     }
 
     /// Counts a provider error for the route's breaker, and attributes it to the key or the item.
@@ -481,7 +476,7 @@ impl Scheduler {
         cause: &Cause,
     ) -> Vec<EventKind> {
         let id = reservation.route;
-        let has_opened = self.fleet.route_mut(id).breaker.record_failure(
+        let opened_for = self.fleet.route_mut(id).breaker.record_failure(
             now,
             self.policy.breaker_threshold,
             self.policy.breaker_open_time,
@@ -492,15 +487,7 @@ impl Scheduler {
         if result.is_html_auth_error() {
             events.extend(self.on_identical_rejection(id, result, cause.clone()));
         }
-        if has_opened {
-            let wait = match &self.fleet.route(id).breaker {
-                Breaker::Open { open_time: wait, .. } => Some(*wait),
-                _ => None,
-            };
-            let subject = self.fleet.route_name(id);
-            let message = result.message.clone();
-            events.push(EventKind::Cooldown { subject, outcome: result.outcome, wait, message });
-        }
+        events.extend(opened_for.map(|wait| cooldown_event(self.fleet.route_name(id), result, wait)));
         // The key is at fault only if another key at the same model succeeds.
         if self.fleet.has_other_key_success(now, id) {
             events.extend(self.attribute_fault(now, reservation, cause));
@@ -562,7 +549,6 @@ impl Scheduler {
         let are_all_items_failing = self.queue.mark_failing(reservation.item.seq) > self.unfinished_items();
         let retries = self.policy.retries_per_model;
         let retry_state = reservation.item.retry_state_mut();
-        retry_state.last_outcome = Some(result.outcome);
         let model_failures = retry_state.switch_to_model(model);
         model_failures.timeouts += u32::from(result.outcome == Outcome::Timeout);
         if model_works_for_others || (are_all_items_failing && model_failures.excused_errors >= retries) {
@@ -588,7 +574,6 @@ impl Scheduler {
         // If the provider gives a reason for the empty answer, a retry is pointless.
         let max_retries = if result.action == OutcomeAction::FailItem { 0 } else { self.policy.max_empty_retries };
         let retry_state = reservation.item.retry_state_mut();
-        retry_state.last_outcome = Some(Outcome::EmptyOutput);
         let model_failures = retry_state.switch_to_model(model);
         model_failures.empty_outputs += 1;
         if model_failures.empty_outputs <= max_retries {
@@ -619,7 +604,7 @@ impl Scheduler {
     }
 
     /// By model: the output limit that a request for this item would state.
-    fn max_outputs(&self, reservation: &Reservation) -> Vec<Option<u32>> {
+    fn max_outputs(&self, reservation: &Reservation) -> SmallVec<[Option<u32>; 8]> {
         let max_output = |state: &ModelState| self.view().max_output_tokens(&state.model, &reservation.item);
         self.fleet.models().iter().map(max_output).collect()
     }
@@ -675,6 +660,10 @@ impl Scheduler {
         self.unpark_after(reservation.route);
         self.queue.class_mut(reservation.class).push_front(reservation.item);
     }
+}
+
+fn cooldown_event(subject: String, result: &AttemptResult, wait: Duration) -> EventKind {
+    EventKind::Cooldown { subject, outcome: result.outcome, wait: Some(wait), message: result.message.clone() }
 }
 
 fn disabled_event(subject: String, cause: &Cause) -> EventKind {

@@ -10,7 +10,7 @@ use crate::domain::{
 
 use super::{
     Reservation, Scheduler, View,
-    admission::Admission,
+    admission::{Admission, Deadline},
     availability::Availability,
     health::breaker::Breaker,
     limit_kind::LimitKind,
@@ -276,8 +276,9 @@ impl Scheduler {
                 self.mark_lease_needed(self.fleet.route(id).pool);
                 return RouteChoice::Blocked(BlockReason::NoRouteReady);
             }
-            if !availability.is_ready() {
-                self.park(now, id);
+            if let Some(bottleneck) = availability.bottleneck() {
+                let deadline = availability.admission().deadline();
+                self.park(now, id, bottleneck, deadline);
                 continue;
             }
             let budget = self.view().budget_admission(now, id, item);
@@ -316,17 +317,15 @@ impl Scheduler {
         RouteChoice::Blocked(reason)
     }
 
-    /// Marks a route as not ready until its availability is expected to change.
-    fn park(&mut self, now: Now, route: RouteId) {
-        let availability = self.fleet.availability(now, route);
-        let (bottleneck, deadline) = (availability.bottleneck(), availability.admission().deadline());
+    /// Marks a route as not ready because of a bottleneck, and checks it again at `deadline`.
+    fn park(&mut self, now: Now, route: RouteId, bottleneck: Bottleneck, deadline: Option<Deadline>) {
         let is_probing = matches!(self.fleet.route(route).breaker, Breaker::HalfOpen { .. });
         let blocked_by = match bottleneck {
-            Some(Bottleneck::Concurrency) if is_probing => Some(Bottleneck::CircuitOpen),
+            Bottleneck::Concurrency if is_probing => Bottleneck::CircuitOpen,
             other => other,
         };
         self.routing.park(route);
-        self.bottlenecks.set_blocked_by(route, blocked_by);
+        self.bottlenecks.set_blocked_by(route, Some(blocked_by));
         self.mark_lease_needed(self.fleet.route(route).pool);
         self.wake_at(now, route, deadline);
     }

@@ -118,7 +118,8 @@ impl SavedCooldown {
 impl Scheduler {
     /// The state to save. `fingerprints` are those of the keys' secrets, by key; `None` if fingerprints can't be made.
     pub fn saved_state(&self, now: Now, fingerprints: &[Option<String>]) -> SavedState {
-        let save_cooldown = |cooldown: &Option<Cooldown>| cooldown.as_ref().and_then(|it| SavedCooldown::new(it, now));
+        let save_cooldown =
+            |cooldown: &Option<Cooldown>| cooldown.as_ref().and_then(|running| SavedCooldown::new(running, now));
         let names =
             |route: RouteId| (self.fleet.key_of(route).key.name.clone(), self.fleet.model_of(route).name.clone());
         SavedState {
@@ -171,12 +172,10 @@ impl Scheduler {
                     let route = self.fleet.route(id);
                     // `needs_operator` is not saved: the next process counts identical rejections anew.
                     let is_changed = route.switched_off_at.is_some() || route.unavailable.is_some();
-                    let (key, model) = names(id);
-                    is_changed.then(|| SavedRoute {
-                        key,
-                        model,
-                        switched_off_at: route.switched_off_at,
-                        unavailable: route.unavailable.clone(),
+                    is_changed.then(|| {
+                        let (key, model) = names(id);
+                        let (switched_off_at, unavailable) = (route.switched_off_at, route.unavailable.clone());
+                        SavedRoute { key, model, switched_off_at, unavailable }
                     })
                 })
                 .collect(),

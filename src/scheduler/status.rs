@@ -220,10 +220,8 @@ impl Scheduler {
             provider.connection.unreachable().into_iter().for_each(|cooldown| push(&provider.name, cooldown));
         }
         for pool in self.fleet.pools() {
-            let is_exhausted_by_provider = pool.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
-            if let (false, Availability::DailyLimitReached { until, used, limit }) =
-                (is_exhausted_by_provider, pool.availability(now))
-            {
+            // If the provider said so, the pool is exhausted instead.
+            if let Availability::DailyLimitReached { until, used, limit } = pool.availability(now) {
                 views.push(CooldownView {
                     subject: pool.label.clone(),
                     started_at: now.wall,

@@ -337,7 +337,7 @@ impl Fleet {
             has_ended_any |= matches!(route.breaker, Breaker::Open { .. });
             route.breaker = Breaker::default();
             route.ramp = None;
-            has_ended_any |= self.pools[route.pool.index()].clear_cooldowns().is_some();
+            has_ended_any |= self.pools[route.pool.index()].clear_cooldowns();
             has_ended_any |= self.providers[route.provider.index()].connection.clear();
         }
         has_ended_any
@@ -400,10 +400,10 @@ impl RouteState {
         self.in_flight
     }
 
-    /// Records that the provider answered with anything but a provider error. True if the route's breaker was open or
+    /// Records a response other than a provider error. True if the route's breaker was open or
     /// half-open.
-    pub fn record_answer(&mut self) -> bool {
-        let was_open = self.breaker.record_answer();
+    pub fn record_response(&mut self) -> bool {
+        let was_open = self.breaker.record_response();
         if was_open {
             self.ramp = Some(Ramp::AFTER_PROBE);
         }

@@ -29,7 +29,7 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Counts a provider error. True if this opened or reopened the breaker.
+    /// Counts a provider error. Returns the open time if this opened or reopened the breaker.
     pub fn record_failure(
         &mut self,
         now: Now,
@@ -37,21 +37,21 @@ impl Breaker {
         initial_open_time: Duration,
         max_open_time: Duration,
         cause: Cause,
-    ) -> bool {
+    ) -> Option<Duration> {
         let open_time = match self {
             Self::Closed { consecutive_failures } => {
                 *consecutive_failures += 1;
                 if *consecutive_failures < threshold {
-                    return false;
+                    return None;
                 }
                 initial_open_time
             }
             // The request was sent before the breaker opened, so its failure adds no information.
-            Self::Open { .. } => return false,
+            Self::Open { .. } => return None,
             Self::HalfOpen { open_time } => (*open_time * 2).min(max_open_time),
         };
         *self = Self::Open { since: now, until: now + open_time, open_time, cause };
-        true
+        Some(open_time)
     }
 
     /// An open breaker. Used if a key is at fault, whatever the route's own count of failures.
@@ -60,7 +60,7 @@ impl Breaker {
     }
 
     /// Records a response other than a provider error, and closes the breaker. True if it was open or half-open.
-    pub fn record_answer(&mut self) -> bool {
+    pub fn record_response(&mut self) -> bool {
         let was_open = !matches!(self, Self::Closed { .. });
         *self = Self::Closed { consecutive_failures: 0 };
         was_open
@@ -93,7 +93,7 @@ mod tests {
             since: now(at).wall,
         };
         let (first, longest) = (Duration::from_secs(30), Duration::from_secs(100));
-        breaker.record_failure(now(at), 3, first, longest, cause)
+        breaker.record_failure(now(at), 3, first, longest, cause).is_some()
     }
 
     fn is_half_open(breaker: &Breaker) -> bool {
@@ -104,7 +104,7 @@ mod tests {
     fn it_opens_after_consecutive_errors_and_doubles_its_open_time_up_to_the_maximum() {
         let mut breaker = Breaker::default();
         assert!(!record_error(&mut breaker, 0));
-        breaker.record_answer();
+        breaker.record_response();
         assert!(!record_error(&mut breaker, 1));
         assert!(!record_error(&mut breaker, 2));
         assert!(record_error(&mut breaker, 3));
@@ -117,7 +117,7 @@ mod tests {
             breaker.half_open_if_due(now(open_at + span));
             assert!(is_half_open(&breaker));
         }
-        assert!(breaker.record_answer());
+        assert!(breaker.record_response());
         assert!(!is_half_open(&breaker));
     }
 

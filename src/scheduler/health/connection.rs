@@ -35,8 +35,8 @@ impl Connection {
         (self.failures == 1).then_some(wait)
     }
 
-    /// Records that the provider answered. True if it could not be reached before.
-    pub fn on_answer(&mut self) -> bool {
+    /// Records that the provider responded. True if it could not be reached before.
+    pub fn on_response(&mut self) -> bool {
         self.failures = 0;
         self.clear()
     }

@@ -157,7 +157,6 @@ impl QuotaPool {
 
     /// Until when the daily quota is used up, as the provider said.
     pub fn exhausted_until(&self, now: Now) -> Option<WallTime> {
-        let cooldown = self.day_exhausted.as_ref().filter(|cooldown| !cooldown.is_over(now))?;
-        Some(cooldown.deadline().to_wall(now))
+        self.running_exhaustion(now).map(|cooldown| cooldown.deadline().to_wall(now))
     }
 }

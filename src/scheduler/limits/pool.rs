@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::domain::{
-    LimitDimension, LimitSource, Limits, MonoTime, Now, RouteId, TokenCounting, WallTime,
-    lease::QuotaUnit,
-    snapshot::{Cause, Gauge},
+    LimitDimension, LimitSource, Limits, MonoTime, Now, RouteId, TokenCounting, WallTime, lease::QuotaUnit,
+    snapshot::Gauge,
 };
 
 use crate::scheduler::{
@@ -122,10 +121,15 @@ impl QuotaPool {
         ]
     }
 
+    /// The cooldown after the provider said that the daily quota is used up; `None` if it is over.
+    pub fn running_exhaustion(&self, now: Now) -> Option<&Cooldown> {
+        self.day_exhausted.as_ref().filter(|cooldown| !cooldown.is_over(now))
+    }
+
     /// Whether a request of any size may use the pool now. If it is ready, [`QuotaPool::token_availability`] may still
     /// limit a request because of its size.
     pub fn availability(&self, now: Now) -> Availability<'_> {
-        if let Some(cooldown) = self.day_exhausted.as_ref().filter(|cooldown| !cooldown.is_over(now)) {
+        if let Some(cooldown) = self.running_exhaustion(now) {
             return Availability::Exhausted(cooldown);
         }
         let daily = daily_availability(&self.day_requests, now, 1, LimitKind::RequestsPerDay);
@@ -201,12 +205,8 @@ impl QuotaPool {
 
     /// Reserves room for one request. Pass the returned amounts to [`QuotaPool::commit`].
     pub fn reserve(&mut self, now: Now, estimate: TokenEstimate) -> TokenEstimate {
-        let reserved = TokenEstimate {
-            input: estimate.amount_to_reserve(&self.limits.input_tokens_per_minute, TokenEstimate::input),
-            output: estimate.amount_to_reserve(&self.limits.output_tokens_per_minute, TokenEstimate::output),
-        };
-        let tokens =
-            estimate.amount_to_reserve(&self.limits.tokens_per_minute, TokenEstimate::counter_for(self.token_counting));
+        let [_, (tokens, ..), (input, ..), (output, ..)] = self.demands(estimate);
+        let reserved = TokenEstimate { input, output };
         // `commit` releases the returned amounts from all token windows, so an amount reduced in one window is reduced
         // in all.
         let taken = if tokens < reserved.counted_as(self.token_counting) {
@@ -310,8 +310,10 @@ impl QuotaPool {
     /// The day's gauge. It is full if the provider said that the quota is used up, whatever our own count is.
     pub fn day_gauge(&self, now: Now) -> Gauge {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
-        let is_exhausted = self.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
-        gauge(if is_exhausted { used.max(limit.unwrap_or(used)) } else { used }, self.limits.requests_per_day)
+        gauge(
+            if self.running_exhaustion(now).is_some() { used.max(limit.unwrap_or(used)) } else { used },
+            self.limits.requests_per_day,
+        )
     }
 
     pub fn daily_quotas(&mut self) -> impl Iterator<Item = (QuotaUnit, &mut DailyQuota)> {
@@ -367,12 +369,12 @@ impl QuotaPool {
         });
     }
 
-    /// Ends the cooldown and the exhausted day, at the operator's request. Returns the cause of what was ended.
-    pub fn clear_cooldowns(&mut self) -> Option<Cause> {
+    /// Ends the cooldown and the exhausted day, at the operator's request. True if there was any.
+    pub fn clear_cooldowns(&mut self) -> bool {
         self.ramp = None;
         (self.backoff_step, self.day_exhausted_count) = (0, 0);
-        let cooldown = self.cooldown.take();
-        self.day_exhausted.take().or(cooldown).map(|cooldown| cooldown.cause)
+        let had_cooldown = self.cooldown.take().is_some();
+        self.day_exhausted.take().is_some() || had_cooldown
     }
 }
 

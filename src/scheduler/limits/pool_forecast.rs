@@ -33,7 +33,6 @@ impl QuotaPool {
             Some((limit / amount, (limit - quota.used(now.wall) as f64).max(0.0) / amount))
         };
         let days = [day(&self.day_requests, 1.0), day(&self.day_tokens, tokens)];
-        let is_exhausted = self.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
         let daily = days.into_iter().flatten().reduce(|one, two| (one.0.min(two.0), one.1.min(two.1)));
         let releases =
             self.day_requests.releases(now.wall).map(|(at, count)| (at.since(now.wall).as_secs_f64(), count));
@@ -46,7 +45,7 @@ impl QuotaPool {
             in_flight: f64::from(self.in_flight),
             day: self.day(),
             per_day: daily.map(|(per_day, _)| per_day),
-            left_today: if is_exhausted { Some(0.0) } else { daily.map(|(_, left)| left) },
+            left_today: if self.running_exhaustion(now).is_some() { Some(0.0) } else { daily.map(|(_, left)| left) },
             day_releases: if daily.is_some() { merge_releases(releases, 86_400.0) } else { Vec::new() },
         }
     }

@@ -90,7 +90,7 @@ impl QuotaPool {
     /// Handles an error for the daily quota: the pool is exhausted until the provider's day ends. Returns the wait if
     /// it was not exhausted before.
     pub fn on_day_exhausted(&mut self, now: Now, result: &AttemptResult) -> Option<Duration> {
-        let was_exhausted = self.day_exhausted.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
+        let was_exhausted = self.running_exhaustion(now).is_some();
         self.day_exhausted_count += u32::from(!was_exhausted);
         let (until, ends_by_calendar, source) = match (self.day().next_reset(now.wall), result.retry_after) {
             (Some(reset), _) => {

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    domain::{Api, ModelId, Money, MonoTime, Outcome, Seq},
+    domain::{Api, ModelId, Money, MonoTime, Seq},
     scheduler::health::fault_attribution::HealthPenalties,
 };
 
@@ -39,7 +39,6 @@ pub struct RetryState {
     failures_by_model: SmallVec<[(ModelId, ModelFailures); 1]>,
     /// Whether the one retry with a larger output limit was used.
     pub has_larger_output: bool,
-    pub last_outcome: Option<Outcome>,
     pub penalties: HealthPenalties,
 }
 
