@@ -1,6 +1,6 @@
 //! The result of one attempt: its class, the answer, token usage and the stated wait.
 
-use std::time::Duration;
+use std::{ops::AddAssign, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,14 @@ impl Usage {
 
     pub const fn total(self) -> u64 {
         self.input_tokens.saturating_add(self.billed_output())
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.thinking_tokens += other.thinking_tokens;
     }
 }
 
@@ -74,6 +82,25 @@ pub struct AttemptResult {
 }
 
 impl AttemptResult {
+    /// The result of an attempt without a response. `rule` says as a phrase why it has this outcome.
+    pub fn without_response(outcome: Outcome, action: OutcomeAction, message: &str, rule: &str) -> Self {
+        Self {
+            outcome,
+            action,
+            status: None,
+            retry_after: None,
+            message: message.to_owned(),
+            rule: rule.to_owned(),
+            answer: None,
+            usage: Usage::default(),
+            stated_limit: None,
+            limit_is_zero: false,
+            response_meta: ResponseMeta::default(),
+            exceeds_context: false,
+            picture_refused: false,
+        }
+    }
+
     /// Whether an HTML page refused the request with 401 or 403. Such a page comes from a proxy, which may object to
     /// the key or to the client's address. Providers report errors of a key in JSON.
     pub const fn is_html_auth_error(&self) -> bool {

@@ -26,21 +26,8 @@ impl Engine {
 
     /// Completes an attempt that the engine aborted; it may have been billed.
     fn on_attempt_aborted(&mut self, now: Now, sent: &SentAttempt) {
-        let result = AttemptResult {
-            outcome: Outcome::Lost,
-            action: OutcomeAction::Retry,
-            status: None,
-            retry_after: None,
-            message: "aborted before a response arrived".to_owned(),
-            rule: "stopped".to_owned(),
-            answer: None,
-            usage: Usage::default(),
-            stated_limit: None,
-            limit_is_zero: false,
-            response_meta: crate::domain::ResponseMeta::default(),
-            exceeds_context: false,
-            picture_refused: false,
-        };
+        let message = "aborted before a response arrived";
+        let result = AttemptResult::without_response(Outcome::Lost, OutcomeAction::Retry, message, "stopped");
         let latency = now.wall.since(sent.sent_at);
         self.complete(now, sent, result, latency);
     }

@@ -79,23 +79,22 @@ impl Intake {
         self.is_reading && !self.is_ingest_pending
     }
 
-    pub fn add_class(&mut self, scheduler: &mut Scheduler, id: u32, traits: &RoutingTraits) {
+    /// Adds traits by their id in the store. Returns the scheduler's class of items with them.
+    pub fn add_class(&mut self, scheduler: &mut Scheduler, id: u32, traits: &RoutingTraits) -> usize {
         let class = scheduler.find_or_add_class(traits);
         self.classes.insert(id, class);
         if self.backlogs.len() <= class {
             self.backlogs.resize_with(class + 1, ClassBacklog::default);
         }
+        class
     }
 
     /// Adds a waiting item by number. Its traits must have been passed to [`Self::add_class`] before.
     pub fn add_waiting(&mut self, scheduler: &mut Scheduler, item: WaitingItem) {
         let class = self.classes.get(&item.traits_id).copied().unwrap_or_else(|| {
             debug_assert!(false, "traits {} are unknown", item.traits_id);
-            scheduler.find_or_add_class(&RoutingTraits::default())
+            self.add_class(scheduler, item.traits_id, &RoutingTraits::default())
         });
-        if self.backlogs.len() <= class {
-            self.backlogs.resize_with(class + 1, ClassBacklog::default);
-        }
         self.backlogs[class].unloaded.push_back(item.seq);
     }
 

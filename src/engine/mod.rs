@@ -4,7 +4,7 @@
 //! before acting on it, and publishes snapshots. Each request runs as a task of its own, without access to the
 //! engine's state. The database has its own thread, which commits groups of transitions.
 //!
-//! The loop is the only one that knows all parts. A part has private state, and returns messages to the loop:
+//! The engine knows all parts. A part never names the engine, and returns messages to it:
 //!
 //! ```text
 //! event_loop   what can happen and in which order; a tick's work     messages    what parts hand to the loop

@@ -34,9 +34,7 @@ impl AttemptCounts {
         } else if !outcome.is_unattributed() {
             self.failed += 1;
         }
-        self.usage.input_tokens += usage.input_tokens;
-        self.usage.output_tokens += usage.output_tokens;
-        self.usage.thinking_tokens += usage.thinking_tokens;
+        self.usage += usage;
         self.cost += cost;
     }
 }
@@ -84,10 +82,7 @@ impl RunStats {
         if !outcome.is_answered() && !outcome.is_unattributed() {
             self.keys[key].last_error = Some(format!("{outcome}: {}", attempt.message));
         }
-        let usage = &mut self.spend.usage;
-        usage.input_tokens += attempt.usage.input_tokens;
-        usage.output_tokens += attempt.usage.output_tokens;
-        usage.thinking_tokens += attempt.usage.thinking_tokens;
+        self.spend.usage += attempt.usage;
         self.spend.cost += attempt.cost;
         self.spend.at_risk += attempt.at_risk;
         self.totals.rate_limited += u64::from(outcome.is_rate_limited());

@@ -4,7 +4,7 @@
 //! [`Scheduler::enqueue`] adds items, [`Scheduler::poll`] returns what to send, [`Scheduler::complete`] takes the
 //! result of an attempt, and [`Scheduler::next_wakeup`] says when to poll again.
 //!
-//! It coordinates components that don't know each other. Each has private state and can be tested alone:
+//! It coordinates components. None of them names the scheduler; they return what happened, and it acts on that:
 //!
 //! ```text
 //! fleet         providers, projects, keys, models, routes; `Fleet::availability`: can a route go, and if not, why?
@@ -198,7 +198,7 @@ impl Scheduler {
 
     /// Whether any route serves this target.
     pub fn has_route(&self, target: &RouteTarget) -> bool {
-        self.fleet.route_ids().any(|route| self.fleet.matches_target(route, target))
+        self.fleet.has_route(target)
     }
 
     const fn view(&self) -> View<'_> {

@@ -252,6 +252,11 @@ impl Fleet {
             && target.key.as_ref().is_none_or(|name| self.key_of(id).key.name == *name)
     }
 
+    /// Whether any route serves this target.
+    pub fn has_route(&self, target: &RouteTarget) -> bool {
+        self.route_ids().any(|route| self.matches_target(route, target))
+    }
+
     pub fn is_backup(&self, id: RouteId) -> bool {
         self.key_of(id).key.role == KeyRole::Backup
     }

@@ -110,9 +110,9 @@ impl QuotaPool {
     /// The amount that a request of this size takes from each minute window.
     fn demands(&self, estimate: TokenEstimate) -> [(u64, &SlidingWindow, LimitKind); 4] {
         let tokens =
-            estimate.amount_to_reserve(&self.limits.tokens_per_minute, TokenEstimate::counter_for(self.token_counting));
-        let input = estimate.amount_to_reserve(&self.limits.input_tokens_per_minute, TokenEstimate::input);
-        let output = estimate.amount_to_reserve(&self.limits.output_tokens_per_minute, TokenEstimate::output);
+            estimate.amount_to_reserve(&self.limits.tokens_per_minute, |tokens| tokens.counted_as(self.token_counting));
+        let input = estimate.amount_to_reserve(&self.limits.input_tokens_per_minute, |tokens| tokens.input);
+        let output = estimate.amount_to_reserve(&self.limits.output_tokens_per_minute, |tokens| tokens.output);
         [
             (1, &self.request_window, LimitKind::RequestsPerMinute),
             (tokens, &self.token_window, LimitKind::TokensPerMinute),
@@ -186,7 +186,7 @@ impl QuotaPool {
 
     /// The tokens that a request of this size takes from the daily quota.
     fn daily_tokens(&self, estimate: TokenEstimate) -> u64 {
-        estimate.amount_to_reserve(&self.limits.tokens_per_day, TokenEstimate::counter_for(self.token_counting))
+        estimate.amount_to_reserve(&self.limits.tokens_per_day, |tokens| tokens.counted_as(self.token_counting))
     }
 
     /// Whether there is a limit on tokens per day, so that the rest of a day may suffice only for small requests.

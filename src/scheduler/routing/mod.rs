@@ -92,12 +92,11 @@ impl Routing {
     pub fn find_or_add_class(&mut self, fleet: &Fleet, policy: &Policy, traits: &RoutingTraits) -> (usize, bool) {
         let is_in_fleet = |name: &&String| fleet.models().iter().any(|state| state.model.name == **name);
         let rule_named = |name: &String| policy.rules.iter().position(|rule| rule.name == *name);
-        let has_route = |target: &_| fleet.route_ids().any(|route| fleet.matches_target(route, target));
         let key = ClassKey {
             needs_vision: traits.needs_vision,
             preferred_model: traits.preferred_model.as_ref().filter(is_in_fleet).cloned(),
             rule: traits.rule.as_ref().and_then(rule_named),
-            required_target: traits.required_target.as_ref().filter(|target| has_route(target)).cloned(),
+            required_target: traits.required_target.as_ref().filter(|target| fleet.has_route(target)).cloned(),
         };
         if let Some(index) = self.classes.iter().position(|class| *class.key() == key) {
             return (index, false);
