@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    error::quote_unless_secret,
     models::LocatedModel,
     schema,
     toml_reader::{TomlField, TomlTable},
@@ -153,7 +154,8 @@ pub(super) fn report_unbounded_costs<'m>(
     for located in models {
         if let Some(reason) = located.model.unbounded_cost_reason() {
             let line = table.doc.line_number(located.name_offset);
-            let message = format!("{name} is a hard cap, but model {} (line {line}) {reason}", located.model.name);
+            let model = quote_unless_secret(&located.model.name);
+            let message = format!("{name} is a hard cap, but model {model} (line {line}) {reason}");
             table.doc.add_error(limit_field.offset, message);
         }
     }

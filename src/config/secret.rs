@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{
     bounded_read::read_small_text,
     env_vars::{EnvVarSource, EnvVars},
-    error::quote_unless_secret,
+    error::{looks_like_secret, quote_unless_secret},
     placeholder::Placeholder,
 };
 
@@ -62,10 +62,12 @@ fn from_variable(name: &str, env_vars: &EnvVars<'_>) -> Result<ResolvedSecret, S
             [] => String::new(),
             problems => format!(" ({})", problems.join("; ")),
         };
-        format!(
-            "the variable {label} is not set, neither in the environment nor in a .env file; \
-             export {name}=… first{problems}"
-        )
+        let advice = if looks_like_secret(name) {
+            "write the secret itself without env:".to_owned()
+        } else {
+            format!("export {name}=… first")
+        };
+        format!("the variable {label} is not set, neither in the environment nor in a .env file; {advice}{problems}")
     })?;
     let secret = check_secret(&value).map_err(|why| format!("the variable {label} {why}"))?;
     Ok(ResolvedSecret { secret, file: (source == EnvVarSource::Dotenv).then(|| env_vars.dotenv_path().to_owned()) })
