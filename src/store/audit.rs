@@ -7,7 +7,9 @@ use std::{fs, fs::File, path::Path};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{connect, counters::RunCounters, error::StoreError, projection, run_dir::RunDir, schema, txn::line_digest};
+use super::{
+    connect, counters::RunCounters, error::StoreError, results_file, run_dir::RunDir, schema, txn::line_digest,
+};
 use crate::domain::{Image, ItemSpec, Money, WallTime, pluralize};
 
 mod invariants;
@@ -227,7 +229,7 @@ fn check_line_digests(dir: &RunDir, conn: &Connection) -> Result<AuditCheck, Sto
 fn check_results_file(dir: &RunDir, conn: &Connection, is_owned: bool) -> Result<AuditCheck, StoreError> {
     let path = dir.results();
     let file = File::open(&path).map_err(|error| StoreError::file("open the results file", &path, error))?;
-    let match_point = projection::find_match_point(&file, &path, conn)?;
+    let match_point = results_file::find_match_point(&file, &path, conn)?;
     let length = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
     let missing_lines: i64 =
         conn.query_row("SELECT count(*) FROM results WHERE n > ?1", [match_point.last_row], |row| row.get(0))?;

@@ -34,7 +34,7 @@ pub(super) fn open_writer(dir: &RunDir) -> Result<Connection, StoreError> {
         return Err(StoreError::file("use the run's database", &path, error));
     }
     let configure = || -> rusqlite::Result<()> {
-        // Commits write the WAL; `Durability` decides when it is synced.
+        // Commits write the WAL; `WalSyncer` decides when it is synced.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         // SQLite's automatic checkpoints don't report a failed sync, so the store makes its own.
         conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
