@@ -30,7 +30,7 @@ impl Engine {
                 format_dollars(item_cost)
             ),
             None => format!(
-                "the configured spend caps leave no room: an item may cost up to {} ({spent_text}); raise them to \
+                "the configured budgets leave no room: an item may cost up to {} ({spent_text}); raise them to \
                  continue",
                 format_dollars(item_cost)
             ),

@@ -109,8 +109,8 @@ pub(super) struct Engine {
     pub clock: Clock,
     pub started_at: Now,
     pub active_time: ActiveTime,
-    /// The largest spend cap that was ever in force; no cap counts as the largest.
-    pub max_cap: Option<Money>,
+    /// The highest budget of the run that was ever in force; no budget counts as the highest.
+    pub highest_budget: Option<Money>,
     pub run_name: String,
     pub providers: Vec<Provider>,
     pub models: Vec<Model>,

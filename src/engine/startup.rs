@@ -39,7 +39,7 @@ use crate::{
     scheduler::{PastUsage, Scheduler},
     store::{
         ItemLoader, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification, RouteName, RunDir, Store,
-        audit::MAX_CAP_STATE, spawn_reader,
+        audit::HIGHEST_BUDGET_STATE, spawn_reader,
     },
 };
 
@@ -268,7 +268,7 @@ pub(super) fn prepare(
         } else {
             ActiveTime::running(opened.active_time, now.mono)
         },
-        max_cap: opened.saved_states.get(MAX_CAP_STATE).and_then(|json| serde_json::from_str(json).ok()),
+        highest_budget: opened.saved_states.get(HIGHEST_BUDGET_STATE).and_then(|json| serde_json::from_str(json).ok()),
         run_name,
         model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
         providers,
@@ -339,7 +339,7 @@ pub(super) fn prepare(
     if let (false, Ok(json)) = (has_ephemeral_flags, serde_json::to_string(&flags)) {
         engine.journal.record(Op::SetState { name: FLAGS_STATE.to_owned(), json });
     }
-    engine.record_max_cap();
+    engine.record_highest_budget();
     engine.journal.record(Op::SetRunState(RunState::Running));
     engine.publish(now);
     let channels = Channels {

@@ -20,10 +20,10 @@ use invariants::INVARIANTS;
 const MAX_EXAMPLES: usize = 10;
 
 /// Name of the saved state that holds the largest budget cap ever in force, in pico-dollars.
-pub const MAX_CAP_STATE: &str = "widest_cap";
+pub const HIGHEST_BUDGET_STATE: &str = "widest_cap";
 
-/// Saved as the largest cap once the run had no cap.
-pub const UNLIMITED_CAP: Money = Money(u64::MAX);
+/// Saved as the highest budget once the run had none.
+pub const UNLIMITED_BUDGET: Money = Money(u64::MAX);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Audit {
@@ -97,7 +97,9 @@ fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<
     checks.push(check_or_unchecked(CAPTIONS_EXIST, || check_captions(conn, is_owned, &mut deleted_captions)));
     let mut audit = Audit { checks, deleted_captions, ..Audit::default() };
     // A database too damaged to count has been reported by the checks above.
-    match load_totals(conn, &mut audit).and_then(|()| budget.map_or_else(|| load_max_cap(conn), |cap| Ok(Some(cap)))) {
+    match load_totals(conn, &mut audit)
+        .and_then(|()| budget.map_or_else(|| load_highest_budget(conn), |cap| Ok(Some(cap))))
+    {
         Ok(cap) => audit.checks.push(check_budget(&audit, cap)),
         Err(error) => audit.checks.push(unchecked(BUDGET_KEPT, &error)),
     }
@@ -153,10 +155,11 @@ fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn load_max_cap(conn: &Connection) -> Result<Option<Money>, StoreError> {
-    let json: Option<String> =
-        conn.query_row("SELECT json FROM states WHERE name = ?1", [MAX_CAP_STATE], |row| row.get(0)).optional()?;
-    json.map_or(Ok(None), |json| super::open::parse_json(&json, "the spend cap"))
+fn load_highest_budget(conn: &Connection) -> Result<Option<Money>, StoreError> {
+    let json: Option<String> = conn
+        .query_row("SELECT json FROM states WHERE name = ?1", [HIGHEST_BUDGET_STATE], |row| row.get(0))
+        .optional()?;
+    json.map_or(Ok(None), |json| super::open::parse_json(&json, "the highest budget"))
 }
 
 /// The result of a check that could not be run. It counts as one violation.

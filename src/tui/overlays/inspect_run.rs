@@ -118,7 +118,7 @@ impl InspectPage<'_> {
         }
         if let Some(stop) = forecast.stop {
             let left = group_digits(stop.items_left);
-            let what = if stop.reason == StopReason::Budget { "money" } else { "quota" };
+            let what = if stop.reason == StopReason::Budget { "budget" } else { "quota" };
             let returns = stop
                 .resumes_at
                 .map_or_else(String::new, |at| format!("; {what} available again {}", self.local_time(at)));
