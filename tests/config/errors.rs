@@ -289,7 +289,7 @@ fn errors_in_rules() {
         (
             rule,
             "strategy = 'weighted'\n[policy]\nwhen_limited = 'wait'",
-            "11:12: strategy = \"weighted\" can't be combined with when_limited = \"wait\", the strict pipeline in the \
+            "11:12: strategy = \"weighted\" can't be combined with when_limited = \"wait\", which always follows the \
              cascade's order; use when_limited = \"spill\" or strategy = \"cascade\"",
         ),
     ]);
@@ -307,7 +307,7 @@ fn errors_in_policy_and_defaults() {
         (
             "[policy]\nwhen_limited = 'wait'\n",
             "strategy = 'fastest'",
-            "11:12: strategy = \"fastest\" can't be combined with when_limited = \"wait\", the strict pipeline in the \
+            "11:12: strategy = \"fastest\" can't be combined with when_limited = \"wait\", which always follows the \
              cascade's order; use when_limited = \"spill\" or strategy = \"cascade\"",
         ),
         (POLICY_TABLE, "explore = 1", "10:11: explore must be at least 2, not 1"),
@@ -348,7 +348,7 @@ fn errors_in_policy_and_defaults() {
         (
             POLICY_TABLE,
             "breaker_open = '1h'",
-            "10:16: breaker_open must not be longer than breaker_max, up to which it is doubled",
+            "10:16: breaker_open must not be longer than breaker_max: it is doubled at every failed probe, up to breaker_max",
         ),
         (POLICY_TABLE, "max_usd = 0", "10:11: max_usd must be more than 0; leave it out for no cap"),
         (POLICY_TABLE, "max_usd = -1", "10:11: max_usd must be from 0 to 10000000, not -1"),
