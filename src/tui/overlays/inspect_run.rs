@@ -12,7 +12,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{compact, countdown, group_digits, percent, rate, rough_duration},
+        format::{compact, group_digits, percent, rate, rough_duration, short_duration},
         labels,
         text::one_line,
         theme::StyleRole,
@@ -184,7 +184,7 @@ impl InspectPage<'_> {
             } else {
                 format!(": {}", one_line(&cooldown.cause.message))
             };
-            let left = countdown(self.ctx.time_until(cooldown.until));
+            let left = short_duration(self.ctx.time_until(cooldown.until));
             let source = cooldown.cause.source.name();
             let outcome = labels::outcome(cooldown.cause.outcome);
             let line = format!("{}  {outcome} ({source}){message}", one_line(&cooldown.subject));
