@@ -104,7 +104,7 @@ fn a_budget_that_is_too_small_is_reported_before_anything_is_sent() {
     assert_eq!(plan["forecast"]["stops"]["why"], "budget");
     assert!(plan["forecast"]["finish"].is_null());
     let text = String::from_utf8(place.plan(&["--max-usd", "0.01"]).stdout).unwrap();
-    assert!(text.contains("the spend cap of the run or of every key is reached"), "{text}");
+    assert!(text.contains("the budget of the run or of every key is used up"), "{text}");
 }
 
 #[test]
@@ -112,14 +112,14 @@ fn a_cap_on_a_key_or_a_day_is_named_where_it_binds() {
     const PRICES: &str = "usd_per_mtok = { input = 1.0, output = 2.0 }";
     let a_day = PlanFixture::new("[policy]\nmax_usd_per_day = 0.03", PRICES);
     let text = String::from_utf8(a_day.plan(&["--expect-output", "100"]).stdout).unwrap();
-    assert!(text.contains("the daily spend cap is reached until"), "{text}");
+    assert!(text.contains("the day's budget is used up until"), "{text}");
     let patient = String::from_utf8(a_day.plan(&["--expect-output", "100", "--on-exhausted", "wait"]).stdout).unwrap();
-    assert!(patient.contains("limited by  spend caps 100%"), "{patient}");
+    assert!(patient.contains("limited by  budget 100%"), "{patient}");
     // The setting goes to the last key, carol's.
     let key = PlanFixture::new("max_usd = 0.01", PRICES).json(&["--expect-output", "100"]);
     let binds = key["forecast"]["binds"].as_array().unwrap();
-    let money = binds.iter().find(|bind| bind["what"] == "money").unwrap_or_else(|| panic!("{binds:?}"));
-    assert!(money["pool"].as_str().unwrap().ends_with("@carol"), "{money}");
+    let budget = binds.iter().find(|bind| bind["what"] == "money").unwrap_or_else(|| panic!("{binds:?}"));
+    assert!(budget["pool"].as_str().unwrap().ends_with("@carol"), "{budget}");
     assert!(key["forecast"]["finish"].is_u64() || key["forecast"]["finish"].is_i64(), "the others end it");
 }
 

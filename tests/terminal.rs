@@ -57,7 +57,7 @@ fn open_on(machine: &TestMachine, mut command: CommandBuilder, environment: &[(&
     for (name, value) in environment {
         command.env(name, value);
     }
-    PtySession::open(command)
+    PtySession::spawn(command)
 }
 
 /// The program with these arguments.
@@ -81,13 +81,13 @@ fn request_count(books: &ServerStats, key: &str) -> u64 {
 #[test]
 fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
     let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
-    let mut window = open_program(&machine, &RUN_ARGS);
-    window.wait_for_text("RUNNING");
+    let mut session = open_program(&machine, &RUN_ARGS);
+    session.wait_for_text("RUNNING");
     provider.wait_until("both keys are used", |books| {
         request_count(books, "alice") > 3 && request_count(books, "bruno") > 3
     });
-    window.type_keys("j ");
-    window.wait_for_text("– off (you)");
+    session.type_keys("j ");
+    session.wait_for_text("– off (you)");
     // Attempts that were already decided may still be sent and end; after that nothing is sent.
     let alice = request_count(&provider.checked_stats(), "alice");
     provider.wait_until("what bruno had in flight has landed", |books| {
@@ -98,11 +98,11 @@ fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
     let alice = request_count(&provider.checked_stats(), "alice");
     let after = provider.wait_until("alice goes on alone", |books| request_count(books, "alice") > alice + 40);
     assert_eq!(request_count(&after, "bruno"), before, "a key that is off gets nothing");
-    window.wait_for_text("you  key bruno switched off");
-    window.type_keys("u");
-    window.wait_for_text("you  key bruno switched on");
+    session.wait_for_text("you  key bruno switched off");
+    session.type_keys("u");
+    session.wait_for_text("you  key bruno switched on");
     provider.wait_until("bruno works again", |books| request_count(books, "bruno") > before + 3);
-    window.quit_with("qs");
+    session.quit_with("qs");
     let ended = machine.cascadeck(&["status", "run", "--json"]).expect_status(0).stdout_json();
     assert_eq!(ended["state"], "stopped");
 }
@@ -110,54 +110,54 @@ fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
 #[test]
 fn a_pause_lets_in_flight_requests_finish_and_sends_nothing_until_resumed() {
     let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
-    let mut window = open_program(&machine, &RUN_ARGS);
+    let mut session = open_program(&machine, &RUN_ARGS);
     provider.wait_until("work goes out", |books| books.total.requests > 8);
-    window.wait_for_text("RUNNING");
-    window.type_keys("p");
-    window.wait_for_text("‖ PAUSED");
-    window.wait_for_text("in flight 0/4");
+    session.wait_for_text("RUNNING");
+    session.type_keys("p");
+    session.wait_for_text("‖ PAUSED");
+    session.wait_for_text("in flight 0/4");
     let paused = provider.checked_stats().total.requests;
     assert_eq!(provider.checked_stats().total.in_flight, 0);
     // Opening other views sends nothing either.
     for (keys, text) in [("3", "3 Models"), ("6", "6 Routes"), ("8", "8 Charts"), ("?", "Help")] {
-        window.type_keys(keys);
-        window.wait_for_text(text);
+        session.type_keys(keys);
+        session.wait_for_text(text);
     }
     assert_eq!(provider.checked_stats().total.requests, paused);
-    window.type_keys("\x1b");
-    window.wait_until("the help is closed", |screen| !screen.contents().contains("Help"));
-    window.type_keys("p");
-    window.wait_for_text("RUNNING");
+    session.type_keys("\x1b");
+    session.wait_until("the help is closed", |screen| !screen.contents().contains("Help"));
+    session.type_keys("p");
+    session.wait_for_text("RUNNING");
     provider.wait_until("it goes on", |books| books.total.requests > paused + 8);
-    window.quit_with("qs");
+    session.quit_with("qs");
 }
 
 #[test]
 fn failed_items_are_replayed_to_a_chosen_route_after_a_preview() {
     let profile = TWO_KEY_PROFILE.replace("name = \"slow\"", "name = \"gloomy\"\nfaults = { blocked = 1.0 }");
     let (machine, provider) = setup(&profile, 6);
-    let mut window = open_program(&machine, &RUN_ARGS);
-    window.wait_for_text("✓ FINISHED");
-    window.wait_for_text("6 failed");
-    window.type_keys("9");
-    window.wait_for_text("provider's message");
-    window.wait_for_text("blocked");
+    let mut session = open_program(&machine, &RUN_ARGS);
+    session.wait_for_text("✓ FINISHED");
+    session.wait_for_text("6 failed");
+    session.type_keys("9");
+    session.wait_for_text("provider's message");
+    session.wait_for_text("blocked");
     let bruno = request_count(&provider.checked_stats(), "bruno");
-    window.type_keys("r");
-    window.wait_for_text("6 failed items will be sent again");
+    session.type_keys("r");
+    session.wait_for_text("6 failed items will be sent again");
     // The menu lists the cascade, the model, m@alice, m@bruno.
-    window.type_keys("jjj");
-    window.wait_for_text("● only to m@bruno");
-    window.type_keys("y");
-    window.type_keys("4");
-    window.wait_for_text("replaying only to m@bruno");
+    session.type_keys("jjj");
+    session.wait_for_text("● only to m@bruno");
+    session.type_keys("y");
+    session.type_keys("4");
+    session.wait_for_text("replaying only to m@bruno");
     let books = provider.wait_until("all six went to bruno", |books| request_count(books, "bruno") == bruno + 6);
     assert_eq!(request_count(&books, "alice") + request_count(&books, "bruno"), 12);
-    window.wait_for_text("✓ FINISHED");
-    window.type_keys("9x");
-    window.wait_for_text("6 lines written to");
+    session.wait_for_text("✓ FINISHED");
+    session.type_keys("9x");
+    session.wait_for_text("6 lines written to");
     assert_eq!(machine.read("run/failed-1.jsonl").lines().count(), 6);
-    window.quit_with("q");
+    session.quit_with("q");
 }
 
 #[test]
@@ -165,46 +165,46 @@ fn a_read_only_dashboard_sends_no_commands() {
     let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
     let mut args = RUN_ARGS.to_vec();
     args.push("--read-only");
-    let mut window = open_program(&machine, &args);
-    window.wait_for_text("read-only");
+    let mut session = open_program(&machine, &args);
+    session.wait_for_text("read-only");
     provider.wait_until("work goes out", |books| books.total.requests > 4);
-    window.type_keys("p");
-    window.wait_for_text("this screen is read-only");
+    session.type_keys("p");
+    session.wait_for_text("this screen is read-only");
     let before = provider.checked_stats().total.requests;
     provider.wait_until("nothing has paused", |books| books.total.requests > before + 8);
-    window.send_signal(Signal::SIGTERM);
-    window.assert_clean_exit();
+    session.send_signal(Signal::SIGTERM);
+    session.wait_for_exit();
 }
 
 #[test]
 fn a_storm_of_resizes_leaves_one_whole_screen() {
     let (machine, _provider) = setup(TWO_KEY_PROFILE, 100_000);
-    let mut window = open_program(&machine, &RUN_ARGS);
-    window.wait_for_text("RUNNING");
+    let mut session = open_program(&machine, &RUN_ARGS);
+    session.wait_for_text("RUNNING");
     for step in 0..60_u16 {
-        window.resize(15 + step % 30, 60 + step * 2 % 100);
+        session.resize(15 + step % 30, 60 + step * 2 % 100);
     }
-    window.resize(3, 20);
-    window.wait_for_text("20x3");
-    window.resize(24, 80);
-    window.wait_until("the last line", |screen| {
+    session.resize(3, 20);
+    session.wait_for_text("20x3");
+    session.resize(24, 80);
+    session.wait_until("the last line", |screen| {
         screen.contents().lines().last().is_some_and(|row| row.contains("? help"))
     });
-    let screen = window.screen.screen();
+    let screen = session.parser.screen();
     let rows: Vec<String> = screen.rows(0, 80).collect();
     assert_eq!(rows.iter().filter(|row| row.contains("1 Keys")).count(), 1, "no debris: {rows:#?}");
     assert!(rows[23].contains("? help"), "{rows:#?}");
-    window.quit_with("qs");
+    session.quit_with("qs");
 }
 
 #[test]
 fn sigterm_drains_and_restores_the_terminal() {
     let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
-    let mut window = open_program(&machine, &RUN_ARGS);
-    window.wait_for_text("RUNNING");
+    let mut session = open_program(&machine, &RUN_ARGS);
+    session.wait_for_text("RUNNING");
     provider.wait_until("work goes out", |books| books.total.requests > 4);
-    window.send_signal(Signal::SIGTERM);
-    window.assert_clean_exit();
+    session.send_signal(Signal::SIGTERM);
+    session.wait_for_exit();
     let books = provider.checked_stats();
     assert_eq!((books.total.abandoned, books.total.in_flight), (0, 0), "what was in flight was waited for");
     assert_eq!(machine.status("run")["done"], books.total.ok, "and is in the record");
@@ -213,44 +213,44 @@ fn sigterm_drains_and_restores_the_terminal() {
 #[test]
 fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
     let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
-    let mut window = open_shell(&machine);
-    window.wait_for_text("ready$");
+    let mut session = open_shell(&machine);
+    session.wait_for_text("ready$");
     let program =
         format!("'{}' {}\r", env!("CARGO_BIN_EXE_cascadeck"), RUN_ARGS.map(|arg| format!("'{arg}'")).join(" "));
-    window.type_keys(&program);
-    window.wait_for_text("RUNNING");
+    session.type_keys(&program);
+    session.wait_for_text("RUNNING");
     for _ in 0..2 {
-        window.type_keys("\x1a");
-        window.wait_until("the shell's own screen and prompt", |screen| {
+        session.type_keys("\x1a");
+        session.wait_until("the shell's own screen and prompt", |screen| {
             !screen.alternate_screen() && !screen.hide_cursor() && screen.contents().trim_end().ends_with("ready$")
         });
-        window.type_keys("echo $((6*7))th answer\r");
-        window.wait_for_text("42th answer");
-        window.type_keys("clear; fg\r");
-        window.wait_until("the dashboard again", |screen| {
+        session.type_keys("echo $((6*7))th answer\r");
+        session.wait_for_text("42th answer");
+        session.type_keys("clear; fg\r");
+        session.wait_until("the dashboard again", |screen| {
             screen.alternate_screen() && screen.contents().contains("1 Keys")
         });
     }
     let before = provider.checked_stats().total.requests;
     provider.wait_until("the run goes on", |books| books.total.requests > before + 4);
-    window.type_keys("qs");
-    window
+    session.type_keys("qs");
+    session
         .wait_until("the shell's prompt", |screen| !screen.alternate_screen() && screen.contents().contains("ready$"));
-    window.type_keys("exit\r");
-    window.assert_clean_exit();
+    session.type_keys("exit\r");
+    session.wait_for_exit();
 }
 
 #[test]
 fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
     let (machine, _provider) = setup(TWO_KEY_PROFILE, 8);
-    let mut window = open_program(&machine, &RUN_ARGS);
-    window.wait_for_text("✓ FINISHED");
-    window.wait_for_output("\x1b]9;run is finished: 8 done, 0 failed");
-    window.wait_for_output("\x1b]0;run: finished 100%");
-    window.type_keys("y");
+    let mut session = open_program(&machine, &RUN_ARGS);
+    session.wait_for_text("✓ FINISHED");
+    session.wait_for_output("\x1b]9;run is finished: 8 done, 0 failed");
+    session.wait_for_output("\x1b]0;run: finished 100%");
+    session.type_keys("y");
     // "alice" in base64.
-    window.wait_for_output("\x1b]52;c;YWxpY2U=\x1b\\");
-    window.quit_with("q");
+    session.wait_for_output("\x1b]52;c;YWxpY2U=\x1b\\");
+    session.quit_with("q");
 
     let mut keys = machine.read("keys.toml");
     keys.push_str("\n[dashboard]\nnotify = false\nkeys = { quit = \"F10\" }\n");
@@ -258,11 +258,11 @@ fn the_end_of_a_run_is_announced_and_the_clipboard_gets_what_is_copied() {
     machine.write("batch.jsonl", addition_rows(9));
     let mut quiet = RUN_ARGS.to_vec();
     quiet[9] = "--run-dir=quiet";
-    let mut window = open_program(&machine, &quiet);
-    window.wait_for_text("✓ FINISHED");
-    window.wait_for_text("F10 quit");
-    assert!(!window.output_text().contains("\x1b]9;"), "notifications are off");
-    window.quit_with("\x1b[21~");
+    let mut session = open_program(&machine, &quiet);
+    session.wait_for_text("✓ FINISHED");
+    session.wait_for_text("F10 quit");
+    assert!(!session.output_text().contains("\x1b]9;"), "notifications are off");
+    session.quit_with("\x1b[21~");
 }
 
 #[test]
@@ -272,16 +272,16 @@ fn webhooks_hear_of_the_end_while_the_dashboard_stays_and_trouble_with_them_is_s
     machine.write_keys_toml(
         &(machine.read("keys.toml") + &well.webhook_toml("well", "") + &gone.webhook_toml("gone", "")),
     );
-    let mut window = open_program(&machine, &RUN_ARGS);
-    window.wait_for_text("✓ FINISHED");
+    let mut session = open_program(&machine, &RUN_ARGS);
+    session.wait_for_text("✓ FINISHED");
     assert_eq!(well.wait_for_event("finished")["done"], 8);
     gone.wait_for_event("finished");
-    window.type_keys("7");
-    window.wait_for_text("webhook gone answered 410");
-    window.type_keys("q");
-    window
+    session.type_keys("7");
+    session.wait_for_text("webhook gone answered 410");
+    session.type_keys("q");
+    session
         .wait_for_output("warning: webhook gone answered 410; the message that the run is finished was not delivered");
-    window.assert_clean_exit();
+    session.wait_for_exit();
     assert_eq!((well.events().len(), gone.events().len()), (1, 1), "leaving a run that is over ends it no second time");
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
 
-use super::error::quote_unless_secret;
+use super::error::{looks_like_secret, quote_unless_secret};
 use crate::domain::Api;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,23 +34,27 @@ pub(super) fn check_base_url(text: &str, api: Option<Api>, insecure: bool) -> Re
     }
     let host = url.host_str().unwrap_or_default();
     let scope = host_scope(host);
+    // The parser writes a host in lower case, and a secret may be recognized by its capitals.
+    let written_host = text.split_once("://").and_then(|(_, rest)| rest.split(['/', ':']).next()).unwrap_or_default();
+    let shown_host =
+        if looks_like_secret(written_host) { "a host that is not shown, since it looks like a secret" } else { host };
     match url.scheme() {
         "https" => {}
         "http" if is_unspecified(host) => {
             return Err(format!(
-                "base_url: {host} is an address to listen on, not to connect to; use http://127.0.0.1"
+                "base_url: {shown_host} is an address to listen on, not to connect to; use http://127.0.0.1"
             ));
         }
         "http" if scope == HostScope::Loopback || (insecure && scope == HostScope::Private) => {}
         "http" if scope == HostScope::Private => {
             return Err(format!(
-                "base_url: plain http would send keys unencrypted to {host}; use https, or set insecure = true \
+                "base_url: plain http would send keys unencrypted to {shown_host}; use https, or set insecure = true \
                  if that network is your own"
             ));
         }
         "http" => {
             return Err(format!(
-                "base_url: plain http would send keys unencrypted over the internet to {host}; use https"
+                "base_url: plain http would send keys unencrypted over the internet to {shown_host}; use https"
             ));
         }
         other => {

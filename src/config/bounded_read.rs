@@ -48,7 +48,6 @@ pub(super) fn describe_read_error(error: &std::io::Error) -> String {
 }
 
 /// Returns a warning if other users of this machine may read `path`.
-#[cfg(unix)]
 pub(super) fn permission_warning(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let metadata = std::fs::metadata(path).ok()?;
@@ -60,9 +59,4 @@ pub(super) fn permission_warning(path: &Path) -> Option<String> {
              run chmod 600 {name}"
         )
     })
-}
-
-#[cfg(not(unix))]
-pub(super) fn exposure(_path: &Path) -> Option<String> {
-    None
 }

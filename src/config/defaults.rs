@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     bounded_read::read_small_text,
+    error::{looks_like_secret, quote_unless_secret},
     schema,
     toml_reader::{TomlField, TomlTable},
 };
@@ -68,18 +69,23 @@ fn read_json_mode(field: TomlField<'_>, directory: &Path) -> Option<JsonMode> {
         DeValue::Boolean(wanted) => wanted.then_some(JsonMode::Object),
         DeValue::Table(schema) => Some(JsonMode::Schema(Value::Object(to_json_object(schema)))),
         DeValue::String(reference) if reference.starts_with("file:") => {
-            let path = directory.join(reference.trim_start_matches("file:").trim());
+            let reference = reference.trim_start_matches("file:").trim();
+            let path = directory.join(reference);
             let schema = read_small_text(&path).and_then(|text| {
                 serde_json::from_str(&text)
                     .map_err(|error| format!("is not JSON (line {}, column {})", error.line(), error.column()))
             });
-            let name = path.display().to_string();
+            let label = if looks_like_secret(reference) {
+                format!("the schema file {}", quote_unless_secret(reference))
+            } else {
+                sanitize(&path.display().to_string()).into_owned()
+            };
             match schema {
                 Ok(schema @ Value::Object(_)) => return Some(JsonMode::Schema(schema)),
                 Ok(_) => {
-                    field.doc.add_error(field.offset, format!("{} does not contain a JSON schema", sanitize(&name)));
+                    field.doc.add_error(field.offset, format!("{label} does not contain a JSON schema"));
                 }
-                Err(reason) => field.doc.add_error(field.offset, format!("{} {reason}", sanitize(&name))),
+                Err(reason) => field.doc.add_error(field.offset, format!("{label} {reason}")),
             }
             None
         }

@@ -68,7 +68,7 @@ impl<'e> EnvVars<'e> {
 
 impl fmt::Debug for EnvVars<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Variables").field("dotenv_path", &self.dotenv_path).finish_non_exhaustive()
+        f.debug_struct("EnvVars").field("dotenv_path", &self.dotenv_path).finish_non_exhaustive()
     }
 }
 
@@ -115,11 +115,12 @@ impl Dotenv {
                     let mut entry_lines = entry.lines();
                     let first_line = entry_lines.next().unwrap_or_default().trim();
                     // The error contains either the whole line or only its value.
-                    let value = |line: &str| line.split_once('=').is_some_and(|(_, value)| value.trim() == first_line);
+                    let has_this_value =
+                        |line: &str| line.split_once('=').is_some_and(|(_, value)| value.trim() == first_line);
                     let rest = &lines[next_index..];
                     let whole_line = rest.iter().position(|line| *line == first_line);
                     let index = next_index
-                        + whole_line.or_else(|| rest.iter().position(|line| value(line))).unwrap_or_default();
+                        + whole_line.or_else(|| rest.iter().position(|line| has_this_value(line))).unwrap_or_default();
                     next_index = (index + 1).min(lines.len());
                     let location = format!("{name}:{}", index + 1);
                     // The error contains several lines only if a quote is not closed.

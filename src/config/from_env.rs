@@ -134,7 +134,7 @@ fn read_secrets(
         }
         let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         for (index, entry) in entries.enumerate() {
-            match secret::check_secret(entry) {
+            match secret::parse_secret(entry) {
                 Ok(secret) if secrets.iter().any(|other| secret::is_same_secret(other, &secret)) => {}
                 Ok(secret) => secrets.push(secret),
                 Err(reason) => errors.push(ConfigError {

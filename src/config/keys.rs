@@ -35,12 +35,12 @@ impl ConfiguredKeys {
         root: &TomlTable<'_>,
         providers: &mut Providers,
         models: &[LocatedModel],
-        secret_paths: &secret::SecretPaths<'_>,
+        secret_bases: &secret::SecretBases<'_>,
         env_vars: &EnvVars<'_>,
     ) -> Self {
         let mut keys = Self::default();
         for table in root.tables("key", &schema::KEY) {
-            keys.read_key(&table, providers, models, secret_paths, env_vars);
+            keys.read_key(&table, providers, models, secret_bases, env_vars);
         }
         keys
     }
@@ -50,7 +50,7 @@ impl ConfiguredKeys {
         table: &TomlTable<'_>,
         providers: &mut Providers,
         models: &[LocatedModel],
-        secret_paths: &secret::SecretPaths<'_>,
+        secret_bases: &secret::SecretBases<'_>,
         env_vars: &EnvVars<'_>,
     ) {
         let doc = table.doc;
@@ -64,7 +64,7 @@ impl ConfiguredKeys {
                 field.wrong_type("a string in quotes: \"env:NAME\", \"file:PATH\" or the secret itself");
                 return None;
             };
-            secret::resolve(text, secret_paths, env_vars).map_err(|reason| doc.add_error(field.offset, reason)).ok()
+            secret::resolve(text, secret_bases, env_vars).map_err(|reason| doc.add_error(field.offset, reason)).ok()
         });
         let project = table.text("project");
         if let Some(project) = project {
@@ -85,8 +85,8 @@ impl ConfiguredKeys {
             })
         };
         let spend_limits = SpendLimits {
-            max_usd: policy::read_spend_limit(table, "max_usd", models_of_key()),
-            max_usd_per_day: policy::read_spend_limit(table, "max_usd_per_day", models_of_key()),
+            max_usd: policy::read_budget(table, "max_usd", models_of_key()),
+            max_usd_per_day: policy::read_budget(table, "max_usd_per_day", models_of_key()),
         };
         let key = Key {
             name: alias.text.to_owned(),

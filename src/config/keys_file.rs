@@ -76,8 +76,8 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
     let root = TomlTable::open(doc, &schema::FILE, document, 0);
     let mut providers = Providers::read(&root);
     let models = models::read(&root, &mut providers);
-    let secret_paths = secret::SecretPaths { config_file: &file.path, home_dir: file.home_dir.as_deref() };
-    let mut keys = ConfiguredKeys::read(&root, &mut providers, &models, &secret_paths, env_vars);
+    let secret_bases = secret::SecretBases { config_file: &file.path, home_dir: file.home_dir.as_deref() };
+    let mut keys = ConfiguredKeys::read(&root, &mut providers, &models, &secret_bases, env_vars);
     let located_rules = rules::read(&root, &models);
     let rule_strategies =
         located_rules.iter().filter_map(|it| Some((it.strategy_offset?, it.rule.strategy?))).collect();
@@ -85,7 +85,7 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
     let defaults = defaults::read(&root, file.path.parent().unwrap_or(Path::new("")));
     let (input_limits, unknown_model) = input_limits::read(&root);
     let dashboard = dashboard::read(&root);
-    let webhooks = Webhooks::read(&root, &secret_paths, env_vars);
+    let webhooks = Webhooks::read(&root, &secret_bases, env_vars);
     keys.add_implied(&providers, &models);
     if models.is_empty() && root.field("model").is_none() {
         doc.add_error(0, "there is no [[model]]: list the models to use, best first, each with name and provider");

@@ -5,13 +5,15 @@ use super::{
     error::quote_unless_secret,
     providers::{ProviderEntry, Providers, QUOTA_DAY_CHOICES, TOKEN_COUNTING_CHOICES, check_name},
     schema,
-    toml_reader::TomlTable,
+    toml_reader::{TomlTable, TomlText},
 };
 use crate::domain::{Limits, Model, Price, ProviderId};
 
-const MAX_REQUESTS: i64 = 1_000_000_000;
-const MAX_TOKENS: i64 = 1_000_000_000_000;
-/// Dollars per million tokens. The most expensive known model costs a hundredth of this.
+/// Highest number of requests that a limit can be set to. A larger number is probably a mistake.
+const MAX_REQUEST_SETTING: i64 = 1_000_000_000;
+/// Highest number of tokens that a limit can be set to. A larger number is probably a mistake.
+const MAX_TOKEN_SETTING: i64 = 1_000_000_000_000;
+/// Highest price that can be set, in dollars per million tokens. The most expensive known model costs a hundredth of this.
 const MAX_USD_PER_MTOK: f64 = 100_000.0;
 
 /// A model and the byte offset of its name.
@@ -27,9 +29,8 @@ pub(super) fn read(root: &TomlTable<'_>, providers: &mut Providers) -> Vec<Locat
         let name = table.required_text("name");
         let provider =
             table.required_text("provider").and_then(|provider_name| providers.find(table.doc, provider_name));
-        // Settings are read even if name or provider are bad, so that their errors are reported too.
-        let settings = read_settings(&table, provider.map(|id| providers.get(id)));
-        let (Some(name), Some(provider)) = (name, provider) else { continue };
+        let model = read_model(&table, name, provider, providers);
+        let (Some(name), Some(provider), Some(model)) = (name, provider, model) else { continue };
         check_name(table.doc, "a model's name", name);
         let duplicate =
             models.iter().find(|located| located.model.name == name.text && located.model.provider == provider);
@@ -45,51 +46,60 @@ pub(super) fn read(root: &TomlTable<'_>, providers: &mut Providers) -> Vec<Locat
         if let Some(notice) = deprecated_models::deprecation_notice(name.text) {
             table.doc.add_warning(name.offset, &format!("{} {notice}", name.text));
         }
-        models.push(LocatedModel {
-            model: Model { name: name.text.to_owned(), provider, ..settings },
-            name_offset: name.offset,
-        });
+        models.push(LocatedModel { model, name_offset: name.offset });
     }
     models
 }
 
-/// Reads everything except name and provider.
-fn read_settings(table: &TomlTable<'_>, provider: Option<&ProviderEntry>) -> Model {
+/// Reads the settings of a model. If its name or provider are bad, the settings are read all the same, so that their
+/// errors are reported too, and there is no model.
+fn read_model(
+    table: &TomlTable<'_>,
+    name: Option<TomlText<'_>>,
+    provider_id: Option<ProviderId>,
+    providers: &Providers,
+) -> Option<Model> {
+    let provider = provider_id.map(|id| providers.get(id));
     let max_output = table.limit("max_output", i64::from(u32::MAX));
-    let context = table.limit("context", MAX_TOKENS);
+    let context = table.limit("context", MAX_TOKEN_SETTING);
     if let (Some(output), Some(context)) = (max_output, context)
         && u64::from(output) > context
     {
         table.doc.add_error(table.offset, format!("max_output = {output} must not be larger than context = {context}"));
     }
     let is_free = provider.is_some_and(|provider| provider.is_free);
-    Model {
-        name: String::new(),
-        provider: ProviderId::default(),
-        limits: read_limits(table, provider),
-        vision: table.flag("vision").unwrap_or(false),
+    let limits = read_limits(table, provider);
+    let vision = table.flag("vision").unwrap_or(false);
+    let weight = table.count("weight", 1..=1_000_000).unwrap_or(1);
+    let pool = table.text("pool").map(|pool| pool.text.to_owned());
+    let price = read_price(table).or(is_free.then_some(Price::FREE));
+    Some(Model {
+        name: name?.text.to_owned(),
+        provider: provider_id?,
+        limits,
+        vision,
         context,
         max_output,
-        weight: table.count("weight", 1..=1_000_000).unwrap_or(1),
-        pool: table.text("pool").map(|pool| pool.text.to_owned()),
-        price: read_price(table).or(is_free.then_some(Price::default())),
-    }
+        weight,
+        pool,
+        price,
+    })
 }
 
 fn read_limits(table: &TomlTable<'_>, provider: Option<&ProviderEntry>) -> Limits {
     let (token_counting, quota_day) =
         provider.map(|provider| (provider.token_counting, provider.quota_day)).unwrap_or_default();
     let limits = Limits {
-        rpm: table.limit("rpm", MAX_REQUESTS),
-        tpm: table.limit("tpm", MAX_TOKENS),
+        rpm: table.limit("rpm", MAX_REQUEST_SETTING),
+        tpm: table.limit("tpm", MAX_TOKEN_SETTING),
         token_counting: table.choice("counted", &TOKEN_COUNTING_CHOICES).unwrap_or(token_counting),
-        itpm: table.limit("itpm", MAX_TOKENS),
-        otpm: table.limit("otpm", MAX_TOKENS),
-        rpd: table.limit("rpd", MAX_REQUESTS),
-        tpd: table.limit("tpd", MAX_TOKENS),
+        itpm: table.limit("itpm", MAX_TOKEN_SETTING),
+        otpm: table.limit("otpm", MAX_TOKEN_SETTING),
+        rpd: table.limit("rpd", MAX_REQUEST_SETTING),
+        tpd: table.limit("tpd", MAX_TOKEN_SETTING),
         quota_day: table.choice("day", &QUOTA_DAY_CHOICES).unwrap_or(quota_day),
-        burst: table.limit("burst", MAX_REQUESTS),
-        concurrency: table.limit("concurrency", MAX_REQUESTS),
+        burst: table.limit("burst", MAX_REQUEST_SETTING),
+        concurrency: table.limit("concurrency", MAX_REQUEST_SETTING),
     };
     if let (Some(burst), Some(field)) = (limits.burst, table.field("burst")) {
         match limits.rpm {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    error::quote_unless_secret,
     models::LocatedModel,
     schema,
     toml_reader::{TomlField, TomlTable},
@@ -41,12 +42,12 @@ pub(super) fn read(
         spill_after: table.duration("spill_after").unwrap_or(defaults.spill_after),
         on_exhausted: table.choice("on_exhausted", &ON_EXHAUSTED_CHOICES).unwrap_or(defaults.on_exhausted),
         max_in_flight: table.count("in_flight", 1..=i64::from(MAX_IN_FLIGHT)).unwrap_or(defaults.max_in_flight),
-        max_usd: read_spend_limit(&table, "max_usd", models.iter()),
-        max_usd_per_day: read_spend_limit(&table, "max_usd_per_day", models.iter()),
-        backoff: read_durations(&table, "backoff", true).unwrap_or(defaults.backoff),
+        max_usd: read_budget(&table, "max_usd", models.iter()),
+        max_usd_per_day: read_budget(&table, "max_usd_per_day", models.iter()),
+        backoff: read_positive_durations(&table, "backoff").unwrap_or(defaults.backoff),
         backoff_rest: table.positive_duration("backoff_rest").unwrap_or(defaults.backoff_rest),
         max_retry_after: table.positive_duration("max_hint").unwrap_or(defaults.max_retry_after),
-        retry_delays: read_durations(&table, "retry_delays", false).unwrap_or(defaults.retry_delays),
+        retry_delays: read_durations(&table, "retry_delays").unwrap_or(defaults.retry_delays),
         retries_per_model: retry_count("retries_per_model").unwrap_or(defaults.retries_per_model),
         max_empty_retries: retry_count("empty_retries").unwrap_or(defaults.max_empty_retries),
         truncated_retry_factor: table.count("retry_truncated_factor", 2..=64).or(defaults.truncated_retry_factor),
@@ -62,28 +63,35 @@ pub(super) fn read(
         idle_timeout,
         total_timeout: table.positive_duration("total_timeout").unwrap_or(defaults.total_timeout),
         drain_timeout: table.duration("drain_timeout").unwrap_or(defaults.drain_timeout),
-        // The default must not cut off a first answer that may take longer.
+        // A request may be silent for `idle_timeout`. By default, an item isn't given up before its first request is.
         give_up_after: table.duration("give_up_after").unwrap_or(defaults.give_up_after.max(idle_timeout)),
     };
     if policy.breaker_open_time > policy.breaker_max_open_time {
         let offset =
             table.field("breaker_open").or(table.field("breaker_max")).map_or(table.offset, |field| field.offset);
-        table.doc.add_error(offset, "breaker_open must not be longer than breaker_max, up to which it is doubled");
+        table.doc.add_error(
+            offset,
+            "breaker_open must not be longer than breaker_max: it is doubled at every failed probe, up to breaker_max",
+        );
     }
-    report_strategies_without_wait(&table, &policy, rule_strategies);
+    report_strategies_incompatible_with_wait(&table, &policy, rule_strategies);
     policy
 }
 
 /// With `when_limited = "wait"`, reports an error for each strategy other than the cascade: items then follow the
 /// cascade's order, so another strategy would be ignored.
-fn report_strategies_without_wait(table: &TomlTable<'_>, policy: &Policy, mut strategies: Vec<(usize, Strategy)>) {
+fn report_strategies_incompatible_with_wait(
+    table: &TomlTable<'_>,
+    policy: &Policy,
+    mut strategies: Vec<(usize, Strategy)>,
+) {
     if policy.when_limited != WhenLimited::Wait {
         return;
     }
     strategies.extend(table.field("strategy").map(|field| (field.offset, policy.strategy)));
     for (offset, strategy) in strategies.into_iter().filter(|(_, strategy)| !strategy.supports_wait()) {
         let message = format!(
-            "strategy = \"{}\" can't be combined with when_limited = \"wait\", the strict pipeline in the cascade's \
+            "strategy = \"{}\" can't be combined with when_limited = \"wait\", which always follows the cascade's \
              order; use when_limited = \"spill\" or strategy = \"cascade\"",
             strategy.name()
         );
@@ -111,23 +119,26 @@ fn read_balance(policy: &TomlTable<'_>) -> Option<BalanceWeights> {
     Some(balance)
 }
 
-fn read_durations(table: &TomlTable<'_>, name: &'static str, must_be_positive: bool) -> Option<Vec<Duration>> {
+fn read_durations(table: &TomlTable<'_>, name: &'static str) -> Option<Vec<Duration>> {
+    let entries = table.field(name)?.list("durations")?;
+    Some(entries.iter().filter_map(TomlField::duration).collect())
+}
+
+fn read_positive_durations(table: &TomlTable<'_>, name: &'static str) -> Option<Vec<Duration>> {
     let field = table.field(name)?;
-    let name = field.name;
-    let entries = field.list("durations")?;
     let mut durations = Vec::new();
-    for entry in entries {
+    for entry in field.list("durations")? {
         let Some(duration) = entry.duration() else { continue };
-        if must_be_positive && duration.is_zero() {
-            table.doc.add_error(entry.offset, format!("every step of {name} must be longer than \"0s\""));
+        if duration.is_zero() {
+            table.doc.add_error(entry.offset, format!("every step of {} must be longer than \"0s\"", field.name));
         }
         durations.push(duration);
     }
     Some(durations)
 }
 
-/// Reads a spend limit. For every model that it covers, the highest possible cost of a request must be known.
-pub(super) fn read_spend_limit<'m>(
+/// Reads a budget in dollars. For every model that it covers, the highest possible cost of a request must be known.
+pub(super) fn read_budget<'m>(
     table: &TomlTable<'_>,
     name: &'static str,
     models: impl Iterator<Item = &'m LocatedModel>,
@@ -142,19 +153,19 @@ pub(super) fn read_spend_limit<'m>(
     Money::from_usd(usd)
 }
 
-/// Reports an error for each model for which a spend limit can't be guaranteed, since a request's cost has no upper
-/// bound.
+/// Reports an error for each model for which a budget can't be guaranteed, since a request's cost has no upper bound.
 pub(super) fn report_unbounded_costs<'m>(
     table: &TomlTable<'_>,
     name: &str,
-    limit_field: &TomlField<'_>,
+    budget_field: &TomlField<'_>,
     models: impl Iterator<Item = &'m LocatedModel>,
 ) {
     for located in models {
         if let Some(reason) = located.model.unbounded_cost_reason() {
             let line = table.doc.line_number(located.name_offset);
-            let message = format!("{name} is a hard cap, but model {} (line {line}) {reason}", located.model.name);
-            table.doc.add_error(limit_field.offset, message);
+            let model = quote_unless_secret(&located.model.name);
+            let message = format!("{name} is a hard cap, but model {model} (line {line}) {reason}");
+            table.doc.add_error(budget_field.offset, message);
         }
     }
 }

@@ -108,20 +108,20 @@ pub(super) struct Webhooks {
 }
 
 impl Webhooks {
-    pub fn read(root: &TomlTable<'_>, secret_paths: &secret::SecretPaths<'_>, env_vars: &EnvVars<'_>) -> Self {
+    pub fn read(root: &TomlTable<'_>, secret_bases: &secret::SecretBases<'_>, env_vars: &EnvVars<'_>) -> Self {
         let mut webhooks = Self::default();
         for table in root.tables("webhook", &schema::WEBHOOK) {
-            webhooks.read_webhook(&table, secret_paths, env_vars);
+            webhooks.read_webhook(&table, secret_bases, env_vars);
         }
         webhooks
     }
 
-    fn read_webhook(&mut self, table: &TomlTable<'_>, secret_paths: &secret::SecretPaths<'_>, env_vars: &EnvVars<'_>) {
+    fn read_webhook(&mut self, table: &TomlTable<'_>, secret_bases: &secret::SecretBases<'_>, env_vars: &EnvVars<'_>) {
         let alias = table.required_text("name");
         let alert_kinds = read_alert_kinds(table);
         let format = table.choice("format", &WebhookFormat::ALL.map(|format| (format.name(), format)));
         let insecure = table.flag("insecure").unwrap_or_default();
-        let address = self.read_address(table, insecure, secret_paths, env_vars);
+        let address = self.read_address(table, insecure, secret_bases, env_vars);
         let Some(alias) = alias else { return };
         self.check_alias(table, alias);
         let Some((secret, url)) = address else { return };
@@ -139,7 +139,7 @@ impl Webhooks {
         &mut self,
         table: &TomlTable<'_>,
         insecure: bool,
-        secret_paths: &secret::SecretPaths<'_>,
+        secret_bases: &secret::SecretBases<'_>,
         env_vars: &EnvVars<'_>,
     ) -> Option<(SecretString, Url)> {
         let field = table.require("url")?;
@@ -148,7 +148,7 @@ impl Webhooks {
             return None;
         };
         let add_error = |reason: &str| table.doc.add_error(field.offset, reason);
-        let resolved = secret::resolve(text, secret_paths, env_vars).map_err(|why| add_error(&why)).ok()?;
+        let resolved = secret::resolve(text, secret_bases, env_vars).map_err(|reason| add_error(&reason)).ok()?;
         let url = address::check_webhook_url(resolved.secret.expose_secret(), insecure).map_err(add_error).ok()?;
         if let Some(duplicate) = self.all.iter().find(|hook| secret::is_same_secret(&hook.url, &resolved.secret)) {
             add_error(&format!(

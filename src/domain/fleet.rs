@@ -45,9 +45,9 @@ pub struct Model {
     pub provider: ProviderId,
     pub limits: Limits,
     pub vision: bool,
-    /// Context window in tokens.
+    /// Context window in tokens, input and output together; `None` if it is unknown.
     pub context: Option<u64>,
-    /// Maximum number of output tokens of one answer; used for the worst-case cost.
+    /// Maximum number of output tokens of one answer; used for the worst-case cost. `None` if it is unknown.
     pub max_output: Option<u32>,
     pub weight: u32,
     /// The name of the quota pool. Models with the same name share their counters.

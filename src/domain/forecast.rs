@@ -1,5 +1,5 @@
 //! The forecast for the rest of a run: when it ends, what limits it, which quota runs out. Plain data for screens and
-//! JSON.
+//! JSON. Some fields have other names in the JSON, which are a contract.
 
 use std::time::Duration;
 
@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{money::Money, time::WallTime};
 
-/// Computed from the state at `at`. Its size is bounded, however large the fleet is.
+/// A forecast, computed from the state at `at`. Its size is bounded, however large the fleet (the keys, models and
+/// routes) is.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Forecast {
     pub at: WallTime,
     /// Items that were neither done nor failed, including those in flight.
-    pub items: u64,
+    #[serde(rename = "items")]
+    pub items_left: u64,
     /// When the last item ends. If the run stops earlier (see `stop`), this assumes that it is resumed at every reset.
     /// `None` if it can't end: the budget is too small, or no route is left.
     pub finish: Option<WallTime>,
@@ -21,30 +23,35 @@ pub struct Forecast {
     pub earliest_finish: Option<WallTime>,
     #[serde(rename = "latest")]
     pub latest_finish: Option<WallTime>,
-    /// Set if the run will stop with work left: quota or a day's money is used up under `on_exhausted = "stop"`, the
+    /// Set if the run will stop with work left: quota or a day's budget is used up under `on_exhausted = "stop"`, the
     /// budget is used up, or no route is left.
     #[serde(rename = "stops")]
     pub stop: Option<ForecastStop>,
-    /// The constraints until then, largest share first. The shares add up to 1; empty if nothing limits the run.
+    /// The constraints from `at` until the last request is sent, largest share first. The shares add up to 1; empty if
+    /// nothing limits the run.
     #[serde(rename = "binds")]
     pub constraints: Vec<ConstraintShare>,
     /// The first daily quota that will be used up.
     #[serde(rename = "runs_out")]
     pub first_exhausted: Option<QuotaExhaustion>,
-    /// How many items fit before the next daily reset; `None` if all are done by then, or no daily limit is known.
-    pub before_reset: Option<BeforeReset>,
-    /// The time that one more key would save, most useful first; one entry per kind of key.
+    /// The items that will end before the next daily reset; `None` if all are done by then, or no daily limit is known.
+    pub before_reset: Option<ItemsBeforeReset>,
+    /// The forecasts with one more key, earliest finish first; one entry per kind of key. Keys of the same provider that
+    /// may use the same models are of one kind.
     pub savings: Vec<KeySaving>,
+    /// Expected input tokens of the items left.
     pub input_tokens: u64,
+    /// Expected output tokens of the items left, thinking included.
     pub output_tokens: u64,
-    /// Expected cost at models that have a price.
+    /// Expected cost of the items left, at models that have a price.
     pub cost: Money,
     /// Some of the items go to models without a price.
     #[serde(rename = "unpriced")]
     pub has_unpriced_items: bool,
 }
 
-/// A limit on how fast requests are sent.
+/// A limit on how fast the forecast's requests are sent. The constraints are the bottlenecks that the forecast can
+/// predict. What was measured in the last minutes is a [`Bottleneck`](super::bottleneck::Bottleneck).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
@@ -52,8 +59,9 @@ pub enum Constraint {
     TokensPerMinute,
     #[serde(rename = "day")]
     DailyQuota,
-    /// A spend cap: of the run, of a key, or of one of their days.
-    Money,
+    /// A budget of the run, of a key, or of one of their days.
+    #[serde(rename = "money")]
+    Budget,
     /// A cooldown or an open circuit breaker.
     Cooldown,
     Concurrency,
@@ -67,7 +75,7 @@ impl Constraint {
         Self::RequestsPerMinute,
         Self::TokensPerMinute,
         Self::DailyQuota,
-        Self::Money,
+        Self::Budget,
         Self::Cooldown,
         Self::Concurrency,
         Self::MaxInFlight,
@@ -79,7 +87,7 @@ impl Constraint {
             Self::RequestsPerMinute => "RPM",
             Self::TokensPerMinute => "TPM",
             Self::DailyQuota => "day quota",
-            Self::Money => "spend caps",
+            Self::Budget => "budget",
             Self::Cooldown => "cooldowns",
             Self::Concurrency => "the provider's concurrency limit",
             Self::MaxInFlight => "in-flight cap",
@@ -107,9 +115,10 @@ pub struct QuotaExhaustion {
     pub resets_at: Option<WallTime>,
 }
 
-/// Number of items that will end before the next daily reset, and the time of that reset.
+/// The number of items that will end before the next daily reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct BeforeReset {
+pub struct ItemsBeforeReset {
+    /// The time of the reset.
     pub at: WallTime,
     pub items: u64,
 }
@@ -122,7 +131,7 @@ pub struct ForecastStop {
     /// Items that are left at that time.
     #[serde(rename = "left")]
     pub items_left: u64,
-    /// When quota, or the money of a day, is available again.
+    /// When quota, or a day's budget, is available again.
     #[serde(rename = "returns")]
     pub resumes_at: Option<WallTime>,
 }
@@ -132,19 +141,22 @@ pub struct ForecastStop {
 pub enum StopReason {
     /// Every route's daily quota is used up.
     Quota,
-    /// The worst case of the next request exceeds a spend cap: for the run, or for today if `resumes_at` is set.
+    /// The worst case of the next request exceeds a budget: of the run, or of the day if `resumes_at` is set.
     Budget,
     /// No route can take the remaining items, unless settings change or the operator acts.
     NoRoute,
 }
 
+/// The forecast with one more key, and how much time that key would save.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct KeySaving {
     /// The alias of the key that the additional key would equal, in a project of its own.
     #[serde(rename = "like")]
     pub similar_to: String,
+    /// When the last item ends with the additional key; `None` if it can't end.
     pub finish: Option<WallTime>,
-    /// Time saved; `None` if the batch could not end at all without the key.
+    /// How much earlier the run ends with the additional key: zero if the key doesn't help. `None` if the run can't end
+    /// without it, or not even with it.
     #[serde(rename = "saves")]
     pub time_saved: Option<Duration>,
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Money(pub u64);
 
 /// Price in pico-dollars per token. Every known provider bills thinking tokens as output.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Price {
     pub input: u64,
     pub output: u64,
@@ -37,6 +37,9 @@ impl Money {
 }
 
 impl Price {
+    /// The price of a model that costs nothing.
+    pub const FREE: Self = Self { input: 0, output: 0 };
+
     /// Converts from dollars per million tokens, the unit of price lists.
     pub fn from_usd_per_mtok(input: f64, output: f64) -> Option<Self> {
         Some(Self { input: Money::from_usd(input)?.0 / 1_000_000, output: Money::from_usd(output)?.0 / 1_000_000 })

@@ -27,7 +27,7 @@ pub(super) fn budget_message(money: RunSpend, cap: Option<Money>, cheapest_item:
             format_dollars(item_cost)
         ),
         None => format!(
-            "the configured spend caps leave no room: an item may cost up to {} ({spent_text}); raise them to \
+            "the configured budgets leave no room: an item may cost up to {} ({spent_text}); raise them to \
              continue",
             format_dollars(item_cost)
         ),

@@ -11,7 +11,7 @@ use crate::{
     domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, ReplayFilter, pluralize, snapshot::Condition},
     store::{
         Op, OperatorDecision,
-        audit::{MAX_CAP_STATE, UNLIMITED_CAP},
+        audit::{HIGHEST_BUDGET_STATE, UNLIMITED_BUDGET},
     },
 };
 
@@ -141,12 +141,12 @@ impl Engine {
                     return Err(format!("can't set a budget, which is a hard cap: model {} {why}", model.name));
                 }
                 self.scheduler.set_max_usd(Some(*max_usd));
-                self.record_max_cap();
+                self.record_highest_budget();
                 Ok(format!("budget {max_usd}"))
             }
             Command::SetBudget { max_usd: None } => {
                 self.scheduler.set_max_usd(None);
-                self.record_max_cap();
+                self.record_highest_budget();
                 Ok("no budget".to_owned())
             }
             Command::Replay { filter, target } => {
@@ -176,16 +176,16 @@ impl Engine {
         }
     }
 
-    /// Records the largest spend cap so far; the audit checks the run against it.
-    pub(super) fn record_max_cap(&mut self) {
-        let now = self.scheduler.policy().max_usd.unwrap_or(UNLIMITED_CAP);
-        let max_cap = self.max_cap.map_or(now, |before| before.max(now));
-        if self.max_cap == Some(max_cap) {
+    /// Records the highest budget so far; the audit checks the run against it.
+    pub(super) fn record_highest_budget(&mut self) {
+        let now = self.scheduler.policy().max_usd.unwrap_or(UNLIMITED_BUDGET);
+        let highest_budget = self.highest_budget.map_or(now, |before| before.max(now));
+        if self.highest_budget == Some(highest_budget) {
             return;
         }
-        self.max_cap = Some(max_cap);
-        let json = max_cap.0.to_string();
-        self.journal.record(Op::SetState { name: MAX_CAP_STATE.to_owned(), json });
+        self.highest_budget = Some(highest_budget);
+        let json = highest_budget.0.to_string();
+        self.journal.record(Op::SetState { name: HIGHEST_BUDGET_STATE.to_owned(), json });
     }
 
     /// Starts the check of a key; the result is reported as an event.

@@ -116,8 +116,8 @@ pub(super) struct Engine {
     pub uncommitted: u64,
     /// The attempt that was sent last.
     pub last_planned: Option<PlannedAttempt>,
-    /// The largest spend cap that was ever in force; no cap counts as the largest.
-    pub max_cap: Option<Money>,
+    /// The highest budget of the run that was ever in force; no budget counts as the highest.
+    pub highest_budget: Option<Money>,
     /// Number of waiting items that this start does not send, because it is limited to the first rows.
     pub held_back_items: u64,
     /// Ticks of the loop so far.

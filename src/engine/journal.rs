@@ -21,7 +21,7 @@ pub(super) struct Journal<CommitEffect> {
     /// The writer has ended, or a sync failed: nothing can be recorded any more.
     is_closed: bool,
     /// The results file is behind the database; an empty group makes the writer try again.
-    projection_lags: bool,
+    results_file_is_behind: bool,
     /// All recorded ops, in order.
     #[cfg(test)]
     pub recorded: Vec<Op>,
@@ -44,7 +44,7 @@ impl<CommitEffect> Journal<CommitEffect> {
             next_number: 1,
             stall: None,
             is_closed: false,
-            projection_lags: false,
+            results_file_is_behind: false,
             #[cfg(test)]
             recorded: Vec::new(),
         }
@@ -74,7 +74,7 @@ impl<CommitEffect> Journal<CommitEffect> {
 
     /// Submits the collected group, if the writer is free.
     pub fn flush(&mut self) {
-        let is_empty = self.pending.is_empty() && self.pending_effects.is_empty() && !self.projection_lags;
+        let is_empty = self.pending.is_empty() && self.pending_effects.is_empty() && !self.results_file_is_behind;
         let is_backing_off = self.stall.as_ref().is_some_and(|(_, since)| since.elapsed() < COMMIT_RETRY_INTERVAL);
         if is_empty || is_backing_off || self.committing.is_some() {
             return;
@@ -109,7 +109,7 @@ impl<CommitEffect> Journal<CommitEffect> {
             Ok(replies) => {
                 let (number, effects) = self.committing.take().unwrap_or_default();
                 debug_assert_eq!(number, ack.number);
-                self.projection_lags = ack.after_commit_error.is_some();
+                self.results_file_is_behind = ack.after_commit_error.is_some();
                 self.stall = ack.after_commit_error.map(|error| (error_message(&error), std::time::Instant::now()));
                 (replies, effects)
             }
@@ -146,7 +146,10 @@ impl<CommitEffect> Journal<CommitEffect> {
 
     /// Whether everything recorded is on disk.
     pub fn is_flushed(&self) -> bool {
-        self.pending.is_empty() && self.pending_effects.is_empty() && self.committing.is_none() && !self.projection_lags
+        self.pending.is_empty()
+            && self.pending_effects.is_empty()
+            && self.committing.is_none()
+            && !self.results_file_is_behind
     }
 
     pub fn into_writer(self) -> StoreWriter {

@@ -46,7 +46,7 @@ use crate::{
     scheduler::{PastUsage, Scheduler},
     store::{
         ItemLoader, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification, RouteName, RunDir, Store,
-        audit::MAX_CAP_STATE, spawn_reader,
+        audit::HIGHEST_BUDGET_STATE, spawn_reader,
     },
 };
 
@@ -213,7 +213,7 @@ pub(super) fn prepare(
         disk_fault: None,
         uncommitted: 0,
         last_planned: None,
-        max_cap: opened.saved_states.get(MAX_CAP_STATE).and_then(|json| serde_json::from_str(json).ok()),
+        highest_budget: opened.saved_states.get(HIGHEST_BUDGET_STATE).and_then(|json| serde_json::from_str(json).ok()),
         held_back_items,
         #[cfg(test)]
         ticks: Arc::default(),
@@ -221,7 +221,7 @@ pub(super) fn prepare(
     engine.log_startup(&opened, &reclassified);
     engine.log_key_checks(checked_keys);
     engine.restore_decisions(opened, &flags, setup.has_ephemeral_flags);
-    engine.record_max_cap();
+    engine.record_highest_budget();
     engine.journal.record(Op::SetRunState(RunState::Running));
     engine.publish(now);
     let channels =

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::domain::{
     Money, WallTime,
-    forecast::{BeforeReset, Constraint, ConstraintShare, Forecast, ForecastStop, KeySaving, QuotaExhaustion},
+    forecast::{Constraint, ConstraintShare, Forecast, ForecastStop, ItemsBeforeReset, KeySaving, QuotaExhaustion},
 };
 
 use fluid::{FluidResult, FluidSim};
@@ -61,7 +61,7 @@ pub fn forecast(input: &ForecastInput) -> ForecastResult {
     };
     let forecast = Forecast {
         at: input.now,
-        items: items as u64 + u64::from(input.in_flight_now),
+        items_left: items as u64 + u64::from(input.in_flight_now),
         finish: wall(likely.finish),
         earliest_finish: wall(earliest),
         latest_finish: wall(latest),
@@ -73,7 +73,7 @@ pub fn forecast(input: &ForecastInput) -> ForecastResult {
             resets_at: resets_in.and_then(wall),
         }),
         before_reset: likely.before_reset.and_then(|(seconds, items)| {
-            Some(BeforeReset { at: wall(seconds)?, items: items.floor() as u64 + u64::from(input.in_flight_now) })
+            Some(ItemsBeforeReset { at: wall(seconds)?, items: items.floor() as u64 + u64::from(input.in_flight_now) })
         }),
         savings: key_savings(input, likely.finish),
         input_tokens: likely.input_tokens.round() as u64,

@@ -124,7 +124,7 @@ fn describe_batch(plan: &Plan) -> String {
             "; {} ended in {}, {} to go",
             group_digits(plan.ended),
             plan.run_dir,
-            group_digits(plan.forecast.items)
+            group_digits(plan.forecast.items_left)
         );
     }
     match (plan.other_waiting, plan.other_waiting_sent) {
@@ -170,9 +170,9 @@ fn describe_stop(forecast: &Forecast, zone: &TimeZone) -> Option<String> {
         }
         StopReason::Budget => match stop.resumes_at.map(|at| format_future_time(at, forecast.at, zone)) {
             Some(at) => format!(
-                "{when} with {left} left: the daily spend cap is reached until {at}. Resume it then, or use --on-exhausted wait"
+                "{when} with {left} left: the day's budget is used up until {at}. Resume it then, or use --on-exhausted wait"
             ),
-            None => format!("{when} with {left} left: the spend cap of the run or of every key is reached"),
+            None => format!("{when} with {left} left: the budget of the run or of every key is used up"),
         },
         StopReason::NoRoute => format!("{left} can't be sent: no route accepts them"),
     })

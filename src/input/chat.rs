@@ -16,11 +16,11 @@ pub(super) fn read(value: &Json<'_>) -> Result<Conversation, FieldError> {
     let mut conversation = Conversation::default();
     let mut system = Vec::new();
     for (index, message) in value.list("messages")?.iter().enumerate() {
-        let within = |error: FieldError| error.within(format_args!("messages[{index}]"));
-        match parse_turn(message).map_err(within)? {
+        let add_index = |error: FieldError| error.within(format_args!("messages[{index}]"));
+        match parse_turn(message).map_err(add_index)? {
             ParsedTurn::System(text) if conversation.messages.is_empty() => system.push(text),
             ParsedTurn::System(_) => {
-                return Err(within(FieldError::new(
+                return Err(add_index(FieldError::new(
                     "role",
                     "is a system message after the conversation began; put it first",
                 )));

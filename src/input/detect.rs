@@ -250,7 +250,7 @@ struct LineStats {
     existing: LineCount,
     /// The line looks like the file name of a picture, in one word or in quotes.
     picture_names: LineCount,
-    /// The line may be the path, URL or name of a picture ([`LineShape::PerhapsName`]).
+    /// The line may be the path, URL or name of a picture ([`LineShape::PossibleName`]).
     possible_names: LineCount,
     /// Sentences that end in a picture's extension. Among prompts they count as prompts; alone they are ambiguous.
     sentences: LineCount,
@@ -358,14 +358,14 @@ impl LineStats {
     }
 
     fn add(&mut self, number: u64, line: &str, is_list: bool, look_up: &mut impl FnMut(&Path, &str) -> PathContent) {
-        let shape = LineShape::of(line);
+        let shape = LineShape::classify(line);
         if line.len() > Self::MAX_PATH_BYTES || line.contains('\0') {
             // The line may be a picture's data, which is long.
             let lines = if shape == LineShape::Prompt { &mut self.other } else { &mut self.possible_names };
             return lines.add(number, line);
         }
         let (mut exists, mut is_comment) = (false, line.starts_with('#'));
-        let looks_like_name = matches!(shape, LineShape::Name | LineShape::PerhapsName | LineShape::Location);
+        let looks_like_name = matches!(shape, LineShape::Name | LineShape::PossibleName | LineShape::Location);
         if is_list || ((looks_like_name || self.misses < Self::MAX_MISSES) && may_be_path(line)) {
             let mut is_missing = false;
             for (base_dir, count) in &mut self.base_dirs {
@@ -380,7 +380,7 @@ impl LineStats {
         match shape {
             _ if exists => self.existing.add(number, line),
             LineShape::Name => self.picture_names.add(number, line),
-            LineShape::PerhapsName => self.possible_names.add(number, line),
+            LineShape::PossibleName => self.possible_names.add(number, line),
             LineShape::Sentence => self.sentences.add(number, line),
             LineShape::Location => self.locations.add(number, line),
             LineShape::Prompt if is_comment => {}

@@ -26,8 +26,8 @@ pub enum InputError {
          without new input, run the same command with `< /dev/null` and no pipe"
     )]
     EmptyPipe(String),
-    #[error("{place} contains no pictures: looked for PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF and BMP files{hint}")]
-    NoPictures { place: String, hint: &'static str },
+    #[error("{place} contains no pictures: looked for PNG, JPEG, WebP, GIF, HEIC, AVIF, TIFF and BMP files{advice}")]
+    NoPictures { place: String, advice: &'static str },
     /// The format of the file is not supported; `message` says what to do.
     #[error("{path} {message}", path = path.display())]
     UnsupportedFormat { path: PathBuf, message: String },

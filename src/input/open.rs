@@ -301,7 +301,7 @@ fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Re
             ImageSource::Glob { .. } => "; a glob can only name pictures, and rows must be given as one file",
             _ => "",
         };
-        return Err(InputError::NoPictures { place: label.to_owned(), hint: advice });
+        return Err(InputError::NoPictures { place: label.to_owned(), advice });
     }
     let base_dir = image_source.base_dir().to_owned();
     let (source, display_name) = (InputSource::Pictures(image_source), label.to_owned());

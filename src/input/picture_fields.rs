@@ -13,7 +13,7 @@ use super::{
     image_ref,
     image_source::{PICTURE_EXTENSIONS, is_picture},
     json::{Fields, Json},
-    picture_names::{UNSENDABLE_EXTENSIONS, extension_of, is_data_url, is_picture_base64, names_a_picture},
+    picture_names::{UNSENDABLE_EXTENSIONS, extension_of, has_picture_extension, is_data_url, is_picture_base64},
 };
 
 /// Fields that name pictures and nothing else.
@@ -170,7 +170,9 @@ fn is_unsent(name: &str, text: &str, request: &Request, options: &RowOptions) ->
     let is_one_word = !text.trim().contains(char::is_whitespace);
     let is_picture = is_data_url(text)
         || is_picture_base64(text)
-        || (is_one_word && !is_other_url && (names_a_picture(text) || (accepts_any_url && refers_to_a_picture(text))))
+        || (is_one_word
+            && !is_other_url
+            && (has_picture_extension(text) || (accepts_any_url && refers_to_a_picture(text))))
         || (kind != NameKind::Other && is_existing_picture(text, options));
     if !is_picture {
         return false;

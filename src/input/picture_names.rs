@@ -1,10 +1,11 @@
-//! Detects whether a text looks like the name, path or URL of a picture. No file is looked up.
+//! Detects whether a text looks like the name, path or URL of a picture, by its form alone. No file is looked up.
 
 use std::path::Path;
 
 use super::image_source::{PICTURE_EXTENSIONS, strip_quotes};
 
-/// Extensions of pictures that no provider accepts.
+/// Extensions of files that may be meant as pictures but can't be sent as one: no provider accepts these formats as a
+/// picture. A PDF may be a scan, so it is among them.
 pub(super) const UNSENDABLE_EXTENSIONS: [&str; 9] = ["svg", "pdf", "psd", "eps", "ico", "jp2", "jxl", "dng", "raw"];
 /// The first characters of PNG, JPEG, GIF and WebP in base64.
 const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR"];
@@ -16,44 +17,49 @@ const DELIMITERS: [char; 3] = [',', ';', '|'];
 pub(super) enum LineShape {
     /// The name of a picture, in one word or in quotes.
     Name,
-    /// A path, a URL, a short name with blanks in it, or one of these with other fields on the line.
-    PerhapsName,
-    /// A sentence that ends in a picture's extension.
+    /// Probably the name of a picture: a path or a short name with spaces in it, a picture as text (a data URL or
+    /// base64), or a name with other fields on the line. Whether it is one depends on the other lines.
+    PossibleName,
+    /// A sentence that ends in a picture's extension, so it is probably a prompt.
     Sentence,
-    /// A path or a URL without a picture's extension, alone or in the first field.
+    /// A path or a URL without a picture's extension, alone or in the first field. It may lead to a picture.
     Location,
-    /// Anything else: it doesn't look like the name of a picture.
+    /// Anything else: it doesn't look like the name of a picture, so it is a prompt.
     Prompt,
 }
 
 impl LineShape {
-    pub(super) fn of(line: &str) -> Self {
+    pub(super) fn classify(line: &str) -> Self {
         let unquoted = strip_quotes(line);
         if is_data_url(unquoted) || is_picture_base64(unquoted) {
-            return Self::PerhapsName;
+            return Self::PossibleName;
         }
-        if !names_a_picture(unquoted) {
-            return Self::of_fields(line, unquoted);
+        if !has_picture_extension(unquoted) {
+            return Self::classify_fields(line, unquoted);
         }
         let is_path = starts_like_a_path(unquoted);
         if unquoted.contains(char::is_whitespace) {
-            match () {
-                () if unquoted != line => Self::Name,
-                () if ends_in_bare_extension(unquoted) => Self::Prompt,
-                () if is_path || (is_short_name(unquoted) && !mentions_files(unquoted)) => Self::PerhapsName,
-                () => Self::Sentence,
+            if unquoted != line {
+                Self::Name
+            } else if ends_in_bare_extension(unquoted) {
+                Self::Prompt
+            } else if is_path || (may_be_name_with_spaces(unquoted) && !mentions_files(unquoted)) {
+                Self::PossibleName
+            } else {
+                Self::Sentence
             }
-        } else if unquoted == line && !is_path && unquoted.chars().any(is_of_script_without_blanks) {
-            Self::PerhapsName
+        } else if unquoted == line && !is_path && unquoted.chars().any(is_unspaced_script_char) {
+            Self::PossibleName
         } else {
             Self::Name
         }
     }
 
-    fn of_fields(line: &str, plain: &str) -> Self {
+    /// Classifies a line that doesn't end in a picture's extension. `unquoted` is the line without quotes around it.
+    fn classify_fields(line: &str, unquoted: &str) -> Self {
         if has_name_among_fields(line) {
-            Self::PerhapsName
-        } else if is_location(plain) || has_location_before_fields(line) {
+            Self::PossibleName
+        } else if is_location(unquoted) || has_location_before_fields(line) {
             Self::Location
         } else {
             Self::Prompt
@@ -62,7 +68,7 @@ impl LineShape {
 }
 
 /// True if a text ends in a picture's extension, also in one that no provider accepts.
-pub(super) fn names_a_picture(text: &str) -> bool {
+pub(super) fn has_picture_extension(text: &str) -> bool {
     let extension = extension_of(text);
     PICTURE_EXTENSIONS.contains(&extension.as_str()) || UNSENDABLE_EXTENSIONS.contains(&extension.as_str())
 }
@@ -90,42 +96,53 @@ pub(super) fn is_data_url(text: &str) -> bool {
     text.get(..START.len()).is_some_and(|start| start.eq_ignore_ascii_case(START))
 }
 
-/// True for a text that may be a file name with blanks: it has few words, and no characters that file names can't have
+/// True for a text that may be a file name with spaces: it has few words, and no characters that file names can't have
 /// on all systems.
-fn is_short_name(text: &str) -> bool {
+fn may_be_name_with_spaces(text: &str) -> bool {
     const MAX_WORDS: usize = 8;
     !text.contains([':', '?', '*', '"', '<', '>', '|']) && text.split_whitespace().count() <= MAX_WORDS
 }
 
-/// Whether the last word is nothing but an extension: `Convert .heic to .jpg`.
+/// True if the last word is nothing but an extension: `Convert .heic to .jpg`.
 fn ends_in_bare_extension(text: &str) -> bool {
     text.split_whitespace().next_back().is_some_and(|word| word.starts_with('.') && !word.contains('/'))
 }
 
-/// Whether a text of several words ends in a document's or drawing's name, or has another picture's name inside:
+/// True if a text of several words ends in a document's or drawing's name, or has another picture's name inside:
 /// `Summarise report.pdf`, `convert a.jpg b.png`.
 fn mentions_files(text: &str) -> bool {
     let mut words = text.split_whitespace();
-    let begins_with_name = words.next().is_some_and(names_a_picture);
+    let begins_with_name = words.next().is_some_and(has_picture_extension);
     words.next_back();
-    UNSENDABLE_EXTENSIONS.contains(&extension_of(text).as_str()) || (!begins_with_name && words.any(names_a_picture))
+    UNSENDABLE_EXTENSIONS.contains(&extension_of(text).as_str())
+        || (!begins_with_name && words.any(has_picture_extension))
 }
 
-/// A letter of Chinese, Japanese or Thai: a sentence in it is one word.
-const fn is_of_script_without_blanks(letter: char) -> bool {
-    matches!(letter, '\u{e00}'..='\u{e7f}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}')
+/// True for a letter of a script without spaces between words. A sentence in it looks like one word.
+const fn is_unspaced_script_char(letter: char) -> bool {
+    matches!(
+        letter,
+        // Thai.
+        '\u{e00}'..='\u{e7f}'
+        // Hiragana and Katakana.
+        | '\u{3040}'..='\u{30ff}'
+        // Chinese characters: extension A (3400 to 4dbf) and the basic block (4e00 to 9fff).
+        | '\u{3400}'..='\u{9fff}'
+        // Chinese characters: extensions B and later.
+        | '\u{20000}'..='\u{3ffff}'
+    )
 }
 
-/// A URL, or a path that begins like one: nothing else on the line.
+/// True for a path or a URL with nothing else in the text. A picture's extension is not needed.
 fn is_location(text: &str) -> bool {
     if text.contains(char::is_whitespace) {
         return false;
     }
-    // A path has at least two names: `/start` may be a command, and `// …` a comment.
-    let is_absolute =
+    // An absolute path must have at least two components: `/start` may be a command, and `// …` a comment.
+    let has_two_components =
         |rest: &str| rest.split_once('/').is_some_and(|(first, rest)| !first.is_empty() && !rest.is_empty());
     match text.strip_prefix('/') {
-        Some(rest) => is_absolute(rest),
+        Some(rest) => has_two_components(rest),
         None => starts_like_a_path(text),
     }
 }
@@ -148,7 +165,8 @@ fn starts_like_a_path(text: &str) -> bool {
 fn has_name_among_fields(line: &str) -> bool {
     let is_name = |field: &str| {
         let unquoted = strip_quotes(field.trim());
-        names_a_picture(unquoted) && (is_one_word(unquoted) || unquoted != field.trim() || is_short_name(unquoted))
+        has_picture_extension(unquoted)
+            && (is_one_word(unquoted) || unquoted != field.trim() || may_be_name_with_spaces(unquoted))
     };
     if line.contains('\t') && line.split('\t').any(is_name) {
         return true;
@@ -156,25 +174,26 @@ fn has_name_among_fields(line: &str) -> bool {
     if let Some((first, rest)) = line.split_once(DELIMITERS)
         && is_name(first)
     {
-        return is_one_word(strip_quotes(first)) || strip_quotes(first) != first || are_numbers(rest);
+        return is_one_word(strip_quotes(first)) || strip_quotes(first) != first || has_only_numbers(rest);
     }
-    line.split_once(' ').is_some_and(|(first, rest)| is_name(first) && are_numbers(rest))
+    line.split_once(' ').is_some_and(|(first, rest)| is_name(first) && has_only_numbers(rest))
 }
 
-/// Whether a path or URL stands before further fields. Only a tab or numbers are surely fields: a sentence may follow a
-/// URL and a comma.
+/// True if a path or URL stands before further fields. What follows counts as fields only after a tab or if it is
+/// numbers: a URL and a comma may be the start of a sentence.
 fn has_location_before_fields(line: &str) -> bool {
-    let is_first = |first: &str| is_location(strip_quotes(first.trim()));
-    line.split_once('\t').is_some_and(|(first, _)| is_first(first))
-        || line.split_once(DELIMITERS).is_some_and(|(first, rest)| is_first(first) && are_numbers(rest))
-        || line.split_once(' ').is_some_and(|(first, rest)| is_first(first) && are_numbers(rest))
+    let is_location_field = |field: &str| is_location(strip_quotes(field.trim()));
+    line.split_once('\t').is_some_and(|(first, _)| is_location_field(first))
+        || line.split_once(DELIMITERS).is_some_and(|(first, rest)| is_location_field(first) && has_only_numbers(rest))
+        || line.split_once(' ').is_some_and(|(first, rest)| is_location_field(first) && has_only_numbers(rest))
 }
 
 fn is_one_word(text: &str) -> bool {
     !text.contains(char::is_whitespace)
 }
 
-fn are_numbers(text: &str) -> bool {
+/// True if every word of a text is a number.
+fn has_only_numbers(text: &str) -> bool {
     text.split([' ', ',', ';', '|']).all(|word| word.is_empty() || word.parse::<f64>().is_ok())
 }
 
@@ -183,8 +202,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_told_apart_by_how_they_are_written() {
-        for (lines, want) in [
+    fn a_line_is_classified_by_its_form() {
+        for (lines, expected) in [
             (
                 &["gone.png", "b.pdf", "c.PSD", "'my photo.png'", "https://x.example/a.png?size=2", "a/b.jpg"][..],
                 LineShape::Name,
@@ -211,7 +230,7 @@ mod tests {
                     "n01440764/n01440764_10026.JPEG 0",
                     "gone.png 0.5 1 2",
                 ],
-                LineShape::PerhapsName,
+                LineShape::PossibleName,
             ),
             (
                 &[
@@ -269,7 +288,7 @@ mod tests {
             ),
         ] {
             for line in lines {
-                assert_eq!(LineShape::of(line), want, "{line}");
+                assert_eq!(LineShape::classify(line), expected, "{line}");
             }
         }
     }

@@ -7,7 +7,9 @@ use std::{fs, fs::File, path::Path};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{connect, counters::RunCounters, error::StoreError, projection, run_dir::RunDir, schema, txn::line_digest};
+use super::{
+    connect, counters::RunCounters, error::StoreError, results_file, run_dir::RunDir, schema, txn::line_digest,
+};
 use crate::domain::{Image, ItemSpec, Money, WallTime, pluralize};
 
 mod invariants;
@@ -18,10 +20,10 @@ use invariants::INVARIANTS;
 const MAX_EXAMPLES: usize = 10;
 
 /// Name of the saved state that holds the largest budget cap ever in force, in pico-dollars.
-pub const MAX_CAP_STATE: &str = "widest_cap";
+pub const HIGHEST_BUDGET_STATE: &str = "widest_cap";
 
-/// Saved as the largest cap once the run had no cap.
-pub const UNLIMITED_CAP: Money = Money(u64::MAX);
+/// Saved as the highest budget once the run had none.
+pub const UNLIMITED_BUDGET: Money = Money(u64::MAX);
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Audit {
@@ -95,7 +97,9 @@ fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<
     checks.push(check_or_unchecked(CAPTIONS_EXIST, || check_captions(conn, is_owned, &mut deleted_captions)));
     let mut audit = Audit { checks, deleted_captions, ..Audit::default() };
     // A database too damaged to count has been reported by the checks above.
-    match load_totals(conn, &mut audit).and_then(|()| budget.map_or_else(|| load_max_cap(conn), |cap| Ok(Some(cap)))) {
+    match load_totals(conn, &mut audit)
+        .and_then(|()| budget.map_or_else(|| load_highest_budget(conn), |cap| Ok(Some(cap))))
+    {
         Ok(cap) => audit.checks.push(check_budget(&audit, cap)),
         Err(error) => audit.checks.push(unchecked(BUDGET_KEPT, &error)),
     }
@@ -151,10 +155,11 @@ fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn load_max_cap(conn: &Connection) -> Result<Option<Money>, StoreError> {
-    let json: Option<String> =
-        conn.query_row("SELECT json FROM states WHERE name = ?1", [MAX_CAP_STATE], |row| row.get(0)).optional()?;
-    json.map_or(Ok(None), |json| super::open::parse_json(&json, "the spend cap"))
+fn load_highest_budget(conn: &Connection) -> Result<Option<Money>, StoreError> {
+    let json: Option<String> = conn
+        .query_row("SELECT json FROM states WHERE name = ?1", [HIGHEST_BUDGET_STATE], |row| row.get(0))
+        .optional()?;
+    json.map_or(Ok(None), |json| super::open::parse_json(&json, "the highest budget"))
 }
 
 /// The result of a check that could not be run. It counts as one violation.
@@ -227,7 +232,7 @@ fn check_line_digests(dir: &RunDir, conn: &Connection) -> Result<AuditCheck, Sto
 fn check_results_file(dir: &RunDir, conn: &Connection, is_owned: bool) -> Result<AuditCheck, StoreError> {
     let path = dir.results();
     let file = File::open(&path).map_err(|error| StoreError::file("open the results file", &path, error))?;
-    let match_point = projection::find_match_point(&file, &path, conn)?;
+    let match_point = results_file::find_match_point(&file, &path, conn)?;
     let length = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
     let missing_lines: i64 =
         conn.query_row("SELECT count(*) FROM results WHERE n > ?1", [match_point.last_row], |row| row.get(0))?;

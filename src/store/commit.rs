@@ -1,10 +1,11 @@
 //! Commits groups of ops as transactions and makes them durable.
 //!
-//! A commit writes SQLite's write-ahead log (WAL) and does not wait for the disk. A killed process loses nothing by
-//! that. The WAL is synced for power cuts. If the last sync is more than [`SYNC_INTERVAL`] ago, a commit is synced
-//! before it is acknowledged. Otherwise the WAL is synced that long after the first commit that isn't synced. A power
-//! cut costs at most the last 100 ms. This is SQLite's `synchronous=FULL` with a limited rate. The intervals are real
-//! time, whatever clock the run uses.
+//! A commit writes SQLite's write-ahead log (WAL) and does not wait for the disk. If the process is killed, nothing is
+//! lost, since the operating system still has the data. Only a power cut could lose it, so the WAL is also synced. If the
+//! last sync is at least [`SYNC_INTERVAL`] ago, a commit is synced before it is acknowledged. Otherwise the WAL is synced
+//! that long after the oldest commit that isn't synced yet. So a power cut loses at most the commits of the last 50 ms,
+//! plus the time that a running commit or sync takes. This is SQLite's `synchronous=FULL` with a limited rate. The
+//! intervals are real time, whatever clock the run uses.
 //!
 //! A failed sync is final: the system may have dropped the data that it could not write, and may report the next sync
 //! of the same file as a success. After that nothing is committed, synced or acknowledged, and the next start checks
@@ -24,18 +25,20 @@ use super::{
     error::StoreError,
     op::{Op, OpReply},
     open::Store,
-    projection::Projection,
+    results_file::ResultsFile,
     run_dir::{self, RunDir},
     txn::Txn,
 };
 
+/// Maximum time that an acknowledged commit stays unsynced.
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
-/// Pages of the WAL (4 KiB each) after which a commit moves them into the database.
+/// Length of the WAL, in pages of 4 KiB, from which a commit moves it into the database.
 const CHECKPOINT_PAGES: i64 = 4_000;
-/// Size in bytes beyond which the WAL is truncated. SQLite starts it over by itself when no reader uses it.
+/// Size in bytes beyond which the WAL is truncated. SQLite reuses its space from the start when no reader needs it.
 const MAX_WAL_BYTES: u64 = 64 << 20;
 /// How long a truncation of the WAL waits for readers.
 pub(super) const WAL_TRUNCATE_TIMEOUT: Duration = Duration::from_millis(200);
+/// Minimum time between two truncations of the WAL.
 const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two checks that results.jsonl is still the file that is written to.
 const RESULTS_CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -45,14 +48,12 @@ const RESULTS_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// It has a file descriptor of its own for the WAL: a sync through any descriptor syncs the file, and SQLite holds no
 /// lock on the WAL that closing this descriptor could drop. The file stays the same as long as a connection is open.
 #[derive(Debug)]
-pub(super) struct Durability {
+pub(super) struct WalSyncer {
     wal: File,
     /// Time of the first commit that is not known to be on the disk.
     dirty_since: Option<Instant>,
     last_sync: Instant,
     last_truncate: Instant,
-    /// Last check that results.jsonl is still the file that is written to.
-    last_results_check: Instant,
     /// The first sync that failed, if any.
     failed_sync: Option<FailedSync>,
 }
@@ -61,29 +62,22 @@ pub(super) struct Durability {
 struct FailedSync {
     path: PathBuf,
     reason: String,
-    is_marked: bool,
+    has_marker_file: bool,
 }
 
 impl FailedSync {
-    fn error(&self) -> StoreError {
-        let Self { path, reason, is_marked } = self;
-        StoreError::SyncFailed { path: path.clone(), reason: reason.clone(), is_marked: *is_marked }
+    fn to_error(&self) -> StoreError {
+        let Self { path, reason, has_marker_file } = self;
+        StoreError::SyncFailed { path: path.clone(), reason: reason.clone(), has_marker_file: *has_marker_file }
     }
 }
 
-impl Durability {
+impl WalSyncer {
     /// Opens the WAL. It exists once the open database has been read or written.
     pub fn new(dir: &RunDir) -> Result<Self, StoreError> {
         let wal = File::open(dir.wal()).map_err(|error| StoreError::file("open", dir.wal(), error))?;
         let now = Instant::now();
-        Ok(Self {
-            wal,
-            dirty_since: None,
-            last_sync: now,
-            last_truncate: now,
-            last_results_check: now,
-            failed_sync: None,
-        })
+        Ok(Self { wal, dirty_since: None, last_sync: now, last_truncate: now, failed_sync: None })
     }
 
     /// Time until the next sync is due; `None` if everything is synced.
@@ -101,64 +95,67 @@ impl Durability {
     }
 
     /// Fails if a sync has failed.
-    fn check_failed_sync(&self) -> Result<(), StoreError> {
-        self.failed_sync.as_ref().map_or(Ok(()), |failed| Err(failed.error()))
+    fn ensure_no_failed_sync(&self) -> Result<(), StoreError> {
+        self.failed_sync.as_ref().map_or(Ok(()), |failed| Err(failed.to_error()))
     }
 
-    fn is_wal_too_long(&self) -> bool {
+    /// True if the WAL is longer than [`MAX_WAL_BYTES`] and was not truncated recently.
+    fn is_truncation_due(&self) -> bool {
         self.last_truncate.elapsed() > WAL_TRUNCATE_INTERVAL
-            && self.wal.metadata().is_ok_and(|log| log.len() > MAX_WAL_BYTES)
+            && self.wal.metadata().is_ok_and(|wal| wal.len() > MAX_WAL_BYTES)
     }
 }
 
 impl Store {
     /// Commits a group of ops as one transaction, or changes nothing.
     pub(super) fn commit(&mut self, ops: &[Op]) -> Result<Vec<OpReply>, StoreError> {
-        self.durability.check_failed_sync()?;
+        self.wal_syncer.ensure_no_failed_sync()?;
         // While the results file lags behind the database, nothing more is recorded.
-        self.projection.catch_up(&self.conn)?;
+        self.results_file.catch_up(&self.conn)?;
         self.transact(|txn| ops.iter().try_for_each(|op| apply(txn, op)))
     }
 
-    /// Runs `change` in a transaction. On success, takes over the changed counters; on failure, rolls everything back.
+    /// Runs `write` in a transaction. On success, takes over its in-memory changes; on failure, rolls everything back.
     pub(super) fn transact(
         &mut self,
-        change: impl FnOnce(&mut Txn<'_>) -> Result<(), StoreError>,
+        write: impl FnOnce(&mut Txn<'_>) -> Result<(), StoreError>,
     ) -> Result<Vec<OpReply>, StoreError> {
-        self.durability.check_failed_sync()?;
-        let commit = || {
+        self.wal_syncer.ensure_no_failed_sync()?;
+        let run_transaction = || {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-            let mut txn = Txn::new(&transaction, self.counters.clone(), &self.traits, &self.route_ids);
+            let mut txn = Txn::new(&transaction, self.counters.clone(), &self.routing_traits, &self.route_ids);
             txn.rules = &self.rules;
-            change(&mut txn)?;
-            let changes = txn.finish()?;
+            write(&mut txn)?;
+            let memory_changes = txn.finish()?;
             transaction.commit()?;
-            Ok(changes)
+            Ok(memory_changes)
         };
-        let changes = commit().map_err(|error: StoreError| error.with_path(self.dir.database()));
-        let changes = changes.map_err(|error| self.record_if_sync_failure(error))?;
-        self.durability.dirty_since.get_or_insert_with(Instant::now);
-        self.counters = changes.counters;
-        self.traits.extend(changes.new_traits);
-        self.unwritten_lines.extend_from_slice(&changes.result_lines);
+        let committed = run_transaction().map_err(|error: StoreError| error.with_path(self.dir.database()));
+        let memory_changes = committed.map_err(|error| self.record_if_sync_failure(error))?;
+        self.wal_syncer.dirty_since.get_or_insert_with(Instant::now);
+        self.counters = memory_changes.counters;
+        self.routing_traits.extend(memory_changes.new_traits);
+        self.unwritten_result_bytes.extend_from_slice(&memory_changes.result_bytes);
         self.checkpoint_if_due()?;
-        Ok(changes.replies)
+        Ok(memory_changes.replies)
     }
 
     /// Moves a long WAL into the database, as far as readers allow. Only a failed sync is returned as an error. After
     /// other errors a later commit tries again.
     fn checkpoint_if_due(&mut self) -> Result<(), StoreError> {
-        let pages = |mode: &str| -> rusqlite::Result<i64> {
+        // Returns the length of the WAL in pages.
+        let run_checkpoint = |mode: &str| -> rusqlite::Result<i64> {
             self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
         };
-        let checkpoint = || {
-            // This mode moves nothing and returns the length of the WAL.
-            if pages("NOOP")? >= CHECKPOINT_PAGES {
-                pages("PASSIVE")?;
+        let checkpoint_if_long = || {
+            // This mode moves nothing.
+            if run_checkpoint("NOOP")? >= CHECKPOINT_PAGES {
+                run_checkpoint("PASSIVE")?;
             }
             Ok(())
         };
-        match checkpoint().map_err(|error: rusqlite::Error| StoreError::from(error).with_path(self.dir.database())) {
+        let result = checkpoint_if_long();
+        match result.map_err(|error: rusqlite::Error| StoreError::from(error).with_path(self.dir.database())) {
             Err(error) if error.is_sqlite_sync_failure() => Err(self.record_if_sync_failure(error)),
             _ => Ok(()),
         }
@@ -176,66 +173,66 @@ impl Store {
     /// Records a failed sync: nothing more is committed or synced. Writes a marker file that makes the next start check
     /// the database.
     fn record_sync_failure(&mut self, path: PathBuf, reason: String) -> StoreError {
-        let mark = || {
+        let write_marker_file = || {
             let mut file = run_dir::private_options().open(self.dir.sync_failure_marker())?;
             file.write_all(reason.as_bytes())?;
             file.sync_all()?;
             File::open(self.dir.path())?.sync_all()
         };
-        let is_marked = mark().is_ok();
+        let has_marker_file = write_marker_file().is_ok();
         // Without this setting, closing would move the WAL into the database as if all its pages were intact.
         if let Err(error) = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
             tracing::warn!("closing the run's database may checkpoint its write-ahead log: {error}");
         }
-        let failed = self.durability.failed_sync.insert(FailedSync { path, reason, is_marked });
-        failed.error()
+        let failed = self.wal_syncer.failed_sync.insert(FailedSync { path, reason, has_marker_file });
+        failed.to_error()
     }
 
     /// Work after a commit that can't undo it: appends to the results file, and syncs and truncates the WAL if due.
-    pub(super) fn after_commit(&mut self) -> Result<(), StoreError> {
-        if self.durability.last_results_check.elapsed() >= RESULTS_CHECK_INTERVAL {
-            self.restore_results_file()?;
+    pub(super) fn finish_commit(&mut self) -> Result<(), StoreError> {
+        if self.last_results_check.elapsed() >= RESULTS_CHECK_INTERVAL {
+            self.rebuild_results_if_replaced()?;
         }
-        let lines = std::mem::take(&mut self.unwritten_lines);
-        self.projection.append(&lines, self.counters.last_result)?;
-        if self.durability.last_sync.elapsed() >= SYNC_INTERVAL {
+        let bytes = std::mem::take(&mut self.unwritten_result_bytes);
+        self.results_file.append(&bytes, self.counters.last_result_row)?;
+        if self.wal_syncer.last_sync.elapsed() >= SYNC_INTERVAL {
             self.sync()?;
         }
-        if self.durability.is_wal_too_long() {
+        if self.wal_syncer.is_truncation_due() {
             self.truncate_wal(WAL_TRUNCATE_TIMEOUT)?;
         }
         Ok(())
     }
 
     /// Rebuilds the results file from the database if it was removed, moved or replaced.
-    fn restore_results_file(&mut self) -> Result<(), StoreError> {
-        self.durability.last_results_check = Instant::now();
-        if !self.projection.is_in_place() {
+    fn rebuild_results_if_replaced(&mut self) -> Result<(), StoreError> {
+        self.last_results_check = Instant::now();
+        if !self.results_file.is_in_place() {
             let path = self.dir.results();
             tracing::warn!(
                 "{} was removed or replaced during the run; it is written again from the database",
                 path.display()
             );
-            self.projection = Projection::rebuild(&self.dir, &self.conn)?;
-            self.unwritten_lines.clear();
+            self.results_file = ResultsFile::rebuild(&self.dir, &self.conn)?;
+            self.unwritten_result_bytes.clear();
         }
         Ok(())
     }
 
     /// Fails if a sync has failed.
-    pub(super) fn check_failed_sync(&self) -> Result<(), StoreError> {
-        self.durability.check_failed_sync()
+    pub(super) fn ensure_no_failed_sync(&self) -> Result<(), StoreError> {
+        self.wal_syncer.ensure_no_failed_sync()
     }
 
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        self.durability.check_failed_sync()?;
-        self.durability.sync().map_err(|error| self.record_sync_failure(self.dir.wal(), error.to_string()))
+        self.wal_syncer.ensure_no_failed_sync()?;
+        self.wal_syncer.sync().map_err(|error| self.record_sync_failure(self.dir.wal(), error.to_string()))
     }
 
     /// Moves the WAL into the database and truncates it. Waits at most `timeout` for readers; a busy reader is no
     /// error.
     pub(super) fn truncate_wal(&mut self, timeout: Duration) -> Result<(), StoreError> {
-        self.durability.last_truncate = Instant::now();
+        self.wal_syncer.last_truncate = Instant::now();
         let truncate = || -> rusqlite::Result<()> {
             self.conn.busy_timeout(timeout)?;
             let outcome = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -246,13 +243,13 @@ impl Store {
         truncated.map_err(|error| self.record_if_sync_failure(error))
     }
 
-    /// Flushes the results file and the database to the disk and truncates the WAL, at the end of a process's work on
-    /// the run.
-    pub(super) fn flush_and_close(&mut self) -> Result<(), StoreError> {
-        self.durability.check_failed_sync()?;
-        self.restore_results_file()?;
-        self.projection.catch_up(&self.conn)?;
-        self.projection.sync().map_err(|error| self.record_sync_failure(self.dir.results(), error.to_string()))?;
+    /// Flushes the results file and the database to the disk and truncates the WAL. Called at the end of a process's
+    /// work on the run, before the store is closed.
+    pub(super) fn flush_all(&mut self) -> Result<(), StoreError> {
+        self.wal_syncer.ensure_no_failed_sync()?;
+        self.rebuild_results_if_replaced()?;
+        self.results_file.catch_up(&self.conn)?;
+        self.results_file.sync().map_err(|error| self.record_sync_failure(self.dir.results(), error.to_string()))?;
         self.sync()?;
         self.truncate_wal(WAL_TRUNCATE_TIMEOUT)
     }
@@ -262,8 +259,8 @@ impl Store {
 impl Store {
     /// Makes every sync of the WAL fail, starting after the next commit. `/dev/full` can be opened but not synced.
     pub fn break_syncs(&mut self) {
-        self.durability.wal = File::options().write(true).open("/dev/full").expect("a device that every Linux has");
-        self.durability.last_sync = Instant::now().checked_sub(SYNC_INTERVAL).expect("the machine has run so long");
+        self.wal_syncer.wal = File::options().write(true).open("/dev/full").expect("a device that every Linux has");
+        self.wal_syncer.last_sync = Instant::now().checked_sub(SYNC_INTERVAL).expect("the machine has run so long");
     }
 }
 
@@ -275,7 +272,7 @@ mod tests {
         store::{LocalEnd, PinnedSettings},
     };
 
-    fn items(lines: std::ops::RangeInclusive<u64>) -> Op {
+    fn ingest_items(lines: std::ops::RangeInclusive<u64>) -> Op {
         let spec = |line| ItemSpec {
             id: format!("item {line}"),
             request: Request::from_prompt("A question. ".repeat(50)),
@@ -291,7 +288,7 @@ mod tests {
         Op::IngestItems(lines.map(spec).collect())
     }
 
-    fn unreadable(seq: u64) -> Op {
+    fn end_unreadable_item(seq: u64) -> Op {
         let (outcome, id) = (Outcome::UnreadableInput, format!("item {seq}"));
         let line = serde_json::from_value(serde_json::json!({
             "id": id, "status": "failed", "error": { "outcome": outcome, "message": "no such file" },
@@ -305,20 +302,20 @@ mod tests {
     fn a_full_disk_under_the_results_file_keeps_the_commit_and_blocks_the_next() {
         let home = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
-        store.commit(&[items(1..=3)]).unwrap();
-        store.after_commit().unwrap();
+        store.commit(&[ingest_items(1..=3)]).unwrap();
+        store.finish_commit().unwrap();
 
-        let full = File::options().append(true).open("/dev/full").unwrap();
-        let good = store.projection.redirect(full);
-        store.commit(&[unreadable(1)]).unwrap();
-        assert!(store.after_commit().unwrap_err().is_disk_full());
+        let full_device = File::options().append(true).open("/dev/full").unwrap();
+        let good_file = store.results_file.redirect(full_device);
+        store.commit(&[end_unreadable_item(1)]).unwrap();
+        assert!(store.finish_commit().unwrap_err().is_disk_full());
         assert_eq!(store.counters.load_totals(&store.conn).unwrap().failed, 1, "what is committed stays");
-        assert!(store.commit(&[unreadable(2)]).is_err(), "but nothing more is, that could not be shown");
+        assert!(store.commit(&[end_unreadable_item(2)]).is_err(), "but nothing more is, that could not be shown");
         assert_eq!(store.counters.load_totals(&store.conn).unwrap().failed, 1);
 
-        store.projection.redirect(good);
-        store.commit(&[unreadable(2)]).unwrap();
-        store.after_commit().unwrap();
+        store.results_file.redirect(good_file);
+        store.commit(&[end_unreadable_item(2)]).unwrap();
+        store.finish_commit().unwrap();
         let shown = std::fs::read_to_string(home.path().join("results.jsonl")).unwrap();
         let ids: Vec<_> = shown.lines().map(|line| line.split('"').nth(3)).collect();
         assert_eq!(ids, [Some("item 1"), Some("item 2")]);
@@ -328,52 +325,52 @@ mod tests {
     fn a_group_that_does_not_fit_is_rolled_back_and_can_be_committed_later() {
         let home = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
-        let ops = [items(1..=200)];
-        let room = |store: &Store, pages: i64| {
+        let ops = [ingest_items(1..=200)];
+        let set_max_pages = |store: &Store, pages: i64| {
             store.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
         };
 
-        room(&store, 30);
+        set_max_pages(&store, 30);
         let error = store.commit(&ops).unwrap_err();
         assert!(error.is_disk_full(), "{error}");
-        assert_eq!((store.counters.items, store.traits.len()), (0, 0), "nothing of it is left in memory");
-        room(&store, 1 << 30);
+        assert_eq!((store.counters.items, store.routing_traits.len()), (0, 0), "nothing of it is left in memory");
+        set_max_pages(&store, 1 << 30);
         assert!(matches!(&store.commit(&ops).unwrap()[..], [OpReply::Ingested(all)] if all.added.len() == 200));
         assert_eq!(store.counters.load_totals(&store.conn).unwrap().waiting, 200);
     }
 
     /// A store with one item after a failed sync. Its WAL can be synced again.
-    fn unsynced(home: &tempfile::TempDir) -> Store {
+    fn open_with_failed_sync(home: &tempfile::TempDir) -> Store {
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
-        store.commit(&[items(1..=1)]).unwrap();
-        let good = store.durability.wal.try_clone().unwrap();
+        store.commit(&[ingest_items(1..=1)]).unwrap();
+        let good_wal = store.wal_syncer.wal.try_clone().unwrap();
         store.break_syncs();
-        let error = store.after_commit().unwrap_err();
+        let error = store.finish_commit().unwrap_err();
         assert!(error.is_final(), "{error}");
         let message = error.to_string();
         assert!(message.contains("run.db-wal") && message.contains("the next start checks the record"), "{message}");
-        store.durability.wal = good;
+        store.wal_syncer.wal = good_wal;
         store
     }
 
     #[test]
     fn nothing_is_committed_or_synced_after_a_failed_sync_even_if_the_disk_works_again() {
         let home = tempfile::tempdir().unwrap();
-        let mut store = unsynced(&home);
-        assert!(store.commit(&[items(2..=2)]).unwrap_err().is_final());
+        let mut store = open_with_failed_sync(&home);
+        assert!(store.commit(&[ingest_items(2..=2)]).unwrap_err().is_final());
         assert!(store.sync().unwrap_err().is_final());
-        assert!(store.flush_and_close().unwrap_err().is_final());
+        assert!(store.flush_all().unwrap_err().is_final());
         assert!(store.compact_results().unwrap_err().is_final());
-        let log = store.dir.wal();
+        let wal = store.dir.wal();
         drop(store);
-        assert!(log.metadata().unwrap().len() > 0, "closing moves nothing into the database");
+        assert!(wal.metadata().unwrap().len() > 0, "closing moves nothing into the database");
     }
 
     #[test]
     fn the_start_after_a_failed_sync_checks_the_record() {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());
-        drop(unsynced(&home));
+        drop(open_with_failed_sync(&home));
         let (store, opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
         assert!(opened.failed_sync.is_some_and(|reason| !reason.is_empty()));
         assert_eq!(opened.totals.total, 1);
@@ -386,7 +383,7 @@ mod tests {
     fn a_missing_results_file_is_rebuilt_after_a_failed_sync() {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());
-        drop(unsynced(&home));
+        drop(open_with_failed_sync(&home));
         std::fs::remove_file(dir.results()).unwrap();
         let (_store, opened) = Store::open(&dir, &PinnedSettings::default()).unwrap();
         assert!(opened.failed_sync.is_some());
@@ -397,13 +394,13 @@ mod tests {
     fn a_database_damaged_by_a_failed_sync_is_refused_with_the_violation() {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());
-        drop(unsynced(&home));
+        drop(open_with_failed_sync(&home));
         let conn = rusqlite::Connection::open(dir.database()).unwrap();
         conn.execute("UPDATE progress SET state = 1", []).unwrap();
         drop(conn);
         for _ in 0..2 {
-            let words = Store::open(&dir, &PinnedSettings::default()).unwrap_err().to_string();
-            assert!(words.contains("item 1") && words.contains("cascadeck audit"), "{words}");
+            let message = Store::open(&dir, &PinnedSettings::default()).unwrap_err().to_string();
+            assert!(message.contains("item 1") && message.contains("cascadeck audit"), "{message}");
         }
     }
 
@@ -411,15 +408,16 @@ mod tests {
     fn a_sync_that_fails_inside_sqlite_is_final_too() {
         let home = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
-        let failed = |code| StoreError::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
-        assert!(!store.record_if_sync_failure(failed(rusqlite::ffi::SQLITE_IOERR_WRITE)).is_final());
+        let sqlite_failure =
+            |code| StoreError::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
+        assert!(!store.record_if_sync_failure(sqlite_failure(rusqlite::ffi::SQLITE_IOERR_WRITE)).is_final());
         store.commit(&[]).unwrap();
-        assert!(store.record_if_sync_failure(failed(rusqlite::ffi::SQLITE_IOERR_FSYNC)).is_final());
+        assert!(store.record_if_sync_failure(sqlite_failure(rusqlite::ffi::SQLITE_IOERR_FSYNC)).is_final());
         assert!(store.commit(&[]).unwrap_err().is_final());
     }
 
     #[test]
-    fn a_long_log_is_moved_into_the_database() {
+    fn a_long_wal_is_moved_into_the_database() {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());
         let (mut store, _) = Store::open(&dir, &PinnedSettings::default()).unwrap();
@@ -427,25 +425,25 @@ mod tests {
             store.commit(&[Op::SetState { name: "large".to_owned(), json: "x".repeat(1 << 20) }]).unwrap();
         }
         let length = dir.wal().metadata().unwrap().len();
-        assert!(length < 20 << 20, "40 MiB were written, the log has {length} bytes");
+        assert!(length < 20 << 20, "40 MiB were written, the WAL has {length} bytes");
     }
 
     #[test]
     fn a_commit_is_synced_at_once_or_soon() {
         let home = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
-        let ago = |span| Instant::now().checked_sub(span).unwrap();
+        let instant_before = |span| Instant::now().checked_sub(span).unwrap();
         store.sync().unwrap();
-        assert_eq!(store.durability.sync_due_in(), None, "nothing to sync");
+        assert_eq!(store.wal_syncer.sync_due_in(), None, "nothing to sync");
 
-        store.durability.last_sync = Instant::now() + SYNC_INTERVAL;
+        store.wal_syncer.last_sync = Instant::now() + SYNC_INTERVAL;
         store.commit(&[]).unwrap();
-        store.after_commit().unwrap();
-        assert!(store.durability.sync_due_in().is_some_and(|wait| wait <= SYNC_INTERVAL), "soon after another");
+        store.finish_commit().unwrap();
+        assert!(store.wal_syncer.sync_due_in().is_some_and(|wait| wait <= SYNC_INTERVAL), "soon after another");
 
-        store.durability.last_sync = ago(SYNC_INTERVAL);
+        store.wal_syncer.last_sync = instant_before(SYNC_INTERVAL);
         store.commit(&[]).unwrap();
-        store.after_commit().unwrap();
-        assert_eq!(store.durability.sync_due_in(), None, "at once after a pause, before it is acknowledged");
+        store.finish_commit().unwrap();
+        assert_eq!(store.wal_syncer.sync_due_in(), None, "at once after a pause, before it is acknowledged");
     }
 }

@@ -24,23 +24,23 @@ pub(super) fn open_writer(dir: &RunDir) -> Result<Connection, StoreError> {
         run_dir::private_options().open(&path).map_err(|error| StoreError::file("create", &path, error))?;
     }
     let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB)?;
-    let in_file = |error: rusqlite::Error| StoreError::from(error).with_path(&path);
+    let add_path = |error: rusqlite::Error| StoreError::from(error).with_path(&path);
     // Checked before anything is written: the file may belong to another program.
     schema::read_version(&conn, dir).map_err(|error| error.with_path(&path))?;
-    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(in_file)?;
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(add_path)?;
     if mode != "wal" {
         let error =
             std::io::Error::other("the file system does not support shared memory; a run needs a local file system");
         return Err(StoreError::file("use the run's database", &path, error));
     }
     let configure = || -> rusqlite::Result<()> {
-        // Commits write the WAL; `Durability` decides when it is synced.
+        // Commits write the WAL; `WalSyncer` decides when it is synced.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         // SQLite's automatic checkpoints don't report a failed sync, so the store makes its own.
         conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         conn.pragma_update_and_check(None, "journal_size_limit", KEPT_WAL_BYTES, |_| Ok(()))
     };
-    configure().map_err(in_file)?;
+    configure().map_err(add_path)?;
     Ok(conn)
 }
 
@@ -60,7 +60,7 @@ pub(super) fn open_reader(dir: &RunDir) -> Result<Connection, StoreError> {
 }
 
 fn open(dir: &RunDir, access: OpenFlags, cache_kib: i64) -> Result<Connection, StoreError> {
-    let configured = || -> rusqlite::Result<Connection> {
+    let open_configured = || -> rusqlite::Result<Connection> {
         let conn = Connection::open_with_flags(dir.database(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         conn.busy_timeout(BUSY_TIMEOUT)?;
         conn.pragma_update(None, "cache_size", -cache_kib)?;
@@ -70,5 +70,5 @@ fn open(dir: &RunDir, access: OpenFlags, cache_kib: i64) -> Result<Connection, S
         conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
         Ok(conn)
     };
-    configured().map_err(|error| StoreError::from(error).with_path(dir.database()))
+    open_configured().map_err(|error| StoreError::from(error).with_path(dir.database()))
 }

@@ -35,8 +35,9 @@ pub(super) struct RunCounters {
     pub first_sent: Option<WallTime>,
     pub last_attempt: u64,
     pub last_event: u64,
-    /// The last line's row in `results`.
-    pub last_result: u64,
+    /// The number of the last row in `results`.
+    #[serde(rename = "last_result")]
+    pub last_result_row: u64,
 }
 
 impl RunCounters {

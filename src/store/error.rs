@@ -56,9 +56,9 @@ pub enum StoreError {
     #[error(
         "a write to {} could not be synced to the disk: {reason}. Nothing more is sent or recorded. Check the disk \
          and the system log; {}",
-        path.display(), describe_next_check(*is_marked, path)
+        path.display(), describe_next_check(*has_marker_file, path)
     )]
-    SyncFailed { path: PathBuf, reason: String, is_marked: bool },
+    SyncFailed { path: PathBuf, reason: String, has_marker_file: bool },
 
     #[error(
         "a sync of the run's database failed ({reason}), and the data on the disk is now inconsistent: {}. `cascadeck \
@@ -172,9 +172,9 @@ fn database_advice(source: &rusqlite::Error) -> &'static str {
 }
 
 /// Says how the database is checked next. Without a marker file the next start does not check it.
-fn describe_next_check(is_marked: bool, path: &Path) -> String {
+fn describe_next_check(has_marker_file: bool, path: &Path) -> String {
     let dir = path.parent().unwrap_or(path).display();
-    if is_marked {
+    if has_marker_file {
         "the next start checks the record first".to_owned()
     } else {
         format!("check the record with `cascadeck audit {dir}` before you continue")

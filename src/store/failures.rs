@@ -91,7 +91,7 @@ fn group_failures(conn: &Connection, filter: &ReplayFilter) -> Result<(Vec<Failu
 /// Writes the result lines of the failed items that match a filter to a new file in the run's directory.
 pub(super) fn export(dir: &RunDir, conn: &Connection, filter: &ReplayFilter) -> Result<Page, StoreError> {
     let (path, file) = create_export_file(dir)?;
-    let failed = |error| StoreError::file("write", &path, error);
+    let to_store_error = |error| StoreError::file("write", &path, error);
     let mut out = BufWriter::new(file);
     let mut rows = 0;
     for item in matching_items(conn, filter)? {
@@ -102,11 +102,11 @@ pub(super) fn export(dir: &RunDir, conn: &Connection, filter: &ReplayFilter) -> 
             .query_row([item.seq.0 as i64], |row| row.get(0))
             .optional()?;
         if let Some(line) = line {
-            writeln!(out, "{line}").map_err(failed)?;
+            writeln!(out, "{line}").map_err(to_store_error)?;
             rows += 1;
         }
     }
-    out.flush().map_err(failed)?;
+    out.flush().map_err(to_store_error)?;
     Ok(Page::Exported { path: path.display().to_string(), rows })
 }
 

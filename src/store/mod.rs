@@ -1,4 +1,4 @@
-//! The durable record of a run: `run.db` is the source of truth, and `results.jsonl` is a projection of it.
+//! The durable record of a run: `run.db` is the source of truth, and `results.jsonl` contains its results.
 //!
 //! Owns the run's directory, its lock, the database and the results file. It uses the types of `domain` and knows
 //! nothing of the engine, providers or screens. Times and decisions come from the caller.
@@ -26,11 +26,11 @@ mod loader;
 mod op;
 mod open;
 mod pinned_settings;
-mod projection;
 pub mod quota_ledger;
 mod reader;
 pub mod report;
 mod requeue;
+mod results_file;
 mod resume;
 mod rules;
 mod run_dir;
@@ -47,9 +47,9 @@ pub use op::{
 };
 pub use open::{IngestProgress, LostAttempt, OpenedRun, Store};
 pub use pinned_settings::{PinnedSettings, SettingChange};
-pub use projection::Repair;
 pub use quota_ledger::QuotaLedger;
 pub use reader::{PageRequest, spawn_reader};
+pub use results_file::Repair;
 pub use resume::{AttemptRecord, REPLACED_ANSWERS_STATE};
 pub use rules::Reclassification;
 pub use run_dir::{RunDir, RunFiles, RunLock};

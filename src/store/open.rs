@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -12,14 +12,15 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     apply::{AttemptEnd, close_attempt},
     audit,
-    commit::Durability,
+    commit::WalSyncer,
     connect,
     counters::RunCounters,
     error::StoreError,
     op::{OperatorDecision, RouteName},
     pinned_settings::PinnedSettings,
-    projection::{Projection, Repair},
-    report, rules,
+    report,
+    results_file::{Repair, ResultsFile},
+    rules,
     run_dir::{self, RunDir, RunFiles, RunLock},
     schema,
 };
@@ -38,16 +39,19 @@ const LOST_MESSAGE: &str = "the program ended before the answer arrived; the req
 pub struct Store {
     pub(super) dir: RunDir,
     pub(super) conn: Connection,
-    pub(super) projection: Projection,
-    pub(super) durability: Durability,
+    pub(super) results_file: ResultsFile,
+    /// Last check that results.jsonl is still the file that is written to.
+    pub(super) last_results_check: Instant,
+    pub(super) wal_syncer: WalSyncer,
     pub(super) counters: RunCounters,
-    pub(super) traits: HashMap<RoutingTraits, u32>,
+    /// The ids of all routing traits that items have.
+    pub(super) routing_traits: HashMap<RoutingTraits, u32>,
     /// The routing rules that determined the traits of unfinished items.
     pub(super) rules: Vec<RoutingRule>,
     /// Ids in the table of routes, by the engine's route index.
     pub(super) route_ids: Vec<i64>,
-    /// Committed lines that are not yet in results.jsonl.
-    pub(super) unwritten_lines: Vec<u8>,
+    /// Committed lines that are not yet in results.jsonl, each with its line break.
+    pub(super) unwritten_result_bytes: Vec<u8>,
     /// The last field, since fields are dropped in order: everything above is closed before the lock is released.
     pub(super) _lock: RunLock,
 }
@@ -136,17 +140,18 @@ impl Store {
             save_settings(&conn, settings)?;
             run_dir::sync_directory(dir.path())?;
         }
-        let (projection, repair) = Projection::open(dir, &conn)?;
+        let (results_file, repair) = ResultsFile::open(dir, &conn)?;
         let mut store = Self {
             dir: dir.clone(),
-            durability: Durability::new(dir)?,
+            wal_syncer: WalSyncer::new(dir)?,
             counters: RunCounters::load(&conn)?,
-            traits: load_traits(&conn)?,
+            routing_traits: load_traits(&conn)?,
             rules: rules::load_rules(&conn)?,
             route_ids: Vec::new(),
-            unwritten_lines: Vec::new(),
+            unwritten_result_bytes: Vec::new(),
             conn,
-            projection,
+            results_file,
+            last_results_check: Instant::now(),
             _lock: lock,
         };
         let lost_attempts = store.complete_lost_attempts()?;

@@ -136,33 +136,34 @@ mod tests {
 
     #[test]
     fn different_spellings_of_a_path_are_the_same_input() {
-        let of = |input: &str| PinnedSettings { input: input.into(), ..PinnedSettings::default() };
+        let with_input = |input: &str| PinnedSettings { input: input.into(), ..PinnedSettings::default() };
         let here = std::env::current_dir().unwrap().join("src").display().to_string();
         for spelling in ["src/", "./src", "src/../src", &here] {
-            assert_eq!(of("src").changes_to(&of(spelling)), [], "{spelling}");
+            assert_eq!(with_input("src").changes_to(&with_input(spelling)), [], "{spelling}");
         }
-        assert_eq!(of("src").changes_to(&of("tests")).len(), 1);
-        assert_eq!(of("gone").changes_to(&of("./gone-too")).len(), 1);
+        assert_eq!(with_input("src").changes_to(&with_input("tests")).len(), 1);
+        assert_eq!(with_input("gone").changes_to(&with_input("./gone-too")).len(), 1);
     }
 
     #[test]
     fn the_policy_for_existing_captions_is_compared_and_shown_in_lower_case() {
-        let of = |captions: &str| PinnedSettings { captions: Some(captions.into()), ..PinnedSettings::default() };
-        let was = of("Out, existing: Skip, full names: false");
-        assert_eq!(was.changes_to(&of("Out, existing: skip, full names: false")), []);
-        let changes = was.changes_to(&of("Out, existing: append, full names: false"));
+        let with_captions =
+            |captions: &str| PinnedSettings { captions: Some(captions.into()), ..PinnedSettings::default() };
+        let former = with_captions("Out, existing: Skip, full names: false");
+        assert_eq!(former.changes_to(&with_captions("Out, existing: skip, full names: false")), []);
+        let changes = former.changes_to(&with_captions("Out, existing: append, full names: false"));
         assert!(changes[0].to_string().contains("existing: skip") && !changes[0].to_string().contains("Skip"));
     }
 
     #[test]
     fn every_changed_setting_is_shown_with_both_values() {
-        let was = PinnedSettings { params: r#"{"temperature":0.7}"#.into(), ..PinnedSettings::default() };
+        let former = PinnedSettings { params: r#"{"temperature":0.7}"#.into(), ..PinnedSettings::default() };
         let now = PinnedSettings {
             system: Some("Be brief.".into()),
             params: r#"{"temperature":0.2}"#.into(),
             ..PinnedSettings::default()
         };
-        let words: Vec<_> = was.changes_to(&now).iter().map(ToString::to_string).collect();
+        let words: Vec<_> = former.changes_to(&now).iter().map(ToString::to_string).collect();
         assert_eq!(
             words,
             [
@@ -175,9 +176,9 @@ mod tests {
     #[test]
     fn long_texts_are_shown_around_their_first_difference() {
         let same = "x".repeat(500);
-        let was = PinnedSettings { prompt: Some(format!("{same} in German")), ..PinnedSettings::default() };
+        let former = PinnedSettings { prompt: Some(format!("{same} in German")), ..PinnedSettings::default() };
         let now = PinnedSettings { prompt: Some(format!("{same} in French")), ..PinnedSettings::default() };
-        let change = &was.changes_to(&now)[0];
+        let change = &former.changes_to(&now)[0];
         assert!(change.before.contains("German") && change.after.contains("French"), "{change}");
         assert!(change.before.chars().count() < 70, "{change}");
     }

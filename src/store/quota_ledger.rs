@@ -160,14 +160,14 @@ impl QuotaLedger {
         read().map_err(|error| StoreError::from(error).with_path(&self.path))
     }
 
-    fn transact<T>(&mut self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let run = || {
+    fn transact<T>(&mut self, write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let run_transaction = || {
             let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = change(&transaction)?;
+            let output = write(&transaction)?;
             transaction.commit()?;
-            Ok(done)
+            Ok(output)
         };
-        run().map_err(|error: rusqlite::Error| StoreError::from(error).with_path(&self.path))
+        run_transaction().map_err(|error: rusqlite::Error| StoreError::from(error).with_path(&self.path))
     }
 }
 

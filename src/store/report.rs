@@ -372,20 +372,21 @@ pub fn for_each_result<E: From<StoreError>>(
 ) -> Result<(), E> {
     let dir = RunDir::new(dir);
     let conn = connect::open_reader(&dir)?;
-    let failed = |error: rusqlite::Error| StoreError::from(error).with_path(dir.database());
+    let to_store_error = |error: rusqlite::Error| StoreError::from(error).with_path(dir.database());
     let mut statement = conn
         .prepare(
             "SELECT progress.seq, results.line FROM progress JOIN results ON results.n = progress.result
              WHERE progress.seq > ?1 ORDER BY progress.seq LIMIT ?2",
         )
-        .map_err(failed)?;
+        .map_err(to_store_error)?;
     let mut last = 0;
     loop {
-        let mut rows = statement.query([last, RESULT_CHUNK_ROWS]).map_err(failed)?;
+        let mut rows = statement.query([last, RESULT_CHUNK_ROWS]).map_err(to_store_error)?;
         let mut read = 0;
-        while let Some(row) = rows.next().map_err(failed)? {
-            last = row.get(0).map_err(failed)?;
-            let line = row.get_ref(1).map_err(failed)?.as_str().map_err(|error| failed(error.into()))?;
+        while let Some(row) = rows.next().map_err(to_store_error)? {
+            last = row.get(0).map_err(to_store_error)?;
+            let line =
+                row.get_ref(1).map_err(to_store_error)?.as_str().map_err(|error| to_store_error(error.into()))?;
             each(FinalLine { seq: Seq(last as u64), line })?;
             read += 1;
         }

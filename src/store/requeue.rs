@@ -158,21 +158,21 @@ impl<'f> FilterMatcher<'f> {
     /// True if the outcome, the model, the key and the error pattern match.
     fn matches_fields(&self, item: &FailedItem) -> bool {
         let filter = self.filter;
-        let among = |names: &[String], name: &Option<String>| {
+        let is_listed = |names: &[String], name: &Option<String>| {
             names.is_empty() || name.as_ref().is_some_and(|name| names.contains(name))
         };
         (filter.outcomes.is_empty() || item.outcome.is_some_and(|outcome| filter.outcomes.contains(&outcome)))
-            && among(&filter.models, &item.model)
-            && among(&filter.keys, &item.key)
+            && is_listed(&filter.models, &item.model)
+            && is_listed(&filter.keys, &item.key)
             && filter.pattern.as_ref().is_none_or(|wanted| error_pattern(&item.message) == *wanted)
     }
 
     /// True if the item contains the filter's text and its error contains one of the filter's messages. Reads the
     /// item's body and result line if needed.
     fn matches_texts(&self, conn: &rusqlite::Connection, item: &FailedItem) -> Result<bool, StoreError> {
-        let has = |needle: &Needle| needle.is_in_item(conn, item.queue_entry.seq.0, &item.id);
+        let matches_text = |needle: &Needle| needle.is_in_item(conn, item.queue_entry.seq.0, &item.id);
         Ok((self.messages.is_empty() || self.has_message(&full_message(conn, item)?))
-            && self.text.as_ref().map_or(Ok(true), has)?)
+            && self.text.as_ref().map_or(Ok(true), matches_text)?)
     }
 
     fn has_message(&self, error: &str) -> bool {

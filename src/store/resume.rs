@@ -79,7 +79,7 @@ impl Store {
 
     /// All traits seen in the run so far, by id.
     pub fn traits(&self) -> Vec<(u32, RoutingTraits)> {
-        let mut traits: Vec<_> = self.traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();
+        let mut traits: Vec<_> = self.routing_traits.iter().map(|(traits, id)| (*id, traits.clone())).collect();
         traits.sort_unstable_by_key(|(id, _)| *id);
         traits
     }

@@ -112,22 +112,22 @@ impl RunDir {
         const PAUSE: Duration = Duration::from_millis(20);
 
         let path = self.lock_file();
-        let failed = |error| StoreError::file("lock", &path, error);
-        let mut file = private_options().read(true).open(&path).map_err(failed)?;
+        let to_store_error = |error| StoreError::file("lock", &path, error);
+        let mut file = private_options().read(true).open(&path).map_err(to_store_error)?;
         for tries_left in (0..TRIES).rev() {
             match file.try_lock() {
                 Ok(()) => {
-                    file.set_len(0).map_err(failed)?;
-                    write!(file, "{}", std::process::id()).map_err(failed)?;
+                    file.set_len(0).map_err(to_store_error)?;
+                    write!(file, "{}", std::process::id()).map_err(to_store_error)?;
                     return Ok(RunLock { _lock_file: file });
                 }
                 Err(TryLockError::WouldBlock) if tries_left > 0 => thread::sleep(PAUSE),
                 Err(TryLockError::WouldBlock) => break,
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
+                Err(TryLockError::Error(error)) => return Err(to_store_error(error)),
             }
         }
         let mut pid = String::new();
-        file.read_to_string(&mut pid).map_err(failed)?;
+        file.read_to_string(&mut pid).map_err(to_store_error)?;
         Err(StoreError::InUse { dir: self.path.clone(), holder: pid.trim().parse().ok() })
     }
 

@@ -103,13 +103,13 @@ pub(super) fn has_digests(conn: &Connection, dir: &RunDir) -> Result<bool, Store
 /// # Errors
 /// If the database belongs to another program or was written by a newer version of this one.
 pub(super) fn read_version(conn: &Connection, dir: &RunDir) -> Result<u32, StoreError> {
-    let foreign = || StoreError::ForeignDatabase { path: dir.database() };
-    let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    if pragma("application_id")? != i64::from(APPLICATION_ID) {
+    let foreign_error = || StoreError::ForeignDatabase { path: dir.database() };
+    let read_pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if read_pragma("application_id")? != i64::from(APPLICATION_ID) {
         let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        return if tables == 0 { Ok(0) } else { Err(foreign()) };
+        return if tables == 0 { Ok(0) } else { Err(foreign_error()) };
     }
-    let found = u32::try_from(pragma("user_version")?).map_err(|_| foreign())?;
+    let found = u32::try_from(read_pragma("user_version")?).map_err(|_| foreign_error())?;
     if found > SCHEMA_VERSION {
         return Err(StoreError::NewerSchema { path: dir.database(), found, known: SCHEMA_VERSION });
     }

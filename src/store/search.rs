@@ -86,11 +86,11 @@ mod tests {
     use crate::domain::{Message, MessageRole, Part, Request};
 
     fn body(prompt: &str) -> String {
-        let said = |role, text: &str| Message { role, parts: vec![Part::Text(text.to_owned())] };
+        let message = |role, text: &str| Message { role, parts: vec![Part::Text(text.to_owned())] };
         let spec = ItemSpec {
             id: "1".to_owned(),
             request: Request {
-                messages: vec![said(MessageRole::Assistant, "Hello."), said(MessageRole::User, prompt)],
+                messages: vec![message(MessageRole::Assistant, "Hello."), message(MessageRole::User, prompt)],
                 ..Request::default()
             },
             request_hash: "0".repeat(32),

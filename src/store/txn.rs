@@ -26,8 +26,8 @@ pub(super) struct Txn<'a> {
     pub rules: &'a [RoutingRule],
     pub counters: RunCounters,
     pub block_changes: BlockChanges,
-    /// Lines to append to results.jsonl.
-    pub result_lines: Vec<u8>,
+    /// Lines to append to results.jsonl, each with its line break.
+    pub result_bytes: Vec<u8>,
     pub replies: Vec<OpReply>,
     /// Traits added by this transaction. The store adds them to its own after the commit.
     pub new_traits: HashMap<RoutingTraits, u32>,
@@ -38,7 +38,7 @@ pub(super) struct Txn<'a> {
 pub(super) struct TxnChanges {
     pub counters: RunCounters,
     pub new_traits: HashMap<RoutingTraits, u32>,
-    pub result_lines: Vec<u8>,
+    pub result_bytes: Vec<u8>,
     pub replies: Vec<OpReply>,
 }
 
@@ -55,7 +55,7 @@ impl<'a> Txn<'a> {
             rules: &[],
             counters,
             block_changes: BlockChanges::default(),
-            result_lines: Vec::new(),
+            result_bytes: Vec::new(),
             replies: Vec::new(),
             new_traits: HashMap::new(),
             known_traits,
@@ -66,8 +66,8 @@ impl<'a> Txn<'a> {
     pub fn finish(self) -> Result<TxnChanges, StoreError> {
         self.block_changes.save(self.conn)?;
         self.counters.save(self.conn)?;
-        let Self { counters, new_traits, result_lines, replies, .. } = self;
-        Ok(TxnChanges { counters, new_traits, result_lines, replies })
+        let Self { counters, new_traits, result_bytes, replies, .. } = self;
+        Ok(TxnChanges { counters, new_traits, result_bytes, replies })
     }
 
     pub fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
@@ -99,8 +99,8 @@ impl<'a> Txn<'a> {
             FinalState::Failed => FAILED,
         };
         let json = serde_json::to_string(line).map_err(|error| StoreError::corrupt_record("a result", error))?;
-        self.counters.last_result += 1;
-        let row = self.counters.last_result as i64;
+        self.counters.last_result_row += 1;
+        let row = self.counters.last_result_row as i64;
         let message = line.error.as_ref().map(|error| truncate(&error.message));
         let ended = self.execute(
             "UPDATE progress SET state = ?2, attempts = attempts + ?3, outcome = ?4, route = coalesce(?5, route),
@@ -116,8 +116,8 @@ impl<'a> Txn<'a> {
             "INSERT INTO results(n, seq, line, digest) VALUES (?1, ?2, ?3, ?4)",
             params![row, seq as i64, json, line_digest(json.as_bytes())],
         )?;
-        self.result_lines.extend_from_slice(json.as_bytes());
-        self.result_lines.push(b'\n');
+        self.result_bytes.extend_from_slice(json.as_bytes());
+        self.result_bytes.push(b'\n');
         self.block_changes.move_item(seq, WAITING, state);
         self.counters.truncated += u64::from(outcome == Outcome::Truncated && state == DONE);
         Ok(())

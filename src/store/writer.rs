@@ -101,7 +101,7 @@ fn run_writer(
     ack_tx: &mpsc::Sender<Ack>,
 ) -> (Store, Result<(), StoreError>) {
     loop {
-        let received = match store.durability.sync_due_in() {
+        let received = match store.wal_syncer.sync_due_in() {
             None => group_rx.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(wait) => group_rx.recv_timeout(wait),
         };
@@ -125,7 +125,7 @@ fn run_writer(
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    let flushed = store.flush_and_close();
+    let flushed = store.flush_all();
     (store, flushed)
 }
 
@@ -135,7 +135,7 @@ fn commit_group(store: &mut Store, group: OpGroup) -> Ack {
         Ok(replies) => replies,
         Err(error) => return Ack::rejected(number, error, ops),
     };
-    match store.after_commit() {
+    match store.finish_commit() {
         Err(error) if error.is_final() => Ack::rejected(number, error, ops),
         finished => Ack { number, result: Ok(replies), after_commit_error: finished.err() },
     }

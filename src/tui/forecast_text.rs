@@ -80,14 +80,14 @@ pub fn first_exhausted_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<S
 
 /// `430 more items before the reset 00:00`.
 pub fn before_reset_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<String> {
-    let fit = forecast.before_reset?;
-    Some(format!("{} more items before the reset {}", compact(fit.items), local_time(ctx, fit.at)))
+    let before_reset = forecast.before_reset?;
+    Some(format!("{} more items before the reset {}", compact(before_reset.items), local_time(ctx, before_reset.at)))
 }
 
 pub const fn stop_reason(reason: StopReason) -> &'static str {
     match reason {
         StopReason::Quota => "day quota spent on every route",
-        StopReason::Budget => "spend cap reached",
+        StopReason::Budget => "budget used up",
         StopReason::NoRoute => "no route for what is left",
     }
 }
@@ -99,7 +99,7 @@ pub fn suggestion(ctx: RenderCtx<'_>, constraint: Constraint) -> Cow<'static, st
             "another project's key, or a model below its limit"
         }
         Constraint::DailyQuota => "another project's key, or on-exhausted = wait",
-        Constraint::Money => "raise max_usd or max_usd_per_day, whichever is reached",
+        Constraint::Budget => "raise max_usd or max_usd_per_day, whichever is reached",
         Constraint::Cooldown => "wait; a lower in-flight cap causes fewer 429s",
         Constraint::Concurrency => "another key; the provider sets this",
         Constraint::MaxInFlight => {

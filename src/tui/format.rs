@@ -72,10 +72,10 @@ pub fn used_of_limit(used: u64, limit: Option<u64>) -> String {
     limit.map_or_else(|| compact(used), |limit| format!("{}/{}", compact(used), compact(limit)))
 }
 
-/// Formats the time left: `0:07`, `4:05`, `6h12m`, `2d03h`. Seconds are rounded up, so that it shows zero only when the
-/// time has come.
-pub fn countdown(left: Duration) -> String {
-    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+/// Formats a duration to the second below an hour, and more coarsely above: `0:07`, `4:05`, `6h12m`, `2d03h`. Seconds
+/// are rounded up, so that a time left is shown as zero only once it has passed.
+pub fn short_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     if seconds < 3_600 {
         format!("{}:{:02}", seconds / 60, seconds % 60)
     } else {
@@ -231,7 +231,7 @@ mod tests {
     fn a_countdown_reaches_zero_when_the_time_has_come() {
         let cases = [(0, "0:00"), (1, "0:01"), (36_001, "0:37"), (3_599_001, "1h00m"), (22_320_000, "6h12m")];
         for (millis, want) in cases {
-            assert_eq!(countdown(Duration::from_millis(millis)), want);
+            assert_eq!(short_duration(Duration::from_millis(millis)), want);
         }
     }
 

@@ -141,7 +141,7 @@ fn errors_in_keys() {
         (
             KEY_TABLE,
             "max_usd = 5",
-            "13:11: max_usd is a hard cap, but model lite (line 2) has no price: set usd_per_mtok",
+            "13:11: max_usd is a hard cap, but model `lite` (line 2) has no price: set usd_per_mtok",
         ),
         (KEY_TABLE, "role = 'secondary'", "13:8: role must be primary or backup, not `secondary`"),
         (KEY_TABLE, "weight = 1.5", "13:10: weight must be a whole number, not a number with a fraction"),
@@ -279,7 +279,7 @@ fn errors_in_rules() {
         (rule, "models = ['lit']", "11:11: models: there is no [[model]] named `lit` (did you mean `lite`?); use lite"),
         (rule, "models = ['lite', 'lite']", "11:19: models: `lite` is listed twice"),
         (rule, "max_usd = 0", "11:11: max_usd must be more than 0; leave it out for no limit"),
-        (rule, "max_usd = 1", "11:11: max_usd is a hard cap, but model lite (line 2) has no price: set usd_per_mtok"),
+        (rule, "max_usd = 1", "11:11: max_usd is a hard cap, but model `lite` (line 2) has no price: set usd_per_mtok"),
         (rule, "code = true\n[[rule]]\nname = 'r'", "13:8: a rule named `r` is already defined on line 10"),
         (
             rule,
@@ -289,7 +289,7 @@ fn errors_in_rules() {
         (
             rule,
             "strategy = 'weighted'\n[policy]\nwhen_limited = 'wait'",
-            "11:12: strategy = \"weighted\" can't be combined with when_limited = \"wait\", the strict pipeline in the \
+            "11:12: strategy = \"weighted\" can't be combined with when_limited = \"wait\", which always follows the \
              cascade's order; use when_limited = \"spill\" or strategy = \"cascade\"",
         ),
     ]);
@@ -307,7 +307,7 @@ fn errors_in_policy_and_defaults() {
         (
             "[policy]\nwhen_limited = 'wait'\n",
             "strategy = 'fastest'",
-            "11:12: strategy = \"fastest\" can't be combined with when_limited = \"wait\", the strict pipeline in the \
+            "11:12: strategy = \"fastest\" can't be combined with when_limited = \"wait\", which always follows the \
              cascade's order; use when_limited = \"spill\" or strategy = \"cascade\"",
         ),
         (POLICY_TABLE, "explore = 1", "10:11: explore must be at least 2, not 1"),
@@ -348,19 +348,19 @@ fn errors_in_policy_and_defaults() {
         (
             POLICY_TABLE,
             "breaker_open = '1h'",
-            "10:16: breaker_open must not be longer than breaker_max, up to which it is doubled",
+            "10:16: breaker_open must not be longer than breaker_max: it is doubled at every failed probe, up to breaker_max",
         ),
         (POLICY_TABLE, "max_usd = 0", "10:11: max_usd must be more than 0; leave it out for no cap"),
         (POLICY_TABLE, "max_usd = -1", "10:11: max_usd must be from 0 to 10000000, not -1"),
         (
             POLICY_TABLE,
             "max_usd = 5",
-            "10:11: max_usd is a hard cap, but model lite (line 2) has no price: set usd_per_mtok",
+            "10:11: max_usd is a hard cap, but model `lite` (line 2) has no price: set usd_per_mtok",
         ),
         (
             POLICY_TABLE,
             "max_usd_per_day = 5",
-            "10:19: max_usd_per_day is a hard cap, but model lite (line 2) has no price: set usd_per_mtok",
+            "10:19: max_usd_per_day is a hard cap, but model `lite` (line 2) has no price: set usd_per_mtok",
         ),
         (POLICY_TABLE, "max_usd_per_day = 0", "10:19: max_usd_per_day must be more than 0; leave it out for no cap"),
         (DEFAULTS_TABLE, "temperature = 3", "10:15: temperature must be from 0 to 2, not 3"),

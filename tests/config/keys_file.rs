@@ -127,7 +127,7 @@ fn a_local_server_needs_no_key_and_costs_nothing() {
     let config = ConfigFixture::with_keys_toml("[[model]]\nname = 'qwen3'\nprovider = 'ollama'\n").load();
     assert_eq!((config.keys[0].name.as_str(), config.keys.len()), ("ollama", 1));
     assert_eq!(secret_of(&config, "ollama"), None);
-    assert_eq!(config.models[0].price, Some(Price::default()));
+    assert_eq!(config.models[0].price, Some(Price::FREE));
     assert!(config.models_with_unbounded_cost().is_empty());
 }
 

@@ -81,6 +81,7 @@ fn no_secret_is_ever_shown() {
         ("in place of the role", key(&format!("name = 'a'\nprovider = 'gemini'\nsecret = 's'\nrole = '{secret}'"))),
         ("in place of a name", key(&format!("name = 'a'\nprovider = 'gemini'\n'{secret}' = 's'"))),
         ("behind env:", key(&format!("name = 'a'\nprovider = 'gemini'\nsecret = 'env:{secret}'"))),
+        ("behind env:, as a valid name", key("name = 'a'\nprovider = 'gemini'\nsecret = 'env:AIzahunter2hunter2'")),
         ("behind file:", key(&format!("name = 'a'\nprovider = 'gemini'\nsecret = 'file:{secret}'"))),
         ("with a space", key(&format!("name = 'a'\nprovider = 'gemini'\nsecret = '{secret} {secret}'"))),
         ("in a list", key(&format!("name = 'a'\nprovider = 'gemini'\nsecret = ['{secret}']"))),
@@ -98,6 +99,21 @@ fn no_secret_is_ever_shown() {
             ConfigFixture::with_keys_toml(&format!(
                 "[[provider]]\nname = 'gemini'\nbase_url = 'https://x.example/?key={secret}'"
             )),
+        ),
+        (
+            "as a host",
+            ConfigFixture::with_keys_toml("[[provider]]\nname = 'p'\nbase_url = 'http://AIzahunter2hunter2/v1'"),
+        ),
+        (
+            "as a model's name beside a budget",
+            ConfigFixture::with_keys_toml(&format!(
+                "[policy]\nmax_usd = 1\n[[model]]\nname = '{secret}'\nprovider = 'gemini'\n"
+            )),
+        ),
+        ("as a schema", ConfigFixture::with_keys_toml("[defaults]\njson = 'file:AIzahunter2hunter2'")),
+        (
+            "as a webhook's variable",
+            ConfigFixture::with_keys_toml("[[webhook]]\nname = 'w'\nurl = 'env:AIzahunter2hunter2'"),
         ),
         (
             "in a header",

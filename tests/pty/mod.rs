@@ -1,6 +1,6 @@
-//! A pseudo-terminal with a program in it: sends keys, and parses the output into a screen.
+//! Runs a program in a pseudo-terminal: sends it keys, and parses its output into a screen.
 
-#![allow(dead_code, reason = "each test program uses its part of the window")]
+#![allow(dead_code, reason = "each test program uses only a part of this file")]
 
 use std::{
     io::{Read as _, Write},
@@ -19,7 +19,7 @@ const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 const ROWS: u16 = 36;
 const COLUMNS: u16 = 120;
 
-/// A program that is killed when it is dropped.
+/// A process that is killed when it is dropped.
 struct PtyProgram(Box<dyn Child + Send + Sync>);
 
 impl Drop for PtyProgram {
@@ -29,24 +29,25 @@ impl Drop for PtyProgram {
     }
 }
 
+/// A program in a pseudo-terminal.
 pub struct PtySession {
     program: PtyProgram,
     master: Box<dyn MasterPty + Send>,
     input: Box<dyn Write + Send>,
     output: Receiver<Vec<u8>>,
     raw_output: Vec<u8>,
-    pub screen: vt100::Parser,
+    pub parser: vt100::Parser,
 }
 
 impl PtySession {
-    pub fn open(mut command: CommandBuilder) -> Self {
+    pub fn spawn(mut command: CommandBuilder) -> Self {
         let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
-        let pair = native_pty_system().openpty(size).unwrap();
+        let pty = native_pty_system().openpty(size).unwrap();
         command.env("TERM", "xterm-256color");
-        let program = PtyProgram(pair.slave.spawn_command(command).unwrap());
-        drop(pair.slave);
-        let input = pair.master.take_writer().unwrap();
-        let mut reader = pair.master.try_clone_reader().unwrap();
+        let program = PtyProgram(pty.slave.spawn_command(command).unwrap());
+        drop(pty.slave);
+        let input = pty.master.take_writer().unwrap();
+        let mut reader = pty.master.try_clone_reader().unwrap();
         let (sender, output) = channel();
         thread::spawn(move || {
             let mut bytes = [0; 8_192];
@@ -57,8 +58,8 @@ impl PtySession {
                 }
             }
         });
-        let screen = vt100::Parser::new(ROWS, COLUMNS, 0);
-        Self { program, master: pair.master, input, output, raw_output: Vec::new(), screen }
+        let parser = vt100::Parser::new(ROWS, COLUMNS, 0);
+        Self { program, master: pty.master, input, output, raw_output: Vec::new(), parser }
     }
 
     pub fn type_keys(&mut self, keys: &str) {
@@ -68,7 +69,7 @@ impl PtySession {
 
     pub fn resize(&mut self, rows: u16, columns: u16) {
         self.master.resize(PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }).unwrap();
-        self.screen.screen_mut().set_size(rows, columns);
+        self.parser.screen_mut().set_size(rows, columns);
     }
 
     /// All output so far, escape sequences included.
@@ -78,17 +79,17 @@ impl PtySession {
 
     fn feed(&mut self, bytes: &[u8]) {
         self.raw_output.extend_from_slice(bytes);
-        self.screen.process(bytes);
+        self.parser.process(bytes);
     }
 
     /// Reads output until the screen meets the condition.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, condition: impl Fn(&vt100::Screen) -> bool) {
         let deadline = Instant::now() + HANG_TIMEOUT;
-        while !condition(self.screen.screen()) {
+        while !condition(self.parser.screen()) {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(bytes) = self.output.recv_timeout(left) else {
-                panic!("{what} did not come; the screen was\n{}", self.screen.screen().contents());
+                panic!("{what} did not come; the screen was\n{}", self.parser.screen().contents());
             };
             self.feed(&bytes);
         }
@@ -105,7 +106,7 @@ impl PtySession {
         let deadline = Instant::now() + HANG_TIMEOUT;
         while !self.output_text().contains(text) {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(bytes) = self.output.recv_timeout(left) else { panic!("{text:?} was never said") };
+            let Ok(bytes) = self.output.recv_timeout(left) else { panic!("{text:?} was never written") };
             self.feed(&bytes);
         }
     }
@@ -119,21 +120,23 @@ impl PtySession {
     #[track_caller]
     pub fn quit_with(mut self, keys: &str) {
         self.type_keys(keys);
-        self.assert_clean_exit();
+        self.wait_for_exit();
     }
 
-    /// Waits until the program has ended, and checks that the terminal is restored.
+    /// Waits until the program has ended, whatever its exit status. Checks that it has restored the terminal.
     #[track_caller]
-    pub fn assert_clean_exit(mut self) -> ExitStatus {
+    pub fn wait_for_exit(mut self) -> ExitStatus {
         let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => self.feed(&bytes),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it is still there:\n{}", self.screen.screen().contents()),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the program is still running:\n{}", self.parser.screen().contents())
+                }
             }
         }
-        let screen = self.screen.screen();
+        let screen = self.parser.screen();
         assert!(!screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste());
         assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
         self.program.0.wait().unwrap()

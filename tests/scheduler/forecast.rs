@@ -188,7 +188,7 @@ fn a_forecast_made_in_the_middle_is_as_good() {
     world.enqueue(9_000);
     world.run(Duration::from_secs(60 * 137));
     let predicted = forecast_world(&world);
-    assert_eq!(predicted.items, world.enqueued - world.dispositions.len() as u64);
+    assert_eq!(predicted.items_left, world.enqueued - world.dispositions.len() as u64);
     let from = world.now.wall;
     world.run(HOUR * 24 * 10);
     let (took, thought) = (world.now.wall.since(from), predicted.finish.expect("it ends").since(from));
@@ -278,7 +278,7 @@ fn a_day_budget_binds_until_midnight_and_stops_a_run_that_does_not_wait() {
         };
         let predicted = forecast_world(&world(waits));
         let top = predicted.constraints.first().expect("something binds");
-        assert_eq!((top.constraint, top.pool.as_deref()), (Constraint::Money, pool), "{:?}", predicted.constraints);
+        assert_eq!((top.constraint, top.pool.as_deref()), (Constraint::Budget, pool), "{:?}", predicted.constraints);
         assert!(top.share > 0.9, "{:?}", predicted.constraints);
         assert_eq!(predicted.stop, None);
         assert_eq!(predicted.before_reset.map(|before| before.at), Some(midnight));
@@ -391,7 +391,7 @@ fn ten_million_items_over_a_thousand_routes_are_forecast_without_iterating() {
     world.scheduler.set_backlog(class, 10_000_000);
     let input = input(&world);
     let reckoning = forecast(&input);
-    assert_eq!(reckoning.forecast.items, 10_000_000);
+    assert_eq!(reckoning.forecast.items_left, 10_000_000);
     // 500,000 a day: the first day's at once, then nineteen more nights; the last requests go in the first half hour of
     // a day.
     let days = reckoning.forecast.finish.expect("it ends").since(world.now.wall).as_secs_f64() / 86_400.0;

@@ -134,7 +134,7 @@ proptest! {
         prop_assert!(result.answer.is_none() || result.action == OutcomeAction::Complete);
         prop_assert!(result.answer.as_ref().is_none_or(|answer| !answer.text.trim().is_empty()));
         prop_assert!(result.outcome != Outcome::Ok || (200..300).contains(&status));
-        prop_assert!(result.retry_after.is_none_or(|hint| !hint.delay.is_zero()));
+        prop_assert!(result.retry_after.is_none_or(|retry_after| !retry_after.delay.is_zero()));
     }
 
     #[test]

@@ -63,5 +63,5 @@ fn classify_response(api: Api, status: u16, headers: &Value, body: &[u8]) -> Att
 }
 
 fn cooldown(result: &AttemptResult) -> Option<u64> {
-    result.retry_after.map(|hint| hint.delay.as_secs_f64().ceil() as u64)
+    result.retry_after.map(|retry_after| retry_after.delay.as_secs_f64().ceil() as u64)
 }

@@ -461,7 +461,7 @@ impl<'a> FluidSim<'a> {
             } else if is_cooling_down[index] {
                 Constraint::Cooldown
             } else if over_budget[index] {
-                Constraint::Money
+                Constraint::Budget
             } else if state.limited_by == Constraint::DailyQuota && state.used_in_step < state.step_capacity {
                 self.input.pools[index].minute_constraint
             } else {
@@ -577,10 +577,10 @@ impl<'a> FluidSim<'a> {
                     .max_by(|one, two| self.pools[*one].secs_lost[index].total_cmp(&self.pools[*two].secs_lost[index]));
                 match constraint {
                     // Money of keys is attributed to pools; the run's own money is not.
-                    Constraint::Money if self.secs_limited_by_money > total => {
+                    Constraint::Budget if self.secs_limited_by_money > total => {
                         (constraint, total + self.secs_limited_by_money, None)
                     }
-                    Constraint::Money => (constraint, total + self.secs_limited_by_money, most_limited),
+                    Constraint::Budget => (constraint, total + self.secs_limited_by_money, most_limited),
                     _ => (constraint, total, most_limited),
                 }
             })

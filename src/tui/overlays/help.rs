@@ -22,7 +22,7 @@ const INDENT_COLUMNS: usize = 2;
 /// Maximum width of the keys column.
 const MAX_KEYS_COLUMNS: usize = 20;
 
-pub fn lines(ctx: RenderCtx<'_>, columns: usize) -> Vec<Line<'static>> {
+pub fn build_lines(ctx: RenderCtx<'_>, columns: usize) -> Vec<Line<'static>> {
     let focused_context = match ctx.state.detail {
         Some(_) => KeyContext::ItemDetail,
         None => KeyContext::Pane(ctx.state.focus),

@@ -11,7 +11,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{countdown, dollars, group_digits, latency, short_datetime, used_of_limit},
+        format::{dollars, group_digits, latency, short_datetime, short_duration, used_of_limit},
         labels,
         render_ctx::RenderCtx,
         state::{CooldownId, InspectSubject},
@@ -20,27 +20,31 @@ use crate::{
     },
 };
 
-pub fn lines(ctx: RenderCtx<'_>, subject: &InspectSubject, columns: usize) -> Vec<Line<'static>> {
+pub fn build_lines(ctx: RenderCtx<'_>, subject: &InspectSubject, columns: usize) -> Vec<Line<'static>> {
     let mut page = InspectPage { ctx, columns, lines: Vec::new() };
-    let found = match subject {
+    let is_found = match subject {
         InspectSubject::Key(name) => page.push_key(name),
         InspectSubject::Model(name) => page.push_model(name),
         InspectSubject::Route { key, model } => {
             page.push_route(key, model);
-            Some(())
+            true
         }
         InspectSubject::Cooldown(cooldown_id) => page.push_cooldown(cooldown_id),
         InspectSubject::Run => {
             page.push_run();
-            Some(())
+            true
         }
     };
-    if found.is_none() {
-        page.push_text("this is no longer in the current figures", StyleRole::Muted);
+    if !is_found {
+        page.push_text("this no longer exists", StyleRole::Muted);
     }
     page.lines
 }
 
+/// Maximum number of bottlenecks of a route that are shown, largest share first.
+const MAX_BOTTLENECKS: usize = 4;
+/// The period over which bottlenecks are measured ([`RouteView::bottlenecks`]).
+const BOTTLENECK_PERIOD_LABEL: &str = "last 5 minutes";
 /// Width of the labels column.
 pub(super) const LABEL_COLUMNS: usize = 15;
 
@@ -51,9 +55,9 @@ pub(super) struct InspectPage<'a> {
 }
 
 impl InspectPage<'_> {
-    pub fn push_text(&mut self, text: &str, role: StyleRole) {
+    pub fn push_text(&mut self, text: &str, style_role: StyleRole) {
         for line in wrap(&self.ctx.with_ascii_fallback(text), self.columns) {
-            self.lines.push(Line::styled(line, self.ctx.style(role)));
+            self.lines.push(Line::styled(line, self.ctx.style(style_role)));
         }
     }
 
@@ -85,11 +89,11 @@ impl InspectPage<'_> {
     }
 
     fn since_text(&self, at: WallTime) -> String {
-        format!("{} ({} ago)", self.local_time(at), countdown(self.ctx.state.now.since(at)))
+        format!("{} ({} ago)", self.local_time(at), short_duration(self.ctx.state.now.since(at)))
     }
 
     pub fn until_text(&self, at: WallTime) -> String {
-        format!("{} (in {})", self.local_time(at), countdown(self.ctx.time_until(at)))
+        format!("{} (in {})", self.local_time(at), short_duration(self.ctx.time_until(at)))
     }
 
     fn push_condition(&mut self, condition: &Condition) {
@@ -116,18 +120,18 @@ impl InspectPage<'_> {
             Condition::Disabled { since, cause } => {
                 self.push_cause(cause);
                 self.push_field("disabled since", &self.since_text(*since));
-                let on = self.key_label(Action::SwitchOn);
+                let switch_on_key = self.key_label(Action::SwitchOn);
                 self.push_field("to do", operator_remedy(cause.outcome));
                 self.push_field(
                     "enabled again",
-                    &format!("{}, or you switch it on ({on})", recovery_text(cause.outcome)),
+                    &format!("{}, or you switch it on ({switch_on_key})", recovery_text(cause.outcome)),
                 );
             }
             Condition::SwitchedOff { since } => {
                 self.push_field("since", &self.since_text(*since));
                 self.push_field("source", "you");
-                let (toggle, on) = (self.key_label(Action::Toggle), self.key_label(Action::SwitchOn));
-                self.push_field("enabled again", &format!("when you switch it on ({toggle} or {on})"));
+                let (toggle_key, switch_on_key) = (self.key_label(Action::Toggle), self.key_label(Action::SwitchOn));
+                self.push_field("enabled again", &format!("when you switch it on ({toggle_key} or {switch_on_key})"));
             }
         }
     }
@@ -159,11 +163,12 @@ impl InspectPage<'_> {
         self.push_field(label, &format!("{}{left}{source}", used_of_limit(gauge.used, gauge.limit)));
     }
 
-    fn push_key(&mut self, name: &str) -> Option<()> {
-        let key = self.ctx.snapshot.keys.iter().find(|key| key.name == name)?;
-        let role = format!("{:?}", key.role).to_lowercase();
+    /// Appends the page about a key. False if there is no such key.
+    fn push_key(&mut self, name: &str) -> bool {
+        let Some(key) = self.ctx.snapshot.keys.iter().find(|key| key.name == name) else { return false };
+        let key_role = format!("{:?}", key.role).to_lowercase();
         self.push_text(
-            &format!("key {}  ({}, project {}, {role})", key.name, key.provider, key.project),
+            &format!("key {}  ({}, project {}, {key_role})", key.name, key.provider, key.project),
             StyleRole::Title,
         );
         self.push_condition(&key.condition);
@@ -181,13 +186,14 @@ impl InspectPage<'_> {
         }
         let routes: Vec<_> = self.ctx.snapshot.routes.iter().filter(|route| route.key == name).collect();
         self.push_routes("Its routes", &routes, |route| &route.model);
-        Some(())
+        true
     }
 
-    fn push_model(&mut self, name: &str) -> Option<()> {
-        let model = self.ctx.snapshot.models.iter().find(|model| model.name == name)?;
-        let off = if model.on { "" } else { ", switched off by you" };
-        self.push_text(&format!("model {}  ({}{off})", model.name, model.provider), StyleRole::Title);
+    /// Appends the page about a model. False if there is no such model.
+    fn push_model(&mut self, name: &str) -> bool {
+        let Some(model) = self.ctx.snapshot.models.iter().find(|model| model.name == name) else { return false };
+        let switched_off_note = if model.on { "" } else { ", switched off by you" };
+        self.push_text(&format!("model {}  ({}{switched_off_note})", model.name, model.provider), StyleRole::Title);
         self.push_gauge("RPM", model.rpm);
         self.push_gauge("TPM", model.tpm);
         self.push_gauge("RPD", model.rpd);
@@ -206,7 +212,7 @@ impl InspectPage<'_> {
         }
         let routes: Vec<_> = self.ctx.snapshot.routes.iter().filter(|route| route.model == name).collect();
         self.push_routes("Its routes", &routes, |route| &route.key);
-        Some(())
+        true
     }
 
     fn push_route(&mut self, key: &str, model: &str) {
@@ -218,8 +224,8 @@ impl InspectPage<'_> {
             );
             return;
         };
-        let off = if route.on { "" } else { "  (switched off by you)" };
-        self.push_text(&format!("route {model}@{key}{off}"), StyleRole::Title);
+        let switched_off_note = if route.on { "" } else { "  (switched off by you)" };
+        self.push_text(&format!("route {model}@{key}{switched_off_note}"), StyleRole::Title);
         self.push_condition(&route.condition);
         self.push_gauge("RPM", route.rpm);
         self.push_gauge("RPD", route.rpd);
@@ -232,9 +238,10 @@ impl InspectPage<'_> {
                 route.in_flight
             ),
         );
-        if let Some(limits) = forecast_text::bottlenecks_text(&route.bottlenecks, 4) {
-            self.push_field("last 5 minutes", &format!("limited by {limits}"));
+        if let Some(limits) = forecast_text::bottlenecks_text(&route.bottlenecks, MAX_BOTTLENECKS) {
+            self.push_field(BOTTLENECK_PERIOD_LABEL, &format!("limited by {limits}"));
         }
+        // Only the route's own cooldown. Those of its key and its pool have pages of their own.
         let is_of_route = |cooldown: &&CooldownView| cooldown.subject == format!("{model}@{key}");
         for cooldown in self.ctx.snapshot.cooldowns.iter().filter(is_of_route) {
             self.push_heading("Its cooldown");
@@ -242,13 +249,15 @@ impl InspectPage<'_> {
         }
     }
 
-    fn push_cooldown(&mut self, cooldown_id: &CooldownId) -> Option<()> {
-        let cooldown = self.ctx.snapshot.cooldowns.iter().find(|cooldown| cooldown_id.matches(cooldown))?;
+    /// Appends the page about a cooldown. False if it has ended.
+    fn push_cooldown(&mut self, cooldown_id: &CooldownId) -> bool {
+        let cooldowns = &self.ctx.snapshot.cooldowns;
+        let Some(cooldown) = cooldowns.iter().find(|cooldown| cooldown_id.matches(cooldown)) else { return false };
         let subject = &cooldown_id.subject;
-        let project = self.ctx.project_text(subject).map_or_else(String::new, |whose| format!("  ({whose})"));
+        let project = self.ctx.project_text(subject).map_or_else(String::new, |project| format!("  ({project})"));
         self.push_text(&format!("{subject} is unavailable{project}"), StyleRole::Title);
         self.push_cooldown_fields(cooldown);
-        Some(())
+        true
     }
 
     fn push_cooldown_fields(&mut self, cooldown: &CooldownView) {

@@ -12,7 +12,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{compact, countdown, group_digits, percent, rate, rough_duration},
+        format::{compact, group_digits, percent, rate, rough_duration, short_duration},
         labels,
         text::one_line,
         theme::StyleRole,
@@ -118,7 +118,7 @@ impl InspectPage<'_> {
         }
         if let Some(stop) = forecast.stop {
             let left = group_digits(stop.items_left);
-            let what = if stop.reason == StopReason::Budget { "money" } else { "quota" };
+            let what = if stop.reason == StopReason::Budget { "budget" } else { "quota" };
             let returns = stop
                 .resumes_at
                 .map_or_else(String::new, |at| format!("; {what} available again {}", self.local_time(at)));
@@ -184,7 +184,7 @@ impl InspectPage<'_> {
             } else {
                 format!(": {}", one_line(&cooldown.cause.message))
             };
-            let left = countdown(self.ctx.time_until(cooldown.until));
+            let left = short_duration(self.ctx.time_until(cooldown.until));
             let source = cooldown.cause.source.name();
             let outcome = labels::outcome(cooldown.cause.outcome);
             let line = format!("{}  {outcome} ({source}){message}", one_line(&cooldown.subject));

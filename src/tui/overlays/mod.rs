@@ -36,7 +36,7 @@ pub fn render(ctx: RenderCtx<'_>, layout: &ScreenLayout, buf: &mut Buffer) {
     match &ctx.state.overlay {
         None | Some(Overlay::Filter { .. }) => {}
         Some(Overlay::Help(scroll)) => {
-            render_text(ctx, "Help", help::lines(ctx, text_columns(body)), *scroll, body, buf);
+            render_text(ctx, "Help", help::build_lines(ctx, text_columns(body)), *scroll, body, buf);
         }
         Some(Overlay::Inspect { subject, scroll }) => {
             let title = match subject {
@@ -44,7 +44,7 @@ pub fn render(ctx: RenderCtx<'_>, layout: &ScreenLayout, buf: &mut Buffer) {
                 InspectSubject::Run => "Why not faster?",
                 _ => "Why",
             };
-            render_text(ctx, title, inspect::lines(ctx, subject, text_columns(body)), *scroll, body, buf);
+            render_text(ctx, title, inspect::build_lines(ctx, subject, text_columns(body)), *scroll, body, buf);
         }
         Some(Overlay::HardPause) => dialogs::render_hard_pause(ctx, body, buf),
         Some(Overlay::Replay(plan)) => replay::render(ctx, plan, body, buf),
@@ -62,8 +62,8 @@ pub fn text_extent(state: &State, snapshot: &Snapshot) -> (usize, usize) {
     let body = state.layout(snapshot).body;
     let columns = text_columns(body);
     let total = match &state.overlay {
-        Some(Overlay::Help(_)) => help::lines(ctx, columns).len(),
-        Some(Overlay::Inspect { subject, .. }) => inspect::lines(ctx, subject, columns).len(),
+        Some(Overlay::Help(_)) => help::build_lines(ctx, columns).len(),
+        Some(Overlay::Inspect { subject, .. }) => inspect::build_lines(ctx, subject, columns).len(),
         _ => 0,
     };
     (total, usize::from(popup_area(body, TEXT_POPUP_WIDTH, total as u16 + 2).height.saturating_sub(2)))

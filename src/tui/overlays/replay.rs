@@ -16,7 +16,7 @@ use crate::tui::{
     state::ReplayPlan,
     text::one_line,
     theme::StyleRole,
-    update::{estimated_cost, group_label},
+    update::{estimated_cost_usd, group_label},
     widgets::{
         frame::{first_visible_row, position_label},
         table::highlight,
@@ -150,7 +150,7 @@ fn push_preview(
     if count > listed {
         push_line(format!("  {:>6}  for other reasons", group_digits(count - listed)), StyleRole::Muted);
     }
-    let cost = match estimated_cost(plan, count, ctx.snapshot) {
+    let cost = match estimated_cost_usd(plan, count, ctx.snapshot) {
         Some(usd) if usd > 0.0 => format!("cost: about ${usd:.4}, from answers there so far"),
         Some(_) => "cost: none, since answers there have been free so far".to_owned(),
         None => "cost: unknown, since there is no answer yet".to_owned(),

@@ -6,7 +6,7 @@ use super::{max_width, pane_table, render_empty};
 use crate::{
     domain::snapshot::CooldownView,
     tui::{
-        format::{countdown, short_datetime},
+        format::{short_datetime, short_duration},
         labels,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -62,7 +62,7 @@ fn cell(ctx: RenderCtx<'_>, cooldown: &CooldownView, id: Cell, width: usize) -> 
                 ctx.style(StyleRole::Track),
             ))
         }
-        Cell::TimeLeft => Line::raw(countdown(left)),
+        Cell::TimeLeft => Line::raw(short_duration(left)),
         Cell::Reason => {
             Line::styled(ctx.truncated(labels::outcome(cooldown.cause.outcome), width), ctx.style(StyleRole::Warn))
         }

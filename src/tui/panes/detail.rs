@@ -12,7 +12,7 @@ use ratatui::{
 use crate::{
     domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, pluralize},
     tui::{
-        format::{compact, countdown, dollars, latency, time_of_day},
+        format::{compact, dollars, latency, short_duration, time_of_day},
         labels,
         panes::picture::{self, ImagePlacement},
         render_ctx::RenderCtx,
@@ -202,7 +202,7 @@ impl DetailBuilder<'_> {
                 ctx.span(time_of_day(in_flight.sent_at, &ctx.state.time_zone), StyleRole::Muted),
                 Span::raw(format!("  {}@{}  ", one_line(&in_flight.model), one_line(&in_flight.key))),
                 ctx.span(
-                    format!("no answer for {}", countdown(ctx.state.now.since(in_flight.sent_at))),
+                    format!("no answer for {}", short_duration(ctx.state.now.since(in_flight.sent_at))),
                     StyleRole::Cooling,
                 ),
             ]);

@@ -11,7 +11,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{NO_VALUE, compact, countdown, dollars, group_digits, percent, rate, short_datetime, stopwatch},
+        format::{NO_VALUE, compact, dollars, group_digits, percent, rate, short_datetime, short_duration, stopwatch},
         labels,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -184,7 +184,7 @@ fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
             // has all of it.
             let until = until.map_or_else(String::new, |until| {
                 let when = short_datetime(until, state.now, &state.time_zone);
-                format!(" until {when} ({})", countdown(ctx.time_until(until)))
+                format!(" until {when} ({})", short_duration(ctx.time_until(until)))
             });
             format!("waiting{until}: {}", ctx.with_ascii_fallback(&one_line(reason)))
         }

@@ -6,7 +6,7 @@ use super::{in_flight_column, max_width, render_empty};
 use crate::{
     domain::snapshot::{Gauge, ModelView},
     tui::{
-        format::{NO_VALUE, compact, compact_within, countdown, dollars, latency, percent_ok, used_of_limit},
+        format::{NO_VALUE, compact, compact_within, dollars, latency, percent_ok, short_duration, used_of_limit},
         pane::Pane,
         render_ctx::RenderCtx,
         theme::StyleRole,
@@ -115,7 +115,7 @@ fn cell(ctx: RenderCtx<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'
         Cell::Tpm => gauge_text(ctx, model.tpm),
         Cell::Rpd => gauge_text(ctx, model.rpd),
         Cell::Resets => {
-            let left = model.day_resets_at.map_or_else(|| NO_VALUE.to_owned(), |at| countdown(ctx.time_until(at)));
+            let left = model.day_resets_at.map_or_else(|| NO_VALUE.to_owned(), |at| short_duration(ctx.time_until(at)));
             Line::styled(left, ctx.style(StyleRole::Muted))
         }
         Cell::InFlight => Line::raw(compact_within(model.in_flight.into(), width)),

@@ -89,7 +89,7 @@ fn render_selected_route(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let line = ctx.glyphs().border.horizontal_top.repeat(usize::from(rule.width));
     Line::styled(line, ctx.style(StyleRole::Border)).render(rule, buf);
     let subject = InspectSubject::Route { key: key.name.clone(), model: model.name.clone() };
-    let lines = inspect::lines(ctx, &subject, usize::from(body.width.min(MAX_TEXT_COLUMNS)));
+    let lines = inspect::build_lines(ctx, &subject, usize::from(body.width.min(MAX_TEXT_COLUMNS)));
     for (line, row) in lines.iter().zip(body.rows()) {
         line.render(row, buf);
     }

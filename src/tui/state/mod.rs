@@ -43,7 +43,7 @@ pub use pending::PendingCommands;
 pub use replay::{ReplayPlan, ReplayScope};
 pub use selection::{CooldownId, Selection, key_of_cooldown, sorted_cooldowns};
 pub use toasts::{Toast, ToastLevel, Toasts};
-pub use undo::{UndoStack, inverse};
+pub use undo::{UndoStack, find_inverse};
 
 pub struct State {
     pub theme: Theme,

@@ -52,12 +52,12 @@ impl PendingCommands {
         });
     }
 
-    /// The unconfirmed commands, oldest first.
+    /// The pending commands, oldest first.
     pub fn commands(&self) -> impl DoubleEndedIterator<Item = &Command> {
         self.0.iter().map(|pending| &pending.command)
     }
 
-    /// The state of the run that the newest unconfirmed command requests, as a word for the header.
+    /// The state of the run that the newest pending command requests, as a word for the header.
     pub fn run_state_label(&self, snapshot: &Snapshot) -> Option<&'static str> {
         self.commands().rev().filter(|command| !is_reflected(command, snapshot)).find_map(|command| match command {
             Command::Pause | Command::HardPause => Some("pausing"),

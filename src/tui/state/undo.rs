@@ -11,7 +11,7 @@ const MAX_UNDO_STEPS: usize = 64;
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct UndoStack {
     /// Commands without a reply, each with its inverse.
-    unconfirmed: Vec<(Command, Command)>,
+    unanswered: Vec<(Command, Command)>,
     /// Inverses of the accepted commands, the newest last.
     inverses: Vec<Command>,
 }
@@ -20,13 +20,14 @@ impl UndoStack {
     /// Records a command that was just sent, with its inverse if it has one.
     pub fn on_sent(&mut self, command: &Command, inverse: Option<Command>) {
         if let Some(inverse_command) = inverse {
-            self.unconfirmed.push((command.clone(), inverse_command));
+            self.unanswered.push((command.clone(), inverse_command));
         }
     }
 
+    /// Moves the command's inverse to those that can be undone if the engine accepted the command, or else drops it.
     pub fn on_reply(&mut self, command: &Command, accepted: bool) {
-        let Some(index) = self.unconfirmed.iter().position(|(sent, _)| sent == command) else { return };
-        let (_, inverse) = self.unconfirmed.remove(index);
+        let Some(index) = self.unanswered.iter().position(|(sent, _)| sent == command) else { return };
+        let (_, inverse) = self.unanswered.remove(index);
         if accepted {
             self.inverses.push(inverse);
             if self.inverses.len() > MAX_UNDO_STEPS {
@@ -42,8 +43,8 @@ impl UndoStack {
 }
 
 /// The command that undoes `command`, given the state before it; `None` if there is none.
-pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
-    if is_noop(command, snapshot) {
+pub fn find_inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
+    if has_nothing_to_undo(command, snapshot) {
         return None;
     }
     Some(match command {
@@ -67,9 +68,9 @@ pub fn inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
     })
 }
 
-/// Whether the state already is what `command` requests. Its inverse would then undo a change that this command did not
+/// True if the state already is what `command` requests. Its inverse would then undo a change that this command did not
 /// make. Also true for a disabled key, because no command could bring that condition back.
-fn is_noop(command: &Command, snapshot: &Snapshot) -> bool {
+fn has_nothing_to_undo(command: &Command, snapshot: &Snapshot) -> bool {
     match command {
         Command::Pause | Command::HardPause => matches!(snapshot.state, RunState::Pausing | RunState::Paused),
         Command::SetKey { key, on } => {

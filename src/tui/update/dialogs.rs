@@ -282,7 +282,7 @@ fn run_command_line(state: &mut State, snapshot: &Snapshot, text: String) -> Vec
         }
         Ok(ParsedLine::Command(Command::Replay { filter, .. })) => {
             state.overlay = None;
-            super::replay::open_plan_for(state, snapshot, text, filter);
+            super::replay::open_dialog_for_filter(state, snapshot, text, filter);
             Vec::new()
         }
         Ok(ParsedLine::Command(command)) => {

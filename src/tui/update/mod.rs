@@ -23,14 +23,14 @@ use super::{
     layout::SizeClass,
     pane::Pane,
     picture::{CellPixels, ImageRequest, RenderedImage},
-    state::{CommandInput, InspectSubject, Overlay, PendingQuery, ScrollPosition, State, ToastLevel, inverse},
+    state::{CommandInput, InspectSubject, Overlay, PendingQuery, ScrollPosition, State, ToastLevel, find_inverse},
 };
 use crate::domain::{Command, ItemState, Page, Query, Snapshot};
 
 pub use command_line::{LineCompletion, completions};
 pub use commands::{command_for, current_label, rejection_reason};
 pub use dialogs::{MenuChoice, menu_choices};
-pub use replay::{estimated_cost, group_label};
+pub use replay::{estimated_cost_usd, group_label};
 
 /// Everything that can happen to the screen.
 #[derive(Debug)]
@@ -217,8 +217,10 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
             Some(command) => return send_undo(state, command),
             None => state.toasts.push("there is nothing left to undo", ToastLevel::Rejected, state.ui_elapsed),
         },
-        Action::Replay if !state.items.marks.is_empty() && state.detail.is_none() => replay::open_plan(state, snapshot),
-        Action::OpenReplay => replay::open_plan(state, snapshot),
+        Action::Replay if !state.items.marks.is_empty() && state.detail.is_none() => {
+            replay::open_dialog_for_selection(state, snapshot);
+        }
+        Action::OpenReplay => replay::open_dialog_for_selection(state, snapshot),
         Action::OpenFilter => {
             navigation::focus_pane(state, Pane::Items);
             state.overlay = Some(Overlay::Filter { previous: Box::new(state.items.clone()) });
@@ -251,7 +253,7 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
             state.toasts.push("that cooldown has just ended", ToastLevel::Rejected, state.ui_elapsed);
         }
         Action::HardPause => confirm_hard_pause(state, snapshot),
-        Action::ReplayAll => replay::open_plan_for_all(state, snapshot),
+        Action::ReplayAll => replay::open_dialog_for_all(state, snapshot),
         Action::Toggle
         | Action::SwitchOn
         | Action::SwitchOff
@@ -283,7 +285,8 @@ pub(crate) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
 
 /// Sends a command. Stores it as pending, so that the screen can show it, and stores its inverse for undo.
 fn send_command(state: &mut State, snapshot: &Snapshot, command: Command) -> Vec<Effect> {
-    let inverse = inverse(&command, snapshot).map(|inverse_command| commands::expected_inverse(inverse_command, state));
+    let inverse =
+        find_inverse(&command, snapshot).map(|inverse_command| commands::expected_inverse(inverse_command, state));
     state.undo.on_sent(&command, inverse);
     state.pending_commands.on_sent(command.clone());
     vec![Effect::SendCommand(command)]

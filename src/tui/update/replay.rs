@@ -10,9 +10,9 @@ use crate::{
     },
 };
 
-/// Opens the dialog. Offers the marked items, the selected item or group, the filtered items, and all failed items, as
+/// Opens the dialog for the current selection. Offers the marked items, the selected item or group, the filtered items, and all failed items, as
 /// far as there are any.
-pub(super) fn open_plan(state: &mut State, snapshot: &Snapshot) {
+pub(super) fn open_dialog_for_selection(state: &mut State, snapshot: &Snapshot) {
     let mut scopes = Vec::new();
     let ids = |ids: Vec<String>| ReplayFilter { ids, ..ReplayFilter::default() };
     let marks = &state.items.marks;
@@ -34,12 +34,13 @@ pub(super) fn open_plan(state: &mut State, snapshot: &Snapshot) {
     open_dialog(state, snapshot, scopes);
 }
 
-pub(super) fn open_plan_for_all(state: &mut State, snapshot: &Snapshot) {
+/// Opens the dialog for all failed items.
+pub(super) fn open_dialog_for_all(state: &mut State, snapshot: &Snapshot) {
     open_dialog(state, snapshot, Vec::new());
 }
 
-/// Opens the dialog for the items that were named on the command line. Offers all failed items too.
-pub(super) fn open_plan_for(state: &mut State, snapshot: &Snapshot, label: String, filter: ReplayFilter) {
+/// Opens the dialog for the items of a command that was typed after `:`. Offers all failed items too.
+pub(super) fn open_dialog_for_filter(state: &mut State, snapshot: &Snapshot, label: String, filter: ReplayFilter) {
     open_dialog(state, snapshot, vec![ReplayScope { label, filter }]);
 }
 
@@ -66,7 +67,7 @@ fn selected_item(state: &State) -> Option<&ItemRow> {
 
 /// The estimated cost of replaying `count` items, in US dollars: the average cost of an answer so far, of the target's
 /// model if there is a target. `None` if there were no answers.
-pub fn estimated_cost(plan: &ReplayPlan, count: u64, snapshot: &Snapshot) -> Option<f64> {
+pub fn estimated_cost_usd(plan: &ReplayPlan, count: u64, snapshot: &Snapshot) -> Option<f64> {
     let (cost, answers) = match plan.target() {
         Some(target) => {
             let model = snapshot.models.iter().find(|model| model.name == target.model)?;

@@ -20,7 +20,7 @@ use super::{error::StoreError, run_dir, run_dir::RunDir};
 const CHUNK_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
-pub(super) struct Projection {
+pub(super) struct ResultsFile {
     path: PathBuf,
     file: File,
     /// Number of bytes that are known to match the table.
@@ -41,7 +41,7 @@ pub struct Repair {
     pub added_lines: u64,
 }
 
-impl Projection {
+impl ResultsFile {
     /// Opens or creates the file and makes it match the table.
     pub fn open(dir: &RunDir, conn: &Connection) -> Result<(Self, Repair), StoreError> {
         let path = dir.results();
@@ -52,9 +52,9 @@ impl Projection {
             .map_err(|error| StoreError::file("open the results file", &path, error))?;
         let MatchPoint { length: valid_length, last_row } = find_match_point(&file, &path, conn)?;
         let file_length = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
-        let mut projection = Self { path, file, valid_length, last_row, is_behind: true };
-        let added_lines = projection.catch_up(conn)?;
-        Ok((projection, Repair { cut_bytes: file_length.saturating_sub(valid_length), added_lines }))
+        let mut results_file = Self { path, file, valid_length, last_row, is_behind: true };
+        let added_lines = results_file.catch_up(conn)?;
+        Ok((results_file, Repair { cut_bytes: file_length.saturating_sub(valid_length), added_lines }))
     }
 
     /// Appends the lines of a transaction. `last_row` is the table's row of the last line.
@@ -118,12 +118,12 @@ impl Projection {
             .append(true)
             .open(&fresh)
             .map_err(|error| StoreError::file("create", &fresh, error))?;
-        let mut projection = Self { path: fresh, file, valid_length: 0, last_row: 0, is_behind: true };
-        projection.catch_up(conn)?;
-        projection.sync()?;
-        std::fs::rename(&projection.path, &path).map_err(|error| StoreError::file("replace", &path, error))?;
+        let mut results_file = Self { path: fresh, file, valid_length: 0, last_row: 0, is_behind: true };
+        results_file.catch_up(conn)?;
+        results_file.sync()?;
+        std::fs::rename(&results_file.path, &path).map_err(|error| StoreError::file("replace", &path, error))?;
         run_dir::sync_directory(dir.path())?;
-        Ok(Self { path, ..projection })
+        Ok(Self { path, ..results_file })
     }
 }
 
@@ -159,7 +159,7 @@ pub(super) fn find_match_point(file: &File, path: &Path, conn: &Connection) -> R
 }
 
 #[cfg(test)]
-impl Projection {
+impl ResultsFile {
     /// Writes to `file` from now on; returns the file used before.
     pub fn redirect(&mut self, file: File) -> File {
         std::mem::replace(&mut self.file, file)
@@ -203,10 +203,10 @@ mod tests {
             if let Some(before) = before {
                 std::fs::write(dir.results(), before).unwrap();
             }
-            let (mut projection, repair) = Projection::open(&dir, &conn).unwrap();
+            let (mut results_file, repair) = ResultsFile::open(&dir, &conn).unwrap();
             assert_eq!(repair, Repair { cut_bytes, added_lines }, "{what}");
             assert_eq!(std::fs::read_to_string(dir.results()).unwrap(), whole, "{what}");
-            projection.append(b"{\"id\":\"d\"}\n", 4).unwrap();
+            results_file.append(b"{\"id\":\"d\"}\n", 4).unwrap();
             assert_eq!(std::fs::read_to_string(dir.results()).unwrap(), format!("{whole}{{\"id\":\"d\"}}\n"), "{what}");
         }
     }
@@ -216,17 +216,17 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = RunDir::new(home.path());
         let conn = table(&["one"]);
-        let (mut projection, _) = Projection::open(&dir, &conn).unwrap();
+        let (mut results_file, _) = ResultsFile::open(&dir, &conn).unwrap();
 
         conn.execute("INSERT INTO results VALUES (2, 2, 'two')", ()).unwrap();
-        let good = projection.redirect(File::options().append(true).open("/dev/full").unwrap());
-        let error = projection.append(b"two\n", 2).unwrap_err();
+        let good = results_file.redirect(File::options().append(true).open("/dev/full").unwrap());
+        let error = results_file.append(b"two\n", 2).unwrap_err();
         assert!(error.is_disk_full(), "{error}");
-        assert!(projection.catch_up(&conn).is_err(), "still full");
+        assert!(results_file.catch_up(&conn).is_err(), "still full");
 
-        projection.redirect(good);
-        assert_eq!(projection.catch_up(&conn).unwrap(), 1);
-        assert_eq!(projection.catch_up(&conn).unwrap(), 0);
+        results_file.redirect(good);
+        assert_eq!(results_file.catch_up(&conn).unwrap(), 1);
+        assert_eq!(results_file.catch_up(&conn).unwrap(), 0);
         assert_eq!(std::fs::read_to_string(dir.results()).unwrap(), "one\ntwo\n");
     }
 }
