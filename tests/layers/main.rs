@@ -167,7 +167,8 @@ fn the_coordinators_are_implemented_in_few_files() {
 }
 
 /// The modules in whose files no import may lead back to where it came from.
-const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 4] = ["domain", "engine", "forecast", "scheduler"];
+const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 10] =
+    ["alerts", "config", "domain", "engine", "forecast", "headless", "output", "scheduler", "sim", "telemetry"];
 
 #[test]
 fn files_do_not_import_one_another_in_circles() {
@@ -190,7 +191,7 @@ const WIRE_FORMATS: [&str; 7] = [
     "sim/wire/anthropic.rs",
     "sim/wire/gemini.rs",
     "sim/wire/openai.rs",
-    "sim/wire/mod.rs",
+    "sim/wire/api.rs",
 ];
 
 #[test]
