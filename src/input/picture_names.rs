@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::image_source::{PICTURE_EXTENSIONS, strip_quotes};
+use super::listed_path::strip_quotes;
+use crate::domain::PictureType;
 
 /// Extensions of pictures that no provider accepts.
 pub(super) const UNSENDABLE_EXTENSIONS: [&str; 9] = ["svg", "pdf", "psd", "eps", "ico", "jp2", "jxl", "dng", "raw"];
@@ -64,7 +65,7 @@ impl LineShape {
 /// True if a text ends in a picture's extension, also in one that no provider accepts.
 pub(super) fn names_a_picture(text: &str) -> bool {
     let extension = extension_of(text);
-    PICTURE_EXTENSIONS.contains(&extension.as_str()) || UNSENDABLE_EXTENSIONS.contains(&extension.as_str())
+    PictureType::from_extension(&extension).is_some() || UNSENDABLE_EXTENSIONS.contains(&extension.as_str())
 }
 
 /// The extension in lower case. For a URL, its query is ignored.
