@@ -4,9 +4,10 @@
 //! `cli` → `tui`, `headless`, `alerts` → `engine` → `store`, `provider`, `scheduler` → `forecast` → `domain`.
 //!
 //! `config`, `input`, `output` and `telemetry` serve the commands. `sim` is the simulated provider. `clock` is the only
-//! module that reads real time. `scheduler`, `forecast` and `domain` are pure: no I/O and no clock.
+//! module that reads real time. `atomic_file` replaces files as a whole. `scheduler`, `forecast` and `domain` are pure: no I/O and no clock.
 
 pub mod alerts;
+pub mod atomic_file;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -42,6 +42,16 @@ pub(super) enum Delivery {
     },
 }
 
+/// Why a webhook did not get a message, as a phrase that follows the webhook's name.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WebhookError {
+    #[error("can't be used: no HTTP client ({0}); check the proxy settings")]
+    NoHttpClient(String),
+    /// The reason of the last attempt.
+    #[error("{0}")]
+    NotDelivered(String),
+}
+
 /// The HTTP client of one webhook.
 #[derive(Debug)]
 pub(super) struct WebhookClient {
@@ -53,8 +63,8 @@ pub(super) struct WebhookClient {
 
 impl WebhookClient {
     /// # Errors
-    /// If the HTTP client can't be set up. The message is a phrase that follows the webhook's name.
-    pub fn new(webhook: &Webhook) -> Result<Self, String> {
+    /// If the HTTP client can't be set up.
+    pub fn new(webhook: &Webhook) -> Result<Self, WebhookError> {
         // rustls accepts one crypto provider per process. A second installation has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder()
@@ -64,9 +74,7 @@ impl WebhookClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT);
         let builder = if webhook.is_local { builder.no_proxy() } else { builder };
-        let client = builder.build().map_err(|error| {
-            format!("can't be used: no HTTP client ({}); check the proxy settings", describe_transport_error(&error))
-        })?;
+        let client = builder.build().map_err(|error| WebhookError::NoHttpClient(describe_transport_error(&error)))?;
         Ok(Self { client, url: webhook.url.clone(), secret_parts: secret_parts(webhook.url.expose_secret()) })
     }
 

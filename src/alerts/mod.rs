@@ -23,6 +23,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+pub use self::{client::WebhookError, worker::SHUTDOWN_TIMEOUT};
 use self::{
     client::{Delivery, WebhookClient},
     message::WebhookMessage,
@@ -32,9 +33,6 @@ use crate::{
     config::{AlertKind, Webhook},
     engine::EngineHandle,
 };
-
-/// Maximum time that the process waits at its end for the last messages.
-pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum number of warnings kept until they are read. The log has all of them.
 const MAX_QUEUED_WARNINGS: usize = 16;
@@ -69,9 +67,9 @@ impl WebhookSender {
                 warning_sender.clone(),
             ) {
                 Ok(worker) => workers.push((name, tokio::spawn(worker.run(handle.snapshots.clone())))),
-                Err(reason) => {
-                    tracing::warn!("webhook {name} {reason}");
-                    let _ = warning_sender.try_send(format!("webhook {name} {reason}"));
+                Err(error) => {
+                    tracing::warn!("webhook {name} {error}");
+                    let _ = warning_sender.try_send(format!("webhook {name} {error}"));
                 }
             }
         }
@@ -130,7 +128,7 @@ pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str)
         sends.spawn(async move {
             let reason = match tokio::time::timeout(SHUTDOWN_TIMEOUT, deliver(&webhook, &message)).await {
                 Ok(Ok(())) => return None,
-                Ok(Err(reason)) => reason,
+                Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("did not accept the message within {}s", SHUTDOWN_TIMEOUT.as_secs()),
             };
             Some(format!(
@@ -146,14 +144,14 @@ pub async fn send_start_failure(webhooks: Vec<Webhook>, run: &str, reason: &str)
 /// Sends `webhook` a message that says it is a test.
 ///
 /// # Errors
-/// The reason why it was not delivered, as a phrase that follows the webhook's name.
-pub async fn send_test(webhook: &Webhook) -> Result<(), String> {
+/// If it was not delivered.
+pub async fn send_test(webhook: &Webhook) -> Result<(), WebhookError> {
     deliver(webhook, &WebhookMessage::test(&webhook.name, crate::clock::system_time(), host_name())).await
 }
 
 /// Sends a single message. After a failure that may be temporary it tries once more, unless the server asks for a wait
 /// longer than [`SHUTDOWN_TIMEOUT`].
-async fn deliver(webhook: &Webhook, message: &WebhookMessage) -> Result<(), String> {
+async fn deliver(webhook: &Webhook, message: &WebhookMessage) -> Result<(), WebhookError> {
     const PAUSE: Duration = Duration::from_secs(1);
     let client = WebhookClient::new(webhook)?;
     let mut delivery = client.send(message.body(webhook.format)).await;
@@ -165,7 +163,7 @@ async fn deliver(webhook: &Webhook, message: &WebhookMessage) -> Result<(), Stri
     }
     match delivery {
         Delivery::Delivered => Ok(()),
-        Delivery::Retry { reason, .. } | Delivery::Rejected { reason } => Err(reason),
+        Delivery::Retry { reason, .. } | Delivery::Rejected { reason } => Err(WebhookError::NotDelivered(reason)),
     }
 }
 

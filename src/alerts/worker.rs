@@ -14,8 +14,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    SHUTDOWN_TIMEOUT,
-    client::{Delivery, WebhookClient},
+    client::{Delivery, WebhookClient, WebhookError},
     message::WebhookMessage,
     outbox::{Outbox, PendingMessage},
 };
@@ -23,6 +22,9 @@ use crate::{
     config::Webhook,
     domain::{Alert, AlertTracker, Snapshot},
 };
+
+/// Maximum time that the process waits at its end for the last messages.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Delays before a message is retried, if the server states none.
 const RETRY_DELAYS: [Duration; 4] =
@@ -63,13 +65,15 @@ struct SendInProgress {
 }
 
 impl WebhookWorker {
+    /// # Errors
+    /// If the HTTP client can't be set up.
     pub fn new(
         webhook: Webhook,
         host: Option<String>,
         last_known_event: u64,
         is_interrupted: Arc<AtomicBool>,
         warning_sender: mpsc::Sender<String>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, WebhookError> {
         Ok(Self {
             client: Arc::new(WebhookClient::new(&webhook)?),
             outbox: Outbox::new(webhook.alert_kinds.clone()),

@@ -5,7 +5,10 @@ use std::{fmt::Write as _, path::PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{CliError, print, sanitize_lines};
+use super::{
+    CliError,
+    print::{EXIT_DONE, print, sanitize_lines},
+};
 use crate::{
     domain::pluralize,
     store::audit::{Audit, UnansweredAttempt, audit},
@@ -39,7 +42,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<u8, CliError> {
             args.run_dir.display()
         )));
     }
-    printed.map(|()| super::EXIT_DONE)
+    printed.map(|()| EXIT_DONE)
 }
 
 fn to_json(args: &AuditArgs, audit: &Audit) -> Value {

@@ -5,7 +5,11 @@ use std::{collections::HashMap, time::Duration};
 use clap::Args;
 use secrecy::ExposeSecret as _;
 
-use super::{CliError, options::KeysArgs, print, print_stderr, sanitize_lines};
+use super::{
+    CliError,
+    options::KeysArgs,
+    print::{EXIT_DONE, print, print_stderr, sanitize_lines},
+};
 use crate::{
     alerts,
     clock::Clock,
@@ -74,7 +78,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
             failed_webhooks += u64::from(delivery.is_err());
             message = match delivery {
                 Ok(()) => format!("accepted the test message; {message}"),
-                Err(reason) => format!("NOT DELIVERED: it {reason}; {message}"),
+                Err(error) => format!("NOT DELIVERED: it {error}; {message}"),
             };
         }
         lines.push(format!("  {:16} webhook: {message}", webhook.name));
@@ -105,7 +109,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
             count_label(keys, "key"),
         )));
     }
-    Ok(super::EXIT_DONE)
+    Ok(EXIT_DONE)
 }
 
 /// Describes the format of a webhook's messages and the alerts it gets.

@@ -7,10 +7,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::CliError;
-
-/// The exit status of an interrupted process.
-const EXIT_INTERRUPTED: i32 = 130;
+use super::{CliError, print::EXIT_INTERRUPTED};
 
 /// As long as it lives, an interrupt, termination or hang-up signal runs the clean-up and ends the process.
 pub(super) struct CleanupGuard {
@@ -20,6 +17,9 @@ pub(super) struct CleanupGuard {
 impl CleanupGuard {
     /// Starts a thread that listens for signals: the caller's thread may be blocked while it copies a pipe. Returns
     /// when the thread is listening.
+    ///
+    /// # Errors
+    /// If the thread can't be started or can't listen for signals.
     pub fn new(clean_up: impl FnOnce() + Send + 'static) -> Result<Self, CliError> {
         Self::listen(clean_up).map_err(|error| signal_error(&error))
     }
@@ -49,7 +49,7 @@ impl CleanupGuard {
                     _ = hangup.recv() => {}
                 }
                 clean_up();
-                process::exit(EXIT_INTERRUPTED);
+                process::exit(EXIT_INTERRUPTED.into());
             });
         })?;
         ready_receiver.recv().map_err(io::Error::other)??;

@@ -1,9 +1,12 @@
 //! `cascadeck completions`: prints a completion script for a shell.
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Cli, CliError, print};
+use super::{
+    CliError,
+    print::{EXIT_DONE, print},
+};
 
 /// Print a completion script for a shell
 #[derive(Args, Clone, Debug)]
@@ -12,8 +15,9 @@ pub(super) struct CompletionsArgs {
     pub shell: Shell,
 }
 
-pub(super) fn run(args: &CompletionsArgs) -> Result<u8, CliError> {
+/// `command` is the whole command line.
+pub(super) fn run(args: &CompletionsArgs, command: &mut clap::Command) -> Result<u8, CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "cascadeck", &mut script);
-    print(&String::from_utf8_lossy(&script)).map(|()| super::EXIT_DONE)
+    clap_complete::generate(args.shell, command, "cascadeck", &mut script);
+    print(&String::from_utf8_lossy(&script)).map(|()| EXIT_DONE)
 }

@@ -10,9 +10,10 @@ use clap::Args;
 
 use super::{
     CliError,
-    options::{FrontEndArgs, PolicyArgs},
-    print_stderr,
-    run::{self, BatchArgs, PromptArgs, RunArgs},
+    batch::{BatchArgs, PromptArgs},
+    options::{FrontEndArgs, KeysArgs, PolicyArgs},
+    print::print_stderr,
+    run::{self, RunArgs},
 };
 use crate::{
     clock::Clock,
@@ -73,7 +74,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     let run_args = RunArgs {
         batch: BatchArgs {
             input: demo_dir.join(BATCH_FILE).display().to_string(),
-            keys_args: super::options::KeysArgs { keys: None },
+            keys_args: KeysArgs { keys: None },
             run_dir: Some(demo_dir.join(RUN_NAME)),
             prompt_args: PromptArgs::default(),
             policy_args: PolicyArgs::default(),

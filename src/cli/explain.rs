@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{CliError, print};
+use super::{
+    CliError,
+    print::{EXIT_DONE, print},
+};
 use crate::{config::read_at_most, domain::Api, provider};
 
 /// Maximum size in bytes of the answer: larger than the limit for a provider's answers.
@@ -55,5 +58,5 @@ pub(super) fn run(args: &ExplainArgs) -> Result<u8, CliError> {
     })?;
     let explanation =
         provider::explain(args.api.into(), &example).map_err(|reason| CliError::usage(format!("{name}: {reason}")))?;
-    print(&format!("{explanation}\n")).map(|()| super::EXIT_DONE)
+    print(&format!("{explanation}\n")).map(|()| EXIT_DONE)
 }

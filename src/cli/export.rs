@@ -7,7 +7,10 @@ use std::{
 
 use clap::Args;
 
-use super::{CliError, export_target, finish_stdout, print_stderr};
+use super::{
+    CliError, export_target,
+    print::{EXIT_DONE, finish_stdout, print_stderr},
+};
 use crate::{
     domain::pluralize,
     output::{ExportFormat, ExportOptions, Exporter},
@@ -56,10 +59,10 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8, CliError> {
             if let Some(path) = &args.output {
                 print_stderr(&format!("{} written to {}", pluralize(rows, "result"), path.display()));
             }
-            Ok(super::EXIT_DONE)
+            Ok(EXIT_DONE)
         }
         // The reader closed the pipe because it needs no more: not an error.
-        Err(ExportError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(super::EXIT_DONE),
+        Err(ExportError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(EXIT_DONE),
         Err(ExportError::Output(error)) => Err(CliError::internal(format!("the export could not be written: {error}"))),
         Err(ExportError::Store(error)) => Err(error.into()),
     }

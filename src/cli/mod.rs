@@ -1,7 +1,8 @@
 //! The commands. Each takes parsed arguments and returns an exit status. One file per command; shared parts have their
-//! own files.
+//! own files, and no file imports from this one.
 
 mod audit;
+mod batch;
 mod check;
 mod cleanup_guard;
 mod completions;
@@ -10,32 +11,28 @@ mod error;
 mod explain;
 mod export;
 mod export_target;
-mod ingest;
 mod options;
 mod plan;
+mod print;
+mod reconcile;
 mod replay;
+mod row_reader;
 mod run;
 mod status;
 mod supervise;
 mod system_limits;
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use clap::{
-    Parser, Subcommand,
+    CommandFactory as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-pub use error::CliError;
+use self::print::{EXIT_DONE, finish_stdout, print, print_stderr};
+use crate::sim;
 
-use crate::{domain::plain_text::sanitize, sim};
-
-/// Exit status for success.
-const EXIT_DONE: u8 = 0;
+pub use self::error::CliError;
 
 /// Run long batches of prompts and image captions through a cascade of API keys and models.
 ///
@@ -83,8 +80,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            // A closed stderr must not change the exit status.
-            let _ = writeln!(io::stderr().lock(), "cascadeck: {}", sanitize_lines(&error.to_string()));
+            print_stderr(&format!("cascadeck: {error}"));
             ExitCode::from(error.exit_status())
         }
     }
@@ -123,37 +119,8 @@ fn execute(command: Command) -> Result<u8, CliError> {
             };
             run_on_runtime(async { print(&sim::command::run(args).await.map_err(to_cli_error)?).map(|()| EXIT_DONE) })
         }
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
-}
-
-/// Prints a command's result to standard output.
-///
-/// # Errors
-/// Write errors. A closed pipe is no error: its reader needs no more.
-fn print(text: &str) -> Result<(), CliError> {
-    finish_stdout(io::stdout().lock().write_all(text.as_bytes()))
-}
-
-/// Finishes a write that another function made: flushes the buffer and converts the error.
-fn finish_stdout(written: io::Result<()>) -> Result<(), CliError> {
-    match written.and_then(|()| io::stdout().lock().flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::internal(format!("can't write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Prints a line for the operator to stderr.
-fn print_stderr(message: &str) {
-    // A closed stderr must not stop the program.
-    let _ = writeln!(io::stderr().lock(), "{}", sanitize_lines(message));
-}
-
-/// Removes control characters, which could move the cursor, except line breaks.
-fn sanitize_lines(text: &str) -> String {
-    text.lines().map(sanitize).collect::<Vec<_>>().join("\n")
 }
 
 /// Maximum number of threads for blocking work other than reading pictures: caption files, host names, forecasts. The
@@ -180,8 +147,6 @@ fn run_on_runtime(command: impl Future<Output = Result<u8, CliError>>) -> Result
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

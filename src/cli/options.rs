@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::CliError;
+use super::{CliError, print::print_stderr};
 use crate::{
     clock::Clock,
     config::{self, Config},
@@ -103,12 +103,15 @@ fn parse_dollars(text: &str) -> Result<Money, String> {
 
 impl KeysArgs {
     /// Loads the configuration and prints its warnings to stderr.
+    ///
+    /// # Errors
+    /// All errors of the configuration together.
     pub fn load(&self) -> Result<Config, CliError> {
         let working_dir = std::env::current_dir()
             .map_err(|error| CliError::internal(format!("can't determine the working directory: {error}")))?;
         let config = config::load(self.keys.as_deref(), &config::process_env, &working_dir)?;
         for warning in &config.warnings {
-            super::print_stderr(&format!("warning: {warning}"));
+            print_stderr(&format!("warning: {warning}"));
         }
         Ok(config)
     }

@@ -12,11 +12,11 @@ use jiff::tz::TimeZone;
 
 use super::{
     CliError,
+    batch::{BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models},
     cleanup_guard::CleanupGuard,
-    ingest::RefusedRows,
     options::{default_run_dir, ledger_path},
-    print_stderr,
-    run::{BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models},
+    print::{EXIT_DONE, print, print_stderr},
+    reconcile::RefusedRows,
 };
 use crate::{
     clock::Clock,
@@ -103,7 +103,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     } else {
         plan_table(&plan, &TimeZone::system())
     };
-    super::print(&text).map(|()| super::EXIT_DONE)
+    print(&text).map(|()| EXIT_DONE)
 }
 
 /// A temporary directory for the copy of standard input, removed on drop.
@@ -294,7 +294,8 @@ fn build_assumptions(
         config.models.iter().map(|model| args.expect_latency.or_else(|| measured(model))).collect();
     let known: Vec<Duration> = latency.iter().flatten().copied().collect();
     let total: Duration = known.iter().sum();
-    let typical_latency = if known.is_empty() { ASSUMED_LATENCY } else { total / known.len() as u32 };
+    let typical_latency =
+        if known.is_empty() { ASSUMED_LATENCY } else { total / u32::try_from(known.len()).unwrap_or(u32::MAX) };
     let assumed = PlanAssumptions {
         input_measured: input.is_some(),
         output_tokens_per_answer: stated_output.or(output).unwrap_or(assumed_output),

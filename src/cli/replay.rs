@@ -11,8 +11,8 @@ use tracing::level_filters::LevelFilter;
 use super::{
     CliError,
     check::check_keys,
-    options::{FrontEndArgs, KeysArgs, PolicyArgs},
-    print_stderr,
+    options::{FrontEndArgs, KeysArgs, PolicyArgs, ledger_path},
+    print::{EXIT_DONE, print_stderr},
     supervise::{StartedRun, claim_captions, dashboard_options, supervise},
 };
 use crate::{
@@ -113,7 +113,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, CliError> {
         None => (None, None),
     };
     if !preview_and_confirm(&args, &filter, to.as_ref())? {
-        return Ok(super::EXIT_DONE);
+        return Ok(EXIT_DONE);
     }
     let mut config = loaded_config.map_or_else(|| args.keys.load(), Ok)?;
     let webhooks = std::mem::take(&mut config.webhooks);
@@ -167,7 +167,7 @@ async fn start(
         existing_captions,
         is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
-        ledger_path: super::options::ledger_path(&clock),
+        ledger_path: ledger_path(&clock),
         flags: args.policy_args.stated_flags(),
         has_ephemeral_flags: true,
         key_checks,

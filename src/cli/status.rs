@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{CliError, print};
+use super::{
+    CliError,
+    print::{EXIT_DONE, print},
+};
 use crate::{headless::summary_table, store::report};
 
 /// Show a run's state and its per-model report, also while it runs
@@ -26,5 +29,5 @@ pub(super) fn run(args: &StatusArgs) -> Result<u8, CliError> {
     } else {
         summary_table(&summary)
     };
-    print(&text).map(|()| super::EXIT_DONE)
+    print(&text).map(|()| EXIT_DONE)
 }

@@ -12,7 +12,12 @@ use std::{
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CliError, options::FrontEndArgs, print_stderr};
+use super::{
+    CliError,
+    error::format_chain,
+    options::{FrontEndArgs, ledger_path},
+    print::{EXIT_INTERRUPTED, print, print_stderr},
+};
 use crate::{
     alerts::{self, WebhookSender},
     clock::Clock,
@@ -46,7 +51,7 @@ pub(super) fn dashboard_options(
         key_overrides: config.keys.iter().map(to_rebinding).collect(),
         ..defaults
     };
-    options.validate().map_err(|error| CliError::usage(super::error::format_chain(&error)))?;
+    options.validate().map_err(|error| CliError::usage(format_chain(&error)))?;
     let is_wanted = !front_end.headless && !front_end.json;
     Ok((is_wanted && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
 }
@@ -71,7 +76,7 @@ fn to_rebinding(binding: &KeyBinding) -> tui::keymap::KeyOverride {
 /// Claims the caption files for this run, so that no two runs pay for the same captions at the same time. If a claim
 /// can't be made for another reason than a conflicting run, only warns.
 pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, CliError> {
-    let folder = super::options::ledger_path(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
+    let folder = ledger_path(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
     let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
     match output::claim_files(&folder, dir.path(), files) {
         Ok(Ok(claim)) => Ok(Some(claim)),
@@ -144,10 +149,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
                 | tui::ExitReason::Stopped,
             ) => {}
             Err(error) => {
-                print_stderr(&format!(
-                    "the dashboard failed, but the run continues: {}",
-                    super::error::format_chain(&error)
-                ));
+                print_stderr(&format!("the dashboard failed, but the run continues: {}", format_chain(&error)));
             }
         }
     }
@@ -181,7 +183,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     {
         print_stderr(&line);
     }
-    let print_result = super::print(&headless::report(&snapshot, json));
+    let print_result = print(&headless::report(&snapshot, json));
     for warning in webhook_sender.finish().await {
         print_stderr(&format!("warning: {warning}"));
     }
@@ -238,7 +240,7 @@ fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, is_interrupted: bool) 
 
 /// The exit status if work is left. The counts of items can't decide this, since the work may be a caption file.
 const fn status_with_work_left(is_interrupted: bool) -> u8 {
-    if is_interrupted { 130 } else { headless::EXIT_WORK_LEFT }
+    if is_interrupted { EXIT_INTERRUPTED } else { headless::EXIT_WORK_LEFT }
 }
 
 /// Handles signals during a run. The first interrupt or termination drains the run, the second one stops it at once. A

@@ -3,22 +3,30 @@
 use std::{
     fs::File,
     io::{self, Read},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
 /// Maximum size in bytes of a secret, a `.env` or a schema. A larger file is probably the wrong file.
 const MAX_SMALL_FILE_BYTES: u64 = 64 * 1024;
 
-/// Reads a text file of at most [`MAX_SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
-pub(super) fn read_small_text(path: &Path) -> Result<String, String> {
-    String::from_utf8(read_small_bytes(path)?).map_err(|_| "is not a text file".to_owned())
+/// Why a small file can't be used, as a phrase that follows its name.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SmallFileError {
+    #[error("{}", describe_read_error(.0))]
+    Unreadable(#[source] io::Error),
+    #[error("is not a text file")]
+    NotText,
 }
 
-/// Reads a file of at most [`MAX_SMALL_FILE_BYTES`] bytes. The error says what is wrong with it.
-pub(super) fn read_small_bytes(path: &Path) -> Result<Vec<u8>, String> {
-    File::open(path)
-        .and_then(|file| read_at_most(file, MAX_SMALL_FILE_BYTES))
-        .map_err(|error| describe_read_error(&error))
+/// Reads a text file of at most [`MAX_SMALL_FILE_BYTES`] bytes.
+pub(super) fn read_small_text(path: &Path) -> Result<String, SmallFileError> {
+    String::from_utf8(read_small_bytes(path)?).map_err(|_| SmallFileError::NotText)
+}
+
+/// Reads a file of at most [`MAX_SMALL_FILE_BYTES`] bytes.
+pub(super) fn read_small_bytes(path: &Path) -> Result<Vec<u8>, SmallFileError> {
+    File::open(path).and_then(|file| read_at_most(file, MAX_SMALL_FILE_BYTES)).map_err(SmallFileError::Unreadable)
 }
 
 /// Reads a whole file or stream of at most `max_bytes` bytes. The limit is needed since a stream may never end.
@@ -38,7 +46,7 @@ pub fn read_at_most(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Describes an error: `can't be read: no such file or directory`.
-pub(super) fn describe_read_error(error: &std::io::Error) -> String {
+pub(super) fn describe_read_error(error: &io::Error) -> String {
     let text = error.to_string();
     let message = text.split(" (os error").next().unwrap_or(&text);
     // The message of `read_at_most` keeps its capital letters.
@@ -49,7 +57,6 @@ pub(super) fn describe_read_error(error: &std::io::Error) -> String {
 
 /// Returns a warning if other users of this machine may read `path`.
 pub(super) fn permission_warning(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
     let metadata = std::fs::metadata(path).ok()?;
     let mode = metadata.permissions().mode() & 0o777;
     (metadata.is_file() && mode & 0o077 != 0).then(|| {

@@ -71,7 +71,7 @@ fn read_json_mode(field: TomlField<'_>, directory: &Path) -> Option<JsonMode> {
         DeValue::String(reference) if reference.starts_with("file:") => {
             let reference = reference.trim_start_matches("file:").trim();
             let path = directory.join(reference);
-            let schema = read_small_text(&path).and_then(|text| {
+            let schema = read_small_text(&path).map_err(|error| error.to_string()).and_then(|text| {
                 serde_json::from_str(&text)
                     .map_err(|error| format!("is not JSON (line {}, column {})", error.line(), error.column()))
             });

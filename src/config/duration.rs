@@ -5,16 +5,29 @@ use std::time::Duration;
 /// Maximum duration: one year. A longer one is probably a typing error.
 const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
-/// Parses a duration. The error is a phrase that says what is wrong with it.
-pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    const USAGE: &str = "a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"";
+/// What is wrong with a duration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DurationError {
+    #[error("a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"")]
+    Malformed,
+    #[error("it is too long")]
+    TooLong,
+    #[error("it is longer than a year")]
+    LongerThanAYear,
+}
+
+/// Parses a duration.
+///
+/// # Errors
+/// If it is not written as a duration, or is longer than a year.
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Err(USAGE);
+        return Err(DurationError::Malformed);
     }
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(USAGE)?;
+        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(DurationError::Malformed)?;
         let (number, after_number) = rest.split_at(number_end);
         let unit_end = after_number.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after_number.len());
         let seconds = match &after_number[..unit_end] {
@@ -23,11 +36,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
             "m" => 60.0,
             "h" => 3_600.0,
             "d" => 86_400.0,
-            _ => return Err(USAGE),
+            _ => return Err(DurationError::Malformed),
         };
-        let number: f64 = number.parse().map_err(|_| USAGE)?;
-        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| "it is too long")?;
-        total = total.checked_add(part).filter(|&sum| sum <= MAX_DURATION).ok_or("it is longer than a year")?;
+        let number: f64 = number.parse().map_err(|_| DurationError::Malformed)?;
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| DurationError::TooLong)?;
+        total = total.checked_add(part).filter(|&sum| sum <= MAX_DURATION).ok_or(DurationError::LongerThanAYear)?;
         rest = after_number[unit_end..].trim_start();
     }
     Ok(total)

@@ -81,7 +81,7 @@ impl Dotenv {
         }
         let bytes = match read_small_bytes(path) {
             Ok(bytes) => bytes,
-            Err(reason) => return Self::with_problem(format!("{name} is ignored: it {reason}")),
+            Err(error) => return Self::with_problem(format!("{name} is ignored: it {error}")),
         };
         match String::from_utf8(bytes) {
             Ok(text) => Self::parse(&text, &name.to_string()),

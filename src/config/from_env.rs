@@ -5,7 +5,11 @@ use std::fmt::Write as _;
 use secrecy::SecretString;
 
 use super::{
-    Config, Dashboard, Defaults, Origin, bounded_read, deprecated_models,
+    bounded_read,
+    configuration::{Config, Origin},
+    dashboard::Dashboard,
+    defaults::Defaults,
+    deprecated_models,
     env_vars::{EnvVarSource, EnvVars},
     error::{ConfigError, ConfigErrors},
     input_limits::InputLimits,

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::{
-    Config, Origin, bounded_read, dashboard, defaults,
+    bounded_read,
+    configuration::{Config, Origin},
+    dashboard, defaults,
     env_vars::EnvVars,
     error::{ConfigError, ConfigErrors, Position, quote_unless_secret},
     input_limits,

@@ -80,7 +80,10 @@ impl<'t> TomlDoc<'t> {
         Position::from_offset(self.text, offset).line
     }
 
-    /// Returns the warnings, or else all errors in the order of the file.
+    /// Returns the warnings. Errors are in the order of the file.
+    ///
+    /// # Errors
+    /// All errors together.
     pub fn finish(self) -> Result<Vec<String>, ConfigErrors> {
         let mut errors = self.errors.into_inner();
         if errors.is_empty() {

@@ -1,4 +1,17 @@
-//! Numbers with their nouns: `1 row`, `2 rows`.
+//! Numbers as text: with their nouns, as in `1 row` and `2 rows`, and with their digits grouped.
+
+/// Groups the digits by thousands: `1,234,567`.
+pub fn group_digits(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
 
 /// The form of the noun for `number`. `singular` is the singular; the plural adds `s`.
 pub fn plural(number: u64, singular: &str) -> String {
@@ -18,6 +31,13 @@ pub const fn is_or_are(number: u64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        for (number, want) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
+            assert_eq!(group_digits(number), want);
+        }
+    }
 
     #[test]
     fn only_one_is_singular() {

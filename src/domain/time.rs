@@ -53,6 +53,11 @@ impl WallTime {
         })
     }
 
+    /// The time of day in `zone`: `14:08:51`.
+    pub fn time_of_day(self, zone: &jiff::tz::TimeZone) -> String {
+        self.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
+    }
+
     /// RFC 3339 in UTC, to the millisecond: `2026-11-21T09:00:00.250Z`.
     pub fn rfc3339(self) -> String {
         let rounded = Self(self.0 - self.0.rem_euclid(1_000));

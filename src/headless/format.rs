@@ -7,27 +7,9 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::domain::{WallTime, event::format_duration};
 
-/// `1,234,567`
-pub(super) fn group_digits(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 /// `812ms`, `2.1s`, `37s`, `4:05`
 pub(super) fn format_latency(millis: u64) -> String {
     if millis < 1_000 { format!("{millis}ms") } else { format_duration(Duration::from_millis(millis)) }
-}
-
-/// A time of day: `14:08:51`
-pub(super) fn format_time_of_day(at: WallTime, zone: &TimeZone) -> String {
-    at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
 /// A future time, and the time until then. The date or the seconds are left out where they are of no use:
@@ -86,13 +68,6 @@ pub(super) fn format_table<const N: usize>(heading: [&str; N], rows: &[[String; 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        for (number, want) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
-            assert_eq!(group_digits(number), want);
-        }
-    }
 
     #[test]
     fn future_times_are_only_as_exact_as_useful() {

@@ -11,9 +11,9 @@ pub mod summary;
 mod watch;
 
 pub use self::{
-    reporter::Reporter,
+    reporter::{ProgressOptions, Reporter},
     summary::{report, summary_table},
-    watch::{ProgressOptions, watch},
+    watch::watch,
 };
 use crate::domain::Snapshot;
 

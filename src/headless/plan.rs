@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::format::{format_future_time, format_table, group_digits};
+use super::format::{format_future_time, format_table};
 use crate::domain::{
     Forecast, Money,
     event::format_duration,
     forecast::{Constraint, StopReason},
-    plural, sanitize,
+    group_digits, plural, sanitize,
 };
 
 /// Maximum number of rows in the capacity table. The JSON has all of them.

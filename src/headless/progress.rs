@@ -2,11 +2,11 @@
 
 use jiff::tz::TimeZone;
 
-use super::format::{format_future_time, format_time_of_day, group_digits};
+use super::format::format_future_time;
 use crate::domain::{
     Event, EventKind, EventLevel, Money, Outcome, Snapshot,
     bottleneck::{Bottleneck, BottleneckShare},
-    sanitize,
+    group_digits, sanitize,
     snapshot::{CurrentRoute, RunState, Spend, Totals},
 };
 
@@ -16,7 +16,7 @@ const MAX_MESSAGE_CHARS: usize = 143;
 /// The progress line: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight $0.84
 /// key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what limits the run, if anything does.
 pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
-    let mut parts = vec![format_time_of_day(snapshot.at, zone), format_counts(&snapshot.totals)];
+    let mut parts = vec![snapshot.at.time_of_day(zone), format_counts(&snapshot.totals)];
     let is_active = !snapshot.state.is_over();
     if is_active && snapshot.throughput.items_per_second > 0.0 {
         parts.push(format_rate(snapshot.throughput.items_per_second));
@@ -61,7 +61,7 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     };
     let message = event.kind.to_string();
     let shown_message = if is_own_message(&event.kind) { message } else { shorten(&message, MAX_MESSAGE_CHARS) };
-    sanitize(&format!("{}  {level}  {shown_message}", format_time_of_day(event.at, zone))).into_owned()
+    sanitize(&format!("{}  {level}  {shown_message}", event.at.time_of_day(zone))).into_owned()
 }
 
 /// True for messages by this program, about the run or about a connection that it can't make. They are short and may

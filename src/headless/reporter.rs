@@ -1,15 +1,42 @@
 //! Decides from snapshots and the current time which lines to write and when. Writes nothing itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{
-    ProgressOptions,
-    progress::{event_line, progress_line},
-};
+use jiff::tz::TimeZone;
+
+use super::progress::{event_line, progress_line};
 use crate::domain::{EventLevel, Snapshot, plural, snapshot::RunState};
 
 /// Maximum number of warnings shown between two progress lines. Further ones are counted. Alerts are always shown.
 const MAX_WARNINGS_SHOWN: u64 = 10;
+
+/// Options for progress lines. Durations are real time, whatever the engine's clock does.
+#[derive(Clone, Debug)]
+pub struct ProgressOptions {
+    /// Minimum time between two progress lines while things change.
+    pub progress_interval: Duration,
+    /// Time after which a line is written even if nothing changed, so that silence means a problem.
+    pub heartbeat_interval: Duration,
+    /// Time that a run may wait for an operator (because it is blocked or paused) before it is stopped, since an
+    /// operator can't act through a log. The run can be resumed later.
+    pub stuck_timeout: Duration,
+    /// Events up to this number were reported before.
+    pub last_known_event: u64,
+    /// Time zone of the times shown.
+    pub zone: TimeZone,
+}
+
+impl Default for ProgressOptions {
+    fn default() -> Self {
+        Self {
+            progress_interval: Duration::from_secs(5),
+            heartbeat_interval: Duration::from_mins(5),
+            stuck_timeout: Duration::from_hours(1),
+            last_known_event: 0,
+            zone: TimeZone::system(),
+        }
+    }
+}
 
 /// Turns a stream of snapshots into lines.
 #[derive(Debug)]

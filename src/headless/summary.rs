@@ -2,11 +2,11 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::format::{format_latency, format_table, group_digits};
+use super::format::{format_latency, format_table};
 use crate::domain::{
     Money, Snapshot, Summary,
     event::format_duration,
-    sanitize,
+    group_digits, sanitize,
     snapshot::Condition,
     summary::{KeySummary, ModelSummary},
 };

@@ -1,46 +1,12 @@
 //! Follows a run to its end and writes progress lines.
 
-use std::{
-    io::Write,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io::Write, sync::Arc, time::Instant};
 
-use jiff::tz::TimeZone;
-
-use super::Reporter;
+use super::reporter::{ProgressOptions, Reporter};
 use crate::{
     domain::{Command, Snapshot, event::format_duration, sanitize},
     engine::EngineHandle,
 };
-
-/// Options for progress lines. Durations are real time, whatever the engine's clock does.
-#[derive(Clone, Debug)]
-pub struct ProgressOptions {
-    /// Minimum time between two progress lines while things change.
-    pub progress_interval: Duration,
-    /// Time after which a line is written even if nothing changed, so that silence means a problem.
-    pub heartbeat_interval: Duration,
-    /// Time that a run may wait for an operator (because it is blocked or paused) before it is stopped, since an
-    /// operator can't act through a log. The run can be resumed later.
-    pub stuck_timeout: Duration,
-    /// Events up to this number were reported before.
-    pub last_known_event: u64,
-    /// Time zone of the times shown.
-    pub zone: TimeZone,
-}
-
-impl Default for ProgressOptions {
-    fn default() -> Self {
-        Self {
-            progress_interval: Duration::from_secs(5),
-            heartbeat_interval: Duration::from_mins(5),
-            stuck_timeout: Duration::from_hours(1),
-            last_known_event: 0,
-            zone: TimeZone::system(),
-        }
-    }
-}
 
 /// Writes progress, warnings and alerts to `err` until the run is over, and returns its last snapshot.
 ///

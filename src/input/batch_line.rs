@@ -17,6 +17,9 @@ pub(super) struct BatchLine {
 
 impl BatchLine {
     /// Reads the id and passes the request to `read_request`. Ignores the other fields of the line.
+    ///
+    /// # Errors
+    /// If the line is not as the format says, and those of `read_request`.
     pub fn read(
         &self,
         row: &Json<'_>,

@@ -2,7 +2,12 @@
 
 use crate::domain::{Image, Message, MessageRole, Part};
 
-use super::{error::FieldError, image_ref, json::Json, params::refuse_unsupported};
+use super::{
+    error::FieldError,
+    image_ref::{self, ImageRefError},
+    json::Json,
+    params::refuse_unsupported,
+};
 
 /// A conversation with its leading system messages separated.
 #[derive(Debug, Default)]
@@ -134,6 +139,6 @@ fn parse_source(source: &Json<'_>) -> Result<Option<Part>, FieldError> {
     }
 }
 
-fn image_part(image: Result<Image, String>, field_path: &str) -> Result<Option<Part>, FieldError> {
-    image.map(|image| Some(Part::Image(image))).map_err(|message| FieldError::new(field_path, message))
+fn image_part(image: Result<Image, ImageRefError>, field_path: &str) -> Result<Option<Part>, FieldError> {
+    image.map(|image| Some(Part::Image(image))).map_err(|error| FieldError::new(field_path, error.to_string()))
 }

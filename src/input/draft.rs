@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::domain::{Money, Params, Request};
 
 use super::{
-    ModelCheck,
     error::FieldError,
     json::{Fields, Json, get_field},
+    options::ModelCheck,
     sidecar::{CaptionSettings, Sidecar},
     template::Templates,
 };

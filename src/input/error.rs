@@ -177,3 +177,15 @@ impl fmt::Display for RowErrors {
 }
 
 impl std::error::Error for RowErrors {}
+
+/// Lists the first `places` for a message, one a line, and the number of the others. A place is a line number (0 if
+/// there is none) and a message.
+pub(super) fn list_places(label: &str, places: &[(u64, String)]) -> String {
+    const MAX_LISTED: usize = 20;
+    let named = places.iter().take(MAX_LISTED).map(|(line, message)| match line {
+        0 => format!("\n  {message}"),
+        line => format!("\n  {label}:{line}: {message}"),
+    });
+    let more = places.len().saturating_sub(MAX_LISTED);
+    named.chain((more > 0).then(|| format!("\n  … and {more} more"))).collect()
+}

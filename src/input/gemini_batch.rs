@@ -184,7 +184,7 @@ fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
                 let image = require("mimeType", "mime_type")
                     .and_then(|mime| Ok((mime, require("data", "data")?)))
                     .and_then(|(mime, data)| {
-                        image_ref::parse_inline(mime, data).map_err(|message| FieldError::new("data", message))
+                        image_ref::parse_inline(mime, data).map_err(|error| FieldError::new("data", error.to_string()))
                     });
                 set_once(Part::Image(image.map_err(|error| error.within(name))?), name)?;
             }

@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
+    sync::{Arc, Mutex},
 };
 
 use serde::Serialize;
@@ -41,6 +42,12 @@ impl HashInput<'_> {
 pub(super) fn hex(digest: u128) -> String {
     format!("{digest:032x}")
 }
+
+/// Decides by an item's id, for example whether the run already has the item.
+pub(super) type IdPredicate = Box<dyn Fn(&str) -> bool + Send>;
+
+/// A predicate that all passes over an input share.
+pub(super) type SharedIdPredicate = Arc<Mutex<IdPredicate>>;
 
 /// The ids assigned so far in one pass over an input.
 #[derive(Default)]

@@ -16,16 +16,15 @@ use crate::domain::{Image, Message, MessageRole, Part, Request};
 use super::{
     draft::{Draft, RowOptions},
     error::FieldError,
-    image_source::{ImageBatch, ImageBatches, ImageSource, open_regular_file},
-    item_reader::IdPredicate,
+    ids::IdPredicate,
+    image_batch::ImageBatch,
+    image_source::{ImageBatches, ImageSource},
     json::{Fields, Json},
+    options::DEFAULT_CAPTION_PROMPT,
+    picture_file::open_regular_file,
     picture_stamp,
     sidecar::Sidecar,
 };
-
-/// The prompt for pictures if no other is configured.
-pub const DEFAULT_CAPTION_PROMPT: &str = "Describe this picture for a training caption: its subject, what happens, \
-    the setting, colours, light and style, in one paragraph of plain text. Write only the description.";
 
 /// One pass over the pictures of an [`ImageSource`].
 pub(super) struct ImageReader {

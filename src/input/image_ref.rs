@@ -4,45 +4,62 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::{Image, Part, Request};
 
+/// Why a picture reference can't be used, as a phrase that follows the field's name.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum ImageRefError {
+    #[error("is empty; pictures must be paths, http(s) URLs or data: URLs")]
+    Empty,
+    #[error("is not a valid URL: it needs // after the colon and must not contain blanks")]
+    InvalidUrl,
+    #[error("is a {0} URL; pictures must be paths, http(s) URLs or data: URLs")]
+    UnsupportedScheme(String),
+    #[error("is not a valid path: it contains a zero byte")]
+    ZeroByte,
+    #[error("is a data: URL without a comma")]
+    DataWithoutComma,
+    #[error("is a data: URL that is not base64")]
+    DataNotBase64,
+    #[error("is of type `{0}`; only pictures (image/…) can be sent")]
+    NotAPicture(String),
+    #[error("is not base64 (padded, without line ends)")]
+    InvalidBase64,
+}
+
 /// Parses a picture reference. Paths stay as written until [`resolve_paths`]. A missing file is reported only when it
 /// is sent, so that one missing picture doesn't stop a run.
-pub(super) fn parse_reference(text: &str) -> Result<Image, String> {
+pub(super) fn parse_reference(text: &str) -> Result<Image, ImageRefError> {
     let text = text.trim();
     let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
     match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
         Some(("http" | "https", rest)) if rest.starts_with("//") && !text.contains(char::is_whitespace) => {
             Ok(Image::Url(text.to_owned()))
         }
-        Some(("http" | "https", _)) => {
-            Err("is not a valid URL: it needs // after the colon and must not contain blanks".to_owned())
-        }
+        Some(("http" | "https", _)) => Err(ImageRefError::InvalidUrl),
         Some(("data", rest)) => parse_data_url(rest),
         Some(("file", rest)) if rest.starts_with("///") => Ok(Image::File(PathBuf::from(&rest[2..]))),
-        Some((scheme, rest)) if rest.starts_with("//") => {
-            Err(format!("is a {scheme} URL; pictures must be paths, http(s) URLs or data: URLs"))
-        }
-        _ if text.is_empty() => Err("is empty; pictures must be paths, http(s) URLs or data: URLs".to_owned()),
-        _ if text.contains('\0') => Err("is not a valid path: it contains a zero byte".to_owned()),
+        Some((scheme, rest)) if rest.starts_with("//") => Err(ImageRefError::UnsupportedScheme(scheme.to_owned())),
+        _ if text.is_empty() => Err(ImageRefError::Empty),
+        _ if text.contains('\0') => Err(ImageRefError::ZeroByte),
         _ => Ok(Image::File(PathBuf::from(text.strip_prefix("./").unwrap_or(text)))),
     }
 }
 
 /// Parses `image/png;base64,iVBOR…`.
-fn parse_data_url(rest: &str) -> Result<Image, String> {
-    let (head, data) = rest.split_once(',').ok_or("is a data: URL without a comma")?;
+fn parse_data_url(rest: &str) -> Result<Image, ImageRefError> {
+    let (head, data) = rest.split_once(',').ok_or(ImageRefError::DataWithoutComma)?;
     let mut params = head.split(';');
     let mime = params.next().unwrap_or_default();
     if !params.any(|word| word.eq_ignore_ascii_case("base64")) {
-        return Err("is a data: URL that is not base64".to_owned());
+        return Err(ImageRefError::DataNotBase64);
     }
     parse_inline(mime, data)
 }
 
 /// Parses base64 with its media type. The base64 is checked here, so that a bad row is found before anything is sent.
-pub(super) fn parse_inline(mime: &str, data: &str) -> Result<Image, String> {
+pub(super) fn parse_inline(mime: &str, data: &str) -> Result<Image, ImageRefError> {
     let mime = mime.trim().to_ascii_lowercase();
     if !mime.starts_with("image/") {
-        return Err(format!("is of type `{mime}`; only pictures (image/…) can be sent"));
+        return Err(ImageRefError::NotAPicture(mime));
     }
     let unpadded = data.trim_end_matches('=');
     let is_base64_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
@@ -51,7 +68,7 @@ pub(super) fn parse_inline(mime: &str, data: &str) -> Result<Image, String> {
         || data.len() - unpadded.len() > 2
         || !unpadded.bytes().all(is_base64_byte)
     {
-        return Err("is not base64 (padded, without line ends)".to_owned());
+        return Err(ImageRefError::InvalidBase64);
     }
     Ok(Image::Inline { mime, data: data.to_owned() })
 }
@@ -97,7 +114,7 @@ mod tests {
         ] {
             match (parse_reference(text), want) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want, "{text}"),
-                (Err(got), Err(want)) => assert!(got.contains(want), "{text}: {got}"),
+                (Err(got), Err(want)) => assert!(got.to_string().contains(want), "{text}: {got}"),
                 (got, want) => panic!("{text}: {got:?}, not {want:?}"),
             }
         }

@@ -5,7 +5,7 @@
 
 use std::{
     io, mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::SystemTime,
 };
 
@@ -17,14 +17,15 @@ use crate::{
 };
 
 use super::{
-    InputKind, anthropic_batch,
+    anthropic_batch,
     csv::CsvReader,
     draft::{Draft, RowOptions},
     error::{FieldError, RowError, RowErrors},
     gemini_batch,
-    ids::{HashInput, IdAssigner, hex},
+    ids::{HashInput, IdAssigner, IdPredicate, SharedIdPredicate, hex},
     image_reader::ImageReader,
     image_ref,
+    kind::InputKind,
     lines::LineReader,
     openai_batch,
     picture_stamp::{self, stamp_picture},
@@ -128,12 +129,6 @@ pub struct ItemReader {
 
 /// Returns the recorded stamp of the item with this id.
 type StampLookup = Box<dyn Fn(&str) -> Option<PictureStamp> + Send>;
-
-/// Decides by an item's id, for example whether the run already has the item.
-pub(super) type IdPredicate = Box<dyn Fn(&str) -> bool + Send>;
-
-/// A predicate that all passes over an input share.
-pub(super) type SharedIdPredicate = Arc<Mutex<IdPredicate>>;
 
 pub(super) enum RowSource {
     Lines(InputKind, LineReader),

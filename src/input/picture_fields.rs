@@ -5,14 +5,14 @@
 
 use std::path::Path;
 
-use crate::domain::{Image, Request};
+use crate::domain::{Image, PictureType, Request};
 
 use super::{
     draft::RowOptions,
     error::FieldError,
     image_ref,
-    image_source::{PICTURE_EXTENSIONS, is_picture},
     json::{Fields, Json},
+    picture_file::is_picture,
     picture_names::{UNSENDABLE_EXTENSIONS, extension_of, has_picture_extension, is_data_url, is_picture_base64},
 };
 
@@ -277,7 +277,7 @@ fn refers_to_a_picture(text: &str) -> bool {
 }
 
 fn has_sendable_extension(text: &str) -> bool {
-    PICTURE_EXTENSIONS.contains(&extension_of(text).as_str())
+    PictureType::from_extension(&extension_of(text)).is_some()
 }
 
 /// Parses one reference, a list of them, or `{"url": …}` as OpenAI writes it.
@@ -290,7 +290,7 @@ pub(super) fn parse_references(name: &str, value: &Json<'_>) -> Result<Vec<Image
                 "is base64 without a media type; write data:image/png;base64,… (with the actual type)",
             ));
         }
-        image_ref::parse_reference(text).map_err(|message| FieldError::new(field_path, message))
+        image_ref::parse_reference(text).map_err(|error| FieldError::new(field_path, error.to_string()))
     };
     match value {
         Json::Text(_) => Ok(vec![parse_one(value, name)?]),

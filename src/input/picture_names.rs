@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::image_source::{PICTURE_EXTENSIONS, strip_quotes};
+use super::listed_path::strip_quotes;
+use crate::domain::PictureType;
 
 /// Extensions of files that may be meant as pictures but can't be sent as one: no provider accepts these formats as a
 /// picture. A PDF may be a scan, so it is among them.
@@ -70,7 +71,7 @@ impl LineShape {
 /// True if a text ends in a picture's extension, also in one that no provider accepts.
 pub(super) fn has_picture_extension(text: &str) -> bool {
     let extension = extension_of(text);
-    PICTURE_EXTENSIONS.contains(&extension.as_str()) || UNSENDABLE_EXTENSIONS.contains(&extension.as_str())
+    PictureType::from_extension(&extension).is_some() || UNSENDABLE_EXTENSIONS.contains(&extension.as_str())
 }
 
 /// The extension in lower case. For a URL, its query is ignored.

@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::domain::{Image, PictureStamp, Request};
 
-use super::{ids::hex, image_source::open_regular_file};
+use super::{ids::hex, picture_file::open_regular_file};
 
 /// Bytes of a picture that are read at a time.
 const CHUNK_BYTES: usize = 64 << 10;

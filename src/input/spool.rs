@@ -14,7 +14,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{detect::refuse_binary, error::InputError, image_source::has_picture_magic};
+use crate::atomic_file;
+
+use super::{conversion::refuse_binary, error::InputError, picture_file::has_picture_magic};
 
 /// Default limit for the bytes read from a pipe. Larger than any real batch; stops an endless pipe.
 pub(super) const DEFAULT_MAX_PIPE_BYTES: u64 = 4 << 30;
@@ -49,6 +51,9 @@ impl Spool {
     }
 
     /// Compares the new copy with the kept one, byte for byte.
+    ///
+    /// # Errors
+    /// If one of the copies can't be read.
     pub fn diff_with_kept(&self) -> io::Result<SpoolDiff> {
         let Some(new) = &self.new_path else { return Ok(SpoolDiff::ContainsKept) };
         let kept = match File::open(&self.kept_path) {
@@ -72,9 +77,12 @@ impl Spool {
     }
 
     /// Replaces the kept copy with the new one. Returns its path.
+    ///
+    /// # Errors
+    /// If the new copy can't be renamed.
     pub fn commit(&mut self) -> io::Result<&Path> {
         if let Some(new_path) = &self.new_path {
-            fs::rename(new_path, &self.kept_path)?;
+            atomic_file::replace(new_path, &self.kept_path)?;
             self.new_path = None;
         }
         Ok(&self.kept_path)

@@ -6,13 +6,14 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
-    path::{Path, PathBuf},
+    io::{self, ErrorKind, Read as _},
+    path::Path,
 };
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+
+use crate::atomic_file;
 
 /// Policy for a caption that exists already.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, ValueEnum, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ impl ExistingCaptionPolicy {
 const MAX_PEEK_BYTES: u64 = 4_096;
 
 /// True if there is a caption. An empty or blank file does not count.
+///
+/// # Errors
+/// If the file exists and can't be read.
 pub fn has_caption(target: &Path) -> io::Result<bool> {
     let meta = match fs::metadata(target) {
         Ok(meta) => meta,
@@ -91,7 +95,7 @@ pub fn write_caption(target: &Path, text: &str, policy: ExistingCaptionPolicy) -
             }
         }
     };
-    replace_file(target, content.as_bytes())
+    atomic_file::write(target, content.as_bytes())
 }
 
 /// Writes a caption in place of `previous`, an earlier answer to the same picture. Returns false if the file was left
@@ -139,7 +143,7 @@ pub fn replace_caption(target: &Path, text: &str, previous: &str, policy: Existi
             if let Some(rest) = rest.filter(|_| !previous.is_empty() && !text.trim().is_empty()) {
                 let joined = join_captions(rest.trim(), text.trim(), policy);
                 if let Some(joined) = joined {
-                    replace_file(target, joined.as_bytes())?;
+                    atomic_file::write(target, joined.as_bytes())?;
                 }
                 return Ok(true);
             }
@@ -215,66 +219,4 @@ pub fn check_writable(folder: &Path) -> io::Result<()> {
 
 fn caption_error(kind: ErrorKind, target: &Path, message: &str) -> io::Error {
     io::Error::new(kind, format!("{}: {message}", target.display()))
-}
-
-/// Replaces or creates a file as a whole.
-fn replace_file(target: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = match target.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    create_folder(folder)?;
-    let temporary = temporary_path(folder, target);
-    let written = write_new(&temporary, content, target).and_then(|()| fs::rename(&temporary, target));
-    if written.is_err() {
-        // Best effort: the first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    sync_folder(folder)
-}
-
-fn write_new(temporary: &Path, content: &[u8], target: &Path) -> io::Result<()> {
-    let create = || OpenOptions::new().write(true).create_new(true).open(temporary);
-    let mut file = match create() {
-        // Left by a crash; no other program uses this name.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::remove_file(temporary)?;
-            create()?
-        }
-        created => created?,
-    };
-    file.write_all(content)?;
-    if let Ok(meta) = fs::metadata(target) {
-        file.set_permissions(meta.permissions())?;
-    }
-    file.sync_all()
-}
-
-/// The path of the temporary file. The same target always has the same name, so that crashes don't fill the folder. The
-/// name is short, whatever the target's length, and hidden, so that it isn't mistaken for a caption.
-fn temporary_path(folder: &Path, target: &Path) -> PathBuf {
-    let name = target.file_name().unwrap_or_default().as_encoded_bytes();
-    folder.join(format!(".cascadeck-{:016x}.tmp", xxh3_64(name)))
-}
-
-/// Like `create_dir_all`, but the new folders also survive a power cut.
-fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let made: Vec<_> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
-    fs::create_dir_all(folder)?;
-    for parent in made.iter().filter_map(|folder| folder.parent()) {
-        sync_folder(if parent == Path::new("") { Path::new(".") } else { parent })?;
-    }
-    Ok(())
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        // Some network file systems can't sync a folder. The rename itself has happened.
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
-        synced => synced,
-    }
 }

@@ -63,6 +63,9 @@ const CSV_COLUMNS: [&str; 20] = [
 ];
 
 /// Writes all lines in the given order. Returns their number.
+///
+/// # Errors
+/// Errors of `out`.
 pub fn export<W: Write>(
     format: ExportFormat,
     options: ExportOptions,
@@ -81,6 +84,9 @@ pub fn export<W: Write>(
 
 impl<W: Write> Exporter<W> {
     /// Starts an export. CSV writes its header at once, so that an empty export has one too.
+    ///
+    /// # Errors
+    /// Errors of `out`.
     pub fn new(format: ExportFormat, options: ExportOptions, out: W) -> io::Result<Self> {
         let sink = match format {
             ExportFormat::Jsonl => ExportSink::Jsonl(out),
@@ -94,6 +100,10 @@ impl<W: Write> Exporter<W> {
         Ok(Self { sink, options })
     }
 
+    /// Writes the line of one result.
+    ///
+    /// # Errors
+    /// Errors of the underlying writer.
     pub fn write(&mut self, line: &ResultLine) -> io::Result<()> {
         match &mut self.sink {
             ExportSink::Jsonl(out) => write_json(out, line),
@@ -110,6 +120,9 @@ impl<W: Write> Exporter<W> {
     }
 
     /// Flushes everything to the underlying writer.
+    ///
+    /// # Errors
+    /// Errors of the underlying writer.
     pub fn finish(self) -> io::Result<()> {
         match self.sink {
             ExportSink::Jsonl(mut out) | ExportSink::OpenAiBatch(mut out) => out.flush(),

@@ -49,6 +49,9 @@ pub struct SimArgs {
 pub struct SimUsageError(String);
 
 /// Serves until interrupted. Returns the text for standard output: the statistics as JSON, or the requested keys.toml.
+///
+/// # Errors
+/// A [`SimUsageError`], or an error of the network or the system.
 pub async fn run(args: SimArgs) -> anyhow::Result<String> {
     let profile = load_profile(&args.profile, args.seed)?;
     if args.print_keys {

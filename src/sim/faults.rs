@@ -61,6 +61,15 @@ pub struct FaultRates {
     pub lying_retry: f64,
 }
 
+/// Why fault rates can't be used as probabilities.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum FaultRatesError {
+    #[error("a fault rate of {owner} is {rate}; rates must be between 0 and 1")]
+    OutOfRange { owner: String, rate: f64 },
+    #[error("the fault rates of {owner} add up to {sum}; the sum must be at most 1")]
+    SumTooLarge { owner: String, sum: f64 },
+}
+
 impl FaultRates {
     fn rates(&self) -> [(InjectedFault, f64); 8] {
         [
@@ -84,15 +93,16 @@ impl FaultRates {
         })
     }
 
-    pub(super) fn check_rates(&self, owner: &str) -> Result<(), String> {
+    /// `owner` says in an error whose rates these are.
+    pub(super) fn check_rates(&self, owner: &str) -> Result<(), FaultRatesError> {
         let rates = self.rates().map(|(_, rate)| rate);
         let quirks = [self.slow_body, self.lying_retry];
-        if let Some(invalid) = rates.iter().chain(&quirks).find(|rate| !(0.0..=1.0).contains(*rate)) {
-            return Err(format!("a fault rate of {owner} is {invalid}; rates must be between 0 and 1"));
+        if let Some(rate) = rates.iter().chain(&quirks).copied().find(|rate| !(0.0..=1.0).contains(rate)) {
+            return Err(FaultRatesError::OutOfRange { owner: owner.to_owned(), rate });
         }
         let sum: f64 = rates.iter().sum();
         if sum > 1.0 + 1e-9 {
-            return Err(format!("the fault rates of {owner} add up to {sum}; the sum must be at most 1"));
+            return Err(FaultRatesError::SumTooLarge { owner: owner.to_owned(), sum });
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{
     answer::{SimAnswer, compose_answer},
     faults::{InjectedFault, PromptMarker, parse_marker},
-    profile::{Profile, SimKeyState},
+    profile::{Profile, ProfileContradiction, SimKeyState},
     profile_index::{KeyRef, ProfileIndex},
     request::{RequestError, SimRequest},
     responses::{body_bytes, build_response, complete_response, interrupted_response, truncated_response},
@@ -79,7 +79,9 @@ struct RejectedRequest {
 }
 
 impl SimService {
-    pub fn new(profile: Profile, clock: Clock) -> Result<Self, String> {
+    /// # Errors
+    /// If the profile is inconsistent.
+    pub fn new(profile: Profile, clock: Clock) -> Result<Self, ProfileContradiction> {
         profile.check()?;
         let profile_index = ProfileIndex::new(profile);
         let started_at = clock.now();

@@ -42,7 +42,9 @@ impl Profile {
         let Limits { rpm, tpm, token_counting, itpm, otpm, rpd, tpd, quota_day, burst, concurrency } =
             self.limits(model);
         // A limit of 0 means that the provider does not offer the model; a client would not configure it.
-        let number = |limit: Option<u64>| limit.filter(|limit| *limit > 0).map(|limit| Value::from(limit as i64));
+        // TOML has no larger numbers.
+        let toml_number = |limit: u64| Value::from(i64::try_from(limit).unwrap_or(i64::MAX));
+        let number = |limit: Option<u64>| limit.filter(|limit| *limit > 0).map(toml_number);
         let small = |limit: Option<u32>| number(limit.map(u64::from));
         let counted = match token_counting {
             TokenCounting::Input => "input",

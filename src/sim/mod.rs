@@ -6,8 +6,9 @@
 //!
 //! - [`Profile`]: what is simulated (providers, models, limits, keys, faults), from TOML; `profiles/` has the built-in
 //!   ones
-//! - `profile_index`: a profile indexed for look-up; `pool`, `sliding_window`, `calendar`: the limits
-//! - `wire/`: one file per API, from body to `request` and from outcome to body
+//! - `profile_index`: a profile indexed for look-up; `pool`, `sliding_window`, `calendar`: the limits; `usage`: their kinds,
+//!   and what was used of them
+//! - `wire/`: what the APIs have in common, and one file per API: from body to `request` and from outcome to body
 //! - `faults`, `answer`: injected faults, and the answers
 //! - `state`, `stats`: everything that changes, behind one lock, and the statistics of it
 //! - `handler`, `responses`, `server`: one request from its arrival to the last byte of its response; HTTP responses;
@@ -29,14 +30,15 @@ mod server;
 mod sliding_window;
 mod state;
 mod stats;
+mod usage;
 mod wire;
 
-pub use faults::{FaultRates, InjectedFault, Quirk};
-pub use pool::SimLimit;
+pub use faults::{FaultRates, FaultRatesError, InjectedFault, Quirk};
 pub use profile::{
-    KeyProfile, LatencyProfile, ModelProfile, Outage, PriceProfile, PriorUsage, Profile, ProfileError, ProviderProfile,
-    SimKeyState,
+    KeyProfile, LatencyProfile, ModelProfile, Outage, PriceProfile, PriorUsage, Profile, ProfileContradiction,
+    ProfileError, ProviderProfile, SimKeyState,
 };
 pub use request::prompt_hash;
 pub use server::{Simulator, serve};
-pub use stats::{DayUsage, KeyStats, PeakUsage, PoolStats, PromptStats, PromptTotals, RequestCounts, ServerStats};
+pub use stats::{KeyStats, PoolStats, PromptStats, PromptTotals, RequestCounts, ServerStats};
+pub use usage::{DayUsage, PeakUsage, SimLimit};

@@ -4,12 +4,11 @@
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
 
 use super::{
     calendar::{Calendar, ProviderDay},
     sliding_window::{DAY, MINUTE, SimGcra, SimTokens, SimWindow},
-    stats::{DayUsage, PeakUsage},
+    usage::{DayUsage, PeakUsage, SimLimit},
 };
 use crate::domain::{Limits, MonoTime, Now, QuotaDay};
 
@@ -17,19 +16,6 @@ use crate::domain::{Limits, MonoTime, Now, QuotaDay};
 const MAX_DAYS_KEPT: usize = 400;
 /// The wait that a refusal for concurrency states. The real wait is unknown.
 const CONCURRENCY_RETRY_WAIT: Duration = Duration::from_secs(1);
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SimLimit {
-    Rpm,
-    Burst,
-    Tpm,
-    Itpm,
-    Otpm,
-    Rpd,
-    Tpd,
-    Concurrency,
-}
 
 /// One limit that a request would exceed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,7 +107,10 @@ impl SimPool {
         pool
     }
 
-    /// Counts the request, or returns all the limits that it would exceed.
+    /// Counts the request, unless it would exceed a limit.
+    ///
+    /// # Errors
+    /// The refusal, if there is any such limit.
     pub fn admit(&mut self, now: Now, request_tokens: SimTokens) -> Result<(), LimitRefusal> {
         self.expire_old(now);
         let mut violations = self.violations(now, request_tokens);

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::faults::{FaultRates, InjectedFault};
+use super::faults::{FaultRates, FaultRatesError, InjectedFault};
 use crate::domain::{Api, Limits, QuotaDay, TokenCounting};
 
 const BUILT_IN_PROFILES: [(&str, &str); 3] = [
@@ -191,7 +191,36 @@ pub enum ProfileError {
     #[error("the profile is not valid: {0}")]
     InvalidToml(#[from] toml::de::Error),
     #[error("the profile is inconsistent: {0}")]
-    Contradiction(String),
+    Contradiction(#[from] ProfileContradiction),
+}
+
+/// A rule that a profile breaks. The messages use the names of the file.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum ProfileContradiction {
+    #[error("it needs at least one [[provider]], one [[model]] and one [[key]]")]
+    NothingToSimulate,
+    #[error("the {kind} {name} is defined twice")]
+    DefinedTwice { kind: &'static str, name: String },
+    #[error("two keys have the same secret; give each its own")]
+    SharedSecret,
+    #[error(transparent)]
+    FaultRates(#[from] FaultRatesError),
+    #[error("{subject} is {number}; it must be a number and not negative")]
+    Negative { subject: String, number: f64 },
+    #[error("{model} has a burst, which requires an rpm")]
+    BurstWithoutRpm { model: String },
+    #[error("{model} has a burst of 0, which would block every request; remove it, or set it to at least 1")]
+    BurstOfZero { model: String },
+    #[error("until_s of {key} must be later than its from_s")]
+    KeyEndsBeforeStart { key: String },
+    #[error("an outage ends ({to_s} s) before it begins ({from_s} s)")]
+    OutageEndsBeforeStart { from_s: f64, to_s: f64 },
+    #[error("{owner} names the provider {name}, which is not defined")]
+    UndefinedProvider { owner: String, name: String },
+    #[error("the model {0} is used but not defined")]
+    UndefinedModel(String),
+    #[error("the project {0} is used, but no key belongs to it")]
+    UndefinedProject(String),
 }
 
 impl Profile {
@@ -205,9 +234,13 @@ impl Profile {
         Some(Self::from_toml(text).expect("the built-in profiles are checked by a test"))
     }
 
+    /// Reads a profile from TOML.
+    ///
+    /// # Errors
+    /// If the text is not a profile, or the profile is inconsistent.
     pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
         let profile: Self = toml::from_str(text)?;
-        profile.check().map_err(ProfileError::Contradiction)?;
+        profile.check()?;
         Ok(profile)
     }
 
@@ -237,17 +270,16 @@ impl Profile {
         }
     }
 
-    /// Checks the rules that the types don't enforce, also for profiles built in code. The error uses the names of the
-    /// file.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Checks the rules that the types don't enforce, also for profiles built in code.
+    pub(super) fn check(&self) -> Result<(), ProfileContradiction> {
         if self.providers.is_empty() || self.models.is_empty() || self.keys.is_empty() {
-            return Err("it needs at least one [[provider]], one [[model]] and one [[key]]".to_owned());
+            return Err(ProfileContradiction::NothingToSimulate);
         }
         check_unique("provider", self.providers.iter().map(|provider| provider.name.clone()))?;
         check_unique("model", self.models.iter().map(|model| format!("{} at {}", model.name, model.provider)))?;
         check_unique("key", self.keys.iter().map(|key| key.name.clone()))?;
         if self.keys.iter().map(|key| &key.secret).collect::<HashSet<_>>().len() < self.keys.len() {
-            return Err("two keys have the same secret; give each its own".to_owned());
+            return Err(ProfileContradiction::SharedSecret);
         }
         self.faults.check_rates("[faults]")?;
         self.latency.check("[latency]")?;
@@ -261,74 +293,73 @@ impl Profile {
         })
     }
 
-    fn check_model(&self, model: &ModelProfile) -> Result<(), String> {
+    fn check_model(&self, model: &ModelProfile) -> Result<(), ProfileContradiction> {
         let name = format!("model {}", model.name);
         self.check_provider_exists(&name, &model.provider)?;
         model.closed_to.iter().try_for_each(|project| self.check_project_exists(project))?;
         if model.burst.is_some() && model.rpm.is_none() {
-            return Err(format!("{name} has a burst, which requires an rpm"));
+            return Err(ProfileContradiction::BurstWithoutRpm { model: name });
         }
         if model.burst == Some(0) {
-            return Err(format!(
-                "{name} has a burst of 0, which would block every request; remove it, or set it to at least 1"
-            ));
+            return Err(ProfileContradiction::BurstOfZero { model: name });
         }
-        model.faults.as_ref().map_or(Ok(()), |faults| faults.check_rates(&name))?;
+        if let Some(faults) = &model.faults {
+            faults.check_rates(&name)?;
+        }
         model.latency.map_or(Ok(()), |latency| latency.check(&name))
     }
 
-    fn check_key(&self, key: &KeyProfile) -> Result<(), String> {
+    fn check_key(&self, key: &KeyProfile) -> Result<(), ProfileContradiction> {
         let name = format!("key {}", key.name);
         self.check_provider_exists(&name, &key.provider)?;
         check_not_negative(&format!("from_s of {name}"), key.from_s)?;
         match key.until_s {
-            Some(until) if until <= key.from_s => Err(format!("until_s of {name} must be later than its from_s")),
+            Some(until) if until <= key.from_s => Err(ProfileContradiction::KeyEndsBeforeStart { key: name }),
             _ => Ok(()),
         }
     }
 
-    fn check_outage(&self, outage: &Outage) -> Result<(), String> {
+    fn check_outage(&self, outage: &Outage) -> Result<(), ProfileContradiction> {
         check_not_negative("an outage's from_s", outage.from_s)?;
         if outage.to_s <= outage.from_s {
-            return Err(format!("an outage ends ({} s) before it begins ({} s)", outage.to_s, outage.from_s));
+            return Err(ProfileContradiction::OutageEndsBeforeStart { from_s: outage.from_s, to_s: outage.to_s });
         }
         outage.provider.as_deref().map_or(Ok(()), |provider| self.check_provider_exists("an outage", provider))?;
         outage.model.as_deref().map_or(Ok(()), |model| self.check_model_exists(model))
     }
 
-    fn check_provider_exists(&self, owner: &str, name: &str) -> Result<(), String> {
-        self.find_provider(name)
-            .map(drop)
-            .ok_or_else(|| format!("{owner} names the provider {name}, which is not defined"))
+    fn check_provider_exists(&self, owner: &str, name: &str) -> Result<(), ProfileContradiction> {
+        let undefined = || ProfileContradiction::UndefinedProvider { owner: owner.to_owned(), name: name.to_owned() };
+        self.find_provider(name).map(drop).ok_or_else(undefined)
     }
 
-    fn check_model_exists(&self, name: &str) -> Result<(), String> {
+    fn check_model_exists(&self, name: &str) -> Result<(), ProfileContradiction> {
         let known = self.models.iter().any(|model| model.name == name);
-        known.then_some(()).ok_or_else(|| format!("the model {name} is used but not defined"))
+        known.then_some(()).ok_or_else(|| ProfileContradiction::UndefinedModel(name.to_owned()))
     }
 
-    fn check_project_exists(&self, name: &str) -> Result<(), String> {
+    fn check_project_exists(&self, name: &str) -> Result<(), ProfileContradiction> {
         let known = self.keys.iter().any(|key| key.project == name);
-        known.then_some(()).ok_or_else(|| format!("the project {name} is used, but no key belongs to it"))
+        known.then_some(()).ok_or_else(|| ProfileContradiction::UndefinedProject(name.to_owned()))
     }
 }
 
 impl LatencyProfile {
-    fn check(self, owner: &str) -> Result<(), String> {
+    fn check(self, owner: &str) -> Result<(), ProfileContradiction> {
         check_not_negative(&format!("the latency spread of {owner}"), self.spread)
     }
 }
 
-fn check_not_negative(subject: &str, number: f64) -> Result<(), String> {
+fn check_not_negative(subject: &str, number: f64) -> Result<(), ProfileContradiction> {
     let is_valid = number.is_finite() && number >= 0.0;
-    is_valid.then_some(()).ok_or_else(|| format!("{subject} is {number}; it must be a number and not negative"))
+    is_valid.then_some(()).ok_or_else(|| ProfileContradiction::Negative { subject: subject.to_owned(), number })
 }
 
-fn check_unique(kind: &str, names: impl Iterator<Item = String>) -> Result<(), String> {
+fn check_unique(kind: &'static str, names: impl Iterator<Item = String>) -> Result<(), ProfileContradiction> {
     let mut seen = HashSet::new();
     for name in names {
         if let Some(duplicate) = seen.replace(name) {
-            return Err(format!("the {kind} {duplicate} is defined twice"));
+            return Err(ProfileContradiction::DefinedTwice { kind, name: duplicate });
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::profile::ModelProfile;
+use crate::domain::PictureType;
 
 /// Assumed number of bytes per token. English text has about four.
 const BYTES_PER_TOKEN: usize = 4;
@@ -123,6 +124,9 @@ impl SimRequest {
     }
 
     /// Checks the request against the model's limits.
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
     pub fn check(&self, model: &ModelProfile) -> Result<(), RequestError> {
         let tokens = self.input_tokens(model);
         if tokens > model.context {
@@ -142,19 +146,20 @@ impl SimRequest {
 
 impl SimPicture {
     /// Decodes a picture. `accepted` lists the formats that the API accepts, spelled as in [`SimPicture::format`].
+    ///
+    /// # Errors
+    /// If it is not base64, can't be read, or is of another format.
     pub fn from_base64(data: &str, accepted: &[&str]) -> Result<Self, RequestError> {
         let error = |error| Err(RequestError::Picture(error));
         let Ok(bytes) = BASE64_STANDARD.decode(data) else { return error(SimPictureError::NotBase64) };
-        let (Ok(format), Ok(size)) = (imagesize::image_type(&bytes), imagesize::blob_size(&bytes)) else {
-            return error(SimPictureError::Unreadable);
-        };
-        let format = match format {
-            imagesize::ImageType::Png => "png",
-            imagesize::ImageType::Jpeg => "jpeg",
-            imagesize::ImageType::Webp => "webp",
-            imagesize::ImageType::Gif => "gif",
-            imagesize::ImageType::Heif(_) => "heic",
-            _ => "other",
+        let Ok(size) = imagesize::blob_size(&bytes) else { return error(SimPictureError::Unreadable) };
+        let format = match PictureType::detect(&bytes) {
+            Some(PictureType::Png) => "png",
+            Some(PictureType::Jpeg) => "jpeg",
+            Some(PictureType::Webp) => "webp",
+            Some(PictureType::Gif) => "gif",
+            Some(PictureType::Heic | PictureType::Heif | PictureType::Avif) => "heic",
+            Some(PictureType::Bmp | PictureType::Tiff) | None => "other",
         };
         if !accepted.contains(&format) {
             return error(SimPictureError::UnsupportedFormat);

@@ -35,6 +35,9 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown` completes. Then ends every wait, so that the requests in flight are answered at once, and
 /// closes.
+///
+/// # Errors
+/// If the profile is inconsistent, and errors of the listener.
 pub async fn serve(
     listener: TcpListener,
     profile: Profile,
@@ -55,10 +58,17 @@ pub struct Simulator {
 
 impl Simulator {
     /// Starts on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// If the profile is inconsistent, or no port can be opened.
     pub async fn start(profile: Profile, clock: Clock) -> io::Result<Self> {
         Self::start_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, profile, clock)
     }
 
+    /// Starts on `listener`.
+    ///
+    /// # Errors
+    /// If the profile is inconsistent, or the listener has no address.
     pub fn start_on(listener: TcpListener, profile: Profile, clock: Clock) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let sim = new_service(profile, clock)?;
@@ -81,6 +91,9 @@ impl Simulator {
     }
 
     /// Stops listening, waits at most one second for all connections to close, and returns the final statistics.
+    ///
+    /// # Errors
+    /// Errors of the listener.
     pub async fn stop(self) -> io::Result<ServerStats> {
         drop(self.stop_sender);
         self.task.await.map_err(io::Error::other)??;

@@ -64,7 +64,7 @@ impl SimWindow {
     pub fn wait_for_request(&self, now: MonoTime, limit: u64) -> Duration {
         match self.requests().checked_sub(limit) {
             _ if limit == 0 => self.span,
-            Some(excess) => self.time_until_leaves(excess as usize, now),
+            Some(excess) => self.time_until_leaves(usize::try_from(excess).unwrap_or(usize::MAX), now),
             None => Duration::ZERO,
         }
     }

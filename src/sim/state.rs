@@ -8,11 +8,12 @@ use std::{
 
 use super::{
     faults::{FaultRates, InjectedFault, Quirk},
-    pool::{LimitGauges, LimitRefusal, SimLimit, SimPool},
+    pool::{LimitGauges, LimitRefusal, SimPool},
     profile::LatencyProfile,
     profile_index::{KeyRef, ProfileIndex},
     sliding_window::SimTokens,
     stats::{KeyStats, PoolStats, PromptStats, PromptTotals, RequestCounts, ServerStats},
+    usage::SimLimit,
     wire::{Rejection, RetryAdvice},
 };
 use crate::domain::{Api, Limits, Now};
@@ -180,7 +181,8 @@ impl SimState {
             return RetryAdvice { wait: Duration::from_millis(self.rng.u64(5_000..60_000)) };
         }
         // Rounded up, so that a client that waits exactly this long is not too early.
-        RetryAdvice { wait: Duration::from_millis(longest.wait.as_micros().div_ceil(1_000) as u64) }
+        let millis = u64::try_from(longest.wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        RetryAdvice { wait: Duration::from_millis(millis) }
     }
 
     fn sample_latency(&mut self, LatencyProfile { median_ms, spread }: LatencyProfile) -> Duration {

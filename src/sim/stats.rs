@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     faults::{InjectedFault, Quirk},
-    pool::SimLimit,
+    usage::{DayUsage, PeakUsage, SimLimit},
 };
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -69,27 +69,6 @@ pub struct PoolStats {
     pub counts: RequestCounts,
 }
 
-/// The highest usage so far, measured like the limits. Only admitted requests count, except in `minute_arrivals`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct PeakUsage {
-    pub minute_requests: u64,
-    /// Includes refused requests.
-    pub minute_arrivals: u64,
-    pub minute_tokens: u64,
-    pub minute_input_tokens: u64,
-    pub minute_output_tokens: u64,
-    /// Includes what was used before the simulator started.
-    pub day_requests: u64,
-    pub day_tokens: u64,
-    pub in_flight: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct DayUsage {
-    pub requests: u64,
-    pub tokens: u64,
-}
-
 /// How often each distinct prompt was answered with `ok`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PromptTotals {
@@ -116,43 +95,6 @@ impl RequestCounts {
         let faults = sum(&mut self.faults.values());
         let rejected = sum(&mut self.rejected.values());
         self.requests == self.ok + refused + faults + rejected + self.abandoned + self.in_flight
-    }
-}
-
-impl DayUsage {
-    pub(super) fn add(&mut self, tokens: u64) {
-        self.requests += 1;
-        self.tokens += tokens;
-    }
-}
-
-impl PeakUsage {
-    pub(super) fn raise_to(&mut self, current: &Self) {
-        let pairs = [
-            (&mut self.minute_requests, current.minute_requests),
-            (&mut self.minute_arrivals, current.minute_arrivals),
-            (&mut self.minute_tokens, current.minute_tokens),
-            (&mut self.minute_input_tokens, current.minute_input_tokens),
-            (&mut self.minute_output_tokens, current.minute_output_tokens),
-            (&mut self.day_requests, current.day_requests),
-            (&mut self.day_tokens, current.day_tokens),
-            (&mut self.in_flight, current.in_flight),
-        ];
-        for (peak, current) in pairs {
-            *peak = (*peak).max(current);
-        }
-    }
-
-    const fn peak(&self, limit: SimLimit) -> u64 {
-        match limit {
-            SimLimit::Rpm | SimLimit::Burst => self.minute_requests,
-            SimLimit::Tpm => self.minute_tokens,
-            SimLimit::Itpm => self.minute_input_tokens,
-            SimLimit::Otpm => self.minute_output_tokens,
-            SimLimit::Rpd => self.day_requests,
-            SimLimit::Tpd => self.day_tokens,
-            SimLimit::Concurrency => self.in_flight,
-        }
     }
 }
 

@@ -4,23 +4,11 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+pub use crate::domain::group_digits;
 use crate::domain::{Money, WallTime, event::format_duration};
 
 /// Shown if there is no value.
 pub const NO_VALUE: &str = "-";
-
-/// Groups the digits by thousands: `1,234,567`.
-pub fn group_digits(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
 
 /// Formats a number with at most three digits and a unit: `999`, `1.2k`, `121k`, `1.21M`. Numbers from 10^15 on have
 /// more digits.
@@ -102,7 +90,7 @@ pub fn stopwatch(elapsed: Duration) -> String {
 
 /// The time of day in the operator's time zone: `14:08:51`.
 pub fn time_of_day(at: WallTime, zone: &TimeZone) -> String {
-    at.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
+    at.time_of_day(zone)
 }
 
 /// A short date and time in the operator's time zone: `14:08` today, `Sun 09:00` within six days, else

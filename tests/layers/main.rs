@@ -17,15 +17,16 @@ use imports::ImportGraph;
 use source::{SourceFile, program_files, source_files};
 
 /// Each module and the modules that it may import.
-const ALLOWED_IMPORTS: [(&str, &[&str]); 16] = [
+const ALLOWED_IMPORTS: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("forecast", &["domain"]),
     ("scheduler", &["domain", "forecast"]),
     ("clock", &["domain"]),
+    ("atomic_file", &[]),
     ("provider", &["clock", "domain"]),
-    ("store", &["domain"]),
-    ("output", &["domain"]),
-    ("input", &["domain", "output"]),
+    ("store", &["atomic_file", "domain"]),
+    ("output", &["atomic_file", "domain"]),
+    ("input", &["atomic_file", "domain", "output"]),
     ("config", &["domain"]),
     ("telemetry", &["clock", "domain"]),
     ("engine", &["clock", "config", "domain", "forecast", "output", "provider", "scheduler", "store"]),
@@ -166,7 +167,20 @@ fn the_coordinators_are_implemented_in_few_files() {
 }
 
 /// The modules in whose files no import may lead back to where it came from.
-const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 4] = ["domain", "engine", "forecast", "scheduler"];
+const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 12] = [
+    "alerts",
+    "cli",
+    "config",
+    "domain",
+    "engine",
+    "forecast",
+    "headless",
+    "input",
+    "output",
+    "scheduler",
+    "sim",
+    "telemetry",
+];
 
 #[test]
 fn files_do_not_import_one_another_in_circles() {
@@ -189,7 +203,7 @@ const WIRE_FORMATS: [&str; 7] = [
     "sim/wire/anthropic.rs",
     "sim/wire/gemini.rs",
     "sim/wire/openai.rs",
-    "sim/wire/mod.rs",
+    "sim/wire/api.rs",
 ];
 
 #[test]

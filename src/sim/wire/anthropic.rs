@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{
+use super::api::{
     HeaderList, NoAnswer, Rejection, RequestHead, ResponseContext, RetryAdvice, ServerFailure, SimBody, SimResponse,
     WireApi, bearer_token, header_text, strings_of, texts_of,
 };

@@ -4,17 +4,18 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::{
+use super::api::{
     HeaderList, NoAnswer, Rejection, RequestHead, ResponseContext, RetryAdvice, ServerFailure, SimResponse, WireApi,
-    header_text,
+    header_text, strings_of,
 };
 use crate::{
     domain::WallTime,
     sim::{
         answer::{SimAnswer, SimStopReason},
-        pool::{LimitGauges, LimitRefusal, LimitViolation, SimLimit},
+        pool::{LimitGauges, LimitRefusal, LimitViolation},
         profile::{ModelProfile, SimKeyState},
         request::{JsonOutput, RequestError, SimPicture, SimPictureError, SimRequest},
+        usage::SimLimit,
     },
 };
 
@@ -297,7 +298,7 @@ fn check_known_fields(object: &Map<String, Value>, known: &[&str], place: &str) 
 
 fn read_config(config: &Map<String, Value>, request: &mut SimRequest) {
     request.max_output = field(config, "maxOutputTokens").as_u64();
-    request.stop = super::strings_of(field(config, "stopSequences"));
+    request.stop = strings_of(field(config, "stopSequences"));
     if field(config, "responseMimeType") == "application/json" {
         let schema = [field(config, "responseSchema"), field(config, "responseJsonSchema")];
         let schema = schema.into_iter().find(|schema| schema.is_object()).cloned();

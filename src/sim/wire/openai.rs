@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{
+use super::api::{
     HeaderList, NoAnswer, Rejection, RequestHead, ResponseContext, RetryAdvice, ServerFailure, SimResponse, WireApi,
     bearer_token, strings_of, texts_of,
 };
@@ -12,9 +12,10 @@ use crate::{
     domain::WallTime,
     sim::{
         answer::{SimAnswer, SimStopReason},
-        pool::{LimitGauges, LimitRefusal, SimLimit},
+        pool::{LimitGauges, LimitRefusal},
         profile::{ModelProfile, SimKeyState},
         request::{JsonOutput, RequestError, SimPicture, SimPictureError, SimRequest},
+        usage::SimLimit,
     },
 };
 

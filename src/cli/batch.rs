@@ -1,0 +1,239 @@
+//! A batch as the command line and the configuration describe it: its input, its prompt, and the settings that a run
+//! records.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::Args;
+
+use super::{
+    CliError,
+    options::{KeysArgs, PolicyArgs},
+    print::print_stderr,
+};
+use crate::{
+    config::{self, Config, KnownModels},
+    domain::{UnknownModelPolicy, rule},
+    input::{
+        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, LineFormat, ModelCheck,
+        UnknownModels,
+    },
+    output::ExistingCaptionPolicy,
+    store::{PinnedSettings, RunDir, Store},
+};
+
+/// The options that describe a batch, for a run and for its plan.
+#[derive(Args, Clone, Debug)]
+pub(super) struct BatchArgs {
+    /// The batch
+    #[arg(value_name = "INPUT")]
+    pub input: String,
+
+    #[command(flatten)]
+    pub keys_args: KeysArgs,
+
+    /// Directory of the run; default: runs/<input name>
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub prompt_args: PromptArgs,
+
+    #[command(flatten)]
+    pub policy_args: PolicyArgs,
+}
+
+fn prompt_help() -> String {
+    format!(
+        "Prompt template with the fields of a row or a picture: '{{{{ question }}}}', '{{{{ name }}}}'.\n\
+         Default: the row's own prompt; for pictures:\n{DEFAULT_CAPTION_PROMPT}"
+    )
+}
+
+/// Options for the prompt and the captions.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct PromptArgs {
+    /// Prompt template with the fields of a row or a picture: '{{ question }}', '{{ name }}'
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", long_help = prompt_help())]
+    pub prompt: Option<String>,
+
+    /// Read the prompt template from a file
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+
+    /// System prompt for rows that don't have their own
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+
+    /// Maximum number of output tokens in an answer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_output_tokens: Option<u32>,
+
+    /// Use only the first N rows, for a test
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+
+    /// INPUT is a list of pictures, one on each line; blank lines and lines that begin with # are ignored
+    #[arg(long, conflicts_with = "lines")]
+    pub list: bool,
+
+    /// INPUT is plain text: every line is a prompt
+    #[arg(long)]
+    pub lines: bool,
+
+    /// Write captions under DIR instead of beside the pictures
+    #[arg(long, value_name = "DIR")]
+    pub captions: Option<PathBuf>,
+
+    /// What to do with pictures that have a caption
+    #[arg(long, value_name = "WHAT", default_value = "skip")]
+    pub existing: ExistingCaptionPolicy,
+
+    /// Name captions a.jpg.txt instead of a.txt
+    #[arg(long)]
+    pub full_caption_names: bool,
+}
+
+impl PromptArgs {
+    /// The settings with which the input is read.
+    ///
+    /// # Errors
+    /// If the prompt file can't be read.
+    pub fn input_options(&self, config: &Config) -> Result<InputOptions, CliError> {
+        let prompt = match &self.prompt_file {
+            Some(path) => Some(read_prompt_file(path, config)?),
+            None => self.prompt.clone(),
+        };
+        let mut default_params = config.defaults.params.clone();
+        default_params.max_output_tokens = self.max_output_tokens.or(default_params.max_output_tokens);
+        Ok(InputOptions {
+            prompt,
+            system: self.system.clone().or_else(|| config.defaults.system.clone()),
+            max_rows: self.limit,
+            default_params,
+            captions: Some(CaptionOptions {
+                dir: self.captions.clone(),
+                existing: self.existing,
+                keeps_extension: self.full_caption_names,
+            }),
+            default_caption_prompt: None,
+            kept_fields: rule::referenced_fields(&config.policy.rules),
+            line_format: match (self.list, self.lines) {
+                (true, _) => LineFormat::Pictures,
+                (false, true) => LineFormat::Prompts,
+                (false, false) => LineFormat::Detect,
+            },
+            recorded_line_format: LineFormat::Detect,
+            max_pipe_bytes: Some(config.input_limits.max_pipe_bytes),
+            legacy_rows: false,
+            allows_extra_pictures: false,
+            model_check: Some(model_check(config)),
+        })
+    }
+
+    /// The settings that the record of a run keeps.
+    pub fn pinned_settings(
+        &self,
+        input: &Input,
+        argument: &str,
+        options: &InputOptions,
+        fingerprint: &str,
+    ) -> PinnedSettings {
+        PinnedSettings {
+            input: Input::normalize_argument(argument),
+            input_path: Path::new(argument).canonicalize().ok().map(|path| path.display().to_string()),
+            kind: input.kind().name().to_owned(),
+            fingerprint: self.limited_fingerprint(fingerprint),
+            prompt: options.prompt.clone(),
+            system: options.system.clone(),
+            params: serde_json::to_string(&options.default_params).unwrap_or_default(),
+            captions: input.kind().is_pictures().then(|| {
+                let dir = self.captions.as_ref().map(|dir| Input::normalize_argument(&dir.display().to_string()));
+                let dir = dir.unwrap_or_else(|| "beside the pictures".to_owned());
+                format!("{dir}, existing: {}, full names: {}", self.existing.name(), self.full_caption_names)
+            }),
+            existing_captions: input.kind().is_pictures().then(|| self.existing.name()),
+            strict_rows: !options.legacy_rows,
+            refuses_extra_pictures: !options.allows_extra_pictures,
+        }
+    }
+
+    /// Fingerprint of the rows that are used: that of the whole input, and the limit if there is one.
+    pub fn limited_fingerprint(&self, fingerprint: &str) -> String {
+        let limit = self.limit.map(|limit| format!(" first {limit}")).unwrap_or_default();
+        format!("{fingerprint}{limit}")
+    }
+}
+
+/// Reads the prompt template from a file.
+fn read_prompt_file(path: &Path, config: &Config) -> Result<String, CliError> {
+    let read = File::open(path).and_then(|file| config::read_at_most(file, config.input_limits.max_prompt_file_bytes));
+    let text = read.and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    });
+    text.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::FileTooLarge => " (max_prompt_file_mib under [input] in keys.toml raises the limit)",
+            _ => "",
+        };
+        CliError::usage(format!("--prompt-file {} can't be read: {error}{advice}", path.display()))
+    })
+}
+
+/// The settings recorded in the run directory; `None` if there is no run or they can't be read. In the second case,
+/// opening the run reports the error.
+pub(super) fn read_pins(dir: &RunDir) -> Option<PinnedSettings> {
+    if dir.has_run() { Store::settings_of(dir).ok() } else { None }
+}
+
+/// Makes a resumed run read its rows as it did when it began.
+pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSettings, argument: &str) {
+    options.legacy_rows = !pins.strict_rows;
+    options.allows_extra_pictures = !pins.refuses_extra_pictures;
+    if pins.input == Input::normalize_argument(argument) {
+        options.recorded_line_format = match pins.kind.as_str() {
+            kind if kind == InputKind::Text.name() => LineFormat::Prompts,
+            kind if kind == InputKind::Pictures.name() => LineFormat::Pictures,
+            _ => LineFormat::Detect,
+        };
+    }
+}
+
+fn model_check(config: &Config) -> ModelCheck {
+    let known = KnownModels::from_config(config);
+    ModelCheck {
+        usable: known.usable(),
+        error_message: Arc::new(move |name| known.unknown_model_message(name)),
+        on_unknown: config.unknown_model,
+    }
+}
+
+/// Warns of rows that name unknown models but are accepted, because their batch format requires a model or because the
+/// run already has them.
+pub(super) fn warn_of_unknown_models(summary: &InputSummary, config: &Config) {
+    let UnknownModels { rows, names, first_line } = &summary.unknown_models;
+    if *rows > 0 && config.unknown_model != Some(UnknownModelPolicy::UseAnyModel) {
+        print_stderr(&format!(
+            "warning: {}",
+            KnownModels::from_config(config).unknown_models_warning(*rows, names, *first_line)
+        ));
+    }
+}
+
+/// Reports an error if the input is pictures but no model accepts pictures, since every item would fail.
+pub(super) fn refuse_without_vision(input: &Input, config: &Config) -> Result<(), CliError> {
+    if !input.kind().is_pictures() || config.models.iter().any(|model| model.vision) {
+        return Ok(());
+    }
+    let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
+    Err(CliError::usage(format!(
+        "the input consists of pictures, but no model in {} accepts pictures: set vision = true in the [[model]] of one \
+         that does ({})",
+        config.origin,
+        models.join(", ")
+    )))
+}

@@ -1,0 +1,60 @@
+//! The configuration of a run, and where it comes from.
+
+use std::{fmt, path::PathBuf};
+
+use secrecy::SecretString;
+
+use super::{dashboard::Dashboard, defaults::Defaults, input_limits::InputLimits, webhooks::Webhook};
+use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
+
+/// The whole configuration of a run. Ids are indices into the vectors.
+#[derive(Debug)]
+pub struct Config {
+    pub providers: Vec<Provider>,
+    /// In cascade order, best first.
+    pub models: Vec<Model>,
+    pub keys: Vec<Key>,
+    /// By `KeyId`; `None` for servers that need no key.
+    pub secrets: Vec<Option<SecretString>>,
+    /// By `KeyId`: true if the file names the key's project. Otherwise the key's project contains only this key and has
+    /// the alias as its name. Such a name is unique only within this file, so it must not identify a project in data
+    /// that other runs read, like the daily ledger.
+    pub has_named_project: Vec<bool>,
+    pub policy: Policy,
+    pub defaults: Defaults,
+    pub input_limits: InputLimits,
+    /// The treatment of rows that name a model which is not configured. `None` if it is not set: such a row is refused,
+    /// except in batch formats whose lines must name a model.
+    pub unknown_model: Option<UnknownModelPolicy>,
+    pub dashboard: Dashboard,
+    pub webhooks: Vec<Webhook>,
+    /// Warnings, one sentence each. They don't stop a run.
+    pub warnings: Vec<String>,
+    pub origin: Origin,
+}
+
+/// The source of a configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    File(PathBuf),
+    /// The environment variables that were used.
+    Environment(Vec<String>),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(variables) => write!(f, "the environment ({})", variables.join(", ")),
+        }
+    }
+}
+
+impl Config {
+    /// The models for which a request's cost has no upper bound, and why: no price, or no limit on the answer's length.
+    /// With any of these, a budget can't be guaranteed, so one on the command line must be refused. [`load`](super::load)
+    /// refuses one in the file.
+    pub fn models_with_unbounded_cost(&self) -> Vec<(&str, &'static str)> {
+        self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
+    }
+}
