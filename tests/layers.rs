@@ -152,9 +152,9 @@ fn the_source_scanner_finds_every_way_to_name_a_module() {
 
 /// Where types repeat a provider's own words: the wire formats of the adapters and of the simulator.
 const WIRE_FORMATS: [&str; 7] = [
-    "provider/anthropic.rs",
-    "provider/gemini.rs",
-    "provider/openai.rs",
+    "provider/wire/anthropic.rs",
+    "provider/wire/gemini.rs",
+    "provider/wire/openai.rs",
     "sim/wire/anthropic.rs",
     "sim/wire/gemini.rs",
     "sim/wire/openai.rs",

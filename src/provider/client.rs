@@ -13,15 +13,15 @@ use std::{
 use reqwest::{Body, Method, Request as HttpRequest, Url};
 use serde_json::Value;
 
-use crate::domain::{Api, AttemptResult, ItemSpec, Outcome, OutcomeAction, Request};
+use crate::domain::{Api, AttemptResult, ItemSpec, Outcome, OutcomeAction};
 
 use super::{
-    EncodedRequest, Endpoint, ProviderResponse, TransportFailure, TransportResult, Unsupported, classification,
-    classify, encode,
+    Endpoint, ProviderResponse, TransportFailure, TransportResult, classification, classify,
     pictures::{self, CheckedPictureCache, PictureError},
     rate_limit_headers::{self, Vendor},
     redact::redact,
     tls_errors,
+    wire::{AttemptRequest, EncodedRequest, Unsupported, encode},
     worker_pool::{WorkerPool, WorkerPoolError},
 };
 
@@ -33,19 +33,6 @@ const MAX_PICTURE_THREADS: usize = 8;
 
 /// Maximum number of pages that are requested of a model list.
 const MAX_MODEL_LIST_PAGES: usize = 20;
-
-/// Content of one attempt.
-#[derive(Clone, Copy, Debug)]
-pub struct AttemptRequest<'a> {
-    /// Model id as the provider spells it.
-    pub model: &'a str,
-    pub request: &'a Request,
-    /// Output token limit of the model. It is sent where the request sets no limit, and caps the request's own.
-    pub max_output: Option<u32>,
-    /// Time limit from connecting to the last byte of the answer. Reading pictures happens before that and is not
-    /// included.
-    pub total_timeout: Duration,
-}
 
 /// Whether a provider's model list requires a valid key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -416,7 +403,7 @@ mod tests {
 
     use tokio::task::JoinSet;
 
-    use crate::domain::{Image, Part, Provider};
+    use crate::domain::{Image, Part, Provider, Request};
 
     use super::*;
 

@@ -13,9 +13,10 @@ use serde_json::Value;
 use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
-    AttemptRequest, EncodedPicture,
-    decoded_answer::DecodedAnswer,
-    encode::{EncodedRequest, Unsupported, body_size_hint, effective_max_output, to_json},
+    super::pictures::EncodedPicture,
+    common::{
+        AttemptRequest, DecodedAnswer, EncodedRequest, Unsupported, body_size_hint, effective_max_output, to_json,
+    },
     lenient_int::LenientInt,
 };
 
