@@ -16,11 +16,11 @@ use serde_json::Value;
 use crate::domain::{Api, AttemptResult, ItemSpec, Outcome, OutcomeAction};
 
 use super::{
-    Endpoint, ProviderResponse, TransportFailure, TransportResult, classification, classify,
+    classify::{Vendor, classify, read_response_meta, redact, result_without_answer},
+    endpoint::Endpoint,
     pictures::{self, CheckedPictureCache, PictureError},
-    rate_limit_headers::{self, Vendor},
-    redact::redact,
     tls_errors,
+    transport::{ProviderResponse, TransportFailure, TransportResult},
     wire::{AttemptRequest, EncodedRequest, Unsupported, encode},
     worker_pool::{WorkerPool, WorkerPoolError},
 };
@@ -265,11 +265,8 @@ impl ReceivedResponse {
             secrets: endpoint.secrets(),
         };
         let mut result = classify(endpoint.api(), &TransportResult::Response(response));
-        let response_meta = rate_limit_headers::read_response_meta(
-            Vendor::detect(endpoint.provider()),
-            &self.headers,
-            response.received_at,
-        );
+        let response_meta =
+            read_response_meta(Vendor::detect(endpoint.provider()), &self.headers, response.received_at);
         result.response_meta.limits.extend(response_meta.limits);
         result.response_meta.server_time = response_meta.server_time;
         if self.body.len() >= MAX_RESPONSE_BYTES {
@@ -328,13 +325,7 @@ impl PrepareError {
 
 /// Result of an attempt that failed on this machine: nothing was sent.
 fn local_result(outcome: Outcome, action: OutcomeAction, message: &str, rule: &str) -> AttemptResult {
-    classification::result_without_answer(
-        outcome,
-        action,
-        None,
-        redact(message, &[]),
-        format!("{rule}: nothing was sent"),
-    )
+    result_without_answer(outcome, action, None, redact(message, &[]), format!("{rule}: nothing was sent"))
 }
 
 /// Maps a failed request to a [`TransportFailure`] by whether anything was sent. A connection that timed out while

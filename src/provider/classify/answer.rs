@@ -3,9 +3,8 @@
 use crate::domain::{Answer, AttemptResult, Outcome, OutcomeAction};
 
 use super::{
+    super::{transport::ProviderResponse, wire::DecodedAnswer},
     redact::{redact, replace_secrets},
-    transport::ProviderResponse,
-    wire::DecodedAnswer,
 };
 
 /// Meaning of a finish reason at the three APIs and at compatible servers. Unknown reasons count as normal.

@@ -11,13 +11,15 @@ use serde_json::Value;
 use crate::domain::{Api, AttemptResult, Outcome, OutcomeAction, ProviderLimit, ResponseMeta, RetryAfter, Usage};
 
 use super::{
-    decoded_answer,
+    super::{
+        transport::{ProviderResponse, TransportFailure, TransportResult},
+        wire,
+    },
+    answer::classify_answer,
     error_body::{self, ErrorBody},
     error_rules, quota_errors, rate_limit_headers,
     redact::redact,
     retry_after,
-    transport::{ProviderResponse, TransportFailure, TransportResult},
-    wire,
 };
 
 /// Classifies what came back from one attempt. Never fails: any bytes get a result.
@@ -52,7 +54,7 @@ fn classify_failure(failure: &TransportFailure) -> AttemptResult {
     result_without_answer(outcome, OutcomeAction::Retry, None, redact(&failure.to_string(), &[]), rule.to_owned())
 }
 
-pub(super) fn result_without_answer(
+pub fn result_without_answer(
     outcome: Outcome,
     action: OutcomeAction,
     status: Option<u16>,
@@ -89,7 +91,7 @@ fn trim_body(mut body: &[u8]) -> &[u8] {
 
 fn classify_success(api: Api, response: &ProviderResponse<'_>, body: &[u8]) -> AttemptResult {
     match wire::decode_answer(api, body) {
-        Some(answer) => decoded_answer::classify_answer(answer, response),
+        Some(answer) => classify_answer(answer, response),
         None => classify_unusual(api, response, body),
     }
 }
@@ -112,7 +114,7 @@ fn classify_unusual(api: Api, response: &ProviderResponse<'_>, body: &[u8]) -> A
         return classify_error(api, response, ErrorBody::from_json(&value));
     }
     if let Some(answer) = wire::decode_answer_or_empty(api, &value) {
-        return decoded_answer::classify_answer(answer, response);
+        return classify_answer(answer, response);
     }
     if value.get("status").and_then(Value::as_str) == Some("ok") {
         let rule = "the server sent a health status, not an answer to a prompt".to_owned();

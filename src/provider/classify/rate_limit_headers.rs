@@ -15,7 +15,7 @@ use super::retry_after::{self, ResetTime};
 
 /// The vendor whose header conventions apply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Vendor {
+pub enum Vendor {
     /// Sends no rate-limit headers. Its errors state limits as `quotaValue`.
     Gemini,
     Anthropic,
@@ -34,7 +34,7 @@ const MAX_MINUTE_RESET: Duration = Duration::from_secs(60);
 const MIN_DAILY_RESET: Duration = Duration::from_secs(120);
 
 impl Vendor {
-    pub(super) fn detect(provider: &Provider) -> Self {
+    pub fn detect(provider: &Provider) -> Self {
         let is_named = |name: &str| {
             provider.name.eq_ignore_ascii_case(name) || provider.base_url.to_ascii_lowercase().contains(name)
         };
@@ -49,7 +49,7 @@ impl Vendor {
 }
 
 /// Reads a response's headers. Never fails: values that cannot be read are left out.
-pub(super) fn read_response_meta(vendor: Vendor, headers: &HeaderMap, received_at: WallTime) -> ResponseMeta {
+pub fn read_response_meta(vendor: Vendor, headers: &HeaderMap, received_at: WallTime) -> ResponseMeta {
     let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let now = get("date").and_then(retry_after::parse_http_date).unwrap_or_else(|| received_at.timestamp());
     let limits = match vendor {
