@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::{Api, Provider};
 
-use super::{pictures, wire::Dialect};
+use super::super::{pictures, wire::Dialect};
 
 /// Base URL, headers and credentials for requests. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
