@@ -12,7 +12,6 @@
 
 mod classify;
 mod client;
-mod picture_check;
 mod pictures;
 mod transport;
 mod wire;
