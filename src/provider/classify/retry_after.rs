@@ -32,18 +32,20 @@ pub(super) struct WaitSources<'a> {
 
 impl WaitSources<'_> {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).or_else(|| {
-            self.quoted_headers
-                .iter()
-                .find(|(quoted_name, _)| quoted_name.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.trim())
-        })
+        let sent = self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        sent.or_else(|| find_quoted_header(self.quoted_headers, name))
     }
 
     /// The provider's clock if the response has a `Date`, else the local one.
     fn now(&self) -> Timestamp {
         self.header("date").and_then(parse_http_date).unwrap_or_else(|| self.received_at.timestamp())
     }
+}
+
+/// Finds a header among those that an error body quotes.
+pub(super) fn find_quoted_header<'h>(quoted_headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
+    let found = quoted_headers.iter().find(|(quoted_name, _)| quoted_name.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.trim())
 }
 
 /// Finds the wait that the provider asks for. `None` if it states none, or only implausible or unreadable ones.

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
+use serde::{Deserialize, Deserializer};
+
 use crate::domain::{Api, Request, Usage};
 
 use super::super::pictures::EncodedPicture;
@@ -106,4 +108,18 @@ pub(super) fn body_size_hint(request: &Request, pictures: &[EncodedPicture<'_>])
     let texts: usize = request.texts().map(|text| text.len() + text.len() / 8).sum();
     let pictures: usize = pictures.iter().map(EncodedPicture::encoded_len).sum();
     texts + pictures + 256
+}
+
+/// Deserializes a list. `Some` if the field is present, even if it is `null`.
+pub(super) fn deserialize_present_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    Option::deserialize(deserializer).map(|list: Option<Vec<T>>| Some(list.unwrap_or_default()))
+}
+
+/// Joins texts. Usually there is one, which is moved without a copy.
+pub(super) fn join_texts(mut texts: impl Iterator<Item = String>) -> String {
+    let mut joined = texts.next().unwrap_or_default();
+    texts.for_each(|text| joined.push_str(&text));
+    joined
 }
