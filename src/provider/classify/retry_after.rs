@@ -11,6 +11,8 @@ use reqwest::header::HeaderMap;
 
 use crate::domain::WallTime;
 
+use super::super::wire::whole_number;
+
 /// Longest wait that is believed. A longer one is a mistake: milliseconds read as seconds, or a point in time read as a
 /// delay.
 const MAX_PLAUSIBLE_WAIT: Duration = Duration::from_hours(31 * 24);
@@ -135,7 +137,8 @@ pub(super) fn parse_reset(text: &str, now: Timestamp) -> Option<ResetTime> {
         } else {
             return Duration::try_from_secs_f64(number).ok().map(ResetTime::Relative);
         };
-        return wait_until(Timestamp::from_millisecond(epoch_ms as i64).ok()?, now).map(ResetTime::Absolute);
+        let epoch_ms = i64::try_from(whole_number(epoch_ms)?).ok()?;
+        return wait_until(Timestamp::from_millisecond(epoch_ms).ok()?, now).map(ResetTime::Absolute);
     }
     if let Ok(then) = text.parse::<Timestamp>() {
         return wait_until(then, now).map(ResetTime::Absolute);
@@ -292,6 +295,8 @@ mod tests {
             (&[("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795262460000")], Some(60.0)),
             (&[("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795262460")], Some(60.0)),
             (&[("X-RateLimit-Reset", "45")], Some(45.0)),
+            (&[("X-RateLimit-Reset", "1e300")], None),
+            (&[("X-RateLimit-Reset", "inf")], None),
             (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "12")], Some(12.0)),
             (
                 &[

@@ -18,6 +18,7 @@ use crate::domain::{Api, Image, Request};
 use super::pictures::{self, EncodedPicture};
 
 pub use common::{AttemptRequest, DecodedAnswer, Dialect, EncodedRequest, Unsupported};
+pub use lenient_int::whole_number;
 
 /// Checks that `api` supports the request, so that its routes are candidates for it.
 ///
