@@ -89,7 +89,10 @@ impl Client {
         self.has_received_response.load(Ordering::Relaxed)
     }
 
-    /// Sends one request for one item on one route. The parameters after `item` are those of [`AttemptRequest`].
+    /// Sends one request for one item on one route. `model` and `max_output` are those of [`AttemptRequest`].
+    ///
+    /// `total_timeout` is the time limit from connecting to the last byte of the answer. Reading pictures happens before
+    /// that and is not included.
     pub async fn send_attempt(
         &self,
         endpoint: &Endpoint,
@@ -98,7 +101,7 @@ impl Client {
         max_output: Option<u32>,
         total_timeout: Duration,
     ) -> AttemptResult {
-        let attempt = AttemptRequest { model, request: &item.request, max_output, total_timeout };
+        let attempt = AttemptRequest { model, request: &item.request, max_output };
         let encoded = match self.encode_request(endpoint, item, &attempt).await {
             Ok(encoded) => encoded,
             Err(error) => return error.to_attempt_result(),
@@ -137,9 +140,9 @@ impl Client {
         }
         let (model, item, checked_pictures) =
             (attempt.model.to_owned(), Arc::clone(item), Arc::clone(&self.checked_pictures));
-        let (max_output, total_timeout) = (attempt.max_output, attempt.total_timeout);
+        let max_output = attempt.max_output;
         let encoded = self.picture_worker_pool.run(move || {
-            let attempt = AttemptRequest { model: &model, request: &item.request, max_output, total_timeout };
+            let attempt = AttemptRequest { model: &model, request: &item.request, max_output };
             let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &checked_pictures)?;
             Ok(encode(dialect, &attempt, &pictures)?)
         });

@@ -1,6 +1,6 @@
 //! The parts that the three wire formats share: the attempt to encode, the encoded request, the decoded answer.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Deserializer};
 
@@ -16,9 +16,6 @@ pub struct AttemptRequest<'a> {
     pub request: &'a Request,
     /// Output token limit of the model. It is sent where the request sets no limit, and caps the request's own.
     pub max_output: Option<u32>,
-    /// Time limit from connecting to the last byte of the answer. Reading pictures happens before that and is not
-    /// included.
-    pub total_timeout: Duration,
 }
 
 /// A wire API with its variants.

@@ -124,8 +124,6 @@ pub fn decode_answer_or_empty(api: Api, body: &Value) -> Option<DecodedAnswer> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use crate::domain::{JsonMode, Message, MessageRole, Params, Part, Thinking};
@@ -135,7 +133,7 @@ mod tests {
     const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
 
     fn encode_to_json(dialect: impl Into<Dialect>, request: &Request, max_output: Option<u32>) -> (String, Value) {
-        let attempt = AttemptRequest { model: "m-1", request, max_output, total_timeout: Duration::from_secs(1) };
+        let attempt = AttemptRequest { model: "m-1", request, max_output };
         let picture = EncodedPicture::Data { mime: "image/png", base64: "QUJD".into() };
         let pictures = vec![picture; request.images().count()];
         let encoded_request = encode(dialect, &attempt, &pictures).unwrap();
@@ -340,14 +338,14 @@ mod tests {
     fn a_thinking_budget_must_fit_under_anthropics_limit() {
         let mut request = Request::from_prompt("hi");
         request.params.thinking = Some(Thinking::Budget(5_000));
-        let attempt = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        let attempt = AttemptRequest { model: "m", request: &request, max_output: None };
         assert!(encode(Api::Anthropic, &attempt, &[]).unwrap_err().0.contains("5000"));
     }
 
     #[test]
     fn a_request_larger_than_its_api_accepts_is_rejected() {
         let request = Request::from_prompt("x".repeat(33 << 20));
-        let attempt = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        let attempt = AttemptRequest { model: "m", request: &request, max_output: None };
         let message = encode(Api::Anthropic, &attempt, &[]).unwrap_err().0;
         assert_eq!(
             message,
