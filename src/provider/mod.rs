@@ -1,50 +1,24 @@
 //! The three wire APIs, and the only place that interprets providers' responses.
 //!
-//! Outgoing: `encode` turns a [`Request`](crate::domain::Request), which is independent of any API, into the JSON of
-//! one of them (`gemini`, `openai`, `anthropic`), or says what this API does not support. Just before that, `pictures`
-//! reads the request's pictures and checks them, and `picture_check` decodes each picture once, on the threads of a
-//! `worker_pool`. `endpoint` holds what is the same for every attempt: addresses, headers, the secret.
+//! Outgoing: `client` sends an attempt. `wire` turns its [`Request`](crate::domain::Request), which is independent of
+//! any API, into the JSON of one of them, or says what this API does not support. Just before that, `pictures` reads,
+//! checks and encodes the request's pictures, on the threads of a `worker_pool`.
 //!
-//! Incoming: `client` receives a [`TransportResult`]; `classification` turns it into an
-//! [`AttemptResult`](crate::domain::AttemptResult). Answers are read by `decoded_answer`, errors by `error_body`, and
-//! the ordered table in `error_rules` decides. `retry_after` finds the wait that the provider asks for;
-//! `rate_limit_headers` and `quota_errors` read its limits. `redact` removes credentials from its messages, with
-//! `encoded_secrets` for encoded ones; `tls_errors` describes certificate errors. `explain` shows a classification to a
-//! person.
+//! Incoming: `client` receives a [`TransportResult`], and `classify` turns it into an
+//! [`AttemptResult`](crate::domain::AttemptResult), with `wire` for the answers.
 //!
 //! No other module interprets a provider's status codes. This module keeps no state about items, quotas or retries: an
 //! attempt's result says what came back, and the callers decide what follows.
 
-mod anthropic;
-mod classification;
+mod classify;
 mod client;
-mod decoded_answer;
-mod encode;
-mod encoded_secrets;
-mod endpoint;
-mod error_body;
-mod error_rules;
-mod explain;
-mod gemini;
-mod html;
-mod lenient_int;
-mod openai;
-mod picture_check;
 mod pictures;
-mod quota_errors;
-mod rate_limit_headers;
-mod redact;
-mod retry_after;
-mod tls_errors;
 mod transport;
+mod wire;
 mod worker_pool;
 
-pub use classification::classify;
-pub use client::{AttemptRequest, Client, ClientError, ModelListAccess, describe_transport_error};
-pub use encode::{Dialect, EncodedRequest, Unsupported, check_supported, encode};
-pub use endpoint::{Endpoint, EndpointError};
-pub use explain::explain;
-pub use pictures::{EncodedPicture, PictureError};
-pub use redact::redact;
+pub use classify::{classify, explain, redact};
+pub use client::{Client, ClientError, Endpoint, EndpointError, ModelListAccess, describe_transport_error};
 pub use transport::{ProviderResponse, TransportFailure, TransportResult};
+pub use wire::check_supported;
 pub use worker_pool::{WorkerPool, WorkerPoolError};

@@ -167,7 +167,7 @@ fn the_coordinators_are_implemented_in_few_files() {
 }
 
 /// The modules in whose files no import may lead back to where it came from.
-const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 12] = [
+const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 13] = [
     "alerts",
     "cli",
     "config",
@@ -177,6 +177,7 @@ const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 12] = [
     "headless",
     "input",
     "output",
+    "provider",
     "scheduler",
     "sim",
     "telemetry",
@@ -197,9 +198,9 @@ fn files_do_not_import_one_another_in_circles() {
 
 /// Where types repeat a provider's own words: the wire formats of the adapters and of the simulator.
 const WIRE_FORMATS: [&str; 7] = [
-    "provider/anthropic.rs",
-    "provider/gemini.rs",
-    "provider/openai.rs",
+    "provider/wire/anthropic.rs",
+    "provider/wire/gemini.rs",
+    "provider/wire/openai.rs",
     "sim/wire/anthropic.rs",
     "sim/wire/gemini.rs",
     "sim/wire/openai.rs",

@@ -7,9 +7,11 @@ use serde_json::Value;
 use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
-    AttemptRequest, EncodedPicture,
-    decoded_answer::DecodedAnswer,
-    encode::{EncodedRequest, Unsupported, body_size_hint, effective_max_output, to_json},
+    super::pictures::EncodedPicture,
+    common::{
+        AttemptRequest, DecodedAnswer, EncodedRequest, Unsupported, body_size_hint, effective_max_output, join_texts,
+        to_json,
+    },
     lenient_int::LenientInt,
 };
 
@@ -244,11 +246,8 @@ impl ResponseBody {
             return None;
         }
         let is_text = |block: &ResponseBlock| block.kind.as_deref().is_none_or(|kind| kind == "text");
-        let mut texts = self.content?.into_iter().filter(is_text).filter_map(|block| block.text);
-        let mut text = texts.next().unwrap_or_default();
-        texts.for_each(|next_text| text.push_str(&next_text));
         Some(DecodedAnswer {
-            text,
+            text: join_texts(self.content?.into_iter().filter(is_text).filter_map(|block| block.text)),
             finish_reason: self.stop_reason,
             model_version: self.model,
             usage: self.usage.unwrap_or_default().into(),

@@ -9,11 +9,7 @@ pub(super) fn is_html(body: &str) -> bool {
 /// The text of a page without tags, scripts and styles. White space is not folded. Reads at most `max_bytes` of the
 /// page.
 pub(super) fn extract_visible_text(body: &str, max_bytes: usize) -> String {
-    let mut end = body.len().min(max_bytes);
-    while !body.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mut rest = &body[..end];
+    let mut rest = &body[..body.floor_char_boundary(max_bytes)];
     let mut visible = String::new();
     while let Some(open) = rest.find('<') {
         visible.push_str(&rest[..open]);

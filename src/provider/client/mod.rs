@@ -1,8 +1,14 @@
 //! Sends requests to providers and receives their responses. However an attempt ends, [`Client::send_attempt`] returns
 //! an [`AttemptResult`], never an error.
+//!
+//! `endpoint` holds what is the same for every attempt: addresses, headers, the secret. `model_list` asks for a
+//! provider's models. `transport_errors` describes why a request failed.
+
+mod endpoint;
+mod model_list;
+mod transport_errors;
 
 use std::{
-    error::Error,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,53 +16,29 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Body, Method, Request as HttpRequest, Url};
-use serde_json::Value;
+use reqwest::{Body, Method, Request as HttpRequest};
 
-use crate::domain::{Api, AttemptResult, ItemSpec, Outcome, OutcomeAction, Request};
+use crate::domain::{AttemptResult, ItemSpec, Outcome, OutcomeAction};
 
 use super::{
-    EncodedRequest, Endpoint, ProviderResponse, TransportFailure, TransportResult, Unsupported, classification,
-    classify, encode,
+    classify::{Vendor, classify, read_response_meta, redact, result_without_answer},
     pictures::{self, CheckedPictureCache, PictureError},
-    rate_limit_headers::{self, Vendor},
-    redact::redact,
-    tls_errors,
+    transport::{ProviderResponse, TransportFailure, TransportResult},
+    wire::{AttemptRequest, EncodedRequest, Unsupported, encode},
     worker_pool::{WorkerPool, WorkerPoolError},
 };
+
+use transport_errors::transport_failure;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use model_list::ModelListAccess;
+pub use transport_errors::describe_transport_error;
 
 /// Maximum number of bytes that are read of a response body. A longer body is classified by its beginning.
 const MAX_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Maximum number of threads that read, check and encode pictures.
 const MAX_PICTURE_THREADS: usize = 8;
-
-/// Maximum number of pages that are requested of a model list.
-const MAX_MODEL_LIST_PAGES: usize = 20;
-
-/// Content of one attempt.
-#[derive(Clone, Copy, Debug)]
-pub struct AttemptRequest<'a> {
-    /// Model id as the provider spells it.
-    pub model: &'a str,
-    pub request: &'a Request,
-    /// Output token limit of the model. It is sent where the request sets no limit, and caps the request's own.
-    pub max_output: Option<u32>,
-    /// Time limit from connecting to the last byte of the answer. Reading pictures happens before that and is not
-    /// included.
-    pub total_timeout: Duration,
-}
-
-/// Whether a provider's model list requires a valid key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ModelListAccess {
-    /// The list is served without a key (llama-server does this), so it says nothing about a key.
-    Public,
-    /// A request without a key is rejected, so a list proves that the key is valid.
-    KeyRequired,
-    /// The check proved neither: it failed, was rate limited, or did not finish in time.
-    Unknown,
-}
 
 /// HTTP client for all providers. Cheap to clone; clones share their connections and the threads that read pictures.
 ///
@@ -107,7 +89,10 @@ impl Client {
         self.has_received_response.load(Ordering::Relaxed)
     }
 
-    /// Sends one request for one item on one route. The parameters after `item` are those of [`AttemptRequest`].
+    /// Sends one request for one item on one route. `model` and `max_output` are those of [`AttemptRequest`].
+    ///
+    /// `total_timeout` is the time limit from connecting to the last byte of the answer. Reading pictures happens before
+    /// that and is not included.
     pub async fn send_attempt(
         &self,
         endpoint: &Endpoint,
@@ -116,7 +101,7 @@ impl Client {
         max_output: Option<u32>,
         total_timeout: Duration,
     ) -> AttemptResult {
-        let attempt = AttemptRequest { model, request: &item.request, max_output, total_timeout };
+        let attempt = AttemptRequest { model, request: &item.request, max_output };
         let encoded = match self.encode_request(endpoint, item, &attempt).await {
             Ok(encoded) => encoded,
             Err(error) => return error.to_attempt_result(),
@@ -155,78 +140,13 @@ impl Client {
         }
         let (model, item, checked_pictures) =
             (attempt.model.to_owned(), Arc::clone(item), Arc::clone(&self.checked_pictures));
-        let (max_output, total_timeout) = (attempt.max_output, attempt.total_timeout);
+        let max_output = attempt.max_output;
         let encoded = self.picture_worker_pool.run(move || {
-            let attempt = AttemptRequest { model: &model, request: &item.request, max_output, total_timeout };
+            let attempt = AttemptRequest { model: &model, request: &item.request, max_output };
             let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &checked_pictures)?;
             Ok(encode(dialect, &attempt, &pictures)?)
         });
         encoded.await?
-    }
-
-    /// Ids of the models that this key can see.
-    ///
-    /// A listed model may still not work: Gemini lists models that it answers with 404. A list proves that the key is
-    /// valid only where [the provider requires one](Self::check_model_list_access).
-    pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, AttemptResult> {
-        let to_result = |failure| classify(endpoint.api(), &TransportResult::Failed(failure));
-        // OpenRouter lists its models without a key, but has an endpoint that checks one.
-        if Vendor::detect(endpoint.provider()) == Vendor::OpenRouter {
-            let request = HttpRequest::new(Method::GET, endpoint.url("/key", None));
-            let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
-            let result = received.classify(endpoint);
-            // If the check fails, no list is returned, because callers take a list as proof that the key is valid. A
-            // relay may lack the endpoint (404).
-            if result.outcome.is_key_error() || !matches!(received.status, 200..=299 | 404) {
-                return Err(result);
-            }
-        }
-        let mut models = Vec::new();
-        let mut next_url = Some(first_page_url(endpoint));
-        for _ in 0..MAX_MODEL_LIST_PAGES {
-            let Some(page) = next_url.take() else { break };
-            let request = HttpRequest::new(Method::GET, page);
-            let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
-            let list: Option<Value> =
-                if (200..300).contains(&received.status) { serde_json::from_slice(&received.body).ok() } else { None };
-            let Some((names, next)) = list.as_ref().and_then(|list| parse_model_page(endpoint.api(), list)) else {
-                let result = received.classify(endpoint);
-                if result.action != OutcomeAction::Complete {
-                    return Err(result);
-                }
-                let rule = "the answer is not a list of models";
-                return Err(AttemptResult {
-                    outcome: Outcome::MalformedResponse,
-                    action: OutcomeAction::Retry,
-                    rule: rule.to_owned(),
-                    message: rule.to_owned(),
-                    answer: None,
-                    ..result
-                });
-            };
-            models.extend(names);
-            next_url = next.map(|next| next_page_url(endpoint, &next));
-        }
-        Ok(models)
-    }
-
-    /// Checks whether the provider lists its models without a key, by asking for the list without one.
-    ///
-    /// Only an error about the missing key, or a 401 of any kind, proves that the list requires a key. No answer in
-    /// time, a rate limit or another failure gives [`ModelListAccess::Unknown`].
-    pub async fn check_model_list_access(&self, endpoint: &Endpoint, timeout: Duration) -> ModelListAccess {
-        let Ok(keyless_endpoint) = Endpoint::new(endpoint.provider().clone(), None) else {
-            return ModelListAccess::Unknown;
-        };
-        match self.list_models(&keyless_endpoint, timeout).await {
-            Ok(_) => ModelListAccess::Public,
-            Err(result) => match result.outcome {
-                Outcome::InvalidKey | Outcome::KeyForbidden => ModelListAccess::KeyRequired,
-                // Includes an HTML page with status 401, which is classified as a server error.
-                _ if result.status == Some(401) => ModelListAccess::KeyRequired,
-                _ => ModelListAccess::Unknown,
-            },
-        }
     }
 
     async fn send_http(
@@ -238,7 +158,8 @@ impl Client {
         *request.headers_mut() = endpoint.headers();
         *request.timeout_mut() = Some(total_timeout);
         let client = if endpoint.is_loopback() { &self.local } else { &self.remote };
-        let mut response = client.execute(request).await.map_err(|error| transport_failure(endpoint, &error))?;
+        let mut response =
+            client.execute(request).await.map_err(|error| transport_failure(&endpoint.host(), &error))?;
         self.has_received_response.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
@@ -255,7 +176,7 @@ impl Client {
                 Ok(None) => break,
                 // The status of an error response is enough to classify it, even if its body breaks off.
                 Err(_) if !(200..300).contains(&status) => break,
-                Err(error) => return Err(transport_failure(endpoint, &error)),
+                Err(error) => return Err(transport_failure(&endpoint.host(), &error)),
             }
         }
         Ok(ReceivedResponse { status, headers, body })
@@ -278,11 +199,8 @@ impl ReceivedResponse {
             secrets: endpoint.secrets(),
         };
         let mut result = classify(endpoint.api(), &TransportResult::Response(response));
-        let response_meta = rate_limit_headers::read_response_meta(
-            Vendor::detect(endpoint.provider()),
-            &self.headers,
-            response.received_at,
-        );
+        let response_meta =
+            read_response_meta(Vendor::detect(endpoint.provider()), &self.headers, response.received_at);
         result.response_meta.limits.extend(response_meta.limits);
         result.response_meta.server_time = response_meta.server_time;
         if self.body.len() >= MAX_RESPONSE_BYTES {
@@ -341,69 +259,7 @@ impl PrepareError {
 
 /// Result of an attempt that failed on this machine: nothing was sent.
 fn local_result(outcome: Outcome, action: OutcomeAction, message: &str, rule: &str) -> AttemptResult {
-    classification::result_without_answer(
-        outcome,
-        action,
-        None,
-        redact(message, &[]),
-        format!("{rule}: nothing was sent"),
-    )
-}
-
-/// Maps a failed request to a [`TransportFailure`] by whether anything was sent. A connection that timed out while
-/// being set up sent nothing.
-fn transport_failure(endpoint: &Endpoint, error: &reqwest::Error) -> TransportFailure {
-    let (host, cause) = (endpoint.host(), describe_transport_error(error));
-    if error.is_connect() || error.is_builder() {
-        TransportFailure::Unreachable(format!("can't connect to {host}: {cause}"))
-    } else if error.is_timeout() {
-        TransportFailure::TimedOut(format!("{host} sent no data for too long, or exceeded the deadline: {cause}"))
-    } else {
-        TransportFailure::ConnectionLost(format!("the connection to {host} was lost: {cause}"))
-    }
-}
-
-/// Describes a request's error by its innermost cause. The outer errors only name the layers; no cause contains a URL.
-pub fn describe_transport_error(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    if std::ptr::addr_eq(cause, error) {
-        return "the request failed".to_owned();
-    }
-    tls_errors::find_tls_error(error).map_or_else(|| cause.to_string(), tls_errors::describe)
-}
-
-fn first_page_url(endpoint: &Endpoint) -> Url {
-    match endpoint.api() {
-        Api::Gemini => endpoint.url("/v1beta/models", Some("pageSize=1000")),
-        Api::OpenAi => endpoint.url("/models", None),
-        Api::Anthropic => endpoint.url("/v1/models", Some("limit=1000")),
-    }
-}
-
-fn next_page_url(endpoint: &Endpoint, token: &str) -> Url {
-    let mut url = first_page_url(endpoint);
-    let name = if endpoint.api() == Api::Gemini { "pageToken" } else { "after_id" };
-    url.query_pairs_mut().append_pair(name, token);
-    url
-}
-
-/// Model ids on a page and the next page's token. `None` if the body is not a list of models.
-fn parse_model_page(api: Api, page: &Value) -> Option<(Vec<String>, Option<String>)> {
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    if api == Api::Gemini {
-        let models = page.get("models")?.as_array()?;
-        let name = |model: &Value| text(model, "name").map(|name| name.trim_start_matches("models/").to_owned());
-        let next_token = text(page, "nextPageToken").filter(|token| !token.is_empty());
-        return Some((models.iter().filter_map(name).collect(), next_token));
-    }
-    // Most providers wrap the list in `data`; some (together.ai) don't.
-    let models = page.get("data").unwrap_or(page).as_array()?;
-    let has_more = api == Api::Anthropic && page.get("has_more").and_then(Value::as_bool) == Some(true);
-    let next_token = if has_more { text(page, "last_id") } else { None };
-    Some((models.iter().filter_map(|model| text(model, "id")).collect(), next_token))
+    result_without_answer(outcome, action, None, redact(message, &[]), format!("{rule}: nothing was sent"))
 }
 
 #[cfg(test)]
@@ -416,7 +272,7 @@ mod tests {
 
     use tokio::task::JoinSet;
 
-    use crate::domain::{Image, Part, Provider};
+    use crate::domain::{Api, Image, Part, Provider, Request};
 
     use super::*;
 

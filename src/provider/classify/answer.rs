@@ -1,27 +1,11 @@
-//! A decoded 2xx answer, independent of the API, and its classification: ok, truncated, empty, blocked or broken off.
+//! The classification of a decoded 2xx answer: ok, truncated, empty, blocked or broken off.
 
-use crate::domain::{Answer, AttemptResult, Outcome, OutcomeAction, Usage};
+use crate::domain::{Answer, AttemptResult, Outcome, OutcomeAction};
 
 use super::{
+    super::{transport::ProviderResponse, wire::DecodedAnswer},
     redact::{redact, replace_secrets},
-    transport::ProviderResponse,
 };
-
-/// Content of a well-formed response body, as the API's adapter decoded it.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct DecodedAnswer {
-    pub text: String,
-    /// The provider's finish reason, unchanged.
-    pub finish_reason: Option<String>,
-    pub model_version: Option<String>,
-    pub usage: Usage,
-    /// Set if the prompt was blocked or the model declined: the reason as text.
-    pub block_reason: Option<String>,
-    /// The provider's explanation of the finish reason.
-    pub finish_message: Option<String>,
-    /// An empty answer that stays empty: sending the request again does not help.
-    pub is_permanently_empty: bool,
-}
 
 /// Meaning of a finish reason at the three APIs and at compatible servers. Unknown reasons count as normal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

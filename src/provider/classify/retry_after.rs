@@ -11,6 +11,8 @@ use reqwest::header::HeaderMap;
 
 use crate::domain::WallTime;
 
+use super::super::wire::whole_number;
+
 /// Longest wait that is believed. A longer one is a mistake: milliseconds read as seconds, or a point in time read as a
 /// delay.
 const MAX_PLAUSIBLE_WAIT: Duration = Duration::from_hours(31 * 24);
@@ -32,18 +34,20 @@ pub(super) struct WaitSources<'a> {
 
 impl WaitSources<'_> {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).or_else(|| {
-            self.quoted_headers
-                .iter()
-                .find(|(quoted_name, _)| quoted_name.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.trim())
-        })
+        let sent = self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        sent.or_else(|| find_quoted_header(self.quoted_headers, name))
     }
 
     /// The provider's clock if the response has a `Date`, else the local one.
     fn now(&self) -> Timestamp {
         self.header("date").and_then(parse_http_date).unwrap_or_else(|| self.received_at.timestamp())
     }
+}
+
+/// Finds a header among those that an error body quotes.
+pub(super) fn find_quoted_header<'h>(quoted_headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
+    let found = quoted_headers.iter().find(|(quoted_name, _)| quoted_name.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.trim())
 }
 
 /// Finds the wait that the provider asks for. `None` if it states none, or only implausible or unreadable ones.
@@ -133,7 +137,8 @@ pub(super) fn parse_reset(text: &str, now: Timestamp) -> Option<ResetTime> {
         } else {
             return Duration::try_from_secs_f64(number).ok().map(ResetTime::Relative);
         };
-        return wait_until(Timestamp::from_millisecond(epoch_ms as i64).ok()?, now).map(ResetTime::Absolute);
+        let epoch_ms = i64::try_from(whole_number(epoch_ms)?).ok()?;
+        return wait_until(Timestamp::from_millisecond(epoch_ms).ok()?, now).map(ResetTime::Absolute);
     }
     if let Ok(then) = text.parse::<Timestamp>() {
         return wait_until(then, now).map(ResetTime::Absolute);
@@ -290,6 +295,8 @@ mod tests {
             (&[("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795262460000")], Some(60.0)),
             (&[("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795262460")], Some(60.0)),
             (&[("X-RateLimit-Reset", "45")], Some(45.0)),
+            (&[("X-RateLimit-Reset", "1e300")], None),
+            (&[("X-RateLimit-Reset", "inf")], None),
             (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "12")], Some(12.0)),
             (
                 &[

@@ -4,18 +4,17 @@
 //! `store` is not sent. Since 2026-10-26 new paid projects keep requests unless told `"store": false`, but servers that
 //! don't know the field reject it. Opting out is therefore left to the project's settings.
 
-use serde::{
-    Deserialize, Serialize,
-    de::{Deserializer, IgnoredAny},
-};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
-    AttemptRequest, EncodedPicture,
-    decoded_answer::DecodedAnswer,
-    encode::{EncodedRequest, Unsupported, body_size_hint, effective_max_output, to_json},
+    super::pictures::EncodedPicture,
+    common::{
+        AttemptRequest, DecodedAnswer, EncodedRequest, Unsupported, body_size_hint, deserialize_present_list,
+        effective_max_output, join_texts, to_json,
+    },
     lenient_int::LenientInt,
 };
 
@@ -219,7 +218,7 @@ fn encode_message<'a>(
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ResponseBody {
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "deserialize_present_list")]
     candidates: Option<Vec<Candidate>>,
     prompt_feedback: Option<PromptFeedback>,
     #[serde(default)]
@@ -227,11 +226,6 @@ pub(super) struct ResponseBody {
     model_version: Option<String>,
     response_id: Option<IgnoredAny>,
     error: Option<IgnoredAny>,
-}
-
-/// `Some` if the field is present, even if it is `null`.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Candidate>>, D::Error> {
-    Option::deserialize(deserializer).map(|list: Option<Vec<Candidate>>| Some(list.unwrap_or_default()))
 }
 
 #[derive(Deserialize)]
@@ -338,12 +332,9 @@ impl PromptFeedback {
     }
 }
 
-/// Joins the parts' texts without the thoughts. Usually there is one part, which is moved without a copy.
+/// Joins the parts' texts without the thoughts.
 fn answer_text(parts: Vec<CandidatePart>) -> String {
-    let mut texts = parts.into_iter().filter(|part| part.thought != Some(true)).filter_map(|part| part.text);
-    let mut text = texts.next().unwrap_or_default();
-    texts.for_each(|next_text| text.push_str(&next_text));
-    text
+    join_texts(parts.into_iter().filter(|part| part.thought != Some(true)).filter_map(|part| part.text))
 }
 
 #[cfg(test)]

@@ -6,18 +6,20 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::{Api, AttemptResult, Outcome, OutcomeAction, ProviderLimit, ResponseMeta, RetryAfter, Usage};
 
 use super::{
-    anthropic, decoded_answer,
+    super::{
+        transport::{ProviderResponse, TransportFailure, TransportResult},
+        wire,
+    },
+    answer::classify_answer,
     error_body::{self, ErrorBody},
-    error_rules, gemini, openai, quota_errors, rate_limit_headers,
+    error_rules, quota_errors, rate_limit_headers,
     redact::redact,
     retry_after,
-    transport::{ProviderResponse, TransportFailure, TransportResult},
 };
 
 /// Classifies what came back from one attempt. Never fails: any bytes get a result.
@@ -52,7 +54,7 @@ fn classify_failure(failure: &TransportFailure) -> AttemptResult {
     result_without_answer(outcome, OutcomeAction::Retry, None, redact(&failure.to_string(), &[]), rule.to_owned())
 }
 
-pub(super) fn result_without_answer(
+pub fn result_without_answer(
     outcome: Outcome,
     action: OutcomeAction,
     status: Option<u16>,
@@ -88,19 +90,10 @@ fn trim_body(mut body: &[u8]) -> &[u8] {
 }
 
 fn classify_success(api: Api, response: &ProviderResponse<'_>, body: &[u8]) -> AttemptResult {
-    let answer = match api {
-        Api::Gemini => parse::<gemini::ResponseBody>(body).and_then(gemini::ResponseBody::into_answer),
-        Api::OpenAi => parse::<openai::ResponseBody>(body).and_then(openai::ResponseBody::into_answer),
-        Api::Anthropic => parse::<anthropic::ResponseBody>(body).and_then(anthropic::ResponseBody::into_answer),
-    };
-    match answer {
-        Some(answer) => decoded_answer::classify_answer(answer, response),
+    match wire::decode_answer(api, body) {
+        Some(answer) => classify_answer(answer, response),
         None => classify_unusual(api, response, body),
     }
-}
-
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
-    serde_json::from_slice(body).ok()
 }
 
 /// Classifies a 2xx body that is not an ordinary answer: it may be wrapped, contain an error, be empty, or be something
@@ -120,19 +113,8 @@ fn classify_unusual(api: Api, response: &ProviderResponse<'_>, body: &[u8]) -> A
     if error_body::is_error_in_success(&value) {
         return classify_error(api, response, ErrorBody::from_json(&value));
     }
-    let answer = match api {
-        Api::Gemini => {
-            gemini::ResponseBody::deserialize(&value).ok().and_then(gemini::ResponseBody::into_answer_or_empty)
-        }
-        Api::OpenAi => {
-            openai::ResponseBody::deserialize(&value).ok().and_then(openai::ResponseBody::into_answer_or_empty)
-        }
-        Api::Anthropic => {
-            anthropic::ResponseBody::deserialize(&value).ok().and_then(anthropic::ResponseBody::into_answer)
-        }
-    };
-    if let Some(answer) = answer {
-        return decoded_answer::classify_answer(answer, response);
+    if let Some(answer) = wire::decode_answer_or_empty(api, &value) {
+        return classify_answer(answer, response);
     }
     if value.get("status").and_then(Value::as_str) == Some("ok") {
         let rule = "the server sent a health status, not an answer to a prompt".to_owned();
@@ -235,10 +217,7 @@ fn classify_error(api: Api, response: &ProviderResponse<'_>, error: ErrorBody) -
 /// Limits that the error body names, and those in headers that it quotes (OpenRouter's upstreams).
 fn read_provider_limits(response: &ProviderResponse<'_>, error: &ErrorBody) -> Vec<ProviderLimit> {
     let mut limits = quota_errors::provider_limits(error);
-    let quoted_header = |name: &str| {
-        let found = error.quoted_headers.iter().find(|(quoted, _)| quoted.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.trim())
-    };
+    let quoted_header = |name: &str| retry_after::find_quoted_header(&error.quoted_headers, name);
     limits.extend(rate_limit_headers::read_without_dimension(&quoted_header, response.received_at.timestamp()));
     limits
 }

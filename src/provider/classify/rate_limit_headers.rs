@@ -11,11 +11,14 @@ use reqwest::header::HeaderMap;
 
 use crate::domain::{Api, LimitDimension, Provider, ProviderLimit, ResponseMeta, WallTime};
 
-use super::retry_after::{self, ResetTime};
+use super::{
+    super::wire::whole_number,
+    retry_after::{self, ResetTime},
+};
 
 /// The vendor whose header conventions apply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Vendor {
+pub enum Vendor {
     /// Sends no rate-limit headers. Its errors state limits as `quotaValue`.
     Gemini,
     Anthropic,
@@ -34,7 +37,7 @@ const MAX_MINUTE_RESET: Duration = Duration::from_secs(60);
 const MIN_DAILY_RESET: Duration = Duration::from_secs(120);
 
 impl Vendor {
-    pub(super) fn detect(provider: &Provider) -> Self {
+    pub fn detect(provider: &Provider) -> Self {
         let is_named = |name: &str| {
             provider.name.eq_ignore_ascii_case(name) || provider.base_url.to_ascii_lowercase().contains(name)
         };
@@ -49,7 +52,7 @@ impl Vendor {
 }
 
 /// Reads a response's headers. Never fails: values that cannot be read are left out.
-pub(super) fn read_response_meta(vendor: Vendor, headers: &HeaderMap, received_at: WallTime) -> ResponseMeta {
+pub fn read_response_meta(vendor: Vendor, headers: &HeaderMap, received_at: WallTime) -> ResponseMeta {
     let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let now = get("date").and_then(retry_after::parse_http_date).unwrap_or_else(|| received_at.timestamp());
     let limits = match vendor {
@@ -70,11 +73,11 @@ struct HeaderTriple {
 
 impl HeaderTriple {
     fn read<'a>(get: &impl Fn(&str) -> Option<&'a str>, names: [&str; 3], now: Timestamp) -> Option<Self> {
-        let number = |name: &str| get(name).and_then(|text| text.parse::<f64>().ok()).filter(|number| *number >= 0.0);
+        let number = |name: &str| get(name).and_then(|text| whole_number(text.parse().ok()?));
         let [limit, remaining, reset] = names;
-        let limit = number(limit).map(|number| number as u64).filter(|limit| *limit > 0);
+        let limit = number(limit).filter(|limit| *limit > 0);
         // Some providers state fractions. Less than one remaining counts as zero.
-        let remaining = number(remaining).map(|number| number as u64);
+        let remaining = number(remaining);
         let reset = get(reset).and_then(|text| retry_after::parse_reset(text, now)).map(|reset| match reset {
             ResetTime::Relative(wait) | ResetTime::Absolute(wait) => wait,
         });
@@ -263,6 +266,9 @@ mod tests {
             ("x-ratelimit-limit-requests", "0"),
             ("x-ratelimit-reset-requests", "1s"),
             ("x-ratelimit-limit-requests", "NaN"),
+            ("x-ratelimit-limit-requests", "inf"),
+            ("x-ratelimit-limit-requests", "1e300"),
+            ("x-ratelimit-remaining-requests", "1e300"),
         ] {
             assert_eq!(read(Vendor::OpenAi, &[(name, value)]), [], "{name}: {value}");
         }

@@ -1,6 +1,4 @@
-//! The pictures of a request. They are read when the attempt is made. Their format is detected by their bytes, they are
-//! decoded to check that they are complete, and they are checked against the API's limits. A picture that cannot be
-//! sent is reported before anything is sent.
+//! Reads, checks and encodes the pictures of a request.
 
 use std::{
     borrow::Cow,
@@ -12,12 +10,15 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use image::ImageFormat;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::{Api, Image, Request};
 
-use super::picture_check::check_decodable;
+use super::{
+    decode_check::check_decodable,
+    format::PictureFormat,
+    limits::{MIB, max_side_pixels},
+};
 
 /// A picture that is ready to be put into a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +29,7 @@ pub enum EncodedPicture<'a> {
 
 impl EncodedPicture<'_> {
     /// Estimated size in a request, in bytes.
-    pub(super) fn encoded_len(&self) -> usize {
+    pub fn encoded_len(&self) -> usize {
         match self {
             Self::Data { mime, base64 } => mime.len() + base64.len() + 64,
             Self::Url(url) => url.len() + 64,
@@ -61,170 +62,10 @@ fn unreadable_error(message: impl Into<String>) -> PictureError {
     PictureError::Unreadable(message.into())
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum PictureFormat {
-    Png,
-    Jpeg,
-    Gif,
-    Webp,
-    Heic,
-    Heif,
-    Avif,
-    Bmp,
-    Tiff,
-}
-
-const MIB: u64 = 1024 * 1024;
-
-/// Maximum size of a picture file in bytes.
-///
-/// Anthropic limits the base64 text, which is a third longer than the file: 10 MB on its own API (5 MB until mid 2026),
-/// 5 MB on Amazon Bedrock and Google Cloud (platform.claude.com/docs/en/build-with-claude/vision). A relay at another
-/// host may forward to any of these. The larger limit is used there, because an item whose picture is rejected as too
-/// large goes to the next model.
-///
-/// Gemini and OpenAI limit only the whole request (100 MB, see [`max_request_bytes`], and 512 MB). 20 MiB a picture is
-/// this program's own limit there.
-pub(super) fn max_file_bytes(api: Api, host: &str) -> u64 {
-    let is_cloud = || [".amazonaws.com", ".api.aws", ".googleapis.com"].iter().any(|domain| host.ends_with(domain));
-    match api {
-        Api::Gemini | Api::OpenAi => 20 * MIB,
-        Api::Anthropic if is_cloud() => file_bytes_for_base64(5 * MIB),
-        Api::Anthropic => file_bytes_for_base64(10 * MIB),
-    }
-}
-
-/// Size of the file whose base64 text has `base64_bytes` bytes.
-const fn file_bytes_for_base64(base64_bytes: u64) -> u64 {
-    base64_bytes / 4 * 3
-}
-
-/// Maximum width and height in pixels: 8000 at Anthropic, or 2000 if a request has more than 20 pictures.
-const fn max_side_pixels(api: Api, picture_count: usize) -> Option<usize> {
-    match api {
-        Api::Gemini | Api::OpenAi => None,
-        Api::Anthropic if picture_count > 20 => Some(2_000),
-        Api::Anthropic => Some(8_000),
-    }
-}
-
-/// Maximum size of a request in bytes, with its pictures as base64: 32 MB at Anthropic, 100 MB at Gemini (20 MB until
-/// January 2026). OpenAI's limit changes too often to be checked here.
-pub(super) const fn max_request_bytes(api: Api) -> Option<u64> {
-    match api {
-        Api::Gemini => Some(100 * MIB),
-        Api::OpenAi => None,
-        Api::Anthropic => Some(32 * MIB),
-    }
-}
-
-impl PictureFormat {
-    /// Detects the format by the first bytes, because file extensions can be wrong.
-    fn detect(bytes: &[u8]) -> Option<Self> {
-        let brand = || Some((bytes.get(4..8)?, bytes.get(8..12)?));
-        Some(match bytes {
-            [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => Self::Png,
-            [0xff, 0xd8, 0xff, ..] => Self::Jpeg,
-            [b'G', b'I', b'F', b'8', ..] => Self::Gif,
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Self::Webp,
-            [b'B', b'M', ..] => Self::Bmp,
-            [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Self::Tiff,
-            _ => match brand()? {
-                (b"ftyp", b"heic" | b"heix" | b"hevc" | b"hevx") => Self::Heic,
-                (b"ftyp", b"heif" | b"mif1" | b"msf1" | b"heim" | b"heis") => Self::Heif,
-                (b"ftyp", b"avif" | b"avis") => Self::Avif,
-                _ => return None,
-            },
-        })
-    }
-
-    /// Detects the format by the first bytes of a file. `None` if the file cannot be read or the format is unknown.
-    pub(super) fn detect_file(path: &Path) -> Option<Self> {
-        // Checked before the file is opened, because opening a pipe would block.
-        if !path.is_file() {
-            return None;
-        }
-        let mut head = Vec::with_capacity(16);
-        File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).ok()?;
-        Self::detect(&head)
-    }
-
-    /// Guesses the format by the file name, which is good enough to choose a route.
-    ///
-    /// [`Self::detect_file`] is more reliable if the file exists.
-    pub(super) fn guess_by_extension(path: &Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-        Some(match extension.as_str() {
-            "png" => Self::Png,
-            "jpg" | "jpeg" => Self::Jpeg,
-            "gif" => Self::Gif,
-            "webp" => Self::Webp,
-            "heic" => Self::Heic,
-            "heif" => Self::Heif,
-            "avif" => Self::Avif,
-            "bmp" => Self::Bmp,
-            "tif" | "tiff" => Self::Tiff,
-            _ => return None,
-        })
-    }
-
-    /// Whether `api` accepts this format. Gemini rejects GIF and BMP with 400 (gemini-cli#14838). No API accepts BMP,
-    /// TIFF or AVIF.
-    pub(super) const fn is_supported_by(self, api: Api) -> bool {
-        match self {
-            Self::Png | Self::Jpeg | Self::Webp => true,
-            Self::Gif => !matches!(api, Api::Gemini),
-            Self::Heic | Self::Heif => matches!(api, Api::Gemini),
-            Self::Avif | Self::Bmp | Self::Tiff => false,
-        }
-    }
-
-    /// The decoder for this format, if there is one.
-    const fn decoder(self) -> Option<ImageFormat> {
-        match self {
-            Self::Png => Some(ImageFormat::Png),
-            Self::Jpeg => Some(ImageFormat::Jpeg),
-            Self::Gif => Some(ImageFormat::Gif),
-            Self::Webp => Some(ImageFormat::WebP),
-            Self::Bmp => Some(ImageFormat::Bmp),
-            Self::Tiff => Some(ImageFormat::Tiff),
-            Self::Heic | Self::Heif | Self::Avif => None,
-        }
-    }
-
-    const fn mime(self) -> &'static str {
-        match self {
-            Self::Png => "image/png",
-            Self::Jpeg => "image/jpeg",
-            Self::Gif => "image/gif",
-            Self::Webp => "image/webp",
-            Self::Heic => "image/heic",
-            Self::Heif => "image/heif",
-            Self::Avif => "image/avif",
-            Self::Bmp => "image/bmp",
-            Self::Tiff => "image/tiff",
-        }
-    }
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Png => "PNG",
-            Self::Jpeg => "JPEG",
-            Self::Gif => "GIF",
-            Self::Webp => "WebP",
-            Self::Heic => "HEIC",
-            Self::Heif => "HEIF",
-            Self::Avif => "AVIF",
-            Self::Bmp => "BMP",
-            Self::Tiff => "TIFF",
-        }
-    }
-}
-
 /// Hashes of pictures that were decoded without an error, so that a retry does not decode them again. The pictures
 /// themselves are not kept.
 #[derive(Default, Debug)]
-pub(super) struct CheckedPictureCache(Mutex<VecDeque<u128>>);
+pub struct CheckedPictureCache(Mutex<VecDeque<u128>>);
 
 impl CheckedPictureCache {
     /// Meant to be more than the pictures that wait for a retry at the same time. The oldest hashes are dropped.
@@ -257,7 +98,7 @@ impl CheckedPictureCache {
 /// # Errors
 ///
 /// If a picture cannot be read, is damaged, or is not supported by this API.
-pub(super) fn load<'r>(
+pub fn load<'r>(
     api: Api,
     max_bytes: u64,
     request: &'r Request,
@@ -406,7 +247,9 @@ fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureF
 mod tests {
     use std::io::Write;
 
-    use super::*;
+    use image::ImageFormat;
+
+    use super::{super::limits::max_file_bytes, *};
 
     const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
 
@@ -496,34 +339,6 @@ mod tests {
         let message = "is 8.00 MiB, but anthropic accepts at most 7.5 MiB (10 MiB as base64, which is what it counts)";
         assert!(error_text(from_file(Api::Anthropic, &large)).contains(message));
         assert!(from_file(Api::Gemini, &large).is_ok());
-    }
-
-    #[test]
-    fn anthropics_size_limit_applies_to_the_base64_text() {
-        // The recorded message: "… image exceeds 5 MB maximum: 8259148 bytes > 5242880 bytes".
-        let recorded = include_str!("../../tests/wire/examples/anthropic_400_image_5mb.json");
-        let (_, numbers) = recorded.split_once("maximum: ").unwrap();
-        let numbers: Vec<u64> = numbers.split(' ').filter_map(|word| word.parse().ok()).take(2).collect();
-        let &[refused_base64_bytes, max_base64_bytes] = numbers.as_slice() else {
-            panic!("two numbers, not {numbers:?}")
-        };
-        // Base64 has a multiple of four characters.
-        assert_eq!(refused_base64_bytes % 4, 0);
-        let base64_bytes = |bytes: u64| base64::encoded_len(bytes as usize, true).unwrap() as u64;
-        for (host, max_base64_bytes) in [
-            ("bedrock-mantle.us-east-1.api.aws", max_base64_bytes),
-            ("bedrock-runtime.us-east-1.amazonaws.com", max_base64_bytes),
-            ("us-east5-aiplatform.googleapis.com", max_base64_bytes),
-            // As reported in kolega-ai/kolega-code#354 (2026-07-28): 13,474,984 characters were over it.
-            ("api.anthropic.com", 10_485_760),
-            ("relay.example", 10_485_760),
-        ] {
-            let largest = max_file_bytes(Api::Anthropic, host);
-            assert!(
-                base64_bytes(largest) <= max_base64_bytes && base64_bytes(largest + 1) > max_base64_bytes,
-                "{host}: {largest}"
-            );
-        }
     }
 
     #[test]

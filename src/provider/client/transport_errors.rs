@@ -1,16 +1,43 @@
-//! TLS errors as messages that say what to do next.
+//! Describes why an HTTP request failed. Messages about TLS say what to do next.
 
 use std::error::Error;
 
 use rustls::CertificateError;
 
+use super::super::transport::TransportFailure;
+
+/// Maps a failed request to a [`TransportFailure`] by whether anything was sent. A connection that timed out while
+/// being set up sent nothing.
+pub(super) fn transport_failure(host: &str, error: &reqwest::Error) -> TransportFailure {
+    let cause = describe_transport_error(error);
+    if error.is_connect() || error.is_builder() {
+        TransportFailure::Unreachable(format!("can't connect to {host}: {cause}"))
+    } else if error.is_timeout() {
+        TransportFailure::TimedOut(format!("{host} sent no data for too long, or exceeded the deadline: {cause}"))
+    } else {
+        TransportFailure::ConnectionLost(format!("the connection to {host} was lost: {cause}"))
+    }
+}
+
+/// Describes a request's error by its innermost cause. The outer errors only name the layers; no cause contains a URL.
+pub fn describe_transport_error(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if std::ptr::addr_eq(cause, error) {
+        return "the request failed".to_owned();
+    }
+    find_tls_error(error).map_or_else(|| cause.to_string(), describe_tls_error)
+}
+
 /// Finds the TLS error inside another error. I/O layers wrap it in errors of their own.
-pub(super) fn find_tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+fn find_tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let wrapped = || find_tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?);
     error.downcast_ref().or_else(wrapped).or_else(|| find_tls_error(error.source()?))
 }
 
-pub(super) fn describe(error: &rustls::Error) -> String {
+fn describe_tls_error(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(certificate_error) => describe_certificate_error(certificate_error),
         other => format!("TLS failed: {other}"),
@@ -54,11 +81,11 @@ mod tests {
             (CertificateError::Revoked, "revoked", "operator"),
             (CertificateError::BadSignature, "not trusted: ", "operator"),
         ] {
-            let message = describe(&rustls::Error::InvalidCertificate(why));
+            let message = describe_tls_error(&rustls::Error::InvalidCertificate(why));
             assert!(message.starts_with("TLS: the server's certificate"), "{message}");
             assert!(message.contains(what) && message.contains(next), "{message}");
         }
-        assert!(describe(&rustls::Error::DecryptError).starts_with("TLS failed: "));
+        assert!(describe_tls_error(&rustls::Error::DecryptError).starts_with("TLS failed: "));
     }
 
     #[test]

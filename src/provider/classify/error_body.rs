@@ -182,7 +182,7 @@ impl ErrorBody {
             self.is_google = true;
         }
         if let Some(code) = fields.get("status_code").filter(|_| fields.contains_key("status_msg")) {
-            self.add_minimax_code(code.as_i64().or_else(|| code.as_str()?.parse().ok()));
+            self.add_minimax_code(parse_code(code));
         }
         for name in ["message", "msg", "status_msg", "error_description"] {
             if let Some(Value::String(text)) = fields.get(name) {
@@ -311,11 +311,7 @@ impl ErrorBody {
         if !self.message.is_empty() {
             self.message.push_str(": ");
         }
-        let mut end = text.len().min(remaining_bytes);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.message.push_str(&text[..end]);
+        self.message.push_str(&text[..text.floor_char_boundary(remaining_bytes)]);
         // MiniMax's endpoints for other APIs put its code at the end of the message: "… (1008)".
         if let Some(code) = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map(|(_, code)| code)
             && code.len() == 4

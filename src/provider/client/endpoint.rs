@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::{Api, Provider};
 
-use super::{Dialect, pictures};
+use super::super::{pictures, wire::Dialect};
 
 /// Base URL, headers and credentials for requests. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ impl Endpoint {
         self.inner.provider.api
     }
 
-    pub fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         self.inner.dialect
     }
 

@@ -74,7 +74,7 @@ const CREDENTIAL_NAMES: [&str; 13] = [
 /// Redacts a provider's message. `secrets` and texts that look like credentials become `[redacted]`, control and
 /// bidirectional-override characters are dropped, white space is folded, and at most 500 characters remain.
 pub fn redact(text: &str, secrets: &[SecretString]) -> String {
-    let text = normalize(&text[..floor_char_boundary(text, MAX_REDACT_BYTES)]);
+    let text = normalize(&text[..text.floor_char_boundary(MAX_REDACT_BYTES)]);
     clip(hide_credentials(&replace_secrets(text, secrets)), MAX_MESSAGE_CHARS)
 }
 
@@ -115,14 +115,6 @@ fn is_unprintable(c: char) -> bool {
         || matches!(c,
             '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-fn floor_char_boundary(text: &str, at: usize) -> usize {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
 }
 
 fn clip(text: String, max_chars: usize) -> String {

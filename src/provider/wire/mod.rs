@@ -1,59 +1,24 @@
-//! Encodes a request for one of the wire APIs, or says why this API cannot express it.
+//! The wire formats of the three APIs. Encodes a request for one of them, or says why this API cannot express it, and
+//! decodes an answer.
+//!
+//! Each API has a file with its types and how they are filled and read. `common` holds what these files share, and
+//! `lenient_int` reads numbers as providers write them.
 
-use std::{borrow::Cow, fmt};
+mod anthropic;
+mod common;
+mod gemini;
+mod lenient_int;
+mod openai;
+
+use serde::Deserialize as _;
+use serde_json::Value;
 
 use crate::domain::{Api, Image, Request};
 
-use super::{AttemptRequest, EncodedPicture, anthropic, gemini, openai, pictures};
+use super::pictures::{self, EncodedPicture};
 
-/// A wire API with its variants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Dialect {
-    Gemini,
-    /// OpenAI itself, which expects `max_completion_tokens`: its reasoning models reject `max_tokens`.
-    OpenAi,
-    /// Compatible servers, most of which only know `max_tokens`.
-    OpenAiCompatible,
-    Anthropic,
-}
-
-impl Dialect {
-    pub const fn api(self) -> Api {
-        match self {
-            Self::Gemini => Api::Gemini,
-            Self::OpenAi | Self::OpenAiCompatible => Api::OpenAi,
-            Self::Anthropic => Api::Anthropic,
-        }
-    }
-}
-
-impl From<Api> for Dialect {
-    fn from(api: Api) -> Self {
-        match api {
-            Api::Gemini => Self::Gemini,
-            Api::OpenAi => Self::OpenAi,
-            Api::Anthropic => Self::Anthropic,
-        }
-    }
-}
-
-/// A request ready to be sent: the path below the provider's base URL, and the JSON body.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EncodedRequest {
-    pub path: Cow<'static, str>,
-    pub body: Vec<u8>,
-}
-
-/// The reason why an API cannot express a request, as a sentence.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unsupported(pub String);
-
-impl Unsupported {
-    pub(super) fn new(message: impl fmt::Display) -> Self {
-        Self(message.to_string())
-    }
-}
+pub use common::{AttemptRequest, DecodedAnswer, Dialect, EncodedRequest, Unsupported};
+pub use lenient_int::whole_number;
 
 /// Checks that `api` supports the request, so that its routes are candidates for it.
 ///
@@ -132,35 +97,34 @@ pub fn encode(
     Ok(encoded)
 }
 
-/// The output token limit to send: the smaller of the request's limit and the model's, or the one that is set.
-pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> {
-    match (attempt.request.params.max_output_tokens, attempt.max_output) {
-        (Some(requested), Some(model_limit)) => Some(requested.min(model_limit)),
-        (requested, model_limit) => requested.or(model_limit),
+/// Decodes the body of a 2xx response. `None` if it is not an ordinary answer of this API.
+pub fn decode_answer(api: Api, body: &[u8]) -> Option<DecodedAnswer> {
+    match api {
+        Api::Gemini => serde_json::from_slice(body).ok().and_then(gemini::ResponseBody::into_answer),
+        Api::OpenAi => serde_json::from_slice(body).ok().and_then(openai::ResponseBody::into_answer),
+        Api::Anthropic => serde_json::from_slice(body).ok().and_then(anthropic::ResponseBody::into_answer),
     }
 }
 
-/// Serializes a body to JSON. `size_hint` is the expected number of bytes.
-pub(super) fn to_json(body: &impl serde::Serialize, size_hint: usize) -> Result<Vec<u8>, Unsupported> {
-    let mut bytes = Vec::with_capacity(size_hint);
-    serde_json::to_writer(&mut bytes, body)
-        .map_err(|error| Unsupported::new(format_args!("the request can't be written as JSON: {error}")))?;
-    Ok(bytes)
-}
-
-/// Estimated size of the encoded body in bytes: texts (with an eighth more for escapes), pictures, and the JSON around
-/// them.
-pub(super) fn body_size_hint(request: &Request, pictures: &[EncodedPicture<'_>]) -> usize {
-    let texts: usize = request.texts().map(|text| text.len() + text.len() / 8).sum();
-    let pictures: usize = pictures.iter().map(EncodedPicture::encoded_len).sum();
-    texts + pictures + 256
+/// Decodes the body of a 2xx response that is known to be no error. At Gemini and OpenAI, a body without candidates or
+/// choices counts as an empty answer.
+pub fn decode_answer_or_empty(api: Api, body: &Value) -> Option<DecodedAnswer> {
+    match api {
+        Api::Gemini => {
+            gemini::ResponseBody::deserialize(body).ok().and_then(gemini::ResponseBody::into_answer_or_empty)
+        }
+        Api::OpenAi => {
+            openai::ResponseBody::deserialize(body).ok().and_then(openai::ResponseBody::into_answer_or_empty)
+        }
+        Api::Anthropic => {
+            anthropic::ResponseBody::deserialize(body).ok().and_then(anthropic::ResponseBody::into_answer)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use crate::domain::{JsonMode, Message, MessageRole, Params, Part, Thinking};
 
@@ -169,7 +133,7 @@ mod tests {
     const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
 
     fn encode_to_json(dialect: impl Into<Dialect>, request: &Request, max_output: Option<u32>) -> (String, Value) {
-        let attempt = AttemptRequest { model: "m-1", request, max_output, total_timeout: Duration::from_secs(1) };
+        let attempt = AttemptRequest { model: "m-1", request, max_output };
         let picture = EncodedPicture::Data { mime: "image/png", base64: "QUJD".into() };
         let pictures = vec![picture; request.images().count()];
         let encoded_request = encode(dialect, &attempt, &pictures).unwrap();
@@ -374,14 +338,14 @@ mod tests {
     fn a_thinking_budget_must_fit_under_anthropics_limit() {
         let mut request = Request::from_prompt("hi");
         request.params.thinking = Some(Thinking::Budget(5_000));
-        let attempt = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        let attempt = AttemptRequest { model: "m", request: &request, max_output: None };
         assert!(encode(Api::Anthropic, &attempt, &[]).unwrap_err().0.contains("5000"));
     }
 
     #[test]
     fn a_request_larger_than_its_api_accepts_is_rejected() {
         let request = Request::from_prompt("x".repeat(33 << 20));
-        let attempt = AttemptRequest { model: "m", request: &request, max_output: None, total_timeout: Duration::ZERO };
+        let attempt = AttemptRequest { model: "m", request: &request, max_output: None };
         let message = encode(Api::Anthropic, &attempt, &[]).unwrap_err().0;
         assert_eq!(
             message,

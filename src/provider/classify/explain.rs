@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::{Api, AttemptResult, Outcome, Policy};
 
-use super::{ProviderResponse, TransportFailure, TransportResult, classify};
+use super::{
+    super::transport::{ProviderResponse, TransportFailure, TransportResult},
+    response::classify,
+};
 
 /// Fields of an example that are read.
 const KNOWN_FIELDS: [&str; 5] = ["status", "headers", "body", "transport", "error"];

@@ -11,6 +11,12 @@ use serde::{
 /// cannot overflow.
 const MAX_VALUE: u64 = 1 << 30;
 
+/// The whole part of a number. `None` if it is negative, not a number, or too large for 64 bits.
+pub fn whole_number(number: f64) -> Option<u64> {
+    const TOO_LARGE: f64 = 18_446_744_073_709_551_616.0;
+    (0.0..TOO_LARGE).contains(&number).then_some(number as u64)
+}
+
 /// A token count whose parsing never fails, so that it can't make an answer unreadable. A value that is not a number,
 /// or is negative, counts as absent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -50,7 +56,8 @@ impl<'de> Visitor<'de> for LenientIntVisitor {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<LenientInt, E> {
-        Ok(LenientInt((number.is_finite() && number >= 0.0).then_some((number as u64).min(MAX_VALUE))))
+        let count = || whole_number(number).map_or(MAX_VALUE, |number| number.min(MAX_VALUE));
+        Ok(LenientInt((number.is_finite() && number >= 0.0).then(count)))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<LenientInt, E> {
@@ -79,6 +86,18 @@ impl<'de> Visitor<'de> for LenientIntVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_number_fits_in_64_bits() {
+        let largest = 18_446_744_073_709_549_568;
+        for (number, want) in [(0.0, 0), (-0.0, 0), (7.9, 7), (9e15, 9_000_000_000_000_000), (largest as f64, largest)]
+        {
+            assert_eq!(whole_number(number), Some(want), "{number}");
+        }
+        for number in [-1.0, -0.1, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 18_446_744_073_709_551_616.0, 1e300] {
+            assert_eq!(whole_number(number), None, "{number}");
+        }
+    }
 
     #[test]
     fn values_that_are_not_numbers_count_as_absent() {

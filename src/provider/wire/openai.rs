@@ -11,9 +11,11 @@ use serde_json::Value;
 use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
-    AttemptRequest, Dialect, EncodedPicture,
-    decoded_answer::DecodedAnswer,
-    encode::{EncodedRequest, Unsupported, body_size_hint, effective_max_output, to_json},
+    super::pictures::EncodedPicture,
+    common::{
+        AttemptRequest, DecodedAnswer, Dialect, EncodedRequest, Unsupported, body_size_hint, deserialize_present_list,
+        effective_max_output, to_json,
+    },
     lenient_int::LenientInt,
 };
 
@@ -179,18 +181,13 @@ fn encode_message<'a>(
 /// Body of a 2xx response to chat completions.
 #[derive(Deserialize)]
 pub(super) struct ResponseBody {
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "deserialize_present_list")]
     choices: Option<Vec<Choice>>,
     model: Option<String>,
     #[serde(default)]
     usage: Option<TokenUsage>,
     error: Option<IgnoredAny>,
     base_resp: Option<BaseResp>,
-}
-
-/// `Some` if the field is present, even if it is `null`.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Choice>>, D::Error> {
-    Option::deserialize(deserializer).map(|list: Option<Vec<Choice>>| Some(list.unwrap_or_default()))
 }
 
 /// MiniMax's own status; 0 is success.

@@ -1,0 +1,24 @@
+//! Classifies what came back from an attempt: the only place that interprets providers' responses.
+//!
+//! `response` turns a response or a transport failure into an [`AttemptResult`](crate::domain::AttemptResult). `answer`
+//! classifies decoded answers. `error_body` reads errors, with `html` for pages, and the ordered table in `error_rules`
+//! decides. `retry_after` finds the wait that the provider asks for; `rate_limit_headers` and `quota_errors` read its
+//! limits. `redact` removes credentials from its messages, with `encoded_secrets` for encoded ones. `explain` shows a
+//! classification to a person.
+
+mod answer;
+mod encoded_secrets;
+mod error_body;
+mod error_rules;
+mod explain;
+mod html;
+mod quota_errors;
+mod rate_limit_headers;
+mod redact;
+mod response;
+mod retry_after;
+
+pub use explain::explain;
+pub use rate_limit_headers::{Vendor, read_response_meta};
+pub use redact::redact;
+pub use response::{classify, result_without_answer};
