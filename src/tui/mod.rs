@@ -34,6 +34,7 @@ pub mod picture;
 mod render_ctx;
 pub mod screen;
 pub mod state;
+mod style_role;
 pub mod terminal;
 mod text;
 pub mod theme;
