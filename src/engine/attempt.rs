@@ -1,48 +1,106 @@
-//! One attempt as a task of its own: it sends the request, classifies the response and reports the result.
+//! Attempts: each one is a task of its own that sends a request, classifies the response and reports the result.
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+
+use super::messages::AttemptDone;
 use crate::{
     clock::Clock,
-    domain::{AttemptId, AttemptResult, ItemSpec, Now},
+    domain::{ItemSpec, Now},
     provider::{Client, Endpoint},
+    scheduler::PlannedAttempt,
 };
 
-/// The report of a finished attempt.
+/// Sends requests. Shares no state with the rest of the engine.
 #[derive(Debug)]
-pub(super) struct AttemptDone {
-    pub attempt: AttemptId,
-    pub result: AttemptResult,
-    pub latency: Duration,
+pub(super) struct AttemptRunner {
+    clock: Clock,
+    client: Client,
+    /// By key.
+    endpoints: Vec<Arc<Endpoint>>,
+    /// By model: its name, and its maximum number of output tokens.
+    models: Vec<(Arc<str>, Option<u32>)>,
+    tasks: JoinSet<AttemptDone>,
 }
 
-/// Everything that an attempt needs; it shares no state with the engine.
+impl AttemptRunner {
+    pub fn new(
+        clock: Clock,
+        client: Client,
+        endpoints: Vec<Arc<Endpoint>>,
+        models: Vec<(Arc<str>, Option<u32>)>,
+    ) -> Self {
+        Self { clock, client, endpoints, models, tasks: JoinSet::new() }
+    }
+
+    /// Sends the request of an attempt. Its end is returned by [`AttemptRunner::join_next`].
+    pub fn start(&mut self, planned: &PlannedAttempt, spec: Arc<ItemSpec>) -> AbortHandle {
+        let (name, max_output) = &self.models[planned.model.index()];
+        let task = AttemptTask {
+            planned: planned.clone(),
+            client: self.client.clone(),
+            endpoint: Arc::clone(&self.endpoints[planned.key.index()]),
+            model: Arc::clone(name),
+            max_output: *max_output,
+            spec,
+            clock: self.clock,
+        };
+        self.tasks.spawn(task.run())
+    }
+
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn endpoint(&self, key: usize) -> &Arc<Endpoint> {
+        &self.endpoints[key]
+    }
+
+    pub fn has_tasks(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    /// Waits for the next attempt to end; `None` if none is running.
+    pub async fn join_next(&mut self) -> Option<Result<AttemptDone, JoinError>> {
+        self.tasks.join_next().await
+    }
+
+    /// An attempt that has ended already.
+    pub fn try_join_next(&mut self) -> Option<Result<AttemptDone, JoinError>> {
+        self.tasks.try_join_next()
+    }
+
+    /// Aborts all attempts and waits for their tasks.
+    pub async fn shutdown(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Everything that an attempt needs.
 #[derive(Debug)]
-pub(super) struct AttemptTask {
-    pub attempt: AttemptId,
-    pub client: Client,
-    pub endpoint: Arc<Endpoint>,
-    pub model: Arc<str>,
-    pub max_output: Option<u32>,
-    pub spec: Arc<ItemSpec>,
-    /// Factor for the output limit, set for the retry of a truncated answer.
-    pub output_multiplier: Option<u32>,
-    /// In the clock's time; a sped-up clock makes it shorter in real time.
-    pub timeout: Duration,
-    pub clock: Clock,
+struct AttemptTask {
+    planned: PlannedAttempt,
+    client: Client,
+    endpoint: Arc<Endpoint>,
+    model: Arc<str>,
+    max_output: Option<u32>,
+    spec: Arc<ItemSpec>,
+    clock: Clock,
 }
 
 impl AttemptTask {
-    pub async fn run(self) -> AttemptDone {
+    async fn run(self) -> AttemptDone {
         let began: Now = self.clock.now();
-        let item = match self.output_multiplier {
+        let item = match self.planned.output_multiplier {
             Some(factor) => Arc::new(self.with_larger_output(factor)),
             None => Arc::clone(&self.spec),
         };
-        let timeout = self.clock.to_real_duration(self.timeout);
+        // In the clock's time: a sped-up clock makes it shorter in real time.
+        let timeout = self.clock.to_real_duration(self.planned.timeout);
         let result = self.client.send_attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
-        let latency = self.clock.now().mono.since(began.mono);
-        AttemptDone { attempt: self.attempt, result, latency }
+        let latency: Duration = self.clock.now().mono.since(began.mono);
+        AttemptDone { attempt: self.planned.attempt, seq: self.planned.seq, result, latency }
     }
 
     fn with_larger_output(&self, factor: u32) -> ItemSpec {

@@ -1,40 +1,36 @@
 //! The message about a budget that blocks the run: it is used up, or too small for any item from the start.
 
-use super::event_loop::Engine;
-use crate::domain::Money;
+use crate::{domain::Money, scheduler::RunSpend};
 
-impl Engine {
-    /// `cheapest_item` is the lowest worst-case cost of a waiting item.
-    pub(super) fn budget_message(&self, cheapest_item: Option<Money>) -> String {
-        let money = self.scheduler.run_spend();
-        let committed = money.spent + money.at_risk;
-        let spent_text = match money.at_risk {
-            Money::ZERO => format!("{} spent", money.spent),
-            at_risk => format!("{} spent, up to {at_risk} possibly billed", money.spent),
-        };
-        let Some(item_cost) = cheapest_item else {
-            return format!("the budget is used up ({spent_text}); raise it to continue");
-        };
-        let needed_cap = format_dollars(committed + item_cost);
-        match self.scheduler.policy().max_usd.filter(|cap| committed + item_cost > *cap) {
-            Some(cap) if item_cost > cap => format!(
-                "the budget of {} is too small for any item: one may cost up to {} ({spent_text}); raise it to at \
-                 least {needed_cap} (--max-usd), or shorten the answers (--max-output-tokens)",
-                format_dollars(cap),
-                format_dollars(item_cost)
-            ),
-            Some(cap) => format!(
-                "the budget of {} is used up ({spent_text}, and the next item may cost up to {}); raise it to at \
-                 least {needed_cap} (--max-usd) to continue",
-                format_dollars(cap),
-                format_dollars(item_cost)
-            ),
-            None => format!(
-                "the configured spend caps leave no room: an item may cost up to {} ({spent_text}); raise them to \
-                 continue",
-                format_dollars(item_cost)
-            ),
-        }
+/// `cap` is the run's `max_usd`, and `cheapest_item` the lowest worst-case cost of a waiting item.
+pub(super) fn budget_message(money: RunSpend, cap: Option<Money>, cheapest_item: Option<Money>) -> String {
+    let committed = money.spent + money.at_risk;
+    let spent_text = match money.at_risk {
+        Money::ZERO => format!("{} spent", money.spent),
+        at_risk => format!("{} spent, up to {at_risk} possibly billed", money.spent),
+    };
+    let Some(item_cost) = cheapest_item else {
+        return format!("the budget is used up ({spent_text}); raise it to continue");
+    };
+    let needed_cap = format_dollars(committed + item_cost);
+    match cap.filter(|cap| committed + item_cost > *cap) {
+        Some(cap) if item_cost > cap => format!(
+            "the budget of {} is too small for any item: one may cost up to {} ({spent_text}); raise it to at \
+             least {needed_cap} (--max-usd), or shorten the answers (--max-output-tokens)",
+            format_dollars(cap),
+            format_dollars(item_cost)
+        ),
+        Some(cap) => format!(
+            "the budget of {} is used up ({spent_text}, and the next item may cost up to {}); raise it to at \
+             least {needed_cap} (--max-usd) to continue",
+            format_dollars(cap),
+            format_dollars(item_cost)
+        ),
+        None => format!(
+            "the configured spend caps leave no room: an item may cost up to {} ({spent_text}); raise them to \
+             continue",
+            format_dollars(item_cost)
+        ),
     }
 }
 

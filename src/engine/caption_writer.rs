@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{JoinError, JoinSet},
+};
+
+use super::messages::{Caption, DiskFault};
 
 use crate::{
     domain::{FinalState, Image, Seq, event::format_duration, pluralize},
@@ -34,8 +39,8 @@ const SLOW_WRITE_INTERVAL: Duration = Duration::from_secs(4);
 /// After this many times [`SLOW_WRITE_INTERVAL`] a write is given up. Its caption stays pending.
 const MAX_SLOW_INTERVALS: u32 = 8;
 
-/// Starts the threads for [`Caption::save`].
-pub(super) fn start_caption_threads() -> Arc<WorkerPool> {
+/// Starts the threads that write captions.
+fn start_caption_threads() -> Arc<WorkerPool> {
     Arc::new(WorkerPool::new("captions", CAPTION_THREADS))
 }
 
@@ -49,7 +54,7 @@ const PENDING_CAPTIONS_STATE: &str = "captions_owed";
 /// So the next process knows which captions to write after a crash. It leaves all other existing captions alone, since
 /// a user may have edited them.
 #[derive(Debug, Default)]
-pub(super) struct PendingCaptions {
+struct PendingCaptions {
     items: BTreeSet<Seq>,
     is_dirty: bool,
     /// Earlier answers of items whose request has changed since. A caption that still equals its earlier answer is
@@ -96,27 +101,83 @@ impl PendingCaptions {
     }
 }
 
+/// Writes committed captions to their files, and knows which are not written yet.
+#[derive(Debug)]
+pub(super) struct CaptionWriter {
+    existing: ExistingCaptionPolicy,
+    threads: Arc<WorkerPool>,
+    tasks: JoinSet<Option<Seq>>,
+    pending: PendingCaptions,
+    fault_tx: mpsc::Sender<DiskFault>,
+}
+
+impl CaptionWriter {
+    pub fn new(existing: ExistingCaptionPolicy, opened: &OpenedRun, fault_tx: mpsc::Sender<DiskFault>) -> Self {
+        Self {
+            existing,
+            threads: start_caption_threads(),
+            tasks: JoinSet::new(),
+            pending: PendingCaptions::resumed(opened),
+            fault_tx,
+        }
+    }
+
+    /// The caption for an answer that is about to be recorded. It is pending from now on.
+    pub fn prepare(&mut self, seq: Seq, path: PathBuf, text: String) -> Caption {
+        self.pending.add(seq);
+        Caption { seq, path, text, previous_text: self.pending.previous_answer(seq) }
+    }
+
+    /// Starts to write a committed caption.
+    pub fn write(&mut self, caption: Caption) {
+        self.tasks.spawn(caption.save(self.existing, Arc::clone(&self.threads), self.fault_tx.clone()));
+    }
+
+    /// Whether captions are being written.
+    pub fn is_writing(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    /// Waits for the next write to end; `None` if none is running.
+    pub async fn join_next(&mut self) -> Option<Result<Option<Seq>, JoinError>> {
+        self.tasks.join_next().await
+    }
+
+    /// Handles the end of a write. If its task was aborted or gave up, the caption stays pending.
+    pub fn on_written(&mut self, written: &Result<Option<Seq>, JoinError>) {
+        if let Ok(Some(item)) = written {
+            self.pending.remove(*item);
+        }
+    }
+
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The pending captions as a state to record with the next group, if they have changed.
+    pub fn take_state_op(&mut self) -> Option<Op> {
+        self.pending.take_state_op()
+    }
+
+    /// Stops all writes. Their captions stay pending.
+    pub async fn shutdown(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    #[cfg(test)]
+    pub fn fault_tx(&self) -> mpsc::Sender<DiskFault> {
+        self.fault_tx.clone()
+    }
+
+    /// Starts a write that never ends.
+    #[cfg(test)]
+    pub fn write_forever(&mut self) {
+        self.tasks.spawn(std::future::pending());
+    }
+}
+
 fn read_state<T: serde::de::DeserializeOwned>(opened: &OpenedRun, name: &str) -> serde_json::Result<T> {
     serde_json::from_str(opened.saved_states.get(name).map_or("null", String::as_str))
-}
-
-/// A failed disk access, with its message.
-#[derive(Debug)]
-pub(super) enum DiskFault {
-    /// Only this file is affected.
-    OneFile(String),
-    /// No new request is sent while it lasts: the next access would fail as well.
-    Blocking(String),
-}
-
-/// A committed answer and the file that it goes to.
-#[derive(Clone, Debug)]
-pub(super) struct Caption {
-    pub seq: Seq,
-    pub path: PathBuf,
-    pub text: String,
-    /// The answer to the item's earlier request, whose caption this one replaces.
-    pub previous_text: Option<String>,
 }
 
 impl Caption {

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::{
-    event_loop::{AfterCommit, Engine, Phase},
-    handle::CommandRequest,
-    startup::RunOutcome,
+    event_loop::{Engine, Phase},
+    key_probe::{describe_probe, start_probe},
+    messages::{AfterCommit, CommandRequest, ProbeResult, RunOutcome},
 };
 use crate::{
-    domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, ReplayFilter, pluralize},
+    domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, ReplayFilter, pluralize, snapshot::Condition},
     store::{
         Op, OperatorDecision,
         audit::{MAX_CAP_STATE, UNLIMITED_CAP},
@@ -21,7 +21,7 @@ fn request_count(number: usize) -> String {
 
 impl Engine {
     pub(super) fn on_command(&mut self, request: CommandRequest) {
-        self.snapshot_dirty = true;
+        self.publisher.mark_dirty();
         let CommandRequest { command, reply } = request;
         if matches!(self.phase, Phase::Closing { .. }) {
             // The send fails only if the front end has gone.
@@ -36,7 +36,7 @@ impl Engine {
                 self.emit_event(EventKind::Operator { message: message.clone() });
                 if let Some(target) = command.subject() {
                     // Saved in the same group as the decision, so that an acknowledged switch is never lost.
-                    self.state_dirty = true;
+                    self.state_saver.mark_dirty();
                     let now = self.clock.now();
                     self.save_state(now, true);
                     self.journal.record(Op::RecordDecision(Box::new(OperatorDecision {
@@ -47,13 +47,13 @@ impl Engine {
                     })));
                 }
                 if let Command::Replay { filter, target } = command {
-                    self.journal.record(match target {
+                    let op = match target {
                         None => Op::Requeue(filter),
                         Some(target) => Op::RequeueTo(filter, target),
-                    });
-                    self.journal.add_effect(AfterCommit::ReplyRequeued(reply));
+                    };
+                    self.journal.submit(op, AfterCommit::ReplyRequeued(reply));
                 } else {
-                    self.journal.add_effect(AfterCommit::Reply(reply, message));
+                    self.journal.after_recorded(AfterCommit::Reply(reply, message));
                 }
             }
             Err(reason) => drop(reply.send(Err(reason))),
@@ -74,7 +74,7 @@ impl Engine {
             }
             Command::HardPause => {
                 self.set_paused(true);
-                let aborted_count = self.in_flight.len();
+                let aborted_count = self.items.in_flight_count();
                 self.abort_in_flight(now);
                 Ok(format!("paused at once; {} aborted, which may have been billed", request_count(aborted_count)))
             }
@@ -88,10 +88,10 @@ impl Engine {
             }
             Command::Drain => {
                 self.begin_drain(RunOutcome::Stopped { reason: "drained by the operator".to_owned() });
-                Ok(format!("draining: {} in flight", request_count(self.in_flight.len())))
+                Ok(format!("draining: {} in flight", request_count(self.items.in_flight_count())))
             }
             Command::Stop => {
-                let aborted_count = self.in_flight.len();
+                let aborted_count = self.items.in_flight_count();
                 self.abort_in_flight(now);
                 self.begin_closing(RunOutcome::Stopped { reason: "stopped by the operator".to_owned() });
                 Ok(format!("stopped; {} aborted, which may have been billed", request_count(aborted_count)))
@@ -164,7 +164,10 @@ impl Engine {
             Command::ProbeKey { key } => self.probe_key(key),
             Command::ClearCooldowns { key } => {
                 if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
-                    self.clear_exhausted(key);
+                    // All runs may try its days again.
+                    for route in self.scheduler.routes_of_key(key) {
+                        self.leases.set_exhausted(self.scheduler.pool_of(route), None);
+                    }
                     Ok(format!("cooldowns of {key} ended"))
                 } else {
                     Err(format!("{key} has no cooldowns"))
@@ -185,6 +188,31 @@ impl Engine {
         self.journal.record(Op::SetState { name: MAX_CAP_STATE.to_owned(), json });
     }
 
+    /// Starts the check of a key; the result is reported as an event.
+    pub(super) fn probe_key(&self, name: &str) -> Result<String, String> {
+        let key = self.keys.iter().position(|key| key.name == name);
+        let key = key.ok_or_else(|| format!("there is no key called {name}"))?;
+        let endpoint = std::sync::Arc::clone(self.attempts.endpoint(key));
+        start_probe(key, self.attempts.client().clone(), endpoint, self.probe_tx.clone());
+        let provider = &self.providers[self.keys[key].provider.index()].name;
+        Ok(format!("asking {provider} about key {name}"))
+    }
+
+    pub(super) fn on_probe_result(&mut self, probe: &ProbeResult) {
+        let name = self.keys[probe.key].name.clone();
+        let now = self.clock.now();
+        let is_disabled =
+            || matches!(self.scheduler.key_statuses(now)[probe.key].condition, Condition::Disabled { .. });
+        let was_enabled =
+            probe.proves_key() && is_disabled() && self.scheduler.switch_key(now.wall, &name, true).is_ok();
+        if was_enabled {
+            self.leave_idle();
+            self.state_saver.mark_dirty();
+        }
+        let (level, message) = describe_probe(&name, &probe.response, was_enabled);
+        self.log(level, message);
+    }
+
     pub(super) fn set_paused(&mut self, paused: bool) {
         self.is_paused = paused;
         self.scheduler.set_paused(paused);
@@ -195,7 +223,7 @@ impl Engine {
         if matches!(self.phase, Phase::Running) {
             let deadline = Instant::now() + self.scheduler.policy().drain_timeout;
             self.phase = Phase::Draining { run_outcome, deadline };
-            self.log(EventLevel::Info, format!("draining: {} in flight", request_count(self.in_flight.len())));
+            self.log(EventLevel::Info, format!("draining: {} in flight", request_count(self.items.in_flight_count())));
         }
     }
 }

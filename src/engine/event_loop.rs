@@ -1,73 +1,45 @@
 //! The engine's event loop: the events, the order in which they are handled, and the work at the start of each tick.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+#[cfg(test)]
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tokio::{
-    sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
-};
+use tokio::sync::mpsc;
 
 use super::{
-    attempt::{AttemptDone, AttemptTask},
-    caption_writer::{DiskFault, PendingCaptions},
-    completion::CommittedAttempt,
-    forecasting::{ForecastTask, TimedForecast},
-    handle::CommandRequest,
+    attempt::AttemptRunner,
+    caption_writer::CaptionWriter,
+    event_log::EventLog,
+    file_check::FileCheck,
+    forecasting::Forecaster,
     intake::Intake,
+    item_table::{ItemTable, SentAttempt},
     journal::Journal,
-    key_probe::ProbeResult,
-    lease_client::{LeaseClient, LedgerReply},
-    shutdown::ProviderContact,
-    startup::{InputRows, RunOutcome},
-    stats::{ActiveTime, AttemptCounts, ThroughputEstimate},
+    lease_client::LeaseClient,
+    messages::{
+        AfterCommit, AttemptDone, CommandRequest, DiskFault, InputRows, LedgerReply, LoadedBatch, ProbeResult,
+        RunOutcome, TimedForecast,
+    },
+    provider_contact::ProviderContact,
+    publisher::SnapshotPublisher,
+    run_stats::RunStats,
+    state_saver::StateSaver,
 };
 use crate::{
     clock::Clock,
-    domain::{
-        AttemptId, Event, EventKind, EventLevel, Key, Model, Money, Now, Provider, Seq, Snapshot, WallTime, is_or_are,
-        plain_text::sanitize,
-        pluralize,
-        snapshot::{Spend, Totals},
-    },
-    output::ExistingCaptionPolicy,
-    provider::{Client, Endpoint, WorkerPool},
+    domain::{EventKind, EventLevel, Key, Model, Money, Now, Provider, Seq, is_or_are, pluralize},
     scheduler::{NextStep, PlannedAttempt, Scheduler},
-    store::{Ack, Intent, ItemLoader, LoadedItems, Op, OpReply, RunFiles, report::KeyRecord},
+    store::{Ack, Intent, LoadedItems, Op, OpReply},
 };
 
-/// Shortest time between two snapshots.
-const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
-/// Shortest time between two saves of the scheduler's state while it changes.
-const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Shortest time between two checks whether the recorded state of the keys is current.
-const KEY_STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest sleep of the loop. It is limited because the computer may be suspended and clocks may jump.
 const MAX_SLEEP: Duration = Duration::from_secs(2);
-/// Maximum number of events in a snapshot.
-const MAX_EVENTS_SHOWN: usize = 256;
+/// Shortest time between two tries of something that fails, such as recording on a full disk.
+const FAULT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the loop looks whether its last transitions are recorded.
+const CLOSE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the engine waits at the end for its last transitions to be recorded. After that it ends without them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The effect of a transition, carried out once its group is on disk.
-#[derive(Debug)]
-pub(super) enum AfterCommit {
-    Send(PlannedAttempt),
-    CountAttempt(Box<CommittedAttempt>),
-    Reply(tokio::sync::oneshot::Sender<Result<String, String>>, String),
-    /// The reply to a replay, with the number of items that were queued again.
-    ReplyRequeued(tokio::sync::oneshot::Sender<Result<String, String>>),
-}
-
-#[derive(Debug)]
-pub(super) struct SentAttempt {
-    pub planned: PlannedAttempt,
-    pub sent_at: WallTime,
-    pub abort_handle: AbortHandle,
-}
 
 /// The phase of the run.
 #[derive(Debug)]
@@ -90,8 +62,12 @@ pub(super) enum Phase {
     },
 }
 
-/// A class index with the items that were loaded for it, or with the numbers of the items if loading failed.
-pub(super) type LoadedBatch = (usize, Result<LoadedItems, Vec<Seq>>);
+/// Whether an operator is present to unblock the run. An unattended run stops if it is blocked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Attendance {
+    Attended,
+    Unattended,
+}
 
 pub(super) struct Channels {
     pub commands: mpsc::Receiver<CommandRequest>,
@@ -105,74 +81,40 @@ pub(super) struct Channels {
     pub probe_results: mpsc::Receiver<ProbeResult>,
 }
 
+/// The parts of a run's engine, and what only the loop decides: the phase, pauses and faults.
 pub(super) struct Engine {
     pub clock: Clock,
     pub started_at: Now,
-    pub active_time: ActiveTime,
-    /// The largest spend cap that was ever in force; no cap counts as the largest.
-    pub max_cap: Option<Money>,
     pub run_name: String,
     pub providers: Vec<Provider>,
     pub models: Vec<Model>,
     pub keys: Vec<Key>,
-    /// Fingerprints of the keys' secrets, to detect a changed secret.
-    pub key_fingerprints: Vec<Option<String>>,
     pub scheduler: Scheduler,
     pub journal: Journal<AfterCommit>,
     pub intake: Intake,
-    pub loader: ItemLoader,
-    pub loaded_tx: mpsc::Sender<LoadedBatch>,
-    pub client: Client,
-    pub endpoints: Vec<Arc<Endpoint>>,
-    pub model_names: Vec<Arc<str>>,
-    pub existing_captions: ExistingCaptionPolicy,
-    pub fault_tx: mpsc::Sender<DiskFault>,
+    pub items: ItemTable,
+    pub attempts: AttemptRunner,
+    pub captions: CaptionWriter,
+    pub stats: RunStats,
+    pub event_log: EventLog,
+    pub forecaster: Forecaster,
+    pub leases: LeaseClient,
     pub probe_tx: mpsc::Sender<ProbeResult>,
-    pub attempt_tasks: JoinSet<AttemptDone>,
-    /// Tasks that write committed captions to their files.
-    pub caption_tasks: JoinSet<Option<Seq>>,
-    pub caption_threads: Arc<WorkerPool>,
-    pub pending_captions: PendingCaptions,
-    pub in_flight: HashMap<AttemptId, SentAttempt>,
-    /// Finished attempts whose outcome is not on disk yet; shown as in flight.
-    pub uncommitted: u64,
-    /// Time of the first attempt of each item that has had one and has not ended.
-    pub first_sent_at: HashMap<Seq, WallTime>,
-    pub totals: Totals,
-    pub spend: Spend,
-    pub key_counts: Vec<AttemptCounts>,
-    pub model_counts: Vec<AttemptCounts>,
-    /// Answered and failed attempts of each route.
-    pub route_counts: Vec<(u64, u64)>,
-    pub throughput: ThroughputEstimate,
-    pub forecasting: ForecastTask,
-    pub lease_client: LeaseClient,
-    /// The attempt that was sent last.
-    pub last_planned: Option<PlannedAttempt>,
-    pub events: VecDeque<Arc<Event>>,
-    pub next_event_number: u64,
+    pub publisher: SnapshotPublisher,
+    pub state_saver: StateSaver,
+    pub file_check: FileCheck,
+    pub provider_contact: ProviderContact,
     pub phase: Phase,
+    pub attendance: Attendance,
     pub is_paused: bool,
     /// The disk fault that blocks new requests, and when it was last reported.
     pub disk_fault: Option<(String, Instant)>,
-    /// No operator is present to unblock the run, so it stops if it is blocked.
-    pub is_unattended: bool,
-    /// An ingest batch is in the journal and not yet committed. No further rows are read until then.
-    pub is_ingest_pending: bool,
-    pub snapshot_tx: watch::Sender<Arc<Snapshot>>,
-    pub snapshot_dirty: bool,
-    pub published_at: Instant,
-    pub state_dirty: bool,
-    pub state_saved_at: Instant,
-    /// The state of the keys as last recorded for other processes. `status_checked_at` is the time of the last
-    /// comparison.
-    pub key_records: Vec<KeyRecord>,
-    pub status_checked_at: Instant,
-    /// The identities of the store's files. `files_checked_at` is the time of the last check that the files are in
-    /// place.
-    pub run_files: RunFiles,
-    pub files_checked_at: Instant,
-    pub provider_contact: ProviderContact,
+    /// Finished attempts whose outcome is not on disk yet; shown as in flight.
+    pub uncommitted: u64,
+    /// The attempt that was sent last.
+    pub last_planned: Option<PlannedAttempt>,
+    /// The largest spend cap that was ever in force; no cap counts as the largest.
+    pub max_cap: Option<Money>,
     /// Number of waiting items that this start does not send, because it is limited to the first rows.
     pub held_back_items: u64,
     /// Ticks of the loop so far.
@@ -197,27 +139,28 @@ impl Engine {
                 biased;
                 Some(request) = channels.commands.recv() => self.on_command(request),
                 ack = channels.acks.recv(), if !self.journal.is_closed() => self.on_ack(ack),
-                Some(done) = self.attempt_tasks.join_next(), if !self.attempt_tasks.is_empty() => {
+                Some(done) = self.attempts.join_next(), if self.attempts.has_tasks() => {
                     self.on_attempt_joined(done);
-                    while let Some(done) = self.attempt_tasks.try_join_next() {
+                    while let Some(done) = self.attempts.try_join_next() {
                         self.on_attempt_joined(done);
                     }
                 }
                 // Faults are handled before finished captions. So the fault of the last caption is logged before the
                 // run ends.
                 Some(fault) = channels.disk_faults.recv() => self.on_disk_fault(fault),
-                Some(written) = self.caption_tasks.join_next(), if !self.caption_tasks.is_empty() => {
-                    self.snapshot_dirty = true;
-                    // If the task was aborted or gave up, the caption stays pending.
-                    if let Ok(Some(item)) = written {
-                        self.pending_captions.remove(item);
-                    }
+                Some(written) = self.captions.join_next(), if self.captions.is_writing() => {
+                    self.publisher.mark_dirty();
+                    self.captions.on_written(&written);
                 }
                 Some((class, batch)) = channels.loaded.recv() => self.on_loaded(class, batch),
-                rows = next_rows(&mut channels.input_rows), if self.intake.is_reading && !self.is_ingest_pending => self.on_input_rows(rows),
-                Some(result) = channels.probe_results.recv() => self.on_probe_result(result),
-                reply = channels.lease_replies.recv(), if self.lease_client.is_connected() => self.on_lease_reply(reply),
-                Some(forecast) = channels.forecasts.recv() => self.on_forecast(forecast),
+                rows = next_rows(&mut channels.input_rows), if self.intake.wants_rows() => self.on_input_rows(rows),
+                Some(result) = channels.probe_results.recv() => self.on_probe_result(&result),
+                reply = channels.lease_replies.recv(), if self.leases.is_connected() => self.on_lease_reply(reply),
+                Some(forecast) = channels.forecasts.recv() => {
+                    if self.forecaster.on_forecast(forecast) {
+                        self.publisher.mark_dirty();
+                    }
+                }
                 () = tokio::time::sleep_until(wakeup.into()) => {}
             }
         }
@@ -230,14 +173,14 @@ impl Engine {
         let now = self.clock.now();
         self.dispatch(now);
         self.request_leases(now);
-        self.load_items();
+        self.intake.load_items(&mut self.scheduler);
         self.check_done(now);
         self.save_state(now, false);
-        if let Some(pending) = self.pending_captions.take_state_op() {
+        if let Some(pending) = self.captions.take_state_op() {
             self.journal.record(pending);
         }
         if self.journal.has_pending() {
-            self.journal.record(Op::SetActiveTime(self.active_time.total(now.mono)));
+            self.journal.record(Op::SetActiveTime(self.stats.active_time.total(now.mono)));
         }
         self.journal.flush();
         self.maybe_forecast(now);
@@ -276,18 +219,18 @@ impl Engine {
         {
             wakeup = wakeup.min(self.clock.instant_of(at));
         }
-        if self.snapshot_dirty {
-            wakeup = wakeup.min(self.published_at + PUBLISH_INTERVAL);
+        if let Some(at) = self.publisher.due_at() {
+            wakeup = wakeup.min(at);
         }
         if let Some(at) = self.gives_up_at() {
             wakeup = wakeup.min(self.clock.instant_of(at));
         }
-        if self.journal.stall_reason().is_some() || self.disk_fault.is_some() || self.lease_client.has_backlog() {
-            wakeup = wakeup.min(now + Duration::from_secs(1));
+        if self.journal.stall_reason().is_some() || self.disk_fault.is_some() || self.leases.has_backlog() {
+            wakeup = wakeup.min(now + FAULT_RETRY_INTERVAL);
         }
         match &self.phase {
             Phase::Draining { deadline, .. } => wakeup = wakeup.min(*deadline),
-            Phase::Closing { .. } => wakeup = wakeup.min(now + Duration::from_millis(200)),
+            Phase::Closing { .. } => wakeup = wakeup.min(now + CLOSE_CHECK_INTERVAL),
             Phase::Running | Phase::Idle { .. } => {}
         }
         wakeup
@@ -303,18 +246,18 @@ impl Engine {
             return;
         }
         while let Some(step) = self.scheduler.poll(now) {
-            self.snapshot_dirty = true;
+            self.publisher.mark_dirty();
             match step {
                 NextStep::Send(planned) => {
-                    self.journal.record(Op::RecordIntent(Intent {
+                    let intent = Intent {
                         attempt: planned.attempt,
                         seq: planned.seq,
                         route: planned.route,
                         sent_at: now.wall,
                         reserved: planned.max_cost,
                         est_tokens: planned.estimated_input_tokens,
-                    }));
-                    self.journal.add_effect(AfterCommit::Send(planned));
+                    };
+                    self.journal.submit(Op::RecordIntent(intent), AfterCommit::Send(planned));
                 }
                 NextStep::Reject(rejection) => self.on_rejected(now, &rejection),
             }
@@ -324,7 +267,7 @@ impl Engine {
     /// Sends the request; its intent is on disk.
     fn send(&mut self, planned: PlannedAttempt) {
         let now = self.clock.now();
-        let spec = self.intake.spec(planned.seq).cloned();
+        let spec = self.items.spec(planned.seq).cloned();
         let (Some(spec), Phase::Running, false) = (spec, &self.phase, self.is_paused) else {
             self.journal.record(Op::CancelIntent { attempt: planned.attempt });
             self.scheduler.cancel(now, planned.attempt);
@@ -332,26 +275,14 @@ impl Engine {
         };
         self.scheduler.on_sent(now, planned.attempt);
         self.provider_contact.on_sent(now.mono);
-        self.totals.attempts += 1;
-        let model = &self.models[planned.model.index()];
-        let task = AttemptTask {
-            attempt: planned.attempt,
-            client: self.client.clone(),
-            endpoint: Arc::clone(&self.endpoints[planned.key.index()]),
-            model: Arc::clone(&self.model_names[planned.model.index()]),
-            max_output: model.max_output,
-            spec,
-            output_multiplier: planned.output_multiplier,
-            timeout: planned.timeout,
-            clock: self.clock,
-        };
-        let abort_handle = self.attempt_tasks.spawn(task.run());
+        self.stats.totals.attempts += 1;
+        let abort_handle = self.attempts.start(&planned, spec);
         self.last_planned = Some(planned.clone());
-        self.in_flight.insert(planned.attempt, SentAttempt { planned, sent_at: now.wall, abort_handle });
+        self.items.set_sent(SentAttempt { planned, sent_at: now.wall, abort_handle });
     }
 
     pub(super) fn apply_ack(&mut self, ack: Ack) {
-        self.snapshot_dirty = true;
+        self.publisher.mark_dirty();
         let (replies, effects) = self.journal.on_ack(ack);
         let requeued: usize = replies.iter().map(OpReply::requeued_count).sum();
         // Items that ended in this group are counted before items that the same group requeued.
@@ -372,11 +303,11 @@ impl Engine {
         for reply in replies {
             match reply {
                 OpReply::Ingested(ingested) => {
-                    self.is_ingest_pending = false;
+                    self.intake.is_ingest_pending = false;
                     for (id, traits) in &ingested.new_traits {
                         self.intake.add_class(&mut self.scheduler, *id, traits);
                     }
-                    self.totals.total += ingested.added.len() as u64;
+                    self.stats.totals.total += ingested.added.len() as u64;
                     for item in ingested.added {
                         self.intake.add_waiting(&mut self.scheduler, item);
                     }
@@ -387,34 +318,13 @@ impl Engine {
                     }
                 }
                 OpReply::Requeued(items) => {
-                    self.totals.failed -= items.len() as u64;
+                    self.stats.totals.failed -= items.len() as u64;
                     for item in items {
                         self.intake.add_waiting(&mut self.scheduler, item);
                     }
                 }
             }
             self.intake.update_backlog(&mut self.scheduler);
-        }
-    }
-
-    fn load_items(&mut self) {
-        while let Some((class, batch)) = self.intake.next_batch(&self.scheduler) {
-            self.intake.update_backlog(&mut self.scheduler);
-            let (loader, loaded_tx, fault_tx) = (self.loader.clone(), self.loaded_tx.clone(), self.fault_tx.clone());
-            tokio::spawn(async move {
-                let loaded = match loader.load(batch.clone()).await {
-                    Ok(items) => Ok(items),
-                    Err(error) => {
-                        // The send fails only if the engine has ended.
-                        let message = format!("waiting items can't be read from the run's database: {error}");
-                        let _ = fault_tx.send(DiskFault::Blocking(message)).await;
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                        Err(batch)
-                    }
-                };
-                // The send fails only if the engine has ended.
-                let _ = loaded_tx.send((class, loaded)).await;
-            });
         }
     }
 
@@ -425,12 +335,7 @@ impl Engine {
                 for item in unreadable {
                     self.fail_unreadable(now, item);
                 }
-                for item in &items {
-                    if let Some(started) = item.started_at {
-                        self.first_sent_at.insert(item.seq, started);
-                    }
-                }
-                self.intake.on_loaded(&mut self.scheduler, now.mono, class, items);
+                self.intake.on_loaded(&mut self.scheduler, &mut self.items, now.mono, class, items);
             }
             Err(batch) => self.intake.on_load_failed(class, batch),
         }
@@ -439,12 +344,12 @@ impl Engine {
     fn on_input_rows(&mut self, input_rows: Option<InputRows>) {
         match input_rows {
             Some(InputRows::Batch(items)) => {
-                self.is_ingest_pending = true;
+                self.intake.is_ingest_pending = true;
                 self.journal.record(Op::IngestItems(items));
             }
             Some(InputRows::End) => {
                 self.intake.is_reading = false;
-                self.journal.record(Op::FinishIngest { rows: self.totals.total });
+                self.journal.record(Op::FinishIngest { rows: self.stats.totals.total });
             }
             Some(InputRows::Failed(reason)) => {
                 self.log(EventLevel::Alert, format!("can't read the rest of the input: {reason}"));
@@ -453,13 +358,47 @@ impl Engine {
             // The reader announces the end of the input. If the channel closes without that, the reader has failed.
             None => self.on_input_error("the input could not be read to the end".to_owned()),
         }
-        self.snapshot_dirty = true;
+        self.publisher.mark_dirty();
     }
 
     pub(super) fn on_input_error(&mut self, reason: String) {
         self.intake.is_reading = false;
         self.intake.input_error = Some(reason.clone());
         self.begin_drain(RunOutcome::Failed { reason });
+    }
+
+    /// Requests the leases that the scheduler needs, and sends what had no room before.
+    fn request_leases(&mut self, now: Now) {
+        if self.leases.is_connected() {
+            self.leases.request(now.wall, self.scheduler.lease_requests(now));
+        }
+    }
+
+    /// Handles a reply of the ledger's thread. `None` means that the thread has died.
+    fn on_lease_reply(&mut self, reply: Option<LedgerReply>) {
+        let now = self.clock.now();
+        self.publisher.mark_dirty();
+        let reason = match reply {
+            Some(LedgerReply::Granted(grants)) => {
+                for grant in &grants {
+                    self.scheduler.apply_lease_grant(now, grant);
+                }
+                return;
+            }
+            Some(LedgerReply::Failed(reason)) => reason,
+            None => "its thread has ended; see the log for details".to_owned(),
+        };
+        self.leases.disconnect();
+        self.scheduler.stop_sharing_daily_quotas();
+        let message = format!("can't use the daily ledger, so this run counts only its own requests: {reason}");
+        self.log(EventLevel::Warn, message);
+    }
+
+    /// Starts a forecast, if one is due.
+    fn maybe_forecast(&mut self, now: Now) {
+        if matches!(self.phase, Phase::Running) && self.forecaster.is_due() {
+            self.forecaster.start(self.scheduler.forecast_input(now, &self.stats.assumptions()));
+        }
     }
 
     fn on_disk_fault(&mut self, fault: DiskFault) {
@@ -470,13 +409,13 @@ impl Engine {
                     self.log(EventLevel::Alert, message.clone());
                 }
                 self.disk_fault = Some((message, Instant::now()));
-                self.snapshot_dirty = true;
+                self.publisher.mark_dirty();
             }
         }
     }
 
     fn on_attempt_joined(&mut self, done: Result<AttemptDone, tokio::task::JoinError>) {
-        self.snapshot_dirty = true;
+        self.publisher.mark_dirty();
         match done {
             Ok(done) => self.on_attempt_done(done),
             Err(error) if error.is_panic() => {
@@ -489,26 +428,10 @@ impl Engine {
         }
     }
 
-    /// Saves the scheduler's state for the next start, and the state of the keys for other processes.
+    /// Saves the state of the scheduler and of the keys, if it is due or wanted `at_once`.
     pub(super) fn save_state(&mut self, now: Now, at_once: bool) {
-        if at_once || self.status_checked_at.elapsed() >= KEY_STATUS_INTERVAL {
-            self.status_checked_at = Instant::now();
-            let records = self.key_records(now);
-            if records != self.key_records {
-                self.key_records.clone_from(&records);
-                self.journal.record(Op::SetKeys(records));
-            }
-        }
-        if self.state_dirty && (at_once || self.state_saved_at.elapsed() > STATE_SAVE_INTERVAL) {
-            let saved_state = self.scheduler.saved_state(now, &self.key_fingerprints);
-            match serde_json::to_string(&saved_state) {
-                Ok(json) => {
-                    self.journal.record(Op::SetState { name: super::startup::SCHEDULER_STATE.to_owned(), json });
-                }
-                Err(error) => tracing::error!("can't save the scheduler's state: {error}"),
-            }
-            self.state_dirty = false;
-            self.state_saved_at = Instant::now();
+        for op in self.state_saver.take_ops(now, &self.scheduler, &self.keys, at_once) {
+            self.journal.record(op);
         }
     }
 
@@ -516,27 +439,15 @@ impl Engine {
         self.emit_event(EventKind::Run { level, message });
     }
 
-    /// Numbers an event, records it and shows it.
+    /// Records an event and shows it.
     pub(super) fn emit_event(&mut self, kind: EventKind) {
-        let event = Arc::new(Event { number: self.next_event_number, at: self.clock.now().wall, kind });
-        self.next_event_number += 1;
-        let message = event.kind.to_string();
-        let message = sanitize(&message);
-        match event.level() {
-            EventLevel::Info | EventLevel::Operator => tracing::info!(target: "cascadeck::events", "{message}"),
-            EventLevel::Warn => tracing::warn!(target: "cascadeck::events", "{message}"),
-            EventLevel::Alert => tracing::error!(target: "cascadeck::events", "{message}"),
-        }
-        self.journal.record(Op::RecordEvent(Arc::clone(&event)));
-        if self.events.len() == MAX_EVENTS_SHOWN {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
-        self.snapshot_dirty = true;
+        let event = self.event_log.add(self.clock.now().wall, kind);
+        self.journal.record(Op::RecordEvent(event));
+        self.publisher.mark_dirty();
     }
 
     fn publish_if_due(&mut self, now: Now) {
-        if self.snapshot_dirty && self.published_at.elapsed() >= PUBLISH_INTERVAL {
+        if self.publisher.due_at().is_some_and(|at| at <= Instant::now()) {
             self.publish(now);
         }
     }

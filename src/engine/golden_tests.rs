@@ -11,10 +11,10 @@ use std::{
 };
 
 use super::{
-    attempt::AttemptDone,
     event_loop::{Channels, Engine},
-    handle::{CommandRequest, EngineHandle},
-    startup::{EngineSetup, RunOutcome, prepare},
+    handle::EngineHandle,
+    messages::{AttemptDone, CommandRequest, RunOutcome},
+    startup::{EngineSetup, prepare},
 };
 use crate::{
     clock::Clock,
@@ -215,15 +215,15 @@ impl Run {
 
     /// Aborts each new request and schedules an answer that the seed decides.
     fn answer_sent_attempts(&mut self) {
-        for sent in self.engine.in_flight.values() {
-            sent.abort_handle.abort();
-        }
-        let sent: BTreeSet<AttemptId> = self.engine.in_flight.keys().copied().collect();
-        for attempt in sent.difference(&self.answered.clone()).copied() {
+        self.engine.items.sent().for_each(|sent| sent.abort_handle.abort());
+        for (attempt, seq) in self.engine.items.in_flight() {
+            if self.answered.contains(&attempt) {
+                continue;
+            }
             let latency = Duration::from_micros(self.random.u64(200_000..3_000_000));
             let at = self.micros.load(Ordering::Relaxed) + latency.as_micros() as u64;
             let result = self.random_result();
-            self.answers.insert((at, attempt), AttemptDone { attempt, result, latency });
+            self.answers.insert((at, attempt), AttemptDone { attempt, seq, result, latency });
             self.answered.insert(attempt);
         }
     }

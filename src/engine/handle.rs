@@ -4,15 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::messages::CommandRequest;
 use crate::domain::{Command, Page, Query, Snapshot};
 pub use crate::store::PageRequest;
-
-/// A command and the channel for its reply. The reply is a message for the operator: what was done, or why it was not.
-#[derive(Debug)]
-pub struct CommandRequest {
-    pub command: Command,
-    pub reply: oneshot::Sender<Result<String, String>>,
-}
 
 /// A front end's connection to the engine. Cheap to clone; each front end holds a clone.
 #[derive(Clone, Debug)]

@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    caption_writer::DiskFault,
-    handle::{CommandRequest, EngineHandle},
+    handle::EngineHandle,
     lease_client::LeaseClient,
+    messages::{CommandRequest, DiskFault},
     tests::{KEYS, prepare_run_on_clock},
 };
 use crate::{
@@ -147,7 +147,7 @@ impl Case {
             prepare_run_on_clock(&home, self.items, &keys, clock, !self.is_attended);
         let (_ledger, lease_replies) = tokio::sync::mpsc::channel(1);
         if matches!(self.pending, Pending::Leases) {
-            engine.lease_client = LeaseClient::disconnected();
+            engine.leases = LeaseClient::disconnected();
             engine.scheduler.share_daily_quotas();
             channels.lease_replies = lease_replies;
             let now = clock.now();
@@ -168,7 +168,7 @@ impl Case {
             }
         }
         let ticks = Arc::clone(&engine.ticks);
-        let faults = engine.fault_tx.clone();
+        let faults = engine.captions.fault_tx();
         let running = tokio::spawn(engine.run(channels));
         let mut snapshots = handle.snapshots.clone();
         let state = snapshots.wait_for(|snapshot| reached(snapshot));

@@ -3,16 +3,21 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    time::Duration,
 };
 
 use smallvec::SmallVec;
+use tokio::sync::mpsc;
 
+use super::{
+    item_table::ItemTable,
+    messages::{DiskFault, LoadedBatch},
+};
 use crate::{
     domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq},
     provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
-    store::{LoadedItem, WaitingItem},
+    store::{ItemLoader, LoadedItem, WaitingItem},
 };
 
 /// Number of loaded items per class for each request that may be in flight, so that a burst does not wait for the disk.
@@ -20,20 +25,26 @@ const LOADED_PER_IN_FLIGHT: usize = 4;
 /// Lower bound of loaded items per class.
 const MIN_LOADED_ITEMS: usize = 64;
 
-/// The items that have not ended: numbers of those not loaded yet, and requests of those that are loaded.
-#[derive(Debug, Default)]
+/// Delay before a failed load is reported as done, so that it is not repeated at once.
+const LOAD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Waiting items that are not loaded yet, and the loading of the next ones.
+#[derive(Debug)]
 pub(super) struct Intake {
+    loader: ItemLoader,
+    loaded_tx: mpsc::Sender<LoadedBatch>,
+    fault_tx: mpsc::Sender<DiskFault>,
     /// Waiting items that are not loaded, in order, by the scheduler's class index.
     backlogs: Vec<ClassBacklog>,
     /// Maps the store's traits ids to the scheduler's classes.
     classes: HashMap<u32, usize>,
-    /// Loaded items, waiting or in flight.
-    specs: HashMap<Seq, Arc<ItemSpec>>,
     apis: SmallVec<[Api; 3]>,
     /// Rows are still being read.
     pub is_reading: bool,
     /// Why reading ended before the end of the input.
     pub input_error: Option<String>,
+    /// An ingest batch is in the journal and not yet committed. No further rows are read until then.
+    pub is_ingest_pending: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,8 +55,28 @@ struct ClassBacklog {
 }
 
 impl Intake {
-    pub fn new(apis: SmallVec<[Api; 3]>) -> Self {
-        Self { apis, ..Self::default() }
+    pub fn new(
+        loader: ItemLoader,
+        loaded_tx: mpsc::Sender<LoadedBatch>,
+        fault_tx: mpsc::Sender<DiskFault>,
+        apis: SmallVec<[Api; 3]>,
+    ) -> Self {
+        Self {
+            loader,
+            loaded_tx,
+            fault_tx,
+            backlogs: Vec::new(),
+            classes: HashMap::new(),
+            apis,
+            is_reading: false,
+            input_error: None,
+            is_ingest_pending: false,
+        }
+    }
+
+    /// Whether the next rows may be read.
+    pub const fn wants_rows(&self) -> bool {
+        self.is_reading && !self.is_ingest_pending
     }
 
     pub fn add_class(&mut self, scheduler: &mut Scheduler, id: u32, traits: &RoutingTraits) {
@@ -75,8 +106,30 @@ impl Intake {
         }
     }
 
+    /// Starts to load the next items of each class that needs more.
+    pub fn load_items(&mut self, scheduler: &mut Scheduler) {
+        while let Some((class, batch)) = self.next_batch(scheduler) {
+            self.update_backlog(scheduler);
+            let (loader, loaded_tx, fault_tx) = (self.loader.clone(), self.loaded_tx.clone(), self.fault_tx.clone());
+            tokio::spawn(async move {
+                let loaded = match loader.load(batch.clone()).await {
+                    Ok(items) => Ok(items),
+                    Err(error) => {
+                        // The send fails only if the engine has ended.
+                        let message = format!("waiting items can't be read from the run's database: {error}");
+                        let _ = fault_tx.send(DiskFault::Blocking(message)).await;
+                        tokio::time::sleep(LOAD_RETRY_INTERVAL).await;
+                        Err(batch)
+                    }
+                };
+                // The send fails only if the engine has ended.
+                let _ = loaded_tx.send((class, loaded)).await;
+            });
+        }
+    }
+
     /// The next items to load, all of one class. `None` if no class needs more.
-    pub fn next_batch(&mut self, scheduler: &Scheduler) -> Option<(usize, Vec<Seq>)> {
+    fn next_batch(&mut self, scheduler: &Scheduler) -> Option<(usize, Vec<Seq>)> {
         let target = (scheduler.policy().max_in_flight as usize * LOADED_PER_IN_FLIGHT).max(MIN_LOADED_ITEMS);
         for (class, backlog) in self.backlogs.iter_mut().enumerate() {
             // One batch at a time, requested when half of the last one is left.
@@ -92,15 +145,22 @@ impl Intake {
         None
     }
 
-    /// Queues loaded items in the scheduler.
-    pub fn on_loaded(&mut self, scheduler: &mut Scheduler, now: MonoTime, class: usize, items: Vec<LoadedItem>) {
+    /// Queues loaded items in the scheduler and adds them to the table.
+    pub fn on_loaded(
+        &mut self,
+        scheduler: &mut Scheduler,
+        table: &mut ItemTable,
+        now: MonoTime,
+        class: usize,
+        items: Vec<LoadedItem>,
+    ) {
         self.backlogs[class].loading_count = 0;
-        for LoadedItem { seq, spec, completed_attempts, .. } in items {
+        for LoadedItem { seq, spec, completed_attempts, started_at } in items {
             let mut item = self.queued_item(seq, &spec, now);
             if completed_attempts > 0 {
                 item.restore_attempts(completed_attempts);
             }
-            self.specs.insert(seq, Arc::new(spec));
+            table.insert(seq, spec, started_at);
             scheduler.enqueue(class, item);
         }
         self.update_backlog(scheduler);
@@ -129,18 +189,14 @@ impl Intake {
         }
     }
 
+    #[cfg(test)]
+    pub const fn loader(&self) -> &ItemLoader {
+        &self.loader
+    }
+
     /// Whether items are requested from the loader and not yet received.
     #[cfg(test)]
     pub fn is_loading(&self) -> bool {
         self.backlogs.iter().any(|backlog| backlog.loading_count > 0)
-    }
-
-    pub fn spec(&self, seq: Seq) -> Option<&Arc<ItemSpec>> {
-        self.specs.get(&seq)
-    }
-
-    /// Removes an item that has ended.
-    pub fn remove(&mut self, seq: Seq) -> Option<Arc<ItemSpec>> {
-        self.specs.remove(&seq)
     }
 }

@@ -61,8 +61,14 @@ impl<CommitEffect> Journal<CommitEffect> {
         !self.pending.is_empty()
     }
 
-    /// Adds an effect, which is carried out once everything recorded so far is committed.
-    pub fn add_effect(&mut self, effect: CommitEffect) {
+    /// Records an op together with the effect that is carried out once it is committed.
+    pub fn submit(&mut self, op: Op, effect: CommitEffect) {
+        self.record(op);
+        self.pending_effects.push(effect);
+    }
+
+    /// Adds an effect that needs no op: it is carried out once everything recorded so far is committed.
+    pub fn after_recorded(&mut self, effect: CommitEffect) {
         self.pending_effects.push(effect);
     }
 

@@ -12,11 +12,11 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
-use super::event_loop::Engine;
+use super::messages::LedgerReply;
 use crate::{
     config::Config,
     domain::{
-        EventLevel, Now, PoolId, RouteId, WallTime,
+        PoolId, WallTime,
         lease::{LeaseGrant, LeaseRequest},
     },
     scheduler::Scheduler,
@@ -29,13 +29,6 @@ enum LedgerRequest {
     Lease(WallTime, Vec<LeaseRequest>),
     /// Until when the provider reported the pool's day as used up; `None` if the operator has cleared that.
     SetExhausted(PoolId, Option<WallTime>),
-}
-
-/// A reply of the ledger's thread.
-#[derive(Debug)]
-pub(super) enum LedgerReply {
-    Granted(Vec<LeaseGrant>),
-    Failed(String),
 }
 
 /// Capacity of the request channel; while it is full, further requests wait in the [`LeaseClient`].
@@ -162,11 +155,19 @@ impl LeaseClient {
         !self.queued_leases.is_empty() || !self.queued_exhausted.is_empty()
     }
 
-    fn disconnect(&mut self) {
+    /// Stops using the ledger, after it has failed.
+    pub fn disconnect(&mut self) {
         *self = Self { thread: self.thread.take(), ..Self::disabled() };
     }
 
-    fn set_exhausted(&mut self, pool: PoolId, until: Option<WallTime>) {
+    /// Queues the leases to request, and sends what the channel has room for.
+    pub fn request(&mut self, now: WallTime, leases: Vec<LeaseRequest>) {
+        self.queued_leases.extend(leases);
+        self.flush(now);
+    }
+
+    /// Tells all runs until when the provider reported a pool's day as used up; `None` if the operator has cleared that.
+    pub fn set_exhausted(&mut self, pool: PoolId, until: Option<WallTime>) {
         if self.is_connected() {
             self.queued_exhausted.insert(pool, until);
         }
@@ -186,6 +187,24 @@ impl LeaseClient {
             && let Ok(room) = request_tx.try_reserve()
         {
             room.send(LedgerRequest::Lease(now, std::mem::take(&mut self.queued_leases)));
+        }
+    }
+
+    /// Returns the `unused` rest of all leases to the ledger and waits for its thread. Leases that can't be returned
+    /// count as used.
+    pub async fn close(&mut self, now: WallTime, unused: Vec<LeaseRequest>) {
+        let final_requests = self.final_requests(now, unused);
+        let (Some(request_tx), Some(thread)) = (self.request_tx.take(), self.thread.take()) else { return };
+        for request in final_requests {
+            if request_tx.send(request).await.is_err() {
+                tracing::warn!("could not return the unused part of today's quota leases");
+                break;
+            }
+        }
+        drop(request_tx);
+        // If another process holds the lock, the ledger's own timeout ends this.
+        if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
+            tracing::warn!("the thread of the daily ledger did not end cleanly");
         }
     }
 
@@ -245,75 +264,6 @@ fn run_ledger_thread(
 fn return_request(lease_request: &LeaseRequest, grant: &LeaseGrant) -> LeaseRequest {
     let returned = Some((grant.period_end, grant.granted));
     LeaseRequest { requested: 0, known_used: 0, overdrawn: 0, returned, ..lease_request.clone() }
-}
-
-impl Engine {
-    /// Requests the leases that the scheduler needs, and sends what had no room before.
-    pub(super) fn request_leases(&mut self, now: Now) {
-        if self.lease_client.is_connected() {
-            self.lease_client.queued_leases.extend(self.scheduler.lease_requests(now));
-            self.lease_client.flush(now.wall);
-        }
-    }
-
-    /// Handles a reply of the ledger's thread. `None` means that the thread has died.
-    pub(super) fn on_lease_reply(&mut self, reply: Option<LedgerReply>) {
-        let now = self.clock.now();
-        self.snapshot_dirty = true;
-        let reason = match reply {
-            Some(LedgerReply::Granted(grants)) => {
-                for grant in &grants {
-                    self.scheduler.apply_lease_grant(now, grant);
-                }
-                return;
-            }
-            Some(LedgerReply::Failed(reason)) => reason,
-            None => "its thread has ended; see the log for details".to_owned(),
-        };
-        self.lease_client.disconnect();
-        self.scheduler.stop_sharing_daily_quotas();
-        self.log(
-            EventLevel::Warn,
-            format!("can't use the daily ledger, so this run counts only its own requests: {reason}"),
-        );
-    }
-
-    /// Tells all runs that the provider reported this route's day as used up.
-    pub(super) fn share_exhausted(&mut self, now: Now, route: RouteId) {
-        let pool = self.scheduler.pool_of(route);
-        if let Some(until) = self.scheduler.exhausted_until(now, pool) {
-            self.lease_client.set_exhausted(pool, Some(until));
-        }
-    }
-
-    /// Tells all runs that the operator ended a key's cooldowns, so that its days may be tried again.
-    pub(super) fn clear_exhausted(&mut self, key: &str) {
-        for route in (0..self.scheduler.route_count() as u32).map(RouteId) {
-            if self.keys[self.scheduler.route_indices(route).0].name == key {
-                self.lease_client.set_exhausted(self.scheduler.pool_of(route), None);
-            }
-        }
-    }
-
-    /// Returns the unused rest of all leases to the ledger. Leases that can't be returned count as used.
-    pub(super) async fn return_leases(&mut self) {
-        let now = self.clock.now();
-        let unused = self.scheduler.take_unused_leases(now);
-        let final_requests = self.lease_client.final_requests(now.wall, unused);
-        let (requests, thread) = (self.lease_client.request_tx.take(), self.lease_client.thread.take());
-        let (Some(request_tx), Some(thread)) = (requests, thread) else { return };
-        for request in final_requests {
-            if request_tx.send(request).await.is_err() {
-                tracing::warn!("could not return the unused part of today's quota leases");
-                break;
-            }
-        }
-        drop(request_tx);
-        // If another process holds the lock, the ledger's own timeout ends this.
-        if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
-            tracing::warn!("the thread of the daily ledger did not end cleanly");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,15 +4,22 @@
 //! before acting on it, and publishes snapshots. Each request runs as a task of its own, without access to the
 //! engine's state. The database has its own thread, which commits groups of transitions.
 //!
+//! The loop is the only one that knows all parts. A part has private state, and returns messages to the loop:
+//!
 //! ```text
-//! startup         opens or resumes a run           event_loop   the loop, and the work of a tick
-//! intake          rows in, items loaded            completion   applies and records an attempt's result
-//! caption_writer  answers to files, after commit   attempt      one attempt
-//! journal         groups of transitions to commit  commands     the operator's commands
-//! key_probe       checks a key at its provider     snapshot     builds snapshots
-//! stats           counts over the run              forecasting  the forecast task
-//! lease_client    quotas shared by processes       shutdown     the end of a run
-//! budget_message  why the budget blocks the run    handle       what front ends hold
+//! event_loop   what can happen and in which order; a tick's work     messages    what parts hand to the loop
+//! completion   applies and records an attempt's result               commands    the operator's commands
+//! startup      opens or resumes a run                                shutdown    the end of a run
+//! snapshot     builds snapshots                                      publisher   publishes them
+//!
+//! intake          rows in, items loaded                item_table        items in memory that have not ended
+//! attempt         sends requests                       journal           ops, and what follows their commit
+//! caption_writer  answers to files, after commit       run_stats         counts over the run
+//! event_log       the newest events                    forecasting       forecasts in the background
+//! lease_client    quotas shared by processes           key_probe         checks a key at its provider
+//! state_saver     saves the scheduler's state          provider_contact  whether any provider has responded
+//! file_check      the store's files are in place       budget_message    why the budget blocks the run
+//! handle          what front ends hold
 //! ```
 
 mod attempt;
@@ -20,7 +27,9 @@ mod budget_message;
 mod caption_writer;
 mod commands;
 mod completion;
+mod event_log;
 mod event_loop;
+mod file_check;
 mod forecasting;
 #[cfg(test)]
 mod golden_tests;
@@ -28,17 +37,23 @@ pub mod handle;
 #[cfg(test)]
 mod idle_tests;
 mod intake;
+mod item_table;
 mod journal;
 mod key_probe;
 mod lease_client;
+mod messages;
+mod provider_contact;
+mod publisher;
+mod run_stats;
 mod shutdown;
 mod snapshot;
 mod startup;
-mod stats;
+mod state_saver;
 #[cfg(test)]
 mod tests;
 
 pub use caption_writer::write_missing_captions;
-pub use handle::{CommandRequest, EngineHandle, PageRequest};
+pub use handle::{EngineHandle, PageRequest};
 pub(crate) use lease_client::pool_names;
-pub use startup::{EngineSetup, InputRows, KeyCheck, RunOutcome, RunningEngine, start};
+pub use messages::{CommandRequest, InputRows, RunOutcome};
+pub use startup::{EngineSetup, KeyCheck, RunningEngine, start};

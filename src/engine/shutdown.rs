@@ -3,73 +3,23 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    event_loop::{Engine, Phase},
+    event_loop::{Attendance, Engine, Phase},
     journal::WRITER_GONE_MESSAGE,
-    startup::RunOutcome,
+    messages::RunOutcome,
+    provider_contact::ProviderContact,
 };
 use crate::{
-    domain::{
-        AttemptId, AttemptResult, EventLevel, MonoTime, Now, OnExhausted, Outcome, WallTime, event::format_duration,
-        pluralize, snapshot::RunState,
-    },
+    domain::{EventLevel, MonoTime, Now, OnExhausted, WallTime, event::format_duration, pluralize, snapshot::RunState},
     scheduler::StallReason,
     store::Op,
 };
-
-/// Time between two checks that the store's files are in place.
-const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Whether any provider has responded to this process, with any status.
-#[derive(Debug)]
-pub(super) enum ProviderContact {
-    /// No request has ended yet.
-    Untried,
-    /// Every request so far ended without a response.
-    Failing {
-        /// When the first of them was sent.
-        since: MonoTime,
-        /// Number of requests that ended without a response.
-        requests: u64,
-        /// Why the last one got no response.
-        message: String,
-    },
-    Reached,
-}
-
-impl ProviderContact {
-    pub fn on_sent(&mut self, now: MonoTime) {
-        if matches!(self, Self::Untried) {
-            *self = Self::Failing { since: now, requests: 0, message: String::new() };
-        }
-    }
-
-    /// Handles the end of an attempt. `in_flight` is the number of other attempts in flight.
-    pub fn record(&mut self, in_flight: usize, provider: &str, result: &AttemptResult) {
-        let Self::Failing { requests, message, .. } = self else { return };
-        if result.status.is_some() || result.outcome.is_answered() {
-            *self = Self::Reached;
-        } else if matches!(result.outcome, Outcome::ClientTrouble | Outcome::ServerError | Outcome::Timeout) {
-            *requests += 1;
-            *message = format!("{provider}: {}", result.message);
-        } else if *requests == 0 && in_flight == 0 {
-            // Other outcomes without a status come from this program, so they say nothing about the provider.
-            *self = Self::Untried;
-        }
-    }
-}
 
 impl Engine {
     /// When an unattended run gives up, because no provider has responded to any request. `None` if it does not.
     pub(super) fn gives_up_at(&self) -> Option<MonoTime> {
         let limit = self.scheduler.policy().give_up_after;
-        match &self.provider_contact {
-            ProviderContact::Failing { since, .. }
-                if self.is_unattended && !limit.is_zero() && matches!(self.phase, Phase::Running) =>
-            {
-                Some(*since + limit)
-            }
-            _ => None,
-        }
+        let may_give_up = self.is_unattended() && !limit.is_zero() && matches!(self.phase, Phase::Running);
+        self.provider_contact.failing_since().filter(|_| may_give_up).map(|since| since + limit)
     }
 
     /// Ends an unattended run if no provider has responded for too long. The beginning of a response is enough.
@@ -77,7 +27,7 @@ impl Engine {
         if self.gives_up_at().is_none_or(|at| now.mono < at) {
             return;
         }
-        if self.client.has_received_response() {
+        if self.attempts.client().has_received_response() {
             self.provider_contact = ProviderContact::Reached;
             return;
         }
@@ -86,8 +36,8 @@ impl Engine {
         if *requests > 0 {
             details.push(format!("{}, the last to {message}", pluralize(*requests, "request")));
         }
-        if !self.in_flight.is_empty() {
-            let aborted = pluralize(self.in_flight.len() as u64, "request");
+        if self.items.in_flight_count() > 0 {
+            let aborted = pluralize(self.items.in_flight_count() as u64, "request");
             details.push(format!("{aborted} in flight aborted, which may have been billed"));
         }
         let limit = format_duration(self.scheduler.policy().give_up_after);
@@ -96,33 +46,21 @@ impl Engine {
         self.begin_closing(RunOutcome::Stopped { reason });
     }
 
-    /// Returns `run_outcome`, or a failure if a file of the store was moved or replaced.
-    fn check_files(&self, run_outcome: RunOutcome) -> RunOutcome {
-        match (self.run_files.check_in_place(), run_outcome) {
-            (Ok(()), ending) | (Err(_), ending @ RunOutcome::Failed { .. }) => ending,
-            (Err(error), _) => RunOutcome::Failed { reason: error.to_string() },
-        }
-    }
-
     /// Checks whether the run should end or go idle, for any reason, and starts that.
     pub(super) fn check_done(&mut self, now: Now) {
         if self.disk_fault.as_ref().is_some_and(|(_, since)| since.elapsed() > Duration::from_secs(5)) {
             self.disk_fault = None;
-            self.snapshot_dirty = true;
+            self.publisher.mark_dirty();
         }
-        let is_quiet = self.in_flight.is_empty()
-            && self.uncommitted == 0
-            && self.scheduler.in_flight_count() == 0
-            && self.caption_tasks.is_empty();
+        let is_quiet = !self.has_open_attempts() && !self.captions.is_writing();
         if self.journal.is_closed() {
             let reason = self.journal.stall_reason().unwrap_or(WRITER_GONE_MESSAGE).to_owned();
             self.begin_closing(RunOutcome::Failed { reason });
         }
-        if self.files_checked_at.elapsed() >= FILE_CHECK_INTERVAL && !matches!(self.phase, Phase::Closing { .. }) {
-            self.files_checked_at = Instant::now();
-            if let Err(error) = self.run_files.check_in_place() {
-                self.begin_closing(RunOutcome::Failed { reason: error.to_string() });
-            }
+        if !matches!(self.phase, Phase::Closing { .. })
+            && let Some(reason) = self.file_check.find_fault_if_due()
+        {
+            self.begin_closing(RunOutcome::Failed { reason });
         }
         self.stop_if_unanswered(now);
         match &self.phase {
@@ -133,11 +71,8 @@ impl Engine {
                 let nothing_left = self.scheduler.unfinished_items() == 0 && !self.intake.is_reading;
                 // Captions that the disk does not accept are written by the next start, so the drain does not wait for
                 // them.
-                let only_captions_left = self.disk_fault.is_some()
-                    && self.in_flight.is_empty()
-                    && self.uncommitted == 0
-                    && self.scheduler.in_flight_count() == 0
-                    && self.is_intake_idle();
+                let only_captions_left =
+                    self.disk_fault.is_some() && !self.has_open_attempts() && self.is_intake_idle();
                 if is_settled && nothing_left {
                     self.begin_closing(self.outcome_when_done());
                 } else if is_settled {
@@ -162,7 +97,7 @@ impl Engine {
                 _ if self.intake.is_reading => {}
                 StallReason::NothingToDo => self.go_idle(self.outcome_when_done()),
                 StallReason::Exhausted { resumes_at, reason } => self.on_exhausted(resumes_at, reason),
-                StallReason::Budget { min_cost } if self.is_unattended => {
+                StallReason::Budget { min_cost } if self.is_unattended() => {
                     self.begin_closing(RunOutcome::BudgetSpent { reason: self.budget_message(min_cost) });
                 }
                 _ => {}
@@ -170,14 +105,23 @@ impl Engine {
         }
     }
 
+    pub(super) fn is_unattended(&self) -> bool {
+        self.attendance == Attendance::Unattended
+    }
+
+    /// Whether attempts are reserved, in flight, or ended without being on disk.
+    fn has_open_attempts(&self) -> bool {
+        self.items.in_flight_count() > 0 || self.uncommitted > 0 || self.scheduler.in_flight_count() > 0
+    }
+
     /// Whether no rows are being ingested and everything recorded is on disk.
     fn is_intake_idle(&self) -> bool {
-        !self.is_ingest_pending && self.journal.is_flushed()
+        !self.intake.is_ingest_pending && self.journal.is_flushed()
     }
 
     fn on_exhausted(&mut self, resumes_at: Option<WallTime>, reason: String) {
         let needs_operator = self.scheduler.needs_operator();
-        if needs_operator && !self.is_unattended {
+        if needs_operator && !self.is_unattended() {
             return;
         }
         let waits_for_quota = self.scheduler.policy().on_exhausted == OnExhausted::Wait;
@@ -192,8 +136,8 @@ impl Engine {
 
     /// Ends the run, or goes idle if an operator is present, who may give a new command.
     fn go_idle(&mut self, run_outcome: RunOutcome) {
-        let run_outcome = self.check_files(run_outcome);
-        if self.is_unattended || matches!(run_outcome, RunOutcome::Failed { .. }) {
+        let run_outcome = self.file_check.apply_to(run_outcome);
+        if self.is_unattended() || matches!(run_outcome, RunOutcome::Failed { .. }) {
             return self.begin_closing(run_outcome);
         }
         self.record_run_outcome(&run_outcome);
@@ -204,14 +148,14 @@ impl Engine {
     pub(super) fn leave_idle(&mut self) {
         if matches!(self.phase, Phase::Idle { .. }) {
             self.phase = Phase::Running;
-            self.active_time.start(self.clock.now().mono);
+            self.stats.active_time.start(self.clock.now().mono);
             self.journal.record(Op::SetRunState(RunState::Running));
         }
     }
 
     /// Records the run's outcome; the loop ends once it is on disk.
     pub(super) fn begin_closing(&mut self, run_outcome: RunOutcome) {
-        let run_outcome = self.check_files(run_outcome);
+        let run_outcome = self.file_check.apply_to(run_outcome);
         let run_outcome = match std::mem::replace(&mut self.phase, Phase::Running) {
             ended @ Phase::Closing { .. } => {
                 self.phase = ended;
@@ -225,15 +169,15 @@ impl Engine {
             }
         };
         self.phase = Phase::Closing { run_outcome, since: Instant::now() };
-        self.snapshot_dirty = true;
+        self.publisher.mark_dirty();
     }
 
     fn record_run_outcome(&mut self, run_outcome: &RunOutcome) {
         let now = self.clock.now();
         match run_outcome {
             RunOutcome::Finished => {
-                let failed = self.totals.failed;
-                let message = format!("finished: {} done, {failed} failed", self.totals.done);
+                let failed = self.stats.totals.failed;
+                let message = format!("finished: {} done, {failed} failed", self.stats.totals.done);
                 self.log(if failed > 0 { EventLevel::Warn } else { EventLevel::Info }, message);
             }
             RunOutcome::Stopped { reason } | RunOutcome::BudgetSpent { reason } => {
@@ -244,33 +188,22 @@ impl Engine {
             }
             RunOutcome::Failed { reason } => self.log(EventLevel::Alert, format!("stopped by an error: {reason}")),
         }
-        self.state_dirty = true;
-        self.active_time.stop(now.mono);
+        self.state_saver.mark_dirty();
+        self.stats.active_time.stop(now.mono);
         self.save_state(now, true);
         self.journal.record(Op::SetRunState(run_outcome.run_state()));
-        self.snapshot_dirty = true;
-    }
-
-    /// Aborts the requests in flight; each may have been billed.
-    pub(super) fn abort_in_flight(&mut self, now: Now) {
-        let attempts: Vec<AttemptId> = self.in_flight.keys().copied().collect();
-        for attempt in attempts {
-            if let Some(sent) = self.in_flight.get(&attempt) {
-                sent.abort_handle.abort();
-            }
-            self.on_attempt_aborted(now, attempt);
-        }
+        self.publisher.mark_dirty();
     }
 
     /// The outcome of a run that has nothing left to do.
     fn outcome_when_done(&self) -> RunOutcome {
         match &self.intake.input_error {
             Some(reason) => RunOutcome::Failed { reason: reason.clone() },
-            None if self.pending_captions.len() > 0 => RunOutcome::Failed {
+            None if self.captions.pending_count() > 0 => RunOutcome::Failed {
                 reason: format!(
                     "every item has ended, but {} could not be written (their answers are recorded); fix the files or \
                      folders, then run the same command again to write them",
-                    pluralize(self.pending_captions.len() as u64, "caption")
+                    pluralize(self.captions.pending_count() as u64, "caption")
                 ),
             },
             None if self.held_back_items > 0 => RunOutcome::HeldBack {
@@ -287,21 +220,23 @@ impl Engine {
     /// Ends everything that is still open: aborts requests, returns leases, stops captions, publishes the last snapshot
     /// and closes the store.
     pub(super) async fn close(mut self, run_outcome: RunOutcome) -> RunOutcome {
-        let run_outcome = self.check_files(run_outcome);
-        self.attempt_tasks.shutdown().await;
-        self.return_leases().await;
-        self.caption_tasks.shutdown().await;
+        let run_outcome = self.file_check.apply_to(run_outcome);
+        self.attempts.shutdown().await;
+        let now = self.clock.now();
+        let unused = self.scheduler.take_unused_leases(now);
+        self.leases.close(now.wall, unused).await;
+        self.captions.shutdown().await;
         let now = self.clock.now();
         // The outcome may have changed because it could not be recorded.
         self.phase = Phase::Closing { run_outcome: run_outcome.clone(), since: Instant::now() };
         self.publish(now);
-        let Self { journal, snapshot_tx, .. } = self;
+        let Self { journal, publisher, .. } = self;
         let closed = tokio::task::spawn_blocking(move || {
             let mut store = journal.into_writer().close()?;
             store.compact_results()
         })
         .await;
-        drop(snapshot_tx);
+        drop(publisher);
         match (closed, run_outcome) {
             // The first failure is the one to report.
             (Ok(Ok(_)), ending) | (_, ending @ RunOutcome::Failed { .. }) => ending,
@@ -309,28 +244,6 @@ impl Engine {
                 RunOutcome::Failed { reason: format!("the run's database could not be closed: {error}") }
             }
             (Err(_), _) => RunOutcome::Failed { reason: "the writer of the run's database panicked".to_owned() },
-        }
-    }
-}
-
-impl RunOutcome {
-    fn with_note(self, note: &str) -> Self {
-        match self {
-            Self::Finished => Self::Finished,
-            Self::Stopped { reason } => Self::Stopped { reason: format!("{reason}; {note}") },
-            Self::BudgetSpent { reason } => Self::BudgetSpent { reason: format!("{reason}; {note}") },
-            Self::HeldBack { reason } => Self::HeldBack { reason: format!("{reason}; {note}") },
-            Self::Failed { reason: why } => Self::Failed { reason: format!("{why}; {note}") },
-        }
-    }
-
-    pub(super) fn run_state(&self) -> RunState {
-        match self {
-            Self::Finished => RunState::Finished,
-            Self::Stopped { reason }
-            | Self::BudgetSpent { reason }
-            | Self::HeldBack { reason }
-            | Self::Failed { reason } => RunState::Stopped { reason: reason.clone() },
         }
     }
 }

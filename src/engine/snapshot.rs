@@ -1,24 +1,26 @@
 //! Builds snapshots from the state of the engine and the scheduler.
 
-use std::{sync::Arc, time::Instant};
-
-use super::event_loop::{Engine, Phase};
+use super::{
+    budget_message::budget_message,
+    event_loop::{Engine, Phase},
+};
 use crate::{
     domain::{
-        Key, Now, RouteId, Snapshot,
+        Money, Now, RouteId, Snapshot,
         snapshot::{CurrentRoute, KeyView, ModelView, RouteView, RunState, Spend, Throughput, Totals},
     },
-    scheduler::{KeyStatus, StallReason},
-    store::report::KeyRecord,
+    scheduler::StallReason,
 };
 
 impl Engine {
     pub(super) fn publish(&mut self, now: Now) {
-        let snapshot = Arc::new(self.build_snapshot(now));
-        // The send fails only if there is no front end.
-        let _ = self.snapshot_tx.send(snapshot);
-        self.snapshot_dirty = false;
-        self.published_at = Instant::now();
+        let snapshot = self.build_snapshot(now);
+        self.publisher.publish(snapshot);
+    }
+
+    /// Why the budget blocks the run.
+    pub(super) fn budget_message(&self, cheapest_item: Option<Money>) -> String {
+        budget_message(self.scheduler.run_spend(), self.scheduler.policy().max_usd, cheapest_item)
     }
 
     fn build_snapshot(&mut self, now: Now) -> Snapshot {
@@ -30,7 +32,7 @@ impl Engine {
             run: self.run_name.clone(),
             state: self.run_state(now),
             at: now.wall,
-            elapsed: self.active_time.total(now.mono),
+            elapsed: self.stats.active_time.total(now.mono),
             clock_speed: self.clock.speed(),
             strategy,
             cascade_order,
@@ -38,25 +40,25 @@ impl Engine {
             on_exhausted,
             totals: self.shown_totals(),
             max_in_flight,
-            spend: Spend { reserved: money.reserved, budget, ..self.spend },
+            spend: Spend { reserved: money.reserved, budget, ..self.stats.spend },
             throughput: self.current_throughput(now),
-            forecast: self.forecasting.latest.clone(),
+            forecast: self.forecaster.latest().cloned(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
             current_route: self.current_route(),
             keys: self.key_views(now),
             models: self.model_views(now),
             routes: self.route_views(now),
             cooldowns: self.scheduler.cooldowns(now),
-            events: self.events.iter().cloned().collect(),
+            events: self.event_log.newest().cloned().collect(),
         }
     }
 
     /// The totals, with items whose end is not on disk yet counted as in flight.
     fn shown_totals(&self) -> Totals {
-        let ended = self.totals.done + self.totals.failed;
-        let open = self.totals.total.saturating_sub(ended);
-        let in_flight = (self.in_flight.len() as u64 + self.uncommitted).min(open);
-        Totals { waiting: open - in_flight, in_flight, ingesting: self.intake.is_reading, ..self.totals }
+        let ended = self.stats.totals.done + self.stats.totals.failed;
+        let open = self.stats.totals.total.saturating_sub(ended);
+        let in_flight = (self.items.in_flight_count() as u64 + self.uncommitted).min(open);
+        Totals { waiting: open - in_flight, in_flight, ingesting: self.intake.is_reading, ..self.stats.totals }
     }
 
     fn run_state(&self, now: Now) -> RunState {
@@ -72,7 +74,7 @@ impl Engine {
             return RunState::NeedsOperator { reason: reason.clone() };
         }
         if self.is_paused {
-            return if self.in_flight.is_empty() { RunState::Paused } else { RunState::Pausing };
+            return if self.items.in_flight_count() == 0 { RunState::Paused } else { RunState::Pausing };
         }
         match self.scheduler.stall_reason(now) {
             StallReason::Working | StallReason::NothingToDo => RunState::Running,
@@ -89,8 +91,10 @@ impl Engine {
     }
 
     fn current_throughput(&mut self, now: Now) -> Throughput {
-        let items_per_second = self.throughput.per_second(now.mono, self.started_at.mono);
-        Throughput { items_per_second, finish_at: self.finish_at(now) }
+        let items_per_second = self.stats.throughput.per_second(now.mono, self.started_at.mono);
+        let is_sending = !self.is_paused && matches!(self.phase, Phase::Running);
+        let finish_at = self.forecaster.finish_at(now.wall).filter(|_| is_sending);
+        Throughput { items_per_second, finish_at }
     }
 
     /// The current route, numbered for people: key 1 of 3, model 2 of 4.
@@ -113,22 +117,12 @@ impl Engine {
         })
     }
 
-    /// The state of the keys for `status` in another process.
-    pub(super) fn key_records(&self, now: Now) -> Vec<KeyRecord> {
-        let record = |(key, status): (&Key, KeyStatus)| KeyRecord {
-            name: key.name.clone(),
-            state: status.condition.name().to_owned(),
-            health: status.health,
-        };
-        self.keys.iter().zip(self.scheduler.key_statuses(now)).map(record).collect()
-    }
-
     fn key_views(&self, now: Now) -> Vec<KeyView> {
         let status = self.scheduler.key_statuses(now);
         self.keys
             .iter()
             .zip(status)
-            .zip(&self.key_counts)
+            .zip(&self.stats.keys)
             .map(|((key, status), counts)| KeyView {
                 name: key.name.clone(),
                 provider: self.providers[key.provider.index()].name.clone(),
@@ -151,7 +145,7 @@ impl Engine {
         self.models
             .iter()
             .zip(status)
-            .zip(&self.model_counts)
+            .zip(&self.stats.models)
             .map(|((model, status), counts)| {
                 let provider = &self.providers[model.provider.index()];
                 ModelView {
@@ -182,7 +176,7 @@ impl Engine {
         let status = self.scheduler.route_statuses(now);
         status
             .into_iter()
-            .zip(&self.route_counts)
+            .zip(&self.stats.routes)
             .enumerate()
             .map(|(index, (status, (ok, failed)))| RouteView {
                 key: self.keys[status.key].name.clone(),

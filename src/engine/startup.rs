@@ -1,35 +1,42 @@
 //! Opens or resumes a run: restores the scheduler from the record, and starts the engine's task.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     fmt,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use smallvec::SmallVec;
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinHandle,
 };
 
 use super::{
-    caption_writer::{self, PendingCaptions},
-    event_loop::{Channels, Engine, Phase},
-    forecasting::ForecastTask,
+    attempt::AttemptRunner,
+    caption_writer::CaptionWriter,
+    event_log::EventLog,
+    event_loop::{Attendance, Channels, Engine, Phase},
+    file_check::FileCheck,
+    forecasting::Forecaster,
     handle::EngineHandle,
     intake::Intake,
+    item_table::ItemTable,
     journal::Journal,
     lease_client::{LeaseClient, fingerprint_secrets},
-    shutdown::ProviderContact,
-    stats::{ActiveTime, AttemptCounts, ThroughputEstimate},
+    messages::{AttemptStats, InputRows, RunOutcome, SCHEDULER_STATE},
+    provider_contact::ProviderContact,
+    publisher::SnapshotPublisher,
+    run_stats::{ActiveTime, RunStats},
+    state_saver::StateSaver,
 };
 use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, EventLevel, ItemSpec, Now, RouteId, Snapshot, WallTime, WhenLimited, is_or_are,
+        Api, Command, EventKind, EventLevel, Now, RouteId, Snapshot, WallTime, WhenLimited, is_or_are,
         plain_text::sanitize,
         pluralize,
         snapshot::{Cause, RunState},
@@ -42,9 +49,6 @@ use crate::{
         audit::MAX_CAP_STATE, spawn_reader,
     },
 };
-
-/// Name of the run's saved state for the scheduler.
-pub(super) const SCHEDULER_STATE: &str = "scheduler";
 
 /// Name of the run's saved state for the last command line's flags.
 const FLAGS_STATE: &str = "flags";
@@ -107,15 +111,6 @@ pub enum KeyCheck {
     },
 }
 
-/// A message from the reader of the input.
-#[derive(Debug)]
-pub enum InputRows {
-    Batch(Vec<ItemSpec>),
-    /// The input has been read to its end.
-    End,
-    Failed(String),
-}
-
 /// A started engine.
 #[derive(Debug)]
 pub struct RunningEngine {
@@ -123,22 +118,6 @@ pub struct RunningEngine {
     /// Events up to this number are from earlier processes, which have announced them.
     pub last_event: u64,
     pub task: JoinHandle<RunOutcome>,
-}
-
-/// How a run's process ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RunOutcome {
-    /// Every item is done or failed.
-    Finished,
-    /// Work is left; the same command resumes it.
-    Stopped { reason: String },
-    /// Work is left; a larger budget resumes it, but the same command stops again.
-    BudgetSpent { reason: String },
-    /// This start was limited to the first rows, and they have ended. Items of an earlier start wait; a start without a
-    /// limit sends them.
-    HeldBack { reason: String },
-    /// Something failed on this machine. The record is kept, and the same command resumes the run.
-    Failed { reason: String },
 }
 
 /// Starts the engine for an opened run. `input_rows` delivers the rest of the input and announces its end; `None` if
@@ -166,194 +145,177 @@ pub(super) fn prepare(
     opened: OpenedRun,
     input_rows: Option<mpsc::Receiver<InputRows>>,
 ) -> anyhow::Result<(Engine, Channels, EngineHandle)> {
-    let EngineSetup {
-        run_name,
-        config,
-        clock,
-        existing_captions,
-        is_unattended,
-        seed,
-        flags,
-        has_ephemeral_flags,
-        key_checks,
-        ledger_path,
-    } = setup;
+    let EngineSetup { run_name, config, clock, key_checks, ledger_path, flags, .. } = setup;
     let now = clock.now();
-    let mut scheduler = Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), seed);
-    let (reply_tx, lease_replies) = mpsc::channel(16);
-    let fingerprints = fingerprint_secrets(&config.secrets, ledger_path.as_deref());
-    let lease_client = match ledger_path {
-        Some(path) => LeaseClient::start(path, &config, &mut scheduler, reply_tx),
-        None => LeaseClient::disabled(),
-    };
-    let Config { providers, models, keys, secrets, .. } = config;
-    scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
-    if let Some(saved_state) = opened.saved_states.get(SCHEDULER_STATE) {
-        match serde_json::from_str(saved_state) {
-            Ok(saved_state) => scheduler.restore(now, saved_state, &fingerprints),
-            Err(error) => tracing::warn!("can't read the cooldowns saved by the last process: {error}"),
-        }
-    }
-
-    let mut revalidated: Vec<(String, Cause)> = Vec::new();
-    let mut disable_events = Vec::new();
-    for key in key_checks {
-        match key {
-            KeyCheck::Valid { name, missing_models } => {
-                revalidated.extend(scheduler.mark_key_valid(&name, &missing_models).map(|cause| (name, cause)));
-            }
-            KeyCheck::Unproven { name, missing_models } => scheduler.mark_models_listed(&name, &missing_models),
-            KeyCheck::Invalid { name, message } => disable_events.extend(scheduler.disable_key(now, &name, message)),
-        }
-    }
-
-    let mut apis: SmallVec<[Api; 3]> = providers.iter().map(|provider| provider.api).collect();
-    apis.sort_unstable();
-    apis.dedup();
-    let mut intake = Intake::new(apis);
-    let reclassified = store.apply_rules(&scheduler.policy().rules)?;
-    for (id, traits) in store.traits() {
-        intake.add_class(&mut scheduler, id, &traits);
-    }
-    let mut held_back_items = 0;
-    store.for_each_waiting(|item| match &opened.items_to_send {
-        Some(items_to_send) if !items_to_send.contains(&item.seq) => held_back_items += 1,
-        _ => intake.add_waiting(&mut scheduler, item),
-    })?;
-    intake.update_backlog(&mut scheduler);
-    intake.is_reading = input_rows.is_some();
-
-    let mut key_counts = vec![AttemptCounts::default(); keys.len()];
-    let mut model_counts = vec![AttemptCounts::default(); models.len()];
-    let mut route_counts = vec![(0, 0); scheduler.route_count()];
-    restore_counts(&store, &mut scheduler, now, &mut key_counts, &mut model_counts, &mut route_counts)?;
-
-    // While a user only looks at a run that has nothing to do, the time does not count as active.
-    let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back_items;
-    let client = Client::new(
-        clock.to_real_duration(scheduler.policy().connect_timeout),
-        clock.to_real_duration(scheduler.policy().idle_timeout),
-    )?;
-    let endpoints = keys
-        .iter()
-        .zip(secrets)
-        .map(|(key, secret)| Ok(Arc::new(Endpoint::new(providers[key.provider.index()].clone(), secret)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let routes: Vec<RouteName> = (0..scheduler.route_count() as u32)
-        .map(|index| {
-            let (key, model) = scheduler.route_indices(RouteId(index));
-            RouteName {
-                key: keys[key].name.clone(),
-                model: models[model].name.clone(),
-                provider: providers[keys[key].provider.index()].name.clone(),
-            }
-        })
-        .collect();
-    let run_files = store.capture_files()?;
-    let (writer, acks) = store.into_writer(&routes)?;
-
-    let (command_tx, command_rx) = mpsc::channel(64);
-    let (query_tx, query_rx) = mpsc::channel(16);
-    let (loaded_tx, loaded_rx) = mpsc::channel(16);
+    let (loaded_tx, loaded) = mpsc::channel(16);
     let (fault_tx, disk_faults) = mpsc::channel(16);
     let (forecast_tx, forecasts) = mpsc::channel(1);
     let (probe_tx, probe_results) = mpsc::channel(16);
+    let (reply_tx, lease_replies) = mpsc::channel(16);
+    let (command_tx, commands) = mpsc::channel(64);
+    let (query_tx, query_rx) = mpsc::channel(16);
+    let (snapshot_tx, snapshots) = watch::channel(Arc::new(Snapshot::empty(&run_name, now.wall, clock.speed())));
+
+    let mut scheduler =
+        Scheduler::new(&config.providers, &config.models, &config.keys, config.policy.clone(), setup.seed);
+    let fingerprints = fingerprint_secrets(&config.secrets, ledger_path.as_deref());
+    let leases = match ledger_path {
+        Some(path) => LeaseClient::start(path, &config, &mut scheduler, reply_tx),
+        None => LeaseClient::disabled(),
+    };
+    restore_scheduler(&mut scheduler, now, &opened, &fingerprints);
+    let check_events = apply_key_checks(&mut scheduler, now, key_checks);
+
+    let reclassified = store.apply_rules(&scheduler.policy().rules)?;
+    let mut intake = Intake::new(ItemLoader::start(dir)?, loaded_tx, fault_tx.clone(), apis_of(&config));
+    intake.is_reading = input_rows.is_some();
+    let held_back_items = queue_waiting_items(&store, &opened, &mut intake, &mut scheduler)?;
+    let mut stats =
+        RunStats::new(opened.totals, opened.spend, config.keys.len(), config.models.len(), scheduler.route_count());
+    restore_attempts(&store, &mut scheduler, &mut stats, now)?;
+    // While a user only looks at a run that has nothing to do, the time does not count as active.
+    let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back_items;
+    stats.active_time = if is_idle {
+        ActiveTime::stopped(opened.active_time)
+    } else {
+        ActiveTime::running(opened.active_time, now.mono)
+    };
+
+    let attempts = attempt_runner(clock, &config, &scheduler)?;
+    let file_check = FileCheck::new(store.capture_files()?);
+    let (writer, acks) = store.into_writer(&route_names(&config, &scheduler))?;
     spawn_reader(dir, query_rx)?;
-    let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(Snapshot::empty(&run_name, now.wall, clock.speed())));
     let mut engine = Engine {
         clock,
         started_at: now,
-        active_time: if is_idle {
-            ActiveTime::stopped(opened.active_time)
-        } else {
-            ActiveTime::running(opened.active_time, now.mono)
-        },
-        max_cap: opened.saved_states.get(MAX_CAP_STATE).and_then(|json| serde_json::from_str(json).ok()),
         run_name,
-        model_names: models.iter().map(|model| Arc::from(model.name.as_str())).collect(),
-        providers,
-        models,
-        keys,
-        key_fingerprints: fingerprints,
+        providers: config.providers,
+        models: config.models,
+        keys: config.keys,
         scheduler,
         journal: Journal::new(writer),
         intake,
-        loader: ItemLoader::start(dir)?,
-        loaded_tx,
-        client,
-        endpoints,
-        existing_captions,
-        fault_tx,
+        items: ItemTable::default(),
+        attempts,
+        captions: CaptionWriter::new(setup.existing_captions, &opened, fault_tx),
+        stats,
+        event_log: EventLog::resumed(opened.events.clone(), opened.next_event),
+        forecaster: Forecaster::new(forecast_tx),
+        leases,
         probe_tx,
-        attempt_tasks: JoinSet::new(),
-        caption_tasks: JoinSet::new(),
-        caption_threads: caption_writer::start_caption_threads(),
-        pending_captions: PendingCaptions::resumed(&opened),
-        in_flight: HashMap::new(),
-        uncommitted: 0,
-        first_sent_at: HashMap::new(),
-        totals: opened.totals,
-        spend: opened.spend,
-        key_counts,
-        model_counts,
-        route_counts,
-        throughput: ThroughputEstimate::default(),
-        forecasting: ForecastTask::new(forecast_tx),
-        lease_client,
-        last_planned: None,
-        events: VecDeque::from(opened.events.clone()),
-        next_event_number: opened.next_event,
+        publisher: SnapshotPublisher::new(snapshot_tx),
+        state_saver: StateSaver::new(fingerprints),
+        file_check,
+        provider_contact: ProviderContact::Untried,
         phase: Phase::Running,
+        attendance: if setup.is_unattended { Attendance::Unattended } else { Attendance::Attended },
         is_paused: false,
         disk_fault: None,
-        is_unattended,
-        is_ingest_pending: false,
-        snapshot_tx,
-        snapshot_dirty: true,
-        published_at: Instant::now(),
-        state_dirty: false,
-        state_saved_at: Instant::now(),
-        key_records: Vec::new(),
-        status_checked_at: Instant::now(),
-        run_files,
-        files_checked_at: Instant::now(),
-        provider_contact: ProviderContact::Untried,
+        uncommitted: 0,
+        last_planned: None,
+        max_cap: opened.saved_states.get(MAX_CAP_STATE).and_then(|json| serde_json::from_str(json).ok()),
         held_back_items,
         #[cfg(test)]
         ticks: Arc::default(),
     };
     engine.log_startup(&opened, &reclassified);
-    for (key, cause) in revalidated {
-        let message = format!(
-            "key {key} had been disabled since {} ({}); its provider accepts it now",
-            cause.since, cause.outcome
-        );
-        engine.log(EventLevel::Info, message);
-        engine.state_dirty = true;
-    }
-    for event in disable_events {
-        engine.emit_event(event);
-    }
-    let last_flags = opened.saved_states.get(FLAGS_STATE).filter(|_| !has_ephemeral_flags);
-    engine.reapply_decisions(opened.decisions, &changed_flags(&flags, last_flags), has_ephemeral_flags);
-    if let (false, Ok(json)) = (has_ephemeral_flags, serde_json::to_string(&flags)) {
-        engine.journal.record(Op::SetState { name: FLAGS_STATE.to_owned(), json });
-    }
+    engine.log_key_checks(check_events);
+    engine.restore_decisions(opened, &flags, setup.has_ephemeral_flags);
     engine.record_max_cap();
     engine.journal.record(Op::SetRunState(RunState::Running));
     engine.publish(now);
-    let channels = Channels {
-        commands: command_rx,
-        acks,
-        loaded: loaded_rx,
-        input_rows,
-        disk_faults,
-        forecasts,
-        lease_replies,
-        probe_results,
+    let channels =
+        Channels { commands, acks, loaded, input_rows, disk_faults, forecasts, lease_replies, probe_results };
+    Ok((engine, channels, EngineHandle { snapshots, command_tx, query_tx }))
+}
+
+/// Restores the scheduler's state of earlier processes, and the money that they spent.
+fn restore_scheduler(scheduler: &mut Scheduler, now: Now, opened: &OpenedRun, fingerprints: &[Option<String>]) {
+    scheduler.resume_from(opened.next_attempt.0, opened.spend.cost, opened.spend.at_risk);
+    if let Some(saved_state) = opened.saved_states.get(SCHEDULER_STATE) {
+        match serde_json::from_str(saved_state) {
+            Ok(saved_state) => scheduler.restore(now, saved_state, fingerprints),
+            Err(error) => tracing::warn!("can't read the cooldowns saved by the last process: {error}"),
+        }
+    }
+}
+
+/// What the key checks before the start have changed.
+struct CheckedKeys {
+    /// Keys that are enabled again, with the cause for which they were disabled.
+    enabled: Vec<(String, Cause)>,
+    disabled: Vec<EventKind>,
+}
+
+fn apply_key_checks(scheduler: &mut Scheduler, now: Now, key_checks: Vec<KeyCheck>) -> CheckedKeys {
+    let mut checked = CheckedKeys { enabled: Vec::new(), disabled: Vec::new() };
+    for key in key_checks {
+        match key {
+            KeyCheck::Valid { name, missing_models } => {
+                let previous_cause = scheduler.mark_key_valid(&name, &missing_models);
+                checked.enabled.extend(previous_cause.map(|cause| (name, cause)));
+            }
+            KeyCheck::Unproven { name, missing_models } => scheduler.mark_models_listed(&name, &missing_models),
+            KeyCheck::Invalid { name, message } => {
+                checked.disabled.extend(scheduler.disable_key(now, &name, message));
+            }
+        }
+    }
+    checked
+}
+
+/// Queues the waiting items of earlier processes by number. Returns how many are held back, because this start is
+/// limited to the first rows.
+fn queue_waiting_items(
+    store: &Store,
+    opened: &OpenedRun,
+    intake: &mut Intake,
+    scheduler: &mut Scheduler,
+) -> anyhow::Result<u64> {
+    for (id, traits) in store.traits() {
+        intake.add_class(scheduler, id, &traits);
+    }
+    let mut held_back_items = 0;
+    store.for_each_waiting(|item| match &opened.items_to_send {
+        Some(items_to_send) if !items_to_send.contains(&item.seq) => held_back_items += 1,
+        _ => intake.add_waiting(scheduler, item),
+    })?;
+    intake.update_backlog(scheduler);
+    Ok(held_back_items)
+}
+
+fn apis_of(config: &Config) -> SmallVec<[Api; 3]> {
+    let mut apis: SmallVec<[Api; 3]> = config.providers.iter().map(|provider| provider.api).collect();
+    apis.sort_unstable();
+    apis.dedup();
+    apis
+}
+
+fn attempt_runner(clock: Clock, config: &Config, scheduler: &Scheduler) -> anyhow::Result<AttemptRunner> {
+    let client = Client::new(
+        clock.to_real_duration(scheduler.policy().connect_timeout),
+        clock.to_real_duration(scheduler.policy().idle_timeout),
+    )?;
+    let endpoints = config.keys.iter().zip(&config.secrets).map(|(key, secret)| {
+        let provider = config.providers[key.provider.index()].clone();
+        Ok(Arc::new(Endpoint::new(provider, secret.clone())?))
+    });
+    let endpoints = endpoints.collect::<anyhow::Result<Vec<_>>>()?;
+    let models = config.models.iter().map(|model| (Arc::from(model.name.as_str()), model.max_output));
+    Ok(AttemptRunner::new(clock, client, endpoints, models.collect()))
+}
+
+/// The names of the scheduler's routes, for the record.
+fn route_names(config: &Config, scheduler: &Scheduler) -> Vec<RouteName> {
+    let name = |index| {
+        let (key, model) = scheduler.route_indices(RouteId(index));
+        RouteName {
+            key: config.keys[key].name.clone(),
+            model: config.models[model].name.clone(),
+            provider: config.providers[config.keys[key].provider.index()].name.clone(),
+        }
     };
-    let handle = EngineHandle { snapshots: snapshot_rx, command_tx, query_tx };
-    Ok((engine, channels, handle))
+    (0..scheduler.route_count() as u32).map(name).collect()
 }
 
 impl Engine {
@@ -419,6 +381,30 @@ impl Engine {
         }
     }
 
+    fn log_key_checks(&mut self, checked: CheckedKeys) {
+        for (key, cause) in checked.enabled {
+            let message = format!(
+                "key {key} had been disabled since {} ({}); its provider accepts it now",
+                cause.since, cause.outcome
+            );
+            self.log(EventLevel::Info, message);
+            self.state_saver.mark_dirty();
+        }
+        for event in checked.disabled {
+            self.emit_event(event);
+        }
+    }
+
+    /// Applies the operator's earlier decisions again, except those on settings whose flag is new or has changed.
+    fn restore_decisions(&mut self, opened: OpenedRun, flags: &BTreeMap<String, String>, has_ephemeral_flags: bool) {
+        let last_flags = opened.saved_states.get(FLAGS_STATE).filter(|_| !has_ephemeral_flags);
+        let changed = changed_flags(flags, last_flags);
+        self.reapply_decisions(opened.decisions, &changed, has_ephemeral_flags);
+        if let (false, Ok(json)) = (has_ephemeral_flags, serde_json::to_string(flags)) {
+            self.journal.record(Op::SetState { name: FLAGS_STATE.to_owned(), json });
+        }
+    }
+
     /// Applies the operator's decisions of earlier processes again, unless a changed flag overrides them. Switches are
     /// in the scheduler's saved state, with their time.
     fn reapply_decisions(
@@ -445,7 +431,7 @@ impl Engine {
                 Command::SetKey { .. } | Command::SetModel { .. } | Command::SetRoute { .. } | Command::Resume => {
                     continue;
                 }
-                Command::Pause | Command::HardPause if self.is_unattended => {
+                Command::Pause | Command::HardPause if self.is_unattended() => {
                     "paused in the last session; resumed because this session has no operator to resume it".to_owned()
                 }
                 Command::HardPause => match self.apply(&Command::Pause) {
@@ -472,14 +458,12 @@ fn changed_flags(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec
         .collect()
 }
 
-/// Restores the counts of earlier processes from the recorded attempts.
-fn restore_counts(
+/// Restores what earlier processes used, spent and counted, from the recorded attempts.
+fn restore_attempts(
     store: &Store,
     scheduler: &mut Scheduler,
+    run_stats: &mut RunStats,
     now: Now,
-    keys: &mut [AttemptCounts],
-    models: &mut [AttemptCounts],
-    routes: &mut [(u64, u64)],
 ) -> anyhow::Result<()> {
     let names: HashMap<(String, String), RouteId> = (0..scheduler.route_count() as u32)
         .map(|index| (scheduler.key_and_model_names(RouteId(index)), RouteId(index)))
@@ -490,18 +474,20 @@ fn restore_counts(
         scheduler.restore_spend(now, &past.key, at, past.cost + past.at_risk);
         let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
         let (key, model) = scheduler.route_indices(route);
-        let latency = Duration::from_millis(past.latency_ms);
-        keys[key].count(past.outcome, past.usage, past.cost, latency);
-        models[model].count(past.outcome, past.usage, past.cost, latency);
-        let (ok, failed) = &mut routes[route.index()];
-        *ok += u64::from(past.outcome.is_answered());
-        *failed += u64::from(!past.outcome.is_answered() && !past.outcome.is_unattributed());
+        let stats = AttemptStats {
+            route,
+            outcome: past.outcome,
+            usage: past.usage,
+            cost: past.cost,
+            at_risk: past.at_risk,
+            latency: Duration::from_millis(past.latency_ms),
+            message: String::new(),
+        };
+        run_stats.restore_attempt(key, model, &stats);
         if now.wall.since(at) < MAX_DAY_LENGTH {
-            scheduler.restore_usage(
-                now,
-                route,
-                &PastUsage { at, outcome: past.outcome, usage: past.usage, reserved_input_tokens: past.est_tokens },
-            );
+            let usage =
+                PastUsage { at, outcome: past.outcome, usage: past.usage, reserved_input_tokens: past.est_tokens };
+            scheduler.restore_usage(now, route, &usage);
         }
     })?;
     Ok(())

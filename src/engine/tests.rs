@@ -9,10 +9,11 @@ use std::{
 
 use super::{
     event_loop::{Channels, Engine, Phase},
-    handle::{CommandRequest, EngineHandle},
+    handle::EngineHandle,
     journal::{Journal, WRITER_GONE_MESSAGE},
     lease_client::LeaseClient,
-    startup::{EngineSetup, RunOutcome, prepare},
+    messages::{CommandRequest, RunOutcome},
+    startup::{EngineSetup, prepare},
 };
 use crate::{
     clock::Clock,
@@ -132,7 +133,7 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
     for filter in [ReplayFilter::default(), by_id] {
         let home = tempfile::tempdir().unwrap();
         let (mut engine, mut channels) = prepare_run(&home, 1);
-        let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
+        let loaded = engine.intake.loader().load(vec![Seq(1)]).await.unwrap();
         engine.on_loaded(0, Ok(loaded));
         let now = engine.clock.now();
         let rejection =
@@ -144,7 +145,7 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
         let ack = channels.acks.recv().await.unwrap();
         engine.apply_ack(ack);
         assert_eq!(answer.await.unwrap().unwrap(), "1 failed item is waiting again");
-        assert_eq!((engine.totals.failed, engine.totals.total), (0, 1));
+        assert_eq!((engine.stats.totals.failed, engine.stats.totals.total), (0, 1));
     }
 }
 
@@ -187,7 +188,7 @@ async fn a_run_does_not_end_on_its_budget_while_input_is_still_being_read() {
     let (mut engine, _channels) =
         prepare_run_with_keys(&home, 1, &KEYS.replacen("name = 'm'\nprovider = 'nobody'", priced, 1));
     engine.apply(&Command::SetBudget { max_usd: Some(Money(1)) }).unwrap();
-    let loaded = engine.loader.load(vec![Seq(1)]).await.unwrap();
+    let loaded = engine.intake.loader().load(vec![Seq(1)]).await.unwrap();
     engine.on_loaded(0, Ok(loaded));
     engine.journal = Journal::new(StoreWriter::panicking().0);
     let now = engine.clock.now();
@@ -215,7 +216,7 @@ async fn a_run_continues_with_its_own_counts_after_the_ledger_thread_dies() {
     let home = tempfile::tempdir().unwrap();
     let limited = KEYS.replacen("name = 'm'\n", "name = 'm'\nrpd = 10\n", 1);
     let (mut engine, mut channels, handle) = prepare_run_with_handle(&home, 1, &limited);
-    engine.lease_client = LeaseClient::disconnected();
+    engine.leases = LeaseClient::disconnected();
     engine.scheduler.share_daily_quotas();
     channels.lease_replies = tokio::sync::mpsc::channel(1).1;
     let running = tokio::spawn(engine.run(channels));
@@ -252,9 +253,9 @@ async fn a_public_model_list_does_not_enable_a_disabled_key() {
     engine.scheduler.disable_key(now, "alice", "no such key".to_owned()).unwrap();
     engine.probe_key("alice").unwrap();
     let probe = channels.probe_results.recv().await.unwrap();
-    engine.on_probe_result(probe);
+    engine.on_probe_result(&probe);
     assert!(matches!(engine.scheduler.key_statuses(now)[0].condition, Condition::Disabled { .. }));
-    let message = engine.events.back().unwrap().kind.to_string();
+    let message = engine.event_log.newest().next_back().unwrap().kind.to_string();
     assert_eq!(message, "key alice not verified: its provider lists its 1 model without a key");
 }
 
@@ -268,7 +269,7 @@ async fn a_drain_does_not_wait_for_captions_while_the_disk_is_full() {
         engine.apply_ack(ack);
     }
     engine.intake.is_reading = true;
-    engine.caption_tasks.spawn(std::future::pending());
+    engine.captions.write_forever();
     engine.begin_drain(RunOutcome::Stopped { reason: "somebody said so".to_owned() });
     let now = engine.clock.now();
     engine.check_done(now);
@@ -337,7 +338,7 @@ async fn start_and_wait_for_requests(
     let keys = KEYS.replace("127.0.0.1:9", &silent_provider(head).await) + "[policy]\n" + policy;
     let clock = Clock::manual(crate::domain::WallTime(0), micros);
     let (engine, channels, handle) = prepare_run_on_clock(home, 2, &keys, clock, true);
-    let client = engine.client.clone();
+    let client = engine.attempts.client().clone();
     let running = tokio::spawn(engine.run(channels));
     let mut snapshots = handle.snapshots.clone();
     let sent = snapshots.wait_for(|snapshot| snapshot.totals.in_flight == 2);

@@ -315,6 +315,11 @@ impl Scheduler {
         self.fleet.pool_ids()
     }
 
+    /// The routes of the key of this name; none if there is no such key.
+    pub fn routes_of_key(&self, name: &str) -> Vec<RouteId> {
+        self.fleet.find_key(name).map_or_else(Vec::new, |key| self.fleet.key(key).routes().to_vec())
+    }
+
     pub fn pool_of(&self, route: RouteId) -> PoolId {
         self.fleet.route(route).pool
     }

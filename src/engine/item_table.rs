@@ -1,0 +1,87 @@
+//! The items in memory that have not ended: their requests, and the attempt of each that is in flight.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::task::AbortHandle;
+
+use crate::{
+    domain::{AttemptId, ItemSpec, Seq, WallTime},
+    scheduler::PlannedAttempt,
+};
+
+/// An attempt in flight.
+#[derive(Debug)]
+pub(super) struct SentAttempt {
+    pub planned: PlannedAttempt,
+    pub sent_at: WallTime,
+    pub abort_handle: AbortHandle,
+}
+
+/// What is known of one item.
+#[derive(Debug)]
+struct ItemEntry {
+    spec: Arc<ItemSpec>,
+    /// Time of its first attempt.
+    first_sent_at: Option<WallTime>,
+    sent: Option<SentAttempt>,
+}
+
+/// Loaded items, waiting or in flight.
+#[derive(Debug, Default)]
+pub(super) struct ItemTable {
+    entries: HashMap<Seq, ItemEntry>,
+    in_flight: usize,
+}
+
+impl ItemTable {
+    pub fn insert(&mut self, seq: Seq, spec: ItemSpec, first_sent_at: Option<WallTime>) {
+        self.entries.insert(seq, ItemEntry { spec: Arc::new(spec), first_sent_at, sent: None });
+    }
+
+    pub fn spec(&self, seq: Seq) -> Option<&Arc<ItemSpec>> {
+        self.entries.get(&seq).map(|entry| &entry.spec)
+    }
+
+    /// Removes an item that has ended. Returns its request, and the time of its first attempt.
+    pub fn remove(&mut self, seq: Seq) -> Option<(Arc<ItemSpec>, Option<WallTime>)> {
+        self.entries.remove(&seq).map(|entry| (entry.spec, entry.first_sent_at))
+    }
+
+    /// Records that an attempt of the item was sent.
+    pub fn set_sent(&mut self, sent: SentAttempt) {
+        if let Some(entry) = self.entries.get_mut(&sent.planned.seq) {
+            entry.sent = Some(sent);
+            self.in_flight += 1;
+        }
+    }
+
+    /// Takes the item's attempt in flight, if it is this one. It has ended.
+    pub fn take_sent(&mut self, seq: Seq, attempt: AttemptId) -> Option<SentAttempt> {
+        let sent = &mut self.entries.get_mut(&seq)?.sent;
+        let taken = sent.take_if(|sent| sent.planned.attempt == attempt)?;
+        self.in_flight -= 1;
+        Some(taken)
+    }
+
+    /// Records that the item will be sent again, after its attempt at `sent_at`.
+    pub fn set_first_sent(&mut self, seq: Seq, sent_at: WallTime) {
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.first_sent_at.get_or_insert(sent_at);
+        }
+    }
+
+    pub const fn in_flight_count(&self) -> usize {
+        self.in_flight
+    }
+
+    pub fn sent(&self) -> impl Iterator<Item = &SentAttempt> {
+        self.entries.values().filter_map(|entry| entry.sent.as_ref())
+    }
+
+    /// The attempts in flight, in the order in which they were planned.
+    pub fn in_flight(&self) -> Vec<(AttemptId, Seq)> {
+        let mut attempts: Vec<_> = self.sent().map(|sent| (sent.planned.attempt, sent.planned.seq)).collect();
+        attempts.sort_unstable();
+        attempts
+    }
+}

@@ -1,0 +1,203 @@
+//! Counts over the whole run: successes, failures, tokens, money, latency. Their size is bounded.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::messages::{AttemptStats, ItemEnd};
+use crate::{
+    domain::{
+        FinalState, LatencyHistogram, Money, MonoTime, Outcome, Usage,
+        snapshot::{Spend, Totals},
+    },
+    forecast::Assumptions,
+};
+
+/// Minimum number of answers, or of ended items, before their means are used for the forecast.
+const MIN_ANSWERS: u64 = 10;
+
+/// Counts of one key or model.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AttemptCounts {
+    pub ok: u64,
+    pub failed: u64,
+    pub usage: Usage,
+    pub cost: Money,
+    pub latencies: LatencyHistogram,
+    /// The last failure, with the provider's own text. Set for keys only.
+    pub last_error: Option<String>,
+}
+
+impl AttemptCounts {
+    pub fn count(&mut self, outcome: Outcome, usage: Usage, cost: Money, latency: Duration) {
+        if outcome.is_answered() {
+            self.ok += 1;
+            self.latencies.record(latency.as_millis() as u64);
+        } else if !outcome.is_unattributed() {
+            self.failed += 1;
+        }
+        self.usage.input_tokens += usage.input_tokens;
+        self.usage.output_tokens += usage.output_tokens;
+        self.usage.thinking_tokens += usage.thinking_tokens;
+        self.cost += cost;
+    }
+}
+
+/// Everything counted over the run, earlier processes included.
+#[derive(Debug)]
+pub(super) struct RunStats {
+    pub totals: Totals,
+    pub spend: Spend,
+    pub keys: Vec<AttemptCounts>,
+    pub models: Vec<AttemptCounts>,
+    /// Answered and failed attempts of each route.
+    pub routes: Vec<(u64, u64)>,
+    pub throughput: ThroughputEstimate,
+    pub active_time: ActiveTime,
+}
+
+impl RunStats {
+    pub fn new(totals: Totals, spend: Spend, keys: usize, models: usize, routes: usize) -> Self {
+        Self {
+            totals,
+            spend,
+            keys: vec![AttemptCounts::default(); keys],
+            models: vec![AttemptCounts::default(); models],
+            routes: vec![(0, 0); routes],
+            throughput: ThroughputEstimate::default(),
+            active_time: ActiveTime::default(),
+        }
+    }
+
+    /// Adds an attempt of an earlier process to the counts of its key, model and route.
+    pub fn restore_attempt(&mut self, key: usize, model: usize, attempt: &AttemptStats) {
+        for counts in [&mut self.keys[key], &mut self.models[model]] {
+            counts.count(attempt.outcome, attempt.usage, attempt.cost, attempt.latency);
+        }
+        let (ok, failed) = &mut self.routes[attempt.route.index()];
+        *ok += u64::from(attempt.outcome.is_answered());
+        *failed += u64::from(!attempt.outcome.is_answered() && !attempt.outcome.is_unattributed());
+    }
+
+    /// Counts an attempt whose outcome is on disk.
+    pub fn count_attempt(&mut self, key: usize, model: usize, attempt: &AttemptStats) {
+        let outcome = attempt.outcome;
+        self.restore_attempt(key, model, attempt);
+        if !outcome.is_answered() && !outcome.is_unattributed() {
+            self.keys[key].last_error = Some(format!("{outcome}: {}", attempt.message));
+        }
+        let usage = &mut self.spend.usage;
+        usage.input_tokens += attempt.usage.input_tokens;
+        usage.output_tokens += attempt.usage.output_tokens;
+        usage.thinking_tokens += attempt.usage.thinking_tokens;
+        self.spend.cost += attempt.cost;
+        self.spend.at_risk += attempt.at_risk;
+        self.totals.rate_limited += u64::from(outcome.is_rate_limited());
+        // Every attempt was counted when its task started. One that sent nothing is taken off again.
+        self.totals.attempts -= u64::from(outcome.is_local()).min(self.totals.attempts);
+    }
+
+    /// Counts an item that has ended.
+    pub fn count_end(&mut self, now: MonoTime, ended: ItemEnd) {
+        self.throughput.record(now);
+        match ended.state {
+            FinalState::Done => self.totals.done += 1,
+            FinalState::Failed => self.totals.failed += 1,
+        }
+        self.totals.truncated += u64::from(ended.is_truncated);
+    }
+
+    /// Measurements of this run for the forecast: latency, tokens per answer, and requests per item.
+    pub fn assumptions(&self) -> Assumptions {
+        let (totals, usage) = (self.totals, self.spend.usage);
+        let answered: u64 = self.models.iter().map(|counts| counts.ok).sum();
+        let mean = |tokens: u64| (answered >= MIN_ANSWERS).then(|| tokens as f64 / answered as f64);
+        let ended = totals.done + totals.failed;
+        let requests = totals.attempts.saturating_sub(totals.rate_limited);
+        let requests_per_item =
+            if ended >= MIN_ANSWERS { (requests as f64 / ended as f64).clamp(1.0, 3.0) } else { 1.0 };
+        let latencies = self.models.iter().map(|counts| counts.latencies.mean_ms().map(Duration::from_millis));
+        Assumptions {
+            latency_by_model: latencies.collect(),
+            mean_input_tokens: mean(usage.input_tokens),
+            mean_output_tokens: mean(usage.billed_output()),
+            requests_per_item,
+        }
+    }
+}
+
+/// How long processes have worked on the run, earlier ones included. Idle time does not count.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ActiveTime {
+    accumulated: Duration,
+    running_since: Option<MonoTime>,
+}
+
+impl ActiveTime {
+    pub const fn stopped(accumulated: Duration) -> Self {
+        Self { accumulated, running_since: None }
+    }
+
+    pub const fn running(accumulated: Duration, now: MonoTime) -> Self {
+        Self { accumulated, running_since: Some(now) }
+    }
+
+    pub fn total(&self, now: MonoTime) -> Duration {
+        self.accumulated + self.running_since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    pub fn stop(&mut self, now: MonoTime) {
+        *self = Self { accumulated: self.total(now), running_since: None };
+    }
+
+    pub fn start(&mut self, now: MonoTime) {
+        self.running_since.get_or_insert(now);
+    }
+}
+
+/// Items that ended within the last minute of engine time, by second.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ThroughputEstimate {
+    seconds: VecDeque<(u64, u64)>,
+}
+
+const WINDOW_SECONDS: u64 = 60;
+
+impl ThroughputEstimate {
+    pub fn record(&mut self, now: MonoTime) {
+        let second = now.0 / 1_000_000;
+        match self.seconds.back_mut() {
+            Some((last, count)) if *last == second => *count += 1,
+            _ => self.seconds.push_back((second, 1)),
+        }
+        self.drop_old(second);
+    }
+
+    fn drop_old(&mut self, second: u64) {
+        while self.seconds.front().is_some_and(|(at, _)| at + WINDOW_SECONDS <= second) {
+            self.seconds.pop_front();
+        }
+    }
+
+    /// Items per second, over the last minute or since `started_at`, whichever is shorter.
+    pub fn per_second(&mut self, now: MonoTime, started_at: MonoTime) -> f64 {
+        self.drop_old(now.0 / 1_000_000);
+        let ended: u64 = self.seconds.iter().map(|(_, count)| count).sum();
+        let window = now.since(started_at).as_secs_f64().clamp(1.0, WINDOW_SECONDS as f64);
+        ended as f64 / window
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throughput_forgets_after_a_minute() {
+        let mut throughput = ThroughputEstimate::default();
+        for second in 0..120 {
+            throughput.record(MonoTime(second * 1_000_000));
+        }
+        let now = MonoTime(119_000_000);
+        assert!((throughput.per_second(now, MonoTime::default()) - 1.0).abs() < 0.02);
+        assert!(throughput.per_second(MonoTime(300_000_000), MonoTime::default()) < f64::EPSILON);
+    }
+}
