@@ -172,12 +172,6 @@ impl Action {
         }
     }
 
-    /// Finds an action by its name in the configuration.
-    pub fn from_binding_name(name: &str) -> Option<Self> {
-        let bound_actions = super::keymap::BINDINGS.iter().map(|binding| binding.action);
-        Self::with_command_name().chain(bound_actions).find(|action| action.binding_name() == name)
-    }
-
     const fn info(self) -> ActionInfo {
         const fn read_only_action(name: &'static str, help_text: &'static str) -> ActionInfo {
             ActionInfo { command_name: Some(name), help_text, changes_run: false }
@@ -199,21 +193,7 @@ impl Action {
             Self::Bottom => key_only_action("to the last row"),
             Self::NextPane => key_only_action("next pane"),
             Self::PreviousPane => key_only_action("previous pane"),
-            Self::Focus(Pane::Keys) => read_only_action("keys", "keys: health, state, cooldowns"),
-            Self::Focus(Pane::Cooldowns) => {
-                read_only_action("cooldowns", "cooldowns: what is unavailable, until when, and why")
-            }
-            Self::Focus(Pane::Models) => {
-                read_only_action("models", "models: quotas used and left, latency, tokens, cost")
-            }
-            Self::Focus(Pane::Events) => read_only_action("events", "fallback events: what just happened"),
-            Self::Focus(Pane::Items) => read_only_action("items", "items, failed ones first"),
-            Self::Focus(Pane::Routes) => read_only_action("routes", "routes: every key with every model"),
-            Self::Focus(Pane::Log) => read_only_action("log", "the program's own log"),
-            Self::Focus(Pane::Charts) => read_only_action("charts", "throughput, 429s, latency and spend over time"),
-            Self::Focus(Pane::Failures) => {
-                read_only_action("failures", "failed items by cause; replay or export a group")
-            }
+            Self::Focus(pane) => read_only_action(pane.command_name(), pane.help_text()),
             Self::Open => read_only_action("open", "open: the item behind a row, or the pane full screen"),
             Self::Zoom => read_only_action("zoom", "this pane full screen, and back"),
             Self::Back => key_only_action("back: close, clear the filter, leave full screen"),

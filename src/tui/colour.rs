@@ -1,8 +1,35 @@
-//! The colours of terminals with a limited palette: xterm's 16 named colours, its 6x6x6 cube and its grey ramp.
+//! How many colours a terminal has, and the colours of those with a limited palette: xterm's 16 named colours, its
+//! 6x6x6 cube and its grey ramp.
 //!
 //! Finds the nearest available colour for an RGB colour, and the RGB value of an available one.
 
 use ratatui::style::Color;
+
+/// The colours that the terminal can show.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ColourDepth {
+    Mono,
+    Ansi16,
+    Ansi256,
+    True,
+}
+
+impl ColourDepth {
+    /// Detects the depth from environment variables. `NO_COLOR` overrides all others.
+    pub fn detect(environment: impl Fn(&str) -> Option<String>) -> Self {
+        let word = |name: &str| environment(name).unwrap_or_default().to_ascii_lowercase();
+        let (term, colorterm) = (word("TERM"), word("COLORTERM"));
+        if !word("NO_COLOR").is_empty() || term == "dumb" {
+            Self::Mono
+        } else if colorterm.contains("truecolor") || colorterm.contains("24bit") || term.contains("direct") {
+            Self::True
+        } else if term.contains("256") || term.contains("kitty") || term.contains("alacritty") {
+            Self::Ansi256
+        } else {
+            Self::Ansi16
+        }
+    }
+}
 
 /// The 16 named colours with their RGB values in xterm. Those of other terminals are close enough.
 pub const ANSI_16: [(Color, [u8; 3]); 16] = [
@@ -80,6 +107,22 @@ mod tests {
     fn greys_use_the_ramp_and_white_uses_the_cube() {
         assert_eq!(nearest_ansi256(Color::Rgb(0x8a, 0x8a, 0x8a)), Color::Indexed(245));
         assert_eq!(nearest_ansi256(Color::Rgb(255, 255, 255)), Color::Indexed(231));
+    }
+
+    #[test]
+    fn colour_depth_is_detected_from_the_environment() {
+        let cases: [(&[(&str, &str)], ColourDepth); 6] = [
+            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], ColourDepth::True),
+            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")], ColourDepth::Mono),
+            (&[("TERM", "xterm-256color"), ("NO_COLOR", "")], ColourDepth::Ansi256),
+            (&[("TERM", "tmux-256color")], ColourDepth::Ansi256),
+            (&[("TERM", "linux")], ColourDepth::Ansi16),
+            (&[("TERM", "dumb")], ColourDepth::Mono),
+        ];
+        for (environment, want) in cases {
+            let lookup = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned());
+            assert_eq!(ColourDepth::detect(lookup), want, "{environment:?}");
+        }
     }
 
     #[test]

@@ -20,13 +20,13 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, st
 use tokio::time::sleep_until;
 
 use super::{
-    Effect, ExitReason, UiEvent,
     action::Action,
     engine_clock::EngineClock,
     pane::Pane,
-    picture::{self, CellPixels, ImageRequest},
-    state::{PendingQuery, State},
-    update,
+    picture::{self, ImageRequest},
+    screen::{Screen, Signal},
+    state::{ExitReason, PendingQuery, State},
+    update::{Effect, UiEvent, update},
 };
 use crate::{
     domain::{Command, Page, Query, Snapshot},
@@ -43,35 +43,6 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_EVENTS_PER_BATCH: usize = 256;
 /// Maximum commands that wait for a reply at once, so that a key held down can't fill the engine's queue.
 const MAX_UNANSWERED_COMMANDS: usize = 32;
-
-/// The terminal as the loop uses it: draws frames and sends control sequences.
-pub trait Screen {
-    fn draw(&mut self, state: &State, snapshot: &Snapshot) -> io::Result<()>;
-    /// Discards what is on the terminal; the next frame is drawn completely.
-    fn repaint(&mut self) -> io::Result<()>;
-    /// Releases the terminal, stops the process until it is continued, and acquires the terminal again.
-    fn suspend(&mut self) -> io::Result<()>;
-    fn capture_mouse(&mut self, on: bool) -> io::Result<()>;
-    fn set_title(&mut self, title: &str) -> io::Result<()>;
-    fn notify(&mut self, message: &str) -> io::Result<()>;
-    /// The size of a cell in pixels, if the terminal reports it.
-    fn cell_size(&self) -> Option<CellPixels> {
-        None
-    }
-    /// Sends text to the terminal's clipboard. The terminal does not confirm it.
-    fn copy(&mut self, text: &str) -> io::Result<()>;
-}
-
-/// A Unix signal that the dashboard handles.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Signal {
-    /// SIGTERM: drain and end; the second one stops at once.
-    Terminate,
-    /// SIGINT from another process: handled like Ctrl-C.
-    Interrupt,
-    /// SIGHUP: the terminal is gone.
-    HangUp,
-}
 
 type ReplyFuture = BoxFuture<'static, UiEvent>;
 

@@ -4,22 +4,18 @@ use std::borrow::Cow;
 
 use super::{
     action::Action,
-    format::{compact, rough_duration, short_datetime},
+    format::{compact, rough_duration},
     render_ctx::RenderCtx,
     theme::StyleRole,
 };
 use crate::domain::{
-    Forecast, WallTime,
+    Forecast,
     bottleneck::{Bottleneck, BottleneckShare},
     forecast::{Constraint, QuotaExhaustion, StopReason},
 };
 
 /// Bottlenecks with a smaller share of the time are not shown.
 const MIN_SHARE: f64 = 0.02;
-
-pub fn local_time(ctx: RenderCtx<'_>, at: WallTime) -> String {
-    short_datetime(at, ctx.state.now, &ctx.state.time_zone)
-}
 
 /// `ETA 14:32 (23m)`, or when the run stops before it is done; `None` if nothing is known or the run is over.
 pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
@@ -29,8 +25,8 @@ pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     }
     let stop = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop);
     match (snapshot.throughput.finish_at, stop) {
-        (Some(at), _) => Some(format!("ETA {} ({})", local_time(ctx, at), rough_duration(ctx.time_until(at)))),
-        (None, Some(stop)) => Some(format!("stops {}, {} left", local_time(ctx, stop.at), compact(stop.items_left))),
+        (Some(at), _) => Some(format!("ETA {} ({})", ctx.local_time(at), rough_duration(ctx.time_until(at)))),
+        (None, Some(stop)) => Some(format!("stops {}, {} left", ctx.local_time(stop.at), compact(stop.items_left))),
         (None, None) => None,
     }
 }
@@ -38,7 +34,7 @@ pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
 /// The range of the finish time, `14:28-14:41`; `None` if it is unknown or both ends look the same.
 pub fn finish_range_text(ctx: RenderCtx<'_>) -> Option<String> {
     let forecast = ctx.snapshot.forecast.as_ref()?;
-    let (earliest, latest) = (local_time(ctx, forecast.earliest_finish?), local_time(ctx, forecast.latest_finish?));
+    let (earliest, latest) = (ctx.local_time(forecast.earliest_finish?), ctx.local_time(forecast.latest_finish?));
     (earliest != latest).then(|| format!("{earliest}-{latest}"))
 }
 
@@ -75,13 +71,13 @@ pub fn first_exhausted<'f>(ctx: RenderCtx<'_>, forecast: &'f Forecast) -> Option
 /// `day quota of gemini-3.8-flash@vision-lab spent at 15:10`.
 pub fn first_exhausted_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<String> {
     let first = first_exhausted(ctx, forecast)?;
-    Some(format!("day quota of {} spent at {}", ctx.sanitized(&first.pool, 60), local_time(ctx, first.at)))
+    Some(format!("day quota of {} spent at {}", ctx.sanitized(&first.pool, 60), ctx.local_time(first.at)))
 }
 
 /// `430 more items before the reset 00:00`.
 pub fn before_reset_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<String> {
-    let before_reset = forecast.before_reset?;
-    Some(format!("{} more items before the reset {}", compact(before_reset.items), local_time(ctx, before_reset.at)))
+    let fit = forecast.before_reset?;
+    Some(format!("{} more items before the reset {}", compact(fit.items), ctx.local_time(fit.at)))
 }
 
 pub const fn stop_reason(reason: StopReason) -> &'static str {

@@ -1,6 +1,6 @@
 //! Short labels for the domain's settings and outcomes.
 
-use crate::domain::{CascadeOrder, OnExhausted, Outcome, Strategy, WhenLimited};
+use crate::domain::{CascadeOrder, FailureGroup, OnExhausted, Outcome, Strategy, WhenLimited};
 
 pub fn strategy(strategy: Strategy) -> String {
     strategy.name().replace('_', " ")
@@ -82,4 +82,11 @@ pub const fn disabled_reason(outcome: Outcome) -> &'static str {
         Outcome::QuotaExhaustedBilling => "not offered on this tier",
         outcome => self::outcome(outcome),
     }
+}
+
+/// Outcome and model of a group of failed items.
+pub fn failure_group(group: &FailureGroup) -> String {
+    let outcome = group.outcome.map_or("?", self::outcome);
+    let on = group.model.as_ref().map_or_else(String::new, |model| format!(" on {model}"));
+    format!("{outcome}{on}")
 }

@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{
-    format::short_duration,
+    format::{short_datetime, short_duration, time_of_day},
     glyphs::Glyphs,
     labels,
     state::State,
@@ -39,6 +39,21 @@ impl RenderCtx<'_> {
     /// Engine time from now until `until`; zero if that has passed.
     pub fn time_until(&self, until: WallTime) -> Duration {
         until.since(self.state.now)
+    }
+
+    /// A short date and time in the operator's time zone.
+    pub fn local_time(&self, at: WallTime) -> String {
+        short_datetime(at, self.state.now, &self.state.time_zone)
+    }
+
+    /// The time of day in the operator's time zone, with seconds.
+    pub fn time_of_day(&self, at: WallTime) -> String {
+        time_of_day(at, &self.state.time_zone)
+    }
+
+    /// Whether the engine's clock runs at the speed of real time.
+    pub fn is_real_time(&self) -> bool {
+        (self.snapshot.clock_speed - 1.0).abs() < f64::EPSILON
     }
 
     /// Sanitizes text from outside and cuts it to `columns`.

@@ -22,9 +22,10 @@ use ratatui::backend::{Backend as _, ClearType, CrosstermBackend};
 use tokio::sync::mpsc;
 
 use super::{
-    DashboardOptions, draw,
-    event_loop::{Screen, Signal},
+    draw::draw,
+    options::DashboardOptions,
     picture::CellPixels,
+    screen::{Screen, Signal},
     state::State,
     text::one_line,
 };

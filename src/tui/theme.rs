@@ -11,57 +11,8 @@ use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 
 use super::colour::{nearest_ansi16, nearest_ansi256};
-use crate::domain::{ItemState, event::EventLevel, snapshot::Condition, snapshot::RunState};
 
-/// What a piece of the screen means. The theme has a style for each role.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StyleRole {
-    Text,
-    Muted,
-    Title,
-    Border,
-    Focus,
-    Selection,
-    Ok,
-    Warn,
-    Bad,
-    Cooling,
-    Exhausted,
-    Disabled,
-    Operator,
-    /// The filled part of a bar.
-    Bar,
-    /// The empty part of a bar.
-    Track,
-    /// The name of a key on the keyboard.
-    Key,
-}
-
-/// The colours that the terminal can show.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum ColourDepth {
-    Mono,
-    Ansi16,
-    Ansi256,
-    True,
-}
-
-impl ColourDepth {
-    /// Detects the depth from environment variables. `NO_COLOR` overrides all others.
-    pub fn detect(environment: impl Fn(&str) -> Option<String>) -> Self {
-        let word = |name: &str| environment(name).unwrap_or_default().to_ascii_lowercase();
-        let (term, colorterm) = (word("TERM"), word("COLORTERM"));
-        if !word("NO_COLOR").is_empty() || term == "dumb" {
-            Self::Mono
-        } else if colorterm.contains("truecolor") || colorterm.contains("24bit") || term.contains("direct") {
-            Self::True
-        } else if term.contains("256") || term.contains("kitty") || term.contains("alacritty") {
-            Self::Ansi256
-        } else {
-            Self::Ansi16
-        }
-    }
-}
+pub use super::{colour::ColourDepth, style_role::StyleRole};
 
 /// The theme for the background that the terminal reports in `COLORFGBG`: `light` or none. Most terminals report
 /// nothing.
@@ -249,74 +200,9 @@ fn colour_at_depth(full: Option<ThemeColour>, fallback16: Option<ThemeColour>, d
     }
 }
 
-// The roles of the domain's states.
-
-impl From<&Condition> for StyleRole {
-    fn from(condition: &Condition) -> Self {
-        match condition {
-            Condition::Ready => Self::Ok,
-            Condition::Limited { .. } | Condition::CoolingDown { .. } => Self::Cooling,
-            Condition::Exhausted { .. } => Self::Exhausted,
-            Condition::CircuitOpen { .. } => Self::Warn,
-            Condition::Disabled { .. } => Self::Bad,
-            Condition::SwitchedOff { .. } => Self::Disabled,
-        }
-    }
-}
-
-impl From<&RunState> for StyleRole {
-    fn from(state: &RunState) -> Self {
-        match state {
-            RunState::Running | RunState::Finished => Self::Ok,
-            RunState::Waiting { .. } => Self::Cooling,
-            RunState::Pausing | RunState::Paused | RunState::Draining => Self::Operator,
-            RunState::NeedsOperator { .. } => Self::Bad,
-            RunState::Stopped { .. } => Self::Warn,
-        }
-    }
-}
-
-impl From<ItemState> for StyleRole {
-    fn from(state: ItemState) -> Self {
-        match state {
-            ItemState::Waiting => Self::Cooling,
-            ItemState::InFlight => Self::Focus,
-            ItemState::Done => Self::Ok,
-            ItemState::Failed => Self::Bad,
-        }
-    }
-}
-
-impl From<EventLevel> for StyleRole {
-    fn from(level: EventLevel) -> Self {
-        match level {
-            EventLevel::Info => Self::Muted,
-            EventLevel::Operator => Self::Operator,
-            EventLevel::Warn => Self::Warn,
-            EventLevel::Alert => Self::Bad,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn colour_depth_is_detected_from_the_environment() {
-        let cases: [(&[(&str, &str)], ColourDepth); 6] = [
-            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], ColourDepth::True),
-            (&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")], ColourDepth::Mono),
-            (&[("TERM", "xterm-256color"), ("NO_COLOR", "")], ColourDepth::Ansi256),
-            (&[("TERM", "tmux-256color")], ColourDepth::Ansi256),
-            (&[("TERM", "linux")], ColourDepth::Ansi16),
-            (&[("TERM", "dumb")], ColourDepth::Mono),
-        ];
-        for (environment, want) in cases {
-            let lookup = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned());
-            assert_eq!(ColourDepth::detect(lookup), want, "{environment:?}");
-        }
-    }
 
     #[test]
     fn a_reported_light_background_selects_the_light_theme() {

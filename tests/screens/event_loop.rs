@@ -14,8 +14,9 @@ use cascadeck::{
     engine::PageRequest,
     tui::{
         ExitReason, State, draw,
-        event_loop::{Screen, Signal, run_event_loop},
+        event_loop::run_event_loop,
         picture::ImageMode,
+        screen::{Screen, Signal},
         theme::{ColourDepth, Theme},
     },
 };

@@ -21,7 +21,7 @@ use crate::{fixture, tui_harness::TuiHarness};
 /// elsewhere.
 fn unusual_keymap() -> Keymap {
     let mut actions: Vec<Action> = Vec::new();
-    for binding in BINDINGS {
+    for binding in BINDINGS.iter() {
         if !actions.contains(&binding.action) {
             actions.push(binding.action);
         }

@@ -2,7 +2,7 @@
 
 use crossterm::event::KeyCode;
 
-use super::{BINDINGS, Binding, Chord, FooterHint, KeyContext, Keymap};
+use super::{BINDINGS, Binding, Chord, FooterHint, KeyContext, Keymap, action_by_name};
 use crate::tui::action::Action;
 
 /// Other keys for one action in all contexts, with the place in the configuration for error messages.
@@ -24,7 +24,7 @@ impl Keymap {
         let mut errors = Vec::new();
         let mut applied: Vec<(Action, &str)> = Vec::new();
         for KeyOverride { action: name, keys, location: source_location } in overrides {
-            let Some(action) = Action::from_binding_name(name) else {
+            let Some(action) = action_by_name(name) else {
                 errors.push(format!("{source_location}: there is no action {name}; the help lists them all"));
                 continue;
             };
@@ -187,9 +187,9 @@ mod tests {
 
     #[test]
     fn every_bound_action_can_be_found_by_its_binding_name() {
-        for binding in BINDINGS {
+        for binding in BINDINGS.iter() {
             let name = binding.action.binding_name();
-            assert_eq!(Action::from_binding_name(name), Some(binding.action), "{name}");
+            assert_eq!(action_by_name(name), Some(binding.action), "{name}");
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line as TextLine, text::Span, widgets::Widget as _};
 
-use super::{clear_area, render_popup_frame};
+use super::popup::{clear_area, render_popup_frame};
 use crate::tui::{
     action::Action,
+    command_line::completions,
     keymap::KeyContext,
     layout::ScreenLayout,
     render_ctx::RenderCtx,
     state::CommandInput,
     text::one_line,
     theme::StyleRole,
-    update::completions,
     widgets::{frame::first_visible_row, table::highlight},
 };
 

@@ -7,16 +7,16 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{popup_area, render_popup_frame};
+use super::popup::{popup_area, render_popup_frame};
 use crate::tui::{
     action::Action,
     keymap::KeyContext,
     render_ctx::RenderCtx,
+    state::menu_choices,
     text::{width, wrap},
     theme::StyleRole,
-    update::menu_choices,
     widgets::{
-        frame::first_visible_row,
+        frame::{first_visible_row, render_lines},
         status_line::{self, Segment},
         table::highlight,
     },
@@ -84,9 +84,7 @@ fn hint_spans(ctx: RenderCtx<'_>, context: KeyContext) -> impl Iterator<Item = [
 fn render_dialog(ctx: RenderCtx<'_>, title: &str, columns: u16, lines: Vec<Line<'_>>, body: Rect, buf: &mut Buffer) {
     let area = popup_area(body, columns, lines.len() as u16 + 2);
     let inner = render_popup_frame(ctx, title, None, area, buf);
-    for (row, line) in lines.into_iter().take(usize::from(inner.height)).enumerate() {
-        line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
-    }
+    render_lines(lines, inner, buf);
 }
 
 pub fn render_menu(ctx: RenderCtx<'_>, selected: usize, body: Rect, buf: &mut Buffer) {

@@ -11,7 +11,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{dollars, group_digits, latency, short_datetime, short_duration, used_of_limit},
+        format::{dollars, group_digits, latency, short_duration, used_of_limit},
         labels,
         render_ctx::RenderCtx,
         state::{CooldownId, InspectSubject},
@@ -81,7 +81,7 @@ impl InspectPage<'_> {
     }
 
     pub fn local_time(&self, at: WallTime) -> String {
-        short_datetime(at, self.ctx.state.now, &self.ctx.state.time_zone)
+        self.ctx.local_time(at)
     }
 
     fn key_label(&self, action: Action) -> String {

@@ -7,16 +7,19 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{dialogs::answer_hints, popup_area, render_popup_frame};
+use super::{
+    dialogs::answer_hints,
+    popup::{popup_area, render_popup_frame},
+};
 use crate::domain::{RouteTarget, plural, snapshot::Condition};
 use crate::tui::{
     format::group_digits,
     keymap::KeyContext,
+    labels,
     render_ctx::RenderCtx,
     state::ReplayPlan,
     text::one_line,
     theme::StyleRole,
-    update::{estimated_cost_usd, group_label},
     widgets::{
         frame::{first_visible_row, position_label},
         table::highlight,
@@ -142,7 +145,7 @@ fn push_preview(
     for group in groups.iter().take(max_groups) {
         let message = if group.pattern.is_empty() { String::new() } else { format!("  {}", one_line(&group.pattern)) };
         push_line(
-            format!("  {:>6}  {}{message}", group_digits(group.count), one_line(&group_label(group))),
+            format!("  {:>6}  {}{message}", group_digits(group.count), one_line(&labels::failure_group(group))),
             StyleRole::Muted,
         );
     }
@@ -150,7 +153,7 @@ fn push_preview(
     if count > listed {
         push_line(format!("  {:>6}  for other reasons", group_digits(count - listed)), StyleRole::Muted);
     }
-    let cost = match estimated_cost_usd(plan, count, ctx.snapshot) {
+    let cost = match plan.estimated_cost_usd(count, ctx.snapshot) {
         Some(usd) if usd > 0.0 => format!("cost: about ${usd:.4}, from answers there so far"),
         Some(_) => "cost: none, since answers there have been free so far".to_owned(),
         None => "cost: unknown, since there is no answer yet".to_owned(),

@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
 
-use super::clear_area;
+use super::popup::clear_area;
 use crate::tui::{
     action::Action,
     keymap::KeyContext,

@@ -6,11 +6,11 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::render_empty;
+use super::{list::render_empty, view::PaneView};
 use crate::{
     domain::event::format_duration,
     tui::{
-        format::{compact, compact_within, dollars, group_digits, latency, rate, short_datetime},
+        format::{compact, compact_within, dollars, group_digits, latency, rate},
         render_ctx::RenderCtx,
         state::{ChartPoint, ChartSeries},
         text::width,
@@ -24,7 +24,9 @@ const COLUMN_GAP: u16 = 2;
 /// With fewer columns, the charts are drawn one below the other.
 const MIN_COLUMNS_FOR_TWO_CHARTS: u16 = 52;
 
-pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+pub const VIEW: PaneView = PaneView::drawn_by(render);
+
+fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let areas = chart_areas(area);
     let columns = areas[0].width.saturating_sub(SCALE_COLUMNS);
     let Some(series) = ctx.state.history.series(usize::from(columns)) else {
@@ -47,7 +49,7 @@ fn chart_areas(area: Rect) -> [Rect; 4] {
 
 fn charts<'a>(ctx: RenderCtx<'a>, series: &ChartSeries, columns: usize) -> [Chart<'a>; 4] {
     let snapshot = ctx.snapshot;
-    let from = short_datetime(series.from, ctx.state.now, &ctx.state.time_zone);
+    let from = ctx.local_time(series.from);
     let step_length = format_duration(series.step);
     let values = |of: fn(&ChartPoint) -> Option<f64>| series.points.iter().map(of).collect::<Vec<_>>();
     let title = |name: &str, figures: Vec<Span<'static>>| {

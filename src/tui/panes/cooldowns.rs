@@ -2,11 +2,14 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
-use super::{max_width, pane_table, render_empty};
+use super::{
+    list::{max_width, pane_table, render_empty},
+    view::PaneView,
+};
 use crate::{
     domain::snapshot::CooldownView,
     tui::{
-        format::{short_datetime, short_duration},
+        format::short_duration,
         labels,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -27,7 +30,14 @@ enum Cell {
     Message,
 }
 
-pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+pub const VIEW: PaneView = PaneView { title_suffix, ..PaneView::drawn_by(render) };
+
+fn title_suffix(ctx: RenderCtx<'_>) -> Option<String> {
+    let count = ctx.snapshot.cooldowns.len();
+    (count > 0).then(|| count.to_string())
+}
+
+fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let cooldowns = sorted_cooldowns(ctx.snapshot);
     if cooldowns.is_empty() {
         return render_empty(ctx, "no cooldowns", area, buf);
@@ -67,10 +77,7 @@ fn cell(ctx: RenderCtx<'_>, cooldown: &CooldownView, id: Cell, width: usize) -> 
             Line::styled(ctx.truncated(labels::outcome(cooldown.cause.outcome), width), ctx.style(StyleRole::Warn))
         }
         Cell::Source => Line::styled(cooldown.cause.source.name(), ctx.style(StyleRole::Muted)),
-        Cell::Until => Line::styled(
-            short_datetime(cooldown.until, ctx.state.now, &ctx.state.time_zone),
-            ctx.style(StyleRole::Muted),
-        ),
+        Cell::Until => Line::styled(ctx.local_time(cooldown.until), ctx.style(StyleRole::Muted)),
         Cell::Message => Line::styled(ctx.sanitized(&cooldown.cause.message, width), ctx.style(StyleRole::Muted)),
     }
 }

@@ -6,20 +6,19 @@ use ratatui::{
     buffer::Buffer,
     layout::Rect,
     text::{Line, Span},
-    widgets::Widget as _,
 };
 
 use crate::{
     domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, pluralize},
     tui::{
-        format::{compact, dollars, latency, short_duration, time_of_day},
+        format::{compact, dollars, latency, short_duration},
         labels,
         panes::picture::{self, ImagePlacement},
         render_ctx::RenderCtx,
         state::{DetailState, DetailView},
         text::{one_line, wrap},
         theme::StyleRole,
-        widgets::frame::{position_label, render_frame},
+        widgets::frame::{position_label, render_frame, render_lines},
     },
 };
 
@@ -46,9 +45,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let title = Line::styled(title, ctx.style(StyleRole::Focus));
     render_frame(title, corner, ctx.style(StyleRole::Focus), ctx.glyphs().border, area, buf);
     let inner = text_area(placement, area);
-    for (row, line) in lines.into_iter().skip(first).take(rows).enumerate() {
-        line.render(Rect { y: inner.y + row as u16, height: 1, ..inner }, buf);
-    }
+    render_lines(lines.into_iter().skip(first), inner, buf);
     if let ImagePlacement::Beside(column) = placement {
         picture::render_beside(ctx, detail, column, buf);
     } else if image_rows.start >= first && image_rows.end <= first + rows && !image_rows.is_empty() {
@@ -124,7 +121,7 @@ impl DetailBuilder<'_> {
     }
 
     fn push_text(&mut self, text: &str, indent: usize, role: StyleRole) {
-        let shown = truncate_bytes(text);
+        let shown = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
         for line in wrap(shown, self.columns.saturating_sub(indent)) {
             self.push_spans([Span::raw(" ".repeat(indent)), self.ctx.span(line, role)]);
         }
@@ -199,7 +196,7 @@ impl DetailBuilder<'_> {
             let ctx = self.ctx;
             self.push_spans([
                 ctx.span(format!("{:>3}  ", item.attempts.len() + 1), StyleRole::Muted),
-                ctx.span(time_of_day(in_flight.sent_at, &ctx.state.time_zone), StyleRole::Muted),
+                ctx.span(ctx.time_of_day(in_flight.sent_at), StyleRole::Muted),
                 Span::raw(format!("  {}@{}  ", one_line(&in_flight.model), one_line(&in_flight.key))),
                 ctx.span(
                     format!("no answer for {}", short_duration(ctx.state.now.since(in_flight.sent_at))),
@@ -220,7 +217,7 @@ impl DetailBuilder<'_> {
         let status = attempt.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
         self.push_spans([
             ctx.span(format!("{:>3}  ", attempt.number), StyleRole::Muted),
-            ctx.span(time_of_day(attempt.sent_at, &ctx.state.time_zone), StyleRole::Muted),
+            ctx.span(ctx.time_of_day(attempt.sent_at), StyleRole::Muted),
             Span::raw(format!("  {}@{}  ", one_line(&attempt.model), one_line(&attempt.key))),
             ctx.span(format!("{status} {}", labels::outcome(attempt.outcome)), role),
             ctx.span(format!("  {}", latency(Some(attempt.latency_ms))), StyleRole::Text),
@@ -261,9 +258,4 @@ fn usage_text(usage: Usage) -> String {
         String::new()
     };
     format!("{} in, {} out{thinking}", compact(usage.input_tokens), compact(usage.output_tokens))
-}
-
-/// Cuts a text that is too long, at a character boundary.
-fn truncate_bytes(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }

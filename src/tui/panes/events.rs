@@ -6,7 +6,10 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{pane_table, render_empty};
+use super::{
+    list::{pane_table, render_empty},
+    view::PaneView,
+};
 use crate::{
     domain::{
         Event, EventKind, Outcome,
@@ -14,7 +17,6 @@ use crate::{
         short_id,
     },
     tui::{
-        format::time_of_day,
         labels,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -31,7 +33,9 @@ enum Cell {
     Description,
 }
 
-pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+pub const VIEW: PaneView = PaneView::drawn_by(render);
+
+fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let events = &ctx.snapshot.events;
     if events.is_empty() {
         return render_empty(ctx, "nothing has happened yet", area, buf);
@@ -44,7 +48,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     pane_table(&ctx, Pane::Events, &columns, false).render(area, buf, |row, id, width| {
         let event = &events[events.len() - 1 - row];
         match id {
-            Cell::Time => Line::styled(time_of_day(event.at, &ctx.state.time_zone), ctx.style(StyleRole::Muted)),
+            Cell::Time => Line::styled(ctx.time_of_day(event.at), ctx.style(StyleRole::Muted)),
             Cell::Level => {
                 Line::styled(ctx.glyphs().event_level(event.level()), ctx.style(StyleRole::from(event.level())))
             }

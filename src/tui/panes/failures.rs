@@ -2,11 +2,14 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
-use super::{max_width, pane_table, render_empty};
+use super::{
+    list::{max_width, pane_table, render_empty},
+    view::PaneView,
+};
 use crate::{
     domain::{FailureGroup, short_id},
     tui::{
-        format::{group_digits_within, percent},
+        format::{group_digits, group_digits_within, percent},
         labels,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -26,7 +29,10 @@ enum Cell {
     FirstItem,
 }
 
-pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+pub const VIEW: PaneView =
+    PaneView { title_suffix: |ctx| Some(group_digits(ctx.snapshot.totals.failed)), ..PaneView::drawn_by(render) };
+
+fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let failures = &ctx.state.failures;
     if let Some(error) = failures.error() {
         return render_empty(ctx, &format!("can't read the failures: {}", one_line(error)), area, buf);

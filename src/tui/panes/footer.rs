@@ -4,10 +4,10 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
 use crate::tui::{
     action::Action,
+    commands::{current_label, rejection_reason},
     keymap::KeyContext,
     render_ctx::RenderCtx,
     theme::StyleRole,
-    update::{current_label, rejection_reason},
     widgets::status_line::{self, Segment},
 };
 

@@ -11,7 +11,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{NO_VALUE, compact, dollars, group_digits, percent, rate, short_datetime, short_duration, stopwatch},
+        format::{NO_VALUE, compact, dollars, group_digits, percent, rate, short_duration, stopwatch},
         labels,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -77,7 +77,7 @@ fn identity_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
         labels::on_exhausted(snapshot.on_exhausted)
     );
     let in_flight = format!("{}/{}", snapshot.totals.in_flight, snapshot.max_in_flight);
-    let speed = if (snapshot.clock_speed - 1.0).abs() < f64::EPSILON {
+    let speed = if ctx.is_real_time() {
         String::new()
     } else {
         format!("simulated time {}{}", glyphs.times, snapshot.clock_speed)
@@ -183,7 +183,7 @@ fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
             // The time comes before the reason, so that only the reason is cut. The inspect overlay of the run (`W`)
             // has all of it.
             let until = until.map_or_else(String::new, |until| {
-                let when = short_datetime(until, state.now, &state.time_zone);
+                let when = ctx.local_time(until);
                 format!(" until {when} ({})", short_duration(ctx.time_until(until)))
             });
             format!("waiting{until}: {}", ctx.with_ascii_fallback(&one_line(reason)))

@@ -8,7 +8,10 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{max_width, pane_table, render_empty};
+use super::{
+    list::{max_width, pane_table, render_empty},
+    view::PaneView,
+};
 use crate::{
     domain::{ItemRow, ItemState, short_id, snapshot::Totals},
     tui::{
@@ -16,10 +19,9 @@ use crate::{
         labels,
         pane::Pane,
         render_ctx::RenderCtx,
-        state::Overlay,
+        state::{ITEM_LISTS, Overlay},
         text::one_line,
         theme::StyleRole,
-        update::ITEM_LISTS,
         widgets::{
             frame::first_visible_row,
             status_line::{self, Segment},
@@ -39,7 +41,7 @@ enum Cell {
 }
 
 /// The name of a list, and how many items of the run are in it.
-pub const fn list_name_and_count(state_filter: Option<ItemState>, totals: &Totals) -> (&'static str, u64) {
+const fn list_name_and_count(state_filter: Option<ItemState>, totals: &Totals) -> (&'static str, u64) {
     match state_filter {
         Some(ItemState::Failed) => ("failed", totals.failed),
         Some(ItemState::Waiting) => ("waiting", totals.waiting),
@@ -49,7 +51,17 @@ pub const fn list_name_and_count(state_filter: Option<ItemState>, totals: &Total
     }
 }
 
-pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+pub const VIEW: PaneView = PaneView { title_suffix: |ctx| Some(list_title(ctx)), ..PaneView::drawn_by(render) };
+
+/// The name of the open list, with the numbers of its items and of the marked ones.
+fn list_title(ctx: RenderCtx<'_>) -> String {
+    let (name, count) = list_name_and_count(ctx.state.items.state_filter, &ctx.snapshot.totals);
+    let marks = ctx.state.items.marks.len();
+    let marked = if marks > 0 { format!(", {marks} marked") } else { String::new() };
+    format!("{name} {}{marked}", group_digits(count))
+}
+
+fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     if area.height == 0 {
         return;
     }

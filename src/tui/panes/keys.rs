@@ -6,7 +6,10 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{in_flight_column, max_width, render_empty};
+use super::{
+    list::{current_marker, in_flight_column, max_width, pane_table, render_empty},
+    view::{PaneColumns, PaneView},
+};
 use crate::{
     domain::{
         Command,
@@ -42,17 +45,27 @@ enum Cell {
 /// Columns of the score. A bar is drawn beside it if there is room for a space and at least three more columns.
 const SCORE_COLUMNS: u16 = 3;
 
-pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+pub const VIEW: PaneView =
+    PaneView { title_suffix, columns: PaneColumns::Dropped(hidden_columns), ..PaneView::drawn_by(render) };
+
+fn title_suffix(ctx: RenderCtx<'_>) -> Option<String> {
+    let keys = &ctx.snapshot.keys;
+    let is_available = |key: &&KeyView| matches!(key.condition, Condition::Ready | Condition::Limited { .. });
+    let unavailable = keys.len() - keys.iter().filter(is_available).count();
+    (unavailable > 0).then(|| format!("{unavailable} of {} unavailable", keys.len()))
+}
+
+fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let keys = &ctx.snapshot.keys;
     if keys.is_empty() {
         return render_empty(ctx, "no keys", area, buf);
     }
-    super::pane_table(&ctx, Pane::Keys, &columns(ctx), true)
+    pane_table(&ctx, Pane::Keys, &columns(ctx), true)
         .render(area, buf, |row, id, width| cell(ctx, &keys[row], id, width));
 }
 
 /// The titles of the columns that don't fit into `width`.
-pub fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
+fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
     table::hidden_titles(&columns(ctx), width)
 }
 
@@ -87,10 +100,7 @@ fn cell(ctx: RenderCtx<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'stat
     let is_off = matches!(key.condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. });
     let name_role = if is_off { StyleRole::Muted } else { StyleRole::Text };
     match id {
-        Cell::Current => {
-            let is_current = ctx.snapshot.current_route.as_ref().is_some_and(|route| route.key == key.name);
-            Line::from(ctx.span(if is_current { ctx.glyphs().current_marker } else { " " }, StyleRole::Focus))
-        }
+        Cell::Current => current_marker(ctx, |route| route.key == key.name),
         Cell::Name => Line::styled(ctx.sanitized(&key.name, width), ctx.style(name_role)),
         Cell::Health => health_bar(ctx, key.health, width),
         Cell::Ok => Line::raw(compact_within(key.ok, width)),

@@ -8,12 +8,15 @@ use ratatui::{
 };
 use tui_logger::{TuiLoggerLevelOutput, TuiLoggerSmartWidget};
 
+use super::view::PaneView;
 use crate::tui::{pane::Pane, render_ctx::RenderCtx, theme::StyleRole};
 
 /// Minimum columns and rows; below this the widget has no room for its own borders.
 const MIN_SIZE: (u16, u16) = (24, 4);
 
-pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+pub const VIEW: PaneView = PaneView::drawn_by(render);
+
+fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
         return;
     }
@@ -45,7 +48,7 @@ pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
 
 /// The log shows real time. If the engine's clock runs faster, the times of its events differ.
 fn clock_note(ctx: RenderCtx<'_>) -> &'static str {
-    if (ctx.snapshot.clock_speed - 1.0).abs() < f64::EPSILON { "" } else { ", in real time" }
+    if ctx.is_real_time() { "" } else { ", in real time" }
 }
 
 /// The widget always draws its borders with box-drawing characters; replaces them with ASCII.

@@ -2,7 +2,10 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
-use super::{in_flight_column, max_width, render_empty};
+use super::{
+    list::{current_marker, in_flight_column, max_width, pane_table, render_empty},
+    view::{PaneColumns, PaneView},
+};
 use crate::{
     domain::snapshot::{Gauge, ModelView},
     tui::{
@@ -43,17 +46,19 @@ const NARROW_BELOW_COLUMNS: u16 = 100;
 /// Width of ` - off` after a model's name.
 const OFF_SUFFIX_COLUMNS: u16 = 6;
 
-pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+pub const VIEW: PaneView = PaneView { columns: PaneColumns::Dropped(hidden_columns), ..PaneView::drawn_by(render) };
+
+fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let models = &ctx.snapshot.models;
     if models.is_empty() {
         return render_empty(ctx, "no models", area, buf);
     }
-    super::pane_table(&ctx, Pane::Models, &columns(ctx, area.width), true)
+    pane_table(&ctx, Pane::Models, &columns(ctx, area.width), true)
         .render(area, buf, |row, id, width| cell(ctx, &models[row], id, width));
 }
 
 /// The titles of the columns that don't fit into `width`.
-pub fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
+fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
     table::hidden_titles(&columns(ctx, width), width)
 }
 
@@ -99,10 +104,7 @@ fn gauge_columns(models: &[ModelView], min_columns: u16, gauge: impl Fn(&ModelVi
 
 fn cell(ctx: RenderCtx<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'static> {
     match id {
-        Cell::Current => {
-            let is_current = ctx.snapshot.current_route.as_ref().is_some_and(|route| route.model == model.name);
-            Line::from(ctx.span(if is_current { ctx.glyphs().current_marker } else { " " }, StyleRole::Focus))
-        }
+        Cell::Current => current_marker(ctx, |route| route.model == model.name),
         Cell::Name if model.on => Line::raw(ctx.sanitized(&model.name, width)),
         Cell::Name => {
             let name = ctx.sanitized(&model.name, width.saturating_sub(usize::from(OFF_SUFFIX_COLUMNS)));

@@ -8,7 +8,10 @@ use ratatui::{
     widgets::Widget as _,
 };
 
-use super::{max_width, render_empty};
+use super::{
+    list::{max_width, render_empty},
+    view::{PaneColumns, PaneView},
+};
 use crate::{
     domain::snapshot::{Condition, RouteView},
     tui::{
@@ -36,7 +39,10 @@ const MIN_ROWS_TO_EXPLAIN: u16 = 6;
 /// Longer lines are hard to read.
 const MAX_TEXT_COLUMNS: u16 = 116;
 
-pub fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
+pub const VIEW: PaneView =
+    PaneView { columns: PaneColumns::Scrolled(hidden_models_note), ..PaneView::drawn_by(render) };
+
+fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let (state, snapshot) = (ctx.state, ctx.snapshot);
     if snapshot.routes.is_empty() || area.height == 0 {
         return render_empty(ctx, "no routes", area, buf);
@@ -138,7 +144,7 @@ fn model_columns(ctx: RenderCtx<'_>, width: u16) -> ModelColumns {
 }
 
 /// `Left/Right: models 1-3/6`, if not all models fit.
-pub fn hidden_models_note(ctx: RenderCtx<'_>, width: u16) -> Option<String> {
+fn hidden_models_note(ctx: RenderCtx<'_>, width: u16) -> Option<String> {
     let ModelColumns { first_model, visible_models, .. } = model_columns(ctx, width);
     let position = position_label(first_model, visible_models, ctx.snapshot.models.len())?;
     let key = |action| ctx.state.keymap.key_label(action);

@@ -3,8 +3,8 @@
 
 use image::RgbaImage;
 
-use super::{palette, rendered::ImageCell};
-use crate::tui::theme::ColourDepth;
+use super::{cell::ImageCell, palette};
+use crate::tui::colour::ColourDepth;
 
 /// Renders a picture that is scaled to one pixel per column and two rows of pixels per row of cells.
 pub(super) fn image_cells(picture: &RgbaImage, depth: ColourDepth) -> Vec<ImageCell> {

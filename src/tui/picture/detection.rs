@@ -1,8 +1,8 @@
 //! Detects how the terminal can show pictures. Uses only environment variables: the response to a query would arrive as
 //! input, mixed with what the operator types.
 
-use super::{CellPixels, GraphicsProtocol, ImageCaps};
-use crate::tui::theme::ColourDepth;
+use super::request::{GraphicsProtocol, ImageCaps};
+use crate::tui::colour::ColourDepth;
 
 /// How the operator wants pictures to be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -60,16 +60,6 @@ fn detect_protocol(environment: &impl Fn(&str) -> Option<String>) -> Option<Grap
     }
 }
 
-impl CellPixels {
-    /// The cell size from the window size in cells and pixels; `None` if it isn't plausible. Many terminals report
-    /// zero, and some report wrong values.
-    pub fn from_window_size(columns: u16, rows: u16, width: u16, height: u16) -> Option<Self> {
-        let cell = Self { width: width.checked_div(columns)?, height: height.checked_div(rows)? };
-        let plausible = |pixels: u16| (3..=200).contains(&pixels);
-        (plausible(cell.width) && plausible(cell.height)).then_some(cell)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,16 +113,6 @@ mod tests {
                 let canvas = caps(wish, depth, ascii, &[("TERM", "xterm-kitty")]).unwrap();
                 assert_eq!(canvas.protocol, None, "{depth:?}, ascii {ascii}");
             }
-        }
-    }
-
-    #[test]
-    fn implausible_cell_sizes_are_ignored() {
-        assert_eq!(CellPixels::from_window_size(120, 36, 1_200, 720), Some(CellPixels { width: 10, height: 20 }));
-        for (columns, rows, width, height) in
-            [(120, 36, 0, 0), (0, 0, 800, 600), (120, 36, 65_535, 720), (120, 36, 240, 72)]
-        {
-            assert_eq!(CellPixels::from_window_size(columns, rows, width, height), None);
         }
     }
 }

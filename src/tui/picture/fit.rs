@@ -2,7 +2,7 @@
 
 use ratatui::layout::Size;
 
-use super::CellPixels;
+use super::request::CellPixels;
 
 /// The largest size within `max_cells` that keeps the picture's proportions. A pixel is at most one column wide, so
 /// that an icon stays small.

@@ -4,8 +4,8 @@
 use image::RgbaImage;
 use ratatui::style::Color;
 
-use super::{ImageCaps, palette, rendered::ImageCell};
-use crate::tui::theme::ColourDepth;
+use super::{cell::ImageCell, palette, request::ImageCaps};
+use crate::tui::colour::ColourDepth;
 
 /// ASCII glyphs from empty to the densest.
 const ASCII_RAMP: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];

@@ -8,6 +8,7 @@
 //! decoder that panics ends only its own thread.
 
 mod blocks;
+mod cell;
 mod decode;
 mod detection;
 mod fit;
@@ -15,54 +16,20 @@ mod graphics;
 mod luminance;
 mod palette;
 mod rendered;
+mod request;
 mod source;
 
 use std::thread;
 
-use ratatui::layout::Size;
 use tokio::sync::oneshot;
 
 pub use detection::ImageMode;
 pub use fit::fit_to_cells;
-pub use graphics::{GraphicsProtocol, cleanup_sequence};
+pub use graphics::cleanup_sequence;
 pub use rendered::RenderedImage;
+pub use request::{CellPixels, GraphicsProtocol, ImageCaps, ImageRequest};
 
-use super::theme::ColourDepth;
 use crate::domain::Image;
-
-/// Size of one cell in pixels.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CellPixels {
-    pub width: u16,
-    pub height: u16,
-}
-
-/// What the terminal can do for pictures.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ImageCaps {
-    pub colour_depth: ColourDepth,
-    /// Use only ASCII glyphs.
-    pub ascii_only: bool,
-    /// True if the background is light, so that an empty cell is bright.
-    pub light_background: bool,
-    /// Graphics protocol, if the terminal has one.
-    pub protocol: Option<GraphicsProtocol>,
-    /// True inside tmux: sequences must be wrapped, or tmux would drop them.
-    pub inside_tmux: bool,
-    /// `None` if the terminal doesn't report it; a cell is then taken to be twice as high as wide.
-    pub cell_size: Option<CellPixels>,
-}
-
-/// A request to render a picture for a size and a terminal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ImageRequest {
-    pub seq: u64,
-    /// Index among the item's pictures.
-    pub index: usize,
-    /// Maximum size in cells.
-    pub max_cells: Size,
-    pub caps: ImageCaps,
-}
 
 /// Reads, decodes and renders a picture on its own thread. The program doesn't wait for that thread when it ends, even
 /// if the thread hangs on a disk.

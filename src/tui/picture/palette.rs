@@ -3,10 +3,7 @@
 use image::RgbaImage;
 use ratatui::style::Color;
 
-use crate::tui::{
-    colour::{ANSI_16, nearest_ansi256, rgb_of},
-    theme::ColourDepth,
-};
+use crate::tui::colour::{ANSI_16, ColourDepth, nearest_ansi256, rgb_of};
 
 /// Minimum alpha of an opaque pixel. Below it, the terminal's own background is shown.
 const MIN_OPAQUE_ALPHA: u8 = 128;

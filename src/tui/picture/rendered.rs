@@ -3,26 +3,19 @@
 use ratatui::{
     buffer::Buffer,
     layout::{Rect, Size},
-    style::{Color, Style},
-    text::{Line, Span},
+    text::Line,
 };
 
 use super::{
-    ImageRequest, blocks,
+    blocks,
+    cell::styled_line,
     decode::DecodedImage,
     fit::fit_to_cells,
     graphics::{self, EncodedImage},
     luminance,
+    request::ImageRequest,
 };
-use crate::tui::theme::ColourDepth;
-
-/// One cell of a picture. `None` means the terminal's own colour.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ImageCell {
-    pub glyph: char,
-    pub fg: Option<Color>,
-    pub bg: Option<Color>,
-}
+use crate::tui::colour::ColourDepth;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct RenderedImage {
@@ -70,17 +63,4 @@ impl RenderedImage {
             encoded.render(Rect { width: self.size_in_cells.width, height: self.size_in_cells.height, ..area }, buf);
         }
     }
-}
-
-/// Joins cells of the same style into one span.
-fn styled_line(cells: &[ImageCell]) -> Line<'static> {
-    let mut spans: Vec<Span<'static>> = Vec::new();
-    for cell in cells {
-        let style = Style { fg: cell.fg, bg: cell.bg, ..Style::new() };
-        match spans.last_mut() {
-            Some(last) if last.style == style => last.content.to_mut().push(cell.glyph),
-            _ => spans.push(Span::styled(cell.glyph.to_string(), style)),
-        }
-    }
-    Line::from(spans)
 }

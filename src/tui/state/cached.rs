@@ -1,6 +1,6 @@
-//! Answers of the run's database, each with the version of the data it is based on.
+//! Queries to the run's database and its answers, each with the version of the data it is based on.
 
-use crate::domain::{ItemState, Page, snapshot::Totals};
+use crate::domain::{ItemState, Page, Query, snapshot::Totals};
 
 /// The version of the data: the run's totals when a query was sent. An answer is current while the totals it depends on
 /// are unchanged. `None`: the answer is outdated, whatever the totals are.
@@ -22,6 +22,13 @@ impl DataVersion {
         };
         self.0.is_some_and(|sent_at| relevant_totals(&sent_at) == relevant_totals(current))
     }
+}
+
+/// A query that the screen needs, and the version of the data it is sent at.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PendingQuery {
+    pub query: Query,
+    pub data_version: DataVersion,
 }
 
 /// The answer to a query: its content or an error, and the version of the data.

@@ -8,6 +8,10 @@ use crate::domain::{ItemFilter, ItemRow, ItemState, Page, Query, ReplayFilter, s
 /// Rows loaded above and below the visible ones, so that scrolling a little needs no query.
 pub const WINDOW_MARGIN_ROWS: u64 = 60;
 
+/// The lists of the items pane, in the order in which they are cycled.
+pub const ITEM_LISTS: [Option<ItemState>; 5] =
+    [Some(ItemState::Failed), Some(ItemState::Waiting), Some(ItemState::InFlight), Some(ItemState::Done), None];
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct ItemList {
     /// `None`: items in any state.
@@ -144,6 +148,13 @@ impl ItemList {
             self.set_filter(Some(preferred), String::new());
             self.is_automatic = true;
         }
+    }
+
+    /// Shows the list that comes this many steps after the shown one in [`ITEM_LISTS`], with the same text filter.
+    pub fn cycle_state_filter(&mut self, steps: usize) {
+        let index = ITEM_LISTS.iter().position(|list| *list == self.state_filter).unwrap_or(0);
+        let text = self.text_filter.clone();
+        self.set_filter(ITEM_LISTS[(index + steps) % ITEM_LISTS.len()], text);
     }
 
     pub fn invalidate(&mut self) {

@@ -5,15 +5,19 @@
 //! the event loop sets.
 
 mod cached;
+mod cooldowns;
 mod failures;
 mod history;
 mod image_viewer;
 mod item_detail;
 mod items;
+mod leaving;
+mod lists;
 mod overlay;
 mod pending;
 mod replay;
 mod selection;
+mod strategy_menu;
 mod toasts;
 mod undo;
 
@@ -30,18 +34,21 @@ use super::{
     pane::Pane,
     theme::Theme,
 };
-use crate::domain::{AlertTracker, Query, Snapshot, WallTime};
+use crate::domain::{AlertTracker, Snapshot, WallTime};
 
-pub use cached::DataVersion;
+pub use cached::{DataVersion, PendingQuery};
+pub use cooldowns::{CooldownId, key_of_cooldown, sorted_cooldowns};
 pub use failures::FailureList;
 pub use history::{ChartPoint, ChartSeries, History};
 pub use image_viewer::{ImageState, ImageViewer};
 pub use item_detail::{DetailState, DetailView, ScrollPosition};
-pub use items::{ItemList, WINDOW_MARGIN_ROWS};
+pub use items::{ITEM_LISTS, ItemList, WINDOW_MARGIN_ROWS};
+pub use leaving::{ExitReason, Leaving};
 pub use overlay::{CommandInput, InspectSubject, Overlay};
 pub use pending::PendingCommands;
 pub use replay::{ReplayPlan, ReplayScope};
-pub use selection::{CooldownId, Selection, key_of_cooldown, sorted_cooldowns};
+pub use selection::Selection;
+pub use strategy_menu::{MenuChoice, menu_choices};
 pub use toasts::{Toast, ToastLevel, Toasts};
 pub use undo::{UndoStack, find_inverse};
 
@@ -83,15 +90,6 @@ pub struct State {
     pub mouse_captured: bool,
 }
 
-/// The event that the dashboard waits for before it leaves. The command has been sent already.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Leaving {
-    /// Waits until the items in flight have finished.
-    Draining,
-    /// Waits until the engine has replied, but at most a few seconds from `since`.
-    Stopping { since: Duration },
-}
-
 /// Announcements already made outside the dashboard, so that none is made twice.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Announcements {
@@ -99,13 +97,6 @@ pub struct Announcements {
     pub alert_tracker: AlertTracker,
     /// When the bell last rang, on the clock of [`State::ui_elapsed`].
     pub bell_rang_at: Option<Duration>,
-}
-
-/// A query that the screen needs, and the version of the data it is sent at.
-#[derive(Clone, PartialEq, Debug)]
-pub struct PendingQuery {
-    pub query: Query,
-    pub data_version: DataVersion,
 }
 
 impl State {
@@ -206,6 +197,16 @@ impl State {
             (_, rows) => self.items.pending_query(rows, totals),
         };
         [item, list].into_iter().flatten()
+    }
+
+    /// Whether nothing more will happen in the run, as far as this screen can know.
+    pub const fn is_run_over(&self, snapshot: &Snapshot) -> bool {
+        self.engine_gone || snapshot.state.is_over()
+    }
+
+    /// Whether the terminal has room only for the status lines.
+    pub fn is_terminal_too_small(&self) -> bool {
+        SizeClass::of(self.terminal_size) == SizeClass::TooSmall
     }
 
     /// Time since the run began, as shown.

@@ -76,6 +76,19 @@ impl ReplayPlan {
         (!is_current).then(|| PendingQuery { query, data_version: DataVersion::of(totals) })
     }
 
+    /// The estimated cost of replaying `count` items, in US dollars: the average cost of an answer so far, of the
+    /// target's model if there is a target. `None` if there were no answers.
+    pub fn estimated_cost_usd(&self, count: u64, snapshot: &Snapshot) -> Option<f64> {
+        let (cost, answers) = match self.target() {
+            Some(target) => {
+                let model = snapshot.models.iter().find(|model| model.name == target.model)?;
+                (model.cost, model.ok)
+            }
+            None => (snapshot.spend.cost, snapshot.models.iter().map(|model| model.ok).sum()),
+        };
+        (answers > 0).then(|| cost.as_usd() / answers as f64 * count as f64)
+    }
+
     /// Takes an answer if it is for the chosen scope.
     pub fn on_answer(&mut self, filter: ReplayFilter, data_version: DataVersion, page: Result<Page, String>) {
         if filter != *self.filter() {

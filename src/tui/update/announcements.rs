@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Effect;
+use super::event::Effect;
 use crate::{
     domain::{Alert, Snapshot},
     tui::{format::percent, state::State, text::one_line},

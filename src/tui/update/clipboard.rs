@@ -1,6 +1,6 @@
 //! Copies the selection to the clipboard as plain text.
 
-use super::Effect;
+use super::event::Effect;
 use crate::{
     domain::{Snapshot, plain_text::sanitize},
     tui::{

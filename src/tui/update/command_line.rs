@@ -1,302 +1,112 @@
-//! Parses and completes the command line: every action by its name, and the commands with arguments.
+//! Handles actions in the command line, and runs what was entered.
 
+use super::{event::Effect, navigation::focus_pane, replay::open_dialog_for_filter, sending::send_command};
 use crate::{
-    domain::{CascadeOrder, Command, Money, OnExhausted, Outcome, ReplayFilter, Snapshot, Strategy, WhenLimited},
-    tui::{action::Action, labels, state::State},
+    domain::{Command, Snapshot},
+    tui::{
+        action::Action,
+        command_line::{LineCompletion, ParsedLine, common_prefix, completions, parse},
+        pane::Pane,
+        state::{CommandInput, DetailView, Overlay, State, ToastLevel},
+    },
 };
 
-/// A parsed command line.
-#[derive(Clone, PartialEq, Debug)]
-pub enum ParsedLine {
-    Empty,
-    Action(Action),
-    Command(Command),
-    /// Shows the items in any state that match a text.
-    FindItems(String),
-    /// Shows the item at this position of the input, from 1.
-    OpenItem(u64),
-}
-
-/// A possible completion of the line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LineCompletion {
-    /// The whole line.
-    pub text: String,
-    pub description: String,
-}
-
-/// A command with arguments.
-struct CommandSpec {
-    name: &'static str,
-    usage: &'static str,
-    /// The expected arguments, for the error message.
-    expects: &'static str,
-    description: &'static str,
-}
-
-impl CommandSpec {
-    fn usage_error(&self, rest: &str) -> String {
-        let typed = if rest.is_empty() { String::new() } else { format!(", not {rest}") };
-        format!("{} expects {}{typed}", self.name, self.expects)
-    }
-}
-
-/// Shows items that match a text. This and [`ITEM_COMMAND`] are the only commands with arguments that a read-only
-/// screen allows.
-const FIND_COMMAND: &str = "find";
-const ITEM_COMMAND: &str = "item";
-
-const COMMANDS: [CommandSpec; 12] = [
-    CommandSpec {
-        name: "in-flight",
-        usage: "in-flight N",
-        expects: "a whole number, at least 1 (pause stops sending)",
-        description: "maximum number of attempts in flight",
-    },
-    CommandSpec {
-        name: "budget",
-        usage: "budget USD | none",
-        expects: "dollars, like 2.50, or none",
-        description: "hard cap on the run's spend",
-    },
-    CommandSpec {
-        name: "strategy",
-        usage: "strategy NAME",
-        expects: "a strategy's name",
-        description: "which of the ready routes an item uses",
-    },
-    CommandSpec {
-        name: "order",
-        usage: "order key-first | model-first",
-        expects: "key-first or model-first",
-        description: "the order of the cascade",
-    },
-    CommandSpec {
-        name: "when-limited",
-        usage: "when-limited spill | wait",
-        expects: "spill or wait",
-        description: "when a route is full or cooling",
-    },
-    CommandSpec {
-        name: "on-exhausted",
-        usage: "on-exhausted stop | wait",
-        expects: "stop or wait",
-        description: "when all day quotas are spent",
-    },
-    CommandSpec {
-        name: "key",
-        usage: "key NAME on | off",
-        expects: "a key's name, then on or off",
-        description: "switch a key",
-    },
-    CommandSpec {
-        name: "model",
-        usage: "model NAME on | off",
-        expects: "a model's name, then on or off",
-        description: "switch a model",
-    },
-    CommandSpec {
-        name: "route",
-        usage: "route MODEL@KEY on | off",
-        expects: "MODEL@KEY, then on or off",
-        description: "switch a route",
-    },
-    CommandSpec {
-        name: "replay-outcome",
-        usage: "replay-outcome NAME",
-        expects: "an outcome, like timeout",
-        description: "queue the items with this outcome again",
-    },
-    CommandSpec {
-        name: FIND_COMMAND,
-        usage: "find TEXT",
-        expects: "a text",
-        description: "items of any state, by id, question, answer or error",
-    },
-    CommandSpec {
-        name: ITEM_COMMAND,
-        usage: "item N",
-        expects: "an item's position in the input, at least 1",
-        description: "the N-th item of the input",
-    },
-];
-
-/// Parses a command line.
-///
-/// # Errors
-/// If there is no such command, or its arguments are wrong; the message is for the operator.
-pub fn parse(line: &str, snapshot: &Snapshot) -> Result<ParsedLine, String> {
-    let line = line.trim().trim_start_matches(':').trim_start();
-    let (name, rest) = line.split_once(' ').map_or((line, ""), |(name, rest)| (name, rest.trim()));
-    if name.is_empty() {
-        return Ok(ParsedLine::Empty);
-    }
-    if rest.is_empty()
-        && let Some(action) = Action::with_command_name().find(|action| action.command_name() == Some(name))
-    {
-        return Ok(ParsedLine::Action(action));
-    }
-    if name == FIND_COMMAND {
-        return Ok(ParsedLine::FindItems(rest.to_owned()));
-    }
-    let Some(spec) = COMMANDS.iter().find(|spec| spec.name == name) else {
-        return Err(format!("there is no command {name}"));
-    };
-    if name == ITEM_COMMAND {
-        return match rest.parse() {
-            Ok(number) if (1..=snapshot.totals.total).contains(&number) => Ok(ParsedLine::OpenItem(number)),
-            Ok(0) | Err(_) => Err(spec.usage_error(rest)),
-            Ok(_) => Err(format!("there are {} items", snapshot.totals.total)),
-        };
-    }
-    parse_command(spec, rest, snapshot).map(ParsedLine::Command)
-}
-
-fn parse_command(spec: &CommandSpec, rest: &str, snapshot: &Snapshot) -> Result<Command, String> {
-    let usage_error = || spec.usage_error(rest);
-    match spec.name {
-        "in-flight" => match rest.parse() {
-            Ok(max_in_flight) if max_in_flight > 0 => Ok(Command::SetMaxInFlight { max_in_flight }),
-            _ => Err(usage_error()),
-        },
-        "budget" if rest == "none" => Ok(Command::SetBudget { max_usd: None }),
-        "budget" => {
-            let amount = rest.trim_start_matches('$').parse().ok().and_then(Money::from_usd);
-            amount.map(|amount| Command::SetBudget { max_usd: Some(amount) }).ok_or_else(usage_error)
+/// Performs an action while the command line is open. `None` if it does not handle the action.
+pub(super) fn perform(
+    state: &mut State,
+    snapshot: &Snapshot,
+    action: Action,
+    mut input: CommandInput,
+) -> Option<Vec<Effect>> {
+    let completions = completions(&input.text, state, snapshot);
+    let count = completions.len();
+    match action {
+        Action::Back => {
+            state.overlay = None;
+            return Some(Vec::new());
         }
-        "strategy" => {
-            let strategy =
-                Strategy::ALL.into_iter().find(|strategy| normalize_name(strategy.name()) == normalize_name(rest));
-            strategy.map(|strategy| Command::SetStrategy { strategy }).ok_or_else(usage_error)
+        Action::Down if count > 0 => {
+            input.selected_completion = Some(input.selected_completion.map_or(0, |at| (at + 1) % count));
         }
-        "order" => [CascadeOrder::KeyFirst, CascadeOrder::ModelFirst]
-            .into_iter()
-            .find(|order| normalize_name(labels::order(*order)) == normalize_name(rest))
-            .map(|order| Command::SetCascadeOrder { order })
-            .ok_or_else(usage_error),
-        "when-limited" => [WhenLimited::Spill, WhenLimited::Wait]
-            .into_iter()
-            .find(|when_limited| labels::when_limited(*when_limited) == rest)
-            .map(|when_limited| Command::SetWhenLimited { when_limited })
-            .ok_or_else(usage_error),
-        "on-exhausted" => [OnExhausted::Stop, OnExhausted::Wait]
-            .into_iter()
-            .find(|on_exhausted| labels::on_exhausted(*on_exhausted) == rest)
-            .map(|on_exhausted| Command::SetOnExhausted { on_exhausted })
-            .ok_or_else(usage_error),
-        "replay-outcome" => {
-            let outcome = Outcome::from_name(&normalize_name(rest).replace('-', "_")).ok_or_else(usage_error)?;
-            Ok(Command::Replay {
-                filter: ReplayFilter { outcomes: vec![outcome], ..ReplayFilter::default() },
-                target: None,
-            })
+        Action::Up if count > 0 => {
+            input.selected_completion =
+                Some(input.selected_completion.map_or(count - 1, |at| (at + count - 1) % count));
         }
-        _ => parse_switch(spec, rest, snapshot),
-    }
-}
-
-/// Parses `NAME on` or `NAME off` for a key, model or route that exists.
-fn parse_switch(spec: &CommandSpec, rest: &str, snapshot: &Snapshot) -> Result<Command, String> {
-    let (name, on) = match rest.rsplit_once(' ') {
-        Some((name, "on")) => (name.trim(), true),
-        Some((name, "off")) => (name.trim(), false),
-        _ => return Err(spec.usage_error(rest)),
-    };
-    let missing = || format!("there is no {} {name}", spec.name);
-    match spec.name {
-        "key" => {
-            let key = snapshot.keys.iter().find(|view| view.name == name).ok_or_else(missing)?;
-            Ok(Command::SetKey { key: key.name.clone(), on })
-        }
-        "model" => {
-            let model = snapshot.models.iter().find(|view| view.name == name).ok_or_else(missing)?;
-            Ok(Command::SetModel { model: model.name.clone(), on })
-        }
-        _ => {
-            let route = snapshot.routes.iter().find(|view| route_name(&view.key, &view.model) == name);
-            let route = route.ok_or_else(missing)?;
-            Ok(Command::SetRoute { key: route.key.clone(), model: route.model.clone(), on })
-        }
-    }
-}
-
-fn route_name(key: &str, model: &str) -> String {
-    format!("{model}@{key}")
-}
-
-/// Normalizes a name: hyphens, underscores and spaces are the same, and so are upper and lower case.
-fn normalize_name(name: &str) -> String {
-    name.trim().replace(['_', ' '], "-").to_ascii_lowercase()
-}
-
-/// Completions of `line`: first those that begin with it, then those that contain it.
-pub fn completions(line: &str, state: &State, snapshot: &Snapshot) -> Vec<LineCompletion> {
-    let line = line.trim_start().trim_start_matches(':').trim_start();
-    let (candidates, typed) = match line.split_once(' ') {
-        None => (command_completions(state.read_only), line),
-        Some(_) if state.read_only => (Vec::new(), line),
-        Some((name, _)) => (argument_completions(name, snapshot), line),
-    };
-    let starts_with_typed = |completion: &LineCompletion| completion.text.starts_with(typed);
-    let contains_typed =
-        |completion: &LineCompletion| !starts_with_typed(completion) && completion.text.contains(typed);
-    let first = candidates.iter().filter(|completion| starts_with_typed(completion));
-    let then = candidates.iter().filter(|completion| contains_typed(completion));
-    first.chain(then).cloned().collect()
-}
-
-/// The longest common prefix of the completions that begin with `typed`, if it is longer than `typed`.
-pub fn common_prefix(completions: &[LineCompletion], typed: &str) -> Option<String> {
-    let typed = typed.trim_start().trim_start_matches(':').trim_start();
-    let mut candidates =
-        completions.iter().map(|completion| completion.text.as_str()).filter(|text| text.starts_with(typed));
-    let first = candidates.next()?;
-    let common = candidates.fold(first, |common, text| {
-        let first_difference = common.char_indices().zip(text.chars()).find(|((_, a), b)| a != b);
-        &common[..first_difference.map_or(common.len().min(text.len()), |((at, _), _)| at)]
-    });
-    (common.len() > typed.len()).then(|| common.to_owned())
-}
-
-/// Completions for the name of a command. A read-only screen doesn't offer commands that it would reject.
-fn command_completions(read_only: bool) -> Vec<LineCompletion> {
-    let offered = Action::with_command_name().filter(|action| !(read_only && action.changes_run()));
-    let actions = offered.filter_map(|action| {
-        Some(LineCompletion { text: action.command_name()?.to_owned(), description: action.help_text().to_owned() })
-    });
-    let specs =
-        COMMANDS.iter().filter(|spec| !read_only || [FIND_COMMAND, ITEM_COMMAND].contains(&spec.name)).map(|spec| {
-            LineCompletion {
-                text: format!("{} ", spec.name),
-                description: format!("{} ({})", spec.description, spec.usage),
+        Action::NextPane => {
+            let common_prefix = common_prefix(&completions, &input.text);
+            match (input.selected_completion.and_then(|at| completions.get(at)), common_prefix) {
+                (Some(chosen), _) => input = CommandInput { text: chosen.text.clone(), ..CommandInput::default() },
+                (None, Some(text)) => input = CommandInput { text, ..CommandInput::default() },
+                (None, None) => input.selected_completion = (count > 0).then_some(0),
             }
-        });
-    let mut names: Vec<_> = actions.chain(specs).collect();
-    names.sort_by(|a, b| a.text.cmp(&b.text));
-    names
+        }
+        Action::Open => {
+            let text = entered_text(&input, &completions);
+            return Some(run(state, snapshot, text));
+        }
+        Action::Up | Action::Down | Action::PreviousPane => {}
+        _ => return None,
+    }
+    state.overlay = Some(Overlay::CommandLine(input));
+    Some(Vec::new())
 }
 
-/// Completions for the arguments of a command; each repeats the command's name.
-fn argument_completions(name: &str, snapshot: &Snapshot) -> Vec<LineCompletion> {
-    let Some(spec) = COMMANDS.iter().find(|spec| spec.name == name) else { return Vec::new() };
-    let switches = |names: Vec<String>| -> Vec<String> {
-        names.into_iter().flat_map(|name| [format!("{name} off"), format!("{name} on")]).collect()
-    };
-    let arguments: Vec<String> = match name {
-        "budget" => vec!["none".to_owned()],
-        "strategy" => Strategy::ALL.iter().map(|strategy| normalize_name(strategy.name())).collect(),
-        "order" => vec!["key-first".to_owned(), "model-first".to_owned()],
-        "when-limited" => vec!["spill".to_owned(), "wait".to_owned()],
-        "on-exhausted" => vec!["stop".to_owned(), "wait".to_owned()],
-        "key" => switches(snapshot.keys.iter().map(|key| key.name.clone()).collect()),
-        "model" => switches(snapshot.models.iter().map(|model| model.name.clone()).collect()),
-        "route" => switches(snapshot.routes.iter().map(|route| route_name(&route.key, &route.model)).collect()),
-        "replay-outcome" => Outcome::ALL.iter().map(|outcome| outcome.name().to_owned()).collect(),
-        _ => Vec::new(),
-    };
-    let completion = |argument: String| LineCompletion {
-        text: format!("{name} {argument}"),
-        description: spec.description.to_owned(),
-    };
-    arguments.into_iter().map(completion).collect()
+/// Closes the command line and returns the action that its text names. `None` if it isn't open, or its text is anything
+/// else.
+pub(super) fn take_named_action(state: &mut State, snapshot: &Snapshot) -> Option<Action> {
+    let Some(Overlay::CommandLine(input)) = &state.overlay else { return None };
+    let text = entered_text(input, &completions(&input.text, state, snapshot));
+    match parse(&text, snapshot) {
+        Ok(ParsedLine::Action(action)) => {
+            state.overlay = None;
+            Some(action)
+        }
+        _ => None,
+    }
+}
+
+/// The selected completion, or the text that was typed.
+fn entered_text(input: &CommandInput, completions: &[LineCompletion]) -> String {
+    let chosen = input.selected_completion.and_then(|at| completions.get(at));
+    chosen.map_or(&input.text, |completion| &completion.text).clone()
+}
+
+/// Runs a command line that does not name an action: see [`take_named_action`].
+fn run(state: &mut State, snapshot: &Snapshot, text: String) -> Vec<Effect> {
+    match parse(&text, snapshot) {
+        Ok(ParsedLine::Empty | ParsedLine::Action(_)) => {
+            state.overlay = None;
+            Vec::new()
+        }
+        Ok(ParsedLine::FindItems(text)) => {
+            state.overlay = None;
+            focus_pane(state, Pane::Items);
+            state.items.set_filter(None, text);
+            Vec::new()
+        }
+        Ok(ParsedLine::OpenItem(seq)) => {
+            state.overlay = None;
+            state.detail = Some(DetailView::new(seq));
+            Vec::new()
+        }
+        Ok(ParsedLine::Command(_)) if state.read_only => {
+            state.overlay = None;
+            state.toasts.push("this screen is read-only", ToastLevel::Rejected, state.ui_elapsed);
+            Vec::new()
+        }
+        Ok(ParsedLine::Command(Command::Replay { filter, .. })) => {
+            state.overlay = None;
+            open_dialog_for_filter(state, snapshot, text, filter);
+            Vec::new()
+        }
+        Ok(ParsedLine::Command(command)) => {
+            state.overlay = None;
+            send_command(state, snapshot, command)
+        }
+        Err(error) => {
+            state.overlay =
+                Some(Overlay::CommandLine(CommandInput { text, selected_completion: None, error: Some(error) }));
+            Vec::new()
+        }
+    }
 }

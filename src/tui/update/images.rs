@@ -1,6 +1,6 @@
 //! The picture of the open item. It is requested when there is room for it, and stored when it is rendered.
 
-use super::Effect;
+use super::event::Effect;
 use crate::{
     domain::Snapshot,
     tui::{

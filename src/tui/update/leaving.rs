@@ -1,19 +1,16 @@
 //! Leaving the dashboard: the quit dialog, and what to wait for before leaving.
 
-use super::{Effect, is_over, send_command};
+use super::{event::Effect, sending::send_command};
 use crate::{
     domain::{Command, Snapshot},
-    tui::{
-        ExitReason,
-        state::{Leaving, Overlay, State},
-    },
+    tui::state::{ExitReason, Leaving, Overlay, State},
 };
 
 /// How long to wait for the engine's reply before leaving anyway.
 const STOP_REPLY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
 pub(super) fn quit(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
-    if is_over(state, snapshot) {
+    if state.is_run_over(snapshot) {
         return vec![Effect::Leave(ExitReason::RunEnded)];
     }
     if state.read_only {
@@ -27,7 +24,7 @@ pub(super) fn quit(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
 /// engine. While the run drains, the first press stops it. If the run is over or the screen is read-only, each press is
 /// like `q`.
 pub(super) fn interrupt(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
-    if is_over(state, snapshot) || state.read_only {
+    if state.is_run_over(snapshot) || state.read_only {
         return quit(state, snapshot);
     }
     match (state.leaving, &state.overlay) {
@@ -39,7 +36,7 @@ pub(super) fn interrupt(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
 
 pub(super) fn drain(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     state.overlay = None;
-    if is_over(state, snapshot) {
+    if state.is_run_over(snapshot) {
         return vec![Effect::Leave(ExitReason::RunEnded)];
     }
     state.leaving = Some(Leaving::Draining);
@@ -48,7 +45,7 @@ pub(super) fn drain(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
 
 pub(super) fn stop_now(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     state.overlay = None;
-    if is_over(state, snapshot) {
+    if state.is_run_over(snapshot) {
         return vec![Effect::Leave(ExitReason::RunEnded)];
     }
     state.leaving = Some(Leaving::Stopping { since: state.ui_elapsed });
@@ -58,7 +55,7 @@ pub(super) fn stop_now(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
 /// Leaves if the run is over and the dashboard was waiting for that.
 pub(super) fn leave_if_over(state: &State, snapshot: &Snapshot) -> Vec<Effect> {
     match state.leaving {
-        Some(leaving) if is_over(state, snapshot) => vec![Effect::Leave(leaving.exit_reason())],
+        Some(leaving) if state.is_run_over(snapshot) => vec![Effect::Leave(leaving.exit_reason())],
         _ => Vec::new(),
     }
 }
@@ -69,14 +66,5 @@ pub(super) fn leave_after_timeout(state: &State) -> Vec<Effect> {
             vec![Effect::Leave(ExitReason::Stopped)]
         }
         _ => Vec::new(),
-    }
-}
-
-impl Leaving {
-    const fn exit_reason(self) -> ExitReason {
-        match self {
-            Self::Draining => ExitReason::Drained,
-            Self::Stopping { .. } => ExitReason::Stopped,
-        }
     }
 }

@@ -4,7 +4,7 @@
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Margin, Position};
 
-use super::{Effect, navigation, perform};
+use super::{actions::perform, event::Effect, navigation};
 use crate::{
     domain::Snapshot,
     tui::{

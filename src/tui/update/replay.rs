@@ -1,10 +1,10 @@
 //! Opens the replay dialog with the sets of failed items that the current view suggests.
 
-use super::commands::rejection_reason;
 use crate::{
-    domain::{FailureGroup, ItemRow, ItemState, ReplayFilter, Snapshot},
+    domain::{ItemRow, ItemState, ReplayFilter, Snapshot},
     tui::{
         action::Action,
+        commands::rejection_reason,
         pane::Pane,
         state::{Overlay, ReplayPlan, ReplayScope, State, ToastLevel},
     },
@@ -63,24 +63,4 @@ fn selected_item(state: &State) -> Option<&ItemRow> {
         None if state.focus == Pane::Items => state.items.selected_row(),
         None => None,
     }
-}
-
-/// The estimated cost of replaying `count` items, in US dollars: the average cost of an answer so far, of the target's
-/// model if there is a target. `None` if there were no answers.
-pub fn estimated_cost_usd(plan: &ReplayPlan, count: u64, snapshot: &Snapshot) -> Option<f64> {
-    let (cost, answers) = match plan.target() {
-        Some(target) => {
-            let model = snapshot.models.iter().find(|model| model.name == target.model)?;
-            (model.cost, model.ok)
-        }
-        None => (snapshot.spend.cost, snapshot.models.iter().map(|model| model.ok).sum()),
-    };
-    (answers > 0).then(|| cost.as_usd() / answers as f64 * count as f64)
-}
-
-/// Outcome and model of a group, for one line of the preview.
-pub fn group_label(group: &FailureGroup) -> String {
-    let outcome = group.outcome.map_or("?", crate::tui::labels::outcome);
-    let on = group.model.as_ref().map_or_else(String::new, |model| format!(" on {model}"));
-    format!("{outcome}{on}")
 }

@@ -1,12 +1,9 @@
 //! Handles the engine's replies to commands and the database's answers to queries.
 
-use super::Effect;
+use super::event::Effect;
 use crate::{
     domain::{Command, Page, Query, pluralize},
-    tui::{
-        ExitReason,
-        state::{DetailView, Leaving, Overlay, PendingQuery, State, ToastLevel},
-    },
+    tui::state::{DetailView, ExitReason, Leaving, Overlay, PendingQuery, State, ToastLevel},
 };
 
 pub(super) fn on_command_reply(state: &mut State, command: &Command, reply: Result<String, String>) -> Vec<Effect> {

@@ -28,6 +28,13 @@ pub fn render_frame(
     inner
 }
 
+/// Draws lines one below the other, as many as fit into `area`.
+pub fn render_lines<'l>(lines: impl IntoIterator<Item = Line<'l>>, area: Rect, buf: &mut Buffer) {
+    for (line, row) in lines.into_iter().zip(area.rows()) {
+        line.render(row, buf);
+    }
+}
+
 /// ` 5-12/40 ` for the fifth to twelfth of forty rows; `None` if all rows are visible.
 pub fn position_label(first: usize, visible: usize, total: usize) -> Option<String> {
     (visible < total && visible > 0).then(|| format!(" {}-{}/{total} ", first + 1, (first + visible).min(total)))

@@ -17,17 +17,10 @@ use ratatui::{
     style::Color,
 };
 
-use super::{CellPixels, ImageCaps, decode::DecodedImage};
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GraphicsProtocol {
-    /// kitty's protocol with Unicode placeholders: kitty, Ghostty.
-    Kitty,
-    /// iTerm2's inline images: iTerm2, `WezTerm`, mintty.
-    Iterm2,
-    /// Sixels: foot, and many more.
-    Sixel,
-}
+use super::{
+    decode::DecodedImage,
+    request::{CellPixels, GraphicsProtocol, ImageCaps},
+};
 
 /// A cell with a sequence counts as one column wide, however long its content is.
 const ONE_COLUMN: CellDiffOption = CellDiffOption::ForcedWidth(NonZeroU16::MIN);
@@ -147,7 +140,7 @@ mod tests {
     use image::{Rgba, RgbaImage};
 
     use super::*;
-    use crate::tui::theme::ColourDepth;
+    use crate::tui::colour::ColourDepth;
 
     const CELL: CellPixels = CellPixels { width: 8, height: 16 };
     const SIZE: Size = Size { width: 4, height: 2 };

@@ -1,15 +1,13 @@
 //! Turns actions into commands on the current selection.
 
-use crate::{
-    domain::{
-        Command, ItemState, ReplayFilter, Snapshot,
-        snapshot::{Condition, RunState},
-    },
-    tui::{
-        action::Action,
-        pane::Pane,
-        state::{InspectSubject, State, key_of_cooldown},
-    },
+use super::{
+    action::Action,
+    pane::Pane,
+    state::{InspectSubject, State, key_of_cooldown},
+};
+use crate::domain::{
+    Command, ItemState, ReplayFilter, Snapshot,
+    snapshot::{Condition, RunState},
 };
 
 /// The command for `action` on the selection, or why there is none.
@@ -47,11 +45,10 @@ pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result
 
 /// Why `action` is not possible now, whatever is selected. The footer dims such actions.
 pub fn rejection_reason(action: Action, state: &State, snapshot: &Snapshot) -> Option<String> {
-    let is_over = state.engine_gone || snapshot.state.is_over();
     match action {
         Action::ReplayAll if snapshot.totals.failed == 0 => Some("no item has failed".to_owned()),
         Action::TogglePause | Action::HardPause | Action::MoreInFlight | Action::FewerInFlight | Action::Drain
-            if is_over =>
+            if state.is_run_over(snapshot) =>
         {
             Some("the run is over".to_owned())
         }
@@ -152,21 +149,6 @@ fn requested_max_in_flight(state: &State, snapshot: &Snapshot) -> u32 {
         _ => None,
     });
     requested.unwrap_or(snapshot.max_in_flight)
-}
-
-/// The inverse of a setting must restore the value before the command. If that value was requested by a command that is
-/// still pending, the snapshot doesn't show it yet, so the pending command is the inverse.
-pub(super) fn expected_inverse(inverse: Command, state: &State) -> Command {
-    let same = |command: &&Command| std::mem::discriminant(*command) == std::mem::discriminant(&inverse);
-    match inverse {
-        Command::SetMaxInFlight { .. }
-        | Command::SetStrategy { .. }
-        | Command::SetCascadeOrder { .. }
-        | Command::SetWhenLimited { .. }
-        | Command::SetOnExhausted { .. }
-        | Command::SetBudget { .. } => state.pending_commands.commands().rev().find(same).cloned().unwrap_or(inverse),
-        _ => inverse,
-    }
 }
 
 /// Whether the run is paused or about to be, pending commands included.
