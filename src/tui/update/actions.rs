@@ -85,7 +85,7 @@ pub(super) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
             None => state.toasts.push("there is nothing left to undo", ToastLevel::Rejected, state.ui_elapsed),
         },
         Action::Replay if !state.items.marks.is_empty() && state.detail.is_none() => {
-            replay::open_dialog_for_selection(state, snapshot)
+            replay::open_dialog_for_selection(state, snapshot);
         }
         Action::OpenReplay => replay::open_dialog_for_selection(state, snapshot),
         Action::OpenFilter => {
