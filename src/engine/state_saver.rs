@@ -6,7 +6,7 @@ use super::messages::SCHEDULER_STATE;
 use crate::{
     domain::{Key, Now},
     scheduler::{KeyStatus, Scheduler},
-    store::{Op, report::KeyRecord},
+    store::{KeyRecord, Op},
 };
 
 /// Shortest time between two saves of the scheduler's state while it changes.

@@ -5,10 +5,11 @@ use rusqlite::{OptionalExtension as _, params};
 use super::{
     error::StoreError,
     ingest::{ChangedRowPolicy, ingest},
-    op::{CompletedAttempt, Intent, LocalEnd, Op, OpReply, OperatorDecision},
-    report::{ACTIVE_TIME, KEY_RECORDS, RUN_STATE},
+    op::{ACTIVE_TIME, CompletedAttempt, Intent, KEY_RECORDS, LocalEnd, Op, OpReply, OperatorDecision, RUN_STATE},
     requeue::requeue,
-    txn::{Txn, truncate},
+    row::{amount_column, to_json, truncate},
+    saved_state::save_state,
+    txn::Txn,
 };
 use crate::domain::{AttemptId, Event, Money, Outcome, ResultLine, Usage, WallTime};
 
@@ -31,17 +32,10 @@ pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
         Op::ForgetDecision { target } => {
             txn.execute("DELETE FROM decisions WHERE target = ?1", [target])?;
         }
-        Op::SetRunState(state) => {
-            let json =
-                serde_json::to_string(state).map_err(|error| StoreError::corrupt_record("the run's state", error))?;
-            set_state(txn, RUN_STATE, &json)?;
-        }
-        Op::SetKeys(keys) => {
-            let json = serde_json::to_string(keys).map_err(|error| StoreError::corrupt_record("the keys", error))?;
-            set_state(txn, KEY_RECORDS, &json)?;
-        }
-        Op::SetActiveTime(active_time) => set_state(txn, ACTIVE_TIME, &active_time.as_micros().to_string())?,
-        Op::SetState { name, json } => set_state(txn, name, json)?,
+        Op::SetRunState(state) => save_state(txn.conn, RUN_STATE, &to_json(state, "the run's state")?)?,
+        Op::SetKeys(keys) => save_state(txn.conn, KEY_RECORDS, &to_json(keys, "the keys")?)?,
+        Op::SetActiveTime(active_time) => save_state(txn.conn, ACTIVE_TIME, &active_time.as_micros().to_string())?,
+        Op::SetState { name, json } => save_state(txn.conn, name, json)?,
         Op::Requeue(filter) => {
             let requeued = requeue(txn, filter, None)?;
             txn.replies.push(OpReply::Requeued(requeued));
@@ -63,12 +57,12 @@ fn record_intent(txn: &mut Txn<'_>, intent: &Intent) -> Result<(), StoreError> {
         "INSERT INTO in_flight(attempt, seq, route, sent_at, reserved, est_tokens)
          SELECT ?1, seq, ?3, ?4, ?5, ?6 FROM progress WHERE seq = ?2 AND state = 0",
         params![
-            intent.attempt.0 as i64,
-            intent.seq.0 as i64,
+            intent.attempt.0,
+            intent.seq.0,
             route,
             intent.sent_at.0,
-            intent.reserved.0 as i64,
-            intent.est_tokens as i64
+            amount_column(intent.reserved.0),
+            amount_column(intent.est_tokens)
         ],
     )?;
     if recorded != 1 {
@@ -82,7 +76,7 @@ fn record_intent(txn: &mut Txn<'_>, intent: &Intent) -> Result<(), StoreError> {
 }
 
 fn cancel_intent(txn: &mut Txn<'_>, attempt: AttemptId) -> Result<(), StoreError> {
-    match txn.execute("DELETE FROM in_flight WHERE attempt = ?1", [attempt.0 as i64])? {
+    match txn.execute("DELETE FROM in_flight WHERE attempt = ?1", [attempt.0])? {
         0 => {
             Err(StoreError::Contradiction(format!("attempt {} was to be taken back, but is not in flight", attempt.0)))
         }
@@ -139,12 +133,12 @@ pub(super) fn close_attempt(
     end: &AttemptEnd<'_>,
     final_line: Option<&ResultLine>,
 ) -> Result<(), StoreError> {
-    let attempt = end.attempt as i64;
+    let attempt = end.attempt;
     let intent = txn
         .conn
         .prepare_cached("SELECT seq, route, sent_at, est_tokens FROM in_flight WHERE attempt = ?1")?
         .query_row([attempt], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
+            Ok((row.get::<_, u64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
         })
         .optional()?;
     let Some((seq, route, sent_at, est_tokens)) = intent else {
@@ -164,18 +158,18 @@ pub(super) fn close_attempt(
             end.completed_at.map(|wall| wall.0),
             end.outcome.name(),
             end.status,
-            end.latency_ms as i64,
-            end.usage.input_tokens as i64,
-            end.usage.output_tokens as i64,
-            end.usage.thinking_tokens as i64,
-            end.cost.0 as i64,
-            end.at_risk.0 as i64,
+            amount_column(end.latency_ms),
+            amount_column(end.usage.input_tokens),
+            amount_column(end.usage.output_tokens),
+            amount_column(end.usage.thinking_tokens),
+            amount_column(end.cost.0),
+            amount_column(end.at_risk.0),
             end.message,
         ],
     )?;
     txn.counters.add_attempt(end.outcome, end.usage, end.cost, end.at_risk);
     if let Some(line) = final_line {
-        return txn.end_item(seq as u64, end.outcome, Some(route), line);
+        return txn.end_item(seq, end.outcome, Some(route), line);
     }
     // An item that has ended in the meantime keeps its outcome.
     txn.execute(
@@ -190,10 +184,10 @@ pub(super) fn close_attempt(
 }
 
 fn record_event(txn: &mut Txn<'_>, event: &Event) -> Result<(), StoreError> {
-    let json = serde_json::to_string(event).map_err(|error| StoreError::corrupt_record("an event", error))?;
+    let json = to_json(event, "an event")?;
     txn.execute(
         "INSERT OR REPLACE INTO events(number, at, json) VALUES (?1, ?2, ?3)",
-        params![event.number as i64, event.at.0, json],
+        params![event.number, event.at.0, json],
     )?;
     txn.counters.last_event = txn.counters.last_event.max(event.number);
     Ok(())
@@ -201,15 +195,10 @@ fn record_event(txn: &mut Txn<'_>, event: &Event) -> Result<(), StoreError> {
 
 fn record_decision(txn: &mut Txn<'_>, decision: &OperatorDecision) -> Result<(), StoreError> {
     let OperatorDecision { target, command, at, reason } = decision;
-    let command = serde_json::to_string(command).map_err(|error| StoreError::corrupt_record("a decision", error))?;
+    let command = to_json(command, "a decision")?;
     txn.execute(
         "INSERT OR REPLACE INTO decisions(target, at, reason, command) VALUES (?1, ?2, ?3, ?4)",
         params![target, at.0, reason, command],
     )?;
-    Ok(())
-}
-
-fn set_state(txn: &mut Txn<'_>, name: &str, json: &str) -> Result<(), StoreError> {
-    txn.execute("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![name, json])?;
     Ok(())
 }

@@ -5,10 +5,17 @@
 
 use std::{fs, fs::File, path::Path};
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
 use super::{
-    connect, counters::RunCounters, error::StoreError, results_file, run_dir::RunDir, schema, txn::line_digest,
+    connect,
+    counters::RunCounters,
+    error::StoreError,
+    results_file,
+    row::{line_digest, parse_json},
+    run_dir::RunDir,
+    saved_state::load_state,
+    schema,
 };
 use crate::domain::{Image, ItemSpec, Money, WallTime, pluralize};
 
@@ -77,6 +84,9 @@ impl Audit {
 
 /// Checks every row. `budget` is the cap to check the spending against; if it is `None`, the largest recorded cap is
 /// used.
+///
+/// # Errors
+/// If there is no run, or its database can't be read.
 pub fn audit(dir: &Path, budget: Option<Money>) -> Result<Audit, StoreError> {
     let dir = RunDir::new(dir);
     let conn = connect::open_reader(&dir)?;
@@ -125,7 +135,7 @@ fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
     let states =
         "SELECT count(*), coalesce(sum(state = 0), 0), coalesce(sum(state = 1), 0), coalesce(sum(state = 2), 0)
                   FROM progress";
-    let count = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(|count| count as u64);
+    let count = |row: &rusqlite::Row<'_>, column| row.get::<_, u64>(column);
     (audit.items, audit.waiting, audit.done, audit.failed) =
         conn.query_row(states, [], |row| Ok((count(row, 0)?, count(row, 1)?, count(row, 2)?, count(row, 3)?)))?;
     audit.input_complete = counters.input_rows.is_some();
@@ -156,10 +166,7 @@ fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
 }
 
 fn load_highest_budget(conn: &Connection) -> Result<Option<Money>, StoreError> {
-    let json: Option<String> = conn
-        .query_row("SELECT json FROM states WHERE name = ?1", [HIGHEST_BUDGET_STATE], |row| row.get(0))
-        .optional()?;
-    json.map_or(Ok(None), |json| super::open::parse_json(&json, "the highest budget"))
+    load_state(conn, HIGHEST_BUDGET_STATE)?.map_or(Ok(None), |json| parse_json(&json, "the highest budget"))
 }
 
 /// The result of a check that could not be run. It counts as one violation.
@@ -234,7 +241,7 @@ fn check_results_file(dir: &RunDir, conn: &Connection, is_owned: bool) -> Result
     let file = File::open(&path).map_err(|error| StoreError::file("open the results file", &path, error))?;
     let match_point = results_file::find_match_point(&file, &path, conn)?;
     let length = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
-    let missing_lines: i64 =
+    let missing_lines: u64 =
         conn.query_row("SELECT count(*) FROM results WHERE n > ?1", [match_point.last_row], |row| row.get(0))?;
     let mut check = AuditCheck::new(RESULTS_FILE_MATCHES);
     if !is_owned && (length > match_point.length || missing_lines > 0) {
@@ -244,7 +251,7 @@ fn check_results_file(dir: &RunDir, conn: &Connection, is_owned: bool) -> Result
                 "they differ from byte {} on: the record has {} from there, the file {extra_bytes} bytes; the next \
                  start repairs it",
                 match_point.length,
-                pluralize(missing_lines as u64, "line"),
+                pluralize(missing_lines, "line"),
             )
         });
     }

@@ -61,9 +61,9 @@ impl RunCounters {
         self.attempts += 1;
         self.unsent += u64::from(outcome.is_local());
         self.rate_limited += u64::from(outcome.is_rate_limited());
-        self.usage.input_tokens += usage.input_tokens;
-        self.usage.output_tokens += usage.output_tokens;
-        self.usage.thinking_tokens += usage.thinking_tokens;
+        self.usage.input_tokens = self.usage.input_tokens.saturating_add(usage.input_tokens);
+        self.usage.output_tokens = self.usage.output_tokens.saturating_add(usage.output_tokens);
+        self.usage.thinking_tokens = self.usage.thinking_tokens.saturating_add(usage.thinking_tokens);
         self.cost += cost;
         self.at_risk += at_risk;
     }
@@ -72,34 +72,28 @@ impl RunCounters {
     /// these counters, so that both are from the same state.
     pub fn load_totals(&self, conn: &Connection) -> Result<Totals, StoreError> {
         let states = StateCounts::load(conn)?;
-        let (open_intents, in_flight): (i64, i64) =
+        let (open_intents, in_flight): (u64, u64) =
             conn.query_row("SELECT count(*), count(DISTINCT seq) FROM in_flight", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
         Ok(Totals {
             total: self.items,
-            waiting: states.waiting.saturating_sub(in_flight as u64),
-            in_flight: in_flight as u64,
+            waiting: states.waiting.saturating_sub(in_flight),
+            in_flight,
             done: states.done,
             failed: states.failed,
             truncated: self.truncated,
             ingesting: self.input_rows.is_none(),
             not_in_input: self.input_rows.map_or(0, |rows| self.items.saturating_sub(rows)),
-            attempts: (self.attempts + open_intents as u64).saturating_sub(self.unsent),
+            attempts: (self.attempts + open_intents).saturating_sub(self.unsent),
             rate_limited: self.rate_limited,
         })
     }
 
     /// Loads the money spent, reserved and at risk. The budget is not known here and stays `None`.
     pub fn load_spend(&self, conn: &Connection) -> Result<Spend, StoreError> {
-        let reserved: i64 = conn.query_row("SELECT coalesce(sum(reserved), 0) FROM in_flight", [], |row| row.get(0))?;
-        Ok(Spend {
-            usage: self.usage,
-            cost: self.cost,
-            reserved: Money(reserved as u64),
-            at_risk: self.at_risk,
-            budget: None,
-        })
+        let reserved: u64 = conn.query_row("SELECT coalesce(sum(reserved), 0) FROM in_flight", [], |row| row.get(0))?;
+        Ok(Spend { usage: self.usage, cost: self.cost, reserved: Money(reserved), at_risk: self.at_risk, budget: None })
     }
 }
 
@@ -114,7 +108,7 @@ impl StateCounts {
     pub fn load(conn: &Connection) -> Result<Self, StoreError> {
         let sums = "SELECT coalesce(sum(waiting), 0), coalesce(sum(done), 0), coalesce(sum(failed), 0) FROM blocks";
         Ok(conn.prepare_cached(sums)?.query_row([], |row| {
-            let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
+            let count = |column| row.get::<_, u64>(column);
             Ok(Self { waiting: count(0)?, done: count(1)?, failed: count(2)? })
         })?)
     }
@@ -142,7 +136,7 @@ impl BlockChanges {
         )?;
         for (block, counts) in &self.0 {
             let [waiting, done, failed] = [WAITING, DONE, FAILED].map(|state| counts[state as usize]);
-            add.execute(params![*block as i64, waiting, done, failed])?;
+            add.execute(params![block, waiting, done, failed])?;
         }
         Ok(())
     }

@@ -5,27 +5,26 @@ use rusqlite::{OptionalExtension as _, Row};
 use super::{
     error::StoreError,
     items::{ItemWindows, in_flight_seqs},
-    open::parse_json,
-    resume::parse_outcome,
+    prompt::{image_label, prompt_text},
+    row::{parse_json, parse_outcome},
     rules,
 };
 use crate::domain::{
-    AttemptRow, Image, InFlightAttempt, ItemDetail, ItemSpec, MessageRole, Money, Part, Request, ResultLine, Usage,
-    WallTime, rule,
+    AttemptRow, Image, InFlightAttempt, ItemDetail, ItemSpec, Money, Part, ResultLine, Usage, WallTime, rule,
 };
 
 pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
     let is_in_flight = in_flight_seqs(windows.conn())?.contains(&seq);
     let Some(row) = windows.load_row(seq, is_in_flight)? else { return Ok(None) };
     let conn = windows.conn();
-    let (line, body, result): (i64, String, Option<String>) = conn
+    let (line, body, result): (u64, String, Option<String>) = conn
         .prepare_cached(
             "SELECT items.line, payload.body, results.line
              FROM items JOIN payload USING (seq) JOIN progress USING (seq)
                   LEFT JOIN results ON results.n = progress.result
              WHERE items.seq = ?1",
         )?
-        .query_row([seq as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?
         .ok_or_else(|| StoreError::Contradiction(format!("item {seq} has no body")))?;
     let spec: ItemSpec = parse_json(&body, "an item")?;
@@ -35,7 +34,7 @@ pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<
         result.map_or((None, None, None), |line| (line.output, line.finish_reason, line.model_version));
     Ok(Some(ItemDetail {
         row,
-        line: line as u64,
+        line,
         system: spec.request.system.clone(),
         prompt: prompt_text(&spec.request),
         pictures: spec.request.images().map(image_label).collect(),
@@ -69,7 +68,7 @@ fn load_in_flight(conn: &rusqlite::Connection, seq: u64) -> Result<Option<InFlig
     )?;
     let read =
         |row: &Row<'_>| Ok(InFlightAttempt { key: row.get(0)?, model: row.get(1)?, sent_at: WallTime(row.get(2)?) });
-    Ok(statement.query_row([seq as i64], read).optional()?)
+    Ok(statement.query_row([seq], read).optional()?)
 }
 
 fn load_attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow>, StoreError> {
@@ -78,7 +77,7 @@ fn load_attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow
                 thinking_tokens, cost
          FROM attempts JOIN routes ON routes.id = attempts.route WHERE seq = ?1 ORDER BY attempt",
     )?;
-    let mut rows = statement.query([seq as i64])?;
+    let mut rows = statement.query([seq])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
         attempts.push(read_attempt(row, attempts.len() as u32 + 1)?);
@@ -87,7 +86,7 @@ fn load_attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow
 }
 
 fn read_attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
-    let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
+    let count = |column| row.get::<_, u64>(column);
     Ok(AttemptRow {
         number,
         key: row.get(0)?,
@@ -102,45 +101,11 @@ fn read_attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
     })
 }
 
-/// The text of a single message, or a conversation with the role before each message.
-pub(super) fn prompt_text(request: &Request) -> String {
-    let is_single_message = request.messages.len() == 1;
-    let turns = request.messages.iter().map(|message| {
-        let parts: Vec<_> = message
-            .parts
-            .iter()
-            .map(|part| match part {
-                Part::Text(text) => text.clone(),
-                Part::Image(image) => format!("[picture {}]", image_label(image)),
-            })
-            .collect();
-        let text = parts.join("\n");
-        match message.role {
-            _ if is_single_message => text,
-            MessageRole::User => format!("user: {text}"),
-            MessageRole::Assistant => format!("assistant: {text}"),
-        }
-    });
-    turns.collect::<Vec<_>>().join("\n\n")
-}
-
-/// A short label for a picture. Inline pictures and `data:` URLs are megabytes of text and are not shown.
-fn image_label(image: &Image) -> String {
-    match image {
-        Image::File(path) => path.display().to_string(),
-        Image::Inline { mime, .. } => format!("{mime}, inline"),
-        Image::Url(url) => match url.strip_prefix("data:") {
-            Some(data) => format!("{}, inline", data.split([';', ',']).next().unwrap_or_default()),
-            None => url.clone(),
-        },
-    }
-}
-
 /// Loads one of an item's pictures; `None` if the item has fewer.
 pub(super) fn load_picture(conn: &rusqlite::Connection, seq: u64, index: usize) -> Result<Option<Image>, StoreError> {
     let body: Option<String> = conn
         .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
-        .query_row([seq as i64], |row| row.get(0))
+        .query_row([seq], |row| row.get(0))
         .optional()?;
     let Some(body) = body else { return Ok(None) };
     let spec: ItemSpec = parse_json(&body, "an item")?;
@@ -149,36 +114,4 @@ pub(super) fn load_picture(conn: &rusqlite::Connection, seq: u64, index: usize) 
         Part::Text(_) => None,
     });
     Ok(images.into_iter().nth(index))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::Message;
-
-    #[test]
-    fn only_conversations_show_the_roles() {
-        let message = |role, text: &str| Message { role, parts: vec![Part::Text(text.into())] };
-        assert_eq!(prompt_text(&Request::from_prompt("Why?")), "Why?");
-        let talk = Request {
-            messages: vec![message(MessageRole::User, "Why?"), message(MessageRole::Assistant, "Because.")],
-            ..Request::default()
-        };
-        assert_eq!(prompt_text(&talk), "user: Why?\n\nassistant: Because.");
-    }
-
-    #[test]
-    fn pictures_appear_in_order_in_the_prompt_text() {
-        let parts = vec![Part::Text("Describe:".into()), Part::Image(Image::File("cat.png".into()))];
-        let request = Request { messages: vec![Message { role: MessageRole::User, parts }], ..Request::default() };
-        assert_eq!(prompt_text(&request), "Describe:\n[picture cat.png]");
-    }
-
-    #[test]
-    fn the_data_of_inline_pictures_is_not_shown() {
-        let inline = Image::Inline { mime: "image/png".into(), data: "AAAA".repeat(1_000) };
-        let url = Image::Url(format!("data:image/webp;base64,{}", "AAAA".repeat(1_000)));
-        assert_eq!([image_label(&inline), image_label(&url)], ["image/png, inline", "image/webp, inline"]);
-        assert_eq!(image_label(&Image::Url("https://example.org/a.png".into())), "https://example.org/a.png");
-    }
 }

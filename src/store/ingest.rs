@@ -4,11 +4,12 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     error::StoreError,
-    op::WaitingItem,
+    op::{ChangedItem, IngestReport},
+    row::WaitingItem,
     schema::{DONE, WAITING},
     txn::Txn,
 };
-use crate::domain::{ItemSpec, RoutingTraits, Seq};
+use crate::domain::{ItemSpec, Seq};
 
 /// Policy for a row whose id is known but whose request has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,27 +18,6 @@ pub enum ChangedRowPolicy {
     Report,
     /// Replace the old request. The item waits again, whatever its state was.
     Replace,
-}
-
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct IngestReport {
-    /// New and replaced items, in the order of the rows.
-    pub added: Vec<WaitingItem>,
-    /// Number of rows that were recorded already and have not changed.
-    pub unchanged: u64,
-    pub changed: Vec<ChangedItem>,
-    /// Traits seen for the first time in the run, with their ids.
-    pub new_traits: Vec<(u32, RoutingTraits)>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ChangedItem {
-    pub seq: Seq,
-    pub id: String,
-    /// The row's line number in the input now.
-    pub line: u64,
-    /// True if an answer to the old request is recorded.
-    pub is_done: bool,
 }
 
 pub(super) fn ingest(
@@ -52,7 +32,7 @@ pub(super) fn ingest(
         let seq = txn.counters.items + 1;
         let is_new = txn.execute(
             "INSERT INTO items(seq, id, line, hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT(id) DO NOTHING",
-            params![seq as i64, spec.id, spec.line as i64, hash],
+            params![seq, spec.id, spec.line, hash],
         )? == 1;
         if is_new {
             report.added.push(insert_item(txn, seq, spec)?);
@@ -83,7 +63,7 @@ const FIND_ITEM_SQL: &str = "SELECT seq, hash, state FROM items JOIN progress US
 
 /// Reads a row of [`FIND_ITEM_SQL`]: the item's number, its hash, and whether it is done.
 fn read_known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], bool)> {
-    Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get::<_, i64>(2)? == DONE))
+    Ok((row.get::<_, u64>(0)?, row.get(1)?, row.get::<_, i64>(2)? == DONE))
 }
 
 /// True if the picture has other content under the same name. False if no stamp was recorded, or if the item is done
@@ -91,7 +71,7 @@ fn read_known_item(row: &rusqlite::Row<'_>) -> rusqlite::Result<(u64, [u8; 16], 
 fn is_picture_changed(conn: &Connection, seq: u64, is_done: bool, spec: &ItemSpec) -> Result<bool, StoreError> {
     let Some(current) = &spec.picture_stamp else { return Ok(false) };
     let find = "SELECT iif(json_valid(body), body -> 'picture' ->> 'digest', NULL) FROM payload WHERE seq = ?1";
-    let recorded: Option<String> = conn.prepare_cached(find)?.query_row([seq as i64], |row| row.get(0))?;
+    let recorded: Option<String> = conn.prepare_cached(find)?.query_row([seq], |row| row.get(0))?;
     Ok(recorded.is_some_and(|digest| digest != current.digest && !(is_done && digest.is_empty())))
 }
 
@@ -104,7 +84,7 @@ pub(super) fn save_picture_stamp(txn: &Txn<'_>, seq: u64, spec: &ItemSpec) -> Re
     txn.execute(
         "UPDATE payload SET body = json_set(body, '$.picture', json(?2))
          WHERE seq = ?1 AND iif(json_valid(body), body -> 'picture' IS NOT json(?2), 0)",
-        params![seq as i64, json],
+        params![seq, json],
     )?;
     Ok(())
 }
@@ -138,11 +118,8 @@ pub(super) fn compare(conn: &Connection, specs: &[ItemSpec]) -> Result<InputDiff
 
 fn insert_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec) -> Result<WaitingItem, StoreError> {
     let traits_id = txn.intern_traits(spec.routing_traits(txn.rules))?;
-    txn.execute("INSERT INTO payload(seq, body) VALUES (?1, ?2)", params![seq as i64, item_json(spec)?])?;
-    txn.execute(
-        "INSERT INTO progress(seq, state, traits, attempts) VALUES (?1, 0, ?2, 0)",
-        params![seq as i64, traits_id],
-    )?;
+    txn.execute("INSERT INTO payload(seq, body) VALUES (?1, ?2)", params![seq, item_json(spec)?])?;
+    txn.execute("INSERT INTO progress(seq, state, traits, attempts) VALUES (?1, 0, ?2, 0)", params![seq, traits_id])?;
     txn.block_changes.add_item(seq, WAITING);
     txn.counters.items = seq;
     Ok(WaitingItem { seq: Seq(seq), traits_id })
@@ -150,7 +127,7 @@ fn insert_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec) -> Result<WaitingIt
 
 fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) -> Result<WaitingItem, StoreError> {
     let traits_id = txn.intern_traits(spec.routing_traits(txn.rules))?;
-    let row = seq as i64;
+    let row = seq;
     let old_state = txn
         .conn
         .prepare_cached(
@@ -169,22 +146,12 @@ fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) ->
     }
     txn.execute(
         "UPDATE items SET line = ?2, hash = ?3, revision = revision + 1 WHERE seq = ?1",
-        params![row, spec.line as i64, hash],
+        params![row, spec.line, hash],
     )?;
     txn.execute("UPDATE payload SET body = ?2 WHERE seq = ?1", params![row, item_json(spec)?])?;
     txn.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![row, traits_id])?;
-    reopen_item(txn, seq, old_state)?;
+    txn.reopen_item(seq, old_state)?;
     Ok(WaitingItem { seq: Seq(seq), traits_id })
-}
-
-/// Makes an ended item wait again. Its line is marked as superseded. It stays in results.jsonl until the end of the
-/// process, when the file is compacted.
-pub(super) fn reopen_item(txn: &mut Txn<'_>, seq: u64, old_state: i64) -> Result<(), StoreError> {
-    let row = seq as i64;
-    txn.execute("INSERT INTO superseded(n) SELECT result FROM progress WHERE seq = ?1 AND result IS NOT NULL", [row])?;
-    txn.execute("UPDATE progress SET state = 0, result = NULL WHERE seq = ?1", [row])?;
-    txn.block_changes.move_item(seq, old_state, WAITING);
-    Ok(())
 }
 
 fn item_json(spec: &ItemSpec) -> Result<String, StoreError> {

@@ -9,19 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Deserialize;
 
 use super::{
     counters::RunCounters,
-    detail::prompt_text,
     error::StoreError,
-    op::RouteName,
-    open::parse_json,
-    resume::{load_routes, parse_outcome},
+    prompt::prompt_text,
+    row::{RouteName, load_routes, parse_json, parse_outcome, truncate},
     schema::{BLOCK_ITEMS, DONE, FAILED, WAITING},
     search::{MAX_SEARCHED_BODY_BYTES, Needle},
-    txn::truncate,
 };
 use crate::domain::{ItemFilter, ItemRow, ItemSpec, ItemState, Page};
 
@@ -125,7 +122,7 @@ impl ItemWindows {
                       LEFT JOIN results ON results.n = progress.result
                  WHERE items.seq = ?1",
             )?
-            .query_row([seq as i64, MAX_SEARCHED_BODY_BYTES.into()], ItemRecord::read)
+            .query_row([seq, MAX_SEARCHED_BODY_BYTES.into()], ItemRecord::read)
             .optional()?;
         let Some(record) = record else { return Ok(None) };
         if record.route.is_some_and(|route| !self.routes.contains_key(&route)) {
@@ -152,7 +149,7 @@ impl ItemWindows {
 /// The seqs of items with an open intent.
 pub(super) fn in_flight_seqs(conn: &Connection) -> Result<BTreeSet<u64>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT seq FROM in_flight")?;
-    let seqs = statement.query_map([], |row| row.get::<_, i64>(0).map(|seq| seq as u64))?;
+    let seqs = statement.query_map([], |row| row.get::<_, u64>(0))?;
     Ok(seqs.collect::<Result<_, _>>()?)
 }
 
@@ -176,9 +173,9 @@ fn window_in_state(
     let mut seqs = Vec::with_capacity(limit);
     let mut matching = 0;
     while let Some(row) = blocks.next()? {
-        let block = row.get::<_, i64>(0)? as u64;
+        let block = row.get::<_, u64>(0)?;
         let (first, last) = (block * BLOCK_ITEMS, block * BLOCK_ITEMS + BLOCK_ITEMS - 1);
-        let count = row.get::<_, i64>(1 + state as usize)? as u64;
+        let count = row.get::<_, u64>(1 + state as usize)?;
         let count = count.saturating_sub(excluded.range(first..=last).count() as u64);
         let before = matching;
         matching += count;
@@ -186,9 +183,9 @@ fn window_in_state(
             continue;
         }
         let mut skip = offset.saturating_sub(before);
-        let mut rows = in_block.query([first as i64, last as i64, state])?;
+        let mut rows = in_block.query(params![first, last, state])?;
         while let Some(row) = rows.next()? {
-            let seq = row.get::<_, i64>(0)? as u64;
+            let seq = row.get::<_, u64>(0)?;
             if excluded.contains(&seq) {
                 continue;
             }
@@ -218,7 +215,7 @@ fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Re
     let mut rows = statement.query([MAX_SEARCHED_BODY_BYTES])?;
     let mut seqs = Vec::new();
     while let Some(row) = rows.next()? {
-        let seq = row.get::<_, i64>(0)? as u64;
+        let seq = row.get::<_, u64>(0)?;
         let state = item_state(row.get(1)?, in_flight.contains(&seq));
         if filter.state.is_some_and(|wanted| wanted != state) {
             continue;

@@ -6,7 +6,7 @@ use std::thread;
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{connect, error::StoreError, open::parse_json, run_dir::RunDir};
+use super::{connect, error::StoreError, row::parse_json, run_dir::RunDir};
 use crate::domain::{ItemSpec, Seq, WallTime};
 
 /// Maximum number of queued load requests.
@@ -52,6 +52,10 @@ struct LoadRequest {
 }
 
 impl ItemLoader {
+    /// Starts the thread. It ends when the loader is dropped.
+    ///
+    /// # Errors
+    /// If the database can't be opened or the thread can't be started.
     pub fn start(dir: &RunDir) -> Result<Self, StoreError> {
         let conn = connect::open_reader(dir)?;
         let database = dir.database();
@@ -95,7 +99,7 @@ fn load_batch(conn: &Connection, seqs: &[Seq]) -> Result<LoadedItems, StoreError
 }
 
 fn describe_unreadable(conn: &Connection, seq: Seq, error: &StoreError) -> Result<UnreadableItem, StoreError> {
-    let row = seq.0 as i64;
+    let row = seq.0;
     let find = "SELECT (SELECT id FROM items WHERE seq = ?1), (SELECT attempts FROM progress WHERE seq = ?1)";
     let (id, attempts): (Option<String>, Option<u32>) =
         conn.prepare_cached(find)?.query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -104,7 +108,7 @@ fn describe_unreadable(conn: &Connection, seq: Seq, error: &StoreError) -> Resul
 }
 
 fn load_item(conn: &Connection, seq: Seq) -> Result<LoadedItem, StoreError> {
-    let row = seq.0 as i64;
+    let row = seq.0;
     let (body, completed_attempts): (String, u32) = conn
         .prepare_cached("SELECT body, attempts FROM payload JOIN progress USING (seq) WHERE seq = ?1")?
         .query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))

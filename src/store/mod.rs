@@ -14,43 +14,53 @@
 mod apply;
 pub mod audit;
 mod commit;
-mod compact;
 mod connect;
 mod counters;
 mod detail;
+mod durability;
 mod error;
-mod failures;
+mod failed_items;
+mod failure_export;
+mod failure_groups;
 mod ingest;
 mod items;
 mod loader;
 mod op;
 mod open;
 mod pinned_settings;
+mod prepare;
+mod prompt;
 pub mod quota_ledger;
 mod reader;
 pub mod report;
 mod requeue;
 mod results_file;
 mod resume;
+mod row;
 mod rules;
 mod run_dir;
+mod saved_state;
 mod schema;
 mod search;
 mod txn;
 mod writer;
 
+pub use commit::StoreWriter;
 pub use error::StoreError;
-pub use ingest::{ChangedItem, ChangedRowPolicy, IngestReport, InputDiff};
+pub use ingest::{ChangedRowPolicy, InputDiff};
 pub use loader::{ItemLoader, LoadedItem, LoadedItems, UnreadableItem};
 pub use op::{
-    Ack, CompletedAttempt, Intent, LocalEnd, Op, OpReply, OperatorDecision, RejectedGroup, RouteName, WaitingItem,
+    Ack, ChangedItem, CompletedAttempt, IngestReport, Intent, KeyRecord, LocalEnd, Op, OpReply, OperatorDecision,
+    RejectedGroup,
 };
 pub use open::{IngestProgress, LostAttempt, OpenedRun, Store};
 pub use pinned_settings::{PinnedSettings, SettingChange};
+pub use prepare::REPLACED_ANSWERS_STATE;
 pub use quota_ledger::QuotaLedger;
 pub use reader::{PageRequest, spawn_reader};
 pub use results_file::Repair;
-pub use resume::{AttemptRecord, REPLACED_ANSWERS_STATE};
+pub use resume::AttemptRecord;
+pub use row::{RouteName, WaitingItem};
 pub use rules::Reclassification;
 pub use run_dir::{RunDir, RunFiles, RunLock};
-pub use writer::{MAX_PENDING_GROUPS, StoreWriter, SubmitError};
+pub use writer::{MAX_PENDING_GROUPS, SubmitError};

@@ -1,14 +1,23 @@
-//! The operations that the engine submits to the writer, and the writer's replies.
+//! The seam between the engine and a database: the operations that the engine submits in groups, and the acknowledgement
+//! of a group.
+//!
+//! Nothing here depends on how a database stores them. A group is one transaction: all of its ops are committed in
+//! order, or none. An [`Ack`] answers each group and carries the replies of its ops.
 
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::StoreError, ingest::IngestReport, report::KeyRecord};
+use super::{error::StoreError, row::WaitingItem};
 use crate::domain::{
     AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, RouteTarget, RoutingTraits,
     Seq, Usage, WallTime, snapshot::RunState,
 };
+
+/// Names of the states that [`Op::SetRunState`], [`Op::SetKeys`] and [`Op::SetActiveTime`] save.
+pub(super) const RUN_STATE: &str = "run";
+pub(super) const KEY_RECORDS: &str = "keys";
+pub(super) const ACTIVE_TIME: &str = "worked";
 
 /// One change of the database. A group of ops is committed as a whole or not at all, in order.
 #[derive(Clone, Debug)]
@@ -98,19 +107,14 @@ pub struct OperatorDecision {
     pub reason: String,
 }
 
-/// A route by names, which stay valid when the configuration's indices change.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct RouteName {
-    pub key: String,
-    pub model: String,
-    pub provider: String,
-}
-
-/// A waiting item and the id of its routing traits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WaitingItem {
-    pub seq: Seq,
-    pub traits_id: u32,
+/// The last saved state of a key, for reports of other processes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyRecord {
+    pub name: String,
+    /// The label of its condition.
+    pub state: String,
+    /// Health from 0 to 100.
+    pub health: u8,
 }
 
 /// The writer's answer to a group: committed or rejected.
@@ -133,6 +137,14 @@ impl Ack {
     }
 }
 
+/// The ops of a group that was not committed, and why.
+#[derive(Debug)]
+pub struct RejectedGroup {
+    pub error: StoreError,
+    pub ops: Vec<Op>,
+}
+
+/// The result of an op.
 #[derive(Debug)]
 pub enum OpReply {
     Ingested(IngestReport),
@@ -142,8 +154,45 @@ pub enum OpReply {
     Requeued(Vec<WaitingItem>),
 }
 
-#[derive(Debug)]
-pub struct RejectedGroup {
-    pub error: StoreError,
-    pub ops: Vec<Op>,
+/// The result of an ingestion.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct IngestReport {
+    /// New and replaced items, in the order of the rows.
+    pub added: Vec<WaitingItem>,
+    /// Number of rows that were recorded already and have not changed.
+    pub unchanged: u64,
+    pub changed: Vec<ChangedItem>,
+    /// Traits seen for the first time in the run, with their ids.
+    pub new_traits: Vec<(u32, RoutingTraits)>,
+}
+
+/// A row of the input whose id is known but whose request has changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChangedItem {
+    pub seq: Seq,
+    pub id: String,
+    /// The row's line number in the input now.
+    pub line: u64,
+    /// True if an answer to the old request is recorded.
+    pub is_done: bool,
+}
+
+#[cfg(test)]
+impl Op {
+    /// Adds items with these lines.
+    pub fn ingest_numbered(lines: std::ops::RangeInclusive<u64>) -> Self {
+        let spec = |line| ItemSpec {
+            id: format!("item {line}"),
+            request: crate::domain::Request::from_prompt("A question. ".repeat(50)),
+            request_hash: format!("{line:032x}"),
+            line,
+            preferred_model: None,
+            tier: None,
+            max_usd: None,
+            rule_fields: std::collections::BTreeMap::new(),
+            caption_path: None,
+            picture_stamp: None,
+        };
+        Self::IngestItems(lines.map(spec).collect())
+    }
 }

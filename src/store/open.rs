@@ -7,21 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use super::{
     apply::{AttemptEnd, close_attempt},
-    audit,
-    commit::WalSyncer,
-    connect,
+    audit, connect,
     counters::RunCounters,
+    durability::{WalSyncer, read_failed_sync, remove_failed_sync},
     error::StoreError,
-    op::{OperatorDecision, RouteName},
+    op::OperatorDecision,
     pinned_settings::PinnedSettings,
-    report,
     results_file::{Repair, ResultsFile},
+    row::{RouteName, parse_json},
     rules,
     run_dir::{self, RunDir, RunFiles, RunLock},
+    saved_state::{load_active_time, load_settings, load_states, save_settings},
     schema,
 };
 use crate::domain::{
@@ -108,11 +108,17 @@ pub struct LostAttempt {
 impl Store {
     /// Creates a run in `dir` or resumes the one that is there. Locks the directory, completes the attempts that a
     /// crash left open and repairs results.jsonl.
+    ///
+    /// # Errors
+    /// If another process has locked the directory, its run has other settings, or its files can't be read or written.
     pub fn open(dir: &RunDir, settings: &PinnedSettings) -> Result<(Self, OpenedRun), StoreError> {
         Self::open_with_lock(dir, dir.create_and_lock()?, settings)
     }
 
     /// Does the same as [`Store::open`] in a directory that this process has locked already.
+    ///
+    /// # Errors
+    /// The same as those of [`Store::open`], apart from the lock.
     pub fn open_with_lock(
         dir: &RunDir,
         lock: RunLock,
@@ -166,7 +172,7 @@ impl Store {
             totals: store.counters.load_totals(conn)?,
             spend: store.counters.load_spend(conn)?,
             first_sent_at: store.counters.first_sent,
-            active_time: report::load_active_time(conn)?,
+            active_time: load_active_time(conn)?,
             next_attempt: AttemptId(store.counters.last_attempt + 1),
             next_event: store.counters.last_event + 1,
             lost_attempts,
@@ -178,8 +184,7 @@ impl Store {
             items_to_send: None,
         };
         if opened.failed_sync.is_some() {
-            let marker = dir.sync_failure_marker();
-            fs::remove_file(&marker).map_err(|error| StoreError::file("remove", marker, error))?;
+            remove_failed_sync(dir)?;
         }
         Ok((store, opened))
     }
@@ -215,30 +220,9 @@ impl Store {
                 close_attempt(txn, &ending, None)
             })
         })?;
-        self.sync()?;
+        self.wal_syncer.sync(&self.conn)?;
         Ok(lost_attempts)
     }
-}
-
-/// Returns why a sync failed in the last process, if one did. Then also drops the system's cached pages of the
-/// database, since the disk may hold something else.
-fn read_failed_sync(dir: &RunDir) -> Result<Option<String>, StoreError> {
-    let marker = dir.sync_failure_marker();
-    let reason = match fs::read_to_string(&marker) {
-        Ok(reason) => reason,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::file("read", marker, error)),
-    };
-    #[cfg(target_os = "linux")]
-    for path in [dir.database(), dir.wal()] {
-        use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-        // If the cache can't be dropped, the cached pages are checked. SQLite holds no lock yet that closing the file
-        // could drop.
-        if let Ok(file) = fs::File::open(path) {
-            let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-        }
-    }
-    Ok(Some(reason))
 }
 
 /// Checks the invariants of the database. Differences that the start repairs, such as in results.jsonl, are not errors.
@@ -256,22 +240,6 @@ fn check_settings(previous: &PinnedSettings, current: &PinnedSettings, dir: &Run
     if changes.is_empty() { Ok(()) } else { Err(StoreError::SettingsChanged { dir: dir.path().to_owned(), changes }) }
 }
 
-pub(super) fn load_settings(conn: &Connection) -> Result<Option<PinnedSettings>, StoreError> {
-    conn.query_row("SELECT value FROM meta WHERE key = 'pins'", [], |row| row.get::<_, String>(0))
-        .optional()?
-        .map(|json| {
-            serde_json::from_str(&json).map_err(|error| StoreError::corrupt_record("the run's settings", error))
-        })
-        .transpose()
-}
-
-pub(super) fn save_settings(conn: &Connection, settings: &PinnedSettings) -> Result<(), StoreError> {
-    let json =
-        serde_json::to_string(settings).map_err(|error| StoreError::corrupt_record("the run's settings", error))?;
-    conn.execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('pins', ?1)", [json])?;
-    Ok(())
-}
-
 fn load_lost_attempts(conn: &Connection) -> Result<Vec<LostAttempt>, StoreError> {
     let mut statement = conn.prepare(
         "SELECT attempt, in_flight.seq, items.id, key, model, provider, sent_at, reserved
@@ -279,12 +247,12 @@ fn load_lost_attempts(conn: &Connection) -> Result<Vec<LostAttempt>, StoreError>
     )?;
     let attempts = statement.query_map(params![], |row| {
         Ok(LostAttempt {
-            attempt: AttemptId(row.get::<_, i64>(0)? as u64),
-            seq: Seq(row.get::<_, i64>(1)? as u64),
+            attempt: AttemptId(row.get(0)?),
+            seq: Seq(row.get(1)?),
             id: row.get(2)?,
             route: RouteName { key: row.get(3)?, model: row.get(4)?, provider: row.get(5)? },
             sent_at: WallTime(row.get(6)?),
-            at_risk: Money(row.get::<_, i64>(7)? as u64),
+            at_risk: Money(row.get(7)?),
         })
     })?;
     Ok(attempts.collect::<Result<_, _>>()?)
@@ -317,12 +285,6 @@ fn load_decisions(conn: &Connection) -> Result<Vec<OperatorDecision>, StoreError
     Ok(decisions)
 }
 
-pub(super) fn load_states(conn: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
-    let mut statement = conn.prepare("SELECT name, json FROM states")?;
-    let states = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(states.collect::<Result<_, _>>()?)
-}
-
 fn load_events(conn: &Connection) -> Result<Vec<Arc<Event>>, StoreError> {
     let mut statement = conn.prepare("SELECT json FROM events ORDER BY number DESC LIMIT ?1")?;
     let mut rows = statement.query([RESTORED_EVENTS])?;
@@ -333,8 +295,4 @@ fn load_events(conn: &Connection) -> Result<Vec<Arc<Event>>, StoreError> {
     }
     events.reverse();
     Ok(events)
-}
-
-pub(super) fn parse_json<T: serde::de::DeserializeOwned>(json: &str, what: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::corrupt_record(what, error))
 }

@@ -21,7 +21,7 @@ use ring::{
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::error::StoreError;
+use super::{error::StoreError, row::amount_column};
 use crate::domain::{
     WallTime,
     lease::{LeaseGrant, LeaseRequest, QuotaUnit},
@@ -72,6 +72,9 @@ impl QuotaLedger {
     }
 
     /// Opens the ledger at `path`. Creates it, readable only by its owner, if there is none.
+    ///
+    /// # Errors
+    /// If the file can't be opened or created, or is another program's database.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -125,6 +128,9 @@ impl QuotaLedger {
     }
 
     /// Answers lease requests, all in one transaction. Each request comes with the name of its pool.
+    ///
+    /// # Errors
+    /// If the ledger can't be read or written, or stays locked by another process.
     pub fn lease(&mut self, now: WallTime, requests: &[(String, LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         self.transact(|transaction| {
             transaction.prepare_cached("DELETE FROM day WHERE ends <= ?1")?.execute([now.0])?;
@@ -133,6 +139,9 @@ impl QuotaLedger {
     }
 
     /// Records that the provider reported this pool's day as exhausted.
+    ///
+    /// # Errors
+    /// If the ledger can't be read or written, or stays locked by another process.
     pub fn mark_exhausted(&mut self, pool: &str, until: WallTime) -> Result<(), StoreError> {
         self.transact(|transaction| {
             let sql =
@@ -142,6 +151,9 @@ impl QuotaLedger {
     }
 
     /// Removes the record of [`Self::mark_exhausted`], by the operator's decision.
+    ///
+    /// # Errors
+    /// If the ledger can't be read or written, or stays locked by another process.
     pub fn clear_exhausted(&mut self, pool: &str) -> Result<(), StoreError> {
         self.transact(|transaction| {
             transaction.prepare_cached("DELETE FROM spent WHERE pool = ?1")?.execute([pool]).map(drop)
@@ -149,6 +161,9 @@ impl QuotaLedger {
     }
 
     /// Reads the recorded usage of a pool's day.
+    ///
+    /// # Errors
+    /// If the ledger can't be read.
     pub fn daily_usage(&self, now: WallTime, pool: &str) -> Result<DailyUsage, StoreError> {
         let read = || -> rusqlite::Result<DailyUsage> {
             Ok(DailyUsage {
@@ -193,9 +208,14 @@ fn grant_lease(
 ) -> rusqlite::Result<LeaseGrant> {
     if let Some((period_end, amount)) = request.returned {
         let sql = "UPDATE day SET taken = max(taken - ?4, 0) WHERE pool = ?1 AND unit = ?2 AND ends = ?3";
-        transaction.prepare_cached(sql)?.execute(params![pool, request.unit as i64, period_end.0, amount as i64])?;
+        transaction.prepare_cached(sql)?.execute(params![
+            pool,
+            request.unit as i64,
+            period_end.0,
+            amount_column(amount)
+        ])?;
     }
-    let used_before = total_used(transaction, now, pool, request.unit)? + request.overdrawn;
+    let used_before = total_used(transaction, now, pool, request.unit)?.saturating_add(request.overdrawn);
     // Usage that a process knows of counts, even if the ledger has been deleted since.
     let total_before = used_before.max(request.known_used);
     let remaining = request.limit.map_or(0, |limit| limit.saturating_sub(total_before));
@@ -207,7 +227,7 @@ fn grant_lease(
             pool,
             request.unit as i64,
             request.period_end.0,
-            newly_used as i64
+            amount_column(newly_used)
         ])?;
     }
     let is_full = request.limit.is_some() && granted == 0 && request.requested > 0;
@@ -233,7 +253,7 @@ fn grant_lease(
 fn total_used(conn: &Connection, now: WallTime, pool: &str, unit: QuotaUnit) -> rusqlite::Result<u64> {
     let sql = "SELECT coalesce(sum(taken), 0) FROM day WHERE pool = ?1 AND unit = ?2 AND ends > ?3";
     let taken: i64 = conn.prepare_cached(sql)?.query_row(params![pool, unit as i64, now.0], |row| row.get(0))?;
-    Ok(taken.max(0) as u64)
+    Ok(u64::try_from(taken).unwrap_or(0))
 }
 
 fn exhausted_until(conn: &Connection, now: WallTime, pool: &str) -> rusqlite::Result<Option<WallTime>> {

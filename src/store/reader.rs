@@ -9,7 +9,8 @@ use super::{
     connect,
     detail::{load_detail, load_picture},
     error::StoreError,
-    failures::{self, FailureGroupCache},
+    failure_export::export_failures,
+    failure_groups::FailureGroupCache,
     items::ItemWindows,
     run_dir::RunDir,
 };
@@ -23,6 +24,9 @@ pub struct PageRequest {
 }
 
 /// Starts the thread. It ends when every sender of `requests` is dropped.
+///
+/// # Errors
+/// If the database can't be opened or the thread can't be started.
 pub fn spawn_reader(dir: &RunDir, mut request_rx: mpsc::Receiver<PageRequest>) -> Result<JoinHandle<()>, StoreError> {
     let mut windows = ItemWindows::new(connect::open_reader(dir)?);
     let mut failures = FailureGroupCache::default();
@@ -58,6 +62,6 @@ fn run_query(
             Ok(load_picture(windows.conn(), *seq, *index)?.map_or(Page::NotFound, Page::Picture))
         }
         Query::Failures { filter } => failures.load_page(windows.conn(), filter),
-        Query::ExportFailures { filter } => failures::export(dir, windows.conn(), filter),
+        Query::ExportFailures { filter } => export_failures(dir, windows.conn(), filter),
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct ResultsFile {
     /// Number of bytes that are known to match the table.
     valid_length: u64,
     /// The table's row of the last line in those bytes.
-    last_row: i64,
+    last_row: u64,
     /// True if the file may lack lines of the table or end in garbage: until the first catch-up, and after a failed
     /// write.
     is_behind: bool,
@@ -70,7 +70,7 @@ impl ResultsFile {
             return Err(StoreError::file("append to", &self.path, error));
         }
         self.valid_length += lines.len() as u64;
-        self.last_row = last_row as i64;
+        self.last_row = last_row;
         Ok(())
     }
 
@@ -91,11 +91,11 @@ impl ResultsFile {
             lines.push(b'\n');
             added += 1;
             if lines.len() >= CHUNK_BYTES {
-                self.append(&lines, last_row as u64)?;
+                self.append(&lines, last_row)?;
                 lines.clear();
             }
         }
-        self.append(&lines, last_row as u64)?;
+        self.append(&lines, last_row)?;
         self.is_behind = false;
         Ok(added)
     }
@@ -132,7 +132,7 @@ pub(super) struct MatchPoint {
     /// Number of matching bytes.
     pub length: u64,
     /// The table's row of the last matching line.
-    pub last_row: i64,
+    pub last_row: u64,
 }
 
 /// Compares the file with the table from the first byte.

@@ -4,16 +4,16 @@
 //! every start. They are evaluated on the item's recorded body, so that the result doesn't depend on the rules at the
 //! time when the row was read. Only the row's fields that were recorded then can be used.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use super::{
-    Store,
     error::StoreError,
-    open::parse_json,
-    requeue::read_traits,
+    row::{parse_json, to_json},
+    saved_state::{load_state, save_state},
     schema::{DONE, WAITING},
+    txn::Txn,
 };
-use crate::domain::{ItemSpec, RoutingRule, RoutingTraits, rule::referenced_fields};
+use crate::domain::{ItemSpec, RoutingRule, RoutingTraits};
 
 /// Name of the saved state with the rules.
 const RULES_STATE: &str = "rules";
@@ -27,53 +27,31 @@ pub struct Reclassification {
     pub missing_fields: Vec<String>,
 }
 
-impl Store {
-    /// Uses `rules` from now on. If they differ from those of the last start, updates the traits of every item that
-    /// isn't done.
-    pub fn apply_rules(&mut self, rules: &[RoutingRule]) -> Result<Reclassification, StoreError> {
-        let mut report = Reclassification::default();
-        if self.rules == rules {
-            return Ok(report);
+/// Saves `rules` and updates the traits of every item that isn't done. Returns the number of waiting items to which
+/// another rule, or none, applies now.
+pub(super) fn reclassify(txn: &mut Txn<'_>, rules: &[RoutingRule]) -> Result<u64, StoreError> {
+    save_state(txn.conn, RULES_STATE, &to_json(rules, "the routing rules")?)?;
+    let unfinished: Vec<(i64, i64, u32)> = txn
+        .conn
+        .prepare("SELECT seq, state, traits FROM progress WHERE state <> ?1")?
+        .query_map([DONE], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut changed_waiting = 0;
+    for (seq, state, old_traits) in unfinished {
+        let body: String =
+            txn.conn.prepare_cached("SELECT body FROM payload WHERE seq = ?1")?.query_row([seq], |row| row.get(0))?;
+        let spec: ItemSpec = parse_json(&body, "an item")?;
+        let required_target = txn.read_traits(old_traits)?.required_target;
+        let traits = txn.intern_traits(RoutingTraits { required_target, ..spec.routing_traits(rules) })?;
+        if traits != old_traits {
+            txn.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![seq, traits])?;
+            changed_waiting += u64::from(state == WAITING);
         }
-        let json =
-            serde_json::to_string(rules).map_err(|error| StoreError::corrupt_record("the routing rules", error))?;
-        self.transact(|txn| {
-            txn.execute("INSERT OR REPLACE INTO states(name, json) VALUES (?1, ?2)", params![RULES_STATE, json])?;
-            let unfinished: Vec<(i64, i64, u32)> = txn
-                .conn
-                .prepare("SELECT seq, state, traits FROM progress WHERE state <> ?1")?
-                .query_map([DONE], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-                .collect::<Result<_, _>>()?;
-            for (seq, state, old_traits) in unfinished {
-                let body: String = txn
-                    .conn
-                    .prepare_cached("SELECT body FROM payload WHERE seq = ?1")?
-                    .query_row([seq], |row| row.get(0))?;
-                let spec: ItemSpec = parse_json(&body, "an item")?;
-                let required_target = read_traits(txn.conn, old_traits)?.required_target;
-                let traits = txn.intern_traits(RoutingTraits { required_target, ..spec.routing_traits(rules) })?;
-                if traits != old_traits {
-                    txn.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![seq, traits])?;
-                    report.changed_waiting += u64::from(state == WAITING);
-                }
-            }
-            Ok(())
-        })?;
-        let recorded_fields = referenced_fields(&self.rules);
-        if self.counters.items > 0 {
-            report.missing_fields =
-                referenced_fields(rules).into_iter().filter(|field| !recorded_fields.contains(field)).collect();
-        }
-        self.rules = rules.to_vec();
-        Ok(report)
     }
+    Ok(changed_waiting)
 }
 
-/// The rules of the last start.
+/// Loads the rules of the last start.
 pub(super) fn load_rules(conn: &Connection) -> Result<Vec<RoutingRule>, StoreError> {
-    let json: Option<String> = conn
-        .prepare_cached("SELECT json FROM states WHERE name = ?1")?
-        .query_row([RULES_STATE], |row| row.get(0))
-        .optional()?;
-    json.map_or(Ok(Vec::new()), |json| parse_json(&json, "the routing rules"))
+    load_state(conn, RULES_STATE)?.map_or(Ok(Vec::new()), |json| parse_json(&json, "the routing rules"))
 }

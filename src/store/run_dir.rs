@@ -96,6 +96,9 @@ impl RunDir {
     }
 
     /// Creates the directory if there is none, and locks it for this process.
+    ///
+    /// # Errors
+    /// If the directory can't be created, or another process has the lock.
     pub fn create_and_lock(&self) -> Result<RunLock, StoreError> {
         self.create()?;
         self.lock()

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{error::StoreError, open::parse_json};
+use super::{error::StoreError, row::parse_json};
 use crate::domain::{ItemSpec, Part, ResultLine, short_id};
 
 /// Size in bytes of the largest body that is searched. Most larger bodies contain inline pictures, whose data is not
@@ -70,7 +70,7 @@ impl Needle {
                  FROM progress JOIN payload USING (seq) LEFT JOIN results ON results.n = progress.result
                  WHERE progress.seq = ?1",
             )?
-            .query_row([seq as i64, MAX_SEARCHED_BODY_BYTES.into()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            .query_row([seq, MAX_SEARCHED_BODY_BYTES.into()], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(body.map_or(Ok(false), |body| self.is_in_body(&body))?
             || line.map_or(Ok(false), |line| self.is_in_result(&line))?)
     }

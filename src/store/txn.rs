@@ -5,18 +5,15 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     counters::{BlockChanges, RunCounters},
     error::StoreError,
     op::OpReply,
+    row::{line_digest, parse_json, to_json, truncate},
     schema::{DONE, FAILED, WAITING},
 };
 use crate::domain::{FinalState, Outcome, ResultLine, RoutingRule, RoutingTraits};
-
-/// Maximum number of characters of an error message in `progress`. The attempt has the full message.
-pub(super) const MAX_MESSAGE_CHARS: usize = 200;
 
 pub(super) struct Txn<'a> {
     pub conn: &'a Connection,
@@ -79,11 +76,17 @@ impl<'a> Txn<'a> {
             return Ok(*id);
         }
         let id = (self.known_traits.len() + self.new_traits.len()) as u32 + 1;
-        let json =
-            serde_json::to_string(&traits).map_err(|error| StoreError::corrupt_record("an item's traits", error))?;
+        let json = to_json(&traits, "an item's traits")?;
         self.execute("INSERT INTO traits(id, json) VALUES (?1, ?2)", params![id, json])?;
         self.new_traits.insert(traits, id);
         Ok(id)
+    }
+
+    /// Loads the traits with this id.
+    pub fn read_traits(&self, id: u32) -> Result<RoutingTraits, StoreError> {
+        let json: String =
+            self.conn.prepare_cached("SELECT json FROM traits WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
+        parse_json(&json, "an item's traits")
     }
 
     /// Ends a waiting item and adds its line to the results. An ended item changes only by being requeued.
@@ -98,15 +101,15 @@ impl<'a> Txn<'a> {
             FinalState::Done => DONE,
             FinalState::Failed => FAILED,
         };
-        let json = serde_json::to_string(line).map_err(|error| StoreError::corrupt_record("a result", error))?;
+        let json = to_json(line, "a result")?;
         self.counters.last_result_row += 1;
-        let row = self.counters.last_result_row as i64;
+        let row = self.counters.last_result_row;
         let message = line.error.as_ref().map(|error| truncate(&error.message));
         let ended = self.execute(
             "UPDATE progress SET state = ?2, attempts = attempts + ?3, outcome = ?4, route = coalesce(?5, route),
                                  result = ?6, words = ?7
              WHERE seq = ?1 AND state = 0",
-            params![seq as i64, state, i64::from(route.is_some()), outcome.name(), route, row, message],
+            params![seq, state, i64::from(route.is_some()), outcome.name(), route, row, message],
         )?;
         if ended != 1 {
             let what = self.describe_state(seq)?;
@@ -114,12 +117,25 @@ impl<'a> Txn<'a> {
         }
         self.execute(
             "INSERT INTO results(n, seq, line, digest) VALUES (?1, ?2, ?3, ?4)",
-            params![row, seq as i64, json, line_digest(json.as_bytes())],
+            params![row, seq, json, line_digest(json.as_bytes())],
         )?;
         self.result_bytes.extend_from_slice(json.as_bytes());
         self.result_bytes.push(b'\n');
         self.block_changes.move_item(seq, WAITING, state);
         self.counters.truncated += u64::from(outcome == Outcome::Truncated && state == DONE);
+        Ok(())
+    }
+
+    /// Makes an ended item wait again. Its line is marked as superseded. It stays in results.jsonl until the end of the
+    /// process, when the file is compacted.
+    pub fn reopen_item(&mut self, seq: u64, old_state: i64) -> Result<(), StoreError> {
+        let row = seq;
+        self.execute(
+            "INSERT INTO superseded(n) SELECT result FROM progress WHERE seq = ?1 AND result IS NOT NULL",
+            [row],
+        )?;
+        self.execute("UPDATE progress SET state = 0, result = NULL WHERE seq = ?1", [row])?;
+        self.block_changes.move_item(seq, old_state, WAITING);
         Ok(())
     }
 
@@ -130,7 +146,7 @@ impl<'a> Txn<'a> {
             .prepare_cached(
                 "SELECT items.id, progress.state FROM items JOIN progress USING (seq) WHERE items.seq = ?1",
             )?
-            .query_row([seq as i64], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+            .query_row([seq], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
             .optional()?;
         Ok(match found {
             None => format!("there is no item {seq}"),
@@ -139,15 +155,4 @@ impl<'a> Txn<'a> {
             Some((id, _)) => format!("item {id} has failed"),
         })
     }
-}
-
-/// The digest of a result line, used to detect later changes. It is not a signature: a person who changes a line can
-/// compute the new digest.
-pub(super) fn line_digest(line: &[u8]) -> [u8; 16] {
-    xxh3_128(line).to_be_bytes()
-}
-
-/// The first [`MAX_MESSAGE_CHARS`] characters.
-pub(super) fn truncate(text: &str) -> &str {
-    text.char_indices().nth(MAX_MESSAGE_CHARS).map_or(text, |(end, _)| &text[..end])
 }

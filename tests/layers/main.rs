@@ -180,6 +180,7 @@ const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 14] = [
     "provider",
     "scheduler",
     "sim",
+    "store",
     "telemetry",
     "tui",
 ];

@@ -7,7 +7,7 @@ use cascadeck::{
         FinalState, Image, ItemFilter, ItemRow, ItemState, Message, MessageRole, Money, Outcome, Page, Part, Query,
         ReplayFilter, Seq,
     },
-    store::{ItemLoader, Op, PageRequest, report, spawn_reader},
+    store::{ItemLoader, KeyRecord, Op, PageRequest, report, spawn_reader},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -245,7 +245,7 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
     let (home, mut engine) = TestRun::with_items(5);
     engine.commit((1..=4).map(|seq| intent_op(seq, seq, [0, 0, 1, 2][seq as usize - 1])).collect());
     engine.commit(vec![answered_op(1, 1), answered_op(2, 2), requeued_op(3, Outcome::QuotaExhaustedDay)]);
-    let standing = report::KeyRecord { name: "bob".into(), state: "cooling".into(), health: 80 };
+    let standing = KeyRecord { name: "bob".into(), state: "cooling".into(), health: 80 };
     engine.commit(vec![Op::SetKeys(vec![standing]), Op::SetActiveTime(Duration::from_millis(2_500))]);
 
     let summary = report::load_summary(home.dir.path()).unwrap();

@@ -8,8 +8,8 @@ use cascadeck::{
         snapshot::{RunState, Totals},
     },
     store::{
-        ChangedRowPolicy, IngestProgress, Op, OpReply, OperatorDecision, PinnedSettings, RunDir, Store, StoreError,
-        report::KeyRecord,
+        ChangedRowPolicy, IngestProgress, KeyRecord, Op, OpReply, OperatorDecision, PinnedSettings, RunDir, Store,
+        StoreError,
     },
 };
 

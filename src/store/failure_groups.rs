@@ -1,18 +1,13 @@
-//! Groups of failed items with the same error, and the export of their result lines to a new file.
+//! Groups of failed items with the same error.
 
 use std::{
     collections::HashMap,
-    io::{BufWriter, Write as _},
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
-use super::{
-    error::StoreError,
-    requeue::{for_each_failed, matching_items},
-    run_dir::{RunDir, private_options},
-};
+use super::{error::StoreError, failed_items::for_each_failed};
 use crate::domain::{FailureGroup, Outcome, Page, ReplayFilter, failure::error_pattern};
 
 /// Maximum number of groups returned. The total count covers the items of all groups.
@@ -86,39 +81,4 @@ fn group_failures(conn: &Connection, filter: &ReplayFilter) -> Result<(Vec<Failu
     groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.first_seq));
     groups.truncate(MAX_GROUPS);
     Ok((groups, matching))
-}
-
-/// Writes the result lines of the failed items that match a filter to a new file in the run's directory.
-pub(super) fn export(dir: &RunDir, conn: &Connection, filter: &ReplayFilter) -> Result<Page, StoreError> {
-    let (path, file) = create_export_file(dir)?;
-    let to_store_error = |error| StoreError::file("write", &path, error);
-    let mut out = BufWriter::new(file);
-    let mut rows = 0;
-    for item in matching_items(conn, filter)? {
-        let line: Option<String> = conn
-            .prepare_cached(
-                "SELECT results.line FROM progress JOIN results ON results.n = progress.result WHERE progress.seq = ?1",
-            )?
-            .query_row([item.seq.0 as i64], |row| row.get(0))
-            .optional()?;
-        if let Some(line) = line {
-            writeln!(out, "{line}").map_err(to_store_error)?;
-            rows += 1;
-        }
-    }
-    out.flush().map_err(to_store_error)?;
-    Ok(Page::Exported { path: path.display().to_string(), rows })
-}
-
-/// Creates `failed-1.jsonl`, or the same with the next free number. Never overwrites a file.
-fn create_export_file(dir: &RunDir) -> Result<(std::path::PathBuf, std::fs::File), StoreError> {
-    let mut number = 1;
-    loop {
-        let path = dir.path().join(format!("failed-{number}.jsonl"));
-        match private_options().create_new(true).open(&path) {
-            Ok(file) => return Ok((path, file)),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && number < 10_000 => number += 1,
-            Err(error) => return Err(StoreError::file("create", path, error)),
-        }
-    }
 }

@@ -1,0 +1,201 @@
+//! The summary of a run: its state, its items, and its attempts by key and by model.
+
+use std::{collections::HashMap, path::Path};
+
+use rusqlite::Connection;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    domain::{
+        LatencyHistogram, Money, Summary,
+        snapshot::{Condition, RunState},
+        summary::{KeySummary, ModelSummary},
+    },
+    store::{
+        connect,
+        counters::RunCounters,
+        error::StoreError,
+        op::{KEY_RECORDS, KeyRecord, RUN_STATE},
+        row::{RouteName, load_routes, parse_outcome},
+        run_dir::RunDir,
+        saved_state::{load_active_time, parse_state},
+    },
+};
+
+/// Loads the summary of a run.
+///
+/// # Errors
+/// If there is no run, or its database can't be read.
+pub fn load_summary(dir: &Path) -> Result<Summary, StoreError> {
+    let dir = RunDir::new(dir);
+    let conn = connect::open_reader(&dir)?;
+    read_summary(&dir, &conn).map_err(|error| error.with_path(dir.database()))
+}
+
+fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> {
+    // A read transaction, so that all figures come from the same state of the database.
+    let snapshot = conn.unchecked_transaction()?;
+    let conn = &*snapshot;
+    let counters = RunCounters::load(conn)?;
+    let totals = counters.load_totals(conn)?;
+    // If no process owns the run, attempts still in flight were left by a killed process and will never be answered.
+    let abandoned = if dir.is_owned() { Money::ZERO } else { counters.load_spend(conn)?.reserved };
+    let route_totals = RouteTotals::load(conn)?;
+    Ok(Summary {
+        run: dir.name(),
+        state: run_state_label(dir, conn)?,
+        total: totals.total,
+        waiting: totals.waiting,
+        in_flight: totals.in_flight,
+        done: totals.done,
+        failed: totals.failed,
+        not_in_input: totals.not_in_input,
+        attempts: totals.attempts,
+        rate_limited: totals.rate_limited,
+        input_tokens: counters.usage.input_tokens,
+        output_tokens: counters.usage.billed_output(),
+        cost_usd: counters.cost.as_usd(),
+        at_risk_usd: (counters.at_risk + abandoned).as_usd(),
+        elapsed_s: load_active_time(conn)?.as_secs_f64(),
+        keys: route_totals.key_summaries(&load_keys(dir, conn)?),
+        models: route_totals.model_summaries(),
+    })
+}
+
+/// The run's state for a summary. If no process owns the run, the saved state is valid only if it is `Finished`;
+/// otherwise the run is stopped. If a process owns it, a saved state of the end is from an earlier process, and the run
+/// is running.
+fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError> {
+    let recorded: Option<RunState> = parse_state(conn, RUN_STATE)?;
+    let label = match recorded {
+        Some(RunState::Finished) => RunState::Finished.name(),
+        Some(state) if dir.is_owned() && !state.is_over() => state.name(),
+        _ if dir.is_owned() => RunState::Running.name(),
+        _ => "stopped",
+    };
+    Ok(label.to_owned())
+}
+
+/// Loads the saved state of the keys. If no process owns the run, they are from its end. Then keys that were at a limit
+/// are shown as ready, since per-minute limits have passed.
+fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
+    let mut keys: Vec<KeyRecord> = parse_state(conn, KEY_RECORDS)?.unwrap_or_default();
+    if !dir.is_owned() {
+        let [limited, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
+        for key in keys.iter_mut().filter(|key| key.state == limited.name()) {
+            ready.name().clone_into(&mut key.state);
+        }
+    }
+    Ok(keys)
+}
+
+/// Loads a value that the engine saved with [`super::Op::SetState`].
+///
+/// # Errors
+/// If the database can't be read.
+pub fn load_saved_state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, StoreError> {
+    let dir = RunDir::new(dir);
+    let conn = connect::open_reader(&dir)?;
+    parse_state(&conn, name).map_err(|error| error.with_path(dir.database()))
+}
+
+/// Sums of attempts by route.
+struct RouteTotals {
+    routes: Vec<(RouteName, AttemptSums)>,
+}
+
+#[derive(Clone, Default)]
+struct AttemptSums {
+    ok: u64,
+    failed: u64,
+    input_tokens: u64,
+    /// Thinking tokens included.
+    output_tokens: u64,
+    cost: Money,
+    /// Of successful attempts only.
+    latencies: LatencyHistogram,
+}
+
+impl RouteTotals {
+    fn load(conn: &Connection) -> Result<Self, StoreError> {
+        let mut sums: HashMap<i64, AttemptSums> = HashMap::new();
+        let mut statement = conn.prepare(
+            "SELECT route, outcome, latency_ms, input_tokens, output_tokens + thinking_tokens, cost FROM attempts",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let count = |column| row.get::<_, u64>(column);
+            let route = sums.entry(row.get(0)?).or_default();
+            let outcome = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+            let outcome = parse_outcome(outcome)?;
+            if outcome.is_answered() {
+                route.ok += 1;
+                route.latencies.record(count(2)?);
+            } else if !outcome.is_unattributed() {
+                route.failed += 1;
+            }
+            route.input_tokens = route.input_tokens.saturating_add(count(3)?);
+            route.output_tokens = route.output_tokens.saturating_add(count(4)?);
+            route.cost += Money(count(5)?);
+        }
+        let mut routes: Vec<_> = load_routes(conn)?.into_iter().collect();
+        routes.sort_unstable_by_key(|(id, _)| *id);
+        let routes = routes.into_iter().map(|(id, name)| (name, sums.remove(&id).unwrap_or_default())).collect();
+        Ok(Self { routes })
+    }
+
+    /// Adds up the routes with the same `name`, in the order in which the names were first recorded.
+    fn sum_by(&self, name: impl Fn(&RouteName) -> &str) -> Vec<(String, AttemptSums)> {
+        let mut groups: Vec<(String, AttemptSums)> = Vec::new();
+        for (route, sums) in &self.routes {
+            let name = name(route);
+            let at = groups.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+                groups.push((name.to_owned(), AttemptSums::default()));
+                groups.len() - 1
+            });
+            groups[at].1.add(sums);
+        }
+        groups
+    }
+
+    fn key_summaries(&self, keys: &[KeyRecord]) -> Vec<KeySummary> {
+        let summarised = self.sum_by(|route| &route.key).into_iter().map(|(name, sums)| {
+            let key = keys.iter().find(|record| record.name == name);
+            KeySummary {
+                state: key.map_or_else(|| "ready".to_owned(), |record| record.state.clone()),
+                health: key.map_or(100, |record| record.health),
+                ok: sums.ok,
+                failed: sums.failed,
+                cost_usd: sums.cost.as_usd(),
+                name,
+            }
+        });
+        summarised.collect()
+    }
+
+    fn model_summaries(&self) -> Vec<ModelSummary> {
+        let summarised = self.sum_by(|route| &route.model).into_iter().map(|(name, sums)| ModelSummary {
+            name,
+            ok: sums.ok,
+            failed: sums.failed,
+            mean_ms: sums.latencies.mean_ms(),
+            p50_ms: sums.latencies.percentile_ms(50),
+            p95_ms: sums.latencies.percentile_ms(95),
+            input_tokens: sums.input_tokens,
+            output_tokens: sums.output_tokens,
+            cost_usd: sums.cost.as_usd(),
+        });
+        summarised.collect()
+    }
+}
+
+impl AttemptSums {
+    fn add(&mut self, other: &Self) {
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cost += other.cost;
+        self.latencies.merge(&other.latencies);
+    }
+}
