@@ -297,3 +297,29 @@ fn a_disabled_key_stays_disabled_while_its_secret_is_known_to_be_the_same() {
         assert_eq!(later.scheduler.mark_key_valid("a", &[]).is_some(), is_disabled, "{what}");
     }
 }
+
+/// Runs items through three keys with an unknown limit of `rpm` a minute. Returns the time and the refusals.
+fn run_with_unknown_limit(rpm: u32, stated_wait: Option<Duration>) -> (Duration, u64) {
+    let keys = ["a", "b", "c"].map(|name| key(name, name)).to_vec();
+    let mut world = World::new(vec![model("m", unlimited())], keys, policy(32), wall(MORNING), 5);
+    world.enforced = vec![limits(rpm, None)];
+    world.stated_wait = stated_wait;
+    let items = u64::from(rpm) * 10;
+    world.enqueue(items);
+    world.run(HOUR);
+    assert_eq!(world.done, items, "{rpm} a minute, {stated_wait:?} stated");
+    (world.elapsed(), world.throttled)
+}
+
+#[test]
+fn a_stated_wait_that_is_false_costs_little_time_and_few_refusals() {
+    for rpm in [10, 20, 60, 600] {
+        let (honest, _) = run_with_unknown_limit(rpm, None);
+        for millis in [100, 1_000, 2_000, 5_000, 10_000] {
+            let (took, refused) = run_with_unknown_limit(rpm, Some(Duration::from_millis(millis)));
+            let max_refused = u64::from(rpm) * 10 / 100 + 3 * 16;
+            assert!(refused <= max_refused, "{rpm} a minute, {millis} ms stated: {refused} refused");
+            assert!(took <= honest.mul_f64(1.15), "{rpm} a minute, {millis} ms stated: {took:?} for {honest:?}");
+        }
+    }
+}
