@@ -4,8 +4,9 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use cascadeck::{
     domain::{
-        AttemptResult, EventKind, Key, LimitDimension, LimitSource, Limits, Outcome, Policy, ProviderLimit,
-        ResponseMeta, RetryAfter, RoutingTraits, WhenLimited, snapshot::Gauge,
+        AttemptResult, EventKind, Key, LimitDimension, LimitSource, Limits, OnExhausted, Outcome, Policy,
+        ProviderLimit, ResponseMeta, RetryAfter, RouteId, RoutingTraits, WhenLimited,
+        snapshot::{CauseSource, Condition, Gauge},
     },
     scheduler::{QueuedItem, Scheduler},
 };
@@ -322,4 +323,20 @@ fn a_stated_wait_that_is_false_costs_little_time_and_few_refusals() {
             assert!(took <= honest.mul_f64(1.15), "{rpm} a minute, {millis} ms stated: {took:?} for {honest:?}");
         }
     }
+}
+
+#[test]
+fn refusals_without_a_reason_that_outlast_two_rounds_of_the_backoff_count_as_the_days() {
+    let policy = Policy { on_exhausted: OnExhausted::Wait, ..policy(1) };
+    let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy, wall(MORNING), 3);
+    world.inject_fault =
+        Box::new(|_, _| Some(AttemptResult { status: Some(429), ..attempt_result(Outcome::RateLimitedMinute) }));
+    world.enqueue(3);
+    world.run(HOUR * 6);
+    let Condition::Exhausted { cause, .. } = world.scheduler.route_condition(world.now, RouteId(0)) else {
+        panic!("{:?}", world.scheduler.route_condition(world.now, RouteId(0)))
+    };
+    assert_eq!((cause.outcome, cause.source), (Outcome::QuotaExhaustedDay, CauseSource::Backoff));
+    let in_last_hours = world.arrivals.iter().filter(|(at, ..)| world.now.mono.since(at.mono) < HOUR * 3).count();
+    assert!((2..=4).contains(&in_last_hours), "{in_last_hours} tries in three hours");
 }

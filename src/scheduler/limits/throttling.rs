@@ -24,6 +24,10 @@ const ROLLING_DAY_RECHECK: Duration = Duration::from_secs(3_600);
 /// Shortest wait after a retry-after for a rolling day turned out too short. It doubles each time.
 const EXTRA_BACKOFF: Duration = Duration::from_secs(5);
 
+/// After this many rounds of the backoff schedule without a success, refusals that name no limit are taken for the
+/// daily quota's.
+const DAY_ROUNDS: usize = 2;
+
 /// The cooldown that a per-minute quota error has started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MinuteCooldown {
@@ -73,6 +77,13 @@ impl QuotaPool {
             self.ramp = Some(Ramp::PROBE);
         }
         let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
+        if is_new_episode && stated_wait.is_none() && step > DAY_ROUNDS * policy.backoff.len() {
+            // No minute lasts that long: it is taken for the day's quota, and tried again every hour.
+            let cause = Cause { outcome: Outcome::QuotaExhaustedDay, ..cause.clone() };
+            let until = now + ROLLING_DAY_RECHECK;
+            let cooldown = Cooldown { since: now, until, ends_by_calendar: false, cause };
+            Cooldown::extend(&mut self.day_exhausted, cooldown, now);
+        }
         let cooldown = Cooldown { since: now, until: now + wait + jitter, ends_by_calendar: false, cause };
         Cooldown::extend(&mut self.cooldown, cooldown, now);
         MinuteCooldown { wait, is_after_backoff }
