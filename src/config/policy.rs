@@ -49,6 +49,8 @@ pub(super) fn read(
         max_retry_after: table.positive_duration("max_hint").unwrap_or(defaults.max_retry_after),
         retry_delays: read_durations(&table, "retry_delays").unwrap_or(defaults.retry_delays),
         retries_per_model: retry_count("retries_per_model").unwrap_or(defaults.retries_per_model),
+        max_errors_per_model: table.count("max_errors_per_model", 1..=1_000),
+        max_attempts: table.count("max_attempts", 1..=1_000),
         max_empty_retries: retry_count("empty_retries").unwrap_or(defaults.max_empty_retries),
         truncated_retry_factor: table.count("retry_truncated_factor", 2..=64).or(defaults.truncated_retry_factor),
         next_model_when_blocked: table.flag("blocked_next_model").unwrap_or(defaults.next_model_when_blocked),

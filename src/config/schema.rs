@@ -97,6 +97,8 @@ pub const POLICY: Schema = Schema {
         "max_hint",
         "retry_delays",
         "retries_per_model",
+        "max_errors_per_model",
+        "max_attempts",
         "empty_retries",
         "retry_truncated_factor",
         "blocked_next_model",

@@ -141,8 +141,15 @@ pub struct Policy {
     pub max_retry_after: Duration,
     /// Delays between attempts after a provider's error; the last one repeats.
     pub retry_delays: Vec<Duration>,
-    /// Retries after provider errors per model, before the next model.
+    /// Retries after provider errors per model, before the next model. Errors that no other item's success shows to be
+    /// the item's don't count, unless this is 0.
     pub retries_per_model: u32,
+    /// After this many provider errors on a model, an item moves on to the next one, whatever the cause. `None`: only
+    /// `retries_per_model` applies.
+    pub max_errors_per_model: Option<u32>,
+    /// After this many provider errors and empty answers, over all models, an item fails. Refusals for a quota don't
+    /// count. `None`: no limit.
+    pub max_attempts: Option<u32>,
     /// Quick retries after empty answers, before the next model.
     pub max_empty_retries: u32,
     /// An answer that is truncated before any text is retried once, with its output limit multiplied by this factor.
@@ -195,6 +202,8 @@ impl Default for Policy {
             max_retry_after: seconds(3_600),
             retry_delays: vec![seconds(2)],
             retries_per_model: 5,
+            max_errors_per_model: None,
+            max_attempts: None,
             max_empty_retries: 2,
             truncated_retry_factor: None,
             next_model_when_blocked: false,

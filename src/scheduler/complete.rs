@@ -20,6 +20,7 @@ use super::{
     cooldown::Cooldown,
     fleet::ModelState,
     health::{
+        breaker::Breaker,
         fault_attribution::{Fault, MIN_FAILING_ITEMS},
         rejections::MAX_PICTURE_REJECTIONS,
     },
@@ -557,8 +558,18 @@ impl Scheduler {
             model_failures.excused_errors += 1;
         }
         let (errors, counted) = (model_failures.provider_errors(), model_failures.counted_errors);
-        if counted > 0 && errors > retries {
+        if self.has_no_tries_left(reservation) {
+            return Disposition::Failed;
+        }
+        let max_errors = if retries == 0 { Some(1) } else { self.policy.max_errors_per_model };
+        if (counted > 0 && errors > retries) || max_errors.is_some_and(|max| errors >= max) {
             return self.requeue_on_next_model(now, reservation);
+        }
+        if matches!(self.fleet.route(reservation.route).breaker, Breaker::Open { .. }) {
+            let next_route = self.preview_route(now, reservation.class, &reservation.item);
+            if next_route.is_some_and(|next_route| next_route != reservation.route) {
+                return self.requeue(now, reservation, None);
+            }
         }
         let delays = &self.policy.retry_delays;
         let step = (errors as usize).clamp(1, delays.len().max(1)) - 1;
@@ -569,6 +580,11 @@ impl Scheduler {
         self.requeue(now, reservation, Some((delay + jitter).max(stated_wait.unwrap_or_default())))
     }
 
+    /// Whether the item has used up its tries over all models.
+    fn has_no_tries_left(&self, reservation: &Reservation) -> bool {
+        self.policy.max_attempts.is_some_and(|max| reservation.item.failed_tries() >= max)
+    }
+
     fn retry_empty(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
         let model = self.fleet.route(reservation.route).model;
         // If the provider gives a reason for the empty answer, a retry is pointless.
@@ -576,7 +592,11 @@ impl Scheduler {
         let retry_state = reservation.item.retry_state_mut();
         let model_failures = retry_state.switch_to_model(model);
         model_failures.empty_outputs += 1;
-        if model_failures.empty_outputs <= max_retries {
+        let empty_outputs = model_failures.empty_outputs;
+        if self.has_no_tries_left(reservation) {
+            return Disposition::Failed;
+        }
+        if empty_outputs <= max_retries {
             self.requeue(now, reservation, None)
         } else {
             self.requeue_on_next_model(now, reservation)

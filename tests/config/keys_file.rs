@@ -196,6 +196,8 @@ fn every_setting_of_the_policy_is_read() {
         max_hint = "2h"
         retry_delays = ["0s", "1s", "2s"]
         retries_per_model = 0
+        max_errors_per_model = 4
+        max_attempts = 5
         empty_retries = 0
         retry_truncated_factor = 4
         blocked_next_model = true
@@ -222,6 +224,7 @@ fn every_setting_of_the_policy_is_read() {
     assert_eq!((policy.backoff_rest, policy.max_retry_after), (seconds(5_400), seconds(7_200)));
     assert_eq!(policy.retry_delays, [seconds(0), seconds(1), seconds(2)]);
     assert_eq!((policy.retries_per_model, policy.max_empty_retries), (0, 0));
+    assert_eq!((policy.max_errors_per_model, policy.max_attempts), (Some(4), Some(5)));
     assert_eq!((policy.truncated_retry_factor, policy.next_model_when_blocked), (Some(4), true));
     assert_eq!((policy.max_identical_rejections, policy.breaker_threshold), (9, 8));
     assert_eq!(

@@ -4,8 +4,9 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use cascadeck::{
     domain::{
-        AttemptResult, EventKind, Key, LimitDimension, LimitSource, Limits, Outcome, Policy, ProviderLimit,
-        ResponseMeta, RetryAfter, RoutingTraits, WhenLimited, snapshot::Gauge,
+        AttemptResult, EventKind, Key, LimitDimension, LimitSource, Limits, OnExhausted, Outcome, Policy,
+        ProviderLimit, ResponseMeta, RetryAfter, RouteId, RoutingTraits, WhenLimited,
+        snapshot::{CauseSource, Condition, Gauge},
     },
     scheduler::{QueuedItem, Scheduler},
 };
@@ -296,4 +297,46 @@ fn a_disabled_key_stays_disabled_while_its_secret_is_known_to_be_the_same() {
         later.scheduler.restore(later.now, memory, &now_is);
         assert_eq!(later.scheduler.mark_key_valid("a", &[]).is_some(), is_disabled, "{what}");
     }
+}
+
+/// Runs items through three keys with an unknown limit of `rpm` a minute. Returns the time and the refusals.
+fn run_with_unknown_limit(rpm: u32, stated_wait: Option<Duration>) -> (Duration, u64) {
+    let keys = ["a", "b", "c"].map(|name| key(name, name)).to_vec();
+    let mut world = World::new(vec![model("m", unlimited())], keys, policy(32), wall(MORNING), 5);
+    world.enforced = vec![limits(rpm, None)];
+    world.stated_wait = stated_wait;
+    let items = u64::from(rpm) * 10;
+    world.enqueue(items);
+    world.run(HOUR);
+    assert_eq!(world.done, items, "{rpm} a minute, {stated_wait:?} stated");
+    (world.elapsed(), world.throttled)
+}
+
+#[test]
+fn a_stated_wait_that_is_false_costs_little_time_and_few_refusals() {
+    for rpm in [10, 20, 60, 600] {
+        let (honest, _) = run_with_unknown_limit(rpm, None);
+        for millis in [100, 1_000, 2_000, 5_000, 10_000] {
+            let (took, refused) = run_with_unknown_limit(rpm, Some(Duration::from_millis(millis)));
+            let max_refused = u64::from(rpm) * 10 / 100 + 3 * 16;
+            assert!(refused <= max_refused, "{rpm} a minute, {millis} ms stated: {refused} refused");
+            assert!(took <= honest.mul_f64(1.15), "{rpm} a minute, {millis} ms stated: {took:?} for {honest:?}");
+        }
+    }
+}
+
+#[test]
+fn refusals_without_a_reason_that_outlast_two_rounds_of_the_backoff_count_as_the_days() {
+    let policy = Policy { on_exhausted: OnExhausted::Wait, ..policy(1) };
+    let mut world = World::new(vec![model("m", unlimited())], vec![key("a", "a")], policy, wall(MORNING), 3);
+    world.inject_fault =
+        Box::new(|_, _| Some(AttemptResult { status: Some(429), ..attempt_result(Outcome::RateLimitedMinute) }));
+    world.enqueue(3);
+    world.run(HOUR * 6);
+    let Condition::Exhausted { cause, .. } = world.scheduler.route_condition(world.now, RouteId(0)) else {
+        panic!("{:?}", world.scheduler.route_condition(world.now, RouteId(0)))
+    };
+    assert_eq!((cause.outcome, cause.source), (Outcome::QuotaExhaustedDay, CauseSource::Backoff));
+    let in_last_hours = world.arrivals.iter().filter(|(at, ..)| world.now.mono.since(at.mono) < HOUR * 3).count();
+    assert!((2..=4).contains(&in_last_hours), "{in_last_hours} tries in three hours");
 }

@@ -9,6 +9,7 @@ mod learning;
 mod leases;
 mod money;
 mod optimum;
+mod retries;
 mod serial;
 mod strategies;
 mod world;

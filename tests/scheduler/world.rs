@@ -58,6 +58,8 @@ pub struct World {
     /// Time, model index and key index of every request that arrived.
     pub arrivals: Vec<(Now, usize, usize)>,
     pub throttled: u64,
+    /// The wait that refusals for the minute state; `None`: the true one.
+    pub stated_wait: Option<Duration>,
     pub events: Vec<EventKind>,
     pub done: u64,
     pub enqueued: u64,
@@ -88,6 +90,7 @@ impl World {
             dispositions: HashMap::new(),
             arrivals: Vec::new(),
             throttled: 0,
+            stated_wait: None,
             events: Vec::new(),
             done: 0,
             enqueued: 0,
@@ -200,7 +203,7 @@ impl World {
         if limits.rpm.is_some_and(|rpm| pool.minute.len() >= rpm as usize) {
             self.throttled += 1;
             let free = *pool.minute.front().expect("test") + Duration::from_secs(60);
-            let delay = free.since(self.now.mono);
+            let delay = self.stated_wait.unwrap_or_else(|| free.since(self.now.mono));
             return AttemptResult {
                 status: Some(429),
                 retry_after: Some(RetryAfter { delay }),

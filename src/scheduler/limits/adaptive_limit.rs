@@ -120,7 +120,7 @@ impl AimdLimiter {
         self.step = match self.phase {
             AimdPhase::Climbing { from } if used <= from && self.admitted_since_change < needed * 4 => return,
             AimdPhase::Climbing { .. } => (self.step * 2).min(limit.div_ceil(2)),
-            AimdPhase::Steady => (limit / 64).max(1),
+            AimdPhase::Steady => (limit / 100).max(1),
             AimdPhase::Unsure => limit.max(1),
         };
         self.phase = AimdPhase::Climbing { from: limit };

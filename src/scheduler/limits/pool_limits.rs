@@ -174,6 +174,12 @@ impl PoolLimits {
         self.adopt_learned();
     }
 
+    /// Forgets the learned limit on concurrency, after what had shown it proved false.
+    pub fn forget_concurrency(&mut self) {
+        self.concurrency_limiter = ConcurrencyLimiter::default();
+        self.adopt_learned();
+    }
+
     /// Whether a minute window that is full at `at` may free room by `at + after`: some request must be one minute old
     /// then.
     pub fn may_free(&self, at: MonoTime, after: Duration) -> bool {

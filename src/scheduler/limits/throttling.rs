@@ -24,6 +24,10 @@ const ROLLING_DAY_RECHECK: Duration = Duration::from_secs(3_600);
 /// Shortest wait after a retry-after for a rolling day turned out too short. It doubles each time.
 const EXTRA_BACKOFF: Duration = Duration::from_secs(5);
 
+/// After this many rounds of the backoff schedule without a success, refusals that name no limit are taken for the
+/// daily quota's.
+const DAY_ROUNDS: usize = 2;
+
 /// The cooldown that a per-minute quota error has started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MinuteCooldown {
@@ -45,7 +49,12 @@ impl QuotaPool {
         rng: &mut fastrand::Rng,
     ) -> MinuteCooldown {
         if is_new_episode {
-            let dimension = self.throttled_dimension(sent_at.mono, result);
+            let dimension = if self.was_stated_wait_false() {
+                self.limits.forget_concurrency();
+                throttled_window(result)
+            } else {
+                self.throttled_dimension(sent_at.mono, result)
+            };
             self.on_first_throttle(now, sent_at, dimension);
             self.backoff_step += 1;
         }
@@ -62,13 +71,29 @@ impl QuotaPool {
         // Add 50-250 ms of jitter to stated waits, since providers don't count exactly.
         let jitter =
             if source == CauseSource::Provider { Duration::from_millis(rng.u64(50..250)) } else { Duration::ZERO };
-        if source == CauseSource::Backoff {
+        // A short stated wait may be false where the limit is unknown, so one request tries it.
+        let is_doubtful = wait <= MAX_BURST_WAIT && self.limits.requests_per_minute.effective().is_none();
+        if source == CauseSource::Backoff || (is_new_episode && is_doubtful) {
             self.ramp = Some(Ramp::PROBE);
         }
         let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
+        if is_new_episode && stated_wait.is_none() && step > DAY_ROUNDS * policy.backoff.len() {
+            // No minute lasts that long: it is taken for the day's quota, and tried again every hour.
+            let cause = Cause { outcome: Outcome::QuotaExhaustedDay, ..cause.clone() };
+            let until = now + ROLLING_DAY_RECHECK;
+            let cooldown = Cooldown { since: now, until, ends_by_calendar: false, cause };
+            Cooldown::extend(&mut self.day_exhausted, cooldown, now);
+        }
         let cooldown = Cooldown { since: now, until: now + wait + jitter, ends_by_calendar: false, cause };
         Cooldown::extend(&mut self.cooldown, cooldown, now);
         MinuteCooldown { wait, is_after_backoff }
+    }
+
+    /// Whether the last wait that the provider stated has proved too short: it is over, and nothing was admitted since.
+    /// Then the stated wait is no evidence against a limit per minute.
+    fn was_stated_wait_false(&self) -> bool {
+        let was_stated = |cooldown: &Cooldown| cooldown.cause.source == CauseSource::Provider;
+        self.backoff_step > 0 && self.cooldown.as_ref().is_some_and(was_stated)
     }
 
     /// The limit that the first 429 of an episode refers to, as far as the response shows it.
@@ -79,11 +104,11 @@ impl QuotaPool {
         let is_too_soon_for_minute = |after| after <= MAX_BURST_WAIT && !self.limits.may_free(sent_at, after);
         match result.outcome {
             _ if result.response_meta.limits.iter().any(is_concurrency) => LimitDimension::Concurrency,
-            Outcome::TokensLimitedMinute => LimitDimension::TokensPerMinute,
+            Outcome::TokensLimitedMinute => throttled_window(result),
             _ if result.retry_after.is_some_and(|retry_after| is_too_soon_for_minute(retry_after.delay)) => {
                 LimitDimension::Concurrency
             }
-            _ => LimitDimension::RequestsPerMinute,
+            _ => throttled_window(result),
         }
     }
 
@@ -167,5 +192,13 @@ impl QuotaPool {
         }
         let day_has_reset = self.day_exhausted.take_if(|cooldown| cooldown.is_over(now)).is_some();
         (has_recovered, day_has_reset)
+    }
+}
+
+/// The minute window that a 429 refers to.
+fn throttled_window(result: &AttemptResult) -> LimitDimension {
+    match result.outcome {
+        Outcome::TokensLimitedMinute => LimitDimension::TokensPerMinute,
+        _ => LimitDimension::RequestsPerMinute,
     }
 }

@@ -185,7 +185,7 @@ impl WorldPlan {
                 RetryAfterStyle::Honest,
                 RetryAfterStyle::Honest,
                 RetryAfterStyle::None,
-                RetryAfterStyle::TooShort,
+                RetryAfterStyle::Fixed(Duration::from_millis([100, 1_000, 2_000, 5_000, 10_000][random.usize(0..5)])),
                 RetryAfterStyle::Absurd,
             ][random.usize(0..5)],
             states_limits: random.u8(0..3) == 0,

@@ -17,7 +17,8 @@ const ROLLING: Duration = Duration::from_secs(86_400);
 pub enum RetryAfterStyle {
     None,
     Honest,
-    TooShort,
+    /// The same wait, whatever the true one.
+    Fixed(Duration),
     Absurd,
 }
 
@@ -141,7 +142,7 @@ impl SimulatedServer {
         let after = match self.retry_after_style {
             RetryAfterStyle::None => None,
             RetryAfterStyle::Honest => true_wait,
-            RetryAfterStyle::TooShort => true_wait.map(|_| Duration::from_millis(200)),
+            RetryAfterStyle::Fixed(wait) => true_wait.map(|_| wait),
             RetryAfterStyle::Absurd => true_wait.map(|_| Duration::from_secs(20 * 86_400)),
         };
         let mut refusal = AttemptResult {

@@ -98,6 +98,12 @@ impl QueuedItem {
         model_failures.map_or(0, |(_, failures)| failures.provider_errors())
     }
 
+    /// Provider errors and empty answers, over all models.
+    pub fn failed_tries(&self) -> u32 {
+        let failures = self.retry_state.iter().flat_map(|retry_state| &retry_state.failures_by_model);
+        failures.map(|(_, failures)| failures.provider_errors() + failures.empty_outputs).sum()
+    }
+
     /// Failures on the model it was last sent to.
     pub fn last_model_failures(&self) -> ModelFailures {
         self.retry_state.as_ref().map_or_else(ModelFailures::default, |retry_state| retry_state.last_model_failures())
