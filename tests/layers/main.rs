@@ -167,7 +167,7 @@ fn the_coordinators_are_implemented_in_few_files() {
 }
 
 /// The modules in whose files no import may lead back to where it came from.
-const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 14] = [
+const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 15] = [
     "alerts",
     "cli",
     "config",
