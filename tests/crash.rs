@@ -1,7 +1,7 @@
 //! `kill -9` at random instants, then the same command again: with the real process, the real disk, and the provider's
 //! own statistics.
 //!
-//! The numbers are printed: `cargo test --test crash -- --nocapture`.
+//! The numbers are printed: `CRASH_KILLS=500 cargo test --test crash -- --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
@@ -220,13 +220,13 @@ impl BatchKind {
     }
 }
 
-/// Number of kills in all; the variable `CRASH_KILLS` changes it.
+/// Number of kills in all. The variable `CRASH_KILLS` changes it; `.ci/run` sets 500.
 fn target_kills() -> u64 {
-    std::env::var("CRASH_KILLS").ok().map_or(500, |kills| kills.parse().unwrap())
+    std::env::var("CRASH_KILLS").ok().map_or(60, |kills| kills.parse().unwrap())
 }
 
 #[test]
-fn a_run_killed_five_hundred_times_answers_every_item_once_and_repeats_only_what_was_in_flight() {
+fn a_run_killed_again_and_again_answers_every_item_once_and_repeats_only_what_was_in_flight() {
     /// Number of batches that run at the same time.
     const PARALLEL_BATCHES: u64 = 4;
     let began = Instant::now();

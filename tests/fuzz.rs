@@ -4,8 +4,6 @@
 //! Generated responses and headers are in `tests/wire`, generated inputs in `tests/input`, damaged results files in
 //! `tests/store/recovery.rs`.
 
-#![expect(clippy::unwrap_used, reason = "tests and their helpers may panic")]
-
 use std::{fs, path::Path, sync::LazyLock};
 
 use cascadeck::{

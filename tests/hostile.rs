@@ -1,9 +1,5 @@
 //! A hostile provider, input and configuration: what they leave on disk, and what reaches the terminal.
 
-#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
-
-mod harness;
-
 use std::{
     collections::HashSet,
     fs,
@@ -261,7 +257,7 @@ fn a_secret_is_in_no_command_line() {
         &UNLIMITED_PROFILE.replace("name = \"eyes\"", "name = \"slow\"\nlatency = { median_ms = 300 }"),
     );
     let machine = TestMachine::with_provider(&provider);
-    machine.write("batch.jsonl", harness::addition_rows(20));
+    machine.write("batch.jsonl", crate::harness::addition_rows(20));
     let live = machine.start(&["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "2"]);
     provider.wait_until("it is under way", |books| books.total.ok > 0);
     for file in ["cmdline", "comm", "environ"] {

@@ -1,7 +1,5 @@
 //! Output for people and other programs: captions that survive crashes, and exports that scripts can read.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper fails the test by panicking")]
-
 use std::{fs, path::Path};
 
 use cascadeck::{

@@ -1,11 +1,7 @@
 //! All faults of the simulated provider at once, at 10 to 60 % of all requests, with false retry-after values: every
 //! item ends once with its own answer, and the statistics agree.
 //!
-//! The numbers are printed: `cargo test --test provider_faults -- --nocapture`.
-
-#![expect(clippy::unwrap_used, reason = "tests and their helpers may panic")]
-
-mod harness;
+//! The numbers are printed: `cargo test --test main provider_faults -- --nocapture`.
 
 use std::{collections::BTreeSet, time::Instant};
 

@@ -1,7 +1,5 @@
 //! The client over real sockets: the requests it sends, and how failing connections are classified.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
-
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use cascadeck::{

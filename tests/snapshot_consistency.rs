@@ -1,8 +1,6 @@
 //! The screen agrees with the record: after random work with random commands, every number of the snapshot and of the
 //! dashboard equals the run's database.
 
-#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
-
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use cascadeck::{

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::{
-    RUN_ARGS,
+    cli::RUN_ARGS,
     harness::{
         SLOW_PROFILE, SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, expected_answer,
         logging_server::{LoggingServer, Response},

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use crate::{
-    RUN_ARGS,
+    cli::RUN_ARGS,
     harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, png},
 };
 

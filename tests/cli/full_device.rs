@@ -1,7 +1,7 @@
 //! Results that can't be written: a full device fails the command, a reader that has closed the pipe doesn't.
 
 use crate::{
-    RUN_ARGS,
+    cli::RUN_ARGS,
     harness::{SLOW_PROFILE, SimulatedProvider, TestMachine, addition_rows},
 };
 

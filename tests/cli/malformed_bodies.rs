@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    RUN_ARGS,
+    cli::RUN_ARGS,
     harness::{
         TestMachine, addition_rows,
         logging_server::{LoggingServer, Response},

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::captions::EYES;
 use crate::{
-    RUN_ARGS,
+    cli::RUN_ARGS,
     harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, png},
 };
 

@@ -17,7 +17,7 @@ use axum::{
 use serde_json::json;
 
 use crate::{
-    RUN_ARGS,
+    cli::RUN_ARGS,
     harness::{TestMachine, addition_rows},
 };
 

@@ -150,7 +150,7 @@ fn a_trial_of_the_first_rows_stays_a_trial() {
 /// A run of sixty rows that was interrupted after some, and how many were not sent.
 fn interrupted_run(provider: &SimulatedProvider, machine: &TestMachine) -> u64 {
     machine.write("batch.jsonl", addition_rows(60));
-    let live = machine.start(&[&crate::RUN_ARGS[..], &["--in-flight", "1"]].concat());
+    let live = machine.start(&[&crate::cli::RUN_ARGS[..], &["--in-flight", "1"]].concat());
     provider.wait_until("some answers", |books| books.total.ok >= 3);
     live.send_signal(Signal::SIGINT);
     live.wait().expect_status(130);
@@ -158,7 +158,7 @@ fn interrupted_run(provider: &SimulatedProvider, machine: &TestMachine) -> u64 {
 }
 
 fn plan_of(machine: &TestMachine, more: &[&str]) -> (serde_json::Value, String) {
-    let args = [&["plan"], &crate::RUN_ARGS[1..], more].concat();
+    let args = [&["plan"], &crate::cli::RUN_ARGS[1..], more].concat();
     let table = machine.cascadeck(&args).expect_status(0).stdout;
     (machine.cascadeck(&[&args[..], &["--json"]].concat()).expect_status(0).stdout_json(), table)
 }
@@ -178,7 +178,7 @@ fn a_trial_of_an_unfinished_run_sends_only_its_rows_as_the_plan_says() {
     let before = provider.checked_stats().total.requests;
     for sent in [2, 0] {
         let trial =
-            machine.cascadeck(&[&crate::RUN_ARGS[..], &["--limit", &limit, "--json"]].concat()).expect_status(4);
+            machine.cascadeck(&[&crate::cli::RUN_ARGS[..], &["--limit", &limit, "--json"]].concat()).expect_status(4);
         trial.assert_stderr_contains(&[
             &format!(
                 "{others} items from an earlier start are not among the first rows: they stay waiting and are not sent"
@@ -193,7 +193,7 @@ fn a_trial_of_an_unfinished_run_sends_only_its_rows_as_the_plan_says() {
             assert_eq!(provider.checked_stats().total.requests, before + 2);
         }
     }
-    let summary = machine.cascadeck(&[&crate::RUN_ARGS[..], &["--json"]].concat()).expect_status(0).stdout_json();
+    let summary = machine.cascadeck(&[&crate::cli::RUN_ARGS[..], &["--json"]].concat()).expect_status(0).stdout_json();
     assert_eq!((&summary["done"], provider.checked_stats().total.requests), (&60.into(), before + left));
     machine.cascadeck(&["audit", "runs/batch"]).expect_status(0);
 }
@@ -208,13 +208,13 @@ fn waiting_items_that_have_left_the_input_are_counted_by_the_plan_and_told_befor
     let (plan, table) = plan_of(&machine, &[]);
     assert_eq!((&plan["forecast"]["items"], &plan["other_waiting"]), (&left.into(), &(left - 2).into()));
     assert!(table.contains(&format!("{left} to go, {} of them from an earlier start", left - 2)), "{table}");
-    let live = machine.start(&[&crate::RUN_ARGS[..], &["--in-flight", "1"]].concat());
+    let live = machine.start(&[&crate::cli::RUN_ARGS[..], &["--in-flight", "1"]].concat());
     provider.wait_until("some answers", |books| books.total.ok > done);
     live.send_signal(Signal::SIGINT);
     let told = "from an earlier start are still waiting and will be sent, though they are no longer in the input";
     live.wait().expect_status(130).assert_stderr_contains(&[&format!("{} items {told}", left - 2)]);
     // Also where the input is what it was at the last start.
-    machine.cascadeck(&crate::RUN_ARGS).expect_status(0).assert_stderr_contains(&[told]);
+    machine.cascadeck(&crate::cli::RUN_ARGS).expect_status(0).assert_stderr_contains(&[told]);
     assert_eq!(provider.checked_stats().total.requests, 60);
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    RUN_ARGS,
+    cli::RUN_ARGS,
     harness::{
         ProcessOutput, TestMachine, addition_rows,
         logging_server::{LoggingServer, Response},

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose};
 use serde_json::json;
 
 use crate::{
-    RUN_ARGS,
+    cli::RUN_ARGS,
     harness::{
         SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows,
         logging_server::{LoggingServer, Response},

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    RUN_ARGS,
+    cli::RUN_ARGS,
     harness::{
         SLOW_PROFILE, SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows,
         webhook_server::{WebhookReply, WebhookServer},

@@ -2,7 +2,7 @@
 
 use cascadeck::config::PictureSetting;
 
-use crate::ConfigFixture;
+use crate::config::ConfigFixture;
 
 const MODEL_AND_KEY: &str = "
 [[model]]

@@ -1,6 +1,6 @@
 //! Every configuration error, with its line and message, and all of them at once.
 
-use crate::ConfigFixture;
+use crate::config::ConfigFixture;
 
 /// A valid model and key; the text of a case follows and begins on line 9.
 const VALID_START: &str = "\

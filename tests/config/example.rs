@@ -5,7 +5,7 @@ use cascadeck::{
     domain::{Policy, Strategy, UnknownModelPolicy},
 };
 
-use crate::ConfigFixture;
+use crate::config::ConfigFixture;
 
 const EXAMPLE: &str = include_str!("../../keys.example.toml");
 

@@ -5,7 +5,7 @@ use cascadeck::{
     domain::{Price, QuotaDay, TokenCounting},
 };
 
-use crate::{ConfigFixture, secret_of};
+use crate::config::{ConfigFixture, secret_of};
 
 const LOCAL_FILE: &str = "[[model]]\nname = 'from-here'\nprovider = 'ollama'\n";
 const PERSONAL_FILE: &str = "[[model]]\nname = 'from-there'\nprovider = 'ollama'\n";

@@ -7,7 +7,7 @@ use cascadeck::domain::{
     SpillTo, Strategy, Thinking, TokenCounting, WhenLimited,
 };
 
-use crate::{ConfigFixture, secret_of};
+use crate::config::{ConfigFixture, secret_of};
 
 #[test]
 fn a_model_and_a_key_are_all_it_takes() {

@@ -1,6 +1,6 @@
 //! Where secrets are read from, and that no message or debug output shows them.
 
-use crate::{ConfigFixture, secret_of};
+use crate::config::{ConfigFixture, secret_of};
 
 const MODEL: &str = "[[model]]\nname = 'm'\nprovider = 'gemini'\n";
 

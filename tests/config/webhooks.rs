@@ -3,7 +3,7 @@
 use cascadeck::config::{AlertKind, WebhookFormat};
 use secrecy::ExposeSecret as _;
 
-use crate::ConfigFixture;
+use crate::config::ConfigFixture;
 
 /// A valid model and key; the text that follows begins on line 9.
 const VALID_START: &str = "\
@@ -134,8 +134,7 @@ fn an_address_is_kept_like_a_key() {
     assert!(config.warnings[0].contains("keys.toml contains secrets"), "{:?}", config.warnings);
     assert!(!format!("{config:?}").contains("swordfish"));
     for url in ["hooks.example/swordfish", "http://hooks.example/swordfish", "https://hooks.example/sword fish"] {
-        let faults =
-            crate::webhooks::with_webhook_text(&format!("[[webhook]]\nname = 'team'\nurl = '{url}'\n")).load_errors();
+        let faults = with_webhook_text(&format!("[[webhook]]\nname = 'team'\nurl = '{url}'\n")).load_errors();
         let shown = format!("{faults} {faults:?}");
         assert!(!shown.contains("sword") && !shown.contains("hooks.example"), "{shown}");
     }

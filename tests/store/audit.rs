@@ -5,7 +5,7 @@ use cascadeck::{
     store::{Op, audit::audit},
 };
 
-use crate::harness::{TestRun, answered_op, failed_op, intent_op, item_spec, requeued_op, unreadable_op};
+use crate::store::harness::{TestRun, answered_op, failed_op, intent_op, item_spec, requeued_op, unreadable_op};
 
 /// Item 1 done, 2 failed, 3 done after a refusal, 4 waiting after a crash, 5 failed locally, 6 replayed and done.
 fn eventful_run() -> TestRun {

@@ -14,7 +14,7 @@ use cascadeck::{
     store::{Op, RunDir, Store},
 };
 
-use crate::harness::{
+use crate::store::harness::{
     FakeEngine, TestRun, answered_op, assert_audit, complete_op, failed_op, intent_op, item_spec, result_line, settings,
 };
 
@@ -97,7 +97,7 @@ fn read_output(child: &mut Child, kill_after: Option<usize>) -> Vec<String> {
 
 #[test]
 fn a_run_killed_twenty_times_loses_nothing_and_doubles_nothing() {
-    const TEST: &str = "crash::drives_a_run_as_fast_as_it_can";
+    const TEST: &str = "store::crash::drives_a_run_as_fast_as_it_can";
     let home = TestRun::new();
     let mut random = fastrand::Rng::with_seed(20);
     let mut ended: BTreeSet<String> = BTreeSet::new();
@@ -183,7 +183,7 @@ fn drives_a_run_until_there_is_no_room() {
 #[test]
 fn a_disk_without_room_refuses_groups_whole_and_the_run_goes_on_when_there_is() {
     let home = TestRun::new();
-    let direct = child_command(&home, "crash::drives_a_run_until_there_is_no_room");
+    let direct = child_command(&home, "store::crash::drives_a_run_until_there_is_no_room");
     // Limits the file size, in units of 512 bytes, and ignores the signal for exceeding it.
     let mut limited = Command::new("sh");
     limited.args(["-c", r#"trap "" XFSZ; ulimit -f 2000; exec "$0" "$@""#]).arg(direct.get_program());
@@ -202,6 +202,6 @@ fn a_disk_without_room_refuses_groups_whole_and_the_run_goes_on_when_there_is() 
     let next = ended.len() as u64 + 2;
     engine.commit(vec![Op::IngestItems(vec![item_spec(next)])]);
     let store = engine.close();
-    assert!(!crate::harness::waiting_seqs(&store).is_empty());
+    assert!(!crate::store::harness::waiting_seqs(&store).is_empty());
     assert!(store.dir().has_run());
 }

@@ -11,7 +11,7 @@ use cascadeck::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::harness::{
+use crate::store::harness::{
     FakeEngine, TestRun, answered_op, complete_op, failed_op, intent_op, item_spec, requeued_op, result_line, sent_at,
     unreadable_op,
 };

@@ -4,7 +4,7 @@ use std::fs;
 
 use proptest::prelude::*;
 
-use crate::harness::{TestRun, answered_op, assert_audit, failed_op, intent_op};
+use crate::store::harness::{TestRun, answered_op, assert_audit, failed_op, intent_op};
 use cascadeck::domain::Outcome;
 
 /// Damage that a crash, an editor or another program may do to a file.

@@ -13,7 +13,7 @@ use cascadeck::{
     },
 };
 
-use crate::harness::{
+use crate::store::harness::{
     FakeEngine, RUN_START, SECOND_MICROS, TestRun, answered_op, assert_audit, failed_op, file_mode, ids, intent_op,
     item_spec, item_with_prompt, requeued_op, sent_at, settings, waiting_seqs,
 };
@@ -110,7 +110,7 @@ fn routes_keep_their_names_when_the_configuration_is_reordered() {
     engine.commit(vec![intent_op(1, 1, 2)]);
     drop(engine.close());
     let (store, _) = home.open();
-    let mut routes = crate::harness::routes();
+    let mut routes = crate::store::harness::routes();
     routes.reverse();
     let (writer, _acks) = store.into_writer(&routes).unwrap();
     let store = writer.close().unwrap();

@@ -8,7 +8,7 @@ use cascadeck::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::harness::{
+use crate::store::harness::{
     FakeEngine, TestRun, answered_op, failed_op, intent_op, item_spec, item_with_prompt, waiting_seqs,
 };
 

@@ -1,4 +1,4 @@
-//! Throughput of the store: `cargo test --release --test store -- --ignored --nocapture throughput`.
+//! Throughput of the store: `cargo test --release --test main store::throughput -- --ignored --nocapture`.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use cascadeck::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::harness::{FakeEngine, TestRun, answered_op, intent_op, item_spec};
+use crate::store::harness::{FakeEngine, TestRun, answered_op, intent_op, item_spec};
 
 const ITEMS: u64 = 1_000_000;
 /// Attempts in flight: one group completes them, the next sends as many again.

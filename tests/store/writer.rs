@@ -5,7 +5,7 @@ use cascadeck::{
     store::{MAX_PENDING_GROUPS, Op, OpReply, Store, StoreError, WaitingItem},
 };
 
-use crate::harness::{
+use crate::store::harness::{
     FakeEngine, TestRun, answered_op, assert_audit, complete_op, failed_op, ids, intent_op, item_spec,
     item_with_prompt, requeued_op, result_line, unreadable_op, waiting_seqs,
 };

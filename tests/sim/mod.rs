@@ -1,8 +1,6 @@
 //! The simulated provider over real sockets: its answers, its refusals in each provider's words, and whether its
 //! statistics add up.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod answers;
 mod faults;
 mod limits;

@@ -2,11 +2,6 @@
 //!
 //! The tests check its output, its files, its exit status, and that the provider's own statistics agree.
 
-#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
-
-#[path = "../harness/mod.rs"]
-mod harness;
-
 mod audit;
 mod captions;
 mod cascade;
@@ -34,5 +29,5 @@ mod status;
 mod tls;
 mod webhooks;
 
-/// Arguments of a run over the rows of [`harness::addition_rows`].
+/// Arguments of a run over the rows of [`crate::harness::addition_rows`].
 const RUN_ARGS: [&str; 4] = ["run", "batch.jsonl", "--prompt", "{{ question }}"];

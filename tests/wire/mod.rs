@@ -12,8 +12,6 @@
 //! | `next_model`, `next_key` | `next_route` (day quota), `next_model` (limit 0, ability), `disable_route` (no model) |
 //! | `fail_item` | `fail_item`, or `complete` for a truncated answer with text |
 
-#![expect(clippy::unwrap_used, reason = "tests and their helpers may panic")]
-
 mod arbitrary_responses;
 mod corpus;
 mod rules;

@@ -1,7 +1,5 @@
 //! Inputs of every format, valid and invalid, read from real files.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper fails the test by panicking")]
-
 mod any_bytes;
 mod formats;
 mod ids;

@@ -1,26 +1,11 @@
 //! keys.toml: accepted settings, error messages, and starting without a file.
 
-#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
-
-#[path = "config/from_env.rs"]
-mod from_env;
-
-#[path = "config/dashboard.rs"]
 mod dashboard;
-
-#[path = "config/example.rs"]
-mod example;
-
-#[path = "config/errors.rs"]
 mod errors;
-
-#[path = "config/keys_file.rs"]
+mod example;
+mod from_env;
 mod keys_file;
-
-#[path = "config/secrets.rs"]
 mod secrets;
-
-#[path = "config/webhooks.rs"]
 mod webhooks;
 
 /// A directory with files, and environment variables.
