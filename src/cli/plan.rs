@@ -60,7 +60,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 const ASSUMED_OUTPUT_TOKENS: f64 = 256.0;
 
 pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
-    let mut config = args.batch.keys_args.load()?;
+    let mut config = args.batch.keys_args.load(!args.json)?;
     args.batch.policy_args.apply(&mut config)?;
     let mut options = args.batch.prompt_args.input_options(&config)?;
     let run_dir = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.batch.input)));
