@@ -78,12 +78,67 @@ fn capacity_is_listed_by_key_and_model_and_shared_by_project() {
     assert_eq!(rows.len(), 6);
     assert_eq!([row(0), row(2)], [("alice", "big", "big@lab"), ("bob", "big", "big@lab")]);
     assert_eq!((rows[0]["per_minute"].as_f64(), rows[0]["left_today"].as_f64()), (Some(10.0), Some(100.0)));
-    let items: u64 = rows.iter().map(|row| row["items"].as_u64().unwrap()).sum();
+    let items: u64 = rows.iter().map(|row| row["items"].as_u64().unwrap()).sum::<u64>();
     assert_eq!(items, 600);
     // Two projects with 30 requests a minute each; a third of them ends when `big` reaches its day limit.
     assert_eq!(plan["forecast"]["binds"][0]["what"], "requests_per_minute");
     assert_eq!(plan["forecast"]["items"], 600);
     assert!(plan["forecast"]["savings"][0]["saves"]["secs"].as_u64().unwrap() > 60);
+}
+
+#[test]
+fn capacity_is_totalled_by_key_and_by_model_and_a_shared_quota_counts_once() {
+    let plan = PlanFixture::new("", "").json(&[]);
+    let totals = &plan["totals"];
+    let row = |part: &str, index: usize| {
+        let row = &totals[part][index];
+        (row["name"].as_str().unwrap(), row["per_minute"].as_f64(), row["per_day"].as_f64())
+    };
+    // Per minute: big 10 and small 20, for each of the two projects. Only big has a limit a day.
+    assert_eq!(row("keys", 0), ("alice", Some(30.0), None));
+    assert_eq!(row("keys", 2), ("carol", Some(30.0), None));
+    assert_eq!(row("models", 0), ("big", Some(20.0), Some(200.0)));
+    assert_eq!(row("models", 1), ("small", Some(40.0), None));
+    let items =
+        |part: &str| totals[part].as_array().unwrap().iter().map(|row| row["items"].as_u64().unwrap()).sum::<u64>();
+    let (by_key, by_model) = (items("keys"), items("models"));
+    assert!(by_key.abs_diff(600) <= 2 && by_model.abs_diff(600) <= 2, "each is rounded: {by_key}, {by_model}");
+    assert_eq!(totals["all"]["per_minute"].as_f64(), Some(60.0));
+    assert_eq!(totals["all"]["items"], 600);
+}
+
+#[test]
+fn what_a_day_allows_is_said_for_one_key_and_for_all() {
+    let capacity_line = |edit: fn(String) -> String| {
+        let place = PlanFixture::new("", "");
+        let path = place.path().join("keys.toml");
+        std::fs::write(&path, edit(std::fs::read_to_string(&path).unwrap())).unwrap();
+        let text = String::from_utf8(place.plan(&[]).stdout).unwrap();
+        let line = text.lines().find(|line| line.starts_with("capacity")).unwrap_or_else(|| panic!("{text}"));
+        (line.trim_start_matches("capacity").trim().to_owned(), text)
+    };
+    let limited: fn(String) -> String = |text| text.replace("rpm = 20\n", "rpm = 20\nrpd = 1550\n");
+    let (line, text) =
+        capacity_line(|text| text.replace("rpm = 20\n", "rpm = 20\nrpd = 1550\n").replace("project = \"lab\"\n", ""));
+    assert_eq!(line, "one key 1,650 requests a day, 3 keys 4,950");
+    let columns = |name: &str, text: &str| {
+        let mut rows = text.lines().rev().filter(|line| line.split_whitespace().next() == Some(name));
+        let last = rows.next().unwrap_or_else(|| panic!("{name} in {text}"));
+        last.split_whitespace().skip(1).take(3).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(columns("bob", &text), "30 1,650 1,650");
+    assert_eq!(columns("small", &text), "60 4,650 4,650");
+    assert_eq!(capacity_line(limited).0, "one key 1,650 requests a day, 3 keys 3,300, since some share their quota");
+    assert_eq!(capacity_line(|text| text).0, "no daily limit with some keys or models");
+    assert_eq!(capacity_line(|text| text.replace("rpd = 100\n", "")).0, "no daily limit");
+    let fewer = |text: String| {
+        let text = text.replace("rpm = 20\n", "rpm = 20\nrpd = 1550\n");
+        text.replace("secret = \"sk-carol-0123456789\"\n", "secret = \"sk-carol-0123456789\"\nmodels = [\"big\"]\n")
+    };
+    assert_eq!(
+        capacity_line(fewer).0,
+        "one key 100 to 1,650 requests a day, 3 keys 1,750, since some share their quota"
+    );
 }
 
 #[test]

@@ -79,6 +79,37 @@ fn request_count(books: &ServerStats, key: &str) -> u64 {
 }
 
 #[test]
+fn on_a_terminal_the_provider_of_the_environments_keys_is_asked_for() {
+    let machine = TestMachine::new();
+    let open = |args: &[&str]| {
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cascadeck"));
+        command.args(args);
+        let keys = [("MISTRAL_API_KEY", "secret-of-mistral"), ("GROQ_API_KEYS", "secret-of-groq,another-of-groq")];
+        open_on(&machine, command, &keys)
+    };
+    let mut session = open(&["check", "--offline"]);
+    session.wait_for_text("1. groq: 2 keys in GROQ_API_KEYS");
+    session.wait_for_text("2. mistral: 1 key in MISTRAL_API_KEY");
+    session.wait_for_text("Which may get prompts and cost money?");
+    session.type_keys("openai\n");
+    session.wait_for_text("That is not one of them.");
+    session.type_keys("2\n");
+    session.wait_for_text("the environment (MISTRAL_API_KEY): 1 key, 1 model, 1 provider");
+    assert!(!session.output_text().contains("-of-"), "a secret is shown");
+    assert_eq!(session.wait_for_exit().exit_code(), 0);
+
+    let mut session = open(&["check", "--offline"]);
+    session.wait_for_text("Which may get prompts");
+    session.type_keys("\n");
+    session.wait_for_text("no provider was chosen, so nothing was sent");
+    assert_eq!(session.wait_for_exit().exit_code(), 2);
+
+    let mut session = open(&["run", "batch.jsonl", "--headless"]);
+    session.wait_for_text("--provider groq,mistral");
+    assert_eq!(session.wait_for_exit().exit_code(), 2, "a headless run does not ask");
+}
+
+#[test]
 fn a_key_switched_off_gets_nothing_more_and_undo_brings_it_back() {
     let (machine, provider) = setup(TWO_KEY_PROFILE, 100_000);
     let mut session = open_program(&machine, &RUN_ARGS);

@@ -47,7 +47,7 @@ pub(super) struct CheckArgs {
 const KEY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(args: CheckArgs) -> Result<u8, CliError> {
-    let config = args.keys.load()?;
+    let config = args.keys.load(true)?;
     let (keys, models) = (config.keys.len(), config.models.len());
     let mut lines = vec![format!(
         "{}: {}, {}, {}",

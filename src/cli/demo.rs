@@ -74,7 +74,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     let run_args = RunArgs {
         batch: BatchArgs {
             input: demo_dir.join(BATCH_FILE).display().to_string(),
-            keys_args: KeysArgs { keys: None },
+            keys_args: KeysArgs::default(),
             run_dir: Some(demo_dir.join(RUN_NAME)),
             prompt_args: PromptArgs::default(),
             policy_args: PolicyArgs::default(),

@@ -14,6 +14,7 @@ mod export_target;
 mod options;
 mod plan;
 mod print;
+mod provider_choice;
 mod reconcile;
 mod replay;
 mod row_reader;

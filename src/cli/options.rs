@@ -8,10 +8,10 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{CliError, print::print_stderr};
+use super::{CliError, print::print_stderr, provider_choice};
 use crate::{
     clock::Clock,
-    config::{self, Config},
+    config::{self, Config, Origin},
     domain::{MAX_IN_FLIGHT, Money, OnExhausted, Strategy},
     store::QuotaLedger,
 };
@@ -65,13 +65,25 @@ pub(super) struct FrontEndArgs {
     pub theme: Option<String>,
 }
 
-/// The option that names the configuration.
+impl FrontEndArgs {
+    /// False if nobody is expected to watch, even on a terminal.
+    pub const fn may_ask(&self) -> bool {
+        !self.headless && !self.json
+    }
+}
+
+/// The options that name the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct KeysArgs {
     /// File with keys and models; default: ./keys.toml, then the user's configuration, then environment variables such
     /// as GEMINI_API_KEYS
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
+
+    /// Without a file: use only this provider's keys from the environment, such as gemini. Several, separated by
+    /// commas, are used in this order. Required if the environment has keys of several and nobody can be asked
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "keys")]
+    pub provider: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -102,14 +114,27 @@ fn parse_dollars(text: &str) -> Result<Money, String> {
 }
 
 impl KeysArgs {
-    /// Loads the configuration and prints its warnings to stderr.
+    /// Loads the configuration. Prints its warnings to stderr, and which keys and models it takes from the environment.
+    /// If the environment has keys of several providers, asks which to use, if `may_ask` and on a terminal.
     ///
     /// # Errors
     /// All errors of the configuration together.
-    pub fn load(&self) -> Result<Config, CliError> {
+    pub fn load(&self, may_ask: bool) -> Result<Config, CliError> {
         let working_dir = std::env::current_dir()
             .map_err(|error| CliError::internal(format!("can't determine the working directory: {error}")))?;
-        let config = config::load(self.keys.as_deref(), &config::process_env, &working_dir)?;
+        let keys_path = self.keys.as_deref();
+        let mut providers = self.provider.clone();
+        if providers.is_empty() && may_ask && provider_choice::can_ask() {
+            let found = config::environment_keys(keys_path, &config::process_env, &working_dir);
+            if found.len() > 1 {
+                providers = provider_choice::ask(&found)?;
+            }
+        }
+        let config = config::load_for_providers(keys_path, &providers, &config::process_env, &working_dir)?;
+        if let Origin::Environment(found) = &config.origin {
+            let listed = config::describe_environment_keys(found);
+            print_stderr(&format!("no keys.toml: using the environment's keys and default models\n{listed}"));
+        }
         for warning in &config.warnings {
             print_stderr(&format!("warning: {warning}"));
         }

@@ -1,7 +1,7 @@
 //! `cascadeck plan`: estimates a batch from the configuration, the input and the quota left today. Sends nothing.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
     slice,
     time::Duration,
@@ -23,8 +23,8 @@ use crate::{
     config::Config,
     domain::{ItemSpec, Money, Now, RoutingRule, RoutingTraits, Summary, WallTime},
     engine,
-    forecast::{ASSUMED_LATENCY, Assumptions, ForecastInput, ForecastResult, forecast},
-    headless::plan::{Plan, PlanAssumptions, RouteCapacity, plan_table},
+    forecast::{ASSUMED_LATENCY, Assumptions, ForecastInput, ForecastResult, ForecastRoute, PoolInput, forecast},
+    headless::plan::{Capacity, CapacityTotals, NamedCapacity, Plan, PlanAssumptions, RouteCapacity, plan_table},
     input::Input,
     scheduler::Scheduler,
     store::{QuotaLedger, RunDir, report},
@@ -60,7 +60,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 const ASSUMED_OUTPUT_TOKENS: f64 = 256.0;
 
 pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
-    let mut config = args.batch.keys_args.load()?;
+    let mut config = args.batch.keys_args.load(!args.json)?;
     args.batch.policy_args.apply(&mut config)?;
     let mut options = args.batch.prompt_args.input_options(&config)?;
     let run_dir = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.batch.input)));
@@ -252,6 +252,7 @@ fn build_plan(
         cost_usd: forecast.cost.as_usd(),
         forecast,
         capacity: build_capacities(&forecast_input, &items_by_route),
+        totals: total_capacities(&forecast_input, &items_by_route),
     }
 }
 
@@ -328,4 +329,58 @@ fn build_capacities(forecast_input: &ForecastInput, items_by_route: &[f64]) -> V
         }
     })
     .collect()
+}
+
+fn total_capacities(forecast_input: &ForecastInput, items_by_route: &[f64]) -> CapacityTotals {
+    let ForecastInput { keys, models, routes, pools, .. } = forecast_input;
+    let mut all = CapacitySum::default();
+    for (route, items) in routes.iter().zip(items_by_route) {
+        all.add(route.pool, *items);
+    }
+    CapacityTotals {
+        keys: total_by(forecast_input, items_by_route, keys.iter().map(|key| &key.name), |route| route.key),
+        models: total_by(forecast_input, items_by_route, models.iter().map(|model| &model.name), |route| route.model),
+        all: all.into_capacity(pools),
+    }
+}
+
+/// The total of each key or of each model: of the routes for which `part_of` returns its index in `names`.
+fn total_by<'n>(
+    forecast_input: &ForecastInput,
+    items_by_route: &[f64],
+    names: impl Iterator<Item = &'n String>,
+    part_of: fn(&ForecastRoute) -> usize,
+) -> Vec<NamedCapacity> {
+    let mut totals: Vec<(&String, CapacitySum)> = names.map(|name| (name, CapacitySum::default())).collect();
+    for (route, items) in forecast_input.routes.iter().zip(items_by_route) {
+        totals[part_of(route)].1.add(route.pool, *items);
+    }
+    let named = totals.into_iter();
+    named
+        .map(|(name, sum)| NamedCapacity { name: name.clone(), capacity: sum.into_capacity(&forecast_input.pools) })
+        .collect()
+}
+
+/// Routes whose capacity is summed. Each pool counts once, however many of the routes use it.
+#[derive(Default)]
+struct CapacitySum {
+    pools: BTreeSet<usize>,
+    items: f64,
+}
+
+impl CapacitySum {
+    fn add(&mut self, pool: usize, items: f64) {
+        self.pools.insert(pool);
+        self.items += items;
+    }
+
+    fn into_capacity(self, pools: &[PoolInput]) -> Capacity {
+        let sum = |amount: fn(&PoolInput) -> Option<f64>| self.pools.iter().map(|pool| amount(&pools[*pool])).sum();
+        Capacity {
+            per_minute: sum(|pool| pool.per_minute),
+            per_day: sum(|pool| pool.per_day),
+            left_today: sum(|pool| pool.left_today),
+            items: self.items.round() as u64,
+        }
+    }
 }

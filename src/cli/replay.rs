@@ -105,9 +105,10 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, CliError> {
         messages: args.message.clone(),
         ..ReplayFilter::default()
     };
+    let may_ask = args.front_end.may_ask() && !args.yes;
     let (to, loaded_config) = match &args.to {
         Some(name) => {
-            let config = args.keys.load()?;
+            let config = args.keys.load(may_ask)?;
             (Some(find_target(name, &config)?), Some(config))
         }
         None => (None, None),
@@ -115,7 +116,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, CliError> {
     if !preview_and_confirm(&args, &filter, to.as_ref())? {
         return Ok(EXIT_DONE);
     }
-    let mut config = loaded_config.map_or_else(|| args.keys.load(), Ok)?;
+    let mut config = loaded_config.map_or_else(|| args.keys.load(may_ask), Ok)?;
     let webhooks = std::mem::take(&mut config.webhooks);
     supervise(&dir.name(), args.front_end.json, webhooks, start(&args, config, &dir, &filter, to.as_ref())).await
 }

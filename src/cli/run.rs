@@ -48,7 +48,7 @@ pub(super) struct RunArgs {
 }
 
 pub(super) async fn run(args: RunArgs) -> Result<u8, CliError> {
-    let config = args.batch.keys_args.load()?;
+    let config = args.batch.keys_args.load(args.front_end.may_ask())?;
     run_batch(&args, config, Clock::real()).await
 }
 

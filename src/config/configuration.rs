@@ -4,7 +4,10 @@ use std::{fmt, path::PathBuf};
 
 use secrecy::SecretString;
 
-use super::{dashboard::Dashboard, defaults::Defaults, input_limits::InputLimits, webhooks::Webhook};
+use super::{
+    dashboard::Dashboard, defaults::Defaults, env_providers::EnvironmentKeys, input_limits::InputLimits,
+    webhooks::Webhook,
+};
 use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
 
 /// The whole configuration of a run. Ids are indices into the vectors.
@@ -37,15 +40,19 @@ pub struct Config {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     File(PathBuf),
-    /// The environment variables that were used.
-    Environment(Vec<String>),
+    /// The providers whose keys in the environment are used, in this order.
+    Environment(Vec<EnvironmentKeys>),
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Environment(variables) => write!(f, "the environment ({})", variables.join(", ")),
+            Self::Environment(found) => {
+                let variables: Vec<&str> =
+                    found.iter().flat_map(|keys| keys.variables.iter().map(String::as_str)).collect();
+                write!(f, "the environment ({})", variables.join(", "))
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod dashboard;
 mod defaults;
 mod deprecated_models;
 mod duration;
+mod env_providers;
 mod env_vars;
 mod error;
 mod from_env;
@@ -37,6 +38,7 @@ pub use self::{
     dashboard::{Dashboard, KeyBinding, PictureSetting},
     defaults::Defaults,
     duration::{DurationError, parse_duration},
+    env_providers::{EnvironmentKeys, describe_environment_keys},
     env_vars::{EnvLookup, process_env},
     error::{ConfigError, ConfigErrors, Position, nearest_match},
     input_limits::InputLimits,
@@ -51,28 +53,64 @@ const FILE_NAME: &str = "keys.toml";
 /// `.env` in `working_dir` may set variables that are missing from the environment.
 ///
 /// # Errors
-/// All errors together. If a file exists but has errors, the next candidate is not tried.
+/// All errors together. If a file exists but has errors, the next candidate is not tried. If there is no file and the
+/// environment has keys of several providers, [`load_for_providers`] must say which may be used.
 pub fn load(keys_path: Option<&Path>, env: &EnvLookup<'_>, working_dir: &Path) -> Result<Config, ConfigErrors> {
+    load_for_providers(keys_path, &[], env, working_dir)
+}
+
+/// Reads the configuration as [`load`] does, but uses only the keys of these providers from the environment, in this
+/// order. If there are none, the environment must have keys of only one provider.
+///
+/// # Errors
+/// As [`load`]; and if a provider is unknown or has no keys, or if providers are named and a file is used.
+pub fn load_for_providers(
+    keys_path: Option<&Path>,
+    provider_names: &[String],
+    env: &EnvLookup<'_>,
+    working_dir: &Path,
+) -> Result<Config, ConfigErrors> {
     let env_vars = env_vars::EnvVars::new(env, working_dir.join(".env"));
-    let env_dir = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home_dir = env_dir("HOME");
-    let read = |display_path: &Path| {
-        keys_file::read(
-            &keys_file::ConfigFile { display_path, path: working_dir.join(display_path), home_dir: home_dir.clone() },
-            &env_vars,
-        )
-    };
-    if let Some(explicit) = keys_path {
-        return read(explicit);
+    match find_file(keys_path, env, working_dir) {
+        Ok(display_path) if !provider_names.is_empty() => Err(ConfigErrors::single(
+            None,
+            format!(
+                "--provider chooses among the keys in the environment, but {} is used: omit --provider, or remove the \
+                 other providers' keys from the file",
+                display_path.display()
+            ),
+        )),
+        Ok(display_path) => {
+            let path = working_dir.join(&display_path);
+            let file = keys_file::ConfigFile { display_path: &display_path, path, home_dir: absolute_dir(env, "HOME") };
+            keys_file::read(&file, &env_vars)
+        }
+        Err(searched) => from_env::config_from_env(&env_vars, provider_names, &searched),
     }
-    let user_config_dir = env_dir("XDG_CONFIG_HOME").or_else(|| home_dir.as_ref().map(|home| home.join(".config")));
+}
+
+/// The providers whose keys the environment has, if no file is used; none if any of these keys is faulty.
+pub fn environment_keys(keys_path: Option<&Path>, env: &EnvLookup<'_>, working_dir: &Path) -> Vec<EnvironmentKeys> {
+    if find_file(keys_path, env, working_dir).is_ok() {
+        return Vec::new();
+    }
+    from_env::environment_keys(&env_vars::EnvVars::new(env, working_dir.join(".env")))
+}
+
+/// Finds the file to read. If there is none, the error names the files that were looked for.
+fn find_file(keys_path: Option<&Path>, env: &EnvLookup<'_>, working_dir: &Path) -> Result<PathBuf, Vec<String>> {
+    if let Some(explicit) = keys_path {
+        return Ok(explicit.to_owned());
+    }
+    let user_config_dir =
+        absolute_dir(env, "XDG_CONFIG_HOME").or_else(|| absolute_dir(env, "HOME").map(|home| home.join(".config")));
     let mut candidates = vec![PathBuf::from(FILE_NAME)];
     candidates.extend(user_config_dir.map(|base| base.join("cascadeck").join(FILE_NAME)));
     // A dangling symlink counts as present: reading it reports the error.
-    if let Some(candidate) = candidates.iter().find(|candidate| working_dir.join(candidate).symlink_metadata().is_ok())
-    {
-        return read(candidate);
-    }
-    let searched: Vec<String> = candidates.iter().map(|candidate| candidate.display().to_string()).collect();
-    from_env::config_from_env(&env_vars, &searched)
+    let found = candidates.iter().find(|candidate| working_dir.join(candidate).symlink_metadata().is_ok());
+    found.cloned().ok_or_else(|| candidates.iter().map(|candidate| candidate.display().to_string()).collect())
+}
+
+fn absolute_dir(env: &EnvLookup<'_>, variable: &str) -> Option<PathBuf> {
+    env(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }

@@ -45,6 +45,34 @@ pub struct Plan {
     pub forecast: Forecast,
     /// By key and model, in the cascade's order.
     pub capacity: Vec<RouteCapacity>,
+    /// The sums of `capacity`. A quota that several routes share counts once in each sum.
+    pub totals: CapacityTotals,
+}
+
+/// The capacity of each key with all its models, of each model with all its keys, and of everything together.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct CapacityTotals {
+    pub keys: Vec<NamedCapacity>,
+    pub models: Vec<NamedCapacity>,
+    pub all: Capacity,
+}
+
+/// The capacity of a key or of a model.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct NamedCapacity {
+    pub name: String,
+    #[serde(flatten)]
+    pub capacity: Capacity,
+}
+
+/// The capacity of several routes together. Amounts are requests of this batch; `None` if a route has no known limit.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Capacity {
+    pub per_minute: Option<f64>,
+    pub per_day: Option<f64>,
+    pub left_today: Option<f64>,
+    /// Number of items of this batch that would use these routes.
+    pub items: u64,
 }
 
 /// Values that the forecast uses, and whether they were measured or assumed.
@@ -89,6 +117,7 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
     }
     line("limited by", describe_constraints(&plan.forecast));
     line("day quota", describe_exhaustion(&plan.forecast, zone));
+    line("capacity", describe_capacity(&plan.totals));
     if let Some(before) = plan.forecast.before_reset {
         let when = format_future_time(before.at, plan.forecast.at, zone);
         line("today", format!("{} before the next day's quota, {when}", count_items(before.items)));
@@ -110,6 +139,41 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
     line("cost", describe_cost(plan));
     text.push('\n');
     text.push_str(&capacity_table(plan));
+    let CapacityTotals { keys, models, .. } = &plan.totals;
+    // Totals of a single key are the lines of the table above; so are those of a single model.
+    if keys.len() > 1 && models.len() > 1 {
+        for (heading, totals) in [("key", keys), ("model", models)] {
+            text.push('\n');
+            text.push_str(&totals_table(heading, totals));
+        }
+    }
+    text
+}
+
+/// The requests of a day by the number of keys: `one key 1,650 a day, 3 keys 4,950`.
+fn describe_capacity(totals: &CapacityTotals) -> String {
+    let CapacityTotals { keys, all, .. } = totals;
+    let Some(per_day) = all.per_day else {
+        let has_limit = keys.iter().chain(&totals.models).any(|total| total.capacity.per_day.is_some());
+        return if has_limit { "no daily limit with some keys or models" } else { "no daily limit" }.to_owned();
+    };
+    let amounts: Vec<u64> = keys.iter().map(|key| whole(key.capacity.per_day.unwrap_or_default())).collect();
+    let (Some(&least), Some(&most)) = (amounts.iter().min(), amounts.iter().max()) else {
+        return "no keys".to_owned();
+    };
+    let one =
+        if least == most { group_digits(least) } else { format!("{} to {}", group_digits(least), group_digits(most)) };
+    let mut text = format!("one key {one} requests a day");
+    if keys.len() > 1 {
+        let count = group_digits(keys.len() as u64);
+        let _ = write!(text, ", {count} keys {}", group_digits(whole(per_day)));
+        if whole(per_day) < amounts.iter().sum() {
+            text.push_str(", since some share their quota");
+        }
+    }
+    if let Some(left) = all.left_today.filter(|left| whole(*left) != whole(per_day)) {
+        let _ = write!(text, "; {} left today", group_digits(whole(left)));
+    }
     text
 }
 
@@ -229,9 +293,6 @@ fn describe_cost(plan: &Plan) -> String {
 fn capacity_table(plan: &Plan) -> String {
     let heading =
         ["key", "model", "quota of", "requests/min", "limited by", "requests/day", "left today", "this batch"];
-    let amount_or_no_limit = |amount: Option<f64>| {
-        amount.map_or_else(|| "no limit".to_owned(), |amount| group_digits(amount.floor() as u64))
-    };
     let rows: Vec<[String; 8]> = plan
         .capacity
         .iter()
@@ -242,15 +303,11 @@ fn capacity_table(plan: &Plan) -> String {
                 Constraint::TokensPerMinute => "tokens",
                 _ => "requests",
             };
-            let per_minute = match row.per_minute {
-                Some(few) if few < 1.0 => format!("{few:.2}"),
-                other => amount_or_no_limit(other),
-            };
             [
                 sanitize(&row.key).into_owned(),
                 sanitize(&row.model).into_owned(),
                 sanitize(&row.pool).into_owned(),
-                per_minute,
+                per_minute_or_no_limit(row.per_minute),
                 by.to_owned(),
                 amount_or_no_limit(row.per_day),
                 amount_or_no_limit(row.left_today),
@@ -258,15 +315,50 @@ fn capacity_table(plan: &Plan) -> String {
             ]
         })
         .collect();
-    let mut text = format_table(heading, &rows);
-    if plan.capacity.len() > MAX_TABLE_ROWS {
-        let _ = writeln!(
-            text,
-            "… and {} more: --json lists all",
-            group_digits((plan.capacity.len() - MAX_TABLE_ROWS) as u64)
-        );
+    format_table(heading, &rows) + &describe_omitted_rows(plan.capacity.len())
+}
+
+/// The totals of the keys or of the models. `heading` says which.
+fn totals_table(heading: &str, totals: &[NamedCapacity]) -> String {
+    let heading = [heading, "requests/min", "requests/day", "left today", "this batch"];
+    let rows: Vec<[String; 5]> = totals
+        .iter()
+        .take(MAX_TABLE_ROWS)
+        .map(|NamedCapacity { name, capacity }| {
+            [
+                sanitize(name).into_owned(),
+                per_minute_or_no_limit(capacity.per_minute),
+                amount_or_no_limit(capacity.per_day),
+                amount_or_no_limit(capacity.left_today),
+                group_digits(capacity.items),
+            ]
+        })
+        .collect();
+    format_table(heading, &rows) + &describe_omitted_rows(totals.len())
+}
+
+/// A line for the rows that a table leaves out; empty if it has all.
+fn describe_omitted_rows(rows: usize) -> String {
+    match rows.saturating_sub(MAX_TABLE_ROWS) {
+        0 => String::new(),
+        more => format!("… and {} more: --json lists all\n", group_digits(more as u64)),
     }
-    text
+}
+
+fn amount_or_no_limit(amount: Option<f64>) -> String {
+    amount.map_or_else(|| "no limit".to_owned(), |amount| group_digits(whole(amount)))
+}
+
+fn per_minute_or_no_limit(per_minute: Option<f64>) -> String {
+    match per_minute {
+        Some(few) if few < 1.0 => format!("{few:.2}"),
+        other => amount_or_no_limit(other),
+    }
+}
+
+/// Requests as a whole number. A sum of fractions may be slightly too small.
+fn whole(requests: f64) -> u64 {
+    (requests + 1e-6).floor() as u64
 }
 
 const fn whole_seconds(span: std::time::Duration) -> std::time::Duration {

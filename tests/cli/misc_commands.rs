@@ -191,6 +191,36 @@ fn keys_in_the_environment_alone_lead_to_the_providers_real_address() {
 }
 
 #[test]
+fn keys_of_several_providers_in_the_environment_send_nothing_until_one_is_chosen() {
+    let machine = TestMachine::new()
+        .with_env("GEMINI_API_KEYS", "secret-of-gemini,another-of-gemini")
+        .with_env("DEEPSEEK_API_KEY", "secret-of-deepseek");
+    machine.write("batch.jsonl", addition_rows(1));
+    let plan = |options: &[&str]| {
+        machine.cascadeck(&[&["plan", "batch.jsonl", "--prompt", "{{ question }}", "--json"], options].concat())
+    };
+    for args in [&["check", "--offline"][..], &["run", "batch.jsonl", "--prompt", "{{ question }}"]] {
+        let ended = machine.cascadeck(args).expect_status(2);
+        ended.assert_stderr_contains(&[
+            "GEMINI_API_KEYS",
+            "DEEPSEEK_API_KEY",
+            "deepseek-flash ($0.30 in, $1.20 out)",
+            "Nothing was sent",
+            "--provider gemini,deepseek",
+        ]);
+        assert!(!(ended.stdout + &ended.stderr).contains("-of-"), "a secret is shown");
+    }
+    assert!(!machine.path("runs").exists());
+    let ended = plan(&["--provider", "deepseek"]).expect_status(0);
+    ended.assert_stderr_contains(&["deepseek: 1 key in DEEPSEEK_API_KEY", "deepseek-flash ($0.30 in, $1.20 out)"]);
+    assert!(!ended.stderr.contains("gemini"), "{}", ended.stderr);
+    let capacity = ended.stdout_json()["capacity"].clone();
+    assert_eq!((capacity.as_array().unwrap().len(), &capacity[0]["model"]), (1, &"deepseek-flash".into()));
+    assert!(!(ended.stdout + &ended.stderr).contains("-of-"), "a secret is shown");
+    plan(&["--provider", "deepseek", "--keys", "keys.toml"]).expect_status(2);
+}
+
+#[test]
 fn without_any_key_the_ways_to_give_one_are_named() {
     let machine = TestMachine::new();
     machine.write("batch.jsonl", addition_rows(1));

@@ -47,10 +47,17 @@ impl ConfigFixture {
         self.directory.path()
     }
 
+    fn env_var(&self, name: &str) -> Option<String> {
+        self.env_vars.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone())
+    }
+
     fn try_load_file(&self, file: Option<&str>) -> Result<cascadeck::config::Config, cascadeck::config::ConfigErrors> {
-        let environment =
-            |name: &str| self.env_vars.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone());
-        cascadeck::config::load(file.map(std::path::Path::new), &environment, self.path())
+        cascadeck::config::load(file.map(std::path::Path::new), &|name| self.env_var(name), self.path())
+    }
+
+    /// Loads with only these providers' keys from the environment.
+    fn try_load_for(&self, providers: &[String]) -> Result<cascadeck::config::Config, cascadeck::config::ConfigErrors> {
+        cascadeck::config::load_for_providers(None, providers, &|name| self.env_var(name), self.path())
     }
 
     fn try_load(&self) -> Result<cascadeck::config::Config, cascadeck::config::ConfigErrors> {
