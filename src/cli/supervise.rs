@@ -22,7 +22,7 @@ use crate::{
     alerts::{self, WebhookSender},
     clock::Clock,
     config::{Dashboard, KeyBinding, PictureSetting, Webhook},
-    domain::{Command, Snapshot, is_or_are, pluralize},
+    domain::{Command, Snapshot, TRUNCATED_HINT, are_mostly_truncated, is_or_are, pluralize, snapshot::Totals},
     engine::{EngineHandle, RunOutcome, RunningEngine},
     headless::{self, ProgressOptions},
     output::{self, CaptionFiles, Claim, ConflictingRun},
@@ -184,6 +184,11 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
         print_stderr(&line);
     }
     let print_result = print(&headless::report(&snapshot, json));
+    let Totals { done, truncated, .. } = snapshot.totals;
+    // The table says so itself.
+    if json && are_mostly_truncated(done, truncated) {
+        print_stderr(&format!("hint: {TRUNCATED_HINT}"));
+    }
     for warning in webhook_sender.finish().await {
         print_stderr(&format!("warning: {warning}"));
     }

@@ -14,6 +14,9 @@ pub struct Summary {
     pub in_flight: u64,
     pub done: u64,
     pub failed: u64,
+    /// Part of `done`: answers cut off at a token limit.
+    #[serde(default)]
+    pub truncated: u64,
     pub attempts: u64,
     pub rate_limited: u64,
     pub input_tokens: u64,
@@ -69,6 +72,7 @@ impl From<&Snapshot> for Summary {
             in_flight: totals.in_flight,
             done: totals.done,
             failed: totals.failed,
+            truncated: totals.truncated,
             not_in_input: totals.not_in_input,
             attempts: totals.attempts,
             rate_limited: totals.rate_limited,

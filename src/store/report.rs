@@ -99,6 +99,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         in_flight: totals.in_flight,
         done: totals.done,
         failed: totals.failed,
+        truncated: totals.truncated,
         not_in_input: totals.not_in_input,
         attempts: totals.attempts,
         rate_limited: totals.rate_limited,

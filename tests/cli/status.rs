@@ -2,7 +2,9 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, wait_until};
+use crate::harness::{
+    SimulatedProvider, TestMachine, UNLIMITED_PROFILE, addition_rows, wait_until, webhook_server::WebhookServer,
+};
 
 #[test]
 fn status_tells_the_state_while_it_runs_and_after() {
@@ -40,6 +42,34 @@ fn status_tells_the_state_while_it_runs_and_after() {
     }
     assert_eq!(summary["models"][0]["ok"], status["models"][0]["ok"]);
     assert_eq!(summary["keys"][0]["ok"], status["keys"][0]["ok"]);
+}
+
+#[test]
+fn truncated_answers_are_counted_everywhere_and_over_a_resume() {
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
+    let hooks = WebhookServer::accepting_all();
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&(provider.keys_toml() + &hooks.webhook_toml("team", "")));
+    machine.write("batch.jsonl", addition_rows(12));
+    let args = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--max-output-tokens", "1", "--json"];
+    let first = machine.cascadeck(&[&args[..], &["--limit", "5"]].concat()).expect_status(0);
+    assert_eq!(first.stdout_json()["truncated"], 5);
+    first.assert_stderr_contains(&["100% of 5: 5 done (5 truncated), 0 failed", "hint: most answers are truncated"]);
+
+    let plan = machine.cascadeck(&["plan", "batch.jsonl", "--prompt", "{{ question }}"]).expect_status(0).stdout;
+    assert!(plan.contains("5 ended (5 truncated) in runs/batch"), "{plan}");
+    assert!(plan.contains("hint        most answers are truncated: raise --max-output-tokens"), "{plan}");
+
+    let ended = machine.cascadeck(&args).expect_status(0);
+    assert_eq!((&ended.stdout_json()["done"], &ended.stdout_json()["truncated"]), (&12.into(), &12.into()));
+    ended.assert_stderr_contains(&["12 done (12 truncated), 0 failed"]);
+    assert_eq!(machine.status("runs/batch")["truncated"], 12);
+    let table = machine.cascadeck(&["status", "runs/batch"]).expect_status(0).stdout;
+    assert!(table.contains("12 of 12 done (12 truncated), 0 failed"), "{table}");
+    assert!(table.contains("hint      most answers are truncated"), "{table}");
+    let message = hooks.messages().pop().unwrap();
+    assert_eq!(message["truncated"], 12);
+    assert!(message["text"].as_str().unwrap().contains("12 of 12 done (12 truncated), 0 failed"), "{message}");
 }
 
 #[test]
