@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Condition, Snapshot};
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
@@ -31,6 +31,30 @@ pub struct Summary {
     /// Part of `total`: items whose rows are no longer in the input. Written only if there are any.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_in_input: u64,
+    /// The attempt that was started last, from the record; `None` before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<PlaceSummary>,
+}
+
+/// The place of a run: the item, key and model of one attempt. Numbers start at 1.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PlaceSummary {
+    /// The item's id.
+    pub item: String,
+    pub item_number: u64,
+    pub item_count: u64,
+    pub key: String,
+    /// Counted over all providers.
+    pub key_number: u64,
+    pub key_count: u64,
+    pub model: String,
+    /// Counted within the key's provider.
+    pub model_number: u64,
+    pub model_count: u64,
+    /// Number of retries on this model after provider errors; 0 for the first attempt.
+    pub retry: u64,
+    /// When the attempt was started, in RFC 3339.
+    pub at: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
@@ -64,6 +88,7 @@ pub struct ModelSummary {
 impl From<&Snapshot> for Summary {
     fn from(snapshot: &Snapshot) -> Self {
         let (totals, spend) = (snapshot.totals, snapshot.spend);
+        let key_state = if snapshot.state.is_over() { Condition::final_name } else { Condition::name };
         Self {
             run: snapshot.run.clone(),
             state: snapshot.state.name().to_owned(),
@@ -86,13 +111,14 @@ impl From<&Snapshot> for Summary {
                 .iter()
                 .map(|key| KeySummary {
                     name: key.name.clone(),
-                    state: key.condition.name().to_owned(),
+                    state: key_state(&key.condition).to_owned(),
                     health: key.health,
                     ok: key.ok,
                     failed: key.failed,
                     cost_usd: key.cost.as_usd(),
                 })
                 .collect(),
+            place: None,
             models: snapshot
                 .models
                 .iter()

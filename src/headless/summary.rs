@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use super::format::{format_latency, format_table};
 use crate::domain::{
-    Money, Snapshot, Summary, TRUNCATED_HINT, are_mostly_truncated,
+    Money, Summary, TRUNCATED_HINT, are_mostly_truncated,
     event::format_duration,
     group_digits, sanitize,
     snapshot::Condition,
@@ -13,13 +13,12 @@ use crate::domain::{
 };
 
 /// The text printed on standard output when a run ends: the summary as one JSON object on one line, or the table.
-pub fn report(snapshot: &Snapshot, as_json: bool) -> String {
-    let summary = Summary::from(snapshot);
+pub fn report(summary: &Summary, as_json: bool) -> String {
     if as_json {
         // Plain data with text keys can always be written as JSON.
-        serde_json::to_string(&summary).map(|line| line + "\n").unwrap_or_default()
+        serde_json::to_string(summary).map(|line| line + "\n").unwrap_or_default()
     } else {
-        summary_table(&summary)
+        summary_table(summary)
     }
 }
 

@@ -26,6 +26,7 @@ mod loader;
 mod op;
 mod open;
 mod pinned_settings;
+mod place;
 pub mod quota_ledger;
 mod reader;
 pub mod report;

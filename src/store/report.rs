@@ -18,6 +18,7 @@ use super::{
     items::ItemWindows,
     op::RouteName,
     open::parse_json,
+    place::load_place,
     requeue,
     resume::{load_routes, parse_outcome},
     run_dir::RunDir,
@@ -38,13 +39,24 @@ pub(super) const ACTIVE_TIME: &str = "worked";
 const RESULT_CHUNK_ROWS: i64 = 1_000;
 
 /// The last saved state of a key, for reports of other processes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct KeyRecord {
     pub name: String,
     /// The label of its condition.
     pub state: String,
     /// Health from 0 to 100.
     pub health: u8,
+    /// The lowest worst-case cost of a request that was sent with it; `None` before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_cost: Option<Money>,
+}
+
+impl KeyRecord {
+    /// The keys recorded by earlier processes, from the run's saved states. Empty if there are none, or if they can't be
+    /// read.
+    pub fn all_from(saved_states: &BTreeMap<String, String>) -> Vec<Self> {
+        saved_states.get(KEY_RECORDS).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+    }
 }
 
 /// An item's final result line, with its position in the input.
@@ -91,6 +103,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
     // If no process owns the run, attempts still in flight were left by a killed process and will never be answered.
     let abandoned = if dir.is_owned() { Money::ZERO } else { counters.load_spend(conn)?.reserved };
     let route_totals = RouteTotals::load(conn)?;
+    let keys = load_keys(dir, conn)?;
     Ok(Summary {
         run: dir.name(),
         state: run_state_label(dir, conn)?,
@@ -108,7 +121,8 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         cost_usd: counters.cost.as_usd(),
         at_risk_usd: (counters.at_risk + abandoned).as_usd(),
         elapsed_s: load_active_time(conn)?.as_secs_f64(),
-        keys: route_totals.key_summaries(&load_keys(dir, conn)?),
+        place: load_place(conn, &counters, &keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>())?,
+        keys: route_totals.key_summaries(&keys),
         models: route_totals.model_summaries(),
     })
 }
@@ -132,9 +146,9 @@ fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError
 fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
     let mut keys: Vec<KeyRecord> = read_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
-        let [limited, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
+        let limited = Condition::Limited { limit: String::new(), until: None };
         for key in keys.iter_mut().filter(|key| key.state == limited.name()) {
-            ready.name().clone_into(&mut key.state);
+            limited.final_name().clone_into(&mut key.state);
         }
     }
     Ok(keys)
@@ -336,7 +350,10 @@ impl RouteTotals {
                 name,
             }
         });
-        summarised.collect()
+        let mut summaries: Vec<KeySummary> = summarised.collect();
+        // Keys that are no longer configured come last.
+        summaries.sort_by_key(|key| keys.iter().position(|record| record.name == key.name).unwrap_or(usize::MAX));
+        summaries
     }
 
     fn model_summaries(&self) -> Vec<ModelSummary> {
