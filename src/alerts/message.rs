@@ -76,7 +76,7 @@ impl WebhookMessage {
             Some(Alert::Stopped { reason }) => ("stopped", Some(reason), None),
             Some(Alert::Stalled { reason, until }) => ("attention", Some(reason), until.map(|until| until.at)),
             Some(Alert::Resumed) if pending.events.is_empty() => ("resumed", None, None),
-            Some(Alert::Resumed | Alert::Event { .. }) | None => ("attention", None, None),
+            Some(Alert::Resumed | Alert::Event { .. } | Alert::KeysLeft { .. }) | None => ("attention", None, None),
         };
         let text = escape_mentions(&shorten(&compose_sentence(pending, snapshot, &summary), MAX_SENTENCE_CHARS));
         Self {

@@ -10,6 +10,7 @@ use super::{
     snapshot::{RunState, Snapshot, Totals},
     time::WallTime,
     truncation::truncated_suffix,
+    usable_keys::UsableKeys,
 };
 
 /// Shorter waits are not reported: they are normal, since per-minute limits fill up and free up again.
@@ -31,6 +32,8 @@ pub enum Alert {
     Stopped { reason: String },
     /// An event of level [`EventLevel::Alert`]: a key was disabled, a file can't be written.
     Event { message: String },
+    /// One usable key is left of several, or none, for whatever reason.
+    KeysLeft { message: String },
     /// No request is sent any more: every route is unavailable for long, the money is spent, or the disk is full.
     Stalled {
         reason: String,
@@ -62,7 +65,7 @@ impl fmt::Display for Alert {
                 write!(f, "is finished: {done} done{}, {failed} failed", truncated_suffix(*truncated))
             }
             Self::Stopped { reason } => write!(f, "stopped: {reason}"),
-            Self::Event { message } => f.write_str(message),
+            Self::Event { message } | Self::KeysLeft { message } => f.write_str(message),
             Self::Stalled { reason, until: None } => write!(f, "can't continue: {reason}"),
             Self::Stalled { reason, until: Some(ExpectedEnd { at, announced_at }) } => {
                 let when = at.timestamp().strftime("%Y-%m-%d %H:%M UTC");
@@ -82,6 +85,7 @@ pub struct AlertTracker {
     stall: Option<Stall>,
     /// When a wait was last announced.
     last_wait_alert: Option<WallTime>,
+    usable_keys: UsableKeys,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,6 +138,9 @@ impl AlertTracker {
             .filter(|event| !is_in_state_alert(event))
             .map(|event| Alert::Event { message: event.kind.to_string() })
             .collect();
+        if !is_over {
+            alerts.extend(self.usable_keys.update(snapshot).map(|message| Alert::KeysLeft { message }));
+        }
         alerts.extend(state_alert);
         alerts
     }

@@ -34,6 +34,7 @@ pub mod strategy;
 pub mod summary;
 pub mod time;
 pub mod truncation;
+mod usable_keys;
 
 pub use alert::{Alert, AlertTracker};
 pub use attempt_result::{Answer, AttemptResult, RetryAfter, Usage};
