@@ -125,6 +125,13 @@ mod progress {
     }
 
     #[test]
+    fn truncated_answers_are_counted() {
+        let totals = Totals { total: 2_000, done: 1_500, truncated: 1_200, failed: 7, ..Totals::default() };
+        let text = line(&Snapshot { totals, ..snapshot() });
+        assert!(text.contains("75% of 2,000: 1,500 done (1,200 truncated), 7 failed"), "{text}");
+    }
+
+    #[test]
     fn money_shows_its_cap_and_what_may_have_been_billed() {
         let usd = |usd: f64| Money::from_usd(usd).unwrap();
         let spend = Spend { cost: usd(0.84), at_risk: usd(0.02), budget: Some(usd(5.0)), ..Spend::default() };
@@ -222,6 +229,23 @@ mod reporter {
             reporter.update(start, &snapshot());
             assert_eq!(reporter.update(later, &next).len(), lines, "{what}");
         }
+    }
+
+    #[test]
+    fn mostly_truncated_answers_give_one_hint() {
+        let with = |done, truncated, state| {
+            let totals = Totals { total: 100, done, truncated, ..Totals::default() };
+            Snapshot { totals, ..snapshot_in_state(state) }
+        };
+        let (start, mut reporter) = (Instant::now(), Reporter::new(utc_options()));
+        let mut lines_at = |seconds, snapshot| reporter.update(start + Duration::from_secs(seconds), &snapshot).len();
+        assert_eq!(lines_at(0, with(9, 9, RunState::Running)), 1, "too few answers");
+        assert_eq!(lines_at(5, with(20, 10, RunState::Running)), 1, "only half of them");
+        assert_eq!(lines_at(10, with(21, 11, RunState::Running)), 2);
+        assert_eq!(lines_at(15, with(30, 20, RunState::Running)), 1, "the advice was given");
+        let mut reporter = Reporter::new(utc_options());
+        let lines = reporter.update(start, &with(100, 100, RunState::Finished));
+        assert_eq!(lines.len(), 1, "the summary has it: {lines:?}");
     }
 
     #[test]
@@ -484,6 +508,18 @@ mod end_of_run {
     }
 
     #[test]
+    fn the_summary_counts_truncated_answers_and_gives_a_hint_if_most_are() {
+        let summary = |done, truncated| Summary { total: 12, done, truncated, ..Summary::default() };
+        let few = summary_table(&summary(12, 6));
+        assert!(few.contains("items     12 of 12 done (6 truncated), 0 failed\n") && !few.contains("hint"), "{few}");
+        let most = summary_table(&summary(12, 12));
+        assert!(most.contains("12 of 12 done (12 truncated), 0 failed"), "{most}");
+        assert!(most.contains("hint      most answers are truncated: raise --max-output-tokens"), "{most}");
+        let json = serde_json::to_value(summary(12, 6)).unwrap();
+        assert_eq!(json["truncated"], 6);
+    }
+
+    #[test]
     fn an_empty_run_has_a_summary_too() {
         let table = summary_table(&Summary::default());
         assert!(table.contains("0 of 0 done, 0 failed") && !table.contains("NaN"), "{table}");
@@ -491,10 +527,10 @@ mod end_of_run {
 
     #[test]
     fn the_report_for_scripts_is_one_json_object_on_one_line() {
-        let text = report(&reported(), true);
+        let text = report(&Summary::from(&reported()), true);
         assert!(text.ends_with('\n') && text.lines().count() == 1, "{text}");
         let summary: Summary = serde_json::from_str(&text).unwrap();
         assert_eq!((summary.done, summary.keys.len(), summary.models[0].p95_ms), (3_214, 2, Some(2_100)));
-        assert_eq!(report(&reported(), false), summary_table(&summary));
+        assert_eq!(report(&Summary::from(&reported()), false), summary_table(&summary));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::outbox::{PendingMessage, shorten};
 use crate::{
     config::WebhookFormat,
-    domain::{Alert, Snapshot, Summary, WallTime, event::format_duration},
+    domain::{Alert, Snapshot, Summary, WallTime, event::format_duration, truncated_suffix},
 };
 
 /// Maximum number of characters of the reason for a stop or a stall.
@@ -56,6 +56,7 @@ struct MessageTotals {
     in_flight: u64,
     done: u64,
     failed: u64,
+    truncated: u64,
     cost_usd: f64,
     elapsed_s: f64,
 }
@@ -75,7 +76,7 @@ impl WebhookMessage {
             Some(Alert::Stopped { reason }) => ("stopped", Some(reason), None),
             Some(Alert::Stalled { reason, until }) => ("attention", Some(reason), until.map(|until| until.at)),
             Some(Alert::Resumed) if pending.events.is_empty() => ("resumed", None, None),
-            Some(Alert::Resumed | Alert::Event { .. }) | None => ("attention", None, None),
+            Some(Alert::Resumed | Alert::Event { .. } | Alert::KeysLeft { .. }) | None => ("attention", None, None),
         };
         let text = escape_mentions(&shorten(&compose_sentence(pending, snapshot, &summary), MAX_SENTENCE_CHARS));
         Self {
@@ -94,6 +95,7 @@ impl WebhookMessage {
                 in_flight: summary.in_flight,
                 done: summary.done,
                 failed: summary.failed,
+                truncated: summary.truncated,
                 cost_usd: summary.cost_usd,
                 elapsed_s: summary.elapsed_s,
             }),
@@ -215,9 +217,10 @@ fn describe_totals(snapshot: &Snapshot, summary: &Summary) -> String {
         left => format!(", {left} left"),
     };
     format!(
-        "{} of {} done, {} failed{left}, {}, {}",
+        "{} of {} done{}, {} failed{left}, {}, {}",
         summary.done,
         summary.total,
+        truncated_suffix(summary.truncated),
         summary.failed,
         snapshot.spend.cost,
         format_duration(std::time::Duration::from_secs(snapshot.elapsed.as_secs())),

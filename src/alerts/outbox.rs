@@ -73,7 +73,9 @@ impl Outbox {
         let kind = match &alert {
             Alert::Finished { .. } => AlertKind::Finished,
             Alert::Stopped { .. } => AlertKind::Stopped,
-            Alert::Event { .. } | Alert::Stalled { .. } | Alert::Resumed => AlertKind::Attention,
+            Alert::Event { .. } | Alert::KeysLeft { .. } | Alert::Stalled { .. } | Alert::Resumed => {
+                AlertKind::Attention
+            }
         };
         if alert.is_final() {
             // A stall is not worth a message once the run is over.
@@ -84,7 +86,9 @@ impl Outbox {
         }
         match alert {
             Alert::Finished { .. } | Alert::Stopped { .. } => self.pending.ending = Some(alert),
-            Alert::Event { message } => self.pending.add_event(shorten(&message, MAX_EVENT_CHARS), 1),
+            Alert::Event { message } | Alert::KeysLeft { message } => {
+                self.pending.add_event(shorten(&message, MAX_EVENT_CHARS), 1);
+            }
             // The stall was not sent yet, so neither it nor its end is sent.
             Alert::Resumed if self.pending.stall.take().is_some() => {}
             Alert::Stalled { .. } | Alert::Resumed => self.pending.stall = Some(alert),

@@ -241,6 +241,8 @@ fn build_plan(
         rows: batch.rows,
         skipped: batch.skipped,
         ended: batch.ended,
+        done: progress.map_or(0, |summary| summary.done),
+        truncated: progress.map_or(0, |summary| summary.truncated),
         other_waiting: batch.other_waiting,
         other_waiting_sent: args.batch.prompt_args.limit.is_none(),
         run_dir: run_dir.display().to_string(),

@@ -164,5 +164,5 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         key_checks,
     };
     let running = engine::start(setup, dir, store, opened, rows)?;
-    Ok(StartedRun { running, dashboard, log_guard, caption_claim })
+    Ok(StartedRun { run_dir: dir.path().to_owned(), running, dashboard, log_guard, caption_claim })
 }

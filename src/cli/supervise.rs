@@ -2,6 +2,7 @@
 
 use std::{
     io::IsTerminal as _,
+    path::PathBuf,
     pin::pin,
     sync::{
         Arc,
@@ -22,11 +23,13 @@ use crate::{
     alerts::{self, WebhookSender},
     clock::Clock,
     config::{Dashboard, KeyBinding, PictureSetting, Webhook},
-    domain::{Command, Snapshot, is_or_are, pluralize},
+    domain::{
+        Command, Snapshot, Summary, TRUNCATED_HINT, are_mostly_truncated, is_or_are, pluralize, snapshot::Totals,
+    },
     engine::{EngineHandle, RunOutcome, RunningEngine},
     headless::{self, ProgressOptions},
     output::{self, CaptionFiles, Claim, ConflictingRun},
-    store::RunDir,
+    store::{RunDir, report},
     telemetry, tui,
 };
 
@@ -102,6 +105,7 @@ pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -
 
 /// A run that has started.
 pub(super) struct StartedRun {
+    pub run_dir: PathBuf,
     pub running: RunningEngine,
     pub dashboard: Option<tui::DashboardOptions>,
     /// Must live until the end of the run.
@@ -134,7 +138,7 @@ pub(super) async fn supervise(
 
 /// Watches the run in its front end until it ends, prints the summary, and returns the exit status.
 async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, CliError> {
-    let StartedRun { running, dashboard, log_guard: _log, caption_claim: _claim } = started;
+    let StartedRun { run_dir, running, dashboard, log_guard: _log, caption_claim: _claim } = started;
     let RunningEngine { handle, last_event, task: mut engine } = running;
     let is_interrupted = Arc::new(AtomicBool::new(false));
     let mut webhook_sender = WebhookSender::start(webhooks, &handle, last_event, &is_interrupted);
@@ -183,7 +187,15 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     {
         print_stderr(&line);
     }
-    let print_result = print(&headless::report(&snapshot, json));
+    let mut summary = Summary::from(&*snapshot);
+    // The snapshot does not name items. If the record can't be read, the outcome says so.
+    summary.place = report::load_summary(&run_dir).ok().and_then(|recorded| recorded.place);
+    let print_result = print(&headless::report(&summary, json));
+    let Totals { done, truncated, .. } = snapshot.totals;
+    // The table says so itself.
+    if json && are_mostly_truncated(done, truncated) {
+        print_stderr(&format!("hint: {TRUNCATED_HINT}"));
+    }
     for warning in webhook_sender.finish().await {
         print_stderr(&format!("warning: {warning}"));
     }

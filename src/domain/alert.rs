@@ -7,8 +7,10 @@ use std::{fmt, time::Duration};
 
 use super::{
     event::{Event, EventKind, EventLevel, format_duration},
-    snapshot::{RunState, Snapshot},
+    snapshot::{RunState, Snapshot, Totals},
     time::WallTime,
+    truncation::truncated_suffix,
+    usable_keys::UsableKeys,
 };
 
 /// Shorter waits are not reported: they are normal, since per-minute limits fill up and free up again.
@@ -22,16 +24,16 @@ const WAIT_ALERT_INTERVAL: Duration = Duration::from_hours(1);
 pub enum Alert {
     Finished {
         done: u64,
+        /// Part of `done`: answers cut off at a token limit.
+        truncated: u64,
         failed: u64,
     },
     /// The run ended with work left.
-    Stopped {
-        reason: String,
-    },
+    Stopped { reason: String },
     /// An event of level [`EventLevel::Alert`]: a key was disabled, a file can't be written.
-    Event {
-        message: String,
-    },
+    Event { message: String },
+    /// One usable key is left of several, or none, for whatever reason.
+    KeysLeft { message: String },
     /// No request is sent any more: every route is unavailable for long, the money is spent, or the disk is full.
     Stalled {
         reason: String,
@@ -59,9 +61,11 @@ impl Alert {
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Finished { done, failed } => write!(f, "is finished: {done} done, {failed} failed"),
+            Self::Finished { done, truncated, failed } => {
+                write!(f, "is finished: {done} done{}, {failed} failed", truncated_suffix(*truncated))
+            }
             Self::Stopped { reason } => write!(f, "stopped: {reason}"),
-            Self::Event { message } => f.write_str(message),
+            Self::Event { message } | Self::KeysLeft { message } => f.write_str(message),
             Self::Stalled { reason, until: None } => write!(f, "can't continue: {reason}"),
             Self::Stalled { reason, until: Some(ExpectedEnd { at, announced_at }) } => {
                 let when = at.timestamp().strftime("%Y-%m-%d %H:%M UTC");
@@ -81,6 +85,7 @@ pub struct AlertTracker {
     stall: Option<Stall>,
     /// When a wait was last announced.
     last_wait_alert: Option<WallTime>,
+    usable_keys: UsableKeys,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,6 +138,9 @@ impl AlertTracker {
             .filter(|event| !is_in_state_alert(event))
             .map(|event| Alert::Event { message: event.kind.to_string() })
             .collect();
+        if !is_over {
+            alerts.extend(self.usable_keys.update(snapshot).map(|message| Alert::KeysLeft { message }));
+        }
         alerts.extend(state_alert);
         alerts
     }
@@ -177,10 +185,11 @@ fn stall_cause(snapshot: &Snapshot) -> Option<(&str, Option<WallTime>)> {
 }
 
 fn final_alert(snapshot: &Snapshot) -> Alert {
-    match &snapshot.state {
-        RunState::Stopped { reason } => Alert::Stopped { reason: reason.clone() },
-        _ => Alert::Finished { done: snapshot.totals.done, failed: snapshot.totals.failed },
+    if let RunState::Stopped { reason } = &snapshot.state {
+        return Alert::Stopped { reason: reason.clone() };
     }
+    let Totals { done, truncated, failed, .. } = snapshot.totals;
+    Alert::Finished { done, truncated, failed }
 }
 
 #[cfg(test)]
@@ -188,7 +197,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::{Outcome, snapshot::Totals};
+    use crate::domain::Outcome;
 
     const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
@@ -268,6 +277,13 @@ mod tests {
                 .new_alerts(&with_events(at(0, 0, RunState::Running), [disabled_event("dave")])),
             []
         );
+    }
+
+    #[test]
+    fn the_end_counts_truncated_answers() {
+        let mut last = at(5, 10, RunState::Finished);
+        last.totals.truncated = 4;
+        assert_eq!(alert_texts([last]), ["is finished: 10 done (4 truncated), 0 failed"]);
     }
 
     #[test]

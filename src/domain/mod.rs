@@ -33,6 +33,8 @@ pub mod snapshot;
 pub mod strategy;
 pub mod summary;
 pub mod time;
+pub mod truncation;
+mod usable_keys;
 
 pub use alert::{Alert, AlertTracker};
 pub use attempt_result::{Answer, AttemptResult, RetryAfter, Usage};
@@ -62,3 +64,4 @@ pub use snapshot::Snapshot;
 pub use strategy::Strategy;
 pub use summary::Summary;
 pub use time::{MonoTime, Now, WallTime};
+pub use truncation::{TRUNCATED_HINT, are_mostly_truncated, truncated_suffix};

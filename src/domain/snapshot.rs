@@ -202,6 +202,10 @@ pub struct CurrentRoute {
     pub max_retries: u32,
 }
 
+/// The limit of [`Condition::Limited`] if a key's money cap leaves too little for another request. Also the name of that
+/// condition.
+pub const BUDGET_REACHED: &str = "budget reached";
+
 /// The state of a key, model or route, and the cause.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "condition", rename_all = "snake_case")]
@@ -244,9 +248,10 @@ pub enum Condition {
 
 impl Condition {
     /// The `state` of a key in JSON; a contract.
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Ready => "ready",
+            Self::Limited { .. } if self.is_budget_reached() => BUDGET_REACHED,
             Self::Limited { .. } => "full",
             Self::CoolingDown { .. } => "cooling",
             Self::Exhausted { .. } => "exhausted",
@@ -254,6 +259,19 @@ impl Condition {
             Self::Disabled { .. } => "disabled",
             Self::SwitchedOff { .. } => "off",
         }
+    }
+
+    /// The [`Self::name`] to show once the run is over. Minute limits, pacing and leases are over with it.
+    pub fn final_name(&self) -> &'static str {
+        match self {
+            Self::Limited { .. } if !self.is_budget_reached() => Self::Ready.name(),
+            other => other.name(),
+        }
+    }
+
+    /// Whether a money cap of the key is reached.
+    pub fn is_budget_reached(&self) -> bool {
+        matches!(self, Self::Limited { limit, .. } if limit == BUDGET_REACHED)
     }
 
     /// The label for people of the condition with this [`Self::name`]; the name itself if there is none.

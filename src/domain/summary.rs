@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Condition, Snapshot};
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
@@ -14,6 +14,9 @@ pub struct Summary {
     pub in_flight: u64,
     pub done: u64,
     pub failed: u64,
+    /// Part of `done`: answers cut off at a token limit.
+    #[serde(default)]
+    pub truncated: u64,
     pub attempts: u64,
     pub rate_limited: u64,
     pub input_tokens: u64,
@@ -28,6 +31,30 @@ pub struct Summary {
     /// Part of `total`: items whose rows are no longer in the input. Written only if there are any.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_in_input: u64,
+    /// The attempt that was started last, from the record; `None` before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<PlaceSummary>,
+}
+
+/// The place of a run: the item, key and model of one attempt. Numbers start at 1.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PlaceSummary {
+    /// The item's id.
+    pub item: String,
+    pub item_number: u64,
+    pub item_count: u64,
+    pub key: String,
+    /// Counted over all providers.
+    pub key_number: u64,
+    pub key_count: u64,
+    pub model: String,
+    /// Counted within the key's provider.
+    pub model_number: u64,
+    pub model_count: u64,
+    /// Number of retries on this model after provider errors; 0 for the first attempt.
+    pub retry: u64,
+    /// When the attempt was started, in RFC 3339.
+    pub at: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
@@ -61,6 +88,7 @@ pub struct ModelSummary {
 impl From<&Snapshot> for Summary {
     fn from(snapshot: &Snapshot) -> Self {
         let (totals, spend) = (snapshot.totals, snapshot.spend);
+        let key_state = if snapshot.state.is_over() { Condition::final_name } else { Condition::name };
         Self {
             run: snapshot.run.clone(),
             state: snapshot.state.name().to_owned(),
@@ -69,6 +97,7 @@ impl From<&Snapshot> for Summary {
             in_flight: totals.in_flight,
             done: totals.done,
             failed: totals.failed,
+            truncated: totals.truncated,
             not_in_input: totals.not_in_input,
             attempts: totals.attempts,
             rate_limited: totals.rate_limited,
@@ -82,13 +111,14 @@ impl From<&Snapshot> for Summary {
                 .iter()
                 .map(|key| KeySummary {
                     name: key.name.clone(),
-                    state: key.condition.name().to_owned(),
+                    state: key_state(&key.condition).to_owned(),
                     health: key.health,
                     ok: key.ok,
                     failed: key.failed,
                     cost_usd: key.cost.as_usd(),
                 })
                 .collect(),
+            place: None,
             models: snapshot
                 .models
                 .iter()

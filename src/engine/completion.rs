@@ -227,7 +227,7 @@ impl Engine {
         }
         if let Some(stats) = &committed.stats {
             let (key, model) = self.scheduler.route_indices(stats.route);
-            self.stats.count_attempt(key, model, stats);
+            self.stats.count_attempt(self.clock.now().wall, key, model, stats);
         }
         if let Some(ended) = committed.item_end {
             self.stats.count_end(self.clock.now().mono, ended);

@@ -18,6 +18,7 @@ use super::{
     intake::Intake,
     item_table::{ItemTable, SentAttempt},
     journal::Journal,
+    key_budget::key_records,
     lease_client::LeaseClient,
     messages::{
         AfterCommit, AttemptDone, CommandRequest, DiskFault, InputRows, LedgerReply, LoadedBatch, ProbeResult,
@@ -279,6 +280,7 @@ impl Engine {
         self.scheduler.on_sent(now, planned.attempt);
         self.provider_contact.on_sent(now.mono);
         self.stats.totals.attempts += 1;
+        self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
         let abort_handle = self.attempts.start(&planned, spec);
         self.last_planned = Some(planned.clone());
         self.items.set_sent(SentAttempt { planned, sent_at: now.wall, abort_handle });
@@ -422,7 +424,8 @@ impl Engine {
 
     /// Saves the state of the scheduler and of the keys, if it is due or wanted `at_once`.
     pub(super) fn save_state(&mut self, now: Now, at_once: bool) {
-        for op in self.state_saver.take_ops(now, &self.scheduler, &self.keys, at_once) {
+        let key_records = || key_records(now, &self.scheduler, &self.keys, &self.stats.key_budgets);
+        for op in self.state_saver.take_ops(now, &self.scheduler, key_records, at_once) {
             self.journal.record(op);
         }
     }

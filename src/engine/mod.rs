@@ -39,6 +39,7 @@ mod idle_tests;
 mod intake;
 mod item_table;
 mod journal;
+mod key_budget;
 mod key_probe;
 mod lease_client;
 mod messages;

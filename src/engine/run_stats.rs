@@ -2,10 +2,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::messages::{AttemptStats, ItemEnd};
+use super::{
+    key_budget::KeyBudget,
+    messages::{AttemptStats, ItemEnd},
+};
 use crate::{
     domain::{
-        FinalState, LatencyHistogram, Money, MonoTime, Outcome, Usage,
+        FinalState, LatencyHistogram, Money, MonoTime, Outcome, Usage, WallTime,
         snapshot::{Spend, Totals},
     },
     forecast::Assumptions,
@@ -45,6 +48,8 @@ pub(super) struct RunStats {
     pub totals: Totals,
     pub spend: Spend,
     pub keys: Vec<AttemptCounts>,
+    /// By key.
+    pub key_budgets: Vec<KeyBudget>,
     pub models: Vec<AttemptCounts>,
     /// Answered and failed attempts of each route.
     pub routes: Vec<(u64, u64)>,
@@ -53,11 +58,12 @@ pub(super) struct RunStats {
 }
 
 impl RunStats {
-    pub fn new(totals: Totals, spend: Spend, keys: usize, models: usize, routes: usize) -> Self {
+    pub fn new(totals: Totals, spend: Spend, key_budgets: Vec<KeyBudget>, models: usize, routes: usize) -> Self {
         Self {
             totals,
             spend,
-            keys: vec![AttemptCounts::default(); keys],
+            keys: vec![AttemptCounts::default(); key_budgets.len()],
+            key_budgets,
             models: vec![AttemptCounts::default(); models],
             routes: vec![(0, 0); routes],
             throughput: ThroughputEstimate::default(),
@@ -76,9 +82,10 @@ impl RunStats {
     }
 
     /// Counts an attempt whose outcome is on disk.
-    pub fn count_attempt(&mut self, key: usize, model: usize, attempt: &AttemptStats) {
+    pub fn count_attempt(&mut self, now: WallTime, key: usize, model: usize, attempt: &AttemptStats) {
         let outcome = attempt.outcome;
         self.add_attempt(key, model, attempt);
+        self.key_budgets[key].add(now, now, attempt.cost + attempt.at_risk);
         if !outcome.is_answered() && !outcome.is_unattributed() {
             self.keys[key].last_error = Some(format!("{outcome}: {}", attempt.message));
         }

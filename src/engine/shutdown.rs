@@ -9,7 +9,13 @@ use super::{
     provider_contact::ProviderContact,
 };
 use crate::{
-    domain::{EventLevel, MonoTime, Now, OnExhausted, WallTime, event::format_duration, pluralize, snapshot::RunState},
+    domain::{
+        EventLevel, MonoTime, Now, OnExhausted, WallTime,
+        event::format_duration,
+        pluralize,
+        snapshot::{RunState, Totals},
+        truncated_suffix,
+    },
     scheduler::StallReason,
     store::Op,
 };
@@ -176,8 +182,8 @@ impl Engine {
         let now = self.clock.now();
         match run_outcome {
             RunOutcome::Finished => {
-                let failed = self.stats.totals.failed;
-                let message = format!("finished: {} done, {failed} failed", self.stats.totals.done);
+                let Totals { done, failed, truncated, .. } = self.stats.totals;
+                let message = format!("finished: {done} done{}, {failed} failed", truncated_suffix(truncated));
                 self.log(if failed > 0 { EventLevel::Warn } else { EventLevel::Info }, message);
             }
             RunOutcome::Stopped { reason } | RunOutcome::BudgetSpent { reason } => {

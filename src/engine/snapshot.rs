@@ -3,6 +3,7 @@
 use super::{
     budget_message::budget_message,
     event_loop::{Engine, Phase},
+    key_budget::key_statuses,
 };
 use crate::{
     domain::{
@@ -118,7 +119,7 @@ impl Engine {
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {
-        let status = self.scheduler.key_statuses(now);
+        let status = key_statuses(now, &self.scheduler, &self.stats.key_budgets);
         self.keys
             .iter()
             .zip(status)
@@ -182,7 +183,7 @@ impl Engine {
                 key: self.keys[status.key].name.clone(),
                 model: self.models[status.model].name.clone(),
                 on: status.is_switched_on,
-                condition: status.condition,
+                condition: self.stats.key_budgets[status.key].apply_to(now, status.condition),
                 rpm: status.rpm,
                 rpd: status.rpd,
                 in_flight: status.in_flight,

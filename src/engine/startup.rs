@@ -25,6 +25,7 @@ use super::{
     intake::Intake,
     item_table::ItemTable,
     journal::Journal,
+    key_budget::KeyBudget,
     lease_client::{LeaseClient, fingerprint_secrets},
     messages::{AttemptStats, InputRows, RunOutcome, SCHEDULER_STATE},
     provider_contact::ProviderContact,
@@ -36,7 +37,7 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, EventKind, EventLevel, Now, RouteId, Snapshot, WallTime, WhenLimited, is_or_are,
+        Api, Command, EventKind, EventLevel, Key, Now, RouteId, Snapshot, WallTime, WhenLimited, is_or_are,
         plain_text::sanitize,
         pluralize,
         snapshot::{Cause, RunState},
@@ -45,8 +46,8 @@ use crate::{
     provider::{Client, Endpoint},
     scheduler::{PastUsage, Scheduler},
     store::{
-        ItemLoader, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification, RouteName, RunDir, Store,
-        audit::HIGHEST_BUDGET_STATE, spawn_reader,
+        ItemLoader, KeyRecord, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification, RouteName, RunDir,
+        Store, audit::HIGHEST_BUDGET_STATE, spawn_reader,
     },
 };
 
@@ -170,9 +171,14 @@ pub(super) fn prepare(
     let mut intake = Intake::new(ItemLoader::start(dir)?, loaded_tx, fault_tx.clone(), apis_of(&config));
     intake.is_reading = input_rows.is_some();
     let held_back_items = queue_waiting_items(&store, &opened, &mut intake, &mut scheduler)?;
-    let mut stats =
-        RunStats::new(opened.totals, opened.spend, config.keys.len(), config.models.len(), scheduler.route_count());
-    restore_attempts(&store, &mut scheduler, &mut stats, now)?;
+    let mut stats = RunStats::new(
+        opened.totals,
+        opened.spend,
+        key_budgets(&config.keys, &opened),
+        config.models.len(),
+        scheduler.route_count(),
+    );
+    restore_attempts(&store, &config.keys, &mut scheduler, &mut stats, now)?;
     // While a user only looks at a run that has nothing to do, the time does not count as active.
     let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back_items;
     stats.active_time = if is_idle {
@@ -458,9 +464,17 @@ fn changed_flags(flags: &BTreeMap<String, String>, last: Option<&String>) -> Vec
         .collect()
 }
 
+/// The money caps of the keys, with the lowest costs that earlier processes recorded.
+fn key_budgets(keys: &[Key], opened: &OpenedRun) -> Vec<KeyBudget> {
+    let records = KeyRecord::all_from(&opened.saved_states);
+    let min_cost = |key: &Key| records.iter().find(|record| record.name == key.name).and_then(|record| record.min_cost);
+    keys.iter().map(|key| KeyBudget::new(key.spend_limits, min_cost(key))).collect()
+}
+
 /// Restores what earlier processes used, spent and counted, from the recorded attempts.
 fn restore_attempts(
     store: &Store,
+    keys: &[Key],
     scheduler: &mut Scheduler,
     run_stats: &mut RunStats,
     now: Now,
@@ -468,10 +482,15 @@ fn restore_attempts(
     let names: HashMap<(String, String), RouteId> = (0..scheduler.route_count() as u32)
         .map(|index| (scheduler.key_and_model_names(RouteId(index)), RouteId(index)))
         .collect();
+    let key_indices: HashMap<&str, usize> =
+        keys.iter().enumerate().map(|(index, key)| (key.name.as_str(), index)).collect();
     store.for_each_attempt_since(WallTime(i64::MIN), |past| {
         let at = past.completed_at.unwrap_or_else(|| (past.sent_at + MAX_ARRIVAL_DELAY).min(now.wall));
         // Money stays spent, even if the model or key is no longer configured.
         scheduler.restore_spend(now, &past.key, at, past.cost + past.at_risk);
+        if let Some(key) = key_indices.get(past.key.as_str()) {
+            run_stats.key_budgets[*key].add(now.wall, at, past.cost + past.at_risk);
+        }
         let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
         let (key, model) = scheduler.route_indices(route);
         let stats = AttemptStats {

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::messages::SCHEDULER_STATE;
 use crate::{
-    domain::{Key, Now},
-    scheduler::{KeyStatus, Scheduler},
+    domain::Now,
+    scheduler::Scheduler,
     store::{KeyRecord, Op},
 };
 
@@ -37,11 +37,17 @@ impl StateSaver {
     }
 
     /// The ops that save what has changed, if they are due or wanted `at_once`.
-    pub fn take_ops(&mut self, now: Now, scheduler: &Scheduler, keys: &[Key], at_once: bool) -> Vec<Op> {
+    pub fn take_ops(
+        &mut self,
+        now: Now,
+        scheduler: &Scheduler,
+        key_records: impl FnOnce() -> Vec<KeyRecord>,
+        at_once: bool,
+    ) -> Vec<Op> {
         let mut ops = Vec::new();
         if at_once || self.keys_checked_at.elapsed() >= KEY_STATUS_INTERVAL {
             self.keys_checked_at = Instant::now();
-            let records = key_records(now, scheduler, keys);
+            let records = key_records();
             if records != self.key_records {
                 self.key_records.clone_from(&records);
                 ops.push(Op::SetKeys(records));
@@ -58,14 +64,4 @@ impl StateSaver {
         }
         ops
     }
-}
-
-/// The state of the keys for `status` in another process.
-fn key_records(now: Now, scheduler: &Scheduler, keys: &[Key]) -> Vec<KeyRecord> {
-    let record = |(key, status): (&Key, KeyStatus)| KeyRecord {
-        name: key.name.clone(),
-        state: status.condition.name().to_owned(),
-        health: status.health,
-    };
-    keys.iter().zip(scheduler.key_statuses(now)).map(record).collect()
 }

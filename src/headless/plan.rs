@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::format::{format_future_time, format_table};
 use crate::domain::{
-    Forecast, Money,
+    Forecast, Money, TRUNCATED_HINT, are_mostly_truncated,
     event::format_duration,
     forecast::{Constraint, StopReason},
-    group_digits, plural, sanitize,
+    group_digits, plural, sanitize, truncated_suffix,
 };
 
 /// Maximum number of rows in the capacity table. The JSON has all of them.
@@ -30,6 +30,9 @@ pub struct Plan {
     pub skipped: u64,
     /// Rows that are done or failed already in the run directory.
     pub ended: u64,
+    /// Items that are done in the run directory, and how many of their answers are cut off at a token limit.
+    pub done: u64,
+    pub truncated: u64,
     /// Items of an earlier start that wait in the run directory and are not among the rows.
     pub other_waiting: u64,
     /// Whether the items of `other_waiting` would be sent too. False if only the first rows are to be sent.
@@ -111,6 +114,9 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
         let _ = writeln!(text, "{name:<12}{}", sanitize(&words));
     };
     line("batch", describe_batch(plan));
+    if are_mostly_truncated(plan.done, plan.truncated) {
+        line("hint", TRUNCATED_HINT.to_owned());
+    }
     line("ends", describe_finish(&plan.forecast, zone));
     if let Some(words) = describe_stop(&plan.forecast, zone) {
         line("stops", words);
@@ -185,8 +191,9 @@ fn describe_batch(plan: &Plan) -> String {
     if plan.ended > 0 || plan.other_waiting > 0 {
         let _ = write!(
             text,
-            "; {} ended in {}, {} to go",
+            "; {} ended{} in {}, {} to go",
             group_digits(plan.ended),
+            truncated_suffix(plan.truncated),
             plan.run_dir,
             group_digits(plan.forecast.items_left)
         );

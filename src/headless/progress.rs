@@ -8,6 +8,7 @@ use crate::domain::{
     bottleneck::{Bottleneck, BottleneckShare},
     group_digits, sanitize,
     snapshot::{CurrentRoute, RunState, Spend, Totals},
+    truncated_suffix,
 };
 
 /// Maximum number of characters of an event's message. With the time and the level before it, a line has at most 160.
@@ -89,7 +90,8 @@ fn format_counts(totals: &Totals) -> String {
     let ended = u128::from(totals.done) + u128::from(totals.failed);
     let percent = (ended * 100).checked_div(u128::from(totals.total)).unwrap_or_default();
     let total = group_digits(totals.total);
-    let counts = format!("{} done, {} failed", group_digits(totals.done), group_digits(totals.failed));
+    let (done, truncated) = (group_digits(totals.done), truncated_suffix(totals.truncated));
+    let counts = format!("{done} done{truncated}, {} failed", group_digits(totals.failed));
     match (totals.ingesting, totals.total) {
         (true, 0) => "reading the input".to_owned(),
         // The total is not known yet.

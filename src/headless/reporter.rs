@@ -5,10 +5,16 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 
 use super::progress::{event_line, progress_line};
-use crate::domain::{EventLevel, Snapshot, plural, snapshot::RunState};
+use crate::domain::{
+    EventLevel, Snapshot, TRUNCATED_HINT, are_mostly_truncated, plural,
+    snapshot::{RunState, Totals},
+};
 
 /// Maximum number of warnings shown between two progress lines. Further ones are counted. Alerts are always shown.
 const MAX_WARNINGS_SHOWN: u64 = 10;
+
+/// Fewer answers are too few to say that most are truncated while the run goes on.
+const MIN_ANSWERS_FOR_HINT: u64 = 10;
 
 /// Options for progress lines. Durations are real time, whatever the engine's clock does.
 #[derive(Clone, Debug)]
@@ -49,6 +55,8 @@ pub struct Reporter {
     warnings_suppressed: u64,
     /// True if the newest snapshot differs in its [`ReportKey`] from the last progress line.
     has_changes: bool,
+    /// True once the advice about truncated answers was given.
+    was_hint_given: bool,
     /// When the run began to wait for an operator; `None` if it does not.
     stuck_since: Option<Instant>,
 }
@@ -80,6 +88,7 @@ impl Reporter {
             warnings_shown: 0,
             warnings_suppressed: 0,
             has_changes: false,
+            was_hint_given: false,
             stuck_since: None,
         }
     }
@@ -100,6 +109,7 @@ impl Reporter {
                 ));
             }
             lines.push(progress_line(snapshot, &self.options.zone));
+            lines.extend(self.truncated_hint(snapshot));
             (self.warnings_shown, self.warnings_suppressed) = (0, 0);
             (self.last_report, self.has_changes) = (Some(LastReport { at: now, key }), false);
         }
@@ -119,6 +129,17 @@ impl Reporter {
     /// When the run is to be stopped because it has waited too long for an operator; `None` if it does not wait.
     pub fn give_up_at(&self) -> Option<Instant> {
         self.stuck_since.map(|since| since + self.options.stuck_timeout)
+    }
+
+    /// The advice if most answers are truncated; given once, and not for a run that is over: its summary has it.
+    fn truncated_hint(&mut self, snapshot: &Snapshot) -> Option<String> {
+        let Totals { done, truncated, .. } = snapshot.totals;
+        let is_due = !self.was_hint_given
+            && !snapshot.state.is_over()
+            && done >= MIN_ANSWERS_FOR_HINT
+            && are_mostly_truncated(done, truncated);
+        self.was_hint_given |= is_due;
+        is_due.then(|| format!("hint: {TRUNCATED_HINT}"))
     }
 
     fn new_events(&mut self, snapshot: &Snapshot) -> Vec<String> {

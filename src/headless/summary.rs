@@ -4,21 +4,21 @@ use std::{borrow::Cow, time::Duration};
 
 use super::format::{format_latency, format_table};
 use crate::domain::{
-    Money, Snapshot, Summary,
+    Money, Summary, TRUNCATED_HINT, are_mostly_truncated,
     event::format_duration,
     group_digits, sanitize,
     snapshot::Condition,
     summary::{KeySummary, ModelSummary},
+    truncated_suffix,
 };
 
 /// The text printed on standard output when a run ends: the summary as one JSON object on one line, or the table.
-pub fn report(snapshot: &Snapshot, as_json: bool) -> String {
-    let summary = Summary::from(snapshot);
+pub fn report(summary: &Summary, as_json: bool) -> String {
     if as_json {
         // Plain data with text keys can always be written as JSON.
-        serde_json::to_string(&summary).map(|line| line + "\n").unwrap_or_default()
+        serde_json::to_string(summary).map(|line| line + "\n").unwrap_or_default()
     } else {
-        summary_table(&summary)
+        summary_table(summary)
     }
 }
 
@@ -40,7 +40,8 @@ pub fn summary_table(summary: &Summary) -> String {
 }
 
 fn totals_text(summary: &Summary) -> String {
-    let Summary { total, waiting, in_flight, done, failed, not_in_input, attempts, rate_limited, .. } = summary;
+    let Summary { total, waiting, in_flight, done, failed, truncated, not_in_input, attempts, rate_limited, .. } =
+        summary;
     let left = match waiting + in_flight {
         0 => String::new(),
         left => format!(", {} left", group_digits(left)),
@@ -56,15 +57,17 @@ fn totals_text(summary: &Summary) -> String {
     };
     format!(
         "{}: {}\n\
-         items     {} of {} done, {} failed{left}{removed}\n\
+         items     {} of {} done{}, {} failed{left}{removed}\n\
          requests  {}, 429s: {}\n\
          tokens    {} in, {} out\n\
          cost      {}\n\
-         time      {elapsed}{rate}\n",
+         time      {elapsed}{rate}\n\
+         {}",
         sanitized(&summary.run),
         sanitized(&summary.state),
         group_digits(*done),
         group_digits(*total),
+        truncated_suffix(*truncated),
         group_digits(*failed),
         group_digits(*attempts),
         group_digits(*rate_limited),
@@ -78,6 +81,7 @@ fn totals_text(summary: &Summary) -> String {
                 format_usd(risk)
             ),
         },
+        if are_mostly_truncated(*done, *truncated) { format!("hint      {TRUNCATED_HINT}\n") } else { String::new() },
     )
 }
 

@@ -28,6 +28,7 @@ mod loader;
 mod op;
 mod open;
 mod pinned_settings;
+mod place;
 mod prepare;
 mod prompt;
 pub mod quota_ledger;

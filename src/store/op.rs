@@ -4,7 +4,7 @@
 //! Nothing here depends on how a database stores them. A group is one transaction: all of its ops are committed in
 //! order, or none. An [`Ack`] answers each group and carries the replies of its ops.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -108,13 +108,24 @@ pub struct OperatorDecision {
 }
 
 /// The last saved state of a key, for reports of other processes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct KeyRecord {
     pub name: String,
     /// The label of its condition.
     pub state: String,
     /// Health from 0 to 100.
     pub health: u8,
+    /// The lowest worst-case cost of a request that was sent with it; `None` before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_cost: Option<Money>,
+}
+
+impl KeyRecord {
+    /// The keys recorded by earlier processes, from the run's saved states. Empty if there are none, or if they can't be
+    /// read.
+    pub fn all_from(saved_states: &BTreeMap<String, String>) -> Vec<Self> {
+        saved_states.get(KEY_RECORDS).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+    }
 }
 
 /// The writer's answer to a group: committed or rejected.

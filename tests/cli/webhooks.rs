@@ -178,7 +178,7 @@ fn many_alarms_are_one_message_that_counts_them() {
     assert!(messages.len() <= 2, "{:?}", hooks.events());
     let told =
         |message: &Value| message["alarms"].as_array().unwrap().len() as u64 + message["more_alarms"].as_u64().unwrap();
-    assert_eq!(messages.iter().map(told).sum::<u64>(), 20, "none is forgotten: {messages:?}");
+    assert_eq!(messages.iter().map(told).sum::<u64>(), 21, "20 keys, and that one is left: {messages:?}");
 }
 
 #[test]
@@ -199,6 +199,32 @@ fn a_day_that_is_spent_is_told_with_its_end_where_the_run_waits_for_it() {
     live.send_signal(Signal::SIGINT);
     live.wait().expect_status(130);
     assert_eq!(hooks.events(), ["attention", "stopped"]);
+}
+
+#[test]
+fn the_last_usable_key_is_an_alarm_whatever_took_the_others() {
+    // Alice's project has only three requests a day, and no key is dead.
+    let provider = SimulatedProvider::from_toml(
+        r#"
+        name = "two"
+        latency = { median_ms = 150 }
+        provider = [{ name = "g", api = "openai" }, { name = "h", api = "openai" }]
+        model = [{ name = "m", provider = "g", rpd = 3 }, { name = "n", provider = "h" }]
+        key = [
+            { name = "alice", provider = "g", project = "one", secret = "sk-alice" },
+            { name = "bruno", provider = "h", project = "two", secret = "sk-bruno" },
+        ]
+        "#,
+    );
+    let hooks = WebhookServer::accepting_all();
+    let machine = machine_with_webhooks(&provider, &hooks.webhook_toml("team", ""));
+    machine.write("batch.jsonl", addition_rows(80));
+    machine.cascadeck(&run_args(&["--in-flight", "2"])).expect_status(0);
+    assert_eq!(hooks.events(), ["attention", "finished"]);
+    let message = &hooks.messages()[0];
+    assert_eq!(message["alarms"], json!(["one usable key of 2 is left, bruno (1 day quota spent)"]));
+    let text = message["text"].as_str().unwrap();
+    assert!(text.starts_with("batch needs attention: one usable key of 2 is left, bruno"), "{text}");
 }
 
 #[test]

@@ -103,6 +103,20 @@ fn every_key_and_route_can_be_inspected() {
 }
 
 #[test]
+fn a_finished_screen_counts_truncated_answers_and_gives_a_hint_if_most_are() {
+    let screen = |truncated| {
+        let mut snapshot = fixture::finished();
+        (snapshot.totals.done, snapshot.totals.failed, snapshot.totals.truncated) = (5_000, 0, truncated);
+        TuiHarness::new(160, 50, snapshot).screen_text()
+    };
+    let few = screen(12);
+    assert!(few.contains("every item was answered (12 truncated)") && !few.contains("most answers"), "{few}");
+    let most = screen(4_000);
+    assert!(most.contains("every item was answered (4,000 truncated)"), "{most}");
+    assert!(most.contains("most answers are truncated: raise --max-output-tokens"), "{most}");
+}
+
+#[test]
 fn a_disabled_route_says_what_enables_it_again() {
     for (outcome, back) in [
         (Outcome::InvalidKey, "when its secret changes, or you switch it on"),

@@ -245,7 +245,7 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
     let (home, mut engine) = TestRun::with_items(5);
     engine.commit((1..=4).map(|seq| intent_op(seq, seq, [0, 0, 1, 2][seq as usize - 1])).collect());
     engine.commit(vec![answered_op(1, 1), answered_op(2, 2), requeued_op(3, Outcome::QuotaExhaustedDay)]);
-    let standing = KeyRecord { name: "bob".into(), state: "cooling".into(), health: 80 };
+    let standing = KeyRecord { name: "bob".into(), state: "cooling".into(), health: 80, ..Default::default() };
     engine.commit(vec![Op::SetKeys(vec![standing]), Op::SetActiveTime(Duration::from_millis(2_500))]);
 
     let summary = report::load_summary(home.dir.path()).unwrap();
@@ -259,10 +259,27 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
         .iter()
         .map(|key| (key.name.as_str(), key.state.as_str(), key.health, key.ok, key.failed))
         .collect();
-    assert_eq!(keys, [("alice", "ready", 100, 2, 1), ("bob", "cooling", 80, 0, 0)]);
+    let want = [("bob", "cooling", 80, 0, 0), ("alice", "ready", 100, 2, 1)];
+    assert_eq!(keys, want, "keys without a recorded state come last");
     let models: Vec<_> =
         summary.models.iter().map(|model| (model.name.as_str(), model.ok, model.failed, model.p95_ms)).collect();
     assert_eq!(models, [("pro", 2, 0, Some(500)), ("flash", 0, 1, None)]);
+
+    let mut place_after = |ops| {
+        engine.commit(ops);
+        report::load_summary(home.dir.path()).unwrap().place.unwrap()
+    };
+    let place = place_after(Vec::new());
+    assert_eq!((place.item.as_str(), place.item_number, place.item_count), ("item-4", 4, 5), "in flight");
+    assert_eq!((place.key.as_str(), place.key_number, place.key_count), ("bob", 1, 1));
+    assert_eq!((place.model.as_str(), place.model_number, place.model_count), ("pro", 1, 2));
+    assert_eq!((place.retry, place.at), (0, sent_at(4).rfc3339()));
+    place_after(vec![requeued_op(4, Outcome::ServerError)]);
+    assert_eq!(place_after(vec![intent_op(5, 4, 2)]).retry, 1);
+    assert_eq!(place_after(vec![answered_op(5, 4)]).retry, 1, "ended");
+    let place = place_after(vec![intent_op(6, 3, 1)]);
+    assert_eq!((place.item.as_str(), place.key.as_str(), place.model.as_str()), ("item-3", "alice", "flash"));
+    assert_eq!((place.key_number, place.model_number), (0, 2), "a key that is no longer configured has no number");
 }
 
 #[test]

@@ -337,7 +337,8 @@ fn an_unwritable_directory_is_named() {
 #[test]
 fn a_full_minute_window_is_reported_only_while_the_run_is_owned() {
     let (home, mut engine) = TestRun::with_items(1);
-    let key_record = |name: &str, state: &str| KeyRecord { name: name.into(), state: state.into(), health: 65 };
+    let key_record =
+        |name: &str, state: &str| KeyRecord { name: name.into(), state: state.into(), health: 65, min_cost: None };
     let standings = vec![key_record("alice", "full"), key_record("bob", "disabled")];
     engine.commit(vec![intent_op(1, 1, 0), Op::SetKeys(standings)]);
     engine.commit(vec![answered_op(1, 1)]);

@@ -16,6 +16,7 @@ use crate::{
         counters::RunCounters,
         error::StoreError,
         op::{KEY_RECORDS, KeyRecord, RUN_STATE},
+        place::load_place,
         row::{RouteName, load_routes, parse_outcome},
         run_dir::RunDir,
         saved_state::{load_active_time, parse_state},
@@ -41,6 +42,8 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
     // If no process owns the run, attempts still in flight were left by a killed process and will never be answered.
     let abandoned = if dir.is_owned() { Money::ZERO } else { counters.load_spend(conn)?.reserved };
     let route_totals = RouteTotals::load(conn)?;
+    let keys = load_keys(dir, conn)?;
+    let key_names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
     Ok(Summary {
         run: dir.name(),
         state: run_state_label(dir, conn)?,
@@ -49,6 +52,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         in_flight: totals.in_flight,
         done: totals.done,
         failed: totals.failed,
+        truncated: totals.truncated,
         not_in_input: totals.not_in_input,
         attempts: totals.attempts,
         rate_limited: totals.rate_limited,
@@ -57,7 +61,8 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         cost_usd: counters.cost.as_usd(),
         at_risk_usd: (counters.at_risk + abandoned).as_usd(),
         elapsed_s: load_active_time(conn)?.as_secs_f64(),
-        keys: route_totals.key_summaries(&load_keys(dir, conn)?),
+        place: load_place(conn, &counters, &key_names)?,
+        keys: route_totals.key_summaries(&keys),
         models: route_totals.model_summaries(),
     })
 }
@@ -81,9 +86,9 @@ fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError
 fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
     let mut keys: Vec<KeyRecord> = parse_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
-        let [limited, ready] = [Condition::Limited { limit: String::new(), until: None }, Condition::Ready];
+        let limited = Condition::Limited { limit: String::new(), until: None };
         for key in keys.iter_mut().filter(|key| key.state == limited.name()) {
-            ready.name().clone_into(&mut key.state);
+            limited.final_name().clone_into(&mut key.state);
         }
     }
     Ok(keys)
@@ -170,7 +175,10 @@ impl RouteTotals {
                 name,
             }
         });
-        summarised.collect()
+        let mut summaries: Vec<KeySummary> = summarised.collect();
+        // Keys that are no longer configured come last.
+        summaries.sort_by_key(|key| keys.iter().position(|record| record.name == key.name).unwrap_or(usize::MAX));
+        summaries
     }
 
     fn model_summaries(&self) -> Vec<ModelSummary> {

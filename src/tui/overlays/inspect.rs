@@ -105,6 +105,9 @@ impl InspectPage<'_> {
                 self.push_field("limit", &one_line(limit));
                 match until {
                     Some(until) => self.push_field("frees", &self.until_text(*until)),
+                    None if condition.is_budget_reached() => {
+                        self.push_field("frees", "when the key's max_usd is raised");
+                    }
                     None => self.push_field("frees", "when a request in flight ends"),
                 }
                 self.push_field("source", CauseSource::Measured.name());

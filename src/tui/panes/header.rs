@@ -5,8 +5,9 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
 use crate::{
     domain::{
-        Money, plural,
-        snapshot::{CurrentRoute, RunState},
+        Money, TRUNCATED_HINT, are_mostly_truncated, plural,
+        snapshot::{CurrentRoute, RunState, Totals},
+        truncated_suffix,
     },
     tui::{
         action::Action,
@@ -156,7 +157,8 @@ fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>
     let money = |before: &str, amount: Money, after: &str| {
         if amount == Money::ZERO { String::new() } else { format!("{before}${} {after}", dollars(amount)) }
     };
-    let truncated = if totals.truncated > 0 { format!("{} cut off", compact(totals.truncated)) } else { String::new() };
+    let truncated =
+        if totals.truncated > 0 { format!("{} truncated", compact(totals.truncated)) } else { String::new() };
     vec![
         Segment::left(0, [ctx.span(ctx.truncated(&activity, columns.saturating_sub(2)), role)]),
         Segment::right(3, [ctx.span(truncated, StyleRole::Warn)]),
@@ -242,6 +244,7 @@ fn bottleneck_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'stati
 /// After the run: the number of failed items, with the keys that show and replay them; or that every item was answered.
 fn after_run_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
     let keymap = &ctx.state.keymap;
+    let Totals { done, truncated, .. } = ctx.snapshot.totals;
     let mut segments = Vec::new();
     if ctx.snapshot.totals.failed > 0 {
         let why = keymap.key_label(Action::Focus(Pane::Failures));
@@ -254,7 +257,11 @@ fn after_run_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
                 .push(Segment::left(0, [ctx.span(again, StyleRole::Key), ctx.span(" replays them", StyleRole::Muted)]));
         }
     } else if ctx.snapshot.totals.done == ctx.snapshot.totals.total {
-        segments.push(Segment::left(0, [ctx.span("every item was answered", StyleRole::Ok)]));
+        let text = format!("every item was answered{}", truncated_suffix(truncated));
+        segments.push(Segment::left(0, [ctx.span(text, StyleRole::Ok)]));
+    }
+    if are_mostly_truncated(done, truncated) {
+        segments.push(Segment::left(1, [ctx.span(TRUNCATED_HINT, StyleRole::Warn)]));
     }
     segments
 }

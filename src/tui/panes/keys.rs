@@ -50,7 +50,9 @@ pub const VIEW: PaneView =
 
 fn title_suffix(ctx: RenderCtx<'_>) -> Option<String> {
     let keys = &ctx.snapshot.keys;
-    let is_available = |key: &&KeyView| matches!(key.condition, Condition::Ready | Condition::Limited { .. });
+    let is_available = |key: &&KeyView| {
+        matches!(key.condition, Condition::Ready | Condition::Limited { .. }) && !key.condition.is_budget_reached()
+    };
     let unavailable = keys.len() - keys.iter().filter(is_available).count();
     (unavailable > 0).then(|| format!("{unavailable} of {} unavailable", keys.len()))
 }

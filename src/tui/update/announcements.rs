@@ -23,7 +23,8 @@ pub(super) fn announce(state: &mut State, snapshot: &Snapshot) -> Vec<Effect> {
     if let Some(run_end) = alerts.iter().find(|alert| alert.is_final()) {
         effects.push(Effect::Notify(format!("{run} {}", one_line(&run_end.to_string()))));
     }
-    let newest = alerts.iter().rev().find(|alert| matches!(alert, Alert::Event { .. } | Alert::Stalled { .. }));
+    let rings = |alert: &&Alert| matches!(alert, Alert::Event { .. } | Alert::KeysLeft { .. } | Alert::Stalled { .. });
+    let newest = alerts.iter().rev().find(rings);
     if let Some(newest_alert) = newest
         && state
             .announced
