@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{ItemSpec, Money, Now, RoutingRule, RoutingTraits, Summary, WallTime},
+    domain::{ItemSpec, Money, Now, RoutingRule, RoutingTraits, Summary, WallTime, escape_json},
     engine,
     forecast::{ASSUMED_LATENCY, Assumptions, ForecastInput, ForecastResult, ForecastRoute, PoolInput, forecast},
     headless::plan::{Capacity, CapacityTotals, NamedCapacity, Plan, PlanAssumptions, RouteCapacity, plan_table},
@@ -99,7 +99,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     let plan = build_plan(args, &config, &input, &batch, &run_dir, progress.as_ref());
     let text = if args.json {
         let json = serde_json::to_string(&plan).map_err(|error| CliError::internal(error.to_string()))?;
-        json + "\n"
+        escape_json(&json).into_owned() + "\n"
     } else {
         plan_table(&plan, &TimeZone::system())
     };

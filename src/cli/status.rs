@@ -8,7 +8,7 @@ use super::{
     CliError,
     print::{EXIT_DONE, print},
 };
-use crate::{headless::summary_table, store::report};
+use crate::{domain::escape_json, headless::summary_table, store::report};
 
 /// Show a run's state and its per-model report, also while it runs
 #[derive(Args, Clone, Debug)]
@@ -25,7 +25,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<u8, CliError> {
     let summary = report::load_summary(&args.run_dir)?;
     let text = if args.json {
         let json = serde_json::to_string(&summary).map_err(|error| CliError::internal(error.to_string()))?;
-        json + "\n"
+        escape_json(&json).into_owned() + "\n"
     } else {
         summary_table(&summary)
     };

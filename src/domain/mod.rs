@@ -50,7 +50,7 @@ pub use latency::LatencyHistogram;
 pub use money::{Money, Price};
 pub use outcome::{Outcome, OutcomeAction};
 pub use picture_type::PictureType;
-pub use plain_text::sanitize;
+pub use plain_text::{escape_json, sanitize};
 pub use plural::{group_digits, is_or_are, plural, pluralize};
 pub use policy::{BalanceWeights, CascadeOrder, MAX_IN_FLIGHT, OnExhausted, Policy, SpillTo, WhenLimited};
 pub use query::{AttemptRow, InFlightAttempt, ItemDetail, ItemFilter, ItemRow, Page, Query};

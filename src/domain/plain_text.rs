@@ -2,6 +2,7 @@
 //! terminal. The result can't move the cursor, recolour, reorder, hide or forge the text around it.
 //!
 //! All output passes text that the program did not write itself through [`sanitize`], and through no other function.
+//! JSON keeps its text as it is and passes [`escape_json`].
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -35,6 +36,26 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     }
     clean.push_str(&text[copied..]);
     Cow::Owned(clean)
+}
+
+/// Replaces the characters of a JSON text that a terminal would act on or not show by their escapes (`\u202e`). The text
+/// means the same to a parser. Line breaks between values stay.
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    let is_plain = |character: char| character == '\n' || !(character.is_control() || is_invisible(character));
+    if json.chars().all(is_plain) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_plain(character) {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 fn replace(character: char, after: Option<char>, clean: &mut String) {
@@ -119,6 +140,15 @@ mod tests {
         for (what, text, want) in cases {
             assert_eq!(sanitize(text), want, "{what}");
         }
+    }
+
+    #[test]
+    fn json_means_the_same_without_characters_that_a_terminal_acts_on() {
+        let text = "\u{9b}31m \u{202e}gpj \u{200d} \u{e0041} \u{1b}[2J 🦀 é";
+        let json = serde_json::to_string(text).unwrap();
+        let escaped = escape_json(&json);
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+        assert_eq!(escaped, r#""\u009b31m \u202egpj \u200d \udb40\udc41 \u001b[2J 🦀 é""#);
     }
 
     #[test]

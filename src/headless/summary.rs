@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use super::format::{format_latency, format_table};
 use crate::domain::{
-    Money, Summary, TRUNCATED_HINT, are_mostly_truncated,
+    Money, Summary, TRUNCATED_HINT, are_mostly_truncated, escape_json,
     event::format_duration,
     group_digits, sanitize,
     snapshot::Condition,
@@ -16,7 +16,7 @@ use crate::domain::{
 pub fn report(summary: &Summary, as_json: bool) -> String {
     if as_json {
         // Plain data with text keys can always be written as JSON.
-        serde_json::to_string(summary).map(|line| line + "\n").unwrap_or_default()
+        serde_json::to_string(summary).map(|json| escape_json(&json).into_owned() + "\n").unwrap_or_default()
     } else {
         summary_table(summary)
     }
