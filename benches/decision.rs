@@ -47,8 +47,7 @@ struct BenchFleet {
 impl BenchFleet {
     /// A fleet in mid-run, past its first minute.
     fn new(strategy: &str, keys: usize, models: usize) -> Self {
-        let provider =
-            Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: String::new(), headers: Vec::new() };
+        let provider = Provider::new("gemini", Api::Gemini, "");
         let models: Vec<Model> = (0..models)
             .map(|index| Model {
                 name: format!("m{index}"),

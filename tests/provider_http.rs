@@ -101,7 +101,7 @@ fn client() -> Client {
 }
 
 fn endpoint(api: Api, address: SocketAddr) -> Endpoint {
-    let provider = Provider { name: "p".to_owned(), api, base_url: format!("http://{address}"), headers: Vec::new() };
+    let provider = Provider::new("p", api, format!("http://{address}"));
     Endpoint::new(provider, Some(SecretString::from(SECRET))).unwrap()
 }
 
@@ -223,7 +223,7 @@ async fn a_server_that_dribbles_for_ever_is_given_up_at_the_deadline() {
 #[tokio::test]
 async fn dns_and_tls_failures_are_client_trouble_and_say_which() {
     let at = |base_url: String| {
-        let provider = Provider { name: "p".to_owned(), api: Api::OpenAi, base_url, headers: Vec::new() };
+        let provider = Provider::new("p", Api::OpenAi, base_url);
         Endpoint::new(provider, Some(SecretString::from(SECRET))).unwrap()
     };
     // Plain HTTP where TLS is expected.

@@ -1,5 +1,7 @@
 //! `[[provider]]`: presets, and the settings of the file that override them.
 
+use std::time::Duration;
+
 use super::{
     address,
     error::{format_suggestion, quote_unless_secret},
@@ -7,7 +9,7 @@ use super::{
     schema,
     toml_reader::{TomlDoc, TomlTable, TomlText},
 };
-use crate::domain::{Api, Provider, ProviderId, QuotaDay, TokenCounting, sanitize};
+use crate::domain::{Api, HealthCheck, HealthCheckTarget, Provider, ProviderId, QuotaDay, TokenCounting, sanitize};
 
 pub(super) const API_CHOICES: [(&str, Api); 3] =
     [("gemini", Api::Gemini), ("openai", Api::OpenAi), ("anthropic", Api::Anthropic)];
@@ -15,6 +17,9 @@ pub(super) const QUOTA_DAY_CHOICES: [(&str, QuotaDay); 3] =
     [("pacific", QuotaDay::Pacific), ("utc", QuotaDay::Utc), ("rolling", QuotaDay::Rolling)];
 pub(super) const TOKEN_COUNTING_CHOICES: [(&str, TokenCounting); 2] =
     [("input", TokenCounting::Input), ("total", TokenCounting::Total)];
+
+/// Shorter intervals would be a burden for a provider that recovers.
+const MIN_HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A provider and the defaults for its models and keys.
 #[derive(Debug)]
@@ -94,12 +99,7 @@ impl Providers {
 
 fn from_preset(preset: &Preset) -> ProviderEntry {
     ProviderEntry {
-        provider: Provider {
-            name: preset.name.to_owned(),
-            api: preset.api,
-            base_url: preset.base_url.to_owned(),
-            headers: Vec::new(),
-        },
+        provider: Provider::new(preset.name, preset.api, preset.base_url),
         quota_day: preset.quota_day,
         token_counting: preset.token_counting,
         is_keyless: preset.is_local,
@@ -152,8 +152,34 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
                 .or(preset.map(|preset| preset.base_url.to_owned()))
                 .unwrap_or_default(),
             headers: read_headers(table),
+            health_check: read_health_check(table),
         },
     }
+}
+
+fn read_health_check(table: &TomlTable<'_>) -> HealthCheck {
+    let default = HealthCheck::default();
+    let target = table.text("health").and_then(|health| match health.text {
+        "models" => Some(HealthCheckTarget::Models),
+        "off" => Some(HealthCheckTarget::Off),
+        path if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) => {
+            Some(HealthCheckTarget::Path(path.to_owned()))
+        }
+        _ => {
+            let message = "health must be \"models\", \"off\" or a path like \"/health\"";
+            table.doc.add_error(health.offset, message.to_owned());
+            None
+        }
+    });
+    let interval = table.field("health_interval").and_then(|field| {
+        field.duration().filter(|interval| {
+            if *interval < MIN_HEALTH_CHECK_INTERVAL {
+                field.doc.add_error(field.offset, "health_interval must be at least \"1s\"".to_owned());
+            }
+            *interval >= MIN_HEALTH_CHECK_INTERVAL
+        })
+    });
+    HealthCheck { target: target.unwrap_or(default.target), interval: interval.unwrap_or(default.interval) }
 }
 
 fn read_headers(table: &TomlTable<'_>) -> Vec<(String, String)> {

@@ -1,6 +1,8 @@
 //! Providers, models and keys of the configuration, validated and indexed. They contain no secrets; only the endpoints
 //! hold those.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -36,6 +38,44 @@ pub struct Provider {
     pub base_url: String,
     /// Extra headers sent with every request.
     pub headers: Vec<(String, String)>,
+    pub health_check: HealthCheck,
+}
+
+impl Provider {
+    /// A provider with the default settings.
+    pub fn new(name: impl Into<String>, api: Api, base_url: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            api,
+            base_url: base_url.into(),
+            headers: Vec::new(),
+            health_check: HealthCheck::default(),
+        }
+    }
+}
+
+/// How a provider is asked whether it responds, without a paid request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthCheck {
+    pub target: HealthCheckTarget,
+    /// Time between two checks.
+    pub interval: Duration,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HealthCheckTarget {
+    /// The list of models.
+    Models,
+    /// A path on the provider's host, which starts with `/`.
+    Path(String),
+    /// The provider is not checked.
+    Off,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self { target: HealthCheckTarget::Models, interval: Duration::from_secs(60) }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -42,7 +42,9 @@ pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
 pub use event::{Event, EventKind, EventLevel};
 pub use failure::FailureGroup;
-pub use fleet::{Api, Key, KeyRole, Limits, Model, Provider, SpendLimits, TokenCounting};
+pub use fleet::{
+    Api, HealthCheck, HealthCheckTarget, Key, KeyRole, Limits, Model, Provider, SpendLimits, TokenCounting,
+};
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProjectId, ProviderId, RouteId, Seq};
 pub use item::{GENERATED_ID_LEN, ItemSpec, ItemState, PictureStamp, short_id};

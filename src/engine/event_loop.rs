@@ -1,9 +1,8 @@
 //! The engine's event loop: the events, the order in which they are handled, and the work at the start of each tick.
 
-#[cfg(test)]
-use std::sync::Arc;
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,14 +14,15 @@ use super::{
     event_log::EventLog,
     file_check::FileCheck,
     forecasting::Forecaster,
+    health_checks::{HealthChange, HealthChecks},
     intake::Intake,
     item_table::{ItemTable, SentAttempt},
     journal::Journal,
     key_budget::key_records,
     lease_client::LeaseClient,
     messages::{
-        AfterCommit, AttemptDone, CommandRequest, DiskFault, InputRows, LedgerReply, LoadedBatch, ProbeResult,
-        RunOutcome, TimedForecast,
+        AfterCommit, AttemptDone, CommandRequest, DiskFault, HealthCheckResult, InputRows, LedgerReply, LoadedBatch,
+        ProbeResult, RunOutcome, TimedForecast,
     },
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
@@ -31,7 +31,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    domain::{EventKind, EventLevel, Key, Model, Money, Now, Provider, Seq, is_or_are, pluralize},
+    domain::{
+        EventKind, EventLevel, Key, Model, Money, Now, Provider, ProviderId, Seq, is_or_are, pluralize,
+        snapshot::Condition,
+    },
     scheduler::{NextStep, PlannedAttempt, Scheduler},
     store::{Ack, Intent, LoadedItems, Op, OpReply},
 };
@@ -83,6 +86,7 @@ pub(super) struct Channels {
     pub forecasts: mpsc::Receiver<TimedForecast>,
     pub lease_replies: mpsc::Receiver<LedgerReply>,
     pub probe_results: mpsc::Receiver<ProbeResult>,
+    pub health_results: mpsc::Receiver<HealthCheckResult>,
 }
 
 /// The parts of a run's engine, and what only the loop decides: the phase, pauses and faults.
@@ -104,6 +108,7 @@ pub(super) struct Engine {
     pub forecaster: Forecaster,
     pub leases: LeaseClient,
     pub probe_tx: mpsc::Sender<ProbeResult>,
+    pub health_checks: HealthChecks,
     pub publisher: SnapshotPublisher,
     pub state_saver: StateSaver,
     pub file_check: FileCheck,
@@ -159,6 +164,7 @@ impl Engine {
                 Some((class, batch)) = channels.loaded.recv() => self.on_loaded(class, batch),
                 rows = next_rows(&mut channels.input_rows), if self.intake.wants_rows() => self.on_input_rows(rows),
                 Some(result) = channels.probe_results.recv() => self.on_probe_result(&result),
+                Some(result) = channels.health_results.recv() => self.on_health_check(result),
                 reply = channels.lease_replies.recv(), if self.leases.is_connected() => self.on_lease_reply(reply),
                 Some(forecast) = channels.forecasts.recv() => {
                     if self.forecaster.on_forecast(forecast) {
@@ -179,6 +185,7 @@ impl Engine {
         self.request_leases(now);
         self.intake.load_items(&mut self.scheduler);
         self.check_done(now);
+        self.check_providers(now);
         self.save_state(now, false);
         if let Some(pending) = self.captions.take_state_op() {
             self.journal.record(pending);
@@ -392,6 +399,48 @@ impl Engine {
     fn maybe_forecast(&mut self, now: Now) {
         if matches!(self.phase, Phase::Running) && self.forecaster.is_due() {
             self.forecaster.start(self.scheduler.forecast_input(now, &self.stats.assumptions()));
+        }
+    }
+
+    /// Starts the health checks that are due: of all providers while no item waits, and else of those that fail.
+    fn check_providers(&mut self, now: Now) {
+        if !matches!(self.phase, Phase::Running | Phase::Idle { .. }) {
+            return;
+        }
+        while let Some(provider) = self.health_checks.take_due(now.mono) {
+            if (self.scheduler.unfinished_items() == 0 || self.scheduler.is_provider_failing(provider))
+                && let Some(key) = self.usable_key(now, provider)
+            {
+                let (client, endpoint) = (self.attempts.client().clone(), Arc::clone(self.attempts.endpoint(key)));
+                self.health_checks.start(provider, client, endpoint);
+            }
+        }
+    }
+
+    /// The first key of a provider that is neither switched off nor disabled.
+    fn usable_key(&self, now: Now, provider: ProviderId) -> Option<usize> {
+        let statuses = self.scheduler.key_statuses(now);
+        let is_usable = |index: &usize| {
+            self.keys[*index].provider == provider
+                && !matches!(statuses[*index].condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. })
+        };
+        (0..self.keys.len()).find(is_usable)
+    }
+
+    fn on_health_check(&mut self, result: HealthCheckResult) {
+        let provider = result.provider;
+        let name = self.providers[provider.index()].name.clone();
+        match self.health_checks.on_result(result) {
+            Some(HealthChange::WentDown { reason }) => {
+                self.log(EventLevel::Warn, format!("{name} does not respond to its health check: {reason}"));
+            }
+            Some(HealthChange::CameBack) => {
+                self.scheduler.retry_provider(provider);
+                self.state_saver.mark_dirty();
+                let message = "it responds to its health check".to_owned();
+                self.emit_event(EventKind::Recovered { subject: name, message });
+            }
+            None => {}
         }
     }
 

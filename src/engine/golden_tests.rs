@@ -36,11 +36,13 @@ const START: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 const KEYS: &str = "
 [[provider]]
 name = 'first'
+health = 'off'
 api = 'openai'
 base_url = 'http://127.0.0.1:9/v1'
 
 [[provider]]
 name = 'second'
+health = 'off'
 api = 'anthropic'
 base_url = 'http://127.0.0.1:9'
 

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     domain::{
-        AttemptId, AttemptResult, Command, FinalState, Forecast, ItemSpec, Money, Outcome, RouteId, Seq, Usage,
-        lease::LeaseGrant, snapshot::RunState,
+        AttemptId, AttemptResult, Command, FinalState, Forecast, ItemSpec, Money, Outcome, ProviderId, RouteId, Seq,
+        Usage, lease::LeaseGrant, snapshot::RunState,
     },
     provider::ModelListAccess,
     scheduler::PlannedAttempt,
@@ -71,6 +71,13 @@ impl RunOutcome {
             | Self::Failed { reason } => Some(reason),
         }
     }
+}
+
+/// The result of a provider's health check: an error says why the provider counts as down.
+#[derive(Debug)]
+pub(super) struct HealthCheckResult {
+    pub provider: ProviderId,
+    pub result: Result<(), String>,
 }
 
 /// Name of the run's saved state for the scheduler.

@@ -19,7 +19,7 @@
 //! lease_client    quotas shared by processes           key_probe         checks a key at its provider
 //! state_saver     saves the scheduler's state          provider_contact  whether any provider has responded
 //! file_check      the store's files are in place       budget_message    why the budget blocks the run
-//! handle          what front ends hold
+//! handle          what front ends hold                   health_checks     whether providers respond
 //! ```
 
 mod attempt;
@@ -34,6 +34,7 @@ mod forecasting;
 #[cfg(test)]
 mod golden_tests;
 pub mod handle;
+mod health_checks;
 #[cfg(test)]
 mod idle_tests;
 mod intake;

@@ -22,6 +22,7 @@ use super::{
     file_check::FileCheck,
     forecasting::Forecaster,
     handle::EngineHandle,
+    health_checks::HealthChecks,
     intake::Intake,
     item_table::ItemTable,
     journal::Journal,
@@ -152,6 +153,7 @@ pub(super) fn prepare(
     let (fault_tx, disk_faults) = mpsc::channel(16);
     let (forecast_tx, forecasts) = mpsc::channel(1);
     let (probe_tx, probe_results) = mpsc::channel(16);
+    let (health_tx, health_results) = mpsc::channel(16);
     let (reply_tx, lease_replies) = mpsc::channel(16);
     let (command_tx, commands) = mpsc::channel(64);
     let (query_tx, query_rx) = mpsc::channel(16);
@@ -188,6 +190,7 @@ pub(super) fn prepare(
     };
 
     let attempts = attempt_runner(clock, &config, &scheduler)?;
+    let health_checks = HealthChecks::new(&config.providers, now.mono, health_tx);
     let file_check = FileCheck::new(store.capture_files()?);
     let (writer, acks) = store.into_writer(&route_names(&config, &scheduler))?;
     spawn_reader(dir, query_rx)?;
@@ -209,6 +212,7 @@ pub(super) fn prepare(
         forecaster: Forecaster::new(forecast_tx),
         leases,
         probe_tx,
+        health_checks,
         publisher: SnapshotPublisher::new(snapshot_tx),
         state_saver: StateSaver::new(fingerprints),
         file_check,
@@ -230,8 +234,17 @@ pub(super) fn prepare(
     engine.record_highest_budget();
     engine.journal.record(Op::SetRunState(RunState::Running));
     engine.publish(now);
-    let channels =
-        Channels { commands, acks, loaded, input_rows, disk_faults, forecasts, lease_replies, probe_results };
+    let channels = Channels {
+        commands,
+        acks,
+        loaded,
+        input_rows,
+        disk_faults,
+        forecasts,
+        lease_replies,
+        probe_results,
+        health_results,
+    };
     Ok((engine, channels, EngineHandle { snapshots, command_tx, query_tx }))
 }
 

@@ -1,7 +1,8 @@
 //! Changes by the operator and by key checks: switches, strategy, caps, and cooldowns ended by hand.
 
 use crate::domain::{
-    CascadeOrder, EventKind, KeyId, Money, Now, OnExhausted, Outcome, Policy, SpillTo, Strategy, WallTime, WhenLimited,
+    CascadeOrder, EventKind, KeyId, Money, Now, OnExhausted, Outcome, Policy, ProviderId, SpillTo, Strategy, WallTime,
+    WhenLimited,
     snapshot::{Cause, CauseSource},
 };
 
@@ -146,6 +147,18 @@ impl Scheduler {
                 self.fleet.route_mut(route).unavailable = None;
             }
         }
+        self.unpark_all();
+    }
+
+    /// Whether requests to a provider fail: it can't be reached, or the circuit of one of its routes is open.
+    pub fn is_provider_failing(&self, provider: ProviderId) -> bool {
+        self.fleet.is_failing(provider)
+    }
+
+    /// Lets each route of a provider whose circuit is open try a request now, after the provider has responded to a
+    /// health check again.
+    pub fn retry_provider(&mut self, provider: ProviderId) {
+        self.fleet.half_open_all(provider);
         self.unpark_all();
     }
 

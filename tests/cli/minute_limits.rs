@@ -44,6 +44,15 @@ async fn start_run(
     items: u64,
 ) -> (RunningEngine, mpsc::Sender<InputRows>) {
     machine.write_keys_toml(&Profile::from_toml(profile).unwrap().keys_toml(simulator.addr()));
+    start_engine(machine, clock, items).await
+}
+
+/// Starts a run with the machine's keys.toml and `items` rows. It waits for more rows or for the end of the input.
+pub(super) async fn start_engine(
+    machine: &TestMachine,
+    clock: Clock,
+    items: u64,
+) -> (RunningEngine, mpsc::Sender<InputRows>) {
     machine.write("batch.jsonl", addition_rows(items));
     let config = config::load(Some(&machine.path("keys.toml")), &|_| None, &machine.path("")).unwrap();
     let options = InputOptions { prompt: Some("{{ question }}".to_owned()), ..InputOptions::default() };

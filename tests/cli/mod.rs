@@ -11,6 +11,7 @@ mod export;
 mod files;
 mod formats;
 mod full_device;
+mod health_checks;
 mod inputs;
 mod malformed_bodies;
 mod migration;

@@ -15,7 +15,7 @@ pub fn wall(text: &str) -> WallTime {
 }
 
 pub fn provider() -> Provider {
-    Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: "http://127.0.0.1:1".to_owned(), headers: vec![] }
+    Provider::new("gemini", Api::Gemini, "http://127.0.0.1:1")
 }
 
 pub fn model(name: &str, limits: Limits) -> Model {

@@ -285,12 +285,7 @@ mod tests {
 
     #[test]
     fn vendors_are_detected_by_name_or_base_url() {
-        let provider = |name: &str, base_url: &str, api| Provider {
-            name: name.to_owned(),
-            api,
-            base_url: base_url.to_owned(),
-            headers: vec![],
-        };
+        let provider = |name: &str, base_url: &str, api| Provider::new(name, api, base_url);
         let cases = [
             (provider("groq", "http://127.0.0.1:8080", Api::OpenAi), Vendor::Groq),
             (provider("fast", "https://api.groq.com/openai/v1", Api::OpenAi), Vendor::Groq),

@@ -137,6 +137,13 @@ impl Endpoint {
         url.set_query(query);
         url
     }
+
+    /// URL of a path on the provider's host, whatever the path of the base URL.
+    pub(super) fn host_url(&self, path: &str) -> Url {
+        let mut url = self.inner.base_url.clone();
+        url.set_path(path);
+        url
+    }
 }
 
 impl fmt::Debug for Endpoint {
@@ -226,7 +233,7 @@ mod tests {
 
     fn provider(api: Api, base_url: &str, headers: &[(&str, &str)]) -> Provider {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Provider { name: "p".to_owned(), api, base_url: base_url.to_owned(), headers }
+        Provider { headers, ..Provider::new("p", api, base_url) }
     }
 
     fn endpoint(api: Api, base_url: &str) -> Endpoint {

@@ -2,9 +2,10 @@
 //! an [`AttemptResult`], never an error.
 //!
 //! `endpoint` holds what is the same for every attempt: addresses, headers, the secret. `model_list` asks for a
-//! provider's models. `transport_errors` describes why a request failed.
+//! provider's models, and `health` whether it responds. `transport_errors` describes why a request failed.
 
 mod endpoint;
+mod health;
 mod model_list;
 mod transport_errors;
 
@@ -294,12 +295,7 @@ mod tests {
             caption_path: None,
             picture_stamp: None,
         });
-        let provider = Provider {
-            name: "p".to_owned(),
-            api: Api::OpenAi,
-            base_url: "http://127.0.0.1:9".to_owned(),
-            headers: Vec::new(),
-        };
+        let provider = Provider::new("p", Api::OpenAi, "http://127.0.0.1:9");
         let endpoint = Endpoint::new(provider, None).unwrap();
         let client = Client::new(Duration::from_secs(1), Duration::from_secs(1)).unwrap();
         let is_over = Arc::new(AtomicBool::new(false));

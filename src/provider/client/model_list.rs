@@ -97,7 +97,7 @@ impl Client {
     }
 }
 
-fn first_page_url(endpoint: &Endpoint) -> Url {
+pub(super) fn first_page_url(endpoint: &Endpoint) -> Url {
     match endpoint.api() {
         Api::Gemini => endpoint.url("/v1beta/models", Some("pageSize=1000")),
         Api::OpenAi => endpoint.url("/models", None),

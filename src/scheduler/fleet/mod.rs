@@ -332,6 +332,18 @@ impl Fleet {
         any_opened
     }
 
+    /// Whether requests to a provider fail: it can't be reached, or the circuit of one of its routes is open.
+    pub fn is_failing(&self, id: ProviderId) -> bool {
+        let is_open = |route: &RouteState| route.provider == id && matches!(route.breaker, Breaker::Open { .. });
+        self.providers[id.index()].connection.unreachable().is_some() || self.routes.iter().any(is_open)
+    }
+
+    /// Half-opens the open breakers of a provider's routes, and ends its cooldown for a lost connection.
+    pub fn half_open_all(&mut self, id: ProviderId) {
+        self.providers[id.index()].connection.clear();
+        self.routes.iter_mut().filter(|route| route.provider == id).for_each(|route| route.breaker.half_open());
+    }
+
     /// Ends every cooldown, exhausted day and open breaker of a key's routes, pools, project and providers. True if
     /// there was any.
     pub fn clear_cooldowns(&mut self, id: KeyId) -> bool {

@@ -68,9 +68,14 @@ impl Breaker {
 
     /// Moves from open to half-open once the open time is over.
     pub fn half_open_if_due(&mut self, now: Now) {
-        if let Self::Open { until, open_time, .. } = self
-            && until.mono <= now.mono
-        {
+        if matches!(self, Self::Open { until, .. } if until.mono <= now.mono) {
+            self.half_open();
+        }
+    }
+
+    /// Moves from open to half-open.
+    pub fn half_open(&mut self) {
+        if let Self::Open { open_time, .. } = self {
             *self = Self::HalfOpen { open_time: *open_time };
         }
     }

@@ -81,11 +81,8 @@ impl WorldPlan {
         use LimitKnowledge::{Changing, Exact, TooHigh, Unknown};
         let knowledge = [Exact, Exact, Exact, Exact, Unknown, TooHigh, Changing][random.usize(0..7)];
         let providers: Vec<Provider> = (0..random.usize(1..3))
-            .map(|index| Provider {
-                name: ["gemini", "openai"][index].to_owned(),
-                api: [Api::Gemini, Api::OpenAi][index],
-                base_url: "http://127.0.0.1:1".to_owned(),
-                headers: vec![],
+            .map(|index| {
+                Provider::new(["gemini", "openai"][index], [Api::Gemini, Api::OpenAi][index], "http://127.0.0.1:1")
             })
             .collect();
         let enforced: Vec<Limits> = (0..random.usize(1..4)).map(|_| random_limits(random)).collect();

@@ -1,0 +1,116 @@
+//! Health checks: the free requests that ask a provider whether it responds, against a server that logs them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use cascadeck::{
+    clock::Clock,
+    engine::{InputRows, RunOutcome},
+};
+use serde_json::json;
+
+use super::{RUN_ARGS, minute_limits::start_engine};
+use crate::harness::{
+    TestMachine, addition_rows,
+    logging_server::{LoggingServer, Request, Response},
+    wait_until,
+};
+
+/// A server that responds with 503 to every request while it is down.
+struct Server {
+    is_down: Arc<AtomicBool>,
+    log: LoggingServer,
+}
+
+impl Server {
+    fn start() -> Self {
+        let is_down = Arc::new(AtomicBool::new(false));
+        let down = Arc::clone(&is_down);
+        let log = LoggingServer::start(move |request| {
+            if down.load(Ordering::SeqCst) {
+                Response::json(503, &json!({"error": {"message": "the model is overloaded"}}))
+            } else if request.is_completion() {
+                Response::openai("yes")
+            } else {
+                Response::json(200, &json!({"object": "list", "data": [{"id": "m", "object": "model"}]}))
+            }
+        });
+        Self { is_down, log }
+    }
+
+    /// A keys.toml with one circuit that opens at the first error, for an hour. `provider` is added to its table.
+    fn keys_toml(&self, provider: &str) -> String {
+        let keys = self.log.keys_toml("").replacen("[[model]]", &format!("{provider}\n[[model]]"), 1);
+        keys + "[policy]\nbreaker_after = 1\nbreaker_open = \"1h\"\nbreaker_max = \"1h\"\nin_flight = 1\n"
+    }
+
+    fn is_health_check(path: &str) -> impl Fn(&Request) -> bool {
+        move |request| request.method == "GET" && request.path == path
+    }
+
+    fn count(&self, path: &str) -> usize {
+        self.log.requests().into_iter().filter(Self::is_health_check(path)).count()
+    }
+}
+
+#[test]
+fn a_provider_that_responds_again_is_tried_at_once() {
+    let server = Server::start();
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&server.keys_toml("health_interval = \"1s\""));
+    machine.write("batch.jsonl", addition_rows(3));
+    server.is_down.store(true, Ordering::SeqCst);
+    let mut running = machine.start(&[&RUN_ARGS[..], &["--no-check"]].concat());
+    running.wait_for_line("does not respond to its health check: HTTP 503");
+    let failed = server.log.completions().len();
+    wait_until("a second check of the provider that is down", || server.count("/v1/models") >= 2);
+    assert_eq!(server.log.completions().len(), failed, "no request is sent while the circuit is open");
+    server.is_down.store(false, Ordering::SeqCst);
+    // Without the health check, the circuit would stay open for an hour.
+    running.wait().expect_status(0);
+    assert_eq!(machine.status("runs/batch")["done"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_is_asked_at_the_path_of_its_settings_while_no_item_waits() {
+    let server = Server::start();
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&server.keys_toml("health = \"/up/health\"\nhealth_interval = \"1s\""));
+    let (running, rows) = start_engine(&machine, Clock::real(), 1).await;
+    wait_until("two health checks", || server.count("/up/health") >= 2);
+    assert_eq!(server.count("/v1/models"), 0);
+    rows.send(InputRows::End).await.unwrap();
+    assert_eq!(running.task.await.unwrap(), RunOutcome::Finished);
+    assert_eq!(server.log.completions().len(), 1, "a health check is no paid request");
+}
+
+#[test]
+fn a_provider_whose_checks_are_off_is_never_asked() {
+    let server = Server::start();
+    let machine = TestMachine::new();
+    let keys = server.keys_toml("health = \"off\"\nhealth_interval = \"1s\"").replace("\"1h\"", "\"4s\"");
+    machine.write_keys_toml(&keys);
+    machine.write("batch.jsonl", addition_rows(1));
+    server.is_down.store(true, Ordering::SeqCst);
+    let mut running = machine.start(&[&RUN_ARGS[..], &["--no-check"]].concat());
+    running.wait_for_line("cooling down");
+    server.is_down.store(false, Ordering::SeqCst);
+    running.wait().expect_status(0);
+    assert_eq!(server.log.requests().len(), server.log.completions().len());
+}
+
+#[test]
+fn a_health_setting_that_is_neither_a_word_nor_a_path_is_refused() {
+    let machine = TestMachine::new();
+    let server = LoggingServer::openai("yes");
+    for (setting, message) in [
+        ("health = \"health\"", "health must be \"models\", \"off\" or a path like \"/health\""),
+        ("health = \"/health?a=1\"", "health must be \"models\", \"off\" or a path like \"/health\""),
+        ("health_interval = \"10ms\"", "health_interval must be at least \"1s\""),
+    ] {
+        machine.write_keys_toml(&server.keys_toml("").replacen("[[model]]", &format!("{setting}\n[[model]]"), 1));
+        machine.cascadeck(&["check"]).expect_status(2).assert_stderr_contains(&["keys.toml:", message]);
+    }
+}
