@@ -25,7 +25,8 @@ use crate::{
     clock::Clock,
     config::{Dashboard, KeyBinding, PictureSetting, Webhook},
     domain::{
-        Command, Snapshot, Summary, TRUNCATED_HINT, are_mostly_truncated, is_or_are, pluralize, snapshot::Totals,
+        Command, Snapshot, Summary, TRUNCATED_HINT, are_mostly_truncated, event::format_duration, is_or_are, pluralize,
+        snapshot::Totals,
     },
     engine::{EngineHandle, RunOutcome, RunningEngine},
     headless::{self, ProgressOptions},
@@ -232,9 +233,11 @@ const INTERRUPT_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Waits until the final metrics were scraped once, at most `linger`, and not after an interrupt.
 async fn await_last_scrape(mut server: MetricsServer, linger: Duration, is_interrupted: &AtomicBool) {
-    if linger.is_zero() {
+    if linger.is_zero() || server.has_served_end() {
         return;
     }
+    let limit = format_duration(linger);
+    print_stderr(&format!("waiting for the last scrape of the metrics, at most {limit}; an interrupt ends this"));
     let interrupted = async {
         while !is_interrupted.load(Ordering::Relaxed) {
             tokio::time::sleep(INTERRUPT_CHECK_INTERVAL).await;

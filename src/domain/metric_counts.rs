@@ -63,7 +63,7 @@ pub struct RouteCounts {
     cost: Money,
 }
 
-/// Latencies of one model's answered attempts, over all its keys.
+/// The latency histogram of one model's answered attempts, over all its keys.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ModelLatencies {
     pub provider: String,

@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -94,6 +94,11 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
+    /// Whether the final state of the run was served.
+    pub fn has_served_end(&self) -> bool {
+        *self.last_scrape.borrow()
+    }
+
     /// Waits until the final state of the run was served once.
     pub async fn wait_for_last_scrape(&mut self) {
         // The sender lives as long as the server.
@@ -128,13 +133,22 @@ async fn accept_connections(listener: TcpListener, service: Arc<MetricsService>)
 
 /// Answers the one request of a connection.
 async fn serve_connection(stream: TcpStream, service: &Arc<MetricsService>) {
-    let respond = service_fn(|request| async move { Ok::<_, Infallible>(service.respond(&request).await) });
+    // Whether the response had the final state of the run; `None` if it had no metrics.
+    let is_final = std::sync::Mutex::new(None);
+    let respond = service_fn(|request| async {
+        let (response, has_final_state) = service.respond(request).await;
+        *is_final.lock().unwrap_or_else(PoisonError::into_inner) = has_final_state;
+        Ok::<_, Infallible>(response)
+    });
     let connection = http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), respond);
     // A client that breaks off or is too slow gets no response; it may scrape again.
-    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+    let is_delivered = matches!(tokio::time::timeout(CONNECTION_TIMEOUT, connection).await, Ok(Ok(())));
+    if let (true, Some(is_final)) = (is_delivered, is_final.into_inner().unwrap_or_else(PoisonError::into_inner)) {
+        service.last_scrape_tx.send_replace(is_final);
+    }
 }
 
 /// A text and what it was rendered for.
@@ -152,26 +166,36 @@ struct MetricsService {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     /// The last text. Locked while a text is rendered, so that only one is at a time.
     rendered: Mutex<Option<RenderedText>>,
-    /// Set once the final state of the run was served.
+    /// Whether the last metrics that a client got had the final state of the run.
     last_scrape_tx: watch::Sender<bool>,
 }
 
 impl MetricsService {
-    async fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    /// The response, and for metrics whether they are of the run's final state.
+    async fn respond(&self, request: Request<Incoming>) -> (Response<Full<Bytes>>, Option<bool>) {
+        if let Some(refusal) = self.refusal(&request) {
+            return (refusal, None);
+        }
+        let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        let format = TextFormat::for_accept(accept);
+        let (text, is_final) = self.text(format).await;
+        (respond_with(StatusCode::OK, format.content_type(), text), Some(is_final))
+    }
+
+    fn refusal(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
         if !self.is_addressed(request) {
-            return refuse(StatusCode::MISDIRECTED_REQUEST, "this server is not known under the name in Host");
+            let message = "this server is not known under the name in Host";
+            return Some(refuse(StatusCode::MISDIRECTED_REQUEST, message));
         }
         if request.uri().path() != "/metrics" {
-            return refuse(StatusCode::NOT_FOUND, "only /metrics is here");
+            return Some(refuse(StatusCode::NOT_FOUND, "only /metrics is here"));
         }
         if request.method() != Method::GET {
             let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
-            return response;
+            return Some(response);
         }
-        let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-        let format = TextFormat::for_accept(accept);
-        respond_with(StatusCode::OK, format.content_type(), self.text(format).await)
+        None
     }
 
     /// Whether the request is for this server. Only HTTP/1.0 may leave out `Host`.
@@ -187,7 +211,8 @@ impl MetricsService {
         has_allowed_host && authority.is_none_or(|authority| self.hosts.allows(authority.as_str()))
     }
 
-    async fn text(&self, format: TextFormat) -> Bytes {
+    /// The text of the newest snapshot, and whether the run is over.
+    async fn text(&self, format: TextFormat) -> (Bytes, bool) {
         let mut rendered = self.rendered.lock().await;
         let snapshot = Arc::clone(&self.snapshots.borrow());
         let is_over = snapshot.state.is_over();
@@ -197,17 +222,14 @@ impl MetricsService {
             && last.format == format
             && last.rendered_at.elapsed() < MAX_TEXT_AGE
         {
-            return last.text.clone();
+            return (last.text.clone(), false);
         }
         let now: WallTime = if is_over { snapshot.at } else { self.clock.now().wall };
         // A large fleet has thousands of samples: the engine's thread is not kept.
         let text = tokio::task::spawn_blocking(move || render(snapshot, now, format)).await.unwrap_or_default();
         let text = Bytes::from(text);
         *rendered = Some(RenderedText { format, rendered_at: Instant::now(), text: text.clone() });
-        if is_over {
-            self.last_scrape_tx.send_replace(true);
-        }
-        text
+        (text, is_over)
     }
 }
 

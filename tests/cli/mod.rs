@@ -13,6 +13,7 @@ mod formats;
 mod full_device;
 mod inputs;
 mod malformed_bodies;
+mod metrics;
 mod migration;
 mod minute_limits;
 mod misc_commands;
