@@ -76,9 +76,10 @@ def prepare():
     keys += f'\n[metrics]\nlisten = "{metrics_port}"\nlinger = "60s"\n'
     (DESK / "keys.toml").write_text(keys)
     (DESK / "keys.toml").chmod(0o600)
-    questions = ["[sim:blocked]", "[sim:400]", "[sim:truncated]", "[sim:500]"]
+    questions = ["[sim:blocked]", "[sim:400]"]
     rows = [{"id": f"q{n}", "question": f"What is {n} + 1000?"} for n in range(ROWS)]
     rows += [{"id": f"fault{n}", "question": text} for n, text in enumerate(questions)]
+    rows += [{"id": f"cut{n}", "question": "Explain tides at length.", "max_tokens": 3} for n in range(3)]
     (DESK / "batch.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (DESK / "prometheus.yml").write_text(json.dumps({
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
