@@ -18,6 +18,7 @@ pub mod forecast;
 mod golden;
 pub mod headless;
 pub mod input;
+pub mod metrics;
 pub mod output;
 pub mod provider;
 pub mod scheduler;

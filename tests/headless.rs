@@ -232,6 +232,18 @@ mod reporter {
     }
 
     #[test]
+    fn a_wait_whose_end_moves_by_microseconds_is_reported_once() {
+        let wait =
+            |until: WallTime| snapshot_in_state(RunState::Waiting { reason: "x".to_owned(), until: Some(until) });
+        let (start, mut reporter) = (Instant::now(), Reporter::new(utc_options()));
+        let mut lines_at = |seconds, snapshot| reporter.update(start + Duration::from_secs(seconds), &snapshot).len();
+        assert_eq!(lines_at(0, wait(NOW)), 1);
+        assert_eq!(lines_at(5, wait(NOW + Duration::from_micros(3))), 0);
+        assert_eq!(lines_at(10, wait(NOW - Duration::from_micros(3))), 0);
+        assert_eq!(lines_at(15, wait(NOW + Duration::from_secs(30))), 1, "the wait was prolonged");
+    }
+
+    #[test]
     fn mostly_truncated_answers_give_one_hint() {
         let with = |done, truncated, state| {
             let totals = Totals { total: 100, done, truncated, ..Totals::default() };

@@ -15,6 +15,7 @@ mod headless;
 mod host_faults;
 mod hostile;
 mod input;
+mod metrics;
 mod output;
 mod plan;
 mod provider_faults;

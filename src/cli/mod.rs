@@ -11,6 +11,8 @@ mod error;
 mod explain;
 mod export;
 mod export_target;
+mod metrics;
+mod metrics_flag;
 mod options;
 mod plan;
 mod print;

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    str::FromStr as _,
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 
-use super::{CliError, print::print_stderr, provider_choice};
+use super::{CliError, metrics_flag::MetricsFlag, print::print_stderr, provider_choice};
 use crate::{
     clock::Clock,
     config::{self, Config, Origin},
@@ -63,6 +64,11 @@ pub(super) struct FrontEndArgs {
     /// The dashboard's theme: okabe-ito, light, mono, or a theme file
     #[arg(long, value_name = "NAME")]
     pub theme: Option<String>,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics: a port of this machine (9464), or an address in full
+    /// (0.0.0.0:9464), which others can reach. off: none, even if keys.toml has [metrics]
+    #[arg(long, value_name = "ADDR", value_parser = MetricsFlag::from_str)]
+    pub metrics: Option<MetricsFlag>,
 }
 
 impl FrontEndArgs {

@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     CliError,
     check::check_keys,
+    metrics::open_metrics,
     options::{FrontEndArgs, KeysArgs, PolicyArgs, ledger_path},
     print::{EXIT_DONE, print_stderr},
     supervise::{StartedRun, claim_captions, dashboard_options, supervise},
@@ -130,6 +131,8 @@ async fn start(
 ) -> Result<StartedRun, CliError> {
     args.policy_args.apply(&mut config)?;
     let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
+    let clock = Clock::real();
+    let metrics = open_metrics(&args.front_end, &config.metrics, clock).await?;
     let pins = Store::settings_of(dir)?;
     let (mut store, mut opened) = Store::open(dir, &pins)?;
     if !opened.ingest.is_complete {
@@ -142,7 +145,6 @@ async fn start(
         )));
     }
     let log_guard = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
-    let clock = Clock::real();
     let mut caption_files = CaptionFiles::default();
     report::for_each_unfinished_caption(dir.path(), |caption| caption_files.add(caption))?;
     let caption_claim = claim_captions(&clock, dir, caption_files)?;
@@ -174,7 +176,7 @@ async fn start(
         key_checks,
     };
     let running = engine::start(setup, dir, store, opened, None)?;
-    Ok(StartedRun { run_dir: dir.path().to_owned(), running, dashboard, log_guard, caption_claim })
+    Ok(StartedRun { run_dir: dir.path().to_owned(), running, dashboard, metrics, log_guard, caption_claim })
 }
 
 /// Returns the target of `--to`, a model or a route. A model's name may contain an `@`, so the text is not split there.

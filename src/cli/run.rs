@@ -8,6 +8,7 @@ use super::{
     batch::{BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models},
     check::check_keys,
     cleanup_guard::CleanupGuard,
+    metrics::open_metrics,
     options::{FrontEndArgs, default_run_dir, ledger_path},
     print::print_stderr,
     reconcile::{OtherWaiting, reconcile},
@@ -76,6 +77,7 @@ pub(super) async fn run_batch(args: &RunArgs, mut config: Config, clock: Clock) 
 async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<StartedRun, CliError> {
     args.batch.policy_args.apply(&mut config)?;
     let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
+    let metrics = open_metrics(&args.front_end, &config.metrics, clock).await?;
     let mut input_options = args.batch.prompt_args.input_options(&config)?;
     // Opening a pipe copies it to the run directory, so the directory must be locked before.
     let lock = if Input::is_stream(&args.batch.input) { Some(dir.create_and_lock()?) } else { None };
@@ -164,5 +166,5 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         key_checks,
     };
     let running = engine::start(setup, dir, store, opened, rows)?;
-    Ok(StartedRun { run_dir: dir.path().to_owned(), running, dashboard, log_guard, caption_claim })
+    Ok(StartedRun { run_dir: dir.path().to_owned(), running, dashboard, metrics, log_guard, caption_claim })
 }

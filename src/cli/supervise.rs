@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{
     CliError,
     error::format_chain,
+    metrics::OpenMetrics,
     options::{FrontEndArgs, ledger_path},
     print::{EXIT_INTERRUPTED, print, print_stderr},
 };
@@ -24,10 +25,12 @@ use crate::{
     clock::Clock,
     config::{Dashboard, KeyBinding, PictureSetting, Webhook},
     domain::{
-        Command, Snapshot, Summary, TRUNCATED_HINT, are_mostly_truncated, is_or_are, pluralize, snapshot::Totals,
+        Command, Snapshot, Summary, TRUNCATED_HINT, are_mostly_truncated, event::format_duration, is_or_are, pluralize,
+        snapshot::Totals,
     },
     engine::{EngineHandle, RunOutcome, RunningEngine},
     headless::{self, ProgressOptions},
+    metrics::MetricsServer,
     output::{self, CaptionFiles, Claim, ConflictingRun},
     store::{RunDir, report},
     telemetry, tui,
@@ -108,6 +111,7 @@ pub(super) struct StartedRun {
     pub run_dir: PathBuf,
     pub running: RunningEngine,
     pub dashboard: Option<tui::DashboardOptions>,
+    pub metrics: Option<OpenMetrics>,
     /// Must live until the end of the run.
     pub log_guard: telemetry::LogGuard,
     /// The claim on the caption files. No other run may write them until it is dropped.
@@ -138,10 +142,11 @@ pub(super) async fn supervise(
 
 /// Watches the run in its front end until it ends, prints the summary, and returns the exit status.
 async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, CliError> {
-    let StartedRun { run_dir, running, dashboard, log_guard: _log, caption_claim: _claim } = started;
+    let StartedRun { run_dir, running, dashboard, metrics, log_guard: _log, caption_claim: _claim } = started;
     let RunningEngine { handle, last_event, task: mut engine } = running;
     let is_interrupted = Arc::new(AtomicBool::new(false));
     let mut webhook_sender = WebhookSender::start(webhooks, &handle, last_event, &is_interrupted);
+    let metrics_server = metrics.map(|open| (open.listener.serve(handle.snapshots.clone()), open.linger));
     let has_dashboard = dashboard.is_some();
     if let Some(options) = dashboard {
         match tui::run(handle.clone(), options).await {
@@ -199,6 +204,9 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     for warning in webhook_sender.finish().await {
         print_stderr(&format!("warning: {warning}"));
     }
+    if let Some((server, linger)) = metrics_server {
+        await_last_scrape(server, linger, &is_interrupted).await;
+    }
     match outcome {
         Ok(Ok(run_outcome)) => {
             let status = exit_status(&run_outcome, &snapshot, is_interrupted.load(Ordering::Relaxed))?;
@@ -217,6 +225,28 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
         Err(_) => {
             Err(CliError::internal("the run's last records were not written in time; the same command resumes the run"))
         }
+    }
+}
+
+/// How often the wait for the last scrape looks for an interrupt.
+const INTERRUPT_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Waits until the final metrics were scraped once, at most `linger`, and not after an interrupt.
+async fn await_last_scrape(mut server: MetricsServer, linger: Duration, is_interrupted: &AtomicBool) {
+    if linger.is_zero() || server.has_served_end() {
+        return;
+    }
+    let limit = format_duration(linger);
+    print_stderr(&format!("waiting for the last scrape of the metrics, at most {limit}; an interrupt ends this"));
+    let interrupted = async {
+        while !is_interrupted.load(Ordering::Relaxed) {
+            tokio::time::sleep(INTERRUPT_CHECK_INTERVAL).await;
+        }
+    };
+    tokio::select! {
+        () = server.wait_for_last_scrape() => {}
+        () = interrupted => {}
+        () = tokio::time::sleep(linger) => {}
     }
 }
 

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::{
     dashboard::Dashboard, defaults::Defaults, env_providers::EnvironmentKeys, input_limits::InputLimits,
-    webhooks::Webhook,
+    metrics::MetricsSettings, webhooks::Webhook,
 };
 use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
 
@@ -30,6 +30,7 @@ pub struct Config {
     /// except in batch formats whose lines must name a model.
     pub unknown_model: Option<UnknownModelPolicy>,
     pub dashboard: Dashboard,
+    pub metrics: MetricsSettings,
     pub webhooks: Vec<Webhook>,
     /// Warnings, one sentence each. They don't stop a run.
     pub warnings: Vec<String>,

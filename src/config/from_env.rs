@@ -14,6 +14,7 @@ use super::{
     error::{ConfigError, ConfigErrors, format_suggestion, quote_unless_secret},
     input_limits::InputLimits,
     keys::{ConfiguredKeys, key_with_own_project},
+    metrics::MetricsSettings,
     preset::Preset,
     providers::Providers,
     secret,
@@ -89,6 +90,7 @@ pub(super) fn config_from_env(
         input_limits: InputLimits::default(),
         unknown_model: None,
         dashboard: Dashboard::default(),
+        metrics: MetricsSettings::default(),
         webhooks: Vec::new(),
         origin: Origin::Environment(summaries),
     })

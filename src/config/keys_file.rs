@@ -13,6 +13,7 @@ use super::{
     error::{ConfigError, ConfigErrors, Position, quote_unless_secret},
     input_limits,
     keys::ConfiguredKeys,
+    metrics,
     models::{self, LocatedModel},
     policy,
     providers::Providers,
@@ -87,6 +88,7 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
     let defaults = defaults::read(&root, file.path.parent().unwrap_or(Path::new("")));
     let (input_limits, unknown_model) = input_limits::read(&root);
     let dashboard = dashboard::read(&root);
+    let metrics = metrics::read(&root);
     let webhooks = Webhooks::read(&root, &secret_bases, env_vars);
     keys.add_implied(&providers, &models);
     if models.is_empty() && root.field("model").is_none() {
@@ -113,6 +115,7 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
         input_limits,
         unknown_model,
         dashboard,
+        metrics,
         webhooks: webhooks.all,
         origin: Origin::File(file.display_path.to_owned()),
     }

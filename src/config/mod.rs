@@ -19,6 +19,7 @@ mod input_limits;
 mod keys;
 mod keys_file;
 mod known_models;
+mod metrics;
 mod models;
 mod placeholder;
 mod policy;
@@ -43,6 +44,7 @@ pub use self::{
     error::{ConfigError, ConfigErrors, Position, nearest_match},
     input_limits::InputLimits,
     known_models::KnownModels,
+    metrics::{MetricsAddress, MetricsSettings},
     webhooks::{AlertKind, Webhook, WebhookFormat},
 };
 

@@ -20,7 +20,7 @@ impl Schema {
 
 pub const FILE: Schema = Schema {
     label: "the file",
-    fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "webhook"],
+    fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "metrics", "webhook"],
 };
 
 pub const PROVIDER: Schema = Schema {
@@ -120,6 +120,8 @@ pub const POLICY: Schema = Schema {
 pub const DASHBOARD: Schema =
     Schema { label: "[dashboard]", fields: &["theme", "ascii", "pictures", "mouse", "notify", "fps", "keys"] };
 
+pub const METRICS: Schema = Schema { label: "[metrics]", fields: &["listen", "hosts", "linger"] };
+
 pub const DEFAULTS: Schema = Schema {
     label: "[defaults]",
     fields: &["system", "temperature", "top_p", "max_output_tokens", "stop", "seed", "thinking", "json"],
@@ -130,8 +132,8 @@ pub const INPUT: Schema =
 
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 12] =
-    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];
+pub const ALL: [Schema; 13] =
+    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, METRICS, DEFAULTS, INPUT, WEBHOOK];
 
 /// Renamed settings: the table's label, the former name and the current name. Both names are accepted.
 pub const FORMER_NAMES: [(&str, &str, &str); 2] =

@@ -56,6 +56,27 @@ impl Bottleneck {
 
     pub const COUNT: usize = Self::ALL.len();
 
+    /// The name used in metrics; the same as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sending => "sending",
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::TokensPerMinute => "tokens_per_minute",
+            Self::DailyQuota => "daily_quota",
+            Self::Cooldown => "cooldown",
+            Self::CircuitOpen => "circuit_open",
+            Self::Concurrency => "concurrency",
+            Self::SwitchedOff => "switched_off",
+            Self::Disabled => "disabled",
+            Self::MaxInFlight => "max_in_flight",
+            Self::Budget => "budget",
+            Self::Paused => "paused",
+            Self::RetryDelay => "retry_delay",
+            Self::NotSelected => "not_selected",
+            Self::NothingToSend => "nothing_to_send",
+        }
+    }
+
     /// Label for people, as in "limited by RPM 62%".
     pub const fn label(self) -> &'static str {
         match self {
@@ -84,4 +105,16 @@ pub struct BottleneckShare {
     #[serde(alias = "what")]
     pub bottleneck: Bottleneck,
     pub share: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_serde_names() {
+        for bottleneck in Bottleneck::ALL {
+            assert_eq!(serde_json::to_value(bottleneck).unwrap(), bottleneck.name());
+        }
+    }
 }

@@ -19,6 +19,31 @@ pub enum LimitDimension {
     Concurrency,
 }
 
+impl LimitDimension {
+    pub const ALL: [Self; 7] = [
+        Self::RequestsPerMinute,
+        Self::TokensPerMinute,
+        Self::InputTokensPerMinute,
+        Self::OutputTokensPerMinute,
+        Self::RequestsPerDay,
+        Self::TokensPerDay,
+        Self::Concurrency,
+    ];
+
+    /// The name used in metrics; the same as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::TokensPerMinute => "tokens_per_minute",
+            Self::InputTokensPerMinute => "input_tokens_per_minute",
+            Self::OutputTokensPerMinute => "output_tokens_per_minute",
+            Self::RequestsPerDay => "requests_per_day",
+            Self::TokensPerDay => "tokens_per_day",
+            Self::Concurrency => "concurrency",
+        }
+    }
+}
+
 /// One limit as the provider states it; every part may be missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ProviderLimit {
@@ -64,5 +89,17 @@ impl LimitSource {
 impl ProviderLimit {
     pub const fn new(dimension: LimitDimension) -> Self {
         Self { dimension, limit: None, remaining: None, resets_in: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_serde_names() {
+        for dimension in LimitDimension::ALL {
+            assert_eq!(serde_json::to_value(dimension).unwrap(), dimension.name());
+        }
     }
 }

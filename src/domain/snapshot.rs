@@ -6,15 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attempt_result::Usage,
-    bottleneck::BottleneckShare,
+    bottleneck::{Bottleneck, BottleneckShare},
     event::Event,
     fleet::{Api, KeyRole},
     forecast::Forecast,
+    metric_counts::MetricCounts,
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, WhenLimited},
     quota_day::QuotaDay,
-    response_meta::LimitSource,
+    response_meta::{LimitDimension, LimitSource},
     strategy::Strategy,
     time::WallTime,
 };
@@ -57,6 +58,9 @@ pub struct Snapshot {
     pub cooldowns: Vec<CooldownView>,
     /// The newest events, oldest first; at most 256.
     pub events: Vec<Arc<Event>>,
+    /// What only the metrics show; not in the JSON.
+    #[serde(skip)]
+    pub metrics: MetricsView,
 }
 
 impl Snapshot {
@@ -84,6 +88,7 @@ impl Snapshot {
             routes: Vec::new(),
             cooldowns: Vec::new(),
             events: Vec::new(),
+            metrics: MetricsView::default(),
         }
     }
 }
@@ -414,4 +419,32 @@ pub struct CooldownView {
     pub started_at: WallTime,
     pub until: WallTime,
     pub cause: Cause,
+}
+
+/// The part of a snapshot that only the metrics show.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct MetricsView {
+    pub counts: Arc<MetricCounts>,
+    pub pools: Vec<PoolView>,
+    pub waiting: WaitingItems,
+}
+
+/// One quota pool with those of its limits that are known.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PoolView {
+    pub provider: String,
+    /// `model@project`; for a shared pool its own name replaces the model.
+    pub name: String,
+    pub quotas: Vec<(LimitDimension, Gauge)>,
+}
+
+/// Why items wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WaitingItems {
+    /// Items that this start does not send, because it is limited to the first rows.
+    pub held_back: u64,
+    /// Items in a retry delay.
+    pub retry_delay: u64,
+    /// The run's bottleneck now, for which all others wait; `None` before the first one.
+    pub bottleneck: Option<Bottleneck>,
 }

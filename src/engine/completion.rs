@@ -47,9 +47,10 @@ impl Engine {
         let provider = &self.providers[self.keys[sent.planned.key.index()].provider.index()];
         self.provider_contact.record(self.items.in_flight_count(), &provider.name, &result);
         let Some(effects) = self.scheduler.complete(now, attempt, &result) else { return };
+        let outcome = result.outcome;
         let ended = match effects.disposition {
-            Disposition::Done { is_truncated } => Some(ItemEnd { state: FinalState::Done, is_truncated }),
-            Disposition::Failed => Some(ItemEnd { state: FinalState::Failed, is_truncated: false }),
+            Disposition::Done { is_truncated } => Some(ItemEnd { state: FinalState::Done, outcome, is_truncated }),
+            Disposition::Failed => Some(ItemEnd { state: FinalState::Failed, outcome, is_truncated: false }),
             Disposition::Requeued { .. } => None,
         };
         self.log_disposition(sent, &effects, &result);
@@ -82,7 +83,8 @@ impl Engine {
         };
         let stats = AttemptStats {
             route: effects.route,
-            outcome: result.outcome,
+            outcome,
+            status: result.status,
             usage: result.usage,
             cost: effects.cost,
             at_risk: effects.at_risk,
@@ -119,16 +121,19 @@ impl Engine {
                 outcome: result.outcome,
                 message: result.message.clone(),
             },
-            Disposition::Requeued { delay, next_route } => EventKind::Fallback {
-                seq: effects.seq.0,
-                item_id: item(self),
-                from: self.scheduler.route_name(sent.planned.route),
-                to: next_route.map(|route| self.scheduler.route_name(route)),
-                outcome: result.outcome,
-                status: result.status,
-                wait: *delay,
-                message: result.message.clone(),
-            },
+            Disposition::Requeued { delay, next_route } => {
+                self.stats.count_requeue(sent.planned.route, *next_route, result.outcome);
+                EventKind::Fallback {
+                    seq: effects.seq.0,
+                    item_id: item(self),
+                    from: self.scheduler.route_name(sent.planned.route),
+                    to: next_route.map(|route| self.scheduler.route_name(route)),
+                    outcome: result.outcome,
+                    status: result.status,
+                    wait: *delay,
+                    message: result.message.clone(),
+                }
+            }
         };
         self.emit_event(kind);
     }
@@ -202,7 +207,7 @@ impl Engine {
         let committed = CommittedAttempt {
             stats: None,
             caption: None,
-            item_end: Some(ItemEnd { state: FinalState::Failed, is_truncated: false }),
+            item_end: Some(ItemEnd { state: FinalState::Failed, outcome: rejection.outcome, is_truncated: false }),
         };
         self.uncommitted += 1;
         self.journal.submit(

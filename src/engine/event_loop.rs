@@ -222,16 +222,13 @@ impl Engine {
 
     fn next_wakeup(&self) -> Instant {
         let now = Instant::now();
-        let mut wakeup = now + MAX_SLEEP;
+        let mut wakeup = (now + MAX_SLEEP).min(self.publisher.due_at());
         // A wakeup stays due until the scheduler is polled. While the scheduler is not polled, an overdue wakeup is
         // ignored, since the loop would never sleep.
         if self.can_dispatch()
             && let Some(at) = self.scheduler.next_wakeup()
         {
             wakeup = wakeup.min(self.clock.instant_of(at));
-        }
-        if let Some(at) = self.publisher.due_at() {
-            wakeup = wakeup.min(at);
         }
         if let Some(at) = self.gives_up_at() {
             wakeup = wakeup.min(self.clock.instant_of(at));
@@ -295,6 +292,9 @@ impl Engine {
 
     pub(super) fn apply_ack(&mut self, ack: Ack) {
         self.publisher.mark_dirty();
+        if ack.result.is_ok() {
+            self.stats.record_commit(self.journal.time_since_submission());
+        }
         let (replies, effects) = self.journal.on_ack(ack);
         // The replies of replays come in the order of their commands.
         let mut requeued_counts: VecDeque<u64> = replies.iter().filter_map(requeued_count).collect();
@@ -491,7 +491,7 @@ impl Engine {
     }
 
     fn publish_if_due(&mut self, now: Now) {
-        if self.publisher.due_at().is_some_and(|at| at <= Instant::now()) {
+        if self.publisher.due_at() <= Instant::now() {
             self.publish(now);
         }
     }

@@ -14,6 +14,8 @@ pub(super) struct Journal<CommitEffect> {
     pending_effects: Vec<CommitEffect>,
     /// The number and the effects of the group that the writer is committing.
     committing: Option<(u64, Vec<CommitEffect>)>,
+    /// When the last group was submitted.
+    submitted_at: std::time::Instant,
     next_number: u64,
     /// Set while nothing can be recorded: the reason, and the time of the last failure. No group is submitted for
     /// [`COMMIT_RETRY_INTERVAL`] after it.
@@ -41,6 +43,7 @@ impl<CommitEffect> Journal<CommitEffect> {
             pending: Vec::new(),
             pending_effects: Vec::new(),
             committing: None,
+            submitted_at: std::time::Instant::now(),
             next_number: 1,
             stall: None,
             is_closed: false,
@@ -82,6 +85,7 @@ impl<CommitEffect> Journal<CommitEffect> {
         let number = self.next_number;
         self.next_number += 1;
         self.committing = Some((number, std::mem::take(&mut self.pending_effects)));
+        self.submitted_at = std::time::Instant::now();
         let ops = std::mem::take(&mut self.pending);
         if let Err(rejected) = self.writer.submit(number, ops) {
             self.is_closed = rejected.is_closed;
@@ -100,6 +104,11 @@ impl<CommitEffect> Journal<CommitEffect> {
         effects.append(&mut self.pending_effects);
         (self.pending, self.pending_effects) = (ops, effects);
         self.stall = Some((reason, std::time::Instant::now()));
+    }
+
+    /// The real time since the last group was submitted.
+    pub fn time_since_submission(&self) -> Duration {
+        self.submitted_at.elapsed()
     }
 
     /// Handles the writer's acknowledgement of the submitted group. Returns the replies of its ops, and the effects to

@@ -115,6 +115,8 @@ pub(super) struct CommittedAttempt {
 pub(super) struct AttemptStats {
     pub route: RouteId,
     pub outcome: Outcome,
+    /// HTTP status; `None` if no response came.
+    pub status: Option<u16>,
     pub usage: Usage,
     pub cost: Money,
     pub at_risk: Money,
@@ -125,6 +127,7 @@ pub(super) struct AttemptStats {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ItemEnd {
     pub state: FinalState,
+    pub outcome: Outcome,
     pub is_truncated: bool,
 }
 

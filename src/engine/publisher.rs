@@ -11,6 +11,8 @@ use crate::domain::Snapshot;
 
 /// Shortest time between two snapshots.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest time between two snapshots. While nothing happens, minutes and days still pass, and used quota is released.
+const MAX_SNAPSHOT_AGE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct SnapshotPublisher {
@@ -29,9 +31,9 @@ impl SnapshotPublisher {
         self.is_dirty = true;
     }
 
-    /// When the next snapshot is due; `None` while the last one is current.
-    pub fn due_at(&self) -> Option<Instant> {
-        self.is_dirty.then(|| self.published_at + PUBLISH_INTERVAL)
+    /// When the next snapshot is due.
+    pub fn due_at(&self) -> Instant {
+        self.published_at + if self.is_dirty { PUBLISH_INTERVAL } else { MAX_SNAPSHOT_AGE }
     }
 
     pub fn publish(&mut self, snapshot: Snapshot) {

@@ -1,6 +1,6 @@
 //! Counts over the whole run: successes, failures, tokens, money, latency. Their size is bounded.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     key_budget::KeyBudget,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
-        FinalState, LatencyHistogram, Money, MonoTime, Outcome, Usage, WallTime,
+        CountedAttempt, FinalState, LatencyHistogram, MetricCounts, Money, MonoTime, Outcome, RouteId, Usage, WallTime,
         snapshot::{Spend, Totals},
     },
     forecast::Assumptions,
@@ -42,6 +42,13 @@ impl AttemptCounts {
     }
 }
 
+impl AttemptStats {
+    const fn counted(&self) -> CountedAttempt {
+        let Self { status, outcome, usage, cost, latency, .. } = *self;
+        CountedAttempt { status, outcome, usage, cost, latency }
+    }
+}
+
 /// Everything counted over the run, earlier processes included.
 #[derive(Debug)]
 pub(super) struct RunStats {
@@ -53,19 +60,28 @@ pub(super) struct RunStats {
     pub models: Vec<AttemptCounts>,
     /// Answered and failed attempts of each route.
     pub routes: Vec<(u64, u64)>,
+    /// Shared with the last snapshot, and copied at the next change.
+    pub metric_counts: Arc<MetricCounts>,
     pub throughput: ThroughputEstimate,
     pub active_time: ActiveTime,
 }
 
 impl RunStats {
-    pub fn new(totals: Totals, spend: Spend, key_budgets: Vec<KeyBudget>, models: usize, routes: usize) -> Self {
+    pub fn new(
+        totals: Totals,
+        spend: Spend,
+        key_budgets: Vec<KeyBudget>,
+        models: usize,
+        metric_counts: MetricCounts,
+    ) -> Self {
         Self {
             totals,
             spend,
             keys: vec![AttemptCounts::default(); key_budgets.len()],
             key_budgets,
             models: vec![AttemptCounts::default(); models],
-            routes: vec![(0, 0); routes],
+            routes: vec![(0, 0); metric_counts.routes().count()],
+            metric_counts: Arc::new(metric_counts),
             throughput: ThroughputEstimate::default(),
             active_time: ActiveTime::default(),
         }
@@ -79,6 +95,17 @@ impl RunStats {
         let (ok, failed) = &mut self.routes[attempt.route.index()];
         *ok += u64::from(attempt.outcome.is_answered());
         *failed += u64::from(!attempt.outcome.is_answered() && !attempt.outcome.is_unattributed());
+        Arc::make_mut(&mut self.metric_counts).count_attempt(attempt.route.index(), &attempt.counted());
+    }
+
+    /// Counts a failed attempt whose item goes on, to the route `to` if that is known.
+    pub fn count_requeue(&mut self, from: RouteId, to: Option<RouteId>, reason: Outcome) {
+        Arc::make_mut(&mut self.metric_counts).count_requeue(from, to, reason);
+    }
+
+    /// Records how long a commit took, in real time.
+    pub fn record_commit(&mut self, duration: Duration) {
+        Arc::make_mut(&mut self.metric_counts).record_commit(duration);
     }
 
     /// Counts an attempt whose outcome is on disk.
@@ -105,6 +132,7 @@ impl RunStats {
             FinalState::Failed => self.totals.failed += 1,
         }
         self.totals.truncated += u64::from(ended.is_truncated);
+        Arc::make_mut(&mut self.metric_counts).count_ends(ended.state, ended.outcome, 1);
     }
 
     /// Measurements of this run for the forecast: latency, tokens per answer, and requests per item.

@@ -1,5 +1,7 @@
 //! Builds snapshots from the state of the engine and the scheduler.
 
+use std::sync::Arc;
+
 use super::{
     budget_message::budget_message,
     event_loop::{Engine, Phase},
@@ -8,7 +10,10 @@ use super::{
 use crate::{
     domain::{
         Money, Now, RouteId, Snapshot,
-        snapshot::{CurrentRoute, KeyView, ModelView, RouteView, RunState, Spend, Throughput, Totals},
+        bottleneck::Bottleneck,
+        snapshot::{
+            CurrentRoute, KeyView, MetricsView, ModelView, RouteView, RunState, Spend, Throughput, Totals, WaitingItems,
+        },
     },
     scheduler::StallReason,
 };
@@ -51,6 +56,20 @@ impl Engine {
             routes: self.route_views(now),
             cooldowns: self.scheduler.cooldowns(now),
             events: self.event_log.newest().cloned().collect(),
+            metrics: self.metrics_view(now),
+        }
+    }
+
+    fn metrics_view(&self, now: Now) -> MetricsView {
+        let bottleneck = if self.is_paused { Some(Bottleneck::Paused) } else { self.scheduler.current_bottleneck() };
+        MetricsView {
+            counts: Arc::clone(&self.stats.metric_counts),
+            pools: self.scheduler.pool_views(now),
+            waiting: WaitingItems {
+                held_back: self.held_back_items,
+                retry_delay: self.scheduler.backing_off_count(),
+                bottleneck,
+            },
         }
     }
 

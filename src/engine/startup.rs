@@ -38,7 +38,8 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, EventKind, EventLevel, Key, Now, RouteId, Snapshot, WallTime, WhenLimited, is_or_are,
+        Api, Command, CountedAttempt, EventKind, EventLevel, Key, MetricCounts, Now, RouteId, RouteLabels, Snapshot,
+        WallTime, WhenLimited, is_or_are,
         plain_text::sanitize,
         pluralize,
         snapshot::{Cause, RunState},
@@ -47,8 +48,8 @@ use crate::{
     provider::{Client, Endpoint},
     scheduler::{PastUsage, Scheduler},
     store::{
-        ItemLoader, KeyRecord, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification, RouteName, RunDir,
-        Store, audit::HIGHEST_BUDGET_STATE, spawn_reader,
+        AttemptRecord, ItemLoader, KeyRecord, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification,
+        RouteName, RunDir, Store, audit::HIGHEST_BUDGET_STATE, spawn_reader,
     },
 };
 
@@ -178,9 +179,10 @@ pub(super) fn prepare(
         opened.spend,
         key_budgets(&config.keys, &opened),
         config.models.len(),
-        scheduler.route_count(),
+        MetricCounts::new(route_names(&config, &scheduler).into_iter().map(to_labels)),
     );
     restore_attempts(&store, &config.keys, &mut scheduler, &mut stats, now)?;
+    restore_ends(&store, &mut stats)?;
     // While a user only looks at a run that has nothing to do, the time does not count as active.
     let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back_items;
     stats.active_time = if is_idle {
@@ -335,6 +337,11 @@ fn route_names(config: &Config, scheduler: &Scheduler) -> Vec<RouteName> {
         }
     };
     (0..scheduler.route_count() as u32).map(name).collect()
+}
+
+fn to_labels(name: RouteName) -> RouteLabels {
+    let RouteName { key, model, provider } = name;
+    RouteLabels { provider, model, key }
 }
 
 impl Engine {
@@ -497,6 +504,7 @@ fn restore_attempts(
         .collect();
     let key_indices: HashMap<&str, usize> =
         keys.iter().enumerate().map(|(index, key)| (key.name.as_str(), index)).collect();
+    let mut removed_routes = RemovedRoutes::default();
     store.for_each_attempt_since(WallTime(i64::MIN), |past| {
         let at = past.completed_at.unwrap_or_else(|| (past.sent_at + MAX_ARRIVAL_DELAY).min(now.wall));
         // Money stays spent, even if the model or key is no longer configured.
@@ -504,11 +512,15 @@ fn restore_attempts(
         if let Some(key) = key_indices.get(past.key.as_str()) {
             run_stats.key_budgets[*key].add(now.wall, at, past.cost + past.at_risk);
         }
-        let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else { return };
+        let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else {
+            removed_routes.count(&mut run_stats.metric_counts, past);
+            return;
+        };
         let (key, model) = scheduler.route_indices(route);
         let stats = AttemptStats {
             route,
             outcome: past.outcome,
+            status: past.status,
             usage: past.usage,
             cost: past.cost,
             at_risk: past.at_risk,
@@ -522,5 +534,31 @@ fn restore_attempts(
             scheduler.restore_usage(now, route, &usage);
         }
     })?;
+    Ok(())
+}
+
+/// Routes of earlier processes that are no longer configured, with their indices in the metric counts.
+#[derive(Default)]
+struct RemovedRoutes {
+    indices: HashMap<RouteLabels, usize>,
+}
+
+impl RemovedRoutes {
+    fn count(&mut self, counts: &mut Arc<MetricCounts>, past: AttemptRecord) {
+        let counts = Arc::make_mut(counts);
+        let AttemptRecord { provider, model, key, status, outcome, usage, cost, .. } = past;
+        let labels = RouteLabels { provider, model, key };
+        let index = *self.indices.entry(labels).or_insert_with_key(|labels| counts.add_route(labels.clone()));
+        let latency = Duration::from_millis(past.latency_ms);
+        counts.count_attempt(index, &CountedAttempt { status, outcome, usage, cost, latency });
+    }
+}
+
+/// Restores the number of ended items by outcome.
+fn restore_ends(store: &Store, run_stats: &mut RunStats) -> anyhow::Result<()> {
+    let counts = Arc::make_mut(&mut run_stats.metric_counts);
+    for (state, outcome, items) in store.ended_items()? {
+        counts.count_ends(state, outcome, items);
+    }
     Ok(())
 }

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::progress::{event_line, progress_line};
 use crate::domain::{
-    EventLevel, Snapshot, TRUNCATED_HINT, are_mostly_truncated, plural,
+    EventLevel, Snapshot, TRUNCATED_HINT, WallTime, are_mostly_truncated, plural,
     snapshot::{RunState, Totals},
 };
 
@@ -69,9 +69,11 @@ struct LastReport {
 }
 
 /// The values whose change is worth a progress line.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 struct ReportKey {
+    /// A wait without its end.
     state: RunState,
+    waits_until: Option<WallTime>,
     /// Key and model.
     route: Option<(String, String)>,
     done: u64,
@@ -97,7 +99,7 @@ impl Reporter {
     pub fn update(&mut self, now: Instant, snapshot: &Snapshot) -> Vec<String> {
         let mut lines = self.new_events(snapshot);
         let key = ReportKey::of(snapshot);
-        self.has_changes = self.last_report.as_ref().is_none_or(|last| last.key != key);
+        self.has_changes = self.last_report.as_ref().is_none_or(|last| !last.key.is_like(&key));
         self.stuck_since = needs_operator(snapshot).then(|| self.stuck_since.unwrap_or(now));
         let is_over = snapshot.state.is_over();
         if (is_over && self.has_changes) || self.due_at().is_none_or(|due| due <= now) {
@@ -164,12 +166,28 @@ impl Reporter {
 
 impl ReportKey {
     fn of(snapshot: &Snapshot) -> Self {
+        let (state, waits_until) = match snapshot.state.clone() {
+            RunState::Waiting { reason, until } => (RunState::Waiting { reason, until: None }, until),
+            state => (state, None),
+        };
         Self {
-            state: snapshot.state.clone(),
+            state,
+            waits_until,
             route: snapshot.current_route.as_ref().map(|route| (route.key.clone(), route.model.clone())),
             done: snapshot.totals.done,
             failed: snapshot.totals.failed,
         }
+    }
+
+    /// Whether nothing differs that is worth a line. The end of a wait on the monotonic clock differs by microseconds
+    /// from snapshot to snapshot.
+    fn is_like(&self, other: &Self) -> bool {
+        let same_end = match (self.waits_until, other.waits_until) {
+            (Some(one), Some(two)) => one.since(two).max(two.since(one)) < Duration::from_secs(1),
+            (one, two) => one == two,
+        };
+        let key = |it: &Self| (it.state.clone(), it.route.clone(), it.done, it.failed);
+        same_end && key(self) == key(other)
     }
 }
 

@@ -209,6 +209,15 @@ impl BottleneckTracker {
         self.run_bottleneck = Some(bottleneck);
     }
 
+    /// The run's bottleneck now: why the last poll sent nothing more, or what blocks the most routes if no route was
+    /// selected.
+    pub fn current(&self) -> Option<Bottleneck> {
+        let is_not_selected = self.run_bottleneck == Some(Bottleneck::NotSelected);
+        let blocking = Bottleneck::ALL.into_iter().filter(|what| self.blocked_counts[*what as usize] > 0);
+        let most = blocking.max_by_key(|what| self.blocked_counts[*what as usize]);
+        most.filter(|_| is_not_selected).or(self.run_bottleneck)
+    }
+
     /// The bottlenecks of the run over the last five minutes, the largest share first.
     pub fn run_shares(&self) -> Vec<BottleneckShare> {
         self.run_buckets.as_ref().map(TimeBuckets::shares).unwrap_or_default()

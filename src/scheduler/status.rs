@@ -6,9 +6,9 @@ use std::{fmt, time::Duration};
 use crate::{
     domain::{
         KeyId, Money, Now, OnExhausted, Outcome, QuotaDay, RouteId, RouteTarget, WallTime,
-        bottleneck::BottleneckShare,
+        bottleneck::{Bottleneck, BottleneckShare},
         plural,
-        snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge},
+        snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge, PoolView},
     },
     forecast::{
         ASSUMED_LATENCY, Assumptions, BudgetCap, BudgetInput, ClassInput, ForecastInput, ForecastRoute, KeyInput,
@@ -195,6 +195,26 @@ impl Scheduler {
                 Condition::Limited { limit: kind.label().to_owned(), until }
             }
         }
+    }
+
+    /// The quota pools that have routes, with their known limits.
+    pub fn pool_views(&self, now: Now) -> Vec<PoolView> {
+        let view = |pool: &QuotaPool| {
+            let provider = self.fleet.provider_of(*pool.routes.first()?).name.clone();
+            let quotas = pool.quota_gauges(now).into_iter().filter(|(_, gauge)| gauge.limit.is_some()).collect();
+            Some(PoolView { provider, name: pool.label.clone(), quotas })
+        };
+        self.fleet.pools().iter().filter_map(view).collect()
+    }
+
+    /// The number of items in a retry delay.
+    pub fn backing_off_count(&self) -> u64 {
+        self.queue.backoff_counts().iter().sum()
+    }
+
+    /// The run's bottleneck now; `None` before the first one.
+    pub fn current_bottleneck(&self) -> Option<Bottleneck> {
+        self.bottlenecks.current()
     }
 
     /// All running cooldowns and open breakers, sorted by their end.

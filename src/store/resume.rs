@@ -12,18 +12,22 @@ use super::{
     row::{WaitingItem, parse_outcome},
     run_dir::RunDir,
     saved_state::{load_settings, load_states},
+    schema::DONE,
 };
-use crate::domain::{Money, Outcome, RoutingTraits, Seq, Usage, WallTime, snapshot::Totals};
+use crate::domain::{FinalState, Money, Outcome, RoutingTraits, Seq, Usage, WallTime, snapshot::Totals};
 
 /// One recorded attempt, with what the quota windows need.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttemptRecord {
     pub key: String,
     pub model: String,
+    pub provider: String,
     pub sent_at: WallTime,
     /// `None` if the process died before the answer.
     pub completed_at: Option<WallTime>,
     pub outcome: Outcome,
+    /// HTTP status; `None` if no response came.
+    pub status: Option<u16>,
     pub usage: Usage,
     /// Estimated input tokens. They count as used if the provider reported no usage.
     pub est_tokens: u64,
@@ -99,7 +103,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare(
             "SELECT key, model, sent_at, settled_at, outcome, input_tokens, output_tokens, thinking_tokens, est_tokens,
-                    latency_ms, cost, at_risk
+                    latency_ms, cost, at_risk, provider, status
              FROM attempts JOIN routes ON routes.id = attempts.route
              WHERE sent_at >= ?1 ORDER BY attempt",
         )?;
@@ -116,9 +120,28 @@ impl Store {
                 latency_ms: row.get(9)?,
                 cost: Money(row.get(10)?),
                 at_risk: Money(row.get(11)?),
+                provider: row.get(12)?,
+                status: row.get(13)?,
             });
         }
         Ok(())
+    }
+
+    /// The number of ended items by their state and their last attempt's outcome.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn ended_items(&self) -> Result<Vec<(FinalState, Outcome, u64)>, StoreError> {
+        let mut statement = self.conn.prepare(
+            "SELECT state, outcome, count(*) FROM progress WHERE state <> 0 AND outcome IS NOT NULL GROUP BY 1, 2",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut ended = Vec::new();
+        while let Some(row) = rows.next()? {
+            let state = if row.get::<_, i64>(0)? == DONE { FinalState::Done } else { FinalState::Failed };
+            ended.push((state, parse_outcome(&row.get::<_, String>(1)?)?, row.get(2)?));
+        }
+        Ok(ended)
     }
 
     /// Values that the engine saves from one process to the next, by name.

@@ -14,6 +14,7 @@ mod full_device;
 mod health_checks;
 mod inputs;
 mod malformed_bodies;
+mod metrics;
 mod migration;
 mod minute_limits;
 mod misc_commands;

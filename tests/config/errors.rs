@@ -38,6 +38,26 @@ fn assert_one_error_each(cases: &[(&str, &str, &str)]) {
 }
 
 #[test]
+fn errors_in_metrics() {
+    const METRICS_TABLE: &str = "[metrics]\n";
+    assert_one_error_each(&[
+        (
+            METRICS_TABLE,
+            "listen = '0.0.0.0'",
+            "10:10: listen: expected a port of this machine, like 9464, or an address in full, like 0.0.0.0:9464 or \
+             [::]:9464, not `0.0.0.0`",
+        ),
+        (METRICS_TABLE, "listen = 9464", "10:10: listen must be a string in quotes, not a whole number"),
+        (
+            METRICS_TABLE,
+            "linger = 'long'",
+            "10:10: linger: `long`: a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"",
+        ),
+        (METRICS_TABLE, "hosts = []", "10:9: hosts is an empty list; leave it out for the default"),
+    ]);
+}
+
+#[test]
 fn errors_in_models() {
     assert_one_error_each(&[
         (MODEL_TABLE, "rpm = 0", "12:7: rpm must be at least 1, not 0; leave it out for no limit"),

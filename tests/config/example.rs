@@ -58,6 +58,8 @@ fn every_commented_setting_of_the_example_is_valid_too() {
     assert!(config.policy.rules[0].conditions.row_fields.contains_key("language"));
     assert_eq!(config.models[1].limits.burst, Some(5));
     assert!(config.providers.iter().any(|provider| provider.name == "gpu-box"));
+    assert_eq!(config.metrics.listen.as_ref().map(ToString::to_string).as_deref(), Some("127.0.0.1:9464"));
+    assert_eq!((config.metrics.hosts.len(), config.metrics.linger.as_secs()), (1, 30));
     assert_eq!(config.webhooks.len(), 1);
     assert_eq!(
         (config.webhooks[0].format, config.webhooks[0].alert_kinds.len()),

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test program uses only a part of the harness")]
 
 pub mod logging_server;
+pub mod open_metrics;
 pub mod webhook_server;
 
 use std::{

@@ -316,6 +316,25 @@ impl QuotaPool {
         )
     }
 
+    /// The gauges of all limits.
+    pub fn quota_gauges(&self, now: Now) -> [(LimitDimension, Gauge); 7] {
+        use LimitDimension::{
+            Concurrency, InputTokensPerMinute, OutputTokensPerMinute, RequestsPerDay, RequestsPerMinute, TokensPerDay,
+            TokensPerMinute,
+        };
+        let limits = &self.limits;
+        let minute = |window: &SlidingWindow, limit| gauge(window.used(now.mono), limit);
+        [
+            (RequestsPerMinute, self.requests_gauge(now)),
+            (TokensPerMinute, minute(&self.token_window, limits.tokens_per_minute)),
+            (InputTokensPerMinute, minute(&self.input_token_window, limits.input_tokens_per_minute)),
+            (OutputTokensPerMinute, minute(&self.output_token_window, limits.output_tokens_per_minute)),
+            (RequestsPerDay, self.day_gauge(now)),
+            (TokensPerDay, gauge(self.day_tokens.used(now.wall), limits.tokens_per_day)),
+            (Concurrency, gauge(u64::from(self.in_flight), limits.concurrency)),
+        ]
+    }
+
     pub fn daily_quotas(&mut self) -> impl Iterator<Item = (QuotaUnit, &mut DailyQuota)> {
         [(QuotaUnit::Requests, &mut self.day_requests), (QuotaUnit::Tokens, &mut self.day_tokens)].into_iter()
     }
