@@ -20,7 +20,7 @@ impl Schema {
 
 pub const FILE: Schema = Schema {
     label: "the file",
-    fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "webhook"],
+    fields: &["provider", "model", "key", "rule", "check", "policy", "defaults", "input", "dashboard", "webhook"],
 };
 
 pub const PROVIDER: Schema =
@@ -72,6 +72,25 @@ pub const RULE: Schema = Schema {
         "models",
         "strategy",
         "max_usd",
+    ],
+};
+
+pub const CHECK: Schema = Schema {
+    label: "[[check]]",
+    fields: &[
+        "name",
+        "rules",
+        "per_row",
+        "json",
+        "schema",
+        "regex",
+        "min_words",
+        "max_words",
+        "not_contains",
+        "command",
+        "timeout",
+        "retries",
+        "explain",
     ],
 };
 
@@ -128,8 +147,8 @@ pub const INPUT: Schema =
 
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 12] =
-    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];
+pub const ALL: [Schema; 13] =
+    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, CHECK, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];
 
 /// Renamed settings: the table's label, the former name and the current name. Both names are accepted.
 pub const FORMER_NAMES: [(&str, &str, &str); 2] =

@@ -269,6 +269,7 @@ impl Run {
             response_meta: ResponseMeta::default(),
             exceeds_context: false,
             picture_refused: false,
+            failed_check: None,
         }
     }
 
