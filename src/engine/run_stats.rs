@@ -89,7 +89,7 @@ impl RunStats {
         let outcome = attempt.outcome;
         self.add_attempt(key, model, attempt);
         self.key_budgets[key].add(now, now, attempt.cost + attempt.at_risk);
-        if !outcome.is_answered() && !outcome.is_unattributed() {
+        if !outcome.is_provider_success() && !outcome.is_unattributed() {
             self.keys[key].last_error = Some(format!("{outcome}: {}", attempt.message));
         }
         self.spend.usage += attempt.usage;
