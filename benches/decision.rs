@@ -94,6 +94,7 @@ impl BenchFleet {
             limit_is_zero: false,
             exceeds_context: false,
             picture_refused: false,
+            failed_check: None,
             response_meta: cascadeck::domain::ResponseMeta::default(),
         };
         let now = Now { mono: MonoTime(1_000_000), wall: WallTime::from_unix_seconds(1_795_251_600) };

@@ -103,6 +103,7 @@ const fn outcome_number(outcome: Outcome) -> u64 {
         Outcome::NoRoute => 19,
         Outcome::ClientTrouble => 20,
         Outcome::Lost => 21,
+        Outcome::InvalidOutput => 22,
     }
 }
 

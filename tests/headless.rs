@@ -482,6 +482,7 @@ mod end_of_run {
             in_flight: 0,
             ok,
             failed,
+            invalid_outputs: 0,
             mean_ms: p95_ms,
             p50_ms: p95_ms.map(|ms: u64| ms / 2),
             p95_ms,

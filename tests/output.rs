@@ -173,7 +173,7 @@ mod exports {
             id: "43".to_owned(),
             status: FinalState::Failed,
             output: None,
-            error: Some(ResultError { outcome, status, message: message.to_owned() }),
+            error: Some(ResultError { outcome, status, message: message.to_owned(), check: None }),
             finish_reason: None,
             usage: Usage::default(),
             cost_usd: 0.0,

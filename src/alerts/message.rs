@@ -57,6 +57,7 @@ struct MessageTotals {
     done: u64,
     failed: u64,
     truncated: u64,
+    invalid_outputs: u64,
     cost_usd: f64,
     elapsed_s: f64,
 }
@@ -96,6 +97,7 @@ impl WebhookMessage {
                 done: summary.done,
                 failed: summary.failed,
                 truncated: summary.truncated,
+                invalid_outputs: summary.invalid_outputs,
                 cost_usd: summary.cost_usd,
                 elapsed_s: summary.elapsed_s,
             }),

@@ -19,8 +19,8 @@ use crate::{
     config::{self, Config, KnownModels},
     domain::{UnknownModelPolicy, rule},
     input::{
-        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, LineFormat, ModelCheck,
-        UnknownModels,
+        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, ItemCheck, LineFormat,
+        ModelCheck, UnknownModels,
     },
     output::ExistingCaptionPolicy,
     store::{PinnedSettings, RunDir, Store},
@@ -122,6 +122,7 @@ impl PromptArgs {
             }),
             default_caption_prompt: None,
             kept_fields: rule::referenced_fields(&config.policy.rules),
+            check_field: config.checks.row_field().map(str::to_owned),
             line_format: match (self.list, self.lines) {
                 (true, _) => LineFormat::Pictures,
                 (false, true) => LineFormat::Prompts,
@@ -132,6 +133,7 @@ impl PromptArgs {
             legacy_rows: false,
             allows_extra_pictures: false,
             model_check: Some(model_check(config)),
+            item_check: Some(item_check(config)),
         })
     }
 
@@ -201,6 +203,11 @@ pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSetti
             _ => LineFormat::Detect,
         };
     }
+}
+
+fn item_check(config: &Config) -> ItemCheck {
+    let checks = config.checks.clone();
+    ItemCheck(Arc::new(move |item| checks.test_row(item)))
 }
 
 fn model_check(config: &Config) -> ModelCheck {

@@ -21,10 +21,12 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{ItemSpec, Money, Now, RoutingRule, RoutingTraits, Summary, WallTime, escape_json},
+    domain::{ItemSpec, Money, Now, RoutingRule, RoutingTraits, Summary, WallTime, escape_json, summary::ModelSummary},
     engine,
     forecast::{ASSUMED_LATENCY, Assumptions, ForecastInput, ForecastResult, ForecastRoute, PoolInput, forecast},
-    headless::plan::{Capacity, CapacityTotals, NamedCapacity, Plan, PlanAssumptions, RouteCapacity, plan_table},
+    headless::plan::{
+        Capacity, CapacityTotals, InvalidOutputs, NamedCapacity, Plan, PlanAssumptions, RouteCapacity, plan_table,
+    },
     input::Input,
     scheduler::Scheduler,
     store::{QuotaLedger, RunDir, report},
@@ -204,6 +206,17 @@ impl PlannedBatch {
     }
 }
 
+/// The models that gave answers which failed a check.
+fn invalid_outputs(progress: &Summary) -> Vec<InvalidOutputs> {
+    let models = progress.models.iter().filter(|model| model.invalid_outputs > 0);
+    let count = |model: &ModelSummary| InvalidOutputs {
+        model: model.name.clone(),
+        invalid: model.invalid_outputs,
+        answers: model.ok + model.invalid_outputs,
+    };
+    models.map(count).collect()
+}
+
 fn build_plan(
     args: &PlanArgs,
     config: &Config,
@@ -243,6 +256,7 @@ fn build_plan(
         ended: batch.ended,
         done: progress.map_or(0, |summary| summary.done),
         truncated: progress.map_or(0, |summary| summary.truncated),
+        invalid_outputs: progress.map_or_else(Vec::new, invalid_outputs),
         other_waiting: batch.other_waiting,
         other_waiting_sent: args.batch.prompt_args.limit.is_none(),
         run_dir: run_dir.display().to_string(),

@@ -8,7 +8,10 @@ use super::{
     dashboard::Dashboard, defaults::Defaults, env_providers::EnvironmentKeys, input_limits::InputLimits,
     metrics::MetricsSettings, webhooks::Webhook,
 };
-use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
+use crate::{
+    checks::CheckSet,
+    domain::{Key, Model, Policy, Provider, UnknownModelPolicy},
+};
 
 /// The whole configuration of a run. Ids are indices into the vectors.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Config {
     pub has_named_project: Vec<bool>,
     pub policy: Policy,
     pub defaults: Defaults,
+    /// What answers must satisfy.
+    pub checks: CheckSet,
     pub input_limits: InputLimits,
     /// The treatment of rows that name a model which is not configured. `None` if it is not set: such a row is refused,
     /// except in batch formats whose lines must name a model.

@@ -2,16 +2,13 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::{
-    bounded_read::read_small_text,
-    error::{looks_like_secret, quote_unless_secret},
-    schema,
+    json_schema, schema,
     toml_reader::{TomlField, TomlTable},
 };
-use crate::domain::{JsonMode, Params, Thinking, sanitize};
+use crate::domain::{JsonMode, Params, Thinking};
 
 /// Values of rows and of the command line take precedence.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -67,49 +64,7 @@ fn read_thinking(field: TomlField<'_>) -> Option<Thinking> {
 fn read_json_mode(field: TomlField<'_>, directory: &Path) -> Option<JsonMode> {
     match field.value {
         DeValue::Boolean(wanted) => wanted.then_some(JsonMode::Object),
-        DeValue::Table(schema) => Some(JsonMode::Schema(Value::Object(to_json_object(schema)))),
-        DeValue::String(reference) if reference.starts_with("file:") => {
-            let reference = reference.trim_start_matches("file:").trim();
-            let path = directory.join(reference);
-            let schema = read_small_text(&path).map_err(|error| error.to_string()).and_then(|text| {
-                serde_json::from_str(&text)
-                    .map_err(|error| format!("is not JSON (line {}, column {})", error.line(), error.column()))
-            });
-            let label = if looks_like_secret(reference) {
-                format!("the schema file {}", quote_unless_secret(reference))
-            } else {
-                sanitize(&path.display().to_string()).into_owned()
-            };
-            match schema {
-                Ok(schema @ Value::Object(_)) => return Some(JsonMode::Schema(schema)),
-                Ok(_) => {
-                    field.doc.add_error(field.offset, format!("{label} does not contain a JSON schema"));
-                }
-                Err(reason) => field.doc.add_error(field.offset, format!("{label} {reason}")),
-            }
-            None
-        }
-        _ => {
-            field.wrong_type("true, false, \"file:SCHEMA.json\", or a schema as a table");
-            None
-        }
-    }
-}
-
-fn to_json_object(table: &DeTable<'_>) -> Map<String, Value> {
-    table.iter().map(|(key, value)| (key.get_ref().to_string(), to_json_value(value.get_ref()))).collect()
-}
-
-fn to_json_value(value: &DeValue<'_>) -> Value {
-    match value {
-        DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Integer(integer) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).map_or(Value::Null, Value::from)
-        }
-        DeValue::Float(float) => float.as_str().parse::<f64>().map_or(Value::Null, Value::from),
-        DeValue::Boolean(flag) => Value::from(*flag),
-        DeValue::Datetime(datetime) => Value::from(datetime.to_string()),
-        DeValue::Array(entries) => entries.iter().map(|entry| to_json_value(entry.get_ref())).collect(),
-        DeValue::Table(table) => Value::Object(to_json_object(table)),
+        _ => json_schema::read(&field, directory, "true, false, \"file:SCHEMA.json\", or a schema as a table")
+            .map(JsonMode::Schema),
     }
 }

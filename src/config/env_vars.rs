@@ -56,6 +56,11 @@ impl<'e> EnvVars<'e> {
         dotenv.values.get(name).filter(|value| is_not_blank(value)).map(|value| (value.clone(), EnvVarSource::Dotenv))
     }
 
+    /// Returns a variable of the environment; the `.env` does not count.
+    pub fn get_from_environment(&self, name: &str) -> Option<String> {
+        (self.lookup)(name)
+    }
+
     pub fn dotenv_path(&self) -> &Path {
         &self.dotenv_path
     }

@@ -19,7 +19,7 @@ use super::{
     providers::Providers,
     secret,
 };
-use crate::domain::Policy;
+use crate::{checks::CheckSet, domain::Policy};
 
 /// The keys of one provider, as the environment has them.
 struct FoundKeys {
@@ -87,6 +87,7 @@ pub(super) fn config_from_env(
         has_named_project: keys.has_named_project,
         policy: Policy::default(),
         defaults: Defaults::default(),
+        checks: CheckSet::default(),
         input_limits: InputLimits::default(),
         unknown_model: None,
         dashboard: Dashboard::default(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::{
-    bounded_read,
+    bounded_read, checks,
     configuration::{Config, Origin},
     dashboard, defaults,
     env_vars::EnvVars,
@@ -85,7 +85,9 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
     let rule_strategies =
         located_rules.iter().filter_map(|it| Some((it.strategy_offset?, it.rule.strategy?))).collect();
     let policy = policy::read(&root, &models, located_rules.into_iter().map(|it| it.rule).collect(), rule_strategies);
-    let defaults = defaults::read(&root, file.path.parent().unwrap_or(Path::new("")));
+    let directory = file.path.parent().unwrap_or(Path::new(""));
+    let defaults = defaults::read(&root, directory);
+    let checks = checks::read(&root, directory, &policy.rules, &defaults, env_vars);
     let (input_limits, unknown_model) = input_limits::read(&root);
     let dashboard = dashboard::read(&root);
     let metrics = metrics::read(&root);
@@ -112,6 +114,7 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
         has_named_project: keys.has_named_project,
         policy,
         defaults,
+        checks,
         input_limits,
         unknown_model,
         dashboard,

@@ -6,6 +6,7 @@
 
 mod address;
 mod bounded_read;
+mod checks;
 mod configuration;
 mod dashboard;
 mod defaults;
@@ -16,6 +17,7 @@ mod env_vars;
 mod error;
 mod from_env;
 mod input_limits;
+mod json_schema;
 mod keys;
 mod keys_file;
 mod known_models;

@@ -20,7 +20,19 @@ impl Schema {
 
 pub const FILE: Schema = Schema {
     label: "the file",
-    fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "metrics", "webhook"],
+    fields: &[
+        "provider",
+        "model",
+        "key",
+        "rule",
+        "check",
+        "policy",
+        "defaults",
+        "input",
+        "dashboard",
+        "metrics",
+        "webhook",
+    ],
 };
 
 pub const PROVIDER: Schema = Schema {
@@ -74,6 +86,25 @@ pub const RULE: Schema = Schema {
         "models",
         "strategy",
         "max_usd",
+    ],
+};
+
+pub const CHECK: Schema = Schema {
+    label: "[[check]]",
+    fields: &[
+        "name",
+        "rules",
+        "per_row",
+        "json",
+        "schema",
+        "regex",
+        "min_words",
+        "max_words",
+        "not_contains",
+        "command",
+        "timeout",
+        "retries",
+        "explain",
     ],
 };
 
@@ -132,8 +163,8 @@ pub const INPUT: Schema =
 
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 13] =
-    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, METRICS, DEFAULTS, INPUT, WEBHOOK];
+pub const ALL: [Schema; 14] =
+    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, CHECK, BALANCE, POLICY, DASHBOARD, METRICS, DEFAULTS, INPUT, WEBHOOK];
 
 /// Renamed settings: the table's label, the former name and the current name. Both names are accepted.
 pub const FORMER_NAMES: [(&str, &str, &str); 2] =

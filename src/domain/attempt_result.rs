@@ -46,6 +46,19 @@ pub struct Answer {
     pub model_version: Option<String>,
 }
 
+/// The check that an answer failed, and what follows for its item.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FailedCheck {
+    /// The name of the check.
+    pub name: String,
+    /// How often an item is sent to the same model again.
+    pub retries: u32,
+    /// The answer was cut off at a token limit, so a retry may need a larger one.
+    pub is_truncated: bool,
+    /// What the next request says about the fault; `None` if it says nothing.
+    pub explanation: Option<String>,
+}
+
 /// A wait that the provider stated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RetryAfter {
@@ -65,7 +78,7 @@ pub struct AttemptResult {
     pub message: String,
     /// The rule that decided the outcome, as a phrase for people.
     pub rule: String,
-    /// Set for `ok`, and for `truncated` if there was any text.
+    /// Set for `ok` and `invalid_output`, and for `truncated` if there was any text.
     pub answer: Option<Answer>,
     pub usage: Usage,
     /// A limit stated in the refusal itself (Gemini's `quotaValue`).
@@ -79,6 +92,9 @@ pub struct AttemptResult {
     pub exceeds_context: bool,
     /// The provider can't use a picture of this request. The error concerns this item only, not other items.
     pub picture_refused: bool,
+    /// Set for `invalid_output`.
+    #[serde(default)]
+    pub failed_check: Option<FailedCheck>,
 }
 
 impl AttemptResult {
@@ -98,6 +114,7 @@ impl AttemptResult {
             response_meta: ResponseMeta::default(),
             exceeds_context: false,
             picture_refused: false,
+            failed_check: None,
         }
     }
 

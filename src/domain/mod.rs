@@ -39,7 +39,7 @@ pub mod truncation;
 mod usable_keys;
 
 pub use alert::{Alert, AlertTracker};
-pub use attempt_result::{Answer, AttemptResult, RetryAfter, Usage};
+pub use attempt_result::{Answer, AttemptResult, FailedCheck, RetryAfter, Usage};
 pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
 pub use duration_histogram::DurationHistogram;

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The class of an attempt's result. Only `provider::classify` derives it from status codes and bodies.
+/// The class of an attempt's result. Only `provider::classify` derives it from status codes and bodies; the checks turn an
+/// answer into `InvalidOutput`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -34,6 +35,8 @@ pub enum Outcome {
     ClientTrouble,
     /// The process died, or was told to stop at once, while the attempt was in flight. It may have been billed.
     Lost,
+    /// An answer that failed one of the configured checks.
+    InvalidOutput,
 }
 
 /// The default action for an outcome; `cascadeck explain` prints its name.
@@ -52,7 +55,7 @@ pub enum OutcomeAction {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Ok,
         Self::RateLimitedMinute,
         Self::TokensLimitedMinute,
@@ -74,6 +77,7 @@ impl Outcome {
         Self::NoRoute,
         Self::ClientTrouble,
         Self::Lost,
+        Self::InvalidOutput,
     ];
 
     /// The name used in files, on the command line and on the screen.
@@ -100,6 +104,7 @@ impl Outcome {
             Self::NoRoute => "no_route",
             Self::ClientTrouble => "client_trouble",
             Self::Lost => "lost",
+            Self::InvalidOutput => "invalid_output",
         }
     }
 
@@ -107,9 +112,14 @@ impl Outcome {
         Self::ALL.into_iter().find(|outcome| outcome.name() == name)
     }
 
-    /// Whether the provider gave an answer.
+    /// Whether the provider gave an answer that counts as one: it passed its checks, if there are any.
     pub const fn is_answered(self) -> bool {
         matches!(self, Self::Ok | Self::Truncated)
+    }
+
+    /// Whether the provider gave an answer, whatever the checks say of it. So its key, its model and its connection work.
+    pub const fn is_provider_success(self) -> bool {
+        self.is_answered() || matches!(self, Self::InvalidOutput)
     }
 
     /// Not attributable to a key or model: the request never left this machine, or its result is unknown. Excluded from

@@ -85,6 +85,11 @@ pub enum JsonMode {
     Schema(Value),
 }
 
+/// A high estimate of the tokens of a text: bytes / 3.
+pub const fn estimated_text_tokens(text: &str) -> u64 {
+    text.len().div_ceil(3) as u64
+}
+
 impl Params {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -97,6 +102,17 @@ impl Request {
         Self {
             messages: vec![Message { role: MessageRole::User, parts: vec![Part::Text(prompt.into())] }],
             ..Self::default()
+        }
+    }
+
+    /// Appends a paragraph to the last message of the user.
+    pub fn append_paragraph(&mut self, text: &str) {
+        let Some(last) = self.messages.iter_mut().rev().find(|message| message.role == MessageRole::User) else {
+            return;
+        };
+        match last.parts.last_mut() {
+            Some(Part::Text(before)) => *before = format!("{}\n\n{text}", before.trim_end()),
+            _ => last.parts.push(Part::Text(text.to_owned())),
         }
     }
 
@@ -124,7 +140,7 @@ impl Request {
     /// A high estimate of input tokens, for reservations before the provider has counted: bytes / 3 for text (English
     /// has about 4 bytes a token, CJK about 3), 1,200 per picture (Gemini 3's default is 1,120), 8 per message.
     pub fn estimated_input_tokens(&self) -> u64 {
-        let text: usize = self.texts().map(|text| text.len().div_ceil(3)).sum();
-        (text + 1_200 * self.images().count() + 8 * self.messages.len()) as u64
+        let text: u64 = self.texts().map(estimated_text_tokens).sum();
+        text + (1_200 * self.images().count() + 8 * self.messages.len()) as u64
     }
 }

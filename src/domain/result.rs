@@ -9,6 +9,7 @@ pub struct ResultLine {
     pub id: String,
     /// `done` or `failed`: only final states are written.
     pub status: FinalState,
+    /// The answer. A failed item has one if the answer failed a check.
     pub output: Option<String>,
     pub error: Option<ResultError>,
     pub finish_reason: Option<String>,
@@ -32,8 +33,11 @@ pub struct ResultLine {
 pub struct ResultError {
     pub outcome: Outcome,
     pub status: Option<u16>,
-    /// The provider's own text, redacted.
+    /// The provider's own text, redacted; for `invalid_output`, what the check says.
     pub message: String,
+    /// The name of the check that the answer failed; for `invalid_output` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -169,6 +169,9 @@ pub struct Totals {
     pub attempts: u64,
     /// Part of `attempts`: those answered with a per-minute or per-day refusal.
     pub rate_limited: u64,
+    /// Part of `attempts`: answers that failed a check.
+    #[serde(default)]
+    pub invalid_outputs: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -385,6 +388,9 @@ pub struct ModelView {
     pub in_flight: u32,
     pub ok: u64,
     pub failed: u64,
+    /// Part of `failed`: answers that failed a check.
+    #[serde(default)]
+    pub invalid_outputs: u64,
     pub mean_ms: Option<u64>,
     pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,

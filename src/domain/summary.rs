@@ -19,6 +19,9 @@ pub struct Summary {
     pub truncated: u64,
     pub attempts: u64,
     pub rate_limited: u64,
+    /// Answers that failed a check.
+    #[serde(default)]
+    pub invalid_outputs: u64,
     pub input_tokens: u64,
     /// Includes thinking tokens: they are billed as output.
     pub output_tokens: u64,
@@ -77,6 +80,9 @@ pub struct ModelSummary {
     pub name: String,
     pub ok: u64,
     pub failed: u64,
+    /// Part of `failed`: answers that failed a check.
+    #[serde(default)]
+    pub invalid_outputs: u64,
     pub mean_ms: Option<u64>,
     pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,
@@ -101,6 +107,7 @@ impl From<&Snapshot> for Summary {
             not_in_input: totals.not_in_input,
             attempts: totals.attempts,
             rate_limited: totals.rate_limited,
+            invalid_outputs: totals.invalid_outputs,
             input_tokens: spend.usage.input_tokens,
             output_tokens: spend.usage.billed_output(),
             cost_usd: spend.cost.as_usd(),
@@ -126,6 +133,7 @@ impl From<&Snapshot> for Summary {
                     name: model.name.clone(),
                     ok: model.ok,
                     failed: model.failed,
+                    invalid_outputs: model.invalid_outputs,
                     mean_ms: model.mean_ms,
                     p50_ms: model.p50_ms,
                     p95_ms: model.p95_ms,

@@ -6,8 +6,9 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::messages::AttemptDone;
 use crate::{
+    checks::CheckSet,
     clock::Clock,
-    domain::{ItemSpec, Now},
+    domain::{AttemptResult, ItemSpec, Now, Outcome, OutcomeAction},
     provider::{Client, Endpoint},
     scheduler::PlannedAttempt,
 };
@@ -21,6 +22,7 @@ pub(super) struct AttemptRunner {
     endpoints: Vec<Arc<Endpoint>>,
     /// By model: its name, and its maximum number of output tokens.
     models: Vec<(Arc<str>, Option<u32>)>,
+    checks: CheckSet,
     tasks: JoinSet<AttemptDone>,
 }
 
@@ -30,12 +32,14 @@ impl AttemptRunner {
         client: Client,
         endpoints: Vec<Arc<Endpoint>>,
         models: Vec<(Arc<str>, Option<u32>)>,
+        checks: CheckSet,
     ) -> Self {
-        Self { clock, client, endpoints, models, tasks: JoinSet::new() }
+        Self { clock, client, endpoints, models, checks, tasks: JoinSet::new() }
     }
 
-    /// Sends the request of an attempt. Its end is returned by [`AttemptRunner::join_next`].
-    pub fn start(&mut self, planned: &PlannedAttempt, spec: Arc<ItemSpec>) -> AbortHandle {
+    /// Sends the request of an attempt. Its end is returned by [`AttemptRunner::join_next`]. `explanation` is
+    /// appended to the prompt.
+    pub fn start(&mut self, planned: &PlannedAttempt, spec: Arc<ItemSpec>, explanation: Option<String>) -> AbortHandle {
         let (name, max_output) = &self.models[planned.model.index()];
         let task = AttemptTask {
             planned: planned.clone(),
@@ -44,6 +48,8 @@ impl AttemptRunner {
             model: Arc::clone(name),
             max_output: *max_output,
             spec,
+            explanation,
+            checks: self.checks.clone(),
             clock: self.clock,
         };
         self.tasks.spawn(task.run())
@@ -86,28 +92,53 @@ struct AttemptTask {
     model: Arc<str>,
     max_output: Option<u32>,
     spec: Arc<ItemSpec>,
+    /// Appended to the prompt: what was wrong with the item's last answer.
+    explanation: Option<String>,
+    checks: CheckSet,
     clock: Clock,
 }
 
 impl AttemptTask {
     async fn run(self) -> AttemptDone {
         let began: Now = self.clock.now();
-        let item = match self.planned.output_multiplier {
-            Some(factor) => Arc::new(self.with_larger_output(factor)),
-            None => Arc::clone(&self.spec),
-        };
+        if let Err(reason) = self.checks.prepare(&self.spec) {
+            let rule = "the answer could not be checked: nothing was sent";
+            let result = AttemptResult::without_response(
+                Outcome::UnreadableInput,
+                OutcomeAction::FailItem,
+                &self.endpoint.redact(&reason),
+                rule,
+            );
+            return self.done(result, Duration::ZERO);
+        }
+        let item = self.item_to_send();
         // In the clock's time: a sped-up clock makes it shorter in real time.
         let timeout = self.clock.to_real_duration(self.planned.timeout);
         let result = self.client.send_attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
         let latency: Duration = self.clock.now().mono.since(began.mono);
+        let redact = |message: &str| self.endpoint.redact(message);
+        let result = self.checks.apply(&self.spec, &self.model, result, &redact).await;
+        self.done(result, latency)
+    }
+
+    fn done(&self, result: AttemptResult, latency: Duration) -> AttemptDone {
         AttemptDone { attempt: self.planned.attempt, seq: self.planned.seq, result, latency }
     }
 
-    fn with_larger_output(&self, factor: u32) -> ItemSpec {
+    /// The item with the changes that this attempt makes to its request.
+    fn item_to_send(&self) -> Arc<ItemSpec> {
+        if self.planned.output_multiplier.is_none() && self.explanation.is_none() {
+            return Arc::clone(&self.spec);
+        }
         let mut item = ItemSpec::clone(&self.spec);
-        let params = &mut item.request.params;
-        let limit = params.max_output_tokens.or(self.max_output);
-        params.max_output_tokens = limit.map(|limit| limit.saturating_mul(factor));
-        item
+        if let Some(factor) = self.planned.output_multiplier {
+            let params = &mut item.request.params;
+            let limit = params.max_output_tokens.or(self.max_output);
+            params.max_output_tokens = limit.map(|limit| limit.saturating_mul(factor));
+        }
+        if let Some(explanation) = &self.explanation {
+            item.request.append_paragraph(explanation);
+        }
+        Arc::new(item)
     }
 }

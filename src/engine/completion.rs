@@ -66,6 +66,9 @@ impl Engine {
             self.result_line(now, sent, &effects, &result, ended, latency)
         } else {
             self.items.set_first_sent(effects.seq, sent.sent_at);
+            if let Some(failed) = &result.failed_check {
+                self.items.set_explanation(effects.seq, failed.explanation.clone());
+            }
             None
         };
         let is_done = ended.is_some_and(|ended| ended.state == FinalState::Done);
@@ -151,20 +154,23 @@ impl Engine {
         let started = first_sent_at.unwrap_or(sent.sent_at);
         let (key, model) = self.scheduler.route_indices(effects.route);
         let provider = &self.providers[self.models[model].provider.index()];
-        let answer = result.answer.clone().filter(|_| ended.state == FinalState::Done);
-        let Answer { text, finish_reason, model_version } = answer.unwrap_or_default();
         let is_done = ended.state == FinalState::Done;
+        // An answer that failed a check is kept: people may find it good enough.
+        let answer = result.answer.clone().filter(|_| is_done || result.failed_check.is_some());
+        let output = answer.as_ref().map(|answer| answer.text.clone()).or_else(|| is_done.then(String::new));
+        let Answer { finish_reason, model_version, .. } = answer.unwrap_or_default();
         // An attempt that failed locally sent no request, so the line names no key or model and does not count it.
         let was_sent = !result.outcome.is_local();
         let attempts = effects.attempts - u32::from(!was_sent);
         Some(ResultLine {
             id: spec.id.clone(),
             status: ended.state,
-            output: is_done.then_some(text),
+            output,
             error: (!is_done).then(|| ResultError {
                 outcome: result.outcome,
                 status: result.status,
                 message: result.message.clone(),
+                check: result.failed_check.as_ref().map(|failed| failed.name.clone()),
             }),
             finish_reason,
             key: was_sent.then(|| self.keys[key].name.clone()),
@@ -251,7 +257,12 @@ fn local_result_line(
         id: id.to_owned(),
         status: FinalState::Failed,
         output: None,
-        error: Some(ResultError { outcome: rejection.outcome, status: None, message: rejection.message.clone() }),
+        error: Some(ResultError {
+            outcome: rejection.outcome,
+            status: None,
+            message: rejection.message.clone(),
+            check: None,
+        }),
         finish_reason: None,
         key: None,
         provider: None,

@@ -285,7 +285,8 @@ impl Engine {
         self.provider_contact.on_sent(now.mono);
         self.stats.totals.attempts += 1;
         self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
-        let abort_handle = self.attempts.start(&planned, spec);
+        let explanation = self.items.explanation(planned.seq).map(str::to_owned);
+        let abort_handle = self.attempts.start(&planned, spec, explanation);
         self.last_planned = Some(planned.clone());
         self.items.set_sent(SentAttempt { planned, sent_at: now.wall, abort_handle });
     }

@@ -271,6 +271,7 @@ impl Run {
             response_meta: ResponseMeta::default(),
             exceeds_context: false,
             picture_refused: false,
+            failed_check: None,
         }
     }
 

@@ -14,7 +14,8 @@ use super::{
     messages::{DiskFault, LoadedBatch},
 };
 use crate::{
-    domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq},
+    checks::CheckSet,
+    domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq, request::estimated_text_tokens},
     provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
     store::{ItemLoader, LoadedItem, WaitingItem},
@@ -39,6 +40,7 @@ pub(super) struct Intake {
     /// Maps the store's traits ids to the scheduler's classes.
     classes: HashMap<u32, usize>,
     apis: SmallVec<[Api; 3]>,
+    checks: CheckSet,
     /// Rows are still being read.
     pub is_reading: bool,
     /// Why reading ended before the end of the input.
@@ -60,6 +62,7 @@ impl Intake {
         loaded_tx: mpsc::Sender<LoadedBatch>,
         fault_tx: mpsc::Sender<DiskFault>,
         apis: SmallVec<[Api; 3]>,
+        checks: CheckSet,
     ) -> Self {
         Self {
             loader,
@@ -68,6 +71,7 @@ impl Intake {
             backlogs: Vec::new(),
             classes: HashMap::new(),
             apis,
+            checks,
             is_reading: false,
             input_error: None,
             is_ingest_pending: false,
@@ -170,12 +174,16 @@ impl Intake {
         items: Vec<LoadedItem>,
     ) {
         self.backlogs[class].loading_count = 0;
-        for LoadedItem { seq, spec, completed_attempts, started_at } in items {
+        for LoadedItem { seq, spec, completed_attempts, started_at, rejection } in items {
             let mut item = self.queued_item(seq, &spec, now);
             if completed_attempts > 0 {
                 item.restore_attempts(completed_attempts);
             }
-            table.insert(seq, spec, started_at);
+            let explanation = rejection.and_then(|message| self.checks.explanation(&message));
+            if let Some(explanation) = &explanation {
+                item.set_explanation_tokens(estimated_text_tokens(explanation));
+            }
+            table.insert(seq, spec, started_at, explanation);
             scheduler.enqueue(class, item);
         }
         self.update_backlog(scheduler);

@@ -23,6 +23,8 @@ struct ItemEntry {
     spec: Arc<ItemSpec>,
     /// Time of its first attempt.
     first_sent_at: Option<WallTime>,
+    /// What its next request says about its last answer, which failed a check.
+    explanation: Option<String>,
     sent: Option<SentAttempt>,
 }
 
@@ -34,8 +36,9 @@ pub(super) struct ItemTable {
 }
 
 impl ItemTable {
-    pub fn insert(&mut self, seq: Seq, spec: ItemSpec, first_sent_at: Option<WallTime>) {
-        let previous = self.entries.insert(seq, ItemEntry { spec: Arc::new(spec), first_sent_at, sent: None });
+    pub fn insert(&mut self, seq: Seq, spec: ItemSpec, first_sent_at: Option<WallTime>, explanation: Option<String>) {
+        let entry = ItemEntry { spec: Arc::new(spec), first_sent_at, explanation, sent: None };
+        let previous = self.entries.insert(seq, entry);
         debug_assert!(previous.is_none_or(|entry| entry.sent.is_none()), "an item in flight was loaded again");
     }
 
@@ -70,6 +73,17 @@ impl ItemTable {
         if let Some(entry) = self.entries.get_mut(&seq) {
             entry.first_sent_at.get_or_insert(sent_at);
         }
+    }
+
+    /// Sets what the item's next request says about its last answer, which failed a check.
+    pub fn set_explanation(&mut self, seq: Seq, explanation: Option<String>) {
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.explanation = explanation;
+        }
+    }
+
+    pub fn explanation(&self, seq: Seq) -> Option<&str> {
+        self.entries.get(&seq)?.explanation.as_deref()
     }
 
     pub const fn in_flight_count(&self) -> usize {

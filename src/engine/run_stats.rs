@@ -22,6 +22,8 @@ const MIN_ANSWERS: u64 = 10;
 pub(super) struct AttemptCounts {
     pub ok: u64,
     pub failed: u64,
+    /// Part of `failed`: answers that failed a check.
+    pub invalid_outputs: u64,
     pub usage: Usage,
     pub cost: Money,
     pub latencies: LatencyHistogram,
@@ -36,6 +38,7 @@ impl AttemptCounts {
             self.latencies.record(latency.as_millis() as u64);
         } else if !outcome.is_unattributed() {
             self.failed += 1;
+            self.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
         }
         self.usage += usage;
         self.cost += cost;
@@ -113,13 +116,14 @@ impl RunStats {
         let outcome = attempt.outcome;
         self.add_attempt(key, model, attempt);
         self.key_budgets[key].add(now, now, attempt.cost + attempt.at_risk);
-        if !outcome.is_answered() && !outcome.is_unattributed() {
+        if !outcome.is_provider_success() && !outcome.is_unattributed() {
             self.keys[key].last_error = Some(format!("{outcome}: {}", attempt.message));
         }
         self.spend.usage += attempt.usage;
         self.spend.cost += attempt.cost;
         self.spend.at_risk += attempt.at_risk;
         self.totals.rate_limited += u64::from(outcome.is_rate_limited());
+        self.totals.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
         // Every attempt was counted when its task started. One that sent nothing is taken off again.
         self.totals.attempts -= u64::from(outcome.is_local()).min(self.totals.attempts);
     }
@@ -138,7 +142,7 @@ impl RunStats {
     /// Measurements of this run for the forecast: latency, tokens per answer, and requests per item.
     pub fn assumptions(&self) -> Assumptions {
         let (totals, usage) = (self.totals, self.spend.usage);
-        let answered: u64 = self.models.iter().map(|counts| counts.ok).sum();
+        let answered: u64 = self.models.iter().map(|counts| counts.ok + counts.invalid_outputs).sum();
         let mean = |tokens: u64| (answered >= MIN_ANSWERS).then(|| tokens as f64 / answered as f64);
         let ended = totals.done + totals.failed;
         let requests = totals.attempts.saturating_sub(totals.rate_limited);

@@ -182,6 +182,7 @@ impl Engine {
                     in_flight: status.in_flight,
                     ok: counts.ok,
                     failed: counts.failed,
+                    invalid_outputs: counts.invalid_outputs,
                     mean_ms: counts.latencies.mean_ms(),
                     p50_ms: counts.latencies.percentile_ms(50),
                     p95_ms: counts.latencies.percentile_ms(95),

@@ -171,7 +171,8 @@ pub(super) fn prepare(
     let checked_keys = apply_key_checks(&mut scheduler, now, key_checks);
 
     let reclassified = store.apply_rules(&scheduler.policy().rules)?;
-    let mut intake = Intake::new(ItemLoader::start(dir)?, loaded_tx, fault_tx.clone(), apis_of(&config));
+    let mut intake =
+        Intake::new(ItemLoader::start(dir)?, loaded_tx, fault_tx.clone(), apis_of(&config), config.checks.clone());
     intake.is_reading = input_rows.is_some();
     let held_back_items = queue_waiting_items(&store, &opened, &mut intake, &mut scheduler)?;
     let mut stats = RunStats::new(
@@ -323,7 +324,7 @@ fn attempt_runner(clock: Clock, config: &Config, scheduler: &Scheduler) -> anyho
     });
     let endpoints = endpoints.collect::<anyhow::Result<Vec<_>>>()?;
     let models = config.models.iter().map(|model| (Arc::from(model.name.as_str()), model.max_output));
-    Ok(AttemptRunner::new(clock, client, endpoints, models.collect()))
+    Ok(AttemptRunner::new(clock, client, endpoints, models.collect(), config.checks.clone()))
 }
 
 /// The names of the scheduler's routes, for the record.

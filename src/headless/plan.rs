@@ -33,6 +33,8 @@ pub struct Plan {
     /// Items that are done in the run directory, and how many of their answers are cut off at a token limit.
     pub done: u64,
     pub truncated: u64,
+    /// Answers in the run directory that failed a check, by model.
+    pub invalid_outputs: Vec<InvalidOutputs>,
     /// Items of an earlier start that wait in the run directory and are not among the rows.
     pub other_waiting: u64,
     /// Whether the items of `other_waiting` would be sent too. False if only the first rows are to be sent.
@@ -50,6 +52,14 @@ pub struct Plan {
     pub capacity: Vec<RouteCapacity>,
     /// The sums of `capacity`. A quota that several routes share counts once in each sum.
     pub totals: CapacityTotals,
+}
+
+/// How many answers of a model failed a check, and how many it gave.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct InvalidOutputs {
+    pub model: String,
+    pub invalid: u64,
+    pub answers: u64,
 }
 
 /// The capacity of each key with all its models, of each model with all its keys, and of everything together.
@@ -117,6 +127,9 @@ pub fn plan_table(plan: &Plan, zone: &TimeZone) -> String {
     if are_mostly_truncated(plan.done, plan.truncated) {
         line("hint", TRUNCATED_HINT.to_owned());
     }
+    if !plan.invalid_outputs.is_empty() {
+        line("invalid", describe_invalid_outputs(&plan.invalid_outputs));
+    }
     line("ends", describe_finish(&plan.forecast, zone));
     if let Some(words) = describe_stop(&plan.forecast, zone) {
         line("stops", words);
@@ -181,6 +194,14 @@ fn describe_capacity(totals: &CapacityTotals) -> String {
         let _ = write!(text, "; {} left today", group_digits(whole(left)));
     }
     text
+}
+
+/// `answers that failed a check: flash 12 of 300, lite 40 of 90`
+fn describe_invalid_outputs(models: &[InvalidOutputs]) -> String {
+    let counts = models.iter().map(|InvalidOutputs { model, invalid, answers }| {
+        format!("{model} {} of {}", group_digits(*invalid), group_digits(*answers))
+    });
+    format!("answers that failed a check: {}", counts.collect::<Vec<_>>().join(", "))
 }
 
 fn describe_batch(plan: &Plan) -> String {

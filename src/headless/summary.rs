@@ -6,7 +6,7 @@ use super::format::{format_latency, format_table};
 use crate::domain::{
     Money, Summary, TRUNCATED_HINT, are_mostly_truncated, escape_json,
     event::format_duration,
-    group_digits, sanitize,
+    group_digits, pluralize, sanitize,
     snapshot::Condition,
     summary::{KeySummary, ModelSummary},
     truncated_suffix,
@@ -26,10 +26,8 @@ pub fn report(summary: &Summary, as_json: bool) -> String {
 pub fn summary_table(summary: &Summary) -> String {
     let mut text = totals_text(summary);
     if !summary.models.is_empty() {
-        let heading = ["model", "ok", "errors", "ok%", "mean", "p50", "p95", "tokens in", "tokens out", "cost"];
-        let rows: Vec<_> = summary.models.iter().map(model_row).collect();
         text.push('\n');
-        text.push_str(&format_table(heading, &rows));
+        text.push_str(&models_table(&summary.models));
     }
     if !summary.keys.is_empty() {
         let rows: Vec<_> = summary.keys.iter().map(key_row).collect();
@@ -37,6 +35,22 @@ pub fn summary_table(summary: &Summary) -> String {
         text.push_str(&format_table(["key", "state", "health", "ok", "errors", "cost"], &rows));
     }
     text
+}
+
+/// The table of models. It says how many answers failed a check if any did.
+fn models_table(models: &[ModelSummary]) -> String {
+    let rows: Vec<_> = models.iter().map(model_row).collect();
+    if models.iter().all(|model| model.invalid_outputs == 0) {
+        return format_table(MODEL_HEADING, &rows);
+    }
+    let rows = models.iter().zip(rows).map(|(model, row)| with_invalid(row, group_digits(model.invalid_outputs)));
+    format_table(with_invalid(MODEL_HEADING, "invalid"), &rows.collect::<Vec<_>>())
+}
+
+/// A row of the table of models with the cell for invalid answers after its errors.
+fn with_invalid<T>(row: [T; 10], invalid: T) -> [T; 11] {
+    let [name, ok, errors, percent, mean, p50, p95, input, output, cost] = row;
+    [name, ok, errors, invalid, percent, mean, p50, p95, input, output, cost]
 }
 
 fn totals_text(summary: &Summary) -> String {
@@ -50,6 +64,10 @@ fn totals_text(summary: &Summary) -> String {
         0 => String::new(),
         gone => format!("; {} no longer in the input", group_digits(gone)),
     };
+    let invalid = match summary.invalid_outputs {
+        0 => String::new(),
+        count => format!("; {} failed a check", pluralize(count, "answer")),
+    };
     let elapsed = format_duration(Duration::try_from_secs_f64(summary.elapsed_s.round()).unwrap_or_default());
     let rate = match done + failed {
         ended @ 1.. if summary.elapsed_s >= 1.0 => format!(", {:.2} items/s", ended as f64 / summary.elapsed_s),
@@ -58,7 +76,7 @@ fn totals_text(summary: &Summary) -> String {
     format!(
         "{}: {}\n\
          items     {} of {} done{}, {} failed{left}{removed}\n\
-         requests  {}, 429s: {}\n\
+         requests  {}, 429s: {}{invalid}\n\
          tokens    {} in, {} out\n\
          cost      {}\n\
          time      {elapsed}{rate}\n\
@@ -84,6 +102,9 @@ fn totals_text(summary: &Summary) -> String {
         if are_mostly_truncated(*done, *truncated) { format!("hint      {TRUNCATED_HINT}\n") } else { String::new() },
     )
 }
+
+const MODEL_HEADING: [&str; 10] =
+    ["model", "ok", "errors", "ok%", "mean", "p50", "p95", "tokens in", "tokens out", "cost"];
 
 fn model_row(model: &ModelSummary) -> [String; 10] {
     let time = |millis: Option<u64>| millis.map_or_else(dash, format_latency);

@@ -27,7 +27,7 @@ impl BatchLine {
         read_request: impl FnOnce(&Fields<'_>, &mut Draft, &RowOptions) -> Result<(), FieldError>,
     ) -> Result<Draft, FieldError> {
         let fields = row.object("")?;
-        let mut draft = Draft { kept_fields: options.pick_kept_fields(fields), ..Draft::default() };
+        let mut draft = Draft { kept_fields: options.pick_kept_fields(fields)?, ..Draft::default() };
         let mut request = None;
         for (name, value) in fields {
             if value.is_null() {

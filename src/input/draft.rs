@@ -7,7 +7,7 @@ use crate::domain::{Money, Params, Request};
 use super::{
     error::FieldError,
     json::{Fields, Json, get_field},
-    options::ModelCheck,
+    options::{ItemCheck, ModelCheck},
     sidecar::{CaptionSettings, Sidecar},
     template::Templates,
 };
@@ -40,11 +40,14 @@ pub(super) struct RowOptions {
     pub max_rows: Option<u64>,
     /// Names of the fields that are stored with the item.
     pub kept_fields: Vec<String>,
+    /// See [`super::InputOptions::check_field`].
+    pub check_field: Option<String>,
     /// See [`super::InputOptions::legacy_rows`].
     pub legacy_rows: bool,
     /// See [`super::InputOptions::allows_extra_pictures`].
     pub allows_extra_pictures: bool,
     pub model_check: Option<ModelCheck>,
+    pub item_check: Option<ItemCheck>,
 }
 
 impl RowOptions {
@@ -58,7 +61,10 @@ impl RowOptions {
     }
 
     /// Selects the fields that are stored with the item. Keeps strings, numbers and booleans, as text.
-    pub(super) fn pick_kept_fields(&self, fields: &Fields<'_>) -> BTreeMap<String, String> {
+    ///
+    /// # Errors
+    /// If the field that names checks is neither a string nor a list of strings.
+    pub(super) fn pick_kept_fields(&self, fields: &Fields<'_>) -> Result<BTreeMap<String, String>, FieldError> {
         let text = |value: &Json<'_>| match value {
             Json::Text(text) => Some(text.to_string()),
             Json::Bool(flag) => Some(flag.to_string()),
@@ -67,6 +73,19 @@ impl RowOptions {
             Json::Float(number) => Some(number.to_string()),
             Json::Null | Json::List(_) | Json::Object(_) => None,
         };
-        self.kept_fields.iter().filter_map(|name| Some((name.clone(), text(get_field(fields, name)?)?))).collect()
+        let mut kept: BTreeMap<String, String> =
+            self.kept_fields.iter().filter_map(|name| Some((name.clone(), text(get_field(fields, name)?)?))).collect();
+        if let Some(name) = &self.check_field
+            && let Some(value) = get_field(fields, name).filter(|value| !value.is_null())
+        {
+            let names = match value {
+                Json::List(entries) => entries.iter().map(Json::as_text).collect(),
+                value => value.as_text().map(|text| vec![text]),
+            };
+            let names: Vec<&str> =
+                names.ok_or_else(|| value.type_error(name, "the name of a check, or a list of names"))?;
+            kept.insert(name.clone(), names.join(", "));
+        }
+        Ok(kept)
     }
 }

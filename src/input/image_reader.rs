@@ -174,7 +174,7 @@ impl ImageReader {
             params: options.default_params.clone(),
         };
         let id = Some(path.to_owned());
-        let fields = options.pick_kept_fields(&fields);
+        let fields = options.pick_kept_fields(&fields)?;
         Ok(Draft {
             id,
             request,

@@ -28,6 +28,7 @@ use super::{
     kind::InputKind,
     lines::LineReader,
     openai_batch,
+    options::ItemCheck,
     picture_stamp::{self, stamp_picture},
     row,
 };
@@ -349,7 +350,7 @@ impl ItemReader {
             None => self.stamp_files(&id, &request),
         };
         let caption_path = caption.map(|sidecar| sidecar.target);
-        Ok(ItemSpec {
+        let item = ItemSpec {
             id,
             request,
             request_hash,
@@ -360,7 +361,11 @@ impl ItemReader {
             rule_fields,
             caption_path,
             picture_stamp,
-        })
+        };
+        if let Some(ItemCheck(test)) = &self.options.item_check {
+            test(&item).map_err(|message| FieldError::new("", message))?;
+        }
+        Ok(item)
     }
 
     /// Computes the stamp of the files that a row names. If an earlier version recorded the row without a stamp, its

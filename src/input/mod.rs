@@ -54,7 +54,10 @@ pub use self::{
     item_reader::{InputSummary, ItemReader, UnknownModels},
     kind::InputKind,
     open::Input,
-    options::{CaptionOptions, DEFAULT_CAPTION_PROMPT, InputOptions, LineFormat, ModelCheck, ModelErrorFn},
+    options::{
+        CaptionOptions, DEFAULT_CAPTION_PROMPT, InputOptions, ItemCheck, ItemErrorFn, LineFormat, ModelCheck,
+        ModelErrorFn,
+    },
     picture_file::is_picture,
     picture_stamp::stamp_picture,
     spool::SpoolDiff,

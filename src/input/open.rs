@@ -92,9 +92,11 @@ impl Input {
             captions: caption_settings,
             max_rows: options.max_rows,
             kept_fields: options.kept_fields,
+            check_field: options.check_field,
             legacy_rows: options.legacy_rows,
             allows_extra_pictures: options.allows_extra_pictures,
             model_check: options.model_check,
+            item_check: options.item_check,
         };
         let FoundInput { source, run_name, display_name, spool, .. } = found;
         Ok(Self {

@@ -29,6 +29,8 @@ pub struct InputOptions {
     pub default_caption_prompt: Option<String>,
     /// Fields of rows that are stored with their items, for routing rules.
     pub kept_fields: Vec<String>,
+    /// The field of rows that names checks; stored too. `None`: no field does.
+    pub check_field: Option<String>,
     /// How the lines of a text file are read.
     pub line_format: LineFormat,
     /// How they were read when the run began, which decides where they could be read in two ways.
@@ -42,10 +44,25 @@ pub struct InputOptions {
     pub allows_extra_pictures: bool,
     /// Checks the models that rows name. `None`: any name is accepted.
     pub model_check: Option<ModelCheck>,
+    /// Refuses items whose answers can't be checked. `None`: none is refused.
+    pub item_check: Option<ItemCheck>,
 }
 
 /// Returns a message that explains why a model with this name can't be used.
 pub type ModelErrorFn = dyn Fn(&str) -> String + Send + Sync;
+
+/// Returns a message that explains why an item can't be used.
+pub type ItemErrorFn = dyn Fn(&ItemSpec) -> Result<(), String> + Send + Sync;
+
+/// Tests the items of the rows.
+#[derive(Clone)]
+pub struct ItemCheck(pub Arc<ItemErrorFn>);
+
+impl fmt::Debug for ItemCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ItemCheck").finish_non_exhaustive()
+    }
+}
 
 /// Checks the models that rows name.
 #[derive(Clone)]

@@ -42,7 +42,7 @@ pub(super) fn build_draft(
     template_fields: &Fields<'_>,
     options: &RowOptions,
 ) -> Result<Draft, FieldError> {
-    let mut draft = Draft { kept_fields: options.pick_kept_fields(template_fields), ..Draft::default() };
+    let mut draft = Draft { kept_fields: options.pick_kept_fields(template_fields)?, ..Draft::default() };
     let mut request = Request { params: options.default_params.clone(), ..Request::default() };
     let (mut prompt, mut messages) = (None, None);
     for (name, value) in fields {

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::domain::{
     AttemptId, AttemptResult, EventKind, EventLevel, KeyId, ModelId, Money, Now, Outcome, OutcomeAction, PoolId,
     RouteId, Seq, WhenLimited, pluralize,
+    request::estimated_text_tokens,
     snapshot::{Cause, CauseSource},
 };
 
@@ -82,7 +83,11 @@ enum RequestProgress {
 impl RequestProgress {
     const fn from_outcome(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Ok | Outcome::Truncated | Outcome::EmptyOutput | Outcome::ContentBlocked => Self::Accepted,
+            Outcome::Ok
+            | Outcome::Truncated
+            | Outcome::InvalidOutput
+            | Outcome::EmptyOutput
+            | Outcome::ContentBlocked => Self::Accepted,
             Outcome::RateLimitedMinute
             | Outcome::TokensLimitedMinute
             | Outcome::QuotaExhaustedDay
@@ -123,7 +128,7 @@ impl Scheduler {
         if progress == RequestProgress::Accepted {
             events.extend(self.on_accepted(now, route));
         }
-        if result.outcome.is_answered() {
+        if result.outcome.is_provider_success() {
             events.extend(self.on_success(now, &reservation));
         }
         events.extend(self.apply_to_fleet(now, &mut reservation, result));
@@ -179,6 +184,7 @@ impl Scheduler {
             Outcome::ClientTrouble => self.on_unreachable(now, route, cause(CauseSource::Backoff)),
             Outcome::Ok
             | Outcome::Truncated
+            | Outcome::InvalidOutput
             | Outcome::EmptyOutput
             | Outcome::ContentBlocked
             | Outcome::UnreadableInput
@@ -195,6 +201,7 @@ impl Scheduler {
             Outcome::Ok => Disposition::Done { is_truncated: false },
             Outcome::Truncated => self.retry_truncated(now, reservation, result),
             Outcome::EmptyOutput => self.retry_empty(now, reservation, result),
+            Outcome::InvalidOutput => self.retry_invalid(now, reservation, result),
             Outcome::ContentBlocked if self.policy.next_model_when_blocked => {
                 self.requeue_on_next_model(now, reservation)
             }
@@ -259,7 +266,7 @@ impl Scheduler {
         // unreadable answer.
         let has_no_answer = result.status.is_none() && observed == ObservedUsage::Unknown;
         let is_unreadable = result.outcome == Outcome::MalformedResponse && used == TokenEstimate::default();
-        let has_no_usage = result.outcome.is_answered() && used == TokenEstimate::default();
+        let has_no_usage = result.outcome.is_provider_success() && used == TokenEstimate::default();
         let at_risk = if has_no_answer || is_unreadable || has_no_usage { reservation.max_cost } else { Money::ZERO };
         self.end_reservation(now, reservation, observed, counted_before, (cost, at_risk));
         (cost, at_risk)
@@ -290,7 +297,7 @@ impl Scheduler {
         let mut model_latency = self.fleet.model(model).latency;
         let is_first_of_model = model_latency.mean_micros().is_none();
         let route = self.fleet.route_mut(reservation.route);
-        if outcome.is_answered() {
+        if outcome.is_provider_success() {
             route.latency.record(now.mono, latency);
             model_latency.record(now.mono, latency);
             self.fleet.model_mut(model).latency = model_latency;
@@ -344,7 +351,7 @@ impl Scheduler {
         Some(EventKind::Recovered { subject: project.name.clone(), message: "credit available again".to_owned() })
     }
 
-    /// Handles an answer with text, complete or truncated: the key is rewarded, and cooldowns that are over end.
+    /// Handles an answer with text, complete, truncated or invalid: the key is rewarded, and cooldowns that are over end.
     fn on_success(&mut self, now: Now, reservation: &Reservation) -> Vec<EventKind> {
         let route = self.fleet.route(reservation.route);
         let (key, model, pool) = (route.key, route.model, route.pool);
@@ -603,13 +610,40 @@ impl Scheduler {
         }
     }
 
+    /// Retries an item whose answer failed a check: on the same model as often as the check says, then on the next one.
+    fn retry_invalid(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
+        let Some(failed) = &result.failed_check else { return Disposition::Failed };
+        let model = self.fleet.route(reservation.route).model;
+        let explanation_tokens = failed.explanation.as_deref().map_or(0, estimated_text_tokens);
+        reservation.item.set_explanation_tokens(explanation_tokens);
+        if failed.is_truncated {
+            self.use_larger_output(reservation);
+        }
+        let model_failures = reservation.item.retry_state_mut().switch_to_model(model);
+        model_failures.invalid_outputs += 1;
+        let invalid_outputs = model_failures.invalid_outputs;
+        if self.has_no_tries_left(reservation) {
+            return Disposition::Failed;
+        }
+        if invalid_outputs <= failed.retries {
+            self.requeue(now, reservation, None)
+        } else {
+            self.requeue_on_next_model(now, reservation)
+        }
+    }
+
     fn retry_truncated(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
         let has_text = result.answer.as_ref().is_some_and(|answer| !answer.text.trim().is_empty());
         if has_text && !reservation.item.is_caption {
             return Disposition::Done { is_truncated: true };
         }
-        if self.policy.truncated_retry_factor.is_none() || reservation.item.retry_state_mut().has_larger_output {
-            return Disposition::Failed;
+        if self.use_larger_output(reservation) { self.requeue(now, reservation, None) } else { Disposition::Failed }
+    }
+
+    /// Gives the item a larger output limit, once. False if it can't have one.
+    fn use_larger_output(&self, reservation: &mut Reservation) -> bool {
+        if self.policy.truncated_retry_factor.is_none() || reservation.item.has_larger_output() {
+            return false;
         }
         let before = self.max_outputs(reservation);
         reservation.item.retry_state_mut().has_larger_output = true;
@@ -617,10 +651,9 @@ impl Scheduler {
         // maximum.
         let raises_limit = self.max_outputs(reservation) != before;
         let can_serve = |route: &RouteId| self.view().is_eligible(*route, &reservation.item);
-        if raises_limit && self.routing.class(reservation.class).candidates().iter().any(can_serve) {
-            return self.requeue(now, reservation, None);
-        }
-        Disposition::Failed
+        let is_possible = raises_limit && self.routing.class(reservation.class).candidates().iter().any(can_serve);
+        reservation.item.retry_state_mut().has_larger_output = is_possible;
+        is_possible
     }
 
     /// By model: the output limit that a request for this item would state.

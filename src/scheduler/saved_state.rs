@@ -250,6 +250,7 @@ impl Scheduler {
                 | Outcome::MalformedResponse
                 | Outcome::Ok
                 | Outcome::Truncated
+                | Outcome::InvalidOutput
         );
         if may_lack_usage && used == TokenEstimate::default() {
             used.input = past.reserved_input_tokens;

@@ -28,6 +28,7 @@ pub(super) struct RunCounters {
     #[serde(rename = "never_left")]
     pub unsent: u64,
     pub rate_limited: u64,
+    pub invalid_outputs: u64,
     pub truncated: u64,
     pub usage: Usage,
     pub cost: Money,
@@ -61,6 +62,7 @@ impl RunCounters {
         self.attempts += 1;
         self.unsent += u64::from(outcome.is_local());
         self.rate_limited += u64::from(outcome.is_rate_limited());
+        self.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
         self.usage.input_tokens = self.usage.input_tokens.saturating_add(usage.input_tokens);
         self.usage.output_tokens = self.usage.output_tokens.saturating_add(usage.output_tokens);
         self.usage.thinking_tokens = self.usage.thinking_tokens.saturating_add(usage.thinking_tokens);
@@ -87,6 +89,7 @@ impl RunCounters {
             not_in_input: self.input_rows.map_or(0, |rows| self.items.saturating_sub(rows)),
             attempts: (self.attempts + open_intents).saturating_sub(self.unsent),
             rate_limited: self.rate_limited,
+            invalid_outputs: self.invalid_outputs,
         })
     }
 

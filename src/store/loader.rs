@@ -21,6 +21,8 @@ pub struct LoadedItem {
     pub completed_attempts: u32,
     /// When the first attempt was sent.
     pub started_at: Option<WallTime>,
+    /// The message about the last answer to this request that failed a check.
+    pub rejection: Option<String>,
 }
 
 /// An item whose body is damaged, so that it can never be sent.
@@ -114,12 +116,23 @@ fn load_item(conn: &Connection, seq: Seq) -> Result<LoadedItem, StoreError> {
         .query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
         .ok_or_else(|| StoreError::Contradiction(format!("there is no body of item {}", seq.0)))?;
-    let started_at = if completed_attempts == 0 {
-        None
-    } else {
-        conn.prepare_cached("SELECT min(sent_at) FROM attempts WHERE seq = ?1")?
-            .query_row([row], |row| row.get::<_, Option<i64>>(0))?
-            .map(WallTime)
-    };
-    Ok(LoadedItem { seq, spec: parse_json(&body, "an item")?, completed_attempts, started_at })
+    let (started_at, rejection) =
+        if completed_attempts == 0 { (None, None) } else { (load_start(conn, seq)?, load_rejection(conn, seq)?) };
+    Ok(LoadedItem { seq, spec: parse_json(&body, "an item")?, completed_attempts, started_at, rejection })
+}
+
+/// When the item's first attempt was sent.
+fn load_start(conn: &Connection, seq: Seq) -> Result<Option<WallTime>, StoreError> {
+    let first: Option<i64> = conn
+        .prepare_cached("SELECT min(sent_at) FROM attempts WHERE seq = ?1")?
+        .query_row([seq.0], |row| row.get(0))?;
+    Ok(first.map(WallTime))
+}
+
+/// The message about the item's last answer that failed a check. `None` if a changed row has taken the item's place, since
+/// the answer may be to the old request.
+fn load_rejection(conn: &Connection, seq: Seq) -> Result<Option<String>, StoreError> {
+    let find = "SELECT message FROM attempts JOIN items USING (seq)
+                WHERE seq = ?1 AND revision = 0 AND outcome = 'invalid_output' ORDER BY attempt DESC LIMIT 1";
+    Ok(conn.prepare_cached(find)?.query_row([seq.0], |row| row.get(0)).optional()?)
 }

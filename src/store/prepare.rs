@@ -17,7 +17,8 @@ use super::{
     saved_state::{load_settings, load_state, save_settings, save_state},
 };
 use crate::domain::{
-    ItemSpec, PictureStamp, ReplayFilter, Request, ResultLine, RouteTarget, RoutingRule, Seq, rule::referenced_fields,
+    FinalState, ItemSpec, PictureStamp, ReplayFilter, Request, ResultLine, RouteTarget, RoutingRule, Seq,
+    rule::referenced_fields,
 };
 
 /// Name of the saved state with answers to requests that have changed since: a map from item to text.
@@ -62,7 +63,8 @@ impl Store {
                 .query_row([item.0], |row| row.get(0))
                 .optional()?;
             let line: Option<ResultLine> = line.map(|line| parse_json(&line, "a result")).transpose()?;
-            if let Some(text) = line.and_then(|line| line.output) {
+            // The answer of a failed item was never a caption.
+            if let Some(text) = line.filter(|line| line.status == FinalState::Done).and_then(|line| line.output) {
                 answers.insert(item.0, text);
             }
         }

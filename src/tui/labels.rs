@@ -72,6 +72,7 @@ pub const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::NoRoute => "no route",
         Outcome::ClientTrouble => "no connection",
         Outcome::Lost => "lost",
+        Outcome::InvalidOutput => "check failed",
     }
 }
 

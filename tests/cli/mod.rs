@@ -5,6 +5,7 @@
 mod audit;
 mod captions;
 mod cascade;
+mod checks;
 mod demo;
 mod exit_statuses;
 mod export;

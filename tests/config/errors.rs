@@ -497,3 +497,76 @@ fn at_most_forty_errors_are_listed() {
     assert_eq!(shown.lines().count(), 42, "{shown}");
     assert!(shown.contains("\n… and 260 more\n"), "{shown}");
 }
+
+const CHECK_TABLE: &str = "[[check]]\nname = 'c'\n";
+
+#[test]
+fn errors_in_checks() {
+    assert_one_error_each(&[
+        ("", "[[check]]\njson = true", "9:1: name is missing from this [[check]]"),
+        (
+            CHECK_TABLE,
+            "",
+            "9:1: this check tests nothing; set json, schema, regex, min_words, max_words, not_contains or command",
+        ),
+        (
+            CHECK_TABLE,
+            "json = false",
+            "9:1: this check tests nothing; set json, schema, regex, min_words, max_words, not_contains or command",
+        ),
+        (
+            CHECK_TABLE,
+            "jason = true\njson = true",
+            "11:1: `jason` is not a setting of [[check]] (did you mean `json`?)",
+        ),
+        (CHECK_TABLE, "json = 'yes'", "11:8: json must be true or false, not a string"),
+        (CHECK_TABLE, "regex = 'a(b'", "11:9: regex: unclosed group"),
+        (CHECK_TABLE, "min_words = 5\nmax_words = 4", "12:13: max_words = 4 is less than min_words = 5"),
+        (CHECK_TABLE, "not_contains = []", "11:16: not_contains is an empty list; leave it out for the default"),
+        (CHECK_TABLE, "json = true\nretries = -1", "12:11: retries must be at least 0, not -1"),
+        (CHECK_TABLE, "json = true\nexplain = 1", "12:11: explain must be true or false, not a whole number"),
+        (CHECK_TABLE, "json = true\ntimeout = '1s'", "12:11: timeout is the time limit of command, which is not set"),
+        (CHECK_TABLE, "command = ['./missing', 'x']", "11:11: command: there is no program `./missing`"),
+        (
+            CHECK_TABLE,
+            "command = 'sh'",
+            "11:11: command must be a list of the program and its arguments, like [...], not a string",
+        ),
+        (
+            CHECK_TABLE,
+            "schema = 'own'",
+            "11:10: schema must be \"request\", \"file:SCHEMA.json\", or a schema as a table, not a string",
+        ),
+        (
+            CHECK_TABLE,
+            "schema = { type = 'strin' }",
+            "11:10: schema: it can't be used: \"strin\" is not valid under any of the schemas listed in the 'anyOf' keyword",
+        ),
+        (CHECK_TABLE, "json = true\nrules = ['long']", "12:10: rules: there is no [[rule]] named `long`"),
+        (
+            CHECK_TABLE,
+            "json = true\nrules = ['log']\n[[rule]]\nname = 'long'",
+            "12:10: rules: there is no [[rule]] named `log` (did you mean `long`?); use long",
+        ),
+        (
+            CHECK_TABLE,
+            "json = true\nper_row = true\nrules = ['long']\n[[rule]]\nname = 'long'",
+            "13:9: rules and per_row are both set; leave one out",
+        ),
+        (
+            "[[check]]\nname = 'a'\njson = true\n",
+            "[[check]]\nname = 'a'\njson = true",
+            "13:8: a check named `a` is already defined",
+        ),
+        (
+            "",
+            "[[check]]\nname = 'a,b'\njson = true",
+            "10:8: a check's name must not contain a comma, since rows separate names with commas",
+        ),
+        (
+            "[[check]]\nname = 'c'\nschema = 'request'\n",
+            "[defaults]\njson = { '$ref' = 'https://example.org/s.json' }",
+            "11:10: schema: json of [defaults] can't be used: Resource 'https://example.org/s.json' is not present in a registry and retrieving it failed: offline",
+        ),
+    ]);
+}

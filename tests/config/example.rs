@@ -53,6 +53,8 @@ fn every_commented_setting_of_the_example_is_valid_too() {
     assert_eq!(config.unknown_model, Some(UnknownModelPolicy::Refuse));
     assert!(config.policy.max_usd.is_some());
     assert!(config.defaults.params.json.is_some());
+    let checks: Vec<&str> = config.checks.all().iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(checks, ["shape", "sentence", "own"]);
     let rules: Vec<&str> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(rules, ["hard", "everything-else"]);
     assert!(config.policy.rules[0].conditions.row_fields.contains_key("language"));

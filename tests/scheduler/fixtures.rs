@@ -81,5 +81,6 @@ pub fn attempt_result(outcome: Outcome) -> AttemptResult {
         response_meta: ResponseMeta::default(),
         exceeds_context: false,
         picture_refused: false,
+        failed_check: None,
     }
 }

@@ -1,6 +1,6 @@
 //! Columns and models that don't fit are named with the key that shows them, and that key works.
 
-use cascadeck::domain::Snapshot;
+use cascadeck::{domain::Snapshot, tui::pane::Pane};
 
 use crate::{fixture, tui_harness::TuiHarness};
 
@@ -89,4 +89,19 @@ fn what_is_counted_on_a_project_names_its_keys() {
     }
     let text = TuiHarness::new(120, 36, shared).press("2jw").screen_text();
     assert!(text.contains("gemini-3.8-flash@spring is unavailable  (project of alice and bob)"), "{text}");
+}
+
+#[test]
+fn answers_that_failed_a_check_are_shown_with_their_model_once_there_are_any() {
+    let text = TuiHarness::new(200, 50, fixture::busy()).focus(Pane::Models).screen_text();
+    assert!(!text.contains("invalid"), "{text}");
+    let mut snapshot = fixture::busy();
+    (snapshot.models[0].ok, snapshot.models[0].invalid_outputs) = (300, 100);
+    let mut stage = TuiHarness::new(200, 50, snapshot);
+    let text = stage.focus(Pane::Models).screen_text();
+    let line =
+        |words: &str| text.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{words}: {text}"));
+    assert!(line("ok%").contains(" invalid "), "{text}");
+    let text = stage.press("w").screen_text();
+    assert!(text.contains("100 of 400 answers failed (25%)"), "{text}");
 }

@@ -41,6 +41,7 @@ fn busy_with_counts(number: u64) -> Snapshot {
     }
     for model in &mut snapshot.models {
         (model.ok, model.failed, model.in_flight, model.usage) = (number, 0, in_flight, usage);
+        model.invalid_outputs = number;
         model.cost = Money::from_usd(number as f64 / 1_000.0).unwrap();
     }
     snapshot
@@ -83,7 +84,7 @@ fn no_number_in_a_table_is_cut() {
     for (size, number) in SIZES.into_iter().flat_map(|size| NUMBERS.map(|number| (size, number))) {
         for (pane, headings) in [
             (Pane::Keys, &["ok", "errors", "in flight", "$", "tokens"][..]),
-            (Pane::Models, &["in flight", "$", "tokens"]),
+            (Pane::Models, &["in flight", "$", "tokens", "invalid"]),
         ] {
             for zoomed in [false, true] {
                 let mut stage = TuiHarness::new(size.0, size.1, busy_with_counts(number));

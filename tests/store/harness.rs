@@ -111,7 +111,7 @@ pub fn result_line(id: u64, status: FinalState, outcome: Outcome, words: &str) -
         id: format!("item-{id}"),
         status,
         output: done.then(|| words.to_owned()),
-        error: (!done).then(|| ResultError { outcome, status: None, message: words.to_owned() }),
+        error: (!done).then(|| ResultError { outcome, status: None, message: words.to_owned(), check: None }),
         finish_reason: done.then(|| "stop".to_owned()),
         key: Some("alice".into()),
         provider: Some("gemini".into()),

@@ -126,6 +126,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
         response_meta: crate::domain::ResponseMeta::default(),
         exceeds_context: false,
         picture_refused: false,
+        failed_check: None,
     }
 }
 

@@ -75,6 +75,7 @@ pub fn result_without_answer(
         response_meta: ResponseMeta::default(),
         exceeds_context: false,
         picture_refused: false,
+        failed_check: None,
     }
 }
 

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::{Api, Provider};
 
-use super::super::{pictures, wire::Dialect};
+use super::super::{classify::redact, pictures, wire::Dialect};
 
 /// Base URL, headers and credentials for requests. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
@@ -93,6 +93,11 @@ impl Endpoint {
 
     pub(super) fn headers(&self) -> HeaderMap {
         self.inner.headers.clone()
+    }
+
+    /// A message without this endpoint's credentials or texts that look like one, on one line and of limited length.
+    pub fn redact(&self, message: &str) -> String {
+        redact(message, &self.inner.secrets)
     }
 
     pub(super) fn secrets(&self) -> &[SecretString] {

@@ -39,6 +39,8 @@ pub struct RetryState {
     failures_by_model: SmallVec<[(ModelId, ModelFailures); 1]>,
     /// Whether the one retry with a larger output limit was used.
     pub has_larger_output: bool,
+    /// Part of the item's input tokens: those of the explanation why its last answer was not accepted.
+    explanation_tokens: u64,
     pub penalties: HealthPenalties,
 }
 
@@ -50,6 +52,8 @@ pub struct ModelFailures {
     /// Provider errors that don't count against the item, since no other item's success shows that the model works.
     pub excused_errors: u32,
     pub empty_outputs: u32,
+    /// Answers that failed a check.
+    pub invalid_outputs: u32,
     pub timeouts: u32,
 }
 
@@ -85,6 +89,12 @@ impl QueuedItem {
         self.retry_state_mut().attempts = attempts;
     }
 
+    /// Sets the estimated tokens of the explanation that its next request carries, and adds them to its input.
+    pub fn set_explanation_tokens(&mut self, tokens: u64) {
+        let previous = std::mem::replace(&mut self.retry_state_mut().explanation_tokens, tokens);
+        self.input_tokens = self.input_tokens.saturating_sub(previous).saturating_add(tokens);
+    }
+
     pub fn has_given_up_on(&self, model: ModelId) -> bool {
         self.retry_state.as_ref().is_some_and(|retry_state| retry_state.models_given_up.contains(&model))
     }
@@ -98,10 +108,12 @@ impl QueuedItem {
         model_failures.map_or(0, |(_, failures)| failures.provider_errors())
     }
 
-    /// Provider errors and empty answers, over all models.
+    /// Provider errors, empty answers and invalid ones, over all models.
     pub fn failed_tries(&self) -> u32 {
         let failures = self.retry_state.iter().flat_map(|retry_state| &retry_state.failures_by_model);
-        failures.map(|(_, failures)| failures.provider_errors() + failures.empty_outputs).sum()
+        let count =
+            |failures: &ModelFailures| failures.provider_errors() + failures.empty_outputs + failures.invalid_outputs;
+        failures.map(|(_, failures)| count(failures)).sum()
     }
 
     /// Failures on the model it was last sent to.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     domain::{
-        LatencyHistogram, Money, Summary,
+        LatencyHistogram, Money, Outcome, Summary,
         snapshot::{Condition, RunState},
         summary::{KeySummary, ModelSummary},
     },
@@ -56,6 +56,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         not_in_input: totals.not_in_input,
         attempts: totals.attempts,
         rate_limited: totals.rate_limited,
+        invalid_outputs: totals.invalid_outputs,
         input_tokens: counters.usage.input_tokens,
         output_tokens: counters.usage.billed_output(),
         cost_usd: counters.cost.as_usd(),
@@ -113,6 +114,8 @@ struct RouteTotals {
 struct AttemptSums {
     ok: u64,
     failed: u64,
+    /// Part of `failed`: answers that failed a check.
+    invalid_outputs: u64,
     input_tokens: u64,
     /// Thinking tokens included.
     output_tokens: u64,
@@ -138,6 +141,7 @@ impl RouteTotals {
                 route.latencies.record(count(2)?);
             } else if !outcome.is_unattributed() {
                 route.failed += 1;
+                route.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
             }
             route.input_tokens = route.input_tokens.saturating_add(count(3)?);
             route.output_tokens = route.output_tokens.saturating_add(count(4)?);
@@ -186,6 +190,7 @@ impl RouteTotals {
             name,
             ok: sums.ok,
             failed: sums.failed,
+            invalid_outputs: sums.invalid_outputs,
             mean_ms: sums.latencies.mean_ms(),
             p50_ms: sums.latencies.percentile_ms(50),
             p95_ms: sums.latencies.percentile_ms(95),
@@ -201,6 +206,7 @@ impl AttemptSums {
     fn add(&mut self, other: &Self) {
         self.ok += other.ok;
         self.failed += other.failed;
+        self.invalid_outputs += other.invalid_outputs;
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cost += other.cost;

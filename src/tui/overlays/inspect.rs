@@ -11,7 +11,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{dollars, group_digits, latency, short_duration, used_of_limit},
+        format::{dollars, group_digits, latency, percent, short_duration, used_of_limit},
         labels,
         render_ctx::RenderCtx,
         state::{CooldownId, InspectSubject},
@@ -207,6 +207,12 @@ impl InspectPage<'_> {
             model.in_flight
         );
         self.push_field("attempts", &attempts);
+        if model.invalid_outputs > 0 {
+            let answers = model.ok + model.invalid_outputs;
+            let share = percent(model.invalid_outputs, answers);
+            let invalid = group_digits(model.invalid_outputs);
+            self.push_field("checks", &format!("{invalid} of {} answers failed ({share}%)", group_digits(answers)));
+        }
         let times = [model.p50_ms, model.p95_ms, model.mean_ms].map(latency);
         self.push_field("latency", &format!("p50 {}, p95 {}, mean {}", times[0], times[1], times[2]));
         self.push_field("cost", &format!("${}, {} tokens", dollars(model.cost), group_digits(model.usage.total())));

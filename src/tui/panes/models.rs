@@ -35,6 +35,7 @@ enum Cell {
     P50,
     P95,
     Ok,
+    Invalid,
     Tokens,
     Cost,
     Provider,
@@ -88,6 +89,11 @@ fn columns(ctx: RenderCtx<'_>, width: u16) -> Vec<Column<Cell>> {
         Column::right(Cell::Tokens, "tokens", 6, 6),
         Column::right(Cell::Cost, "$", 6, 3),
     ];
+    // Answers that failed a check are shown once there is one.
+    if models.iter().any(|model| model.invalid_outputs > 0) {
+        let after_ok = columns.len() - 2;
+        columns.insert(after_ok, Column::right(Cell::Invalid, "invalid", 7, 3));
+    }
     // With a single provider, the column would be the same in every row.
     if models.iter().any(|model| model.provider != models[0].provider) {
         columns.push(Column::left(Cell::Provider, "provider", [8, 8, provider], 8));
@@ -126,6 +132,10 @@ fn cell(ctx: RenderCtx<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'
         Cell::Ok => {
             let role = if model.failed * 20 > model.ok + model.failed { StyleRole::Warn } else { StyleRole::Text };
             Line::styled(percent_ok(model.ok, model.failed), ctx.style(role))
+        }
+        Cell::Invalid => {
+            let role = if model.invalid_outputs > 0 { StyleRole::Warn } else { StyleRole::Muted };
+            Line::styled(compact_within(model.invalid_outputs, width), ctx.style(role))
         }
         Cell::Tokens => Line::raw(compact_within(model.usage.total(), width)),
         Cell::Cost => Line::raw(dollars(model.cost)),

@@ -1,0 +1,367 @@
+//! The checks of a run: which of them apply to an item, and what becomes of its answer.
+
+use std::{borrow::Cow, num::NonZero, sync::Arc, thread};
+
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::{condition::Condition, schema::SchemaCache};
+use crate::domain::{
+    AttemptResult, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule, rule::first_match,
+};
+
+/// The row's field that names checks for it, separated by commas.
+const ROW_FIELD: &str = "check";
+
+/// Maximum number of commands that run at the same time.
+const MAX_COMMANDS: usize = 8;
+
+/// One check. An answer must satisfy all of its conditions.
+#[derive(Clone, Debug)]
+pub struct Check {
+    pub name: String,
+    pub applies_to: AppliesTo,
+    /// Cheap ones first; the first that does not hold decides.
+    pub conditions: Vec<Condition>,
+    /// How often an item is sent to the same model again.
+    pub retries: u32,
+    /// Whether the next request says what was wrong with the answer.
+    pub explains: bool,
+}
+
+/// The items whose answers a check tests.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AppliesTo {
+    All,
+    /// Those to which one of these routing rules applies.
+    Rules(Vec<String>),
+    /// Those whose row names the check.
+    NamingRows,
+}
+
+/// The names in a row's [`ROW_FIELD`].
+fn split_names(field: &str) -> impl Iterator<Item = &str> {
+    field.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// All checks of a run. Cheap to clone; clones share the compiled schemas and the limit on commands.
+#[derive(Clone, Debug)]
+pub struct CheckSet(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    checks: Vec<Check>,
+    /// The routing rules, to find the one that applies to an item. Empty if no check depends on them.
+    rules: Vec<RoutingRule>,
+    schemas: SchemaCache,
+    command_slots: Semaphore,
+}
+
+impl Default for CheckSet {
+    fn default() -> Self {
+        Self::new(Vec::new(), &[])
+    }
+}
+
+impl CheckSet {
+    /// `rules` are the routing rules of the run.
+    pub fn new(checks: Vec<Check>, rules: &[RoutingRule]) -> Self {
+        let depends_on_rules = checks.iter().any(|check| matches!(check.applies_to, AppliesTo::Rules(_)));
+        let commands = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_COMMANDS);
+        Self(Arc::new(Inner {
+            checks,
+            rules: if depends_on_rules { rules.to_vec() } else { Vec::new() },
+            schemas: SchemaCache::default(),
+            command_slots: Semaphore::new(commands),
+        }))
+    }
+
+    /// The checks, in the order in which they are applied.
+    pub fn all(&self) -> &[Check] {
+        &self.0.checks
+    }
+
+    /// The row's field that names checks; `None` if rows can't name any, so that the field means nothing.
+    pub fn row_field(&self) -> Option<&'static str> {
+        self.names_for_rows().next().map(|_| ROW_FIELD)
+    }
+
+    fn names_for_rows(&self) -> impl Iterator<Item = &str> {
+        let named = self.0.checks.iter().filter(|check| check.applies_to == AppliesTo::NamingRows);
+        named.map(|check| check.name.as_str())
+    }
+
+    /// Makes sure that an item read from a row can be checked.
+    ///
+    /// # Errors
+    /// If its row names a check that does not exist; and as [`Self::prepare`].
+    pub fn test_row(&self, item: &ItemSpec) -> Result<(), String> {
+        let named = item.rule_fields.get(ROW_FIELD).filter(|_| self.row_field().is_some());
+        let is_unknown = |name: &&str| self.names_for_rows().all(|known| known != *name);
+        if let Some(unknown) = named.and_then(|named| split_names(named).find(is_unknown)) {
+            let known: Vec<&str> = self.names_for_rows().collect();
+            return Err(format!(
+                "`{ROW_FIELD}` names {unknown}, but rows can name only these checks: {}",
+                known.join(", ")
+            ));
+        }
+        self.prepare(item)
+    }
+
+    fn applicable<'s>(&'s self, item: &'s ItemSpec) -> impl Iterator<Item = &'s Check> {
+        let rule = first_match(&self.0.rules, item).map(|matching| matching.rule.name.as_str());
+        let named = item.rule_fields.get(ROW_FIELD).map(String::as_str).unwrap_or_default();
+        self.0.checks.iter().filter(move |check| match &check.applies_to {
+            AppliesTo::All => true,
+            AppliesTo::Rules(rules) => rule.is_some_and(|rule| rules.iter().any(|name| name == rule)),
+            AppliesTo::NamingRows => split_names(named).any(|name| name == check.name),
+        })
+    }
+
+    /// Makes sure that the answer to an item can be checked, before its request costs anything.
+    ///
+    /// # Errors
+    /// If a check needs the request's own schema, and that schema can't be used.
+    pub fn prepare(&self, item: &ItemSpec) -> Result<(), String> {
+        let Some(JsonMode::Schema(schema)) = &item.request.params.json else { return Ok(()) };
+        let needs_it = |check: &Check| check.conditions.iter().any(|it| matches!(it, Condition::RequestSchema));
+        match self.applicable(item).find(|check| needs_it(check)) {
+            None => Ok(()),
+            Some(check) => match self.0.schemas.compile(schema) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("check {}: the request's JSON schema can't be used: {error}", check.name)),
+            },
+        }
+    }
+
+    /// Checks the answer in `result`, if there is one. The result is unchanged if the answer passes. A caption that was
+    /// cut off is left alone, since it is not accepted anyway.
+    ///
+    /// `redact` makes a message safe to record: short, on one line, without secrets.
+    pub async fn apply(
+        &self,
+        item: &ItemSpec,
+        model: &str,
+        result: AttemptResult,
+        redact: &(dyn Fn(&str) -> String + Sync),
+    ) -> AttemptResult {
+        let is_checked = match result.outcome {
+            Outcome::Ok => true,
+            Outcome::Truncated => item.caption_path.is_none(),
+            _ => false,
+        };
+        let Some(answer) = result.answer.as_ref().filter(|_| is_checked) else { return result };
+        for check in self.applicable(item) {
+            for condition in &check.conditions {
+                let verdict = match condition {
+                    Condition::Command(command) => {
+                        let input = command_input(check, item, model, &result).to_string();
+                        // Boxed, since it is large and most attempts run no command. The semaphore is never closed.
+                        let _slot = self.0.command_slots.acquire().await;
+                        Box::pin(command.run(input.as_bytes())).await
+                    }
+                    condition => condition.test_text(&answer.text, item, &self.0.schemas),
+                };
+                if let Err(reason) = verdict {
+                    return reject(result, check, redact(&(message_prefix(check) + &reason)));
+                }
+            }
+        }
+        result
+    }
+
+    /// What the next request says about an answer that was not accepted, or `None` if its check does not explain. The
+    /// message is that of the result, also one from the record.
+    pub fn explanation(&self, message: &str) -> Option<String> {
+        let explains = |check: &&Check| check.explains && message.starts_with(&message_prefix(check));
+        self.0.checks.iter().find(explains)?;
+        Some(explain(message))
+    }
+}
+
+fn message_prefix(check: &Check) -> String {
+    format!("check {}: ", check.name)
+}
+
+fn explain(message: &str) -> String {
+    format!(
+        "An earlier answer to this request was not accepted ({message}). Give a complete new answer without this fault."
+    )
+}
+
+fn reject(result: AttemptResult, check: &Check, message: String) -> AttemptResult {
+    let failed_check = FailedCheck {
+        name: check.name.clone(),
+        retries: check.retries,
+        is_truncated: result.outcome == Outcome::Truncated,
+        explanation: check.explains.then(|| explain(&message)),
+    };
+    AttemptResult {
+        outcome: Outcome::InvalidOutput,
+        action: OutcomeAction::Retry,
+        rule: format!("the answer fails the check {}", check.name),
+        message,
+        failed_check: Some(failed_check),
+        ..result
+    }
+}
+
+/// What a command gets to read. The data of inline pictures are left out.
+fn command_input(check: &Check, item: &ItemSpec, model: &str, result: &AttemptResult) -> Value {
+    let answer = result.answer.as_ref();
+    let texts: Vec<&str> = item
+        .request
+        .messages
+        .iter()
+        .flat_map(|message| &message.parts)
+        .filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Image(_) => None,
+        })
+        .collect();
+    let pictures: Vec<Cow<'_, str>> = item
+        .request
+        .images()
+        .filter_map(|image| match image {
+            Image::File(path) => Some(path.to_string_lossy()),
+            Image::Url(url) if !url.starts_with("data:") => Some(url.into()),
+            Image::Url(_) | Image::Inline { .. } => None,
+        })
+        .collect();
+    json!({
+        "check": check.name,
+        "id": item.id,
+        "model": model,
+        "system": item.request.system,
+        "prompt": texts.join("\n\n"),
+        "pictures": pictures,
+        "output": answer.map(|answer| answer.text.as_str()),
+        "finish_reason": answer.and_then(|answer| answer.finish_reason.as_deref()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use super::{
+        super::{command::CheckCommand, condition::tests::item},
+        *,
+    };
+    use crate::domain::{Answer, RuleConditions, Usage};
+
+    fn check(name: &str, applies_to: AppliesTo, condition: Condition) -> Check {
+        Check { name: name.to_owned(), applies_to, conditions: vec![condition], retries: 2, explains: false }
+    }
+
+    fn answered(outcome: Outcome, text: &str) -> AttemptResult {
+        AttemptResult {
+            status: Some(200),
+            answer: Some(Answer { text: text.to_owned(), ..Answer::default() }),
+            usage: Usage { input_tokens: 3, output_tokens: 5, thinking_tokens: 0 },
+            ..AttemptResult::without_response(outcome, OutcomeAction::Complete, "", "an answer with text")
+        }
+    }
+
+    async fn apply(set: &CheckSet, item: &ItemSpec, result: AttemptResult) -> AttemptResult {
+        set.apply(item, "m", result, &str::to_owned).await
+    }
+
+    async fn failed(set: &CheckSet, item: &ItemSpec, text: &str) -> Option<String> {
+        apply(set, item, answered(Outcome::Ok, text)).await.failed_check.map(|failed| failed.name)
+    }
+
+    #[tokio::test]
+    async fn checks_are_for_all_items_or_by_rule_or_named_by_the_row() {
+        let conditions = RuleConditions { words_over: Some(3), ..RuleConditions::default() };
+        let rules = [
+            RoutingRule { name: "long".to_owned(), conditions, ..RoutingRule::default() },
+            RoutingRule { name: "rest".to_owned(), ..RoutingRule::default() },
+        ];
+        let set = CheckSet::new(
+            vec![
+                check("never", AppliesTo::All, Condition::NotContains(vec!["never".to_owned()])),
+                check("long", AppliesTo::Rules(vec!["long".to_owned()]), Condition::MinWords(3)),
+                check("number", AppliesTo::NamingRows, Condition::regex(r"^\d+$").unwrap()),
+            ],
+            &rules,
+        );
+        let (short, long) = (item("a b"), item("a b c d"));
+        let named = ItemSpec {
+            rule_fields: BTreeMap::from([(ROW_FIELD.to_owned(), "other, number".to_owned())]),
+            ..short.clone()
+        };
+        for (item, text, expected) in [
+            (&short, "ok", None),
+            (&short, "Never", Some("never")),
+            (&long, "ok", Some("long")),
+            (&long, "fine so far", None),
+            (&named, "ok", Some("number")),
+            (&named, "42", None),
+        ] {
+            assert_eq!(failed(&set, item, text).await.as_deref(), expected, "{text}");
+        }
+        assert_eq!(set.row_field(), Some("check"));
+        let error = set.test_row(&named).unwrap_err();
+        assert_eq!(error, "`check` names other, but rows can name only these checks: number");
+        assert_eq!((set.test_row(&short), CheckSet::default().test_row(&named)), (Ok(()), Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_failed_answer_is_kept_with_its_usage() {
+        let set = CheckSet::new(vec![check("json", AppliesTo::All, Condition::Json)], &[]);
+        let result = apply(&set, &item("?"), answered(Outcome::Truncated, "{\"a\"")).await;
+        assert_eq!(result.outcome, Outcome::InvalidOutput);
+        assert_eq!(result.message, "check json: is not JSON: EOF while parsing an object at line 1 column 4");
+        assert_eq!((result.status, result.usage.output_tokens), (Some(200), 5));
+        assert_eq!(result.answer.unwrap().text, "{\"a\"");
+        let failed = FailedCheck { name: "json".to_owned(), retries: 2, is_truncated: true, explanation: None };
+        assert_eq!(result.failed_check, Some(failed));
+
+        let passed = apply(&set, &item("?"), answered(Outcome::Ok, "[]")).await;
+        assert_eq!(passed, answered(Outcome::Ok, "[]"));
+        let caption = ItemSpec { caption_path: Some("a.txt".into()), ..item("?") };
+        let cut_off = apply(&set, &caption, answered(Outcome::Truncated, "A cat")).await;
+        assert_eq!(cut_off.outcome, Outcome::Truncated);
+        let refused = AttemptResult::without_response(Outcome::ServerError, OutcomeAction::Retry, "", "");
+        assert_eq!(apply(&set, &item("?"), refused.clone()).await, refused);
+    }
+
+    #[tokio::test]
+    async fn only_a_check_that_explains_has_an_explanation_also_from_the_record() {
+        let explaining = Check { explains: true, ..check("json", AppliesTo::All, Condition::Json) };
+        let set = CheckSet::new(vec![check("short", AppliesTo::All, Condition::MaxWords(3)), explaining], &[]);
+        let result = apply(&set, &item("?"), answered(Outcome::Ok, "{")).await;
+        let text = set.explanation(&result.message).unwrap();
+        assert!(text.contains("is not JSON: EOF while parsing"), "{text}");
+        assert_eq!(result.failed_check.unwrap().explanation, Some(text));
+        let long = apply(&set, &item("?"), answered(Outcome::Ok, "a b c d")).await;
+        assert_eq!((set.explanation(&long.message), set.explanation("check jso")), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_schema_that_cannot_be_used_is_found_before_the_request() {
+        let set = CheckSet::new(vec![check("shape", AppliesTo::All, Condition::RequestSchema)], &[]);
+        let mut item = item("?");
+        assert_eq!(set.prepare(&item), Ok(()));
+        item.request.params.json = Some(JsonMode::Schema(json!({"type": "object"})));
+        assert_eq!(set.prepare(&item), Ok(()));
+        item.request.params.json = Some(JsonMode::Schema(json!({"$ref": "https://example.org/s.json"})));
+        let error = set.prepare(&item).unwrap_err();
+        assert!(error.starts_with("check shape: the request's JSON schema can't be used: "), "{error}");
+        assert_eq!(CheckSet::default().prepare(&item), Ok(()), "no check needs it");
+    }
+
+    #[tokio::test]
+    async fn a_command_reads_the_answer_and_its_request() {
+        let script = r#"input=$(cat); case $input in *'"id":"a"'*'"model":"m"'*'"prompt":"Why?"'*'"output":"So."'*) ;; *) echo "$input"; exit 1;; esac"#;
+        let command = CheckCommand {
+            program: "sh".to_owned(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            timeout: Duration::from_secs(60),
+        };
+        let set = CheckSet::new(vec![check("own", AppliesTo::All, Condition::Command(command))], &[]);
+        assert_eq!(apply(&set, &item("Why?"), answered(Outcome::Ok, "So.")).await.message, "");
+        assert_eq!(failed(&set, &item("Why?"), "No.").await.as_deref(), Some("own"));
+    }
+}

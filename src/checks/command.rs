@@ -1,0 +1,206 @@
+//! Commands of the user that check answers. The answer comes on standard input as JSON, the verdict is the exit status.
+
+use std::{io, process::Stdio, time::Duration};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+/// Maximum number of bytes that are kept of each output of a command. The rest is read and dropped.
+const MAX_OUTPUT_BYTES: usize = 16 * 1024;
+/// Interval of tries to start a command while the machine has no process or file handle to spare.
+const START_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// How long the output of an ended command is still read. Something that it left in the background may hold it open.
+const OUTPUT_GRACE: Duration = Duration::from_secs(1);
+
+/// A program, its arguments and its time limit. No shell is involved unless it is the program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CheckCommand {
+    pub program: String,
+    pub args: Vec<String>,
+    /// Real time, whatever the run's clock does.
+    pub timeout: Duration,
+}
+
+impl CheckCommand {
+    /// Runs the command with `input` on its standard input.
+    ///
+    /// # Errors
+    /// If it does not end with exit status 0 within its time limit: what it wrote, or else how it ended.
+    pub(super) async fn run(&self, input: &[u8]) -> Result<(), String> {
+        // When the time is up, dropping the future kills the command and everything that it started.
+        timeout(self.timeout, self.run_to_end(input))
+            .await
+            .unwrap_or_else(|_| Err(format!("the command took longer than {:?} and was stopped", self.timeout)))
+    }
+
+    async fn run_to_end(&self, input: &[u8]) -> Result<(), String> {
+        let mut child = self.start().await?;
+        let mut group = ProcessGroup::of(&child);
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = {
+            let write = async {
+                if let Some(mut stdin) = stdin {
+                    // A command that doesn't read its input may close it.
+                    let _ = stdin.write_all(input).await;
+                }
+            };
+            let transfer = async { tokio::join!(write, read_capped(stdout, &mut out), read_capped(stderr, &mut err)) };
+            tokio::pin!(transfer);
+            let mut is_transferred = false;
+            loop {
+                tokio::select! {
+                    status = child.wait() => {
+                        group.disarm();
+                        if !is_transferred {
+                            let _ = timeout(OUTPUT_GRACE, &mut transfer).await;
+                        }
+                        break status;
+                    }
+                    _ = &mut transfer, if !is_transferred => is_transferred = true,
+                }
+            }
+        };
+        let status = status.map_err(|error| format!("the command can't be waited for: {error}"))?;
+        if status.success() {
+            return Ok(());
+        }
+        let text = [out, err].into_iter().map(|bytes| one_line(&bytes)).find(|text| !text.is_empty());
+        Err(text.unwrap_or_else(|| format!("the command ended with {status}")))
+    }
+
+    /// Starts the command. Tries again while the machine lacks something for it.
+    async fn start(&self) -> Result<Child, String> {
+        loop {
+            let started = Command::new(&self.program)
+                .args(&self.args)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .process_group(0)
+                .kill_on_drop(true)
+                .spawn();
+            match started {
+                Ok(child) => return Ok(child),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                    return Err(format!("the command {} can't be started: {error}", self.program));
+                }
+                Err(_) => sleep(START_RETRY_INTERVAL).await,
+            }
+        }
+    }
+}
+
+/// The process group of a command. Dropping it kills the group, unless the command has ended.
+struct ProcessGroup(Option<Pid>);
+
+impl ProcessGroup {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
+    }
+
+    /// The command has ended, so another process may get its number.
+    const fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Reads an output to its end and keeps its beginning.
+async fn read_capped(output: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut output) = output else { return };
+    let mut buffer = [0; 4096];
+    loop {
+        match output.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => {
+                let room = MAX_OUTPUT_BYTES - kept.len();
+                kept.extend_from_slice(&buffer[..count.min(room)]);
+            }
+        }
+    }
+}
+
+fn one_line(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, timeout: Duration) -> CheckCommand {
+        CheckCommand { program: "sh".to_owned(), args: vec!["-c".to_owned(), script.to_owned()], timeout }
+    }
+
+    async fn verdict(script: &str) -> Result<(), String> {
+        shell(script, Duration::from_secs(60)).run(b"{\"output\":\"four\"}").await
+    }
+
+    #[tokio::test]
+    async fn the_exit_status_decides_and_the_output_is_the_message() {
+        assert_eq!(verdict("grep -q four").await, Ok(()));
+        assert_eq!(verdict("cat >/dev/null; echo fine; exit 0").await, Ok(()));
+        assert_eq!(verdict("cat").await, Ok(()));
+        assert_eq!(verdict("echo too; echo short; echo log >&2; exit 1").await.unwrap_err(), "too short");
+        assert_eq!(verdict("echo '  only here' >&2; exit 3").await.unwrap_err(), "only here");
+        assert_eq!(verdict("exit 7").await.unwrap_err(), "the command ended with exit status: 7");
+        assert!(verdict("kill -9 $$").await.unwrap_err().contains("signal: 9"));
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_an_error_at_once() {
+        let command = CheckCommand { program: "/no/such/program".to_owned(), ..shell("", Duration::from_secs(60)) };
+        let error = command.run(b"").await.unwrap_err();
+        assert!(error.starts_with("the command /no/such/program can't be started: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_takes_too_long_is_killed_with_all_that_it_started() {
+        let home = tempfile::tempdir().unwrap();
+        let pid_file = home.path().join("pid");
+        let script = format!("sleep 600 & echo $! > '{}'; wait", pid_file.display());
+        // Only the command's end can end this: it would last ten minutes.
+        let error = shell(&script, Duration::from_secs(2)).run(b"").await.unwrap_err();
+        assert_eq!(error, "the command took longer than 2s and was stopped");
+        let child: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+        while is_running(child) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Whether the process exists and is not only waiting to be reaped.
+    fn is_running(process: i32) -> bool {
+        std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+            && nix::sys::signal::kill(Pid::from_raw(process), None).is_ok()
+    }
+
+    #[tokio::test]
+    async fn unread_input_and_endless_output_do_no_harm() {
+        let input = vec![b'x'; 1 << 20];
+        assert_eq!(shell("exit 0", Duration::from_secs(60)).run(&input).await, Ok(()));
+        let error = shell("yes | head -c 1000000; exit 1", Duration::from_secs(60)).run(&input).await.unwrap_err();
+        assert!(error.len() <= MAX_OUTPUT_BYTES, "{}", error.len());
+    }
+
+    #[tokio::test]
+    async fn something_left_in_the_background_does_not_hold_the_verdict() {
+        let command = shell("sleep 600 & echo $!; exit 1", Duration::from_secs(300));
+        let left: i32 = command.run(b"").await.unwrap_err().parse().unwrap();
+        let _ = nix::sys::signal::kill(Pid::from_raw(left), Signal::SIGKILL);
+    }
+}
