@@ -1,6 +1,8 @@
 //! The text of the metrics: what a snapshot becomes, and that the documentation, the dashboard and the alert rules name
 //! metrics that exist.
 
+#![allow(clippy::float_cmp, reason = "the values are whole numbers")]
+
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Duration};
 
 use cascadeck::{

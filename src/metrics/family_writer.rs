@@ -50,6 +50,7 @@ impl<'e> FamilyWriter<'e> {
     }
 
     /// Writes a gauge. Of several samples with the same labels the last one counts.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself is for one lifetime only")]
     pub fn gauge<'l, V: EncodeGaugeValue, const N: usize>(
         &mut self,
         family: Family,

@@ -1,5 +1,7 @@
 //! `--metrics` of the real program, over sockets.
 
+#![allow(clippy::float_cmp, reason = "the values are whole numbers")]
+
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},

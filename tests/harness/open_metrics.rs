@@ -1,5 +1,7 @@
 //! A strict reader of OpenMetrics text that shares no code with the program.
 
+#![allow(clippy::float_cmp, reason = "the values are whole numbers")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One sample: its full name, labels and value.
@@ -43,7 +45,7 @@ impl OpenMetrics {
                 let (kind, name, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
                 match kind {
                     "TYPE" => {
-                        family_type = rest.to_owned();
+                        rest.clone_into(&mut family_type);
                         assert!(["counter", "gauge", "histogram"].contains(&rest), "{line}");
                         let is_new = parsed.types.insert(name.to_owned(), rest.to_owned()).is_none();
                         assert!(is_new || family == name, "{name} has two families");
