@@ -48,14 +48,14 @@ pub(super) fn read(
         };
         let Some(name) = name else { continue };
         check_name(table.doc, "a check's name", name);
-        let problem = if name.text.contains(',') {
-            Some("a check's name must not contain a comma, since rows separate names with commas".to_owned())
-        } else if checks.iter().any(|other| other.name == check.name) {
-            Some(format!("a check named {} is already defined", quote_unless_secret(name.text)))
-        } else {
-            None
-        };
-        problem.into_iter().for_each(|problem| table.doc.add_error(name.offset, problem));
+        if name.text.contains(',') {
+            let message = "a check's name must not contain a comma, since rows separate names with commas";
+            table.doc.add_error(name.offset, message);
+        }
+        if checks.iter().any(|other| other.name == check.name) {
+            let message = format!("a check named {} is already defined", quote_unless_secret(name.text));
+            table.doc.add_error(name.offset, message);
+        }
         checks.push(check);
     }
     CheckSet::new(checks, rules)
