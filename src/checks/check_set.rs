@@ -201,7 +201,7 @@ fn reject(result: AttemptResult, check: &Check, message: String) -> AttemptResul
         action: OutcomeAction::Retry,
         rule: format!("the answer fails the check {}", check.name),
         message,
-        failed_check: Some(failed_check),
+        failed_check: Some(Box::new(failed_check)),
         ..result
     }
 }
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!((result.status, result.usage.output_tokens), (Some(200), 5));
         assert_eq!(result.answer.unwrap().text, "{\"a\"");
         let failed = FailedCheck { name: "json".to_owned(), retries: 2, is_truncated: true, explanation: None };
-        assert_eq!(result.failed_check, Some(failed));
+        assert_eq!(result.failed_check.as_deref(), Some(&failed));
 
         let passed = apply(&set, &item("?"), answered(Outcome::Ok, "[]")).await;
         assert_eq!(passed, answered(Outcome::Ok, "[]"));
