@@ -5,7 +5,7 @@ use std::{borrow::Cow, num::NonZero, sync::Arc, thread};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{condition::Condition, schema::SchemaCache};
+use super::{condition::AnswerCondition, schema::SchemaCache};
 use crate::domain::{
     AttemptResult, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule, rule::first_match,
 };
@@ -22,7 +22,7 @@ pub struct Check {
     pub name: String,
     pub applies_to: AppliesTo,
     /// Cheap ones first; the first that does not hold decides.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<AnswerCondition>,
     /// How often an item is sent to the same model again.
     pub retries: u32,
     /// Whether the next request says what was wrong with the answer.
@@ -124,7 +124,7 @@ impl CheckSet {
     /// If a check needs the request's own schema, and that schema can't be used.
     pub fn prepare(&self, item: &ItemSpec) -> Result<(), String> {
         let Some(JsonMode::Schema(schema)) = &item.request.params.json else { return Ok(()) };
-        let needs_it = |check: &Check| check.conditions.iter().any(|it| matches!(it, Condition::RequestSchema));
+        let needs_it = |check: &Check| check.conditions.iter().any(|it| matches!(it, AnswerCondition::RequestSchema));
         match self.applicable(item).find(|check| needs_it(check)) {
             None => Ok(()),
             Some(check) => match self.0.schemas.compile(schema) {
@@ -154,7 +154,7 @@ impl CheckSet {
         for check in self.applicable(item) {
             for condition in &check.conditions {
                 let verdict = match condition {
-                    Condition::Command(command) => {
+                    AnswerCondition::Command(command) => {
                         let input = command_input(check, item, model, &result).to_string();
                         // Boxed, since it is large and most attempts run no command. The semaphore is never closed.
                         let _slot = self.0.command_slots.acquire().await;
@@ -201,7 +201,7 @@ fn reject(result: AttemptResult, check: &Check, message: String) -> AttemptResul
         action: OutcomeAction::Retry,
         rule: format!("the answer fails the check {}", check.name),
         message,
-        failed_check: Some(failed_check),
+        failed_check: Some(Box::new(failed_check)),
         ..result
     }
 }
@@ -250,7 +250,7 @@ mod tests {
     };
     use crate::domain::{Answer, RuleConditions, Usage};
 
-    fn check(name: &str, applies_to: AppliesTo, condition: Condition) -> Check {
+    fn check(name: &str, applies_to: AppliesTo, condition: AnswerCondition) -> Check {
         Check { name: name.to_owned(), applies_to, conditions: vec![condition], retries: 2, explains: false }
     }
 
@@ -280,9 +280,9 @@ mod tests {
         ];
         let set = CheckSet::new(
             vec![
-                check("never", AppliesTo::All, Condition::NotContains(vec!["never".to_owned()])),
-                check("long", AppliesTo::Rules(vec!["long".to_owned()]), Condition::MinWords(3)),
-                check("number", AppliesTo::NamingRows, Condition::regex(r"^\d+$").unwrap()),
+                check("never", AppliesTo::All, AnswerCondition::NotContains(vec!["never".to_owned()])),
+                check("long", AppliesTo::Rules(vec!["long".to_owned()]), AnswerCondition::MinWords(3)),
+                check("number", AppliesTo::NamingRows, AnswerCondition::regex(r"^\d+$").unwrap()),
             ],
             &rules,
         );
@@ -309,14 +309,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_answer_is_kept_with_its_usage() {
-        let set = CheckSet::new(vec![check("json", AppliesTo::All, Condition::Json)], &[]);
+        let set = CheckSet::new(vec![check("json", AppliesTo::All, AnswerCondition::Json)], &[]);
         let result = apply(&set, &item("?"), answered(Outcome::Truncated, "{\"a\"")).await;
         assert_eq!(result.outcome, Outcome::InvalidOutput);
         assert_eq!(result.message, "check json: is not JSON: EOF while parsing an object at line 1 column 4");
         assert_eq!((result.status, result.usage.output_tokens), (Some(200), 5));
         assert_eq!(result.answer.unwrap().text, "{\"a\"");
         let failed = FailedCheck { name: "json".to_owned(), retries: 2, is_truncated: true, explanation: None };
-        assert_eq!(result.failed_check, Some(failed));
+        assert_eq!(result.failed_check.as_deref(), Some(&failed));
 
         let passed = apply(&set, &item("?"), answered(Outcome::Ok, "[]")).await;
         assert_eq!(passed, answered(Outcome::Ok, "[]"));
@@ -329,8 +329,8 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_check_that_explains_has_an_explanation_also_from_the_record() {
-        let explaining = Check { explains: true, ..check("json", AppliesTo::All, Condition::Json) };
-        let set = CheckSet::new(vec![check("short", AppliesTo::All, Condition::MaxWords(3)), explaining], &[]);
+        let explaining = Check { explains: true, ..check("json", AppliesTo::All, AnswerCondition::Json) };
+        let set = CheckSet::new(vec![check("short", AppliesTo::All, AnswerCondition::MaxWords(3)), explaining], &[]);
         let result = apply(&set, &item("?"), answered(Outcome::Ok, "{")).await;
         let text = set.explanation(&result.message).unwrap();
         assert!(text.contains("is not JSON: EOF while parsing"), "{text}");
@@ -341,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_schema_that_cannot_be_used_is_found_before_the_request() {
-        let set = CheckSet::new(vec![check("shape", AppliesTo::All, Condition::RequestSchema)], &[]);
+        let set = CheckSet::new(vec![check("shape", AppliesTo::All, AnswerCondition::RequestSchema)], &[]);
         let mut item = item("?");
         assert_eq!(set.prepare(&item), Ok(()));
         item.request.params.json = Some(JsonMode::Schema(json!({"type": "object"})));
@@ -360,7 +360,7 @@ mod tests {
             args: vec!["-c".to_owned(), script.to_owned()],
             timeout: Duration::from_secs(60),
         };
-        let set = CheckSet::new(vec![check("own", AppliesTo::All, Condition::Command(command))], &[]);
+        let set = CheckSet::new(vec![check("own", AppliesTo::All, AnswerCondition::Command(command))], &[]);
         assert_eq!(apply(&set, &item("Why?"), answered(Outcome::Ok, "So.")).await.message, "");
         assert_eq!(failed(&set, &item("Why?"), "No.").await.as_deref(), Some("own"));
     }

@@ -13,7 +13,7 @@ use crate::domain::{ItemSpec, JsonMode};
 
 /// One condition of a check.
 #[derive(Clone, Debug)]
-pub enum Condition {
+pub enum AnswerCondition {
     /// The whole answer is one JSON value.
     Json,
     /// The answer satisfies the JSON schema of its own request; holds for requests without one.
@@ -29,7 +29,7 @@ pub enum Condition {
     Command(CheckCommand),
 }
 
-impl Condition {
+impl AnswerCondition {
     /// The condition that some part of an answer matches `pattern`.
     ///
     /// # Errors
@@ -118,30 +118,30 @@ pub(super) mod tests {
         }
     }
 
-    fn test(condition: &Condition, text: &str) -> Result<(), String> {
+    fn test(condition: &AnswerCondition, text: &str) -> Result<(), String> {
         condition.test_text(text, &item("?"), &SchemaCache::default())
     }
 
     #[test]
     fn each_condition_accepts_or_says_what_is_wrong() {
-        let phrases = Condition::NotContains(vec!["As an AI".to_owned(), "I can’t help".to_owned()]);
-        let regex = Condition::regex(r"^Answer: \d+$").unwrap();
+        let phrases = AnswerCondition::NotContains(vec!["As an AI".to_owned(), "I can’t help".to_owned()]);
+        let regex = AnswerCondition::regex(r"^Answer: \d+$").unwrap();
         for (condition, text, message) in [
-            (&Condition::Json, r#" {"a": [1, null]} "#, None),
-            (&Condition::Json, "5", None),
-            (&Condition::Json, "{\"a\": 1", Some("is not JSON: EOF while parsing an object at line 1 column 7")),
-            (&Condition::Json, "{} and more", Some("is not JSON: trailing characters at line 1 column 4")),
+            (&AnswerCondition::Json, r#" {"a": [1, null]} "#, None),
+            (&AnswerCondition::Json, "5", None),
+            (&AnswerCondition::Json, "{\"a\": 1", Some("is not JSON: EOF while parsing an object at line 1 column 7")),
+            (&AnswerCondition::Json, "{} and more", Some("is not JSON: trailing characters at line 1 column 4")),
             (
-                &Condition::Json,
+                &AnswerCondition::Json,
                 "```json\n{}\n```",
                 Some("is not JSON: it begins with a code fence (```); only the JSON itself may be written"),
             ),
             (&regex, "Answer: 42", None),
             (&regex, "It is 42", Some(r"does not match the regular expression ^Answer: \d+$")),
-            (&Condition::MinWords(3), "one two three", None),
-            (&Condition::MinWords(3), "one, two.", Some("has 2 words; at least 3 are needed")),
-            (&Condition::MaxWords(2), "one two", None),
-            (&Condition::MaxWords(2), "one two three", Some("has 3 words; at most 2 are allowed")),
+            (&AnswerCondition::MinWords(3), "one two three", None),
+            (&AnswerCondition::MinWords(3), "one, two.", Some("has 2 words; at least 3 are needed")),
+            (&AnswerCondition::MaxWords(2), "one two", None),
+            (&AnswerCondition::MaxWords(2), "one two three", Some("has 3 words; at most 2 are allowed")),
             (&phrases, "Paris", None),
             (&phrases, "Sorry, AS AN AI model …", Some("contains \"As an AI\"")),
         ] {
@@ -153,15 +153,19 @@ pub(super) mod tests {
     fn the_schema_of_the_request_is_its_own() {
         let mut item = item("?");
         let schemas = SchemaCache::default();
-        assert_eq!(Condition::RequestSchema.test_text("no JSON", &item, &schemas), Ok(()), "it asks for no schema");
+        assert_eq!(
+            AnswerCondition::RequestSchema.test_text("no JSON", &item, &schemas),
+            Ok(()),
+            "it asks for no schema"
+        );
         item.request.params.json = Some(JsonMode::Schema(json!({"type": "array"})));
-        assert_eq!(Condition::RequestSchema.test_text("[]", &item, &schemas), Ok(()));
-        let error = Condition::RequestSchema.test_text("{}", &item, &schemas).unwrap_err();
+        assert_eq!(AnswerCondition::RequestSchema.test_text("[]", &item, &schemas), Ok(()));
+        let error = AnswerCondition::RequestSchema.test_text("{}", &item, &schemas).unwrap_err();
         assert_eq!(error, "{} is not of type \"array\"");
     }
 
     #[test]
     fn a_wrong_pattern_is_refused_in_one_line() {
-        assert_eq!(Condition::regex("a(b").unwrap_err(), "unclosed group");
+        assert_eq!(AnswerCondition::regex("a(b").unwrap_err(), "unclosed group");
     }
 }

@@ -13,5 +13,5 @@ mod schema;
 
 pub use check_set::{AppliesTo, Check, CheckSet};
 pub use command::CheckCommand;
-pub use condition::Condition;
+pub use condition::AnswerCondition;
 pub use schema::JsonSchema;

@@ -12,7 +12,7 @@ use super::{
     toml_reader::{TomlField, TomlTable},
 };
 use crate::{
-    checks::{AppliesTo, Check, CheckCommand, CheckSet, Condition, JsonSchema},
+    checks::{AnswerCondition, AppliesTo, Check, CheckCommand, CheckSet, JsonSchema},
     domain::{JsonMode, RoutingRule},
 };
 
@@ -48,14 +48,14 @@ pub(super) fn read(
         };
         let Some(name) = name else { continue };
         check_name(table.doc, "a check's name", name);
-        let problem = if name.text.contains(',') {
-            Some("a check's name must not contain a comma, since rows separate names with commas".to_owned())
-        } else if checks.iter().any(|other| other.name == check.name) {
-            Some(format!("a check named {} is already defined", quote_unless_secret(name.text)))
-        } else {
-            None
-        };
-        problem.into_iter().for_each(|problem| table.doc.add_error(name.offset, problem));
+        if name.text.contains(',') {
+            let message = "a check's name must not contain a comma, since rows separate names with commas";
+            table.doc.add_error(name.offset, message);
+        }
+        if checks.iter().any(|other| other.name == check.name) {
+            let message = format!("a check named {} is already defined", quote_unless_secret(name.text));
+            table.doc.add_error(name.offset, message);
+        }
         checks.push(check);
     }
     CheckSet::new(checks, rules)
@@ -87,10 +87,10 @@ fn read_selection(table: &TomlTable<'_>, rules: &[RoutingRule]) -> AppliesTo {
 }
 
 /// The conditions, cheap ones first.
-fn read_conditions(table: &TomlTable<'_>, context: &Context<'_>) -> Vec<Condition> {
+fn read_conditions(table: &TomlTable<'_>, context: &Context<'_>) -> Vec<AnswerCondition> {
     let mut conditions = Vec::new();
     if table.flag("json") == Some(true) {
-        conditions.push(Condition::Json);
+        conditions.push(AnswerCondition::Json);
     }
     let min: Option<u64> = table.count("min_words", 1..=1_000_000_000);
     let max: Option<u64> = table.count("max_words", 0..=1_000_000_000);
@@ -99,15 +99,15 @@ fn read_conditions(table: &TomlTable<'_>, context: &Context<'_>) -> Vec<Conditio
     {
         table.doc.add_error(field.offset, format!("max_words = {max} is less than min_words = {min}"));
     }
-    conditions.extend(min.map(Condition::MinWords));
-    conditions.extend(max.map(Condition::MaxWords));
+    conditions.extend(min.map(AnswerCondition::MinWords));
+    conditions.extend(max.map(AnswerCondition::MaxWords));
     if let Some(phrases) = table.field("not_contains").and_then(|field| field.list("phrases")) {
         let phrases = phrases.iter().filter_map(TomlField::text).map(|phrase| phrase.text.to_owned());
-        conditions.push(Condition::NotContains(phrases.collect()));
+        conditions.push(AnswerCondition::NotContains(phrases.collect()));
     }
     conditions.extend(table.field("regex").and_then(|field| read_regex(&field)));
     conditions.extend(table.field("schema").and_then(|field| read_schema(&field, context)));
-    conditions.extend(read_command(table, context).map(Condition::Command));
+    conditions.extend(read_command(table, context).map(AnswerCondition::Command));
     let condition_names = ["json", "schema", "regex", "min_words", "max_words", "not_contains", "command"];
     // A condition with an error has been reported already. `json = false` is none.
     let is_any_set =
@@ -119,12 +119,12 @@ fn read_conditions(table: &TomlTable<'_>, context: &Context<'_>) -> Vec<Conditio
     conditions
 }
 
-fn read_regex(field: &TomlField<'_>) -> Option<Condition> {
+fn read_regex(field: &TomlField<'_>) -> Option<AnswerCondition> {
     let pattern = field.text()?.text;
-    Condition::regex(pattern).map_err(|reason| field.doc.add_error(field.offset, format!("regex: {reason}"))).ok()
+    AnswerCondition::regex(pattern).map_err(|reason| field.doc.add_error(field.offset, format!("regex: {reason}"))).ok()
 }
 
-fn read_schema(field: &TomlField<'_>, context: &Context<'_>) -> Option<Condition> {
+fn read_schema(field: &TomlField<'_>, context: &Context<'_>) -> Option<AnswerCondition> {
     let report = |whose: &str, reason: &str| {
         field.doc.add_error(field.offset, format!("schema: {whose} can't be used: {reason}"));
     };
@@ -134,11 +134,11 @@ fn read_schema(field: &TomlField<'_>, context: &Context<'_>) -> Option<Condition
         {
             report("json of [defaults]", &reason);
         }
-        return Some(Condition::RequestSchema);
+        return Some(AnswerCondition::RequestSchema);
     }
     let expected = "\"request\", \"file:SCHEMA.json\", or a schema as a table";
     let schema = json_schema::read(field, context.directory, expected)?;
-    JsonSchema::compile(&schema).map(Condition::Schema).map_err(|reason| report("it", &reason)).ok()
+    JsonSchema::compile(&schema).map(AnswerCondition::Schema).map_err(|reason| report("it", &reason)).ok()
 }
 
 fn read_command(table: &TomlTable<'_>, context: &Context<'_>) -> Option<CheckCommand> {

@@ -94,7 +94,7 @@ pub struct AttemptResult {
     pub picture_refused: bool,
     /// Set for `invalid_output`.
     #[serde(default)]
-    pub failed_check: Option<FailedCheck>,
+    pub failed_check: Option<Box<FailedCheck>>,
 }
 
 impl AttemptResult {

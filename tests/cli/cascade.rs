@@ -152,8 +152,8 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
 
     assert_eq!(
         field_names(&summary).join(" "),
-        "run state total waiting in_flight done failed truncated attempts rate_limited input_tokens output_tokens cost_usd \
-         at_risk_usd elapsed_s keys models place"
+        "run state total waiting in_flight done failed truncated attempts rate_limited invalid_outputs \
+         input_tokens output_tokens cost_usd at_risk_usd elapsed_s keys models place"
     );
     let first = |list: &str, wanted: &[&str]| {
         let found = field_names(&summary[list][0]);

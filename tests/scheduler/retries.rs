@@ -64,13 +64,13 @@ fn an_item_does_not_wait_for_a_route_whose_circuit_is_open_while_another_is_read
 
 /// An answer without usage that failed a check, with `retries` on the same model.
 fn invalid_answer(retries: u32, explanation: Option<&str>) -> AttemptResult {
-    let failed_check = Some(FailedCheck {
+    let failed_check = FailedCheck {
         name: "shape".to_owned(),
         retries,
         is_truncated: false,
         explanation: explanation.map(str::to_owned),
-    });
-    AttemptResult { failed_check, ..attempt_result(Outcome::InvalidOutput) }
+    };
+    AttemptResult { failed_check: Some(Box::new(failed_check)), ..attempt_result(Outcome::InvalidOutput) }
 }
 
 #[test]
