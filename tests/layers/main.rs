@@ -17,7 +17,7 @@ use imports::ImportGraph;
 use source::{SourceFile, program_files, source_files};
 
 /// Each module and the modules that it may import.
-const ALLOWED_IMPORTS: [(&str, &[&str]); 18] = [
+const ALLOWED_IMPORTS: [(&str, &[&str]); 19] = [
     ("domain", &[]),
     ("forecast", &["domain"]),
     ("scheduler", &["domain", "forecast"]),
@@ -170,7 +170,7 @@ fn the_coordinators_are_implemented_in_few_files() {
 }
 
 /// The modules in whose files no import may lead back to where it came from.
-const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 16] = [
+const MODULES_WITHOUT_IMPORT_CIRCLES: [&str; 17] = [
     "alerts",
     "checks",
     "cli",
