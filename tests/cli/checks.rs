@@ -262,7 +262,7 @@ fn a_caption_that_fails_its_check_is_not_written() {
     // A new start writes no caption from the record either.
     machine.cascadeck(&["run", "album", "--no-check"]).expect_status(3);
     assert!(!machine.path("album/a.txt").exists());
-    machine.cascadeck(&["replay", "runs/album", "--no-check"]).expect_status(0);
+    machine.cascadeck(&["replay", "runs/album", "--failed", "--no-check"]).expect_status(0);
     assert_eq!(machine.read("album/a.txt"), "A black square.\n");
 }
 

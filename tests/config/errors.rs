@@ -566,7 +566,7 @@ fn errors_in_checks() {
         (
             "[[check]]\nname = 'c'\nschema = 'request'\n",
             "[defaults]\njson = { '$ref' = 'https://example.org/s.json' }",
-            "11:10: schema: json of [defaults] can't be used: Resource 'https://example.org/s.json' is not present in a registry and retrieving it failed: offline",
+            "11:10: schema: json of [defaults] can't be used: Resource 'https://example.org/s.json' is not present in a registry and retrieving it failed: Retrieval is disabled, cannot fetch https://example.org/s…",
         ),
     ]);
 }
