@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::bottleneck::Bottleneck;
+
 /// The unit of a limit and its period.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,6 +19,31 @@ pub enum LimitDimension {
     TokensPerDay,
     /// Requests at the same time.
     Concurrency,
+}
+
+impl LimitDimension {
+    /// Limits per minute, then limits per day, then concurrency.
+    pub const ALL: [Self; 7] = [
+        Self::RequestsPerMinute,
+        Self::TokensPerMinute,
+        Self::InputTokensPerMinute,
+        Self::OutputTokensPerMinute,
+        Self::RequestsPerDay,
+        Self::TokensPerDay,
+        Self::Concurrency,
+    ];
+
+    /// The bottleneck that time blocked by a limit of this dimension is counted under.
+    pub const fn bottleneck(self) -> Bottleneck {
+        match self {
+            Self::RequestsPerMinute => Bottleneck::RequestsPerMinute,
+            Self::TokensPerMinute | Self::InputTokensPerMinute | Self::OutputTokensPerMinute => {
+                Bottleneck::TokensPerMinute
+            }
+            Self::RequestsPerDay | Self::TokensPerDay => Bottleneck::DailyQuota,
+            Self::Concurrency => Bottleneck::Concurrency,
+        }
+    }
 }
 
 /// One limit as the provider states it; every part may be missing.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    attempt_result::Usage,
+    attempt_result::{AttemptResult, Usage},
     bottleneck::BottleneckShare,
     event::Event,
     fleet::{Api, KeyRole},
@@ -305,6 +305,13 @@ pub struct Cause {
     #[serde(alias = "words")]
     pub message: String,
     pub since: WallTime,
+}
+
+impl Cause {
+    /// The result of an attempt as a cause.
+    pub fn from_result(result: &AttemptResult, source: CauseSource, since: WallTime) -> Self {
+        Self { outcome: result.outcome, source, message: result.message.clone(), since }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -9,15 +9,14 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::domain::{
-    AttemptId, AttemptResult, EventKind, EventLevel, KeyId, ModelId, Money, Now, Outcome, OutcomeAction, PoolId,
-    RouteId, Seq, WhenLimited, pluralize,
+    AttemptId, AttemptResult, EventKind, EventLevel, KeyId, LimitDimension, ModelId, Money, Now, Outcome,
+    OutcomeAction, PoolId, RouteId, Seq, WhenLimited, pluralize,
     snapshot::{Cause, CauseSource},
 };
 
 use super::{
     Reservation, Scheduler,
-    availability::Availability,
-    cooldown::Cooldown,
+    admission::{Availability, Cooldown},
     fleet::ModelState,
     health::{
         breaker::Breaker,
@@ -26,7 +25,7 @@ use super::{
     },
     limits::{
         pool::{AttemptTiming, ObservedUsage, QuotaPool},
-        tokens::TokenEstimate,
+        pool_limits::TokenEstimate,
     },
     shared_quota::{PoolUsage, SharedQuota},
 };
@@ -150,8 +149,7 @@ impl Scheduler {
     /// Applies the outcome to the pool, project, key, route or provider at fault.
     fn apply_to_fleet(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Vec<EventKind> {
         let route = reservation.route;
-        let cause =
-            |source| Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
+        let cause = |source| Cause::from_result(result, source, now.wall);
         let event = match result.outcome {
             Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute => {
                 return self.on_minute_limit(now, reservation, result);
@@ -406,11 +404,10 @@ impl Scheduler {
 
     fn on_out_of_credit(&mut self, now: Now, route: RouteId, cause: Cause) -> Option<EventKind> {
         let project = self.fleet.project_mut(self.fleet.key_of(route).project);
-        let was_out_of_credit = project.out_of_credit.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
-        let until = now + self.policy.billing_retry_interval;
+        let was_out_of_credit = Cooldown::running(project.out_of_credit.as_ref(), now).is_some();
         let event = disabled_event(format!("project {}", project.name), &cause);
-        let cooldown = Cooldown { since: now, until, ends_by_calendar: true, cause };
-        Cooldown::extend(&mut project.out_of_credit, cooldown, now);
+        let until = now.wall + self.policy.billing_retry_interval;
+        Cooldown::extend(&mut project.out_of_credit, Cooldown::until_wall(now, until, cause), now);
         (!was_out_of_credit).then_some(event)
     }
 
@@ -693,7 +690,7 @@ fn disabled_event(subject: String, cause: &Cause) -> EventKind {
 fn pool_usage(pool: &QuotaPool, now: Now) -> PoolUsage {
     PoolUsage {
         used: pool.requests_gauge(now).used,
-        limit: pool.limits.requests_per_minute.declared(),
+        limit: pool.limits[LimitDimension::RequestsPerMinute].declared(),
         in_flight: u64::from(pool.in_flight),
     }
 }

@@ -10,10 +10,8 @@ use crate::domain::{
 
 use super::{
     Reservation, Scheduler, View,
-    admission::{Admission, Deadline},
-    availability::Availability,
+    admission::{Admission, Availability, Deadline, LimitKind},
     health::breaker::Breaker,
-    limit_kind::LimitKind,
     queue::{LOOKAHEAD, LocalRejection, QueuedItem},
     routing::{ClassRoutes, RouteAllowance, RouteSearch},
 };

@@ -20,15 +20,12 @@
 //! `operator` (switches), `saved_state` and `status`. `proof` tests them in random worlds.
 
 mod admission;
-mod availability;
 mod bottleneck;
 mod budget;
 mod complete;
-mod cooldown;
 mod dispatch;
 mod fleet;
 mod health;
-mod limit_kind;
 mod limits;
 mod operator;
 #[cfg(test)]
@@ -60,7 +57,7 @@ use admission::Deadline;
 use bottleneck::BottleneckTracker;
 use budget::RunBudget;
 use fleet::Fleet;
-use limits::tokens::TokenEstimate;
+use limits::pool_limits::TokenEstimate;
 use queue::Queue;
 use routing::Routing;
 use shared_quota::SharedQuotaDetector;

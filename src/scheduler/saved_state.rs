@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::domain::{LimitDimension, Now, Outcome, RouteId, Usage, WallTime, snapshot::Cause};
 
-use super::{Scheduler, cooldown::Cooldown, health::score::Health, limits::tokens::TokenEstimate};
+use super::{Scheduler, admission::Cooldown, health::score::Health, limits::pool_limits::TokenEstimate};
 
 /// Refers to keys, models and pools by name rather than by index, so that entries are found after the configuration
 /// changed.

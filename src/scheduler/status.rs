@@ -8,7 +8,7 @@ use crate::{
         KeyId, Money, Now, OnExhausted, Outcome, QuotaDay, RouteId, RouteTarget, WallTime,
         bottleneck::BottleneckShare,
         plural,
-        snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge},
+        snapshot::{Condition, CooldownView, Gauge},
     },
     forecast::{
         ASSUMED_LATENCY, Assumptions, BudgetCap, BudgetInput, ClassInput, ForecastInput, ForecastRoute, KeyInput,
@@ -18,12 +18,10 @@ use crate::{
 
 use super::{
     Scheduler,
-    admission::Admission,
-    availability::{Availability, is_out_of_credit},
-    cooldown::Cooldown,
+    admission::{Admission, Availability, Cooldown, daily_limit_cause},
     fleet::TYPICAL_OUTPUT_TOKENS,
     health::breaker::Breaker,
-    limits::{pool::QuotaPool, tokens::TokenEstimate},
+    limits::{pool::QuotaPool, pool_limits::TokenEstimate},
 };
 
 #[derive(Clone, PartialEq, Debug)]
@@ -174,27 +172,7 @@ impl Scheduler {
     }
 
     pub fn route_condition(&self, now: Now, id: RouteId) -> Condition {
-        match self.fleet.availability(now, id) {
-            Availability::Ready => Condition::Ready,
-            Availability::SwitchedOff { since } => Condition::SwitchedOff { since },
-            Availability::Disabled(cause) => Condition::Disabled { since: cause.since, cause: cause.clone() },
-            Availability::CoolingDown(cooldown) => {
-                Condition::CoolingDown { until: cooldown.deadline().to_wall(now), cause: cooldown.cause.clone() }
-            }
-            Availability::Exhausted(cooldown) => {
-                Condition::Exhausted { until: cooldown.deadline().to_wall(now), cause: cooldown.cause.clone() }
-            }
-            Availability::DailyLimitReached { until, used, limit } => {
-                Condition::Exhausted { until, cause: daily_limit_cause(now, used, limit) }
-            }
-            Availability::CircuitOpen { until, cause } => {
-                Condition::CircuitOpen { until: now.wall + until.mono.since(now.mono), cause: cause.clone() }
-            }
-            Availability::Limited { kind, admission } => {
-                let until = admission.deadline().map(|deadline| deadline.to_wall(now));
-                Condition::Limited { limit: kind.label().to_owned(), until }
-            }
-        }
+        self.fleet.availability(now, id).condition(now)
     }
 
     /// All running cooldowns and open breakers, sorted by their end.
@@ -557,7 +535,7 @@ impl ExhaustedRoutes {
     const fn count(&mut self, availability: &Availability<'_>) {
         self.total += 1;
         match availability {
-            Availability::Exhausted(cooldown) if is_out_of_credit(cooldown) => self.credit += 1,
+            Availability::Exhausted(cooldown) if cooldown.is_out_of_credit() => self.credit += 1,
             Availability::Exhausted(_) | Availability::DailyLimitReached { .. } => self.day_quota += 1,
             Availability::Disabled(_) => self.disabled += 1,
             _ => {}
@@ -574,15 +552,6 @@ impl fmt::Display for ExhaustedRoutes {
             write!(f, "{reason} on {count} of {} {routes}", self.total)?;
         }
         reasons.try_for_each(|(count, reason)| write!(f, ", {reason} on {count}"))
-    }
-}
-
-fn daily_limit_cause(now: Now, used: u64, limit: u64) -> Cause {
-    Cause {
-        outcome: Outcome::QuotaExhaustedDay,
-        source: CauseSource::Measured,
-        message: format!("{used} of {limit} used today by our own count"),
-        since: now.wall,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::{
 };
 
 use super::{
-    cooldown::Cooldown,
+    admission::Cooldown,
     health::{
         breaker::Breaker,
         connection::Connection,

@@ -42,8 +42,8 @@ pub struct DailyQuota {
 }
 
 impl DailyQuota {
-    pub const fn new(day: QuotaDay, limit: Option<u64>) -> Self {
-        Self { day, limit, used: 0, in_flight: 0, resets_at: None, rolling_counts: VecDeque::new(), lease: None }
+    pub const fn new(day: QuotaDay) -> Self {
+        Self { day, limit: None, used: 0, in_flight: 0, resets_at: None, rolling_counts: VecDeque::new(), lease: None }
     }
 
     pub const fn limit(&self) -> Option<u64> {
@@ -226,6 +226,10 @@ mod tests {
         text.parse::<jiff::Timestamp>().unwrap().into()
     }
 
+    fn quota(day: QuotaDay, limit: u64) -> DailyQuota {
+        DailyQuota { limit: Some(limit), ..DailyQuota::new(day) }
+    }
+
     const fn interval_at(counted_by: WallTime) -> CountInterval {
         CountInterval { reserved_at: counted_by, counted_at_latest: counted_by }
     }
@@ -233,7 +237,7 @@ mod tests {
     #[test]
     fn a_calendar_day_frees_its_quota_at_its_reset() {
         let (noon, midnight) = (wall("2026-11-21T12:00:00Z"), wall("2026-11-22T00:00:00Z"));
-        let mut quota = DailyQuota::new(QuotaDay::Utc, Some(2));
+        let mut quota = quota(QuotaDay::Utc, 2);
         for _ in 0..2 {
             quota.reserve(noon, 1);
             quota.commit(noon, interval_at(noon), 1, 1);
@@ -246,7 +250,7 @@ mod tests {
     #[test]
     fn a_429_releases_its_daily_reservation() {
         let noon = wall("2026-11-21T12:00:00Z");
-        let mut quota = DailyQuota::new(QuotaDay::Utc, Some(5));
+        let mut quota = quota(QuotaDay::Utc, 5);
         quota.reserve(noon, 1);
         quota.commit(noon, interval_at(noon), 1, 0);
         assert_eq!(quota.used(noon), 0);
@@ -255,7 +259,7 @@ mod tests {
     #[test]
     fn requests_in_flight_at_midnight_count_in_the_new_day_unless_counted_before() {
         let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
-        let mut quota = DailyQuota::new(QuotaDay::Utc, Some(1));
+        let mut quota = quota(QuotaDay::Utc, 1);
         quota.reserve(before, 1);
         assert_eq!(quota.admission(after, 1), Admission::OnCompletion);
         let mut early = quota.clone();
@@ -267,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_rolling_day_frees_quota_a_day_after_each_answer() {
-        let mut quota = DailyQuota::new(QuotaDay::Rolling, Some(2));
+        let mut quota = quota(QuotaDay::Rolling, 2);
         quota.reserve(wall("2026-11-21T09:00:10Z"), 1);
         quota.commit(wall("2026-11-21T09:00:40Z"), interval_at(wall("2026-11-21T09:00:40Z")), 1, 1);
         quota.reserve(wall("2026-11-21T12:00:10Z"), 1);
