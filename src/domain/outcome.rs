@@ -112,6 +112,11 @@ impl Outcome {
         matches!(self, Self::Ok | Self::Truncated)
     }
 
+    /// Whether the provider accepted and processed the request, with or without an answer.
+    pub const fn is_processed(self) -> bool {
+        matches!(self, Self::Ok | Self::Truncated | Self::EmptyOutput | Self::ContentBlocked)
+    }
+
     /// Not attributable to a key or model: the request never left this machine, or its result is unknown. Excluded from
     /// their success and failure counts.
     pub const fn is_unattributed(self) -> bool {

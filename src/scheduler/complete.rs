@@ -27,6 +27,7 @@ use super::{
         pool::{AttemptTiming, ObservedUsage, QuotaPool},
         pool_limits::TokenEstimate,
     },
+    queue::Retry,
     shared_quota::{PoolUsage, SharedQuota},
 };
 
@@ -61,43 +62,6 @@ pub struct AttemptEffects {
     pub events: Vec<EventKind>,
 }
 
-/// How far a request got, as far as counters and money depend on it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum RequestProgress {
-    /// The provider accepted and processed it.
-    Accepted,
-    /// Refused because of a quota.
-    Throttled,
-    /// Refused because of its key, its model or its content.
-    Rejected,
-    /// The provider failed to process it, it timed out, or its answer can't be read.
-    ProviderError,
-    /// Sent, but no response was seen.
-    NoResponse,
-    /// It never left this process.
-    NotSent,
-}
-
-impl RequestProgress {
-    const fn from_outcome(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Ok | Outcome::Truncated | Outcome::EmptyOutput | Outcome::ContentBlocked => Self::Accepted,
-            Outcome::RateLimitedMinute
-            | Outcome::TokensLimitedMinute
-            | Outcome::QuotaExhaustedDay
-            | Outcome::QuotaExhaustedBilling => Self::Throttled,
-            Outcome::InvalidKey | Outcome::KeyForbidden | Outcome::ModelNotFound | Outcome::BadRequest => {
-                Self::Rejected
-            }
-            Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
-                Self::ProviderError
-            }
-            Outcome::Lost => Self::NoResponse,
-            Outcome::UnreadableInput | Outcome::OverBudget | Outcome::NoRoute | Outcome::ClientTrouble => Self::NotSent,
-        }
-    }
-}
-
 impl Scheduler {
     /// Takes the result of `attempt`. `None` if no such attempt is in flight.
     pub fn complete(&mut self, now: Now, attempt: AttemptId, result: &AttemptResult) -> Option<AttemptEffects> {
@@ -110,16 +74,15 @@ impl Scheduler {
         if self.fleet.pool_of_mut(route).apply_stated_limits(&result.response_meta.limits) {
             self.reject_ineligible();
         }
-        let progress = RequestProgress::from_outcome(result.outcome);
-        let (cost, at_risk) = self.commit_reservation(now, &reservation, result, progress);
+        let (cost, at_risk) = self.commit_reservation(now, &reservation, result);
         let key = self.fleet.route(route).key;
         let health_before = self.fleet.key(key).health;
         let attempts = reservation.item.attempts() + 1;
         let mut events = Vec::new();
-        if matches!(progress, RequestProgress::Accepted | RequestProgress::Throttled | RequestProgress::Rejected) {
+        if !result.outcome.is_provider_error() && !result.outcome.is_unattributed() {
             events.extend(self.on_provider_reached(route));
         }
-        if progress == RequestProgress::Accepted {
+        if result.outcome.is_processed() {
             events.extend(self.on_accepted(now, route));
         }
         if result.outcome.is_answered() {
@@ -220,24 +183,19 @@ impl Scheduler {
     }
 
     /// Commits or releases reserved room and money. Returns the certain cost and the amount at risk.
-    fn commit_reservation(
-        &mut self,
-        now: Now,
-        reservation: &Reservation,
-        result: &AttemptResult,
-        progress: RequestProgress,
-    ) -> (Money, Money) {
+    fn commit_reservation(&mut self, now: Now, reservation: &Reservation, result: &AttemptResult) -> (Money, Money) {
+        let outcome = result.outcome;
         let used = TokenEstimate { input: result.usage.input_tokens, output: result.usage.billed_output() };
-        let observed = match progress {
-            RequestProgress::Throttled => ObservedUsage::Throttled,
-            RequestProgress::NotSent => ObservedUsage::NotSent,
-            RequestProgress::ProviderError | RequestProgress::NoResponse => ObservedUsage::Unknown,
-            RequestProgress::Accepted | RequestProgress::Rejected if result.status.is_none() => ObservedUsage::Unknown,
+        let has_usage = used != TokenEstimate::default();
+        let observed = match outcome {
+            _ if outcome.is_local() => ObservedUsage::NotSent,
+            _ if outcome.is_limit_error() => ObservedUsage::Throttled,
+            _ if outcome.is_provider_error() || result.status.is_none() => ObservedUsage::Unknown,
+            // Nothing of an answer was seen.
+            Outcome::Lost => ObservedUsage::Unknown,
             // Answered without usage: everything reserved stays counted and may have been billed.
-            RequestProgress::Accepted | RequestProgress::Rejected if used == TokenEstimate::default() => {
-                ObservedUsage::Missing
-            }
-            RequestProgress::Accepted | RequestProgress::Rejected => ObservedUsage::Reported(used),
+            _ if !has_usage => ObservedUsage::Missing,
+            _ => ObservedUsage::Reported(used),
         };
         let route = self.fleet.route(reservation.route);
         let (model, pool) = (route.model, route.pool);
@@ -248,17 +206,16 @@ impl Scheduler {
             min_rtt.record(latency);
             counted_before = min_rtt.counted_before(latency, result.response_meta.server_time);
         }
-        if result.outcome == Outcome::Ok {
+        if outcome == Outcome::Ok {
             self.fleet.model_mut(model).record_output_tokens(used.output);
         }
         let price = self.fleet.model(model).model.price;
         let cost = price.map_or(Money::ZERO, |price| price.cost(used.input, used.output));
         // Without an HTTP status, the request was probably sent but not answered. It may have been billed, as may an
         // unreadable answer.
-        let has_no_answer = result.status.is_none() && observed == ObservedUsage::Unknown;
-        let is_unreadable = result.outcome == Outcome::MalformedResponse && used == TokenEstimate::default();
-        let has_no_usage = result.outcome.is_answered() && used == TokenEstimate::default();
-        let at_risk = if has_no_answer || is_unreadable || has_no_usage { reservation.max_cost } else { Money::ZERO };
+        let may_be_billed = (result.status.is_none() && observed == ObservedUsage::Unknown)
+            || (!has_usage && (outcome == Outcome::MalformedResponse || outcome.is_answered()));
+        let at_risk = if may_be_billed { reservation.max_cost } else { Money::ZERO };
         self.end_reservation(now, reservation, observed, counted_before, (cost, at_risk));
         (cost, at_risk)
     }
@@ -316,7 +273,7 @@ impl Scheduler {
     /// Rejects items that no route can serve after a limit became smaller. Otherwise they would wait forever.
     fn reject_ineligible(&mut self) {
         let view = super::View { fleet: &self.fleet, budget: &self.budget, policy: &self.policy };
-        self.queue.reject_where(|class, item| self.routing.permanent_rejection(view, class, item));
+        self.queue.reject_where(|class, item| self.routing.class(class).permanent_rejection(view, item));
     }
 
     /// Handles any response other than a provider error, even a refusal: the provider can be reached, so the route's
@@ -545,58 +502,39 @@ impl Scheduler {
         let model_works_for_others = self.fleet.model(model).has_recent_success(now.mono, reservation.item.seq);
         // `unfinished_items` does not count this item now, since its reservation was removed.
         let are_all_items_failing = self.queue.mark_failing(reservation.item.seq) > self.unfinished_items();
-        let retries = self.policy.retries_per_model;
         let retry_state = reservation.item.retry_state_mut();
-        let model_failures = retry_state.switch_to_model(model);
-        model_failures.timeouts += u32::from(result.outcome == Outcome::Timeout);
-        if model_works_for_others || (are_all_items_failing && model_failures.excused_errors >= retries) {
-            model_failures.counted_errors += 1;
-        } else {
-            model_failures.excused_errors += 1;
-        }
-        let (errors, counted) = (model_failures.provider_errors(), model_failures.counted_errors);
-        if self.has_no_tries_left(reservation) {
-            return Disposition::Failed;
-        }
-        let max_errors = if retries == 0 { Some(1) } else { self.policy.max_errors_per_model };
-        if (counted > 0 && errors > retries) || max_errors.is_some_and(|max| errors >= max) {
-            return self.requeue_on_next_model(now, reservation);
-        }
+        let outcome = result.outcome;
+        let delay = match retry_state.on_provider_error(
+            &self.policy,
+            model,
+            outcome,
+            model_works_for_others,
+            are_all_items_failing,
+        ) {
+            Retry::Fail => return Disposition::Failed,
+            Retry::NextModel => return self.requeue_on_next_model(now, reservation),
+            Retry::SameModel(delay) => delay,
+        };
         if matches!(self.fleet.route(reservation.route).breaker, Breaker::Open { .. }) {
             let next_route = self.preview_route(now, reservation.class, &reservation.item);
             if next_route.is_some_and(|next_route| next_route != reservation.route) {
                 return self.requeue(now, reservation, None);
             }
         }
-        let delays = &self.policy.retry_delays;
-        let step = (errors as usize).clamp(1, delays.len().max(1)) - 1;
-        let delay = delays.get(step).copied().unwrap_or_default();
         let jitter = delay.mul_f64(self.rng.f64() * 0.25);
         // Never retry before the wait that the provider stated, up to the configured maximum.
         let stated_wait = result.retry_after.map(|retry_after| retry_after.delay.min(self.policy.max_retry_after));
         self.requeue(now, reservation, Some((delay + jitter).max(stated_wait.unwrap_or_default())))
     }
 
-    /// Whether the item has used up its tries over all models.
-    fn has_no_tries_left(&self, reservation: &Reservation) -> bool {
-        self.policy.max_attempts.is_some_and(|max| reservation.item.failed_tries() >= max)
-    }
-
     fn retry_empty(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
         let model = self.fleet.route(reservation.route).model;
         // If the provider gives a reason for the empty answer, a retry is pointless.
-        let max_retries = if result.action == OutcomeAction::FailItem { 0 } else { self.policy.max_empty_retries };
-        let retry_state = reservation.item.retry_state_mut();
-        let model_failures = retry_state.switch_to_model(model);
-        model_failures.empty_outputs += 1;
-        let empty_outputs = model_failures.empty_outputs;
-        if self.has_no_tries_left(reservation) {
-            return Disposition::Failed;
-        }
-        if empty_outputs <= max_retries {
-            self.requeue(now, reservation, None)
-        } else {
-            self.requeue_on_next_model(now, reservation)
+        let is_final = result.action == OutcomeAction::FailItem;
+        match reservation.item.retry_state_mut().on_empty_output(&self.policy, model, is_final) {
+            Retry::Fail => Disposition::Failed,
+            Retry::NextModel => self.requeue_on_next_model(now, reservation),
+            Retry::SameModel(_) => self.requeue(now, reservation, None),
         }
     }
 
@@ -632,7 +570,7 @@ impl Scheduler {
         let (class, item) = (reservation.class, reservation.item.clone());
         // A limit that the provider has stated in the meantime, or the item's larger output limit, may exclude every
         // route.
-        if let Some(rejection) = self.routing.permanent_rejection(self.view(), class, &item) {
+        if let Some(rejection) = self.routing.class(class).permanent_rejection(self.view(), &item) {
             self.queue.reject(rejection);
             return Disposition::Requeued { delay: None, next_route: None };
         }
@@ -647,7 +585,7 @@ impl Scheduler {
 
     /// Gives up on this model and requeues the item for the next one. The item fails if no candidate is left.
     fn requeue_on_next_model(&mut self, now: Now, reservation: &mut Reservation) -> Disposition {
-        reservation.item.give_up_on(self.fleet.route(reservation.route).model);
+        reservation.item.retry_state_mut().give_up_on(self.fleet.route(reservation.route).model);
         self.queue.clear_failing(reservation.item.seq);
         let has_candidate = self.routing.class(reservation.class).candidates().iter().any(|&route| {
             let is_disabled = matches!(self.fleet.availability(now, route), Availability::Disabled(_));
@@ -662,7 +600,7 @@ impl Scheduler {
         let min_context = self.fleet.model_of(reservation.route).context.unwrap_or(reservation.item.input_tokens);
         for (index, state) in self.fleet.models().iter().enumerate() {
             if state.model.context.is_none_or(|context| context <= min_context) {
-                reservation.item.give_up_on(ModelId(index as u32));
+                reservation.item.retry_state_mut().give_up_on(ModelId(index as u32));
             }
         }
         self.requeue_on_next_model(now, reservation)

@@ -416,7 +416,7 @@ impl Scheduler {
         if let Some(retry_state) = &mut item.retry_state {
             retry_state.switch_to_model(model);
         }
-        let model_failures = item.last_model_failures();
+        let model_failures = item.retry_state.as_ref().map(|state| state.last_model_failures()).unwrap_or_default();
         let planned = PlannedAttempt {
             attempt,
             seq: item.seq,

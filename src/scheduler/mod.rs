@@ -141,7 +141,7 @@ impl Scheduler {
     pub fn enqueue(&mut self, class: usize, mut item: QueuedItem) {
         let rule = self.routing.class(class).key().rule.and_then(|rule| self.policy.rules.get(rule));
         item.max_usd = item.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
-        match self.routing.permanent_rejection(self.view(), class, &item) {
+        match self.routing.class(class).permanent_rejection(self.view(), &item) {
             Some(rejection) => self.queue.reject(rejection),
             None => self.queue.class_mut(class).push(item),
         }

@@ -3,6 +3,7 @@
 mod backoff;
 mod class_queue;
 mod item;
+mod retry_state;
 
 use std::collections::HashSet;
 
@@ -12,6 +13,7 @@ use backoff::BackoffQueue;
 
 pub use class_queue::{ClassQueue, LOOKAHEAD};
 pub use item::QueuedItem;
+pub use retry_state::Retry;
 
 /// An item that fails locally: nothing is sent.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,22 +3,16 @@
 mod allowed_routes;
 mod bitset;
 mod by_model;
-mod class_key;
 mod class_routes;
-mod fastest;
 mod health_weighted;
 mod in_order;
-mod least_recently_used;
-mod min_tree;
+mod lowest_first;
 mod ranking;
 mod readiness;
-mod rejection;
 mod round_robin;
 mod selector;
-mod strategies;
 mod tiered_tree;
 mod weighted;
-mod weighted_sampler;
 
 use crate::domain::{KeyId, Now, Policy, RouteId, RoutingTraits};
 
@@ -29,8 +23,7 @@ use readiness::Readiness;
 use selector::RouteStats;
 
 pub use allowed_routes::RouteAllowance;
-pub use class_key::ClassKey;
-pub use class_routes::ClassRoutes;
+pub use class_routes::{ClassKey, ClassRoutes};
 pub use selector::RouteSearch;
 
 /// Classes are numbered in the order of their creation, as in [`super::queue::Queue`].
@@ -108,8 +101,7 @@ impl Routing {
     }
 
     fn build_class(fleet: &Fleet, ranking: &Ranking<'_>, key: ClassKey) -> ClassRoutes {
-        let candidates = ranking.candidates(&key, |route| route_stats(fleet, route));
-        ClassRoutes::new(key, candidates, fleet.routes().len())
+        ranking.class_routes(key, |route| route_stats(fleet, route))
     }
 
     fn ranking_rule<'a>(&self, fleet: &'a Fleet, policy: &'a Policy) -> Ranking<'a> {
