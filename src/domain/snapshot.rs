@@ -1,6 +1,6 @@
 //! The engine's state for operators: aggregates only, bounded in size however long the run is.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -367,6 +367,18 @@ pub struct Gauge {
     #[serde(default)]
     #[serde(alias = "provenance")]
     pub source: Option<LimitSource>,
+}
+
+impl ops::AddAssign for Gauge {
+    fn add_assign(&mut self, other: Self) {
+        self.used += other.used;
+        self.limit = match (self.limit, other.limit) {
+            (Some(one), Some(two)) => Some(one + two),
+            (one, two) => one.or(two),
+        };
+        // The source of a sum is that of its least certain part.
+        self.source = self.source.max(other.source);
+    }
 }
 
 /// One model over all its keys. Gauges are sums over the pools of different projects.

@@ -58,6 +58,11 @@ impl Admission {
             Self::Now | Self::OnCompletion | Self::Never => None,
         }
     }
+
+    /// The same instant on the wall clock.
+    pub fn until(self, now: Now) -> Option<WallTime> {
+        self.deadline().map(|deadline| deadline.to_wall(now))
+    }
 }
 
 impl Deadline {
@@ -296,7 +301,7 @@ impl Availability<'_> {
 
     /// The condition that screens show.
     pub fn condition(&self, now: Now) -> Condition {
-        let until = self.admission().deadline().map(|deadline| deadline.to_wall(now));
+        let until = self.admission().until(now);
         let ends_at = until.unwrap_or(now.wall);
         match self {
             Self::Ready => Condition::Ready,

@@ -9,20 +9,16 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::domain::{
-    AttemptId, AttemptResult, EventKind, EventLevel, KeyId, LimitDimension, ModelId, Money, Now, Outcome,
-    OutcomeAction, PoolId, RouteId, Seq, WhenLimited, pluralize,
+    AttemptId, AttemptResult, EventKind, EventLevel, LimitDimension, ModelId, Money, Now, Outcome, OutcomeAction,
+    PoolId, RouteId, Seq, WhenLimited,
     snapshot::{Cause, CauseSource},
 };
 
 use super::{
     Reservation, Scheduler,
-    admission::{Availability, Cooldown},
+    admission::Availability,
     fleet::ModelState,
-    health::{
-        breaker::Breaker,
-        fault_attribution::{Fault, MIN_FAILING_ITEMS},
-        rejections::MAX_PICTURE_REJECTIONS,
-    },
+    health::{breaker::Breaker, fault_attribution::Fault},
     limits::{
         pool::{AttemptTiming, ObservedUsage, QuotaPool},
         pool_limits::TokenEstimate,
@@ -80,10 +76,10 @@ impl Scheduler {
         let attempts = reservation.item.attempts() + 1;
         let mut events = Vec::new();
         if !result.outcome.is_provider_error() && !result.outcome.is_unattributed() {
-            events.extend(self.on_provider_reached(route));
+            events.extend(self.fleet.on_provider_reached(route));
         }
         if result.outcome.is_processed() {
-            events.extend(self.on_accepted(now, route));
+            events.extend(self.fleet.on_accepted(now, route));
         }
         if result.outcome.is_answered() {
             events.extend(self.on_success(now, &reservation));
@@ -119,13 +115,16 @@ impl Scheduler {
             }
             Outcome::QuotaExhaustedDay => self.on_day_exhausted(now, route, result),
             Outcome::QuotaExhaustedBilling if !result.limit_is_zero => {
-                self.on_out_of_credit(now, route, cause(CauseSource::Backoff))
+                let wait = self.policy.billing_retry_interval;
+                self.fleet.exhaust_credit(now, route, wait, cause(CauseSource::Backoff))
             }
             // A quota of zero does not reset, so the model is unavailable.
             Outcome::QuotaExhaustedBilling | Outcome::ModelNotFound => {
-                self.on_model_unavailable(route, &cause(CauseSource::Provider))
+                self.fleet.mark_model_unavailable(route, &cause(CauseSource::Provider))
             }
-            Outcome::InvalidKey | Outcome::KeyForbidden => self.on_key_rejected(route, cause(CauseSource::Provider)),
+            Outcome::InvalidKey | Outcome::KeyForbidden => {
+                self.fleet.disable_key(self.fleet.route(route).key, cause(CauseSource::Provider))
+            }
             Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
                 return self.on_provider_error(now, reservation, result, &cause(CauseSource::Backoff));
             }
@@ -134,10 +133,10 @@ impl Scheduler {
             Outcome::BadRequest
                 if result.picture_refused && self.routing.class(reservation.class).key().needs_vision =>
             {
-                self.on_picture_rejection(route, result, cause(CauseSource::Backoff))
+                self.fleet.count_refused_picture(route, &self.policy, cause(CauseSource::Backoff))
             }
-            Outcome::BadRequest => self.on_identical_rejection(route, result, cause(CauseSource::Backoff)),
-            Outcome::ClientTrouble => self.on_unreachable(now, route, cause(CauseSource::Backoff)),
+            Outcome::BadRequest => self.fleet.count_rejection(route, &self.policy, result, cause(CauseSource::Backoff)),
+            Outcome::ClientTrouble => self.fleet.disconnect(now, route, cause(CauseSource::Backoff)),
             Outcome::Ok
             | Outcome::Truncated
             | Outcome::EmptyOutput
@@ -207,7 +206,7 @@ impl Scheduler {
             counted_before = min_rtt.counted_before(latency, result.response_meta.server_time);
         }
         if outcome == Outcome::Ok {
-            self.fleet.model_mut(model).record_output_tokens(used.output);
+            self.fleet.record_output_tokens(model, used.output);
         }
         let price = self.fleet.model(model).model.price;
         let cost = price.map_or(Money::ZERO, |price| price.cost(used.input, used.output));
@@ -238,22 +237,12 @@ impl Scheduler {
         self.budget.commit(now, self.fleet.route(id).key, reservation.max_cost, cost, at_risk);
     }
 
-    /// Records the latency, for strategies that use it. Refusals are not recorded, since they say nothing about speed.
+    /// Records the latency, for strategies that use it.
     fn record_latency(&mut self, now: Now, reservation: &Reservation, outcome: Outcome) {
         let latency = now.mono.since(reservation.created_at.mono);
-        let model = self.fleet.route(reservation.route).model;
-        let mut model_latency = self.fleet.model(model).latency;
-        let is_first_of_model = model_latency.mean_micros().is_none();
-        let route = self.fleet.route_mut(reservation.route);
-        if outcome.is_answered() {
-            route.latency.record(now.mono, latency);
-            model_latency.record(now.mono, latency);
-            self.fleet.model_mut(model).latency = model_latency;
-        } else if outcome.is_provider_error() {
-            route.latency.record_failure(now.mono, latency, model_latency);
-        }
-        if is_first_of_model && model_latency.mean_micros().is_some() {
+        if self.fleet.record_latency(now, reservation.route, outcome, latency) {
             // The other routes of the model are now expected to have this latency too.
+            let model = self.fleet.route(reservation.route).model;
             for id in self.fleet.route_ids().filter(|id| self.fleet.route(*id).model == model) {
                 self.routing.update_stats(&self.fleet, id);
             }
@@ -276,38 +265,13 @@ impl Scheduler {
         self.queue.reject_where(|class, item| self.routing.class(class).permanent_rejection(view, item));
     }
 
-    /// Handles any response other than a provider error, even a refusal: the provider can be reached, so the route's
-    /// breaker closes.
-    fn on_provider_reached(&mut self, id: RouteId) -> Vec<EventKind> {
-        let mut events = Vec::new();
-        if self.fleet.route_mut(id).record_response() {
-            let subject = self.fleet.route_name(id);
-            events.push(EventKind::Recovered { subject, message: "trial request succeeded".to_owned() });
-        }
-        let provider = self.fleet.provider_mut(self.fleet.route(id).provider);
-        if provider.connection.on_response() {
-            events.push(EventKind::Recovered { subject: provider.name.clone(), message: "reachable again".to_owned() });
-        }
-        events
-    }
-
-    /// Handles a request that the provider accepted and processed: the key and the project's credit are good.
-    fn on_accepted(&mut self, now: Now, id: RouteId) -> Option<EventKind> {
-        self.fleet.route_mut(id).record_accepted(now.mono);
-        let project = self.fleet.project_mut(self.fleet.key_of(id).project);
-        project.out_of_credit.take()?;
-        Some(EventKind::Recovered { subject: project.name.clone(), message: "credit available again".to_owned() })
-    }
-
     /// Handles an answer with text, complete or truncated: the key is rewarded, and cooldowns that are over end.
     fn on_success(&mut self, now: Now, reservation: &Reservation) -> Vec<EventKind> {
         let route = self.fleet.route(reservation.route);
-        let (key, model, pool) = (route.key, route.model, route.pool);
-        self.fleet.key_mut(key).health.reward();
-        self.fleet.key_mut(key).recent_failures.clear();
+        let pool = route.pool;
+        self.fleet.on_success(now, reservation.route, reservation.item.seq);
         let fleet = &self.fleet;
         self.shared_quotas.on_success(pool, |pool| pool_usage(fleet.pool(pool), now));
-        self.fleet.model_mut(model).record_success(now.mono, reservation.item.seq);
         let pool = self.fleet.pool_mut(pool);
         let (has_recovered, day_has_reset) = pool.on_answer(now, reservation.created_at.mono);
         let event = |message: &str| EventKind::Recovered { subject: pool.label.clone(), message: message.to_owned() };
@@ -323,7 +287,7 @@ impl Scheduler {
         if is_new_episode {
             self.fleet.min_rtt_mut(pool).disable();
             events.extend(self.shared_quota_warnings(now, pool));
-            self.fleet.key_mut(key).health.penalize();
+            self.fleet.penalize(key);
         }
         let state = self.fleet.pool_mut(pool);
         let cooldown =
@@ -359,69 +323,6 @@ impl Scheduler {
         Some(cooldown_event(pool.label.clone(), result, wait))
     }
 
-    fn on_out_of_credit(&mut self, now: Now, route: RouteId, cause: Cause) -> Option<EventKind> {
-        let project = self.fleet.project_mut(self.fleet.key_of(route).project);
-        let was_out_of_credit = Cooldown::running(project.out_of_credit.as_ref(), now).is_some();
-        let event = disabled_event(format!("project {}", project.name), &cause);
-        let until = now.wall + self.policy.billing_retry_interval;
-        Cooldown::extend(&mut project.out_of_credit, Cooldown::until_wall(now, until, cause), now);
-        (!was_out_of_credit).then_some(event)
-    }
-
-    fn on_key_rejected(&mut self, route: RouteId, cause: Cause) -> Option<EventKind> {
-        let key = self.fleet.key_of_mut(route);
-        let event = disabled_event(format!("key {}", key.key.name), &cause);
-        key.disable(cause).then_some(event)
-    }
-
-    /// Marks the model as unavailable for all keys of the project.
-    fn on_model_unavailable(&mut self, route: RouteId, cause: &Cause) -> Option<EventKind> {
-        let first = self.fleet.mark_model_unavailable(route, cause);
-        first.map(|first| disabled_event(self.fleet.route_name(first), cause))
-    }
-
-    fn on_unreachable(&mut self, now: Now, route: RouteId, cause: Cause) -> Option<EventKind> {
-        let provider = self.fleet.provider_mut(self.fleet.route(route).provider);
-        let message = cause.message.clone();
-        let wait = provider.connection.on_failure(now, cause)?;
-        let subject = format!("provider {}", provider.name);
-        Some(EventKind::Cooldown { subject, outcome: Outcome::ClientTrouble, wait: Some(wait), message })
-    }
-
-    /// Disables the route until the operator decides, if it rejects every item alike.
-    fn on_identical_rejection(&mut self, id: RouteId, result: &AttemptResult, cause: Cause) -> Option<EventKind> {
-        // The texts of HTML pages are not compared: they contain request ids, which differ in letters too.
-        let is_html_page = result.is_html_auth_error();
-        let message = if is_html_page { "" } else { result.message.as_str() };
-        let threshold = self.policy.max_identical_rejections;
-        let is_reached = self.fleet.route_mut(id).rejections.count_identical(message, threshold);
-        let items = pluralize(u64::from(threshold), if is_html_page { "request" } else { "item" });
-        let message = format!("{items} got the same error, none succeeded: {}", result.message);
-        is_reached.then(|| self.hold_for_operator(id, cause, message)).flatten()
-    }
-
-    /// Disables the route until the operator decides, if it refuses every picture.
-    fn on_picture_rejection(&mut self, id: RouteId, result: &AttemptResult, cause: Cause) -> Option<EventKind> {
-        let is_reached = self.fleet.route_mut(id).rejections.count_picture();
-        let is_on = self.policy.max_identical_rejections > 0;
-        let message = format!(
-            "the pictures of {MAX_PICTURE_REJECTIONS} items refused in a row and none accepted: {}",
-            result.message
-        );
-        (is_reached && is_on).then(|| self.hold_for_operator(id, cause, message)).flatten()
-    }
-
-    /// Disables a route until the operator decides. `None` if it was so before.
-    fn hold_for_operator(&mut self, id: RouteId, cause: Cause, message: String) -> Option<EventKind> {
-        let outcome = cause.outcome;
-        let needs_operator = &mut self.fleet.route_mut(id).needs_operator;
-        if needs_operator.is_some() {
-            return None;
-        }
-        *needs_operator = Some(cause);
-        Some(EventKind::Disabled { subject: self.fleet.route_name(id), outcome, message })
-    }
-
     /// Counts a provider error for the route's breaker, and attributes it to the key or the item.
     fn on_provider_error(
         &mut self,
@@ -431,16 +332,10 @@ impl Scheduler {
         cause: &Cause,
     ) -> Vec<EventKind> {
         let id = reservation.route;
-        let opened_for = self.fleet.route_mut(id).breaker.record_failure(
-            now,
-            self.policy.breaker_threshold,
-            self.policy.breaker_open_time,
-            self.policy.breaker_max_open_time,
-            cause.clone(),
-        );
+        let opened_for = self.fleet.record_failure(now, id, &self.policy, cause);
         let mut events = Vec::new();
         if result.is_html_auth_error() {
-            events.extend(self.on_identical_rejection(id, result, cause.clone()));
+            events.extend(self.fleet.count_rejection(id, &self.policy, result, cause.clone()));
         }
         events.extend(opened_for.map(|wait| cooldown_event(self.fleet.route_name(id), result, wait)));
         // The key is at fault only if another key at the same model succeeds.
@@ -459,9 +354,7 @@ impl Scheduler {
             Fault::Item => None,
             Fault::ItemProven { failed_alike_on, refunded } => {
                 for key in refunded {
-                    let state = self.fleet.key_mut(key);
-                    state.health.refund_penalty();
-                    state.recent_failures.clear();
+                    self.fleet.refund_penalty(key);
                     self.routing.update_key_stats(&self.fleet, key);
                 }
                 let name = |key| &self.fleet.key(key).key.name;
@@ -475,25 +368,12 @@ impl Scheduler {
                 Some(EventKind::Run { level: EventLevel::Info, message })
             }
             Fault::Key { is_first } => {
-                let state = self.fleet.key_mut(key);
                 if is_first {
-                    state.health.penalize();
+                    self.fleet.penalize(key);
                 }
-                state.recent_failures.record(now.mono, seq).then(|| self.trip_key(now, key, cause)).flatten()
+                self.fleet.record_failed_item(now, key, seq, self.policy.breaker_open_time, cause)
             }
         }
-    }
-
-    /// Opens the closed breakers of all routes of a key.
-    fn trip_key(&mut self, now: Now, key: KeyId, cause: &Cause) -> Option<EventKind> {
-        let open_time = self.policy.breaker_open_time;
-        self.fleet.key_mut(key).recent_failures.clear();
-        let any_opened = self.fleet.open_breakers(now, key, open_time, cause);
-        let message =
-            format!("{MIN_FAILING_ITEMS} different items failed here while other keys answered: {}", cause.message);
-        let subject = format!("key {}", self.fleet.key(key).key.name);
-        let event = EventKind::Cooldown { subject, outcome: cause.outcome, wait: Some(open_time), message };
-        any_opened.then_some(event)
     }
 
     /// Retries an item after a provider error, at first on the same model with growing delays.
@@ -619,10 +499,6 @@ impl Scheduler {
 
 fn cooldown_event(subject: String, result: &AttemptResult, wait: Duration) -> EventKind {
     EventKind::Cooldown { subject, outcome: result.outcome, wait: Some(wait), message: result.message.clone() }
-}
-
-fn disabled_event(subject: String, cause: &Cause) -> EventKind {
-    EventKind::Disabled { subject, outcome: cause.outcome, message: cause.message.clone() }
 }
 
 fn pool_usage(pool: &QuotaPool, now: Now) -> PoolUsage {

@@ -11,6 +11,7 @@ use crate::domain::{
 use super::{
     Reservation, Scheduler, View,
     admission::{Admission, Availability, Deadline, LimitKind},
+    fleet::RouteState,
     health::breaker::Breaker,
     queue::{LOOKAHEAD, LocalRejection, QueuedItem},
     routing::{ClassRoutes, RouteAllowance, RouteSearch},
@@ -45,43 +46,21 @@ pub enum NextStep {
     Reject(LocalRejection),
 }
 
-enum RouteChoice {
-    Route(RouteId),
-    Blocked(BlockReason),
-}
-
-/// The reason why an item can use no route now. It decides whether later items may overtake it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The reason why an item can use no route now. It decides whether later items may overtake it. A reason that comes
+/// later says more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum BlockReason {
     /// No route is ready, so no later item can be sent either. Also if the preferred route waits for a lease.
     NoRouteReady,
-    /// The token windows have no room for an item of this size yet. Smaller items may overtake it: on the same pool
-    /// until it has aged, on other pools always.
-    NoTokenRoom,
     /// The ready routes can't serve this item, or it is too expensive for them. It is set aside, so that later items
     /// may overtake it, unless too many items are set aside already.
     ItemConstraint,
     /// Ready routes exist, but policy or the claim of an aged item forbids them for this item. A later item may use
     /// them.
     PolicyForbids,
-}
-
-impl BlockReason {
-    /// `ItemConstraint`, or `self` if that says more.
-    const fn or_item_constraint(self) -> Self {
-        match self {
-            Self::NoRouteReady => Self::ItemConstraint,
-            Self::NoTokenRoom | Self::ItemConstraint | Self::PolicyForbids => self,
-        }
-    }
-
-    /// `PolicyForbids`, or `self` if that says more.
-    const fn or_policy_forbids(self) -> Self {
-        match self {
-            Self::NoRouteReady | Self::ItemConstraint => Self::PolicyForbids,
-            Self::NoTokenRoom | Self::PolicyForbids => self,
-        }
-    }
+    /// The token windows have no room for an item of this size yet. Smaller items may overtake it: on the same pool
+    /// until it has aged, on other pools always.
+    NoTokenRoom,
 }
 
 impl Scheduler {
@@ -150,7 +129,7 @@ impl Scheduler {
             }
         }
         while let Some(route) = self.routing.pop_due(now) {
-            self.fleet.route_mut(route).breaker.half_open_if_due(now);
+            self.fleet.half_open_if_due(now, route);
             self.unpark(route);
         }
         self.queue.end_backoffs(now.mono);
@@ -180,11 +159,8 @@ impl Scheduler {
                 continue;
             }
             match self.select_route(now, class, &item) {
-                RouteChoice::Route(route) => {
-                    let chosen_item = self.swap_for_smallest_if_probe(now, class, route, item);
-                    return Some(self.reserve_attempt(now, class, chosen_item, route));
-                }
-                RouteChoice::Blocked(reason) => {
+                Ok(route) => return Some(self.dispatch(now, class, item, route)),
+                Err(reason) => {
                     let queue = self.queue.class_mut(class);
                     if reason == BlockReason::ItemConstraint {
                         queue.remember_blocked(&item);
@@ -200,33 +176,29 @@ impl Scheduler {
         let mut position = 0;
         while position < LOOKAHEAD {
             let item = self.queue.class_mut(class).remove_pending(position)?;
-            match self.select_route(now, class, &item) {
-                RouteChoice::Route(route) => {
-                    let chosen_item = self.swap_for_smallest_if_probe(now, class, route, item);
-                    return Some(self.reserve_attempt(now, class, chosen_item, route));
-                }
-                RouteChoice::Blocked(reason) => {
-                    let queue = self.queue.class_mut(class);
-                    if reason == BlockReason::ItemConstraint && queue.can_block_more() {
-                        queue.remember_blocked(&item);
-                        queue.block(item);
-                        continue;
-                    }
-                    queue.insert_pending(position, item);
-                    match reason {
-                        BlockReason::NoRouteReady | BlockReason::ItemConstraint => return None,
-                        // It may be overtaken.
-                        BlockReason::NoTokenRoom | BlockReason::PolicyForbids => position += 1,
-                    }
-                }
+            let reason = match self.select_route(now, class, &item) {
+                Ok(route) => return Some(self.dispatch(now, class, item, route)),
+                Err(reason) => reason,
+            };
+            let queue = self.queue.class_mut(class);
+            if reason == BlockReason::ItemConstraint && queue.can_block_more() {
+                queue.remember_blocked(&item);
+                queue.block(item);
+                continue;
             }
+            queue.insert_pending(position, item);
+            if matches!(reason, BlockReason::NoRouteReady | BlockReason::ItemConstraint) {
+                return None;
+            }
+            // It may be overtaken.
+            position += 1;
         }
         None
     }
 
     /// Selects the ready route that the strategy prefers for this item. Routes that turn out not to be ready are
     /// parked.
-    fn select_route(&mut self, now: Now, class: usize, item: &QueuedItem) -> RouteChoice {
+    fn select_route(&mut self, now: Now, class: usize, item: &QueuedItem) -> Result<RouteId, BlockReason> {
         let allowed = self.allowed_routes(now, class, item);
         let mut search = self.routing.class_mut(class).start_search(&self.fleet, item, &mut self.rng);
         let choice = self.run_search(now, class, item, &allowed, &mut search);
@@ -252,19 +224,19 @@ impl Scheduler {
         item: &QueuedItem,
         allowed: &RouteAllowance,
         search: &mut RouteSearch,
-    ) -> RouteChoice {
+    ) -> Result<RouteId, BlockReason> {
         let mut reason = BlockReason::NoRouteReady;
         while let Some(id) = self.routing.class_mut(class).next_candidate(search, &mut self.rng) {
             if self.routing.class(class).is_idle_backup(id) && self.has_available_primary(now, class, item) {
-                reason = reason.or_policy_forbids();
+                reason = reason.max(BlockReason::PolicyForbids);
                 break;
             }
             if !allowed.allows(self.view(), id) || self.is_claimed_by_aged(now, id, item) {
-                reason = reason.or_policy_forbids();
+                reason = reason.max(BlockReason::PolicyForbids);
                 continue;
             }
             if !self.view().is_eligible(id, item) {
-                reason = reason.or_item_constraint();
+                reason = reason.max(BlockReason::ItemConstraint);
                 continue;
             }
             let availability = self.fleet.availability(now, id);
@@ -272,7 +244,7 @@ impl Scheduler {
                 // A lease arrives within milliseconds, so the item does not move on to the next model.
                 self.bottlenecks.set_blocked_by(id, availability.bottleneck());
                 self.mark_lease_needed(self.fleet.route(id).pool);
-                return RouteChoice::Blocked(BlockReason::NoRouteReady);
+                return Err(BlockReason::NoRouteReady);
             }
             if let Some(bottleneck) = availability.bottleneck() {
                 let deadline = availability.admission().deadline();
@@ -283,24 +255,24 @@ impl Scheduler {
             if budget != Admission::Now {
                 self.bottlenecks.set_blocked_by(id, Some(Bottleneck::Budget));
                 self.wake_at(now, id, budget.deadline());
-                reason = reason.or_item_constraint();
+                reason = reason.max(BlockReason::ItemConstraint);
                 continue;
             }
             if self.yields_probe(now, id, item) {
                 self.queue.class_mut(class).has_yielded_probe = true;
-                reason = reason.or_item_constraint();
+                reason = reason.max(BlockReason::ItemConstraint);
                 continue;
             }
             let estimate = self.view().token_estimate(id, item);
             let pool = self.fleet.route(id).pool;
             let tokens = self.fleet.pool(pool).token_availability(now, estimate);
-            let Some(bottleneck) = tokens.bottleneck() else { return RouteChoice::Route(id) };
+            let Some(bottleneck) = tokens.bottleneck() else { return Ok(id) };
             self.bottlenecks.set_blocked_by(id, Some(bottleneck));
             match tokens {
                 Availability::Limited { kind: LimitKind::Lease, .. } => {
                     self.fleet.pool_mut(pool).record_shortfall(estimate);
                     self.mark_lease_needed(pool);
-                    return RouteChoice::Blocked(BlockReason::NoRouteReady);
+                    return Err(BlockReason::NoRouteReady);
                 }
                 Availability::Limited { admission, .. } if admission != Admission::Never => {
                     reason = BlockReason::NoTokenRoom;
@@ -308,11 +280,11 @@ impl Scheduler {
                         self.queue.class_mut(class).claim(pool, item.seq);
                     }
                 }
-                _ => reason = reason.or_item_constraint(),
+                _ => reason = reason.max(BlockReason::ItemConstraint),
             }
             self.wake_at(now, id, tokens.admission().deadline());
         }
-        RouteChoice::Blocked(reason)
+        Err(reason)
     }
 
     /// Marks a route as not ready because of a bottleneck, and checks it again at `deadline`.
@@ -378,11 +350,11 @@ impl Scheduler {
         let mut smallest: Option<(u64, usize)> = None;
         for position in 0..self.queue.class(class).next_pending().count() {
             let min_size = smallest.map_or(item.input_tokens, |(size, _)| size);
-            let Some(size) = self.queue.class(class).pending_at(position).map(|other| other.input_tokens) else {
-                break;
-            };
-            if size < min_size && self.can_probe(now, class, position, route) {
-                smallest = Some((size, position));
+            let other = self.queue.class(class).pending_at(position).filter(|other| other.input_tokens < min_size);
+            if let Some(other) = other.cloned()
+                && self.can_probe(now, class, &other, route)
+            {
+                smallest = Some((other.input_tokens, position));
             }
         }
         let queue = self.queue.class_mut(class);
@@ -391,20 +363,21 @@ impl Scheduler {
         smaller
     }
 
-    fn can_probe(&mut self, now: Now, class: usize, position: usize, route: RouteId) -> bool {
-        let Some(item) = self.queue.class(class).pending_at(position).cloned() else { return false };
+    fn can_probe(&mut self, now: Now, class: usize, item: &QueuedItem, route: RouteId) -> bool {
         item.provider_errors_on(self.fleet.route(route).model) == 0
-            && self.allowed_routes(now, class, &item).allows(self.view(), route)
-            && self.view().can_take(now, route, &item)
+            && self.allowed_routes(now, class, item).allows(self.view(), route)
+            && self.view().can_take(now, route, item)
     }
 
-    fn reserve_attempt(&mut self, now: Now, class: usize, mut item: QueuedItem, id: RouteId) -> PlannedAttempt {
+    /// Reserves all that an attempt for this item on this route may use. If the attempt is a probe, a smaller item may
+    /// take the place of this one.
+    fn dispatch(&mut self, now: Now, class: usize, item: QueuedItem, id: RouteId) -> PlannedAttempt {
+        let mut item = self.swap_for_smallest_if_probe(now, class, id, item);
         let view = self.view();
         let (estimate, max_cost) = (view.token_estimate(id, &item), view.worst_case_cost(id, &item));
         let attempt = AttemptId(self.next_attempt_id);
         self.next_attempt_id += 1;
-        let route = self.fleet.route(id);
-        let (key, model, pool) = (route.key, route.model, route.pool);
+        let RouteState { key, model, pool, .. } = *self.fleet.route(id);
         self.fleet.start_request(now, id);
         self.bottlenecks.set_blocked_by(id, None);
         self.bottlenecks.set_has_in_flight(id, true);
@@ -436,7 +409,7 @@ impl Scheduler {
         self.mark_lease_needed(pool);
         let reservation = Reservation { class, item, route: id, created_at: now, sent_at: now, tokens, max_cost };
         self.reservations.insert(attempt, reservation);
-        self.routing.on_dispatch(&mut self.fleet, class, id);
+        self.routing.on_dispatch(&self.fleet, class, id);
         planned
     }
 

@@ -14,6 +14,7 @@
 //! routing       the order of routes, which may be ready, spill and strict order, and a file per strategy
 //! budget        money caps                   bottleneck    why not faster, over time
 //! shared_quota  keys that share a quota      view          questions about an item on a route
+//! stall         why nothing is sent          forecast_input  the state that a forecast starts from
 //! ```
 //!
 //! Only these files have `impl Scheduler`: this one, `dispatch` (item to route), `complete` (result to state),
@@ -25,6 +26,7 @@ mod budget;
 mod complete;
 mod dispatch;
 mod fleet;
+mod forecast_input;
 mod health;
 mod limits;
 mod operator;
@@ -34,6 +36,7 @@ mod queue;
 mod routing;
 mod saved_state;
 mod shared_quota;
+mod stall;
 mod status;
 mod view;
 
@@ -45,7 +48,8 @@ pub use dispatch::{NextStep, PlannedAttempt};
 pub use operator::NotFound;
 pub use queue::{LocalRejection, QueuedItem};
 pub use saved_state::{PastUsage, SavedState};
-pub use status::{KeyStatus, ModelStatus, RouteStatus, StallReason};
+pub use stall::StallReason;
+pub use status::{KeyStatus, ModelStatus, RouteStatus};
 
 use crate::domain::{
     AttemptId, Key, KeyId, Model, Money, MonoTime, Now, Policy, PoolId, Provider, RouteId, RouteTarget, RoutingTraits,

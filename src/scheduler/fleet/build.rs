@@ -42,6 +42,7 @@ impl Fleet {
             pools: Vec::new(),
             routes: Vec::new(),
             model_groups: Vec::new(),
+            requests_started: 0,
         };
         fleet.add_keys(keys);
         fleet

@@ -37,8 +37,6 @@ pub struct Routing {
     readiness: Readiness,
     /// The UTC day (days since 1970) for which the keys were last rotated.
     rotation_day: Option<i64>,
-    /// The number of attempts planned so far, to order routes by last use.
-    dispatch_count: u64,
     /// Whether any class uses a strategy that needs measurements.
     uses_stats: bool,
 }
@@ -57,7 +55,6 @@ impl Routing {
             classes: Vec::new(),
             readiness: Readiness::new(routes),
             rotation_day: None,
-            dispatch_count: 0,
             uses_stats: false,
         };
         routing.rebuild(fleet, policy);
@@ -231,9 +228,7 @@ impl Routing {
     }
 
     /// Records that a route was chosen for an item of `class`.
-    pub fn on_dispatch(&mut self, fleet: &mut Fleet, class: usize, id: RouteId) {
-        self.dispatch_count += 1;
-        fleet.route_mut(id).last_use_number = self.dispatch_count;
+    pub fn on_dispatch(&mut self, fleet: &Fleet, class: usize, id: RouteId) {
         for (index, state) in self.classes.iter_mut().enumerate() {
             state.on_used(id, index == class);
         }
