@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Money, Price, QuotaDay, SpillTo, WallTime, WhenLimited, forecast::Constraint};
+use crate::domain::{Money, Price, QuotaDay, SpillTo, WallTime, WhenLimited, bottleneck::Bottleneck};
 
 /// Assumed latency before anything is measured.
 pub const ASSUMED_LATENCY: Duration = Duration::from_secs(2);
@@ -115,7 +115,7 @@ pub struct PoolInput {
     /// Requests that one minute admits; `None` without a limit.
     pub per_minute: Option<f64>,
     /// The tightest limit of the minute.
-    pub minute_constraint: Constraint,
+    pub minute_constraint: Bottleneck,
     /// (seconds from now, requests) that become free in the minute window.
     pub minute_releases: Vec<(f64, f64)>,
     pub concurrency: Option<f64>,

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use crate::domain::{
     Money, WallTime,
-    forecast::{Constraint, ConstraintShare, Forecast, ForecastStop, ItemsBeforeReset, KeySaving, QuotaExhaustion},
+    bottleneck::Bottleneck,
+    forecast::{ConstraintShare, Forecast, ForecastStop, ItemsBeforeReset, KeySaving, QuotaExhaustion},
 };
 
 use fluid::{FluidResult, FluidSim};
@@ -92,7 +93,7 @@ fn wall_time_in(now: WallTime, seconds: f64) -> Option<WallTime> {
 
 fn constraints(input: &ForecastInput, result: &FluidResult) -> Vec<ConstraintShare> {
     let total: f64 = result.constraints.iter().map(|(_, seconds, _)| seconds).sum();
-    let constraint_share = |(constraint, seconds, pool): &(Constraint, f64, Option<usize>)| ConstraintShare {
+    let constraint_share = |(constraint, seconds, pool): &(Bottleneck, f64, Option<usize>)| ConstraintShare {
         constraint: *constraint,
         pool: pool.map(|pool| input.pools[pool].label.clone()),
         share: seconds / total,
@@ -107,7 +108,7 @@ fn scaled_input(input: &ForecastInput, latency_factor: f64, requests_factor: f64
     scaled.models.iter_mut().for_each(|model| model.latency_secs *= latency_factor);
     scaled.requests_per_item *= requests_factor;
     // How many requests fit into a token window depends on the assumed size of answers too.
-    for pool in scaled.pools.iter_mut().filter(|pool| pool.minute_constraint == Constraint::TokensPerMinute) {
+    for pool in scaled.pools.iter_mut().filter(|pool| pool.minute_constraint == Bottleneck::TokensPerMinute) {
         pool.per_minute = pool.per_minute.map(|per_minute| per_minute / latency_factor.sqrt());
         pool.minute_releases.iter_mut().for_each(|(_, amount)| *amount /= latency_factor.sqrt());
     }

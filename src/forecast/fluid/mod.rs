@@ -8,10 +8,7 @@
 mod money;
 mod pool_state;
 
-use crate::domain::{
-    AllowedRoutes, QuotaDay, SpillRule,
-    forecast::{Constraint, StopReason},
-};
+use crate::domain::{AllowedRoutes, QuotaDay, SpillRule, bottleneck::Bottleneck, forecast::StopReason};
 
 use super::input::ForecastInput;
 
@@ -45,7 +42,7 @@ pub(super) struct FluidResult {
     /// (reset, items sent by then).
     pub before_reset: Option<(f64, f64)>,
     /// (constraint, seconds lost to it, the pool that lost most of them).
-    pub constraints: Vec<(Constraint, f64, Option<usize>)>,
+    pub constraints: Vec<(Bottleneck, f64, Option<usize>)>,
     /// Items by route.
     pub items_by_route: Vec<f64>,
     pub input_tokens: f64,
@@ -428,9 +425,9 @@ impl<'a> FluidSim<'a> {
             loads.filter(|(load, _)| **load > 0.0).map(|(_, route)| self.input.models[route.model].latency_secs);
         let last_latency = latencies_used.fold(0.0, f64::max);
         self.result.finish = self.last_sent_secs + last_latency;
-        let mut constraints: Vec<(Constraint, f64, Option<usize>)> = Constraint::ALL
+        let mut constraints: Vec<(Bottleneck, f64, Option<usize>)> = Bottleneck::ALL
             .into_iter()
-            .filter(|constraint| *constraint != Constraint::MaxInFlight)
+            .filter(|constraint| *constraint != Bottleneck::MaxInFlight)
             .map(|constraint| {
                 let index = constraint as usize;
                 let total: f64 = self.pools.iter().map(|state| state.secs_lost[index]).sum();
@@ -438,15 +435,15 @@ impl<'a> FluidSim<'a> {
                     .max_by(|one, two| self.pools[*one].secs_lost[index].total_cmp(&self.pools[*two].secs_lost[index]));
                 match constraint {
                     // Money of keys is attributed to pools; the run's own money is not.
-                    Constraint::Budget if self.secs_limited_by_money > total => {
+                    Bottleneck::Budget if self.secs_limited_by_money > total => {
                         (constraint, total + self.secs_limited_by_money, None)
                     }
-                    Constraint::Budget => (constraint, total + self.secs_limited_by_money, most_limited),
+                    Bottleneck::Budget => (constraint, total + self.secs_limited_by_money, most_limited),
                     _ => (constraint, total, most_limited),
                 }
             })
             .collect();
-        constraints.push((Constraint::MaxInFlight, self.secs_limited_by_in_flight, None));
+        constraints.push((Bottleneck::MaxInFlight, self.secs_limited_by_in_flight, None));
         constraints.retain(|(_, seconds, _)| *seconds > 0.0);
         constraints.sort_by(|one, two| two.1.total_cmp(&one.1));
         self.result.constraints = constraints;

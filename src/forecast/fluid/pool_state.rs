@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    domain::{QuotaDay, forecast::Constraint},
+    domain::{QuotaDay, bottleneck::Bottleneck},
     forecast::input::PoolInput,
 };
 
@@ -56,9 +56,9 @@ pub(super) struct PoolState<'a> {
     pub used_in_step: f64,
     /// Requests that may be sent in the current step, and what limits them.
     step_capacity: f64,
-    limited_by: Constraint,
+    limited_by: Bottleneck,
     /// Seconds lost, by constraint.
-    pub secs_lost: [f64; Constraint::ALL.len()],
+    pub secs_lost: [f64; Bottleneck::COUNT],
 }
 
 impl<'a> PoolState<'a> {
@@ -74,7 +74,7 @@ impl<'a> PoolState<'a> {
             used_in_step: 0.0,
             step_capacity: 0.0,
             limited_by: input.minute_constraint,
-            secs_lost: [0.0; Constraint::ALL.len()],
+            secs_lost: [0.0; Bottleneck::COUNT],
         }
     }
 
@@ -158,9 +158,9 @@ impl<'a> PoolState<'a> {
         let today = if self.is_spent() { 0.0 } else { self.left_today };
         self.step_capacity = minute.min(concurrency).min(today);
         self.limited_by = if today <= minute && today <= concurrency {
-            Constraint::DailyQuota
+            Bottleneck::DailyQuota
         } else if concurrency < minute {
-            Constraint::Concurrency
+            Bottleneck::Concurrency
         } else {
             self.input.minute_constraint
         };
@@ -174,14 +174,14 @@ impl<'a> PoolState<'a> {
     }
 
     /// What limited the pool in this step.
-    pub fn constraint(&self, is_cooling_down: bool, is_over_budget: bool) -> Constraint {
+    pub fn constraint(&self, is_cooling_down: bool, is_over_budget: bool) -> Bottleneck {
         if self.is_spent() {
-            Constraint::DailyQuota
+            Bottleneck::DailyQuota
         } else if is_cooling_down {
-            Constraint::Cooldown
+            Bottleneck::Cooldown
         } else if is_over_budget {
-            Constraint::Budget
-        } else if self.limited_by == Constraint::DailyQuota && self.used_in_step < self.step_capacity {
+            Bottleneck::Budget
+        } else if self.limited_by == Bottleneck::DailyQuota && self.used_in_step < self.step_capacity {
             self.input.minute_constraint
         } else {
             self.limited_by

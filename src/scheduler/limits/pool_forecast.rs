@@ -2,9 +2,9 @@
 
 use crate::{
     domain::{
-        LimitDimension::{self, RequestsPerMinute, TokensPerDay},
+        LimitDimension::{self, TokensPerDay},
         Now,
-        forecast::Constraint,
+        bottleneck::Bottleneck,
     },
     forecast::PoolInput,
 };
@@ -23,7 +23,7 @@ impl QuotaPool {
     /// The room for requests of this size and latency (in seconds).
     pub fn forecast_input(&self, now: Now, estimate: TokenEstimate, latency: f64) -> PoolInput {
         let (per_minute, minute_constraint, minute_releases) = match self.tightest_minute(estimate) {
-            None => (None, Constraint::RequestsPerMinute, Vec::new()),
+            None => (None, Bottleneck::RequestsPerMinute, Vec::new()),
             Some((window, amount, minute_constraint)) => {
                 let limit_in_requests = window.limit().unwrap_or_default() as f64 / amount;
                 // Room that is too small for one more request can't be used.
@@ -55,17 +55,14 @@ impl QuotaPool {
     }
 
     /// The window that admits the fewest requests of this size, the amount one request takes of it, and its constraint.
-    fn tightest_minute(&self, estimate: TokenEstimate) -> Option<(&SlidingWindow, f64, Constraint)> {
+    fn tightest_minute(&self, estimate: TokenEstimate) -> Option<(&SlidingWindow, f64, Bottleneck)> {
         let admitted =
             |(window, amount, _): &(&SlidingWindow, f64, _)| window.limit().unwrap_or(u64::MAX) as f64 / amount;
         self.windows()
             .map(|(dimension, window)| (window, self.limits.amount(dimension, estimate) as f64, dimension))
             .filter(|(window, amount, _)| window.limit().is_some() && *amount > 0.0)
             .min_by(|one, two| admitted(one).total_cmp(&admitted(two)))
-            .map(|(window, amount, dimension)| match dimension {
-                RequestsPerMinute => (window, amount, Constraint::RequestsPerMinute),
-                _ => (window, amount, Constraint::TokensPerMinute),
-            })
+            .map(|(window, amount, dimension)| (window, amount, dimension.bottleneck()))
     }
 
     /// (seconds from now, requests) that become free in the minute window. A paced pool frees them in steps of its
