@@ -83,7 +83,7 @@ impl Scheduler {
         if self.is_paused || self.reservations.len() >= self.policy.max_in_flight as usize {
             return None;
         }
-        let version = self.routing.version();
+        let version = self.readiness.version();
         self.queue.classes_mut().iter_mut().for_each(|class| class.requeue_blocked_if_changed(version));
         let classes = self.queue.classes().iter().enumerate();
         let mut order: SmallVec<[(Seq, usize); 8]> = classes
@@ -95,7 +95,7 @@ impl Scheduler {
             if let Some(planned) = self.poll_class(now, index) {
                 return Some(NextStep::Send(planned));
             }
-            self.queue.class_mut(index).mark_stuck(self.routing.version());
+            self.queue.class_mut(index).mark_stuck(self.readiness.version());
         }
         None
     }
@@ -107,7 +107,7 @@ impl Scheduler {
         } else if self.queue.has_loaded() {
             let is_full = self.reservations.len() >= self.policy.max_in_flight as usize;
             if is_full { Bottleneck::MaxInFlight } else { Bottleneck::NotSelected }
-        } else if self.queue.is_backing_off() {
+        } else if !self.queue.backoff().is_empty() {
             Bottleneck::RetryDelay
         } else if !self.reservations.is_empty() {
             Bottleneck::Sending
@@ -119,6 +119,7 @@ impl Scheduler {
     /// Handles everything that is due at `now`: rotates keys, half-opens breakers, ends retry delays, unparks routes.
     fn process_due_wakeups(&mut self, now: Now) {
         if self.routing.rotate_keys(now, &self.fleet, &self.policy) {
+            self.readiness.mark_changed();
             self.queue.mark_changed();
         }
         // When the wall clock jumps (suspend, correction), all calendar deadlines move against the monotonic wakeups.
@@ -128,7 +129,7 @@ impl Scheduler {
                 self.unpark_all();
             }
         }
-        while let Some(route) = self.routing.pop_due(now) {
+        while let Some(route) = self.readiness.pop_due(now.mono) {
             self.fleet.half_open_if_due(now, route);
             self.unpark(route);
         }
@@ -210,9 +211,11 @@ impl Scheduler {
     /// them, and moves the cursor.
     fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> RouteAllowance {
         let allowed = self.routing.allowed_routes(self.view(), now, class, item);
-        self.routing.move_cursor(allowed.cursor);
+        if self.routing.move_cursor(allowed.cursor) {
+            self.readiness.mark_changed();
+        }
         for (route, at) in &allowed.wakeups {
-            self.wake_at(now, *route, Some(*at));
+            self.readiness.wake_at(now, *route, Some(*at));
         }
         allowed
     }
@@ -254,7 +257,7 @@ impl Scheduler {
             let budget = self.view().budget_admission(now, id, item);
             if budget != Admission::Now {
                 self.bottlenecks.set_blocked_by(id, Some(Bottleneck::Budget));
-                self.wake_at(now, id, budget.deadline());
+                self.readiness.wake_at(now, id, budget.deadline());
                 reason = reason.max(BlockReason::ItemConstraint);
                 continue;
             }
@@ -282,7 +285,7 @@ impl Scheduler {
                 }
                 _ => reason = reason.max(BlockReason::ItemConstraint),
             }
-            self.wake_at(now, id, tokens.admission().deadline());
+            self.readiness.wake_at(now, id, tokens.admission().deadline());
         }
         Err(reason)
     }
@@ -297,7 +300,7 @@ impl Scheduler {
         self.routing.park(route);
         self.bottlenecks.set_blocked_by(route, Some(blocked_by));
         self.mark_lease_needed(self.fleet.route(route).pool);
-        self.wake_at(now, route, deadline);
+        self.readiness.wake_at(now, route, deadline);
     }
 
     /// Whether another item that has aged claims the token room of this route's pool. A probe ignores claims.
@@ -383,7 +386,7 @@ impl Scheduler {
         self.bottlenecks.set_has_in_flight(id, true);
         let tokens = self.fleet.pool_mut(pool).reserve(now, estimate);
         if self.queue.class_mut(class).drop_claims(item.seq) {
-            self.routing.mark_changed();
+            self.readiness.mark_changed();
         }
         self.budget.reserve(key, max_cost);
         if let Some(retry_state) = &mut item.retry_state {
@@ -404,7 +407,7 @@ impl Scheduler {
             output_multiplier: if item.has_larger_output() { self.policy.truncated_retry_factor } else { None },
         };
         if self.may_have_exhausted(now, id) {
-            self.routing.mark_changed();
+            self.readiness.mark_changed();
         }
         self.mark_lease_needed(pool);
         let reservation = Reservation { class, item, route: id, created_at: now, sent_at: now, tokens, max_cost };

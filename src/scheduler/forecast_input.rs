@@ -119,7 +119,8 @@ impl ForecastSource<'_> {
         for (index, id) in self.routing.ranking().iter().enumerate() {
             index_by_route[id.index()] = index as u32;
         }
-        let classes = self.queue.classes().iter().zip(self.routing.classes()).zip(self.queue.backoff_counts());
+        let backing_off = self.queue.backoff().counts(self.queue.classes().len());
+        let classes = self.queue.classes().iter().zip(self.routing.classes()).zip(backing_off);
         classes
             .map(|((queue, class), backing_off)| {
                 let sizes: Vec<u64> = queue.pending().take(64).map(|item| item.input_tokens).collect();

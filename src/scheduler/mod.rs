@@ -57,13 +57,12 @@ use crate::domain::{
     lease::{LeaseGrant, LeaseRequest},
 };
 
-use admission::Deadline;
 use bottleneck::BottleneckTracker;
 use budget::RunBudget;
 use fleet::Fleet;
 use limits::pool_limits::TokenEstimate;
 use queue::Queue;
-use routing::Routing;
+use routing::{Routing, readiness::Readiness};
 use shared_quota::SharedQuotaDetector;
 use view::View;
 
@@ -74,6 +73,7 @@ pub struct Scheduler {
     fleet: Fleet,
     queue: Queue,
     routing: Routing,
+    readiness: Readiness,
     budget: RunBudget,
     bottlenecks: BottleneckTracker,
     /// Detects keys in different projects that share a quota.
@@ -110,6 +110,7 @@ impl Scheduler {
         let mut scheduler = Self {
             queue: Queue::default(),
             routing: Routing::new(&fleet, &policy),
+            readiness: Readiness::new(fleet.routes().len()),
             budget: RunBudget::new(policy.max_usd_per_day, keys.iter().map(|key| key.spend_limits)),
             bottlenecks: BottleneckTracker::new(fleet.routes().len()),
             shared_quotas: SharedQuotaDetector::default(),
@@ -194,7 +195,7 @@ impl Scheduler {
     /// When to poll again at the latest. Poll earlier if an attempt completes. `None` if only an answer or the operator
     /// can change anything.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
-        self.routing.next_wakeup().into_iter().chain(self.queue.next_backoff_end()).min()
+        self.readiness.next_wakeup().into_iter().chain(self.queue.backoff().next_wakeup()).min()
     }
 
     /// Whether any route serves this target.
@@ -214,6 +215,7 @@ impl Scheduler {
     /// Marks a route as possibly ready.
     fn unpark(&mut self, route: RouteId) {
         self.routing.unpark(route);
+        self.readiness.mark_changed();
         self.bottlenecks.set_blocked_by(route, None);
     }
 
@@ -223,13 +225,10 @@ impl Scheduler {
         }
     }
 
-    fn wake_at(&mut self, now: Now, route: RouteId, deadline: Option<Deadline>) {
-        self.routing.wake_at(now, route, deadline);
-    }
-
     /// Sorts the routes anew after the policy has changed.
     fn rebuild_routing(&mut self) {
         self.routing.rebuild(&self.fleet, &self.policy);
+        self.readiness.mark_changed();
         self.queue.mark_changed();
     }
 

@@ -18,7 +18,7 @@ pub struct NotFound {
 impl Scheduler {
     pub fn set_paused(&mut self, paused: bool) {
         self.is_paused = paused;
-        self.routing.mark_changed();
+        self.readiness.mark_changed();
     }
 
     /// Switches a key on or off. Switching on also re-enables a disabled key and ends its project's cooldown for

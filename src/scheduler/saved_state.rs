@@ -203,16 +203,8 @@ impl Scheduler {
             return;
         }
         let mut used = TokenEstimate { input: past.usage.input_tokens, output: past.usage.billed_output() };
-        let may_lack_usage = matches!(
-            past.outcome,
-            Outcome::Lost
-                | Outcome::Timeout
-                | Outcome::ServerError
-                | Outcome::Overloaded
-                | Outcome::MalformedResponse
-                | Outcome::Ok
-                | Outcome::Truncated
-        );
+        let may_lack_usage =
+            past.outcome == Outcome::Lost || past.outcome.is_provider_error() || past.outcome.is_answered();
         if may_lack_usage && used == TokenEstimate::default() {
             used.input = past.reserved_input_tokens;
         }

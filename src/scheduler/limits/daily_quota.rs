@@ -235,25 +235,16 @@ mod tests {
     }
 
     #[test]
-    fn a_calendar_day_frees_its_quota_at_its_reset() {
+    fn a_calendar_day_frees_its_quota_at_its_reset_and_what_a_429_took_at_once() {
         let (noon, midnight) = (wall("2026-11-21T12:00:00Z"), wall("2026-11-22T00:00:00Z"));
         let mut quota = quota(QuotaDay::Utc, 2);
-        for _ in 0..2 {
+        for actual in [1, 0, 1] {
+            assert_eq!(quota.admission(noon, 1), Admission::Now);
             quota.reserve(noon, 1);
-            quota.commit(noon, interval_at(noon), 1, 1);
+            quota.commit(noon, interval_at(noon), 1, actual);
         }
-        assert_eq!(quota.admission(noon, 1), Admission::at_wall(midnight));
-        assert_eq!(quota.admission(midnight, 1), Admission::Now);
-        assert_eq!(quota.used(midnight), 0);
-    }
-
-    #[test]
-    fn a_429_releases_its_daily_reservation() {
-        let noon = wall("2026-11-21T12:00:00Z");
-        let mut quota = quota(QuotaDay::Utc, 5);
-        quota.reserve(noon, 1);
-        quota.commit(noon, interval_at(noon), 1, 0);
-        assert_eq!(quota.used(noon), 0);
+        assert_eq!((quota.used(noon), quota.admission(noon, 1)), (2, Admission::at_wall(midnight)));
+        assert_eq!((quota.used(midnight), quota.admission(midnight, 1)), (0, Admission::Now));
     }
 
     #[test]

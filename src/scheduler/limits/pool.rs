@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     daily_quota::{CountInterval, DailyQuota},
-    pool_limits::{AdmittedSample, MINUTE_DIMENSIONS, PoolLimits, SourcedLimit, TokenEstimate},
+    pool_limits::{MINUTE_DIMENSIONS, PoolLimits, SourcedLimit, TokenEstimate},
     ramp::Ramp,
     window::{Gcra, MINUTE, SlidingWindow},
 };
@@ -251,13 +251,7 @@ impl QuotaPool {
         self.day_requests.commit(now.wall, interval, 1, actual(RequestsPerDay));
         self.day_tokens.commit(now.wall, interval, limits.amount(TokensPerDay, reserved), actual(TokensPerDay));
         if matches!(observed, ObservedUsage::Reported(_) | ObservedUsage::Missing) {
-            let sample = AdmittedSample {
-                sent_at: sent_at.mono,
-                latency: now.mono.since(sent_at.mono),
-                used,
-                others_in_flight: self.in_flight,
-            };
-            self.limits.on_success(now.mono, sample);
+            self.limits.on_success(now.mono, sent_at.mono, used, self.in_flight);
             self.apply_limits();
         }
     }

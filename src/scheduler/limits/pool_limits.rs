@@ -80,16 +80,6 @@ pub const MINUTE_DIMENSIONS: [LimitDimension; 4] =
 /// The minute limits that are learned from 429s.
 const LEARNED_RATES: [LimitDimension; 2] = [RequestsPerMinute, TokensPerMinute];
 
-/// One request that the provider counted, as input for the adaptive limiters.
-#[derive(Clone, Copy, Debug)]
-pub struct AdmittedSample {
-    pub sent_at: MonoTime,
-    pub latency: Duration,
-    pub used: TokenEstimate,
-    /// Other requests in flight on the same pool when this one was answered.
-    pub others_in_flight: u32,
-}
-
 impl Index<LimitDimension> for PoolLimits {
     type Output = SourcedLimit;
 
@@ -188,17 +178,17 @@ impl PoolLimits {
         applies.then(|| self.slow_start.limit())
     }
 
-    /// Records a request that the provider counted.
-    pub fn on_success(&mut self, now: MonoTime, sample: AdmittedSample) {
-        self.slow_start.on_success(sample.latency);
+    /// Records a request that the provider counted. Of the same pool, `others_in_flight` were in flight at its answer.
+    pub fn on_success(&mut self, now: MonoTime, sent_at: MonoTime, used: TokenEstimate, others_in_flight: u32) {
+        self.slow_start.on_success(now.since(sent_at));
         if self.is_strict {
             return;
         }
         for (index, dimension) in LEARNED_RATES.into_iter().enumerate() {
-            let (amount, declared) = (self.amount(dimension, sample.used), self[dimension].declared());
-            self.rates[index].on_success(now, sample.sent_at, amount, declared);
+            let (amount, declared) = (self.amount(dimension, used), self[dimension].declared());
+            self.rates[index].on_success(now, sent_at, amount, declared);
         }
-        self.concurrency_limiter.on_success(u64::from(sample.others_in_flight));
+        self.concurrency_limiter.on_success(u64::from(others_in_flight));
         self.adopt_learned();
     }
 

@@ -178,20 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn amounts_over_the_limit_never_fit() {
+    fn amounts_over_the_limit_never_fit_and_actual_amounts_replace_reserved_ones() {
         let mut window = window(100);
         assert_eq!(window.admission(at(0), 101), Admission::Never);
         window.reserve(at(0), 80);
         window.commit(at(1), 80, 95, MINUTE);
         assert_eq!(window.admission(at(1), 6), Admission::at_mono(at(61)));
-    }
-
-    #[test]
-    fn released_room_is_free_at_once() {
-        let mut window = window(1);
-        window.reserve(at(1), 1);
-        window.commit(at(1), 1, 0, MINUTE);
-        assert_eq!(window.admission(at(1), 1), Admission::Now);
+        window.reserve(at(61), 100);
+        window.commit(at(61), 100, 0, MINUTE);
+        assert_eq!(window.admission(at(61), 100), Admission::Now, "released at once");
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod health_weighted;
 mod in_order;
 mod lowest_first;
 mod ranking;
-mod readiness;
+pub mod readiness;
 mod round_robin;
 mod selector;
 mod tiered_tree;
@@ -16,10 +16,9 @@ mod weighted;
 
 use crate::domain::{KeyId, Now, Policy, RouteId, RoutingTraits};
 
-use super::{admission::Deadline, fleet::Fleet};
+use super::fleet::Fleet;
 
 use ranking::Ranking;
-use readiness::Readiness;
 use selector::RouteStats;
 
 pub use allowed_routes::RouteAllowance;
@@ -34,7 +33,6 @@ pub struct Routing {
     /// `when_limited = "wait"`: the index in `ranking` of the route in use.
     cursor: usize,
     classes: Vec<ClassRoutes>,
-    readiness: Readiness,
     /// The UTC day (days since 1970) for which the keys were last rotated.
     rotation_day: Option<i64>,
     /// Whether any class uses a strategy that needs measurements.
@@ -48,15 +46,8 @@ const UNKNOWN_LATENCY_MICROS: u64 = 1 << 40;
 
 impl Routing {
     pub fn new(fleet: &Fleet, policy: &Policy) -> Self {
-        let routes = fleet.routes().len();
-        let mut routing = Self {
-            ranking: Vec::new(),
-            cursor: 0,
-            classes: Vec::new(),
-            readiness: Readiness::new(routes),
-            rotation_day: None,
-            uses_stats: false,
-        };
+        let mut routing =
+            Self { ranking: Vec::new(), cursor: 0, classes: Vec::new(), rotation_day: None, uses_stats: false };
         routing.rebuild(fleet, policy);
         routing
     }
@@ -116,7 +107,6 @@ impl Routing {
         self.uses_stats = classes.iter().any(ClassRoutes::uses_stats);
         self.classes = classes;
         self.set_cursor(|route| Some(route) == cursor_route);
-        self.readiness.mark_changed();
     }
 
     /// Rotates the keys at the start of a UTC day: the first key of the order becomes the last. True if it did.
@@ -148,12 +138,9 @@ impl Routing {
         self.cursor = self.ranking.iter().position(|route| matches(*route)).unwrap_or(0);
     }
 
-    /// Moves the cursor. Items blocked before may use the new route.
-    pub const fn move_cursor(&mut self, cursor: usize) {
-        if self.cursor != cursor {
-            self.cursor = cursor;
-            self.readiness.mark_changed();
-        }
+    /// Moves the cursor. True if it stood elsewhere: items blocked before may use the new route.
+    pub const fn move_cursor(&mut self, cursor: usize) -> bool {
+        std::mem::replace(&mut self.cursor, cursor) != cursor
     }
 
     /// Moves the cursor past a route, if it is there.
@@ -175,40 +162,14 @@ impl Routing {
         after.iter().chain(before).copied()
     }
 
-    /// See [`Readiness::version`].
-    pub const fn version(&self) -> u64 {
-        self.readiness.version()
-    }
-
-    pub const fn mark_changed(&mut self) {
-        self.readiness.mark_changed();
-    }
-
     /// Marks a route as possibly ready.
     pub fn unpark(&mut self, route: RouteId) {
         self.classes.iter_mut().for_each(|class| class.unpark(route));
-        self.readiness.mark_changed();
     }
 
     /// Marks a route as not ready.
     pub fn park(&mut self, route: RouteId) {
         self.classes.iter_mut().for_each(|class| class.park(route));
-    }
-
-    /// Schedules a check of a route.
-    pub fn wake_at(&mut self, now: Now, route: RouteId, deadline: Option<Deadline>) {
-        if let Some(deadline) = deadline {
-            self.readiness.wake_at(now, route, deadline);
-        }
-    }
-
-    /// Removes a route whose wakeup is due, the earliest first.
-    pub fn pop_due(&mut self, now: Now) -> Option<RouteId> {
-        self.readiness.pop_due(now.mono)
-    }
-
-    pub fn next_wakeup(&self) -> Option<crate::domain::MonoTime> {
-        self.readiness.next_wakeup()
     }
 
     /// Passes the current measurements of a route to every class that uses them.

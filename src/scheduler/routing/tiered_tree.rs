@@ -204,7 +204,7 @@ mod tests {
         for _ in 0..300 {
             let rank = rng.usize(0..plain.len());
             match rng.u8(0..4) {
-                0 => (plain[rank].0, plain[rank].1) = (rng.u64(1..20), plain[rank].1),
+                0 => plain[rank].0 = rng.u64(1..20),
                 1 => plain[rank].1 = true,
                 _ => plain[rank].1 = false,
             }
