@@ -51,6 +51,14 @@ pub struct ForecastInput {
     pub classes: Vec<ClassInput>,
 }
 
+impl ForecastInput {
+    /// The instant `seconds` from `now`; `None` beyond 500 years, which calendars don't support.
+    pub(super) fn wall_time_in(&self, seconds: f64) -> Option<WallTime> {
+        const MAX_SECS: f64 = 500.0 * 366.0 * 86_400.0;
+        (seconds < MAX_SECS).then(|| self.now + Duration::from_secs_f64(seconds.max(0.0)))
+    }
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct KeyInput {
     pub name: String,

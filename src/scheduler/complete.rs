@@ -6,18 +6,15 @@
 
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::domain::{
-    AttemptId, AttemptResult, EventKind, EventLevel, LimitDimension, ModelId, Money, Now, Outcome, OutcomeAction,
-    PoolId, RouteId, Seq, WhenLimited,
+    AttemptId, AttemptResult, EventKind, EventLevel, LimitDimension, Model, ModelId, Money, Now, Outcome,
+    OutcomeAction, PoolId, RouteId, Seq, WhenLimited,
     snapshot::{Cause, CauseSource},
 };
 
 use super::{
     Reservation, Scheduler,
     admission::Availability,
-    fleet::ModelState,
     health::{breaker::Breaker, fault_attribution::Fault},
     limits::{
         pool::{AttemptTiming, ObservedUsage, QuotaPool},
@@ -423,25 +420,21 @@ impl Scheduler {
         if has_text && !reservation.item.is_caption {
             return Disposition::Done { is_truncated: true };
         }
-        if self.policy.truncated_retry_factor.is_none() || reservation.item.retry_state_mut().has_larger_output {
+        if self.policy.truncated_retry_factor.is_none() || reservation.item.has_larger_output() {
             return Disposition::Failed;
         }
-        let before = self.max_outputs(reservation);
+        let before = reservation.item.clone();
         reservation.item.retry_state_mut().has_larger_output = true;
         // A retry makes sense only if it raises the output limit of some model. Each limit may already be the model's
         // maximum.
-        let raises_limit = self.max_outputs(reservation) != before;
+        let max_output = |model: &Model, item| self.view().max_output_tokens(model, item);
+        let mut models = self.fleet.models().iter().map(|state| &state.model);
+        let raises_limit = models.any(|model| max_output(model, &before) != max_output(model, &reservation.item));
         let can_serve = |route: &RouteId| self.view().is_eligible(*route, &reservation.item);
         if raises_limit && self.routing.class(reservation.class).candidates().iter().any(can_serve) {
             return self.requeue(now, reservation, None);
         }
         Disposition::Failed
-    }
-
-    /// By model: the output limit that a request for this item would state.
-    fn max_outputs(&self, reservation: &Reservation) -> SmallVec<[Option<u32>; 8]> {
-        let max_output = |state: &ModelState| self.view().max_output_tokens(&state.model, &reservation.item);
-        self.fleet.models().iter().map(max_output).collect()
     }
 
     /// Puts the item back into the queue, at once or after a delay.

@@ -63,6 +63,14 @@ enum BlockReason {
     NoTokenRoom,
 }
 
+/// What a check of one candidate shows.
+enum RouteCheck {
+    Usable,
+    Declined(BlockReason),
+    /// A lease arrives within milliseconds, so the item does not move on to the next model.
+    AwaitsLease,
+}
+
 impl Scheduler {
     /// The next step at `now`. `None` until an attempt completes, an item is enqueued, or [`Scheduler::next_wakeup`] is
     /// reached.
@@ -231,63 +239,76 @@ impl Scheduler {
         let mut reason = BlockReason::NoRouteReady;
         while let Some(id) = self.routing.class_mut(class).next_candidate(search, &mut self.rng) {
             if self.routing.class(class).is_idle_backup(id) && self.has_available_primary(now, class, item) {
-                reason = reason.max(BlockReason::PolicyForbids);
-                break;
+                return Err(reason.max(BlockReason::PolicyForbids));
             }
-            if !allowed.allows(self.view(), id) || self.is_claimed_by_aged(now, id, item) {
-                reason = reason.max(BlockReason::PolicyForbids);
-                continue;
+            match self.check_route(now, class, item, allowed, id) {
+                RouteCheck::Usable => return Ok(id),
+                RouteCheck::Declined(why) => reason = reason.max(why),
+                RouteCheck::AwaitsLease => return Err(BlockReason::NoRouteReady),
             }
-            if !self.view().is_eligible(id, item) {
-                reason = reason.max(BlockReason::ItemConstraint);
-                continue;
-            }
-            let availability = self.fleet.availability(now, id);
-            if availability.limit_kind() == Some(LimitKind::Lease) {
-                // A lease arrives within milliseconds, so the item does not move on to the next model.
-                self.bottlenecks.set_blocked_by(id, availability.bottleneck());
-                self.mark_lease_needed(self.fleet.route(id).pool);
-                return Err(BlockReason::NoRouteReady);
-            }
-            if let Some(bottleneck) = availability.bottleneck() {
-                let deadline = availability.admission().deadline();
-                self.park(now, id, bottleneck, deadline);
-                continue;
-            }
-            let budget = self.view().budget_admission(now, id, item);
-            if budget != Admission::Now {
-                self.bottlenecks.set_blocked_by(id, Some(Bottleneck::Budget));
-                self.readiness.wake_at(now, id, budget.deadline());
-                reason = reason.max(BlockReason::ItemConstraint);
-                continue;
-            }
-            if self.yields_probe(now, id, item) {
-                self.queue.class_mut(class).has_yielded_probe = true;
-                reason = reason.max(BlockReason::ItemConstraint);
-                continue;
-            }
-            let estimate = self.view().token_estimate(id, item);
-            let pool = self.fleet.route(id).pool;
-            let tokens = self.fleet.pool(pool).token_availability(now, estimate);
-            let Some(bottleneck) = tokens.bottleneck() else { return Ok(id) };
-            self.bottlenecks.set_blocked_by(id, Some(bottleneck));
-            match tokens {
-                Availability::Limited { kind: LimitKind::Lease, .. } => {
-                    self.fleet.pool_mut(pool).record_shortfall(estimate);
-                    self.mark_lease_needed(pool);
-                    return Err(BlockReason::NoRouteReady);
-                }
-                Availability::Limited { admission, .. } if admission != Admission::Never => {
-                    reason = BlockReason::NoTokenRoom;
-                    if now.mono.since(item.waiting_since) >= STARVATION_AGE && !self.fleet.is_probe(now, id) {
-                        self.queue.class_mut(class).claim(pool, item.seq);
-                    }
-                }
-                _ => reason = reason.max(BlockReason::ItemConstraint),
-            }
-            self.readiness.wake_at(now, id, tokens.admission().deadline());
         }
         Err(reason)
+    }
+
+    /// Checks whether a candidate can take the item. Parks it if it turns out not to be ready.
+    fn check_route(
+        &mut self,
+        now: Now,
+        class: usize,
+        item: &QueuedItem,
+        allowed: &RouteAllowance,
+        id: RouteId,
+    ) -> RouteCheck {
+        if !allowed.allows(self.view(), id) || self.is_claimed_by_aged(now, id, item) {
+            return RouteCheck::Declined(BlockReason::PolicyForbids);
+        }
+        if !self.view().is_eligible(id, item) {
+            return RouteCheck::Declined(BlockReason::ItemConstraint);
+        }
+        let availability = self.fleet.availability(now, id);
+        if availability.limit_kind() == Some(LimitKind::Lease) {
+            self.bottlenecks.set_blocked_by(id, availability.bottleneck());
+            self.mark_lease_needed(self.fleet.route(id).pool);
+            return RouteCheck::AwaitsLease;
+        }
+        if let Some(bottleneck) = availability.bottleneck() {
+            let deadline = availability.admission().deadline();
+            self.park(now, id, bottleneck, deadline);
+            return RouteCheck::Declined(BlockReason::NoRouteReady);
+        }
+        let budget = self.view().budget_admission(now, id, item);
+        if budget != Admission::Now {
+            self.bottlenecks.set_blocked_by(id, Some(Bottleneck::Budget));
+            self.readiness.wake_at(now, id, budget.deadline());
+            return RouteCheck::Declined(BlockReason::ItemConstraint);
+        }
+        if self.yields_probe(now, id, item) {
+            self.queue.class_mut(class).has_yielded_probe = true;
+            return RouteCheck::Declined(BlockReason::ItemConstraint);
+        }
+        self.check_token_room(now, class, item, id)
+    }
+
+    /// Checks whether the pool of a ready route has token room for the item. An item that has aged claims it.
+    fn check_token_room(&mut self, now: Now, class: usize, item: &QueuedItem, id: RouteId) -> RouteCheck {
+        let estimate = self.view().token_estimate(id, item);
+        let pool = self.fleet.route(id).pool;
+        let tokens = self.fleet.pool(pool).token_availability(now, estimate);
+        let Some(bottleneck) = tokens.bottleneck() else { return RouteCheck::Usable };
+        self.bottlenecks.set_blocked_by(id, Some(bottleneck));
+        if tokens.limit_kind() == Some(LimitKind::Lease) {
+            self.fleet.pool_mut(pool).record_shortfall(estimate);
+            self.mark_lease_needed(pool);
+            return RouteCheck::AwaitsLease;
+        }
+        self.readiness.wake_at(now, id, tokens.admission().deadline());
+        if !matches!(tokens, Availability::Limited { admission, .. } if admission != Admission::Never) {
+            return RouteCheck::Declined(BlockReason::ItemConstraint);
+        }
+        if now.mono.since(item.waiting_since) >= STARVATION_AGE && !self.fleet.is_probe(now, id) {
+            self.queue.class_mut(class).claim(pool, item.seq);
+        }
+        RouteCheck::Declined(BlockReason::NoTokenRoom)
     }
 
     /// Marks a route as not ready because of a bottleneck, and checks it again at `deadline`.

@@ -8,7 +8,11 @@
 mod money;
 mod pool_state;
 
-use crate::domain::{AllowedRoutes, QuotaDay, SpillRule, bottleneck::Bottleneck, forecast::StopReason};
+use crate::domain::{
+    AllowedRoutes, QuotaDay, SpillRule,
+    bottleneck::Bottleneck,
+    forecast::{ConstraintShare, ForecastStop, ItemsBeforeReset, QuotaExhaustion, StopReason},
+};
 
 use super::input::ForecastInput;
 
@@ -35,14 +39,10 @@ const EPSILON: f64 = 1e-6;
 pub(super) struct FluidResult {
     /// Infinite if it never ends.
     pub finish: f64,
-    /// If the run stops early: (when, reason, items left, when it can be resumed).
-    pub stop: Option<(f64, StopReason, f64, Option<f64>)>,
-    /// (pool, when it is exhausted, when its next day begins).
-    pub first_exhausted: Option<(usize, f64, Option<f64>)>,
-    /// (reset, items sent by then).
-    pub before_reset: Option<(f64, f64)>,
-    /// (constraint, seconds lost to it, the pool that lost most of them).
-    pub constraints: Vec<(Bottleneck, f64, Option<usize>)>,
+    pub stop: Option<ForecastStop>,
+    pub first_exhausted: Option<QuotaExhaustion>,
+    pub before_reset: Option<ItemsBeforeReset>,
+    pub constraints: Vec<ConstraintShare>,
     /// Items by route.
     pub items_by_route: Vec<f64>,
     pub input_tokens: f64,
@@ -158,7 +158,7 @@ impl<'a> FluidSim<'a> {
         if left_without_route > EPSILON {
             let left = left_without_route / self.input.requests_per_item;
             let at = if self.last_sent_secs.is_finite() { self.last_sent_secs } else { self.now_secs };
-            self.result.stop.get_or_insert((at, StopReason::NoRoute, left, None));
+            self.record_stop(at, StopReason::NoRoute, left, None);
             self.last_sent_secs = f64::INFINITY;
         }
         self.finish()
@@ -176,21 +176,23 @@ impl<'a> FluidSim<'a> {
 
     /// Starts new days: resets daily quotas and money caps, and adds what rolling days release.
     fn start_new_days(&mut self) {
+        let (input, items) = (self.input, (self.sent / self.input.requests_per_item).floor() as u64);
+        let items_before = |reset: f64| {
+            Some(ItemsBeforeReset { at: input.wall_time_in(reset)?, items: items + u64::from(input.in_flight_now) })
+        };
         for (day, reset) in &mut self.resets {
             if *reset > self.now_secs + EPSILON {
                 continue;
             }
-            if self.result.before_reset.is_none() {
-                self.result.before_reset = Some((*reset, self.sent / self.input.requests_per_item));
-            }
+            self.result.before_reset = self.result.before_reset.or_else(|| items_before(*reset));
             self.pools.iter_mut().filter(|pool| pool.input.day == *day).for_each(PoolState::start_new_day);
             let wall = self.input.now + std::time::Duration::from_secs_f64(*reset + 1.0);
             *reset = day.next_reset(wall).map_or(f64::INFINITY, |at| at.since(self.input.now).as_secs_f64());
         }
         let midnight = self.budgets.next_midnight();
         if midnight <= self.now_secs + EPSILON {
-            if self.resets.is_empty() && self.result.before_reset.is_none() {
-                self.result.before_reset = Some((midnight, self.sent / self.input.requests_per_item));
+            if self.resets.is_empty() {
+                self.result.before_reset = self.result.before_reset.or_else(|| items_before(midnight));
             }
             self.budgets.start_new_day();
         }
@@ -376,10 +378,14 @@ impl<'a> FluidSim<'a> {
 
     /// Takes the sent amounts from the pools, and notes the first day that this uses up.
     fn end_step(&mut self, span: f64, is_exact: bool, is_in_flight_limited: bool) {
-        for (index, pool) in self.pools.iter_mut().enumerate() {
+        for pool in &mut self.pools {
             if pool.end_step(self.now_secs, span, is_exact, is_in_flight_limited) {
                 let reset = self.resets.iter().find(|(day, _)| *day == pool.input.day).map(|(_, reset)| *reset);
-                self.result.first_exhausted.get_or_insert((index, self.now_secs, reset));
+                self.result.first_exhausted.get_or_insert_with(|| QuotaExhaustion {
+                    pool: pool.input.label.clone(),
+                    at: self.input.wall_time_in(self.now_secs).unwrap_or(self.input.now),
+                    resets_at: reset.and_then(|reset| self.input.wall_time_in(reset)),
+                });
             }
         }
     }
@@ -405,7 +411,7 @@ impl<'a> FluidSim<'a> {
         let (items_left, at) = (self.remaining() / self.input.requests_per_item, self.now_secs + last_sent_after);
         let is_over_budget = any_route && !affordable_some_day;
         if is_over_budget {
-            self.result.stop.get_or_insert((at, StopReason::Budget, items_left, None));
+            self.record_stop(at, StopReason::Budget, items_left, None);
         } else if any_route && all_unavailable && self.input.stops_when_exhausted {
             let calendar = self.resets.iter().map(|(_, reset)| *reset);
             let rolling = self.pools.iter().filter_map(PoolState::next_day_release);
@@ -413,9 +419,19 @@ impl<'a> FluidSim<'a> {
             let money = Some(self.budgets.next_midnight()).filter(|_| !all_exhausted);
             let resumes_at = quota.chain(money).min_by(f64::total_cmp);
             let reason = if all_exhausted { StopReason::Quota } else { StopReason::Budget };
-            self.result.stop.get_or_insert((at, reason, items_left, resumes_at));
+            self.record_stop(at, reason, items_left, resumes_at);
         }
         is_over_budget
+    }
+
+    /// Records why the run stops early, if that is not recorded yet. Instants are seconds from the start.
+    fn record_stop(&mut self, at: f64, reason: StopReason, items_left: f64, resumes_at: Option<f64>) {
+        self.result.stop.get_or_insert_with(|| ForecastStop {
+            at: self.input.wall_time_in(at).unwrap_or(self.input.now),
+            reason,
+            items_left: items_left.ceil() as u64,
+            resumes_at: resumes_at.and_then(|at| self.input.wall_time_in(at)),
+        });
     }
 
     fn finish(mut self) -> FluidResult {
@@ -427,26 +443,31 @@ impl<'a> FluidSim<'a> {
         self.result.finish = self.last_sent_secs + last_latency;
         let mut constraints: Vec<(Bottleneck, f64, Option<usize>)> = Bottleneck::ALL
             .into_iter()
-            .filter(|constraint| *constraint != Bottleneck::MaxInFlight)
             .map(|constraint| {
-                let index = constraint as usize;
-                let total: f64 = self.pools.iter().map(|state| state.secs_lost[index]).sum();
+                let lost = |pool: &PoolState<'_>| pool.secs_lost[constraint as usize];
+                let total: f64 = self.pools.iter().map(lost).sum();
                 let most_limited = (0..self.pools.len())
-                    .max_by(|one, two| self.pools[*one].secs_lost[index].total_cmp(&self.pools[*two].secs_lost[index]));
+                    .max_by(|one, two| lost(&self.pools[*one]).total_cmp(&lost(&self.pools[*two])));
                 match constraint {
+                    Bottleneck::MaxInFlight => (constraint, self.secs_limited_by_in_flight, None),
                     // Money of keys is attributed to pools; the run's own money is not.
-                    Bottleneck::Budget if self.secs_limited_by_money > total => {
-                        (constraint, total + self.secs_limited_by_money, None)
+                    Bottleneck::Budget => {
+                        let pool = most_limited.filter(|_| self.secs_limited_by_money <= total);
+                        (constraint, total + self.secs_limited_by_money, pool)
                     }
-                    Bottleneck::Budget => (constraint, total + self.secs_limited_by_money, most_limited),
                     _ => (constraint, total, most_limited),
                 }
             })
             .collect();
-        constraints.push((Bottleneck::MaxInFlight, self.secs_limited_by_in_flight, None));
         constraints.retain(|(_, seconds, _)| *seconds > 0.0);
         constraints.sort_by(|one, two| two.1.total_cmp(&one.1));
-        self.result.constraints = constraints;
+        let total: f64 = constraints.iter().map(|(_, seconds, _)| seconds).sum();
+        let to_share = |(constraint, seconds, pool): (Bottleneck, f64, Option<usize>)| ConstraintShare {
+            constraint,
+            pool: pool.map(|pool| self.input.pools[pool].label.clone()),
+            share: seconds / total,
+        };
+        self.result.constraints = constraints.into_iter().map(to_share).collect();
         self.result
     }
 }
