@@ -17,22 +17,16 @@ use crate::domain::{
 use super::input::ForecastInput;
 
 use money::BudgetStates;
-use pool_state::{PoolState, RateBucket};
+use pool_state::{DAY_SECS, EPSILON, MIN_STEP_SECS, PoolState, RateBucket};
 
-const MINUTE_SECS: f64 = 60.0;
-const DAY_SECS: f64 = 86_400.0;
 /// Minute windows are simulated turn by turn for this long, in seconds.
 const EXACT_WINDOW_SECS: f64 = 2.0 * 3_600.0;
 /// The turn-by-turn simulation also ends after this many pool updates.
 const MAX_EXACT_POOL_STEPS: usize = 200_000;
-/// Changes closer together than this many seconds are merged into one step.
-const MIN_STEP_SECS: f64 = 0.25;
 /// After the exact part: the smallest step as a share of the time simulated so far.
 const RELATIVE_STEP: f64 = 0.002;
 /// The simulation stops after this many seconds. The rest is extrapolated from the rate so far.
 const HORIZON_SECS: f64 = 366.0 * DAY_SECS;
-/// Amounts below this count as zero.
-const EPSILON: f64 = 1e-6;
 
 /// Result of a simulation. Instants are seconds from the start.
 #[derive(Clone, Debug, Default)]

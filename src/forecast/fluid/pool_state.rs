@@ -7,7 +7,12 @@ use crate::{
     forecast::input::PoolInput,
 };
 
-use super::{DAY_SECS, EPSILON, MIN_STEP_SECS, MINUTE_SECS};
+const MINUTE_SECS: f64 = 60.0;
+pub(super) const DAY_SECS: f64 = 86_400.0;
+/// Changes closer together than this many seconds are merged into one step.
+pub(super) const MIN_STEP_SECS: f64 = 0.25;
+/// Amounts below this count as zero.
+pub(super) const EPSILON: f64 = 1e-6;
 
 /// A bucket that refills at a constant rate. It stands for a cap on requests in flight.
 #[derive(Clone, Copy, Debug)]

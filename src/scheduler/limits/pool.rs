@@ -107,10 +107,10 @@ impl QuotaPool {
         MINUTE_DIMENSIONS.into_iter().zip(&self.windows)
     }
 
-    /// The windows that count tokens, with the amount that a request of this size takes from each.
+    /// The token windows with a limit, and the amount that a request of this size takes from each.
     fn token_demands(&self, estimate: TokenEstimate) -> impl Iterator<Item = (LimitDimension, &SlidingWindow, u64)> {
-        let token_windows = self.windows().skip(1);
-        token_windows.map(move |(unit, window)| (unit, window, self.limits.tokens_to_reserve(unit, estimate)))
+        let limited = self.windows().skip(1).filter(|(_, window)| window.limit().is_some());
+        limited.map(move |(unit, window)| (unit, window, self.limits.tokens_to_reserve(unit, estimate)))
     }
 
     /// The cooldown after the provider said that the daily quota is used up; `None` if it is over.
@@ -153,9 +153,9 @@ impl QuotaPool {
 
     /// Whether some limit can never hold a request of this size.
     pub fn is_too_large(&self, estimate: TokenEstimate) -> bool {
-        let is_over = |limit: Option<u64>, amount| limit.is_some_and(|limit| amount > limit);
-        self.token_demands(estimate).any(|(_, window, amount)| is_over(window.limit(), amount))
-            || is_over(self.day_tokens.limit(), self.daily_tokens(estimate))
+        let exceeds_minute_limit =
+            self.token_demands(estimate).any(|(_, window, amount)| window.limit().is_some_and(|limit| amount > limit));
+        exceeds_minute_limit || self.day_tokens.limit().is_some_and(|limit| self.daily_tokens(estimate) > limit)
     }
 
     /// Whether a request of this size has token room. Assumes that [`QuotaPool::availability`] is ready.
@@ -167,7 +167,7 @@ impl QuotaPool {
             }
         }
         let daily = self.daily_token_availability(now, estimate);
-        if !daily.is_ready() {
+        if !daily.is_ready() || !self.has_daily_token_limit() {
             return daily;
         }
         if self.day_tokens.needs_lease(now.wall, self.daily_tokens(estimate)) {
@@ -188,8 +188,9 @@ impl QuotaPool {
 
     /// Whether a request of this size fits in the daily token limit.
     pub fn daily_token_availability(&self, now: Now, estimate: TokenEstimate) -> Availability<'static> {
+        let Some(limit) = self.day_tokens.limit() else { return Availability::Ready };
         let amount = self.daily_tokens(estimate);
-        if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
+        if amount > limit {
             return Availability::of_limit(LimitKind::Provider(TokensPerDay), Admission::Never);
         }
         daily_availability(&self.day_tokens, now, amount, TokensPerDay)
