@@ -220,7 +220,7 @@ pub enum Availability<'a> {
 }
 
 impl Availability<'_> {
-    /// What a limit of this kind allows.
+    /// The availability under a limit of this kind.
     pub const fn of_limit(kind: LimitKind, admission: Admission) -> Self {
         match admission {
             Admission::Now => Self::Ready,

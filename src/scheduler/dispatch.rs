@@ -63,7 +63,7 @@ enum BlockReason {
     NoTokenRoom,
 }
 
-/// What a check of one candidate shows.
+/// The result of a check of one candidate.
 enum RouteCheck {
     Usable,
     Declined(BlockReason),

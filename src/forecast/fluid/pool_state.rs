@@ -178,7 +178,7 @@ impl<'a> PoolState<'a> {
         bucket.map_or(0.0, |bucket| bucket.time_until(self.used_in_step))
     }
 
-    /// What limited the pool in this step.
+    /// The constraint that limited the pool in this step.
     pub fn constraint(&self, is_cooling_down: bool, is_over_budget: bool) -> Bottleneck {
         if self.is_spent() {
             Bottleneck::DailyQuota

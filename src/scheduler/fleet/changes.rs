@@ -1,4 +1,4 @@
-//! What changes the fleet: requests and their results, the operator, and the state of an earlier process. A change
+//! All changes of the fleet: by requests and their results, by the operator, and from an earlier process. A change
 //! returns the event that the log gets, if there is one.
 
 use std::time::Duration;

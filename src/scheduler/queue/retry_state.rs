@@ -35,7 +35,7 @@ pub struct ModelFailures {
     pub timeouts: u32,
 }
 
-/// What an item does after a failure.
+/// The next step of an item after a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Retry {
     /// It has used up its tries.

@@ -9,14 +9,14 @@ use smallvec::SmallVec;
 
 use super::selector::{CandidateIndex, Tiers};
 
-/// What the inner nodes of a tree hold, and which rank a search from the root finds.
+/// The values of inner nodes, and the rank that a search from the root finds.
 pub trait Combine: Debug + Send {
     /// The value of a removed rank. It changes no combination.
     const REMOVED: u64;
 
     fn combine(one: u64, two: u64) -> u64;
 
-    /// What to search for below a root with this value.
+    /// The target of a search below a root with this value.
     fn target(root: u64, rng: &mut fastrand::Rng) -> u64;
 
     /// Whether the target is in the left child, and the target below the chosen child.
