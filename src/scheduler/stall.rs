@@ -136,7 +136,8 @@ impl StallCheck<'_> {
             let routes = fleet.route_ids().filter(|id| is_wanted(&fleet.availability(self.now, *id)));
             routes.filter_map(|id| self.min_worst_case_on(id)).min()
         };
-        lowest_on(|availability| availability.is_ready()).or_else(|| lowest_on(|availability| !availability.is_off()))
+        lowest_on(|availability| matches!(availability, Availability::Ready))
+            .or_else(|| lowest_on(|availability| !availability.is_off()))
     }
 
     fn min_worst_case_on(&self, id: RouteId) -> Option<Money> {

@@ -151,7 +151,7 @@ impl Fleet {
         let message =
             format!("{MIN_FAILING_ITEMS} different items failed here while other keys answered: {}", cause.message);
         let subject = format!("key {}", key.key.name);
-        any_opened.then(|| EventKind::Cooldown { subject, outcome: cause.outcome, wait: Some(open_time), message })
+        any_opened.then_some(EventKind::Cooldown { subject, outcome: cause.outcome, wait: Some(open_time), message })
     }
 
     /// Disables a key that the provider does not accept. `None` if it was disabled before.

@@ -165,7 +165,9 @@ impl PoolLimits {
             self.stated_limit_mut(*dimension).stated = Some(*limit);
         }
         for (rate, limit) in self.rates.iter_mut().zip([learned.0, learned.1]) {
-            limit.into_iter().for_each(|limit| rate.restore(limit));
+            if let Some(limit) = limit {
+                rate.restore(limit);
+            }
         }
         self.adopt_learned();
     }

@@ -210,9 +210,9 @@ mod tests {
             }
             tree.set(rank, plain[rank].0);
             if plain[rank].1 {
-                tree.insert(rank)
+                tree.insert(rank);
             } else {
-                tree.remove(rank)
+                tree.remove(rank);
             }
             let inserted = |ranks: &Range<usize>| {
                 ranks.clone().filter(|rank| plain[*rank].1).map(|rank| (rank, plain[rank].0)).collect::<Vec<_>>()
