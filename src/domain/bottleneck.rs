@@ -25,6 +25,7 @@ pub enum Bottleneck {
     /// The run's cap on requests in flight.
     #[serde(alias = "in_flight")]
     MaxInFlight,
+    #[serde(alias = "money")]
     Budget,
     Paused,
     /// Every waiting item is in its retry delay.

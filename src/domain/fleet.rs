@@ -9,6 +9,7 @@ use super::{
     ids::ProviderId,
     money::{Money, Price},
     quota_day::QuotaDay,
+    response_meta::LimitDimension,
 };
 
 /// A wire API. Everything compatible with OpenAI is `OpenAi`.
@@ -129,6 +130,21 @@ pub struct Limits {
     pub burst: Option<u32>,
     /// Maximum number of requests in flight at once.
     pub concurrency: Option<u32>,
+}
+
+impl Limits {
+    /// The limit of one dimension.
+    pub fn get(&self, dimension: LimitDimension) -> Option<u64> {
+        match dimension {
+            LimitDimension::RequestsPerMinute => self.rpm.map(u64::from),
+            LimitDimension::TokensPerMinute => self.tpm,
+            LimitDimension::InputTokensPerMinute => self.itpm,
+            LimitDimension::OutputTokensPerMinute => self.otpm,
+            LimitDimension::RequestsPerDay => self.rpd.map(u64::from),
+            LimitDimension::TokensPerDay => self.tpd,
+            LimitDimension::Concurrency => self.concurrency.map(u64::from),
+        }
+    }
 }
 
 /// The tokens that a `tpm` or `tpd` limit counts.

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::{money::Money, time::WallTime};
+use super::{bottleneck::Bottleneck, money::Money, time::WallTime};
 
 /// A forecast, computed from the state at `at`. Its size is bounded, however large the fleet (the keys, models and
 /// routes) is.
@@ -50,59 +50,38 @@ pub struct Forecast {
     pub has_unpriced_items: bool,
 }
 
-/// A limit on how fast the forecast's requests are sent. The constraints are the bottlenecks that the forecast can
-/// predict. What was measured in the last minutes is a [`Bottleneck`](super::bottleneck::Bottleneck).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Constraint {
-    RequestsPerMinute,
-    TokensPerMinute,
-    #[serde(rename = "day")]
-    DailyQuota,
-    /// A budget of the run, of a key, or of one of their days.
-    #[serde(rename = "money")]
-    Budget,
-    /// A cooldown or an open circuit breaker.
-    Cooldown,
-    Concurrency,
-    /// The run's own cap on requests in flight.
-    #[serde(rename = "in_flight")]
-    MaxInFlight,
-}
-
-impl Constraint {
-    pub const ALL: [Self; 7] = [
-        Self::RequestsPerMinute,
-        Self::TokensPerMinute,
-        Self::DailyQuota,
-        Self::Budget,
-        Self::Cooldown,
-        Self::Concurrency,
-        Self::MaxInFlight,
-    ];
-
-    /// Label for people, as in "limited by RPM".
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::RequestsPerMinute => "RPM",
-            Self::TokensPerMinute => "TPM",
-            Self::DailyQuota => "day quota",
-            Self::Budget => "budget",
-            Self::Cooldown => "cooldowns",
-            Self::Concurrency => "the provider's concurrency limit",
-            Self::MaxInFlight => "in-flight cap",
-        }
-    }
-}
-
+/// A limit on how fast the forecast's requests are sent, and its share of the time. What was measured in the last minutes
+/// is a [`BottleneckShare`](super::bottleneck::BottleneckShare).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ConstraintShare {
-    #[serde(rename = "what")]
-    pub constraint: Constraint,
+    /// One of the bottlenecks that a forecast can predict.
+    #[serde(rename = "what", serialize_with = "serialize_constraint")]
+    pub constraint: Bottleneck,
     /// The pool that is limited most, as `model@project`; `None` for a constraint of the whole run.
     pub pool: Option<String>,
     /// Part of the time until the last request is sent: 0 to 1.
     pub share: f64,
+}
+
+impl ConstraintShare {
+    /// Label for people, as in "limited by RPM".
+    pub const fn label(&self) -> &'static str {
+        match self.constraint {
+            Bottleneck::Concurrency => "the provider's concurrency limit",
+            other => other.label(),
+        }
+    }
+}
+
+/// In a forecast's JSON, three bottlenecks have other names, which are a contract.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn serialize_constraint<S: Serializer>(constraint: &Bottleneck, serializer: S) -> Result<S::Ok, S::Error> {
+    match constraint {
+        Bottleneck::DailyQuota => serializer.serialize_str("day"),
+        Bottleneck::Budget => serializer.serialize_str("money"),
+        Bottleneck::MaxInFlight => serializer.serialize_str("in_flight"),
+        other => other.serialize(serializer),
+    }
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -159,4 +138,27 @@ pub struct KeySaving {
     /// without it, or not even with it.
     #[serde(rename = "saves")]
     pub time_saved: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constraints_of_a_forecast_keep_their_names() {
+        let names = [
+            (Bottleneck::RequestsPerMinute, "requests_per_minute"),
+            (Bottleneck::TokensPerMinute, "tokens_per_minute"),
+            (Bottleneck::DailyQuota, "day"),
+            (Bottleneck::Budget, "money"),
+            (Bottleneck::Cooldown, "cooldown"),
+            (Bottleneck::Concurrency, "concurrency"),
+            (Bottleneck::MaxInFlight, "in_flight"),
+        ];
+        for (constraint, name) in names {
+            let written = serde_json::to_value(ConstraintShare { constraint, pool: None, share: 1.0 }).unwrap();
+            assert_eq!(written["what"], name);
+            assert_eq!(serde_json::from_value::<ConstraintShare>(written).unwrap().constraint, constraint);
+        }
+    }
 }

@@ -122,6 +122,11 @@ impl Outcome {
         self.is_answered() || matches!(self, Self::InvalidOutput)
     }
 
+    /// Whether the provider accepted and processed the request, with or without an answer.
+    pub const fn is_processed(self) -> bool {
+        self.is_provider_success() || matches!(self, Self::EmptyOutput | Self::ContentBlocked)
+    }
+
     /// Not attributable to a key or model: the request never left this machine, or its result is unknown. Excluded from
     /// their success and failure counts.
     pub const fn is_unattributed(self) -> bool {

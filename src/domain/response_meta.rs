@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::bottleneck::Bottleneck;
+
 /// The unit of a limit and its period.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,6 +22,7 @@ pub enum LimitDimension {
 }
 
 impl LimitDimension {
+    /// Limits per minute, then limits per day, then concurrency.
     pub const ALL: [Self; 7] = [
         Self::RequestsPerMinute,
         Self::TokensPerMinute,
@@ -40,6 +43,18 @@ impl LimitDimension {
             Self::RequestsPerDay => "requests_per_day",
             Self::TokensPerDay => "tokens_per_day",
             Self::Concurrency => "concurrency",
+        }
+    }
+
+    /// The bottleneck that time blocked by a limit of this dimension is counted under.
+    pub const fn bottleneck(self) -> Bottleneck {
+        match self {
+            Self::RequestsPerMinute => Bottleneck::RequestsPerMinute,
+            Self::TokensPerMinute | Self::InputTokensPerMinute | Self::OutputTokensPerMinute => {
+                Bottleneck::TokensPerMinute
+            }
+            Self::RequestsPerDay | Self::TokensPerDay => Bottleneck::DailyQuota,
+            Self::Concurrency => Bottleneck::Concurrency,
         }
     }
 }

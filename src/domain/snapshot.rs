@@ -1,11 +1,11 @@
 //! The engine's state for operators: aggregates only, bounded in size however long the run is.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    attempt_result::Usage,
+    attempt_result::{AttemptResult, Usage},
     bottleneck::{Bottleneck, BottleneckShare},
     event::Event,
     fleet::{Api, KeyRole},
@@ -315,6 +315,13 @@ pub struct Cause {
     pub since: WallTime,
 }
 
+impl Cause {
+    /// The result of an attempt as a cause.
+    pub fn from_result(result: &AttemptResult, source: CauseSource, since: WallTime) -> Self {
+        Self { outcome: result.outcome, source, message: result.message.clone(), since }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CauseSource {
@@ -368,6 +375,18 @@ pub struct Gauge {
     #[serde(default)]
     #[serde(alias = "provenance")]
     pub source: Option<LimitSource>,
+}
+
+impl ops::AddAssign for Gauge {
+    fn add_assign(&mut self, other: Self) {
+        self.used += other.used;
+        self.limit = match (self.limit, other.limit) {
+            (Some(one), Some(two)) => Some(one + two),
+            (one, two) => one.or(two),
+        };
+        // The source of a sum is that of its least certain part.
+        self.source = self.source.max(other.source);
+    }
 }
 
 /// One model over all its keys. Gauges are sums over the pools of different projects.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Money, Price, QuotaDay, SpillTo, WallTime, WhenLimited, forecast::Constraint};
+use crate::domain::{Money, Price, QuotaDay, SpillTo, WallTime, WhenLimited, bottleneck::Bottleneck};
 
 /// Assumed latency before anything is measured.
 pub const ASSUMED_LATENCY: Duration = Duration::from_secs(2);
@@ -49,6 +49,14 @@ pub struct ForecastInput {
     /// Position of the strict pipeline's cursor in `routes`.
     pub cursor: usize,
     pub classes: Vec<ClassInput>,
+}
+
+impl ForecastInput {
+    /// The instant `seconds` from `now`; `None` beyond 500 years, which calendars don't support.
+    pub(super) fn wall_time_in(&self, seconds: f64) -> Option<WallTime> {
+        const MAX_SECS: f64 = 500.0 * 366.0 * 86_400.0;
+        (seconds < MAX_SECS).then(|| self.now + Duration::from_secs_f64(seconds.max(0.0)))
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -115,7 +123,7 @@ pub struct PoolInput {
     /// Requests that one minute admits; `None` without a limit.
     pub per_minute: Option<f64>,
     /// The tightest limit of the minute.
-    pub minute_constraint: Constraint,
+    pub minute_constraint: Bottleneck,
     /// (seconds from now, requests) that become free in the minute window.
     pub minute_releases: Vec<(f64, f64)>,
     pub concurrency: Option<f64>,

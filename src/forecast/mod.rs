@@ -14,11 +14,12 @@ mod input;
 use std::time::Duration;
 
 use crate::domain::{
-    Money, WallTime,
-    forecast::{Constraint, ConstraintShare, Forecast, ForecastStop, ItemsBeforeReset, KeySaving, QuotaExhaustion},
+    Money,
+    bottleneck::Bottleneck,
+    forecast::{Forecast, KeySaving},
 };
 
-use fluid::{FluidResult, FluidSim};
+use fluid::FluidSim;
 
 pub use input::{
     ASSUMED_LATENCY, Assumptions, BudgetCap, BudgetInput, ClassInput, ForecastInput, ForecastRoute, KeyInput,
@@ -51,30 +52,17 @@ pub fn forecast(input: &ForecastInput) -> ForecastResult {
         FluidSim::new(&scaled_input(input, OPTIMISTIC_LATENCY, 1.0)).run().finish.min(likely.finish - margin);
     let latest =
         FluidSim::new(&scaled_input(input, PESSIMISTIC_LATENCY, 1.05)).run().finish.max(likely.finish + margin);
-    let wall = |seconds: f64| wall_time_in(input.now, seconds);
     let items: f64 = input.classes.iter().map(|class| class.items).sum();
-    let stop = |(seconds, reason, items_left, resumes_in): (f64, _, f64, Option<f64>)| ForecastStop {
-        at: wall(seconds).unwrap_or(input.now),
-        reason,
-        items_left: items_left.ceil() as u64,
-        resumes_at: resumes_in.and_then(wall),
-    };
     let forecast = Forecast {
         at: input.now,
         items_left: items as u64 + u64::from(input.in_flight_now),
-        finish: wall(likely.finish),
-        earliest_finish: wall(earliest),
-        latest_finish: wall(latest),
-        stop: likely.stop.map(stop),
-        constraints: constraints(input, &likely),
-        first_exhausted: likely.first_exhausted.map(|(pool, seconds, resets_in)| QuotaExhaustion {
-            pool: input.pools[pool].label.clone(),
-            at: wall(seconds).unwrap_or(input.now),
-            resets_at: resets_in.and_then(wall),
-        }),
-        before_reset: likely.before_reset.and_then(|(seconds, items)| {
-            Some(ItemsBeforeReset { at: wall(seconds)?, items: items.floor() as u64 + u64::from(input.in_flight_now) })
-        }),
+        finish: input.wall_time_in(likely.finish),
+        earliest_finish: input.wall_time_in(earliest),
+        latest_finish: input.wall_time_in(latest),
+        stop: likely.stop,
+        constraints: likely.constraints,
+        first_exhausted: likely.first_exhausted,
+        before_reset: likely.before_reset,
         savings: key_savings(input, likely.finish),
         input_tokens: likely.input_tokens.round() as u64,
         output_tokens: likely.output_tokens.round() as u64,
@@ -84,22 +72,6 @@ pub fn forecast(input: &ForecastInput) -> ForecastResult {
     ForecastResult { forecast, items_by_route: likely.items_by_route }
 }
 
-/// The instant `seconds` from `now`; `None` beyond 500 years, which calendars don't support.
-fn wall_time_in(now: WallTime, seconds: f64) -> Option<WallTime> {
-    const MAX_SECS: f64 = 500.0 * 366.0 * 86_400.0;
-    (seconds < MAX_SECS).then(|| now + Duration::from_secs_f64(seconds.max(0.0)))
-}
-
-fn constraints(input: &ForecastInput, result: &FluidResult) -> Vec<ConstraintShare> {
-    let total: f64 = result.constraints.iter().map(|(_, seconds, _)| seconds).sum();
-    let constraint_share = |(constraint, seconds, pool): &(Constraint, f64, Option<usize>)| ConstraintShare {
-        constraint: *constraint,
-        pool: pool.map(|pool| input.pools[pool].label.clone()),
-        share: seconds / total,
-    };
-    result.constraints.iter().map(constraint_share).collect()
-}
-
 /// The same input with latencies multiplied by `latency_factor` and requests per item by `requests_factor`. Limits on
 /// tokens per minute are divided by the square root of `latency_factor`.
 fn scaled_input(input: &ForecastInput, latency_factor: f64, requests_factor: f64) -> ForecastInput {
@@ -107,7 +79,7 @@ fn scaled_input(input: &ForecastInput, latency_factor: f64, requests_factor: f64
     scaled.models.iter_mut().for_each(|model| model.latency_secs *= latency_factor);
     scaled.requests_per_item *= requests_factor;
     // How many requests fit into a token window depends on the assumed size of answers too.
-    for pool in scaled.pools.iter_mut().filter(|pool| pool.minute_constraint == Constraint::TokensPerMinute) {
+    for pool in scaled.pools.iter_mut().filter(|pool| pool.minute_constraint == Bottleneck::TokensPerMinute) {
         pool.per_minute = pool.per_minute.map(|per_minute| per_minute / latency_factor.sqrt());
         pool.minute_releases.iter_mut().for_each(|(_, amount)| *amount /= latency_factor.sqrt());
     }
@@ -130,7 +102,7 @@ fn key_savings(input: &ForecastInput, finish: f64) -> Vec<KeySaving> {
                 .then(|| Duration::from_secs_f64((finish - finish_with_key).clamp(0.0, 1e11)));
             let saving = KeySaving {
                 similar_to: input.keys[key].name.clone(),
-                finish: wall_time_in(input.now, finish_with_key),
+                finish: input.wall_time_in(finish_with_key),
                 time_saved,
             };
             Some((finish_with_key, saving))

@@ -7,10 +7,8 @@ use serde::Serialize;
 
 use super::format::{format_future_time, format_table};
 use crate::domain::{
-    Forecast, Money, TRUNCATED_HINT, are_mostly_truncated,
-    event::format_duration,
-    forecast::{Constraint, StopReason},
-    group_digits, plural, sanitize, truncated_suffix,
+    Forecast, Money, TRUNCATED_HINT, are_mostly_truncated, bottleneck::Bottleneck, event::format_duration,
+    forecast::StopReason, group_digits, plural, sanitize, truncated_suffix,
 };
 
 /// Maximum number of rows in the capacity table. The JSON has all of them.
@@ -109,7 +107,7 @@ pub struct RouteCapacity {
     /// Requests of this batch that the limits allow per minute; `None` if no limit is known.
     pub per_minute: Option<f64>,
     #[serde(rename = "minute_by")]
-    pub minute_limit: Constraint,
+    pub minute_limit: Bottleneck,
     pub per_day: Option<f64>,
     pub left_today: Option<f64>,
     /// Number of items of this batch that would use this route.
@@ -281,7 +279,7 @@ fn describe_constraints(forecast: &Forecast) -> String {
         .filter(|constraint| constraint.share >= 0.005)
         .map(|bind| {
             let pool = bind.pool.as_ref().map(|pool| format!(" (mostly {pool})")).unwrap_or_default();
-            format!("{} {:.0}%{pool}", bind.constraint.label(), bind.share * 100.0)
+            format!("{} {:.0}%{pool}", bind.label(), bind.share * 100.0)
         })
         .collect();
     if parts.is_empty() { "only the time that answers take".to_owned() } else { parts.join(", ") }
@@ -328,7 +326,7 @@ fn capacity_table(plan: &Plan) -> String {
         .map(|row| {
             let by = match row.minute_limit {
                 _ if row.per_minute.is_none() => "-",
-                Constraint::TokensPerMinute => "tokens",
+                Bottleneck::TokensPerMinute => "tokens",
                 _ => "requests",
             };
             [

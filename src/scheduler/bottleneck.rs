@@ -63,18 +63,14 @@ impl TimeBuckets {
 
     /// Shares of the recorded time, the largest first. They add up to 1, or are empty if nothing is recorded yet.
     fn shares(&self) -> Vec<BottleneckShare> {
-        let total = |bottleneck: &Bottleneck| {
-            self.buckets.iter().map(|bucket| u64::from(bucket[*bottleneck as usize])).sum::<u64>()
-        };
-        let all: u64 = Bottleneck::ALL.iter().map(total).sum();
-        let mut shares: Vec<BottleneckShare> = Bottleneck::ALL
-            .iter()
-            .map(|bottleneck| BottleneckShare {
-                bottleneck: *bottleneck,
-                share: total(bottleneck) as f64 / all.max(1) as f64,
-            })
-            .filter(|share| share.share > 0.0)
-            .collect();
+        let mut total: MicrosByBottleneck = [0; Bottleneck::COUNT];
+        for bucket in &self.buckets {
+            total.iter_mut().zip(bucket).for_each(|(sum, micros)| *sum += u64::from(*micros));
+        }
+        let all = total.iter().sum::<u64>().max(1) as f64;
+        let share = |bottleneck: Bottleneck| total[bottleneck as usize] as f64 / all;
+        let shares = Bottleneck::ALL.map(|bottleneck| BottleneckShare { bottleneck, share: share(bottleneck) });
+        let mut shares: Vec<BottleneckShare> = shares.into_iter().filter(|share| share.share > 0.0).collect();
         shares.sort_by(|one, two| two.share.total_cmp(&one.share));
         shares
     }

@@ -66,12 +66,15 @@ impl RunBudget {
         self.key(key).map_or(day, |budget| day.and(budget.admission(now.wall, worst_case), now))
     }
 
+    /// The day's budget, and that of a key if it has caps.
+    fn budgets_mut(&mut self, key: Option<KeyId>) -> impl Iterator<Item = &mut Budget> {
+        let of_key = key.and_then(|key| self.keys[key.index()].as_deref_mut());
+        [&mut self.day].into_iter().chain(of_key)
+    }
+
     pub fn reserve(&mut self, key: KeyId, worst_case: Money) {
         self.spend.reserved += worst_case;
-        self.day.reserve(worst_case);
-        if let Some(budget) = &mut self.keys[key.index()] {
-            budget.reserve(worst_case);
-        }
+        self.budgets_mut(Some(key)).for_each(|budget| budget.reserved += worst_case);
     }
 
     /// Replaces a reservation by the cost of the attempt, and what else it may have cost.
@@ -79,10 +82,7 @@ impl RunBudget {
         self.spend.reserved = self.spend.reserved.saturating_sub(reserved);
         self.spend.spent += cost;
         self.spend.at_risk += at_risk;
-        self.day.commit(now.wall, reserved, cost + at_risk);
-        if let Some(budget) = &mut self.keys[key.index()] {
-            budget.commit(now.wall, reserved, cost + at_risk);
-        }
+        self.budgets_mut(Some(key)).for_each(|budget| budget.commit(now.wall, reserved, cost + at_risk));
     }
 
     /// Sets what earlier processes spent.
@@ -93,10 +93,7 @@ impl RunBudget {
     /// Adds money that an earlier process spent or may have spent: to the day's budget, and to the key's if it still
     /// exists. Calls must come in time order.
     pub fn restore_spend(&mut self, now: Now, key: Option<KeyId>, at: WallTime, committed: Money) {
-        self.day.restore_spend(now.wall, at, committed);
-        if let Some(budget) = key.and_then(|key| self.keys[key.index()].as_mut()) {
-            budget.restore_spend(now.wall, at, committed);
-        }
+        self.budgets_mut(key).for_each(|budget| budget.restore_spend(now.wall, at, committed));
     }
 }
 
@@ -113,14 +110,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    pub const fn new(caps: SpendLimits) -> Self {
-        Self {
-            caps,
-            committed: Money::ZERO,
-            reserved: Money::ZERO,
-            committed_today: Money::ZERO,
-            day_ends_at: WallTime(0),
-        }
+    pub fn new(caps: SpendLimits) -> Self {
+        Self { caps, ..Self::default() }
     }
 
     pub const fn is_capped(&self) -> bool {
@@ -153,10 +144,6 @@ impl Budget {
         }
     }
 
-    fn reserve(&mut self, worst_case: Money) {
-        self.reserved += worst_case;
-    }
-
     /// Replaces a reservation by the committed amount: spent or at risk.
     fn commit(&mut self, now: WallTime, reserved: Money, committed: Money) {
         self.reserved = self.reserved.saturating_sub(reserved);
@@ -187,7 +174,7 @@ mod tests {
             (WallTime::from_unix_seconds(1_795_302_000), WallTime::from_unix_seconds(1_795_305_600));
         let caps = SpendLimits { max_usd: Some(usd(3.0)), max_usd_per_day: Some(usd(2.0)) };
         let mut budget = Budget::new(caps);
-        budget.reserve(usd(1.5));
+        budget.reserved = usd(1.5);
         assert_eq!(budget.admission(evening, usd(0.5)), Admission::Now);
         assert_eq!(budget.admission(evening, usd(0.6)), Admission::at_wall(midnight));
         budget.commit(evening, usd(1.5), usd(1.2));

@@ -6,29 +6,22 @@
 
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use crate::domain::{
-    AttemptId, AttemptResult, EventKind, EventLevel, KeyId, ModelId, Money, Now, Outcome, OutcomeAction, PoolId,
-    RouteId, Seq, WhenLimited, pluralize,
+    AttemptId, AttemptResult, EventKind, EventLevel, LimitDimension, Model, ModelId, Money, Now, Outcome,
+    OutcomeAction, PoolId, RouteId, Seq, WhenLimited,
     request::estimated_text_tokens,
     snapshot::{Cause, CauseSource},
 };
 
 use super::{
     Reservation, Scheduler,
-    availability::Availability,
-    cooldown::Cooldown,
-    fleet::ModelState,
-    health::{
-        breaker::Breaker,
-        fault_attribution::{Fault, MIN_FAILING_ITEMS},
-        rejections::MAX_PICTURE_REJECTIONS,
-    },
+    admission::Availability,
+    health::{breaker::Breaker, fault_attribution::Fault},
     limits::{
         pool::{AttemptTiming, ObservedUsage, QuotaPool},
-        tokens::TokenEstimate,
+        pool_limits::TokenEstimate,
     },
+    queue::Retry,
     shared_quota::{PoolUsage, SharedQuota},
 };
 
@@ -63,47 +56,6 @@ pub struct AttemptEffects {
     pub events: Vec<EventKind>,
 }
 
-/// How far a request got, as far as counters and money depend on it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum RequestProgress {
-    /// The provider accepted and processed it.
-    Accepted,
-    /// Refused because of a quota.
-    Throttled,
-    /// Refused because of its key, its model or its content.
-    Rejected,
-    /// The provider failed to process it, it timed out, or its answer can't be read.
-    ProviderError,
-    /// Sent, but no response was seen.
-    NoResponse,
-    /// It never left this process.
-    NotSent,
-}
-
-impl RequestProgress {
-    const fn from_outcome(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Ok
-            | Outcome::Truncated
-            | Outcome::InvalidOutput
-            | Outcome::EmptyOutput
-            | Outcome::ContentBlocked => Self::Accepted,
-            Outcome::RateLimitedMinute
-            | Outcome::TokensLimitedMinute
-            | Outcome::QuotaExhaustedDay
-            | Outcome::QuotaExhaustedBilling => Self::Throttled,
-            Outcome::InvalidKey | Outcome::KeyForbidden | Outcome::ModelNotFound | Outcome::BadRequest => {
-                Self::Rejected
-            }
-            Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
-                Self::ProviderError
-            }
-            Outcome::Lost => Self::NoResponse,
-            Outcome::UnreadableInput | Outcome::OverBudget | Outcome::NoRoute | Outcome::ClientTrouble => Self::NotSent,
-        }
-    }
-}
-
 impl Scheduler {
     /// Takes the result of `attempt`. `None` if no such attempt is in flight.
     pub fn complete(&mut self, now: Now, attempt: AttemptId, result: &AttemptResult) -> Option<AttemptEffects> {
@@ -116,17 +68,16 @@ impl Scheduler {
         if self.fleet.pool_of_mut(route).apply_stated_limits(&result.response_meta.limits) {
             self.reject_ineligible();
         }
-        let progress = RequestProgress::from_outcome(result.outcome);
-        let (cost, at_risk) = self.commit_reservation(now, &reservation, result, progress);
+        let (cost, at_risk) = self.commit_reservation(now, &reservation, result);
         let key = self.fleet.route(route).key;
         let health_before = self.fleet.key(key).health;
         let attempts = reservation.item.attempts() + 1;
         let mut events = Vec::new();
-        if matches!(progress, RequestProgress::Accepted | RequestProgress::Throttled | RequestProgress::Rejected) {
-            events.extend(self.on_provider_reached(route));
+        if !result.outcome.is_provider_error() && !result.outcome.is_unattributed() {
+            events.extend(self.fleet.on_provider_reached(route));
         }
-        if progress == RequestProgress::Accepted {
-            events.extend(self.on_accepted(now, route));
+        if result.outcome.is_processed() {
+            events.extend(self.fleet.on_accepted(now, route));
         }
         if result.outcome.is_provider_success() {
             events.extend(self.on_success(now, &reservation));
@@ -155,21 +106,23 @@ impl Scheduler {
     /// Applies the outcome to the pool, project, key, route or provider at fault.
     fn apply_to_fleet(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Vec<EventKind> {
         let route = reservation.route;
-        let cause =
-            |source| Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
+        let cause = |source| Cause::from_result(result, source, now.wall);
         let event = match result.outcome {
             Outcome::RateLimitedMinute | Outcome::TokensLimitedMinute => {
                 return self.on_minute_limit(now, reservation, result);
             }
             Outcome::QuotaExhaustedDay => self.on_day_exhausted(now, route, result),
             Outcome::QuotaExhaustedBilling if !result.limit_is_zero => {
-                self.on_out_of_credit(now, route, cause(CauseSource::Backoff))
+                let wait = self.policy.billing_retry_interval;
+                self.fleet.exhaust_credit(now, route, wait, cause(CauseSource::Backoff))
             }
             // A quota of zero does not reset, so the model is unavailable.
             Outcome::QuotaExhaustedBilling | Outcome::ModelNotFound => {
-                self.on_model_unavailable(route, &cause(CauseSource::Provider))
+                self.fleet.mark_model_unavailable(route, &cause(CauseSource::Provider))
             }
-            Outcome::InvalidKey | Outcome::KeyForbidden => self.on_key_rejected(route, cause(CauseSource::Provider)),
+            Outcome::InvalidKey | Outcome::KeyForbidden => {
+                self.fleet.disable_key(self.fleet.route(route).key, cause(CauseSource::Provider))
+            }
             Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
                 return self.on_provider_error(now, reservation, result, &cause(CauseSource::Backoff));
             }
@@ -178,10 +131,10 @@ impl Scheduler {
             Outcome::BadRequest
                 if result.picture_refused && self.routing.class(reservation.class).key().needs_vision =>
             {
-                self.on_picture_rejection(route, result, cause(CauseSource::Backoff))
+                self.fleet.count_refused_picture(route, &self.policy, cause(CauseSource::Backoff))
             }
-            Outcome::BadRequest => self.on_identical_rejection(route, result, cause(CauseSource::Backoff)),
-            Outcome::ClientTrouble => self.on_unreachable(now, route, cause(CauseSource::Backoff)),
+            Outcome::BadRequest => self.fleet.count_rejection(route, &self.policy, result, cause(CauseSource::Backoff)),
+            Outcome::ClientTrouble => self.fleet.disconnect(now, route, cause(CauseSource::Backoff)),
             Outcome::Ok
             | Outcome::Truncated
             | Outcome::InvalidOutput
@@ -229,24 +182,19 @@ impl Scheduler {
     }
 
     /// Commits or releases reserved room and money. Returns the certain cost and the amount at risk.
-    fn commit_reservation(
-        &mut self,
-        now: Now,
-        reservation: &Reservation,
-        result: &AttemptResult,
-        progress: RequestProgress,
-    ) -> (Money, Money) {
+    fn commit_reservation(&mut self, now: Now, reservation: &Reservation, result: &AttemptResult) -> (Money, Money) {
+        let outcome = result.outcome;
         let used = TokenEstimate { input: result.usage.input_tokens, output: result.usage.billed_output() };
-        let observed = match progress {
-            RequestProgress::Throttled => ObservedUsage::Throttled,
-            RequestProgress::NotSent => ObservedUsage::NotSent,
-            RequestProgress::ProviderError | RequestProgress::NoResponse => ObservedUsage::Unknown,
-            RequestProgress::Accepted | RequestProgress::Rejected if result.status.is_none() => ObservedUsage::Unknown,
+        let has_usage = used != TokenEstimate::default();
+        let observed = match outcome {
+            _ if outcome.is_local() => ObservedUsage::NotSent,
+            _ if outcome.is_limit_error() => ObservedUsage::Throttled,
+            _ if outcome.is_provider_error() || result.status.is_none() => ObservedUsage::Unknown,
+            // Nothing of an answer was seen.
+            Outcome::Lost => ObservedUsage::Unknown,
             // Answered without usage: everything reserved stays counted and may have been billed.
-            RequestProgress::Accepted | RequestProgress::Rejected if used == TokenEstimate::default() => {
-                ObservedUsage::Missing
-            }
-            RequestProgress::Accepted | RequestProgress::Rejected => ObservedUsage::Reported(used),
+            _ if !has_usage => ObservedUsage::Missing,
+            _ => ObservedUsage::Reported(used),
         };
         let route = self.fleet.route(reservation.route);
         let (model, pool) = (route.model, route.pool);
@@ -257,17 +205,16 @@ impl Scheduler {
             min_rtt.record(latency);
             counted_before = min_rtt.counted_before(latency, result.response_meta.server_time);
         }
-        if result.outcome == Outcome::Ok {
-            self.fleet.model_mut(model).record_output_tokens(used.output);
+        if outcome == Outcome::Ok {
+            self.fleet.record_output_tokens(model, used.output);
         }
         let price = self.fleet.model(model).model.price;
         let cost = price.map_or(Money::ZERO, |price| price.cost(used.input, used.output));
         // Without an HTTP status, the request was probably sent but not answered. It may have been billed, as may an
         // unreadable answer.
-        let has_no_answer = result.status.is_none() && observed == ObservedUsage::Unknown;
-        let is_unreadable = result.outcome == Outcome::MalformedResponse && used == TokenEstimate::default();
-        let has_no_usage = result.outcome.is_provider_success() && used == TokenEstimate::default();
-        let at_risk = if has_no_answer || is_unreadable || has_no_usage { reservation.max_cost } else { Money::ZERO };
+        let may_be_billed = (result.status.is_none() && observed == ObservedUsage::Unknown)
+            || (!has_usage && (outcome == Outcome::MalformedResponse || outcome.is_provider_success()));
+        let at_risk = if may_be_billed { reservation.max_cost } else { Money::ZERO };
         self.end_reservation(now, reservation, observed, counted_before, (cost, at_risk));
         (cost, at_risk)
     }
@@ -290,22 +237,12 @@ impl Scheduler {
         self.budget.commit(now, self.fleet.route(id).key, reservation.max_cost, cost, at_risk);
     }
 
-    /// Records the latency, for strategies that use it. Refusals are not recorded, since they say nothing about speed.
+    /// Records the latency, for strategies that use it.
     fn record_latency(&mut self, now: Now, reservation: &Reservation, outcome: Outcome) {
         let latency = now.mono.since(reservation.created_at.mono);
-        let model = self.fleet.route(reservation.route).model;
-        let mut model_latency = self.fleet.model(model).latency;
-        let is_first_of_model = model_latency.mean_micros().is_none();
-        let route = self.fleet.route_mut(reservation.route);
-        if outcome.is_provider_success() {
-            route.latency.record(now.mono, latency);
-            model_latency.record(now.mono, latency);
-            self.fleet.model_mut(model).latency = model_latency;
-        } else if outcome.is_provider_error() {
-            route.latency.record_failure(now.mono, latency, model_latency);
-        }
-        if is_first_of_model && model_latency.mean_micros().is_some() {
+        if self.fleet.record_latency(now, reservation.route, outcome, latency) {
             // The other routes of the model are now expected to have this latency too.
+            let model = self.fleet.route(reservation.route).model;
             for id in self.fleet.route_ids().filter(|id| self.fleet.route(*id).model == model) {
                 self.routing.update_stats(&self.fleet, id);
             }
@@ -325,41 +262,16 @@ impl Scheduler {
     /// Rejects items that no route can serve after a limit became smaller. Otherwise they would wait forever.
     fn reject_ineligible(&mut self) {
         let view = super::View { fleet: &self.fleet, budget: &self.budget, policy: &self.policy };
-        self.queue.reject_where(|class, item| self.routing.permanent_rejection(view, class, item));
-    }
-
-    /// Handles any response other than a provider error, even a refusal: the provider can be reached, so the route's
-    /// breaker closes.
-    fn on_provider_reached(&mut self, id: RouteId) -> Vec<EventKind> {
-        let mut events = Vec::new();
-        if self.fleet.route_mut(id).record_response() {
-            let subject = self.fleet.route_name(id);
-            events.push(EventKind::Recovered { subject, message: "trial request succeeded".to_owned() });
-        }
-        let provider = self.fleet.provider_mut(self.fleet.route(id).provider);
-        if provider.connection.on_response() {
-            events.push(EventKind::Recovered { subject: provider.name.clone(), message: "reachable again".to_owned() });
-        }
-        events
-    }
-
-    /// Handles a request that the provider accepted and processed: the key and the project's credit are good.
-    fn on_accepted(&mut self, now: Now, id: RouteId) -> Option<EventKind> {
-        self.fleet.route_mut(id).record_accepted(now.mono);
-        let project = self.fleet.project_mut(self.fleet.key_of(id).project);
-        project.out_of_credit.take()?;
-        Some(EventKind::Recovered { subject: project.name.clone(), message: "credit available again".to_owned() })
+        self.queue.reject_where(|class, item| self.routing.class(class).permanent_rejection(view, item));
     }
 
     /// Handles an answer with text, complete, truncated or invalid: the key is rewarded, and cooldowns that are over end.
     fn on_success(&mut self, now: Now, reservation: &Reservation) -> Vec<EventKind> {
         let route = self.fleet.route(reservation.route);
-        let (key, model, pool) = (route.key, route.model, route.pool);
-        self.fleet.key_mut(key).health.reward();
-        self.fleet.key_mut(key).recent_failures.clear();
+        let pool = route.pool;
+        self.fleet.on_success(now, reservation.route, reservation.item.seq);
         let fleet = &self.fleet;
         self.shared_quotas.on_success(pool, |pool| pool_usage(fleet.pool(pool), now));
-        self.fleet.model_mut(model).record_success(now.mono, reservation.item.seq);
         let pool = self.fleet.pool_mut(pool);
         let (has_recovered, day_has_reset) = pool.on_answer(now, reservation.created_at.mono);
         let event = |message: &str| EventKind::Recovered { subject: pool.label.clone(), message: message.to_owned() };
@@ -375,7 +287,7 @@ impl Scheduler {
         if is_new_episode {
             self.fleet.min_rtt_mut(pool).disable();
             events.extend(self.shared_quota_warnings(now, pool));
-            self.fleet.key_mut(key).health.penalize();
+            self.fleet.penalize(key);
         }
         let state = self.fleet.pool_mut(pool);
         let cooldown =
@@ -411,70 +323,6 @@ impl Scheduler {
         Some(cooldown_event(pool.label.clone(), result, wait))
     }
 
-    fn on_out_of_credit(&mut self, now: Now, route: RouteId, cause: Cause) -> Option<EventKind> {
-        let project = self.fleet.project_mut(self.fleet.key_of(route).project);
-        let was_out_of_credit = project.out_of_credit.as_ref().is_some_and(|cooldown| !cooldown.is_over(now));
-        let until = now + self.policy.billing_retry_interval;
-        let event = disabled_event(format!("project {}", project.name), &cause);
-        let cooldown = Cooldown { since: now, until, ends_by_calendar: true, cause };
-        Cooldown::extend(&mut project.out_of_credit, cooldown, now);
-        (!was_out_of_credit).then_some(event)
-    }
-
-    fn on_key_rejected(&mut self, route: RouteId, cause: Cause) -> Option<EventKind> {
-        let key = self.fleet.key_of_mut(route);
-        let event = disabled_event(format!("key {}", key.key.name), &cause);
-        key.disable(cause).then_some(event)
-    }
-
-    /// Marks the model as unavailable for all keys of the project.
-    fn on_model_unavailable(&mut self, route: RouteId, cause: &Cause) -> Option<EventKind> {
-        let first = self.fleet.mark_model_unavailable(route, cause);
-        first.map(|first| disabled_event(self.fleet.route_name(first), cause))
-    }
-
-    fn on_unreachable(&mut self, now: Now, route: RouteId, cause: Cause) -> Option<EventKind> {
-        let provider = self.fleet.provider_mut(self.fleet.route(route).provider);
-        let message = cause.message.clone();
-        let wait = provider.connection.on_failure(now, cause)?;
-        let subject = format!("provider {}", provider.name);
-        Some(EventKind::Cooldown { subject, outcome: Outcome::ClientTrouble, wait: Some(wait), message })
-    }
-
-    /// Disables the route until the operator decides, if it rejects every item alike.
-    fn on_identical_rejection(&mut self, id: RouteId, result: &AttemptResult, cause: Cause) -> Option<EventKind> {
-        // The texts of HTML pages are not compared: they contain request ids, which differ in letters too.
-        let is_html_page = result.is_html_auth_error();
-        let message = if is_html_page { "" } else { result.message.as_str() };
-        let threshold = self.policy.max_identical_rejections;
-        let is_reached = self.fleet.route_mut(id).rejections.count_identical(message, threshold);
-        let items = pluralize(u64::from(threshold), if is_html_page { "request" } else { "item" });
-        let message = format!("{items} got the same error, none succeeded: {}", result.message);
-        is_reached.then(|| self.hold_for_operator(id, cause, message)).flatten()
-    }
-
-    /// Disables the route until the operator decides, if it refuses every picture.
-    fn on_picture_rejection(&mut self, id: RouteId, result: &AttemptResult, cause: Cause) -> Option<EventKind> {
-        let is_reached = self.fleet.route_mut(id).rejections.count_picture();
-        let is_on = self.policy.max_identical_rejections > 0;
-        let message = format!(
-            "the pictures of {MAX_PICTURE_REJECTIONS} items refused in a row and none accepted: {}",
-            result.message
-        );
-        (is_reached && is_on).then(|| self.hold_for_operator(id, cause, message)).flatten()
-    }
-
-    /// Disables a route until the operator decides. `None` if it was so before.
-    fn hold_for_operator(&mut self, id: RouteId, cause: Cause, message: String) -> Option<EventKind> {
-        let outcome = cause.outcome;
-        let needs_operator = &mut self.fleet.route_mut(id).needs_operator;
-        if needs_operator.is_some() {
-            return None;
-        }
-        *needs_operator = Some(cause);
-        Some(EventKind::Disabled { subject: self.fleet.route_name(id), outcome, message })
-    }
-
     /// Counts a provider error for the route's breaker, and attributes it to the key or the item.
     fn on_provider_error(
         &mut self,
@@ -484,16 +332,10 @@ impl Scheduler {
         cause: &Cause,
     ) -> Vec<EventKind> {
         let id = reservation.route;
-        let opened_for = self.fleet.route_mut(id).breaker.record_failure(
-            now,
-            self.policy.breaker_threshold,
-            self.policy.breaker_open_time,
-            self.policy.breaker_max_open_time,
-            cause.clone(),
-        );
+        let opened_for = self.fleet.record_failure(now, id, &self.policy, cause);
         let mut events = Vec::new();
         if result.is_html_auth_error() {
-            events.extend(self.on_identical_rejection(id, result, cause.clone()));
+            events.extend(self.fleet.count_rejection(id, &self.policy, result, cause.clone()));
         }
         events.extend(opened_for.map(|wait| cooldown_event(self.fleet.route_name(id), result, wait)));
         // The key is at fault only if another key at the same model succeeds.
@@ -512,9 +354,7 @@ impl Scheduler {
             Fault::Item => None,
             Fault::ItemProven { failed_alike_on, refunded } => {
                 for key in refunded {
-                    let state = self.fleet.key_mut(key);
-                    state.health.refund_penalty();
-                    state.recent_failures.clear();
+                    self.fleet.refund_penalty(key);
                     self.routing.update_key_stats(&self.fleet, key);
                 }
                 let name = |key| &self.fleet.key(key).key.name;
@@ -528,25 +368,12 @@ impl Scheduler {
                 Some(EventKind::Run { level: EventLevel::Info, message })
             }
             Fault::Key { is_first } => {
-                let state = self.fleet.key_mut(key);
                 if is_first {
-                    state.health.penalize();
+                    self.fleet.penalize(key);
                 }
-                state.recent_failures.record(now.mono, seq).then(|| self.trip_key(now, key, cause)).flatten()
+                self.fleet.record_failed_item(now, key, seq, self.policy.breaker_open_time, cause)
             }
         }
-    }
-
-    /// Opens the closed breakers of all routes of a key.
-    fn trip_key(&mut self, now: Now, key: KeyId, cause: &Cause) -> Option<EventKind> {
-        let open_time = self.policy.breaker_open_time;
-        self.fleet.key_mut(key).recent_failures.clear();
-        let any_opened = self.fleet.open_breakers(now, key, open_time, cause);
-        let message =
-            format!("{MIN_FAILING_ITEMS} different items failed here while other keys answered: {}", cause.message);
-        let subject = format!("key {}", self.fleet.key(key).key.name);
-        let event = EventKind::Cooldown { subject, outcome: cause.outcome, wait: Some(open_time), message };
-        any_opened.then_some(event)
     }
 
     /// Retries an item after a provider error, at first on the same model with growing delays.
@@ -555,59 +382,37 @@ impl Scheduler {
         let model_works_for_others = self.fleet.model(model).has_recent_success(now.mono, reservation.item.seq);
         // `unfinished_items` does not count this item now, since its reservation was removed.
         let are_all_items_failing = self.queue.mark_failing(reservation.item.seq) > self.unfinished_items();
-        let retries = self.policy.retries_per_model;
         let retry_state = reservation.item.retry_state_mut();
-        let model_failures = retry_state.switch_to_model(model);
-        model_failures.timeouts += u32::from(result.outcome == Outcome::Timeout);
-        if model_works_for_others || (are_all_items_failing && model_failures.excused_errors >= retries) {
-            model_failures.counted_errors += 1;
-        } else {
-            model_failures.excused_errors += 1;
-        }
-        let (errors, counted) = (model_failures.provider_errors(), model_failures.counted_errors);
-        if self.has_no_tries_left(reservation) {
-            return Disposition::Failed;
-        }
-        let max_errors = if retries == 0 { Some(1) } else { self.policy.max_errors_per_model };
-        if (counted > 0 && errors > retries) || max_errors.is_some_and(|max| errors >= max) {
-            return self.requeue_on_next_model(now, reservation);
-        }
+        let outcome = result.outcome;
+        let delay = match retry_state.on_provider_error(
+            &self.policy,
+            model,
+            outcome,
+            model_works_for_others,
+            are_all_items_failing,
+        ) {
+            Retry::Fail => return Disposition::Failed,
+            Retry::NextModel => return self.requeue_on_next_model(now, reservation),
+            Retry::SameModel(delay) => delay,
+        };
         if matches!(self.fleet.route(reservation.route).breaker, Breaker::Open { .. }) {
             let next_route = self.preview_route(now, reservation.class, &reservation.item);
             if next_route.is_some_and(|next_route| next_route != reservation.route) {
                 return self.requeue(now, reservation, None);
             }
         }
-        let delays = &self.policy.retry_delays;
-        let step = (errors as usize).clamp(1, delays.len().max(1)) - 1;
-        let delay = delays.get(step).copied().unwrap_or_default();
         let jitter = delay.mul_f64(self.rng.f64() * 0.25);
         // Never retry before the wait that the provider stated, up to the configured maximum.
         let stated_wait = result.retry_after.map(|retry_after| retry_after.delay.min(self.policy.max_retry_after));
         self.requeue(now, reservation, Some((delay + jitter).max(stated_wait.unwrap_or_default())))
     }
 
-    /// Whether the item has used up its tries over all models.
-    fn has_no_tries_left(&self, reservation: &Reservation) -> bool {
-        self.policy.max_attempts.is_some_and(|max| reservation.item.failed_tries() >= max)
-    }
-
     fn retry_empty(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
         let model = self.fleet.route(reservation.route).model;
         // If the provider gives a reason for the empty answer, a retry is pointless.
-        let max_retries = if result.action == OutcomeAction::FailItem { 0 } else { self.policy.max_empty_retries };
-        let retry_state = reservation.item.retry_state_mut();
-        let model_failures = retry_state.switch_to_model(model);
-        model_failures.empty_outputs += 1;
-        let empty_outputs = model_failures.empty_outputs;
-        if self.has_no_tries_left(reservation) {
-            return Disposition::Failed;
-        }
-        if empty_outputs <= max_retries {
-            self.requeue(now, reservation, None)
-        } else {
-            self.requeue_on_next_model(now, reservation)
-        }
+        let is_final = result.action == OutcomeAction::FailItem;
+        let retry = reservation.item.retry_state_mut().on_empty_output(&self.policy, model, is_final);
+        self.retry_answer(now, reservation, retry)
     }
 
     /// Retries an item whose answer failed a check: on the same model as often as the check says, then on the next one.
@@ -619,16 +424,16 @@ impl Scheduler {
         if failed.is_truncated {
             self.use_larger_output(reservation);
         }
-        let model_failures = reservation.item.retry_state_mut().switch_to_model(model);
-        model_failures.invalid_outputs += 1;
-        let invalid_outputs = model_failures.invalid_outputs;
-        if self.has_no_tries_left(reservation) {
-            return Disposition::Failed;
-        }
-        if invalid_outputs <= failed.retries {
-            self.requeue(now, reservation, None)
-        } else {
-            self.requeue_on_next_model(now, reservation)
+        let retry = reservation.item.retry_state_mut().on_invalid_output(&self.policy, model, failed.retries);
+        self.retry_answer(now, reservation, retry)
+    }
+
+    /// Requeues an item whose answer is not accepted, as its retry state says.
+    fn retry_answer(&mut self, now: Now, reservation: &mut Reservation, retry: Retry) -> Disposition {
+        match retry {
+            Retry::Fail => Disposition::Failed,
+            Retry::NextModel => self.requeue_on_next_model(now, reservation),
+            Retry::SameModel(_) => self.requeue(now, reservation, None),
         }
     }
 
@@ -645,21 +450,17 @@ impl Scheduler {
         if self.policy.truncated_retry_factor.is_none() || reservation.item.has_larger_output() {
             return false;
         }
-        let before = self.max_outputs(reservation);
+        let before = reservation.item.clone();
         reservation.item.retry_state_mut().has_larger_output = true;
         // A retry makes sense only if it raises the output limit of some model. Each limit may already be the model's
         // maximum.
-        let raises_limit = self.max_outputs(reservation) != before;
+        let max_output = |model: &Model, item| self.view().max_output_tokens(model, item);
+        let mut models = self.fleet.models().iter().map(|state| &state.model);
+        let raises_limit = models.any(|model| max_output(model, &before) != max_output(model, &reservation.item));
         let can_serve = |route: &RouteId| self.view().is_eligible(*route, &reservation.item);
         let is_possible = raises_limit && self.routing.class(reservation.class).candidates().iter().any(can_serve);
         reservation.item.retry_state_mut().has_larger_output = is_possible;
         is_possible
-    }
-
-    /// By model: the output limit that a request for this item would state.
-    fn max_outputs(&self, reservation: &Reservation) -> SmallVec<[Option<u32>; 8]> {
-        let max_output = |state: &ModelState| self.view().max_output_tokens(&state.model, &reservation.item);
-        self.fleet.models().iter().map(max_output).collect()
     }
 
     /// Puts the item back into the queue, at once or after a delay.
@@ -668,7 +469,7 @@ impl Scheduler {
         let (class, item) = (reservation.class, reservation.item.clone());
         // A limit that the provider has stated in the meantime, or the item's larger output limit, may exclude every
         // route.
-        if let Some(rejection) = self.routing.permanent_rejection(self.view(), class, &item) {
+        if let Some(rejection) = self.routing.class(class).permanent_rejection(self.view(), &item) {
             self.queue.reject(rejection);
             return Disposition::Requeued { delay: None, next_route: None };
         }
@@ -683,7 +484,7 @@ impl Scheduler {
 
     /// Gives up on this model and requeues the item for the next one. The item fails if no candidate is left.
     fn requeue_on_next_model(&mut self, now: Now, reservation: &mut Reservation) -> Disposition {
-        reservation.item.give_up_on(self.fleet.route(reservation.route).model);
+        reservation.item.retry_state_mut().give_up_on(self.fleet.route(reservation.route).model);
         self.queue.clear_failing(reservation.item.seq);
         let has_candidate = self.routing.class(reservation.class).candidates().iter().any(|&route| {
             let is_disabled = matches!(self.fleet.availability(now, route), Availability::Disabled(_));
@@ -698,7 +499,7 @@ impl Scheduler {
         let min_context = self.fleet.model_of(reservation.route).context.unwrap_or(reservation.item.input_tokens);
         for (index, state) in self.fleet.models().iter().enumerate() {
             if state.model.context.is_none_or(|context| context <= min_context) {
-                reservation.item.give_up_on(ModelId(index as u32));
+                reservation.item.retry_state_mut().give_up_on(ModelId(index as u32));
             }
         }
         self.requeue_on_next_model(now, reservation)
@@ -719,14 +520,10 @@ fn cooldown_event(subject: String, result: &AttemptResult, wait: Duration) -> Ev
     EventKind::Cooldown { subject, outcome: result.outcome, wait: Some(wait), message: result.message.clone() }
 }
 
-fn disabled_event(subject: String, cause: &Cause) -> EventKind {
-    EventKind::Disabled { subject, outcome: cause.outcome, message: cause.message.clone() }
-}
-
 fn pool_usage(pool: &QuotaPool, now: Now) -> PoolUsage {
     PoolUsage {
         used: pool.requests_gauge(now).used,
-        limit: pool.limits.requests_per_minute.declared(),
+        limit: pool.limits[LimitDimension::RequestsPerMinute].declared(),
         in_flight: u64::from(pool.in_flight),
     }
 }

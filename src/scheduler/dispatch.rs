@@ -10,10 +10,9 @@ use crate::domain::{
 
 use super::{
     Reservation, Scheduler, View,
-    admission::{Admission, Deadline},
-    availability::Availability,
+    admission::{Admission, Availability, Deadline, LimitKind},
+    fleet::RouteState,
     health::breaker::Breaker,
-    limit_kind::LimitKind,
     queue::{LOOKAHEAD, LocalRejection, QueuedItem},
     routing::{ClassRoutes, RouteAllowance, RouteSearch},
 };
@@ -47,43 +46,29 @@ pub enum NextStep {
     Reject(LocalRejection),
 }
 
-enum RouteChoice {
-    Route(RouteId),
-    Blocked(BlockReason),
-}
-
-/// The reason why an item can use no route now. It decides whether later items may overtake it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The reason why an item can use no route now. It decides whether later items may overtake it. A reason that comes
+/// later says more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum BlockReason {
     /// No route is ready, so no later item can be sent either. Also if the preferred route waits for a lease.
     NoRouteReady,
-    /// The token windows have no room for an item of this size yet. Smaller items may overtake it: on the same pool
-    /// until it has aged, on other pools always.
-    NoTokenRoom,
     /// The ready routes can't serve this item, or it is too expensive for them. It is set aside, so that later items
     /// may overtake it, unless too many items are set aside already.
     ItemConstraint,
     /// Ready routes exist, but policy or the claim of an aged item forbids them for this item. A later item may use
     /// them.
     PolicyForbids,
+    /// The token windows have no room for an item of this size yet. Smaller items may overtake it: on the same pool
+    /// until it has aged, on other pools always.
+    NoTokenRoom,
 }
 
-impl BlockReason {
-    /// `ItemConstraint`, or `self` if that says more.
-    const fn or_item_constraint(self) -> Self {
-        match self {
-            Self::NoRouteReady => Self::ItemConstraint,
-            Self::NoTokenRoom | Self::ItemConstraint | Self::PolicyForbids => self,
-        }
-    }
-
-    /// `PolicyForbids`, or `self` if that says more.
-    const fn or_policy_forbids(self) -> Self {
-        match self {
-            Self::NoRouteReady | Self::ItemConstraint => Self::PolicyForbids,
-            Self::NoTokenRoom | Self::PolicyForbids => self,
-        }
-    }
+/// The result of a check of one candidate.
+enum RouteCheck {
+    Usable,
+    Declined(BlockReason),
+    /// A lease arrives within milliseconds, so the item does not move on to the next model.
+    AwaitsLease,
 }
 
 impl Scheduler {
@@ -106,7 +91,7 @@ impl Scheduler {
         if self.is_paused || self.reservations.len() >= self.policy.max_in_flight as usize {
             return None;
         }
-        let version = self.routing.version();
+        let version = self.readiness.version();
         self.queue.classes_mut().iter_mut().for_each(|class| class.requeue_blocked_if_changed(version));
         let classes = self.queue.classes().iter().enumerate();
         let mut order: SmallVec<[(Seq, usize); 8]> = classes
@@ -118,7 +103,7 @@ impl Scheduler {
             if let Some(planned) = self.poll_class(now, index) {
                 return Some(NextStep::Send(planned));
             }
-            self.queue.class_mut(index).mark_stuck(self.routing.version());
+            self.queue.class_mut(index).mark_stuck(self.readiness.version());
         }
         None
     }
@@ -130,7 +115,7 @@ impl Scheduler {
         } else if self.queue.has_loaded() {
             let is_full = self.reservations.len() >= self.policy.max_in_flight as usize;
             if is_full { Bottleneck::MaxInFlight } else { Bottleneck::NotSelected }
-        } else if self.queue.is_backing_off() {
+        } else if !self.queue.backoff().is_empty() {
             Bottleneck::RetryDelay
         } else if !self.reservations.is_empty() {
             Bottleneck::Sending
@@ -142,6 +127,7 @@ impl Scheduler {
     /// Handles everything that is due at `now`: rotates keys, half-opens breakers, ends retry delays, unparks routes.
     fn process_due_wakeups(&mut self, now: Now) {
         if self.routing.rotate_keys(now, &self.fleet, &self.policy) {
+            self.readiness.mark_changed();
             self.queue.mark_changed();
         }
         // When the wall clock jumps (suspend, correction), all calendar deadlines move against the monotonic wakeups.
@@ -151,8 +137,8 @@ impl Scheduler {
                 self.unpark_all();
             }
         }
-        while let Some(route) = self.routing.pop_due(now) {
-            self.fleet.route_mut(route).breaker.half_open_if_due(now);
+        while let Some(route) = self.readiness.pop_due(now.mono) {
+            self.fleet.half_open_if_due(now, route);
             self.unpark(route);
         }
         self.queue.end_backoffs(now.mono);
@@ -182,11 +168,8 @@ impl Scheduler {
                 continue;
             }
             match self.select_route(now, class, &item) {
-                RouteChoice::Route(route) => {
-                    let chosen_item = self.swap_for_smallest_if_probe(now, class, route, item);
-                    return Some(self.reserve_attempt(now, class, chosen_item, route));
-                }
-                RouteChoice::Blocked(reason) => {
+                Ok(route) => return Some(self.dispatch(now, class, item, route)),
+                Err(reason) => {
                     let queue = self.queue.class_mut(class);
                     if reason == BlockReason::ItemConstraint {
                         queue.remember_blocked(&item);
@@ -202,33 +185,29 @@ impl Scheduler {
         let mut position = 0;
         while position < LOOKAHEAD {
             let item = self.queue.class_mut(class).remove_pending(position)?;
-            match self.select_route(now, class, &item) {
-                RouteChoice::Route(route) => {
-                    let chosen_item = self.swap_for_smallest_if_probe(now, class, route, item);
-                    return Some(self.reserve_attempt(now, class, chosen_item, route));
-                }
-                RouteChoice::Blocked(reason) => {
-                    let queue = self.queue.class_mut(class);
-                    if reason == BlockReason::ItemConstraint && queue.can_block_more() {
-                        queue.remember_blocked(&item);
-                        queue.block(item);
-                        continue;
-                    }
-                    queue.insert_pending(position, item);
-                    match reason {
-                        BlockReason::NoRouteReady | BlockReason::ItemConstraint => return None,
-                        // It may be overtaken.
-                        BlockReason::NoTokenRoom | BlockReason::PolicyForbids => position += 1,
-                    }
-                }
+            let reason = match self.select_route(now, class, &item) {
+                Ok(route) => return Some(self.dispatch(now, class, item, route)),
+                Err(reason) => reason,
+            };
+            let queue = self.queue.class_mut(class);
+            if reason == BlockReason::ItemConstraint && queue.can_block_more() {
+                queue.remember_blocked(&item);
+                queue.block(item);
+                continue;
             }
+            queue.insert_pending(position, item);
+            if matches!(reason, BlockReason::NoRouteReady | BlockReason::ItemConstraint) {
+                return None;
+            }
+            // It may be overtaken.
+            position += 1;
         }
         None
     }
 
     /// Selects the ready route that the strategy prefers for this item. Routes that turn out not to be ready are
     /// parked.
-    fn select_route(&mut self, now: Now, class: usize, item: &QueuedItem) -> RouteChoice {
+    fn select_route(&mut self, now: Now, class: usize, item: &QueuedItem) -> Result<RouteId, BlockReason> {
         let allowed = self.allowed_routes(now, class, item);
         let mut search = self.routing.class_mut(class).start_search(&self.fleet, item, &mut self.rng);
         let choice = self.run_search(now, class, item, &allowed, &mut search);
@@ -240,9 +219,11 @@ impl Scheduler {
     /// them, and moves the cursor.
     fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> RouteAllowance {
         let allowed = self.routing.allowed_routes(self.view(), now, class, item);
-        self.routing.move_cursor(allowed.cursor);
+        if self.routing.move_cursor(allowed.cursor) {
+            self.readiness.mark_changed();
+        }
         for (route, at) in &allowed.wakeups {
-            self.wake_at(now, *route, Some(*at));
+            self.readiness.wake_at(now, *route, Some(*at));
         }
         allowed
     }
@@ -254,67 +235,80 @@ impl Scheduler {
         item: &QueuedItem,
         allowed: &RouteAllowance,
         search: &mut RouteSearch,
-    ) -> RouteChoice {
+    ) -> Result<RouteId, BlockReason> {
         let mut reason = BlockReason::NoRouteReady;
         while let Some(id) = self.routing.class_mut(class).next_candidate(search, &mut self.rng) {
             if self.routing.class(class).is_idle_backup(id) && self.has_available_primary(now, class, item) {
-                reason = reason.or_policy_forbids();
-                break;
+                return Err(reason.max(BlockReason::PolicyForbids));
             }
-            if !allowed.allows(self.view(), id) || self.is_claimed_by_aged(now, id, item) {
-                reason = reason.or_policy_forbids();
-                continue;
+            match self.check_route(now, class, item, allowed, id) {
+                RouteCheck::Usable => return Ok(id),
+                RouteCheck::Declined(why) => reason = reason.max(why),
+                RouteCheck::AwaitsLease => return Err(BlockReason::NoRouteReady),
             }
-            if !self.view().is_eligible(id, item) {
-                reason = reason.or_item_constraint();
-                continue;
-            }
-            let availability = self.fleet.availability(now, id);
-            if availability.limit_kind() == Some(LimitKind::Lease) {
-                // A lease arrives within milliseconds, so the item does not move on to the next model.
-                self.bottlenecks.set_blocked_by(id, availability.bottleneck());
-                self.mark_lease_needed(self.fleet.route(id).pool);
-                return RouteChoice::Blocked(BlockReason::NoRouteReady);
-            }
-            if let Some(bottleneck) = availability.bottleneck() {
-                let deadline = availability.admission().deadline();
-                self.park(now, id, bottleneck, deadline);
-                continue;
-            }
-            let budget = self.view().budget_admission(now, id, item);
-            if budget != Admission::Now {
-                self.bottlenecks.set_blocked_by(id, Some(Bottleneck::Budget));
-                self.wake_at(now, id, budget.deadline());
-                reason = reason.or_item_constraint();
-                continue;
-            }
-            if self.yields_probe(now, id, item) {
-                self.queue.class_mut(class).has_yielded_probe = true;
-                reason = reason.or_item_constraint();
-                continue;
-            }
-            let estimate = self.view().token_estimate(id, item);
-            let pool = self.fleet.route(id).pool;
-            let tokens = self.fleet.pool(pool).token_availability(now, estimate);
-            let Some(bottleneck) = tokens.bottleneck() else { return RouteChoice::Route(id) };
-            self.bottlenecks.set_blocked_by(id, Some(bottleneck));
-            match tokens {
-                Availability::Limited { kind: LimitKind::Lease, .. } => {
-                    self.fleet.pool_mut(pool).record_shortfall(estimate);
-                    self.mark_lease_needed(pool);
-                    return RouteChoice::Blocked(BlockReason::NoRouteReady);
-                }
-                Availability::Limited { admission, .. } if admission != Admission::Never => {
-                    reason = BlockReason::NoTokenRoom;
-                    if now.mono.since(item.waiting_since) >= STARVATION_AGE && !self.fleet.is_probe(now, id) {
-                        self.queue.class_mut(class).claim(pool, item.seq);
-                    }
-                }
-                _ => reason = reason.or_item_constraint(),
-            }
-            self.wake_at(now, id, tokens.admission().deadline());
         }
-        RouteChoice::Blocked(reason)
+        Err(reason)
+    }
+
+    /// Checks whether a candidate can take the item. Parks it if it turns out not to be ready.
+    fn check_route(
+        &mut self,
+        now: Now,
+        class: usize,
+        item: &QueuedItem,
+        allowed: &RouteAllowance,
+        id: RouteId,
+    ) -> RouteCheck {
+        if !allowed.allows(self.view(), id) || self.is_claimed_by_aged(now, id, item) {
+            return RouteCheck::Declined(BlockReason::PolicyForbids);
+        }
+        if !self.view().is_eligible(id, item) {
+            return RouteCheck::Declined(BlockReason::ItemConstraint);
+        }
+        let availability = self.fleet.availability(now, id);
+        if availability.limit_kind() == Some(LimitKind::Lease) {
+            self.bottlenecks.set_blocked_by(id, availability.bottleneck());
+            self.mark_lease_needed(self.fleet.route(id).pool);
+            return RouteCheck::AwaitsLease;
+        }
+        if let Some(bottleneck) = availability.bottleneck() {
+            let deadline = availability.admission().deadline();
+            self.park(now, id, bottleneck, deadline);
+            return RouteCheck::Declined(BlockReason::NoRouteReady);
+        }
+        let budget = self.view().budget_admission(now, id, item);
+        if budget != Admission::Now {
+            self.bottlenecks.set_blocked_by(id, Some(Bottleneck::Budget));
+            self.readiness.wake_at(now, id, budget.deadline());
+            return RouteCheck::Declined(BlockReason::ItemConstraint);
+        }
+        if self.yields_probe(now, id, item) {
+            self.queue.class_mut(class).has_yielded_probe = true;
+            return RouteCheck::Declined(BlockReason::ItemConstraint);
+        }
+        self.check_token_room(now, class, item, id)
+    }
+
+    /// Checks whether the pool of a ready route has token room for the item. An item that has aged claims it.
+    fn check_token_room(&mut self, now: Now, class: usize, item: &QueuedItem, id: RouteId) -> RouteCheck {
+        let estimate = self.view().token_estimate(id, item);
+        let pool = self.fleet.route(id).pool;
+        let tokens = self.fleet.pool(pool).token_availability(now, estimate);
+        let Some(bottleneck) = tokens.bottleneck() else { return RouteCheck::Usable };
+        self.bottlenecks.set_blocked_by(id, Some(bottleneck));
+        if tokens.limit_kind() == Some(LimitKind::Lease) {
+            self.fleet.pool_mut(pool).record_shortfall(estimate);
+            self.mark_lease_needed(pool);
+            return RouteCheck::AwaitsLease;
+        }
+        self.readiness.wake_at(now, id, tokens.admission().deadline());
+        if !matches!(tokens, Availability::Limited { admission, .. } if admission != Admission::Never) {
+            return RouteCheck::Declined(BlockReason::ItemConstraint);
+        }
+        if now.mono.since(item.waiting_since) >= STARVATION_AGE && !self.fleet.is_probe(now, id) {
+            self.queue.class_mut(class).claim(pool, item.seq);
+        }
+        RouteCheck::Declined(BlockReason::NoTokenRoom)
     }
 
     /// Marks a route as not ready because of a bottleneck, and checks it again at `deadline`.
@@ -327,7 +321,7 @@ impl Scheduler {
         self.routing.park(route);
         self.bottlenecks.set_blocked_by(route, Some(blocked_by));
         self.mark_lease_needed(self.fleet.route(route).pool);
-        self.wake_at(now, route, deadline);
+        self.readiness.wake_at(now, route, deadline);
     }
 
     /// Whether another item that has aged claims the token room of this route's pool. A probe ignores claims.
@@ -380,11 +374,11 @@ impl Scheduler {
         let mut smallest: Option<(u64, usize)> = None;
         for position in 0..self.queue.class(class).next_pending().count() {
             let min_size = smallest.map_or(item.input_tokens, |(size, _)| size);
-            let Some(size) = self.queue.class(class).pending_at(position).map(|other| other.input_tokens) else {
-                break;
-            };
-            if size < min_size && self.can_probe(now, class, position, route) {
-                smallest = Some((size, position));
+            let other = self.queue.class(class).pending_at(position).filter(|other| other.input_tokens < min_size);
+            if let Some(other) = other.cloned()
+                && self.can_probe(now, class, &other, route)
+            {
+                smallest = Some((other.input_tokens, position));
             }
         }
         let queue = self.queue.class_mut(class);
@@ -393,32 +387,33 @@ impl Scheduler {
         smaller
     }
 
-    fn can_probe(&mut self, now: Now, class: usize, position: usize, route: RouteId) -> bool {
-        let Some(item) = self.queue.class(class).pending_at(position).cloned() else { return false };
+    fn can_probe(&mut self, now: Now, class: usize, item: &QueuedItem, route: RouteId) -> bool {
         item.provider_errors_on(self.fleet.route(route).model) == 0
-            && self.allowed_routes(now, class, &item).allows(self.view(), route)
-            && self.view().can_take(now, route, &item)
+            && self.allowed_routes(now, class, item).allows(self.view(), route)
+            && self.view().can_take(now, route, item)
     }
 
-    fn reserve_attempt(&mut self, now: Now, class: usize, mut item: QueuedItem, id: RouteId) -> PlannedAttempt {
+    /// Reserves all that an attempt for this item on this route may use. If the attempt is a probe, a smaller item may
+    /// take the place of this one.
+    fn dispatch(&mut self, now: Now, class: usize, item: QueuedItem, id: RouteId) -> PlannedAttempt {
+        let mut item = self.swap_for_smallest_if_probe(now, class, id, item);
         let view = self.view();
         let (estimate, max_cost) = (view.token_estimate(id, &item), view.worst_case_cost(id, &item));
         let attempt = AttemptId(self.next_attempt_id);
         self.next_attempt_id += 1;
-        let route = self.fleet.route(id);
-        let (key, model, pool) = (route.key, route.model, route.pool);
+        let RouteState { key, model, pool, .. } = *self.fleet.route(id);
         self.fleet.start_request(now, id);
         self.bottlenecks.set_blocked_by(id, None);
         self.bottlenecks.set_has_in_flight(id, true);
         let tokens = self.fleet.pool_mut(pool).reserve(now, estimate);
         if self.queue.class_mut(class).drop_claims(item.seq) {
-            self.routing.mark_changed();
+            self.readiness.mark_changed();
         }
         self.budget.reserve(key, max_cost);
         if let Some(retry_state) = &mut item.retry_state {
             retry_state.switch_to_model(model);
         }
-        let model_failures = item.last_model_failures();
+        let model_failures = item.retry_state.as_ref().map(|state| state.last_model_failures()).unwrap_or_default();
         let planned = PlannedAttempt {
             attempt,
             seq: item.seq,
@@ -433,12 +428,12 @@ impl Scheduler {
             output_multiplier: if item.has_larger_output() { self.policy.truncated_retry_factor } else { None },
         };
         if self.may_have_exhausted(now, id) {
-            self.routing.mark_changed();
+            self.readiness.mark_changed();
         }
         self.mark_lease_needed(pool);
         let reservation = Reservation { class, item, route: id, created_at: now, sent_at: now, tokens, max_cost };
         self.reservations.insert(attempt, reservation);
-        self.routing.on_dispatch(&mut self.fleet, class, id);
+        self.routing.on_dispatch(&self.fleet, class, id);
         planned
     }
 

@@ -14,21 +14,20 @@
 //! routing       the order of routes, which may be ready, spill and strict order, and a file per strategy
 //! budget        money caps                   bottleneck    why not faster, over time
 //! shared_quota  keys that share a quota      view          questions about an item on a route
+//! stall         why nothing is sent          forecast_input  the state that a forecast starts from
 //! ```
 //!
 //! Only these files have `impl Scheduler`: this one, `dispatch` (item to route), `complete` (result to state),
 //! `operator` (switches), `saved_state` and `status`. `proof` tests them in random worlds.
 
 mod admission;
-mod availability;
 mod bottleneck;
 mod budget;
 mod complete;
-mod cooldown;
 mod dispatch;
 mod fleet;
+mod forecast_input;
 mod health;
-mod limit_kind;
 mod limits;
 mod operator;
 #[cfg(test)]
@@ -37,6 +36,7 @@ mod queue;
 mod routing;
 mod saved_state;
 mod shared_quota;
+mod stall;
 mod status;
 mod view;
 
@@ -48,7 +48,8 @@ pub use dispatch::{NextStep, PlannedAttempt};
 pub use operator::NotFound;
 pub use queue::{LocalRejection, QueuedItem};
 pub use saved_state::{PastUsage, SavedState};
-pub use status::{KeyStatus, ModelStatus, RouteStatus, StallReason};
+pub use stall::StallReason;
+pub use status::{KeyStatus, ModelStatus, RouteStatus};
 
 use crate::domain::{
     AttemptId, Key, KeyId, Model, Money, MonoTime, Now, Policy, PoolId, Provider, RouteId, RouteTarget, RoutingTraits,
@@ -56,13 +57,12 @@ use crate::domain::{
     lease::{LeaseGrant, LeaseRequest},
 };
 
-use admission::Deadline;
 use bottleneck::BottleneckTracker;
 use budget::RunBudget;
 use fleet::Fleet;
-use limits::tokens::TokenEstimate;
+use limits::pool_limits::TokenEstimate;
 use queue::Queue;
-use routing::Routing;
+use routing::{Routing, readiness::Readiness};
 use shared_quota::SharedQuotaDetector;
 use view::View;
 
@@ -73,6 +73,7 @@ pub struct Scheduler {
     fleet: Fleet,
     queue: Queue,
     routing: Routing,
+    readiness: Readiness,
     budget: RunBudget,
     bottlenecks: BottleneckTracker,
     /// Detects keys in different projects that share a quota.
@@ -109,6 +110,7 @@ impl Scheduler {
         let mut scheduler = Self {
             queue: Queue::default(),
             routing: Routing::new(&fleet, &policy),
+            readiness: Readiness::new(fleet.routes().len()),
             budget: RunBudget::new(policy.max_usd_per_day, keys.iter().map(|key| key.spend_limits)),
             bottlenecks: BottleneckTracker::new(fleet.routes().len()),
             shared_quotas: SharedQuotaDetector::default(),
@@ -144,7 +146,7 @@ impl Scheduler {
     pub fn enqueue(&mut self, class: usize, mut item: QueuedItem) {
         let rule = self.routing.class(class).key().rule.and_then(|rule| self.policy.rules.get(rule));
         item.max_usd = item.max_usd.into_iter().chain(rule.and_then(|rule| rule.max_usd)).min();
-        match self.routing.permanent_rejection(self.view(), class, &item) {
+        match self.routing.class(class).permanent_rejection(self.view(), &item) {
             Some(rejection) => self.queue.reject(rejection),
             None => self.queue.class_mut(class).push(item),
         }
@@ -193,7 +195,7 @@ impl Scheduler {
     /// When to poll again at the latest. Poll earlier if an attempt completes. `None` if only an answer or the operator
     /// can change anything.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
-        self.routing.next_wakeup().into_iter().chain(self.queue.next_backoff_end()).min()
+        self.readiness.next_wakeup().into_iter().chain(self.queue.backoff().next_wakeup()).min()
     }
 
     /// Whether any route serves this target.
@@ -213,6 +215,7 @@ impl Scheduler {
     /// Marks a route as possibly ready.
     fn unpark(&mut self, route: RouteId) {
         self.routing.unpark(route);
+        self.readiness.mark_changed();
         self.bottlenecks.set_blocked_by(route, None);
     }
 
@@ -222,13 +225,10 @@ impl Scheduler {
         }
     }
 
-    fn wake_at(&mut self, now: Now, route: RouteId, deadline: Option<Deadline>) {
-        self.routing.wake_at(now, route, deadline);
-    }
-
     /// Sorts the routes anew after the policy has changed.
     fn rebuild_routing(&mut self) {
         self.routing.rebuild(&self.fleet, &self.policy);
+        self.readiness.mark_changed();
         self.queue.mark_changed();
     }
 

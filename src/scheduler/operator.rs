@@ -19,7 +19,7 @@ pub struct NotFound {
 impl Scheduler {
     pub fn set_paused(&mut self, paused: bool) {
         self.is_paused = paused;
-        self.routing.mark_changed();
+        self.readiness.mark_changed();
     }
 
     /// Switches a key on or off. Switching on also re-enables a disabled key and ends its project's cooldown for
@@ -30,13 +30,7 @@ impl Scheduler {
     /// If there is no key of this name.
     pub fn switch_key(&mut self, now: WallTime, name: &str, on: bool) -> Result<(), NotFound> {
         let id = self.find_key(name)?;
-        let key = self.fleet.key_mut(id);
-        key.switched_off_at = (!on).then_some(now);
-        if on {
-            key.enable();
-            let project = key.project;
-            self.fleet.project_mut(project).out_of_credit = None;
-        }
+        self.fleet.switch_key(now, id, on);
         self.routing.update_key_stats(&self.fleet, id);
         self.unpark_all();
         Ok(())
@@ -52,11 +46,7 @@ impl Scheduler {
     ///
     /// If there is no model of this name.
     pub fn switch_model(&mut self, now: WallTime, name: &str, on: bool) -> Result<(), NotFound> {
-        let mut found = false;
-        for model in self.fleet.models_mut().iter_mut().filter(|state| state.model.name == name) {
-            model.switched_off_at = (!on).then_some(now);
-            found = true;
-        }
+        let found = self.fleet.switch_models(name, (!on).then_some(now));
         self.unpark_all();
         if found { Ok(()) } else { Err(NotFound { kind: "model", name: name.to_owned() }) }
     }
@@ -69,11 +59,7 @@ impl Scheduler {
     pub fn switch_route(&mut self, now: WallTime, key: &str, model: &str, on: bool) -> Result<(), NotFound> {
         let not_found = || NotFound { kind: "route", name: format!("{model}@{key}") };
         let id = self.fleet.find_route(key, model).ok_or_else(not_found)?;
-        let route = self.fleet.route_mut(id);
-        route.switched_off_at = (!on).then_some(now);
-        if on {
-            route.enable();
-        }
+        self.fleet.switch_route(now, id, on);
         self.unpark_all();
         Ok(())
     }
@@ -142,11 +128,7 @@ impl Scheduler {
     /// Marks all models as available for a key, except `unlisted`, after the provider listed its models.
     pub fn mark_models_listed(&mut self, name: &str, unlisted: &[String]) {
         let Some(key) = self.fleet.find_key(name) else { return };
-        for route in self.fleet.key(key).routes().to_vec() {
-            if !unlisted.contains(&self.fleet.model_of(route).name) {
-                self.fleet.route_mut(route).unavailable = None;
-            }
-        }
+        self.fleet.mark_models_listed(key, unlisted);
         self.unpark_all();
     }
 
@@ -167,7 +149,7 @@ impl Scheduler {
     pub fn mark_key_valid(&mut self, name: &str, unlisted: &[String]) -> Option<Cause> {
         self.mark_models_listed(name, unlisted);
         let key = self.fleet.find_key(name)?;
-        let previous_cause = self.fleet.key_mut(key).enable();
+        let previous_cause = self.fleet.enable_key(key);
         if previous_cause.is_some() {
             self.routing.update_key_stats(&self.fleet, key);
         }
@@ -178,14 +160,13 @@ impl Scheduler {
     /// Disables a key that the provider does not accept. `None` if it was disabled already or does not exist.
     pub fn disable_key(&mut self, now: Now, name: &str, message: String) -> Option<EventKind> {
         let id = self.fleet.find_key(name)?;
-        let key = self.fleet.key_mut(id);
-        if key.disabled.is_some() {
+        if self.fleet.key(id).disabled.is_some() {
             return None;
         }
-        let outcome = Outcome::InvalidKey;
-        key.disable(Cause { outcome, source: CauseSource::Provider, message: message.clone(), since: now.wall });
+        let (outcome, source) = (Outcome::InvalidKey, CauseSource::Provider);
+        let event = self.fleet.disable_key(id, Cause { outcome, source, message, since: now.wall });
         self.routing.update_key_stats(&self.fleet, id);
         self.unpark_all();
-        Some(EventKind::Disabled { subject: format!("key {name}"), outcome, message })
+        event
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::domain::{LimitDimension, Now, Outcome, RouteId, Usage, WallTime, snapshot::Cause};
 
-use super::{Scheduler, cooldown::Cooldown, health::score::Health, limits::tokens::TokenEstimate};
+use super::{Scheduler, admission::Cooldown, limits::pool_limits::TokenEstimate};
 
 /// Refers to keys, models and pools by name rather than by index, so that entries are found after the configuration
 /// changed.
@@ -94,14 +94,13 @@ pub struct PastUsage {
 }
 
 impl SavedCooldown {
-    fn new(cooldown: &Cooldown, now: Now) -> Option<Self> {
-        let until = cooldown.deadline().to_wall(now);
-        (!cooldown.is_over(now)).then(|| Self {
+    fn new(cooldown: &Cooldown, now: Now) -> Self {
+        Self {
             since: cooldown.since.wall,
-            until,
+            until: cooldown.deadline().to_wall(now),
             ends_by_calendar: cooldown.ends_by_calendar,
             cause: cooldown.cause.clone(),
-        })
+        }
     }
 
     fn restore(self, now: Now) -> Option<Cooldown> {
@@ -118,68 +117,43 @@ impl SavedCooldown {
 impl Scheduler {
     /// The state to save. `fingerprints` are those of the keys' secrets, by key; `None` if fingerprints can't be made.
     pub fn saved_state(&self, now: Now, fingerprints: &[Option<String>]) -> SavedState {
-        let save_cooldown =
-            |cooldown: &Option<Cooldown>| cooldown.as_ref().and_then(|running| SavedCooldown::new(running, now));
-        let names =
-            |route: RouteId| (self.fleet.key_of(route).key.name.clone(), self.fleet.model_of(route).name.clone());
+        let save =
+            |slot: Option<&Cooldown>| Cooldown::running(slot, now).map(|cooldown| SavedCooldown::new(cooldown, now));
+        let pools = self.fleet.pools().iter().map(|pool| SavedPool {
+            name: pool.name.clone(),
+            cooldown: save(pool.cooldown.as_ref()),
+            day_exhausted: save(pool.day_exhausted.as_ref()),
+            backoff_step: pool.backoff_step,
+            stated: pool.limits.stated_limits(),
+            learned: pool.limits.learned_limits(),
+        });
+        let projects = self.fleet.projects().iter();
+        let keys = self.fleet.keys().iter().zip(fingerprints).map(|(state, fingerprint)| SavedKey {
+            name: state.key.name.clone(),
+            health: state.health.score(),
+            switched_off_at: state.switched_off_at,
+            disabled: state.disabled.clone(),
+            fingerprint: fingerprint.clone(),
+        });
+        let models = self.fleet.models().iter();
+        // `needs_operator` is not saved: the next process counts identical rejections anew.
+        let routes = self.fleet.route_ids().map(|id| {
+            let (route, (key, model)) = (self.fleet.route(id), self.key_and_model_names(id));
+            SavedRoute { key, model, switched_off_at: route.switched_off_at, unavailable: route.unavailable.clone() }
+        });
         SavedState {
-            pools: self
-                .fleet
-                .pools()
-                .iter()
-                .map(|pool| SavedPool {
-                    name: pool.name.clone(),
-                    cooldown: save_cooldown(&pool.cooldown),
-                    day_exhausted: save_cooldown(&pool.day_exhausted),
-                    backoff_step: pool.backoff_step,
-                    stated: pool.limits.stated_limits(),
-                    learned: pool.limits.learned_limits(),
-                })
-                .filter(|pool| {
-                    let has_limits = pool.learned != (None, None) || !pool.stated.is_empty();
-                    pool.cooldown.is_some() || pool.day_exhausted.is_some() || pool.backoff_step > 0 || has_limits
-                })
+            pools: pools
+                .filter(|pool| *pool != SavedPool { name: pool.name.clone(), ..SavedPool::default() })
                 .collect(),
-            projects: self
-                .fleet
-                .projects()
-                .iter()
-                .filter_map(|project| Some((project.name.clone(), save_cooldown(&project.out_of_credit)?)))
+            projects: projects
+                .filter_map(|project| Some((project.name.clone(), save(project.out_of_credit.as_ref())?)))
                 .collect(),
-            keys: self
-                .fleet
-                .keys()
-                .iter()
-                .zip(fingerprints)
-                .map(|(state, fingerprint)| SavedKey {
-                    name: state.key.name.clone(),
-                    health: state.health.score(),
-                    switched_off_at: state.switched_off_at,
-                    disabled: state.disabled.clone(),
-                    fingerprint: fingerprint.clone(),
-                })
-                .collect(),
-            models_switched_off: self
-                .fleet
-                .models()
-                .iter()
+            keys: keys.collect(),
+            models_switched_off: models
                 .filter_map(|state| Some((state.model.name.clone(), state.switched_off_at?)))
                 .collect(),
-            routes: self
-                .fleet
-                .route_ids()
-                .filter_map(|id| {
-                    let route = self.fleet.route(id);
-                    // `needs_operator` is not saved: the next process counts identical rejections anew.
-                    let is_changed = route.switched_off_at.is_some() || route.unavailable.is_some();
-                    is_changed.then(|| {
-                        let (key, model) = names(id);
-                        let (switched_off_at, unavailable) = (route.switched_off_at, route.unavailable.clone());
-                        SavedRoute { key, model, switched_off_at, unavailable }
-                    })
-                })
-                .collect(),
-            cursor: self.routing.cursor_route().map(names),
+            routes: routes.filter(|route| route.switched_off_at.is_some() || route.unavailable.is_some()).collect(),
+            cursor: self.routing.cursor_route().map(|route| self.key_and_model_names(route)),
         }
     }
 
@@ -195,33 +169,21 @@ impl Scheduler {
             }
         }
         for (name, saved) in saved_state.projects {
-            if let Some(project) = self.fleet.projects_mut().iter_mut().find(|project| project.name == name) {
-                project.out_of_credit = saved.restore(now);
-            }
+            self.fleet.restore_project(&name, saved.restore(now));
         }
         for saved in saved_state.keys {
-            let Some((state, fingerprint)) =
-                self.fleet.keys_mut().iter_mut().zip(fingerprints).find(|(state, _)| state.key.name == saved.name)
-            else {
-                continue;
-            };
-            state.switched_off_at = saved.switched_off_at;
-            if saved.fingerprint.is_some() && saved.fingerprint == *fingerprint {
-                state.disabled = saved.disabled;
-                state.health = Health::from_score(saved.health);
-            }
+            let Some(id) = self.fleet.find_key(&saved.name) else { continue };
+            let Some(fingerprint) = fingerprints.get(id.index()) else { continue };
+            let is_same_secret = saved.fingerprint.is_some() && saved.fingerprint == *fingerprint;
+            let same_secret = is_same_secret.then_some((saved.disabled, saved.health));
+            self.fleet.restore_key(id, saved.switched_off_at, same_secret);
         }
         for (name, since) in saved_state.models_switched_off {
-            self.fleet
-                .models_mut()
-                .iter_mut()
-                .filter(|state| state.model.name == name)
-                .for_each(|state| state.switched_off_at = Some(since));
+            self.fleet.switch_models(&name, Some(since));
         }
         for saved in saved_state.routes {
             if let Some(id) = self.fleet.find_route(&saved.key, &saved.model) {
-                let route = self.fleet.route_mut(id);
-                (route.switched_off_at, route.unavailable) = (saved.switched_off_at, saved.unavailable);
+                self.fleet.restore_route(id, saved.switched_off_at, saved.unavailable);
             }
         }
         if let Some((key, model)) = saved_state.cursor {
@@ -241,17 +203,8 @@ impl Scheduler {
             return;
         }
         let mut used = TokenEstimate { input: past.usage.input_tokens, output: past.usage.billed_output() };
-        let may_lack_usage = matches!(
-            past.outcome,
-            Outcome::Lost
-                | Outcome::Timeout
-                | Outcome::ServerError
-                | Outcome::Overloaded
-                | Outcome::MalformedResponse
-                | Outcome::Ok
-                | Outcome::Truncated
-                | Outcome::InvalidOutput
-        );
+        let may_lack_usage =
+            past.outcome == Outcome::Lost || past.outcome.is_provider_error() || past.outcome.is_provider_success();
         if may_lack_usage && used == TokenEstimate::default() {
             used.input = past.reserved_input_tokens;
         }

@@ -5,11 +5,10 @@
 use crate::domain::{Model, Money, Now, Outcome, Policy, RouteId};
 
 use super::{
-    admission::Admission,
-    availability::Availability,
+    admission::{Admission, Availability},
     budget::RunBudget,
     fleet::{Fleet, TYPICAL_OUTPUT_TOKENS},
-    limits::tokens::TokenEstimate,
+    limits::pool_limits::TokenEstimate,
     queue::QueuedItem,
 };
 

@@ -11,7 +11,7 @@ use super::{
 use crate::domain::{
     Forecast,
     bottleneck::{Bottleneck, BottleneckShare},
-    forecast::{Constraint, QuotaExhaustion, StopReason},
+    forecast::{QuotaExhaustion, StopReason},
 };
 
 /// Bottlenecks with a smaller share of the time are not shown.
@@ -89,18 +89,20 @@ pub const fn stop_reason(reason: StopReason) -> &'static str {
 }
 
 /// Suggests what the operator can do about a constraint.
-pub fn suggestion(ctx: RenderCtx<'_>, constraint: Constraint) -> Cow<'static, str> {
+pub fn suggestion(ctx: RenderCtx<'_>, constraint: Bottleneck) -> Cow<'static, str> {
     let text = match constraint {
-        Constraint::RequestsPerMinute | Constraint::TokensPerMinute => {
+        Bottleneck::RequestsPerMinute | Bottleneck::TokensPerMinute => {
             "another project's key, or a model below its limit"
         }
-        Constraint::DailyQuota => "another project's key, or on-exhausted = wait",
-        Constraint::Budget => "raise max_usd or max_usd_per_day, whichever is reached",
-        Constraint::Cooldown => "wait; a lower in-flight cap causes fewer 429s",
-        Constraint::Concurrency => "another key; the provider sets this",
-        Constraint::MaxInFlight => {
+        Bottleneck::DailyQuota => "another project's key, or on-exhausted = wait",
+        Bottleneck::Budget => "raise max_usd or max_usd_per_day, whichever is reached",
+        Bottleneck::Cooldown => "wait; a lower in-flight cap causes fewer 429s",
+        Bottleneck::Concurrency => "another key; the provider sets this",
+        Bottleneck::MaxInFlight => {
             return format!("raise the cap ({})", ctx.state.keymap.key_label(Action::MoreInFlight)).into();
         }
+        // No forecast names another one.
+        _ => "",
     };
     text.into()
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use cascadeck::{
     domain::{
         CascadeOrder, Forecast, Key, Limits, Model, Money, OnExhausted, Policy, QuotaDay, RoutingTraits, SpendLimits,
-        SpillTo, WhenLimited,
-        forecast::{Constraint, StopReason},
+        SpillTo, WhenLimited, bottleneck::Bottleneck, forecast::StopReason,
     },
     forecast::{Assumptions, ForecastInput, ForecastResult, forecast},
 };
@@ -199,11 +198,11 @@ fn a_forecast_made_in_the_middle_is_as_good() {
 fn the_binding_constraint_is_named() {
     let key_a = || vec![key("a", "a")];
     let cases = [
-        (limits(10, None), 64, 500, Constraint::RequestsPerMinute),
-        (Limits { tpm: Some(2_000), ..Limits::default() }, 64, 500, Constraint::TokensPerMinute),
-        (limits(60, Some(100)), 64, 500, Constraint::DailyQuota),
-        (Limits::default(), 2, 500, Constraint::MaxInFlight),
-        (Limits { concurrency: Some(2), ..Limits::default() }, 64, 500, Constraint::Concurrency),
+        (limits(10, None), 64, 500, Bottleneck::RequestsPerMinute),
+        (Limits { tpm: Some(2_000), ..Limits::default() }, 64, 500, Bottleneck::TokensPerMinute),
+        (limits(60, Some(100)), 64, 500, Bottleneck::DailyQuota),
+        (Limits::default(), 2, 500, Bottleneck::MaxInFlight),
+        (Limits { concurrency: Some(2), ..Limits::default() }, 64, 500, Bottleneck::Concurrency),
     ];
     for (limits, in_flight, items, want) in cases {
         let mut world = World::new(vec![model("m", limits)], key_a(), wait_policy(in_flight), wall(MORNING), 31);
@@ -278,7 +277,7 @@ fn a_day_budget_binds_until_midnight_and_stops_a_run_that_does_not_wait() {
         };
         let predicted = forecast_world(&world(waits));
         let top = predicted.constraints.first().expect("something binds");
-        assert_eq!((top.constraint, top.pool.as_deref()), (Constraint::Budget, pool), "{:?}", predicted.constraints);
+        assert_eq!((top.constraint, top.pool.as_deref()), (Bottleneck::Budget, pool), "{:?}", predicted.constraints);
         assert!(top.share > 0.9, "{:?}", predicted.constraints);
         assert_eq!(predicted.stop, None);
         assert_eq!(predicted.before_reset.map(|before| before.at), Some(midnight));

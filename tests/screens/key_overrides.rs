@@ -1,11 +1,7 @@
 //! Every key is rebound: no screen may name a default key any more.
 
 use cascadeck::{
-    domain::{
-        Snapshot,
-        forecast::{Constraint, ConstraintShare},
-        snapshot::RunState,
-    },
+    domain::{Snapshot, bottleneck::Bottleneck, forecast::ConstraintShare, snapshot::RunState},
     tui::{
         UiEvent,
         action::Action,
@@ -75,7 +71,7 @@ fn snapshots_in_all_states() -> Vec<Snapshot> {
     let with = |state: RunState| Snapshot { state, ..fixture::busy() };
     let mut capped = fixture::busy();
     capped.forecast.as_mut().unwrap().constraints =
-        vec![ConstraintShare { constraint: Constraint::MaxInFlight, pool: None, share: 1.0 }];
+        vec![ConstraintShare { constraint: Bottleneck::MaxInFlight, pool: None, share: 1.0 }];
     capped.max_in_flight = 1;
     capped.totals.failed = 0;
     vec![fixture::busy(), with(RunState::Pausing), with(RunState::Paused), capped, fixture::finished()]

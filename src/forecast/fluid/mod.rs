@@ -10,42 +10,33 @@ mod pool_state;
 
 use crate::domain::{
     AllowedRoutes, QuotaDay, SpillRule,
-    forecast::{Constraint, StopReason},
+    bottleneck::Bottleneck,
+    forecast::{ConstraintShare, ForecastStop, ItemsBeforeReset, QuotaExhaustion, StopReason},
 };
 
 use super::input::ForecastInput;
 
 use money::BudgetStates;
-use pool_state::{PoolState, RateBucket};
+use pool_state::{DAY_SECS, EPSILON, MIN_STEP_SECS, PoolState, RateBucket};
 
-const MINUTE_SECS: f64 = 60.0;
-const DAY_SECS: f64 = 86_400.0;
 /// Minute windows are simulated turn by turn for this long, in seconds.
 const EXACT_WINDOW_SECS: f64 = 2.0 * 3_600.0;
 /// The turn-by-turn simulation also ends after this many pool updates.
 const MAX_EXACT_POOL_STEPS: usize = 200_000;
-/// Changes closer together than this many seconds are merged into one step.
-const MIN_STEP_SECS: f64 = 0.25;
 /// After the exact part: the smallest step as a share of the time simulated so far.
 const RELATIVE_STEP: f64 = 0.002;
 /// The simulation stops after this many seconds. The rest is extrapolated from the rate so far.
 const HORIZON_SECS: f64 = 366.0 * DAY_SECS;
-/// Amounts below this count as zero.
-const EPSILON: f64 = 1e-6;
 
 /// Result of a simulation. Instants are seconds from the start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FluidResult {
     /// Infinite if it never ends.
     pub finish: f64,
-    /// If the run stops early: (when, reason, items left, when it can be resumed).
-    pub stop: Option<(f64, StopReason, f64, Option<f64>)>,
-    /// (pool, when it is exhausted, when its next day begins).
-    pub first_exhausted: Option<(usize, f64, Option<f64>)>,
-    /// (reset, items sent by then).
-    pub before_reset: Option<(f64, f64)>,
-    /// (constraint, seconds lost to it, the pool that lost most of them).
-    pub constraints: Vec<(Constraint, f64, Option<usize>)>,
+    pub stop: Option<ForecastStop>,
+    pub first_exhausted: Option<QuotaExhaustion>,
+    pub before_reset: Option<ItemsBeforeReset>,
+    pub constraints: Vec<ConstraintShare>,
     /// Items by route.
     pub items_by_route: Vec<f64>,
     pub input_tokens: f64,
@@ -57,7 +48,7 @@ pub(super) struct FluidResult {
 pub(super) struct FluidSim<'a> {
     input: &'a ForecastInput,
     now_secs: f64,
-    pools: Vec<PoolState>,
+    pools: Vec<PoolState<'a>>,
     in_flight_bucket: RateBucket,
     /// Requests left, by class.
     remaining_by_class: Vec<f64>,
@@ -82,18 +73,6 @@ impl<'a> FluidSim<'a> {
         for route in &input.routes {
             latency[route.pool] = latency[route.pool].max(input.models[route.model].latency_secs);
         }
-        let pools = input.pools.iter().zip(&latency).map(|(pool, latency)| PoolState {
-            period: MINUTE_SECS + latency,
-            minute_releases: pool.minute_releases.iter().copied().collect(),
-            left_today: pool.left_today.unwrap_or(f64::INFINITY),
-            day_releases: pool.day_releases.iter().copied().collect(),
-            concurrency: pool.concurrency.map(|most| RateBucket::new(most, pool.in_flight, *latency)),
-            is_day_exhausted: pool.left_today.is_some_and(|left| left < 1.0),
-            used_in_step: 0.0,
-            step_capacity: 0.0,
-            limited_by: pool.minute_constraint,
-            secs_lost: [0.0; Constraint::ALL.len()],
-        });
         let mut days: Vec<QuotaDay> =
             input.pools.iter().filter(|pool| pool.per_day.is_some()).map(|pool| pool.day).collect();
         days.sort_unstable_by_key(|day| *day as u8);
@@ -107,7 +86,7 @@ impl<'a> FluidSim<'a> {
         let mean_latency = if count == 0 { 1.0 } else { total / f64::from(count) };
         Self {
             now_secs: 0.0,
-            pools: pools.collect(),
+            pools: input.pools.iter().zip(&latency).map(|(pool, latency)| PoolState::new(pool, *latency)).collect(),
             in_flight_bucket: RateBucket::new(
                 f64::from(input.max_in_flight),
                 f64::from(input.in_flight_now),
@@ -145,7 +124,7 @@ impl<'a> FluidSim<'a> {
             self.pool_steps += self.pools.len();
             let until = self.next_change(is_exact);
             let span = until - self.now_secs;
-            self.set_step_capacities(span, is_exact);
+            self.pools.iter_mut().for_each(|pool| pool.start_step(self.now_secs, span, is_exact));
             let (amount, share) = self.allocate(span);
             let last_sent_after = self.secs_until_last_sent(amount, share, span, is_exact);
             let is_in_flight_limited = if self.remaining() > EPSILON {
@@ -154,7 +133,7 @@ impl<'a> FluidSim<'a> {
                 last_sent_after > 0.0 && self.in_flight_bucket.time_until(amount) >= last_sent_after - EPSILON
             };
             self.attribute_time(if self.remaining() > EPSILON { span } else { last_sent_after }, is_in_flight_limited);
-            self.consume(span, is_exact, is_in_flight_limited);
+            self.end_step(span, is_exact, is_in_flight_limited);
             if amount > 0.0 {
                 self.last_sent_secs = self.now_secs + last_sent_after;
             }
@@ -173,7 +152,7 @@ impl<'a> FluidSim<'a> {
         if left_without_route > EPSILON {
             let left = left_without_route / self.input.requests_per_item;
             let at = if self.last_sent_secs.is_finite() { self.last_sent_secs } else { self.now_secs };
-            self.result.stop.get_or_insert((at, StopReason::NoRoute, left, None));
+            self.record_stop(at, StopReason::NoRoute, left, None);
             self.last_sent_secs = f64::INFINITY;
         }
         self.finish()
@@ -191,108 +170,47 @@ impl<'a> FluidSim<'a> {
 
     /// Starts new days: resets daily quotas and money caps, and adds what rolling days release.
     fn start_new_days(&mut self) {
+        let (input, items) = (self.input, (self.sent / self.input.requests_per_item).floor() as u64);
+        let items_before = |reset: f64| {
+            Some(ItemsBeforeReset { at: input.wall_time_in(reset)?, items: items + u64::from(input.in_flight_now) })
+        };
         for (day, reset) in &mut self.resets {
             if *reset > self.now_secs + EPSILON {
                 continue;
             }
-            if self.result.before_reset.is_none() {
-                self.result.before_reset = Some((*reset, self.sent / self.input.requests_per_item));
-            }
-            for (state, pool) in self.pools.iter_mut().zip(&self.input.pools) {
-                if pool.day == *day && pool.per_day.is_some() {
-                    state.left_today = pool.per_day.unwrap_or(f64::INFINITY);
-                    state.is_day_exhausted = false;
-                }
-            }
+            self.result.before_reset = self.result.before_reset.or_else(|| items_before(*reset));
+            self.pools.iter_mut().filter(|pool| pool.input.day == *day).for_each(PoolState::start_new_day);
             let wall = self.input.now + std::time::Duration::from_secs_f64(*reset + 1.0);
             *reset = day.next_reset(wall).map_or(f64::INFINITY, |at| at.since(self.input.now).as_secs_f64());
         }
         let midnight = self.budgets.next_midnight();
         if midnight <= self.now_secs + EPSILON {
-            if self.resets.is_empty() && self.result.before_reset.is_none() {
-                self.result.before_reset = Some((midnight, self.sent / self.input.requests_per_item));
+            if self.resets.is_empty() {
+                self.result.before_reset = self.result.before_reset.or_else(|| items_before(midnight));
             }
             self.budgets.start_new_day();
         }
-        for state in &mut self.pools {
-            while let Some((at, amount)) =
-                state.day_releases.front().copied().filter(|(at, _)| *at <= self.now_secs + EPSILON)
-            {
-                debug_assert!(at.is_finite());
-                state.day_releases.pop_front();
-                state.left_today += amount;
-                state.is_day_exhausted &= state.left_today < 1.0;
-            }
-        }
+        self.pools.iter_mut().for_each(|pool| pool.release_rolling_day(self.now_secs));
     }
 
     /// The next instant at which more may be sent than before; infinite if none is known.
     fn next_change(&self, is_exact: bool) -> f64 {
-        let later = |at: &f64| *at > self.now_secs + EPSILON;
-        let mut next = f64::INFINITY;
-        for (state, pool) in self.pools.iter().zip(&self.input.pools) {
-            if let Some((at, _)) = state.day_releases.front() {
-                next = next.min(*at);
-            }
-            if is_exact {
-                // Room that is free now and used in this step comes back one turn later.
-                let next_turn =
-                    state.minute_releases.front().map(|(at, _)| at.max(self.now_secs - MIN_STEP_SECS) + state.period);
-                let next_opening = state.minute_releases.iter().map(|(at, _)| *at).find(later);
-                next = next_opening.into_iter().chain(next_turn).fold(next, f64::min);
-            } else if let Some(per_minute) = pool.per_minute
-                && state.left_today.is_finite()
-                && state.left_today >= 1.0
-            {
-                next = next.min(self.now_secs + state.left_today * state.period / per_minute);
-            }
-        }
-        let available_at = self.input.routes.iter().filter_map(|route| route.available_in).filter(later);
-        next = available_at.fold(next, f64::min);
+        let of_pools = self.pools.iter().map(|pool| pool.next_change(self.now_secs, is_exact));
+        let is_later = |at: &f64| *at > self.now_secs + EPSILON;
+        let available_at = self.input.routes.iter().filter_map(|route| route.available_in).filter(is_later);
+        let next = of_pools.chain(available_at).fold(f64::INFINITY, f64::min);
         let min_step = if is_exact { MIN_STEP_SECS } else { (self.now_secs * RELATIVE_STEP).max(MIN_STEP_SECS) };
         let reset = self.resets.iter().map(|(_, at)| *at).fold(f64::INFINITY, f64::min);
-        let rate_of =
-            |pool: usize| self.pools[pool].rate(self.input.pools[pool].per_minute).min(self.in_flight_bucket.rate);
+        let rate_of = |pool: usize| self.pools[pool].rate().min(self.in_flight_bucket.rate);
         let next = next.min(self.now_secs + self.budgets.secs_until_limit(self.waiting_routes(), rate_of));
         let next = next.max(self.now_secs + min_step).min(reset).min(self.budgets.next_midnight());
         // Within a step, routes are filled one after the other. So a step is at most as long as all usable routes
         // together need for the rest; otherwise the first routes would take everything.
         let over_budget = self.budgets.over_budget_pools(self.waiting_routes());
-        let states = self.pools.iter().zip(&self.input.pools).zip(&over_budget);
-        let rate: f64 = states
-            .filter(|(_, is_over_budget)| !**is_over_budget)
-            .map(|((state, pool), _)| state.rate(pool.per_minute))
-            .sum();
+        let affordable = self.pools.iter().zip(&over_budget).filter(|(_, is_over_budget)| !**is_over_budget);
+        let rate: f64 = affordable.map(|(pool, _)| pool.rate()).sum();
         let rate = rate.min(self.in_flight_bucket.rate);
         if rate > 0.0 { next.min(self.now_secs + (self.remaining() / rate).max(MIN_STEP_SECS)) } else { next }
-    }
-
-    /// Sets what each pool admits in the coming step.
-    fn set_step_capacities(&mut self, span: f64, is_exact: bool) {
-        let at = self.now_secs;
-        for (state, pool) in self.pools.iter_mut().zip(&self.input.pools) {
-            let minute = match pool.per_minute {
-                None => f64::INFINITY,
-                Some(_) if is_exact => state
-                    .minute_releases
-                    .iter()
-                    .take_while(|(free, _)| *free <= at + EPSILON)
-                    .map(|(_, amount)| amount)
-                    .sum(),
-                Some(per_minute) => per_minute * span / state.period,
-            };
-            let concurrency = state.concurrency.map_or(f64::INFINITY, |bucket| bucket.capacity_within(span));
-            let today = if state.left_today < 1.0 { 0.0 } else { state.left_today };
-            state.step_capacity = minute.min(concurrency).min(today);
-            state.limited_by = if today <= minute && today <= concurrency {
-                Constraint::DailyQuota
-            } else if concurrency < minute {
-                Constraint::Concurrency
-            } else {
-                pool.minute_constraint
-            };
-            state.used_in_step = 0.0;
-        }
     }
 
     /// Distributes room to the classes. Returns the amount sent, and the largest share of the possible amount that a
@@ -349,8 +267,7 @@ impl<'a> FluidSim<'a> {
             if affordable < 1.0 {
                 continue;
             }
-            let state = &self.pools[route.pool];
-            let room = state.step_capacity - state.used_in_step;
+            let room = self.pools[route.pool].room();
             possible += room.min(in_flight_room);
             let take = room.min(in_flight_room).min(self.remaining_by_class[class]).min(affordable);
             if take <= 0.0 {
@@ -371,8 +288,7 @@ impl<'a> FluidSim<'a> {
 
     /// Whether today's quota of the route's pool has room for a request.
     fn has_quota(&self, route: u32) -> bool {
-        let pool = &self.pools[self.input.routes[route as usize].pool];
-        pool.left_today - pool.used_in_step >= 1.0
+        self.pools[self.input.routes[route as usize].pool].has_quota()
     }
 
     fn has_budget(&self, class: usize, route: u32) -> bool {
@@ -415,11 +331,8 @@ impl<'a> FluidSim<'a> {
 
     /// Seconds from the start of the step until its last request is sent.
     fn secs_until_last_sent(&self, amount: f64, share: f64, span: f64, is_exact: bool) -> f64 {
-        let mut last_sent_after = self.in_flight_bucket.time_until(amount);
-        for state in self.pools.iter().filter(|state| state.used_in_step > 0.0) {
-            last_sent_after =
-                last_sent_after.max(state.concurrency.map_or(0.0, |bucket| bucket.time_until(state.used_in_step)));
-        }
+        let of_pools = self.pools.iter().map(PoolState::secs_until_last_sent);
+        let mut last_sent_after = of_pools.fold(self.in_flight_bucket.time_until(amount), f64::max);
         if !is_exact && span.is_finite() {
             last_sent_after = last_sent_after.max(span * share);
         }
@@ -442,86 +355,31 @@ impl<'a> FluidSim<'a> {
             return;
         }
         let mut weights = 0.0;
-        let weight = |input: &ForecastInput, pool: usize| {
-            let pool = &input.pools[pool];
-            pool.per_minute.or(pool.per_day.map(|per_day| per_day / 1_440.0)).unwrap_or(0.0)
-        };
         let mut is_cooling_down = vec![false; self.pools.len()];
         let mut is_used = vec![false; self.pools.len()];
         for route in &self.input.routes {
             let Some(available_in) = route.available_in else { continue };
             if !std::mem::replace(&mut is_used[route.pool], true) {
-                weights += weight(self.input, route.pool).max(EPSILON);
+                weights += self.pools[route.pool].weight();
             }
             is_cooling_down[route.pool] |= available_in > self.now_secs + EPSILON;
         }
-        for (index, state) in self.pools.iter_mut().enumerate().filter(|(index, _)| is_used[*index]) {
-            let constraint = if state.left_today < 1.0 {
-                Constraint::DailyQuota
-            } else if is_cooling_down[index] {
-                Constraint::Cooldown
-            } else if over_budget[index] {
-                Constraint::Budget
-            } else if state.limited_by == Constraint::DailyQuota && state.used_in_step < state.step_capacity {
-                self.input.pools[index].minute_constraint
-            } else {
-                state.limited_by
-            };
-            state.secs_lost[constraint as usize] += span * weight(self.input, index).max(EPSILON) / weights;
+        for (index, pool) in self.pools.iter_mut().enumerate().filter(|(index, _)| is_used[*index]) {
+            let constraint = pool.constraint(is_cooling_down[index], over_budget[index]);
+            pool.secs_lost[constraint as usize] += span * pool.weight() / weights;
         }
     }
 
-    /// Takes the sent amounts from the pools, and schedules their return after the minute window or rolling day.
-    fn consume(&mut self, span: f64, is_exact: bool, is_in_flight_limited: bool) {
-        let (at, resets) = (self.now_secs, &self.resets);
-        for (index, (state, pool)) in self.pools.iter_mut().zip(&self.input.pools).enumerate() {
-            if let Some(bucket) = &mut state.concurrency {
-                bucket.consume(state.used_in_step, span);
-            }
-            if state.used_in_step <= 0.0 {
-                continue;
-            }
-            if is_exact && pool.per_minute.is_some() {
-                let mut left = state.used_in_step;
-                while let Some((free, amount)) = state.minute_releases.front().copied().filter(|_| left > EPSILON) {
-                    let take = amount.min(left);
-                    left -= take;
-                    // Used at the moment it became free, unless the step began later or the in-flight cap was reached.
-                    let sent = if is_in_flight_limited && span.is_finite() {
-                        at + span / 2.0
-                    } else {
-                        free.max(at - MIN_STEP_SECS)
-                    };
-                    state.minute_releases.pop_front();
-                    if take < amount - EPSILON {
-                        state.minute_releases.push_front((free, amount - take));
-                    }
-                    let free_again_at = sent + state.period;
-                    let position = state.minute_releases.partition_point(|(other, _)| *other <= free_again_at);
-                    match state.minute_releases.get_mut(position.wrapping_sub(1)) {
-                        Some((other, amount)) if free_again_at - *other < MIN_STEP_SECS / 8.0 && *other > at => {
-                            *amount += take;
-                        }
-                        _ => state.minute_releases.insert(position, (free_again_at, take)),
-                    }
-                }
-            }
-            if state.left_today.is_finite() {
-                state.left_today -= state.used_in_step;
-                if pool.day == QuotaDay::Rolling {
-                    let back = at + DAY_SECS;
-                    match state.day_releases.back_mut() {
-                        Some((other, amount)) if back - *other < DAY_SECS / 48.0 => *amount += state.used_in_step,
-                        _ => state.day_releases.push_back((back, state.used_in_step)),
-                    }
-                }
-                if state.left_today < 1.0 && !state.is_day_exhausted {
-                    state.is_day_exhausted = true;
-                    let reset = resets.iter().find(|(day, _)| *day == pool.day).map(|(_, reset)| *reset);
-                    if self.result.first_exhausted.is_none() {
-                        self.result.first_exhausted = Some((index, at, reset));
-                    }
-                }
+    /// Takes the sent amounts from the pools, and notes the first day that this uses up.
+    fn end_step(&mut self, span: f64, is_exact: bool, is_in_flight_limited: bool) {
+        for pool in &mut self.pools {
+            if pool.end_step(self.now_secs, span, is_exact, is_in_flight_limited) {
+                let reset = self.resets.iter().find(|(day, _)| *day == pool.input.day).map(|(_, reset)| *reset);
+                self.result.first_exhausted.get_or_insert_with(|| QuotaExhaustion {
+                    pool: pool.input.label.clone(),
+                    at: self.input.wall_time_in(self.now_secs).unwrap_or(self.input.now),
+                    resets_at: reset.and_then(|reset| self.input.wall_time_in(reset)),
+                });
             }
         }
     }
@@ -536,7 +394,7 @@ impl<'a> FluidSim<'a> {
         let (mut all_unavailable, mut affordable_some_day) = (true, false);
         for (class, index) in self.waiting_routes() {
             let route = &self.input.routes[index];
-            let is_exhausted = self.pools[route.pool].left_today < 1.0;
+            let is_exhausted = self.pools[route.pool].is_spent();
             let affordable = self.budgets.affordable_requests(class, index) >= 1.0;
             any_route = true;
             any_exhausted |= is_exhausted;
@@ -547,17 +405,27 @@ impl<'a> FluidSim<'a> {
         let (items_left, at) = (self.remaining() / self.input.requests_per_item, self.now_secs + last_sent_after);
         let is_over_budget = any_route && !affordable_some_day;
         if is_over_budget {
-            self.result.stop.get_or_insert((at, StopReason::Budget, items_left, None));
+            self.record_stop(at, StopReason::Budget, items_left, None);
         } else if any_route && all_unavailable && self.input.stops_when_exhausted {
             let calendar = self.resets.iter().map(|(_, reset)| *reset);
-            let rolling = self.pools.iter().filter_map(|state| state.day_releases.front()).map(|(at, _)| *at);
+            let rolling = self.pools.iter().filter_map(PoolState::next_day_release);
             let quota = calendar.chain(rolling).filter(|_| any_exhausted);
             let money = Some(self.budgets.next_midnight()).filter(|_| !all_exhausted);
             let resumes_at = quota.chain(money).min_by(f64::total_cmp);
             let reason = if all_exhausted { StopReason::Quota } else { StopReason::Budget };
-            self.result.stop.get_or_insert((at, reason, items_left, resumes_at));
+            self.record_stop(at, reason, items_left, resumes_at);
         }
         is_over_budget
+    }
+
+    /// Records why the run stops early, if that is not recorded yet. Instants are seconds from the start.
+    fn record_stop(&mut self, at: f64, reason: StopReason, items_left: f64, resumes_at: Option<f64>) {
+        self.result.stop.get_or_insert_with(|| ForecastStop {
+            at: self.input.wall_time_in(at).unwrap_or(self.input.now),
+            reason,
+            items_left: items_left.ceil() as u64,
+            resumes_at: resumes_at.and_then(|at| self.input.wall_time_in(at)),
+        });
     }
 
     fn finish(mut self) -> FluidResult {
@@ -567,28 +435,33 @@ impl<'a> FluidSim<'a> {
             loads.filter(|(load, _)| **load > 0.0).map(|(_, route)| self.input.models[route.model].latency_secs);
         let last_latency = latencies_used.fold(0.0, f64::max);
         self.result.finish = self.last_sent_secs + last_latency;
-        let mut constraints: Vec<(Constraint, f64, Option<usize>)> = Constraint::ALL
+        let mut constraints: Vec<(Bottleneck, f64, Option<usize>)> = Bottleneck::ALL
             .into_iter()
-            .filter(|constraint| *constraint != Constraint::MaxInFlight)
             .map(|constraint| {
-                let index = constraint as usize;
-                let total: f64 = self.pools.iter().map(|state| state.secs_lost[index]).sum();
+                let lost = |pool: &PoolState<'_>| pool.secs_lost[constraint as usize];
+                let total: f64 = self.pools.iter().map(lost).sum();
                 let most_limited = (0..self.pools.len())
-                    .max_by(|one, two| self.pools[*one].secs_lost[index].total_cmp(&self.pools[*two].secs_lost[index]));
+                    .max_by(|one, two| lost(&self.pools[*one]).total_cmp(&lost(&self.pools[*two])));
                 match constraint {
+                    Bottleneck::MaxInFlight => (constraint, self.secs_limited_by_in_flight, None),
                     // Money of keys is attributed to pools; the run's own money is not.
-                    Constraint::Budget if self.secs_limited_by_money > total => {
-                        (constraint, total + self.secs_limited_by_money, None)
+                    Bottleneck::Budget => {
+                        let pool = most_limited.filter(|_| self.secs_limited_by_money <= total);
+                        (constraint, total + self.secs_limited_by_money, pool)
                     }
-                    Constraint::Budget => (constraint, total + self.secs_limited_by_money, most_limited),
                     _ => (constraint, total, most_limited),
                 }
             })
             .collect();
-        constraints.push((Constraint::MaxInFlight, self.secs_limited_by_in_flight, None));
         constraints.retain(|(_, seconds, _)| *seconds > 0.0);
         constraints.sort_by(|one, two| two.1.total_cmp(&one.1));
-        self.result.constraints = constraints;
+        let total: f64 = constraints.iter().map(|(_, seconds, _)| seconds).sum();
+        let to_share = |(constraint, seconds, pool): (Bottleneck, f64, Option<usize>)| ConstraintShare {
+            constraint,
+            pool: pool.map(|pool| self.input.pools[pool].label.clone()),
+            share: seconds / total,
+        };
+        self.result.constraints = constraints.into_iter().map(to_share).collect();
         self.result
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::{
     domain::{Now, RouteId},
-    scheduler::{availability::Availability, cooldown::Cooldown, health::breaker::Breaker, limit_kind::LimitKind},
+    scheduler::{
+        admission::{Availability, Cooldown, LimitKind},
+        health::breaker::Breaker,
+    },
 };
 
 use super::Fleet;

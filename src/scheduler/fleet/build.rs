@@ -42,6 +42,7 @@ impl Fleet {
             pools: Vec::new(),
             routes: Vec::new(),
             model_groups: Vec::new(),
+            requests_started: 0,
         };
         fleet.add_keys(keys);
         fleet
@@ -75,9 +76,9 @@ impl Fleet {
                         self.model_groups.push(ModelGroup::default());
                         self.model_groups.len() - 1
                     });
-                    let limits = self.pool_limits(model_index);
                     self.model_groups[group].pools.push(pool);
-                    self.pools.push(QuotaPool::new(pool_name, label, group, &limits));
+                    let pool = QuotaPool::new(pool_name, label, group, &self.pool_limits(model));
+                    self.pools.push(pool);
                 }
                 let route = RouteId(self.routes.len() as u32);
                 self.pools[pool.index()].routes.push(route);
@@ -112,24 +113,11 @@ impl Fleet {
         }
     }
 
-    /// The limits of the pool that a model uses. If several models share it, the lowest of each limit applies.
-    fn pool_limits(&self, model: usize) -> Limits {
-        let model = &self.models[model].model;
-        let mut limits = model.limits.clone();
-        let Some(pool) = &model.pool else { return limits };
-        let models = self.models.iter().map(|state| &state.model);
-        for other in models.filter(|other| other.provider == model.provider && other.pool.as_ref() == Some(pool)) {
-            let lower = |one: Option<u64>, two: Option<u64>| one.into_iter().chain(two).min();
-            let lower_u32 = |one: Option<u32>, two: Option<u32>| one.into_iter().chain(two).min();
-            limits.rpm = lower_u32(limits.rpm, other.limits.rpm);
-            limits.rpd = lower_u32(limits.rpd, other.limits.rpd);
-            limits.burst = lower_u32(limits.burst, other.limits.burst);
-            limits.concurrency = lower_u32(limits.concurrency, other.limits.concurrency);
-            limits.tpm = lower(limits.tpm, other.limits.tpm);
-            limits.itpm = lower(limits.itpm, other.limits.itpm);
-            limits.otpm = lower(limits.otpm, other.limits.otpm);
-            limits.tpd = lower(limits.tpd, other.limits.tpd);
-        }
-        limits
+    /// The limits of a model, followed by those of the other models that share its pool.
+    fn pool_limits<'a>(&'a self, model: &'a Model) -> Vec<&'a Limits> {
+        let shares_pool =
+            |other: &&Model| model.pool.is_some() && other.pool == model.pool && other.provider == model.provider;
+        let others = self.models.iter().map(|state| &state.model).filter(shares_pool);
+        [model].into_iter().chain(others).map(|model| &model.limits).collect()
     }
 }

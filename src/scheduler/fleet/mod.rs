@@ -2,8 +2,7 @@
 
 mod availability;
 mod build;
-
-use std::time::Duration;
+mod changes;
 
 use crate::domain::{
     Api, Key, KeyId, KeyRole, Model, ModelId, MonoTime, Now, PoolId, ProjectId, ProviderId, RouteId, RouteTarget, Seq,
@@ -11,7 +10,7 @@ use crate::domain::{
 };
 
 use super::{
-    cooldown::Cooldown,
+    admission::Cooldown,
     health::{
         breaker::Breaker,
         connection::Connection,
@@ -23,7 +22,8 @@ use super::{
     limits::{min_rtt::MinRtt, pool::QuotaPool, ramp::Ramp},
 };
 
-/// All keys, models and routes of the configuration. Ids are indices, and none is ever removed.
+/// All keys, models and routes of the configuration. Ids are indices, and none is ever removed. Everything is changed by
+/// the methods in `changes`.
 #[derive(Debug)]
 pub struct Fleet {
     providers: Vec<ProviderState>,
@@ -33,6 +33,8 @@ pub struct Fleet {
     routes: Vec<RouteState>,
     pools: Vec<QuotaPool>,
     model_groups: Vec<ModelGroup>,
+    /// Requests started so far, to order routes by last use.
+    requests_started: u64,
 }
 
 /// The pools of one model (or of one named shared pool) at one provider, over all projects. They reach the same
@@ -103,39 +105,24 @@ pub struct RouteState {
     pub rejections: Rejections,
     pub last_accepted_at: Option<MonoTime>,
     pub latency: LatencyAverage,
-    /// The number of this process's attempts up to its last use; 0 before the first use.
+    /// The number of this process's requests up to its last use; 0 before the first use.
     pub last_use_number: u64,
 }
 
 /// Assumed output tokens before a model has answered.
 pub const TYPICAL_OUTPUT_TOKENS: f64 = 256.0;
 
-/// The health of a key that has just been re-enabled.
-const REENABLED_HEALTH: u8 = 50;
-
 impl Fleet {
     pub fn route(&self, id: RouteId) -> &RouteState {
         &self.routes[id.index()]
-    }
-
-    pub fn route_mut(&mut self, id: RouteId) -> &mut RouteState {
-        &mut self.routes[id.index()]
     }
 
     pub fn key(&self, id: KeyId) -> &KeyState {
         &self.keys[id.index()]
     }
 
-    pub fn key_mut(&mut self, id: KeyId) -> &mut KeyState {
-        &mut self.keys[id.index()]
-    }
-
     pub fn model(&self, id: ModelId) -> &ModelState {
         &self.models[id.index()]
-    }
-
-    pub fn model_mut(&mut self, id: ModelId) -> &mut ModelState {
-        &mut self.models[id.index()]
     }
 
     pub fn pool(&self, id: PoolId) -> &QuotaPool {
@@ -146,20 +133,8 @@ impl Fleet {
         &mut self.pools[id.index()]
     }
 
-    pub fn provider_mut(&mut self, id: ProviderId) -> &mut ProviderState {
-        &mut self.providers[id.index()]
-    }
-
-    pub fn project_mut(&mut self, id: ProjectId) -> &mut ProjectState {
-        &mut self.projects[id.index()]
-    }
-
     pub fn key_of(&self, route: RouteId) -> &KeyState {
         self.key(self.route(route).key)
-    }
-
-    pub fn key_of_mut(&mut self, route: RouteId) -> &mut KeyState {
-        self.key_mut(self.route(route).key)
     }
 
     pub fn model_of(&self, route: RouteId) -> &Model {
@@ -190,24 +165,12 @@ impl Fleet {
         &self.projects
     }
 
-    pub fn projects_mut(&mut self) -> &mut [ProjectState] {
-        &mut self.projects
-    }
-
     pub fn keys(&self) -> &[KeyState] {
         &self.keys
     }
 
-    pub fn keys_mut(&mut self) -> &mut [KeyState] {
-        &mut self.keys
-    }
-
     pub fn models(&self) -> &[ModelState] {
         &self.models
-    }
-
-    pub fn models_mut(&mut self) -> &mut [ModelState] {
-        &mut self.models
     }
 
     pub fn routes(&self) -> &[RouteState] {
@@ -261,23 +224,6 @@ impl Fleet {
         self.key_of(id).key.role == KeyRole::Backup
     }
 
-    /// Counts a request that is about to be sent on this route.
-    pub fn start_request(&mut self, now: Now, id: RouteId) {
-        let route = &mut self.routes[id.index()];
-        route.in_flight += 1;
-        route.breaker.half_open_if_due(now);
-        self.keys[route.key.index()].in_flight += 1;
-        self.providers[route.provider.index()].in_flight += 1;
-    }
-
-    /// Counts a request on this route as ended.
-    pub fn end_request(&mut self, id: RouteId) {
-        let route = &mut self.routes[id.index()];
-        route.in_flight -= 1;
-        self.keys[route.key.index()].in_flight -= 1;
-        self.providers[route.provider.index()].in_flight -= 1;
-    }
-
     /// The pools of the same model at the same provider.
     pub fn sibling_pools(&self, id: PoolId) -> &[PoolId] {
         &self.model_groups[self.pool(id).model_group].pools
@@ -303,61 +249,10 @@ impl Fleet {
         })
     }
 
-    /// Marks the route's model as unavailable for all keys of its project. Returns the first route for which that is
-    /// new.
-    pub fn mark_model_unavailable(&mut self, id: RouteId, cause: &Cause) -> Option<RouteId> {
-        let (model, project) = (self.route(id).model, self.key_of(id).project);
-        let mut first = None;
-        for id in self.route_ids() {
-            let is_affected = self.route(id).model == model && self.key_of(id).project == project;
-            let unavailable = &mut self.routes[id.index()].unavailable;
-            if is_affected && unavailable.is_none() {
-                *unavailable = Some(cause.clone());
-                first = first.or(Some(id));
-            }
-        }
-        first
-    }
-
-    /// Opens the closed breakers of all routes of a key. True if there was any.
-    pub fn open_breakers(&mut self, now: Now, id: KeyId, open_time: Duration, cause: &Cause) -> bool {
-        let mut any_opened = false;
-        for route in &self.keys[id.index()].routes {
-            let breaker = &mut self.routes[route.index()].breaker;
-            if matches!(breaker, Breaker::Closed { .. }) {
-                *breaker = Breaker::new_open(now, open_time, cause.clone());
-                any_opened = true;
-            }
-        }
-        any_opened
-    }
-
     /// Whether requests to a provider fail: it can't be reached, or the circuit of one of its routes is open.
     pub fn is_failing(&self, id: ProviderId) -> bool {
         let is_open = |route: &RouteState| route.provider == id && matches!(route.breaker, Breaker::Open { .. });
         self.providers[id.index()].connection.unreachable().is_some() || self.routes.iter().any(is_open)
-    }
-
-    /// Half-opens the open breakers of a provider's routes, and ends its cooldown for a lost connection.
-    pub fn half_open_all(&mut self, id: ProviderId) {
-        self.providers[id.index()].connection.clear();
-        self.routes.iter_mut().filter(|route| route.provider == id).for_each(|route| route.breaker.half_open());
-    }
-
-    /// Ends every cooldown, exhausted day and open breaker of a key's routes, pools, project and providers. True if
-    /// there was any.
-    pub fn clear_cooldowns(&mut self, id: KeyId) -> bool {
-        let key = &self.keys[id.index()];
-        let mut has_ended_any = self.projects[key.project.index()].out_of_credit.take().is_some();
-        for route in &key.routes {
-            let route = &mut self.routes[route.index()];
-            has_ended_any |= matches!(route.breaker, Breaker::Open { .. });
-            route.breaker = Breaker::default();
-            route.ramp = None;
-            has_ended_any |= self.pools[route.pool.index()].clear_cooldowns();
-            has_ended_any |= self.providers[route.provider.index()].connection.clear();
-        }
-        has_ended_any
     }
 }
 
@@ -369,75 +264,18 @@ impl KeyState {
     pub const fn in_flight(&self) -> u32 {
         self.in_flight
     }
-
-    /// Disables the key: the provider does not accept it. False if it was disabled before.
-    pub fn disable(&mut self, cause: Cause) -> bool {
-        self.health.set_to_zero();
-        let is_new = self.disabled.is_none();
-        if is_new {
-            self.disabled = Some(cause);
-        }
-        is_new
-    }
-
-    /// Re-enables the key. Returns why it was disabled, if it was.
-    pub fn enable(&mut self) -> Option<Cause> {
-        let previous_cause = self.disabled.take();
-        if previous_cause.is_some() {
-            self.health = Health::from_score(REENABLED_HEALTH);
-        }
-        previous_cause
-    }
 }
 
 impl ModelState {
-    /// Records that the model answered an item.
-    pub fn record_success(&mut self, now: MonoTime, seq: Seq) {
-        if self.recent_successes[0].is_none_or(|(last, _)| last != seq) {
-            self.recent_successes[1] = self.recent_successes[0];
-        }
-        self.recent_successes[0] = Some((seq, now));
-    }
-
     /// Whether the model answered an item other than `seq` within [`EVIDENCE_WINDOW`].
     pub fn has_recent_success(&self, now: MonoTime, seq: Seq) -> bool {
         let recent = |(other, at): &(Seq, MonoTime)| *other != seq && now.since(*at) < EVIDENCE_WINDOW;
         self.recent_successes.iter().flatten().any(recent)
-    }
-
-    /// Adds the output tokens of one answer to the running mean.
-    pub fn record_output_tokens(&mut self, tokens: u64) {
-        let mean = self.mean_output_tokens.unwrap_or(tokens as f64);
-        self.mean_output_tokens = Some(mean + (tokens as f64 - mean) * 0.05);
     }
 }
 
 impl RouteState {
     pub const fn in_flight(&self) -> u32 {
         self.in_flight
-    }
-
-    /// Records a response other than a provider error. True if the route's breaker was open or
-    /// half-open.
-    pub fn record_response(&mut self) -> bool {
-        let was_open = self.breaker.record_response();
-        if was_open {
-            self.ramp = Some(Ramp::AFTER_PROBE);
-        }
-        was_open
-    }
-
-    /// Records that the provider accepted and processed a request.
-    pub fn record_accepted(&mut self, now: MonoTime) {
-        self.rejections.on_accepted();
-        self.last_accepted_at = Some(now);
-        self.ramp = self.ramp.and_then(Ramp::on_success);
-    }
-
-    /// Makes the route usable again, at the operator's request.
-    pub fn enable(&mut self) {
-        self.unavailable = None;
-        self.needs_operator = None;
-        self.rejections.clear();
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Now, snapshot::Cause};
+use crate::domain::{Now, Policy, snapshot::Cause};
 
 #[derive(Clone, Debug)]
 pub enum Breaker {
@@ -30,27 +30,20 @@ impl Default for Breaker {
 
 impl Breaker {
     /// Counts a provider error. Returns the open time if this opened or reopened the breaker.
-    pub fn record_failure(
-        &mut self,
-        now: Now,
-        threshold: u32,
-        initial_open_time: Duration,
-        max_open_time: Duration,
-        cause: Cause,
-    ) -> Option<Duration> {
+    pub fn record_failure(&mut self, now: Now, policy: &Policy, cause: &Cause) -> Option<Duration> {
         let open_time = match self {
             Self::Closed { consecutive_failures } => {
                 *consecutive_failures += 1;
-                if *consecutive_failures < threshold {
+                if *consecutive_failures < policy.breaker_threshold {
                     return None;
                 }
-                initial_open_time
+                policy.breaker_open_time
             }
             // The request was sent before the breaker opened, so its failure adds no information.
             Self::Open { .. } => return None,
-            Self::HalfOpen { open_time } => (*open_time * 2).min(max_open_time),
+            Self::HalfOpen { open_time } => (*open_time * 2).min(policy.breaker_max_open_time),
         };
-        *self = Self::Open { since: now, until: now + open_time, open_time, cause };
+        *self = Self::new_open(now, open_time, cause.clone());
         Some(open_time)
     }
 
@@ -97,8 +90,13 @@ mod tests {
             message: String::new(),
             since: now(at).wall,
         };
-        let (first, longest) = (Duration::from_secs(30), Duration::from_secs(100));
-        breaker.record_failure(now(at), 3, first, longest, cause).is_some()
+        let policy = Policy {
+            breaker_threshold: 3,
+            breaker_open_time: Duration::from_secs(30),
+            breaker_max_open_time: Duration::from_secs(100),
+            ..Policy::default()
+        };
+        breaker.record_failure(now(at), &policy, &cause).is_some()
     }
 
     fn is_half_open(breaker: &Breaker) -> bool {
@@ -113,6 +111,7 @@ mod tests {
         assert!(!record_error(&mut breaker, 1));
         assert!(!record_error(&mut breaker, 2));
         assert!(record_error(&mut breaker, 3));
+        assert!(!record_error(&mut breaker, 4), "a failure while open changes nothing");
         for (open_at, span) in [(3, 30), (40, 60), (110, 100), (220, 100)] {
             if !matches!(breaker, Breaker::Open { .. }) {
                 assert!(record_error(&mut breaker, open_at));
@@ -124,14 +123,5 @@ mod tests {
         }
         assert!(breaker.record_response());
         assert!(!is_half_open(&breaker));
-    }
-
-    #[test]
-    fn a_failure_while_open_changes_nothing() {
-        let mut breaker = Breaker::default();
-        for at in 0..3 {
-            record_error(&mut breaker, at);
-        }
-        assert!(!record_error(&mut breaker, 4));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     domain::{Now, snapshot::Cause},
-    scheduler::cooldown::Cooldown,
+    scheduler::admission::Cooldown,
 };
 
 /// Longest cooldown of a provider that can't be reached.
@@ -26,12 +26,12 @@ impl Connection {
     /// Starts a cooldown, unless one is running. It doubles with each failure. Returns its length if this is the first
     /// failure of an outage.
     pub fn on_failure(&mut self, now: Now, cause: Cause) -> Option<Duration> {
-        if self.unreachable.as_ref().is_some_and(|cooldown| !cooldown.is_over(now)) {
+        if Cooldown::running(self.unreachable(), now).is_some() {
             return None;
         }
         let wait = (Duration::from_secs(1) * 2_u32.saturating_pow(self.failures)).min(MAX_WAIT);
         self.failures = (self.failures + 1).min(10);
-        self.unreachable = Some(Cooldown { since: now, until: now + wait, ends_by_calendar: false, cause });
+        self.unreachable = Some(Cooldown::lasting(now, wait, cause));
         (self.failures == 1).then_some(wait)
     }
 

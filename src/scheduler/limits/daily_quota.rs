@@ -42,8 +42,8 @@ pub struct DailyQuota {
 }
 
 impl DailyQuota {
-    pub const fn new(day: QuotaDay, limit: Option<u64>) -> Self {
-        Self { day, limit, used: 0, in_flight: 0, resets_at: None, rolling_counts: VecDeque::new(), lease: None }
+    pub const fn new(day: QuotaDay) -> Self {
+        Self { day, limit: None, used: 0, in_flight: 0, resets_at: None, rolling_counts: VecDeque::new(), lease: None }
     }
 
     pub const fn limit(&self) -> Option<u64> {
@@ -226,36 +226,31 @@ mod tests {
         text.parse::<jiff::Timestamp>().unwrap().into()
     }
 
+    fn quota(day: QuotaDay, limit: u64) -> DailyQuota {
+        DailyQuota { limit: Some(limit), ..DailyQuota::new(day) }
+    }
+
     const fn interval_at(counted_by: WallTime) -> CountInterval {
         CountInterval { reserved_at: counted_by, counted_at_latest: counted_by }
     }
 
     #[test]
-    fn a_calendar_day_frees_its_quota_at_its_reset() {
+    fn a_calendar_day_frees_its_quota_at_its_reset_and_what_a_429_took_at_once() {
         let (noon, midnight) = (wall("2026-11-21T12:00:00Z"), wall("2026-11-22T00:00:00Z"));
-        let mut quota = DailyQuota::new(QuotaDay::Utc, Some(2));
-        for _ in 0..2 {
+        let mut quota = quota(QuotaDay::Utc, 2);
+        for actual in [1, 0, 1] {
+            assert_eq!(quota.admission(noon, 1), Admission::Now);
             quota.reserve(noon, 1);
-            quota.commit(noon, interval_at(noon), 1, 1);
+            quota.commit(noon, interval_at(noon), 1, actual);
         }
-        assert_eq!(quota.admission(noon, 1), Admission::at_wall(midnight));
-        assert_eq!(quota.admission(midnight, 1), Admission::Now);
-        assert_eq!(quota.used(midnight), 0);
-    }
-
-    #[test]
-    fn a_429_releases_its_daily_reservation() {
-        let noon = wall("2026-11-21T12:00:00Z");
-        let mut quota = DailyQuota::new(QuotaDay::Utc, Some(5));
-        quota.reserve(noon, 1);
-        quota.commit(noon, interval_at(noon), 1, 0);
-        assert_eq!(quota.used(noon), 0);
+        assert_eq!((quota.used(noon), quota.admission(noon, 1)), (2, Admission::at_wall(midnight)));
+        assert_eq!((quota.used(midnight), quota.admission(midnight, 1)), (0, Admission::Now));
     }
 
     #[test]
     fn requests_in_flight_at_midnight_count_in_the_new_day_unless_counted_before() {
         let (before, after) = (wall("2026-11-21T23:59:59Z"), wall("2026-11-22T00:00:01Z"));
-        let mut quota = DailyQuota::new(QuotaDay::Utc, Some(1));
+        let mut quota = quota(QuotaDay::Utc, 1);
         quota.reserve(before, 1);
         assert_eq!(quota.admission(after, 1), Admission::OnCompletion);
         let mut early = quota.clone();
@@ -267,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_rolling_day_frees_quota_a_day_after_each_answer() {
-        let mut quota = DailyQuota::new(QuotaDay::Rolling, Some(2));
+        let mut quota = quota(QuotaDay::Rolling, 2);
         quota.reserve(wall("2026-11-21T09:00:10Z"), 1);
         quota.commit(wall("2026-11-21T09:00:40Z"), interval_at(wall("2026-11-21T09:00:40Z")), 1, 1);
         quota.reserve(wall("2026-11-21T12:00:10Z"), 1);

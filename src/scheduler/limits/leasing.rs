@@ -9,7 +9,7 @@ use crate::{
         lease::{LeaseGrant, LeaseRequest, QuotaUnit},
         snapshot::{Cause, CauseSource},
     },
-    scheduler::cooldown::Cooldown,
+    scheduler::admission::Cooldown,
 };
 
 use super::{
@@ -117,12 +117,14 @@ impl QuotaPool {
         if until <= now.wall {
             return;
         }
-        let ends_by_calendar = self.day() != QuotaDay::Rolling;
         let message = "day quota spent, as reported to another run".to_owned();
         let cause =
             Cause { outcome: Outcome::QuotaExhaustedDay, source: CauseSource::Provider, message, since: now.wall };
-        let until = Now { mono: now.mono + until.since(now.wall), wall: until };
-        Cooldown::extend(&mut self.day_exhausted, Cooldown { since: now, until, ends_by_calendar, cause }, now);
+        let cooldown = match self.day() {
+            QuotaDay::Rolling => Cooldown::lasting(now, until.since(now.wall), cause),
+            _ => Cooldown::until_wall(now, until, cause),
+        };
+        Cooldown::extend(&mut self.day_exhausted, cooldown, now);
     }
 
     /// Takes what is left of the leases, as requests that return it to the ledger at the end of the process.

@@ -2,24 +2,23 @@
 
 use std::time::Duration;
 
-use crate::domain::{
-    LimitDimension, LimitSource, Limits, MonoTime, Now, RouteId, TokenCounting, WallTime, lease::QuotaUnit,
-    snapshot::Gauge,
-};
-
-use crate::scheduler::{
-    admission::{Admission, Deadline},
-    availability::Availability,
-    cooldown::Cooldown,
-    limit_kind::LimitKind,
+use crate::{
+    domain::{
+        LimitDimension::{
+            self, Concurrency, InputTokensPerMinute, OutputTokensPerMinute, RequestsPerDay, RequestsPerMinute,
+            TokensPerDay, TokensPerMinute,
+        },
+        LimitSource, Limits, MonoTime, Now, QuotaDay, RouteId, TokenCounting, WallTime,
+        lease::QuotaUnit,
+        snapshot::Gauge,
+    },
+    scheduler::admission::{Admission, Availability, Cooldown, Deadline, LimitKind},
 };
 
 use super::{
     daily_quota::{CountInterval, DailyQuota},
-    limit_sources::SourcedLimit,
-    pool_limits::{AdmittedSample, PoolLimits},
+    pool_limits::{MINUTE_DIMENSIONS, PoolLimits, SourcedLimit, TokenEstimate},
     ramp::Ramp,
-    tokens::TokenEstimate,
     window::{Gcra, MINUTE, SlidingWindow},
 };
 
@@ -60,12 +59,9 @@ pub struct QuotaPool {
     /// Limits concurrency after a cooldown whose duration was a guess.
     pub ramp: Option<Ramp>,
     pub limits: PoolLimits,
-    pub(super) token_counting: TokenCounting,
     burst: Option<u32>,
-    pub(super) request_window: SlidingWindow,
-    pub(super) token_window: SlidingWindow,
-    pub(super) input_token_window: SlidingWindow,
-    pub(super) output_token_window: SlidingWindow,
+    /// In the order of [`MINUTE_DIMENSIONS`].
+    windows: [SlidingWindow; MINUTE_DIMENSIONS.len()],
     pub(super) pacing: Option<Gcra>,
     pub(super) day_requests: DailyQuota,
     pub(super) day_tokens: DailyQuota,
@@ -82,8 +78,10 @@ pub struct AttemptTiming {
 }
 
 impl QuotaPool {
-    pub fn new(name: String, label: String, model_group: usize, limits: &Limits) -> Self {
-        Self {
+    /// The pool of the models with these limits. The lowest of each limit applies.
+    pub fn new(name: String, label: String, model_group: usize, limits: &[&Limits]) -> Self {
+        let quota_day = limits.first().map_or(QuotaDay::default(), |first| first.quota_day);
+        let mut pool = Self {
             name,
             label,
             routes: Vec::new(),
@@ -95,35 +93,29 @@ impl QuotaPool {
             day_exhausted_count: 0,
             ramp: None,
             limits: PoolLimits::new(limits),
-            token_counting: limits.token_counting,
-            burst: limits.burst,
-            request_window: SlidingWindow::new(limits.rpm.map(u64::from)),
-            token_window: SlidingWindow::new(limits.tpm),
-            input_token_window: SlidingWindow::new(limits.itpm),
-            output_token_window: SlidingWindow::new(limits.otpm),
-            pacing: limits.rpm.zip(limits.burst).map(|(rpm, burst)| Gcra::new(rpm, burst)),
-            day_requests: DailyQuota::new(limits.quota_day, limits.rpd.map(u64::from)),
-            day_tokens: DailyQuota::new(limits.quota_day, limits.tpd),
-        }
+            burst: limits.iter().filter_map(|limits| limits.burst).min(),
+            windows: Default::default(),
+            pacing: None,
+            day_requests: DailyQuota::new(quota_day),
+            day_tokens: DailyQuota::new(quota_day),
+        };
+        pool.apply_limits();
+        pool
     }
 
-    /// The amount that a request of this size takes from each minute window.
-    fn demands(&self, estimate: TokenEstimate) -> [(u64, &SlidingWindow, LimitKind); 4] {
-        let tokens =
-            estimate.amount_to_reserve(&self.limits.tokens_per_minute, |tokens| tokens.counted_as(self.token_counting));
-        let input = estimate.amount_to_reserve(&self.limits.input_tokens_per_minute, |tokens| tokens.input);
-        let output = estimate.amount_to_reserve(&self.limits.output_tokens_per_minute, |tokens| tokens.output);
-        [
-            (1, &self.request_window, LimitKind::RequestsPerMinute),
-            (tokens, &self.token_window, LimitKind::TokensPerMinute),
-            (input, &self.input_token_window, LimitKind::InputTokensPerMinute),
-            (output, &self.output_token_window, LimitKind::OutputTokensPerMinute),
-        ]
+    pub(super) fn windows(&self) -> impl Iterator<Item = (LimitDimension, &SlidingWindow)> {
+        MINUTE_DIMENSIONS.into_iter().zip(&self.windows)
+    }
+
+    /// The token windows with a limit, and the amount that a request of this size takes from each.
+    fn token_demands(&self, estimate: TokenEstimate) -> impl Iterator<Item = (LimitDimension, &SlidingWindow, u64)> {
+        let limited = self.windows().skip(1).filter(|(_, window)| window.limit().is_some());
+        limited.map(move |(unit, window)| (unit, window, self.limits.tokens_to_reserve(unit, estimate)))
     }
 
     /// The cooldown after the provider said that the daily quota is used up; `None` if it is over.
     pub fn running_exhaustion(&self, now: Now) -> Option<&Cooldown> {
-        self.day_exhausted.as_ref().filter(|cooldown| !cooldown.is_over(now))
+        Cooldown::running(self.day_exhausted.as_ref(), now)
     }
 
     /// Whether a request of any size may use the pool now. If it is ready, [`QuotaPool::token_availability`] may still
@@ -132,18 +124,18 @@ impl QuotaPool {
         if let Some(cooldown) = self.running_exhaustion(now) {
             return Availability::Exhausted(cooldown);
         }
-        let daily = daily_availability(&self.day_requests, now, 1, LimitKind::RequestsPerDay);
+        let daily = daily_availability(&self.day_requests, now, 1, RequestsPerDay);
         if !daily.is_ready() {
             return daily;
         }
         if self.day_requests.needs_lease(now.wall, 1) {
             return Availability::limited_until_completion(LimitKind::Lease);
         }
-        if let Some(cooldown) = self.cooldown.as_ref().filter(|cooldown| !cooldown.is_over(now)) {
+        if let Some(cooldown) = Cooldown::running(self.cooldown.as_ref(), now) {
             return Availability::CoolingDown(cooldown);
         }
-        if self.limits.concurrency.effective().is_some_and(|max| u64::from(self.in_flight) >= max) {
-            return Availability::limited_until_completion(LimitKind::Concurrency);
+        if self.limits[Concurrency].effective().is_some_and(|max| u64::from(self.in_flight) >= max) {
+            return Availability::limited_until_completion(LimitKind::Provider(Concurrency));
         }
         if self.ramp.is_some_and(|ramp| self.in_flight >= ramp.limit()) {
             return Availability::limited_until_completion(LimitKind::Ramp);
@@ -151,31 +143,31 @@ impl QuotaPool {
         if self.limits.slow_start_limit().is_some_and(|max| self.in_flight >= max) {
             return Availability::limited_until_completion(LimitKind::SlowStart);
         }
-        let requests = limited(LimitKind::RequestsPerMinute, self.request_window.admission(now.mono, 1));
-        if !requests.is_ready() {
-            return requests;
+        let requests = self.windows[0].admission(now.mono, 1);
+        if requests != Admission::Now {
+            return Availability::of_limit(LimitKind::Provider(RequestsPerMinute), requests);
         }
-        limited(LimitKind::Pacing, self.pacing.as_ref().map_or(Admission::Now, |gcra| gcra.admission(now.mono)))
+        let pacing = self.pacing.as_ref().map_or(Admission::Now, |gcra| gcra.admission(now.mono));
+        Availability::of_limit(LimitKind::Pacing, pacing)
     }
 
     /// Whether some limit can never hold a request of this size.
     pub fn is_too_large(&self, estimate: TokenEstimate) -> bool {
-        let mut windows = self.demands(estimate).into_iter().skip(1);
         let exceeds_minute_limit =
-            windows.any(|(amount, window, _)| window.limit().is_some_and(|limit| amount > limit));
+            self.token_demands(estimate).any(|(_, window, amount)| window.limit().is_some_and(|limit| amount > limit));
         exceeds_minute_limit || self.day_tokens.limit().is_some_and(|limit| self.daily_tokens(estimate) > limit)
     }
 
     /// Whether a request of this size has token room. Assumes that [`QuotaPool::availability`] is ready.
     pub fn token_availability(&self, now: Now, estimate: TokenEstimate) -> Availability<'static> {
-        for (amount, window, kind) in self.demands(estimate).into_iter().skip(1) {
-            let tokens = limited(kind, window.admission(now.mono, amount));
-            if !tokens.is_ready() {
-                return tokens;
+        for (dimension, window, amount) in self.token_demands(estimate) {
+            let tokens = window.admission(now.mono, amount);
+            if tokens != Admission::Now {
+                return Availability::of_limit(LimitKind::Provider(dimension), tokens);
             }
         }
         let daily = self.daily_token_availability(now, estimate);
-        if !daily.is_ready() {
+        if !daily.is_ready() || !self.has_daily_token_limit() {
             return daily;
         }
         if self.day_tokens.needs_lease(now.wall, self.daily_tokens(estimate)) {
@@ -186,7 +178,7 @@ impl QuotaPool {
 
     /// The tokens that a request of this size takes from the daily quota.
     fn daily_tokens(&self, estimate: TokenEstimate) -> u64 {
-        estimate.amount_to_reserve(&self.limits.tokens_per_day, |tokens| tokens.counted_as(self.token_counting))
+        self.limits.tokens_to_reserve(TokensPerDay, estimate)
     }
 
     /// Whether there is a limit on tokens per day, so that the rest of a day may suffice only for small requests.
@@ -196,34 +188,33 @@ impl QuotaPool {
 
     /// Whether a request of this size fits in the daily token limit.
     pub fn daily_token_availability(&self, now: Now, estimate: TokenEstimate) -> Availability<'static> {
+        let Some(limit) = self.day_tokens.limit() else { return Availability::Ready };
         let amount = self.daily_tokens(estimate);
-        if self.day_tokens.limit().is_some_and(|limit| amount > limit) {
-            return Availability::Limited { kind: LimitKind::TokensPerDay, admission: Admission::Never };
+        if amount > limit {
+            return Availability::of_limit(LimitKind::Provider(TokensPerDay), Admission::Never);
         }
-        daily_availability(&self.day_tokens, now, amount, LimitKind::TokensPerDay)
+        daily_availability(&self.day_tokens, now, amount, TokensPerDay)
     }
 
     /// Reserves room for one request. Pass the returned amounts to [`QuotaPool::commit`].
     pub fn reserve(&mut self, now: Now, estimate: TokenEstimate) -> TokenEstimate {
-        let [_, (tokens, ..), (input, ..), (output, ..)] = self.demands(estimate);
-        let reserved = TokenEstimate { input, output };
+        let [tokens, input, output] = [TokensPerMinute, InputTokensPerMinute, OutputTokensPerMinute]
+            .map(|dimension| self.limits.tokens_to_reserve(dimension, estimate));
         // `commit` releases the returned amounts from all token windows, so an amount reduced in one window is reduced
         // in all.
-        let taken = if tokens < reserved.counted_as(self.token_counting) {
-            TokenEstimate { input: tokens, output: 0 }
-        } else {
-            reserved
-        };
+        let mut taken = TokenEstimate { input, output };
+        if tokens < self.limits.amount(TokensPerMinute, taken) {
+            taken = TokenEstimate { input: tokens, output: 0 };
+        }
         self.in_flight += 1;
-        self.request_window.reserve(now.mono, 1);
-        self.token_window.reserve(now.mono, taken.counted_as(self.token_counting));
-        self.input_token_window.reserve(now.mono, taken.input);
-        self.output_token_window.reserve(now.mono, taken.output);
+        for (dimension, window) in MINUTE_DIMENSIONS.into_iter().zip(&mut self.windows) {
+            window.reserve(now.mono, self.limits.amount(dimension, taken));
+        }
         if let Some(gcra) = &mut self.pacing {
             gcra.reserve(now.mono);
         }
         self.day_requests.reserve(now.wall, 1);
-        self.day_tokens.reserve(now.wall, taken.counted_as(self.token_counting));
+        self.day_tokens.reserve(now.wall, self.limits.amount(TokensPerDay, taken));
         taken
     }
 
@@ -235,36 +226,33 @@ impl QuotaPool {
     }
 
     /// Replaces the reservation of one request by its observed usage.
-    pub fn commit(&mut self, now: Now, reserved_tokens: TokenEstimate, observed: ObservedUsage, timing: AttemptTiming) {
+    pub fn commit(&mut self, now: Now, reserved: TokenEstimate, observed: ObservedUsage, timing: AttemptTiming) {
         self.in_flight -= 1;
         let AttemptTiming { reserved_at, sent_at, counted_before } = timing;
-        // Output tokens are counted while they are generated, the last ones at the end of the answer.
         let occupied_for = MINUTE.saturating_sub(counted_before);
-        let tokens_occupied_for = if self.token_counting == TokenCounting::Input { occupied_for } else { MINUTE };
         let counted_at_latest = now.wall - counted_before;
-        let (requests, day_requests, used) = match observed {
-            ObservedUsage::Reported(used) => (1, 1, used),
-            ObservedUsage::Throttled => (1, 0, TokenEstimate::default()),
-            ObservedUsage::Missing | ObservedUsage::Unknown => (1, 1, reserved_tokens),
-            ObservedUsage::NotSent => (0, 0, TokenEstimate::default()),
+        let used = match observed {
+            ObservedUsage::Reported(used) => used,
+            ObservedUsage::Missing | ObservedUsage::Unknown => reserved,
+            ObservedUsage::Throttled | ObservedUsage::NotSent => TokenEstimate::default(),
         };
-        let (reserved, actual) =
-            (reserved_tokens.counted_as(self.token_counting), used.counted_as(self.token_counting));
-        self.request_window.commit(now.mono, 1, requests, occupied_for);
-        self.token_window.commit(now.mono, reserved, actual, tokens_occupied_for);
-        self.input_token_window.commit(now.mono, reserved_tokens.input, used.input, occupied_for);
-        self.output_token_window.commit(now.mono, reserved_tokens.output, used.output, MINUTE);
+        let limits = &self.limits;
+        let actual = |dimension| match (observed, dimension) {
+            (ObservedUsage::NotSent, _) | (ObservedUsage::Throttled, RequestsPerDay) => 0,
+            _ => limits.amount(dimension, used),
+        };
+        for (dimension, window) in MINUTE_DIMENSIONS.into_iter().zip(&mut self.windows) {
+            // Output tokens are counted while they are generated, the last ones at the end of the answer.
+            let counts_output = dimension == OutputTokensPerMinute
+                || (dimension == TokensPerMinute && limits.token_counting() == TokenCounting::Total);
+            let occupied_for = if counts_output { MINUTE } else { occupied_for };
+            window.commit(now.mono, limits.amount(dimension, reserved), actual(dimension), occupied_for);
+        }
         let interval = CountInterval { reserved_at: reserved_at.wall, counted_at_latest };
-        self.day_requests.commit(now.wall, interval, 1, day_requests);
-        self.day_tokens.commit(now.wall, interval, reserved, actual);
+        self.day_requests.commit(now.wall, interval, 1, actual(RequestsPerDay));
+        self.day_tokens.commit(now.wall, interval, limits.amount(TokensPerDay, reserved), actual(TokensPerDay));
         if matches!(observed, ObservedUsage::Reported(_) | ObservedUsage::Missing) {
-            let sample = AdmittedSample {
-                sent_at: sent_at.mono,
-                latency: now.mono.since(sent_at.mono),
-                used,
-                others_in_flight: self.in_flight,
-            };
-            self.limits.on_success(now.mono, sample);
+            self.limits.on_success(now.mono, sent_at.mono, used, self.in_flight);
             self.apply_limits();
         }
     }
@@ -274,16 +262,15 @@ impl QuotaPool {
         let age = now.wall.since(at);
         if age < MINUTE {
             let release = now.mono + (MINUTE - age);
-            self.request_window.restore_usage(release, 1);
-            if !was_throttled {
-                self.token_window.restore_usage(release, used.counted_as(self.token_counting));
-                self.input_token_window.restore_usage(release, used.input);
-                self.output_token_window.restore_usage(release, used.output);
+            for (dimension, window) in MINUTE_DIMENSIONS.into_iter().zip(&mut self.windows) {
+                if !was_throttled || dimension == RequestsPerMinute {
+                    window.restore_usage(release, self.limits.amount(dimension, used));
+                }
             }
         }
         if !was_throttled {
             self.day_requests.restore_usage(now.wall, at, 1);
-            self.day_tokens.restore_usage(now.wall, at, used.counted_as(self.token_counting));
+            self.day_tokens.restore_usage(now.wall, at, self.limits.amount(TokensPerDay, used));
         }
     }
 
@@ -294,17 +281,19 @@ impl QuotaPool {
         self.ramp = self.ramp.and_then(Ramp::on_success);
     }
 
+    /// The gauge of a limit per minute.
+    fn minute_gauge(&self, now: Now, dimension: LimitDimension) -> Gauge {
+        gauge(self.windows[dimension as usize].used(now.mono), self.limits[dimension])
+    }
+
     pub fn requests_gauge(&self, now: Now) -> Gauge {
-        gauge(self.request_window.used(now.mono), self.limits.requests_per_minute)
+        self.minute_gauge(now, RequestsPerMinute)
     }
 
     pub fn tokens_gauge(&self, now: Now) -> Gauge {
-        let has_only_input_limit = self.token_window.limit().is_none() && self.input_token_window.limit().is_some();
-        if has_only_input_limit {
-            gauge(self.input_token_window.used(now.mono), self.limits.input_tokens_per_minute)
-        } else {
-            gauge(self.token_window.used(now.mono), self.limits.tokens_per_minute)
-        }
+        let is_limited = |dimension| self.limits[dimension].effective().is_some();
+        let has_only_input_limit = !is_limited(TokensPerMinute) && is_limited(InputTokensPerMinute);
+        self.minute_gauge(now, if has_only_input_limit { InputTokensPerMinute } else { TokensPerMinute })
     }
 
     /// The day's gauge. It is full if the provider said that the quota is used up, whatever our own count is.
@@ -312,27 +301,24 @@ impl QuotaPool {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
         gauge(
             if self.running_exhaustion(now).is_some() { used.max(limit.unwrap_or(used)) } else { used },
-            self.limits.requests_per_day,
+            self.limits[RequestsPerDay],
         )
     }
 
     /// The gauges of all limits.
-    pub fn quota_gauges(&self, now: Now) -> [(LimitDimension, Gauge); 7] {
-        use LimitDimension::{
-            Concurrency, InputTokensPerMinute, OutputTokensPerMinute, RequestsPerDay, RequestsPerMinute, TokensPerDay,
-            TokensPerMinute,
-        };
-        let limits = &self.limits;
-        let minute = |window: &SlidingWindow, limit| gauge(window.used(now.mono), limit);
-        [
-            (RequestsPerMinute, self.requests_gauge(now)),
-            (TokensPerMinute, minute(&self.token_window, limits.tokens_per_minute)),
-            (InputTokensPerMinute, minute(&self.input_token_window, limits.input_tokens_per_minute)),
-            (OutputTokensPerMinute, minute(&self.output_token_window, limits.output_tokens_per_minute)),
-            (RequestsPerDay, self.day_gauge(now)),
-            (TokensPerDay, gauge(self.day_tokens.used(now.wall), limits.tokens_per_day)),
-            (Concurrency, gauge(u64::from(self.in_flight), limits.concurrency)),
-        ]
+    pub fn quota_gauges(&self, now: Now) -> [(LimitDimension, Gauge); LimitDimension::ALL.len()] {
+        LimitDimension::ALL.map(|dimension| {
+            let counted = |used| gauge(used, self.limits[dimension]);
+            let gauge = match dimension {
+                RequestsPerDay => self.day_gauge(now),
+                TokensPerDay => counted(self.day_tokens.used(now.wall)),
+                Concurrency => counted(u64::from(self.in_flight)),
+                RequestsPerMinute | TokensPerMinute | InputTokensPerMinute | OutputTokensPerMinute => {
+                    self.minute_gauge(now, dimension)
+                }
+            };
+            (dimension, gauge)
+        })
     }
 
     pub fn daily_quotas(&mut self) -> impl Iterator<Item = (QuotaUnit, &mut DailyQuota)> {
@@ -351,7 +337,7 @@ impl QuotaPool {
         }
     }
 
-    pub const fn day(&self) -> crate::domain::QuotaDay {
+    pub const fn day(&self) -> QuotaDay {
         self.day_requests.day()
     }
 
@@ -370,17 +356,16 @@ impl QuotaPool {
     /// Puts the limits in force into the counters.
     pub fn apply_limits(&mut self) {
         let limits = &self.limits;
-        self.request_window.set_limit(limits.requests_per_minute.effective());
-        self.token_window.set_limit(limits.tokens_per_minute.effective());
-        self.input_token_window.set_limit(limits.input_tokens_per_minute.effective());
-        self.output_token_window.set_limit(limits.output_tokens_per_minute.effective());
-        self.day_requests.set_limit(limits.requests_per_day.effective());
-        self.day_tokens.set_limit(limits.tokens_per_day.effective());
-        let rpm = limits.requests_per_minute.effective().map(|rpm| u32::try_from(rpm).unwrap_or(u32::MAX));
+        for (dimension, window) in MINUTE_DIMENSIONS.into_iter().zip(&mut self.windows) {
+            window.set_limit(limits[dimension].effective());
+        }
+        self.day_requests.set_limit(limits[RequestsPerDay].effective());
+        self.day_tokens.set_limit(limits[TokensPerDay].effective());
+        let rpm = limits[RequestsPerMinute].effective().map(|rpm| u32::try_from(rpm).unwrap_or(u32::MAX));
         // A learned limit is spread over the minute rather than used up in one burst. So only few requests get a 429 if
         // the limit is wrong or the daily quota ends.
         let learned_burst =
-            rpm.filter(|_| limits.requests_per_minute.source() == Some(LimitSource::Learned)).map(|rpm| rpm / 8 + 1);
+            rpm.filter(|_| limits[RequestsPerMinute].source() == Some(LimitSource::Learned)).map(|rpm| rpm / 8 + 1);
         let burst = self.burst.into_iter().chain(learned_burst).min();
         self.pacing = rpm.zip(burst).map(|(rpm, burst)| match &self.pacing {
             Some(gcra) => gcra.with_rate(rpm, burst),
@@ -401,20 +386,13 @@ fn gauge(used: u64, limit: SourcedLimit) -> Gauge {
     Gauge { used, limit: limit.effective(), source: limit.source() }
 }
 
-fn daily_availability(quota: &DailyQuota, now: Now, amount: u64, kind: LimitKind) -> Availability<'static> {
+fn daily_availability(quota: &DailyQuota, now: Now, amount: u64, dimension: LimitDimension) -> Availability<'static> {
     match quota.admission(now.wall, amount) {
         Admission::At(Deadline::Wall(until)) => Availability::DailyLimitReached {
             until,
             used: quota.used(now.wall),
             limit: quota.limit().unwrap_or_default(),
         },
-        admission => limited(kind, admission),
-    }
-}
-
-const fn limited(kind: LimitKind, admission: Admission) -> Availability<'static> {
-    match admission {
-        Admission::Now => Availability::Ready,
-        admission => Availability::Limited { kind, admission },
+        admission => Availability::of_limit(LimitKind::Provider(dimension), admission),
     }
 }

@@ -1,14 +1,18 @@
 //! A quota pool as the forecast sees it: room in requests now and later, whatever the tightest limit counts.
 
 use crate::{
-    domain::{Now, forecast::Constraint},
+    domain::{
+        LimitDimension::{self, TokensPerDay},
+        Now,
+        bottleneck::Bottleneck,
+    },
     forecast::PoolInput,
 };
 
 use super::{
     daily_quota::DailyQuota,
     pool::QuotaPool,
-    tokens::TokenEstimate,
+    pool_limits::TokenEstimate,
     window::{Gcra, SlidingWindow},
 };
 
@@ -19,7 +23,7 @@ impl QuotaPool {
     /// The room for requests of this size and latency (in seconds).
     pub fn forecast_input(&self, now: Now, estimate: TokenEstimate, latency: f64) -> PoolInput {
         let (per_minute, minute_constraint, minute_releases) = match self.tightest_minute(estimate) {
-            None => (None, Constraint::RequestsPerMinute, Vec::new()),
+            None => (None, Bottleneck::RequestsPerMinute, Vec::new()),
             Some((window, amount, minute_constraint)) => {
                 let limit_in_requests = window.limit().unwrap_or_default() as f64 / amount;
                 // Room that is too small for one more request can't be used.
@@ -27,7 +31,7 @@ impl QuotaPool {
                 (Some(per_minute), minute_constraint, self.minute_releases(now, window, amount, latency))
             }
         };
-        let tokens = estimate.counted_as(self.token_counting).max(1) as f64;
+        let tokens = self.limits.amount(TokensPerDay, estimate).max(1) as f64;
         let day = |quota: &DailyQuota, amount: f64| {
             let limit = quota.limit()? as f64;
             Some((limit / amount, (limit - quota.used(now.wall) as f64).max(0.0) / amount))
@@ -41,7 +45,7 @@ impl QuotaPool {
             per_minute,
             minute_constraint,
             minute_releases,
-            concurrency: self.limits.concurrency.effective().map(|max| max as f64),
+            concurrency: self.limits[LimitDimension::Concurrency].effective().map(|max| max as f64),
             in_flight: f64::from(self.in_flight),
             day: self.day(),
             per_day: daily.map(|(per_day, _)| per_day),
@@ -51,23 +55,14 @@ impl QuotaPool {
     }
 
     /// The window that admits the fewest requests of this size, the amount one request takes of it, and its constraint.
-    fn tightest_minute(&self, estimate: TokenEstimate) -> Option<(&SlidingWindow, f64, Constraint)> {
-        let windows = [
-            (&self.request_window, 1, Constraint::RequestsPerMinute),
-            (&self.token_window, estimate.counted_as(self.token_counting), Constraint::TokensPerMinute),
-            (&self.input_token_window, estimate.input, Constraint::TokensPerMinute),
-            (&self.output_token_window, estimate.output, Constraint::TokensPerMinute),
-        ];
-        windows
-            .into_iter()
-            .filter(|(window, amount, _)| window.limit().is_some() && *amount > 0)
-            .map(|(window, amount, constraint)| (window, amount as f64, constraint))
-            .min_by(|one, two| {
-                let requests = |(window, amount, _): &(&SlidingWindow, f64, Constraint)| {
-                    window.limit().unwrap_or(u64::MAX) as f64 / amount
-                };
-                requests(one).total_cmp(&requests(two))
-            })
+    fn tightest_minute(&self, estimate: TokenEstimate) -> Option<(&SlidingWindow, f64, Bottleneck)> {
+        let admitted =
+            |(window, amount, _): &(&SlidingWindow, f64, _)| window.limit().unwrap_or(u64::MAX) as f64 / amount;
+        self.windows()
+            .map(|(dimension, window)| (window, self.limits.amount(dimension, estimate) as f64, dimension))
+            .filter(|(window, amount, _)| window.limit().is_some() && *amount > 0.0)
+            .min_by(|one, two| admitted(one).total_cmp(&admitted(two)))
+            .map(|(window, amount, dimension)| (window, amount, dimension.bottleneck()))
     }
 
     /// (seconds from now, requests) that become free in the minute window. A paced pool frees them in steps of its

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::{
     domain::{
-        AttemptResult, LimitDimension, MonoTime, Now, Outcome, Policy, ProviderLimit, QuotaDay,
+        AttemptResult, LimitDimension, MonoTime, Now, Outcome, Policy, ProviderLimit,
         snapshot::{Cause, CauseSource},
     },
-    scheduler::cooldown::Cooldown,
+    scheduler::admission::Cooldown,
 };
 
 use super::{daily_quota::ROLLING_DAY, pool::QuotaPool, ramp::Ramp};
@@ -72,20 +72,18 @@ impl QuotaPool {
         let jitter =
             if source == CauseSource::Provider { Duration::from_millis(rng.u64(50..250)) } else { Duration::ZERO };
         // A short stated wait may be false where the limit is unknown, so one request tries it.
-        let is_doubtful = wait <= MAX_BURST_WAIT && self.limits.requests_per_minute.effective().is_none();
+        let is_doubtful =
+            wait <= MAX_BURST_WAIT && self.limits[LimitDimension::RequestsPerMinute].effective().is_none();
         if source == CauseSource::Backoff || (is_new_episode && is_doubtful) {
             self.ramp = Some(Ramp::PROBE);
         }
-        let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
+        let cause = Cause::from_result(result, source, now.wall);
         if is_new_episode && stated_wait.is_none() && step > DAY_ROUNDS * policy.backoff.len() {
             // No minute lasts that long: it is taken for the day's quota, and tried again every hour.
             let cause = Cause { outcome: Outcome::QuotaExhaustedDay, ..cause.clone() };
-            let until = now + ROLLING_DAY_RECHECK;
-            let cooldown = Cooldown { since: now, until, ends_by_calendar: false, cause };
-            Cooldown::extend(&mut self.day_exhausted, cooldown, now);
+            Cooldown::extend(&mut self.day_exhausted, Cooldown::lasting(now, ROLLING_DAY_RECHECK, cause), now);
         }
-        let cooldown = Cooldown { since: now, until: now + wait + jitter, ends_by_calendar: false, cause };
-        Cooldown::extend(&mut self.cooldown, cooldown, now);
+        Cooldown::extend(&mut self.cooldown, Cooldown::lasting(now, wait + jitter, cause), now);
         MinuteCooldown { wait, is_after_backoff }
     }
 
@@ -117,26 +115,26 @@ impl QuotaPool {
     pub fn on_day_exhausted(&mut self, now: Now, result: &AttemptResult) -> Option<Duration> {
         let was_exhausted = self.running_exhaustion(now).is_some();
         self.day_exhausted_count += u32::from(!was_exhausted);
-        let (until, ends_by_calendar, source) = match (self.day().next_reset(now.wall), result.retry_after) {
-            (Some(reset), _) => {
-                (Now { mono: now.mono + reset.since(now.wall), wall: reset }, true, CauseSource::Provider)
-            }
+        let cause = |source| Cause::from_result(result, source, now.wall);
+        let cooldown = match (self.day().next_reset(now.wall), result.retry_after) {
+            (Some(reset), _) => Cooldown::until_wall(now, reset, cause(CauseSource::Provider)),
             (None, Some(retry_after)) => {
                 // After a retry-after that was too short, wait longer each time.
                 let min_wait = match self.day_exhausted_count {
                     0 | 1 => Duration::ZERO,
                     step => (EXTRA_BACKOFF * 2_u32.saturating_pow(step - 2)).min(ROLLING_DAY_RECHECK),
                 };
-                (now + retry_after.delay.clamp(min_wait, ROLLING_DAY), false, CauseSource::Provider)
+                let wait = retry_after.delay.clamp(min_wait, ROLLING_DAY);
+                Cooldown::lasting(now, wait, cause(CauseSource::Provider))
             }
-            (None, None) => (now + ROLLING_DAY_RECHECK, false, CauseSource::Backoff),
+            (None, None) => {
+                self.ramp = Some(Ramp::PROBE);
+                Cooldown::lasting(now, ROLLING_DAY_RECHECK, cause(CauseSource::Backoff))
+            }
         };
-        if source == CauseSource::Backoff {
-            self.ramp = Some(Ramp::PROBE);
-        }
-        let cause = Cause { outcome: result.outcome, source, message: result.message.clone(), since: now.wall };
-        Cooldown::extend(&mut self.day_exhausted, Cooldown { since: now, until, ends_by_calendar, cause }, now);
-        (!was_exhausted).then(|| until.wall.since(now.wall))
+        let wait = cooldown.until.wall.since(now.wall);
+        Cooldown::extend(&mut self.day_exhausted, cooldown, now);
+        (!was_exhausted).then_some(wait)
     }
 
     /// Applies the limits that a response states. True if a limit other than the requests per minute has changed.
@@ -159,23 +157,18 @@ impl QuotaPool {
         let cause = |outcome| Cause { outcome, source: CauseSource::Provider, message, since: now.wall };
         match stated.dimension {
             LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay => {
-                let wait = wait.min(MAX_DAILY_WAIT);
-                let until = match self.day().next_reset(now.wall) {
-                    Some(reset) if wait > Duration::from_secs(3_600) => {
-                        Now { mono: now.mono + reset.since(now.wall), wall: reset }
-                    }
-                    _ => now + wait,
+                let (wait, cause) = (wait.min(MAX_DAILY_WAIT), cause(Outcome::QuotaExhaustedDay));
+                let cooldown = match self.day().next_reset(now.wall) {
+                    Some(reset) if wait > Duration::from_secs(3_600) => Cooldown::until_wall(now, reset, cause),
+                    _ => Cooldown::lasting(now, wait, cause),
                 };
-                let ends_by_calendar = until.wall != (now + wait).wall && self.day() != QuotaDay::Rolling;
-                let cause = cause(Outcome::QuotaExhaustedDay);
-                Cooldown::extend(&mut self.day_exhausted, Cooldown { since: now, until, ends_by_calendar, cause }, now);
+                Cooldown::extend(&mut self.day_exhausted, cooldown, now);
             }
             LimitDimension::Concurrency => {}
             dimension => {
                 let is_token_limit = dimension != LimitDimension::RequestsPerMinute;
                 let outcome = if is_token_limit { Outcome::TokensLimitedMinute } else { Outcome::RateLimitedMinute };
-                let until = now + wait.min(max_wait);
-                let cooldown = Cooldown { since: now, until, ends_by_calendar: false, cause: cause(outcome) };
+                let cooldown = Cooldown::lasting(now, wait.min(max_wait), cause(outcome));
                 Cooldown::extend(&mut self.cooldown, cooldown, now);
             }
         }

@@ -11,7 +11,7 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 ///
 /// Requests in flight occupy the window until they complete, since the server may count them as late as just before the
 /// answer. They are released sixty seconds after the last instant at which the server can have counted them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SlidingWindow {
     limit: Option<u64>,
     used: u64,
@@ -20,10 +20,6 @@ pub struct SlidingWindow {
 }
 
 impl SlidingWindow {
-    pub const fn new(limit: Option<u64>) -> Self {
-        Self { limit, used: 0, releases: VecDeque::new() }
-    }
-
     pub const fn limit(&self) -> Option<u64> {
         self.limit
     }
@@ -161,13 +157,17 @@ mod tests {
     use super::*;
     use crate::scheduler::admission::Deadline;
 
+    fn window(limit: u64) -> SlidingWindow {
+        SlidingWindow { limit: Some(limit), ..SlidingWindow::default() }
+    }
+
     fn at(seconds: u64) -> MonoTime {
         MonoTime(seconds * 1_000_000)
     }
 
     #[test]
     fn a_full_window_has_room_a_minute_after_the_first_answer() {
-        let mut window = SlidingWindow::new(Some(2));
+        let mut window = window(2);
         window.reserve(at(0), 1);
         window.reserve(at(0), 1);
         assert_eq!(window.admission(at(0), 1), Admission::OnCompletion);
@@ -178,25 +178,20 @@ mod tests {
     }
 
     #[test]
-    fn amounts_over_the_limit_never_fit() {
-        let mut window = SlidingWindow::new(Some(100));
+    fn amounts_over_the_limit_never_fit_and_actual_amounts_replace_reserved_ones() {
+        let mut window = window(100);
         assert_eq!(window.admission(at(0), 101), Admission::Never);
         window.reserve(at(0), 80);
         window.commit(at(1), 80, 95, MINUTE);
         assert_eq!(window.admission(at(1), 6), Admission::at_mono(at(61)));
-    }
-
-    #[test]
-    fn released_room_is_free_at_once() {
-        let mut window = SlidingWindow::new(Some(1));
-        window.reserve(at(1), 1);
-        window.commit(at(1), 1, 0, MINUTE);
-        assert_eq!(window.admission(at(1), 1), Admission::Now);
+        window.reserve(at(61), 100);
+        window.commit(at(61), 100, 0, MINUTE);
+        assert_eq!(window.admission(at(61), 100), Admission::Now, "released at once");
     }
 
     #[test]
     fn an_unlimited_window_still_counts_in_bounded_space() {
-        let mut window = SlidingWindow::new(None);
+        let mut window = SlidingWindow::default();
         for millisecond in 0..10_000 {
             window.reserve(MonoTime(millisecond * 1_000), 1);
             window.commit(MonoTime(millisecond * 1_000), 1, 1, MINUTE);

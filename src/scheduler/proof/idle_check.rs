@@ -7,8 +7,11 @@
 use crate::{
     domain::{Now, RouteId, Seq, SpillTo, WhenLimited},
     scheduler::{
-        QueuedItem, Scheduler, admission::Admission, availability::Availability, dispatch::STARVATION_AGE,
-        health::breaker::Breaker, queue::LOOKAHEAD,
+        QueuedItem, Scheduler,
+        admission::{Admission, Availability},
+        dispatch::STARVATION_AGE,
+        health::breaker::Breaker,
+        queue::LOOKAHEAD,
     },
 };
 

@@ -4,29 +4,9 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use crate::domain::{Api, Money, PoolId, Seq};
+use crate::domain::{PoolId, Seq};
 
 use super::item::QueuedItem;
-
-/// The properties that decide where an item without a retry state can be sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Requirements {
-    input_tokens: u64,
-    max_output_tokens: Option<u32>,
-    max_usd: Option<Money>,
-    unsupported_apis: SmallVec<[Api; 2]>,
-}
-
-impl Requirements {
-    fn from_untried(item: &QueuedItem) -> Option<Self> {
-        item.retry_state.is_none().then(|| Self {
-            input_tokens: item.input_tokens,
-            max_output_tokens: item.max_output_tokens,
-            max_usd: item.max_usd,
-            unsupported_apis: item.unsupported_apis.clone(),
-        })
-    }
-}
 
 /// The items of one class. They may use the same routes.
 #[derive(Debug, Default)]
@@ -40,9 +20,9 @@ pub struct ClassQueue {
     blocked: VecDeque<QueuedItem>,
     /// The readiness version when `blocked` was last moved to `retries`.
     blocked_at_version: u64,
-    /// Requirements of the untried item that was last found blocked; `None` after a change. Items with the same
-    /// requirements and at least as many input tokens are blocked too.
-    last_blocked: Option<Requirements>,
+    /// The untried item that was last found blocked because of its own requirements; `None` after a change. Items with
+    /// the same requirements and at least as many input tokens are blocked too.
+    last_blocked: Option<QueuedItem>,
     /// Pools whose token room is claimed by an item that has aged. No other item may take it.
     aged_claims: SmallVec<[(PoolId, Seq); 4]>,
     /// Whether an item has yielded a probe to others since the last full check.
@@ -204,22 +184,25 @@ impl ClassQueue {
         self.blocked.push_back(item);
     }
 
-    /// Remembers the requirements of an untried item if only they keep it from every ready route.
+    /// Remembers an untried item that only its own requirements keep from every ready route.
     pub fn remember_blocked(&mut self, item: &QueuedItem) {
-        let requirements = Requirements::from_untried(item);
-        if requirements.is_some() {
-            self.last_blocked = requirements;
+        if item.retry_state.is_none() {
+            self.last_blocked = Some(item.clone());
         }
     }
 
     /// Whether a check of this item would fail as it did for the remembered one, since cost and tokens only grow with
     /// the input.
     pub fn is_known_blocked(&self, item: &QueuedItem) -> bool {
-        let (Some(blocked), Some(requirements)) = (&self.last_blocked, Requirements::from_untried(item)) else {
-            return false;
+        let has_same_requirements = |blocked: &QueuedItem| {
+            item.max_output_tokens == blocked.max_output_tokens
+                && item.max_usd == blocked.max_usd
+                && item.unsupported_apis == blocked.unsupported_apis
         };
-        requirements.input_tokens >= blocked.input_tokens
-            && Requirements { input_tokens: blocked.input_tokens, ..requirements } == *blocked
+        let is_covered_by = |blocked: &QueuedItem| {
+            item.retry_state.is_none() && item.input_tokens >= blocked.input_tokens && has_same_requirements(blocked)
+        };
+        self.last_blocked.as_ref().is_some_and(is_covered_by)
     }
 
     /// Whether more items may be loaded: not while too many retries and blocked items are in memory.

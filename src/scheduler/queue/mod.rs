@@ -3,6 +3,7 @@
 mod backoff;
 mod class_queue;
 mod item;
+mod retry_state;
 
 use std::collections::HashSet;
 
@@ -12,6 +13,7 @@ use backoff::BackoffQueue;
 
 pub use class_queue::{ClassQueue, LOOKAHEAD};
 pub use item::QueuedItem;
+pub use retry_state::Retry;
 
 /// An item that fails locally: nothing is sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,7 +63,7 @@ impl Queue {
         self.classes.iter_mut().for_each(ClassQueue::mark_changed);
     }
 
-    /// Adds an item that is to wait until `until`.
+    /// Adds an item that is to wait for the end of a retry delay.
     pub fn back_off(&mut self, until: MonoTime, class: usize, item: QueuedItem) {
         self.backoff.insert(until, class, item);
     }
@@ -73,17 +75,9 @@ impl Queue {
         }
     }
 
-    pub fn next_backoff_end(&self) -> Option<MonoTime> {
-        self.backoff.next_wakeup()
-    }
-
-    pub fn is_backing_off(&self) -> bool {
-        !self.backoff.is_empty()
-    }
-
-    /// By class: the number of items that are backing off.
-    pub fn backoff_counts(&self) -> Vec<u64> {
-        self.backoff.counts(self.classes.len())
+    /// The items that wait for the end of a retry delay.
+    pub const fn backoff(&self) -> &BackoffQueue {
+        &self.backoff
     }
 
     /// All loaded items of a class, including those that back off.

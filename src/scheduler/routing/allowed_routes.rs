@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    domain::{AllowedRoutes, ModelId, Now, RouteId, SpillRule},
+    domain::{AllowedRoutes, Now, RouteId, SpillRule},
     scheduler::{
         admission::{Admission, Deadline},
         queue::QueuedItem,
@@ -47,14 +47,10 @@ impl Routing {
             wakeups.extend(wakeup.map(|at| (route, at)));
             false
         };
-        let routes = rule.allowed(|| {
-            if rule == SpillRule::FromCursor {
-                cursor = self.advanced_cursor(|route| view.fleet.can_wait_on(now, route));
-                self.ranking_from(cursor).find(|route| class.rank(*route).is_some() && can_wait_on(*route))
-            } else {
-                class.candidates().iter().copied().find(|route| can_wait_on(*route))
-            }
-        });
+        if rule == SpillRule::FromCursor {
+            cursor = self.advanced_cursor(|route| view.fleet.can_wait_on(now, route));
+        }
+        let routes = rule.allowed(|| self.preferred_route(class, rule, cursor, &mut can_wait_on));
         if let (SpillRule::PreferredRoute, AllowedRoutes::Only(Some(route))) = (rule, routes) {
             wakeups.push((route, Deadline::Mono(item.waiting_since + view.policy.spill_after)));
         }
@@ -65,16 +61,24 @@ impl Routing {
     pub fn may_spill_to(&self, view: View<'_>, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let class = self.class(class);
         let rule = spill_rule(view, now, class, item);
-        let can_wait_on = |other: &RouteId| view.is_eligible(*other, item) && view.fleet.can_wait_on(now, *other);
-        let allowed = rule.allowed(|| {
-            if rule == SpillRule::FromCursor {
-                self.ranking_from(self.cursor()).filter(|other| class.rank(*other).is_some()).find(can_wait_on)
-            } else {
-                class.candidates().iter().copied().find(can_wait_on)
-            }
-        });
-        let model_of = |route: RouteId| -> ModelId { view.fleet.route(route).model };
-        allowed.allows(route, model_of)
+        let can_wait_on = |other| view.is_eligible(other, item) && view.fleet.can_wait_on(now, other);
+        let allowed = rule.allowed(|| self.preferred_route(class, rule, self.cursor(), can_wait_on));
+        allowed.allows(route, |route| view.fleet.route(route).model)
+    }
+
+    /// The first route in the order of the rule that the item can wait on.
+    fn preferred_route(
+        &self,
+        class: &ClassRoutes,
+        rule: SpillRule,
+        cursor: usize,
+        mut can_wait_on: impl FnMut(RouteId) -> bool,
+    ) -> Option<RouteId> {
+        if rule == SpillRule::FromCursor {
+            self.ranking_from(cursor).find(|route| class.rank(*route).is_some() && can_wait_on(*route))
+        } else {
+            class.candidates().iter().copied().find(|route| can_wait_on(*route))
+        }
     }
 }
 

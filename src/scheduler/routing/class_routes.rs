@@ -1,16 +1,31 @@
 //! The routes of one class of items, which of them may be ready, and the strategy that chooses among them.
 
 use crate::{
-    domain::RouteId,
-    scheduler::{fleet::Fleet, queue::QueuedItem},
+    domain::{Outcome, RouteId, RouteTarget},
+    scheduler::{
+        fleet::Fleet,
+        queue::{LocalRejection, QueuedItem},
+        view::View,
+    },
 };
 
 use super::{
     bitset::BitSet,
-    class_key::ClassKey,
-    ranking::Candidates,
     selector::{ModelStats, RouteSearch, RouteSelector, RouteStats, SearchInput},
 };
+
+/// The properties that items of one class have in common. There are at most (models + 1) x (rules + 1) x 2 classes,
+/// plus those of items that the operator sent to a required target.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ClassKey {
+    pub needs_vision: bool,
+    /// A model name that the fleet has.
+    pub preferred_model: Option<String>,
+    /// Index into the policy's rules.
+    pub rule: Option<usize>,
+    /// The only target allowed, if the operator sent the items there.
+    pub required_target: Option<RouteTarget>,
+}
 
 #[derive(Debug)]
 pub struct ClassRoutes {
@@ -32,9 +47,15 @@ pub struct ClassRoutes {
 const ABSENT: u32 = u32::MAX;
 
 impl ClassRoutes {
-    pub fn new(key: ClassKey, candidates: Candidates, routes: usize) -> Self {
-        let Candidates { routes: candidates, selector, first_backup_rank } = candidates;
-        let mut rank_of = vec![ABSENT; routes];
+    /// Routes in order of preference, out of `route_count` of the fleet, and the selector that chooses among them.
+    pub fn new(
+        key: ClassKey,
+        candidates: Vec<RouteId>,
+        selector: Box<dyn RouteSelector>,
+        first_backup_rank: Option<usize>,
+        route_count: usize,
+    ) -> Self {
+        let mut rank_of = vec![ABSENT; route_count];
         for (rank, route) in candidates.iter().enumerate() {
             rank_of[route.index()] = rank as u32;
         }
@@ -76,7 +97,7 @@ impl ClassRoutes {
 
     /// Starts a search through the ready candidates for one item.
     pub fn start_search(&mut self, fleet: &Fleet, item: &QueuedItem, rng: &mut fastrand::Rng) -> RouteSearch {
-        let model_stats = |model: usize| model_stats(fleet, model);
+        let model_stats = |model| model_stats(fleet, model);
         self.selector.start_search(&search_input(&self.ready, item, &model_stats), rng)
     }
 
@@ -125,6 +146,36 @@ impl ClassRoutes {
     pub fn on_used(&mut self, route: RouteId, is_own_use: bool) {
         if let Some(rank) = self.rank(route) {
             self.selector.on_used(rank, is_own_use);
+        }
+    }
+
+    /// The rejection of an item that no candidate can ever serve; `None` if some candidate can.
+    pub fn permanent_rejection(&self, view: View<'_>, item: &QueuedItem) -> Option<LocalRejection> {
+        let mut reason = (Outcome::NoRoute, self.no_candidates_reason(view));
+        for &route in &self.candidates {
+            reason = view.ineligibility(route, item)?;
+        }
+        let (outcome, explanation) = reason;
+        let message = match outcome {
+            Outcome::OverBudget => format!("{explanation}; raise it, or add a cheaper model"),
+            _ => format!("no route may serve it: {explanation}"),
+        };
+        let message = match self.key.rule.and_then(|rule| view.policy.rules.get(rule)) {
+            Some(rule) => format!("{message} (rule {} applies)", rule.name),
+            None => message,
+        };
+        Some(LocalRejection { seq: item.seq, outcome, message, attempts: item.attempts() })
+    }
+
+    /// Why there are no candidates at all.
+    fn no_candidates_reason(&self, view: View<'_>) -> &'static str {
+        let any_model_has_vision = view.fleet.models().iter().any(|state| state.model.vision);
+        match self.key.needs_vision {
+            true if !any_model_has_vision => {
+                "it holds a picture, and no model takes pictures; say vision = true for one that does"
+            }
+            true => "it holds a picture, and no model that it may go to takes pictures",
+            false => "no model that it may go to has a key",
         }
     }
 

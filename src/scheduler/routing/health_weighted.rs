@@ -1,35 +1,19 @@
 //! Strategy `health`: a random candidate of the first tier that has any, weighted by health. A selection takes O(log n)
-//! in a Fenwick tree of weights.
+//! in a tree of weights.
 
 use super::{
     selector::{CandidateIndex, RouteSelector, RouteStats, Tiers},
-    weighted_sampler::WeightedSampler,
+    tiered_tree::{Sampled, TieredTree},
 };
 
 #[derive(Debug)]
 pub struct HealthWeighted {
-    tiers: Tiers,
-    sampler: WeightedSampler,
+    weights: TieredTree<Sampled>,
 }
 
 impl HealthWeighted {
     pub fn new(tiers: Tiers, stats: &[RouteStats]) -> Self {
-        let weights = stats.iter().map(|route_stats| route_stats.health_weight.max(1)).collect();
-        Self { tiers, sampler: WeightedSampler::new(weights) }
-    }
-}
-
-impl CandidateIndex for HealthWeighted {
-    fn insert(&mut self, rank: usize) {
-        self.sampler.insert(rank);
-    }
-
-    fn remove(&mut self, rank: usize) {
-        self.sampler.remove(rank);
-    }
-
-    fn next(&self, rng: &mut fastrand::Rng) -> Option<usize> {
-        self.tiers.iter().find_map(|tier| self.sampler.sample(tier.clone(), rng))
+        Self { weights: TieredTree::new(tiers, stats.iter().map(|stats| stats.health_weight.max(1))) }
     }
 }
 
@@ -39,10 +23,10 @@ impl RouteSelector for HealthWeighted {
     }
 
     fn index(&mut self) -> Option<&mut dyn CandidateIndex> {
-        Some(self)
+        Some(&mut self.weights)
     }
 
     fn update_stats(&mut self, rank: usize, stats: RouteStats) {
-        self.sampler.set(rank, stats.health_weight.max(1));
+        self.weights.set(rank, stats.health_weight.max(1));
     }
 }

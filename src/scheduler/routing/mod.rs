@@ -3,34 +3,26 @@
 mod allowed_routes;
 mod bitset;
 mod by_model;
-mod class_key;
 mod class_routes;
-mod fastest;
 mod health_weighted;
 mod in_order;
-mod least_recently_used;
-mod min_tree;
+mod lowest_first;
 mod ranking;
-mod readiness;
-mod rejection;
+pub mod readiness;
 mod round_robin;
 mod selector;
-mod strategies;
 mod tiered_tree;
 mod weighted;
-mod weighted_sampler;
 
 use crate::domain::{KeyId, Now, Policy, RouteId, RoutingTraits};
 
-use super::{admission::Deadline, fleet::Fleet};
+use super::fleet::Fleet;
 
 use ranking::Ranking;
-use readiness::Readiness;
 use selector::RouteStats;
 
 pub use allowed_routes::RouteAllowance;
-pub use class_key::ClassKey;
-pub use class_routes::ClassRoutes;
+pub use class_routes::{ClassKey, ClassRoutes};
 pub use selector::RouteSearch;
 
 /// Classes are numbered in the order of their creation, as in [`super::queue::Queue`].
@@ -41,11 +33,8 @@ pub struct Routing {
     /// `when_limited = "wait"`: the index in `ranking` of the route in use.
     cursor: usize,
     classes: Vec<ClassRoutes>,
-    readiness: Readiness,
     /// The UTC day (days since 1970) for which the keys were last rotated.
     rotation_day: Option<i64>,
-    /// The number of attempts planned so far, to order routes by last use.
-    dispatch_count: u64,
     /// Whether any class uses a strategy that needs measurements.
     uses_stats: bool,
 }
@@ -57,16 +46,8 @@ const UNKNOWN_LATENCY_MICROS: u64 = 1 << 40;
 
 impl Routing {
     pub fn new(fleet: &Fleet, policy: &Policy) -> Self {
-        let routes = fleet.routes().len();
-        let mut routing = Self {
-            ranking: Vec::new(),
-            cursor: 0,
-            classes: Vec::new(),
-            readiness: Readiness::new(routes),
-            rotation_day: None,
-            dispatch_count: 0,
-            uses_stats: false,
-        };
+        let mut routing =
+            Self { ranking: Vec::new(), cursor: 0, classes: Vec::new(), rotation_day: None, uses_stats: false };
         routing.rebuild(fleet, policy);
         routing
     }
@@ -108,8 +89,7 @@ impl Routing {
     }
 
     fn build_class(fleet: &Fleet, ranking: &Ranking<'_>, key: ClassKey) -> ClassRoutes {
-        let candidates = ranking.candidates(&key, |route| route_stats(fleet, route));
-        ClassRoutes::new(key, candidates, fleet.routes().len())
+        ranking.class_routes(key, |route| route_stats(fleet, route))
     }
 
     fn ranking_rule<'a>(&self, fleet: &'a Fleet, policy: &'a Policy) -> Ranking<'a> {
@@ -127,7 +107,6 @@ impl Routing {
         self.uses_stats = classes.iter().any(ClassRoutes::uses_stats);
         self.classes = classes;
         self.set_cursor(|route| Some(route) == cursor_route);
-        self.readiness.mark_changed();
     }
 
     /// Rotates the keys at the start of a UTC day: the first key of the order becomes the last. True if it did.
@@ -159,12 +138,9 @@ impl Routing {
         self.cursor = self.ranking.iter().position(|route| matches(*route)).unwrap_or(0);
     }
 
-    /// Moves the cursor. Items blocked before may use the new route.
-    pub const fn move_cursor(&mut self, cursor: usize) {
-        if self.cursor != cursor {
-            self.cursor = cursor;
-            self.readiness.mark_changed();
-        }
+    /// Moves the cursor. True if it stood elsewhere: items blocked before may use the new route.
+    pub const fn move_cursor(&mut self, cursor: usize) -> bool {
+        std::mem::replace(&mut self.cursor, cursor) != cursor
     }
 
     /// Moves the cursor past a route, if it is there.
@@ -186,40 +162,14 @@ impl Routing {
         after.iter().chain(before).copied()
     }
 
-    /// See [`Readiness::version`].
-    pub const fn version(&self) -> u64 {
-        self.readiness.version()
-    }
-
-    pub const fn mark_changed(&mut self) {
-        self.readiness.mark_changed();
-    }
-
     /// Marks a route as possibly ready.
     pub fn unpark(&mut self, route: RouteId) {
         self.classes.iter_mut().for_each(|class| class.unpark(route));
-        self.readiness.mark_changed();
     }
 
     /// Marks a route as not ready.
     pub fn park(&mut self, route: RouteId) {
         self.classes.iter_mut().for_each(|class| class.park(route));
-    }
-
-    /// Schedules a check of a route.
-    pub fn wake_at(&mut self, now: Now, route: RouteId, deadline: Option<Deadline>) {
-        if let Some(deadline) = deadline {
-            self.readiness.wake_at(now, route, deadline);
-        }
-    }
-
-    /// Removes a route whose wakeup is due, the earliest first.
-    pub fn pop_due(&mut self, now: Now) -> Option<RouteId> {
-        self.readiness.pop_due(now.mono)
-    }
-
-    pub fn next_wakeup(&self) -> Option<crate::domain::MonoTime> {
-        self.readiness.next_wakeup()
     }
 
     /// Passes the current measurements of a route to every class that uses them.
@@ -239,9 +189,7 @@ impl Routing {
     }
 
     /// Records that a route was chosen for an item of `class`.
-    pub fn on_dispatch(&mut self, fleet: &mut Fleet, class: usize, id: RouteId) {
-        self.dispatch_count += 1;
-        fleet.route_mut(id).last_use_number = self.dispatch_count;
+    pub fn on_dispatch(&mut self, fleet: &Fleet, class: usize, id: RouteId) {
         for (index, state) in self.classes.iter_mut().enumerate() {
             state.on_used(id, index == class);
         }

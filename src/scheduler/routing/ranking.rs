@@ -7,19 +7,15 @@ use crate::{
 };
 
 use super::{
-    class_key::ClassKey,
+    by_model::ByModel,
+    class_routes::{ClassKey, ClassRoutes},
+    health_weighted::HealthWeighted,
+    in_order::InOrder,
+    lowest_first::LowestFirst,
+    round_robin::RoundRobin,
     selector::{ModelRange, RouteSelector, RouteStats, Tiers},
-    strategies::new_selector,
+    weighted::Weighted,
 };
-
-/// Routes in order of preference, and the selector that chooses among the ready ones.
-#[derive(Debug)]
-pub struct Candidates {
-    pub routes: Vec<RouteId>,
-    pub selector: Box<dyn RouteSelector>,
-    /// Under `primary_backup`: the rank of the first route of a backup key.
-    pub first_backup_rank: Option<usize>,
-}
 
 /// Sort key of a route: tier, then key and model in the order that the cascade prescribes.
 type RankKey = (usize, usize, usize);
@@ -66,11 +62,11 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// Routes that items of this class may use. Routes of the preferred model come first, and among equals routes of
+    /// The routes that items of a class may use. Routes of the preferred model come first, and among equals routes of
     /// backup keys come last. Under `primary_backup`, routes of backup keys come last overall. A rule's models come in
     /// the rule's order. `stats` returns the measurements of a route.
-    pub fn candidates(&self, class_key: &ClassKey, stats: impl Fn(RouteId) -> RouteStats) -> Candidates {
-        let strategy = strategy_for(self.policy, class_key);
+    pub fn class_routes(&self, class_key: ClassKey, stats: impl Fn(RouteId) -> RouteStats) -> ClassRoutes {
+        let strategy = strategy_for(self.policy, &class_key);
         let is_model_first = matches!(strategy, Strategy::Cheapest | Strategy::Balanced);
         let rule = class_key.rule.and_then(|rule| self.policy.rules.get(rule));
         let rule_models = rule.and_then(|rule| rule.models.as_ref());
@@ -107,17 +103,21 @@ impl<'a> Ranking<'a> {
             ranked.push((self.rank_key(tier, route.key, model_rank, is_model_first), id));
         }
         ranked.sort_unstable();
-        self.build_candidates(strategy, &ranked, stats)
+        let routes: Vec<RouteId> = ranked.iter().map(|(_, route)| *route).collect();
+        let stats: Vec<RouteStats> = routes.iter().map(|route| stats(*route)).collect();
+        let selector = self.new_selector(strategy, &ranked, &stats);
+        let first_backup = routes.iter().position(|route| self.fleet.is_backup(*route));
+        let first_backup_rank = first_backup.filter(|_| strategy == Strategy::PrimaryBackup);
+        ClassRoutes::new(class_key, routes, selector, first_backup_rank, self.fleet.routes().len())
     }
 
-    /// Groups ranked routes by tier and model, and builds the selector for them.
-    fn build_candidates(
+    /// The selector of a strategy for ranked routes, with all of them ready. `stats` is by rank.
+    fn new_selector(
         &self,
         strategy: Strategy,
         ranked: &[(RankKey, RouteId)],
-        stats: impl Fn(RouteId) -> RouteStats,
-    ) -> Candidates {
-        let routes: Vec<RouteId> = ranked.iter().map(|(_, route)| *route).collect();
+        stats: &[RouteStats],
+    ) -> Box<dyn RouteSelector> {
         let mut tiers = Tiers::new();
         let mut model_ranges: Vec<ModelRange> = Vec::new();
         let mut previous_tier = None;
@@ -134,11 +134,16 @@ impl<'a> Ranking<'a> {
                 None => model_ranges.push(ModelRange { model, tier, ranks: rank..rank + 1 }),
             }
         }
-        let stats: Vec<RouteStats> = routes.iter().map(|route| stats(*route)).collect();
-        let selector = new_selector(strategy, self.policy, tiers, model_ranges, &stats);
-        let first_backup = routes.iter().position(|route| self.fleet.is_backup(*route));
-        let first_backup_rank = first_backup.filter(|_| strategy == Strategy::PrimaryBackup);
-        Candidates { routes, selector, first_backup_rank }
+        match strategy {
+            Strategy::Cascade | Strategy::PrimaryBackup => Box::new(InOrder { candidates: stats.len() }),
+            Strategy::RoundRobin => Box::new(RoundRobin::new(&tiers, stats)),
+            Strategy::Weighted => Box::new(Weighted::new(tiers, stats)),
+            Strategy::LeastRecentlyUsed => Box::new(LowestFirst::least_recently_used(tiers, stats)),
+            Strategy::Fastest => Box::new(LowestFirst::fastest(tiers, stats, self.policy.explore_every)),
+            Strategy::Health => Box::new(HealthWeighted::new(tiers, stats)),
+            Strategy::Cheapest => Box::new(ByModel::new(model_ranges, None)),
+            Strategy::Balanced => Box::new(ByModel::new(model_ranges, Some(self.policy.balance_weights))),
+        }
     }
 }
 

@@ -29,9 +29,9 @@ impl Readiness {
         self.version += 1;
     }
 
-    /// Schedules a check of the route at `deadline`, unless an earlier one is scheduled.
-    pub fn wake_at(&mut self, now: Now, route: RouteId, deadline: Deadline) {
-        let at = deadline.to_mono(now);
+    /// Schedules a check of the route at `deadline` if there is one, unless an earlier one is scheduled.
+    pub fn wake_at(&mut self, now: Now, route: RouteId, deadline: Option<Deadline>) {
+        let Some(at) = deadline.map(|deadline| deadline.to_mono(now)) else { return };
         let scheduled_at = &mut self.wakeup_at[route.index()];
         if scheduled_at.is_none_or(|earlier| earlier > at || earlier <= now.mono) {
             *scheduled_at = Some(at);

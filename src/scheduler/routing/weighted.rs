@@ -1,10 +1,10 @@
 //! Strategy `weighted`: stride scheduling. One use advances a route's virtual time, less so for a heavier route, and
 //! the route with the lowest virtual time comes next. First uses are spread by the golden ratio, so that routes of
-//! equal weight are not used in rank order. A selection takes O(log n) in a min tree of virtual times.
+//! equal weight are not used in rank order. A selection takes O(log n) in a tree of virtual times.
 
 use super::{
     selector::{CandidateIndex, RouteSelector, RouteStats, SearchInput, Tiers},
-    tiered_tree::TieredTree,
+    tiered_tree::{Lowest, TieredTree},
 };
 
 /// Virtual time of one use of the heaviest route.
@@ -15,7 +15,7 @@ const MAX_STRIDE: u64 = 1 << 48;
 
 #[derive(Debug)]
 pub struct Weighted {
-    virtual_times: TieredTree,
+    virtual_times: TieredTree<Lowest>,
     /// By rank: the virtual time of one use.
     strides: Vec<u64>,
     /// By tier: the current virtual time. A route that was parked starts from it again, so that it does not catch up on
@@ -41,7 +41,7 @@ impl Weighted {
 
     /// The virtual time of a route, but not before the current one of its tier.
     fn start_time(&self, rank: usize) -> u64 {
-        self.virtual_times.value(rank).max(self.virtual_now[self.virtual_times.tier(rank)])
+        self.virtual_times.key(rank).max(self.virtual_now[self.virtual_times.tier(rank)])
     }
 }
 
@@ -58,12 +58,12 @@ impl RouteSelector for Weighted {
     fn on_used(&mut self, rank: usize, is_own_use: bool) {
         if is_own_use {
             let start = self.start_time(rank);
-            self.virtual_times.set(rank, start + self.strides[rank]);
+            self.virtual_times.set(rank, start.saturating_add(self.strides[rank]));
             self.virtual_now[self.virtual_times.tier(rank)] = start;
         }
     }
 
     fn first_candidate(&self, _input: &SearchInput<'_>) -> Option<usize> {
-        self.virtual_times.min()
+        self.virtual_times.lowest()
     }
 }

@@ -154,7 +154,7 @@ impl InspectPage<'_> {
                 .map_or_else(String::new, |pool| format!(", most of all {}", one_line(pool)));
             let text = format!(
                 "{}{pool}; what helps: {}",
-                constraint_share.constraint.label(),
+                constraint_share.label(),
                 forecast_text::suggestion(self.ctx, constraint_share.constraint)
             );
             self.push_field(&format!("limited {:.0}%", constraint_share.share * 100.0), &text);
