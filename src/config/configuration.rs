@@ -8,7 +8,7 @@ use super::{
     dashboard::Dashboard, defaults::Defaults, env_providers::EnvironmentKeys, input_limits::InputLimits,
     webhooks::Webhook,
 };
-use crate::domain::{Key, Model, Policy, Provider, UnknownModelPolicy};
+use crate::domain::{Key, KeptParts, Model, Policy, Provider, UnknownModelPolicy};
 
 /// The whole configuration of a run. Ids are indices into the vectors.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Config {
     /// The treatment of rows that name a model which is not configured. `None` if it is not set: such a row is refused,
     /// except in batch formats whose lines must name a model.
     pub unknown_model: Option<UnknownModelPolicy>,
+    /// What is kept of an answer besides its text.
+    pub kept_parts: KeptParts,
     pub dashboard: Dashboard,
     pub webhooks: Vec<Webhook>,
     /// Warnings, one sentence each. They don't stop a run.

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-use toml::de::{DeTable, DeValue};
+use serde_json::Value;
+use toml::de::DeValue;
 
 use super::{
     bounded_read::read_small_text,
     error::{looks_like_secret, quote_unless_secret},
     schema,
+    toml_json::to_json_object,
     toml_reader::{TomlField, TomlTable},
 };
 use crate::domain::{JsonMode, Params, Thinking, sanitize};
@@ -35,6 +36,7 @@ pub(super) fn read(root: &TomlTable<'_>, directory: &Path) -> Defaults {
             seed: table.count("seed", i64::MIN..=i64::MAX),
             thinking: table.field("thinking").and_then(read_thinking),
             json: table.field("json").and_then(|field| read_json_mode(field, directory)),
+            ..Params::default()
         },
     }
 }
@@ -93,23 +95,5 @@ fn read_json_mode(field: TomlField<'_>, directory: &Path) -> Option<JsonMode> {
             field.wrong_type("true, false, \"file:SCHEMA.json\", or a schema as a table");
             None
         }
-    }
-}
-
-fn to_json_object(table: &DeTable<'_>) -> Map<String, Value> {
-    table.iter().map(|(key, value)| (key.get_ref().to_string(), to_json_value(value.get_ref()))).collect()
-}
-
-fn to_json_value(value: &DeValue<'_>) -> Value {
-    match value {
-        DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Integer(integer) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).map_or(Value::Null, Value::from)
-        }
-        DeValue::Float(float) => float.as_str().parse::<f64>().map_or(Value::Null, Value::from),
-        DeValue::Boolean(flag) => Value::from(*flag),
-        DeValue::Datetime(datetime) => Value::from(datetime.to_string()),
-        DeValue::Array(entries) => entries.iter().map(|entry| to_json_value(entry.get_ref())).collect(),
-        DeValue::Table(table) => Value::Object(to_json_object(table)),
     }
 }

@@ -18,7 +18,7 @@ use super::{
     providers::Providers,
     secret,
 };
-use crate::domain::Policy;
+use crate::domain::{KeptParts, Policy};
 
 /// The keys of one provider, as the environment has them.
 struct FoundKeys {
@@ -88,6 +88,7 @@ pub(super) fn config_from_env(
         defaults: Defaults::default(),
         input_limits: InputLimits::default(),
         unknown_model: None,
+        kept_parts: KeptParts::default(),
         dashboard: Dashboard::default(),
         webhooks: Vec::new(),
         origin: Origin::Environment(summaries),

@@ -3,6 +3,7 @@
 use super::{
     address,
     error::{format_suggestion, quote_unless_secret},
+    extra_body,
     preset::{self, PRESETS, Preset},
     schema,
     toml_reader::{TomlDoc, TomlTable, TomlText},
@@ -99,6 +100,8 @@ fn from_preset(preset: &Preset) -> ProviderEntry {
             api: preset.api,
             base_url: preset.base_url.to_owned(),
             headers: Vec::new(),
+            extra_body: serde_json::Map::new(),
+            max_tokens_field: preset.max_tokens_field(),
         },
         quota_day: preset.quota_day,
         token_counting: preset.token_counting,
@@ -152,6 +155,8 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
                 .or(preset.map(|preset| preset.base_url.to_owned()))
                 .unwrap_or_default(),
             headers: read_headers(table),
+            extra_body: extra_body::read(table),
+            max_tokens_field: preset.and_then(Preset::max_tokens_field),
         },
     }
 }

@@ -20,11 +20,11 @@ impl Schema {
 
 pub const FILE: Schema = Schema {
     label: "the file",
-    fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "webhook"],
+    fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "webhook", "results"],
 };
 
 pub const PROVIDER: Schema =
-    Schema { label: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted"] };
+    Schema { label: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted", "extra_body"] };
 
 pub const MODEL: Schema = Schema {
     label: "[[model]]",
@@ -47,6 +47,8 @@ pub const MODEL: Schema = Schema {
         "weight",
         "pool",
         "usd_per_mtok",
+        "extra_body",
+        "max_tokens_field",
     ],
 };
 
@@ -126,10 +128,12 @@ pub const DEFAULTS: Schema = Schema {
 pub const INPUT: Schema =
     Schema { label: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model"] };
 
+pub const RESULTS: Schema = Schema { label: "[results]", fields: &["keep"] };
+
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 12] =
-    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];
+pub const ALL: [Schema; 13] =
+    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, RESULTS, WEBHOOK];
 
 /// Renamed settings: the table's label, the former name and the current name. Both names are accepted.
 pub const FORMER_NAMES: [(&str, &str, &str); 2] =

@@ -4,6 +4,7 @@
 //! imports none of them, and no tokio, reqwest, ratatui or database.
 
 pub mod alert;
+pub mod answer_parts;
 pub mod attempt_result;
 pub mod bottleneck;
 pub mod command;
@@ -14,9 +15,11 @@ pub mod fleet;
 pub mod forecast;
 pub mod ids;
 pub mod item;
+pub mod known_param;
 pub mod latency;
 pub mod lease;
 pub mod money;
+pub mod native_body;
 pub mod outcome;
 pub mod picture_type;
 pub mod plain_text;
@@ -37,17 +40,19 @@ pub mod truncation;
 mod usable_keys;
 
 pub use alert::{Alert, AlertTracker};
+pub use answer_parts::{AnswerParts, KeptParts};
 pub use attempt_result::{Answer, AttemptResult, RetryAfter, Usage};
 pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
 pub use event::{Event, EventKind, EventLevel};
 pub use failure::FailureGroup;
-pub use fleet::{Api, Key, KeyRole, Limits, Model, Provider, SpendLimits, TokenCounting};
+pub use fleet::{ANTHROPIC_DEFAULT_MAX_OUTPUT, Api, Key, KeyRole, Limits, MaxTokensField, Model, Provider, SpendLimits, TokenCounting};
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProjectId, ProviderId, RouteId, Seq};
 pub use item::{GENERATED_ID_LEN, ItemSpec, ItemState, PictureStamp, short_id};
 pub use latency::LatencyHistogram;
 pub use money::{Money, Price};
+pub use native_body::{NativeBody, merge_over, merge_under};
 pub use outcome::{Outcome, OutcomeAction};
 pub use picture_type::PictureType;
 pub use plain_text::{escape_json, sanitize};

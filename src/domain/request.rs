@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::native_body::{ATTACHMENT_TOKENS, NativeBody};
 
 /// The request of one item. Picture files are read only when an attempt sends them.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -13,6 +15,12 @@ pub struct Request {
     pub messages: Vec<Message>,
     #[serde(default, skip_serializing_if = "Params::is_empty")]
     pub params: Params,
+    /// The row's own body, if it is written for one API. It goes to that API in place of the other fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<Box<NativeBody>>,
+    /// Fields that the row adds to the body.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra_body: Map<String, Value>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -65,6 +73,12 @@ pub struct Params {
     pub thinking: Option<Thinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<JsonMode>,
+    /// The name of the JSON schema, for APIs that require one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_name: Option<String>,
+    /// OpenAI's `strict`: whether the answer must follow the schema exactly. It always must at the other APIs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict_schema: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -74,6 +88,8 @@ pub enum Thinking {
     Level(String),
     /// Tokens: Anthropic's budget_tokens, Gemini's thinkingBudget.
     Budget(u32),
+    /// The model decides how much: Anthropic's `adaptive`, the default of the other APIs.
+    Adaptive,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -88,6 +104,15 @@ pub enum JsonMode {
 impl Params {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Removes what earlier versions did not read, so that the rows of their runs stay the same.
+    pub fn remove_newer_parts(&mut self) {
+        self.schema_name = None;
+        self.strict_schema = None;
+        if self.thinking == Some(Thinking::Adaptive) {
+            self.thinking = None;
+        }
     }
 }
 
@@ -122,9 +147,29 @@ impl Request {
     }
 
     /// A high estimate of input tokens, for reservations before the provider has counted: bytes / 3 for text (English
-    /// has about 4 bytes a token, CJK about 3), 1,200 per picture (Gemini 3's default is 1,120), 8 per message.
+    /// has about 4 bytes a token, CJK about 3), 1,200 per picture (Gemini 3's default is 1,120), 8 per message. A body
+    /// with fields that only its own API knows is counted as a whole.
     pub fn estimated_input_tokens(&self) -> u64 {
         let text: usize = self.texts().map(|text| text.len().div_ceil(3)).sum();
-        (text + 1_200 * self.images().count() + 8 * self.messages.len()) as u64
+        let pictures = ATTACHMENT_TOKENS * self.images().count() as u64;
+        let translated = (text + 8 * self.messages.len()) as u64 + pictures;
+        match &self.native {
+            Some(native) if !native.untranslated.is_empty() => {
+                translated.max(native.estimated_tokens() + pictures + 8 * self.messages.len() as u64)
+            }
+            _ => translated,
+        }
+    }
+
+    /// The number of answers that the request asks for. Each may have as many tokens as the output limit allows.
+    pub fn answer_count(&self) -> u32 {
+        let native = self.native.as_ref().map(|native| &native.body);
+        let counts = native.into_iter().chain([&self.extra_body]).flat_map(|body| {
+            let config = body.get("generationConfig").or_else(|| body.get("generation_config"));
+            let candidates = config.and_then(|config| config.get("candidateCount").or(config.get("candidate_count")));
+            [body.get("n"), body.get("best_of"), candidates]
+        });
+        let count = counts.flatten().filter_map(Value::as_u64).max().unwrap_or(1);
+        u32::try_from(count).unwrap_or(u32::MAX).max(1)
     }
 }

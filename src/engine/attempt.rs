@@ -8,7 +8,7 @@ use super::messages::AttemptDone;
 use crate::{
     clock::Clock,
     domain::{ItemSpec, Now},
-    provider::{Client, Endpoint},
+    provider::{Client, Endpoint, RequestModel},
     scheduler::PlannedAttempt,
 };
 
@@ -19,8 +19,8 @@ pub(super) struct AttemptRunner {
     client: Client,
     /// By key.
     endpoints: Vec<Arc<Endpoint>>,
-    /// By model: its name, and its maximum number of output tokens.
-    models: Vec<(Arc<str>, Option<u32>)>,
+    /// By model.
+    models: Vec<RequestModel>,
     tasks: JoinSet<AttemptDone>,
 }
 
@@ -29,20 +29,18 @@ impl AttemptRunner {
         clock: Clock,
         client: Client,
         endpoints: Vec<Arc<Endpoint>>,
-        models: Vec<(Arc<str>, Option<u32>)>,
+        models: Vec<RequestModel>,
     ) -> Self {
         Self { clock, client, endpoints, models, tasks: JoinSet::new() }
     }
 
     /// Sends the request of an attempt. Its end is returned by [`AttemptRunner::join_next`].
     pub fn start(&mut self, planned: &PlannedAttempt, spec: Arc<ItemSpec>) -> AbortHandle {
-        let (name, max_output) = &self.models[planned.model.index()];
         let task = AttemptTask {
             planned: planned.clone(),
             client: self.client.clone(),
             endpoint: Arc::clone(&self.endpoints[planned.key.index()]),
-            model: Arc::clone(name),
-            max_output: *max_output,
+            model: self.models[planned.model.index()].clone(),
             spec,
             clock: self.clock,
         };
@@ -83,8 +81,7 @@ struct AttemptTask {
     planned: PlannedAttempt,
     client: Client,
     endpoint: Arc<Endpoint>,
-    model: Arc<str>,
-    max_output: Option<u32>,
+    model: RequestModel,
     spec: Arc<ItemSpec>,
     clock: Clock,
 }
@@ -98,7 +95,7 @@ impl AttemptTask {
         };
         // In the clock's time: a sped-up clock makes it shorter in real time.
         let timeout = self.clock.to_real_duration(self.planned.timeout);
-        let result = self.client.send_attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
+        let result = self.client.send_attempt(&self.endpoint, &item, &self.model, timeout).await;
         let latency: Duration = self.clock.now().mono.since(began.mono);
         AttemptDone { attempt: self.planned.attempt, seq: self.planned.seq, result, latency }
     }
@@ -106,7 +103,7 @@ impl AttemptTask {
     fn with_larger_output(&self, factor: u32) -> ItemSpec {
         let mut item = ItemSpec::clone(&self.spec);
         let params = &mut item.request.params;
-        let limit = params.max_output_tokens.or(self.max_output);
+        let limit = params.max_output_tokens.or(self.model.max_output);
         params.max_output_tokens = limit.map(|limit| limit.saturating_mul(factor));
         item
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, AttemptResult, EventKind, FinalState, Now, Outcome, OutcomeAction, ResultError, ResultLine, Usage,
+        Answer, AnswerParts, AttemptResult, EventKind, FinalState, Now, Outcome, OutcomeAction, ResultError, ResultLine, Usage,
         WallTime,
     },
     scheduler::{AttemptEffects, Disposition, LocalRejection},
@@ -56,7 +56,7 @@ impl Engine {
         let is_day_exhausted = result.outcome == Outcome::QuotaExhaustedDay;
         let target = self.items.spec(effects.seq).and_then(|spec| spec.caption_path.clone());
         let caption = match (&effects.disposition, target, &result.answer) {
-            (Disposition::Done { .. }, Some(target), Some(answer)) => {
+            (Disposition::Done { .. }, Some(target), Some(answer)) if !answer.text.is_empty() => {
                 Some(self.captions.prepare(effects.seq, target, answer.text.clone()))
             }
             _ => None,
@@ -147,7 +147,7 @@ impl Engine {
         let (key, model) = self.scheduler.route_indices(effects.route);
         let provider = &self.providers[self.models[model].provider.index()];
         let answer = result.answer.clone().filter(|_| ended.state == FinalState::Done);
-        let Answer { text, finish_reason, model_version } = answer.unwrap_or_default();
+        let Answer { text, finish_reason, model_version, parts } = answer.unwrap_or_default();
         let is_done = ended.state == FinalState::Done;
         // An attempt that failed locally sent no request, so the line names no key or model and does not count it.
         let was_sent = !result.outcome.is_local();
@@ -155,7 +155,8 @@ impl Engine {
         Some(ResultLine {
             id: spec.id.clone(),
             status: ended.state,
-            output: is_done.then_some(text),
+            // An answer may consist of calls of tools, or of an embedding.
+            output: (is_done && !(text.is_empty() && !parts.is_empty())).then_some(text),
             error: (!is_done).then(|| ResultError {
                 outcome: result.outcome,
                 status: result.status,
@@ -173,13 +174,20 @@ impl Engine {
             started_at: (attempts > 0).then(|| started.rfc3339()),
             finished_at: now.wall.rfc3339(),
             request_hash: spec.request_hash.clone(),
+            parts,
         })
     }
 
     /// Ends an item that is rejected without being sent.
     pub(super) fn on_rejected(&mut self, now: Now, rejection: &LocalRejection) {
         if let Some((spec, first_sent_at)) = self.items.remove(rejection.seq) {
-            self.fail_locally(now, &spec.id, &spec.request_hash, rejection, first_sent_at);
+            let mut rejection = rejection.clone();
+            if rejection.outcome == Outcome::NoRoute
+                && let Some(reason) = self.intake.unsupported_reason(&spec.request)
+            {
+                rejection.message = format!("{}; {reason}", rejection.message);
+            }
+            self.fail_locally(now, &spec.id, &spec.request_hash, &rejection, first_sent_at);
         }
     }
 
@@ -259,5 +267,6 @@ fn local_result_line(
         started_at: started.map(WallTime::rfc3339),
         finished_at: now.rfc3339(),
         request_hash: hash.to_owned(),
+        parts: AnswerParts::default(),
     }
 }

@@ -93,6 +93,7 @@ impl Input {
             max_rows: options.max_rows,
             kept_fields: options.kept_fields,
             legacy_rows: options.legacy_rows,
+            legacy_bodies: options.legacy_bodies,
             allows_extra_pictures: options.allows_extra_pictures,
             model_check: options.model_check,
         };

@@ -15,7 +15,7 @@ pub fn wall(text: &str) -> WallTime {
 }
 
 pub fn provider() -> Provider {
-    Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: "http://127.0.0.1:1".to_owned(), headers: vec![] }
+    Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: "http://127.0.0.1:1".to_owned(), headers: vec![], extra_body: serde_json::Map::new(), max_tokens_field: None }
 }
 
 pub fn model(name: &str, limits: Limits) -> Model {
@@ -29,6 +29,8 @@ pub fn model(name: &str, limits: Limits) -> Model {
         weight: 1,
         pool: None,
         price: Price::from_usd_per_mtok(1.0, 2.0),
+        extra_body: serde_json::Map::new(),
+        max_tokens_field: None,
     }
 }
 
@@ -56,6 +58,7 @@ pub fn queued_item(seq: u64) -> QueuedItem {
         max_usd: None,
         is_caption: false,
         unsupported_apis: smallvec::SmallVec::new(),
+        answer_count: 1,
         waiting_since: MonoTime::default(),
         retry_state: None,
     }

@@ -290,6 +290,8 @@ mod tests {
             api,
             base_url: base_url.to_owned(),
             headers: vec![],
+            extra_body: serde_json::Map::new(),
+            max_tokens_field: None,
         };
         let cases = [
             (provider("groq", "http://127.0.0.1:8080", Api::OpenAi), Vendor::Groq),

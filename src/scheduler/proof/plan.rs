@@ -86,6 +86,8 @@ impl WorldPlan {
                 api: [Api::Gemini, Api::OpenAi][index],
                 base_url: "http://127.0.0.1:1".to_owned(),
                 headers: vec![],
+                extra_body: serde_json::Map::new(),
+                max_tokens_field: None,
             })
             .collect();
         let enforced: Vec<Limits> = (0..random.usize(1..4)).map(|_| random_limits(random)).collect();
@@ -111,6 +113,8 @@ impl WorldPlan {
                 weight: random.u32(1..4),
                 pool: None,
                 price: Price::from_usd_per_mtok(1.0, 2.0),
+                extra_body: serde_json::Map::new(),
+                max_tokens_field: None,
             }
         });
         let models: Vec<Model> = models.collect();
