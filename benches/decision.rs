@@ -47,8 +47,14 @@ struct BenchFleet {
 impl BenchFleet {
     /// A fleet in mid-run, past its first minute.
     fn new(strategy: &str, keys: usize, models: usize) -> Self {
-        let provider =
-            Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: String::new(), headers: Vec::new(), extra_body: serde_json::Map::new(), max_tokens_field: None };
+        let provider = Provider {
+            name: "gemini".to_owned(),
+            api: Api::Gemini,
+            base_url: String::new(),
+            headers: Vec::new(),
+            extra_body: serde_json::Map::new(),
+            max_tokens_field: None,
+        };
         let models: Vec<Model> = (0..models)
             .map(|index| Model {
                 name: format!("m{index}"),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{Api, AttemptResult, Image, ItemSpec, Outcome, OutcomeAction, Part, Provider, Request},
-    provider::{Client, Endpoint, RequestModel, ModelListAccess},
+    provider::{Client, Endpoint, ModelListAccess, RequestModel},
 };
 use secrecy::SecretString;
 use tokio::{
@@ -101,7 +101,14 @@ fn client() -> Client {
 }
 
 fn endpoint(api: Api, address: SocketAddr) -> Endpoint {
-    let provider = Provider { name: "p".to_owned(), api, base_url: format!("http://{address}"), headers: Vec::new(), extra_body: serde_json::Map::new(), max_tokens_field: None };
+    let provider = Provider {
+        name: "p".to_owned(),
+        api,
+        base_url: format!("http://{address}"),
+        headers: Vec::new(),
+        extra_body: serde_json::Map::new(),
+        max_tokens_field: None,
+    };
     Endpoint::new(provider, Some(SecretString::from(SECRET))).unwrap()
 }
 
@@ -223,7 +230,14 @@ async fn a_server_that_dribbles_for_ever_is_given_up_at_the_deadline() {
 #[tokio::test]
 async fn dns_and_tls_failures_are_client_trouble_and_say_which() {
     let at = |base_url: String| {
-        let provider = Provider { name: "p".to_owned(), api: Api::OpenAi, base_url, headers: Vec::new(), extra_body: serde_json::Map::new(), max_tokens_field: None };
+        let provider = Provider {
+            name: "p".to_owned(),
+            api: Api::OpenAi,
+            base_url,
+            headers: Vec::new(),
+            extra_body: serde_json::Map::new(),
+            max_tokens_field: None,
+        };
         Endpoint::new(provider, Some(SecretString::from(SECRET))).unwrap()
     };
     // Plain HTTP where TLS is expected.
@@ -238,7 +252,8 @@ async fn dns_and_tls_failures_are_client_trouble_and_say_which() {
         [("https://nowhere.invalid/v1".to_owned(), "nowhere.invalid"), (format!("https://{address}/v1"), "TLS")]
     {
         let item = item(&Request::from_prompt("hello"));
-        let verdict = client().send_attempt(&at(base_url), &item, &RequestModel::new("m-1", Some(64)), LONG_TIMEOUT).await;
+        let verdict =
+            client().send_attempt(&at(base_url), &item, &RequestModel::new("m-1", Some(64)), LONG_TIMEOUT).await;
         assert_eq!((verdict.outcome, verdict.status), (Outcome::ClientTrouble, None), "{verdict:?}");
         assert!(verdict.message.contains(words), "{words} is not in {}", verdict.message);
         assert!(!verdict.message.contains(SECRET));

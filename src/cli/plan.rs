@@ -12,7 +12,9 @@ use jiff::tz::TimeZone;
 
 use super::{
     CliError,
-    batch::{BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models, warn_of_unused_params},
+    batch::{
+        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models, warn_of_unused_params,
+    },
     cleanup_guard::CleanupGuard,
     options::{default_run_dir, ledger_path},
     print::{EXIT_DONE, print, print_stderr},

@@ -5,7 +5,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     CliError,
-    batch::{BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models, warn_of_unused_params},
+    batch::{
+        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models, warn_of_unused_params,
+    },
     check::check_keys,
     cleanup_guard::CleanupGuard,
     options::{FrontEndArgs, default_run_dir, ledger_path},

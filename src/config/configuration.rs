@@ -8,7 +8,7 @@ use super::{
     dashboard::Dashboard, defaults::Defaults, env_providers::EnvironmentKeys, input_limits::InputLimits,
     webhooks::Webhook,
 };
-use crate::domain::{Key, KeptParts, Model, Policy, Provider, UnknownModelPolicy};
+use crate::domain::{KeptParts, Key, Model, Policy, Provider, UnknownModelPolicy};
 
 /// The whole configuration of a run. Ids are indices into the vectors.
 #[derive(Debug)]

@@ -133,8 +133,7 @@ fn warn_of_default_output_limit(
         return;
     }
     let is_affected = |located: &&LocatedModel| {
-        located.model.max_output.is_none()
-            && providers.get(located.model.provider).provider.api == Api::Anthropic
+        located.model.max_output.is_none() && providers.get(located.model.provider).provider.api == Api::Anthropic
     };
     for located in models.iter().filter(is_affected) {
         let message = format!(

@@ -84,7 +84,8 @@ fn read_model(
     if let (Some(provider), Some(field)) = (provider, table.field("max_tokens_field"))
         && provider.provider.api != Api::OpenAi
     {
-        let message = format!("max_tokens_field applies only to the openai API, not to {}", provider.provider.api.name());
+        let message =
+            format!("max_tokens_field applies only to the openai API, not to {}", provider.provider.api.name());
         table.doc.add_error(field.offset, message);
     }
     Some(Model {

@@ -23,8 +23,10 @@ pub const FILE: Schema = Schema {
     fields: &["provider", "model", "key", "rule", "policy", "defaults", "input", "dashboard", "webhook", "results"],
 };
 
-pub const PROVIDER: Schema =
-    Schema { label: "[[provider]]", fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted", "extra_body"] };
+pub const PROVIDER: Schema = Schema {
+    label: "[[provider]]",
+    fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted", "extra_body"],
+};
 
 pub const MODEL: Schema = Schema {
     label: "[[model]]",

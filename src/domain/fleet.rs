@@ -63,6 +63,7 @@ impl MaxTokensField {
         }
     }
 
+    #[must_use]
     pub const fn other(self) -> Self {
         match self {
             Self::MaxTokens => Self::MaxCompletionTokens,

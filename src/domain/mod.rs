@@ -46,7 +46,10 @@ pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
 pub use event::{Event, EventKind, EventLevel};
 pub use failure::FailureGroup;
-pub use fleet::{ANTHROPIC_DEFAULT_MAX_OUTPUT, Api, Key, KeyRole, Limits, MaxTokensField, Model, Provider, SpendLimits, TokenCounting};
+pub use fleet::{
+    ANTHROPIC_DEFAULT_MAX_OUTPUT, Api, Key, KeyRole, Limits, MaxTokensField, Model, Provider, SpendLimits,
+    TokenCounting,
+};
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProjectId, ProviderId, RouteId, Seq};
 pub use item::{GENERATED_ID_LEN, ItemSpec, ItemState, PictureStamp, short_id};

@@ -25,12 +25,7 @@ pub(super) struct AttemptRunner {
 }
 
 impl AttemptRunner {
-    pub fn new(
-        clock: Clock,
-        client: Client,
-        endpoints: Vec<Arc<Endpoint>>,
-        models: Vec<RequestModel>,
-    ) -> Self {
+    pub fn new(clock: Clock, client: Client, endpoints: Vec<Arc<Endpoint>>, models: Vec<RequestModel>) -> Self {
         Self { clock, client, endpoints, models, tasks: JoinSet::new() }
     }
 

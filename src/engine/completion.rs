@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, AnswerParts, AttemptResult, EventKind, FinalState, Now, Outcome, OutcomeAction, ResultError, ResultLine, Usage,
-        WallTime,
+        Answer, AnswerParts, AttemptResult, EventKind, FinalState, Now, Outcome, OutcomeAction, ResultError,
+        ResultLine, Usage, WallTime,
     },
     scheduler::{AttemptEffects, Disposition, LocalRejection},
     store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
@@ -156,7 +156,7 @@ impl Engine {
             id: spec.id.clone(),
             status: ended.state,
             // An answer may consist of calls of tools, or of an embedding.
-            output: (is_done && !(text.is_empty() && !parts.is_empty())).then_some(text),
+            output: (is_done && (parts.is_empty() || !text.is_empty())).then_some(text),
             error: (!is_done).then(|| ResultError {
                 outcome: result.outcome,
                 status: result.status,

@@ -191,9 +191,9 @@ fn parse_part(part: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Part>, Fi
     match own_field {
         "text" => Ok(text_part(require("text")?.text("text")?)),
         "image_url" => notes.within("image_url", |notes| parse_image_url(require("image_url")?, notes)),
-        _ => {
-            notes.within("source", |notes| parse_source(require("source")?, notes)).map_err(|error| error.within("source"))
-        }
+        _ => notes
+            .within("source", |notes| parse_source(require("source")?, notes))
+            .map_err(|error| error.within("source")),
     }
 }
 

@@ -99,7 +99,6 @@ fn read_embedding_body(body: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNot
     notes.add_untranslated_path("input");
     // Nothing else applies to embeddings.
     draft.request.params = crate::domain::Params::default();
-    draft.request.messages =
-        vec![Message { role: MessageRole::User, parts: vec![Part::Text(texts.join("\n"))] }];
+    draft.request.messages = vec![Message { role: MessageRole::User, parts: vec![Part::Text(texts.join("\n"))] }];
     Ok(())
 }

@@ -11,12 +11,7 @@ use super::{body_notes::BodyNotes, error::FieldError, json::Json};
 type ParamResult<T> = Result<T, FieldError>;
 
 /// Sets the parameter called `name` in a row or an OpenAI body. `Ok(false)`: `name` is not a parameter.
-pub(super) fn set_param(
-    params: &mut Params,
-    name: &str,
-    value: &Json<'_>,
-    notes: &mut BodyNotes,
-) -> ParamResult<bool> {
+pub(super) fn set_param(params: &mut Params, name: &str, value: &Json<'_>, notes: &mut BodyNotes) -> ParamResult<bool> {
     match name {
         "temperature" => params.temperature = Some(parse_temperature(value, name)?),
         "top_p" => params.top_p = Some(parse_top_p(value, name)?),
@@ -193,18 +188,22 @@ fn set_response_format(params: &mut Params, value: &Json<'_>, notes: &mut BodyNo
 /// The parameters of `defaults` that a body doesn't set. `merged` are the body's parameters over the defaults, `own` the
 /// body's alone.
 pub(super) fn inherited(defaults: &Params, merged: &Params, own: &Params) -> Params {
-    fn take<T: Clone + PartialEq>(default: &Option<T>, merged: &Option<T>, own: &Option<T>) -> Option<T> {
-        default.clone().filter(|_| merged == default && own.is_none())
+    fn take<T: Clone + PartialEq>(default: Option<&T>, merged: Option<&T>, own: Option<&T>) -> Option<T> {
+        default.filter(|_| merged == default && own.is_none()).cloned()
     }
     let stop = if merged.stop == defaults.stop && own.stop.is_empty() { defaults.stop.clone() } else { Vec::new() };
     Params {
-        temperature: take(&defaults.temperature, &merged.temperature, &own.temperature),
-        top_p: take(&defaults.top_p, &merged.top_p, &own.top_p),
-        max_output_tokens: take(&defaults.max_output_tokens, &merged.max_output_tokens, &own.max_output_tokens),
+        temperature: take(defaults.temperature.as_ref(), merged.temperature.as_ref(), own.temperature.as_ref()),
+        top_p: take(defaults.top_p.as_ref(), merged.top_p.as_ref(), own.top_p.as_ref()),
+        max_output_tokens: take(
+            defaults.max_output_tokens.as_ref(),
+            merged.max_output_tokens.as_ref(),
+            own.max_output_tokens.as_ref(),
+        ),
         stop,
-        seed: take(&defaults.seed, &merged.seed, &own.seed),
-        thinking: take(&defaults.thinking, &merged.thinking, &own.thinking),
-        json: take(&defaults.json, &merged.json, &own.json),
+        seed: take(defaults.seed.as_ref(), merged.seed.as_ref(), own.seed.as_ref()),
+        thinking: take(defaults.thinking.as_ref(), merged.thinking.as_ref(), own.thinking.as_ref()),
+        json: take(defaults.json.as_ref(), merged.json.as_ref(), own.json.as_ref()),
         schema_name: None,
         strict_schema: None,
     }

@@ -36,10 +36,9 @@ fn hello(fields: Value) -> Value {
 fn extra_body_of_row_model_and_provider_is_sent_and_the_more_specific_wins() {
     let server = LoggingServer::of_api("openai", "Hi.");
     let settings = "extra_body = { top_k = 2, min_p = 0.2, nested = { b = 2, c = 2 } }";
-    let keys = server.keys_toml_of_api("openai", settings).replace(
-        "[[model]]",
-        "extra_body = { top_k = 3, mood = \"calm\", nested = { c = 3, d = 3 } }\n[[model]]",
-    );
+    let keys = server
+        .keys_toml_of_api("openai", settings)
+        .replace("[[model]]", "extra_body = { top_k = 3, mood = \"calm\", nested = { c = 3, d = 3 } }\n[[model]]");
     let machine = TestMachine::new();
     machine.write_keys_toml(&format!("{keys}[policy]\nin_flight = 1\n"));
     let rows = [
@@ -137,8 +136,10 @@ fn an_item_goes_to_the_routes_that_can_take_it() {
     let machine = TestMachine::new();
     let second = openai.keys_toml_of_api("openai", "").replace("\"p\"", "\"q\"").replace("alice", "bob");
     machine.write_keys_toml(&format!("{}{second}", gemini.keys_toml_of_api("gemini", "")));
-    let rows =
-        [openai_line("tools", &hello(json!({"top_logprobs": 2, "logprobs": true}))), openai_line("any", &hello(json!({})))];
+    let rows = [
+        openai_line("tools", &hello(json!({"top_logprobs": 2, "logprobs": true}))),
+        openai_line("any", &hello(json!({}))),
+    ];
     machine.write("rows.jsonl", format!("{}\n{}\n", rows[0], rows[1]));
     machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
     assert_eq!(machine.result("runs/rows", "tools").provider.as_deref(), Some("q"));
@@ -174,7 +175,8 @@ fn parameters_in_plain_rows_are_warned_about_once() {
 #[test]
 fn a_plain_rows_schema_keeps_its_name_and_strictness() {
     let server = LoggingServer::of_api("openai", "{}");
-    let format = json!({"type": "json_schema", "json_schema": {"name": "facts", "strict": true, "schema": {"type": "object"}}});
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "facts", "strict": true, "schema": {"type": "object"}}});
     let rows = [
         json!({"prompt": "Hello", "response_format": format, "reasoning_effort": "none"}),
         json!({"prompt": "Hello", "thinking": false, "reasoning_effort": "low"}),
@@ -188,12 +190,16 @@ fn a_plain_rows_schema_keeps_its_name_and_strictness() {
 fn defaults_and_a_system_prompt_are_added_to_a_body_that_has_none() {
     let server = LoggingServer::of_api("openai", "Hi.");
     let machine = TestMachine::new();
-    let defaults = "[defaults]\ntemperature = 0.25\nseed = 7\nstop = [\"END\"]\nsystem = \"Be brief.\"\nmax_output_tokens = 30\n";
+    let defaults =
+        "[defaults]\ntemperature = 0.25\nseed = 7\nstop = [\"END\"]\nsystem = \"Be brief.\"\nmax_output_tokens = 30\n";
     machine.write_keys_toml(&format!("{}[policy]\nin_flight = 1\n{defaults}", server.keys_toml("")));
     let system = json!([{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hello"}]);
     let rows = [
         openai_line("a", &hello(json!({"top_k": 4}))),
-        openai_line("b", &hello(json!({"messages": system, "temperature": 1, "max_tokens": 9, "stop": "X", "top_k": 4}))),
+        openai_line(
+            "b",
+            &hello(json!({"messages": system, "temperature": 1, "max_tokens": 9, "stop": "X", "top_k": 4})),
+        ),
     ];
     machine.write("rows.jsonl", format!("{}\n{}\n", rows[0], rows[1]));
     machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
@@ -201,7 +207,9 @@ fn defaults_and_a_system_prompt_are_added_to_a_body_that_has_none() {
     let added = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]);
     assert_eq!(
         bodies[0],
-        hello(json!({"messages": added, "top_k": 4, "temperature": 0.25, "seed": 7, "stop": ["END"], "max_tokens": 30}))
+        hello(
+            json!({"messages": added, "top_k": 4, "temperature": 0.25, "seed": 7, "stop": ["END"], "max_tokens": 30})
+        )
     );
     assert_eq!(
         bodies[1],
@@ -218,7 +226,8 @@ fn strict_server(known: &'static str, unknown: &'static str) -> LoggingServer {
         if request.json().get(unknown).is_none() {
             return Response::openai("Hi.");
         }
-        let message = format!("Unsupported parameter: '{unknown}' is not supported with this model. Use '{known}' instead.");
+        let message =
+            format!("Unsupported parameter: '{unknown}' is not supported with this model. Use '{known}' instead.");
         let error = json!({"message": message, "type": "invalid_request_error", "param": unknown, "code": "unsupported_parameter"});
         Response::json(400, &json!({"error": error}))
     })
@@ -229,7 +238,11 @@ fn the_name_of_the_output_limit_is_learned_from_the_refusal() {
     let rows: Vec<Value> = (0..6).map(|id| json!({"id": id, "prompt": "Hello", "max_tokens": 20})).collect();
     for (known, unknown, rows) in [
         ("max_completion_tokens", "max_tokens", rows.clone()),
-        ("max_tokens", "max_completion_tokens", vec![openai_line("a", &hello(json!({"max_completion_tokens": 20, "top_k": 1})))]),
+        (
+            "max_tokens",
+            "max_completion_tokens",
+            vec![openai_line("a", &hello(json!({"max_completion_tokens": 20, "top_k": 1})))],
+        ),
     ] {
         let server = strict_server(known, unknown);
         let (machine, bodies) = run_rows(&server, "openai", "", &rows);
@@ -274,7 +287,7 @@ fn anthropics_default_limit_is_said_and_sent() {
     machine.write("rows.jsonl", r#"{"prompt":"Hello"}"#);
     machine.write_keys_toml(&server.keys_toml_of_api("anthropic", ""));
     let output = machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
-    output.assert_stderr_contains(&["model m has no max_output", "are sent with max_tokens = 4,096"]);
+    output.assert_stderr_contains(&["model `m` has no max_output", "are sent with max_tokens = 4,096"]);
     assert_eq!(server.completions()[0].json()["max_tokens"], 4_096);
     machine.write_keys_toml(&server.keys_toml_of_api("anthropic", "max_output = 900"));
     let output = machine.cascadeck(&["run", "rows.jsonl", "--run-dir", "again"]).expect_status(0);

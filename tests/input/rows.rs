@@ -184,10 +184,7 @@ fn faults_name_the_line_the_field_and_what_to_do() {
         ),
         (format!(r#"{{"custom_id":"x","body":{seen},"photo":"b.png"}}"#), "`photo` looks like a picture in addition"),
         (openai(&format!(r#"{{{hi},"image":"a.png"}}"#)), "`body.image` is not supported"),
-        (
-            r#"{"custom_id":"x","url":"/v1/responses","body":{}}"#.to_owned(),
-            "`url` is `/v1/responses`; only lines for",
-        ),
+        (r#"{"custom_id":"x","url":"/v1/responses","body":{}}"#.to_owned(), "`url` is `/v1/responses`; only lines for"),
         (r#"{"custom_id":"x","url":"/v1/embeddings","body":{}}"#.to_owned(), "`body.input` is missing"),
         (r#"{"custom_id":"x","url":"/v1/embeddings","body":{"input":[]}}"#.to_owned(), "`body.input` is empty"),
         (

@@ -15,7 +15,14 @@ pub fn wall(text: &str) -> WallTime {
 }
 
 pub fn provider() -> Provider {
-    Provider { name: "gemini".to_owned(), api: Api::Gemini, base_url: "http://127.0.0.1:1".to_owned(), headers: vec![], extra_body: serde_json::Map::new(), max_tokens_field: None }
+    Provider {
+        name: "gemini".to_owned(),
+        api: Api::Gemini,
+        base_url: "http://127.0.0.1:1".to_owned(),
+        headers: vec![],
+        extra_body: serde_json::Map::new(),
+        max_tokens_field: None,
+    }
 }
 
 pub fn model(name: &str, limits: Limits) -> Model {

@@ -8,8 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        AnswerParts, AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq, Usage,
-        WallTime,
+        AnswerParts, AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq,
+        Usage, WallTime,
     },
     store::{
         Ack, CompletedAttempt, Intent, LocalEnd, Op, OpReply, OpenedRun, PinnedSettings, RejectedGroup, RouteName,

@@ -226,7 +226,14 @@ mod tests {
 
     fn provider(api: Api, base_url: &str, headers: &[(&str, &str)]) -> Provider {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Provider { name: "p".to_owned(), api, base_url: base_url.to_owned(), headers, extra_body: serde_json::Map::new(), max_tokens_field: None }
+        Provider {
+            name: "p".to_owned(),
+            api,
+            base_url: base_url.to_owned(),
+            headers,
+            extra_body: serde_json::Map::new(),
+            max_tokens_field: None,
+        }
     }
 
     fn endpoint(api: Api, base_url: &str) -> Endpoint {

@@ -24,7 +24,13 @@ impl LearnedFields {
 
     /// Learns that a model expects `field` instead of the one that was sent. False if that was sent because it had been
     /// learned: then the provider accepts neither, and sending again doesn't help.
-    pub fn learn(&self, endpoint: &Endpoint, model: &RequestModel, sent: MaxTokensField, field: MaxTokensField) -> bool {
+    pub fn learn(
+        &self,
+        endpoint: &Endpoint,
+        model: &RequestModel,
+        sent: MaxTokensField,
+        field: MaxTokensField,
+    ) -> bool {
         *self.lock().entry(model_key(endpoint, model)).or_insert(field) != sent
     }
 

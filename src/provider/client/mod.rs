@@ -26,9 +26,7 @@ use super::{
     classify::{Vendor, classify, read_response_meta, redact, replace_secrets_in, result_without_answer},
     pictures::{self, CheckedPictureCache, PictureError},
     transport::{ProviderResponse, TransportFailure, TransportResult},
-    wire::{
-        AttemptRequest, EncodedRequest, Unsupported, encode, max_tokens_field_of, read_parts, sent_limit_field,
-    },
+    wire::{AttemptRequest, EncodedRequest, Unsupported, encode, max_tokens_field_of, read_parts, sent_limit_field},
     worker_pool::{WorkerPool, WorkerPoolError},
 };
 

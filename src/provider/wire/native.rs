@@ -130,7 +130,8 @@ fn set_output_limit(dialect: Dialect, attempt: &AttemptRequest<'_>, body: &mut M
                 if body.contains_key("generation_config") { "generation_config" } else { "generationConfig" };
             let config = body.entry(config_name).or_insert_with(|| json!({}));
             if let Value::Object(config) = config {
-                let name = if config.contains_key("max_output_tokens") { "max_output_tokens" } else { "maxOutputTokens" };
+                let name =
+                    if config.contains_key("max_output_tokens") { "max_output_tokens" } else { "maxOutputTokens" };
                 config.insert(name.to_owned(), limit.into());
             }
         }

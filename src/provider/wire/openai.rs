@@ -336,7 +336,8 @@ impl ResponseBody {
 
     /// Takes the first choice out of the body, if there is one, or the embeddings.
     fn take_answer(&mut self) -> Option<DecodedAnswer> {
-        let Some(choice) = self.choices.as_mut().and_then(|list| (!list.is_empty()).then(|| list.swap_remove(0))) else {
+        let Some(choice) = self.choices.as_mut().and_then(|list| (!list.is_empty()).then(|| list.swap_remove(0)))
+        else {
             return self.take_embeddings();
         };
         let has_other_content = choice.message.as_ref().is_some_and(ChoiceMessage::has_tool_calls);
@@ -368,8 +369,16 @@ impl ResponseBody {
 /// supported with this model. Use 'max_completion_tokens' instead."
 pub fn max_tokens_field_of(message: &str, sent: MaxTokensField) -> Option<MaxTokensField> {
     const REFUSALS: [&str; 10] = [
-        "unsupported", "not supported", "unrecognized", "unknown", "unexpected", "not permitted", "not allowed",
-        "instead", "extra inputs", "extra_forbidden",
+        "unsupported",
+        "not supported",
+        "unrecognized",
+        "unknown",
+        "unexpected",
+        "not permitted",
+        "not allowed",
+        "instead",
+        "extra inputs",
+        "extra_forbidden",
     ];
     let lower_message = message.to_lowercase();
     let names = |field: MaxTokensField| lower_message.contains(field.name());

@@ -32,14 +32,18 @@ fn openai_parts(response: &mut Map<String, Value>) -> AnswerParts {
     let message = choices.first().and_then(|choice| choice.get("message")).cloned();
     let calls = |name: &str| message.as_ref()?.get(name).filter(|calls| is_present(calls)).cloned();
     let tool_calls = calls("tool_calls").or_else(|| calls("function_call").map(|call| json!([call])));
-    let has_more = choices.len() > 1 || choices.first().is_some_and(|choice| choice.get("logprobs").is_some_and(is_present));
+    let has_more =
+        choices.len() > 1 || choices.first().is_some_and(|choice| choice.get("logprobs").is_some_and(is_present));
     AnswerParts { tool_calls, message, choices: has_more.then_some(Value::Array(choices)), embedding: None }
 }
 
 /// Takes the vectors out of a list of embeddings: one vector, or a list if there are several.
 fn take_embedding(data: &mut Value) -> Option<Value> {
-    let mut vectors: Vec<Value> =
-        data.as_array_mut()?.iter_mut().map(|item| item.get_mut("embedding").map(Value::take)).collect::<Option<_>>()?;
+    let mut vectors: Vec<Value> = data
+        .as_array_mut()?
+        .iter_mut()
+        .map(|item| item.get_mut("embedding").map(Value::take))
+        .collect::<Option<_>>()?;
     if vectors.len() == 1 { vectors.pop() } else { (!vectors.is_empty()).then_some(Value::Array(vectors)) }
 }
 
