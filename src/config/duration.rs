@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Maximum duration: one year. A longer one is probably a typing error.
 const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
-/// What is wrong with a duration.
+/// The reason why a text is not a duration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DurationError {
     #[error("a duration is written like \"250ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"")]

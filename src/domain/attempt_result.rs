@@ -45,8 +45,9 @@ pub struct Answer {
     pub finish_reason: Option<String>,
     /// The model that answered, if the provider names it. Providers route aliases and retired names to other models.
     pub model_version: Option<String>,
-    #[serde(default, skip_serializing_if = "AnswerParts::is_empty")]
-    pub parts: AnswerParts,
+    /// What the answer has besides its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Box<AnswerParts>>,
 }
 
 /// A wait that the provider stated.

@@ -1,5 +1,7 @@
 //! The file types of pictures, and how a file's first bytes and its extension tell them.
 
+use std::path::Path;
+
 /// The type of a picture file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PictureType {
@@ -18,7 +20,7 @@ impl PictureType {
     /// Number of first bytes that [`Self::detect`] needs.
     pub const HEAD_BYTES: usize = 12;
 
-    /// Detects the type by the first bytes of a file, since its extension can be wrong. A text may begin like a BMP.
+    /// Detects the type by the first bytes of a file, since its extension can be wrong. A text can begin like a BMP.
     pub fn detect(head: &[u8]) -> Option<Self> {
         Some(match head {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Self::Png,
@@ -35,6 +37,11 @@ impl PictureType {
             },
             _ => return None,
         })
+    }
+
+    /// The type that the extension of a file name says, in upper or lower case.
+    pub fn from_path(path: &Path) -> Option<Self> {
+        Self::from_extension(&path.extension()?.to_str()?.to_ascii_lowercase())
     }
 
     /// The type of files with this extension, in lower case.

@@ -148,6 +148,7 @@ impl Engine {
         let provider = &self.providers[self.models[model].provider.index()];
         let answer = result.answer.clone().filter(|_| ended.state == FinalState::Done);
         let Answer { text, finish_reason, model_version, parts } = answer.unwrap_or_default();
+        let parts = parts.map(|parts| *parts).unwrap_or_default();
         let is_done = ended.state == FinalState::Done;
         // An attempt that failed locally sent no request, so the line names no key or model and does not count it.
         let was_sent = !result.outcome.is_local();

@@ -20,7 +20,7 @@ impl FileCheck {
         Self { files, checked_at: Instant::now() }
     }
 
-    /// What is wrong with the files; `None` if nothing is, or if no check is due.
+    /// The fault of the files; `None` if nothing is, or if no check is due.
     pub fn find_fault_if_due(&mut self) -> Option<String> {
         if self.checked_at.elapsed() < FILE_CHECK_INTERVAL {
             return None;

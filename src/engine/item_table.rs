@@ -17,7 +17,7 @@ pub(super) struct SentAttempt {
     pub abort_handle: AbortHandle,
 }
 
-/// What is known of one item.
+/// Everything known of one item.
 #[derive(Debug)]
 struct ItemEntry {
     spec: Arc<ItemSpec>,

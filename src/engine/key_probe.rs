@@ -32,7 +32,7 @@ async fn list_models(client: &Client, endpoint: &Endpoint) -> Result<ModelList, 
     Ok(ModelList { model_count: models.len() as u64, access })
 }
 
-/// What the check of a key has shown, as an event's level and message. `was_enabled` says that the key had been disabled
+/// The result of a key's check, as an event's level and message. `was_enabled` says that the key had been disabled
 /// and is enabled again.
 pub(super) fn describe_probe(
     name: &str,

@@ -246,7 +246,7 @@ fn restore_scheduler(scheduler: &mut Scheduler, now: Now, opened: &OpenedRun, fi
     }
 }
 
-/// What the key checks before the start have changed.
+/// The changes that the key checks before the start have made.
 struct CheckedKeys {
     /// Keys that are enabled again, with the cause for which they were disabled.
     enabled: Vec<(String, Cause)>,

@@ -1,4 +1,4 @@
-//! What the INPUT argument says by itself: whether it is a pipe or a pattern, and how the run is called.
+//! Reading of the INPUT argument by itself: whether it is a pipe or a pattern, and how the run is called.
 
 use std::{
     fs,

@@ -93,7 +93,7 @@ fn may_be_unread(name: &str, sent: &Request) -> bool {
     if sent.needs_vision() { NameKind::of(name) != NameKind::Other } else { has_picture_word(name) }
 }
 
-/// What the name of a field says about its value.
+/// The kind of value that the name of a field promises.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum NameKind {
     /// One of the fields that name pictures, or one more of them: `image_2`, `image2`, `image_b`, `image_urls`.

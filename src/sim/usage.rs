@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a limit counts, and over which time.
+/// The quantity that a limit counts, and over which time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SimLimit {

@@ -21,7 +21,7 @@ struct PaneInfo {
     short_title: &'static str,
     /// The command that focuses the pane; also the name of this action in the configuration.
     command_name: &'static str,
-    /// What the pane shows, in the help.
+    /// The content of the pane, in the help.
     help_text: &'static str,
     heading_rows: u16,
 }
@@ -58,7 +58,7 @@ impl Pane {
         self.info().command_name
     }
 
-    /// What the pane shows, for the help.
+    /// The content of the pane, for the help.
     pub const fn help_text(self) -> &'static str {
         self.info().help_text
     }

@@ -1,4 +1,4 @@
-//! What the event loop needs of a terminal: a [`Screen`] to draw on, and the signals of the process.
+//! The terminal as the event loop sees it: a [`Screen`] to draw on, and the signals of the process.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! What a piece of the screen means, and the roles of the domain's states.
+//! The meaning of a piece of the screen, and the roles of the domain's states.
 
 use crate::domain::{
     ItemState,
@@ -6,7 +6,7 @@ use crate::domain::{
     snapshot::{Condition, RunState},
 };
 
-/// What a piece of the screen means. The theme has a style for each role.
+/// The meaning of a piece of the screen. The theme has a style for each role.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StyleRole {
     Text,

@@ -28,7 +28,8 @@ fn openai_line(id: &str, body: &Value) -> Value {
 
 fn hello(fields: Value) -> Value {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hello"}]});
-    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let Value::Object(fields) = fields else { panic!("{fields} is not an object") };
+    body.as_object_mut().unwrap().extend(fields);
     body
 }
 

@@ -1,6 +1,6 @@
 //! The classification of a decoded 2xx answer: ok, truncated, empty, blocked or broken off.
 
-use crate::domain::{Answer, AnswerParts, AttemptResult, Outcome, OutcomeAction};
+use crate::domain::{Answer, AttemptResult, Outcome, OutcomeAction};
 
 use super::{
     super::{transport::ProviderResponse, wire::DecodedAnswer},
@@ -122,7 +122,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
             text,
             finish_reason,
             model_version: model_version.map(|model| clean_name(&model)),
-            parts: AnswerParts::default(),
+            parts: None,
         }),
         usage,
         stated_limit: None,

@@ -169,11 +169,12 @@ impl Client {
         let is_native = attempt.request.native.as_ref().is_some_and(|native| !native.untranslated.is_empty());
         let asks_for_parts = is_native || attempt.has_extra_fields();
         if asks_for_parts || self.kept_parts == KeptParts::Message {
-            answer.parts = read_parts(endpoint.api(), &received.body, self.kept_parts);
-            let AnswerParts { tool_calls, message, choices, embedding } = &mut answer.parts;
+            let mut parts = read_parts(endpoint.api(), &received.body, self.kept_parts);
+            let AnswerParts { tool_calls, message, choices, embedding } = &mut parts;
             for value in [tool_calls, message, choices, embedding].into_iter().flatten() {
                 replace_secrets_in(value, endpoint.secrets());
             }
+            answer.parts = (!parts.is_empty()).then(|| Box::new(parts));
         }
         if answer.text.trim().is_empty() && !asks_for_parts {
             let rule = "a call of a tool that the request doesn't have, and no text".to_owned();

@@ -12,11 +12,11 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::domain::{Api, Image, Request};
+use crate::domain::{Api, Image, PictureType, Request};
 
 use super::{
     decode_check::check_decodable,
-    format::PictureFormat,
+    format::{decoder, is_accepted_by},
     limits::{MIB, max_side_pixels},
 };
 
@@ -71,13 +71,14 @@ impl CheckedPictureCache {
     /// Meant to be more than the pictures that wait for a retry at the same time. The oldest hashes are dropped.
     const MAX_HASHES: usize = 4_096;
 
-    fn check(&self, format: PictureFormat, bytes: &[u8]) -> Result<(), PictureError> {
-        let Some(decoder) = format.decoder() else { return Ok(()) };
+    fn check(&self, picture_type: PictureType, bytes: &[u8]) -> Result<(), PictureError> {
+        let Some(decoder) = decoder(picture_type) else { return Ok(()) };
         let hash = xxh3_128(bytes);
         if self.hashes().contains(&hash) {
             return Ok(());
         }
-        let damaged_error = |damage| unreadable_error(format!("the {} picture is damaged: {damage}", format.name()));
+        let damaged_error =
+            |damage| unreadable_error(format!("the {} picture is damaged: {damage}", picture_type.name()));
         check_decodable(decoder, bytes).map_err(damaged_error)?;
         let mut hashes = self.hashes();
         if hashes.len() == Self::MAX_HASHES {
@@ -133,9 +134,9 @@ struct PictureChecker<'d> {
 impl PictureChecker<'_> {
     /// Checks a picture and returns its MIME type. Only the bytes decide the type, not the file name or a stated type.
     fn check(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
-        let format = check_header(self.api, self.picture_count, bytes)?;
-        self.checked_pictures.check(format, bytes)?;
-        Ok(format.mime())
+        let picture_type = check_header(self.api, self.picture_count, bytes)?;
+        self.checked_pictures.check(picture_type, bytes)?;
+        Ok(picture_type.mime())
     }
 
     fn read_file(&self, path: &Path) -> Result<EncodedPicture<'static>, PictureError> {
@@ -203,28 +204,28 @@ fn too_large_error(api: Api, max_bytes: u64, bytes: u64) -> PictureError {
     PictureError::Unsupported(format!("the picture is {:.2} MiB, but {limit}; make it smaller", mib(bytes)))
 }
 
-/// Detects the format and checks the header against the API's limits. `picture_count` is the number of pictures in the
+/// Detects the type and checks the header against the API's limits. `picture_count` is the number of pictures in the
 /// request.
-fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureFormat, PictureError> {
+fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureType, PictureError> {
     if bytes.is_empty() {
         return Err(unreadable_error("the picture is empty"));
     }
-    let format = PictureFormat::detect(bytes)
+    let picture_type = PictureType::detect(bytes)
         .ok_or_else(|| unreadable_error("this is not a supported picture format; PNG, JPEG and WebP always work"))?;
-    if !format.is_supported_by(api) {
+    if !is_accepted_by(picture_type, api) {
         return Err(PictureError::Unsupported(format!(
             "{} does not accept {} pictures; convert it to PNG or JPEG",
             api.name(),
-            format.name()
+            picture_type.name()
         )));
     }
     let size = imagesize::blob_size(bytes).map_err(|_| {
-        unreadable_error(format!("the {} picture is damaged: its dimensions can't be read", format.name()))
+        unreadable_error(format!("the {} picture is damaged: its dimensions can't be read", picture_type.name()))
     })?;
     if size.width == 0 || size.height == 0 {
         return Err(unreadable_error(format!(
             "the {} picture is damaged: it is {} x {} pixels",
-            format.name(),
+            picture_type.name(),
             size.width,
             size.height
         )));
@@ -240,7 +241,7 @@ fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureF
             api.name()
         )));
     }
-    Ok(format)
+    Ok(picture_type)
 }
 
 #[cfg(test)]
@@ -290,13 +291,13 @@ mod tests {
     #[test]
     fn the_bytes_decide_a_pictures_format() {
         for api in APIS {
-            assert_eq!(check_header(api, 1, &png(3, 2)), Ok(PictureFormat::Png));
+            assert_eq!(check_header(api, 1, &png(3, 2)), Ok(PictureType::Png));
         }
         assert!(error_text(check_header(Api::Gemini, 1, &gif())).contains("does not accept GIF"));
-        assert_eq!(check_header(Api::OpenAi, 1, &gif()), Ok(PictureFormat::Gif));
-        assert_eq!(check_header(Api::Anthropic, 1, &gif()), Ok(PictureFormat::Gif));
+        assert_eq!(check_header(Api::OpenAi, 1, &gif()), Ok(PictureType::Gif));
+        assert_eq!(check_header(Api::Anthropic, 1, &gif()), Ok(PictureType::Gif));
         for brand in [b"mif1", b"heif"] {
-            assert_eq!(PictureFormat::detect(&[b"\0\0\0\x18ftyp", &brand[..]].concat()), Some(PictureFormat::Heif));
+            assert_eq!(PictureType::detect(&[b"\0\0\0\x18ftyp", &brand[..]].concat()), Some(PictureType::Heif));
         }
         for (bytes, message) in [
             (b"BM\x1a\0\0\0".as_slice(), "BMP"),
@@ -368,14 +369,14 @@ mod tests {
         let checked_pictures = CheckedPictureCache::default();
         let whole = whole_png();
         for _ in 0..3 {
-            assert_eq!(checked_pictures.check(PictureFormat::Png, &whole), Ok(()));
-            assert!(checked_pictures.check(PictureFormat::Png, &png(3, 2)).is_err());
+            assert_eq!(checked_pictures.check(PictureType::Png, &whole), Ok(()));
+            assert!(checked_pictures.check(PictureType::Png, &png(3, 2)).is_err());
         }
         assert_eq!(*checked_pictures.hashes(), [xxh3_128(&whole)]);
         for number in 0..CheckedPictureCache::MAX_HASHES {
             // Bytes after the end of a picture change its hash.
             assert_eq!(
-                checked_pictures.check(PictureFormat::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()),
+                checked_pictures.check(PictureType::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()),
                 Ok(())
             );
         }

@@ -16,7 +16,7 @@ mod translated;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::domain::{Api, Image, Request, known_param};
+use crate::domain::{Api, Image, PictureType, Request, known_param};
 
 use super::pictures::{self, EncodedPicture};
 
@@ -85,12 +85,12 @@ fn check_extra_body_supported(api: Api, request: &Request) -> Result<(), String>
 
 fn check_picture_supported(api: Api, image: &Image) -> Result<(), String> {
     match image {
-        Image::File(path) => match pictures::PictureFormat::guess_by_extension(path) {
+        Image::File(path) => match PictureType::from_path(path) {
             // The file name may be wrong, so the content decides if the file can be read.
-            Some(format_by_name) if !format_by_name.is_supported_by(api) => {
-                match pictures::PictureFormat::detect_file(path).unwrap_or(format_by_name) {
-                    format if format.is_supported_by(api) => Ok(()),
-                    format => Err(format!("{} does not accept {} pictures", api.name(), format.name())),
+            Some(type_by_name) if !pictures::is_accepted_by(type_by_name, api) => {
+                match pictures::detect_file(path).unwrap_or(type_by_name) {
+                    picture_type if pictures::is_accepted_by(picture_type, api) => Ok(()),
+                    picture_type => Err(format!("{} does not accept {} pictures", api.name(), picture_type.name())),
                 }
             }
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! What the wire APIs have in common: the trait that each implements, and the parts of requests and responses.
+//! The common parts of the wire APIs: the trait that each implements, and the parts of requests and responses.
 
 use std::time::Duration;
 

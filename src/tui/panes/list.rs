@@ -1,4 +1,4 @@
-//! What the lists of the panes have in common.
+//! The common parts of the lists of the panes.
 
 use ratatui::{buffer::Buffer, layout::Rect, text::Line, widgets::Widget as _};
 

@@ -12,7 +12,7 @@ pub struct PaneView {
     pub columns: PaneColumns,
 }
 
-/// What happens to the columns of a pane that don't fit. The functions take the width of the list.
+/// The treatment of columns that don't fit into a pane. The functions take the width of the list.
 #[derive(Clone, Copy)]
 pub enum PaneColumns {
     /// Nothing that the pane would note on its border.

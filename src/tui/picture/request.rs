@@ -32,7 +32,7 @@ pub enum GraphicsProtocol {
     Sixel,
 }
 
-/// What the terminal can do for pictures.
+/// The capabilities of the terminal for pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImageCaps {
     pub colour_depth: ColourDepth,

@@ -1,4 +1,4 @@
-//! What can happen to the screen, and what the event loop must do about it.
+//! Events that reach the screen, and what the event loop must do about it.
 
 use crossterm::event::{KeyEvent, MouseEvent};
 use ratatui::layout::Size;
