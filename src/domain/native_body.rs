@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{fleet::Api, request::Params};
+use super::{fleet::Api, params::Params};
 
 /// The body of a row that is written for one API, without what the program sets: the model and whether to stream.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -147,12 +147,22 @@ impl LoggingServer {
 
     /// Starts a server of one API that answers `text` to every completion, and a vector to a request for embeddings.
     pub fn of_api(api: &'static str, text: &'static str) -> Self {
-        Self::start(move |request| match api {
-            _ if !request.is_completion() => Response::json(200, &json!({"data": [{"id": "m"}], "models": []})),
-            _ if request.path.ends_with("/embeddings") => Response::embedding(&json!([0.25, -1.5])),
-            "gemini" => Response::gemini(text),
-            "anthropic" => Response::anthropic(text),
-            _ => Response::openai(text),
+        Self::of_api_with(api, move || text.to_owned())
+    }
+
+    /// Like [`Self::of_api`], with a text that may differ from request to request.
+    pub fn of_api_with(api: &'static str, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self::start(move |request| {
+            if !request.is_completion() {
+                return Response::json(200, &json!({"data": [{"id": "m"}], "models": []}));
+            }
+            let text = text();
+            match api {
+                _ if request.path.ends_with("/embeddings") => Response::embedding(&json!([0.25, -1.5])),
+                "gemini" => Response::gemini(&text),
+                "anthropic" => Response::anthropic(&text),
+                _ => Response::openai(&text),
+            }
         })
     }
 

@@ -2,7 +2,10 @@
 //!
 //! `tests/sdk/record_bodies.py` records them in `sdk_bodies.jsonl`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use cascadeck::domain::{FinalState, Outcome};
 use serde_json::{Value, json};
@@ -47,7 +50,9 @@ fn run_bodies(
     api: &'static str,
     model: &str,
 ) -> (TestMachine, BTreeMap<String, Value>, Vec<Request>) {
-    let server = LoggingServer::of_api(api, "An answer.");
+    // The answer is the number of the request.
+    let answered = AtomicUsize::new(0);
+    let server = LoggingServer::of_api_with(api, move || answered.fetch_add(1, Ordering::Relaxed).to_string());
     let machine = TestMachine::new();
     machine.write_keys_toml(&format!("{}[policy]\nin_flight = 1\n", server.keys_toml_of_api(api, model)));
     let lines: Vec<String> = bodies.iter().map(|body| batch_line(&body.name, body).to_string()).collect();
@@ -56,16 +61,20 @@ fn run_bodies(
     assert!(matches!(run.status.code(), Some(0 | 3)), "{api}: {}\n{}", run.status, run.stderr);
     let requests = server.completions();
     let results = machine.results("runs/rows");
-    // Items that fail without a request fail at once, so the order of the results is not that of the requests.
-    let mut sent = requests.iter();
+    let sent_items = results.iter().filter(|line| line.attempts > 0).count();
+    assert_eq!(requests.len(), sent_items, "one request for each item");
     let mut bodies_by_id = BTreeMap::new();
-    for recorded in bodies {
-        let result = results.iter().find(|line| line.id == recorded.name).unwrap();
-        if result.attempts > 0 {
-            bodies_by_id.insert(recorded.name.clone(), sent.next().unwrap().json());
-        }
+    for result in results.iter().filter(|line| line.status == FinalState::Done) {
+        let request = match &result.output {
+            Some(number) => &requests[number.parse::<usize>().unwrap()],
+            // An embedding has no text.
+            None => {
+                let recorded = bodies.iter().find(|body| body.name == result.id).unwrap();
+                requests.iter().find(|request| request.json()["input"] == recorded.body["input"]).unwrap()
+            }
+        };
+        bodies_by_id.insert(result.id.clone(), request.json());
     }
-    assert_eq!(sent.count(), 0, "one request for each item");
     (machine, bodies_by_id, requests)
 }
 
