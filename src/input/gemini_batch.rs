@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::domain::{Api, Image, JsonMode, Message, MessageRole, Params, Part};
+use crate::domain::{Api, Image, JsonMode, Message, MessageRole, Params, Part, Thinking};
 
 use super::{
     batch_line::BatchLine,
@@ -99,8 +99,8 @@ fn set_config(params: &mut Params, name: &str, value: &Json<'_>, notes: &mut Bod
 
 fn set_thinking(params: &mut Params, name: &str, value: &Json<'_>, notes: &mut BodyNotes) -> Result<(), FieldError> {
     match to_camel_case(name).as_ref() {
-        // -1 lets the model decide, which is the default.
-        "thinkingBudget" if *value == Json::Int(-1) => params.thinking = None,
+        // -1 lets the model decide.
+        "thinkingBudget" if *value == Json::Int(-1) => params.thinking = Some(Thinking::Adaptive),
         "thinkingBudget" => params.thinking = Some(params::parse_thinking_budget(value, name)?),
         "thinkingLevel" => match params::parse_thinking_level(value, name) {
             Ok(level) => params.thinking = Some(level),

@@ -113,7 +113,7 @@ fn only_the_output_limit_of_a_body_is_capped_by_the_models() {
 }
 
 /// Values of a body that name its form, and have another form in another API.
-const FORM_WORDS: [&str; 26] = [
+const FORM_WORDS: [&str; 27] = [
     "m",
     "text",
     "user",
@@ -140,6 +140,8 @@ const FORM_WORDS: [&str; 26] = [
     "minimal",
     "text/plain",
     "0",
+    // Gemini: the model decides how much it thinks, which needs no field in OpenAI's API.
+    "-1",
 ];
 
 /// The texts and numbers of a value, in lower case. A list of the texts of a long text is that text's words.
