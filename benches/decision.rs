@@ -64,6 +64,8 @@ impl BenchFleet {
                 weight: 1 + index as u32 % 3,
                 pool: None,
                 price: Price::from_usd_per_mtok(1.0 + index as f64, 2.0),
+                extra_body: serde_json::Map::new(),
+                max_tokens_field: None,
             })
             .collect();
         let keys: Vec<Key> = (0..keys)
@@ -120,6 +122,7 @@ impl BenchFleet {
             max_usd: None,
             is_caption: false,
             unsupported_apis: smallvec::SmallVec::new(),
+            answer_count: 1,
             waiting_since: self.now.mono,
             retry_state: None,
         };

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use cascadeck::{
-    domain::{FinalState, Outcome, ResultError, ResultLine, Usage},
+    domain::{AnswerParts, FinalState, Outcome, ResultError, ResultLine, Usage},
     output::{
         ExistingCaptionPolicy, ExportFormat, ExportOptions, Exporter, captions::has_caption, export, write_caption,
     },
@@ -165,6 +165,7 @@ mod exports {
             started_at: Some("2026-11-21T09:00:00.000Z".to_owned()),
             finished_at: "2026-11-21T09:00:01.000Z".to_owned(),
             request_hash: "00ff".to_owned(),
+            parts: AnswerParts::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{Api, AttemptResult, Image, ItemSpec, Outcome, OutcomeAction, Part, Provider, Request},
-    provider::{Client, Endpoint, ModelListAccess},
+    provider::{Client, Endpoint, ModelListAccess, RequestModel},
 };
 use secrecy::SecretString;
 use tokio::{
@@ -127,7 +127,7 @@ async fn attempt_with(
     request: &Request,
     total: Duration,
 ) -> AttemptResult {
-    client.send_attempt(&endpoint(api, address), &item(request), "m-1", Some(64), total).await
+    client.send_attempt(&endpoint(api, address), &item(request), &RequestModel::new("m-1", Some(64)), total).await
 }
 
 async fn attempt(api: Api, address: SocketAddr) -> AttemptResult {
@@ -238,7 +238,8 @@ async fn dns_and_tls_failures_are_client_trouble_and_say_which() {
         [("https://nowhere.invalid/v1".to_owned(), "nowhere.invalid"), (format!("https://{address}/v1"), "TLS")]
     {
         let item = item(&Request::from_prompt("hello"));
-        let verdict = client().send_attempt(&at(base_url), &item, "m-1", Some(64), LONG_TIMEOUT).await;
+        let verdict =
+            client().send_attempt(&at(base_url), &item, &RequestModel::new("m-1", Some(64)), LONG_TIMEOUT).await;
         assert_eq!((verdict.outcome, verdict.status), (Outcome::ClientTrouble, None), "{verdict:?}");
         assert!(verdict.message.contains(words), "{words} is not in {}", verdict.message);
         assert!(!verdict.message.contains(SECRET));

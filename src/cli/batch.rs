@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, KnownModels},
-    domain::{UnknownModelPolicy, rule},
+    domain::{UnknownModelPolicy, known_param, rule, sanitize},
     input::{
         CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, ItemCheck, LineFormat,
         ModelCheck, UnknownModels,
@@ -131,6 +131,7 @@ impl PromptArgs {
             recorded_line_format: LineFormat::Detect,
             max_pipe_bytes: Some(config.input_limits.max_pipe_bytes),
             legacy_rows: false,
+            legacy_bodies: false,
             allows_extra_pictures: false,
             model_check: Some(model_check(config)),
             item_check: Some(item_check(config)),
@@ -161,6 +162,7 @@ impl PromptArgs {
             existing_captions: input.kind().is_pictures().then(|| self.existing.name()),
             strict_rows: !options.legacy_rows,
             refuses_extra_pictures: !options.allows_extra_pictures,
+            keeps_bodies: !options.legacy_bodies,
         }
     }
 
@@ -196,6 +198,7 @@ pub(super) fn read_pins(dir: &RunDir) -> Option<PinnedSettings> {
 pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSettings, argument: &str) {
     options.legacy_rows = !pins.strict_rows;
     options.allows_extra_pictures = !pins.refuses_extra_pictures;
+    options.legacy_bodies = !pins.keeps_bodies;
     if pins.input == Input::normalize_argument(argument) {
         options.recorded_line_format = match pins.kind.as_str() {
             kind if kind == InputKind::Text.name() => LineFormat::Prompts,
@@ -227,6 +230,18 @@ pub(super) fn warn_of_unknown_models(summary: &InputSummary, config: &Config) {
         print_stderr(&format!(
             "warning: {}",
             KnownModels::from_config(config).unknown_models_warning(*rows, names, *first_line)
+        ));
+    }
+}
+
+/// Warns of fields that have the names of request parameters but are not sent, once for each name.
+pub(super) fn warn_of_unused_params(summary: &InputSummary) {
+    for (name, line) in &summary.unused_params {
+        print_stderr(&format!(
+            "warning: `{}` (line {line}) is the name of a request parameter, but rows don't have it, so it is not sent; to \
+             send it, write {}",
+            sanitize(name),
+            known_param::extra_body_example(name)
         ));
     }
 }

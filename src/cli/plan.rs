@@ -12,7 +12,9 @@ use jiff::tz::TimeZone;
 
 use super::{
     CliError,
-    batch::{BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models},
+    batch::{
+        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models, warn_of_unused_params,
+    },
     cleanup_guard::CleanupGuard,
     options::{default_run_dir, ledger_path},
     print::{EXIT_DONE, print, print_stderr},
@@ -94,6 +96,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     let batch =
         PlannedBatch::read(&input, &config.policy.rules, has_run.then_some(run_dir.as_path()), has_changed, has_limit)?;
     warn_of_unknown_models(&summary, &config);
+    warn_of_unused_params(&summary);
     for warning in input.warnings() {
         print_stderr(&format!("warning: {warning}"));
     }

@@ -5,7 +5,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     CliError,
-    batch::{BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models},
+    batch::{
+        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models, warn_of_unused_params,
+    },
     check::check_keys,
     cleanup_guard::CleanupGuard,
     metrics::open_metrics,
@@ -117,6 +119,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     };
     if !opened.input_changed {
         warn_of_unknown_models(&summary, &config);
+        warn_of_unused_params(&summary);
         input.commit_copy()?;
     }
     let log_guard = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
@@ -136,6 +139,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         let changes = reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, has_limit)?;
         print_stderr(&changes.message());
         warn_of_unknown_models(&summary, &config);
+        warn_of_unused_params(&summary);
         opened.totals = store.totals()?;
         opened
             .saved_states

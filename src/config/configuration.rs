@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{Key, Model, Policy, Provider, UnknownModelPolicy},
+    domain::{KeptParts, Key, Model, Policy, Provider, UnknownModelPolicy},
 };
 
 /// The whole configuration of a run. Ids are indices into the vectors.
@@ -34,6 +34,8 @@ pub struct Config {
     /// The treatment of rows that name a model which is not configured. `None` if it is not set: such a row is refused,
     /// except in batch formats whose lines must name a model.
     pub unknown_model: Option<UnknownModelPolicy>,
+    /// What is kept of an answer besides its text.
+    pub kept_parts: KeptParts,
     pub dashboard: Dashboard,
     pub metrics: MetricsSettings,
     pub webhooks: Vec<Webhook>,

@@ -32,6 +32,7 @@ pub(super) fn read(root: &TomlTable<'_>, directory: &Path) -> Defaults {
             seed: table.count("seed", i64::MIN..=i64::MAX),
             thinking: table.field("thinking").and_then(read_thinking),
             json: table.field("json").and_then(|field| read_json_mode(field, directory)),
+            ..Params::default()
         },
     }
 }

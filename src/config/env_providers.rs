@@ -146,6 +146,8 @@ impl DefaultModel {
             weight: 1,
             pool: None,
             price: self.price(),
+            extra_body: serde_json::Map::new(),
+            max_tokens_field: None,
         }
     }
 }

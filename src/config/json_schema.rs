@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-use toml::de::{DeTable, DeValue};
+use serde_json::Value;
+use toml::de::DeValue;
 
 use super::{
     bounded_read::read_small_text,
     error::{looks_like_secret, quote_unless_secret},
+    toml_json::to_json_object,
     toml_reader::TomlField,
 };
 use crate::domain::sanitize;
@@ -44,22 +45,4 @@ fn read_file(field: &TomlField<'_>, directory: &Path, reference: &str) -> Option
         Err(reason) => field.doc.add_error(field.offset, format!("{label} {reason}")),
     }
     None
-}
-
-fn to_json_object(table: &DeTable<'_>) -> Map<String, Value> {
-    table.iter().map(|(key, value)| (key.get_ref().to_string(), to_json_value(value.get_ref()))).collect()
-}
-
-fn to_json_value(value: &DeValue<'_>) -> Value {
-    match value {
-        DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Integer(integer) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).map_or(Value::Null, Value::from)
-        }
-        DeValue::Float(float) => float.as_str().parse::<f64>().map_or(Value::Null, Value::from),
-        DeValue::Boolean(flag) => Value::from(*flag),
-        DeValue::Datetime(datetime) => Value::from(datetime.to_string()),
-        DeValue::Array(entries) => entries.iter().map(|entry| to_json_value(entry.get_ref())).collect(),
-        DeValue::Table(table) => Value::Object(to_json_object(table)),
-    }
 }

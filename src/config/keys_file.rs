@@ -8,7 +8,8 @@ use toml::de::DeTable;
 use super::{
     bounded_read, checks,
     configuration::{Config, Origin},
-    dashboard, defaults,
+    dashboard,
+    defaults::{self, Defaults},
     env_vars::EnvVars,
     error::{ConfigError, ConfigErrors, Position, quote_unless_secret},
     input_limits,
@@ -17,10 +18,11 @@ use super::{
     models::{self, LocatedModel},
     policy,
     providers::Providers,
-    rules, schema, secret,
+    results, rules, schema, secret,
     toml_reader::{TomlDoc, TomlTable},
     webhooks::Webhooks,
 };
+use crate::domain::{ANTHROPIC_DEFAULT_MAX_OUTPUT, Api, group_digits};
 
 /// Maximum size of keys.toml in bytes: enough for tens of thousands of keys.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -99,6 +101,7 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
     // Keys and models with errors are missing from the vectors, so the check would report misleading errors.
     if doc.has_no_errors() {
         check_routes(doc, &providers, &models, &keys);
+        warn_of_default_output_limit(doc, &providers, &models, &defaults);
     }
     let mut secret_files = keys.secret_files;
     secret_files.extend(webhooks.secret_files);
@@ -119,8 +122,33 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
         unknown_model,
         dashboard,
         metrics,
+        kept_parts: results::read(&root),
         webhooks: webhooks.all,
         origin: Origin::File(file.display_path.to_owned()),
+    }
+}
+
+/// Warns about models of Anthropic's API whose requests get an output limit that nobody chose: the API requires one.
+fn warn_of_default_output_limit(
+    doc: &TomlDoc<'_>,
+    providers: &Providers,
+    models: &[LocatedModel],
+    defaults: &Defaults,
+) {
+    if defaults.params.max_output_tokens.is_some() {
+        return;
+    }
+    let is_affected = |located: &&LocatedModel| {
+        located.model.max_output.is_none() && providers.get(located.model.provider).provider.api == Api::Anthropic
+    };
+    for located in models.iter().filter(is_affected) {
+        let message = format!(
+            "model {} has no max_output, so requests without a limit of their own are sent with max_tokens = {}: longer \
+             answers are cut off",
+            quote_unless_secret(&located.model.name),
+            group_digits(u64::from(ANTHROPIC_DEFAULT_MAX_OUTPUT))
+        );
+        doc.add_warning(located.name_offset, &message);
     }
 }
 

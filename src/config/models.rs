@@ -3,11 +3,17 @@
 use super::{
     deprecated_models,
     error::quote_unless_secret,
+    extra_body,
     providers::{ProviderEntry, Providers, QUOTA_DAY_CHOICES, TOKEN_COUNTING_CHOICES, check_name},
     schema,
     toml_reader::{TomlTable, TomlText},
 };
-use crate::domain::{Limits, Model, Price, ProviderId};
+use crate::domain::{Api, Limits, MaxTokensField, Model, Price, ProviderId};
+
+const MAX_TOKENS_FIELD_CHOICES: [(&str, MaxTokensField); 2] = [
+    (MaxTokensField::MaxTokens.name(), MaxTokensField::MaxTokens),
+    (MaxTokensField::MaxCompletionTokens.name(), MaxTokensField::MaxCompletionTokens),
+];
 
 /// Highest number of requests that a limit can be set to. A larger number is probably a mistake.
 const MAX_REQUEST_SETTING: i64 = 1_000_000_000;
@@ -73,6 +79,15 @@ fn read_model(
     let weight = table.count("weight", 1..=1_000_000).unwrap_or(1);
     let pool = table.text("pool").map(|pool| pool.text.to_owned());
     let price = read_price(table).or(is_free.then_some(Price::FREE));
+    let extra_body = extra_body::read(table);
+    let max_tokens_field = table.choice("max_tokens_field", &MAX_TOKENS_FIELD_CHOICES);
+    if let (Some(provider), Some(field)) = (provider, table.field("max_tokens_field"))
+        && provider.provider.api != Api::OpenAi
+    {
+        let message =
+            format!("max_tokens_field applies only to the openai API, not to {}", provider.provider.api.name());
+        table.doc.add_error(field.offset, message);
+    }
     Some(Model {
         name: name?.text.to_owned(),
         provider: provider_id?,
@@ -83,6 +98,8 @@ fn read_model(
         weight,
         pool,
         price,
+        extra_body,
+        max_tokens_field,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Presets: the defaults of well-known providers.
 
-use crate::domain::{Api, QuotaDay, TokenCounting};
+use crate::domain::{Api, MaxTokensField, QuotaDay, TokenCounting};
 
 #[derive(Debug)]
 pub(super) struct Preset {
@@ -13,6 +13,17 @@ pub(super) struct Preset {
     pub token_counting: TokenCounting,
     /// True for the user's own server, which needs no key and costs nothing.
     pub is_local: bool,
+}
+
+impl Preset {
+    /// The name of the output limit at this provider. `None` at APIs where it has only one name.
+    pub fn max_tokens_field(&self) -> Option<MaxTokensField> {
+        match self.api {
+            Api::OpenAi if self.name == "openai" => Some(MaxTokensField::MaxCompletionTokens),
+            Api::OpenAi => Some(MaxTokensField::MaxTokens),
+            Api::Gemini | Api::Anthropic => None,
+        }
+    }
 }
 
 const fn hosted_preset(name: &'static str, base_url: &'static str) -> Preset {

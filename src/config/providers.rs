@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     address,
     error::{format_suggestion, quote_unless_secret},
+    extra_body,
     preset::{self, PRESETS, Preset},
     schema,
     toml_reader::{TomlDoc, TomlTable, TomlText},
@@ -99,7 +100,10 @@ impl Providers {
 
 fn from_preset(preset: &Preset) -> ProviderEntry {
     ProviderEntry {
-        provider: Provider::new(preset.name, preset.api, preset.base_url),
+        provider: Provider {
+            max_tokens_field: preset.max_tokens_field(),
+            ..Provider::new(preset.name, preset.api, preset.base_url)
+        },
         quota_day: preset.quota_day,
         token_counting: preset.token_counting,
         is_keyless: preset.is_local,
@@ -153,6 +157,8 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
                 .unwrap_or_default(),
             headers: read_headers(table),
             health_check: read_health_check(table),
+            extra_body: extra_body::read(table),
+            max_tokens_field: preset.and_then(Preset::max_tokens_field),
         },
     }
 }

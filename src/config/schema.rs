@@ -32,12 +32,24 @@ pub const FILE: Schema = Schema {
         "dashboard",
         "metrics",
         "webhook",
+        "results",
     ],
 };
 
 pub const PROVIDER: Schema = Schema {
     label: "[[provider]]",
-    fields: &["name", "api", "base_url", "headers", "insecure", "day", "counted", "health", "health_interval"],
+    fields: &[
+        "name",
+        "api",
+        "base_url",
+        "headers",
+        "insecure",
+        "day",
+        "counted",
+        "health",
+        "health_interval",
+        "extra_body",
+    ],
 };
 
 pub const MODEL: Schema = Schema {
@@ -61,6 +73,8 @@ pub const MODEL: Schema = Schema {
         "weight",
         "pool",
         "usd_per_mtok",
+        "extra_body",
+        "max_tokens_field",
     ],
 };
 
@@ -161,10 +175,14 @@ pub const DEFAULTS: Schema = Schema {
 pub const INPUT: Schema =
     Schema { label: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model"] };
 
+pub const RESULTS: Schema = Schema { label: "[results]", fields: &["keep"] };
+
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 14] =
-    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, CHECK, BALANCE, POLICY, DASHBOARD, METRICS, DEFAULTS, INPUT, WEBHOOK];
+pub const ALL: [Schema; 15] = [
+    FILE, PROVIDER, MODEL, PRICE, KEY, RULE, CHECK, BALANCE, POLICY, DASHBOARD, METRICS, DEFAULTS, INPUT, RESULTS,
+    WEBHOOK,
+];
 
 /// Renamed settings: the table's label, the former name and the current name. Both names are accepted.
 pub const FORMER_NAMES: [(&str, &str, &str); 2] =

@@ -5,6 +5,7 @@ use std::{ops::AddAssign, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    answer_parts::AnswerParts,
     outcome::{Outcome, OutcomeAction},
     response_meta::ResponseMeta,
 };
@@ -44,6 +45,9 @@ pub struct Answer {
     pub finish_reason: Option<String>,
     /// The model that answered, if the provider names it. Providers route aliases and retired names to other models.
     pub model_version: Option<String>,
+    /// What the answer has besides its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Box<AnswerParts>>,
 }
 
 /// The check that an answer failed, and what follows for its item.

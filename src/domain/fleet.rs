@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{
     ids::ProviderId,
@@ -11,6 +12,10 @@ use super::{
     quota_day::QuotaDay,
     response_meta::LimitDimension,
 };
+
+/// The output limit that is sent to Anthropic's API if neither the request nor the model states one. The API requires a
+/// limit, and all its models allow this one.
+pub const ANTHROPIC_DEFAULT_MAX_OUTPUT: u32 = 4_096;
 
 /// A wire API. Everything compatible with OpenAI is `OpenAi`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -40,6 +45,10 @@ pub struct Provider {
     /// Extra headers sent with every request.
     pub headers: Vec<(String, String)>,
     pub health_check: HealthCheck,
+    /// Fields added to the body of every request.
+    pub extra_body: Map<String, Value>,
+    /// The usual name of the output limit at this provider, if it is known.
+    pub max_tokens_field: Option<MaxTokensField>,
 }
 
 impl Provider {
@@ -51,6 +60,8 @@ impl Provider {
             base_url: base_url.into(),
             headers: Vec::new(),
             health_check: HealthCheck::default(),
+            extra_body: Map::new(),
+            max_tokens_field: None,
         }
     }
 }
@@ -79,6 +90,31 @@ impl Default for HealthCheck {
     }
 }
 
+/// The name of the output limit in a body for OpenAI's API or a compatible one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MaxTokensField {
+    MaxTokens,
+    /// What OpenAI's own models expect.
+    MaxCompletionTokens,
+}
+
+impl MaxTokensField {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::MaxTokens => Self::MaxCompletionTokens,
+            Self::MaxCompletionTokens => Self::MaxTokens,
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct Model {
     /// The id, spelled as the provider spells it.
@@ -94,6 +130,10 @@ pub struct Model {
     /// The name of the quota pool. Models with the same name share their counters.
     pub pool: Option<String>,
     pub price: Option<Price>,
+    /// Fields added to the body of every request for this model.
+    pub extra_body: Map<String, Value>,
+    /// The name of the output limit, if it is set.
+    pub max_tokens_field: Option<MaxTokensField>,
 }
 
 impl Model {

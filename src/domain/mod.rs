@@ -4,6 +4,7 @@
 //! imports none of them, and no tokio, reqwest, ratatui or database.
 
 pub mod alert;
+pub mod answer_parts;
 pub mod attempt_result;
 pub mod bottleneck;
 pub mod command;
@@ -15,11 +16,14 @@ pub mod fleet;
 pub mod forecast;
 pub mod ids;
 pub mod item;
+pub mod known_param;
 pub mod latency;
 pub mod lease;
 pub mod metric_counts;
 pub mod money;
+pub mod native_body;
 pub mod outcome;
+pub mod params;
 pub mod picture_type;
 pub mod plain_text;
 pub mod plural;
@@ -39,6 +43,7 @@ pub mod truncation;
 mod usable_keys;
 
 pub use alert::{Alert, AlertTracker};
+pub use answer_parts::{AnswerParts, KeptParts};
 pub use attempt_result::{Answer, AttemptResult, FailedCheck, RetryAfter, Usage};
 pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
@@ -46,7 +51,8 @@ pub use duration_histogram::DurationHistogram;
 pub use event::{Event, EventKind, EventLevel};
 pub use failure::FailureGroup;
 pub use fleet::{
-    Api, HealthCheck, HealthCheckTarget, Key, KeyRole, Limits, Model, Provider, SpendLimits, TokenCounting,
+    ANTHROPIC_DEFAULT_MAX_OUTPUT, Api, HealthCheck, HealthCheckTarget, Key, KeyRole, Limits, MaxTokensField, Model,
+    Provider, SpendLimits, TokenCounting,
 };
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProjectId, ProviderId, RouteId, Seq};
@@ -54,14 +60,16 @@ pub use item::{GENERATED_ID_LEN, ItemSpec, ItemState, PictureStamp, short_id};
 pub use latency::LatencyHistogram;
 pub use metric_counts::{CountedAttempt, CountedStatus, MetricCounts, RouteLabels};
 pub use money::{Money, Price};
+pub use native_body::{NativeBody, merge_over, merge_under};
 pub use outcome::{Outcome, OutcomeAction};
+pub use params::{JsonMode, Params, Thinking};
 pub use picture_type::PictureType;
 pub use plain_text::{escape_json, sanitize};
 pub use plural::{group_digits, is_or_are, plural, pluralize};
 pub use policy::{BalanceWeights, CascadeOrder, MAX_IN_FLIGHT, OnExhausted, Policy, SpillTo, WhenLimited};
 pub use query::{AttemptRow, InFlightAttempt, ItemDetail, ItemFilter, ItemRow, Page, Query};
 pub use quota_day::QuotaDay;
-pub use request::{Image, JsonMode, Message, MessageRole, Params, Part, Request, Thinking};
+pub use request::{Image, Message, MessageRole, Part, Request};
 pub use response_meta::{LimitDimension, LimitSource, ProviderLimit, ResponseMeta};
 pub use result::{FinalState, ResultError, ResultLine};
 pub use routing::{AllowedRoutes, RouteTarget, RoutingTraits, SpillRule, UnknownModelPolicy};

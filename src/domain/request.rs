@@ -3,7 +3,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::{
+    native_body::{ATTACHMENT_TOKENS, NativeBody},
+    params::Params,
+};
 
 /// The request of one item. Picture files are read only when an attempt sends them.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -13,6 +18,12 @@ pub struct Request {
     pub messages: Vec<Message>,
     #[serde(default, skip_serializing_if = "Params::is_empty")]
     pub params: Params,
+    /// The row's own body, if it is written for one API. It goes to that API in place of the other fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<Box<NativeBody>>,
+    /// Fields that the row adds to the body.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra_body: Map<String, Value>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -47,53 +58,9 @@ pub enum Image {
     Url(String),
 }
 
-/// Sampling and output parameters. `None` leaves the provider's default.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Params {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub top_p: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_output_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stop: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seed: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub thinking: Option<Thinking>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub json: Option<JsonMode>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Thinking {
-    /// `minimal`, `low`, `medium`, `high`: Gemini's thinkingLevel, OpenAI's reasoning_effort.
-    Level(String),
-    /// Tokens: Anthropic's budget_tokens, Gemini's thinkingBudget.
-    Budget(u32),
-}
-
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JsonMode {
-    /// Any JSON object.
-    Object,
-    /// JSON that satisfies this schema.
-    Schema(Value),
-}
-
 /// A high estimate of the tokens of a text: bytes / 3.
 pub const fn estimated_text_tokens(text: &str) -> u64 {
     text.len().div_ceil(3) as u64
-}
-
-impl Params {
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 impl Request {
@@ -107,6 +74,9 @@ impl Request {
 
     /// Appends a paragraph to the last message of the user.
     pub fn append_paragraph(&mut self, text: &str) {
+        if let Some(native) = &mut self.native {
+            native.append_paragraph(text);
+        }
         let Some(last) = self.messages.iter_mut().rev().find(|message| message.role == MessageRole::User) else {
             return;
         };
@@ -138,9 +108,29 @@ impl Request {
     }
 
     /// A high estimate of input tokens, for reservations before the provider has counted: bytes / 3 for text (English
-    /// has about 4 bytes a token, CJK about 3), 1,200 per picture (Gemini 3's default is 1,120), 8 per message.
+    /// has about 4 bytes a token, CJK about 3), 1,200 per picture (Gemini 3's default is 1,120), 8 per message. A body
+    /// with fields that only its own API knows is counted as a whole.
     pub fn estimated_input_tokens(&self) -> u64 {
         let text: u64 = self.texts().map(estimated_text_tokens).sum();
-        text + (1_200 * self.images().count() + 8 * self.messages.len()) as u64
+        let pictures = ATTACHMENT_TOKENS * self.images().count() as u64;
+        let translated = text + 8 * self.messages.len() as u64 + pictures;
+        match &self.native {
+            Some(native) if !native.untranslated.is_empty() => {
+                translated.max(native.estimated_tokens() + pictures + 8 * self.messages.len() as u64)
+            }
+            _ => translated,
+        }
+    }
+
+    /// The number of answers that the request asks for. Each may have as many tokens as the output limit allows.
+    pub fn answer_count(&self) -> u32 {
+        let native = self.native.as_ref().map(|native| &native.body);
+        let counts = native.into_iter().chain([&self.extra_body]).flat_map(|body| {
+            let config = body.get("generationConfig").or_else(|| body.get("generation_config"));
+            let candidates = config.and_then(|config| config.get("candidateCount").or(config.get("candidate_count")));
+            [body.get("n"), body.get("best_of"), candidates]
+        });
+        let count = counts.flatten().filter_map(Value::as_u64).max().unwrap_or(1);
+        u32::try_from(count).unwrap_or(u32::MAX).max(1)
     }
 }

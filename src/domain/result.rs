@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{attempt_result::Usage, item::ItemState, outcome::Outcome};
+use super::{answer_parts::AnswerParts, attempt_result::Usage, item::ItemState, outcome::Outcome};
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ResultLine {
@@ -27,6 +27,8 @@ pub struct ResultLine {
     pub started_at: Option<String>,
     pub finished_at: String,
     pub request_hash: String,
+    #[serde(default, flatten)]
+    pub parts: AnswerParts,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

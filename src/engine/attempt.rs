@@ -9,7 +9,7 @@ use crate::{
     checks::CheckSet,
     clock::Clock,
     domain::{AttemptResult, ItemSpec, Now, Outcome, OutcomeAction},
-    provider::{Client, Endpoint},
+    provider::{Client, Endpoint, RequestModel},
     scheduler::PlannedAttempt,
 };
 
@@ -20,8 +20,8 @@ pub(super) struct AttemptRunner {
     client: Client,
     /// By key.
     endpoints: Vec<Arc<Endpoint>>,
-    /// By model: its name, and its maximum number of output tokens.
-    models: Vec<(Arc<str>, Option<u32>)>,
+    /// By model.
+    models: Vec<RequestModel>,
     checks: CheckSet,
     tasks: JoinSet<AttemptDone>,
 }
@@ -31,7 +31,7 @@ impl AttemptRunner {
         clock: Clock,
         client: Client,
         endpoints: Vec<Arc<Endpoint>>,
-        models: Vec<(Arc<str>, Option<u32>)>,
+        models: Vec<RequestModel>,
         checks: CheckSet,
     ) -> Self {
         Self { clock, client, endpoints, models, checks, tasks: JoinSet::new() }
@@ -40,13 +40,11 @@ impl AttemptRunner {
     /// Sends the request of an attempt. Its end is returned by [`AttemptRunner::join_next`]. `explanation` is
     /// appended to the prompt.
     pub fn start(&mut self, planned: &PlannedAttempt, spec: Arc<ItemSpec>, explanation: Option<String>) -> AbortHandle {
-        let (name, max_output) = &self.models[planned.model.index()];
         let task = AttemptTask {
             planned: planned.clone(),
             client: self.client.clone(),
             endpoint: Arc::clone(&self.endpoints[planned.key.index()]),
-            model: Arc::clone(name),
-            max_output: *max_output,
+            model: self.models[planned.model.index()].clone(),
             spec,
             explanation,
             checks: self.checks.clone(),
@@ -89,8 +87,7 @@ struct AttemptTask {
     planned: PlannedAttempt,
     client: Client,
     endpoint: Arc<Endpoint>,
-    model: Arc<str>,
-    max_output: Option<u32>,
+    model: RequestModel,
     spec: Arc<ItemSpec>,
     /// Appended to the prompt: what was wrong with the item's last answer.
     explanation: Option<String>,
@@ -114,10 +111,10 @@ impl AttemptTask {
         let item = self.item_to_send();
         // In the clock's time: a sped-up clock makes it shorter in real time.
         let timeout = self.clock.to_real_duration(self.planned.timeout);
-        let result = self.client.send_attempt(&self.endpoint, &item, &self.model, self.max_output, timeout).await;
+        let result = self.client.send_attempt(&self.endpoint, &item, &self.model, timeout).await;
         let latency: Duration = self.clock.now().mono.since(began.mono);
         let redact = |message: &str| self.endpoint.redact(message);
-        let result = self.checks.apply(&self.spec, &self.model, result, &redact).await;
+        let result = self.checks.apply(&self.spec, &self.model.name, result, &redact).await;
         self.done(result, latency)
     }
 
@@ -133,7 +130,7 @@ impl AttemptTask {
         let mut item = ItemSpec::clone(&self.spec);
         if let Some(factor) = self.planned.output_multiplier {
             let params = &mut item.request.params;
-            let limit = params.max_output_tokens.or(self.max_output);
+            let limit = params.max_output_tokens.or(self.model.max_output);
             params.max_output_tokens = limit.map(|limit| limit.saturating_mul(factor));
         }
         if let Some(explanation) = &self.explanation {

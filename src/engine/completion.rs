@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, AttemptResult, EventKind, FinalState, Now, Outcome, OutcomeAction, ResultError, ResultLine, Usage,
-        WallTime,
+        Answer, AnswerParts, AttemptResult, EventKind, FinalState, Now, Outcome, OutcomeAction, ResultError,
+        ResultLine, Usage, WallTime,
     },
     scheduler::{AttemptEffects, Disposition, LocalRejection},
     store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
@@ -57,7 +57,7 @@ impl Engine {
         let is_day_exhausted = result.outcome == Outcome::QuotaExhaustedDay;
         let target = self.items.spec(effects.seq).and_then(|spec| spec.caption_path.clone());
         let caption = match (&effects.disposition, target, &result.answer) {
-            (Disposition::Done { .. }, Some(target), Some(answer)) => {
+            (Disposition::Done { .. }, Some(target), Some(answer)) if !answer.text.is_empty() => {
                 Some(self.captions.prepare(effects.seq, target, answer.text.clone()))
             }
             _ => None,
@@ -157,15 +157,17 @@ impl Engine {
         let is_done = ended.state == FinalState::Done;
         // An answer that failed a check is kept: people may find it good enough.
         let answer = result.answer.clone().filter(|_| is_done || result.failed_check.is_some());
-        let output = answer.as_ref().map(|answer| answer.text.clone()).or_else(|| is_done.then(String::new));
-        let Answer { finish_reason, model_version, .. } = answer.unwrap_or_default();
+        let is_kept = is_done || answer.is_some();
+        let Answer { text, finish_reason, model_version, parts } = answer.unwrap_or_default();
+        let parts = parts.map(|parts| *parts).unwrap_or_default();
         // An attempt that failed locally sent no request, so the line names no key or model and does not count it.
         let was_sent = !result.outcome.is_local();
         let attempts = effects.attempts - u32::from(!was_sent);
         Some(ResultLine {
             id: spec.id.clone(),
             status: ended.state,
-            output,
+            // An answer may consist of calls of tools, or of an embedding.
+            output: (is_kept && (parts.is_empty() || !text.is_empty())).then_some(text),
             error: (!is_done).then(|| ResultError {
                 outcome: result.outcome,
                 status: result.status,
@@ -184,13 +186,20 @@ impl Engine {
             started_at: (attempts > 0).then(|| started.rfc3339()),
             finished_at: now.wall.rfc3339(),
             request_hash: spec.request_hash.clone(),
+            parts,
         })
     }
 
     /// Ends an item that is rejected without being sent.
     pub(super) fn on_rejected(&mut self, now: Now, rejection: &LocalRejection) {
         if let Some((spec, first_sent_at)) = self.items.remove(rejection.seq) {
-            self.fail_locally(now, &spec.id, &spec.request_hash, rejection, first_sent_at);
+            let mut rejection = rejection.clone();
+            if rejection.outcome == Outcome::NoRoute
+                && let Some(reason) = self.intake.unsupported_reason(&spec.request)
+            {
+                rejection.message = format!("{}; {reason}", rejection.message);
+            }
+            self.fail_locally(now, &spec.id, &spec.request_hash, &rejection, first_sent_at);
         }
     }
 
@@ -275,5 +284,6 @@ fn local_result_line(
         started_at: started.map(WallTime::rfc3339),
         finished_at: now.rfc3339(),
         request_hash: hash.to_owned(),
+        parts: AnswerParts::default(),
     }
 }

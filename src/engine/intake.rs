@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq, request::estimated_text_tokens},
+    domain::{Api, ItemSpec, MonoTime, Request, RoutingTraits, Seq, request::estimated_text_tokens},
     provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
     store::{ItemLoader, LoadedItem, WaitingItem},
@@ -196,6 +196,11 @@ impl Intake {
         batch.into_iter().rev().for_each(|seq| backlog.unloaded.push_front(seq));
     }
 
+    /// Why one of the fleet's APIs can't take a request, as a sentence; `None` if all can.
+    pub fn unsupported_reason(&self, request: &Request) -> Option<String> {
+        self.apis.iter().find_map(|api| check_supported(*api, request).err())
+    }
+
     fn queued_item(&self, seq: Seq, spec: &ItemSpec, now: MonoTime) -> QueuedItem {
         let request = &spec.request;
         let unsupported_apis =
@@ -204,6 +209,7 @@ impl Intake {
             seq,
             input_tokens: request.estimated_input_tokens(),
             max_output_tokens: request.params.max_output_tokens,
+            answer_count: request.answer_count(),
             max_usd: spec.max_usd,
             is_caption: spec.caption_path.is_some(),
             unsupported_apis,

@@ -45,7 +45,7 @@ use crate::{
         snapshot::{Cause, RunState},
     },
     output::ExistingCaptionPolicy,
-    provider::{Client, Endpoint},
+    provider::{Client, Endpoint, RequestModel},
     scheduler::{PastUsage, Scheduler},
     store::{
         AttemptRecord, ItemLoader, KeyRecord, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification,
@@ -317,14 +317,15 @@ fn attempt_runner(clock: Clock, config: &Config, scheduler: &Scheduler) -> anyho
     let client = Client::new(
         clock.to_real_duration(scheduler.policy().connect_timeout),
         clock.to_real_duration(scheduler.policy().idle_timeout),
-    )?;
+    )?
+    .keeping(config.kept_parts);
     let endpoints = config.keys.iter().zip(&config.secrets).map(|(key, secret)| {
         let provider = config.providers[key.provider.index()].clone();
         Ok(Arc::new(Endpoint::new(provider, secret.clone())?))
     });
     let endpoints = endpoints.collect::<anyhow::Result<Vec<_>>>()?;
-    let models = config.models.iter().map(|model| (Arc::from(model.name.as_str()), model.max_output));
-    Ok(AttemptRunner::new(clock, client, endpoints, models.collect(), config.checks.clone()))
+    let models = config.models.iter().map(RequestModel::from).collect();
+    Ok(AttemptRunner::new(clock, client, endpoints, models, config.checks.clone()))
 }
 
 /// The names of the scheduler's routes, for the record.

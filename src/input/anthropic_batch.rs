@@ -1,34 +1,34 @@
 //! Reads Anthropic batch lines: `{"custom_id":…,"params":{…}}`, where `params` is a Messages request.
 
-use crate::domain::JsonMode;
+use crate::domain::{Api, JsonMode, Params};
 
 use super::{
     batch_line::BatchLine,
+    body_notes::BodyNotes,
     chat,
     draft::{Draft, RowOptions},
     error::FieldError,
     json::{Fields, Json, missing_field},
-    params, row,
+    params::{self, refuse_unsupported},
+    picture_fields, row,
 };
 
-const BATCH_LINE: BatchLine = BatchLine { id_field: "custom_id", request_field: "params" };
+const BATCH_LINE: BatchLine = BatchLine { api: Api::Anthropic, id_field: "custom_id", request_field: "params" };
 
 pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
     BATCH_LINE.read(&options.parse_row(line)?, options, read_params)
 }
 
-fn read_params(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Result<(), FieldError> {
+fn read_params(fields: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNotes) -> Result<(), FieldError> {
     let request = &mut draft.request;
-    request.params = options.default_params.clone();
     let (mut messages, mut system) = (None, None);
     for (name, value) in fields {
         match name.as_ref() {
             _ if value.is_null() => {}
             "messages" => messages = Some(value),
             "system" => {
-                let text =
-                    chat::parse_parts(value).and_then(chat::join_text).map_err(|error| error.within("system"))?;
-                system = Some(text);
+                let parts = notes.within("system", |notes| chat::parse_parts(value, notes));
+                system = Some(parts.and_then(chat::join_text).map_err(|error| error.within("system"))?);
             }
             "model" => draft.model = Some(row::nonblank_text(value, "model")?),
             "temperature" => request.params.temperature = Some(params::parse_temperature(value, "temperature")?),
@@ -37,43 +37,58 @@ fn read_params(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> 
                 request.params.max_output_tokens = Some(params::parse_max_output_tokens(value, "max_tokens")?);
             }
             "stop_sequences" => request.params.stop = params::parse_stop(value, "stop_sequences")?,
-            "thinking" => request.params.thinking = params::parse_thinking(value, "thinking")?,
+            "thinking" => request.params.thinking = params::parse_thinking(value, "thinking", notes)?,
             "output_config" => {
-                if let Some(effort) = value.get("effort") {
-                    request.params.thinking = Some(params::parse_thinking_level(effort, "output_config.effort")?);
-                }
-                if let Some(format) = value.get("format") {
-                    request.params.json =
-                        Some(parse_schema(format).map_err(|error| error.within("output_config.format"))?);
-                }
+                value.object("output_config")?;
+                notes.within("output_config", |notes| set_output_config(&mut request.params, value, notes))?;
             }
-            "output_format" => {
-                request.params.json = Some(parse_schema(value).map_err(|error| error.within("output_format"))?);
-            }
-            // These control delivery and billing of an answer. `tool_choice` has no effect without tools.
-            "stream" | "metadata" | "service_tier" | "inference_geo" | "tool_choice" => {}
-            name => params::refuse_unsupported(name, value)?,
+            "output_format" => set_schema(&mut request.params, "output_format", value, notes)?,
+            // Answers are never streamed.
+            "stream" => {}
+            name if picture_fields::names_only_pictures(name) => refuse_unsupported(name, value)?,
+            name => notes.add_untranslated(name, value),
         }
     }
-    let chat = chat::read(messages.ok_or_else(|| missing_field(fields, "messages"))?)?;
-    if system.is_some() && chat.system.is_some() {
-        return Err(FieldError::new("", "has both `system` and a system message; keep one of them"));
+    let chat = chat::read(messages.ok_or_else(|| missing_field(fields, "messages"))?, notes)?;
+    if chat.system.is_some() {
+        if system.is_some() {
+            return Err(FieldError::new("", "has both `system` and a system message; keep one of them"));
+        }
+        notes.set_nonstandard();
     }
     request.messages = chat.messages;
-    request.system = match system.or(chat.system) {
-        Some(system) => Some(system),
-        None => options.templates.render_system(&Fields::new())?,
-    };
+    request.system = system.or(chat.system);
+    Ok(())
+}
+
+fn set_output_config(params: &mut Params, value: &Json<'_>, notes: &mut BodyNotes) -> Result<(), FieldError> {
+    for (name, value) in value.object("output_config")? {
+        match name.as_ref() {
+            _ if value.is_null() => {}
+            "effort" => match params::parse_thinking_level(value, "output_config.effort") {
+                Ok(level) => params.thinking = Some(level),
+                Err(error) if value.as_text().is_none() => return Err(error),
+                // A level that no other API has.
+                Err(_) => notes.add_untranslated(name, value),
+            },
+            "format" => set_schema(params, "format", value, notes).map_err(|error| error.within("output_config"))?,
+            name => notes.add_untranslated(name, value),
+        }
+    }
     Ok(())
 }
 
 /// Reads `{"type":"json_schema","schema":{…}}`.
-fn parse_schema(format: &Json<'_>) -> Result<JsonMode, FieldError> {
-    let kind = format.get("type").ok_or_else(|| FieldError::new("type", "is missing"))?.text("type")?;
-    if kind != "json_schema" {
-        return Err(FieldError::new("type", format!("is `{kind}`; only json_schema is supported")));
+fn set_schema(params: &mut Params, name: &str, format: &Json<'_>, notes: &mut BodyNotes) -> Result<(), FieldError> {
+    let missing_field = |field: &str| FieldError::new(field, "is missing").within(name);
+    let kind = format.get("type").ok_or_else(|| missing_field("type"))?;
+    if kind.text("type").map_err(|error| error.within(name))? != "json_schema" {
+        params.json = None;
+        notes.add_untranslated(name, format);
+        return Ok(());
     }
-    let schema = format.get("schema").ok_or_else(|| FieldError::new("schema", "is missing"))?;
-    schema.object("schema")?;
-    Ok(JsonMode::Schema(schema.to_value()))
+    let schema = format.get("schema").ok_or_else(|| missing_field("schema"))?;
+    schema.object("schema").map_err(|error| error.within(name))?;
+    params.json = Some(JsonMode::Schema(schema.to_value()));
+    Ok(())
 }

@@ -212,7 +212,9 @@ fn typed_field<'a>(name: &'a str, cell: &'a str, is_legacy: bool) -> Option<(Cow
             "false" => Json::Bool(false),
             _ => parse_json_cell(cell).unwrap_or_else(|| parse_number(cell)),
         },
-        "messages" | "images" | "image" | "stop" | "response_format" => parse_json_cell(cell).unwrap_or_else(text),
+        "messages" | "images" | "image" | "stop" | "response_format" | "extra_body" => {
+            parse_json_cell(cell).unwrap_or_else(text)
+        }
         name if picture_fields::may_name_pictures(name) && !is_legacy => parse_json_cell(cell).unwrap_or_else(text),
         _ => return None,
     };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::domain::{Money, Params, Request};
+use crate::domain::{Money, Params, Request, known_param};
 
 use super::{
     error::FieldError,
@@ -26,6 +26,18 @@ pub(super) struct Draft {
     pub sidecar: Option<Sidecar>,
     /// Size in bytes of the picture to caption.
     pub picture_bytes: Option<u64>,
+    /// Fields with the names of request parameters that are not read as such.
+    pub unused_params: Vec<String>,
+}
+
+impl Draft {
+    /// Notes a field that nothing reads, if it has the name of a request parameter.
+    pub fn note_unused_param(&mut self, name: &str, options: &RowOptions) {
+        let is_read = || options.templates.uses_field(name) || options.kept_fields.iter().any(|kept| kept == name);
+        if known_param::is_param_name(name) && !is_read() {
+            self.unused_params.push(name.to_owned());
+        }
+    }
 }
 
 /// The settings of an input, with compiled templates. All passes over the input share them.
@@ -44,6 +56,8 @@ pub(super) struct RowOptions {
     pub check_field: Option<String>,
     /// See [`super::InputOptions::legacy_rows`].
     pub legacy_rows: bool,
+    /// See [`super::InputOptions::legacy_bodies`].
+    pub legacy_bodies: bool,
     /// See [`super::InputOptions::allows_extra_pictures`].
     pub allows_extra_pictures: bool,
     pub model_check: Option<ModelCheck>,

@@ -6,67 +6,62 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::domain::{Image, JsonMode, Message, MessageRole, Params, Part};
+use crate::domain::{Api, Image, JsonMode, Message, MessageRole, Params, Part, Thinking};
 
 use super::{
     batch_line::BatchLine,
+    body_notes::BodyNotes,
     chat::{self, require_user_message},
     draft::{Draft, RowOptions},
     error::FieldError,
     image_ref,
     json::{Fields, Json},
-    params, row,
+    params, picture_fields, row,
 };
 
-const BATCH_LINE: BatchLine = BatchLine { id_field: "key", request_field: "request" };
+const BATCH_LINE: BatchLine = BatchLine { api: Api::Gemini, id_field: "key", request_field: "request" };
 
 pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
     BATCH_LINE.read(&options.parse_row(line)?, options, read_request)
 }
 
-fn read_request(fields: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Result<(), FieldError> {
+fn read_request(fields: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNotes) -> Result<(), FieldError> {
     let request = &mut draft.request;
-    request.params = options.default_params.clone();
     for (name, value) in fields {
         match to_camel_case(name).as_ref() {
             _ if value.is_null() => {}
-            "contents" => request.messages = parse_contents(value)?,
+            "contents" => request.messages = notes.within(name, |notes| parse_contents(value, notes))?,
             "systemInstruction" => {
-                let text = parse_content_parts(value).and_then(chat::join_text).map_err(|error| error.within(name))?;
-                request.system = Some(text);
+                let parts = notes.within(name, |notes| parse_content_parts(value, notes));
+                let text = parts.and_then(require_parts).and_then(chat::join_text);
+                request.system = Some(text.map_err(|error| error.within(name))?);
             }
             "generationConfig" => {
                 let config = value.object(name)?;
                 if config.iter().any(|(name, value)| name.starts_with("response") && !value.is_null()) {
                     request.params.json = None;
                 }
-                for (name, value) in config {
-                    if !value.is_null() {
-                        set_config(&mut request.params, name, value)
-                            .map_err(|error| error.within("generationConfig"))?;
-                    }
+                for (field, value) in config.iter().filter(|(_, value)| !value.is_null()) {
+                    notes
+                        .within(name, |notes| set_config(&mut request.params, field, value, notes))
+                        .map_err(|error| error.within("generationConfig"))?;
                 }
             }
             "model" => {
                 let model = row::nonblank_text(value, "model")?;
                 draft.model = Some(model.strip_prefix("models/").unwrap_or(&model).to_owned());
             }
-            // These control how Google stores a request. `toolConfig` has no effect without tools.
-            "store" | "labels" | "toolConfig" => {}
-            _ => params::refuse_unsupported(name, value)?,
+            camel if picture_fields::names_only_pictures(camel) => params::refuse_unsupported(name, value)?,
+            _ => notes.add_untranslated(name, value),
         }
     }
     if request.messages.is_empty() {
         return Err(FieldError::new("contents", "is missing or empty"));
     }
-    require_user_message(&request.messages)?;
-    if request.system.is_none() {
-        request.system = options.templates.render_system(&Fields::new())?;
-    }
-    Ok(())
+    require_user_message(&request.messages)
 }
 
-fn set_config(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), FieldError> {
+fn set_config(params: &mut Params, name: &str, value: &Json<'_>, notes: &mut BodyNotes) -> Result<(), FieldError> {
     match to_camel_case(name).as_ref() {
         "temperature" => params.temperature = Some(params::parse_temperature(value, name)?),
         "topP" => params.top_p = Some(params::parse_top_p(value, name)?),
@@ -78,12 +73,7 @@ fn set_config(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), F
             "text/plain" => {}
             // A schema takes precedence, whichever of the two fields comes first.
             "application/json" => params.json = params.json.take().or(Some(JsonMode::Object)),
-            other => {
-                return Err(FieldError::new(
-                    name,
-                    format!("is `{other}`; supported are text/plain and application/json"),
-                ));
-            }
+            _ => notes.add_untranslated(name, value),
         },
         "responseJsonSchema" => {
             value.object(name)?;
@@ -96,71 +86,109 @@ fn set_config(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), F
             params.json = Some(JsonMode::Schema(schema));
         }
         "thinkingConfig" => {
-            for (name, value) in value.object(name)? {
-                if !value.is_null() {
-                    set_thinking(params, name, value).map_err(|error| error.within("thinkingConfig"))?;
-                }
+            for (field, value) in value.object(name)?.iter().filter(|(_, value)| !value.is_null()) {
+                notes
+                    .within(name, |notes| set_thinking(params, field, value, notes))
+                    .map_err(|error| error.within("thinkingConfig"))?;
             }
         }
-        _ => params::refuse_unsupported(name, value)?,
+        _ => notes.add_untranslated(name, value),
     }
     Ok(())
 }
 
-fn set_thinking(params: &mut Params, name: &str, value: &Json<'_>) -> Result<(), FieldError> {
+fn set_thinking(params: &mut Params, name: &str, value: &Json<'_>, notes: &mut BodyNotes) -> Result<(), FieldError> {
     match to_camel_case(name).as_ref() {
-        // -1 lets the model decide, which is the default.
-        "thinkingBudget" if *value == Json::Int(-1) => params.thinking = None,
+        // -1 lets the model decide.
+        "thinkingBudget" if *value == Json::Int(-1) => params.thinking = Some(Thinking::Adaptive),
         "thinkingBudget" => params.thinking = Some(params::parse_thinking_budget(value, name)?),
-        "thinkingLevel" => params.thinking = Some(params::parse_thinking_level(value, name)?),
-        _ => params::refuse_unsupported(name, value)?,
+        "thinkingLevel" => match params::parse_thinking_level(value, name) {
+            Ok(level) => params.thinking = Some(level),
+            Err(error) if value.as_text().is_none() => return Err(error),
+            // A level that no other API has.
+            Err(_) => {
+                params.thinking = None;
+                notes.add_untranslated(name, value);
+            }
+        },
+        _ => notes.add_untranslated(name, value),
     }
     Ok(())
 }
 
-fn parse_contents(value: &Json<'_>) -> Result<Vec<Message>, FieldError> {
+fn parse_contents(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Vec<Message>, FieldError> {
     if value.as_text().is_some() {
-        return Ok(vec![Message { role: MessageRole::User, parts: chat::parse_parts(value)? }]);
+        notes.set_nonstandard();
+        return Ok(vec![Message { role: MessageRole::User, parts: chat::parse_parts(value, notes)? }]);
     }
     let mut messages = Vec::new();
     for (index, content) in value.list("contents")?.iter().enumerate() {
         let within = |error: FieldError| error.within(format_args!("contents[{index}]"));
-        content.object("").map_err(within)?;
-        let role = content.get("role").map(|role| role.text("role")).transpose().map_err(within)?;
-        let message_role = match role {
-            None | Some("" | "user") => MessageRole::User,
-            Some("model" | "assistant") => MessageRole::Assistant,
-            Some(other) => {
-                return Err(within(FieldError::new("role", format!("is `{other}`; supported are user and model"))));
-            }
-        };
-        messages.push(Message { role: message_role, parts: parse_content_parts(content).map_err(within)? });
+        let message = notes.at(index, |notes| parse_content(content, notes));
+        messages.extend(message.map_err(within)?);
     }
     Ok(messages)
 }
 
-/// Reads a content's parts; a bare string is one text part. The result is never empty.
-fn parse_content_parts(content: &Json<'_>) -> Result<Vec<Part>, FieldError> {
+/// Reads one content. `None` if only this API can take it.
+fn parse_content(content: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Message>, FieldError> {
+    content.object("")?;
+    let role = content.get("role").filter(|role| !role.is_null()).map(|role| role.text("role")).transpose()?;
+    let role = match role {
+        None | Some("" | "user") => MessageRole::User,
+        Some("model") => MessageRole::Assistant,
+        Some("assistant") => {
+            notes.set_nonstandard();
+            MessageRole::Assistant
+        }
+        Some(other) => {
+            notes.add_untranslated_path(&format!("role: {other}"));
+            return Ok(None);
+        }
+    };
+    let untranslated_before = notes.untranslated_count();
+    let parts = parse_content_parts(content, notes)?;
+    if parts.is_empty() && notes.untranslated_count() > untranslated_before {
+        return Ok(None);
+    }
+    Ok(Some(Message { role, parts: require_parts(parts)? }))
+}
+
+fn require_parts(parts: Vec<Part>) -> Result<Vec<Part>, FieldError> {
+    if parts.is_empty() { Err(FieldError::new("parts", "is empty")) } else { Ok(parts) }
+}
+
+/// Reads a content's parts; a bare string is one text part. May be empty.
+fn parse_content_parts(content: &Json<'_>, notes: &mut BodyNotes) -> Result<Vec<Part>, FieldError> {
     if content.as_text().is_some() {
-        return chat::parse_parts(content);
+        notes.set_nonstandard();
+        return chat::parse_parts(content, notes);
     }
     for (name, value) in content.object("")? {
-        if !matches!(name.as_ref(), "parts" | "role") {
-            params::refuse_unsupported(name, value)?;
+        match to_camel_case(name).as_ref() {
+            "parts" | "role" => {}
+            // Google's API has no picture there, so it would be lost.
+            "inlineData" | "fileData" => params::refuse_unsupported(name, value)?,
+            _ => notes.add_untranslated(name, value),
         }
     }
     let part_values = content.get("parts").ok_or_else(|| FieldError::new("parts", "is missing"))?;
     // A single part may be written without a list.
-    let part_list =
-        if let Json::List(items) = part_values { items.as_slice() } else { std::slice::from_ref(part_values) };
+    let part_list = if let Json::List(items) = part_values {
+        items.as_slice()
+    } else {
+        notes.set_nonstandard();
+        std::slice::from_ref(part_values)
+    };
     let mut parts = Vec::with_capacity(part_list.len());
     for (index, item) in part_list.iter().enumerate() {
-        parts.extend(parse_part(item).map_err(|error| error.within(format_args!("parts[{index}]")))?);
+        let part = notes.within("parts", |notes| notes.at(index, |notes| parse_part(item, notes)));
+        parts.extend(part.map_err(|error| error.within(format_args!("parts[{index}]")))?);
     }
-    if parts.is_empty() { Err(FieldError::new("parts", "is empty")) } else { Ok(parts) }
+    Ok(parts)
 }
 
-fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
+fn parse_part(part: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Part>, FieldError> {
     let mut parsed = None;
     // Each part may have one content. A second one would replace the first, which would be lost.
     let mut set_once = |part: Part, name: &str| match parsed.replace(part) {
@@ -177,31 +205,61 @@ fn parse_part(part: &Json<'_>) -> Result<Option<Part>, FieldError> {
                 }
             }
             "inlineData" => {
-                let require = |camel: &str, snake: &str| {
-                    let field = value.get(camel).or_else(|| value.get(snake));
-                    field.ok_or_else(|| FieldError::new(camel, "is missing"))?.text(camel)
-                };
-                let image = require("mimeType", "mime_type")
-                    .and_then(|mime| Ok((mime, require("data", "data")?)))
-                    .and_then(|(mime, data)| {
-                        image_ref::parse_inline(mime, data).map_err(|error| FieldError::new("data", error.to_string()))
-                    });
-                set_once(Part::Image(image.map_err(|error| error.within(name))?), name)?;
+                let image = notes.within(name, |notes| parse_inline_data(value, notes));
+                if let Some(image) = image.map_err(|error| error.within(name))? {
+                    set_once(Part::Image(image), name)?;
+                }
             }
-            "fileData" => set_once(Part::Image(parse_file_data(value).map_err(|error| error.within(name))?), name)?,
-            _ => params::refuse_unsupported(name, value)?,
+            "fileData" => {
+                let image = notes.within(name, |notes| parse_file_data(value, notes));
+                if let Some(image) = image.map_err(|error| error.within(name))? {
+                    set_once(Part::Image(image), name)?;
+                }
+            }
+            _ => notes.add_untranslated(name, value),
         }
     }
     Ok(parsed)
 }
 
-/// Reads a picture URL. Refuses files stored at Google: they belong to one project, so keys of other projects can't
-/// read them.
-fn parse_file_data(value: &Json<'_>) -> Result<Image, FieldError> {
+/// Reads `{"mimeType":…,"data":…}`. `None` if it is no picture.
+fn parse_inline_data(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Image>, FieldError> {
+    let require = |camel: &str, snake: &str| {
+        let field = value.get(camel).or_else(|| value.get(snake));
+        field.ok_or_else(|| FieldError::new(camel, "is missing"))?.text(camel)
+    };
+    let mime = require("mimeType", "mime_type")?;
+    let data = require("data", "data")?;
+    for (name, value) in value.object("")? {
+        if !matches!(name.as_ref(), "mimeType" | "mime_type" | "data") {
+            notes.add_untranslated(name, value);
+        }
+    }
+    if !mime.trim().to_ascii_lowercase().starts_with("image/") {
+        notes.add_untranslated_path(&format!("mimeType: {mime}"));
+        return Ok(None);
+    }
+    notes.add_picture();
+    // Google's own libraries write the alphabet for URLs.
+    let data = data.replace('-', "+").replace('_', "/");
+    image_ref::parse_inline(mime, &data).map(Some).map_err(|error| FieldError::new("data", error.to_string()))
+}
+
+/// Reads a picture URL. `None` if it is no picture. Refuses files stored at Google: they belong to one project, so keys of
+/// other projects can't read them.
+fn parse_file_data(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Image>, FieldError> {
     let uri = value.get("fileUri").or_else(|| value.get("file_uri"));
     let uri = uri.ok_or_else(|| FieldError::new("fileUri", "is missing"))?.text("fileUri")?;
+    let mime = value.get("mimeType").or_else(|| value.get("mime_type")).and_then(Json::as_text);
     match image_ref::parse_reference(uri) {
-        Ok(Image::Url(url)) if !url.contains("generativelanguage.googleapis.com") => Ok(Image::Url(url)),
+        Ok(Image::Url(url)) if !url.contains("generativelanguage.googleapis.com") => {
+            if let Some(mime) = mime.filter(|mime| !mime.starts_with("image/")) {
+                notes.add_untranslated_path(&format!("mimeType: {mime}"));
+                return Ok(None);
+            }
+            notes.add_picture();
+            Ok(Some(Image::Url(url)))
+        }
         _ => Err(FieldError::new(
             "fileUri",
             format!(

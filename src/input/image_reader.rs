@@ -172,6 +172,7 @@ impl ImageReader {
             system: options.templates.render_system(&fields)?,
             messages: vec![Message { role: MessageRole::User, parts }],
             params: options.default_params.clone(),
+            ..Request::default()
         };
         let id = Some(path.to_owned());
         let fields = options.pick_kept_fields(&fields)?;

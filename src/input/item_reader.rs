@@ -44,6 +44,8 @@ pub struct InputSummary {
     pub has_pictures: bool,
     /// Sum over all items, by the same estimate that reservations use.
     pub estimated_input_tokens: u64,
+    /// Fields with the names of request parameters that no row uses as such, and the first line of each.
+    pub unused_params: Vec<(String, u64)>,
     /// The unknown models that accepted rows name.
     pub unknown_models: UnknownModels,
     /// 32 hex digits. For pictures, a hash over all paths, sizes, inodes and times. For rows, a hash over the input's
@@ -121,6 +123,8 @@ pub struct ItemReader {
     scratch: Vec<u8>,
     rows_read: u64,
     skipped: u64,
+    /// See [`InputSummary::unused_params`].
+    unused_params: Vec<(String, u64)>,
     is_known_id: IdPredicate,
     has_ended: Option<SharedIdPredicate>,
     recorded_stamps: Option<StampLookup>,
@@ -156,6 +160,7 @@ impl ItemReader {
             scratch: Vec::new(),
             rows_read: 0,
             skipped: 0,
+            unused_params: Vec::new(),
             is_known_id,
             has_ended,
             recorded_stamps: None,
@@ -233,6 +238,7 @@ impl ItemReader {
             return Err(errors);
         }
         let skipped = self.skipped;
+        let unused_params = std::mem::take(&mut self.unused_params);
         let (input, line) = (Arc::clone(&self.input), self.rows_read);
         let (fingerprint, fingerprint_unstable) = self.fingerprint().map_err(|error| {
             let field_error = FieldError::new("", format!("can't be read any further: {error}"));
@@ -253,6 +259,7 @@ impl ItemReader {
             skipped,
             has_pictures,
             estimated_input_tokens,
+            unused_params,
             unknown_models,
             fingerprint,
             fingerprint_unstable: is_unstable,
@@ -311,7 +318,13 @@ impl ItemReader {
             kept_fields: rule_fields,
             sidecar: caption,
             picture_bytes: bytes,
+            unused_params,
         } = draft;
+        for name in unused_params {
+            if !self.unused_params.iter().any(|(known, _)| *known == name) {
+                self.unused_params.push((name, line));
+            }
+        }
         // If an earlier version recorded the item without a stamp, the picture's content at that time is not known.
         // Then no stamp is made, and the size in the hash detects a changed picture.
         let recorded_stamp = match (&self.recorded_stamps, &id, &caption) {

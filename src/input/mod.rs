@@ -14,6 +14,7 @@
 mod anthropic_batch;
 mod argument;
 mod batch_line;
+mod body_notes;
 mod chat;
 mod conversion;
 mod csv;

@@ -94,6 +94,7 @@ impl Input {
             kept_fields: options.kept_fields,
             check_field: options.check_field,
             legacy_rows: options.legacy_rows,
+            legacy_bodies: options.legacy_bodies,
             allows_extra_pictures: options.allows_extra_pictures,
             model_check: options.model_check,
             item_check: options.item_check,

@@ -1,74 +1,104 @@
 //! Reads OpenAI batch lines: `{"custom_id":…,"method":"POST","url":"/v1/chat/completions","body":{…}}`.
 
+use crate::domain::{Api, Message, MessageRole, NativeBody, Part};
+
 use super::{
     batch_line::BatchLine,
+    body_notes::BodyNotes,
     chat,
     draft::{Draft, RowOptions},
     error::FieldError,
     json::{Fields, Json, missing_field},
-    params, row,
+    params::{self, refuse_unsupported},
+    picture_fields, row,
 };
 
-const BATCH_LINE: BatchLine = BatchLine { id_field: "custom_id", request_field: "body" };
+const BATCH_LINE: BatchLine = BatchLine { api: Api::OpenAi, id_field: "custom_id", request_field: "body" };
+
+/// What a line asks for, by its `url`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineKind {
+    Completion,
+    Embedding,
+}
 
 /// Reads one line. `method` is always POST; `url` names the OpenAI API that the request is for.
 pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
     let row = options.parse_row(line)?;
-    if let Some(url) = row.get("url").filter(|url| !url.is_null()) {
-        check_endpoint(url)?;
+    match row.get("url").filter(|url| !url.is_null()).map_or(Ok(LineKind::Completion), parse_url)? {
+        LineKind::Completion => BATCH_LINE.read(&row, options, read_body),
+        LineKind::Embedding => {
+            let mut draft = BATCH_LINE.read(&row, options, read_embedding_body)?;
+            if let Some(native) = &mut draft.request.native {
+                **native = NativeBody { is_embedding: true, ..NativeBody::clone(native) };
+            }
+            Ok(draft)
+        }
     }
-    BATCH_LINE.read(&row, options, read_body)
 }
 
-fn check_endpoint(value: &Json<'_>) -> Result<(), FieldError> {
+fn parse_url(value: &Json<'_>) -> Result<LineKind, FieldError> {
     let url = value.text("url")?;
-    if url.trim_end_matches('/').ends_with("/chat/completions") {
-        return Ok(());
+    let path = url.trim_end_matches('/');
+    if path.ends_with("/chat/completions") {
+        Ok(LineKind::Completion)
+    } else if path.ends_with("/embeddings") {
+        Ok(LineKind::Embedding)
+    } else {
+        let message = format!("is `{url}`; only lines for /v1/chat/completions and /v1/embeddings are supported");
+        Err(FieldError::new("url", message))
     }
-    Err(FieldError::new("url", format!("is `{url}`; only lines for /v1/chat/completions are supported")))
 }
 
-fn read_body(body: &Fields<'_>, draft: &mut Draft, options: &RowOptions) -> Result<(), FieldError> {
+fn read_body(body: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNotes) -> Result<(), FieldError> {
     let request = &mut draft.request;
-    request.params = options.default_params.clone();
     let mut messages = None;
     for (name, value) in body {
         match name.as_ref() {
             _ if value.is_null() => {}
             "messages" => messages = Some(value),
             "model" => draft.model = Some(row::nonblank_text(value, "model")?),
+            // Answers are never streamed. One answer is what every request gets.
+            "stream" | "stream_options" => {}
             "n" if *value == Json::Int(1) => {}
-            "n" => {
-                return Err(FieldError::new(
-                    "n",
-                    "asks for several answers, but each line gets only one; repeat the line instead",
-                ));
-            }
-            // These control delivery, billing and storage of an answer, not its content. The last two have no effect
-            // without tools, and `tools` itself is refused below.
-            "stream"
-            | "stream_options"
-            | "user"
-            | "metadata"
-            | "store"
-            | "safety_identifier"
-            | "prompt_cache_key"
-            | "prompt_cache_retention"
-            | "service_tier"
-            | "parallel_tool_calls"
-            | "tool_choice" => {}
+            name if picture_fields::names_only_pictures(name) => refuse_unsupported(name, value)?,
             name => {
-                if !params::set_param(&mut request.params, name, value)? {
-                    params::refuse_unsupported(name, value)?;
+                if !params::set_param(&mut request.params, name, value, notes)? {
+                    notes.add_untranslated(name, value);
                 }
             }
         }
     }
-    let chat = chat::read(messages.ok_or_else(|| missing_field(body, "messages"))?)?;
+    let is_set = |name: &str| body.iter().any(|(other, value)| other == name && !value.is_null());
+    if is_set("max_tokens") && is_set("max_completion_tokens") {
+        return Err(FieldError::new("max_tokens", "stands beside `max_completion_tokens`; keep one of them"));
+    }
+    let chat = chat::read(messages.ok_or_else(|| missing_field(body, "messages"))?, notes)?;
     request.messages = chat.messages;
-    request.system = match chat.system {
-        Some(system) => Some(system),
-        None => options.templates.render_system(&Fields::new())?,
+    request.system = chat.system;
+    Ok(())
+}
+
+/// Reads a request for embeddings, which has an `input`: a text, or a list of texts or of tokens.
+fn read_embedding_body(body: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNotes) -> Result<(), FieldError> {
+    let mut input = None;
+    for (name, value) in body {
+        match name.as_ref() {
+            _ if value.is_null() => {}
+            "model" => draft.model = Some(row::nonblank_text(value, "model")?),
+            "input" => input = Some(value),
+            name => notes.add_untranslated(name, value),
+        }
+    }
+    let texts: Vec<&str> = match input.ok_or_else(|| missing_field(body, "input"))? {
+        Json::Text(text) => vec![text],
+        Json::List(items) if !items.is_empty() => items.iter().filter_map(Json::as_text).collect(),
+        Json::List(_) => return Err(FieldError::new("input", "is empty")),
+        other => return Err(other.type_error("input", "a string or a list")),
     };
+    notes.add_untranslated_path("input");
+    // Nothing else applies to embeddings.
+    draft.request.params = crate::domain::Params::default();
+    draft.request.messages = vec![Message { role: MessageRole::User, parts: vec![Part::Text(texts.join("\n"))] }];
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use crate::domain::{Message, MessageRole, Money, Part, Request};
 
 use super::{
+    body_notes::{BodyForm, BodyNotes},
     chat::{self, Conversation},
     draft::{Draft, RowOptions},
     error::FieldError,
@@ -44,6 +45,7 @@ pub(super) fn build_draft(
 ) -> Result<Draft, FieldError> {
     let mut draft = Draft { kept_fields: options.pick_kept_fields(template_fields)?, ..Draft::default() };
     let mut request = Request { params: options.default_params.clone(), ..Request::default() };
+    let mut notes = BodyNotes::new(BodyForm::Row);
     let (mut prompt, mut messages) = (None, None);
     for (name, value) in fields {
         if value.is_null() {
@@ -57,10 +59,11 @@ pub(super) fn build_draft(
             "model" => draft.model = Some(nonblank_text(value, "model")?),
             "tier" => draft.tier = Some(nonblank_text(value, "tier")?),
             "max_usd" => draft.max_usd = Some(parse_money(value, "max_usd")?),
-            "thinking" => request.params.thinking = params::parse_thinking(value, "thinking")?,
+            "thinking" => request.params.thinking = params::parse_thinking(value, "thinking", &mut notes)?,
             "json" => request.params.json = params::parse_json_mode(value, "json")?,
+            "extra_body" if !options.legacy_bodies => request.extra_body = params::parse_extra_body(value)?,
             name => {
-                params::set_param(&mut request.params, name, value)?;
+                params::set_param(&mut request.params, name, value, &mut notes)?;
             }
         }
     }
@@ -72,7 +75,7 @@ pub(super) fn build_draft(
             request.messages = vec![user_message(prompt.text("prompt")?.to_owned(), "`prompt` is empty")?];
         }
         (None, None, Some(messages)) => {
-            let chat = chat::read(messages)?;
+            let chat = chat::read(messages, &mut notes)?;
             apply_conversation(&mut request, chat)?;
         }
         (None, Some(_), Some(_)) => {
@@ -81,6 +84,13 @@ pub(super) fn build_draft(
         (None, None, None) => {
             return Err(missing_prompt_error(template_fields));
         }
+    }
+    notes.refuse_untranslated(options.legacy_bodies)?;
+    if options.legacy_bodies {
+        request.params.remove_newer_parts();
+    }
+    for (name, _) in template_fields.iter().filter(|(_, value)| !value.is_empty_or_default()) {
+        draft.note_unused_param(name, options);
     }
     let pictures = read_pictures(fields, request.needs_vision(), options)?;
     attach_pictures(&mut request.messages, pictures);

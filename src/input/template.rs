@@ -63,6 +63,11 @@ impl Templates {
         self.system.as_ref().map(|template| template.render(&self.env, fields)).transpose()
     }
 
+    /// True if there is a template for the system prompt.
+    pub(super) const fn has_system(&self) -> bool {
+        self.system.is_some()
+    }
+
     /// True if either template uses this field.
     pub(super) fn uses_field(&self, name: &str) -> bool {
         [&self.prompt, &self.system].into_iter().flatten().any(|template| match template {

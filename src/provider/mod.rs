@@ -18,7 +18,9 @@ mod wire;
 mod worker_pool;
 
 pub use classify::{classify, explain, redact};
-pub use client::{Client, ClientError, Endpoint, EndpointError, ModelListAccess, describe_transport_error};
+pub use client::{
+    Client, ClientError, Endpoint, EndpointError, ModelListAccess, RequestModel, describe_transport_error,
+};
 pub use transport::{ProviderResponse, TransportFailure, TransportResult};
 pub use wire::check_supported;
 pub use worker_pool::{WorkerPool, WorkerPoolError};

@@ -126,6 +126,8 @@ impl Scheduler {
             Outcome::ServerError | Outcome::Overloaded | Outcome::Timeout | Outcome::MalformedResponse => {
                 return self.on_provider_error(now, reservation, result, &cause(CauseSource::Backoff));
             }
+            // The request is sent again in another form, so nobody is at fault.
+            Outcome::BadRequest if result.action == OutcomeAction::Retry => None,
             Outcome::BadRequest if result.action == OutcomeAction::NextModel || result.exceeds_context => None,
             // A request without pictures may only be quoted in an error about a picture.
             Outcome::BadRequest
@@ -165,6 +167,7 @@ impl Scheduler {
             Outcome::BadRequest if result.action == OutcomeAction::NextModel => {
                 self.requeue_on_next_model(now, reservation)
             }
+            Outcome::BadRequest if result.action == OutcomeAction::Retry => self.requeue(now, reservation, None),
             Outcome::BadRequest if result.exceeds_context => self.requeue_on_larger_model(now, reservation),
             Outcome::ContentBlocked | Outcome::UnreadableInput | Outcome::OverBudget | Outcome::BadRequest => {
                 Disposition::Failed

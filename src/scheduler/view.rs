@@ -51,14 +51,16 @@ impl View<'_> {
     pub fn token_estimate(self, id: RouteId, item: &QueuedItem) -> TokenEstimate {
         let mean = self.fleet.model(self.fleet.route(id).model).mean_output_tokens.unwrap_or(TYPICAL_OUTPUT_TOKENS);
         let max_output = item.max_output_tokens.map_or(f64::MAX, f64::from);
-        TokenEstimate { input: item.input_tokens, output: (mean * 1.5).min(max_output).ceil() as u64 }
+        let output = (mean * 1.5).min(max_output).ceil() as u64;
+        TokenEstimate { input: item.input_tokens, output: output.saturating_mul(u64::from(item.answer_count)) }
     }
 
     /// The most that one attempt can cost: the estimated input, and all the output that is allowed.
     pub fn worst_case_cost(self, id: RouteId, item: &QueuedItem) -> Money {
         let model = self.fleet.model_of(id);
         let output = self.max_output_tokens(model, item).unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS);
-        model.price.map_or(Money::ZERO, |price| price.cost(item.input_tokens, u64::from(output)))
+        let all_output = u64::from(output) * u64::from(item.answer_count);
+        model.price.map_or(Money::ZERO, |price| price.cost(item.input_tokens, all_output))
     }
 
     /// The output limit that a request for this item states: the item's own limit, multiplied if this is a retry with a

@@ -39,6 +39,9 @@ pub struct PinnedSettings {
     /// True if rows are refused that hold further pictures beside those that are sent. False in runs of earlier
     /// versions. Not compared.
     pub refuses_extra_pictures: bool,
+    /// True if rows keep the bodies that they contain, which go to their own API as they are. False in runs of earlier
+    /// versions. Not compared.
+    pub keeps_bodies: bool,
 }
 
 /// One changed setting.

@@ -23,6 +23,7 @@ mod pictures;
 mod plan;
 mod public_model_lists;
 mod replay;
+mod request_bodies;
 mod resume;
 mod rows;
 mod run_directory;

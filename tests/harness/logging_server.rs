@@ -75,6 +75,42 @@ impl Response {
     }
 }
 
+impl Response {
+    /// A message in the form of Anthropic's API.
+    pub fn anthropic(text: &str) -> Self {
+        Self::json(
+            200,
+            &json!({
+                "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+                "content": [{"type": "text", "text": text}], "usage": {"input_tokens": 10, "output_tokens": 5},
+            }),
+        )
+    }
+
+    /// An answer in the form of Gemini's API.
+    pub fn gemini(text: &str) -> Self {
+        Self::json(
+            200,
+            &json!({
+                "candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP", "index": 0}],
+                "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15},
+                "modelVersion": "m",
+            }),
+        )
+    }
+
+    /// A vector in the form of OpenAI's API.
+    pub fn embedding(vector: &Value) -> Self {
+        Self::json(
+            200,
+            &json!({
+                "object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": vector}],
+                "usage": {"prompt_tokens": 3, "total_tokens": 3},
+            }),
+        )
+    }
+}
+
 /// The server. Its threads end with the test process.
 pub struct LoggingServer {
     address: SocketAddr,
@@ -107,6 +143,39 @@ impl LoggingServer {
                 Response::json(200, &json!({"object": "list", "data": [{"id": "m", "object": "model"}]}))
             }
         })
+    }
+
+    /// Starts a server of one API that answers `text` to every completion, and a vector to a request for embeddings.
+    pub fn of_api(api: &'static str, text: &'static str) -> Self {
+        Self::of_api_with(api, move || text.to_owned())
+    }
+
+    /// Like [`Self::of_api`], with a text that may differ from request to request.
+    pub fn of_api_with(api: &'static str, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self::start(move |request| {
+            if !request.is_completion() {
+                return Response::json(200, &json!({"data": [{"id": "m"}], "models": []}));
+            }
+            let text = text();
+            match api {
+                _ if request.path.ends_with("/embeddings") => Response::embedding(&json!([0.25, -1.5])),
+                "gemini" => Response::gemini(&text),
+                "anthropic" => Response::anthropic(&text),
+                _ => Response::openai(&text),
+            }
+        })
+    }
+
+    /// A keys.toml with one provider `p` of an API, its key `alice` and the model `m` with vision. `model` adds settings to
+    /// the model's table.
+    pub fn keys_toml_of_api(&self, api: &str, model: &str) -> String {
+        let version = if api == "openai" { "/v1" } else { "" };
+        format!(
+            "[[provider]]\nname = \"p\"\napi = \"{api}\"\nbase_url = \"http://{}{version}\"\n\
+             [[model]]\nname = \"m\"\nprovider = \"p\"\nvision = true\n{model}\n\
+             [[key]]\nname = \"alice\"\nprovider = \"p\"\nsecret = \"sk-alice-0123456789\"\n",
+            self.address,
+        )
     }
 
     pub fn address(&self) -> SocketAddr {

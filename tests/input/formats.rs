@@ -40,6 +40,7 @@ fn jsonl_rows() {
             seed: Some(-1),
             thinking: Some(Thinking::Level("low".to_owned())),
             json: Some(JsonMode::Object),
+            ..Params::default()
         }
     );
 
@@ -76,6 +77,7 @@ fn openai_batch_lines() {
             seed: Some(7),
             thinking: Some(Thinking::Level("low".to_owned())),
             json: None,
+            ..Params::default()
         }
     );
     assert_eq!(
@@ -141,6 +143,7 @@ fn gemini_batch_lines_in_both_cases() {
             seed: Some(3),
             thinking: Some(Thinking::Level("low".to_owned())),
             json: Some(JsonMode::Schema(schema)),
+            ..Params::default()
         }
     );
     assert_eq!(items[1].request.system.as_deref(), Some("Look well."));

@@ -29,6 +29,8 @@ pub fn model(name: &str, limits: Limits) -> Model {
         weight: 1,
         pool: None,
         price: Price::from_usd_per_mtok(1.0, 2.0),
+        extra_body: serde_json::Map::new(),
+        max_tokens_field: None,
     }
 }
 
@@ -56,6 +58,7 @@ pub fn queued_item(seq: u64) -> QueuedItem {
         max_usd: None,
         is_caption: false,
         unsupported_apis: smallvec::SmallVec::new(),
+        answer_count: 1,
         waiting_since: MonoTime::default(),
         retry_state: None,
     }

@@ -8,8 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq, Usage,
-        WallTime,
+        AnswerParts, AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq,
+        Usage, WallTime,
     },
     store::{
         Ack, CompletedAttempt, Intent, LocalEnd, Op, OpReply, OpenedRun, PinnedSettings, RejectedGroup, RouteName,
@@ -124,6 +124,7 @@ pub fn result_line(id: u64, status: FinalState, outcome: Outcome, words: &str) -
         started_at: Some(RUN_START.rfc3339()),
         finished_at: RUN_START.rfc3339(),
         request_hash: String::new(),
+        parts: AnswerParts::default(),
     }
 }
 

@@ -15,6 +15,7 @@
 mod arbitrary_responses;
 mod corpus;
 mod rules;
+mod sdk_bodies;
 
 use cascadeck::{
     domain::{Api, AttemptResult, WallTime},

@@ -46,6 +46,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
         block_reason,
         finish_message: message,
         is_permanently_empty,
+        has_other_content,
     } = answer;
     // An answer normally contains no key. If one does, the key must not get into the result files.
     let text = replace_secrets(text, response.secrets);
@@ -54,6 +55,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
     let model_version = model_version.map(|model| replace_secrets(model, response.secrets));
     let finish_class = finish_reason.as_deref().map_or(FinishClass::Normal, classify_finish_reason);
     let has_text = !text.trim().is_empty();
+    let has_content = has_text || has_other_content;
     let shown_reason = finish_reason.as_deref().unwrap_or("nothing").to_owned();
     let (outcome, action, rule) = if finish_class == FinishClass::BrokenOff {
         (
@@ -73,7 +75,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
             FinishClass::AccountLimited => {
                 (Outcome::KeyForbidden, OutcomeAction::DisableKey, format!("the provider has limited the account (finish_reason={shown_reason})"))
             }
-            FinishClass::TokenLimit if has_text => {
+            FinishClass::TokenLimit if has_content => {
                 (Outcome::Truncated, OutcomeAction::Complete, format!("cut off at a token limit (finish_reason={shown_reason})"))
             }
             FinishClass::TokenLimit => (
@@ -82,23 +84,24 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
                 format!("the token limit was reached before any text was written (finish_reason={shown_reason})"),
             ),
             FinishClass::Unusable => (Outcome::EmptyOutput, OutcomeAction::Retry, format!("no usable text (finish_reason={shown_reason})")),
-            _ if !has_text && is_permanently_empty => (
+            _ if !has_content && is_permanently_empty => (
                 Outcome::EmptyOutput,
                 OutcomeAction::FailItem,
                 "empty answer without choices: local servers send this if the prompt does not fit or has a picture that the model can't process"
                     .to_owned(),
             ),
-            _ if !has_text => {
+            _ if !has_content => {
                 let rule = match &finish_reason {
                     Some(finish_reason) => format!("empty answer (finish_reason={finish_reason})"),
                     None => "empty answer (no finish reason)".to_owned(),
                 };
                 (Outcome::EmptyOutput, OutcomeAction::Retry, rule)
             }
-            _ => (Outcome::Ok, OutcomeAction::Complete, "an answer with text".to_owned()),
+            _ if has_text => (Outcome::Ok, OutcomeAction::Complete, "an answer with text".to_owned()),
+            _ => (Outcome::Ok, OutcomeAction::Complete, "an answer without text, as its request allows".to_owned()),
         }
     };
-    let has_answer = matches!(outcome, Outcome::Ok | Outcome::Truncated) && has_text;
+    let has_answer = matches!(outcome, Outcome::Ok | Outcome::Truncated) && has_content;
     let message = if outcome == Outcome::Ok {
         String::new()
     } else {
@@ -119,6 +122,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
             text,
             finish_reason,
             model_version: model_version.map(|model| clean_name(&model)),
+            parts: None,
         }),
         usage,
         stated_limit: None,

@@ -5,6 +5,7 @@
 //! request is always replaced, also in encoded form.
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use super::encoded_secrets::replace_encoded;
 
@@ -70,6 +71,16 @@ const CREDENTIAL_NAMES: [&str; 13] = [
     "key",
     "bearer",
 ];
+
+/// Replaces `secrets` in all texts of a value.
+pub fn replace_secrets_in(value: &mut Value, secrets: &[SecretString]) {
+    match value {
+        Value::String(text) => *text = replace_secrets(std::mem::take(text), secrets),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_secrets_in(item, secrets)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| replace_secrets_in(field, secrets)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
 
 /// Redacts a provider's message. `secrets` and texts that look like credentials become `[redacted]`, control and
 /// bidirectional-override characters are dropped, white space is folded, and at most 500 characters remain.

@@ -6,7 +6,9 @@
 
 mod endpoint;
 mod health;
+mod learned_fields;
 mod model_list;
+mod request_model;
 mod transport_errors;
 
 use std::{
@@ -19,20 +21,22 @@ use std::{
 
 use reqwest::{Body, Method, Request as HttpRequest};
 
-use crate::domain::{AttemptResult, ItemSpec, Outcome, OutcomeAction};
+use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, MaxTokensField, Outcome, OutcomeAction};
 
 use super::{
-    classify::{Vendor, classify, read_response_meta, redact, result_without_answer},
+    classify::{Vendor, classify, read_response_meta, redact, replace_secrets_in, result_without_answer},
     pictures::{self, CheckedPictureCache, PictureError},
     transport::{ProviderResponse, TransportFailure, TransportResult},
-    wire::{AttemptRequest, EncodedRequest, Unsupported, encode},
+    wire::{AttemptRequest, EncodedRequest, Unsupported, encode, max_tokens_field_of, read_parts, sent_limit_field},
     worker_pool::{WorkerPool, WorkerPoolError},
 };
 
+use learned_fields::LearnedFields;
 use transport_errors::transport_failure;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use model_list::ModelListAccess;
+pub use request_model::RequestModel;
 pub use transport_errors::describe_transport_error;
 
 /// Maximum number of bytes that are read of a response body. A longer body is classified by its beginning.
@@ -54,6 +58,8 @@ pub struct Client {
     checked_pictures: Arc<CheckedPictureCache>,
     /// True once the head of any response was received, whatever its status.
     has_received_response: Arc<AtomicBool>,
+    learned_fields: LearnedFields,
+    kept_parts: KeptParts,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +88,16 @@ impl Client {
             picture_worker_pool: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
             checked_pictures: Arc::default(),
             has_received_response: Arc::default(),
+            learned_fields: LearnedFields::default(),
+            kept_parts: KeptParts::default(),
         })
+    }
+
+    /// Sets how much of an answer is kept.
+    #[must_use]
+    pub fn keeping(mut self, kept_parts: KeptParts) -> Self {
+        self.kept_parts = kept_parts;
+        self
     }
 
     /// Whether the head of any response was received, whatever its status.
@@ -90,7 +105,7 @@ impl Client {
         self.has_received_response.load(Ordering::Relaxed)
     }
 
-    /// Sends one request for one item on one route. `model` and `max_output` are those of [`AttemptRequest`].
+    /// Sends one request for one item on one route.
     ///
     /// `total_timeout` is the time limit from connecting to the last byte of the answer. Reading pictures happens before
     /// that and is not included.
@@ -98,21 +113,36 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         item: &Arc<ItemSpec>,
-        model: &str,
-        max_output: Option<u32>,
+        model: &RequestModel,
         total_timeout: Duration,
     ) -> AttemptResult {
-        let attempt = AttemptRequest { model, request: &item.request, max_output };
-        let encoded = match self.encode_request(endpoint, item, &attempt).await {
+        let max_tokens_field = self.learned_fields.find(endpoint, model).or(model.max_tokens_field);
+        let attempt = AttemptRequest {
+            max_tokens_field: max_tokens_field.or(endpoint.provider().max_tokens_field),
+            extra_bodies: [Some(&model.extra_body), Some(&endpoint.provider().extra_body)],
+            ..AttemptRequest::new(&model.name, &item.request, model.max_output)
+        };
+        let encoded = match self.encode_request(endpoint, item, model, &attempt).await {
             Ok(encoded) => encoded,
             Err(error) => return error.to_attempt_result(),
         };
         let mut request = HttpRequest::new(Method::POST, endpoint.url(&encoded.path, None));
         *request.body_mut() = Some(Body::from(encoded.body));
-        let result = match self.send_http(endpoint, request, total_timeout).await {
-            Ok(received) => received.classify(endpoint),
-            Err(failure) => classify(endpoint.api(), &TransportResult::Failed(failure)),
+        let received = match self.send_http(endpoint, request, total_timeout).await {
+            Ok(received) => received,
+            Err(failure) => return classify(endpoint.api(), &TransportResult::Failed(failure)),
         };
+        let mut result = received.classify(endpoint);
+        if result.outcome == Outcome::BadRequest
+            && let Some(sent) = sent_limit_field(endpoint.dialect(), &attempt)
+            && let Some(field) = received.other_limit_field(sent)
+            && self.learned_fields.learn(endpoint, model, sent, field)
+        {
+            let message =
+                format!("the provider expects {} instead of {}: the request is sent again", field.name(), sent.name());
+            return AttemptResult { action: OutcomeAction::Retry, message, ..result };
+        }
+        self.add_parts(&mut result, &received, endpoint, &attempt);
         if result.outcome == Outcome::Ok && result.answer.is_none() {
             // A server's health response is classified as `Ok`, but it is no answer to a prompt.
             let rule = "the server sent a health status instead of a completion";
@@ -127,23 +157,57 @@ impl Client {
         result
     }
 
+    /// Adds what the answer has besides its text, if it may have any. An answer without a text is empty if the request
+    /// asks for nothing else.
+    fn add_parts(
+        &self,
+        result: &mut AttemptResult,
+        received: &ReceivedResponse,
+        endpoint: &Endpoint,
+        attempt: &AttemptRequest<'_>,
+    ) {
+        let Some(answer) = &mut result.answer else { return };
+        let is_native = attempt.request.native.as_ref().is_some_and(|native| !native.untranslated.is_empty());
+        let asks_for_parts = is_native || attempt.has_extra_fields();
+        if asks_for_parts || self.kept_parts == KeptParts::Message {
+            let mut parts = read_parts(endpoint.api(), &received.body, self.kept_parts);
+            let AnswerParts { tool_calls, message, choices, embedding } = &mut parts;
+            for value in [tool_calls, message, choices, embedding].into_iter().flatten() {
+                replace_secrets_in(value, endpoint.secrets());
+            }
+            answer.parts = (!parts.is_empty()).then(|| Box::new(parts));
+        }
+        if answer.text.trim().is_empty() && !asks_for_parts {
+            let rule = "a call of a tool that the request doesn't have, and no text".to_owned();
+            result.answer = None;
+            result.outcome = Outcome::EmptyOutput;
+            result.action = OutcomeAction::Retry;
+            result.message.clone_from(&rule);
+            result.rule = rule;
+        }
+    }
+
     /// Encodes the request. A request with pictures is encoded on the picture threads, so that only as many pictures as
     /// there are threads are encoded at the same time: they take more memory than anything else.
     async fn encode_request(
         &self,
         endpoint: &Endpoint,
         item: &Arc<ItemSpec>,
+        model: &RequestModel,
         attempt: &AttemptRequest<'_>,
     ) -> Result<EncodedRequest, PrepareError> {
         let (dialect, max_bytes) = (endpoint.dialect(), endpoint.max_picture_bytes());
         if attempt.request.images().next().is_none() {
             return Ok(encode(dialect, attempt, &[])?);
         }
-        let (model, item, checked_pictures) =
-            (attempt.model.to_owned(), Arc::clone(item), Arc::clone(&self.checked_pictures));
-        let max_output = attempt.max_output;
+        let (model, item, checked_pictures) = (model.clone(), Arc::clone(item), Arc::clone(&self.checked_pictures));
+        let (endpoint, max_tokens_field) = (endpoint.clone(), attempt.max_tokens_field);
         let encoded = self.picture_worker_pool.run(move || {
-            let attempt = AttemptRequest { model: &model, request: &item.request, max_output };
+            let attempt = AttemptRequest {
+                max_tokens_field,
+                extra_bodies: [Some(&model.extra_body), Some(&endpoint.provider().extra_body)],
+                ..AttemptRequest::new(&model.name, &item.request, model.max_output)
+            };
             let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &checked_pictures)?;
             Ok(encode(dialect, &attempt, &pictures)?)
         });
@@ -191,6 +255,13 @@ struct ReceivedResponse {
 }
 
 impl ReceivedResponse {
+    /// The name of the output limit that this refusal asks for instead of the one that was sent.
+    fn other_limit_field(&self, sent: MaxTokensField) -> Option<MaxTokensField> {
+        const MAX_SEARCHED_BYTES: usize = 16 * 1024;
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(MAX_SEARCHED_BYTES)]);
+        matches!(self.status, 400 | 422).then(|| max_tokens_field_of(&text, sent)).flatten()
+    }
+
     fn classify(&self, endpoint: &Endpoint) -> AttemptResult {
         let response = ProviderResponse {
             status: self.status,
@@ -315,7 +386,8 @@ mod tests {
         for _ in 0..WAITING {
             let (client, endpoint, item) = (client.clone(), endpoint.clone(), Arc::clone(&item));
             tasks.spawn(async move {
-                client.send_attempt(&endpoint, &item, "m", None, Duration::from_secs(1)).await;
+                let model = RequestModel::new("m", None);
+                client.send_attempt(&endpoint, &item, &model, Duration::from_secs(1)).await;
             });
         }
         for _ in 0..10 {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
+use crate::domain::{ANTHROPIC_DEFAULT_MAX_OUTPUT, JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
     super::pictures::EncodedPicture,
@@ -14,10 +14,6 @@ use super::{
     },
     lenient_int::LenientInt,
 };
-
-/// The `max_tokens` that is sent where neither the request nor the model's configuration sets a limit. The field is
-/// required, and every model of this API allows this value.
-const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 4_096;
 
 /// The smallest thinking budget that the API accepts.
 const MIN_THINKING_TOKENS: u32 = 1_024;
@@ -73,6 +69,7 @@ enum PictureSource<'a> {
 enum ThinkingConfig {
     Enabled { budget_tokens: u32 },
     Disabled,
+    Adaptive,
 }
 
 #[derive(Serialize)]
@@ -129,9 +126,10 @@ pub(super) fn encode(
     pictures: &[EncodedPicture<'_>],
 ) -> Result<EncodedRequest, Unsupported> {
     let (request, params) = (attempt.request, &attempt.request.params);
-    let max_tokens = effective_max_output(attempt).unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS);
+    let max_tokens = effective_max_output(attempt).unwrap_or(ANTHROPIC_DEFAULT_MAX_OUTPUT);
     let (thinking, effort) = match &params.thinking {
         None => (None, None),
+        Some(Thinking::Adaptive) => (Some(ThinkingConfig::Adaptive), None),
         Some(Thinking::Budget(0)) => (Some(ThinkingConfig::Disabled), None),
         Some(Thinking::Budget(budget_tokens)) => {
             if *budget_tokens >= max_tokens {
@@ -246,8 +244,11 @@ impl ResponseBody {
             return None;
         }
         let is_text = |block: &ResponseBlock| block.kind.as_deref().is_none_or(|kind| kind == "text");
+        let blocks = self.content?;
+        let has_other_content = blocks.iter().any(|block| block.kind.as_deref() == Some("tool_use"));
         Some(DecodedAnswer {
-            text: join_texts(self.content?.into_iter().filter(is_text).filter_map(|block| block.text)),
+            has_other_content,
+            text: join_texts(blocks.into_iter().filter(is_text).filter_map(|block| block.text)),
             finish_reason: self.stop_reason,
             model_version: self.model,
             usage: self.usage.unwrap_or_default().into(),

@@ -3,8 +3,9 @@
 use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
-use crate::domain::{Api, Request, Usage};
+use crate::domain::{Api, MaxTokensField, Request, Usage, merge_over, merge_under};
 
 use super::super::pictures::EncodedPicture;
 
@@ -16,6 +17,23 @@ pub struct AttemptRequest<'a> {
     pub request: &'a Request,
     /// Output token limit of the model. It is sent where the request sets no limit, and caps the request's own.
     pub max_output: Option<u32>,
+    /// Name of the output limit at OpenAI-compatible APIs. `None`: the body's own, or that of the dialect.
+    pub max_tokens_field: Option<MaxTokensField>,
+    /// Fields to add to the body: those of the model and those of the provider. The body's own take precedence, then
+    /// those of the model.
+    pub extra_bodies: [Option<&'a Map<String, Value>>; 2],
+}
+
+impl<'a> AttemptRequest<'a> {
+    /// An attempt without settings of the model or the provider.
+    pub const fn new(model: &'a str, request: &'a Request, max_output: Option<u32>) -> Self {
+        Self { model, request, max_output, max_tokens_field: None, extra_bodies: [None, None] }
+    }
+
+    /// Whether the row, the model or the provider adds fields to the body.
+    pub fn has_extra_fields(&self) -> bool {
+        !self.request.extra_body.is_empty() || self.extra_bodies.iter().flatten().any(|extra| !extra.is_empty())
+    }
 }
 
 /// A wire API with its variants.
@@ -81,6 +99,8 @@ pub struct DecodedAnswer {
     pub finish_message: Option<String>,
     /// An empty answer that stays empty: sending the request again does not help.
     pub is_permanently_empty: bool,
+    /// The answer calls tools or is an embedding, so it is complete without a text.
+    pub has_other_content: bool,
 }
 
 /// The output token limit to send: the smaller of the request's limit and the model's, or the one that is set.
@@ -88,6 +108,42 @@ pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> 
     match (attempt.request.params.max_output_tokens, attempt.max_output) {
         (Some(requested), Some(model_limit)) => Some(requested.min(model_limit)),
         (requested, model_limit) => requested.or(model_limit),
+    }
+}
+
+/// The name of the output limit at an OpenAI-compatible API: as set or learned, else that of the row's own body, else the
+/// usual one.
+pub(super) fn limit_field(dialect: Dialect, attempt: &AttemptRequest<'_>) -> MaxTokensField {
+    if let Some(field) = attempt.max_tokens_field {
+        return field;
+    }
+    if dialect == Dialect::OpenAi {
+        return MaxTokensField::MaxCompletionTokens;
+    }
+    let own = attempt.request.native.as_ref().filter(|native| native.api == Api::OpenAi);
+    match own {
+        Some(native) if native.body.contains_key(MaxTokensField::MaxCompletionTokens.name()) => {
+            MaxTokensField::MaxCompletionTokens
+        }
+        _ => MaxTokensField::MaxTokens,
+    }
+}
+
+/// The name under which the attempt's body has an output limit; `None` if it has none, or if its API has only one name.
+pub fn sent_limit_field(dialect: Dialect, attempt: &AttemptRequest<'_>) -> Option<MaxTokensField> {
+    effective_max_output(attempt)?;
+    if attempt.request.native.as_ref().is_some_and(|native| native.is_embedding) {
+        return None;
+    }
+    matches!(dialect, Dialect::OpenAi | Dialect::OpenAiCompatible).then(|| limit_field(dialect, attempt))
+}
+
+/// Adds the fields of `extra_body`. The row's take precedence over the body, and the body over the model's and the
+/// provider's.
+pub(super) fn merge_extra_fields(attempt: &AttemptRequest<'_>, body: &mut Map<String, Value>) {
+    merge_over(body, &attempt.request.extra_body);
+    for extra in attempt.extra_bodies.into_iter().flatten() {
+        merge_under(body, extra);
     }
 }
 

@@ -154,7 +154,7 @@ pub(super) fn encode(
                 JsonMode::Schema(schema) => Some(schema),
                 JsonMode::Object => None,
             }),
-            thinking: params.thinking.as_ref().map(encode_thinking),
+            thinking: params.thinking.as_ref().and_then(encode_thinking),
         },
     };
     Ok(EncodedRequest {
@@ -163,18 +163,20 @@ pub(super) fn encode(
     })
 }
 
-fn encode_thinking(thinking: &Thinking) -> ThinkingConfig {
-    match thinking {
+fn encode_thinking(thinking: &Thinking) -> Option<ThinkingConfig> {
+    Some(match thinking {
         Thinking::Level(level) if level.eq_ignore_ascii_case("none") => ThinkingConfig::Budget(0),
         Thinking::Level(level) => ThinkingConfig::Level(level.to_ascii_uppercase()),
         Thinking::Budget(tokens) => ThinkingConfig::Budget(*tokens),
-    }
+        // The default.
+        Thinking::Adaptive => return None,
+    })
 }
 
 /// The URL path of a model. The prefix `models/` is optional; a name with another collection (`tunedModels/…`) is kept.
 /// Names come from a file, so a name with `..` or an empty segment is rejected, and characters that would end the path
 /// are percent-encoded.
-fn model_path(model: &str) -> Result<String, Unsupported> {
+pub(super) fn model_path(model: &str) -> Result<String, Unsupported> {
     if model.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
         return Err(Unsupported::new(format_args!("\"{model}\" is not a valid model name for a URL")));
     }
@@ -245,6 +247,8 @@ struct CandidateContent {
 struct CandidatePart {
     text: Option<String>,
     thought: Option<bool>,
+    #[serde(rename = "functionCall")]
+    function_call: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -318,7 +322,9 @@ impl ResponseBody {
         if let Some(candidate) = candidate {
             answer.finish_reason = candidate.finish_reason;
             answer.finish_message = candidate.finish_message;
-            answer.text = answer_text(candidate.content.and_then(|content| content.parts).unwrap_or_default());
+            let parts = candidate.content.and_then(|content| content.parts).unwrap_or_default();
+            answer.has_other_content = parts.iter().any(|part| part.function_call.is_some());
+            answer.text = answer_text(parts);
         }
         Some(answer)
     }

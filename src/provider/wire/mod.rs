@@ -8,17 +8,22 @@ mod anthropic;
 mod common;
 mod gemini;
 mod lenient_int;
+mod native;
 mod openai;
+mod parts;
+mod translated;
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::domain::{Api, Image, PictureType, Request};
+use crate::domain::{Api, Image, PictureType, Request, known_param};
 
 use super::pictures::{self, EncodedPicture};
 
-pub use common::{AttemptRequest, DecodedAnswer, Dialect, EncodedRequest, Unsupported};
+pub use common::{AttemptRequest, DecodedAnswer, Dialect, EncodedRequest, Unsupported, sent_limit_field};
 pub use lenient_int::whole_number;
+pub use openai::max_tokens_field_of;
+pub use parts::read_parts;
 
 /// Checks that `api` supports the request, so that its routes are candidates for it.
 ///
@@ -37,11 +42,45 @@ pub fn check_supported(api: Api, request: &Request) -> Result<(), String> {
     for image in request.images() {
         check_picture_supported(api, image)?;
     }
+    check_extra_body_supported(api, request)?;
+    if let Some(native) = &request.native {
+        if native.api == api {
+            // The body is the provider's business, but not what is added to it.
+            let added = Request { params: native.defaults.clone(), ..Request::from_prompt("") };
+            return check_translated_supported(api, &added);
+        }
+        if let Some(field) = native.first_untranslated() {
+            let own = native.api.name();
+            return Err(format!(
+                "`{field}` can go only to a provider with the {own} API: add a model of one, or remove the field"
+            ));
+        }
+    }
+    check_translated_supported(api, request)
+}
+
+fn check_translated_supported(api: Api, request: &Request) -> Result<(), String> {
     match api {
         Api::Gemini => gemini::check_supported(request),
         Api::OpenAi => openai::check_supported(request),
         Api::Anthropic => anthropic::check_supported(request),
     }
+}
+
+/// Checks that this API has the parameters of the row's `extra_body`, as far as they are known.
+fn check_extra_body_supported(api: Api, request: &Request) -> Result<(), String> {
+    for name in request.extra_body.keys() {
+        if let Some(apis) = known_param::apis_with_param(name)
+            && !apis.contains(&api)
+        {
+            let owners: Vec<&str> = apis.iter().map(|api| api.name()).collect();
+            return Err(format!(
+                "`extra_body.{name}` can go only to a provider with the {} API: add a model of one, or remove the field",
+                owners.join(" or ")
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_picture_supported(api: Api, image: &Image) -> Result<(), String> {
@@ -78,11 +117,11 @@ pub fn encode(
     if attempt.request.images().count() != pictures.len() {
         return Err(Unsupported::new("the request's pictures have not been read"));
     }
-    let encoded = match dialect {
-        Dialect::Gemini => gemini::encode(attempt, pictures),
-        Dialect::OpenAi | Dialect::OpenAiCompatible => openai::encode(dialect, attempt, pictures),
-        Dialect::Anthropic => anthropic::encode(attempt, pictures),
-    }?;
+    let native = attempt.request.native.as_deref().filter(|native| native.api == dialect.api());
+    let encoded = match native {
+        Some(native) => native::encode(dialect, native, attempt, pictures)?,
+        None => translated::encode(dialect, attempt, pictures)?,
+    };
     if let Some(max_bytes) = pictures::max_request_bytes(dialect.api())
         && encoded.body.len() as u64 > max_bytes
     {
@@ -133,7 +172,7 @@ mod tests {
     const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
 
     fn encode_to_json(dialect: impl Into<Dialect>, request: &Request, max_output: Option<u32>) -> (String, Value) {
-        let attempt = AttemptRequest { model: "m-1", request, max_output };
+        let attempt = AttemptRequest::new("m-1", request, max_output);
         let picture = EncodedPicture::Data { mime: "image/png", base64: "QUJD".into() };
         let pictures = vec![picture; request.images().count()];
         let encoded_request = encode(dialect, &attempt, &pictures).unwrap();
@@ -159,6 +198,7 @@ mod tests {
                 json: Some(JsonMode::Schema(json!({"type": "object"}))),
                 ..Params::default()
             },
+            ..Request::default()
         }
     }
 
@@ -338,14 +378,14 @@ mod tests {
     fn a_thinking_budget_must_fit_under_anthropics_limit() {
         let mut request = Request::from_prompt("hi");
         request.params.thinking = Some(Thinking::Budget(5_000));
-        let attempt = AttemptRequest { model: "m", request: &request, max_output: None };
+        let attempt = AttemptRequest::new("m", &request, None);
         assert!(encode(Api::Anthropic, &attempt, &[]).unwrap_err().0.contains("5000"));
     }
 
     #[test]
     fn a_request_larger_than_its_api_accepts_is_rejected() {
         let request = Request::from_prompt("x".repeat(33 << 20));
-        let attempt = AttemptRequest { model: "m", request: &request, max_output: None };
+        let attempt = AttemptRequest::new("m", &request, None);
         let message = encode(Api::Anthropic, &attempt, &[]).unwrap_err().0;
         assert_eq!(
             message,

@@ -8,13 +8,13 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::domain::{JsonMode, Message, MessageRole, Part, Request, Thinking, Usage};
+use crate::domain::{JsonMode, MaxTokensField, Message, MessageRole, Part, Request, Thinking, Usage};
 
 use super::{
     super::pictures::EncodedPicture,
     common::{
         AttemptRequest, DecodedAnswer, Dialect, EncodedRequest, Unsupported, body_size_hint, deserialize_present_list,
-        effective_max_output, to_json,
+        effective_max_output, limit_field, to_json,
     },
     lenient_int::LenientInt,
 };
@@ -90,15 +90,22 @@ enum ResponseFormat<'a> {
 
 #[derive(Serialize)]
 struct NamedSchema<'a> {
-    name: &'static str,
+    name: &'a str,
     schema: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
 }
+
+/// The name of a schema that has none. The API requires one.
+const DEFAULT_SCHEMA_NAME: &str = "answer";
 
 const REASONING_EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// Checks the parameters that this API does not support or limits. The error is a sentence.
 pub(super) fn check_supported(request: &Request) -> Result<(), String> {
     match &request.params.thinking {
+        // No thinking is a level too.
+        Some(Thinking::Budget(0) | Thinking::Adaptive) => {}
         Some(Thinking::Budget(_)) => {
             return Err("this API accepts a thinking level (reasoning_effort), not a token budget".to_owned());
         }
@@ -132,24 +139,26 @@ pub(super) fn encode(
     );
     messages.extend(request.messages.iter().map(|message| encode_message(message, &mut remaining_pictures)));
     let max_output = effective_max_output(attempt);
-    let is_openai = dialect == Dialect::OpenAi;
+    let limit_field = limit_field(dialect, attempt);
     let body = RequestBody {
         model: attempt.model,
         messages,
         temperature: params.temperature,
         top_p: params.top_p,
-        max_tokens: max_output.filter(|_| !is_openai),
-        max_completion_tokens: max_output.filter(|_| is_openai),
+        max_tokens: max_output.filter(|_| limit_field == MaxTokensField::MaxTokens),
+        max_completion_tokens: max_output.filter(|_| limit_field == MaxTokensField::MaxCompletionTokens),
         stop: &params.stop,
         seed: params.seed,
         reasoning_effort: params.thinking.as_ref().and_then(|thinking| match thinking {
             Thinking::Level(level) => Some(level.as_str()),
-            Thinking::Budget(_) => None,
+            Thinking::Budget(0) => Some("none"),
+            Thinking::Budget(_) | Thinking::Adaptive => None,
         }),
         response_format: params.json.as_ref().map(|json| match json {
             JsonMode::Object => ResponseFormat::JsonObject,
             JsonMode::Schema(schema) => {
-                ResponseFormat::JsonSchema { json_schema: NamedSchema { name: "answer", schema } }
+                let name = params.schema_name.as_deref().unwrap_or(DEFAULT_SCHEMA_NAME);
+                ResponseFormat::JsonSchema { json_schema: NamedSchema { name, schema, strict: params.strict_schema } }
             }
         }),
     };
@@ -186,6 +195,9 @@ pub(super) struct ResponseBody {
     model: Option<String>,
     #[serde(default)]
     usage: Option<TokenUsage>,
+    /// The list of a response to `/embeddings`.
+    #[serde(default)]
+    data: Option<Vec<EmbeddingItem>>,
     error: Option<IgnoredAny>,
     base_resp: Option<BaseResp>,
 }
@@ -194,6 +206,11 @@ pub(super) struct ResponseBody {
 #[derive(Deserialize)]
 struct BaseResp {
     status_code: LenientInt,
+}
+
+#[derive(Deserialize)]
+struct EmbeddingItem {
+    embedding: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -211,6 +228,15 @@ struct ChoiceMessage {
     #[serde(default)]
     content: TextContent,
     refusal: Option<String>,
+    #[serde(default)]
+    tool_calls: Option<Vec<IgnoredAny>>,
+    function_call: Option<IgnoredAny>,
+}
+
+impl ChoiceMessage {
+    fn has_tool_calls(&self) -> bool {
+        self.function_call.is_some() || self.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
+    }
 }
 
 /// Text content that arrives as a string, as null, or as a list of parts whose texts are joined.
@@ -308,9 +334,13 @@ impl ResponseBody {
         })
     }
 
-    /// Takes the first choice out of the body, if there is one.
+    /// Takes the first choice out of the body, if there is one, or the embeddings.
     fn take_answer(&mut self) -> Option<DecodedAnswer> {
-        let choice = self.choices.as_mut().and_then(|list| (!list.is_empty()).then(|| list.swap_remove(0)))?;
+        let Some(choice) = self.choices.as_mut().and_then(|list| (!list.is_empty()).then(|| list.swap_remove(0)))
+        else {
+            return self.take_embeddings();
+        };
+        let has_other_content = choice.message.as_ref().is_some_and(ChoiceMessage::has_tool_calls);
         let (content, refusal) = choice.message.map(|message| (message.content.0, message.refusal)).unwrap_or_default();
         Some(DecodedAnswer {
             text: if content.is_empty() { choice.text.unwrap_or_default() } else { content },
@@ -318,9 +348,44 @@ impl ResponseBody {
             model_version: self.model.take(),
             usage: self.usage.take().unwrap_or_default().into(),
             block_reason: refusal.filter(|refusal| !refusal.is_empty()),
+            has_other_content,
             ..DecodedAnswer::default()
         })
     }
+
+    /// The answer to a request for embeddings. Its vectors are read separately.
+    fn take_embeddings(&mut self) -> Option<DecodedAnswer> {
+        let items = self.data.take().filter(|items| !items.is_empty() && self.choices.is_none())?;
+        items.iter().all(|item| item.embedding.is_some()).then(|| DecodedAnswer {
+            model_version: self.model.take(),
+            usage: self.usage.take().unwrap_or_default().into(),
+            has_other_content: true,
+            ..DecodedAnswer::default()
+        })
+    }
+}
+
+/// The name of the output limit that a refusal of `sent` asks for instead: "Unsupported parameter: 'max_tokens' is not
+/// supported with this model. Use 'max_completion_tokens' instead."
+pub fn max_tokens_field_of(message: &str, sent: MaxTokensField) -> Option<MaxTokensField> {
+    const REFUSALS: [&str; 10] = [
+        "unsupported",
+        "not supported",
+        "unrecognized",
+        "unknown",
+        "unexpected",
+        "not permitted",
+        "not allowed",
+        "instead",
+        "extra inputs",
+        "extra_forbidden",
+    ];
+    let lower_message = message.to_lowercase();
+    let names = |field: MaxTokensField| lower_message.contains(field.name());
+    let is_refused = REFUSALS.iter().any(|word| lower_message.contains(word));
+    let other = sent.other();
+    let is_about_name = is_refused && names(sent) && (names(other) || !lower_message.contains("value"));
+    is_about_name.then_some(other)
 }
 
 #[cfg(test)]

@@ -108,6 +108,8 @@ impl WorldPlan {
                 weight: random.u32(1..4),
                 pool: None,
                 price: Price::from_usd_per_mtok(1.0, 2.0),
+                extra_body: serde_json::Map::new(),
+                max_tokens_field: None,
             }
         });
         let models: Vec<Model> = models.collect();

@@ -1,0 +1,11 @@
+//! `[results]`: what is kept of an answer besides its text.
+
+use super::{schema, toml_reader::TomlTable};
+use crate::domain::KeptParts;
+
+const KEEP_CHOICES: [(&str, KeptParts); 2] = [("text", KeptParts::Text), ("message", KeptParts::Message)];
+
+pub(super) fn read(root: &TomlTable<'_>) -> KeptParts {
+    let table = root.table("results", &schema::RESULTS);
+    table.and_then(|table| table.choice("keep", &KEEP_CHOICES)).unwrap_or_default()
+}
