@@ -131,6 +131,7 @@ impl PromptArgs {
             max_pipe_bytes: Some(config.input_limits.max_pipe_bytes),
             legacy_rows: false,
             allows_extra_pictures: false,
+            has_spend_cap: config.has_spend_cap(),
             model_check: Some(model_check(config)),
         })
     }

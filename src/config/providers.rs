@@ -3,7 +3,7 @@
 use super::{
     address,
     error::{format_suggestion, quote_unless_secret},
-    preset::{self, PRESETS, Preset},
+    preset::{self, CachePrices, PRESETS, Preset},
     schema,
     toml_reader::{TomlDoc, TomlTable, TomlText},
 };
@@ -22,6 +22,8 @@ pub(super) struct ProviderEntry {
     pub provider: Provider,
     pub quota_day: QuotaDay,
     pub token_counting: TokenCounting,
+    /// For models whose prices don't state them.
+    pub cache_prices: CachePrices,
     /// True if the server is on this machine or in a private network: it works without a key.
     pub is_keyless: bool,
     /// True for the preset of a local server, whose answers cost nothing.
@@ -102,6 +104,7 @@ fn from_preset(preset: &Preset) -> ProviderEntry {
         },
         quota_day: preset.quota_day,
         token_counting: preset.token_counting,
+        cache_prices: preset.cache_prices,
         is_keyless: preset.is_local,
         is_free: preset.is_local,
     }
@@ -144,6 +147,7 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
             .choice("counted", &TOKEN_COUNTING_CHOICES)
             .or(preset.map(|preset| preset.token_counting))
             .unwrap_or(preset::default_token_counting(api)),
+        cache_prices: preset.map_or_else(|| CachePrices::default_of(api), |preset| preset.cache_prices),
         provider: Provider {
             name: name.text.to_owned(),
             api,

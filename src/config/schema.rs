@@ -47,10 +47,19 @@ pub const MODEL: Schema = Schema {
         "weight",
         "pool",
         "usd_per_mtok",
+        "usd_per_image",
     ],
 };
 
-pub const PRICE: Schema = Schema { label: "usd_per_mtok", fields: &["input", "output"] };
+pub const PRICE: Schema = Schema {
+    label: "usd_per_mtok",
+    fields: &["input", "output", "cached_input", "cache_write", "cache_write_1h", "steps"],
+};
+
+pub const PRICE_STEP: Schema = Schema {
+    label: "step of usd_per_mtok",
+    fields: &["above", "input", "output", "cached_input", "cache_write", "cache_write_1h"],
+};
 
 pub const KEY: Schema = Schema {
     label: "[[key]]",
@@ -128,8 +137,8 @@ pub const INPUT: Schema =
 
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 12] =
-    [FILE, PROVIDER, MODEL, PRICE, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];
+pub const ALL: [Schema; 13] =
+    [FILE, PROVIDER, MODEL, PRICE, PRICE_STEP, KEY, RULE, BALANCE, POLICY, DASHBOARD, DEFAULTS, INPUT, WEBHOOK];
 
 /// Renamed settings: the table's label, the former name and the current name. Both names are accepted.
 pub const FORMER_NAMES: [(&str, &str, &str); 2] =

@@ -3,11 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ids::ProviderId,
-    money::{Money, Price},
-    quota_day::QuotaDay,
-};
+use super::{ids::ProviderId, money::Money, price::Price, quota_day::QuotaDay};
 
 /// A wire API. Everything compatible with OpenAI is `OpenAi`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -57,10 +53,10 @@ pub struct Model {
 
 impl Model {
     /// The reason why the worst-case cost of a request has no upper bound; `None` if it has one.
-    pub const fn unbounded_cost_reason(&self) -> Option<&'static str> {
+    pub fn unbounded_cost_reason(&self) -> Option<&'static str> {
         match self.price {
             None => Some("has no price: set usd_per_mtok"),
-            Some(price) if price.output > 0 && self.max_output.is_none() => {
+            Some(price) if price.bills_output() && self.max_output.is_none() => {
                 Some("has no max_output, so the highest cost of an answer is unknown")
             }
             Some(_) => None,

@@ -251,6 +251,7 @@ impl Run {
                 input_tokens: self.random.u64(3..150),
                 output_tokens: self.random.u64(1..200),
                 thinking_tokens: self.random.u64(0..20),
+                ..Usage::default()
             }
         } else {
             Usage::default()

@@ -14,7 +14,7 @@ use super::{
     messages::{DiskFault, LoadedBatch},
 };
 use crate::{
-    domain::{Api, ItemSpec, MonoTime, RoutingTraits, Seq},
+    domain::{Api, ItemSpec, MonoTime, RequestBilling, RoutingTraits, Seq},
     provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
     store::{ItemLoader, LoadedItem, WaitingItem},
@@ -196,6 +196,7 @@ impl Intake {
             seq,
             input_tokens: request.estimated_input_tokens(),
             max_output_tokens: request.params.max_output_tokens,
+            billing: RequestBilling::of(request),
             max_usd: spec.max_usd,
             is_caption: spec.caption_path.is_some(),
             unsupported_apis,

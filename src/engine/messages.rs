@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     domain::{
-        AttemptId, AttemptResult, Command, FinalState, Forecast, ItemSpec, Money, Outcome, RouteId, Seq, Usage,
-        lease::LeaseGrant, snapshot::RunState,
+        AttemptId, AttemptResult, Command, CostByKind, FinalState, Forecast, ItemSpec, Money, Outcome, RouteId, Seq,
+        Usage, lease::LeaseGrant, snapshot::RunState,
     },
     provider::ModelListAccess,
     scheduler::PlannedAttempt,
@@ -110,6 +110,7 @@ pub(super) struct AttemptStats {
     pub outcome: Outcome,
     pub usage: Usage,
     pub cost: Money,
+    pub cost_by_kind: CostByKind,
     pub at_risk: Money,
     pub latency: Duration,
     pub message: String,

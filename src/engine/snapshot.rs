@@ -136,6 +136,7 @@ impl Engine {
                 condition: status.condition,
                 usage: counts.usage,
                 cost: counts.cost,
+                cost_by_kind: counts.cost_by_kind,
                 last_error: counts.last_error.clone(),
             })
             .collect()
@@ -168,6 +169,7 @@ impl Engine {
                     p95_ms: counts.latencies.percentile_ms(95),
                     usage: counts.usage,
                     cost: counts.cost,
+                    cost_by_kind: counts.cost_by_kind,
                 }
             })
             .collect()

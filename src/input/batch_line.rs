@@ -1,6 +1,6 @@
 //! The common part of the providers' batch lines: an id and a complete request, each under a provider's own field name.
 
-use crate::domain::Request;
+use crate::domain::{Request, unpriced_field};
 
 use super::{
     draft::{Draft, RowOptions},
@@ -36,6 +36,9 @@ impl BatchLine {
             if name == self.id_field {
                 draft.id = Some(row::parse_id(value, self.id_field)?);
             } else if name == self.request_field {
+                if options.has_spend_cap {
+                    refuse_unpriced(value).map_err(|error| error.within(self.request_field))?;
+                }
                 request = Some(value.object(self.request_field)?);
             }
         }
@@ -72,4 +75,15 @@ impl BatchLine {
         }
         picture_fields::refuse_unread(fields, request, options)
     }
+}
+
+/// Refuses a request with a field whose cost has no upper bound, since a cap could not be guaranteed.
+fn refuse_unpriced(request: &Json<'_>) -> Result<(), FieldError> {
+    let Some(field) = unpriced_field(&request.to_value()) else { return Ok(()) };
+    let message = format!(
+        "{}, so its cost has no upper bound, but a spend cap is set; remove the field, or run without max_usd and \
+         max_usd_per_day",
+        field.effect
+    );
+    Err(FieldError::new(field.name, message))
 }

@@ -94,6 +94,7 @@ impl Input {
             kept_fields: options.kept_fields,
             legacy_rows: options.legacy_rows,
             allows_extra_pictures: options.allows_extra_pictures,
+            has_spend_cap: options.has_spend_cap,
             model_check: options.model_check,
         };
         let FoundInput { source, run_name, display_name, spool, .. } = found;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::domain::{
-    AttemptId, AttemptResult, EventKind, EventLevel, KeyId, ModelId, Money, Now, Outcome, OutcomeAction, PoolId,
-    RouteId, Seq, WhenLimited, pluralize,
+    AttemptId, AttemptResult, CostByKind, EventKind, EventLevel, KeyId, ModelId, Money, Now, Outcome, OutcomeAction,
+    PoolId, RouteId, Seq, WhenLimited, pluralize,
     snapshot::{Cause, CauseSource},
 };
 
@@ -55,6 +55,8 @@ pub struct AttemptEffects {
     pub attempts: u32,
     /// Certain cost of the attempt.
     pub cost: Money,
+    /// The same by kind.
+    pub cost_by_kind: CostByKind,
     /// Additional cost that may have been billed: the attempt was sent, but its usage is unknown (no answer, an
     /// unreadable one, or one without usage).
     pub at_risk: Money,
@@ -112,7 +114,7 @@ impl Scheduler {
             self.reject_ineligible();
         }
         let progress = RequestProgress::from_outcome(result.outcome);
-        let (cost, at_risk) = self.commit_reservation(now, &reservation, result, progress);
+        let (cost_by_kind, at_risk) = self.commit_reservation(now, &reservation, result, progress);
         let key = self.fleet.route(route).key;
         let health_before = self.fleet.key(key).health;
         let attempts = reservation.item.attempts() + 1;
@@ -144,7 +146,17 @@ impl Scheduler {
         } else {
             self.unpark_after(route);
         }
-        Some(AttemptEffects { seq: reservation.item.seq, route, disposition, attempts, cost, at_risk, events })
+        let cost = cost_by_kind.total();
+        Some(AttemptEffects {
+            seq: reservation.item.seq,
+            route,
+            disposition,
+            attempts,
+            cost,
+            cost_by_kind,
+            at_risk,
+            events,
+        })
     }
 
     /// Applies the outcome to the pool, project, key, route or provider at fault.
@@ -228,7 +240,7 @@ impl Scheduler {
         reservation: &Reservation,
         result: &AttemptResult,
         progress: RequestProgress,
-    ) -> (Money, Money) {
+    ) -> (CostByKind, Money) {
         let used = TokenEstimate { input: result.usage.input_tokens, output: result.usage.billed_output() };
         let observed = match progress {
             RequestProgress::Throttled => ObservedUsage::Throttled,
@@ -254,15 +266,17 @@ impl Scheduler {
             self.fleet.model_mut(model).record_output_tokens(used.output);
         }
         let price = self.fleet.model(model).model.price;
-        let cost = price.map_or(Money::ZERO, |price| price.cost(used.input, used.output));
+        let billed_images = if used == TokenEstimate::default() { 0 } else { reservation.item.billing.images };
+        let cost_by_kind =
+            price.map_or_else(CostByKind::default, |price| price.cost(result.usage, billed_images.into()));
         // Without an HTTP status, the request was probably sent but not answered. It may have been billed, as may an
         // unreadable answer.
         let has_no_answer = result.status.is_none() && observed == ObservedUsage::Unknown;
         let is_unreadable = result.outcome == Outcome::MalformedResponse && used == TokenEstimate::default();
         let has_no_usage = result.outcome.is_answered() && used == TokenEstimate::default();
         let at_risk = if has_no_answer || is_unreadable || has_no_usage { reservation.max_cost } else { Money::ZERO };
-        self.end_reservation(now, reservation, observed, counted_before, (cost, at_risk));
-        (cost, at_risk)
+        self.end_reservation(now, reservation, observed, counted_before, (cost_by_kind.total(), at_risk));
+        (cost_by_kind, at_risk)
     }
 
     /// Replaces what an attempt has reserved by what it used and cost: (certain, at risk).

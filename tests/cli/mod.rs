@@ -5,6 +5,7 @@
 mod audit;
 mod captions;
 mod cascade;
+mod costs;
 mod demo;
 mod exit_statuses;
 mod export;

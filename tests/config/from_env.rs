@@ -99,7 +99,7 @@ fn keys_of_every_hosted_provider_are_enough_and_documented() {
             let line = documented.lines().find(row).unwrap_or_else(|| panic!("{provider} is not documented"));
             assert!(line.contains(&format!("`{}`", model.name)), "{} is not in {line}", model.name);
             let price = model.price.map_or("unknown".to_owned(), |price| {
-                format!("{} / {}", price.input as f64 / 1e6, price.output as f64 / 1e6)
+                format!("{} / {}", price.base().input as f64 / 1e6, price.base().output as f64 / 1e6)
             });
             assert!(line.contains(&price), "{price} is not in {line}");
         }

@@ -5,7 +5,7 @@
 use cascadeck::{
     domain::{
         Answer, Api, AttemptResult, Key, KeyRole, Limits, Model, MonoTime, Outcome, OutcomeAction, Price, Provider,
-        ProviderId, QuotaDay, ResponseMeta, Seq, SpendLimits, Usage, WallTime,
+        ProviderId, QuotaDay, RequestBilling, ResponseMeta, Seq, SpendLimits, Usage, WallTime,
     },
     scheduler::QueuedItem,
 };
@@ -53,6 +53,7 @@ pub fn queued_item(seq: u64) -> QueuedItem {
         seq: Seq(seq),
         input_tokens: 100,
         max_output_tokens: None,
+        billing: RequestBilling::default(),
         max_usd: None,
         is_caption: false,
         unsupported_apis: smallvec::SmallVec::new(),
@@ -72,7 +73,7 @@ pub fn attempt_result(outcome: Outcome) -> AttemptResult {
         rule: String::new(),
         answer: (outcome == Outcome::Ok).then(|| Answer { text: "yes".to_owned(), ..Default::default() }),
         usage: if outcome == Outcome::Ok {
-            Usage { input_tokens: 80, output_tokens: 40, thinking_tokens: 0 }
+            Usage { input_tokens: 80, output_tokens: 40, thinking_tokens: 0, ..Usage::default() }
         } else {
             Usage::default()
         },

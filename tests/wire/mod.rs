@@ -16,6 +16,8 @@ mod arbitrary_responses;
 mod corpus;
 mod rules;
 
+pub use corpus::examples;
+
 use cascadeck::{
     domain::{Api, AttemptResult, WallTime},
     provider::{ProviderResponse, TransportResult, classify},

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use crate::domain::{Api, Money, PoolId, Seq};
+use crate::domain::{Api, Money, PoolId, RequestBilling, Seq};
 
 use super::item::QueuedItem;
 
@@ -13,6 +13,7 @@ use super::item::QueuedItem;
 struct Requirements {
     input_tokens: u64,
     max_output_tokens: Option<u32>,
+    billing: RequestBilling,
     max_usd: Option<Money>,
     unsupported_apis: SmallVec<[Api; 2]>,
 }
@@ -22,6 +23,7 @@ impl Requirements {
         item.retry_state.is_none().then(|| Self {
             input_tokens: item.input_tokens,
             max_output_tokens: item.max_output_tokens,
+            billing: item.billing,
             max_usd: item.max_usd,
             unsupported_apis: item.unsupported_apis.clone(),
         })
