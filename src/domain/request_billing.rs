@@ -39,13 +39,24 @@ impl RequestBilling {
         Self { images: saturating_u32(request.images().count() as u64), ..Self::default() }
     }
 
-    /// Reads the body of a request in the format of any API.
-    pub fn of_body(body: &Value) -> Self {
+    /// Reads the fields of a request's body, or some of them, in the format of any API.
+    pub fn of_body(body: &Map<String, Value>) -> Self {
         Self {
             answers: requested_answers(body),
-            images: saturating_u32(count_images(body)),
-            writes_1h_cache: asks_for_1h_cache(body),
+            images: saturating_u32(body.values().map(count_images).sum()),
+            writes_1h_cache: any_field_asks_for_1h_cache(body),
             unpriced: unpriced_field(body),
+        }
+    }
+
+    /// The billing of a request whose body has the fields of both. Of what both set, the dearer one counts.
+    #[must_use]
+    pub fn combined(self, other: Self) -> Self {
+        Self {
+            answers: self.answers.max(other.answers),
+            images: self.images.max(other.images),
+            writes_1h_cache: self.writes_1h_cache || other.writes_1h_cache,
+            unpriced: self.unpriced.or(other.unpriced),
         }
     }
 }
@@ -58,12 +69,11 @@ impl fmt::Display for UnpricedField {
 
 /// Returns the first field of a request's body whose cost has no upper bound, in the format of any API: tools that the
 /// provider runs and bills, audio, dearer service tiers, other models, and input of unknown length.
-pub fn unpriced_field(body: &Value) -> Option<UnpricedField> {
-    let fields = body.as_object()?;
-    unpriced_top_level_field(fields)
-        .or_else(|| server_tool(fields))
-        .or_else(|| unpriced_modality(fields))
-        .or_else(|| INPUT_FIELDS.iter().find_map(|name| unpriced_content(fields.get(*name)?)))
+pub fn unpriced_field(body: &Map<String, Value>) -> Option<UnpricedField> {
+    unpriced_top_level_field(body)
+        .or_else(|| server_tool(body))
+        .or_else(|| unpriced_modality(body))
+        .or_else(|| INPUT_FIELDS.iter().find_map(|name| unpriced_content(body.get(*name)?)))
 }
 
 /// The fields that hold the input of a request.
@@ -197,7 +207,7 @@ fn unpriced_content(input: &Value) -> Option<UnpricedField> {
 
 /// The number of answers that a body asks for: `n` and `best_of` at OpenAI and compatible servers, `candidateCount` at
 /// Gemini; at least 1.
-fn requested_answers(body: &Value) -> u32 {
+fn requested_answers(body: &Map<String, Value>) -> u32 {
     let config = body.get("generationConfig").or_else(|| body.get("generation_config"));
     let fields = [
         body.get("n"),
@@ -212,12 +222,16 @@ fn requested_answers(body: &Value) -> u32 {
 fn asks_for_1h_cache(value: &Value) -> bool {
     match value {
         Value::Array(values) => values.iter().any(asks_for_1h_cache),
-        Value::Object(fields) => fields.iter().any(|(name, value)| match value.get("ttl") {
-            Some(ttl) if name == "cache_control" => ttl != "5m",
-            _ => asks_for_1h_cache(value),
-        }),
+        Value::Object(fields) => any_field_asks_for_1h_cache(fields),
         _ => false,
     }
+}
+
+fn any_field_asks_for_1h_cache(fields: &Map<String, Value>) -> bool {
+    fields.iter().any(|(name, value)| match value.get("ttl") {
+        Some(ttl) if name == "cache_control" => ttl != "5m",
+        _ => asks_for_1h_cache(value),
+    })
 }
 
 fn count_images(value: &Value) -> u64 {
@@ -254,7 +268,7 @@ mod tests {
     use super::*;
 
     fn unpriced_name(body: &Value) -> Option<&'static str> {
-        unpriced_field(body).map(|field| field.name)
+        unpriced_field(body.as_object().unwrap()).map(|field| field.name)
     }
 
     #[test]
@@ -306,7 +320,6 @@ mod tests {
             json!({"tools": [{"functionDeclarations": [{"name": "f"}]}]}),
             json!({"generationConfig": {"responseModalities": ["TEXT"], "candidateCount": 2}}),
             json!({"contents": [{"parts": [{"text": "hi"}, {"inlineData": {"mimeType": "image/png", "data": "AA"}}]}]}),
-            json!([1, 2]),
         ];
         for body in cases {
             assert_eq!(unpriced_name(&body), None, "{body}");
@@ -316,7 +329,7 @@ mod tests {
     #[test]
     fn answers_pictures_and_the_one_hour_cache_are_read_from_the_body() {
         let billing = |body: &Value| {
-            let billing = RequestBilling::of_body(body);
+            let billing = RequestBilling::of_body(body.as_object().unwrap());
             (billing.answers, billing.images, billing.writes_1h_cache)
         };
         let image = json!({"type": "image_url", "image_url": {"url": "https://h.dev/a.png"}});
@@ -335,5 +348,15 @@ mod tests {
         for (body, want) in cases {
             assert_eq!(billing(&body), want, "{body}");
         }
+    }
+
+    #[test]
+    fn of_two_parts_of_a_body_the_dearer_counts() {
+        let of = |body: Value| RequestBilling::of_body(body.as_object().unwrap());
+        let (first, second) = (of(json!({"n": 2})), of(json!({"n": 3, "service_tier": "priority"})));
+        let images = RequestBilling { images: 4, ..RequestBilling::default() };
+        let want = RequestBilling { images: 4, ..second };
+        assert_eq!(first.combined(second).combined(images), want);
+        assert_eq!(images.combined(second).combined(first), want);
     }
 }

@@ -64,7 +64,7 @@ usd_per_mtok = { input = 0.5, output = 2.0 }
 name = 'other'
 provider = 'second'
 max_output = 200
-usd_per_mtok = { input = 0.25, output = 1.0 }
+usd_per_mtok = { input = 0.25, output = 1.0, cache_write = 0.25, cache_write_1h = 0.25 }
 
 [[key]]
 name = 'alice'

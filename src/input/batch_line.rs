@@ -79,7 +79,7 @@ impl BatchLine {
 
 /// Refuses a request with a field whose cost has no upper bound, since a cap could not be guaranteed.
 fn refuse_unpriced(request: &Json<'_>) -> Result<(), FieldError> {
-    let Some(field) = unpriced_field(&request.to_value()) else { return Ok(()) };
+    let Some(field) = request.to_value().as_object().and_then(unpriced_field) else { return Ok(()) };
     let message = format!(
         "{}, so its cost has no upper bound, but a spend cap is set; remove the field, or run without max_usd and \
          max_usd_per_day",

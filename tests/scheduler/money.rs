@@ -202,7 +202,7 @@ fn the_worst_case_is_a_cache_write_and_every_answer_and_picture_that_is_asked_fo
 
 #[test]
 fn an_item_whose_cost_has_no_upper_bound_is_sent_only_without_a_cap() {
-    let unpriced = unpriced_field(&serde_json::json!({"service_tier": "priority"}));
+    let unpriced = serde_json::json!({"service_tier": "priority"}).as_object().and_then(unpriced_field);
     let billing = RequestBilling { unpriced, ..RequestBilling::default() };
     assert!(unpriced.is_some());
     let budget = Policy { max_usd: Some(usd(1.0)), ..policy(1) };
