@@ -10,7 +10,8 @@ use std::{collections::VecDeque, time::Duration};
 use cascadeck::{
     domain::{
         Answer, Api, AttemptId, AttemptResult, Key, KeyRole, Limits, Model, MonoTime, Now, Outcome, OutcomeAction,
-        Policy, Price, Provider, ProviderId, QuotaDay, RoutingTraits, Seq, SpendLimits, Strategy, Usage, WallTime,
+        Policy, Price, Provider, ProviderId, QuotaDay, RequestBilling, RoutingTraits, Seq, SpendLimits, Strategy,
+        Usage, WallTime,
     },
     scheduler::{NextStep, QueuedItem, Scheduler},
 };
@@ -91,7 +92,7 @@ impl BenchFleet {
             message: String::new(),
             rule: String::new(),
             answer: Some(Answer::default()),
-            usage: Usage { input_tokens: 100, output_tokens: 40, thinking_tokens: 0 },
+            usage: Usage { input_tokens: 100, output_tokens: 40, thinking_tokens: 0, ..Usage::default() },
             stated_limit: None,
             limit_is_zero: false,
             exceeds_context: false,
@@ -119,10 +120,10 @@ impl BenchFleet {
             seq: Seq(self.next),
             input_tokens: 100,
             max_output_tokens: None,
+            billing: RequestBilling::default(),
             max_usd: None,
             is_caption: false,
             unsupported_apis: smallvec::SmallVec::new(),
-            answer_count: 1,
             waiting_since: self.now.mono,
             retry_state: None,
         };

@@ -8,8 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Api, Command, Event, EventKind, EventLevel, KeyRole, Money, Outcome, QuotaDay, Snapshot, Summary, Usage,
-        WallTime,
+        Api, Command, CostByKind, Event, EventKind, EventLevel, KeyRole, Money, Outcome, QuotaDay, Snapshot, Summary,
+        Usage, WallTime,
         snapshot::{Condition, CurrentRoute, Gauge, KeyView, ModelView, RunState, Spend, Throughput, Totals},
     },
     engine::{CommandRequest, EngineHandle},
@@ -453,7 +453,8 @@ mod end_of_run {
     }
 
     fn reported() -> Snapshot {
-        let usage = Usage { input_tokens: 1_210_000, output_tokens: 300_000, thinking_tokens: 100_000 };
+        let usage =
+            Usage { input_tokens: 1_210_000, output_tokens: 300_000, thinking_tokens: 100_000, ..Usage::default() };
         let key = |name: &str, condition: Condition, health| KeyView {
             name: name.to_owned(),
             provider: "gemini".to_owned(),
@@ -466,6 +467,7 @@ mod end_of_run {
             condition,
             usage,
             cost: Money::from_usd(0.41).unwrap(),
+            cost_by_kind: CostByKind::default(),
             last_error: None,
         };
         let model = |name: &str, ok, failed, p95_ms| ModelView {
@@ -488,6 +490,7 @@ mod end_of_run {
             p95_ms,
             usage: if ok > 0 { usage } else { Usage::default() },
             cost: if ok > 0 { Money::from_usd(0.41).unwrap() } else { Money::ZERO },
+            cost_by_kind: CostByKind::default(),
         };
         Snapshot {
             keys: vec![key("alice", Condition::Ready, 100), key("アリス", Condition::SwitchedOff { since: NOW }, 65)],

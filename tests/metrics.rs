@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{
-        CountedAttempt, FinalState, KeyRole, LimitDimension, LimitSource, MetricCounts, Money, Outcome, RouteId,
-        RouteLabels, Snapshot, Usage, WallTime,
+        CostByKind, CountedAttempt, FinalState, KeyRole, LimitDimension, LimitSource, MetricCounts, Money, Outcome,
+        RouteId, RouteLabels, Snapshot, Usage, WallTime,
         bottleneck::{Bottleneck, BottleneckShare},
         snapshot::{
             Cause, CauseSource, Condition, CooldownView, Gauge, KeyView, MetricsView, PoolView, RunState, Spend,
@@ -43,6 +43,7 @@ fn key(name: &str, health: u8, condition: Condition) -> KeyView {
         condition,
         usage: Usage::default(),
         cost: Money::ZERO,
+        cost_by_kind: CostByKind::default(),
         last_error: Some("a last error".to_owned()),
     }
 }
@@ -52,7 +53,8 @@ fn route(key: &str) -> RouteLabels {
 }
 
 fn attempt(status: Option<u16>, outcome: Outcome, ms: u64) -> CountedAttempt {
-    let usage = Usage { input_tokens: 100, output_tokens: 20, thinking_tokens: 3 };
+    let usage =
+        Usage { input_tokens: 100, output_tokens: 20, thinking_tokens: 3, cached_input_tokens: 40, ..Usage::default() };
     let usage = if outcome.is_answered() { usage } else { Usage::default() };
     CountedAttempt { status, outcome, usage, cost: Money(2_000_000), latency: Duration::from_millis(ms) }
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use cascadeck::{
-    domain::{AnswerParts, FinalState, Outcome, ResultError, ResultLine, Usage},
+    domain::{AnswerParts, CostByKindUsd, FinalState, Outcome, ResultError, ResultLine, Usage},
     output::{
         ExistingCaptionPolicy, ExportFormat, ExportOptions, Exporter, captions::has_caption, export, write_caption,
     },
@@ -158,8 +158,9 @@ mod exports {
             provider: Some("gemini".to_owned()),
             model: Some("gemini-3.5-flash-lite".to_owned()),
             model_version: None,
-            usage: Usage { input_tokens: 120, output_tokens: 45, thinking_tokens: 5 },
+            usage: Usage { input_tokens: 120, output_tokens: 45, thinking_tokens: 5, ..Usage::default() },
             cost_usd: 0.000_148,
+            cost_by_kind_usd: Some(CostByKindUsd { input: 0.000_048, output: 0.000_1, ..CostByKindUsd::default() }),
             latency_ms: 812,
             attempts: 2,
             started_at: Some("2026-11-21T09:00:00.000Z".to_owned()),
@@ -178,6 +179,7 @@ mod exports {
             finish_reason: None,
             usage: Usage::default(),
             cost_usd: 0.0,
+            cost_by_kind_usd: Some(CostByKindUsd::default()),
             ..done()
         }
     }
@@ -205,11 +207,12 @@ mod exports {
             text,
             "id,status,output,error_outcome,error_status,error_message,finish_reason,key,provider,model,model_version,\
              input_tokens,output_tokens,thinking_tokens,cost_usd,latency_ms,attempts,started_at,finished_at,\
-             request_hash\n\
+             request_hash,cached_input_tokens,cache_write_tokens,cache_write_1h_tokens,cost_input_usd,\
+             cost_cached_input_usd,cost_cache_write_usd,cost_output_usd,cost_images_usd\n\
              42,done,\"=SUM(A1), \"\"so to say\"\"\nand more\",,,,max_tokens,alice,gemini,gemini-3.5-flash-lite,,\
-             120,45,5,0.000148,812,2,2026-11-21T09:00:00.000Z,2026-11-21T09:00:01.000Z,00ff\n\
+             120,45,5,0.000148,812,2,2026-11-21T09:00:00.000Z,2026-11-21T09:00:01.000Z,00ff,0,0,0,0.000048,0,0,0.0001,0\n\
              43,failed,,server_error,500,oops,,alice,gemini,gemini-3.5-flash-lite,,\
-             0,0,0,0,812,2,2026-11-21T09:00:00.000Z,2026-11-21T09:00:01.000Z,00ff\n"
+             0,0,0,0,812,2,2026-11-21T09:00:00.000Z,2026-11-21T09:00:01.000Z,00ff,0,0,0,0,0,0,0,0\n"
         );
     }
 
@@ -271,6 +274,7 @@ mod exports {
                         "completion_tokens": 50,
                         "total_tokens": 170,
                         "completion_tokens_details": {"reasoning_tokens": 5},
+                        "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
                     },
                 }},
                 "error": null,

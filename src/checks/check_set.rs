@@ -258,7 +258,7 @@ mod tests {
         AttemptResult {
             status: Some(200),
             answer: Some(Answer { text: text.to_owned(), ..Answer::default() }),
-            usage: Usage { input_tokens: 3, output_tokens: 5, thinking_tokens: 0 },
+            usage: Usage { input_tokens: 3, output_tokens: 5, ..Usage::default() },
             ..AttemptResult::without_response(outcome, OutcomeAction::Complete, "", "an answer with text")
         }
     }

@@ -10,7 +10,7 @@ use super::{
     print::{EXIT_DONE, print, sanitize_lines},
 };
 use crate::{
-    domain::pluralize,
+    domain::{CostByKindUsd, group_digits, pluralize},
     store::audit::{Audit, UnansweredAttempt, audit},
 };
 
@@ -70,7 +70,9 @@ fn to_json(args: &AuditArgs, audit: &Audit) -> Value {
         "input_read_to_its_end": audit.input_complete,
         "attempts": audit.attempts,
         "in_flight": audit.in_flight,
+        "usage": audit.usage,
         "cost_usd": audit.cost.as_usd(),
+        "cost_by_kind_usd": CostByKindUsd::from(audit.cost_by_kind),
         "at_risk_usd": audit.at_risk.as_usd(),
         "may_have_been_billed": attempts,
         "captions_deleted_with_their_pictures": audit.deleted_captions,
@@ -87,6 +89,16 @@ fn to_text(args: &AuditArgs, audit: &Audit) -> String {
         pluralize(*items, "item"),
         pluralize(*attempts, "attempt"),
     );
+    let _ = writeln!(
+        text,
+        "tokens: {} in{}, {} out",
+        group_digits(audit.usage.input_tokens),
+        audit.usage.describe_cached(),
+        group_digits(audit.usage.billed_output())
+    );
+    if let Some(kinds) = audit.cost_by_kind.describe() {
+        let _ = writeln!(text, "cost: {kinds}");
+    }
     let unanswered_count = audit.unanswered.len();
     let _ = writeln!(
         text,

@@ -133,6 +133,7 @@ impl PromptArgs {
             legacy_rows: false,
             legacy_bodies: false,
             allows_extra_pictures: false,
+            has_spend_cap: config.has_spend_cap(),
             model_check: Some(model_check(config)),
             item_check: Some(item_check(config)),
         })

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{KeptParts, Key, Model, Policy, Provider, UnknownModelPolicy},
+    domain::{KeptParts, Key, Model, Policy, Provider, SpendLimits, UnknownModelPolicy},
 };
 
 /// The whole configuration of a run. Ids are indices into the vectors.
@@ -71,5 +71,14 @@ impl Config {
     /// refuses one in the file.
     pub fn models_with_unbounded_cost(&self) -> Vec<(&str, &'static str)> {
         self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
+    }
+
+    /// Whether any cap limits what the run, a key or an item may cost.
+    pub fn has_spend_cap(&self) -> bool {
+        let Policy { max_usd, max_usd_per_day, rules, .. } = &self.policy;
+        max_usd.is_some()
+            || max_usd_per_day.is_some()
+            || self.keys.iter().any(|key| key.spend_limits != SpendLimits::default())
+            || rules.iter().any(|rule| rule.max_usd.is_some())
     }
 }

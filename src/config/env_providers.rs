@@ -4,8 +4,12 @@
 //! on the time of day, it is the highest one. Where it rises with the length of the prompt, `context` ends before the
 //! next step.
 
-use super::{deprecated_models, preset};
-use crate::domain::{Limits, Model, Price, ProviderId, QuotaDay, TokenCounting, pluralize};
+use super::{
+    deprecated_models,
+    preset::{self, CachePrices},
+    providers::ProviderEntry,
+};
+use crate::domain::{Limits, Model, Price, ProviderId, Rates, pluralize};
 
 /// A provider whose keys may come from the environment.
 pub(super) struct EnvProvider {
@@ -23,6 +27,8 @@ pub(super) struct DefaultModel {
     rpd: Option<u32>,
     /// Dollars per million tokens, input and output; `None` if no price list has it.
     usd_per_mtok: Option<(f64, f64)>,
+    /// Dollars per million cached input tokens; `None`: as the provider's preset says.
+    cached_usd_per_mtok: Option<f64>,
     vision: bool,
     context: Option<u64>,
 }
@@ -36,7 +42,20 @@ const fn vision_model(name: &'static str, usd: (f64, f64)) -> DefaultModel {
 }
 
 const fn text_model(name: &'static str, usd: (f64, f64)) -> DefaultModel {
-    DefaultModel { name, rpm: None, tpm: None, rpd: None, usd_per_mtok: Some(usd), vision: false, context: None }
+    DefaultModel {
+        name,
+        rpm: None,
+        tpm: None,
+        rpd: None,
+        usd_per_mtok: Some(usd),
+        cached_usd_per_mtok: None,
+        vision: false,
+        context: None,
+    }
+}
+
+const fn cached_vision_model(name: &'static str, usd: (f64, f64), cached_usd: f64) -> DefaultModel {
+    DefaultModel { cached_usd_per_mtok: Some(cached_usd), ..vision_model(name, usd) }
 }
 
 /// In the order of the presets.
@@ -52,11 +71,14 @@ pub(super) const ENV_PROVIDERS: [EnvProvider; 15] = [
     },
     EnvProvider {
         preset_name: "openai",
-        models: &[vision_model("gpt-5.4-mini", (0.75, 4.50)), vision_model("gpt-5.4-nano", (0.20, 1.25))],
+        models: &[
+            cached_vision_model("gpt-5.4-mini", (0.75, 4.50), 0.075),
+            cached_vision_model("gpt-5.4-nano", (0.20, 1.25), 0.02),
+        ],
     },
     EnvProvider { preset_name: "anthropic", models: &[vision_model("claude-haiku-4-5", (1.0, 5.0))] },
     // The price of peak hours; other hours cost half as much.
-    EnvProvider { preset_name: "deepseek", models: &[vision_model("deepseek-flash", (0.30, 1.20))] },
+    EnvProvider { preset_name: "deepseek", models: &[cached_vision_model("deepseek-flash", (0.30, 1.20), 0.006)] },
     EnvProvider { preset_name: "moonshot", models: &[vision_model("kimi-k2.6", (0.95, 4.0))] },
     EnvProvider {
         preset_name: "minimax",
@@ -119,11 +141,16 @@ impl EnvProvider {
 }
 
 impl DefaultModel {
-    pub fn price(&self) -> Option<Price> {
-        self.usd_per_mtok.and_then(|(input, output)| Price::from_usd_per_mtok(input, output))
+    /// `cache_prices` are those of the provider.
+    fn price(&self, cache_prices: CachePrices) -> Option<Price> {
+        let (input, output) = self.usd_per_mtok?;
+        let rates = cache_prices.apply(Rates::from_usd_per_mtok(input, output)?);
+        let cached = self.cached_usd_per_mtok.and_then(|usd| Rates::from_usd_per_mtok(usd, 0.0));
+        let cached_input = cached.map_or(rates.cached_input, |cached| cached.input);
+        Some(Price::new(Rates { cached_input, ..rates }))
     }
 
-    pub fn to_model(&self, provider: ProviderId, token_counting: TokenCounting, quota_day: QuotaDay) -> Model {
+    pub fn to_model(&self, id: ProviderId, provider: &ProviderEntry) -> Model {
         debug_assert_eq!(
             deprecated_models::deprecation_notice(self.name),
             None,
@@ -131,13 +158,13 @@ impl DefaultModel {
         );
         Model {
             name: self.name.to_owned(),
-            provider,
+            provider: id,
             limits: Limits {
                 rpm: self.rpm,
                 tpm: self.tpm,
                 rpd: self.rpd,
-                token_counting,
-                quota_day,
+                token_counting: provider.token_counting,
+                quota_day: provider.quota_day,
                 ..Limits::default()
             },
             vision: self.vision,
@@ -145,7 +172,7 @@ impl DefaultModel {
             max_output: Some(MAX_OUTPUT_TOKENS),
             weight: 1,
             pool: None,
-            price: self.price(),
+            price: self.price(provider.cache_prices),
             extra_body: serde_json::Map::new(),
             max_tokens_field: None,
         }
@@ -169,7 +196,7 @@ impl EnvironmentKeys {
             provider: env_provider.preset_name,
             variables,
             key_count,
-            models: env_provider.models.iter().map(|model| (model.name, model.price())).collect(),
+            models: env_provider.models.iter().map(|model| (model.name, model.price(CachePrices::AS_INPUT))).collect(),
         }
     }
 
@@ -197,8 +224,8 @@ pub fn describe_environment_keys(found: &[EnvironmentKeys]) -> String {
 }
 
 fn describe_price(price: Option<Price>) -> String {
-    let Some(Price { input, output }) = price else { return "price unknown".to_owned() };
-    format!("{} in, {} out", describe_mtok_price(input), describe_mtok_price(output))
+    let Some(rates) = price.map(|price| price.base()) else { return "price unknown".to_owned() };
+    format!("{} in, {} out", describe_mtok_price(rates.input), describe_mtok_price(rates.output))
 }
 
 /// A price in pico-dollars per token, as dollars per million tokens: `$0.30`, `$0.075`.

@@ -75,9 +75,7 @@ pub(super) fn config_from_env(
                 0,
             );
         }
-        models.extend(
-            env_provider.models.iter().map(|model| model.to_model(provider, preset.token_counting, preset.quota_day)),
-        );
+        models.extend(env_provider.models.iter().map(|model| model.to_model(provider, providers.get(provider))));
     }
     let permission_warning =
         if is_from_dotenv { bounded_read::permission_warning(env_vars.dotenv_path()) } else { None };

@@ -4,11 +4,14 @@ use super::{
     deprecated_models,
     error::quote_unless_secret,
     extra_body,
+    preset::CachePrices,
     providers::{ProviderEntry, Providers, QUOTA_DAY_CHOICES, TOKEN_COUNTING_CHOICES, check_name},
     schema,
     toml_reader::{TomlTable, TomlText},
 };
-use crate::domain::{Api, Limits, MaxTokensField, Model, Price, ProviderId};
+use crate::domain::{
+    Api, Limits, MAX_PRICE_STEPS, MaxTokensField, Model, Money, Price, ProviderId, Rates, merge_under,
+};
 
 const MAX_TOKENS_FIELD_CHOICES: [(&str, MaxTokensField); 2] = [
     (MaxTokensField::MaxTokens.name(), MaxTokensField::MaxTokens),
@@ -21,6 +24,8 @@ const MAX_REQUEST_SETTING: i64 = 1_000_000_000;
 const MAX_TOKEN_SETTING: i64 = 1_000_000_000_000;
 /// Highest price that can be set, in dollars per million tokens. The most expensive known model costs a hundredth of this.
 const MAX_USD_PER_MTOK: f64 = 100_000.0;
+/// Highest price of a picture that can be set, in dollars.
+const MAX_USD_PER_IMAGE: f64 = 1_000.0;
 
 /// A model and the byte offset of its name.
 #[derive(Debug)]
@@ -78,8 +83,10 @@ fn read_model(
     let vision = table.flag("vision").unwrap_or(false);
     let weight = table.count("weight", 1..=1_000_000).unwrap_or(1);
     let pool = table.text("pool").map(|pool| pool.text.to_owned());
-    let price = read_price(table).or(is_free.then_some(Price::FREE));
-    let extra_body = extra_body::read(table);
+    let mut extra_body = extra_body::read(table);
+    if let Some(provider) = provider {
+        merge_under(&mut extra_body, &provider.extra_body);
+    }
     let max_tokens_field = table.choice("max_tokens_field", &MAX_TOKENS_FIELD_CHOICES);
     if let (Some(provider), Some(field)) = (provider, table.field("max_tokens_field"))
         && provider.provider.api != Api::OpenAi
@@ -88,6 +95,9 @@ fn read_model(
             format!("max_tokens_field applies only to the openai API, not to {}", provider.provider.api.name());
         table.doc.add_error(field.offset, message);
     }
+    let cache_prices = provider.map_or(CachePrices::AS_INPUT, |provider| provider.cache_prices);
+    let price = read_price(table, cache_prices).or(is_free.then_some(Price::FREE));
+    let price = with_image_price(table, price);
     Some(Model {
         name: name?.text.to_owned(),
         provider: provider_id?,
@@ -134,10 +144,50 @@ fn read_limits(table: &TomlTable<'_>, provider: Option<&ProviderEntry>) -> Limit
     limits
 }
 
-fn read_price(table: &TomlTable<'_>) -> Option<Price> {
+fn read_price(table: &TomlTable<'_>, cache_prices: CachePrices) -> Option<Price> {
     let prices = table.table("usd_per_mtok", &schema::PRICE)?;
-    let read_field = |name| prices.require(name)?.number(0.0..=MAX_USD_PER_MTOK);
-    // Both are read before either is checked, so that errors in both are reported.
+    let base = read_rates(&prices, cache_prices);
+    let steps = prices.tables("steps", &schema::PRICE_STEP);
+    let price = Price::new(base?);
+    steps.iter().try_fold(price, |price, step| {
+        let above = step.require("above").and_then(|above| above.count(1..=MAX_TOKEN_SETTING));
+        let (rates, above) = (read_rates(step, cache_prices)?, above?);
+        let with_step = price.with_step(above, rates);
+        if with_step.is_none() {
+            let message = format!("steps must be in ascending order of `above`, and at most {MAX_PRICE_STEPS}");
+            step.doc.add_error(step.offset, message);
+        }
+        with_step
+    })
+}
+
+/// Reads the prices of `usd_per_mtok` or of one of its steps. `cache_prices` are those that it does not state.
+fn read_rates(table: &TomlTable<'_>, cache_prices: CachePrices) -> Option<Rates> {
+    let read_field = |name| table.require(name)?.number(0.0..=MAX_USD_PER_MTOK);
+    // All are read before any is checked, so that errors in several are reported.
     let (input, output) = (read_field("input"), read_field("output"));
-    Price::from_usd_per_mtok(input?, output?)
+    let read_optional = |name| {
+        let usd = table.number(name, 0.0..=MAX_USD_PER_MTOK)?;
+        Rates::from_usd_per_mtok(usd, 0.0).map(|rates| rates.input)
+    };
+    let (cached, write, write_1h) =
+        (read_optional("cached_input"), read_optional("cache_write"), read_optional("cache_write_1h"));
+    let default = cache_prices.apply(Rates::from_usd_per_mtok(input?, output?)?);
+    let cache_write = write.unwrap_or(default.cache_write);
+    Some(Rates {
+        cached_input: cached.unwrap_or(default.cached_input),
+        cache_write,
+        cache_write_1h: write_1h.unwrap_or(default.cache_write_1h.max(cache_write)),
+        ..default
+    })
+}
+
+/// Adds `usd_per_image`, which needs the prices of tokens.
+fn with_image_price(table: &TomlTable<'_>, price: Option<Price>) -> Option<Price> {
+    let Some(field) = table.field("usd_per_image") else { return price };
+    let usd = field.number(0.0..=MAX_USD_PER_IMAGE)?;
+    if price.is_none() && table.field("usd_per_mtok").is_none() {
+        table.doc.add_error(field.offset, "usd_per_image adds to usd_per_mtok, which is not set");
+    }
+    Some(price?.with_image(Money::from_usd(usd)?))
 }

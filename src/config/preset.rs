@@ -1,6 +1,6 @@
 //! Presets: the defaults of well-known providers.
 
-use crate::domain::{Api, MaxTokensField, QuotaDay, TokenCounting};
+use crate::domain::{Api, MaxTokensField, QuotaDay, Rates, TokenCounting};
 
 #[derive(Debug)]
 pub(super) struct Preset {
@@ -11,6 +11,7 @@ pub(super) struct Preset {
     pub base_url: &'static str,
     pub quota_day: QuotaDay,
     pub token_counting: TokenCounting,
+    pub cache_prices: CachePrices,
     /// True for the user's own server, which needs no key and costs nothing.
     pub is_local: bool,
 }
@@ -26,6 +27,49 @@ impl Preset {
     }
 }
 
+/// The highest prices of cached input at a provider, in percent of its models' input price. They apply to models whose
+/// own prices don't state them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct CachePrices {
+    read: u64,
+    write: u64,
+    write_1h: u64,
+}
+
+impl CachePrices {
+    /// Cached input costs as much as other input.
+    pub const AS_INPUT: Self = Self { read: 100, write: 100, write_1h: 100 };
+
+    /// The prices at a provider that is not well known. Whoever speaks Anthropic's API may bill writes as Anthropic
+    /// does, but reads cost less in different degrees.
+    pub const fn default_of(api: Api) -> Self {
+        match api {
+            Api::Anthropic => Self { read: 100, ..ANTHROPIC_CACHE },
+            Api::Gemini | Api::OpenAi => Self::AS_INPUT,
+        }
+    }
+
+    /// Sets the prices of cached input by that of other input.
+    pub fn apply(self, rates: Rates) -> Rates {
+        let percent_of_input = |percent: u64| rates.input.saturating_mul(percent).div_ceil(100);
+        Rates {
+            cached_input: percent_of_input(self.read),
+            cache_write: percent_of_input(self.write),
+            cache_write_1h: percent_of_input(self.write_1h),
+            ..rates
+        }
+    }
+}
+
+const ANTHROPIC_CACHE: CachePrices = CachePrices { read: 10, write: 125, write_1h: 200 };
+/// Writes cost more since GPT-5.6, and nothing before.
+const OPENAI_CACHE: CachePrices = CachePrices { read: 50, write: 125, write_1h: 125 };
+/// OpenRouter passes on the write prices of OpenAI and Anthropic.
+const OPENROUTER_CACHE: CachePrices = CachePrices { read: 100, write: 125, write_1h: 200 };
+const GEMINI_CACHE: CachePrices = CachePrices { read: 25, ..CachePrices::AS_INPUT };
+/// DeepSeek and Mistral.
+const TENTH_CACHE: CachePrices = CachePrices { read: 10, ..CachePrices::AS_INPUT };
+
 const fn hosted_preset(name: &'static str, base_url: &'static str) -> Preset {
     Preset {
         name,
@@ -33,6 +77,7 @@ const fn hosted_preset(name: &'static str, base_url: &'static str) -> Preset {
         base_url,
         quota_day: QuotaDay::Rolling,
         token_counting: TokenCounting::Total,
+        cache_prices: CachePrices::AS_INPUT,
         is_local: false,
     }
 }
@@ -48,16 +93,25 @@ pub(super) const PRESETS: [Preset; 19] = [
         base_url: "https://generativelanguage.googleapis.com",
         quota_day: default_quota_day(Api::Gemini),
         token_counting: default_token_counting(Api::Gemini),
+        cache_prices: GEMINI_CACHE,
         is_local: false,
     },
-    hosted_preset("openai", "https://api.openai.com/v1"),
-    Preset { api: Api::Anthropic, ..hosted_preset("anthropic", "https://api.anthropic.com") },
-    hosted_preset("deepseek", "https://api.deepseek.com"),
+    Preset { cache_prices: OPENAI_CACHE, ..hosted_preset("openai", "https://api.openai.com/v1") },
+    Preset {
+        api: Api::Anthropic,
+        cache_prices: ANTHROPIC_CACHE,
+        ..hosted_preset("anthropic", "https://api.anthropic.com")
+    },
+    Preset { cache_prices: TENTH_CACHE, ..hosted_preset("deepseek", "https://api.deepseek.com") },
     hosted_preset("moonshot", "https://api.moonshot.ai/v1"),
     hosted_preset("minimax", "https://api.minimax.io/v1"),
-    Preset { quota_day: QuotaDay::Utc, ..hosted_preset("openrouter", "https://openrouter.ai/api/v1") },
+    Preset {
+        quota_day: QuotaDay::Utc,
+        cache_prices: OPENROUTER_CACHE,
+        ..hosted_preset("openrouter", "https://openrouter.ai/api/v1")
+    },
     hosted_preset("groq", "https://api.groq.com/openai/v1"),
-    hosted_preset("mistral", "https://api.mistral.ai/v1"),
+    Preset { cache_prices: TENTH_CACHE, ..hosted_preset("mistral", "https://api.mistral.ai/v1") },
     hosted_preset("xai", "https://api.x.ai/v1"),
     hosted_preset("together", "https://api.together.ai/v1"),
     hosted_preset("fireworks", "https://api.fireworks.ai/inference/v1"),

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::{
     address,
     error::{format_suggestion, quote_unless_secret},
     extra_body,
-    preset::{self, PRESETS, Preset},
+    preset::{self, CachePrices, PRESETS, Preset},
     schema,
     toml_reader::{TomlDoc, TomlTable, TomlText},
 };
@@ -28,6 +30,10 @@ pub(super) struct ProviderEntry {
     pub provider: Provider,
     pub quota_day: QuotaDay,
     pub token_counting: TokenCounting,
+    /// For models whose prices don't state them.
+    pub cache_prices: CachePrices,
+    /// Fields added to the body of every request for its models.
+    pub extra_body: Map<String, Value>,
     /// True if the server is on this machine or in a private network: it works without a key.
     pub is_keyless: bool,
     /// True for the preset of a local server, whose answers cost nothing.
@@ -106,6 +112,8 @@ fn from_preset(preset: &Preset) -> ProviderEntry {
         },
         quota_day: preset.quota_day,
         token_counting: preset.token_counting,
+        cache_prices: preset.cache_prices,
+        extra_body: Map::new(),
         is_keyless: preset.is_local,
         is_free: preset.is_local,
     }
@@ -148,6 +156,8 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
             .choice("counted", &TOKEN_COUNTING_CHOICES)
             .or(preset.map(|preset| preset.token_counting))
             .unwrap_or(preset::default_token_counting(api)),
+        extra_body: extra_body::read(table),
+        cache_prices: preset.map_or_else(|| CachePrices::default_of(api), |preset| preset.cache_prices),
         provider: Provider {
             name: name.text.to_owned(),
             api,
@@ -157,7 +167,6 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
                 .unwrap_or_default(),
             headers: read_headers(table),
             health_check: read_health_check(table),
-            extra_body: extra_body::read(table),
             max_tokens_field: preset.and_then(Preset::max_tokens_field),
         },
     }

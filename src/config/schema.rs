@@ -75,10 +75,19 @@ pub const MODEL: Schema = Schema {
         "usd_per_mtok",
         "extra_body",
         "max_tokens_field",
+        "usd_per_image",
     ],
 };
 
-pub const PRICE: Schema = Schema { label: "usd_per_mtok", fields: &["input", "output"] };
+pub const PRICE: Schema = Schema {
+    label: "usd_per_mtok",
+    fields: &["input", "output", "cached_input", "cache_write", "cache_write_1h", "steps"],
+};
+
+pub const PRICE_STEP: Schema = Schema {
+    label: "step of usd_per_mtok",
+    fields: &["above", "input", "output", "cached_input", "cache_write", "cache_write_1h"],
+};
 
 pub const KEY: Schema = Schema {
     label: "[[key]]",
@@ -179,9 +188,9 @@ pub const RESULTS: Schema = Schema { label: "[results]", fields: &["keep"] };
 
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 15] = [
-    FILE, PROVIDER, MODEL, PRICE, KEY, RULE, CHECK, BALANCE, POLICY, DASHBOARD, METRICS, DEFAULTS, INPUT, RESULTS,
-    WEBHOOK,
+pub const ALL: [Schema; 16] = [
+    FILE, PROVIDER, MODEL, PRICE, PRICE_STEP, KEY, RULE, CHECK, BALANCE, POLICY, DASHBOARD, METRICS, DEFAULTS, INPUT,
+    RESULTS, WEBHOOK,
 ];
 
 /// Renamed settings: the table's label, the former name and the current name. Both names are accepted.

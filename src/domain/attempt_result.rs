@@ -7,21 +7,53 @@ use serde::{Deserialize, Serialize};
 use super::{
     answer_parts::AnswerParts,
     outcome::{Outcome, OutcomeAction},
+    plural::group_digits,
     response_meta::ResponseMeta,
 };
 
 /// Tokens as the provider counted them. `output_tokens` excludes thinking; both are billed as output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Usage {
+    /// The whole prompt, the three kinds of cached tokens included.
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub thinking_tokens: u64,
+    /// Part of `input_tokens`: read from the provider's cache.
+    #[serde(default)]
+    pub cached_input_tokens: u64,
+    /// Part of `input_tokens`: written to the cache for five minutes, or for a time that the provider did not state.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
+    /// Part of `input_tokens`: written to the cache for one hour.
+    #[serde(default)]
+    pub cache_write_1h_tokens: u64,
 }
 
 impl Usage {
     /// Output and thinking tokens together: the number an output price applies to.
     pub const fn billed_output(self) -> u64 {
         self.output_tokens.saturating_add(self.thinking_tokens)
+    }
+
+    /// Input tokens that were neither read from nor written to the cache.
+    pub const fn uncached_input(self) -> u64 {
+        self.input_tokens
+            .saturating_sub(self.cached_input_tokens)
+            .saturating_sub(self.cache_write_tokens)
+            .saturating_sub(self.cache_write_1h_tokens)
+    }
+
+    /// Tokens written to the cache, for any time.
+    pub const fn all_cache_writes(self) -> u64 {
+        self.cache_write_tokens.saturating_add(self.cache_write_1h_tokens)
+    }
+
+    /// The cached part of the input in brackets: ` (900 cached, 40 written to the cache)`. Empty if there is none.
+    pub fn describe_cached(self) -> String {
+        let kinds = [(self.cached_input_tokens, "cached"), (self.all_cache_writes(), "written to the cache")];
+        let used = kinds.into_iter().filter(|(tokens, _)| *tokens > 0);
+        let parts: Vec<String> = used.map(|(tokens, label)| format!("{} {label}", group_digits(tokens))).collect();
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
     }
 
     pub const fn total(self) -> u64 {
@@ -31,9 +63,13 @@ impl Usage {
 
 impl AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.thinking_tokens += other.thinking_tokens;
+        let add = |sum: &mut u64, tokens: u64| *sum = sum.saturating_add(tokens);
+        add(&mut self.input_tokens, other.input_tokens);
+        add(&mut self.output_tokens, other.output_tokens);
+        add(&mut self.thinking_tokens, other.thinking_tokens);
+        add(&mut self.cached_input_tokens, other.cached_input_tokens);
+        add(&mut self.cache_write_tokens, other.cache_write_tokens);
+        add(&mut self.cache_write_1h_tokens, other.cache_write_1h_tokens);
     }
 }
 

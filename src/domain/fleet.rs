@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ids::ProviderId,
-    money::{Money, Price},
-    quota_day::QuotaDay,
+    ids::ProviderId, money::Money, price::Price, quota_day::QuotaDay, request_billing::unpriced_field,
     response_meta::LimitDimension,
 };
 
@@ -45,8 +43,6 @@ pub struct Provider {
     /// Extra headers sent with every request.
     pub headers: Vec<(String, String)>,
     pub health_check: HealthCheck,
-    /// Fields added to the body of every request.
-    pub extra_body: Map<String, Value>,
     /// The usual name of the output limit at this provider, if it is known.
     pub max_tokens_field: Option<MaxTokensField>,
 }
@@ -60,7 +56,6 @@ impl Provider {
             base_url: base_url.into(),
             headers: Vec::new(),
             health_check: HealthCheck::default(),
-            extra_body: Map::new(),
             max_tokens_field: None,
         }
     }
@@ -130,7 +125,7 @@ pub struct Model {
     /// The name of the quota pool. Models with the same name share their counters.
     pub pool: Option<String>,
     pub price: Option<Price>,
-    /// Fields added to the body of every request for this model.
+    /// Fields added to the body of every request for this model, those of its provider included.
     pub extra_body: Map<String, Value>,
     /// The name of the output limit, if it is set.
     pub max_tokens_field: Option<MaxTokensField>,
@@ -138,11 +133,14 @@ pub struct Model {
 
 impl Model {
     /// The reason why the worst-case cost of a request has no upper bound; `None` if it has one.
-    pub const fn unbounded_cost_reason(&self) -> Option<&'static str> {
+    pub fn unbounded_cost_reason(&self) -> Option<&'static str> {
         match self.price {
             None => Some("has no price: set usd_per_mtok"),
-            Some(price) if price.output > 0 && self.max_output.is_none() => {
+            Some(price) if price.bills_output() && self.max_output.is_none() => {
                 Some("has no max_output, so the highest cost of an answer is unknown")
+            }
+            Some(_) if unpriced_field(&self.extra_body).is_some() => {
+                Some("has a field in its extra_body, or in its provider's, whose cost has no upper bound")
             }
             Some(_) => None,
         }

@@ -9,13 +9,6 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Money(pub u64);
 
-/// Price in pico-dollars per token. Every known provider bills thinking tokens as output.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Price {
-    pub input: u64,
-    pub output: u64,
-}
-
 impl Money {
     pub const ZERO: Self = Self(0);
 
@@ -33,20 +26,6 @@ impl Money {
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
-    }
-}
-
-impl Price {
-    /// The price of a model that costs nothing.
-    pub const FREE: Self = Self { input: 0, output: 0 };
-
-    /// Converts from dollars per million tokens, the unit of price lists.
-    pub fn from_usd_per_mtok(input: f64, output: f64) -> Option<Self> {
-        Some(Self { input: Money::from_usd(input)?.0 / 1_000_000, output: Money::from_usd(output)?.0 / 1_000_000 })
-    }
-
-    pub const fn cost(self, input_tokens: u64, output_tokens: u64) -> Money {
-        Money(self.input.saturating_mul(input_tokens).saturating_add(self.output.saturating_mul(output_tokens)))
     }
 }
 
@@ -83,13 +62,6 @@ impl fmt::Display for Money {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn prices_per_million_are_exact_per_token() {
-        let price = Price::from_usd_per_mtok(0.075, 0.30).unwrap();
-        assert_eq!(price, Price { input: 75_000, output: 300_000 });
-        assert_eq!(Some(price.cost(1_000_000, 1_000_000)), Money::from_usd(0.375));
-    }
 
     #[test]
     fn negative_and_non_finite_amounts_are_refused() {

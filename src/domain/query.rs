@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attempt_result::Usage, command::ReplayFilter, failure::FailureGroup, item::ItemState, money::Money,
-    outcome::Outcome, request::Image, time::WallTime,
+    outcome::Outcome, price::CostByKind, request::Image, time::WallTime,
 };
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -91,6 +91,9 @@ pub struct ItemDetail {
     pub model_version: Option<String>,
     pub usage: Usage,
     pub cost: Money,
+    /// `cost` by kind. Attempts of earlier versions are missing here.
+    #[serde(default)]
+    pub cost_by_kind: CostByKind,
     /// Completed attempts in order, including those before a replay.
     pub attempts: Vec<AttemptRow>,
     /// The attempt that has no answer yet.

@@ -121,16 +121,4 @@ impl Request {
             _ => translated,
         }
     }
-
-    /// The number of answers that the request asks for. Each may have as many tokens as the output limit allows.
-    pub fn answer_count(&self) -> u32 {
-        let native = self.native.as_ref().map(|native| &native.body);
-        let counts = native.into_iter().chain([&self.extra_body]).flat_map(|body| {
-            let config = body.get("generationConfig").or_else(|| body.get("generation_config"));
-            let candidates = config.and_then(|config| config.get("candidateCount").or(config.get("candidate_count")));
-            [body.get("n"), body.get("best_of"), candidates]
-        });
-        let count = counts.flatten().filter_map(Value::as_u64).max().unwrap_or(1);
-        u32::try_from(count).unwrap_or(u32::MAX).max(1)
-    }
 }

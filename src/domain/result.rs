@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{answer_parts::AnswerParts, attempt_result::Usage, item::ItemState, outcome::Outcome};
+use super::{
+    answer_parts::AnswerParts, attempt_result::Usage, item::ItemState, outcome::Outcome, price::CostByKindUsd,
+};
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ResultLine {
@@ -20,6 +22,9 @@ pub struct ResultLine {
     pub model_version: Option<String>,
     pub usage: Usage,
     pub cost_usd: f64,
+    /// `cost_usd` by kind. `None` in lines of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_by_kind_usd: Option<CostByKindUsd>,
     /// Latency of the last attempt.
     pub latency_ms: u64,
     pub attempts: u32,

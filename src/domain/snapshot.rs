@@ -14,6 +14,7 @@ use super::{
     money::Money,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, WhenLimited},
+    price::CostByKind,
     quota_day::QuotaDay,
     response_meta::{LimitDimension, LimitSource},
     strategy::Strategy,
@@ -178,6 +179,9 @@ pub struct Totals {
 pub struct Spend {
     pub usage: Usage,
     pub cost: Money,
+    /// `cost` by kind. Attempts of earlier versions are missing here.
+    #[serde(default)]
+    pub cost_by_kind: CostByKind,
     /// Worst-case cost of the requests in flight.
     pub reserved: Money,
     /// Worst-case cost of attempts that ended without an answer and may have been billed.
@@ -362,6 +366,9 @@ pub struct KeyView {
     pub condition: Condition,
     pub usage: Usage,
     pub cost: Money,
+    /// `cost` by kind. Attempts of earlier versions are missing here.
+    #[serde(default)]
+    pub cost_by_kind: CostByKind,
     /// The last failure, with the provider's own text.
     pub last_error: Option<String>,
 }
@@ -415,6 +422,9 @@ pub struct ModelView {
     pub p95_ms: Option<u64>,
     pub usage: Usage,
     pub cost: Money,
+    /// `cost` by kind. Attempts of earlier versions are missing here.
+    #[serde(default)]
+    pub cost_by_kind: CostByKind,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

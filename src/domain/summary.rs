@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::{Condition, Snapshot};
+use super::{
+    attempt_result::Usage,
+    money::Money,
+    price::{CostByKind, CostByKindUsd},
+    snapshot::{Condition, Snapshot},
+};
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
@@ -26,6 +31,17 @@ pub struct Summary {
     /// Includes thinking tokens: they are billed as output.
     pub output_tokens: u64,
     pub cost_usd: f64,
+    /// Part of `input_tokens`: read from the provider's cache.
+    #[serde(default)]
+    pub cached_input_tokens: u64,
+    /// Part of `input_tokens`: written to the cache for five minutes, and for one hour.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
+    #[serde(default)]
+    pub cache_write_1h_tokens: u64,
+    /// `cost_usd` by kind. Attempts of versions that did not record kinds are missing here.
+    #[serde(default)]
+    pub cost_by_kind_usd: CostByKindUsd,
     /// The worst-case cost of requests without an answer, in addition to `cost_usd`.
     pub at_risk_usd: f64,
     pub elapsed_s: f64,
@@ -89,6 +105,41 @@ pub struct ModelSummary {
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub cost_usd: f64,
+    #[serde(default)]
+    pub cached_input_tokens: u64,
+    #[serde(default)]
+    pub cache_write_tokens: u64,
+    #[serde(default)]
+    pub cache_write_1h_tokens: u64,
+    #[serde(default)]
+    pub cost_by_kind_usd: CostByKindUsd,
+}
+
+impl Summary {
+    /// The tokens of all attempts. Thinking counts as output.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            thinking_tokens: 0,
+            cached_input_tokens: self.cached_input_tokens,
+            cache_write_tokens: self.cache_write_tokens,
+            cache_write_1h_tokens: self.cache_write_1h_tokens,
+        }
+    }
+
+    /// `cost_by_kind_usd` as amounts of money.
+    pub fn cost_by_kind(&self) -> CostByKind {
+        let CostByKindUsd { input, cached_input, cache_write, output, images } = self.cost_by_kind_usd;
+        let money = |usd: f64| Money::from_usd(usd).unwrap_or_default();
+        CostByKind {
+            input: money(input),
+            cached_input: money(cached_input),
+            cache_write: money(cache_write),
+            output: money(output),
+            images: money(images),
+        }
+    }
 }
 
 impl From<&Snapshot> for Summary {
@@ -111,6 +162,10 @@ impl From<&Snapshot> for Summary {
             input_tokens: spend.usage.input_tokens,
             output_tokens: spend.usage.billed_output(),
             cost_usd: spend.cost.as_usd(),
+            cached_input_tokens: spend.usage.cached_input_tokens,
+            cache_write_tokens: spend.usage.cache_write_tokens,
+            cache_write_1h_tokens: spend.usage.cache_write_1h_tokens,
+            cost_by_kind_usd: spend.cost_by_kind.into(),
             at_risk_usd: spend.at_risk.as_usd(),
             elapsed_s: snapshot.elapsed.as_secs_f64(),
             keys: snapshot
@@ -140,6 +195,10 @@ impl From<&Snapshot> for Summary {
                     input_tokens: model.usage.input_tokens,
                     output_tokens: model.usage.billed_output(),
                     cost_usd: model.cost.as_usd(),
+                    cached_input_tokens: model.usage.cached_input_tokens,
+                    cache_write_tokens: model.usage.cache_write_tokens,
+                    cache_write_1h_tokens: model.usage.cache_write_1h_tokens,
+                    cost_by_kind_usd: model.cost_by_kind.into(),
                 })
                 .collect(),
         }

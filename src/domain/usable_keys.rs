@@ -124,7 +124,7 @@ fn describe_reasons(keys: &[KeyView]) -> String {
 mod tests {
     use super::*;
     use crate::domain::{
-        KeyRole, Money, Usage,
+        CostByKind, KeyRole, Money, Usage,
         snapshot::{BUDGET_REACHED, Cause, CauseSource},
     };
 
@@ -157,6 +157,7 @@ mod tests {
             condition,
             usage: Usage::default(),
             cost: Money::ZERO,
+            cost_by_kind: CostByKind::default(),
             last_error: None,
         };
         let keys = ["alice", "bob", "carol"].into_iter().zip(keys).map(view).collect();

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, AnswerParts, AttemptResult, EventKind, FinalState, Now, Outcome, OutcomeAction, ResultError,
-        ResultLine, Usage, WallTime,
+        Answer, AnswerParts, AttemptResult, CostByKindUsd, EventKind, FinalState, Now, Outcome, OutcomeAction,
+        ResultError, ResultLine, Usage, WallTime,
     },
     scheduler::{AttemptEffects, Disposition, LocalRejection},
     store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
@@ -81,6 +81,7 @@ impl Engine {
             message: if is_done { String::new() } else { result.message.clone() },
             usage: result.usage,
             cost: effects.cost,
+            cost_by_kind: effects.cost_by_kind,
             at_risk: effects.at_risk,
             final_line: result_line,
         };
@@ -90,6 +91,7 @@ impl Engine {
             status: result.status,
             usage: result.usage,
             cost: effects.cost,
+            cost_by_kind: effects.cost_by_kind,
             at_risk: effects.at_risk,
             latency,
             message: result.message,
@@ -181,6 +183,7 @@ impl Engine {
             model_version,
             usage: result.usage,
             cost_usd: effects.cost.as_usd(),
+            cost_by_kind_usd: Some(effects.cost_by_kind.into()),
             latency_ms: latency.as_millis() as u64,
             attempts,
             started_at: (attempts > 0).then(|| started.rfc3339()),
@@ -279,6 +282,7 @@ fn local_result_line(
         model_version: None,
         usage: Usage::default(),
         cost_usd: 0.0,
+        cost_by_kind_usd: Some(CostByKindUsd::default()),
         latency_ms: 0,
         attempts: rejection.attempts,
         started_at: started.map(WallTime::rfc3339),

@@ -66,7 +66,7 @@ usd_per_mtok = { input = 0.5, output = 2.0 }
 name = 'other'
 provider = 'second'
 max_output = 200
-usd_per_mtok = { input = 0.25, output = 1.0 }
+usd_per_mtok = { input = 0.25, output = 1.0, cache_write = 0.25, cache_write_1h = 0.25 }
 
 [[key]]
 name = 'alice'
@@ -253,6 +253,7 @@ impl Run {
                 input_tokens: self.random.u64(3..150),
                 output_tokens: self.random.u64(1..200),
                 thinking_tokens: self.random.u64(0..20),
+                ..Usage::default()
             }
         } else {
             Usage::default()

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     domain::{
-        AttemptId, AttemptResult, Command, FinalState, Forecast, ItemSpec, Money, Outcome, ProviderId, RouteId, Seq,
-        Usage, lease::LeaseGrant, snapshot::RunState,
+        AttemptId, AttemptResult, Command, CostByKind, FinalState, Forecast, ItemSpec, Money, Outcome, ProviderId,
+        RouteId, Seq, Usage, lease::LeaseGrant, snapshot::RunState,
     },
     provider::ModelListAccess,
     scheduler::PlannedAttempt,
@@ -119,6 +119,7 @@ pub(super) struct AttemptStats {
     pub status: Option<u16>,
     pub usage: Usage,
     pub cost: Money,
+    pub cost_by_kind: CostByKind,
     pub at_risk: Money,
     pub latency: Duration,
     pub message: String,

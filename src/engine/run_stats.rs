@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     domain::{
-        CountedAttempt, FinalState, LatencyHistogram, MetricCounts, Money, MonoTime, Outcome, RouteId, Usage, WallTime,
+        CostByKind, CountedAttempt, FinalState, LatencyHistogram, MetricCounts, Money, MonoTime, Outcome, RouteId,
+        Usage, WallTime,
         snapshot::{Spend, Totals},
     },
     forecast::Assumptions,
@@ -26,22 +27,25 @@ pub(super) struct AttemptCounts {
     pub invalid_outputs: u64,
     pub usage: Usage,
     pub cost: Money,
+    pub cost_by_kind: CostByKind,
     pub latencies: LatencyHistogram,
     /// The last failure, with the provider's own text. Set for keys only.
     pub last_error: Option<String>,
 }
 
 impl AttemptCounts {
-    pub fn count(&mut self, outcome: Outcome, usage: Usage, cost: Money, latency: Duration) {
+    pub fn count(&mut self, attempt: &AttemptStats) {
+        let outcome = attempt.outcome;
         if outcome.is_answered() {
             self.ok += 1;
-            self.latencies.record(latency.as_millis() as u64);
+            self.latencies.record(attempt.latency.as_millis() as u64);
         } else if !outcome.is_unattributed() {
             self.failed += 1;
             self.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
         }
-        self.usage += usage;
-        self.cost += cost;
+        self.usage += attempt.usage;
+        self.cost += attempt.cost;
+        self.cost_by_kind += attempt.cost_by_kind;
     }
 }
 
@@ -93,7 +97,7 @@ impl RunStats {
     /// Adds an attempt to the counts of its key, model and route.
     pub fn add_attempt(&mut self, key: usize, model: usize, attempt: &AttemptStats) {
         for counts in [&mut self.keys[key], &mut self.models[model]] {
-            counts.count(attempt.outcome, attempt.usage, attempt.cost, attempt.latency);
+            counts.count(attempt);
         }
         let (ok, failed) = &mut self.routes[attempt.route.index()];
         *ok += u64::from(attempt.outcome.is_answered());
@@ -121,6 +125,7 @@ impl RunStats {
         }
         self.spend.usage += attempt.usage;
         self.spend.cost += attempt.cost;
+        self.spend.cost_by_kind += attempt.cost_by_kind;
         self.spend.at_risk += attempt.at_risk;
         self.totals.rate_limited += u64::from(outcome.is_rate_limited());
         self.totals.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);

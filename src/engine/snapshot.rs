@@ -155,6 +155,7 @@ impl Engine {
                 condition: status.condition,
                 usage: counts.usage,
                 cost: counts.cost,
+                cost_by_kind: counts.cost_by_kind,
                 last_error: counts.last_error.clone(),
             })
             .collect()
@@ -188,6 +189,7 @@ impl Engine {
                     p95_ms: counts.latencies.percentile_ms(95),
                     usage: counts.usage,
                     cost: counts.cost,
+                    cost_by_kind: counts.cost_by_kind,
                 }
             })
             .collect()

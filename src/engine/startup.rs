@@ -525,6 +525,7 @@ fn restore_attempts(
             status: past.status,
             usage: past.usage,
             cost: past.cost,
+            cost_by_kind: past.cost_by_kind,
             at_risk: past.at_risk,
             latency: Duration::from_millis(past.latency_ms),
             message: String::new(),

@@ -77,8 +77,8 @@ fn totals_text(summary: &Summary) -> String {
         "{}: {}\n\
          items     {} of {} done{}, {} failed{left}{removed}\n\
          requests  {}, 429s: {}{invalid}\n\
-         tokens    {} in, {} out\n\
-         cost      {}\n\
+         tokens    {} in{}, {} out\n\
+         cost      {}{}\n\
          time      {elapsed}{rate}\n\
          {}",
         sanitized(&summary.run),
@@ -90,6 +90,7 @@ fn totals_text(summary: &Summary) -> String {
         group_digits(*attempts),
         group_digits(*rate_limited),
         group_digits(summary.input_tokens),
+        summary.usage().describe_cached(),
         group_digits(summary.output_tokens),
         match summary.at_risk_usd {
             none if none <= 0.0 => format_usd(summary.cost_usd),
@@ -99,6 +100,7 @@ fn totals_text(summary: &Summary) -> String {
                 format_usd(risk)
             ),
         },
+        summary.cost_by_kind().describe().map_or_else(String::new, |kinds| format!(" ({kinds})")),
         if are_mostly_truncated(*done, *truncated) { format!("hint      {TRUNCATED_HINT}\n") } else { String::new() },
     )
 }

@@ -60,6 +60,8 @@ pub(super) struct RowOptions {
     pub legacy_bodies: bool,
     /// See [`super::InputOptions::allows_extra_pictures`].
     pub allows_extra_pictures: bool,
+    /// See [`super::InputOptions::has_spend_cap`].
+    pub has_spend_cap: bool,
     pub model_check: Option<ModelCheck>,
     pub item_check: Option<ItemCheck>,
 }

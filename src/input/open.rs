@@ -96,6 +96,7 @@ impl Input {
             legacy_rows: options.legacy_rows,
             legacy_bodies: options.legacy_bodies,
             allows_extra_pictures: options.allows_extra_pictures,
+            has_spend_cap: options.has_spend_cap,
             model_check: options.model_check,
             item_check: options.item_check,
         };

@@ -45,6 +45,8 @@ pub struct InputOptions {
     pub legacy_bodies: bool,
     /// Accepts rows that contain more pictures than those that are sent. For runs that began before these were refused.
     pub allows_extra_pictures: bool,
+    /// A cap limits the cost, so requests whose cost has no upper bound are refused.
+    pub has_spend_cap: bool,
     /// Checks the models that rows name. `None`: any name is accepted.
     pub model_check: Option<ModelCheck>,
     /// Refuses items whose answers can't be checked. `None`: none is refused.

@@ -247,9 +247,25 @@ fn write_usage(writer: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Resul
     )
 }
 
-fn tokens_by_kind(usage: Usage) -> [(&'static str, u64); 3] {
-    let Usage { input_tokens, output_tokens, thinking_tokens } = usage;
-    [("input", input_tokens), ("output", output_tokens), ("thinking", thinking_tokens)]
+/// The kinds don't overlap: cached input and cache writes are not part of `input` here.
+fn tokens_by_kind(usage: Usage) -> [(&'static str, u64); 6] {
+    let Usage {
+        input_tokens,
+        output_tokens,
+        thinking_tokens,
+        cached_input_tokens,
+        cache_write_tokens,
+        cache_write_1h_tokens,
+    } = usage;
+    let cached = cached_input_tokens.saturating_add(cache_write_tokens).saturating_add(cache_write_1h_tokens);
+    [
+        ("input", input_tokens.saturating_sub(cached)),
+        ("cached_input", cached_input_tokens),
+        ("cache_write", cache_write_tokens),
+        ("cache_write_1h", cache_write_1h_tokens),
+        ("output", output_tokens),
+        ("thinking", thinking_tokens),
+    ]
 }
 
 fn write_money(writer: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result {

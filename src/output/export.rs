@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{FinalState, ResultLine};
+use crate::domain::{CostByKindUsd, FinalState, ResultLine};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, ValueEnum)]
 pub enum ExportFormat {
@@ -39,7 +39,7 @@ enum ExportSink<W: Write> {
     OpenAiBatch(W),
 }
 
-const CSV_COLUMNS: [&str; 20] = [
+const CSV_COLUMNS: [&str; 28] = [
     "id",
     "status",
     "output",
@@ -60,6 +60,14 @@ const CSV_COLUMNS: [&str; 20] = [
     "started_at",
     "finished_at",
     "request_hash",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "cost_input_usd",
+    "cost_cached_input_usd",
+    "cost_cache_write_usd",
+    "cost_output_usd",
+    "cost_images_usd",
 ];
 
 /// Writes all lines in the given order. Returns their number.
@@ -170,6 +178,9 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
 fn csv_cells(line: &ResultLine) -> [String; CSV_COLUMNS.len()] {
     let error = line.error.as_ref();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    // Empty in lines of versions that did not record the kinds.
+    let kind =
+        |get: fn(CostByKindUsd) -> f64| line.cost_by_kind_usd.map(|cost| get(cost).to_string()).unwrap_or_default();
     [
         line.id.clone(),
         match line.status {
@@ -194,6 +205,14 @@ fn csv_cells(line: &ResultLine) -> [String; CSV_COLUMNS.len()] {
         text(&line.started_at),
         line.finished_at.clone(),
         line.request_hash.clone(),
+        line.usage.cached_input_tokens.to_string(),
+        line.usage.cache_write_tokens.to_string(),
+        line.usage.cache_write_1h_tokens.to_string(),
+        kind(|cost| cost.input),
+        kind(|cost| cost.cached_input),
+        kind(|cost| cost.cache_write),
+        kind(|cost| cost.output),
+        kind(|cost| cost.images),
     ]
 }
 
@@ -250,6 +269,10 @@ fn openai_completion(line: &ResultLine) -> Value {
             "completion_tokens": usage.billed_output(),
             "total_tokens": usage.total(),
             "completion_tokens_details": {"reasoning_tokens": usage.thinking_tokens},
+            "prompt_tokens_details": {
+                "cached_tokens": usage.cached_input_tokens,
+                "cache_write_tokens": usage.all_cache_writes(),
+            },
         },
     })
 }

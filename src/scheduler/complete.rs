@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::domain::{
-    AttemptId, AttemptResult, EventKind, EventLevel, LimitDimension, Model, ModelId, Money, Now, Outcome,
+    AttemptId, AttemptResult, CostByKind, EventKind, EventLevel, LimitDimension, Model, ModelId, Money, Now, Outcome,
     OutcomeAction, PoolId, RouteId, Seq, WhenLimited,
     request::estimated_text_tokens,
     snapshot::{Cause, CauseSource},
@@ -49,6 +49,8 @@ pub struct AttemptEffects {
     pub attempts: u32,
     /// Certain cost of the attempt.
     pub cost: Money,
+    /// The same by kind.
+    pub cost_by_kind: CostByKind,
     /// Additional cost that may have been billed: the attempt was sent, but its usage is unknown (no answer, an
     /// unreadable one, or one without usage).
     pub at_risk: Money,
@@ -68,7 +70,7 @@ impl Scheduler {
         if self.fleet.pool_of_mut(route).apply_stated_limits(&result.response_meta.limits) {
             self.reject_ineligible();
         }
-        let (cost, at_risk) = self.commit_reservation(now, &reservation, result);
+        let (cost_by_kind, at_risk) = self.commit_reservation(now, &reservation, result);
         let key = self.fleet.route(route).key;
         let health_before = self.fleet.key(key).health;
         let attempts = reservation.item.attempts() + 1;
@@ -100,7 +102,17 @@ impl Scheduler {
         } else {
             self.unpark_after(route);
         }
-        Some(AttemptEffects { seq: reservation.item.seq, route, disposition, attempts, cost, at_risk, events })
+        let cost = cost_by_kind.total();
+        Some(AttemptEffects {
+            seq: reservation.item.seq,
+            route,
+            disposition,
+            attempts,
+            cost,
+            cost_by_kind,
+            at_risk,
+            events,
+        })
     }
 
     /// Applies the outcome to the pool, project, key, route or provider at fault.
@@ -185,7 +197,12 @@ impl Scheduler {
     }
 
     /// Commits or releases reserved room and money. Returns the certain cost and the amount at risk.
-    fn commit_reservation(&mut self, now: Now, reservation: &Reservation, result: &AttemptResult) -> (Money, Money) {
+    fn commit_reservation(
+        &mut self,
+        now: Now,
+        reservation: &Reservation,
+        result: &AttemptResult,
+    ) -> (CostByKind, Money) {
         let outcome = result.outcome;
         let used = TokenEstimate { input: result.usage.input_tokens, output: result.usage.billed_output() };
         let has_usage = used != TokenEstimate::default();
@@ -212,14 +229,16 @@ impl Scheduler {
             self.fleet.record_output_tokens(model, used.output);
         }
         let price = self.fleet.model(model).model.price;
-        let cost = price.map_or(Money::ZERO, |price| price.cost(used.input, used.output));
+        let billed_images = if has_usage { reservation.item.billing.images } else { 0 };
+        let cost_by_kind =
+            price.map_or_else(CostByKind::default, |price| price.cost(result.usage, billed_images.into()));
         // Without an HTTP status, the request was probably sent but not answered. It may have been billed, as may an
         // unreadable answer.
         let may_be_billed = (result.status.is_none() && observed == ObservedUsage::Unknown)
             || (!has_usage && (outcome == Outcome::MalformedResponse || outcome.is_provider_success()));
         let at_risk = if may_be_billed { reservation.max_cost } else { Money::ZERO };
-        self.end_reservation(now, reservation, observed, counted_before, (cost, at_risk));
-        (cost, at_risk)
+        self.end_reservation(now, reservation, observed, counted_before, (cost_by_kind.total(), at_risk));
+        (cost_by_kind, at_risk)
     }
 
     /// Replaces what an attempt has reserved by what it used and cost: (certain, at risk).

@@ -2,7 +2,7 @@
 //!
 //! A [`View`] borrows the three and changes nothing. Dispatch, completion, the strict order and the screens ask it.
 
-use crate::domain::{Model, Money, Now, Outcome, Policy, RouteId};
+use crate::domain::{Model, Money, Now, Outcome, Policy, RouteId, UsageBound};
 
 use super::{
     admission::{Admission, Availability},
@@ -37,6 +37,9 @@ impl View<'_> {
         if self.fleet.pool_of(id).is_too_large(TokenEstimate { input: item.input_tokens, output: 0 }) {
             return Some((Outcome::NoRoute, "larger than the token limit"));
         }
+        if item.billing.unpriced.is_some() && self.is_capped(id, item) {
+            return Some((Outcome::OverBudget, "a field of its request has no highest price, and a spend cap is set"));
+        }
         if item.max_usd.is_some_and(|cap| self.worst_case_cost(id, item) > cap) {
             return Some((Outcome::OverBudget, "its worst case is over the item's max_usd"));
         }
@@ -52,15 +55,27 @@ impl View<'_> {
         let mean = self.fleet.model(self.fleet.route(id).model).mean_output_tokens.unwrap_or(TYPICAL_OUTPUT_TOKENS);
         let max_output = item.max_output_tokens.map_or(f64::MAX, f64::from);
         let output = (mean * 1.5).min(max_output).ceil() as u64;
-        TokenEstimate { input: item.input_tokens, output: output.saturating_mul(u64::from(item.answer_count)) }
+        TokenEstimate { input: item.input_tokens, output: output.saturating_mul(u64::from(item.billing.answers)) }
     }
 
-    /// The most that one attempt can cost: the estimated input, and all the output that is allowed.
+    /// The most that one attempt can cost: the estimated input at its dearest rate, and all the output that is allowed
+    /// in every answer that the request asks for.
     pub fn worst_case_cost(self, id: RouteId, item: &QueuedItem) -> Money {
         let model = self.fleet.model_of(id);
         let output = self.max_output_tokens(model, item).unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS);
-        let all_output = u64::from(output) * u64::from(item.answer_count);
-        model.price.map_or(Money::ZERO, |price| price.cost(item.input_tokens, all_output))
+        let bound = UsageBound {
+            input_tokens: item.input_tokens,
+            output_tokens: u64::from(output) * u64::from(item.billing.answers),
+            images: u64::from(item.billing.images),
+            writes_1h_cache: item.billing.writes_1h_cache,
+        };
+        model.price.map_or(Money::ZERO, |price| price.worst_case(bound))
+    }
+
+    /// Whether a cap limits what the item may cost on this route.
+    fn is_capped(self, id: RouteId, item: &QueuedItem) -> bool {
+        let run_caps = self.policy.max_usd.is_some() || self.budget.day().is_capped();
+        run_caps || item.max_usd.is_some() || self.budget.key(self.fleet.route(id).key).is_some()
     }
 
     /// The output limit that a request for this item states: the item's own limit, multiplied if this is a retry with a

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{
+    billing::Billing,
     error::StoreError,
     ingest::{ChangedRowPolicy, ingest},
     op::{ACTIVE_TIME, CompletedAttempt, Intent, KEY_RECORDS, LocalEnd, Op, OpReply, OperatorDecision, RUN_STATE},
@@ -11,7 +12,7 @@ use super::{
     saved_state::save_state,
     txn::Txn,
 };
-use crate::domain::{AttemptId, Event, Money, Outcome, ResultLine, Usage, WallTime};
+use crate::domain::{AttemptId, Event, Money, Outcome, ResultLine, WallTime};
 
 pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
     match op {
@@ -94,6 +95,7 @@ fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) -> Result<(
         message,
         usage,
         cost,
+        cost_by_kind,
         at_risk,
         final_line,
     } = completed;
@@ -106,8 +108,7 @@ fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) -> Result<(
             status: *status,
             latency_ms: *latency_ms,
             message,
-            usage: *usage,
-            cost: *cost,
+            billing: Billing { usage: *usage, cost: *cost, cost_by_kind: *cost_by_kind },
             at_risk: *at_risk,
         },
         final_line.as_ref(),
@@ -122,8 +123,7 @@ pub(super) struct AttemptEnd<'a> {
     pub status: Option<u16>,
     pub latency_ms: u64,
     pub message: &'a str,
-    pub usage: Usage,
-    pub cost: Money,
+    pub billing: Billing,
     pub at_risk: Money,
 }
 
@@ -145,10 +145,14 @@ pub(super) fn close_attempt(
         return Err(StoreError::Contradiction(format!("attempt {attempt} has an outcome, but is not in flight")));
     };
     txn.execute("DELETE FROM in_flight WHERE attempt = ?1", [attempt])?;
+    let Billing { usage, cost, cost_by_kind } = end.billing;
     txn.execute(
         "INSERT INTO attempts(attempt, seq, route, sent_at, est_tokens, settled_at, outcome, status, latency_ms,
-                              input_tokens, output_tokens, thinking_tokens, cost, at_risk, message)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                              input_tokens, output_tokens, thinking_tokens, cost, at_risk, message,
+                              cached_input_tokens, cache_write_tokens, cache_write_1h_tokens,
+                              cost_input, cost_cached_input, cost_cache_write, cost_output, cost_images)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+                 ?23)",
         params![
             attempt,
             seq,
@@ -159,15 +163,23 @@ pub(super) fn close_attempt(
             end.outcome.name(),
             end.status,
             amount_column(end.latency_ms),
-            amount_column(end.usage.input_tokens),
-            amount_column(end.usage.output_tokens),
-            amount_column(end.usage.thinking_tokens),
-            amount_column(end.cost.0),
+            amount_column(usage.input_tokens),
+            amount_column(usage.output_tokens),
+            amount_column(usage.thinking_tokens),
+            amount_column(cost.0),
             amount_column(end.at_risk.0),
             end.message,
+            amount_column(usage.cached_input_tokens),
+            amount_column(usage.cache_write_tokens),
+            amount_column(usage.cache_write_1h_tokens),
+            amount_column(cost_by_kind.input.0),
+            amount_column(cost_by_kind.cached_input.0),
+            amount_column(cost_by_kind.cache_write.0),
+            amount_column(cost_by_kind.output.0),
+            amount_column(cost_by_kind.images.0),
         ],
     )?;
-    txn.counters.add_attempt(end.outcome, end.usage, end.cost, end.at_risk);
+    txn.counters.add_attempt(end.outcome, &end.billing, end.at_risk);
     if let Some(line) = final_line {
         return txn.end_item(seq, end.outcome, Some(route), line);
     }

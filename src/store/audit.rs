@@ -17,11 +17,11 @@ use super::{
     saved_state::load_state,
     schema,
 };
-use crate::domain::{Image, ItemSpec, Money, WallTime, pluralize};
+use crate::domain::{CostByKind, Image, ItemSpec, Money, Usage, WallTime, pluralize};
 
 mod invariants;
 
-use invariants::INVARIANTS;
+use invariants::{INVARIANTS, KINDS_ADD_UP};
 
 /// Maximum number of examples that a check keeps. Its count covers all violations.
 const MAX_EXAMPLES: usize = 10;
@@ -41,7 +41,10 @@ pub struct Audit {
     /// The input was read to its end.
     pub input_complete: bool,
     pub attempts: u64,
+    pub usage: Usage,
     pub cost: Money,
+    /// `cost` by kind. Attempts of versions that did not record the kinds are missing here.
+    pub cost_by_kind: CostByKind,
     /// Worst-case cost of attempts that may have been billed without an answer, those in flight included.
     pub at_risk: Money,
     /// The attempts that `at_risk` covers.
@@ -101,6 +104,9 @@ fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<
     let conn = &*snapshot;
     let mut checks = vec![check_database_file(conn)];
     checks.extend(INVARIANTS.iter().map(|(invariant, query)| check_query(conn, invariant, query)));
+    if schema::has_kinds(conn)? {
+        checks.push(check_query(conn, KINDS_ADD_UP.0, KINDS_ADD_UP.1));
+    }
     checks.push(check_or_unchecked(LINES_UNALTERED, || check_line_digests(dir, conn)));
     checks.push(check_or_unchecked(RESULTS_FILE_MATCHES, || check_results_file(dir, conn, is_owned)));
     let mut deleted_captions = 0;
@@ -141,7 +147,9 @@ fn load_totals(conn: &Connection, audit: &mut Audit) -> Result<(), StoreError> {
     audit.input_complete = counters.input_rows.is_some();
     // Counted as in the summary: attempts for which no request was sent are left out.
     audit.attempts = counters.attempts.saturating_sub(counters.unsent);
+    audit.usage = counters.usage;
     audit.cost = counters.cost;
+    audit.cost_by_kind = counters.cost_by_kind;
     let mut statement = conn.prepare(
         "SELECT attempt, items.id, key, model, sent_at, outcome, at_risk FROM (
              SELECT attempt, seq, route, sent_at, outcome, at_risk FROM attempts WHERE at_risk > 0 OR outcome = 'lost'

@@ -6,11 +6,12 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    billing::Billing,
     error::StoreError,
     schema::{DONE, FAILED, WAITING, block_index},
 };
 use crate::domain::{
-    Money, Outcome, Usage, WallTime,
+    CostByKind, Money, Outcome, Usage, WallTime,
     snapshot::{Spend, Totals},
 };
 
@@ -32,6 +33,8 @@ pub(super) struct RunCounters {
     pub truncated: u64,
     pub usage: Usage,
     pub cost: Money,
+    /// `cost` by kind. Attempts of versions that did not record the kinds are missing here.
+    pub cost_by_kind: CostByKind,
     pub at_risk: Money,
     pub first_sent: Option<WallTime>,
     pub last_attempt: u64,
@@ -58,15 +61,14 @@ impl RunCounters {
     }
 
     /// Adds one completed attempt.
-    pub fn add_attempt(&mut self, outcome: Outcome, usage: Usage, cost: Money, at_risk: Money) {
+    pub fn add_attempt(&mut self, outcome: Outcome, billing: &Billing, at_risk: Money) {
         self.attempts += 1;
         self.unsent += u64::from(outcome.is_local());
         self.rate_limited += u64::from(outcome.is_rate_limited());
         self.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
-        self.usage.input_tokens = self.usage.input_tokens.saturating_add(usage.input_tokens);
-        self.usage.output_tokens = self.usage.output_tokens.saturating_add(usage.output_tokens);
-        self.usage.thinking_tokens = self.usage.thinking_tokens.saturating_add(usage.thinking_tokens);
-        self.cost += cost;
+        self.usage += billing.usage;
+        self.cost += billing.cost;
+        self.cost_by_kind += billing.cost_by_kind;
         self.at_risk += at_risk;
     }
 
@@ -96,7 +98,14 @@ impl RunCounters {
     /// Loads the money spent, reserved and at risk. The budget is not known here and stays `None`.
     pub fn load_spend(&self, conn: &Connection) -> Result<Spend, StoreError> {
         let reserved: u64 = conn.query_row("SELECT coalesce(sum(reserved), 0) FROM in_flight", [], |row| row.get(0))?;
-        Ok(Spend { usage: self.usage, cost: self.cost, reserved: Money(reserved), at_risk: self.at_risk, budget: None })
+        Ok(Spend {
+            usage: self.usage,
+            cost: self.cost,
+            cost_by_kind: self.cost_by_kind,
+            reserved: Money(reserved),
+            at_risk: self.at_risk,
+            budget: None,
+        })
     }
 }
 

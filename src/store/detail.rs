@@ -3,15 +3,14 @@
 use rusqlite::{OptionalExtension as _, Row};
 
 use super::{
+    billing::{Billing, billing_columns, read_billing},
     error::StoreError,
     items::{ItemWindows, in_flight_seqs},
     prompt::{image_label, prompt_text},
     row::{parse_json, parse_outcome},
     rules,
 };
-use crate::domain::{
-    AttemptRow, Image, InFlightAttempt, ItemDetail, ItemSpec, Money, Part, ResultLine, Usage, WallTime, rule,
-};
+use crate::domain::{AttemptRow, Image, InFlightAttempt, ItemDetail, ItemSpec, Part, ResultLine, WallTime, rule};
 
 pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
     let is_in_flight = in_flight_seqs(windows.conn())?.contains(&seq);
@@ -29,7 +28,7 @@ pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<
         .ok_or_else(|| StoreError::Contradiction(format!("item {seq} has no body")))?;
     let spec: ItemSpec = parse_json(&body, "an item")?;
     let result: Option<ResultLine> = result.map(|line| parse_json(&line, "a result")).transpose()?;
-    let attempts = load_attempts(conn, seq)?;
+    let (attempts, total) = load_attempts(conn, seq)?;
     let (output, finish_reason, model_version) =
         result.map_or((None, None, None), |line| (line.output, line.finish_reason, line.model_version));
     Ok(Some(ItemDetail {
@@ -41,12 +40,9 @@ pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<
         output,
         finish_reason,
         model_version,
-        usage: attempts.iter().fold(Usage::default(), |sum, attempt| Usage {
-            input_tokens: sum.input_tokens + attempt.usage.input_tokens,
-            output_tokens: sum.output_tokens + attempt.usage.output_tokens,
-            thinking_tokens: sum.thinking_tokens + attempt.usage.thinking_tokens,
-        }),
-        cost: attempts.iter().map(|attempt| attempt.cost).sum(),
+        usage: total.usage,
+        cost: total.cost,
+        cost_by_kind: total.cost_by_kind,
         attempts,
         in_flight: load_in_flight(conn, seq)?,
         rule: describe_routing(conn, &spec)?,
@@ -71,33 +67,35 @@ fn load_in_flight(conn: &rusqlite::Connection, seq: u64) -> Result<Option<InFlig
     Ok(statement.query_row([seq], read).optional()?)
 }
 
-fn load_attempts(conn: &rusqlite::Connection, seq: u64) -> Result<Vec<AttemptRow>, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT key, model, sent_at, latency_ms, outcome, status, message, input_tokens, output_tokens,
-                thinking_tokens, cost
-         FROM attempts JOIN routes ON routes.id = attempts.route WHERE seq = ?1 ORDER BY attempt",
-    )?;
+/// Loads the attempts of an item, and what they used and cost together.
+fn load_attempts(conn: &rusqlite::Connection, seq: u64) -> Result<(Vec<AttemptRow>, Billing), StoreError> {
+    let columns = billing_columns(conn)?;
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT key, model, sent_at, latency_ms, outcome, status, message, {columns}
+         FROM attempts JOIN routes ON routes.id = attempts.route WHERE seq = ?1 ORDER BY attempt"
+    ))?;
     let mut rows = statement.query([seq])?;
-    let mut attempts = Vec::new();
+    let (mut attempts, mut total) = (Vec::new(), Billing::default());
     while let Some(row) = rows.next()? {
-        attempts.push(read_attempt(row, attempts.len() as u32 + 1)?);
+        let billing = read_billing(row, 7)?;
+        attempts.push(read_attempt(row, attempts.len() as u32 + 1, &billing)?);
+        total.add(&billing);
     }
-    Ok(attempts)
+    Ok((attempts, total))
 }
 
-fn read_attempt(row: &Row<'_>, number: u32) -> Result<AttemptRow, StoreError> {
-    let count = |column| row.get::<_, u64>(column);
+fn read_attempt(row: &Row<'_>, number: u32, billing: &Billing) -> Result<AttemptRow, StoreError> {
     Ok(AttemptRow {
         number,
         key: row.get(0)?,
         model: row.get(1)?,
         sent_at: WallTime(row.get(2)?),
-        latency_ms: count(3)?,
+        latency_ms: row.get(3)?,
         outcome: parse_outcome(&row.get::<_, String>(4)?)?,
         status: row.get(5)?,
         message: row.get(6)?,
-        usage: Usage { input_tokens: count(7)?, output_tokens: count(8)?, thinking_tokens: count(9)? },
-        cost: Money(count(10)?),
+        usage: billing.usage,
+        cost: billing.cost,
     })
 }
 

@@ -13,6 +13,7 @@
 
 mod apply;
 pub mod audit;
+mod billing;
 mod commit;
 mod connect;
 mod counters;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{error::StoreError, row::WaitingItem};
 use crate::domain::{
-    AttemptId, Command, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, RouteTarget, RoutingTraits,
-    Seq, Usage, WallTime, snapshot::RunState,
+    AttemptId, Command, CostByKind, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, RouteTarget,
+    RoutingTraits, Seq, Usage, WallTime, snapshot::RunState,
 };
 
 /// Names of the states that [`Op::SetRunState`], [`Op::SetKeys`] and [`Op::SetActiveTime`] save.
@@ -84,6 +84,8 @@ pub struct CompletedAttempt {
     pub message: String,
     pub usage: Usage,
     pub cost: Money,
+    /// `cost` by kind.
+    pub cost_by_kind: CostByKind,
     pub at_risk: Money,
     /// The item's result line, if this attempt ended the item.
     pub final_line: Option<ResultLine>,

@@ -11,7 +11,9 @@ use rusqlite::{Connection, params};
 
 use super::{
     apply::{AttemptEnd, close_attempt},
-    audit, connect,
+    audit,
+    billing::Billing,
+    connect,
     counters::RunCounters,
     durability::{WalSyncer, read_failed_sync, remove_failed_sync},
     error::StoreError,
@@ -25,7 +27,7 @@ use super::{
     schema,
 };
 use crate::domain::{
-    AttemptId, Event, Money, Outcome, RoutingRule, RoutingTraits, Seq, Usage, WallTime,
+    AttemptId, Event, Money, Outcome, RoutingRule, RoutingTraits, Seq, WallTime,
     snapshot::{Spend, Totals},
 };
 
@@ -213,8 +215,7 @@ impl Store {
                     status: None,
                     latency_ms: 0,
                     message: LOST_MESSAGE,
-                    usage: Usage::default(),
-                    cost: Money::ZERO,
+                    billing: Billing::default(),
                     at_risk: attempt.at_risk,
                 };
                 close_attempt(txn, &ending, None)

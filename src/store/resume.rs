@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::OptionalExtension as _;
 
 use super::{
+    billing::{Billing, billing_columns, read_billing},
     connect,
     error::StoreError,
     open::Store,
@@ -14,7 +15,7 @@ use super::{
     saved_state::{load_settings, load_states},
     schema::DONE,
 };
-use crate::domain::{FinalState, Money, Outcome, RoutingTraits, Seq, Usage, WallTime, snapshot::Totals};
+use crate::domain::{CostByKind, FinalState, Money, Outcome, RoutingTraits, Seq, Usage, WallTime, snapshot::Totals};
 
 /// One recorded attempt, with what the quota windows need.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,6 +34,8 @@ pub struct AttemptRecord {
     pub est_tokens: u64,
     pub latency_ms: u64,
     pub cost: Money,
+    /// `cost` by kind; all zero if the kinds were not recorded.
+    pub cost_by_kind: CostByKind,
     /// The highest possible cost of an attempt that may have been sent and got no answer.
     pub at_risk: Money,
 }
@@ -101,27 +104,29 @@ impl Store {
         since: WallTime,
         mut each: impl FnMut(AttemptRecord),
     ) -> Result<(), StoreError> {
-        let mut statement = self.conn.prepare(
-            "SELECT key, model, sent_at, settled_at, outcome, input_tokens, output_tokens, thinking_tokens, est_tokens,
-                    latency_ms, cost, at_risk, provider, status
+        let columns = billing_columns(&self.conn)?;
+        let mut statement = self.conn.prepare(&format!(
+            "SELECT key, model, sent_at, settled_at, outcome, est_tokens, latency_ms, at_risk, provider, status, {columns}
              FROM attempts JOIN routes ON routes.id = attempts.route
-             WHERE sent_at >= ?1 ORDER BY attempt",
-        )?;
+             WHERE sent_at >= ?1 ORDER BY attempt"
+        ))?;
         let mut rows = statement.query([since.0])?;
         while let Some(row) = rows.next()? {
+            let Billing { usage, cost, cost_by_kind } = read_billing(row, 10)?;
             each(AttemptRecord {
                 key: row.get(0)?,
                 model: row.get(1)?,
                 sent_at: WallTime(row.get(2)?),
                 completed_at: row.get::<_, Option<i64>>(3)?.map(WallTime),
                 outcome: parse_outcome(&row.get::<_, String>(4)?)?,
-                usage: Usage { input_tokens: row.get(5)?, output_tokens: row.get(6)?, thinking_tokens: row.get(7)? },
-                est_tokens: row.get(8)?,
-                latency_ms: row.get(9)?,
-                cost: Money(row.get(10)?),
-                at_risk: Money(row.get(11)?),
-                provider: row.get(12)?,
-                status: row.get(13)?,
+                usage,
+                est_tokens: row.get(5)?,
+                latency_ms: row.get(6)?,
+                cost,
+                cost_by_kind,
+                at_risk: Money(row.get(7)?),
+                provider: row.get(8)?,
+                status: row.get(9)?,
             });
         }
         Ok(())

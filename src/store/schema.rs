@@ -22,7 +22,7 @@ pub(super) const fn block_index(seq: u64) -> u64 {
 
 /// Each migration takes a database from the version of its index to the next. A released migration is never edited; new
 /// ones are appended.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     // Rows that change often are small and apart from those that never change: `progress` is updated at every answer,
     // and must not write ids and bodies to the WAL again. Times are microseconds of wall clock, money is in
     // pico-dollars, outcomes are the names used in the results file.
@@ -62,10 +62,22 @@ const MIGRATIONS: [&str; 2] = [
      CREATE TABLE states(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;",
     // Digest of the line's bytes, computed when the line was recorded. NULL for older lines.
     "ALTER TABLE results ADD COLUMN digest BLOB;",
+    // Parts of input_tokens and of cost. All are 0 in older attempts, whose kinds are unknown.
+    "ALTER TABLE attempts ADD COLUMN cached_input_tokens INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE attempts ADD COLUMN cache_write_tokens INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE attempts ADD COLUMN cache_write_1h_tokens INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE attempts ADD COLUMN cost_input INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE attempts ADD COLUMN cost_cached_input INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE attempts ADD COLUMN cost_cache_write INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE attempts ADD COLUMN cost_output INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE attempts ADD COLUMN cost_images INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// The first schema version in which lines have digests.
 const DIGEST_VERSION: u32 = 2;
+
+/// The first schema version in which attempts have tokens and costs by kind.
+const KINDS_VERSION: u32 = 3;
 
 pub(super) const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
@@ -86,7 +98,7 @@ pub(super) fn migrate(conn: &mut Connection, dir: &RunDir) -> Result<(), StoreEr
 }
 
 /// Checks that a reader can read the database. Readers must not migrate it and needn't: everything they read exists
-/// since the first version, apart from the digests (see [`has_digests`]).
+/// since the first version, apart from the digests (see [`has_digests`]) and the kinds of cost (see [`has_kinds`]).
 pub(super) fn check_readable(conn: &Connection, dir: &RunDir) -> Result<(), StoreError> {
     match read_version(conn, dir)? {
         0 => Err(StoreError::NotARun { dir: dir.path().to_owned() }),
@@ -96,6 +108,12 @@ pub(super) fn check_readable(conn: &Connection, dir: &RunDir) -> Result<(), Stor
 
 pub(super) fn has_digests(conn: &Connection, dir: &RunDir) -> Result<bool, StoreError> {
     Ok(read_version(conn, dir)? >= DIGEST_VERSION)
+}
+
+/// Whether attempts have tokens and costs by kind. `conn` must be that of a run.
+pub(super) fn has_kinds(conn: &Connection) -> Result<bool, StoreError> {
+    let version: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(version >= KINDS_VERSION)
 }
 
 /// Reads the schema version; 0 for an empty file.

@@ -21,13 +21,25 @@ fn schema_version(machine: &TestMachine) -> u32 {
     record.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
 
+/// The second schema, in which lines have digests.
+const SECOND_SCHEMA: &str = "ALTER TABLE results ADD COLUMN digest BLOB; PRAGMA user_version = 2;";
+
 #[test]
 fn a_run_of_the_oldest_schema_is_read_brought_forward_and_finished() {
+    check_migration(1, OLDEST_SCHEMA);
+}
+
+#[test]
+fn a_run_of_the_second_schema_is_read_brought_forward_and_finished() {
+    check_migration(2, &(OLDEST_SCHEMA.to_owned() + SECOND_SCHEMA));
+}
+
+fn check_migration(version: u32, schema: &str) {
     let provider = SimulatedProvider::from_toml(PRICED_PROFILE);
     let machine = TestMachine::with_provider(&provider);
     machine.write("batch.jsonl", "{\"id\":\"bad\",\"question\":\"[sim:blocked]\"}\n".to_owned() + &addition_rows(6));
     std::fs::create_dir_all(machine.path("runs/batch")).unwrap();
-    Connection::open(machine.path("runs/batch/run.db")).unwrap().execute_batch(OLDEST_SCHEMA).unwrap();
+    Connection::open(machine.path("runs/batch/run.db")).unwrap().execute_batch(schema).unwrap();
 
     // Reading changes nothing.
     let status = machine.status("runs/batch");
@@ -37,16 +49,26 @@ fn a_run_of_the_oldest_schema_is_read_brought_forward_and_finished() {
         .cascadeck(&["replay", "runs/batch", "--failed", "--dry-run"])
         .expect_status(0)
         .assert_stderr_contains(&["1 failed item"]);
-    assert_eq!(schema_version(&machine), 1);
+    // There is no results.jsonl, so one check fails.
+    let audit = machine.cascadeck(&["audit", "runs/batch"]).expect_status(1).stdout;
+    assert!(audit.contains("ok      money and tokens add up") && audit.matches("FAILED").count() == 1, "{audit}");
+    assert_eq!(schema_version(&machine), version);
+    let (cost, kinds) = (status["cost_usd"].as_f64().unwrap(), &status["cost_by_kind_usd"]);
+    assert!(cost > 0.0, "{status}");
+    assert_eq!((&kinds["input"], &kinds["output"]), (&0.0.into(), &0.0.into()), "unknown in old attempts");
 
     let summary = machine.cascadeck(&RUN_ARGS).expect_status(3).stdout_json();
     assert_eq!((&summary["done"], &summary["failed"]), (&6.into(), &1.into()), "{summary}");
-    assert!(schema_version(&machine) > 1);
+    assert!(schema_version(&machine) > version);
     assert_eq!(provider.checked_stats().total.ok, 4, "what was done is not asked again");
     for id in ["q1", "q2", "q3", "q4", "q5", "q6"] {
         assert_eq!(machine.result("runs/batch", id).output, Some(expected_answer(id)));
     }
     machine.cascadeck(&["audit", "runs/batch"]).expect_status(0);
+    let kinds = &summary["cost_by_kind_usd"];
+    let new_cost = kinds["input"].as_f64().unwrap() + kinds["output"].as_f64().unwrap();
+    assert!(new_cost > 0.0, "{summary}");
+    assert!((summary["cost_usd"].as_f64().unwrap() - cost - new_cost).abs() < 1e-12, "old costs stay: {summary}");
     machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).expect_status(3);
     machine.cascadeck(&["audit", "runs/batch"]).expect_status(0);
 }

@@ -6,6 +6,7 @@ mod audit;
 mod captions;
 mod cascade;
 mod checks;
+mod costs;
 mod demo;
 mod exit_statuses;
 mod export;

@@ -87,6 +87,17 @@ fn errors_in_models() {
         (MODEL_TABLE, "usd_per_mtok = { input = nan, output = 2 }", "12:26: input must be from 0 to 100000, not nan"),
         (MODEL_TABLE, "usd_per_mtok = { input = 1 }", "12:16: output is missing from this usd_per_mtok"),
         (MODEL_TABLE, "usd_per_mtok = 1", "12:16: usd_per_mtok must be a table, not a whole number"),
+        (MODEL_TABLE, "usd_per_image = 1", "12:17: usd_per_image adds to usd_per_mtok, which is not set"),
+        (
+            MODEL_TABLE,
+            "usd_per_mtok = { input = 1, output = 2, steps = [{ input = 1, output = 2 }] }",
+            "12:50: above is missing from this step of usd_per_mtok",
+        ),
+        (
+            MODEL_TABLE,
+            "usd_per_mtok = { input = 1, output = 2, steps = [{ above = 9, input = 1, output = 2 }, { above = 5, input = 1, output = 2 }] }",
+            "12:88: steps must be in ascending order of `above`, and at most 4",
+        ),
         ("", "[[model]]\nname = 'm'\n", "9:1: provider is missing from this [[model]]"),
         ("", "[[model]]\nprovider = 'gemini'\n", "9:1: name is missing from this [[model]]"),
         ("", "[[model]]\nname = ' '\nprovider = 'gemini'", "10:8: name is empty"),

@@ -2,7 +2,7 @@
 
 use cascadeck::{
     config::Origin,
-    domain::{Price, QuotaDay, TokenCounting},
+    domain::{Price, QuotaDay, Rates, TokenCounting},
 };
 
 use crate::config::{ConfigFixture, secret_of};
@@ -58,7 +58,8 @@ fn a_list_of_keys_in_the_environment_is_enough() {
     let lite = &config.models[2];
     assert_eq!((lite.limits.rpm, lite.limits.rpd, lite.limits.tpm), (Some(15), Some(500), Some(250_000)));
     assert_eq!((lite.limits.token_counting, lite.limits.quota_day), (TokenCounting::Input, QuotaDay::Pacific));
-    assert_eq!((lite.max_output, lite.price), (Some(8_192), Price::from_usd_per_mtok(0.30, 2.50)));
+    let price = Price::new(Rates { cached_input: 75_000, ..Rates::from_usd_per_mtok(0.30, 2.50).unwrap() });
+    assert_eq!((lite.max_output, lite.price), (Some(8_192), Some(price)), "cached input costs at most a quarter");
     assert!(config.models_with_unbounded_cost().is_empty(), "a budget works at once");
     let Origin::Environment(found) = &config.origin else { panic!("{:?}", config.origin) };
     assert_eq!((found[0].provider, found[0].key_count), ("gemini", 4));
@@ -99,7 +100,7 @@ fn keys_of_every_hosted_provider_are_enough_and_documented() {
             let line = documented.lines().find(row).unwrap_or_else(|| panic!("{provider} is not documented"));
             assert!(line.contains(&format!("`{}`", model.name)), "{} is not in {line}", model.name);
             let price = model.price.map_or("unknown".to_owned(), |price| {
-                format!("{} / {}", price.input as f64 / 1e6, price.output as f64 / 1e6)
+                format!("{} / {}", price.base().input as f64 / 1e6, price.base().output as f64 / 1e6)
             });
             assert!(line.contains(&price), "{price} is not in {line}");
         }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cascadeck::domain::{
-    Api, BalanceWeights, CascadeOrder, JsonMode, KeyRole, Limits, Money, OnExhausted, Price, QuotaDay, RequiredTerms,
-    SpillTo, Strategy, Thinking, TokenCounting, WhenLimited,
+    Api, BalanceWeights, CascadeOrder, JsonMode, KeyRole, Limits, Money, OnExhausted, Price, QuotaDay, Rates,
+    RequiredTerms, SpillTo, Strategy, Thinking, TokenCounting, WhenLimited,
 };
 
 use crate::config::{ConfigFixture, secret_of};
@@ -58,7 +58,10 @@ fn every_setting_of_models_and_keys_is_read() {
         max_output = 900
         weight = 10
         pool = "shared"
-        usd_per_mtok = { input = 0.5, output = 2 }
+        usd_per_mtok = { input = 0.5, output = 2, cached_input = 0.05, cache_write = 0.6, cache_write_1h = 1, steps = [
+            { above = 1_000, input = 1, output = 4, cached_input = 0.1, cache_write = 1.2, cache_write_1h = 2 },
+        ] }
+        usd_per_image = 0.001
 
         [[key]]
         name = "team"
@@ -88,7 +91,22 @@ fn every_setting_of_models_and_keys_is_read() {
         }
     );
     assert_eq!((model.vision, model.context, model.max_output, model.weight), (true, Some(8_000), Some(900), 10));
-    assert_eq!((model.pool.as_deref(), model.price), (Some("shared"), Price::from_usd_per_mtok(0.5, 2.0)));
+    let short = Rates {
+        input: 500_000,
+        cached_input: 50_000,
+        cache_write: 600_000,
+        cache_write_1h: 1_000_000,
+        output: 2_000_000,
+    };
+    let long = Rates {
+        input: 1_000_000,
+        cached_input: 100_000,
+        cache_write: 1_200_000,
+        cache_write_1h: 2_000_000,
+        output: 4_000_000,
+    };
+    let price = Price::new(short).with_step(1_000, long).map(|price| price.with_image(Money(1_000_000_000)));
+    assert_eq!((model.pool.as_deref(), model.price), (Some("shared"), price));
     let key = &config.keys[0];
     assert_eq!((key.project.as_str(), key.weight, key.role), ("lab", 3, KeyRole::Backup));
     assert_eq!(key.models.as_deref(), Some(["m".to_owned()].as_slice()));
@@ -369,4 +387,34 @@ fn policy_file(settings: &str) -> String {
         "[[provider]]\nname = 'p'\napi = 'openai'\nbase_url = 'http://localhost:1/v1'\n\
          [[model]]\nname = 'm'\nprovider = 'p'\n[[key]]\nname = 'k'\nprovider = 'p'\nsecret = 'sk-1234'\n[policy]\n{settings}\n"
     )
+}
+
+#[test]
+fn unstated_prices_of_the_cache_are_the_highest_of_the_provider() {
+    // Provider, and the prices of reads, writes and writes for an hour in percent of the input's.
+    let cases = [
+        ("anthropic", "", (10, 125, 200)),
+        ("openai", "", (50, 125, 125)),
+        ("gemini", "", (25, 100, 100)),
+        ("deepseek", "", (10, 100, 100)),
+        ("openrouter", "", (100, 125, 200)),
+        ("groq", "", (100, 100, 100)),
+        ("mine", "api = 'openai'\nbase_url = 'https://h.dev/v1'", (100, 100, 100)),
+        ("mine", "api = 'anthropic'\nbase_url = 'https://h.dev'", (100, 125, 200)),
+    ];
+    for (name, settings, want) in cases {
+        let provider =
+            if settings.is_empty() { String::new() } else { format!("[[provider]]\nname = '{name}'\n{settings}\n") };
+        let config = ConfigFixture::with_keys_toml(&format!(
+            "{provider}[[model]]\nname = 'm'\nprovider = '{name}'\nusd_per_mtok = {{ input = 0.0001, output = 1 }}\n\
+             [[key]]\nname = 'k'\nprovider = '{name}'\nsecret = 's'\n"
+        ))
+        .load();
+        let rates = config.models[0].price.unwrap().base();
+        assert_eq!(
+            (rates.input, rates.cached_input, rates.cache_write, rates.cache_write_1h),
+            (100, want.0, want.1, want.2),
+            "{name}"
+        );
+    }
 }

@@ -169,11 +169,19 @@ def compare(prometheus):
         prometheus.last("cascadeck_attempts_total", ("outcome",)),
         recorded("SELECT outcome, count(*) FROM attempts GROUP BY 1"),
     )
-    for kind in ["input", "output", "thinking"]:
+    token_columns = {
+        "input": "input_tokens - cached_input_tokens - cache_write_tokens - cache_write_1h_tokens",
+        "cached_input": "cached_input_tokens",
+        "cache_write": "cache_write_tokens",
+        "cache_write_1h": "cache_write_1h_tokens",
+        "output": "output_tokens",
+        "thinking": "thinking_tokens",
+    }
+    for kind, column in token_columns.items():
         same(
             f"{kind} tokens",
             prometheus.last(f'cascadeck_tokens_total{{kind="{kind}"}}', ("key",)),
-            recorded(f"SELECT key, sum({kind}_tokens) FROM attempts JOIN routes ON routes.id = route GROUP BY 1"),
+            recorded(f"SELECT key, sum({column}) FROM attempts JOIN routes ON routes.id = route GROUP BY 1"),
         )
     same(
         "cost in dollars",

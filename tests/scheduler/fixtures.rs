@@ -5,7 +5,7 @@
 use cascadeck::{
     domain::{
         Answer, Api, AttemptResult, Key, KeyRole, Limits, Model, MonoTime, Outcome, OutcomeAction, Price, Provider,
-        ProviderId, QuotaDay, ResponseMeta, Seq, SpendLimits, Usage, WallTime,
+        ProviderId, QuotaDay, RequestBilling, ResponseMeta, Seq, SpendLimits, Usage, WallTime,
     },
     scheduler::QueuedItem,
 };
@@ -55,10 +55,10 @@ pub fn queued_item(seq: u64) -> QueuedItem {
         seq: Seq(seq),
         input_tokens: 100,
         max_output_tokens: None,
+        billing: RequestBilling::default(),
         max_usd: None,
         is_caption: false,
         unsupported_apis: smallvec::SmallVec::new(),
-        answer_count: 1,
         waiting_since: MonoTime::default(),
         retry_state: None,
     }
@@ -68,14 +68,14 @@ pub fn attempt_result(outcome: Outcome) -> AttemptResult {
     let answered = !matches!(outcome, Outcome::Timeout | Outcome::ClientTrouble | Outcome::Lost);
     AttemptResult {
         outcome,
-        action: OutcomeAction::Retry,
+        action: if outcome == Outcome::BadRequest { OutcomeAction::FailItem } else { OutcomeAction::Retry },
         status: answered.then_some(200),
         retry_after: None,
         message: String::new(),
         rule: String::new(),
         answer: (outcome == Outcome::Ok).then(|| Answer { text: "yes".to_owned(), ..Default::default() }),
         usage: if outcome == Outcome::Ok {
-            Usage { input_tokens: 80, output_tokens: 40, thinking_tokens: 0 }
+            Usage { input_tokens: 80, output_tokens: 40, thinking_tokens: 0, ..Usage::default() }
         } else {
             Usage::default()
         },

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use cascadeck::{
-    domain::{AttemptResult, Key, Limits, Money, OnExhausted, Outcome, Policy, SpendLimits},
-    scheduler::StallReason,
+    domain::{
+        AttemptResult, Key, Limits, Model, Money, OnExhausted, Outcome, Policy, Price, Rates, RequestBilling,
+        SpendLimits, unpriced_field,
+    },
+    scheduler::{QueuedItem, StallReason},
 };
 
 use super::{
     HOUR, policy,
-    world::{World, attempt_result, key, limits, model, wall},
+    world::{World, attempt_result, key, limits, model, queued_item, wall},
 };
 
 const EVENING: &str = "2026-11-21T22:00:00Z";
@@ -161,5 +164,60 @@ fn no_cap_is_ever_overspent() {
                 assert!(least <= most.as_usd(), "seed {seed}, key {index}: ${least} of {most}");
             }
         }
+    }
+}
+
+/// Number of requests for one item with this billing and a cap of its own, on a model with a price of its own for cache
+/// writes.
+fn requests_within(max_usd: f64, billing: RequestBilling) -> usize {
+    let rates = Rates {
+        cache_write: 2_000_000,
+        cache_write_1h: 4_000_000,
+        ..Rates::from_usd_per_mtok(1.0, 2.0).expect("a price")
+    };
+    let price = Some(Price::new(rates).with_image(usd(0.001)));
+    let models = vec![Model { price, ..model("m", Limits::default()) }];
+    let mut world = World::new(models, vec![key("a", "p")], policy(1), wall(EVENING), 21);
+    let class = world.default_class;
+    world.enqueue_item(class, QueuedItem { billing, max_usd: Some(usd(max_usd)), ..queued_item(0) });
+    world.run(HOUR);
+    world.arrivals.len()
+}
+
+#[test]
+fn the_worst_case_is_a_cache_write_and_every_answer_and_picture_that_is_asked_for() {
+    let plain = RequestBilling::default();
+    let cases = [
+        // 100 input tokens that are written to the cache, and 1,000 output tokens.
+        (plain, 2_200e-6),
+        (RequestBilling { writes_1h_cache: true, ..plain }, 2_400e-6),
+        (RequestBilling { answers: 3, ..plain }, 6_200e-6),
+        (RequestBilling { images: 2, ..plain }, 4_200e-6),
+    ];
+    for (billing, worst_case) in cases {
+        assert_eq!(requests_within(worst_case, billing), 1, "{billing:?}");
+        assert_eq!(requests_within(worst_case - 1e-6, billing), 0, "{billing:?}");
+    }
+}
+
+#[test]
+fn an_item_whose_cost_has_no_upper_bound_is_sent_only_without_a_cap() {
+    let unpriced = serde_json::json!({"service_tier": "priority"}).as_object().and_then(unpriced_field);
+    let billing = RequestBilling { unpriced, ..RequestBilling::default() };
+    assert!(unpriced.is_some());
+    let budget = Policy { max_usd: Some(usd(1.0)), ..policy(1) };
+    let day_budget = Policy { max_usd_per_day: Some(usd(1.0)), ..policy(1) };
+    for (keys, policy, sent) in [
+        (vec![key("a", "p")], policy(1), 1),
+        (vec![key("a", "p")], budget, 0),
+        (vec![key("a", "p")], day_budget, 0),
+        (vec![capped_key("a", Some(1.0), None)], policy(1), 0),
+        (vec![capped_key("a", Some(1.0), None), key("b", "b")], policy(1), 1),
+    ] {
+        let mut world = world_with_keys(keys, policy, 22);
+        let class = world.default_class;
+        world.enqueue_item(class, QueuedItem { billing, ..queued_item(0) });
+        world.run(HOUR);
+        assert_eq!((world.arrivals.len(), world.is_stuck), (sent, false));
     }
 }

@@ -33,7 +33,7 @@ const NUMBERS: [u64; 18] = [
 /// The busy snapshot with this number as the count, failures and usage of every key and model.
 fn busy_with_counts(number: u64) -> Snapshot {
     let mut snapshot = fixture::busy();
-    let usage = Usage { input_tokens: number, output_tokens: 0, thinking_tokens: 0 };
+    let usage = Usage { input_tokens: number, output_tokens: 0, thinking_tokens: 0, ..Usage::default() };
     let in_flight = u32::try_from(number.min(100_000)).unwrap();
     for key in &mut snapshot.keys {
         (key.ok, key.failed, key.in_flight, key.usage) = (number, number, in_flight, usage);

@@ -8,8 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        AnswerParts, AttemptId, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine, RouteId, Seq,
-        Usage, WallTime,
+        AnswerParts, AttemptId, CostByKind, FinalState, ItemSpec, Money, Outcome, Request, ResultError, ResultLine,
+        RouteId, Seq, Usage, WallTime,
     },
     store::{
         Ack, CompletedAttempt, Intent, LocalEnd, Op, OpReply, OpenedRun, PinnedSettings, RejectedGroup, RouteName,
@@ -92,8 +92,13 @@ pub fn complete_op(attempt: u64, outcome: Outcome, final_line: Option<ResultLine
         status: Some(if ok { 200 } else { 429 }),
         latency_ms: 500,
         message: if ok { String::new() } else { "blockReason: SAFETY".into() },
-        usage: if ok { Usage { input_tokens: 100, output_tokens: 20, thinking_tokens: 3 } } else { Usage::default() },
+        usage: if ok {
+            Usage { input_tokens: 100, output_tokens: 20, thinking_tokens: 3, ..Usage::default() }
+        } else {
+            Usage::default()
+        },
         cost: if ok { Money(2_000_000) } else { Money::ZERO },
+        cost_by_kind: CostByKind::default(),
         at_risk: Money::ZERO,
         final_line,
     }))
@@ -119,6 +124,7 @@ pub fn result_line(id: u64, status: FinalState, outcome: Outcome, words: &str) -
         model_version: Some("pro-001".into()),
         usage: Usage::default(),
         cost_usd: 0.000_002,
+        cost_by_kind_usd: None,
         latency_ms: 500,
         attempts: 1,
         started_at: Some(RUN_START.rfc3339()),

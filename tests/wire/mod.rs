@@ -17,6 +17,8 @@ mod corpus;
 mod rules;
 mod sdk_bodies;
 
+pub use corpus::examples;
+
 use cascadeck::{
     domain::{Api, AttemptResult, WallTime},
     provider::{ProviderResponse, TransportResult, classify},

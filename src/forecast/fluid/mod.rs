@@ -321,7 +321,8 @@ impl<'a> FluidSim<'a> {
         result.output_tokens += amount * model.mean_output_tokens;
         match model.price {
             Some(price) => {
-                let usd = amount * (price.input as f64 * input + price.output as f64 * model.mean_output_tokens) / 1e12;
+                let rates = price.rates(input as u64);
+                let usd = amount * (rates.input as f64 * input + rates.output as f64 * model.mean_output_tokens) / 1e12;
                 result.usd += usd;
                 self.budgets.spend(self.input.routes[route].key, usd);
             }

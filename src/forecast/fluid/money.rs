@@ -158,8 +158,12 @@ impl<'a> BudgetStates<'a> {
         let model = &self.input.models[self.input.routes[route].model];
         let price = model.price?;
         let input = self.input.classes[class].mean_input_tokens;
-        let cost_for = |output: f64| (price.input as f64 * input + price.output as f64 * output) / 1e12;
-        Some(RequestCost { mean: cost_for(model.mean_output_tokens), worst: cost_for(model.max_output_tokens) })
+        let rates = price.rates(input as u64);
+        let cost_for = |input_rate: u64, output: f64| (input_rate as f64 * input + rates.output as f64 * output) / 1e12;
+        Some(RequestCost {
+            mean: cost_for(rates.input, model.mean_output_tokens),
+            worst: cost_for(rates.dearest_input(false), model.max_output_tokens),
+        })
     }
 
     /// Dollars that a key may commit now.

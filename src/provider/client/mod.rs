@@ -119,7 +119,7 @@ impl Client {
         let max_tokens_field = self.learned_fields.find(endpoint, model).or(model.max_tokens_field);
         let attempt = AttemptRequest {
             max_tokens_field: max_tokens_field.or(endpoint.provider().max_tokens_field),
-            extra_bodies: [Some(&model.extra_body), Some(&endpoint.provider().extra_body)],
+            extra_body: Some(&model.extra_body),
             ..AttemptRequest::new(&model.name, &item.request, model.max_output)
         };
         let encoded = match self.encode_request(endpoint, item, model, &attempt).await {
@@ -201,11 +201,11 @@ impl Client {
             return Ok(encode(dialect, attempt, &[])?);
         }
         let (model, item, checked_pictures) = (model.clone(), Arc::clone(item), Arc::clone(&self.checked_pictures));
-        let (endpoint, max_tokens_field) = (endpoint.clone(), attempt.max_tokens_field);
+        let max_tokens_field = attempt.max_tokens_field;
         let encoded = self.picture_worker_pool.run(move || {
             let attempt = AttemptRequest {
                 max_tokens_field,
-                extra_bodies: [Some(&model.extra_body), Some(&endpoint.provider().extra_body)],
+                extra_body: Some(&model.extra_body),
                 ..AttemptRequest::new(&model.name, &item.request, model.max_output)
             };
             let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &checked_pictures)?;

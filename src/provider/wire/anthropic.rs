@@ -210,9 +210,18 @@ struct ResponseBlock {
 struct TokenUsage {
     input_tokens: LenientInt,
     cache_creation_input_tokens: LenientInt,
+    cache_creation: Option<CacheWrites>,
     cache_read_input_tokens: LenientInt,
     output_tokens: LenientInt,
     output_tokens_details: Option<OutputDetails>,
+}
+
+/// `cache_creation_input_tokens` by how long the entries are kept.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct CacheWrites {
+    ephemeral_5m_input_tokens: LenientInt,
+    ephemeral_1h_input_tokens: LenientInt,
 }
 
 #[derive(Deserialize, Default)]
@@ -225,14 +234,20 @@ impl From<TokenUsage> for Usage {
     /// The API's `input_tokens` excludes tokens that were written to or read from its cache, so these are added. Its
     /// `output_tokens` includes thinking tokens, so these are subtracted.
     fn from(usage: TokenUsage) -> Self {
-        let cache_tokens =
-            usage.cache_creation_input_tokens.or_zero().saturating_add(usage.cache_read_input_tokens.or_zero());
+        let by_time = usage.cache_creation.unwrap_or_default();
+        let for_1h = by_time.ephemeral_1h_input_tokens.or_zero();
+        let stated_5m = by_time.ephemeral_5m_input_tokens.or_zero();
+        let for_5m = usage.cache_creation_input_tokens.or_zero().saturating_sub(for_1h).max(stated_5m);
+        let cached = usage.cache_read_input_tokens.or_zero();
         let output = usage.output_tokens.or_zero();
         let thinking = usage.output_tokens_details.unwrap_or_default().thinking_tokens.or_zero().min(output);
         Self {
-            input_tokens: usage.input_tokens.or_zero().saturating_add(cache_tokens),
+            input_tokens: usage.input_tokens.or_zero() + cached + for_5m + for_1h,
             output_tokens: output - thinking,
             thinking_tokens: thinking,
+            cached_input_tokens: cached,
+            cache_write_tokens: for_5m,
+            cache_write_1h_tokens: for_1h,
         }
     }
 }
@@ -254,5 +269,37 @@ impl ResponseBody {
             usage: self.usage.unwrap_or_default().into(),
             ..DecodedAnswer::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_tokens_are_added_to_the_input_by_kind() {
+        let cases = [
+            (r#"{"input_tokens":10,"output_tokens":5}"#, (10, 0, 0, 0)),
+            (
+                r#"{"input_tokens":10,"cache_read_input_tokens":200,"cache_creation_input_tokens":30}"#,
+                (240, 200, 30, 0),
+            ),
+            (
+                r#"{"input_tokens":10,"cache_read_input_tokens":200,"cache_creation_input_tokens":30,
+                "cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20}}"#,
+                (240, 200, 10, 20),
+            ),
+            // A server that states only the parts, or null.
+            (
+                r#"{"input_tokens":10,"cache_creation":{"ephemeral_5m_input_tokens":7,"ephemeral_1h_input_tokens":9}}"#,
+                (26, 0, 7, 9),
+            ),
+            (r#"{"input_tokens":10,"cache_creation":null,"cache_read_input_tokens":null}"#, (10, 0, 0, 0)),
+        ];
+        for (json, want) in cases {
+            let usage = Usage::from(serde_json::from_str::<TokenUsage>(json).unwrap());
+            let Usage { input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, .. } = usage;
+            assert_eq!((input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens), want, "{json}");
+        }
     }
 }

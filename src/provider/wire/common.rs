@@ -19,20 +19,19 @@ pub struct AttemptRequest<'a> {
     pub max_output: Option<u32>,
     /// Name of the output limit at OpenAI-compatible APIs. `None`: the body's own, or that of the dialect.
     pub max_tokens_field: Option<MaxTokensField>,
-    /// Fields to add to the body: those of the model and those of the provider. The body's own take precedence, then
-    /// those of the model.
-    pub extra_bodies: [Option<&'a Map<String, Value>>; 2],
+    /// Fields of the model to add to the body. The body's own take precedence.
+    pub extra_body: Option<&'a Map<String, Value>>,
 }
 
 impl<'a> AttemptRequest<'a> {
-    /// An attempt without settings of the model or the provider.
+    /// An attempt without settings of the model.
     pub const fn new(model: &'a str, request: &'a Request, max_output: Option<u32>) -> Self {
-        Self { model, request, max_output, max_tokens_field: None, extra_bodies: [None, None] }
+        Self { model, request, max_output, max_tokens_field: None, extra_body: None }
     }
 
     /// Whether the row, the model or the provider adds fields to the body.
     pub fn has_extra_fields(&self) -> bool {
-        !self.request.extra_body.is_empty() || self.extra_bodies.iter().flatten().any(|extra| !extra.is_empty())
+        !self.request.extra_body.is_empty() || self.extra_body.is_some_and(|extra| !extra.is_empty())
     }
 }
 
@@ -138,11 +137,10 @@ pub fn sent_limit_field(dialect: Dialect, attempt: &AttemptRequest<'_>) -> Optio
     matches!(dialect, Dialect::OpenAi | Dialect::OpenAiCompatible).then(|| limit_field(dialect, attempt))
 }
 
-/// Adds the fields of `extra_body`. The row's take precedence over the body, and the body over the model's and the
-/// provider's.
+/// Adds the fields of `extra_body`. The row's take precedence over the body, and the body over the model's.
 pub(super) fn merge_extra_fields(attempt: &AttemptRequest<'_>, body: &mut Map<String, Value>) {
     merge_over(body, &attempt.request.extra_body);
-    for extra in attempt.extra_bodies.into_iter().flatten() {
+    if let Some(extra) = attempt.extra_body {
         merge_under(body, extra);
     }
 }

@@ -263,6 +263,8 @@ struct PromptFeedback {
 struct UsageMetadata {
     #[serde(rename = "promptTokenCount")]
     prompt: LenientInt,
+    #[serde(rename = "cachedContentTokenCount")]
+    cached: LenientInt,
     #[serde(rename = "toolUsePromptTokenCount")]
     tool_use_prompt: LenientInt,
     #[serde(rename = "candidatesTokenCount")]
@@ -272,12 +274,15 @@ struct UsageMetadata {
 }
 
 impl From<UsageMetadata> for Usage {
-    /// Thoughts are not part of the candidates' tokens: total = prompt + candidates + thoughts.
+    /// Thoughts are not part of the candidates' tokens: total = prompt + candidates + thoughts. Cached tokens are part
+    /// of the prompt's.
     fn from(usage: UsageMetadata) -> Self {
         Self {
             input_tokens: usage.prompt.or_zero().saturating_add(usage.tool_use_prompt.or_zero()),
             output_tokens: usage.candidates.or_zero(),
             thinking_tokens: usage.thoughts.or_zero(),
+            cached_input_tokens: usage.cached.or_zero().min(usage.prompt.or_zero()),
+            ..Self::default()
         }
     }
 }

@@ -291,6 +291,22 @@ struct TokenUsage {
     completion_tokens: LenientInt,
     total_tokens: LenientInt,
     completion_tokens_details: Option<CompletionDetails>,
+    prompt_tokens_details: Option<PromptDetails>,
+    /// DeepSeek's name for cached tokens.
+    prompt_cache_hit_tokens: LenientInt,
+    /// Moonshot's name for cached tokens.
+    cached_tokens: LenientInt,
+    /// Anthropic's names, which proxies keep. The prompt tokens include these, too.
+    cache_read_input_tokens: LenientInt,
+    cache_creation_input_tokens: LenientInt,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(default)]
+struct PromptDetails {
+    cached_tokens: LenientInt,
+    /// Set by OpenAI since GPT-5.6, and by OpenRouter.
+    cache_write_tokens: LenientInt,
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
@@ -299,18 +315,37 @@ struct CompletionDetails {
     reasoning_tokens: LenientInt,
 }
 
+impl TokenUsage {
+    /// Tokens read from and written to the cache. They are part of the prompt tokens.
+    fn cache_tokens(&self) -> (u64, u64) {
+        let details = self.prompt_tokens_details.unwrap_or_default();
+        let largest = |counts: &[LenientInt]| counts.iter().map(|count| count.or_zero()).max().unwrap_or(0);
+        let cached = largest(&[
+            details.cached_tokens,
+            self.prompt_cache_hit_tokens,
+            self.cached_tokens,
+            self.cache_read_input_tokens,
+        ]);
+        let prompt = self.prompt_tokens.or_zero();
+        let written = largest(&[details.cache_write_tokens, self.cache_creation_input_tokens]).min(prompt);
+        (cached.min(prompt - written), written)
+    }
+}
+
 impl From<TokenUsage> for Usage {
     /// OpenAI includes reasoning tokens in the completion tokens. xAI and Gemini's OpenAI-compatible API count them
     /// separately: the total is then larger than prompt and completion tokens together.
     fn from(usage: TokenUsage) -> Self {
         let (input_tokens, completion) = (usage.prompt_tokens.or_zero(), usage.completion_tokens.or_zero());
         let reasoning = usage.completion_tokens_details.unwrap_or_default().reasoning_tokens.or_zero();
+        let (cached_input_tokens, cache_write_tokens) = usage.cache_tokens();
+        let input = Self { input_tokens, cached_input_tokens, cache_write_tokens, ..Self::default() };
         let separate_reasoning = usage.total_tokens.or_zero().saturating_sub(input_tokens.saturating_add(completion));
         if separate_reasoning > 0 && (reasoning == 0 || separate_reasoning == reasoning) {
-            return Self { input_tokens, output_tokens: completion, thinking_tokens: separate_reasoning };
+            return Self { output_tokens: completion, thinking_tokens: separate_reasoning, ..input };
         }
         let thinking = reasoning.min(completion);
-        Self { input_tokens, output_tokens: completion - thinking, thinking_tokens: thinking }
+        Self { output_tokens: completion - thinking, thinking_tokens: thinking, ..input }
     }
 }
 
@@ -414,7 +449,34 @@ mod tests {
         ];
         for (json, (input_tokens, output_tokens, thinking_tokens)) in cases {
             let usage: TokenUsage = serde_json::from_str(json).unwrap();
-            assert_eq!(Usage::from(usage), Usage { input_tokens, output_tokens, thinking_tokens }, "{json}");
+            assert_eq!(
+                Usage::from(usage),
+                Usage { input_tokens, output_tokens, thinking_tokens, ..Usage::default() },
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn cached_tokens_are_found_under_every_name() {
+        let cases = [
+            (r#"{"prompt_tokens":100,"prompt_tokens_details":{"cached_tokens":90,"audio_tokens":0}}"#, (90, 0)),
+            (r#"{"prompt_tokens":100,"prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":40}}"#, (60, 40)),
+            (r#"{"prompt_tokens":100,"prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":36}"#, (64, 0)),
+            (r#"{"prompt_tokens":100,"cached_tokens":80}"#, (80, 0)),
+            (r#"{"prompt_tokens":100,"cache_read_input_tokens":30,"cache_creation_input_tokens":50}"#, (30, 50)),
+            (r#"{"prompt_tokens":100,"prompt_tokens_details":null}"#, (0, 0)),
+            // The parts can't be more than the whole. A write costs more, so it counts first.
+            (r#"{"prompt_tokens":100,"prompt_tokens_details":{"cached_tokens":90,"cache_write_tokens":70}}"#, (30, 70)),
+            (r#"{"prompt_tokens":100,"prompt_cache_hit_tokens":900}"#, (100, 0)),
+        ];
+        for (json, want) in cases {
+            let usage = Usage::from(serde_json::from_str::<TokenUsage>(json).unwrap());
+            assert_eq!(
+                (usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens),
+                (100, want.0, want.1),
+                "{json}"
+            );
         }
     }
 }

@@ -187,8 +187,7 @@ impl Reference {
             self.at_risk += reserved;
         }
         let price = self.models[model].price;
-        self.spent +=
-            price.map_or(Money::ZERO, |price| price.cost(verdict.usage.input_tokens, verdict.usage.billed_output()));
+        self.spent += price.map_or(Money::ZERO, |price| price.cost(verdict.usage, 0).total());
         let (day, max_hint) = (self.limits[model].quota_day, self.max_retry_after);
         let book = self.pool(key, model);
         let record = book.records.iter_mut().find(|record| record.attempt == dispatch.attempt).expect("it was sent");

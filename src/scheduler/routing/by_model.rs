@@ -89,7 +89,7 @@ impl RouteSelector for ByModel {
 fn expected_cost(stats: &ModelStats, input: &SearchInput<'_>, default_output: f64) -> Option<Money> {
     let mean = stats.mean_output_tokens.unwrap_or(default_output);
     let output = input.max_output_tokens.map_or(mean, |max| mean.min(f64::from(max)));
-    stats.price.map(|price| price.cost(input.input_tokens, output.ceil() as u64))
+    stats.price.map(|price| price.uncached_cost(input.input_tokens, output.ceil() as u64))
 }
 
 /// Sorts by score, the lowest first. Each component is between 0 and 1: the model's rank; how much more expensive it is

@@ -156,9 +156,12 @@ impl ClassRoutes {
             reason = view.ineligibility(route, item)?;
         }
         let (outcome, explanation) = reason;
-        let message = match outcome {
-            Outcome::OverBudget => format!("{explanation}; raise it, or add a cheaper model"),
-            _ => format!("no route may serve it: {explanation}"),
+        let message = match (outcome, item.billing.unpriced) {
+            (Outcome::OverBudget, Some(field)) => {
+                format!("{field}, and a spend cap is set; remove the field, or run without max_usd and max_usd_per_day")
+            }
+            (Outcome::OverBudget, None) => format!("{explanation}; raise it, or add a cheaper model"),
+            (_, _) => format!("no route may serve it: {explanation}"),
         };
         let message = match self.key.rule.and_then(|rule| view.policy.rules.get(rule)) {
             Some(rule) => format!("{message} (rule {} applies)", rule.name),

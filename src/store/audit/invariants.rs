@@ -106,3 +106,25 @@ pub(super) const INVARIANTS: [(&str, &str); 13] = [
          WHERE rows <> kept",
     ),
 ];
+
+/// The same for the kinds of tokens and of cost, which older databases don't have.
+pub(super) const KINDS_ADD_UP: (&str, &str) = (
+    "money and tokens add up by kind",
+    "SELECT 'the kinds of attempt ' || attempt || ' are more than the whole' FROM attempts
+     WHERE cached_input_tokens + cache_write_tokens + cache_write_1h_tokens > input_tokens
+        OR cost_input + cost_cached_input + cost_cache_write + cost_output + cost_images NOT IN (0, cost)
+     UNION ALL SELECT 'the attempts say ' || rows || ', the run says ' || kept FROM (
+         SELECT (SELECT json_array(coalesce(sum(cached_input_tokens), 0), coalesce(sum(cache_write_tokens), 0),
+                                   coalesce(sum(cache_write_1h_tokens), 0), coalesce(sum(cost_input), 0),
+                                   coalesce(sum(cost_cached_input), 0), coalesce(sum(cost_cache_write), 0),
+                                   coalesce(sum(cost_output), 0), coalesce(sum(cost_images), 0)) FROM attempts) AS rows,
+                (SELECT json_array(coalesce(value ->> '$.usage.cached_input_tokens', 0),
+                                   coalesce(value ->> '$.usage.cache_write_tokens', 0),
+                                   coalesce(value ->> '$.usage.cache_write_1h_tokens', 0),
+                                   coalesce(value ->> '$.cost_by_kind.input', 0),
+                                   coalesce(value ->> '$.cost_by_kind.cached_input', 0),
+                                   coalesce(value ->> '$.cost_by_kind.cache_write', 0),
+                                   coalesce(value ->> '$.cost_by_kind.output', 0),
+                                   coalesce(value ->> '$.cost_by_kind.images', 0)) FROM meta WHERE key = 'tallies') AS kept)
+     WHERE rows <> kept",
+);

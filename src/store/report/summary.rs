@@ -12,6 +12,7 @@ use crate::{
         summary::{KeySummary, ModelSummary},
     },
     store::{
+        billing::{Billing, billing_columns, read_billing},
         connect,
         counters::RunCounters,
         error::StoreError,
@@ -60,6 +61,10 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         input_tokens: counters.usage.input_tokens,
         output_tokens: counters.usage.billed_output(),
         cost_usd: counters.cost.as_usd(),
+        cached_input_tokens: counters.usage.cached_input_tokens,
+        cache_write_tokens: counters.usage.cache_write_tokens,
+        cache_write_1h_tokens: counters.usage.cache_write_1h_tokens,
+        cost_by_kind_usd: counters.cost_by_kind.into(),
         at_risk_usd: (counters.at_risk + abandoned).as_usd(),
         elapsed_s: load_active_time(conn)?.as_secs_f64(),
         place: load_place(conn, &counters, &key_names)?,
@@ -116,10 +121,7 @@ struct AttemptSums {
     failed: u64,
     /// Part of `failed`: answers that failed a check.
     invalid_outputs: u64,
-    input_tokens: u64,
-    /// Thinking tokens included.
-    output_tokens: u64,
-    cost: Money,
+    billing: Billing,
     /// Of successful attempts only.
     latencies: LatencyHistogram,
 }
@@ -127,25 +129,21 @@ struct AttemptSums {
 impl RouteTotals {
     fn load(conn: &Connection) -> Result<Self, StoreError> {
         let mut sums: HashMap<i64, AttemptSums> = HashMap::new();
-        let mut statement = conn.prepare(
-            "SELECT route, outcome, latency_ms, input_tokens, output_tokens + thinking_tokens, cost FROM attempts",
-        )?;
+        let columns = billing_columns(conn)?;
+        let mut statement = conn.prepare(&format!("SELECT route, outcome, latency_ms, {columns} FROM attempts"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let count = |column| row.get::<_, u64>(column);
             let route = sums.entry(row.get(0)?).or_default();
             let outcome = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
             let outcome = parse_outcome(outcome)?;
             if outcome.is_answered() {
                 route.ok += 1;
-                route.latencies.record(count(2)?);
+                route.latencies.record(row.get(2)?);
             } else if !outcome.is_unattributed() {
                 route.failed += 1;
                 route.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
             }
-            route.input_tokens = route.input_tokens.saturating_add(count(3)?);
-            route.output_tokens = route.output_tokens.saturating_add(count(4)?);
-            route.cost += Money(count(5)?);
+            route.billing.add(&read_billing(row, 3)?);
         }
         let mut routes: Vec<_> = load_routes(conn)?.into_iter().collect();
         routes.sort_unstable_by_key(|(id, _)| *id);
@@ -175,7 +173,7 @@ impl RouteTotals {
                 health: key.map_or(100, |record| record.health),
                 ok: sums.ok,
                 failed: sums.failed,
-                cost_usd: sums.cost.as_usd(),
+                cost_usd: sums.billing.cost.as_usd(),
                 name,
             }
         });
@@ -194,9 +192,13 @@ impl RouteTotals {
             mean_ms: sums.latencies.mean_ms(),
             p50_ms: sums.latencies.percentile_ms(50),
             p95_ms: sums.latencies.percentile_ms(95),
-            input_tokens: sums.input_tokens,
-            output_tokens: sums.output_tokens,
-            cost_usd: sums.cost.as_usd(),
+            input_tokens: sums.billing.usage.input_tokens,
+            output_tokens: sums.billing.usage.billed_output(),
+            cost_usd: sums.billing.cost.as_usd(),
+            cached_input_tokens: sums.billing.usage.cached_input_tokens,
+            cache_write_tokens: sums.billing.usage.cache_write_tokens,
+            cache_write_1h_tokens: sums.billing.usage.cache_write_1h_tokens,
+            cost_by_kind_usd: sums.billing.cost_by_kind.into(),
         });
         summarised.collect()
     }
@@ -207,9 +209,7 @@ impl AttemptSums {
         self.ok += other.ok;
         self.failed += other.failed;
         self.invalid_outputs += other.invalid_outputs;
-        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
-        self.cost += other.cost;
+        self.billing.add(&other.billing);
         self.latencies.merge(&other.latencies);
     }
 }

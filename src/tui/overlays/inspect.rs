@@ -5,7 +5,7 @@ use ratatui::text::Line;
 
 use crate::{
     domain::{
-        LimitSource, Outcome, WallTime,
+        CostByKind, LimitSource, Outcome, Usage, WallTime,
         snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge, RouteView},
     },
     tui::{
@@ -184,12 +184,24 @@ impl InspectPage<'_> {
         );
         self.push_field("health", &health);
         self.push_field("cost", &format!("${}, {} tokens", dollars(key.cost), group_digits(key.usage.total())));
+        self.push_kinds(key.usage, key.cost_by_kind);
         if let Some(error) = &key.last_error {
             self.push_field("last error", error);
         }
         let routes: Vec<_> = self.ctx.snapshot.routes.iter().filter(|route| route.key == name).collect();
         self.push_routes("Its routes", &routes, |route| &route.model);
         true
+    }
+
+    /// Appends how much of the input was cached, and what each kind cost, if there is more to say than the whole cost.
+    fn push_kinds(&mut self, usage: Usage, cost: CostByKind) {
+        if usage.uncached_input() < usage.input_tokens {
+            let input = format!("{} tokens{}", group_digits(usage.input_tokens), usage.describe_cached());
+            self.push_field("input", &input);
+        }
+        if let Some(kinds) = cost.describe() {
+            self.push_field("by kind", &kinds);
+        }
     }
 
     /// Appends the page about a model. False if there is no such model.
@@ -216,6 +228,7 @@ impl InspectPage<'_> {
         let times = [model.p50_ms, model.p95_ms, model.mean_ms].map(latency);
         self.push_field("latency", &format!("p50 {}, p95 {}, mean {}", times[0], times[1], times[2]));
         self.push_field("cost", &format!("${}, {} tokens", dollars(model.cost), group_digits(model.usage.total())));
+        self.push_kinds(model.usage, model.cost_by_kind);
         if let Some(at) = model.day_resets_at {
             self.push_field("day resets", &self.until_text(at));
         }

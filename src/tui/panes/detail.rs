@@ -147,7 +147,11 @@ impl DetailBuilder<'_> {
             ctx.span(attempts, StyleRole::Text),
             ctx.span(line, StyleRole::Muted),
         ]);
-        self.push_spans([ctx.span(format!("{}   ${}", usage_text(item.usage), dollars(item.cost)), StyleRole::Text)]);
+        let kinds = item.cost_by_kind.describe().map_or_else(String::new, |kinds| format!("  {kinds}"));
+        self.push_spans([
+            ctx.span(format!("{}   ${}", usage_text(item.usage), dollars(item.cost)), StyleRole::Text),
+            ctx.span(kinds, StyleRole::Muted),
+        ]);
         let origin = [
             item.row.route.as_deref().map(|route| format!("by {}", one_line(route))),
             item.model_version.as_deref().map(|version| format!("answered by {}", one_line(version))),
@@ -257,5 +261,9 @@ fn usage_text(usage: Usage) -> String {
     } else {
         String::new()
     };
-    format!("{} in, {} out{thinking}", compact(usage.input_tokens), compact(usage.output_tokens))
+    let kinds = [(usage.cached_input_tokens, "cached"), (usage.all_cache_writes(), "cache writes")];
+    let used = kinds.into_iter().filter(|(tokens, _)| *tokens > 0);
+    let parts: Vec<String> = used.map(|(tokens, label)| format!("{} {label}", compact(tokens))).collect();
+    let cached = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    format!("{} in{cached}, {} out{thinking}", compact(usage.input_tokens), compact(usage.output_tokens))
 }

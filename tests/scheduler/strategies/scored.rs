@@ -85,7 +85,7 @@ fn cheapest_takes_the_cheapest_ready_route() {
                 ..priced_model(&format!("m{index}"), f64::from(random.u32(0..9)), f64::from(random.u32(0..9)))
             })
             .collect();
-        let cost = |model: usize| models[model].price.map(|price| price.cost(100, 256)).unwrap();
+        let cost = |model: usize| models[model].price.map(|price| price.uncached_cost(100, 256)).unwrap();
         let mut world = World::new(models.clone(), keys(2), policy(Strategy::Cheapest, 32), wall(MORNING), seed);
         world.enqueue(300);
         // All at one instant: requests move to more expensive models only as cheaper ones fill up.

@@ -1,0 +1,364 @@
+//! What a request asks for that changes the highest price of its answer, and what has no highest price.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::request::Request;
+
+/// The properties of a request that its highest price depends on, apart from its length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestBilling {
+    /// Number of answers that it asks for. Each may have the maximum length.
+    pub answers: u32,
+    /// Number of its pictures.
+    pub images: u32,
+    /// It asks for a cache entry that is kept for one hour.
+    pub writes_1h_cache: bool,
+    /// The first of its fields whose cost has no upper bound.
+    pub unpriced: Option<UnpricedField>,
+}
+
+/// A field of a request whose cost has no upper bound.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct UnpricedField {
+    /// Its name in the request's JSON.
+    pub name: &'static str,
+    /// What it does, as the rest of a sentence that begins with the name.
+    pub effect: &'static str,
+}
+
+impl Default for RequestBilling {
+    fn default() -> Self {
+        Self { answers: 1, images: 0, writes_1h_cache: false, unpriced: None }
+    }
+}
+
+impl RequestBilling {
+    pub fn of(request: &Request) -> Self {
+        let images = saturating_u32(request.images().count() as u64);
+        let bodies = request.native.iter().map(|native| &native.body).chain([&request.extra_body]);
+        bodies.map(Self::of_body).fold(Self { images, ..Self::default() }, Self::combined)
+    }
+
+    /// Reads the fields of a request's body, or some of them, in the format of any API.
+    pub fn of_body(body: &Map<String, Value>) -> Self {
+        Self {
+            answers: requested_answers(body),
+            images: saturating_u32(body.values().map(count_images).sum()),
+            writes_1h_cache: any_field_asks_for_1h_cache(body),
+            unpriced: unpriced_field(body),
+        }
+    }
+
+    /// The billing of a request whose body has the fields of both. Of what both set, the dearer one counts.
+    #[must_use]
+    pub fn combined(self, other: Self) -> Self {
+        Self {
+            answers: self.answers.max(other.answers),
+            images: self.images.max(other.images),
+            writes_1h_cache: self.writes_1h_cache || other.writes_1h_cache,
+            unpriced: self.unpriced.or(other.unpriced),
+        }
+    }
+}
+
+impl fmt::Display for UnpricedField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}, so its cost has no upper bound", self.name, self.effect)
+    }
+}
+
+/// Returns the first field of a request's body whose cost has no upper bound, in the format of any API: tools that the
+/// provider runs and bills, audio, dearer service tiers, other models, and input of unknown length.
+pub fn unpriced_field(body: &Map<String, Value>) -> Option<UnpricedField> {
+    unpriced_top_level_field(body)
+        .or_else(|| server_tool(body))
+        .or_else(|| unpriced_modality(body))
+        .or_else(|| INPUT_FIELDS.iter().find_map(|name| unpriced_content(body.get(*name)?)))
+}
+
+/// The fields that hold the input of a request.
+const INPUT_FIELDS: [&str; 6] = ["messages", "system", "contents", "systemInstruction", "system_instruction", "input"];
+
+/// Fields that are refused whatever they hold, unless it is null, false or empty.
+const UNPRICED_FIELDS: [UnpricedField; 12] = [
+    field("web_search_options", "searches the web, which the provider bills by search"),
+    field("search_parameters", "searches the web, which the provider bills by source"),
+    field("plugins", "runs tools of the provider, which it bills by use"),
+    field("mcp_servers", "lets the provider call other servers as often as the model asks"),
+    field("container", "runs code at the provider, which it bills by time"),
+    field("audio", "asks for audio, which has a price of its own"),
+    field("prediction", "adds the rejected tokens of a prediction to the output"),
+    field("models", "lets the provider choose another model, with another price"),
+    field("fallbacks", "lets the provider choose another model, with another price"),
+    field("cachedContent", "adds cached input whose length is unknown here"),
+    field("cached_content", "adds cached input whose length is unknown here"),
+    field("previous_response_id", "adds earlier input whose length is unknown here"),
+];
+
+/// Values of these fields that cost as much as the standard ones, or less. Others may cost more.
+const PRICED_VALUES: [(UnpricedField, &[&str]); 5] = [
+    (field("service_tier", TIER_EFFECT), &STANDARD_TIERS),
+    (field("serviceTier", TIER_EFFECT), &STANDARD_TIERS),
+    (field("speed", "asks for a faster and dearer answer"), &["standard"]),
+    (field("inference_geo", "limits where the model runs, which has a price of its own"), &["global"]),
+    (field("route", "lets the provider choose another model, with another price"), &[]),
+];
+
+const TIER_EFFECT: &str = "asks for a service tier that has no price here";
+const STANDARD_TIERS: [&str; 6] = ["auto", "default", "standard", "standard_only", "flex", "batch"];
+
+/// Kinds of tools that run at the client, and so cost nothing but tokens. Anthropic adds a date to the names of some.
+const CLIENT_TOOLS: [&str; 7] = ["function", "custom", "bash_", "text_editor_", "computer_", "memory_", "local_shell"];
+
+const SERVER_TOOL: UnpricedField = field("tools", "names a tool that the provider runs and bills by use");
+
+const fn field(name: &'static str, effect: &'static str) -> UnpricedField {
+    UnpricedField { name, effect }
+}
+
+fn unpriced_top_level_field(fields: &Map<String, Value>) -> Option<UnpricedField> {
+    let is_set = |field: &&UnpricedField| fields.get(field.name).is_some_and(|value| !is_empty_or_off(value));
+    let is_dearer = |(field, priced): &&(UnpricedField, &[&str])| {
+        fields.get(field.name).is_some_and(|value| {
+            let text = value.as_str().map(str::to_ascii_lowercase);
+            !value.is_null() && !text.is_some_and(|text| priced.contains(&text.as_str()))
+        })
+    };
+    let set = UNPRICED_FIELDS.iter().find(is_set).copied();
+    set.or_else(|| PRICED_VALUES.iter().find(is_dearer).map(|(field, _)| *field))
+}
+
+/// OpenAI and Anthropic name the kind of a tool in `type`; Gemini has one field for each kind.
+fn server_tool(fields: &Map<String, Value>) -> Option<UnpricedField> {
+    let is_client_tool = |tool: &Value| match (tool.get("type").and_then(Value::as_str), tool.as_object()) {
+        (Some(kind), _) => {
+            CLIENT_TOOLS.iter().any(|known| kind == *known || known.ends_with('_') && kind.starts_with(known))
+        }
+        (None, Some(tool)) if tool.contains_key("input_schema") || tool.contains_key("name") => true,
+        (None, Some(tool)) => tool
+            .keys()
+            .all(|kind| matches!(kind.as_str(), "functionDeclarations" | "function_declarations" | "function")),
+        (None, None) => false,
+    };
+    let tools = fields.get("tools").filter(|tools| !is_empty_or_off(tools))?;
+    let all_at_client = tools.as_array().is_some_and(|tools| tools.iter().all(is_client_tool));
+    (!all_at_client).then_some(SERVER_TOOL)
+}
+
+/// Output other than text: it has prices of its own, and token limits don't apply to it.
+fn unpriced_modality(fields: &Map<String, Value>) -> Option<UnpricedField> {
+    const MODALITIES: UnpricedField =
+        field("modalities", "asks for output other than text, which has a price of its own");
+    const RESPONSE_MODALITIES: UnpricedField =
+        field("generationConfig.responseModalities", "asks for output other than text, which has a price of its own");
+    const SPEECH: UnpricedField =
+        field("generationConfig.speechConfig", "asks for audio, which has a price of its own");
+    let has_other = |list: &Value| {
+        let is_text = |entry: &Value| entry.as_str().is_some_and(|name| name.eq_ignore_ascii_case("text"));
+        !is_empty_or_off(list) && !list.as_array().is_some_and(|list| list.iter().all(is_text))
+    };
+    if fields.get("modalities").is_some_and(has_other) {
+        return Some(MODALITIES);
+    }
+    let config = fields.get("generationConfig").or_else(|| fields.get("generation_config"))?;
+    let get = |camel: &str, snake: &str| config.get(camel).or_else(|| config.get(snake));
+    if get("responseModalities", "response_modalities").is_some_and(has_other) {
+        return Some(RESPONSE_MODALITIES);
+    }
+    get("speechConfig", "speech_config").filter(|value| !is_empty_or_off(value)).map(|_| SPEECH)
+}
+
+/// Audio, video and files in the input: their number of tokens is unknown before the provider has read them.
+fn unpriced_content(input: &Value) -> Option<UnpricedField> {
+    const AUDIO: UnpricedField = field("input_audio", "is audio, which has a price of its own");
+    const VIDEO: UnpricedField = field("video_url", "is a video, whose length in tokens is unknown");
+    const FILE: UnpricedField = field("file", "is a document, whose length in tokens is unknown");
+    const DOCUMENT: UnpricedField = field("document", "is a document, whose length in tokens is unknown");
+    const FILE_DATA: UnpricedField = field("fileData", "is a file, whose length in tokens is unknown");
+    const INLINE_DATA: UnpricedField = field("inlineData", "is no picture, and its length in tokens is unknown");
+    match input {
+        Value::Array(parts) => parts.iter().find_map(unpriced_content),
+        Value::Object(fields) => {
+            let own = match fields.get("type").and_then(Value::as_str) {
+                Some("input_audio" | "audio" | "audio_url") => Some(AUDIO),
+                Some("video_url" | "input_video" | "video") => Some(VIDEO),
+                Some("file" | "input_file") => Some(FILE),
+                Some("document" | "container_upload") => Some(DOCUMENT),
+                _ => None,
+            };
+            own.or_else(|| {
+                let is_picture = |data: &Value| {
+                    let mime = data.get("mimeType").or_else(|| data.get("mime_type")).and_then(Value::as_str);
+                    mime.is_some_and(|mime| mime.starts_with("image/"))
+                };
+                let get = |camel: &str, snake: &str| fields.get(camel).or_else(|| fields.get(snake));
+                if get("fileData", "file_data").is_some_and(|data| !is_picture(data)) {
+                    Some(FILE_DATA)
+                } else if get("inlineData", "inline_data").is_some_and(|data| !is_picture(data)) {
+                    Some(INLINE_DATA)
+                } else {
+                    ["content", "parts"].iter().find_map(|name| unpriced_content(fields.get(*name)?))
+                }
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The number of answers that a body asks for: `n` and `best_of` at OpenAI and compatible servers, `candidateCount` at
+/// Gemini; at least 1.
+fn requested_answers(body: &Map<String, Value>) -> u32 {
+    let config = body.get("generationConfig").or_else(|| body.get("generation_config"));
+    let fields = [
+        body.get("n"),
+        body.get("best_of"),
+        config.and_then(|config| config.get("candidateCount")),
+        config.and_then(|config| config.get("candidate_count")),
+    ];
+    fields.into_iter().flatten().filter_map(Value::as_u64).map(saturating_u32).fold(1, u32::max)
+}
+
+/// Whether any part of a body asks Anthropic's API for a cache entry of one hour, or of an unknown time.
+fn asks_for_1h_cache(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(asks_for_1h_cache),
+        Value::Object(fields) => any_field_asks_for_1h_cache(fields),
+        _ => false,
+    }
+}
+
+fn any_field_asks_for_1h_cache(fields: &Map<String, Value>) -> bool {
+    fields.iter().any(|(name, value)| match value.get("ttl") {
+        Some(ttl) if name == "cache_control" => ttl != "5m",
+        _ => asks_for_1h_cache(value),
+    })
+}
+
+fn count_images(value: &Value) -> u64 {
+    match value {
+        Value::Array(values) => values.iter().map(count_images).sum(),
+        Value::Object(fields) => {
+            let kind = fields.get("type").and_then(Value::as_str);
+            let is_image = matches!(kind, Some("image" | "image_url" | "input_image"))
+                || ["inlineData", "inline_data", "fileData", "file_data"].iter().any(|name| fields.contains_key(*name));
+            u64::from(is_image) + fields.values().map(count_images).sum::<u64>()
+        }
+        _ => 0,
+    }
+}
+
+fn is_empty_or_off(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
+fn saturating_u32(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn unpriced_name(body: &Value) -> Option<&'static str> {
+        unpriced_field(body.as_object().unwrap()).map(|field| field.name)
+    }
+
+    #[test]
+    fn fields_without_a_highest_price_are_found_in_every_format() {
+        let cases = [
+            (json!({"service_tier": "priority"}), "service_tier"),
+            (json!({"serviceTier": "PRIORITY"}), "serviceTier"),
+            (json!({"service_tier": 3}), "service_tier"),
+            (json!({"speed": "fast"}), "speed"),
+            (json!({"inference_geo": "us"}), "inference_geo"),
+            (json!({"tools": [{"type": "function", "function": {}}, {"type": "web_search"}]}), "tools"),
+            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}), "tools"),
+            (json!({"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]}), "tools"),
+            (json!({"tools": [{"functionDeclarations": []}, {"googleSearch": {}}]}), "tools"),
+            (json!({"tools": [{"google_search": {}}]}), "tools"),
+            (json!({"tools": "auto"}), "tools"),
+            (json!({"web_search_options": {"search_context_size": "low"}}), "web_search_options"),
+            (json!({"plugins": [{"id": "web"}]}), "plugins"),
+            (json!({"models": ["a", "b"]}), "models"),
+            (json!({"modalities": ["text", "audio"]}), "modalities"),
+            (json!({"audio": {"voice": "alloy"}}), "audio"),
+            (json!({"generationConfig": {"responseModalities": ["AUDIO"]}}), "generationConfig.responseModalities"),
+            (json!({"generation_config": {"speech_config": {"voice": "x"}}}), "generationConfig.speechConfig"),
+            (json!({"cachedContent": "cachedContents/1"}), "cachedContent"),
+            (
+                json!({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}),
+                "input_audio",
+            ),
+            (json!({"messages": [{"role": "user", "content": [{"type": "document", "source": {}}]}]}), "document"),
+            (json!({"contents": [{"parts": [{"inlineData": {"mimeType": "audio/mp3", "data": ""}}]}]}), "inlineData"),
+            (json!({"contents": [{"parts": [{"file_data": {"file_uri": "https://h.dev/a"}}]}]}), "fileData"),
+        ];
+        for (body, name) in cases {
+            assert_eq!(unpriced_name(&body), Some(name), "{body}");
+        }
+    }
+
+    #[test]
+    fn ordinary_requests_have_a_highest_price() {
+        let cases = [
+            json!({"model": "m", "messages": [{"role": "user", "content": "service_tier priority"}]}),
+            json!({"messages": [{"role": "user", "content": [
+                {"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}]}),
+            json!({"service_tier": "flex"}),
+            json!({"service_tier": "auto", "tools": [], "audio": null, "plugins": []}),
+            json!({"serviceTier": "STANDARD"}),
+            json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "web_search"}}}]}),
+            json!({"tools": [{"name": "f", "input_schema": {"type": "object"}}, {"type": "bash_20250124", "name": "bash"}]}),
+            json!({"tools": [{"functionDeclarations": [{"name": "f"}]}]}),
+            json!({"generationConfig": {"responseModalities": ["TEXT"], "candidateCount": 2}}),
+            json!({"contents": [{"parts": [{"text": "hi"}, {"inlineData": {"mimeType": "image/png", "data": "AA"}}]}]}),
+        ];
+        for body in cases {
+            assert_eq!(unpriced_name(&body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn answers_pictures_and_the_one_hour_cache_are_read_from_the_body() {
+        let billing = |body: &Value| {
+            let billing = RequestBilling::of_body(body.as_object().unwrap());
+            (billing.answers, billing.images, billing.writes_1h_cache)
+        };
+        let image = json!({"type": "image_url", "image_url": {"url": "https://h.dev/a.png"}});
+        let cached = |ttl: Value| json!({"system": [{"type": "text", "text": "s", "cache_control": ttl}]});
+        let cases = [
+            (json!({}), (1, 0, false)),
+            (json!({"n": 3, "messages": [{"role": "user", "content": [image, image]}]}), (3, 2, false)),
+            (json!({"n": 0, "best_of": 4}), (4, 0, false)),
+            (json!({"n": 1_u64 << 40}), (u32::MAX, 0, false)),
+            (json!({"generationConfig": {"candidateCount": 5}}), (5, 0, false)),
+            (cached(json!({"type": "ephemeral"})), (1, 0, false)),
+            (cached(json!({"type": "ephemeral", "ttl": "5m"})), (1, 0, false)),
+            (cached(json!({"type": "ephemeral", "ttl": "1h"})), (1, 0, true)),
+            (json!({"cache_control": {"type": "ephemeral", "ttl": "1h"}}), (1, 0, true)),
+        ];
+        for (body, want) in cases {
+            assert_eq!(billing(&body), want, "{body}");
+        }
+    }
+
+    #[test]
+    fn of_two_parts_of_a_body_the_dearer_counts() {
+        let of = |body: Value| RequestBilling::of_body(body.as_object().unwrap());
+        let (first, second) = (of(json!({"n": 2})), of(json!({"n": 3, "service_tier": "priority"})));
+        let images = RequestBilling { images: 4, ..RequestBilling::default() };
+        let want = RequestBilling { images: 4, ..second };
+        assert_eq!(first.combined(second).combined(images), want);
+        assert_eq!(images.combined(second).combined(first), want);
+    }
+}
