@@ -9,9 +9,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use cascadeck::{
     domain::{
-        Answer, Api, AttemptId, AttemptResult, Key, KeyRole, Limits, Model, MonoTime, Now, Outcome, OutcomeAction,
-        Policy, Price, Provider, ProviderId, QuotaDay, RequestBilling, RoutingTraits, Seq, SpendLimits, Strategy,
-        Usage, WallTime,
+        Answer, Api, AttemptId, AttemptResult, CostFactors, Key, KeyRole, Limits, Model, MonoTime, Now, Outcome,
+        OutcomeAction, Policy, Price, Provider, ProviderId, QuotaDay, RoutingTraits, Seq, SpendLimits, Strategy, Usage,
+        WallTime,
     },
     scheduler::{NextStep, QueuedItem, Scheduler},
 };
@@ -120,7 +120,7 @@ impl BenchFleet {
             seq: Seq(self.next),
             input_tokens: 100,
             max_output_tokens: None,
-            billing: RequestBilling::default(),
+            cost_factors: CostFactors::default(),
             max_usd: None,
             is_caption: false,
             unsupported_apis: smallvec::SmallVec::new(),

@@ -34,7 +34,7 @@ pub struct Config {
     /// The treatment of rows that name a model which is not configured. `None` if it is not set: such a row is refused,
     /// except in batch formats whose lines must name a model.
     pub unknown_model: Option<UnknownModelPolicy>,
-    /// What is kept of an answer besides its text.
+    /// The parts of an answer that are kept besides its text.
     pub kept_parts: KeptParts,
     pub dashboard: Dashboard,
     pub metrics: MetricsSettings,

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::{toml_json::to_json_object, toml_reader::TomlTable};
-use crate::domain::known_param::{reserved_field, reserved_field_advice};
-
-/// Fields that change how many answers a request gets. They belong to a row, whose cost is reserved with them.
-const ANSWER_COUNT_FIELDS: [&str; 3] = ["n", "best_of", "candidateCount"];
+use crate::domain::{
+    CostFactors,
+    known_param::{reserved_field, reserved_field_advice},
+};
 
 pub(super) fn read(table: &TomlTable<'_>) -> Map<String, Value> {
     let Some(field) = table.field("extra_body") else { return Map::new() };
@@ -18,12 +18,10 @@ pub(super) fn read(table: &TomlTable<'_>) -> Map<String, Value> {
     if let Some(name) = reserved_field(&body) {
         table.doc.add_error(field.offset, format!("extra_body: `{name}` {}", reserved_field_advice(&name)));
     }
-    let config = body.get("generationConfig").and_then(Value::as_object);
-    for fields in [Some(&body), config].into_iter().flatten() {
-        if let Some(name) = ANSWER_COUNT_FIELDS.into_iter().find(|name| fields.contains_key(*name)) {
-            let message = format!("extra_body: {name} can be set only by a row, since it multiplies the row's cost");
-            table.doc.add_error(field.offset, message);
-        }
+    // The cost of a row is reserved with the number of answers that the row asks for.
+    if CostFactors::of_body(&body).answers > 1 {
+        let message = "extra_body: the number of answers can be set only by a row, since it multiplies the row's cost";
+        table.doc.add_error(field.offset, message);
     }
     body
 }

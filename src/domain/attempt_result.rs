@@ -81,7 +81,7 @@ pub struct Answer {
     pub finish_reason: Option<String>,
     /// The model that answered, if the provider names it. Providers route aliases and retired names to other models.
     pub model_version: Option<String>,
-    /// What the answer has besides its text.
+    /// The parts of the answer besides its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Box<AnswerParts>>,
 }

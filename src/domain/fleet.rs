@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ids::ProviderId, money::Money, price::Price, quota_day::QuotaDay, request_billing::unpriced_field,
+    cost_factors::unbounded_field, ids::ProviderId, money::Money, price::Price, quota_day::QuotaDay,
     response_meta::LimitDimension,
 };
 
@@ -89,7 +89,7 @@ impl Default for HealthCheck {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum MaxTokensField {
     MaxTokens,
-    /// What OpenAI's own models expect.
+    /// The name at OpenAI's own models.
     MaxCompletionTokens,
 }
 
@@ -139,7 +139,7 @@ impl Model {
             Some(price) if price.bills_output() && self.max_output.is_none() => {
                 Some("has no max_output, so the highest cost of an answer is unknown")
             }
-            Some(_) if unpriced_field(&self.extra_body).is_some() => {
+            Some(_) if unbounded_field(&self.extra_body).is_some() => {
                 Some("has a field in its extra_body, or in its provider's, whose cost has no upper bound")
             }
             Some(_) => None,

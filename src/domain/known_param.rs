@@ -121,7 +121,7 @@ pub fn reserved_field(extra_body: &Map<String, Value>) -> Option<String> {
     })
 }
 
-/// What to do about a reserved field: a phrase that follows its path.
+/// The advice on a reserved field: a phrase that follows its path.
 pub fn reserved_field_advice(path: &str) -> String {
     let name = path.rsplit('.').next().unwrap_or(path);
     let advice = match name {

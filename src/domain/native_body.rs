@@ -29,7 +29,7 @@ pub struct NativeBody {
 }
 
 impl NativeBody {
-    /// A high estimate of the tokens in all texts of the body: bytes / 3. A long text without blanks is an attachment
+    /// A high estimate of the tokens in all texts of the body: bytes / 3. A long text in Base64 is an attachment
     /// and counts like a picture.
     pub fn estimated_tokens(&self) -> u64 {
         self.body.iter().map(|(name, value)| text_tokens(name) + value_tokens(value)).sum()
@@ -58,22 +58,25 @@ impl NativeBody {
     }
 }
 
-/// Length in bytes from which a text without blanks counts as an attachment.
+/// Length in bytes from which a text in Base64 counts as an attachment.
 const ATTACHMENT_BYTES: usize = 512;
 /// Estimated tokens of a picture or another attachment. Gemini 3's default for a picture is 1,120.
 pub(super) const ATTACHMENT_TOKENS: u64 = 1_200;
 
-fn value_tokens(value: &Value) -> u64 {
+pub(super) fn value_tokens(value: &Value) -> u64 {
     match value {
         Value::String(text) => text_tokens(text),
-        Value::Array(items) => items.iter().map(value_tokens).sum(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| text_tokens(name) + value_tokens(value)).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+        Value::Array(items) => items.iter().map(|item| 1 + value_tokens(item)).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| 1 + text_tokens(name) + value_tokens(value)).sum(),
+        Value::Null | Value::Bool(_) => 1,
+        Value::Number(number) => text_tokens(&number.to_string()),
     }
 }
 
 fn text_tokens(text: &str) -> u64 {
-    let is_attachment = text.len() >= ATTACHMENT_BYTES && !text.contains(char::is_whitespace);
+    let data = text.split_once(";base64,").map_or(text, |(_, data)| data);
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
+    let is_attachment = text.len() >= ATTACHMENT_BYTES && data.bytes().all(is_base64);
     if is_attachment { ATTACHMENT_TOKENS } else { text.len().div_ceil(3) as u64 }
 }
 

@@ -139,7 +139,7 @@ impl Price {
         self.base.output > 0 || self.used_steps().iter().any(|step| step.rates.output > 0)
     }
 
-    /// What a usage of a request with `images` pictures costs.
+    /// The cost of a request's usage, with `images` pictures.
     ///
     /// Tokens are whole numbers, rates whole pico-dollars per token, so the cost is exact. An amount above 18 million
     /// dollars, which `Money` can't hold, becomes the highest one, so that no cap takes it for a small amount.
@@ -155,7 +155,7 @@ impl Price {
         }
     }
 
-    /// What a request costs without any use of the cache.
+    /// The cost of a request that doesn't use the cache.
     pub fn uncached_cost(&self, input_tokens: u64, output_tokens: u64) -> Money {
         self.cost(Usage { input_tokens, output_tokens, ..Usage::default() }, 0).total()
     }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    native_body::{ATTACHMENT_TOKENS, NativeBody},
-    params::Params,
+    cost_factors::CostFactors,
+    native_body::{ATTACHMENT_TOKENS, NativeBody, value_tokens},
+    params::{JsonMode, Params},
 };
 
 /// The request of one item. Picture files are read only when an attempt sends them.
@@ -107,16 +108,28 @@ impl Request {
         ))
     }
 
+    /// The properties that the highest cost of its answer depends on, apart from its length.
+    pub fn cost_factors(&self) -> CostFactors {
+        let images = u32::try_from(self.images().count()).unwrap_or(u32::MAX);
+        let bodies = self.native.iter().map(|native| &native.body).chain([&self.extra_body]);
+        bodies.map(CostFactors::of_body).fold(CostFactors { images, ..CostFactors::default() }, CostFactors::combined)
+    }
+
     /// A high estimate of input tokens, for reservations before the provider has counted: bytes / 3 for text (English
-    /// has about 4 bytes a token, CJK about 3), 1,200 per picture (Gemini 3's default is 1,120), 8 per message. A body
-    /// with fields that only its own API knows is counted as a whole.
+    /// has about 4 bytes a token, CJK about 3), 1,200 per picture (Gemini 3's default is 1,120), 8 per message. A
+    /// schema and the fields of `extra_body` count like text. A body with fields that only its own API knows is counted as a whole.
     pub fn estimated_input_tokens(&self) -> u64 {
         let text: u64 = self.texts().map(estimated_text_tokens).sum();
         let pictures = ATTACHMENT_TOKENS * self.images().count() as u64;
-        let translated = text + 8 * self.messages.len() as u64 + pictures;
+        let schema = match &self.params.json {
+            Some(JsonMode::Schema(schema)) => value_tokens(schema),
+            Some(JsonMode::Object) | None => 0,
+        };
+        let added: u64 = schema + self.extra_body.values().map(value_tokens).sum::<u64>();
+        let translated = text + 8 * self.messages.len() as u64 + pictures + added;
         match &self.native {
             Some(native) if !native.untranslated.is_empty() => {
-                translated.max(native.estimated_tokens() + pictures + 8 * self.messages.len() as u64)
+                translated.max(native.estimated_tokens() + pictures + added + 8 * self.messages.len() as u64)
             }
             _ => translated,
         }

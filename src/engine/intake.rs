@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{Api, ItemSpec, MonoTime, Request, RequestBilling, RoutingTraits, Seq, request::estimated_text_tokens},
+    domain::{Api, ItemSpec, MonoTime, Request, RoutingTraits, Seq, request::estimated_text_tokens},
     provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
     store::{ItemLoader, LoadedItem, WaitingItem},
@@ -209,7 +209,7 @@ impl Intake {
             seq,
             input_tokens: request.estimated_input_tokens(),
             max_output_tokens: request.params.max_output_tokens,
-            billing: RequestBilling::of(request),
+            cost_factors: request.cost_factors(),
             max_usd: spec.max_usd,
             is_caption: spec.caption_path.is_some(),
             unsupported_apis,

@@ -1,6 +1,6 @@
 //! The common part of the providers' batch lines: an id and a complete request, each under a provider's own field name.
 
-use crate::domain::{Api, NativeBody, Params, Request, unpriced_field};
+use crate::domain::{Api, NativeBody, Params, Request, unbounded_field};
 
 use super::{
     body_notes::{BodyForm, BodyNotes},
@@ -43,7 +43,7 @@ impl BatchLine {
                 name if name == self.id_field => draft.id = Some(row::parse_id(value, self.id_field)?),
                 name if name == self.request_field => {
                     if options.has_spend_cap {
-                        refuse_unpriced(value).map_err(|error| error.within(self.request_field))?;
+                        refuse_unbounded(value).map_err(|error| error.within(self.request_field))?;
                     }
                     body = Some(value.object(self.request_field)?);
                 }
@@ -120,8 +120,8 @@ impl BatchLine {
 }
 
 /// Refuses a request with a field whose cost has no upper bound, since a cap could not be guaranteed.
-fn refuse_unpriced(request: &Json<'_>) -> Result<(), FieldError> {
-    let Some(field) = request.to_value().as_object().and_then(unpriced_field) else { return Ok(()) };
+fn refuse_unbounded(request: &Json<'_>) -> Result<(), FieldError> {
+    let Some(field) = request.to_value().as_object().and_then(unbounded_field) else { return Ok(()) };
     let message = format!(
         "{}, so its cost has no upper bound, but a spend cap is set; remove the field, or run without max_usd and \
          max_usd_per_day",

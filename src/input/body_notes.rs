@@ -1,5 +1,5 @@
-//! What a reader notes about a request body while it translates the body: the fields that have no translation, and the
-//! places of the pictures.
+//! Notes about a request body that is being translated: the fields without a translation, and the places of the
+//! pictures.
 
 use std::fmt::Write as _;
 
@@ -156,8 +156,8 @@ impl BodyNotes {
 
     /// The body as it is to be sent to its own API. `None` if it is to be translated even for that.
     ///
-    /// `prefix` stands before the paths of fields in messages: the name of the line's field with the body. `own` are the
-    /// parameters that the body has, without `defaults`.
+    /// `prefix` is the name of the line's field with the body; it stands before the paths in messages. `defaults` are the
+    /// default parameters that the body doesn't set.
     pub fn into_native(
         self,
         prefix: &str,

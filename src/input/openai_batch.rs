@@ -15,7 +15,7 @@ use super::{
 
 const BATCH_LINE: BatchLine = BatchLine { api: Api::OpenAi, id_field: "custom_id", request_field: "body" };
 
-/// What a line asks for, by its `url`.
+/// The kind of a line, by its `url`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LineKind {
     Completion,

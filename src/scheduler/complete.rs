@@ -229,7 +229,7 @@ impl Scheduler {
             self.fleet.record_output_tokens(model, used.output);
         }
         let price = self.fleet.model(model).model.price;
-        let billed_images = if has_usage { reservation.item.billing.images } else { 0 };
+        let billed_images = if has_usage { reservation.item.cost_factors.images } else { 0 };
         let cost_by_kind =
             price.map_or_else(CostByKind::default, |price| price.cost(result.usage, billed_images.into()));
         // Without an HTTP status, the request was probably sent but not answered. It may have been billed, as may an

@@ -18,7 +18,7 @@ const MIN_EXPLAINED: u32 = 4;
 /// 429s this close together count as one event at the provider.
 const SAME_EVENT_WINDOW: Duration = Duration::from_secs(1);
 
-/// What a pool has used of its requests per minute.
+/// The use of a pool's requests per minute.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolUsage {
     pub used: u64,

@@ -147,7 +147,7 @@ impl StallCheck<'_> {
     }
 }
 
-/// How many routes are exhausted, by reason. Shown as `day quota spent on 3 of 4 routes, 1 disabled`.
+/// How many routes are exhausted, by reason. Shown as `day quota spent on 3 of 4 routes, disabled on 1`.
 #[derive(Clone, Copy, Default)]
 struct ExhaustedRoutes {
     total: usize,

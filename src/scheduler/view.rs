@@ -7,7 +7,7 @@ use crate::domain::{Model, Money, Now, Outcome, Policy, RouteId, UsageBound};
 use super::{
     admission::{Admission, Availability},
     budget::RunBudget,
-    fleet::{Fleet, TYPICAL_OUTPUT_TOKENS},
+    fleet::{Fleet, ModelState, TYPICAL_OUTPUT_TOKENS},
     limits::pool_limits::TokenEstimate,
     queue::QueuedItem,
 };
@@ -37,7 +37,7 @@ impl View<'_> {
         if self.fleet.pool_of(id).is_too_large(TokenEstimate { input: item.input_tokens, output: 0 }) {
             return Some((Outcome::NoRoute, "larger than the token limit"));
         }
-        if item.billing.unpriced.is_some() && self.is_capped(id, item) {
+        if item.cost_factors.unbounded_field.is_some() && self.is_capped(id, item) {
             return Some((Outcome::OverBudget, "a field of its request has no highest price, and a spend cap is set"));
         }
         if item.max_usd.is_some_and(|cap| self.worst_case_cost(id, item) > cap) {
@@ -55,19 +55,20 @@ impl View<'_> {
         let mean = self.fleet.model(self.fleet.route(id).model).mean_output_tokens.unwrap_or(TYPICAL_OUTPUT_TOKENS);
         let max_output = item.max_output_tokens.map_or(f64::MAX, f64::from);
         let output = (mean * 1.5).min(max_output).ceil() as u64;
-        TokenEstimate { input: item.input_tokens, output: output.saturating_mul(u64::from(item.billing.answers)) }
+        TokenEstimate { input: item.input_tokens, output: output.saturating_mul(u64::from(item.cost_factors.answers)) }
     }
 
     /// The most that one attempt can cost: the estimated input at its dearest rate, and all the output that is allowed
     /// in every answer that the request asks for.
     pub fn worst_case_cost(self, id: RouteId, item: &QueuedItem) -> Money {
-        let model = self.fleet.model_of(id);
+        let ModelState { model, cost_factors, .. } = self.fleet.model(self.fleet.route(id).model);
         let output = self.max_output_tokens(model, item).unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS);
+        let cost_factors = item.cost_factors.combined(*cost_factors);
         let bound = UsageBound {
             input_tokens: item.input_tokens,
-            output_tokens: u64::from(output) * u64::from(item.billing.answers),
-            images: u64::from(item.billing.images),
-            writes_1h_cache: item.billing.writes_1h_cache,
+            output_tokens: u64::from(output) * u64::from(cost_factors.answers),
+            images: u64::from(cost_factors.images),
+            writes_1h_cache: cost_factors.writes_1h_cache,
         };
         model.price.map_or(Money::ZERO, |price| price.worst_case(bound))
     }

@@ -124,7 +124,8 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 5);
     for line in &lines {
-        let wanted = "id status output error finish_reason key provider model model_version usage cost_usd latency_ms \
+        let wanted = "id status output error finish_reason key provider model model_version usage cost_usd \
+                      cost_by_kind_usd latency_ms \
                       attempts started_at finished_at request_hash";
         assert_eq!(field_names(line).join(" "), wanted);
         assert_eq!(field_names(&line["usage"]), ["input_tokens", "output_tokens", "thinking_tokens"]);

@@ -4,8 +4,8 @@
 
 use cascadeck::{
     domain::{
-        Answer, Api, AttemptResult, Key, KeyRole, Limits, Model, MonoTime, Outcome, OutcomeAction, Price, Provider,
-        ProviderId, QuotaDay, RequestBilling, ResponseMeta, Seq, SpendLimits, Usage, WallTime,
+        Answer, Api, AttemptResult, CostFactors, Key, KeyRole, Limits, Model, MonoTime, Outcome, OutcomeAction, Price,
+        Provider, ProviderId, QuotaDay, ResponseMeta, Seq, SpendLimits, Usage, WallTime,
     },
     scheduler::QueuedItem,
 };
@@ -55,7 +55,7 @@ pub fn queued_item(seq: u64) -> QueuedItem {
         seq: Seq(seq),
         input_tokens: 100,
         max_output_tokens: None,
-        billing: RequestBilling::default(),
+        cost_factors: CostFactors::default(),
         max_usd: None,
         is_caption: false,
         unsupported_apis: smallvec::SmallVec::new(),

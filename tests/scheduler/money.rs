@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        AttemptResult, Key, Limits, Model, Money, OnExhausted, Outcome, Policy, Price, Rates, RequestBilling,
-        SpendLimits, unpriced_field,
+        AttemptResult, CostFactors, Key, Limits, Model, Money, OnExhausted, Outcome, Policy, Price, Rates, SpendLimits,
+        unbounded_field,
     },
     scheduler::{QueuedItem, StallReason},
 };
@@ -167,9 +167,9 @@ fn no_cap_is_ever_overspent() {
     }
 }
 
-/// Number of requests for one item with this billing and a cap of its own, on a model with a price of its own for cache
+/// Number of requests for one item with this cost_factors and a cap of its own, on a model with a price of its own for cache
 /// writes.
-fn requests_within(max_usd: f64, billing: RequestBilling) -> usize {
+fn requests_within(max_usd: f64, cost_factors: CostFactors) -> usize {
     let rates = Rates {
         cache_write: 2_000_000,
         cache_write_1h: 4_000_000,
@@ -179,32 +179,32 @@ fn requests_within(max_usd: f64, billing: RequestBilling) -> usize {
     let models = vec![Model { price, ..model("m", Limits::default()) }];
     let mut world = World::new(models, vec![key("a", "p")], policy(1), wall(EVENING), 21);
     let class = world.default_class;
-    world.enqueue_item(class, QueuedItem { billing, max_usd: Some(usd(max_usd)), ..queued_item(0) });
+    world.enqueue_item(class, QueuedItem { cost_factors, max_usd: Some(usd(max_usd)), ..queued_item(0) });
     world.run(HOUR);
     world.arrivals.len()
 }
 
 #[test]
 fn the_worst_case_is_a_cache_write_and_every_answer_and_picture_that_is_asked_for() {
-    let plain = RequestBilling::default();
+    let plain = CostFactors::default();
     let cases = [
         // 100 input tokens that are written to the cache, and 1,000 output tokens.
         (plain, 2_200e-6),
-        (RequestBilling { writes_1h_cache: true, ..plain }, 2_400e-6),
-        (RequestBilling { answers: 3, ..plain }, 6_200e-6),
-        (RequestBilling { images: 2, ..plain }, 4_200e-6),
+        (CostFactors { writes_1h_cache: true, ..plain }, 2_400e-6),
+        (CostFactors { answers: 3, ..plain }, 6_200e-6),
+        (CostFactors { images: 2, ..plain }, 4_200e-6),
     ];
-    for (billing, worst_case) in cases {
-        assert_eq!(requests_within(worst_case, billing), 1, "{billing:?}");
-        assert_eq!(requests_within(worst_case - 1e-6, billing), 0, "{billing:?}");
+    for (cost_factors, worst_case) in cases {
+        assert_eq!(requests_within(worst_case, cost_factors), 1, "{cost_factors:?}");
+        assert_eq!(requests_within(worst_case - 1e-6, cost_factors), 0, "{cost_factors:?}");
     }
 }
 
 #[test]
 fn an_item_whose_cost_has_no_upper_bound_is_sent_only_without_a_cap() {
-    let unpriced = serde_json::json!({"service_tier": "priority"}).as_object().and_then(unpriced_field);
-    let billing = RequestBilling { unpriced, ..RequestBilling::default() };
-    assert!(unpriced.is_some());
+    let unbounded_field = serde_json::json!({"service_tier": "priority"}).as_object().and_then(unbounded_field);
+    let cost_factors = CostFactors { unbounded_field, ..CostFactors::default() };
+    assert!(unbounded_field.is_some());
     let budget = Policy { max_usd: Some(usd(1.0)), ..policy(1) };
     let day_budget = Policy { max_usd_per_day: Some(usd(1.0)), ..policy(1) };
     for (keys, policy, sent) in [
@@ -216,7 +216,7 @@ fn an_item_whose_cost_has_no_upper_bound_is_sent_only_without_a_cap() {
     ] {
         let mut world = world_with_keys(keys, policy, 22);
         let class = world.default_class;
-        world.enqueue_item(class, QueuedItem { billing, ..queued_item(0) });
+        world.enqueue_item(class, QueuedItem { cost_factors, ..queued_item(0) });
         world.run(HOUR);
         assert_eq!((world.arrivals.len(), world.is_stuck), (sent, false));
     }

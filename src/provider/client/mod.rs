@@ -2,7 +2,9 @@
 //! an [`AttemptResult`], never an error.
 //!
 //! `endpoint` holds what is the same for every attempt: addresses, headers, the secret. `model_list` asks for a
-//! provider's models, and `health` whether it responds. `transport_errors` describes why a request failed.
+//! provider's models, and `health` whether it responds. `request_model` is the model's part of the settings, and
+//! `learned_fields` the names of the output limit that providers asked for. `transport_errors` describes why a request
+//! failed.
 
 mod endpoint;
 mod health;

@@ -1,8 +1,9 @@
 //! The wire formats of the three APIs. Encodes a request for one of them, or says why this API cannot express it, and
 //! decodes an answer.
 //!
-//! Each API has a file with its types and how they are filled and read. `common` holds what these files share, and
-//! `lenient_int` reads numbers as providers write them.
+//! Each API has a file with its types and how they are filled and read. `translated` encodes a request for any API,
+//! `native` sends a body to the API that it was written for, and `parts` reads the parts of an answer besides its text.
+//! `common` holds what these files share, and `lenient_int` reads numbers as providers write them.
 
 mod anthropic;
 mod common;
@@ -39,7 +40,9 @@ pub fn check_supported(api: Api, request: &Request) -> Result<(), String> {
         if is_empty { Err("the request has no message to send".to_owned()) } else { Ok(()) }
     };
     check_has_message(request)?;
-    for image in request.images() {
+    // The URLs in a body for this API are the provider's business.
+    let is_native = request.native.as_ref().is_some_and(|native| native.api == api);
+    for image in request.images().filter(|image| !(is_native && matches!(image, Image::Url(_)))) {
         check_picture_supported(api, image)?;
     }
     check_extra_body_supported(api, request)?;

@@ -83,7 +83,8 @@ fn add_defaults(
         return Ok(());
     }
     let mut params = native.defaults.clone();
-    params.max_output_tokens = None;
+    // Anthropic's thinking budget is checked against the limit.
+    params.max_output_tokens = if dialect == Dialect::Anthropic { effective_max_output(attempt) } else { None };
     let defaults = Request { system: system.cloned(), params, ..Request::default() };
     // The model is taken out again.
     let encoded = translated::encode(dialect, &AttemptRequest::new("m", &defaults, None), &[])?;
@@ -97,8 +98,19 @@ fn add_defaults(
     }
     rename_as_in(body, &mut fields, "generationConfig", "generation_config");
     rename_as_in(body, &mut fields, "systemInstruction", "system_instruction");
+    remove_nulls(body, &fields);
     merge_under(body, &fields);
     Ok(())
+}
+
+/// Removes nulls where `fields` has a value: null means that the field is not set.
+fn remove_nulls(body: &mut Map<String, Value>, fields: &Map<String, Value>) {
+    body.retain(|name, value| !(value.is_null() && fields.contains_key(name)));
+    for (name, value) in body {
+        if let (Value::Object(inner), Some(Value::Object(fields))) = (value, fields.get(name)) {
+            remove_nulls(inner, fields);
+        }
+    }
 }
 
 /// Renames a field to the spelling that the body uses.

@@ -1,4 +1,4 @@
-//! What an answer has besides its text, read from the body of a response.
+//! The parts of an answer besides its text, read from the body of a response.
 
 use serde_json::{Map, Value, json};
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    domain::{Key, KeyId, Limits, Model, ModelId, PoolId, ProjectId, Provider, RouteId},
+    domain::{CostFactors, Key, KeyId, Limits, Model, ModelId, PoolId, ProjectId, Provider, RouteId},
     scheduler::{
         health::{
             breaker::Breaker, connection::Connection, fault_attribution::RecentFailures,
@@ -33,6 +33,7 @@ impl Fleet {
                 .iter()
                 .map(|model| ModelState {
                     model: model.clone(),
+                    cost_factors: CostFactors::of_body(&model.extra_body),
                     switched_off_at: None,
                     recent_successes: [None; 2],
                     mean_output_tokens: None,

@@ -5,8 +5,8 @@ mod build;
 mod changes;
 
 use crate::domain::{
-    Api, Key, KeyId, KeyRole, Model, ModelId, MonoTime, Now, PoolId, ProjectId, ProviderId, RouteId, RouteTarget, Seq,
-    WallTime, snapshot::Cause,
+    Api, CostFactors, Key, KeyId, KeyRole, Model, ModelId, MonoTime, Now, PoolId, ProjectId, ProviderId, RouteId,
+    RouteTarget, Seq, WallTime, snapshot::Cause,
 };
 
 use super::{
@@ -77,6 +77,8 @@ pub struct KeyState {
 #[derive(Debug)]
 pub struct ModelState {
     pub model: Model,
+    /// Those of the fields that are added to the body of every request.
+    pub cost_factors: CostFactors,
     pub switched_off_at: Option<WallTime>,
     /// The last two items it answered, and when. They show that the model works when another item fails.
     recent_successes: [Option<(Seq, MonoTime)>; 2],

@@ -51,7 +51,7 @@ impl RecentFailures {
     }
 }
 
-/// Whose fault a failure is.
+/// The party at fault for a failure.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// The item's, as is known from earlier failures.

@@ -5,7 +5,7 @@ use crate::domain::WallTime;
 /// The lease of one daily quota.
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
-    /// What is left of the lease.
+    /// The amount left of the lease.
     pub(super) available: u64,
     /// Names the period in the quota ledger. The lease may be used until `usable_until`.
     pub(super) period_end: WallTime,

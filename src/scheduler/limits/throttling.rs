@@ -1,4 +1,4 @@
-//! What a pool does about a quota error and about the limits that a response states.
+//! The effects on a pool of a quota error and of the limits that a response states.
 
 use std::time::Duration;
 

@@ -196,7 +196,7 @@ impl ClassQueue {
     pub fn is_known_blocked(&self, item: &QueuedItem) -> bool {
         let has_same_requirements = |blocked: &QueuedItem| {
             item.max_output_tokens == blocked.max_output_tokens
-                && item.billing == blocked.billing
+                && item.cost_factors == blocked.cost_factors
                 && item.max_usd == blocked.max_usd
                 && item.unsupported_apis == blocked.unsupported_apis
         };

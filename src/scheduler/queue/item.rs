@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::domain::{Api, ModelId, Money, MonoTime, RequestBilling, Seq};
+use crate::domain::{Api, CostFactors, ModelId, Money, MonoTime, Seq};
 
 use super::retry_state::RetryState;
 
@@ -14,8 +14,8 @@ pub struct QueuedItem {
     pub input_tokens: u64,
     /// The most output tokens that its own parameters allow.
     pub max_output_tokens: Option<u32>,
-    /// What its worst-case cost depends on besides its length.
-    pub billing: RequestBilling,
+    /// The properties that its worst-case cost depends on besides its length.
+    pub cost_factors: CostFactors,
     /// The most that one attempt for it may cost.
     pub max_usd: Option<Money>,
     /// The answer is written to a caption file, so a truncated answer counts as a failure.

@@ -156,7 +156,7 @@ impl ClassRoutes {
             reason = view.ineligibility(route, item)?;
         }
         let (outcome, explanation) = reason;
-        let message = match (outcome, item.billing.unpriced) {
+        let message = match (outcome, item.cost_factors.unbounded_field) {
             (Outcome::OverBudget, Some(field)) => {
                 format!("{field}, and a spend cap is set; remove the field, or run without max_usd and max_usd_per_day")
             }

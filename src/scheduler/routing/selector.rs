@@ -54,7 +54,7 @@ pub struct ModelStats {
     pub latency_micros: Option<f64>,
 }
 
-/// What a search starts from: the ready candidates, the item's size, and the measurements of models by index.
+/// The starting point of a search: the ready candidates, the item's size, and the measurements of models by index.
 #[derive(Clone, Copy)]
 pub struct SearchInput<'a> {
     pub ready: &'a BitSet,

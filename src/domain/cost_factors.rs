@@ -1,14 +1,12 @@
-//! What a request asks for that changes the highest price of its answer, and what has no highest price.
+//! The properties of a request that raise the highest cost of its answer, and the fields that make it unbounded.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::request::Request;
-
 /// The properties of a request that its highest price depends on, apart from its length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RequestBilling {
+pub struct CostFactors {
     /// Number of answers that it asks for. Each may have the maximum length.
     pub answers: u32,
     /// Number of its pictures.
@@ -16,54 +14,48 @@ pub struct RequestBilling {
     /// It asks for a cache entry that is kept for one hour.
     pub writes_1h_cache: bool,
     /// The first of its fields whose cost has no upper bound.
-    pub unpriced: Option<UnpricedField>,
+    pub unbounded_field: Option<UnboundedField>,
 }
 
 /// A field of a request whose cost has no upper bound.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct UnpricedField {
+pub struct UnboundedField {
     /// Its name in the request's JSON.
     pub name: &'static str,
-    /// What it does, as the rest of a sentence that begins with the name.
+    /// The effect of the field, as the rest of a sentence that begins with its name.
     pub effect: &'static str,
 }
 
-impl Default for RequestBilling {
+impl Default for CostFactors {
     fn default() -> Self {
-        Self { answers: 1, images: 0, writes_1h_cache: false, unpriced: None }
+        Self { answers: 1, images: 0, writes_1h_cache: false, unbounded_field: None }
     }
 }
 
-impl RequestBilling {
-    pub fn of(request: &Request) -> Self {
-        let images = saturating_u32(request.images().count() as u64);
-        let bodies = request.native.iter().map(|native| &native.body).chain([&request.extra_body]);
-        bodies.map(Self::of_body).fold(Self { images, ..Self::default() }, Self::combined)
-    }
-
+impl CostFactors {
     /// Reads the fields of a request's body, or some of them, in the format of any API.
     pub fn of_body(body: &Map<String, Value>) -> Self {
         Self {
             answers: requested_answers(body),
             images: saturating_u32(body.values().map(count_images).sum()),
             writes_1h_cache: any_field_asks_for_1h_cache(body),
-            unpriced: unpriced_field(body),
+            unbounded_field: unbounded_field(body),
         }
     }
 
-    /// The billing of a request whose body has the fields of both. Of what both set, the dearer one counts.
+    /// The cost_factors of a request whose body has the fields of both. Of what both set, the dearer one counts.
     #[must_use]
     pub fn combined(self, other: Self) -> Self {
         Self {
             answers: self.answers.max(other.answers),
             images: self.images.max(other.images),
             writes_1h_cache: self.writes_1h_cache || other.writes_1h_cache,
-            unpriced: self.unpriced.or(other.unpriced),
+            unbounded_field: self.unbounded_field.or(other.unbounded_field),
         }
     }
 }
 
-impl fmt::Display for UnpricedField {
+impl fmt::Display for UnboundedField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` {}, so its cost has no upper bound", self.name, self.effect)
     }
@@ -71,18 +63,18 @@ impl fmt::Display for UnpricedField {
 
 /// Returns the first field of a request's body whose cost has no upper bound, in the format of any API: tools that the
 /// provider runs and bills, audio, dearer service tiers, other models, and input of unknown length.
-pub fn unpriced_field(body: &Map<String, Value>) -> Option<UnpricedField> {
-    unpriced_top_level_field(body)
+pub fn unbounded_field(body: &Map<String, Value>) -> Option<UnboundedField> {
+    unbounded_top_level_field(body)
         .or_else(|| server_tool(body))
-        .or_else(|| unpriced_modality(body))
-        .or_else(|| INPUT_FIELDS.iter().find_map(|name| unpriced_content(body.get(*name)?)))
+        .or_else(|| unbounded_modality(body))
+        .or_else(|| INPUT_FIELDS.iter().find_map(|name| unbounded_content(body.get(*name)?)))
 }
 
 /// The fields that hold the input of a request.
 const INPUT_FIELDS: [&str; 6] = ["messages", "system", "contents", "systemInstruction", "system_instruction", "input"];
 
 /// Fields that are refused whatever they hold, unless it is null, false or empty.
-const UNPRICED_FIELDS: [UnpricedField; 12] = [
+const UNBOUNDED_FIELDS: [UnboundedField; 12] = [
     field("web_search_options", "searches the web, which the provider bills by search"),
     field("search_parameters", "searches the web, which the provider bills by source"),
     field("plugins", "runs tools of the provider, which it bills by use"),
@@ -98,7 +90,7 @@ const UNPRICED_FIELDS: [UnpricedField; 12] = [
 ];
 
 /// Values of these fields that cost as much as the standard ones, or less. Others may cost more.
-const PRICED_VALUES: [(UnpricedField, &[&str]); 5] = [
+const PRICED_VALUES: [(UnboundedField, &[&str]); 5] = [
     (field("service_tier", TIER_EFFECT), &STANDARD_TIERS),
     (field("serviceTier", TIER_EFFECT), &STANDARD_TIERS),
     (field("speed", "asks for a faster and dearer answer"), &["standard"]),
@@ -112,26 +104,26 @@ const STANDARD_TIERS: [&str; 6] = ["auto", "default", "standard", "standard_only
 /// Kinds of tools that run at the client, and so cost nothing but tokens. Anthropic adds a date to the names of some.
 const CLIENT_TOOLS: [&str; 7] = ["function", "custom", "bash_", "text_editor_", "computer_", "memory_", "local_shell"];
 
-const SERVER_TOOL: UnpricedField = field("tools", "names a tool that the provider runs and bills by use");
+const SERVER_TOOL: UnboundedField = field("tools", "names a tool that the provider runs and bills by use");
 
-const fn field(name: &'static str, effect: &'static str) -> UnpricedField {
-    UnpricedField { name, effect }
+const fn field(name: &'static str, effect: &'static str) -> UnboundedField {
+    UnboundedField { name, effect }
 }
 
-fn unpriced_top_level_field(fields: &Map<String, Value>) -> Option<UnpricedField> {
-    let is_set = |field: &&UnpricedField| fields.get(field.name).is_some_and(|value| !is_empty_or_off(value));
-    let is_dearer = |(field, priced): &&(UnpricedField, &[&str])| {
+fn unbounded_top_level_field(fields: &Map<String, Value>) -> Option<UnboundedField> {
+    let is_set = |field: &&UnboundedField| fields.get(field.name).is_some_and(|value| !is_empty_or_off(value));
+    let is_dearer = |(field, priced): &&(UnboundedField, &[&str])| {
         fields.get(field.name).is_some_and(|value| {
             let text = value.as_str().map(str::to_ascii_lowercase);
             !value.is_null() && !text.is_some_and(|text| priced.contains(&text.as_str()))
         })
     };
-    let set = UNPRICED_FIELDS.iter().find(is_set).copied();
+    let set = UNBOUNDED_FIELDS.iter().find(is_set).copied();
     set.or_else(|| PRICED_VALUES.iter().find(is_dearer).map(|(field, _)| *field))
 }
 
 /// OpenAI and Anthropic name the kind of a tool in `type`; Gemini has one field for each kind.
-fn server_tool(fields: &Map<String, Value>) -> Option<UnpricedField> {
+fn server_tool(fields: &Map<String, Value>) -> Option<UnboundedField> {
     let is_client_tool = |tool: &Value| match (tool.get("type").and_then(Value::as_str), tool.as_object()) {
         (Some(kind), _) => {
             CLIENT_TOOLS.iter().any(|known| kind == *known || known.ends_with('_') && kind.starts_with(known))
@@ -148,12 +140,12 @@ fn server_tool(fields: &Map<String, Value>) -> Option<UnpricedField> {
 }
 
 /// Output other than text: it has prices of its own, and token limits don't apply to it.
-fn unpriced_modality(fields: &Map<String, Value>) -> Option<UnpricedField> {
-    const MODALITIES: UnpricedField =
+fn unbounded_modality(fields: &Map<String, Value>) -> Option<UnboundedField> {
+    const MODALITIES: UnboundedField =
         field("modalities", "asks for output other than text, which has a price of its own");
-    const RESPONSE_MODALITIES: UnpricedField =
+    const RESPONSE_MODALITIES: UnboundedField =
         field("generationConfig.responseModalities", "asks for output other than text, which has a price of its own");
-    const SPEECH: UnpricedField =
+    const SPEECH: UnboundedField =
         field("generationConfig.speechConfig", "asks for audio, which has a price of its own");
     let has_other = |list: &Value| {
         let is_text = |entry: &Value| entry.as_str().is_some_and(|name| name.eq_ignore_ascii_case("text"));
@@ -171,15 +163,15 @@ fn unpriced_modality(fields: &Map<String, Value>) -> Option<UnpricedField> {
 }
 
 /// Audio, video and files in the input: their number of tokens is unknown before the provider has read them.
-fn unpriced_content(input: &Value) -> Option<UnpricedField> {
-    const AUDIO: UnpricedField = field("input_audio", "is audio, which has a price of its own");
-    const VIDEO: UnpricedField = field("video_url", "is a video, whose length in tokens is unknown");
-    const FILE: UnpricedField = field("file", "is a document, whose length in tokens is unknown");
-    const DOCUMENT: UnpricedField = field("document", "is a document, whose length in tokens is unknown");
-    const FILE_DATA: UnpricedField = field("fileData", "is a file, whose length in tokens is unknown");
-    const INLINE_DATA: UnpricedField = field("inlineData", "is no picture, and its length in tokens is unknown");
+fn unbounded_content(input: &Value) -> Option<UnboundedField> {
+    const AUDIO: UnboundedField = field("input_audio", "is audio, which has a price of its own");
+    const VIDEO: UnboundedField = field("video_url", "is a video, whose length in tokens is unknown");
+    const FILE: UnboundedField = field("file", "is a document, whose length in tokens is unknown");
+    const DOCUMENT: UnboundedField = field("document", "is a document, whose length in tokens is unknown");
+    const FILE_DATA: UnboundedField = field("fileData", "is a file, whose length in tokens is unknown");
+    const INLINE_DATA: UnboundedField = field("inlineData", "is no picture, and its length in tokens is unknown");
     match input {
-        Value::Array(parts) => parts.iter().find_map(unpriced_content),
+        Value::Array(parts) => parts.iter().find_map(unbounded_content),
         Value::Object(fields) => {
             let own = match fields.get("type").and_then(Value::as_str) {
                 Some("input_audio" | "audio" | "audio_url") => Some(AUDIO),
@@ -199,7 +191,7 @@ fn unpriced_content(input: &Value) -> Option<UnpricedField> {
                 } else if get("inlineData", "inline_data").is_some_and(|data| !is_picture(data)) {
                     Some(INLINE_DATA)
                 } else {
-                    ["content", "parts"].iter().find_map(|name| unpriced_content(fields.get(*name)?))
+                    ["content", "parts"].iter().find_map(|name| unbounded_content(fields.get(*name)?))
                 }
             })
         }
@@ -217,7 +209,13 @@ fn requested_answers(body: &Map<String, Value>) -> u32 {
         config.and_then(|config| config.get("candidateCount")),
         config.and_then(|config| config.get("candidate_count")),
     ];
-    fields.into_iter().flatten().filter_map(Value::as_u64).map(saturating_u32).fold(1, u32::max)
+    fields.into_iter().flatten().filter_map(whole_count).map(saturating_u32).fold(1, u32::max)
+}
+
+/// A count as APIs accept it: a number, also one with a fraction, or a number as text.
+fn whole_count(value: &Value) -> Option<u64> {
+    let rounded = || value.as_f64().map(|number| number.ceil() as u64);
+    value.as_u64().or_else(rounded).or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// Whether any part of a body asks Anthropic's API for a cache entry of one hour, or of an unknown time.
@@ -270,7 +268,7 @@ mod tests {
     use super::*;
 
     fn unpriced_name(body: &Value) -> Option<&'static str> {
-        unpriced_field(body.as_object().unwrap()).map(|field| field.name)
+        unbounded_field(body.as_object().unwrap()).map(|field| field.name)
     }
 
     #[test]
@@ -330,9 +328,9 @@ mod tests {
 
     #[test]
     fn answers_pictures_and_the_one_hour_cache_are_read_from_the_body() {
-        let billing = |body: &Value| {
-            let billing = RequestBilling::of_body(body.as_object().unwrap());
-            (billing.answers, billing.images, billing.writes_1h_cache)
+        let cost_factors = |body: &Value| {
+            let cost_factors = CostFactors::of_body(body.as_object().unwrap());
+            (cost_factors.answers, cost_factors.images, cost_factors.writes_1h_cache)
         };
         let image = json!({"type": "image_url", "image_url": {"url": "https://h.dev/a.png"}});
         let cached = |ttl: Value| json!({"system": [{"type": "text", "text": "s", "cache_control": ttl}]});
@@ -348,16 +346,16 @@ mod tests {
             (json!({"cache_control": {"type": "ephemeral", "ttl": "1h"}}), (1, 0, true)),
         ];
         for (body, want) in cases {
-            assert_eq!(billing(&body), want, "{body}");
+            assert_eq!(cost_factors(&body), want, "{body}");
         }
     }
 
     #[test]
     fn of_two_parts_of_a_body_the_dearer_counts() {
-        let of = |body: Value| RequestBilling::of_body(body.as_object().unwrap());
+        let of = |body: Value| CostFactors::of_body(body.as_object().unwrap());
         let (first, second) = (of(json!({"n": 2})), of(json!({"n": 3, "service_tier": "priority"})));
-        let images = RequestBilling { images: 4, ..RequestBilling::default() };
-        let want = RequestBilling { images: 4, ..second };
+        let images = CostFactors { images: 4, ..CostFactors::default() };
+        let want = CostFactors { images: 4, ..second };
         assert_eq!(first.combined(second).combined(images), want);
         assert_eq!(images.combined(second).combined(first), want);
     }
