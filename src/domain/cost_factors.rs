@@ -73,7 +73,7 @@ pub fn unbounded_field(body: &Map<String, Value>) -> Option<UnboundedField> {
 /// The fields that hold the input of a request.
 const INPUT_FIELDS: [&str; 6] = ["messages", "system", "contents", "systemInstruction", "system_instruction", "input"];
 
-/// Fields that are refused whatever they hold, unless it is null, false or empty.
+/// Fields that are refused whatever they hold, unless it is null, false, or an empty text or list.
 const UNBOUNDED_FIELDS: [UnboundedField; 12] = [
     field("web_search_options", "searches the web, which the provider bills by search"),
     field("search_parameters", "searches the web, which the provider bills by source"),
@@ -252,8 +252,8 @@ fn is_empty_or_off(value: &Value) -> bool {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        Value::Bool(true) | Value::Number(_) => false,
+        // An empty object turns a field on, such as `web_search_options`.
+        Value::Object(_) | Value::Bool(true) | Value::Number(_) => false,
     }
 }
 
@@ -267,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    fn unpriced_name(body: &Value) -> Option<&'static str> {
+    fn unbounded_name(body: &Value) -> Option<&'static str> {
         unbounded_field(body.as_object().unwrap()).map(|field| field.name)
     }
 
@@ -286,6 +286,7 @@ mod tests {
             (json!({"tools": [{"google_search": {}}]}), "tools"),
             (json!({"tools": "auto"}), "tools"),
             (json!({"web_search_options": {"search_context_size": "low"}}), "web_search_options"),
+            (json!({"web_search_options": {}}), "web_search_options"),
             (json!({"plugins": [{"id": "web"}]}), "plugins"),
             (json!({"models": ["a", "b"]}), "models"),
             (json!({"modalities": ["text", "audio"]}), "modalities"),
@@ -302,7 +303,7 @@ mod tests {
             (json!({"contents": [{"parts": [{"file_data": {"file_uri": "https://h.dev/a"}}]}]}), "fileData"),
         ];
         for (body, name) in cases {
-            assert_eq!(unpriced_name(&body), Some(name), "{body}");
+            assert_eq!(unbounded_name(&body), Some(name), "{body}");
         }
     }
 
@@ -322,7 +323,7 @@ mod tests {
             json!({"contents": [{"parts": [{"text": "hi"}, {"inlineData": {"mimeType": "image/png", "data": "AA"}}]}]}),
         ];
         for body in cases {
-            assert_eq!(unpriced_name(&body), None, "{body}");
+            assert_eq!(unbounded_name(&body), None, "{body}");
         }
     }
 

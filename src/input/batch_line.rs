@@ -56,6 +56,10 @@ impl BatchLine {
         }
         let body = body.ok_or_else(|| missing_field(fields, self.request_field))?;
         self.read_body(body, &mut draft, options, read_request).map_err(|error| error.within(self.request_field))?;
+        // Its fields are those of the body's API.
+        if let Some(native) = &mut draft.request.native {
+            native.untranslated.extend(draft.request.extra_body.keys().map(|name| format!("extra_body.{name}")));
+        }
         if !options.legacy_rows {
             self.refuse_stray_pictures(fields, &draft.request, options)?;
         }

@@ -45,6 +45,9 @@ pub(super) struct BodyNotes {
 /// Values that mean the same as leaving the field out.
 const AUTOMATIC_FIELDS: [&str; 4] = ["service_tier", "tool_choice", "detail", "truncation"];
 
+/// Last names of fields that have an effect when they are false.
+const ON_BY_DEFAULT: [&str; 3] = ["enable_thinking", "think", "parallel_tool_calls"];
+
 /// Last names of fields that earlier versions left out without a word. Runs that they began still do.
 const FORMERLY_IGNORED: [&str; 19] = [
     "name",
@@ -90,10 +93,11 @@ impl BodyNotes {
         value
     }
 
-    /// Notes that a field has no translation, unless its value has no effect (null, false, 0 or empty).
+    /// Notes that a field has no translation, unless its value has no effect (null, false, 0, or an empty text or list).
     pub fn add_untranslated(&mut self, name: &str, value: &Json<'_>) {
         let is_automatic = AUTOMATIC_FIELDS.contains(&name) && value.as_text() == Some("auto");
-        if !value.is_empty_or_default() && !is_automatic {
+        let is_switched_off = ON_BY_DEFAULT.contains(&name) && matches!(value, Json::Bool(false));
+        if is_switched_off || (!value.is_empty_or_default() && !is_automatic) {
             self.add_untranslated_path(name);
         }
     }

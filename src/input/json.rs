@@ -77,7 +77,8 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// True for null, false, zero, or empty. An unsupported field with such a value has no effect, so it is accepted.
+    /// True for null, false, zero, and an empty text or list. An unsupported field with such a value has no effect, so it
+    /// is accepted. An empty object may have one: it turns OpenAI's `web_search_options` on.
     pub(super) fn is_empty_or_default(&self) -> bool {
         match self {
             Self::Null => true,
@@ -87,7 +88,7 @@ impl<'a> Json<'a> {
             Self::Float(number) => *number == 0.0,
             Self::Text(text) => text.is_empty(),
             Self::List(items) => items.is_empty(),
-            Self::Object(fields) => fields.is_empty(),
+            Self::Object(_) => false,
         }
     }
 

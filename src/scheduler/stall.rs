@@ -54,7 +54,7 @@ impl StallCheck<'_> {
             exhausted.count(&availability);
             // Money or daily tokens are missing, for good or until a later day. That counts as exhausted.
             let lacks_quota = quota == Admission::Never || (availability.is_ready() && quota != Admission::Now);
-            if lacks_quota && !availability.is_off() {
+            if lacks_quota && !matches!(availability, Availability::Disabled(_)) {
                 any_over_budget = true;
                 resumes_at = resumes_at.into_iter().chain(quota.until(now)).min();
                 continue;

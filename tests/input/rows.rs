@@ -474,6 +474,23 @@ fn a_batch_line_may_name_what_it_sends_beside_its_request() {
 }
 
 #[test]
+fn fields_that_only_the_api_of_a_batch_line_knows_keep_the_line_there() {
+    for (fields, want) in [
+        (r#""body":{"messages":[{"role":"user","content":"x"}],"web_search_options":{}}"#, "web_search_options"),
+        (r#""body":{"messages":[{"role":"user","content":"x"}],"enable_thinking":false}"#, "enable_thinking"),
+        (
+            r#""body":{"messages":[{"role":"user","content":"x"}]},"extra_body":{"chat_template_kwargs":{}}"#,
+            "extra_body.chat_template_kwargs",
+        ),
+    ] {
+        let row = format!(r#"{{"custom_id":"x","url":"/v1/chat/completions",{fields}}}"#);
+        let (_, items) = read("rows.jsonl", row.as_bytes(), &no_options());
+        let native = items[0].request.native.as_ref().unwrap();
+        assert!(native.first_untranslated().is_some_and(|field| field.ends_with(want)), "{row}: {native:?}");
+    }
+}
+
+#[test]
 fn columns_of_a_table_are_refused_like_fields() {
     for (content, want) in [
         ("prompt,image,image_path\nx,a.png,b.png\n", "`image_path` names different pictures than `image`"),
