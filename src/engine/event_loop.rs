@@ -475,7 +475,8 @@ impl Engine {
     /// Saves the state of the scheduler and of the keys, if it is due or wanted `at_once`.
     pub(super) fn save_state(&mut self, now: Now, at_once: bool) {
         let key_records = || key_records(now, &self.scheduler, &self.keys, &self.stats.key_budgets);
-        for op in self.state_saver.take_ops(now, &self.scheduler, key_records, at_once) {
+        let backoff = self.current_backoff(now);
+        for op in self.state_saver.take_ops(now, &self.scheduler, key_records, backoff, at_once) {
             self.journal.record(op);
         }
     }

@@ -334,12 +334,7 @@ impl Scheduler {
     /// Whether a primary key is in service for this item: one of its routes is ready or only waits for a limit.
     fn has_available_primary(&mut self, now: Now, class: usize, item: &QueuedItem) -> bool {
         let view = View { fleet: &self.fleet, budget: &self.budget, policy: &self.policy };
-        self.routing.class_mut(class).has_available_primary(|id| {
-            let is_probing = !matches!(view.fleet.route(id).breaker, Breaker::Closed { .. });
-            let availability = view.fleet.availability(now, id);
-            let is_in_service = matches!(availability, Availability::Ready | Availability::Limited { .. });
-            is_in_service && !is_probing && view.eligibility(now, id, item) == Some(Admission::Now)
-        })
+        self.routing.class_mut(class).has_available_primary(|id| is_in_service(view, now, id, item))
     }
 
     /// Whether the item yields a request on this route to another waiting item that the route can serve now and that
@@ -460,16 +455,22 @@ impl Scheduler {
     /// choice can't be predicted.
     pub(super) fn preview_route(&self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
         let view = self.view();
-        let is_ready = |route: &RouteId| {
-            view.is_eligible(*route, item)
-                && view.fleet.availability(now, *route).is_ready()
-                && view.has_token_room(now, *route, item)
-        };
+        let allowed = self.routing.allowed_routes(view, now, class, item);
         let class = self.routing.class(class);
+        let keeps_idle = |route| {
+            let mut primaries = class.primaries().iter();
+            class.is_idle_backup(route) && primaries.any(|primary| is_in_service(view, now, *primary, item))
+        };
+        let would_take = |route: &RouteId| {
+            allowed.allows(view, *route)
+                && view.fleet.availability(now, *route).is_ready()
+                && view.can_take(now, *route, item)
+                && !keeps_idle(*route)
+        };
         if class.is_ordered() {
-            return class.candidates().iter().copied().find(is_ready);
+            return class.candidates().iter().copied().find(would_take);
         }
-        class.first_candidate(&self.fleet, item).filter(is_ready)
+        class.first_candidate(&self.fleet, item).filter(would_take)
     }
 
     /// Records that the request of `attempt` leaves the process now.
@@ -479,4 +480,12 @@ impl Scheduler {
             self.fleet.pool_of_mut(reservation.route).on_sent(now);
         }
     }
+}
+
+/// Whether a primary key's route is in service for the item: it is ready or only waits for a limit.
+fn is_in_service(view: View<'_>, now: Now, id: RouteId, item: &QueuedItem) -> bool {
+    let is_probing = !matches!(view.fleet.route(id).breaker, Breaker::Closed { .. });
+    let availability = view.fleet.availability(now, id);
+    let is_in_service = matches!(availability, Availability::Ready | Availability::Limited { .. });
+    is_in_service && !is_probing && view.eligibility(now, id, item) == Some(Admission::Now)
 }
