@@ -133,6 +133,7 @@ impl PromptArgs {
             legacy_rows: false,
             allows_extra_pictures: false,
             model_check: Some(model_check(config)),
+            row_model: config.row_model,
             item_check: Some(item_check(config)),
         })
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{Key, Model, Policy, Provider, UnknownModelPolicy},
+    domain::{Key, Model, Policy, Provider, RowModelPolicy, UnknownModelPolicy},
 };
 
 /// The whole configuration of a run. Ids are indices into the vectors.
@@ -34,6 +34,8 @@ pub struct Config {
     /// The treatment of rows that name a model which is not configured. `None` if it is not set: such a row is refused,
     /// except in batch formats whose lines must name a model.
     pub unknown_model: Option<UnknownModelPolicy>,
+    /// What the model that a row names means, unless the row says so itself.
+    pub row_model: RowModelPolicy,
     pub dashboard: Dashboard,
     pub metrics: MetricsSettings,
     pub webhooks: Vec<Webhook>,

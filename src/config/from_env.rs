@@ -19,7 +19,10 @@ use super::{
     providers::Providers,
     secret,
 };
-use crate::{checks::CheckSet, domain::Policy};
+use crate::{
+    checks::CheckSet,
+    domain::{Policy, RowModelPolicy},
+};
 
 /// The keys of one provider, as the environment has them.
 struct FoundKeys {
@@ -90,6 +93,7 @@ pub(super) fn config_from_env(
         checks: CheckSet::default(),
         input_limits: InputLimits::default(),
         unknown_model: None,
+        row_model: RowModelPolicy::default(),
         dashboard: Dashboard::default(),
         metrics: MetricsSettings::default(),
         webhooks: Vec::new(),

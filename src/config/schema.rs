@@ -159,7 +159,7 @@ pub const DEFAULTS: Schema = Schema {
 };
 
 pub const INPUT: Schema =
-    Schema { label: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model"] };
+    Schema { label: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model", "row_model"] };
 
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 

@@ -64,7 +64,7 @@ pub use quota_day::QuotaDay;
 pub use request::{Image, JsonMode, Message, MessageRole, Params, Part, Request, Thinking};
 pub use response_meta::{LimitDimension, LimitSource, ProviderLimit, ResponseMeta};
 pub use result::{FinalState, ResultError, ResultLine};
-pub use routing::{AllowedRoutes, RouteTarget, RoutingTraits, SpillRule, UnknownModelPolicy};
+pub use routing::{AllowedRoutes, RouteTarget, RoutingTraits, RowModelPolicy, SpillRule, UnknownModelPolicy};
 pub use rule::{RequiredTerms, RoutingRule, RuleConditions};
 pub use snapshot::Snapshot;
 pub use strategy::Strategy;

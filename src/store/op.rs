@@ -200,6 +200,7 @@ impl Op {
             request_hash: format!("{line:032x}"),
             line,
             preferred_model: None,
+            model_pinned: false,
             tier: None,
             max_usd: None,
             rule_fields: std::collections::BTreeMap::new(),

@@ -30,7 +30,7 @@ mod secrets;
 mod shared_captions;
 mod status;
 mod tls;
-mod wait;
+mod two_models;
 mod webhooks;
 
 /// Arguments of a run over the rows of [`crate::harness::addition_rows`].

@@ -10,6 +10,7 @@ mod leases;
 mod money;
 mod optimum;
 mod retries;
+mod row_models;
 mod serial;
 mod strategies;
 mod world;
