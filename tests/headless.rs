@@ -10,7 +10,9 @@ use cascadeck::{
     domain::{
         Api, Command, CostByKind, Event, EventKind, EventLevel, KeyRole, Money, Outcome, QuotaDay, Snapshot, Summary,
         Usage, WallTime,
-        snapshot::{Condition, CurrentRoute, Gauge, KeyView, ModelView, RunState, Spend, Throughput, Totals},
+        snapshot::{
+            BackoffWait, Condition, CurrentRoute, Gauge, KeyView, ModelView, RunState, Spend, Throughput, Totals,
+        },
     },
     engine::{CommandRequest, EngineHandle},
     headless::{
@@ -41,6 +43,7 @@ fn snapshot() -> Snapshot {
             model_count: 4,
             retry_number: 2,
             max_retries: 5,
+            backoff: None,
         }),
         ..Snapshot::empty("captions-spring", NOW, 1.0)
     }
@@ -80,6 +83,20 @@ mod progress {
             "14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32:01 (in 23:10)  10 in flight  $0.84  \
              key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5"
         );
+    }
+
+    #[test]
+    fn a_backoff_says_its_step_how_long_and_why() {
+        let with = |outcome, status| {
+            let until = NOW + Duration::from_secs(10);
+            let mut snapshot = snapshot();
+            snapshot.current_route.as_mut().unwrap().backoff = Some(BackoffWait { until, outcome, status });
+            line(&snapshot)
+        };
+        let refused = with(Outcome::RateLimitedMinute, Some(429));
+        assert!(refused.ends_with("model 2/4 gemini-3.5-flash-lite, retry 2/5 in 10s: 429"), "{refused}");
+        let earlier = with(Outcome::RateLimitedMinute, None);
+        assert!(earlier.ends_with("retry 2/5 in 10s: rate_limited_minute"), "a record without status: {earlier}");
     }
 
     #[test]

@@ -27,7 +27,8 @@ fn after(seconds: u64) -> WallTime {
 }
 
 fn cause(outcome: Outcome) -> Cause {
-    Cause { outcome, source: CauseSource::Provider, message: "the provider's words".to_owned(), since: NOON }
+    let message = "the provider's words".to_owned();
+    Cause { outcome, source: CauseSource::Provider, message, since: NOON, status: None }
 }
 
 fn key(name: &str, health: u8, condition: Condition) -> KeyView {

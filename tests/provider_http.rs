@@ -112,6 +112,7 @@ fn item(request: &Request) -> Arc<ItemSpec> {
         request_hash: String::new(),
         line: 1,
         preferred_model: None,
+        model_pinned: false,
         tier: None,
         max_usd: None,
         rule_fields: BTreeMap::new(),

@@ -54,6 +54,7 @@ fn items() -> Vec<ItemSpec> {
         request_hash: format!("{line:032x}"),
         line,
         preferred_model: None,
+        model_pinned: false,
         tier: None,
         max_usd: None,
         rule_fields: BTreeMap::new(),

@@ -110,6 +110,7 @@ pub(super) mod tests {
             request_hash: String::new(),
             line: 1,
             preferred_model: None,
+            model_pinned: false,
             tier: None,
             max_usd: None,
             rule_fields: BTreeMap::new(),

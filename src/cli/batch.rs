@@ -135,6 +135,7 @@ impl PromptArgs {
             allows_extra_pictures: false,
             has_spend_cap: config.has_spend_cap(),
             model_check: Some(model_check(config)),
+            row_model: config.row_model,
             item_check: Some(item_check(config)),
         })
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{KeptParts, Key, Model, Policy, Provider, SpendLimits, UnknownModelPolicy},
+    domain::{KeptParts, Key, Model, Policy, Provider, RowModelPolicy, SpendLimits, UnknownModelPolicy},
 };
 
 /// The whole configuration of a run. Ids are indices into the vectors.
@@ -36,6 +36,8 @@ pub struct Config {
     pub unknown_model: Option<UnknownModelPolicy>,
     /// The parts of an answer that are kept besides its text.
     pub kept_parts: KeptParts,
+    /// What the model that a row names means, unless the row says so itself.
+    pub row_model: RowModelPolicy,
     pub dashboard: Dashboard,
     pub metrics: MetricsSettings,
     pub webhooks: Vec<Webhook>,

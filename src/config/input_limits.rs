@@ -1,11 +1,13 @@
-//! `[input]`: size limits for inputs that may be endless.
+//! `[input]`: size limits for inputs that may be endless, and what the models mean that rows name.
 
 use super::{schema, toml_reader::TomlTable};
-use crate::domain::UnknownModelPolicy;
+use crate::domain::{RowModelPolicy, UnknownModelPolicy};
 
 const MIB: u64 = 1 << 20;
 const UNKNOWN_MODEL_CHOICES: [(&str, UnknownModelPolicy); 2] =
     [("refuse", UnknownModelPolicy::Refuse), ("any", UnknownModelPolicy::UseAnyModel)];
+const ROW_MODEL_CHOICES: [(&str, RowModelPolicy); 2] =
+    [("prefer", RowModelPolicy::Prefer), ("only", RowModelPolicy::Only)];
 
 /// Size limits for inputs that may be endless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,13 +24,16 @@ impl Default for InputLimits {
     }
 }
 
-pub(super) fn read(root: &TomlTable<'_>) -> (InputLimits, Option<UnknownModelPolicy>) {
+pub(super) fn read(root: &TomlTable<'_>) -> (InputLimits, Option<UnknownModelPolicy>, RowModelPolicy) {
     let defaults = InputLimits::default();
-    let Some(table) = root.table("input", &schema::INPUT) else { return (defaults, None) };
+    let Some(table) = root.table("input", &schema::INPUT) else {
+        return (defaults, None, RowModelPolicy::default());
+    };
     let read_mib = |name, max| table.count::<u64>(name, 1..=max).map(|mib| mib * MIB);
     let limits = InputLimits {
         max_pipe_bytes: read_mib("max_pipe_mib", 1 << 30).unwrap_or(defaults.max_pipe_bytes),
         max_prompt_file_bytes: read_mib("max_prompt_file_mib", 1_024).unwrap_or(defaults.max_prompt_file_bytes),
     };
-    (limits, table.choice("unknown_model", &UNKNOWN_MODEL_CHOICES))
+    let row_model = table.choice("row_model", &ROW_MODEL_CHOICES).unwrap_or_default();
+    (limits, table.choice("unknown_model", &UNKNOWN_MODEL_CHOICES), row_model)
 }

@@ -90,7 +90,7 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
     let directory = file.path.parent().unwrap_or(Path::new(""));
     let defaults = defaults::read(&root, directory);
     let checks = checks::read(&root, directory, &policy.rules, &defaults, env_vars);
-    let (input_limits, unknown_model) = input_limits::read(&root);
+    let (input_limits, unknown_model, row_model) = input_limits::read(&root);
     let dashboard = dashboard::read(&root);
     let metrics = metrics::read(&root);
     let webhooks = Webhooks::read(&root, &secret_bases, env_vars);
@@ -120,6 +120,7 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
         checks,
         input_limits,
         unknown_model,
+        row_model,
         dashboard,
         metrics,
         kept_parts: results::read(&root),

@@ -182,7 +182,7 @@ pub const DEFAULTS: Schema = Schema {
 };
 
 pub const INPUT: Schema =
-    Schema { label: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model"] };
+    Schema { label: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model", "row_model"] };
 
 pub const RESULTS: Schema = Schema { label: "[results]", fields: &["keep"] };
 

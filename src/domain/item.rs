@@ -21,6 +21,9 @@ pub struct ItemSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "model")]
     pub preferred_model: Option<String>,
+    /// Whether the item may use no other model than `preferred_model`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub model_pinned: bool,
     /// A label from the row that routing rules can test. It is not a provider's service tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,

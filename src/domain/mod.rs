@@ -76,7 +76,7 @@ pub use quota_day::QuotaDay;
 pub use request::{Image, Message, MessageRole, Part, Request};
 pub use response_meta::{LimitDimension, LimitSource, ProviderLimit, ResponseMeta};
 pub use result::{FinalState, ResultError, ResultLine};
-pub use routing::{AllowedRoutes, RouteTarget, RoutingTraits, SpillRule, UnknownModelPolicy};
+pub use routing::{AllowedRoutes, RouteTarget, RoutingTraits, RowModelPolicy, SpillRule, UnknownModelPolicy};
 pub use rule::{RequiredTerms, RoutingRule, RuleConditions};
 pub use snapshot::Snapshot;
 pub use strategy::Strategy;

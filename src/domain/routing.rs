@@ -31,11 +31,14 @@ impl fmt::Display for RouteTarget {
 pub enum SpillRule {
     /// Any route, whatever the preferred one is.
     Any,
+    /// Routes of the model that the item's row names, while one of them only has too many requests in flight.
+    RowModel,
     /// Routes of the preferred route's model; any if there is no preferred route.
     PreferredModel,
     /// The preferred route alone, until the item has waited for `spill_after`; any if there is no preferred route.
     PreferredRoute,
-    /// The strict pipeline: the preferred route alone, in the order from the cursor on.
+    /// The strict pipeline: the preferred route alone, in the order from the cursor on. The model that the item's row
+    /// names comes first: on the cursor's key, then on later keys.
     FromCursor,
 }
 
@@ -43,6 +46,7 @@ pub enum SpillRule {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AllowedRoutes<R> {
     Any,
+    RowModel,
     SameModelAs(R),
     /// A single route; `None`: no route.
     Only(Option<R>),
@@ -50,10 +54,17 @@ pub enum AllowedRoutes<R> {
 
 impl SpillRule {
     /// `waits_for_preferred`: the item has a preferred route and has not waited for `spill_after` yet.
-    pub fn new(when_limited: WhenLimited, spill_to: SpillTo, waits_for_preferred: bool) -> Self {
+    /// `is_row_model_busy`: a route of the model that the item's row names only has too many requests in flight.
+    pub fn new(
+        when_limited: WhenLimited,
+        spill_to: SpillTo,
+        waits_for_preferred: bool,
+        is_row_model_busy: impl FnOnce() -> bool,
+    ) -> Self {
         match (when_limited, spill_to) {
             (WhenLimited::Wait, _) => Self::FromCursor,
             _ if waits_for_preferred => Self::PreferredRoute,
+            (_, SpillTo::Any) if is_row_model_busy() => Self::RowModel,
             (_, SpillTo::Any) => Self::Any,
             (_, SpillTo::SameModel) => Self::PreferredModel,
         }
@@ -63,6 +74,7 @@ impl SpillRule {
     pub fn allowed<R>(self, preferred: impl FnOnce() -> Option<R>) -> AllowedRoutes<R> {
         match self {
             Self::Any => AllowedRoutes::Any,
+            Self::RowModel => AllowedRoutes::RowModel,
             Self::PreferredModel => preferred().map_or(AllowedRoutes::Any, AllowedRoutes::SameModelAs),
             Self::PreferredRoute => preferred().map_or(AllowedRoutes::Any, |route| AllowedRoutes::Only(Some(route))),
             Self::FromCursor => AllowedRoutes::Only(preferred()),
@@ -71,9 +83,16 @@ impl SpillRule {
 }
 
 impl<R: Copy + PartialEq> AllowedRoutes<R> {
-    pub fn allows<M: PartialEq>(&self, route: R, model_of: impl Fn(R) -> M) -> bool {
+    /// `is_row_model`: whether a route is of the model that the item's row names.
+    pub fn allows<M: PartialEq>(
+        &self,
+        route: R,
+        model_of: impl Fn(R) -> M,
+        is_row_model: impl FnOnce(R) -> bool,
+    ) -> bool {
         match self {
             Self::Any => true,
+            Self::RowModel => is_row_model(route),
             Self::SameModelAs(preferred) => model_of(route) == model_of(*preferred),
             Self::Only(only) => *only == Some(route),
         }
@@ -88,6 +107,16 @@ pub enum UnknownModelPolicy {
     UseAnyModel,
 }
 
+/// What the model that a row names means for its item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RowModelPolicy {
+    /// It is tried first.
+    #[default]
+    Prefer,
+    /// It is the only one.
+    Only,
+}
+
 /// The properties that routing depends on, apart from the text. Items with the same traits share a queue. There are few
 /// by design: an item's money limit and the text of its row count only through the rule that they match.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -100,6 +129,9 @@ pub struct RoutingTraits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(rename = "model")]
     pub preferred_model: Option<String>,
+    /// Whether the item may use no other model.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub model_pinned: bool,
     /// The name of the rule that applies. It is determined again for every unfinished item when the rules change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -114,6 +146,7 @@ impl ItemSpec {
         RoutingTraits {
             needs_vision: self.request.needs_vision(),
             preferred_model: self.preferred_model.clone(),
+            model_pinned: self.model_pinned,
             rule: rule::first_match(rules, self).map(|rule_match| rule_match.rule.name.clone()),
             required_target: None,
         }

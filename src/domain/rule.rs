@@ -148,6 +148,7 @@ mod tests {
             request_hash: String::new(),
             line: 1,
             preferred_model: None,
+            model_pinned: false,
             tier: Some("batch".to_owned()),
             max_usd: None,
             rule_fields: BTreeMap::from([

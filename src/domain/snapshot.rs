@@ -212,6 +212,26 @@ pub struct CurrentRoute {
     pub retry_number: u32,
     #[serde(alias = "retries")]
     pub max_retries: u32,
+    /// The running cooldown by the backoff schedule, if there is one. Then the retries are the schedule's steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<BackoffWait>,
+}
+
+/// A cooldown by the backoff schedule. Shown as `in 10s: 429`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BackoffWait {
+    /// When the cooldown ends.
+    pub until: WallTime,
+    /// The outcome that started it, and its HTTP status.
+    pub outcome: Outcome,
+    pub status: Option<u16>,
+}
+
+impl BackoffWait {
+    /// Why there is a cooldown: the HTTP status, or the outcome's name if there is none.
+    pub fn reason(&self) -> String {
+        self.status.map_or_else(|| self.outcome.to_string(), |status| status.to_string())
+    }
 }
 
 /// The limit of [`Condition::Limited`] if a key's money cap leaves too little for another request. Also the name of that
@@ -317,12 +337,15 @@ pub struct Cause {
     #[serde(alias = "words")]
     pub message: String,
     pub since: WallTime,
+    /// The HTTP status, if a response is the cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
 }
 
 impl Cause {
     /// The result of an attempt as a cause.
     pub fn from_result(result: &AttemptResult, source: CauseSource, since: WallTime) -> Self {
-        Self { outcome: result.outcome, source, message: result.message.clone(), since }
+        Self { outcome: result.outcome, source, message: result.message.clone(), since, status: result.status }
     }
 }
 

@@ -74,6 +74,22 @@ pub struct PlaceSummary {
     pub retry: u64,
     /// When the attempt was started, in RFC 3339.
     pub at: String,
+    /// The cooldown of the place by the backoff schedule, if one was running when it was last recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<BackoffSummary>,
+}
+
+/// A cooldown by the backoff schedule.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct BackoffSummary {
+    /// The step of the schedule, from 1, and the number of its steps.
+    pub retry: u32,
+    pub retries: u32,
+    /// When the cooldown ends, in RFC 3339.
+    pub until: String,
+    /// The outcome that started it, and its HTTP status.
+    pub outcome: String,
+    pub status: Option<u16>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]

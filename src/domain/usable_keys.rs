@@ -131,7 +131,7 @@ mod tests {
     const NOON: WallTime = WallTime::from_unix_seconds(1_795_262_400);
 
     fn cause(outcome: Outcome, since: WallTime) -> Cause {
-        Cause { outcome, source: CauseSource::Provider, message: String::new(), since }
+        Cause { outcome, source: CauseSource::Provider, message: String::new(), since, status: None }
     }
 
     fn day_spent() -> Condition {

@@ -26,6 +26,7 @@ use super::{
     },
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
+    row_model_departures::RowModelDepartures,
     run_stats::RunStats,
     state_saver::StateSaver,
 };
@@ -122,6 +123,7 @@ pub(super) struct Engine {
     pub uncommitted: u64,
     /// The attempt that was sent last.
     pub last_planned: Option<PlannedAttempt>,
+    pub row_model_departures: RowModelDepartures,
     /// The highest budget of the run that was ever in force; no budget counts as the highest.
     pub highest_budget: Option<Money>,
     /// Number of waiting items that this start does not send, because it is limited to the first rows.
@@ -286,6 +288,12 @@ impl Engine {
         self.stats.totals.attempts += 1;
         self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
         let explanation = self.items.explanation(planned.seq).map(str::to_owned);
+        if let (Some(reason), Some(model)) = (planned.left_row_model, &spec.preferred_model) {
+            let route = self.scheduler.route_name(planned.route);
+            if let Some(message) = self.row_model_departures.count(model, reason, &route) {
+                self.log(EventLevel::Info, message);
+            }
+        }
         let abort_handle = self.attempts.start(&planned, spec, explanation);
         self.last_planned = Some(planned.clone());
         self.items.set_sent(SentAttempt { planned, sent_at: now.wall, abort_handle });
@@ -475,7 +483,8 @@ impl Engine {
     /// Saves the state of the scheduler and of the keys, if it is due or wanted `at_once`.
     pub(super) fn save_state(&mut self, now: Now, at_once: bool) {
         let key_records = || key_records(now, &self.scheduler, &self.keys, &self.stats.key_budgets);
-        for op in self.state_saver.take_ops(now, &self.scheduler, key_records, at_once) {
+        let backoff = self.current_backoff(now);
+        for op in self.state_saver.take_ops(now, &self.scheduler, key_records, backoff, at_once) {
             self.journal.record(op);
         }
     }

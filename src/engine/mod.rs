@@ -46,6 +46,7 @@ mod lease_client;
 mod messages;
 mod provider_contact;
 mod publisher;
+mod row_model_departures;
 mod run_stats;
 mod shutdown;
 mod snapshot;

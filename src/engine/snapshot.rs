@@ -50,7 +50,7 @@ impl Engine {
             throughput: self.current_throughput(now),
             forecast: self.forecaster.latest().cloned(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
-            current_route: self.current_route(),
+            current_route: self.current_route(now),
             keys: self.key_views(now),
             models: self.model_views(now),
             routes: self.route_views(now),
@@ -117,14 +117,26 @@ impl Engine {
         Throughput { items_per_second, finish_at }
     }
 
-    /// The current route, numbered for people: key 1 of 3, model 2 of 4.
-    fn current_route(&self) -> Option<CurrentRoute> {
+    /// The current route, if it backs off.
+    pub(super) fn current_backoff(&self, now: Now) -> Option<CurrentRoute> {
+        self.scheduler.running_backoff(now, self.last_planned.as_ref()?.route)?;
+        self.current_route(now)
+    }
+
+    /// The current route, numbered for people: key 1 of 3, model 2 of 4. While it backs off, the retries are the steps of
+    /// the backoff schedule.
+    fn current_route(&self, now: Now) -> Option<CurrentRoute> {
         let planned = self.last_planned.as_ref()?;
         let (key, model) = (planned.key.index(), planned.model.index());
         let provider = self.keys[key].provider;
         let models: Vec<usize> =
             (0..self.models.len()).filter(|index| self.models[*index].provider == provider).collect();
         let position = models.iter().position(|index| *index == model)?;
+        let policy = self.scheduler.policy();
+        let (retry_number, max_retries, backoff) = match self.scheduler.running_backoff(now, planned.route) {
+            Some((step, wait)) => (step, policy.backoff.len() as u32, Some(wait)),
+            None => (planned.retry, policy.retries_per_model, None),
+        };
         Some(CurrentRoute {
             key: self.keys[key].name.clone(),
             key_number: key as u32 + 1,
@@ -132,8 +144,9 @@ impl Engine {
             model: self.models[model].name.clone(),
             model_number: position as u32 + 1,
             model_count: models.len() as u32,
-            retry_number: planned.retry,
-            max_retries: self.scheduler.policy().retries_per_model,
+            retry_number,
+            max_retries,
+            backoff,
         })
     }
 

@@ -31,6 +31,7 @@ use super::{
     messages::{AttemptStats, InputRows, RunOutcome, SCHEDULER_STATE},
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
+    row_model_departures::RowModelDepartures,
     run_stats::{ActiveTime, RunStats},
     state_saver::StateSaver,
 };
@@ -226,6 +227,7 @@ pub(super) fn prepare(
         disk_fault: None,
         uncommitted: 0,
         last_planned: None,
+        row_model_departures: RowModelDepartures::default(),
         highest_budget: opened.saved_states.get(HIGHEST_BUDGET_STATE).and_then(|json| serde_json::from_str(json).ok()),
         held_back_items,
         #[cfg(test)]

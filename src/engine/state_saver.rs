@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::messages::SCHEDULER_STATE;
 use crate::{
-    domain::Now,
+    domain::{Now, snapshot::CurrentRoute},
     scheduler::Scheduler,
-    store::{KeyRecord, Op},
+    store::{BACKOFF_STATE, KeyRecord, Op},
 };
 
 /// Shortest time between two saves of the scheduler's state while it changes.
@@ -23,12 +25,15 @@ pub(super) struct StateSaver {
     /// The state of the keys as last recorded.
     key_records: Vec<KeyRecord>,
     keys_checked_at: Instant,
+    /// The current route while it backs off, as last recorded.
+    backoff: Option<CurrentRoute>,
 }
 
 impl StateSaver {
     pub fn new(fingerprints: Vec<Option<String>>) -> Self {
         let now = Instant::now();
-        Self { fingerprints, is_dirty: false, saved_at: now, key_records: Vec::new(), keys_checked_at: now }
+        let key_records = Vec::new();
+        Self { fingerprints, is_dirty: false, saved_at: now, key_records, keys_checked_at: now, backoff: None }
     }
 
     /// Records that the scheduler's state has changed.
@@ -42,6 +47,7 @@ impl StateSaver {
         now: Now,
         scheduler: &Scheduler,
         key_records: impl FnOnce() -> Vec<KeyRecord>,
+        backoff: Option<CurrentRoute>,
         at_once: bool,
     ) -> Vec<Op> {
         let mut ops = Vec::new();
@@ -52,16 +58,24 @@ impl StateSaver {
                 self.key_records.clone_from(&records);
                 ops.push(Op::SetKeys(records));
             }
+            if backoff != self.backoff {
+                ops.extend(state_op(BACKOFF_STATE, &backoff));
+                self.backoff = backoff;
+            }
         }
         if self.is_dirty && (at_once || self.saved_at.elapsed() > STATE_SAVE_INTERVAL) {
-            let saved_state = scheduler.saved_state(now, &self.fingerprints);
-            match serde_json::to_string(&saved_state) {
-                Ok(json) => ops.push(Op::SetState { name: SCHEDULER_STATE.to_owned(), json }),
-                Err(error) => tracing::error!("can't save the scheduler's state: {error}"),
-            }
+            ops.extend(state_op(SCHEDULER_STATE, &scheduler.saved_state(now, &self.fingerprints)));
             self.is_dirty = false;
             self.saved_at = Instant::now();
         }
         ops
     }
+}
+
+/// The op that saves a state under a name.
+fn state_op(name: &str, state: &impl Serialize) -> Option<Op> {
+    serde_json::to_string(state)
+        .inspect_err(|error| tracing::error!("can't save the state {name}: {error}"))
+        .ok()
+        .map(|json| Op::SetState { name: name.to_owned(), json })
 }

@@ -50,6 +50,7 @@ fn item(number: u64) -> ItemSpec {
         request_hash: format!("{number:032x}"),
         line: number,
         preferred_model: None,
+        model_pinned: false,
         tier: None,
         max_usd: None,
         rule_fields: BTreeMap::new(),

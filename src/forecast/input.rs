@@ -143,6 +143,8 @@ pub struct ClassInput {
     pub mean_input_tokens: f64,
     /// Indices into `routes`, in order of preference; without routes that are switched off or disabled.
     pub routes: Vec<u32>,
+    /// Those of `routes` that are of the model that the items' rows name.
+    pub row_model_routes: Vec<u32>,
     /// By model: whether it can serve these items, even if all of its routes are unavailable.
     pub can_serve: Vec<bool>,
 }

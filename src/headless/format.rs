@@ -24,7 +24,12 @@ pub(super) fn format_future_time(at: WallTime, now: WallTime, zone: &TimeZone) -
     } else {
         "%H:%M"
     };
-    format!("{} (in {})", then.strftime(format), format_duration(Duration::from_secs(span.as_secs())))
+    format!("{} (in {})", then.strftime(format), format_time_left(at, now))
+}
+
+/// The whole seconds until a future time: `37s`, `18h51m`.
+pub(super) fn format_time_left(at: WallTime, now: WallTime) -> String {
+    format_duration(Duration::from_secs(at.since(now).as_secs()))
 }
 
 /// Width of a common terminal, in columns.

@@ -2,9 +2,9 @@
 
 use jiff::tz::TimeZone;
 
-use super::format::format_future_time;
+use super::format::{format_future_time, format_time_left};
 use crate::domain::{
-    Event, EventKind, EventLevel, Money, Outcome, Snapshot,
+    Event, EventKind, EventLevel, Money, Outcome, Snapshot, WallTime,
     bottleneck::{Bottleneck, BottleneckShare},
     group_digits, sanitize,
     snapshot::{CurrentRoute, RunState, Spend, Totals},
@@ -36,7 +36,7 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     }
     parts.push(format_spend(&snapshot.spend));
     if is_active && let Some(route) = &snapshot.current_route {
-        parts.push(describe_route(route));
+        parts.push(describe_route(route, snapshot.at));
     }
     if let Some(state) = describe_state(snapshot, zone) {
         parts.push(state);
@@ -114,11 +114,14 @@ fn format_spend(spend: &Spend) -> String {
     format!("{}{cap}{at_risk}", spend.cost)
 }
 
-fn describe_route(route: &CurrentRoute) -> String {
-    let CurrentRoute { key, key_number, key_count, model, model_number, model_count, retry_number, max_retries } =
-        route;
+fn describe_route(route: &CurrentRoute, now: WallTime) -> String {
+    let CurrentRoute { key, key_number, key_count, model, model_number, model_count, .. } = route;
+    let CurrentRoute { retry_number, max_retries, backoff, .. } = route;
+    let wait = backoff
+        .map_or_else(String::new, |wait| format!(" in {}: {}", format_time_left(wait.until, now), wait.reason()));
     format!(
-        "key {key_number}/{key_count} {key}, model {model_number}/{model_count} {model}, retry {retry_number}/{max_retries}"
+        "key {key_number}/{key_count} {key}, model {model_number}/{model_count} {model}, \
+         retry {retry_number}/{max_retries}{wait}"
     )
 }
 

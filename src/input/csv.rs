@@ -207,7 +207,7 @@ fn typed_field<'a>(name: &'a str, cell: &'a str, is_legacy: bool) -> Option<(Cow
         "temperature" | "top_p" | "max_usd" | "max_tokens" | "max_output_tokens" | "max_completion_tokens" | "seed" => {
             parse_number(cell)
         }
-        "thinking" | "json" => match cell.trim().to_ascii_lowercase().as_str() {
+        "thinking" | "json" | "model_pinned" => match cell.trim().to_ascii_lowercase().as_str() {
             "true" => Json::Bool(true),
             "false" => Json::Bool(false),
             _ => parse_json_cell(cell).unwrap_or_else(|| parse_number(cell)),

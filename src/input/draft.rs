@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::domain::{Money, Params, Request, known_param};
+use crate::domain::{Money, Params, Request, RowModelPolicy, known_param};
 
 use super::{
     error::FieldError,
@@ -19,6 +19,8 @@ pub(super) struct Draft {
     pub id: Option<String>,
     pub request: Request,
     pub model: Option<String>,
+    /// Whether the row says that no other model may answer it; `None`: it does not say.
+    pub model_pinned: Option<bool>,
     pub tier: Option<String>,
     pub max_usd: Option<Money>,
     /// Fields for routing rules, see [`RowOptions::kept_fields`].
@@ -63,6 +65,8 @@ pub(super) struct RowOptions {
     /// See [`super::InputOptions::has_spend_cap`].
     pub has_spend_cap: bool,
     pub model_check: Option<ModelCheck>,
+    /// See [`super::InputOptions::row_model`].
+    pub row_model: RowModelPolicy,
     pub item_check: Option<ItemCheck>,
 }
 

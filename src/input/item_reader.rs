@@ -12,7 +12,7 @@ use std::{
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    domain::{ItemSpec, PictureStamp, Request},
+    domain::{ItemSpec, PictureStamp, Request, RowModelPolicy},
     output::CaptionFiles,
 };
 
@@ -313,6 +313,7 @@ impl ItemReader {
             id,
             mut request,
             model: preferred_model,
+            model_pinned,
             tier,
             max_usd,
             kept_fields: rule_fields,
@@ -363,11 +364,13 @@ impl ItemReader {
             None => self.stamp_files(&id, &request),
         };
         let caption_path = caption.map(|sidecar| sidecar.target);
+        let pins_models = self.options.row_model == RowModelPolicy::Only;
         let item = ItemSpec {
             id,
             request,
             request_hash,
             line,
+            model_pinned: preferred_model.is_some() && model_pinned.unwrap_or(pins_models),
             preferred_model,
             tier,
             max_usd,

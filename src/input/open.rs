@@ -98,6 +98,7 @@ impl Input {
             allows_extra_pictures: options.allows_extra_pictures,
             has_spend_cap: options.has_spend_cap,
             model_check: options.model_check,
+            row_model: options.row_model,
             item_check: options.item_check,
         };
         let FoundInput { source, run_name, display_name, spool, .. } = found;
@@ -201,7 +202,8 @@ impl Input {
         let check = self.row_options.model_check.as_ref()?;
         let default_policy =
             if self.kind.needs_model() { UnknownModelPolicy::UseAnyModel } else { UnknownModelPolicy::Refuse };
-        if check.on_unknown.unwrap_or(default_policy) == UnknownModelPolicy::UseAnyModel {
+        // No other model may answer a row whose model is pinned.
+        if !item.model_pinned && check.on_unknown.unwrap_or(default_policy) == UnknownModelPolicy::UseAnyModel {
             return None;
         }
         let message = (check.error_message)(check.unknown_model(item)?);

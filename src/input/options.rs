@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
 
 use crate::{
-    domain::{ItemSpec, Params, UnknownModelPolicy},
+    domain::{ItemSpec, Params, RowModelPolicy, UnknownModelPolicy},
     output::captions::ExistingCaptionPolicy,
 };
 
@@ -49,6 +49,8 @@ pub struct InputOptions {
     pub has_spend_cap: bool,
     /// Checks the models that rows name. `None`: any name is accepted.
     pub model_check: Option<ModelCheck>,
+    /// What the model that a row names means, unless the row says so itself.
+    pub row_model: RowModelPolicy,
     /// Refuses items whose answers can't be checked. `None`: none is refused.
     pub item_check: Option<ItemCheck>,
 }

@@ -57,6 +57,7 @@ pub(super) fn build_draft(
             "id" => draft.id = Some(parse_id(value, "id")?),
             "system" => request.system = Some(value.text("system")?.to_owned()),
             "model" => draft.model = Some(nonblank_text(value, "model")?),
+            "model_pinned" if !options.legacy_rows => draft.model_pinned = Some(parse_flag(value, "model_pinned")?),
             "tier" => draft.tier = Some(nonblank_text(value, "tier")?),
             "max_usd" => draft.max_usd = Some(parse_money(value, "max_usd")?),
             "thinking" => request.params.thinking = params::parse_thinking(value, "thinking", &mut notes)?,
@@ -66,6 +67,9 @@ pub(super) fn build_draft(
                 params::set_param(&mut request.params, name, value, &mut notes)?;
             }
         }
+    }
+    if draft.model_pinned == Some(true) && draft.model.is_none() {
+        return Err(FieldError::new("model_pinned", "is true, but the row names no model"));
     }
     match (options.templates.render_prompt(template_fields)?, prompt, messages) {
         (Some(rendered), ..) => {
@@ -102,6 +106,13 @@ pub(super) fn build_draft(
     }
     draft.request = request;
     Ok(draft)
+}
+
+fn parse_flag(value: &Json<'_>, name: &str) -> Result<bool, FieldError> {
+    match value {
+        Json::Bool(flag) => Ok(*flag),
+        other => Err(FieldError::new(name, format!("is {}; it must be true or false", other.type_name()))),
+    }
 }
 
 /// The error for a row without a prompt. The usual cause is a data set with its own column names.

@@ -321,5 +321,6 @@ impl Availability<'_> {
 /// The cause of a daily quota that is used up by our own count.
 pub fn daily_limit_cause(now: Now, used: u64, limit: u64) -> Cause {
     let message = format!("{used} of {limit} used today by our own count");
-    Cause { outcome: Outcome::QuotaExhaustedDay, source: CauseSource::Measured, message, since: now.wall }
+    let (outcome, source) = (Outcome::QuotaExhaustedDay, CauseSource::Measured);
+    Cause { outcome, source, message, since: now.wall, status: None }
 }

@@ -38,6 +38,8 @@ pub struct PlannedAttempt {
     pub timeout: Duration,
     /// Factor for the output limit, after an answer that was truncated without usable text.
     pub output_multiplier: Option<u32>,
+    /// Why the item does not go to the model that its row names; `None` if it does, or names none.
+    pub left_row_model: Option<&'static str>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -259,7 +261,7 @@ impl Scheduler {
         allowed: &RouteAllowance,
         id: RouteId,
     ) -> RouteCheck {
-        if !allowed.allows(self.view(), id) || self.is_claimed_by_aged(now, id, item) {
+        if !allowed.allows(self.view(), self.routing.class(class), id) || self.is_claimed_by_aged(now, id, item) {
             return RouteCheck::Declined(BlockReason::PolicyForbids);
         }
         if !self.view().is_eligible(id, item) {
@@ -334,12 +336,7 @@ impl Scheduler {
     /// Whether a primary key is in service for this item: one of its routes is ready or only waits for a limit.
     fn has_available_primary(&mut self, now: Now, class: usize, item: &QueuedItem) -> bool {
         let view = View { fleet: &self.fleet, budget: &self.budget, policy: &self.policy };
-        self.routing.class_mut(class).has_available_primary(|id| {
-            let is_probing = !matches!(view.fleet.route(id).breaker, Breaker::Closed { .. });
-            let availability = view.fleet.availability(now, id);
-            let is_in_service = matches!(availability, Availability::Ready | Availability::Limited { .. });
-            is_in_service && !is_probing && view.eligibility(now, id, item) == Some(Admission::Now)
-        })
+        self.routing.class_mut(class).has_available_primary(|id| is_in_service(view, now, id, item))
     }
 
     /// Whether the item yields a request on this route to another waiting item that the route can serve now and that
@@ -389,7 +386,7 @@ impl Scheduler {
 
     fn can_probe(&mut self, now: Now, class: usize, item: &QueuedItem, route: RouteId) -> bool {
         item.provider_errors_on(self.fleet.route(route).model) == 0
-            && self.allowed_routes(now, class, item).allows(self.view(), route)
+            && self.allowed_routes(now, class, item).allows(self.view(), self.routing.class(class), route)
             && self.view().can_take(now, route, item)
     }
 
@@ -397,6 +394,7 @@ impl Scheduler {
     /// take the place of this one.
     fn dispatch(&mut self, now: Now, class: usize, item: QueuedItem, id: RouteId) -> PlannedAttempt {
         let mut item = self.swap_for_smallest_if_probe(now, class, id, item);
+        let left_row_model = self.reason_to_leave_row_model(now, class, &item, id);
         let view = self.view();
         let (estimate, max_cost) = (view.token_estimate(id, &item), view.worst_case_cost(id, &item));
         let attempt = AttemptId(self.next_attempt_id);
@@ -426,6 +424,7 @@ impl Scheduler {
             estimated_input_tokens: estimate.input,
             timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(model_failures.timeouts.min(4) as i32)),
             output_multiplier: if item.has_larger_output() { self.policy.truncated_retry_factor } else { None },
+            left_row_model,
         };
         if self.may_have_exhausted(now, id) {
             self.readiness.mark_changed();
@@ -435,6 +434,35 @@ impl Scheduler {
         self.reservations.insert(attempt, reservation);
         self.routing.on_dispatch(&self.fleet, class, id);
         planned
+    }
+
+    /// Why an item that goes to route `id` does not go to the model that its row names: what keeps it from the first
+    /// route of that model. `None` if it goes there, or its row names no model.
+    fn reason_to_leave_row_model(
+        &self,
+        now: Now,
+        class: usize,
+        item: &QueuedItem,
+        id: RouteId,
+    ) -> Option<&'static str> {
+        let (view, class) = (self.view(), self.routing.class(class));
+        class.key().preferred_model.as_ref()?;
+        if class.is_row_model(id) {
+            return None;
+        }
+        let Some(&route) = class.row_model_routes().first() else { return Some("it can't serve the item") };
+        if let Some((_, reason)) = view.ineligibility(route, item) {
+            return Some(reason);
+        }
+        let availability = view.fleet.availability(now, route);
+        let tokens = view.fleet.pool_of(route).token_availability(now, view.token_estimate(route, item));
+        Some(match (availability, tokens) {
+            (Availability::Ready, Availability::Ready) if view.quota_admission(now, route, item) == Admission::Now => {
+                "other items go first"
+            }
+            (Availability::Ready, Availability::Ready) => "its money is spent",
+            (Availability::Ready, unavailable) | (unavailable, _) => unavailable.label(),
+        })
     }
 
     /// Whether the route just used may be out of money or daily quota, for any item or for large ones, and blocked items
@@ -460,16 +488,22 @@ impl Scheduler {
     /// choice can't be predicted.
     pub(super) fn preview_route(&self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
         let view = self.view();
-        let is_ready = |route: &RouteId| {
-            view.is_eligible(*route, item)
-                && view.fleet.availability(now, *route).is_ready()
-                && view.has_token_room(now, *route, item)
-        };
+        let allowed = self.routing.allowed_routes(view, now, class, item);
         let class = self.routing.class(class);
+        let keeps_idle = |route| {
+            let mut primaries = class.primaries().iter();
+            class.is_idle_backup(route) && primaries.any(|primary| is_in_service(view, now, *primary, item))
+        };
+        let would_take = |route: &RouteId| {
+            allowed.allows(view, class, *route)
+                && view.fleet.availability(now, *route).is_ready()
+                && view.can_take(now, *route, item)
+                && !keeps_idle(*route)
+        };
         if class.is_ordered() {
-            return class.candidates().iter().copied().find(is_ready);
+            return class.candidates().iter().copied().find(would_take);
         }
-        class.first_candidate(&self.fleet, item).filter(is_ready)
+        class.first_candidate(&self.fleet, item).filter(would_take)
     }
 
     /// Records that the request of `attempt` leaves the process now.
@@ -479,4 +513,12 @@ impl Scheduler {
             self.fleet.pool_of_mut(reservation.route).on_sent(now);
         }
     }
+}
+
+/// Whether a primary key's route is in service for the item: it is ready or only waits for a limit.
+fn is_in_service(view: View<'_>, now: Now, id: RouteId, item: &QueuedItem) -> bool {
+    let is_probing = !matches!(view.fleet.route(id).breaker, Breaker::Closed { .. });
+    let availability = view.fleet.availability(now, id);
+    let is_in_service = matches!(availability, Availability::Ready | Availability::Limited { .. });
+    is_in_service && !is_probing && view.eligibility(now, id, item) == Some(Admission::Now)
 }

@@ -128,10 +128,13 @@ impl ForecastSource<'_> {
                 let indices = class.candidates().iter().map(|route| index_by_route[route.index()]);
                 let mut can_serve = vec![false; self.view.fleet.models().len()];
                 indices.clone().for_each(|index| can_serve[routes[index as usize].model] = true);
+                let row_model = class.row_model_routes().iter().map(|route| index_by_route[route.index()]);
+                let is_available = |index: &u32| routes[*index as usize].available_in.is_some();
                 ClassInput {
                     items: (queue.backlog + queue.loaded_count() as u64 + backing_off) as f64,
                     mean_input_tokens: self.assumptions.mean_input_tokens.or(sampled_mean).unwrap_or(0.0),
-                    routes: indices.filter(|index| routes[*index as usize].available_in.is_some()).collect(),
+                    routes: indices.filter(is_available).collect(),
+                    row_model_routes: row_model.filter(is_available).collect(),
                     can_serve,
                 }
             })

@@ -164,7 +164,7 @@ impl Scheduler {
             return None;
         }
         let (outcome, source) = (Outcome::InvalidKey, CauseSource::Provider);
-        let event = self.fleet.disable_key(id, Cause { outcome, source, message, since: now.wall });
+        let event = self.fleet.disable_key(id, Cause { outcome, source, message, since: now.wall, status: None });
         self.routing.update_key_stats(&self.fleet, id);
         self.unpark_all();
         event

@@ -19,7 +19,8 @@ pub enum StallReason {
     Working,
     /// No item is waiting.
     NothingToDo,
-    /// All routes are unavailable until `at`; `reason` names the first one to become available.
+    /// All routes that the waiting items may use are unavailable until `at`; `reason` names the first one to become
+    /// available.
     WaitingUntil { at: WallTime, reason: String },
     /// Everything usable is switched off, so only the operator can help.
     SwitchedOff,
@@ -46,7 +47,7 @@ impl StallCheck<'_> {
         let (now, fleet) = (self.now, self.view.fleet);
         let (mut soonest, mut resumes_at): (Option<(WallTime, String)>, Option<WallTime>) = (None, None);
         let (mut all_exhausted, mut any_switched_off, mut any_over_budget) = (true, false, false);
-        let mut disabled_reason = String::new();
+        let (mut any_forbidden_ready, mut disabled_reason) = (false, String::new());
         let mut exhausted = ExhaustedRoutes::default();
         for route in fleet.route_ids() {
             let Some(quota) = self.quota_admission(route) else { continue };
@@ -59,15 +60,21 @@ impl StallCheck<'_> {
                 resumes_at = resumes_at.into_iter().chain(quota.until(now)).min();
                 continue;
             }
+            let is_allowed = self.is_allowed(route);
             if availability.is_ready() {
-                return self.reason_with_ready_route();
+                if is_allowed {
+                    return self.reason_with_ready_route();
+                }
+                (any_forbidden_ready, all_exhausted) = (true, false);
+                continue;
             }
             let until = availability.admission().until(now);
             if availability.is_exhausted() {
                 resumes_at = resumes_at.into_iter().chain(until).min();
             } else {
                 all_exhausted = false;
-                if let Some(until) = until.filter(|at| soonest.as_ref().is_none_or(|(earlier, _)| at < earlier)) {
+                let is_sooner = |at: &WallTime| soonest.as_ref().is_none_or(|(earlier, _)| at < earlier);
+                if let Some(until) = until.filter(|at| is_allowed && is_sooner(at)) {
                     soonest = Some((until, format!("{}: {}", fleet.route_name(route), availability.label())));
                 }
             }
@@ -96,9 +103,18 @@ impl StallCheck<'_> {
         }
         match soonest {
             Some((at, reason)) => StallReason::WaitingUntil { at, reason },
+            None if any_forbidden_ready => self.reason_with_ready_route(),
             None if any_switched_off => StallReason::SwitchedOff,
             None => StallReason::Working,
         }
+    }
+
+    /// Whether policy allows the route to some waiting item now, or some item is about to be loaded.
+    fn is_allowed(&self, route: RouteId) -> bool {
+        self.routing.classes_with(route).any(|class| {
+            let may_use = |item| self.routing.may_spill_to(self.view, self.now, class, route, item);
+            self.queue.is_loading(class) || self.queue.items(class).any(may_use)
+        })
     }
 
     fn reason_with_ready_route(&self) -> StallReason {

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         Now, Outcome, QuotaDay, RouteId, RouteTarget, WallTime,
         bottleneck::{Bottleneck, BottleneckShare},
-        snapshot::{Cause, Condition, CooldownView, Gauge, PoolView},
+        snapshot::{BackoffWait, Cause, CauseSource, Condition, CooldownView, Gauge, PoolView},
     },
     forecast::{Assumptions, ForecastInput},
 };
@@ -236,6 +236,17 @@ impl Scheduler {
             cause = cause.or(Some(disabled.outcome));
         }
         cause
+    }
+
+    /// The running cooldown of the route's pool, if it is by the backoff schedule: the step of the schedule, counted
+    /// from 1, and its end and reason. After the last step, the number stays that of the last step.
+    pub fn running_backoff(&self, now: Now, route: RouteId) -> Option<(u32, BackoffWait)> {
+        let pool = self.fleet.pool_of(route);
+        let cooldown = Cooldown::running(pool.cooldown.as_ref(), now)?;
+        let Cause { outcome, source, status, .. } = cooldown.cause;
+        let step = pool.backoff_step.clamp(1, self.policy.backoff.len().max(1)) as u32;
+        let wait = BackoffWait { until: cooldown.deadline().to_wall(now), outcome, status };
+        (source == CauseSource::Backoff).then_some((step, wait))
     }
 
     /// The bottlenecks of the run over the last five minutes, the largest share first.

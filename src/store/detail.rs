@@ -52,7 +52,8 @@ pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<
 /// Describes the routing rule that applies and its reason, and the item's own preferred model.
 fn describe_routing(conn: &rusqlite::Connection, spec: &ItemSpec) -> Result<Option<String>, StoreError> {
     let rules = rules::load_rules(conn)?;
-    let own = spec.preferred_model.as_ref().map(|model| format!("its row asks for {model} first"));
+    let how = if spec.model_pinned { "alone" } else { "first" };
+    let own = spec.preferred_model.as_ref().map(|model| format!("its row asks for {model} {how}"));
     let reasons: Vec<String> =
         rule::first_match(&rules, spec).map(|it| it.to_string()).into_iter().chain(own).collect();
     Ok((!reasons.is_empty()).then(|| reasons.join("; ")))

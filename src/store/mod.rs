@@ -52,8 +52,8 @@ pub use error::StoreError;
 pub use ingest::{ChangedRowPolicy, InputDiff};
 pub use loader::{ItemLoader, LoadedItem, LoadedItems, UnreadableItem};
 pub use op::{
-    Ack, ChangedItem, CompletedAttempt, IngestReport, Intent, KeyRecord, LocalEnd, Op, OpReply, OperatorDecision,
-    RejectedGroup,
+    Ack, BACKOFF_STATE, ChangedItem, CompletedAttempt, IngestReport, Intent, KeyRecord, LocalEnd, Op, OpReply,
+    OperatorDecision, RejectedGroup,
 };
 pub use open::{IngestProgress, LostAttempt, OpenedRun, Store};
 pub use pinned_settings::{PinnedSettings, SettingChange};

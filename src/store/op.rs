@@ -18,6 +18,8 @@ use crate::domain::{
 pub(super) const RUN_STATE: &str = "run";
 pub(super) const KEY_RECORDS: &str = "keys";
 pub(super) const ACTIVE_TIME: &str = "worked";
+/// Name of the state that the engine saves with [`Op::SetState`]: the current route while it backs off, or `null`.
+pub const BACKOFF_STATE: &str = "backoff";
 
 /// One change of the database. A group of ops is committed as a whole or not at all, in order.
 #[derive(Clone, Debug)]
@@ -200,6 +202,7 @@ impl Op {
             request_hash: format!("{line:032x}"),
             line,
             preferred_model: None,
+            model_pinned: false,
             tier: None,
             max_usd: None,
             rule_fields: std::collections::BTreeMap::new(),

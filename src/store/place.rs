@@ -2,8 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{counters::RunCounters, error::StoreError, row::parse_outcome};
-use crate::domain::{WallTime, summary::PlaceSummary};
+use super::{
+    counters::RunCounters, error::StoreError, op::BACKOFF_STATE, row::parse_outcome, saved_state::parse_state,
+};
+use crate::domain::{
+    WallTime,
+    snapshot::{BackoffWait, CurrentRoute},
+    summary::{BackoffSummary, PlaceSummary},
+};
 
 /// The last attempt, in flight or ended; `None` before the first one. Keys are numbered in the order of
 /// `key_names`, the keys of the last start; models within their provider, in the order in which they were first configured.
@@ -34,12 +40,29 @@ pub(super) fn load_place(
         item_count: counters.items,
         key_number: number_of(&key, key_names),
         key_count: key_names.len() as u64,
-        key,
         model_number: number_of(&model, &models),
         model_count: models.len() as u64,
         retry: count_retries(conn, attempt, seq, &model)?,
+        backoff: load_backoff(conn, &key, &model)?,
+        key,
         model,
         at: sent_at.rfc3339(),
+    }))
+}
+
+/// The backoff of a route as last recorded, if it was the current one.
+fn load_backoff(conn: &Connection, key: &str, model: &str) -> Result<Option<BackoffSummary>, StoreError> {
+    let recorded: Option<Option<CurrentRoute>> = parse_state(conn, BACKOFF_STATE)?;
+    let route = recorded.flatten().filter(|route| route.key == key && route.model == model);
+    Ok(route.and_then(|route| {
+        let BackoffWait { until, outcome, status } = route.backoff?;
+        Some(BackoffSummary {
+            retry: route.retry_number,
+            retries: route.max_retries,
+            until: until.rfc3339(),
+            outcome: outcome.name().to_owned(),
+            status,
+        })
     }))
 }
 

@@ -151,8 +151,13 @@ mod tests {
     #[test]
     fn condition_glyphs_are_distinct_and_contain_no_digits() {
         let at = crate::domain::WallTime(0);
-        let cause =
-            || Cause { outcome: Outcome::Timeout, since: at, source: CauseSource::Backoff, message: String::new() };
+        let cause = || Cause {
+            outcome: Outcome::Timeout,
+            since: at,
+            source: CauseSource::Backoff,
+            message: String::new(),
+            status: None,
+        };
         let conditions = [
             Condition::Ready,
             Condition::Limited { limit: "RPM limit reached".to_owned(), until: None },

@@ -32,6 +32,7 @@ mod secrets;
 mod shared_captions;
 mod status;
 mod tls;
+mod two_models;
 mod webhooks;
 
 /// Arguments of a run over the rows of [`crate::harness::addition_rows`].

@@ -10,6 +10,7 @@ mod leases;
 mod money;
 mod optimum;
 mod retries;
+mod row_models;
 mod serial;
 mod strategies;
 mod world;
@@ -18,10 +19,10 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        AttemptResult, CascadeOrder, Limits, Money, OnExhausted, Outcome, Policy, RetryAfter, RoutingTraits, SpillTo,
-        WhenLimited,
+        AttemptResult, CascadeOrder, Key, KeyRole, Limits, Money, OnExhausted, Outcome, Policy, RetryAfter,
+        RoutingTraits, SpillTo, Strategy, WhenLimited,
     },
-    scheduler::{NextStep, StallReason},
+    scheduler::{Disposition, NextStep, StallReason},
 };
 use world::{World, attempt_result, key, limits, model, queued_item, wall};
 
@@ -160,6 +161,46 @@ fn the_strict_pipeline_follows_the_backoff_schedule_and_then_moves_on_for_good()
         .collect();
     assert_eq!(arrival_secs, [0, 5, 15, 35, 75, 155], "5, 10, 20, 40, 80 seconds, and the sixth refusal ends it");
     assert_eq!(world.arrivals.iter().filter(|(_, model, _)| *model == 1).count(), 3);
+}
+
+#[test]
+fn a_refused_items_next_route_is_only_one_that_policy_allows() {
+    let minute = Duration::from_secs(60);
+    let policies = [
+        ("spill", Policy::default(), Some("second@a")),
+        ("wait", Policy { when_limited: WhenLimited::Wait, ..Policy::default() }, None),
+        ("same model", Policy { spill_to: SpillTo::SameModel, ..Policy::default() }, Some("first@b")),
+        ("spill after a minute", Policy { spill_after: minute, ..Policy::default() }, None),
+        ("primary_backup", Policy { strategy: Strategy::PrimaryBackup, ..Policy::default() }, Some("second@a")),
+    ];
+    for (name, policy, want) in policies {
+        let models = vec![model("first", Limits::default()), model("second", Limits::default())];
+        let backup = Key { role: KeyRole::Backup, ..key("b", "b") };
+        let mut world = World::new(models, vec![key("a", "a"), backup], policy, wall(MORNING), 8);
+        world.enqueue(1);
+        let Some(NextStep::Send(sent)) = world.scheduler.poll(world.now) else { panic!("{name}") };
+        assert_eq!(world.scheduler.route_name(sent.route), "first@a", "{name}");
+        let refusal = AttemptResult { status: Some(429), ..attempt_result(Outcome::RateLimitedMinute) };
+        let effects = world.scheduler.complete(world.now, sent.attempt, &refusal).unwrap();
+        let Disposition::Requeued { next_route, .. } = effects.disposition else { panic!("{name}: {effects:?}") };
+        let named = next_route.map(|route| world.scheduler.route_name(route));
+        assert_eq!(named.as_deref(), want, "{name}");
+
+        let step = world.scheduler.poll(world.now);
+        let taken = step.as_ref().map(|step| match step {
+            NextStep::Send(next) => world.scheduler.route_name(next.route),
+            NextStep::Reject(rejection) => panic!("{name}: {rejection:?}"),
+        });
+        assert_eq!(taken, named, "{name}: it goes where the event says");
+        let StallReason::WaitingUntil { at, reason } = world.scheduler.stall_reason(world.now) else {
+            assert!(taken.is_some(), "{name}");
+            continue;
+        };
+        assert_eq!(reason, "first@a: cooling down", "{name}");
+        assert_eq!(at.since(world.now.wall), Duration::from_secs(5), "{name}");
+        let (step, wait) = world.scheduler.running_backoff(world.now, sent.route).unwrap();
+        assert_eq!((step, wait.status, wait.until), (1, Some(429), at), "{name}");
+    }
 }
 
 #[test]

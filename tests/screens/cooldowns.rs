@@ -5,7 +5,7 @@ use std::time::Duration;
 use cascadeck::{
     domain::{
         Command, Outcome,
-        snapshot::{CauseSource, CooldownView},
+        snapshot::{BackoffWait, CauseSource, CooldownView, RunState},
     },
     tui::{UiEvent, pane::Pane},
 };
@@ -134,4 +134,21 @@ fn a_projects_cooldown_is_cleared_through_a_working_key_of_it() {
     snapshot.cooldowns = vec![cooldown("m@shared", 900, Outcome::QuotaExhaustedDay, "a day")];
     let mut stage = TuiHarness::new(120, 36, snapshot);
     assert_eq!(stage.press("2c").effects, send_effect(clear_command("frank")));
+}
+
+#[test]
+fn a_backoff_of_the_current_route_shows_its_step_how_long_and_why() {
+    let until = NOW + seconds(10);
+    let mut snapshot = fixture::busy();
+    let route = snapshot.current_route.as_mut().unwrap();
+    (route.retry_number, route.max_retries) = (2, 5);
+    route.backoff = Some(BackoffWait { until, outcome: Outcome::RateLimitedMinute, status: Some(429) });
+    let mut stage = TuiHarness::new(120, 36, snapshot.clone());
+    let text = stage.screen_text();
+    assert!(text.contains("model 1/4 · retry 2/5 in 0:10: 429"), "{text}");
+
+    let reason = "gemini-3.8-flash@alice: cooling down".to_owned();
+    snapshot.state = RunState::Waiting { reason, until: Some(until) };
+    let text = stage.publish(snapshot).screen_text();
+    assert!(text.contains("(0:10): gemini-3.8-flash@alice: cooling down · retry 2/5 in 0:10: 429"), "{text}");
 }

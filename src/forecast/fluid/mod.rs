@@ -246,7 +246,7 @@ impl<'a> FluidSim<'a> {
     fn fill_class(&mut self, class: usize, mut in_flight_room: f64) -> (f64, f64, bool) {
         let input = self.input;
         let routes = &input.classes[class].routes;
-        let rule = SpillRule::new(input.when_limited, input.spill_to, false);
+        let rule = SpillRule::new(input.when_limited, input.spill_to, false, || self.is_row_model_busy(class));
         let allowed = rule.allowed(|| match rule {
             SpillRule::FromCursor => self.route_at_cursor(class),
             _ => routes.iter().copied().find(|route| self.has_quota(*route) && self.has_budget(class, *route)),
@@ -259,7 +259,8 @@ impl<'a> FluidSim<'a> {
         for &index in routes {
             let route = &input.routes[index as usize];
             let is_unavailable = route.available_in.is_none_or(|available_in| available_in > self.now_secs + EPSILON);
-            let is_allowed = allowed.allows(index, |route| input.routes[route as usize].model);
+            let is_row_model = |route| input.classes[class].row_model_routes.contains(&route);
+            let is_allowed = allowed.allows(index, |route| input.routes[route as usize].model, is_row_model);
             if is_unavailable || !is_allowed {
                 continue;
             }
@@ -286,6 +287,15 @@ impl<'a> FluidSim<'a> {
         (sent, possible, may_use_others)
     }
 
+    /// Whether a route of the model that the class's rows name is limited in this step only by its requests in flight.
+    fn is_row_model_busy(&self, class: usize) -> bool {
+        self.input.classes[class].row_model_routes.iter().any(|&index| {
+            let route = &self.input.routes[index as usize];
+            let is_available = route.available_in.is_some_and(|available_in| available_in <= self.now_secs + EPSILON);
+            is_available && self.pools[route.pool].is_limited_by_concurrency() && self.has_budget(class, index)
+        })
+    }
+
     /// Whether today's quota of the route's pool has room for a request.
     fn has_quota(&self, route: u32) -> bool {
         self.pools[self.input.routes[route as usize].pool].has_quota()
@@ -307,7 +317,13 @@ impl<'a> FluidSim<'a> {
         };
         let from = |cursor: usize| (0..count).map(move |step| ((cursor + step) % count) as u32);
         let cursor = from(self.cursor).find(is_usable)? as usize;
-        let route = from(cursor).filter(is_usable).find(|route| self.has_budget(class, *route));
+        // The model that the rows name comes first: on the cursor's key, then on later keys.
+        let row_model = &self.input.classes[class].row_model_routes;
+        let key = |route: u32| self.input.routes[route as usize].key;
+        let start = row_model.iter().find(|route| key(**route) == key(cursor as u32)).map_or(cursor, |at| *at as usize);
+        let has_budget = |route: &u32| self.has_budget(class, *route);
+        let named = from(start).filter(|route| row_model.contains(route) && is_usable(route)).find(has_budget);
+        let route = named.or_else(|| from(cursor).filter(is_usable).find(has_budget));
         self.cursor = cursor;
         route
     }

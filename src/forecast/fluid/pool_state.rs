@@ -98,6 +98,11 @@ impl<'a> PoolState<'a> {
         self.step_capacity - self.used_in_step
     }
 
+    /// Whether the number of requests in flight is what limits the current step.
+    pub fn is_limited_by_concurrency(&self) -> bool {
+        self.limited_by == Bottleneck::Concurrency
+    }
+
     /// Requests a second that the pool admits; 0 if its day is spent.
     pub fn rate(&self) -> f64 {
         let minute = self.input.per_minute.map_or(f64::INFINITY, |per_minute| per_minute / self.period);

@@ -89,6 +89,7 @@ mod tests {
             source: CauseSource::Backoff,
             message: String::new(),
             since: now(at).wall,
+            status: None,
         };
         let policy = Policy {
             breaker_threshold: 3,

@@ -118,8 +118,8 @@ impl QuotaPool {
             return;
         }
         let message = "day quota spent, as reported to another run".to_owned();
-        let cause =
-            Cause { outcome: Outcome::QuotaExhaustedDay, source: CauseSource::Provider, message, since: now.wall };
+        let (outcome, source) = (Outcome::QuotaExhaustedDay, CauseSource::Provider);
+        let cause = Cause { outcome, source, message, since: now.wall, status: None };
         let cooldown = match self.day() {
             QuotaDay::Rolling => Cooldown::lasting(now, until.since(now.wall), cause),
             _ => Cooldown::until_wall(now, until, cause),

@@ -154,7 +154,7 @@ impl QuotaPool {
     pub fn cool_down_if_exhausted(&mut self, now: Now, stated: &ProviderLimit, max_wait: Duration) {
         let Some(wait) = stated.resets_in.filter(|wait| stated.remaining == Some(0) && !wait.is_zero()) else { return };
         let message = stated.limit.map_or_else(|| "nothing left".to_owned(), |limit| format!("0 of {limit} left"));
-        let cause = |outcome| Cause { outcome, source: CauseSource::Provider, message, since: now.wall };
+        let cause = |outcome| Cause { outcome, source: CauseSource::Provider, message, since: now.wall, status: None };
         match stated.dimension {
             LimitDimension::RequestsPerDay | LimitDimension::TokensPerDay => {
                 let (wait, cause) = (wait.min(MAX_DAILY_WAIT), cause(Outcome::QuotaExhaustedDay));

@@ -5,10 +5,10 @@
 //! The tests call it whenever `poll` returns nothing.
 
 use crate::{
-    domain::{Now, RouteId, Seq, SpillTo, WhenLimited},
+    domain::{LimitDimension, Now, RouteId, Seq, SpillTo, WhenLimited},
     scheduler::{
         QueuedItem, Scheduler,
-        admission::{Admission, Availability},
+        admission::{Admission, Availability, LimitKind},
         dispatch::STARVATION_AGE,
         health::breaker::Breaker,
         queue::LOOKAHEAD,
@@ -91,15 +91,25 @@ impl Scheduler {
         let candidates = self.routing.class(class).candidates();
         if self.policy.when_limited == WhenLimited::Wait {
             let (ranking, cursor) = (self.routing.ranking(), self.routing.cursor());
-            let mut from_cursor = (0..ranking.len()).map(|step| ranking[(cursor + step) % ranking.len()]);
-            let cursor_route =
-                from_cursor.find(|&route| candidates.contains(&route) && self.can_item_wait_on(now, route, item));
-            return Some(cursor_route.into_iter().collect());
+            let from = |start: usize| (0..ranking.len()).map(move |step| ranking[(start + step) % ranking.len()]);
+            // The model that the row names comes first, on the cursor's key and then on later ones, unless its backoff
+            // schedule has ended with a refusal.
+            let key = |route: RouteId| self.fleet.route(route).key;
+            let is_named = |&route: &RouteId| candidates.contains(&route) && self.is_named_model(class, route);
+            let start = ranking.iter().position(|route| is_named(route) && key(*route) == key(ranking[cursor]));
+            let mut named = from(start.unwrap_or(cursor)).filter(is_named);
+            let named = named.find(|&route| self.can_item_wait_on(now, route, item) && !self.is_resting(now, route));
+            let in_order =
+                || from(cursor).find(|route| candidates.contains(route) && self.can_item_wait_on(now, *route, item));
+            return Some(named.or_else(in_order).into_iter().collect());
         }
         let is_ordered = self.routing.class(class).is_ordered();
         let waits_for_preferred = is_ordered && now.mono.since(item.waiting_since) < self.policy.spill_after;
         if self.policy.spill_to == SpillTo::Any && !waits_for_preferred {
-            return None;
+            let is_named = |route: &RouteId| self.is_named_model(class, *route);
+            let named: Vec<RouteId> = candidates.iter().copied().filter(is_named).collect();
+            let is_busy = named.iter().any(|&route| self.is_only_busy(now, route, item));
+            return is_busy.then_some(named);
         }
         let preferred = candidates.iter().copied().find(|&route| self.can_item_wait_on(now, route, item))?;
         if waits_for_preferred {
@@ -107,6 +117,28 @@ impl Scheduler {
         }
         let is_same_model = |other: &&RouteId| self.fleet.route(**other).model == self.fleet.route(preferred).model;
         Some(candidates.iter().filter(is_same_model).copied().collect())
+    }
+
+    /// Whether the rows of the class name this route's model.
+    fn is_named_model(&self, class: usize, route: RouteId) -> bool {
+        self.routing.class(class).key().preferred_model.as_ref() == Some(&self.fleet.model_of(route).name)
+    }
+
+    /// Whether the route cools down after a refusal that followed the last step of the backoff schedule.
+    fn is_resting(&self, now: Now, route: RouteId) -> bool {
+        self.fleet.pool_of(route).backoff_step > self.policy.backoff.len()
+            && matches!(self.fleet.availability(now, route), Availability::CoolingDown(_))
+    }
+
+    /// Whether only the requests in flight keep the item from the route.
+    fn is_only_busy(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
+        let Availability::Limited { kind, .. } = self.fleet.availability(now, route) else { return false };
+        let is_of_requests_in_flight = match kind {
+            LimitKind::Provider(dimension) => dimension == LimitDimension::Concurrency,
+            LimitKind::SlowStart | LimitKind::Ramp => true,
+            _ => false,
+        };
+        is_of_requests_in_flight && !self.fleet.is_probe(now, route) && self.can_item_wait_on(now, route, item)
     }
 
     fn can_item_wait_on(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {

@@ -19,8 +19,10 @@ use super::{
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ClassKey {
     pub needs_vision: bool,
-    /// A model name that the fleet has.
+    /// The model that the items' rows name; one that the fleet has, unless it is pinned.
     pub preferred_model: Option<String>,
+    /// Whether the items may use no other model.
+    pub is_model_pinned: bool,
     /// Index into the policy's rules.
     pub rule: Option<usize>,
     /// The only target allowed, if the operator sent the items there.
@@ -32,6 +34,8 @@ pub struct ClassRoutes {
     key: ClassKey,
     /// In order of preference.
     candidates: Vec<RouteId>,
+    /// The candidates of the model that the items' rows name.
+    row_model_routes: Vec<RouteId>,
     /// By route: its rank in `candidates`, or `ABSENT`.
     rank_of: Vec<u32>,
     /// Ranks that may be ready. A bit is cleared when a check fails and set when that may have changed.
@@ -48,9 +52,11 @@ const ABSENT: u32 = u32::MAX;
 
 impl ClassRoutes {
     /// Routes in order of preference, out of `route_count` of the fleet, and the selector that chooses among them.
+    /// `row_model_routes` are those of the model that the items' rows name.
     pub fn new(
         key: ClassKey,
         candidates: Vec<RouteId>,
+        row_model_routes: Vec<RouteId>,
         selector: Box<dyn RouteSelector>,
         first_backup_rank: Option<usize>,
         route_count: usize,
@@ -60,7 +66,8 @@ impl ClassRoutes {
             rank_of[route.index()] = rank as u32;
         }
         let ready = BitSet::full(candidates.len());
-        Self { key, candidates, rank_of, ready, selector, first_backup_rank, last_available_primary: 0 }
+        let last_available_primary = 0;
+        Self { key, candidates, row_model_routes, rank_of, ready, selector, first_backup_rank, last_available_primary }
     }
 
     pub const fn key(&self) -> &ClassKey {
@@ -69,6 +76,15 @@ impl ClassRoutes {
 
     pub fn candidates(&self) -> &[RouteId] {
         &self.candidates
+    }
+
+    /// The candidates of the model that the items' rows name, in order of preference.
+    pub fn row_model_routes(&self) -> &[RouteId] {
+        &self.row_model_routes
+    }
+
+    pub fn is_row_model(&self, route: RouteId) -> bool {
+        self.row_model_routes.contains(&route)
     }
 
     pub fn rank(&self, route: RouteId) -> Option<usize> {
@@ -166,6 +182,10 @@ impl ClassRoutes {
         let message = match self.key.rule.and_then(|rule| view.policy.rules.get(rule)) {
             Some(rule) => format!("{message} (rule {} applies)", rule.name),
             None => message,
+        };
+        let message = match &self.key.preferred_model {
+            Some(model) if self.key.is_model_pinned => format!("{message}; its row allows only the model {model}"),
+            _ => message,
         };
         Some(LocalRejection { seq: item.seq, outcome, message, attempts: item.attempts() })
     }

@@ -71,11 +71,14 @@ impl Routing {
 
     /// The class of items with these traits, and whether it is new.
     pub fn find_or_add_class(&mut self, fleet: &Fleet, policy: &Policy, traits: &RoutingTraits) -> (usize, bool) {
-        let is_in_fleet = |name: &&String| fleet.models().iter().any(|state| state.model.name == **name);
+        let is_in_fleet = |name: &String| fleet.models().iter().any(|state| state.model.name == *name);
+        // A pinned model that is gone leaves its items without a route, not with another model.
+        let is_usable = |name: &&String| traits.model_pinned || is_in_fleet(name);
         let rule_named = |name: &String| policy.rules.iter().position(|rule| rule.name == *name);
         let key = ClassKey {
             needs_vision: traits.needs_vision,
-            preferred_model: traits.preferred_model.as_ref().filter(is_in_fleet).cloned(),
+            preferred_model: traits.preferred_model.as_ref().filter(is_usable).cloned(),
+            is_model_pinned: traits.model_pinned && traits.preferred_model.is_some(),
             rule: traits.rule.as_ref().and_then(rule_named),
             required_target: traits.required_target.as_ref().filter(|target| fleet.has_route(target)).cloned(),
         };

@@ -63,7 +63,7 @@ impl<'a> Ranking<'a> {
     }
 
     /// The routes that items of a class may use. Routes of the preferred model come first, and among equals routes of
-    /// backup keys come last. Under `primary_backup`, routes of backup keys come last overall. A rule's models come in
+    /// backup keys come last. A pinned model's routes are the only ones. Under `primary_backup`, routes of backup keys come last overall. A rule's models come in
     /// the rule's order. `stats` returns the measurements of a route.
     pub fn class_routes(&self, class_key: ClassKey, stats: impl Fn(RouteId) -> RouteStats) -> ClassRoutes {
         let strategy = strategy_for(self.policy, &class_key);
@@ -89,12 +89,17 @@ impl<'a> Ranking<'a> {
         for id in self.fleet.route_ids() {
             let route = self.fleet.route(id);
             let Some(model_rank) = model_ranks[route.model.index()] else { continue };
+            let preferred = class_key.preferred_model.as_ref();
+            let is_other_model = preferred.is_some_and(|name| *name != self.fleet.model_of(id).name);
+            // The operator's target overrides the row.
+            if is_other_model && class_key.is_model_pinned && class_key.required_target.is_none() {
+                continue;
+            }
             if class_key.required_target.as_ref().is_some_and(|target| !self.fleet.matches_target(id, target)) {
                 continue;
             }
             let backup = usize::from(self.fleet.is_backup(id));
-            let preferred = class_key.preferred_model.as_ref();
-            let not_preferred = usize::from(preferred.is_some_and(|name| *name != self.fleet.model_of(id).name));
+            let not_preferred = usize::from(is_other_model);
             let tier = if strategy == Strategy::PrimaryBackup {
                 backup * 2 + not_preferred
             } else {
@@ -108,7 +113,10 @@ impl<'a> Ranking<'a> {
         let selector = self.new_selector(strategy, &ranked, &stats);
         let first_backup = routes.iter().position(|route| self.fleet.is_backup(*route));
         let first_backup_rank = first_backup.filter(|_| strategy == Strategy::PrimaryBackup);
-        ClassRoutes::new(class_key, routes, selector, first_backup_rank, self.fleet.routes().len())
+        let preferred = class_key.preferred_model.as_ref();
+        let is_row_model = |route: &RouteId| preferred.is_some_and(|name| *name == self.fleet.model_of(*route).name);
+        let row_model_routes = routes.iter().copied().filter(is_row_model).collect();
+        ClassRoutes::new(class_key, routes, row_model_routes, selector, first_backup_rank, self.fleet.routes().len())
     }
 
     /// The selector of a strategy for ranked routes, with all of them ready. `stats` is by rank.

@@ -103,6 +103,7 @@ fn glyph_legend(ctx: RenderCtx<'_>) -> Vec<Line<'static>> {
         source: CauseSource::Measured,
         message: String::new(),
         since: WallTime::default(),
+        status: None,
     };
     let until = WallTime::default();
     let conditions = [

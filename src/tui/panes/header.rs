@@ -188,7 +188,15 @@ fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
                 let when = ctx.local_time(until);
                 format!(" until {when} ({})", short_duration(ctx.time_until(until)))
             });
-            format!("waiting{until}: {}", ctx.with_ascii_fallback(&one_line(reason)))
+            let retry = snapshot.current_route.as_ref().map_or_else(String::new, |route| {
+                // The route is part of the reason.
+                if route.backoff.is_some() {
+                    format!(" {} {}", ctx.glyphs().separator, retry_text(ctx, route))
+                } else {
+                    String::new()
+                }
+            });
+            format!("waiting{until}: {}", ctx.with_ascii_fallback(&one_line(reason))) + &retry
         }
         RunState::Pausing => format!("finishing {} in flight, then paused{}", totals.in_flight, resume_hint(ctx)),
         RunState::Paused => format!("paused by you{}", resume_hint(ctx)),
@@ -268,11 +276,7 @@ fn after_run_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
 
 fn current_route_text(ctx: RenderCtx<'_>, route: &CurrentRoute) -> String {
     let (dot, arrow) = (ctx.glyphs().separator, ctx.glyphs().arrow);
-    let retry = if route.retry_number > 0 {
-        format!(" {dot} retry {}/{}", route.retry_number, route.max_retries)
-    } else {
-        String::new()
-    };
+    let retry = if route.retry_number > 0 { format!(" {dot} {}", retry_text(ctx, route)) } else { String::new() };
     format!(
         "{arrow} {}@{}  key {}/{} {dot} model {}/{}{retry}",
         one_line(&route.model),
@@ -282,4 +286,12 @@ fn current_route_text(ctx: RenderCtx<'_>, route: &CurrentRoute) -> String {
         route.model_number,
         route.model_count
     )
+}
+
+/// `retry 2/5`, and while the route backs off, how long and why: `retry 2/5 in 0:10: 429`.
+fn retry_text(ctx: RenderCtx<'_>, route: &CurrentRoute) -> String {
+    let wait = route.backoff.map_or_else(String::new, |wait| {
+        format!(" in {}: {}", short_duration(ctx.time_until(wait.until)), wait.reason())
+    });
+    format!("retry {}/{}{wait}", route.retry_number, route.max_retries)
 }
