@@ -54,8 +54,14 @@ fn route(key: &str) -> RouteLabels {
 }
 
 fn attempt(status: Option<u16>, outcome: Outcome, ms: u64) -> CountedAttempt {
-    let usage =
-        Usage { input_tokens: 100, output_tokens: 20, thinking_tokens: 3, cached_input_tokens: 40, ..Usage::default() };
+    let usage = Usage {
+        input_tokens: 100,
+        output_tokens: 20,
+        thinking_tokens: 3,
+        cached_input_tokens: 40,
+        cache_write_tokens: 10,
+        cache_write_1h_tokens: 5,
+    };
     let usage = if outcome.is_answered() { usage } else { Usage::default() };
     CountedAttempt { status, outcome, usage, cost: Money(2_000_000), latency: Duration::from_millis(ms) }
 }
@@ -162,23 +168,44 @@ fn every_state_of_the_run_and_of_a_key_is_counted_once() {
     }
     let limited = |limit: &str| Condition::Limited { limit: limit.to_owned(), until: None };
     let conditions = [
-        (Condition::Ready, 1.0),
-        (limited("RPM"), 1.0),
-        (limited("budget reached"), 0.0),
-        (Condition::CoolingDown { until: NOON, cause: cause(Outcome::Overloaded) }, 0.0),
-        (Condition::Exhausted { until: NOON, cause: cause(Outcome::QuotaExhaustedDay) }, 0.0),
-        (Condition::CircuitOpen { until: NOON, cause: cause(Outcome::ServerError) }, 0.0),
-        (Condition::Disabled { since: NOON, cause: cause(Outcome::InvalidKey) }, 0.0),
-        (Condition::SwitchedOff { since: NOON }, 0.0),
+        (Condition::Ready, "ready", 1.0),
+        (limited("RPM"), "limited", 1.0),
+        (limited("budget reached"), "budget_reached", 0.0),
+        (Condition::CoolingDown { until: NOON, cause: cause(Outcome::Overloaded) }, "cooldown", 0.0),
+        (Condition::Exhausted { until: NOON, cause: cause(Outcome::QuotaExhaustedDay) }, "exhausted", 0.0),
+        (Condition::CircuitOpen { until: NOON, cause: cause(Outcome::ServerError) }, "circuit_open", 0.0),
+        (Condition::Disabled { since: NOON, cause: cause(Outcome::InvalidKey) }, "disabled", 0.0),
+        (Condition::SwitchedOff { since: NOON }, "switched_off", 0.0),
     ];
-    for (condition, available) in conditions {
-        let name = condition.name().to_owned();
+    for (condition, name, available) in conditions {
         let keys = vec![key("alice", 100, condition)];
         let parsed = OpenMetrics::parse(&render_at(Snapshot { keys, ..small_run() }, NOON));
         assert_eq!(parsed.sum("cascadeck_keys", &[]), 1.0, "{name}");
-        assert_eq!(parsed.sum("cascadeck_keys", &[("state", &name)]), 1.0, "{name}");
+        assert_eq!(parsed.sum("cascadeck_keys", &[("state", name)]), 1.0, "{name}");
+        assert_eq!(parsed.sum("cascadeck_key_state", &[("state", name)]), 1.0, "{name}");
         assert_eq!(parsed.sum("cascadeck_available_keys", &[("provider", "gemini")]), available, "{name}");
     }
+}
+
+#[test]
+fn the_source_of_a_cooldown_is_a_label() {
+    let sources =
+        [(CauseSource::Provider, "provider"), (CauseSource::Measured, "measured"), (CauseSource::Backoff, "backoff")];
+    for (source, name) in sources {
+        let mut run = small_run();
+        run.cooldowns[0].cause.source = source;
+        let parsed = OpenMetrics::parse(&render_at(run, NOON));
+        assert_eq!(parsed.sum("cascadeck_cooldown_left_seconds", &[("source", name)]), 3_600.0, "{name}");
+    }
+}
+
+#[test]
+fn unlimited_quotas_are_absent() {
+    let mut run = small_run();
+    let unlimited = Gauge { used: 7, limit: None, source: None };
+    run.metrics.pools[0].quotas = vec![(LimitDimension::Concurrency, unlimited)];
+    let parsed = OpenMetrics::parse(&render_at(run, NOON));
+    assert!(!parsed.samples.iter().any(|sample| sample.name.starts_with("cascadeck_quota_")));
 }
 
 #[test]

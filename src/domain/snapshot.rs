@@ -59,7 +59,7 @@ pub struct Snapshot {
     pub cooldowns: Vec<CooldownView>,
     /// The newest events, oldest first; at most 256.
     pub events: Vec<Arc<Event>>,
-    /// What only the metrics show; not in the JSON.
+    /// Values for the metrics only; not in the JSON.
     #[serde(skip)]
     pub metrics: MetricsView,
 }

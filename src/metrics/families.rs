@@ -9,12 +9,14 @@ use super::family_writer::{
 use crate::domain::{
     CountedStatus, FinalState, Snapshot, Usage, WallTime,
     metric_counts::RouteCounts,
-    snapshot::{BUDGET_REACHED, Condition, Gauge, PoolView, RunState},
+    snapshot::{CauseSource, Condition, RunState},
 };
 
 const RUN_STATES: [&str; 8] = ["running", "waiting", "pausing", "paused", "held", "draining", "stopped", "finished"];
 
-const KEY_STATES: [&str; 8] = ["ready", "full", "cooling", "exhausted", "broken", "disabled", "off", BUDGET_REACHED];
+/// The values of [`condition_label`].
+const KEY_STATES: [&str; 8] =
+    ["ready", "limited", "cooldown", "exhausted", "circuit_open", "disabled", "switched_off", "budget_reached"];
 
 /// The label for something that is counted without its own name, because there are too many.
 const OTHER: &str = "other";
@@ -304,8 +306,9 @@ fn write_keys(writer: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result
     let mut by_state: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for key in keys {
         *available.entry(&key.provider).or_default() += u64::from(is_available(&key.condition));
+        let key_state = condition_label(&key.condition);
         for state in KEY_STATES {
-            let is_this = state == key.condition.name();
+            let is_this = state == key_state;
             *by_state.entry((&key.provider, state)).or_default() += u64::from(is_this);
         }
     }
@@ -322,13 +325,26 @@ fn write_keys(writer: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result
     writer.gauge(
         family("cascadeck_key_state", "Always 1; the state of each key."),
         ["provider", "key", "state"],
-        keys.iter().map(|key| ([key.provider.as_str(), &key.name, key.condition.name()], 1_u64)),
+        keys.iter().map(|key| ([key.provider.as_str(), &key.name, condition_label(&key.condition)], 1_u64)),
     )?;
     writer.gauge(
         as_ratio("cascadeck_key_health", "Health of each key, from 0 to 1."),
         ["provider", "key"],
         keys.iter().map(|key| ([key.provider.as_str(), &key.name], f64::from(key.health) / 100.0)),
     )
+}
+
+fn condition_label(condition: &Condition) -> &'static str {
+    match condition {
+        Condition::Ready => "ready",
+        Condition::Limited { .. } if condition.is_budget_reached() => "budget_reached",
+        Condition::Limited { .. } => "limited",
+        Condition::CoolingDown { .. } => "cooldown",
+        Condition::Exhausted { .. } => "exhausted",
+        Condition::CircuitOpen { .. } => "circuit_open",
+        Condition::Disabled { .. } => "disabled",
+        Condition::SwitchedOff { .. } => "switched_off",
+    }
 }
 
 fn is_available(condition: &Condition) -> bool {
@@ -350,38 +366,61 @@ fn write_cooldowns(writer: &mut FamilyWriter<'_>, snapshot: &Snapshot, now: Wall
         // They are sorted by their end, so that of several with the same labels the longest one counts.
         snapshot.cooldowns.iter().map(|cooldown| {
             let cause = &cooldown.cause;
-            let labels = [cooldown.subject.as_str(), cause.outcome.name(), cause.source.name()];
+            let labels = [cooldown.subject.as_str(), cause.outcome.name(), source_label(cause.source)];
             (labels, cooldown.until.since(now).as_secs_f64())
         }),
     )
 }
 
-fn write_quotas(writer: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
-    let quotas = |value: fn(&Gauge) -> u64| {
-        let of_pool = move |pool: &'_ PoolView| {
-            let PoolView { provider, name, quotas } = pool.clone();
-            quotas.into_iter().map(move |(window, gauge)| {
-                (provider.clone(), name.clone(), window.name(), gauge.source.map_or("", |it| it.name()), value(&gauge))
+const fn source_label(source: CauseSource) -> &'static str {
+    match source {
+        CauseSource::Provider => "provider",
+        CauseSource::Measured => "measured",
+        CauseSource::Backoff => "backoff",
+    }
+}
+
+/// One limit of a quota pool, and what is used of it.
+struct LimitedQuota<'s> {
+    /// Provider, pool and limit.
+    labels: [&'s str; 3],
+    source: &'static str,
+    limit: u64,
+    used: u64,
+}
+
+fn limited_quotas(snapshot: &Snapshot) -> Vec<LimitedQuota<'_>> {
+    let quotas = snapshot.metrics.pools.iter().flat_map(|pool| pool.quotas.iter().map(move |quota| (pool, quota)));
+    quotas
+        .filter_map(|(pool, (dimension, gauge))| {
+            Some(LimitedQuota {
+                labels: [&pool.provider, &pool.name, dimension.name()],
+                source: gauge.source.map_or("", |source| source.name()),
+                limit: gauge.limit?,
+                used: gauge.used,
             })
-        };
-        snapshot.metrics.pools.iter().flat_map(of_pool).collect::<Vec<_>>()
-    };
-    let limits = quotas(|gauge| gauge.limit.unwrap_or_default());
+        })
+        .collect()
+}
+
+fn write_quotas(writer: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let quotas = limited_quotas(snapshot);
     writer.gauge(
         family("cascadeck_quota_limit", "The limit of a quota pool, and where it comes from."),
-        ["provider", "pool", "window", "source"],
-        limits.iter().map(|(provider, pool, window, source, limit)| ([provider, pool, *window, *source], *limit)),
+        ["provider", "pool", "limit", "source"],
+        quotas.iter().map(|quota| {
+            let [provider, pool, limit] = quota.labels;
+            ([provider, pool, limit, quota.source], quota.limit)
+        }),
     )?;
-    let used = quotas(|gauge| gauge.used);
     writer.gauge(
-        family("cascadeck_quota_used", "What is used of a limited quota in its current window."),
-        ["provider", "pool", "window"],
-        used.iter().map(|(provider, pool, window, _, used)| ([provider.as_str(), pool, window], *used)),
+        family("cascadeck_quota_used", "What is used of a limited quota now."),
+        ["provider", "pool", "limit"],
+        quotas.iter().map(|quota| (quota.labels, quota.used)),
     )?;
-    let left = quotas(|gauge| gauge.limit.unwrap_or_default().saturating_sub(gauge.used));
     writer.gauge(
-        family("cascadeck_quota_left", "What is left of a limited quota in its current window."),
-        ["provider", "pool", "window"],
-        left.iter().map(|(provider, pool, window, _, left)| ([provider.as_str(), pool, window], *left)),
+        family("cascadeck_quota_left", "What is left of a limited quota now."),
+        ["provider", "pool", "limit"],
+        quotas.iter().map(|quota| (quota.labels, quota.limit.saturating_sub(quota.used))),
     )
 }
