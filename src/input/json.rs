@@ -84,11 +84,10 @@ impl<'a> Json<'a> {
             Self::Null => true,
             Self::Bool(on) => !on,
             Self::Int(number) => *number == 0,
-            Self::BigUnsigned(_) => false,
             Self::Float(number) => *number == 0.0,
             Self::Text(text) => text.is_empty(),
             Self::List(items) => items.is_empty(),
-            Self::Object(_) => false,
+            Self::BigUnsigned(_) | Self::Object(_) => false,
         }
     }
 

@@ -42,9 +42,8 @@ impl Routing {
             let Some(admission) = view.eligibility(now, route, item) else { return false };
             let wakeup = match (view.fleet.can_wait_on(now, route), admission) {
                 (true, Admission::Now) if !patience.rules_out(view, now, route) => return true,
-                (true, Admission::Now) => view.fleet.availability(now, route).admission().deadline(),
+                (true, Admission::Now) | (false, _) => view.fleet.availability(now, route).admission().deadline(),
                 (true, later) => later.deadline(),
-                (false, _) => view.fleet.availability(now, route).admission().deadline(),
             };
             wakeups.extend(wakeup.map(|at| (route, at)));
             false
