@@ -220,8 +220,8 @@ fn remaining_times_count_from_now_and_end_at_zero() {
 /// A run in which everything that has a name has this one.
 fn hostile_run(name: &str) -> Snapshot {
     let mut run = small_run();
-    run.run = name.to_owned();
-    run.cooldowns[0].subject = name.to_owned();
+    name.clone_into(&mut run.run);
+    name.clone_into(&mut run.cooldowns[0].subject);
     run.keys.truncate(1);
     (run.keys[0].provider, run.keys[0].name) = (name.to_owned(), name.to_owned());
     (run.metrics.pools[0].provider, run.metrics.pools[0].name) = (name.to_owned(), name.to_owned());
