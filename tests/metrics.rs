@@ -66,8 +66,8 @@ fn attempt(status: Option<u16>, outcome: Outcome, ms: u64) -> CountedAttempt {
     CountedAttempt { status, outcome, usage, cost: Money(2_000_000), latency: Duration::from_millis(ms) }
 }
 
-fn counts(keys: [&str; 2]) -> MetricCounts {
-    let mut counts = MetricCounts::new(keys.into_iter().map(route));
+fn counts(routes: [RouteLabels; 2]) -> MetricCounts {
+    let mut counts = MetricCounts::new(routes.into_iter());
     counts.count_attempt(0, &attempt(Some(200), Outcome::Ok, 800));
     counts.count_attempt(0, &attempt(Some(200), Outcome::Truncated, 1_200));
     counts.count_attempt(0, &attempt(Some(429), Outcome::RateLimitedMinute, 50));
@@ -109,7 +109,7 @@ fn small_run() -> Snapshot {
             cause: cause(Outcome::QuotaExhaustedDay),
         }],
         metrics: MetricsView {
-            counts: Arc::new(counts(["alice", "bob"])),
+            counts: Arc::new(counts([route("alice"), route("bob")])),
             pools: vec![PoolView {
                 provider: "gemini".to_owned(),
                 name: "flash@lab".to_owned(),
@@ -218,27 +218,47 @@ fn remaining_times_count_from_now_and_end_at_zero() {
     assert!(!render_at(over, NOON).contains("\ncascadeck_eta_seconds"), "a run that is over has no end to wait for");
 }
 
+/// A run in which everything that has a name has this one.
+fn hostile_run(name: &str) -> Snapshot {
+    let mut run = small_run();
+    name.clone_into(&mut run.run);
+    name.clone_into(&mut run.cooldowns[0].subject);
+    run.keys.truncate(1);
+    (run.keys[0].provider, run.keys[0].name) = (name.to_owned(), name.to_owned());
+    (run.metrics.pools[0].provider, run.metrics.pools[0].name) = (name.to_owned(), name.to_owned());
+    let route =
+        |key: &str| RouteLabels { provider: name.to_owned(), model: name.to_owned(), key: format!("{name}{key}") };
+    run.metrics.counts = Arc::new(counts([route(""), route("2")]));
+    run
+}
+
 #[test]
 fn hostile_names_stay_inside_their_label() {
-    let hostile = "a\"} 1\nx{y=\"\\";
-    let pools = vec![PoolView {
-        provider: hostile.to_owned(),
-        name: hostile.to_owned(),
-        quotas: vec![(LimitDimension::RequestsPerDay, Gauge { used: 1, limit: Some(2), source: None })],
-    }];
-    let metrics = MetricsView { counts: Arc::new(counts([hostile, "\u{1b}[2J"])), pools, ..MetricsView::default() };
-    let keys = vec![key(hostile, 100, Condition::Ready)];
-    let run = hostile.to_owned();
-    let text = render_at(Snapshot { run, keys, metrics, ..small_run() }, NOON);
-    let parsed = OpenMetrics::parse(&text);
-    assert_eq!(parsed.types, OpenMetrics::parse(&render_at(small_run(), NOON)).types);
-    assert_eq!(parsed.sum("cascadeck_requests_total", &[]), 4.0);
-    assert!(text.bytes().all(|byte| byte == b'\n' || !byte.is_ascii_control()), "nothing that a terminal acts on");
+    let types = OpenMetrics::parse(&render_at(small_run(), NOON)).types;
+    let names = [
+        "a\"} 1\nx{y=\"\\",
+        "\\",
+        "\"",
+        "\r\n# EOF\n",
+        "\0\t\u{7f}",
+        "\u{1b}[2J",
+        "\u{85}\u{9b}2J",
+        "\u{202e}\u{2028}",
+    ];
+    for name in names {
+        let text = render_at(hostile_run(name), NOON);
+        let parsed = OpenMetrics::parse(&text);
+        assert_eq!(parsed.types, types, "{name:?}");
+        assert_eq!(parsed.sum("cascadeck_requests_total", &[]), 4.0, "{name:?}");
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{name:?}: nothing that a terminal acts on");
+    }
+    let parsed = OpenMetrics::parse(&render_at(hostile_run("a\"\\n"), NOON));
+    assert_eq!(parsed.sum("cascadeck_run_info", &[("run", "a\"\\n")]), 1.0, "the value is the name itself");
 }
 
 #[test]
 fn samples_with_the_same_labels_are_one() {
-    let mut counts = counts(["alice", "alice"]);
+    let mut counts = counts([route("alice"), route("alice")]);
     counts.count_attempt(1, &attempt(Some(200), Outcome::Ok, 100));
     let mut run = small_run();
     run.cooldowns.push(CooldownView { until: after(7_200), ..run.cooldowns[0].clone() });
@@ -251,13 +271,15 @@ fn samples_with_the_same_labels_are_one() {
 
 #[test]
 fn plain_text_has_the_same_samples() {
-    let text = render(Arc::new(small_run()), NOON, TextFormat::Prometheus);
-    assert!(text.contains("# TYPE cascadeck_requests_total counter\n"), "{text}");
-    assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
-    // The formats write the bounds of buckets differently.
-    let has_samples = |line: &&str| !line.starts_with('#') && !line.contains("le=\"");
-    for line in render_at(small_run(), NOON).lines().filter(has_samples) {
-        assert!(text.contains(&format!("\n{line}\n")), "{line}");
+    for run in [small_run(), hostile_run("a\"} 1\nx{y=\"\\")] {
+        let text = render(Arc::new(run.clone()), NOON, TextFormat::Prometheus);
+        assert!(text.contains("# TYPE cascadeck_requests_total counter\n"), "{text}");
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+        // The formats write the bounds of buckets differently.
+        let is_sample = |line: &&str| !line.starts_with('#') && !line.contains("le=\"");
+        let open_metrics = render_at(run, NOON);
+        let want: BTreeSet<&str> = open_metrics.lines().filter(is_sample).collect();
+        assert_eq!(text.lines().filter(is_sample).collect::<BTreeSet<_>>(), want);
     }
 }
 

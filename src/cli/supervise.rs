@@ -205,7 +205,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
         print_stderr(&format!("warning: {warning}"));
     }
     if let Some((server, linger)) = metrics_server {
-        await_last_scrape(server, linger, &is_interrupted).await;
+        await_final_scrape(server, linger, &is_interrupted).await;
     }
     match outcome {
         Ok(Ok(run_outcome)) => {
@@ -228,23 +228,23 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     }
 }
 
-/// How often the wait for the last scrape looks for an interrupt.
+/// How often the wait for the final scrape looks for an interrupt.
 const INTERRUPT_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Waits until the final metrics were scraped once, at most `linger`, and not after an interrupt.
-async fn await_last_scrape(mut server: MetricsServer, linger: Duration, is_interrupted: &AtomicBool) {
-    if linger.is_zero() || server.has_served_end() {
+async fn await_final_scrape(mut server: MetricsServer, linger: Duration, is_interrupted: &AtomicBool) {
+    if linger.is_zero() || server.has_served_final_state() {
         return;
     }
     let limit = format_duration(linger);
-    print_stderr(&format!("waiting for the last scrape of the metrics, at most {limit}; an interrupt ends this"));
+    print_stderr(&format!("waiting for the final scrape of the metrics, at most {limit}; an interrupt ends this"));
     let interrupted = async {
         while !is_interrupted.load(Ordering::Relaxed) {
             tokio::time::sleep(INTERRUPT_CHECK_INTERVAL).await;
         }
     };
     tokio::select! {
-        () = server.wait_for_last_scrape() => {}
+        () = server.wait_for_final_scrape() => {}
         () = interrupted => {}
         () = tokio::time::sleep(linger) => {}
     }

@@ -234,10 +234,10 @@ impl MetricCounts {
 
     /// Ended items by state and outcome. An item that ends again after a replay counts again.
     pub fn ends(&self) -> impl Iterator<Item = (FinalState, Outcome, u64)> {
-        let of = |state, ends: &'_ BTreeMap<Outcome, u64>| {
+        let with_state = |state, ends: &'_ BTreeMap<Outcome, u64>| {
             ends.iter().map(move |(outcome, count)| (state, *outcome, *count)).collect::<Vec<_>>()
         };
-        of(FinalState::Done, &self.done).into_iter().chain(of(FinalState::Failed, &self.failed))
+        with_state(FinalState::Done, &self.done).into_iter().chain(with_state(FinalState::Failed, &self.failed))
     }
 
     pub const fn commits(&self) -> &DurationHistogram {

@@ -20,7 +20,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::{Mutex, Semaphore, watch},
     task::JoinHandle,
 };
@@ -74,15 +75,15 @@ impl MetricsListener {
 
     /// Serves the newest of `snapshots` until the returned server is dropped.
     pub fn serve(self, snapshots: watch::Receiver<Arc<Snapshot>>) -> MetricsServer {
-        let (last_scrape_tx, last_scrape) = watch::channel(false);
+        let (final_scrape_tx, final_scrape) = watch::channel(false);
         let service = Arc::new(MetricsService {
             hosts: self.hosts,
             clock: self.clock,
             snapshots,
-            rendered: Mutex::new(None),
-            last_scrape_tx,
+            rendered: Arc::default(),
+            final_scrape_tx,
         });
-        MetricsServer { task: tokio::spawn(accept_connections(self.listener, service)), last_scrape }
+        MetricsServer { task: tokio::spawn(accept_connections(self.listener, service)), final_scrape }
     }
 }
 
@@ -90,19 +91,19 @@ impl MetricsListener {
 #[derive(Debug)]
 pub struct MetricsServer {
     task: JoinHandle<()>,
-    last_scrape: watch::Receiver<bool>,
+    final_scrape: watch::Receiver<bool>,
 }
 
 impl MetricsServer {
     /// Whether the final state of the run was served.
-    pub fn has_served_end(&self) -> bool {
-        *self.last_scrape.borrow()
+    pub fn has_served_final_state(&self) -> bool {
+        *self.final_scrape.borrow()
     }
 
     /// Waits until the final state of the run was served once.
-    pub async fn wait_for_last_scrape(&mut self) {
+    pub async fn wait_for_final_scrape(&mut self) {
         // The sender lives as long as the server.
-        let _ = self.last_scrape.wait_for(|is_done| *is_done).await;
+        let _ = self.final_scrape.wait_for(|is_done| *is_done).await;
     }
 }
 
@@ -119,7 +120,7 @@ async fn accept_connections(listener: TcpListener, service: Arc<MetricsService>)
             Ok((stream, _)) => {
                 let service = Arc::clone(&service);
                 tokio::spawn(async move {
-                    serve_connection(stream, &service).await;
+                    serve_connection(stream, &service, CONNECTION_TIMEOUT).await;
                     drop(slot);
                 });
             }
@@ -131,13 +132,13 @@ async fn accept_connections(listener: TcpListener, service: Arc<MetricsService>)
     }
 }
 
-/// Answers the one request of a connection.
-async fn serve_connection(stream: TcpStream, service: &Arc<MetricsService>) {
+/// Answers the one request of a connection, within `timeout`.
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, service: &MetricsService, timeout: Duration) {
     // Whether the response had the final state of the run; `None` if it had no metrics.
-    let is_final = std::sync::Mutex::new(None);
+    let is_final_state = std::sync::Mutex::new(None);
     let respond = service_fn(|request| async {
         let (response, has_final_state) = service.respond(request).await;
-        *is_final.lock().unwrap_or_else(PoisonError::into_inner) = has_final_state;
+        *is_final_state.lock().unwrap_or_else(PoisonError::into_inner) = has_final_state;
         Ok::<_, Infallible>(response)
     });
     let connection = http1::Builder::new()
@@ -145,9 +146,10 @@ async fn serve_connection(stream: TcpStream, service: &Arc<MetricsService>) {
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), respond);
     // A client that breaks off or is too slow gets no response; it may scrape again.
-    let is_delivered = matches!(tokio::time::timeout(CONNECTION_TIMEOUT, connection).await, Ok(Ok(())));
-    if let (true, Some(is_final)) = (is_delivered, is_final.into_inner().unwrap_or_else(PoisonError::into_inner)) {
-        service.last_scrape_tx.send_replace(is_final);
+    let is_delivered = matches!(tokio::time::timeout(timeout, connection).await, Ok(Ok(())));
+    let is_final_state = is_final_state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let (true, Some(is_final_state)) = (is_delivered, is_final_state) {
+        service.final_scrape_tx.send_replace(is_final_state);
     }
 }
 
@@ -155,8 +157,21 @@ async fn serve_connection(stream: TcpStream, service: &Arc<MetricsService>) {
 #[derive(Debug)]
 struct RenderedText {
     format: TextFormat,
+    snapshot: Arc<Snapshot>,
     rendered_at: Instant,
     text: Bytes,
+}
+
+impl RenderedText {
+    /// Whether this is recent enough for a client that scrapes at `snapshot`. The final state must not be missing, and
+    /// its text is rendered once.
+    fn is_current(&self, snapshot: &Arc<Snapshot>) -> bool {
+        if snapshot.state.is_over() {
+            Arc::ptr_eq(&self.snapshot, snapshot)
+        } else {
+            self.rendered_at.elapsed() < MAX_TEXT_AGE
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -165,9 +180,9 @@ struct MetricsService {
     clock: Clock,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     /// The last text. Locked while a text is rendered, so that only one is at a time.
-    rendered: Mutex<Option<RenderedText>>,
+    rendered: Arc<Mutex<Option<RenderedText>>>,
     /// Whether the last metrics that a client got had the final state of the run.
-    last_scrape_tx: watch::Sender<bool>,
+    final_scrape_tx: watch::Sender<bool>,
 }
 
 impl MetricsService {
@@ -178,8 +193,8 @@ impl MetricsService {
         }
         let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
         let format = TextFormat::for_accept(accept);
-        let (text, is_final) = self.text(format).await;
-        (respond_with(StatusCode::OK, format.content_type(), text), Some(is_final))
+        let (text, is_final_state) = self.text(format).await;
+        (respond_with(StatusCode::OK, format.content_type(), text), Some(is_final_state))
     }
 
     fn refusal(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
@@ -213,22 +228,24 @@ impl MetricsService {
 
     /// The text of the newest snapshot, and whether the run is over.
     async fn text(&self, format: TextFormat) -> (Bytes, bool) {
-        let mut rendered = self.rendered.lock().await;
+        let mut rendered = Arc::clone(&self.rendered).lock_owned().await;
         let snapshot = Arc::clone(&self.snapshots.borrow());
         let is_over = snapshot.state.is_over();
-        // The values at the end of a run must not be missing.
         if let Some(last) = rendered.as_ref()
-            && !is_over
             && last.format == format
-            && last.rendered_at.elapsed() < MAX_TEXT_AGE
+            && last.is_current(&snapshot)
         {
-            return (last.text.clone(), false);
+            return (last.text.clone(), is_over);
         }
         let now: WallTime = if is_over { snapshot.at } else { self.clock.now().wall };
+        // The lock is the closure's, so that clients that break off don't start a second rendering.
+        let render_text = move || {
+            let text = Bytes::from(render(Arc::clone(&snapshot), now, format));
+            *rendered = Some(RenderedText { format, snapshot, rendered_at: Instant::now(), text: text.clone() });
+            text
+        };
         // A large fleet has thousands of samples: the engine's thread is not kept.
-        let text = tokio::task::spawn_blocking(move || render(snapshot, now, format)).await.unwrap_or_default();
-        let text = Bytes::from(text);
-        *rendered = Some(RenderedText { format, rendered_at: Instant::now(), text: text.clone() });
+        let text = tokio::task::spawn_blocking(render_text).await.unwrap_or_default();
         (text, is_over)
     }
 }
@@ -246,4 +263,74 @@ fn respond_with(status: StatusCode, content_type: &'static str, body: Bytes) -> 
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+    use crate::domain::snapshot::RunState;
+
+    const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    fn finished_run() -> MetricsService {
+        let snapshot = Snapshot { state: RunState::Finished, ..Snapshot::empty("r", WallTime::default(), 1.0) };
+        MetricsService {
+            hosts: AllowedHosts::new("127.0.0.1:9464".parse().unwrap(), std::iter::empty()),
+            clock: Clock::real(),
+            snapshots: watch::channel(Arc::new(snapshot)).1,
+            rendered: Arc::default(),
+            final_scrape_tx: watch::channel(false).0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_has_the_final_state() {
+        let service = finished_run();
+        let (mut client, server) = duplex(256);
+        client.write_all(REQUEST).await.unwrap();
+        let mut response = String::new();
+        let (read, ()) =
+            tokio::join!(client.read_to_string(&mut response), serve_connection(server, &service, CONNECTION_TIMEOUT));
+        read.unwrap();
+        assert!(response.ends_with("# EOF\n"), "{response}");
+        assert!(*service.final_scrape_tx.borrow());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_given_up() {
+        let service = finished_run();
+        let (mut client, server) = duplex(256);
+        client.write_all(REQUEST).await.unwrap();
+        serve_connection(server, &service, Duration::from_millis(50)).await;
+        assert!(!*service.final_scrape_tx.borrow(), "the response was not delivered");
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn an_endless_head_is_refused() {
+        let service = finished_run();
+        let (mut client, server) = duplex(256);
+        let endless = async {
+            client.write_all(b"GET /metrics HTTP/1.1\r\nX: ").await.unwrap();
+            let mut sent = 0;
+            while client.write_all(&[b'x'; 64]).await.is_ok() {
+                sent += 64;
+            }
+            sent
+        };
+        let (sent, ()) = tokio::join!(endless, serve_connection(server, &service, CONNECTION_TIMEOUT));
+        assert!(sent < 2 * MAX_HEAD_BYTES, "{sent} bytes");
+    }
+
+    #[tokio::test]
+    async fn a_rendering_goes_on_without_its_client() {
+        let service = finished_run();
+        let _ = tokio::time::timeout(Duration::ZERO, service.text(TextFormat::OpenMetrics)).await;
+        let kept = service.rendered.lock().await.as_ref().map(|rendered| rendered.text.clone()).unwrap();
+        let (text, is_final_state) = service.text(TextFormat::OpenMetrics).await;
+        assert!(is_final_state);
+        assert_eq!(text.as_ptr(), kept.as_ptr(), "rendered once");
+    }
 }

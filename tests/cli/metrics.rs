@@ -196,7 +196,7 @@ fn metrics_are_served_again_when_a_flood_is_over() {
 }
 
 #[test]
-fn the_last_scrape_has_the_sums_of_the_record() {
+fn the_final_scrape_has_the_sums_of_the_record() {
     let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
     let machine = TestMachine::new();
     machine.write_keys_toml(&(provider.keys_toml() + "\n[metrics]\nlisten = \"0\"\nlinger = \"80s\"\n"));
@@ -226,9 +226,10 @@ fn the_last_scrape_has_the_sums_of_the_record() {
     assert_eq!(last.sum("cascadeck_items_ended_total", &[("state", "done"), ("outcome", "ok")]), 6.0);
     assert_eq!(last.sum("cascadeck_items_ended_total", &[("state", "failed"), ("outcome", "content_blocked")]), 1.0);
     assert_eq!(last.sum("cascadeck_items_ended_total", &[]), 8.0);
-    assert_eq!(last.sum("cascadeck_tokens_total", &[("kind", "input")]), number("input_tokens"));
-    let output = |kind| last.sum("cascadeck_tokens_total", &[("kind", kind)]);
-    assert_eq!(output("output") + output("thinking"), number("output_tokens"));
+    let tokens =
+        |kinds: &[&str]| kinds.iter().map(|kind| last.sum("cascadeck_tokens_total", &[("kind", kind)])).sum::<f64>();
+    assert_eq!(tokens(&["input", "cached_input", "cache_write", "cache_write_1h"]), number("input_tokens"));
+    assert_eq!(tokens(&["output", "thinking"]), number("output_tokens"));
     assert!((last.sum("cascadeck_cost_usd_total", &[]) - number("cost_usd")).abs() < 1e-9);
     assert_eq!(last.sum("cascadeck_request_duration_seconds_count", &[]), 6.0);
     assert!(last.sum("cascadeck_commit_duration_seconds_count", &[]) > 0.0);
