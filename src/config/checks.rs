@@ -19,7 +19,7 @@ use crate::{
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_RETRIES: u32 = 1;
 
-/// What the readers of a check need besides its table.
+/// The settings that the readers of a check need besides its table.
 struct Context<'c> {
     /// Paths start from here.
     directory: &'c Path,
@@ -64,7 +64,7 @@ pub(super) fn read(
 fn read_selection(table: &TomlTable<'_>, rules: &[RoutingRule]) -> AppliesTo {
     let is_per_row = table.flag("per_row").unwrap_or_default();
     let Some(field) = table.field("rules") else {
-        return if is_per_row { AppliesTo::NamingRows } else { AppliesTo::All };
+        return if is_per_row { AppliesTo::NamedByRow } else { AppliesTo::All };
     };
     if is_per_row {
         table.doc.add_error(field.offset, "rules and per_row are both set; leave one out");

@@ -98,7 +98,7 @@ struct AttemptTask {
 impl AttemptTask {
     async fn run(self) -> AttemptDone {
         let began: Now = self.clock.now();
-        if let Err(reason) = self.checks.prepare(&self.spec) {
+        if let Err(reason) = self.checks.require_usable_schema(&self.spec) {
             let rule = "the answer could not be checked: nothing was sent";
             let result = AttemptResult::without_response(
                 Outcome::UnreadableInput,

@@ -140,6 +140,33 @@ fn a_truncated_answer_is_no_json() {
 }
 
 #[test]
+fn a_call_of_a_tool_and_an_embedding_are_not_tested_as_texts() {
+    let server = LoggingServer::start(|request| {
+        if request.path.ends_with("/embeddings") {
+            return Response::embedding(&json!([0.5, 0.25]));
+        }
+        let mut response: Value = serde_json::from_slice(&Response::openai("").body).unwrap();
+        let call = json!({"id": "c", "type": "function", "function": {"name": "find", "arguments": "{}"}});
+        response["choices"][0]["message"] = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        response["choices"][0]["finish_reason"] = "tool_calls".into();
+        Response::json(200, &response)
+    });
+    let texts = "[[check]]\nname = \"text\"\njson = true\nmin_words = 1\nregex = 'x'\n";
+    let command = r#"command = ["sh", "-c", "grep -q -e '\"name\":\"find\"' -e '\"tool_calls\":null'"]"#;
+    let machine = machine(&server, &format!("{texts}[[check]]\nname = \"own\"\n{command}\n"));
+    let line = |id: &str, url: &str, body: Value| {
+        json!({"custom_id": id, "method": "POST", "url": url, "body": body}).to_string() + "\n"
+    };
+    let find = json!({"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}});
+    let message = json!({"role": "user", "content": "Find it."});
+    let calling = json!({"model": "m", "messages": [message], "tools": [find]});
+    let embedding = json!({"model": "m", "input": "a cat"});
+    machine.write("batch.jsonl", line("a", "/v1/chat/completions", calling) + &line("b", "/v1/embeddings", embedding));
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
+    assert_eq!(server.requests().len(), 2, "no answer is paid for twice");
+}
+
+#[test]
 fn schemas_come_from_a_file_or_from_the_request() {
     let server = server(&[r#"{"city": 5}"#, r#"{"city": "Paris"}"#]);
     let checks =
