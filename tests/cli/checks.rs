@@ -250,6 +250,21 @@ fn a_command_that_does_not_end_is_stopped() {
 }
 
 #[test]
+fn a_command_writes_no_key_into_the_record() {
+    let server = server(&["Paris"]);
+    let command = r#"command = ["sh", "-c", "echo wrote $FIRST and $SECOND; exit 1"]"#;
+    let second = "[[key]]\nname = \"bob\"\nprovider = \"p\"\nsecret = \"env:SECOND\"\n";
+    let check = format!("{second}[[check]]\nname = \"own\"\n{command}\nexplain = true\nretries = 1\n");
+    let machine =
+        machine(&server, &check).with_env("FIRST", "sk-alice-0123456789").with_env("SECOND", "correct-horse-battery");
+    machine.cascadeck(&RUN_ARGS).expect_status(3);
+    let message = machine.result("runs/batch", "a").error.unwrap().message;
+    assert_eq!(message, "check own: wrote [redacted] and [redacted]");
+    assert!(server.completions().iter().all(|request| !prompt_of(request).contains("horse")));
+    assert!(machine.files_containing("correct-horse-battery").is_empty());
+}
+
+#[test]
 fn few_commands_run_at_a_time_for_many_answers() {
     const ITEMS: usize = 200;
     let server = server(&["Paris"]);
