@@ -5,7 +5,7 @@ use std::{borrow::Cow, num::NonZero, sync::Arc, thread};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{condition::AnswerCondition, schema::SchemaCache};
+use super::{command::CommandError, condition::AnswerCondition, schema::SchemaCache};
 use crate::domain::{
     AttemptResult, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule, rule::first_match,
 };
@@ -163,10 +163,20 @@ impl CheckSet {
                         Box::pin(command.run(input.as_bytes())).await
                     }
                     _ if has_no_text => Ok(()),
-                    condition => condition.test_text(&answer.text, item, &self.0.schemas),
+                    condition => {
+                        condition.test_text(&answer.text, item, &self.0.schemas).map_err(CommandError::Rejected)
+                    }
                 };
-                if let Err(reason) = verdict {
-                    return into_invalid_output(result, check, redact(&(message_prefix(check) + &reason)));
+                match verdict {
+                    Ok(()) => {}
+                    Err(CommandError::Rejected(reason)) => {
+                        return into_invalid_output(result, check, redact(&(message_prefix(check) + &reason)));
+                    }
+                    Err(CommandError::NotRun(reason)) => {
+                        // Another prefix than that of a fault, so that no later request explains it to a model.
+                        let message = redact(&format!("could not make the check {}: {reason}", check.name));
+                        return into_unchecked(result, check, message);
+                    }
                 }
             }
         }
@@ -206,6 +216,18 @@ fn into_invalid_output(result: AttemptResult, check: &Check, message: String) ->
         message,
         failed_check: Some(Box::new(failed_check)),
         ..result
+    }
+}
+
+/// The result for an answer whose check could not be made. Its item fails: other answers would be paid for in vain.
+fn into_unchecked(result: AttemptResult, check: &Check, message: String) -> AttemptResult {
+    let invalid = into_invalid_output(result, check, message);
+    let failed_check = invalid.failed_check.map(|failed| Box::new(FailedCheck { explanation: None, ..*failed }));
+    AttemptResult {
+        action: OutcomeAction::FailItem,
+        rule: format!("the check {} could not be made", check.name),
+        failed_check,
+        ..invalid
     }
 }
 
@@ -393,6 +415,18 @@ mod tests {
         let error = set.require_usable_schema(&item).unwrap_err();
         assert!(error.starts_with("check shape: the request's JSON schema can't be used: "), "{error}");
         assert_eq!(CheckSet::default().require_usable_schema(&item), Ok(()), "no check needs it");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_cannot_be_made_fails_the_item_and_explains_nothing() {
+        let command = CheckCommand { program: "/no/such/program".to_owned(), ..shell("") };
+        let own = Check { explains: true, ..check("own", AppliesTo::All, AnswerCondition::Command(command)) };
+        let set = CheckSet::new(vec![own], &[]);
+        let result = apply(&set, &item("?"), answered(Outcome::Ok, "So.")).await;
+        assert_eq!((result.outcome, result.action), (Outcome::InvalidOutput, OutcomeAction::FailItem));
+        assert!(result.message.starts_with("could not make the check own: the command "), "{}", result.message);
+        assert_eq!((set.explanation(&result.message), result.failed_check.unwrap().explanation), (None, None));
+        assert_eq!(result.answer.unwrap().text, "So.");
     }
 
     #[tokio::test]

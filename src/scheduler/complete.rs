@@ -453,6 +453,10 @@ impl Scheduler {
     /// Retries an item whose answer failed a check: on the same model as often as the check says, then on the next one.
     fn retry_invalid(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
         let Some(failed) = &result.failed_check else { return Disposition::Failed };
+        // The check could not be made, so another answer would be paid for in vain.
+        if result.action == OutcomeAction::FailItem {
+            return Disposition::Failed;
+        }
         let model = self.fleet.route(reservation.route).model;
         let explanation_tokens = failed.explanation.as_deref().map_or(0, estimated_text_tokens);
         reservation.item.set_explanation_tokens(explanation_tokens);

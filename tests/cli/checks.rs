@@ -1,8 +1,11 @@
 //! `[[check]]`: what becomes of answers that people can't use. The server logs what arrives.
 
-use std::sync::{
-    Arc, Condvar, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use cascadeck::domain::{FinalState, Outcome};
@@ -247,6 +250,25 @@ fn a_command_that_does_not_end_is_stopped() {
     let line = machine.result("runs/batch", "a");
     assert_eq!(line.error.unwrap().message, "check own: the command took longer than 1s and was stopped");
     assert_eq!(line.output.as_deref(), Some("Paris"));
+}
+
+#[test]
+fn a_command_that_cannot_be_started_costs_no_second_answer() {
+    let server = server(&["Paris"]);
+    let check = "[[check]]\nname = \"own\"\ncommand = [\"./own\"]\ntimeout = \"1s\"\nexplain = true\nretries = 3\n";
+    let machine = machine(&server, check);
+    machine.write("own", "exit 0\n");
+    let refused = machine.cascadeck(&RUN_ARGS).expect_status(2);
+    refused.assert_stderr_contains(&["command: there is no program `./own` that can be run"]);
+
+    std::fs::set_permissions(machine.path("own"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    machine.cascadeck(&RUN_ARGS).expect_status(3);
+    assert_eq!(server.completions().len(), 1);
+    let line = machine.result("runs/batch", "a");
+    let error = line.error.unwrap();
+    assert!(error.message.starts_with("could not make the check own: "), "{}", error.message);
+    assert!(error.message.contains("Exec format error"), "{}", error.message);
+    assert_eq!((line.output.as_deref(), error.check.as_deref()), (Some("Paris"), Some("own")));
 }
 
 #[test]
