@@ -5,7 +5,7 @@ use std::{borrow::Cow, num::NonZero, sync::Arc, thread};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{condition::AnswerCondition, schema::SchemaCache};
+use super::{command::CommandError, condition::AnswerCondition, schema::SchemaCache};
 use crate::domain::{
     AttemptResult, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule, rule::first_match,
 };
@@ -36,7 +36,7 @@ pub enum AppliesTo {
     /// Those to which one of these routing rules applies.
     Rules(Vec<String>),
     /// Those whose row names the check.
-    NamingRows,
+    NamedByRow,
 }
 
 /// The names in a row's [`ROW_FIELD`].
@@ -46,10 +46,10 @@ fn split_names(field: &str) -> impl Iterator<Item = &str> {
 
 /// All checks of a run. Cheap to clone; clones share the compiled schemas and the limit on commands.
 #[derive(Clone, Debug)]
-pub struct CheckSet(Arc<Inner>);
+pub struct CheckSet(Arc<SharedChecks>);
 
 #[derive(Debug)]
-struct Inner {
+struct SharedChecks {
     checks: Vec<Check>,
     /// The routing rules, to find the one that applies to an item. Empty if no check depends on them.
     rules: Vec<RoutingRule>,
@@ -68,7 +68,7 @@ impl CheckSet {
     pub fn new(checks: Vec<Check>, rules: &[RoutingRule]) -> Self {
         let depends_on_rules = checks.iter().any(|check| matches!(check.applies_to, AppliesTo::Rules(_)));
         let commands = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_COMMANDS);
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharedChecks {
             checks,
             rules: if depends_on_rules { rules.to_vec() } else { Vec::new() },
             schemas: SchemaCache::default(),
@@ -87,14 +87,14 @@ impl CheckSet {
     }
 
     fn names_for_rows(&self) -> impl Iterator<Item = &str> {
-        let named = self.0.checks.iter().filter(|check| check.applies_to == AppliesTo::NamingRows);
+        let named = self.0.checks.iter().filter(|check| check.applies_to == AppliesTo::NamedByRow);
         named.map(|check| check.name.as_str())
     }
 
     /// Makes sure that an item read from a row can be checked.
     ///
     /// # Errors
-    /// If its row names a check that does not exist; and as [`Self::prepare`].
+    /// If its row names a check that does not exist; and as [`Self::require_usable_schema`].
     pub fn test_row(&self, item: &ItemSpec) -> Result<(), String> {
         let named = item.rule_fields.get(ROW_FIELD).filter(|_| self.row_field().is_some());
         let is_unknown = |name: &&str| self.names_for_rows().all(|known| known != *name);
@@ -105,7 +105,7 @@ impl CheckSet {
                 known.join(", ")
             ));
         }
-        self.prepare(item)
+        self.require_usable_schema(item)
     }
 
     fn applicable<'s>(&'s self, item: &'s ItemSpec) -> impl Iterator<Item = &'s Check> {
@@ -114,7 +114,7 @@ impl CheckSet {
         self.0.checks.iter().filter(move |check| match &check.applies_to {
             AppliesTo::All => true,
             AppliesTo::Rules(rules) => rule.is_some_and(|rule| rules.iter().any(|name| name == rule)),
-            AppliesTo::NamingRows => split_names(named).any(|name| name == check.name),
+            AppliesTo::NamedByRow => split_names(named).any(|name| name == check.name),
         })
     }
 
@@ -122,7 +122,7 @@ impl CheckSet {
     ///
     /// # Errors
     /// If a check needs the request's own schema, and that schema can't be used.
-    pub fn prepare(&self, item: &ItemSpec) -> Result<(), String> {
+    pub fn require_usable_schema(&self, item: &ItemSpec) -> Result<(), String> {
         let Some(JsonMode::Schema(schema)) = &item.request.params.json else { return Ok(()) };
         let needs_it = |check: &Check| check.conditions.iter().any(|it| matches!(it, AnswerCondition::RequestSchema));
         match self.applicable(item).find(|check| needs_it(check)) {
@@ -135,7 +135,7 @@ impl CheckSet {
     }
 
     /// Checks the answer in `result`, if there is one. The result is unchanged if the answer passes. A caption that was
-    /// cut off is left alone, since it is not accepted anyway.
+    /// cut off is left alone, since it is not accepted anyway. An answer that is no text is tested by commands only.
     ///
     /// `redact` makes a message safe to record: short, on one line, without secrets.
     pub async fn apply(
@@ -151,27 +151,40 @@ impl CheckSet {
             _ => false,
         };
         let Some(answer) = result.answer.as_ref().filter(|_| is_checked) else { return result };
+        let has_no_text = answer.is_without_text();
         for check in self.applicable(item) {
             for condition in &check.conditions {
                 let verdict = match condition {
                     AnswerCondition::Command(command) => {
-                        let input = command_input(check, item, model, &result).to_string();
-                        // Boxed, since it is large and most attempts run no command. The semaphore is never closed.
+                        // The semaphore is never closed. The input is made after the wait, since many attempts may wait.
                         let _slot = self.0.command_slots.acquire().await;
+                        let input = command_input(check, item, model, &result).to_string();
+                        // Boxed, since it is large and most attempts run no command.
                         Box::pin(command.run(input.as_bytes())).await
                     }
-                    condition => condition.test_text(&answer.text, item, &self.0.schemas),
+                    _ if has_no_text => Ok(()),
+                    condition => {
+                        condition.test_text(&answer.text, item, &self.0.schemas).map_err(CommandError::Rejected)
+                    }
                 };
-                if let Err(reason) = verdict {
-                    return reject(result, check, redact(&(message_prefix(check) + &reason)));
+                match verdict {
+                    Ok(()) => {}
+                    Err(CommandError::Rejected(reason)) => {
+                        return into_invalid_output(result, check, redact(&(message_prefix(check) + &reason)));
+                    }
+                    Err(CommandError::NotRun(reason)) => {
+                        // Another prefix than that of a fault, so that no later request explains it to a model.
+                        let message = redact(&format!("could not make the check {}: {reason}", check.name));
+                        return into_unchecked(result, check, message);
+                    }
                 }
             }
         }
         result
     }
 
-    /// What the next request says about an answer that was not accepted, or `None` if its check does not explain. The
-    /// message is that of the result, also one from the record.
+    /// The text about a rejected answer that is appended to the next request; `None` if its check does not explain.
+    /// `message` is that of the result, also one from the record.
     pub fn explanation(&self, message: &str) -> Option<String> {
         let explains = |check: &&Check| check.explains && message.starts_with(&message_prefix(check));
         self.0.checks.iter().find(explains)?;
@@ -189,7 +202,7 @@ fn explain(message: &str) -> String {
     )
 }
 
-fn reject(result: AttemptResult, check: &Check, message: String) -> AttemptResult {
+fn into_invalid_output(result: AttemptResult, check: &Check, message: String) -> AttemptResult {
     let failed_check = FailedCheck {
         name: check.name.clone(),
         retries: check.retries,
@@ -206,7 +219,19 @@ fn reject(result: AttemptResult, check: &Check, message: String) -> AttemptResul
     }
 }
 
-/// What a command gets to read. The data of inline pictures are left out.
+/// The result for an answer whose check could not be made. Its item fails: other answers would be paid for in vain.
+fn into_unchecked(result: AttemptResult, check: &Check, message: String) -> AttemptResult {
+    let invalid = into_invalid_output(result, check, message);
+    let failed_check = invalid.failed_check.map(|failed| Box::new(FailedCheck { explanation: None, ..*failed }));
+    AttemptResult {
+        action: OutcomeAction::FailItem,
+        rule: format!("the check {} could not be made", check.name),
+        failed_check,
+        ..invalid
+    }
+}
+
+/// The standard input of a command. The data of inline pictures is left out.
 fn command_input(check: &Check, item: &ItemSpec, model: &str, result: &AttemptResult) -> Value {
     let answer = result.answer.as_ref();
     let texts: Vec<&str> = item
@@ -236,6 +261,7 @@ fn command_input(check: &Check, item: &ItemSpec, model: &str, result: &AttemptRe
         "prompt": texts.join("\n\n"),
         "pictures": pictures,
         "output": answer.map(|answer| answer.text.as_str()),
+        "tool_calls": answer.and_then(|answer| answer.parts.as_ref()?.tool_calls.as_ref()),
         "finish_reason": answer.and_then(|answer| answer.finish_reason.as_deref()),
     })
 }
@@ -245,13 +271,21 @@ mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use super::{
-        super::{command::CheckCommand, condition::tests::item},
+        super::{command::CheckCommand, condition::tests::item, schema::JsonSchema},
         *,
     };
-    use crate::domain::{Answer, RuleConditions, Usage};
+    use crate::domain::{Answer, AnswerParts, RuleConditions, Usage};
 
     fn check(name: &str, applies_to: AppliesTo, condition: AnswerCondition) -> Check {
         Check { name: name.to_owned(), applies_to, conditions: vec![condition], retries: 2, explains: false }
+    }
+
+    fn shell(script: &str) -> CheckCommand {
+        CheckCommand {
+            program: "sh".to_owned(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            timeout: Duration::from_secs(60),
+        }
     }
 
     fn answered(outcome: Outcome, text: &str) -> AttemptResult {
@@ -282,7 +316,7 @@ mod tests {
             vec![
                 check("never", AppliesTo::All, AnswerCondition::NotContains(vec!["never".to_owned()])),
                 check("long", AppliesTo::Rules(vec!["long".to_owned()]), AnswerCondition::MinWords(3)),
-                check("number", AppliesTo::NamingRows, AnswerCondition::regex(r"^\d+$").unwrap()),
+                check("number", AppliesTo::NamedByRow, AnswerCondition::regex(r"^\d+$").unwrap()),
             ],
             &rules,
         );
@@ -328,6 +362,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_without_a_text_is_tested_by_commands_only() {
+        let conditions = [
+            AnswerCondition::Json,
+            AnswerCondition::MinWords(1),
+            AnswerCondition::regex("^yes$").unwrap(),
+            AnswerCondition::Schema(JsonSchema::compile(&json!({"type": "object"})).unwrap()),
+        ];
+        let of_text = CheckSet::new(conditions.map(|condition| check("text", AppliesTo::All, condition)).into(), &[]);
+        let command = shell(r#"grep -q '"tool_calls":\[{"name":"find"}\]'"#);
+        let own = CheckSet::new(vec![check("own", AppliesTo::All, AnswerCondition::Command(command))], &[]);
+        let with = |text: &str, parts: AnswerParts| {
+            let answer = Answer { text: text.to_owned(), parts: Some(Box::new(parts)), ..Answer::default() };
+            AttemptResult { answer: Some(answer), ..answered(Outcome::Ok, "") }
+        };
+        let calls = AnswerParts { tool_calls: Some(json!([{"name": "find"}])), ..AnswerParts::default() };
+        let embedding = AnswerParts { embedding: Some(json!([0.5])), ..AnswerParts::default() };
+        let choices = AnswerParts { choices: Some(json!([])), ..AnswerParts::default() };
+        for (set, result, passes) in [
+            (&of_text, with(" \n", calls.clone()), true),
+            (&of_text, with("", embedding.clone()), true),
+            (&of_text, with("Searching.", calls.clone()), false),
+            (&of_text, with("", choices), false),
+            (&own, with("", calls), true),
+            (&own, with("", embedding), false),
+        ] {
+            let failed = apply(set, &item("?"), result.clone()).await.failed_check;
+            assert_eq!(failed.is_none(), passes, "{result:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn only_a_check_that_explains_has_an_explanation_also_from_the_record() {
         let explaining = Check { explains: true, ..check("json", AppliesTo::All, AnswerCondition::Json) };
         let set = CheckSet::new(vec![check("short", AppliesTo::All, AnswerCondition::MaxWords(3)), explaining], &[]);
@@ -343,24 +408,31 @@ mod tests {
     async fn a_schema_that_cannot_be_used_is_found_before_the_request() {
         let set = CheckSet::new(vec![check("shape", AppliesTo::All, AnswerCondition::RequestSchema)], &[]);
         let mut item = item("?");
-        assert_eq!(set.prepare(&item), Ok(()));
+        assert_eq!(set.require_usable_schema(&item), Ok(()));
         item.request.params.json = Some(JsonMode::Schema(json!({"type": "object"})));
-        assert_eq!(set.prepare(&item), Ok(()));
+        assert_eq!(set.require_usable_schema(&item), Ok(()));
         item.request.params.json = Some(JsonMode::Schema(json!({"$ref": "https://example.org/s.json"})));
-        let error = set.prepare(&item).unwrap_err();
+        let error = set.require_usable_schema(&item).unwrap_err();
         assert!(error.starts_with("check shape: the request's JSON schema can't be used: "), "{error}");
-        assert_eq!(CheckSet::default().prepare(&item), Ok(()), "no check needs it");
+        assert_eq!(CheckSet::default().require_usable_schema(&item), Ok(()), "no check needs it");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_cannot_be_made_fails_the_item_and_explains_nothing() {
+        let command = CheckCommand { program: "/no/such/program".to_owned(), ..shell("") };
+        let own = Check { explains: true, ..check("own", AppliesTo::All, AnswerCondition::Command(command)) };
+        let set = CheckSet::new(vec![own], &[]);
+        let result = apply(&set, &item("?"), answered(Outcome::Ok, "So.")).await;
+        assert_eq!((result.outcome, result.action), (Outcome::InvalidOutput, OutcomeAction::FailItem));
+        assert!(result.message.starts_with("could not make the check own: the command "), "{}", result.message);
+        assert_eq!((set.explanation(&result.message), result.failed_check.unwrap().explanation), (None, None));
+        assert_eq!(result.answer.unwrap().text, "So.");
     }
 
     #[tokio::test]
     async fn a_command_reads_the_answer_and_its_request() {
         let script = r#"input=$(cat); case $input in *'"id":"a"'*'"model":"m"'*'"prompt":"Why?"'*'"output":"So."'*) ;; *) echo "$input"; exit 1;; esac"#;
-        let command = CheckCommand {
-            program: "sh".to_owned(),
-            args: vec!["-c".to_owned(), script.to_owned()],
-            timeout: Duration::from_secs(60),
-        };
-        let set = CheckSet::new(vec![check("own", AppliesTo::All, AnswerCondition::Command(command))], &[]);
+        let set = CheckSet::new(vec![check("own", AppliesTo::All, AnswerCondition::Command(shell(script)))], &[]);
         assert_eq!(apply(&set, &item("Why?"), answered(Outcome::Ok, "So.")).await.message, "");
         assert_eq!(failed(&set, &item("Why?"), "No.").await.as_deref(), Some("own"));
     }

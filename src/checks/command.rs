@@ -3,13 +3,14 @@
 use std::{io, process::Stdio, time::Duration};
 
 use nix::{
+    errno::Errno,
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 /// Maximum number of bytes that are kept of each output of a command. The rest is read and dropped.
@@ -28,56 +29,32 @@ pub struct CheckCommand {
     pub timeout: Duration,
 }
 
+/// Why a command has not accepted an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum CommandError {
+    /// It did not end with exit status 0 within its time limit: what it wrote, or else how it ended.
+    Rejected(String),
+    /// It could not be run, which says nothing about the answer.
+    NotRun(String),
+}
+
 impl CheckCommand {
     /// Runs the command with `input` on its standard input.
     ///
     /// # Errors
-    /// If it does not end with exit status 0 within its time limit: what it wrote, or else how it ended.
-    pub(super) async fn run(&self, input: &[u8]) -> Result<(), String> {
+    /// If the command does not accept the answer, or can't be run.
+    pub(super) async fn run(&self, input: &[u8]) -> Result<(), CommandError> {
+        let child = self.start().await?;
         // When the time is up, dropping the future kills the command and everything that it started.
-        timeout(self.timeout, self.run_to_end(input))
-            .await
-            .unwrap_or_else(|_| Err(format!("the command took longer than {:?} and was stopped", self.timeout)))
+        timeout(self.timeout, run_to_end(child, input)).await.unwrap_or_else(|_| {
+            let message = format!("the command took longer than {:?} and was stopped", self.timeout);
+            Err(CommandError::Rejected(message))
+        })
     }
 
-    async fn run_to_end(&self, input: &[u8]) -> Result<(), String> {
-        let mut child = self.start().await?;
-        let mut group = ProcessGroup::of(&child);
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = {
-            let write = async {
-                if let Some(mut stdin) = stdin {
-                    // A command that doesn't read its input may close it.
-                    let _ = stdin.write_all(input).await;
-                }
-            };
-            let transfer = async { tokio::join!(write, read_capped(stdout, &mut out), read_capped(stderr, &mut err)) };
-            tokio::pin!(transfer);
-            let mut is_transferred = false;
-            loop {
-                tokio::select! {
-                    status = child.wait() => {
-                        group.disarm();
-                        if !is_transferred {
-                            let _ = timeout(OUTPUT_GRACE, &mut transfer).await;
-                        }
-                        break status;
-                    }
-                    _ = &mut transfer, if !is_transferred => is_transferred = true,
-                }
-            }
-        };
-        let status = status.map_err(|error| format!("the command can't be waited for: {error}"))?;
-        if status.success() {
-            return Ok(());
-        }
-        let text = [out, err].into_iter().map(|bytes| one_line(&bytes)).find(|text| !text.is_empty());
-        Err(text.unwrap_or_else(|| format!("the command ended with {status}")))
-    }
-
-    /// Starts the command. Tries again while the machine lacks something for it.
-    async fn start(&self) -> Result<Child, String> {
+    /// Starts the command. Tries again while the machine lacks something for it, at most for its time limit.
+    async fn start(&self) -> Result<Child, CommandError> {
+        let began = Instant::now();
         loop {
             let started = Command::new(&self.program)
                 .args(&self.args)
@@ -89,13 +66,59 @@ impl CheckCommand {
                 .spawn();
             match started {
                 Ok(child) => return Ok(child),
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-                    return Err(format!("the command {} can't be started: {error}", self.program));
+                Err(error) if is_temporary(&error) && began.elapsed() < self.timeout => {
+                    sleep(START_RETRY_INTERVAL).await;
                 }
-                Err(_) => sleep(START_RETRY_INTERVAL).await,
+                Err(error) => {
+                    let message = format!("the command {} can't be started: {error}", self.program);
+                    return Err(CommandError::NotRun(message));
+                }
             }
         }
     }
+}
+
+/// Whether the start may succeed a little later: the machine has no process, file handle or memory to spare, or the
+/// program is just being written.
+fn is_temporary(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ETXTBSY))
+}
+
+async fn run_to_end(mut child: Child, input: &[u8]) -> Result<(), CommandError> {
+    let mut group = ProcessGroup::of(&child);
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = {
+        let write = async {
+            if let Some(mut stdin) = stdin {
+                // A command that doesn't read its input may close it.
+                let _ = stdin.write_all(input).await;
+            }
+        };
+        let transfer = async { tokio::join!(write, read_capped(stdout, &mut out), read_capped(stderr, &mut err)) };
+        tokio::pin!(transfer);
+        let mut is_transferred = false;
+        loop {
+            tokio::select! {
+                status = child.wait() => {
+                    group.disarm();
+                    if !is_transferred {
+                        let _ = timeout(OUTPUT_GRACE, &mut transfer).await;
+                    }
+                    break status;
+                }
+                _ = &mut transfer, if !is_transferred => is_transferred = true,
+            }
+        }
+    };
+    let status = status.map_err(|error| CommandError::NotRun(format!("the command can't be waited for: {error}")))?;
+    if status.success() {
+        return Ok(());
+    }
+    let texts = [out, err].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+    let text = texts.into_iter().find(|text| !text.is_empty());
+    Err(CommandError::Rejected(text.unwrap_or_else(|| format!("the command ended with {status}"))))
 }
 
 /// The process group of a command. Dropping it kills the group, unless the command has ended.
@@ -135,12 +158,10 @@ async fn read_capped(output: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>)
     }
 }
 
-fn one_line(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn shell(script: &str, timeout: Duration) -> CheckCommand {
@@ -148,7 +169,15 @@ mod tests {
     }
 
     async fn verdict(script: &str) -> Result<(), String> {
-        shell(script, Duration::from_secs(60)).run(b"{\"output\":\"four\"}").await
+        rejection(shell(script, Duration::from_secs(60)).run(b"{\"output\":\"four\"}").await)
+    }
+
+    /// The verdict of a command that ran.
+    fn rejection(result: Result<(), CommandError>) -> Result<(), String> {
+        result.map_err(|error| match error {
+            CommandError::Rejected(message) => message,
+            CommandError::NotRun(message) => panic!("{message}"),
+        })
     }
 
     #[tokio::test]
@@ -156,7 +185,7 @@ mod tests {
         assert_eq!(verdict("grep -q four").await, Ok(()));
         assert_eq!(verdict("cat >/dev/null; echo fine; exit 0").await, Ok(()));
         assert_eq!(verdict("cat").await, Ok(()));
-        assert_eq!(verdict("echo too; echo short; echo log >&2; exit 1").await.unwrap_err(), "too short");
+        assert_eq!(verdict("echo too; echo short; echo log >&2; exit 1").await.unwrap_err(), "too\nshort");
         assert_eq!(verdict("echo '  only here' >&2; exit 3").await.unwrap_err(), "only here");
         assert_eq!(verdict("exit 7").await.unwrap_err(), "the command ended with exit status: 7");
         assert!(verdict("kill -9 $$").await.unwrap_err().contains("signal: 9"));
@@ -165,8 +194,44 @@ mod tests {
     #[tokio::test]
     async fn a_missing_program_is_an_error_at_once() {
         let command = CheckCommand { program: "/no/such/program".to_owned(), ..shell("", Duration::from_secs(60)) };
-        let error = command.run(b"").await.unwrap_err();
-        assert!(error.starts_with("the command /no/such/program can't be started: "), "{error}");
+        let message = not_run(&command).await;
+        assert!(message.starts_with("the command /no/such/program can't be started: "), "{message}");
+    }
+
+    async fn not_run(command: &CheckCommand) -> String {
+        match command.run(b"").await {
+            Err(CommandError::NotRun(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_program_is_an_error_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("script");
+        std::fs::write(&path, "echo no interpreter is named\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = path.to_str().unwrap().to_owned();
+        // Trying for a day would never end.
+        let message = not_run(&CheckCommand { program, ..shell("", Duration::from_secs(86_400)) }).await;
+        assert!(message.contains("can't be started: Exec format error"), "{message}");
+    }
+
+    #[test]
+    fn only_what_the_machine_lacks_is_waited_for() {
+        for (errno, expected) in [
+            (Errno::EAGAIN, true),
+            (Errno::EMFILE, true),
+            (Errno::ENFILE, true),
+            (Errno::ENOMEM, true),
+            (Errno::ETXTBSY, true),
+            (Errno::ENOEXEC, false),
+            (Errno::EACCES, false),
+            (Errno::ENOENT, false),
+            (Errno::E2BIG, false),
+        ] {
+            assert_eq!(is_temporary(&io::Error::from(errno)), expected, "{errno}");
+        }
     }
 
     #[tokio::test]
@@ -175,7 +240,7 @@ mod tests {
         let pid_file = home.path().join("pid");
         let script = format!("sleep 600 & echo $! > '{}'; wait", pid_file.display());
         // Only the command's end can end this: it would last ten minutes.
-        let error = shell(&script, Duration::from_secs(2)).run(b"").await.unwrap_err();
+        let error = rejection(shell(&script, Duration::from_secs(2)).run(b"").await).unwrap_err();
         assert_eq!(error, "the command took longer than 2s and was stopped");
         let child: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
         while is_running(child) {
@@ -193,14 +258,15 @@ mod tests {
     async fn unread_input_and_endless_output_do_no_harm() {
         let input = vec![b'x'; 1 << 20];
         assert_eq!(shell("exit 0", Duration::from_secs(60)).run(&input).await, Ok(()));
-        let error = shell("yes | head -c 1000000; exit 1", Duration::from_secs(60)).run(&input).await.unwrap_err();
+        let command = shell("yes | head -c 1000000; exit 1", Duration::from_secs(60));
+        let error = rejection(command.run(&input).await).unwrap_err();
         assert!(error.len() <= MAX_OUTPUT_BYTES, "{}", error.len());
     }
 
     #[tokio::test]
     async fn something_left_in_the_background_does_not_hold_the_verdict() {
         let command = shell("sleep 600 & echo $!; exit 1", Duration::from_secs(300));
-        let left: i32 = command.run(b"").await.unwrap_err().parse().unwrap();
+        let left: i32 = rejection(command.run(b"").await).unwrap_err().parse().unwrap();
         let _ = nix::sys::signal::kill(Pid::from_raw(left), Signal::SIGKILL);
     }
 }

@@ -1,6 +1,6 @@
 //! `[[check]]`: what an answer must satisfy, for all items, by rule or for rows that name the check.
 
-use std::{env, path::Path, time::Duration};
+use std::{env, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use super::{
     defaults::Defaults,
@@ -19,7 +19,7 @@ use crate::{
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_RETRIES: u32 = 1;
 
-/// What the readers of a check need besides its table.
+/// The settings that the readers of a check need besides its table.
 struct Context<'c> {
     /// Paths start from here.
     directory: &'c Path,
@@ -64,7 +64,7 @@ pub(super) fn read(
 fn read_selection(table: &TomlTable<'_>, rules: &[RoutingRule]) -> AppliesTo {
     let is_per_row = table.flag("per_row").unwrap_or_default();
     let Some(field) = table.field("rules") else {
-        return if is_per_row { AppliesTo::NamingRows } else { AppliesTo::All };
+        return if is_per_row { AppliesTo::NamedByRow } else { AppliesTo::All };
     };
     if is_per_row {
         table.doc.add_error(field.offset, "rules and per_row are both set; leave one out");
@@ -158,7 +158,7 @@ fn read_command(table: &TomlTable<'_>, context: &Context<'_>) -> Option<CheckCom
         words.push(word.to_owned());
     }
     let program = find_program(&words[0], context).or_else(|| {
-        let message = format!("command: there is no program {}", quote_unless_secret(&words[0]));
+        let message = format!("command: there is no program {} that can be run", quote_unless_secret(&words[0]));
         table.doc.add_error(field.offset, message);
         None
     })?;
@@ -169,12 +169,17 @@ fn read_command(table: &TomlTable<'_>, context: &Context<'_>) -> Option<CheckCom
 fn find_program(program: &str, context: &Context<'_>) -> Option<String> {
     if program.contains('/') {
         let path = std::path::absolute(context.directory.join(program)).ok()?;
-        return path.is_file().then(|| path.to_str().map(str::to_owned)).flatten();
+        return is_executable(&path).then(|| path.to_str().map(str::to_owned)).flatten();
     }
     // Without PATH, the system looks in its own folders.
     let is_found = context
         .env_vars
         .get_from_environment("PATH")
-        .is_none_or(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()));
+        .is_none_or(|path| env::split_paths(&path).any(|folder| is_executable(&folder.join(program))));
     (is_found && !program.is_empty()).then(|| program.to_owned())
+}
+
+/// Whether the path is a file with the permission to be executed.
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }

@@ -28,7 +28,7 @@ pub struct Config {
     pub has_named_project: Vec<bool>,
     pub policy: Policy,
     pub defaults: Defaults,
-    /// What answers must satisfy.
+    /// The checks of answers.
     pub checks: CheckSet,
     pub input_limits: InputLimits,
     /// The treatment of rows that name a model which is not configured. `None` if it is not set: such a row is refused,

@@ -86,6 +86,14 @@ pub struct Answer {
     pub parts: Option<Box<AnswerParts>>,
 }
 
+impl Answer {
+    /// Whether the answer calls tools or is an embedding, and has no text besides.
+    pub fn is_without_text(&self) -> bool {
+        let has_other_content = |parts: &AnswerParts| parts.tool_calls.is_some() || parts.embedding.is_some();
+        self.text.trim().is_empty() && self.parts.as_deref().is_some_and(has_other_content)
+    }
+}
+
 /// The check that an answer failed, and what follows for its item.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FailedCheck {
@@ -95,7 +103,7 @@ pub struct FailedCheck {
     pub retries: u32,
     /// The answer was cut off at a token limit, so a retry may need a larger one.
     pub is_truncated: bool,
-    /// What the next request says about the fault; `None` if it says nothing.
+    /// The paragraph about the fault for the next request; `None` if its check does not explain.
     pub explanation: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use secrecy::SecretString;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::messages::AttemptDone;
@@ -9,7 +10,7 @@ use crate::{
     checks::CheckSet,
     clock::Clock,
     domain::{AttemptResult, ItemSpec, Now, Outcome, OutcomeAction},
-    provider::{Client, Endpoint, RequestModel},
+    provider::{Client, Endpoint, RequestModel, redact},
     scheduler::PlannedAttempt,
 };
 
@@ -23,6 +24,8 @@ pub(super) struct AttemptRunner {
     /// By model.
     models: Vec<RequestModel>,
     checks: CheckSet,
+    /// Those of all keys. A check's command inherits the environment, so it may write any of them.
+    secrets: Arc<[SecretString]>,
     tasks: JoinSet<AttemptDone>,
 }
 
@@ -33,8 +36,9 @@ impl AttemptRunner {
         endpoints: Vec<Arc<Endpoint>>,
         models: Vec<RequestModel>,
         checks: CheckSet,
+        secrets: Arc<[SecretString]>,
     ) -> Self {
-        Self { clock, client, endpoints, models, checks, tasks: JoinSet::new() }
+        Self { clock, client, endpoints, models, checks, secrets, tasks: JoinSet::new() }
     }
 
     /// Sends the request of an attempt. Its end is returned by [`AttemptRunner::join_next`]. `explanation` is
@@ -48,6 +52,7 @@ impl AttemptRunner {
             spec,
             explanation,
             checks: self.checks.clone(),
+            secrets: Arc::clone(&self.secrets),
             clock: self.clock,
         };
         self.tasks.spawn(task.run())
@@ -92,34 +97,42 @@ struct AttemptTask {
     /// Appended to the prompt: what was wrong with the item's last answer.
     explanation: Option<String>,
     checks: CheckSet,
+    /// Those of all keys.
+    secrets: Arc<[SecretString]>,
     clock: Clock,
 }
 
 impl AttemptTask {
     async fn run(self) -> AttemptDone {
         let began: Now = self.clock.now();
-        if let Err(reason) = self.checks.prepare(&self.spec) {
+        if let Err(reason) = self.checks.require_usable_schema(&self.spec) {
             let rule = "the answer could not be checked: nothing was sent";
             let result = AttemptResult::without_response(
                 Outcome::UnreadableInput,
                 OutcomeAction::FailItem,
-                &self.endpoint.redact(&reason),
+                &self.redact(&reason),
                 rule,
             );
-            return self.done(result, Duration::ZERO);
+            return self.done(result, Duration::ZERO, Duration::ZERO);
         }
         let item = self.item_to_send();
         // In the clock's time: a sped-up clock makes it shorter in real time.
         let timeout = self.clock.to_real_duration(self.planned.timeout);
         let result = self.client.send_attempt(&self.endpoint, &item, &self.model, timeout).await;
-        let latency: Duration = self.clock.now().mono.since(began.mono);
-        let redact = |message: &str| self.endpoint.redact(message);
+        let answered: Now = self.clock.now();
+        let redact = |message: &str| self.redact(message);
         let result = self.checks.apply(&self.spec, &self.model.name, result, &redact).await;
-        self.done(result, latency)
+        let check_time = self.clock.now().mono.since(answered.mono);
+        self.done(result, answered.mono.since(began.mono), check_time)
     }
 
-    fn done(&self, result: AttemptResult, latency: Duration) -> AttemptDone {
-        AttemptDone { attempt: self.planned.attempt, seq: self.planned.seq, result, latency }
+    fn done(&self, result: AttemptResult, latency: Duration, check_time: Duration) -> AttemptDone {
+        AttemptDone { attempt: self.planned.attempt, seq: self.planned.seq, result, latency, check_time }
+    }
+
+    /// A message without the secrets of any key, also those in this endpoint's headers.
+    fn redact(&self, message: &str) -> String {
+        self.endpoint.redact(&redact(message, &self.secrets))
     }
 
     /// The item with the changes that this attempt makes to its request.

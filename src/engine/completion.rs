@@ -20,7 +20,7 @@ impl Engine {
     pub(super) fn on_attempt_done(&mut self, done: AttemptDone) {
         let now = self.clock.now();
         if let Some(sent) = self.items.take_sent(done.seq, done.attempt) {
-            self.complete(now, &sent, done.result, done.latency);
+            self.complete(now, &sent, done.result, done.latency, done.check_time);
         }
     }
 
@@ -29,7 +29,7 @@ impl Engine {
         let message = "aborted before a response arrived";
         let result = AttemptResult::without_response(Outcome::Lost, OutcomeAction::Retry, message, "stopped");
         let latency = now.wall.since(sent.sent_at);
-        self.complete(now, sent, result, latency);
+        self.complete(now, sent, result, latency, Duration::ZERO);
     }
 
     /// Aborts the requests in flight; each may have been billed.
@@ -42,11 +42,18 @@ impl Engine {
         }
     }
 
-    fn complete(&mut self, now: Now, sent: &SentAttempt, result: AttemptResult, latency: Duration) {
+    fn complete(
+        &mut self,
+        now: Now,
+        sent: &SentAttempt,
+        result: AttemptResult,
+        latency: Duration,
+        check_time: Duration,
+    ) {
         let attempt = sent.planned.attempt;
         let provider = &self.providers[self.keys[sent.planned.key.index()].provider.index()];
         self.provider_contact.record(self.items.in_flight_count(), &provider.name, &result);
-        let Some(effects) = self.scheduler.complete(now, attempt, &result) else { return };
+        let Some(effects) = self.scheduler.complete_checked(now, attempt, &result, check_time) else { return };
         let outcome = result.outcome;
         let ended = match effects.disposition {
             Disposition::Done { is_truncated } => Some(ItemEnd { state: FinalState::Done, outcome, is_truncated }),

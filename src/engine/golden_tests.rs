@@ -226,7 +226,8 @@ impl Run {
             let latency = Duration::from_micros(self.random.u64(200_000..3_000_000));
             let at = self.micros.load(Ordering::Relaxed) + latency.as_micros() as u64;
             let result = self.random_result();
-            self.answers.insert((at, attempt), AttemptDone { attempt, seq, result, latency });
+            self.answers
+                .insert((at, attempt), AttemptDone { attempt, seq, result, latency, check_time: Duration::ZERO });
             self.answered.insert(attempt);
         }
     }

@@ -174,12 +174,12 @@ impl Intake {
         items: Vec<LoadedItem>,
     ) {
         self.backlogs[class].loading_count = 0;
-        for LoadedItem { seq, spec, completed_attempts, started_at, rejection } in items {
+        for LoadedItem { seq, spec, completed_attempts, started_at, failed_check_message } in items {
             let mut item = self.queued_item(seq, &spec, now);
             if completed_attempts > 0 {
                 item.restore_attempts(completed_attempts);
             }
-            let explanation = rejection.and_then(|message| self.checks.explanation(&message));
+            let explanation = failed_check_message.and_then(|message| self.checks.explanation(&message));
             if let Some(explanation) = &explanation {
                 item.set_explanation_tokens(estimated_text_tokens(explanation));
             }

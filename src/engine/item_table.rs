@@ -23,7 +23,7 @@ struct ItemEntry {
     spec: Arc<ItemSpec>,
     /// Time of its first attempt.
     first_sent_at: Option<WallTime>,
-    /// What its next request says about its last answer, which failed a check.
+    /// The paragraph for its next request about the last answer, which failed a check.
     explanation: Option<String>,
     sent: Option<SentAttempt>,
 }
@@ -75,7 +75,7 @@ impl ItemTable {
         }
     }
 
-    /// Sets what the item's next request says about its last answer, which failed a check.
+    /// Sets the paragraph for the item's next request about its last answer, which failed a check.
     pub fn set_explanation(&mut self, seq: Seq, explanation: Option<String>) {
         if let Some(entry) = self.entries.get_mut(&seq) {
             entry.explanation = explanation;

@@ -99,7 +99,10 @@ pub(super) struct AttemptDone {
     pub attempt: AttemptId,
     pub seq: Seq,
     pub result: AttemptResult,
+    /// From the request to the end of its response.
     pub latency: Duration,
+    /// How long the answer was checked after that.
+    pub check_time: Duration,
 }
 
 /// The numbers of an ended attempt or item, counted once the outcome is on disk, and the caption to write then.

@@ -327,7 +327,8 @@ fn attempt_runner(clock: Clock, config: &Config, scheduler: &Scheduler) -> anyho
     });
     let endpoints = endpoints.collect::<anyhow::Result<Vec<_>>>()?;
     let models = config.models.iter().map(RequestModel::from).collect();
-    Ok(AttemptRunner::new(clock, client, endpoints, models, config.checks.clone()))
+    let secrets = config.secrets.iter().flatten().cloned().collect();
+    Ok(AttemptRunner::new(clock, client, endpoints, models, config.checks.clone(), secrets))
 }
 
 /// The names of the scheduler's routes, for the record.

@@ -61,6 +61,18 @@ pub struct AttemptEffects {
 impl Scheduler {
     /// Takes the result of `attempt`. `None` if no such attempt is in flight.
     pub fn complete(&mut self, now: Now, attempt: AttemptId, result: &AttemptResult) -> Option<AttemptEffects> {
+        self.complete_checked(now, attempt, result, Duration::ZERO)
+    }
+
+    /// As [`Scheduler::complete`], for a result that came `check_time` ago: its answer was checked since then, which is
+    /// no part of the model's latency.
+    pub fn complete_checked(
+        &mut self,
+        now: Now,
+        attempt: AttemptId,
+        result: &AttemptResult,
+        check_time: Duration,
+    ) -> Option<AttemptEffects> {
         let mut reservation = self.reservations.remove(&attempt)?;
         let route = reservation.route;
         self.bottlenecks.tick(now.mono);
@@ -70,7 +82,7 @@ impl Scheduler {
         if self.fleet.pool_of_mut(route).apply_stated_limits(&result.response_meta.limits) {
             self.reject_ineligible();
         }
-        let (cost_by_kind, at_risk) = self.commit_reservation(now, &reservation, result);
+        let (cost_by_kind, at_risk) = self.commit_reservation(now, &reservation, result, check_time);
         let key = self.fleet.route(route).key;
         let health_before = self.fleet.key(key).health;
         let attempts = reservation.item.attempts() + 1;
@@ -89,7 +101,7 @@ impl Scheduler {
         if !matches!(disposition, Disposition::Requeued { .. }) {
             self.queue.clear_failing(reservation.item.seq);
         }
-        self.record_latency(now, &reservation, result.outcome);
+        self.record_latency(now, &reservation, result.outcome, check_time);
         if self.fleet.key(key).health != health_before {
             self.routing.update_key_stats(&self.fleet, key);
         }
@@ -202,6 +214,7 @@ impl Scheduler {
         now: Now,
         reservation: &Reservation,
         result: &AttemptResult,
+        check_time: Duration,
     ) -> (CostByKind, Money) {
         let outcome = result.outcome;
         let used = TokenEstimate { input: result.usage.input_tokens, output: result.usage.billed_output() };
@@ -220,10 +233,10 @@ impl Scheduler {
         let (model, pool) = (route.model, route.pool);
         let mut counted_before = Duration::ZERO;
         if result.status.is_some() {
-            let latency = now.mono.since(reservation.sent_at.mono);
+            let latency = now.mono.since(reservation.sent_at.mono).saturating_sub(check_time);
             let min_rtt = self.fleet.min_rtt_mut(pool);
             min_rtt.record(latency);
-            counted_before = min_rtt.counted_before(latency, result.response_meta.server_time);
+            counted_before = min_rtt.counted_before(latency, result.response_meta.server_time) + check_time;
         }
         if outcome == Outcome::Ok {
             self.fleet.record_output_tokens(model, used.output);
@@ -260,8 +273,8 @@ impl Scheduler {
     }
 
     /// Records the latency, for strategies that use it.
-    fn record_latency(&mut self, now: Now, reservation: &Reservation, outcome: Outcome) {
-        let latency = now.mono.since(reservation.created_at.mono);
+    fn record_latency(&mut self, now: Now, reservation: &Reservation, outcome: Outcome, check_time: Duration) {
+        let latency = now.mono.since(reservation.created_at.mono).saturating_sub(check_time);
         if self.fleet.record_latency(now, reservation.route, outcome, latency) {
             // The other routes of the model are now expected to have this latency too.
             let model = self.fleet.route(reservation.route).model;
@@ -440,6 +453,10 @@ impl Scheduler {
     /// Retries an item whose answer failed a check: on the same model as often as the check says, then on the next one.
     fn retry_invalid(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
         let Some(failed) = &result.failed_check else { return Disposition::Failed };
+        // The check could not be made, so another answer would be paid for in vain.
+        if result.action == OutcomeAction::FailItem {
+            return Disposition::Failed;
+        }
         let model = self.fleet.route(reservation.route).model;
         let explanation_tokens = failed.explanation.as_deref().map_or(0, estimated_text_tokens);
         reservation.item.set_explanation_tokens(explanation_tokens);

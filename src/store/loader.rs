@@ -22,7 +22,7 @@ pub struct LoadedItem {
     /// When the first attempt was sent.
     pub started_at: Option<WallTime>,
     /// The message about the last answer to this request that failed a check.
-    pub rejection: Option<String>,
+    pub failed_check_message: Option<String>,
 }
 
 /// An item whose body is damaged, so that it can never be sent.
@@ -116,9 +116,12 @@ fn load_item(conn: &Connection, seq: Seq) -> Result<LoadedItem, StoreError> {
         .query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
         .ok_or_else(|| StoreError::Contradiction(format!("there is no body of item {}", seq.0)))?;
-    let (started_at, rejection) =
-        if completed_attempts == 0 { (None, None) } else { (load_start(conn, seq)?, load_rejection(conn, seq)?) };
-    Ok(LoadedItem { seq, spec: parse_json(&body, "an item")?, completed_attempts, started_at, rejection })
+    let (started_at, failed_check_message) = if completed_attempts == 0 {
+        (None, None)
+    } else {
+        (load_start(conn, seq)?, load_failed_check_message(conn, seq)?)
+    };
+    Ok(LoadedItem { seq, spec: parse_json(&body, "an item")?, completed_attempts, started_at, failed_check_message })
 }
 
 /// When the item's first attempt was sent.
@@ -131,7 +134,7 @@ fn load_start(conn: &Connection, seq: Seq) -> Result<Option<WallTime>, StoreErro
 
 /// The message about the item's last answer that failed a check. `None` if a changed row has taken the item's place, since
 /// the answer may be to the old request.
-fn load_rejection(conn: &Connection, seq: Seq) -> Result<Option<String>, StoreError> {
+fn load_failed_check_message(conn: &Connection, seq: Seq) -> Result<Option<String>, StoreError> {
     let find = "SELECT message FROM attempts JOIN items USING (seq)
                 WHERE seq = ?1 AND revision = 0 AND outcome = 'invalid_output' ORDER BY attempt DESC LIMIT 1";
     Ok(conn.prepare_cached(find)?.query_row([seq.0], |row| row.get(0)).optional()?)

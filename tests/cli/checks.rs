@@ -1,8 +1,11 @@
 //! `[[check]]`: what becomes of answers that people can't use. The server logs what arrives.
 
-use std::sync::{
-    Arc, Condvar, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use cascadeck::domain::{FinalState, Outcome};
@@ -140,6 +143,33 @@ fn a_truncated_answer_is_no_json() {
 }
 
 #[test]
+fn a_call_of_a_tool_and_an_embedding_are_not_tested_as_texts() {
+    let server = LoggingServer::start(|request| {
+        if request.path.ends_with("/embeddings") {
+            return Response::embedding(&json!([0.5, 0.25]));
+        }
+        let mut response: Value = serde_json::from_slice(&Response::openai("").body).unwrap();
+        let call = json!({"id": "c", "type": "function", "function": {"name": "find", "arguments": "{}"}});
+        response["choices"][0]["message"] = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        response["choices"][0]["finish_reason"] = "tool_calls".into();
+        Response::json(200, &response)
+    });
+    let texts = "[[check]]\nname = \"text\"\njson = true\nmin_words = 1\nregex = 'x'\n";
+    let command = r#"command = ["sh", "-c", "grep -q -e '\"name\":\"find\"' -e '\"tool_calls\":null'"]"#;
+    let machine = machine(&server, &format!("{texts}[[check]]\nname = \"own\"\n{command}\n"));
+    let line = |id: &str, url: &str, body: Value| {
+        json!({"custom_id": id, "method": "POST", "url": url, "body": body}).to_string() + "\n"
+    };
+    let find = json!({"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}});
+    let message = json!({"role": "user", "content": "Find it."});
+    let calling = json!({"model": "m", "messages": [message], "tools": [find]});
+    let embedding = json!({"model": "m", "input": "a cat"});
+    machine.write("batch.jsonl", line("a", "/v1/chat/completions", calling) + &line("b", "/v1/embeddings", embedding));
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
+    assert_eq!(server.requests().len(), 2, "no answer is paid for twice");
+}
+
+#[test]
 fn schemas_come_from_a_file_or_from_the_request() {
     let server = server(&[r#"{"city": 5}"#, r#"{"city": "Paris"}"#]);
     let checks =
@@ -220,6 +250,40 @@ fn a_command_that_does_not_end_is_stopped() {
     let line = machine.result("runs/batch", "a");
     assert_eq!(line.error.unwrap().message, "check own: the command took longer than 1s and was stopped");
     assert_eq!(line.output.as_deref(), Some("Paris"));
+}
+
+#[test]
+fn a_command_that_cannot_be_started_costs_no_second_answer() {
+    let server = server(&["Paris"]);
+    let check = "[[check]]\nname = \"own\"\ncommand = [\"./own\"]\ntimeout = \"1s\"\nexplain = true\nretries = 3\n";
+    let machine = machine(&server, check);
+    machine.write("own", "exit 0\n");
+    let refused = machine.cascadeck(&RUN_ARGS).expect_status(2);
+    refused.assert_stderr_contains(&["command: there is no program `./own` that can be run"]);
+
+    std::fs::set_permissions(machine.path("own"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    machine.cascadeck(&RUN_ARGS).expect_status(3);
+    assert_eq!(server.completions().len(), 1);
+    let line = machine.result("runs/batch", "a");
+    let error = line.error.unwrap();
+    assert!(error.message.starts_with("could not make the check own: "), "{}", error.message);
+    assert!(error.message.contains("Exec format error"), "{}", error.message);
+    assert_eq!((line.output.as_deref(), error.check.as_deref()), (Some("Paris"), Some("own")));
+}
+
+#[test]
+fn a_command_writes_no_key_into_the_record() {
+    let server = server(&["Paris"]);
+    let command = r#"command = ["sh", "-c", "echo wrote $FIRST and $SECOND; exit 1"]"#;
+    let second = "[[key]]\nname = \"bob\"\nprovider = \"p\"\nsecret = \"env:SECOND\"\n";
+    let check = format!("{second}[[check]]\nname = \"own\"\n{command}\nexplain = true\nretries = 1\n");
+    let machine =
+        machine(&server, &check).with_env("FIRST", "sk-alice-0123456789").with_env("SECOND", "correct-horse-battery");
+    machine.cascadeck(&RUN_ARGS).expect_status(3);
+    let message = machine.result("runs/batch", "a").error.unwrap().message;
+    assert_eq!(message, "check own: wrote [redacted] and [redacted]");
+    assert!(server.completions().iter().all(|request| !prompt_of(request).contains("horse")));
+    assert!(machine.files_containing("correct-horse-battery").is_empty());
 }
 
 #[test]

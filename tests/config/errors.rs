@@ -537,7 +537,11 @@ fn errors_in_checks() {
         (CHECK_TABLE, "json = true\nretries = -1", "12:11: retries must be at least 0, not -1"),
         (CHECK_TABLE, "json = true\nexplain = 1", "12:11: explain must be true or false, not a whole number"),
         (CHECK_TABLE, "json = true\ntimeout = '1s'", "12:11: timeout is the time limit of command, which is not set"),
-        (CHECK_TABLE, "command = ['./missing', 'x']", "11:11: command: there is no program `./missing`"),
+        (
+            CHECK_TABLE,
+            "command = ['./missing', 'x']",
+            "11:11: command: there is no program `./missing` that can be run",
+        ),
         (
             CHECK_TABLE,
             "command = 'sh'",

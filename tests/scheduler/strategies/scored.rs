@@ -32,6 +32,23 @@ fn fastest_uses_the_fastest_route_and_keeps_exploring() {
 }
 
 #[test]
+fn the_time_of_a_check_is_not_the_latency_of_its_model() {
+    let policy = Policy { explore_every: 1_000_000, ..policy(Strategy::Fastest, 3) };
+    let mut world = World::new(vec![unlimited_model("a"), unlimited_model("b")], keys(1), policy, wall(MORNING), 15);
+    world.enqueue(2);
+    let [one, other] = [poll_send(&mut world), poll_send(&mut world)];
+    assert_ne!(one.model, other.model);
+    // The first answers after one second and is then checked for a minute, the other answers after five seconds.
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let sent = world.now;
+    world.scheduler.complete(sent + second * 5, other.attempt, &attempt_result(Outcome::Ok)).unwrap();
+    world.now = sent + second + minute;
+    world.scheduler.complete_checked(world.now, one.attempt, &attempt_result(Outcome::Ok), minute).unwrap();
+    world.enqueue(1);
+    assert_eq!(poll_send(&mut world).model, one.model);
+}
+
+#[test]
 fn a_slow_start_does_not_exclude_a_route_for_good() {
     let mut world = World::new(vec![unlimited_model("m")], keys(3), policy(Strategy::Fastest, 1), wall(MORNING), 14);
     let warm = world.now.mono + Duration::from_secs(60);
