@@ -124,7 +124,7 @@ async fn a_writer_thread_that_panics_ends_the_run_with_its_reason() {
     let (writer, acks) = StoreWriter::panicking();
     engine.journal = Journal::new(writer);
     channels.acks = acks;
-    let run_outcome = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
+    let run_outcome = tokio::time::timeout(Duration::from_secs(60), Box::pin(engine.run(channels))).await;
     assert_eq!(run_outcome.unwrap(), RunOutcome::Failed { reason: WRITER_GONE_MESSAGE.to_owned() });
 }
 
@@ -212,7 +212,7 @@ async fn an_input_error_during_a_drain_makes_the_run_fail() {
     engine.intake.is_reading = true;
     engine.begin_drain(RunOutcome::Stopped { reason: "somebody said so".to_owned() });
     engine.on_input_error("the disk it is on has gone".to_owned());
-    let run_outcome = tokio::time::timeout(Duration::from_secs(60), engine.run(channels)).await;
+    let run_outcome = tokio::time::timeout(Duration::from_secs(60), Box::pin(engine.run(channels))).await;
     assert_eq!(run_outcome.unwrap(), RunOutcome::Failed { reason: "the disk it is on has gone".to_owned() });
 }
 
@@ -306,7 +306,8 @@ async fn a_failed_sync_ends_the_run_before_any_request_and_the_next_start_checks
 
     let home = tempfile::tempdir().unwrap();
     let (engine, channels, _handle) = prepare_run_on_store(&home, 40, &keys, Clock::real(), true, Store::break_syncs);
-    let run_outcome = tokio::time::timeout(Duration::from_secs(30), engine.run(channels)).await.expect("it goes on");
+    let run_outcome =
+        tokio::time::timeout(Duration::from_secs(30), Box::pin(engine.run(channels))).await.expect("it goes on");
     assert!(matches!(&run_outcome, RunOutcome::Failed { reason } if reason.contains("run.db-wal")), "{run_outcome:?}");
     assert_eq!(request_count.load(std::sync::atomic::Ordering::Relaxed), 0);
 

@@ -70,7 +70,8 @@ fn answering_server() -> LoggingServer {
 
 /// Rows that name the model `second`.
 fn rows_for_second(count: u64, more: &str) -> String {
-    (1..=count).map(|n| format!("{{\"id\":\"r{n}\",\"prompt\":\"p {n}\",\"model\":\"second\"{more}}}\n")).collect()
+    let row = |n| format!("{{\"id\":\"r{n}\",\"prompt\":\"p {n}\",\"model\":\"second\"{more}}}\n");
+    (1..=count).map(row).collect::<Vec<_>>().concat()
 }
 
 /// The number of requests for `second` and for all models.
