@@ -446,8 +446,8 @@ impl Scheduler {
         id: RouteId,
     ) -> Option<&'static str> {
         let (view, class) = (self.view(), self.routing.class(class));
-        class.key().preferred_model.as_ref()?;
-        if class.is_row_model(id) {
+        let is_operators_choice = class.key().required_target.is_some();
+        if class.key().preferred_model.is_none() || is_operators_choice || class.is_row_model(id) {
             return None;
         }
         let Some(&route) = class.row_model_routes().first() else { return Some("it can't serve the item") };

@@ -81,8 +81,12 @@ impl Routing {
         if rule != SpillRule::FromCursor {
             return class.candidates().iter().copied().find(|route| can_wait_on(*route, Patience::Unlimited));
         }
-        let row_model_route =
-            self.row_model_ranking(view, class, cursor).find(|route| can_wait_on(*route, Patience::UntilScheduleEnds));
+        let row_model_route = if class.row_model_routes().is_empty() {
+            None
+        } else {
+            let mut routes = self.row_model_ranking(view, class, cursor);
+            routes.find(|route| can_wait_on(*route, Patience::UntilScheduleEnds))
+        };
         row_model_route.or_else(|| {
             let mut from_cursor = self.ranking_from(cursor);
             from_cursor.find(|route| class.rank(*route).is_some() && can_wait_on(*route, Patience::Unlimited))
@@ -94,9 +98,8 @@ impl Routing {
         let key_of = |route: RouteId| view.fleet.route(route).key;
         let cursor_key = self.ranking.get(cursor).map(|route| key_of(*route));
         let is_on_cursors_key = |route: &RouteId| class.is_row_model(*route) && Some(key_of(*route)) == cursor_key;
-        let has_row_model = !class.row_model_routes().is_empty();
         let start = self.ranking.iter().position(is_on_cursors_key).unwrap_or(cursor);
-        self.ranking_from(start).filter(move |route| has_row_model && class.is_row_model(*route))
+        self.ranking_from(start).filter(|route| class.is_row_model(*route))
     }
 }
 
