@@ -128,7 +128,10 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
                       cost_by_kind_usd latency_ms \
                       attempts started_at finished_at request_hash";
         assert_eq!(field_names(line).join(" "), wanted);
-        assert_eq!(field_names(&line["usage"]), ["input_tokens", "output_tokens", "thinking_tokens"]);
+        assert_eq!(
+            field_names(&line["usage"]).join(" "),
+            "input_tokens output_tokens thinking_tokens cached_input_tokens cache_write_tokens cache_write_1h_tokens"
+        );
         for instant in ["started_at", "finished_at"] {
             let text = line[instant].as_str().unwrap();
             assert!(text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok(), "{instant} is {text}");
@@ -154,7 +157,8 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
     assert_eq!(
         field_names(&summary).join(" "),
         "run state total waiting in_flight done failed truncated attempts rate_limited invalid_outputs \
-         input_tokens output_tokens cost_usd at_risk_usd elapsed_s keys models place"
+         input_tokens output_tokens cost_usd cached_input_tokens cache_write_tokens cache_write_1h_tokens \
+         cost_by_kind_usd at_risk_usd elapsed_s keys models place"
     );
     let first = |list: &str, wanted: &[&str]| {
         let found = field_names(&summary[list][0]);

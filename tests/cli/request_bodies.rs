@@ -93,7 +93,7 @@ fn extra_body_in_keys_toml_may_not_set_what_the_program_sets() {
         ("extra_body = { stream = true }", "`stream` can't be set here; answers are never streamed"),
         ("extra_body = { max_completion_tokens = 5 }", "`max_completion_tokens` can't be set here"),
         ("extra_body = { generationConfig = { maxOutputTokens = 5 } }", "`generationConfig.maxOutputTokens` can't be"),
-        ("extra_body = { n = 2 }", "n can be set only by a row"),
+        ("extra_body = { n = 2 }", "the number of answers can be set only by a row"),
         ("extra_body = 5", "extra_body must be a table"),
         ("max_tokens_field = \"tokens\"", "max_tokens_field must be"),
     ] {
