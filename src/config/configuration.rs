@@ -36,7 +36,7 @@ pub struct Config {
     pub unknown_model: Option<UnknownModelPolicy>,
     /// The parts of an answer that are kept besides its text.
     pub kept_parts: KeptParts,
-    /// What the model that a row names means, unless the row says so itself.
+    /// The meaning of the model that a row names, unless the row says it itself.
     pub row_model: RowModelPolicy,
     pub dashboard: Dashboard,
     pub metrics: MetricsSettings,

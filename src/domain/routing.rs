@@ -107,7 +107,7 @@ pub enum UnknownModelPolicy {
     UseAnyModel,
 }
 
-/// What the model that a row names means for its item.
+/// The meaning of the model that a row names, for its item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RowModelPolicy {
     /// It is tried first.

@@ -49,7 +49,7 @@ pub struct InputOptions {
     pub has_spend_cap: bool,
     /// Checks the models that rows name. `None`: any name is accepted.
     pub model_check: Option<ModelCheck>,
-    /// What the model that a row names means, unless the row says so itself.
+    /// The meaning of the model that a row names, unless the row says it itself.
     pub row_model: RowModelPolicy,
     /// Refuses items whose answers can't be checked. `None`: none is refused.
     pub item_check: Option<ItemCheck>,
