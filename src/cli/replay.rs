@@ -22,7 +22,7 @@ use crate::{
     domain::{Outcome, ReplayFilter, RouteTarget, Summary, is_or_are, pluralize},
     engine::{self, EngineSetup},
     input,
-    output::{CaptionFiles, ExistingCaptionPolicy},
+    output::{CaptionPathDigests, ExistingCaptionPolicy},
     store::{RunDir, Store, report},
     telemetry,
 };
@@ -145,7 +145,7 @@ async fn start(
         )));
     }
     let log_guard = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
-    let mut caption_files = CaptionFiles::default();
+    let mut caption_files = CaptionPathDigests::default();
     report::for_each_unfinished_caption(dir.path(), |caption| caption_files.add(caption))?;
     let caption_claim = claim_captions(&clock, dir, caption_files)?;
     let key_checks = if args.no_check { Vec::new() } else { check_keys(&config, &clock).await? };

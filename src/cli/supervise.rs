@@ -31,7 +31,7 @@ use crate::{
     engine::{EngineHandle, RunOutcome, RunningEngine},
     headless::{self, ProgressOptions},
     metrics::MetricsServer,
-    output::{self, CaptionFiles, Claim, ConflictingRun},
+    output::{self, CaptionPathDigests, Claim, ConflictingRun},
     store::{RunDir, report},
     telemetry, tui,
 };
@@ -81,7 +81,11 @@ fn to_rebinding(binding: &KeyBinding) -> tui::keymap::KeyOverride {
 
 /// Claims the caption files for this run, so that no two runs pay for the same captions at the same time. If a claim
 /// can't be made for another reason than a conflicting run, only warns.
-pub(super) fn claim_captions(clock: &Clock, dir: &RunDir, files: CaptionFiles) -> Result<Option<Claim>, CliError> {
+pub(super) fn claim_captions(
+    clock: &Clock,
+    dir: &RunDir,
+    files: CaptionPathDigests,
+) -> Result<Option<Claim>, CliError> {
     let folder = ledger_path(clock).and_then(|ledger| Some(ledger.parent()?.join("captions")));
     let (Some(folder), false) = (folder, files.is_empty()) else { return Ok(None) };
     match output::claim_files(&folder, dir.path(), files) {

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     domain::{ItemSpec, PictureStamp, Request, RowModelPolicy},
-    output::CaptionFiles,
+    output::CaptionPathDigests,
 };
 
 use super::{
@@ -55,7 +55,7 @@ pub struct InputSummary {
     /// True if a picture changed so recently that another change might not change the fingerprint.
     pub fingerprint_unstable: bool,
     /// The caption files of all items that get captions.
-    pub caption_files: CaptionFiles,
+    pub caption_files: CaptionPathDigests,
 }
 
 /// Models that rows name but that can't be used, and where they occur.
@@ -209,7 +209,7 @@ impl ItemReader {
         let (mut items, mut has_pictures, mut tokens) = (0, false, 0_u64);
         let mut unknown_models = UnknownModels::default();
         let model_check = self.options.model_check.clone();
-        let mut caption_files = CaptionFiles::default();
+        let mut caption_files = CaptionPathDigests::default();
         // If the input is pictures, its own fingerprint already covers the files.
         let mut files = (!matches!(self.rows, RowSource::Pictures(_))).then(PictureFilesHash::new);
         for item in &mut self {

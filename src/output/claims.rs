@@ -1,9 +1,10 @@
-//! Claims on caption files. A claim lists the files that a running process of this user is going to write.
+//! Claims on caption files, the texts that a run writes beside its pictures. A claim lists the caption files that a
+//! running process of this user is going to write.
 //!
-//! Two runs over the same pictures, each with a run directory of its own, would both pay for every picture. So each run
-//! writes the digests of its caption files to a claim file in the user's state directory, and holds a lock on it while
-//! it lives. A start checks the claims of other runs before it sends anything. No file is left among the pictures, and
-//! the claim of a killed process has no effect, since the system releases its lock.
+//! Two runs over the same pictures, each with a run directory of its own, would both pay for every picture. So each
+//! process writes the digests of its caption files' paths to a claim file in the user's state directory, and holds a
+//! lock on it until it ends. A process that starts checks the claims of others before it sends anything. No file is left
+//! among the pictures, and the claim of a killed process has no effect, since the system releases its lock.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -19,21 +20,21 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Extension of claim files.
 const CLAIM_EXTENSION: &str = "claim";
 
-/// Digests of caption files, as stored in claims. One digest has 8 bytes, so a million files take 8 MB.
+/// Digests of the real paths of caption files, as stored in claims. One digest has 8 bytes, so a million files take 8 MB.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct CaptionFiles {
+pub struct CaptionPathDigests {
     digests: Vec<u64>,
     /// The last folder and its real path, as a cache: captions come folder by folder.
     last_folder: Option<(PathBuf, PathBuf)>,
 }
 
-impl CaptionFiles {
+impl CaptionPathDigests {
     pub fn is_empty(&self) -> bool {
         self.digests.is_empty()
     }
 
-    pub fn add(&mut self, target: &Path) {
-        let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return };
+    pub fn add(&mut self, caption_path: &Path) {
+        let (Some(folder), Some(name)) = (caption_path.parent(), caption_path.file_name()) else { return };
         if self.last_folder.as_ref().is_none_or(|(last, _)| last != folder) {
             self.last_folder = Some((folder.to_owned(), real_path(folder)));
         }
@@ -53,7 +54,8 @@ fn real_path(folder: &Path) -> PathBuf {
 /// The first line of a claim file. The sorted digests follow it, 8 bytes each.
 #[derive(Serialize, Deserialize)]
 struct ClaimHeader {
-    process: u32,
+    #[serde(rename = "process")]
+    pid: u32,
     run_dir: PathBuf,
 }
 
@@ -71,7 +73,7 @@ impl Drop for Claim {
     }
 }
 
-/// A living run that is going to write some of the same files.
+/// A run whose process is going to write some of the same files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConflictingRun {
     pub run_dir: PathBuf,
@@ -80,22 +82,26 @@ pub struct ConflictingRun {
     pub shared_files: u64,
 }
 
-/// Claims files for the run in `run_dir`, or returns the run that has claimed some of them. `folder` holds the claims
-/// of all runs of this user; it is created if missing.
+/// Claims files for the run in `run_dir`, or returns the run that has claimed some of them. `claims_dir` holds the
+/// claims of all runs of this user; it is created if missing.
 ///
 /// A claim of the same run directory is ignored: opening the directory reports that another process owns it.
 ///
 /// # Errors
 /// If the claims can't be read or written.
-pub fn claim_files(folder: &Path, run_dir: &Path, files: CaptionFiles) -> io::Result<Result<Claim, ConflictingRun>> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    // Only one start at a time, so that of two simultaneous starts the later one sees the earlier one's claim.
-    let start_lock = open_private(&folder.join("lock"))?;
-    start_lock.lock()?;
+pub fn claim_files(
+    claims_dir: &Path,
+    run_dir: &Path,
+    files: CaptionPathDigests,
+) -> io::Result<Result<Claim, ConflictingRun>> {
+    DirBuilder::new().recursive(true).mode(0o700).create(claims_dir)?;
+    // One process at a time, so that of two that start together the later one sees the earlier one's claim.
+    let claims_dir_lock = open_private(&claims_dir.join("lock"))?;
+    claims_dir_lock.lock()?;
     let run_dir = real_path(&std::path::absolute(run_dir)?);
     let mut digests = files.digests;
     digests.sort_unstable();
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(claims_dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == CLAIM_EXTENSION)
             && let Some(conflict) = find_conflict(&path, &run_dir, &digests)?
@@ -105,7 +111,7 @@ pub fn claim_files(folder: &Path, run_dir: &Path, files: CaptionFiles) -> io::Re
     }
     let mut number = 0;
     let (path, mut file) = loop {
-        let path = folder.join(format!("{}-{number}.{CLAIM_EXTENSION}", process::id()));
+        let path = claims_dir.join(format!("{}-{number}.{CLAIM_EXTENSION}", process::id()));
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => break (path, file),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
@@ -114,14 +120,15 @@ pub fn claim_files(folder: &Path, run_dir: &Path, files: CaptionFiles) -> io::Re
     };
     file.lock()?;
     let claim = Claim { path, _lock_file: file.try_clone()? };
-    let mut bytes = serde_json::to_vec(&ClaimHeader { process: process::id(), run_dir })?;
+    let mut bytes = serde_json::to_vec(&ClaimHeader { pid: process::id(), run_dir })?;
     bytes.push(b'\n');
     bytes.extend(digests.iter().flat_map(|digest| digest.to_le_bytes()));
     file.write_all(&bytes)?;
     Ok(Ok(claim))
 }
 
-/// Returns the run of a claim file if it is alive, is another run and shares files. Removes the file of a dead run.
+/// Returns the run of a claim file if its process is running, it is another run and it shares files. Removes the file of
+/// a process that has ended.
 fn find_conflict(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Option<ConflictingRun>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -141,7 +148,7 @@ fn find_conflict(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Opt
     let mut reader = BufReader::new(file);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let ClaimHeader { process: pid, run_dir: other_dir } = serde_json::from_str(&line)?;
+    let ClaimHeader { pid, run_dir: other_dir } = serde_json::from_str(&line)?;
     if other_dir == run_dir {
         return Ok(None);
     }
@@ -162,8 +169,8 @@ fn open_private(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
-    fn files(paths: &[&Path]) -> CaptionFiles {
-        let mut files = CaptionFiles::default();
+    fn files(paths: &[&Path]) -> CaptionPathDigests {
+        let mut files = CaptionPathDigests::default();
         for path in paths {
             files.add(path);
         }
@@ -171,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_claimed_by_a_living_run_is_refused_under_every_spelling_of_its_path() {
+    fn a_file_claimed_by_a_running_process_is_refused_under_every_spelling_of_its_path() {
         let home = tempfile::tempdir().unwrap();
         let [state, pictures, link] = ["state", "pictures", "link"].map(|name| home.path().join(name));
         fs::create_dir(&pictures).unwrap();

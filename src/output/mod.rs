@@ -7,5 +7,5 @@ pub mod claims;
 pub mod export;
 
 pub use captions::{ExistingCaptionPolicy, write_caption};
-pub use claims::{CaptionFiles, Claim, ConflictingRun, claim_files};
+pub use claims::{CaptionPathDigests, Claim, ConflictingRun, claim_files};
 pub use export::{ExportFormat, ExportOptions, Exporter, export, is_export_line};

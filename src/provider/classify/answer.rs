@@ -4,7 +4,7 @@ use crate::domain::{Answer, AttemptResult, Outcome, OutcomeAction};
 
 use super::{
     super::{transport::ProviderResponse, wire::DecodedAnswer},
-    redact::{redact, replace_secrets},
+    redact::{redact, redact_secrets},
 };
 
 /// Meaning of a finish reason at the three APIs and at compatible servers. Unknown reasons count as normal.
@@ -49,10 +49,10 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
         has_other_content,
     } = answer;
     // An answer normally contains no key. If one does, the key must not get into the result files.
-    let text = replace_secrets(text, response.secrets);
+    let text = redact_secrets(text, response.secrets);
     let finish_reason =
-        finish_reason.map(|finish_reason| clean_name(&replace_secrets(finish_reason, response.secrets).to_lowercase()));
-    let model_version = model_version.map(|model| replace_secrets(model, response.secrets));
+        finish_reason.map(|finish_reason| clean_name(&redact_secrets(finish_reason, response.secrets).to_lowercase()));
+    let model_version = model_version.map(|model| redact_secrets(model, response.secrets));
     let finish_class = finish_reason.as_deref().map_or(FinishClass::Normal, classify_finish_reason);
     let has_text = !text.trim().is_empty();
     let has_content = has_text || has_other_content;

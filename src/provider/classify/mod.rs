@@ -20,5 +20,5 @@ mod retry_after;
 
 pub use explain::explain;
 pub use rate_limit_headers::{Vendor, read_response_meta};
-pub use redact::{redact, replace_secrets_in};
+pub use redact::{redact, redact_secrets_in};
 pub use response::{classify, result_without_answer};

@@ -2,7 +2,7 @@
 //!
 //! Some providers echo the whole key in an error (Gemini's CONSUMER_SUSPENDED does, in two places), or the ids of
 //! organizations and keys (Moonshot, OpenAI). Texts that look like a key or such an id are replaced. The key of the
-//! request is always replaced, also in encoded form.
+//! request is replaced wherever it stands, also in encoded form, unless it is too short to be a real one.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -16,43 +16,43 @@ const MAX_MESSAGE_CHARS: usize = 500;
 
 /// Maximum number of bytes of the raw text that are searched; the rest is dropped. Longer errors are of no use to a
 /// reader.
-const MAX_REDACT_BYTES: usize = 16 * 1024;
+const MAX_INPUT_BYTES: usize = 16 * 1024;
 
-/// Prefix of a key or account id, and the minimum number of bytes after it. A prefix with `matches_inside_words` is so
+/// Prefix of a key or of an account's, organization's or project's id, and the minimum number of bytes after it. A prefix with `matches_inside_words` is so
 /// distinctive that it is also matched in the middle of a word.
-struct CredentialPrefix {
+struct SensitivePrefix {
     prefix: &'static str,
     min_tail_bytes: usize,
     matches_inside_words: bool,
 }
 
-const fn whole_word_prefix(prefix: &'static str, min_tail_bytes: usize) -> CredentialPrefix {
-    CredentialPrefix { prefix, min_tail_bytes, matches_inside_words: false }
+const fn word_start_prefix(prefix: &'static str, min_tail_bytes: usize) -> SensitivePrefix {
+    SensitivePrefix { prefix, min_tail_bytes, matches_inside_words: false }
 }
 
-const CREDENTIAL_PREFIXES: [CredentialPrefix; 22] = [
-    CredentialPrefix { prefix: "AIza", min_tail_bytes: 6, matches_inside_words: true },
-    whole_word_prefix("AQ.", 6),
-    whole_word_prefix("ya29.", 6),
-    whole_word_prefix("sk-", 6),
-    whole_word_prefix("sk_", 6),
-    whole_word_prefix("rk-", 6),
-    whole_word_prefix("pk-", 6),
-    whole_word_prefix("gsk_", 4),
-    whole_word_prefix("xai-", 4),
-    whole_word_prefix("ak-", 4),
-    whole_word_prefix("org-", 4),
-    whole_word_prefix("org_", 4),
-    whole_word_prefix("proj-", 4),
-    whole_word_prefix("proj_", 4),
-    whole_word_prefix("user_", 4),
-    whole_word_prefix("hf_", 6),
-    whole_word_prefix("pplx-", 6),
-    whole_word_prefix("csk-", 6),
-    whole_word_prefix("nvapi-", 6),
-    whole_word_prefix("tgp_", 6),
-    whole_word_prefix("r8_", 6),
-    whole_word_prefix("eyJ", 16),
+const SENSITIVE_PREFIXES: [SensitivePrefix; 22] = [
+    SensitivePrefix { prefix: "AIza", min_tail_bytes: 6, matches_inside_words: true },
+    word_start_prefix("AQ.", 6),
+    word_start_prefix("ya29.", 6),
+    word_start_prefix("sk-", 6),
+    word_start_prefix("sk_", 6),
+    word_start_prefix("rk-", 6),
+    word_start_prefix("pk-", 6),
+    word_start_prefix("gsk_", 4),
+    word_start_prefix("xai-", 4),
+    word_start_prefix("ak-", 4),
+    word_start_prefix("org-", 4),
+    word_start_prefix("org_", 4),
+    word_start_prefix("proj-", 4),
+    word_start_prefix("proj_", 4),
+    word_start_prefix("user_", 4),
+    word_start_prefix("hf_", 6),
+    word_start_prefix("pplx-", 6),
+    word_start_prefix("csk-", 6),
+    word_start_prefix("nvapi-", 6),
+    word_start_prefix("tgp_", 6),
+    word_start_prefix("r8_", 6),
+    word_start_prefix("eyJ", 16),
 ];
 
 /// Names that are followed by a credential, compared without regard to case.
@@ -72,12 +72,12 @@ const CREDENTIAL_NAMES: [&str; 13] = [
     "bearer",
 ];
 
-/// Replaces `secrets` in all texts of a value.
-pub fn replace_secrets_in(value: &mut Value, secrets: &[SecretString]) {
+/// Replaces `secrets` in all strings of a value. Names of fields are kept.
+pub fn redact_secrets_in(value: &mut Value, secrets: &[SecretString]) {
     match value {
-        Value::String(text) => *text = replace_secrets(std::mem::take(text), secrets),
-        Value::Array(items) => items.iter_mut().for_each(|item| replace_secrets_in(item, secrets)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| replace_secrets_in(field, secrets)),
+        Value::String(text) => *text = redact_secrets(std::mem::take(text), secrets),
+        Value::Array(items) => items.iter_mut().for_each(|item| redact_secrets_in(item, secrets)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| redact_secrets_in(field, secrets)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -85,15 +85,15 @@ pub fn replace_secrets_in(value: &mut Value, secrets: &[SecretString]) {
 /// Redacts a provider's message. `secrets` and texts that look like credentials become `[redacted]`, control and
 /// bidirectional-override characters are dropped, white space is folded, and at most 500 characters remain.
 pub fn redact(text: &str, secrets: &[SecretString]) -> String {
-    let text = normalize(&text[..text.floor_char_boundary(MAX_REDACT_BYTES)]);
-    clip(hide_credentials(&replace_secrets(text, secrets)), MAX_MESSAGE_CHARS)
+    let text = fold_spaces_and_drop_invisible(&text[..text.floor_char_boundary(MAX_INPUT_BYTES)]);
+    clip(redact_credential_like(&redact_secrets(text, secrets)), MAX_MESSAGE_CHARS)
 }
 
-/// Removes only `secrets`, in any encoding, and keeps the rest of the text. Used for answers.
-pub(super) fn replace_secrets(text: String, secrets: &[SecretString]) -> String {
+/// Replaces only `secrets`, in any encoding, and keeps the rest of the text. Used for answers.
+pub(super) fn redact_secrets(text: String, secrets: &[SecretString]) -> String {
     secrets.iter().fold(text, |text, secret| {
         let secret = secret.expose_secret().trim();
-        // A secret of less than 6 characters is a placeholder for a local server; hiding it would hide ordinary words.
+        // A secret of less than 6 bytes is a placeholder for a local server; hiding it would hide ordinary words.
         if secret.len() < 6 {
             return text;
         }
@@ -103,7 +103,7 @@ pub(super) fn replace_secrets(text: String, secrets: &[SecretString]) -> String 
 }
 
 /// Folds white space to single spaces and drops characters that control a terminal or are invisible.
-fn normalize(text: &str) -> String {
+fn fold_spaces_and_drop_invisible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut space_pending = false;
     for c in text.chars() {
@@ -138,16 +138,16 @@ fn clip(text: String, max_chars: usize) -> String {
 }
 
 /// Whether a credential may contain this byte.
-const fn is_token_byte(byte: u8) -> bool {
+const fn is_credential_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'*')
 }
 
-fn hide_credentials(text: &str) -> String {
+fn redact_credential_like(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
-        let is_at_boundary = at == 0 || !is_token_byte(text.as_bytes()[at - 1]) || text.as_bytes()[at - 1] == b'.';
+        let is_at_boundary = at == 0 || !is_credential_byte(text.as_bytes()[at - 1]) || text.as_bytes()[at - 1] == b'.';
         if let Some((keep, hide)) = match_credential(rest, is_at_boundary) {
             out.push_str(&rest[..keep]);
             out.push_str(REDACTED);
@@ -168,21 +168,21 @@ fn match_credential(text: &str, is_at_boundary: bool) -> Option<(usize, usize)> 
         return Some((0, length));
     }
     if is_at_boundary {
-        return match_named(text).or_else(|| match_opaque(text).map(|length| (0, length)));
+        return match_named(text).or_else(|| match_long_random_string(text).map(|length| (0, length)));
     }
     None
 }
 
-fn token_length(text: &str) -> usize {
-    let length = text.bytes().take_while(|&byte| is_token_byte(byte)).count();
+fn credential_length(text: &str) -> usize {
+    let length = text.bytes().take_while(|&byte| is_credential_byte(byte)).count();
     // A full stop at the end belongs to the sentence.
     text[..length].trim_end_matches('.').len()
 }
 
 fn match_prefix(text: &str, is_at_boundary: bool) -> Option<usize> {
-    CREDENTIAL_PREFIXES.iter().filter(|prefix| prefix.matches_inside_words || is_at_boundary).find_map(|prefix| {
+    SENSITIVE_PREFIXES.iter().filter(|prefix| prefix.matches_inside_words || is_at_boundary).find_map(|prefix| {
         let tail = text.strip_prefix(prefix.prefix)?;
-        let tail_bytes = token_length(tail);
+        let tail_bytes = credential_length(tail);
         (tail_bytes >= prefix.min_tail_bytes).then_some(prefix.prefix.len() + tail_bytes)
     })
 }
@@ -214,21 +214,22 @@ fn match_named(text: &str) -> Option<(usize, usize)> {
             .count()
             + hidden_length;
         let length = value[..length].trim_end_matches('.').len();
-        let is_joined = separator.contains('=') || (separator.contains(':') && !separator.starts_with(' '));
+        // `key: x` and `key=x` assign a value; in `key : x` the colon is punctuation.
+        let is_assignment = separator.contains('=') || (separator.contains(':') && !separator.starts_with(' '));
         let is_credential = match name {
-            // Words such as "token" are also plain English; what follows is a value only if it is joined to the name.
+            // Words such as "token" are also plain English; what follows is a value only if it is assigned.
             "key" | "secret" | "token" | "password" | "authorization" => {
-                separator.contains('=') || (is_joined && looks_opaque(&value[..length]))
+                separator.contains('=') || (is_assignment && is_unlike_a_word(&value[..length]))
             }
-            "bearer" => separator_length > 0 && looks_opaque(&value[..length]),
-            _ => is_joined && (!separator.contains(' ') || looks_opaque(&value[..length])),
+            "bearer" => separator_length > 0 && is_unlike_a_word(&value[..length]),
+            _ => is_assignment && (!separator.contains(' ') || is_unlike_a_word(&value[..length])),
         };
         (is_credential && length >= 4).then_some((keep, length))
     })
 }
 
 /// Whether the value does not look like a word: it has a digit, a mask character, or mixed case inside.
-fn looks_opaque(value: &str) -> bool {
+fn is_unlike_a_word(value: &str) -> bool {
     value.len() >= 6
         && (value.bytes().any(|byte| byte.is_ascii_digit() || byte == b'*')
             || (value.bytes().skip(1).any(|byte| byte.is_ascii_uppercase())
@@ -236,7 +237,7 @@ fn looks_opaque(value: &str) -> bool {
 }
 
 /// Matches a key of an unknown vendor: at least 30 letters, digits, `_` or `-`, with digits, lower and upper case.
-fn match_opaque(text: &str) -> Option<usize> {
+fn match_long_random_string(text: &str) -> Option<usize> {
     let length = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
     let token = &text.as_bytes()[..length];
     let has = |test: fn(&u8) -> bool| token.iter().any(test);
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoints_own_secret_is_hidden_in_any_shape_and_at_any_cut() {
+    fn the_key_of_the_request_is_hidden_in_any_form_and_across_the_length_limit() {
         let secret = [SecretString::from("plain words as a password")];
         assert_eq!(redact("you sent plain words as a password!", &secret), "you sent [redacted]!");
         for (text, want) in [

@@ -26,7 +26,7 @@ use reqwest::{Body, Method, Request as HttpRequest};
 use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, MaxTokensField, Outcome, OutcomeAction};
 
 use super::{
-    classify::{Vendor, classify, read_response_meta, redact, replace_secrets_in, result_without_answer},
+    classify::{Vendor, classify, read_response_meta, redact, redact_secrets_in, result_without_answer},
     pictures::{self, CheckedPictureCache, PictureError},
     transport::{ProviderResponse, TransportFailure, TransportResult},
     wire::{AttemptRequest, EncodedRequest, Unsupported, encode, max_tokens_field_of, read_parts, sent_limit_field},
@@ -175,7 +175,7 @@ impl Client {
             let mut parts = read_parts(endpoint.api(), &received.body, self.kept_parts);
             let AnswerParts { tool_calls, message, choices, embedding } = &mut parts;
             for value in [tool_calls, message, choices, embedding].into_iter().flatten() {
-                replace_secrets_in(value, endpoint.secrets());
+                redact_secrets_in(value, endpoint.secrets());
             }
             answer.parts = (!parts.is_empty()).then(|| Box::new(parts));
         }
