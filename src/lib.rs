@@ -3,8 +3,9 @@
 //! Dependencies go downward only:
 //! `cli` → `tui`, `headless`, `alerts` → `engine` → `store`, `provider`, `scheduler` → `forecast` → `domain`.
 //!
-//! `config`, `input`, `output` and `telemetry` serve the commands. `checks` tests answers. `sim` is the simulated provider. `clock` is the only
-//! module that reads real time. `atomic_file` replaces files as a whole. `scheduler`, `forecast` and `domain` are pure: no I/O and no clock.
+//! `config`, `input`, `output`, `metrics` and `telemetry` serve the commands. `checks` tests answers. `sim` is the simulated
+//! provider. `clock` is the only module that reads real time. `atomic_file` replaces files as a whole. `scheduler`,
+//! `forecast` and `domain` are pure: no I/O and no clock.
 
 pub mod alerts;
 pub mod atomic_file;
