@@ -101,6 +101,7 @@ impl Engine {
             cost_by_kind: effects.cost_by_kind,
             at_risk: effects.at_risk,
             latency,
+            check_time,
             message: result.message,
         };
         let committed = CommittedAttempt { stats: Some(stats), item_end: ended, caption };

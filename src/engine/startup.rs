@@ -531,6 +531,7 @@ fn restore_attempts(
             cost_by_kind: past.cost_by_kind,
             at_risk: past.at_risk,
             latency: Duration::from_millis(past.latency_ms),
+            check_time: Duration::ZERO,
             message: String::new(),
         };
         run_stats.add_attempt(key, model, &stats);

@@ -212,7 +212,8 @@ impl Scheduler {
 
     /// The input of a forecast.
     pub fn forecast_input(&self, now: Now, assumptions: &Assumptions) -> ForecastInput {
-        let (view, in_flight) = (self.view(), self.reservations.len());
+        let in_flight: Vec<_> = self.reservations.values().map(|one| (one.route, one.max_cost)).collect();
+        let (view, in_flight) = (self.view(), &in_flight);
         ForecastSource { now, view, queue: &self.queue, routing: &self.routing, in_flight, assumptions }.input()
     }
 

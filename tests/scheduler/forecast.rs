@@ -8,11 +8,12 @@ use cascadeck::{
         SpillTo, WhenLimited, bottleneck::Bottleneck, forecast::StopReason,
     },
     forecast::{Assumptions, ForecastInput, ForecastResult, forecast},
+    scheduler::QueuedItem,
 };
 
 use super::{
     HOUR, MORNING, free_tier_fleet, policy,
-    world::{World, key, limits, model, wall},
+    world::{World, key, limits, model, queued_item, wall},
 };
 
 /// The predicted finish may be off by this share of the whole, and by [`ONE_WINDOW`].
@@ -259,6 +260,34 @@ fn a_budget_that_is_too_small_is_predicted() {
     world.run(HOUR);
     let left = 1_000 - world.done;
     assert!(stop.items_left.abs_diff(left) <= 60, "foreseen {}, left {left}", stop.items_left);
+}
+
+#[test]
+fn the_money_reserved_for_requests_in_flight_is_not_taken_for_spent() {
+    // 16 requests in flight reserve two thirds of the budget, and cost a twentieth.
+    let budgeted = Policy { max_usd: Money::from_usd(0.05), ..policy(16) };
+    let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], budgeted, wall(MORNING), 61);
+    world.enqueue(400);
+    world.run(Duration::from_millis(100));
+    let stop = forecast_world(&world).stop.expect("$0.05 is not enough");
+    world.run(HOUR);
+    let left = 400 - world.done;
+    assert!(stop.items_left.abs_diff(left) <= 20, "foreseen {}, left {left}", stop.items_left);
+}
+
+#[test]
+fn the_output_limit_of_the_items_bounds_their_worst_case() {
+    // The longest answer that the model can give costs more than the budget.
+    let large = Model { max_output: Some(1_000_000), ..model("m", Limits::default()) };
+    let budgeted = Policy { max_usd: Money::from_usd(0.05), ..policy(16) };
+    let mut world = World::new(vec![large], vec![key("a", "a")], budgeted, wall(MORNING), 61);
+    for _ in 0..400 {
+        world.enqueue_item(world.default_class, QueuedItem { max_output_tokens: Some(100), ..queued_item(0) });
+    }
+    let stop = forecast_world(&world).stop.expect("$0.05 is not enough");
+    world.run(HOUR);
+    let left = 400 - world.done;
+    assert!(world.done > 200 && stop.items_left.abs_diff(left) <= 20, "foreseen {}, left {left}", stop.items_left);
 }
 
 #[test]
