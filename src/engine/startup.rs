@@ -57,6 +57,9 @@ use crate::{
 /// Name of the run's saved state for the last command line's flags.
 const FLAGS_STATE: &str = "flags";
 
+/// Name of the run's saved state for the seed of the newest process.
+const SEED_STATE: &str = "seed";
+
 /// Age up to which past attempts are restored into daily windows. The longest day has 25 hours, at the end of daylight
 /// saving time; one hour is added.
 const MAX_DAY_LENGTH: Duration = Duration::from_secs(26 * 3_600);
@@ -233,6 +236,8 @@ pub(super) fn prepare(
         #[cfg(test)]
         ticks: Arc::default(),
     };
+    tracing::info!("the seed of this process is {}", setup.seed);
+    engine.journal.record(Op::SetState { name: SEED_STATE.to_owned(), json: setup.seed.to_string() });
     engine.log_startup(&opened, &reclassified);
     engine.log_key_checks(checked_keys);
     engine.restore_decisions(opened, &flags, setup.has_ephemeral_flags);
