@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
+    disk_block::DiskBlock,
     event_log::EventLog,
     file_check::FileCheck,
     forecasting::Forecaster,
@@ -33,8 +34,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        EventKind, EventLevel, Key, Model, Money, Now, Provider, ProviderId, Seq, is_or_are, pluralize,
-        snapshot::Condition,
+        EventKind, EventLevel, Key, Model, Now, Provider, ProviderId, Seq, is_or_are, pluralize, snapshot::Condition,
     },
     scheduler::{NextStep, PlannedAttempt, Scheduler},
     store::{Ack, Intent, LoadedItems, Op, OpReply},
@@ -78,59 +78,52 @@ pub(super) enum Attendance {
 }
 
 pub(super) struct Channels {
-    pub commands: mpsc::Receiver<CommandRequest>,
-    pub acks: mpsc::Receiver<Ack>,
-    pub loaded: mpsc::Receiver<LoadedBatch>,
+    pub(super) commands: mpsc::Receiver<CommandRequest>,
+    pub(super) acks: mpsc::Receiver<Ack>,
+    pub(super) loaded: mpsc::Receiver<LoadedBatch>,
     /// `None` if the whole input has been read.
-    pub input_rows: Option<mpsc::Receiver<InputRows>>,
-    pub disk_faults: mpsc::Receiver<DiskFault>,
-    pub forecasts: mpsc::Receiver<TimedForecast>,
-    pub lease_replies: mpsc::Receiver<LedgerReply>,
-    pub probe_results: mpsc::Receiver<ProbeResult>,
-    pub health_results: mpsc::Receiver<HealthCheckResult>,
+    pub(super) input_rows: Option<mpsc::Receiver<InputRows>>,
+    pub(super) disk_faults: mpsc::Receiver<DiskFault>,
+    pub(super) forecasts: mpsc::Receiver<TimedForecast>,
+    pub(super) lease_replies: mpsc::Receiver<LedgerReply>,
+    pub(super) probe_results: mpsc::Receiver<ProbeResult>,
+    pub(super) health_results: mpsc::Receiver<HealthCheckResult>,
 }
 
 /// The parts of a run's engine, and what only the loop decides: the phase, pauses and faults.
 pub(super) struct Engine {
-    pub clock: Clock,
-    pub started_at: Now,
-    pub run_name: String,
-    pub providers: Vec<Provider>,
-    pub models: Vec<Model>,
-    pub keys: Vec<Key>,
-    pub scheduler: Scheduler,
-    pub journal: Journal<AfterCommit>,
-    pub intake: Intake,
-    pub items: ItemTable,
-    pub attempts: AttemptRunner,
-    pub captions: CaptionWriter,
-    pub stats: RunStats,
-    pub event_log: EventLog,
-    pub forecaster: Forecaster,
-    pub leases: LeaseClient,
-    pub probe_tx: mpsc::Sender<ProbeResult>,
-    pub health_checks: HealthChecks,
-    pub publisher: SnapshotPublisher,
-    pub state_saver: StateSaver,
-    pub file_check: FileCheck,
-    pub provider_contact: ProviderContact,
-    pub phase: Phase,
-    pub attendance: Attendance,
-    pub is_paused: bool,
-    /// The disk fault that blocks new requests, and when it was last reported.
-    pub disk_fault: Option<(String, Instant)>,
+    pub(super) clock: Clock,
+    pub(super) started_at: Now,
+    pub(super) run_name: String,
+    pub(super) providers: Vec<Provider>,
+    pub(super) models: Vec<Model>,
+    pub(super) keys: Vec<Key>,
+    pub(super) scheduler: Scheduler,
+    pub(super) journal: Journal<AfterCommit>,
+    pub(super) intake: Intake,
+    pub(super) items: ItemTable,
+    pub(super) attempts: AttemptRunner,
+    pub(super) captions: CaptionWriter,
+    pub(super) stats: RunStats,
+    pub(super) event_log: EventLog,
+    pub(super) forecaster: Forecaster,
+    pub(super) leases: LeaseClient,
+    pub(super) probe_tx: mpsc::Sender<ProbeResult>,
+    pub(super) health_checks: HealthChecks,
+    pub(super) publisher: SnapshotPublisher,
+    pub(super) state_saver: StateSaver,
+    pub(super) file_check: FileCheck,
+    pub(super) provider_contact: ProviderContact,
+    pub(super) phase: Phase,
+    pub(super) attendance: Attendance,
+    pub(super) is_paused: bool,
+    pub(super) disk_block: DiskBlock,
     /// Finished attempts whose outcome is not on disk yet; shown as in flight.
-    pub uncommitted: u64,
-    /// The attempt that was sent last.
-    pub last_planned: Option<PlannedAttempt>,
-    pub row_model_departures: RowModelDepartures,
-    /// The highest budget of the run that was ever in force; no budget counts as the highest.
-    pub highest_budget: Option<Money>,
-    /// Number of waiting items that this start does not send, because it is limited to the first rows.
-    pub held_back_items: u64,
+    pub(super) uncommitted: u64,
+    pub(super) row_model_departures: RowModelDepartures,
     /// Ticks of the loop so far.
     #[cfg(test)]
-    pub ticks: Arc<std::sync::atomic::AtomicU64>,
+    pub(super) ticks: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Engine {
@@ -235,7 +228,7 @@ impl Engine {
         if let Some(at) = self.gives_up_at() {
             wakeup = wakeup.min(self.clock.instant_of(at));
         }
-        if self.journal.stall_reason().is_some() || self.disk_fault.is_some() || self.leases.has_backlog() {
+        if self.journal.stall_reason().is_some() || self.disk_block.is_blocked() || self.leases.has_backlog() {
             wakeup = wakeup.min(now + FAULT_RETRY_INTERVAL);
         }
         match &self.phase {
@@ -248,7 +241,7 @@ impl Engine {
 
     /// Whether the scheduler is polled for the next request.
     fn can_dispatch(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.journal.stall_reason().is_none() && self.disk_fault.is_none()
+        matches!(self.phase, Phase::Running) && self.journal.stall_reason().is_none() && !self.disk_block.is_blocked()
     }
 
     fn dispatch(&mut self, now: Now) {
@@ -295,7 +288,6 @@ impl Engine {
             }
         }
         let abort_handle = self.attempts.start(&planned, spec, explanation);
-        self.last_planned = Some(planned.clone());
         self.items.set_sent(SentAttempt { planned, sent_at: now.wall, abort_handle });
     }
 
@@ -457,10 +449,9 @@ impl Engine {
         match fault {
             DiskFault::OneFile(message) => self.log(EventLevel::Alert, message),
             DiskFault::Blocking(message) => {
-                if self.disk_fault.is_none() {
-                    self.log(EventLevel::Alert, message.clone());
+                if self.disk_block.on_fault(message.clone()) {
+                    self.log(EventLevel::Alert, message);
                 }
-                self.disk_fault = Some((message, Instant::now()));
                 self.publisher.mark_dirty();
             }
         }

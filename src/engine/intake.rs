@@ -43,6 +43,8 @@ pub(super) struct Intake {
     checks: CheckSet,
     /// Rows are still being read.
     pub is_reading: bool,
+    /// Number of waiting items that this start does not send, because it is limited to the first rows.
+    pub held_back_items: u64,
     /// Why reading ended before the end of the input.
     pub input_error: Option<String>,
     /// An ingest batch is in the journal and not yet committed. No further rows are read until then.
@@ -73,6 +75,7 @@ impl Intake {
             apis,
             checks,
             is_reading: false,
+            held_back_items: 0,
             input_error: None,
             is_ingest_pending: false,
         }
