@@ -29,6 +29,7 @@ use super::{
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
     run_stats::RunStats,
+    silence::{SilenceWatch, normal_silence},
     state_saver::StateSaver,
 };
 use crate::{
@@ -114,6 +115,7 @@ pub(super) struct Engine {
     pub(super) state_saver: StateSaver,
     pub(super) file_check: FileCheck,
     pub(super) provider_contact: ProviderContact,
+    pub(super) silence: SilenceWatch,
     pub(super) phase: Phase,
     pub(super) attendance: Attendance,
     pub(super) is_paused: bool,
@@ -180,6 +182,7 @@ impl Engine {
         self.request_leases(now);
         self.intake.load_items(&mut self.scheduler);
         self.check_done(now);
+        self.check_silence(now);
         self.check_providers(now);
         self.save_state(now, false);
         if let Some(pending) = self.captions.take_state_op() {
@@ -278,6 +281,7 @@ impl Engine {
         };
         self.scheduler.on_sent(now, planned.attempt);
         self.provider_contact.on_sent(now.mono);
+        self.silence.on_sent(self.keys[planned.key.index()].provider, now.mono);
         self.stats.totals.attempts += 1;
         self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
         let explanation = self.items.explanation(planned.seq).map(str::to_owned);
@@ -403,13 +407,28 @@ impl Engine {
         }
     }
 
-    /// Starts the health checks that are due: of all providers while no item waits, and else of those that fail.
+    /// Reports a provider that has become silent, and makes its health check due.
+    fn check_silence(&mut self, now: Now) {
+        let normal = |provider| {
+            let models = self.models.iter().zip(&self.stats.models).filter(|(model, _)| model.provider == provider);
+            models.map(|(_, counts)| normal_silence(counts.latencies.percentile_ms(95))).max().unwrap_or_default()
+        };
+        if let Some(provider) = self.silence.take_new(now.mono, normal) {
+            self.health_checks.make_due(provider, now.mono);
+            let message = self.silence.message(provider, &self.providers[provider.index()].name, now.mono);
+            self.log(EventLevel::Warn, message);
+        }
+    }
+
+    /// Starts the health checks that are due: of all providers while no item waits, and else of those that fail or are
+    /// silent.
     fn check_providers(&mut self, now: Now) {
         if !matches!(self.phase, Phase::Running | Phase::Idle { .. }) {
             return;
         }
         while let Some(provider) = self.health_checks.take_due(now.mono) {
-            if (self.scheduler.unfinished_items() == 0 || self.scheduler.is_provider_failing(provider))
+            let may_be_down = self.silence.is_silent(provider) || self.scheduler.is_provider_failing(provider);
+            if (may_be_down || self.scheduler.unfinished_items() == 0)
                 && let Some(key) = self.usable_key(now, provider)
             {
                 let (client, endpoint) = (self.attempts.client().clone(), Arc::clone(self.attempts.endpoint(key)));

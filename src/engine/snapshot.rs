@@ -51,6 +51,7 @@ impl Engine {
             forecast: self.forecaster.latest().cloned(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
             current_route: self.current_route(now),
+            silence: self.silence_message(now),
             keys: self.key_views(now),
             models: self.model_views(now),
             routes: self.route_views(now),
@@ -148,6 +149,11 @@ impl Engine {
             max_retries,
             backoff,
         })
+    }
+
+    fn silence_message(&self, now: Now) -> Option<String> {
+        let provider = self.silence.longest()?;
+        Some(self.silence.message(provider, &self.providers[provider.index()].name, now.mono))
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {

@@ -34,6 +34,7 @@ use super::{
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
     run_stats::{ActiveTime, RunStats},
+    silence::SilenceWatch,
     state_saver::StateSaver,
 };
 use crate::{
@@ -198,6 +199,7 @@ pub(super) fn prepare(
     };
 
     let attempts = attempt_runner(clock, &config, &scheduler)?;
+    let silence = SilenceWatch::new(config.providers.len());
     let health_checks = HealthChecks::new(&config.providers, now.mono, health_tx);
     let file_check = FileCheck::new(store.capture_files()?);
     let (writer, acks) = store.into_writer(&route_names(&config, &scheduler))?;
@@ -225,6 +227,7 @@ pub(super) fn prepare(
         state_saver: StateSaver::new(fingerprints, &opened),
         file_check,
         provider_contact: ProviderContact::Untried,
+        silence,
         phase: Phase::Running,
         attendance: if setup.is_unattended { Attendance::Unattended } else { Attendance::Attended },
         is_paused: false,
