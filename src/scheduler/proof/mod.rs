@@ -31,8 +31,8 @@ use world::World;
 
 use crate::golden::{Golden, env_number, single_seed};
 
-/// Takes a quarter of a minute without optimization. `.ci/run` tries more.
-const DEFAULT_SEEDS: u64 = 250;
+/// Takes some ten seconds without optimization. `.ci/run` tries more.
+const DEFAULT_SEEDS: u64 = 150;
 
 #[test]
 fn every_invariant_holds_in_thousands_of_worlds() {
