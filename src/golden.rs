@@ -8,6 +8,15 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, time::Durat
 use crate::domain::{EventKind, EventLevel, Money, MonoTime, Outcome, WallTime};
 use xxhash_rust::xxh3::Xxh3;
 
+/// The one seed to replay and to print, if `CASCADECK_SEED` names one.
+pub fn single_seed() -> Option<u64> {
+    env_number("CASCADECK_SEED")
+}
+
+pub fn env_number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// A hash over all values added to it, in order.
 pub struct Trace(Xxh3);
 

@@ -135,8 +135,20 @@ struct PlannedBatch {
     ended: u64,
     /// Waiting items of an earlier start that are not among the rows.
     other_waiting: u64,
-    /// The items to send, by their routing traits: their number and their estimated input tokens.
-    classes: HashMap<RoutingTraits, (u64, u64)>,
+    /// The items to send, by their routing traits.
+    classes: HashMap<RoutingTraits, PlannedItems>,
+}
+
+/// Items with the same routing traits.
+#[derive(Default)]
+struct PlannedItems {
+    count: u64,
+    /// Estimated.
+    input_tokens: u64,
+    /// The largest output limit of an item.
+    max_output_tokens: u32,
+    /// Some item has no output limit of its own.
+    has_unlimited_output: bool,
 }
 
 impl PlannedBatch {
@@ -198,14 +210,18 @@ impl PlannedBatch {
     }
 
     fn add(&mut self, item: &ItemSpec, rules: &[RoutingRule]) {
-        let (items, tokens) = self.classes.entry(item.routing_traits(rules)).or_default();
-        *items += 1;
-        *tokens += item.request.estimated_input_tokens();
+        let items = self.classes.entry(item.routing_traits(rules)).or_default();
+        items.count += 1;
+        items.input_tokens += item.request.estimated_input_tokens();
+        match item.request.params.max_output_tokens {
+            Some(limit) => items.max_output_tokens = items.max_output_tokens.max(limit),
+            None => items.has_unlimited_output = true,
+        }
     }
 
     /// Number of items to send.
     fn items_to_send(&self) -> u64 {
-        self.classes.values().map(|(items, _)| items).sum()
+        self.classes.values().map(|items| items.count).sum()
     }
 }
 
@@ -237,16 +253,18 @@ fn build_plan(
         scheduler.resume_from(1, spent, at_risk);
     }
     apply_usage_today(config, &mut scheduler, now);
-    let mut mean_tokens = Vec::new();
-    for (traits, (items, tokens)) in &batch.classes {
+    let mut classes = Vec::new();
+    for (traits, items) in &batch.classes {
         let class = scheduler.find_or_add_class(traits);
-        scheduler.set_backlog(class, *items);
-        mean_tokens.push((class, *tokens as f64 / (*items).max(1) as f64));
+        scheduler.set_backlog(class, items.count);
+        classes.push((class, items));
     }
     let mut forecast_input = scheduler.forecast_input(now, &assumptions);
-    if !assumed.input_measured {
-        for (class, mean) in mean_tokens {
-            forecast_input.classes[class].mean_input_tokens = mean;
+    for (class, items) in classes {
+        let class = &mut forecast_input.classes[class];
+        class.max_output_tokens = (!items.has_unlimited_output).then(|| f64::from(items.max_output_tokens));
+        if !assumed.input_measured {
+            class.mean_input_tokens = items.input_tokens as f64 / items.count.max(1) as f64;
         }
     }
     let ForecastResult { forecast, items_by_route } = forecast(&forecast_input);
@@ -302,7 +320,7 @@ fn build_assumptions(
         Some(tokens(summary) as f64 / answered as f64)
     };
     let (input, output) = (mean(|summary| summary.input_tokens), mean(|summary| summary.output_tokens));
-    let estimated: u64 = batch.classes.values().map(|(_, tokens)| tokens).sum();
+    let estimated: u64 = batch.classes.values().map(|items| items.input_tokens).sum();
     let max_output = args.batch.prompt_args.max_output_tokens.or(config.defaults.params.max_output_tokens);
     let assumed_output = max_output.map_or(ASSUMED_OUTPUT_TOKENS, |most| ASSUMED_OUTPUT_TOKENS.min(f64::from(most)));
     let stated_output = args.expect_output.map(f64::from);

@@ -53,6 +53,9 @@ pub struct Snapshot {
     /// The route of the attempt sent last.
     #[serde(alias = "place")]
     pub current_route: Option<CurrentRoute>,
+    /// The longest silence of a provider with requests in flight, if it is longer than normal: a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<String>,
     pub keys: Vec<KeyView>,
     pub models: Vec<ModelView>,
     pub routes: Vec<RouteView>,
@@ -84,6 +87,7 @@ impl Snapshot {
             forecast: None,
             bottlenecks: Vec::new(),
             current_route: None,
+            silence: None,
             keys: Vec::new(),
             models: Vec::new(),
             routes: Vec::new(),

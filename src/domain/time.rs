@@ -44,6 +44,12 @@ impl WallTime {
         Self(seconds.saturating_mul(1_000_000))
     }
 
+    /// The next whole second, or this instant if it is one.
+    #[must_use]
+    pub const fn rounded_up_to_seconds(self) -> Self {
+        Self::from_unix_seconds(self.0.saturating_add(999_999).div_euclid(1_000_000))
+    }
+
     /// The same instant as a jiff timestamp, clamped to jiff's range.
     pub fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 {

@@ -9,10 +9,7 @@ use super::{
 };
 use crate::{
     domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, ReplayFilter, pluralize, snapshot::Condition},
-    store::{
-        Op, OperatorDecision,
-        audit::{HIGHEST_BUDGET_STATE, UNLIMITED_BUDGET},
-    },
+    store::{Op, OperatorDecision},
 };
 
 fn request_count(number: usize) -> String {
@@ -178,14 +175,9 @@ impl Engine {
 
     /// Records the highest budget so far; the audit checks the run against it.
     pub(super) fn record_highest_budget(&mut self) {
-        let now = self.scheduler.policy().max_usd.unwrap_or(UNLIMITED_BUDGET);
-        let highest_budget = self.highest_budget.map_or(now, |before| before.max(now));
-        if self.highest_budget == Some(highest_budget) {
-            return;
+        if let Some(op) = self.state_saver.take_budget_op(self.scheduler.policy().max_usd) {
+            self.journal.record(op);
         }
-        self.highest_budget = Some(highest_budget);
-        let json = highest_budget.0.to_string();
-        self.journal.record(Op::SetState { name: HIGHEST_BUDGET_STATE.to_owned(), json });
     }
 
     /// Starts the check of a key; the result is reported as an event.

@@ -51,7 +51,9 @@ impl Engine {
         check_time: Duration,
     ) {
         let attempt = sent.planned.attempt;
-        let provider = &self.providers[self.keys[sent.planned.key.index()].provider.index()];
+        let provider = self.keys[sent.planned.key.index()].provider;
+        self.silence.on_end(provider, now.mono, result.outcome);
+        let provider = &self.providers[provider.index()];
         self.provider_contact.record(self.items.in_flight_count(), &provider.name, &result);
         let Some(effects) = self.scheduler.complete_checked(now, attempt, &result, check_time) else { return };
         let outcome = result.outcome;
@@ -101,6 +103,7 @@ impl Engine {
             cost_by_kind: effects.cost_by_kind,
             at_risk: effects.at_risk,
             latency,
+            check_time,
             message: result.message,
         };
         let committed = CommittedAttempt { stats: Some(stats), item_end: ended, caption };

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
+    disk_block::DiskBlock,
     event_log::EventLog,
     file_check::FileCheck,
     forecasting::Forecaster,
@@ -28,13 +29,13 @@ use super::{
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
     run_stats::RunStats,
+    silence::{SilenceWatch, normal_silence},
     state_saver::StateSaver,
 };
 use crate::{
     clock::Clock,
     domain::{
-        EventKind, EventLevel, Key, Model, Money, Now, Provider, ProviderId, Seq, is_or_are, pluralize,
-        snapshot::Condition,
+        EventKind, EventLevel, Key, Model, Now, Provider, ProviderId, Seq, is_or_are, pluralize, snapshot::Condition,
     },
     scheduler::{NextStep, PlannedAttempt, Scheduler},
     store::{Ack, Intent, LoadedItems, Op, OpReply},
@@ -78,59 +79,53 @@ pub(super) enum Attendance {
 }
 
 pub(super) struct Channels {
-    pub commands: mpsc::Receiver<CommandRequest>,
-    pub acks: mpsc::Receiver<Ack>,
-    pub loaded: mpsc::Receiver<LoadedBatch>,
+    pub(super) commands: mpsc::Receiver<CommandRequest>,
+    pub(super) acks: mpsc::Receiver<Ack>,
+    pub(super) loaded: mpsc::Receiver<LoadedBatch>,
     /// `None` if the whole input has been read.
-    pub input_rows: Option<mpsc::Receiver<InputRows>>,
-    pub disk_faults: mpsc::Receiver<DiskFault>,
-    pub forecasts: mpsc::Receiver<TimedForecast>,
-    pub lease_replies: mpsc::Receiver<LedgerReply>,
-    pub probe_results: mpsc::Receiver<ProbeResult>,
-    pub health_results: mpsc::Receiver<HealthCheckResult>,
+    pub(super) input_rows: Option<mpsc::Receiver<InputRows>>,
+    pub(super) disk_faults: mpsc::Receiver<DiskFault>,
+    pub(super) forecasts: mpsc::Receiver<TimedForecast>,
+    pub(super) lease_replies: mpsc::Receiver<LedgerReply>,
+    pub(super) probe_results: mpsc::Receiver<ProbeResult>,
+    pub(super) health_results: mpsc::Receiver<HealthCheckResult>,
 }
 
 /// The parts of a run's engine, and what only the loop decides: the phase, pauses and faults.
 pub(super) struct Engine {
-    pub clock: Clock,
-    pub started_at: Now,
-    pub run_name: String,
-    pub providers: Vec<Provider>,
-    pub models: Vec<Model>,
-    pub keys: Vec<Key>,
-    pub scheduler: Scheduler,
-    pub journal: Journal<AfterCommit>,
-    pub intake: Intake,
-    pub items: ItemTable,
-    pub attempts: AttemptRunner,
-    pub captions: CaptionWriter,
-    pub stats: RunStats,
-    pub event_log: EventLog,
-    pub forecaster: Forecaster,
-    pub leases: LeaseClient,
-    pub probe_tx: mpsc::Sender<ProbeResult>,
-    pub health_checks: HealthChecks,
-    pub publisher: SnapshotPublisher,
-    pub state_saver: StateSaver,
-    pub file_check: FileCheck,
-    pub provider_contact: ProviderContact,
-    pub phase: Phase,
-    pub attendance: Attendance,
-    pub is_paused: bool,
-    /// The disk fault that blocks new requests, and when it was last reported.
-    pub disk_fault: Option<(String, Instant)>,
+    pub(super) clock: Clock,
+    pub(super) started_at: Now,
+    pub(super) run_name: String,
+    pub(super) providers: Vec<Provider>,
+    pub(super) models: Vec<Model>,
+    pub(super) keys: Vec<Key>,
+    pub(super) scheduler: Scheduler,
+    pub(super) journal: Journal<AfterCommit>,
+    pub(super) intake: Intake,
+    pub(super) items: ItemTable,
+    pub(super) attempts: AttemptRunner,
+    pub(super) captions: CaptionWriter,
+    pub(super) stats: RunStats,
+    pub(super) event_log: EventLog,
+    pub(super) forecaster: Forecaster,
+    pub(super) leases: LeaseClient,
+    pub(super) probe_tx: mpsc::Sender<ProbeResult>,
+    pub(super) health_checks: HealthChecks,
+    pub(super) publisher: SnapshotPublisher,
+    pub(super) state_saver: StateSaver,
+    pub(super) file_check: FileCheck,
+    pub(super) provider_contact: ProviderContact,
+    pub(super) silence: SilenceWatch,
+    pub(super) phase: Phase,
+    pub(super) attendance: Attendance,
+    pub(super) is_paused: bool,
+    pub(super) disk_block: DiskBlock,
     /// Finished attempts whose outcome is not on disk yet; shown as in flight.
-    pub uncommitted: u64,
-    /// The attempt that was sent last.
-    pub last_planned: Option<PlannedAttempt>,
-    pub row_model_departures: RowModelDepartures,
-    /// The highest budget of the run that was ever in force; no budget counts as the highest.
-    pub highest_budget: Option<Money>,
-    /// Number of waiting items that this start does not send, because it is limited to the first rows.
-    pub held_back_items: u64,
+    pub(super) uncommitted: u64,
+    pub(super) row_model_departures: RowModelDepartures,
     /// Ticks of the loop so far.
     #[cfg(test)]
-    pub ticks: Arc<std::sync::atomic::AtomicU64>,
+    pub(super) ticks: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Engine {
@@ -187,6 +182,7 @@ impl Engine {
         self.request_leases(now);
         self.intake.load_items(&mut self.scheduler);
         self.check_done(now);
+        self.check_silence(now);
         self.check_providers(now);
         self.save_state(now, false);
         if let Some(pending) = self.captions.take_state_op() {
@@ -235,7 +231,7 @@ impl Engine {
         if let Some(at) = self.gives_up_at() {
             wakeup = wakeup.min(self.clock.instant_of(at));
         }
-        if self.journal.stall_reason().is_some() || self.disk_fault.is_some() || self.leases.has_backlog() {
+        if self.journal.stall_reason().is_some() || self.disk_block.is_blocked() || self.leases.has_backlog() {
             wakeup = wakeup.min(now + FAULT_RETRY_INTERVAL);
         }
         match &self.phase {
@@ -248,7 +244,7 @@ impl Engine {
 
     /// Whether the scheduler is polled for the next request.
     fn can_dispatch(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.journal.stall_reason().is_none() && self.disk_fault.is_none()
+        matches!(self.phase, Phase::Running) && self.journal.stall_reason().is_none() && !self.disk_block.is_blocked()
     }
 
     fn dispatch(&mut self, now: Now) {
@@ -285,6 +281,7 @@ impl Engine {
         };
         self.scheduler.on_sent(now, planned.attempt);
         self.provider_contact.on_sent(now.mono);
+        self.silence.on_sent(self.keys[planned.key.index()].provider, now.mono);
         self.stats.totals.attempts += 1;
         self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
         let explanation = self.items.explanation(planned.seq).map(str::to_owned);
@@ -295,7 +292,6 @@ impl Engine {
             }
         }
         let abort_handle = self.attempts.start(&planned, spec, explanation);
-        self.last_planned = Some(planned.clone());
         self.items.set_sent(SentAttempt { planned, sent_at: now.wall, abort_handle });
     }
 
@@ -411,13 +407,28 @@ impl Engine {
         }
     }
 
-    /// Starts the health checks that are due: of all providers while no item waits, and else of those that fail.
+    /// Reports a provider that has become silent, and makes its health check due.
+    fn check_silence(&mut self, now: Now) {
+        let normal = |provider| {
+            let models = self.models.iter().zip(&self.stats.models).filter(|(model, _)| model.provider == provider);
+            models.map(|(_, counts)| normal_silence(counts.latencies.percentile_ms(95))).max().unwrap_or_default()
+        };
+        if let Some(provider) = self.silence.take_new(now.mono, normal) {
+            self.health_checks.make_due(provider, now.mono);
+            let message = self.silence.message(provider, &self.providers[provider.index()].name, now.mono);
+            self.log(EventLevel::Warn, message);
+        }
+    }
+
+    /// Starts the health checks that are due: of all providers while no item waits, and else of those that fail or are
+    /// silent.
     fn check_providers(&mut self, now: Now) {
         if !matches!(self.phase, Phase::Running | Phase::Idle { .. }) {
             return;
         }
         while let Some(provider) = self.health_checks.take_due(now.mono) {
-            if (self.scheduler.unfinished_items() == 0 || self.scheduler.is_provider_failing(provider))
+            let may_be_down = self.silence.is_silent(provider) || self.scheduler.is_provider_failing(provider);
+            if (may_be_down || self.scheduler.unfinished_items() == 0)
                 && let Some(key) = self.usable_key(now, provider)
             {
                 let (client, endpoint) = (self.attempts.client().clone(), Arc::clone(self.attempts.endpoint(key)));
@@ -457,10 +468,9 @@ impl Engine {
         match fault {
             DiskFault::OneFile(message) => self.log(EventLevel::Alert, message),
             DiskFault::Blocking(message) => {
-                if self.disk_fault.is_none() {
-                    self.log(EventLevel::Alert, message.clone());
+                if self.disk_block.on_fault(message.clone()) {
+                    self.log(EventLevel::Alert, message);
                 }
-                self.disk_fault = Some((message, Instant::now()));
                 self.publisher.mark_dirty();
             }
         }

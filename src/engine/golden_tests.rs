@@ -1,7 +1,8 @@
 //! Golden traces of whole runs: the ops that the engine records, for seeded runs on a clock that is moved by hand.
 //!
 //! The store is real: its thread commits every group. The providers are not: the seed decides each answer and the
-//! instant at which it arrives. So the same seed gives the same ops, times included.
+//! instant at which it arrives. So the same seed gives the same ops, times included. `CASCADECK_SEED=N` plays one run and
+//! prints its ops.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +24,7 @@ use crate::{
         Answer, AttemptId, AttemptResult, Command, FinalState, ItemSpec, Outcome, OutcomeAction, ReplayFilter, Request,
         ResponseMeta, ResultLine, RetryAfter, Strategy, Usage, WallTime,
     },
-    golden::{Golden, Trace},
+    golden::{Golden, Trace, single_seed},
     output::ExistingCaptionPolicy,
     store::{ChangedRowPolicy, Op, PinnedSettings, RunDir, Store},
 };
@@ -282,6 +283,9 @@ impl Run {
         let mut trace = Trace::new();
         for op in &self.engine.journal.recorded {
             trace_op(&mut trace, op);
+            if single_seed().is_some() {
+                println!("{op:?}");
+            }
         }
         trace.number(match run_outcome {
             None => 0,
@@ -356,13 +360,13 @@ fn trace_line(trace: &mut Trace, line: &ResultLine) {
 async fn seeded_runs_record_the_ops_of_the_golden_traces() {
     let golden = Golden::read("engine.txt");
     let mut traces = BTreeMap::new();
-    for seed in 0..RUNS {
+    for seed in single_seed().map_or(0..RUNS, |seed| seed..seed + 1) {
         let home = tempfile::tempdir().unwrap();
         let trace = Run::new(seed, &home).play().await;
         golden.check(seed, trace);
         traces.insert(seed, trace);
     }
-    if Golden::is_recording() {
+    if Golden::is_recording() && single_seed().is_none() {
         golden.record(&traces);
     }
 }

@@ -56,6 +56,13 @@ impl HealthChecks {
         Some(ProviderId(index as u32))
     }
 
+    /// Makes the check of a provider due now.
+    pub fn make_due(&mut self, provider: ProviderId, now: MonoTime) {
+        if let Some(health) = &mut self.providers[provider.index()] {
+            health.due_at = now;
+        }
+    }
+
     /// Starts the check of a provider. The result is sent to the engine.
     pub fn start(&mut self, provider: ProviderId, client: Client, endpoint: Arc<Endpoint>) {
         let Some(health) = &mut self.providers[provider.index()] else { return };

@@ -18,7 +18,7 @@ use crate::{
     domain::{Api, ItemSpec, MonoTime, Request, RoutingTraits, Seq, request::estimated_text_tokens},
     provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
-    store::{ItemLoader, LoadedItem, WaitingItem},
+    store::{ItemLoader, LoadedItem, Tries, WaitingItem},
 };
 
 /// Number of loaded items per class for each request that may be in flight, so that a burst does not wait for the disk.
@@ -43,6 +43,8 @@ pub(super) struct Intake {
     checks: CheckSet,
     /// Rows are still being read.
     pub is_reading: bool,
+    /// Number of waiting items that this start does not send, because it is limited to the first rows.
+    pub held_back_items: u64,
     /// Why reading ended before the end of the input.
     pub input_error: Option<String>,
     /// An ingest batch is in the journal and not yet committed. No further rows are read until then.
@@ -73,6 +75,7 @@ impl Intake {
             apis,
             checks,
             is_reading: false,
+            held_back_items: 0,
             input_error: None,
             is_ingest_pending: false,
         }
@@ -174,10 +177,17 @@ impl Intake {
         items: Vec<LoadedItem>,
     ) {
         self.backlogs[class].loading_count = 0;
-        for LoadedItem { seq, spec, completed_attempts, started_at, failed_check_message } in items {
+        for loaded in items {
+            let LoadedItem { seq, spec, completed_attempts, started_at, failed_check_message, tries } = loaded;
             let mut item = self.queued_item(seq, &spec, now);
             if completed_attempts > 0 {
                 item.restore_attempts(completed_attempts);
+            }
+            for Tries { provider, model, outcome, count } in tries {
+                // The tries on a model that is no longer configured don't matter.
+                if let Some(model) = scheduler.find_model(&provider, &model) {
+                    item.restore_tries(model, outcome, count);
+                }
             }
             let explanation = failed_check_message.and_then(|message| self.checks.explanation(&message));
             if let Some(explanation) = &explanation {

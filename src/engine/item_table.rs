@@ -33,6 +33,8 @@ struct ItemEntry {
 pub(super) struct ItemTable {
     entries: HashMap<Seq, ItemEntry>,
     in_flight: usize,
+    /// The attempt that was sent last.
+    last_planned: Option<PlannedAttempt>,
 }
 
 impl ItemTable {
@@ -55,6 +57,7 @@ impl ItemTable {
     pub fn set_sent(&mut self, sent: SentAttempt) {
         if let Some(entry) = self.entries.get_mut(&sent.planned.seq) {
             debug_assert!(entry.sent.is_none(), "an item was sent twice");
+            self.last_planned = Some(sent.planned.clone());
             entry.sent = Some(sent);
             self.in_flight += 1;
         }
@@ -84,6 +87,10 @@ impl ItemTable {
 
     pub fn explanation(&self, seq: Seq) -> Option<&str> {
         self.entries.get(&seq)?.explanation.as_deref()
+    }
+
+    pub const fn last_planned(&self) -> Option<&PlannedAttempt> {
+        self.last_planned.as_ref()
     }
 
     pub const fn in_flight_count(&self) -> usize {

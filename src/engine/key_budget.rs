@@ -83,6 +83,8 @@ pub(super) fn key_records(now: Now, scheduler: &Scheduler, keys: &[Key], budgets
     let records = keys.iter().zip(statuses).zip(budgets).map(|((key, status), budget)| KeyRecord {
         name: key.name.clone(),
         state: status.condition.name().to_owned(),
+        // The end of a wait on the monotonic clock differs by microseconds from one reading to the next.
+        until: status.condition.until().map(WallTime::rounded_up_to_seconds),
         health: status.health,
         min_cost: budget.min_cost(),
     });

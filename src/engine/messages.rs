@@ -125,6 +125,8 @@ pub(super) struct AttemptStats {
     pub cost_by_kind: CostByKind,
     pub at_risk: Money,
     pub latency: Duration,
+    /// How long the answer was checked after that; zero for attempts of earlier processes.
+    pub check_time: Duration,
     pub message: String,
 }
 

@@ -19,7 +19,8 @@
 //! lease_client    quotas shared by processes           key_probe         checks a key at its provider
 //! state_saver     saves the scheduler's state          provider_contact  whether any provider has responded
 //! file_check      the store's files are in place       budget_message    why the budget blocks the run
-//! handle          what front ends hold                   health_checks     whether providers respond
+//! handle          what front ends hold                 health_checks     whether providers respond
+//! silence         providers that do not answer         disk_block        the disk fault that blocks requests
 //! ```
 
 mod attempt;
@@ -27,6 +28,7 @@ mod budget_message;
 mod caption_writer;
 mod commands;
 mod completion;
+mod disk_block;
 mod event_log;
 mod event_loop;
 mod file_check;
@@ -49,6 +51,7 @@ mod publisher;
 mod row_model_departures;
 mod run_stats;
 mod shutdown;
+mod silence;
 mod snapshot;
 mod startup;
 mod state_saver;

@@ -71,6 +71,14 @@ pub(super) struct RunStats {
     pub metric_counts: Arc<MetricCounts>,
     pub throughput: ThroughputEstimate,
     pub active_time: ActiveTime,
+    check_times: CheckTimes,
+}
+
+/// How long this process has checked answers.
+#[derive(Clone, Copy, Debug, Default)]
+struct CheckTimes {
+    answers: u32,
+    total: Duration,
 }
 
 impl RunStats {
@@ -91,6 +99,7 @@ impl RunStats {
             metric_counts: Arc::new(metric_counts),
             throughput: ThroughputEstimate::default(),
             active_time: ActiveTime::default(),
+            check_times: CheckTimes::default(),
         }
     }
 
@@ -123,6 +132,10 @@ impl RunStats {
         if !outcome.is_provider_success() && !outcome.is_unattributed() {
             self.keys[key].last_error = Some(format!("{outcome}: {}", attempt.message));
         }
+        if outcome.is_provider_success() {
+            self.check_times.answers += 1;
+            self.check_times.total += attempt.check_time;
+        }
         self.spend.usage += attempt.usage;
         self.spend.cost += attempt.cost;
         self.spend.cost_by_kind += attempt.cost_by_kind;
@@ -144,7 +157,8 @@ impl RunStats {
         Arc::make_mut(&mut self.metric_counts).count_ends(ended.state, ended.outcome, 1);
     }
 
-    /// Measurements of this run for the forecast: latency, tokens per answer, and requests per item.
+    /// Measurements of this run for the forecast: latency, tokens per answer, and requests per item. A request is in
+    /// flight until its answer is checked, so the latency includes that time.
     pub fn assumptions(&self) -> Assumptions {
         let (totals, usage) = (self.totals, self.spend.usage);
         let answered: u64 = self.models.iter().map(|counts| counts.ok + counts.invalid_outputs).sum();
@@ -153,7 +167,10 @@ impl RunStats {
         let requests = totals.attempts.saturating_sub(totals.rate_limited);
         let requests_per_item =
             if ended >= MIN_ANSWERS { (requests as f64 / ended as f64).clamp(1.0, 3.0) } else { 1.0 };
-        let latencies = self.models.iter().map(|counts| counts.latencies.mean_ms().map(Duration::from_millis));
+        let check_time = self.check_times.total.checked_div(self.check_times.answers).unwrap_or_default();
+        let mean_latency =
+            |counts: &AttemptCounts| Some(Duration::from_millis(counts.latencies.mean_ms()?) + check_time);
+        let latencies = self.models.iter().map(mean_latency);
         Assumptions {
             latency_by_model: latencies.collect(),
             mean_input_tokens: mean(usage.input_tokens),
@@ -228,6 +245,29 @@ impl ThroughputEstimate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_checks_is_part_of_the_latency_of_a_forecast() {
+        let route = crate::domain::RouteLabels { provider: "p".into(), model: "m".into(), key: "k".into() };
+        let counts = MetricCounts::new([route].into_iter());
+        let mut stats = RunStats::new(Totals::default(), Spend::default(), vec![KeyBudget::default()], 1, counts);
+        for check_time in [1, 3] {
+            let attempt = AttemptStats {
+                route: RouteId(0),
+                outcome: Outcome::Ok,
+                status: Some(200),
+                usage: Usage::default(),
+                cost: Money::ZERO,
+                cost_by_kind: CostByKind::default(),
+                at_risk: Money::ZERO,
+                latency: Duration::from_millis(500),
+                check_time: Duration::from_secs(check_time),
+                message: String::new(),
+            };
+            stats.count_attempt(WallTime::default(), 0, 0, &attempt);
+        }
+        assert_eq!(stats.assumptions().latency_by_model, [Some(Duration::from_millis(2_500))]);
+    }
 
     #[test]
     fn throughput_forgets_after_a_minute() {

@@ -1,6 +1,6 @@
 //! The end of a run: when it is done or goes idle, and how its outcome is recorded.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{
     event_loop::{Attendance, Engine, Phase},
@@ -54,8 +54,7 @@ impl Engine {
 
     /// Checks whether the run should end or go idle, for any reason, and starts that.
     pub(super) fn check_done(&mut self, now: Now) {
-        if self.disk_fault.as_ref().is_some_and(|(_, since)| since.elapsed() > Duration::from_secs(5)) {
-            self.disk_fault = None;
+        if self.disk_block.end_if_over() {
             self.publisher.mark_dirty();
         }
         let is_quiet = !self.has_open_attempts() && !self.captions.is_writing();
@@ -78,7 +77,7 @@ impl Engine {
                 // Captions that the disk does not accept are written by the next start, so the drain does not wait for
                 // them.
                 let only_captions_left =
-                    self.disk_fault.is_some() && !self.has_open_attempts() && self.is_intake_idle();
+                    self.disk_block.is_blocked() && !self.has_open_attempts() && self.is_intake_idle();
                 if is_settled && nothing_left {
                     self.begin_closing(self.outcome_when_done());
                 } else if is_settled {
@@ -212,11 +211,11 @@ impl Engine {
                     pluralize(self.captions.pending_count() as u64, "caption")
                 ),
             },
-            None if self.held_back_items > 0 => RunOutcome::HeldBack {
+            None if self.intake.held_back_items > 0 => RunOutcome::HeldBack {
                 reason: format!(
                     "the first rows are finished, but {} from an earlier start {} beyond this start's limit",
-                    pluralize(self.held_back_items, "item"),
-                    if self.held_back_items == 1 { "waits" } else { "wait" },
+                    pluralize(self.intake.held_back_items, "item"),
+                    if self.intake.held_back_items == 1 { "waits" } else { "wait" },
                 ),
             },
             None => RunOutcome::Finished,

@@ -51,6 +51,7 @@ impl Engine {
             forecast: self.forecaster.latest().cloned(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
             current_route: self.current_route(now),
+            silence: self.silence_message(now),
             keys: self.key_views(now),
             models: self.model_views(now),
             routes: self.route_views(now),
@@ -66,7 +67,7 @@ impl Engine {
             counts: Arc::clone(&self.stats.metric_counts),
             pools: self.scheduler.pool_views(now),
             waiting: WaitingItems {
-                held_back: self.held_back_items,
+                held_back: self.intake.held_back_items,
                 retry_delay: self.scheduler.backing_off_count(),
                 bottleneck,
             },
@@ -90,8 +91,8 @@ impl Engine {
         if let Some(reason) = self.journal.stall_reason() {
             return RunState::NeedsOperator { reason: reason.to_owned() };
         }
-        if let Some((reason, _)) = &self.disk_fault {
-            return RunState::NeedsOperator { reason: reason.clone() };
+        if let Some(reason) = self.disk_block.reason() {
+            return RunState::NeedsOperator { reason: reason.to_owned() };
         }
         if self.is_paused {
             return if self.items.in_flight_count() == 0 { RunState::Paused } else { RunState::Pausing };
@@ -119,14 +120,14 @@ impl Engine {
 
     /// The current route, if it backs off.
     pub(super) fn current_backoff(&self, now: Now) -> Option<CurrentRoute> {
-        self.scheduler.running_backoff(now, self.last_planned.as_ref()?.route)?;
+        self.scheduler.running_backoff(now, self.items.last_planned()?.route)?;
         self.current_route(now)
     }
 
     /// The current route, numbered for people: key 1 of 3, model 2 of 4. While it backs off, the retries are the steps of
     /// the backoff schedule.
     fn current_route(&self, now: Now) -> Option<CurrentRoute> {
-        let planned = self.last_planned.as_ref()?;
+        let planned = self.items.last_planned()?;
         let (key, model) = (planned.key.index(), planned.model.index());
         let provider = self.keys[key].provider;
         let models: Vec<usize> =
@@ -148,6 +149,11 @@ impl Engine {
             max_retries,
             backoff,
         })
+    }
+
+    fn silence_message(&self, now: Now) -> Option<String> {
+        let provider = self.silence.longest()?;
+        Some(self.silence.message(provider, &self.providers[provider.index()].name, now.mono))
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {

@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
+    disk_block::DiskBlock,
     event_log::EventLog,
     event_loop::{Attendance, Channels, Engine, Phase},
     file_check::FileCheck,
@@ -33,6 +34,7 @@ use super::{
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
     run_stats::{ActiveTime, RunStats},
+    silence::SilenceWatch,
     state_saver::StateSaver,
 };
 use crate::{
@@ -50,12 +52,15 @@ use crate::{
     scheduler::{PastUsage, Scheduler},
     store::{
         AttemptRecord, ItemLoader, KeyRecord, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification,
-        RouteName, RunDir, Store, audit::HIGHEST_BUDGET_STATE, spawn_reader,
+        RouteName, RunDir, Store, spawn_reader,
     },
 };
 
 /// Name of the run's saved state for the last command line's flags.
 const FLAGS_STATE: &str = "flags";
+
+/// Name of the run's saved state for the seed of the newest process.
+const SEED_STATE: &str = "seed";
 
 /// Age up to which past attempts are restored into daily windows. The longest day has 25 hours, at the end of daylight
 /// saving time; one hour is added.
@@ -175,7 +180,7 @@ pub(super) fn prepare(
     let mut intake =
         Intake::new(ItemLoader::start(dir)?, loaded_tx, fault_tx.clone(), apis_of(&config), config.checks.clone());
     intake.is_reading = input_rows.is_some();
-    let held_back_items = queue_waiting_items(&store, &opened, &mut intake, &mut scheduler)?;
+    queue_waiting_items(&store, &opened, &mut intake, &mut scheduler)?;
     let mut stats = RunStats::new(
         opened.totals,
         opened.spend,
@@ -186,7 +191,7 @@ pub(super) fn prepare(
     restore_attempts(&store, &config.keys, &mut scheduler, &mut stats, now)?;
     restore_ends(&store, &mut stats)?;
     // While a user only looks at a run that has nothing to do, the time does not count as active.
-    let is_idle = input_rows.is_none() && opened.totals.waiting <= held_back_items;
+    let is_idle = input_rows.is_none() && opened.totals.waiting <= intake.held_back_items;
     stats.active_time = if is_idle {
         ActiveTime::stopped(opened.active_time)
     } else {
@@ -194,6 +199,7 @@ pub(super) fn prepare(
     };
 
     let attempts = attempt_runner(clock, &config, &scheduler)?;
+    let silence = SilenceWatch::new(config.providers.len());
     let health_checks = HealthChecks::new(&config.providers, now.mono, health_tx);
     let file_check = FileCheck::new(store.capture_files()?);
     let (writer, acks) = store.into_writer(&route_names(&config, &scheduler))?;
@@ -218,21 +224,21 @@ pub(super) fn prepare(
         probe_tx,
         health_checks,
         publisher: SnapshotPublisher::new(snapshot_tx),
-        state_saver: StateSaver::new(fingerprints),
+        state_saver: StateSaver::new(fingerprints, &opened),
         file_check,
         provider_contact: ProviderContact::Untried,
+        silence,
         phase: Phase::Running,
         attendance: if setup.is_unattended { Attendance::Unattended } else { Attendance::Attended },
         is_paused: false,
-        disk_fault: None,
+        disk_block: DiskBlock::default(),
         uncommitted: 0,
-        last_planned: None,
         row_model_departures: RowModelDepartures::default(),
-        highest_budget: opened.saved_states.get(HIGHEST_BUDGET_STATE).and_then(|json| serde_json::from_str(json).ok()),
-        held_back_items,
         #[cfg(test)]
         ticks: Arc::default(),
     };
+    tracing::info!("the seed of this process is {}", setup.seed);
+    engine.journal.record(Op::SetState { name: SEED_STATE.to_owned(), json: setup.seed.to_string() });
     engine.log_startup(&opened, &reclassified);
     engine.log_key_checks(checked_keys);
     engine.restore_decisions(opened, &flags, setup.has_ephemeral_flags);
@@ -288,24 +294,22 @@ fn apply_key_checks(scheduler: &mut Scheduler, now: Now, key_checks: Vec<KeyChec
     checked
 }
 
-/// Queues the waiting items of earlier processes by number. Returns how many are held back, because this start is
-/// limited to the first rows.
+/// Queues the waiting items of earlier processes by number, apart from those that are held back.
 fn queue_waiting_items(
     store: &Store,
     opened: &OpenedRun,
     intake: &mut Intake,
     scheduler: &mut Scheduler,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<()> {
     for (id, traits) in store.traits() {
         intake.add_class(scheduler, id, &traits);
     }
-    let mut held_back_items = 0;
     store.for_each_waiting(|item| match &opened.items_to_send {
-        Some(items_to_send) if !items_to_send.contains(&item.seq) => held_back_items += 1,
+        Some(items_to_send) if !items_to_send.contains(&item.seq) => intake.held_back_items += 1,
         _ => intake.add_waiting(scheduler, item),
     })?;
     intake.update_backlog(scheduler);
-    Ok(held_back_items)
+    Ok(())
 }
 
 fn apis_of(config: &Config) -> SmallVec<[Api; 3]> {
@@ -531,6 +535,7 @@ fn restore_attempts(
             cost_by_kind: past.cost_by_kind,
             at_risk: past.at_risk,
             latency: Duration::from_millis(past.latency_ms),
+            check_time: Duration::ZERO,
             message: String::new(),
         };
         run_stats.add_attempt(key, model, &stats);

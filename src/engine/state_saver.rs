@@ -1,4 +1,4 @@
-//! Saves the scheduler's state for the next start, and the state of the keys for other processes.
+//! Saves the scheduler's state for the next start, and the state of the keys and the highest budget for other processes.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use super::messages::SCHEDULER_STATE;
 use crate::{
-    domain::{Now, snapshot::CurrentRoute},
+    domain::{Money, Now, snapshot::CurrentRoute},
     scheduler::Scheduler,
-    store::{BACKOFF_STATE, KeyRecord, Op},
+    store::{
+        BACKOFF_STATE, KeyRecord, Op, OpenedRun,
+        audit::{HIGHEST_BUDGET_STATE, UNLIMITED_BUDGET},
+    },
 };
 
 /// Shortest time between two saves of the scheduler's state while it changes.
@@ -27,13 +30,33 @@ pub(super) struct StateSaver {
     keys_checked_at: Instant,
     /// The current route while it backs off, as last recorded.
     backoff: Option<CurrentRoute>,
+    /// The highest budget of the run that was ever in force; no budget counts as the highest.
+    highest_budget: Option<Money>,
 }
 
 impl StateSaver {
-    pub fn new(fingerprints: Vec<Option<String>>) -> Self {
+    pub fn new(fingerprints: Vec<Option<String>>, opened: &OpenedRun) -> Self {
         let now = Instant::now();
-        let key_records = Vec::new();
-        Self { fingerprints, is_dirty: false, saved_at: now, key_records, keys_checked_at: now, backoff: None }
+        let highest_budget = opened.saved_states.get(HIGHEST_BUDGET_STATE);
+        Self {
+            fingerprints,
+            is_dirty: false,
+            saved_at: now,
+            key_records: Vec::new(),
+            keys_checked_at: now,
+            backoff: None,
+            highest_budget: highest_budget.and_then(|json| serde_json::from_str(json).ok()),
+        }
+    }
+
+    /// The op that records the budget in force, if it is the highest so far.
+    pub fn take_budget_op(&mut self, max_usd: Option<Money>) -> Option<Op> {
+        let budget = max_usd.unwrap_or(UNLIMITED_BUDGET);
+        if self.highest_budget.is_some_and(|highest| highest >= budget) {
+            return None;
+        }
+        self.highest_budget = Some(budget);
+        state_op(HIGHEST_BUDGET_STATE, &budget)
     }
 
     /// Records that the scheduler's state has changed.

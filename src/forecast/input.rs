@@ -52,6 +52,13 @@ pub struct ForecastInput {
 }
 
 impl ForecastInput {
+    /// The output tokens of a class's answers on a route: the mean and the maximum.
+    pub(super) fn output_tokens(&self, class: usize, route: usize) -> (f64, f64) {
+        let model = &self.models[self.routes[route].model];
+        let limit = self.classes[class].max_output_tokens.unwrap_or(f64::INFINITY);
+        (model.mean_output_tokens.min(limit), model.max_output_tokens.min(limit))
+    }
+
     /// The instant `seconds` from `now`; `None` beyond 500 years, which calendars don't support.
     pub(super) fn wall_time_in(&self, seconds: f64) -> Option<WallTime> {
         const MAX_SECS: f64 = 500.0 * 366.0 * 86_400.0;
@@ -141,6 +148,8 @@ pub struct PoolInput {
 pub struct ClassInput {
     pub items: f64,
     pub mean_input_tokens: f64,
+    /// The most output tokens that an item's own parameters allow; `None` if some item has no limit of its own.
+    pub max_output_tokens: Option<f64>,
     /// Indices into `routes`, in order of preference; without routes that are switched off or disabled.
     pub routes: Vec<u32>,
     /// Those of `routes` that are of the model that the items' rows name.

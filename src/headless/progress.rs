@@ -133,10 +133,10 @@ fn describe_bottleneck(bottlenecks: &[BottleneckShare]) -> Option<String> {
     (!is_not_limiting).then(|| format!("limited by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
 }
 
-/// `None` while the run is running normally.
+/// `None` while the run is running and its providers answer.
 fn describe_state(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
     let text = match &snapshot.state {
-        RunState::Running => return None,
+        RunState::Running => return snapshot.silence.clone(),
         RunState::Waiting { reason, until: Some(until) } => {
             format!("waiting until {}: {reason}", format_future_time(*until, snapshot.at, zone))
         }

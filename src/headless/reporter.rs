@@ -76,6 +76,7 @@ struct ReportKey {
     waits_until: Option<WallTime>,
     /// Key and model.
     route: Option<(String, String)>,
+    is_silent: bool,
     done: u64,
     failed: u64,
 }
@@ -174,6 +175,7 @@ impl ReportKey {
             state,
             waits_until,
             route: snapshot.current_route.as_ref().map(|route| (route.key.clone(), route.model.clone())),
+            is_silent: snapshot.silence.is_some(),
             done: snapshot.totals.done,
             failed: snapshot.totals.failed,
         }
@@ -186,7 +188,7 @@ impl ReportKey {
             (Some(one), Some(two)) => one.since(two).max(two.since(one)) < Duration::from_secs(1),
             (one, two) => one == two,
         };
-        let key = |it: &Self| (it.state.clone(), it.route.clone(), it.done, it.failed);
+        let key = |it: &Self| (it.state.clone(), it.route.clone(), it.is_silent, it.done, it.failed);
         same_end && key(self) == key(other)
     }
 }

@@ -122,11 +122,11 @@ impl Budget {
         if now < self.day_ends_at { self.committed_today } else { Money::ZERO }
     }
 
-    /// The caps and what may still be committed, for the forecast.
-    pub fn forecast_input(&self, now: WallTime) -> BudgetInput {
+    /// The caps and what may still be committed once the requests in flight have cost `in_flight`, for the forecast.
+    pub fn forecast_input(&self, now: WallTime, in_flight: Money) -> BudgetInput {
         BudgetInput {
-            total: BudgetCap::new(self.caps.max_usd, self.committed + self.reserved),
-            day: BudgetCap::new(self.caps.max_usd_per_day, self.committed_today(now) + self.reserved),
+            total: BudgetCap::new(self.caps.max_usd, self.committed + in_flight),
+            day: BudgetCap::new(self.caps.max_usd_per_day, self.committed_today(now) + in_flight),
         }
     }
 

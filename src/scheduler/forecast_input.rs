@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{Now, OnExhausted, PoolId, RouteId},
+    domain::{KeyId, Money, Now, OnExhausted, PoolId, RouteId},
     forecast::{
         ASSUMED_LATENCY, Assumptions, BudgetCap, BudgetInput, ClassInput, ForecastInput, ForecastRoute, KeyInput,
         ModelInput, PoolInput,
@@ -22,7 +22,8 @@ pub struct ForecastSource<'a> {
     pub view: View<'a>,
     pub queue: &'a Queue,
     pub routing: &'a Routing,
-    pub in_flight: usize,
+    /// The route and the reserved worst-case cost of each request in flight.
+    pub in_flight: &'a [(RouteId, Money)],
     pub assumptions: &'a Assumptions,
 }
 
@@ -46,21 +47,25 @@ impl ForecastSource<'_> {
             let estimate = TokenEstimate { input: mean_input, output: f64::ceil(output) as u64 };
             fleet.pool(id).forecast_input(now, estimate, latency)
         };
-        let key = |id| KeyInput {
+        let (cost_by_key, cost) = self.in_flight_costs(&models, mean_input);
+        let key = |id: KeyId| KeyInput {
             name: fleet.key(id).key.name.clone(),
             kind: (fleet.key(id).key.provider.index(), fleet.key(id).key.models.clone()),
-            budget: budget.key(id).map(|budget| budget.forecast_input(now.wall)).unwrap_or_default(),
+            budget: budget
+                .key(id)
+                .map(|budget| budget.forecast_input(now.wall, cost_by_key[id.index()]))
+                .unwrap_or_default(),
         };
         ForecastInput {
             now: now.wall,
             max_in_flight: policy.max_in_flight,
-            in_flight_now: self.in_flight as u32,
+            in_flight_now: self.in_flight.len() as u32,
             when_limited: policy.when_limited,
             spill_to: policy.spill_to,
             stops_when_exhausted: policy.on_exhausted == OnExhausted::Stop,
             budget: BudgetInput {
-                total: BudgetCap::new(policy.max_usd, budget.spend().committed()),
-                ..budget.day().forecast_input(now.wall)
+                total: BudgetCap::new(policy.max_usd, budget.spend().spent + budget.spend().at_risk + cost),
+                ..budget.day().forecast_input(now.wall, cost)
             },
             requests_per_item: self.assumptions.requests_per_item.max(1.0),
             keys: fleet.key_ids().map(key).collect(),
@@ -70,6 +75,21 @@ impl ForecastSource<'_> {
             cursor: self.routing.cursor(),
             classes,
         }
+    }
+
+    /// What the requests in flight will cost, by key and in all: a mean answer each, not the worst case that is reserved
+    /// until it has come.
+    fn in_flight_costs(&self, models: &[ModelInput], mean_input: u64) -> (Vec<Money>, Money) {
+        let (mut by_key, mut total) = (vec![Money::ZERO; self.view.fleet.keys().len()], Money::ZERO);
+        for (route, reserved) in self.in_flight {
+            let route = self.view.fleet.route(*route);
+            let model = &models[route.model.index()];
+            let mean = model.price.map(|price| price.uncached_cost(mean_input, model.mean_output_tokens.ceil() as u64));
+            let cost = mean.unwrap_or_default().min(*reserved);
+            by_key[route.key.index()] += cost;
+            total += cost;
+        }
+        (by_key, total)
     }
 
     fn models(&self) -> Vec<ModelInput> {
@@ -125,6 +145,8 @@ impl ForecastSource<'_> {
             .map(|((queue, class), backing_off)| {
                 let sizes: Vec<u64> = queue.pending().take(64).map(|item| item.input_tokens).collect();
                 let sampled_mean = (!sizes.is_empty()).then(|| sizes.iter().sum::<u64>() as f64 / sizes.len() as f64);
+                let limits = queue.pending().take(64).map(|item| item.max_output_tokens);
+                let max_output = limits.collect::<Option<Vec<_>>>().and_then(|limits| limits.into_iter().max());
                 let indices = class.candidates().iter().map(|route| index_by_route[route.index()]);
                 let mut can_serve = vec![false; self.view.fleet.models().len()];
                 indices.clone().for_each(|index| can_serve[routes[index as usize].model] = true);
@@ -133,6 +155,7 @@ impl ForecastSource<'_> {
                 ClassInput {
                     items: (queue.backlog + queue.loaded_count() as u64 + backing_off) as f64,
                     mean_input_tokens: self.assumptions.mean_input_tokens.or(sampled_mean).unwrap_or(0.0),
+                    max_output_tokens: max_output.map(f64::from),
                     routes: indices.filter(is_available).collect(),
                     row_model_routes: row_model.filter(is_available).collect(),
                     can_serve,

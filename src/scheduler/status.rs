@@ -3,7 +3,7 @@
 
 use crate::{
     domain::{
-        Now, Outcome, QuotaDay, RouteId, RouteTarget, WallTime,
+        ModelId, Now, Outcome, QuotaDay, RouteId, RouteTarget, WallTime,
         bottleneck::{Bottleneck, BottleneckShare},
         snapshot::{BackoffWait, Cause, CauseSource, Condition, CooldownView, Gauge, PoolView},
     },
@@ -61,6 +61,11 @@ impl Scheduler {
 
     pub fn key_and_model_names(&self, id: RouteId) -> (String, String) {
         (self.fleet.key_of(id).key.name.clone(), self.fleet.model_of(id).name.clone())
+    }
+
+    /// The model of this name of this provider.
+    pub fn find_model(&self, provider: &str, model: &str) -> Option<ModelId> {
+        self.fleet.find_model(provider, model)
     }
 
     pub fn key_statuses(&self, now: Now) -> Vec<KeyStatus> {
@@ -207,7 +212,8 @@ impl Scheduler {
 
     /// The input of a forecast.
     pub fn forecast_input(&self, now: Now, assumptions: &Assumptions) -> ForecastInput {
-        let (view, in_flight) = (self.view(), self.reservations.len());
+        let in_flight: Vec<_> = self.reservations.values().map(|one| (one.route, one.max_cost)).collect();
+        let (view, in_flight) = (self.view(), &in_flight);
         ForecastSource { now, view, queue: &self.queue, routing: &self.routing, in_flight, assumptions }.input()
     }
 

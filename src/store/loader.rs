@@ -6,8 +6,13 @@ use std::thread;
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{connect, error::StoreError, row::parse_json, run_dir::RunDir};
-use crate::domain::{ItemSpec, Seq, WallTime};
+use super::{
+    connect,
+    error::StoreError,
+    row::{parse_json, parse_outcome},
+    run_dir::RunDir,
+};
+use crate::domain::{ItemSpec, Outcome, Seq, WallTime};
 
 /// Maximum number of queued load requests.
 const LOAD_QUEUE_CAPACITY: usize = 16;
@@ -23,6 +28,17 @@ pub struct LoadedItem {
     pub started_at: Option<WallTime>,
     /// The message about the last answer to this request that failed a check.
     pub failed_check_message: Option<String>,
+    /// Attempts since the item was queued, by model and outcome; the model of the newest one comes last.
+    pub tries: Vec<Tries>,
+}
+
+/// An item's attempts on one model with one outcome.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tries {
+    pub provider: String,
+    pub model: String,
+    pub outcome: Outcome,
+    pub count: u32,
 }
 
 /// An item whose body is damaged, so that it can never be sent.
@@ -116,12 +132,30 @@ fn load_item(conn: &Connection, seq: Seq) -> Result<LoadedItem, StoreError> {
         .query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
         .ok_or_else(|| StoreError::Contradiction(format!("there is no body of item {}", seq.0)))?;
-    let (started_at, failed_check_message) = if completed_attempts == 0 {
-        (None, None)
-    } else {
-        (load_start(conn, seq)?, load_failed_check_message(conn, seq)?)
-    };
-    Ok(LoadedItem { seq, spec: parse_json(&body, "an item")?, completed_attempts, started_at, failed_check_message })
+    let spec = parse_json(&body, "an item")?;
+    let mut item =
+        LoadedItem { seq, spec, completed_attempts, started_at: None, failed_check_message: None, tries: Vec::new() };
+    if completed_attempts > 0 {
+        item.started_at = load_start(conn, seq)?;
+        item.failed_check_message = load_failed_check_message(conn, seq)?;
+        item.tries = load_tries(conn, seq)?;
+    }
+    Ok(item)
+}
+
+fn load_tries(conn: &Connection, seq: Seq) -> Result<Vec<Tries>, StoreError> {
+    let find = "SELECT routes.provider, routes.model, attempts.outcome, count(*)
+                FROM attempts JOIN progress USING (seq) JOIN routes ON routes.id = attempts.route
+                WHERE attempts.seq = ?1 AND attempt >= tries_from
+                GROUP BY 1, 2, 3 ORDER BY max(attempt)";
+    let mut statement = conn.prepare_cached(find)?;
+    let mut rows = statement.query([seq.0])?;
+    let mut tries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let outcome = parse_outcome(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?;
+        tries.push(Tries { provider: row.get(0)?, model: row.get(1)?, outcome, count: row.get(3)? });
+    }
+    Ok(tries)
 }
 
 /// When the item's first attempt was sent.

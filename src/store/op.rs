@@ -117,6 +117,9 @@ pub struct KeyRecord {
     pub name: String,
     /// The label of its condition.
     pub state: String,
+    /// When that condition ends by itself, rounded up to seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<WallTime>,
     /// Health from 0 to 100.
     pub health: u8,
     /// The lowest worst-case cost of a request that was sent with it; `None` before the first one.

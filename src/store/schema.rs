@@ -22,7 +22,7 @@ pub(super) const fn block_index(seq: u64) -> u64 {
 
 /// Each migration takes a database from the version of its index to the next. A released migration is never edited; new
 /// ones are appended.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     // Rows that change often are small and apart from those that never change: `progress` is updated at every answer,
     // and must not write ids and bodies to the WAL again. Times are microseconds of wall clock, money is in
     // pico-dollars, outcomes are the names used in the results file.
@@ -71,6 +71,8 @@ const MIGRATIONS: [&str; 3] = [
      ALTER TABLE attempts ADD COLUMN cost_cache_write INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE attempts ADD COLUMN cost_output INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE attempts ADD COLUMN cost_images INTEGER NOT NULL DEFAULT 0;",
+    // The first attempt that counts for the item's retries: those before it were made before the item was queued again.
+    "ALTER TABLE progress ADD COLUMN tries_from INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// The first schema version in which lines have digests.

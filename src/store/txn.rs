@@ -126,7 +126,7 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// Makes an ended item wait again. Its line is marked as superseded. It stays in results.jsonl until the end of the
+    /// Makes an ended item wait again, with all of its tries. Its line is marked as superseded. It stays in results.jsonl until the end of the
     /// process, when the file is compacted.
     pub fn reopen_item(&mut self, seq: u64, old_state: i64) -> Result<(), StoreError> {
         let row = seq;
@@ -134,7 +134,12 @@ impl<'a> Txn<'a> {
             "INSERT INTO superseded(n) SELECT result FROM progress WHERE seq = ?1 AND result IS NOT NULL",
             [row],
         )?;
-        self.execute("UPDATE progress SET state = 0, result = NULL WHERE seq = ?1", [row])?;
+        self.execute(
+            "UPDATE progress SET state = 0, result = NULL,
+                                 tries_from = (SELECT coalesce(max(attempt), 0) + 1 FROM attempts WHERE seq = ?1)
+             WHERE seq = ?1",
+            [row],
+        )?;
         self.block_changes.move_item(seq, old_state, WAITING);
         Ok(())
     }

@@ -8,7 +8,9 @@ use std::sync::{
 use cascadeck::{
     clock::Clock,
     engine::{InputRows, RunOutcome},
+    headless::progress::progress_line,
 };
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::{RUN_ARGS, minute_limits::start_engine};
@@ -84,6 +86,41 @@ async fn a_provider_is_asked_at_the_path_of_its_settings_while_no_item_waits() {
     rows.send(InputRows::End).await.unwrap();
     assert_eq!(running.task.await.unwrap(), RunOutcome::Finished);
     assert_eq!(server.log.completions().len(), 1, "a health check is no paid request");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_accepts_and_stays_silent_is_reported_and_its_health_asked() {
+    let (answer_tx, answer_rx) = std::sync::mpsc::channel::<()>();
+    let answer_rx = std::sync::Mutex::new(answer_rx);
+    let log = LoggingServer::start(move |request| {
+        if request.is_completion() {
+            // Silent until the test drops its end.
+            let _ = answer_rx.lock().unwrap().recv();
+            Response::openai("yes")
+        } else {
+            Response::json(200, &json!({"object": "list", "data": [{"id": "m", "object": "model"}]}))
+        }
+    });
+    let machine = TestMachine::new();
+    let policy = "[policy]\nidle_timeout = \"2h\"\ntotal_timeout = \"2h\"\n";
+    machine.write_keys_toml(&(log.keys_toml("") + policy));
+    // Half a minute takes half a second.
+    let (running, rows) = start_engine(&machine, Clock::with_speed(60.0), 3).await;
+    wait_until("the silence", || running.handle.snapshot().silence.is_some());
+    let snapshot = running.handle.snapshot();
+    let silence = snapshot.silence.as_ref().unwrap();
+    assert!(silence.starts_with("no answer from p for ") && silence.contains(" in flight)"), "{silence}");
+    assert!(progress_line(&snapshot, &TimeZone::UTC).ends_with(silence));
+    let sent = log.completions().len();
+    wait_until("a health check", || log.requests().iter().any(Server::is_health_check("/v1/models")));
+    assert_eq!(log.completions().len(), sent, "the provider is never asked with a paid request");
+    let events = &running.handle.snapshot().events;
+    let reports = events.iter().filter(|event| event.kind.to_string().starts_with("no answer from p")).count();
+    assert_eq!(reports, 1);
+    drop(answer_tx);
+    rows.send(InputRows::End).await.unwrap();
+    assert_eq!(running.task.await.unwrap(), RunOutcome::Finished);
+    assert_eq!(running.handle.snapshot().silence, None);
 }
 
 #[test]

@@ -24,6 +24,16 @@ fn schema_version(machine: &TestMachine) -> u32 {
 /// The second schema, in which lines have digests.
 const SECOND_SCHEMA: &str = "ALTER TABLE results ADD COLUMN digest BLOB; PRAGMA user_version = 2;";
 
+/// The third schema, in which attempts have tokens and costs by kind.
+const THIRD_SCHEMA: &str = "ALTER TABLE attempts ADD COLUMN cached_input_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE attempts ADD COLUMN cache_write_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE attempts ADD COLUMN cache_write_1h_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE attempts ADD COLUMN cost_input INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE attempts ADD COLUMN cost_cached_input INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE attempts ADD COLUMN cost_cache_write INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE attempts ADD COLUMN cost_output INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE attempts ADD COLUMN cost_images INTEGER NOT NULL DEFAULT 0; PRAGMA user_version = 3;";
+
 #[test]
 fn a_run_of_the_oldest_schema_is_read_brought_forward_and_finished() {
     check_migration(1, OLDEST_SCHEMA);
@@ -32,6 +42,11 @@ fn a_run_of_the_oldest_schema_is_read_brought_forward_and_finished() {
 #[test]
 fn a_run_of_the_second_schema_is_read_brought_forward_and_finished() {
     check_migration(2, &(OLDEST_SCHEMA.to_owned() + SECOND_SCHEMA));
+}
+
+#[test]
+fn a_run_of_the_third_schema_is_read_brought_forward_and_finished() {
+    check_migration(3, &(OLDEST_SCHEMA.to_owned() + SECOND_SCHEMA + THIRD_SCHEMA));
 }
 
 fn check_migration(version: u32, schema: &str) {

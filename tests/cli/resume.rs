@@ -1,10 +1,21 @@
 //! Running the same command again: what is resumed, what must stay the same, and what is refused.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
-use crate::harness::{SLOW_PROFILE, SimulatedProvider, TestMachine, addition_rows, expected_answer, wait_until};
+use crate::harness::{
+    SLOW_PROFILE, SimulatedProvider, TestMachine, addition_rows, expected_answer,
+    logging_server::{LoggingServer, Response},
+    wait_until,
+};
 
 const RUN_ARGS: [&str; 7] = ["run", "batch.jsonl", "--prompt", "{{ question }}", "--in-flight", "8", "--json"];
 
@@ -14,6 +25,8 @@ fn a_finished_run_is_finished() {
     let machine = TestMachine::with_provider(&provider);
     machine.write("batch.jsonl", addition_rows(8));
     machine.cascadeck(&RUN_ARGS).expect_status(0);
+    let seed = || cascadeck::store::report::load_saved_state::<u64>(&machine.path("runs/batch"), "seed").unwrap();
+    assert!(seed().is_some(), "the seed of the run's jitter is recorded");
     let before = machine.read("runs/batch/results.jsonl");
     let worked = machine.status("runs/batch")["elapsed_s"].clone();
     let summary = machine.cascadeck(&RUN_ARGS).expect_status(0).stdout_json();
@@ -328,6 +341,37 @@ fn attempts_that_a_kill_left_unanswered_are_named_in_the_log() {
         || machine.read("runs/batch/cascadeck.log").contains("may have been billed: item stuck, attempt 1, m@alice");
     wait_until("the log names it", named);
     live.kill();
+}
+
+/// Retries are counted over all processes, and start anew when the operator queues the item again.
+#[test]
+fn a_restart_does_not_give_an_item_more_tries() {
+    let blocks = Arc::new(AtomicBool::new(false));
+    let (completions, is_blocked) = (AtomicUsize::new(0), Arc::clone(&blocks));
+    let server = LoggingServer::start(move |request| {
+        if !request.is_completion() {
+            return Response::json(200, &json!({"data": [{"id": "m"}]}));
+        }
+        if completions.fetch_add(1, Ordering::SeqCst) == 2 {
+            is_blocked.store(true, Ordering::SeqCst);
+            loop {
+                std::thread::park();
+            }
+        }
+        Response::json(500, &json!({"error": {"message": "internal error"}}))
+    });
+    let machine = TestMachine::new();
+    let policy = "[policy]\nmax_attempts = 3\nretry_delays = [\"1ms\"]\nbreaker_after = 100\n";
+    machine.write_keys_toml(&(server.keys_toml("") + policy));
+    machine.write("batch.jsonl", addition_rows(1));
+    let live = machine.start(&RUN_ARGS);
+    wait_until("two errors, and a third request in flight", || blocks.load(Ordering::SeqCst));
+    live.kill();
+    assert_eq!(server.completions().len(), 3);
+    machine.cascadeck(&RUN_ARGS).expect_status(3);
+    assert_eq!(server.completions().len(), 4, "one try was left: the killed process has no third error");
+    machine.cascadeck(&["replay", "runs/batch", "--failed"]).expect_status(3);
+    assert_eq!(server.completions().len(), 7, "a replayed item has all of its tries");
 }
 
 #[test]

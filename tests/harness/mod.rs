@@ -49,6 +49,11 @@ model = [{ name = "m", provider = "g" }]
 key = [{ name = "alice", provider = "g", project = "one", secret = "AIza-alice" }]
 "#;
 
+/// Whether tests that take long have their full size, as `.ci/run` wants.
+pub fn is_full_test_run() -> bool {
+    std::env::var_os("CASCADECK_FULL_TESTS").is_some()
+}
+
 /// A program that runs longer than this counts as hung.
 const HANG_TIMEOUT: Duration = Duration::from_secs(90);
 

@@ -25,7 +25,7 @@ const ALLOWED_IMPORTS: [(&str, &[&str]); 19] = [
     ("atomic_file", &[]),
     ("provider", &["clock", "domain"]),
     ("checks", &["domain"]),
-    ("store", &["atomic_file", "domain"]),
+    ("store", &["atomic_file", "clock", "domain"]),
     ("output", &["atomic_file", "domain"]),
     ("input", &["atomic_file", "domain", "output"]),
     ("config", &["checks", "domain"]),

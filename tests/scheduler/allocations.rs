@@ -10,7 +10,7 @@ use cascadeck::{
 use super::world::{attempt_result, key, model, provider, queued_item, wall};
 
 /// Answers until all windows have their final size.
-const WARM_UP: u64 = 40_000;
+const WARM_UP: u64 = 10_000;
 const MEASURED: u64 = 2_000;
 
 #[test]

@@ -29,6 +29,11 @@ use world::{World, attempt_result, key, limits, model, queued_item, wall};
 const MORNING: &str = "2026-11-21T17:00:00Z";
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// Whether tests that take long have their full size, as `.ci/run` wants.
+fn is_full_test_run() -> bool {
+    std::env::var_os("CASCADECK_FULL_TESTS").is_some()
+}
+
 fn policy(max_in_flight: u32) -> Policy {
     Policy { max_in_flight, ..Policy::default() }
 }

@@ -152,3 +152,12 @@ fn a_backoff_of_the_current_route_shows_its_step_how_long_and_why() {
     let text = stage.publish(snapshot).screen_text();
     assert!(text.contains("(0:10): gemini-3.8-flash@alice: cooling down · retry 2/5 in 0:10: 429"), "{text}");
 }
+
+#[test]
+fn a_silent_provider_is_the_reason_in_the_header() {
+    let mut snapshot = fixture::busy();
+    snapshot.state = RunState::Running;
+    snapshot.silence = Some("no answer from gemini for 30s (12 requests in flight)".to_owned());
+    let text = TuiHarness::new(120, 36, snapshot).screen_text();
+    assert!(text.contains("no answer from gemini for 30s (12 requests in flight)"), "{text}");
+}

@@ -14,11 +14,19 @@ use cascadeck::{
     store::{Op, RunDir, Store},
 };
 
-use crate::store::harness::{
-    FakeEngine, TestRun, answered_op, assert_audit, complete_op, failed_op, intent_op, item_spec, result_line, settings,
+use crate::{
+    harness::is_full_test_run,
+    store::harness::{
+        FakeEngine, TestRun, answered_op, assert_audit, complete_op, failed_op, intent_op, item_spec, result_line,
+        settings,
+    },
 };
 
-const ITEMS: u64 = 8_000;
+/// The number of items and of kills.
+fn run_size() -> (u64, u32) {
+    if is_full_test_run() { (8_000, 20) } else { (4_000, 8) }
+}
+
 const CHILD_RUN_DIR_ENV: &str = "CASCADECK_TEST_RUN_DIR";
 
 fn child_command(home: &TestRun, test: &str) -> Command {
@@ -47,7 +55,8 @@ fn drives_a_run_as_fast_as_it_can() {
     let mut attempt = opened.next_attempt.0;
     let mut read = opened.ingest.rows;
     let mut sent: Vec<(u64, u64)> = Vec::new();
-    while read < ITEMS || !queue.is_empty() || !sent.is_empty() {
+    let (items, _) = run_size();
+    while read < items || !queue.is_empty() || !sent.is_empty() {
         let mut group = Vec::new();
         let mut ended = Vec::new();
         for (attempt, seq) in sent.drain(..) {
@@ -62,8 +71,8 @@ fn drives_a_run_as_fast_as_it_can() {
         }
         let ids: Vec<_> = ended.iter().map(|(seq, _)| format!("item-{seq}")).collect();
         group.extend(ended.into_iter().map(|(_, op)| op));
-        if read < ITEMS {
-            let batch: Vec<_> = (read + 1..=ITEMS.min(read + 50)).collect();
+        if read < items {
+            let batch: Vec<_> = (read + 1..=items.min(read + 50)).collect();
             read += batch.len() as u64;
             queue.extend(&batch);
             group.push(Op::IngestItems(batch.into_iter().map(item_spec).collect()));
@@ -96,13 +105,14 @@ fn read_output(child: &mut Child, kill_after: Option<usize>) -> Vec<String> {
 }
 
 #[test]
-fn a_run_killed_twenty_times_loses_nothing_and_doubles_nothing() {
+fn a_run_killed_again_and_again_loses_nothing_and_doubles_nothing() {
     const TEST: &str = "store::crash::drives_a_run_as_fast_as_it_can";
     let home = TestRun::new();
     let mut random = fastrand::Rng::with_seed(20);
     let mut ended: BTreeSet<String> = BTreeSet::new();
     let mut lost = 0;
-    for round in 1..=20 {
+    let (items, kills) = run_size();
+    for round in 1..=kills {
         let mut child = child_command(&home, TEST).spawn().unwrap();
         let lines = read_output(&mut child, Some(random.usize(5..60)));
         ended.extend(lines.iter().filter_map(|line| line.strip_prefix("ended ")).flat_map(ids_of));
@@ -131,9 +141,9 @@ fn a_run_killed_twenty_times_loses_nothing_and_doubles_nothing() {
     let mut child = child_command(&home, TEST).spawn().unwrap();
     assert!(read_output(&mut child, None).iter().any(|line| line == "complete"));
     let states = assert_audit(&home.dir);
-    assert_eq!(states.len() as u64, ITEMS);
+    assert_eq!(states.len() as u64, items);
     assert!(states.values().all(|state| *state != 0));
-    assert_eq!(home.results().len() as u64, ITEMS);
+    assert_eq!(home.results().len() as u64, items);
 }
 
 fn ids_of(words: &str) -> impl Iterator<Item = String> {

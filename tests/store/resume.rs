@@ -1,8 +1,9 @@
 //! A run is created once and resumed any number of times.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use cascadeck::{
+    clock::system_time,
     domain::{
         AttemptId, Command, Event, EventKind, EventLevel, Money, Outcome, RoutingTraits, WallTime,
         snapshot::{RunState, Totals},
@@ -337,8 +338,12 @@ fn an_unwritable_directory_is_named() {
 #[test]
 fn a_full_minute_window_is_reported_only_while_the_run_is_owned() {
     let (home, mut engine) = TestRun::with_items(1);
-    let key_record =
-        |name: &str, state: &str| KeyRecord { name: name.into(), state: state.into(), health: 65, min_cost: None };
+    let key_record = |name: &str, state: &str| KeyRecord {
+        name: name.into(),
+        state: state.into(),
+        health: 65,
+        ..Default::default()
+    };
     let standings = vec![key_record("alice", "full"), key_record("bob", "disabled")];
     engine.commit(vec![intent_op(1, 1, 0), Op::SetKeys(standings)]);
     engine.commit(vec![answered_op(1, 1)]);
@@ -350,6 +355,27 @@ fn a_full_minute_window_is_reported_only_while_the_run_is_owned() {
     assert_eq!(states(), [said("alice", "full"), said("bob", "disabled")]);
     drop(engine.close());
     assert_eq!(states(), [said("alice", "ready"), said("bob", "disabled")]);
+}
+
+#[test]
+fn a_cooldown_that_has_ended_since_the_run_stopped_is_not_reported() {
+    let (home, mut engine) = TestRun::with_items(1);
+    let (past, future) = (system_time() - Duration::from_secs(1), system_time() + Duration::from_hours(1));
+    let key = |name: &str, state: &str, until| KeyRecord {
+        name: name.into(),
+        state: state.into(),
+        until: Some(until),
+        ..KeyRecord::default()
+    };
+    let keys = vec![key("alice", "cooling", past), key("bob", "exhausted", future)];
+    engine.commit(vec![Op::SetKeys(keys)]);
+    let states = || {
+        let keys = cascadeck::store::report::load_summary(home.dir.path()).unwrap().keys;
+        keys.into_iter().map(|key| key.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(), ["cooling", "exhausted"], "its process will record the change");
+    drop(engine.close());
+    assert_eq!(states(), ["ready", "exhausted"]);
 }
 
 #[test]

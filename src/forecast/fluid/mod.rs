@@ -331,14 +331,15 @@ impl<'a> FluidSim<'a> {
     fn record_sent(&mut self, class: usize, route: usize, amount: f64) {
         let model = &self.input.models[self.input.routes[route].model];
         let input = self.input.classes[class].mean_input_tokens;
+        let (output, _) = self.input.output_tokens(class, route);
         let result = &mut self.result;
         result.items_by_route[route] += amount / self.input.requests_per_item;
         result.input_tokens += amount * input;
-        result.output_tokens += amount * model.mean_output_tokens;
+        result.output_tokens += amount * output;
         match model.price {
             Some(price) => {
                 let rates = price.rates(input as u64);
-                let usd = amount * (rates.input as f64 * input + rates.output as f64 * model.mean_output_tokens) / 1e12;
+                let usd = amount * (rates.input as f64 * input + rates.output as f64 * output) / 1e12;
                 result.usd += usd;
                 self.budgets.spend(self.input.routes[route].key, usd);
             }

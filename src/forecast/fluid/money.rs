@@ -155,14 +155,14 @@ impl<'a> BudgetStates<'a> {
 
     /// `None` if the model has no price.
     fn request_cost(&self, class: usize, route: usize) -> Option<RequestCost> {
-        let model = &self.input.models[self.input.routes[route].model];
-        let price = model.price?;
+        let price = self.input.models[self.input.routes[route].model].price?;
         let input = self.input.classes[class].mean_input_tokens;
         let rates = price.rates(input as u64);
+        let (mean_output, max_output) = self.input.output_tokens(class, route);
         let cost_for = |input_rate: u64, output: f64| (input_rate as f64 * input + rates.output as f64 * output) / 1e12;
         Some(RequestCost {
-            mean: cost_for(rates.input, model.mean_output_tokens),
-            worst: cost_for(rates.dearest_input(false), model.max_output_tokens),
+            mean: cost_for(rates.input, mean_output),
+            worst: cost_for(rates.dearest_input(false), max_output),
         })
     }
 

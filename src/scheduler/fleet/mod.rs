@@ -251,6 +251,14 @@ impl Fleet {
         })
     }
 
+    /// The model of this name of this provider.
+    pub fn find_model(&self, provider: &str, model: &str) -> Option<ModelId> {
+        let is_wanted = |state: &ModelState| {
+            state.model.name == model && self.providers[state.model.provider.index()].name == provider
+        };
+        self.models.iter().position(is_wanted).map(|index| ModelId(index as u32))
+    }
+
     /// Whether requests to a provider fail: it can't be reached, or the circuit of one of its routes is open.
     pub fn is_failing(&self, id: ProviderId) -> bool {
         let is_open = |route: &RouteState| route.provider == id && matches!(route.breaker, Breaker::Open { .. });

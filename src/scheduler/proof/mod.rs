@@ -29,20 +29,16 @@ use std::{
 
 use world::World;
 
-use crate::golden::Golden;
+use crate::golden::{Golden, env_number, single_seed};
 
-/// Takes half a minute without optimization.
-const DEFAULT_SEEDS: u64 = 500;
-
-fn env_number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
+/// Takes some ten seconds without optimization. `.ci/run` tries more.
+const DEFAULT_SEEDS: u64 = 150;
 
 #[test]
 fn every_invariant_holds_in_thousands_of_worlds() {
     let golden = Golden::read("scheduler.txt");
     let traces = Mutex::new(BTreeMap::new());
-    if let Some(seed) = env_number("CASCADECK_SEED") {
+    if let Some(seed) = single_seed() {
         World::new(seed).verbose().run_to_end();
         try_seed(seed, &golden, &traces);
         assert_eq!(World::new(seed).run_to_end(), World::new(seed).run_to_end(), "two histories from one seed");

@@ -184,9 +184,10 @@ impl ClassQueue {
         self.blocked.push_back(item);
     }
 
-    /// Remembers an untried item that only its own requirements keep from every ready route.
+    /// Remembers an untried item that only its own requirements keep from every ready route, unless the remembered one
+    /// covers it.
     pub fn remember_blocked(&mut self, item: &QueuedItem) {
-        if item.retry_state.is_none() {
+        if item.retry_state.is_none() && !self.is_known_blocked(item) {
             self.last_blocked = Some(item.clone());
         }
     }
@@ -215,5 +216,34 @@ impl ClassQueue {
     /// limited.
     pub fn can_block_more(&self) -> bool {
         self.blocked.len() < MAX_BLOCKED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CostFactors, MonoTime};
+
+    fn item(input_tokens: u64) -> QueuedItem {
+        QueuedItem {
+            seq: Seq(1),
+            input_tokens,
+            max_output_tokens: None,
+            cost_factors: CostFactors::default(),
+            max_usd: None,
+            is_caption: false,
+            unsupported_apis: SmallVec::new(),
+            waiting_since: MonoTime::default(),
+            retry_state: None,
+        }
+    }
+
+    #[test]
+    fn the_smallest_blocked_item_is_remembered() {
+        let mut queue = ClassQueue::default();
+        for input_tokens in [200, 100, 300] {
+            queue.remember_blocked(&item(input_tokens));
+        }
+        assert!(queue.is_known_blocked(&item(100)) && !queue.is_known_blocked(&item(99)));
     }
 }

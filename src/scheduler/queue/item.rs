@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::domain::{Api, CostFactors, ModelId, Money, MonoTime, Seq};
+use crate::domain::{Api, CostFactors, ModelId, Money, MonoTime, Outcome, Seq};
 
 use super::retry_state::RetryState;
 
@@ -45,6 +45,11 @@ impl QueuedItem {
     /// Sets the number of attempts that earlier processes made.
     pub fn restore_attempts(&mut self, attempts: u32) {
         self.retry_state_mut().attempts = attempts;
+    }
+
+    /// Counts tries on a model that an earlier process made.
+    pub fn restore_tries(&mut self, model: ModelId, outcome: Outcome, tries: u32) {
+        self.retry_state_mut().restore_tries(model, outcome, tries);
     }
 
     /// Sets the estimated tokens of the explanation that its next request carries, and adds them to its input.

@@ -31,7 +31,8 @@ pub struct RetryState {
 pub struct ModelFailures {
     /// Provider errors that count against the item.
     counted_errors: u32,
-    /// Provider errors that don't count against the item, since no other item's success shows that the model works.
+    /// Provider errors that don't count against the item, since no other item's success shows that the model works; or
+    /// that an earlier process counted, since it is not recorded whether they did.
     excused_errors: u32,
     empty_outputs: u32,
     /// Answers that failed a check.
@@ -110,6 +111,22 @@ impl RetryState {
             Retry::SameModel(Duration::ZERO)
         } else {
             Retry::NextModel
+        }
+    }
+
+    /// Counts tries on a model that an earlier process made, if they failed in a way that is counted. A model that was
+    /// given up is not known any more: it is given up again at its next failure.
+    pub fn restore_tries(&mut self, model: ModelId, outcome: Outcome, tries: u32) {
+        let counter: fn(&mut ModelFailures) -> &mut u32 = match outcome {
+            Outcome::EmptyOutput => |failures| &mut failures.empty_outputs,
+            Outcome::InvalidOutput => |failures| &mut failures.invalid_outputs,
+            outcome if outcome.is_provider_error() => |failures| &mut failures.excused_errors,
+            _ => return,
+        };
+        let failures = self.switch_to_model(model);
+        *counter(failures) += tries;
+        if outcome == Outcome::Timeout {
+            failures.timeouts += tries;
         }
     }
 

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 
 use crate::{
+    clock::system_time,
     domain::{
         LatencyHistogram, Money, Outcome, Summary,
         snapshot::{Condition, RunState},
@@ -88,13 +89,14 @@ fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError
 }
 
 /// Loads the saved state of the keys. If no process owns the run, they are from its end. Then keys that were at a limit
-/// are shown as ready, since per-minute limits have passed.
+/// are shown as ready, since per-minute limits have passed, and so are those whose cooldown or spent day has ended since.
 fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
     let mut keys: Vec<KeyRecord> = parse_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {
-        let limited = Condition::Limited { limit: String::new(), until: None };
-        for key in keys.iter_mut().filter(|key| key.state == limited.name()) {
-            limited.final_name().clone_into(&mut key.state);
+        let (limited, now) = (Condition::Limited { limit: String::new(), until: None }, system_time());
+        let is_over = |key: &KeyRecord| key.state == limited.name() || key.until.is_some_and(|until| until <= now);
+        for key in keys.iter_mut().filter(|key| is_over(key)) {
+            Condition::Ready.name().clone_into(&mut key.state);
         }
     }
     Ok(keys)

@@ -177,9 +177,10 @@ fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
     }
     let role = StyleRole::from(&snapshot.state);
     let text = match &snapshot.state {
-        RunState::Running => match &snapshot.current_route {
-            Some(route) => return (self::current_route_text(ctx, route), StyleRole::Text),
-            None => return ("nothing sent yet".to_owned(), StyleRole::Muted),
+        RunState::Running => match (&snapshot.silence, &snapshot.current_route) {
+            (Some(silence), _) => return (ctx.with_ascii_fallback(silence).into_owned(), StyleRole::Warn),
+            (None, Some(route)) => return (self::current_route_text(ctx, route), StyleRole::Text),
+            (None, None) => return ("nothing sent yet".to_owned(), StyleRole::Muted),
         },
         RunState::Waiting { reason, until } => {
             // The time comes before the reason, so that only the reason is cut. The inspect overlay of the run (`W`)
