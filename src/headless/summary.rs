@@ -89,18 +89,18 @@ fn totals_text(summary: &Summary) -> String {
         group_digits(*failed),
         group_digits(*attempts),
         group_digits(*rate_limited),
-        group_digits(summary.input_tokens),
-        summary.usage().describe_cached(),
-        group_digits(summary.output_tokens),
+        group_digits(summary.usage.input_tokens),
+        summary.usage.tokens().describe_cached(),
+        group_digits(summary.usage.output_tokens),
         match summary.at_risk_usd {
-            none if none <= 0.0 => format_usd(summary.cost_usd),
+            none if none <= 0.0 => format_usd(summary.usage.cost_usd),
             risk => format!(
                 "{}, and up to {} possibly billed for requests without an answer",
-                format_usd(summary.cost_usd),
+                format_usd(summary.usage.cost_usd),
                 format_usd(risk)
             ),
         },
-        summary.cost_by_kind().describe().map_or_else(String::new, |kinds| format!(" ({kinds})")),
+        summary.usage.cost_by_kind().describe().map_or_else(String::new, |kinds| format!(" ({kinds})")),
         if are_mostly_truncated(*done, *truncated) { format!("hint      {TRUNCATED_HINT}\n") } else { String::new() },
     )
 }
@@ -118,9 +118,9 @@ fn model_row(model: &ModelSummary) -> [String; 10] {
         time(model.mean_ms),
         time(model.p50_ms),
         time(model.p95_ms),
-        group_digits(model.input_tokens),
-        group_digits(model.output_tokens),
-        format_usd(model.cost_usd),
+        group_digits(model.usage.input_tokens),
+        group_digits(model.usage.output_tokens),
+        format_usd(model.usage.cost_usd),
     ]
 }
 

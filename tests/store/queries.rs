@@ -252,8 +252,8 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
     assert_eq!((summary.run.as_str(), summary.state.as_str()), ("batch", "running"));
     assert_eq!((summary.total, summary.waiting, summary.in_flight, summary.done, summary.failed), (5, 2, 1, 2, 0));
     assert_eq!((summary.attempts, summary.rate_limited), (4, 1));
-    assert_eq!((summary.input_tokens, summary.output_tokens), (200, 46), "thinking is output");
-    assert!((summary.cost_usd - 4e-6).abs() < 1e-12 && (summary.elapsed_s - 2.5).abs() < 1e-9, "{summary:?}");
+    assert_eq!((summary.usage.input_tokens, summary.usage.output_tokens), (200, 46), "thinking is output");
+    assert!((summary.usage.cost_usd - 4e-6).abs() < 1e-12 && (summary.elapsed_s - 2.5).abs() < 1e-9, "{summary:?}");
     let keys: Vec<_> = summary
         .keys
         .iter()

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         LatencyHistogram, Money, Outcome, Summary,
         snapshot::{Condition, RunState},
-        summary::{KeySummary, ModelSummary},
+        summary::{KeySummary, ModelSummary, UsageSummary},
     },
     store::{
         billing::{Billing, billing_columns, read_billing},
@@ -58,13 +58,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         attempts: totals.attempts,
         rate_limited: totals.rate_limited,
         invalid_outputs: totals.invalid_outputs,
-        input_tokens: counters.usage.input_tokens,
-        output_tokens: counters.usage.billed_output(),
-        cost_usd: counters.cost.as_usd(),
-        cached_input_tokens: counters.usage.cached_input_tokens,
-        cache_write_tokens: counters.usage.cache_write_tokens,
-        cache_write_1h_tokens: counters.usage.cache_write_1h_tokens,
-        cost_by_kind_usd: counters.cost_by_kind.into(),
+        usage: UsageSummary::new(counters.usage, counters.cost, counters.cost_by_kind),
         at_risk_usd: (counters.at_risk + abandoned).as_usd(),
         elapsed_s: load_active_time(conn)?.as_secs_f64(),
         place: load_place(conn, &counters, &key_names)?,
@@ -192,13 +186,7 @@ impl RouteTotals {
             mean_ms: sums.latencies.mean_ms(),
             p50_ms: sums.latencies.percentile_ms(50),
             p95_ms: sums.latencies.percentile_ms(95),
-            input_tokens: sums.billing.usage.input_tokens,
-            output_tokens: sums.billing.usage.billed_output(),
-            cost_usd: sums.billing.cost.as_usd(),
-            cached_input_tokens: sums.billing.usage.cached_input_tokens,
-            cache_write_tokens: sums.billing.usage.cache_write_tokens,
-            cache_write_1h_tokens: sums.billing.usage.cache_write_1h_tokens,
-            cost_by_kind_usd: sums.billing.cost_by_kind.into(),
+            usage: UsageSummary::new(sums.billing.usage, sums.billing.cost, sums.billing.cost_by_kind),
         });
         summarised.collect()
     }
