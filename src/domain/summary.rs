@@ -127,6 +127,9 @@ pub struct UsageSummary {
     /// `cost_usd` by kind. Attempts of versions that did not record kinds are missing here.
     #[serde(default)]
     pub cost_by_kind_usd: CostByKindUsd,
+    /// Part of `output_tokens`. In results, `output_tokens` excludes them.
+    #[serde(default)]
+    pub thinking_tokens: u64,
 }
 
 impl UsageSummary {
@@ -139,15 +142,15 @@ impl UsageSummary {
             cache_write_tokens: usage.cache_write_tokens,
             cache_write_1h_tokens: usage.cache_write_1h_tokens,
             cost_by_kind_usd: cost_by_kind.into(),
+            thinking_tokens: usage.thinking_tokens,
         }
     }
 
-    /// The tokens. Thinking counts as output.
     pub const fn tokens(&self) -> Usage {
         Usage {
             input_tokens: self.input_tokens,
-            output_tokens: self.output_tokens,
-            thinking_tokens: 0,
+            output_tokens: self.output_tokens.saturating_sub(self.thinking_tokens),
+            thinking_tokens: self.thinking_tokens,
             cached_input_tokens: self.cached_input_tokens,
             cache_write_tokens: self.cache_write_tokens,
             cache_write_1h_tokens: self.cache_write_1h_tokens,
@@ -239,7 +242,7 @@ mod tests {
         let summary = Summary { run: "r".to_owned(), total: 1, usage, models: vec![model], ..Summary::default() };
         let usage = "\"input_tokens\":100,\"output_tokens\":23,\"cost_usd\":0.5,\"cached_input_tokens\":40,\
                      \"cache_write_tokens\":5,\"cache_write_1h_tokens\":6,\"cost_by_kind_usd\":{\"input\":0.5,\
-                     \"cached_input\":0.0,\"cache_write\":0.0,\"output\":0.0,\"images\":0.0}";
+                     \"cached_input\":0.0,\"cache_write\":0.0,\"output\":0.0,\"images\":0.0},\"thinking_tokens\":3";
         let json = serde_json::to_string(&summary).unwrap();
         assert_eq!(
             json,

@@ -253,6 +253,7 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
     assert_eq!((summary.total, summary.waiting, summary.in_flight, summary.done, summary.failed), (5, 2, 1, 2, 0));
     assert_eq!((summary.attempts, summary.rate_limited), (4, 1));
     assert_eq!((summary.usage.input_tokens, summary.usage.output_tokens), (200, 46), "thinking is output");
+    assert_eq!((summary.usage.thinking_tokens, summary.models[0].usage.thinking_tokens), (6, 6));
     assert!((summary.usage.cost_usd - 4e-6).abs() < 1e-12 && (summary.elapsed_s - 2.5).abs() < 1e-9, "{summary:?}");
     let keys: Vec<_> = summary
         .keys
