@@ -82,7 +82,7 @@ fn cached_input_costs_what_the_cache_costs_in_every_report() {
         assert!(text.contains("input $0.10, cached input $0.09, output $1.00"), "{text}");
     }
     let csv = machine.cascadeck(&["export", "runs/rows", "--format", "csv"]).expect_status(0).stdout;
-    assert!(csv.trim_end().ends_with(",900000,0,0,0.1,0.09,0,1,0"), "{csv}");
+    assert!(csv.trim_end().ends_with(",900000,0,0,0.1,0.09,0,1,0,,,,,"), "{csv}");
     let batch = machine.cascadeck(&["export", "runs/rows", "--format", "openai-batch"]).expect_status(0).stdout_json();
     assert_eq!(batch["response"]["body"]["usage"]["prompt_tokens_details"]["cached_tokens"], 900_000);
 }

@@ -352,6 +352,13 @@ fn several_answers_and_log_probabilities_are_kept() {
     let result: Value = serde_json::from_str(machine.read("runs/rows/results.jsonl").trim()).unwrap();
     assert_eq!(result["output"], "Answer 0");
     assert_eq!(result["choices"], choices);
+    assert_eq!(batch_body(&machine)["choices"], choices);
+}
+
+/// The body of the only result's response in the export for OpenAI's batch API.
+fn batch_body(machine: &TestMachine) -> Value {
+    let args = ["export", "runs/rows", "--format", "openai-batch"];
+    machine.cascadeck(&args).expect_status(0).stdout_json()["response"]["body"].take()
 }
 
 #[test]
@@ -365,6 +372,9 @@ fn embeddings_are_asked_for_and_kept() {
     let result: Value = serde_json::from_str(machine.read("runs/rows/results.jsonl").trim()).unwrap();
     assert_eq!(result["embedding"], json!([0.25, -1.5]));
     assert_eq!((&result["output"], &result["usage"]["input_tokens"]), (&Value::Null, &json!(3)));
+    let data = json!([{"object": "embedding", "index": 0, "embedding": [0.25, -1.5]}]);
+    let exported = batch_body(&machine);
+    assert_eq!((&exported["object"], &exported["data"]), (&"list".into(), &data), "{exported}");
     let (machine, bodies) = run_rows(&LoggingServer::of_api("gemini", "Hi."), "gemini", "", &rows);
     assert_eq!(bodies.len(), 0);
     let message = machine.result("runs/rows", "a").error.unwrap().message;
