@@ -341,7 +341,7 @@ fn capacity_table(plan: &Plan) -> String {
             ]
         })
         .collect();
-    format_table(heading, &rows) + &describe_omitted_rows(plan.capacity.len())
+    format_table(&heading, &rows) + &describe_omitted_rows(plan.capacity.len())
 }
 
 /// The totals of the keys or of the models. `heading` says which.
@@ -360,7 +360,7 @@ fn totals_table(heading: &str, totals: &[NamedCapacity]) -> String {
             ]
         })
         .collect();
-    format_table(heading, &rows) + &describe_omitted_rows(totals.len())
+    format_table(&heading, &rows) + &describe_omitted_rows(totals.len())
 }
 
 /// A line for the rows that a table leaves out; empty if it has all.
