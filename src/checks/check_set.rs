@@ -7,7 +7,8 @@ use tokio::sync::Semaphore;
 
 use super::{command::CommandError, condition::AnswerCondition, schema::SchemaCache};
 use crate::domain::{
-    AttemptResult, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule, rule::first_match,
+    AttemptResult, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule,
+    UNCHECKED_MESSAGE_START, rule::first_match,
 };
 
 /// The row's field that names checks for it, separated by commas.
@@ -174,7 +175,7 @@ impl CheckSet {
                     }
                     Err(CommandError::NotRun(reason)) => {
                         // Another prefix than that of a fault, so that no later request explains it to a model.
-                        let message = redact(&format!("could not make the check {}: {reason}", check.name));
+                        let message = redact(&format!("{UNCHECKED_MESSAGE_START}{}: {reason}", check.name));
                         return into_unchecked(result, check, message);
                     }
                 }

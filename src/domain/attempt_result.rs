@@ -94,6 +94,15 @@ impl Answer {
     }
 }
 
+/// The beginning of the message about an answer that could not be checked. Its outcome is `invalid_output` too, but
+/// nothing is known against the answer.
+pub const UNCHECKED_MESSAGE_START: &str = "could not make the check ";
+
+/// Whether an attempt's answer could not be checked, so that it counts neither for nor against the model.
+pub fn is_unchecked(outcome: Outcome, message: &str) -> bool {
+    outcome == Outcome::InvalidOutput && message.starts_with(UNCHECKED_MESSAGE_START)
+}
+
 /// The check that an answer failed, and what follows for its item.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FailedCheck {

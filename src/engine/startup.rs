@@ -543,6 +543,7 @@ fn restore_attempts(
             route,
             outcome: past.outcome,
             status: past.status,
+            is_unchecked: past.is_unchecked,
             usage: past.usage,
             cost: past.cost,
             cost_by_kind: past.cost_by_kind,

@@ -262,13 +262,26 @@ fn a_command_that_cannot_be_started_costs_no_second_answer() {
     refused.assert_stderr_contains(&["command: there is no program `./own` that can be run"]);
 
     std::fs::set_permissions(machine.path("own"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    machine.cascadeck(&RUN_ARGS).expect_status(3);
+    let ran = machine.cascadeck(&RUN_ARGS).expect_status(3).stdout_json();
     assert_eq!(server.completions().len(), 1);
     let line = machine.result("runs/batch", "a");
     let error = line.error.unwrap();
     assert!(error.message.starts_with("could not make the check own: "), "{}", error.message);
     assert!(error.message.contains("Exec format error"), "{}", error.message);
     assert_eq!((line.output.as_deref(), error.check.as_deref()), (Some("Paris"), Some("own")));
+    // Nothing is known against the model and the key, neither in this process nor in the record.
+    let again = machine.cascadeck(&RUN_ARGS).expect_status(3).stdout_json();
+    for summary in [&ran, &again, &machine.status("runs/batch")] {
+        let key = &summary["keys"][0];
+        assert_eq!(
+            (&summary["failed"], &summary["invalid_outputs"], &key["failed"]),
+            (&1.into(), &0.into(), &0.into())
+        );
+        assert_eq!(
+            (of_model(summary, "m", "invalid_outputs"), of_model(summary, "m", "failed")),
+            (&0.into(), &0.into())
+        );
+    }
 }
 
 #[test]

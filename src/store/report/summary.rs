@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     domain::{
-        LatencyHistogram, Money, Outcome, Summary,
+        LatencyHistogram, Money, Outcome, Summary, is_unchecked,
         snapshot::{Condition, RunState},
         summary::{KeySummary, ModelSummary, UsageSummary},
     },
@@ -124,20 +124,22 @@ impl RouteTotals {
     fn load(conn: &Connection) -> Result<Self, StoreError> {
         let mut sums: HashMap<i64, AttemptSums> = HashMap::new();
         let columns = billing_columns(conn)?;
-        let mut statement = conn.prepare(&format!("SELECT route, outcome, latency_ms, {columns} FROM attempts"))?;
+        let mut statement =
+            conn.prepare(&format!("SELECT route, outcome, latency_ms, message, {columns} FROM attempts"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let route = sums.entry(row.get(0)?).or_default();
             let outcome = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
             let outcome = parse_outcome(outcome)?;
+            let message = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
             if outcome.is_answered() {
                 route.ok += 1;
                 route.latencies.record(row.get(2)?);
-            } else if !outcome.is_unattributed() {
+            } else if !outcome.is_unattributed() && !is_unchecked(outcome, message) {
                 route.failed += 1;
                 route.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
             }
-            route.billing.add(&read_billing(row, 3)?);
+            route.billing.add(&read_billing(row, 4)?);
         }
         let mut routes: Vec<_> = load_routes(conn)?.into_iter().collect();
         routes.sort_unstable_by_key(|(id, _)| *id);
