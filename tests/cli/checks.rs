@@ -9,6 +9,7 @@ use std::{
 };
 
 use cascadeck::domain::{FinalState, Outcome};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -297,6 +298,26 @@ fn a_command_writes_no_key_into_the_record() {
     assert_eq!(message, "check own: wrote [redacted] and [redacted]");
     assert!(server.completions().iter().all(|request| !prompt_of(request).contains("horse")));
     assert!(machine.files_containing("correct-horse-battery").is_empty());
+}
+
+#[test]
+fn the_programs_end_ends_running_commands_and_what_they_started() {
+    let server = server(&["Paris"]);
+    let script = "echo $$ > shell; sleep 600 & echo $! > child; wait";
+    let machine = machine(&server, &format!("[[check]]\nname = \"own\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n"));
+    let mut live = machine.start(&RUN_ARGS);
+    wait_until("the command runs", || {
+        std::fs::read_to_string(machine.path("child")).is_ok_and(|pid| pid.ends_with('\n'))
+    });
+    live.send_signal(Signal::SIGINT);
+    live.wait_for_line("interrupt again to stop at once");
+    live.send_signal(Signal::SIGINT);
+    live.wait().expect_status(130);
+    for name in ["shell", "child"] {
+        let process = format!("/proc/{}/stat", machine.read(name).trim());
+        let is_gone = || std::fs::read_to_string(&process).map_or(true, |stat| stat.contains(") Z "));
+        wait_until("the process is gone", is_gone);
+    }
 }
 
 #[test]
