@@ -159,7 +159,9 @@ impl InspectPage<'_> {
             );
             self.push_field(&format!("limited {:.0}%", constraint_share.share * 100.0), &text);
         }
-        for saving in forecast.savings.iter().take(2) {
+        // Where money is what limits, another key only moves the limit.
+        let is_over_budget = forecast.stop.is_some_and(|stop| stop.reason == StopReason::Budget);
+        for saving in forecast.savings.iter().filter(|_| !is_over_budget).take(2) {
             let saved = match saving.time_saved {
                 Some(span) => format!("would save {}", rough_duration(span)),
                 None => "would let the run finish".to_owned(),
