@@ -299,6 +299,26 @@ fn results_are_exported_in_input_order_the_last_line_of_each() {
 }
 
 #[test]
+fn a_group_without_a_model_does_not_stand_for_items_that_were_sent() {
+    let (home, mut engine) = TestRun::with_items(3);
+    engine.commit(vec![intent_op(1, 2, 0)]);
+    engine.commit(vec![requeued_op(1, Outcome::ServerError)]);
+    engine.commit(vec![unreadable_op(1, 1), unreadable_op(2, 2), unreadable_op(3, 3)]);
+    let screen = ReaderClient::open(&home);
+    let groups_of = |filter| match screen.query(Query::Failures { filter }) {
+        Page::Failures { groups, .. } => groups,
+        page => panic!("{page:?}"),
+    };
+    let groups = groups_of(ReplayFilter::default());
+    let found: Vec<_> = groups.iter().map(|group| (group.model.as_deref(), group.count)).collect();
+    assert_eq!(found, [(None, 2), (Some("pro"), 1)]);
+    for group in &groups {
+        assert_eq!(groups_of(group.replay_filter()), std::slice::from_ref(group));
+    }
+    drop(engine.close());
+}
+
+#[test]
 fn failures_are_grouped_by_what_they_failed_of_and_a_group_is_exported_alone() {
     let (home, mut engine) = TestRun::with_items(5);
     engine.commit(vec![intent_op(1, 1, 0), intent_op(3, 3, 0), intent_op(4, 4, 0)]);
