@@ -45,7 +45,7 @@ pub mod truncation;
 mod usable_keys;
 
 pub use alert::{Alert, AlertTracker};
-pub use answer_parts::{AnswerParts, KeptParts};
+pub use answer_parts::{AnswerParts, Choice, KeptParts};
 pub use attempt_result::{
     Answer, AttemptResult, FailedCheck, RetryAfter, UNCHECKED_MESSAGE_START, Usage, is_unchecked,
 };

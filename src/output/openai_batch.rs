@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::{FinalState, ResultLine};
+use crate::domain::{Choice, FinalState, ResultLine};
 
 /// A line of OpenAI's batch output. HTTP errors are under `response` with their status, as in OpenAI's files. Other
 /// failures (a blocked answer, nothing sent) are under `error`.
@@ -119,13 +119,10 @@ fn translated_choice(line: &ResultLine, index: usize, kept: &Value) -> Value {
     if kept.get("message").is_some() {
         return kept.clone();
     }
-    let parts = kept["content"]["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let is_answer = |part: &&Value| part["thought"] != true;
-    let text: String = parts.iter().filter(is_answer).filter_map(|part| part["text"].as_str()).collect();
-    let calls: Vec<Value> = parts.iter().filter_map(|part| part.get("functionCall")).cloned().collect();
-    let finish_reason = kept["finishReason"].as_str().map(str::to_lowercase);
-    let message = message(line, index, (!text.is_empty()).then_some(&text), &calls);
-    choice(index, &message, openai_finish_reason(finish_reason.as_deref(), &calls))
+    let Choice { text, tool_calls, finish_reason } = Choice::read(kept);
+    let calls = tool_calls.as_ref().and_then(|calls| calls.as_array()).map(Vec::as_slice).unwrap_or_default();
+    let message = message(line, index, (!text.is_empty()).then_some(&text), calls);
+    choice(index, &message, openai_finish_reason(finish_reason.as_deref(), calls))
 }
 
 fn choice(index: usize, message: &Value, finish_reason: &str) -> Value {

@@ -355,6 +355,46 @@ fn several_answers_and_log_probabilities_are_kept() {
     assert_eq!(batch_body(&machine)["choices"], choices);
 }
 
+#[test]
+fn every_choice_is_checked() {
+    let openai = |texts: [&str; 2]| {
+        let choice = |index: usize, text: &str| {
+            let message = json!({"role": "assistant", "content": text});
+            json!({"index": index, "message": message, "finish_reason": "stop"})
+        };
+        json!({"choices": [choice(0, texts[0]), choice(1, texts[1])]})
+    };
+    let gemini = |texts: [&str; 2]| {
+        let candidate =
+            |text: &str| json!({"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP"});
+        json!({"candidates": texts.map(candidate), "usageMetadata": {}})
+    };
+    let command = "command = [\"sh\", \"-c\", \"grep -q -e 'output.:.{}' || { echo bad; exit 1; }\"]";
+    for (condition, words) in [("json = true", "is not JSON: "), (command, "bad")] {
+        let check = format!("[[check]]\nname = \"shape\"\n{condition}\nretries = 0\n");
+        for (texts, want) in [(["{}", "{}"], None), (["{}", "no"], Some(2)), (["no", "{}"], Some(1))] {
+            let sent = [("openai", openai(texts)), ("gemini", gemini(texts))];
+            for (api, response) in sent {
+                let server = LoggingServer::start(move |_| Response::json(200, &response));
+                let row = match api {
+                    "openai" => openai_line("a", &hello(json!({"n": 2}))),
+                    _ => {
+                        json!({"id": "a", "prompt": "Hello", "extra_body": {"generationConfig": {"candidateCount": 2}}})
+                    }
+                };
+                let machine = TestMachine::new();
+                machine.write_keys_toml(&format!("{}{check}", server.keys_toml_of_api(api, "")));
+                machine.write("rows.jsonl", row.to_string());
+                machine.start(&["run", "rows.jsonl", "--no-check"]).wait();
+                let message = machine.result("runs/rows", "a").error.map(|error| error.message);
+                let want = want.map(|number| format!("check shape: choice {number}: {words}"));
+                assert_eq!(message.is_some(), want.is_some(), "{api} {texts:?} {message:?}");
+                assert!(message.unwrap_or_default().starts_with(&want.unwrap_or_default()), "{api} {texts:?}");
+            }
+        }
+    }
+}
+
 /// The body of the only result's response in the export for OpenAI's batch API.
 fn batch_body(machine: &TestMachine) -> Value {
     let args = ["export", "runs/rows", "--format", "openai-batch"];
