@@ -306,10 +306,11 @@ fn describe_tokens(plan: &Plan) -> String {
 }
 
 fn describe_cost(plan: &Plan) -> String {
-    let mut text = plan.forecast.cost.to_string();
-    if plan.forecast.has_unpriced_items {
-        text.push_str(", excluding models without a price");
-    }
+    let mut text = match (plan.forecast.has_unpriced_items, plan.forecast.cost) {
+        (true, Money::ZERO) => "price unknown".to_owned(),
+        (true, cost) => format!("{cost}, excluding models without a price"),
+        (false, cost) => cost.to_string(),
+    };
     if let Some(budget) = plan.budget_usd.and_then(Money::from_usd) {
         let _ = write!(text, " of a budget of {budget}");
     }
