@@ -8,8 +8,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        Api, Command, CostByKind, Event, EventKind, EventLevel, KeyRole, Money, Outcome, QuotaDay, Snapshot, Summary,
-        Usage, WallTime,
+        Api, Command, CostByKind, CostByKindUsd, Event, EventKind, EventLevel, KeyRole, Money, Outcome, QuotaDay,
+        Snapshot, Summary, Usage, WallTime,
         snapshot::{
             BackoffWait, Condition, CurrentRoute, Gauge, KeyView, ModelView, RunState, Spend, Throughput, Totals,
         },
@@ -177,6 +177,23 @@ mod progress {
         let line = event_line(&Event { number: 1, at: NOW, kind }, &TimeZone::UTC);
         assert_eq!(line.chars().count(), 160, "{line}");
         assert!(line.contains("day quota spent: You exceeded") && line.ends_with('…'), "{line}");
+    }
+
+    #[test]
+    fn the_reason_why_an_item_was_not_sent_is_not_cut() {
+        let reason = "no route can take it; `body.tools` can go only to a provider with the openai API, and there is none: \
+                      add a model of one, or remove the field";
+        for (outcome, is_whole) in [(Outcome::NoRoute, true), (Outcome::BadRequest, false)] {
+            let kind = EventKind::ItemFailed {
+                seq: 1,
+                item_id: "request-1".to_owned(),
+                route: None,
+                outcome,
+                message: reason.to_owned(),
+            };
+            let line = event_line(&Event { number: 1, at: NOW, kind }, &TimeZone::UTC);
+            assert_eq!(line.ends_with(reason), is_whole, "{line}");
+        }
     }
 
     #[test]
@@ -533,6 +550,37 @@ mod end_of_run {
         model               ok errors  ok% mean  p50  p95 tokens in tokens out  cost
         gemini-3.8-flash 1,598      6 99.6 2.1s 1.1s 2.1s 1,210,000    400,000 $0.41
         evil␛[2J             0      0    -    -    -    -         0          0    $0
+
+        key     state  health   ok  errors   cost
+        alice   ready     100  812       3  $0.41
+        アリス    off      65  812       3  $0.41
+        ");
+    }
+
+    #[test]
+    fn the_summary_is_never_wider_than_a_common_terminal() {
+        let mut summary = Summary::from(&reported());
+        summary.models[0].name = "gemini-3.5-flash-lite-preview".to_owned();
+        summary.models[0].invalid_outputs = 5;
+        (summary.at_risk_usd, summary.not_in_input) = (0.0123, 12);
+        summary.usage.cost_by_kind_usd =
+            CostByKindUsd { input: 0.4, cached_input: 0.2, output: 0.22, ..Default::default() };
+        insta::assert_snapshot!(summary_table(&summary), @"
+        captions-spring: stopped
+        items     3,214 of 5,000 done, 7 failed, 1,779 left; 12 no longer in the input
+        requests  3,301, 429s: 41
+        tokens    1,210,000 in, 400,000 out
+        cost      $0.82, and up to $0.0123 possibly billed for requests without an
+                  answer (input $0.40, cached input $0.20, output $0.22)
+        time      42:17, 1.27 items/s
+
+        model                             ok  errors  invalid   ok%  mean   p50   p95
+        gemini-3.5-flash-lite-preview  1,598       6        5  99.6  2.1s  1.1s  2.1s
+        evil␛[2J                           0       0        0     -     -     -     -
+
+        model                          tokens in  tokens out   cost
+        gemini-3.5-flash-lite-preview  1,210,000     400,000  $0.41
+        evil␛[2J                               0           0     $0
 
         key     state  health   ok  errors   cost
         alice   ready     100  812       3  $0.41

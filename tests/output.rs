@@ -8,6 +8,7 @@ use cascadeck::{
         ExistingCaptionPolicy, ExportFormat, ExportOptions, Exporter, captions::has_caption, export, write_caption,
     },
 };
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 mod captions {
@@ -208,11 +209,12 @@ mod exports {
             "id,status,output,error_outcome,error_status,error_message,finish_reason,key,provider,model,model_version,\
              input_tokens,output_tokens,thinking_tokens,cost_usd,latency_ms,attempts,started_at,finished_at,\
              request_hash,cached_input_tokens,cache_write_tokens,cache_write_1h_tokens,cost_input_usd,\
-             cost_cached_input_usd,cost_cache_write_usd,cost_output_usd,cost_images_usd\n\
+             cost_cached_input_usd,cost_cache_write_usd,cost_output_usd,cost_images_usd,error_check,tool_calls,choices,\
+             embedding,message\n\
              42,done,\"=SUM(A1), \"\"so to say\"\"\nand more\",,,,max_tokens,alice,gemini,gemini-3.5-flash-lite,,\
-             120,45,5,0.000148,812,2,2026-11-21T09:00:00.000Z,2026-11-21T09:00:01.000Z,00ff,0,0,0,0.000048,0,0,0.0001,0\n\
+             120,45,5,0.000148,812,2,2026-11-21T09:00:00.000Z,2026-11-21T09:00:01.000Z,00ff,0,0,0,0.000048,0,0,0.0001,0,,,,,\n\
              43,failed,,server_error,500,oops,,alice,gemini,gemini-3.5-flash-lite,,\
-             0,0,0,0,812,2,2026-11-21T09:00:00.000Z,2026-11-21T09:00:01.000Z,00ff,0,0,0,0,0,0,0,0\n"
+             0,0,0,0,812,2,2026-11-21T09:00:00.000Z,2026-11-21T09:00:01.000Z,00ff,0,0,0,0,0,0,0,0,,,,,\n"
         );
     }
 
@@ -251,9 +253,9 @@ mod exports {
             failed(Outcome::UnreadableInput, None, "a.png is no picture"),
         ];
         let text = exported(ExportFormat::OpenaiBatch, ExportOptions::default(), lines);
-        let got: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let got: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let want = [
-            serde_json::json!({
+            json!({
                 "id": "batch_req_00ff",
                 "custom_id": "42",
                 "response": {"status_code": 200, "request_id": "00ff", "body": {
@@ -279,7 +281,7 @@ mod exports {
                 }},
                 "error": null,
             }),
-            serde_json::json!({
+            json!({
                 "id": "batch_req_00ff",
                 "custom_id": "43",
                 "response": {"status_code": 400, "request_id": "00ff", "body": {"error": {
@@ -287,13 +289,13 @@ mod exports {
                 }}},
                 "error": null,
             }),
-            serde_json::json!({
+            json!({
                 "id": "batch_req_00ff",
                 "custom_id": "43",
                 "response": null,
                 "error": {"code": "content_blocked", "message": "blockReason: SAFETY"},
             }),
-            serde_json::json!({
+            json!({
                 "id": "batch_req_00ff",
                 "custom_id": "43",
                 "response": null,
@@ -301,6 +303,113 @@ mod exports {
             }),
         ];
         assert_eq!(got, want);
+    }
+
+    /// The body of the response in OpenAI's batch format.
+    fn batch_body(parts: Value, finish_reason: &str) -> Value {
+        let parts: AnswerParts = serde_json::from_value(parts).unwrap();
+        let line = ResultLine { output: None, finish_reason: Some(finish_reason.to_owned()), parts, ..done() };
+        let text = exported(ExportFormat::OpenaiBatch, ExportOptions::default(), vec![line]);
+        let mut line: Value = serde_json::from_str(&text).unwrap();
+        line["response"]["body"].take()
+    }
+
+    #[test]
+    fn batch_output_has_calls_of_tools_in_openais_form() {
+        let openai = json!({"id": "c1", "type": "function", "function": {"name": "find", "arguments": "{\"a\":1}"}});
+        let message = json!({"role": "assistant", "content": null, "refusal": null, "tool_calls": [openai]});
+        let anthropic = json!({"type": "tool_use", "id": "c1", "name": "find", "input": {"a": 1}});
+        let without_id = json!({"name": "find", "args": {"a": 1}});
+        let new_id = json!({"id": "call_00ff_0_0", "type": "function", "function": openai["function"]});
+        for (calls, finish_reason, want, want_reason) in [
+            (&openai, "tool_calls", &openai, "tool_calls"),
+            // OpenAI says so if the request prescribes the function.
+            (&openai, "stop", &openai, "stop"),
+            (&anthropic, "tool_use", &openai, "tool_calls"),
+            (&without_id, "stop", &new_id, "tool_calls"),
+            (
+                &json!({"name": "find"}),
+                "max_tokens",
+                &json!({"id": "call_00ff_0_0", "type": "function",
+                "function": {"name": "find", "arguments": "{}"}}),
+                "length",
+            ),
+        ] {
+            let body = batch_body(json!({"tool_calls": [calls]}), finish_reason);
+            let choice = &body["choices"][0];
+            let want_message = json!({"role": "assistant", "content": null, "refusal": null, "tool_calls": [want]});
+            assert_eq!((&choice["message"], &choice["finish_reason"]), (&want_message, &want_reason.into()), "{calls}");
+        }
+        let old = json!({"name": "find", "arguments": "{}"});
+        let choice = batch_body(json!({"tool_calls": [old]}), "function_call")["choices"][0].take();
+        assert_eq!((&choice["message"]["function_call"], &choice["finish_reason"]), (&old, &"function_call".into()));
+        let kept = json!({"role": "assistant", "content": "x", "reasoning_content": "y"});
+        assert_eq!(batch_body(json!({"message": kept}), "stop")["choices"][0]["message"], kept, "the whole message");
+        let blocks = json!({"type": "message", "role": "assistant", "content": []});
+        let body = batch_body(json!({"tool_calls": [anthropic], "message": blocks}), "tool_use");
+        assert_eq!(body["choices"][0]["message"], message, "another API's message");
+    }
+
+    #[test]
+    fn batch_output_has_every_choice() {
+        let choice =
+            |index: u32| json!({"index": index, "message": {"role": "assistant", "content": "x"}, "logprobs": {}});
+        let choices = json!([choice(0), choice(1)]);
+        assert_eq!(batch_body(json!({"choices": choices}), "stop")["choices"], choices);
+        let parts = json!([{"text": "hm", "thought": true}, {"text": "Os"}, {"text": "lo"}]);
+        let candidates = json!([
+            {"content": {"parts": parts, "role": "model"}, "finishReason": "STOP", "index": 0},
+            {"content": {"parts": [{"functionCall": {"id": "f", "name": "find", "args": {}}}]}, "finishReason": "STOP"},
+        ]);
+        let call = json!({"id": "f", "type": "function", "function": {"name": "find", "arguments": "{}"}});
+        let want = json!([
+            {"index": 0, "message": {"role": "assistant", "content": "Oslo", "refusal": null}, "logprobs": null,
+             "finish_reason": "stop"},
+            {"index": 1, "message": {"role": "assistant", "content": null, "refusal": null, "tool_calls": [call]},
+             "logprobs": null, "finish_reason": "tool_calls"},
+        ]);
+        assert_eq!(batch_body(json!({"choices": candidates}), "stop")["choices"], want);
+    }
+
+    #[test]
+    fn batch_output_has_embeddings() {
+        for (embedding, want) in [
+            (json!([0.5, 0.25]), vec![json!([0.5, 0.25])]),
+            (json!([[0.5], [0.25]]), vec![json!([0.5]), json!([0.25])]),
+            (json!("AAAA"), vec![json!("AAAA")]),
+            (json!(["AAAA", "AAAB"]), vec![json!("AAAA"), json!("AAAB")]),
+        ] {
+            let data: Vec<Value> = want
+                .iter()
+                .enumerate()
+                .map(|(index, vector)| json!({"object": "embedding", "index": index, "embedding": vector}))
+                .collect();
+            let want = json!({
+                "object": "list", "data": data, "model": "gemini-3.5-flash-lite",
+                "usage": {"prompt_tokens": 120, "total_tokens": 170},
+            });
+            assert_eq!(batch_body(json!({"embedding": embedding}), "stop"), want);
+        }
+    }
+
+    #[test]
+    fn csv_has_the_parts_of_an_answer_besides_its_text_as_json() {
+        let parts =
+            json!({"tool_calls": [{"name": "f"}], "choices": [{}, {}], "embedding": [0.5], "message": {"a": 1}});
+        let error = ResultError {
+            check: Some("shape".to_owned()),
+            ..failed(Outcome::InvalidOutput, Some(200), "no").error.unwrap()
+        };
+        let line = ResultLine { parts: serde_json::from_value(parts).unwrap(), error: Some(error), ..done() };
+        let text = exported(ExportFormat::Csv, ExportOptions::default(), vec![line]);
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let columns = reader.headers().unwrap().clone();
+        let record = reader.records().next().unwrap().unwrap();
+        let cell = |name: &str| &record[columns.iter().position(|column| column == name).unwrap()];
+        assert_eq!(
+            ["error_check", "tool_calls", "choices", "embedding", "message"].map(cell),
+            ["shape", r#"[{"name":"f"}]"#, "[{},{}]", "[0.5]", r#"{"a":1}"#]
+        );
     }
 
     #[test]

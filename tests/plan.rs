@@ -185,6 +185,7 @@ fn the_table_names_its_units() {
     for words in ["requests/min", "requests/day", "left today", "ends", "limited by", "day quota", "tokens", "cost"] {
         assert!(text.contains(words), "{words} in\n{text}");
     }
+    assert!(text.contains("cost        price unknown\n"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The client over real sockets: the requests it sends, and how failing connections are classified.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use cascadeck::{
     domain::{Api, AttemptResult, Image, ItemSpec, Outcome, OutcomeAction, Part, Provider, Request},
@@ -106,19 +106,7 @@ fn endpoint(api: Api, address: SocketAddr) -> Endpoint {
 }
 
 fn item(request: &Request) -> Arc<ItemSpec> {
-    Arc::new(ItemSpec {
-        id: "a".to_owned(),
-        request: request.clone(),
-        request_hash: String::new(),
-        line: 1,
-        preferred_model: None,
-        model_pinned: false,
-        tier: None,
-        max_usd: None,
-        rule_fields: BTreeMap::new(),
-        caption_path: None,
-        picture_stamp: None,
-    })
+    Arc::new(ItemSpec { id: "a".to_owned(), request: request.clone(), line: 1, ..ItemSpec::default() })
 }
 
 async fn attempt_with(

@@ -53,13 +53,7 @@ fn items() -> Vec<ItemSpec> {
         request: Request::from_prompt(format!("What is {line} + 1000?")),
         request_hash: format!("{line:032x}"),
         line,
-        preferred_model: None,
-        model_pinned: false,
-        tier: None,
-        max_usd: None,
-        rule_fields: BTreeMap::new(),
-        caption_path: None,
-        picture_stamp: None,
+        ..ItemSpec::default()
     };
     (1..=ITEMS).map(item).collect()
 }

@@ -98,7 +98,7 @@ impl WebhookMessage {
                 failed: summary.failed,
                 truncated: summary.truncated,
                 invalid_outputs: summary.invalid_outputs,
-                cost_usd: summary.cost_usd,
+                cost_usd: summary.usage.cost_usd,
                 elapsed_s: summary.elapsed_s,
             }),
             at: snapshot.at.rfc3339(),

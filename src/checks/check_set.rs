@@ -7,7 +7,8 @@ use tokio::sync::Semaphore;
 
 use super::{command::CommandError, condition::AnswerCondition, schema::SchemaCache};
 use crate::domain::{
-    AttemptResult, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule, rule::first_match,
+    Answer, AttemptResult, Choice, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule,
+    UNCHECKED_MESSAGE_START, rule::first_match,
 };
 
 /// The row's field that names checks for it, separated by commas.
@@ -134,8 +135,9 @@ impl CheckSet {
         }
     }
 
-    /// Checks the answer in `result`, if there is one. The result is unchanged if the answer passes. A caption that was
-    /// cut off is left alone, since it is not accepted anyway. An answer that is no text is tested by commands only.
+    /// Checks the answer in `result`, if there is one. The result is unchanged if the answer passes, and of several
+    /// choices each one. A caption that was cut off is left alone, since it is not accepted anyway. An answer that is no
+    /// text is tested by commands only.
     ///
     /// `redact` makes a message safe to record: short, on one line, without secrets.
     pub async fn apply(
@@ -151,36 +153,66 @@ impl CheckSet {
             _ => false,
         };
         let Some(answer) = result.answer.as_ref().filter(|_| is_checked) else { return result };
-        let has_no_text = answer.is_without_text();
+        match self.first_failure(item, model, answer).await {
+            None => result,
+            Some((check, CommandError::Rejected(reason))) => {
+                into_invalid_output(result, check, redact(&(message_prefix(check) + &reason)))
+            }
+            Some((check, CommandError::NotRun(reason))) => {
+                // Another prefix than that of a fault, so that no later request explains it to a model.
+                let message = redact(&format!("{UNCHECKED_MESSAGE_START}{}: {reason}", check.name));
+                into_unchecked(result, check, message)
+            }
+        }
+    }
+
+    /// The first check that some choice of the answer fails, and why.
+    async fn first_failure<'s>(
+        &'s self,
+        item: &'s ItemSpec,
+        model: &str,
+        answer: &Answer,
+    ) -> Option<(&'s Check, CommandError)> {
+        let is_embedding = answer.parts.as_ref().is_some_and(|parts| parts.embedding.is_some());
+        let choices = answer.choices();
         for check in self.applicable(item) {
             for condition in &check.conditions {
-                let verdict = match condition {
-                    AnswerCondition::Command(command) => {
-                        // The semaphore is never closed. The input is made after the wait, since many attempts may wait.
-                        let _slot = self.0.command_slots.acquire().await;
-                        let input = command_input(check, item, model, &result).to_string();
-                        // Boxed, since it is large and most attempts run no command.
-                        Box::pin(command.run(input.as_bytes())).await
-                    }
-                    _ if has_no_text => Ok(()),
-                    condition => {
-                        condition.test_text(&answer.text, item, &self.0.schemas).map_err(CommandError::Rejected)
-                    }
-                };
-                match verdict {
-                    Ok(()) => {}
-                    Err(CommandError::Rejected(reason)) => {
-                        return into_invalid_output(result, check, redact(&(message_prefix(check) + &reason)));
-                    }
-                    Err(CommandError::NotRun(reason)) => {
-                        // Another prefix than that of a fault, so that no later request explains it to a model.
-                        let message = redact(&format!("could not make the check {}: {reason}", check.name));
-                        return into_unchecked(result, check, message);
-                    }
+                for (number, choice) in (1..).zip(&choices) {
+                    let failure = match self.test(check, condition, item, model, choice, is_embedding).await {
+                        Ok(()) => continue,
+                        Err(CommandError::Rejected(reason)) if choices.len() > 1 => {
+                            CommandError::Rejected(format!("choice {number}: {reason}"))
+                        }
+                        Err(failure) => failure,
+                    };
+                    return Some((check, failure));
                 }
             }
         }
-        result
+        None
+    }
+
+    async fn test(
+        &self,
+        check: &Check,
+        condition: &AnswerCondition,
+        item: &ItemSpec,
+        model: &str,
+        choice: &Choice<'_>,
+        is_embedding: bool,
+    ) -> Result<(), CommandError> {
+        if let AnswerCondition::Command(command) = condition {
+            // The semaphore is never closed. The input is made after the wait, since many attempts may wait.
+            let _slot = self.0.command_slots.acquire().await;
+            let input = command_input(check, item, model, choice).to_string();
+            // Boxed, since it is large and most attempts run no command.
+            return Box::pin(command.run(input.as_bytes())).await;
+        }
+        let has_no_text = choice.text.trim().is_empty() && (choice.tool_calls.is_some() || is_embedding);
+        if has_no_text {
+            return Ok(());
+        }
+        condition.test_text(&choice.text, item, &self.0.schemas).map_err(CommandError::Rejected)
     }
 
     /// The text about a rejected answer that is appended to the next request; `None` if its check does not explain.
@@ -231,9 +263,8 @@ fn into_unchecked(result: AttemptResult, check: &Check, message: String) -> Atte
     }
 }
 
-/// The standard input of a command. The data of inline pictures is left out.
-fn command_input(check: &Check, item: &ItemSpec, model: &str, result: &AttemptResult) -> Value {
-    let answer = result.answer.as_ref();
+/// The standard input of a command that tests one choice. The data of inline pictures is left out.
+fn command_input(check: &Check, item: &ItemSpec, model: &str, choice: &Choice<'_>) -> Value {
     let texts: Vec<&str> = item
         .request
         .messages
@@ -260,9 +291,9 @@ fn command_input(check: &Check, item: &ItemSpec, model: &str, result: &AttemptRe
         "system": item.request.system,
         "prompt": texts.join("\n\n"),
         "pictures": pictures,
-        "output": answer.map(|answer| answer.text.as_str()),
-        "tool_calls": answer.and_then(|answer| answer.parts.as_ref()?.tool_calls.as_ref()),
-        "finish_reason": answer.and_then(|answer| answer.finish_reason.as_deref()),
+        "output": choice.text,
+        "tool_calls": choice.tool_calls,
+        "finish_reason": choice.finish_reason,
     })
 }
 
@@ -274,7 +305,7 @@ mod tests {
         super::{command::CheckCommand, condition::tests::item, schema::JsonSchema},
         *,
     };
-    use crate::domain::{Answer, AnswerParts, RuleConditions, Usage};
+    use crate::domain::{AnswerParts, RuleConditions, Usage};
 
     fn check(name: &str, applies_to: AppliesTo, condition: AnswerCondition) -> Check {
         Check { name: name.to_owned(), applies_to, conditions: vec![condition], retries: 2, explains: false }

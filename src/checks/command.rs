@@ -17,7 +17,7 @@ use tokio::{
 const MAX_OUTPUT_BYTES: usize = 16 * 1024;
 /// Interval of tries to start a command while the machine has no process or file handle to spare.
 const START_RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// How long the output of an ended command is still read. Something that it left in the background may hold it open.
+/// How long the output of an ended command is still read. Something that left its process group may hold it open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
 /// A program, its arguments and its time limit. No shell is involved unless it is the program.
@@ -102,7 +102,7 @@ async fn run_to_end(mut child: Child, input: &[u8]) -> Result<(), CommandError> 
         loop {
             tokio::select! {
                 status = child.wait() => {
-                    group.disarm();
+                    group.kill();
                     if !is_transferred {
                         let _ = timeout(OUTPUT_GRACE, &mut transfer).await;
                     }
@@ -121,7 +121,7 @@ async fn run_to_end(mut child: Child, input: &[u8]) -> Result<(), CommandError> 
     Err(CommandError::Rejected(text.unwrap_or_else(|| format!("the command ended with {status}"))))
 }
 
-/// The process group of a command. Dropping it kills the group, unless the command has ended.
+/// The process group of a command: itself and what it has started. Dropping it kills the group.
 struct ProcessGroup(Option<Pid>);
 
 impl ProcessGroup {
@@ -129,17 +129,18 @@ impl ProcessGroup {
         Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
     }
 
-    /// The command has ended, so another process may get its number.
-    const fn disarm(&mut self) {
-        self.0 = None;
+    /// Kills what is left of the group. To be called as soon as the command has ended: no new process gets the number of
+    /// a group with members, but one may get it later.
+    fn kill(&mut self) {
+        if let Some(group) = self.0.take() {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
     }
 }
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = killpg(group, Signal::SIGKILL);
-        }
+        self.kill();
     }
 }
 
@@ -264,9 +265,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn something_left_in_the_background_does_not_hold_the_verdict() {
-        let command = shell("sleep 600 & echo $!; exit 1", Duration::from_secs(300));
-        let left: i32 = rejection(command.run(b"").await).unwrap_err().parse().unwrap();
-        let _ = nix::sys::signal::kill(Pid::from_raw(left), Signal::SIGKILL);
+    async fn a_command_that_ended_leaves_nothing_running() {
+        let home = tempfile::tempdir().unwrap();
+        for end in ["exit 0", "exit 1", "kill -9 $$"] {
+            let pid_file = home.path().join("pid");
+            let script = format!("sleep 600 & echo $! > '{}'; {end}", pid_file.display());
+            let _ = rejection(shell(&script, Duration::from_secs(300)).run(b"").await);
+            let left: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+            while is_running(left) {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }

@@ -96,27 +96,13 @@ fn count_words(text: &str) -> u64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;
     use crate::domain::Request;
 
     pub fn item(prompt: &str) -> ItemSpec {
-        ItemSpec {
-            id: "a".to_owned(),
-            request: Request::from_prompt(prompt),
-            request_hash: String::new(),
-            line: 1,
-            preferred_model: None,
-            model_pinned: false,
-            tier: None,
-            max_usd: None,
-            rule_fields: BTreeMap::new(),
-            caption_path: None,
-            picture_stamp: None,
-        }
+        ItemSpec { id: "a".to_owned(), request: Request::from_prompt(prompt), line: 1, ..ItemSpec::default() }
     }
 
     fn test(condition: &AnswerCondition, text: &str) -> Result<(), String> {

@@ -10,7 +10,7 @@ use super::{
     print::{EXIT_DONE, print, sanitize_lines},
 };
 use crate::{
-    domain::{CostByKindUsd, group_digits, pluralize},
+    domain::{CostByKindUsd, Money, group_digits, pluralize},
     store::audit::{Audit, UnansweredAttempt, audit},
 };
 
@@ -100,9 +100,15 @@ fn to_text(args: &AuditArgs, audit: &Audit) -> String {
         let _ = writeln!(text, "cost: {kinds}");
     }
     let unanswered_count = audit.unanswered.len();
+    // The record has no prices: an attempt at no cost may be of a model whose price is unknown.
+    let unpriced = if audit.unanswered.iter().any(|unanswered| unanswered.at_risk == Money::ZERO) {
+        ", excluding models without a price"
+    } else {
+        ""
+    };
     let _ = writeln!(
         text,
-        "{} may have been billed without an answer, at most {at_risk}",
+        "{} may have been billed without an answer, at most {at_risk}{unpriced}",
         pluralize(unanswered_count as u64, "attempt")
     );
     for unanswered in audit.unanswered.iter().take(MAX_NAMED) {
@@ -110,7 +116,8 @@ fn to_text(args: &AuditArgs, audit: &Audit) -> String {
         let outcome = outcome.as_deref().unwrap_or("no outcome yet");
         let _ = writeln!(
             text,
-            "  item {item}, attempt {attempt}, {model}@{key}, sent {sent_at}, {outcome}, at most {at_risk}"
+            "  item {item}, attempt {attempt}, {model}@{key}, sent {sent_at}, {outcome}, {}",
+            if *at_risk == Money::ZERO { "no price".to_owned() } else { format!("at most {at_risk}") }
         );
     }
     if unanswered_count > MAX_NAMED {

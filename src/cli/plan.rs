@@ -249,7 +249,7 @@ fn build_plan(
     let (assumptions, assumed) = build_assumptions(args, config, batch, progress);
     let read_money = |usd: fn(&Summary) -> f64| progress.and_then(|summary| Money::from_usd(usd(summary)));
     let at_risk = read_money(|summary| summary.at_risk_usd).unwrap_or_default();
-    if let Some(spent) = read_money(|summary| summary.cost_usd) {
+    if let Some(spent) = read_money(|summary| summary.usage.cost_usd) {
         scheduler.resume_from(1, spent, at_risk);
     }
     apply_usage_today(config, &mut scheduler, now);
@@ -319,7 +319,7 @@ fn build_assumptions(
         let summary = progress.filter(|_| answered > 0)?;
         Some(tokens(summary) as f64 / answered as f64)
     };
-    let (input, output) = (mean(|summary| summary.input_tokens), mean(|summary| summary.output_tokens));
+    let (input, output) = (mean(|summary| summary.usage.input_tokens), mean(|summary| summary.usage.output_tokens));
     let estimated: u64 = batch.classes.values().map(|items| items.input_tokens).sum();
     let max_output = args.batch.prompt_args.max_output_tokens.or(config.defaults.params.max_output_tokens);
     let assumed_output = max_output.map_or(ASSUMED_OUTPUT_TOKENS, |most| ASSUMED_OUTPUT_TOKENS.min(f64::from(most)));

@@ -326,6 +326,6 @@ fn check_names(label: &str, names: &[String], known: &[&str]) -> Result<(), CliE
 /// model or of all models. `None` if there is no answer yet.
 fn estimate_cost(summary: &Summary, to: Option<&RouteTarget>, count: u64) -> Option<f64> {
     let models = summary.models.iter().filter(|model| to.is_none_or(|to| model.name == to.model));
-    let (cost, answers) = models.fold((0.0, 0), |(cost, ok), model| (cost + model.cost_usd, ok + model.ok));
+    let (cost, answers) = models.fold((0.0, 0), |(cost, ok), model| (cost + model.usage.cost_usd, ok + model.ok));
     (answers > 0).then(|| cost / answers as f64 * count as f64)
 }

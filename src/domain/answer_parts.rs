@@ -1,5 +1,7 @@
 //! The parts of an answer besides its text: calls of tools, the whole message, further choices, an embedding.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,6 +27,45 @@ impl AnswerParts {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// One of the answers in a response.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Choice<'a> {
+    pub text: Cow<'a, str>,
+    /// As the provider sent them.
+    pub tool_calls: Option<Cow<'a, Value>>,
+    /// In lower case.
+    pub finish_reason: Option<Cow<'a, str>>,
+}
+
+impl<'a> Choice<'a> {
+    /// Reads an element of [`AnswerParts::choices`]: a choice of OpenAI's or a candidate of Gemini's.
+    pub fn read(choice: &'a Value) -> Self {
+        let Some(message) = choice.get("message") else { return Self::read_candidate(choice) };
+        let text = match &message["content"] {
+            Value::String(text) => text.into(),
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+            _ => "".into(),
+        };
+        let calls = message.get("tool_calls").filter(|calls| calls.as_array().is_some_and(|calls| !calls.is_empty()));
+        Self { text, tool_calls: calls.map(Cow::Borrowed), finish_reason: lower_case(&choice["finish_reason"]) }
+    }
+
+    fn read_candidate(candidate: &'a Value) -> Self {
+        let parts = candidate["content"]["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_answer = |part: &&Value| part["thought"] != true;
+        let calls: Vec<Value> = parts.iter().filter_map(|part| part.get("functionCall")).cloned().collect();
+        Self {
+            text: parts.iter().filter(is_answer).filter_map(|part| part["text"].as_str()).collect(),
+            tool_calls: (!calls.is_empty()).then(|| Cow::Owned(calls.into())),
+            finish_reason: lower_case(&candidate["finishReason"]),
+        }
+    }
+}
+
+fn lower_case(text: &Value) -> Option<Cow<'_, str>> {
+    text.as_str().map(|text| text.to_lowercase().into())
 }
 
 /// How much of an answer is kept in the results.

@@ -1,11 +1,11 @@
 //! The result of one attempt: its class, the answer, token usage and the stated wait.
 
-use std::{ops::AddAssign, time::Duration};
+use std::{borrow::Cow, ops::AddAssign, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer_parts::AnswerParts,
+    answer_parts::{AnswerParts, Choice},
     outcome::{Outcome, OutcomeAction},
     plural::group_digits,
     response_meta::ResponseMeta,
@@ -87,11 +87,26 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether the answer calls tools or is an embedding, and has no text besides.
-    pub fn is_without_text(&self) -> bool {
-        let has_other_content = |parts: &AnswerParts| parts.tool_calls.is_some() || parts.embedding.is_some();
-        self.text.trim().is_empty() && self.parts.as_deref().is_some_and(has_other_content)
+    /// All answers of the response; the first is this answer itself.
+    pub fn choices(&self) -> Vec<Choice<'_>> {
+        let parts = self.parts.as_deref();
+        let first = Choice {
+            text: self.text.as_str().into(),
+            tool_calls: parts.and_then(|parts| parts.tool_calls.as_ref()).map(Cow::Borrowed),
+            finish_reason: self.finish_reason.as_deref().map(Cow::Borrowed),
+        };
+        let all = parts.and_then(|parts| parts.choices.as_ref()?.as_array()).map(Vec::as_slice).unwrap_or_default();
+        std::iter::once(first).chain(all.iter().skip(1).map(Choice::read)).collect()
     }
+}
+
+/// The beginning of the message about an answer that could not be checked. Its outcome is `invalid_output` too, but
+/// nothing is known against the answer.
+pub const UNCHECKED_MESSAGE_START: &str = "could not make the check ";
+
+/// Whether an attempt's answer could not be checked, so that it counts neither for nor against the model.
+pub fn is_unchecked(outcome: Outcome, message: &str) -> bool {
+    outcome == Outcome::InvalidOutput && message.starts_with(UNCHECKED_MESSAGE_START)
 }
 
 /// The check that an answer failed, and what follows for its item.

@@ -108,7 +108,7 @@ impl Command {
 pub struct ReplayFilter {
     pub ids: Vec<String>,
     pub outcomes: Vec<Outcome>,
-    /// Models of the last attempt.
+    /// Models of the last attempt. An empty name stands for items of which nothing was sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// Keys of the last attempt.

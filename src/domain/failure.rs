@@ -20,12 +20,11 @@ pub struct FailureGroup {
 }
 
 impl FailureGroup {
-    /// A filter that selects the items of this group. If the group has no outcome or no model, the filter does not test
-    /// it.
+    /// A filter that selects the items of this group. If the group has no outcome, the filter does not test it.
     pub fn replay_filter(&self) -> ReplayFilter {
         ReplayFilter {
             outcomes: self.outcome.into_iter().collect(),
-            models: self.model.iter().cloned().collect(),
+            models: vec![self.model.clone().unwrap_or_default()],
             pattern: Some(self.pattern.clone()),
             ..ReplayFilter::default()
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{money::Money, request::Request};
 
 /// An item read from the input: validated, with its templates filled in.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ItemSpec {
     /// The row's own id or a content hash; unique in a run.
     pub id: String,

@@ -45,8 +45,10 @@ pub mod truncation;
 mod usable_keys;
 
 pub use alert::{Alert, AlertTracker};
-pub use answer_parts::{AnswerParts, KeptParts};
-pub use attempt_result::{Answer, AttemptResult, FailedCheck, RetryAfter, Usage};
+pub use answer_parts::{AnswerParts, Choice, KeptParts};
+pub use attempt_result::{
+    Answer, AttemptResult, FailedCheck, RetryAfter, UNCHECKED_MESSAGE_START, Usage, is_unchecked,
+};
 pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
 pub use cost_factors::{CostFactors, UnboundedField, unbounded_field};

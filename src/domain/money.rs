@@ -48,14 +48,22 @@ impl iter::Sum for Money {
     }
 }
 
+/// Two decimals from one dollar on: `$12.50`. Smaller amounts have as many as needed, so that none looks like nothing:
+/// four from one cent on (`$0.0149`), below that three significant digits (`$0.003`, `$0.0000043`).
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let usd = self.as_usd();
-        match usd {
-            0.0 => write!(f, "$0"),
-            _ if usd < 0.01 => write!(f, "${usd:.5}"),
-            _ => write!(f, "${usd:.2}"),
-        }
+        const CENT: u64 = 10_000_000_000;
+        const DOLLAR: u64 = 100 * CENT;
+        let decimals = match self.0 {
+            0 => return f.write_str("$0"),
+            // 10^12 pico-dollars are a dollar, so the first digit of 10^n is at decimal 12 - n.
+            pico @ 1..CENT => 14 - pico.ilog10() as usize,
+            CENT..DOLLAR => 4,
+            _ => 2,
+        };
+        let text = format!("{:.decimals$}", self.as_usd());
+        let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+        write!(f, "${whole}.{:0<2}", fraction.trim_end_matches('0'))
     }
 }
 
@@ -68,5 +76,26 @@ mod tests {
         assert_eq!(Money::from_usd(-1.0), None);
         assert_eq!(Money::from_usd(f64::NAN), None);
         assert_eq!(Money::from_usd(f64::INFINITY), None);
+    }
+
+    #[test]
+    fn small_amounts_keep_their_digits() {
+        for (usd, text) in [
+            (0.0, "$0"),
+            (1e-12, "$0.000000000001"),
+            (0.000_004_3, "$0.0000043"),
+            (0.000_148, "$0.000148"),
+            (0.003, "$0.003"),
+            (0.009_999_9, "$0.01"),
+            (0.01, "$0.01"),
+            (0.014_93, "$0.0149"),
+            (0.498, "$0.498"),
+            (0.84, "$0.84"),
+            (0.999_99, "$1.00"),
+            (1.0, "$1.00"),
+            (12.345_6, "$12.35"),
+        ] {
+            assert_eq!(Money::from_usd(usd).unwrap().to_string(), text);
+        }
     }
 }

@@ -145,18 +145,13 @@ mod tests {
         ItemSpec {
             id: "1".to_owned(),
             request: Request::from_prompt(prompt),
-            request_hash: String::new(),
             line: 1,
-            preferred_model: None,
-            model_pinned: false,
             tier: Some("batch".to_owned()),
-            max_usd: None,
             rule_fields: BTreeMap::from([
                 ("lang".to_owned(), "de".to_owned()),
                 (LATENCY_SENSITIVE_FIELD.to_owned(), "True".to_owned()),
             ]),
-            caption_path: None,
-            picture_stamp: None,
+            ..ItemSpec::default()
         }
     }
 

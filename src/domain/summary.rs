@@ -27,21 +27,8 @@ pub struct Summary {
     /// Answers that failed a check.
     #[serde(default)]
     pub invalid_outputs: u64,
-    pub input_tokens: u64,
-    /// Includes thinking tokens: they are billed as output.
-    pub output_tokens: u64,
-    pub cost_usd: f64,
-    /// Part of `input_tokens`: read from the provider's cache.
-    #[serde(default)]
-    pub cached_input_tokens: u64,
-    /// Part of `input_tokens`: written to the cache for five minutes, and for one hour.
-    #[serde(default)]
-    pub cache_write_tokens: u64,
-    #[serde(default)]
-    pub cache_write_1h_tokens: u64,
-    /// `cost_usd` by kind. Attempts of versions that did not record kinds are missing here.
-    #[serde(default)]
-    pub cost_by_kind_usd: CostByKindUsd,
+    #[serde(flatten)]
+    pub usage: UsageSummary,
     /// The worst-case cost of requests without an answer, in addition to `cost_usd`.
     pub at_risk_usd: f64,
     pub elapsed_s: f64,
@@ -118,26 +105,52 @@ pub struct ModelSummary {
     pub mean_ms: Option<u64>,
     pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,
+    #[serde(flatten)]
+    pub usage: UsageSummary,
+}
+
+/// The tokens and the cost of attempts.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct UsageSummary {
     pub input_tokens: u64,
+    /// Includes thinking tokens: they are billed as output.
     pub output_tokens: u64,
     pub cost_usd: f64,
+    /// Part of `input_tokens`: read from the provider's cache.
     #[serde(default)]
     pub cached_input_tokens: u64,
+    /// Part of `input_tokens`: written to the cache for five minutes, and for one hour.
     #[serde(default)]
     pub cache_write_tokens: u64,
     #[serde(default)]
     pub cache_write_1h_tokens: u64,
+    /// `cost_usd` by kind. Attempts of versions that did not record kinds are missing here.
     #[serde(default)]
     pub cost_by_kind_usd: CostByKindUsd,
+    /// Part of `output_tokens`. In results, `output_tokens` excludes them.
+    #[serde(default)]
+    pub thinking_tokens: u64,
 }
 
-impl Summary {
-    /// The tokens of all attempts. Thinking counts as output.
-    pub fn usage(&self) -> Usage {
+impl UsageSummary {
+    pub fn new(usage: Usage, cost: Money, cost_by_kind: CostByKind) -> Self {
+        Self {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.billed_output(),
+            cost_usd: cost.as_usd(),
+            cached_input_tokens: usage.cached_input_tokens,
+            cache_write_tokens: usage.cache_write_tokens,
+            cache_write_1h_tokens: usage.cache_write_1h_tokens,
+            cost_by_kind_usd: cost_by_kind.into(),
+            thinking_tokens: usage.thinking_tokens,
+        }
+    }
+
+    pub const fn tokens(&self) -> Usage {
         Usage {
             input_tokens: self.input_tokens,
-            output_tokens: self.output_tokens,
-            thinking_tokens: 0,
+            output_tokens: self.output_tokens.saturating_sub(self.thinking_tokens),
+            thinking_tokens: self.thinking_tokens,
             cached_input_tokens: self.cached_input_tokens,
             cache_write_tokens: self.cache_write_tokens,
             cache_write_1h_tokens: self.cache_write_1h_tokens,
@@ -175,13 +188,7 @@ impl From<&Snapshot> for Summary {
             attempts: totals.attempts,
             rate_limited: totals.rate_limited,
             invalid_outputs: totals.invalid_outputs,
-            input_tokens: spend.usage.input_tokens,
-            output_tokens: spend.usage.billed_output(),
-            cost_usd: spend.cost.as_usd(),
-            cached_input_tokens: spend.usage.cached_input_tokens,
-            cache_write_tokens: spend.usage.cache_write_tokens,
-            cache_write_1h_tokens: spend.usage.cache_write_1h_tokens,
-            cost_by_kind_usd: spend.cost_by_kind.into(),
+            usage: UsageSummary::new(spend.usage, spend.cost, spend.cost_by_kind),
             at_risk_usd: spend.at_risk.as_usd(),
             elapsed_s: snapshot.elapsed.as_secs_f64(),
             keys: snapshot
@@ -208,15 +215,44 @@ impl From<&Snapshot> for Summary {
                     mean_ms: model.mean_ms,
                     p50_ms: model.p50_ms,
                     p95_ms: model.p95_ms,
-                    input_tokens: model.usage.input_tokens,
-                    output_tokens: model.usage.billed_output(),
-                    cost_usd: model.cost.as_usd(),
-                    cached_input_tokens: model.usage.cached_input_tokens,
-                    cache_write_tokens: model.usage.cache_write_tokens,
-                    cache_write_1h_tokens: model.usage.cache_write_1h_tokens,
-                    cost_by_kind_usd: model.cost_by_kind.into(),
+                    usage: UsageSummary::new(model.usage, model.cost, model.cost_by_kind),
                 })
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_of_a_summary_is_a_contract() {
+        let usage = Usage {
+            input_tokens: 100,
+            output_tokens: 20,
+            thinking_tokens: 3,
+            cached_input_tokens: 40,
+            cache_write_tokens: 5,
+            cache_write_1h_tokens: 6,
+        };
+        let cost_by_kind = CostByKind { input: Money(500_000_000_000), ..CostByKind::default() };
+        let usage = UsageSummary::new(usage, Money(500_000_000_000), cost_by_kind);
+        let model = ModelSummary { name: "flash".to_owned(), ok: 1, usage, ..ModelSummary::default() };
+        let summary = Summary { run: "r".to_owned(), total: 1, usage, models: vec![model], ..Summary::default() };
+        let usage = "\"input_tokens\":100,\"output_tokens\":23,\"cost_usd\":0.5,\"cached_input_tokens\":40,\
+                     \"cache_write_tokens\":5,\"cache_write_1h_tokens\":6,\"cost_by_kind_usd\":{\"input\":0.5,\
+                     \"cached_input\":0.0,\"cache_write\":0.0,\"output\":0.0,\"images\":0.0},\"thinking_tokens\":3";
+        let json = serde_json::to_string(&summary).unwrap();
+        assert_eq!(
+            json,
+            format!(
+                "{{\"run\":\"r\",\"state\":\"\",\"total\":1,\"waiting\":0,\"in_flight\":0,\"done\":0,\"failed\":0,\
+                 \"truncated\":0,\"attempts\":0,\"rate_limited\":0,\"invalid_outputs\":0,{usage},\"at_risk_usd\":0.0,\
+                 \"elapsed_s\":0.0,\"keys\":[],\"models\":[{{\"name\":\"flash\",\"ok\":1,\"failed\":0,\
+                 \"invalid_outputs\":0,\"mean_ms\":null,\"p50_ms\":null,\"p95_ms\":null,{usage}}}]}}"
+            )
+        );
+        assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
     }
 }

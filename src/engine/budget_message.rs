@@ -2,15 +2,24 @@
 
 use crate::{domain::Money, scheduler::RunSpend};
 
-/// `cap` is the run's `max_usd`, and `cheapest_item` the lowest worst-case cost of a waiting item.
-pub(super) fn budget_message(money: RunSpend, cap: Option<Money>, cheapest_item: Option<Money>) -> String {
+/// `cap` is the run's `max_usd`, and `cheapest_item` the lowest worst-case cost of a waiting item. `reached_caps` are
+/// those of keys that can't pay for it.
+pub(super) fn budget_message(
+    money: RunSpend,
+    cap: Option<Money>,
+    cheapest_item: Option<Money>,
+    reached_caps: &[String],
+) -> String {
     let committed = money.spent + money.at_risk;
     let spent_text = match money.at_risk {
         Money::ZERO => format!("{} spent", money.spent),
         at_risk => format!("{} spent, up to {at_risk} possibly billed", money.spent),
     };
     let Some(item_cost) = cheapest_item else {
-        return format!("the budget is used up ({spent_text}); raise it to continue");
+        return match reached_caps {
+            [] => format!("the budget is used up ({spent_text}); raise it to continue"),
+            caps => format!("{}; raise the caps to continue", caps.join("; ")),
+        };
     };
     let needed_cap = format_dollars(committed + item_cost);
     match cap.filter(|cap| committed + item_cost > *cap) {
@@ -24,6 +33,11 @@ pub(super) fn budget_message(money: RunSpend, cap: Option<Money>, cheapest_item:
             "the budget of {} is used up ({spent_text}, and the next item may cost up to {}); raise it to at \
              least {needed_cap} (--max-usd) to continue",
             format_dollars(cap),
+            format_dollars(item_cost)
+        ),
+        None if !reached_caps.is_empty() => format!(
+            "{}; an item may cost up to {}; raise the caps to continue",
+            reached_caps.join("; "),
             format_dollars(item_cost)
         ),
         None => format!(

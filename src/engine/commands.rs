@@ -242,7 +242,10 @@ fn describe_filter(filter: &ReplayFilter) -> String {
         parts.push(named(&mut filter.outcomes.iter().map(|outcome| outcome.name().to_owned())));
     }
     if !filter.models.is_empty() {
-        parts.push(format!("on {}", named(&mut filter.models.iter().cloned())));
+        parts.push(format!(
+            "on {}",
+            named(&mut filter.models.iter().map(|model| if model.is_empty() { "no model" } else { model }.to_owned()))
+        ));
     }
     if !filter.keys.is_empty() {
         parts.push(format!("by {}", named(&mut filter.keys.iter().cloned())));

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::{
         Answer, AnswerParts, AttemptResult, CostByKindUsd, EventKind, FinalState, Now, Outcome, OutcomeAction,
-        ResultError, ResultLine, Usage, WallTime,
+        ResultError, ResultLine, Usage, WallTime, is_unchecked,
     },
     scheduler::{AttemptEffects, Disposition, LocalRejection},
     store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
@@ -98,6 +98,7 @@ impl Engine {
             route: effects.route,
             outcome,
             status: result.status,
+            is_unchecked: is_unchecked(outcome, &result.message),
             usage: result.usage,
             cost: effects.cost,
             cost_by_kind: effects.cost_by_kind,

@@ -93,12 +93,7 @@ fn item(number: u64, random: &mut fastrand::Rng) -> ItemSpec {
         request_hash: format!("{number:032x}"),
         line: number,
         preferred_model: (random.u8(0..10) == 0).then(|| "next".to_owned()),
-        model_pinned: false,
-        tier: None,
-        max_usd: None,
-        rule_fields: BTreeMap::new(),
-        caption_path: None,
-        picture_stamp: None,
+        ..ItemSpec::default()
     }
 }
 

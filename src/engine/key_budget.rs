@@ -53,22 +53,42 @@ impl KeyBudget {
         if matches!(condition, Condition::Disabled { .. } | Condition::SwitchedOff { .. }) {
             return condition;
         }
-        let min_cost = self.min_cost.unwrap_or(Money(1));
-        let is_reached =
-            |cap: Option<Money>, committed: Money| cap.is_some_and(|cap| min_cost > cap.saturating_sub(committed));
-        let until = if is_reached(self.limits.max_usd, self.committed) {
-            None
-        } else if is_reached(self.limits.max_usd_per_day, self.committed_today(now.wall)) {
-            QuotaDay::Utc.next_reset(now.wall)
-        } else {
-            return condition;
+        match self.reached_cap(now.wall, self.min_cost.unwrap_or(Money(1))) {
+            Some(ReachedCap { until, .. }) => Condition::Limited { limit: BUDGET_REACHED.to_owned(), until },
+            None => condition,
+        }
+    }
+
+    /// The cap that leaves less than `cost`, if there is one.
+    fn reached_cap(&self, now: WallTime, cost: Money) -> Option<ReachedCap> {
+        let reached = |cap: Option<Money>, committed: Money, until| {
+            let cap = cap.filter(|cap| cost > cap.saturating_sub(committed))?;
+            Some(ReachedCap { cap, committed, until })
         };
-        Condition::Limited { limit: BUDGET_REACHED.to_owned(), until }
+        reached(self.limits.max_usd, self.committed, None)
+            .or_else(|| reached(self.limits.max_usd_per_day, self.committed_today(now), QuotaDay::Utc.next_reset(now)))
+    }
+
+    /// Says which cap leaves less than `cost`, if one does: `key bob: cap $0.50 reached ($0.498 spent or
+    /// possibly billed)`.
+    pub fn reached_cap_text(&self, now: WallTime, key: &str, cost: Option<Money>) -> Option<String> {
+        let ReachedCap { cap, committed, until } = self.reached_cap(now, cost.or(self.min_cost).unwrap_or(Money(1)))?;
+        let day = if until.is_some() { " of the day" } else { "" };
+        Some(format!("key {key}: cap{day} {cap} reached ({committed} spent or possibly billed)"))
     }
 
     fn committed_today(&self, now: WallTime) -> Money {
         if now < self.day_ends_at { self.committed_today } else { Money::ZERO }
     }
+}
+
+/// A cap of which too little is left.
+struct ReachedCap {
+    cap: Money,
+    /// Spent or at risk.
+    committed: Money,
+    /// When the day's cap begins anew; `None` for the cap of the whole run.
+    until: Option<WallTime>,
 }
 
 /// The state of the keys, with the money caps that are reached.
@@ -128,6 +148,20 @@ mod tests {
         assert_eq!(shown(&budget, EVENING, off.clone()), off);
         let uncapped = KeyBudget { limits: SpendLimits::default(), ..budget };
         assert_eq!(shown(&uncapped, EVENING, Condition::Ready), Condition::Ready);
+    }
+
+    #[test]
+    fn a_reached_cap_is_described_with_its_amounts() {
+        let caps = SpendLimits { max_usd: Some(usd(0.5)), max_usd_per_day: Some(usd(0.4)) };
+        let mut budget = KeyBudget::new(caps, None);
+        budget.add(EVENING, EVENING - Duration::from_hours(24), usd(0.1));
+        budget.add(EVENING, EVENING, usd(0.398));
+        let text = |cost: f64| budget.reached_cap_text(EVENING, "bob", Some(usd(cost)));
+        assert_eq!(text(0.001), None);
+        assert_eq!(text(0.003).unwrap(), "key bob: cap $0.50 reached ($0.498 spent or possibly billed)");
+        let day = KeyBudget { limits: SpendLimits { max_usd: None, ..caps }, ..budget };
+        let text = day.reached_cap_text(EVENING, "bob", Some(usd(0.003))).unwrap();
+        assert_eq!(text, "key bob: cap of the day $0.40 reached ($0.398 spent or possibly billed)");
     }
 
     #[test]

@@ -120,6 +120,8 @@ pub(super) struct AttemptStats {
     pub outcome: Outcome,
     /// HTTP status; `None` if no response came.
     pub status: Option<u16>,
+    /// The answer could not be checked.
+    pub is_unchecked: bool,
     pub usage: Usage,
     pub cost: Money,
     pub cost_by_kind: CostByKind,

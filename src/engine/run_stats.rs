@@ -39,7 +39,7 @@ impl AttemptCounts {
         if outcome.is_answered() {
             self.ok += 1;
             self.latencies.record(attempt.latency.as_millis() as u64);
-        } else if !outcome.is_unattributed() {
+        } else if attempt.is_failure() {
             self.failed += 1;
             self.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
         }
@@ -50,6 +50,11 @@ impl AttemptCounts {
 }
 
 impl AttemptStats {
+    /// Whether it counts against its key and model.
+    const fn is_failure(&self) -> bool {
+        !self.outcome.is_answered() && !self.outcome.is_unattributed() && !self.is_unchecked
+    }
+
     const fn counted(&self) -> CountedAttempt {
         let Self { status, outcome, usage, cost, latency, .. } = *self;
         CountedAttempt { status, outcome, usage, cost, latency }
@@ -110,7 +115,7 @@ impl RunStats {
         }
         let (ok, failed) = &mut self.routes[attempt.route.index()];
         *ok += u64::from(attempt.outcome.is_answered());
-        *failed += u64::from(!attempt.outcome.is_answered() && !attempt.outcome.is_unattributed());
+        *failed += u64::from(attempt.is_failure());
         Arc::make_mut(&mut self.metric_counts).count_attempt(attempt.route.index(), &attempt.counted());
     }
 
@@ -141,7 +146,7 @@ impl RunStats {
         self.spend.cost_by_kind += attempt.cost_by_kind;
         self.spend.at_risk += attempt.at_risk;
         self.totals.rate_limited += u64::from(outcome.is_rate_limited());
-        self.totals.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
+        self.totals.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput && !attempt.is_unchecked);
         // Every attempt was counted when its task started. One that sent nothing is taken off again.
         self.totals.attempts -= u64::from(outcome.is_local()).min(self.totals.attempts);
     }

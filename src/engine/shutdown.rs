@@ -179,6 +179,9 @@ impl Engine {
 
     fn record_run_outcome(&mut self, run_outcome: &RunOutcome) {
         let now = self.clock.now();
+        for total in self.row_model_departures.take_totals() {
+            self.log(EventLevel::Info, total);
+        }
         match run_outcome {
             RunOutcome::Finished => {
                 let Totals { done, failed, truncated, .. } = self.stats.totals;

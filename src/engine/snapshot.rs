@@ -26,7 +26,11 @@ impl Engine {
 
     /// Why the budget blocks the run.
     pub(super) fn budget_message(&self, cheapest_item: Option<Money>) -> String {
-        budget_message(self.scheduler.run_spend(), self.scheduler.policy().max_usd, cheapest_item)
+        let now = self.clock.now().wall;
+        let budgets = self.keys.iter().zip(&self.stats.key_budgets);
+        let reached = budgets.filter_map(|(key, budget)| budget.reached_cap_text(now, &key.name, cheapest_item));
+        let reached_caps: Vec<String> = reached.collect();
+        budget_message(self.scheduler.run_spend(), self.scheduler.policy().max_usd, cheapest_item, &reached_caps)
     }
 
     fn build_snapshot(&mut self, now: Now) -> Snapshot {

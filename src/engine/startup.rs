@@ -41,8 +41,8 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, CountedAttempt, EventKind, EventLevel, Key, MetricCounts, Now, RouteId, RouteLabels, Snapshot,
-        WallTime, WhenLimited, is_or_are,
+        Api, Command, CountedAttempt, EventKind, EventLevel, Key, MetricCounts, Money, Now, RouteId, RouteLabels,
+        Snapshot, WallTime, WhenLimited, is_or_are,
         plain_text::sanitize,
         pluralize,
         snapshot::{Cause, RunState},
@@ -397,22 +397,39 @@ impl Engine {
         }
         if !opened.lost_attempts.is_empty() {
             let lost = opened.lost_attempts.len() as u64;
-            let at_risk: crate::domain::Money = opened.lost_attempts.iter().map(|attempt| attempt.at_risk).sum();
             let message = format!(
-                "{} {} in flight when the last process ended and will be sent again; may have been billed (up to \
-                 {at_risk})",
+                "{} {} in flight when the last process ended and will be sent again; may have been billed \
+                 ({})",
                 pluralize(lost, "request"),
                 if lost == 1 { "was" } else { "were" },
+                self.max_cost_text(&opened.lost_attempts),
             );
             self.log(EventLevel::Warn, message);
             for lost_attempt in &opened.lost_attempts {
-                let LostAttempt { attempt, id, route, sent_at, at_risk, .. } = lost_attempt;
+                let LostAttempt { attempt, id, route, sent_at, .. } = lost_attempt;
                 let message = format!(
-                    "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, up to {at_risk}",
-                    attempt.0, route.model, route.key
+                    "may have been billed: item {id}, attempt {}, {}@{}, sent {sent_at}, {}",
+                    attempt.0,
+                    route.model,
+                    route.key,
+                    self.max_cost_text(std::slice::from_ref(lost_attempt)),
                 );
                 tracing::warn!("{}", sanitize(&message));
             }
+        }
+    }
+
+    /// The most that the attempts may have cost: `up to $0.03`.
+    fn max_cost_text(&self, attempts: &[LostAttempt]) -> String {
+        let has_price = |attempt: &LostAttempt| {
+            let mut models = self.models.iter();
+            models.any(|model| model.name == attempt.route.model && model.price.is_some())
+        };
+        let at_risk: Money = attempts.iter().map(|attempt| attempt.at_risk).sum();
+        match (attempts.iter().all(has_price), at_risk) {
+            (true, at_risk) => format!("up to {at_risk}"),
+            (false, Money::ZERO) => "price unknown".to_owned(),
+            (false, at_risk) => format!("up to {at_risk}, excluding models without a price"),
         }
     }
 
@@ -530,6 +547,7 @@ fn restore_attempts(
             route,
             outcome: past.outcome,
             status: past.status,
+            is_unchecked: past.is_unchecked,
             usage: past.usage,
             cost: past.cost,
             cost_by_kind: past.cost_by_kind,

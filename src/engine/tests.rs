@@ -49,13 +49,7 @@ fn item(number: u64) -> ItemSpec {
         request: Request::from_prompt("What is it?"),
         request_hash: format!("{number:032x}"),
         line: number,
-        preferred_model: None,
-        model_pinned: false,
-        tier: None,
-        max_usd: None,
-        rule_fields: BTreeMap::new(),
-        caption_path: None,
-        picture_stamp: None,
+        ..ItemSpec::default()
     }
 }
 

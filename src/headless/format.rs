@@ -37,18 +37,18 @@ const TERMINAL_COLUMNS: usize = 80;
 
 /// A table with a heading. Every column is as wide as its widest cell: the first is left-aligned, the others
 /// right-aligned. Columns are two spaces apart, or one if the table would otherwise be wider than a common terminal.
-pub(super) fn format_table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
-    let mut widths = heading.map(str::len);
+pub(super) fn format_table<R: AsRef<[String]>>(heading: &[&str], rows: &[R]) -> String {
+    let mut widths: Vec<usize> = heading.iter().map(|name| name.len()).collect();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
             *width = (*width).max(cell.width());
         }
     }
-    let wide_total = widths.iter().sum::<usize>() + 2 * (N - 1);
+    let wide_total = widths.iter().sum::<usize>() + 2 * heading.len().saturating_sub(1);
     let column_gap = if wide_total > TERMINAL_COLUMNS { " " } else { "  " };
-    let line = |cells: [&str; N]| {
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
-        for (index, (cell, width)) in cells.into_iter().zip(widths).enumerate() {
+        for (index, (cell, width)) in cells.zip(&widths).enumerate() {
             let padding = " ".repeat(width.saturating_sub(cell.width()));
             if index == 0 {
                 line.push_str(cell);
@@ -63,11 +63,37 @@ pub(super) fn format_table<const N: usize>(heading: [&str; N], rows: &[[String; 
         line.push('\n');
         line
     };
-    let mut text = line(heading);
+    let mut text = line(&mut heading.iter().copied());
     for row in rows {
-        text.push_str(&line(row.each_ref().map(String::as_str)));
+        text.push_str(&line(&mut row.as_ref().iter().map(String::as_str)));
     }
     text
+}
+
+/// Whether no line of a text is wider than a common terminal.
+pub(super) fn fits_terminal(text: &str) -> bool {
+    text.lines().all(|line| line.width() <= TERMINAL_COLUMNS)
+}
+
+/// Breaks lines that are wider than a common terminal at spaces, and indents what follows by `indent` columns.
+pub(super) fn wrap_lines(text: &str, indent: usize) -> String {
+    let mut wrapped = String::new();
+    for line in text.lines() {
+        let mut columns = 0;
+        // Some spaces in a row are alignment, so they stay with the word before.
+        for word in line.split_inclusive(' ') {
+            if columns > indent && columns + word.trim_end().width() > TERMINAL_COLUMNS {
+                wrapped.truncate(wrapped.trim_end().len());
+                wrapped.push('\n');
+                wrapped.push_str(&" ".repeat(indent));
+                columns = indent;
+            }
+            wrapped.push_str(word);
+            columns += word.width();
+        }
+        wrapped.push('\n');
+    }
+    wrapped
 }
 
 #[cfg(test)]
@@ -92,14 +118,25 @@ mod tests {
     fn columns_are_closer_in_tables_wider_than_a_terminal() {
         let row = |wide: usize| [["n".repeat(wide), "1,000".to_owned(), "12".to_owned()]];
         for (name, want) in [(69, 80), (70, 79), (71, 80)] {
-            let table = format_table(["name", "ok", "no"], &row(name));
+            let table = format_table(&["name", "ok", "no"], &row(name));
             assert!(table.lines().all(|line| line.width() == want), "{name}: {table}");
         }
     }
 
     #[test]
+    fn long_lines_are_broken_at_spaces() {
+        let long = format!("cost      $1.00, {}", "and more ".repeat(20));
+        let text = wrap_lines(&format!("short     line\n{}\n{}\n", long.trim_end(), "x".repeat(90)), 10);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines[0], lines.len()), ("short     line", 5), "{text}");
+        assert!(lines[..4].iter().all(|line| line.width() <= 80 && !line.ends_with(' ')), "{text}");
+        assert!(lines[2].starts_with("          ") && lines[2].as_bytes()[10] != b' ', "{text}");
+        assert_eq!(text.split_whitespace().count(), 2 + 2 + 40 + 1);
+    }
+
+    #[test]
     fn columns_are_aligned_by_displayed_width() {
         let rows = [["日本".to_owned(), "1".to_owned()], ["a".to_owned(), "1,000".to_owned()]];
-        assert_eq!(format_table(["name", "ok"], &rows), "name     ok\n日本      1\na     1,000\n");
+        assert_eq!(format_table(&["name", "ok"], &rows), "name     ok\n日本      1\na     1,000\n");
     }
 }

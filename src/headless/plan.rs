@@ -306,10 +306,11 @@ fn describe_tokens(plan: &Plan) -> String {
 }
 
 fn describe_cost(plan: &Plan) -> String {
-    let mut text = plan.forecast.cost.to_string();
-    if plan.forecast.has_unpriced_items {
-        text.push_str(", excluding models without a price");
-    }
+    let mut text = match (plan.forecast.has_unpriced_items, plan.forecast.cost) {
+        (true, Money::ZERO) => "price unknown".to_owned(),
+        (true, cost) => format!("{cost}, excluding models without a price"),
+        (false, cost) => cost.to_string(),
+    };
     if let Some(budget) = plan.budget_usd.and_then(Money::from_usd) {
         let _ = write!(text, " of a budget of {budget}");
     }
@@ -341,7 +342,7 @@ fn capacity_table(plan: &Plan) -> String {
             ]
         })
         .collect();
-    format_table(heading, &rows) + &describe_omitted_rows(plan.capacity.len())
+    format_table(&heading, &rows) + &describe_omitted_rows(plan.capacity.len())
 }
 
 /// The totals of the keys or of the models. `heading` says which.
@@ -360,7 +361,7 @@ fn totals_table(heading: &str, totals: &[NamedCapacity]) -> String {
             ]
         })
         .collect();
-    format_table(heading, &rows) + &describe_omitted_rows(totals.len())
+    format_table(&heading, &rows) + &describe_omitted_rows(totals.len())
 }
 
 /// A line for the rows that a table leaves out; empty if it has all.

@@ -65,14 +65,16 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     sanitize(&format!("{}  {level}  {shown_message}", event.at.time_of_day(zone))).into_owned()
 }
 
-/// True for messages by this program, about the run or about a connection that it can't make. They are short and may
-/// end with advice, so they are not shortened. Other messages may contain a provider's text.
+/// True for messages by this program: about the run, about an item of which nothing was sent, or about a connection that
+/// it can't make. They are short and may end with advice, so they are not shortened. Other messages may contain a
+/// provider's text.
 const fn is_own_message(event: &EventKind) -> bool {
     match event {
         EventKind::Run { .. } => true,
         EventKind::Cooldown { outcome, .. } | EventKind::Fallback { outcome, .. } => {
             matches!(outcome, Outcome::ClientTrouble)
         }
+        EventKind::ItemFailed { outcome, .. } => outcome.is_local(),
         _ => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::format::{format_latency, format_table};
+use super::format::{fits_terminal, format_latency, format_table, wrap_lines};
 use crate::domain::{
     Money, Summary, TRUNCATED_HINT, are_mostly_truncated, escape_json,
     event::format_duration,
@@ -24,7 +24,7 @@ pub fn report(summary: &Summary, as_json: bool) -> String {
 
 /// A few lines of totals, then a table of models and one of keys. Ends with a newline.
 pub fn summary_table(summary: &Summary) -> String {
-    let mut text = totals_text(summary);
+    let mut text = wrap_lines(&totals_text(summary), LABEL_COLUMNS);
     if !summary.models.is_empty() {
         text.push('\n');
         text.push_str(&models_table(&summary.models));
@@ -32,26 +32,38 @@ pub fn summary_table(summary: &Summary) -> String {
     if !summary.keys.is_empty() {
         let rows: Vec<_> = summary.keys.iter().map(key_row).collect();
         text.push('\n');
-        text.push_str(&format_table(["key", "state", "health", "ok", "errors", "cost"], &rows));
+        text.push_str(&format_table(&["key", "state", "health", "ok", "errors", "cost"], &rows));
     }
     text
 }
 
-/// The table of models. It says how many answers failed a check if any did.
+/// The table of models. It says how many answers failed a check if any did. If it is wider than a common terminal, it
+/// is two tables: attempts and latencies, then tokens and cost.
 fn models_table(models: &[ModelSummary]) -> String {
-    let rows: Vec<_> = models.iter().map(model_row).collect();
-    if models.iter().all(|model| model.invalid_outputs == 0) {
-        return format_table(MODEL_HEADING, &rows);
+    let has_invalid = models.iter().any(|model| model.invalid_outputs > 0);
+    let mut heading = MODEL_HEADING.to_vec();
+    let mut rows: Vec<Vec<String>> = models.iter().map(|model| model_row(model).to_vec()).collect();
+    if has_invalid {
+        heading.insert(INVALID_COLUMN, "invalid");
+        for (row, model) in rows.iter_mut().zip(models) {
+            row.insert(INVALID_COLUMN, group_digits(model.invalid_outputs));
+        }
     }
-    let rows = models.iter().zip(rows).map(|(model, row)| with_invalid(row, group_digits(model.invalid_outputs)));
-    format_table(with_invalid(MODEL_HEADING, "invalid"), &rows.collect::<Vec<_>>())
+    let table = format_table(&heading, &rows);
+    if fits_terminal(&table) {
+        return table;
+    }
+    let first_usage_column = heading.len() - USAGE_COLUMNS;
+    let usage_heading: Vec<&str> = [&heading[..1], &heading[first_usage_column..]].concat();
+    let usage_rows: Vec<Vec<String>> =
+        rows.iter().map(|row| [&row[..1], &row[first_usage_column..]].concat()).collect();
+    let attempt_rows: Vec<&[String]> = rows.iter().map(|row| &row[..first_usage_column]).collect();
+    let attempts = format_table(&heading[..first_usage_column], &attempt_rows);
+    format!("{attempts}\n{}", format_table(&usage_heading, &usage_rows))
 }
 
-/// A row of the table of models with the cell for invalid answers after its errors.
-fn with_invalid<T>(row: [T; 10], invalid: T) -> [T; 11] {
-    let [name, ok, errors, percent, mean, p50, p95, input, output, cost] = row;
-    [name, ok, errors, invalid, percent, mean, p50, p95, input, output, cost]
-}
+/// Columns before the values of the totals.
+const LABEL_COLUMNS: usize = 10;
 
 fn totals_text(summary: &Summary) -> String {
     let Summary { total, waiting, in_flight, done, failed, truncated, not_in_input, attempts, rate_limited, .. } =
@@ -89,22 +101,26 @@ fn totals_text(summary: &Summary) -> String {
         group_digits(*failed),
         group_digits(*attempts),
         group_digits(*rate_limited),
-        group_digits(summary.input_tokens),
-        summary.usage().describe_cached(),
-        group_digits(summary.output_tokens),
+        group_digits(summary.usage.input_tokens),
+        summary.usage.tokens().describe_cached(),
+        group_digits(summary.usage.output_tokens),
         match summary.at_risk_usd {
-            none if none <= 0.0 => format_usd(summary.cost_usd),
+            none if none <= 0.0 => format_usd(summary.usage.cost_usd),
             risk => format!(
                 "{}, and up to {} possibly billed for requests without an answer",
-                format_usd(summary.cost_usd),
+                format_usd(summary.usage.cost_usd),
                 format_usd(risk)
             ),
         },
-        summary.cost_by_kind().describe().map_or_else(String::new, |kinds| format!(" ({kinds})")),
+        summary.usage.cost_by_kind().describe().map_or_else(String::new, |kinds| format!(" ({kinds})")),
         if are_mostly_truncated(*done, *truncated) { format!("hint      {TRUNCATED_HINT}\n") } else { String::new() },
     )
 }
 
+/// Position of the column for invalid answers, if there are any: after the errors.
+const INVALID_COLUMN: usize = 3;
+/// Number of the last columns, which are about tokens and cost.
+const USAGE_COLUMNS: usize = 3;
 const MODEL_HEADING: [&str; 10] =
     ["model", "ok", "errors", "ok%", "mean", "p50", "p95", "tokens in", "tokens out", "cost"];
 
@@ -118,9 +134,9 @@ fn model_row(model: &ModelSummary) -> [String; 10] {
         time(model.mean_ms),
         time(model.p50_ms),
         time(model.p95_ms),
-        group_digits(model.input_tokens),
-        group_digits(model.output_tokens),
-        format_usd(model.cost_usd),
+        group_digits(model.usage.input_tokens),
+        group_digits(model.usage.output_tokens),
+        format_usd(model.usage.cost_usd),
     ]
 }
 

@@ -6,8 +6,9 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::openai_batch;
 use crate::domain::{CostByKindUsd, FinalState, ResultLine};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, ValueEnum)]
@@ -39,7 +40,7 @@ enum ExportSink<W: Write> {
     OpenAiBatch(W),
 }
 
-const CSV_COLUMNS: [&str; 28] = [
+const CSV_COLUMNS: [&str; 33] = [
     "id",
     "status",
     "output",
@@ -68,6 +69,11 @@ const CSV_COLUMNS: [&str; 28] = [
     "cost_cache_write_usd",
     "cost_output_usd",
     "cost_images_usd",
+    "error_check",
+    "tool_calls",
+    "choices",
+    "embedding",
+    "message",
 ];
 
 /// Writes all lines in the given order. Returns their number.
@@ -115,7 +121,7 @@ impl<W: Write> Exporter<W> {
     pub fn write(&mut self, line: &ResultLine) -> io::Result<()> {
         match &mut self.sink {
             ExportSink::Jsonl(out) => write_json(out, line),
-            ExportSink::OpenAiBatch(out) => write_json(out, &openai_batch_line(line)),
+            ExportSink::OpenAiBatch(out) => write_json(out, &openai_batch::output_line(line)),
             ExportSink::Csv(writer) => {
                 for cell in csv_cells(line) {
                     let is_formula = self.options.escape_formulas && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
@@ -146,7 +152,7 @@ pub fn is_export_line(line: &[u8]) -> bool {
         return true;
     }
     let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(line) else { return false };
-    is_result_line(&fields) || is_openai_batch_line(&fields)
+    is_result_line(&fields) || openai_batch::is_output_line(&fields)
 }
 
 fn is_result_line(fields: &Map<String, Value>) -> bool {
@@ -155,29 +161,16 @@ fn is_result_line(fields: &Map<String, Value>) -> bool {
     written.len() == fields.len() && written.keys().all(|name| fields.contains_key(name))
 }
 
-/// Tells a line of [`openai_batch_line`] from one of OpenAI itself, whose ids don't repeat.
-fn is_openai_batch_line(fields: &Map<String, Value>) -> bool {
-    let text = |name: &str| fields.get(name).and_then(Value::as_str);
-    let Some(hash) = text("id").and_then(|id| id.strip_prefix("batch_req_")) else { return false };
-    let response = fields.get("response");
-    fields.len() == 4
-        && text("custom_id").is_some()
-        && match fields.get("error") {
-            Some(Value::Null) => response.is_some_and(|response| response["request_id"] == hash),
-            Some(Value::Object(error)) => response == Some(&Value::Null) && error.len() == 2,
-            _ => false,
-        }
-}
-
 fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }
 
-/// The cells of a row, in the order of [`CSV_COLUMNS`].
+/// The cells of a row, in the order of [`CSV_COLUMNS`]. Parts of an answer besides its text are JSON.
 fn csv_cells(line: &ResultLine) -> [String; CSV_COLUMNS.len()] {
     let error = line.error.as_ref();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let json = |part: &Option<Value>| part.as_ref().map(Value::to_string).unwrap_or_default();
     // Empty in lines of versions that did not record the kinds.
     let kind =
         |get: fn(CostByKindUsd) -> f64| line.cost_by_kind_usd.map(|cost| get(cost).to_string()).unwrap_or_default();
@@ -213,79 +206,10 @@ fn csv_cells(line: &ResultLine) -> [String; CSV_COLUMNS.len()] {
         kind(|cost| cost.cache_write),
         kind(|cost| cost.output),
         kind(|cost| cost.images),
+        error.and_then(|error| error.check.clone()).unwrap_or_default(),
+        json(&line.parts.tool_calls),
+        json(&line.parts.choices),
+        json(&line.parts.embedding),
+        json(&line.parts.message),
     ]
-}
-
-/// A line of OpenAI's batch output. HTTP errors are under `response` with their status, as in OpenAI's files. Other
-/// failures (a blocked answer, nothing sent) are under `error`.
-fn openai_batch_line(line: &ResultLine) -> Value {
-    let refused = line.error.as_ref().and_then(|error| Some((error, error.status.filter(|status| *status >= 400)?)));
-    let (status, body) = match (line.status, refused) {
-        (FinalState::Done, _) => (200, openai_completion(line)),
-        (FinalState::Failed, Some((error, status))) => {
-            let body = json!({"error": {
-                "message": error.message, "type": error.outcome.name(), "param": null, "code": error.outcome.name(),
-            }});
-            (status, body)
-        }
-        (FinalState::Failed, None) => {
-            let (code, message) = match &line.error {
-                Some(error) => (error.outcome.name(), error.message.as_str()),
-                None => ("failed", ""),
-            };
-            return json!({
-                "id": format!("batch_req_{}", line.request_hash),
-                "custom_id": line.id,
-                "response": null,
-                "error": {"code": code, "message": message},
-            });
-        }
-    };
-    json!({
-        "id": format!("batch_req_{}", line.request_hash),
-        "custom_id": line.id,
-        "response": {"status_code": status, "request_id": line.request_hash, "body": body},
-        "error": null,
-    })
-}
-
-/// A chat completion in OpenAI's format, in which thinking tokens count as completion tokens.
-fn openai_completion(line: &ResultLine) -> Value {
-    let usage = line.usage;
-    let created = line.finished_at.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
-    json!({
-        "id": format!("chatcmpl-{}", line.request_hash),
-        "object": "chat.completion",
-        "created": created,
-        "model": line.model_version.as_ref().or(line.model.as_ref()),
-        "choices": [{
-            "index": 0,
-            "message": {"role": "assistant", "content": line.output, "refusal": null},
-            "logprobs": null,
-            "finish_reason": openai_finish_reason(line.finish_reason.as_deref()),
-        }],
-        "usage": {
-            "prompt_tokens": usage.input_tokens,
-            "completion_tokens": usage.billed_output(),
-            "total_tokens": usage.total(),
-            "completion_tokens_details": {"reasoning_tokens": usage.thinking_tokens},
-            "prompt_tokens_details": {
-                "cached_tokens": usage.cached_input_tokens,
-                "cache_write_tokens": usage.all_cache_writes(),
-            },
-        },
-    })
-}
-
-/// Maps the providers' finish reasons to OpenAI's.
-fn openai_finish_reason(reason: Option<&str>) -> &'static str {
-    match reason {
-        Some("length" | "max_tokens" | "model_length" | "max_output_tokens" | "model_context_window_exceeded") => {
-            "length"
-        }
-        Some("content_filter" | "safety" | "refusal" | "recitation" | "prohibited_content" | "blocklist" | "spii") => {
-            "content_filter"
-        }
-        _ => "stop",
-    }
 }

@@ -5,6 +5,7 @@
 pub mod captions;
 pub mod claims;
 pub mod export;
+mod openai_batch;
 
 pub use captions::{ExistingCaptionPolicy, write_caption};
 pub use claims::{CaptionPathDigests, Claim, ConflictingRun, claim_files};

@@ -179,7 +179,7 @@ pub(super) fn close_attempt(
             amount_column(cost_by_kind.images.0),
         ],
     )?;
-    txn.counters.add_attempt(end.outcome, &end.billing, end.at_risk);
+    txn.counters.add_attempt(end.outcome, end.message, &end.billing, end.at_risk);
     if let Some(line) = final_line {
         return txn.end_item(seq, end.outcome, Some(route), line);
     }

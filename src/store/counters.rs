@@ -11,7 +11,7 @@ use super::{
     schema::{DONE, FAILED, WAITING, block_index},
 };
 use crate::domain::{
-    CostByKind, Money, Outcome, Usage, WallTime,
+    CostByKind, Money, Outcome, Usage, WallTime, is_unchecked,
     snapshot::{Spend, Totals},
 };
 
@@ -61,11 +61,11 @@ impl RunCounters {
     }
 
     /// Adds one completed attempt.
-    pub fn add_attempt(&mut self, outcome: Outcome, billing: &Billing, at_risk: Money) {
+    pub fn add_attempt(&mut self, outcome: Outcome, message: &str, billing: &Billing, at_risk: Money) {
         self.attempts += 1;
         self.unsent += u64::from(outcome.is_local());
         self.rate_limited += u64::from(outcome.is_rate_limited());
-        self.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
+        self.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput && !is_unchecked(outcome, message));
         self.usage += billing.usage;
         self.cost += billing.cost;
         self.cost_by_kind += billing.cost_by_kind;

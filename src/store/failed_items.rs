@@ -107,7 +107,7 @@ impl<'f> FilterMatcher<'f> {
     fn matches_fields(&self, item: &FailedItem) -> bool {
         let filter = self.filter;
         let is_listed = |names: &[String], name: &Option<String>| {
-            names.is_empty() || name.as_ref().is_some_and(|name| names.contains(name))
+            names.is_empty() || names.iter().any(|listed| listed == name.as_deref().unwrap_or_default())
         };
         (filter.outcomes.is_empty() || item.outcome.is_some_and(|outcome| filter.outcomes.contains(&outcome)))
             && is_listed(&filter.models, &item.model)

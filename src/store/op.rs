@@ -204,13 +204,7 @@ impl Op {
             request: crate::domain::Request::from_prompt("A question. ".repeat(50)),
             request_hash: format!("{line:032x}"),
             line,
-            preferred_model: None,
-            model_pinned: false,
-            tier: None,
-            max_usd: None,
-            rule_fields: std::collections::BTreeMap::new(),
-            caption_path: None,
-            picture_stamp: None,
+            ..ItemSpec::default()
         };
         Self::IngestItems(lines.map(spec).collect())
     }

@@ -15,7 +15,9 @@ use super::{
     saved_state::{load_settings, load_states},
     schema::DONE,
 };
-use crate::domain::{CostByKind, FinalState, Money, Outcome, RoutingTraits, Seq, Usage, WallTime, snapshot::Totals};
+use crate::domain::{
+    CostByKind, FinalState, Money, Outcome, RoutingTraits, Seq, Usage, WallTime, is_unchecked, snapshot::Totals,
+};
 
 /// One recorded attempt, with what the quota windows need.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +31,8 @@ pub struct AttemptRecord {
     pub outcome: Outcome,
     /// HTTP status; `None` if no response came.
     pub status: Option<u16>,
+    /// The answer could not be checked.
+    pub is_unchecked: bool,
     pub usage: Usage,
     /// Estimated input tokens. They count as used if the provider reported no usage.
     pub est_tokens: u64,
@@ -106,19 +110,23 @@ impl Store {
     ) -> Result<(), StoreError> {
         let columns = billing_columns(&self.conn)?;
         let mut statement = self.conn.prepare(&format!(
-            "SELECT key, model, sent_at, settled_at, outcome, est_tokens, latency_ms, at_risk, provider, status, {columns}
+            "SELECT key, model, sent_at, settled_at, outcome, est_tokens, latency_ms, at_risk, provider, status, message,
+                    {columns}
              FROM attempts JOIN routes ON routes.id = attempts.route
              WHERE sent_at >= ?1 ORDER BY attempt"
         ))?;
         let mut rows = statement.query([since.0])?;
         while let Some(row) = rows.next()? {
-            let Billing { usage, cost, cost_by_kind } = read_billing(row, 10)?;
+            let Billing { usage, cost, cost_by_kind } = read_billing(row, 11)?;
+            let outcome = parse_outcome(row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?)?;
+            let message = row.get_ref(10)?.as_str().map_err(rusqlite::Error::from)?;
             each(AttemptRecord {
                 key: row.get(0)?,
                 model: row.get(1)?,
                 sent_at: WallTime(row.get(2)?),
                 completed_at: row.get::<_, Option<i64>>(3)?.map(WallTime),
-                outcome: parse_outcome(&row.get::<_, String>(4)?)?,
+                outcome,
+                is_unchecked: is_unchecked(outcome, message),
                 usage,
                 est_tokens: row.get(5)?,
                 latency_ms: row.get(6)?,

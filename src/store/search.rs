@@ -95,13 +95,7 @@ mod tests {
             },
             request_hash: "0".repeat(32),
             line: 1,
-            preferred_model: None,
-            model_pinned: false,
-            tier: None,
-            max_usd: None,
-            rule_fields: std::collections::BTreeMap::new(),
-            caption_path: None,
-            picture_stamp: None,
+            ..ItemSpec::default()
         };
         serde_json::to_string(&spec).unwrap()
     }

@@ -156,6 +156,7 @@ pub fn dollars(amount: Money) -> String {
     let usd = amount.as_usd();
     match usd {
         0.0 => "0".to_owned(),
+        _ if usd < 0.000_1 => format!("{usd:.1e}"),
         _ if usd < 0.01 => format!("{usd:.4}"),
         _ if usd < 999.995 => format!("{usd:.2}"),
         _ => compact(usd.round() as u64),
@@ -210,8 +211,8 @@ mod tests {
         }
         assert_eq!([group_digits_within(999_999, 7), group_digits_within(1_234_567, 7)], ["999,999", "1.23M"]);
         assert_eq!(
-            [999.99, 999.996, 1_230.4].map(|usd| dollars(Money::from_usd(usd).unwrap())),
-            ["999.99", "1k", "1.23k"]
+            [0.000_007_5, 0.003, 999.99, 999.996, 1_230.4].map(|usd| dollars(Money::from_usd(usd).unwrap())),
+            ["7.5e-6", "0.0030", "999.99", "1k", "1.23k"]
         );
     }
 

@@ -158,7 +158,7 @@ fn every_line_and_every_summary_has_exactly_the_fields_that_scripts_rely_on() {
         field_names(&summary).join(" "),
         "run state total waiting in_flight done failed truncated attempts rate_limited invalid_outputs \
          input_tokens output_tokens cost_usd cached_input_tokens cache_write_tokens cache_write_1h_tokens \
-         cost_by_kind_usd at_risk_usd elapsed_s keys models place"
+         cost_by_kind_usd thinking_tokens at_risk_usd elapsed_s keys models place"
     );
     let first = |list: &str, wanted: &[&str]| {
         let found = field_names(&summary[list][0]);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use cascadeck::domain::{FinalState, Outcome};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -262,13 +263,26 @@ fn a_command_that_cannot_be_started_costs_no_second_answer() {
     refused.assert_stderr_contains(&["command: there is no program `./own` that can be run"]);
 
     std::fs::set_permissions(machine.path("own"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    machine.cascadeck(&RUN_ARGS).expect_status(3);
+    let ran = machine.cascadeck(&RUN_ARGS).expect_status(3).stdout_json();
     assert_eq!(server.completions().len(), 1);
     let line = machine.result("runs/batch", "a");
     let error = line.error.unwrap();
     assert!(error.message.starts_with("could not make the check own: "), "{}", error.message);
     assert!(error.message.contains("Exec format error"), "{}", error.message);
     assert_eq!((line.output.as_deref(), error.check.as_deref()), (Some("Paris"), Some("own")));
+    // Nothing is known against the model and the key, neither in this process nor in the record.
+    let again = machine.cascadeck(&RUN_ARGS).expect_status(3).stdout_json();
+    for summary in [&ran, &again, &machine.status("runs/batch")] {
+        let key = &summary["keys"][0];
+        assert_eq!(
+            (&summary["failed"], &summary["invalid_outputs"], &key["failed"]),
+            (&1.into(), &0.into(), &0.into())
+        );
+        assert_eq!(
+            (of_model(summary, "m", "invalid_outputs"), of_model(summary, "m", "failed")),
+            (&0.into(), &0.into())
+        );
+    }
 }
 
 #[test]
@@ -284,6 +298,26 @@ fn a_command_writes_no_key_into_the_record() {
     assert_eq!(message, "check own: wrote [redacted] and [redacted]");
     assert!(server.completions().iter().all(|request| !prompt_of(request).contains("horse")));
     assert!(machine.files_containing("correct-horse-battery").is_empty());
+}
+
+#[test]
+fn the_programs_end_ends_running_commands_and_what_they_started() {
+    let server = server(&["Paris"]);
+    let script = "echo $$ > shell; sleep 600 & echo $! > child; wait";
+    let machine = machine(&server, &format!("[[check]]\nname = \"own\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n"));
+    let mut live = machine.start(&RUN_ARGS);
+    wait_until("the command runs", || {
+        std::fs::read_to_string(machine.path("child")).is_ok_and(|pid| pid.ends_with('\n'))
+    });
+    live.send_signal(Signal::SIGINT);
+    live.wait_for_line("interrupt again to stop at once");
+    live.send_signal(Signal::SIGINT);
+    live.wait().expect_status(130);
+    for name in ["shell", "child"] {
+        let process = format!("/proc/{}/stat", machine.read(name).trim());
+        let is_gone = || std::fs::read_to_string(&process).map_or(true, |stat| stat.contains(") Z "));
+        wait_until("the process is gone", is_gone);
+    }
 }
 
 #[test]

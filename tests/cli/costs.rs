@@ -82,9 +82,25 @@ fn cached_input_costs_what_the_cache_costs_in_every_report() {
         assert!(text.contains("input $0.10, cached input $0.09, output $1.00"), "{text}");
     }
     let csv = machine.cascadeck(&["export", "runs/rows", "--format", "csv"]).expect_status(0).stdout;
-    assert!(csv.trim_end().ends_with(",900000,0,0,0.1,0.09,0,1,0"), "{csv}");
+    assert!(csv.trim_end().ends_with(",900000,0,0,0.1,0.09,0,1,0,,,,,"), "{csv}");
     let batch = machine.cascadeck(&["export", "runs/rows", "--format", "openai-batch"]).expect_status(0).stdout_json();
     assert_eq!(batch["response"]["body"]["usage"]["prompt_tokens_details"]["cached_tokens"], 900_000);
+}
+
+#[test]
+fn thinking_is_counted_apart_in_results_and_as_a_part_of_output_in_summaries() {
+    let usage = json!({
+        "prompt_tokens": 10, "completion_tokens": 50, "total_tokens": 60,
+        "completion_tokens_details": {"reasoning_tokens": 30},
+    });
+    let (_server, machine) = machine_answering("openai", "", openai_answer(&usage));
+    let summary = machine.cascadeck(&RUN_ARGS).expect_status(0).stdout_json();
+    let status = machine.status("runs/rows");
+    let line: Value = serde_json::from_str(&machine.read("runs/rows/results.jsonl")).unwrap();
+    assert_eq!((&line["usage"]["output_tokens"], &line["usage"]["thinking_tokens"]), (&20.into(), &30.into()));
+    for report in [&summary, &status, &summary["models"][0], &status["models"][0]] {
+        assert_eq!((&report["output_tokens"], &report["thinking_tokens"]), (&50.into(), &30.into()), "{report}");
+    }
 }
 
 /// Answers as the providers send them, at $1 for input, $0.1 for reads, $1.25 and $2 for writes, $10 for output.

@@ -158,6 +158,20 @@ fn spent_quota_is_4_and_says_when_it_returns() {
     assert_eq!(provider.checked_stats().total.requests, 7);
 }
 
+#[test]
+fn a_spent_cap_of_a_key_is_named_with_its_amounts() {
+    let priced = r#"provider = "g", max_output = 100, usd_per_mtok = { input = 1.0, output = 100.0 } }]"#;
+    let provider = SimulatedProvider::from_toml(&UNLIMITED_PROFILE.replace(r#"provider = "g" }]"#, priced));
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&provider.keys_toml().replace("[[key]]", "[[key]]\nmax_usd = 0.0102"));
+    machine.write("batch.jsonl", addition_rows(50));
+    let ended = machine.cascadeck(&RUN_ARGS).expect_status(4);
+    let line = ended.stderr.lines().rfind(|line| line.starts_with("stopped: ")).unwrap();
+    assert!(line.contains(": cap $0.0102 reached ($0.0"), "{line}");
+    assert!(line.contains(" spent or possibly billed); an item may cost up to $0.01"), "{line}");
+    assert!(!line.contains("--max-usd"), "the run has no cap: {line}");
+}
+
 fn args_with_budget(most: &str) -> Vec<&str> {
     [&RUN_ARGS[..], &["--max-output-tokens", "100", "--json", "--max-usd", most]].concat()
 }

@@ -352,6 +352,53 @@ fn several_answers_and_log_probabilities_are_kept() {
     let result: Value = serde_json::from_str(machine.read("runs/rows/results.jsonl").trim()).unwrap();
     assert_eq!(result["output"], "Answer 0");
     assert_eq!(result["choices"], choices);
+    assert_eq!(batch_body(&machine)["choices"], choices);
+}
+
+#[test]
+fn every_choice_is_checked() {
+    let openai = |texts: [&str; 2]| {
+        let choice = |index: usize, text: &str| {
+            let message = json!({"role": "assistant", "content": text});
+            json!({"index": index, "message": message, "finish_reason": "stop"})
+        };
+        json!({"choices": [choice(0, texts[0]), choice(1, texts[1])]})
+    };
+    let gemini = |texts: [&str; 2]| {
+        let candidate =
+            |text: &str| json!({"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP"});
+        json!({"candidates": texts.map(candidate), "usageMetadata": {}})
+    };
+    let command = "command = [\"sh\", \"-c\", \"grep -q -e 'output.:.{}' || { echo bad; exit 1; }\"]";
+    for (condition, words) in [("json = true", "is not JSON: "), (command, "bad")] {
+        let check = format!("[[check]]\nname = \"shape\"\n{condition}\nretries = 0\n");
+        for (texts, want) in [(["{}", "{}"], None), (["{}", "no"], Some(2)), (["no", "{}"], Some(1))] {
+            let sent = [("openai", openai(texts)), ("gemini", gemini(texts))];
+            for (api, response) in sent {
+                let server = LoggingServer::start(move |_| Response::json(200, &response));
+                let row = match api {
+                    "openai" => openai_line("a", &hello(json!({"n": 2}))),
+                    _ => {
+                        json!({"id": "a", "prompt": "Hello", "extra_body": {"generationConfig": {"candidateCount": 2}}})
+                    }
+                };
+                let machine = TestMachine::new();
+                machine.write_keys_toml(&format!("{}{check}", server.keys_toml_of_api(api, "")));
+                machine.write("rows.jsonl", row.to_string());
+                machine.start(&["run", "rows.jsonl", "--no-check"]).wait();
+                let message = machine.result("runs/rows", "a").error.map(|error| error.message);
+                let want = want.map(|number| format!("check shape: choice {number}: {words}"));
+                assert_eq!(message.is_some(), want.is_some(), "{api} {texts:?} {message:?}");
+                assert!(message.unwrap_or_default().starts_with(&want.unwrap_or_default()), "{api} {texts:?}");
+            }
+        }
+    }
+}
+
+/// The body of the only result's response in the export for OpenAI's batch API.
+fn batch_body(machine: &TestMachine) -> Value {
+    let args = ["export", "runs/rows", "--format", "openai-batch"];
+    machine.cascadeck(&args).expect_status(0).stdout_json()["response"]["body"].take()
 }
 
 #[test]
@@ -365,6 +412,9 @@ fn embeddings_are_asked_for_and_kept() {
     let result: Value = serde_json::from_str(machine.read("runs/rows/results.jsonl").trim()).unwrap();
     assert_eq!(result["embedding"], json!([0.25, -1.5]));
     assert_eq!((&result["output"], &result["usage"]["input_tokens"]), (&Value::Null, &json!(3)));
+    let data = json!([{"object": "embedding", "index": 0, "embedding": [0.25, -1.5]}]);
+    let exported = batch_body(&machine);
+    assert_eq!((&exported["object"], &exported["data"]), (&"list".into(), &data), "{exported}");
     let (machine, bodies) = run_rows(&LoggingServer::of_api("gemini", "Hi."), "gemini", "", &rows);
     assert_eq!(bodies.len(), 0);
     let message = machine.result("runs/rows", "a").error.unwrap().message;

@@ -335,12 +335,21 @@ fn attempts_that_a_kill_left_unanswered_are_named_in_the_log() {
     provider.wait_until("it is in flight", |books| books.total.requests == 1);
     live.kill();
     let mut live = machine.start(&RUN_ARGS);
-    live.wait_for_line("1 request was in flight when the last process ended");
+    live.wait_for_line(
+        "1 request was in flight when the last process ended and will be sent again; may have been billed (price \
+         unknown)",
+    );
     // The log is written asynchronously.
-    let named =
-        || machine.read("runs/batch/cascadeck.log").contains("may have been billed: item stuck, attempt 1, m@alice");
-    wait_until("the log names it", named);
+    wait_until("the log names it", || {
+        let log = machine.read("runs/batch/cascadeck.log");
+        log.lines().any(|line| {
+            line.contains("may have been billed: item stuck, attempt 1, m@alice") && line.ends_with(", price unknown")
+        })
+    });
     live.kill();
+    let audit = machine.cascadeck(&["audit", "runs/batch"]).expect_status(0).stdout;
+    assert!(audit.contains("at most $0, excluding models without a price"), "{audit}");
+    assert!(audit.contains(", no price"), "{audit}");
 }
 
 /// Retries are counted over all processes, and start anew when the operator queues the item again.

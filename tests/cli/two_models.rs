@@ -110,11 +110,13 @@ fn a_row_leaves_its_model_when_it_refuses_unless_it_is_pinned() {
     });
     let machine = TestMachine::new();
     machine.write_keys_toml(&two_models_toml(&server, ""));
-    machine.write("batch.jsonl", rows_for_second(1, ""));
+    machine.write("batch.jsonl", rows_for_second(3, ""));
     machine.cascadeck(&["run", "batch.jsonl", "--no-check"]).expect_status(0);
     let log = machine.read("runs/batch/cascadeck.log");
     let wanted = "1 request of rows that name second went to other models, now to best@alice: disabled";
     assert!(log.contains(wanted), "{log}");
+    let total = "in all, 3 requests of rows that name second went to other models: disabled";
+    assert!(log.contains(total), "{log}");
 
     machine.write("pinned.jsonl", rows_for_second(1, ",\"model_pinned\":true"));
     machine.cascadeck(&["run", "pinned.jsonl", "--no-check"]);
@@ -122,7 +124,7 @@ fn a_row_leaves_its_model_when_it_refuses_unless_it_is_pinned() {
     machine.write("all_pinned.jsonl", rows_for_second(1, ""));
     machine.cascadeck(&["run", "all_pinned.jsonl", "--no-check"]);
     let (second, all) = requests_for_second(&server);
-    assert_eq!(all - second, 1, "only the first of the three rows was answered by another model");
+    assert_eq!(all - second, 3, "only the rows that were not pinned were answered by another model");
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! The ten questions of an operator, in six situations: each is answered on the first screen or at most two key presses
 //! away, at every terminal size with a dashboard.
 
-use cascadeck::domain::Snapshot;
+use cascadeck::domain::{
+    Snapshot,
+    bottleneck::Bottleneck,
+    forecast::{ConstraintShare, ForecastStop, StopReason},
+};
 
 use crate::{fixture, tui_harness::TuiHarness};
 
@@ -201,4 +205,22 @@ fn the_reason_of_a_disabled_key_is_one_key_away_in_the_providers_words() {
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+#[test]
+fn another_key_is_not_advised_where_money_is_what_limits() {
+    let mut snapshot = fixture::busy();
+    let screen = |snapshot: &Snapshot| {
+        let mut stage = TuiHarness::new(200, 50, snapshot.clone());
+        stage.press("W");
+        stage.screen_text()
+    };
+    assert!(screen(&snapshot).contains("one more key"));
+    let forecast = snapshot.forecast.as_mut().unwrap();
+    (forecast.stop, forecast.constraints) = (
+        Some(ForecastStop { at: snapshot.at, reason: StopReason::Budget, items_left: 100, resumes_at: None }),
+        vec![ConstraintShare { constraint: Bottleneck::Budget, pool: None, share: 1.0 }],
+    );
+    let text = screen(&snapshot);
+    assert!(text.contains("what helps: raise max_usd") && !text.contains("one more key"), "{text}");
 }

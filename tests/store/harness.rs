@@ -46,13 +46,7 @@ pub fn item_with_prompt(number: u64, prompt: &str) -> ItemSpec {
         request: Request::from_prompt(prompt),
         request_hash: format!("{:032x}", xxhash_rust::xxh3::xxh3_128(prompt.as_bytes())),
         line: number,
-        preferred_model: None,
-        model_pinned: false,
-        tier: None,
-        max_usd: None,
-        rule_fields: std::collections::BTreeMap::new(),
-        caption_path: None,
-        picture_stamp: None,
+        ..ItemSpec::default()
     }
 }
 

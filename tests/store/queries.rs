@@ -252,8 +252,9 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
     assert_eq!((summary.run.as_str(), summary.state.as_str()), ("batch", "running"));
     assert_eq!((summary.total, summary.waiting, summary.in_flight, summary.done, summary.failed), (5, 2, 1, 2, 0));
     assert_eq!((summary.attempts, summary.rate_limited), (4, 1));
-    assert_eq!((summary.input_tokens, summary.output_tokens), (200, 46), "thinking is output");
-    assert!((summary.cost_usd - 4e-6).abs() < 1e-12 && (summary.elapsed_s - 2.5).abs() < 1e-9, "{summary:?}");
+    assert_eq!((summary.usage.input_tokens, summary.usage.output_tokens), (200, 46), "thinking is output");
+    assert_eq!((summary.usage.thinking_tokens, summary.models[0].usage.thinking_tokens), (6, 6));
+    assert!((summary.usage.cost_usd - 4e-6).abs() < 1e-12 && (summary.elapsed_s - 2.5).abs() < 1e-9, "{summary:?}");
     let keys: Vec<_> = summary
         .keys
         .iter()
@@ -295,6 +296,26 @@ fn results_are_exported_in_input_order_the_last_line_of_each() {
     .unwrap();
     let want: Vec<_> = (2..=2_500).map(|seq| (seq, format!("item-{seq}"))).collect();
     assert_eq!(exported, want);
+}
+
+#[test]
+fn a_group_without_a_model_does_not_stand_for_items_that_were_sent() {
+    let (home, mut engine) = TestRun::with_items(3);
+    engine.commit(vec![intent_op(1, 2, 0)]);
+    engine.commit(vec![requeued_op(1, Outcome::ServerError)]);
+    engine.commit(vec![unreadable_op(1, 1), unreadable_op(2, 2), unreadable_op(3, 3)]);
+    let screen = ReaderClient::open(&home);
+    let groups_of = |filter| match screen.query(Query::Failures { filter }) {
+        Page::Failures { groups, .. } => groups,
+        page => panic!("{page:?}"),
+    };
+    let groups = groups_of(ReplayFilter::default());
+    let found: Vec<_> = groups.iter().map(|group| (group.model.as_deref(), group.count)).collect();
+    assert_eq!(found, [(None, 2), (Some("pro"), 1)]);
+    for group in &groups {
+        assert_eq!(groups_of(group.replay_filter()), std::slice::from_ref(group));
+    }
+    drop(engine.close());
 }
 
 #[test]

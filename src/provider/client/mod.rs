@@ -339,7 +339,6 @@ fn local_result(outcome: Outcome, action: OutcomeAction, message: &str, rule: &s
 #[cfg(test)]
 mod tests {
     use std::{
-        collections::BTreeMap,
         sync::atomic::{AtomicBool, Ordering},
         thread,
     };
@@ -356,19 +355,7 @@ mod tests {
         let mut request = Request::from_prompt("What is this?");
         let picture = Image::Inline { mime: "image/png".to_owned(), data: "AAAA".repeat(1_000) };
         request.messages[0].parts.push(Part::Image(picture));
-        let item = Arc::new(ItemSpec {
-            id: "a".to_owned(),
-            request,
-            request_hash: String::new(),
-            line: 1,
-            preferred_model: None,
-            model_pinned: false,
-            tier: None,
-            max_usd: None,
-            rule_fields: BTreeMap::new(),
-            caption_path: None,
-            picture_stamp: None,
-        });
+        let item = Arc::new(ItemSpec { id: "a".to_owned(), request, line: 1, ..ItemSpec::default() });
         let provider = Provider::new("p", Api::OpenAi, "http://127.0.0.1:9");
         let endpoint = Endpoint::new(provider, None).unwrap();
         let client = Client::new(Duration::from_secs(1), Duration::from_secs(1)).unwrap();

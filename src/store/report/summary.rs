@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use crate::{
     clock::system_time,
     domain::{
-        LatencyHistogram, Money, Outcome, Summary,
+        LatencyHistogram, Money, Outcome, Summary, is_unchecked,
         snapshot::{Condition, RunState},
-        summary::{KeySummary, ModelSummary},
+        summary::{KeySummary, ModelSummary, UsageSummary},
     },
     store::{
         billing::{Billing, billing_columns, read_billing},
@@ -59,13 +59,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         attempts: totals.attempts,
         rate_limited: totals.rate_limited,
         invalid_outputs: totals.invalid_outputs,
-        input_tokens: counters.usage.input_tokens,
-        output_tokens: counters.usage.billed_output(),
-        cost_usd: counters.cost.as_usd(),
-        cached_input_tokens: counters.usage.cached_input_tokens,
-        cache_write_tokens: counters.usage.cache_write_tokens,
-        cache_write_1h_tokens: counters.usage.cache_write_1h_tokens,
-        cost_by_kind_usd: counters.cost_by_kind.into(),
+        usage: UsageSummary::new(counters.usage, counters.cost, counters.cost_by_kind),
         at_risk_usd: (counters.at_risk + abandoned).as_usd(),
         elapsed_s: load_active_time(conn)?.as_secs_f64(),
         place: load_place(conn, &counters, &key_names)?,
@@ -132,20 +126,22 @@ impl RouteTotals {
     fn load(conn: &Connection) -> Result<Self, StoreError> {
         let mut sums: HashMap<i64, AttemptSums> = HashMap::new();
         let columns = billing_columns(conn)?;
-        let mut statement = conn.prepare(&format!("SELECT route, outcome, latency_ms, {columns} FROM attempts"))?;
+        let mut statement =
+            conn.prepare(&format!("SELECT route, outcome, latency_ms, message, {columns} FROM attempts"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let route = sums.entry(row.get(0)?).or_default();
             let outcome = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
             let outcome = parse_outcome(outcome)?;
+            let message = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
             if outcome.is_answered() {
                 route.ok += 1;
                 route.latencies.record(row.get(2)?);
-            } else if !outcome.is_unattributed() {
+            } else if !outcome.is_unattributed() && !is_unchecked(outcome, message) {
                 route.failed += 1;
                 route.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput);
             }
-            route.billing.add(&read_billing(row, 3)?);
+            route.billing.add(&read_billing(row, 4)?);
         }
         let mut routes: Vec<_> = load_routes(conn)?.into_iter().collect();
         routes.sort_unstable_by_key(|(id, _)| *id);
@@ -194,13 +190,7 @@ impl RouteTotals {
             mean_ms: sums.latencies.mean_ms(),
             p50_ms: sums.latencies.percentile_ms(50),
             p95_ms: sums.latencies.percentile_ms(95),
-            input_tokens: sums.billing.usage.input_tokens,
-            output_tokens: sums.billing.usage.billed_output(),
-            cost_usd: sums.billing.cost.as_usd(),
-            cached_input_tokens: sums.billing.usage.cached_input_tokens,
-            cache_write_tokens: sums.billing.usage.cache_write_tokens,
-            cache_write_1h_tokens: sums.billing.usage.cache_write_1h_tokens,
-            cost_by_kind_usd: sums.billing.cost_by_kind.into(),
+            usage: UsageSummary::new(sums.billing.usage, sums.billing.cost, sums.billing.cost_by_kind),
         });
         summarised.collect()
     }

@@ -37,6 +37,9 @@ pub fn render_hard_pause(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
     render_dialog(ctx, "Sure?", columns as u16 + 4, lines, body, buf);
 }
 
+/// Width of the quit dialog, its frame included.
+const QUIT_COLUMNS: u16 = 70;
+
 pub fn render_quit(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
     let in_flight = ctx.snapshot.totals.in_flight;
     let rows = [
@@ -49,15 +52,17 @@ pub fn render_quit(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
         Line::styled("The run is under way. Nothing is lost in any case.", ctx.style(StyleRole::Title)),
         Line::default(),
     ];
+    let text_columns = usize::from(popup_area(body, QUIT_COLUMNS, 1).width.saturating_sub(4));
     for (action, label, meaning) in rows {
         let key = ctx.state.keymap.key_label_in(KeyContext::QuitDialog, action);
-        lines.push(Line::from(vec![
-            ctx.span(format!("{key:>4}  "), StyleRole::Key),
-            Span::raw(format!("{label:<16}")),
-            ctx.span(meaning, StyleRole::Muted),
-        ]));
+        let choice = [ctx.span(format!("{key:>4}  "), StyleRole::Key), Span::raw(format!("{label:<16}"))];
+        let indent: usize = choice.iter().map(Span::width).sum();
+        let wrapped = wrap(&meaning, text_columns.saturating_sub(indent));
+        let mut parts = wrapped.into_iter().map(|part| ctx.span(part, StyleRole::Muted));
+        lines.push(choice.into_iter().chain(parts.next()).collect());
+        lines.extend(parts.map(|part| Line::from(vec![Span::raw(" ".repeat(indent)), part])));
     }
-    render_dialog(ctx, "Leave", 68, lines, body, buf);
+    render_dialog(ctx, "Leave", QUIT_COLUMNS, lines, body, buf);
 }
 
 /// Draws the quit dialog in one row: only the keys and their labels.

@@ -4,7 +4,7 @@
 use super::inspect::{InspectPage, LABEL_COLUMNS};
 use crate::{
     domain::{
-        Forecast,
+        Forecast, Money,
         forecast::StopReason,
         plural,
         snapshot::{CauseSource, RunState},
@@ -144,9 +144,13 @@ impl InspectPage<'_> {
         if let Some(text) = forecast_text::before_reset_text(self.ctx, forecast) {
             self.push_field("today", &text);
         }
-        let priced = if forecast.has_unpriced_items { ", plus models without a price" } else { "" };
+        let cost = match (forecast.has_unpriced_items, forecast.cost) {
+            (true, Money::ZERO) => "price unknown".to_owned(),
+            (true, cost) => format!("{cost}, excluding models without a price"),
+            (false, cost) => cost.to_string(),
+        };
         let tokens = compact(forecast.input_tokens + forecast.output_tokens);
-        self.push_field("remaining cost", &format!("{}{priced}, {tokens} tokens", forecast.cost));
+        self.push_field("remaining cost", &format!("{cost}, {tokens} tokens"));
         for constraint_share in forecast.constraints.iter().take(4) {
             let pool = constraint_share
                 .pool
@@ -159,7 +163,9 @@ impl InspectPage<'_> {
             );
             self.push_field(&format!("limited {:.0}%", constraint_share.share * 100.0), &text);
         }
-        for saving in forecast.savings.iter().take(2) {
+        // Where money is what limits, another key only moves the limit.
+        let is_over_budget = forecast.stop.is_some_and(|stop| stop.reason == StopReason::Budget);
+        for saving in forecast.savings.iter().filter(|_| !is_over_budget).take(2) {
             let saved = match saving.time_saved {
                 Some(span) => format!("would save {}", rough_duration(span)),
                 None => "would let the run finish".to_owned(),
