@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::named::names;
+
 /// The parts of an answer besides its text, as the provider sent it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -36,3 +38,5 @@ pub enum KeptParts {
     /// The whole message too.
     Message,
 }
+
+names!(KeptParts { Text = "text", Message = "message" });

@@ -12,6 +12,7 @@ use super::{
     forecast::Forecast,
     metric_counts::MetricCounts,
     money::Money,
+    named::names,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, WhenLimited},
     price::CostByKind,
@@ -362,15 +363,7 @@ pub enum CauseSource {
     Backoff,
 }
 
-impl CauseSource {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Provider => "provider",
-            Self::Measured => "measured",
-            Self::Backoff => "our backoff",
-        }
-    }
-}
+names!(CauseSource { Provider = "provider", Measured = "measured", Backoff = "our backoff" });
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct KeyView {

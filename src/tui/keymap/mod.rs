@@ -7,9 +7,9 @@ mod overrides;
 
 use super::{action::Action, pane::Pane};
 
+pub use crate::domain::KeyOverride;
 pub use bindings::{BINDINGS, Binding, FooterHint, KeyContext};
 pub use chord::Chord;
-pub use overrides::KeyOverride;
 
 /// The bindings that apply on this screen.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -85,10 +85,10 @@ impl InspectPage<'_> {
         );
         let policy = format!(
             "{}, {}, {} when limited, {} when exhausted; at most {} in flight",
-            labels::strategy(snapshot.strategy),
-            labels::order(snapshot.cascade_order),
-            labels::when_limited(snapshot.when_limited),
-            labels::on_exhausted(snapshot.on_exhausted),
+            labels::spaced(snapshot.strategy.name()),
+            labels::spaced(snapshot.cascade_order.name()),
+            snapshot.when_limited.name(),
+            snapshot.on_exhausted.name(),
             snapshot.max_in_flight
         );
         self.push_field("settings", &policy);
