@@ -1,6 +1,6 @@
 //! Parses and completes the command line: every action by its name, and the commands with arguments.
 
-use super::{action::Action, state::State};
+use super::{action::Action, keymap::all_actions, state::State};
 use crate::domain::{
     CascadeOrder, Command, Money, Named, OnExhausted, Outcome, ReplayFilter, Snapshot, Strategy, WhenLimited,
 };
@@ -132,7 +132,7 @@ pub fn parse(line: &str, snapshot: &Snapshot) -> Result<ParsedLine, String> {
         return Ok(ParsedLine::Empty);
     }
     if rest.is_empty()
-        && let Some(action) = Action::with_command_name().find(|action| action.command_name() == Some(name))
+        && let Some(action) = all_actions().find(|action| action.command_name() == Some(name))
     {
         return Ok(ParsedLine::Action(action));
     }
@@ -259,7 +259,7 @@ pub fn common_prefix(completions: &[LineCompletion], typed: &str) -> Option<Stri
 
 /// Completions for the name of a command. A read-only screen doesn't offer commands that it would reject.
 fn command_completions(read_only: bool) -> Vec<LineCompletion> {
-    let offered = Action::with_command_name().filter(|action| !(read_only && action.changes_run()));
+    let offered = all_actions().filter(|action| !(read_only && action.changes_run()));
     let actions = offered.filter_map(|action| {
         Some(LineCompletion { text: action.command_name()?.to_owned(), description: action.help_text().to_owned() })
     });
