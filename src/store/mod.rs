@@ -32,6 +32,7 @@ mod pinned_settings;
 mod place;
 mod prepare;
 mod prompt;
+mod query_cache;
 pub mod quota_ledger;
 mod reader;
 pub mod report;
