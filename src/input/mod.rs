@@ -51,6 +51,7 @@ mod spool;
 mod template;
 
 pub use self::{
+    argument::{is_stream, normalize_argument, run_name},
     error::{InputError, MAX_REPORTED_ERRORS, ReportedError, RowError, RowErrors},
     item_reader::{InputSummary, ItemReader, UnknownModels},
     kind::InputKind,
