@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Published by the engine when something changed: at most 10 times a second, and also after each command.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     pub run: String,
     pub state: RunState,
@@ -68,37 +68,15 @@ pub struct Snapshot {
 impl Snapshot {
     /// A snapshot of a run at `at`, without items, keys or models.
     pub fn empty(run: &str, at: WallTime, clock_speed: f64) -> Self {
-        Self {
-            run: run.to_owned(),
-            state: RunState::Running,
-            at,
-            elapsed: Duration::ZERO,
-            clock_speed,
-            strategy: Strategy::default(),
-            cascade_order: CascadeOrder::default(),
-            when_limited: WhenLimited::default(),
-            on_exhausted: OnExhausted::default(),
-            totals: Totals::default(),
-            max_in_flight: 0,
-            spend: Spend::default(),
-            throughput: Throughput::default(),
-            forecast: None,
-            bottlenecks: Vec::new(),
-            current_route: None,
-            keys: Vec::new(),
-            models: Vec::new(),
-            routes: Vec::new(),
-            cooldowns: Vec::new(),
-            events: Vec::new(),
-            metrics: MetricsView::default(),
-        }
+        Self { run: run.to_owned(), at, clock_speed, ..Self::default() }
     }
 }
 
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RunState {
     /// Requests are being sent, or could be.
+    #[default]
     Running,
     /// Nothing can be sent before `until`. `None`: only the operator or an answer can change that.
     Waiting {
