@@ -83,7 +83,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let mut input_options = args.batch.prompt_args.input_options(&config)?;
     // Opening a pipe copies it to the run directory, so the directory must be locked before.
     let lock = if input::is_stream(&args.batch.input) { Some(dir.create_and_lock()?) } else { None };
-    let uncommitted_copy = Input::uncommitted_copy_path(&dir.spooled_input());
+    let uncommitted_copy = input::new_copy_path(&dir.spooled_input());
     let _cleanup = match lock {
         // If it can't be removed, the next pipe overwrites it.
         Some(_) => Some(CleanupGuard::new(move || drop(std::fs::remove_file(uncommitted_copy)))?),

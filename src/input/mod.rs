@@ -62,6 +62,6 @@ pub use self::{
     },
     picture_file::is_picture,
     picture_stamp::stamp_picture,
-    spool::SpoolDiff,
+    spool::{SpoolDiff, new_copy_path},
 };
 pub use crate::output::captions::ExistingCaptionPolicy;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    path::{Path, PathBuf, absolute},
+    path::{Path, absolute},
     sync::{Arc, Mutex},
 };
 
@@ -18,7 +18,7 @@ use super::{
     kind::InputKind,
     lines::LineReader,
     options::{DEFAULT_CAPTION_PROMPT, InputOptions},
-    spool::{self, Spool, SpoolDiff},
+    spool::{Spool, SpoolDiff},
     template::Templates,
 };
 use crate::domain::{ItemSpec, UnknownModelPolicy, is_or_are, plural, pluralize};
@@ -73,11 +73,6 @@ impl Input {
             spool,
             has_ended: None,
         })
-    }
-
-    /// Path of a pipe's copy until [`Self::commit_copy`] moves it to `spool`.
-    pub fn uncommitted_copy_path(spool: &Path) -> PathBuf {
-        spool::new_copy_path(spool)
     }
 
     /// Compares the new copy of a pipe with the one kept from an earlier start.

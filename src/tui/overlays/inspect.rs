@@ -80,20 +80,12 @@ impl InspectPage<'_> {
         }
     }
 
-    pub fn local_time(&self, at: WallTime) -> String {
-        self.ctx.local_time(at)
-    }
-
-    fn key_label(&self, action: Action) -> String {
-        self.ctx.state.keymap.key_label(action)
-    }
-
     fn since_text(&self, at: WallTime) -> String {
-        format!("{} ({} ago)", self.local_time(at), short_duration(self.ctx.state.now.since(at)))
+        format!("{} ({} ago)", self.ctx.local_time(at), short_duration(self.ctx.state.now.since(at)))
     }
 
     pub fn until_text(&self, at: WallTime) -> String {
-        format!("{} (in {})", self.local_time(at), short_duration(self.ctx.time_until(at)))
+        format!("{} (in {})", self.ctx.local_time(at), short_duration(self.ctx.time_until(at)))
     }
 
     fn push_condition(&mut self, condition: &Condition) {
@@ -123,7 +115,7 @@ impl InspectPage<'_> {
             Condition::Disabled { since, cause } => {
                 self.push_cause(cause);
                 self.push_field("disabled since", &self.since_text(*since));
-                let switch_on_key = self.key_label(Action::SwitchOn);
+                let switch_on_key = self.ctx.state.keymap.key_label(Action::SwitchOn);
                 self.push_field("to do", operator_remedy(cause.outcome));
                 self.push_field(
                     "enabled again",
@@ -133,7 +125,9 @@ impl InspectPage<'_> {
             Condition::SwitchedOff { since } => {
                 self.push_field("since", &self.since_text(*since));
                 self.push_field("source", "you");
-                let (toggle_key, switch_on_key) = (self.key_label(Action::Toggle), self.key_label(Action::SwitchOn));
+                let keymap = &self.ctx.state.keymap;
+                let (toggle_key, switch_on_key) =
+                    (keymap.key_label(Action::Toggle), keymap.key_label(Action::SwitchOn));
                 self.push_field("enabled again", &format!("when you switch it on ({toggle_key} or {switch_on_key})"));
             }
         }
