@@ -19,7 +19,7 @@ const MAX_SENTENCE_CHARS: usize = 1_300;
 
 /// The JSON object that format `json` sends. Its field names are a contract. They are the same as in `status --json`
 /// for the same values.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub(super) struct WebhookMessage {
     pub text: String,
     /// The same text, for services that read this field.
@@ -80,11 +80,8 @@ impl WebhookMessage {
             Some(Alert::Resumed | Alert::Event { .. } | Alert::KeysLeft { .. }) | None => ("attention", None, None),
         };
         let text = escape_mentions(&shorten(&compose_sentence(pending, snapshot, &summary), MAX_SENTENCE_CHARS));
+        let run = shorten(&summary.run, MAX_REASON_CHARS);
         Self {
-            content: text.clone(),
-            text,
-            event,
-            run: shorten(&summary.run, MAX_REASON_CHARS),
             state: summary.state,
             reason: reason.map(|why| shorten(why, MAX_REASON_CHARS)),
             until: until.map(WallTime::rfc3339),
@@ -101,9 +98,7 @@ impl WebhookMessage {
                 cost_usd: summary.usage.cost_usd,
                 elapsed_s: summary.elapsed_s,
             }),
-            at: snapshot.at.rfc3339(),
-            host,
-            webhook: webhook.to_owned(),
+            ..Self::without_totals(event, run, text, webhook, snapshot.at, host)
         }
     }
 
@@ -113,7 +108,10 @@ impl WebhookMessage {
             "cascadeck: this is a test of the webhook {webhook}. You get a message here when a run ends, stops or needs \
              attention."
         ));
-        Self { state: "finished".to_owned(), ..Self::without_totals("test", "test", text, webhook, at, host) }
+        Self {
+            state: "finished".to_owned(),
+            ..Self::without_totals("test", "test".to_owned(), text, webhook, at, host)
+        }
     }
 
     /// A message about a run that could not start. Only the first line of `reason` is used: later lines may name rows.
@@ -125,13 +123,13 @@ impl WebhookMessage {
         Self {
             state: "stopped".to_owned(),
             reason: Some(first_line),
-            ..Self::without_totals("stopped", &run, text, webhook, at, host)
+            ..Self::without_totals("stopped", run, text, webhook, at, host)
         }
     }
 
     fn without_totals(
         event: &'static str,
-        run: &str,
+        run: String,
         text: String,
         webhook: &str,
         at: WallTime,
@@ -141,16 +139,11 @@ impl WebhookMessage {
             content: text.clone(),
             text,
             event,
-            run: run.to_owned(),
-            state: String::new(),
-            reason: None,
-            until: None,
-            events: Vec::new(),
-            more_events: 0,
-            totals: None,
+            run,
             at: at.rfc3339(),
             host,
             webhook: webhook.to_owned(),
+            ..Self::default()
         }
     }
 

@@ -19,8 +19,8 @@ use crate::{
     config::{self, Config, KnownModels},
     domain::{UnknownModelPolicy, known_param, rule, sanitize},
     input::{
-        CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, ItemCheck, LineFormat,
-        ModelCheck, UnknownModels,
+        self, CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, ItemCheck,
+        LineFormat, ModelCheck, UnknownModels,
     },
     output::ExistingCaptionPolicy,
     store::{PinnedSettings, RunDir, Store},
@@ -149,7 +149,7 @@ impl PromptArgs {
         fingerprint: &str,
     ) -> PinnedSettings {
         PinnedSettings {
-            input: Input::normalize_argument(argument),
+            input: input::normalize_argument(argument),
             input_path: Path::new(argument).canonicalize().ok().map(|path| path.display().to_string()),
             kind: input.kind().name().to_owned(),
             fingerprint: self.limited_fingerprint(fingerprint),
@@ -157,7 +157,7 @@ impl PromptArgs {
             system: options.system.clone(),
             params: serde_json::to_string(&options.default_params).unwrap_or_default(),
             captions: input.kind().is_pictures().then(|| {
-                let dir = self.captions.as_ref().map(|dir| Input::normalize_argument(&dir.display().to_string()));
+                let dir = self.captions.as_ref().map(|dir| input::normalize_argument(&dir.display().to_string()));
                 let dir = dir.unwrap_or_else(|| "beside the pictures".to_owned());
                 format!("{dir}, existing: {}, full names: {}", self.existing.name(), self.full_caption_names)
             }),
@@ -201,7 +201,7 @@ pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSetti
     options.legacy_rows = !pins.strict_rows;
     options.allows_extra_pictures = !pins.refuses_extra_pictures;
     options.legacy_bodies = !pins.keeps_bodies;
-    if pins.input == Input::normalize_argument(argument) {
+    if pins.input == input::normalize_argument(argument) {
         options.recorded_line_format = match pins.kind.as_str() {
             kind if kind == InputKind::Text.name() => LineFormat::Prompts,
             kind if kind == InputKind::Pictures.name() => LineFormat::Pictures,

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
     CliError,
+    options::named_value,
     print::{EXIT_DONE, print},
 };
 use crate::{config::read_at_most, domain::Api, provider};
@@ -19,29 +20,12 @@ const MAX_ANSWER_BYTES: u64 = 64 << 20;
 #[derive(Args, Clone, Debug)]
 pub(super) struct ExplainArgs {
     /// The API that the answer came from
-    #[arg(long, value_name = "API")]
-    pub api: ApiName,
+    #[arg(long, value_name = "API", value_parser = named_value::<Api>())]
+    pub api: Api,
 
     /// The answer; default: standard input
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(super) enum ApiName {
-    Gemini,
-    Openai,
-    Anthropic,
-}
-
-impl From<ApiName> for Api {
-    fn from(name: ApiName) -> Self {
-        match name {
-            ApiName::Gemini => Self::Gemini,
-            ApiName::Openai => Self::OpenAi,
-            ApiName::Anthropic => Self::Anthropic,
-        }
-    }
 }
 
 pub(super) fn run(args: &ExplainArgs) -> Result<u8, CliError> {
@@ -57,6 +41,6 @@ pub(super) fn run(args: &ExplainArgs) -> Result<u8, CliError> {
         CliError::usage(format!("{name} is not a JSON object with status, headers and body: {error}"))
     })?;
     let explanation =
-        provider::explain(args.api.into(), &example).map_err(|reason| CliError::usage(format!("{name}: {reason}")))?;
+        provider::explain(args.api, &example).map_err(|reason| CliError::usage(format!("{name}: {reason}")))?;
     print(&format!("{explanation}\n")).map(|()| EXIT_DONE)
 }

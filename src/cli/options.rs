@@ -7,13 +7,16 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
 use super::{CliError, metrics_flag::MetricsFlag, print::print_stderr, provider_choice};
 use crate::{
     clock::Clock,
     config::{self, Config, Origin},
-    domain::{MAX_IN_FLIGHT, Money, OnExhausted, Strategy},
+    domain::{MAX_IN_FLIGHT, Money, Named, OnExhausted, Strategy},
     store::QuotaLedger,
 };
 
@@ -29,8 +32,8 @@ pub(super) struct PolicyArgs {
     pub strategy: Option<Strategy>,
 
     /// What to do when no route has daily quota left: stop (exit 4, resumable), or wait for the reset
-    #[arg(long, value_name = "WHAT")]
-    pub on_exhausted: Option<WhenExhausted>,
+    #[arg(long, value_name = "WHAT", value_parser = named_value::<OnExhausted>())]
+    pub on_exhausted: Option<OnExhausted>,
 
     /// Hard limit on the run's cost in dollars, including the worst case of requests in flight
     #[arg(long, value_name = "USD", value_parser = parse_dollars)]
@@ -92,19 +95,12 @@ pub(super) struct KeysArgs {
     pub provider: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(super) enum WhenExhausted {
-    Stop,
-    Wait,
-}
-
-impl From<WhenExhausted> for OnExhausted {
-    fn from(when: WhenExhausted) -> Self {
-        match when {
-            WhenExhausted::Stop => Self::Stop,
-            WhenExhausted::Wait => Self::Wait,
-        }
-    }
+/// Parses the name of a value. The help lists the names.
+pub(super) fn named_value<T: Named + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let names = PossibleValuesParser::new(T::NAMED.iter().map(|(name, _)| *name));
+    names.try_map(|name| {
+        T::NAMED.iter().find(|(known, _)| *known == name).map(|(_, value)| *value).ok_or("no such name")
+    })
 }
 
 fn parse_strategy(name: &str) -> Result<Strategy, String> {
@@ -157,7 +153,7 @@ impl PolicyArgs {
         let policy = &mut config.policy;
         policy.max_in_flight = self.in_flight.unwrap_or(policy.max_in_flight);
         policy.strategy = self.strategy.unwrap_or(policy.strategy);
-        policy.on_exhausted = self.on_exhausted.map_or(policy.on_exhausted, OnExhausted::from);
+        policy.on_exhausted = self.on_exhausted.unwrap_or(policy.on_exhausted);
         policy.max_usd = self.max_usd.or(policy.max_usd);
         policy.give_up_after = self.give_up_after.unwrap_or(policy.give_up_after);
         if let Some(reason) = policy.wait_conflict() {

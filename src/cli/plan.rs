@@ -29,7 +29,7 @@ use crate::{
     headless::plan::{
         Capacity, CapacityTotals, InvalidOutputs, NamedCapacity, Plan, PlanAssumptions, RouteCapacity, plan_table,
     },
-    input::Input,
+    input::{self, Input},
     scheduler::Scheduler,
     store::{QuotaLedger, RunDir, report},
 };
@@ -67,7 +67,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     let mut config = args.batch.keys_args.load(!args.json)?;
     args.batch.policy_args.apply(&mut config)?;
     let mut options = args.batch.prompt_args.input_options(&config)?;
-    let run_dir = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.batch.input)));
+    let run_dir = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&input::run_name(&args.batch.input)));
     let dir = RunDir::new(&run_dir);
     let pins = read_pins(&dir);
     if let Some(pins) = &pins {
@@ -75,7 +75,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     }
     let temp_dir = TempDir::new();
     let temp_path = temp_dir.0.clone();
-    let _cleanup = if Input::is_stream(&args.batch.input) {
+    let _cleanup = if input::is_stream(&args.batch.input) {
         Some(CleanupGuard::new(move || drop(std::fs::remove_dir_all(temp_path)))?)
     } else {
         None

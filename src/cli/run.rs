@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     config::Config,
     engine::{self, EngineSetup},
-    input::Input,
+    input::{self, Input},
     store::{OpenedRun, REPLACED_ANSWERS_STATE, RunDir, Store, report},
     telemetry,
 };
@@ -70,7 +70,7 @@ fn find_other_waiting(store: &Store, input: &Input, opened: &mut OpenedRun, has_
 
 /// Runs a batch to its end. The demo passes a clock that is faster than real time.
 pub(super) async fn run_batch(args: &RunArgs, mut config: Config, clock: Clock) -> Result<u8, CliError> {
-    let path = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&Input::run_name_of(&args.batch.input)));
+    let path = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&input::run_name(&args.batch.input)));
     let dir = RunDir::new(&path);
     let webhooks = std::mem::take(&mut config.webhooks);
     supervise(&dir.name(), args.front_end.json, webhooks, start(args, config, clock, &dir)).await
@@ -82,8 +82,8 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let metrics = open_metrics(&args.front_end, &config.metrics, clock).await?;
     let mut input_options = args.batch.prompt_args.input_options(&config)?;
     // Opening a pipe copies it to the run directory, so the directory must be locked before.
-    let lock = if Input::is_stream(&args.batch.input) { Some(dir.create_and_lock()?) } else { None };
-    let uncommitted_copy = Input::uncommitted_copy_path(&dir.spooled_input());
+    let lock = if input::is_stream(&args.batch.input) { Some(dir.create_and_lock()?) } else { None };
+    let uncommitted_copy = input::new_copy_path(&dir.spooled_input());
     let _cleanup = match lock {
         // If it can't be removed, the next pipe overwrites it.
         Some(_) => Some(CleanupGuard::new(move || drop(std::fs::remove_file(uncommitted_copy)))?),
@@ -135,7 +135,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let rows = if opened.input_changed {
         // A file that is redirected to standard input counts as a pipe: it has no name to distinguish it from another
         // one.
-        let is_stream = pins.input == "-" || Input::is_stream(&args.batch.input);
+        let is_stream = pins.input == "-" || input::is_stream(&args.batch.input);
         let changes = reconcile(&mut store, &mut input, &pins.fingerprint, args.accept_changed, is_stream, has_limit)?;
         print_stderr(&changes.message());
         warn_of_unknown_models(&summary, &config);

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     alerts::{self, WebhookSender},
     clock::Clock,
-    config::{Dashboard, KeyBinding, PictureSetting, Webhook},
+    config::{Dashboard, Webhook},
     domain::{
         Command, Snapshot, Summary, TRUNCATED_HINT, are_mostly_truncated, event::format_duration, is_or_are, pluralize,
         snapshot::Totals,
@@ -49,34 +49,17 @@ pub(super) fn dashboard_options(
     let options = tui::DashboardOptions {
         ascii_only: front_end.ascii || config.ascii,
         theme: front_end.theme.clone().or_else(|| config.theme.clone()),
-        image_mode: image_mode(config.pictures),
+        image_mode: config.pictures,
         max_fps: config.fps.unwrap_or(defaults.max_fps),
         read_only: front_end.read_only,
         capture_mouse: config.mouse.unwrap_or(defaults.capture_mouse),
         notifications: config.notify.unwrap_or(defaults.notifications),
-        key_overrides: config.keys.iter().map(to_rebinding).collect(),
+        key_overrides: config.keys.clone(),
         ..defaults
     };
     options.validate().map_err(|error| CliError::usage(format_chain(&error)))?;
     let is_wanted = !front_end.headless && !front_end.json;
     Ok((is_wanted && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()).then_some(options))
-}
-
-const fn image_mode(pictures: PictureSetting) -> tui::picture::ImageMode {
-    use tui::picture::{GraphicsProtocol, ImageMode};
-    match pictures {
-        PictureSetting::Auto => ImageMode::Auto,
-        PictureSetting::Blocks => ImageMode::Blocks,
-        PictureSetting::Kitty => ImageMode::Protocol(GraphicsProtocol::Kitty),
-        PictureSetting::Iterm2 => ImageMode::Protocol(GraphicsProtocol::Iterm2),
-        PictureSetting::Sixel => ImageMode::Protocol(GraphicsProtocol::Sixel),
-        PictureSetting::Off => ImageMode::Off,
-    }
-}
-
-fn to_rebinding(binding: &KeyBinding) -> tui::keymap::KeyOverride {
-    let KeyBinding { action, keys, location } = binding.clone();
-    tui::keymap::KeyOverride { action, keys, location }
 }
 
 /// Claims the caption files for this run, so that no two runs pay for the same captions at the same time. If a claim

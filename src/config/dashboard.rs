@@ -4,48 +4,19 @@
 use toml::de::DeValue;
 
 use super::{schema, toml_reader::TomlTable};
+use crate::domain::{ImageMode, KeyOverride};
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Dashboard {
     /// The name of a built-in theme, or the path of a theme file.
     pub theme: Option<String>,
     pub ascii: bool,
-    pub pictures: PictureSetting,
+    pub pictures: ImageMode,
     pub mouse: Option<bool>,
     pub notify: Option<bool>,
     /// Maximum number of frames per second.
     pub fps: Option<u16>,
-    pub keys: Vec<KeyBinding>,
-}
-
-/// How the pictures of items are shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum PictureSetting {
-    #[default]
-    Auto,
-    Blocks,
-    Kitty,
-    Iterm2,
-    Sixel,
-    Off,
-}
-
-const PICTURE_SETTINGS: [(&str, PictureSetting); 6] = [
-    ("auto", PictureSetting::Auto),
-    ("blocks", PictureSetting::Blocks),
-    ("kitty", PictureSetting::Kitty),
-    ("iterm2", PictureSetting::Iterm2),
-    ("sixel", PictureSetting::Sixel),
-    ("off", PictureSetting::Off),
-];
-
-/// The keys of one action.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyBinding {
-    pub action: String,
-    pub keys: Vec<String>,
-    /// File and line of the setting.
-    pub location: String,
+    pub keys: Vec<KeyOverride>,
 }
 
 pub(super) fn read(root: &TomlTable<'_>) -> Dashboard {
@@ -53,7 +24,7 @@ pub(super) fn read(root: &TomlTable<'_>) -> Dashboard {
     Dashboard {
         theme: table.text("theme").map(|theme| theme.text.to_owned()),
         ascii: table.flag("ascii").unwrap_or_default(),
-        pictures: table.choice("pictures", &PICTURE_SETTINGS).unwrap_or_default(),
+        pictures: table.choice("pictures").unwrap_or_default(),
         mouse: table.flag("mouse"),
         notify: table.flag("notify"),
         fps: table.count("fps", 1..=120),
@@ -61,13 +32,13 @@ pub(super) fn read(root: &TomlTable<'_>) -> Dashboard {
     }
 }
 
-fn read_bindings(table: &TomlTable<'_>) -> Vec<KeyBinding> {
+fn read_bindings(table: &TomlTable<'_>) -> Vec<KeyOverride> {
     let Some(field) = table.field("keys") else { return Vec::new() };
     let Some(entries) = field.value.as_table() else {
         field.wrong_type("a table of actions and their keys, like { pause = \"p\" }");
         return Vec::new();
     };
-    let mut bindings: Vec<KeyBinding> = Vec::new();
+    let mut bindings: Vec<KeyOverride> = Vec::new();
     for (action, value) in entries {
         let offset = value.span().start;
         let texts: Option<Vec<String>> = match value.get_ref() {
@@ -80,7 +51,7 @@ fn read_bindings(table: &TomlTable<'_>) -> Vec<KeyBinding> {
         match texts {
             Some(keys) if !keys.is_empty() => {
                 let location = field.doc.location(offset);
-                bindings.push(KeyBinding { action: action.get_ref().to_string(), keys, location });
+                bindings.push(KeyOverride { action: action.get_ref().to_string(), keys, location });
             }
             _ => field.doc.add_error(offset, "write a key in quotes, like \"p\", or a list of keys"),
         }

@@ -4,10 +4,6 @@ use super::{schema, toml_reader::TomlTable};
 use crate::domain::{RowModelPolicy, UnknownModelPolicy};
 
 const MIB: u64 = 1 << 20;
-const UNKNOWN_MODEL_CHOICES: [(&str, UnknownModelPolicy); 2] =
-    [("refuse", UnknownModelPolicy::Refuse), ("any", UnknownModelPolicy::UseAnyModel)];
-const ROW_MODEL_CHOICES: [(&str, RowModelPolicy); 2] =
-    [("prefer", RowModelPolicy::Prefer), ("only", RowModelPolicy::Only)];
 
 /// Size limits for inputs that may be endless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +30,6 @@ pub(super) fn read(root: &TomlTable<'_>) -> (InputLimits, Option<UnknownModelPol
         max_pipe_bytes: read_mib("max_pipe_mib", 1 << 30).unwrap_or(defaults.max_pipe_bytes),
         max_prompt_file_bytes: read_mib("max_prompt_file_mib", 1_024).unwrap_or(defaults.max_prompt_file_bytes),
     };
-    let row_model = table.choice("row_model", &ROW_MODEL_CHOICES).unwrap_or_default();
-    (limits, table.choice("unknown_model", &UNKNOWN_MODEL_CHOICES), row_model)
+    let row_model = table.choice("row_model").unwrap_or_default();
+    (limits, table.choice("unknown_model"), row_model)
 }

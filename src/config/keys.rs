@@ -15,8 +15,6 @@ use super::{
 };
 use crate::domain::{Key, KeyRole, ProviderId, SpendLimits};
 
-const ROLE_CHOICES: [(&str, KeyRole); 2] = [("primary", KeyRole::Primary), ("backup", KeyRole::Backup)];
-
 /// The keys of a configuration. `keys`, `secrets`, `has_named_project` and `alias_offsets` are indexed by `KeyId`.
 #[derive(Debug, Default)]
 pub(super) struct ConfiguredKeys {
@@ -71,7 +69,7 @@ impl ConfiguredKeys {
             check_name(doc, "a project's name", project);
         }
         let weight = table.count("weight", 1..=1_000_000).unwrap_or(1);
-        let role = table.choice("role", &ROLE_CHOICES).unwrap_or_default();
+        let role = table.choice("role").unwrap_or_default();
         let (Some(alias), Some(provider)) = (alias, provider) else { return };
         self.check_alias(table, alias);
         if let Some(resolved) = &resolved_secret {

@@ -41,7 +41,7 @@ use std::path::{Path, PathBuf};
 pub use self::{
     bounded_read::read_at_most,
     configuration::{Config, Origin},
-    dashboard::{Dashboard, KeyBinding, PictureSetting},
+    dashboard::Dashboard,
     defaults::Defaults,
     duration::{DurationError, parse_duration},
     env_providers::{EnvironmentKeys, describe_environment_keys},

@@ -5,18 +5,11 @@ use super::{
     error::quote_unless_secret,
     extra_body,
     preset::CachePrices,
-    providers::{ProviderEntry, Providers, QUOTA_DAY_CHOICES, TOKEN_COUNTING_CHOICES, check_name},
+    providers::{ProviderEntry, Providers, check_name},
     schema,
     toml_reader::{TomlTable, TomlText},
 };
-use crate::domain::{
-    Api, Limits, MAX_PRICE_STEPS, MaxTokensField, Model, Money, Price, ProviderId, Rates, merge_under,
-};
-
-const MAX_TOKENS_FIELD_CHOICES: [(&str, MaxTokensField); 2] = [
-    (MaxTokensField::MaxTokens.name(), MaxTokensField::MaxTokens),
-    (MaxTokensField::MaxCompletionTokens.name(), MaxTokensField::MaxCompletionTokens),
-];
+use crate::domain::{Api, Limits, MAX_PRICE_STEPS, Model, Money, Price, ProviderId, Rates, merge_under};
 
 /// Highest number of requests that a limit can be set to. A larger number is probably a mistake.
 const MAX_REQUEST_SETTING: i64 = 1_000_000_000;
@@ -87,7 +80,7 @@ fn read_model(
     if let Some(provider) = provider {
         merge_under(&mut extra_body, &provider.extra_body);
     }
-    let max_tokens_field = table.choice("max_tokens_field", &MAX_TOKENS_FIELD_CHOICES);
+    let max_tokens_field = table.choice("max_tokens_field");
     if let (Some(provider), Some(field)) = (provider, table.field("max_tokens_field"))
         && provider.provider.api != Api::OpenAi
     {
@@ -119,12 +112,12 @@ fn read_limits(table: &TomlTable<'_>, provider: Option<&ProviderEntry>) -> Limit
     let limits = Limits {
         rpm: table.limit("rpm", MAX_REQUEST_SETTING),
         tpm: table.limit("tpm", MAX_TOKEN_SETTING),
-        token_counting: table.choice("counted", &TOKEN_COUNTING_CHOICES).unwrap_or(token_counting),
+        token_counting: table.choice("counted").unwrap_or(token_counting),
         itpm: table.limit("itpm", MAX_TOKEN_SETTING),
         otpm: table.limit("otpm", MAX_TOKEN_SETTING),
         rpd: table.limit("rpd", MAX_REQUEST_SETTING),
         tpd: table.limit("tpd", MAX_TOKEN_SETTING),
-        quota_day: table.choice("day", &QUOTA_DAY_CHOICES).unwrap_or(quota_day),
+        quota_day: table.choice("day").unwrap_or(quota_day),
         burst: table.limit("burst", MAX_REQUEST_SETTING),
         concurrency: table.limit("concurrency", MAX_REQUEST_SETTING),
     };

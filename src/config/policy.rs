@@ -8,16 +8,7 @@ use super::{
     schema,
     toml_reader::{TomlField, TomlTable},
 };
-use crate::domain::{
-    BalanceWeights, CascadeOrder, MAX_IN_FLIGHT, Money, OnExhausted, Policy, RoutingRule, SpillTo, Strategy,
-    WhenLimited,
-};
-
-const ORDER_CHOICES: [(&str, CascadeOrder); 2] =
-    [("key_first", CascadeOrder::KeyFirst), ("model_first", CascadeOrder::ModelFirst)];
-const WHEN_LIMITED_CHOICES: [(&str, WhenLimited); 2] = [("spill", WhenLimited::Spill), ("wait", WhenLimited::Wait)];
-const SPILL_CHOICES: [(&str, SpillTo); 2] = [("any", SpillTo::Any), ("same_model", SpillTo::SameModel)];
-const ON_EXHAUSTED_CHOICES: [(&str, OnExhausted); 2] = [("stop", OnExhausted::Stop), ("wait", OnExhausted::Wait)];
+use crate::domain::{BalanceWeights, MAX_IN_FLIGHT, Money, Policy, RoutingRule, Strategy, WhenLimited};
 
 /// Reads the policy. `rule_strategies` contains the strategies that rules set, with their byte offsets.
 pub(super) fn read(
@@ -31,16 +22,16 @@ pub(super) fn read(
     let retry_count = |name| table.count(name, 0..=1_000);
     let idle_timeout = table.positive_duration("idle_timeout").unwrap_or(defaults.idle_timeout);
     let policy = Policy {
-        strategy: table.choice("strategy", &strategy_choices()).unwrap_or(defaults.strategy),
-        order: table.choice("order", &ORDER_CHOICES).unwrap_or(defaults.order),
+        strategy: table.choice("strategy").unwrap_or(defaults.strategy),
+        order: table.choice("order").unwrap_or(defaults.order),
         rotate_keys_daily: table.flag("rotate_keys_daily").unwrap_or(defaults.rotate_keys_daily),
         balance_weights: read_balance(&table).unwrap_or(defaults.balance_weights),
         explore_every: table.count("explore", 2..=1_000_000).unwrap_or(defaults.explore_every),
         rules: defaults.rules,
-        when_limited: table.choice("when_limited", &WHEN_LIMITED_CHOICES).unwrap_or(defaults.when_limited),
-        spill_to: table.choice("spill", &SPILL_CHOICES).unwrap_or(defaults.spill_to),
+        when_limited: table.choice("when_limited").unwrap_or(defaults.when_limited),
+        spill_to: table.choice("spill").unwrap_or(defaults.spill_to),
         spill_after: table.duration("spill_after").unwrap_or(defaults.spill_after),
-        on_exhausted: table.choice("on_exhausted", &ON_EXHAUSTED_CHOICES).unwrap_or(defaults.on_exhausted),
+        on_exhausted: table.choice("on_exhausted").unwrap_or(defaults.on_exhausted),
         max_in_flight: table.count("in_flight", 1..=i64::from(MAX_IN_FLIGHT)).unwrap_or(defaults.max_in_flight),
         max_usd: read_budget(&table, "max_usd", models.iter()),
         max_usd_per_day: read_budget(&table, "max_usd_per_day", models.iter()),
@@ -99,11 +90,6 @@ fn report_strategies_incompatible_with_wait(
         );
         table.doc.add_error(offset, message);
     }
-}
-
-/// All strategies by their names in the file.
-pub(super) fn strategy_choices() -> [(&'static str, Strategy); Strategy::ALL.len()] {
-    Strategy::ALL.map(|strategy| (strategy.name(), strategy))
 }
 
 fn read_balance(policy: &TomlTable<'_>) -> Option<BalanceWeights> {

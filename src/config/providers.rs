@@ -14,13 +14,6 @@ use super::{
 };
 use crate::domain::{Api, HealthCheck, HealthCheckTarget, Provider, ProviderId, QuotaDay, TokenCounting, sanitize};
 
-pub(super) const API_CHOICES: [(&str, Api); 3] =
-    [("gemini", Api::Gemini), ("openai", Api::OpenAi), ("anthropic", Api::Anthropic)];
-pub(super) const QUOTA_DAY_CHOICES: [(&str, QuotaDay); 3] =
-    [("pacific", QuotaDay::Pacific), ("utc", QuotaDay::Utc), ("rolling", QuotaDay::Rolling)];
-pub(super) const TOKEN_COUNTING_CHOICES: [(&str, TokenCounting); 2] =
-    [("input", TokenCounting::Input), ("total", TokenCounting::Total)];
-
 /// Shorter intervals would be a burden for a provider that recovers.
 const MIN_HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -134,7 +127,7 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
             table.doc.add_error(table.offset, message);
             None
         }
-        _ => table.choice("api", &API_CHOICES).or(preset.map(|preset| preset.api)),
+        _ => table.choice("api").or(preset.map(|preset| preset.api)),
     };
     let insecure = table.flag("insecure").unwrap_or(false);
     let base_url = if preset.is_none() { table.required_text("base_url") } else { table.text("base_url") };
@@ -149,11 +142,11 @@ fn read_provider(table: &TomlTable<'_>, name: TomlText<'_>) -> ProviderEntry {
         is_keyless: address.as_ref().map_or(is_local_preset, |address| address.is_private),
         is_free: is_local_preset,
         quota_day: table
-            .choice("day", &QUOTA_DAY_CHOICES)
+            .choice("day")
             .or(preset.map(|preset| preset.quota_day))
             .unwrap_or(preset::default_quota_day(api)),
         token_counting: table
-            .choice("counted", &TOKEN_COUNTING_CHOICES)
+            .choice("counted")
             .or(preset.map(|preset| preset.token_counting))
             .unwrap_or(preset::default_token_counting(api)),
         extra_body: extra_body::read(table),

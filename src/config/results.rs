@@ -3,9 +3,7 @@
 use super::{schema, toml_reader::TomlTable};
 use crate::domain::KeptParts;
 
-const KEEP_CHOICES: [(&str, KeptParts); 2] = [("text", KeptParts::Text), ("message", KeptParts::Message)];
-
 pub(super) fn read(root: &TomlTable<'_>) -> KeptParts {
     let table = root.table("results", &schema::RESULTS);
-    table.and_then(|table| table.choice("keep", &KEEP_CHOICES)).unwrap_or_default()
+    table.and_then(|table| table.choice("keep")).unwrap_or_default()
 }

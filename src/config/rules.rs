@@ -30,7 +30,7 @@ pub(super) fn read(root: &TomlTable<'_>, models: &[LocatedModel]) -> Vec<Located
         let rule = RoutingRule {
             name: name.map(|name| name.text.to_owned()).unwrap_or_default(),
             conditions: read_conditions(&table),
-            strategy: table.choice("strategy", &policy::strategy_choices()),
+            strategy: table.choice("strategy"),
             max_usd: read_max_usd(&table, models, allowed_models.as_deref()),
             models: allowed_models,
         };

@@ -15,7 +15,7 @@ use super::{
     error::{ConfigError, ConfigErrors, Position, format_suggestion, join_alternatives, quote_unless_secret},
     schema::Schema,
 };
-use crate::domain::sanitize;
+use crate::domain::{Named, sanitize};
 
 /// The text of a file, and the errors and warnings found in it so far.
 pub(super) struct TomlDoc<'t> {
@@ -211,9 +211,9 @@ impl<'s> TomlTable<'s> {
         })
     }
 
-    /// One of `choices`.
-    pub fn choice<T: Copy>(&self, name: &'static str, choices: &[(&'static str, T)]) -> Option<T> {
-        self.field(name)?.choice(choices)
+    /// A value by its name.
+    pub fn choice<T: Named>(&self, name: &'static str) -> Option<T> {
+        self.field(name)?.choice()
     }
 }
 
@@ -244,14 +244,14 @@ impl<'s> TomlField<'s> {
         Some(TomlText { text, offset: self.offset })
     }
 
-    /// One of `choices`.
-    pub fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
-        let names = || choices.iter().map(|&(word, _)| word);
+    /// A value by its name.
+    pub fn choice<T: Named>(&self) -> Option<T> {
+        let names = || T::NAMED.iter().map(|&(name, _)| name);
         let Some(given) = self.value.as_str() else {
             self.wrong_type(&format!("a string, {}", join_alternatives(names())));
             return None;
         };
-        let choice = choices.iter().find(|&&(word, _)| word == given).map(|&(_, choice)| choice);
+        let choice = T::NAMED.iter().find(|&&(name, _)| name == given).map(|&(_, choice)| choice);
         if choice.is_none() {
             let (name, did_you_mean) = (self.name, format_suggestion(given, names()));
             let message = format!(

@@ -12,8 +12,9 @@ use super::{
     error::quote_unless_secret,
     providers::check_name,
     schema, secret,
-    toml_reader::{TomlTable, TomlText},
+    toml_reader::{TomlField, TomlTable, TomlText},
 };
+use crate::domain::names;
 
 /// An address that messages are sent to.
 #[derive(Clone, Debug)]
@@ -52,31 +53,11 @@ pub enum WebhookFormat {
     Text,
 }
 
-impl AlertKind {
-    pub const ALL: [Self; 3] = [Self::Finished, Self::Stopped, Self::Attention];
+names!(AlertKind { Finished = "finished", Stopped = "stopped", Attention = "attention" });
 
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-            Self::Attention => "attention",
-        }
-    }
-}
+names!(WebhookFormat { Json = "json", Slack = "slack", Discord = "discord", Teams = "teams", Text = "text" });
 
 impl WebhookFormat {
-    pub const ALL: [Self; 5] = [Self::Json, Self::Slack, Self::Discord, Self::Teams, Self::Text];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Slack => "slack",
-            Self::Discord => "discord",
-            Self::Teams => "teams",
-            Self::Text => "text",
-        }
-    }
-
     /// The format that a well-known service expects, by its host; JSON for other hosts.
     fn for_url(url: &Url) -> Self {
         const KNOWN: [(&str, WebhookFormat); 9] = [
@@ -119,7 +100,7 @@ impl Webhooks {
     fn read_webhook(&mut self, table: &TomlTable<'_>, secret_bases: &secret::SecretBases<'_>, env_vars: &EnvVars<'_>) {
         let alias = table.required_text("name");
         let alert_kinds = read_alert_kinds(table);
-        let format = table.choice("format", &WebhookFormat::ALL.map(|format| (format.name(), format)));
+        let format = table.choice("format");
         let insecure = table.flag("insecure").unwrap_or_default();
         let address = self.read_address(table, insecure, secret_bases, env_vars);
         let Some(alias) = alias else { return };
@@ -174,9 +155,8 @@ impl Webhooks {
 }
 
 fn read_alert_kinds(table: &TomlTable<'_>) -> Option<Vec<AlertKind>> {
-    let choices = AlertKind::ALL.map(|kind| (kind.name(), kind));
     let entries = table.field("on")?.list("alerts")?;
-    let named: Vec<AlertKind> = entries.iter().filter_map(|entry| entry.choice(&choices)).collect();
+    let named: Vec<AlertKind> = entries.iter().filter_map(TomlField::choice).collect();
     Some(AlertKind::ALL.into_iter().filter(|kind| named.contains(kind)).collect())
 }
 

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::named::names;
+
 /// The parts of an answer besides its text, as the provider sent it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -77,3 +79,5 @@ pub enum KeptParts {
     /// The whole message too.
     Message,
 }
+
+names!(KeptParts { Text = "text", Message = "message" });

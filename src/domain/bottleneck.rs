@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::named::names;
+
 /// The reason why a route, or the run, does not send another request now. Exactly one applies at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,47 +38,27 @@ pub enum Bottleneck {
     NothingToSend,
 }
 
+// The names in metrics and in JSON.
+names!(Bottleneck {
+    Sending = "sending",
+    RequestsPerMinute = "requests_per_minute",
+    TokensPerMinute = "tokens_per_minute",
+    DailyQuota = "daily_quota",
+    Cooldown = "cooldown",
+    CircuitOpen = "circuit_open",
+    Concurrency = "concurrency",
+    SwitchedOff = "switched_off",
+    Disabled = "disabled",
+    MaxInFlight = "max_in_flight",
+    Budget = "budget",
+    Paused = "paused",
+    RetryDelay = "retry_delay",
+    NotSelected = "not_selected",
+    NothingToSend = "nothing_to_send",
+});
+
 impl Bottleneck {
-    pub const ALL: [Self; 15] = [
-        Self::Sending,
-        Self::RequestsPerMinute,
-        Self::TokensPerMinute,
-        Self::DailyQuota,
-        Self::Cooldown,
-        Self::CircuitOpen,
-        Self::Concurrency,
-        Self::SwitchedOff,
-        Self::Disabled,
-        Self::MaxInFlight,
-        Self::Budget,
-        Self::Paused,
-        Self::RetryDelay,
-        Self::NotSelected,
-        Self::NothingToSend,
-    ];
-
     pub const COUNT: usize = Self::ALL.len();
-
-    /// The name used in metrics; the same as in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sending => "sending",
-            Self::RequestsPerMinute => "requests_per_minute",
-            Self::TokensPerMinute => "tokens_per_minute",
-            Self::DailyQuota => "daily_quota",
-            Self::Cooldown => "cooldown",
-            Self::CircuitOpen => "circuit_open",
-            Self::Concurrency => "concurrency",
-            Self::SwitchedOff => "switched_off",
-            Self::Disabled => "disabled",
-            Self::MaxInFlight => "max_in_flight",
-            Self::Budget => "budget",
-            Self::Paused => "paused",
-            Self::RetryDelay => "retry_delay",
-            Self::NotSelected => "not_selected",
-            Self::NothingToSend => "nothing_to_send",
-        }
-    }
 
     /// Label for people, as in "limited by RPM 62%".
     pub const fn label(self) -> &'static str {

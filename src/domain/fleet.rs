@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    cost_factors::unbounded_field, ids::ProviderId, money::Money, price::Price, quota_day::QuotaDay,
+    cost_factors::unbounded_field, ids::ProviderId, money::Money, named::names, price::Price, quota_day::QuotaDay,
     response_meta::LimitDimension,
 };
 
@@ -24,15 +24,7 @@ pub enum Api {
     Anthropic,
 }
 
-impl Api {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gemini => "gemini",
-            Self::OpenAi => "openai",
-            Self::Anthropic => "anthropic",
-        }
-    }
-}
+names!(Api { Gemini = "gemini", OpenAi = "openai", Anthropic = "anthropic" });
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Provider {
@@ -93,14 +85,9 @@ pub enum MaxTokensField {
     MaxCompletionTokens,
 }
 
-impl MaxTokensField {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MaxTokens => "max_tokens",
-            Self::MaxCompletionTokens => "max_completion_tokens",
-        }
-    }
+names!(MaxTokensField { MaxTokens = "max_tokens", MaxCompletionTokens = "max_completion_tokens" });
 
+impl MaxTokensField {
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -196,6 +183,8 @@ pub enum TokenCounting {
     Total,
 }
 
+names!(TokenCounting { Input = "input", Total = "total" });
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Key {
     /// The alias shown everywhere.
@@ -226,3 +215,5 @@ pub enum KeyRole {
     Primary,
     Backup,
 }
+
+names!(KeyRole { Primary = "primary", Backup = "backup" });

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{money::Money, request::Request};
+use super::{money::Money, named::names, request::Request};
 
 /// An item read from the input: validated, with its templates filled in.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -89,16 +89,7 @@ pub enum ItemState {
     Failed,
 }
 
-impl ItemState {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::InFlight => "in flight",
-            Self::Done => "done",
-            Self::Failed => "failed",
-        }
-    }
-}
+names!(ItemState { Waiting = "waiting", InFlight = "in flight", Done = "done", Failed = "failed" });
 
 #[cfg(test)]
 mod tests {

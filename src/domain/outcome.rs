@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::named::names;
+
 /// The class of an attempt's result. Only `provider::classify` derives it from status codes and bodies; the checks turn an
 /// answer into `InvalidOutput`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -54,64 +56,33 @@ pub enum OutcomeAction {
     FailItem,
 }
 
+// The names in files, on the command line and on the screen.
+names!(Outcome {
+    Ok = "ok",
+    RateLimitedMinute = "rate_limited_minute",
+    TokensLimitedMinute = "tokens_limited_minute",
+    QuotaExhaustedDay = "quota_exhausted_day",
+    QuotaExhaustedBilling = "quota_exhausted_billing",
+    InvalidKey = "invalid_key",
+    KeyForbidden = "key_forbidden",
+    ModelNotFound = "model_not_found",
+    ServerError = "server_error",
+    Overloaded = "overloaded",
+    Timeout = "timeout",
+    MalformedResponse = "malformed_response",
+    EmptyOutput = "empty_output",
+    Truncated = "truncated",
+    ContentBlocked = "content_blocked",
+    BadRequest = "bad_request",
+    UnreadableInput = "unreadable_input",
+    OverBudget = "over_budget",
+    NoRoute = "no_route",
+    ClientTrouble = "client_trouble",
+    Lost = "lost",
+    InvalidOutput = "invalid_output",
+});
+
 impl Outcome {
-    pub const ALL: [Self; 22] = [
-        Self::Ok,
-        Self::RateLimitedMinute,
-        Self::TokensLimitedMinute,
-        Self::QuotaExhaustedDay,
-        Self::QuotaExhaustedBilling,
-        Self::InvalidKey,
-        Self::KeyForbidden,
-        Self::ModelNotFound,
-        Self::ServerError,
-        Self::Overloaded,
-        Self::Timeout,
-        Self::MalformedResponse,
-        Self::EmptyOutput,
-        Self::Truncated,
-        Self::ContentBlocked,
-        Self::BadRequest,
-        Self::UnreadableInput,
-        Self::OverBudget,
-        Self::NoRoute,
-        Self::ClientTrouble,
-        Self::Lost,
-        Self::InvalidOutput,
-    ];
-
-    /// The name used in files, on the command line and on the screen.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::RateLimitedMinute => "rate_limited_minute",
-            Self::TokensLimitedMinute => "tokens_limited_minute",
-            Self::QuotaExhaustedDay => "quota_exhausted_day",
-            Self::QuotaExhaustedBilling => "quota_exhausted_billing",
-            Self::InvalidKey => "invalid_key",
-            Self::KeyForbidden => "key_forbidden",
-            Self::ModelNotFound => "model_not_found",
-            Self::ServerError => "server_error",
-            Self::Overloaded => "overloaded",
-            Self::Timeout => "timeout",
-            Self::MalformedResponse => "malformed_response",
-            Self::EmptyOutput => "empty_output",
-            Self::Truncated => "truncated",
-            Self::ContentBlocked => "content_blocked",
-            Self::BadRequest => "bad_request",
-            Self::UnreadableInput => "unreadable_input",
-            Self::OverBudget => "over_budget",
-            Self::NoRoute => "no_route",
-            Self::ClientTrouble => "client_trouble",
-            Self::Lost => "lost",
-            Self::InvalidOutput => "invalid_output",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
-    }
-
     /// Whether the provider gave an answer that counts as one: it passed its checks, if there are any.
     pub const fn is_answered(self) -> bool {
         matches!(self, Self::Ok | Self::Truncated)

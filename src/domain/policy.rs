@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{money::Money, rule::RoutingRule, strategy::Strategy};
+use super::{money::Money, named::names, rule::RoutingRule, strategy::Strategy};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -16,16 +16,7 @@ pub enum CascadeOrder {
     ModelFirst,
 }
 
-impl CascadeOrder {
-    pub const ALL: [Self; 2] = [Self::KeyFirst, Self::ModelFirst];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::KeyFirst => "key_first",
-            Self::ModelFirst => "model_first",
-        }
-    }
-}
+names!(CascadeOrder { KeyFirst = "key_first", ModelFirst = "model_first" });
 
 /// How an item proceeds if its route is full or cooling down.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -39,16 +30,7 @@ pub enum WhenLimited {
     Wait,
 }
 
-impl WhenLimited {
-    pub const ALL: [Self; 2] = [Self::Spill, Self::Wait];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Spill => "spill",
-            Self::Wait => "wait",
-        }
-    }
-}
+names!(WhenLimited { Spill = "spill", Wait = "wait" });
 
 /// Where an item may go if its preferred route is limited.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -60,16 +42,7 @@ pub enum SpillTo {
     SameModel,
 }
 
-impl SpillTo {
-    pub const ALL: [Self; 2] = [Self::Any, Self::SameModel];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Any => "any",
-            Self::SameModel => "same_model",
-        }
-    }
-}
+names!(SpillTo { Any = "any", SameModel = "same_model" });
 
 /// How the run proceeds if every route of every waiting item is used up for the day, out of credit or disabled.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -82,16 +55,7 @@ pub enum OnExhausted {
     Wait,
 }
 
-impl OnExhausted {
-    pub const ALL: [Self; 2] = [Self::Stop, Self::Wait];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Wait => "wait",
-        }
-    }
-}
+names!(OnExhausted { Stop = "stop", Wait = "wait" });
 
 /// Weights of the three criteria of [`Strategy::Balanced`], relative to each other.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use jiff::{Span, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use super::time::WallTime;
+use super::{named::names, time::WallTime};
 
 /// When the provider's day ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub enum QuotaDay {
     /// 24 hours from each request (OpenAI, Groq).
     Rolling,
 }
+
+names!(QuotaDay { Pacific = "pacific", Utc = "utc", Rolling = "rolling" });
 
 impl QuotaDay {
     /// The start of the provider's next day after `now`; `None` for rolling days.

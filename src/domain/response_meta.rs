@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::bottleneck::Bottleneck;
+use super::{bottleneck::Bottleneck, named::names};
 
 /// The unit of a limit and its period.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -21,31 +21,18 @@ pub enum LimitDimension {
     Concurrency,
 }
 
+// Limits per minute, then limits per day, then concurrency. The names are those in metrics and in JSON.
+names!(LimitDimension {
+    RequestsPerMinute = "requests_per_minute",
+    TokensPerMinute = "tokens_per_minute",
+    InputTokensPerMinute = "input_tokens_per_minute",
+    OutputTokensPerMinute = "output_tokens_per_minute",
+    RequestsPerDay = "requests_per_day",
+    TokensPerDay = "tokens_per_day",
+    Concurrency = "concurrency",
+});
+
 impl LimitDimension {
-    /// Limits per minute, then limits per day, then concurrency.
-    pub const ALL: [Self; 7] = [
-        Self::RequestsPerMinute,
-        Self::TokensPerMinute,
-        Self::InputTokensPerMinute,
-        Self::OutputTokensPerMinute,
-        Self::RequestsPerDay,
-        Self::TokensPerDay,
-        Self::Concurrency,
-    ];
-
-    /// The name used in metrics; the same as in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RequestsPerMinute => "requests_per_minute",
-            Self::TokensPerMinute => "tokens_per_minute",
-            Self::InputTokensPerMinute => "input_tokens_per_minute",
-            Self::OutputTokensPerMinute => "output_tokens_per_minute",
-            Self::RequestsPerDay => "requests_per_day",
-            Self::TokensPerDay => "tokens_per_day",
-            Self::Concurrency => "concurrency",
-        }
-    }
-
     /// The bottleneck that time blocked by a limit of this dimension is counted under.
     pub const fn bottleneck(self) -> Bottleneck {
         match self {
@@ -91,15 +78,7 @@ pub enum LimitSource {
     Learned,
 }
 
-impl LimitSource {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Configured => "configured",
-            Self::Provider => "provider",
-            Self::Learned => "learned",
-        }
-    }
-}
+names!(LimitSource { Configured = "configured", Provider = "provider", Learned = "learned" });
 
 impl ProviderLimit {
     pub const fn new(dimension: LimitDimension) -> Self {

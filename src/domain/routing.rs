@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     item::ItemSpec,
+    named::names,
     policy::{SpillTo, WhenLimited},
     rule::{self, RoutingRule},
 };
@@ -107,6 +108,8 @@ pub enum UnknownModelPolicy {
     UseAnyModel,
 }
 
+names!(UnknownModelPolicy { Refuse = "refuse", UseAnyModel = "any" });
+
 /// The meaning of the model that a row names, for its item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RowModelPolicy {
@@ -116,6 +119,8 @@ pub enum RowModelPolicy {
     /// It is the only one.
     Only,
 }
+
+names!(RowModelPolicy { Prefer = "prefer", Only = "only" });
 
 /// The properties that routing depends on, apart from the text. Items with the same traits share a queue. There are few
 /// by design: an item's money limit and the text of its row count only through the rule that they match.

@@ -12,6 +12,7 @@ use super::{
     forecast::Forecast,
     metric_counts::MetricCounts,
     money::Money,
+    named::names,
     outcome::Outcome,
     policy::{CascadeOrder, OnExhausted, WhenLimited},
     price::CostByKind,
@@ -22,7 +23,7 @@ use super::{
 };
 
 /// Published by the engine when something changed: at most 10 times a second, and also after each command.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     pub run: String,
     pub state: RunState,
@@ -70,38 +71,15 @@ pub struct Snapshot {
 impl Snapshot {
     /// A snapshot of a run at `at`, without items, keys or models.
     pub fn empty(run: &str, at: WallTime, clock_speed: f64) -> Self {
-        Self {
-            run: run.to_owned(),
-            state: RunState::Running,
-            at,
-            elapsed: Duration::ZERO,
-            clock_speed,
-            strategy: Strategy::default(),
-            cascade_order: CascadeOrder::default(),
-            when_limited: WhenLimited::default(),
-            on_exhausted: OnExhausted::default(),
-            totals: Totals::default(),
-            max_in_flight: 0,
-            spend: Spend::default(),
-            throughput: Throughput::default(),
-            forecast: None,
-            bottlenecks: Vec::new(),
-            current_route: None,
-            silence: None,
-            keys: Vec::new(),
-            models: Vec::new(),
-            routes: Vec::new(),
-            cooldowns: Vec::new(),
-            events: Vec::new(),
-            metrics: MetricsView::default(),
-        }
+        Self { run: run.to_owned(), at, clock_speed, ..Self::default() }
     }
 }
 
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RunState {
     /// Requests are being sent, or could be.
+    #[default]
     Running,
     /// Nothing can be sent before `until`. `None`: only the operator or an answer can change that.
     Waiting {
@@ -366,15 +344,7 @@ pub enum CauseSource {
     Backoff,
 }
 
-impl CauseSource {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Provider => "provider",
-            Self::Measured => "measured",
-            Self::Backoff => "our backoff",
-        }
-    }
-}
+names!(CauseSource { Provider = "provider", Measured = "measured", Backoff = "our backoff" });
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct KeyView {

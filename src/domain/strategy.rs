@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::named::names;
+
 /// Decides which ready route an item takes. Under every strategy, the item's own preferred model comes first and backup
 /// keys come last.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -29,33 +31,19 @@ pub enum Strategy {
     Balanced,
 }
 
+names!(Strategy {
+    Cascade = "cascade",
+    RoundRobin = "round_robin",
+    Weighted = "weighted",
+    PrimaryBackup = "primary_backup",
+    Health = "health",
+    LeastRecentlyUsed = "least_recently_used",
+    Fastest = "fastest",
+    Cheapest = "cheapest",
+    Balanced = "balanced",
+});
+
 impl Strategy {
-    pub const ALL: [Self; 9] = [
-        Self::Cascade,
-        Self::RoundRobin,
-        Self::Weighted,
-        Self::PrimaryBackup,
-        Self::Health,
-        Self::LeastRecentlyUsed,
-        Self::Fastest,
-        Self::Cheapest,
-        Self::Balanced,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cascade => "cascade",
-            Self::RoundRobin => "round_robin",
-            Self::Weighted => "weighted",
-            Self::PrimaryBackup => "primary_backup",
-            Self::Health => "health",
-            Self::LeastRecentlyUsed => "least_recently_used",
-            Self::Fastest => "fastest",
-            Self::Cheapest => "cheapest",
-            Self::Balanced => "balanced",
-        }
-    }
-
     /// A short description for menus.
     pub const fn description(self) -> &'static str {
         match self {
@@ -74,9 +62,5 @@ impl Strategy {
     /// Whether it works with `when_limited = "wait"`: the strict pipeline supports only the cascade's order.
     pub const fn supports_wait(self) -> bool {
         matches!(self, Self::Cascade)
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|strategy| strategy.name() == name)
     }
 }

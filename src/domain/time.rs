@@ -25,8 +25,6 @@ pub struct Now {
 }
 
 impl MonoTime {
-    pub const MAX: Self = Self(u64::MAX);
-
     /// Time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

@@ -83,7 +83,7 @@ impl Engine {
         let is_done = ended.is_some_and(|ended| ended.state == FinalState::Done);
         let completed = CompletedAttempt {
             attempt,
-            completed_at: now.wall,
+            completed_at: Some(now.wall),
             outcome: result.outcome,
             status: result.status,
             latency_ms: latency.as_millis() as u64,

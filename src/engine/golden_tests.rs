@@ -308,7 +308,11 @@ fn trace_op(trace: &mut Trace, op: &Op) {
             .number(intent.est_tokens),
         Op::CancelIntent { attempt } => trace.number(4).number(attempt.0),
         Op::CompleteAttempt(completed) => {
-            trace.number(5).number(completed.attempt.0).wall(completed.completed_at).outcome(completed.outcome);
+            trace
+                .number(5)
+                .number(completed.attempt.0)
+                .wall(completed.completed_at.unwrap())
+                .outcome(completed.outcome);
             trace.optional(completed.status.map(u64::from)).number(completed.latency_ms);
             trace_usage(trace, completed.usage);
             trace.money(completed.cost).money(completed.at_risk);

@@ -1,6 +1,6 @@
 //! The report of a run: totals, then models, then keys.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use super::format::{fits_terminal, format_latency, format_table, wrap_lines};
 use crate::domain::{
@@ -93,8 +93,8 @@ fn totals_text(summary: &Summary) -> String {
          cost      {}{}\n\
          time      {elapsed}{rate}\n\
          {}",
-        sanitized(&summary.run),
-        sanitized(&summary.state),
+        sanitize(&summary.run),
+        sanitize(&summary.state),
         group_digits(*done),
         group_digits(*total),
         truncated_suffix(*truncated),
@@ -127,7 +127,7 @@ const MODEL_HEADING: [&str; 10] =
 fn model_row(model: &ModelSummary) -> [String; 10] {
     let time = |millis: Option<u64>| millis.map_or_else(dash, format_latency);
     [
-        sanitized(&model.name).into_owned(),
+        sanitize(&model.name).into_owned(),
         group_digits(model.ok),
         group_digits(model.failed),
         success_percent(model.ok, model.failed),
@@ -142,8 +142,8 @@ fn model_row(model: &ModelSummary) -> [String; 10] {
 
 fn key_row(key: &KeySummary) -> [String; 6] {
     [
-        sanitized(&key.name).into_owned(),
-        sanitized(Condition::label_of(&key.state)).into_owned(),
+        sanitize(&key.name).into_owned(),
+        sanitize(Condition::label_of(&key.state)).into_owned(),
         key.health.to_string(),
         group_digits(key.ok),
         group_digits(key.failed),
@@ -161,8 +161,4 @@ fn format_usd(amount: f64) -> String {
 
 fn dash() -> String {
     "-".to_owned()
-}
-
-fn sanitized(text: &str) -> Cow<'_, str> {
-    sanitize(text)
 }

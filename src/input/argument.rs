@@ -7,11 +7,11 @@ use std::{
 
 pub(super) const WILDCARDS: [char; 3] = ['*', '?', '['];
 /// The run name of every input that comes through a pipe.
-pub(super) const PIPE_RUN_NAME: &str = "stdin";
+const PIPE_RUN_NAME: &str = "stdin";
 
-/// The run name for this argument. It is needed before the input is opened, since a pipe's copy is kept in the run
+/// The run name for this argument: not empty, and safe as a folder name. It is needed before the input is opened, since a pipe's copy is kept in the run
 /// directory.
-pub(super) fn run_name(argument: &str) -> String {
+pub fn run_name(argument: &str) -> String {
     if is_pipe(argument) {
         return PIPE_RUN_NAME.to_owned();
     }
@@ -26,12 +26,12 @@ pub(super) fn run_name(argument: &str) -> String {
 }
 
 /// True if the argument can be read only once, like a pipe. Opening it then writes a copy.
-pub(super) fn is_stream(argument: &str) -> bool {
+pub fn is_stream(argument: &str) -> bool {
     argument == "-" || fs::metadata(argument).is_ok_and(|meta| !meta.is_dir() && !meta.is_file())
 }
 
 /// Normalizes the argument for the record, so that different spellings of the same path or pipe are equal.
-pub(super) fn normalize(argument: &str) -> String {
+pub fn normalize_argument(argument: &str) -> String {
     if is_pipe(argument) { "-".to_owned() } else { normalize_path(argument) }
 }
 
@@ -106,7 +106,7 @@ mod tests {
             ("-", "-"),
             ("/dev/fd/63", "-"),
         ] {
-            assert_eq!(normalize(argument), want, "{argument}");
+            assert_eq!(normalize_argument(argument), want, "{argument}");
         }
     }
 }

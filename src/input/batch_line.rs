@@ -42,12 +42,12 @@ impl BatchLine {
             match name.as_ref() {
                 name if name == self.id_field => draft.id = Some(row::parse_id(value, self.id_field)?),
                 name if name == self.request_field => {
-                    if options.has_spend_cap {
+                    if options.input.has_spend_cap {
                         refuse_unbounded(value).map_err(|error| error.within(self.request_field))?;
                     }
                     body = Some(value.object(self.request_field)?);
                 }
-                "extra_body" if !options.legacy_bodies => {
+                "extra_body" if !options.input.legacy_bodies => {
                     draft.request.extra_body = params::parse_extra_body(value)?;
                 }
                 name if OTHER_FIELDS.contains(&name) => {}
@@ -60,7 +60,7 @@ impl BatchLine {
         if let Some(native) = &mut draft.request.native {
             native.untranslated.extend(draft.request.extra_body.keys().map(|name| format!("extra_body.{name}")));
         }
-        if !options.legacy_rows {
+        if !options.input.legacy_rows {
             self.refuse_stray_pictures(fields, &draft.request, options)?;
         }
         Ok(draft)
@@ -74,22 +74,22 @@ impl BatchLine {
         read_request: impl Fn(&Fields<'_>, &mut Draft, &mut BodyNotes) -> Result<(), FieldError>,
     ) -> Result<(), FieldError> {
         let mut notes = BodyNotes::new(BodyForm::Native(self.api));
-        draft.request.params = options.default_params.clone();
+        draft.request.params = options.input.default_params.clone();
         read_request(body, draft, &mut notes)?;
         let adds_system = draft.request.system.is_none() && options.templates.has_system();
         if adds_system {
             draft.request.system = options.templates.render_system(&Fields::new())?;
         }
-        if options.legacy_bodies {
+        if options.input.legacy_bodies {
             draft.request.params.remove_newer_parts();
             return notes.refuse_untranslated(true);
         }
-        let inherited = if options.default_params.is_empty() {
+        let inherited = if options.input.default_params.is_empty() {
             Params::default()
         } else {
             let mut own = Draft::default();
             read_request(body, &mut own, &mut BodyNotes::new(BodyForm::Native(self.api)))?;
-            params::inherited(&options.default_params, &draft.request.params, &own.request.params)
+            params::inherited(&options.input.default_params, &draft.request.params, &own.request.params)
         };
         let native = notes.into_native(self.request_field, body, &draft.request, inherited);
         draft.request.native = native.map(|native| Box::new(NativeBody { adds_system, ..native }));
@@ -104,7 +104,7 @@ impl BatchLine {
         request: &Request,
         options: &RowOptions,
     ) -> Result<(), FieldError> {
-        if request.needs_vision() && options.allows_extra_pictures {
+        if request.needs_vision() && options.input.allows_extra_pictures {
             return Ok(());
         }
         for (name, value) in fields {

@@ -187,8 +187,8 @@ fn draft_record(record: &[u8], delimiter: u8, columns: &[String], options: &RowO
     let template_fields: Fields<'_> =
         named_cells().map(|(name, cell)| (name.into(), Json::Text(cell.as_ref().into()))).collect();
     let fields: Fields<'_> =
-        named_cells().filter_map(|(name, cell)| typed_field(name, cell, options.legacy_rows)).collect();
-    if !options.legacy_rows {
+        named_cells().filter_map(|(name, cell)| typed_field(name, cell, options.input.legacy_rows)).collect();
+    if !options.input.legacy_rows {
         // Cells may contain JSON.
         fields.iter().try_for_each(|(name, value)| value.refuse_duplicates().map_err(|error| error.within(name)))?;
     }

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::domain::{Money, Params, Request, RowModelPolicy, known_param};
+use crate::domain::{Money, Request, known_param};
 
 use super::{
     error::FieldError,
     json::{Fields, Json, get_field},
-    options::{ItemCheck, ModelCheck},
-    sidecar::{CaptionSettings, Sidecar},
+    options::InputOptions,
+    sidecar::Sidecar,
     template::Templates,
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Draft {
     pub model_pinned: Option<bool>,
     pub tier: Option<String>,
     pub max_usd: Option<Money>,
-    /// Fields for routing rules, see [`RowOptions::kept_fields`].
+    /// Fields for routing rules, see [`InputOptions::kept_fields`].
     pub kept_fields: BTreeMap<String, String>,
     pub sidecar: Option<Sidecar>,
     /// Size in bytes of the picture to caption.
@@ -35,7 +35,8 @@ pub(super) struct Draft {
 impl Draft {
     /// Notes a field that nothing reads, if it has the name of a request parameter.
     pub fn note_unused_param(&mut self, name: &str, options: &RowOptions) {
-        let is_read = || options.templates.uses_field(name) || options.kept_fields.iter().any(|kept| kept == name);
+        let is_read =
+            || options.templates.uses_field(name) || options.input.kept_fields.iter().any(|kept| kept == name);
         if known_param::is_param_name(name) && !is_read() {
             self.unused_params.push(name.to_owned());
         }
@@ -45,36 +46,17 @@ impl Draft {
 /// The settings of an input, with compiled templates. All passes over the input share them.
 pub(super) struct RowOptions {
     pub templates: Templates,
-    /// Parameters for rows that don't state their own.
-    pub default_params: Params,
     /// Absolute folder that relative paths in rows start from.
     pub base_dir: PathBuf,
-    /// `None`: captions are not written to files.
-    pub captions: Option<CaptionSettings>,
-    pub max_rows: Option<u64>,
-    /// Names of the fields that are stored with the item.
-    pub kept_fields: Vec<String>,
-    /// See [`super::InputOptions::check_field`].
-    pub check_field: Option<String>,
-    /// See [`super::InputOptions::legacy_rows`].
-    pub legacy_rows: bool,
-    /// See [`super::InputOptions::legacy_bodies`].
-    pub legacy_bodies: bool,
-    /// See [`super::InputOptions::allows_extra_pictures`].
-    pub allows_extra_pictures: bool,
-    /// See [`super::InputOptions::has_spend_cap`].
-    pub has_spend_cap: bool,
-    pub model_check: Option<ModelCheck>,
-    /// See [`super::InputOptions::row_model`].
-    pub row_model: RowModelPolicy,
-    pub item_check: Option<ItemCheck>,
+    /// The folder of the captions is absolute. There are no captions unless the input is pictures.
+    pub input: InputOptions,
 }
 
 impl RowOptions {
     /// Parses one line as JSON. Refuses an object with the same field twice, except in legacy rows.
     pub(super) fn parse_row<'l>(&self, line: &'l str) -> Result<Json<'l>, FieldError> {
         let row = Json::parse(line)?;
-        if !self.legacy_rows {
+        if !self.input.legacy_rows {
             row.refuse_duplicates()?;
         }
         Ok(row)
@@ -93,9 +75,13 @@ impl RowOptions {
             Json::Float(number) => Some(number.to_string()),
             Json::Null | Json::List(_) | Json::Object(_) => None,
         };
-        let mut kept: BTreeMap<String, String> =
-            self.kept_fields.iter().filter_map(|name| Some((name.clone(), text(get_field(fields, name)?)?))).collect();
-        if let Some(name) = &self.check_field
+        let mut kept: BTreeMap<String, String> = self
+            .input
+            .kept_fields
+            .iter()
+            .filter_map(|name| Some((name.clone(), text(get_field(fields, name)?)?)))
+            .collect();
+        if let Some(name) = &self.input.check_field
             && let Some(value) = get_field(fields, name).filter(|value| !value.is_null())
         {
             let names = match value {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    argument::{self, PIPE_RUN_NAME, WILDCARDS, has_wildcard},
+    argument::{WILDCARDS, has_wildcard},
     detect::{DetectedFormat, detect},
     error::{InputError, list_places},
     image_batch::ImageBatch,
@@ -31,7 +31,6 @@ pub(super) struct FoundInput {
     pub kind: InputKind,
     pub source: InputSource,
     pub base_dir: PathBuf,
-    pub run_name: String,
     pub display_name: String,
     pub spool: Option<Spool>,
 }
@@ -61,12 +60,7 @@ pub(super) fn find_input(argument: &str, spool: &Path, options: &InputOptions) -
     let max_pipe_bytes = options.max_pipe_bytes.unwrap_or(spool::DEFAULT_MAX_PIPE_BYTES);
     let line_format = options.line_format;
     if argument == "-" {
-        return open_pipe(
-            spool::copy_stdin(spool, max_pipe_bytes)?,
-            Path::new("standard input"),
-            PIPE_RUN_NAME.to_owned(),
-            options,
-        );
+        return open_pipe(spool::copy_stdin(spool, max_pipe_bytes)?, Path::new("standard input"), options);
     }
     let path = Path::new(argument);
     let absolute_path = absolute(path).map_err(|error| InputError::unreadable(path, error))?;
@@ -79,18 +73,17 @@ pub(super) fn find_input(argument: &str, spool: &Path, options: &InputOptions) -
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(InputError::NotFound(argument.to_owned())),
         Err(error) => return Err(InputError::unreadable(path, error)),
     };
-    let name = argument::run_name(argument);
     if metadata.is_dir() {
         refuse_line_format(line_format, argument, "is a folder")?;
-        return open_pictures(ImageSource::Folder(absolute_path), argument, name);
+        return open_pictures(ImageSource::Folder(absolute_path), argument);
     }
     let base_dir = absolute_path.parent().unwrap_or(&absolute_path).to_owned();
     if metadata.is_file() {
-        return open_file(&absolute_path, path, &base_dir, name, options);
+        return open_file(&absolute_path, path, &base_dir, options);
     }
     // A named pipe, `<(command)` or /dev/stdin, which can be read only once.
     let stream = File::open(&absolute_path).map_err(|error| InputError::unreadable(path, error))?;
-    open_pipe(spool::copy_named_stream(stream, spool, argument, max_pipe_bytes)?, path, name, options)
+    open_pipe(spool::copy_named_stream(stream, spool, argument, max_pipe_bytes)?, path, options)
 }
 
 /// Refuses `--list` and `--lines` for an input that is not a text file.
@@ -105,13 +98,8 @@ fn refuse_line_format(line_format: LineFormat, display_path: &str, message: &str
     )))
 }
 
-fn open_pipe(
-    spool: Spool,
-    display_path: &Path,
-    name: String,
-    options: &InputOptions,
-) -> Result<FoundInput, InputError> {
-    let found = open_file(spool.path(), display_path, &current_dir()?, name, options)?;
+fn open_pipe(spool: Spool, display_path: &Path, options: &InputOptions) -> Result<FoundInput, InputError> {
+    let found = open_file(spool.path(), display_path, &current_dir()?, options)?;
     if matches!(found.source, InputSource::Pictures(ImageSource::Single { .. })) {
         let message =
             "is a picture, whose path determines its name and where its caption goes: give the path instead of a pipe";
@@ -129,7 +117,6 @@ fn open_file(
     path: &Path,
     display_path: &Path,
     base_dir: &Path,
-    run_name: String,
     options: &InputOptions,
 ) -> Result<FoundInput, InputError> {
     let display_name = display_path.display().to_string();
@@ -137,7 +124,7 @@ fn open_file(
         DetectedFormat::Rows(kind) => (kind, InputSource::Lines(path.to_owned())),
         DetectedFormat::Csv { delimiter } => (InputKind::Csv, InputSource::Csv { path: path.to_owned(), delimiter }),
         DetectedFormat::List { base_dir: base } => {
-            return open_pictures(ImageSource::List { file: path.to_owned(), base_dir: base }, &display_name, run_name);
+            return open_pictures(ImageSource::List { file: path.to_owned(), base_dir: base }, &display_name);
         }
         DetectedFormat::Picture => {
             refuse_line_format(options.line_format, &display_name, "is a picture")?;
@@ -147,10 +134,10 @@ fn open_file(
             })?;
             let base = path.parent().unwrap_or(base_dir).to_owned();
             let image_source = ImageSource::Single { base_dir: base, name: file.to_owned() };
-            return open_pictures(image_source, &display_name, run_name);
+            return open_pictures(image_source, &display_name);
         }
     };
-    Ok(FoundInput { kind, source, base_dir: base_dir.to_owned(), run_name, display_name, spool: None })
+    Ok(FoundInput { kind, source, base_dir: base_dir.to_owned(), display_name, spool: None })
 }
 
 fn open_glob(pattern: &str) -> Result<FoundInput, InputError> {
@@ -160,7 +147,7 @@ fn open_glob(pattern: &str) -> Result<FoundInput, InputError> {
             InputError::unsupported_format(Path::new(pattern), format!("is not a valid pattern: {error}"))
         })?;
     }
-    open_pictures(source, pattern, argument::run_name(pattern))
+    open_pictures(source, pattern)
 }
 
 /// Makes a pattern absolute. The name of `folder` is escaped, since it may contain wildcard characters.
@@ -175,7 +162,7 @@ fn glob_source(folder: &Path, pattern: &str) -> ImageSource {
     ImageSource::Glob { pattern: absolute_pattern, base_dir }
 }
 
-fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Result<FoundInput, InputError> {
+fn open_pictures(image_source: ImageSource, label: &str) -> Result<FoundInput, InputError> {
     // A batch with errors is accepted here: validation reports the errors.
     let mut excluded = Vec::new();
     let mut batches = image_source.batches().inspect(|batch| excluded.extend_from_slice(&batch.excluded));
@@ -195,7 +182,7 @@ fn open_pictures(image_source: ImageSource, label: &str, run_name: String) -> Re
     }
     let base_dir = image_source.base_dir().to_owned();
     let (source, display_name) = (InputSource::Pictures(image_source), label.to_owned());
-    Ok(FoundInput { kind: InputKind::Pictures, source, base_dir, run_name, display_name, spool: None })
+    Ok(FoundInput { kind: InputKind::Pictures, source, base_dir, display_name, spool: None })
 }
 
 /// Refuses a list if none of its pictures can be sent. Then the file is probably not a list, or its paths are relative

@@ -103,7 +103,7 @@ impl ImageReader {
     }
 
     fn start_batch(&mut self, batch: ImageBatch, options: &RowOptions) {
-        let caption_settings = options.captions.as_ref();
+        let caption_settings = options.input.captions.as_ref();
         self.clashes = caption_settings
             .map(|caption_settings| caption_settings.find_clashes(&options.base_dir, &batch.pictures))
             .unwrap_or_default();
@@ -132,7 +132,7 @@ impl ImageReader {
         options: &RowOptions,
         has_ended: &dyn Fn(&str) -> bool,
     ) -> Result<Option<(Sidecar, bool)>, FieldError> {
-        let Some(caption_settings) = &options.captions else { return Ok(None) };
+        let Some(caption_settings) = &options.input.captions else { return Ok(None) };
         let sidecar = caption_settings.sidecar_for(&options.base_dir, path)?;
         if let Some(earlier) = clash {
             let message = format!(
@@ -171,7 +171,7 @@ impl ImageReader {
         let request = Request {
             system: options.templates.render_system(&fields)?,
             messages: vec![Message { role: MessageRole::User, parts }],
-            params: options.default_params.clone(),
+            params: options.input.default_params.clone(),
             ..Request::default()
         };
         let id = Some(path.to_owned());

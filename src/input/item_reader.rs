@@ -208,7 +208,7 @@ impl ItemReader {
         let mut errors = RowErrors::empty(&self.input);
         let (mut items, mut has_pictures, mut tokens) = (0, false, 0_u64);
         let mut unknown_models = UnknownModels::default();
-        let model_check = self.options.model_check.clone();
+        let model_check = self.options.input.model_check.clone();
         let mut caption_files = CaptionPathDigests::default();
         // If the input is pictures, its own fingerprint already covers the files.
         let mut files = (!matches!(self.rows, RowSource::Pictures(_))).then(PictureFilesHash::new);
@@ -231,7 +231,7 @@ impl ItemReader {
                 Err(error) => errors.add(error),
             }
         }
-        if errors.is_empty() && self.rows_read == 0 && self.options.max_rows != Some(0) {
+        if errors.is_empty() && self.rows_read == 0 && self.options.input.max_rows != Some(0) {
             errors.add(self.row_error(1, &FieldError::new("", "there are no rows")));
         }
         if !errors.is_empty() {
@@ -364,7 +364,7 @@ impl ItemReader {
             None => self.stamp_files(&id, &request),
         };
         let caption_path = caption.map(|sidecar| sidecar.target);
-        let pins_models = self.options.row_model == RowModelPolicy::Only;
+        let pins_models = self.options.input.row_model == RowModelPolicy::Only;
         let item = ItemSpec {
             id,
             request,
@@ -378,7 +378,7 @@ impl ItemReader {
             caption_path,
             picture_stamp,
         };
-        if let Some(ItemCheck(test)) = &self.options.item_check {
+        if let Some(ItemCheck(test)) = &self.options.input.item_check {
             test(&item).map_err(|message| FieldError::new("", message))?;
         }
         Ok(item)
@@ -408,7 +408,7 @@ impl Iterator for ItemReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if self.options.max_rows.is_some_and(|limit| self.rows_read >= limit) {
+            if self.options.input.max_rows.is_some_and(|limit| self.rows_read >= limit) {
                 return None;
             }
             let (line, draft) = self.next_draft()?;

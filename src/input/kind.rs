@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::plural;
+use crate::domain::{names, plural};
 
 /// The kind of an input: its format.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -16,20 +16,18 @@ pub enum InputKind {
     Pictures,
 }
 
-impl InputKind {
-    /// The plural for messages, as in "1,319 JSONL rows".
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Jsonl => "JSONL rows",
-            Self::OpenAiBatch => "OpenAI batch lines",
-            Self::AnthropicBatch => "Anthropic batch lines",
-            Self::GeminiBatch => "Gemini batch lines",
-            Self::Csv => "CSV rows",
-            Self::Text => "lines of text",
-            Self::Pictures => "pictures",
-        }
-    }
+// The plurals for messages, as in "1,319 JSONL rows".
+names!(InputKind {
+    Jsonl = "JSONL rows",
+    OpenAiBatch = "OpenAI batch lines",
+    AnthropicBatch = "Anthropic batch lines",
+    GeminiBatch = "Gemini batch lines",
+    Csv = "CSV rows",
+    Text = "lines of text",
+    Pictures = "pictures",
+});
 
+impl InputKind {
     /// The noun for this number of rows: `JSONL row` for 1, `JSONL rows` for 1,319.
     pub fn noun(self, rows: u64) -> String {
         match self {

@@ -51,6 +51,7 @@ mod spool;
 mod template;
 
 pub use self::{
+    argument::{is_stream, normalize_argument, run_name},
     error::{InputError, MAX_REPORTED_ERRORS, ReportedError, RowError, RowErrors},
     item_reader::{InputSummary, ItemReader, UnknownModels},
     kind::InputKind,
@@ -61,6 +62,6 @@ pub use self::{
     },
     picture_file::is_picture,
     picture_stamp::stamp_picture,
-    spool::SpoolDiff,
+    spool::{SpoolDiff, new_copy_path},
 };
 pub use crate::output::captions::ExistingCaptionPolicy;

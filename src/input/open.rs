@@ -2,12 +2,11 @@
 
 use std::{
     fmt,
-    path::{Path, PathBuf, absolute},
+    path::{Path, absolute},
     sync::{Arc, Mutex},
 };
 
 use super::{
-    argument,
     csv::CsvReader,
     draft::RowOptions,
     error::{FieldError, InputError, RowError, RowErrors, list_places},
@@ -19,8 +18,7 @@ use super::{
     kind::InputKind,
     lines::LineReader,
     options::{DEFAULT_CAPTION_PROMPT, InputOptions},
-    sidecar::CaptionSettings,
-    spool::{self, Spool, SpoolDiff},
+    spool::{Spool, SpoolDiff},
     template::Templates,
 };
 use crate::domain::{ItemSpec, UnknownModelPolicy, is_or_are, plural, pluralize};
@@ -30,8 +28,6 @@ pub struct Input {
     kind: InputKind,
     /// The name used in messages.
     display_name: Arc<str>,
-    /// The name of the run directory.
-    run_name: String,
     source: InputSource,
     row_options: Arc<RowOptions>,
     /// The copy of the rows if the input is a pipe, since a pipe can be read only once.
@@ -41,22 +37,6 @@ pub struct Input {
 }
 
 impl Input {
-    /// The run name for this argument. It is needed before the input is opened, since a pipe's copy is kept in the run
-    /// directory.
-    pub fn run_name_of(argument: &str) -> String {
-        argument::run_name(argument)
-    }
-
-    /// True if the argument can be read only once, like a pipe. Opening it then writes a copy.
-    pub fn is_stream(argument: &str) -> bool {
-        argument::is_stream(argument)
-    }
-
-    /// Normalizes the argument for the record, so that different spellings of the same path or pipe are equal.
-    pub fn normalize_argument(argument: &str) -> String {
-        argument::normalize(argument)
-    }
-
     /// Opens a file, folder, glob, list of pictures, or `-`.
     ///
     /// A pipe is copied first so that it can be read again; the copy is at `spool` after [`Self::commit_copy`]. On a
@@ -72,50 +52,27 @@ impl Input {
             let message = format!("{} is in a folder whose name is not UTF-8; rename it", found.display_name);
             return Err(InputError::InvalidOptions(message));
         }
-        let caption_settings = match options.captions {
-            Some(captions) if kind == InputKind::Pictures => Some(CaptionSettings {
-                dir: captions
-                    .dir
-                    .map(|dir| absolute(&dir).map_err(|error| InputError::unreadable(&dir, error)))
-                    .transpose()?,
-                existing: captions.existing,
-                keeps_extension: captions.keeps_extension,
-            }),
-            _ => None,
-        };
+        let mut options =
+            InputOptions { captions: options.captions.filter(|_| kind == InputKind::Pictures), ..options };
+        if let Some(dir) = options.captions.as_mut().and_then(|captions| captions.dir.as_mut()) {
+            *dir = absolute(&dir).map_err(|error| InputError::unreadable(dir, error))?;
+        }
         let caption_prompt = options.default_caption_prompt.as_deref().unwrap_or(DEFAULT_CAPTION_PROMPT);
         let prompt = options.prompt.as_deref().or((kind == InputKind::Pictures).then_some(caption_prompt));
         let row_options = RowOptions {
             templates: Templates::compile(prompt, options.system.as_deref())?,
-            default_params: options.default_params,
             base_dir: found.base_dir,
-            captions: caption_settings,
-            max_rows: options.max_rows,
-            kept_fields: options.kept_fields,
-            check_field: options.check_field,
-            legacy_rows: options.legacy_rows,
-            legacy_bodies: options.legacy_bodies,
-            allows_extra_pictures: options.allows_extra_pictures,
-            has_spend_cap: options.has_spend_cap,
-            model_check: options.model_check,
-            row_model: options.row_model,
-            item_check: options.item_check,
+            input: options,
         };
-        let FoundInput { source, run_name, display_name, spool, .. } = found;
+        let FoundInput { source, display_name, spool, .. } = found;
         Ok(Self {
             kind,
             display_name: display_name.into(),
-            run_name,
             source,
             row_options: Arc::new(row_options),
             spool,
             has_ended: None,
         })
-    }
-
-    /// Path of a pipe's copy until [`Self::commit_copy`] moves it to `spool`.
-    pub fn uncommitted_copy_path(spool: &Path) -> PathBuf {
-        spool::new_copy_path(spool)
     }
 
     /// Compares the new copy of a pipe with the one kept from an earlier start.
@@ -148,11 +105,6 @@ impl Input {
 
     pub const fn kind(&self) -> InputKind {
         self.kind
-    }
-
-    /// The name for `runs/<name>`: not empty, and safe as a folder name.
-    pub fn run_name(&self) -> &str {
-        &self.run_name
     }
 
     /// Reads the whole input before anything is sent, and reports all bad rows together.
@@ -199,7 +151,7 @@ impl Input {
 
     /// Returns an error if the item must be refused because its row names an unknown model.
     pub fn unknown_model_error(&self, item: &ItemSpec) -> Option<RowError> {
-        let check = self.row_options.model_check.as_ref()?;
+        let check = self.row_options.input.model_check.as_ref()?;
         let default_policy =
             if self.kind.needs_model() { UnknownModelPolicy::UseAnyModel } else { UnknownModelPolicy::Refuse };
         // No other model may answer a row whose model is pinned.
@@ -213,7 +165,7 @@ impl Input {
     /// Returns an error if the item's caption can't be written. For items that have ended and are asked anew, whose
     /// captions the validation does not check.
     pub fn caption_error(&self, item: &ItemSpec) -> Option<RowError> {
-        let captions = self.row_options.captions.as_ref().filter(|_| item.caption_path.is_some())?;
+        let captions = self.row_options.input.captions.as_ref().filter(|_| item.caption_path.is_some())?;
         let error = captions.check(&self.row_options.base_dir, &item.id).err()?;
         Some(RowError::new(&self.display_name, item.line, &error))
     }

@@ -69,7 +69,7 @@ pub(super) fn read(fields: &Fields<'_>, has_picture: bool, options: &RowOptions)
 /// Refuses a field that looks like a picture but is not read, unless its value is one of the pictures that are sent.
 /// A field that a template uses counts as read.
 pub(super) fn refuse_unread(fields: &Fields<'_>, request: &Request, options: &RowOptions) -> Result<(), FieldError> {
-    if request.needs_vision() && options.allows_extra_pictures {
+    if request.needs_vision() && options.input.allows_extra_pictures {
         return Ok(());
     }
     for (name, value) in fields {

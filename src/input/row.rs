@@ -44,7 +44,7 @@ pub(super) fn build_draft(
     options: &RowOptions,
 ) -> Result<Draft, FieldError> {
     let mut draft = Draft { kept_fields: options.pick_kept_fields(template_fields)?, ..Draft::default() };
-    let mut request = Request { params: options.default_params.clone(), ..Request::default() };
+    let mut request = Request { params: options.input.default_params.clone(), ..Request::default() };
     let mut notes = BodyNotes::new(BodyForm::Row);
     let (mut prompt, mut messages) = (None, None);
     for (name, value) in fields {
@@ -57,12 +57,14 @@ pub(super) fn build_draft(
             "id" => draft.id = Some(parse_id(value, "id")?),
             "system" => request.system = Some(value.text("system")?.to_owned()),
             "model" => draft.model = Some(nonblank_text(value, "model")?),
-            "model_pinned" if !options.legacy_rows => draft.model_pinned = Some(parse_flag(value, "model_pinned")?),
+            "model_pinned" if !options.input.legacy_rows => {
+                draft.model_pinned = Some(parse_flag(value, "model_pinned")?);
+            }
             "tier" => draft.tier = Some(nonblank_text(value, "tier")?),
             "max_usd" => draft.max_usd = Some(parse_money(value, "max_usd")?),
             "thinking" => request.params.thinking = params::parse_thinking(value, "thinking", &mut notes)?,
             "json" => request.params.json = params::parse_json_mode(value, "json")?,
-            "extra_body" if !options.legacy_bodies => request.extra_body = params::parse_extra_body(value)?,
+            "extra_body" if !options.input.legacy_bodies => request.extra_body = params::parse_extra_body(value)?,
             name => {
                 params::set_param(&mut request.params, name, value, &mut notes)?;
             }
@@ -89,8 +91,8 @@ pub(super) fn build_draft(
             return Err(missing_prompt_error(template_fields));
         }
     }
-    notes.refuse_untranslated(options.legacy_bodies)?;
-    if options.legacy_bodies {
+    notes.refuse_untranslated(options.input.legacy_bodies)?;
+    if options.input.legacy_bodies {
         request.params.remove_newer_parts();
     }
     for (name, _) in template_fields.iter().filter(|(_, value)| !value.is_empty_or_default()) {
@@ -98,7 +100,7 @@ pub(super) fn build_draft(
     }
     let pictures = read_pictures(fields, request.needs_vision(), options)?;
     attach_pictures(&mut request.messages, pictures);
-    if !options.legacy_rows {
+    if !options.input.legacy_rows {
         picture_fields::refuse_unread(template_fields, &request, options)?;
     }
     if request.system.is_none() {
@@ -154,7 +156,7 @@ fn attach_pictures(messages: &mut [Message], pictures: Vec<Part>) {
 
 /// Reads the pictures that the fields name. `has_picture` says whether the messages already contain one.
 fn read_pictures(fields: &Fields<'_>, has_picture: bool, options: &RowOptions) -> Result<Vec<Part>, FieldError> {
-    let images = if options.legacy_rows {
+    let images = if options.input.legacy_rows {
         let images = get_field(fields, "images").filter(|value| !value.is_null());
         images.map(|value| picture_fields::parse_references("images", value)).transpose()?.unwrap_or_default()
     } else {

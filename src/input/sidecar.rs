@@ -12,7 +12,7 @@ use std::{
 
 use crate::output::captions::{ExistingCaptionPolicy, check_appendable, check_writable, has_caption};
 
-use super::{error::FieldError, ids::Digest};
+use super::{error::FieldError, ids::Digest, options::CaptionOptions};
 
 /// Maximum length of a file name in bytes on common file systems.
 const MAX_NAME_BYTES: usize = 255;
@@ -39,17 +39,7 @@ impl Sidecar {
     }
 }
 
-/// The settings for caption files.
-#[derive(Clone, Debug)]
-pub(super) struct CaptionSettings {
-    /// Absolute; `None` puts captions beside their pictures.
-    pub dir: Option<PathBuf>,
-    pub existing: ExistingCaptionPolicy,
-    /// `a.jpg.txt` instead of `a.txt`.
-    pub keeps_extension: bool,
-}
-
-impl CaptionSettings {
+impl CaptionOptions {
     /// The name of a picture's caption file.
     fn file_name(&self, picture: &Path) -> Option<String> {
         let name = if self.keeps_extension { picture.file_name() } else { picture.file_stem() };
@@ -184,9 +174,9 @@ mod tests {
 
     #[test]
     fn captions_are_beside_their_pictures_or_mirrored_in_a_folder() {
-        let beside = CaptionSettings { dir: None, existing: ExistingCaptionPolicy::Skip, keeps_extension: false };
-        let apart = CaptionSettings { dir: Some("/out".into()), ..beside.clone() };
-        let full = CaptionSettings { keeps_extension: true, ..beside.clone() };
+        let beside = CaptionOptions { dir: None, existing: ExistingCaptionPolicy::Skip, keeps_extension: false };
+        let apart = CaptionOptions { dir: Some("/out".into()), ..beside.clone() };
+        let full = CaptionOptions { keeps_extension: true, ..beside.clone() };
         for (caption_settings, picture, want) in [
             (&beside, "a.jpg", "/in/a.txt"),
             (&beside, "sub/a.b.jpg", "/in/sub/a.b.txt"),

@@ -172,8 +172,8 @@ fn copy_stream(mut source: impl Read, kept_path: &Path, name: &str, max_bytes: u
     Ok(spool)
 }
 
-/// Path of a new copy until it is committed.
-pub(super) fn new_copy_path(kept_path: &Path) -> PathBuf {
+/// Path of a pipe's new copy until [`Input::commit_copy`](super::Input::commit_copy) moves it to `kept_path`.
+pub fn new_copy_path(kept_path: &Path) -> PathBuf {
     let mut name = OsString::from(kept_path);
     name.push(".new");
     name.into()

@@ -23,7 +23,7 @@ use super::{
     sliding_window::SimTokens,
     state::{RequestContext, ServedAnswer, SimDecision, SimOutcome, SimRoute, SimState},
     stats::ServerStats,
-    wire::{NoAnswer, Rejection, RequestHead, ResponseContext, ServerFailure, SimResponse, WireApi, wire_api},
+    wire::{Rejection, RequestHead, ResponseContext, SimResponse, WireApi, wire_api},
 };
 use crate::{
     clock::Clock,
@@ -412,11 +412,11 @@ fn faulty_response(
     context: &ResponseContext<'_>,
 ) -> SimResponse {
     match fault {
-        InjectedFault::ServerError => wire_api.encode_failure(ServerFailure::ServerError),
-        InjectedFault::Overloaded => wire_api.encode_failure(ServerFailure::Overloaded),
+        InjectedFault::ServerError => wire_api.encode_server_error(),
+        InjectedFault::Overloaded => wire_api.encode_overloaded(),
         InjectedFault::Html => SimResponse::bad_gateway_page(),
-        InjectedFault::Empty => SimResponse::json(200, wire_api.encode_no_answer(NoAnswer::Empty, context)),
-        InjectedFault::Blocked => SimResponse::json(200, wire_api.encode_no_answer(NoAnswer::Blocked, context)),
+        InjectedFault::Empty => SimResponse::json(200, wire_api.encode_empty_answer(context)),
+        InjectedFault::Blocked => SimResponse::json(200, wire_api.encode_blocked_answer(context)),
         InjectedFault::Stall | InjectedFault::Reset | InjectedFault::Truncated => {
             SimResponse::json(200, wire_api.encode_answer(answer, context))
         }

@@ -39,6 +39,6 @@ pub use profile::{
     ProfileError, ProviderProfile, SimKeyState,
 };
 pub use request::prompt_hash;
-pub use server::{Simulator, serve};
+pub use server::Simulator;
 pub use stats::{KeyStats, PoolStats, PromptStats, PromptTotals, RequestCounts, ServerStats};
 pub use usage::{DayUsage, PeakUsage, SimLimit};

@@ -33,20 +33,6 @@ const MAX_BODY_BYTES: usize = 128 * 1_024 * 1_024;
 /// Time that stopping waits for open connections, in real time.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown` completes. Then ends every wait, so that the requests in flight are answered at once, and
-/// closes.
-///
-/// # Errors
-/// If the profile is inconsistent, and errors of the listener.
-pub async fn serve(
-    listener: TcpListener,
-    profile: Profile,
-    clock: Clock,
-    shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
-    run_server(listener, new_service(profile, clock)?, shutdown).await
-}
-
 /// A simulator on its own port, in its own task. Dropping it stops it too.
 #[derive(Debug)]
 pub struct Simulator {
@@ -105,6 +91,8 @@ fn new_service(profile: Profile, clock: Clock) -> io::Result<Arc<SimService>> {
     SimService::new(profile, clock).map(Arc::new).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
+/// Serves until `shutdown` completes. Then ends every wait, so that the requests in flight are answered at once, and
+/// closes.
 async fn run_server(listener: TcpListener, sim: Arc<SimService>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     // Without this, a small response that is sent in several writes would wait for the client's acknowledgements.
     let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
@@ -124,12 +112,12 @@ async fn run_server(listener: TcpListener, sim: Arc<SimService>, shutdown: impl 
 fn router(sim: Arc<SimService>) -> Router {
     Router::new()
         .route("/v1beta/models", get(get_gemini_models))
-        .route("/v1beta/models/{call}", get(get_gemini_model).post(post_gemini))
+        .route("/v1beta/models/{call}", get(get_gemini_models).post(post_gemini))
         .route("/v1/chat/completions", post(post_chat_completion))
         .route("/v1/messages", post(post_message))
         .route("/v1/models", get(get_models))
         // Google's SDK uses v1 where most of its users use v1beta.
-        .route("/v1/models/{*name}", get(get_model).post(post_gemini))
+        .route("/v1/models/{*name}", get(get_models).post(post_gemini))
         .route("/sim/books", get(get_stats))
         .route("/sim/health", get(get_health))
         .fallback(async || complete_response(&SimResponse::unknown_path()))
@@ -167,36 +155,20 @@ async fn post_message(State(sim): State<Arc<SimService>>, headers: HeaderMap, bo
 
 async fn get_gemini_models(
     State(sim): State<Arc<SimService>>,
+    name: Option<Path<String>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    sim.handle_models(request_without_body(Api::Gemini, headers, query), None).await
-}
-
-async fn get_gemini_model(
-    State(sim): State<Arc<SimService>>,
-    Path(name): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response<Body> {
-    sim.handle_models(request_without_body(Api::Gemini, headers, query), Some(name)).await
+    sim.handle_models(request_without_body(Api::Gemini, headers, query), name.map(|Path(name)| name)).await
 }
 
 async fn get_models(
     State(sim): State<Arc<SimService>>,
+    name: Option<Path<String>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    sim.handle_models(request_without_body(detect_api(&headers), headers, query), None).await
-}
-
-async fn get_model(
-    State(sim): State<Arc<SimService>>,
-    Path(name): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response<Body> {
-    sim.handle_models(request_without_body(detect_api(&headers), headers, query), Some(name)).await
+    sim.handle_models(request_without_body(detect_api(&headers), headers, query), name.map(|Path(name)| name)).await
 }
 
 /// Detects the API by the headers, because all three APIs list their models at `/v1/models`.

@@ -3,7 +3,6 @@
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{
-    billing::Billing,
     error::StoreError,
     ingest::{ChangedRowPolicy, ingest},
     op::{ACTIVE_TIME, CompletedAttempt, Intent, KEY_RECORDS, LocalEnd, Op, OpReply, OperatorDecision, RUN_STATE},
@@ -12,7 +11,7 @@ use super::{
     saved_state::save_state,
     txn::Txn,
 };
-use crate::domain::{AttemptId, Event, Money, Outcome, ResultLine, WallTime};
+use crate::domain::{AttemptId, Event};
 
 pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
     match op {
@@ -85,55 +84,9 @@ fn cancel_intent(txn: &mut Txn<'_>, attempt: AttemptId) -> Result<(), StoreError
     }
 }
 
-fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) -> Result<(), StoreError> {
-    let CompletedAttempt {
-        attempt,
-        completed_at,
-        outcome,
-        status,
-        latency_ms,
-        message,
-        usage,
-        cost,
-        cost_by_kind,
-        at_risk,
-        final_line,
-    } = completed;
-    close_attempt(
-        txn,
-        &AttemptEnd {
-            attempt: attempt.0,
-            completed_at: Some(*completed_at),
-            outcome: *outcome,
-            status: *status,
-            latency_ms: *latency_ms,
-            message,
-            billing: Billing { usage: *usage, cost: *cost, cost_by_kind: *cost_by_kind },
-            at_risk: *at_risk,
-        },
-        final_line.as_ref(),
-    )
-}
-
-/// The end of an attempt, including one whose answer was lost when the process died.
-pub(super) struct AttemptEnd<'a> {
-    pub attempt: u64,
-    pub completed_at: Option<WallTime>,
-    pub outcome: Outcome,
-    pub status: Option<u16>,
-    pub latency_ms: u64,
-    pub message: &'a str,
-    pub billing: Billing,
-    pub at_risk: Money,
-}
-
-/// Moves an intent to the table of attempts. The item ends if `final_line` is set, else it waits again.
-pub(super) fn close_attempt(
-    txn: &mut Txn<'_>,
-    end: &AttemptEnd<'_>,
-    final_line: Option<&ResultLine>,
-) -> Result<(), StoreError> {
-    let attempt = end.attempt;
+/// Moves an intent to the table of attempts. The item ends if the attempt has a `final_line`, else it waits again.
+pub(super) fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) -> Result<(), StoreError> {
+    let attempt = completed.attempt.0;
     let intent = txn
         .conn
         .prepare_cached("SELECT seq, route, sent_at, est_tokens FROM in_flight WHERE attempt = ?1")?
@@ -145,7 +98,7 @@ pub(super) fn close_attempt(
         return Err(StoreError::Contradiction(format!("attempt {attempt} has an outcome, but is not in flight")));
     };
     txn.execute("DELETE FROM in_flight WHERE attempt = ?1", [attempt])?;
-    let Billing { usage, cost, cost_by_kind } = end.billing;
+    let CompletedAttempt { outcome, usage, cost, cost_by_kind, at_risk, message, .. } = completed;
     txn.execute(
         "INSERT INTO attempts(attempt, seq, route, sent_at, est_tokens, settled_at, outcome, status, latency_ms,
                               input_tokens, output_tokens, thinking_tokens, cost, at_risk, message,
@@ -159,16 +112,16 @@ pub(super) fn close_attempt(
             route,
             sent_at,
             est_tokens,
-            end.completed_at.map(|wall| wall.0),
-            end.outcome.name(),
-            end.status,
-            amount_column(end.latency_ms),
+            completed.completed_at.map(|wall| wall.0),
+            outcome.name(),
+            completed.status,
+            amount_column(completed.latency_ms),
             amount_column(usage.input_tokens),
             amount_column(usage.output_tokens),
             amount_column(usage.thinking_tokens),
             amount_column(cost.0),
-            amount_column(end.at_risk.0),
-            end.message,
+            amount_column(at_risk.0),
+            message,
             amount_column(usage.cached_input_tokens),
             amount_column(usage.cache_write_tokens),
             amount_column(usage.cache_write_1h_tokens),
@@ -179,9 +132,9 @@ pub(super) fn close_attempt(
             amount_column(cost_by_kind.images.0),
         ],
     )?;
-    txn.counters.add_attempt(end.outcome, end.message, &end.billing, end.at_risk);
-    if let Some(line) = final_line {
-        return txn.end_item(seq, end.outcome, Some(route), line);
+    txn.counters.add_attempt(completed);
+    if let Some(line) = &completed.final_line {
+        return txn.end_item(seq, *outcome, Some(route), line);
     }
     // An item that has ended in the meantime keeps its outcome.
     txn.execute(
@@ -190,7 +143,7 @@ pub(super) fn close_attempt(
                              route = iif(state = 0, ?3, route),
                              words = iif(state = 0, ?4, words)
          WHERE seq = ?1",
-        params![seq, end.outcome.name(), route, truncate(end.message)],
+        params![seq, outcome.name(), route, truncate(message)],
     )?;
     Ok(())
 }

@@ -91,9 +91,7 @@ impl Audit {
 /// # Errors
 /// If there is no run, or its database can't be read.
 pub fn audit(dir: &Path, budget: Option<Money>) -> Result<Audit, StoreError> {
-    let dir = RunDir::new(dir);
-    let conn = connect::open_reader(&dir)?;
-    run_checks(&dir, &conn, budget).map_err(|error| error.with_path(dir.database()))
+    connect::read_run(dir, |dir, conn| run_checks(dir, &conn, budget))
 }
 
 fn run_checks(dir: &RunDir, conn: &Connection, budget: Option<Money>) -> Result<Audit, StoreError> {

@@ -16,25 +16,23 @@ use super::{
     results_file::ResultsFile,
     row::RouteName,
     txn::Txn,
-    writer::{GroupWriter, StoreBackend},
+    writer::StoreWriter,
 };
 
 /// Time between two checks that results.jsonl is still the file that is written to.
 const RESULTS_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The writer of a run's directory.
-pub type StoreWriter = GroupWriter<Store>;
-
-impl StoreBackend for Store {
-    fn commit(&mut self, ops: &[Op]) -> Result<Vec<OpReply>, StoreError> {
+impl Store {
+    /// Commits a group of ops as one transaction, or changes nothing. Returns the replies of the ops that have one.
+    pub(super) fn commit(&mut self, ops: &[Op]) -> Result<Vec<OpReply>, StoreError> {
         self.wal_syncer.ensure_no_failed_sync()?;
         // While the results file lags behind the database, nothing more is recorded.
         self.results_file.catch_up(&self.conn)?;
         self.transact(|txn| ops.iter().try_for_each(|op| apply(txn, op)))
     }
 
-    /// Appends to the results file, and syncs and truncates the WAL if due.
-    fn finish_commit(&mut self) -> Result<(), StoreError> {
+    /// The work after a commit that can't undo it: appends to the results file, and syncs and truncates the WAL if due.
+    pub(super) fn finish_commit(&mut self) -> Result<(), StoreError> {
         if self.last_results_check.elapsed() >= RESULTS_CHECK_INTERVAL {
             self.rebuild_results_if_replaced()?;
         }
@@ -44,16 +42,19 @@ impl StoreBackend for Store {
         self.wal_syncer.truncate_if_due(&self.conn)
     }
 
-    fn sync_due_in(&self) -> Option<Duration> {
+    /// Time until [`Self::sync`] must be called if no group comes before; `None` if everything is on the disk.
+    pub(super) fn sync_due_in(&self) -> Option<Duration> {
         self.wal_syncer.sync_due_in()
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+    /// Makes sure that all commits are on the disk.
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         self.wal_syncer.sync(&self.conn)
     }
 
-    /// Flushes the results file and the database to the disk and truncates the WAL.
-    fn flush_all(&mut self) -> Result<(), StoreError> {
+    /// Flushes the results file and the database to the disk and truncates the WAL. Called at the end of a
+    /// process's work on the run.
+    pub(super) fn flush_all(&mut self) -> Result<(), StoreError> {
         self.wal_syncer.ensure_no_failed_sync()?;
         self.rebuild_results_if_replaced()?;
         self.results_file.catch_up(&self.conn)?;
@@ -63,9 +64,7 @@ impl StoreBackend for Store {
         self.wal_syncer.sync(&self.conn)?;
         self.wal_syncer.truncate(&self.conn)
     }
-}
 
-impl Store {
     /// Moves the store to the writing thread. `routes` are the configuration's, in its order; intents refer to them by
     /// index.
     ///
@@ -74,7 +73,7 @@ impl Store {
     pub fn into_writer(mut self, routes: &[RouteName]) -> Result<(StoreWriter, mpsc::Receiver<Ack>), StoreError> {
         self.route_ids = self.register_routes(routes)?;
         let dir = self.dir.path().to_owned();
-        GroupWriter::start(self).map_err(|error| StoreError::file("start the thread that writes to", dir, error))
+        StoreWriter::start(self).map_err(|error| StoreError::file("start the thread that writes to", dir, error))
     }
 
     /// Runs `write` in a transaction. On success, takes over its in-memory changes; on failure, rolls everything back.

@@ -1,6 +1,6 @@
 //! Connections to `run.db`: one that writes and any number that only read, all with bounded memory.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{io::ErrorKind, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
@@ -57,6 +57,15 @@ pub(super) fn open_reader(dir: &RunDir) -> Result<Connection, StoreError> {
     let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB)?;
     schema::check_readable(&conn, dir).map_err(|error| error.with_path(dir.database()))?;
     Ok(conn)
+}
+
+/// Runs `read` with a read-only connection to the run in `dir`.
+pub(super) fn read_run<T>(
+    dir: &Path,
+    read: impl FnOnce(&RunDir, Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let dir = RunDir::new(dir);
+    open_reader(&dir).and_then(|conn| read(&dir, conn)).map_err(|error| error.with_path(dir.database()))
 }
 
 fn open(dir: &RunDir, access: OpenFlags, cache_kib: i64) -> Result<Connection, StoreError> {

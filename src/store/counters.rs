@@ -6,8 +6,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    billing::Billing,
     error::StoreError,
+    op::CompletedAttempt,
+    row::{parse_json, to_json},
     schema::{DONE, FAILED, WAITING, block_index},
 };
 use crate::domain::{
@@ -48,28 +49,27 @@ impl RunCounters {
     pub fn load(conn: &Connection) -> Result<Self, StoreError> {
         let json: Option<String> =
             conn.query_row("SELECT value FROM meta WHERE key = 'tallies'", [], |row| row.get(0)).optional()?;
-        json.map_or_else(
-            || Ok(Self::default()),
-            |json| serde_json::from_str(&json).map_err(|error| StoreError::corrupt_record("the run's sums", error)),
-        )
+        json.map_or_else(|| Ok(Self::default()), |json| parse_json(&json, "the run's sums"))
     }
 
     pub fn save(&self, conn: &Connection) -> Result<(), StoreError> {
-        let json = serde_json::to_string(self).map_err(|error| StoreError::corrupt_record("the run's sums", error))?;
+        let json = to_json(self, "the run's sums")?;
         conn.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES ('tallies', ?1)")?.execute([json])?;
         Ok(())
     }
 
     /// Adds one completed attempt.
-    pub fn add_attempt(&mut self, outcome: Outcome, message: &str, billing: &Billing, at_risk: Money) {
+    pub fn add_attempt(&mut self, completed: &CompletedAttempt) {
+        let outcome = completed.outcome;
         self.attempts += 1;
         self.unsent += u64::from(outcome.is_local());
         self.rate_limited += u64::from(outcome.is_rate_limited());
-        self.invalid_outputs += u64::from(outcome == Outcome::InvalidOutput && !is_unchecked(outcome, message));
-        self.usage += billing.usage;
-        self.cost += billing.cost;
-        self.cost_by_kind += billing.cost_by_kind;
-        self.at_risk += at_risk;
+        self.invalid_outputs +=
+            u64::from(outcome == Outcome::InvalidOutput && !is_unchecked(outcome, &completed.message));
+        self.usage += completed.usage;
+        self.cost += completed.cost;
+        self.cost_by_kind += completed.cost_by_kind;
+        self.at_risk += completed.at_risk;
     }
 
     /// Computes the totals from these counters and from those of the blocks. Call it in the transaction that loaded

@@ -1,68 +1,32 @@
 //! Groups of failed items with the same error.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::{error::StoreError, failed_items::for_each_failed};
+use super::{error::StoreError, failed_items::for_each_failed, query_cache::QueryCache};
 use crate::domain::{FailureGroup, Outcome, Page, ReplayFilter, failure::error_pattern};
 
 /// Maximum number of groups returned. The total count covers the items of all groups.
 const MAX_GROUPS: usize = 200;
-/// Cached groups that are outdated are used again for this many times as long as loading them took.
-const CACHE_REUSE_FACTOR: u32 = 10;
+/// The groups of a filter, and the number of their items.
+type FailureGroups = (Vec<FailureGroup>, u64);
 
-/// A cache of the groups of one filter. An outdated entry is used again for a while if it was slow to load.
-#[derive(Debug, Default)]
-pub(super) struct FailureGroupCache(Option<CachedGroups>);
+/// A cache of the groups of one filter.
+pub(super) type FailureGroupCache = QueryCache<ReplayFilter, FailureGroups>;
 
-#[derive(Debug)]
-struct CachedGroups {
-    filter: ReplayFilter,
-    groups: Vec<FailureGroup>,
-    matching: u64,
-    /// SQLite's `data_version`, which changes when another connection commits.
-    data_version: i64,
-    loaded_at: Instant,
-    load_time: Duration,
-}
-
-impl FailureGroupCache {
-    pub fn load_page(&mut self, conn: &Connection, filter: &ReplayFilter) -> Result<Page, StoreError> {
-        let version = conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
-        let is_usable = |cached: &CachedGroups| {
-            cached.filter == *filter
-                && (cached.data_version == version
-                    || cached.loaded_at.elapsed() < cached.load_time * CACHE_REUSE_FACTOR)
-        };
-        let usable = self.0.take().filter(is_usable);
-        let cached = self.0.insert(usable.map_or_else(|| CachedGroups::load(conn, filter, version), Ok)?);
-        let outdated = cached.data_version != version;
-        Ok(Page::Failures { groups: cached.groups.clone(), matching: cached.matching, outdated })
-    }
-}
-
-impl CachedGroups {
-    fn load(conn: &Connection, filter: &ReplayFilter, data_version: i64) -> Result<Self, StoreError> {
-        let started_at = Instant::now();
-        let (groups, matching) = group_failures(conn, filter)?;
-        Ok(Self {
-            filter: filter.clone(),
-            groups,
-            matching,
-            data_version,
-            loaded_at: Instant::now(),
-            load_time: started_at.elapsed(),
-        })
-    }
+pub(super) fn load_failures(
+    cache: &mut FailureGroupCache,
+    conn: &Connection,
+    filter: &ReplayFilter,
+) -> Result<Page, StoreError> {
+    let ((groups, matching), outdated) = cache.get_or_load(conn, filter, || group_failures(conn, filter))?;
+    Ok(Page::Failures { groups: groups.clone(), matching: *matching, outdated })
 }
 
 type GroupKey = (Option<Outcome>, Option<String>, String);
 
-fn group_failures(conn: &Connection, filter: &ReplayFilter) -> Result<(Vec<FailureGroup>, u64), StoreError> {
+fn group_failures(conn: &Connection, filter: &ReplayFilter) -> Result<FailureGroups, StoreError> {
     let mut groups: HashMap<GroupKey, FailureGroup> = HashMap::new();
     let mut matching = 0;
     for_each_failed(conn, filter, |item| {

@@ -4,10 +4,7 @@
 //! Without a filter a window is a range of seqs. A filter by state finds the first block of the window by the blocks'
 //! counters. A filter by text scans all rows once and caches the list of matches for later windows.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Deserialize;
@@ -16,6 +13,7 @@ use super::{
     counters::RunCounters,
     error::StoreError,
     prompt::prompt_text,
+    query_cache::QueryCache,
     row::{RouteName, load_routes, parse_json, parse_outcome, truncate},
     schema::{BLOCK_ITEMS, DONE, FAILED, WAITING},
     search::{MAX_SEARCHED_BODY_BYTES, Needle},
@@ -24,47 +22,17 @@ use crate::domain::{ItemFilter, ItemRow, ItemSpec, ItemState, Page};
 
 /// Maximum number of rows of one window, even if more are requested.
 const MAX_WINDOW_ROWS: u32 = 1_000;
-/// An outdated list of matches is used again for this many times as long as the scan took. So a filter uses at most a
-/// tenth of one core.
-const SCAN_REUSE_FACTOR: u32 = 10;
 
 pub(super) struct ItemWindows {
     conn: Connection,
     routes: HashMap<i64, RouteName>,
-    matches: Option<CachedMatches>,
-}
-
-struct CachedMatches {
-    filter: ItemFilter,
-    seqs: Vec<u64>,
-    /// SQLite's `data_version`, which changes when another connection commits.
-    data_version: i64,
-    scanned_at: Instant,
-    scan_time: Duration,
-}
-
-impl CachedMatches {
-    fn find(
-        conn: &Connection,
-        filter: &ItemFilter,
-        in_flight: &BTreeSet<u64>,
-        data_version: i64,
-    ) -> Result<Self, StoreError> {
-        let started_at = Instant::now();
-        let seqs = scan(conn, filter, in_flight)?;
-        Ok(Self {
-            filter: filter.clone(),
-            seqs,
-            data_version,
-            scanned_at: Instant::now(),
-            scan_time: started_at.elapsed(),
-        })
-    }
+    /// The seqs of the items that match a filter by text.
+    matches: QueryCache<ItemFilter, Vec<u64>>,
 }
 
 impl ItemWindows {
     pub fn new(conn: Connection) -> Self {
-        Self { conn, routes: HashMap::new(), matches: None }
+        Self { conn, routes: HashMap::new(), matches: QueryCache::new() }
     }
 
     pub fn conn(&self) -> &Connection {
@@ -87,7 +55,8 @@ impl ItemWindows {
         let mut outdated = false;
         let (seqs, matching) = match filter.state {
             _ if !filter.text.is_empty() => {
-                let (seqs, is_outdated) = self.find_matches(filter, &in_flight)?;
+                let scan_all = || scan(&self.conn, filter, &in_flight);
+                let (seqs, is_outdated) = self.matches.get_or_load(&self.conn, filter, scan_all)?;
                 outdated = is_outdated;
                 (window_of(seqs, offset, limit), seqs.len() as u64)
             }
@@ -129,20 +98,6 @@ impl ItemWindows {
             self.routes = load_routes(&self.conn)?;
         }
         record.into_row(seq, is_in_flight, &self.routes).map(Some)
-    }
-
-    /// Returns the seqs of the matching items, and true if the run has changed since the scan.
-    fn find_matches(&mut self, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<(&[u64], bool), StoreError> {
-        let version = self.conn.query_row("PRAGMA data_version", [], |row| row.get(0))?;
-        let is_usable = |matches: &CachedMatches| {
-            matches.filter == *filter
-                && (matches.data_version == version
-                    || matches.scanned_at.elapsed() < matches.scan_time * SCAN_REUSE_FACTOR)
-        };
-        let usable = self.matches.take().filter(is_usable);
-        let matches = usable.map_or_else(|| CachedMatches::find(&self.conn, filter, in_flight, version), Ok)?;
-        let outdated = matches.data_version != version;
-        Ok((&self.matches.insert(matches).seqs, outdated))
     }
 }
 

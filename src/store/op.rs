@@ -78,7 +78,8 @@ pub struct Intent {
 #[derive(Clone, PartialEq, Debug)]
 pub struct CompletedAttempt {
     pub attempt: AttemptId,
-    pub completed_at: WallTime,
+    /// `None` if the process died before the answer.
+    pub completed_at: Option<WallTime>,
     pub outcome: Outcome,
     pub status: Option<u16>,
     pub latency_ms: u64,

@@ -10,14 +10,12 @@ use std::{
 use rusqlite::{Connection, params};
 
 use super::{
-    apply::{AttemptEnd, close_attempt},
-    audit,
-    billing::Billing,
-    connect,
+    apply::complete_attempt,
+    audit, connect,
     counters::RunCounters,
     durability::{WalSyncer, read_failed_sync, remove_failed_sync},
     error::StoreError,
-    op::OperatorDecision,
+    op::{CompletedAttempt, OperatorDecision},
     pinned_settings::PinnedSettings,
     results_file::{Repair, ResultsFile},
     row::{RouteName, parse_json},
@@ -27,7 +25,7 @@ use super::{
     schema,
 };
 use crate::domain::{
-    AttemptId, Event, Money, Outcome, RoutingRule, RoutingTraits, Seq, WallTime,
+    AttemptId, CostByKind, Event, Money, Outcome, RoutingRule, RoutingTraits, Seq, Usage, WallTime,
     snapshot::{Spend, Totals},
 };
 
@@ -208,17 +206,20 @@ impl Store {
         }
         self.transact(|txn| {
             lost_attempts.iter().try_for_each(|attempt| {
-                let ending = AttemptEnd {
-                    attempt: attempt.attempt.0,
+                let lost = CompletedAttempt {
+                    attempt: attempt.attempt,
                     completed_at: None,
                     outcome: Outcome::Lost,
                     status: None,
                     latency_ms: 0,
-                    message: LOST_MESSAGE,
-                    billing: Billing::default(),
+                    message: LOST_MESSAGE.to_owned(),
+                    usage: Usage::default(),
+                    cost: Money::ZERO,
+                    cost_by_kind: CostByKind::default(),
                     at_risk: attempt.at_risk,
+                    final_line: None,
                 };
-                close_attempt(txn, &ending, None)
+                complete_attempt(txn, &lost)
             })
         })?;
         self.wal_syncer.sync(&self.conn)?;

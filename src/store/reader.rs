@@ -10,7 +10,7 @@ use super::{
     detail::{load_detail, load_picture},
     error::StoreError,
     failure_export::export_failures,
-    failure_groups::FailureGroupCache,
+    failure_groups::{FailureGroupCache, load_failures},
     items::ItemWindows,
     run_dir::RunDir,
 };
@@ -29,7 +29,7 @@ pub struct PageRequest {
 /// If the database can't be opened or the thread can't be started.
 pub fn spawn_reader(dir: &RunDir, mut request_rx: mpsc::Receiver<PageRequest>) -> Result<JoinHandle<()>, StoreError> {
     let mut windows = ItemWindows::new(connect::open_reader(dir)?);
-    let mut failures = FailureGroupCache::default();
+    let mut failures = FailureGroupCache::new();
     let run_dir = RunDir::new(dir.path());
     thread::Builder::new()
         .name("store-reader".to_owned())
@@ -61,7 +61,7 @@ fn run_query(
         Query::Picture { seq, index } => {
             Ok(load_picture(windows.conn(), *seq, *index)?.map_or(Page::NotFound, Page::Picture))
         }
-        Query::Failures { filter } => failures.load_page(windows.conn(), filter),
+        Query::Failures { filter } => load_failures(failures, windows.conn(), filter),
         Query::ExportFailures { filter } => export_failures(dir, windows.conn(), filter),
     }
 }

@@ -11,4 +11,4 @@ pub use items::{
 };
 pub use replay_preview::{ReplayPreview, preview_replay};
 pub use results::{FinalLine, for_each_result};
-pub use summary::{load_saved_state, load_summary};
+pub use summary::load_summary;

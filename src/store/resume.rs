@@ -54,9 +54,7 @@ impl Store {
     /// # Errors
     /// If there is no run, or its database can't be read.
     pub fn settings_of(dir: &RunDir) -> Result<PinnedSettings, StoreError> {
-        let settings = connect::open_reader(dir).and_then(|conn| load_settings(&conn));
-        settings
-            .map_err(|error| error.with_path(dir.database()))?
+        connect::read_run(dir.path(), |_, conn| load_settings(&conn))?
             .ok_or_else(|| StoreError::NotARun { dir: dir.path().to_owned() })
     }
 

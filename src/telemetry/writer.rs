@@ -31,15 +31,7 @@ enum LogMessage {
 #[derive(Debug)]
 pub struct LogGuard {
     sender: SyncSender<LogMessage>,
-    dropped_lines: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
-}
-
-impl LogGuard {
-    /// Lines dropped because the disk was too slow, and not yet reported in the log.
-    pub fn dropped_lines(&self) -> u64 {
-        self.dropped_lines.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for LogGuard {
@@ -99,8 +91,8 @@ pub(super) fn open(path: &Path) -> io::Result<(LogWriter, LogGuard)> {
         let dropped_lines = Arc::clone(&dropped_lines);
         thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(file, &receiver, &dropped_lines))?
     };
-    let writer = LogWriter { sender: sender.clone(), dropped_lines: Arc::clone(&dropped_lines) };
-    Ok((writer, LogGuard { sender, dropped_lines, thread: Some(thread) }))
+    let writer = LogWriter { sender: sender.clone(), dropped_lines };
+    Ok((writer, LogGuard { sender, thread: Some(thread) }))
 }
 
 /// Writes lines until it receives `Close`. Whenever the channel is empty it flushes, so that the file is then up to

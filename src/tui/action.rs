@@ -77,8 +77,10 @@ pub enum LogAction {
 
 /// Name and help text of an action.
 struct ActionInfo {
-    /// Name on the command line; `None` if the action only makes sense as a key.
-    command_name: Option<&'static str>,
+    /// Name in the configuration, and on the command line.
+    name: &'static str,
+    /// True if the action only makes sense as a key and is not on the command line.
+    is_key_only: bool,
     help_text: &'static str,
     /// True if the action changes the run; such actions are not offered on a read-only screen.
     changes_run: bool,
@@ -87,7 +89,8 @@ struct ActionInfo {
 impl Action {
     /// The name on the command line; `None` if the action only makes sense as a key.
     pub const fn command_name(self) -> Option<&'static str> {
-        self.info().command_name
+        let ActionInfo { name, is_key_only, .. } = self.info();
+        if is_key_only { None } else { Some(name) }
     }
 
     pub const fn help_text(self) -> &'static str {
@@ -99,104 +102,36 @@ impl Action {
         self.info().changes_run
     }
 
-    /// All actions that have a command-line name, for completion.
-    pub fn with_command_name() -> impl Iterator<Item = Self> {
-        const NAMED: [Action; 33] = [
-            Action::TogglePause,
-            Action::HardPause,
-            Action::Toggle,
-            Action::SwitchOn,
-            Action::SwitchOff,
-            Action::ClearCooldowns,
-            Action::Replay,
-            Action::ReplayAll,
-            Action::OpenReplay,
-            Action::Probe,
-            Action::Undo,
-            Action::ToggleMark,
-            Action::ExportGroup,
-            Action::Copy,
-            Action::NextPicture,
-            Action::TogglePictures,
-            Action::InspectRun,
-            Action::MoreInFlight,
-            Action::FewerInFlight,
-            Action::OpenStrategyMenu,
-            Action::OpenFilter,
-            Action::NextFilter,
-            Action::Inspect,
-            Action::Zoom,
-            Action::Open,
-            Action::OpenHelp,
-            Action::ToggleMouse,
-            Action::Redraw,
-            Action::Suspend,
-            Action::Detach,
-            Action::Drain,
-            Action::StopNow,
-            Action::Quit,
-        ];
-        NAMED.into_iter().chain(Pane::ALL.into_iter().map(Action::Focus))
-    }
-
     /// The name in the configuration: the command-line name, or a separate one for actions without it.
-    pub fn binding_name(self) -> &'static str {
-        if let Some(name) = self.command_name() {
-            return name;
-        }
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Left => "left",
-            Self::Right => "right",
-            Self::PageUp => "page-up",
-            Self::PageDown => "page-down",
-            Self::Top => "top",
-            Self::Bottom => "bottom",
-            Self::NextPane => "next-pane",
-            Self::PreviousPane => "previous-pane",
-            Self::Back => "back",
-            Self::PreviousFilter => "previous-filter",
-            Self::OpenCommandLine => "command-line",
-            Self::Interrupt => "interrupt",
-            Self::Yes => "yes",
-            Self::No => "no",
-            Self::Log(LogAction::ToggleSelector) => "log-selector",
-            Self::Log(LogAction::ToggleFocusedTarget) => "log-focus",
-            Self::Log(LogAction::ToggleOffTargets) => "log-hide-off",
-            Self::Log(LogAction::ShowLess) => "log-show-less",
-            Self::Log(LogAction::ShowMore) => "log-show-more",
-            Self::Log(LogAction::RecordLess) => "log-record-less",
-            Self::Log(LogAction::RecordMore) => "log-record-more",
-            _ => "",
-        }
+    pub const fn binding_name(self) -> &'static str {
+        self.info().name
     }
 
     const fn info(self) -> ActionInfo {
         const fn read_only_action(name: &'static str, help_text: &'static str) -> ActionInfo {
-            ActionInfo { command_name: Some(name), help_text, changes_run: false }
+            ActionInfo { name, is_key_only: false, help_text, changes_run: false }
         }
         const fn run_changing_action(name: &'static str, help_text: &'static str) -> ActionInfo {
-            ActionInfo { command_name: Some(name), help_text, changes_run: true }
+            ActionInfo { changes_run: true, ..read_only_action(name, help_text) }
         }
-        const fn key_only_action(help_text: &'static str) -> ActionInfo {
-            ActionInfo { command_name: None, help_text, changes_run: false }
+        const fn key_only_action(name: &'static str, help_text: &'static str) -> ActionInfo {
+            ActionInfo { is_key_only: true, ..read_only_action(name, help_text) }
         }
         match self {
-            Self::Up => key_only_action("up"),
-            Self::Down => key_only_action("down"),
-            Self::Left => key_only_action("left"),
-            Self::Right => key_only_action("right"),
-            Self::PageUp => key_only_action("a page up"),
-            Self::PageDown => key_only_action("a page down"),
-            Self::Top => key_only_action("to the first row"),
-            Self::Bottom => key_only_action("to the last row"),
-            Self::NextPane => key_only_action("next pane"),
-            Self::PreviousPane => key_only_action("previous pane"),
-            Self::Focus(pane) => read_only_action(pane.command_name(), pane.help_text()),
+            Self::Up => key_only_action("up", "up"),
+            Self::Down => key_only_action("down", "down"),
+            Self::Left => key_only_action("left", "left"),
+            Self::Right => key_only_action("right", "right"),
+            Self::PageUp => key_only_action("page-up", "a page up"),
+            Self::PageDown => key_only_action("page-down", "a page down"),
+            Self::Top => key_only_action("top", "to the first row"),
+            Self::Bottom => key_only_action("bottom", "to the last row"),
+            Self::NextPane => key_only_action("next-pane", "next pane"),
+            Self::PreviousPane => key_only_action("previous-pane", "previous pane"),
+            Self::Focus(pane) => read_only_action(pane.info().command_name, pane.info().help_text),
             Self::Open => read_only_action("open", "open: the item behind a row, or the pane full screen"),
             Self::Zoom => read_only_action("zoom", "this pane full screen, and back"),
-            Self::Back => key_only_action("back: close, clear the filter, leave full screen"),
+            Self::Back => key_only_action("back", "back: close, clear the filter, leave full screen"),
             Self::Inspect => {
                 read_only_action("why", "why: state of the selection, since when, until when, and its source")
             }
@@ -205,9 +140,9 @@ impl Action {
             }
             Self::OpenFilter => read_only_action("filter", "filter items as you type: by id, question, answer, error"),
             Self::NextFilter => read_only_action("next-filter", "show failed, waiting, in flight, done or all items"),
-            Self::PreviousFilter => key_only_action("the previous list"),
+            Self::PreviousFilter => key_only_action("previous-filter", "the previous list"),
             Self::OpenHelp => read_only_action("help", "this help"),
-            Self::OpenCommandLine => key_only_action("command line: every action by its name"),
+            Self::OpenCommandLine => key_only_action("command-line", "command line: every action by its name"),
             Self::Redraw => read_only_action("redraw", "redraw the whole screen"),
             Self::ToggleMouse => {
                 read_only_action("mouse", "release the mouse for selecting text in the terminal; capture it again")
@@ -241,24 +176,30 @@ impl Action {
                 run_changing_action("strategy", "strategy, order, and what to do when limited or exhausted")
             }
             Self::Quit => read_only_action("quit", "leave; asks how while the run is under way"),
-            Self::Interrupt => key_only_action("leave; pressed again, stops the run at once"),
+            Self::Interrupt => key_only_action("interrupt", "leave; pressed again, stops the run at once"),
             // The run lives in this process, so suspending the process also suspends the run: this action changes the
             // run.
             Self::Suspend => {
                 run_changing_action("suspend", "suspend the program (fg resumes it); requests in flight may time out")
             }
-            Self::Yes => key_only_action("yes"),
-            Self::No => key_only_action("no"),
+            Self::Yes => key_only_action("yes", "yes"),
+            Self::No => key_only_action("no", "no"),
             Self::Detach => read_only_action("detach", "close the dashboard; the run continues with plain progress"),
             Self::Drain => run_changing_action("drain", "finish what is in flight, then stop"),
             Self::StopNow => run_changing_action("stop", "stop now; what is in flight may have been billed"),
-            Self::Log(LogAction::ToggleSelector) => key_only_action("hide or show the target selector"),
-            Self::Log(LogAction::ToggleFocusedTarget) => key_only_action("show the selected target only"),
-            Self::Log(LogAction::ToggleOffTargets) => key_only_action("hide or show targets that are off"),
-            Self::Log(LogAction::ShowLess) => key_only_action("show less of the selected target"),
-            Self::Log(LogAction::ShowMore) => key_only_action("show more of the selected target"),
-            Self::Log(LogAction::RecordLess) => key_only_action("record less of the selected target"),
-            Self::Log(LogAction::RecordMore) => key_only_action("record more of the selected target"),
+            Self::Log(LogAction::ToggleSelector) => key_only_action("log-selector", "hide or show the target selector"),
+            Self::Log(LogAction::ToggleFocusedTarget) => key_only_action("log-focus", "show the selected target only"),
+            Self::Log(LogAction::ToggleOffTargets) => {
+                key_only_action("log-hide-off", "hide or show targets that are off")
+            }
+            Self::Log(LogAction::ShowLess) => key_only_action("log-show-less", "show less of the selected target"),
+            Self::Log(LogAction::ShowMore) => key_only_action("log-show-more", "show more of the selected target"),
+            Self::Log(LogAction::RecordLess) => {
+                key_only_action("log-record-less", "record less of the selected target")
+            }
+            Self::Log(LogAction::RecordMore) => {
+                key_only_action("log-record-more", "record more of the selected target")
+            }
         }
     }
 }
@@ -268,12 +209,11 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::tui::keymap::all_actions;
 
     #[test]
-    fn names_are_unique_and_every_listed_action_has_one() {
-        let names: Vec<_> = Action::with_command_name()
-            .map(|action| action.command_name().expect("listed actions are named"))
-            .collect();
+    fn names_are_unique() {
+        let names: Vec<_> = all_actions().map(Action::binding_name).collect();
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{names:?}");
     }
 }

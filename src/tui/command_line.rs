@@ -1,8 +1,8 @@
 //! Parses and completes the command line: every action by its name, and the commands with arguments.
 
-use super::{action::Action, labels, state::State};
+use super::{action::Action, keymap::all_actions, state::State};
 use crate::domain::{
-    CascadeOrder, Command, Money, OnExhausted, Outcome, ReplayFilter, Snapshot, Strategy, WhenLimited,
+    CascadeOrder, Command, Money, Named, OnExhausted, Outcome, ReplayFilter, Snapshot, Strategy, WhenLimited,
 };
 
 /// A parsed command line.
@@ -132,7 +132,7 @@ pub fn parse(line: &str, snapshot: &Snapshot) -> Result<ParsedLine, String> {
         return Ok(ParsedLine::Empty);
     }
     if rest.is_empty()
-        && let Some(action) = Action::with_command_name().find(|action| action.command_name() == Some(name))
+        && let Some(action) = all_actions().find(|action| action.command_name() == Some(name))
     {
         return Ok(ParsedLine::Action(action));
     }
@@ -164,28 +164,16 @@ fn parse_command(spec: &CommandSpec, rest: &str, snapshot: &Snapshot) -> Result<
             let amount = rest.trim_start_matches('$').parse().ok().and_then(Money::from_usd);
             amount.map(|amount| Command::SetBudget { max_usd: Some(amount) }).ok_or_else(usage_error)
         }
-        "strategy" => {
-            let strategy =
-                Strategy::ALL.into_iter().find(|strategy| normalize_name(strategy.name()) == normalize_name(rest));
-            strategy.map(|strategy| Command::SetStrategy { strategy }).ok_or_else(usage_error)
+        "strategy" => find_named(rest).map(|strategy| Command::SetStrategy { strategy }).ok_or_else(usage_error),
+        "order" => find_named(rest).map(|order| Command::SetCascadeOrder { order }).ok_or_else(usage_error),
+        "when-limited" => {
+            find_named(rest).map(|when_limited| Command::SetWhenLimited { when_limited }).ok_or_else(usage_error)
         }
-        "order" => [CascadeOrder::KeyFirst, CascadeOrder::ModelFirst]
-            .into_iter()
-            .find(|order| normalize_name(labels::order(*order)) == normalize_name(rest))
-            .map(|order| Command::SetCascadeOrder { order })
-            .ok_or_else(usage_error),
-        "when-limited" => [WhenLimited::Spill, WhenLimited::Wait]
-            .into_iter()
-            .find(|when_limited| labels::when_limited(*when_limited) == rest)
-            .map(|when_limited| Command::SetWhenLimited { when_limited })
-            .ok_or_else(usage_error),
-        "on-exhausted" => [OnExhausted::Stop, OnExhausted::Wait]
-            .into_iter()
-            .find(|on_exhausted| labels::on_exhausted(*on_exhausted) == rest)
-            .map(|on_exhausted| Command::SetOnExhausted { on_exhausted })
-            .ok_or_else(usage_error),
+        "on-exhausted" => {
+            find_named(rest).map(|on_exhausted| Command::SetOnExhausted { on_exhausted }).ok_or_else(usage_error)
+        }
         "replay-outcome" => {
-            let outcome = Outcome::from_name(&normalize_name(rest).replace('-', "_")).ok_or_else(usage_error)?;
+            let outcome = find_named(rest).ok_or_else(usage_error)?;
             Ok(Command::Replay {
                 filter: ReplayFilter { outcomes: vec![outcome], ..ReplayFilter::default() },
                 target: None,
@@ -224,6 +212,17 @@ fn route_name(key: &str, model: &str) -> String {
     format!("{model}@{key}")
 }
 
+/// The value with this name.
+fn find_named<T: Named>(name: &str) -> Option<T> {
+    let is_same = |(known, _): &&(&str, T)| normalize_name(known) == normalize_name(name);
+    T::NAMED.iter().find(is_same).map(|(_, value)| *value)
+}
+
+/// The names of all values, as they are completed.
+fn names_of<T: Named>() -> Vec<String> {
+    T::NAMED.iter().map(|(name, _)| normalize_name(name)).collect()
+}
+
 /// Normalizes a name: hyphens, underscores and spaces are the same, and so are upper and lower case.
 fn normalize_name(name: &str) -> String {
     name.trim().replace(['_', ' '], "-").to_ascii_lowercase()
@@ -260,7 +259,7 @@ pub fn common_prefix(completions: &[LineCompletion], typed: &str) -> Option<Stri
 
 /// Completions for the name of a command. A read-only screen doesn't offer commands that it would reject.
 fn command_completions(read_only: bool) -> Vec<LineCompletion> {
-    let offered = Action::with_command_name().filter(|action| !(read_only && action.changes_run()));
+    let offered = all_actions().filter(|action| !(read_only && action.changes_run()));
     let actions = offered.filter_map(|action| {
         Some(LineCompletion { text: action.command_name()?.to_owned(), description: action.help_text().to_owned() })
     });
@@ -284,10 +283,10 @@ fn argument_completions(name: &str, snapshot: &Snapshot) -> Vec<LineCompletion> 
     };
     let arguments: Vec<String> = match name {
         "budget" => vec!["none".to_owned()],
-        "strategy" => Strategy::ALL.iter().map(|strategy| normalize_name(strategy.name())).collect(),
-        "order" => vec!["key-first".to_owned(), "model-first".to_owned()],
-        "when-limited" => vec!["spill".to_owned(), "wait".to_owned()],
-        "on-exhausted" => vec!["stop".to_owned(), "wait".to_owned()],
+        "strategy" => names_of::<Strategy>(),
+        "order" => names_of::<CascadeOrder>(),
+        "when-limited" => names_of::<WhenLimited>(),
+        "on-exhausted" => names_of::<OnExhausted>(),
         "key" => switches(snapshot.keys.iter().map(|key| key.name.clone()).collect()),
         "model" => switches(snapshot.models.iter().map(|model| model.name.clone()).collect()),
         "route" => switches(snapshot.routes.iter().map(|route| route_name(&route.key, &route.model)).collect()),

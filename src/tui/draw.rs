@@ -83,7 +83,7 @@ fn pane_title(ctx: RenderCtx<'_>, pane: Pane, is_tab: bool, is_open: bool) -> Ve
     };
     let suffix =
         panes::title_suffix(ctx, pane).filter(|_| is_open).map_or_else(String::new, |tail| format!(": {tail}"));
-    let name = if is_tab { pane.short_title() } else { pane.title() };
+    let name = if is_tab { pane.info().short_title } else { pane.info().title };
     let key = ctx.state.keymap.key_label(Action::Focus(pane));
     vec![ctx.span(format!(" {key} "), StyleRole::Key), ctx.span(format!("{name}{suffix} "), role)]
 }

@@ -1,16 +1,10 @@
 //! Short labels for the domain's settings and outcomes.
 
-use crate::domain::{CascadeOrder, FailureGroup, OnExhausted, Outcome, Strategy, WhenLimited};
+use crate::domain::{CascadeOrder, FailureGroup, OnExhausted, Outcome, WhenLimited};
 
-pub fn strategy(strategy: Strategy) -> String {
-    strategy.name().replace('_', " ")
-}
-
-pub const fn order(order: CascadeOrder) -> &'static str {
-    match order {
-        CascadeOrder::KeyFirst => "key first",
-        CascadeOrder::ModelFirst => "model first",
-    }
+/// The name of a setting's value, in words.
+pub fn spaced(name: &str) -> String {
+    name.replace('_', " ")
 }
 
 pub const fn order_meaning(order: CascadeOrder) -> &'static str {
@@ -20,24 +14,10 @@ pub const fn order_meaning(order: CascadeOrder) -> &'static str {
     }
 }
 
-pub const fn when_limited(when_limited: WhenLimited) -> &'static str {
-    match when_limited {
-        WhenLimited::Spill => "spill",
-        WhenLimited::Wait => "wait",
-    }
-}
-
 pub const fn when_limited_meaning(when_limited: WhenLimited) -> &'static str {
     match when_limited {
         WhenLimited::Spill => "use the next ready route, then return",
         WhenLimited::Wait => "stay on one route until its day quota is spent",
-    }
-}
-
-pub const fn on_exhausted(on_exhausted: OnExhausted) -> &'static str {
-    match on_exhausted {
-        OnExhausted::Stop => "stop",
-        OnExhausted::Wait => "wait",
     }
 }
 

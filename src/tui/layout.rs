@@ -114,7 +114,7 @@ impl ScreenLayout {
 
     /// Rows of the list in `pane`: without the border and the heading.
     pub fn list_rows(&self, pane: Pane) -> usize {
-        self.area_of(pane).map_or(0, |area| usize::from(area.height.saturating_sub(2 + pane.heading_rows())))
+        self.area_of(pane).map_or(0, |area| usize::from(area.height.saturating_sub(2 + pane.info().heading_rows)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[dashboard]`: its settings, and the line of each key override.
 
-use cascadeck::config::PictureSetting;
+use cascadeck::domain::ImageMode;
 
 use crate::config::ConfigFixture;
 
@@ -26,7 +26,7 @@ fn theme_and_key_overrides_are_read_with_their_lines() {
     let read = config.dashboard;
     assert_eq!(
         (read.theme.as_deref(), read.pictures, read.mouse, read.notify, read.fps),
-        (Some("light"), PictureSetting::Sixel, Some(false), None, Some(10))
+        (Some("light"), ImageMode::Sixel, Some(false), None, Some(10))
     );
     let keys: Vec<_> =
         read.keys.iter().map(|key| (key.action.as_str(), key.keys.join(" "), key.location.as_str())).collect();

@@ -7,7 +7,10 @@ use crate::{
     tui_harness::{TuiHarness, replay_command, send_effect},
 };
 use cascadeck::{
-    domain::{CascadeOrder, Command, Money, Outcome, ReplayFilter, RouteTarget, Strategy, snapshot::RunState},
+    domain::{
+        CascadeOrder, Command, Money, OnExhausted, Outcome, ReplayFilter, RouteTarget, Strategy, WhenLimited,
+        snapshot::RunState,
+    },
     tui::{Effect, UiEvent, pane::Pane, state::Overlay},
 };
 
@@ -81,6 +84,9 @@ fn every_line_of_the_command_line_does_what_it_says() {
         ("budget $2.50", Command::SetBudget { max_usd: Money::from_usd(2.5) }),
         ("budget none", Command::SetBudget { max_usd: None }),
         ("order model-first", Command::SetCascadeOrder { order: CascadeOrder::ModelFirst }),
+        ("strategy Round_Robin", Command::SetStrategy { strategy: Strategy::RoundRobin }),
+        ("when-limited Wait", Command::SetWhenLimited { when_limited: WhenLimited::Wait }),
+        ("on-exhausted WAIT", Command::SetOnExhausted { on_exhausted: OnExhausted::Wait }),
         ("key bob off", Command::SetKey { key: "bob".to_owned(), on: false }),
         ("model local-llava on", Command::SetModel { model: "local-llava".to_owned(), on: true }),
         (

@@ -135,7 +135,7 @@ fn no_screen_names_a_default_key_that_was_rebound() {
                     let mut words = line.split(|sign: char| sign.is_whitespace() || "/();,".contains(sign));
                     let numbered = Pane::ALL
                         .iter()
-                        .any(|pane| line.contains(&format!(" {} {}", pane.number(), pane.short_title())));
+                        .any(|pane| line.contains(&format!(" {} {}", pane.number(), pane.info().short_title)));
                     if numbered || words.any(|word| old.iter().any(|name| name == word)) {
                         named.push(format!("{keys:?} at {width}x{height}: {line}"));
                     }

@@ -82,7 +82,7 @@ pub fn complete_op(attempt: u64, outcome: Outcome, final_line: Option<ResultLine
     let ok = outcome == Outcome::Ok;
     Op::CompleteAttempt(Box::new(CompletedAttempt {
         attempt: AttemptId(attempt),
-        completed_at: WallTime(sent_at(attempt).0 + SECOND_MICROS / 2),
+        completed_at: Some(WallTime(sent_at(attempt).0 + SECOND_MICROS / 2)),
         outcome,
         status: Some(if ok { 200 } else { 429 }),
         latency_ms: 500,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::api::{
-    HeaderList, NoAnswer, Rejection, RequestHead, ResponseContext, RetryAdvice, ServerFailure, SimBody, SimResponse,
-    WireApi, bearer_token, header_text, strings_of, texts_of,
+    HeaderList, Rejection, RequestHead, ResponseContext, RetryAdvice, SimBody, SimResponse, WireApi, bearer_token,
+    header_text, strings_of, texts_of,
 };
 use crate::{
     domain::WallTime,
@@ -97,11 +97,12 @@ impl WireApi for Anthropic {
         message_body(&answer.text, reason, sequence, answer.output_tokens(), context)
     }
 
-    fn encode_no_answer(&self, kind: NoAnswer, context: &ResponseContext<'_>) -> Value {
-        match kind {
-            NoAnswer::Empty => message_body("", "end_turn", None, 0, context),
-            NoAnswer::Blocked => message_body("", "refusal", None, 0, context),
-        }
+    fn encode_empty_answer(&self, context: &ResponseContext<'_>) -> Value {
+        message_body("", "end_turn", None, 0, context)
+    }
+
+    fn encode_blocked_answer(&self, context: &ResponseContext<'_>) -> Value {
+        message_body("", "refusal", None, 0, context)
     }
 
     fn encode_refusal(&self, _: &LimitRefusal, retry_advice: RetryAdvice, _: &ResponseContext<'_>) -> SimResponse {
@@ -141,11 +142,12 @@ impl WireApi for Anthropic {
         }
     }
 
-    fn encode_failure(&self, kind: ServerFailure) -> SimResponse {
-        match kind {
-            ServerFailure::ServerError => error_response(500, "api_error", "Internal server error"),
-            ServerFailure::Overloaded => error_response(529, "overloaded_error", "Overloaded"),
-        }
+    fn encode_server_error(&self) -> SimResponse {
+        error_response(500, "api_error", "Internal server error")
+    }
+
+    fn encode_overloaded(&self) -> SimResponse {
+        error_response(529, "overloaded_error", "Overloaded")
     }
 
     fn rate_limit_headers(&self, gauges: &LimitGauges, wall: WallTime) -> HeaderList {

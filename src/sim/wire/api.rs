@@ -73,25 +73,13 @@ pub(in crate::sim) enum Rejection {
     InvalidRequest(RequestError),
 }
 
-/// A 200 without an answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::sim) enum NoAnswer {
-    Empty,
-    Blocked,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::sim) enum ServerFailure {
-    ServerError,
-    Overloaded,
-}
-
 pub(in crate::sim) trait WireApi: Sync {
     /// The key in the request.
     fn credential(&self, head: &RequestHead<'_>) -> Option<String>;
     fn decode_request(&self, head: &RequestHead<'_>, body: &[u8]) -> Result<SimRequest, RequestError>;
     fn encode_answer(&self, answer: &SimAnswer, context: &ResponseContext<'_>) -> Value;
-    fn encode_no_answer(&self, kind: NoAnswer, context: &ResponseContext<'_>) -> Value;
+    fn encode_empty_answer(&self, context: &ResponseContext<'_>) -> Value;
+    fn encode_blocked_answer(&self, context: &ResponseContext<'_>) -> Value;
     fn encode_refusal(
         &self,
         refusal: &LimitRefusal,
@@ -99,7 +87,8 @@ pub(in crate::sim) trait WireApi: Sync {
         context: &ResponseContext<'_>,
     ) -> SimResponse;
     fn encode_rejection(&self, rejection: &Rejection, secret: &str) -> SimResponse;
-    fn encode_failure(&self, kind: ServerFailure) -> SimResponse;
+    fn encode_server_error(&self) -> SimResponse;
+    fn encode_overloaded(&self) -> SimResponse;
     /// Rate-limit headers of the response to a counted request.
     fn rate_limit_headers(&self, gauges: &LimitGauges, wall: WallTime) -> HeaderList;
     /// Adds the request id where the API puts it.

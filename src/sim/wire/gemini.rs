@@ -5,8 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::api::{
-    HeaderList, NoAnswer, Rejection, RequestHead, ResponseContext, RetryAdvice, ServerFailure, SimResponse, WireApi,
-    header_text, strings_of,
+    HeaderList, Rejection, RequestHead, ResponseContext, RetryAdvice, SimResponse, WireApi, header_text, strings_of,
 };
 use crate::{
     domain::WallTime,
@@ -117,19 +116,19 @@ impl WireApi for Gemini {
         )
     }
 
-    fn encode_no_answer(&self, kind: NoAnswer, context: &ResponseContext<'_>) -> Value {
-        let body = match kind {
-            NoAnswer::Empty => {
-                json!({ "candidates": [{ "content": { "role": "model" }, "finishReason": "STOP", "index": 0 }] })
-            }
-            // The body has no `candidates` field at all.
-            NoAnswer::Blocked => json!({ "promptFeedback": {
-                "blockReason": "PROHIBITED_CONTENT",
-                "safetyRatings": [{
-                    "category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": true,
-                }],
-            } }),
-        };
+    fn encode_empty_answer(&self, context: &ResponseContext<'_>) -> Value {
+        let body = json!({ "candidates": [{ "content": { "role": "model" }, "finishReason": "STOP", "index": 0 }] });
+        add_metadata(body, usage(context), context)
+    }
+
+    fn encode_blocked_answer(&self, context: &ResponseContext<'_>) -> Value {
+        // The body has no `candidates` field at all.
+        let body = json!({ "promptFeedback": {
+            "blockReason": "PROHIBITED_CONTENT",
+            "safetyRatings": [{
+                "category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": true,
+            }],
+        } });
         add_metadata(body, usage(context), context)
     }
 
@@ -231,23 +230,16 @@ impl WireApi for Gemini {
         }
     }
 
-    fn encode_failure(&self, kind: ServerFailure) -> SimResponse {
-        match kind {
-            ServerFailure::ServerError => error_response(
-                500,
-                "INTERNAL",
-                "An internal error has occurred. Please retry or report in \
-                 https://developers.generativeai.google/guide/troubleshooting",
-                None,
-            ),
-            ServerFailure::Overloaded => error_response(
-                503,
-                "UNAVAILABLE",
-                "This model is currently experiencing high demand. Spikes in demand are usually temporary. Please try \
-                 again later.",
-                None,
-            ),
-        }
+    fn encode_server_error(&self) -> SimResponse {
+        let message = "An internal error has occurred. Please retry or report in \
+                       https://developers.generativeai.google/guide/troubleshooting";
+        error_response(500, "INTERNAL", message, None)
+    }
+
+    fn encode_overloaded(&self) -> SimResponse {
+        let message = "This model is currently experiencing high demand. Spikes in demand are usually temporary. \
+                       Please try again later.";
+        error_response(503, "UNAVAILABLE", message, None)
     }
 
     /// Gemini sends none.

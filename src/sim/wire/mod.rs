@@ -10,9 +10,7 @@ mod openai;
 
 use crate::domain::Api;
 
-pub(super) use self::api::{
-    NoAnswer, Rejection, RequestHead, ResponseContext, RetryAdvice, ServerFailure, SimBody, SimResponse, WireApi,
-};
+pub(super) use self::api::{Rejection, RequestHead, ResponseContext, RetryAdvice, SimBody, SimResponse, WireApi};
 
 pub(super) fn wire_api(api: Api) -> &'static dyn WireApi {
     match api {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::api::{
-    HeaderList, NoAnswer, Rejection, RequestHead, ResponseContext, RetryAdvice, ServerFailure, SimResponse, WireApi,
-    bearer_token, strings_of, texts_of,
+    HeaderList, Rejection, RequestHead, ResponseContext, RetryAdvice, SimResponse, WireApi, bearer_token, strings_of,
+    texts_of,
 };
 use crate::{
     domain::WallTime,
@@ -71,18 +71,13 @@ impl WireApi for OpenAi {
         )
     }
 
-    fn encode_no_answer(&self, kind: NoAnswer, context: &ResponseContext<'_>) -> Value {
-        match kind {
-            NoAnswer::Empty => completion_body(&"".into(), &Value::Null, "stop", 0, 0, context),
-            NoAnswer::Blocked => completion_body(
-                &Value::Null,
-                &"I'm sorry, I can't help with that.".into(),
-                "content_filter",
-                0,
-                0,
-                context,
-            ),
-        }
+    fn encode_empty_answer(&self, context: &ResponseContext<'_>) -> Value {
+        completion_body(&"".into(), &Value::Null, "stop", 0, 0, context)
+    }
+
+    fn encode_blocked_answer(&self, context: &ResponseContext<'_>) -> Value {
+        let refusal = "I'm sorry, I can't help with that.".into();
+        completion_body(&Value::Null, &refusal, "content_filter", 0, 0, context)
     }
 
     fn encode_refusal(
@@ -170,17 +165,14 @@ impl WireApi for OpenAi {
         }
     }
 
-    fn encode_failure(&self, kind: ServerFailure) -> SimResponse {
-        match kind {
-            ServerFailure::ServerError => {
-                let message = "The server had an error while processing your request. Sorry about that!";
-                error_response(500, message, "server_error", None, None)
-            }
-            ServerFailure::Overloaded => {
-                let message = "The engine is currently overloaded, please try again later.";
-                error_response(503, message, "service_unavailable_error", None, Some("server_is_overloaded"))
-            }
-        }
+    fn encode_server_error(&self) -> SimResponse {
+        let message = "The server had an error while processing your request. Sorry about that!";
+        error_response(500, message, "server_error", None, None)
+    }
+
+    fn encode_overloaded(&self) -> SimResponse {
+        let message = "The engine is currently overloaded, please try again later.";
+        error_response(503, message, "service_unavailable_error", None, Some("server_is_overloaded"))
     }
 
     fn rate_limit_headers(&self, gauges: &LimitGauges, _: WallTime) -> HeaderList {

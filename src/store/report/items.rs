@@ -12,14 +12,11 @@ use crate::{
 /// # Errors
 /// If the database can't be read.
 pub fn load_done_items(dir: &Path) -> Result<Vec<Seq>, StoreError> {
-    let dir = RunDir::new(dir);
-    let conn = connect::open_reader(&dir)?;
-    let read = || -> Result<Vec<Seq>, StoreError> {
+    connect::read_run(dir, |_, conn| {
         let mut statement = conn.prepare("SELECT seq FROM progress WHERE state = ?1 ORDER BY seq")?;
         let items = statement.query_map([DONE], |row| Ok(Seq(row.get(0)?)))?;
         Ok(items.collect::<Result<_, _>>()?)
-    };
-    read().map_err(|error| error.with_path(dir.database()))
+    })
 }
 
 /// Returns a function that tells whether an id is recorded. An id that can't be looked up counts as unknown.
@@ -71,9 +68,7 @@ pub fn fully_ended_id_lookup(dir: &Path) -> Result<impl Fn(&str) -> bool + Send 
 /// # Errors
 /// If the database can't be read.
 pub fn for_each_unfinished_caption(dir: &Path, mut each: impl FnMut(&Path)) -> Result<(), StoreError> {
-    let dir = RunDir::new(dir);
-    let conn = connect::open_reader(&dir)?;
-    let mut read = || -> Result<(), StoreError> {
+    connect::read_run(dir, |_, conn| {
         let mut statement = conn.prepare(
             "SELECT iif(json_valid(body), body ->> 'caption', NULL) FROM progress JOIN payload USING (seq) WHERE state <> ?1",
         )?;
@@ -84,8 +79,7 @@ pub fn for_each_unfinished_caption(dir: &Path, mut each: impl FnMut(&Path)) -> R
             }
         }
         Ok(())
-    };
-    read().map_err(|error| error.with_path(dir.database()))
+    })
 }
 
 /// Calls `each` with every waiting item for whose id `is_known` returns false, including items in flight. It gets
@@ -98,9 +92,7 @@ pub fn for_each_unknown_waiting(
     is_known: impl Fn(&str) -> bool,
     mut each: impl FnMut(Option<ItemSpec>),
 ) -> Result<(), StoreError> {
-    let dir = RunDir::new(dir);
-    let conn = connect::open_reader(&dir)?;
-    let mut read = || -> Result<(), StoreError> {
+    connect::read_run(dir, |_, conn| {
         let mut statement = conn.prepare(
             "SELECT id, body FROM progress JOIN items USING (seq) JOIN payload USING (seq) WHERE state = 0 ORDER BY seq",
         )?;
@@ -111,8 +103,7 @@ pub fn for_each_unknown_waiting(
             }
         }
         Ok(())
-    };
-    read().map_err(|error| error.with_path(dir.database()))
+    })
 }
 
 /// Returns a function that looks up a recorded picture stamp by the item's id. A stamp that can't be read counts as

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     domain::{ItemRow, Outcome, ReplayFilter},
-    store::{connect, error::StoreError, failed_items::for_each_failed, items::ItemWindows, run_dir::RunDir},
+    store::{connect, error::StoreError, failed_items::for_each_failed, items::ItemWindows},
 };
 
 /// The items that a replay would queue.
@@ -25,9 +25,8 @@ pub struct ReplayPreview {
 /// # Errors
 /// If the database can't be read.
 pub fn preview_replay(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result<ReplayPreview, StoreError> {
-    let dir = RunDir::new(dir);
-    let mut windows = ItemWindows::new(connect::open_reader(&dir)?);
-    let mut read = || {
+    connect::read_run(dir, |_, conn| {
+        let mut windows = ItemWindows::new(conn);
         let mut found = ReplayPreview::default();
         let mut first = BTreeSet::new();
         for_each_failed(windows.conn(), filter, |item| {
@@ -43,6 +42,5 @@ pub fn preview_replay(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result
             found.first.extend(windows.load_row(seq, false)?);
         }
         Ok(found)
-    };
-    read().map_err(|error: StoreError| error.with_path(dir.database()))
+    })
 }

@@ -3,7 +3,6 @@
 use std::{collections::HashMap, path::Path};
 
 use rusqlite::Connection;
-use serde::de::DeserializeOwned;
 
 use crate::{
     clock::system_time,
@@ -30,9 +29,7 @@ use crate::{
 /// # Errors
 /// If there is no run, or its database can't be read.
 pub fn load_summary(dir: &Path) -> Result<Summary, StoreError> {
-    let dir = RunDir::new(dir);
-    let conn = connect::open_reader(&dir)?;
-    read_summary(&dir, &conn).map_err(|error| error.with_path(dir.database()))
+    connect::read_run(dir, |dir, conn| read_summary(dir, &conn))
 }
 
 fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> {
@@ -94,16 +91,6 @@ fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreErr
         }
     }
     Ok(keys)
-}
-
-/// Loads a value that the engine saved with [`super::Op::SetState`].
-///
-/// # Errors
-/// If the database can't be read.
-pub fn load_saved_state<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, StoreError> {
-    let dir = RunDir::new(dir);
-    let conn = connect::open_reader(&dir)?;
-    parse_state(&conn, name).map_err(|error| error.with_path(dir.database()))
 }
 
 /// Sums of attempts by route.

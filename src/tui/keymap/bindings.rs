@@ -35,7 +35,7 @@ impl KeyContext {
         match self {
             Self::Always => "Always",
             Self::Global => "Everywhere",
-            Self::Pane(pane) => pane.title(),
+            Self::Pane(pane) => pane.info().title,
             Self::ItemDetail => "Item",
             Self::TextOverlay => "Help and why",
             Self::ConfirmDialog => "Questions",

@@ -5,11 +5,13 @@ mod bindings;
 mod chord;
 mod overrides;
 
+use std::collections::HashSet;
+
 use super::{action::Action, pane::Pane};
 
+pub use crate::domain::KeyOverride;
 pub use bindings::{BINDINGS, Binding, FooterHint, KeyContext};
 pub use chord::Chord;
-pub use overrides::KeyOverride;
 
 /// The bindings that apply on this screen.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,10 +23,15 @@ impl Default for Keymap {
     }
 }
 
+/// All actions, each once. Every action has a key by default.
+pub fn all_actions() -> impl Iterator<Item = Action> {
+    let mut seen = HashSet::new();
+    BINDINGS.iter().map(|binding| binding.action).filter(move |action| seen.insert(*action))
+}
+
 /// Finds an action by its name in the configuration.
 fn action_by_name(name: &str) -> Option<Action> {
-    let bound_actions = BINDINGS.iter().map(|binding| binding.action);
-    Action::with_command_name().chain(bound_actions).find(|action| action.binding_name() == name)
+    all_actions().find(|action| action.binding_name() == name)
 }
 
 /// One line of the help: all keys for an action in a context.
@@ -93,7 +100,7 @@ impl Keymap {
 
     /// The name of a pane in a sentence: its key and its title.
     pub fn pane_label(&self, pane: Pane) -> String {
-        format!("{} {}", self.key_label(Action::Focus(pane)), pane.title())
+        format!("{} {}", self.key_label(Action::Focus(pane)), pane.info().title)
     }
 
     /// Finds two bindings of the same chord to different actions that conflict: in the same context, or one in a

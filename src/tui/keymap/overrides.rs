@@ -3,16 +3,7 @@
 use crossterm::event::KeyCode;
 
 use super::{BINDINGS, Binding, Chord, FooterHint, KeyContext, Keymap, action_by_name};
-use crate::tui::action::Action;
-
-/// Other keys for one action in all contexts, with the place in the configuration for error messages.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyOverride {
-    pub action: String,
-    pub keys: Vec<String>,
-    /// For example `keys.toml:12`.
-    pub location: String,
-}
+use crate::{domain::KeyOverride, tui::action::Action};
 
 impl Keymap {
     /// Builds the default keymap with these keys instead of the default ones.

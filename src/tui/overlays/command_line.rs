@@ -1,18 +1,11 @@
 //! Draws the command line over the footer, with its completions above it.
 
-use ratatui::{buffer::Buffer, layout::Rect, text::Line as TextLine, text::Span, widgets::Widget as _};
+use ratatui::{buffer::Buffer, layout::Rect, text::Span, widgets::Widget as _};
 
-use super::popup::{clear_area, render_popup_frame};
+use super::popup::{clear_area, render_choices, render_popup_frame};
 use crate::tui::{
-    action::Action,
-    command_line::completions,
-    keymap::KeyContext,
-    layout::ScreenLayout,
-    render_ctx::RenderCtx,
-    state::CommandInput,
-    text::one_line,
-    theme::StyleRole,
-    widgets::{frame::first_visible_row, table::highlight},
+    action::Action, command_line::completions, keymap::KeyContext, layout::ScreenLayout, render_ctx::RenderCtx,
+    state::CommandInput, text::one_line, theme::StyleRole, widgets::frame::first_visible_row,
 };
 
 const MAX_COMPLETIONS: usize = 10;
@@ -45,16 +38,13 @@ pub fn render(ctx: RenderCtx<'_>, input: &CommandInput, layout: &ScreenLayout, b
     let inner = render_popup_frame(ctx, &format!("Commands ({tab} completes)"), None, area, buf);
     let selected = input.selected_completion.unwrap_or(0);
     let first = first_visible_row(selected, rows, completions.len());
-    for (row, (at, completion)) in completions.iter().enumerate().skip(first).take(rows).enumerate() {
-        let row_area = Rect { y: inner.y + row as u16, height: 1, ..inner };
+    let lines = completions.iter().map(|completion| {
         let text = ctx.sanitized(completion.text.trim_end(), COMPLETION_COLUMNS);
         let spans = [
             Span::raw(format!("{text:<COMPLETION_COLUMNS$} ")),
             ctx.span(completion.description.as_str(), StyleRole::Muted),
         ];
-        TextLine::render(ctx.truncated_spans(spans, usize::from(row_area.width)), row_area, buf);
-        if input.selected_completion == Some(at) {
-            highlight(row_area, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
-        }
-    }
+        ctx.truncated_spans(spans, usize::from(inner.width))
+    });
+    render_choices(ctx, lines.collect(), first, input.selected_completion, inner, buf);
 }

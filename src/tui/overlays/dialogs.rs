@@ -4,10 +4,9 @@ use ratatui::{
     buffer::Buffer,
     layout::Rect,
     text::{Line, Span},
-    widgets::Widget as _,
 };
 
-use super::popup::{popup_area, render_popup_frame};
+use super::popup::{popup_area, render_choices, render_popup_frame};
 use crate::tui::{
     action::Action,
     keymap::KeyContext,
@@ -18,7 +17,6 @@ use crate::tui::{
     widgets::{
         frame::{first_visible_row, render_lines},
         status_line::{self, Segment},
-        table::highlight,
     },
 };
 
@@ -114,13 +112,6 @@ pub fn render_menu(ctx: RenderCtx<'_>, selected: usize, body: Rect, buf: &mut Bu
     let columns = lines.iter().map(Line::width).max().unwrap_or(0).max(width("Strategy")) as u16 + 4;
     let area = popup_area(body, columns, lines.len() as u16 + 2);
     let inner = render_popup_frame(ctx, "Strategy", None, area, buf);
-    let rows = usize::from(inner.height);
-    let first = first_visible_row(selected_line, rows, lines.len());
-    for (row, line) in lines.into_iter().enumerate().skip(first).take(rows) {
-        let row_area = Rect { y: inner.y + (row - first) as u16, height: 1, ..inner };
-        line.render(row_area, buf);
-        if row == selected_line {
-            highlight(row_area, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
-        }
-    }
+    let first = first_visible_row(selected_line, usize::from(inner.height), lines.len());
+    render_choices(ctx, lines, first, Some(selected_line), inner, buf);
 }

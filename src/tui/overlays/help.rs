@@ -143,7 +143,7 @@ fn glyph_legend(ctx: RenderCtx<'_>) -> Vec<Line<'static>> {
     for (level, label, meaning) in levels {
         push_row(ctx.glyphs().event_level(level), StyleRole::from(level), label, meaning);
     }
-    for state in [ItemState::Waiting, ItemState::InFlight, ItemState::Done, ItemState::Failed] {
+    for state in ItemState::ALL {
         push_row(ctx.glyphs().item_state(state), StyleRole::from(state), state.name(), "an item's state");
     }
     lines

@@ -5,7 +5,7 @@ use ratatui::text::Line;
 
 use crate::{
     domain::{
-        CostByKind, LimitSource, Outcome, Usage, WallTime,
+        CostByKind, LimitSource, Money, Outcome, Usage, WallTime,
         snapshot::{Cause, CauseSource, Condition, CooldownView, Gauge, RouteView},
     },
     tui::{
@@ -80,20 +80,12 @@ impl InspectPage<'_> {
         }
     }
 
-    pub fn local_time(&self, at: WallTime) -> String {
-        self.ctx.local_time(at)
-    }
-
-    fn key_label(&self, action: Action) -> String {
-        self.ctx.state.keymap.key_label(action)
-    }
-
     fn since_text(&self, at: WallTime) -> String {
-        format!("{} ({} ago)", self.local_time(at), short_duration(self.ctx.state.now.since(at)))
+        format!("{} ({} ago)", self.ctx.local_time(at), short_duration(self.ctx.state.now.since(at)))
     }
 
     pub fn until_text(&self, at: WallTime) -> String {
-        format!("{} (in {})", self.local_time(at), short_duration(self.ctx.time_until(at)))
+        format!("{} (in {})", self.ctx.local_time(at), short_duration(self.ctx.time_until(at)))
     }
 
     fn push_condition(&mut self, condition: &Condition) {
@@ -123,7 +115,7 @@ impl InspectPage<'_> {
             Condition::Disabled { since, cause } => {
                 self.push_cause(cause);
                 self.push_field("disabled since", &self.since_text(*since));
-                let switch_on_key = self.key_label(Action::SwitchOn);
+                let switch_on_key = self.ctx.state.keymap.key_label(Action::SwitchOn);
                 self.push_field("to do", operator_remedy(cause.outcome));
                 self.push_field(
                     "enabled again",
@@ -133,7 +125,9 @@ impl InspectPage<'_> {
             Condition::SwitchedOff { since } => {
                 self.push_field("since", &self.since_text(*since));
                 self.push_field("source", "you");
-                let (toggle_key, switch_on_key) = (self.key_label(Action::Toggle), self.key_label(Action::SwitchOn));
+                let keymap = &self.ctx.state.keymap;
+                let (toggle_key, switch_on_key) =
+                    (keymap.key_label(Action::Toggle), keymap.key_label(Action::SwitchOn));
                 self.push_field("enabled again", &format!("when you switch it on ({toggle_key} or {switch_on_key})"));
             }
         }
@@ -175,16 +169,9 @@ impl InspectPage<'_> {
             StyleRole::Title,
         );
         self.push_condition(&key.condition);
-        let health = format!(
-            "{} of 100: {} ok, {} errors, {} in flight",
-            key.health,
-            group_digits(key.ok),
-            group_digits(key.failed),
-            key.in_flight
-        );
-        self.push_field("health", &health);
-        self.push_field("cost", &format!("${}, {} tokens", dollars(key.cost), group_digits(key.usage.total())));
-        self.push_kinds(key.usage, key.cost_by_kind);
+        let attempts = attempts_text(key.ok, key.failed, key.in_flight);
+        self.push_field("health", &format!("{} of 100: {attempts}", key.health));
+        self.push_cost(key.cost, key.usage, key.cost_by_kind);
         if let Some(error) = &key.last_error {
             self.push_field("last error", error);
         }
@@ -193,13 +180,15 @@ impl InspectPage<'_> {
         true
     }
 
-    /// Appends how much of the input was cached, and what each kind cost, if there is more to say than the whole cost.
-    fn push_kinds(&mut self, usage: Usage, cost: CostByKind) {
+    /// Appends the cost and the tokens. If there is more to say, also how much of the input was cached, and what each
+    /// kind cost.
+    fn push_cost(&mut self, cost: Money, usage: Usage, by_kind: CostByKind) {
+        self.push_field("cost", &format!("${}, {} tokens", dollars(cost), group_digits(usage.total())));
         if usage.uncached_input() < usage.input_tokens {
             let input = format!("{} tokens{}", group_digits(usage.input_tokens), usage.describe_cached());
             self.push_field("input", &input);
         }
-        if let Some(kinds) = cost.describe() {
+        if let Some(kinds) = by_kind.describe() {
             self.push_field("by kind", &kinds);
         }
     }
@@ -212,13 +201,7 @@ impl InspectPage<'_> {
         self.push_gauge("RPM", model.rpm);
         self.push_gauge("TPM", model.tpm);
         self.push_gauge("RPD", model.rpd);
-        let attempts = format!(
-            "{} ok, {} errors, {} in flight",
-            group_digits(model.ok),
-            group_digits(model.failed),
-            model.in_flight
-        );
-        self.push_field("attempts", &attempts);
+        self.push_field("attempts", &attempts_text(model.ok, model.failed, model.in_flight));
         if model.invalid_outputs > 0 {
             let answers = model.ok + model.invalid_outputs;
             let share = percent(model.invalid_outputs, answers);
@@ -227,8 +210,7 @@ impl InspectPage<'_> {
         }
         let times = [model.p50_ms, model.p95_ms, model.mean_ms].map(latency);
         self.push_field("latency", &format!("p50 {}, p95 {}, mean {}", times[0], times[1], times[2]));
-        self.push_field("cost", &format!("${}, {} tokens", dollars(model.cost), group_digits(model.usage.total())));
-        self.push_kinds(model.usage, model.cost_by_kind);
+        self.push_cost(model.cost, model.usage, model.cost_by_kind);
         if let Some(at) = model.day_resets_at {
             self.push_field("day resets", &self.until_text(at));
         }
@@ -251,15 +233,7 @@ impl InspectPage<'_> {
         self.push_condition(&route.condition);
         self.push_gauge("RPM", route.rpm);
         self.push_gauge("RPD", route.rpd);
-        self.push_field(
-            "attempts",
-            &format!(
-                "{} ok, {} errors, {} in flight",
-                group_digits(route.ok),
-                group_digits(route.failed),
-                route.in_flight
-            ),
-        );
+        self.push_field("attempts", &attempts_text(route.ok, route.failed, route.in_flight));
         if let Some(limits) = forecast_text::bottlenecks_text(&route.bottlenecks, MAX_BOTTLENECKS) {
             self.push_field(BOTTLENECK_PERIOD_LABEL, &format!("limited by {limits}"));
         }
@@ -309,6 +283,10 @@ impl InspectPage<'_> {
             self.lines.push(line);
         }
     }
+}
+
+fn attempts_text(ok: u64, failed: u64, in_flight: u32) -> String {
+    format!("{} ok, {} errors, {in_flight} in flight", group_digits(ok), group_digits(failed))
 }
 
 /// How to restore a key or a route that the provider refuses permanently.

@@ -85,10 +85,10 @@ impl InspectPage<'_> {
         );
         let policy = format!(
             "{}, {}, {} when limited, {} when exhausted; at most {} in flight",
-            labels::strategy(snapshot.strategy),
-            labels::order(snapshot.cascade_order),
-            labels::when_limited(snapshot.when_limited),
-            labels::on_exhausted(snapshot.on_exhausted),
+            labels::spaced(snapshot.strategy.name()),
+            labels::spaced(snapshot.cascade_order.name()),
+            snapshot.when_limited.name(),
+            snapshot.on_exhausted.name(),
             snapshot.max_in_flight
         );
         self.push_field("settings", &policy);
@@ -112,7 +112,7 @@ impl InspectPage<'_> {
                 let range = forecast_text::finish_range_text(self.ctx)
                     .map_or_else(String::new, |range| format!(", between {range}"));
                 let left = rough_duration(self.ctx.time_until(at));
-                self.push_field("ends", &format!("{} (in {left}){range}", self.local_time(at)));
+                self.push_field("ends", &format!("{} (in {left}){range}", self.ctx.local_time(at)));
             }
             None => self.push_field("ends", "never: the budget is too small, or no route is available"),
         }
@@ -121,20 +121,20 @@ impl InspectPage<'_> {
             let what = if stop.reason == StopReason::Budget { "budget" } else { "quota" };
             let returns = stop
                 .resumes_at
-                .map_or_else(String::new, |at| format!("; {what} available again {}", self.local_time(at)));
+                .map_or_else(String::new, |at| format!("; {what} available again {}", self.ctx.local_time(at)));
             let text = format!(
                 "{}, {}: {left} {} left{returns}",
-                self.local_time(stop.at),
+                self.ctx.local_time(stop.at),
                 forecast_text::stop_reason(stop.reason),
                 plural(stop.items_left, "item")
             );
             self.push_field("stops before", &text);
         }
         if let Some(first) = forecast_text::first_exhausted(self.ctx, forecast) {
-            let reset = first.resets_at.map_or_else(String::new, |at| format!(", resets {}", self.local_time(at)));
+            let reset = first.resets_at.map_or_else(String::new, |at| format!(", resets {}", self.ctx.local_time(at)));
             self.push_field(
                 "day quota",
-                &format!("{} spent {}{reset}", one_line(&first.pool), self.local_time(first.at)),
+                &format!("{} spent {}{reset}", one_line(&first.pool), self.ctx.local_time(first.at)),
             );
         }
     }

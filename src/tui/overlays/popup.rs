@@ -7,7 +7,12 @@ use ratatui::{
     widgets::{Clear, Widget as _},
 };
 
-use crate::tui::{render_ctx::RenderCtx, text::width, theme::StyleRole, widgets::frame::render_frame};
+use crate::tui::{
+    render_ctx::RenderCtx,
+    text::width,
+    theme::StyleRole,
+    widgets::{frame::render_frame, table::highlight},
+};
 
 /// A popup has at least this many columns free on its left and right, or it takes the whole width.
 const MIN_POPUP_MARGIN: u16 = 4;
@@ -50,6 +55,23 @@ pub(super) fn clear_area(area: Rect, buf: &mut Buffer) {
         }
     }
     Clear.render(area, buf);
+}
+
+/// Draws the lines from `first` on, as many as fit into `area`, and highlights the line with the index `selected`.
+pub(super) fn render_choices(
+    ctx: RenderCtx<'_>,
+    lines: Vec<Line<'_>>,
+    first: usize,
+    selected: Option<usize>,
+    area: Rect,
+    buf: &mut Buffer,
+) {
+    for ((index, line), row) in lines.into_iter().enumerate().skip(first).zip(area.rows()) {
+        line.render(row, buf);
+        if selected == Some(index) {
+            highlight(row, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,11 @@ use ratatui::{
     buffer::Buffer,
     layout::Rect,
     text::{Line, Span},
-    widgets::Widget as _,
 };
 
 use super::{
     dialogs::answer_hints,
-    popup::{popup_area, render_popup_frame},
+    popup::{popup_area, render_choices, render_popup_frame},
 };
 use crate::domain::{RouteTarget, plural, snapshot::Condition};
 use crate::tui::{
@@ -20,10 +19,7 @@ use crate::tui::{
     state::ReplayPlan,
     text::one_line,
     theme::StyleRole,
-    widgets::{
-        frame::{first_visible_row, position_label},
-        table::highlight,
-    },
+    widgets::frame::{first_visible_row, position_label},
 };
 
 /// Outer width of the dialog, in columns.
@@ -73,13 +69,7 @@ pub fn render(ctx: RenderCtx<'_>, plan: &ReplayPlan, body: Rect, buf: &mut Buffe
     let corner = position_label(first, visible_targets, plan.targets.len());
     let inner = render_popup_frame(ctx, "Replay", corner, area, buf);
     let selected_line = first_target_line + (plan.target_index - first);
-    for (row, line) in lines.into_iter().enumerate().take(usize::from(inner.height)) {
-        let row_area = Rect { y: inner.y + row as u16, height: 1, ..inner };
-        line.render(row_area, buf);
-        if row == selected_line {
-            highlight(row_area, ctx.style(StyleRole::Selection), ctx.glyphs(), buf);
-        }
-    }
+    render_choices(ctx, lines, 0, Some(selected_line), inner, buf);
 }
 
 /// The condition of a target if it isn't ready. The condition of a model is that of its best route.

@@ -3,32 +3,18 @@
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
 use super::{
-    list::{max_width, pane_table, render_empty},
+    list::{PaneColumn, max_width, pane_table, render_empty},
     view::PaneView,
 };
 use crate::{
     domain::snapshot::CooldownView,
     tui::{
-        format::short_duration,
-        labels,
-        pane::Pane,
-        render_ctx::RenderCtx,
-        state::sorted_cooldowns,
-        theme::StyleRole,
-        widgets::{bar::thin_bar, table::Column},
+        format::short_duration, labels, pane::Pane, render_ctx::RenderCtx, state::sorted_cooldowns, theme::StyleRole,
+        widgets::bar::thin_bar,
     },
 };
 
-#[derive(Clone, Copy)]
-enum Cell {
-    Name,
-    Bar,
-    TimeLeft,
-    Reason,
-    Source,
-    Until,
-    Message,
-}
+type CooldownColumn = PaneColumn<CooldownView>;
 
 pub const VIEW: PaneView = PaneView { title_suffix, ..PaneView::drawn_by(render) };
 
@@ -45,39 +31,35 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let reasons = max_width(cooldowns.iter().map(|cooldown| labels::outcome(cooldown.cause.outcome)), 13);
     let longest = max_width(cooldowns.iter().map(|cooldown| cooldown.subject.as_str()), 40);
     let columns = [
-        Column::left(Cell::Name, "", [14, longest.min(26), longest], 0),
-        Column::left(Cell::Bar, "", [4, 8, 10], 3),
-        Column::right(Cell::TimeLeft, "", 6, 0),
-        Column::left(Cell::Reason, "", [reasons; 3], 0),
-        Column::left(Cell::Source, "", [11; 3], 2),
-        Column::left(Cell::Until, "", [9, 9, 16], 4),
-        Column::left(Cell::Message, "", [20, 20, 200], 5),
+        CooldownColumn::left("", [14, longest.min(26), longest], 0, |ctx, cooldown, width| {
+            Line::raw(ctx.route_text(&cooldown.subject, width))
+        }),
+        CooldownColumn::left("", [4, 8, 10], 3, time_left_bar),
+        CooldownColumn::right("", 6, 0, |ctx, cooldown, _| Line::raw(short_duration(ctx.time_until(cooldown.until)))),
+        CooldownColumn::left("", [reasons; 3], 0, |ctx, cooldown, width| {
+            let reason = ctx.truncated(labels::outcome(cooldown.cause.outcome), width);
+            Line::styled(reason, ctx.style(StyleRole::Warn))
+        }),
+        CooldownColumn::left("", [11; 3], 2, |ctx, cooldown, _| {
+            Line::styled(cooldown.cause.source.name(), ctx.style(StyleRole::Muted))
+        }),
+        CooldownColumn::left("", [9, 9, 16], 4, |ctx, cooldown, _| {
+            Line::styled(ctx.local_time(cooldown.until), ctx.style(StyleRole::Muted))
+        }),
+        CooldownColumn::left("", [20, 20, 200], 5, |ctx, cooldown, width| {
+            Line::styled(ctx.sanitized(&cooldown.cause.message, width), ctx.style(StyleRole::Muted))
+        }),
     ];
     pane_table(&ctx, Pane::Cooldowns, &columns, false)
-        .render(area, buf, |row, id, width| cell(ctx, cooldowns[row], id, width));
+        .render(area, buf, |row, cell, width| cell(ctx, cooldowns[row], width));
 }
 
-fn cell(ctx: RenderCtx<'_>, cooldown: &CooldownView, id: Cell, width: usize) -> Line<'static> {
-    let left = ctx.time_until(cooldown.until);
-    match id {
-        Cell::Name => Line::raw(ctx.route_text(&cooldown.subject, width)),
-        Cell::Bar => {
-            let whole = cooldown.until.since(cooldown.started_at).as_secs_f64();
-            let share = if whole > 0.0 { left.as_secs_f64() / whole } else { 0.0 };
-            Line::from_iter(thin_bar(
-                share,
-                width,
-                ctx.glyphs(),
-                ctx.style(StyleRole::Cooling),
-                ctx.style(StyleRole::Track),
-            ))
-        }
-        Cell::TimeLeft => Line::raw(short_duration(left)),
-        Cell::Reason => {
-            Line::styled(ctx.truncated(labels::outcome(cooldown.cause.outcome), width), ctx.style(StyleRole::Warn))
-        }
-        Cell::Source => Line::styled(cooldown.cause.source.name(), ctx.style(StyleRole::Muted)),
-        Cell::Until => Line::styled(ctx.local_time(cooldown.until), ctx.style(StyleRole::Muted)),
-        Cell::Message => Line::styled(ctx.sanitized(&cooldown.cause.message, width), ctx.style(StyleRole::Muted)),
-    }
+/// The time left as a share of the whole cooldown.
+fn time_left_bar(ctx: RenderCtx<'_>, cooldown: &CooldownView, width: usize) -> Line<'static> {
+    let whole = cooldown.until.since(cooldown.started_at).as_secs_f64();
+    let left = ctx.time_until(cooldown.until).as_secs_f64();
+    let share = if whole > 0.0 { left / whole } else { 0.0 };
+    thin_bar(share, width, ctx.glyphs(), ctx.style(StyleRole::Cooling), ctx.style(StyleRole::Track))
+        .into_iter()
+        .collect()
 }

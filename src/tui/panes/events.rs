@@ -7,7 +7,7 @@ use ratatui::{
 };
 
 use super::{
-    list::{pane_table, render_empty},
+    list::{PaneColumn, pane_table, render_empty},
     view::PaneView,
 };
 use crate::{
@@ -22,16 +22,10 @@ use crate::{
         render_ctx::RenderCtx,
         text::{one_line, width},
         theme::StyleRole,
-        widgets::table::Column,
     },
 };
 
-#[derive(Clone, Copy)]
-enum Cell {
-    Time,
-    Level,
-    Description,
-}
+type EventColumn = PaneColumn<Event>;
 
 pub const VIEW: PaneView = PaneView::drawn_by(render);
 
@@ -41,20 +35,18 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         return render_empty(ctx, "nothing has happened yet", area, buf);
     }
     let columns = [
-        Column::left(Cell::Time, "", [8; 3], 1),
-        Column::left(Cell::Level, "", [1; 3], 0),
-        Column::left(Cell::Description, "", [20, 40, u16::MAX], 0),
+        EventColumn::left("", [8; 3], 1, |ctx, event, _| {
+            Line::styled(ctx.time_of_day(event.at), ctx.style(StyleRole::Muted))
+        }),
+        EventColumn::left("", [1; 3], 0, |ctx, event, _| {
+            Line::styled(ctx.glyphs().event_level(event.level()), ctx.style(StyleRole::from(event.level())))
+        }),
+        EventColumn::left("", [20, 40, u16::MAX], 0, |ctx, event, width| {
+            ctx.truncated_spans(describe(ctx, event, width), width)
+        }),
     ];
-    pane_table(&ctx, Pane::Events, &columns, false).render(area, buf, |row, id, width| {
-        let event = &events[events.len() - 1 - row];
-        match id {
-            Cell::Time => Line::styled(ctx.time_of_day(event.at), ctx.style(StyleRole::Muted)),
-            Cell::Level => {
-                Line::styled(ctx.glyphs().event_level(event.level()), ctx.style(StyleRole::from(event.level())))
-            }
-            Cell::Description => ctx.truncated_spans(describe(ctx, event, width), width),
-        }
-    });
+    pane_table(&ctx, Pane::Events, &columns, false)
+        .render(area, buf, |row, cell, width| cell(ctx, &events[events.len() - 1 - row], width));
 }
 
 /// Describes an event. Route names are cut so that everything up to the reason fits into `columns`, where possible.

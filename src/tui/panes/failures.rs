@@ -3,7 +3,7 @@
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
 use super::{
-    list::{max_width, pane_table, render_empty},
+    list::{PaneColumn, max_width, pane_table, render_empty},
     view::PaneView,
 };
 use crate::{
@@ -15,19 +15,10 @@ use crate::{
         render_ctx::RenderCtx,
         text::one_line,
         theme::StyleRole,
-        widgets::table::Column,
     },
 };
 
-#[derive(Clone, Copy)]
-enum Cell {
-    Count,
-    Share,
-    Outcome,
-    Message,
-    Model,
-    FirstItem,
-}
+type GroupColumn = PaneColumn<FailureGroup>;
 
 pub const VIEW: PaneView =
     PaneView { title_suffix: |ctx| Some(group_digits(ctx.snapshot.totals.failed)), ..PaneView::drawn_by(render) };
@@ -43,34 +34,29 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     }
     let models = max_width(groups.iter().filter_map(|group| group.model.as_deref()), 28);
     let columns = [
-        Column::right(Cell::Count, "items", 7, 0),
-        Column::right(Cell::Share, "%", 4, 3),
-        Column::left(Cell::Outcome, "outcome", [13; 3], 0),
-        Column::left(Cell::Model, "model", [8, models.min(16), models.max(8)], 1),
-        Column::left(Cell::Message, "provider's message (numbers as #)", [20, 30, u16::MAX], 0),
-        Column::left(Cell::FirstItem, "first", [8, 10, 20], 2),
-    ];
-    pane_table(&ctx, Pane::Failures, &columns, true)
-        .render(area, buf, |row, id, width| cell(ctx, &groups[row], id, width));
-}
-
-fn cell(ctx: RenderCtx<'_>, group: &FailureGroup, id: Cell, width: usize) -> Line<'static> {
-    match id {
-        Cell::Count => Line::styled(group_digits_within(group.count, width), ctx.style(StyleRole::Title)),
-        Cell::Share => {
-            Line::styled(percent(group.count, ctx.snapshot.totals.failed).to_string(), ctx.style(StyleRole::Muted))
-        }
-        Cell::Outcome => {
+        GroupColumn::right("items", 7, 0, |ctx, group, width| {
+            Line::styled(group_digits_within(group.count, width), ctx.style(StyleRole::Title))
+        }),
+        GroupColumn::right("%", 4, 3, |ctx, group, _| {
+            let share = percent(group.count, ctx.snapshot.totals.failed);
+            Line::styled(share.to_string(), ctx.style(StyleRole::Muted))
+        }),
+        GroupColumn::left("outcome", [13; 3], 0, |ctx, group, width| {
             let outcome = group.outcome.map_or("?", labels::outcome);
             Line::styled(ctx.truncated(outcome, width), ctx.style(StyleRole::Bad))
-        }
-        Cell::Model => {
+        }),
+        GroupColumn::left("model", [8, models.min(16), models.max(8)], 1, |ctx, group, width| {
             let model = group.model.as_deref().unwrap_or("not sent");
             Line::styled(ctx.sanitized(model, width), ctx.style(StyleRole::Muted))
-        }
-        Cell::Message => Line::raw(ctx.sanitized(&group.pattern, width)),
-        Cell::FirstItem => {
-            Line::styled(ctx.sanitized(&format!("#{}", short_id(&group.first_id)), width), ctx.style(StyleRole::Muted))
-        }
-    }
+        }),
+        GroupColumn::left("provider's message (numbers as #)", [20, 30, u16::MAX], 0, |ctx, group, width| {
+            Line::raw(ctx.sanitized(&group.pattern, width))
+        }),
+        GroupColumn::left("first", [8, 10, 20], 2, |ctx, group, width| {
+            let first = format!("#{}", short_id(&group.first_id));
+            Line::styled(ctx.sanitized(&first, width), ctx.style(StyleRole::Muted))
+        }),
+    ];
+    pane_table(&ctx, Pane::Failures, &columns, true)
+        .render(area, buf, |row, cell, width| cell(ctx, &groups[row], width));
 }

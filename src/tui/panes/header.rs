@@ -67,15 +67,15 @@ fn identity_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
     let (snapshot, glyphs) = (ctx.snapshot, ctx.glyphs());
     let policy = format!(
         "{} {} {}",
-        labels::strategy(snapshot.strategy),
+        labels::spaced(snapshot.strategy.name()),
         glyphs.separator,
-        labels::order(snapshot.cascade_order)
+        labels::spaced(snapshot.cascade_order.name())
     );
     let limits = format!(
         "{} when limited {} {} when exhausted",
-        labels::when_limited(snapshot.when_limited),
+        snapshot.when_limited.name(),
         glyphs.separator,
-        labels::on_exhausted(snapshot.on_exhausted)
+        snapshot.on_exhausted.name()
     );
     let in_flight = format!("{}/{}", snapshot.totals.in_flight, snapshot.max_in_flight);
     let speed = if ctx.is_real_time() {

@@ -9,7 +9,7 @@ use ratatui::{
 };
 
 use super::{
-    list::{max_width, pane_table, render_empty},
+    list::{PaneColumn, max_width, pane_table, render_empty},
     view::PaneView,
 };
 use crate::{
@@ -25,20 +25,9 @@ use crate::{
         widgets::{
             frame::first_visible_row,
             status_line::{self, Segment},
-            table::Column,
         },
     },
 };
-
-#[derive(Clone, Copy)]
-enum Cell {
-    State,
-    Id,
-    Attempts,
-    Outcome,
-    Route,
-    Message,
-}
 
 /// The name of a list, and how many items of the run are in it.
 const fn list_name_and_count(state_filter: Option<ItemState>, totals: &Totals) -> (&'static str, u64) {
@@ -50,6 +39,8 @@ const fn list_name_and_count(state_filter: Option<ItemState>, totals: &Totals) -
         None => ("all", totals.total),
     }
 }
+
+type ItemColumn = PaneColumn<ItemRow>;
 
 pub const VIEW: PaneView = PaneView { title_suffix: |ctx| Some(list_title(ctx)), ..PaneView::drawn_by(render) };
 
@@ -88,18 +79,42 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
     let visible: Vec<_> = (first..total.min(first + rows)).filter_map(|at| items.row(at as u64)).collect();
     let id = max_width(visible.iter().map(|row| short_id(&row.id)), 24) + 1;
     let columns = [
-        Column::left(Cell::State, "", [1; 3], 0),
-        Column::left(Cell::Id, "", [5, id.min(16), id], 0),
-        Column::left(Cell::Attempts, "", [3; 3], 2),
-        Column::left(Cell::Outcome, "", [13; 3], 1),
-        Column::left(Cell::Message, "", [12, 16, 80], 0),
-        Column::left(Cell::Route, "", [20, 20, 40], 3),
+        ItemColumn::left("", [1; 3], 0, state_cell),
+        ItemColumn::left("", [5, id.min(16), id], 0, |ctx, row, width| {
+            Line::raw(ctx.sanitized(&format!("#{}", short_id(&row.id)), width))
+        }),
+        ItemColumn::left("", [3; 3], 2, |ctx, row, width| {
+            let attempts = match row.attempts {
+                0 => String::new(),
+                100.. => ">99".to_owned(),
+                few => format!("{}{few}", ctx.glyphs().times),
+            };
+            Line::styled(ctx.truncated(&attempts, width), ctx.style(StyleRole::Muted))
+        }),
+        ItemColumn::left("", [13; 3], 1, |ctx, row, width| {
+            let label = row.outcome.map_or("", labels::outcome);
+            let role = if row.state == ItemState::Failed { StyleRole::Bad } else { StyleRole::Muted };
+            Line::styled(ctx.truncated(label, width), ctx.style(role))
+        }),
+        ItemColumn::left("", [12, 16, 80], 0, |ctx, row, width| Line::raw(ctx.sanitized(&row.preview, width))),
+        ItemColumn::left("", [20, 20, 40], 3, |ctx, row, width| {
+            let route = row.route.as_deref().unwrap_or_default();
+            Line::styled(ctx.route_text(route, width), ctx.style(StyleRole::Muted))
+        }),
     ];
-    pane_table(&ctx, pane, &columns, false).render(area, buf, |at, id, width| match items.row(at as u64) {
-        Some(row) => cell(ctx, row, id, width),
+    pane_table(&ctx, pane, &columns, false).render(area, buf, |at, cell, width| match items.row(at as u64) {
+        Some(row) => cell(ctx, row, width),
         // The row isn't loaded yet; the next answer has it.
         None => Line::styled(ctx.truncated(ctx.glyphs().ellipsis, width), ctx.style(StyleRole::Muted)),
     });
+}
+
+fn state_cell(ctx: RenderCtx<'_>, row: &ItemRow, _: usize) -> Line<'static> {
+    if ctx.state.items.marks.contains_key(&row.seq) {
+        Line::styled(ctx.glyphs().marked, ctx.style(StyleRole::Operator))
+    } else {
+        Line::styled(ctx.glyphs().item_state(row.state), ctx.style(StyleRole::from(row.state)))
+    }
 }
 
 const fn empty_message(state_filter: Option<ItemState>) -> &'static str {
@@ -140,33 +155,4 @@ fn render_heading(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         }
     });
     status_line::render(lists.collect(), 2, area, buf);
-}
-
-fn cell(ctx: RenderCtx<'_>, row: &ItemRow, id: Cell, width: usize) -> Line<'static> {
-    let role = StyleRole::from(row.state);
-    match id {
-        Cell::State if ctx.state.items.marks.contains_key(&row.seq) => {
-            Line::styled(ctx.glyphs().marked, ctx.style(StyleRole::Operator))
-        }
-        Cell::State => Line::styled(ctx.glyphs().item_state(row.state), ctx.style(role)),
-        Cell::Id => Line::raw(ctx.sanitized(&format!("#{}", short_id(&row.id)), width)),
-        Cell::Attempts => {
-            let attempts = match row.attempts {
-                0 => String::new(),
-                100.. => ">99".to_owned(),
-                few => format!("{}{few}", ctx.glyphs().times),
-            };
-            Line::styled(ctx.truncated(&attempts, width), ctx.style(StyleRole::Muted))
-        }
-        Cell::Outcome => {
-            let label = row.outcome.map_or("", labels::outcome);
-            let role = if row.state == ItemState::Failed { StyleRole::Bad } else { StyleRole::Muted };
-            Line::styled(ctx.truncated(label, width), ctx.style(role))
-        }
-        Cell::Route => {
-            let route = row.route.as_deref().unwrap_or_default();
-            Line::styled(ctx.route_text(route, width), ctx.style(StyleRole::Muted))
-        }
-        Cell::Message => Line::raw(ctx.sanitized(&row.preview, width)),
-    }
 }

@@ -7,7 +7,7 @@ use ratatui::{
 };
 
 use super::{
-    list::{current_marker, in_flight_column, max_width, pane_table, render_empty},
+    list::{PaneColumn, current_marker, in_flight_column, max_width, pane_table, render_empty},
     view::{PaneColumns, PaneView},
 };
 use crate::{
@@ -20,30 +20,14 @@ use crate::{
         pane::Pane,
         render_ctx::RenderCtx,
         theme::StyleRole,
-        widgets::{
-            bar::thin_bar,
-            table::{self, Column},
-        },
+        widgets::{bar::thin_bar, table},
     },
 };
 
-#[derive(Clone, Copy)]
-enum Cell {
-    Current,
-    Name,
-    Health,
-    Ok,
-    Failed,
-    InFlight,
-    Cost,
-    Tokens,
-    Provider,
-    Project,
-    State,
-}
-
 /// Columns of the score. A bar is drawn beside it if there is room for a space and at least three more columns.
 const SCORE_COLUMNS: u16 = 3;
+
+type KeyColumn = PaneColumn<KeyView>;
 
 pub const VIEW: PaneView =
     PaneView { title_suffix, columns: PaneColumns::Dropped(hidden_columns), ..PaneView::drawn_by(render) };
@@ -63,7 +47,7 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         return render_empty(ctx, "no keys", area, buf);
     }
     pane_table(&ctx, Pane::Keys, &columns(ctx), true)
-        .render(area, buf, |row, id, width| cell(ctx, &keys[row], id, width));
+        .render(area, buf, |row, cell, width| cell(ctx, &keys[row], width));
 }
 
 /// The titles of the columns that don't fit into `width`.
@@ -71,56 +55,45 @@ fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
     table::hidden_titles(&columns(ctx), width)
 }
 
-fn columns(ctx: RenderCtx<'_>) -> Vec<Column<Cell>> {
+fn columns(ctx: RenderCtx<'_>) -> Vec<KeyColumn> {
     let keys = &ctx.snapshot.keys;
     let name_width = |name: fn(&KeyView) -> &str, max_columns: usize| max_width(keys.iter().map(name), max_columns);
+    let names = [6, name_width(|key| &key.name, 10), name_width(|key| &key.name, 24)];
+    let projects = [8, name_width(|key| &key.project, 12), name_width(|key| &key.project, 24)];
     let mut columns = vec![
-        Column::left(Cell::Name, "key", [6, name_width(|key| &key.name, 10), name_width(|key| &key.name, 24)], 0),
-        Column::left(Cell::Current, "", [1; 3], 0),
-        Column::left(Cell::Health, "health", [6, SCORE_COLUMNS + 5, SCORE_COLUMNS + 11], 2),
-        Column::right(Cell::Ok, "ok", 4, 1),
-        Column::right(Cell::Failed, "errors", 6, 1),
-        in_flight_column(Cell::InFlight, 4),
-        Column::left(Cell::State, "state", [19, 26, 30], 0),
-        Column::right(Cell::Cost, "$", 6, 3),
-        Column::right(Cell::Tokens, "tokens", 6, 5),
-        Column::left(
-            Cell::Project,
-            "project",
-            [8, name_width(|key| &key.project, 12), name_width(|key| &key.project, 24)],
-            6,
-        ),
+        KeyColumn::left("key", names, 0, |ctx, key, width| {
+            let is_off = matches!(key.condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. });
+            let role = if is_off { StyleRole::Muted } else { StyleRole::Text };
+            Line::styled(ctx.sanitized(&key.name, width), ctx.style(role))
+        }),
+        KeyColumn::left("", [1; 3], 0, |ctx, key, _| current_marker(ctx, |route| route.key == key.name)),
+        KeyColumn::left("health", [6, SCORE_COLUMNS + 5, SCORE_COLUMNS + 11], 2, health_bar),
+        KeyColumn::right("ok", 4, 1, |_, key, width| Line::raw(compact_within(key.ok, width))),
+        KeyColumn::right("errors", 6, 1, |ctx, key, width| {
+            let role = if key.failed > 0 { StyleRole::Warn } else { StyleRole::Muted };
+            Line::styled(compact_within(key.failed, width), ctx.style(role))
+        }),
+        in_flight_column(4, |_, key, width| Line::raw(compact_within(key.in_flight.into(), width))),
+        KeyColumn::left("state", [19, 26, 30], 0, key_state),
+        KeyColumn::right("$", 6, 3, |_, key, _| Line::raw(dollars(key.cost))),
+        KeyColumn::right("tokens", 6, 5, |_, key, width| Line::raw(compact_within(key.usage.total(), width))),
+        KeyColumn::left("project", projects, 6, |ctx, key, width| {
+            Line::styled(ctx.sanitized(&key.project, width), ctx.style(StyleRole::Muted))
+        }),
     ];
     // With a single provider, the column would be the same in every row.
     if keys.iter().any(|key| key.provider != keys[0].provider) {
-        columns.push(Column::left(Cell::Provider, "provider", [8, 8, name_width(|key| &key.provider, 16)], 7));
+        let providers = [8, 8, name_width(|key| &key.provider, 16)];
+        columns.push(KeyColumn::left("provider", providers, 7, |ctx, key, width| {
+            Line::styled(ctx.sanitized(&key.provider, width), ctx.style(StyleRole::Muted))
+        }));
     }
     columns
 }
 
-fn cell(ctx: RenderCtx<'_>, key: &KeyView, id: Cell, width: usize) -> Line<'static> {
-    let is_off = matches!(key.condition, Condition::SwitchedOff { .. } | Condition::Disabled { .. });
-    let name_role = if is_off { StyleRole::Muted } else { StyleRole::Text };
-    match id {
-        Cell::Current => current_marker(ctx, |route| route.key == key.name),
-        Cell::Name => Line::styled(ctx.sanitized(&key.name, width), ctx.style(name_role)),
-        Cell::Health => health_bar(ctx, key.health, width),
-        Cell::Ok => Line::raw(compact_within(key.ok, width)),
-        Cell::Failed => {
-            let role = if key.failed > 0 { StyleRole::Warn } else { StyleRole::Muted };
-            Line::styled(compact_within(key.failed, width), ctx.style(role))
-        }
-        Cell::InFlight => Line::raw(compact_within(key.in_flight.into(), width)),
-        Cell::Cost => Line::raw(dollars(key.cost)),
-        Cell::Tokens => Line::raw(compact_within(key.usage.total(), width)),
-        Cell::Provider => Line::styled(ctx.sanitized(&key.provider, width), ctx.style(StyleRole::Muted)),
-        Cell::Project => Line::styled(ctx.sanitized(&key.project, width), ctx.style(StyleRole::Muted)),
-        Cell::State => key_state(ctx, key, width),
-    }
-}
-
 /// The health as a bar and a score. The bar's colour repeats what its length shows.
-fn health_bar(ctx: RenderCtx<'_>, health: u8, width: usize) -> Line<'static> {
+fn health_bar(ctx: RenderCtx<'_>, key: &KeyView, width: usize) -> Line<'static> {
+    let health = key.health;
     let role = match health {
         0..30 => StyleRole::Bad,
         30..70 => StyleRole::Warn,

@@ -13,13 +13,16 @@ use crate::{
     },
 };
 
+/// A column of a pane's list, with the function that draws a cell: from a row and the width.
+pub(super) type PaneColumn<R> = Column<fn(RenderCtx<'_>, &R, usize) -> Line<'static>>;
+
 /// A table of a pane's list, with the pane's selection.
-pub(super) fn pane_table<'a, I: Copy>(
+pub(super) fn pane_table<'a, C: Copy>(
     ctx: &'a RenderCtx<'a>,
     pane: Pane,
-    columns: &'a [Column<I>],
+    columns: &'a [Column<C>],
     has_heading: bool,
-) -> VirtualTable<'a, I> {
+) -> VirtualTable<'a, C> {
     VirtualTable {
         columns,
         row_count: ctx.state.row_count(pane, ctx.snapshot),
@@ -40,9 +43,9 @@ pub(super) fn render_empty(ctx: RenderCtx<'_>, message: &str, area: Rect, buf: &
 }
 
 /// A column of the number of requests in flight. Its heading is wider than any number.
-pub(super) fn in_flight_column<I>(id: I, priority: u8) -> Column<I> {
+pub(super) fn in_flight_column<C>(drop_order: u8, content: C) -> Column<C> {
     const TITLE: &str = "in flight";
-    Column::right(id, TITLE, TITLE.len() as u16, priority)
+    Column::right(TITLE, TITLE.len() as u16, drop_order, content)
 }
 
 /// The width of the longest of these names, at most `max_columns`.

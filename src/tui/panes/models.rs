@@ -3,7 +3,7 @@
 use ratatui::{buffer::Buffer, layout::Rect, text::Line};
 
 use super::{
-    list::{current_marker, in_flight_column, max_width, pane_table, render_empty},
+    list::{PaneColumn, current_marker, in_flight_column, max_width, pane_table, render_empty},
     view::{PaneColumns, PaneView},
 };
 use crate::{
@@ -13,39 +13,17 @@ use crate::{
         pane::Pane,
         render_ctx::RenderCtx,
         theme::StyleRole,
-        widgets::{
-            bar::thin_bar,
-            table::{self, Column},
-        },
+        widgets::{bar::thin_bar, table},
     },
 };
-
-#[derive(Clone, Copy)]
-enum Cell {
-    Current,
-    Name,
-    RpmBar,
-    Rpm,
-    TpmBar,
-    Tpm,
-    RpdBar,
-    Rpd,
-    Resets,
-    InFlight,
-    P50,
-    P95,
-    Ok,
-    Invalid,
-    Tokens,
-    Cost,
-    Provider,
-}
 
 const BAR_COLUMNS: u16 = 6;
 /// With fewer columns, model names get less room, so that more figures fit.
 const NARROW_BELOW_COLUMNS: u16 = 100;
 /// Width of ` - off` after a model's name.
 const OFF_SUFFIX_COLUMNS: u16 = 6;
+
+type ModelColumn = PaneColumn<ModelView>;
 
 pub const VIEW: PaneView = PaneView { columns: PaneColumns::Dropped(hidden_columns), ..PaneView::drawn_by(render) };
 
@@ -55,7 +33,7 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         return render_empty(ctx, "no models", area, buf);
     }
     pane_table(&ctx, Pane::Models, &columns(ctx, area.width), true)
-        .render(area, buf, |row, id, width| cell(ctx, &models[row], id, width));
+        .render(area, buf, |row, cell, width| cell(ctx, &models[row], width));
 }
 
 /// The titles of the columns that don't fit into `width`.
@@ -63,42 +41,65 @@ fn hidden_columns(ctx: RenderCtx<'_>, width: u16) -> Vec<&'static str> {
     table::hidden_titles(&columns(ctx, width), width)
 }
 
-fn columns(ctx: RenderCtx<'_>, width: u16) -> Vec<Column<Cell>> {
+fn columns(ctx: RenderCtx<'_>, width: u16) -> Vec<ModelColumn> {
     let models = &ctx.snapshot.models;
     let any_off = models.iter().any(|model| !model.on);
     let name =
         max_width(models.iter().map(|model| model.name.as_str()), 32) + if any_off { OFF_SUFFIX_COLUMNS } else { 0 };
-    let provider = max_width(models.iter().map(|model| model.provider.as_str()), 16);
-    let bar = |id| Column::left(id, "", [BAR_COLUMNS, BAR_COLUMNS, 2 * BAR_COLUMNS], 5);
+    let bar = [BAR_COLUMNS, BAR_COLUMNS, 2 * BAR_COLUMNS];
     // Wide screens show whole names before optional figures; narrow screens show the important figures first.
     let comfortable_name = if width < NARROW_BELOW_COLUMNS { 19 } else { 24 };
+    let gauge_text_column = |title, min_columns, drop_order, gauge: fn(&ModelView) -> Gauge, content| {
+        ModelColumn::right(title, gauge_columns(models, min_columns, gauge), drop_order, content)
+    };
     let mut columns = vec![
-        Column::left(Cell::Name, "model", [12, name.min(comfortable_name), name], 0),
-        Column::left(Cell::Current, "", [1; 3], 0),
-        bar(Cell::RpmBar),
-        Column::right(Cell::Rpm, "RPM", gauge_columns(models, 7, |model| model.rpm), 1),
-        bar(Cell::TpmBar),
-        Column::right(Cell::Tpm, "TPM", gauge_columns(models, 9, |model| model.tpm), 2),
-        bar(Cell::RpdBar),
-        Column::right(Cell::Rpd, "RPD", gauge_columns(models, 9, |model| model.rpd), 1),
-        Column::right(Cell::Resets, "resets", 6, 2),
-        in_flight_column(Cell::InFlight, 7),
-        Column::right(Cell::P50, "p50", 5, 6),
-        Column::right(Cell::P95, "p95", 5, 4),
-        Column::right(Cell::Ok, "ok%", 4, 3),
-        Column::right(Cell::Tokens, "tokens", 6, 6),
-        Column::right(Cell::Cost, "$", 6, 3),
+        ModelColumn::left("model", [12, name.min(comfortable_name), name], 0, name_cell),
+        ModelColumn::left("", [1; 3], 0, |ctx, model, _| current_marker(ctx, |route| route.model == model.name)),
+        ModelColumn::left("", bar, 5, |ctx, model, width| gauge_bar(ctx, model.rpm, width)),
+        gauge_text_column("RPM", 7, 1, |model| model.rpm, |ctx, model, _| gauge_text(ctx, model.rpm)),
+        ModelColumn::left("", bar, 5, |ctx, model, width| gauge_bar(ctx, model.tpm, width)),
+        gauge_text_column("TPM", 9, 2, |model| model.tpm, |ctx, model, _| gauge_text(ctx, model.tpm)),
+        ModelColumn::left("", bar, 5, |ctx, model, width| gauge_bar(ctx, model.rpd, width)),
+        gauge_text_column("RPD", 9, 1, |model| model.rpd, |ctx, model, _| gauge_text(ctx, model.rpd)),
+        ModelColumn::right("resets", 6, 2, |ctx, model, _| {
+            let left = model.day_resets_at.map_or_else(|| NO_VALUE.to_owned(), |at| short_duration(ctx.time_until(at)));
+            Line::styled(left, ctx.style(StyleRole::Muted))
+        }),
+        in_flight_column(7, |_, model, width| Line::raw(compact_within(model.in_flight.into(), width))),
+        ModelColumn::right("p50", 5, 6, |_, model, _| Line::raw(latency(model.p50_ms))),
+        ModelColumn::right("p95", 5, 4, |_, model, _| Line::raw(latency(model.p95_ms))),
+        ModelColumn::right("ok%", 4, 3, |ctx, model, _| {
+            let role = if model.failed * 20 > model.ok + model.failed { StyleRole::Warn } else { StyleRole::Text };
+            Line::styled(percent_ok(model.ok, model.failed), ctx.style(role))
+        }),
+        ModelColumn::right("tokens", 6, 6, |_, model, width| Line::raw(compact_within(model.usage.total(), width))),
+        ModelColumn::right("$", 6, 3, |_, model, _| Line::raw(dollars(model.cost))),
     ];
     // Answers that failed a check are shown once there is one.
     if models.iter().any(|model| model.invalid_outputs > 0) {
         let after_ok = columns.len() - 2;
-        columns.insert(after_ok, Column::right(Cell::Invalid, "invalid", 7, 3));
+        let invalid = ModelColumn::right("invalid", 7, 3, |ctx, model, width| {
+            let role = if model.invalid_outputs > 0 { StyleRole::Warn } else { StyleRole::Muted };
+            Line::styled(compact_within(model.invalid_outputs, width), ctx.style(role))
+        });
+        columns.insert(after_ok, invalid);
     }
     // With a single provider, the column would be the same in every row.
     if models.iter().any(|model| model.provider != models[0].provider) {
-        columns.push(Column::left(Cell::Provider, "provider", [8, 8, provider], 8));
+        let providers = [8, 8, max_width(models.iter().map(|model| model.provider.as_str()), 16)];
+        columns.push(ModelColumn::left("provider", providers, 8, |ctx, model, width| {
+            Line::styled(ctx.sanitized(&model.provider, width), ctx.style(StyleRole::Muted))
+        }));
     }
     columns
+}
+
+fn name_cell(ctx: RenderCtx<'_>, model: &ModelView, width: usize) -> Line<'static> {
+    if model.on {
+        return Line::raw(ctx.sanitized(&model.name, width));
+    }
+    let name = ctx.sanitized(&model.name, width.saturating_sub(usize::from(OFF_SUFFIX_COLUMNS)));
+    Line::styled(format!("{name} {} off", ctx.glyphs().on_off(false)), ctx.style(StyleRole::Disabled))
 }
 
 /// A width that is enough for `used/limit` of every model, whatever the used amount is; at least `min_columns`.
@@ -106,41 +107,6 @@ fn gauge_columns(models: &[ModelView], min_columns: u16, gauge: impl Fn(&ModelVi
     const USED: usize = 5;
     let width = |gauge: Gauge| USED + gauge.limit.map_or(0, |limit| 1 + compact(limit).len());
     models.iter().map(|model| width(gauge(model)) as u16).fold(min_columns, u16::max)
-}
-
-fn cell(ctx: RenderCtx<'_>, model: &ModelView, id: Cell, width: usize) -> Line<'static> {
-    match id {
-        Cell::Current => current_marker(ctx, |route| route.model == model.name),
-        Cell::Name if model.on => Line::raw(ctx.sanitized(&model.name, width)),
-        Cell::Name => {
-            let name = ctx.sanitized(&model.name, width.saturating_sub(usize::from(OFF_SUFFIX_COLUMNS)));
-            Line::styled(format!("{name} {} off", ctx.glyphs().on_off(false)), ctx.style(StyleRole::Disabled))
-        }
-        Cell::RpmBar => gauge_bar(ctx, model.rpm, width),
-        Cell::TpmBar => gauge_bar(ctx, model.tpm, width),
-        Cell::RpdBar => gauge_bar(ctx, model.rpd, width),
-        Cell::Rpm => gauge_text(ctx, model.rpm),
-        Cell::Tpm => gauge_text(ctx, model.tpm),
-        Cell::Rpd => gauge_text(ctx, model.rpd),
-        Cell::Resets => {
-            let left = model.day_resets_at.map_or_else(|| NO_VALUE.to_owned(), |at| short_duration(ctx.time_until(at)));
-            Line::styled(left, ctx.style(StyleRole::Muted))
-        }
-        Cell::InFlight => Line::raw(compact_within(model.in_flight.into(), width)),
-        Cell::P50 => Line::raw(latency(model.p50_ms)),
-        Cell::P95 => Line::raw(latency(model.p95_ms)),
-        Cell::Ok => {
-            let role = if model.failed * 20 > model.ok + model.failed { StyleRole::Warn } else { StyleRole::Text };
-            Line::styled(percent_ok(model.ok, model.failed), ctx.style(role))
-        }
-        Cell::Invalid => {
-            let role = if model.invalid_outputs > 0 { StyleRole::Warn } else { StyleRole::Muted };
-            Line::styled(compact_within(model.invalid_outputs, width), ctx.style(role))
-        }
-        Cell::Tokens => Line::raw(compact_within(model.usage.total(), width)),
-        Cell::Cost => Line::raw(dollars(model.cost)),
-        Cell::Provider => Line::styled(ctx.sanitized(&model.provider, width), ctx.style(StyleRole::Muted)),
-    }
 }
 
 /// `used/limit`, or only the used amount if no limit is known.

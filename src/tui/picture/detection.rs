@@ -2,21 +2,7 @@
 //! input, mixed with what the operator types.
 
 use super::request::{GraphicsProtocol, ImageCaps};
-use crate::tui::colour::ColourDepth;
-
-/// How the operator wants pictures to be shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ImageMode {
-    /// The terminal's graphics protocol if a known one is detected, otherwise block glyphs.
-    #[default]
-    Auto,
-    /// Always block glyphs, whatever the terminal supports.
-    Blocks,
-    /// Always this protocol, even if it is not detected.
-    Protocol(GraphicsProtocol),
-    /// No pictures.
-    Off,
-}
+use crate::{domain::ImageMode, tui::colour::ColourDepth};
 
 impl ImageMode {
     /// The image capabilities to render with; `None` if pictures are off.
@@ -30,7 +16,9 @@ impl ImageMode {
         let protocol = match self {
             Self::Off => return None,
             Self::Blocks => None,
-            Self::Protocol(graphics) => Some(graphics),
+            Self::Kitty => Some(GraphicsProtocol::Kitty),
+            Self::Iterm2 => Some(GraphicsProtocol::Iterm2),
+            Self::Sixel => Some(GraphicsProtocol::Sixel),
             Self::Auto => detect_protocol(&environment),
         };
         // A choice of no colours or only ASCII applies to pictures too.
@@ -99,17 +87,17 @@ mod tests {
     fn the_chosen_mode_overrides_the_detection() {
         let kitty = [("TERM", "xterm-kitty")];
         assert_eq!(protocol(ImageMode::Blocks, &kitty), None);
-        assert_eq!(protocol(ImageMode::Protocol(GraphicsProtocol::Sixel), &kitty), Some(GraphicsProtocol::Sixel));
+        assert_eq!(protocol(ImageMode::Sixel, &kitty), Some(GraphicsProtocol::Sixel));
         assert_eq!(caps(ImageMode::Off, ColourDepth::True, false, &kitty), None);
         let inside = [("TERM", "tmux-256color"), ("TMUX", "/tmp/tmux-0/default,1,0")];
-        let told = caps(ImageMode::Protocol(GraphicsProtocol::Kitty), ColourDepth::True, false, &inside).unwrap();
+        let told = caps(ImageMode::Kitty, ColourDepth::True, false, &inside).unwrap();
         assert_eq!((told.protocol, told.inside_tmux), (Some(GraphicsProtocol::Kitty), true));
     }
 
     #[test]
     fn mono_and_ascii_screens_use_no_graphics_protocol() {
         for (depth, ascii) in [(ColourDepth::Mono, false), (ColourDepth::True, true)] {
-            for wish in [ImageMode::Auto, ImageMode::Protocol(GraphicsProtocol::Kitty)] {
+            for wish in [ImageMode::Auto, ImageMode::Kitty] {
                 let canvas = caps(wish, depth, ascii, &[("TERM", "xterm-kitty")]).unwrap();
                 assert_eq!(canvas.protocol, None, "{depth:?}, ascii {ascii}");
             }

@@ -23,7 +23,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-pub use detection::ImageMode;
+pub use crate::domain::ImageMode;
 pub use fit::fit_to_cells;
 pub use graphics::cleanup_sequence;
 pub use rendered::RenderedImage;

@@ -1,7 +1,7 @@
 //! The choices of the strategy menu.
 
 use crate::{
-    domain::{CascadeOrder, Command, OnExhausted, Snapshot, Strategy, WhenLimited},
+    domain::{Command, Named, Snapshot, Strategy},
     tui::labels,
 };
 
@@ -16,29 +16,34 @@ pub struct MenuChoice {
 
 /// The choices of the strategy menu: all values of the settings that can be chosen by name while the run goes on.
 pub fn menu_choices(snapshot: &Snapshot) -> Vec<MenuChoice> {
-    let strategies = Strategy::ALL.into_iter().map(|strategy| MenuChoice {
-        section: "Strategy",
-        label: format!("{}: {}", labels::strategy(strategy), strategy.description()),
-        is_current: snapshot.strategy == strategy,
-        command: Command::SetStrategy { strategy },
-    });
-    let orders = [CascadeOrder::KeyFirst, CascadeOrder::ModelFirst].into_iter().map(|order| MenuChoice {
-        section: "Order of the cascade",
-        label: format!("{}: {}", labels::order(order), labels::order_meaning(order)),
-        is_current: snapshot.cascade_order == order,
-        command: Command::SetCascadeOrder { order },
-    });
-    let limited = [WhenLimited::Spill, WhenLimited::Wait].into_iter().map(|when_limited| MenuChoice {
-        section: "When a route is limited",
-        label: format!("{}: {}", labels::when_limited(when_limited), labels::when_limited_meaning(when_limited)),
-        is_current: snapshot.when_limited == when_limited,
-        command: Command::SetWhenLimited { when_limited },
-    });
-    let exhausted = [OnExhausted::Stop, OnExhausted::Wait].into_iter().map(|on_exhausted| MenuChoice {
-        section: "When everything is exhausted",
-        label: format!("{}: {}", labels::on_exhausted(on_exhausted), labels::on_exhausted_meaning(on_exhausted)),
-        is_current: snapshot.on_exhausted == on_exhausted,
-        command: Command::SetOnExhausted { on_exhausted },
-    });
-    strategies.chain(orders).chain(limited).chain(exhausted).collect()
+    let Snapshot { strategy, cascade_order, when_limited, on_exhausted, .. } = *snapshot;
+    [
+        section("Strategy", strategy, Strategy::description, |strategy| Command::SetStrategy { strategy }),
+        section("Order of the cascade", cascade_order, labels::order_meaning, |order| Command::SetCascadeOrder {
+            order,
+        }),
+        section("When a route is limited", when_limited, labels::when_limited_meaning, |when_limited| {
+            Command::SetWhenLimited { when_limited }
+        }),
+        section("When everything is exhausted", on_exhausted, labels::on_exhausted_meaning, |on_exhausted| {
+            Command::SetOnExhausted { on_exhausted }
+        }),
+    ]
+    .concat()
+}
+
+/// The values of one setting.
+fn section<T: Named + PartialEq>(
+    section: &'static str,
+    current: T,
+    meaning: fn(T) -> &'static str,
+    command: fn(T) -> Command,
+) -> Vec<MenuChoice> {
+    let choice = |(name, value): &(&str, T)| MenuChoice {
+        section,
+        label: format!("{}: {}", labels::spaced(name), meaning(*value)),
+        is_current: current == *value,
+        command: command(*value),
+    };
+    T::NAMED.iter().map(choice).collect()
 }

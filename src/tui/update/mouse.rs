@@ -56,7 +56,7 @@ fn on_click(state: &mut State, snapshot: &Snapshot, pointer: Position) {
     let Some(&(pane, area)) = layout.panes.iter().find(|(_, area)| area.contains(pointer)) else { return };
     navigation::focus_pane(state, pane);
     let list = layout.with_padding(area.inner(Margin::new(1, 1)));
-    let list_top = list.y + pane.heading_rows();
+    let list_top = list.y + pane.info().heading_rows;
     let rows = layout.list_rows(pane);
     if pointer.y < list_top || usize::from(pointer.y - list_top) >= rows {
         return;

@@ -14,10 +14,9 @@ use crate::tui::{
     theme::{StyleRole, Theme},
 };
 
-/// A column; its pane identifies it by `id`.
+/// A column. `content` is what its pane shows in it.
 #[derive(Clone, Copy, Debug)]
-pub struct Column<I> {
-    pub id: I,
+pub struct Column<C> {
     pub title: &'static str,
     /// With less room, the column is dropped, unless its drop order is 0.
     pub min_width: u16,
@@ -28,33 +27,34 @@ pub struct Column<I> {
     /// 0 is never dropped. Of the others, the column with the highest number is dropped first.
     pub drop_order: u8,
     pub is_right_aligned: bool,
+    pub content: C,
 }
 
-impl<I> Column<I> {
+impl<C> Column<C> {
     /// A left-aligned column. The widths are minimum, comfortable and maximum.
-    pub fn left(id: I, title: &'static str, widths: [u16; 3], drop_order: u8) -> Self {
+    pub fn left(title: &'static str, widths: [u16; 3], drop_order: u8, content: C) -> Self {
         let [min_width, comfortable, maximum] = widths;
         Self {
-            id,
             title,
             min_width,
             comfortable_width: comfortable.max(min_width),
             max_width: maximum.max(comfortable).max(min_width),
             drop_order,
             is_right_aligned: false,
+            content,
         }
     }
 
     /// A right-aligned column of fixed width, for numbers.
-    pub fn right(id: I, title: &'static str, width: u16, drop_order: u8) -> Self {
-        Self { is_right_aligned: true, ..Self::left(id, title, [width; 3], drop_order) }
+    pub fn right(title: &'static str, width: u16, drop_order: u8, content: C) -> Self {
+        Self { is_right_aligned: true, ..Self::left(title, [width; 3], drop_order, content) }
     }
 }
 
 /// A column that is shown, and its width.
 #[derive(Clone, Copy, Debug)]
-pub struct ShownColumn<I> {
-    pub id: I,
+pub struct ShownColumn<C> {
+    pub content: C,
     pub title: &'static str,
     pub width: u16,
     pub is_right_aligned: bool,
@@ -64,7 +64,7 @@ pub struct ShownColumn<I> {
 /// with the same drop order first get their minimum width, then as much of their comfortable width as is left, before
 /// the next higher drop order is considered. It stops at the first column that doesn't fit. Space that is left then
 /// goes to the shown columns, lowest drop order first, up to their maximum width.
-pub fn fit_columns<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<ShownColumn<I>> {
+pub fn fit_columns<C: Copy>(columns: &[Column<C>], width: u16) -> Vec<ShownColumn<C>> {
     let mut widths = vec![0_u16; columns.len()];
     let mut remaining = i32::from(width) + 1;
     let mut by_drop_order: Vec<usize> = (0..columns.len()).collect();
@@ -92,14 +92,19 @@ pub fn fit_columns<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<ShownColum
     }
     let shown = columns.iter().zip(widths).filter(|(_, width)| *width > 0);
     shown
-        .map(|(c, width)| ShownColumn { id: c.id, title: c.title, width, is_right_aligned: c.is_right_aligned })
+        .map(|(c, width)| ShownColumn {
+            content: c.content,
+            title: c.title,
+            width,
+            is_right_aligned: c.is_right_aligned,
+        })
         .collect()
 }
 
 /// The titles of the columns that don't fit into `width`.
-pub fn hidden_titles<I: Copy>(columns: &[Column<I>], width: u16) -> Vec<&'static str> {
+pub fn hidden_titles<C: Copy>(columns: &[Column<C>], width: u16) -> Vec<&'static str> {
     let shown = fit_columns(columns, width);
-    let is_shown = |column: &&Column<I>| shown.iter().any(|shown| shown.title == column.title);
+    let is_shown = |column: &&Column<C>| shown.iter().any(|shown| shown.title == column.title);
     columns.iter().filter(|column| !column.title.is_empty() && !is_shown(column)).map(|column| column.title).collect()
 }
 
@@ -111,8 +116,8 @@ fn grow_width(width: &mut u16, target: u16, remaining: &mut i32) {
 }
 
 /// A table whose rows are built only when they are visible.
-pub struct VirtualTable<'a, I> {
-    pub columns: &'a [Column<I>],
+pub struct VirtualTable<'a, C> {
+    pub columns: &'a [Column<C>],
     pub row_count: usize,
     pub selected: usize,
     /// The selection is shown only if this is true.
@@ -122,9 +127,9 @@ pub struct VirtualTable<'a, I> {
     pub glyphs: &'a Glyphs,
 }
 
-impl<I: Copy> VirtualTable<'_, I> {
-    /// Draws the visible rows. `cell` builds one cell from the row, the column's id and the width.
-    pub fn render<'l>(&self, area: Rect, buf: &mut Buffer, mut cell: impl FnMut(usize, I, usize) -> Line<'l>) {
+impl<C: Copy> VirtualTable<'_, C> {
+    /// Draws the visible rows. `cell` builds one cell from the row, the column's content and the width.
+    pub fn render<'l>(&self, area: Rect, buf: &mut Buffer, mut cell: impl FnMut(usize, C, usize) -> Line<'l>) {
         let shown = fit_columns(self.columns, area.width);
         let mut list = area;
         if self.has_heading && area.height > 0 {
@@ -138,7 +143,9 @@ impl<I: Copy> VirtualTable<'_, I> {
         let first = first_visible_row(self.selected, rows, self.row_count);
         for (line, row) in (first..self.row_count).take(rows).enumerate() {
             let row_area = Rect { y: list.y + line as u16, height: 1, ..list };
-            render_row(&shown, row_area, self.glyphs, buf, |column| cell(row, column.id, usize::from(column.width)));
+            render_row(&shown, row_area, self.glyphs, buf, |column| {
+                cell(row, column.content, usize::from(column.width))
+            });
             if self.is_focused && row == self.selected {
                 highlight(row_area, self.theme.style(StyleRole::Selection), self.glyphs, buf);
             }
@@ -146,12 +153,12 @@ impl<I: Copy> VirtualTable<'_, I> {
     }
 }
 
-fn render_row<'l, I: Copy>(
-    shown: &[ShownColumn<I>],
+fn render_row<'l, C: Copy>(
+    shown: &[ShownColumn<C>],
     area: Rect,
     glyphs: &Glyphs,
     buf: &mut Buffer,
-    mut cell: impl FnMut(&ShownColumn<I>) -> Line<'l>,
+    mut cell: impl FnMut(&ShownColumn<C>) -> Line<'l>,
 ) {
     let mut x = area.x;
     for column in shown {
@@ -192,15 +199,15 @@ mod tests {
 
     fn columns() -> [Column<char>; 4] {
         [
-            Column::left('n', "name", [6, 8, 12], 0),
-            Column::right('o', "ok", 4, 1),
-            Column::right('c', "cost", 5, 3),
-            Column::left('s', "state", [8, 10, 20], 2),
+            Column::left("name", [6, 8, 12], 0, 'n'),
+            Column::right("ok", 4, 1, 'o'),
+            Column::right("cost", 5, 3, 'c'),
+            Column::left("state", [8, 10, 20], 2, 's'),
         ]
     }
 
     fn widths(width: u16) -> Vec<(char, u16)> {
-        fit_columns(&columns(), width).iter().map(|column| (column.id, column.width)).collect()
+        fit_columns(&columns(), width).iter().map(|column| (column.content, column.width)).collect()
     }
 
     #[test]
@@ -225,7 +232,7 @@ mod tests {
     #[test]
     fn a_number_that_is_too_wide_keeps_its_first_digits() {
         let area = Rect::new(0, 0, 5, 1);
-        let shown = [ShownColumn { id: 'o', title: "ok", width: 4, is_right_aligned: true }];
+        let shown = [ShownColumn { content: 'o', title: "ok", width: 4, is_right_aligned: true }];
         for (figure, want) in [("12", "  12 "), ("1234", "1234 "), ("1037.5k", "103… ")] {
             let mut buf = Buffer::empty(area);
             render_row(&shown, area, Glyphs::new(false), &mut buf, |_| Line::raw(figure));
