@@ -18,6 +18,8 @@ pub enum Bottleneck {
     CircuitOpen,
     /// The provider's concurrency limit, or the concurrency ramp after a failure.
     Concurrency,
+    /// No limit is known yet, and only as many requests are in flight as the answers so far justify.
+    SlowStart,
     SwitchedOff,
     /// A disabled key, a missing model, or a route that needs the operator's decision.
     #[serde(alias = "dead")]
@@ -37,7 +39,7 @@ pub enum Bottleneck {
 }
 
 impl Bottleneck {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Sending,
         Self::RequestsPerMinute,
         Self::TokensPerMinute,
@@ -45,6 +47,7 @@ impl Bottleneck {
         Self::Cooldown,
         Self::CircuitOpen,
         Self::Concurrency,
+        Self::SlowStart,
         Self::SwitchedOff,
         Self::Disabled,
         Self::MaxInFlight,
@@ -67,6 +70,7 @@ impl Bottleneck {
             Self::Cooldown => "cooldown",
             Self::CircuitOpen => "circuit_open",
             Self::Concurrency => "concurrency",
+            Self::SlowStart => "slow_start",
             Self::SwitchedOff => "switched_off",
             Self::Disabled => "disabled",
             Self::MaxInFlight => "max_in_flight",
@@ -88,6 +92,7 @@ impl Bottleneck {
             Self::Cooldown => "cooldowns",
             Self::CircuitOpen => "circuit open",
             Self::Concurrency => "concurrency limits",
+            Self::SlowStart => "raising requests in flight",
             Self::SwitchedOff => "switched off",
             Self::Disabled => "disabled keys and models",
             Self::MaxInFlight => "in-flight cap",
