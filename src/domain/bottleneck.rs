@@ -20,6 +20,8 @@ pub enum Bottleneck {
     CircuitOpen,
     /// The provider's concurrency limit, or the concurrency ramp after a failure.
     Concurrency,
+    /// No limit is known yet, and only as many requests are in flight as the answers so far justify.
+    SlowStart,
     SwitchedOff,
     /// A disabled key, a missing model, or a route that needs the operator's decision.
     #[serde(alias = "dead")]
@@ -47,6 +49,7 @@ names!(Bottleneck {
     Cooldown = "cooldown",
     CircuitOpen = "circuit_open",
     Concurrency = "concurrency",
+    SlowStart = "slow_start",
     SwitchedOff = "switched_off",
     Disabled = "disabled",
     MaxInFlight = "max_in_flight",
@@ -70,6 +73,7 @@ impl Bottleneck {
             Self::Cooldown => "cooldowns",
             Self::CircuitOpen => "circuit open",
             Self::Concurrency => "concurrency limits",
+            Self::SlowStart => "raising requests in flight",
             Self::SwitchedOff => "switched off",
             Self::Disabled => "disabled keys and models",
             Self::MaxInFlight => "in-flight cap",

@@ -144,7 +144,7 @@ pub enum LimitKind {
     Lease,
     /// Concurrency ramp after a failure.
     Ramp,
-    /// Concurrency ramp towards a limit that isn't known yet.
+    /// Slow start towards a limit that isn't known yet.
     SlowStart,
     /// One request in flight checks whether the project has credit again.
     CreditProbe,
@@ -168,7 +168,7 @@ impl LimitKind {
             Self::Pacing => "pacing requests",
             Self::Lease => "syncing day quota with other runs",
             Self::Ramp => "ramping up after a failure",
-            Self::SlowStart => "learning the concurrency limit",
+            Self::SlowStart => "raising its requests in flight",
             Self::CreditProbe => "trial request in flight: credit",
             Self::ConnectionProbe => "trial request in flight: connection",
             Self::Probe => "trial request in flight",
@@ -181,7 +181,8 @@ impl LimitKind {
             Self::Provider(dimension) => dimension.bottleneck(),
             Self::Pacing => Bottleneck::RequestsPerMinute,
             Self::Lease => Bottleneck::DailyQuota,
-            Self::Ramp | Self::SlowStart => Bottleneck::Concurrency,
+            Self::Ramp => Bottleneck::Concurrency,
+            Self::SlowStart => Bottleneck::SlowStart,
             Self::CreditProbe | Self::ConnectionProbe | Self::Probe => Bottleneck::CircuitOpen,
         }
     }

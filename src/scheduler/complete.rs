@@ -233,6 +233,7 @@ impl Scheduler {
         let (model, pool) = (route.model, route.pool);
         let mut counted_before = Duration::ZERO;
         if result.status.is_some() {
+            self.fleet.pool_mut(pool).on_response(now);
             let latency = now.mono.since(reservation.sent_at.mono).saturating_sub(check_time);
             let min_rtt = self.fleet.min_rtt_mut(pool);
             min_rtt.record(latency);
@@ -323,6 +324,7 @@ impl Scheduler {
             self.fleet.min_rtt_mut(pool).disable();
             events.extend(self.shared_quota_warnings(now, pool));
             self.fleet.penalize(key);
+            self.fleet.on_first_throttle(reservation.route);
         }
         let state = self.fleet.pool_mut(pool);
         let cooldown =

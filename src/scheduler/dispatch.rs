@@ -261,7 +261,9 @@ impl Scheduler {
         allowed: &RouteAllowance,
         id: RouteId,
     ) -> RouteCheck {
-        if !allowed.allows(self.view(), self.routing.class(class), id) || self.is_claimed_by_aged(now, id, item) {
+        if !self.routing.class(class).is_allowed(self.view(), allowed.routes, id)
+            || self.is_claimed_by_aged(now, id, item)
+        {
             return RouteCheck::Declined(BlockReason::PolicyForbids);
         }
         if !self.view().is_eligible(id, item) {
@@ -275,7 +277,9 @@ impl Scheduler {
         }
         if let Some(bottleneck) = availability.bottleneck() {
             let deadline = availability.admission().deadline();
-            self.park(now, id, bottleneck, deadline);
+            let is_in_slow_start = availability.limit_kind() == Some(LimitKind::SlowStart);
+            self.routing.park(id, is_in_slow_start);
+            self.on_parked(now, id, bottleneck, deadline);
             return RouteCheck::Declined(BlockReason::NoRouteReady);
         }
         let budget = self.view().budget_admission(now, id, item);
@@ -283,6 +287,11 @@ impl Scheduler {
             self.bottlenecks.set_blocked_by(id, Some(Bottleneck::Budget));
             self.readiness.wake_at(now, id, budget.deadline());
             return RouteCheck::Declined(BlockReason::ItemConstraint);
+        }
+        let wait = self.routing.class(class).slow_start_wait(self.view(), now, item, allowed.routes, id);
+        if let Some((better, until)) = wait {
+            self.readiness.wake_at(now, better, Some(Deadline::Mono(until)));
+            return RouteCheck::Declined(BlockReason::PolicyForbids);
         }
         if self.yields_probe(now, id, item) {
             self.queue.class_mut(class).has_yielded_probe = true;
@@ -313,14 +322,13 @@ impl Scheduler {
         RouteCheck::Declined(BlockReason::NoTokenRoom)
     }
 
-    /// Marks a route as not ready because of a bottleneck, and checks it again at `deadline`.
-    fn park(&mut self, now: Now, route: RouteId, bottleneck: Bottleneck, deadline: Option<Deadline>) {
+    /// Records the bottleneck of a route that is not ready, and checks it again at `deadline`.
+    fn on_parked(&mut self, now: Now, route: RouteId, bottleneck: Bottleneck, deadline: Option<Deadline>) {
         let is_probing = matches!(self.fleet.route(route).breaker, Breaker::HalfOpen { .. });
         let blocked_by = match bottleneck {
             Bottleneck::Concurrency if is_probing => Bottleneck::CircuitOpen,
             other => other,
         };
-        self.routing.park(route);
         self.bottlenecks.set_blocked_by(route, Some(blocked_by));
         self.mark_lease_needed(self.fleet.route(route).pool);
         self.readiness.wake_at(now, route, deadline);
@@ -385,9 +393,14 @@ impl Scheduler {
     }
 
     fn can_probe(&mut self, now: Now, class: usize, item: &QueuedItem, route: RouteId) -> bool {
-        item.provider_errors_on(self.fleet.route(route).model) == 0
-            && self.allowed_routes(now, class, item).allows(self.view(), self.routing.class(class), route)
-            && self.view().can_take(now, route, item)
+        if item.provider_errors_on(self.fleet.route(route).model) > 0 {
+            return false;
+        }
+        let allowed = self.allowed_routes(now, class, item).routes;
+        let (view, class) = (self.view(), self.routing.class(class));
+        class.is_allowed(view, allowed, route)
+            && !class.waits_for_slow_start(view, now, item, allowed, route)
+            && view.can_take(now, route, item)
     }
 
     /// Reserves all that an attempt for this item on this route may use. If the attempt is a probe, a smaller item may
@@ -472,7 +485,8 @@ impl Scheduler {
         let keeps_backups_idle = self.routing.classes().iter().any(ClassRoutes::keeps_backups_idle);
         let policy = &self.policy;
         let waits_for_preferred = policy.spill_to == SpillTo::SameModel || !policy.spill_after.is_zero();
-        let restricts_routes = waits_for_preferred || policy.when_limited == WhenLimited::Wait;
+        let waits_for_slow_start = self.routing.classes().iter().any(ClassRoutes::has_routes_in_slow_start);
+        let restricts_routes = waits_for_preferred || waits_for_slow_start || policy.when_limited == WhenLimited::Wait;
         if !keeps_backups_idle && !restricts_routes {
             return false;
         }
@@ -488,17 +502,18 @@ impl Scheduler {
     /// choice can't be predicted.
     pub(super) fn preview_route(&self, now: Now, class: usize, item: &QueuedItem) -> Option<RouteId> {
         let view = self.view();
-        let allowed = self.routing.allowed_routes(view, now, class, item);
+        let allowed = self.routing.allowed_routes(view, now, class, item).routes;
         let class = self.routing.class(class);
         let keeps_idle = |route| {
             let mut primaries = class.primaries().iter();
             class.is_idle_backup(route) && primaries.any(|primary| is_in_service(view, now, *primary, item))
         };
         let would_take = |route: &RouteId| {
-            allowed.allows(view, class, *route)
+            class.is_allowed(view, allowed, *route)
                 && view.fleet.availability(now, *route).is_ready()
                 && view.can_take(now, *route, item)
                 && !keeps_idle(*route)
+                && !class.waits_for_slow_start(view, now, item, allowed, *route)
         };
         if class.is_ordered() {
             return class.candidates().iter().copied().find(would_take);

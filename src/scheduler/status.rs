@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     Scheduler,
-    admission::{Availability, Cooldown, daily_limit_cause},
+    admission::{Availability, Cooldown, LimitKind, daily_limit_cause},
     forecast_input::ForecastSource,
     health::breaker::Breaker,
     limits::pool::QuotaPool,
@@ -154,7 +154,16 @@ impl Scheduler {
     }
 
     pub fn route_condition(&self, now: Now, id: RouteId) -> Condition {
-        self.fleet.availability(now, id).condition(now)
+        let availability = self.fleet.availability(now, id);
+        let condition = availability.condition(now);
+        match (condition, self.fleet.pool_of(id).limits.slow_start_limit()) {
+            (Condition::Limited { limit, until }, Some(in_flight))
+                if availability.limit_kind() == Some(LimitKind::SlowStart) =>
+            {
+                Condition::Limited { limit: format!("{limit} (now {in_flight})"), until }
+            }
+            (condition, _) => condition,
+        }
     }
 
     /// The quota pools that have routes, with their known limits.

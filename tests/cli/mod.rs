@@ -30,6 +30,7 @@ mod rows;
 mod run_directory;
 mod secrets;
 mod shared_captions;
+mod slow_start;
 mod status;
 mod tls;
 mod two_models;

@@ -12,6 +12,7 @@ mod optimum;
 mod retries;
 mod row_models;
 mod serial;
+mod slow_start;
 mod strategies;
 mod world;
 

@@ -129,6 +129,12 @@ fn unknown_limits_are_found_with_few_refusals() {
     ];
     for quota in quotas {
         let measured = quota.measure(false);
-        assert!(measured.ratio() <= 1.15 && measured.refused_share() < 0.01, "{}: {measured:?}", quota.name);
+        // Each unknown limit is run into once.
+        let max_refused_share = 0.01 + (16 * quota.keys * quota.models.len()) as f64 / measured.sent as f64;
+        assert!(
+            measured.ratio() <= 1.15 && measured.refused_share() <= max_refused_share,
+            "{}: {measured:?}",
+            quota.name
+        );
     }
 }

@@ -1,7 +1,9 @@
 //! Whether a route can be used now, and if not, why and until when.
 
+use std::time::Duration;
+
 use crate::{
-    domain::{Now, RouteId},
+    domain::{MonoTime, Now, RouteId},
     scheduler::{
         admission::{Availability, Cooldown, LimitKind},
         health::breaker::Breaker,
@@ -9,6 +11,9 @@ use crate::{
 };
 
 use super::Fleet;
+
+/// An item waits for a route in slow start only while something has come back from its pool within this time.
+const MAX_SILENCE: Duration = Duration::from_secs(120);
 
 impl Fleet {
     /// Why this route can or can't be used at `now`, whatever the item. The first cause that applies counts, from the
@@ -62,6 +67,17 @@ impl Fleet {
     pub fn can_wait_on(&self, now: Now, id: RouteId) -> bool {
         let availability = self.availability(now, id);
         !availability.is_exhausted() && !matches!(availability, Availability::SwitchedOff { .. })
+    }
+
+    /// Until when items wait for this route because only its slow start keeps it full: its pool has refused nothing and
+    /// responds, no circuit is open, and no ramp limits it. `None` if it has room or is unavailable for another reason.
+    pub fn slow_start_wait(&self, now: Now, id: RouteId) -> Option<MonoTime> {
+        let (route, pool) = (self.route(id), self.pool_of(id));
+        let is_sound =
+            !self.is_probe(now, id) && route.ramp.is_none() && pool.ramp.is_none() && !pool.limits.has_refused();
+        let until = pool.silent_since() + MAX_SILENCE;
+        let waits = is_sound && until > now.mono;
+        (waits && self.availability(now, id).limit_kind() == Some(LimitKind::SlowStart)).then_some(until)
     }
 
     /// Whether the next request on this route is a probe: the end of its cooldown was only a guess, so one real item is

@@ -9,7 +9,7 @@ use crate::{
             breaker::Breaker, connection::Connection, fault_attribution::RecentFailures,
             latency_average::LatencyAverage, rejections::Rejections, score::Health,
         },
-        limits::pool::QuotaPool,
+        limits::{pool::QuotaPool, slow_start::SlowStart},
     },
 };
 
@@ -25,6 +25,7 @@ impl Fleet {
                     api: provider.api,
                     connection: Connection::default(),
                     in_flight: 0,
+                    slow_start: SlowStart::default(),
                 })
                 .collect(),
             projects: Vec::new(),

@@ -32,7 +32,12 @@ impl Fleet {
         route.in_flight += 1;
         route.breaker.half_open_if_due(now);
         self.keys[route.key.index()].in_flight += 1;
-        self.providers[route.provider.index()].in_flight += 1;
+        let provider = &mut self.providers[route.provider.index()];
+        provider.in_flight += 1;
+        let pool = &mut self.pools[route.pool.index()];
+        if pool.in_flight == 0 {
+            pool.limits.slow_start_mut().begin_at(provider.slow_start);
+        }
     }
 
     /// Counts a request on this route as ended.
@@ -79,9 +84,11 @@ impl Fleet {
         Some(EventKind::Recovered { subject: project.name.clone(), message: "credit available again".to_owned() })
     }
 
-    /// Handles an answer to an item: the key is rewarded.
+    /// Handles an answer to an item: the key is rewarded, and what its pool has in flight counts for the provider.
     pub fn on_success(&mut self, now: Now, id: RouteId, seq: Seq) {
         let route = &self.routes[id.index()];
+        let slow_start = self.pools[route.pool.index()].limits.slow_start();
+        self.providers[route.provider.index()].slow_start.begin_at(slow_start);
         let key = &mut self.keys[route.key.index()];
         key.health.reward();
         key.recent_failures.clear();
@@ -112,6 +119,17 @@ impl Fleet {
             route.latency.record_failure(now.mono, latency, *of_model);
         }
         is_first
+    }
+
+    /// Handles the first 429 of an episode: slow start begins anew for the model's pools, and for pools of the provider
+    /// that are idle.
+    pub fn on_first_throttle(&mut self, id: RouteId) {
+        let RouteState { pool, provider, .. } = *self.route(id);
+        self.providers[provider.index()].slow_start.restart();
+        let group = self.pools[pool.index()].model_group;
+        for pool in &self.model_groups[group].pools {
+            self.pools[pool.index()].limits.slow_start_mut().restart();
+        }
     }
 
     /// Counts a provider error for the route's breaker. Returns the open time if this opened the breaker.

@@ -19,7 +19,7 @@ use super::{
         rejections::Rejections,
         score::Health,
     },
-    limits::{min_rtt::MinRtt, pool::QuotaPool, ramp::Ramp},
+    limits::{min_rtt::MinRtt, pool::QuotaPool, ramp::Ramp, slow_start::SlowStart},
 };
 
 /// All keys, models and routes of the configuration. Ids are indices, and none is ever removed. Everything is changed by
@@ -51,6 +51,8 @@ pub struct ProviderState {
     pub api: Api,
     pub connection: Connection,
     in_flight: u32,
+    /// The furthest slow start of its pools. Its pools begin there after a time without requests in flight.
+    slow_start: SlowStart,
 }
 
 #[derive(Debug)]

@@ -102,11 +102,17 @@ impl AimdLimiter {
         while self.admitted.front().is_some_and(|entry| entry.sent_at + HISTORY < now) {
             self.admitted.pop_front();
         }
-        let Some(limit) = self.limit else { return };
-        if self.measured_window.is_some_and(|(from, to)| sent_at > from && sent_at <= to) {
-            self.set_limit(limit + amount, declared);
-            return;
-        }
+        let measured_window = self.measured_window.filter(|(from, to)| sent_at > *from && sent_at <= *to);
+        let limit = match (self.limit, measured_window) {
+            (Some(limit), Some(_)) if self.phase == AimdPhase::Steady => {
+                return self.set_limit(limit + amount, declared);
+            }
+            // The 429s of a burst came before most of its answers.
+            (Some(_), Some((from, _))) => return self.measure_first(from, declared),
+            (None, Some((from, _))) if declared.is_none() => return self.measure_first(from, declared),
+            (Some(limit), None) => limit,
+            (None, _) => return,
+        };
         self.admitted_since_change += 1;
         let (requests, used) = self.admitted_since(minute_before(now));
         let needed = match self.phase {
@@ -132,21 +138,19 @@ impl AimdLimiter {
     pub fn on_throttle(&mut self, now: MonoTime, sent_at: MonoTime, declared: Option<u64>) {
         let from = minute_before(sent_at);
         let (requests, amount) = self.admitted_since(from);
+        let in_force = self.limit.into_iter().chain(declared).min();
         if requests == 0 {
-            // No request was admitted at all: a cooldown handles that, not a rate limit.
+            // No request was admitted yet: a cooldown handles that. Answers to others of the burst may still show the limit.
+            if in_force.is_none() {
+                self.measured_window = Some((from, now));
+            }
             return;
         }
         self.measured_window = None;
-        let in_force = self.limit.into_iter().chain(declared).min();
         let limit = match (in_force, self.phase) {
-            (None, _) if requests < MIN_SAMPLES => {
-                self.phase = AimdPhase::Unsure;
-                amount.saturating_mul(MIN_SAMPLES) / requests
-            }
             (None, _) => {
-                self.phase = AimdPhase::Steady;
                 self.measured_window = Some((from, now));
-                amount
+                return self.measure_first(from, declared);
             }
             (Some(limit), AimdPhase::Climbing { from }) if self.limit.is_some() => {
                 self.phase = AimdPhase::Steady;
@@ -160,6 +164,15 @@ impl AimdLimiter {
                 amount.clamp(limit.div_ceil(2), limit.saturating_sub(1).max(limit.div_ceil(2)))
             }
         };
+        self.set_limit(limit.max(1), declared);
+    }
+
+    /// Sets the limit to what was admitted after `from`; to a guess while that is little.
+    fn measure_first(&mut self, from: MonoTime, declared: Option<u64>) {
+        let (requests, amount) = self.admitted_since(from);
+        let is_guess = requests < MIN_SAMPLES;
+        self.phase = if is_guess { AimdPhase::Unsure } else { AimdPhase::Steady };
+        let limit = if is_guess { amount.saturating_mul(MIN_SAMPLES) / requests.max(1) } else { amount };
         self.set_limit(limit.max(1), declared);
     }
 
@@ -193,28 +206,6 @@ impl AimdLimiter {
 
 const fn minute_before(at: MonoTime) -> MonoTime {
     MonoTime(at.0.saturating_sub(MINUTE.as_micros() as u64))
-}
-
-/// Limit on requests in flight on a pool without known limits. It starts low and grows with every success, so that only
-/// few requests get the first 429. Each success adds its latency divided by 30 s, at least 1/16 and at most 1. With
-/// slow answers, the limit grows by a factor of e in half a minute.
-#[derive(Clone, Copy, Debug)]
-pub struct SlowStart(f64);
-
-impl Default for SlowStart {
-    fn default() -> Self {
-        Self(2.0)
-    }
-}
-
-impl SlowStart {
-    pub const fn limit(self) -> u32 {
-        self.0 as u32
-    }
-
-    pub fn on_success(&mut self, latency: Duration) {
-        self.0 = (self.0 + (latency.as_secs_f64() / 30.0).clamp(1.0 / 16.0, 1.0)).min(1e6);
-    }
 }
 
 /// Learned limit on concurrent requests, for providers whose 429s are about concurrency.
@@ -286,6 +277,20 @@ mod tests {
         limiter.on_success(at(17), at(14), 1, None);
         assert_eq!(limiter.limit(), Some(16));
         assert_eq!(limiter_after_429(0).limit(), None, "nothing was admitted");
+    }
+
+    #[test]
+    fn answers_that_come_after_the_429s_of_their_burst_set_the_limit() {
+        let mut limiter = AimdLimiter::default();
+        limiter.on_throttle(at(2), at(1), None);
+        assert_eq!(limiter.limit(), None, "nothing was admitted yet");
+        let mut answer = |seconds| {
+            limiter.on_success(at(seconds), at(1), 1, None);
+            limiter.limit()
+        };
+        assert_eq!((3..11).map(&mut answer).collect::<Vec<_>>(), [5, 5, 5, 5, 5, 6, 7, 8].map(Some));
+        limiter.on_success(at(20), at(19), 1, None);
+        assert_eq!(limiter.limit(), Some(8), "sent after the 429");
     }
 
     #[test]

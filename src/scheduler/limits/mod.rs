@@ -9,5 +9,6 @@ pub mod pool;
 mod pool_forecast;
 pub mod pool_limits;
 pub mod ramp;
+pub mod slow_start;
 pub mod throttling;
 pub mod window;

@@ -48,6 +48,9 @@ pub struct QuotaPool {
     /// Index into the fleet's model groups.
     pub model_group: usize,
     pub in_flight: u32,
+    /// Since when nothing has come back from the provider: the last response, or the first request after a time without
+    /// any in flight.
+    silent_since: MonoTime,
     pub cooldown: Option<Cooldown>,
     /// Cooldown after the provider said that the daily quota is used up.
     pub day_exhausted: Option<Cooldown>,
@@ -87,6 +90,7 @@ impl QuotaPool {
             routes: Vec::new(),
             model_group,
             in_flight: 0,
+            silent_since: MonoTime::default(),
             cooldown: None,
             day_exhausted: None,
             backoff_step: 0,
@@ -206,6 +210,9 @@ impl QuotaPool {
         if tokens < self.limits.amount(TokensPerMinute, taken) {
             taken = TokenEstimate { input: tokens, output: 0 };
         }
+        if self.in_flight == 0 {
+            self.silent_since = now.mono;
+        }
         self.in_flight += 1;
         for (dimension, window) in MINUTE_DIMENSIONS.into_iter().zip(&mut self.windows) {
             window.reserve(now.mono, self.limits.amount(dimension, taken));
@@ -223,6 +230,15 @@ impl QuotaPool {
         if let Some(gcra) = &mut self.pacing {
             gcra.on_sent(now.mono);
         }
+    }
+
+    pub const fn silent_since(&self) -> MonoTime {
+        self.silent_since
+    }
+
+    /// Records that the provider has responded, whatever its response is.
+    pub const fn on_response(&mut self, now: Now) {
+        self.silent_since = now.mono;
     }
 
     /// Replaces the reservation of one request by its observed usage.

@@ -12,7 +12,10 @@ use crate::domain::{
     LimitSource, Limits, MonoTime, ProviderLimit, TokenCounting,
 };
 
-use super::adaptive_limit::{AimdLimiter, ConcurrencyLimiter, SlowStart};
+use super::{
+    adaptive_limit::{AimdLimiter, ConcurrencyLimiter},
+    slow_start::SlowStart,
+};
 
 /// Token amounts of a request: estimated, reserved, or reported by the provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,6 +74,8 @@ pub struct PoolLimits {
     rates: [AimdLimiter; LEARNED_RATES.len()],
     concurrency_limiter: ConcurrencyLimiter,
     slow_start: SlowStart,
+    /// Whether the provider has refused a request because of a limit per minute or on concurrency.
+    has_refused: bool,
 }
 
 /// The dimensions of the limits per minute, in the order of [`LimitDimension::ALL`].
@@ -100,6 +105,7 @@ impl PoolLimits {
             rates: Default::default(),
             concurrency_limiter: ConcurrencyLimiter::default(),
             slow_start: SlowStart::default(),
+            has_refused: false,
         }
     }
 
@@ -180,9 +186,21 @@ impl PoolLimits {
         applies.then(|| self.slow_start.limit())
     }
 
+    pub const fn slow_start(&self) -> SlowStart {
+        self.slow_start
+    }
+
+    pub const fn slow_start_mut(&mut self) -> &mut SlowStart {
+        &mut self.slow_start
+    }
+
+    pub const fn has_refused(&self) -> bool {
+        self.has_refused
+    }
+
     /// Records a request that the provider counted. Of the same pool, `others_in_flight` were in flight at its answer.
     pub fn on_success(&mut self, now: MonoTime, sent_at: MonoTime, used: TokenEstimate, others_in_flight: u32) {
-        self.slow_start.on_success(now.since(sent_at));
+        self.slow_start.on_success(now.since(sent_at), others_in_flight + 1);
         if self.is_strict {
             return;
         }
@@ -196,6 +214,7 @@ impl PoolLimits {
 
     /// Records the first 429 of an episode, which refers to a learned rate or to concurrency.
     pub fn on_throttle(&mut self, now: MonoTime, sent_at: MonoTime, dimension: LimitDimension, others_in_flight: u32) {
+        self.has_refused = true;
         if self.is_strict {
             return;
         }

@@ -81,9 +81,35 @@ impl Scheduler {
         ready: &[RouteId],
     ) -> impl Iterator<Item = RouteId> {
         let allowed = self.routes_by_policy(now, class, item);
+        let is_allowed = move |route| allowed.as_ref().is_none_or(|allowed| allowed.contains(&route));
         ready.iter().copied().filter(move |&route| {
-            allowed.as_ref().is_none_or(|allowed| allowed.contains(&route)) && self.view().is_eligible(route, item)
+            is_allowed(route)
+                && self.view().is_eligible(route, item)
+                && !self.waits_for_better(now, class, item, route, &is_allowed)
         })
+    }
+
+    /// Whether the item waits for a better route that is merely in slow start.
+    fn waits_for_better(
+        &self,
+        now: Now,
+        class: usize,
+        item: &QueuedItem,
+        route: RouteId,
+        is_allowed: impl Fn(RouteId) -> bool,
+    ) -> bool {
+        let class = self.routing.class(class);
+        let rank = class.rank(route).expect("it is a candidate");
+        class.candidates().iter().enumerate().any(|(better, &candidate)| {
+            self.is_merely_in_slow_start(now, candidate, item)
+                && is_allowed(candidate)
+                && class.prefers(&self.fleet, item, better, rank)
+        })
+    }
+
+    /// Whether `when_limited` and `spill` allow the item this candidate.
+    pub(super) fn is_allowed_by_policy(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
+        self.routes_by_policy(now, class, item).is_none_or(|allowed| allowed.contains(&route))
     }
 
     /// The candidates allowed by `when_limited` and `spill`; `None` for all.

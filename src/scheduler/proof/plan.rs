@@ -107,7 +107,10 @@ impl WorldPlan {
                 max_output: Some(random.u32(100..2_000)),
                 weight: random.u32(1..4),
                 pool: None,
-                price: Price::from_usd_per_mtok(1.0, 2.0),
+                price: {
+                    let factor = [1.0, 0.5, 0.25][random.usize(0..3)];
+                    Price::from_usd_per_mtok(factor, 2.0 * factor)
+                },
                 extra_body: serde_json::Map::new(),
                 max_tokens_field: None,
             }

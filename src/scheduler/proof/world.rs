@@ -255,6 +255,8 @@ impl World {
                     self.print(|| format!("send {} on {:?}", dispatch.seq.0, dispatch.route));
                     self.trace_dispatch(&dispatch);
                     self.reference.check_dispatch(self.now, &dispatch);
+                    let better = self.scheduler.find_better_in_slow_start(self.now, &dispatch);
+                    assert_eq!(better, None, "{} goes to {:?} because of slow start", dispatch.seq.0, dispatch.route);
                     let writing = Duration::from_millis(self.rng.u64(0..20));
                     self.schedule_event(writing, WorldEvent::RequestLeaves(dispatch));
                 }

@@ -24,13 +24,6 @@ pub struct RouteAllowance {
     pub cursor: usize,
 }
 
-impl RouteAllowance {
-    /// `class` is the one that the routes were determined for.
-    pub fn allows(&self, view: View<'_>, class: &ClassRoutes, route: RouteId) -> bool {
-        self.routes.allows(route, |route| view.fleet.route(route).model, |route| class.is_row_model(route))
-    }
-}
-
 impl Routing {
     /// The routes that the item may take by `when_limited` and `spill`.
     pub fn allowed_routes(&self, view: View<'_>, now: Now, class: usize, item: &QueuedItem) -> RouteAllowance {
@@ -58,7 +51,7 @@ impl Routing {
         RouteAllowance { routes, wakeups, cursor }
     }
 
-    /// Whether the item may take this route by `when_limited` and `spill`. Money and daily tokens don't count.
+    /// Whether the item may take this route by `when_limited` and `spill`, and waits for no better one. Money and daily tokens don't count.
     pub fn may_spill_to(&self, view: View<'_>, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let class = self.class(class);
         let rule = spill_rule(view, now, class, item);
@@ -66,7 +59,7 @@ impl Routing {
             view.is_eligible(other, item) && view.fleet.can_wait_on(now, other) && !patience.rules_out(view, now, other)
         };
         let allowed = rule.allowed(|| self.preferred_route(view, class, rule, self.cursor(), can_wait_on));
-        allowed.allows(route, |route| view.fleet.route(route).model, |route| class.is_row_model(route))
+        class.is_allowed(view, allowed, route) && !class.waits_for_slow_start(view, now, item, allowed, route)
     }
 
     /// The first route in the order of the rule that the item can wait on.

@@ -3,28 +3,45 @@
 #[derive(Clone, Debug, Default)]
 pub struct BitSet {
     words: Vec<u64>,
+    len: usize,
 }
 
 impl BitSet {
-    /// The set of all integers below `len`.
-    pub fn full(len: usize) -> Self {
-        let mut set = Self { words: vec![0; len.div_ceil(64)] };
-        for bit in 0..len {
+    /// An empty set of integers below `max`.
+    pub fn empty(max: usize) -> Self {
+        Self { words: vec![0; max.div_ceil(64)], len: 0 }
+    }
+
+    /// The set of all integers below `max`.
+    pub fn full(max: usize) -> Self {
+        let mut set = Self::empty(max);
+        for bit in 0..max {
             set.insert(bit);
         }
         set
     }
 
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     pub fn insert(&mut self, bit: usize) {
+        self.len += usize::from(!self.contains(bit));
         self.words[bit / 64] |= 1 << (bit % 64);
     }
 
     pub fn remove(&mut self, bit: usize) {
+        self.len -= usize::from(self.contains(bit));
         self.words[bit / 64] &= !(1 << (bit % 64));
     }
 
     pub fn contains(&self, bit: usize) -> bool {
         self.words.get(bit / 64).is_some_and(|word| word & (1 << (bit % 64)) != 0)
+    }
+
+    /// All members in order.
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        std::iter::successors(self.first_from(0), |bit| self.first_from(bit + 1))
     }
 
     /// The lowest member that is at least `from`.
@@ -53,5 +70,11 @@ mod tests {
         assert_eq!(set.first_from(4), Some(64));
         assert_eq!(set.first_from(65), Some(129));
         assert_eq!(set.first_from(130), None);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [3, 64, 129]);
+        for bit in [64, 3, 3, 129] {
+            assert!(!set.is_empty());
+            set.remove(bit);
+        }
+        assert!(set.is_empty() && set.iter().next().is_none());
     }
 }

@@ -77,6 +77,13 @@ impl RouteSelector for ByModel {
         RouteSearch::default()
     }
 
+    fn prefers_model(&self, input: &SearchInput<'_>, one: usize, other: usize) -> bool {
+        let mut ordered = Vec::new();
+        self.order_models(input, &mut ordered);
+        let place = |rank| ordered.iter().position(|model| model.ranks.contains(&rank));
+        place(one) < place(other)
+    }
+
     fn first_candidate(&self, input: &SearchInput<'_>) -> Option<usize> {
         let mut ordered = Vec::new();
         self.order_models(input, &mut ordered);

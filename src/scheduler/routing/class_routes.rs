@@ -1,7 +1,7 @@
 //! The routes of one class of items, which of them may be ready, and the strategy that chooses among them.
 
 use crate::{
-    domain::{Outcome, RouteId, RouteTarget},
+    domain::{AllowedRoutes, Outcome, RouteId, RouteTarget},
     scheduler::{
         fleet::Fleet,
         queue::{LocalRejection, QueuedItem},
@@ -11,7 +11,7 @@ use crate::{
 
 use super::{
     bitset::BitSet,
-    selector::{ModelStats, RouteSearch, RouteSelector, RouteStats, SearchInput},
+    selector::{ModelStats, RouteSearch, RouteSelector, RouteStats, SearchInput, Tiers},
 };
 
 /// The properties that items of one class have in common. There are at most (models + 1) x (rules + 1) x 2 classes,
@@ -40,6 +40,9 @@ pub struct ClassRoutes {
     rank_of: Vec<u32>,
     /// Ranks that may be ready. A bit is cleared when a check fails and set when that may have changed.
     ready: BitSet,
+    /// Parked ranks that only slow start kept full when they were parked.
+    in_slow_start: BitSet,
+    tiers: Tiers,
     /// Chooses among the ready candidates.
     selector: Box<dyn RouteSelector>,
     /// Under `primary_backup`: the rank of the first route of a backup key.
@@ -57,6 +60,7 @@ impl ClassRoutes {
         key: ClassKey,
         candidates: Vec<RouteId>,
         row_model_routes: Vec<RouteId>,
+        tiers: Tiers,
         selector: Box<dyn RouteSelector>,
         first_backup_rank: Option<usize>,
         route_count: usize,
@@ -65,9 +69,18 @@ impl ClassRoutes {
         for (rank, route) in candidates.iter().enumerate() {
             rank_of[route.index()] = rank as u32;
         }
-        let ready = BitSet::full(candidates.len());
-        let last_available_primary = 0;
-        Self { key, candidates, row_model_routes, rank_of, ready, selector, first_backup_rank, last_available_primary }
+        Self {
+            ready: BitSet::full(candidates.len()),
+            in_slow_start: BitSet::empty(candidates.len()),
+            key,
+            candidates,
+            row_model_routes,
+            rank_of,
+            tiers,
+            selector,
+            first_backup_rank,
+            last_available_primary: 0,
+        }
     }
 
     pub const fn key(&self) -> &ClassKey {
@@ -87,23 +100,54 @@ impl ClassRoutes {
         self.row_model_routes.contains(&route)
     }
 
+    /// Whether a route is one of `allowed`.
+    pub fn is_allowed(&self, view: View<'_>, allowed: AllowedRoutes<RouteId>, route: RouteId) -> bool {
+        allowed.allows(route, |route| view.fleet.route(route).model, |route| self.is_row_model(route))
+    }
+
     pub fn rank(&self, route: RouteId) -> Option<usize> {
         let rank = self.rank_of[route.index()];
         (rank != ABSENT).then_some(rank as usize)
     }
 
-    pub fn park(&mut self, route: RouteId) {
+    /// `is_in_slow_start`: only its slow start keeps it full.
+    pub fn park(&mut self, route: RouteId, is_in_slow_start: bool) {
         if let Some(rank) = self.rank(route) {
             self.ready.remove(rank);
             self.selector.park(rank);
+            if is_in_slow_start {
+                self.in_slow_start.insert(rank);
+            } else {
+                self.in_slow_start.remove(rank);
+            }
         }
     }
 
     pub fn unpark(&mut self, route: RouteId) {
         if let Some(rank) = self.rank(route) {
             self.ready.insert(rank);
+            self.in_slow_start.remove(rank);
             self.selector.unpark(rank);
         }
+    }
+
+    /// Whether items may wait for a better route that is in slow start.
+    pub const fn has_routes_in_slow_start(&self) -> bool {
+        !self.in_slow_start.is_empty()
+    }
+
+    pub fn ranks_in_slow_start(&self) -> impl Iterator<Item = usize> {
+        self.in_slow_start.iter()
+    }
+
+    /// Whether `one` is better for the item than `other`, so that it would rather wait for it a little: it is in an earlier
+    /// tier, or the strategy orders models and prefers its model. Both are ranks.
+    pub fn prefers(&self, fleet: &Fleet, item: &QueuedItem, one: usize, other: usize) -> bool {
+        let tier = |rank| self.tiers.iter().position(|tier| tier.contains(&rank));
+        let model_stats = |model| model_stats(fleet, model);
+        let is_better_model =
+            || self.selector.prefers_model(&search_input(&self.ready, item, &model_stats), one, other);
+        tier(one) < tier(other) || (tier(one) == tier(other) && is_better_model())
     }
 
     /// Whether the candidates have a fixed order, so that an item has one preferred route.

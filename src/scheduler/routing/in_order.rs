@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
-use super::selector::RouteSelector;
+use super::selector::{RouteSelector, SearchInput};
 
 #[derive(Debug)]
 pub struct InOrder {
-    pub candidates: usize,
+    /// By rank: the place of its model among the models.
+    pub model_places: Vec<usize>,
 }
 
 impl RouteSelector for InOrder {
@@ -16,6 +17,10 @@ impl RouteSelector for InOrder {
     }
 
     fn range(&self, index: usize) -> Option<Range<usize>> {
-        (index == 0).then_some(0..self.candidates)
+        (index == 0).then_some(0..self.model_places.len())
+    }
+
+    fn prefers_model(&self, _input: &SearchInput<'_>, one: usize, other: usize) -> bool {
+        one < other && self.model_places[one] < self.model_places[other]
     }
 }

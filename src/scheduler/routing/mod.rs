@@ -11,6 +11,7 @@ mod ranking;
 pub mod readiness;
 mod round_robin;
 mod selector;
+mod slow_start_wait;
 mod tiered_tree;
 mod weighted;
 
@@ -170,9 +171,9 @@ impl Routing {
         self.classes.iter_mut().for_each(|class| class.unpark(route));
     }
 
-    /// Marks a route as not ready.
-    pub fn park(&mut self, route: RouteId) {
-        self.classes.iter_mut().for_each(|class| class.park(route));
+    /// Marks a route as not ready. `is_in_slow_start`: only its slow start keeps it full.
+    pub fn park(&mut self, route: RouteId, is_in_slow_start: bool) {
+        self.classes.iter_mut().for_each(|class| class.park(route, is_in_slow_start));
     }
 
     /// Passes the current measurements of a route to every class that uses them.

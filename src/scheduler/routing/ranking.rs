@@ -110,49 +110,68 @@ impl<'a> Ranking<'a> {
         ranked.sort_unstable();
         let routes: Vec<RouteId> = ranked.iter().map(|(_, route)| *route).collect();
         let stats: Vec<RouteStats> = routes.iter().map(|route| stats(*route)).collect();
-        let selector = self.new_selector(strategy, &ranked, &stats);
+        let tiers = tiers(&ranked);
+        let model_places =
+            routes.iter().filter_map(|route| model_ranks[self.fleet.route(*route).model.index()]).collect();
+        let selector = self.new_selector(strategy, &tiers, &routes, model_places, &stats);
         let first_backup = routes.iter().position(|route| self.fleet.is_backup(*route));
         let first_backup_rank = first_backup.filter(|_| strategy == Strategy::PrimaryBackup);
         let preferred = class_key.preferred_model.as_ref();
         let is_row_model = |route: &RouteId| preferred.is_some_and(|name| *name == self.fleet.model_of(*route).name);
         let row_model_routes = routes.iter().copied().filter(is_row_model).collect();
-        ClassRoutes::new(class_key, routes, row_model_routes, selector, first_backup_rank, self.fleet.routes().len())
+        let route_count = self.fleet.routes().len();
+        ClassRoutes::new(class_key, routes, row_model_routes, tiers, selector, first_backup_rank, route_count)
     }
 
-    /// The selector of a strategy for ranked routes, with all of them ready. `stats` is by rank.
+    /// The selector of a strategy for ranked routes, with all of them ready. `model_places` and `stats` are by rank.
     fn new_selector(
         &self,
         strategy: Strategy,
-        ranked: &[(RankKey, RouteId)],
+        tiers: &Tiers,
+        routes: &[RouteId],
+        model_places: Vec<usize>,
         stats: &[RouteStats],
     ) -> Box<dyn RouteSelector> {
-        let mut tiers = Tiers::new();
-        let mut model_ranges: Vec<ModelRange> = Vec::new();
-        let mut previous_tier = None;
-        for (rank, ((tier, ..), route)) in ranked.iter().enumerate() {
-            if previous_tier.replace(*tier) != Some(*tier) {
-                tiers.push(rank..rank);
-            }
-            if let Some(last) = tiers.last_mut() {
-                last.end = rank + 1;
-            }
-            let (tier, model) = (tiers.len() - 1, self.fleet.route(*route).model.index());
-            match model_ranges.last_mut().filter(|range| range.tier == tier && range.model == model) {
-                Some(range) => range.ranks.end = rank + 1,
-                None => model_ranges.push(ModelRange { model, tier, ranks: rank..rank + 1 }),
-            }
-        }
         match strategy {
-            Strategy::Cascade | Strategy::PrimaryBackup => Box::new(InOrder { candidates: stats.len() }),
-            Strategy::RoundRobin => Box::new(RoundRobin::new(&tiers, stats)),
-            Strategy::Weighted => Box::new(Weighted::new(tiers, stats)),
-            Strategy::LeastRecentlyUsed => Box::new(LowestFirst::least_recently_used(tiers, stats)),
-            Strategy::Fastest => Box::new(LowestFirst::fastest(tiers, stats, self.policy.explore_every)),
-            Strategy::Health => Box::new(HealthWeighted::new(tiers, stats)),
-            Strategy::Cheapest => Box::new(ByModel::new(model_ranges, None)),
-            Strategy::Balanced => Box::new(ByModel::new(model_ranges, Some(self.policy.balance_weights))),
+            Strategy::Cascade | Strategy::PrimaryBackup => Box::new(InOrder { model_places }),
+            Strategy::RoundRobin => Box::new(RoundRobin::new(tiers, stats)),
+            Strategy::Weighted => Box::new(Weighted::new(tiers.clone(), stats)),
+            Strategy::LeastRecentlyUsed => Box::new(LowestFirst::least_recently_used(tiers.clone(), stats)),
+            Strategy::Fastest => Box::new(LowestFirst::fastest(tiers.clone(), stats, self.policy.explore_every)),
+            Strategy::Health => Box::new(HealthWeighted::new(tiers.clone(), stats)),
+            Strategy::Cheapest => Box::new(ByModel::new(self.model_ranges(tiers, routes), None)),
+            Strategy::Balanced => {
+                Box::new(ByModel::new(self.model_ranges(tiers, routes), Some(self.policy.balance_weights)))
+            }
         }
     }
+
+    /// The ranges of ranks with the same model, within the tiers.
+    fn model_ranges(&self, tiers: &Tiers, routes: &[RouteId]) -> Vec<ModelRange> {
+        let mut ranges: Vec<ModelRange> = Vec::new();
+        for (tier, ranks) in tiers.iter().enumerate() {
+            for rank in ranks.clone() {
+                let model = self.fleet.route(routes[rank]).model.index();
+                match ranges.last_mut().filter(|range| range.tier == tier && range.model == model) {
+                    Some(range) => range.ranks.end = rank + 1,
+                    None => ranges.push(ModelRange { model, tier, ranks: rank..rank + 1 }),
+                }
+            }
+        }
+        ranges
+    }
+}
+
+/// The ranks of each tier.
+fn tiers(ranked: &[(RankKey, RouteId)]) -> Tiers {
+    let mut start = 0;
+    let by_tier = ranked.chunk_by(|((one, ..), _), ((other, ..), _)| one == other);
+    by_tier
+        .map(|routes| {
+            start += routes.len();
+            start - routes.len()..start
+        })
+        .collect()
 }
 
 /// The strategy for items of this class.

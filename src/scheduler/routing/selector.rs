@@ -117,6 +117,12 @@ pub trait RouteSelector: Debug + Send {
         false
     }
 
+    /// Whether the model of `one` is better than that of `other` for this item, so that the item waits for `one` rather
+    /// than go to `other`. Both are ranks in the same tier. False for strategies that don't order models.
+    fn prefers_model(&self, _input: &SearchInput<'_>, _one: usize, _other: usize) -> bool {
+        false
+    }
+
     /// Whether [`RouteSelector::update_stats`] has any effect.
     fn uses_stats(&self) -> bool {
         false
