@@ -49,7 +49,7 @@ pub use answer_parts::{AnswerParts, KeptParts};
 pub use attempt_result::{Answer, AttemptResult, FailedCheck, RetryAfter, Usage};
 pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
-pub use cost_factors::{CostFactors, UnboundedField, unbounded_field};
+pub use cost_factors::{CostFactors, UnboundedField, unbounded_field, unbounded_model_effect};
 pub use duration_histogram::DurationHistogram;
 pub use event::{Event, EventKind, EventLevel};
 pub use failure::FailureGroup;

@@ -1,6 +1,6 @@
 //! The common part of the providers' batch lines: an id and a complete request, each under a provider's own field name.
 
-use crate::domain::{Api, NativeBody, Params, Request, unbounded_field};
+use crate::domain::{Api, NativeBody, Params, Request};
 
 use super::{
     body_notes::{BodyForm, BodyNotes},
@@ -42,9 +42,6 @@ impl BatchLine {
             match name.as_ref() {
                 name if name == self.id_field => draft.id = Some(row::parse_id(value, self.id_field)?),
                 name if name == self.request_field => {
-                    if options.has_spend_cap {
-                        refuse_unbounded(value).map_err(|error| error.within(self.request_field))?;
-                    }
                     body = Some(value.object(self.request_field)?);
                 }
                 "extra_body" if !options.legacy_bodies => {
@@ -60,6 +57,7 @@ impl BatchLine {
         if let Some(native) = &mut draft.request.native {
             native.untranslated.extend(draft.request.extra_body.keys().map(|name| format!("extra_body.{name}")));
         }
+        draft.refuse_unbounded_cost(self.request_field, options)?;
         if !options.legacy_rows {
             self.refuse_stray_pictures(fields, &draft.request, options)?;
         }
@@ -121,15 +119,4 @@ impl BatchLine {
         }
         picture_fields::refuse_unread(fields, request, options)
     }
-}
-
-/// Refuses a request with a field whose cost has no upper bound, since a cap could not be guaranteed.
-fn refuse_unbounded(request: &Json<'_>) -> Result<(), FieldError> {
-    let Some(field) = request.to_value().as_object().and_then(unbounded_field) else { return Ok(()) };
-    let message = format!(
-        "{}, so its cost has no upper bound, but a spend cap is set; remove the field, or run without max_usd and \
-         max_usd_per_day",
-        field.effect
-    );
-    Err(FieldError::new(field.name, message))
 }

@@ -1,6 +1,6 @@
 //! Reads OpenAI batch lines: `{"custom_id":…,"method":"POST","url":"/v1/chat/completions","body":{…}}`.
 
-use crate::domain::{Api, Message, MessageRole, NativeBody, Part};
+use crate::domain::{Api, Message, MessageRole, Part};
 
 use super::{
     batch_line::BatchLine,
@@ -30,7 +30,7 @@ pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError
         LineKind::Embedding => {
             let mut draft = BATCH_LINE.read(&row, options, read_embedding_body)?;
             if let Some(native) = &mut draft.request.native {
-                **native = NativeBody { is_embedding: true, ..NativeBody::clone(native) };
+                native.is_embedding = true;
             }
             Ok(draft)
         }

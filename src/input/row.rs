@@ -105,6 +105,7 @@ pub(super) fn build_draft(
         request.system = options.templates.render_system(template_fields)?;
     }
     draft.request = request;
+    draft.refuse_unbounded_cost("extra_body", options)?;
     Ok(draft)
 }
 
