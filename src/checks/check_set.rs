@@ -163,13 +163,11 @@ impl CheckSet {
                         Box::pin(command.run(input.as_bytes())).await
                     }
                     _ if has_no_text => Ok(()),
-                    condition => {
-                        condition.test_text(&answer.text, item, &self.0.schemas).map_err(CommandError::Rejected)
-                    }
+                    condition => condition.test_text(&answer.text, item, &self.0.schemas).map_err(CommandError::Failed),
                 };
                 match verdict {
                     Ok(()) => {}
-                    Err(CommandError::Rejected(reason)) => {
+                    Err(CommandError::Failed(reason)) => {
                         return into_invalid_output(result, check, redact(&(message_prefix(check) + &reason)));
                     }
                     Err(CommandError::NotRun(reason)) => {
@@ -183,7 +181,7 @@ impl CheckSet {
         result
     }
 
-    /// The text about a rejected answer that is appended to the next request; `None` if its check does not explain.
+    /// The text about an answer that has failed, which is appended to the next request; `None` if its check does not explain.
     /// `message` is that of the result, also one from the record.
     pub fn explanation(&self, message: &str) -> Option<String> {
         let explains = |check: &&Check| check.explains && message.starts_with(&message_prefix(check));

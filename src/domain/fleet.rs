@@ -90,7 +90,8 @@ impl Default for HealthCheck {
 }
 
 /// The name of the output limit in a body for OpenAI's API or a compatible one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MaxTokensField {
     MaxTokens,
     /// The name at OpenAI's own models.

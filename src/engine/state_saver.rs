@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::messages::SCHEDULER_STATE;
+use super::messages::{MAX_TOKENS_FIELDS_STATE, SCHEDULER_STATE};
 use crate::{
     domain::{Now, snapshot::CurrentRoute},
+    provider::LearnedMaxTokensField,
     scheduler::Scheduler,
     store::{BACKOFF_STATE, KeyRecord, Op},
 };
@@ -27,13 +28,23 @@ pub(super) struct StateSaver {
     keys_checked_at: Instant,
     /// The current route while it backs off, as last recorded.
     backoff: Option<CurrentRoute>,
+    /// The learned names of the output limit, as last recorded.
+    max_tokens_fields: Vec<LearnedMaxTokensField>,
 }
 
 impl StateSaver {
     pub fn new(fingerprints: Vec<Option<String>>) -> Self {
         let now = Instant::now();
         let key_records = Vec::new();
-        Self { fingerprints, is_dirty: false, saved_at: now, key_records, keys_checked_at: now, backoff: None }
+        Self {
+            fingerprints,
+            is_dirty: false,
+            saved_at: now,
+            key_records,
+            keys_checked_at: now,
+            backoff: None,
+            max_tokens_fields: Vec::new(),
+        }
     }
 
     /// Records that the scheduler's state has changed.
@@ -48,6 +59,7 @@ impl StateSaver {
         scheduler: &Scheduler,
         key_records: impl FnOnce() -> Vec<KeyRecord>,
         backoff: Option<CurrentRoute>,
+        max_tokens_fields: impl FnOnce() -> Vec<LearnedMaxTokensField>,
         at_once: bool,
     ) -> Vec<Op> {
         let mut ops = Vec::new();
@@ -61,6 +73,11 @@ impl StateSaver {
             if backoff != self.backoff {
                 ops.extend(state_op(BACKOFF_STATE, &backoff));
                 self.backoff = backoff;
+            }
+            let learned = max_tokens_fields();
+            if learned != self.max_tokens_fields {
+                ops.extend(state_op(MAX_TOKENS_FIELDS_STATE, &learned));
+                self.max_tokens_fields = learned;
             }
         }
         if self.is_dirty && (at_once || self.saved_at.elapsed() > STATE_SAVE_INTERVAL) {

@@ -55,7 +55,7 @@ impl BatchLine {
         self.read_body(body, &mut draft, options, read_request).map_err(|error| error.within(self.request_field))?;
         // Its fields are those of the body's API.
         if let Some(native) = &mut draft.request.native {
-            native.untranslated.extend(draft.request.extra_body.keys().map(|name| format!("extra_body.{name}")));
+            native.native_only_fields.extend(draft.request.extra_body.keys().map(|name| format!("extra_body.{name}")));
         }
         draft.refuse_unbounded_cost(self.request_field, options)?;
         if !options.legacy_rows {
@@ -71,7 +71,7 @@ impl BatchLine {
         options: &RowOptions,
         read_request: impl Fn(&Fields<'_>, &mut Draft, &mut BodyNotes) -> Result<(), FieldError>,
     ) -> Result<(), FieldError> {
-        let mut notes = BodyNotes::new(BodyForm::Native(self.api));
+        let mut notes = BodyNotes::new(BodyForm::Native(self.api), options.legacy_bodies);
         draft.request.params = options.default_params.clone();
         read_request(body, draft, &mut notes)?;
         let adds_system = draft.request.system.is_none() && options.templates.has_system();
@@ -80,13 +80,13 @@ impl BatchLine {
         }
         if options.legacy_bodies {
             draft.request.params.remove_newer_parts();
-            return notes.refuse_untranslated(true);
+            return notes.refuse_native_only();
         }
         let inherited = if options.default_params.is_empty() {
             Params::default()
         } else {
             let mut own = Draft::default();
-            read_request(body, &mut own, &mut BodyNotes::new(BodyForm::Native(self.api)))?;
+            read_request(body, &mut own, &mut BodyNotes::new(BodyForm::Native(self.api), false))?;
             params::inherited(&options.default_params, &draft.request.params, &own.request.params)
         };
         let native = notes.into_native(self.request_field, body, &draft.request, inherited);
