@@ -32,7 +32,7 @@ pub fn merge_defaults(base: &mut Map<String, Value>, defaults: &Map<String, Valu
     merge(base, defaults, Precedence::BaseUnlessNull, Spelling::of(api));
 }
 
-/// Whose value counts if both bodies have a field.
+/// The body whose value counts if both have a field.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Precedence {
     Base,

@@ -75,8 +75,8 @@ pub fn unbounded_field(body: &Map<String, Value>) -> Option<UnboundedField> {
 /// Fields in which compatible servers take further fields of a body: Gemini's reads `extra_body.google`.
 const NESTED_BODIES: [&str; 3] = ["extra_body", "google", "venice_parameters"];
 
-/// What a model does that makes the cost of its answers unbounded whatever the request says, by its name. The rest of a
-/// sentence that begins with the model.
+/// The effect of a model, known by its name, that makes the cost of its answers unbounded whatever the request says.
+/// It is the rest of a sentence that begins with the model.
 pub fn unbounded_model_effect(name: &str) -> Option<&'static str> {
     const RUNS_TOOLS: &str = "runs tools of the provider by itself, which bills them by use";
     const SEARCHES: &str = "searches the web by itself, which the provider bills by search";
