@@ -155,7 +155,7 @@ impl CheckSet {
         let Some(answer) = result.answer.as_ref().filter(|_| is_checked) else { return result };
         match self.first_failure(item, model, answer).await {
             None => result,
-            Some((check, CommandError::Rejected(reason))) => {
+            Some((check, CommandError::Failed(reason))) => {
                 into_invalid_output(result, check, redact(&(message_prefix(check) + &reason)))
             }
             Some((check, CommandError::NotRun(reason))) => {
@@ -180,8 +180,8 @@ impl CheckSet {
                 for (number, choice) in (1..).zip(&choices) {
                     let failure = match self.test(check, condition, item, model, choice, is_embedding).await {
                         Ok(()) => continue,
-                        Err(CommandError::Rejected(reason)) if choices.len() > 1 => {
-                            CommandError::Rejected(format!("choice {number}: {reason}"))
+                        Err(CommandError::Failed(reason)) if choices.len() > 1 => {
+                            CommandError::Failed(format!("choice {number}: {reason}"))
                         }
                         Err(failure) => failure,
                     };
@@ -212,10 +212,10 @@ impl CheckSet {
         if has_no_text {
             return Ok(());
         }
-        condition.test_text(&choice.text, item, &self.0.schemas).map_err(CommandError::Rejected)
+        condition.test_text(&choice.text, item, &self.0.schemas).map_err(CommandError::Failed)
     }
 
-    /// The text about a rejected answer that is appended to the next request; `None` if its check does not explain.
+    /// The text about an answer that has failed, which is appended to the next request; `None` if its check does not explain.
     /// `message` is that of the result, also one from the record.
     pub fn explanation(&self, message: &str) -> Option<String> {
         let explains = |check: &&Check| check.explains && message.starts_with(&message_prefix(check));

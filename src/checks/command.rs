@@ -33,7 +33,7 @@ pub struct CheckCommand {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum CommandError {
     /// It did not end with exit status 0 within its time limit: what it wrote, or else how it ended.
-    Rejected(String),
+    Failed(String),
     /// It could not be run, which says nothing about the answer.
     NotRun(String),
 }
@@ -48,7 +48,7 @@ impl CheckCommand {
         // When the time is up, dropping the future kills the command and everything that it started.
         timeout(self.timeout, run_to_end(child, input)).await.unwrap_or_else(|_| {
             let message = format!("the command took longer than {:?} and was stopped", self.timeout);
-            Err(CommandError::Rejected(message))
+            Err(CommandError::Failed(message))
         })
     }
 
@@ -118,7 +118,7 @@ async fn run_to_end(mut child: Child, input: &[u8]) -> Result<(), CommandError> 
     }
     let texts = [out, err].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
     let text = texts.into_iter().find(|text| !text.is_empty());
-    Err(CommandError::Rejected(text.unwrap_or_else(|| format!("the command ended with {status}"))))
+    Err(CommandError::Failed(text.unwrap_or_else(|| format!("the command ended with {status}"))))
 }
 
 /// The process group of a command: itself and what it has started. Dropping it kills the group.
@@ -170,13 +170,13 @@ mod tests {
     }
 
     async fn verdict(script: &str) -> Result<(), String> {
-        rejection(shell(script, Duration::from_secs(60)).run(b"{\"output\":\"four\"}").await)
+        failure(shell(script, Duration::from_secs(60)).run(b"{\"output\":\"four\"}").await)
     }
 
     /// The verdict of a command that ran.
-    fn rejection(result: Result<(), CommandError>) -> Result<(), String> {
+    fn failure(result: Result<(), CommandError>) -> Result<(), String> {
         result.map_err(|error| match error {
-            CommandError::Rejected(message) => message,
+            CommandError::Failed(message) => message,
             CommandError::NotRun(message) => panic!("{message}"),
         })
     }
@@ -241,7 +241,7 @@ mod tests {
         let pid_file = home.path().join("pid");
         let script = format!("sleep 600 & echo $! > '{}'; wait", pid_file.display());
         // Only the command's end can end this: it would last ten minutes.
-        let error = rejection(shell(&script, Duration::from_secs(2)).run(b"").await).unwrap_err();
+        let error = failure(shell(&script, Duration::from_secs(2)).run(b"").await).unwrap_err();
         assert_eq!(error, "the command took longer than 2s and was stopped");
         let child: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
         while is_running(child) {
@@ -260,7 +260,7 @@ mod tests {
         let input = vec![b'x'; 1 << 20];
         assert_eq!(shell("exit 0", Duration::from_secs(60)).run(&input).await, Ok(()));
         let command = shell("yes | head -c 1000000; exit 1", Duration::from_secs(60));
-        let error = rejection(command.run(&input).await).unwrap_err();
+        let error = failure(command.run(&input).await).unwrap_err();
         assert!(error.len() <= MAX_OUTPUT_BYTES, "{}", error.len());
     }
 
@@ -270,7 +270,7 @@ mod tests {
         for end in ["exit 0", "exit 1", "kill -9 $$"] {
             let pid_file = home.path().join("pid");
             let script = format!("sleep 600 & echo $! > '{}'; {end}", pid_file.display());
-            let _ = rejection(shell(&script, Duration::from_secs(300)).run(b"").await);
+            let _ = failure(shell(&script, Duration::from_secs(300)).run(b"").await);
             let left: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
             while is_running(left) {
                 tokio::task::yield_now().await;

@@ -164,7 +164,7 @@ impl PromptArgs {
             existing_captions: input.kind().is_pictures().then(|| self.existing.name()),
             strict_rows: !options.legacy_rows,
             refuses_extra_pictures: !options.allows_extra_pictures,
-            keeps_bodies: !options.legacy_bodies,
+            legacy_bodies: options.legacy_bodies,
         }
     }
 
@@ -200,7 +200,7 @@ pub(super) fn read_pins(dir: &RunDir) -> Option<PinnedSettings> {
 pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSettings, argument: &str) {
     options.legacy_rows = !pins.strict_rows;
     options.allows_extra_pictures = !pins.refuses_extra_pictures;
-    options.legacy_bodies = !pins.keeps_bodies;
+    options.legacy_bodies = pins.legacy_bodies;
     if pins.input == input::normalize_argument(argument) {
         options.recorded_line_format = match pins.kind.as_str() {
             kind if kind == InputKind::Text.name() => LineFormat::Prompts,
@@ -219,7 +219,7 @@ fn model_check(config: &Config) -> ModelCheck {
     let known = KnownModels::from_config(config);
     ModelCheck {
         usable: known.usable(),
-        error_message: Arc::new(move |name| known.unknown_model_message(name)),
+        error_message: Arc::new(move |name, is_pinned| known.unknown_model_message(name, is_pinned)),
         on_unknown: config.unknown_model,
     }
 }

@@ -39,8 +39,9 @@ impl KnownModels {
         Arc::clone(&self.usable)
     }
 
-    /// Explains why a row may not name this model, which must not be usable.
-    pub fn unknown_model_message(&self, name: &str) -> String {
+    /// Explains why a row may not name this model, which must not be usable. `is_pinned`: no other model may answer the
+    /// row.
+    pub fn unknown_model_message(&self, name: &str, is_pinned: bool) -> String {
         const MAX_LISTED: usize = 10;
         let usable = || self.usable.iter().map(String::as_str);
         let reason = if self.without_key.contains(name) {
@@ -52,11 +53,13 @@ impl KnownModels {
         let more = self.usable.len().saturating_sub(MAX_LISTED);
         let usable = join_alternatives(usable().take(MAX_LISTED));
         let usable = if more > 0 { format!("{usable} and {more} more") } else { usable };
-        format!(
-            "is {}, {reason}; rows may name {usable}. To let any model answer such rows, set unknown_model = \"any\" under \
-             [input] in keys.toml",
-            quote_unless_secret(name)
-        )
+        let advice = if is_pinned {
+            "The row's model is pinned (by model_pinned, or by row_model = \"only\" under [input]), so no other model may \
+             answer it"
+        } else {
+            "To let any model answer such rows, set unknown_model = \"any\" under [input] in keys.toml"
+        };
+        format!("is {}, {reason}; rows may name {usable}. {advice}", quote_unless_secret(name))
     }
 
     /// The warning for accepted rows that name unknown models: the number of rows, some names, and the first row's

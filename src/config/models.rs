@@ -78,7 +78,7 @@ fn read_model(
     let pool = table.text("pool").map(|pool| pool.text.to_owned());
     let mut extra_body = extra_body::read(table);
     if let Some(provider) = provider {
-        merge_under(&mut extra_body, &provider.extra_body);
+        merge_under(&mut extra_body, &provider.extra_body, provider.provider.api);
     }
     let max_tokens_field = table.choice("max_tokens_field");
     if let (Some(provider), Some(field)) = (provider, table.field("max_tokens_field"))

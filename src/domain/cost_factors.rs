@@ -67,27 +67,71 @@ pub fn unbounded_field(body: &Map<String, Value>) -> Option<UnboundedField> {
     unbounded_top_level_field(body)
         .or_else(|| server_tool(body))
         .or_else(|| unbounded_modality(body))
+        .or_else(|| compacting_edit(body))
         .or_else(|| INPUT_FIELDS.iter().find_map(|name| unbounded_content(body.get(*name)?)))
+        .or_else(|| NESTED_BODIES.iter().find_map(|name| unbounded_field(body.get(*name)?.as_object()?)))
+}
+
+/// Fields in which compatible servers take further fields of a body: Gemini's reads `extra_body.google`.
+const NESTED_BODIES: [&str; 3] = ["extra_body", "google", "venice_parameters"];
+
+/// The effect of a model, known by its name, that makes the cost of its answers unbounded whatever the request says.
+/// It is the rest of a sentence that begins with the model.
+pub fn unbounded_model_effect(name: &str) -> Option<&'static str> {
+    const RUNS_TOOLS: &str = "runs tools of the provider by itself, which bills them by use";
+    const SEARCHES: &str = "searches the web by itself, which the provider bills by search";
+    let own_name = name.rsplit('/').next().unwrap_or(name);
+    if own_name.starts_with("compound") || own_name.contains("deep-research") {
+        // Groq's compound systems; OpenAI's and Perplexity's deep research.
+        Some(RUNS_TOOLS)
+    } else if own_name.ends_with(":online")
+        || own_name.contains("-search-preview")
+        || own_name.contains("-search-api")
+        || own_name.starts_with("sonar")
+    {
+        // OpenRouter, OpenAI, Perplexity.
+        Some(SEARCHES)
+    } else if name == "openrouter/auto" {
+        Some("lets the provider choose another model, with another price")
+    } else {
+        None
+    }
 }
 
 /// The fields that hold the input of a request.
 const INPUT_FIELDS: [&str; 6] = ["messages", "system", "contents", "systemInstruction", "system_instruction", "input"];
 
 /// Fields that are refused whatever they hold, unless it is null, false, or an empty text or list.
-const UNBOUNDED_FIELDS: [UnboundedField; 12] = [
-    field("web_search_options", "searches the web, which the provider bills by search"),
+const UNBOUNDED_FIELDS: [UnboundedField; 23] = [
+    field("web_search_options", SEARCH_EFFECT),
     field("search_parameters", "searches the web, which the provider bills by source"),
-    field("plugins", "runs tools of the provider, which it bills by use"),
+    // Qwen at DashScope; Tencent; Baidu; Venice.
+    field("enable_search", SEARCH_EFFECT),
+    field("enable_enhancement", SEARCH_EFFECT),
+    field("web_search", SEARCH_EFFECT),
+    field("enable_web_search", SEARCH_EFFECT),
+    field("enable_code_interpreter", TOOL_EFFECT),
+    field("plugins", TOOL_EFFECT),
+    // Groq; Cohere; Azure.
+    field("compound_custom", TOOL_EFFECT),
+    field("connectors", TOOL_EFFECT),
+    field("data_sources", "searches data at the provider, and adds input whose length is unknown here"),
     field("mcp_servers", "lets the provider call other servers as often as the model asks"),
     field("container", "runs code at the provider, which it bills by time"),
     field("audio", "asks for audio, which has a price of its own"),
     field("prediction", "adds the rejected tokens of a prediction to the output"),
     field("models", "lets the provider choose another model, with another price"),
     field("fallbacks", "lets the provider choose another model, with another price"),
+    field("preset", "applies settings of the provider's account, which may choose another model or tools"),
     field("cachedContent", "adds cached input whose length is unknown here"),
     field("cached_content", "adds cached input whose length is unknown here"),
     field("previous_response_id", "adds earlier input whose length is unknown here"),
+    field("continuationToken", "adds earlier input whose length is unknown here"),
+    field("continuation_token", "adds earlier input whose length is unknown here"),
 ];
+
+const SEARCH_EFFECT: &str = "searches the web, which the provider bills by search";
+const TOOL_EFFECT: &str = "runs tools of the provider, which it bills by use";
 
 /// Values of these fields that cost as much as the standard ones, or less. Others may cost more.
 const PRICED_VALUES: [(UnboundedField, &[&str]); 5] = [
@@ -99,7 +143,7 @@ const PRICED_VALUES: [(UnboundedField, &[&str]); 5] = [
 ];
 
 const TIER_EFFECT: &str = "asks for a service tier that has no price here";
-const STANDARD_TIERS: [&str; 6] = ["auto", "default", "standard", "standard_only", "flex", "batch"];
+const STANDARD_TIERS: [&str; 7] = ["auto", "default", "standard", "standard_only", "on_demand", "flex", "batch"];
 
 /// Kinds of tools that run at the client, and so cost nothing but tokens. Anthropic adds a date to the names of some.
 const CLIENT_TOOLS: [&str; 7] = ["function", "custom", "bash_", "text_editor_", "computer_", "memory_", "local_shell"];
@@ -154,12 +198,34 @@ fn unbounded_modality(fields: &Map<String, Value>) -> Option<UnboundedField> {
     if fields.get("modalities").is_some_and(has_other) {
         return Some(MODALITIES);
     }
-    let config = fields.get("generationConfig").or_else(|| fields.get("generation_config"))?;
-    let get = |camel: &str, snake: &str| config.get(camel).or_else(|| config.get(snake));
-    if get("responseModalities", "response_modalities").is_some_and(has_other) {
+    let is_set = |camel: &'static str, snake: &'static str, is_unbounded: &dyn Fn(&Value) -> bool| {
+        generation_config(fields, camel, snake).any(is_unbounded)
+    };
+    if is_set("responseModalities", "response_modalities", &has_other) {
         return Some(RESPONSE_MODALITIES);
     }
-    get("speechConfig", "speech_config").filter(|value| !is_empty_or_off(value)).map(|_| SPEECH)
+    is_set("speechConfig", "speech_config", &|value| !is_empty_or_off(value)).then_some(SPEECH)
+}
+
+/// The values of a parameter of Gemini's `generationConfig`, in every spelling that the body has.
+fn generation_config<'b>(
+    fields: &'b Map<String, Value>,
+    camel: &'static str,
+    snake: &'static str,
+) -> impl Iterator<Item = &'b Value> {
+    let configs = ["generationConfig", "generation_config"].into_iter().filter_map(|name| fields.get(name));
+    configs.flat_map(move |config| [camel, snake].into_iter().filter_map(move |name| config.get(name)))
+}
+
+/// An edit of the context for which Anthropic's API asks the model to write a summary. Others only leave something out.
+fn compacting_edit(fields: &Map<String, Value>) -> Option<UnboundedField> {
+    const EDIT: UnboundedField =
+        field("context_management", "may ask the model for a summary, which is billed besides");
+    let is_clearing =
+        |edit: &Value| edit.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("clear_"));
+    let management = fields.get("context_management").filter(|value| !is_empty_or_off(value))?;
+    let edits = management.get("edits").and_then(Value::as_array);
+    (!edits.is_some_and(|edits| edits.iter().all(is_clearing))).then_some(EDIT)
 }
 
 /// Audio, video and files in the input: their number of tokens is unknown before the provider has read them.
@@ -177,7 +243,7 @@ fn unbounded_content(input: &Value) -> Option<UnboundedField> {
                 Some("input_audio" | "audio" | "audio_url") => Some(AUDIO),
                 Some("video_url" | "input_video" | "video") => Some(VIDEO),
                 Some("file" | "input_file") => Some(FILE),
-                Some("document" | "container_upload") => Some(DOCUMENT),
+                Some("document" | "document_url" | "container_upload") => Some(DOCUMENT),
                 _ => None,
             };
             own.or_else(|| {
@@ -202,14 +268,9 @@ fn unbounded_content(input: &Value) -> Option<UnboundedField> {
 /// The number of answers that a body asks for: `n` and `best_of` at OpenAI and compatible servers, `candidateCount` at
 /// Gemini; at least 1.
 fn requested_answers(body: &Map<String, Value>) -> u32 {
-    let config = body.get("generationConfig").or_else(|| body.get("generation_config"));
-    let fields = [
-        body.get("n"),
-        body.get("best_of"),
-        config.and_then(|config| config.get("candidateCount")),
-        config.and_then(|config| config.get("candidate_count")),
-    ];
-    fields.into_iter().flatten().filter_map(whole_count).map(saturating_u32).fold(1, u32::max)
+    let at_top = ["n", "best_of"].into_iter().filter_map(|name| body.get(name));
+    let counts = at_top.chain(generation_config(body, "candidateCount", "candidate_count"));
+    counts.filter_map(whole_count).map(saturating_u32).fold(1, u32::max)
 }
 
 /// A count as APIs accept it: a number, also one with a fraction, or a number as text.
@@ -288,6 +349,30 @@ mod tests {
             (json!({"web_search_options": {"search_context_size": "low"}}), "web_search_options"),
             (json!({"web_search_options": {}}), "web_search_options"),
             (json!({"plugins": [{"id": "web"}]}), "plugins"),
+            (json!({"tools": [{"type": "builtin_function", "function": {"name": "$web_search"}}]}), "tools"),
+            (json!({"tools": [{"urlContext": {}}]}), "tools"),
+            (json!({"tools": [{"type": "mcp", "server_url": "https://h.dev"}]}), "tools"),
+            (json!({"enable_search": true, "search_options": {"forced_search": true}}), "enable_search"),
+            (json!({"enable_code_interpreter": true}), "enable_code_interpreter"),
+            (json!({"web_search": {"enable": true}}), "web_search"),
+            (json!({"venice_parameters": {"enable_web_search": "auto"}}), "enable_web_search"),
+            (json!({"compound_custom": {"tools": {"enabled_tools": ["web_search"]}}}), "compound_custom"),
+            (json!({"search_parameters": {"mode": "auto"}}), "search_parameters"),
+            (json!({"connectors": [{"id": "web-search"}]}), "connectors"),
+            (json!({"data_sources": [{"type": "azure_search"}]}), "data_sources"),
+            (json!({"mcp_servers": [{"type": "url"}]}), "mcp_servers"),
+            (json!({"preset": "mine"}), "preset"),
+            (json!({"continuationToken": "x"}), "continuationToken"),
+            (json!({"context_management": {"edits": [{"type": "compact_20260112"}]}}), "context_management"),
+            (json!({"extra_body": {"google": {"cached_content": "cachedContents/1"}}}), "cached_content"),
+            (
+                json!({"generationConfig": {}, "generation_config": {"responseModalities": ["IMAGE"]}}),
+                "generationConfig.responseModalities",
+            ),
+            (
+                json!({"messages": [{"role": "user", "content": [{"type": "document_url", "document_url": "x"}]}]}),
+                "document",
+            ),
             (json!({"models": ["a", "b"]}), "models"),
             (json!({"modalities": ["text", "audio"]}), "modalities"),
             (json!({"audio": {"voice": "alloy"}}), "audio"),
@@ -314,6 +399,9 @@ mod tests {
             json!({"messages": [{"role": "user", "content": [
                 {"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}]}),
             json!({"service_tier": "flex"}),
+            json!({"service_tier": "on_demand", "enable_search": false, "compound_custom": null}),
+            json!({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}),
+            json!({"extra_body": {"google": {"thinking_config": {"thinking_budget": 5}}}}),
             json!({"service_tier": "auto", "tools": [], "audio": null, "plugins": []}),
             json!({"serviceTier": "STANDARD"}),
             json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "web_search"}}}]}),
@@ -324,6 +412,24 @@ mod tests {
         ];
         for body in cases {
             assert_eq!(unbounded_name(&body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn models_that_run_tools_by_themselves_are_known_by_name() {
+        for (name, is_unbounded) in [
+            ("groq/compound", true),
+            ("compound-beta-mini", true),
+            ("openai/gpt-4o:online", true),
+            ("gpt-4o-mini-search-preview", true),
+            ("o4-mini-deep-research", true),
+            ("perplexity/sonar-pro", true),
+            ("openrouter/auto", true),
+            ("gpt-6-luna", false),
+            ("vendor/auto", false),
+            ("gemini-3.8-flash", false),
+        ] {
+            assert_eq!(unbounded_model_effect(name).is_some(), is_unbounded, "{name}");
         }
     }
 
@@ -341,6 +447,10 @@ mod tests {
             (json!({"n": 0, "best_of": 4}), (4, 0, false)),
             (json!({"n": 1_u64 << 40}), (u32::MAX, 0, false)),
             (json!({"generationConfig": {"candidateCount": 5}}), (5, 0, false)),
+            (
+                json!({"generationConfig": {"candidateCount": 2}, "generation_config": {"candidate_count": 5}}),
+                (5, 0, false),
+            ),
             (cached(json!({"type": "ephemeral"})), (1, 0, false)),
             (cached(json!({"type": "ephemeral", "ttl": "5m"})), (1, 0, false)),
             (cached(json!({"type": "ephemeral", "ttl": "1h"})), (1, 0, true)),

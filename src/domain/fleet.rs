@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    cost_factors::unbounded_field, ids::ProviderId, money::Money, named::names, price::Price, quota_day::QuotaDay,
+    cost_factors::{unbounded_field, unbounded_model_effect},
+    ids::ProviderId,
+    money::Money,
+    named::names,
+    price::Price,
+    quota_day::QuotaDay,
     response_meta::LimitDimension,
 };
 
@@ -78,7 +83,8 @@ impl Default for HealthCheck {
 }
 
 /// The name of the output limit in a body for OpenAI's API or a compatible one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MaxTokensField {
     MaxTokens,
     /// The name at OpenAI's own models.
@@ -120,17 +126,17 @@ pub struct Model {
 
 impl Model {
     /// The reason why the worst-case cost of a request has no upper bound; `None` if it has one.
-    pub fn unbounded_cost_reason(&self) -> Option<&'static str> {
-        match self.price {
-            None => Some("has no price: set usd_per_mtok"),
-            Some(price) if price.bills_output() && self.max_output.is_none() => {
-                Some("has no max_output, so the highest cost of an answer is unknown")
-            }
-            Some(_) if unbounded_field(&self.extra_body).is_some() => {
-                Some("has a field in its extra_body, or in its provider's, whose cost has no upper bound")
-            }
-            Some(_) => None,
+    pub fn unbounded_cost_reason(&self) -> Option<String> {
+        let Some(price) = self.price else { return Some("has no price: set usd_per_mtok".to_owned()) };
+        if price.bills_output() && self.max_output.is_none() {
+            return Some("has no max_output, so the highest cost of an answer is unknown".to_owned());
         }
+        if let Some(field) = unbounded_field(&self.extra_body) {
+            return Some(format!(
+                "has a field in its extra_body, or in its provider's, that may not be there: {field}"
+            ));
+        }
+        unbounded_model_effect(&self.name).map(|effect| format!("{effect}, so its cost has no upper bound"))
     }
 }
 

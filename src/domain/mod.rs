@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod answer_parts;
 pub mod attempt_result;
+mod body_fields;
 pub mod bottleneck;
 pub mod command;
 pub mod complexity;
@@ -51,9 +52,10 @@ pub use answer_parts::{AnswerParts, Choice, KeptParts};
 pub use attempt_result::{
     Answer, AttemptResult, FailedCheck, RetryAfter, UNCHECKED_MESSAGE_START, Usage, is_unchecked,
 };
+pub use body_fields::{field_at_mut, has_names_of_data, merge_defaults, merge_over, merge_under, to_camel_case};
 pub use command::{Command, ReplayFilter};
 pub use complexity::Complexity;
-pub use cost_factors::{CostFactors, UnboundedField, unbounded_field};
+pub use cost_factors::{CostFactors, UnboundedField, unbounded_field, unbounded_model_effect};
 pub use dashboard::{ImageMode, KeyOverride};
 pub use duration_histogram::DurationHistogram;
 pub use event::{Event, EventKind, EventLevel};
@@ -70,7 +72,7 @@ pub use metric_counts::{CountedAttempt, CountedStatus, MetricCounts, RouteLabels
 pub use money::Money;
 pub use named::Named;
 pub(crate) use named::names;
-pub use native_body::{NativeBody, merge_over, merge_under};
+pub use native_body::NativeBody;
 pub use outcome::{Outcome, OutcomeAction};
 pub use params::{JsonMode, Params, Thinking};
 pub use picture_type::PictureType;

@@ -15,8 +15,8 @@ pub struct NativeBody {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub picture_pointers: Vec<String>,
     /// Paths of the fields that no other API can express. With any of these, only this API can take the request.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub untranslated: Vec<String>,
+    #[serde(rename = "untranslated", default, skip_serializing_if = "Vec::is_empty")]
+    pub native_only_fields: Vec<String>,
     /// Default parameters that the body doesn't set. They are added to it.
     #[serde(default, skip_serializing_if = "Params::is_empty")]
     pub defaults: Params,
@@ -53,8 +53,8 @@ impl NativeBody {
     }
 
     /// The first field that only this API can take.
-    pub fn first_untranslated(&self) -> Option<&str> {
-        self.untranslated.first().map(String::as_str)
+    pub fn first_native_only_field(&self) -> Option<&str> {
+        self.native_only_fields.first().map(String::as_str)
     }
 }
 
@@ -80,28 +80,6 @@ fn text_tokens(text: &str) -> u64 {
     if is_attachment { ATTACHMENT_TOKENS } else { text.len().div_ceil(3) as u64 }
 }
 
-/// Sets the fields of `over` in `base`. Objects that both have are merged.
-pub fn merge_over(base: &mut Map<String, Value>, over: &Map<String, Value>) {
-    merge(base, over, true);
-}
-
-/// Adds the fields of `under` that `base` doesn't have. Objects that both have are merged.
-pub fn merge_under(base: &mut Map<String, Value>, under: &Map<String, Value>) {
-    merge(base, under, false);
-}
-
-fn merge(base: &mut Map<String, Value>, other: &Map<String, Value>, replaces: bool) {
-    for (name, value) in other {
-        match (base.get_mut(name), value) {
-            (Some(Value::Object(inner)), Value::Object(other_inner)) => merge(inner, other_inner, replaces),
-            (Some(_), _) if !replaces => {}
-            _ => {
-                base.insert(name.clone(), value.clone());
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +95,7 @@ mod tests {
             api,
             body: fields(body),
             picture_pointers: Vec::new(),
-            untranslated: Vec::new(),
+            native_only_fields: Vec::new(),
             defaults: Params::default(),
             adds_system: false,
             is_embedding: false,
@@ -143,17 +121,5 @@ mod tests {
             native.append_paragraph("why");
             assert_eq!(Value::Object(native.body), want);
         }
-    }
-
-    #[test]
-    fn objects_are_merged_and_other_values_replaced_or_kept() {
-        let base = || fields(json!({"a": 1, "config": {"x": 1, "list": [1]}}));
-        let other = fields(json!({"a": 2, "b": 2, "config": {"y": 2, "list": [2]}}));
-        let mut over = base();
-        merge_over(&mut over, &other);
-        assert_eq!(Value::Object(over), json!({"a": 2, "b": 2, "config": {"x": 1, "y": 2, "list": [2]}}));
-        let mut under = base();
-        merge_under(&mut under, &other);
-        assert_eq!(Value::Object(under), json!({"a": 1, "b": 2, "config": {"x": 1, "y": 2, "list": [1]}}));
     }
 }

@@ -27,6 +27,9 @@ pub struct Params {
     /// OpenAI's `strict`: whether the answer must follow the schema exactly. It always must at the other APIs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict_schema: Option<bool>,
+    /// Whether the provider may keep the request and its answer, if the row says so. Anthropic's API keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -58,6 +61,7 @@ impl Params {
     pub fn remove_newer_parts(&mut self) {
         self.schema_name = None;
         self.strict_schema = None;
+        self.store = None;
         if self.thinking == Some(Thinking::Adaptive) {
             self.thinking = None;
         }

@@ -128,7 +128,7 @@ impl Request {
         let added: u64 = schema + self.extra_body.values().map(value_tokens).sum::<u64>();
         let translated = text + 8 * self.messages.len() as u64 + pictures + added;
         match &self.native {
-            Some(native) if !native.untranslated.is_empty() => {
+            Some(native) if !native.native_only_fields.is_empty() => {
                 translated.max(native.estimated_tokens() + pictures + added + 8 * self.messages.len() as u64)
             }
             _ => translated,

@@ -494,7 +494,8 @@ impl Engine {
     pub(super) fn save_state(&mut self, now: Now, at_once: bool) {
         let key_records = || key_records(now, &self.scheduler, &self.keys, &self.stats.key_budgets);
         let backoff = self.current_backoff(now);
-        for op in self.state_saver.take_ops(now, &self.scheduler, key_records, backoff, at_once) {
+        let max_tokens_fields = || self.attempts.client().learned_max_tokens_fields();
+        for op in self.state_saver.take_ops(now, &self.scheduler, key_records, backoff, max_tokens_fields, at_once) {
             self.journal.record(op);
         }
     }

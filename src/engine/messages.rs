@@ -83,6 +83,9 @@ pub(super) struct HealthCheckResult {
 /// Name of the run's saved state for the scheduler.
 pub(super) const SCHEDULER_STATE: &str = "scheduler";
 
+/// Name of the run's saved state for the names of the output limit that providers asked for.
+pub(super) const MAX_TOKENS_FIELDS_STATE: &str = "max_tokens_fields";
+
 /// The effect of a transition, carried out once its group is on disk.
 #[derive(Debug)]
 pub(super) enum AfterCommit {

@@ -265,6 +265,7 @@ mod tests {
                 cost: Money::ZERO,
                 cost_by_kind: CostByKind::default(),
                 at_risk: Money::ZERO,
+                is_unchecked: false,
                 latency: Duration::from_millis(500),
                 check_time: Duration::from_secs(check_time),
                 message: String::new(),

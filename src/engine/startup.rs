@@ -29,7 +29,7 @@ use super::{
     journal::Journal,
     key_budget::KeyBudget,
     lease_client::{LeaseClient, fingerprint_secrets},
-    messages::{AttemptStats, InputRows, RunOutcome, SCHEDULER_STATE},
+    messages::{AttemptStats, InputRows, MAX_TOKENS_FIELDS_STATE, RunOutcome, SCHEDULER_STATE},
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
@@ -200,6 +200,10 @@ pub(super) fn prepare(
 
     let attempts = attempt_runner(clock, &config, &scheduler)?;
     let silence = SilenceWatch::new(config.providers.len());
+    if let Some(fields) = opened.saved_states.get(MAX_TOKENS_FIELDS_STATE) {
+        // Without them, they are learned again.
+        attempts.client().restore_max_tokens_fields(serde_json::from_str(fields).unwrap_or_default());
+    }
     let health_checks = HealthChecks::new(&config.providers, now.mono, health_tx);
     let file_check = FileCheck::new(store.capture_files()?);
     let (writer, acks) = store.into_writer(&route_names(&config, &scheduler))?;

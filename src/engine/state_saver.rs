@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::messages::SCHEDULER_STATE;
+use super::messages::{MAX_TOKENS_FIELDS_STATE, SCHEDULER_STATE};
 use crate::{
     domain::{Money, Now, snapshot::CurrentRoute},
+    provider::LearnedMaxTokensField,
     scheduler::Scheduler,
     store::{
         BACKOFF_STATE, KeyRecord, Op, OpenedRun,
@@ -32,6 +33,8 @@ pub(super) struct StateSaver {
     backoff: Option<CurrentRoute>,
     /// The highest budget of the run that was ever in force; no budget counts as the highest.
     highest_budget: Option<Money>,
+    /// The learned names of the output limit, as last recorded.
+    max_tokens_fields: Vec<LearnedMaxTokensField>,
 }
 
 impl StateSaver {
@@ -45,6 +48,7 @@ impl StateSaver {
             key_records: Vec::new(),
             keys_checked_at: now,
             backoff: None,
+            max_tokens_fields: Vec::new(),
             highest_budget: highest_budget.and_then(|json| serde_json::from_str(json).ok()),
         }
     }
@@ -71,6 +75,7 @@ impl StateSaver {
         scheduler: &Scheduler,
         key_records: impl FnOnce() -> Vec<KeyRecord>,
         backoff: Option<CurrentRoute>,
+        max_tokens_fields: impl FnOnce() -> Vec<LearnedMaxTokensField>,
         at_once: bool,
     ) -> Vec<Op> {
         let mut ops = Vec::new();
@@ -84,6 +89,11 @@ impl StateSaver {
             if backoff != self.backoff {
                 ops.extend(state_op(BACKOFF_STATE, &backoff));
                 self.backoff = backoff;
+            }
+            let learned = max_tokens_fields();
+            if learned != self.max_tokens_fields {
+                ops.extend(state_op(MAX_TOKENS_FIELDS_STATE, &learned));
+                self.max_tokens_fields = learned;
             }
         }
         if self.is_dirty && (at_once || self.saved_at.elapsed() > STATE_SAVE_INTERVAL) {

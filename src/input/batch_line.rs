@@ -1,6 +1,6 @@
 //! The common part of the providers' batch lines: an id and a complete request, each under a provider's own field name.
 
-use crate::domain::{Api, NativeBody, Params, Request, unbounded_field};
+use crate::domain::{Api, NativeBody, Params, Request};
 
 use super::{
     body_notes::{BodyForm, BodyNotes},
@@ -42,9 +42,6 @@ impl BatchLine {
             match name.as_ref() {
                 name if name == self.id_field => draft.id = Some(row::parse_id(value, self.id_field)?),
                 name if name == self.request_field => {
-                    if options.input.has_spend_cap {
-                        refuse_unbounded(value).map_err(|error| error.within(self.request_field))?;
-                    }
                     body = Some(value.object(self.request_field)?);
                 }
                 "extra_body" if !options.input.legacy_bodies => {
@@ -58,8 +55,9 @@ impl BatchLine {
         self.read_body(body, &mut draft, options, read_request).map_err(|error| error.within(self.request_field))?;
         // Its fields are those of the body's API.
         if let Some(native) = &mut draft.request.native {
-            native.untranslated.extend(draft.request.extra_body.keys().map(|name| format!("extra_body.{name}")));
+            native.native_only_fields.extend(draft.request.extra_body.keys().map(|name| format!("extra_body.{name}")));
         }
+        draft.refuse_unbounded_cost(self.request_field, options)?;
         if !options.input.legacy_rows {
             self.refuse_stray_pictures(fields, &draft.request, options)?;
         }
@@ -73,7 +71,7 @@ impl BatchLine {
         options: &RowOptions,
         read_request: impl Fn(&Fields<'_>, &mut Draft, &mut BodyNotes) -> Result<(), FieldError>,
     ) -> Result<(), FieldError> {
-        let mut notes = BodyNotes::new(BodyForm::Native(self.api));
+        let mut notes = BodyNotes::new(BodyForm::Native(self.api), options.input.legacy_bodies);
         draft.request.params = options.input.default_params.clone();
         read_request(body, draft, &mut notes)?;
         let adds_system = draft.request.system.is_none() && options.templates.has_system();
@@ -82,13 +80,13 @@ impl BatchLine {
         }
         if options.input.legacy_bodies {
             draft.request.params.remove_newer_parts();
-            return notes.refuse_untranslated(true);
+            return notes.refuse_native_only();
         }
         let inherited = if options.input.default_params.is_empty() {
             Params::default()
         } else {
             let mut own = Draft::default();
-            read_request(body, &mut own, &mut BodyNotes::new(BodyForm::Native(self.api)))?;
+            read_request(body, &mut own, &mut BodyNotes::new(BodyForm::Native(self.api), false))?;
             params::inherited(&options.input.default_params, &draft.request.params, &own.request.params)
         };
         let native = notes.into_native(self.request_field, body, &draft.request, inherited);
@@ -121,15 +119,4 @@ impl BatchLine {
         }
         picture_fields::refuse_unread(fields, request, options)
     }
-}
-
-/// Refuses a request with a field whose cost has no upper bound, since a cap could not be guaranteed.
-fn refuse_unbounded(request: &Json<'_>) -> Result<(), FieldError> {
-    let Some(field) = request.to_value().as_object().and_then(unbounded_field) else { return Ok(()) };
-    let message = format!(
-        "{}, so its cost has no upper bound, but a spend cap is set; remove the field, or run without max_usd and \
-         max_usd_per_day",
-        field.effect
-    );
-    Err(FieldError::new(field.name, message))
 }

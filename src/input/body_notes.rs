@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::domain::{Api, Image, NativeBody, Params, Request};
+use crate::domain::{Api, Image, NativeBody, Params, Request, field_at_mut};
 
 use super::{
     error::FieldError,
@@ -35,8 +35,10 @@ enum PathStep {
 #[derive(Debug)]
 pub(super) struct BodyNotes {
     pub form: BodyForm,
+    /// See [`super::InputOptions::legacy_bodies`].
+    pub is_legacy: bool,
     path: Vec<PathStep>,
-    untranslated: Vec<String>,
+    native_only_fields: Vec<String>,
     picture_pointers: Vec<String>,
     /// The body has something that the API itself doesn't accept but that can be translated, so it isn't sent as it is.
     is_nonstandard: bool,
@@ -72,8 +74,15 @@ const FORMERLY_IGNORED: [&str; 19] = [
 ];
 
 impl BodyNotes {
-    pub const fn new(form: BodyForm) -> Self {
-        Self { form, path: Vec::new(), untranslated: Vec::new(), picture_pointers: Vec::new(), is_nonstandard: false }
+    pub const fn new(form: BodyForm, is_legacy: bool) -> Self {
+        Self {
+            form,
+            is_legacy,
+            path: Vec::new(),
+            native_only_fields: Vec::new(),
+            picture_pointers: Vec::new(),
+            is_nonstandard: false,
+        }
     }
 
     /// Reads a field of the body: what is noted meanwhile is in it.
@@ -94,16 +103,16 @@ impl BodyNotes {
     }
 
     /// Notes that a field has no translation, unless its value has no effect (null, false, 0, or an empty text or list).
-    pub fn add_untranslated(&mut self, name: &str, value: &Json<'_>) {
+    pub fn add_native_only(&mut self, name: &str, value: &Json<'_>) {
         let is_automatic = AUTOMATIC_FIELDS.contains(&name) && value.as_text() == Some("auto");
         let is_switched_off = ON_BY_DEFAULT.contains(&name) && matches!(value, Json::Bool(false));
         if is_switched_off || (!value.is_empty_or_default() && !is_automatic) {
-            self.add_untranslated_path(name);
+            self.add_native_only_path(name);
         }
     }
 
     /// Notes that something at the current place has no translation.
-    pub fn add_untranslated_path(&mut self, name: &str) {
+    pub fn add_native_only_path(&mut self, name: &str) {
         let mut path = String::new();
         for step in &self.path {
             match step {
@@ -117,7 +126,7 @@ impl BodyNotes {
             path.push('.');
         }
         path.push_str(name);
-        self.untranslated.push(path);
+        self.native_only_fields.push(path);
     }
 
     /// Notes that the current place has a picture.
@@ -133,22 +142,22 @@ impl BodyNotes {
     }
 
     /// Number of places without a translation so far.
-    pub const fn untranslated_count(&self) -> usize {
-        self.untranslated.len()
+    pub const fn native_only_count(&self) -> usize {
+        self.native_only_fields.len()
     }
 
     pub const fn set_nonstandard(&mut self) {
         self.is_nonstandard = true;
     }
 
-    /// Refuses a body that can only be translated, if a part of it has no translation. `ignores_former`: what earlier
-    /// versions left out is left out.
-    pub fn refuse_untranslated(&self, ignores_former: bool) -> Result<(), FieldError> {
+    /// Refuses a body that can only be translated, if a part of it has no translation. What earlier versions left out is
+    /// left out in their runs.
+    pub fn refuse_native_only(&self) -> Result<(), FieldError> {
         let is_ignored = |path: &str| {
             let name = path.rsplit('.').next().unwrap_or(path);
-            ignores_former && FORMERLY_IGNORED.contains(&name)
+            self.is_legacy && FORMERLY_IGNORED.contains(&name)
         };
-        match self.untranslated.iter().find(|path| !is_ignored(path)) {
+        match self.native_only_fields.iter().find(|path| !is_ignored(path)) {
             None => Ok(()),
             Some(path) => Err(FieldError::new(
                 path,
@@ -170,7 +179,7 @@ impl BodyNotes {
         defaults: Params,
     ) -> Option<NativeBody> {
         let BodyForm::Native(api) = self.form else { return None };
-        if self.is_nonstandard && self.untranslated.is_empty() {
+        if self.is_nonstandard && self.native_only_fields.is_empty() {
             return None;
         }
         let fields = body.iter().filter(|(name, _)| !is_set_by_program(api, name));
@@ -178,14 +187,21 @@ impl BodyNotes {
             fields.map(|(name, value)| (name.to_string(), value.to_value())).collect();
         for (pointer, image) in self.picture_pointers.iter().zip(request.images()) {
             if matches!(image, Image::Inline { .. }) {
-                remove_data(&mut fields, pointer);
+                match field_at_mut(&mut fields, pointer) {
+                    // The request has the data already.
+                    Some(serde_json::Value::String(url)) => url.clear(),
+                    Some(serde_json::Value::Object(source)) => {
+                        source.insert("data".to_owned(), "".into());
+                    }
+                    _ => {}
+                }
             }
         }
         Some(NativeBody {
             api,
             body: fields,
             picture_pointers: self.picture_pointers,
-            untranslated: self.untranslated.iter().map(|path| format!("{prefix}.{path}")).collect(),
+            native_only_fields: self.native_only_fields.iter().map(|path| format!("{prefix}.{path}")).collect(),
             defaults,
             adds_system: false,
             is_embedding: false,
@@ -199,18 +215,5 @@ fn is_set_by_program(api: Api, name: &str) -> bool {
         "model" => true,
         "stream" | "stream_options" => api != Api::Gemini,
         _ => false,
-    }
-}
-
-/// Removes a picture's data from its place, since the request has it already.
-fn remove_data(fields: &mut serde_json::Map<String, serde_json::Value>, pointer: &str) {
-    let path = pointer.strip_prefix('/').unwrap_or(pointer);
-    let (first, rest) = path.find('/').map_or((path, ""), |end| path.split_at(end));
-    match fields.get_mut(first).and_then(|value| value.pointer_mut(rest)) {
-        Some(serde_json::Value::String(url)) => url.clear(),
-        Some(serde_json::Value::Object(source)) => {
-            source.insert("data".to_owned(), "".into());
-        }
-        _ => {}
     }
 }

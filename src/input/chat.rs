@@ -30,7 +30,7 @@ pub(super) fn read(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Conversati
         match turn.map_err(add_index)? {
             ParsedTurn::System(text) => system.push(text),
             ParsedTurn::Message(message) => conversation.messages.push(message),
-            ParsedTurn::Untranslated => {}
+            ParsedTurn::NativeOnly => {}
         }
     }
     conversation.system = (!system.is_empty()).then(|| system.join("\n\n"));
@@ -49,7 +49,7 @@ enum ParsedTurn {
     System(String),
     Message(Message),
     /// Only the body's own API can take it. This is noted.
-    Untranslated,
+    NativeOnly,
 }
 
 /// Reads one message. `is_late`: the conversation has begun.
@@ -61,7 +61,7 @@ fn parse_turn(message: &Json<'_>, is_late: bool, notes: &mut BodyNotes) -> Resul
             "role" | "content" => {}
             // No API has a picture there, so it would be lost.
             name if picture_fields::names_only_pictures(name) => refuse_unsupported(name, value)?,
-            name => notes.add_untranslated(name, value),
+            name => notes.add_native_only(name, value),
         }
     }
     let is_known_role = matches!(role, "user" | "assistant" | "model" | "system" | "developer");
@@ -70,25 +70,25 @@ fn parse_turn(message: &Json<'_>, is_late: bool, notes: &mut BodyNotes) -> Resul
             let message = format!("is `{role}`; supported are system, developer, user and assistant");
             return Err(FieldError::new("role", message));
         }
-        notes.add_untranslated_path(&format!("role: {role}"));
-        return Ok(ParsedTurn::Untranslated);
+        notes.add_native_only_path(&format!("role: {role}"));
+        return Ok(ParsedTurn::NativeOnly);
     }
     let content = match message.get("content") {
         // Such a message may consist of calls of tools.
         None | Some(Json::Null) if role == "assistant" && fields.len() > 2 && !notes.form.is_row() => {
-            return Ok(ParsedTurn::Untranslated);
+            return Ok(ParsedTurn::NativeOnly);
         }
         None => return Err(FieldError::new("content", "is missing")),
         Some(content) => content,
     };
-    let untranslated_before = notes.untranslated_count();
+    let native_only_before = notes.native_only_count();
     let parts = notes.within("content", |notes| parse_content(content, notes));
     let parts = parts.map_err(|error| error.within("content"))?;
     if parts.is_empty() {
         // Either all of it is only for the body's own API, or there are calls of tools instead.
-        let has_untranslated = notes.untranslated_count() > untranslated_before;
-        return if has_untranslated || (role == "assistant" && fields.len() > 2 && !notes.form.is_row()) {
-            Ok(ParsedTurn::Untranslated)
+        let has_native_only = notes.native_only_count() > native_only_before;
+        return if has_native_only || (role == "assistant" && fields.len() > 2 && !notes.form.is_row()) {
+            Ok(ParsedTurn::NativeOnly)
         } else {
             Err(FieldError::new("content", "is empty"))
         };
@@ -105,8 +105,8 @@ fn parse_turn(message: &Json<'_>, is_late: bool, notes: &mut BodyNotes) -> Resul
             Err(FieldError::new("role", "is a system message after the conversation began; put it first"))
         }
         _ if is_late => {
-            notes.add_untranslated_path(&format!("role: {role} after the first message"));
-            Ok(ParsedTurn::Untranslated)
+            notes.add_native_only_path(&format!("role: {role} after the first message"));
+            Ok(ParsedTurn::NativeOnly)
         }
         _ => join_text(parts).map(ParsedTurn::System).map_err(|error| error.within("content")),
     }
@@ -166,7 +166,7 @@ fn parse_part(part: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Part>, Fi
             return Err(FieldError::new("type", format!("is `{other}`; only text and pictures can be sent")));
         }
         other => {
-            notes.add_untranslated_path(&format!("type: {other}"));
+            notes.add_native_only_path(&format!("type: {other}"));
             return Ok(None);
         }
     };
@@ -176,7 +176,7 @@ fn parse_part(part: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Part>, Fi
             name if name == own_field => {}
             // No API allows a picture there, so it would be lost.
             name @ ("image_url" | "image" | "source") => refuse_unsupported(name, value)?,
-            name => notes.add_untranslated(name, value),
+            name => notes.add_native_only(name, value),
         }
     }
     // OpenAI's newer API and the other vendor's parts are understood, but their own API would refuse them.
@@ -207,7 +207,7 @@ fn parse_image_url(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Par
     };
     for (name, value) in fields {
         if name != "url" {
-            notes.add_untranslated(name, value);
+            notes.add_native_only(name, value);
         }
     }
     let url = value.get("url").ok_or_else(|| FieldError::new(PATH, "is missing"))?.text(PATH)?;
@@ -228,13 +228,13 @@ fn parse_source(source: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Part>
             return Err(FieldError::new("type", format!("is `{other}`; supported are base64 and url")));
         }
         other => {
-            notes.add_untranslated_path(&format!("type: {other}"));
+            notes.add_native_only_path(&format!("type: {other}"));
             return Ok(None);
         }
     };
     for (name, value) in source.object("")? {
         if !own_fields.contains(&name.as_ref()) {
-            notes.add_untranslated(name, value);
+            notes.add_native_only(name, value);
         }
     }
     notes.add_picture();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::domain::{Money, Request, known_param};
+use crate::domain::{Money, Request, known_param, unbounded_field};
 
 use super::{
     error::FieldError,
@@ -40,6 +40,28 @@ impl Draft {
         if known_param::is_param_name(name) && !is_read() {
             self.unused_params.push(name.to_owned());
         }
+    }
+}
+
+impl Draft {
+    /// Refuses a request with a field whose cost has no upper bound if a cap is set, since it could not be guaranteed.
+    /// `body_field` is the name of the row's field with the body.
+    pub fn refuse_unbounded_cost(&self, body_field: &str, options: &RowOptions) -> Result<(), FieldError> {
+        if !options.input.has_spend_cap && self.max_usd.is_none() {
+            return Ok(());
+        }
+        let own_body = self.request.native.as_ref().map(|native| (body_field, &native.body));
+        for (name, fields) in own_body.into_iter().chain([("extra_body", &self.request.extra_body)]) {
+            if let Some(field) = unbounded_field(fields) {
+                let message = format!(
+                    "{}, so its cost has no upper bound, but a spend cap is set; remove the field, or run without max_usd \
+                     and max_usd_per_day",
+                    field.effect
+                );
+                return Err(FieldError::new(field.name, message).within(name));
+            }
+        }
+        Ok(())
     }
 }
 

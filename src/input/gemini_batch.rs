@@ -6,7 +6,9 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::domain::{Api, Image, JsonMode, Message, MessageRole, Params, Part, Thinking};
+use crate::domain::{
+    Api, Image, JsonMode, Message, MessageRole, Params, Part, Thinking, has_names_of_data, to_camel_case,
+};
 
 use super::{
     batch_line::BatchLine,
@@ -22,7 +24,39 @@ use super::{
 const BATCH_LINE: BatchLine = BatchLine { api: Api::Gemini, id_field: "key", request_field: "request" };
 
 pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError> {
-    BATCH_LINE.read(&options.parse_row(line)?, options, read_request)
+    let row = options.parse_row(line)?;
+    if let Some(request) = row.get(BATCH_LINE.request_field).filter(|_| !options.input.legacy_bodies) {
+        refuse_two_spellings(request).map_err(|error| error.within(BATCH_LINE.request_field))?;
+    }
+    BATCH_LINE.read(&row, options, read_request)
+}
+
+/// Refuses a request with a field in both spellings: Google's API has it only once.
+fn refuse_two_spellings(value: &Json<'_>) -> Result<(), FieldError> {
+    let fields = match value {
+        Json::Object(fields) => fields,
+        Json::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                refuse_two_spellings(item).map_err(|error| error.within(format_args!("[{index}]")))?;
+            }
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    let mut names: Vec<Cow<'_, str>> = Vec::with_capacity(fields.len());
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+        let camel = to_camel_case(name);
+        if names.contains(&camel) {
+            let message =
+                format!("is there in another spelling, too (`{camel}` or with underscores); keep one of them");
+            return Err(FieldError::new(name.as_ref(), message));
+        }
+        names.push(camel);
+        if !has_names_of_data(name) {
+            refuse_two_spellings(value).map_err(|error| error.within(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn read_request(fields: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNotes) -> Result<(), FieldError> {
@@ -51,8 +85,10 @@ fn read_request(fields: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNotes) -
                 let model = row::nonblank_text(value, "model")?;
                 draft.model = Some(model.strip_prefix("models/").unwrap_or(&model).to_owned());
             }
+            // The other APIs have the same choice, or keep nothing.
+            "store" if *value == Json::Bool(false) => request.params.store = Some(false),
             camel if picture_fields::names_only_pictures(camel) => params::refuse_unsupported(name, value)?,
-            _ => notes.add_untranslated(name, value),
+            _ => notes.add_native_only(name, value),
         }
     }
     if request.messages.is_empty() {
@@ -73,7 +109,7 @@ fn set_config(params: &mut Params, name: &str, value: &Json<'_>, notes: &mut Bod
             "text/plain" => {}
             // A schema takes precedence, whichever of the two fields comes first.
             "application/json" => params.json = params.json.take().or(Some(JsonMode::Object)),
-            _ => notes.add_untranslated(name, value),
+            _ => notes.add_native_only(name, value),
         },
         "responseJsonSchema" => {
             value.object(name)?;
@@ -91,8 +127,17 @@ fn set_config(params: &mut Params, name: &str, value: &Json<'_>, notes: &mut Bod
                     .within(name, |notes| set_thinking(params, field, value, notes))
                     .map_err(|error| error.within("thinkingConfig"))?;
             }
+            let is_set = |name: &str| {
+                value.object("").is_ok_and(|fields| {
+                    fields.iter().any(|(other, value)| to_camel_case(other) == name && !value.is_null())
+                })
+            };
+            // Google's API refuses that, so it doesn't say which one is meant.
+            if is_set("thinkingBudget") && is_set("thinkingLevel") && !notes.is_legacy {
+                notes.within(name, |notes| notes.add_native_only_path("thinkingBudget beside thinkingLevel"));
+            }
         }
-        _ => notes.add_untranslated(name, value),
+        _ => notes.add_native_only(name, value),
     }
     Ok(())
 }
@@ -108,10 +153,10 @@ fn set_thinking(params: &mut Params, name: &str, value: &Json<'_>, notes: &mut B
             // A level that no other API has.
             Err(_) => {
                 params.thinking = None;
-                notes.add_untranslated(name, value);
+                notes.add_native_only(name, value);
             }
         },
-        _ => notes.add_untranslated(name, value),
+        _ => notes.add_native_only(name, value),
     }
     Ok(())
 }
@@ -142,13 +187,13 @@ fn parse_content(content: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Mes
             MessageRole::Assistant
         }
         Some(other) => {
-            notes.add_untranslated_path(&format!("role: {other}"));
+            notes.add_native_only_path(&format!("role: {other}"));
             return Ok(None);
         }
     };
-    let untranslated_before = notes.untranslated_count();
+    let native_only_before = notes.native_only_count();
     let parts = parse_content_parts(content, notes)?;
-    if parts.is_empty() && notes.untranslated_count() > untranslated_before {
+    if parts.is_empty() && notes.native_only_count() > native_only_before {
         return Ok(None);
     }
     Ok(Some(Message { role, parts: require_parts(parts)? }))
@@ -169,7 +214,7 @@ fn parse_content_parts(content: &Json<'_>, notes: &mut BodyNotes) -> Result<Vec<
             "parts" | "role" => {}
             // Google's API has no picture there, so it would be lost.
             "inlineData" | "fileData" => params::refuse_unsupported(name, value)?,
-            _ => notes.add_untranslated(name, value),
+            _ => notes.add_native_only(name, value),
         }
     }
     let part_values = content.get("parts").ok_or_else(|| FieldError::new("parts", "is missing"))?;
@@ -216,7 +261,7 @@ fn parse_part(part: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Part>, Fi
                     set_once(Part::Image(image), name)?;
                 }
             }
-            _ => notes.add_untranslated(name, value),
+            _ => notes.add_native_only(name, value),
         }
     }
     Ok(parsed)
@@ -232,11 +277,11 @@ fn parse_inline_data(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<I
     let data = require("data", "data")?;
     for (name, value) in value.object("")? {
         if !matches!(name.as_ref(), "mimeType" | "mime_type" | "data") {
-            notes.add_untranslated(name, value);
+            notes.add_native_only(name, value);
         }
     }
     if !mime.trim().to_ascii_lowercase().starts_with("image/") {
-        notes.add_untranslated_path(&format!("mimeType: {mime}"));
+        notes.add_native_only_path(&format!("mimeType: {mime}"));
         return Ok(None);
     }
     notes.add_picture();
@@ -251,10 +296,15 @@ fn parse_file_data(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Ima
     let uri = value.get("fileUri").or_else(|| value.get("file_uri"));
     let uri = uri.ok_or_else(|| FieldError::new("fileUri", "is missing"))?.text("fileUri")?;
     let mime = value.get("mimeType").or_else(|| value.get("mime_type")).and_then(Json::as_text);
+    for (name, value) in value.object("")? {
+        if !matches!(to_camel_case(name).as_ref(), "fileUri" | "mimeType") && !notes.is_legacy {
+            notes.add_native_only(name, value);
+        }
+    }
     match image_ref::parse_reference(uri) {
         Ok(Image::Url(url)) if !url.contains("generativelanguage.googleapis.com") => {
             if let Some(mime) = mime.filter(|mime| !mime.starts_with("image/")) {
-                notes.add_untranslated_path(&format!("mimeType: {mime}"));
+                notes.add_native_only_path(&format!("mimeType: {mime}"));
                 return Ok(None);
             }
             notes.add_picture();
@@ -267,26 +317,6 @@ fn parse_file_data(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Ima
             ),
         )),
     }
-}
-
-/// Converts `response_mime_type` to `responseMimeType`.
-fn to_camel_case(name: &str) -> Cow<'_, str> {
-    if !name.contains('_') {
-        return Cow::Borrowed(name);
-    }
-    let mut camel = String::with_capacity(name.len());
-    let mut upper = false;
-    for letter in name.chars() {
-        match letter {
-            '_' => upper = true,
-            _ if upper => {
-                camel.push(letter.to_ascii_uppercase());
-                upper = false;
-            }
-            _ => camel.push(letter),
-        }
-    }
-    Cow::Owned(camel)
 }
 
 /// Converts Google's schema dialect to JSON Schema: types in lower case, `nullable` as a second type.
@@ -344,14 +374,5 @@ mod tests {
                 },
             })
         );
-    }
-
-    #[test]
-    fn snake_case_names_become_camel_case() {
-        for (name, want) in
-            [("topP", "topP"), ("top_p", "topP"), ("response_mime_type", "responseMimeType"), ("seed", "seed")]
-        {
-            assert_eq!(to_camel_case(name), want);
-        }
     }
 }

@@ -28,6 +28,9 @@ pub(super) struct HashInput<'a> {
     /// reliably.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Whether the row says that no other model may answer it. What keys.toml says about all rows is no part of a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_pinned: Option<bool>,
 }
 
 impl HashInput<'_> {
@@ -159,7 +162,8 @@ mod tests {
     #[test]
     fn hashes_never_change() {
         let request = Request::from_prompt("Why is the sky blue?");
-        let hash_input = HashInput { request: &request, model: Some("m"), caption: None, bytes: None };
+        let hash_input =
+            HashInput { request: &request, model: Some("m"), caption: None, bytes: None, model_pinned: None };
         assert_eq!(hash_input.hash(&mut Vec::new()).unwrap(), "5dcc04456c16c97de10b8e6e09cd19d1");
     }
 }

@@ -200,10 +200,10 @@ impl ItemReader {
         self.check_with(|_| None)
     }
 
-    /// Like [`Self::check`], but `reject` may also refuse an item that was read without errors.
+    /// Like [`Self::check`], but `refuse` may also refuse an item that was read without errors.
     pub(super) fn check_with(
         mut self,
-        reject: impl Fn(&ItemSpec) -> Option<RowError>,
+        refuse: impl Fn(&ItemSpec) -> Option<RowError>,
     ) -> Result<InputSummary, RowErrors> {
         let mut errors = RowErrors::empty(&self.input);
         let (mut items, mut has_pictures, mut tokens) = (0, false, 0_u64);
@@ -213,7 +213,7 @@ impl ItemReader {
         // If the input is pictures, its own fingerprint already covers the files.
         let mut files = (!matches!(self.rows, RowSource::Pictures(_))).then(PictureFilesHash::new);
         for item in &mut self {
-            match item.and_then(|item| reject(&item).map_or(Ok(item), Err)) {
+            match item.and_then(|item| refuse(&item).map_or(Ok(item), Err)) {
                 Ok(item) => {
                     items += 1;
                     has_pictures |= item.request.needs_vision();
@@ -345,6 +345,7 @@ impl ItemReader {
             model: preferred_model.as_deref(),
             caption: caption.as_ref().map(|sidecar| sidecar.relative_path.as_str()),
             bytes: bytes.filter(|_| !has_stamp),
+            model_pinned,
         };
         let request_hash = hash_input
             .hash(&mut self.scratch)

@@ -158,7 +158,7 @@ impl Input {
         if !item.model_pinned && check.on_unknown.unwrap_or(default_policy) == UnknownModelPolicy::UseAnyModel {
             return None;
         }
-        let message = (check.error_message)(check.unknown_model(item)?);
+        let message = (check.error_message)(check.unknown_model(item)?, item.model_pinned);
         Some(RowError::new(&self.display_name, item.line, &FieldError::new(self.kind.model_field(), message)))
     }
 

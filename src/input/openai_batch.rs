@@ -1,6 +1,6 @@
 //! Reads OpenAI batch lines: `{"custom_id":…,"method":"POST","url":"/v1/chat/completions","body":{…}}`.
 
-use crate::domain::{Api, Message, MessageRole, NativeBody, Part};
+use crate::domain::{Api, Message, MessageRole, Part};
 
 use super::{
     batch_line::BatchLine,
@@ -30,7 +30,7 @@ pub(super) fn read(line: &str, options: &RowOptions) -> Result<Draft, FieldError
         LineKind::Embedding => {
             let mut draft = BATCH_LINE.read(&row, options, read_embedding_body)?;
             if let Some(native) = &mut draft.request.native {
-                **native = NativeBody { is_embedding: true, ..NativeBody::clone(native) };
+                native.is_embedding = true;
             }
             Ok(draft)
         }
@@ -61,10 +61,12 @@ fn read_body(body: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNotes) -> Res
             // Answers are never streamed. One answer is what every request gets.
             "stream" | "stream_options" => {}
             "n" if *value == Json::Int(1) => {}
+            // The other APIs have the same choice, or keep nothing.
+            "store" if *value == Json::Bool(false) => request.params.store = Some(false),
             name if picture_fields::names_only_pictures(name) => refuse_unsupported(name, value)?,
             name => {
                 if !params::set_param(&mut request.params, name, value, notes)? {
-                    notes.add_untranslated(name, value);
+                    notes.add_native_only(name, value);
                 }
             }
         }
@@ -87,7 +89,7 @@ fn read_embedding_body(body: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNot
             _ if value.is_null() => {}
             "model" => draft.model = Some(row::nonblank_text(value, "model")?),
             "input" => input = Some(value),
-            name => notes.add_untranslated(name, value),
+            name => notes.add_native_only(name, value),
         }
     }
     let texts: Vec<&str> = match input.ok_or_else(|| missing_field(body, "input"))? {
@@ -96,7 +98,7 @@ fn read_embedding_body(body: &Fields<'_>, draft: &mut Draft, notes: &mut BodyNot
         Json::List(_) => return Err(FieldError::new("input", "is empty")),
         other => return Err(other.type_error("input", "a string or a list")),
     };
-    notes.add_untranslated_path("input");
+    notes.add_native_only_path("input");
     // Nothing else applies to embeddings.
     draft.request.params = crate::domain::Params::default();
     draft.request.messages = vec![Message { role: MessageRole::User, parts: vec![Part::Text(texts.join("\n"))] }];

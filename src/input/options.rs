@@ -55,8 +55,9 @@ pub struct InputOptions {
     pub item_check: Option<ItemCheck>,
 }
 
-/// Returns a message that explains why a model with this name can't be used.
-pub type ModelErrorFn = dyn Fn(&str) -> String + Send + Sync;
+/// Returns a message that explains why a model with this name can't be used; the flag says whether no other model may
+/// answer the row.
+pub type ModelErrorFn = dyn Fn(&str, bool) -> String + Send + Sync;
 
 /// Returns a message that explains why an item can't be used.
 pub type ItemErrorFn = dyn Fn(&ItemSpec) -> Result<(), String> + Send + Sync;

@@ -30,7 +30,7 @@ pub(super) fn set_param(params: &mut Params, name: &str, value: &Json<'_>, notes
             // A level that only the body's own API has.
             Err(_) => {
                 params.thinking = None;
-                notes.add_untranslated(name, value);
+                notes.add_native_only(name, value);
             }
         },
         "response_format" => set_response_format(params, value, notes)?,
@@ -110,7 +110,7 @@ pub(super) fn parse_thinking(
 fn parse_thinking_object(value: &Json<'_>, notes: &mut BodyNotes) -> ParamResult<Option<Thinking>> {
     for (name, value) in value.object("")? {
         if !matches!(name.as_ref(), "type" | "budget_tokens") {
-            notes.add_untranslated(name, value);
+            notes.add_native_only(name, value);
         }
     }
     let kind = value.get("type").map(|kind| kind.text("type")).transpose()?;
@@ -123,7 +123,7 @@ fn parse_thinking_object(value: &Json<'_>, notes: &mut BodyNotes) -> ParamResult
             Err(FieldError::new("type", format!("is `{other}`; supported are enabled, disabled and adaptive")))
         }
         (Some(other), _) => {
-            notes.add_untranslated_path(&format!("type: {other}"));
+            notes.add_native_only_path(&format!("type: {other}"));
             Ok(None)
         }
     }
@@ -146,7 +146,14 @@ fn set_response_format(params: &mut Params, value: &Json<'_>, notes: &mut BodyNo
     params.schema_name = None;
     params.strict_schema = None;
     let kind = value.get("type").ok_or_else(|| FieldError::new(format!("{field_path}.type"), "is missing"))?;
-    match kind.text("type").map_err(|error| error.within(field_path))? {
+    let kind = kind.text("type").map_err(|error| error.within(field_path))?;
+    for (name, field) in value.object(field_path)? {
+        let is_read = matches!(name.as_ref(), "type" | "json_schema") || name == "schema" && kind == "json_schema";
+        if !is_read && !notes.is_legacy {
+            notes.within(field_path, |notes| notes.add_native_only(name, field));
+        }
+    }
+    match kind {
         "text" => params.json = None,
         "json_object" => params.json = Some(JsonMode::Object),
         "json_schema" => {
@@ -166,7 +173,7 @@ fn set_response_format(params: &mut Params, value: &Json<'_>, notes: &mut BodyNo
                     ("name", Json::Text(name)) => params.schema_name = Some(name.to_string()),
                     ("strict", Json::Bool(strict)) => params.strict_schema = Some(*strict),
                     (name, field) => notes.within("response_format", |notes| {
-                        notes.within("json_schema", |notes| notes.add_untranslated(name, field));
+                        notes.within("json_schema", |notes| notes.add_native_only(name, field));
                     }),
                 }
             }
@@ -179,7 +186,7 @@ fn set_response_format(params: &mut Params, value: &Json<'_>, notes: &mut BodyNo
         }
         other => {
             params.json = None;
-            notes.add_untranslated_path(&format!("{field_path}.type: {other}"));
+            notes.add_native_only_path(&format!("{field_path}.type: {other}"));
         }
     }
     Ok(())
@@ -206,6 +213,7 @@ pub(super) fn inherited(defaults: &Params, merged: &Params, own: &Params) -> Par
         json: take(defaults.json.as_ref(), merged.json.as_ref(), own.json.as_ref()),
         schema_name: None,
         strict_schema: None,
+        store: None,
     }
 }
 

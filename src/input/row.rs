@@ -45,9 +45,14 @@ pub(super) fn build_draft(
 ) -> Result<Draft, FieldError> {
     let mut draft = Draft { kept_fields: options.pick_kept_fields(template_fields)?, ..Draft::default() };
     let mut request = Request { params: options.input.default_params.clone(), ..Request::default() };
-    let mut notes = BodyNotes::new(BodyForm::Row);
+    let mut notes = BodyNotes::new(BodyForm::Row, options.input.legacy_bodies);
     let (mut prompt, mut messages) = (None, None);
-    for (name, value) in fields {
+    // These win over `thinking` and `json`, whatever the order of the fields.
+    let is_winner = |(name, _): &&(Cow<'_, str>, Json<'_>)| {
+        !options.input.legacy_bodies && matches!(name.as_ref(), "reasoning_effort" | "response_format")
+    };
+    let others = fields.iter().filter(|field| !is_winner(field));
+    for (name, value) in others.chain(fields.iter().filter(is_winner)) {
         if value.is_null() {
             continue;
         }
@@ -91,7 +96,7 @@ pub(super) fn build_draft(
             return Err(missing_prompt_error(template_fields));
         }
     }
-    notes.refuse_untranslated(options.input.legacy_bodies)?;
+    notes.refuse_native_only()?;
     if options.input.legacy_bodies {
         request.params.remove_newer_parts();
     }
@@ -107,6 +112,7 @@ pub(super) fn build_draft(
         request.system = options.templates.render_system(template_fields)?;
     }
     draft.request = request;
+    draft.refuse_unbounded_cost("extra_body", options)?;
     Ok(draft)
 }
 

@@ -19,7 +19,8 @@ mod worker_pool;
 
 pub use classify::{classify, explain, redact};
 pub use client::{
-    Client, ClientError, Endpoint, EndpointError, ModelListAccess, RequestModel, describe_transport_error,
+    Client, ClientError, Endpoint, EndpointError, LearnedMaxTokensField, ModelListAccess, RequestModel,
+    describe_transport_error,
 };
 pub use transport::{ProviderResponse, TransportFailure, TransportResult};
 pub use wire::check_supported;

@@ -39,9 +39,28 @@ pub struct PinnedSettings {
     /// True if rows are refused that hold further pictures beside those that are sent. False in runs of earlier
     /// versions. Not compared.
     pub refuses_extra_pictures: bool,
-    /// True if rows keep the bodies that they contain, which go to their own API as they are. False in runs of earlier
-    /// versions. Not compared.
-    pub keeps_bodies: bool,
+    /// True in runs of earlier versions, which only kept what can be translated of the bodies in rows. Saved as its
+    /// opposite, which they don't have. Not compared.
+    #[serde(rename = "keeps_bodies", default = "negated::when_missing", with = "negated")]
+    pub legacy_bodies: bool,
+}
+
+/// A flag that is saved as its opposite, and true where nothing is saved.
+mod negated {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub const fn when_missing() -> bool {
+        true
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    pub fn serialize<S: Serializer>(flag: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(!flag)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+        bool::deserialize(deserializer).map(|opposite| !opposite)
+    }
 }
 
 /// One changed setting.

@@ -12,7 +12,7 @@ use crate::domain::{
 
 /// The command for `action` on the selection, or why there is none.
 pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result<Command, String> {
-    if let Some(reason) = rejection_reason(action, state, snapshot) {
+    if let Some(reason) = unavailable_reason(action, state, snapshot) {
         return Err(reason);
     }
     match action {
@@ -44,7 +44,7 @@ pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result
 }
 
 /// Why `action` is not possible now, whatever is selected. The footer dims such actions.
-pub fn rejection_reason(action: Action, state: &State, snapshot: &Snapshot) -> Option<String> {
+pub fn unavailable_reason(action: Action, state: &State, snapshot: &Snapshot) -> Option<String> {
     match action {
         Action::ReplayAll if snapshot.totals.failed == 0 => Some("no item has failed".to_owned()),
         Action::TogglePause | Action::HardPause | Action::MoreInFlight | Action::FewerInFlight | Action::Drain

@@ -186,6 +186,26 @@ fn a_field_without_a_highest_price_is_refused_by_name_while_a_cap_is_set() {
     refused.assert_stderr_contains(&["rows.jsonl:1: `body.service_tier`", "spend cap", "remove the field"]);
     assert_eq!(server.completions().len(), 0);
     machine.cascadeck(&RUN_ARGS).expect_status(0);
+    // A row's own fields are refused in the same way, also in batch lines and under a cap of the row alone.
+    let line = json!({
+        "custom_id": "a", "extra_body": {"enable_search": true},
+        "body": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
+    });
+    let plain = json!({"id": "a", "prompt": "hi", "extra_body": {"compound_custom": {"tools": {}}}});
+    let capped = json!({"id": "a", "prompt": "hi", "max_usd": 1.0, "extra_body": {"plugins": [{"id": "web"}]}});
+    let sent_so_far = server.completions().len();
+    for (name, row, args, field) in [
+        ("line", &line, &["--max-usd", "5"][..], "enable_search"),
+        ("plain", &plain, &["--max-usd", "5"], "compound_custom"),
+        ("capped", &capped, &[], "plugins"),
+    ] {
+        let file = format!("{name}.jsonl");
+        machine.write(&file, format!("{row}\n"));
+        let refused = machine.cascadeck(&[&["run", file.as_str(), "--json"], args].concat()).expect_status(2);
+        let words = format!("{file}:1: `extra_body.{field}`");
+        refused.assert_stderr_contains(&[&words, "spend cap", "remove the field"]);
+    }
+    assert_eq!(server.completions().len(), sent_so_far);
 }
 
 #[test]
@@ -197,10 +217,19 @@ fn an_extra_body_without_a_highest_price_is_refused_while_a_cap_is_set() {
     let searching = "extra_body = { web_search_options = {}, plugins = [\"web\"] }\n[[model]]";
     machine.write_keys_toml(&priced.replacen("[[model]]", searching, 1));
     machine.cascadeck(&["run", "rows.jsonl", "--max-usd", "1"]).expect_status(2).assert_stderr_contains(&[
-        "m",
-        "extra_body",
+        "m (has a field in its extra_body, or in its provider's",
+        "`web_search_options` searches the web",
         "no upper bound",
     ]);
+    let capped = priced.replacen("[[model]]", searching, 1) + "[policy]\nmax_usd = 1.0\n";
+    machine.write_keys_toml(&capped);
+    machine.cascadeck(&["run", "rows.jsonl"]).expect_status(2).assert_stderr_contains(&["`web_search_options`"]);
+    machine.write_keys_toml(&priced.replace("name = \"m\"", "name = \"groq/compound\""));
+    machine
+        .cascadeck(&["run", "rows.jsonl", "--max-usd", "1"])
+        .expect_status(2)
+        .assert_stderr_contains(&["groq/compound (runs tools of the provider by itself"]);
+    machine.write_keys_toml(&priced.replacen("[[model]]", searching, 1));
     machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
     assert_eq!(server.completions()[0].json()["plugins"][0], "web", "without a cap, the field is sent");
 }

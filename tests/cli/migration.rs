@@ -3,7 +3,10 @@
 
 use rusqlite::Connection;
 
-use crate::harness::{SimulatedProvider, TestMachine, addition_rows, expected_answer};
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::harness::{SimulatedProvider, TestMachine, addition_rows, expected_answer, logging_server::LoggingServer};
 
 const OLDEST_SCHEMA: &str = include_str!("../schema/1.sql");
 
@@ -86,4 +89,56 @@ fn check_migration(version: u32, schema: &str) {
     assert!((summary["cost_usd"].as_f64().unwrap() - cost - new_cost).abs() < 1e-12, "old costs stay: {summary}");
     machine.cascadeck(&["replay", "runs/batch", "--failed", "--yes"]).expect_status(3);
     machine.cascadeck(&["audit", "runs/batch"]).expect_status(0);
+}
+
+/// That version kept of a batch line what it could translate, and left out some fields without a word.
+#[test]
+fn a_run_of_the_oldest_version_goes_on_reading_batch_lines_as_it_did() {
+    let server = LoggingServer::openai("Hi.");
+    let machine = TestMachine::with_server(&server);
+    let ids = ["bad", "q1", "q2", "q3", "q4", "q5", "q6"];
+    let line = |id: &str| {
+        let body = json!({
+            "model": "m", "messages": [{"role": "user", "name": "anna", "content": id}], "max_tokens": 20,
+            "user": "u-1", "metadata": {"a": "b"}, "reasoning_effort": "low",
+        });
+        json!({"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body}).to_string() + "\n"
+    };
+    machine.write("batch.jsonl", ids.map(line).concat());
+    std::fs::create_dir_all(machine.path("runs/batch")).unwrap();
+    let record = Connection::open(machine.path("runs/batch/run.db")).unwrap();
+    record.execute_batch(OLDEST_SCHEMA).unwrap();
+    for (seq, id) in (1..).zip(ids) {
+        let request = format!(
+            r#"{{"messages":[{{"speaker":"user","parts":[{{"text":"{id}"}}]}}],"params":{{"max_output_tokens":20,"thinking":{{"level":"low"}}}}}}"#
+        );
+        let hash = xxh3_128(format!(r#"{{"request":{request},"model":"m"}}"#).as_bytes());
+        let item = format!(r#"{{"id":"{id}","request":{request},"hash":"{hash:032x}","line":{seq},"model":"m"}}"#);
+        let set_hash = "UPDATE items SET hash = ?1 WHERE seq = ?2";
+        assert_eq!(record.execute(set_hash, (hash.to_be_bytes(), seq)).unwrap(), 1);
+        assert_eq!(record.execute("UPDATE payload SET body = ?1 WHERE seq = ?2", (item, seq)).unwrap(), 1);
+    }
+    let set_kind = "UPDATE meta SET value = json_set(json_remove(value, '$.prompt'), '$.kind', 'OpenAI batch lines') WHERE key = 'pins'";
+    assert_eq!(record.execute(set_kind, []).unwrap(), 1);
+    drop(record);
+
+    // A line that is added is read in the same way.
+    let former = machine.read("batch.jsonl");
+    machine.write("batch.jsonl", former + &line("q7"));
+    let run = machine.cascadeck(&["run", "batch.jsonl"]).expect_status(3);
+    run.assert_stderr_contains(&["1 row is new, 0 are answered again, 0 are no longer in it"]);
+    let bodies: Vec<Value> = server.completions().iter().map(crate::harness::logging_server::Request::json).collect();
+    let body = |id: &str| {
+        json!({
+            "model": "m", "messages": [{"role": "user", "content": id}], "max_tokens": 20, "reasoning_effort": "low",
+        })
+    };
+    assert_eq!(bodies.len(), 5, "what was done is not asked again");
+    for id in ["q3", "q4", "q5", "q6", "q7"] {
+        assert!(bodies.contains(&body(id)), "{id}: {bodies:?}");
+    }
+    // A new run keeps the bodies.
+    machine.write("new.jsonl", line("q1"));
+    machine.cascadeck(&["run", "new.jsonl"]).expect_status(0);
+    assert_eq!(server.completions().last().unwrap().json()["user"], "u-1");
 }

@@ -256,6 +256,187 @@ fn the_name_of_the_output_limit_is_learned_from_the_refusal() {
 }
 
 #[test]
+fn a_resumed_run_knows_the_name_of_the_output_limit() {
+    let machine = TestMachine::new();
+    let row = |id: u32| json!({"id": id, "prompt": "Hello", "max_tokens": 20}).to_string();
+    // The last server expects the other name: what an earlier process learned is only a first guess.
+    let servers = [
+        strict_server("max_completion_tokens", "max_tokens"),
+        strict_server("max_completion_tokens", "max_tokens"),
+        strict_server("max_tokens", "max_completion_tokens"),
+    ];
+    let mut rows = Vec::new();
+    for (id, (server, sent)) in (0..).zip(servers.iter().zip([2, 1, 2])) {
+        rows.push(row(id));
+        machine.write("rows.jsonl", rows.join("\n"));
+        machine.write_keys_toml(&server.keys_toml(""));
+        machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
+        assert_eq!(server.completions().len(), sent, "run {id}");
+    }
+    // A setting may be newer than what was learned.
+    rows.push(row(3));
+    machine.write("rows.jsonl", rows.join("\n"));
+    let server = strict_server("max_completion_tokens", "max_tokens");
+    machine.write_keys_toml(&server.keys_toml("max_tokens_field = \"max_completion_tokens\""));
+    machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
+    assert_eq!(server.completions().len(), 1);
+}
+
+#[test]
+fn a_request_is_corrected_without_losing_that_it_may_not_be_stored() {
+    let server = strict_server("max_completion_tokens", "max_tokens");
+    let line = openai_line("a", &hello(json!({"max_tokens": 20, "store": false, "top_k": 1})));
+    let row = json!({"custom_id": "b", "body": hello(json!({"max_tokens": 20})), "extra_body": {"store": false}});
+    let (_, bodies) = run_rows(&server, "openai", "", &[line, row]);
+    assert!(bodies.len() == 3 && bodies.iter().all(|body| body["store"] == false), "{bodies:?}");
+    // A slip that is corrected before the body is sent.
+    let slip = openai_line("a", &hello(json!({"max_output_tokens": 20, "store": false})));
+    let (_, bodies) = run_rows(&LoggingServer::openai("Hi."), "openai", "", std::slice::from_ref(&slip));
+    assert_eq!(bodies[0], hello(json!({"max_tokens": 20, "store": false})));
+    let (_, bodies) = run_rows(&LoggingServer::of_api("gemini", "Hi."), "gemini", "", std::slice::from_ref(&slip));
+    assert_eq!(bodies[0]["store"], false);
+    let (_, bodies) = run_rows(&LoggingServer::of_api("anthropic", "Hi."), "anthropic", "", &[slip]);
+    assert_eq!(bodies[0], hello(json!({"max_tokens": 20})), "it keeps nothing, and has no such field");
+    let gemini_line = json!({"key": "a", "request": {"contents": [{"parts": [{"text": "Hello"}]}], "store": false}});
+    let (_, bodies) = run_rows(&LoggingServer::openai("Hi."), "openai", "", &[gemini_line]);
+    assert_eq!(bodies[0], hello(json!({"store": false})));
+}
+
+#[test]
+fn a_field_of_gemini_goes_out_in_one_spelling() {
+    let settings = "extra_body = { generationConfig = { topK = 3, mediaResolution = \"MEDIA_RESOLUTION_LOW\" }, safetySettings = [] }";
+    let contents = json!([{"role": "user", "parts": [{"text": "Hello"}]}]);
+    let config = json!({"max_output_tokens": 50, "top_k": 5, "thinking_config": {"include_thoughts": true}});
+    let rows = [
+        json!({
+            "key": "a",
+            "request": {"contents": contents, "generation_config": config, "safety_settings": [1]},
+            "extra_body": {"generationConfig": {"topK": 7, "thinkingConfig": {"thinkingLevel": "LOW"}}},
+        }),
+        json!({"key": "b", "request": {"contents": contents}, "extra_body": {"generation_config": {"top_k": 8}}}),
+    ];
+    let server = LoggingServer::of_api("gemini", "Hi.");
+    let (_, bodies) = run_rows(&server, "gemini", &format!("max_output = 40\n{settings}"), &rows);
+    let config = json!({
+        "max_output_tokens": 40, "top_k": 7, "mediaResolution": "MEDIA_RESOLUTION_LOW",
+        "thinking_config": {"include_thoughts": true, "thinkingLevel": "LOW"},
+    });
+    assert_eq!(bodies[0], json!({"contents": contents, "generation_config": config, "safety_settings": [1]}));
+    let config = json!({"maxOutputTokens": 40, "top_k": 8, "mediaResolution": "MEDIA_RESOLUTION_LOW"});
+    assert_eq!(bodies[1], json!({"contents": contents, "generationConfig": config, "safetySettings": []}));
+
+    let plain = json!({"prompt": "Hello", "max_output_tokens": 9, "extra_body": {"generation_config": {"top_k": 8}}});
+    let (_, bodies) = run_rows(&LoggingServer::of_api("gemini", "Hi."), "gemini", "", &[plain]);
+    assert_eq!(bodies[0], json!({"contents": contents, "generationConfig": {"maxOutputTokens": 9, "top_k": 8}}));
+
+    // The defaults are those that the body doesn't have, in any spelling.
+    let machine = TestMachine::new();
+    let server = LoggingServer::of_api("gemini", "Hi.");
+    machine.write_keys_toml(&(server.keys_toml_of_api("gemini", "") + "[defaults]\nthinking = \"low\"\ntop_p = 0.5\n"));
+    let config = json!({"thinking_config": {"include_thoughts": true}, "top_p": null});
+    let line = json!({"key": "a", "request": {"contents": contents, "generation_config": config}});
+    machine.write("rows.jsonl", line.to_string());
+    machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
+    let config = json!({"thinking_config": {"include_thoughts": true, "thinkingLevel": "LOW"}, "top_p": 0.5});
+    assert_eq!(server.completions()[0].json(), json!({"contents": contents, "generation_config": config}));
+
+    for (request, words) in [
+        (
+            json!({"contents": contents, "generationConfig": {}, "generation_config": {}}),
+            "`request.generation_config` is there in another spelling, too (`generationConfig` or with underscores)",
+        ),
+        (
+            json!({"contents": contents, "generationConfig": {"top_k": 1, "topK": 2}}),
+            "`request.generationConfig.topK` is there in another spelling",
+        ),
+    ] {
+        machine.write("twice.jsonl", json!({"key": "a", "request": request}).to_string());
+        machine.cascadeck(&["run", "twice.jsonl"]).expect_status(2).assert_stderr_contains(&[words]);
+    }
+}
+
+#[test]
+fn thinking_and_effort_of_anthropic_mean_the_same_in_any_order() {
+    let line = |id: &str, first: (&str, Value), second: (&str, Value)| {
+        let mut body = hello(json!({"max_tokens": 5000}));
+        body.as_object_mut().unwrap().extend([first, second].map(|(name, value)| (name.to_owned(), value)));
+        json!({"custom_id": id, "params": body})
+    };
+    let thinking = |value: Value| ("thinking", value);
+    let effort = |level: &str| ("output_config", json!({"effort": level}));
+    let adaptive = || thinking(json!({"type": "adaptive"}));
+    let budget = || thinking(json!({"type": "enabled", "budget_tokens": 2000}));
+    let off = || thinking(json!({"type": "disabled"}));
+    let rows = [
+        line("1", adaptive(), effort("low")),
+        line("2", effort("low"), adaptive()),
+        line("budget 1", budget(), effort("low")),
+        line("budget 2", effort("low"), budget()),
+        line("off 1", off(), effort("low")),
+        line("off 2", effort("low"), off()),
+    ];
+    let (machine, bodies) = run_rows(&LoggingServer::openai("Hi."), "openai", "", &rows);
+    let efforts: Vec<&Value> = bodies.iter().map(|body| &body["reasoning_effort"]).collect();
+    assert_eq!(efforts, ["low", "low"]);
+    for id in ["budget 1", "budget 2", "off 1", "off 2"] {
+        let error = machine.result("runs/rows", id).error.unwrap();
+        assert_eq!(error.outcome, Outcome::NoRoute);
+        assert!(error.message.contains("`params.output_config.effort beside thinking`"), "{}", error.message);
+    }
+    let server = LoggingServer::of_api("anthropic", "Hi.");
+    let (_, bodies) = run_rows(&server, "anthropic", "", &rows);
+    assert!(bodies.iter().zip(&rows).all(|(body, row)| *body == row["params"]), "{bodies:?}");
+
+    // No default stands beside an effort that only this API has.
+    let machine = TestMachine::new();
+    let server = LoggingServer::of_api("anthropic", "Hi.");
+    machine.write_keys_toml(&(server.keys_toml_of_api("anthropic", "") + "[defaults]\nthinking = 2000\n"));
+    let body = hello(json!({"max_tokens": 5000, "output_config": {"effort": "max"}}));
+    machine.write("rows.jsonl", json!({"custom_id": "a", "params": body}).to_string());
+    machine.cascadeck(&["run", "rows.jsonl"]).expect_status(0);
+    assert_eq!(server.completions()[0].json(), body);
+}
+
+#[test]
+fn of_two_fields_of_a_row_with_one_meaning_the_same_wins_in_any_order() {
+    let rows = [
+        json!({"prompt": "Hello", "thinking": "high", "reasoning_effort": "low"}),
+        json!({"prompt": "Hello", "reasoning_effort": "low", "thinking": "high"}),
+    ];
+    let (_, bodies) = run_rows(&LoggingServer::openai("Hi."), "openai", "", &rows);
+    assert!(bodies.iter().all(|body| body["reasoning_effort"] == "low"), "{bodies:?}");
+}
+
+#[test]
+fn fields_within_a_format_are_not_lost_in_translation() {
+    let schema = json!({"type": "object"});
+    let rows = [
+        openai_line("openai", &hello(json!({"response_format": {"type": "json_object", "schema": schema}}))),
+        json!({
+            "custom_id": "anthropic",
+            "params": hello(json!({"max_tokens": 5, "output_config": {"format": {"type": "json_schema", "schema": schema, "name": "x"}}})),
+        }),
+        json!({
+            "key": "gemini",
+            "request": {
+                "contents": [{"parts": [{"text": "Hello"}]}],
+                "generationConfig": {"thinkingConfig": {"thinkingBudget": 5, "thinkingLevel": "LOW"}},
+            },
+        }),
+    ];
+    for (row, other, field) in [
+        (&rows[0], "gemini", "body.response_format.schema"),
+        (&rows[1], "openai", "params.output_config.format.name"),
+        (&rows[2], "openai", "request.generationConfig.thinkingConfig.thinkingBudget beside thinkingLevel"),
+    ] {
+        let server = LoggingServer::of_api(other, "Hi.");
+        let (machine, bodies) = run_rows(&server, other, "", std::slice::from_ref(row));
+        let error = machine.results("runs/rows")[0].error.clone().unwrap();
+        assert!(bodies.is_empty() && error.message.contains(&format!("`{field}`")), "{}", error.message);
+    }
+}
+
+#[test]
 fn a_limit_that_is_refused_under_both_names_fails_the_item() {
     let refused = AtomicUsize::new(0);
     let server = LoggingServer::start(move |_| {

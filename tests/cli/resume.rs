@@ -25,8 +25,9 @@ fn a_finished_run_is_finished() {
     let machine = TestMachine::with_provider(&provider);
     machine.write("batch.jsonl", addition_rows(8));
     machine.cascadeck(&RUN_ARGS).expect_status(0);
-    let seed = || cascadeck::store::report::load_saved_state::<u64>(&machine.path("runs/batch"), "seed").unwrap();
-    assert!(seed().is_some(), "the seed of the run's jitter is recorded");
+    let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+    let seed = record.query_row("SELECT json FROM states WHERE name = 'seed'", [], |row| row.get::<_, String>(0));
+    assert!(seed.is_ok(), "the seed of the run's jitter is recorded");
     let before = machine.read("runs/batch/results.jsonl");
     let worked = machine.status("runs/batch")["elapsed_s"].clone();
     let summary = machine.cascadeck(&RUN_ARGS).expect_status(0).stdout_json();

@@ -140,6 +140,10 @@ fn a_pinned_model_that_no_key_serves_is_refused_even_if_any_model_may_answer() {
         machine.write(&format!("{name}.jsonl"), row);
         machine.cascadeck(&["run", &format!("{name}.jsonl")]).expect_status(2).assert_stderr_contains(&[words]);
     }
+    // No setting lets another model answer a pinned row, so none is named.
+    let refused = machine.cascadeck(&["run", "gone.jsonl"]).expect_status(2);
+    assert!(refused.stderr.contains("no other model may answer it"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("unknown_model"), "{}", refused.stderr);
     machine.write("table.csv", "prompt,model,model_pinned\nx,second,true\ny,third,false\n");
     machine.cascadeck(&["run", "table.csv"]).expect_status(0);
     assert_eq!(server.completions().len(), 2);

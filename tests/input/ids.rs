@@ -1,6 +1,9 @@
 //! Ids: given, generated and duplicate ones; and which fields of a row are kept.
 
-use cascadeck::input::InputOptions;
+use cascadeck::{
+    domain::{RowModelPolicy, Thinking},
+    input::InputOptions,
+};
 
 use super::{faults, no_options, read};
 
@@ -54,6 +57,41 @@ fn a_hash_is_of_what_is_asked_and_not_of_how_it_was_written() {
     ] {
         assert_ne!(plain, of("a.jsonl", different), "{different}");
     }
+}
+
+#[test]
+fn a_row_that_pins_its_model_is_another_one() {
+    let of = |row: &str| read("a.jsonl", row.as_bytes(), &no_options()).1[0].request_hash.clone();
+    let free = of(r#"{"prompt":"Why?","model":"m"}"#);
+    assert_eq!(free, "3442318e1625275a7e93044fa6ab3483", "hashes of earlier versions stay");
+    let pinned = of(r#"{"prompt":"Why?","model":"m","model_pinned":true}"#);
+    let unpinned = of(r#"{"prompt":"Why?","model":"m","model_pinned":false}"#);
+    assert!(free != pinned && pinned != unpinned && unpinned != free);
+    // What keys.toml says about all rows changes none.
+    let only = InputOptions { row_model: RowModelPolicy::Only, ..no_options() };
+    let (_, items) = read("a.jsonl", br#"{"prompt":"Why?","model":"m"}"#, &only);
+    assert!(items[0].model_pinned && items[0].request_hash == free);
+}
+
+#[test]
+fn runs_of_earlier_versions_read_bodies_as_before() {
+    let legacy = InputOptions { legacy_bodies: true, ..no_options() };
+    let thinking = |first: &str, second: &str| {
+        let row = format!(
+            r#"{{"custom_id":"a","params":{{"max_tokens":9,{first},{second},"messages":[{{"role":"user","content":"x"}}]}}}}"#
+        );
+        let (_, items) = read("a.jsonl", row.as_bytes(), &legacy);
+        let request = &items[0].request;
+        assert!(request.native.is_none());
+        request.params.thinking.clone()
+    };
+    let (budget, effort) =
+        (r#""thinking":{"type":"enabled","budget_tokens":2000}"#, r#""output_config":{"effort":"low"}"#);
+    assert_eq!(thinking(budget, effort), Some(Thinking::Level("low".to_owned())), "the last one counts");
+    assert_eq!(thinking(effort, budget), Some(Thinking::Budget(2_000)));
+    let row = r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"topP":0.5},"generation_config":{"seed":1},"store":false}}"#;
+    let (_, items) = read("a.jsonl", row.as_bytes(), &legacy);
+    assert_eq!(serde_json::to_string(&items[0].request.params).unwrap(), r#"{"top_p":0.5,"seed":1}"#);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::domain::{Api, AttemptResult, Outcome, Policy};
 
 use super::{
     super::transport::{ProviderResponse, TransportFailure, TransportResult},
+    max_tokens_refusal::MaxTokensRefusal,
     response::classify,
 };
 
@@ -52,7 +53,12 @@ pub fn explain(api: Api, example: &Value) -> Result<Value, String> {
         received_at: crate::clock::system_time(),
         secrets: &[],
     };
-    Ok(to_json(&classify(api, &TransportResult::Response(response))))
+    let result = classify(api, &TransportResult::Response(response));
+    let refusal = MaxTokensRefusal::read_without_request(&result, &body).filter(|_| api == Api::OpenAi);
+    Ok(to_json(&match refusal {
+        Some(refusal) => refusal.sent_again(result),
+        None => result,
+    }))
 }
 
 fn parse_status(value: Option<&Value>) -> Result<Option<u16>, String> {
@@ -207,6 +213,34 @@ mod tests {
             let body = json!({"choices": [{"message": {"content": ""}, "finish_reason": finish}]});
             let explanation = explain(Api::OpenAi, &json!({"status": 200, "body": body})).unwrap();
             assert_eq!((&explanation["outcome"], &explanation["because"]), (&json!("empty_output"), &json!(because)));
+        }
+    }
+
+    #[test]
+    fn a_refused_name_of_the_output_limit_is_corrected() {
+        let explain = |api, message: &str| {
+            explain(
+                api,
+                &json!({"status": 400, "body": {"error": {"message": message, "type": "invalid_request_error"}}}),
+            )
+            .unwrap()
+        };
+        let unsupported = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+        let explanation = explain(Api::OpenAi, unsupported);
+        assert_eq!((&explanation["outcome"], &explanation["action"]), (&json!("bad_request"), &json!("retry")));
+        let because = explanation["because"].as_str().unwrap();
+        assert!(
+            because.contains("expects max_completion_tokens instead of max_tokens: the request is sent again"),
+            "{because}"
+        );
+        let forbidden = explain(Api::OpenAi, "Extra inputs are not permitted: max_completion_tokens");
+        assert!(forbidden["because"].as_str().unwrap().contains("expects max_tokens instead of max_completion_tokens"));
+        for (api, message) in [
+            (Api::OpenAi, "max_tokens is too large: 100000. This model supports at most 16384 tokens"),
+            (Api::OpenAi, "Unsupported parameter: 'seed'"),
+            (Api::Anthropic, unsupported),
+        ] {
+            assert_eq!(explain(api, message)["action"], "fail_item", "{message}");
         }
     }
 

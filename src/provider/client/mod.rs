@@ -3,12 +3,12 @@
 //!
 //! `endpoint` holds what is the same for every attempt: addresses, headers, the secret. `model_list` asks for a
 //! provider's models, and `health` whether it responds. `request_model` is the model's part of the settings, and
-//! `learned_fields` the names of the output limit that providers asked for. `transport_errors` describes why a request
+//! `learned_max_tokens_fields` the names of the output limit that providers asked for. `transport_errors` describes why a request
 //! failed.
 
 mod endpoint;
 mod health;
-mod learned_fields;
+mod learned_max_tokens_fields;
 mod model_list;
 mod request_model;
 mod transport_errors;
@@ -23,20 +23,23 @@ use std::{
 
 use reqwest::{Body, Method, Request as HttpRequest};
 
-use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, MaxTokensField, Outcome, OutcomeAction};
+use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, Outcome, OutcomeAction};
 
 use super::{
-    classify::{Vendor, classify, read_response_meta, redact, redact_secrets_in, result_without_answer},
+    classify::{
+        MaxTokensRefusal, Vendor, classify, read_response_meta, redact, redact_secrets_in, result_without_answer,
+    },
     pictures::{self, CheckedPictureCache, PictureError},
     transport::{ProviderResponse, TransportFailure, TransportResult},
-    wire::{AttemptRequest, EncodedRequest, Unsupported, encode, max_tokens_field_of, read_parts, sent_limit_field},
+    wire::{AttemptRequest, EncodedRequest, Unsupported, encode, read_parts, sent_max_tokens_field},
     worker_pool::{WorkerPool, WorkerPoolError},
 };
 
-use learned_fields::LearnedFields;
+use learned_max_tokens_fields::LearnedMaxTokensFields;
 use transport_errors::transport_failure;
 
 pub use endpoint::{Endpoint, EndpointError};
+pub use learned_max_tokens_fields::LearnedMaxTokensField;
 pub use model_list::ModelListAccess;
 pub use request_model::RequestModel;
 pub use transport_errors::describe_transport_error;
@@ -60,7 +63,7 @@ pub struct Client {
     checked_pictures: Arc<CheckedPictureCache>,
     /// True once the head of any response was received, whatever its status.
     has_received_response: Arc<AtomicBool>,
-    learned_fields: LearnedFields,
+    max_tokens_fields: LearnedMaxTokensFields,
     kept_parts: KeptParts,
 }
 
@@ -90,7 +93,7 @@ impl Client {
             picture_worker_pool: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
             checked_pictures: Arc::default(),
             has_received_response: Arc::default(),
-            learned_fields: LearnedFields::default(),
+            max_tokens_fields: LearnedMaxTokensFields::default(),
             kept_parts: KeptParts::default(),
         })
     }
@@ -100,6 +103,16 @@ impl Client {
     pub fn keeping(mut self, kept_parts: KeptParts) -> Self {
         self.kept_parts = kept_parts;
         self
+    }
+
+    /// The names of the output limit that providers asked for, in this process or before.
+    pub fn learned_max_tokens_fields(&self) -> Vec<LearnedMaxTokensField> {
+        self.max_tokens_fields.all()
+    }
+
+    /// Restores the names of the output limit that an earlier process learned.
+    pub fn restore_max_tokens_fields(&self, fields: Vec<LearnedMaxTokensField>) {
+        self.max_tokens_fields.restore(fields);
     }
 
     /// Whether the head of any response was received, whatever its status.
@@ -118,7 +131,7 @@ impl Client {
         model: &RequestModel,
         total_timeout: Duration,
     ) -> AttemptResult {
-        let max_tokens_field = self.learned_fields.find(endpoint, model).or(model.max_tokens_field);
+        let max_tokens_field = self.max_tokens_fields.find(endpoint, model).or(model.max_tokens_field);
         let attempt = AttemptRequest {
             max_tokens_field: max_tokens_field.or(endpoint.provider().max_tokens_field),
             extra_body: Some(&model.extra_body),
@@ -135,14 +148,11 @@ impl Client {
             Err(failure) => return classify(endpoint.api(), &TransportResult::Failed(failure)),
         };
         let mut result = received.classify(endpoint);
-        if result.outcome == Outcome::BadRequest
-            && let Some(sent) = sent_limit_field(endpoint.dialect(), &attempt)
-            && let Some(field) = received.other_limit_field(sent)
-            && self.learned_fields.learn(endpoint, model, sent, field)
+        if let Some(sent) = sent_max_tokens_field(endpoint.dialect(), &attempt)
+            && let Some(refusal) = MaxTokensRefusal::read(&result, &received.body, sent)
+            && self.max_tokens_fields.learn(endpoint, model, sent, refusal.requested)
         {
-            let message =
-                format!("the provider expects {} instead of {}: the request is sent again", field.name(), sent.name());
-            return AttemptResult { action: OutcomeAction::Retry, message, ..result };
+            return refusal.sent_again(result);
         }
         self.add_parts(&mut result, &received, endpoint, &attempt);
         if result.outcome == Outcome::Ok && result.answer.is_none() {
@@ -169,7 +179,7 @@ impl Client {
         attempt: &AttemptRequest<'_>,
     ) {
         let Some(answer) = &mut result.answer else { return };
-        let is_native = attempt.request.native.as_ref().is_some_and(|native| !native.untranslated.is_empty());
+        let is_native = attempt.request.native.as_ref().is_some_and(|native| !native.native_only_fields.is_empty());
         let asks_for_parts = is_native || attempt.has_extra_fields();
         if asks_for_parts || self.kept_parts == KeptParts::Message {
             let mut parts = read_parts(endpoint.api(), &received.body, self.kept_parts);
@@ -257,13 +267,6 @@ struct ReceivedResponse {
 }
 
 impl ReceivedResponse {
-    /// The name of the output limit that this refusal asks for instead of the one that was sent.
-    fn other_limit_field(&self, sent: MaxTokensField) -> Option<MaxTokensField> {
-        const MAX_SEARCHED_BYTES: usize = 16 * 1024;
-        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(MAX_SEARCHED_BYTES)]);
-        matches!(self.status, 400 | 422).then(|| max_tokens_field_of(&text, sent)).flatten()
-    }
-
     fn classify(&self, endpoint: &Endpoint) -> AttemptResult {
         let response = ProviderResponse {
             status: self.status,

@@ -112,7 +112,7 @@ pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> 
 
 /// The name of the output limit at an OpenAI-compatible API: as set or learned, else that of the row's own body, else the
 /// usual one.
-pub(super) fn limit_field(dialect: Dialect, attempt: &AttemptRequest<'_>) -> MaxTokensField {
+pub(super) fn max_tokens_field(dialect: Dialect, attempt: &AttemptRequest<'_>) -> MaxTokensField {
     if let Some(field) = attempt.max_tokens_field {
         return field;
     }
@@ -129,19 +129,19 @@ pub(super) fn limit_field(dialect: Dialect, attempt: &AttemptRequest<'_>) -> Max
 }
 
 /// The name under which the attempt's body has an output limit; `None` if it has none, or if its API has only one name.
-pub fn sent_limit_field(dialect: Dialect, attempt: &AttemptRequest<'_>) -> Option<MaxTokensField> {
+pub fn sent_max_tokens_field(dialect: Dialect, attempt: &AttemptRequest<'_>) -> Option<MaxTokensField> {
     effective_max_output(attempt)?;
     if attempt.request.native.as_ref().is_some_and(|native| native.is_embedding) {
         return None;
     }
-    matches!(dialect, Dialect::OpenAi | Dialect::OpenAiCompatible).then(|| limit_field(dialect, attempt))
+    matches!(dialect, Dialect::OpenAi | Dialect::OpenAiCompatible).then(|| max_tokens_field(dialect, attempt))
 }
 
 /// Adds the fields of `extra_body`. The row's take precedence over the body, and the body over the model's.
-pub(super) fn merge_extra_fields(attempt: &AttemptRequest<'_>, body: &mut Map<String, Value>) {
-    merge_over(body, &attempt.request.extra_body);
+pub(super) fn merge_extra_fields(api: Api, attempt: &AttemptRequest<'_>, body: &mut Map<String, Value>) {
+    merge_over(body, &attempt.request.extra_body, api);
     if let Some(extra) = attempt.extra_body {
-        merge_under(body, extra);
+        merge_under(body, extra, api);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Gemini's `generateContent`, in version `v1beta` of the Developer API. Field names follow Google's SDK google-genai
 //! 3.4.0.
 //!
-//! `store` is not sent. Since 2026-10-26 new paid projects keep requests unless told `"store": false`, but servers that
-//! don't know the field reject it. Opting out is therefore left to the project's settings.
+//! `store` is sent only if the row has it. Since 2026-10-26 new paid projects keep requests unless told `"store": false`,
+//! but servers that don't know the field refuse it. Otherwise opting out is left to the project's settings.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
@@ -26,6 +26,8 @@ struct RequestBody<'a> {
     contents: Vec<Content<'a>>,
     #[serde(skip_serializing_if = "GenerationConfig::is_empty")]
     generation_config: GenerationConfig<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -156,6 +158,7 @@ pub(super) fn encode(
             }),
             thinking: params.thinking.as_ref().and_then(encode_thinking),
         },
+        store: params.store,
     };
     Ok(EncodedRequest {
         path: model_path(attempt.model)?.into(),

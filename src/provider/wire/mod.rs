@@ -21,9 +21,8 @@ use crate::domain::{Api, Image, PictureType, Request, known_param};
 
 use super::pictures::{self, EncodedPicture};
 
-pub use common::{AttemptRequest, DecodedAnswer, Dialect, EncodedRequest, Unsupported, sent_limit_field};
+pub use common::{AttemptRequest, DecodedAnswer, Dialect, EncodedRequest, Unsupported, sent_max_tokens_field};
 pub use lenient_int::whole_number;
-pub use openai::max_tokens_field_of;
 pub use parts::read_parts;
 
 /// Checks that `api` supports the request, so that its routes are candidates for it.
@@ -52,7 +51,7 @@ pub fn check_supported(api: Api, request: &Request) -> Result<(), String> {
             let added = Request { params: native.defaults.clone(), ..Request::from_prompt("") };
             return check_translated_supported(api, &added);
         }
-        if let Some(field) = native.first_untranslated() {
+        if let Some(field) = native.first_native_only_field() {
             let own = native.api.name();
             return Err(format!(
                 "`{field}` can go only to a provider with the {own} API: add a model of one, or remove the field"

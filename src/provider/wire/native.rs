@@ -1,14 +1,14 @@
 //! Bodies that are written for the route's own API. They go out as they are, apart from the model, the output limit and
 //! the pictures' data.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::domain::{ANTHROPIC_DEFAULT_MAX_OUTPUT, Api, NativeBody, Request, merge_under};
+use crate::domain::{ANTHROPIC_DEFAULT_MAX_OUTPUT, Api, NativeBody, Request, field_at_mut, merge_defaults, merge_over};
 
 use super::{
     super::pictures::EncodedPicture,
     common::{
-        AttemptRequest, Dialect, EncodedRequest, Unsupported, body_size_hint, effective_max_output, limit_field,
+        AttemptRequest, Dialect, EncodedRequest, Unsupported, body_size_hint, effective_max_output, max_tokens_field,
         merge_extra_fields, to_json,
     },
     gemini, translated,
@@ -39,14 +39,14 @@ pub(super) fn encode(
         add_defaults(dialect, native, attempt, &mut body)?;
         set_output_limit(dialect, attempt, &mut body);
     }
-    merge_extra_fields(attempt, &mut body);
+    merge_extra_fields(native.api, attempt, &mut body);
     Ok(EncodedRequest { path, body: to_json(&body, body_size_hint(attempt.request, pictures) * 2)? })
 }
 
 /// Puts a picture in its place: into an OpenAI URL, an Anthropic `source` or Gemini `inlineData`.
 fn set_picture(body: &mut Map<String, Value>, pointer: &str, picture: &EncodedPicture<'_>) {
     let EncodedPicture::Data { mime, base64 } = picture else { return };
-    match find(body, pointer) {
+    match field_at_mut(body, pointer) {
         Some(url @ Value::String(_)) => *url = format!("data:{mime};base64,{base64}").into(),
         // Gemini's official SDK for Python writes `mime_type`.
         Some(Value::Object(data)) if data.contains_key("mimeType") || data.contains_key("mime_type") => {
@@ -62,13 +62,6 @@ fn set_picture(body: &mut Map<String, Value>, pointer: &str, picture: &EncodedPi
         }
         _ => {}
     }
-}
-
-/// Like [`Value::pointer_mut`], for the fields of an object.
-fn find<'b>(body: &'b mut Map<String, Value>, pointer: &str) -> Option<&'b mut Value> {
-    let path = pointer.strip_prefix('/')?;
-    let (first, rest) = path.find('/').map_or((path, ""), |end| path.split_at(end));
-    body.get_mut(first)?.pointer_mut(rest)
 }
 
 /// Adds default parameters and a system prompt that the body doesn't have.
@@ -96,30 +89,8 @@ fn add_defaults(
     if let (Some(Value::Array(system)), Some(Value::Array(messages))) = (system_messages, body.get_mut("messages")) {
         messages.splice(0..0, system);
     }
-    rename_as_in(body, &mut fields, "generationConfig", "generation_config");
-    rename_as_in(body, &mut fields, "systemInstruction", "system_instruction");
-    remove_nulls(body, &fields);
-    merge_under(body, &fields);
+    merge_defaults(body, &fields, native.api);
     Ok(())
-}
-
-/// Removes nulls where `fields` has a value: null means that the field is not set.
-fn remove_nulls(body: &mut Map<String, Value>, fields: &Map<String, Value>) {
-    body.retain(|name, value| !(value.is_null() && fields.contains_key(name)));
-    for (name, value) in body {
-        if let (Value::Object(inner), Some(Value::Object(fields))) = (value, fields.get(name)) {
-            remove_nulls(inner, fields);
-        }
-    }
-}
-
-/// Renames a field to the spelling that the body uses.
-fn rename_as_in(body: &Map<String, Value>, fields: &mut Map<String, Value>, camel: &str, snake: &str) {
-    if body.contains_key(snake)
-        && let Some(value) = fields.shift_remove(camel)
-    {
-        fields.insert(snake.to_owned(), value);
-    }
 }
 
 /// Sets the output limit: the body's own, at most that of the model.
@@ -130,7 +101,7 @@ fn set_output_limit(dialect: Dialect, attempt: &AttemptRequest<'_>, body: &mut M
             body.insert("max_tokens".to_owned(), limit.unwrap_or(ANTHROPIC_DEFAULT_MAX_OUTPUT).into());
         }
         Dialect::OpenAi | Dialect::OpenAiCompatible => {
-            let field = limit_field(dialect, attempt);
+            let field = max_tokens_field(dialect, attempt);
             body.shift_remove(field.other().name());
             if let Some(limit) = limit {
                 body.insert(field.name().to_owned(), limit.into());
@@ -138,14 +109,8 @@ fn set_output_limit(dialect: Dialect, attempt: &AttemptRequest<'_>, body: &mut M
         }
         Dialect::Gemini => {
             let Some(limit) = limit else { return };
-            let config_name =
-                if body.contains_key("generation_config") { "generation_config" } else { "generationConfig" };
-            let config = body.entry(config_name).or_insert_with(|| json!({}));
-            if let Value::Object(config) = config {
-                let name =
-                    if config.contains_key("max_output_tokens") { "max_output_tokens" } else { "maxOutputTokens" };
-                config.insert(name.to_owned(), limit.into());
-            }
+            let config = Map::from_iter([("maxOutputTokens".to_owned(), limit.into())]);
+            merge_over(body, &Map::from_iter([("generationConfig".to_owned(), config.into())]), Api::Gemini);
         }
     }
 }

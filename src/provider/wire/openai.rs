@@ -14,7 +14,7 @@ use super::{
     super::pictures::EncodedPicture,
     common::{
         AttemptRequest, DecodedAnswer, Dialect, EncodedRequest, Unsupported, body_size_hint, deserialize_present_list,
-        effective_max_output, limit_field, to_json,
+        effective_max_output, max_tokens_field, to_json,
     },
     lenient_int::LenientInt,
 };
@@ -39,6 +39,8 @@ struct RequestBody<'a> {
     reasoning_effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -139,14 +141,14 @@ pub(super) fn encode(
     );
     messages.extend(request.messages.iter().map(|message| encode_message(message, &mut remaining_pictures)));
     let max_output = effective_max_output(attempt);
-    let limit_field = limit_field(dialect, attempt);
+    let max_tokens_field = max_tokens_field(dialect, attempt);
     let body = RequestBody {
         model: attempt.model,
         messages,
         temperature: params.temperature,
         top_p: params.top_p,
-        max_tokens: max_output.filter(|_| limit_field == MaxTokensField::MaxTokens),
-        max_completion_tokens: max_output.filter(|_| limit_field == MaxTokensField::MaxCompletionTokens),
+        max_tokens: max_output.filter(|_| max_tokens_field == MaxTokensField::MaxTokens),
+        max_completion_tokens: max_output.filter(|_| max_tokens_field == MaxTokensField::MaxCompletionTokens),
         stop: &params.stop,
         seed: params.seed,
         reasoning_effort: params.thinking.as_ref().and_then(|thinking| match thinking {
@@ -161,6 +163,7 @@ pub(super) fn encode(
                 ResponseFormat::JsonSchema { json_schema: NamedSchema { name, schema, strict: params.strict_schema } }
             }
         }),
+        store: params.store,
     };
     Ok(EncodedRequest { path: "/chat/completions".into(), body: to_json(&body, body_size_hint(request, pictures))? })
 }
@@ -398,29 +401,6 @@ impl ResponseBody {
             ..DecodedAnswer::default()
         })
     }
-}
-
-/// The name of the output limit that a refusal of `sent` asks for instead: "Unsupported parameter: 'max_tokens' is not
-/// supported with this model. Use 'max_completion_tokens' instead."
-pub fn max_tokens_field_of(message: &str, sent: MaxTokensField) -> Option<MaxTokensField> {
-    const REFUSALS: [&str; 10] = [
-        "unsupported",
-        "not supported",
-        "unrecognized",
-        "unknown",
-        "unexpected",
-        "not permitted",
-        "not allowed",
-        "instead",
-        "extra inputs",
-        "extra_forbidden",
-    ];
-    let lower_message = message.to_lowercase();
-    let names = |field: MaxTokensField| lower_message.contains(field.name());
-    let is_refused = REFUSALS.iter().any(|word| lower_message.contains(word));
-    let other = sent.other();
-    let is_about_name = is_refused && names(sent) && (names(other) || !lower_message.contains("value"));
-    is_about_name.then_some(other)
 }
 
 #[cfg(test)]

@@ -23,6 +23,6 @@ pub(super) fn encode(
     }
     let mut body = serde_json::from_slice(&encoded.body)
         .map_err(|error| Unsupported::new(format_args!("extra_body can't be added: {error}")))?;
-    merge_extra_fields(attempt, &mut body);
+    merge_extra_fields(dialect.api(), attempt, &mut body);
     Ok(EncodedRequest { body: to_json(&body, encoded.body.len() + 256)?, ..encoded })
 }

@@ -4,7 +4,7 @@ use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
 use crate::tui::{
     action::Action,
-    commands::{current_label, rejection_reason},
+    commands::{current_label, unavailable_reason},
     keymap::KeyContext,
     render_ctx::RenderCtx,
     theme::StyleRole,
@@ -29,8 +29,8 @@ fn hint_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
                 continue;
             }
             shown_keys.push(key.clone());
-            let is_rejected = rejection_reason(binding.action, state, ctx.snapshot).is_some();
-            let role = if is_rejected { StyleRole::Disabled } else { StyleRole::Text };
+            let is_unavailable = unavailable_reason(binding.action, state, ctx.snapshot).is_some();
+            let role = if is_unavailable { StyleRole::Disabled } else { StyleRole::Text };
             let label = current_label(binding.action, state, ctx.snapshot).unwrap_or(label);
             let spans = [ctx.span(key, StyleRole::Key), Span::raw(" "), ctx.span(label, role)];
             // Help and quit are always shown: the help lists the keys that don't fit here.

@@ -10,7 +10,7 @@ use crate::{
     domain::{Query, Snapshot},
     tui::{
         action::{Action, LogAction},
-        commands::{command_for, rejection_reason},
+        commands::{command_for, unavailable_reason},
         pane::Pane,
         state::{
             CommandInput, ExitReason, ITEM_LISTS, InspectSubject, Overlay, ScrollPosition, State, ToastLevel,
@@ -210,7 +210,7 @@ fn send_to_log_widget(state: &State, action: LogAction) {
 }
 
 fn confirm_hard_pause(state: &mut State, snapshot: &Snapshot) {
-    if let Some(reason) = rejection_reason(Action::HardPause, state, snapshot) {
+    if let Some(reason) = unavailable_reason(Action::HardPause, state, snapshot) {
         state.toasts.push(reason, ToastLevel::Rejected, state.ui_elapsed);
         return;
     }

@@ -4,7 +4,7 @@ use crate::{
     domain::{ItemRow, ItemState, ReplayFilter, Snapshot},
     tui::{
         action::Action,
-        commands::rejection_reason,
+        commands::unavailable_reason,
         pane::Pane,
         state::{Overlay, ReplayPlan, ReplayScope, State, ToastLevel},
     },
@@ -45,7 +45,7 @@ pub(super) fn open_dialog_for_filter(state: &mut State, snapshot: &Snapshot, lab
 }
 
 fn open_dialog(state: &mut State, snapshot: &Snapshot, mut scopes: Vec<ReplayScope>) {
-    if let Some(reason) = rejection_reason(Action::ReplayAll, state, snapshot) {
+    if let Some(reason) = unavailable_reason(Action::ReplayAll, state, snapshot) {
         state.toasts.push(reason, ToastLevel::Rejected, state.ui_elapsed);
         return;
     }
