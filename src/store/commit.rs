@@ -16,23 +16,25 @@ use super::{
     results_file::ResultsFile,
     row::RouteName,
     txn::Txn,
-    writer::StoreWriter,
+    writer::{GroupWriter, StoreBackend},
 };
 
 /// Time between two checks that results.jsonl is still the file that is written to.
 const RESULTS_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-impl Store {
-    /// Commits a group of ops as one transaction, or changes nothing. Returns the replies of the ops that have one.
-    pub(super) fn commit(&mut self, ops: &[Op]) -> Result<Vec<OpReply>, StoreError> {
+/// The writer of a run's directory.
+pub type StoreWriter = GroupWriter<Store>;
+
+impl StoreBackend for Store {
+    fn commit(&mut self, ops: &[Op]) -> Result<Vec<OpReply>, StoreError> {
         self.wal_syncer.ensure_no_failed_sync()?;
         // While the results file lags behind the database, nothing more is recorded.
         self.results_file.catch_up(&self.conn)?;
         self.transact(|txn| ops.iter().try_for_each(|op| apply(txn, op)))
     }
 
-    /// The work after a commit that can't undo it: appends to the results file, and syncs and truncates the WAL if due.
-    pub(super) fn finish_commit(&mut self) -> Result<(), StoreError> {
+    /// Appends to the results file, and syncs and truncates the WAL if due.
+    fn finish_commit(&mut self) -> Result<(), StoreError> {
         if self.last_results_check.elapsed() >= RESULTS_CHECK_INTERVAL {
             self.rebuild_results_if_replaced()?;
         }
@@ -42,19 +44,16 @@ impl Store {
         self.wal_syncer.truncate_if_due(&self.conn)
     }
 
-    /// Time until [`Self::sync`] must be called if no group comes before; `None` if everything is on the disk.
-    pub(super) fn sync_due_in(&self) -> Option<Duration> {
+    fn sync_due_in(&self) -> Option<Duration> {
         self.wal_syncer.sync_due_in()
     }
 
-    /// Makes sure that all commits are on the disk.
-    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+    fn sync(&mut self) -> Result<(), StoreError> {
         self.wal_syncer.sync(&self.conn)
     }
 
-    /// Flushes the results file and the database to the disk and truncates the WAL. Called at the end of a
-    /// process's work on the run.
-    pub(super) fn flush_all(&mut self) -> Result<(), StoreError> {
+    /// Flushes the results file and the database to the disk and truncates the WAL.
+    fn flush_all(&mut self) -> Result<(), StoreError> {
         self.wal_syncer.ensure_no_failed_sync()?;
         self.rebuild_results_if_replaced()?;
         self.results_file.catch_up(&self.conn)?;
@@ -64,7 +63,9 @@ impl Store {
         self.wal_syncer.sync(&self.conn)?;
         self.wal_syncer.truncate(&self.conn)
     }
+}
 
+impl Store {
     /// Moves the store to the writing thread. `routes` are the configuration's, in its order; intents refer to them by
     /// index.
     ///
@@ -73,7 +74,7 @@ impl Store {
     pub fn into_writer(mut self, routes: &[RouteName]) -> Result<(StoreWriter, mpsc::Receiver<Ack>), StoreError> {
         self.route_ids = self.register_routes(routes)?;
         let dir = self.dir.path().to_owned();
-        StoreWriter::start(self).map_err(|error| StoreError::file("start the thread that writes to", dir, error))
+        GroupWriter::start(self).map_err(|error| StoreError::file("start the thread that writes to", dir, error))
     }
 
     /// Runs `write` in a transaction. On success, takes over its in-memory changes; on failure, rolls everything back.

@@ -220,7 +220,7 @@ impl WalSyncer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Op, PinnedSettings, Store};
+    use crate::store::{Op, PinnedSettings, Store, writer::StoreBackend as _};
 
     /// A store with one item after a failed sync. Its WAL can be synced again.
     fn open_with_failed_sync(home: &tempfile::TempDir) -> Store {

@@ -48,6 +48,7 @@ mod search;
 mod txn;
 mod writer;
 
+pub use commit::StoreWriter;
 pub use error::StoreError;
 pub use ingest::{ChangedRowPolicy, InputDiff};
 pub use loader::{ItemLoader, LoadedItem, LoadedItems, Tries, UnreadableItem};
@@ -65,4 +66,4 @@ pub use resume::AttemptRecord;
 pub use row::{RouteName, WaitingItem};
 pub use rules::Reclassification;
 pub use run_dir::{RunDir, RunFiles, RunLock};
-pub use writer::{MAX_PENDING_GROUPS, StoreWriter, SubmitError};
+pub use writer::{MAX_PENDING_GROUPS, SubmitError};
