@@ -270,11 +270,12 @@ impl Engine {
         }
     }
 
-    /// Sends the request; its intent is on disk.
+    /// Sends the request, whose intent is committed, unless something has stopped the run in the meantime.
     fn send(&mut self, planned: PlannedAttempt) {
         let now = self.clock.now();
         let spec = self.items.spec(planned.seq).cloned();
-        let (Some(spec), Phase::Running, false) = (spec, &self.phase, self.is_paused) else {
+        let may_send = self.can_dispatch() && !self.is_paused;
+        let (Some(spec), true) = (spec, may_send) else {
             self.journal.record(Op::CancelIntent { attempt: planned.attempt });
             self.scheduler.cancel(now, planned.attempt);
             return;

@@ -23,7 +23,7 @@ use crate::{
     },
     output::ExistingCaptionPolicy,
     scheduler::LocalRejection,
-    store::{ChangedRowPolicy, PinnedSettings, RunDir, Store, StoreWriter},
+    store::{ChangedRowPolicy, Op, PinnedSettings, RunDir, Store, StoreError, StoreWriter},
 };
 
 /// One key and one model at an address where nothing answers.
@@ -109,6 +109,30 @@ pub(super) fn prepare_run_on_store(
         ledger_path: None,
     };
     prepare(setup, &dir, store, opened, None).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_sent_while_results_can_not_be_written() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, mut channels) = prepare_run(&home, 4);
+    // Until the group with the intents is submitted.
+    loop {
+        assert_eq!(engine.tick(), None);
+        let has_intents = engine.journal.recorded.iter().any(|op| matches!(op, Op::RecordIntent(_)));
+        if has_intents && !engine.journal.has_pending() {
+            break;
+        }
+        tokio::select! {
+            Some((class, batch)) = channels.loaded.recv() => engine.on_loaded(class, batch),
+            Some(ack) = channels.acks.recv() => engine.apply_ack(ack),
+        }
+    }
+    let mut ack = channels.acks.recv().await.unwrap();
+    ack.after_commit_error = Some(StoreError::Closed);
+    engine.apply_ack(ack);
+    assert_eq!(engine.items.in_flight_count(), 0);
+    let canceled = engine.journal.recorded.iter().filter(|op| matches!(op, Op::CancelIntent { .. })).count();
+    assert!(canceled > 0, "the intents of the requests are taken back");
 }
 
 #[tokio::test]
