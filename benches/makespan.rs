@@ -32,7 +32,7 @@ fn main() {
                 quota.items,
                 measured.makespan.as_secs_f64() / 3_600.0,
                 measured.ratio(),
-                measured.refused_share() * 100.0,
+                measured.refused as f64 / measured.sent as f64 * 100.0,
             );
         }
     }
