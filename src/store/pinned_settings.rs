@@ -5,7 +5,7 @@ use std::{
     path::{Path, absolute},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Stands between the captions' folder and the policy for existing captions in [`PinnedSettings::captions`].
 const EXISTING_SEPARATOR: &str = ", existing: ";
@@ -41,26 +41,26 @@ pub struct PinnedSettings {
     pub refuses_extra_pictures: bool,
     /// True in runs of earlier versions, which only kept what can be translated of the bodies in rows. Saved as its
     /// opposite, which they don't have. Not compared.
-    #[serde(rename = "keeps_bodies", default = "negated::when_missing", with = "negated")]
+    #[serde(
+        rename = "keeps_bodies",
+        default = "true_if_missing",
+        serialize_with = "serialize_opposite",
+        deserialize_with = "deserialize_opposite"
+    )]
     pub legacy_bodies: bool,
 }
 
-/// A flag that is saved as its opposite, and true where nothing is saved.
-mod negated {
-    use serde::{Deserialize as _, Deserializer, Serializer};
+const fn true_if_missing() -> bool {
+    true
+}
 
-    pub const fn when_missing() -> bool {
-        true
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn serialize_opposite<S: Serializer>(flag: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(!flag)
+}
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    pub fn serialize<S: Serializer>(flag: &bool, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bool(!flag)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-        bool::deserialize(deserializer).map(|opposite| !opposite)
-    }
+fn deserialize_opposite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    bool::deserialize(deserializer).map(|opposite| !opposite)
 }
 
 /// One changed setting.
