@@ -175,7 +175,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     let snapshot = if front_end_snapshot.state.is_over() { handle.snapshot() } else { Arc::clone(&front_end_snapshot) };
     // Report changes between the two, like items given up at the end, before the summary counts them.
     if let Some(line) =
-        plain_zone.and_then(|zone| headless::progress::correction_line(&front_end_snapshot, &snapshot, &zone))
+        plain_zone.and_then(|zone| headless::progress::line_if_changed(&front_end_snapshot, &snapshot, &zone))
     {
         print_stderr(&line);
     }

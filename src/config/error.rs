@@ -1,4 +1,5 @@
-//! Errors in a configuration: all errors together, each with its position, none with a secret in it.
+//! Errors in a configuration: all errors together, each with its position where it is known. Values are quoted with
+//! `quote_unless_secret`, so that no error contains a key.
 
 use std::{
     fmt::{self, Write as _},

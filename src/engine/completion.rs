@@ -55,7 +55,7 @@ impl Engine {
         self.silence.on_end(provider, now.mono, result.outcome);
         let provider = &self.providers[provider.index()];
         self.provider_contact.record(self.items.in_flight_count(), &provider.name, &result);
-        let Some(effects) = self.scheduler.complete_checked(now, attempt, &result, check_time) else { return };
+        let Some(effects) = self.scheduler.complete_after_check(now, attempt, &result, check_time) else { return };
         let outcome = result.outcome;
         let ended = match effects.disposition {
             Disposition::Done { is_truncated } => Some(ItemEnd { state: FinalState::Done, outcome, is_truncated }),

@@ -11,8 +11,8 @@ use crate::domain::{
     truncated_suffix,
 };
 
-/// Maximum number of characters of an event's message. With the time and the level before it, a line has at most 160.
-const MAX_MESSAGE_CHARS: usize = 143;
+/// Maximum number of characters of a provider's message in an event's line, which then has at most 160.
+const MAX_PROVIDER_MESSAGE_CHARS: usize = 143;
 
 /// The progress line: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight $0.84
 /// key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what limits the run, if anything does.
@@ -46,10 +46,11 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     sanitize(&parts.join("  ")).into_owned()
 }
 
-/// The progress line of `newest`, if more than the time in it differs from the last line, which was made from `last`.
-pub fn correction_line(last: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option<String> {
-    let newest_at_last_time = Snapshot { at: last.at, ..newest.clone() };
-    (progress_line(last, zone) != progress_line(&newest_at_last_time, zone)).then(|| progress_line(newest, zone))
+/// The progress line of `newest`, if more than the time in it differs from the line that was printed last, which was made
+/// from `printed`.
+pub fn line_if_changed(printed: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option<String> {
+    let newest_at_last_time = Snapshot { at: printed.at, ..newest.clone() };
+    (progress_line(printed, zone) != progress_line(&newest_at_last_time, zone)).then(|| progress_line(newest, zone))
 }
 
 /// `14:08:40  ALERT  dave disabled, invalid_key: API key not valid`
@@ -61,14 +62,15 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
         EventLevel::Alert => "ALERT",
     };
     let message = event.kind.to_string();
-    let shown_message = if is_own_message(&event.kind) { message } else { shorten(&message, MAX_MESSAGE_CHARS) };
+    let shown_message =
+        if has_no_provider_text(&event.kind) { message } else { shorten(&message, MAX_PROVIDER_MESSAGE_CHARS) };
     sanitize(&format!("{}  {level}  {shown_message}", event.at.time_of_day(zone))).into_owned()
 }
 
 /// True for messages by this program: about the run, about an item of which nothing was sent, or about a connection that
 /// it can't make. They are short and may end with advice, so they are not shortened. Other messages may contain a
 /// provider's text.
-const fn is_own_message(event: &EventKind) -> bool {
+const fn has_no_provider_text(event: &EventKind) -> bool {
     match event {
         EventKind::Run { .. } => true,
         EventKind::Cooldown { outcome, .. } | EventKind::Fallback { outcome, .. } => {
@@ -79,7 +81,7 @@ const fn is_own_message(event: &EventKind) -> bool {
     }
 }
 
-/// Shortens a provider's message. The log has all of it.
+/// Shortens a provider's message. The log has up to 500 characters of it.
 fn shorten(text: &str, max_chars: usize) -> String {
     match text.char_indices().nth(max_chars) {
         None => text.to_owned(),

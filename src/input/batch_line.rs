@@ -106,7 +106,7 @@ impl BatchLine {
             return Ok(());
         }
         for (name, value) in fields {
-            let is_unsent = (!request.needs_vision() && !value.is_empty_or_default())
+            let is_unsent = (!request.needs_vision() && !value.has_no_effect())
                 || (picture_fields::contains_unsent(name, value, request, options)
                     && !picture_fields::is_origin_of_data(value, request));
             if picture_fields::names_only_pictures(name) && is_unsent {

@@ -106,7 +106,7 @@ impl BodyNotes {
     pub fn add_native_only(&mut self, name: &str, value: &Json<'_>) {
         let is_automatic = AUTOMATIC_FIELDS.contains(&name) && value.as_text() == Some("auto");
         let is_switched_off = ON_BY_DEFAULT.contains(&name) && matches!(value, Json::Bool(false));
-        if is_switched_off || (!value.is_empty_or_default() && !is_automatic) {
+        if is_switched_off || (!value.has_no_effect() && !is_automatic) {
             self.add_native_only_path(name);
         }
     }

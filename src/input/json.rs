@@ -77,9 +77,8 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// True for null, false, zero, and an empty text or list. An unsupported field with such a value has no effect, so it
-    /// is accepted. An empty object may have one: it turns OpenAI's `web_search_options` on.
-    pub(super) fn is_empty_or_default(&self) -> bool {
+    /// True for null, false, zero, and an empty text or list. An unsupported field with such a value is accepted. An empty object may have one: it turns OpenAI's `web_search_options` on.
+    pub(super) fn has_no_effect(&self) -> bool {
         match self {
             Self::Null => true,
             Self::Bool(on) => !on,

@@ -229,7 +229,7 @@ pub(super) fn parse_extra_body(value: &Json<'_>) -> ParamResult<Map<String, Valu
 
 /// Refuses a field that can't be passed on to the model, unless its value has no effect (null, false, 0 or empty).
 pub(super) fn refuse_unsupported(name: &str, value: &Json<'_>) -> ParamResult<()> {
-    if value.is_empty_or_default() {
+    if value.has_no_effect() {
         return Ok(());
     }
     Err(FieldError::new(name, "is not supported: it would not reach the model; remove it from the row"))

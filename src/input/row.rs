@@ -100,7 +100,7 @@ pub(super) fn build_draft(
     if options.input.legacy_bodies {
         request.params.remove_newer_parts();
     }
-    for (name, _) in template_fields.iter().filter(|(_, value)| !value.is_empty_or_default()) {
+    for (name, _) in template_fields.iter().filter(|(_, value)| !value.has_no_effect()) {
         draft.note_unused_param(name, options);
     }
     let pictures = read_pictures(fields, request.needs_vision(), options)?;

@@ -1,7 +1,7 @@
 //! `complete`: the effects of an attempt's result on the item, its route, and the pool, key and provider behind it.
 //!
 //! [`Scheduler::complete`] commits the reservation. Then two lists, by outcome: [`Scheduler::apply_to_fleet`] says what
-//! happens to the pool, key, route or provider at fault, and [`Scheduler::next_disposition`] whether the item is done,
+//! happens to the pool, key, route or provider at fault, and [`Scheduler::end_or_requeue`] whether the item is done,
 //! failed or queued again.
 
 use std::time::Duration;
@@ -61,12 +61,12 @@ pub struct AttemptEffects {
 impl Scheduler {
     /// Takes the result of `attempt`. `None` if no such attempt is in flight.
     pub fn complete(&mut self, now: Now, attempt: AttemptId, result: &AttemptResult) -> Option<AttemptEffects> {
-        self.complete_checked(now, attempt, result, Duration::ZERO)
+        self.complete_after_check(now, attempt, result, Duration::ZERO)
     }
 
     /// As [`Scheduler::complete`], for a result that came `check_time` ago: its answer was checked since then, which is
     /// no part of the model's latency.
-    pub fn complete_checked(
+    pub fn complete_after_check(
         &mut self,
         now: Now,
         attempt: AttemptId,
@@ -97,7 +97,7 @@ impl Scheduler {
             events.extend(self.on_success(now, &reservation));
         }
         events.extend(self.apply_to_fleet(now, &mut reservation, result));
-        let disposition = self.next_disposition(now, &mut reservation, result);
+        let disposition = self.end_or_requeue(now, &mut reservation, result);
         if !matches!(disposition, Disposition::Requeued { .. }) {
             self.queue.clear_failing(reservation.item.seq);
         }
@@ -175,7 +175,7 @@ impl Scheduler {
     }
 
     /// Ends the item or queues it again.
-    fn next_disposition(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
+    fn end_or_requeue(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
         match result.outcome {
             Outcome::Ok => Disposition::Done { is_truncated: false },
             Outcome::Truncated => self.retry_truncated(now, reservation, result),

@@ -243,7 +243,7 @@ impl Scheduler {
             if self.routing.class(class).is_idle_backup(id) && self.has_available_primary(now, class, item) {
                 return Err(reason.max(BlockReason::PolicyForbids));
             }
-            match self.check_route(now, class, item, allowed, id) {
+            match self.try_route(now, class, item, allowed, id) {
                 RouteCheck::Usable => return Ok(id),
                 RouteCheck::Declined(why) => reason = reason.max(why),
                 RouteCheck::AwaitsLease => return Err(BlockReason::NoRouteReady),
@@ -253,7 +253,7 @@ impl Scheduler {
     }
 
     /// Checks whether a candidate can take the item. Parks it if it turns out not to be ready.
-    fn check_route(
+    fn try_route(
         &mut self,
         now: Now,
         class: usize,

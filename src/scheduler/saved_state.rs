@@ -122,7 +122,7 @@ impl Scheduler {
         let pools = self.fleet.pools().iter().map(|pool| SavedPool {
             name: pool.name.clone(),
             cooldown: save(pool.cooldown.as_ref()),
-            day_exhausted: save(pool.day_exhausted.as_ref()),
+            day_exhausted: save(pool.day_cooldown.as_ref()),
             backoff_step: pool.backoff_step,
             stated: pool.limits.stated_limits(),
             learned: pool.limits.learned_limits(),
@@ -162,7 +162,7 @@ impl Scheduler {
         for saved in saved_state.pools {
             if let Some(pool) = self.fleet.pools_mut().iter_mut().find(|pool| pool.name == saved.name) {
                 pool.cooldown = saved.cooldown.and_then(|cooldown| cooldown.restore(now));
-                pool.day_exhausted = saved.day_exhausted.and_then(|cooldown| cooldown.restore(now));
+                pool.day_cooldown = saved.day_exhausted.and_then(|cooldown| cooldown.restore(now));
                 pool.backoff_step = saved.backoff_step;
                 pool.limits.restore(&saved.stated, saved.learned);
                 pool.apply_limits();

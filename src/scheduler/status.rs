@@ -192,7 +192,7 @@ impl Scheduler {
         let mut push = |subject: &str, started_at: WallTime, until: WallTime, cause: &Cause| {
             views.push(CooldownView { subject: subject.to_owned(), started_at, until, cause: cause.clone() });
         };
-        let pools = self.fleet.pools().iter().map(|pool| (&pool.label, [&pool.cooldown, &pool.day_exhausted]));
+        let pools = self.fleet.pools().iter().map(|pool| (&pool.label, [&pool.cooldown, &pool.day_cooldown]));
         let of_pools = pools.flat_map(|(label, slots)| slots.map(|slot| (label, slot.as_ref())));
         let of_projects = self.fleet.projects().iter().map(|project| (&project.name, project.out_of_credit.as_ref()));
         let providers = self.fleet.providers().iter();

@@ -19,7 +19,8 @@ use crate::domain::{
     CostByKind, FinalState, Money, Outcome, RoutingTraits, Seq, Usage, WallTime, is_unchecked, snapshot::Totals,
 };
 
-/// One recorded attempt, with what the quota windows need.
+/// One recorded attempt: what quota windows, health and costs need when a run is resumed. Key, model and provider are
+/// names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttemptRecord {
     pub key: String,

@@ -10,8 +10,8 @@ use crate::domain::{Money, WallTime, event::format_duration};
 /// Shown if there is no value.
 pub const NO_VALUE: &str = "-";
 
-/// Formats a number with at most three digits and a unit: `999`, `1.2k`, `121k`, `1.21M`. Numbers from 10^15 on have
-/// more digits.
+/// Formats a number with at most three digits and a unit: `999`, `1.2k`, `121k`, `1.21M`. Numbers from 999.5 * 10^12 on
+/// have more digits.
 pub fn compact(number: u64) -> String {
     let scaled = |unit: f64, suffix: &str| {
         let value = number as f64 / unit;

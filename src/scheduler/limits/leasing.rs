@@ -124,7 +124,7 @@ impl QuotaPool {
             QuotaDay::Rolling => Cooldown::lasting(now, until.since(now.wall), cause),
             _ => Cooldown::until_wall(now, until, cause),
         };
-        Cooldown::extend(&mut self.day_exhausted, cooldown, now);
+        Cooldown::extend(&mut self.day_cooldown, cooldown, now);
     }
 
     /// Takes what is left of the leases, as requests that return it to the ledger at the end of the process.
@@ -159,6 +159,6 @@ impl QuotaPool {
 
     /// Until when the daily quota is used up, as the provider said.
     pub fn exhausted_until(&self, now: Now) -> Option<WallTime> {
-        self.running_exhaustion(now).map(|cooldown| cooldown.deadline().to_wall(now))
+        self.active_day_cooldown(now).map(|cooldown| cooldown.deadline().to_wall(now))
     }
 }

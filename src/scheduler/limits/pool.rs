@@ -53,7 +53,7 @@ pub struct QuotaPool {
     silent_since: MonoTime,
     pub cooldown: Option<Cooldown>,
     /// Cooldown after the provider said that the daily quota is used up.
-    pub day_exhausted: Option<Cooldown>,
+    pub day_cooldown: Option<Cooldown>,
     /// Step in the backoff schedule: the number of consecutive 429 episodes.
     pub backoff_step: usize,
     /// How often in a row the provider said that the daily quota is used up. From the second time on, it was still used
@@ -92,7 +92,7 @@ impl QuotaPool {
             in_flight: 0,
             silent_since: MonoTime::default(),
             cooldown: None,
-            day_exhausted: None,
+            day_cooldown: None,
             backoff_step: 0,
             day_exhausted_count: 0,
             ramp: None,
@@ -118,14 +118,14 @@ impl QuotaPool {
     }
 
     /// The cooldown after the provider said that the daily quota is used up; `None` if it is over.
-    pub fn running_exhaustion(&self, now: Now) -> Option<&Cooldown> {
-        Cooldown::running(self.day_exhausted.as_ref(), now)
+    pub fn active_day_cooldown(&self, now: Now) -> Option<&Cooldown> {
+        Cooldown::running(self.day_cooldown.as_ref(), now)
     }
 
     /// Whether a request of any size may use the pool now. If it is ready, [`QuotaPool::token_availability`] may still
     /// limit a request because of its size.
     pub fn availability(&self, now: Now) -> Availability<'_> {
-        if let Some(cooldown) = self.running_exhaustion(now) {
+        if let Some(cooldown) = self.active_day_cooldown(now) {
             return Availability::Exhausted(cooldown);
         }
         let daily = daily_availability(&self.day_requests, now, 1, RequestsPerDay);
@@ -316,7 +316,7 @@ impl QuotaPool {
     pub fn day_gauge(&self, now: Now) -> Gauge {
         let (used, limit) = (self.day_requests.used(now.wall), self.day_requests.limit());
         gauge(
-            if self.running_exhaustion(now).is_some() { used.max(limit.unwrap_or(used)) } else { used },
+            if self.active_day_cooldown(now).is_some() { used.max(limit.unwrap_or(used)) } else { used },
             self.limits[RequestsPerDay],
         )
     }
@@ -394,7 +394,7 @@ impl QuotaPool {
         self.ramp = None;
         (self.backoff_step, self.day_exhausted_count) = (0, 0);
         let had_cooldown = self.cooldown.take().is_some();
-        self.day_exhausted.take().is_some() || had_cooldown
+        self.day_cooldown.take().is_some() || had_cooldown
     }
 }
 

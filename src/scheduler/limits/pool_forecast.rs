@@ -49,7 +49,7 @@ impl QuotaPool {
             in_flight: f64::from(self.in_flight),
             day: self.day(),
             per_day: daily.map(|(per_day, _)| per_day),
-            left_today: if self.running_exhaustion(now).is_some() { Some(0.0) } else { daily.map(|(_, left)| left) },
+            left_today: if self.active_day_cooldown(now).is_some() { Some(0.0) } else { daily.map(|(_, left)| left) },
             day_releases: if daily.is_some() { merge_releases(releases, 86_400.0) } else { Vec::new() },
         }
     }

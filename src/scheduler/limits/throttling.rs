@@ -18,15 +18,16 @@ const MAX_DAILY_WAIT: Duration = Duration::from_secs(25 * 3_600);
 /// A stated wait up to this long points to a burst or concurrency limit, not to a limit per minute.
 const MAX_BURST_WAIT: Duration = Duration::from_secs(2);
 
-/// Time until a pool with a rolling day is probed again, if the provider stated no retry-after.
-const ROLLING_DAY_RECHECK: Duration = Duration::from_secs(3_600);
+/// Time until a pool whose day's quota is spent is probed again, if it is not known when the day ends.
+const DAY_QUOTA_RECHECK: Duration = Duration::from_secs(3_600);
 
-/// Shortest wait after a retry-after for a rolling day turned out too short. It doubles each time.
-const EXTRA_BACKOFF: Duration = Duration::from_secs(5);
+/// Minimum wait after a retry-after for a rolling day turned out too short. It doubles each time, up to
+/// [`DAY_QUOTA_RECHECK`].
+const REPEATED_DAY_MIN_WAIT: Duration = Duration::from_secs(5);
 
 /// After this many rounds of the backoff schedule without a success, refusals that name no limit are taken for the
 /// daily quota's.
-const DAY_ROUNDS: usize = 2;
+const SCHEDULE_ROUNDS_BEFORE_DAY: usize = 2;
 
 /// The cooldown that a per-minute quota error has started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,8 +38,9 @@ pub struct MinuteCooldown {
 }
 
 impl QuotaPool {
-    /// Handles a 429 for a limit per minute. The first one of an episode adapts the learned limits and advances the
-    /// backoff schedule, which applies if the provider states no wait.
+    /// Handles a 429 for a limit per minute. An episode lasts from its first 429 to the next success. The first 429 adapts
+    /// the learned limits and advances the backoff schedule, which applies if the provider states no wait, and when all of
+    /// its steps were used.
     pub fn on_minute_limit(
         &mut self,
         now: Now,
@@ -49,11 +51,11 @@ impl QuotaPool {
         rng: &mut fastrand::Rng,
     ) -> MinuteCooldown {
         if is_new_episode {
-            let dimension = if self.was_stated_wait_false() {
+            let dimension = if self.was_retry_after_too_short() {
                 self.limits.forget_concurrency();
-                throttled_window(result)
+                minute_dimension(result)
             } else {
-                self.throttled_dimension(sent_at.mono, result)
+                self.likely_dimension(sent_at.mono, result)
             };
             self.on_first_throttle(now, sent_at, dimension);
             self.backoff_step += 1;
@@ -78,42 +80,42 @@ impl QuotaPool {
             self.ramp = Some(Ramp::PROBE);
         }
         let cause = Cause::from_result(result, source, now.wall);
-        if is_new_episode && stated_wait.is_none() && step > DAY_ROUNDS * policy.backoff.len() {
-            // No minute lasts that long: it is taken for the day's quota, and tried again every hour.
+        if is_new_episode && stated_wait.is_none() && step > SCHEDULE_ROUNDS_BEFORE_DAY * policy.backoff.len() {
+            // A limit per minute would have ended: it is taken for the day's quota, and tried again every hour.
             let cause = Cause { outcome: Outcome::QuotaExhaustedDay, ..cause.clone() };
-            Cooldown::extend(&mut self.day_exhausted, Cooldown::lasting(now, ROLLING_DAY_RECHECK, cause), now);
+            Cooldown::extend(&mut self.day_cooldown, Cooldown::lasting(now, DAY_QUOTA_RECHECK, cause), now);
         }
         Cooldown::extend(&mut self.cooldown, Cooldown::lasting(now, wait + jitter, cause), now);
         MinuteCooldown { wait, is_after_backoff }
     }
 
-    /// Whether the last wait that the provider stated has proved too short: it is over, and nothing was admitted since.
-    /// Then the stated wait is no evidence against a limit per minute.
-    fn was_stated_wait_false(&self) -> bool {
+    /// Whether the last wait that the provider stated has proved too short. The caller knows that a new episode begins: the
+    /// wait is over, and no request was answered since. Then the stated wait is no evidence against a limit per minute.
+    fn was_retry_after_too_short(&self) -> bool {
         let was_stated = |cooldown: &Cooldown| cooldown.cause.source == CauseSource::Provider;
         self.backoff_step > 0 && self.cooldown.as_ref().is_some_and(was_stated)
     }
 
-    /// The limit that the first 429 of an episode refers to, as far as the response shows it.
-    fn throttled_dimension(&self, sent_at: MonoTime, result: &AttemptResult) -> LimitDimension {
+    /// The limit that the first 429 of an episode probably refers to, as far as the response shows it.
+    fn likely_dimension(&self, sent_at: MonoTime, result: &AttemptResult) -> LimitDimension {
         let is_concurrency = |report: &ProviderLimit| report.dimension == LimitDimension::Concurrency;
         // A minute window frees room when its oldest request is one minute old. If no request is that old and the
         // stated wait is short, too many requests were in flight at once.
         let is_too_soon_for_minute = |after| after <= MAX_BURST_WAIT && !self.limits.may_free(sent_at, after);
         match result.outcome {
             _ if result.response_meta.limits.iter().any(is_concurrency) => LimitDimension::Concurrency,
-            Outcome::TokensLimitedMinute => throttled_window(result),
+            Outcome::TokensLimitedMinute => minute_dimension(result),
             _ if result.retry_after.is_some_and(|retry_after| is_too_soon_for_minute(retry_after.delay)) => {
                 LimitDimension::Concurrency
             }
-            _ => throttled_window(result),
+            _ => minute_dimension(result),
         }
     }
 
-    /// Handles an error for the daily quota: the pool is exhausted until the provider's day ends. Returns the wait if
-    /// it was not exhausted before.
+    /// Handles an error for the daily quota: the pool is exhausted until the provider's day ends or, if its end is not known,
+    /// for the stated or a default wait. Returns the wait if it was not exhausted before.
     pub fn on_day_exhausted(&mut self, now: Now, result: &AttemptResult) -> Option<Duration> {
-        let was_exhausted = self.running_exhaustion(now).is_some();
+        let was_exhausted = self.active_day_cooldown(now).is_some();
         self.day_exhausted_count += u32::from(!was_exhausted);
         let cause = |source| Cause::from_result(result, source, now.wall);
         let cooldown = match (self.day().next_reset(now.wall), result.retry_after) {
@@ -122,18 +124,18 @@ impl QuotaPool {
                 // After a retry-after that was too short, wait longer each time.
                 let min_wait = match self.day_exhausted_count {
                     0 | 1 => Duration::ZERO,
-                    step => (EXTRA_BACKOFF * 2_u32.saturating_pow(step - 2)).min(ROLLING_DAY_RECHECK),
+                    step => (REPEATED_DAY_MIN_WAIT * 2_u32.saturating_pow(step - 2)).min(DAY_QUOTA_RECHECK),
                 };
                 let wait = retry_after.delay.clamp(min_wait, ROLLING_DAY);
                 Cooldown::lasting(now, wait, cause(CauseSource::Provider))
             }
             (None, None) => {
                 self.ramp = Some(Ramp::PROBE);
-                Cooldown::lasting(now, ROLLING_DAY_RECHECK, cause(CauseSource::Backoff))
+                Cooldown::lasting(now, DAY_QUOTA_RECHECK, cause(CauseSource::Backoff))
             }
         };
         let wait = cooldown.until.wall.since(now.wall);
-        Cooldown::extend(&mut self.day_exhausted, cooldown, now);
+        Cooldown::extend(&mut self.day_cooldown, cooldown, now);
         (!was_exhausted).then_some(wait)
     }
 
@@ -162,7 +164,7 @@ impl QuotaPool {
                     Some(reset) if wait > Duration::from_secs(3_600) => Cooldown::until_wall(now, reset, cause),
                     _ => Cooldown::lasting(now, wait, cause),
                 };
-                Cooldown::extend(&mut self.day_exhausted, cooldown, now);
+                Cooldown::extend(&mut self.day_cooldown, cooldown, now);
             }
             LimitDimension::Concurrency => {}
             dimension => {
@@ -183,13 +185,13 @@ impl QuotaPool {
             self.on_success();
             has_recovered = self.cooldown.take_if(|cooldown| cooldown.is_over(now)).is_some();
         }
-        let day_has_reset = self.day_exhausted.take_if(|cooldown| cooldown.is_over(now)).is_some();
+        let day_has_reset = self.day_cooldown.take_if(|cooldown| cooldown.is_over(now)).is_some();
         (has_recovered, day_has_reset)
     }
 }
 
 /// The minute window that a 429 refers to.
-fn throttled_window(result: &AttemptResult) -> LimitDimension {
+fn minute_dimension(result: &AttemptResult) -> LimitDimension {
     match result.outcome {
         Outcome::TokensLimitedMinute => LimitDimension::TokensPerMinute,
         _ => LimitDimension::RequestsPerMinute,

@@ -43,7 +43,7 @@ fn the_time_of_a_check_is_not_the_latency_of_its_model() {
     let sent = world.now;
     world.scheduler.complete(sent + second * 5, other.attempt, &attempt_result(Outcome::Ok)).unwrap();
     world.now = sent + second + minute;
-    world.scheduler.complete_checked(world.now, one.attempt, &attempt_result(Outcome::Ok), minute).unwrap();
+    world.scheduler.complete_after_check(world.now, one.attempt, &attempt_result(Outcome::Ok), minute).unwrap();
     world.enqueue(1);
     assert_eq!(poll_send(&mut world).model, one.model);
 }
