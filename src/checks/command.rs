@@ -244,15 +244,24 @@ mod tests {
         let error = failure(shell(&script, Duration::from_secs(2)).run(b"").await).unwrap_err();
         assert_eq!(error, "the command took longer than 2s and was stopped");
         let child: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
-        while is_running(child) {
-            tokio::task::yield_now().await;
-        }
+        wait_for_end(child).await;
     }
 
-    /// Whether the process exists and is not only waiting to be reaped.
+    /// Waits until the process has ended, at most a minute: by itself it would last ten.
+    async fn wait_for_end(process: i32) {
+        let end = async {
+            while is_running(process) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), end).await.expect("the process has been killed");
+    }
+
+    /// Whether the process exists and is not only waiting to be reaped, which only Linux tells.
     fn is_running(process: i32) -> bool {
-        std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
-            && nix::sys::signal::kill(Pid::from_raw(process), None).is_ok()
+        let is_reapable =
+            std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+        !is_reapable && nix::sys::signal::kill(Pid::from_raw(process), None).is_ok()
     }
 
     #[tokio::test]
@@ -270,11 +279,10 @@ mod tests {
         for end in ["exit 0", "exit 1", "kill -9 $$"] {
             let pid_file = home.path().join("pid");
             let script = format!("sleep 600 & echo $! > '{}'; {end}", pid_file.display());
-            let _ = failure(shell(&script, Duration::from_secs(300)).run(b"").await);
+            let result = shell(&script, Duration::from_secs(300)).run(b"").await;
+            assert_eq!(result.is_ok(), end == "exit 0", "it ends with the command, not with what that has started");
             let left: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
-            while is_running(left) {
-                tokio::task::yield_now().await;
-            }
+            wait_for_end(left).await;
         }
     }
 }

@@ -100,9 +100,9 @@ fn to_text(args: &AuditArgs, audit: &Audit) -> String {
         let _ = writeln!(text, "cost: {kinds}");
     }
     let unanswered_count = audit.unanswered.len();
-    // The record has no prices: an attempt at no cost may be of a model whose price is unknown.
+    // The record has no prices: an attempt at no cost may be of a free model, or of one whose price is unknown.
     let unpriced = if audit.unanswered.iter().any(|unanswered| unanswered.at_risk == Money::ZERO) {
-        ", excluding models without a price"
+        ", without those whose price is unknown or zero"
     } else {
         ""
     };
@@ -117,7 +117,7 @@ fn to_text(args: &AuditArgs, audit: &Audit) -> String {
         let _ = writeln!(
             text,
             "  item {item}, attempt {attempt}, {model}@{key}, sent {sent_at}, {outcome}, {}",
-            if *at_risk == Money::ZERO { "no price".to_owned() } else { format!("at most {at_risk}") }
+            if *at_risk == Money::ZERO { "price unknown or zero".to_owned() } else { format!("at most {at_risk}") }
         );
     }
     if unanswered_count > MAX_NAMED {

@@ -125,6 +125,13 @@ pub struct Model {
 }
 
 impl Model {
+    /// Whether a request can cost any amount, however long its answer may be.
+    pub fn has_unbounded_cost(&self) -> bool {
+        self.price.is_none()
+            || unbounded_field(&self.extra_body).is_some()
+            || unbounded_model_effect(&self.name).is_some()
+    }
+
     /// The reason why the worst-case cost of a request has no upper bound; `None` if it has one.
     pub fn unbounded_cost_reason(&self) -> Option<String> {
         let Some(price) = self.price else { return Some("has no price: set usd_per_mtok".to_owned()) };

@@ -29,6 +29,11 @@ impl MonoTime {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// The instant this long before; the start of the clock if that is later.
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(duration)))
+    }
 }
 
 impl WallTime {

@@ -1,6 +1,12 @@
 //! Attempts: each one is a task of its own that sends a request, classifies the response and reports the result.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -26,6 +32,8 @@ pub(super) struct AttemptRunner {
     checks: CheckSet,
     /// Those of all keys. A check's command inherits the environment, so it may write any of them.
     secrets: Arc<[SecretString]>,
+    /// By key: how many of its answers are being checked.
+    being_checked: Vec<Arc<AtomicU64>>,
     tasks: JoinSet<AttemptDone>,
 }
 
@@ -38,7 +46,8 @@ impl AttemptRunner {
         checks: CheckSet,
         secrets: Arc<[SecretString]>,
     ) -> Self {
-        Self { clock, client, endpoints, models, checks, secrets, tasks: JoinSet::new() }
+        let being_checked = endpoints.iter().map(|_| Arc::default()).collect();
+        Self { clock, client, endpoints, models, checks, secrets, being_checked, tasks: JoinSet::new() }
     }
 
     /// Sends the request of an attempt. Its end is returned by [`AttemptRunner::join_next`]. `explanation` is
@@ -53,6 +62,7 @@ impl AttemptRunner {
             explanation,
             checks: self.checks.clone(),
             secrets: Arc::clone(&self.secrets),
+            being_checked: Arc::clone(&self.being_checked[planned.key.index()]),
             clock: self.clock,
         };
         self.tasks.spawn(task.run())
@@ -64,6 +74,11 @@ impl AttemptRunner {
 
     pub fn endpoint(&self, key: usize) -> &Arc<Endpoint> {
         &self.endpoints[key]
+    }
+
+    /// Number of answers to requests with this key that are being checked.
+    pub fn being_checked(&self, key: usize) -> u64 {
+        self.being_checked[key].load(Ordering::Relaxed)
     }
 
     pub fn has_tasks(&self) -> bool {
@@ -99,7 +114,24 @@ struct AttemptTask {
     checks: CheckSet,
     /// Those of all keys.
     secrets: Arc<[SecretString]>,
+    being_checked: Arc<AtomicU64>,
     clock: Clock,
+}
+
+/// Counts an answer as being checked until it is dropped, also if the attempt is aborted.
+struct CheckInProgress<'a>(&'a AtomicU64);
+
+impl<'a> CheckInProgress<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for CheckInProgress<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl AttemptTask {
@@ -121,6 +153,7 @@ impl AttemptTask {
         let result = self.client.send_attempt(&self.endpoint, &item, &self.model, timeout).await;
         let answered: Now = self.clock.now();
         let redact = |message: &str| self.redact(message);
+        let _check = CheckInProgress::new(&self.being_checked);
         let result = self.checks.apply(&self.spec, &self.model.name, result, &redact).await;
         let check_time = self.clock.now().mono.since(answered.mono);
         self.done(result, answered.mono.since(began.mono), check_time)

@@ -16,9 +16,10 @@ pub(super) fn budget_message(
         at_risk => format!("{} spent, up to {at_risk} possibly billed", money.spent),
     };
     let Some(item_cost) = cheapest_item else {
-        return match reached_caps {
-            [] => format!("the budget is used up ({spent_text}); raise it to continue"),
-            caps => format!("{}; raise the caps to continue", caps.join("; ")),
+        return if reached_caps.is_empty() || cap.is_some_and(|cap| committed >= cap) {
+            format!("the budget is used up ({spent_text}); raise it to continue")
+        } else {
+            format!("{}; raise the caps to continue", reached_caps.join("; "))
         };
     };
     let needed_cap = format_dollars(committed + item_cost);

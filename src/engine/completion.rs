@@ -52,7 +52,8 @@ impl Engine {
     ) {
         let attempt = sent.planned.attempt;
         let provider = self.keys[sent.planned.key.index()].provider;
-        self.silence.on_end(provider, now.mono, result.outcome);
+        let responded_at = now.mono.before(check_time);
+        self.silence.on_end(provider, now.mono, responded_at, result.outcome);
         let provider = &self.providers[provider.index()];
         self.provider_contact.record(self.items.in_flight_count(), &provider.name, &result);
         let Some(effects) = self.scheduler.complete_after_check(now, attempt, &result, check_time) else { return };

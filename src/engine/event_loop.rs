@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
-    disk_block::DiskBlock,
+    disk_fault::DiskFaultState,
     event_log::EventLog,
     file_check::FileCheck,
     forecasting::Forecaster,
@@ -119,7 +119,7 @@ pub(super) struct Engine {
     pub(super) phase: Phase,
     pub(super) attendance: Attendance,
     pub(super) is_paused: bool,
-    pub(super) disk_block: DiskBlock,
+    pub(super) disk_fault: DiskFaultState,
     /// Finished attempts whose outcome is not on disk yet; shown as in flight.
     pub(super) uncommitted: u64,
     pub(super) row_model_departures: RowModelDepartures,
@@ -231,7 +231,7 @@ impl Engine {
         if let Some(at) = self.gives_up_at() {
             wakeup = wakeup.min(self.clock.instant_of(at));
         }
-        if self.journal.stall_reason().is_some() || self.disk_block.is_blocked() || self.leases.has_backlog() {
+        if self.journal.stall_reason().is_some() || self.disk_fault.is_blocked() || self.leases.has_backlog() {
             wakeup = wakeup.min(now + FAULT_RETRY_INTERVAL);
         }
         match &self.phase {
@@ -244,7 +244,7 @@ impl Engine {
 
     /// Whether the scheduler is polled for the next request.
     fn can_dispatch(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.journal.stall_reason().is_none() && !self.disk_block.is_blocked()
+        matches!(self.phase, Phase::Running) && self.journal.stall_reason().is_none() && !self.disk_fault.is_blocked()
     }
 
     fn dispatch(&mut self, now: Now) {
@@ -414,7 +414,11 @@ impl Engine {
             let models = self.models.iter().zip(&self.stats.models).filter(|(model, _)| model.provider == provider);
             models.map(|(_, counts)| normal_silence(counts.latencies.percentile_ms(95))).max().unwrap_or_default()
         };
-        if let Some(provider) = self.silence.take_new(now.mono, normal) {
+        let being_checked = |provider| {
+            let keys = self.keys.iter().enumerate().filter(|(_, key)| key.provider == provider);
+            keys.map(|(index, _)| self.attempts.being_checked(index)).sum()
+        };
+        if let Some(provider) = self.silence.take_new(now.mono, being_checked, normal) {
             self.health_checks.make_due(provider, now.mono);
             let message = self.silence.message(provider, &self.providers[provider.index()].name, now.mono);
             self.log(EventLevel::Warn, message);
@@ -453,6 +457,7 @@ impl Engine {
         let name = self.providers[provider.index()].name.clone();
         match self.health_checks.on_result(result) {
             Some(HealthChange::WentDown { reason }) => {
+                self.scheduler.mark_provider_down(provider);
                 self.log(EventLevel::Warn, format!("{name} does not respond to its health check: {reason}"));
             }
             Some(HealthChange::CameBack) => {
@@ -469,7 +474,7 @@ impl Engine {
         match fault {
             DiskFault::OneFile(message) => self.log(EventLevel::Alert, message),
             DiskFault::Blocking(message) => {
-                if self.disk_block.on_fault(message.clone()) {
+                if self.disk_fault.on_fault(message.clone()) {
                     self.log(EventLevel::Alert, message);
                 }
                 self.publisher.mark_dirty();

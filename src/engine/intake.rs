@@ -18,7 +18,7 @@ use crate::{
     domain::{Api, ItemSpec, MonoTime, Request, RoutingTraits, Seq, request::estimated_text_tokens},
     provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
-    store::{ItemLoader, LoadedItem, Tries, WaitingItem},
+    store::{EarlierAttempts, ItemLoader, LoadedItem, WaitingItem},
 };
 
 /// Number of loaded items per class for each request that may be in flight, so that a burst does not wait for the disk.
@@ -178,15 +178,16 @@ impl Intake {
     ) {
         self.backlogs[class].loading_count = 0;
         for loaded in items {
-            let LoadedItem { seq, spec, completed_attempts, started_at, failed_check_message, tries } = loaded;
+            let LoadedItem { seq, spec, completed_attempts, started_at, failed_check_message, earlier_attempts } =
+                loaded;
             let mut item = self.queued_item(seq, &spec, now);
             if completed_attempts > 0 {
                 item.restore_attempts(completed_attempts);
             }
-            for Tries { provider, model, outcome, count } in tries {
-                // The tries on a model that is no longer configured don't matter.
+            for EarlierAttempts { provider, model, outcome, count } in earlier_attempts {
+                // Attempts on a model that is no longer configured don't matter.
                 if let Some(model) = scheduler.find_model(&provider, &model) {
-                    item.restore_tries(model, outcome, count);
+                    item.restore_failures(model, outcome, count);
                 }
             }
             let explanation = failed_check_message.and_then(|message| self.checks.explanation(&message));

@@ -20,7 +20,7 @@
 //! state_saver     saves the scheduler's state          provider_contact  whether any provider has responded
 //! file_check      the store's files are in place       budget_message    why the budget blocks the run
 //! handle          what front ends hold                 health_checks     whether providers respond
-//! silence         providers that do not answer         disk_block        the disk fault that blocks requests
+//! silence         providers that do not answer         disk_fault        the disk fault that blocks requests
 //! ```
 
 mod attempt;
@@ -28,7 +28,7 @@ mod budget_message;
 mod caption_writer;
 mod commands;
 mod completion;
-mod disk_block;
+mod disk_fault;
 mod event_log;
 mod event_loop;
 mod file_check;

@@ -54,7 +54,7 @@ impl Engine {
 
     /// Checks whether the run should end or go idle, for any reason, and starts that.
     pub(super) fn check_done(&mut self, now: Now) {
-        if self.disk_block.end_if_over() {
+        if self.disk_fault.end_if_over() {
             self.publisher.mark_dirty();
         }
         let is_quiet = !self.has_open_attempts() && !self.captions.is_writing();
@@ -77,7 +77,7 @@ impl Engine {
                 // Captions that the disk does not accept are written by the next start, so the drain does not wait for
                 // them.
                 let only_captions_left =
-                    self.disk_block.is_blocked() && !self.has_open_attempts() && self.is_intake_idle();
+                    self.disk_fault.is_blocked() && !self.has_open_attempts() && self.is_intake_idle();
                 if is_settled && nothing_left {
                     self.begin_closing(self.outcome_when_done());
                 } else if is_settled {

@@ -22,8 +22,11 @@ pub(super) struct SilenceWatch {
 #[derive(Clone, Debug, Default)]
 struct ProviderSilence {
     in_flight: u64,
-    /// When it answered last, or when a request was sent while none was in flight, if that was later.
+    /// When it answered last, or when a request was sent while none was in flight, if that was later. Requests that follow
+    /// a reported silence without a pause continue it.
     since: MonoTime,
+    /// When the last attempt ended.
+    last_end: MonoTime,
     /// It has been silent for longer than normal, which was reported; and it has not answered since.
     is_reported: bool,
 }
@@ -35,28 +38,38 @@ impl SilenceWatch {
 
     pub fn on_sent(&mut self, provider: ProviderId, now: MonoTime) {
         let silence = &mut self.providers[provider.index()];
-        if silence.in_flight == 0 && !silence.is_reported {
-            silence.since = now;
+        let continues = silence.is_reported && now.since(silence.last_end) < DEFAULT_SILENCE;
+        if silence.in_flight == 0 && !continues {
+            (silence.since, silence.is_reported) = (now, false);
         }
         silence.in_flight += 1;
     }
 
-    /// Handles the end of an attempt. A timeout, and what ends on this machine, is no answer.
-    pub fn on_end(&mut self, provider: ProviderId, now: MonoTime, outcome: Outcome) {
+    /// Handles the end of an attempt, whose response arrived at `responded_at`, before its checks. A timeout, and what ends
+    /// on this machine, is no answer.
+    pub fn on_end(&mut self, provider: ProviderId, now: MonoTime, responded_at: MonoTime, outcome: Outcome) {
         let silence = &mut self.providers[provider.index()];
         silence.in_flight = silence.in_flight.saturating_sub(1);
-        if !outcome.is_local() && !matches!(outcome, Outcome::Timeout | Outcome::Lost) {
-            (silence.since, silence.is_reported) = (now, false);
+        silence.last_end = now;
+        if !outcome.is_local() && outcome != Outcome::Timeout {
+            (silence.since, silence.is_reported) = (silence.since.max(responded_at), false);
         }
     }
 
     /// The next provider that has become silent: none of its requests in flight was answered for longer than normal.
-    /// Each silence is returned once. `normal_silence` is asked only about providers that may be silent.
-    pub fn take_new(&mut self, now: MonoTime, normal_silence: impl Fn(ProviderId) -> Duration) -> Option<ProviderId> {
+    /// Each silence is returned once. `being_checked` is the number of a provider's answers that have arrived and are being
+    /// checked. `normal_silence` is asked only about providers that may be silent.
+    pub fn take_new(
+        &mut self,
+        now: MonoTime,
+        being_checked: impl Fn(ProviderId) -> u64,
+        normal_silence: impl Fn(ProviderId) -> Duration,
+    ) -> Option<ProviderId> {
         let is_new = |(index, silence): &(usize, &ProviderSilence)| {
             let lasts = now.since(silence.since);
             let may_be_silent = silence.in_flight > 0 && !silence.is_reported && lasts > MIN_SILENCE;
-            may_be_silent && lasts > normal_silence(ProviderId(*index as u32))
+            let provider = ProviderId(*index as u32);
+            may_be_silent && lasts > normal_silence(provider) && silence.in_flight > being_checked(provider)
         };
         let (index, _) = self.providers.iter().enumerate().find(is_new)?;
         self.providers[index].is_reported = true;
@@ -105,7 +118,7 @@ mod tests {
 
     /// Whether a silence is newly found at this second, if the latency is unknown.
     fn is_found(watch: &mut SilenceWatch, seconds: u64) -> bool {
-        watch.take_new(at(seconds), |_| normal_silence(None)).is_some()
+        watch.take_new(at(seconds), |_| 0, |_| normal_silence(None)).is_some()
     }
 
     #[test]
@@ -121,21 +134,34 @@ mod tests {
         assert_eq!(watch.longest(), Some(P));
         assert_eq!(watch.message(P, "gemini", at(131)), "no answer from gemini for 30s (31 requests in flight)");
         // A timeout is no answer, so the silence goes on.
-        (0..31).for_each(|_| watch.on_end(P, at(400), Outcome::Timeout));
+        (0..31).for_each(|_| watch.on_end(P, at(400), at(400), Outcome::Timeout));
         assert_eq!(watch.longest(), None, "nothing is in flight");
         watch.on_sent(P, at(410));
         assert!(watch.is_silent(P) && !is_found(&mut watch, 500));
-        watch.on_end(P, at(500), Outcome::ServerError);
+        watch.on_end(P, at(500), at(500), Outcome::ServerError);
         assert!(!watch.is_silent(P));
         watch.on_sent(P, at(600));
         assert!(!is_found(&mut watch, 630) && is_found(&mut watch, 631), "a second silence");
+        watch.on_end(P, at(900), at(900), Outcome::Timeout);
+        watch.on_sent(P, at(8_000));
+        assert!(!watch.is_silent(P) && !is_found(&mut watch, 8_030), "the time without requests is no silence");
+    }
+
+    #[test]
+    fn an_answer_that_is_being_checked_is_no_silence() {
+        let mut watch = SilenceWatch::new(1);
+        watch.on_sent(P, at(0));
+        assert_eq!(watch.take_new(at(100), |_| 1, |_| normal_silence(None)), None);
+        watch.on_end(P, at(100), at(1), Outcome::Ok);
+        watch.on_sent(P, at(100));
+        assert!(!is_found(&mut watch, 130) && is_found(&mut watch, 131), "it lasts since the request");
     }
 
     #[test]
     fn an_answer_ends_the_silence_of_the_requests_that_are_still_in_flight() {
         let mut watch = SilenceWatch::new(1);
         (0..2).for_each(|_| watch.on_sent(P, at(0)));
-        watch.on_end(P, at(20), Outcome::Ok);
+        watch.on_end(P, at(20), at(20), Outcome::Ok);
         assert!(!is_found(&mut watch, 50) && is_found(&mut watch, 51));
     }
 
@@ -143,7 +169,7 @@ mod tests {
     fn normal_silence_follows_the_latency() {
         let mut watch = SilenceWatch::new(1);
         watch.on_sent(P, at(0));
-        let mut is_found = |second, p95_ms| watch.take_new(at(second), |_| normal_silence(p95_ms)).is_some();
+        let mut is_found = |second, p95_ms| watch.take_new(at(second), |_| 0, |_| normal_silence(p95_ms)).is_some();
         assert!(!is_found(10, Some(100)) && !is_found(180, Some(60_000)), "within the normal");
         assert!(is_found(11, Some(100)));
     }

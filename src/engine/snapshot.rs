@@ -95,7 +95,7 @@ impl Engine {
         if let Some(reason) = self.journal.stall_reason() {
             return RunState::NeedsOperator { reason: reason.to_owned() };
         }
-        if let Some(reason) = self.disk_block.reason() {
+        if let Some(reason) = self.disk_fault.reason() {
             return RunState::NeedsOperator { reason: reason.to_owned() };
         }
         if self.is_paused {

@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
-    disk_block::DiskBlock,
+    disk_fault::DiskFaultState,
     event_log::EventLog,
     event_loop::{Attendance, Channels, Engine, Phase},
     file_check::FileCheck,
@@ -235,7 +235,7 @@ pub(super) fn prepare(
         phase: Phase::Running,
         attendance: if setup.is_unattended { Attendance::Unattended } else { Attendance::Attended },
         is_paused: false,
-        disk_block: DiskBlock::default(),
+        disk_fault: DiskFaultState::default(),
         uncommitted: 0,
         row_model_departures: RowModelDepartures::default(),
         #[cfg(test)]
@@ -426,8 +426,11 @@ impl Engine {
     /// The most that the attempts may have cost: `up to $0.03`.
     fn max_cost_text(&self, attempts: &[LostAttempt]) -> String {
         let has_price = |attempt: &LostAttempt| {
-            let mut models = self.models.iter();
-            models.any(|model| model.name == attempt.route.model && model.price.is_some())
+            let mut models = self.models.iter().filter(|model| {
+                model.name == attempt.route.model
+                    && self.providers[model.provider.index()].name == attempt.route.provider
+            });
+            attempt.at_risk > Money::ZERO || models.any(|model| model.price.is_some())
         };
         let at_risk: Money = attempts.iter().map(|attempt| attempt.at_risk).sum();
         match (attempts.iter().all(has_price), at_risk) {

@@ -297,7 +297,7 @@ async fn a_drain_does_not_wait_for_captions_while_the_disk_is_full() {
     let now = engine.clock.now();
     engine.check_done(now);
     assert!(matches!(engine.phase, Phase::Draining { .. }), "a caption that is being written is waited for");
-    engine.disk_block.on_fault("the disk is full".to_owned());
+    engine.disk_fault.on_fault("the disk is full".to_owned());
     while !engine.journal.is_flushed() {
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();

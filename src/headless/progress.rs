@@ -11,8 +11,8 @@ use crate::domain::{
     truncated_suffix,
 };
 
-/// Maximum number of characters of a provider's message in an event's line, which then has at most 160.
-const MAX_PROVIDER_MESSAGE_CHARS: usize = 143;
+/// Maximum number of characters of an event that may contain a provider's message. Its line then has at most 160.
+const MAX_EVENT_CHARS: usize = 143;
 
 /// The progress line: `14:08:51  64% of 5,000: 3,214 done, 7 failed  1.2/s  ETA 14:32 (in 23:10)  10 in flight $0.84
 /// key 1/3 alice, model 2/4 gemini-3.5-flash-lite, retry 2/5`, and what limits the run, if anything does.
@@ -62,8 +62,7 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
         EventLevel::Alert => "ALERT",
     };
     let message = event.kind.to_string();
-    let shown_message =
-        if has_no_provider_text(&event.kind) { message } else { shorten(&message, MAX_PROVIDER_MESSAGE_CHARS) };
+    let shown_message = if has_no_provider_text(&event.kind) { message } else { shorten(&message, MAX_EVENT_CHARS) };
     sanitize(&format!("{}  {level}  {shown_message}", event.at.time_of_day(zone))).into_owned()
 }
 
@@ -81,7 +80,7 @@ const fn has_no_provider_text(event: &EventKind) -> bool {
     }
 }
 
-/// Shortens a provider's message. The log has up to 500 characters of it.
+/// Shortens an event with a provider's message. The log has up to 500 characters of it.
 fn shorten(text: &str, max_chars: usize) -> String {
     match text.char_indices().nth(max_chars) {
         None => text.to_owned(),

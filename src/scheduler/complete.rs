@@ -370,6 +370,7 @@ impl Scheduler {
     ) -> Vec<EventKind> {
         let id = reservation.route;
         let opened_for = self.fleet.record_failure(now, id, &self.policy, cause);
+        self.fleet.pool_of_mut(id).on_failed_probe(now, &self.policy);
         let mut events = Vec::new();
         if result.is_html_auth_error() {
             events.extend(self.fleet.count_rejection(id, &self.policy, result, cause.clone()));

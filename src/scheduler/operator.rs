@@ -137,9 +137,16 @@ impl Scheduler {
         self.fleet.is_failing(provider)
     }
 
+    /// Notes that a provider does not respond to its health check: no item waits for the slow start of its routes.
+    pub fn mark_provider_down(&mut self, provider: ProviderId) {
+        self.fleet.set_down(provider, true);
+        self.unpark_all();
+    }
+
     /// Lets each route of a provider whose circuit is open try a request now, after the provider has responded to a
     /// health check again.
     pub fn retry_provider(&mut self, provider: ProviderId) {
+        self.fleet.set_down(provider, false);
         self.fleet.half_open_all(provider);
         self.unpark_all();
     }

@@ -40,6 +40,9 @@ impl View<'_> {
         if item.cost_factors.unbounded_field.is_some() && self.is_capped(id, item) {
             return Some((Outcome::OverBudget, "a field of its request has no highest price, and a spend cap is set"));
         }
+        if item.max_usd.is_some() && self.fleet.model(self.fleet.route(id).model).has_unbounded_cost {
+            return Some((Outcome::OverBudget, "the model has no highest price, and the item has a max_usd"));
+        }
         if item.max_usd.is_some_and(|cap| self.worst_case_cost(id, item) > cap) {
             return Some((Outcome::OverBudget, "its worst case is over the item's max_usd"));
         }

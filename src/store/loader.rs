@@ -29,12 +29,12 @@ pub struct LoadedItem {
     /// The message about the last answer to this request that failed a check.
     pub failed_check_message: Option<String>,
     /// Attempts since the item was queued, by model and outcome; the model of the newest one comes last.
-    pub tries: Vec<Tries>,
+    pub earlier_attempts: Vec<EarlierAttempts>,
 }
 
 /// An item's attempts on one model with one outcome.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Tries {
+pub struct EarlierAttempts {
     pub provider: String,
     pub model: String,
     pub outcome: Outcome,
@@ -133,29 +133,40 @@ fn load_item(conn: &Connection, seq: Seq) -> Result<LoadedItem, StoreError> {
         .optional()?
         .ok_or_else(|| StoreError::Contradiction(format!("there is no body of item {}", seq.0)))?;
     let spec = parse_json(&body, "an item")?;
-    let mut item =
-        LoadedItem { seq, spec, completed_attempts, started_at: None, failed_check_message: None, tries: Vec::new() };
+    let mut item = LoadedItem {
+        seq,
+        spec,
+        completed_attempts,
+        started_at: None,
+        failed_check_message: None,
+        earlier_attempts: Vec::new(),
+    };
     if completed_attempts > 0 {
         item.started_at = load_start(conn, seq)?;
         item.failed_check_message = load_failed_check_message(conn, seq)?;
-        item.tries = load_tries(conn, seq)?;
+        item.earlier_attempts = load_earlier_attempts(conn, seq)?;
     }
     Ok(item)
 }
 
-fn load_tries(conn: &Connection, seq: Seq) -> Result<Vec<Tries>, StoreError> {
+fn load_earlier_attempts(conn: &Connection, seq: Seq) -> Result<Vec<EarlierAttempts>, StoreError> {
     let find = "SELECT routes.provider, routes.model, attempts.outcome, count(*)
                 FROM attempts JOIN progress USING (seq) JOIN routes ON routes.id = attempts.route
-                WHERE attempts.seq = ?1 AND attempt >= tries_from
+                WHERE attempts.seq = ?1 AND attempt >= counted_from
                 GROUP BY 1, 2, 3 ORDER BY max(attempt)";
     let mut statement = conn.prepare_cached(find)?;
     let mut rows = statement.query([seq.0])?;
-    let mut tries = Vec::new();
+    let mut earlier_attempts = Vec::new();
     while let Some(row) = rows.next()? {
         let outcome = parse_outcome(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?;
-        tries.push(Tries { provider: row.get(0)?, model: row.get(1)?, outcome, count: row.get(3)? });
+        earlier_attempts.push(EarlierAttempts {
+            provider: row.get(0)?,
+            model: row.get(1)?,
+            outcome,
+            count: row.get(3)?,
+        });
     }
-    Ok(tries)
+    Ok(earlier_attempts)
 }
 
 /// When the item's first attempt was sent.

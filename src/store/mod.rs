@@ -51,7 +51,7 @@ mod writer;
 pub use commit::StoreWriter;
 pub use error::StoreError;
 pub use ingest::{ChangedRowPolicy, InputDiff};
-pub use loader::{ItemLoader, LoadedItem, LoadedItems, Tries, UnreadableItem};
+pub use loader::{EarlierAttempts, ItemLoader, LoadedItem, LoadedItems, UnreadableItem};
 pub use op::{
     Ack, BACKOFF_STATE, ChangedItem, CompletedAttempt, IngestReport, Intent, KeyRecord, LocalEnd, Op, OpReply,
     OperatorDecision, RejectedGroup,

@@ -72,7 +72,10 @@ const MIGRATIONS: [&str; 4] = [
      ALTER TABLE attempts ADD COLUMN cost_output INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE attempts ADD COLUMN cost_images INTEGER NOT NULL DEFAULT 0;",
     // The first attempt that counts for the item's retries: those before it were made before the item was queued again.
-    "ALTER TABLE progress ADD COLUMN tries_from INTEGER NOT NULL DEFAULT 0;",
+    // Earlier versions did not record when an item was queued again, so none of its attempts counts.
+    "ALTER TABLE progress ADD COLUMN counted_from INTEGER NOT NULL DEFAULT 0;
+     UPDATE progress SET counted_from = coalesce((SELECT max(attempt) + 1 FROM attempts WHERE attempts.seq = progress.seq), 0)
+     WHERE state = 0;",
 ];
 
 /// The first schema version in which lines have digests.

@@ -126,7 +126,8 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// Makes an ended item wait again, with all of its tries. Its line is marked as superseded. It stays in results.jsonl until the end of the
+    /// Makes an ended item wait again, with all of its retries. Its line is marked as superseded. It stays in results.jsonl
+    /// until the end of the
     /// process, when the file is compacted.
     pub fn reopen_item(&mut self, seq: u64, old_state: i64) -> Result<(), StoreError> {
         let row = seq;
@@ -136,7 +137,7 @@ impl<'a> Txn<'a> {
         )?;
         self.execute(
             "UPDATE progress SET state = 0, result = NULL,
-                                 tries_from = (SELECT coalesce(max(attempt), 0) + 1 FROM attempts WHERE seq = ?1)
+                                 counted_from = (SELECT coalesce(max(attempt), 0) + 1 FROM attempts WHERE seq = ?1)
              WHERE seq = ?1",
             [row],
         )?;

@@ -349,8 +349,8 @@ fn attempts_that_a_kill_left_unanswered_are_named_in_the_log() {
     });
     live.kill();
     let audit = machine.cascadeck(&["audit", "runs/batch"]).expect_status(0).stdout;
-    assert!(audit.contains("at most $0, excluding models without a price"), "{audit}");
-    assert!(audit.contains(", no price"), "{audit}");
+    assert!(audit.contains("at most $0, without those whose price is unknown or zero"), "{audit}");
+    assert!(audit.contains(", price unknown or zero"), "{audit}");
 }
 
 /// Retries are counted over all processes, and start anew when the operator queues the item again.

@@ -221,3 +221,23 @@ fn an_item_whose_cost_has_no_upper_bound_is_sent_only_without_a_cap() {
         assert_eq!((world.arrivals.len(), world.is_stuck), (sent, false));
     }
 }
+
+#[test]
+fn an_item_with_a_cap_of_its_own_uses_no_model_whose_cost_has_no_upper_bound() {
+    let searches = serde_json::json!({"web_search_options": {}}).as_object().cloned().unwrap_or_default();
+    let priced = model("m", Limits::default());
+    for (model, sent) in [
+        (priced.clone(), 1),
+        (Model { extra_body: searches, ..priced.clone() }, 0),
+        (Model { name: "groq/compound".to_owned(), ..priced.clone() }, 0),
+        (Model { price: None, ..priced }, 0),
+    ] {
+        for (max_usd, sent) in [(None, 1), (Some(usd(1.0)), sent)] {
+            let mut world = World::new(vec![model.clone()], vec![key("a", "p")], policy(1), wall(EVENING), 23);
+            let class = world.default_class;
+            world.enqueue_item(class, QueuedItem { max_usd, ..queued_item(0) });
+            world.run(HOUR);
+            assert_eq!(world.arrivals.len(), sent, "{}, {max_usd:?}", model.name);
+        }
+    }
+}

@@ -173,6 +173,13 @@ fn an_item_goes_on_where_the_better_route_can_no_longer_be_waited_for() {
     }
     for strategy in ORDERING {
         let mut world = world(policy(strategy));
+        world.enqueue(12);
+        assert_eq!(send_all(&mut world.scheduler, world.now), [8, 0], "{}", strategy.name());
+        world.scheduler.mark_provider_down(ProviderId(0));
+        assert_eq!(send_all(&mut world.scheduler, world.now), [0, 4], "{}: its health check failed", strategy.name());
+    }
+    for strategy in ORDERING {
+        let mut world = world(policy(strategy));
         world.extra_latency = Box::new(|_, planned| if planned.model.index() == 0 { SECOND * 200 } else { SECOND });
         world.enqueue(12);
         world.run(SECOND * 119);

@@ -24,6 +24,7 @@ impl Fleet {
                     name: provider.name.clone(),
                     api: provider.api,
                     connection: Connection::default(),
+                    is_down: false,
                     in_flight: 0,
                     slow_start: SlowStart::default(),
                 })
@@ -34,6 +35,7 @@ impl Fleet {
                 .iter()
                 .map(|model| ModelState {
                     model: model.clone(),
+                    has_unbounded_cost: model.has_unbounded_cost(),
                     cost_factors: CostFactors::of_body(&model.extra_body),
                     switched_off_at: None,
                     recent_successes: [None; 2],

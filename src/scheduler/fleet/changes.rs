@@ -53,6 +53,11 @@ impl Fleet {
         self.routes[id.index()].breaker.half_open_if_due(now);
     }
 
+    /// Notes whether a provider's last health check failed.
+    pub fn set_down(&mut self, provider: ProviderId, is_down: bool) {
+        self.providers[provider.index()].is_down = is_down;
+    }
+
     /// Half-opens the open breakers of a provider's routes, and ends its cooldown for a lost connection.
     pub fn half_open_all(&mut self, id: ProviderId) {
         self.providers[id.index()].connection.clear();
@@ -62,6 +67,8 @@ impl Fleet {
     /// Handles any response other than a provider error, even a refusal: the provider can be reached, so the route's
     /// breaker closes.
     pub fn on_provider_reached(&mut self, id: RouteId) -> impl Iterator<Item = EventKind> {
+        let provider = self.routes[id.index()].provider;
+        self.providers[provider.index()].is_down = false;
         let was_open = self.routes[id.index()].breaker.record_response();
         if was_open {
             self.routes[id.index()].ramp = Some(Ramp::AFTER_PROBE);
@@ -121,8 +128,8 @@ impl Fleet {
         is_first
     }
 
-    /// Handles the first 429 of an episode: slow start begins anew for the model's pools, and for pools of the provider
-    /// that are idle.
+    /// Handles the first 429 of an episode: slow start begins anew for the model's pools, and pools of the provider that
+    /// have sent nothing yet begin at its start.
     pub fn on_first_throttle(&mut self, id: RouteId) {
         let RouteState { pool, provider, .. } = *self.route(id);
         self.providers[provider.index()].slow_start.restart();

@@ -50,6 +50,8 @@ pub struct ProviderState {
     pub name: String,
     pub api: Api,
     pub connection: Connection,
+    /// Its last health check failed.
+    pub is_down: bool,
     in_flight: u32,
     /// The furthest slow start of its pools. Its pools begin there after a time without requests in flight.
     slow_start: SlowStart,
@@ -79,6 +81,8 @@ pub struct KeyState {
 #[derive(Debug)]
 pub struct ModelState {
     pub model: Model,
+    /// No cap can be kept, since a request can cost any amount.
+    pub has_unbounded_cost: bool,
     /// Those of the fields that are added to the body of every request.
     pub cost_factors: CostFactors,
     pub switched_off_at: Option<WallTime>,

@@ -25,6 +25,10 @@ const DAY_QUOTA_RECHECK: Duration = Duration::from_secs(3_600);
 /// [`DAY_QUOTA_RECHECK`].
 const REPEATED_DAY_MIN_WAIT: Duration = Duration::from_secs(5);
 
+/// After a failed probe of a pool that had refused many requests, the wait until the next one: a minute, since the
+/// provider may have counted the probe.
+const FAILED_PROBE_WAIT: Duration = Duration::from_secs(60);
+
 /// After this many rounds of the backoff schedule without a success, refusals that name no limit are taken for the
 /// daily quota's.
 const SCHEDULE_ROUNDS_BEFORE_DAY: usize = 2;
@@ -87,6 +91,16 @@ impl QuotaPool {
         }
         Cooldown::extend(&mut self.cooldown, Cooldown::lasting(now, wait + jitter, cause), now);
         MinuteCooldown { wait, is_after_backoff }
+    }
+
+    /// Handles a provider error. If it ended the probe of a pool whose backoff schedule was used up, the next probe waits.
+    /// Otherwise an item that always fails could take the only request that a minute has room for, again and again, and
+    /// all others would be refused for ever.
+    pub fn on_failed_probe(&mut self, now: Now, policy: &Policy) {
+        let is_probe = self.ramp.is_some_and(|ramp| ramp.limit() == 1) && self.backoff_step > policy.backoff.len();
+        if is_probe && let Some(cause) = self.cooldown.as_ref().map(|cooldown| cooldown.cause.clone()) {
+            Cooldown::extend(&mut self.cooldown, Cooldown::lasting(now, FAILED_PROBE_WAIT, cause), now);
+        }
     }
 
     /// Whether the last wait that the provider stated has proved too short. The caller knows that a new episode begins: the

@@ -48,8 +48,8 @@ impl QueuedItem {
     }
 
     /// Counts tries on a model that an earlier process made.
-    pub fn restore_tries(&mut self, model: ModelId, outcome: Outcome, tries: u32) {
-        self.retry_state_mut().restore_tries(model, outcome, tries);
+    pub fn restore_failures(&mut self, model: ModelId, outcome: Outcome, tries: u32) {
+        self.retry_state_mut().restore_failures(model, outcome, tries);
     }
 
     /// Sets the estimated tokens of the explanation that its next request carries, and adds them to its input.

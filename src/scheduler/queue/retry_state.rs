@@ -116,7 +116,7 @@ impl RetryState {
 
     /// Counts tries on a model that an earlier process made, if they failed in a way that is counted. A model that was
     /// given up is not known any more: it is given up again at its next failure.
-    pub fn restore_tries(&mut self, model: ModelId, outcome: Outcome, tries: u32) {
+    pub fn restore_failures(&mut self, model: ModelId, outcome: Outcome, tries: u32) {
         let counter: fn(&mut ModelFailures) -> &mut u32 = match outcome {
             Outcome::EmptyOutput => |failures| &mut failures.empty_outputs,
             Outcome::InvalidOutput => |failures| &mut failures.invalid_outputs,

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 const FAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
-pub(super) struct DiskBlock {
+pub(super) struct DiskFaultState {
     /// The fault, and when it was last reported.
     fault: Option<(String, Instant)>,
 }
 
-impl DiskBlock {
+impl DiskFaultState {
     /// Takes a report of a fault. True if there was none before.
     pub fn on_fault(&mut self, message: String) -> bool {
         self.fault.replace((message, Instant::now())).is_none()
