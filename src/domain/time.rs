@@ -31,6 +31,7 @@ impl MonoTime {
     }
 
     /// The instant this long before; the start of the clock if that is later.
+    #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(micros(duration)))
     }
