@@ -288,7 +288,7 @@ impl Scheduler {
             self.readiness.wake_at(now, id, budget.deadline());
             return RouteCheck::Declined(BlockReason::ItemConstraint);
         }
-        let wait = self.routing.class(class).slow_start_wait(self.view(), now, item, allowed.routes, id);
+        let wait = self.routing.class(class).better_route_to_await(self.view(), now, item, allowed.routes, id);
         if let Some((better, until)) = wait {
             self.readiness.wake_at(now, better, Some(Deadline::Mono(until)));
             return RouteCheck::Declined(BlockReason::PolicyForbids);
@@ -399,7 +399,7 @@ impl Scheduler {
         let allowed = self.allowed_routes(now, class, item).routes;
         let (view, class) = (self.view(), self.routing.class(class));
         class.is_allowed(view, allowed, route)
-            && !class.waits_for_slow_start(view, now, item, allowed, route)
+            && !class.awaits_better_route(view, now, item, allowed, route)
             && view.can_take(now, route, item)
     }
 
@@ -485,8 +485,9 @@ impl Scheduler {
         let keeps_backups_idle = self.routing.classes().iter().any(ClassRoutes::keeps_backups_idle);
         let policy = &self.policy;
         let waits_for_preferred = policy.spill_to == SpillTo::SameModel || !policy.spill_after.is_zero();
-        let waits_for_slow_start = self.routing.classes().iter().any(ClassRoutes::has_routes_in_slow_start);
-        let restricts_routes = waits_for_preferred || waits_for_slow_start || policy.when_limited == WhenLimited::Wait;
+        let has_routes_in_slow_start = self.routing.classes().iter().any(ClassRoutes::has_routes_in_slow_start);
+        let restricts_routes =
+            waits_for_preferred || has_routes_in_slow_start || policy.when_limited == WhenLimited::Wait;
         if !keeps_backups_idle && !restricts_routes {
             return false;
         }
@@ -513,7 +514,7 @@ impl Scheduler {
                 && view.fleet.availability(now, *route).is_ready()
                 && view.can_take(now, *route, item)
                 && !keeps_idle(*route)
-                && !class.waits_for_slow_start(view, now, item, allowed, *route)
+                && !class.awaits_better_route(view, now, item, allowed, *route)
         };
         if class.is_ordered() {
             return class.candidates().iter().copied().find(would_take);

@@ -77,7 +77,7 @@ impl ForecastSource<'_> {
         }
     }
 
-    /// What the requests in flight will cost, by key and in all: a mean answer each, not the worst case that is reserved
+    /// The expected cost of the requests in flight, by key and in all: a mean answer each, not the worst case that is reserved
     /// until it has come.
     fn in_flight_costs(&self, models: &[ModelInput], mean_input: u64) -> (Vec<Money>, Money) {
         let (mut by_key, mut total) = (vec![Money::ZERO; self.view.fleet.keys().len()], Money::ZERO);

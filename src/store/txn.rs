@@ -127,8 +127,7 @@ impl<'a> Txn<'a> {
     }
 
     /// Makes an ended item wait again, with all of its retries. Its line is marked as superseded. It stays in results.jsonl
-    /// until the end of the
-    /// process, when the file is compacted.
+    /// until the end of the process, when the file is compacted.
     pub fn reopen_item(&mut self, seq: u64, old_state: i64) -> Result<(), StoreError> {
         let row = seq;
         self.execute(

@@ -59,7 +59,7 @@ impl Routing {
             view.is_eligible(other, item) && view.fleet.can_wait_on(now, other) && !patience.rules_out(view, now, other)
         };
         let allowed = rule.allowed(|| self.preferred_route(view, class, rule, self.cursor(), can_wait_on));
-        class.is_allowed(view, allowed, route) && !class.waits_for_slow_start(view, now, item, allowed, route)
+        class.is_allowed(view, allowed, route) && !class.awaits_better_route(view, now, item, allowed, route)
     }
 
     /// The first route in the order of the rule that the item can wait on.

@@ -12,7 +12,7 @@ impl ClassRoutes {
     /// The better route that the item waits for instead of taking `route`, and until when at most. `allowed` are the
     /// routes that it may take. Looks only at routes whose slow start was full when they were parked: a search has checked
     /// every better candidate before this one.
-    pub fn slow_start_wait(
+    pub fn better_route_to_await(
         &self,
         view: View<'_>,
         now: Now,
@@ -24,7 +24,7 @@ impl ClassRoutes {
     }
 
     /// Whether the item waits for a better route instead of taking `route`. Looks at all candidates.
-    pub fn waits_for_slow_start(
+    pub fn awaits_better_route(
         &self,
         view: View<'_>,
         now: Now,
