@@ -69,12 +69,12 @@ impl Fleet {
         !availability.is_exhausted() && !matches!(availability, Availability::SwitchedOff { .. })
     }
 
-    /// Until when items wait for this route because only its slow start keeps it full: its pool has refused nothing and
-    /// responds, so does its provider to health checks, no circuit is open, and no ramp limits it. `None` if it has room or is unavailable for another reason.
+    /// Until when items wait for this route because only its slow start keeps it full: its pool responds, so does its
+    /// provider to health checks, no circuit is open, and no ramp limits it. `None` if it has room or is unavailable for
+    /// another reason. A pool that has refused a request is not in slow start: it has learned a limit.
     pub fn slow_start_wait(&self, now: Now, id: RouteId) -> Option<MonoTime> {
         let (route, pool) = (self.route(id), self.pool_of(id));
-        let is_sound =
-            !self.is_probe(now, id) && route.ramp.is_none() && pool.ramp.is_none() && !pool.limits.has_refused();
+        let is_sound = !self.is_probe(now, id) && route.ramp.is_none() && pool.ramp.is_none();
         let until = pool.silent_since() + MAX_SILENCE;
         let waits = is_sound && !self.provider_of(id).is_down && until > now.mono;
         (waits && self.availability(now, id).limit_kind() == Some(LimitKind::SlowStart)).then_some(until)

@@ -74,8 +74,6 @@ pub struct PoolLimits {
     rates: [AimdLimiter; LEARNED_RATES.len()],
     concurrency_limiter: ConcurrencyLimiter,
     slow_start: SlowStart,
-    /// Whether the provider has refused a request because of a limit per minute or on concurrency.
-    has_refused: bool,
 }
 
 /// The dimensions of the limits per minute, in the order of [`LimitDimension::ALL`].
@@ -105,7 +103,6 @@ impl PoolLimits {
             rates: Default::default(),
             concurrency_limiter: ConcurrencyLimiter::default(),
             slow_start: SlowStart::default(),
-            has_refused: false,
         }
     }
 
@@ -194,10 +191,6 @@ impl PoolLimits {
         &mut self.slow_start
     }
 
-    pub const fn has_refused(&self) -> bool {
-        self.has_refused
-    }
-
     /// Records a request that the provider counted. Of the same pool, `others_in_flight` were in flight at its answer.
     pub fn on_success(&mut self, now: MonoTime, sent_at: MonoTime, used: TokenEstimate, others_in_flight: u32) {
         self.slow_start.on_success(now.since(sent_at), others_in_flight + 1);
@@ -214,7 +207,6 @@ impl PoolLimits {
 
     /// Records the first 429 of an episode, which refers to a learned rate or to concurrency.
     pub fn on_throttle(&mut self, now: MonoTime, sent_at: MonoTime, dimension: LimitDimension, others_in_flight: u32) {
-        self.has_refused = true;
         if self.is_strict {
             return;
         }

@@ -27,11 +27,10 @@ impl Scheduler {
         })
     }
 
-    /// Whether only its slow start keeps the item from a route that has refused nothing and answers.
+    /// Whether only its slow start keeps the item from a route that answers.
     pub(super) fn is_merely_in_slow_start(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         let (state, pool) = (self.fleet.route(route), self.fleet.pool_of(route));
         self.fleet.availability(now, route).limit_kind() == Some(LimitKind::SlowStart)
-            && !pool.limits.has_refused()
             && matches!(state.breaker, Breaker::Closed { .. })
             && state.ramp.is_none()
             && pool.ramp.is_none()
