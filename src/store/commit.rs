@@ -85,7 +85,13 @@ impl Store {
         self.wal_syncer.ensure_no_failed_sync()?;
         let run_transaction = || {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-            let mut txn = Txn::new(&transaction, self.counters.clone(), &self.routing_traits, &self.route_ids);
+            let mut txn = Txn::new(
+                &transaction,
+                self.counters.clone(),
+                &self.open_intents,
+                &self.routing_traits,
+                &self.route_ids,
+            );
             txn.rules = &self.rules;
             write(&mut txn)?;
             let memory_changes = txn.finish()?;
@@ -96,6 +102,7 @@ impl Store {
         let memory_changes = committed.map_err(|error| self.wal_syncer.record_if_sync_failure(&self.conn, error))?;
         self.wal_syncer.note_commit();
         self.counters = memory_changes.counters;
+        self.open_intents.apply(memory_changes.intents);
         self.routing_traits.extend(memory_changes.new_traits);
         self.unwritten_result_bytes.extend_from_slice(&memory_changes.result_bytes);
         self.wal_syncer.checkpoint_if_due(&self.conn)?;

@@ -24,6 +24,7 @@ mod failed_items;
 mod failure_export;
 mod failure_groups;
 mod ingest;
+mod intents;
 mod items;
 mod loader;
 mod op;

@@ -15,6 +15,7 @@ use super::{
     counters::RunCounters,
     durability::{WalSyncer, read_failed_sync, remove_failed_sync},
     error::StoreError,
+    intents::OpenIntents,
     op::{CompletedAttempt, OperatorDecision},
     pinned_settings::PinnedSettings,
     results_file::{Repair, ResultsFile},
@@ -44,6 +45,7 @@ pub struct Store {
     pub(super) last_results_check: Instant,
     pub(super) wal_syncer: WalSyncer,
     pub(super) counters: RunCounters,
+    pub(super) open_intents: OpenIntents,
     /// The ids of all routing traits that items have.
     pub(super) routing_traits: HashMap<RoutingTraits, u32>,
     /// The routing rules that determined the traits of unfinished items.
@@ -151,6 +153,7 @@ impl Store {
             dir: dir.clone(),
             wal_syncer: WalSyncer::new(dir)?,
             counters: RunCounters::load(&conn)?,
+            open_intents: OpenIntents::load(&conn)?,
             routing_traits: load_traits(&conn)?,
             rules: rules::load_rules(&conn)?,
             route_ids: Vec::new(),

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     counters::{BlockChanges, RunCounters},
     error::StoreError,
+    intents::{CommittedIntents, IntentChanges, OpenIntents},
     op::OpReply,
     row::{line_digest, parse_json, to_json, truncate},
     schema::{DONE, FAILED, WAITING},
@@ -23,6 +24,7 @@ pub(super) struct Txn<'a> {
     pub rules: &'a [RoutingRule],
     pub counters: RunCounters,
     pub block_changes: BlockChanges,
+    pub intents: IntentChanges<'a>,
     /// Lines to append to results.jsonl, each with its line break.
     pub result_bytes: Vec<u8>,
     pub replies: Vec<OpReply>,
@@ -34,6 +36,7 @@ pub(super) struct Txn<'a> {
 /// The in-memory changes of a committed transaction.
 pub(super) struct TxnChanges {
     pub counters: RunCounters,
+    pub intents: CommittedIntents,
     pub new_traits: HashMap<RoutingTraits, u32>,
     pub result_bytes: Vec<u8>,
     pub replies: Vec<OpReply>,
@@ -43,6 +46,7 @@ impl<'a> Txn<'a> {
     pub fn new(
         conn: &'a Connection,
         counters: RunCounters,
+        intents: &'a OpenIntents,
         known_traits: &'a HashMap<RoutingTraits, u32>,
         routes: &'a [i64],
     ) -> Self {
@@ -52,6 +56,7 @@ impl<'a> Txn<'a> {
             rules: &[],
             counters,
             block_changes: BlockChanges::default(),
+            intents: IntentChanges::new(intents),
             result_bytes: Vec::new(),
             replies: Vec::new(),
             new_traits: HashMap::new(),
@@ -59,12 +64,26 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Writes the counters. The caller commits.
+    /// Writes the intents and the counters. The caller commits.
     pub fn finish(self) -> Result<TxnChanges, StoreError> {
+        self.check_intents()?;
         self.block_changes.save(self.conn)?;
         self.counters.save(self.conn)?;
-        let Self { counters, new_traits, result_bytes, replies, .. } = self;
-        Ok(TxnChanges { counters, new_traits, result_bytes, replies })
+        let Self { conn, counters, intents, new_traits, result_bytes, replies, .. } = self;
+        Ok(TxnChanges { counters, intents: intents.save(conn)?, new_traits, result_bytes, replies })
+    }
+
+    /// Only waiting items may be sent. An item that has ended must be requeued first.
+    fn check_intents(&self) -> Result<(), StoreError> {
+        let mut find = self.conn.prepare_cached("SELECT 1 FROM progress WHERE seq = ?1 AND state = 0")?;
+        for intent in self.intents.added() {
+            if !find.exists([intent.seq.0])? {
+                let what = self.describe_state(intent.seq.0)?;
+                let attempt = intent.attempt.0;
+                return Err(StoreError::Contradiction(format!("attempt {attempt} was to be sent, but {what}")));
+            }
+        }
+        Ok(())
     }
 
     pub fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
