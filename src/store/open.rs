@@ -107,6 +107,12 @@ pub struct LostAttempt {
     pub at_risk: Money,
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.wal_syncer.close(&self.conn);
+    }
+}
+
 impl Store {
     /// Creates a run in `dir` or resumes the one that is there. Locks the directory, completes the attempts that a
     /// crash left open and repairs results.jsonl.
@@ -225,7 +231,7 @@ impl Store {
                 complete_attempt(txn, &lost)
             })
         })?;
-        self.wal_syncer.sync(&self.conn)?;
+        self.wal_syncer.sync()?;
         Ok(lost_attempts)
     }
 }
