@@ -8,6 +8,7 @@ use super::{
     intents::OpenIntent,
     op::{ACTIVE_TIME, CompletedAttempt, Intent, KEY_RECORDS, LocalEnd, Op, OpReply, OperatorDecision, RUN_STATE},
     requeue::requeue,
+    result_line::EndingAttempt,
     row::{amount_column, to_json, truncate},
     saved_state::save_state,
     txn::Txn,
@@ -50,7 +51,7 @@ pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
 }
 
 fn record_intent(txn: &mut Txn<'_>, intent: &Intent) -> Result<(), StoreError> {
-    let Some(route) = txn.route_ids.get(intent.route.index()).copied() else {
+    let Some(route) = txn.routes.ids.get(intent.route.index()).copied() else {
         return Err(StoreError::Contradiction(format!("attempt {} names an unknown route", intent.attempt.0)));
     };
     let Intent { attempt, seq, sent_at, reserved, est_tokens, .. } = *intent;
@@ -114,7 +115,9 @@ pub(super) fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) 
     )?;
     txn.counters.add_attempt(completed);
     if let Some(line) = &completed.final_line {
-        return txn.end_item(seq, *outcome, Some(route), line);
+        let route_name = txn.routes.names.get(&route);
+        let ended_by = EndingAttempt { route, route_name, sent_at, completed };
+        return txn.end_item(seq, *outcome, Some(&ended_by), line);
     }
     // An item that has ended in the meantime keeps its outcome.
     txn.execute(

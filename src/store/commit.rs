@@ -14,7 +14,7 @@ use super::{
     op::{Ack, Op, OpReply},
     open::Store,
     results_file::ResultsFile,
-    row::RouteName,
+    row::{ConfiguredRoutes, RouteName},
     txn::Txn,
     writer::{GroupWriter, StoreBackend},
 };
@@ -73,7 +73,9 @@ impl Store {
     /// # Errors
     /// If the routes can't be recorded or a thread can't be started.
     pub fn into_writer(mut self, routes: &[RouteName]) -> Result<(StoreWriter, mpsc::Receiver<Ack>), StoreError> {
-        self.route_ids = self.register_routes(routes)?;
+        let ids = self.register_routes(routes)?;
+        let names = ids.iter().copied().zip(routes.iter().cloned()).collect();
+        self.routes = ConfiguredRoutes { ids, names };
         self.wal_syncer.start_thread()?;
         let dir = self.dir.path().to_owned();
         GroupWriter::start(self).map_err(|error| StoreError::file("start the thread that writes to", dir, error))
@@ -87,13 +89,8 @@ impl Store {
         self.wal_syncer.ensure_no_failed_sync()?;
         let run_transaction = || {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-            let mut txn = Txn::new(
-                &transaction,
-                self.counters.clone(),
-                &self.open_intents,
-                &self.routing_traits,
-                &self.route_ids,
-            );
+            let mut txn =
+                Txn::new(&transaction, self.counters.clone(), &self.open_intents, &self.routing_traits, &self.routes);
             txn.rules = &self.rules;
             write(&mut txn)?;
             let memory_changes = txn.finish()?;
@@ -149,7 +146,7 @@ impl Store {
 
     fn delete_superseded(&mut self) -> Result<u64, StoreError> {
         let transaction = self.conn.transaction()?;
-        let removed = transaction.execute("DELETE FROM results WHERE n IN (SELECT n FROM superseded)", [])?;
+        let removed = transaction.execute("DELETE FROM result_rows WHERE n IN (SELECT n FROM superseded)", [])?;
         transaction.execute("DELETE FROM superseded", [])?;
         transaction.commit()?;
         Ok(removed as u64)

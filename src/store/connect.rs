@@ -4,7 +4,7 @@ use std::{io::ErrorKind, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{error::StoreError, run_dir, run_dir::RunDir, schema};
+use super::{error::StoreError, result_line::add_result_line_function, run_dir, run_dir::RunDir, schema};
 
 /// How long to wait for a lock. Other processes hold the database only for moments (WAL recovery, a checkpoint).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,6 +85,7 @@ fn open(dir: &RunDir, access: OpenFlags, cache_kib: i64) -> Result<Connection, S
         // whenever a parameter in a range or key constraint changes, which is at every item.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
+        add_result_line_function(&conn)?;
         Ok(conn)
     };
     open_configured().map_err(|error| StoreError::from(error).with_path(dir.database()))

@@ -19,7 +19,7 @@ use super::{
     op::{CompletedAttempt, OperatorDecision},
     pinned_settings::PinnedSettings,
     results_file::{Repair, ResultsFile},
-    row::{RouteName, parse_json},
+    row::{ConfiguredRoutes, RouteName, parse_json},
     rules,
     run_dir::{self, RunDir, RunFiles, RunLock},
     saved_state::{load_active_time, load_settings, load_states, save_settings},
@@ -50,8 +50,7 @@ pub struct Store {
     pub(super) routing_traits: HashMap<RoutingTraits, u32>,
     /// The routing rules that determined the traits of unfinished items.
     pub(super) rules: Vec<RoutingRule>,
-    /// Ids in the table of routes, by the engine's route index.
-    pub(super) route_ids: Vec<i64>,
+    pub(super) routes: ConfiguredRoutes,
     /// Committed lines that are not yet in results.jsonl, each with its line break.
     pub(super) unwritten_result_bytes: Vec<u8>,
     /// The last field, since fields are dropped in order: everything above is closed before the lock is released.
@@ -162,7 +161,7 @@ impl Store {
             open_intents: OpenIntents::load(&conn)?,
             routing_traits: load_traits(&conn)?,
             rules: rules::load_rules(&conn)?,
-            route_ids: Vec::new(),
+            routes: ConfiguredRoutes::default(),
             unwritten_result_bytes: Vec::new(),
             conn,
             results_file,

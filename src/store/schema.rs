@@ -110,7 +110,26 @@ const MIGRATIONS: [&str; 5] = [
                 entry.value ->> 5, number
          FROM intents, json_each(list) AS entry
          WHERE NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.seq = entry.value ->> 1
-                                                   AND attempts.attempt = entry.value ->> 0);",
+                                                   AND attempts.attempt = entry.value ->> 0);
+     -- format: 0 if line is the line itself, 1 if it is what the item and the attempt don't have (`result_line`).
+     ALTER TABLE results RENAME TO result_rows;
+     ALTER TABLE result_rows ADD COLUMN format INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE result_rows ADD COLUMN attempt INTEGER;
+     -- The lines of results.jsonl. Earlier versions have a table with these columns.
+     CREATE VIEW results(n, seq, line, digest) AS
+         SELECT n, seq,
+                iif(format = 0, line, rebuild_result_line(
+                    line,
+                    (SELECT id FROM items WHERE items.seq = result_rows.seq),
+                    (SELECT lower(hex(hash)) FROM items WHERE items.seq = result_rows.seq),
+                    (SELECT json_array(key, model, provider, sent_at, settled_at, latency_ms, input_tokens,
+                                       output_tokens, thinking_tokens, cached_input_tokens, cache_write_tokens,
+                                       cache_write_1h_tokens, cost, cost_input, cost_cached_input, cost_cache_write,
+                                       cost_output, cost_images)
+                     FROM attempts JOIN routes ON routes.id = attempts.route
+                     WHERE attempts.seq = result_rows.seq AND attempts.attempt = result_rows.attempt))),
+                digest
+         FROM result_rows;",
 ];
 
 /// The first schema version in which lines have digests.

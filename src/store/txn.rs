@@ -11,15 +11,15 @@ use super::{
     error::StoreError,
     intents::{CommittedIntents, IntentChanges, OpenIntents},
     op::OpReply,
-    row::{line_digest, parse_json, to_json, truncate},
+    result_line::{EndingAttempt, StoredLine},
+    row::{ConfiguredRoutes, line_digest, parse_json, to_json, truncate},
     schema::{DONE, FAILED, WAITING},
 };
 use crate::domain::{FinalState, Outcome, ResultLine, RoutingRule, RoutingTraits};
 
 pub(super) struct Txn<'a> {
     pub conn: &'a Connection,
-    /// Ids in the table of routes, by the engine's route index.
-    pub route_ids: &'a [i64],
+    pub routes: &'a ConfiguredRoutes,
     /// The routing rules that decide items' traits.
     pub rules: &'a [RoutingRule],
     pub counters: RunCounters,
@@ -48,11 +48,11 @@ impl<'a> Txn<'a> {
         counters: RunCounters,
         intents: &'a OpenIntents,
         known_traits: &'a HashMap<RoutingTraits, u32>,
-        routes: &'a [i64],
+        routes: &'a ConfiguredRoutes,
     ) -> Self {
         Self {
             conn,
-            route_ids: routes,
+            routes,
             rules: &[],
             counters,
             block_changes: BlockChanges::default(),
@@ -113,7 +113,7 @@ impl<'a> Txn<'a> {
         &mut self,
         seq: u64,
         outcome: Outcome,
-        route: Option<i64>,
+        ended_by: Option<&EndingAttempt<'_>>,
         line: &ResultLine,
     ) -> Result<(), StoreError> {
         let state = match line.status {
@@ -121,6 +121,8 @@ impl<'a> Txn<'a> {
             FinalState::Failed => FAILED,
         };
         let json = to_json(line, "a result")?;
+        let StoredLine { format, rest } = StoredLine::new(line, ended_by)?;
+        let route = ended_by.map(|attempt| attempt.route);
         self.counters.last_result_row += 1;
         let row = self.counters.last_result_row;
         let message = line.error.as_ref().map(|error| truncate(&error.message));
@@ -135,8 +137,15 @@ impl<'a> Txn<'a> {
             return Err(StoreError::Contradiction(format!("item {} was to end as {outcome}, but {what}", line.id)));
         }
         self.execute(
-            "INSERT INTO results(n, seq, line, digest) VALUES (?1, ?2, ?3, ?4)",
-            params![row, seq, json, line_digest(json.as_bytes())],
+            "INSERT INTO result_rows(n, seq, line, digest, format, attempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                row,
+                seq,
+                rest.as_ref().unwrap_or(&json),
+                line_digest(json.as_bytes()),
+                format as i64,
+                ended_by.map(|attempt| attempt.completed.attempt.0)
+            ],
         )?;
         self.result_bytes.extend_from_slice(json.as_bytes());
         self.result_bytes.push(b'\n');
