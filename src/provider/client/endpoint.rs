@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::{Api, Provider};
 
-use super::super::{classify::redact, pictures, wire::Dialect};
+use super::super::{classify::redact, hidden_secret::HiddenSecret, pictures, wire::Dialect};
 
 /// Base URL, headers and credentials for requests. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ struct EndpointInner {
     base_url: Url,
     headers: HeaderMap,
     /// Secrets to remove from the provider's messages: the key, and credentials in configured headers.
-    secrets: Vec<SecretString>,
+    secrets: Vec<HiddenSecret>,
     has_key: bool,
     is_loopback: bool,
 }
@@ -69,7 +69,7 @@ impl Endpoint {
         let secret = secret.filter(|secret| !secret.expose_secret().trim().is_empty());
         let has_key = secret.is_some();
         let (headers, mut secrets) = build_headers(&provider, secret.as_ref())?;
-        secrets.extend(secret);
+        secrets.extend(secret.as_ref().map(HiddenSecret::from));
         let inner = EndpointInner { provider, dialect, base_url, headers, secrets, has_key, is_loopback: is_local };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -100,7 +100,7 @@ impl Endpoint {
         redact(message, &self.inner.secrets)
     }
 
-    pub(super) fn secrets(&self) -> &[SecretString] {
+    pub(super) fn secrets(&self) -> &[HiddenSecret] {
         &self.inner.secrets
     }
 
@@ -189,7 +189,7 @@ fn is_loopback(host: &str) -> bool {
 fn build_headers(
     provider: &Provider,
     secret: Option<&SecretString>,
-) -> Result<(HeaderMap, Vec<SecretString>), EndpointError> {
+) -> Result<(HeaderMap, Vec<HiddenSecret>), EndpointError> {
     let mut headers = HeaderMap::new();
     let mut secrets = Vec::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -225,7 +225,7 @@ fn build_headers(
         given.set_sensitive(is_secret);
         if is_secret {
             let credential = value_with_key.split_whitespace().next_back().unwrap_or_default();
-            secrets.push(SecretString::from(credential));
+            secrets.push(HiddenSecret::new(credential));
         }
         headers.insert(header_name, given);
     }
