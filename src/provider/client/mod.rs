@@ -18,10 +18,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::{Body, Method, Request as HttpRequest};
+use tokio::time::timeout;
 
 use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, Outcome, OutcomeAction};
 
@@ -36,7 +37,7 @@ use super::{
 };
 
 use learned_max_tokens_fields::LearnedMaxTokensFields;
-use transport_errors::transport_failure;
+use transport_errors::{timed_out, transport_failure};
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use learned_max_tokens_fields::LearnedMaxTokensField;
@@ -58,6 +59,8 @@ const MAX_PICTURE_THREADS: usize = 8;
 pub struct Client {
     remote: reqwest::Client,
     local: reqwest::Client,
+    /// Longest time without any bytes of a response, also before the first one.
+    idle_timeout: Duration,
     /// Threads that read, check and encode pictures.
     picture_worker_pool: Arc<WorkerPool>,
     checked_pictures: Arc<CheckedPictureCache>,
@@ -82,7 +85,6 @@ impl Client {
                 .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(connect_timeout)
-                .read_timeout(idle_timeout)
         };
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| ClientError(describe_transport_error(&error)))
@@ -90,6 +92,7 @@ impl Client {
         Ok(Self {
             remote: build(builder())?,
             local: build(builder().no_proxy())?,
+            idle_timeout,
             picture_worker_pool: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
             checked_pictures: Arc::default(),
             has_received_response: Arc::default(),
@@ -233,27 +236,33 @@ impl Client {
         total_timeout: Duration,
     ) -> Result<ReceivedResponse, TransportFailure> {
         *request.headers_mut() = endpoint.headers();
-        *request.timeout_mut() = Some(total_timeout);
         let client = if endpoint.is_loopback() { &self.local } else { &self.remote };
-        let mut response =
-            client.execute(request).await.map_err(|error| transport_failure(&endpoint.host(), &error))?;
+        // One timer at a time; reqwest's own timeouts would start three for each request.
+        let started = Instant::now();
+        let next_timeout = || total_timeout.saturating_sub(started.elapsed()).min(self.idle_timeout);
+        let failure = |error: reqwest::Error| transport_failure(&endpoint.host(), &error);
+        let mut response = match timeout(next_timeout(), client.execute(request)).await {
+            Ok(response) => response.map_err(failure)?,
+            Err(_) => return Err(timed_out(&endpoint.host(), "operation timed out")),
+        };
         self.has_received_response.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
+            match timeout(next_timeout(), response.chunk()).await {
+                Ok(Ok(Some(chunk))) => {
                     let remaining_bytes = MAX_RESPONSE_BYTES - body.len();
                     body.extend_from_slice(&chunk[..chunk.len().min(remaining_bytes)]);
                     if chunk.len() >= remaining_bytes {
                         break;
                     }
                 }
-                Ok(None) => break,
+                Ok(Ok(None)) => break,
                 // The status of an error response is enough to classify it, even if its body breaks off.
-                Err(_) if !(200..300).contains(&status) => break,
-                Err(error) => return Err(transport_failure(&endpoint.host(), &error)),
+                _ if !(200..300).contains(&status) => break,
+                Ok(Err(error)) => return Err(failure(error)),
+                Err(_) => return Err(timed_out(&endpoint.host(), "operation timed out")),
             }
         }
         Ok(ReceivedResponse { status, headers, body })
