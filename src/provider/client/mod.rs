@@ -27,15 +27,14 @@ use tokio::time::timeout;
 use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, Outcome, OutcomeAction};
 
 use super::{
-    classify::{
-        MaxTokensRefusal, Vendor, classify, read_response_meta, redact, redact_secrets_in, result_without_answer,
-    },
+    classify::{MaxTokensRefusal, classify, read_response_meta, redact, redact_secrets_in, result_without_answer},
     pictures::{self, CheckedPictureCache, PictureError},
     transport::{ProviderResponse, TransportFailure, TransportResult},
     wire::{AttemptRequest, EncodedRequest, Unsupported, encode, read_parts, sent_max_tokens_field},
     worker_pool::{WorkerPool, WorkerPoolError},
 };
 
+use endpoint::USER_AGENT;
 use learned_max_tokens_fields::LearnedMaxTokensFields;
 use transport_errors::{timed_out, transport_failure};
 
@@ -82,7 +81,7 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             reqwest::Client::builder()
-                .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
+                .user_agent(USER_AGENT)
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(connect_timeout)
         };
@@ -144,7 +143,7 @@ impl Client {
             Ok(encoded) => encoded,
             Err(error) => return error.to_attempt_result(),
         };
-        let mut request = HttpRequest::new(Method::POST, endpoint.url(&encoded.path, None));
+        let mut request = HttpRequest::new(Method::POST, endpoint.attempt_url(&encoded.path));
         *request.body_mut() = Some(Body::from(encoded.body));
         let received = match self.send_http(endpoint, request, total_timeout).await {
             Ok(received) => received,
@@ -285,8 +284,7 @@ impl ReceivedResponse {
             secrets: endpoint.secrets(),
         };
         let mut result = classify(endpoint.api(), &TransportResult::Response(response));
-        let response_meta =
-            read_response_meta(Vendor::detect(endpoint.provider()), &self.headers, response.received_at);
+        let response_meta = read_response_meta(endpoint.vendor(), &self.headers, response.received_at);
         result.response_meta.limits.extend(response_meta.limits);
         result.response_meta.server_time = response_meta.server_time;
         if self.body.len() >= MAX_RESPONSE_BYTES {
