@@ -1,6 +1,6 @@
 //! Completes attempts: applies the result to the item and records it, then updates the counts and the log.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     event_loop::Engine,
@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, AnswerParts, AttemptResult, CostByKindUsd, EventKind, FinalState, Now, Outcome, OutcomeAction,
-        ResultError, ResultLine, Usage, WallTime, is_unchecked,
+        Answer, AnswerParts, AttemptResult, CostByKindUsd, EventKind, FinalState, ItemSpec, Now, Outcome,
+        OutcomeAction, ResultError, ResultLine, Usage, WallTime, is_unchecked,
     },
     scheduler::{AttemptEffects, Disposition, LocalRejection},
     store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
@@ -46,7 +46,7 @@ impl Engine {
         &mut self,
         now: Now,
         sent: &SentAttempt,
-        result: AttemptResult,
+        mut result: AttemptResult,
         latency: Duration,
         check_time: Duration,
     ) {
@@ -65,15 +65,16 @@ impl Engine {
         };
         self.log_disposition(sent, &effects, &result);
         let is_day_exhausted = result.outcome == Outcome::QuotaExhaustedDay;
+        let answer = result.answer.take();
         let target = self.items.spec(effects.seq).and_then(|spec| spec.caption_path.clone());
-        let caption = match (&effects.disposition, target, &result.answer) {
+        let caption = match (&effects.disposition, target, &answer) {
             (Disposition::Done { .. }, Some(target), Some(answer)) if !answer.text.is_empty() => {
                 Some(self.captions.prepare(effects.seq, target, answer.text.clone()))
             }
             _ => None,
         };
         let result_line = if let Some(ended) = ended {
-            self.result_line(now, sent, &effects, &result, ended, latency)
+            self.result_line(now, sent, &effects, &result, answer, ended, latency)
         } else {
             self.items.set_first_sent(effects.seq, sent.sent_at);
             if let Some(failed) = &result.failed_check {
@@ -161,16 +162,19 @@ impl Engine {
         sent: &SentAttempt,
         effects: &AttemptEffects,
         result: &AttemptResult,
+        answer: Option<Answer>,
         ended: ItemEnd,
         latency: Duration,
     ) -> Option<ResultLine> {
         let (spec, first_sent_at) = self.items.remove(effects.seq)?;
+        // The attempt's task has ended, so nothing else refers to the item, and nothing is cloned.
+        let ItemSpec { id, request_hash, .. } = Arc::unwrap_or_clone(spec);
         let started = first_sent_at.unwrap_or(sent.sent_at);
         let (key, model) = self.scheduler.route_indices(effects.route);
         let provider = &self.providers[self.models[model].provider.index()];
         let is_done = ended.state == FinalState::Done;
         // An answer that failed a check is kept: people may find it good enough.
-        let answer = result.answer.clone().filter(|_| is_done || result.failed_check.is_some());
+        let answer = answer.filter(|_| is_done || result.failed_check.is_some());
         let is_kept = is_done || answer.is_some();
         let Answer { text, finish_reason, model_version, parts } = answer.unwrap_or_default();
         let parts = parts.map(|parts| *parts).unwrap_or_default();
@@ -178,7 +182,7 @@ impl Engine {
         let was_sent = !result.outcome.is_local();
         let attempts = effects.attempts - u32::from(!was_sent);
         Some(ResultLine {
-            id: spec.id.clone(),
+            id,
             status: ended.state,
             // An answer may consist of calls of tools, or of an embedding.
             output: (is_kept && (parts.is_empty() || !text.is_empty())).then_some(text),
@@ -200,7 +204,7 @@ impl Engine {
             attempts,
             started_at: (attempts > 0).then(|| started.rfc3339()),
             finished_at: now.wall.rfc3339(),
-            request_hash: spec.request_hash.clone(),
+            request_hash,
             parts,
         })
     }
