@@ -22,13 +22,6 @@ use crate::{
 /// Sends requests. Shares no state with the rest of the engine.
 #[derive(Debug)]
 pub(super) struct AttemptRunner {
-    parts: Arc<SharedParts>,
-    tasks: JoinSet<AttemptDone>,
-}
-
-/// The parts that all attempts use.
-#[derive(Debug)]
-struct SharedParts {
     clock: Clock,
     client: Client,
     /// By key.
@@ -37,9 +30,10 @@ struct SharedParts {
     models: Vec<RequestModel>,
     checks: CheckSet,
     /// Those of all keys. A check's command inherits the environment, so it may write any of them.
-    secrets: Vec<HiddenSecret>,
+    secrets: Arc<[HiddenSecret]>,
     /// By key: how many of its answers are being checked.
-    being_checked: Vec<AtomicU64>,
+    being_checked: Vec<Arc<AtomicU64>>,
+    tasks: JoinSet<AttemptDone>,
 }
 
 impl AttemptRunner {
@@ -49,31 +43,41 @@ impl AttemptRunner {
         endpoints: Vec<Arc<Endpoint>>,
         models: Vec<RequestModel>,
         checks: CheckSet,
-        secrets: Vec<HiddenSecret>,
+        secrets: Arc<[HiddenSecret]>,
     ) -> Self {
-        let being_checked = endpoints.iter().map(|_| AtomicU64::default()).collect();
-        let parts = SharedParts { clock, client, endpoints, models, checks, secrets, being_checked };
-        Self { parts: Arc::new(parts), tasks: JoinSet::new() }
+        let being_checked = endpoints.iter().map(|_| Arc::default()).collect();
+        Self { clock, client, endpoints, models, checks, secrets, being_checked, tasks: JoinSet::new() }
     }
 
     /// Sends the request of an attempt. Its end is returned by [`AttemptRunner::join_next`]. `explanation` is
     /// appended to the prompt.
     pub fn start(&mut self, planned: &PlannedAttempt, spec: Arc<ItemSpec>, explanation: Option<String>) -> AbortHandle {
-        let task = AttemptTask { planned: planned.clone(), spec, explanation, parts: Arc::clone(&self.parts) };
+        let task = AttemptTask {
+            planned: planned.clone(),
+            client: self.client.clone(),
+            endpoint: Arc::clone(&self.endpoints[planned.key.index()]),
+            model: self.models[planned.model.index()].clone(),
+            spec,
+            explanation,
+            checks: self.checks.clone(),
+            secrets: Arc::clone(&self.secrets),
+            being_checked: Arc::clone(&self.being_checked[planned.key.index()]),
+            clock: self.clock,
+        };
         self.tasks.spawn(task.run())
     }
 
-    pub fn client(&self) -> &Client {
-        &self.parts.client
+    pub const fn client(&self) -> &Client {
+        &self.client
     }
 
     pub fn endpoint(&self, key: usize) -> &Arc<Endpoint> {
-        &self.parts.endpoints[key]
+        &self.endpoints[key]
     }
 
     /// Number of answers to requests with this key that are being checked.
     pub fn being_checked(&self, key: usize) -> u64 {
-        self.parts.being_checked[key].load(Ordering::Relaxed)
+        self.being_checked[key].load(Ordering::Relaxed)
     }
 
     pub fn has_tasks(&self) -> bool {
@@ -100,10 +104,17 @@ impl AttemptRunner {
 #[derive(Debug)]
 struct AttemptTask {
     planned: PlannedAttempt,
+    client: Client,
+    endpoint: Arc<Endpoint>,
+    model: RequestModel,
     spec: Arc<ItemSpec>,
     /// Appended to the prompt: what was wrong with the item's last answer.
     explanation: Option<String>,
-    parts: Arc<SharedParts>,
+    checks: CheckSet,
+    /// Those of all keys.
+    secrets: Arc<[HiddenSecret]>,
+    being_checked: Arc<AtomicU64>,
+    clock: Clock,
 }
 
 /// Counts an answer as being checked until it is dropped, also if the attempt is aborted.
@@ -124,9 +135,8 @@ impl Drop for CheckInProgress<'_> {
 
 impl AttemptTask {
     async fn run(self) -> AttemptDone {
-        let SharedParts { clock, client, checks, .. } = &*self.parts;
-        let began: Now = clock.now();
-        if let Err(reason) = checks.require_usable_schema(&self.spec) {
+        let began: Now = self.clock.now();
+        if let Err(reason) = self.checks.require_usable_schema(&self.spec) {
             let rule = "the answer could not be checked: nothing was sent";
             let result = AttemptResult::without_response(
                 Outcome::UnreadableInput,
@@ -138,13 +148,13 @@ impl AttemptTask {
         }
         let item = self.item_to_send();
         // In the clock's time: a sped-up clock makes it shorter in real time.
-        let timeout = clock.to_real_duration(self.planned.timeout);
-        let result = client.send_attempt(self.endpoint(), &item, self.model(), timeout).await;
-        let answered: Now = clock.now();
+        let timeout = self.clock.to_real_duration(self.planned.timeout);
+        let result = self.client.send_attempt(&self.endpoint, &item, &self.model, timeout).await;
+        let answered: Now = self.clock.now();
         let redact = |message: &str| self.redact(message);
-        let _check = CheckInProgress::new(&self.parts.being_checked[self.planned.key.index()]);
-        let result = checks.apply(&self.spec, &self.model().name, result, &redact).await;
-        let check_time = clock.now().mono.since(answered.mono);
+        let _check = CheckInProgress::new(&self.being_checked);
+        let result = self.checks.apply(&self.spec, &self.model.name, result, &redact).await;
+        let check_time = self.clock.now().mono.since(answered.mono);
         self.done(result, answered.mono.since(began.mono), check_time)
     }
 
@@ -152,17 +162,9 @@ impl AttemptTask {
         AttemptDone { attempt: self.planned.attempt, seq: self.planned.seq, result, latency, check_time }
     }
 
-    fn endpoint(&self) -> &Endpoint {
-        &self.parts.endpoints[self.planned.key.index()]
-    }
-
-    fn model(&self) -> &RequestModel {
-        &self.parts.models[self.planned.model.index()]
-    }
-
     /// A message without the secrets of any key, also those in this endpoint's headers.
     fn redact(&self, message: &str) -> String {
-        self.endpoint().redact(&redact(message, &self.parts.secrets))
+        self.endpoint.redact(&redact(message, &self.secrets))
     }
 
     /// The item with the changes that this attempt makes to its request.
@@ -173,7 +175,7 @@ impl AttemptTask {
         let mut item = ItemSpec::clone(&self.spec);
         if let Some(factor) = self.planned.output_multiplier {
             let params = &mut item.request.params;
-            let limit = params.max_output_tokens.or(self.model().max_output);
+            let limit = params.max_output_tokens.or(self.model.max_output);
             params.max_output_tokens = limit.map(|limit| limit.saturating_mul(factor));
         }
         if let Some(explanation) = &self.explanation {
