@@ -65,16 +65,15 @@ impl Engine {
         };
         self.log_disposition(sent, &effects, &result);
         let is_day_exhausted = result.outcome == Outcome::QuotaExhaustedDay;
-        let answer = result.answer.take();
         let target = self.items.spec(effects.seq).and_then(|spec| spec.caption_path.clone());
-        let caption = match (&effects.disposition, target, &answer) {
+        let caption = match (&effects.disposition, target, &result.answer) {
             (Disposition::Done { .. }, Some(target), Some(answer)) if !answer.text.is_empty() => {
                 Some(self.captions.prepare(effects.seq, target, answer.text.clone()))
             }
             _ => None,
         };
         let result_line = if let Some(ended) = ended {
-            self.result_line(now, sent, &effects, &result, answer, ended, latency)
+            self.result_line(now, sent, &effects, &mut result, ended, latency)
         } else {
             self.items.set_first_sent(effects.seq, sent.sent_at);
             if let Some(failed) = &result.failed_check {
@@ -156,13 +155,13 @@ impl Engine {
         self.emit_event(kind);
     }
 
+    /// The line of an item that ends with this result, whose answer moves into it.
     fn result_line(
         &mut self,
         now: Now,
         sent: &SentAttempt,
         effects: &AttemptEffects,
-        result: &AttemptResult,
-        answer: Option<Answer>,
+        result: &mut AttemptResult,
         ended: ItemEnd,
         latency: Duration,
     ) -> Option<ResultLine> {
@@ -174,7 +173,7 @@ impl Engine {
         let provider = &self.providers[self.models[model].provider.index()];
         let is_done = ended.state == FinalState::Done;
         // An answer that failed a check is kept: people may find it good enough.
-        let answer = answer.filter(|_| is_done || result.failed_check.is_some());
+        let answer = result.answer.take().filter(|_| is_done || result.failed_check.is_some());
         let is_kept = is_done || answer.is_some();
         let Answer { text, finish_reason, model_version, parts } = answer.unwrap_or_default();
         let parts = parts.map(|parts| *parts).unwrap_or_default();
