@@ -173,6 +173,9 @@ impl CheckSet {
         model: &str,
         answer: &Answer,
     ) -> Option<(&'s Check, CommandError)> {
+        if self.0.checks.is_empty() {
+            return None;
+        }
         let is_embedding = answer.parts.as_ref().is_some_and(|parts| parts.embedding.is_some());
         let choices = answer.choices();
         for check in self.applicable(item) {

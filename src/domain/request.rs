@@ -112,6 +112,7 @@ impl Request {
     pub fn cost_factors(&self) -> CostFactors {
         let images = u32::try_from(self.images().count()).unwrap_or(u32::MAX);
         let bodies = self.native.iter().map(|native| &native.body).chain([&self.extra_body]);
+        let bodies = bodies.filter(|body| !body.is_empty());
         bodies.map(CostFactors::of_body).fold(CostFactors { images, ..CostFactors::default() }, CostFactors::combined)
     }
 

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::messages::AttemptDone;
@@ -16,7 +15,7 @@ use crate::{
     checks::CheckSet,
     clock::Clock,
     domain::{AttemptResult, ItemSpec, Now, Outcome, OutcomeAction},
-    provider::{Client, Endpoint, RequestModel, redact},
+    provider::{Client, Endpoint, HiddenSecret, RequestModel, redact},
     scheduler::PlannedAttempt,
 };
 
@@ -31,7 +30,7 @@ pub(super) struct AttemptRunner {
     models: Vec<RequestModel>,
     checks: CheckSet,
     /// Those of all keys. A check's command inherits the environment, so it may write any of them.
-    secrets: Arc<[SecretString]>,
+    secrets: Arc<[HiddenSecret]>,
     /// By key: how many of its answers are being checked.
     being_checked: Vec<Arc<AtomicU64>>,
     tasks: JoinSet<AttemptDone>,
@@ -44,7 +43,7 @@ impl AttemptRunner {
         endpoints: Vec<Arc<Endpoint>>,
         models: Vec<RequestModel>,
         checks: CheckSet,
-        secrets: Arc<[SecretString]>,
+        secrets: Arc<[HiddenSecret]>,
     ) -> Self {
         let being_checked = endpoints.iter().map(|_| Arc::default()).collect();
         Self { clock, client, endpoints, models, checks, secrets, being_checked, tasks: JoinSet::new() }
@@ -113,7 +112,7 @@ struct AttemptTask {
     explanation: Option<String>,
     checks: CheckSet,
     /// Those of all keys.
-    secrets: Arc<[SecretString]>,
+    secrets: Arc<[HiddenSecret]>,
     being_checked: Arc<AtomicU64>,
     clock: Clock,
 }

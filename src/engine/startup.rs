@@ -48,7 +48,7 @@ use crate::{
         snapshot::{Cause, RunState},
     },
     output::ExistingCaptionPolicy,
-    provider::{Client, Endpoint, RequestModel},
+    provider::{Client, Endpoint, HiddenSecret, RequestModel},
     scheduler::{PastUsage, Scheduler},
     store::{
         AttemptRecord, ItemLoader, KeyRecord, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification,
@@ -335,7 +335,7 @@ fn attempt_runner(clock: Clock, config: &Config, scheduler: &Scheduler) -> anyho
     });
     let endpoints = endpoints.collect::<anyhow::Result<Vec<_>>>()?;
     let models = config.models.iter().map(RequestModel::from).collect();
-    let secrets = config.secrets.iter().flatten().cloned().collect();
+    let secrets = config.secrets.iter().flatten().map(HiddenSecret::from).collect();
     Ok(AttemptRunner::new(clock, client, endpoints, models, config.checks.clone(), secrets))
 }
 
