@@ -1,7 +1,7 @@
 //! Lines of results.jsonl in the database: what is stored of a line, and how the line is rebuilt from it, byte for byte.
 //!
 //! Most of an ordinary answer's line is recorded already, with its item and its attempt. Of such a line only the rest is
-//! stored ([`LineFormat::Answer`]); every other line is stored as a whole. The view `results` shows the lines of both
+//! stored ([`StoredFormat::Answer`]); every other line is stored as a whole. The view `results` shows the lines of both
 //! formats. A format never changes once it is released, since its lines must equal those in the file: if [`ResultLine`]
 //! gets a field, a new format is added here.
 
@@ -20,13 +20,13 @@ use super::{
 };
 use crate::domain::{AnswerParts, CostByKind, CostByKindUsd, FinalState, Money, ResultLine, Usage, WallTime};
 
-/// The SQL function that rebuilds a line in [`LineFormat::Answer`]. Its arguments are the columns `line` of
+/// The SQL function that rebuilds a line in [`StoredFormat::Answer`]. Its arguments are the columns `line` of
 /// `result_rows`, `id` and the lower-case hexadecimal `hash` of the item, and [`RecordedAttempt`] as a JSON list.
 const FUNCTION: &str = "rebuild_result_line";
 
 /// The format of `result_rows.line`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum LineFormat {
+pub(super) enum StoredFormat {
     /// The line itself.
     Whole = 0,
     /// [`AnswerRest`] as JSON.
@@ -36,8 +36,8 @@ pub(super) enum LineFormat {
 /// What is stored of a result line.
 #[derive(Debug)]
 pub(super) struct StoredLine {
-    pub format: LineFormat,
-    /// `None` in [`LineFormat::Whole`]: the line itself.
+    pub format: StoredFormat,
+    /// `None` in [`StoredFormat::Whole`]: the line itself.
     pub rest: Option<String>,
 }
 
@@ -87,7 +87,7 @@ impl StoredLine {
     pub fn new(line: &ResultLine, ended_by: Option<&EndingAttempt<'_>>) -> Result<Self, StoreError> {
         let rest = ended_by.and_then(|attempt| AnswerRest::new(line, attempt));
         let rest = rest.map(|rest| to_json(&rest, "a result")).transpose()?;
-        let format = if rest.is_some() { LineFormat::Answer } else { LineFormat::Whole };
+        let format = if rest.is_some() { StoredFormat::Answer } else { StoredFormat::Whole };
         Ok(Self { format, rest })
     }
 }
