@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attempt_result::Usage,
+    json_numbers::deserialize_flattened,
     money::Money,
     price::{CostByKind, CostByKindUsd},
     snapshot::{Condition, Snapshot},
@@ -27,7 +28,7 @@ pub struct Summary {
     /// Answers that failed a check.
     #[serde(default)]
     pub invalid_outputs: u64,
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "deserialize_flattened")]
     pub usage: UsageSummary,
     /// The worst-case cost of requests without an answer, in addition to `cost_usd`.
     pub at_risk_usd: f64,
@@ -105,7 +106,7 @@ pub struct ModelSummary {
     pub mean_ms: Option<u64>,
     pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "deserialize_flattened")]
     pub usage: UsageSummary,
 }
 
