@@ -98,6 +98,9 @@ impl Engine {
         if let Some(reason) = self.disk_fault.reason() {
             return RunState::NeedsOperator { reason: reason.to_owned() };
         }
+        if let Some(fault) = &self.check_fault {
+            return RunState::NeedsOperator { reason: fault.message.clone() };
+        }
         if self.is_paused {
             return if self.items.in_flight_count() == 0 { RunState::Paused } else { RunState::Pausing };
         }

@@ -238,6 +238,7 @@ pub(super) fn prepare(
         disk_fault: DiskFaultState::default(),
         uncommitted: 0,
         row_model_departures: RowModelDepartures::default(),
+        check_fault: None,
         #[cfg(test)]
         ticks: Arc::default(),
     };
