@@ -166,6 +166,17 @@ mod progress {
     }
 
     #[test]
+    fn a_forecast_time_that_has_passed_is_left_out() {
+        let at = |ahead: i64| {
+            let at = if ahead > 0 { NOW + Duration::from_secs(5) } else { NOW };
+            let throughput = Throughput { items_per_second: 1.0, finish_at: Some(at) };
+            line(&Snapshot { throughput, ..snapshot() })
+        };
+        assert!(at(5).contains("  ETA "), "{}", at(5));
+        assert!(!at(0).contains("ETA"), "{}", at(0));
+    }
+
+    #[test]
     fn a_long_provider_message_is_cut_to_one_line() {
         let message = "You exceeded your current quota, please check your plan and billing details. ".repeat(6);
         let kind = EventKind::Cooldown {

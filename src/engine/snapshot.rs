@@ -52,7 +52,7 @@ impl Engine {
             max_in_flight,
             spend: Spend { reserved: money.reserved, budget, ..self.stats.spend },
             throughput: self.current_throughput(now),
-            forecast: self.forecaster.latest().cloned(),
+            forecast: self.forecaster.latest().filter(|_| self.stats.totals.has_answers()).cloned(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
             current_route: self.current_route(now),
             silence: self.silence_message(now),
@@ -121,7 +121,8 @@ impl Engine {
     fn current_throughput(&mut self, now: Now) -> Throughput {
         let items_per_second = self.stats.throughput.per_second(now.mono, self.started_at.mono);
         let is_sending = !self.is_paused && matches!(self.phase, Phase::Running);
-        let finish_at = self.forecaster.finish_at(now.wall).filter(|_| is_sending);
+        let is_known = is_sending && self.stats.totals.has_answers();
+        let finish_at = self.forecaster.finish_at(now.wall).filter(|_| is_known);
         Throughput { items_per_second, finish_at }
     }
 
