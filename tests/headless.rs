@@ -562,6 +562,7 @@ mod end_of_run {
         gemini-3.8-flash 1,598      6 99.6 2.1s 1.1s 2.1s 1,210,000    400,000 $0.41
         evil␛[2J             0      0    -    -    -    -         0          0    $0
 
+            is_unpriced: false,
         key     state  health   ok  errors   cost
         alice   ready     100  812       3  $0.41
         アリス    off      65  812       3  $0.41
@@ -626,3 +627,24 @@ mod end_of_run {
         assert_eq!(report(&Summary::from(&reported()), false), summary_table(&summary));
     }
 }
+    #[test]
+    fn a_model_without_a_price_has_an_unknown_cost() {
+        let mut snapshot = reported();
+        snapshot.models[0].is_unpriced = true;
+        let some = summary_table(&Summary::from(&snapshot));
+        assert!(some.contains("\ncost      $0.82, excluding models without a price\n"), "{some}");
+        for cost in [&mut snapshot.spend.cost, &mut snapshot.models[0].cost, &mut snapshot.keys[0].cost] {
+            *cost = Money::ZERO;
+        }
+        let table = summary_table(&Summary::from(&snapshot));
+        assert!(table.contains("\ncost      price unknown\n"), "{table}");
+        for (line, end) in
+            [("gemini", "price unknown"), ("evil", "$0"), ("alice", "price unknown"), ("アリス", "$0.41")]
+        {
+            let found = table.lines().rfind(|text| text.starts_with(line)).unwrap();
+            assert!(found.ends_with(end), "{table}");
+        }
+        let json = serde_json::to_value(Summary::from(&snapshot)).unwrap();
+        assert_eq!((&json["models"][0]["unpriced"], json["models"][1].get("unpriced")), (&true.into(), None));
+    }
+

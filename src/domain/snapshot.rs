@@ -429,6 +429,9 @@ pub struct ModelView {
     /// `cost` by kind. Attempts of earlier versions are missing here.
     #[serde(default)]
     pub cost_by_kind: CostByKind,
+    /// It has no price, so that its cost is unknown.
+    #[serde(default)]
+    pub is_unpriced: bool,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

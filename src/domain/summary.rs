@@ -108,6 +108,16 @@ pub struct ModelSummary {
     pub p95_ms: Option<u64>,
     #[serde(flatten, deserialize_with = "deserialize_flattened")]
     pub usage: UsageSummary,
+    /// It has no price, so that `cost_usd` says nothing. Written only if it is so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpriced: bool,
+}
+
+impl ModelSummary {
+    /// Whether it was used without a price.
+    pub fn has_unknown_cost(&self) -> bool {
+        self.unpriced && self.usage.input_tokens + self.usage.output_tokens > 0
+    }
 }
 
 /// The tokens and the cost of attempts.
@@ -217,6 +227,7 @@ impl From<&Snapshot> for Summary {
                     p50_ms: model.p50_ms,
                     p95_ms: model.p95_ms,
                     usage: UsageSummary::new(model.usage, model.cost, model.cost_by_kind),
+                    unpriced: model.is_unpriced,
                 })
                 .collect(),
         }

@@ -217,6 +217,7 @@ impl Engine {
                     usage: counts.usage,
                     cost: counts.cost,
                     cost_by_kind: counts.cost_by_kind,
+                    is_unpriced: model.price.is_none(),
                 }
             })
             .collect()
