@@ -425,6 +425,29 @@ mod watching {
     }
 
     #[tokio::test]
+    async fn the_last_line_waits_for_requests_whose_end_is_being_recorded() {
+        let (engine, handle) = fake_engine(snapshot());
+        let stopped = |in_flight, at_risk| {
+            let mut snapshot = ended_snapshot(5, 0, RunState::Stopped { reason: "quota".to_owned() });
+            snapshot.totals.in_flight = in_flight;
+            snapshot.spend.at_risk = at_risk;
+            Arc::new(snapshot)
+        };
+        let run = async {
+            for (in_flight, at_risk) in [(2, Money::ZERO), (1, Money(1)), (0, Money::from_usd(0.02).unwrap())] {
+                tokio::task::yield_now().await;
+                engine.snapshots.send(stopped(in_flight, at_risk)).unwrap();
+            }
+        };
+        let mut err = Vec::new();
+        let (last, ()) = tokio::join!(watch(handle, utc_options(), &mut err), run);
+        let text = String::from_utf8(err).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), last.totals.in_flight), (2, 0), "{text}");
+        assert!(lines[1].contains("up to $0.02 possibly billed") && lines[1].ends_with("stopped: quota"), "{text}");
+    }
+
+    #[tokio::test]
     async fn a_closed_pipe_does_not_end_the_run() {
         let (engine, handle) = fake_engine(snapshot());
         let run = async {

@@ -8,7 +8,8 @@ use crate::{
     engine::EngineHandle,
 };
 
-/// Writes progress, warnings and alerts to `err` until the run is over, and returns its last snapshot.
+/// Writes progress, warnings and alerts to `err` until the run is over and no request's end is still to be recorded, and
+/// returns its last snapshot.
 ///
 /// If `err` is closed, the run goes on without output. If the engine ends before the run is over, the state in the
 /// returned snapshot is not an end state.
@@ -18,6 +19,10 @@ pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: 
     let mut has_sent_drain = false;
     loop {
         let snapshot = Arc::clone(&handle.snapshots.borrow_and_update());
+        // The last line has everything, such as what aborted requests may have cost.
+        if snapshot.state.is_over() && snapshot.totals.in_flight > 0 && handle.snapshots.changed().await.is_ok() {
+            continue;
+        }
         let now = Instant::now();
         write_lines(&mut err, &reporter.update(now, &snapshot));
         if snapshot.state.is_over() {
