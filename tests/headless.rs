@@ -480,7 +480,10 @@ mod watching {
         let impatient = ProgressOptions { stuck_timeout: Duration::ZERO, ..utc_options() };
         let run = async {
             let order = engine.commands.recv().await.unwrap();
-            assert_eq!(order.command, Command::Drain);
+            assert_eq!(
+                (order.command, order.stop_reason.as_deref()),
+                (Command::Drain, Some("no operator acted for 0s"))
+            );
             order.reply.send(Ok("draining".to_owned())).unwrap();
             engine
                 .snapshots
@@ -559,6 +562,7 @@ mod end_of_run {
             usage: if ok > 0 { usage } else { Usage::default() },
             cost: if ok > 0 { Money::from_usd(0.41).unwrap() } else { Money::ZERO },
             cost_by_kind: CostByKind::default(),
+            is_unpriced: false,
         };
         Snapshot {
             keys: vec![key("alice", Condition::Ready, 100), key("アリス", Condition::SwitchedOff { since: NOW }, 65)],
@@ -585,7 +589,6 @@ mod end_of_run {
         gemini-3.8-flash 1,598      6 99.6 2.1s 1.1s 2.1s 1,210,000    400,000 $0.41
         evil␛[2J             0      0    -    -    -    -         0          0    $0
 
-            is_unpriced: false,
         key     state  health   ok  errors   cost
         alice   ready     100  812       3  $0.41
         アリス    off      65  812       3  $0.41
@@ -636,21 +639,6 @@ mod end_of_run {
     }
 
     #[test]
-    fn an_empty_run_has_a_summary_too() {
-        let table = summary_table(&Summary::default());
-        assert!(table.contains("0 of 0 done, 0 failed") && !table.contains("NaN"), "{table}");
-    }
-
-    #[test]
-    fn the_report_for_scripts_is_one_json_object_on_one_line() {
-        let text = report(&Summary::from(&reported()), true);
-        assert!(text.ends_with('\n') && text.lines().count() == 1, "{text}");
-        let summary: Summary = serde_json::from_str(&text).unwrap();
-        assert_eq!((summary.done, summary.keys.len(), summary.models[0].p95_ms), (3_214, 2, Some(2_100)));
-        assert_eq!(report(&Summary::from(&reported()), false), summary_table(&summary));
-    }
-}
-    #[test]
     fn a_model_without_a_price_has_an_unknown_cost() {
         let mut snapshot = reported();
         snapshot.models[0].is_unpriced = true;
@@ -671,3 +659,18 @@ mod end_of_run {
         assert_eq!((&json["models"][0]["unpriced"], json["models"][1].get("unpriced")), (&true.into(), None));
     }
 
+    #[test]
+    fn an_empty_run_has_a_summary_too() {
+        let table = summary_table(&Summary::default());
+        assert!(table.contains("0 of 0 done, 0 failed") && !table.contains("NaN"), "{table}");
+    }
+
+    #[test]
+    fn the_report_for_scripts_is_one_json_object_on_one_line() {
+        let text = report(&Summary::from(&reported()), true);
+        assert!(text.ends_with('\n') && text.lines().count() == 1, "{text}");
+        let summary: Summary = serde_json::from_str(&text).unwrap();
+        assert_eq!((summary.done, summary.keys.len(), summary.models[0].p95_ms), (3_214, 2, Some(2_100)));
+        assert_eq!(report(&Summary::from(&reported()), false), summary_table(&summary));
+    }
+}

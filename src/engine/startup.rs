@@ -238,9 +238,9 @@ pub(super) fn prepare(
         attendance: if setup.is_unattended { Attendance::Unattended } else { Attendance::Attended },
         is_paused: false,
         disk_fault: DiskFaultState::default(),
+        check_fault: None,
         uncommitted: 0,
         row_model_departures: RowModelDepartures::default(),
-        check_fault: None,
         #[cfg(test)]
         ticks: Arc::default(),
     };

@@ -180,10 +180,18 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
             LocalRejection { seq: Seq(1), outcome: Outcome::NoRoute, message: "nobody can".to_owned(), attempts: 0 };
         engine.on_rejected(now, &rejection);
         let (reply, answer) = tokio::sync::oneshot::channel();
-        engine.on_command(CommandRequest { command: Command::Replay { filter: filter.clone(), target: None }, reply });
+        engine.on_command(CommandRequest {
+            command: Command::Replay { filter: filter.clone(), target: None },
+            stop_reason: None,
+            reply,
+        });
         // A second replay in the same group finds nothing left, and says so.
         let (second_reply, second_answer) = tokio::sync::oneshot::channel();
-        engine.on_command(CommandRequest { command: Command::Replay { filter, target: None }, reply: second_reply });
+        engine.on_command(CommandRequest {
+            command: Command::Replay { filter, target: None },
+            stop_reason: None,
+            reply: second_reply,
+        });
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
         engine.apply_ack(ack);

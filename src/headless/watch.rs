@@ -31,8 +31,9 @@ pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: 
         let give_up_at = reporter.give_up_at().filter(|_| !has_sent_drain);
         if give_up_at.is_some_and(|at| at <= now) {
             has_sent_drain = true;
-            let answer = handle.send_command(Command::Drain).await.unwrap_or_else(|why| why);
             let span = format_duration(stuck_timeout);
+            let reason = format!("no operator acted for {span}");
+            let answer = handle.send_stop(Command::Drain, reason).await.unwrap_or_else(|why| why);
             let line = format!("no operator acted for {span}; stopping the run, which can be resumed: {answer}");
             write_lines(&mut err, &[sanitize(&line).into_owned()]);
             continue;
