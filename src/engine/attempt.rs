@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::messages::AttemptDone;
 use crate::{
-    checks::CheckSet,
+    checks::{CheckFault, CheckSet},
     clock::Clock,
     domain::{AttemptResult, ItemSpec, Now, Outcome, OutcomeAction},
     provider::{Client, Endpoint, HiddenSecret, RequestModel, redact},
@@ -82,6 +82,17 @@ impl AttemptRunner {
 
     pub fn has_tasks(&self) -> bool {
         !self.tasks.is_empty()
+    }
+
+    /// Why answers can't be checked at present.
+    pub fn check_fault(&self) -> Option<CheckFault> {
+        let fault = self.checks.fault()?;
+        Some(CheckFault { message: redact(&fault.message, &self.secrets), ..fault })
+    }
+
+    /// Lets answers go unchecked whose check can't be made.
+    pub fn stop_waiting_for_checks(&self) {
+        self.checks.stop_waiting();
     }
 
     /// Waits for the next attempt to end; `None` if none is running.

@@ -142,6 +142,8 @@ pub fn start(
     input_rows: Option<mpsc::Receiver<InputRows>>,
 ) -> anyhow::Result<RunningEngine> {
     let last_event = opened.next_event - 1;
+    let unpriced = setup.config.models.iter().filter(|model| model.price.is_none());
+    store.record_unpriced_models(&unpriced.map(|model| model.name.as_str()).collect::<Vec<_>>())?;
     let (engine, channels, handle) = prepare(setup, dir, store, opened, input_rows)?;
     Ok(RunningEngine { handle, last_event, task: tokio::spawn(engine.run(channels)) })
 }
@@ -236,6 +238,7 @@ pub(super) fn prepare(
         attendance: if setup.is_unattended { Attendance::Unattended } else { Attendance::Attended },
         is_paused: false,
         disk_fault: DiskFaultState::default(),
+        check_fault: None,
         uncommitted: 0,
         row_model_departures: RowModelDepartures::default(),
         #[cfg(test)]
