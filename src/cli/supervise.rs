@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     CliError,
@@ -157,8 +157,11 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     let snapshot = if has_dashboard && handle.snapshot().state.is_over() {
         handle.snapshot()
     } else {
-        // The task runs until the process exits: without it, signals would have no effect.
-        tokio::spawn(handle_signals(handle.clone(), Arc::clone(&is_interrupted)));
+        // Installed before anything is printed: whoever sees that the run has started may send a signal. The task runs
+        // until the process exits: without it, signals would have no effect.
+        if let Some(signals) = Signals::install() {
+            tokio::spawn(handle_signals(signals, handle.clone(), Arc::clone(&is_interrupted)));
+        }
         let last_event_number = || handle.snapshot().events.last().map_or(0, |event| event.number);
         let last_known_event = if has_dashboard { last_event_number() } else { last_event };
         let progress_options = ProgressOptions { last_known_event, ..ProgressOptions::default() };
@@ -285,16 +288,31 @@ const fn status_with_work_left(is_interrupted: bool) -> u8 {
     if is_interrupted { EXIT_INTERRUPTED } else { headless::EXIT_WORK_LEFT }
 }
 
+/// The signals that are handled during a run.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on these signals no longer end the process. `None` if the system refuses that.
+    fn install() -> Option<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [Ok(interrupt), Ok(terminate), Ok(hangup)] = kinds.map(signal) else {
+            tracing::warn!(
+                "can't install signal handlers: an interrupt ends the process at once; the run can still be resumed"
+            );
+            return None;
+        };
+        Some(Self { interrupt, terminate, hangup })
+    }
+}
+
 /// Handles signals during a run. The first interrupt or termination drains the run, the second one stops it at once. A
 /// hang-up is ignored: the run continues without its terminal.
-async fn handle_signals(handle: EngineHandle, is_interrupted: Arc<AtomicBool>) {
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
-        tracing::warn!(
-            "can't install signal handlers: an interrupt ends the process at once; the run can still be resumed"
-        );
-        return;
-    };
+async fn handle_signals(signals: Signals, handle: EngineHandle, is_interrupted: Arc<AtomicBool>) {
+    let Signals { mut interrupt, mut terminate, mut hangup } = signals;
     let mut is_draining = false;
     loop {
         let reason = tokio::select! {
