@@ -190,14 +190,19 @@ fn find_program(program: &str, context: &Context<'_>) -> Option<(String, Option<
         let path = std::path::absolute(context.directory.join(program)).ok()?;
         return is_executable(&path).then(|| Some((path.to_str()?.to_owned(), Some(path.clone())))).flatten();
     }
-    let file = find_in_path(program, context);
-    (!program.is_empty() && file != Some(None)).then(|| (program.to_owned(), file.flatten()))
+    if program.is_empty() {
+        return None;
+    }
+    let Some(path) = context.env_vars.get_from_environment("PATH") else {
+        // The system then looks in its own folders.
+        return Some((program.to_owned(), None));
+    };
+    find_in_folders(&path, program).map(|file| (program.to_owned(), Some(file)))
 }
 
-/// The file of a program in the folders of `PATH`. `None` without `PATH`: the system then looks in its own folders.
-fn find_in_path(program: &str, context: &Context<'_>) -> Option<Option<PathBuf>> {
-    let path = context.env_vars.get_from_environment("PATH")?;
-    Some(env::split_paths(&path).map(|folder| folder.join(program)).find(|file| is_executable(file)))
+/// The file of a program in the folders of a `PATH`.
+fn find_in_folders(path: &str, program: &str) -> Option<PathBuf> {
+    env::split_paths(path).map(|folder| folder.join(program)).find(|file| is_executable(file))
 }
 
 /// Whether the path is a file that this user may execute.
@@ -223,6 +228,7 @@ fn start_obstacle(file: &Path, context: &Context<'_>) -> Option<String> {
         return Some(format!("names the interpreter {interpreter:?} in its first line, which can't be run"));
     }
     let name = words.next().filter(|word| !word.starts_with('-') && !word.contains('='))?;
-    let is_missing = interpreter.ends_with("/env") && !name.contains('/') && find_in_path(name, context) == Some(None);
+    let path = context.env_vars.get_from_environment("PATH")?;
+    let is_missing = interpreter.ends_with("/env") && !name.contains('/') && find_in_folders(&path, name).is_none();
     is_missing.then(|| format!("names the interpreter {name:?} in its first line, which is not in PATH"))
 }
