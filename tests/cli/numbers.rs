@@ -37,8 +37,11 @@ fn a_body_of_the_routes_own_api_goes_out_with_its_numbers_as_they_are() {
     )
     .replace('\n', "");
     let anthropic = format!(
-        r#"{{"custom_id":"a","params":{{"model":"m","max_tokens":9,"temperature":1.0,"messages":[{{"role":"user","content":"1e3"}}],"#
-    ) + &format!(r#""tools":[{{"name":"f","input_schema":{{"maximum":1e3}}}}],"x":{NUMBERS}}}}}"#);
+        r#"{{"custom_id":"a","params":{{"model":"m","max_tokens":9,"temperature":1.0,
+        "messages":[{{"role":"user","content":"1e3"}}],
+        "tools":[{{"name":"f","input_schema":{{"maximum":1e3}}}}],"x":{NUMBERS}}}}}"#
+    )
+    .replace('\n', "");
     let gemini = format!(
         r#"{{"key":"a","request":{{"contents":[{{"parts":[{{"text":"1e3"}}]}}],"generationConfig":{{"temperature":1.0,"topK":4.0,"x":{NUMBERS}}}}}}}"#
     );
