@@ -153,8 +153,8 @@ impl CheckSet {
     }
 
     /// Checks the answer in `result`, if there is one. The result is unchanged if the answer passes, and of several
-    /// choices each one. A caption that was cut off is left alone, since it is not accepted anyway. An answer that is no
-    /// text is tested by commands only.
+    /// choices each one. A caption that was cut off is left alone, since it is not accepted anyway. An answer that is
+    /// no text is tested by commands only.
     ///
     /// `redact` makes a message safe to record: short, on one line, without secrets.
     pub async fn apply(
@@ -235,7 +235,8 @@ impl CheckSet {
         condition.test_text(&choice.text, item, &self.0.schemas).map_err(CommandError::Failed)
     }
 
-    /// The text about an answer that has failed, which is appended to the next request; `None` if its check does not explain.
+    /// The text about an answer that has failed, which is appended to the next request; `None` if its check does not
+    /// explain.
     /// `message` is that of the result, also one from the record.
     pub fn explanation(&self, message: &str) -> Option<String> {
         let explains = |check: &&Check| check.explains && message.starts_with(&message_prefix(check));

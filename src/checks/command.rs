@@ -137,8 +137,8 @@ impl ProcessGroup {
         Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
     }
 
-    /// Kills what is left of the group. To be called as soon as the command has ended: no new process gets the number of
-    /// a group with members, but one may get it later.
+    /// Kills what is left of the group. To be called as soon as the command has ended: no new process gets the number
+    /// of a group with members, but one may get it later.
     fn kill(&mut self) {
         if let Some(group) = self.0.take() {
             let _ = killpg(group, Signal::SIGKILL);

@@ -1,7 +1,8 @@
 //! Checks of answers: `[[check]]` of keys.toml.
 //!
-//! [`CheckSet`] decides which checks apply to an item and applies them to the result of an attempt. An answer that fails
-//! one becomes [`Outcome::InvalidOutput`](crate::domain::Outcome::InvalidOutput); the scheduler decides what follows.
+//! [`CheckSet`] decides which checks apply to an item and applies them to the result of an attempt. An answer that
+//! fails one becomes [`Outcome::InvalidOutput`](crate::domain::Outcome::InvalidOutput); the scheduler decides what
+//! follows.
 //!
 //! `condition` has what an answer must satisfy, `schema` compiles JSON schemas and never fetches anything, `command` runs
 //! commands of the user, a few at a time. `start_fault` tells the engine of a command that can't be started.

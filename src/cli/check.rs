@@ -21,9 +21,9 @@ use crate::{
 
 /// Validate keys.toml, check each key by listing its provider's models, and test webhooks
 ///
-/// Some providers, such as llama-server, list their models without a key. Such a list does not verify the key: the check
-/// reports this, and only a run shows whether the key is valid. Exits with 0 only if every key was checked and is valid,
-/// unless --offline or --allow-unchecked is given.
+/// Some providers, such as llama-server, list their models without a key. Such a list does not verify the key: the
+/// check reports this, and only a run shows whether the key is valid. Exits with 0 only if every key was checked and is
+/// valid, unless --offline or --allow-unchecked is given.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]

@@ -27,7 +27,8 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "NAME", default_value = "jsonl")]
     pub format: ExportFormat,
 
-    /// Write to FILE instead of standard output (`-`); an existing file is replaced only if it is empty or an earlier export
+    /// Write to FILE instead of standard output (`-`); an existing file is replaced only if it is empty or an earlier
+    /// export
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

@@ -181,7 +181,7 @@ async fn start(
         running,
         dashboard,
         metrics,
-        is_temporary: false,
+        removes_run_dir: false,
         log_guard,
         caption_claim,
     })

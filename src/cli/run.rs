@@ -51,7 +51,7 @@ pub(super) struct RunArgs {
 
     /// The run's directory is removed at the end
     #[arg(skip)]
-    pub is_temporary: bool,
+    pub removes_run_dir: bool,
 }
 
 pub(super) async fn run(args: RunArgs) -> Result<u8, CliError> {
@@ -179,7 +179,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         running,
         dashboard,
         metrics,
-        is_temporary: args.is_temporary,
+        removes_run_dir: args.removes_run_dir,
         log_guard,
         caption_claim,
     })

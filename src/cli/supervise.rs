@@ -100,7 +100,7 @@ pub(super) struct StartedRun {
     pub dashboard: Option<tui::DashboardOptions>,
     pub metrics: Option<OpenMetrics>,
     /// The run's directory is removed at the end.
-    pub is_temporary: bool,
+    pub removes_run_dir: bool,
     /// Must live until the end of the run.
     pub log_guard: telemetry::LogGuard,
     /// The claim on the caption files. No other run may write them until it is dropped.
@@ -131,7 +131,7 @@ pub(super) async fn supervise(
 
 /// Watches the run in its front end until it ends, prints the summary, and returns the exit status.
 async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, CliError> {
-    let StartedRun { run_dir, running, dashboard, metrics, is_temporary, log_guard: _log, caption_claim: _claim } =
+    let StartedRun { run_dir, running, dashboard, metrics, removes_run_dir, log_guard: _log, caption_claim: _claim } =
         started;
     let RunningEngine { handle, last_event, task: mut engine } = running;
     let is_interrupted = Arc::new(AtomicBool::new(false));
@@ -157,8 +157,8 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     let snapshot = if has_dashboard && handle.snapshot().state.is_over() {
         handle.snapshot()
     } else {
-        // Installed before anything is printed: whoever sees that the run has started may send a signal. The task runs
-        // until the process exits: without it, signals would have no effect.
+        // Installed before the first progress line: a script may send a signal once it reads one. The task runs until
+        // the process exits: without it, signals would have no effect.
         if let Some(signals) = Signals::install() {
             tokio::spawn(handle_signals(signals, handle.clone(), Arc::clone(&is_interrupted)));
         }
@@ -202,7 +202,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     }
     match outcome {
         Ok(Ok(run_outcome)) => {
-            let status = exit_status(&run_outcome, &snapshot, is_interrupted.load(Ordering::Relaxed), is_temporary)?;
+            let status = exit_status(&run_outcome, &snapshot, is_interrupted.load(Ordering::Relaxed), removes_run_dir)?;
             match print_result {
                 Ok(()) => Ok(status),
                 Err(error) => Err(CliError::internal(format!(
@@ -258,14 +258,14 @@ fn exit_status(
     outcome: &RunOutcome,
     snapshot: &Snapshot,
     is_interrupted: bool,
-    is_temporary: bool,
+    removes_run_dir: bool,
 ) -> Result<u8, CliError> {
     match outcome {
-        RunOutcome::Stopped { reason } | RunOutcome::BudgetSpent { reason } if is_temporary => {
+        RunOutcome::Stopped { reason } | RunOutcome::BudgetSpent { reason } if removes_run_dir => {
             print_stderr(&format!("stopped: {reason}; this run was temporary and can't be resumed"));
             Ok(status_with_work_left(is_interrupted))
         }
-        RunOutcome::Failed { reason } if is_temporary => Err(CliError::internal(reason.clone())),
+        RunOutcome::Failed { reason } if removes_run_dir => Err(CliError::internal(reason.clone())),
         RunOutcome::Failed { reason } => Err(CliError::internal(format!("{reason}. The same command resumes the run"))),
         RunOutcome::Stopped { reason } => {
             print_stderr(&format!("stopped: {reason}; the same command resumes the run"));

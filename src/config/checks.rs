@@ -183,8 +183,8 @@ fn read_command(table: &TomlTable<'_>, context: &Context<'_>) -> Option<CheckCom
     Some(CheckCommand { program, args: words.split_off(1), timeout: timeout.unwrap_or(DEFAULT_TIMEOUT) })
 }
 
-/// The program to start, and its file if that is known. A path starts from the folder of keys.toml, a name is looked for
-/// in `PATH`.
+/// The program to start, and its file if that is known. A path starts from the folder of keys.toml, a name is looked
+/// for in `PATH`.
 fn find_program(program: &str, context: &Context<'_>) -> Option<(String, Option<PathBuf>)> {
     if program.contains('/') {
         let path = std::path::absolute(context.directory.join(program)).ok()?;
@@ -210,14 +210,15 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, AccessFlags::X_OK).is_ok()
 }
 
-/// Why an executable file can't be started nevertheless: it is a script without an interpreter. `None` if nothing is known
-/// against it.
+/// Why an executable file can't be started nevertheless: it is a script without an interpreter. `None` if nothing is
+/// known against it.
 fn start_obstacle(file: &Path, context: &Context<'_>) -> Option<String> {
     let mut start = Vec::new();
     File::open(file).and_then(|file| file.take(MAX_FIRST_LINE).read_to_end(&mut start)).ok()?;
     let Some(line) = start.strip_prefix(b"#!") else {
-        // Programs of every format that systems know have such bytes at their start.
-        let is_text = !start.iter().any(|byte| *byte == 0 || *byte >= 0x80);
+        // Programs of every format that systems know have zeros at their start. The text may be cut within a character.
+        let is_utf8 = std::str::from_utf8(&start).map_or_else(|error| error.error_len().is_none(), |_| true);
+        let is_text = is_utf8 && !start.contains(&0);
         return is_text
             .then(|| "is a text without a first line that names its interpreter, such as #!/bin/sh".to_owned());
     };

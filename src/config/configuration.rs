@@ -69,8 +69,8 @@ impl fmt::Display for Origin {
 
 impl Config {
     /// The models for which a request's cost has no upper bound, and why: no price, or no limit on the answer's length.
-    /// With any of these, a budget can't be guaranteed, so one on the command line must be refused. [`load`](super::load)
-    /// refuses one in the file.
+    /// With any of these, a budget can't be guaranteed, so one on the command line must be refused.
+    /// [`load`](super::load) refuses one in the file.
     pub fn models_with_unbounded_cost(&self) -> Vec<(&str, String)> {
         self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
     }

@@ -1,8 +1,8 @@
 //! The providers whose keys may come from the environment, and their default models.
 //!
-//! Prices and limits are those of the vendors' price lists and documentation, as of November 2026. Where a price depends
-//! on the time of day, it is the highest one. Where it rises with the length of the prompt, `context` ends before the
-//! next step.
+//! Prices and limits are those of the vendors' price lists and documentation, as of November 2026. Where a price
+//! depends on the time of day, it is the highest one. Where it rises with the length of the prompt, `context` ends
+//! before the next step.
 
 use super::{
     deprecated_models,

@@ -42,8 +42,8 @@ impl FoundKeys {
     }
 }
 
-/// Builds the configuration from the environment. `provider_names` are the providers that may be used, in this order; if
-/// it is empty, the environment must have keys of only one. `searched_files` names the files that were not found.
+/// Builds the configuration from the environment. `provider_names` are the providers that may be used, in this order;
+/// if it is empty, the environment must have keys of only one. `searched_files` names the files that were not found.
 pub(super) fn config_from_env(
     env_vars: &EnvVars<'_>,
     provider_names: &[String],

@@ -15,7 +15,8 @@ use crate::domain::{Api, Limits, MAX_PRICE_STEPS, Model, Money, Price, ProviderI
 const MAX_REQUEST_SETTING: i64 = 1_000_000_000;
 /// Highest number of tokens that a limit can be set to. A larger number is probably a mistake.
 const MAX_TOKEN_SETTING: i64 = 1_000_000_000_000;
-/// Highest price that can be set, in dollars per million tokens. The most expensive known model costs a hundredth of this.
+/// Highest price that can be set, in dollars per million tokens. The most expensive known model costs a hundredth of
+/// this.
 const MAX_USD_PER_MTOK: f64 = 100_000.0;
 /// Highest price of a picture that can be set, in dollars.
 const MAX_USD_PER_IMAGE: f64 = 1_000.0;

@@ -18,7 +18,8 @@ pub(super) struct ResolvedSecret {
     pub file: Option<PathBuf>,
 }
 
-/// The bases of `file:` paths: a relative path starts from the folder of `config_file`, a path with `~/` from `home_dir`.
+/// The bases of `file:` paths: a relative path starts from the folder of `config_file`, a path with `~/` from
+/// `home_dir`.
 pub(super) struct SecretBases<'p> {
     /// The configuration file. Literal secrets are in this file.
     pub config_file: &'p Path,
@@ -94,7 +95,8 @@ fn read_secret_file(path: &str, bases: &SecretBases<'_>) -> Result<ResolvedSecre
     Ok(ResolvedSecret { secret, file: Some(secret_path) })
 }
 
-/// Makes a secret of `text` after checking its form; the error says what is wrong with it. A secret is sent in an HTTP header, so it must be one word of visible ASCII.
+/// Makes a secret of `text` after checking its form; the error says what is wrong with it. A secret is sent in an HTTP
+/// header, so it must be one word of visible ASCII.
 pub(super) fn parse_secret(text: &str) -> Result<SecretString, String> {
     if let Some(placeholder) = Placeholder::detect(text) {
         return Err(format!("{placeholder}; put the key itself there"));

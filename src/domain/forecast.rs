@@ -36,8 +36,8 @@ pub struct Forecast {
     pub first_exhausted: Option<QuotaExhaustion>,
     /// The items that will end before the next daily reset; `None` if all are done by then, or no daily limit is known.
     pub before_reset: Option<ItemsBeforeReset>,
-    /// The forecasts with one more key, earliest finish first; one entry per kind of key. Keys of the same provider that
-    /// may use the same models are of one kind.
+    /// The forecasts with one more key, earliest finish first; one entry per kind of key. Keys of the same provider
+    /// that may use the same models are of one kind.
     pub savings: Vec<KeySaving>,
     /// Expected input tokens of the items left.
     pub input_tokens: u64,
@@ -50,8 +50,8 @@ pub struct Forecast {
     pub has_unpriced_items: bool,
 }
 
-/// A limit on how fast the forecast's requests are sent, and its share of the time. What was measured in the last minutes
-/// is a [`BottleneckShare`](super::bottleneck::BottleneckShare).
+/// A limit on how fast the forecast's requests are sent, and its share of the time. What was measured in the last
+/// minutes is a [`BottleneckShare`](super::bottleneck::BottleneckShare).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ConstraintShare {
     /// One of the bottlenecks that a forecast can predict.

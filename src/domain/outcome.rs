@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::named::names;
 
-/// The class of an attempt's result. Only `provider::classify` derives it from status codes and bodies; the checks turn an
-/// answer into `InvalidOutput`.
+/// The class of an attempt's result. Only `provider::classify` derives it from status codes and bodies; the checks turn
+/// an answer into `InvalidOutput`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -88,7 +88,8 @@ impl Outcome {
         matches!(self, Self::Ok | Self::Truncated)
     }
 
-    /// Whether the provider gave an answer, whatever the checks say of it. So its key, its model and its connection work.
+    /// Whether the provider gave an answer, whatever the checks say of it. So its key, its model and its connection
+    /// work.
     pub const fn is_provider_success(self) -> bool {
         self.is_answered() || matches!(self, Self::InvalidOutput)
     }

@@ -38,8 +38,8 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Replaces the characters of a JSON text that a terminal would act on or not show by their escapes (`\u202e`). The text
-/// means the same to a parser. Line breaks between values stay.
+/// Replaces the characters of a JSON text that a terminal would act on or not show by their escapes (`\u202e`). The
+/// text means the same to a parser. Line breaks between values stay.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     let is_plain = |character: char| character == '\n' || !(character.is_control() || is_invisible(character));
     if json.chars().all(is_plain) {

@@ -139,8 +139,8 @@ pub struct Policy {
     pub total_timeout: Duration,
     /// How long a drain waits for requests in flight.
     pub drain_timeout: Duration,
-    /// An unattended run stops if no request has got an answer since its start, and for this long. Zero: never. If it is
-    /// not set, it is at least `idle_timeout`.
+    /// An unattended run stops if no request has got an answer since its start, and for this long. Zero: never. If it
+    /// is not set, it is at least `idle_timeout`.
     pub give_up_after: Duration,
 }
 

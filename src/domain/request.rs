@@ -119,7 +119,8 @@ impl Request {
 
     /// A high estimate of input tokens, for reservations before the provider has counted: bytes / 3 for text (English
     /// has about 4 bytes a token, CJK about 3), 1,200 per picture (Gemini 3's default is 1,120), 8 per message. A
-    /// schema and the fields of `extra_body` count like text. A body with fields that only its own API knows is counted as a whole.
+    /// schema and the fields of `extra_body` count like text. A body with fields that only its own API knows is counted
+    /// as a whole.
     pub fn estimated_input_tokens(&self) -> u64 {
         let text: u64 = self.texts().map(estimated_text_tokens).sum();
         let pictures = ATTACHMENT_TOKENS * self.images().count() as u64;

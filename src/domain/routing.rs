@@ -26,8 +26,8 @@ impl fmt::Display for RouteTarget {
     }
 }
 
-/// Which routes an item may use, relative to its preferred route: the first one in its order that it makes sense to wait
-/// on. Dispatch, probes and the forecast all follow this rule.
+/// Which routes an item may use, relative to its preferred route: the first one in its order that it makes sense to
+/// wait on. Dispatch, probes and the forecast all follow this rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpillRule {
     /// Any route, whatever the preferred one is.

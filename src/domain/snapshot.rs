@@ -223,8 +223,8 @@ impl BackoffWait {
     }
 }
 
-/// The limit of [`Condition::Limited`] if a key's money cap leaves too little for another request. Also the name of that
-/// condition.
+/// The limit of [`Condition::Limited`] if a key's money cap leaves too little for another request. Also the name of
+/// that condition.
 pub const BUDGET_REACHED: &str = "budget reached";
 
 /// The state of a key, model or route, and the cause.

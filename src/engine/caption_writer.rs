@@ -33,8 +33,8 @@ const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Number of threads that write captions. They do nothing else, so that a disk that hangs blocks only captions.
 const CAPTION_THREADS: usize = 8;
 
-/// A write that takes longer, not counting its time in the queue, holds new requests, as a full disk does. It is shorter
-/// than the time for which a reported fault holds them.
+/// A write that takes longer, not counting its time in the queue, holds new requests, as a full disk does. It is
+/// shorter than the time for which a reported fault holds them.
 const SLOW_WRITE_INTERVAL: Duration = Duration::from_secs(4);
 
 /// After this many times [`SLOW_WRITE_INTERVAL`] a write is given up. Its caption stays pending.

@@ -47,7 +47,7 @@ const MAX_SLEEP: Duration = Duration::from_secs(2);
 /// Shortest time between two tries of something that fails, such as recording on a full disk.
 const FAULT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an unattended run waits for a check that can't be made.
-const CHECK_FAULT_PATIENCE: Duration = Duration::from_secs(10);
+const MAX_CHECK_FAULT_TIME: Duration = Duration::from_secs(10);
 /// How often the loop looks whether its last transitions are recorded.
 const CLOSE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the engine waits at the end for its last transitions to be recorded. After that it ends without them.
@@ -270,7 +270,8 @@ impl Engine {
                 self.log(EventLevel::Alert, format!("{}; {waits}", fault.message));
             }
             (Some(_), None) => {
-                let message = "the command can be started again".to_owned();
+                let message =
+                    "the command can be started, or no answer waits for it any more; sending goes on".to_owned();
                 self.emit_event(EventKind::Recovered { subject: "checks".to_owned(), message });
             }
             _ => {}
@@ -278,7 +279,7 @@ impl Engine {
         self.check_fault = fault;
         if let Some(fault) = &self.check_fault
             && self.is_unattended()
-            && fault.since.elapsed() >= CHECK_FAULT_PATIENCE
+            && fault.since.elapsed() >= MAX_CHECK_FAULT_TIME
         {
             self.begin_drain(RunOutcome::Stopped { reason: fault.message.clone() });
         }

@@ -1,8 +1,8 @@
 //! Golden traces of whole runs: the ops that the engine records, for seeded runs on a clock that is moved by hand.
 //!
 //! The store is real: its thread commits every group. The providers are not: the seed decides each answer and the
-//! instant at which it arrives. So the same seed gives the same ops, times included. `CASCADECK_SEED=N` plays one run and
-//! prints its ops.
+//! instant at which it arrives. So the same seed gives the same ops, times included. `CASCADECK_SEED=N` plays one run
+//! and prints its ops.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

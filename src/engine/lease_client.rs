@@ -166,7 +166,8 @@ impl LeaseClient {
         self.flush(now);
     }
 
-    /// Tells all runs until when the provider reported a pool's day as used up; `None` if the operator has cleared that.
+    /// Tells all runs until when the provider reported a pool's day as used up; `None` if the operator has cleared
+    /// that.
     pub fn set_exhausted(&mut self, pool: PoolId, until: Option<WallTime>) {
         if self.is_connected() {
             self.queued_exhausted.insert(pool, until);

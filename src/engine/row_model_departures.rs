@@ -18,8 +18,8 @@ struct DepartureCount {
 }
 
 impl RowModelDepartures {
-    /// Counts a request to `route` instead of to `model`. Returns a message for the log at the first request, the tenth,
-    /// the hundredth and so on.
+    /// Counts a request to `route` instead of to `model`. Returns a message for the log at the first request, the
+    /// tenth, the hundredth and so on.
     pub fn count(&mut self, model: &str, reason: &'static str, route: &str) -> Option<String> {
         let count = self.counts.entry((model.to_owned(), reason)).or_default();
         count.requests += 1;

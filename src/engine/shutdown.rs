@@ -239,12 +239,13 @@ impl Engine {
         self.phase = Phase::Closing { run_outcome: run_outcome.clone(), since: Instant::now() };
         self.publish(now);
         let Self { journal, publisher, .. } = self;
+        // Who waits for the last snapshot need not wait for the disk.
+        drop(publisher);
         let closed = tokio::task::spawn_blocking(move || {
             let mut store = journal.into_writer().close()?;
             store.compact_results()
         })
         .await;
-        drop(publisher);
         match (closed, run_outcome) {
             // The first failure is the one to report.
             (Ok(Ok(_)), ending) | (_, ending @ RunOutcome::Failed { .. }) => ending,

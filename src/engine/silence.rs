@@ -22,8 +22,8 @@ pub(super) struct SilenceWatch {
 #[derive(Clone, Debug, Default)]
 struct ProviderSilence {
     in_flight: u64,
-    /// When it answered last, or when a request was sent while none was in flight, if that was later. Requests that follow
-    /// a reported silence without a pause continue it.
+    /// When it answered last, or when a request was sent while none was in flight, if that was later. Requests that
+    /// follow a reported silence without a pause continue it.
     since: MonoTime,
     /// When the last attempt ended.
     last_end: MonoTime,
@@ -45,8 +45,8 @@ impl SilenceWatch {
         silence.in_flight += 1;
     }
 
-    /// Handles the end of an attempt, whose response arrived at `responded_at`, before its checks. A timeout, and what ends
-    /// on this machine, is no answer.
+    /// Handles the end of an attempt, whose response arrived at `responded_at`, before its checks. A timeout, and what
+    /// ends on this machine, is no answer.
     pub fn on_end(&mut self, provider: ProviderId, now: MonoTime, responded_at: MonoTime, outcome: Outcome) {
         let silence = &mut self.providers[provider.index()];
         silence.in_flight = silence.in_flight.saturating_sub(1);
@@ -57,8 +57,8 @@ impl SilenceWatch {
     }
 
     /// The next provider that has become silent: none of its requests in flight was answered for longer than normal.
-    /// Each silence is returned once. `being_checked` is the number of a provider's answers that have arrived and are being
-    /// checked. `normal_silence` is asked only about providers that may be silent.
+    /// Each silence is returned once. `being_checked` is the number of a provider's answers that have arrived and are
+    /// being checked. `normal_silence` is asked only about providers that may be silent.
     pub fn take_new(
         &mut self,
         now: MonoTime,

@@ -132,8 +132,8 @@ impl Engine {
         self.current_route(now)
     }
 
-    /// The current route, numbered for people: key 1 of 3, model 2 of 4. While it backs off, the retries are the steps of
-    /// the backoff schedule.
+    /// The current route, numbered for people: key 1 of 3, model 2 of 4. While it backs off, the retries are the steps
+    /// of the backoff schedule.
     fn current_route(&self, now: Now) -> Option<CurrentRoute> {
         let planned = self.items.last_planned()?;
         let (key, model) = (planned.key.index(), planned.model.index());

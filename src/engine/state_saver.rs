@@ -1,4 +1,5 @@
-//! Saves the scheduler's state for the next start, and the state of the keys and the highest budget for other processes.
+//! Saves the scheduler's state for the next start, and the state of the keys and the highest budget for other
+//! processes.
 
 use std::time::{Duration, Instant};
 

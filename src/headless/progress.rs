@@ -48,8 +48,8 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     sanitize(&parts.join("  ")).into_owned()
 }
 
-/// The progress line of `newest`, if more than the time in it differs from the line that was printed last, which was made
-/// from `printed`.
+/// The progress line of `newest`, if more than the time in it differs from the line that was printed last, which was
+/// made from `printed`.
 pub fn line_if_changed(printed: &Snapshot, newest: &Snapshot, zone: &TimeZone) -> Option<String> {
     let newest_at_last_time = Snapshot { at: printed.at, ..newest.clone() };
     (progress_line(printed, zone) != progress_line(&newest_at_last_time, zone)).then(|| progress_line(newest, zone))
@@ -68,8 +68,8 @@ pub fn event_line(event: &Event, zone: &TimeZone) -> String {
     sanitize(&format!("{}  {level}  {shown_message}", event.at.time_of_day(zone))).into_owned()
 }
 
-/// True for messages by this program: about the run, about an item of which nothing was sent, or about a connection that
-/// it can't make. They are short and may end with advice, so they are not shortened. Other messages may contain a
+/// True for messages by this program: about the run, about an item of which nothing was sent, or about a connection
+/// that it can't make. They are short and may end with advice, so they are not shortened. Other messages may contain a
 /// provider's text.
 const fn has_no_provider_text(event: &EventKind) -> bool {
     match event {

@@ -8,8 +8,8 @@ use crate::{
     engine::EngineHandle,
 };
 
-/// Writes progress, warnings and alerts to `err` until the run is over and no request's end is still to be recorded, and
-/// returns its last snapshot.
+/// Writes progress, warnings and alerts to `err` until the run is over and no request's end is still to be recorded,
+/// and returns its last snapshot.
 ///
 /// If `err` is closed, the run goes on without output. If the engine ends before the run is over, the state in the
 /// returned snapshot is not an end state.

@@ -9,8 +9,8 @@ pub(super) const WILDCARDS: [char; 3] = ['*', '?', '['];
 /// The run name of every input that comes through a pipe.
 const PIPE_RUN_NAME: &str = "stdin";
 
-/// The run name for this argument: not empty, and safe as a folder name. It is needed before the input is opened, since a pipe's copy is kept in the run
-/// directory.
+/// The run name for this argument: not empty, and safe as a folder name. It is needed before the input is opened, since
+/// a pipe's copy is kept in the run directory.
 pub fn run_name(argument: &str) -> String {
     if is_pipe(argument) {
         return PIPE_RUN_NAME.to_owned();

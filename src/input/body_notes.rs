@@ -102,7 +102,8 @@ impl BodyNotes {
         value
     }
 
-    /// Notes that a field has no translation, unless its value has no effect (null, false, 0, or an empty text or list).
+    /// Notes that a field has no translation, unless its value has no effect (null, false, 0, or an empty text or
+    /// list).
     pub fn add_native_only(&mut self, name: &str, value: &Json<'_>) {
         let is_automatic = AUTOMATIC_FIELDS.contains(&name) && value.as_text() == Some("auto");
         let is_switched_off = ON_BY_DEFAULT.contains(&name) && matches!(value, Json::Bool(false));
@@ -150,8 +151,8 @@ impl BodyNotes {
         self.is_nonstandard = true;
     }
 
-    /// Refuses a body that can only be translated, if a part of it has no translation. What earlier versions left out is
-    /// left out in their runs.
+    /// Refuses a body that can only be translated, if a part of it has no translation. What earlier versions left out
+    /// is left out in their runs.
     pub fn refuse_native_only(&self) -> Result<(), FieldError> {
         let is_ignored = |path: &str| {
             let name = path.rsplit('.').next().unwrap_or(path);

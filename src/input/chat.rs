@@ -1,5 +1,5 @@
-//! Reads conversations in the format of OpenAI and Anthropic, which is also the format of a row's `messages`. What can't
-//! be translated for another API is noted.
+//! Reads conversations in the format of OpenAI and Anthropic, which is also the format of a row's `messages`. What
+//! can't be translated for another API is noted.
 
 use crate::domain::{Api, Image, Message, MessageRole, Part};
 

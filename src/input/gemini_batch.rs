@@ -290,8 +290,8 @@ fn parse_inline_data(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<I
     image_ref::parse_inline(mime, &data).map(Some).map_err(|error| FieldError::new("data", error.to_string()))
 }
 
-/// Reads a picture URL. `None` if it is no picture. Refuses files stored at Google: they belong to one project, so keys of
-/// other projects can't read them.
+/// Reads a picture URL. `None` if it is no picture. Refuses files stored at Google: they belong to one project, so keys
+/// of other projects can't read them.
 fn parse_file_data(value: &Json<'_>, notes: &mut BodyNotes) -> Result<Option<Image>, FieldError> {
     let uri = value.get("fileUri").or_else(|| value.get("file_uri"));
     let uri = uri.ok_or_else(|| FieldError::new("fileUri", "is missing"))?.text("fileUri")?;

@@ -28,7 +28,8 @@ pub(super) enum Json<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// A number that is not simply an `i64`: a larger one, or one with a fraction, an exponent or `-0`. It keeps its text.
+    /// A number that is not simply an `i64`: a larger one, or one with a fraction, an exponent or `-0`. It keeps its
+    /// text.
     Number(Number),
     Text(Cow<'a, str>),
     List(Vec<Json<'a>>),
@@ -119,7 +120,8 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// True for null, false, zero, and an empty text or list. An unsupported field with such a value is accepted. An empty object may have one: it turns OpenAI's `web_search_options` on.
+    /// True for null, false, zero, and an empty text or list. An unsupported field with such a value is accepted. An
+    /// empty object may have one: it turns OpenAI's `web_search_options` on.
     pub(super) fn has_no_effect(&self) -> bool {
         match self {
             Self::Null => true,

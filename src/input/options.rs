@@ -40,8 +40,8 @@ pub struct InputOptions {
     /// Reads rows as earlier versions did: `images` is the only picture field, and of two fields with the same name the
     /// last one counts. For runs that such a version started, since their items would otherwise change.
     pub legacy_rows: bool,
-    /// Reads requests as earlier versions did: only what can be translated is kept. For runs that such a version started,
-    /// since their items would otherwise change.
+    /// Reads requests as earlier versions did: only what can be translated is kept. For runs that such a version
+    /// started, since their items would otherwise change.
     pub legacy_bodies: bool,
     /// Accepts rows that contain more pictures than those that are sent. For runs that began before these were refused.
     pub allows_extra_pictures: bool,

@@ -192,8 +192,8 @@ fn set_response_format(params: &mut Params, value: &Json<'_>, notes: &mut BodyNo
     Ok(())
 }
 
-/// The parameters of `defaults` that a body doesn't set. `merged` are the body's parameters over the defaults, `own` the
-/// body's alone.
+/// The parameters of `defaults` that a body doesn't set. `merged` are the body's parameters over the defaults, `own`
+/// the body's alone.
 pub(super) fn inherited(defaults: &Params, merged: &Params, own: &Params) -> Params {
     fn take<T: Clone + PartialEq>(default: Option<&T>, merged: Option<&T>, own: Option<&T>) -> Option<T> {
         default.filter(|_| merged == default && own.is_none()).cloned()

@@ -19,8 +19,8 @@ impl AllowedHosts {
         Self { is_loopback: address.ip().is_loopback(), names: names.collect() }
     }
 
-    /// Whether a request with this `Host` (a name or an address, with or without a port) is for this server. A server on
-    /// the loopback interface is addressed by a loopback address or a name, other servers by any address or a name.
+    /// Whether a request with this `Host` (a name or an address, with or without a port) is for this server. A server
+    /// on the loopback interface is addressed by a loopback address or a name, other servers by any address or a name.
     pub fn allows(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
         let name = authority.host().trim_start_matches('[').trim_end_matches(']');

@@ -3,8 +3,8 @@
 //!
 //! Two runs over the same pictures, each with a run directory of its own, would both pay for every picture. So each
 //! process writes the digests of its caption files' paths to a claim file in the user's state directory, and holds a
-//! lock on it until it ends. A process that starts checks the claims of others before it sends anything. No file is left
-//! among the pictures, and the claim of a killed process has no effect, since the system releases its lock.
+//! lock on it until it ends. A process that starts checks the claims of others before it sends anything. No file is
+//! left among the pictures, and the claim of a killed process has no effect, since the system releases its lock.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -20,7 +20,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Extension of claim files.
 const CLAIM_EXTENSION: &str = "claim";
 
-/// Digests of the real paths of caption files, as stored in claims. One digest has 8 bytes, so a million files take 8 MB.
+/// Digests of the real paths of caption files, as stored in claims. One digest has 8 bytes, so a million files take 8
+/// MB.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CaptionPathDigests {
     digests: Vec<u64>,
@@ -127,8 +128,8 @@ pub fn claim_files(
     Ok(Ok(claim))
 }
 
-/// Returns the run of a claim file if its process is running, it is another run and it shares files. Removes the file of
-/// a process that has ended.
+/// Returns the run of a claim file if its process is running, it is another run and it shares files. Removes the file
+/// of a process that has ended.
 fn find_conflict(path: &Path, run_dir: &Path, digests: &[u64]) -> io::Result<Option<ConflictingRun>> {
     let file = match File::open(path) {
         Ok(file) => file,

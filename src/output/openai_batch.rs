@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use crate::domain::{Choice, FinalState, ResultLine};
 
 /// A line of OpenAI's batch output. HTTP errors are under `response` with their status, as in OpenAI's files. Other
-/// failures (a blocked answer, nothing sent) are under `error`. An answer that failed a check is under `response` as if it
-/// had passed, and `error` says that it failed.
+/// failures (a blocked answer, nothing sent) are under `error`. An answer that failed a check is under `response` as if
+/// it had passed, and `error` says that it failed.
 pub(super) fn output_line(line: &ResultLine) -> Value {
     let has_answer = line.output.is_some() || !line.parts.is_empty();
     let answer = || line.parts.embedding.as_ref().map_or_else(|| completion(line), |it| embeddings(line, it));

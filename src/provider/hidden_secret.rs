@@ -1,8 +1,8 @@
-//! Finds a secret in a text, also in encoded forms: percent-encoded, escaped as in JSON or HTML, or inside base64, as in
-//! a basic authorization header.
+//! Finds a secret in a text, also in encoded forms: percent-encoded, escaped as in JSON or HTML, or inside base64, as
+//! in a basic authorization header.
 //!
-//! Every answer is searched, so this has to be fast. A text without escapes is only searched for the secret and its base64
-//! forms, whose searchers are made once. The slower matching runs only at escapes.
+//! Every answer is searched, so this has to be fast. A text without escapes is only searched for the secret and its
+//! base64 forms, whose searchers are made once. The slower matching runs only at escapes.
 
 use std::{fmt, ops::Range};
 
@@ -46,8 +46,8 @@ const HTML_ENTITIES: [(&str, u8); 26] = [
     ("Hat;", b'^'),
 ];
 
-/// Shortest secret that is searched for, in bytes. A shorter one is a placeholder for a local server; hiding it would hide
-/// ordinary words.
+/// Shortest secret that is searched for, in bytes. A shorter one is a placeholder for a local server; hiding it would
+/// hide ordinary words.
 const MIN_SECRET_BYTES: usize = 6;
 
 /// A secret to be hidden in texts, with the searchers for it. `Debug` shows nothing of it.

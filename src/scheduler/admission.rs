@@ -133,7 +133,8 @@ impl Cooldown {
     }
 }
 
-/// The kind of a local limit that is reached: a counter of a pool, a ramp, or a probe that allows one request at a time.
+/// The kind of a local limit that is reached: a counter of a pool, a ramp, or a probe that allows one request at a
+/// time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LimitKind {
     /// A limit of the provider: configured, stated or learned.

@@ -119,8 +119,8 @@ impl BottleneckTracker {
         Self { timelines: vec![timeline; routes], ..Self::default() }
     }
 
-    /// Adds the time of the run's bottleneck until `now`. Must be called before any state changes. The first call starts
-    /// the clock.
+    /// Adds the time of the run's bottleneck until `now`. Must be called before any state changes. The first call
+    /// starts the clock.
     pub fn tick(&mut self, now: MonoTime) {
         let Some(run_buckets) = &mut self.run_buckets else {
             self.run_buckets = Some(TimeBuckets::new(now));

@@ -1,7 +1,7 @@
 //! Money caps: of the run in total, per day, and per key.
 //!
-//! The worst case counts: the cost of the longest possible answer is reserved before a request is sent, so that a cap is
-//! not exceeded. Days are UTC days, and only this run's spending counts.
+//! The worst case counts: the cost of the longest possible answer is reserved before a request is sent, so that a cap
+//! is not exceeded. Days are UTC days, and only this run's spending counts.
 
 use crate::{
     domain::{KeyId, Money, Now, QuotaDay, SpendLimits, WallTime},

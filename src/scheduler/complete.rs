@@ -301,7 +301,8 @@ impl Scheduler {
         self.queue.reject_where(|class, item| self.routing.class(class).permanent_rejection(view, item));
     }
 
-    /// Handles an answer with text, complete, truncated or invalid: the key is rewarded, and cooldowns that are over end.
+    /// Handles an answer with text, complete, truncated or invalid: the key is rewarded, and cooldowns that are over
+    /// end.
     fn on_success(&mut self, now: Now, reservation: &Reservation) -> Vec<EventKind> {
         let route = self.fleet.route(reservation.route);
         let pool = route.pool;

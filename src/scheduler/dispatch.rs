@@ -478,8 +478,8 @@ impl Scheduler {
         })
     }
 
-    /// Whether the route just used may be out of money or daily quota, for any item or for large ones, and blocked items
-    /// must be checked again because of that: items that policy restricted to this route may then use others, and
+    /// Whether the route just used may be out of money or daily quota, for any item or for large ones, and blocked
+    /// items must be checked again because of that: items that policy restricted to this route may then use others, and
     /// backup keys may be used.
     fn may_have_exhausted(&self, now: Now, id: RouteId) -> bool {
         let keeps_backups_idle = self.routing.classes().iter().any(ClassRoutes::keeps_backups_idle);

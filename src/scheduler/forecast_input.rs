@@ -1,5 +1,5 @@
-//! Copies what a forecast needs. The cost depends on the number of routes, classes and items that are backing off, not on
-//! that of all items.
+//! Copies what a forecast needs. The cost depends on the number of routes, classes and items that are backing off, not
+//! on that of all items.
 
 use std::time::Duration;
 
@@ -77,8 +77,8 @@ impl ForecastSource<'_> {
         }
     }
 
-    /// The expected cost of the requests in flight, by key and in all: a mean answer each, not the worst case that is reserved
-    /// until it has come.
+    /// The expected cost of the requests in flight, by key and in all: a mean answer each, not the worst case that is
+    /// reserved until it has come.
     fn in_flight_costs(&self, models: &[ModelInput], mean_input: u64) -> (Vec<Money>, Money) {
         let (mut by_key, mut total) = (vec![Money::ZERO; self.view.fleet.keys().len()], Money::ZERO);
         for (route, reserved) in self.in_flight {

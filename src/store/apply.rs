@@ -66,10 +66,14 @@ fn record_intent(txn: &mut Txn<'_>, intent: &Intent) -> Result<(), StoreError> {
 }
 
 fn cancel_intent(txn: &mut Txn<'_>, attempt: AttemptId) -> Result<(), StoreError> {
-    let cancelled = txn.intents.cancel(attempt);
-    cancelled.map(|_| ()).ok_or_else(|| {
-        StoreError::Contradiction(format!("attempt {} was to be taken back, but is not in flight", attempt.0))
-    })
+    if txn.intents.cancel(attempt).is_none() {
+        let message = format!("attempt {} was to be taken back, but is not in flight", attempt.0);
+        return Err(StoreError::Contradiction(message));
+    }
+    if txn.counters.last_attempt == attempt.0 {
+        txn.counters.last_item = None;
+    }
+    Ok(())
 }
 
 /// Moves an intent to the table of attempts. The item ends if the attempt has a `final_line`, else it waits again.

@@ -33,7 +33,8 @@ impl StoreBackend for Store {
         self.transact(|txn| ops.iter().try_for_each(|op| apply(txn, op)))
     }
 
-    /// Appends to the results file. Waits for the sync of a commit that is unsynced for too long, and truncates a long WAL.
+    /// Appends to the results file. Waits for the sync of a commit that is unsynced for too long, and truncates a long
+    /// WAL.
     fn finish_commit(&mut self) -> Result<(), StoreError> {
         if self.last_results_check.elapsed() >= RESULTS_CHECK_INTERVAL {
             self.rebuild_results_if_replaced()?;
@@ -99,7 +100,7 @@ impl Store {
         };
         let committed = run_transaction().map_err(|error: StoreError| error.with_path(self.dir.database()));
         let memory_changes = committed.map_err(|error| self.wal_syncer.record_if_sync_failure(error))?;
-        self.wal_syncer.note_commit();
+        self.wal_syncer.note_commit(&self.conn);
         self.counters = memory_changes.counters;
         self.open_intents.apply(memory_changes.intents);
         self.routing_traits.extend(memory_changes.new_traits);

@@ -9,7 +9,7 @@ use super::{error::StoreError, result_line::add_result_line_function, run_dir, r
 /// How long to wait for a lock. Other processes hold the database only for moments (WAL recovery, a checkpoint).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Size in bytes that the WAL is cut back to when it starts over.
-const KEPT_WAL_BYTES: i64 = 32 << 20;
+const KEPT_WAL_BYTES: i64 = 64 << 20;
 const WRITER_CACHE_KIB: i64 = 8 << 10;
 const READER_CACHE_KIB: i64 = 2 << 10;
 const STATEMENT_CACHE_SIZE: usize = 64;

@@ -1,11 +1,11 @@
 //! Makes commits durable: syncs, moves and truncates SQLite's write-ahead log (WAL).
 //!
-//! A commit writes the WAL and does not wait for the disk. If the process is killed, nothing is lost, since the operating
-//! system still has the data. Only a power cut could lose it, so a thread of its own syncs the WAL, at most every
-//! [`SYNC_INTERVAL`], and moves it into the database when it is long. The writing thread waits for it only if a commit
-//! has been unsynced for [`MAX_UNSYNCED`]: then nothing is acknowledged until it is synced. So a power cut loses at most
-//! the commits of the last 100 ms, plus the time that a running commit or sync takes. The intervals are real time,
-//! whatever clock the run uses.
+//! A commit writes the WAL and does not wait for the disk. If the process is killed, nothing is lost, since the
+//! operating system still has the data. Only a power cut could lose it, so a thread of its own syncs the WAL, at most
+//! every [`SYNC_INTERVAL`], and moves it into the database when it is long. The writing thread waits for it only if a
+//! commit has been unsynced for [`MAX_UNSYNCED`]: then nothing is acknowledged until it is synced. So a power cut loses
+//! at most the commits of the last 100 ms, plus the time that a running commit or sync takes. The intervals are real
+//! time, whatever clock the run uses.
 //!
 //! A failed sync is final: the system may have dropped the data that it could not write, and may report the next sync
 //! of the same file as a success. After that nothing is committed, synced or acknowledged, and the next start checks
@@ -32,10 +32,11 @@ use super::{
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 /// Maximum time that a commit stays unsynced before the writing thread waits for the sync.
 const MAX_UNSYNCED: Duration = Duration::from_millis(100);
-/// Growth of the WAL, in bytes, after which it is moved into the database.
-const CHECKPOINT_BYTES: u64 = 16 << 20;
-/// Size in bytes beyond which the WAL is truncated. SQLite reuses its space from the start when no reader needs it.
-const MAX_WAL_BYTES: u64 = 32 << 20;
+/// Growth of the WAL, in pages of 4 KiB, after which the thread moves it into the database.
+const CHECKPOINT_PAGES: u64 = 4_000;
+/// Length of the WAL, in pages, beyond which the writing thread truncates it. That is seldom needed: SQLite reuses its
+/// space from the start once all of it is in the database and no reader needs it.
+const MAX_WAL_PAGES: u64 = 16_000;
 /// How long a truncation of the WAL waits for readers.
 const WAL_TRUNCATE_TIMEOUT: Duration = Duration::from_millis(200);
 /// Time until the next truncation of the WAL after one that a reader prevented.
@@ -68,8 +69,13 @@ struct SharedState {
 struct SyncState {
     /// Time of the first commit since the last sync began.
     dirty_since: Option<Instant>,
-    /// Time of the first commit that the running sync covers; kept if the sync fails.
+    /// Time of the first commit that the running sync covers; kept if the sync does not succeed.
     syncing_since: Option<Instant>,
+    /// Length of the WAL at the last commit, in pages.
+    wal_pages: u64,
+    is_thread_running: bool,
+    /// The thread is busy with a checkpoint, so the writing thread syncs itself if it must.
+    is_checkpointing: bool,
     /// The first sync that failed, if any.
     failed_sync: Option<FailedSync>,
     /// The writing thread waits, so the next sync starts at once.
@@ -100,7 +106,9 @@ impl SharedState {
     /// Notes a sync as begun. False if there is nothing to sync.
     fn begin_sync(&self) -> bool {
         let mut state = self.lock();
-        state.syncing_since = state.dirty_since.take();
+        let dirty_since = state.dirty_since.take();
+        // A sync that did not succeed, since its thread has panicked, is made up for.
+        state.syncing_since = state.syncing_since.or(dirty_since);
         state.is_urgent = false;
         state.syncing_since.is_some()
     }
@@ -119,10 +127,16 @@ impl SharedState {
             file.sync_all()?;
             File::open(dir.path())?.sync_all()
         };
-        let has_marker_file = write_marker_file().is_ok();
-        let failed = self.lock().failed_sync.insert(FailedSync { path, reason, has_marker_file }).to_error();
+        // Nothing is acknowledged from here on, also while the marker is written.
+        let failed = FailedSync { path, reason: reason.clone(), has_marker_file: false };
+        self.lock().failed_sync.get_or_insert(failed);
         self.changed.notify_all();
-        failed
+        let has_marker_file = write_marker_file().is_ok();
+        let mut state = self.lock();
+        state.failed_sync.as_mut().map_or(StoreError::Closed, |failed| {
+            failed.has_marker_file |= has_marker_file;
+            failed.to_error()
+        })
     }
 }
 
@@ -154,11 +168,16 @@ impl WalSyncer {
             dir: self.dir.clone(),
             wal: self.wal.try_clone().map_err(start_error)?,
             conn: connect::open_checkpointer(&self.dir)?,
-            checkpointed_bytes: 0,
+            checkpointed_pages: 0,
             shared: Arc::clone(&self.shared),
         };
-        self.shared.lock().is_closing = false;
+        {
+            let mut state = self.shared.lock();
+            state.is_closing = false;
+            state.is_thread_running = true;
+        }
         let builder = thread::Builder::new().name("store-sync".to_owned());
+        // If the thread can't be started, `syncing` is dropped, which notes that none is running.
         self.thread = Some(builder.spawn(move || syncing.run()).map_err(start_error)?);
         Ok(())
     }
@@ -179,8 +198,12 @@ impl WalSyncer {
     }
 
     /// Notes that a transaction was committed, so that the WAL is synced in time.
-    pub fn note_commit(&self) {
+    pub fn note_commit(&self, conn: &Connection) {
+        // This mode moves nothing. If the length can't be read, a later commit reads it.
+        let read_pages = || conn.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], |row| row.get(1));
+        let wal_pages: rusqlite::Result<u64> = read_pages();
         let mut state = self.shared.lock();
+        state.wal_pages = wal_pages.unwrap_or(state.wal_pages);
         if state.dirty_since.is_none() {
             state.dirty_since = Some(Instant::now());
             self.shared.changed.notify_all();
@@ -200,23 +223,28 @@ impl WalSyncer {
 
     /// Makes sure that all commits are on the disk.
     pub fn sync(&self) -> Result<(), StoreError> {
-        if self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            let mut state = self.shared.lock();
-            while state.unsynced_since().is_some() && state.failed_sync.is_none() {
-                state.is_urgent = true;
-                self.shared.changed.notify_all();
-                state = self.shared.wait(state);
-            }
-        } else if self.ensure_no_failed_sync().is_ok() && self.shared.begin_sync() {
+        let mut state = self.shared.lock();
+        while state.unsynced_since().is_some()
+            && state.failed_sync.is_none()
+            && state.is_thread_running
+            && !state.is_checkpointing
+        {
+            state.is_urgent = true;
+            self.shared.changed.notify_all();
+            state = self.shared.wait(state);
+        }
+        let must_sync = state.unsynced_since().is_some() && state.failed_sync.is_none();
+        drop(state);
+        if must_sync && self.shared.begin_sync() {
             sync_wal(&self.wal, &self.dir, &self.shared)?;
         }
         self.ensure_no_failed_sync()
     }
 
-    /// Truncates the WAL if it is longer than [`MAX_WAL_BYTES`] and no reader has prevented that recently.
+    /// Truncates the WAL if it is longer than [`MAX_WAL_PAGES`] and no reader has prevented that recently.
     pub fn truncate_if_due(&mut self, conn: &Connection) -> Result<(), StoreError> {
         let has_failed = self.truncate_failed_at.is_some_and(|at| at.elapsed() < WAL_TRUNCATE_INTERVAL);
-        let is_due = !has_failed && self.wal.metadata().is_ok_and(|wal| wal.len() > MAX_WAL_BYTES);
+        let is_due = !has_failed && self.shared.lock().wal_pages > MAX_WAL_PAGES;
         if is_due { self.truncate(conn) } else { Ok(()) }
     }
 
@@ -263,8 +291,8 @@ struct SyncThread {
     wal: File,
     /// Used for checkpoints only.
     conn: Connection,
-    /// Length of the WAL at the last checkpoint.
-    checkpointed_bytes: u64,
+    /// Number of the WAL's pages that are in the database, as of the last checkpoint.
+    checkpointed_pages: u64,
     shared: Arc<SharedState>,
 }
 
@@ -302,26 +330,40 @@ impl SyncThread {
         }
     }
 
-    /// Moves a long WAL into the database, as far as readers allow, while the writing thread goes on. Only a failed sync
-    /// is an error. After other errors a later sync tries again.
+    /// Moves a long WAL into the database, as far as readers allow, while the writing thread goes on. Only a failed
+    /// sync is an error. After other errors a later sync tries again.
     fn checkpoint_if_long(&mut self) -> Result<(), StoreError> {
-        let length = self.wal.metadata().map_or(0, |wal| wal.len());
-        // A truncated log is shorter than before.
-        self.checkpointed_bytes = self.checkpointed_bytes.min(length);
-        if length - self.checkpointed_bytes < CHECKPOINT_BYTES {
-            return Ok(());
+        {
+            let mut state = self.shared.lock();
+            // A log that was truncated, or started over, is shorter than before.
+            self.checkpointed_pages = self.checkpointed_pages.min(state.wal_pages);
+            if state.wal_pages - self.checkpointed_pages < CHECKPOINT_PAGES {
+                return Ok(());
+            }
+            state.is_checkpointing = true;
         }
-        match self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(StoreError::from) {
+        self.shared.changed.notify_all();
+        let checkpointed = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2));
+        self.shared.lock().is_checkpointing = false;
+        match checkpointed.map_err(StoreError::from) {
+            Ok(pages) => self.checkpointed_pages = pages,
             Err(error) if error.is_sqlite_sync_failure() => {
-                Err(self.shared.record_failure(&self.dir, self.dir.database(), error.to_string()))
+                return Err(self.shared.record_failure(&self.dir, self.dir.database(), error.to_string()));
             }
-            checkpointed => {
-                if checkpointed.is_ok() {
-                    self.checkpointed_bytes = length;
-                }
-                Ok(())
-            }
+            Err(_) => {}
         }
+        Ok(())
+    }
+}
+
+impl Drop for SyncThread {
+    /// Wakes a writing thread that waits for this one, also if this one panics.
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.is_thread_running = false;
+        state.is_checkpointing = false;
+        drop(state);
+        self.shared.changed.notify_all();
     }
 }
 
@@ -502,6 +544,21 @@ mod tests {
         store.wal_syncer.age_commits();
         store.finish_commit().unwrap();
         assert_eq!(store.wal_syncer.sync_due_in(), None, "before it is acknowledged");
+    }
+
+    #[test]
+    fn if_the_thread_dies_the_writing_thread_syncs_itself() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
+        store.wal_syncer.start_thread().unwrap();
+        store.commit(&[Op::ingest_numbered(1..=1)]).unwrap();
+        // As after a panic in the middle of a sync.
+        store.wal_syncer.stop_thread();
+        store.commit(&[Op::ingest_numbered(2..=2)]).unwrap();
+        assert!(store.wal_syncer.shared.begin_sync());
+        assert!(store.wal_syncer.sync_due_in().is_some());
+        store.sync().unwrap();
+        assert_eq!(store.wal_syncer.sync_due_in(), None, "nothing that was begun and not ended is taken for synced");
     }
 
     #[test]

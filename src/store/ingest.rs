@@ -144,11 +144,11 @@ fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) ->
             txn.execute("UPDATE progress SET outcome = NULL WHERE seq = ?1 AND outcome = 'truncated'", [row])?;
         txn.counters.truncated -= truncated as u64;
     }
-    // A line of the old request is stored as a whole, since it has the item's old hash.
+    // The line of the old request is stored as a whole, since it has the item's old hash. Lines that were superseded
+    // before are: an answer is replaced only here.
     txn.execute(
         "UPDATE result_rows SET format = 0, line = (SELECT line FROM results WHERE results.n = result_rows.n)
-         WHERE n IN (SELECT result FROM progress WHERE seq = ?1 UNION ALL SELECT n FROM superseded)
-           AND seq = ?1 AND format <> 0",
+         WHERE n = (SELECT result FROM progress WHERE seq = ?1) AND format <> 0",
         [row],
     )?;
     txn.execute(

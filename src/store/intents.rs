@@ -1,8 +1,8 @@
 //! Open intents: attempts that were sent, or were about to be sent, and have no outcome yet.
 //!
 //! The intents of one transaction are one row of `intents`: a JSON list of `[attempt, seq, route, sent_at, reserved,
-//! est_tokens]`. The row is deleted with the last outcome of its attempts. So an attempt costs no row of its own until it
-//! is added to `attempts`. The view `in_flight` shows all intents whose attempts have no outcome.
+//! est_tokens]`. The row is deleted with the last outcome of its attempts. So an attempt costs no row of its own until
+//! it is added to `attempts`. The view `in_flight` shows all intents whose attempts have no outcome.
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 

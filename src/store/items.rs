@@ -79,7 +79,8 @@ impl ItemWindows {
         Ok(Page::Items { rows, matching, offset, outdated })
     }
 
-    /// Loads one item as a row; `None` if there is none. `in_flight_route` is the route of its open intent, if it has one.
+    /// Loads one item as a row; `None` if there is none. `in_flight_route` is the route of its open intent, if it has
+    /// one.
     pub fn load_row(&mut self, seq: u64, in_flight_route: Option<i64>) -> Result<Option<ItemRow>, StoreError> {
         let record = self
             .conn

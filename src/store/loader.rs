@@ -177,8 +177,8 @@ fn load_start(conn: &Connection, seq: Seq) -> Result<Option<WallTime>, StoreErro
     Ok(first.map(WallTime))
 }
 
-/// The message about the item's last answer that failed a check. `None` if a changed row has taken the item's place, since
-/// the answer may be to the old request.
+/// The message about the item's last answer that failed a check. `None` if a changed row has taken the item's place,
+/// since the answer may be to the old request.
 fn load_failed_check_message(conn: &Connection, seq: Seq) -> Result<Option<String>, StoreError> {
     let find = "SELECT message FROM attempts JOIN items USING (seq)
                 WHERE seq = ?1 AND revision = 0 AND outcome = 'invalid_output' ORDER BY attempt DESC LIMIT 1";

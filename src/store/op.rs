@@ -1,5 +1,5 @@
-//! The seam between the engine and a database: the operations that the engine submits in groups, and the acknowledgement
-//! of a group.
+//! The seam between the engine and a database: the operations that the engine submits in groups, and the
+//! acknowledgement of a group.
 //!
 //! Nothing here depends on how a database stores them. A group is one transaction: all of its ops are committed in
 //! order, or none. An [`Ack`] answers each group and carries the replies of its ops.
@@ -131,8 +131,8 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    /// The keys recorded by earlier processes, from the run's saved states. Empty if there are none, or if they can't be
-    /// read.
+    /// The keys recorded by earlier processes, from the run's saved states. Empty if there are none, or if they can't
+    /// be read.
     pub fn all_from(saved_states: &BTreeMap<String, String>) -> Vec<Self> {
         saved_states.get(KEY_RECORDS).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
     }

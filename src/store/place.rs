@@ -23,7 +23,7 @@ pub(super) fn load_place(
         last = find_last_attempt(conn, "WHERE seq = ?1", [item])?;
     }
     if last.is_none() {
-        // The record of an earlier version, or the last attempt was taken back.
+        // The last attempt was taken back, or an earlier version has written the record.
         last = find_last_attempt(conn, "", [])?;
     }
     let Some(LastAttempt { attempt, seq, route, sent_at }) = last else { return Ok(None) };

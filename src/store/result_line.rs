@@ -1,9 +1,10 @@
-//! Lines of results.jsonl in the database: what is stored of a line, and how the line is rebuilt from it, byte for byte.
+//! Lines of results.jsonl in the database: what is stored of a line, and how the line is rebuilt from it, byte for
+//! byte.
 //!
-//! Most of an ordinary answer's line is recorded already, with its item and its attempt. Of such a line only the rest is
-//! stored ([`StoredFormat::Answer`]); every other line is stored as a whole. The view `results` shows the lines of both
-//! formats. A format never changes once it is released, since its lines must equal those in the file: if [`ResultLine`]
-//! gets a field, a new format is added here.
+//! Most of an ordinary answer's line is recorded already, with its item and its attempt. Of such a line only the rest
+//! is stored ([`StoredFormat::Answer`]); every other line is stored as a whole. The view `results` shows the lines of
+//! both formats. A format never changes once it is released, since its lines must equal those in the file: if
+//! [`ResultLine`] gets a field, a new format is added here.
 
 use std::borrow::Cow;
 
@@ -33,7 +34,7 @@ pub(super) enum StoredFormat {
     Answer = 1,
 }
 
-/// What is stored of a result line.
+/// The stored form of a result line.
 #[derive(Debug)]
 pub(super) struct StoredLine {
     pub format: StoredFormat,

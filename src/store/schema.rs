@@ -86,7 +86,6 @@ const MIGRATIONS: [&str; 5] = [
          ORDER BY attempt DESC LIMIT 1)) WHERE key = 'tallies';
      DROP TABLE in_flight;
      ALTER TABLE attempts RENAME TO old_attempts;
-     DROP INDEX attempts_of_item;
      -- Only ever added to. settled_at is NULL where the process died before the answer.
      CREATE TABLE attempts(seq INTEGER NOT NULL, attempt INTEGER NOT NULL, route INTEGER NOT NULL,
                            sent_at INTEGER NOT NULL, est_tokens INTEGER NOT NULL, settled_at INTEGER,

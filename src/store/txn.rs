@@ -154,8 +154,8 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// Makes an ended item wait again, with all of its retries. Its line is marked as superseded. It stays in results.jsonl
-    /// until the end of the process, when the file is compacted.
+    /// Makes an ended item wait again, with all of its retries. Its line is marked as superseded. It stays in
+    /// results.jsonl until the end of the process, when the file is compacted.
     pub fn reopen_item(&mut self, seq: u64, old_state: i64) -> Result<(), StoreError> {
         let row = seq;
         self.execute(

@@ -166,8 +166,8 @@ impl LoggingServer {
         })
     }
 
-    /// A keys.toml with one provider `p` of an API, its key `alice` and the model `m` with vision. `model` adds settings to
-    /// the model's table.
+    /// A keys.toml with one provider `p` of an API, its key `alice` and the model `m` with vision. `model` adds
+    /// settings to the model's table.
     pub fn keys_toml_of_api(&self, api: &str, model: &str) -> String {
         let version = if api == "openai" { "/v1" } else { "" };
         format!(

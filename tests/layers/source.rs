@@ -244,8 +244,8 @@ fn split_test_items(tokens: &[String]) -> (Vec<String>, Vec<Vec<String>>) {
     (kept, test_items)
 }
 
-/// The length of an item, statement or field. It ends with its closing brace or semicolon. A field also ends with a comma
-/// or before the brace that closes the struct.
+/// The length of an item, statement or field. It ends with its closing brace or semicolon. A field also ends with a
+/// comma or before the brace that closes the struct.
 fn test_item_len(tokens: &[String]) -> usize {
     const KEYWORDS: [&str; 12] =
         ["const", "enum", "extern", "fn", "impl", "mod", "static", "struct", "trait", "type", "unsafe", "use"];

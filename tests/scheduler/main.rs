@@ -401,8 +401,8 @@ fn five_identical_rejections_stop_the_route_before_five_thousand_items_fail() {
     assert!(world.scheduler.needs_operator());
 }
 
-/// Items of which the provider refuses the pictures of those that `refused` names. Returns how many have ended, and whether
-/// the route holds for the operator.
+/// Items of which the provider refuses the pictures of those that `refused` names. Returns how many have ended, and
+/// whether the route holds for the operator.
 fn run_with_refused_pictures(needs_vision: bool, items: u64, refused: fn(u64) -> bool) -> (usize, bool) {
     let mut world = World::new(vec![model("m", Limits::default())], vec![key("a", "a")], policy(1), wall(MORNING), 18);
     world.inject_fault = Box::new(move |_, dispatch| {

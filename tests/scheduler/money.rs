@@ -167,8 +167,8 @@ fn no_cap_is_ever_overspent() {
     }
 }
 
-/// Number of requests for one item with this cost_factors and a cap of its own, on a model with a price of its own for cache
-/// writes.
+/// Number of requests for one item with this cost_factors and a cap of its own, on a model with a price of its own for
+/// cache writes.
 fn requests_within(max_usd: f64, cost_factors: CostFactors) -> usize {
     let rates = Rates {
         cache_write: 2_000_000,

@@ -17,8 +17,8 @@ const MAX_MESSAGE_CHARS: usize = 500;
 /// reader.
 const MAX_INPUT_BYTES: usize = 16 * 1024;
 
-/// Prefix of a key or of an account's, organization's or project's id, and the minimum number of bytes after it. A prefix with `matches_inside_words` is so
-/// distinctive that it is also matched in the middle of a word.
+/// Prefix of a key or of an account's, organization's or project's id, and the minimum number of bytes after it. A
+/// prefix with `matches_inside_words` is so distinctive that it is also matched in the middle of a word.
 struct SensitivePrefix {
     prefix: &'static str,
     min_tail_bytes: usize,

@@ -34,7 +34,8 @@ struct EndpointInner {
     vendor: Vendor,
     base_url: Url,
     headers: HeaderMap,
-    /// The URLs of attempts by their API paths. There are only a few, and parsing one costs more than classifying an answer.
+    /// The URLs of attempts by their API paths. There are only a few, and parsing one costs more than classifying an
+    /// answer.
     attempt_urls: RwLock<HashMap<Box<str>, Url>>,
     /// Secrets to remove from the provider's messages: the key, and credentials in configured headers.
     secrets: Vec<HiddenSecret>,
@@ -232,8 +233,8 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The `Host` header of requests over plain HTTP, which the HTTP client would otherwise make for each of them. `None` for
-/// HTTPS: HTTP/2, which may be spoken there, has no such header.
+/// The `Host` header of requests over plain HTTP, which the HTTP client would otherwise make for each of them. `None`
+/// for HTTPS: HTTP/2, which may be spoken there, has no such header.
 fn http_host(base_url: &Url) -> Option<HeaderValue> {
     if base_url.scheme() != "http" {
         return None;

@@ -110,8 +110,8 @@ pub(super) fn effective_max_output(attempt: &AttemptRequest<'_>) -> Option<u32> 
     }
 }
 
-/// The name of the output limit at an OpenAI-compatible API: as set or learned, else that of the row's own body, else the
-/// usual one.
+/// The name of the output limit at an OpenAI-compatible API: as set or learned, else that of the row's own body, else
+/// the usual one.
 pub(super) fn max_tokens_field(dialect: Dialect, attempt: &AttemptRequest<'_>) -> MaxTokensField {
     if let Some(field) = attempt.max_tokens_field {
         return field;

@@ -128,8 +128,8 @@ impl Fleet {
         is_first
     }
 
-    /// Handles the first 429 of an episode: slow start begins anew for the model's pools, and pools of the provider that
-    /// have sent nothing yet begin at its start.
+    /// Handles the first 429 of an episode: slow start begins anew for the model's pools, and pools of the provider
+    /// that have sent nothing yet begin at its start.
     pub fn on_first_throttle(&mut self, id: RouteId) {
         let RouteState { pool, provider, .. } = *self.route(id);
         self.providers[provider.index()].slow_start.restart();

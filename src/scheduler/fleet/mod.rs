@@ -22,8 +22,8 @@ use super::{
     limits::{min_rtt::MinRtt, pool::QuotaPool, ramp::Ramp, slow_start::SlowStart},
 };
 
-/// All keys, models and routes of the configuration. Ids are indices, and none is ever removed. Everything is changed by
-/// the methods in `changes`.
+/// All keys, models and routes of the configuration. Ids are indices, and none is ever removed. Everything is changed
+/// by the methods in `changes`.
 #[derive(Debug)]
 pub struct Fleet {
     providers: Vec<ProviderState>,

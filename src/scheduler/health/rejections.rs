@@ -19,8 +19,8 @@ impl Rejections {
     /// Counts a rejection with this message. True from the `threshold`-th identical one in a row on; never if the route
     /// has accepted anything or the threshold is 0.
     ///
-    /// Otherwise one wrong parameter could fail thousands of items, and requests that a proxy rejects because of the key
-    /// would be sent forever.
+    /// Otherwise one wrong parameter could fail thousands of items, and requests that a proxy rejects because of the
+    /// key would be sent forever.
     pub fn count_identical(&mut self, message: &str, threshold: u32) -> bool {
         if self.has_accepted || threshold == 0 {
             return false;

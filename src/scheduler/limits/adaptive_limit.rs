@@ -140,7 +140,8 @@ impl AimdLimiter {
         let (requests, amount) = self.admitted_since(from);
         let in_force = self.limit.into_iter().chain(declared).min();
         if requests == 0 {
-            // No request was admitted yet: a cooldown handles that. Answers to others of the burst may still show the limit.
+            // No request was admitted yet: a cooldown handles that. Answers to others of the burst may still show the
+            // limit.
             if in_force.is_none() {
                 self.measured_window = Some((from, now));
             }

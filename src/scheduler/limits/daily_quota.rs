@@ -120,8 +120,8 @@ impl DailyQuota {
         }
     }
 
-    /// Whether `amount` fits at `now`, or when it will. A calendar day frees all of its quota at once, a rolling day bit by
-    /// bit. `OnCompletion`: requests in flight may still be counted in this day.
+    /// Whether `amount` fits at `now`, or when it will. A calendar day frees all of its quota at once, a rolling day
+    /// bit by bit. `OnCompletion`: requests in flight may still be counted in this day.
     pub fn admission(&self, now: WallTime, amount: u64) -> Admission {
         let Some(limit) = self.limit else { return Admission::Now };
         if let Some(until) = self.lease.as_ref().and_then(|lease| lease.full_until(now, amount)) {

@@ -1,8 +1,10 @@
-//! Slow start: a limit on requests in flight on a pool without known limits, so that only few requests get the first 429.
+//! Slow start: a limit on requests in flight on a pool without known limits, so that only few requests get the first
+//! 429.
 //!
-//! It starts at 8 and doubles with every round trip up to 64, since every answer adds one. After that, and from the start
-//! where the model has refused a request, it grows slowly: an answer adds its latency divided by 30 s, at most 1, so that
-//! the limit grows by a factor of e in half a minute. It never grows beyond twice the number of requests in flight.
+//! It starts at 8 and doubles with every round trip up to 64, since every answer adds one. After that, and from the
+//! start where the model has refused a request, it grows slowly: an answer adds its latency divided by 30 s, at most 1,
+//! so that the limit grows by a factor of e in half a minute. It never grows beyond twice the number of requests in
+//! flight.
 
 use std::time::Duration;
 

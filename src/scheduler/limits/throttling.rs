@@ -42,9 +42,9 @@ pub struct MinuteCooldown {
 }
 
 impl QuotaPool {
-    /// Handles a 429 for a limit per minute. An episode lasts from its first 429 to the next success. The first 429 adapts
-    /// the learned limits and advances the backoff schedule, which applies if the provider states no wait, and when all of
-    /// its steps were used.
+    /// Handles a 429 for a limit per minute. An episode lasts from its first 429 to the next success. The first 429
+    /// adapts the learned limits and advances the backoff schedule, which applies if the provider states no wait, and
+    /// when all of its steps were used.
     pub fn on_minute_limit(
         &mut self,
         now: Now,
@@ -93,9 +93,9 @@ impl QuotaPool {
         MinuteCooldown { wait, is_after_backoff }
     }
 
-    /// Handles a provider error. If it ended the probe of a pool whose backoff schedule was used up, the next probe waits.
-    /// Otherwise an item that always fails could take the only request that a minute has room for, again and again, and
-    /// all others would be refused for ever.
+    /// Handles a provider error. If it ended the probe of a pool whose backoff schedule was used up, the next probe
+    /// waits. Otherwise an item that always fails could take the only request that a minute has room for, again and
+    /// again, and all others would be refused for ever.
     pub fn on_failed_probe(&mut self, now: Now, policy: &Policy) {
         let is_probe = self.ramp.is_some_and(|ramp| ramp.limit() == 1) && self.backoff_step > policy.backoff.len();
         if is_probe && let Some(cause) = self.cooldown.as_ref().map(|cooldown| cooldown.cause.clone()) {
@@ -103,8 +103,9 @@ impl QuotaPool {
         }
     }
 
-    /// Whether the last wait that the provider stated has proved too short. The caller knows that a new episode begins: the
-    /// wait is over, and no request was answered since. Then the stated wait is no evidence against a limit per minute.
+    /// Whether the last wait that the provider stated has proved too short. The caller knows that a new episode begins:
+    /// the wait is over, and no request was answered since. Then the stated wait is no evidence against a limit per
+    /// minute.
     fn was_retry_after_too_short(&self) -> bool {
         let was_stated = |cooldown: &Cooldown| cooldown.cause.source == CauseSource::Provider;
         self.backoff_step > 0 && self.cooldown.as_ref().is_some_and(was_stated)
@@ -126,8 +127,8 @@ impl QuotaPool {
         }
     }
 
-    /// Handles an error for the daily quota: the pool is exhausted until the provider's day ends or, if its end is not known,
-    /// for the stated or a default wait. Returns the wait if it was not exhausted before.
+    /// Handles an error for the daily quota: the pool is exhausted until the provider's day ends or, if its end is not
+    /// known, for the stated or a default wait. Returns the wait if it was not exhausted before.
     pub fn on_day_exhausted(&mut self, now: Now, result: &AttemptResult) -> Option<Duration> {
         let was_exhausted = self.active_day_cooldown(now).is_some();
         self.day_exhausted_count += u32::from(!was_exhausted);

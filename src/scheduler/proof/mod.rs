@@ -1,12 +1,13 @@
 //! The proof: random fleets, providers, faults and operators through simulated days, thousands of times.
 //!
 //! In every world: no window, day or budget is exceeded (checked against [`reference`] at every dispatch), every item
-//! ends exactly once, every wait ends, nothing waits while it could be sent, nothing goes to a worse route because of slow start, and one seed gives one history. For the
-//! first 2,000 seeds the history is the recorded one in `tests/golden/scheduler.txt`. `CASCADECK_SEEDS=N` sets the
-//! number of worlds; `CASCADECK_SEED=N` runs one world and prints what happens.
+//! ends exactly once, every wait ends, nothing waits while it could be sent, nothing goes to a worse route because of
+//! slow start, and one seed gives one history. For the first 2,000 seeds the history is the recorded one in
+//! `tests/golden/scheduler.txt`. `CASCADECK_SEEDS=N` sets the number of worlds; `CASCADECK_SEED=N` runs one world and
+//! prints what happens.
 //!
-//! Only [`idle_check`] and [`preference`] read the scheduler's private fields. Everything else uses the scheduler as the engine does, by
-//! its public functions.
+//! Only [`idle_check`] and [`preference`] read the scheduler's private fields. Everything else uses the scheduler as
+//! the engine does, by its public functions.
 
 #[path = "../../../tests/scheduler/fixtures.rs"]
 mod fixtures;

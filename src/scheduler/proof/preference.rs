@@ -1,7 +1,7 @@
 //! A slow and independent check that no item goes to a worse route while a better one is merely in slow start.
 //!
-//! It looks at all candidates of an item just sent, and orders them by the words of the documentation: tiers under every
-//! strategy, and models where the strategy orders them. For `balanced` it knows only the tiers.
+//! It looks at all candidates of an item just sent, and orders them by the words of the documentation: tiers under
+//! every strategy, and models where the strategy orders them. For `balanced` it knows only the tiers.
 
 use crate::{
     domain::{Now, RouteId, Strategy, WhenLimited},

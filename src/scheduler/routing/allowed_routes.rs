@@ -51,7 +51,8 @@ impl Routing {
         RouteAllowance { routes, wakeups, cursor }
     }
 
-    /// Whether the item may take this route by `when_limited` and `spill`, and waits for no better one. Money and daily tokens don't count.
+    /// Whether the item may take this route by `when_limited` and `spill`, and waits for no better one. Money and daily
+    /// tokens don't count.
     pub fn may_spill_to(&self, view: View<'_>, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let class = self.class(class);
         let rule = spill_rule(view, now, class, item);

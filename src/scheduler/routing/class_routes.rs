@@ -140,8 +140,8 @@ impl ClassRoutes {
         self.in_slow_start.iter()
     }
 
-    /// Whether `one` is better for the item than `other`, so that it would rather wait for it a little: it is in an earlier
-    /// tier, or the strategy orders models and prefers its model. Both are ranks.
+    /// Whether `one` is better for the item than `other`, so that it would rather wait for it a little: it is in an
+    /// earlier tier, or the strategy orders models and prefers its model. Both are ranks.
     pub fn prefers(&self, fleet: &Fleet, item: &QueuedItem, one: usize, other: usize) -> bool {
         let tier = |rank| self.tiers.iter().position(|tier| tier.contains(&rank));
         let model_stats = |model| model_stats(fleet, model);

@@ -63,8 +63,8 @@ impl<'a> Ranking<'a> {
     }
 
     /// The routes that items of a class may use. Routes of the preferred model come first, and among equals routes of
-    /// backup keys come last. A pinned model's routes are the only ones. Under `primary_backup`, routes of backup keys come last overall. A rule's models come in
-    /// the rule's order. `stats` returns the measurements of a route.
+    /// backup keys come last. A pinned model's routes are the only ones. Under `primary_backup`, routes of backup keys
+    /// come last overall. A rule's models come in the rule's order. `stats` returns the measurements of a route.
     pub fn class_routes(&self, class_key: ClassKey, stats: impl Fn(RouteId) -> RouteStats) -> ClassRoutes {
         let strategy = strategy_for(self.policy, &class_key);
         let is_model_first = matches!(strategy, Strategy::Cheapest | Strategy::Balanced);

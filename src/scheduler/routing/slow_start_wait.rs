@@ -10,8 +10,8 @@ use super::ClassRoutes;
 
 impl ClassRoutes {
     /// The better route that the item waits for instead of taking `route`, and until when at most. `allowed` are the
-    /// routes that it may take. Looks only at routes whose slow start was full when they were parked: a search has checked
-    /// every better candidate before this one.
+    /// routes that it may take. Looks only at routes whose slow start was full when they were parked: a search has
+    /// checked every better candidate before this one.
     pub fn better_route_to_await(
         &self,
         view: View<'_>,

@@ -1,7 +1,7 @@
 //! Candidates with a key that changes, grouped by tier: finds the lowest key, or samples by the keys as weights.
 //!
-//! Each tier is a complete binary tree over its ranks. An inner node combines its two children, so the root combines all
-//! ranks that are inserted. Inserting, removing and finding a rank, and changing its key, take O(log n).
+//! Each tier is a complete binary tree over its ranks. An inner node combines its two children, so the root combines
+//! all ranks that are inserted. Inserting, removing and finding a rank, and changing its key, take O(log n).
 
 use std::{fmt::Debug, marker::PhantomData, ops::Range};
 
@@ -190,8 +190,8 @@ mod tests {
 
     use super::*;
 
-    /// Changes, removes and inserts random ranks of two tiers. After each, `check` compares the tree with (rank, key) of
-    /// what is inserted in the first tier that has any.
+    /// Changes, removes and inserts random ranks of two tiers. After each, `check` compares the tree with (rank, key)
+    /// of what is inserted in the first tier that has any.
     fn change_at_random<C: Combine>(
         seed: u64,
         mut check: impl FnMut(&TieredTree<C>, &mut fastrand::Rng, &[(usize, u64)]),

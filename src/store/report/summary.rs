@@ -80,7 +80,8 @@ fn run_state_label(dir: &RunDir, conn: &Connection) -> Result<String, StoreError
 }
 
 /// Loads the saved state of the keys. If no process owns the run, they are from its end. Then keys that were at a limit
-/// are shown as ready, since per-minute limits have passed, and so are those whose cooldown or spent day has ended since.
+/// are shown as ready, since per-minute limits have passed, and so are those whose cooldown or spent day has ended
+/// since.
 fn load_keys(dir: &RunDir, conn: &Connection) -> Result<Vec<KeyRecord>, StoreError> {
     let mut keys: Vec<KeyRecord> = parse_state(conn, KEY_RECORDS)?.unwrap_or_default();
     if !dir.is_owned() {

@@ -10,7 +10,8 @@ use crate::tui::{
     pane::Pane,
 };
 
-/// Where a binding applies. [`State::key_contexts`](crate::tui::State::key_contexts) says which contexts have the keyboard now.
+/// Where a binding applies. [`State::key_contexts`](crate::tui::State::key_contexts) says which contexts have the
+/// keyboard now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum KeyContext {
     /// Everywhere, even in overlays.

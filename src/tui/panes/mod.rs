@@ -35,8 +35,9 @@ use super::{
 /// 2. A new file here with its `VIEW`: how it is drawn, the text after its title, its columns.
 /// 3. This file: its `mod` and its row in this table.
 ///
-/// Parts that only some panes have are defined where they belong: keys in `PANE_BINDINGS` of `keymap/bindings.rs`, a list with a
-/// selection in `state/lists.rs`, a place on the dashboard in `layout.rs`. A pane without them is shown full screen.
+/// Parts that only some panes have are defined where they belong: keys in `PANE_BINDINGS` of `keymap/bindings.rs`, a
+/// list with a selection in `state/lists.rs`, a place on the dashboard in `layout.rs`. A pane without them is shown
+/// full screen.
 const fn view_of(pane: Pane) -> PaneView {
     match pane {
         Pane::Keys => keys::VIEW,

@@ -1,4 +1,5 @@
-//! The lists of the panes: how many rows each has, and which one is selected. A pane that is not named here has no list.
+//! The lists of the panes: how many rows each has, and which one is selected. A pane that is not named here has no
+//! list.
 
 use super::{CooldownId, InspectSubject, State, sorted_cooldowns};
 use crate::{domain::Snapshot, tui::pane::Pane};

@@ -30,7 +30,8 @@ pub enum UiEvent {
     NewSnapshot,
     /// No more snapshots will come.
     EngineGone,
-    /// Time has passed: see [`State::now`](crate::tui::State::now) and [`State::ui_elapsed`](crate::tui::State::ui_elapsed).
+    /// Time has passed: see [`State::now`](crate::tui::State::now) and
+    /// [`State::ui_elapsed`](crate::tui::State::ui_elapsed).
     Tick,
     /// The engine's reply to a command.
     CommandReply {

@@ -10,8 +10,8 @@ use crate::{
     },
 };
 
-/// Opens the dialog for the current selection. Offers the marked items, the selected item or group, the filtered items, and all failed items, as
-/// far as there are any.
+/// Opens the dialog for the current selection. Offers the marked items, the selected item or group, the filtered items,
+/// and all failed items, as far as there are any.
 pub(super) fn open_dialog_for_selection(state: &mut State, snapshot: &Snapshot) {
     let mut scopes = Vec::new();
     let ids = |ids: Vec<String>| ReplayFilter { ids, ..ReplayFilter::default() };
