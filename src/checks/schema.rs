@@ -57,8 +57,8 @@ impl JsonSchema {
 struct RefusingRetriever;
 
 impl Retrieve for RefusingRetriever {
-    fn retrieve(&self, _: &Uri<String>) -> Result<Value, Box<dyn Error + Send + Sync>> {
-        Err("references to something outside of the schema aren't followed".into())
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn Error + Send + Sync>> {
+        Err(format!("Retrieval is disabled, cannot fetch {uri}").into())
     }
 }
 
