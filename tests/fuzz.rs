@@ -9,11 +9,10 @@ use std::{fs, path::Path, sync::LazyLock};
 use cascadeck::{
     domain::{Api, Outcome, WallTime, sanitize},
     input::{Input, InputOptions},
-    provider::{ProviderResponse, TransportResult, classify, redact},
+    provider::{HiddenSecret, ProviderResponse, TransportResult, classify, redact},
 };
 use proptest::prelude::*;
 use reqwest::header::HeaderMap;
-use secrecy::SecretString;
 use serde_json::Value;
 
 /// Real response bodies.
@@ -120,7 +119,7 @@ proptest! {
     ) {
         let (status, body) = which.get(&REAL_BODIES);
         let body = mutate(body, &mutations);
-        let secrets = [SecretString::from(SECRET)];
+        let secrets = [HiddenSecret::new(SECRET)];
         let headers = HeaderMap::new();
         let response =
             ProviderResponse { status: *status, headers: &headers, body: &body, received_at: WallTime(0), secrets: &secrets };
@@ -149,7 +148,7 @@ proptest! {
 
     #[test]
     fn redacted_text_does_not_contain_the_secret(text in any_text()) {
-        let redacted = redact(&text, &[SecretString::from(SECRET)]);
+        let redacted = redact(&text, &[HiddenSecret::new(SECRET)]);
         prop_assert!(!redacted.contains(SECRET) && !redacted.chars().any(is_unsafe_on_terminal), "{:?}", redacted);
         prop_assert!(redacted.chars().count() <= 500);
     }

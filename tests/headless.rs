@@ -166,6 +166,17 @@ mod progress {
     }
 
     #[test]
+    fn a_forecast_time_that_has_passed_is_left_out() {
+        let at = |ahead: i64| {
+            let at = if ahead > 0 { NOW + Duration::from_secs(5) } else { NOW };
+            let throughput = Throughput { items_per_second: 1.0, finish_at: Some(at) };
+            line(&Snapshot { throughput, ..snapshot() })
+        };
+        assert!(at(5).contains("  ETA "), "{}", at(5));
+        assert!(!at(0).contains("ETA"), "{}", at(0));
+    }
+
+    #[test]
     fn a_long_provider_message_is_cut_to_one_line() {
         let message = "You exceeded your current quota, please check your plan and billing details. ".repeat(6);
         let kind = EventKind::Cooldown {
@@ -414,6 +425,29 @@ mod watching {
     }
 
     #[tokio::test]
+    async fn the_last_line_waits_for_requests_whose_end_is_being_recorded() {
+        let (engine, handle) = fake_engine(snapshot());
+        let stopped = |in_flight, at_risk| {
+            let mut snapshot = ended_snapshot(5, 0, RunState::Stopped { reason: "quota".to_owned() });
+            snapshot.totals.in_flight = in_flight;
+            snapshot.spend.at_risk = at_risk;
+            Arc::new(snapshot)
+        };
+        let run = async {
+            for (in_flight, at_risk) in [(2, Money::ZERO), (1, Money(1)), (0, Money::from_usd(0.02).unwrap())] {
+                tokio::task::yield_now().await;
+                engine.snapshots.send(stopped(in_flight, at_risk)).unwrap();
+            }
+        };
+        let mut err = Vec::new();
+        let (last, ()) = tokio::join!(watch(handle, utc_options(), &mut err), run);
+        let text = String::from_utf8(err).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), last.totals.in_flight), (2, 0), "{text}");
+        assert!(lines[1].contains("up to $0.02 possibly billed") && lines[1].ends_with("stopped: quota"), "{text}");
+    }
+
+    #[tokio::test]
     async fn a_closed_pipe_does_not_end_the_run() {
         let (engine, handle) = fake_engine(snapshot());
         let run = async {
@@ -446,7 +480,10 @@ mod watching {
         let impatient = ProgressOptions { stuck_timeout: Duration::ZERO, ..utc_options() };
         let run = async {
             let order = engine.commands.recv().await.unwrap();
-            assert_eq!(order.command, Command::Drain);
+            assert_eq!(
+                (order.command, order.stop_reason.as_deref()),
+                (Command::Drain, Some("no operator acted for 0s"))
+            );
             order.reply.send(Ok("draining".to_owned())).unwrap();
             engine
                 .snapshots
@@ -525,6 +562,7 @@ mod end_of_run {
             usage: if ok > 0 { usage } else { Usage::default() },
             cost: if ok > 0 { Money::from_usd(0.41).unwrap() } else { Money::ZERO },
             cost_by_kind: CostByKind::default(),
+            is_unpriced: false,
         };
         Snapshot {
             keys: vec![key("alice", Condition::Ready, 100), key("アリス", Condition::SwitchedOff { since: NOW }, 65)],
@@ -598,6 +636,27 @@ mod end_of_run {
         assert!(most.contains("hint      most answers are truncated: raise --max-output-tokens"), "{most}");
         let json = serde_json::to_value(summary(12, 6)).unwrap();
         assert_eq!(json["truncated"], 6);
+    }
+
+    #[test]
+    fn a_model_without_a_price_has_an_unknown_cost() {
+        let mut snapshot = reported();
+        snapshot.models[0].is_unpriced = true;
+        let some = summary_table(&Summary::from(&snapshot));
+        assert!(some.contains("\ncost      $0.82, excluding models without a price\n"), "{some}");
+        for cost in [&mut snapshot.spend.cost, &mut snapshot.models[0].cost, &mut snapshot.keys[0].cost] {
+            *cost = Money::ZERO;
+        }
+        let table = summary_table(&Summary::from(&snapshot));
+        assert!(table.contains("\ncost      price unknown\n"), "{table}");
+        for (line, end) in
+            [("gemini", "price unknown"), ("evil", "$0"), ("alice", "price unknown"), ("アリス", "$0.41")]
+        {
+            let found = table.lines().rfind(|text| text.starts_with(line)).unwrap();
+            assert!(found.ends_with(end), "{table}");
+        }
+        let json = serde_json::to_value(Summary::from(&snapshot)).unwrap();
+        assert_eq!((&json["models"][0]["unpriced"], json["models"][1].get("unpriced")), (&true.into(), None));
     }
 
     #[test]

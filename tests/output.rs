@@ -305,6 +305,21 @@ mod exports {
         assert_eq!(got, want);
     }
 
+    #[test]
+    fn batch_output_keeps_an_answer_that_failed_a_check() {
+        let message = "check shape: is not JSON";
+        let failed = failed(Outcome::InvalidOutput, Some(200), message);
+        let line = ResultLine { output: Some("Paris".to_owned()), usage: done().usage, ..failed };
+        let text = exported(ExportFormat::OpenaiBatch, ExportOptions::default(), vec![line]);
+        assert!(cascadeck::output::is_export_line(text.as_bytes()), "it may be replaced by a later export");
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["error"], json!({"code": "invalid_output", "message": message}));
+        let response = &line["response"];
+        assert_eq!((&response["status_code"], &response["request_id"]), (&200.into(), &"00ff".into()));
+        assert_eq!(response["body"]["choices"][0]["message"]["content"], "Paris");
+        assert_eq!(response["body"]["usage"]["total_tokens"], 170);
+    }
+
     /// The body of the response in OpenAI's batch format.
     fn batch_body(parts: Value, finish_reason: &str) -> Value {
         let parts: AnswerParts = serde_json::from_value(parts).unwrap();

@@ -12,7 +12,7 @@ use super::message::MessageBody;
 use crate::{
     config::Webhook,
     domain::event::format_duration,
-    provider::{describe_transport_error, redact},
+    provider::{HiddenSecret, describe_transport_error, redact},
 };
 
 /// Timeouts for connecting and for the whole request.
@@ -58,7 +58,7 @@ pub(super) struct WebhookClient {
     client: Client,
     url: SecretString,
     /// Parts of the URL that must not appear in any text.
-    secret_parts: Vec<SecretString>,
+    secret_parts: Vec<HiddenSecret>,
 }
 
 impl WebhookClient {
@@ -159,7 +159,7 @@ fn parse_retry_after(value: &str) -> Option<Duration> {
 }
 
 /// The parts of a URL that may be secret: all that can differ between two URLs of the same service.
-fn secret_parts(text: &str) -> Vec<SecretString> {
+fn secret_parts(text: &str) -> Vec<HiddenSecret> {
     let mut parts = vec![text.to_owned()];
     if let Ok(url) = Url::parse(text) {
         parts.push(url.to_string());
@@ -170,7 +170,7 @@ fn secret_parts(text: &str) -> Vec<SecretString> {
         parts.push(url.username().to_owned());
         parts.extend(url.password().map(str::to_owned));
     }
-    parts.into_iter().map(SecretString::from).collect()
+    parts.iter().map(|part| HiddenSecret::new(part)).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,12 @@ use std::{borrow::Cow, num::NonZero, sync::Arc, thread};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{command::CommandError, condition::AnswerCondition, schema::SchemaCache};
+use super::{
+    command::CommandError,
+    condition::AnswerCondition,
+    schema::SchemaCache,
+    start_fault::{CheckFault, StartFault},
+};
 use crate::domain::{
     Answer, AttemptResult, Choice, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule,
     UNCHECKED_MESSAGE_START, rule::first_match,
@@ -56,6 +61,7 @@ struct SharedChecks {
     rules: Vec<RoutingRule>,
     schemas: SchemaCache,
     command_slots: Semaphore,
+    start_fault: StartFault,
 }
 
 impl Default for CheckSet {
@@ -74,12 +80,23 @@ impl CheckSet {
             rules: if depends_on_rules { rules.to_vec() } else { Vec::new() },
             schemas: SchemaCache::default(),
             command_slots: Semaphore::new(commands),
+            start_fault: StartFault::default(),
         }))
     }
 
     /// The checks, in the order in which they are applied.
     pub fn all(&self) -> &[Check] {
         &self.0.checks
+    }
+
+    /// Why answers can't be checked at present, so that no more should be asked for.
+    pub fn fault(&self) -> Option<CheckFault> {
+        self.0.start_fault.current()
+    }
+
+    /// Lets answers go unchecked whose command can't be started. Otherwise they wait until it can be.
+    pub fn stop_waiting(&self) {
+        self.0.start_fault.stop_waiting();
     }
 
     /// The row's field that names checks; `None` if rows can't name any, so that the field means nothing.
@@ -173,6 +190,9 @@ impl CheckSet {
         model: &str,
         answer: &Answer,
     ) -> Option<(&'s Check, CommandError)> {
+        if self.0.checks.is_empty() {
+            return None;
+        }
         let is_embedding = answer.parts.as_ref().is_some_and(|parts| parts.embedding.is_some());
         let choices = answer.choices();
         for check in self.applicable(item) {
@@ -206,7 +226,7 @@ impl CheckSet {
             let _slot = self.0.command_slots.acquire().await;
             let input = command_input(check, item, model, choice).to_string();
             // Boxed, since it is large and most attempts run no command.
-            return Box::pin(command.run(input.as_bytes())).await;
+            return Box::pin(command.run(input.as_bytes(), &self.0.start_fault)).await;
         }
         let has_no_text = choice.text.trim().is_empty() && (choice.tool_calls.is_some() || is_embedding);
         if has_no_text {
@@ -449,10 +469,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_that_cannot_be_made_fails_the_item_and_explains_nothing() {
+    async fn a_check_that_is_not_waited_for_fails_the_item_and_explains_nothing() {
         let command = CheckCommand { program: "/no/such/program".to_owned(), ..shell("") };
         let own = Check { explains: true, ..check("own", AppliesTo::All, AnswerCondition::Command(command)) };
         let set = CheckSet::new(vec![own], &[]);
+        set.stop_waiting();
         let result = apply(&set, &item("?"), answered(Outcome::Ok, "So.")).await;
         assert_eq!((result.outcome, result.action), (Outcome::InvalidOutput, OutcomeAction::FailItem));
         assert!(result.message.starts_with("could not make the check own: the command "), "{}", result.message);

@@ -13,9 +13,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use super::start_fault::StartFault;
+
 /// Maximum number of bytes that are kept of each output of a command. The rest is read and dropped.
 const MAX_OUTPUT_BYTES: usize = 16 * 1024;
-/// Interval of tries to start a command while the machine has no process or file handle to spare.
+/// Interval of tries to start a command.
 const START_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the output of an ended command is still read. Something that left its process group may hold it open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
@@ -34,7 +36,7 @@ pub struct CheckCommand {
 pub(super) enum CommandError {
     /// It did not end with exit status 0 within its time limit: what it wrote, or else how it ended.
     Failed(String),
-    /// It could not be run, which says nothing about the answer.
+    /// It could not be run, which says nothing about the answer, and is not waited for any more.
     NotRun(String),
 }
 
@@ -43,8 +45,8 @@ impl CheckCommand {
     ///
     /// # Errors
     /// If the command does not accept the answer, or can't be run.
-    pub(super) async fn run(&self, input: &[u8]) -> Result<(), CommandError> {
-        let child = self.start().await?;
+    pub(super) async fn run(&self, input: &[u8], fault: &StartFault) -> Result<(), CommandError> {
+        let child = self.start(fault).await?;
         // When the time is up, dropping the future kills the command and everything that it started.
         timeout(self.timeout, run_to_end(child, input)).await.unwrap_or_else(|_| {
             let message = format!("the command took longer than {:?} and was stopped", self.timeout);
@@ -52,8 +54,9 @@ impl CheckCommand {
         })
     }
 
-    /// Starts the command. Tries again while the machine lacks something for it, at most for its time limit.
-    async fn start(&self) -> Result<Child, CommandError> {
+    /// Starts the command. If that fails, this is reported, after the command's time limit if the machine only lacks
+    /// something for it; then it tries again until it succeeds or is no longer waited for.
+    async fn start(&self, fault: &StartFault) -> Result<Child, CommandError> {
         let began = Instant::now();
         loop {
             let started = Command::new(&self.program)
@@ -65,15 +68,20 @@ impl CheckCommand {
                 .kill_on_drop(true)
                 .spawn();
             match started {
-                Ok(child) => return Ok(child),
-                Err(error) if is_temporary(&error) && began.elapsed() < self.timeout => {
-                    sleep(START_RETRY_INTERVAL).await;
+                Ok(child) => {
+                    fault.clear(&self.program);
+                    return Ok(child);
                 }
+                Err(error) if is_temporary(&error) && began.elapsed() < self.timeout => {}
                 Err(error) => {
                     let message = format!("the command {} can't be started: {error}", self.program);
-                    return Err(CommandError::NotRun(message));
+                    fault.report(&self.program, &message);
+                    if fault.has_stopped_waiting() {
+                        return Err(CommandError::NotRun(message));
+                    }
                 }
             }
+            sleep(START_RETRY_INTERVAL).await;
         }
     }
 }
@@ -170,7 +178,8 @@ mod tests {
     }
 
     async fn verdict(script: &str) -> Result<(), String> {
-        failure(shell(script, Duration::from_secs(60)).run(b"{\"output\":\"four\"}").await)
+        let fault = StartFault::default();
+        failure(shell(script, Duration::from_secs(60)).run(b"{\"output\":\"four\"}", &fault).await)
     }
 
     /// The verdict of a command that ran.
@@ -193,21 +202,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_program_is_an_error_at_once() {
+    async fn a_missing_program_is_reported_at_once() {
         let command = CheckCommand { program: "/no/such/program".to_owned(), ..shell("", Duration::from_secs(60)) };
         let message = not_run(&command).await;
         assert!(message.starts_with("the command /no/such/program can't be started: "), "{message}");
     }
 
+    #[tokio::test]
+    async fn an_answer_waits_until_its_command_can_be_started() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("script");
+        let program = path.to_str().unwrap().to_owned();
+        let command = CheckCommand { program, ..shell("", Duration::from_secs(60)) };
+        let fault = StartFault::default();
+        let run = command.run(b"", &fault);
+        let repair = async {
+            while fault.current().is_none() {
+                sleep(Duration::from_millis(10)).await;
+            }
+            let message = fault.current().unwrap().message;
+            assert!(message.contains("script can't be started: No such file"), "{message}");
+            std::fs::write(home.path().join("new"), "#!/bin/sh\nexit 0\n").unwrap();
+            std::fs::set_permissions(home.path().join("new"), std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::rename(home.path().join("new"), &path).unwrap();
+        };
+        let (verdict, ()) = tokio::join!(run, repair);
+        assert_eq!((verdict, fault.current()), (Ok(()), None));
+    }
+
     async fn not_run(command: &CheckCommand) -> String {
-        match command.run(b"").await {
+        let fault = StartFault::default();
+        fault.stop_waiting();
+        match command.run(b"", &fault).await {
             Err(CommandError::NotRun(message)) => message,
             other => panic!("{other:?}"),
         }
     }
 
     #[tokio::test]
-    async fn a_file_that_is_no_program_is_an_error_at_once() {
+    async fn a_file_that_is_no_program_is_reported_at_once() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("script");
         std::fs::write(&path, "echo no interpreter is named\n").unwrap();
@@ -241,7 +274,7 @@ mod tests {
         let pid_file = home.path().join("pid");
         let script = format!("sleep 600 & echo $! > '{}'; wait", pid_file.display());
         // Only the command's end can end this: it would last ten minutes.
-        let error = failure(shell(&script, Duration::from_secs(2)).run(b"").await).unwrap_err();
+        let error = failure(shell(&script, Duration::from_secs(2)).run(b"", &StartFault::default()).await).unwrap_err();
         assert_eq!(error, "the command took longer than 2s and was stopped");
         let child: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
         wait_for_end(child).await;
@@ -266,10 +299,10 @@ mod tests {
 
     #[tokio::test]
     async fn unread_input_and_endless_output_do_no_harm() {
-        let input = vec![b'x'; 1 << 20];
-        assert_eq!(shell("exit 0", Duration::from_secs(60)).run(&input).await, Ok(()));
+        let (input, fault) = (vec![b'x'; 1 << 20], StartFault::default());
+        assert_eq!(shell("exit 0", Duration::from_secs(60)).run(&input, &fault).await, Ok(()));
         let command = shell("yes | head -c 1000000; exit 1", Duration::from_secs(60));
-        let error = failure(command.run(&input).await).unwrap_err();
+        let error = failure(command.run(&input, &fault).await).unwrap_err();
         assert!(error.len() <= MAX_OUTPUT_BYTES, "{}", error.len());
     }
 
@@ -279,7 +312,7 @@ mod tests {
         for end in ["exit 0", "exit 1", "kill -9 $$"] {
             let pid_file = home.path().join("pid");
             let script = format!("sleep 600 & echo $! > '{}'; {end}", pid_file.display());
-            let result = shell(&script, Duration::from_secs(300)).run(b"").await;
+            let result = shell(&script, Duration::from_secs(300)).run(b"", &StartFault::default()).await;
             assert_eq!(result.is_ok(), end == "exit 0", "it ends with the command, not with what that has started");
             let left: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
             wait_for_end(left).await;

@@ -89,7 +89,7 @@ pub(super) struct PromptArgs {
     #[arg(long, value_name = "DIR")]
     pub captions: Option<PathBuf>,
 
-    /// What to do with pictures that have a caption
+    /// How to treat pictures that have a caption
     #[arg(long, value_name = "WHAT", default_value = "skip")]
     pub existing: ExistingCaptionPolicy,
 

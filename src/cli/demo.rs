@@ -82,6 +82,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, CliError> {
         front_end: args.front_end,
         // One key is disabled. The demo shows how the run finds it.
         no_check: true,
+        is_temporary: args.run_dir.is_none(),
         accept_changed: false,
     };
     let config = config::load(Some(&demo_dir.join(KEYS_FILE)), &|_| None, &demo_dir)?;

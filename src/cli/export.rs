@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -27,7 +27,7 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "NAME", default_value = "jsonl")]
     pub format: ExportFormat,
 
-    /// Write to FILE instead of standard output; an existing file is replaced only if it is empty or an earlier export
+    /// Write to FILE instead of standard output (`-`); an existing file is replaced only if it is empty or an earlier export
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -48,7 +48,8 @@ impl From<StoreError> for ExportError {
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<u8, CliError> {
-    let written = match &args.output {
+    let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    let written = match file {
         Some(path) => write(args, BufWriter::new(export_target::open(&args.run_dir, path)?)),
         None => write(args, BufWriter::new(io::stdout().lock())),
     };
@@ -56,7 +57,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8, CliError> {
         Ok(rows) => {
             // Flush standard output, since its buffer may contain the last line.
             finish_stdout(Ok(()))?;
-            if let Some(path) = &args.output {
+            if let Some(path) = file {
                 print_stderr(&format!("{} written to {}", pluralize(rows, "result"), path.display()));
             }
             Ok(EXIT_DONE)

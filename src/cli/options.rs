@@ -31,7 +31,7 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_strategy)]
     pub strategy: Option<Strategy>,
 
-    /// What to do when no route has daily quota left: stop (exit 4, resumable), or wait for the reset
+    /// Stop (exit 4, resumable) or wait for the reset when no route has daily quota left
     #[arg(long, value_name = "WHAT", value_parser = named_value::<OnExhausted>())]
     pub on_exhausted: Option<OnExhausted>,
 

@@ -176,7 +176,15 @@ async fn start(
         key_checks,
     };
     let running = engine::start(setup, dir, store, opened, None)?;
-    Ok(StartedRun { run_dir: dir.path().to_owned(), running, dashboard, metrics, log_guard, caption_claim })
+    Ok(StartedRun {
+        run_dir: dir.path().to_owned(),
+        running,
+        dashboard,
+        metrics,
+        is_temporary: false,
+        log_guard,
+        caption_claim,
+    })
 }
 
 /// Returns the target of `--to`, a model or a route. A model's name may contain an `@`, so the text is not split there.

@@ -48,6 +48,10 @@ pub(super) struct RunArgs {
     /// Send rows again if they have changed since the run started
     #[arg(long)]
     pub accept_changed: bool,
+
+    /// The run's directory is removed at the end
+    #[arg(skip)]
+    pub is_temporary: bool,
 }
 
 pub(super) async fn run(args: RunArgs) -> Result<u8, CliError> {
@@ -170,5 +174,13 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         key_checks,
     };
     let running = engine::start(setup, dir, store, opened, rows)?;
-    Ok(StartedRun { run_dir: dir.path().to_owned(), running, dashboard, metrics, log_guard, caption_claim })
+    Ok(StartedRun {
+        run_dir: dir.path().to_owned(),
+        running,
+        dashboard,
+        metrics,
+        is_temporary: args.is_temporary,
+        log_guard,
+        caption_claim,
+    })
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     CliError,
@@ -99,6 +99,8 @@ pub(super) struct StartedRun {
     pub running: RunningEngine,
     pub dashboard: Option<tui::DashboardOptions>,
     pub metrics: Option<OpenMetrics>,
+    /// The run's directory is removed at the end.
+    pub is_temporary: bool,
     /// Must live until the end of the run.
     pub log_guard: telemetry::LogGuard,
     /// The claim on the caption files. No other run may write them until it is dropped.
@@ -129,7 +131,8 @@ pub(super) async fn supervise(
 
 /// Watches the run in its front end until it ends, prints the summary, and returns the exit status.
 async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, CliError> {
-    let StartedRun { run_dir, running, dashboard, metrics, log_guard: _log, caption_claim: _claim } = started;
+    let StartedRun { run_dir, running, dashboard, metrics, is_temporary, log_guard: _log, caption_claim: _claim } =
+        started;
     let RunningEngine { handle, last_event, task: mut engine } = running;
     let is_interrupted = Arc::new(AtomicBool::new(false));
     let mut webhook_sender = WebhookSender::start(webhooks, &handle, last_event, &is_interrupted);
@@ -154,8 +157,11 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     let snapshot = if has_dashboard && handle.snapshot().state.is_over() {
         handle.snapshot()
     } else {
-        // The task runs until the process exits: without it, signals would have no effect.
-        tokio::spawn(handle_signals(handle.clone(), Arc::clone(&is_interrupted)));
+        // Installed before anything is printed: whoever sees that the run has started may send a signal. The task runs
+        // until the process exits: without it, signals would have no effect.
+        if let Some(signals) = Signals::install() {
+            tokio::spawn(handle_signals(signals, handle.clone(), Arc::clone(&is_interrupted)));
+        }
         let last_event_number = || handle.snapshot().events.last().map_or(0, |event| event.number);
         let last_known_event = if has_dashboard { last_event_number() } else { last_event };
         let progress_options = ProgressOptions { last_known_event, ..ProgressOptions::default() };
@@ -196,7 +202,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
     }
     match outcome {
         Ok(Ok(run_outcome)) => {
-            let status = exit_status(&run_outcome, &snapshot, is_interrupted.load(Ordering::Relaxed))?;
+            let status = exit_status(&run_outcome, &snapshot, is_interrupted.load(Ordering::Relaxed), is_temporary)?;
             match print_result {
                 Ok(()) => Ok(status),
                 Err(error) => Err(CliError::internal(format!(
@@ -248,8 +254,18 @@ async fn with_warnings<T>(webhook_sender: &mut WebhookSender, work: impl Future<
     }
 }
 
-fn exit_status(outcome: &RunOutcome, snapshot: &Snapshot, is_interrupted: bool) -> Result<u8, CliError> {
+fn exit_status(
+    outcome: &RunOutcome,
+    snapshot: &Snapshot,
+    is_interrupted: bool,
+    is_temporary: bool,
+) -> Result<u8, CliError> {
     match outcome {
+        RunOutcome::Stopped { reason } | RunOutcome::BudgetSpent { reason } if is_temporary => {
+            print_stderr(&format!("stopped: {reason}; this run was temporary and can't be resumed"));
+            Ok(status_with_work_left(is_interrupted))
+        }
+        RunOutcome::Failed { reason } if is_temporary => Err(CliError::internal(reason.clone())),
         RunOutcome::Failed { reason } => Err(CliError::internal(format!("{reason}. The same command resumes the run"))),
         RunOutcome::Stopped { reason } => {
             print_stderr(&format!("stopped: {reason}; the same command resumes the run"));
@@ -272,27 +288,42 @@ const fn status_with_work_left(is_interrupted: bool) -> u8 {
     if is_interrupted { EXIT_INTERRUPTED } else { headless::EXIT_WORK_LEFT }
 }
 
+/// The signals that are handled during a run.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on these signals no longer end the process. `None` if the system refuses that.
+    fn install() -> Option<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [Ok(interrupt), Ok(terminate), Ok(hangup)] = kinds.map(signal) else {
+            tracing::warn!(
+                "can't install signal handlers: an interrupt ends the process at once; the run can still be resumed"
+            );
+            return None;
+        };
+        Some(Self { interrupt, terminate, hangup })
+    }
+}
+
 /// Handles signals during a run. The first interrupt or termination drains the run, the second one stops it at once. A
 /// hang-up is ignored: the run continues without its terminal.
-async fn handle_signals(handle: EngineHandle, is_interrupted: Arc<AtomicBool>) {
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
-        tracing::warn!(
-            "can't install signal handlers: an interrupt ends the process at once; the run can still be resumed"
-        );
-        return;
-    };
+async fn handle_signals(signals: Signals, handle: EngineHandle, is_interrupted: Arc<AtomicBool>) {
+    let Signals { mut interrupt, mut terminate, mut hangup } = signals;
     let mut is_draining = false;
     loop {
-        tokio::select! {
-            Some(()) = interrupt.recv() => {}
-            Some(()) = terminate.recv() => {}
+        let reason = tokio::select! {
+            Some(()) = interrupt.recv() => "interrupted",
+            Some(()) = terminate.recv() => "stopped by SIGTERM",
             Some(()) = hangup.recv() => {
                 tracing::info!("the terminal was closed; the run continues");
                 continue;
             }
             else => return,
-        }
+        };
         is_interrupted.store(true, Ordering::Relaxed);
         let command = if is_draining { Command::Stop } else { Command::Drain };
         if !is_draining {
@@ -302,6 +333,6 @@ async fn handle_signals(handle: EngineHandle, is_interrupted: Arc<AtomicBool>) {
         // The reply comes only after the command is recorded, which a full disk may prevent. Listen for signals
         // meanwhile.
         let handle = handle.clone();
-        tokio::spawn(async move { handle.send_command(command).await });
+        tokio::spawn(async move { handle.send_stop(command, reason.to_owned()).await });
     }
 }

@@ -1,6 +1,14 @@
 //! `[[check]]`: what an answer must satisfy, for all items, by rule or for rows that name the check.
 
-use std::{env, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    env,
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::unistd::{AccessFlags, access};
 
 use super::{
     defaults::Defaults,
@@ -18,6 +26,8 @@ use crate::{
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_RETRIES: u32 = 1;
+/// Number of bytes of a program that are read, to find the interpreter of a script.
+const MAX_FIRST_LINE: u64 = 256;
 
 /// The settings that the readers of a check need besides its table.
 struct Context<'c> {
@@ -157,29 +167,68 @@ fn read_command(table: &TomlTable<'_>, context: &Context<'_>) -> Option<CheckCom
         };
         words.push(word.to_owned());
     }
-    let program = find_program(&words[0], context).or_else(|| {
+    let report = |reason: &str| {
+        let message = format!("command: {} {reason}", quote_unless_secret(&words[0]));
+        table.doc.add_error(field.offset, message);
+    };
+    let (program, file) = find_program(&words[0], context).or_else(|| {
         let message = format!("command: there is no program {} that can be run", quote_unless_secret(&words[0]));
         table.doc.add_error(field.offset, message);
         None
     })?;
+    if let Some(reason) = file.and_then(|file| start_obstacle(&file, context)) {
+        report(&reason);
+        return None;
+    }
     Some(CheckCommand { program, args: words.split_off(1), timeout: timeout.unwrap_or(DEFAULT_TIMEOUT) })
 }
 
-/// The program to start. A path starts from the folder of keys.toml, a name is looked for in `PATH`.
-fn find_program(program: &str, context: &Context<'_>) -> Option<String> {
+/// The program to start, and its file if that is known. A path starts from the folder of keys.toml, a name is looked for
+/// in `PATH`.
+fn find_program(program: &str, context: &Context<'_>) -> Option<(String, Option<PathBuf>)> {
     if program.contains('/') {
         let path = std::path::absolute(context.directory.join(program)).ok()?;
-        return is_executable(&path).then(|| path.to_str().map(str::to_owned)).flatten();
+        return is_executable(&path).then(|| Some((path.to_str()?.to_owned(), Some(path.clone())))).flatten();
     }
-    // Without PATH, the system looks in its own folders.
-    let is_found = context
-        .env_vars
-        .get_from_environment("PATH")
-        .is_none_or(|path| env::split_paths(&path).any(|folder| is_executable(&folder.join(program))));
-    (is_found && !program.is_empty()).then(|| program.to_owned())
+    if program.is_empty() {
+        return None;
+    }
+    let Some(path) = context.env_vars.get_from_environment("PATH") else {
+        // The system then looks in its own folders.
+        return Some((program.to_owned(), None));
+    };
+    find_in_folders(&path, program).map(|file| (program.to_owned(), Some(file)))
 }
 
-/// Whether the path is a file with the permission to be executed.
+/// The file of a program in the folders of a `PATH`.
+fn find_in_folders(path: &str, program: &str) -> Option<PathBuf> {
+    env::split_paths(path).map(|folder| folder.join(program)).find(|file| is_executable(file))
+}
+
+/// Whether the path is a file that this user may execute.
 fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+}
+
+/// Why an executable file can't be started nevertheless: it is a script without an interpreter. `None` if nothing is known
+/// against it.
+fn start_obstacle(file: &Path, context: &Context<'_>) -> Option<String> {
+    let mut start = Vec::new();
+    File::open(file).and_then(|file| file.take(MAX_FIRST_LINE).read_to_end(&mut start)).ok()?;
+    let Some(line) = start.strip_prefix(b"#!") else {
+        // Programs of every format that systems know have such bytes at their start.
+        let is_text = !start.iter().any(|byte| *byte == 0 || *byte >= 0x80);
+        return is_text
+            .then(|| "is a text without a first line that names its interpreter, such as #!/bin/sh".to_owned());
+    };
+    let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
+    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    let interpreter = words.next().unwrap_or_default();
+    if !is_executable(Path::new(interpreter)) {
+        return Some(format!("names the interpreter {interpreter:?} in its first line, which can't be run"));
+    }
+    let name = words.next().filter(|word| !word.starts_with('-') && !word.contains('='))?;
+    let path = context.env_vars.get_from_environment("PATH")?;
+    let is_missing = interpreter.ends_with("/env") && !name.contains('/') && find_in_folders(&path, name).is_none();
+    is_missing.then(|| format!("names the interpreter {name:?} in its first line, which is not in PATH"))
 }

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::named::names;
+use super::{
+    json_numbers::{has_exponent, parse_with_exact_numbers},
+    named::names,
+};
 
 /// The parts of an answer besides its text, as the provider sent it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -28,6 +31,21 @@ pub struct AnswerParts {
 impl AnswerParts {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Gives the numbers the texts that they have in `line`, the JSON object that the parts were read from.
+    pub fn restore_numbers(&mut self, line: &str) {
+        let Self { tool_calls, message, choices, embedding } = self;
+        let parts = [("tool_calls", tool_calls), ("message", message), ("choices", choices), ("embedding", embedding)];
+        if !parts.iter().any(|(_, part)| part.as_ref().is_some_and(has_exponent)) {
+            return;
+        }
+        let Ok(Value::Object(mut fields)) = parse_with_exact_numbers(line.as_bytes()) else { return };
+        for (name, part) in parts {
+            if part.is_some() {
+                *part = fields.remove(name);
+            }
+        }
     }
 }
 

@@ -275,7 +275,8 @@ fn requested_answers(body: &Map<String, Value>) -> u32 {
 
 /// A count as APIs accept it: a number, also one with a fraction, or a number as text.
 fn whole_count(value: &Value) -> Option<u64> {
-    let rounded = || value.as_f64().map(|number| number.ceil() as u64);
+    // A number without an `f64` is too large for one.
+    let rounded = || value.is_number().then(|| value.as_f64().map_or(u64::MAX, |number| number.ceil() as u64));
     value.as_u64().or_else(rounded).or_else(|| value.as_str()?.trim().parse().ok())
 }
 

@@ -19,6 +19,7 @@ pub mod fleet;
 pub mod forecast;
 pub mod ids;
 pub mod item;
+mod json_numbers;
 pub mod known_param;
 pub mod latency;
 pub mod lease;
@@ -67,6 +68,7 @@ pub use fleet::{
 pub use forecast::Forecast;
 pub use ids::{AttemptId, KeyId, ModelId, PoolId, ProjectId, ProviderId, RouteId, Seq};
 pub use item::{GENERATED_ID_LEN, ItemSpec, ItemState, PictureStamp, short_id};
+pub use json_numbers::{NUMBER_FIELD, NumberTexts, may_be_rewritten, parse_with_exact_numbers, restore_number};
 pub use latency::LatencyHistogram;
 pub use metric_counts::{CountedAttempt, CountedStatus, MetricCounts, RouteLabels};
 pub use money::Money;

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{fleet::Api, params::Params};
+use super::{fleet::Api, json_numbers::deserialize_fields, params::Params};
 
 /// The body of a row that is written for one API, without what the program sets: the model and whether to stream.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct NativeBody {
     pub api: Api,
     /// The fields as they were written. The data of pictures is left out, since the request has it already.
+    #[serde(deserialize_with = "deserialize_fields")]
     pub body: Map<String, Value>,
     /// JSON pointers to the places of the request's pictures, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::json_numbers::deserialize_value;
+
 /// Sampling and output parameters. `None` leaves the provider's default.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -49,7 +51,7 @@ pub enum JsonMode {
     /// Any JSON object.
     Object,
     /// JSON that satisfies this schema.
-    Schema(Value),
+    Schema(#[serde(deserialize_with = "deserialize_value")] Value),
 }
 
 impl Params {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     cost_factors::CostFactors,
+    json_numbers::deserialize_fields,
     native_body::{ATTACHMENT_TOKENS, NativeBody, value_tokens},
     params::{JsonMode, Params},
 };
@@ -23,7 +24,7 @@ pub struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native: Option<Box<NativeBody>>,
     /// Fields that the row adds to the body.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, skip_serializing_if = "Map::is_empty", deserialize_with = "deserialize_fields")]
     pub extra_body: Map<String, Value>,
 }
 
@@ -112,6 +113,7 @@ impl Request {
     pub fn cost_factors(&self) -> CostFactors {
         let images = u32::try_from(self.images().count()).unwrap_or(u32::MAX);
         let bodies = self.native.iter().map(|native| &native.body).chain([&self.extra_body]);
+        let bodies = bodies.filter(|body| !body.is_empty());
         bodies.map(CostFactors::of_body).fold(CostFactors { images, ..CostFactors::default() }, CostFactors::combined)
     }
 

@@ -157,6 +157,13 @@ pub struct Totals {
     pub invalid_outputs: u64,
 }
 
+impl Totals {
+    /// Whether any request was answered. Before that, nothing is known of how long an answer takes.
+    pub const fn has_answers(&self) -> bool {
+        self.done > 0 || self.invalid_outputs > 0
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Spend {
     pub usage: Usage,
@@ -175,7 +182,7 @@ pub struct Spend {
 pub struct Throughput {
     /// Items that ended per second, over the last minute of engine time.
     pub items_per_second: f64,
-    /// Finish time by the forecast; `None` if the run stops earlier, or does not progress.
+    /// Finish time by the forecast; `None` if the run stops earlier, does not progress, or has no answer yet.
     pub finish_at: Option<WallTime>,
 }
 
@@ -422,6 +429,9 @@ pub struct ModelView {
     /// `cost` by kind. Attempts of earlier versions are missing here.
     #[serde(default)]
     pub cost_by_kind: CostByKind,
+    /// It has no price, so that its cost is unknown.
+    #[serde(default)]
+    pub is_unpriced: bool,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attempt_result::Usage,
+    json_numbers::deserialize_flattened,
     money::Money,
     price::{CostByKind, CostByKindUsd},
     snapshot::{Condition, Snapshot},
@@ -27,7 +28,7 @@ pub struct Summary {
     /// Answers that failed a check.
     #[serde(default)]
     pub invalid_outputs: u64,
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "deserialize_flattened")]
     pub usage: UsageSummary,
     /// The worst-case cost of requests without an answer, in addition to `cost_usd`.
     pub at_risk_usd: f64,
@@ -105,8 +106,18 @@ pub struct ModelSummary {
     pub mean_ms: Option<u64>,
     pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "deserialize_flattened")]
     pub usage: UsageSummary,
+    /// It has no price, so that `cost_usd` says nothing. Written only if it is so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpriced: bool,
+}
+
+impl ModelSummary {
+    /// Whether it was used without a price.
+    pub fn has_unknown_cost(&self) -> bool {
+        self.unpriced && self.usage.input_tokens + self.usage.output_tokens > 0
+    }
 }
 
 /// The tokens and the cost of attempts.
@@ -216,6 +227,7 @@ impl From<&Snapshot> for Summary {
                     p50_ms: model.p50_ms,
                     p95_ms: model.p95_ms,
                     usage: UsageSummary::new(model.usage, model.cost, model.cost_by_kind),
+                    unpriced: model.is_unpriced,
                 })
                 .collect(),
         }

@@ -5,6 +5,7 @@
 
 use std::{fmt, ops, time::Duration};
 
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::{Deserialize, Serialize};
 
 /// Microseconds on a monotonic clock, since an arbitrary start in this process.
@@ -70,8 +71,9 @@ impl WallTime {
 
     /// RFC 3339 in UTC, to the millisecond: `2026-11-21T09:00:00.250Z`.
     pub fn rfc3339(self) -> String {
+        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
         let rounded = Self(self.0 - self.0.rem_euclid(1_000));
-        format!("{:.3}", rounded.timestamp())
+        PRINTER.timestamp_to_string(&rounded.timestamp())
     }
 }
 

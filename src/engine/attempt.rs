@@ -8,15 +8,14 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::messages::AttemptDone;
 use crate::{
-    checks::CheckSet,
+    checks::{CheckFault, CheckSet},
     clock::Clock,
     domain::{AttemptResult, ItemSpec, Now, Outcome, OutcomeAction},
-    provider::{Client, Endpoint, RequestModel, redact},
+    provider::{Client, Endpoint, HiddenSecret, RequestModel, redact},
     scheduler::PlannedAttempt,
 };
 
@@ -31,7 +30,7 @@ pub(super) struct AttemptRunner {
     models: Vec<RequestModel>,
     checks: CheckSet,
     /// Those of all keys. A check's command inherits the environment, so it may write any of them.
-    secrets: Arc<[SecretString]>,
+    secrets: Arc<[HiddenSecret]>,
     /// By key: how many of its answers are being checked.
     being_checked: Vec<Arc<AtomicU64>>,
     tasks: JoinSet<AttemptDone>,
@@ -44,7 +43,7 @@ impl AttemptRunner {
         endpoints: Vec<Arc<Endpoint>>,
         models: Vec<RequestModel>,
         checks: CheckSet,
-        secrets: Arc<[SecretString]>,
+        secrets: Arc<[HiddenSecret]>,
     ) -> Self {
         let being_checked = endpoints.iter().map(|_| Arc::default()).collect();
         Self { clock, client, endpoints, models, checks, secrets, being_checked, tasks: JoinSet::new() }
@@ -85,6 +84,17 @@ impl AttemptRunner {
         !self.tasks.is_empty()
     }
 
+    /// Why answers can't be checked at present.
+    pub fn check_fault(&self) -> Option<CheckFault> {
+        let fault = self.checks.fault()?;
+        Some(CheckFault { message: redact(&fault.message, &self.secrets), ..fault })
+    }
+
+    /// Lets answers go unchecked whose check can't be made.
+    pub fn stop_waiting_for_checks(&self) {
+        self.checks.stop_waiting();
+    }
+
     /// Waits for the next attempt to end; `None` if none is running.
     pub async fn join_next(&mut self) -> Option<Result<AttemptDone, JoinError>> {
         self.tasks.join_next().await
@@ -113,7 +123,7 @@ struct AttemptTask {
     explanation: Option<String>,
     checks: CheckSet,
     /// Those of all keys.
-    secrets: Arc<[SecretString]>,
+    secrets: Arc<[HiddenSecret]>,
     being_checked: Arc<AtomicU64>,
     clock: Clock,
 }

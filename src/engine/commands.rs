@@ -19,13 +19,13 @@ fn request_count(number: usize) -> String {
 impl Engine {
     pub(super) fn on_command(&mut self, request: CommandRequest) {
         self.publisher.mark_dirty();
-        let CommandRequest { command, reply } = request;
+        let CommandRequest { command, stop_reason, reply } = request;
         if matches!(self.phase, Phase::Closing { .. }) {
             // The send fails only if the front end has gone.
             let _ = reply.send(Err("the run is over".to_owned()));
             return;
         }
-        match self.apply(&command) {
+        match self.apply_with_reason(&command, stop_reason) {
             Ok(message) => {
                 if may_bring_work(&command) {
                     self.leave_idle();
@@ -61,6 +61,11 @@ impl Engine {
 
     /// Applies a command. Returns a message that says what was done, or an error message that says why it was not.
     pub(super) fn apply(&mut self, command: &Command) -> Result<String, String> {
+        self.apply_with_reason(command, None)
+    }
+
+    /// `stop_reason` is why the run ends, if it is another reason than a command of the operator.
+    fn apply_with_reason(&mut self, command: &Command, stop_reason: Option<String>) -> Result<String, String> {
         let now = self.clock.now();
         let on_off = |on: bool| if on { "on" } else { "off" };
         let unknown = |error: crate::scheduler::NotFound| error.to_string();
@@ -84,13 +89,15 @@ impl Engine {
                 Ok("left".to_owned())
             }
             Command::Drain => {
-                self.begin_drain(RunOutcome::Stopped { reason: "drained by the operator".to_owned() });
+                let reason = stop_reason.unwrap_or_else(|| "drained by the operator".to_owned());
+                self.begin_drain(RunOutcome::Stopped { reason });
                 Ok(format!("draining: {} in flight", request_count(self.items.in_flight_count())))
             }
             Command::Stop => {
                 let aborted_count = self.items.in_flight_count();
                 self.abort_in_flight(now);
-                self.begin_closing(RunOutcome::Stopped { reason: "stopped by the operator".to_owned() });
+                let reason = stop_reason.unwrap_or_else(|| "stopped by the operator".to_owned());
+                self.begin_closing(RunOutcome::Stopped { reason });
                 Ok(format!("stopped; {} aborted, which may have been billed", request_count(aborted_count)))
             }
             Command::SetKey { key, on } => {

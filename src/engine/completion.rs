@@ -1,6 +1,6 @@
 //! Completes attempts: applies the result to the item and records it, then updates the counts and the log.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     event_loop::Engine,
@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, AnswerParts, AttemptResult, CostByKindUsd, EventKind, FinalState, Now, Outcome, OutcomeAction,
-        ResultError, ResultLine, Usage, WallTime, is_unchecked,
+        Answer, AnswerParts, AttemptResult, CostByKindUsd, EventKind, FinalState, ItemSpec, Now, Outcome,
+        OutcomeAction, ResultError, ResultLine, Usage, WallTime, is_unchecked,
     },
     scheduler::{AttemptEffects, Disposition, LocalRejection},
     store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
@@ -46,7 +46,7 @@ impl Engine {
         &mut self,
         now: Now,
         sent: &SentAttempt,
-        result: AttemptResult,
+        mut result: AttemptResult,
         latency: Duration,
         check_time: Duration,
     ) {
@@ -73,7 +73,7 @@ impl Engine {
             _ => None,
         };
         let result_line = if let Some(ended) = ended {
-            self.result_line(now, sent, &effects, &result, ended, latency)
+            self.result_line(now, sent, &effects, &mut result, ended, latency)
         } else {
             self.items.set_first_sent(effects.seq, sent.sent_at);
             if let Some(failed) = &result.failed_check {
@@ -155,22 +155,25 @@ impl Engine {
         self.emit_event(kind);
     }
 
+    /// The line of an item that ends with this result, whose answer moves into it.
     fn result_line(
         &mut self,
         now: Now,
         sent: &SentAttempt,
         effects: &AttemptEffects,
-        result: &AttemptResult,
+        result: &mut AttemptResult,
         ended: ItemEnd,
         latency: Duration,
     ) -> Option<ResultLine> {
         let (spec, first_sent_at) = self.items.remove(effects.seq)?;
+        // The attempt's task has ended, so nothing else refers to the item, and nothing is cloned.
+        let ItemSpec { id, request_hash, .. } = Arc::unwrap_or_clone(spec);
         let started = first_sent_at.unwrap_or(sent.sent_at);
         let (key, model) = self.scheduler.route_indices(effects.route);
         let provider = &self.providers[self.models[model].provider.index()];
         let is_done = ended.state == FinalState::Done;
         // An answer that failed a check is kept: people may find it good enough.
-        let answer = result.answer.clone().filter(|_| is_done || result.failed_check.is_some());
+        let answer = result.answer.take().filter(|_| is_done || result.failed_check.is_some());
         let is_kept = is_done || answer.is_some();
         let Answer { text, finish_reason, model_version, parts } = answer.unwrap_or_default();
         let parts = parts.map(|parts| *parts).unwrap_or_default();
@@ -178,7 +181,7 @@ impl Engine {
         let was_sent = !result.outcome.is_local();
         let attempts = effects.attempts - u32::from(!was_sent);
         Some(ResultLine {
-            id: spec.id.clone(),
+            id,
             status: ended.state,
             // An answer may consist of calls of tools, or of an embedding.
             output: (is_kept && (parts.is_empty() || !text.is_empty())).then_some(text),
@@ -200,7 +203,7 @@ impl Engine {
             attempts,
             started_at: (attempts > 0).then(|| started.rfc3339()),
             finished_at: now.wall.rfc3339(),
-            request_hash: spec.request_hash.clone(),
+            request_hash,
             parts,
         })
     }

@@ -33,6 +33,7 @@ use super::{
     state_saver::StateSaver,
 };
 use crate::{
+    checks::CheckFault,
     clock::Clock,
     domain::{
         EventKind, EventLevel, Key, Model, Now, Provider, ProviderId, Seq, is_or_are, pluralize, snapshot::Condition,
@@ -45,6 +46,8 @@ use crate::{
 const MAX_SLEEP: Duration = Duration::from_secs(2);
 /// Shortest time between two tries of something that fails, such as recording on a full disk.
 const FAULT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an unattended run waits for a check that can't be made.
+const CHECK_FAULT_PATIENCE: Duration = Duration::from_secs(10);
 /// How often the loop looks whether its last transitions are recorded.
 const CLOSE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the engine waits at the end for its last transitions to be recorded. After that it ends without them.
@@ -120,6 +123,8 @@ pub(super) struct Engine {
     pub(super) attendance: Attendance,
     pub(super) is_paused: bool,
     pub(super) disk_fault: DiskFaultState,
+    /// Why answers can't be checked at present. Until they can be, nothing is sent.
+    pub(super) check_fault: Option<CheckFault>,
     /// Finished attempts whose outcome is not on disk yet; shown as in flight.
     pub(super) uncommitted: u64,
     pub(super) row_model_departures: RowModelDepartures,
@@ -178,6 +183,7 @@ impl Engine {
         #[cfg(test)]
         self.ticks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let now = self.clock.now();
+        self.look_at_checks();
         self.dispatch(now);
         self.request_leases(now);
         self.intake.load_items(&mut self.scheduler);
@@ -231,7 +237,9 @@ impl Engine {
         if let Some(at) = self.gives_up_at() {
             wakeup = wakeup.min(self.clock.instant_of(at));
         }
-        if self.journal.stall_reason().is_some() || self.disk_fault.is_blocked() || self.leases.has_backlog() {
+        let has_fault =
+            self.journal.stall_reason().is_some() || self.disk_fault.is_blocked() || self.check_fault.is_some();
+        if has_fault || self.leases.has_backlog() {
             wakeup = wakeup.min(now + FAULT_RETRY_INTERVAL);
         }
         match &self.phase {
@@ -244,7 +252,39 @@ impl Engine {
 
     /// Whether the scheduler is polled for the next request.
     fn can_dispatch(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.journal.stall_reason().is_none() && !self.disk_fault.is_blocked()
+        matches!(self.phase, Phase::Running)
+            && self.journal.stall_reason().is_none()
+            && !self.disk_fault.is_blocked()
+            && self.check_fault.is_none()
+    }
+
+    /// Looks whether answers can be checked. An unattended run ends if they can't be for too long.
+    fn look_at_checks(&mut self) {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return;
+        }
+        let fault = self.attempts.check_fault();
+        match (&self.check_fault, &fault) {
+            (None, Some(fault)) => {
+                let waits = "nothing is sent until it can be; the answers that are there wait for their check";
+                self.log(EventLevel::Alert, format!("{}; {waits}", fault.message));
+            }
+            (Some(_), None) => {
+                let message = "the command can be started again".to_owned();
+                self.emit_event(EventKind::Recovered { subject: "checks".to_owned(), message });
+            }
+            _ => {}
+        }
+        self.check_fault = fault;
+        if let Some(fault) = &self.check_fault
+            && self.is_unattended()
+            && fault.since.elapsed() >= CHECK_FAULT_PATIENCE
+        {
+            self.begin_drain(RunOutcome::Stopped { reason: fault.message.clone() });
+        }
+        if matches!(self.phase, Phase::Draining { .. }) {
+            self.attempts.stop_waiting_for_checks();
+        }
     }
 
     fn dispatch(&mut self, now: Now) {

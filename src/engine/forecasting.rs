@@ -57,6 +57,12 @@ impl Forecaster {
         has_changed
     }
 
+    /// Makes the next forecast due at once.
+    #[cfg(test)]
+    pub fn make_due(&mut self) {
+        self.next_at = Instant::now();
+    }
+
     pub const fn latest(&self) -> Option<&Forecast> {
         self.latest.as_ref()
     }

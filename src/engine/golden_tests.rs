@@ -184,7 +184,7 @@ impl Run {
             if command == Some(next) {
                 let (_, command) = self.commands.pop_first().unwrap();
                 let reply = tokio::sync::oneshot::channel().0;
-                self.engine.on_command(CommandRequest { command, reply });
+                self.engine.on_command(CommandRequest { command, stop_reason: None, reply });
             } else if answer == Some(next) {
                 let (_, answer) = self.answers.pop_first().unwrap();
                 self.engine.on_attempt_done(answer);

@@ -22,11 +22,20 @@ impl EngineHandle {
         Arc::clone(&self.snapshots.borrow())
     }
 
-    /// Sends a command and waits for the engine's reply.
+    /// Sends a command of the operator and waits for the engine's reply.
     pub async fn send_command(&self, command: Command) -> Result<String, String> {
+        self.send(command, None).await
+    }
+
+    /// Sends a command that ends the run for another reason than the operator's wish.
+    pub async fn send_stop(&self, command: Command, reason: String) -> Result<String, String> {
+        self.send(command, Some(reason)).await
+    }
+
+    async fn send(&self, command: Command, stop_reason: Option<String>) -> Result<String, String> {
         let (reply, reply_rx) = oneshot::channel();
         let ended = || "the run has ended".to_owned();
-        self.command_tx.send(CommandRequest { command, reply }).await.map_err(|_| ended())?;
+        self.command_tx.send(CommandRequest { command, stop_reason, reply }).await.map_err(|_| ended())?;
         reply_rx.await.map_err(|_| ended())?
     }
 

@@ -217,7 +217,7 @@ const ALL_PENDING: &[Pending] = &[Pending::Wakeups, Pending::Leases, Pending::Le
 
 async fn send(handle: &EngineHandle, command: Command) {
     let (reply, answer) = tokio::sync::oneshot::channel();
-    handle.command_tx.send(CommandRequest { command, reply }).await.unwrap();
+    handle.command_tx.send(CommandRequest { command, stop_reason: None, reply }).await.unwrap();
     answer.await.unwrap().unwrap();
 }
 

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub struct CommandRequest {
     pub command: Command,
+    /// For commands that end the run: why, if the operator didn't say so.
+    pub stop_reason: Option<String>,
     pub reply: oneshot::Sender<Result<String, String>>,
 }
 

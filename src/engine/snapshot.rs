@@ -52,7 +52,7 @@ impl Engine {
             max_in_flight,
             spend: Spend { reserved: money.reserved, budget, ..self.stats.spend },
             throughput: self.current_throughput(now),
-            forecast: self.forecaster.latest().cloned(),
+            forecast: self.forecaster.latest().filter(|_| self.stats.totals.has_answers()).cloned(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
             current_route: self.current_route(now),
             silence: self.silence_message(now),
@@ -98,6 +98,9 @@ impl Engine {
         if let Some(reason) = self.disk_fault.reason() {
             return RunState::NeedsOperator { reason: reason.to_owned() };
         }
+        if let Some(fault) = &self.check_fault {
+            return RunState::NeedsOperator { reason: fault.message.clone() };
+        }
         if self.is_paused {
             return if self.items.in_flight_count() == 0 { RunState::Paused } else { RunState::Pausing };
         }
@@ -118,7 +121,8 @@ impl Engine {
     fn current_throughput(&mut self, now: Now) -> Throughput {
         let items_per_second = self.stats.throughput.per_second(now.mono, self.started_at.mono);
         let is_sending = !self.is_paused && matches!(self.phase, Phase::Running);
-        let finish_at = self.forecaster.finish_at(now.wall).filter(|_| is_sending);
+        let is_known = is_sending && self.stats.totals.has_answers();
+        let finish_at = self.forecaster.finish_at(now.wall).filter(|_| is_known);
         Throughput { items_per_second, finish_at }
     }
 
@@ -213,6 +217,7 @@ impl Engine {
                     usage: counts.usage,
                     cost: counts.cost,
                     cost_by_kind: counts.cost_by_kind,
+                    is_unpriced: model.price.is_none(),
                 }
             })
             .collect()

@@ -48,7 +48,7 @@ use crate::{
         snapshot::{Cause, RunState},
     },
     output::ExistingCaptionPolicy,
-    provider::{Client, Endpoint, RequestModel},
+    provider::{Client, Endpoint, HiddenSecret, RequestModel},
     scheduler::{PastUsage, Scheduler},
     store::{
         AttemptRecord, ItemLoader, KeyRecord, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification,
@@ -142,6 +142,8 @@ pub fn start(
     input_rows: Option<mpsc::Receiver<InputRows>>,
 ) -> anyhow::Result<RunningEngine> {
     let last_event = opened.next_event - 1;
+    let unpriced = setup.config.models.iter().filter(|model| model.price.is_none());
+    store.record_unpriced_models(&unpriced.map(|model| model.name.as_str()).collect::<Vec<_>>())?;
     let (engine, channels, handle) = prepare(setup, dir, store, opened, input_rows)?;
     Ok(RunningEngine { handle, last_event, task: tokio::spawn(engine.run(channels)) })
 }
@@ -236,6 +238,7 @@ pub(super) fn prepare(
         attendance: if setup.is_unattended { Attendance::Unattended } else { Attendance::Attended },
         is_paused: false,
         disk_fault: DiskFaultState::default(),
+        check_fault: None,
         uncommitted: 0,
         row_model_departures: RowModelDepartures::default(),
         #[cfg(test)]
@@ -335,7 +338,7 @@ fn attempt_runner(clock: Clock, config: &Config, scheduler: &Scheduler) -> anyho
     });
     let endpoints = endpoints.collect::<anyhow::Result<Vec<_>>>()?;
     let models = config.models.iter().map(RequestModel::from).collect();
-    let secrets = config.secrets.iter().flatten().cloned().collect();
+    let secrets = config.secrets.iter().flatten().map(HiddenSecret::from).collect();
     Ok(AttemptRunner::new(clock, client, endpoints, models, config.checks.clone(), secrets))
 }
 

@@ -147,6 +147,27 @@ async fn a_writer_thread_that_panics_ends_the_run_with_its_reason() {
 }
 
 #[tokio::test]
+async fn no_end_is_foretold_before_the_first_answer() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, mut channels, handle) = prepare_run_with_handle(&home, 4_000, KEYS);
+    // The first forecast was made before any item was queued.
+    for _ in 0..2 {
+        engine.forecaster.make_due();
+        engine.tick();
+        let forecast = channels.forecasts.recv().await.unwrap();
+        engine.forecaster.on_forecast(forecast);
+    }
+    let published = |engine: &mut Engine| {
+        engine.publish(engine.clock.now());
+        let snapshot = handle.snapshot();
+        (snapshot.throughput.finish_at.is_some(), snapshot.forecast.is_some())
+    };
+    assert_eq!(published(&mut engine), (false, false));
+    engine.stats.totals.done = 1;
+    assert_eq!(published(&mut engine), (true, true));
+}
+
+#[tokio::test]
 async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_order() {
     let by_id = ReplayFilter { ids: vec!["item-1".to_owned()], ..ReplayFilter::default() };
     for filter in [ReplayFilter::default(), by_id] {
@@ -159,10 +180,18 @@ async fn an_item_that_fails_and_is_replayed_in_one_group_is_counted_in_that_orde
             LocalRejection { seq: Seq(1), outcome: Outcome::NoRoute, message: "nobody can".to_owned(), attempts: 0 };
         engine.on_rejected(now, &rejection);
         let (reply, answer) = tokio::sync::oneshot::channel();
-        engine.on_command(CommandRequest { command: Command::Replay { filter: filter.clone(), target: None }, reply });
+        engine.on_command(CommandRequest {
+            command: Command::Replay { filter: filter.clone(), target: None },
+            stop_reason: None,
+            reply,
+        });
         // A second replay in the same group finds nothing left, and says so.
         let (second_reply, second_answer) = tokio::sync::oneshot::channel();
-        engine.on_command(CommandRequest { command: Command::Replay { filter, target: None }, reply: second_reply });
+        engine.on_command(CommandRequest {
+            command: Command::Replay { filter, target: None },
+            stop_reason: None,
+            reply: second_reply,
+        });
         engine.journal.flush();
         let ack = channels.acks.recv().await.unwrap();
         engine.apply_ack(ack);
@@ -311,7 +340,7 @@ async fn a_drain_does_not_wait_for_captions_while_the_disk_is_full() {
 }
 
 #[tokio::test]
-async fn a_failed_sync_ends_the_run_before_any_request_and_the_next_start_checks_the_database() {
+async fn a_failed_sync_ends_the_run_and_the_next_start_checks_the_database() {
     let request_count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = std::sync::Arc::clone(&request_count);
     let router = axum::Router::new().fallback(axum::routing::any(move || {
@@ -327,7 +356,8 @@ async fn a_failed_sync_ends_the_run_before_any_request_and_the_next_start_checks
     let run_outcome =
         tokio::time::timeout(Duration::from_secs(30), Box::pin(engine.run(channels))).await.expect("it goes on");
     assert!(matches!(&run_outcome, RunOutcome::Failed { reason } if reason.contains("run.db-wal")), "{run_outcome:?}");
-    assert_eq!(request_count.load(std::sync::atomic::Ordering::Relaxed), 0);
+    // What was committed before the sync failed may have been sent.
+    assert!(request_count.load(std::sync::atomic::Ordering::Relaxed) <= 8);
 
     let (engine, _channels, handle) = prepare_run_on_clock(&home, 40, &keys, Clock::real(), true);
     let messages: Vec<String> = handle.snapshot().events.iter().map(|event| event.kind.to_string()).collect();

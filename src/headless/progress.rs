@@ -22,9 +22,11 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     if is_active && snapshot.throughput.items_per_second > 0.0 {
         parts.push(format_rate(snapshot.throughput.items_per_second));
     }
-    if is_active && let Some(finish) = snapshot.throughput.finish_at {
+    let is_ahead = |at: &WallTime| *at > snapshot.at;
+    let stop = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop).filter(|stop| is_ahead(&stop.at));
+    if is_active && let Some(finish) = snapshot.throughput.finish_at.filter(is_ahead) {
         parts.push(format!("ETA {}", format_future_time(finish, snapshot.at, zone)));
-    } else if is_active && let Some(stop) = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop) {
+    } else if is_active && let Some(stop) = stop {
         parts.push(format!(
             "stops {} with {} left",
             format_future_time(stop.at, snapshot.at, zone),

@@ -30,7 +30,8 @@ pub fn summary_table(summary: &Summary) -> String {
         text.push_str(&models_table(&summary.models));
     }
     if !summary.keys.is_empty() {
-        let rows: Vec<_> = summary.keys.iter().map(key_row).collect();
+        let has_unknown_cost = summary.models.iter().any(ModelSummary::has_unknown_cost);
+        let rows: Vec<_> = summary.keys.iter().map(|key| key_row(key, has_unknown_cost)).collect();
         text.push('\n');
         text.push_str(&format_table(&["key", "state", "health", "ok", "errors", "cost"], &rows));
     }
@@ -105,10 +106,10 @@ fn totals_text(summary: &Summary) -> String {
         summary.usage.tokens().describe_cached(),
         group_digits(summary.usage.output_tokens),
         match summary.at_risk_usd {
-            none if none <= 0.0 => format_usd(summary.usage.cost_usd),
+            none if none <= 0.0 => total_cost(summary),
             risk => format!(
                 "{}, and up to {} possibly billed for requests without an answer",
-                format_usd(summary.usage.cost_usd),
+                total_cost(summary),
                 format_usd(risk)
             ),
         },
@@ -136,18 +137,27 @@ fn model_row(model: &ModelSummary) -> [String; 10] {
         time(model.p95_ms),
         group_digits(model.usage.input_tokens),
         group_digits(model.usage.output_tokens),
-        format_usd(model.usage.cost_usd),
+        if model.has_unknown_cost() && model.usage.cost_usd <= 0.0 {
+            PRICE_UNKNOWN.to_owned()
+        } else {
+            format_usd(model.usage.cost_usd)
+        },
     ]
 }
 
-fn key_row(key: &KeySummary) -> [String; 6] {
+/// `has_unknown_cost`: a model without a price was used, maybe with this key.
+fn key_row(key: &KeySummary, has_unknown_cost: bool) -> [String; 6] {
     [
         sanitize(&key.name).into_owned(),
         sanitize(Condition::label_of(&key.state)).into_owned(),
         key.health.to_string(),
         group_digits(key.ok),
         group_digits(key.failed),
-        format_usd(key.cost_usd),
+        if has_unknown_cost && key.ok + key.failed > 0 && key.cost_usd <= 0.0 {
+            PRICE_UNKNOWN.to_owned()
+        } else {
+            format_usd(key.cost_usd)
+        },
     ]
 }
 
@@ -157,6 +167,18 @@ fn success_percent(ok: u64, failed: u64) -> String {
 
 fn format_usd(amount: f64) -> String {
     Money::from_usd(amount).unwrap_or_default().to_string()
+}
+
+const PRICE_UNKNOWN: &str = "price unknown";
+
+/// The cost of the run, as far as it is known.
+fn total_cost(summary: &Summary) -> String {
+    let cost = format_usd(summary.usage.cost_usd);
+    match summary.models.iter().any(ModelSummary::has_unknown_cost) {
+        false => cost,
+        true if summary.usage.cost_usd <= 0.0 => PRICE_UNKNOWN.to_owned(),
+        true => format!("{cost}, excluding models without a price"),
+    }
 }
 
 fn dash() -> String {

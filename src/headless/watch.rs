@@ -8,7 +8,8 @@ use crate::{
     engine::EngineHandle,
 };
 
-/// Writes progress, warnings and alerts to `err` until the run is over, and returns its last snapshot.
+/// Writes progress, warnings and alerts to `err` until the run is over and no request's end is still to be recorded, and
+/// returns its last snapshot.
 ///
 /// If `err` is closed, the run goes on without output. If the engine ends before the run is over, the state in the
 /// returned snapshot is not an end state.
@@ -18,6 +19,10 @@ pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: 
     let mut has_sent_drain = false;
     loop {
         let snapshot = Arc::clone(&handle.snapshots.borrow_and_update());
+        // The last line has everything, such as what aborted requests may have cost.
+        if snapshot.state.is_over() && snapshot.totals.in_flight > 0 && handle.snapshots.changed().await.is_ok() {
+            continue;
+        }
         let now = Instant::now();
         write_lines(&mut err, &reporter.update(now, &snapshot));
         if snapshot.state.is_over() {
@@ -26,8 +31,9 @@ pub async fn watch(mut handle: EngineHandle, options: ProgressOptions, mut err: 
         let give_up_at = reporter.give_up_at().filter(|_| !has_sent_drain);
         if give_up_at.is_some_and(|at| at <= now) {
             has_sent_drain = true;
-            let answer = handle.send_command(Command::Drain).await.unwrap_or_else(|why| why);
             let span = format_duration(stuck_timeout);
+            let reason = format!("no operator acted for {span}");
+            let answer = handle.send_stop(Command::Drain, reason).await.unwrap_or_else(|why| why);
             let line = format!("no operator acted for {span}; stopping the run, which can be resumed: {answer}");
             write_lines(&mut err, &[sanitize(&line).into_owned()]);
             continue;

@@ -6,6 +6,8 @@
 
 use std::{borrow::Cow, io, path::Path};
 
+use serde_json::Number;
+
 use super::{
     draft::{Draft, RowOptions},
     error::FieldError,
@@ -228,10 +230,8 @@ fn parse_number(cell: &str) -> Json<'_> {
     if let Ok(whole) = cell.parse() {
         return Json::Int(whole);
     }
-    match cell.parse::<f64>() {
-        Ok(number) if number.is_finite() => Json::Float(number),
-        _ => Json::Text(cell.into()),
-    }
+    let number = cell.parse().ok().and_then(Number::from_f64);
+    number.map_or_else(|| Json::Text(cell.into()), Json::Number)
 }
 
 /// Parses a list or an object that is written as JSON in the cell.

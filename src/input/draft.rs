@@ -93,8 +93,7 @@ impl RowOptions {
             Json::Text(text) => Some(text.to_string()),
             Json::Bool(flag) => Some(flag.to_string()),
             Json::Int(number) => Some(number.to_string()),
-            Json::BigUnsigned(number) => Some(number.to_string()),
-            Json::Float(number) => Some(number.to_string()),
+            Json::Number(number) => Some(number.to_string()),
             Json::Null | Json::List(_) | Json::Object(_) => None,
         };
         let mut kept: BTreeMap<String, String> = self

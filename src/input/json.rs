@@ -8,8 +8,11 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, SeqAccess, Visitor},
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::Number;
+
+use crate::domain::{NUMBER_FIELD, NumberTexts, may_be_rewritten, restore_number};
 
 use super::error::FieldError;
 
@@ -18,16 +21,15 @@ use super::error::FieldError;
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
 /// Whole numbers below this are represented exactly by `f64`.
-pub(super) const EXACT_FLOAT_LIMIT: f64 = 9e15;
+const EXACT_FLOAT_LIMIT: f64 = 9e15;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// A whole number above the range of `i64`.
-    BigUnsigned(u64),
-    Float(f64),
+    /// A number that is not simply an `i64`: a larger one, or one with a fraction, an exponent or `-0`. It keeps its text.
+    Number(Number),
     Text(Cow<'a, str>),
     List(Vec<Json<'a>>),
     Object(Fields<'a>),
@@ -36,11 +38,39 @@ pub(super) enum Json<'a> {
 impl<'a> Json<'a> {
     /// Parses one line as one JSON value. The error gives the reason and the column.
     pub(super) fn parse(line: &'a str) -> Result<Self, FieldError> {
-        serde_json::from_str(line).map_err(|error| {
+        let mut value: Self = serde_json::from_str(line).map_err(|error| {
             let message = error.to_string();
             let reason = message.rfind(" at line ").map_or(message.as_str(), |end| &message[..end]);
             FieldError::new("", format!("is not valid JSON: {reason} (column {})", error.column()))
-        })
+        })?;
+        if value.has_exponent() {
+            value.restore_numbers(&mut NumberTexts::of(line.as_bytes()));
+        }
+        Ok(value)
+    }
+
+    fn has_exponent(&self) -> bool {
+        match self {
+            Self::Number(number) => may_be_rewritten(number),
+            Self::List(items) => items.iter().any(Self::has_exponent),
+            Self::Object(fields) => fields.iter().any(|(_, value)| value.has_exponent()),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Text(_) => false,
+        }
+    }
+
+    /// Gives each number the text that it has in the line.
+    fn restore_numbers(&mut self, texts: &mut NumberTexts<'_>) {
+        match self {
+            Self::Int(_) => _ = texts.next(),
+            Self::Number(number) => {
+                if let Some(written) = texts.next() {
+                    restore_number(number, written);
+                }
+            }
+            Self::List(items) => items.iter_mut().for_each(|item| item.restore_numbers(texts)),
+            Self::Object(fields) => fields.iter_mut().for_each(|(_, value)| value.restore_numbers(texts)),
+            Self::Null | Self::Bool(_) | Self::Text(_) => {}
+        }
     }
 
     /// Refuses an object with the same field name twice, at any depth.
@@ -61,6 +91,18 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Appends the numbers that templates have as `f64`, with their texts.
+    pub(super) fn collect_floats<'f>(&'f self, floats: &mut Vec<(f64, &'f str)>) {
+        match self {
+            Self::Number(number) if exact_whole(number).is_none() => {
+                floats.extend(number.as_f64().map(|float| (float, number.as_str())));
+            }
+            Self::List(items) => items.iter().for_each(|item| item.collect_floats(floats)),
+            Self::Object(fields) => fields.iter().for_each(|(_, value)| value.collect_floats(floats)),
+            _ => {}
+        }
+    }
+
     pub(super) fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
@@ -70,7 +112,7 @@ impl<'a> Json<'a> {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "true or false",
-            Self::Int(_) | Self::BigUnsigned(_) | Self::Float(_) => "a number",
+            Self::Int(_) | Self::Number(_) => "a number",
             Self::Text(_) => "a string",
             Self::List(_) => "a list",
             Self::Object(_) => "an object",
@@ -83,10 +125,10 @@ impl<'a> Json<'a> {
             Self::Null => true,
             Self::Bool(on) => !on,
             Self::Int(number) => *number == 0,
-            Self::Float(number) => *number == 0.0,
+            Self::Number(number) => number.as_f64() == Some(0.0),
             Self::Text(text) => text.is_empty(),
             Self::List(items) => items.is_empty(),
-            Self::BigUnsigned(_) | Self::Object(_) => false,
+            Self::Object(_) => false,
         }
     }
 
@@ -126,8 +168,9 @@ impl<'a> Json<'a> {
     pub(super) fn number(&self, field_path: &str) -> Result<f64, FieldError> {
         match self {
             Self::Int(number) => Ok(*number as f64),
-            Self::BigUnsigned(number) => Ok(*number as f64),
-            Self::Float(number) => Ok(*number),
+            Self::Number(number) => {
+                number.as_f64().ok_or_else(|| FieldError::new(field_path, "is too large for a number with a fraction"))
+            }
             _ => Err(self.type_error(field_path, "a number")),
         }
     }
@@ -136,14 +179,16 @@ impl<'a> Json<'a> {
     pub(super) fn integer(&self, field_path: &str) -> Result<i64, FieldError> {
         match self {
             Self::Int(number) => Ok(*number),
-            Self::Float(number) if number.fract() == 0.0 && number.abs() < EXACT_FLOAT_LIMIT => Ok(*number as i64),
-            Self::BigUnsigned(_) => {
-                Err(FieldError::new(field_path, format!("is too large; at most {} can be sent", i64::MAX)))
-            }
-            Self::Float(number) if number.abs() >= EXACT_FLOAT_LIMIT => {
-                Err(FieldError::new(field_path, "is too large to be stored exactly"))
-            }
-            Self::Float(_) => Err(FieldError::new(field_path, "must be a whole number, not one with a fraction")),
+            Self::Number(number) => match number.as_f64() {
+                _ if is_whole(number) && number.as_str() != "-0" => {
+                    Err(FieldError::new(field_path, format!("is too large; at most {} can be sent", i64::MAX)))
+                }
+                Some(number) if number.fract() == 0.0 && number.abs() < EXACT_FLOAT_LIMIT => Ok(number as i64),
+                Some(number) if number.abs() < EXACT_FLOAT_LIMIT => {
+                    Err(FieldError::new(field_path, "must be a whole number, not one with a fraction"))
+                }
+                _ => Err(FieldError::new(field_path, "is too large to be stored exactly")),
+            },
             _ => Err(self.type_error(field_path, "a whole number")),
         }
     }
@@ -158,8 +203,7 @@ impl<'a> Json<'a> {
             Self::Null => serde_json::Value::Null,
             Self::Bool(on) => (*on).into(),
             Self::Int(number) => (*number).into(),
-            Self::BigUnsigned(number) => (*number).into(),
-            Self::Float(number) => (*number).into(),
+            Self::Number(number) => serde_json::Value::Number(number.clone()),
             Self::Text(text) => text.as_ref().into(),
             Self::List(items) => items.iter().map(Self::to_value).collect(),
             Self::Object(fields) => fields.iter().map(|(name, value)| (name.as_ref(), value.to_value())).collect(),
@@ -170,6 +214,11 @@ impl<'a> Json<'a> {
 /// Returns the value of `name`; the last one if the name occurs twice.
 pub(super) fn get_field<'f, 'a>(fields: &'f Fields<'a>, name: &str) -> Option<&'f Json<'a>> {
     fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// True for a number that is written without a fraction or an exponent.
+pub(super) fn is_whole(number: &Number) -> bool {
+    !number.as_str().contains(['.', 'e', 'E'])
 }
 
 /// Returns a name that occurs twice.
@@ -219,11 +268,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(i64::try_from(number).map_or(Json::BigUnsigned(number), Json::Int))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(Json::Float(number))
+        Ok(i64::try_from(number).map_or_else(|_| Json::Number(number.into()), Json::Int))
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -243,7 +288,13 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let Some(FieldName(name)) = map.next_key()? else { return Ok(Json::Object(Vec::new())) };
+        if name == NUMBER_FIELD {
+            let text: String = map.next_value()?;
+            return text.parse().map(Json::Number).map_err(A::Error::custom);
+        }
         let mut fields = Vec::with_capacity(4);
+        fields.push((name, map.next_value()?));
         while let Some((FieldName(name), value)) = map.next_entry()? {
             fields.push((name, value));
         }
@@ -251,9 +302,32 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
-/// A field name; borrowed if it has no escapes (serde's own `Cow` never borrows inside a tuple).
-#[derive(Deserialize)]
-struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
+/// A field name; borrowed if it has no escapes.
+struct FieldName<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for FieldName<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(FieldNameVisitor)
+    }
+}
+
+struct FieldNameVisitor;
+
+impl<'de> Visitor<'de> for FieldNameVisitor {
+    type Value = FieldName<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(FieldName(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(FieldName(Cow::Owned(name.to_owned())))
+    }
+}
 
 /// For templates, which read their context through serde.
 impl Serialize for Json<'_> {
@@ -262,12 +336,27 @@ impl Serialize for Json<'_> {
             Self::Null => serializer.serialize_unit(),
             Self::Bool(on) => serializer.serialize_bool(*on),
             Self::Int(number) => serializer.serialize_i64(*number),
-            Self::BigUnsigned(number) => serializer.serialize_u64(*number),
-            Self::Float(number) => serializer.serialize_f64(*number),
+            Self::Number(number) => serialize_number(number, serializer),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(items) => serializer.collect_seq(items),
             Self::Object(fields) => serializer.collect_map(fields.iter().map(|(name, value)| (name, value))),
         }
+    }
+}
+
+/// The number as an integer that prints as it is written.
+fn exact_whole(number: &Number) -> Option<i128> {
+    number.as_i128().filter(|_| number.as_str() != "-0")
+}
+
+/// Templates compute with integers and `f64`.
+fn serialize_number<S: Serializer>(number: &Number, serializer: S) -> Result<S::Ok, S::Error> {
+    if let Some(whole) = exact_whole(number) {
+        serializer.serialize_i128(whole)
+    } else if let Some(float) = number.as_f64() {
+        serializer.serialize_f64(float)
+    } else {
+        serializer.serialize_str(number.as_str())
     }
 }
 

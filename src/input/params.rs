@@ -97,7 +97,7 @@ pub(super) fn parse_thinking(
     }
     match value {
         Json::Text(_) => parse_thinking_level(value, field_path).map(Some),
-        Json::Int(_) | Json::Float(_) => parse_thinking_budget(value, field_path).map(Some),
+        Json::Int(_) | Json::Number(_) => parse_thinking_budget(value, field_path).map(Some),
         Json::Bool(false) => Ok(Some(Thinking::Budget(0))),
         Json::Object(_) => notes
             .within(field_path, |notes| parse_thinking_object(value, notes))

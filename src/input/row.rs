@@ -11,7 +11,7 @@ use super::{
     chat::{self, Conversation},
     draft::{Draft, RowOptions},
     error::FieldError,
-    json::{EXACT_FLOAT_LIMIT, Fields, Json, get_field},
+    json::{Fields, Json, get_field, is_whole},
     params, picture_fields,
     template::list_fields,
 };
@@ -176,12 +176,8 @@ pub(super) fn parse_id(value: &Json<'_>, field_path: &str) -> Result<String, Fie
     let id = match value {
         Json::Text(text) => text.to_string(),
         Json::Int(number) => number.to_string(),
-        Json::BigUnsigned(number) => number.to_string(),
-        // The parser has lost the last digits, so two different ids could become equal.
-        Json::Float(number) if number.abs() >= EXACT_FLOAT_LIMIT => {
-            return Err(FieldError::new(field_path, "is too large to be stored exactly; write it in quotes"));
-        }
-        Json::Float(_) => {
+        Json::Number(number) if is_whole(number) => number.to_string(),
+        Json::Number(_) => {
             return Err(FieldError::new(
                 field_path,
                 "must be a string or a whole number, not one with a fraction or an exponent",

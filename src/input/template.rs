@@ -4,19 +4,28 @@
 //! running time and output are limited. A field that it names must exist. `null` is refused, since it would be rendered
 //! as the word "none".
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+};
 
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter, value::Serde};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, escape_formatter,
+    value::{Object, Serde, ValueKind},
+};
 
 use super::{
     error::{FieldError, InputError},
-    json::{Fields, get_field},
+    json::{Fields, Json, get_field},
 };
 
 /// Maximum number of instructions per rendering. Enough for a loop over a hundred thousand values.
 const MAX_INSTRUCTIONS: u64 = 10_000_000;
 /// Maximum number of bytes that one rendering may write; about the size of the largest context windows.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
+/// The name of [`FloatTexts`] in the context. No template can have it as a name.
+const FLOAT_TEXTS: &str = "float texts";
 const NULL_FIELD_ERROR: &str = "a field is null";
 
 /// The templates of an input: compiled once, rendered for every row.
@@ -47,7 +56,10 @@ impl Templates {
             if value.is_none() {
                 return Err(Error::new(ErrorKind::InvalidOperation, NULL_FIELD_ERROR));
             }
-            escape_formatter(out, state, value)
+            match written_text(state, value) {
+                Some(text) => out.write_str(&text).map_err(Error::from),
+                None => escape_formatter(out, state, value),
+            }
         });
         let prompt = prompt.map(|source| CompiledTemplate::compile(&mut env, "prompt", source)).transpose()?;
         let system = system.map(|source| CompiledTemplate::compile(&mut env, "system", source)).transpose()?;
@@ -95,10 +107,13 @@ impl CompiledTemplate {
             Self::Literal(text) => return Ok(text.clone()),
             Self::Template { name, fields } => (*name, fields),
         };
-        let context: BTreeMap<&str, Value> = used_fields
+        let mut context: BTreeMap<&str, Value> = used_fields
             .iter()
             .filter_map(|field| Some((field.as_str(), Value::from(Serde(get_field(fields, field)?)))))
             .collect();
+        if let Some(texts) = FloatTexts::collect(used_fields.iter().filter_map(|field| get_field(fields, field))) {
+            context.insert(FLOAT_TEXTS, Value::from_object(texts));
+        }
         let template = env.get_template(name).map_err(|error| template_error(name, describe_error(&error)))?;
         let mut output = BoundedBuffer(Vec::with_capacity(256));
         match template.render_captured_to(context, &mut output) {
@@ -113,6 +128,44 @@ impl CompiledTemplate {
             Err(error) => Err(template_error(name, describe_error(&error))),
         }
     }
+}
+
+/// The numbers of a row that templates have as `f64`, which would print them in another way than the row has them.
+#[derive(Debug)]
+struct FloatTexts {
+    /// By the bits of the number. `None` if the row has it in several ways.
+    by_bits: HashMap<u64, Option<Arc<str>>>,
+}
+
+impl Object for FloatTexts {}
+
+impl FloatTexts {
+    /// Collects the numbers of these fields. `None` if all of them print as they are written.
+    fn collect<'f>(fields: impl Iterator<Item = &'f Json<'f>>) -> Option<Self> {
+        let mut floats = Vec::new();
+        fields.for_each(|field| field.collect_floats(&mut floats));
+        if floats.iter().all(|(number, text)| Value::from(*number).to_string() == *text) {
+            return None;
+        }
+        let mut by_bits: HashMap<u64, Option<Arc<str>>> = HashMap::new();
+        for (number, text) in floats {
+            let known = by_bits.entry(number.to_bits()).or_insert_with(|| Some(text.into()));
+            if known.as_deref() != Some(text) {
+                *known = None;
+            }
+        }
+        Some(Self { by_bits })
+    }
+}
+
+/// How the row writes a number that a template prints; `None` if that is how it prints anyway.
+fn written_text(state: &State<'_, '_>, value: &Value) -> Option<Arc<str>> {
+    if value.kind() != ValueKind::Number || value.is_integer() {
+        return None;
+    }
+    let texts = state.lookup(FLOAT_TEXTS)?;
+    let number = f64::try_from(value.clone()).ok()?;
+    texts.downcast_object_ref::<FloatTexts>()?.by_bits.get(&number.to_bits())?.clone()
 }
 
 fn template_error(name: &str, message: impl std::fmt::Display) -> FieldError {
@@ -182,7 +235,7 @@ impl io::Write for BoundedBuffer {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::json::Json, *};
+    use super::*;
 
     fn render(template: &str, row: &str) -> Result<String, String> {
         let templates = Templates::compile(Some(template), None).map_err(|error| error.to_string())?;
@@ -210,6 +263,29 @@ mod tests {
                 Ok(got) => assert_eq!(got, want, "{template}"),
                 Err(message) => assert_eq!(want, "!", "{template}: {message}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_number_is_printed_as_the_row_has_it() {
+        let row = r#"{"a":1e3,"b":0.10,"c":0.1234567890123456789,"d":1.0,"e":123456789012345678901234567890,"f":-0,"g":2.5,
+            "h":1234567890123456789012345678901234567890123456789,"list":[1E2,{"x":7.00}],"twice":[0.20,0.2]}"#;
+        for (template, want) in [
+            ("{{ a }} {{ b }} {{ c }} {{ d }}", "1e3 0.10 0.1234567890123456789 1.0"),
+            (
+                "{{ e }} {{ f }} {{ g }} {{ h }}",
+                "123456789012345678901234567890 -0 2.5 1234567890123456789012345678901234567890123456789",
+            ),
+            (
+                "{{ list[0] }} {{ list[1].x }}{% for x in list %} {{ x.x if x is mapping else x }}{% endfor %}",
+                "1E2 7.00 1E2 7.00",
+            ),
+            ("{% macro show(x) %}<{{ x }}>{% endmacro %}{{ show(b) }}", "<0.10>"),
+            ("{% if a > 999 and b < 0.2 %}{{ a + 1 }} {{ b * 2 }}{% endif %}", "1001.0 0.2"),
+            // One number in two ways is printed in the usual one.
+            ("{{ twice[0] }}", "0.2"),
+        ] {
+            assert_eq!(render(template, row).unwrap(), want, "{template}");
         }
     }
 

@@ -7,38 +7,43 @@ use serde_json::{Map, Value, json};
 use crate::domain::{Choice, FinalState, ResultLine};
 
 /// A line of OpenAI's batch output. HTTP errors are under `response` with their status, as in OpenAI's files. Other
-/// failures (a blocked answer, nothing sent) are under `error`.
+/// failures (a blocked answer, nothing sent) are under `error`. An answer that failed a check is under `response` as if it
+/// had passed, and `error` says that it failed.
 pub(super) fn output_line(line: &ResultLine) -> Value {
+    let has_answer = line.output.is_some() || !line.parts.is_empty();
+    let answer = || line.parts.embedding.as_ref().map_or_else(|| completion(line), |it| embeddings(line, it));
     let refused = line.error.as_ref().and_then(|error| Some((error, error.status.filter(|status| *status >= 400)?)));
     let (status, body) = match (line.status, refused) {
-        (FinalState::Done, _) => {
-            (200, line.parts.embedding.as_ref().map_or_else(|| completion(line), |it| embeddings(line, it)))
-        }
+        (FinalState::Done, _) => (Some(200), answer()),
+        (FinalState::Failed, None) if has_answer => (line.error.as_ref().and_then(|error| error.status), answer()),
         (FinalState::Failed, Some((error, status))) => {
             let body = json!({"error": {
                 "message": error.message, "type": error.outcome.name(), "param": null, "code": error.outcome.name(),
             }});
-            (status, body)
+            (Some(status), body)
         }
         (FinalState::Failed, None) => {
-            let (code, message) = match &line.error {
-                Some(error) => (error.outcome.name(), error.message.as_str()),
-                None => ("failed", ""),
-            };
             return json!({
                 "id": format!("batch_req_{}", line.request_hash),
                 "custom_id": line.id,
                 "response": null,
-                "error": {"code": code, "message": message},
+                "error": error_object(line),
             });
         }
     };
     json!({
         "id": format!("batch_req_{}", line.request_hash),
         "custom_id": line.id,
-        "response": {"status_code": status, "request_id": line.request_hash, "body": body},
-        "error": null,
+        "response": {"status_code": status.unwrap_or(200), "request_id": line.request_hash, "body": body},
+        "error": if line.status == FinalState::Failed && refused.is_none() { error_object(line) } else { Value::Null },
     })
+}
+
+fn error_object(line: &ResultLine) -> Value {
+    match &line.error {
+        Some(error) => json!({"code": error.outcome.name(), "message": error.message}),
+        None => json!({"code": "failed", "message": ""}),
+    }
 }
 
 /// Tells a line of [`output_line`] from one of OpenAI itself, whose ids don't repeat.
@@ -46,11 +51,12 @@ pub(super) fn is_output_line(fields: &Map<String, Value>) -> bool {
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let Some(hash) = text("id").and_then(|id| id.strip_prefix("batch_req_")) else { return false };
     let response = fields.get("response");
+    let is_own_response = response.is_some_and(|response| response["request_id"] == hash);
     fields.len() == 4
         && text("custom_id").is_some()
         && match fields.get("error") {
-            Some(Value::Null) => response.is_some_and(|response| response["request_id"] == hash),
-            Some(Value::Object(error)) => response == Some(&Value::Null) && error.len() == 2,
+            Some(Value::Null) => is_own_response,
+            Some(Value::Object(error)) => error.len() == 2 && (response == Some(&Value::Null) || is_own_response),
             _ => false,
         }
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use reqwest::header::HeaderMap;
-use secrecy::SecretString;
 
 use crate::domain::WallTime;
+
+use super::hidden_secret::HiddenSecret;
 
 /// A response of any kind, or the failure that prevented one.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub struct ProviderResponse<'a> {
     /// Time of arrival. Waits until an absolute time are computed from it if the response has no `Date` header.
     pub received_at: WallTime,
     /// Secrets to remove from the provider's messages, which may echo them.
-    pub secrets: &'a [SecretString],
+    pub secrets: &'a [HiddenSecret],
 }
 
 impl ProviderResponse<'_> {

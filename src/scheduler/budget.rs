@@ -153,9 +153,10 @@ impl Budget {
     /// Adds what was committed at `at`. Calls must come in time order.
     fn restore_spend(&mut self, now: WallTime, at: WallTime, committed: Money) {
         self.committed += committed;
-        if QuotaDay::Utc.next_reset(at) == QuotaDay::Utc.next_reset(now) {
+        let day_end = QuotaDay::Utc.next_reset(now);
+        if at == now || QuotaDay::Utc.next_reset(at) == day_end {
             self.committed_today = self.committed_today(now) + committed;
-            self.day_ends_at = QuotaDay::Utc.next_reset(now).unwrap_or_default();
+            self.day_ends_at = day_end.unwrap_or_default();
         }
     }
 }

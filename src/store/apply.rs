@@ -1,17 +1,19 @@
 //! Executes each [`Op`] as SQL: one function per op, each with a few cached statements.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 use super::{
     error::StoreError,
     ingest::{ChangedRowPolicy, ingest},
+    intents::OpenIntent,
     op::{ACTIVE_TIME, CompletedAttempt, Intent, KEY_RECORDS, LocalEnd, Op, OpReply, OperatorDecision, RUN_STATE},
     requeue::requeue,
+    result_line::EndingAttempt,
     row::{amount_column, to_json, truncate},
     saved_state::save_state,
     txn::Txn,
 };
-use crate::domain::{AttemptId, Event};
+use crate::domain::{AttemptId, Event, Seq};
 
 pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
     match op {
@@ -49,55 +51,34 @@ pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
 }
 
 fn record_intent(txn: &mut Txn<'_>, intent: &Intent) -> Result<(), StoreError> {
-    let Some(route) = txn.route_ids.get(intent.route.index()).copied() else {
+    let Some(route) = txn.routes.ids.get(intent.route.index()).copied() else {
         return Err(StoreError::Contradiction(format!("attempt {} names an unknown route", intent.attempt.0)));
     };
-    // Only a waiting item may be sent. An item that has ended must be requeued first.
-    let recorded = txn.execute(
-        "INSERT INTO in_flight(attempt, seq, route, sent_at, reserved, est_tokens)
-         SELECT ?1, seq, ?3, ?4, ?5, ?6 FROM progress WHERE seq = ?2 AND state = 0",
-        params![
-            intent.attempt.0,
-            intent.seq.0,
-            route,
-            intent.sent_at.0,
-            amount_column(intent.reserved.0),
-            amount_column(intent.est_tokens)
-        ],
-    )?;
-    if recorded != 1 {
-        let what = txn.describe_state(intent.seq.0)?;
-        return Err(StoreError::Contradiction(format!("attempt {} was to be sent, but {what}", intent.attempt.0)));
-    }
+    let Intent { attempt, seq, sent_at, reserved, est_tokens, .. } = *intent;
+    txn.intents.add(OpenIntent { attempt, seq, route, sent_at, reserved, est_tokens });
     let counters = &mut txn.counters;
-    counters.last_attempt = counters.last_attempt.max(intent.attempt.0);
-    counters.first_sent = counters.first_sent.or(Some(intent.sent_at));
+    if attempt.0 > counters.last_attempt {
+        counters.last_attempt = attempt.0;
+        counters.last_item = Some(seq.0);
+    }
+    counters.first_sent = counters.first_sent.or(Some(sent_at));
     Ok(())
 }
 
 fn cancel_intent(txn: &mut Txn<'_>, attempt: AttemptId) -> Result<(), StoreError> {
-    match txn.execute("DELETE FROM in_flight WHERE attempt = ?1", [attempt.0])? {
-        0 => {
-            Err(StoreError::Contradiction(format!("attempt {} was to be taken back, but is not in flight", attempt.0)))
-        }
-        _ => Ok(()),
-    }
+    let cancelled = txn.intents.cancel(attempt);
+    cancelled.map(|_| ()).ok_or_else(|| {
+        StoreError::Contradiction(format!("attempt {} was to be taken back, but is not in flight", attempt.0))
+    })
 }
 
 /// Moves an intent to the table of attempts. The item ends if the attempt has a `final_line`, else it waits again.
 pub(super) fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) -> Result<(), StoreError> {
     let attempt = completed.attempt.0;
-    let intent = txn
-        .conn
-        .prepare_cached("SELECT seq, route, sent_at, est_tokens FROM in_flight WHERE attempt = ?1")?
-        .query_row([attempt], |row| {
-            Ok((row.get::<_, u64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
-        })
-        .optional()?;
-    let Some((seq, route, sent_at, est_tokens)) = intent else {
+    let Some(intent) = txn.intents.close(completed.attempt) else {
         return Err(StoreError::Contradiction(format!("attempt {attempt} has an outcome, but is not in flight")));
     };
-    txn.execute("DELETE FROM in_flight WHERE attempt = ?1", [attempt])?;
+    let OpenIntent { seq: Seq(seq), route, sent_at, est_tokens, .. } = intent;
     let CompletedAttempt { outcome, usage, cost, cost_by_kind, at_risk, message, .. } = completed;
     txn.execute(
         "INSERT INTO attempts(attempt, seq, route, sent_at, est_tokens, settled_at, outcome, status, latency_ms,
@@ -110,8 +91,8 @@ pub(super) fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) 
             attempt,
             seq,
             route,
-            sent_at,
-            est_tokens,
+            sent_at.0,
+            amount_column(est_tokens),
             completed.completed_at.map(|wall| wall.0),
             outcome.name(),
             completed.status,
@@ -134,7 +115,9 @@ pub(super) fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) 
     )?;
     txn.counters.add_attempt(completed);
     if let Some(line) = &completed.final_line {
-        return txn.end_item(seq, *outcome, Some(route), line);
+        let route_name = txn.routes.names.get(&route);
+        let ended_by = EndingAttempt { route, route_name, sent_at, completed };
+        return txn.end_item(seq, *outcome, Some(&ended_by), line);
     }
     // An item that has ended in the meantime keeps its outcome.
     txn.execute(

@@ -14,7 +14,7 @@ use super::{
     op::{Ack, Op, OpReply},
     open::Store,
     results_file::ResultsFile,
-    row::RouteName,
+    row::{ConfiguredRoutes, RouteName},
     txn::Txn,
     writer::{GroupWriter, StoreBackend},
 };
@@ -33,14 +33,14 @@ impl StoreBackend for Store {
         self.transact(|txn| ops.iter().try_for_each(|op| apply(txn, op)))
     }
 
-    /// Appends to the results file, and syncs and truncates the WAL if due.
+    /// Appends to the results file. Waits for the sync of a commit that is unsynced for too long, and truncates a long WAL.
     fn finish_commit(&mut self) -> Result<(), StoreError> {
         if self.last_results_check.elapsed() >= RESULTS_CHECK_INTERVAL {
             self.rebuild_results_if_replaced()?;
         }
         let bytes = std::mem::take(&mut self.unwritten_result_bytes);
         self.results_file.append(&bytes, self.counters.last_result_row)?;
-        self.wal_syncer.sync_if_due(&self.conn)?;
+        self.wal_syncer.sync_if_due()?;
         self.wal_syncer.truncate_if_due(&self.conn)
     }
 
@@ -49,7 +49,7 @@ impl StoreBackend for Store {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        self.wal_syncer.sync(&self.conn)
+        self.wal_syncer.sync()
     }
 
     /// Flushes the results file and the database to the disk and truncates the WAL.
@@ -59,8 +59,9 @@ impl StoreBackend for Store {
         self.results_file.catch_up(&self.conn)?;
         self.results_file
             .sync()
-            .map_err(|error| self.wal_syncer.record_failure(&self.conn, self.dir.results(), error.to_string()))?;
-        self.wal_syncer.sync(&self.conn)?;
+            .map_err(|error| self.wal_syncer.record_failure(self.dir.results(), error.to_string()))?;
+        self.wal_syncer.sync()?;
+        self.wal_syncer.stop_thread();
         self.wal_syncer.truncate(&self.conn)
     }
 }
@@ -70,9 +71,12 @@ impl Store {
     /// index.
     ///
     /// # Errors
-    /// If the routes can't be recorded or the thread can't be started.
+    /// If the routes can't be recorded or a thread can't be started.
     pub fn into_writer(mut self, routes: &[RouteName]) -> Result<(StoreWriter, mpsc::Receiver<Ack>), StoreError> {
-        self.route_ids = self.register_routes(routes)?;
+        let ids = self.register_routes(routes)?;
+        let names = ids.iter().copied().zip(routes.iter().cloned()).collect();
+        self.routes = ConfiguredRoutes { ids, names };
+        self.wal_syncer.start_thread()?;
         let dir = self.dir.path().to_owned();
         GroupWriter::start(self).map_err(|error| StoreError::file("start the thread that writes to", dir, error))
     }
@@ -85,7 +89,8 @@ impl Store {
         self.wal_syncer.ensure_no_failed_sync()?;
         let run_transaction = || {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-            let mut txn = Txn::new(&transaction, self.counters.clone(), &self.routing_traits, &self.route_ids);
+            let mut txn =
+                Txn::new(&transaction, self.counters.clone(), &self.open_intents, &self.routing_traits, &self.routes);
             txn.rules = &self.rules;
             write(&mut txn)?;
             let memory_changes = txn.finish()?;
@@ -93,12 +98,12 @@ impl Store {
             Ok(memory_changes)
         };
         let committed = run_transaction().map_err(|error: StoreError| error.with_path(self.dir.database()));
-        let memory_changes = committed.map_err(|error| self.wal_syncer.record_if_sync_failure(&self.conn, error))?;
+        let memory_changes = committed.map_err(|error| self.wal_syncer.record_if_sync_failure(error))?;
         self.wal_syncer.note_commit();
         self.counters = memory_changes.counters;
+        self.open_intents.apply(memory_changes.intents);
         self.routing_traits.extend(memory_changes.new_traits);
         self.unwritten_result_bytes.extend_from_slice(&memory_changes.result_bytes);
-        self.wal_syncer.checkpoint_if_due(&self.conn)?;
         Ok(memory_changes.replies)
     }
 
@@ -141,7 +146,7 @@ impl Store {
 
     fn delete_superseded(&mut self) -> Result<u64, StoreError> {
         let transaction = self.conn.transaction()?;
-        let removed = transaction.execute("DELETE FROM results WHERE n IN (SELECT n FROM superseded)", [])?;
+        let removed = transaction.execute("DELETE FROM result_rows WHERE n IN (SELECT n FROM superseded)", [])?;
         transaction.execute("DELETE FROM superseded", [])?;
         transaction.commit()?;
         Ok(removed as u64)

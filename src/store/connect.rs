@@ -4,12 +4,12 @@ use std::{io::ErrorKind, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{error::StoreError, run_dir, run_dir::RunDir, schema};
+use super::{error::StoreError, result_line::add_result_line_function, run_dir, run_dir::RunDir, schema};
 
 /// How long to wait for a lock. Other processes hold the database only for moments (WAL recovery, a checkpoint).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Size in bytes that the WAL is cut back to when it starts over.
-const KEPT_WAL_BYTES: i64 = 64 << 20;
+const KEPT_WAL_BYTES: i64 = 32 << 20;
 const WRITER_CACHE_KIB: i64 = 8 << 10;
 const READER_CACHE_KIB: i64 = 2 << 10;
 const STATEMENT_CACHE_SIZE: usize = 64;
@@ -34,13 +34,21 @@ pub(super) fn open_writer(dir: &RunDir) -> Result<Connection, StoreError> {
         return Err(StoreError::file("use the run's database", &path, error));
     }
     let configure = || -> rusqlite::Result<()> {
-        // Commits write the WAL; `WalSyncer` decides when it is synced.
+        // Commits write the WAL; `durability` says when it is synced.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         // SQLite's automatic checkpoints don't report a failed sync, so the store makes its own.
         conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         conn.pragma_update_and_check(None, "journal_size_limit", KEPT_WAL_BYTES, |_| Ok(()))
     };
     configure().map_err(add_path)?;
+    Ok(conn)
+}
+
+/// Opens a connection for moving the write-ahead log into the database that another connection writes.
+pub(super) fn open_checkpointer(dir: &RunDir) -> Result<Connection, StoreError> {
+    let conn = open(dir, OpenFlags::SQLITE_OPEN_READ_WRITE, READER_CACHE_KIB)?;
+    // A connection finds the log at its first read, and checkpoints nothing before that.
+    schema::read_version(&conn, dir)?;
     Ok(conn)
 }
 
@@ -77,6 +85,7 @@ fn open(dir: &RunDir, access: OpenFlags, cache_kib: i64) -> Result<Connection, S
         // whenever a parameter in a range or key constraint changes, which is at every item.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
+        add_result_line_function(&conn)?;
         Ok(conn)
     };
     open_configured().map_err(|error| StoreError::from(error).with_path(dir.database()))

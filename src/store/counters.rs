@@ -39,6 +39,8 @@ pub(super) struct RunCounters {
     pub at_risk: Money,
     pub first_sent: Option<WallTime>,
     pub last_attempt: u64,
+    /// The item of `last_attempt`; `None` before the first attempt.
+    pub last_item: Option<u64>,
     pub last_event: u64,
     /// The number of the last row in `results`.
     #[serde(rename = "last_result")]

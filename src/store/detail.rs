@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, Row};
 use super::{
     billing::{Billing, billing_columns, read_billing},
     error::StoreError,
-    items::{ItemWindows, in_flight_seqs},
+    items::{ItemWindows, in_flight_routes},
     prompt::{image_label, prompt_text},
     row::{parse_json, parse_outcome},
     rules,
@@ -13,8 +13,8 @@ use super::{
 use crate::domain::{AttemptRow, Image, InFlightAttempt, ItemDetail, ItemSpec, Part, ResultLine, WallTime, rule};
 
 pub(super) fn load_detail(windows: &mut ItemWindows, seq: u64) -> Result<Option<ItemDetail>, StoreError> {
-    let is_in_flight = in_flight_seqs(windows.conn())?.contains(&seq);
-    let Some(row) = windows.load_row(seq, is_in_flight)? else { return Ok(None) };
+    let in_flight_route = in_flight_routes(windows.conn())?.get(&seq).copied();
+    let Some(row) = windows.load_row(seq, in_flight_route)? else { return Ok(None) };
     let conn = windows.conn();
     let (line, body, result): (u64, String, Option<String>) = conn
         .prepare_cached(

@@ -1,10 +1,10 @@
 //! Makes commits durable: syncs, moves and truncates SQLite's write-ahead log (WAL).
 //!
 //! A commit writes the WAL and does not wait for the disk. If the process is killed, nothing is lost, since the operating
-//! system still has the data. Only a power cut could lose it, so the WAL is also synced. If the last sync is at least
-//! [`SYNC_INTERVAL`] ago, a commit is synced before it is acknowledged. Otherwise the WAL is synced that long after the
-//! oldest commit that isn't synced yet. So a power cut loses at most the commits of the last 50 ms, plus the time that a
-//! running commit or sync takes. This is SQLite's `synchronous=FULL` with a limited rate. The intervals are real time,
+//! system still has the data. Only a power cut could lose it, so a thread of its own syncs the WAL, at most every
+//! [`SYNC_INTERVAL`], and moves it into the database when it is long. The writing thread waits for it only if a commit
+//! has been unsynced for [`MAX_UNSYNCED`]: then nothing is acknowledged until it is synced. So a power cut loses at most
+//! the commits of the last 100 ms, plus the time that a running commit or sync takes. The intervals are real time,
 //! whatever clock the run uses.
 //!
 //! A failed sync is final: the system may have dropped the data that it could not write, and may report the next sync
@@ -15,29 +15,33 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, config::DbConfig};
 
 use super::{
-    connect::BUSY_TIMEOUT,
+    connect::{self, BUSY_TIMEOUT},
     error::StoreError,
     run_dir::{self, RunDir},
 };
 
-/// Maximum time that an acknowledged commit stays unsynced.
+/// Minimum time between the starts of two syncs.
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
-/// Length of the WAL, in pages of 4 KiB, from which a commit moves it into the database.
-const CHECKPOINT_PAGES: i64 = 4_000;
+/// Maximum time that a commit stays unsynced before the writing thread waits for the sync.
+const MAX_UNSYNCED: Duration = Duration::from_millis(100);
+/// Growth of the WAL, in bytes, after which it is moved into the database.
+const CHECKPOINT_BYTES: u64 = 16 << 20;
 /// Size in bytes beyond which the WAL is truncated. SQLite reuses its space from the start when no reader needs it.
-const MAX_WAL_BYTES: u64 = 64 << 20;
+const MAX_WAL_BYTES: u64 = 32 << 20;
 /// How long a truncation of the WAL waits for readers.
 const WAL_TRUNCATE_TIMEOUT: Duration = Duration::from_millis(200);
-/// Minimum time between two truncations of the WAL.
+/// Time until the next truncation of the WAL after one that a reader prevented.
 const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Tracks which commits are on the disk, and syncs the WAL.
+/// Tracks which commits are on the disk.
 ///
 /// It has a file descriptor of its own for the WAL: a sync through any descriptor syncs the file, and SQLite holds no
 /// lock on the WAL that closing this descriptor could drop. The file stays the same as long as a connection is open.
@@ -46,12 +50,80 @@ const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct WalSyncer {
     dir: RunDir,
     wal: File,
-    /// Time of the first commit that is not known to be on the disk.
+    shared: Arc<SharedState>,
+    /// Syncs the WAL; `None` while the caller does so itself.
+    thread: Option<JoinHandle<()>>,
+    /// Time of the last truncation if a reader prevented it.
+    truncate_failed_at: Option<Instant>,
+}
+
+/// The state that the writing thread and the syncing thread share.
+#[derive(Debug, Default)]
+struct SharedState {
+    state: Mutex<SyncState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SyncState {
+    /// Time of the first commit since the last sync began.
     dirty_since: Option<Instant>,
-    last_sync: Instant,
-    last_truncate: Instant,
+    /// Time of the first commit that the running sync covers; kept if the sync fails.
+    syncing_since: Option<Instant>,
     /// The first sync that failed, if any.
     failed_sync: Option<FailedSync>,
+    /// The writing thread waits, so the next sync starts at once.
+    is_urgent: bool,
+    is_closing: bool,
+}
+
+impl SyncState {
+    /// Time of the first commit that is not known to be on the disk.
+    fn unsynced_since(&self) -> Option<Instant> {
+        self.syncing_since.or(self.dirty_since)
+    }
+}
+
+impl SharedState {
+    fn lock(&self) -> MutexGuard<'_, SyncState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, SyncState>) -> MutexGuard<'a, SyncState> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ensure_no_failed_sync(&self) -> Result<(), StoreError> {
+        self.lock().failed_sync.as_ref().map_or(Ok(()), |failed| Err(failed.to_error()))
+    }
+
+    /// Notes a sync as begun. False if there is nothing to sync.
+    fn begin_sync(&self) -> bool {
+        let mut state = self.lock();
+        state.syncing_since = state.dirty_since.take();
+        state.is_urgent = false;
+        state.syncing_since.is_some()
+    }
+
+    fn end_sync(&self) {
+        self.lock().syncing_since = None;
+        self.changed.notify_all();
+    }
+
+    /// Records a failed sync: nothing more is committed or synced. Writes a marker file that makes the next start check
+    /// the database.
+    fn record_failure(&self, dir: &RunDir, path: PathBuf, reason: String) -> StoreError {
+        let write_marker_file = || {
+            let mut file = run_dir::private_options().open(dir.sync_failure_marker())?;
+            file.write_all(reason.as_bytes())?;
+            file.sync_all()?;
+            File::open(dir.path())?.sync_all()
+        };
+        let has_marker_file = write_marker_file().is_ok();
+        let failed = self.lock().failed_sync.insert(FailedSync { path, reason, has_marker_file }).to_error();
+        self.changed.notify_all();
+        failed
+    }
 }
 
 #[derive(Debug)]
@@ -72,113 +144,192 @@ impl WalSyncer {
     /// Opens the WAL. It exists once the open database has been read or written.
     pub fn new(dir: &RunDir) -> Result<Self, StoreError> {
         let wal = File::open(dir.wal()).map_err(|error| StoreError::file("open", dir.wal(), error))?;
-        let now = Instant::now();
-        Ok(Self { dir: dir.clone(), wal, dirty_since: None, last_sync: now, last_truncate: now, failed_sync: None })
+        Ok(Self { dir: dir.clone(), wal, shared: Arc::default(), thread: None, truncate_failed_at: None })
+    }
+
+    /// Starts the thread that syncs from now on.
+    pub fn start_thread(&mut self) -> Result<(), StoreError> {
+        let start_error = |error| StoreError::file("start the thread that syncs", self.dir.path(), error);
+        let syncing = SyncThread {
+            dir: self.dir.clone(),
+            wal: self.wal.try_clone().map_err(start_error)?,
+            conn: connect::open_checkpointer(&self.dir)?,
+            checkpointed_bytes: 0,
+            shared: Arc::clone(&self.shared),
+        };
+        self.shared.lock().is_closing = false;
+        let builder = thread::Builder::new().name("store-sync".to_owned());
+        self.thread = Some(builder.spawn(move || syncing.run()).map_err(start_error)?);
+        Ok(())
+    }
+
+    /// Ends the thread after a last sync. The caller syncs itself from now on.
+    pub fn stop_thread(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.shared.lock().is_closing = true;
+            self.shared.changed.notify_all();
+            // The panic hook has logged a panic. What the thread has not synced, the next sync does.
+            let _ = thread.join();
+        }
     }
 
     /// Fails if a sync has failed.
     pub fn ensure_no_failed_sync(&self) -> Result<(), StoreError> {
-        self.failed_sync.as_ref().map_or(Ok(()), |failed| Err(failed.to_error()))
+        self.shared.ensure_no_failed_sync()
     }
 
     /// Notes that a transaction was committed, so that the WAL is synced in time.
-    pub fn note_commit(&mut self) {
-        self.dirty_since.get_or_insert_with(Instant::now);
+    pub fn note_commit(&self) {
+        let mut state = self.shared.lock();
+        if state.dirty_since.is_none() {
+            state.dirty_since = Some(Instant::now());
+            self.shared.changed.notify_all();
+        }
     }
 
-    /// Time until the next sync is due; `None` if everything is synced.
+    /// Time until the oldest unsynced commit must be synced; `None` if everything is.
     pub fn sync_due_in(&self) -> Option<Duration> {
-        self.dirty_since.map(|since| SYNC_INTERVAL.saturating_sub(since.elapsed()))
+        let state = self.shared.lock();
+        state.unsynced_since().map(|since| MAX_UNSYNCED.saturating_sub(since.elapsed()))
     }
 
-    /// Syncs the WAL if the last sync is at least [`SYNC_INTERVAL`] ago.
-    pub fn sync_if_due(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        if self.last_sync.elapsed() >= SYNC_INTERVAL { self.sync(conn) } else { Ok(()) }
+    /// Syncs the WAL, or waits for the thread's sync, if a commit has been unsynced for too long.
+    pub fn sync_if_due(&self) -> Result<(), StoreError> {
+        if self.sync_due_in().is_some_and(|wait| wait.is_zero()) { self.sync() } else { self.ensure_no_failed_sync() }
     }
 
-    /// Syncs the WAL if a commit in it is not known to be on the disk.
-    pub fn sync(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        self.ensure_no_failed_sync()?;
-        self.sync_wal().map_err(|error| self.record_failure(conn, self.dir.wal(), error.to_string()))
-    }
-
-    fn sync_wal(&mut self) -> io::Result<()> {
-        self.last_sync = Instant::now();
-        if self.dirty_since.is_some() {
-            self.wal.sync_data()?;
-            self.dirty_since = None;
-        }
-        Ok(())
-    }
-
-    /// Moves a long WAL into the database, as far as readers allow. Only a failed sync is returned as an error. After
-    /// other errors a later commit tries again.
-    pub fn checkpoint_if_due(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        // Returns the length of the WAL in pages.
-        let run_checkpoint = |mode: &str| -> rusqlite::Result<i64> {
-            conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
-        };
-        let checkpoint_if_long = || {
-            // This mode moves nothing.
-            if run_checkpoint("NOOP")? >= CHECKPOINT_PAGES {
-                run_checkpoint("PASSIVE")?;
+    /// Makes sure that all commits are on the disk.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        if self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            let mut state = self.shared.lock();
+            while state.unsynced_since().is_some() && state.failed_sync.is_none() {
+                state.is_urgent = true;
+                self.shared.changed.notify_all();
+                state = self.shared.wait(state);
             }
-            Ok(())
-        };
-        let result = checkpoint_if_long();
-        match result.map_err(|error: rusqlite::Error| StoreError::from(error).with_path(self.dir.database())) {
-            Err(error) if error.is_sqlite_sync_failure() => Err(self.record_if_sync_failure(conn, error)),
-            _ => Ok(()),
+        } else if self.ensure_no_failed_sync().is_ok() && self.shared.begin_sync() {
+            sync_wal(&self.wal, &self.dir, &self.shared)?;
         }
+        self.ensure_no_failed_sync()
     }
 
-    /// Truncates the WAL if it is longer than [`MAX_WAL_BYTES`] and was not truncated recently.
+    /// Truncates the WAL if it is longer than [`MAX_WAL_BYTES`] and no reader has prevented that recently.
     pub fn truncate_if_due(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        let is_due = self.last_truncate.elapsed() > WAL_TRUNCATE_INTERVAL
-            && self.wal.metadata().is_ok_and(|wal| wal.len() > MAX_WAL_BYTES);
+        let has_failed = self.truncate_failed_at.is_some_and(|at| at.elapsed() < WAL_TRUNCATE_INTERVAL);
+        let is_due = !has_failed && self.wal.metadata().is_ok_and(|wal| wal.len() > MAX_WAL_BYTES);
         if is_due { self.truncate(conn) } else { Ok(()) }
     }
 
     /// Moves the WAL into the database and truncates it. Waits at most [`WAL_TRUNCATE_TIMEOUT`] for readers; a busy
     /// reader is no error.
     pub fn truncate(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        self.last_truncate = Instant::now();
-        let truncate = || -> rusqlite::Result<()> {
+        let truncate = || -> rusqlite::Result<bool> {
             conn.busy_timeout(WAL_TRUNCATE_TIMEOUT)?;
-            let outcome = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            let is_busy = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
             conn.busy_timeout(BUSY_TIMEOUT)?;
-            outcome
+            is_busy
         };
         let truncated = truncate().map_err(|error| StoreError::from(error).with_path(self.dir.database()));
-        truncated.map_err(|error| self.record_if_sync_failure(conn, error))
+        let is_busy = truncated.map_err(|error| self.record_if_sync_failure(error))?;
+        self.truncate_failed_at = is_busy.then(Instant::now);
+        Ok(())
     }
 
     /// Records `error` as final if it is a failed sync; returns other errors unchanged.
-    pub fn record_if_sync_failure(&mut self, conn: &Connection, error: StoreError) -> StoreError {
-        if error.is_sqlite_sync_failure() {
-            self.record_failure(conn, self.dir.database(), error.to_string())
-        } else {
-            error
+    pub fn record_if_sync_failure(&self, error: StoreError) -> StoreError {
+        if error.is_sqlite_sync_failure() { self.record_failure(self.dir.database(), error.to_string()) } else { error }
+    }
+
+    /// Records a failed sync of the file at `path`.
+    pub fn record_failure(&self, path: PathBuf, reason: String) -> StoreError {
+        self.shared.record_failure(&self.dir, path, reason)
+    }
+
+    /// Ends the thread. After a failed sync, also keeps SQLite from moving the WAL into the database when `conn` is
+    /// closed, as if all its pages were intact.
+    pub fn close(&mut self, conn: &Connection) {
+        self.stop_thread();
+        if self.ensure_no_failed_sync().is_err()
+            && let Err(error) = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::warn!("closing the run's database may checkpoint its write-ahead log: {error}");
+        }
+    }
+}
+
+/// The thread that syncs the WAL and moves it into the database.
+struct SyncThread {
+    dir: RunDir,
+    wal: File,
+    /// Used for checkpoints only.
+    conn: Connection,
+    /// Length of the WAL at the last checkpoint.
+    checkpointed_bytes: u64,
+    shared: Arc<SharedState>,
+}
+
+impl SyncThread {
+    /// Syncs until the writing thread closes, or a sync fails.
+    fn run(mut self) {
+        let mut last_sync: Option<Instant> = None;
+        while self.wait_until_due(last_sync) {
+            last_sync = Some(Instant::now());
+            if self.shared.begin_sync() {
+                let synced = sync_wal(&self.wal, &self.dir, &self.shared).and_then(|()| self.checkpoint_if_long());
+                if synced.is_err() {
+                    break;
+                }
+            }
         }
     }
 
-    /// Records a failed sync: nothing more is committed or synced. Writes a marker file that makes the next start check
-    /// the database.
-    pub fn record_failure(&mut self, conn: &Connection, path: PathBuf, reason: String) -> StoreError {
-        let write_marker_file = || {
-            let mut file = run_dir::private_options().open(self.dir.sync_failure_marker())?;
-            file.write_all(reason.as_bytes())?;
-            file.sync_all()?;
-            File::open(self.dir.path())?.sync_all()
-        };
-        let has_marker_file = write_marker_file().is_ok();
-        // Without this setting, closing would move the WAL into the database as if all its pages were intact.
-        if let Err(error) = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::warn!("closing the run's database may checkpoint its write-ahead log: {error}");
+    /// Waits until a sync is due. False at the end.
+    fn wait_until_due(&self, last_sync: Option<Instant>) -> bool {
+        let mut state = self.shared.lock();
+        loop {
+            let wait = last_sync.map_or(Duration::ZERO, |last| SYNC_INTERVAL.saturating_sub(last.elapsed()));
+            let at_once = wait.is_zero() || state.is_urgent || state.is_closing;
+            match state.dirty_since {
+                _ if state.failed_sync.is_some() => return false,
+                Some(_) if at_once => return true,
+                Some(_) => {
+                    let waited = self.shared.changed.wait_timeout(state, wait);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                None if state.is_closing => return false,
+                None => state = self.shared.wait(state),
+            }
         }
-        let failed = self.failed_sync.insert(FailedSync { path, reason, has_marker_file });
-        failed.to_error()
     }
+
+    /// Moves a long WAL into the database, as far as readers allow, while the writing thread goes on. Only a failed sync
+    /// is an error. After other errors a later sync tries again.
+    fn checkpoint_if_long(&mut self) -> Result<(), StoreError> {
+        let length = self.wal.metadata().map_or(0, |wal| wal.len());
+        // A truncated log is shorter than before.
+        self.checkpointed_bytes = self.checkpointed_bytes.min(length);
+        if length - self.checkpointed_bytes < CHECKPOINT_BYTES {
+            return Ok(());
+        }
+        match self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(StoreError::from) {
+            Err(error) if error.is_sqlite_sync_failure() => {
+                Err(self.shared.record_failure(&self.dir, self.dir.database(), error.to_string()))
+            }
+            checkpointed => {
+                if checkpointed.is_ok() {
+                    self.checkpointed_bytes = length;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Syncs the WAL. A failure is recorded.
+fn sync_wal(wal: &File, dir: &RunDir, shared: &SharedState) -> Result<(), StoreError> {
+    wal.sync_data().map_err(|error| shared.record_failure(dir, dir.wal(), error.to_string()))?;
+    shared.end_sync();
+    Ok(())
 }
 
 /// Returns why a sync failed in the last process, if one did. Then also drops the system's cached pages of the
@@ -210,10 +361,15 @@ pub(super) fn remove_failed_sync(dir: &RunDir) -> Result<(), StoreError> {
 
 #[cfg(test)]
 impl WalSyncer {
-    /// Makes every sync of the WAL fail, starting after the next commit. `/dev/full` can be opened but not synced.
+    /// Makes every sync of the WAL fail. `/dev/full` can be opened but not synced. Call it before the thread starts.
     pub fn break_syncs(&mut self) {
         self.wal = File::options().write(true).open("/dev/full").expect("a device that every Linux has");
-        self.last_sync = Instant::now().checked_sub(SYNC_INTERVAL).expect("the machine has run so long");
+    }
+
+    /// Makes all unsynced commits as old as [`MAX_UNSYNCED`].
+    fn age_commits(&self) {
+        let long_ago = Instant::now().checked_sub(MAX_UNSYNCED).expect("the machine has run so long");
+        self.shared.lock().dirty_since = Some(long_ago);
     }
 }
 
@@ -228,7 +384,7 @@ mod tests {
         store.commit(&[Op::ingest_numbered(1..=1)]).unwrap();
         let good_wal = store.wal_syncer.wal.try_clone().unwrap();
         store.break_syncs();
-        let error = store.finish_commit().unwrap_err();
+        let error = store.sync().unwrap_err();
         assert!(error.is_final(), "{error}");
         let message = error.to_string();
         assert!(message.contains("run.db-wal") && message.contains("the next start checks the record"), "{message}");
@@ -293,50 +449,74 @@ mod tests {
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         let sqlite_failure =
             |code| StoreError::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
-        assert!(
-            !store
-                .wal_syncer
-                .record_if_sync_failure(&store.conn, sqlite_failure(rusqlite::ffi::SQLITE_IOERR_WRITE))
-                .is_final()
-        );
+        assert!(!store.wal_syncer.record_if_sync_failure(sqlite_failure(rusqlite::ffi::SQLITE_IOERR_WRITE)).is_final());
         store.commit(&[]).unwrap();
-        assert!(
-            store
-                .wal_syncer
-                .record_if_sync_failure(&store.conn, sqlite_failure(rusqlite::ffi::SQLITE_IOERR_FSYNC))
-                .is_final()
-        );
+        assert!(store.wal_syncer.record_if_sync_failure(sqlite_failure(rusqlite::ffi::SQLITE_IOERR_FSYNC)).is_final());
         assert!(store.commit(&[]).unwrap_err().is_final());
     }
 
-    #[test]
-    fn a_long_wal_is_moved_into_the_database() {
-        let home = tempfile::tempdir().unwrap();
-        let dir = RunDir::new(home.path());
-        let (mut store, _) = Store::open(&dir, &PinnedSettings::default()).unwrap();
-        for _ in 0..40 {
-            store.commit(&[Op::SetState { name: "large".to_owned(), json: "x".repeat(1 << 20) }]).unwrap();
+    /// Waits at most ten seconds until `condition` holds.
+    fn wait_until(condition: impl Fn() -> bool) -> bool {
+        let started_at = Instant::now();
+        while !condition() && started_at.elapsed() < Duration::from_secs(10) {
+            thread::sleep(Duration::from_millis(5));
         }
-        let length = dir.wal().metadata().unwrap().len();
-        assert!(length < 20 << 20, "40 MiB were written, the WAL has {length} bytes");
+        condition()
     }
 
     #[test]
-    fn a_commit_is_synced_at_once_or_soon() {
+    fn the_thread_moves_a_long_wal_into_the_database() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(home.path());
+        let (mut store, _) = Store::open(&dir, &PinnedSettings::default()).unwrap();
+        store.wal_syncer.start_thread().unwrap();
+        for number in 0..20 {
+            let json = number.to_string().repeat(1 << 20);
+            store.commit(&[Op::SetState { name: "large".to_owned(), json }]).unwrap();
+        }
+        assert!(wait_until(|| dir.database().metadata().unwrap().len() > 1 << 20));
+    }
+
+    #[test]
+    fn the_thread_syncs_a_commit_by_itself() {
         let home = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
-        let instant_before = |span| Instant::now().checked_sub(span).unwrap();
+        store.wal_syncer.start_thread().unwrap();
+        store.commit(&[]).unwrap();
+        store.finish_commit().unwrap();
+        assert!(wait_until(|| store.wal_syncer.sync_due_in().is_none()));
+    }
+
+    #[test]
+    fn a_commit_that_stays_unsynced_for_too_long_is_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
         store.sync().unwrap();
         assert_eq!(store.wal_syncer.sync_due_in(), None, "nothing to sync");
 
-        store.wal_syncer.last_sync = Instant::now() + SYNC_INTERVAL;
         store.commit(&[]).unwrap();
         store.finish_commit().unwrap();
-        assert!(store.wal_syncer.sync_due_in().is_some_and(|wait| wait <= SYNC_INTERVAL), "soon after another");
+        assert!(store.wal_syncer.sync_due_in().is_some_and(|wait| wait <= MAX_UNSYNCED), "soon");
 
-        store.wal_syncer.last_sync = instant_before(SYNC_INTERVAL);
         store.commit(&[]).unwrap();
+        store.wal_syncer.age_commits();
         store.finish_commit().unwrap();
-        assert_eq!(store.wal_syncer.sync_due_in(), None, "at once after a pause, before it is acknowledged");
+        assert_eq!(store.wal_syncer.sync_due_in(), None, "before it is acknowledged");
+    }
+
+    #[test]
+    fn a_sync_of_the_thread_that_fails_ends_the_run() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(home.path());
+        let (mut store, _) = Store::open(&dir, &PinnedSettings::default()).unwrap();
+        store.break_syncs();
+        store.wal_syncer.start_thread().unwrap();
+        store.commit(&[Op::ingest_numbered(1..=1)]).unwrap();
+        assert!(wait_until(|| dir.sync_failure_marker().exists()));
+        assert!(store.sync().unwrap_err().is_final());
+        assert!(store.finish_commit().unwrap_err().is_final());
+        assert!(store.commit(&[]).unwrap_err().is_final());
+        drop(store);
+        assert!(dir.wal().metadata().unwrap().len() > 0, "closing moves nothing into the database");
     }
 }

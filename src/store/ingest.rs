@@ -144,6 +144,13 @@ fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) ->
             txn.execute("UPDATE progress SET outcome = NULL WHERE seq = ?1 AND outcome = 'truncated'", [row])?;
         txn.counters.truncated -= truncated as u64;
     }
+    // A line of the old request is stored as a whole, since it has the item's old hash.
+    txn.execute(
+        "UPDATE result_rows SET format = 0, line = (SELECT line FROM results WHERE results.n = result_rows.n)
+         WHERE n IN (SELECT result FROM progress WHERE seq = ?1 UNION ALL SELECT n FROM superseded)
+           AND seq = ?1 AND format <> 0",
+        [row],
+    )?;
     txn.execute(
         "UPDATE items SET line = ?2, hash = ?3, revision = revision + 1 WHERE seq = ?1",
         params![row, spec.line, hash],

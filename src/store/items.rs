@@ -4,7 +4,7 @@
 //! Without a filter a window is a range of seqs. A filter by state finds the first block of the window by the blocks'
 //! counters. A filter by text scans all rows once and caches the list of matches for later windows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Deserialize;
@@ -51,7 +51,7 @@ impl ItemWindows {
     }
 
     fn load_window(&mut self, filter: &ItemFilter, offset: u64, limit: usize) -> Result<Page, StoreError> {
-        let in_flight = in_flight_seqs(&self.conn)?;
+        let in_flight = in_flight_routes(&self.conn)?;
         let mut outdated = false;
         let (seqs, matching) = match filter.state {
             _ if !filter.text.is_empty() => {
@@ -65,27 +65,27 @@ impl ItemWindows {
                 ((offset.saturating_add(1)..=total).take(limit).collect(), total)
             }
             Some(ItemState::InFlight) => {
-                let seqs: Vec<_> = in_flight.iter().copied().collect();
+                let seqs: Vec<_> = in_flight.keys().copied().collect();
                 (window_of(&seqs, offset, limit), seqs.len() as u64)
             }
             Some(ItemState::Waiting) => window_in_state(&self.conn, WAITING, &in_flight, offset, limit)?,
-            Some(ItemState::Done) => window_in_state(&self.conn, DONE, &BTreeSet::new(), offset, limit)?,
-            Some(ItemState::Failed) => window_in_state(&self.conn, FAILED, &BTreeSet::new(), offset, limit)?,
+            Some(ItemState::Done) => window_in_state(&self.conn, DONE, &BTreeMap::new(), offset, limit)?,
+            Some(ItemState::Failed) => window_in_state(&self.conn, FAILED, &BTreeMap::new(), offset, limit)?,
         };
         let mut rows = Vec::with_capacity(seqs.len());
         for seq in seqs {
-            rows.extend(self.load_row(seq, in_flight.contains(&seq))?);
+            rows.extend(self.load_row(seq, in_flight.get(&seq).copied())?);
         }
         Ok(Page::Items { rows, matching, offset, outdated })
     }
 
-    /// Loads one item as a row; `None` if there is none.
-    pub fn load_row(&mut self, seq: u64, is_in_flight: bool) -> Result<Option<ItemRow>, StoreError> {
+    /// Loads one item as a row; `None` if there is none. `in_flight_route` is the route of its open intent, if it has one.
+    pub fn load_row(&mut self, seq: u64, in_flight_route: Option<i64>) -> Result<Option<ItemRow>, StoreError> {
         let record = self
             .conn
             .prepare_cached(
                 "SELECT items.id, state, attempts, outcome,
-                        coalesce((SELECT route FROM in_flight WHERE in_flight.seq = ?1), route), words, results.line,
+                        route, words, results.line,
                         iif(attempts = 0 AND octet_length(body) <= ?2, body, NULL)
                  FROM items JOIN progress USING (seq) JOIN payload USING (seq)
                       LEFT JOIN results ON results.n = progress.result
@@ -93,19 +93,20 @@ impl ItemWindows {
             )?
             .query_row([seq, MAX_SEARCHED_BODY_BYTES.into()], ItemRecord::read)
             .optional()?;
-        let Some(record) = record else { return Ok(None) };
+        let Some(mut record) = record else { return Ok(None) };
+        record.route = in_flight_route.or(record.route);
         if record.route.is_some_and(|route| !self.routes.contains_key(&route)) {
             self.routes = load_routes(&self.conn)?;
         }
-        record.into_row(seq, is_in_flight, &self.routes).map(Some)
+        record.into_row(seq, in_flight_route.is_some(), &self.routes).map(Some)
     }
 }
 
-/// The seqs of items with an open intent.
-pub(super) fn in_flight_seqs(conn: &Connection) -> Result<BTreeSet<u64>, StoreError> {
-    let mut statement = conn.prepare_cached("SELECT seq FROM in_flight")?;
-    let seqs = statement.query_map([], |row| row.get::<_, u64>(0))?;
-    Ok(seqs.collect::<Result<_, _>>()?)
+/// The items with an open intent, and the ids of the routes they were sent on.
+pub(super) fn in_flight_routes(conn: &Connection) -> Result<BTreeMap<u64, i64>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT seq, route FROM in_flight")?;
+    let routes = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(routes.collect::<Result<_, _>>()?)
 }
 
 fn window_of(seqs: &[u64], offset: u64, limit: usize) -> Vec<u64> {
@@ -118,7 +119,7 @@ fn window_of(seqs: &[u64], offset: u64, limit: usize) -> Vec<u64> {
 fn window_in_state(
     conn: &Connection,
     state: i64,
-    excluded: &BTreeSet<u64>,
+    excluded: &BTreeMap<u64, i64>,
     offset: u64,
     limit: usize,
 ) -> Result<(Vec<u64>, u64), StoreError> {
@@ -141,7 +142,7 @@ fn window_in_state(
         let mut rows = in_block.query(params![first, last, state])?;
         while let Some(row) = rows.next()? {
             let seq = row.get::<_, u64>(0)?;
-            if excluded.contains(&seq) {
+            if excluded.contains_key(&seq) {
                 continue;
             }
             if skip > 0 {
@@ -158,7 +159,7 @@ fn window_in_state(
 }
 
 /// Scans all items and returns the seqs of those that match.
-fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Result<Vec<u64>, StoreError> {
+fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeMap<u64, i64>) -> Result<Vec<u64>, StoreError> {
     let needle = Needle::new(&filter.text);
     let mut statement = conn.prepare_cached(
         "SELECT progress.seq, progress.state, items.id, progress.words,
@@ -171,7 +172,7 @@ fn scan(conn: &Connection, filter: &ItemFilter, in_flight: &BTreeSet<u64>) -> Re
     let mut seqs = Vec::new();
     while let Some(row) = rows.next()? {
         let seq = row.get::<_, u64>(0)?;
-        let state = item_state(row.get(1)?, in_flight.contains(&seq));
+        let state = item_state(row.get(1)?, in_flight.contains_key(&seq));
         if filter.state.is_some_and(|wanted| wanted != state) {
             continue;
         }

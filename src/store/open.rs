@@ -15,10 +15,11 @@ use super::{
     counters::RunCounters,
     durability::{WalSyncer, read_failed_sync, remove_failed_sync},
     error::StoreError,
+    intents::OpenIntents,
     op::{CompletedAttempt, OperatorDecision},
     pinned_settings::PinnedSettings,
     results_file::{Repair, ResultsFile},
-    row::{RouteName, parse_json},
+    row::{ConfiguredRoutes, RouteName, parse_json},
     rules,
     run_dir::{self, RunDir, RunFiles, RunLock},
     saved_state::{load_active_time, load_settings, load_states, save_settings},
@@ -44,12 +45,12 @@ pub struct Store {
     pub(super) last_results_check: Instant,
     pub(super) wal_syncer: WalSyncer,
     pub(super) counters: RunCounters,
+    pub(super) open_intents: OpenIntents,
     /// The ids of all routing traits that items have.
     pub(super) routing_traits: HashMap<RoutingTraits, u32>,
     /// The routing rules that determined the traits of unfinished items.
     pub(super) rules: Vec<RoutingRule>,
-    /// Ids in the table of routes, by the engine's route index.
-    pub(super) route_ids: Vec<i64>,
+    pub(super) routes: ConfiguredRoutes,
     /// Committed lines that are not yet in results.jsonl, each with its line break.
     pub(super) unwritten_result_bytes: Vec<u8>,
     /// The last field, since fields are dropped in order: everything above is closed before the lock is released.
@@ -105,6 +106,12 @@ pub struct LostAttempt {
     pub at_risk: Money,
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.wal_syncer.close(&self.conn);
+    }
+}
+
 impl Store {
     /// Creates a run in `dir` or resumes the one that is there. Locks the directory, completes the attempts that a
     /// crash left open and repairs results.jsonl.
@@ -151,9 +158,10 @@ impl Store {
             dir: dir.clone(),
             wal_syncer: WalSyncer::new(dir)?,
             counters: RunCounters::load(&conn)?,
+            open_intents: OpenIntents::load(&conn)?,
             routing_traits: load_traits(&conn)?,
             rules: rules::load_rules(&conn)?,
-            route_ids: Vec::new(),
+            routes: ConfiguredRoutes::default(),
             unwritten_result_bytes: Vec::new(),
             conn,
             results_file,
@@ -222,7 +230,7 @@ impl Store {
                 complete_attempt(txn, &lost)
             })
         })?;
-        self.wal_syncer.sync(&self.conn)?;
+        self.wal_syncer.sync()?;
         Ok(lost_attempts)
     }
 }

@@ -1,6 +1,6 @@
 //! The place of a run: the item, key and model of the attempt that was started last, from the record.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::{
     counters::RunCounters, error::StoreError, op::BACKOFF_STATE, row::parse_outcome, saved_state::parse_state,
@@ -18,17 +18,15 @@ pub(super) fn load_place(
     counters: &RunCounters,
     key_names: &[&str],
 ) -> Result<Option<PlaceSummary>, StoreError> {
-    let last = conn.query_row(
-        "SELECT attempt, seq, route, sent_at FROM (SELECT * FROM (SELECT attempt, seq, route, sent_at FROM in_flight
-                                                                  ORDER BY attempt DESC LIMIT 1)
-                                                   UNION ALL
-                                                   SELECT * FROM (SELECT attempt, seq, route, sent_at FROM attempts
-                                                                  ORDER BY attempt DESC LIMIT 1))
-         ORDER BY attempt DESC LIMIT 1",
-        [],
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, WallTime(row.get(3)?))),
-    );
-    let Some((attempt, seq, route, sent_at)) = last.optional()? else { return Ok(None) };
+    let mut last = None;
+    if let Some(item) = counters.last_item {
+        last = find_last_attempt(conn, "WHERE seq = ?1", [item])?;
+    }
+    if last.is_none() {
+        // The record of an earlier version, or the last attempt was taken back.
+        last = find_last_attempt(conn, "", [])?;
+    }
+    let Some(LastAttempt { attempt, seq, route, sent_at }) = last else { return Ok(None) };
     let item = conn.query_row("SELECT id FROM items WHERE seq = ?1", [seq], |row| row.get(0))?;
     let names = "SELECT key, model, provider FROM routes WHERE id = ?1";
     let (key, model, provider): (String, String, String) =
@@ -48,6 +46,30 @@ pub(super) fn load_place(
         model,
         at: sent_at.rfc3339(),
     }))
+}
+
+struct LastAttempt {
+    attempt: i64,
+    seq: i64,
+    route: i64,
+    sent_at: WallTime,
+}
+
+/// The attempt with the highest number that `condition` selects, in flight or ended.
+fn find_last_attempt(
+    conn: &Connection,
+    condition: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Option<LastAttempt>, StoreError> {
+    let query = format!(
+        "SELECT attempt, seq, route, sent_at FROM (SELECT attempt, seq, route, sent_at FROM in_flight
+                                                   UNION ALL SELECT attempt, seq, route, sent_at FROM attempts)
+         {condition} ORDER BY attempt DESC LIMIT 1"
+    );
+    let read = |row: &Row<'_>| {
+        Ok(LastAttempt { attempt: row.get(0)?, seq: row.get(1)?, route: row.get(2)?, sent_at: WallTime(row.get(3)?) })
+    };
+    Ok(conn.query_row(&query, parameters, read).optional()?)
 }
 
 /// The backoff of a route as last recorded, if it was the current one.

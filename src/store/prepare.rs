@@ -43,6 +43,7 @@ impl Store {
             report = ingest(txn, specs, policy)?;
             Ok(())
         })?;
+        self.wal_syncer.truncate_if_due(&self.conn)?;
         Ok(report)
     }
 
@@ -112,7 +113,7 @@ impl Store {
             txn.counters.input_rows = Some(rows);
             save_settings(txn.conn, &settings)
         })?;
-        self.wal_syncer.sync(&self.conn)
+        self.wal_syncer.sync()
     }
 
     /// Requeues failed items before the engine starts, to the whole cascade or to one target only. Used by `replay`.
@@ -129,7 +130,7 @@ impl Store {
             items = requeue(txn, filter, target)?;
             Ok(())
         })?;
-        self.wal_syncer.sync(&self.conn)?;
+        self.wal_syncer.sync()?;
         Ok(items)
     }
 

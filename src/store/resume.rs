@@ -8,11 +8,12 @@ use super::{
     billing::{Billing, billing_columns, read_billing},
     connect,
     error::StoreError,
+    op::UNPRICED_MODELS,
     open::Store,
     pinned_settings::PinnedSettings,
-    row::{WaitingItem, parse_outcome},
+    row::{WaitingItem, parse_outcome, to_json},
     run_dir::RunDir,
-    saved_state::{load_settings, load_states},
+    saved_state::{load_settings, load_states, save_state},
     schema::DONE,
 };
 use crate::domain::{
@@ -154,6 +155,14 @@ impl Store {
             ended.push((state, parse_outcome(&row.get::<_, String>(1)?)?, row.get(2)?));
         }
         Ok(ended)
+    }
+
+    /// Records which models have no price, for reports of other processes.
+    ///
+    /// # Errors
+    /// If the database can't be written.
+    pub fn record_unpriced_models(&self, names: &[&str]) -> Result<(), StoreError> {
+        save_state(&self.conn, UNPRICED_MODELS, &to_json(&names, "the models without a price")?)
     }
 
     /// Values that the engine saves from one process to the next, by name.

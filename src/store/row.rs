@@ -20,6 +20,14 @@ pub struct RouteName {
     pub provider: String,
 }
 
+/// The configured routes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct ConfiguredRoutes {
+    /// Ids in the table of routes, by the engine's route index.
+    pub ids: Vec<i64>,
+    pub names: HashMap<i64, RouteName>,
+}
+
 /// A waiting item and the id of its routing traits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WaitingItem {

@@ -22,7 +22,7 @@ pub(super) const fn block_index(seq: u64) -> u64 {
 
 /// Each migration takes a database from the version of its index to the next. A released migration is never edited; new
 /// ones are appended.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     // Rows that change often are small and apart from those that never change: `progress` is updated at every answer,
     // and must not write ids and bodies to the WAL again. Times are microseconds of wall clock, money is in
     // pico-dollars, outcomes are the names used in the results file.
@@ -76,6 +76,60 @@ const MIGRATIONS: [&str; 4] = [
     "ALTER TABLE progress ADD COLUMN counted_from INTEGER NOT NULL DEFAULT 0;
      UPDATE progress SET counted_from = coalesce((SELECT max(attempt) + 1 FROM attempts WHERE attempts.seq = progress.seq), 0)
      WHERE state = 0;",
+    // The intents of a transaction in one row, and attempts in the order of their items. `last_item` is the item of the
+    // last attempt, which the order of the attempts no longer tells.
+    "CREATE TABLE intents(number INTEGER PRIMARY KEY, list TEXT NOT NULL);
+     INSERT INTO intents(list) SELECT json_group_array(json_array(attempt, seq, route, sent_at, reserved, est_tokens))
+     FROM in_flight HAVING count(*) > 0;
+     UPDATE meta SET value = json_set(value, '$.last_item', (
+         SELECT seq FROM (SELECT attempt, seq FROM in_flight UNION ALL SELECT attempt, seq FROM attempts)
+         ORDER BY attempt DESC LIMIT 1)) WHERE key = 'tallies';
+     DROP TABLE in_flight;
+     ALTER TABLE attempts RENAME TO old_attempts;
+     DROP INDEX attempts_of_item;
+     -- Only ever added to. settled_at is NULL where the process died before the answer.
+     CREATE TABLE attempts(seq INTEGER NOT NULL, attempt INTEGER NOT NULL, route INTEGER NOT NULL,
+                           sent_at INTEGER NOT NULL, est_tokens INTEGER NOT NULL, settled_at INTEGER,
+                           outcome TEXT NOT NULL, status INTEGER, latency_ms INTEGER NOT NULL,
+                           input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+                           thinking_tokens INTEGER NOT NULL, cost INTEGER NOT NULL, at_risk INTEGER NOT NULL,
+                           message TEXT NOT NULL, cached_input_tokens INTEGER NOT NULL,
+                           cache_write_tokens INTEGER NOT NULL, cache_write_1h_tokens INTEGER NOT NULL,
+                           cost_input INTEGER NOT NULL, cost_cached_input INTEGER NOT NULL,
+                           cost_cache_write INTEGER NOT NULL, cost_output INTEGER NOT NULL,
+                           cost_images INTEGER NOT NULL, PRIMARY KEY(seq, attempt)) WITHOUT ROWID;
+     INSERT INTO attempts SELECT seq, attempt, route, sent_at, est_tokens, settled_at, outcome, status, latency_ms,
+                                 input_tokens, output_tokens, thinking_tokens, cost, at_risk, message,
+                                 cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, cost_input,
+                                 cost_cached_input, cost_cache_write, cost_output, cost_images
+     FROM old_attempts ORDER BY seq, attempt;
+     DROP TABLE old_attempts;
+     -- The intents whose attempts have no outcome yet. Earlier versions have a table with these columns.
+     CREATE VIEW in_flight(attempt, seq, route, sent_at, reserved, est_tokens, number) AS
+         SELECT entry.value ->> 0, entry.value ->> 1, entry.value ->> 2, entry.value ->> 3, entry.value ->> 4,
+                entry.value ->> 5, number
+         FROM intents, json_each(list) AS entry
+         WHERE NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.seq = entry.value ->> 1
+                                                   AND attempts.attempt = entry.value ->> 0);
+     -- format: 0 if line is the line itself, 1 if it is what the item and the attempt don't have (`result_line`).
+     ALTER TABLE results RENAME TO result_rows;
+     ALTER TABLE result_rows ADD COLUMN format INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE result_rows ADD COLUMN attempt INTEGER;
+     -- The lines of results.jsonl. Earlier versions have a table with these columns.
+     CREATE VIEW results(n, seq, line, digest) AS
+         SELECT n, seq,
+                iif(format = 0, line, rebuild_result_line(
+                    line,
+                    (SELECT id FROM items WHERE items.seq = result_rows.seq),
+                    (SELECT lower(hex(hash)) FROM items WHERE items.seq = result_rows.seq),
+                    (SELECT json_array(key, model, provider, sent_at, settled_at, latency_ms, input_tokens,
+                                       output_tokens, thinking_tokens, cached_input_tokens, cache_write_tokens,
+                                       cache_write_1h_tokens, cost, cost_input, cost_cached_input, cost_cache_write,
+                                       cost_output, cost_images)
+                     FROM attempts JOIN routes ON routes.id = attempts.route
+                     WHERE attempts.seq = result_rows.seq AND attempts.attempt = result_rows.attempt))),
+                digest
+         FROM result_rows;",
 ];
 
 /// The first schema version in which lines have digests.

@@ -9,20 +9,22 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     counters::{BlockChanges, RunCounters},
     error::StoreError,
+    intents::{CommittedIntents, IntentChanges, OpenIntents},
     op::OpReply,
-    row::{line_digest, parse_json, to_json, truncate},
+    result_line::{EndingAttempt, StoredLine},
+    row::{ConfiguredRoutes, line_digest, parse_json, to_json, truncate},
     schema::{DONE, FAILED, WAITING},
 };
 use crate::domain::{FinalState, Outcome, ResultLine, RoutingRule, RoutingTraits};
 
 pub(super) struct Txn<'a> {
     pub conn: &'a Connection,
-    /// Ids in the table of routes, by the engine's route index.
-    pub route_ids: &'a [i64],
+    pub routes: &'a ConfiguredRoutes,
     /// The routing rules that decide items' traits.
     pub rules: &'a [RoutingRule],
     pub counters: RunCounters,
     pub block_changes: BlockChanges,
+    pub intents: IntentChanges<'a>,
     /// Lines to append to results.jsonl, each with its line break.
     pub result_bytes: Vec<u8>,
     pub replies: Vec<OpReply>,
@@ -34,6 +36,7 @@ pub(super) struct Txn<'a> {
 /// The in-memory changes of a committed transaction.
 pub(super) struct TxnChanges {
     pub counters: RunCounters,
+    pub intents: CommittedIntents,
     pub new_traits: HashMap<RoutingTraits, u32>,
     pub result_bytes: Vec<u8>,
     pub replies: Vec<OpReply>,
@@ -43,15 +46,17 @@ impl<'a> Txn<'a> {
     pub fn new(
         conn: &'a Connection,
         counters: RunCounters,
+        intents: &'a OpenIntents,
         known_traits: &'a HashMap<RoutingTraits, u32>,
-        routes: &'a [i64],
+        routes: &'a ConfiguredRoutes,
     ) -> Self {
         Self {
             conn,
-            route_ids: routes,
+            routes,
             rules: &[],
             counters,
             block_changes: BlockChanges::default(),
+            intents: IntentChanges::new(intents),
             result_bytes: Vec::new(),
             replies: Vec::new(),
             new_traits: HashMap::new(),
@@ -59,12 +64,26 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Writes the counters. The caller commits.
+    /// Writes the intents and the counters. The caller commits.
     pub fn finish(self) -> Result<TxnChanges, StoreError> {
+        self.check_intents()?;
         self.block_changes.save(self.conn)?;
         self.counters.save(self.conn)?;
-        let Self { counters, new_traits, result_bytes, replies, .. } = self;
-        Ok(TxnChanges { counters, new_traits, result_bytes, replies })
+        let Self { conn, counters, intents, new_traits, result_bytes, replies, .. } = self;
+        Ok(TxnChanges { counters, intents: intents.save(conn)?, new_traits, result_bytes, replies })
+    }
+
+    /// Only waiting items may be sent. An item that has ended must be requeued first.
+    fn check_intents(&self) -> Result<(), StoreError> {
+        let mut find = self.conn.prepare_cached("SELECT 1 FROM progress WHERE seq = ?1 AND state = 0")?;
+        for intent in self.intents.added() {
+            if !find.exists([intent.seq.0])? {
+                let what = self.describe_state(intent.seq.0)?;
+                let attempt = intent.attempt.0;
+                return Err(StoreError::Contradiction(format!("attempt {attempt} was to be sent, but {what}")));
+            }
+        }
+        Ok(())
     }
 
     pub fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
@@ -94,7 +113,7 @@ impl<'a> Txn<'a> {
         &mut self,
         seq: u64,
         outcome: Outcome,
-        route: Option<i64>,
+        ended_by: Option<&EndingAttempt<'_>>,
         line: &ResultLine,
     ) -> Result<(), StoreError> {
         let state = match line.status {
@@ -102,6 +121,8 @@ impl<'a> Txn<'a> {
             FinalState::Failed => FAILED,
         };
         let json = to_json(line, "a result")?;
+        let StoredLine { format, rest } = StoredLine::new(line, ended_by)?;
+        let route = ended_by.map(|attempt| attempt.route);
         self.counters.last_result_row += 1;
         let row = self.counters.last_result_row;
         let message = line.error.as_ref().map(|error| truncate(&error.message));
@@ -116,8 +137,15 @@ impl<'a> Txn<'a> {
             return Err(StoreError::Contradiction(format!("item {} was to end as {outcome}, but {what}", line.id)));
         }
         self.execute(
-            "INSERT INTO results(n, seq, line, digest) VALUES (?1, ?2, ?3, ?4)",
-            params![row, seq, json, line_digest(json.as_bytes())],
+            "INSERT INTO result_rows(n, seq, line, digest, format, attempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                row,
+                seq,
+                rest.as_ref().unwrap_or(&json),
+                line_digest(json.as_bytes()),
+                format as i64,
+                ended_by.map(|attempt| attempt.completed.attempt.0)
+            ],
         )?;
         self.result_bytes.extend_from_slice(json.as_bytes());
         self.result_bytes.push(b'\n');

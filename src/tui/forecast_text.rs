@@ -9,7 +9,7 @@ use super::{
     theme::StyleRole,
 };
 use crate::domain::{
-    Forecast,
+    Forecast, WallTime,
     bottleneck::{Bottleneck, BottleneckShare},
     forecast::{QuotaExhaustion, StopReason},
 };
@@ -17,14 +17,16 @@ use crate::domain::{
 /// Bottlenecks with a smaller share of the time are not shown.
 const MIN_SHARE: f64 = 0.02;
 
-/// `ETA 14:32 (23m)`, or when the run stops before it is done; `None` if nothing is known or the run is over.
+/// `ETA 14:32 (23m)`, or when the run stops before it is done; `None` if nothing is known, the forecast time has passed,
+/// or the run is over.
 pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     let snapshot = ctx.snapshot;
     if snapshot.state.is_over() {
         return None;
     }
-    let stop = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop);
-    match (snapshot.throughput.finish_at, stop) {
+    let is_ahead = |at: &WallTime| *at > ctx.state.now;
+    let stop = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop).filter(|stop| is_ahead(&stop.at));
+    match (snapshot.throughput.finish_at.filter(is_ahead), stop) {
         (Some(at), _) => Some(format!("ETA {} ({})", ctx.local_time(at), rough_duration(ctx.time_until(at)))),
         (None, Some(stop)) => Some(format!("stops {}, {} left", ctx.local_time(stop.at), compact(stop.items_left))),
         (None, None) => None,
@@ -34,7 +36,11 @@ pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
 /// The range of the finish time, `14:28-14:41`; `None` if it is unknown or both ends look the same.
 pub fn finish_range_text(ctx: RenderCtx<'_>) -> Option<String> {
     let forecast = ctx.snapshot.forecast.as_ref()?;
-    let (earliest, latest) = (ctx.local_time(forecast.earliest_finish?), ctx.local_time(forecast.latest_finish?));
+    let (earliest, latest) = (forecast.earliest_finish?.max(ctx.state.now), forecast.latest_finish?);
+    if latest <= earliest {
+        return None;
+    }
+    let (earliest, latest) = (ctx.local_time(earliest), ctx.local_time(latest));
     (earliest != latest).then(|| format!("{earliest}-{latest}"))
 }
 
@@ -65,7 +71,7 @@ fn bottleneck_text(share: &BottleneckShare) -> String {
 
 /// The daily quota that will run out first; `None` if none will, or the forecast time has passed.
 pub fn first_exhausted<'f>(ctx: RenderCtx<'_>, forecast: &'f Forecast) -> Option<&'f QuotaExhaustion> {
-    forecast.first_exhausted.as_ref().filter(|first| first.at > ctx.snapshot.at)
+    forecast.first_exhausted.as_ref().filter(|first| first.at > ctx.state.now)
 }
 
 /// `day quota of gemini-3.8-flash@vision-lab spent at 15:10`.
@@ -76,7 +82,7 @@ pub fn first_exhausted_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<S
 
 /// `430 more items before the reset 00:00`.
 pub fn before_reset_text(ctx: RenderCtx<'_>, forecast: &Forecast) -> Option<String> {
-    let fit = forecast.before_reset?;
+    let fit = forecast.before_reset.filter(|fit| fit.at > ctx.state.now)?;
     Some(format!("{} more items before the reset {}", compact(fit.items), ctx.local_time(fit.at)))
 }
 

@@ -253,36 +253,101 @@ fn a_command_that_does_not_end_is_stopped() {
     assert_eq!(line.output.as_deref(), Some("Paris"));
 }
 
-#[test]
-fn a_command_that_cannot_be_started_costs_no_second_answer() {
-    let server = server(&["Paris"]);
-    let check = "[[check]]\nname = \"own\"\ncommand = [\"./own\"]\ntimeout = \"1s\"\nexplain = true\nretries = 3\n";
-    let machine = machine(&server, check);
-    machine.write("own", "exit 0\n");
-    let refused = machine.cascadeck(&RUN_ARGS).expect_status(2);
-    refused.assert_stderr_contains(&["command: there is no program `./own` that can be run"]);
+/// Makes an executable file.
+fn write_program(machine: &TestMachine, name: &str, content: &str) {
+    machine.write(name, content);
+    std::fs::set_permissions(machine.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
 
-    std::fs::set_permissions(machine.path("own"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let ran = machine.cascadeck(&RUN_ARGS).expect_status(3).stdout_json();
+#[test]
+fn a_command_that_cannot_be_started_is_refused_before_anything_is_sent() {
+    let server = server(&["Paris"]);
+    let machine = machine(&server, "[[check]]\nname = \"own\"\ncommand = [\"./own\"]\n")
+        .with_env("PATH", &std::env::var("PATH").unwrap());
+    let refused = |why: &[&str]| machine.cascadeck(&RUN_ARGS).expect_status(2).assert_stderr_contains(why);
+    refused(&["command: there is no program `./own` that can be run"]);
+    machine.write("own", "#!/bin/sh\nexit 0\n");
+    refused(&["command: there is no program `./own` that can be run"]);
+    for (content, why) in [
+        ("exit 0\n", "is a text without a first line that names its interpreter"),
+        ("", "is a text without a first line that names its interpreter"),
+        ("#!/no/such/python -u\n", "names the interpreter \"/no/such/python\" in its first line, which can't be run"),
+        (
+            "#!/usr/bin/env no-such-python\n",
+            "names the interpreter \"no-such-python\" in its first line, which is not in PATH",
+        ),
+    ] {
+        write_program(&machine, "own", content);
+        refused(&["command: `./own` ", why]);
+    }
+    write_program(&machine, "own", "#! /usr/bin/env -S sh -e\nexit 0\n");
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
     assert_eq!(server.completions().len(), 1);
-    let line = machine.result("runs/batch", "a");
-    let error = line.error.unwrap();
+}
+
+/// A server whose first answers remove the file of the check, and a machine with three rows that are sent one by one.
+fn server_that_removes_the_check(texts: &'static str) -> (LoggingServer, TestMachine) {
+    let program = Arc::new(Mutex::new(None::<std::path::PathBuf>));
+    let removed = Arc::clone(&program);
+    let server = LoggingServer::start(move |_| {
+        if let Some(path) = removed.lock().unwrap().take() {
+            std::fs::remove_file(path).unwrap();
+        }
+        Response::openai(texts)
+    });
+    let check = "[[check]]\nname = \"own\"\ncommand = [\"./own\"]\n[policy]\nin_flight = 1\n";
+    let machine = machine(&server, check);
+    machine.write("batch.jsonl", ["a", "b", "c"].map(|id| format!("{{\"id\":\"{id}\",\"prompt\":\"?\"}}\n")).concat());
+    write_program(&machine, "own", "#!/bin/sh\nexit 0\n");
+    *program.lock().unwrap() = Some(machine.path("own"));
+    (server, machine)
+}
+
+#[test]
+fn an_answer_waits_for_its_check_and_nothing_is_sent_until_it_can_be_made() {
+    let (server, machine) = server_that_removes_the_check("Paris");
+    let mut live = machine.start(&["run", "batch.jsonl", "--no-check", "--headless"]);
+    live.wait_for_line("own can't be started: No such file or directory");
+    assert_eq!(server.completions().len(), 1, "nothing is sent meanwhile");
+    write_program(&machine, "new", "#!/bin/sh\nexit 0\n");
+    std::fs::rename(machine.path("new"), machine.path("own")).unwrap();
+    live.wait().expect_status(0);
+    assert_eq!(server.completions().len(), 3, "each was asked once");
+    assert!(machine.results("runs/batch").iter().all(|line| line.status == FinalState::Done && line.attempts == 1));
+    assert!(machine.read("runs/batch/cascadeck.log").contains("checks recovered"));
+}
+
+#[test]
+fn without_an_operator_the_run_ends_resumable_if_a_check_cannot_be_made() {
+    let (server, machine) = server_that_removes_the_check("Paris");
+    let ended = machine.cascadeck(&RUN_ARGS).expect_status(4);
+    ended.assert_stderr_contains(&[
+        "stopped: the command ",
+        "own can't be started: ",
+        "the same command resumes the run",
+    ]);
+    let ran = ended.stdout_json();
+    assert_eq!(server.completions().len(), 1);
+    let lines = machine.results("runs/batch");
+    assert_eq!((lines.len(), lines[0].output.as_deref()), (1, Some("Paris")), "the answer is kept");
+    let error = lines[0].error.clone().unwrap();
     assert!(error.message.starts_with("could not make the check own: "), "{}", error.message);
-    assert!(error.message.contains("Exec format error"), "{}", error.message);
-    assert_eq!((line.output.as_deref(), error.check.as_deref()), (Some("Paris"), Some("own")));
     // Nothing is known against the model and the key, neither in this process nor in the record.
-    let again = machine.cascadeck(&RUN_ARGS).expect_status(3).stdout_json();
-    for summary in [&ran, &again, &machine.status("runs/batch")] {
+    for summary in [&ran, &machine.status("runs/batch")] {
         let key = &summary["keys"][0];
         assert_eq!(
-            (&summary["failed"], &summary["invalid_outputs"], &key["failed"]),
-            (&1.into(), &0.into(), &0.into())
+            (&summary["failed"], &summary["invalid_outputs"], &summary["waiting"], &key["failed"]),
+            (&1.into(), &0.into(), &2.into(), &0.into())
         );
         assert_eq!(
             (of_model(summary, "m", "invalid_outputs"), of_model(summary, "m", "failed")),
             (&0.into(), &0.into())
         );
     }
+    machine.cascadeck(&RUN_ARGS).expect_status(2).assert_stderr_contains(&["there is no program `./own`"]);
+    write_program(&machine, "own", "#!/bin/sh\nexit 0\n");
+    machine.cascadeck(&RUN_ARGS).expect_status(3);
+    assert_eq!(server.completions().len(), 3);
 }
 
 #[test]

@@ -155,6 +155,24 @@ fn long_prompts_have_the_prices_of_their_step_and_pictures_are_billed_one_by_one
     assert_eq!((result.cost_usd, kinds.input, kinds.output, kinds.images), (1.718, 1.2, 0.018, 0.5));
 }
 
+#[test]
+fn the_cost_of_a_model_without_a_price_is_unknown_in_every_summary() {
+    let usage = json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15});
+    let (_server, machine) = machine_answering("openai", "", openai_answer(&usage));
+    let ended = machine.cascadeck(&["run", "rows.jsonl", "--headless"]).expect_status(0).stdout;
+    for summary in [ended, machine.cascadeck(&["status", "runs/rows"]).expect_status(0).stdout] {
+        assert!(summary.contains("\ncost      price unknown\n") && !summary.contains("$0"), "{summary}");
+        assert_eq!(summary.matches("price unknown").count(), 3, "in all, of the model and of the key: {summary}");
+    }
+    let (ran, status) = (machine.cascadeck(&RUN_ARGS).expect_status(0).stdout_json(), machine.status("runs/rows"));
+    assert_eq!((&ran["models"][0]["unpriced"], &status["models"][0]["unpriced"]), (&true.into(), &true.into()));
+    // A price of nothing is known.
+    let price = "usd_per_mtok = { input = 0.0, output = 0.0 }";
+    let (_server, free) = machine_answering("openai", price, openai_answer(&usage));
+    let ended = free.cascadeck(&["run", "rows.jsonl", "--headless"]).expect_status(0).stdout;
+    assert!(ended.contains("\ncost      $0\n") && !ended.contains("unknown"), "{ended}");
+}
+
 /// The budget allows the input at its own price, but not if the provider writes it to its cache.
 #[test]
 fn the_reservation_covers_a_cache_write() {

@@ -47,6 +47,17 @@ fn without_a_folder_the_demo_leaves_nothing() {
     assert_eq!((left("work"), left("tmp")), (0, 0));
 }
 
+#[test]
+fn a_demo_that_was_stopped_and_removed_is_not_said_to_be_resumable() {
+    let machine = TestMachine::new();
+    let mut live = machine.start(&["demo", "--headless", "--speed", "1"]);
+    live.wait_for_line("in flight");
+    live.send_signal(nix::sys::signal::Signal::SIGTERM);
+    let ended = live.wait().expect_status(130);
+    ended.assert_stderr_contains(&["stopped: stopped by SIGTERM; this run was temporary and can't be resumed"]);
+    assert!(!ended.stderr.contains("resumes"), "{}", ended.stderr);
+}
+
 /// Every file under a folder and what is in it.
 fn files_under(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
     let mut files = std::collections::BTreeMap::new();

@@ -214,7 +214,9 @@ fn an_interrupt_finishes_what_is_in_flight_and_is_130_then_the_same_command_goes
         provider.wait_until("some answers", |books| books.total.ok >= 4 && books.total.in_flight > 0);
         live.send_signal(signal);
         let ended = live.wait().expect_status(130);
-        ended.assert_stderr_contains(&["interrupted: finishing the requests in flight"]);
+        let reason = if signal == Signal::SIGTERM { "stopped by SIGTERM" } else { "interrupted" };
+        let last = format!("stopped: {reason}; the same command resumes the run");
+        ended.assert_stderr_contains(&["interrupted: finishing the requests in flight", &last]);
         let books = provider.checked_stats();
         assert_eq!((books.total.abandoned, books.total.in_flight), (0, 0), "{signal}: nothing was broken off");
         let summary = ended.stdout_json();
@@ -248,6 +250,29 @@ fn a_second_interrupt_stops_at_once() {
         assert_eq!(line.output.as_deref(), Some(expected_answer(&line.id).as_str()));
     }
     assert_eq!(machine.status("runs/batch")["waiting"], 1, "the one that was broken off waits again");
+}
+
+#[test]
+fn the_last_line_comes_once_and_has_what_may_have_been_billed() {
+    let server = LoggingServer::start(|request| {
+        if request.is_completion() {
+            // Never answered: the test ends first.
+            std::thread::park();
+        }
+        Response::json(200, &serde_json::json!({"data": [{"id": "m"}]}))
+    });
+    let machine = TestMachine::new();
+    machine.write_keys_toml(&server.keys_toml("usd_per_mtok = { input = 1.0, output = 2.0 }\nmax_output = 1000"));
+    machine.write("batch.jsonl", "{\"id\":\"a\",\"prompt\":\"Hello\"}\n");
+    let mut live = machine.start(&["run", "batch.jsonl", "--no-check", "--headless"]);
+    wait_until("the request arrives", || server.completions().len() == 1);
+    live.send_signal(Signal::SIGINT);
+    live.wait_for_line("interrupt again to stop at once");
+    live.send_signal(Signal::SIGINT);
+    let ended = live.wait().expect_status(130);
+    let last: Vec<&str> = ended.stderr.lines().filter(|line| line.ends_with("stopped: interrupted")).collect();
+    assert_eq!(last.len(), 1, "{}", ended.stderr);
+    assert!(last[0].contains("(+ up to $0.002"), "{}", last[0]);
 }
 
 #[test]

@@ -54,6 +54,17 @@ fn an_export_never_takes_the_place_of_what_the_run_lives_on() {
 }
 
 #[test]
+fn a_dash_as_the_file_of_an_export_is_standard_output() {
+    let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(3));
+    machine.cascadeck(&RUN_ARGS).expect_status(0);
+    let ended = machine.cascadeck(&["export", "runs/batch", "-o", "-"]).expect_status(0);
+    assert_eq!(ended.stdout.lines().count(), 3);
+    assert!(!machine.path("-").exists());
+}
+
+#[test]
 fn an_export_spares_the_input_also_where_its_folder_has_been_moved() {
     let provider = SimulatedProvider::from_toml(UNLIMITED_PROFILE);
     let machine = TestMachine::with_provider(&provider);

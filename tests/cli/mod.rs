@@ -20,6 +20,7 @@ mod metrics;
 mod migration;
 mod minute_limits;
 mod misc_commands;
+mod numbers;
 mod pictures;
 mod plan;
 mod public_model_lists;

@@ -147,10 +147,10 @@ fn faults_name_the_line_the_field_and_what_to_do() {
             "`extra_body.generationConfig.maxOutputTokens` can't be set here",
         ),
         (
-            r#"{"prompt":"x","id":123456789012345678901234567890}"#,
-            "`id` is too large to be stored exactly; write it in quotes",
+            r#"{"prompt":"x","id":1e3}"#,
+            "`id` must be a string or a whole number, not one with a fraction or an exponent",
         ),
-        (r#"{"prompt":"x","seed":123456789012345678901234567890}"#, "`seed` is too large to be stored exactly"),
+        (r#"{"prompt":"x","seed":123456789012345678901234567890}"#, "`seed` is too large; at most 9223372036854775807"),
         (r#"{"prompt":"x","seed":18446744073709551615}"#, "`seed` is too large; at most 9223372036854775807"),
         (r#"{"prompt":"x","seed":1.5}"#, "`seed` must be a whole number, not one with a fraction"),
         (

@@ -34,7 +34,8 @@ async fn within_timeout<T>(future: impl Future<Output = Option<T>>) -> Option<T>
 impl FakeEngine {
     /// Receives the next command and acknowledges it.
     pub async fn acknowledge_command(&mut self) -> Command {
-        let CommandRequest { command, reply } = within_timeout(self.commands.recv()).await.expect("a command comes");
+        let CommandRequest { command, reply, .. } =
+            within_timeout(self.commands.recv()).await.expect("a command comes");
         // The dashboard may have quit without waiting for the reply.
         let _ = reply.send(Ok("done".to_owned()));
         command

@@ -81,6 +81,17 @@ fn countdowns_run_between_snapshots() {
 }
 
 #[test]
+fn an_end_that_was_foretold_and_has_passed_is_not_shown() {
+    let mut stage = TuiHarness::busy();
+    assert!(stage.screen_text().contains("ETA 14:33"));
+    stage.state.now = NOW + seconds(2 * 3_600);
+    let text = stage.screen_text();
+    assert!(!text.contains("14:33") && text.contains("ETA -"), "{text}");
+    let text = stage.press("W").screen_text();
+    assert!(!text.contains("14:33") && !text.contains("15:10"), "{text}");
+}
+
+#[test]
 fn every_key_and_route_can_be_inspected() {
     for (at, key) in fixture::busy().keys.iter().enumerate() {
         let mut stage = TuiHarness::busy();

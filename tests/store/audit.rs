@@ -45,6 +45,14 @@ fn a_sound_run_is_proved_sound() {
     assert_eq!((audit.cost, audit.at_risk), (Money(6_000_000), Money(5_000_000)));
 }
 
+/// SQL that stores a changed line of item 1 as a whole. `change` is an SQL expression with the column `line`.
+fn alter_line(change: &str) -> String {
+    format!(
+        "UPDATE result_rows SET format = 0, line = (SELECT {change} FROM results WHERE results.n = result_rows.n)
+         WHERE seq = 1"
+    )
+}
+
 #[test]
 fn every_broken_invariant_is_found_and_named() {
     let recorded = "every item of the input is recorded completely, once, in order";
@@ -60,7 +68,8 @@ fn every_broken_invariant_is_found_and_named() {
     let question = "every line answers the request of its item";
     let attempt = "every done item was answered by a recorded attempt, as its line says";
     let altered = "no line was changed after it was recorded";
-    let in_flight = "INSERT INTO in_flight VALUES (99, 1, 1, 0, 0, 0)";
+    let in_flight = "INSERT INTO intents(list) VALUES ('[[99, 1, 1, 0, 0, 0]]')";
+    let once = "every attempt is recorded once, settled or in flight";
     let cases: [(&str, &str, &[&str]); 26] = [
         ("a body is gone", "DELETE FROM payload WHERE seq = 2", &[recorded]),
         (
@@ -68,29 +77,21 @@ fn every_broken_invariant_is_found_and_named() {
             "DELETE FROM items WHERE seq = 4; DELETE FROM payload WHERE seq = 4",
             &[recorded, counted],
         ),
-        ("an answer is gone", "DELETE FROM results WHERE seq = 3", &[one_line, file]),
+        ("an answer is gone", "DELETE FROM result_rows WHERE seq = 3", &[one_line, file]),
         (
             "an answer twice",
-            "INSERT INTO results SELECT 99, seq, line, digest FROM results WHERE seq = 3",
+            "INSERT INTO result_rows SELECT 99, seq, line, digest, format, attempt FROM result_rows WHERE seq = 3",
             &[one_line, file],
         ),
         ("a finished item waits", "UPDATE progress SET state = 0 WHERE seq = 1", &[one_line, states]),
-        (
-            "another item's answer",
-            "UPDATE results SET line = replace(line, 'item-1', 'item-9') WHERE seq = 1",
-            &[says, altered, file],
-        ),
+        ("another item's answer", &alter_line("replace(line, 'item-1', 'item-9')"), &[says, altered, file]),
         ("a failure called done", "UPDATE progress SET state = 1 WHERE seq = 2", &[says, attempt, states]),
         ("billed twice", "UPDATE attempts SET outcome = 'ok' WHERE attempt = 3", &["no item was answered twice"]),
         ("sent after its answer", "UPDATE attempts SET seq = 1 WHERE attempt = 4", &[again, counted]),
         ("a finished item in flight", in_flight, &[again]),
-        (
-            "in flight and settled",
-            "INSERT INTO in_flight VALUES (4, 4, 1, 0, 0, 0)",
-            &["no attempt is both settled and in flight"],
-        ),
+        ("in flight and settled", "INSERT INTO intents(list) VALUES ('[[4, 3, 1, 0, 0, 0]]')", &[again, once]),
         ("a miscounted state", "UPDATE blocks SET failed = failed + 1", &[states]),
-        ("money unaccounted for", "UPDATE attempts SET cost = cost + 1 WHERE attempt = 1", &[sums]),
+        ("money unaccounted for", "UPDATE attempts SET cost = cost + 1 WHERE attempt = 1", &[sums, altered, file]),
         (
             "a body is another's",
             "UPDATE payload SET body = (SELECT body FROM payload WHERE seq = 1) WHERE seq = 2",
@@ -104,22 +105,30 @@ fn every_broken_invariant_is_found_and_named() {
             &[rows],
         ),
         ("a state that is none", "UPDATE progress SET state = 5 WHERE seq = 4", &[rows, one_line, states]),
-        ("a damaged line", "UPDATE results SET line = substr(line, 2) WHERE seq = 1", &[says, altered, file]),
+        ("a damaged line", &alter_line("substr(line, 2)"), &[says, altered, file]),
         (
             "an answer to another question",
-            "UPDATE results SET line = json_set(line, '$.request_hash', 'f') WHERE seq = 1",
+            &alter_line("json_set(line, '$.request_hash', 'f')"),
             &[question, altered, file],
         ),
-        ("an attempt is gone", "DELETE FROM attempts WHERE attempt = 1", &[attempt, counted, sums]),
         (
-            "another model's answer",
-            "UPDATE results SET line = json_set(line, '$.model', 'o9') WHERE seq = 1",
-            &[attempt, altered, file],
+            "an attempt is gone",
+            "DELETE FROM attempts WHERE attempt = 1",
+            &[says, question, attempt, counted, sums, altered, file],
         ),
-        ("an altered digest", "UPDATE results SET digest = zeroblob(16) WHERE seq = 1", &[altered]),
-        ("a digest is gone", "UPDATE results SET digest = NULL WHERE n = (SELECT max(n) FROM results)", &[altered]),
+        ("another model's answer", &alter_line("json_set(line, '$.model', 'o9')"), &[attempt, altered, file]),
+        ("an altered digest", "UPDATE result_rows SET digest = zeroblob(16) WHERE seq = 1", &[altered]),
+        (
+            "a digest is gone",
+            "UPDATE result_rows SET digest = NULL WHERE n = (SELECT max(n) FROM result_rows)",
+            &[altered],
+        ),
         ("a table is gone", "DROP TABLE superseded", &[one_line]),
-        ("an attempt on no route", "UPDATE attempts SET route = 77 WHERE attempt = 1", &[counted]),
+        (
+            "an attempt on no route",
+            "UPDATE attempts SET route = 77 WHERE attempt = 1",
+            &[says, question, attempt, counted, altered, file],
+        ),
     ];
     for (what, damage, invariants) in cases {
         let home = eventful_run();
@@ -139,7 +148,7 @@ fn an_answer_that_was_altered_in_the_record_and_in_the_file_alike_is_found() {
     let shown = std::fs::read_to_string(home.dir.results()).unwrap();
     assert!(shown.contains(was));
     std::fs::write(home.dir.results(), shown.replace(was, is)).unwrap();
-    home.sql().execute("UPDATE results SET line = replace(line, ?1, ?2)", [was, is]).unwrap();
+    home.sql().execute("UPDATE result_rows SET line = replace(line, ?1, ?2)", [was, is]).unwrap();
     let audit = audit(home.dir.path(), None).unwrap();
     let broken: Vec<_> = audit.checks.iter().filter(|check| check.violations > 0).collect();
     assert_eq!(broken.len(), 1, "{audit:#?}");

@@ -165,8 +165,15 @@ impl TestRun {
 
     /// A second connection to the database, past the store.
     pub fn sql(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.dir.database()).unwrap()
+        open_database(&self.dir)
     }
+}
+
+/// A connection of its own, on which the view `results` works.
+fn open_database(dir: &RunDir) -> rusqlite::Connection {
+    let sql = rusqlite::Connection::open(dir.database()).unwrap();
+    cascadeck::store::add_result_line_function(&sql).unwrap();
+    sql
 }
 
 pub fn results(path: &Path) -> Vec<ResultLine> {
@@ -205,7 +212,7 @@ impl FakeEngine {
         self.number
     }
 
-    /// Sets a result line's route to that of its attempt, and its hash to that of its item.
+    /// Sets a result line's route, amounts and times to those of its attempt, and its hash to that of its item.
     fn fill_result_line(&mut self, op: &mut Op) {
         let (line, route) = match op {
             Op::IngestItems(specs) => {
@@ -217,16 +224,29 @@ impl FakeEngine {
                     .extend(routes().get(intent.route.index()).map(|route| (intent.attempt.0, route.clone())));
                 return;
             }
-            Op::CompleteAttempt(settled) => {
-                (settled.final_line.as_mut(), self.routes_by_attempt.get(&settled.attempt.0))
+            Op::CompleteAttempt(completed) => {
+                if let Some(line) = &mut completed.final_line {
+                    line.usage = completed.usage;
+                    line.cost_usd = completed.cost.as_usd();
+                    line.cost_by_kind_usd = Some(completed.cost_by_kind.into());
+                    line.latency_ms = completed.latency_ms;
+                    line.finished_at = completed.completed_at.unwrap().rfc3339();
+                }
+                (completed.final_line.as_mut(), self.routes_by_attempt.get(&completed.attempt.0))
             }
             Op::EndLocally(verdict) => (Some(&mut verdict.line), None),
             _ => return,
         };
         let Some(line) = line else { return };
-        line.request_hash = self.hashes_by_id.get(&line.id).cloned().unwrap_or_default();
+        // Rows that an earlier engine has ingested have the hash of their number.
+        line.request_hash = self.hashes_by_id.get(&line.id).cloned().unwrap_or_else(|| {
+            let number = line.id.strip_prefix("item-").and_then(|number| number.parse().ok());
+            number.map_or_else(String::new, |number| item_spec(number).request_hash)
+        });
         if let Some(route) = route {
-            (line.key, line.model) = (Some(route.key.clone()), Some(route.model.clone()));
+            line.key = Some(route.key.clone());
+            line.model = Some(route.model.clone());
+            line.provider = Some(route.provider.clone());
         }
     }
 
@@ -265,7 +285,7 @@ pub fn waiting_seqs(store: &Store) -> Vec<u64> {
 pub fn assert_audit(dir: &RunDir) -> BTreeMap<String, i64> {
     let audit = cascadeck::store::audit::audit(dir.path(), None).unwrap();
     assert!(audit.is_ok(), "{audit:#?}");
-    let sql = rusqlite::Connection::open(dir.database()).unwrap();
+    let sql = open_database(dir);
     let mut statement = sql.prepare("SELECT line FROM results ORDER BY n").unwrap();
     let recorded: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let shown = fs::read_to_string(dir.results()).unwrap();

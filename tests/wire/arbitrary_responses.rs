@@ -2,11 +2,10 @@
 
 use cascadeck::{
     domain::{Api, Outcome, OutcomeAction},
-    provider::{ProviderResponse, TransportResult, classify, explain},
+    provider::{HiddenSecret, ProviderResponse, TransportResult, classify, explain},
 };
 use proptest::prelude::*;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{APIS, NOON};
@@ -124,7 +123,7 @@ proptest! {
     #[test]
     fn an_arbitrary_response_is_classified_sanely(api in any_api(), status: u16, known in prop::option::of(200u16..600), headers in any_headers(), body in any_body()) {
         let status = known.unwrap_or(status);
-        let secrets = [SecretString::from("correct horse")];
+        let secrets = [HiddenSecret::new("correct horse")];
         let response = ProviderResponse { status, headers: &headers, body: &body, received_at: NOON, secrets: &secrets };
         let result = classify(api, &TransportResult::Response(response));
         prop_assert_eq!(result.status, Some(status));

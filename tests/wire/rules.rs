@@ -2,10 +2,9 @@
 
 use cascadeck::{
     domain::{Api, Outcome, OutcomeAction},
-    provider::{ProviderResponse, TransportResult, classify},
+    provider::{HiddenSecret, ProviderResponse, TransportResult, classify},
 };
 use reqwest::header::HeaderMap;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{NOON, bytes, classify_response, cooldown, corpus::examples};
@@ -386,7 +385,7 @@ fn a_suspended_key_that_the_provider_repeats_is_redacted() {
     let body = examples()["gemini_403_consumer_suspended"]["body"].to_string();
     for key in ["AIzaSyD-0123456789abcdefghijklmnopqrstu", "AQ.Ab8RN6Iexample0123456789", "a key of no known shape"] {
         let body = body.replace("AIzaREDACTED", key);
-        let secrets = [SecretString::from(key)];
+        let secrets = [HiddenSecret::new(key)];
         let headers = HeaderMap::new();
         let response = ProviderResponse {
             status: 403,

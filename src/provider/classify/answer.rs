@@ -51,7 +51,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
     // An answer normally contains no key. If one does, the key must not get into the result files.
     let text = redact_secrets(text, response.secrets);
     let finish_reason =
-        finish_reason.map(|finish_reason| clean_name(&redact_secrets(finish_reason, response.secrets).to_lowercase()));
+        finish_reason.map(|finish_reason| clean_name(redact_secrets(finish_reason, response.secrets).to_lowercase()));
     let model_version = model_version.map(|model| redact_secrets(model, response.secrets));
     let finish_class = finish_reason.as_deref().map_or(FinishClass::Normal, classify_finish_reason);
     let has_text = !text.trim().is_empty();
@@ -121,7 +121,7 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
         answer: has_answer.then(|| Answer {
             text,
             finish_reason,
-            model_version: model_version.map(|model| clean_name(&model)),
+            model_version: model_version.map(clean_name),
             parts: None,
         }),
         usage,
@@ -135,7 +135,10 @@ pub(super) fn classify_answer(answer: DecodedAnswer, response: &ProviderResponse
 }
 
 /// Drops control characters and keeps 200 characters: finish reasons and model names are short.
-fn clean_name(text: &str) -> String {
+fn clean_name(text: String) -> String {
+    if text.len() <= 200 && !text.contains(char::is_control) {
+        return text;
+    }
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 

@@ -3,11 +3,9 @@
 //! `response` turns a response or a transport failure into an [`AttemptResult`](crate::domain::AttemptResult). `answer`
 //! classifies decoded answers. `error_body` reads errors, with `html` for pages, and the ordered table in `error_rules`
 //! decides. `retry_after` finds the wait that the provider asks for; `rate_limit_headers` and `quota_errors` read its
-//! limits. `redact` removes credentials from its messages, with `encoded_secrets` for encoded ones. `explain` shows a
-//! classification to a person. `max_tokens_refusal` reads refusals of the output limit's name.
+//! limits. `redact` removes credentials from its messages. `explain` shows a classification to a person. `max_tokens_refusal` reads refusals of the output limit's name.
 
 mod answer;
-mod encoded_secrets;
 mod error_body;
 mod error_rules;
 mod explain;

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
 
 use crate::domain::{Api, LimitDimension, Provider, ProviderLimit, ResponseMeta, WallTime};
 
@@ -53,13 +54,19 @@ impl Vendor {
 
 /// Reads a response's headers. Never fails: values that cannot be read are left out.
 pub fn read_response_meta(vendor: Vendor, headers: &HeaderMap, received_at: WallTime) -> ResponseMeta {
-    let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let now = get("date").and_then(retry_after::parse_http_date).unwrap_or_else(|| received_at.timestamp());
+    // `HeaderMap::get` parses and hashes the name. For about ten names among as few headers, comparing costs less.
+    let headers: SmallVec<[(&str, &HeaderValue); 32]> =
+        headers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    let get = |wanted: &str| {
+        let (_, value) = headers.iter().find(|(name, _)| *name == wanted)?;
+        value.to_str().ok().map(str::trim)
+    };
+    let now = || get("date").and_then(retry_after::parse_http_date).unwrap_or_else(|| received_at.timestamp());
     let limits = match vendor {
         Vendor::Gemini => Vec::new(),
-        Vendor::Anthropic => read_anthropic(&get, now),
-        Vendor::Groq | Vendor::OpenAi => read_openai(vendor, &get, now),
-        Vendor::OpenRouter => read_without_dimension(&get, now),
+        Vendor::Anthropic => read_anthropic(&get, &now),
+        Vendor::Groq | Vendor::OpenAi => read_openai(vendor, &get, &now),
+        Vendor::OpenRouter => read_without_dimension(&get, &now),
     };
     ResponseMeta { limits, server_time: read_server_time(&get) }
 }
@@ -72,16 +79,19 @@ struct HeaderTriple {
 }
 
 impl HeaderTriple {
-    fn read<'a>(get: &impl Fn(&str) -> Option<&'a str>, names: [&str; 3], now: Timestamp) -> Option<Self> {
+    fn read<'a>(get: &impl Fn(&str) -> Option<&'a str>, names: [&str; 3], now: &dyn Fn() -> Timestamp) -> Option<Self> {
         let number = |name: &str| get(name).and_then(|text| whole_number(text.parse().ok()?));
         let [limit, remaining, reset] = names;
         let limit = number(limit).filter(|limit| *limit > 0);
         // Some providers state fractions. Less than one remaining counts as zero.
         let remaining = number(remaining);
+        if limit.is_none() && remaining.is_none() {
+            return None;
+        }
         let reset = get(reset).and_then(|text| retry_after::parse_reset(text, now)).map(|reset| match reset {
             ResetTime::Relative(wait) | ResetTime::Absolute(wait) => wait,
         });
-        (limit.is_some() || remaining.is_some()).then_some(Self { limit, remaining, reset })
+        Some(Self { limit, remaining, reset })
     }
 
     fn is_daily(&self) -> bool {
@@ -96,7 +106,11 @@ impl HeaderTriple {
     }
 }
 
-fn read_openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
+fn read_openai<'a>(
+    vendor: Vendor,
+    get: &impl Fn(&str) -> Option<&'a str>,
+    now: &dyn Fn() -> Timestamp,
+) -> Vec<ProviderLimit> {
     let mut limits = Vec::new();
     let names = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
     if let Some(requests) = HeaderTriple::read(get, names, now) {
@@ -123,7 +137,7 @@ fn read_openai<'a>(vendor: Vendor, get: &impl Fn(&str) -> Option<&'a str>, now: 
     limits
 }
 
-fn read_anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
+fn read_anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: &dyn Fn() -> Timestamp) -> Vec<ProviderLimit> {
     let read = |what: &str, dimension| {
         let [limit, remaining, reset] =
             ["limit", "remaining", "reset"].map(|part| format!("anthropic-ratelimit-{what}-{part}"));
@@ -139,7 +153,10 @@ fn read_anthropic<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) ->
 }
 
 /// Reads `X-RateLimit-Limit`, `-Remaining` and `-Reset`: requests, per minute or per day depending on the reset.
-pub(super) fn read_without_dimension<'a>(get: &impl Fn(&str) -> Option<&'a str>, now: Timestamp) -> Vec<ProviderLimit> {
+pub(super) fn read_without_dimension<'a>(
+    get: &impl Fn(&str) -> Option<&'a str>,
+    now: &dyn Fn() -> Timestamp,
+) -> Vec<ProviderLimit> {
     let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
     let Some(requests) = HeaderTriple::read(get, names, now) else { return Vec::new() };
     let dimension =
@@ -164,7 +181,7 @@ fn read_server_time<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Option<Durati
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::{HeaderName, HeaderValue};
+    use reqwest::header::HeaderName;
 
     use super::*;
 

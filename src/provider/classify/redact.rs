@@ -4,10 +4,9 @@
 //! organizations and keys (Moonshot, OpenAI). Texts that look like a key or such an id are replaced. The key of the
 //! request is replaced wherever it stands, also in encoded form, unless it is too short to be a real one.
 
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::encoded_secrets::replace_encoded;
+use super::super::hidden_secret::HiddenSecret;
 
 const REDACTED: &str = "[redacted]";
 
@@ -73,7 +72,7 @@ const CREDENTIAL_NAMES: [&str; 13] = [
 ];
 
 /// Replaces `secrets` in all strings of a value. Names of fields are kept.
-pub fn redact_secrets_in(value: &mut Value, secrets: &[SecretString]) {
+pub fn redact_secrets_in(value: &mut Value, secrets: &[HiddenSecret]) {
     match value {
         Value::String(text) => *text = redact_secrets(std::mem::take(text), secrets),
         Value::Array(items) => items.iter_mut().for_each(|item| redact_secrets_in(item, secrets)),
@@ -84,22 +83,14 @@ pub fn redact_secrets_in(value: &mut Value, secrets: &[SecretString]) {
 
 /// Redacts a provider's message. `secrets` and texts that look like credentials become `[redacted]`, control and
 /// bidirectional-override characters are dropped, white space is folded, and at most 500 characters remain.
-pub fn redact(text: &str, secrets: &[SecretString]) -> String {
+pub fn redact(text: &str, secrets: &[HiddenSecret]) -> String {
     let text = fold_spaces_and_drop_invisible(&text[..text.floor_char_boundary(MAX_INPUT_BYTES)]);
     clip(redact_credential_like(&redact_secrets(text, secrets)), MAX_MESSAGE_CHARS)
 }
 
 /// Replaces only `secrets`, in any encoding, and keeps the rest of the text. Used for answers.
-pub(super) fn redact_secrets(text: String, secrets: &[SecretString]) -> String {
-    secrets.iter().fold(text, |text, secret| {
-        let secret = secret.expose_secret().trim();
-        // A secret of less than 6 bytes is a placeholder for a local server; hiding it would hide ordinary words.
-        if secret.len() < 6 {
-            return text;
-        }
-        let text = if text.contains(secret) { text.replace(secret, REDACTED) } else { text };
-        replace_encoded(text, secret, REDACTED)
-    })
+pub(super) fn redact_secrets(text: String, secrets: &[HiddenSecret]) -> String {
+    secrets.iter().fold(text, |text, secret| secret.replace(text, REDACTED))
 }
 
 /// Folds white space to single spaces and drops characters that control a terminal or are invisible.
@@ -298,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_key_of_the_request_is_hidden_in_any_form_and_across_the_length_limit() {
-        let secret = [SecretString::from("plain words as a password")];
+        let secret = [HiddenSecret::new("plain words as a password")];
         assert_eq!(redact("you sent plain words as a password!", &secret), "you sent [redacted]!");
         for (text, want) in [
             ("https://host?key=plain words as a password&alt=sse", "https://host?key=[redacted]&alt=sse"),

@@ -219,7 +219,7 @@ fn classify_error(api: Api, response: &ProviderResponse<'_>, error: ErrorBody) -
 fn read_provider_limits(response: &ProviderResponse<'_>, error: &ErrorBody) -> Vec<ProviderLimit> {
     let mut limits = quota_errors::provider_limits(error);
     let quoted_header = |name: &str| retry_after::find_quoted_header(&error.quoted_headers, name);
-    limits.extend(rate_limit_headers::read_without_dimension(&quoted_header, response.received_at.timestamp()));
+    limits.extend(rate_limit_headers::read_without_dimension(&quoted_header, &|| response.received_at.timestamp()));
     limits
 }
 

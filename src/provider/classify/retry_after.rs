@@ -110,7 +110,7 @@ fn find_exhausted_resets(sources: &WaitSources<'_>, now: Timestamp) -> (Option<D
         if !is_exhausted && !lacks_tokens {
             continue;
         }
-        match sources.header(&name).and_then(|text| parse_reset(text, now)) {
+        match sources.header(&name).and_then(|text| parse_reset(text, &|| now)) {
             Some(ResetTime::Relative(wait)) => relative = relative.max(Some(wait)),
             Some(ResetTime::Absolute(wait)) => absolute = absolute.max(Some(wait)),
             None => {}
@@ -127,8 +127,9 @@ pub(super) enum ResetTime {
     Absolute(Duration),
 }
 
-/// Parses a Go duration ("6m0s"), plain seconds, an epoch in seconds or milliseconds, or RFC 3339.
-pub(super) fn parse_reset(text: &str, now: Timestamp) -> Option<ResetTime> {
+/// Parses a Go duration ("6m0s"), plain seconds, an epoch in seconds or milliseconds, or RFC 3339. `now` is asked only
+/// about points in time.
+pub(super) fn parse_reset(text: &str, now: &dyn Fn() -> Timestamp) -> Option<ResetTime> {
     if let Ok(number) = text.parse::<f64>() {
         let epoch_ms = if number > 1e11 {
             number
@@ -138,12 +139,12 @@ pub(super) fn parse_reset(text: &str, now: Timestamp) -> Option<ResetTime> {
             return Duration::try_from_secs_f64(number).ok().map(ResetTime::Relative);
         };
         let epoch_ms = i64::try_from(whole_number(epoch_ms)?).ok()?;
-        return wait_until(Timestamp::from_millisecond(epoch_ms).ok()?, now).map(ResetTime::Absolute);
+        return wait_until(Timestamp::from_millisecond(epoch_ms).ok()?, now()).map(ResetTime::Absolute);
     }
-    if let Ok(then) = text.parse::<Timestamp>() {
-        return wait_until(then, now).map(ResetTime::Absolute);
+    if let Some((wait, _)) = parse_duration(text, false) {
+        return Some(ResetTime::Relative(wait));
     }
-    parse_duration(text, false).map(|(wait, _)| ResetTime::Relative(wait))
+    wait_until(text.parse().ok()?, now()).map(ResetTime::Absolute)
 }
 
 /// Parses RetryInfo's `retryDelay`: "12.5s" or whole seconds. Google rounds down to whole seconds ("12s" in the field,

@@ -1,16 +1,26 @@
 //! One key at one provider: the parts of a request that are the same for every attempt, prepared once.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use reqwest::{
     Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{self, ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::{Api, Provider};
 
-use super::super::{classify::redact, pictures, wire::Dialect};
+use super::super::{
+    classify::{Vendor, redact},
+    hidden_secret::HiddenSecret,
+    pictures,
+    wire::Dialect,
+};
 
 /// Base URL, headers and credentials for requests. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
@@ -21,10 +31,13 @@ pub struct Endpoint {
 struct EndpointInner {
     provider: Provider,
     dialect: Dialect,
+    vendor: Vendor,
     base_url: Url,
     headers: HeaderMap,
+    /// The URLs of attempts by their API paths. There are only a few, and parsing one costs more than classifying an answer.
+    attempt_urls: RwLock<HashMap<Box<str>, Url>>,
     /// Secrets to remove from the provider's messages: the key, and credentials in configured headers.
-    secrets: Vec<SecretString>,
+    secrets: Vec<HiddenSecret>,
     has_key: bool,
     is_loopback: bool,
 }
@@ -42,6 +55,9 @@ pub enum EndpointError {
     )]
     Secret { provider: String },
 }
+
+/// The program's name and version, as providers and proxies see it.
+pub(super) const USER_AGENT: &str = concat!("cascadeck/", env!("CARGO_PKG_VERSION"));
 
 /// Headers that carry credentials. If the configuration sets one of them, the key is not added a second time: Gemini
 /// rejects two credentials with 400.
@@ -68,9 +84,25 @@ impl Endpoint {
         let is_local = is_loopback(host);
         let secret = secret.filter(|secret| !secret.expose_secret().trim().is_empty());
         let has_key = secret.is_some();
-        let (headers, mut secrets) = build_headers(&provider, secret.as_ref())?;
-        secrets.extend(secret);
-        let inner = EndpointInner { provider, dialect, base_url, headers, secrets, has_key, is_loopback: is_local };
+        let (mut headers, mut secrets) = build_headers(&provider, secret.as_ref())?;
+        if let Some(host) = http_host(&base_url)
+            && !headers.contains_key(HOST)
+        {
+            headers.insert(HOST, host);
+        }
+        secrets.extend(secret.as_ref().map(HiddenSecret::from));
+        let vendor = Vendor::detect(&provider);
+        let inner = EndpointInner {
+            provider,
+            dialect,
+            vendor,
+            base_url,
+            headers,
+            attempt_urls: RwLock::default(),
+            secrets,
+            has_key,
+            is_loopback: is_local,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -84,6 +116,11 @@ impl Endpoint {
 
     pub(super) fn dialect(&self) -> Dialect {
         self.inner.dialect
+    }
+
+    /// The vendor whose conventions for headers apply.
+    pub(super) fn vendor(&self) -> Vendor {
+        self.inner.vendor
     }
 
     /// Whether there is a key. A local server may need none.
@@ -100,7 +137,7 @@ impl Endpoint {
         redact(message, &self.inner.secrets)
     }
 
-    pub(super) fn secrets(&self) -> &[SecretString] {
+    pub(super) fn secrets(&self) -> &[HiddenSecret] {
         &self.inner.secrets
     }
 
@@ -116,9 +153,7 @@ impl Endpoint {
 
     /// `host:port`, for messages.
     pub(super) fn host(&self) -> String {
-        let base = &self.inner.base_url;
-        let host = base.host_str().unwrap_or_default();
-        base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        host_and_port(&self.inner.base_url)
     }
 
     /// URL of an API path such as `/v1/messages` or `/chat/completions`.
@@ -141,6 +176,17 @@ impl Endpoint {
         url.set_path(&full_path);
         url.set_query(query);
         url
+    }
+
+    /// URL of an API path without a query, made once.
+    pub(super) fn attempt_url(&self, path: &str) -> Url {
+        // No code panics while it holds the lock.
+        let known = self.inner.attempt_urls.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        known.unwrap_or_else(|| {
+            let url = self.url(path, None);
+            let mut urls = self.inner.attempt_urls.write().unwrap_or_else(PoisonError::into_inner);
+            urls.entry(path.into()).or_insert(url).clone()
+        })
     }
 
     /// URL of a path on the provider's host, whatever the path of the base URL.
@@ -186,12 +232,30 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// The `Host` header of requests over plain HTTP, which the HTTP client would otherwise make for each of them. `None` for
+/// HTTPS: HTTP/2, which may be spoken there, has no such header.
+fn http_host(base_url: &Url) -> Option<HeaderValue> {
+    if base_url.scheme() != "http" {
+        return None;
+    }
+    HeaderValue::try_from(host_and_port(base_url)).ok()
+}
+
+/// `host:port`, or only the host if the port is the scheme's usual one.
+fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
 fn build_headers(
     provider: &Provider,
     secret: Option<&SecretString>,
-) -> Result<(HeaderMap, Vec<SecretString>), EndpointError> {
+) -> Result<(HeaderMap, Vec<HiddenSecret>), EndpointError> {
     let mut headers = HeaderMap::new();
     let mut secrets = Vec::new();
+    // The HTTP client would add these two to each request.
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if provider.api == Api::Anthropic {
         headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
@@ -225,7 +289,7 @@ fn build_headers(
         given.set_sensitive(is_secret);
         if is_secret {
             let credential = value_with_key.split_whitespace().next_back().unwrap_or_default();
-            secrets.push(SecretString::from(credential));
+            secrets.push(HiddenSecret::new(credential));
         }
         headers.insert(header_name, given);
     }
@@ -264,7 +328,11 @@ mod tests {
             (Api::Anthropic, "https://a.dev/anthropic", "/v1/messages", "https://a.dev/anthropic/v1/messages"),
         ];
         for (api, base, path, want) in cases {
-            assert_eq!(endpoint(api, base).url(path, None).as_str(), want);
+            let endpoint = endpoint(api, base);
+            let made_once = [endpoint.attempt_url(path), endpoint.attempt_url(path)];
+            for url in [endpoint.url(path, None)].into_iter().chain(made_once) {
+                assert_eq!(url.as_str(), want);
+            }
         }
     }
 
@@ -282,6 +350,22 @@ mod tests {
             let credentials = CREDENTIAL_HEADERS.iter().filter(|name| headers.contains_key(**name)).count();
             assert_eq!(credentials, 1);
         }
+    }
+
+    #[test]
+    fn only_plain_http_has_a_host_header() {
+        let cases = [
+            ("http://localhost:11434/v1", Some("localhost:11434")),
+            ("http://[::1]:8080", Some("[::1]:8080")),
+            ("http://h.dev:80", Some("h.dev")),
+            ("https://h.dev:8443", None),
+        ];
+        for (base, want) in cases {
+            let headers = endpoint(Api::OpenAi, base).headers();
+            assert_eq!(headers.get("host").map(|host| host.to_str().unwrap()), want, "{base}");
+        }
+        let given = Endpoint::new(provider(Api::OpenAi, "http://h.dev", &[("Host", "other.dev")]), None).unwrap();
+        assert_eq!(given.headers()["host"], "other.dev");
     }
 
     #[test]

@@ -18,25 +18,25 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::{Body, Method, Request as HttpRequest};
+use tokio::time::timeout;
 
 use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, Outcome, OutcomeAction};
 
 use super::{
-    classify::{
-        MaxTokensRefusal, Vendor, classify, read_response_meta, redact, redact_secrets_in, result_without_answer,
-    },
+    classify::{MaxTokensRefusal, classify, read_response_meta, redact, redact_secrets_in, result_without_answer},
     pictures::{self, CheckedPictureCache, PictureError},
     transport::{ProviderResponse, TransportFailure, TransportResult},
     wire::{AttemptRequest, EncodedRequest, Unsupported, encode, read_parts, sent_max_tokens_field},
     worker_pool::{WorkerPool, WorkerPoolError},
 };
 
+use endpoint::USER_AGENT;
 use learned_max_tokens_fields::LearnedMaxTokensFields;
-use transport_errors::transport_failure;
+use transport_errors::{timed_out, transport_failure};
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use learned_max_tokens_fields::LearnedMaxTokensField;
@@ -58,6 +58,8 @@ const MAX_PICTURE_THREADS: usize = 8;
 pub struct Client {
     remote: reqwest::Client,
     local: reqwest::Client,
+    /// Longest time without any bytes of a response, also before the first one.
+    idle_timeout: Duration,
     /// Threads that read, check and encode pictures.
     picture_worker_pool: Arc<WorkerPool>,
     checked_pictures: Arc<CheckedPictureCache>,
@@ -79,10 +81,9 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             reqwest::Client::builder()
-                .user_agent(concat!("cascadeck/", env!("CARGO_PKG_VERSION")))
+                .user_agent(USER_AGENT)
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(connect_timeout)
-                .read_timeout(idle_timeout)
         };
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| ClientError(describe_transport_error(&error)))
@@ -90,6 +91,7 @@ impl Client {
         Ok(Self {
             remote: build(builder())?,
             local: build(builder().no_proxy())?,
+            idle_timeout,
             picture_worker_pool: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
             checked_pictures: Arc::default(),
             has_received_response: Arc::default(),
@@ -141,7 +143,7 @@ impl Client {
             Ok(encoded) => encoded,
             Err(error) => return error.to_attempt_result(),
         };
-        let mut request = HttpRequest::new(Method::POST, endpoint.url(&encoded.path, None));
+        let mut request = HttpRequest::new(Method::POST, endpoint.attempt_url(&encoded.path));
         *request.body_mut() = Some(Body::from(encoded.body));
         let received = match self.send_http(endpoint, request, total_timeout).await {
             Ok(received) => received,
@@ -233,27 +235,33 @@ impl Client {
         total_timeout: Duration,
     ) -> Result<ReceivedResponse, TransportFailure> {
         *request.headers_mut() = endpoint.headers();
-        *request.timeout_mut() = Some(total_timeout);
         let client = if endpoint.is_loopback() { &self.local } else { &self.remote };
-        let mut response =
-            client.execute(request).await.map_err(|error| transport_failure(&endpoint.host(), &error))?;
+        // One timer at a time; reqwest's own timeouts would start three for each request.
+        let started = Instant::now();
+        let next_timeout = || total_timeout.saturating_sub(started.elapsed()).min(self.idle_timeout);
+        let failure = |error: reqwest::Error| transport_failure(&endpoint.host(), &error);
+        let mut response = match timeout(next_timeout(), client.execute(request)).await {
+            Ok(response) => response.map_err(failure)?,
+            Err(_) => return Err(timed_out(&endpoint.host(), "operation timed out")),
+        };
         self.has_received_response.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
+            match timeout(next_timeout(), response.chunk()).await {
+                Ok(Ok(Some(chunk))) => {
                     let remaining_bytes = MAX_RESPONSE_BYTES - body.len();
                     body.extend_from_slice(&chunk[..chunk.len().min(remaining_bytes)]);
                     if chunk.len() >= remaining_bytes {
                         break;
                     }
                 }
-                Ok(None) => break,
+                Ok(Ok(None)) => break,
                 // The status of an error response is enough to classify it, even if its body breaks off.
-                Err(_) if !(200..300).contains(&status) => break,
-                Err(error) => return Err(transport_failure(&endpoint.host(), &error)),
+                _ if !(200..300).contains(&status) => break,
+                Ok(Err(error)) => return Err(failure(error)),
+                Err(_) => return Err(timed_out(&endpoint.host(), "operation timed out")),
             }
         }
         Ok(ReceivedResponse { status, headers, body })
@@ -276,8 +284,7 @@ impl ReceivedResponse {
             secrets: endpoint.secrets(),
         };
         let mut result = classify(endpoint.api(), &TransportResult::Response(response));
-        let response_meta =
-            read_response_meta(Vendor::detect(endpoint.provider()), &self.headers, response.received_at);
+        let response_meta = read_response_meta(endpoint.vendor(), &self.headers, response.received_at);
         result.response_meta.limits.extend(response_meta.limits);
         result.response_meta.server_time = response_meta.server_time;
         if self.body.len() >= MAX_RESPONSE_BYTES {

@@ -38,7 +38,7 @@ impl Client {
     pub async fn list_models(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Vec<String>, AttemptResult> {
         let to_result = |failure| classify(endpoint.api(), &TransportResult::Failed(failure));
         // OpenRouter lists its models without a key, but has an endpoint that checks one.
-        if Vendor::detect(endpoint.provider()) == Vendor::OpenRouter {
+        if endpoint.vendor() == Vendor::OpenRouter {
             let request = HttpRequest::new(Method::GET, endpoint.url("/key", None));
             let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
             let result = received.classify(endpoint);

@@ -13,10 +13,15 @@ pub(super) fn transport_failure(host: &str, error: &reqwest::Error) -> Transport
     if error.is_connect() || error.is_builder() {
         TransportFailure::Unreachable(format!("can't connect to {host}: {cause}"))
     } else if error.is_timeout() {
-        TransportFailure::TimedOut(format!("{host} sent no data for too long, or exceeded the deadline: {cause}"))
+        timed_out(host, &cause)
     } else {
         TransportFailure::ConnectionLost(format!("the connection to {host} was lost: {cause}"))
     }
+}
+
+/// The failure of a request that took too long.
+pub(super) fn timed_out(host: &str, cause: &str) -> TransportFailure {
+    TransportFailure::TimedOut(format!("{host} sent no data for too long, or exceeded the deadline: {cause}"))
 }
 
 /// Describes a request's error by its innermost cause. The outer errors only name the layers; no cause contains a URL.

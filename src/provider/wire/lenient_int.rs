@@ -7,6 +7,8 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
+use crate::domain::NUMBER_FIELD;
+
 /// Larger numbers are reduced to this one. No answer has so many tokens, and with it a run's sums of tokens and costs
 /// cannot overflow.
 const MAX_VALUE: u64 = 1 << 30;
@@ -78,6 +80,12 @@ impl<'de> Visitor<'de> for LenientIntVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LenientInt, A::Error> {
+        let Some(name) = map.next_key::<String>()? else { return Ok(LenientInt(None)) };
+        if name == NUMBER_FIELD {
+            let number: f64 = map.next_value::<String>()?.parse().unwrap_or(f64::NAN);
+            return self.visit_f64(number);
+        }
+        map.next_value::<IgnoredAny>()?;
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(LenientInt(None))
     }

@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{ANTHROPIC_DEFAULT_MAX_OUTPUT, Api, NativeBody, Request, field_at_mut, merge_defaults, merge_over};
+use crate::domain::{
+    ANTHROPIC_DEFAULT_MAX_OUTPUT, Api, NativeBody, Request, field_at_mut, merge_defaults, merge_over,
+    parse_with_exact_numbers,
+};
 
 use super::{
     super::pictures::EncodedPicture,
@@ -81,7 +84,7 @@ fn add_defaults(
     let defaults = Request { system: system.cloned(), params, ..Request::default() };
     // The model is taken out again.
     let encoded = translated::encode(dialect, &AttemptRequest::new("m", &defaults, None), &[])?;
-    let Ok(mut fields) = serde_json::from_slice::<Map<String, Value>>(&encoded.body) else { return Ok(()) };
+    let Ok(Value::Object(mut fields)) = parse_with_exact_numbers(&encoded.body) else { return Ok(()) };
     for name in ["model", "contents", "max_tokens", "max_completion_tokens"] {
         fields.shift_remove(name);
     }

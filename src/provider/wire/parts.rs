@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::{AnswerParts, Api, KeptParts};
+use crate::domain::{AnswerParts, Api, KeptParts, parse_with_exact_numbers};
 
 /// Reads the parts of an answer that are kept.
 pub fn read_parts(api: Api, body: &[u8], kept: KeptParts) -> AnswerParts {
     // Gemini's OpenAI-compatible API may put the response into an array.
-    let response = match serde_json::from_slice(body) {
+    let response = match parse_with_exact_numbers(body) {
         Ok(Value::Array(mut elements)) if elements.len() == 1 => elements.remove(0),
         Ok(response) => response,
         Err(_) => return AnswerParts::default(),

@@ -1,5 +1,9 @@
 //! Encodes requests that are independent of an API.
 
+use serde_json::Value;
+
+use crate::domain::parse_with_exact_numbers;
+
 use super::{
     super::pictures::EncodedPicture,
     anthropic,
@@ -21,8 +25,10 @@ pub(super) fn encode(
     if !attempt.has_extra_fields() {
         return Ok(encoded);
     }
-    let mut body = serde_json::from_slice(&encoded.body)
+    let mut body = parse_with_exact_numbers(&encoded.body)
         .map_err(|error| Unsupported::new(format_args!("extra_body can't be added: {error}")))?;
-    merge_extra_fields(dialect.api(), attempt, &mut body);
+    if let Value::Object(fields) = &mut body {
+        merge_extra_fields(dialect.api(), attempt, fields);
+    }
     Ok(EncodedRequest { body: to_json(&body, encoded.body.len() + 256)?, ..encoded })
 }

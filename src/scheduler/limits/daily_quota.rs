@@ -174,12 +174,13 @@ impl DailyQuota {
         self.roll_over(now);
         self.in_flight -= reserved;
         self.used -= reserved;
-        let is_day_over = self.day.next_reset(interval.counted_at_latest).is_some_and(|day_end| day_end <= now);
+        let ends_before_now = |at: WallTime| self.day.next_reset(at).is_some_and(|day_end| day_end <= now);
+        let is_day_over = interval.counted_at_latest < now && ends_before_now(interval.counted_at_latest);
         if !is_day_over && actual > 0 {
             self.add_local_usage(now, actual);
         }
-        let is_same_day = self.day.next_reset(interval.reserved_at) == self.day.next_reset(now);
         if let Some(lease) = self.lease.as_mut().filter(|_| self.limit.is_some()) {
+            let is_same_day = self.day.next_reset(interval.reserved_at) == self.day.next_reset(now);
             match () {
                 () if is_same_day => {
                     lease.give_back(now, reserved.saturating_sub(actual));

@@ -57,8 +57,9 @@ pub(super) const INVARIANTS: [(&str, &str); 13] = [
          UNION ALL SELECT 'the line of item ' || items.id || ' names ' || coalesce(results.line ->> 'model', 'no model') || '@'
                           || coalesce(results.line ->> 'key', 'no key') || ', its last attempt ' || model || '@' || key
          FROM progress JOIN items USING (seq) JOIN results ON results.n = result
-         JOIN attempts ON attempts.attempt = (SELECT max(attempt) FROM attempts AS one WHERE one.seq = progress.seq
-                                              AND one.outcome IN ('ok', 'truncated'))
+         JOIN attempts ON attempts.seq = progress.seq
+             AND attempts.attempt = (SELECT max(attempt) FROM attempts AS one WHERE one.seq = progress.seq
+                                     AND one.outcome IN ('ok', 'truncated'))
          JOIN routes ON routes.id = attempts.route
          WHERE state = 1 AND json_valid(results.line) AND (results.line ->> 'model', results.line ->> 'key') IS NOT (model, key)",
     ),
@@ -85,8 +86,10 @@ pub(super) const INVARIANTS: [(&str, &str); 13] = [
          GROUP BY progress.seq HAVING count(attempt) <> progress.attempts",
     ),
     (
-        "no attempt is both settled and in flight",
-        "SELECT 'attempt ' || attempt || ' is both' FROM attempts JOIN in_flight USING (attempt)",
+        "every attempt is recorded once, settled or in flight",
+        "SELECT 'attempt ' || attempt || ' is both' FROM attempts JOIN in_flight USING (attempt)
+         UNION ALL SELECT 'attempt ' || attempt || ' is recorded for ' || count(*) || ' items' FROM attempts
+         GROUP BY attempt HAVING count(*) > 1",
     ),
     (
         "the counts of items by state are right",

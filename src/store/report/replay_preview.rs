@@ -39,7 +39,7 @@ pub fn preview_replay(dir: &Path, filter: &ReplayFilter, limit: usize) -> Result
             Ok(())
         })?;
         for seq in first {
-            found.first.extend(windows.load_row(seq, false)?);
+            found.first.extend(windows.load_row(seq, None)?);
         }
         Ok(found)
     })

@@ -26,7 +26,9 @@ impl FinalLine<'_> {
     /// # Errors
     /// If the line is damaged.
     pub fn parse(&self) -> Result<ResultLine, StoreError> {
-        parse_json(self.line, "a result")
+        let mut result: ResultLine = parse_json(self.line, "a result")?;
+        result.parts.restore_numbers(self.line);
+        Ok(result)
     }
 }
 

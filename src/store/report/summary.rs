@@ -16,7 +16,7 @@ use crate::{
         connect,
         counters::RunCounters,
         error::StoreError,
-        op::{KEY_RECORDS, KeyRecord, RUN_STATE},
+        op::{KEY_RECORDS, KeyRecord, RUN_STATE, UNPRICED_MODELS},
         place::load_place,
         row::{RouteName, load_routes, parse_outcome},
         run_dir::RunDir,
@@ -61,7 +61,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
         elapsed_s: load_active_time(conn)?.as_secs_f64(),
         place: load_place(conn, &counters, &key_names)?,
         keys: route_totals.key_summaries(&keys),
-        models: route_totals.model_summaries(),
+        models: route_totals.model_summaries(&parse_state::<Vec<String>>(conn, UNPRICED_MODELS)?.unwrap_or_default()),
     })
 }
 
@@ -168,8 +168,10 @@ impl RouteTotals {
         summaries
     }
 
-    fn model_summaries(&self) -> Vec<ModelSummary> {
+    /// `unpriced` are the names of the models without a price.
+    fn model_summaries(&self, unpriced: &[String]) -> Vec<ModelSummary> {
         let summarised = self.sum_by(|route| &route.model).into_iter().map(|(name, sums)| ModelSummary {
+            unpriced: unpriced.contains(&name),
             name,
             ok: sums.ok,
             failed: sums.failed,

@@ -108,15 +108,17 @@ impl InspectPage<'_> {
 
     fn push_finish(&mut self, forecast: &Forecast) {
         match forecast.finish {
-            Some(at) => {
+            Some(at) if at > self.ctx.state.now => {
                 let range = forecast_text::finish_range_text(self.ctx)
                     .map_or_else(String::new, |range| format!(", between {range}"));
                 let left = rough_duration(self.ctx.time_until(at));
                 self.push_field("ends", &format!("{} (in {left}){range}", self.ctx.local_time(at)));
             }
+            // A new forecast follows within seconds.
+            Some(_) => {}
             None => self.push_field("ends", "never: the budget is too small, or no route is available"),
         }
-        if let Some(stop) = forecast.stop {
+        if let Some(stop) = forecast.stop.filter(|stop| stop.at > self.ctx.state.now) {
             let left = group_digits(stop.items_left);
             let what = if stop.reason == StopReason::Budget { "budget" } else { "quota" };
             let returns = stop

@@ -1,16 +1,17 @@
-//! Finds encoded forms of a secret in a text: percent-encoded, escaped as in JSON or HTML, or inside base64, as in a
-//! basic authorization header.
+//! Finds a secret in a text, also in encoded forms: percent-encoded, escaped as in JSON or HTML, or inside base64, as in
+//! a basic authorization header.
 //!
-//! Every answer is searched, so this has to be fast. A text without escapes is only searched for the secret's base64
-//! forms. The slower matching runs only at escapes.
+//! Every answer is searched, so this has to be fast. A text without escapes is only searched for the secret and its base64
+//! forms, whose searchers are made once. The slower matching runs only at escapes.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
-use memchr::{memchr3, memchr3_iter, memmem};
+use memchr::{memchr3, memchr3_iter, memmem::Finder};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Maximum number of times that a text was escaped, one on top of the other: `%252F`, `\\\\u002f`, `&amp;amp;lt;`.
 const MAX_ESCAPE_DEPTH: usize = 4;
@@ -45,21 +46,62 @@ const HTML_ENTITIES: [(&str, u8); 26] = [
     ("Hat;", b'^'),
 ];
 
-/// Replaces every encoded form of `secret` in `text`. The plain secret is not replaced here.
-pub(super) fn replace_encoded(text: String, secret: &str, replacement: &str) -> String {
-    // An encoded form is never shorter than the secret.
-    if secret.is_empty() || text.len() < secret.len() {
-        return text;
+/// Shortest secret that is searched for, in bytes. A shorter one is a placeholder for a local server; hiding it would hide
+/// ordinary words.
+const MIN_SECRET_BYTES: usize = 6;
+
+/// A secret to be hidden in texts, with the searchers for it. `Debug` shows nothing of it.
+pub struct HiddenSecret {
+    /// For the secret itself; `None` if it is too short to be searched for.
+    plain: Option<Finder<'static>>,
+    /// For its base64 forms.
+    base64_forms: Vec<Finder<'static>>,
+}
+
+impl HiddenSecret {
+    /// Space around the secret does not belong to it.
+    pub fn new(secret: &str) -> Self {
+        let secret = Some(secret.trim().as_bytes()).filter(|secret| secret.len() >= MIN_SECRET_BYTES);
+        let to_finder = |bytes: &[u8]| Finder::new(bytes).into_owned();
+        Self {
+            plain: secret.map(to_finder),
+            base64_forms: secret.map(base64_forms).unwrap_or_default().iter().map(|form| to_finder(form)).collect(),
+        }
     }
-    let text = replace_ranges(text, replacement, |text, from| find_escaped(text, secret.as_bytes(), from));
-    base64_forms(secret.as_bytes()).iter().fold(text, |text, form| {
-        replace_ranges(text, replacement, |text, from| {
-            let plain = memmem::find(&text[from..], form).map(|at| from + at..from + at + form.len());
-            let found =
-                plain.or_else(|| if has_escapable_character(form) { find_escaped(text, form, from) } else { None })?;
-            Some(expand_base64(text, found, from))
+
+    /// Replaces the secret in `text`, and then its encoded forms.
+    pub fn replace(&self, text: String, replacement: &str) -> String {
+        // An encoded form is never shorter than the secret.
+        let Some(plain) = self.plain.as_ref().filter(|plain| text.len() >= plain.needle().len()) else { return text };
+        let text = replace_ranges(text, replacement, |text, from| find_plain(text, plain, from));
+        let text = replace_ranges(text, replacement, |text, from| find_escaped(text, plain.needle(), from));
+        self.base64_forms.iter().fold(text, |text, form| {
+            replace_ranges(text, replacement, |text, from| {
+                let found = find_plain(text, form, from).or_else(|| {
+                    let form = form.needle();
+                    if has_escapable_character(form) { find_escaped(text, form, from) } else { None }
+                })?;
+                Some(expand_base64(text, found, from))
+            })
         })
-    })
+    }
+}
+
+impl From<&SecretString> for HiddenSecret {
+    fn from(secret: &SecretString) -> Self {
+        Self::new(secret.expose_secret())
+    }
+}
+
+impl fmt::Debug for HiddenSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HiddenSecret").finish_non_exhaustive()
+    }
+}
+
+/// First range from `from` on that is the finder's text, unescaped.
+fn find_plain(text: &[u8], finder: &Finder<'_>, from: usize) -> Option<Range<usize>> {
+    finder.find(&text[from..]).map(|at| from + at..from + at + finder.needle().len())
 }
 
 /// Replaces every range that `find` returns. `find` gets the text and the offset to search from.
@@ -280,7 +322,7 @@ mod tests {
     const SECRET: &str = "q7/Zt+Kw=9&m";
 
     fn replaced(text: &str) -> String {
-        replace_encoded(text.to_owned(), SECRET, "[]")
+        HiddenSecret::new(SECRET).replace(text.to_owned(), "[]")
     }
 
     #[test]
@@ -332,11 +374,20 @@ mod tests {
             let html = secret.replace('&', "&amp;");
             for text in [json.trim_matches('"'), &percent, &percent.replace('%', "%25"), &sparse, &html] {
                 let text = format!("<{text}>");
-                // The plain secret is replaced before this step.
-                let text = text.replace(secret, "[]");
-                assert_eq!(replace_encoded(text.clone(), secret, "[]"), "<[]>", "{secret}: {text}");
+                let replaced = HiddenSecret::new(secret).replace(text.clone(), "[]");
+                assert_eq!(replaced, "<[]>", "{secret}: {text}");
             }
         }
+    }
+
+    #[test]
+    fn the_secret_itself_is_replaced_unless_it_is_a_placeholder() {
+        assert_eq!(replaced("q7/Zt+Kw=9&m, and q7/Zt+Kw=9&m"), "[], and []");
+        assert_eq!(HiddenSecret::new(" padded \n").replace("a padded one".to_owned(), "[]"), "a [] one");
+        for placeholder in ["", "none", " dummy "] {
+            assert_eq!(HiddenSecret::new(placeholder).replace("dummy, none".to_owned(), "[]"), "dummy, none");
+        }
+        assert_eq!(format!("{:?}", HiddenSecret::new(SECRET)), "HiddenSecret { .. }");
     }
 
     #[test]
