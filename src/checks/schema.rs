@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jsonschema::Validator;
+use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::Value;
 
 /// Maximum number of compiled schemas that are kept. Most runs have one.
@@ -32,7 +33,7 @@ impl JsonSchema {
     /// # Errors
     /// If it is no valid schema, or refers to anything outside of itself.
     pub fn compile(schema: &Value) -> Result<Self, String> {
-        let compiled = jsonschema::options().offline().build(schema);
+        let compiled = jsonschema::options().with_retriever(RefusingRetriever).build(schema);
         compiled.map(|validator| Self(Arc::new(validator))).map_err(|error| shorten(&error.to_string()))
     }
 
@@ -49,6 +50,15 @@ impl JsonSchema {
             (false, 0) => Err(shown.join("; ")),
             (false, more) => Err(format!("{}; and {more} more", shown.join("; "))),
         }
+    }
+}
+
+/// Refuses every reference to something outside of a schema.
+struct RefusingRetriever;
+
+impl Retrieve for RefusingRetriever {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn Error + Send + Sync>> {
+        Err(format!("Retrieval is disabled, cannot fetch {uri}").into())
     }
 }
 

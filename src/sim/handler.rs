@@ -1,16 +1,12 @@
 //! Handles one request from its arrival to the last byte of the response.
 
 use std::{
-    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use axum::{
-    body::{Body as HttpBody, Bytes},
-    http::{HeaderMap, Response},
-};
 use futures_util::stream;
+use hyper::{HeaderMap, Response, body::Bytes};
 use tokio::sync::watch;
 
 use super::{
@@ -19,7 +15,10 @@ use super::{
     profile::{Profile, ProfileContradiction, SimKeyState},
     profile_index::{KeyRef, ProfileIndex},
     request::{RequestError, SimRequest},
-    responses::{body_bytes, build_response, complete_response, interrupted_response, truncated_response},
+    responses::{
+        HttpBody, body_bytes, build_response, complete_response, interrupted_response, streamed_body,
+        truncated_response,
+    },
     sliding_window::SimTokens,
     state::{RequestContext, ServedAnswer, SimDecision, SimOutcome, SimRoute, SimState},
     stats::ServerStats,
@@ -356,9 +355,9 @@ impl SimService {
             {
                 slot.complete(&answer);
             }
-            Some((Ok::<_, Infallible>(next), (sim, rest, held)))
+            Some((Ok(next), (sim, rest, held)))
         });
-        build_response(response, HttpBody::from_stream(body))
+        build_response(response, streamed_body(body))
     }
 }
 

@@ -8,21 +8,26 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Path, RawQuery, State},
-    http::{HeaderMap, Response},
-    routing::{get, post},
-    serve::ListenerExt,
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
 };
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use serde_json::json;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::{
     handler::{IncomingRequest, SimService},
     profile::Profile,
-    responses::complete_response,
+    responses::{HttpBody, complete_response, full_body},
     stats::ServerStats,
     wire::SimResponse,
 };
@@ -32,13 +37,15 @@ use crate::{clock::Clock, domain::Api};
 const MAX_BODY_BYTES: usize = 128 * 1_024 * 1_024;
 /// Time that stopping waits for open connections, in real time.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+/// Pause after a connection could not be accepted, as when there are no file handles.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A simulator on its own port, in its own task. Dropping it stops it too.
 #[derive(Debug)]
 pub struct Simulator {
     addr: SocketAddr,
     sim: Arc<SimService>,
-    task: JoinHandle<io::Result<()>>,
+    task: JoinHandle<()>,
     stop_sender: oneshot::Sender<()>,
 }
 
@@ -63,7 +70,7 @@ impl Simulator {
         let task = tokio::spawn(async move {
             // The server also stops if the sender is dropped.
             let shutdown = async { drop(stop_receiver.await) };
-            run_server(listener, shared_service, shutdown).await
+            run_server(listener, shared_service, shutdown).await;
         });
         Ok(Self { addr, sim, task, stop_sender })
     }
@@ -79,10 +86,10 @@ impl Simulator {
     /// Stops listening, waits at most one second for all connections to close, and returns the final statistics.
     ///
     /// # Errors
-    /// Errors of the listener.
+    /// If the server panicked.
     pub async fn stop(self) -> io::Result<ServerStats> {
         drop(self.stop_sender);
-        self.task.await.map_err(io::Error::other)??;
+        self.task.await.map_err(io::Error::other)?;
         Ok(self.sim.stats())
     }
 }
@@ -93,46 +100,119 @@ fn new_service(profile: Profile, clock: Clock) -> io::Result<Arc<SimService>> {
 
 /// Serves until `shutdown` completes. Then ends every wait, so that the requests in flight are answered at once, and
 /// closes.
-async fn run_server(listener: TcpListener, sim: Arc<SimService>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    // Without this, a small response that is sent in several writes would wait for the client's acknowledgements.
-    let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
-    let stop_requested = {
-        let sim = Arc::clone(&sim);
-        async move { sim.wait_for_stop().await }
-    };
-    let server = axum::serve(listener, router(Arc::clone(&sim))).with_graceful_shutdown(stop_requested);
-    let mut server = pin!(server.into_future());
-    tokio::select! {
-        result = &mut server => return result,
-        () = shutdown => sim.stop(),
+async fn run_server(listener: TcpListener, sim: Arc<SimService>, shutdown: impl Future<Output = ()>) {
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            // Without this arm, the results of closed connections would pile up.
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(serve_connection(stream, Arc::clone(&sim)))),
+                Err(error) => {
+                    tracing::debug!("the simulator can't accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
+                }
+            },
+        }
     }
-    tokio::time::timeout(SHUTDOWN_GRACE, server).await.unwrap_or(Ok(()))
+    drop(listener);
+    sim.stop();
+    let _ = tokio::time::timeout(SHUTDOWN_GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-fn router(sim: Arc<SimService>) -> Router {
-    Router::new()
-        .route("/v1beta/models", get(get_gemini_models))
-        .route("/v1beta/models/{call}", get(get_gemini_models).post(post_gemini))
-        .route("/v1/chat/completions", post(post_chat_completion))
-        .route("/v1/messages", post(post_message))
-        .route("/v1/models", get(get_models))
-        // Google's SDK uses v1 where most of its users use v1beta.
-        .route("/v1/models/{*name}", get(get_models).post(post_gemini))
-        .route("/sim/books", get(get_stats))
-        .route("/sim/health", get(get_health))
-        .fallback(async || complete_response(&SimResponse::unknown_path()))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(sim)
+/// Answers the requests of a connection until the client closes it, or until the simulator stops.
+async fn serve_connection(stream: TcpStream, sim: Arc<SimService>) {
+    // Without this, a small response that is sent in several writes would wait for the client's acknowledgements.
+    let _ = stream.set_nodelay(true);
+    let respond = service_fn(|request| respond(Arc::clone(&sim), request));
+    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), respond));
+    tokio::select! {
+        _ = &mut connection => return,
+        () = sim.wait_for_stop() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
-/// Handles `{model}:{verb}`, which the router cannot split.
+async fn respond(sim: Arc<SimService>, request: Request<Incoming>) -> io::Result<Response<HttpBody>> {
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Ok(empty_response(StatusCode::PAYLOAD_TOO_LARGE)),
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    let query = head.uri.query().map(str::to_owned);
+    let Some(endpoint) = find_endpoint(head.uri.path()) else {
+        return Ok(complete_response(&SimResponse::unknown_path()));
+    };
+    let headers = head.headers;
+    Ok(match (head.method, endpoint) {
+        (Method::GET | Method::HEAD, Endpoint::GeminiModels(name)) => {
+            sim.handle_models(request_without_body(Api::Gemini, headers, query), name).await
+        }
+        (Method::GET | Method::HEAD, Endpoint::Models(name)) => {
+            sim.handle_models(request_without_body(detect_api(&headers), headers, query), name).await
+        }
+        (Method::POST, Endpoint::GeminiModels(Some(call)) | Endpoint::Models(Some(call))) => {
+            post_gemini(sim, &call, query, headers, body).await
+        }
+        (Method::POST, Endpoint::ChatCompletions) => {
+            sim.handle_generate(post_request(Api::OpenAi, headers, body)).await
+        }
+        (Method::POST, Endpoint::Messages) => sim.handle_generate(post_request(Api::Anthropic, headers, body)).await,
+        (Method::GET | Method::HEAD, Endpoint::Stats) => complete_response(&SimResponse::json(200, json!(sim.stats()))),
+        (Method::GET | Method::HEAD, Endpoint::Health) => {
+            complete_response(&SimResponse::json(200, json!({ "status": "ok" })))
+        }
+        _ => empty_response(StatusCode::METHOD_NOT_ALLOWED),
+    })
+}
+
+/// What a path stands for.
+#[derive(Debug, PartialEq, Eq)]
+enum Endpoint {
+    /// Gemini's models, or one model. A `POST` has `{model}:{verb}` there.
+    GeminiModels(Option<String>),
+    /// The models of the API that the headers tell, or one model. Google's SDK uses it for Gemini's calls where most of
+    /// its users use v1beta.
+    Models(Option<String>),
+    ChatCompletions,
+    Messages,
+    Stats,
+    Health,
+}
+
+fn find_endpoint(path: &str) -> Option<Endpoint> {
+    let name = |rest: &str| {
+        let name = percent_decode_str(rest).decode_utf8_lossy().into_owned();
+        (!name.is_empty()).then_some(Some(name))
+    };
+    match path {
+        "/v1beta/models" => Some(Endpoint::GeminiModels(None)),
+        "/v1/models" => Some(Endpoint::Models(None)),
+        "/v1/chat/completions" => Some(Endpoint::ChatCompletions),
+        "/v1/messages" => Some(Endpoint::Messages),
+        "/sim/books" => Some(Endpoint::Stats),
+        "/sim/health" => Some(Endpoint::Health),
+        _ => {
+            if let Some(rest) = path.strip_prefix("/v1beta/models/") {
+                if rest.contains('/') { None } else { name(rest).map(Endpoint::GeminiModels) }
+            } else {
+                name(path.strip_prefix("/v1/models/")?).map(Endpoint::Models)
+            }
+        }
+    }
+}
+
+/// Handles `{model}:{verb}`.
 async fn post_gemini(
-    State(sim): State<Arc<SimService>>,
-    Path(model_and_verb): Path<String>,
-    RawQuery(query): RawQuery,
+    sim: Arc<SimService>,
+    model_and_verb: &str,
+    query: Option<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response<Body> {
+) -> Response<HttpBody> {
     let Some((model, verb)) = model_and_verb.rsplit_once(':') else {
         return complete_response(&SimResponse::unknown_path());
     };
@@ -143,32 +223,6 @@ async fn post_gemini(
         "streamGenerateContent" => sim.reject_streaming(incoming).await,
         _ => complete_response(&SimResponse::unknown_path()),
     }
-}
-
-async fn post_chat_completion(State(sim): State<Arc<SimService>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    sim.handle_generate(IncomingRequest { api: Api::OpenAi, headers, query: None, model_in_path: None, body }).await
-}
-
-async fn post_message(State(sim): State<Arc<SimService>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    sim.handle_generate(IncomingRequest { api: Api::Anthropic, headers, query: None, model_in_path: None, body }).await
-}
-
-async fn get_gemini_models(
-    State(sim): State<Arc<SimService>>,
-    name: Option<Path<String>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response<Body> {
-    sim.handle_models(request_without_body(Api::Gemini, headers, query), name.map(|Path(name)| name)).await
-}
-
-async fn get_models(
-    State(sim): State<Arc<SimService>>,
-    name: Option<Path<String>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response<Body> {
-    sim.handle_models(request_without_body(detect_api(&headers), headers, query), name.map(|Path(name)| name)).await
 }
 
 /// Detects the API by the headers, because all three APIs list their models at `/v1/models`.
@@ -182,14 +236,43 @@ fn detect_api(headers: &HeaderMap) -> Api {
     }
 }
 
+const fn post_request(api: Api, headers: HeaderMap, body: Bytes) -> IncomingRequest {
+    IncomingRequest { api, headers, query: None, model_in_path: None, body }
+}
+
 fn request_without_body(api: Api, headers: HeaderMap, query: Option<String>) -> IncomingRequest {
     IncomingRequest { api, headers, query, model_in_path: None, body: Bytes::new() }
 }
 
-async fn get_stats(State(sim): State<Arc<SimService>>) -> Response<Body> {
-    complete_response(&SimResponse::json(200, json!(sim.stats())))
+fn empty_response(status: StatusCode) -> Response<HttpBody> {
+    let mut response = Response::new(full_body(Bytes::new()));
+    *response.status_mut() = status;
+    response
 }
 
-async fn get_health() -> Response<Body> {
-    complete_response(&SimResponse::json(200, json!({ "status": "ok" })))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stands_for_an_endpoint_and_a_decoded_name() {
+        let gemini = |name: &str| Some(Endpoint::GeminiModels(Some(name.to_owned())));
+        let any = |name: &str| Some(Endpoint::Models(Some(name.to_owned())));
+        for (path, endpoint) in [
+            ("/v1beta/models", Some(Endpoint::GeminiModels(None))),
+            ("/v1beta/models/flash:generateContent", gemini("flash:generateContent")),
+            ("/v1beta/models/flash%3AcountTokens", gemini("flash:countTokens")),
+            ("/v1beta/models/a/b", None),
+            ("/v1beta/models/", None),
+            ("/v1/models", Some(Endpoint::Models(None))),
+            ("/v1/models/meta/llama%20x", any("meta/llama x")),
+            ("/v1/models/", None),
+            ("/v1/chat/completions", Some(Endpoint::ChatCompletions)),
+            ("/v1/chat/completions/", None),
+            ("/v1/messages", Some(Endpoint::Messages)),
+            ("/", None),
+        ] {
+            assert_eq!(find_endpoint(path), endpoint, "{path}");
+        }
+    }
 }

@@ -121,3 +121,20 @@ async fn models_are_listed_and_found() {
     assert_eq!(counted.body, json!({ "totalTokens": 2 }));
     assert_eq!((sim.checked_stats().total.requests, sim.checked_stats().other_requests), (0, 7));
 }
+
+#[tokio::test]
+async fn a_known_path_refuses_other_methods_and_an_unknown_one_is_not_found() {
+    let sim = SimFixture::open().await;
+    for (method, path, status) in [
+        (Method::GET, "/v1/messages", 405),
+        (Method::POST, "/sim/health", 405),
+        (Method::PUT, "/v1/models/flash", 405),
+        (Method::HEAD, "/sim/health", 200),
+        (Method::GET, "/v1beta/models/a/b", 404),
+        (Method::GET, "/v2", 404),
+    ] {
+        let url = format!("http://{}{path}", sim.sim.addr());
+        let response = sim.http.request(method.clone(), url).send().await.unwrap();
+        assert_eq!(response.status(), status, "{method} {path}");
+    }
+}
