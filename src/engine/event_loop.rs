@@ -251,7 +251,7 @@ impl Engine {
     }
 
     /// Whether the scheduler is polled for the next request.
-    fn can_dispatch(&self) -> bool {
+    pub(super) fn can_dispatch(&self) -> bool {
         matches!(self.phase, Phase::Running)
             && self.journal.stall_reason().is_none()
             && !self.disk_fault.is_blocked()

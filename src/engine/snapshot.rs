@@ -52,7 +52,7 @@ impl Engine {
             max_in_flight,
             spend: Spend { reserved: money.reserved, budget, ..self.stats.spend },
             throughput: self.current_throughput(now),
-            forecast: self.forecaster.latest().filter(|_| self.stats.totals.has_answers()).cloned(),
+            forecast: self.forecaster.latest().filter(|_| self.can_foretell()).cloned(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
             current_route: self.current_route(now),
             silence: self.silence_message(now),
@@ -120,10 +120,16 @@ impl Engine {
 
     fn current_throughput(&mut self, now: Now) -> Throughput {
         let items_per_second = self.stats.throughput.per_second(now.mono, self.started_at.mono);
-        let is_sending = !self.is_paused && matches!(self.phase, Phase::Running);
-        let is_known = is_sending && self.stats.totals.has_answers();
-        let finish_at = self.forecaster.finish_at(now.wall).filter(|_| is_known);
+        let is_sending = !self.is_paused && self.can_dispatch();
+        let finish_at = self.forecaster.finish_at(now.wall).filter(|_| is_sending && self.can_foretell());
         Throughput { items_per_second, finish_at }
+    }
+
+    /// Whether the forecast describes what will happen: some request was answered, no provider is silent, and no fault
+    /// keeps the run from sending.
+    fn can_foretell(&self) -> bool {
+        let is_held = matches!(self.phase, Phase::Running) && !self.can_dispatch();
+        self.stats.totals.has_answers() && !is_held && self.silence.longest().is_none()
     }
 
     /// The current route, if it backs off.

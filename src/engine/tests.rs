@@ -16,6 +16,7 @@ use super::{
     startup::{EngineSetup, prepare},
 };
 use crate::{
+    checks::CheckFault,
     clock::Clock,
     config,
     domain::{
@@ -165,6 +166,8 @@ async fn no_end_is_foretold_before_the_first_answer() {
     assert_eq!(published(&mut engine), (false, false));
     engine.stats.totals.done = 1;
     assert_eq!(published(&mut engine), (true, true));
+    engine.check_fault = Some(CheckFault { message: "no such program".to_owned(), since: std::time::Instant::now() });
+    assert_eq!(published(&mut engine), (false, false), "nothing is sent, for nobody knows how long");
 }
 
 #[tokio::test]

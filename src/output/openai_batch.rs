@@ -31,12 +31,25 @@ pub(super) fn output_line(line: &ResultLine) -> Value {
             });
         }
     };
-    json!({
-        "id": format!("batch_req_{}", line.request_hash),
-        "custom_id": line.id,
-        "response": {"status_code": status.unwrap_or(200), "request_id": line.request_hash, "body": body},
-        "error": if line.status == FinalState::Failed && refused.is_none() { error_object(line) } else { Value::Null },
-    })
+    let response = object([
+        ("status_code", status.unwrap_or(200).into()),
+        ("request_id", line.request_hash.as_str().into()),
+        ("body", body),
+    ]);
+    object([
+        ("id", format!("batch_req_{}", line.request_hash).into()),
+        ("custom_id", line.id.as_str().into()),
+        ("response", response),
+        (
+            "error",
+            if line.status == FinalState::Failed && refused.is_none() { error_object(line) } else { Value::Null },
+        ),
+    ])
+}
+
+/// An object with these values as they are. Through `json!` numbers would lose the text they were written with.
+fn object<const FIELDS: usize>(fields: [(&str, Value); FIELDS]) -> Value {
+    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn error_object(line: &ResultLine) -> Value {
@@ -72,39 +85,39 @@ fn embeddings(line: &ResultLine, embedding: &Value) -> Value {
         Value::Array(vectors) if vectors.iter().all(|vector| vector.is_array() || vector.is_string()) => vectors,
         vector => std::slice::from_ref(vector),
     };
-    let data = vectors
-        .iter()
-        .enumerate()
-        .map(|(index, vector)| json!({"object": "embedding", "index": index, "embedding": vector}));
-    json!({
-        "object": "list",
-        "data": data.collect::<Vec<_>>(),
-        "model": model(line),
-        "usage": {"prompt_tokens": line.usage.input_tokens, "total_tokens": line.usage.total()},
-    })
+    let data = vectors.iter().enumerate().map(|(index, vector)| {
+        object([("object", "embedding".into()), ("index", index.into()), ("embedding", vector.clone())])
+    });
+    object([
+        ("object", "list".into()),
+        ("data", data.collect()),
+        ("model", json!(model(line))),
+        ("usage", json!({"prompt_tokens": line.usage.input_tokens, "total_tokens": line.usage.total()})),
+    ])
 }
 
 /// A response to `/v1/chat/completions`, in which thinking tokens count as completion tokens.
 fn completion(line: &ResultLine) -> Value {
     let usage = line.usage;
     let created = line.finished_at.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
-    json!({
-        "id": format!("chatcmpl-{}", line.request_hash),
-        "object": "chat.completion",
-        "created": created,
-        "model": model(line),
-        "choices": choices(line),
-        "usage": {
-            "prompt_tokens": usage.input_tokens,
-            "completion_tokens": usage.billed_output(),
-            "total_tokens": usage.total(),
-            "completion_tokens_details": {"reasoning_tokens": usage.thinking_tokens},
-            "prompt_tokens_details": {
-                "cached_tokens": usage.cached_input_tokens,
-                "cache_write_tokens": usage.all_cache_writes(),
-            },
+    let usage = json!({
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.billed_output(),
+        "total_tokens": usage.total(),
+        "completion_tokens_details": {"reasoning_tokens": usage.thinking_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_input_tokens,
+            "cache_write_tokens": usage.all_cache_writes(),
         },
-    })
+    });
+    object([
+        ("id", format!("chatcmpl-{}", line.request_hash).into()),
+        ("object", "chat.completion".into()),
+        ("created", created.into()),
+        ("model", json!(model(line))),
+        ("choices", choices(line).into()),
+        ("usage", usage),
+    ])
 }
 
 fn choices(line: &ResultLine) -> Vec<Value> {
@@ -117,7 +130,7 @@ fn choices(line: &ResultLine) -> Vec<Value> {
         Some(message) if is_openai_message(message) => message.clone(),
         _ => message(line, 0, line.output.as_deref(), calls),
     };
-    vec![choice(0, &message, openai_finish_reason(line.finish_reason.as_deref(), calls))]
+    vec![choice(0, message, openai_finish_reason(line.finish_reason.as_deref(), calls))]
 }
 
 /// A choice of OpenAI's as it is; one of Gemini's in OpenAI's form.
@@ -128,11 +141,16 @@ fn translated_choice(line: &ResultLine, index: usize, kept: &Value) -> Value {
     let Choice { text, tool_calls, finish_reason } = Choice::read(kept);
     let calls = tool_calls.as_ref().and_then(|calls| calls.as_array()).map(Vec::as_slice).unwrap_or_default();
     let message = message(line, index, (!text.is_empty()).then_some(&text), calls);
-    choice(index, &message, openai_finish_reason(finish_reason.as_deref(), calls))
+    choice(index, message, openai_finish_reason(finish_reason.as_deref(), calls))
 }
 
-fn choice(index: usize, message: &Value, finish_reason: &str) -> Value {
-    json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish_reason})
+fn choice(index: usize, message: Value, finish_reason: &str) -> Value {
+    object([
+        ("index", index.into()),
+        ("message", message),
+        ("logprobs", Value::Null),
+        ("finish_reason", finish_reason.into()),
+    ])
 }
 
 /// A message of the other APIs has a type or parts.

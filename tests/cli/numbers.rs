@@ -102,3 +102,16 @@ fn answers_keep_their_numbers_in_the_results_and_in_exports() {
     let call = &line["response"]["body"]["choices"][0]["message"]["tool_calls"][0];
     assert_eq!(call["function"]["arguments"], input);
 }
+
+#[test]
+fn a_compatible_servers_arguments_that_are_an_object_keep_their_numbers_in_the_batch_export() {
+    let call = format!(r#"{{"id":"t","type":"function","function":{{"name":"f","arguments":{{"x":{NUMBERS}}}}}}}"#);
+    let answer = format!(
+        r#"{{"id":"c","model":"m","choices":[{{"index":0,"finish_reason":"tool_calls","message":{{"role":"assistant","content":null,"tool_calls":[{call}]}}}}],"usage":{{"prompt_tokens":10,"completion_tokens":5}}}}"#
+    );
+    let server = LoggingServer::start(move |_| Response::bytes(200, "application/json", answer.clone().into_bytes()));
+    let row = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"?"}],"tools":[{"name":"f"}]}}"#;
+    let (machine, _) = run_row(&server, "openai", "", row);
+    let export = machine.cascadeck(&["export", "runs/batch", "--format", "openai-batch"]).expect_status(0).stdout;
+    assert_contains(&export, &[&call]);
+}
