@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::StoreError,
     op::CompletedAttempt,
+    results_file::MatchPoint,
     row::{parse_json, to_json},
     schema::{DONE, FAILED, WAITING, block_index},
 };
@@ -45,6 +46,9 @@ pub(super) struct RunCounters {
     /// The number of the last row in `results`.
     #[serde(rename = "last_result")]
     pub last_result_row: u64,
+    /// How far results.jsonl was written when these counters were saved. The lines of their own transaction follow after
+    /// the commit. `None` if the file must be compared as a whole.
+    pub written_results: Option<MatchPoint>,
 }
 
 impl RunCounters {

@@ -39,6 +39,7 @@ mod reader;
 pub mod report;
 mod requeue;
 mod result_line;
+mod results_check;
 mod results_file;
 mod resume;
 mod row;

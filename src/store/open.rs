@@ -18,7 +18,8 @@ use super::{
     intents::OpenIntents,
     op::{CompletedAttempt, OperatorDecision},
     pinned_settings::PinnedSettings,
-    results_file::{Repair, ResultsFile},
+    results_check::ResultsCheck,
+    results_file::{MatchPoint, Repair, ResultsFile},
     row::{ConfiguredRoutes, RouteName, parse_json},
     rules,
     run_dir::{self, RunDir, RunFiles, RunLock},
@@ -41,6 +42,10 @@ pub struct Store {
     pub(super) dir: RunDir,
     pub(super) conn: Connection,
     pub(super) results_file: ResultsFile,
+    /// The point up to which results.jsonl was trusted and must still be compared, if it was.
+    pub(super) trusted_results: Option<MatchPoint>,
+    /// The comparison up to that point, while it runs.
+    pub(super) results_check: Option<ResultsCheck>,
     /// Last check that results.jsonl is still the file that is written to.
     pub(super) last_results_check: Instant,
     pub(super) wal_syncer: WalSyncer,
@@ -153,11 +158,12 @@ impl Store {
             save_settings(&conn, settings)?;
             run_dir::sync_directory(dir.path())?;
         }
-        let (results_file, repair) = ResultsFile::open(dir, &conn)?;
+        let counters = RunCounters::load(&conn)?;
+        let (results_file, repair, trusted_results) = ResultsFile::open(dir, &conn, counters.written_results)?;
         let mut store = Self {
             dir: dir.clone(),
             wal_syncer: WalSyncer::new(dir)?,
-            counters: RunCounters::load(&conn)?,
+            counters,
             open_intents: OpenIntents::load(&conn)?,
             routing_traits: load_traits(&conn)?,
             rules: rules::load_rules(&conn)?,
@@ -165,6 +171,8 @@ impl Store {
             unwritten_result_bytes: Vec::new(),
             conn,
             results_file,
+            trusted_results,
+            results_check: None,
             last_results_check: Instant::now(),
             _lock: lock,
         };
