@@ -60,7 +60,7 @@ pub use op::{
     OperatorDecision, RejectedGroup,
 };
 pub use open::{IngestProgress, LostAttempt, OpenedRun, Store};
-pub use pinned_settings::{PinnedSettings, SettingChange};
+pub use pinned_settings::{CheckedInput, PinnedSettings, SettingChange};
 pub use prepare::REPLACED_ANSWERS_STATE;
 pub use quota_ledger::QuotaLedger;
 pub use reader::{PageRequest, spawn_reader};

@@ -154,7 +154,12 @@ impl Store {
         let previous = load_settings(&conn)?;
         if let Some(previous) = &previous {
             check_settings(previous, settings, dir)?;
+            if previous.fingerprint == settings.fingerprint && previous.checked_input != settings.checked_input {
+                let checked_input = settings.checked_input.clone();
+                save_settings(&conn, &PinnedSettings { checked_input, ..previous.clone() })?;
+            }
         } else {
+
             save_settings(&conn, settings)?;
             run_dir::sync_directory(dir.path())?;
         }

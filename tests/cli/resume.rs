@@ -397,3 +397,27 @@ fn events_printed_by_an_earlier_process_are_not_printed_again() {
     assert!(!again.stderr.contains("#bad failed"), "{}", again.stderr);
     assert_eq!(again.stderr.matches("finished: 2 done, 1 failed").count(), 1, "{}", again.stderr);
 }
+
+#[test]
+fn an_unchanged_input_is_not_read_again() {
+    let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(8));
+    // A file that has just changed may change again without another time.
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    machine.cascadeck(&RUN_ARGS).expect_status(0).assert_stderr_contains(&["8 rows"]);
+    let forge = || {
+        let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+        let forge = "UPDATE meta SET value = json_set(value, '$.checked.rows', 7) WHERE key = 'pins'";
+        assert_eq!(record.execute(forge, []).unwrap(), 1);
+    };
+    forge();
+    machine.cascadeck(&RUN_ARGS).expect_status(0).assert_stderr_contains(&["7 rows"]);
+    // It is read if the settings are others that it is read with, and if it may have changed.
+    let other_limit = [&RUN_ARGS[..], &["--limit", "8"]].concat();
+    machine.cascadeck(&other_limit).expect_status(0).assert_stderr_contains(&["8 rows"]);
+    forge();
+    machine.write("batch.jsonl", addition_rows(8));
+    machine.cascadeck(&RUN_ARGS).expect_status(0).assert_stderr_contains(&["8 rows"]);
+    assert_eq!(provider.checked_stats().total.requests, 8);
+}
