@@ -308,10 +308,16 @@ fn queue_waiting_items(
     for (id, traits) in store.traits() {
         intake.add_class(scheduler, id, &traits);
     }
-    store.for_each_waiting(|item| match &opened.items_to_send {
-        Some(items_to_send) if !items_to_send.contains(&item.seq) => intake.held_back_items += 1,
-        _ => intake.add_waiting(scheduler, item),
-    })?;
+    match &opened.items_to_send {
+        Some(items_to_send) => store.for_each_waiting(|item| {
+            if items_to_send.contains(&item.seq) {
+                intake.add_waiting(scheduler, item);
+            } else {
+                intake.held_back_items += 1;
+            }
+        })?,
+        None => store.for_each_waiting_range(|items| intake.add_waiting_range(scheduler, items))?,
+    }
     intake.update_backlog(scheduler);
     Ok(())
 }

@@ -67,7 +67,7 @@ pub use reader::{PageRequest, spawn_reader};
 pub use result_line::add_result_line_function;
 pub use results_file::Repair;
 pub use resume::AttemptRecord;
-pub use row::{RouteName, WaitingItem};
+pub use row::{RouteName, WaitingItem, WaitingRange};
 pub use rules::Reclassification;
 pub use run_dir::{RunDir, RunFiles, RunLock};
 pub use writer::{MAX_PENDING_GROUPS, SubmitError};

@@ -10,10 +10,10 @@ use super::{
     error::StoreError,
     open::Store,
     pinned_settings::PinnedSettings,
-    row::{WaitingItem, parse_outcome},
+    row::{WaitingItem, WaitingRange, parse_outcome},
     run_dir::RunDir,
     saved_state::{load_settings, load_states},
-    schema::DONE,
+    schema::{BLOCK_ITEMS, DONE},
 };
 use crate::domain::{
     CostByKind, FinalState, Money, Outcome, RoutingTraits, Seq, Usage, WallTime, is_unchecked, snapshot::Totals,
@@ -72,10 +72,37 @@ impl Store {
     /// # Errors
     /// If the database can't be read.
     pub fn for_each_waiting(&self, mut each: impl FnMut(WaitingItem)) -> Result<(), StoreError> {
-        let mut statement = self.conn.prepare("SELECT seq, traits FROM progress WHERE state = 0 ORDER BY seq")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            each(WaitingItem { seq: Seq(row.get(0)?), traits_id: row.get(1)? });
+        self.for_each_waiting_range(|WaitingRange { first, count, traits_id }| {
+            (first.0..first.0 + count).for_each(|seq| each(WaitingItem { seq: Seq(seq), traits_id }));
+        })
+    }
+
+    /// Calls `each` with all waiting items in input order. Consecutive ones may be several ranges.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn for_each_waiting_range(&self, mut each: impl FnMut(WaitingRange)) -> Result<(), StoreError> {
+        let mut traits_ids = self.routing_traits.values().copied();
+        let only_traits_id = traits_ids.next().filter(|_| traits_ids.next().is_none());
+        let mut counted =
+            self.conn.prepare("SELECT block, waiting, done + failed FROM blocks WHERE waiting > 0 ORDER BY block")?;
+        let mut blocks = counted.query([])?;
+        let mut in_block = self
+            .conn
+            .prepare("SELECT seq, traits FROM progress WHERE seq BETWEEN ?1 AND ?2 AND state = 0 ORDER BY seq")?;
+        while let Some(row) = blocks.next()? {
+            let first = row.get::<_, u64>(0)? * BLOCK_ITEMS;
+            let last = first + BLOCK_ITEMS - 1;
+            let (waiting, ended): (u64, u64) = (row.get(1)?, row.get(2)?);
+            if let Some(traits_id) = only_traits_id.filter(|_| ended == 0) {
+                // The numbers of items begin with 1 and have no gaps.
+                each(WaitingRange { first: Seq(first.max(1)), count: waiting, traits_id });
+                continue;
+            }
+            let mut rows = in_block.query([first, last])?;
+            while let Some(row) = rows.next()? {
+                each(WaitingRange { first: Seq(row.get(0)?), count: 1, traits_id: row.get(1)? });
+            }
         }
         Ok(())
     }
