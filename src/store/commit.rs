@@ -103,7 +103,14 @@ impl Store {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
             let written_results = Some(self.results_file.match_point());
             let counters = RunCounters { written_results, ..self.counters.clone() };
-            let mut txn = Txn::new(&transaction, counters, &self.open_intents, &self.routing_traits, &self.routes);
+            let mut txn = Txn::new(
+                &transaction,
+                counters,
+                &self.open_intents,
+                &self.routing_traits,
+                &self.routes,
+                &self.route_sums,
+            );
             txn.rules = &self.rules;
             write(&mut txn)?;
             let memory_changes = txn.finish()?;
@@ -115,6 +122,7 @@ impl Store {
         self.wal_syncer.note_commit();
         self.counters = memory_changes.counters;
         self.open_intents.apply(memory_changes.intents);
+        self.route_sums.apply(&memory_changes.sums);
         self.routing_traits.extend(memory_changes.new_traits);
         self.unwritten_result_bytes.extend_from_slice(&memory_changes.result_bytes);
         Ok(memory_changes.replies)

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{
     apply::complete_attempt,
     audit, connect,
-    counters::RunCounters,
+    counters::{EndedItems, RunCounters},
     durability::{WalSyncer, read_failed_sync, remove_failed_sync},
     error::StoreError,
     intents::OpenIntents,
@@ -20,6 +20,7 @@ use super::{
     pinned_settings::PinnedSettings,
     results_check::ResultsCheck,
     results_file::{MatchPoint, Repair, ResultsFile},
+    route_sums::AllRouteSums,
     row::{ConfiguredRoutes, RouteName, parse_json},
     rules,
     run_dir::{self, RunDir, RunFiles, RunLock},
@@ -51,6 +52,7 @@ pub struct Store {
     pub(super) wal_syncer: WalSyncer,
     pub(super) counters: RunCounters,
     pub(super) open_intents: OpenIntents,
+    pub(super) route_sums: AllRouteSums,
     /// The ids of all routing traits that items have.
     pub(super) routing_traits: HashMap<RoutingTraits, u32>,
     /// The routing rules that determined the traits of unfinished items.
@@ -159,17 +161,23 @@ impl Store {
                 save_settings(&conn, &PinnedSettings { checked_input, ..previous.clone() })?;
             }
         } else {
-
             save_settings(&conn, settings)?;
             run_dir::sync_directory(dir.path())?;
         }
-        let counters = RunCounters::load(&conn)?;
-        let (results_file, repair, trusted_results) = ResultsFile::open(dir, &conn, counters.written_results)?;
+        let mut counters = RunCounters::load(&conn)?;
+        if counters.ended.is_none() {
+            counters.ended = Some(EndedItems::count_all(&conn)?);
+        }
+        let route_sums = load_route_sums(&mut conn, &counters)?;
+        // After a failed sync the disk may lack any part of the file.
+        let written_results = counters.written_results.filter(|_| failed_sync.is_none());
+        let (results_file, repair, trusted_results) = ResultsFile::open(dir, &conn, written_results)?;
         let mut store = Self {
             dir: dir.clone(),
             wal_syncer: WalSyncer::new(dir)?,
             counters,
             open_intents: OpenIntents::load(&conn)?,
+            route_sums,
             routing_traits: load_traits(&conn)?,
             rules: rules::load_rules(&conn)?,
             routes: ConfiguredRoutes::default(),
@@ -261,6 +269,16 @@ fn check_after_failed_sync(dir: &RunDir, conn: &Connection, reason: &str) -> Res
 fn check_settings(previous: &PinnedSettings, current: &PinnedSettings, dir: &RunDir) -> Result<(), StoreError> {
     let changes = previous.changes_to(current);
     if changes.is_empty() { Ok(()) } else { Err(StoreError::SettingsChanged { dir: dir.path().to_owned(), changes }) }
+}
+
+fn load_route_sums(conn: &mut Connection, counters: &RunCounters) -> Result<AllRouteSums, StoreError> {
+    if let Some(sums) = AllRouteSums::load(conn, counters.attempts)? {
+        return Ok(sums);
+    }
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sums = AllRouteSums::rebuild(&transaction)?;
+    transaction.commit()?;
+    Ok(sums)
 }
 
 fn load_lost_attempts(conn: &Connection) -> Result<Vec<LostAttempt>, StoreError> {
