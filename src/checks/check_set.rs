@@ -104,6 +104,10 @@ impl CheckSet {
         self.names_for_rows().next().map(|_| ROW_FIELD)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.checks.is_empty()
+    }
+
     fn names_for_rows(&self) -> impl Iterator<Item = &str> {
         let named = self.0.checks.iter().filter(|check| check.applies_to == AppliesTo::NamedByRow);
         named.map(|check| check.name.as_str())

@@ -23,7 +23,7 @@ use crate::{
         LineFormat, ModelCheck, UnknownModels,
     },
     output::ExistingCaptionPolicy,
-    store::{PinnedSettings, RunDir, Store},
+    store::{CheckedInput, PinnedSettings, RunDir, Store},
 };
 
 /// The options that describe a batch, for a run and for its plan.
@@ -147,6 +147,7 @@ impl PromptArgs {
         argument: &str,
         options: &InputOptions,
         fingerprint: &str,
+        checked_input: Option<CheckedInput>,
     ) -> PinnedSettings {
         PinnedSettings {
             input: input::normalize_argument(argument),
@@ -165,6 +166,7 @@ impl PromptArgs {
             strict_rows: !options.legacy_rows,
             refuses_extra_pictures: !options.allows_extra_pictures,
             legacy_bodies: options.legacy_bodies,
+            checked_input,
         }
     }
 

@@ -21,8 +21,8 @@ use crate::{
     clock::Clock,
     config::Config,
     engine::{self, EngineSetup},
-    input::{self, Input},
-    store::{OpenedRun, REPLACED_ANSWERS_STATE, RunDir, Store, report},
+    input::{self, Input, InputSummary},
+    store::{CheckedInput, OpenedRun, REPLACED_ANSWERS_STATE, RunDir, Store, report},
     telemetry,
 };
 
@@ -102,7 +102,19 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     if recorded_pins.is_some() && input.kind().is_pictures() {
         input.skip_caption_checks_if_ended(report::fully_ended_id_lookup(dir.path())?);
     }
-    let mut summary = if recorded_pins.is_some() { input.validate_resumed()? } else { input.validate()? };
+    // Checks of answers read the rows' own fields, in ways that the key doesn't cover.
+    let check_key = if config.checks.is_empty() { input.check_key() } else { None };
+    let checked = recorded_pins.as_ref().and_then(|pins| pins.checked_input.as_ref());
+    let mut summary = match checked.filter(|checked| check_key.as_ref() == Some(&checked.key)) {
+        Some(checked) => InputSummary::of_plain_rows(checked.rows, checked.fingerprint.clone()),
+        None if recorded_pins.is_some() => input.validate_resumed()?,
+        None => input.validate()?,
+    };
+    let checked_input = check_key.filter(|_| summary.is_of_plain_rows()).map(|key| CheckedInput {
+        key,
+        fingerprint: summary.fingerprint.clone(),
+        rows: summary.items,
+    });
     let caption_claim = claim_captions(&clock, dir, std::mem::take(&mut summary.caption_files))?;
     let skipped = if summary.skipped > 0 { format!(", {} already captioned", summary.skipped) } else { String::new() };
     let rows = input.kind().format_count(summary.items);
@@ -116,7 +128,8 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         // A unique fingerprint makes the next start compare the pictures one by one.
         fingerprint = format!("{fingerprint} at {}", clock.now().wall.0);
     }
-    let pins = args.batch.prompt_args.pinned_settings(&input, &args.batch.input, &input_options, &fingerprint);
+    let pins =
+        args.batch.prompt_args.pinned_settings(&input, &args.batch.input, &input_options, &fingerprint, checked_input);
     let (mut store, opened) = match lock {
         Some(lock) => Store::open_with_lock(dir, lock, &pins)?,
         None => Store::open(dir, &pins)?,

@@ -3,6 +3,20 @@
 
 use std::time::Duration;
 
+/// Upper bounds of the histogram of latencies, in milliseconds. Stored sums are counted by them: other bounds need another
+/// format of the sums.
+pub const LATENCY_BOUNDS_MS: &[u64] =
+    &[100, 250, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000];
+
+/// The bucket of a latency in a histogram with [`LATENCY_BOUNDS_MS`].
+pub fn latency_bucket(latency: Duration) -> usize {
+    bucket_of(LATENCY_BOUNDS_MS, latency)
+}
+
+fn bucket_of(bounds_ms: &[u64], duration: Duration) -> usize {
+    bounds_ms.partition_point(|bound| Duration::from_millis(*bound) < duration)
+}
+
 /// The counts of durations by their upper bounds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DurationHistogram {
@@ -19,9 +33,14 @@ impl DurationHistogram {
     }
 
     pub fn record(&mut self, duration: Duration) {
-        let bucket = self.bounds_ms.partition_point(|bound| Duration::from_millis(*bound) < duration);
-        self.counts[bucket] += 1;
+        self.counts[bucket_of(self.bounds_ms, duration)] += 1;
         self.sum = self.sum.saturating_add(duration);
+    }
+
+    /// Adds durations that were counted by the same bounds, and their sum.
+    pub fn add_counts(&mut self, counts: &[u64], sum: Duration) {
+        self.counts.iter_mut().zip(counts).for_each(|(count, more)| *count += more);
+        self.sum = self.sum.saturating_add(sum);
     }
 
     pub fn count(&self) -> u64 {

@@ -1,16 +1,43 @@
 //! A latency histogram, shared by the running engine and the reports from the record, so that both show the same mean
 //! and percentiles.
 
+use serde::{Deserialize, Serialize};
+
 /// Below this, each millisecond has its own bucket. Above it, each doubling of the latency is divided into 512 buckets,
 /// so that a percentile is exact to 0.2 %.
 const EXACT_BELOW_MS: u64 = 1_024;
 
 /// A histogram of milliseconds. It grows with the longest latency: 28 KiB for one hour.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "StoredHistogram", into = "StoredHistogram")]
 pub struct LatencyHistogram {
     buckets: Vec<u32>,
     count: u64,
     total_ms: u64,
+}
+
+/// The total in milliseconds, and the number and count of each bucket that isn't empty.
+type StoredHistogram = (u64, Vec<(usize, u32)>);
+
+impl From<StoredHistogram> for LatencyHistogram {
+    fn from((total_ms, counts): StoredHistogram) -> Self {
+        let mut histogram = Self { total_ms, ..Self::default() };
+        for (bucket, count) in counts {
+            // No latency has a higher bucket.
+            let bucket = bucket.min(bucket_of(u64::MAX));
+            histogram.buckets.resize(histogram.buckets.len().max(bucket + 1), 0);
+            histogram.buckets[bucket] = count;
+            histogram.count += u64::from(count);
+        }
+        histogram
+    }
+}
+
+impl From<LatencyHistogram> for StoredHistogram {
+    fn from(histogram: LatencyHistogram) -> Self {
+        let counts = histogram.buckets.into_iter().enumerate().filter(|(_, count)| *count > 0);
+        (histogram.total_ms, counts.collect())
+    }
 }
 
 impl LatencyHistogram {
@@ -33,6 +60,10 @@ impl LatencyHistogram {
         }
         self.count += other.count;
         self.total_ms = self.total_ms.saturating_add(other.total_ms);
+    }
+
+    pub const fn total_ms(&self) -> u64 {
+        self.total_ms
     }
 
     pub fn mean_ms(&self) -> Option<u64> {

@@ -6,13 +6,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    attempt_result::Usage, duration_histogram::DurationHistogram, ids::RouteId, money::Money, outcome::Outcome,
+    attempt_result::Usage,
+    duration_histogram::{DurationHistogram, LATENCY_BOUNDS_MS},
+    ids::RouteId,
+    money::Money,
+    outcome::Outcome,
     result::FinalState,
+    route_sums::RouteSums,
 };
-
-/// Upper bounds of the latency histogram, in milliseconds.
-const LATENCY_BOUNDS_MS: &[u64] =
-    &[100, 250, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000];
 
 /// Upper bounds of the histogram of commits, in milliseconds.
 const COMMIT_BOUNDS_MS: &[u64] = &[1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000];
@@ -120,17 +121,21 @@ impl RouteCounts {
     }
 
     fn count(&mut self, attempt: &CountedAttempt) {
-        let status = attempt.status.map_or(CountedStatus::None, CountedStatus::Code);
+        self.count_status(attempt.status, attempt.outcome, 1);
+        self.usage += attempt.usage;
+        self.cost += attempt.cost;
+    }
+
+    fn count_status(&mut self, status: Option<u16>, outcome: Outcome, attempts: u64) {
+        let status = status.map_or(CountedStatus::None, CountedStatus::Code);
         let is_full = self.attempts.len() >= MAX_STATUSES_PER_ROUTE;
         let status = match status {
-            CountedStatus::Code(_) if is_full && !self.attempts.contains_key(&(status, attempt.outcome)) => {
+            CountedStatus::Code(_) if is_full && !self.attempts.contains_key(&(status, outcome)) => {
                 CountedStatus::Other
             }
             status => status,
         };
-        *self.attempts.entry((status, attempt.outcome)).or_default() += 1;
-        self.usage += attempt.usage;
-        self.cost += attempt.cost;
+        *self.attempts.entry((status, outcome)).or_default() += attempts;
     }
 }
 
@@ -182,6 +187,19 @@ impl MetricCounts {
         if attempt.outcome.is_answered() {
             Arc::make_mut(&mut self.models[counts.model]).histogram.record(attempt.latency);
         }
+    }
+
+    /// Adds the attempts of earlier processes to the route with this index.
+    pub fn add_sums(&mut self, route: usize, sums: &RouteSums) {
+        let Some(counts) = self.routes.get_mut(route) else { return };
+        let counts = Arc::make_mut(counts);
+        for (status, outcome, attempts) in sums.attempts() {
+            counts.count_status(status, outcome, attempts);
+        }
+        counts.usage += sums.usage();
+        counts.cost += sums.cost();
+        let total = Duration::from_millis(sums.latencies().total_ms());
+        Arc::make_mut(&mut self.models[counts.model]).histogram.add_counts(sums.latency_counts(), total);
     }
 
     /// Counts a failed attempt whose item goes on. `to` is its next route, if that is known.

@@ -385,7 +385,7 @@ impl Engine {
                 }
                 self.intake.on_loaded(&mut self.scheduler, &mut self.items, now.mono, class, items);
             }
-            Err(batch) => self.intake.on_load_failed(class, batch),
+            Err(batch) => self.intake.on_load_failed(class, &batch),
         }
     }
 

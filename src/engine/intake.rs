@@ -1,10 +1,7 @@
 //! The items between the input and the scheduler. Rows are recorded as they are read. Most waiting items are kept in
 //! memory as numbers only; just the next few of each class are loaded from the database.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
@@ -12,13 +9,14 @@ use tokio::sync::mpsc;
 use super::{
     item_table::ItemTable,
     messages::{DiskFault, LoadedBatch},
+    seq_queue::SeqQueue,
 };
 use crate::{
     checks::CheckSet,
     domain::{Api, ItemSpec, MonoTime, Request, RoutingTraits, Seq, request::estimated_text_tokens},
     provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
-    store::{EarlierAttempts, ItemLoader, LoadedItem, WaitingItem},
+    store::{EarlierAttempts, ItemLoader, LoadedItem, WaitingItem, WaitingRange},
 };
 
 /// Number of loaded items per class for each request that may be in flight, so that a burst does not wait for the disk.
@@ -53,7 +51,7 @@ pub(super) struct Intake {
 
 #[derive(Debug, Default)]
 struct ClassBacklog {
-    unloaded: VecDeque<Seq>,
+    unloaded: SeqQueue,
     /// Number of items requested from the loader and not yet received.
     loading_count: usize,
 }
@@ -98,11 +96,21 @@ impl Intake {
 
     /// Adds a waiting item by number. Its traits must have been passed to [`Self::add_class`] before.
     pub fn add_waiting(&mut self, scheduler: &mut Scheduler, item: WaitingItem) {
-        let class = self.classes.get(&item.traits_id).copied().unwrap_or_else(|| {
-            debug_assert!(false, "traits {} are unknown", item.traits_id);
-            self.add_class(scheduler, item.traits_id, &RoutingTraits::default())
-        });
+        let class = self.class_of(scheduler, item.traits_id);
         self.backlogs[class].unloaded.push_back(item.seq);
+    }
+
+    /// Adds waiting items with consecutive numbers, as [`Self::add_waiting`] does.
+    pub fn add_waiting_range(&mut self, scheduler: &mut Scheduler, items: WaitingRange) {
+        let class = self.class_of(scheduler, items.traits_id);
+        self.backlogs[class].unloaded.push_back_range(items.first, items.count);
+    }
+
+    fn class_of(&mut self, scheduler: &mut Scheduler, traits_id: u32) -> usize {
+        self.classes.get(&traits_id).copied().unwrap_or_else(|| {
+            debug_assert!(false, "traits {traits_id} are unknown");
+            self.add_class(scheduler, traits_id, &RoutingTraits::default())
+        })
     }
 
     /// Adds waiting items by number, with the traits that are new.
@@ -160,7 +168,7 @@ impl Intake {
             if backlog.loading_count > 0 || backlog.unloaded.is_empty() || has_enough {
                 continue;
             }
-            let batch: Vec<Seq> = backlog.unloaded.drain(..backlog.unloaded.len().min(target)).collect();
+            let batch = backlog.unloaded.take_front(target);
             backlog.loading_count = batch.len();
             return Some((class, batch));
         }
@@ -201,10 +209,10 @@ impl Intake {
     }
 
     /// Puts a batch that could not be loaded back to the front of its backlog.
-    pub fn on_load_failed(&mut self, class: usize, batch: Vec<Seq>) {
+    pub fn on_load_failed(&mut self, class: usize, batch: &[Seq]) {
         let backlog = &mut self.backlogs[class];
         backlog.loading_count = 0;
-        batch.into_iter().rev().for_each(|seq| backlog.unloaded.push_front(seq));
+        backlog.unloaded.push_front_all(batch);
     }
 
     /// Why one of the fleet's APIs can't take a request, as a sentence; `None` if all can.

@@ -50,6 +50,7 @@ mod provider_contact;
 mod publisher;
 mod row_model_departures;
 mod run_stats;
+mod seq_queue;
 mod shutdown;
 mod silence;
 mod snapshot;

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{
         CostByKind, CountedAttempt, FinalState, LatencyHistogram, MetricCounts, Money, MonoTime, Outcome, RouteId,
-        Usage, WallTime,
+        RouteSums, Usage, WallTime,
         snapshot::{Spend, Totals},
     },
     forecast::Assumptions,
@@ -46,6 +46,18 @@ impl AttemptCounts {
         self.usage += attempt.usage;
         self.cost += attempt.cost;
         self.cost_by_kind += attempt.cost_by_kind;
+    }
+}
+
+impl AttemptCounts {
+    fn add_sums(&mut self, sums: &RouteSums) {
+        self.ok += sums.answered();
+        self.failed += sums.failed();
+        self.invalid_outputs += sums.invalid_outputs();
+        self.latencies.merge(sums.latencies());
+        self.usage += sums.usage();
+        self.cost += sums.cost();
+        self.cost_by_kind += sums.cost_by_kind();
     }
 }
 
@@ -117,6 +129,17 @@ impl RunStats {
         *ok += u64::from(attempt.outcome.is_answered());
         *failed += u64::from(attempt.is_failure());
         Arc::make_mut(&mut self.metric_counts).count_attempt(attempt.route.index(), &attempt.counted());
+    }
+
+    /// Adds the attempts of earlier processes to the counts of their key, model and route.
+    pub fn add_sums(&mut self, key: usize, model: usize, route: RouteId, sums: &RouteSums) {
+        for counts in [&mut self.keys[key], &mut self.models[model]] {
+            counts.add_sums(sums);
+        }
+        let (ok, failed) = &mut self.routes[route.index()];
+        *ok += sums.answered();
+        *failed += sums.failed();
+        Arc::make_mut(&mut self.metric_counts).add_sums(route.index(), sums);
     }
 
     /// Counts a failed attempt whose item goes on, to the route `to` if that is known.

@@ -29,7 +29,7 @@ use super::{
     journal::Journal,
     key_budget::KeyBudget,
     lease_client::{LeaseClient, fingerprint_secrets},
-    messages::{AttemptStats, InputRows, MAX_TOKENS_FIELDS_STATE, RunOutcome, SCHEDULER_STATE},
+    messages::{InputRows, MAX_TOKENS_FIELDS_STATE, RunOutcome, SCHEDULER_STATE},
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
@@ -41,18 +41,18 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, CountedAttempt, EventKind, EventLevel, Key, MetricCounts, Money, Now, RouteId, RouteLabels,
-        Snapshot, WallTime, WhenLimited, is_or_are,
+        Api, Command, EventKind, EventLevel, Key, MetricCounts, Money, Now, RouteId, RouteLabels, Snapshot, UsageSlot,
+        WallTime, WhenLimited, is_or_are,
         plain_text::sanitize,
         pluralize,
         snapshot::{Cause, RunState},
     },
     output::ExistingCaptionPolicy,
     provider::{Client, Endpoint, HiddenSecret, RequestModel},
-    scheduler::{PastUsage, Scheduler},
+    scheduler::Scheduler,
     store::{
-        AttemptRecord, ItemLoader, KeyRecord, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification,
-        RouteName, RunDir, Store, spawn_reader,
+        ItemLoader, KeyRecord, LostAttempt, Op, OpenedRun, OperatorDecision, Reclassification, RouteName, RunDir,
+        Store, spawn_reader,
     },
 };
 
@@ -62,12 +62,9 @@ const FLAGS_STATE: &str = "flags";
 /// Name of the run's saved state for the seed of the newest process.
 const SEED_STATE: &str = "seed";
 
-/// Age up to which past attempts are restored into daily windows. The longest day has 25 hours, at the end of daylight
+/// Age up to which past usage is restored into daily windows. The longest day has 25 hours, at the end of daylight
 /// saving time; one hour is added.
 const MAX_DAY_LENGTH: Duration = Duration::from_secs(26 * 3_600);
-
-/// Longest time between the intent of a request and its arrival at the provider, assumed if its result is unknown.
-const MAX_ARRIVAL_DELAY: Duration = Duration::from_secs(30);
 
 /// The settings that the engine is started with.
 pub struct EngineSetup {
@@ -190,8 +187,8 @@ pub(super) fn prepare(
         config.models.len(),
         MetricCounts::new(route_names(&config, &scheduler).into_iter().map(to_labels)),
     );
-    restore_attempts(&store, &config.keys, &mut scheduler, &mut stats, now)?;
-    restore_ends(&store, &mut stats)?;
+    restore_sums(&store, &config.keys, &mut scheduler, &mut stats, now)?;
+    restore_ends(&store, &mut stats);
     // While a user only looks at a run that has nothing to do, the time does not count as active.
     let is_idle = input_rows.is_none() && opened.totals.waiting <= intake.held_back_items;
     stats.active_time = if is_idle {
@@ -311,10 +308,16 @@ fn queue_waiting_items(
     for (id, traits) in store.traits() {
         intake.add_class(scheduler, id, &traits);
     }
-    store.for_each_waiting(|item| match &opened.items_to_send {
-        Some(items_to_send) if !items_to_send.contains(&item.seq) => intake.held_back_items += 1,
-        _ => intake.add_waiting(scheduler, item),
-    })?;
+    match &opened.items_to_send {
+        Some(items_to_send) => store.for_each_waiting(|item| {
+            if items_to_send.contains(&item.seq) {
+                intake.add_waiting(scheduler, item);
+            } else {
+                intake.held_back_items += 1;
+            }
+        })?,
+        None => store.for_each_waiting_range(|items| intake.add_waiting_range(scheduler, items))?,
+    }
     intake.update_backlog(scheduler);
     Ok(())
 }
@@ -527,8 +530,8 @@ fn key_budgets(keys: &[Key], opened: &OpenedRun) -> Vec<KeyBudget> {
     keys.iter().map(|key| KeyBudget::new(key.spend_limits, min_cost(key))).collect()
 }
 
-/// Restores what earlier processes used, spent and counted, from the recorded attempts.
-fn restore_attempts(
+/// Restores what earlier processes used, spent and counted, from the sums of each route.
+fn restore_sums(
     store: &Store,
     keys: &[Key],
     scheduler: &mut Scheduler,
@@ -540,64 +543,53 @@ fn restore_attempts(
         .collect();
     let key_indices: HashMap<&str, usize> =
         keys.iter().enumerate().map(|(index, key)| (key.name.as_str(), index)).collect();
-    let mut removed_routes = RemovedRoutes::default();
-    store.for_each_attempt_since(WallTime(i64::MIN), |past| {
-        let at = past.completed_at.unwrap_or_else(|| (past.sent_at + MAX_ARRIVAL_DELAY).min(now.wall));
+    let mut recent_usage = Vec::new();
+    let mut day_usage = Vec::new();
+    for (name, sums) in store.route_sums()? {
         // Money stays spent, even if the model or key is no longer configured.
-        scheduler.restore_spend(now, &past.key, at, past.cost + past.at_risk);
-        if let Some(key) = key_indices.get(past.key.as_str()) {
-            run_stats.key_budgets[*key].add(now.wall, at, past.cost + past.at_risk);
+        let in_day: Money = sums.day_usage().iter().map(|used| used.committed).sum();
+        let before = UsageBefore { at: WallTime::default(), committed: sums.committed().saturating_sub(in_day) };
+        let parts =
+            sums.day_usage().iter().map(|used| UsageBefore { at: used.at.min(now.wall), committed: used.committed });
+        for UsageBefore { at, committed } in std::iter::once(before).chain(parts) {
+            scheduler.restore_spend(now, &name.key, at, committed);
+            if let Some(key) = key_indices.get(name.key.as_str()) {
+                run_stats.key_budgets[*key].add(now.wall, at, committed);
+            }
         }
-        let Some(route) = names.get(&(past.key.clone(), past.model.clone())).copied() else {
-            removed_routes.count(&mut run_stats.metric_counts, past);
-            return;
+        let Some(route) = names.get(&(name.key.clone(), name.model.clone())).copied() else {
+            let counts = Arc::make_mut(&mut run_stats.metric_counts);
+            let index = counts.add_route(to_labels(name));
+            counts.add_sums(index, sums);
+            continue;
         };
         let (key, model) = scheduler.route_indices(route);
-        let stats = AttemptStats {
-            route,
-            outcome: past.outcome,
-            status: past.status,
-            is_unchecked: past.is_unchecked,
-            usage: past.usage,
-            cost: past.cost,
-            cost_by_kind: past.cost_by_kind,
-            at_risk: past.at_risk,
-            latency: Duration::from_millis(past.latency_ms),
-            check_time: Duration::ZERO,
-            message: String::new(),
-        };
-        run_stats.add_attempt(key, model, &stats);
-        if now.wall.since(at) < MAX_DAY_LENGTH {
-            let usage =
-                PastUsage { at, outcome: past.outcome, usage: past.usage, reserved_input_tokens: past.est_tokens };
-            scheduler.restore_usage(now, route, &usage);
-        }
-    })?;
+        run_stats.add_sums(key, model, route, sums);
+        let restored = |used: &UsageSlot| (route, UsageSlot { at: used.at.min(now.wall), ..*used });
+        recent_usage.extend(sums.recent_usage().iter().map(restored));
+        day_usage.extend(sums.day_usage().iter().map(restored));
+    }
+    // Several routes may share a pool.
+    recent_usage.sort_by_key(|(_, used)| used.at);
+    day_usage.sort_by_key(|(_, used)| used.at);
+    recent_usage.iter().for_each(|(route, used)| scheduler.restore_recent_usage(now, *route, used));
+    let is_in_day = |used: &UsageSlot| now.wall.since(used.at) < MAX_DAY_LENGTH;
+    for (route, used) in day_usage.iter().filter(|(_, used)| is_in_day(used)) {
+        scheduler.restore_day_usage(now, *route, used);
+    }
     Ok(())
 }
 
-/// Routes of earlier processes that are no longer configured, with their indices in the metric counts.
-#[derive(Default)]
-struct RemovedRoutes {
-    indices: HashMap<RouteLabels, usize>,
-}
-
-impl RemovedRoutes {
-    fn count(&mut self, counts: &mut Arc<MetricCounts>, past: AttemptRecord) {
-        let counts = Arc::make_mut(counts);
-        let AttemptRecord { provider, model, key, status, outcome, usage, cost, .. } = past;
-        let labels = RouteLabels { provider, model, key };
-        let index = *self.indices.entry(labels).or_insert_with_key(|labels| counts.add_route(labels.clone()));
-        let latency = Duration::from_millis(past.latency_ms);
-        counts.count_attempt(index, &CountedAttempt { status, outcome, usage, cost, latency });
-    }
+/// Money that was spent or at risk at a time before the start.
+struct UsageBefore {
+    at: WallTime,
+    committed: Money,
 }
 
 /// Restores the number of ended items by outcome.
-fn restore_ends(store: &Store, run_stats: &mut RunStats) -> anyhow::Result<()> {
+fn restore_ends(store: &Store, run_stats: &mut RunStats) {
     let counts = Arc::make_mut(&mut run_stats.metric_counts);
-    for (state, outcome, items) in store.ended_items()? {
+    for (state, outcome, items) in store.ended_items() {
         counts.count_ends(state, outcome, items);
     }
-    Ok(())
 }

@@ -58,6 +58,34 @@ pub struct InputSummary {
     pub caption_files: CaptionPathDigests,
 }
 
+impl InputSummary {
+    /// The summary of an unchanged input of which [`Self::is_of_plain_rows`] was true. Its tokens are not known.
+    pub fn of_plain_rows(items: u64, fingerprint: String) -> Self {
+        Self {
+            items,
+            skipped: 0,
+            has_pictures: false,
+            estimated_input_tokens: 0,
+            unused_params: Vec::new(),
+            unknown_models: UnknownModels::default(),
+            fingerprint,
+            fingerprint_unstable: false,
+            caption_files: CaptionPathDigests::default(),
+        }
+    }
+
+    /// Whether nothing but the number of rows and the fingerprint matters for a later start: there are no pictures, whose
+    /// files may change apart from the input, and no warnings.
+    pub fn is_of_plain_rows(&self) -> bool {
+        self.skipped == 0
+            && !self.has_pictures
+            && self.unused_params.is_empty()
+            && self.unknown_models.rows == 0
+            && !self.fingerprint_unstable
+            && self.caption_files.is_empty()
+    }
+}
+
 /// Models that rows name but that can't be used, and where they occur.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UnknownModels {

@@ -4,20 +4,24 @@ use std::{
     fmt,
     path::{Path, absolute},
     sync::{Arc, Mutex},
+    time::SystemTime,
 };
+
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     csv::CsvReader,
     draft::RowOptions,
     error::{FieldError, InputError, RowError, RowErrors, list_places},
     find::{FoundInput, InputSource, check_options, find_input},
-    ids::SharedIdPredicate,
+    ids::{SharedIdPredicate, hex},
     image_reader::ImageReader,
     image_source::ImageSource,
     item_reader::{InputSummary, ItemReader, RowSource},
     kind::InputKind,
     lines::LineReader,
     options::{DEFAULT_CAPTION_PROMPT, InputOptions},
+    picture_stamp::file_metadata_stamp,
     spool::{Spool, SpoolDiff},
     template::Templates,
 };
@@ -124,6 +128,26 @@ impl Input {
         self.items().check()
     }
 
+    /// A digest of everything that the result of [`Self::validate_resumed`] depends on, apart from item checks: the
+    /// file's size, inode and times, and the options. `None` if the file may change without changing these, because it
+    /// has just changed, or if the input is not one file of rows.
+    pub fn check_key(&self) -> Option<String> {
+        self.check_key_at(SystemTime::now())
+    }
+
+    fn check_key_at(&self, now: SystemTime) -> Option<String> {
+        let (InputSource::Lines(path) | InputSource::Csv { path, .. }) = &self.source else { return None };
+        if self.spool.is_some() {
+            return None;
+        }
+        let stamp = file_metadata_stamp(path, now).filter(|stamp| stamp.is_stable)?;
+        let RowOptions { base_dir, input: options, .. } = &*self.row_options;
+        let models = options.model_check.as_ref().map(|check| (&check.usable, check.on_unknown));
+        let version = env!("CARGO_PKG_VERSION");
+        let parts = format!("{version} {} {path:?} {base_dir:?} {stamp:?} {options:?} {models:?}", self.kind.name());
+        Some(hex(xxh3_128(parts.as_bytes())))
+    }
+
     /// Warnings about pictures that can't be read or sent, one sentence each. Reads the list of pictures once more.
     pub fn warnings(&self) -> Vec<String> {
         let InputSource::Pictures(source) = &self.source else { return Vec::new() };
@@ -204,3 +228,34 @@ const _: () = {
     is_send::<Input>();
     is_sync::<Input>();
 };
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn the_check_key_is_that_of_the_file_and_of_the_options() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("rows.jsonl");
+        std::fs::write(&path, "{\"prompt\":\"a\"}\n").unwrap();
+        let key = |options: InputOptions, now: SystemTime| {
+            Input::open(path.to_str().unwrap(), options, &home.path().join("spool")).unwrap().check_key_at(now)
+        };
+        let (now, later) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(3));
+        assert_eq!(key(InputOptions::default(), now), None, "it may change again without another time");
+        let first = key(InputOptions::default(), later);
+        assert!(first.is_some());
+        assert_eq!(key(InputOptions::default(), later), first);
+        for options in [
+            InputOptions { max_rows: Some(5), ..InputOptions::default() },
+            InputOptions { system: Some("Be brief.".to_owned()), ..InputOptions::default() },
+            InputOptions { has_spend_cap: true, ..InputOptions::default() },
+        ] {
+            assert_ne!(key(options.clone(), later), first, "{options:?}");
+        }
+        std::fs::write(&path, "{\"prompt\":\"b\"}\n").unwrap();
+        assert_ne!(key(InputOptions::default(), later), first, "the same size, but another time");
+    }
+}

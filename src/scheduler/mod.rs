@@ -47,7 +47,7 @@ pub use complete::{AttemptEffects, Disposition};
 pub use dispatch::{NextStep, PlannedAttempt};
 pub use operator::NotFound;
 pub use queue::{LocalRejection, QueuedItem};
-pub use saved_state::{PastUsage, SavedState};
+pub use saved_state::SavedState;
 pub use stall::StallReason;
 pub use status::{KeyStatus, ModelStatus, RouteStatus};
 

@@ -1,11 +1,11 @@
 //! The state that outlives the process: cooldowns, health, switches and the cursor, by name and wall clock time.
-//! Counters are not saved: they are rebuilt from the recorded attempts.
+//! Counters are not saved: they are restored from the recorded sums of the attempts.
 
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
-use crate::domain::{LimitDimension, Now, Outcome, RouteId, Usage, WallTime, snapshot::Cause};
+use crate::domain::{LimitDimension, Now, RouteId, UsageSlot, WallTime, snapshot::Cause};
 
-use super::{Scheduler, admission::Cooldown, limits::pool_limits::TokenEstimate};
+use super::{Scheduler, admission::Cooldown};
 
 /// Refers to keys, models and pools by name rather than by index, so that entries are found after the configuration
 /// changed.
@@ -80,17 +80,6 @@ struct SavedRoute {
     switched_off_at: Option<WallTime>,
     #[serde(alias = "gone")]
     unavailable: Option<Cause>,
-}
-
-/// The usage of one attempt of an earlier process, from the record.
-#[derive(Clone, PartialEq, Debug)]
-pub struct PastUsage {
-    /// When the attempt completed. If it never did, when it was sent.
-    pub at: WallTime,
-    pub outcome: Outcome,
-    pub usage: Usage,
-    /// Reserved input tokens; they stay counted if no usage was reported.
-    pub reserved_input_tokens: u64,
 }
 
 impl SavedCooldown {
@@ -196,18 +185,13 @@ impl Scheduler {
         self.unpark_all();
     }
 
-    /// Adds the usage of an attempt of an earlier process to the minute and day counters. Calls must come in time
-    /// order.
-    pub fn restore_usage(&mut self, now: Now, route: RouteId, past: &PastUsage) {
-        if matches!(past.outcome, Outcome::ClientTrouble | Outcome::UnreadableInput | Outcome::NoRoute) {
-            return;
-        }
-        let mut used = TokenEstimate { input: past.usage.input_tokens, output: past.usage.billed_output() };
-        let may_lack_usage =
-            past.outcome == Outcome::Lost || past.outcome.is_provider_error() || past.outcome.is_provider_success();
-        if may_lack_usage && used == TokenEstimate::default() {
-            used.input = past.reserved_input_tokens;
-        }
-        self.fleet.pool_of_mut(route).restore_usage(now, past.at, used, past.outcome.is_limit_error());
+    /// Adds what attempts of earlier processes used to the counters per minute. Calls must come in time order.
+    pub fn restore_recent_usage(&mut self, now: Now, route: RouteId, used: &UsageSlot) {
+        self.fleet.pool_of_mut(route).restore_recent_usage(now, used);
+    }
+
+    /// Adds what attempts of earlier processes used to the counters per day. Calls must come in time order.
+    pub fn restore_day_usage(&mut self, now: Now, route: RouteId, used: &UsageSlot) {
+        self.fleet.pool_of_mut(route).restore_day_usage(now, used);
     }
 }

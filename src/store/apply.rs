@@ -9,11 +9,12 @@ use super::{
     op::{ACTIVE_TIME, CompletedAttempt, Intent, KEY_RECORDS, LocalEnd, Op, OpReply, OperatorDecision, RUN_STATE},
     requeue::requeue,
     result_line::EndingAttempt,
+    route_sums::{RouteAttempt, end_of_attempt},
     row::{amount_column, to_json, truncate},
     saved_state::save_state,
     txn::Txn,
 };
-use crate::domain::{AttemptId, Event, Seq};
+use crate::domain::{AttemptId, Event, Seq, SummedAttempt, is_unchecked};
 
 pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
     match op {
@@ -118,6 +119,23 @@ pub(super) fn complete_attempt(txn: &mut Txn<'_>, completed: &CompletedAttempt) 
         ],
     )?;
     txn.counters.add_attempt(completed);
+    txn.attempts.push(RouteAttempt {
+        seq: Seq(seq),
+        attempt: completed.attempt,
+        route,
+        summed: SummedAttempt {
+            at: end_of_attempt(sent_at, completed.completed_at),
+            outcome: *outcome,
+            status: completed.status,
+            is_unchecked: is_unchecked(*outcome, message),
+            usage: *usage,
+            est_tokens,
+            latency_ms: completed.latency_ms,
+            cost: *cost,
+            cost_by_kind: *cost_by_kind,
+            at_risk: *at_risk,
+        },
+    });
     if let Some(line) = &completed.final_line {
         let route_name = txn.routes.names.get(&route);
         let ended_by = EndingAttempt { route, route_name, sent_at, completed };

@@ -3,7 +3,12 @@
 //!
 //! The checks trust only the rows of the database. Stored sums are computed again and compared.
 
-use std::{fs, fs::File, path::Path};
+use std::{
+    fs,
+    fs::File,
+    io::{self, BufReader, Read as _},
+    path::Path,
+};
 
 use rusqlite::Connection;
 
@@ -11,7 +16,7 @@ use super::{
     connect,
     counters::RunCounters,
     error::StoreError,
-    results_file,
+    results_file::MatchPoint,
     row::{line_digest, parse_json},
     run_dir::RunDir,
     saved_state::load_state,
@@ -25,6 +30,9 @@ use invariants::{INVARIANTS, KINDS_ADD_UP};
 
 /// Maximum number of examples that a check keeps. Its count covers all violations.
 const MAX_EXAMPLES: usize = 10;
+
+/// Bytes of the results file that are read at a time.
+const READ_BYTES: usize = 1 << 20;
 
 /// Name of the saved state that holds the largest budget cap ever in force, in pico-dollars.
 pub const HIGHEST_BUDGET_STATE: &str = "widest_cap";
@@ -245,7 +253,7 @@ fn check_line_digests(dir: &RunDir, conn: &Connection) -> Result<AuditCheck, Sto
 fn check_results_file(dir: &RunDir, conn: &Connection, is_owned: bool) -> Result<AuditCheck, StoreError> {
     let path = dir.results();
     let file = File::open(&path).map_err(|error| StoreError::file("open the results file", &path, error))?;
-    let match_point = results_file::find_match_point(&file, &path, conn)?;
+    let match_point = find_match_point(&file, &path, conn)?;
     let length = file.metadata().map_err(|error| StoreError::file("read", &path, error))?.len();
     let missing_lines: u64 =
         conn.query_row("SELECT count(*) FROM results WHERE n > ?1", [match_point.last_row], |row| row.get(0))?;
@@ -262,6 +270,29 @@ fn check_results_file(dir: &RunDir, conn: &Connection, is_owned: bool) -> Result
         });
     }
     Ok(check)
+}
+
+/// Compares the file with the lines in the table, from the first byte.
+fn find_match_point(file: &File, path: &Path, conn: &Connection) -> Result<MatchPoint, StoreError> {
+    let mut reader = BufReader::with_capacity(READ_BYTES, file);
+    let mut statement = conn.prepare_cached("SELECT n, line FROM results ORDER BY n")?;
+    let mut rows = statement.query([])?;
+    let mut match_point = MatchPoint::default();
+    let mut file_line = Vec::new();
+    while let Some(row) = rows.next()? {
+        let line = row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?;
+        file_line.resize(line.len() + 1, 0);
+        match reader.read_exact(&mut file_line) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            other => other.map_err(|error| StoreError::file("read", path, error))?,
+        }
+        if file_line.split_last() != Some((&b'\n', line)) {
+            break;
+        }
+        match_point.length += file_line.len() as u64;
+        match_point.last_row = row.get(0)?;
+    }
+    Ok(match_point)
 }
 
 /// Checks that every done item's caption file exists and is not empty. The text isn't compared, since the caption may

@@ -10,10 +10,12 @@ use tokio::sync::mpsc;
 
 use super::{
     apply::apply,
+    counters::RunCounters,
     error::StoreError,
     op::{Ack, Op, OpReply},
     open::Store,
-    results_file::ResultsFile,
+    results_check::ResultsCheck,
+    results_file::{MatchPoint, ResultsFile},
     row::{ConfiguredRoutes, RouteName},
     txn::Txn,
     writer::{GroupWriter, StoreBackend},
@@ -40,7 +42,13 @@ impl StoreBackend for Store {
             self.rebuild_results_if_replaced()?;
         }
         let bytes = std::mem::take(&mut self.unwritten_result_bytes);
-        self.results_file.append(&bytes, self.counters.last_result_row)?;
+        if self.results_check.as_ref().is_some_and(ResultsCheck::is_finished) {
+            // If the file was cut back, these lines are added with the others.
+            self.finish_results_check()?;
+        }
+        if self.results_file.match_point().last_row < self.counters.last_result_row {
+            self.results_file.append(&bytes, self.counters.last_result_row)?;
+        }
         self.wal_syncer.sync_if_due()?;
         self.wal_syncer.truncate_if_due(&self.conn)
     }
@@ -57,6 +65,7 @@ impl StoreBackend for Store {
     fn flush_all(&mut self) -> Result<(), StoreError> {
         self.wal_syncer.ensure_no_failed_sync()?;
         self.rebuild_results_if_replaced()?;
+        self.finish_results_check()?;
         self.results_file.catch_up(&self.conn)?;
         self.results_file
             .sync()
@@ -77,6 +86,9 @@ impl Store {
         let ids = self.register_routes(routes)?;
         let names = ids.iter().copied().zip(routes.iter().cloned()).collect();
         self.routes = ConfiguredRoutes { ids, names };
+        if let Some(end) = self.trusted_results {
+            self.results_check = Some(ResultsCheck::start(&self.dir, &self.results_file, end)?);
+        }
         self.wal_syncer.start_thread()?;
         let dir = self.dir.path().to_owned();
         GroupWriter::start(self).map_err(|error| StoreError::file("start the thread that writes to", dir, error))
@@ -90,8 +102,16 @@ impl Store {
         self.wal_syncer.ensure_no_failed_sync()?;
         let run_transaction = || {
             let transaction = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-            let mut txn =
-                Txn::new(&transaction, self.counters.clone(), &self.open_intents, &self.routing_traits, &self.routes);
+            let written_results = Some(self.results_file.match_point());
+            let counters = RunCounters { written_results, ..self.counters.clone() };
+            let mut txn = Txn::new(
+                &transaction,
+                counters,
+                &self.open_intents,
+                &self.routing_traits,
+                &self.routes,
+                &self.route_sums,
+            );
             txn.rules = &self.rules;
             write(&mut txn)?;
             let memory_changes = txn.finish()?;
@@ -103,6 +123,7 @@ impl Store {
         self.wal_syncer.note_commit(&self.conn);
         self.counters = memory_changes.counters;
         self.open_intents.apply(memory_changes.intents);
+        self.route_sums.apply(&memory_changes.sums);
         self.routing_traits.extend(memory_changes.new_traits);
         self.unwritten_result_bytes.extend_from_slice(&memory_changes.result_bytes);
         Ok(memory_changes.replies)
@@ -119,7 +140,26 @@ impl Store {
             );
             self.results_file = ResultsFile::rebuild(&self.dir, &self.conn)?;
             self.unwritten_result_bytes.clear();
+            (self.trusted_results, self.results_check) = (None, None);
         }
+        Ok(())
+    }
+
+    /// Waits for the comparison of the part of results.jsonl that the start trusted. If it differs from the database, it
+    /// is cut at the first difference and completed.
+    fn finish_results_check(&mut self) -> Result<(), StoreError> {
+        let Some(check) = self.results_check.take() else { return Ok(()) };
+        if let Some(point) = check.finish()? {
+            let MatchPoint { length, .. } = point;
+            let path = self.dir.results();
+            tracing::warn!(
+                "{} differed from the database from byte {length} on; it is written again from there",
+                path.display()
+            );
+            self.results_file.cut_back(point);
+            self.results_file.catch_up(&self.conn)?;
+        }
+        self.trusted_results = None;
         Ok(())
     }
 
@@ -127,18 +167,20 @@ impl Store {
     /// Does nothing if there are none.
     ///
     /// It may be killed at any point. Before the commit nothing has changed. After the commit the table holds one line
-    /// per id, and the old file differs from it: the next start compares them from the first byte, cuts the file at the
-    /// first difference and completes it. The rename replaces the file in one step. A half-written `results.jsonl.new`
-    /// is removed at the next start. So no marker is needed.
+    /// per id, and the old file differs from it. The commit also takes back how far the file was written, so the next
+    /// start compares them from the first byte, cuts the file at the first difference and completes it. The rename
+    /// replaces the file in one step. A half-written `results.jsonl.new` is removed at the next start.
     ///
     /// # Errors
     /// If the database or the file can't be written. A retry may succeed, unless a sync has failed.
     pub fn compact_results(&mut self) -> Result<u64, StoreError> {
         self.wal_syncer.ensure_no_failed_sync()?;
+        self.finish_results_check()?;
         self.results_file.catch_up(&self.conn)?;
         let removed = self.delete_superseded().map_err(|error| error.with_path(self.dir.database()))?;
         if removed > 0 {
             self.results_file = ResultsFile::rebuild(&self.dir, &self.conn)?;
+            self.transact(|_| Ok(()))?;
             // A sync that fails while the database is closed would not be reported, so the WAL is truncated now.
             self.wal_syncer.truncate(&self.conn)?;
         }
@@ -149,6 +191,7 @@ impl Store {
         let transaction = self.conn.transaction()?;
         let removed = transaction.execute("DELETE FROM result_rows WHERE n IN (SELECT n FROM superseded)", [])?;
         transaction.execute("DELETE FROM superseded", [])?;
+        RunCounters { written_results: None, ..self.counters.clone() }.save(&transaction)?;
         transaction.commit()?;
         Ok(removed as u64)
     }

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::StoreError,
     op::CompletedAttempt,
-    row::{parse_json, to_json},
+    results_file::MatchPoint,
+    row::{parse_json, parse_outcome, to_json},
     schema::{DONE, FAILED, WAITING, block_index},
 };
 use crate::domain::{
-    CostByKind, Money, Outcome, Usage, WallTime, is_unchecked,
+    CostByKind, FinalState, Money, Outcome, Usage, WallTime, is_unchecked,
     snapshot::{Spend, Totals},
 };
 
@@ -45,6 +46,58 @@ pub(super) struct RunCounters {
     /// The number of the last row in `results`.
     #[serde(rename = "last_result")]
     pub last_result_row: u64,
+    /// The number of ended items by their last attempt's outcome. `None` in the record of an earlier version.
+    pub ended: Option<EndedItems>,
+    /// How far results.jsonl was written when these counters were saved. The lines of their own transaction follow after
+    /// the commit. `None` if the file must be compared as a whole.
+    pub written_results: Option<MatchPoint>,
+}
+
+/// The number of ended items by outcome.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct EndedItems {
+    done: BTreeMap<Outcome, u64>,
+    failed: BTreeMap<Outcome, u64>,
+}
+
+impl EndedItems {
+    /// Counts all items.
+    pub fn count_all(conn: &Connection) -> Result<Self, StoreError> {
+        let mut ended = Self::default();
+        let mut statement = conn.prepare(
+            "SELECT state, outcome, count(*) FROM progress WHERE state <> 0 AND outcome IS NOT NULL GROUP BY 1, 2",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let outcome = parse_outcome(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?;
+            *ended.by_outcome(row.get(0)?).entry(outcome).or_default() += row.get::<_, u64>(2)?;
+        }
+        Ok(ended)
+    }
+
+    fn by_outcome(&mut self, state: i64) -> &mut BTreeMap<Outcome, u64> {
+        if state == DONE { &mut self.done } else { &mut self.failed }
+    }
+
+    pub fn add(&mut self, state: i64, outcome: Outcome) {
+        *self.by_outcome(state).entry(outcome).or_default() += 1;
+    }
+
+    /// Takes back an item that waits again.
+    pub fn remove(&mut self, state: i64, outcome: Outcome) {
+        let by_outcome = self.by_outcome(state);
+        if let Some(count) = by_outcome.get_mut(&outcome) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                by_outcome.remove(&outcome);
+            }
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (FinalState, Outcome, u64)> {
+        let done = self.done.iter().map(|(outcome, count)| (FinalState::Done, *outcome, *count));
+        done.chain(self.failed.iter().map(|(outcome, count)| (FinalState::Failed, *outcome, *count)))
+    }
 }
 
 impl RunCounters {

@@ -139,11 +139,6 @@ fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) ->
     let Some(old_state) = old_state else {
         return Err(StoreError::Contradiction(format!("item {} was to be replaced while in flight", spec.id)));
     };
-    if old_state == DONE {
-        let truncated =
-            txn.execute("UPDATE progress SET outcome = NULL WHERE seq = ?1 AND outcome = 'truncated'", [row])?;
-        txn.counters.truncated -= truncated as u64;
-    }
     // The line of the old request is stored as a whole, since it has the item's old hash. Lines that were superseded
     // before are: an answer is replaced only here.
     txn.execute(
@@ -158,6 +153,11 @@ fn replace_item(txn: &mut Txn<'_>, seq: u64, spec: &ItemSpec, hash: [u8; 16]) ->
     txn.execute("UPDATE payload SET body = ?2 WHERE seq = ?1", params![row, item_json(spec)?])?;
     txn.execute("UPDATE progress SET traits = ?2 WHERE seq = ?1", params![row, traits_id])?;
     txn.reopen_item(seq, old_state)?;
+    if old_state == DONE {
+        let truncated =
+            txn.execute("UPDATE progress SET outcome = NULL WHERE seq = ?1 AND outcome = 'truncated'", [row])?;
+        txn.counters.truncated -= truncated as u64;
+    }
     Ok(WaitingItem { seq: Seq(seq), traits_id })
 }
 

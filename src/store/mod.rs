@@ -39,8 +39,10 @@ mod reader;
 pub mod report;
 mod requeue;
 mod result_line;
+mod results_check;
 mod results_file;
 mod resume;
+mod route_sums;
 mod row;
 mod rules;
 mod run_dir;
@@ -59,14 +61,13 @@ pub use op::{
     OperatorDecision, RejectedGroup,
 };
 pub use open::{IngestProgress, LostAttempt, OpenedRun, Store};
-pub use pinned_settings::{PinnedSettings, SettingChange};
+pub use pinned_settings::{CheckedInput, PinnedSettings, SettingChange};
 pub use prepare::REPLACED_ANSWERS_STATE;
 pub use quota_ledger::QuotaLedger;
 pub use reader::{PageRequest, spawn_reader};
 pub use result_line::add_result_line_function;
 pub use results_file::Repair;
-pub use resume::AttemptRecord;
-pub use row::{RouteName, WaitingItem};
+pub use row::{RouteName, WaitingItem, WaitingRange};
 pub use rules::Reclassification;
 pub use run_dir::{RunDir, RunFiles, RunLock};
 pub use writer::{MAX_PENDING_GROUPS, SubmitError};

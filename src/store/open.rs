@@ -7,18 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{
     apply::complete_attempt,
     audit, connect,
-    counters::RunCounters,
+    counters::{EndedItems, RunCounters},
     durability::{WalSyncer, read_failed_sync, remove_failed_sync},
     error::StoreError,
     intents::OpenIntents,
     op::{CompletedAttempt, OperatorDecision},
     pinned_settings::PinnedSettings,
-    results_file::{Repair, ResultsFile},
+    results_check::ResultsCheck,
+    results_file::{MatchPoint, Repair, ResultsFile},
+    route_sums::AllRouteSums,
     row::{ConfiguredRoutes, RouteName, parse_json},
     rules,
     run_dir::{self, RunDir, RunFiles, RunLock},
@@ -41,11 +43,16 @@ pub struct Store {
     pub(super) dir: RunDir,
     pub(super) conn: Connection,
     pub(super) results_file: ResultsFile,
+    /// The point up to which results.jsonl was trusted and must still be compared, if it was.
+    pub(super) trusted_results: Option<MatchPoint>,
+    /// The comparison up to that point, while it runs.
+    pub(super) results_check: Option<ResultsCheck>,
     /// Last check that results.jsonl is still the file that is written to.
     pub(super) last_results_check: Instant,
     pub(super) wal_syncer: WalSyncer,
     pub(super) counters: RunCounters,
     pub(super) open_intents: OpenIntents,
+    pub(super) route_sums: AllRouteSums,
     /// The ids of all routing traits that items have.
     pub(super) routing_traits: HashMap<RoutingTraits, u32>,
     /// The routing rules that determined the traits of unfinished items.
@@ -149,22 +156,36 @@ impl Store {
         let previous = load_settings(&conn)?;
         if let Some(previous) = &previous {
             check_settings(previous, settings, dir)?;
+            if previous.fingerprint == settings.fingerprint && previous.checked_input != settings.checked_input {
+                let checked_input = settings.checked_input.clone();
+                save_settings(&conn, &PinnedSettings { checked_input, ..previous.clone() })?;
+            }
         } else {
             save_settings(&conn, settings)?;
             run_dir::sync_directory(dir.path())?;
         }
-        let (results_file, repair) = ResultsFile::open(dir, &conn)?;
+        let mut counters = RunCounters::load(&conn)?;
+        if counters.ended.is_none() {
+            counters.ended = Some(EndedItems::count_all(&conn)?);
+        }
+        let route_sums = load_route_sums(&mut conn, &counters)?;
+        // After a failed sync the disk may lack any part of the file.
+        let written_results = counters.written_results.filter(|_| failed_sync.is_none());
+        let (results_file, repair, trusted_results) = ResultsFile::open(dir, &conn, written_results)?;
         let mut store = Self {
             dir: dir.clone(),
             wal_syncer: WalSyncer::new(dir)?,
-            counters: RunCounters::load(&conn)?,
+            counters,
             open_intents: OpenIntents::load(&conn)?,
+            route_sums,
             routing_traits: load_traits(&conn)?,
             rules: rules::load_rules(&conn)?,
             routes: ConfiguredRoutes::default(),
             unwritten_result_bytes: Vec::new(),
             conn,
             results_file,
+            trusted_results,
+            results_check: None,
             last_results_check: Instant::now(),
             _lock: lock,
         };
@@ -248,6 +269,16 @@ fn check_after_failed_sync(dir: &RunDir, conn: &Connection, reason: &str) -> Res
 fn check_settings(previous: &PinnedSettings, current: &PinnedSettings, dir: &RunDir) -> Result<(), StoreError> {
     let changes = previous.changes_to(current);
     if changes.is_empty() { Ok(()) } else { Err(StoreError::SettingsChanged { dir: dir.path().to_owned(), changes }) }
+}
+
+fn load_route_sums(conn: &mut Connection, counters: &RunCounters) -> Result<AllRouteSums, StoreError> {
+    if let Some(sums) = AllRouteSums::load(conn, counters.attempts)? {
+        return Ok(sums);
+    }
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sums = AllRouteSums::rebuild(&transaction)?;
+    transaction.commit()?;
+    Ok(sums)
 }
 
 fn load_lost_attempts(conn: &Connection) -> Result<Vec<LostAttempt>, StoreError> {

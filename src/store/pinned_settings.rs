@@ -39,6 +39,9 @@ pub struct PinnedSettings {
     /// True if rows are refused that hold further pictures beside those that are sent. False in runs of earlier
     /// versions. Not compared.
     pub refuses_extra_pictures: bool,
+    /// The last check of the whole input. `None` if its result can't be used again. Not compared.
+    #[serde(rename = "checked", skip_serializing_if = "Option::is_none")]
+    pub checked_input: Option<CheckedInput>,
     /// True in runs of earlier versions, which only kept what can be translated of the bodies in rows. Saved as its
     /// opposite, which they don't have. Not compared.
     #[serde(
@@ -48,6 +51,17 @@ pub struct PinnedSettings {
         deserialize_with = "deserialize_opposite"
     )]
     pub legacy_bodies: bool,
+}
+
+/// The result of a check of the whole input, with which a start does without reading an unchanged input.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CheckedInput {
+    /// The state of the file and the settings on which the result depends, as one digest.
+    pub key: String,
+    /// The fingerprint of the input's contents, without a limit.
+    pub fingerprint: String,
+    /// Number of rows, or of the first ones if the start had a limit.
+    pub rows: u64,
 }
 
 const fn true_if_missing() -> bool {

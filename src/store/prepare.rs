@@ -108,7 +108,8 @@ impl Store {
     /// If the database can't be read or written.
     pub fn accept_input(&mut self, fingerprint: &str, rows: u64) -> Result<(), StoreError> {
         let settings = load_settings(&self.conn)?.unwrap_or_default();
-        let settings = PinnedSettings { fingerprint: fingerprint.to_owned(), ..settings };
+        // The next start reads the input once more.
+        let settings = PinnedSettings { fingerprint: fingerprint.to_owned(), checked_input: None, ..settings };
         self.transact(|txn| {
             txn.counters.input_rows = Some(rows);
             save_settings(txn.conn, &settings)

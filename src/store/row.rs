@@ -35,6 +35,14 @@ pub struct WaitingItem {
     pub traits_id: u32,
 }
 
+/// Waiting items with consecutive numbers and the same routing traits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WaitingRange {
+    pub first: Seq,
+    pub count: u64,
+    pub traits_id: u32,
+}
+
 /// All recorded routes: key, model and provider by id.
 pub(super) fn load_routes(conn: &Connection) -> Result<HashMap<i64, RouteName>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT id, key, model, provider FROM routes")?;

@@ -22,7 +22,7 @@ pub(super) const fn block_index(seq: u64) -> u64 {
 
 /// Each migration takes a database from the version of its index to the next. A released migration is never edited; new
 /// ones are appended.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     // Rows that change often are small and apart from those that never change: `progress` is updated at every answer,
     // and must not write ids and bodies to the WAL again. Times are microseconds of wall clock, money is in
     // pico-dollars, outcomes are the names used in the results file.
@@ -129,6 +129,10 @@ const MIGRATIONS: [&str; 5] = [
                      WHERE attempts.seq = result_rows.seq AND attempts.attempt = result_rows.attempt))),
                 digest
          FROM result_rows;",
+    // Sums over the attempts of each route, and the attempts that they lack, as JSON lists of [seq, attempt]
+    // (`route_sums`). The next start computes the sums.
+    "CREATE TABLE route_sums(route INTEGER PRIMARY KEY, format INTEGER NOT NULL, json TEXT NOT NULL);
+     CREATE TABLE unsummed_attempts(number INTEGER PRIMARY KEY, list TEXT NOT NULL);",
 ];
 
 /// The first schema version in which lines have digests.

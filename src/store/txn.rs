@@ -12,7 +12,8 @@ use super::{
     intents::{CommittedIntents, IntentChanges, OpenIntents},
     op::OpReply,
     result_line::{EndingAttempt, StoredLine},
-    row::{ConfiguredRoutes, line_digest, parse_json, to_json, truncate},
+    route_sums::{AllRouteSums, CommittedSums, RouteAttempt},
+    row::{ConfiguredRoutes, line_digest, parse_json, parse_outcome, to_json, truncate},
     schema::{DONE, FAILED, WAITING},
 };
 use crate::domain::{FinalState, Outcome, ResultLine, RoutingRule, RoutingTraits};
@@ -25,18 +26,22 @@ pub(super) struct Txn<'a> {
     pub counters: RunCounters,
     pub block_changes: BlockChanges,
     pub intents: IntentChanges<'a>,
+    /// The attempts that this transaction completes.
+    pub attempts: Vec<RouteAttempt>,
     /// Lines to append to results.jsonl, each with its line break.
     pub result_bytes: Vec<u8>,
     pub replies: Vec<OpReply>,
     /// Traits added by this transaction. The store adds them to its own after the commit.
     pub new_traits: HashMap<RoutingTraits, u32>,
     known_traits: &'a HashMap<RoutingTraits, u32>,
+    route_sums: &'a AllRouteSums,
 }
 
 /// The in-memory changes of a committed transaction.
 pub(super) struct TxnChanges {
     pub counters: RunCounters,
     pub intents: CommittedIntents,
+    pub sums: CommittedSums,
     pub new_traits: HashMap<RoutingTraits, u32>,
     pub result_bytes: Vec<u8>,
     pub replies: Vec<OpReply>,
@@ -49,6 +54,7 @@ impl<'a> Txn<'a> {
         intents: &'a OpenIntents,
         known_traits: &'a HashMap<RoutingTraits, u32>,
         routes: &'a ConfiguredRoutes,
+        route_sums: &'a AllRouteSums,
     ) -> Self {
         Self {
             conn,
@@ -57,20 +63,23 @@ impl<'a> Txn<'a> {
             counters,
             block_changes: BlockChanges::default(),
             intents: IntentChanges::new(intents),
+            attempts: Vec::new(),
             result_bytes: Vec::new(),
             replies: Vec::new(),
             new_traits: HashMap::new(),
             known_traits,
+            route_sums,
         }
     }
 
-    /// Writes the intents and the counters. The caller commits.
+    /// Writes the intents, the sums and the counters. The caller commits.
     pub fn finish(self) -> Result<TxnChanges, StoreError> {
         self.check_intents()?;
         self.block_changes.save(self.conn)?;
         self.counters.save(self.conn)?;
-        let Self { conn, counters, intents, new_traits, result_bytes, replies, .. } = self;
-        Ok(TxnChanges { counters, intents: intents.save(conn)?, new_traits, result_bytes, replies })
+        let Self { conn, counters, intents, attempts, route_sums, new_traits, result_bytes, replies, .. } = self;
+        let sums = route_sums.save(conn, attempts)?;
+        Ok(TxnChanges { counters, intents: intents.save(conn)?, sums, new_traits, result_bytes, replies })
     }
 
     /// Only waiting items may be sent. An item that has ended must be requeued first.
@@ -151,6 +160,9 @@ impl<'a> Txn<'a> {
         self.result_bytes.push(b'\n');
         self.block_changes.move_item(seq, WAITING, state);
         self.counters.truncated += u64::from(outcome == Outcome::Truncated && state == DONE);
+        if let Some(ended) = &mut self.counters.ended {
+            ended.add(state, outcome);
+        }
         Ok(())
     }
 
@@ -158,6 +170,13 @@ impl<'a> Txn<'a> {
     /// results.jsonl until the end of the process, when the file is compacted.
     pub fn reopen_item(&mut self, seq: u64, old_state: i64) -> Result<(), StoreError> {
         let row = seq;
+        let outcome: Option<String> = self
+            .conn
+            .prepare_cached("SELECT outcome FROM progress WHERE seq = ?1")?
+            .query_row([row], |found| found.get(0))?;
+        if let (Some(ended), Some(outcome)) = (&mut self.counters.ended, outcome) {
+            ended.remove(old_state, parse_outcome(&outcome)?);
+        }
         self.execute(
             "INSERT INTO superseded(n) SELECT result FROM progress WHERE seq = ?1 AND result IS NOT NULL",
             [row],

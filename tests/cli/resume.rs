@@ -397,3 +397,22 @@ fn events_printed_by_an_earlier_process_are_not_printed_again() {
     assert!(!again.stderr.contains("#bad failed"), "{}", again.stderr);
     assert_eq!(again.stderr.matches("finished: 2 done, 1 failed").count(), 1, "{}", again.stderr);
 }
+
+#[test]
+fn an_unchanged_input_is_not_read_again() {
+    let provider = SimulatedProvider::from_toml(SLOW_PROFILE);
+    let machine = TestMachine::with_provider(&provider);
+    machine.write("batch.jsonl", addition_rows(8));
+    // A file that has just changed may change again without another time.
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    machine.cascadeck(&RUN_ARGS).expect_status(0).assert_stderr_contains(&["8 JSONL rows"]);
+    let record = rusqlite::Connection::open(machine.path("runs/batch/run.db")).unwrap();
+    let forge = "UPDATE meta SET value = json_replace(value, '$.checked.rows', 7) WHERE key = 'pins'";
+    assert_eq!(record.execute(forge, []).unwrap(), 1);
+    drop(record);
+    machine.cascadeck(&RUN_ARGS).expect_status(0).assert_stderr_contains(&["7 JSONL rows"]);
+    // It is read if it is checked with other options.
+    let other_limit = [&RUN_ARGS[..], &["--limit", "8"]].concat();
+    machine.cascadeck(&other_limit).expect_status(0).assert_stderr_contains(&["8 JSONL rows"]);
+    assert_eq!(provider.checked_stats().total.requests, 8);
+}

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use cascadeck::{
     domain::{
-        AttemptResult, Limits, Model, Money, Outcome, OutcomeAction, Policy, Price, RouteId, RoutingTraits,
-        SpendLimits, SpillTo, Usage, WhenLimited,
+        AttemptResult, CostByKind, Limits, Model, Money, Outcome, OutcomeAction, Policy, Price, RouteId, RoutingTraits,
+        SpendLimits, SpillTo, SummedAttempt, Usage, UsageSlot, WhenLimited,
     },
-    scheduler::{PastUsage, QueuedItem, StallReason},
+    scheduler::{QueuedItem, StallReason},
 };
 
 use super::{
@@ -136,8 +136,19 @@ fn usage_of_an_earlier_process_in_the_last_minute_counts() {
     for (outcome, must_wait) in [(Outcome::Lost, true), (Outcome::Timeout, true), (Outcome::InvalidKey, false)] {
         let narrow = Limits { tpm: Some(500), ..Limits::default() };
         let mut world = World::new(vec![model("m", narrow)], vec![key("a", "p")], policy(1), wall(MORNING), 7);
-        let past = PastUsage { at: world.now.wall, outcome, usage: Usage::default(), reserved_input_tokens: 450 };
-        world.scheduler.restore_usage(world.now, RouteId(0), &past);
+        let attempt = SummedAttempt {
+            at: world.now.wall,
+            outcome,
+            status: None,
+            is_unchecked: false,
+            usage: Usage::default(),
+            est_tokens: 450,
+            latency_ms: 0,
+            cost: Money::ZERO,
+            cost_by_kind: CostByKind::default(),
+            at_risk: Money::ZERO,
+        };
+        world.scheduler.restore_recent_usage(world.now, RouteId(0), &UsageSlot::of_attempt(&attempt));
         world.enqueue(1);
         world.run(Duration::from_secs(30));
         assert_eq!(world.done == 0, must_wait, "{outcome:?}");

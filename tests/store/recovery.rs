@@ -1,11 +1,15 @@
-//! Whatever happens to results.jsonl between two starts, the next start restores it from the record.
+//! Whatever happens to results.jsonl between two starts, the next start restores it from the record, or the run that
+//! it starts does.
 
 use std::fs;
 
 use proptest::prelude::*;
 
-use crate::store::harness::{TestRun, answered_op, assert_audit, failed_op, intent_op};
-use cascadeck::domain::Outcome;
+use crate::store::harness::{FakeEngine, TestRun, answered_op, assert_audit, failed_op, intent_op};
+use cascadeck::{
+    domain::{Outcome, ReplayFilter},
+    store::Repair,
+};
 
 /// Damage that a crash, an editor or another program may do to a file.
 #[derive(Clone, Debug)]
@@ -77,4 +81,77 @@ proptest! {
         prop_assert_eq!(fs::read(home.dir.results()).unwrap(), whole);
         assert_audit(&home.dir);
     }
+}
+
+/// A closed run with a results file of more than two megabytes.
+fn run_with_long_file() -> TestRun {
+    let items = 6_000;
+    let (home, mut engine) = TestRun::with_items(items + 1);
+    engine.commit((1..=items).map(|item| intent_op(item, item, 0)).collect());
+    engine.commit((1..=items).map(|item| answered_op(item, item)).collect());
+    // A commit saves how far the file was written before it.
+    engine.commit(Vec::new());
+    drop(engine.close());
+    home
+}
+
+#[test]
+fn a_long_file_is_compared_behind_the_run_and_repaired_before_it_ends() {
+    let home = run_with_long_file();
+    let whole = fs::read(home.dir.results()).unwrap();
+    assert!(whole.len() > 2 << 20, "{}", whole.len());
+    for damaged_at in [20, whole.len() / 3] {
+        let mut damaged = whole.clone();
+        damaged[damaged_at] ^= 1;
+        fs::write(home.dir.results(), &damaged).unwrap();
+        let (store, opened) = home.open();
+        assert_eq!(opened.repair, Repair::default(), "the start compares the end only");
+        assert_eq!(fs::read(home.dir.results()).unwrap(), damaged);
+        drop(FakeEngine::new(store).close());
+        assert!(fs::read(home.dir.results()).unwrap() == whole, "byte {damaged_at}");
+    }
+    assert_audit(&home.dir);
+}
+
+#[test]
+fn a_difference_found_behind_the_run_loses_no_line_of_a_later_commit() {
+    let home = run_with_long_file();
+    let mut damaged = fs::read(home.dir.results()).unwrap();
+    damaged[20] ^= 1;
+    fs::write(home.dir.results(), &damaged).unwrap();
+    let mut engine = home.start_engine();
+    engine.commit(vec![intent_op(6_001, 6_001, 0)]);
+    engine.commit(vec![answered_op(6_001, 6_001)]);
+    drop(engine.close());
+    assert_eq!(home.results().len(), 6_001);
+    assert_audit(&home.dir);
+}
+
+#[test]
+fn a_change_of_the_length_before_the_end_is_found_at_once() {
+    let home = run_with_long_file();
+    let whole = fs::read(home.dir.results()).unwrap();
+    fs::write(home.dir.results(), [b"x", &whole[..]].concat()).unwrap();
+    let (_, opened) = home.open();
+    assert_eq!(opened.repair, Repair { cut_bytes: whole.len() as u64 + 1, added_lines: 6_000 });
+    assert!(fs::read(home.dir.results()).unwrap() == whole);
+}
+
+#[test]
+fn the_file_of_a_compacted_run_is_trusted_from_its_new_end() {
+    let home = run_with_long_file();
+    let all = ReplayFilter::default();
+    let (mut store, _) = home.open();
+    store.requeue(&all, None).unwrap();
+    drop(store);
+    let mut engine = home.start_engine();
+    engine.commit(vec![intent_op(6_001, 6_001, 0)]);
+    engine.commit(vec![failed_op(6_001, 6_001, Outcome::ContentBlocked)]);
+    let mut store = engine.close();
+    store.requeue(&all, None).unwrap();
+    assert_eq!(store.compact_results().unwrap(), 1);
+    drop(store);
+    let (_, opened) = home.open();
+    assert_eq!(opened.repair, Repair::default());
+    assert_audit(&home.dir);
 }

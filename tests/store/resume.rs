@@ -5,7 +5,8 @@ use std::{fs, sync::Arc, time::Duration};
 use cascadeck::{
     clock::system_time,
     domain::{
-        AttemptId, Command, Event, EventKind, EventLevel, Money, Outcome, RoutingTraits, WallTime,
+        AttemptId, Command, Event, EventKind, EventLevel, FinalState, Money, Outcome, ReplayFilter, RoutingTraits,
+        WallTime,
         snapshot::{RunState, Totals},
     },
     store::{
@@ -15,8 +16,8 @@ use cascadeck::{
 };
 
 use crate::store::harness::{
-    FakeEngine, RUN_START, SECOND_MICROS, TestRun, answered_op, assert_audit, failed_op, file_mode, ids, intent_op,
-    item_spec, item_with_prompt, requeued_op, sent_at, settings, waiting_seqs,
+    FakeEngine, SECOND_MICROS, TestRun, answered_op, assert_audit, complete_op, failed_op, file_mode, ids, intent_op,
+    item_spec, item_with_prompt, requeued_op, result_line, sent_at, settings, waiting_seqs,
 };
 
 #[test]
@@ -93,16 +94,16 @@ fn quota_windows_are_rebuilt_from_past_attempts_lost_ones_included() {
     drop(engine.close());
 
     let (store, _) = home.open();
-    let mut past = Vec::new();
-    store.for_each_attempt_since(sent_at(2), |attempt| past.push(attempt)).unwrap();
-    let brief: Vec<_> = past.iter().map(|past| (past.sent_at, past.outcome, past.usage.input_tokens)).collect();
-    assert_eq!(
-        brief,
-        [(sent_at(2), Outcome::Ok, 100), (sent_at(3), Outcome::Timeout, 0), (sent_at(4), Outcome::Lost, 0)]
-    );
-    assert_eq!(past[0].completed_at, Some(WallTime(sent_at(2).0 + SECOND_MICROS / 2)));
-    assert_eq!((past[2].completed_at, past[2].est_tokens), (None, 120));
-    assert_eq!((past[2].key.as_str(), past[2].model.as_str()), ("alice", "pro"));
+    let all = store.route_sums().unwrap();
+    let [(route, sums)] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((route.key.as_str(), route.model.as_str()), ("alice", "pro"));
+    let counted: Vec<_> = sums.attempts().collect();
+    let expected = [(None, Outcome::Lost, 1), (Some(200), Outcome::Ok, 2), (Some(429), Outcome::Timeout, 1)];
+    assert_eq!(counted, expected);
+    let recent: Vec<_> = sums.recent_usage().iter().map(|used| (used.at, used.requests, used.input_tokens)).collect();
+    let ended_at = |attempt| WallTime(sent_at(attempt).0 + SECOND_MICROS / 2);
+    let lost_at = WallTime(sent_at(4).0 + 30 * SECOND_MICROS);
+    assert_eq!(recent, [(ended_at(1), 1, 100), (ended_at(3), 2, 220), (lost_at, 1, 120)]);
 }
 
 #[test]
@@ -115,9 +116,9 @@ fn routes_keep_their_names_when_the_configuration_is_reordered() {
     routes.reverse();
     let (writer, _acks) = store.into_writer(&routes).unwrap();
     let store = writer.close().unwrap();
-    store
-        .for_each_attempt_since(RUN_START, |past| assert_eq!((past.key.as_str(), past.model.as_str()), ("bob", "pro")))
-        .unwrap();
+    let all = store.route_sums().unwrap();
+    let names: Vec<_> = all.iter().map(|(route, _)| (route.key.as_str(), route.model.as_str())).collect();
+    assert_eq!(names, [("bob", "pro")]);
 }
 
 #[test]
@@ -392,4 +393,72 @@ fn the_recorded_state_of_a_killed_run_is_not_reported() {
     engine.commit(vec![Op::SetRunState(RunState::Finished)]);
     drop(engine.close());
     assert_eq!(state(), "finished");
+}
+
+#[test]
+fn the_sums_of_the_routes_are_those_of_all_attempts_whenever_the_process_ends() {
+    let items = 5_000;
+    let (home, mut engine) = TestRun::with_items(items);
+    let mut attempt = 0;
+    for first in (1..items).step_by(500) {
+        let intents = (first..first + 500).map(|item| intent_op(item, item, item as u32 % 3));
+        engine.commit(intents.collect());
+        let completed = (first..first + 500).map(|item| match item % 7 {
+            0 => failed_op(item, item, Outcome::ContentBlocked),
+            1 => requeued_op(item, Outcome::RateLimitedMinute),
+            _ => answered_op(item, item),
+        });
+        engine.commit(completed.collect());
+        attempt += 500;
+        if first % 2_000 == 1 {
+            drop(engine.close());
+            let (store, opened) = home.open();
+            assert_eq!(opened.totals.attempts, attempt);
+            engine = FakeEngine::new(store);
+        }
+    }
+    drop(engine.close());
+    let load = || {
+        let (store, _) = home.open();
+        let ended: Vec<_> = store.ended_items().collect();
+        let sums = store.route_sums().unwrap();
+        (ended, sums.into_iter().map(|(route, sums)| (route, sums.clone())).collect::<Vec<_>>())
+    };
+    let recorded = load();
+    assert_eq!(recorded.1.iter().map(|(_, sums)| sums.attempt_count()).sum::<u64>(), items);
+    let sql = home.sql();
+    let stored: u64 = sql.query_row("SELECT count(*) FROM route_sums", [], |row| row.get(0)).unwrap();
+    assert_eq!(stored, 3, "they were written at least once");
+    // As in the record of an earlier version.
+    sql.execute_batch(
+        "DELETE FROM route_sums; DELETE FROM unsummed_attempts;
+         UPDATE meta SET value = json_remove(value, '$.ended') WHERE key = 'tallies'",
+    )
+    .unwrap();
+    assert_eq!(load(), recorded);
+    assert_audit(&home.dir);
+}
+
+#[test]
+fn ended_items_are_counted_by_outcome_also_after_a_replay_and_a_changed_row() {
+    let (home, mut engine) = TestRun::with_items(4);
+    engine.commit((1..=4).map(|number| intent_op(number, number, 0)).collect());
+    engine.commit(vec![
+        answered_op(1, 1),
+        failed_op(2, 2, Outcome::ContentBlocked),
+        failed_op(3, 3, Outcome::ContentBlocked),
+        complete_op(4, Outcome::Truncated, Some(result_line(4, FinalState::Done, Outcome::Truncated, "cut off"))),
+    ]);
+    let mut store = engine.close();
+    let blocked = (FinalState::Failed, Outcome::ContentBlocked);
+    let count = |store: &Store| store.ended_items().collect::<Vec<_>>();
+    let (done, truncated) = ((FinalState::Done, Outcome::Ok, 1), (FinalState::Done, Outcome::Truncated, 1));
+    assert_eq!(count(&store), [done, truncated, (blocked.0, blocked.1, 2)]);
+    let only_third = ReplayFilter { ids: vec!["item-3".to_owned()], ..ReplayFilter::default() };
+    assert_eq!(store.requeue(&only_third, None).unwrap().len(), 1);
+    assert_eq!(count(&store), [done, truncated, (blocked.0, blocked.1, 1)]);
+    store.ingest(&[item_with_prompt(4, "another prompt")], ChangedRowPolicy::Replace).unwrap();
+    assert_eq!(count(&store), [done, (blocked.0, blocked.1, 1)]);
+    drop(store);
+    assert_eq!(count(&home.open().0), [done, (blocked.0, blocked.1, 1)]);
 }

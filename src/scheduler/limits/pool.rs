@@ -8,7 +8,7 @@ use crate::{
             self, Concurrency, InputTokensPerMinute, OutputTokensPerMinute, RequestsPerDay, RequestsPerMinute,
             TokensPerDay, TokensPerMinute,
         },
-        LimitSource, Limits, MonoTime, Now, QuotaDay, RouteId, TokenCounting, WallTime,
+        LimitSource, Limits, MonoTime, Now, QuotaDay, RouteId, TokenCounting, UsageSlot,
         lease::QuotaUnit,
         snapshot::Gauge,
     },
@@ -36,6 +36,10 @@ pub enum ObservedUsage {
     Unknown,
     /// No byte was sent: everything is released.
     NotSent,
+}
+
+const fn tokens_of(slot: &UsageSlot) -> TokenEstimate {
+    TokenEstimate { input: slot.input_tokens, output: slot.output_tokens }
 }
 
 #[derive(Debug)]
@@ -273,20 +277,29 @@ impl QuotaPool {
         }
     }
 
-    /// Adds the usage of an earlier process. `at` is when the attempt completed, or else when it was sent.
-    pub fn restore_usage(&mut self, now: Now, at: WallTime, used: TokenEstimate, was_throttled: bool) {
-        let age = now.wall.since(at);
-        if age < MINUTE {
-            let release = now.mono + (MINUTE - age);
-            for (dimension, window) in MINUTE_DIMENSIONS.into_iter().zip(&mut self.windows) {
-                if !was_throttled || dimension == RequestsPerMinute {
-                    window.restore_usage(release, self.limits.amount(dimension, used));
-                }
+    /// Adds what attempts of an earlier process used to the windows per minute. They leave the windows together.
+    pub fn restore_recent_usage(&mut self, now: Now, used: &UsageSlot) {
+        let age = now.wall.since(used.at);
+        if age >= MINUTE {
+            return;
+        }
+        let release = now.mono + (MINUTE - age);
+        for (dimension, window) in MINUTE_DIMENSIONS.into_iter().zip(&mut self.windows) {
+            let amount = match dimension {
+                RequestsPerMinute => used.requests + used.refused_requests,
+                _ => self.limits.amount(dimension, tokens_of(used)),
+            };
+            if amount > 0 {
+                window.restore_usage(release, amount);
             }
         }
-        if !was_throttled {
-            self.day_requests.restore_usage(now.wall, at, 1);
-            self.day_tokens.restore_usage(now.wall, at, self.limits.amount(TokensPerDay, used));
+    }
+
+    /// Adds what attempts of an earlier process used to the quotas per day.
+    pub fn restore_day_usage(&mut self, now: Now, used: &UsageSlot) {
+        if used.requests > 0 {
+            self.day_requests.restore_usage(now.wall, used.at, used.requests);
+            self.day_tokens.restore_usage(now.wall, used.at, self.limits.amount(TokensPerDay, tokens_of(used)));
         }
     }
 
