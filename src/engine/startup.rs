@@ -572,7 +572,9 @@ fn restore_sums(
     // Several routes may share a pool.
     recent_usage.sort_by_key(|(_, used)| used.at);
     day_usage.sort_by_key(|(_, used)| used.at);
-    recent_usage.iter().for_each(|(route, used)| scheduler.restore_recent_usage(now, *route, used));
+    for (route, used) in &recent_usage {
+        scheduler.restore_recent_usage(now, *route, used);
+    }
     let is_in_day = |used: &UsageSlot| now.wall.since(used.at) < MAX_DAY_LENGTH;
     for (route, used) in day_usage.iter().filter(|(_, used)| is_in_day(used)) {
         scheduler.restore_day_usage(now, *route, used);

@@ -144,7 +144,8 @@ impl Input {
         let RowOptions { base_dir, input: options, .. } = &*self.row_options;
         let models = options.model_check.as_ref().map(|check| (&check.usable, check.on_unknown));
         let version = env!("CARGO_PKG_VERSION");
-        let parts = format!("{version} {} {path:?} {base_dir:?} {stamp:?} {options:?} {models:?}", self.kind.name());
+        let (kind, place) = (self.kind.name(), (path, base_dir));
+        let parts = format!("{version} {kind} {place:?} {stamp:?} {options:?} {models:?}");
         Some(hex(xxh3_128(parts.as_bytes())))
     }
 

@@ -325,7 +325,9 @@ mod tests {
              CREATE VIEW results AS SELECT n, line FROM result_rows",
         )
         .unwrap();
-        lines.iter().for_each(|line| add_line(&conn, line));
+        for line in lines {
+            add_line(&conn, line);
+        }
         conn
     }
 
@@ -388,7 +390,7 @@ mod tests {
                 Some(*end)
             })
             .collect();
-        let whole: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let whole = lines.join("\n") + "\n";
         let saved = MatchPoint { length: offsets[2_899] as u64, last_row: 2_900 };
         // Byte to change, whether the start notices it, and what it adds.
         let cases = [
