@@ -348,5 +348,5 @@ fn a_provider_that_has_answered_once_with_whatever_is_not_given_up() {
     machine.write_keys_toml(&server.keys_toml(""));
     machine.write("batch.jsonl", addition_rows(1));
     // The program retries after two seconds.
-    machine.cascadeck(&[&RUN_ARGS[..], &["--no-check", "--give-up-after", "100ms"]].concat()).expect_status(0);
+    machine.cascadeck(&[&RUN_ARGS[..], &["--no-check", "--give-up-after", "1s"]].concat()).expect_status(0);
 }
