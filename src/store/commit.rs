@@ -69,7 +69,7 @@ impl StoreBackend for Store {
         self.results_file.catch_up(&self.conn)?;
         self.results_file
             .sync()
-            .map_err(|error| self.wal_syncer.record_failure(self.dir.results(), error.to_string()))?;
+            .map_err(|error| self.wal_syncer.record_failure(self.dir.results(), &error.to_string()))?;
         self.wal_syncer.sync()?;
         self.wal_syncer.stop_thread();
         self.wal_syncer.truncate(&self.conn)

@@ -120,7 +120,7 @@ impl SharedState {
 
     /// Records a failed sync: nothing more is committed or synced. Writes a marker file that makes the next start check
     /// the database.
-    fn record_failure(&self, dir: &RunDir, path: PathBuf, reason: String) -> StoreError {
+    fn record_failure(&self, dir: &RunDir, path: PathBuf, reason: &str) -> StoreError {
         let write_marker_file = || {
             let mut file = run_dir::private_options().open(dir.sync_failure_marker())?;
             file.write_all(reason.as_bytes())?;
@@ -128,7 +128,7 @@ impl SharedState {
             File::open(dir.path())?.sync_all()
         };
         // Nothing is acknowledged from here on, also while the marker is written.
-        let failed = FailedSync { path, reason: reason.clone(), has_marker_file: false };
+        let failed = FailedSync { path, reason: reason.to_owned(), has_marker_file: false };
         self.lock().failed_sync.get_or_insert(failed);
         self.changed.notify_all();
         let has_marker_file = write_marker_file().is_ok();
@@ -265,11 +265,15 @@ impl WalSyncer {
 
     /// Records `error` as final if it is a failed sync; returns other errors unchanged.
     pub fn record_if_sync_failure(&self, error: StoreError) -> StoreError {
-        if error.is_sqlite_sync_failure() { self.record_failure(self.dir.database(), error.to_string()) } else { error }
+        if error.is_sqlite_sync_failure() {
+            self.record_failure(self.dir.database(), &error.to_string())
+        } else {
+            error
+        }
     }
 
     /// Records a failed sync of the file at `path`.
-    pub fn record_failure(&self, path: PathBuf, reason: String) -> StoreError {
+    pub fn record_failure(&self, path: PathBuf, reason: &str) -> StoreError {
         self.shared.record_failure(&self.dir, path, reason)
     }
 
@@ -348,7 +352,7 @@ impl SyncThread {
         match checkpointed.map_err(StoreError::from) {
             Ok(pages) => self.checkpointed_pages = pages,
             Err(error) if error.is_sqlite_sync_failure() => {
-                return Err(self.shared.record_failure(&self.dir, self.dir.database(), error.to_string()));
+                return Err(self.shared.record_failure(&self.dir, self.dir.database(), &error.to_string()));
             }
             Err(_) => {}
         }
@@ -369,7 +373,7 @@ impl Drop for SyncThread {
 
 /// Syncs the WAL. A failure is recorded.
 fn sync_wal(wal: &File, dir: &RunDir, shared: &SharedState) -> Result<(), StoreError> {
-    wal.sync_data().map_err(|error| shared.record_failure(dir, dir.wal(), error.to_string()))?;
+    wal.sync_data().map_err(|error| shared.record_failure(dir, dir.wal(), &error.to_string()))?;
     shared.end_sync();
     Ok(())
 }
