@@ -40,7 +40,7 @@ pub struct SummedAttempt {
     pub at_risk: Money,
 }
 
-/// What a route's attempts within a short time used of its limits and cost.
+/// The requests, tokens and money that a route's attempts used within a short time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(from = "SlotFields", into = "SlotFields")]
 pub struct UsageSlot {
@@ -76,7 +76,7 @@ impl From<UsageSlot> for SlotFields {
 }
 
 impl UsageSlot {
-    /// What one attempt used.
+    /// The slot of a single attempt.
     pub fn of_attempt(attempt: &SummedAttempt) -> Self {
         let SummedAttempt { at, outcome, usage, .. } = *attempt;
         let mut slot = Self {
@@ -233,12 +233,12 @@ impl RouteSums {
         &self.latency_counts
     }
 
-    /// What was used in the last minute, at least.
+    /// The usage of at least the last minute, in slots of two seconds.
     pub fn recent_usage(&self) -> &[UsageSlot] {
         &self.recent
     }
 
-    /// What was used in the last 26 hours, at least.
+    /// The usage of at least the last 26 hours, in slots of ten minutes.
     pub fn day_usage(&self) -> &[UsageSlot] {
         &self.days
     }

@@ -169,7 +169,7 @@ async fn respond(sim: Arc<SimService>, request: Request<Incoming>) -> io::Result
     })
 }
 
-/// What a path stands for.
+/// The endpoint that a path names.
 #[derive(Debug, PartialEq, Eq)]
 enum Endpoint {
     /// Gemini's models, or one model. A `POST` has `{model}:{verb}` there.

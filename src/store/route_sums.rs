@@ -48,7 +48,7 @@ pub(super) struct AllRouteSums {
     unsummed: usize,
 }
 
-/// What a transaction has written of its attempts.
+/// The attempts that a committed transaction has added.
 #[derive(Debug)]
 pub(super) struct CommittedSums {
     attempts: Vec<RouteAttempt>,
