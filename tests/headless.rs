@@ -13,6 +13,7 @@ use cascadeck::{
         snapshot::{
             BackoffWait, Condition, CurrentRoute, Gauge, KeyView, ModelView, RunState, Spend, Throughput, Totals,
         },
+        summary::ModelSummary,
     },
     engine::{CommandRequest, EngineHandle},
     headless::{
@@ -657,6 +658,15 @@ mod end_of_run {
         }
         let json = serde_json::to_value(Summary::from(&snapshot)).unwrap();
         assert_eq!((&json["models"][0]["unpriced"], json["models"][1].get("unpriced")), (&true.into(), None));
+    }
+
+    #[test]
+    fn requests_without_an_answer_have_an_unknown_cost_if_no_model_has_a_price() {
+        let model = |unpriced| ModelSummary { name: "m".to_owned(), unpriced, ..ModelSummary::default() };
+        let table = |attempts, models| summary_table(&Summary { attempts, models, ..Summary::default() });
+        assert!(table(8, vec![model(true)]).contains("\ncost      price unknown\n"));
+        assert!(table(8, vec![model(true), model(false)]).contains("\ncost      $0\n"));
+        assert!(table(0, vec![model(true)]).contains("\ncost      $0\n"), "nothing was sent");
     }
 
     #[test]

@@ -174,7 +174,9 @@ const PRICE_UNKNOWN: &str = "price unknown";
 /// The cost of the run, as far as it is known.
 fn total_cost(summary: &Summary) -> String {
     let cost = format_usd(summary.usage.cost_usd);
-    match summary.models.iter().any(ModelSummary::has_unknown_cost) {
+    // Requests without an answer have no tokens, but may have been billed too.
+    let has_only_unpriced = summary.attempts > 0 && summary.models.iter().all(|model| model.unpriced);
+    match has_only_unpriced || summary.models.iter().any(ModelSummary::has_unknown_cost) {
         false => cost,
         true if summary.usage.cost_usd <= 0.0 => PRICE_UNKNOWN.to_owned(),
         true => format!("{cost}, excluding models without a price"),
