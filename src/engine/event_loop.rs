@@ -206,7 +206,7 @@ impl Engine {
                 Some(RunOutcome::Failed {
                     reason: self
                         .journal
-                        .stall_reason()
+                        .write_fault()
                         .unwrap_or("the run's last changes could not be recorded in time")
                         .to_owned(),
                 })
@@ -238,7 +238,7 @@ impl Engine {
             wakeup = wakeup.min(self.clock.instant_of(at));
         }
         let has_fault =
-            self.journal.stall_reason().is_some() || self.disk_fault.is_blocked() || self.check_fault.is_some();
+            self.journal.write_fault().is_some() || self.disk_fault.is_blocked() || self.check_fault.is_some();
         if has_fault || self.leases.has_backlog() {
             wakeup = wakeup.min(now + FAULT_RETRY_INTERVAL);
         }
@@ -253,7 +253,7 @@ impl Engine {
     /// Whether the scheduler is polled for the next request.
     pub(super) fn can_dispatch(&self) -> bool {
         matches!(self.phase, Phase::Running)
-            && self.journal.stall_reason().is_none()
+            && self.journal.write_fault().is_none()
             && !self.disk_fault.is_blocked()
             && self.check_fault.is_none()
     }
