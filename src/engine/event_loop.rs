@@ -327,7 +327,7 @@ impl Engine {
         self.stats.totals.attempts += 1;
         self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
         let explanation = self.items.explanation(planned.seq).map(str::to_owned);
-        if let (Some(reason), Some(model)) = (planned.left_row_model, &spec.preferred_model) {
+        if let (Some(reason), Some(model)) = (planned.why_not_row_model, &spec.preferred_model) {
             let route = self.scheduler.route_name(planned.route);
             if let Some(message) = self.row_model_departures.count(model, reason, &route) {
                 self.log(EventLevel::Info, message);
@@ -349,7 +349,7 @@ impl Engine {
         for effect in effects {
             match effect {
                 AfterCommit::Send(planned) => self.send(planned),
-                AfterCommit::CountAttempt(committed) => self.on_committed(*committed),
+                AfterCommit::CountEffects(committed) => self.on_committed(*committed),
                 // The send fails only if the front end has gone.
                 AfterCommit::Reply(reply, message) => drop(reply.send(Ok(message))),
                 AfterCommit::ReplyRequeued(reply) => {
