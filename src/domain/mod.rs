@@ -42,6 +42,7 @@ pub mod result;
 pub mod route_sums;
 pub mod routing;
 pub mod rule;
+pub mod sample;
 pub mod snapshot;
 pub mod strategy;
 pub mod summary;
@@ -91,6 +92,10 @@ pub use result::{FinalState, ResultError, ResultLine};
 pub use route_sums::{RouteSums, SummedAttempt, UsageSlot};
 pub use routing::{AllowedRoutes, RouteTarget, RoutingTraits, RowModelPolicy, SpillRule, UnknownModelPolicy};
 pub use rule::{RequiredTerms, RoutingRule, RuleConditions};
+pub use sample::{
+    EndedCounter, KeySample, MAX_SAMPLES, MIN_SAMPLE_INTERVAL, MIN_UNCHANGED_INTERVAL, ModelSample, RouteSample,
+    Sample, drop_every_other,
+};
 pub use snapshot::Snapshot;
 pub use strategy::Strategy;
 pub use summary::Summary;

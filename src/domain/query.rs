@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attempt_result::Usage, command::ReplayFilter, failure::FailureGroup, item::ItemState, money::Money,
-    outcome::Outcome, price::CostByKind, request::Image, time::WallTime,
+    outcome::Outcome, price::CostByKind, request::Image, sample::Sample, time::WallTime,
 };
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub enum Query {
     /// One picture of an item, counted from 0 in the order of [`ItemDetail::pictures`]. It is a query of its own,
     /// because a picture in a row may be megabytes.
     Picture { seq: u64, index: usize },
+    /// All samples of the run, for charts.
+    Samples,
     /// Failed items, grouped by error.
     Failures { filter: ReplayFilter },
     /// Writes the result lines of failed items, as in results.jsonl, to a file beside it.
@@ -46,6 +48,10 @@ pub enum Page {
     },
     Item(Box<ItemDetail>),
     Picture(Image),
+    /// Oldest first.
+    Samples {
+        samples: Vec<Sample>,
+    },
     /// The largest groups first. `matching` counts the items of all groups, including those that are not listed.
     Failures {
         groups: Vec<FailureGroup>,

@@ -29,6 +29,7 @@ use super::{
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
     run_stats::RunStats,
+    sampler::Sampler,
     silence::{SilenceWatch, normal_silence},
     state_saver::StateSaver,
 };
@@ -115,6 +116,7 @@ pub(super) struct Engine {
     pub(super) probe_tx: mpsc::Sender<ProbeResult>,
     pub(super) health_checks: HealthChecks,
     pub(super) publisher: SnapshotPublisher,
+    pub(super) sampler: Sampler,
     pub(super) state_saver: StateSaver,
     pub(super) file_check: FileCheck,
     pub(super) provider_contact: ProviderContact,
@@ -561,6 +563,8 @@ impl Engine {
     fn publish_if_due(&mut self, now: Now) {
         if self.publisher.due_at() <= Instant::now() {
             self.publish(now);
+            // It may have recorded a sample.
+            self.journal.flush();
         }
     }
 }

@@ -333,7 +333,7 @@ fn trace_op(trace: &mut Trace, op: &Op) {
         Op::Requeue(_) => trace.number(11),
         Op::RequeueTo(..) => trace.number(12),
         // These ops are written at intervals of real time, so they differ from run to run.
-        Op::SetKeys(_) | Op::SetActiveTime(_) | Op::SetState { .. } => trace,
+        Op::SetKeys(_) | Op::SetActiveTime(_) | Op::SetState { .. } | Op::RecordSample { .. } => trace,
     };
 }
 

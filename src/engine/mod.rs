@@ -21,6 +21,7 @@
 //! file_check      the store's files are in place       budget_message    why the budget blocks the run
 //! handle          what front ends hold                 health_checks     whether providers respond
 //! silence         providers that do not answer         disk_fault        the disk fault that blocks requests
+//! sampler         samples for charts
 //! ```
 
 mod attempt;
@@ -50,6 +51,7 @@ mod provider_contact;
 mod publisher;
 mod row_model_departures;
 mod run_stats;
+mod sampler;
 mod seq_queue;
 mod shutdown;
 mod silence;

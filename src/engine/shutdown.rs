@@ -199,6 +199,10 @@ impl Engine {
         self.state_saver.mark_dirty();
         self.stats.active_time.stop(now.mono);
         self.save_state(now, true);
+        let snapshot = self.build_snapshot(now);
+        if let Some(op) = self.sampler.take_op(&snapshot, true) {
+            self.journal.record(op);
+        }
         self.journal.record(Op::SetRunState(run_outcome.run_state()));
         self.publisher.mark_dirty();
     }

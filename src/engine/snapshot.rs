@@ -21,6 +21,12 @@ use crate::{
 impl Engine {
     pub(super) fn publish(&mut self, now: Now) {
         let snapshot = self.build_snapshot(now);
+        // While nothing can be recorded, samples would only pile up.
+        if self.journal.write_fault().is_none()
+            && let Some(op) = self.sampler.take_op(&snapshot, false)
+        {
+            self.journal.record(op);
+        }
         self.publisher.publish(snapshot);
     }
 
@@ -33,7 +39,7 @@ impl Engine {
         budget_message(self.scheduler.run_spend(), self.scheduler.policy().max_usd, cheapest_item, &reached_caps)
     }
 
-    fn build_snapshot(&mut self, now: Now) -> Snapshot {
+    pub(super) fn build_snapshot(&mut self, now: Now) -> Snapshot {
         let policy = self.scheduler.policy();
         let (strategy, cascade_order, when_limited) = (policy.strategy, policy.order, policy.when_limited);
         let (on_exhausted, max_in_flight, budget) = (policy.on_exhausted, policy.max_in_flight, policy.max_usd);

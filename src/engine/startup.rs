@@ -34,6 +34,7 @@ use super::{
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
     run_stats::{ActiveTime, RunStats},
+    sampler::Sampler,
     silence::SilenceWatch,
     state_saver::StateSaver,
 };
@@ -227,6 +228,7 @@ pub(super) fn prepare(
         probe_tx,
         health_checks,
         publisher: SnapshotPublisher::new(snapshot_tx),
+        sampler: Sampler::new(opened.samples.clone()),
         state_saver: StateSaver::new(fingerprints, &opened),
         file_check,
         provider_contact: ProviderContact::Untried,

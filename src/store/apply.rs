@@ -11,6 +11,7 @@ use super::{
     result_line::EndingAttempt,
     route_sums::{RouteAttempt, end_of_attempt},
     row::{amount_column, to_json, truncate},
+    samples::record_sample,
     saved_state::save_state,
     txn::Txn,
 };
@@ -39,6 +40,7 @@ pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
         Op::SetKeys(keys) => save_state(txn.conn, KEY_RECORDS, &to_json(keys, "the keys")?)?,
         Op::SetActiveTime(active_time) => save_state(txn.conn, ACTIVE_TIME, &active_time.as_micros().to_string())?,
         Op::SetState { name, json } => save_state(txn.conn, name, json)?,
+        Op::RecordSample { sample, dropped } => record_sample(txn.conn, sample, dropped)?,
         Op::Requeue(filter) => {
             let requeued = requeue(txn, filter, None)?;
             txn.replies.push(OpReply::Requeued(requeued));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{error::StoreError, row::WaitingItem};
 use crate::domain::{
     AttemptId, Command, CostByKind, Event, ItemSpec, Money, Outcome, ReplayFilter, ResultLine, RouteId, RouteTarget,
-    RoutingTraits, Seq, Usage, WallTime, snapshot::RunState,
+    RoutingTraits, Sample, Seq, Usage, WallTime, snapshot::RunState,
 };
 
 /// Names of the states that [`Op::SetRunState`], [`Op::SetKeys`] and [`Op::SetActiveTime`] save.
@@ -57,6 +57,11 @@ pub enum Op {
     SetState {
         name: String,
         json: String,
+    },
+    /// Records a sample for charts, and removes the samples of these times.
+    RecordSample {
+        sample: Box<Sample>,
+        dropped: Vec<WallTime>,
     },
     /// Makes failed items wait again. Answered with [`OpReply::Requeued`].
     Requeue(ReplayFilter),

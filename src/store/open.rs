@@ -24,6 +24,7 @@ use super::{
     row::{ConfiguredRoutes, RouteName, parse_json},
     rules,
     run_dir::{self, RunDir, RunFiles, RunLock},
+    samples::{self, RecordedSamples},
     saved_state::{load_active_time, load_settings, load_states, save_settings},
     schema,
 };
@@ -85,6 +86,8 @@ pub struct OpenedRun {
     pub lost_attempts: Vec<LostAttempt>,
     pub decisions: Vec<OperatorDecision>,
     pub saved_states: BTreeMap<String, String>,
+    /// What earlier processes recorded for charts.
+    pub samples: RecordedSamples,
     /// The newest 256 events, oldest first.
     pub events: Vec<Arc<Event>>,
     /// Repairs made to results.jsonl.
@@ -207,6 +210,7 @@ impl Store {
             lost_attempts,
             decisions: load_decisions(conn)?,
             saved_states: load_states(conn)?,
+            samples: samples::load_recorded(conn)?,
             events: load_events(conn)?,
             repair,
             failed_sync,

@@ -13,6 +13,7 @@ use super::{
     failure_groups::{FailureGroupCache, load_failures},
     items::ItemWindows,
     run_dir::RunDir,
+    samples::load_samples,
 };
 use crate::domain::{Page, Query};
 
@@ -61,6 +62,7 @@ fn run_query(
         Query::Picture { seq, index } => {
             Ok(load_picture(windows.conn(), *seq, *index)?.map_or(Page::NotFound, Page::Picture))
         }
+        Query::Samples => Ok(Page::Samples { samples: load_samples(windows.conn())? }),
         Query::Failures { filter } => load_failures(failures, windows.conn(), filter),
         Query::ExportFailures { filter } => export_failures(dir, windows.conn(), filter),
     }

@@ -22,7 +22,7 @@ pub(super) const fn block_index(seq: u64) -> u64 {
 
 /// Each migration takes a database from the version of its index to the next. A released migration is never edited; new
 /// ones are appended.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     // Rows that change often are small and apart from those that never change: `progress` is updated at every answer,
     // and must not write ids and bodies to the WAL again. Times are microseconds of wall clock, money is in
     // pico-dollars, outcomes are the names used in the results file.
@@ -133,6 +133,8 @@ const MIGRATIONS: [&str; 6] = [
     // (`route_sums`). The next start computes the sums.
     "CREATE TABLE route_sums(route INTEGER PRIMARY KEY, format INTEGER NOT NULL, json TEXT NOT NULL);
      CREATE TABLE unsummed_attempts(number INTEGER PRIMARY KEY, list TEXT NOT NULL);",
+    // Samples for charts over the whole run.
+    "CREATE TABLE samples(at INTEGER PRIMARY KEY, json TEXT NOT NULL);",
 ];
 
 /// The first schema version in which lines have digests.

@@ -41,17 +41,25 @@ pub mod theme;
 pub mod update;
 mod widgets;
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use futures_util::FutureExt as _;
 
-use crate::{engine::EngineHandle, telemetry::panics};
+use crate::{
+    domain::{Page, Query},
+    engine::EngineHandle,
+    telemetry::panics,
+};
+use state::History;
 
 pub use draw::draw;
 pub use options::DashboardOptions;
 pub use state::{ExitReason, State};
 pub use update::{Effect, UiEvent, update};
+
+/// How long the first frame waits for what was recorded for the charts.
+const MAX_HISTORY_WAIT: Duration = Duration::from_millis(300);
 
 /// Acquires the terminal, shows the run until the operator leaves, and always releases the terminal.
 ///
@@ -60,7 +68,8 @@ pub use update::{Effect, UiEvent, update};
 /// run: the caller may continue as for [`ExitReason::Detached`].
 pub async fn run(handle: EngineHandle, options: DashboardOptions) -> anyhow::Result<ExitReason> {
     let size = crossterm::terminal::size().context("can't get the size of the terminal")?;
-    let state = options.build_state(&handle, size.into())?;
+    let mut state = options.build_state(&handle, size.into())?;
+    state.history = load_history(&handle).await;
     // Held until the terminal is released below, so that no panic message is printed into the dashboard.
     let panic_guard = panics::defer_panic_output();
     let cleanup_sequence = state.images.caps.map(picture::cleanup_sequence).unwrap_or_default();
@@ -78,5 +87,16 @@ pub async fn run(handle: EngineHandle, options: DashboardOptions) -> anyhow::Res
             "the dashboard failed ({}); the run itself is not affected. Please report this.",
             panics::panic_message(panic.as_ref())
         )),
+    }
+}
+
+/// The history of the run before this dashboard. Empty if it can't be read at once: no dashboard waits for it.
+async fn load_history(handle: &EngineHandle) -> History {
+    match tokio::time::timeout(MAX_HISTORY_WAIT, handle.query(Query::Samples)).await {
+        Ok(Ok(Page::Samples { samples })) => History::from_recorded(samples),
+        other => {
+            tracing::warn!("the charts begin now, since what was recorded for them can't be read: {other:?}");
+            History::default()
+        }
     }
 }

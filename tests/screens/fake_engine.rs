@@ -56,6 +56,7 @@ pub fn fixture_page(query: &Query) -> Page {
         Query::Items { offset, .. } => {
             Page::Items { rows: fixture::failed_items(), matching: 7, offset: *offset, outdated: false }
         }
+        Query::Samples => Page::Samples { samples: Vec::new() },
         Query::Failures { .. } => Page::Failures { groups: fixture::failure_groups(), matching: 7, outdated: false },
         Query::ExportFailures { .. } => Page::Exported { path: "failed-1.jsonl".to_owned(), rows: 7 },
         Query::Picture { .. } => Page::Picture(fixture::picture()),

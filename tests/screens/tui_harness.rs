@@ -155,6 +155,7 @@ impl TuiHarness {
                 let rows = all.into_iter().skip(*offset as usize).take(*limit as usize).collect();
                 Page::Items { rows, matching, offset: *offset, outdated: false }
             }
+            Query::Samples => Page::Samples { samples: Vec::new() },
             Query::Failures { filter } => {
                 let rows: Vec<_> = fixture::failed_items()
                     .into_iter()

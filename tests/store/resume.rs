@@ -6,12 +6,12 @@ use cascadeck::{
     clock::system_time,
     domain::{
         AttemptId, Command, Event, EventKind, EventLevel, FinalState, Money, Outcome, ReplayFilter, RoutingTraits,
-        WallTime,
+        Sample, WallTime,
         snapshot::{RunState, Totals},
     },
     store::{
-        ChangedRowPolicy, IngestProgress, KeyRecord, Op, OpReply, OperatorDecision, PinnedSettings, RunDir, Store,
-        StoreError,
+        ChangedRowPolicy, IngestProgress, KeyRecord, Op, OpReply, OperatorDecision, PinnedSettings, RecordedSamples,
+        RunDir, Store, StoreError,
     },
 };
 
@@ -61,6 +61,19 @@ fn everything_committed_is_there_at_the_next_start() {
     assert_eq!(waiting_seqs(&store), [3, 4, 5, 6]);
     assert_eq!(ids(&home.results()), ["item-1", "item-2"]);
     assert_audit(&home.dir);
+}
+
+#[test]
+fn samples_for_charts_are_there_at_the_next_start_without_those_that_were_dropped() {
+    let sample =
+        |second| Sample { at: sent_at(second), ended_total: second, state: "running".into(), ..Sample::default() };
+    let record = |second, dropped| Op::RecordSample { sample: Box::new(sample(second)), dropped };
+    let (home, mut engine) = TestRun::with_items(1);
+    engine.commit(vec![record(1, vec![]), record(2, vec![]), record(3, vec![sent_at(2)])]);
+    drop(engine.close());
+
+    let (_store, opened) = home.open();
+    assert_eq!(opened.samples, RecordedSamples { times: vec![sent_at(1), sent_at(3)], last: Some(sample(3)) });
 }
 
 #[test]

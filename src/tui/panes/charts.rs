@@ -1,4 +1,5 @@
-//! Charts pane: throughput, rate-limited attempts, latency and spend over the time since the dashboard was opened.
+//! Charts pane: throughput, rate-limited attempts, latency and spend over the whole run; what was before the dashboard was
+//! opened comes from the record.
 
 use ratatui::{
     buffer::Buffer,

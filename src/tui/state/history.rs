@@ -1,15 +1,10 @@
-//! The data of the charts: samples of the snapshot's counters. When there are too many samples, every other one is
-//! dropped and the interval doubles, so that any length of time fits into a fixed number of samples.
-//!
-//! Samples hold counters instead of rates. So the difference between two samples is exact, even if samples between them
-//! were dropped or no snapshots came for a while.
+//! The data of the charts: what was recorded of the run before the dashboard was opened, and from then on samples of its
+//! snapshots. When there are too many, every other one is dropped and the interval doubles, so that any length of time
+//! fits into a fixed number of samples.
 
 use std::time::Duration;
 
-use crate::domain::{Snapshot, WallTime};
-
-/// Maximum number of samples.
-const MAX_SAMPLES: usize = 512;
+use crate::domain::{EndedCounter, MAX_SAMPLES, MIN_SAMPLE_INTERVAL, Sample, Snapshot, WallTime, drop_every_other};
 
 /// Rates are averaged over this time, as in the header, or over one step if a step is longer.
 const MIN_RATE_WINDOW: Duration = Duration::from_mins(1);
@@ -23,27 +18,12 @@ const STEP_SECONDS: [u64; 21] = [
     2_592_000,
 ];
 
-#[derive(Clone, Copy, PartialEq, Debug)]
-struct Sample {
-    at: WallTime,
-    /// Items that have ended since the dashboard was opened. An item that is replayed counts again when it ends.
-    ended_total: u64,
-    rate_limited_total: u64,
-    usd: f64,
-    /// Latency of the model with the most answers.
-    p50_ms: Option<u64>,
-    p95_ms: Option<u64>,
-}
-
 #[derive(Clone, PartialEq, Debug)]
 pub struct History {
     /// Minimum engine time between two samples.
     sample_interval: Duration,
     samples: Vec<Sample>,
-    /// Items that have ended since the dashboard was opened, as in [`Sample`].
-    ended_total: u64,
-    /// Ended items in the newest snapshot; a replay makes it smaller.
-    last_ended: u64,
+    ended: EndedCounter,
 }
 
 /// The time since the first sample, divided into steps of equal length, with one point for each; oldest first.
@@ -71,35 +51,28 @@ pub struct ChartPoint {
 
 impl Default for History {
     fn default() -> Self {
-        Self { sample_interval: Duration::from_secs(1), samples: Vec::new(), ended_total: 0, last_ended: 0 }
+        Self { sample_interval: MIN_SAMPLE_INTERVAL, samples: Vec::new(), ended: EndedCounter::default() }
     }
 }
 
 impl History {
+    /// Begins with the recorded samples of the run, oldest first.
+    pub fn from_recorded(samples: Vec<Sample>) -> Self {
+        let Some(last) = samples.last() else { return Self::default() };
+        let sample_interval = Duration::from_secs(last.interval_s).max(MIN_SAMPLE_INTERVAL);
+        Self { sample_interval, ended: EndedCounter::resumed(last), samples }
+    }
+
     /// Stores a sample of `snapshot` if an interval of engine time has passed since the last one.
     pub fn record(&mut self, snapshot: &Snapshot) {
-        let now_ended = snapshot.totals.done + snapshot.totals.failed;
-        self.ended_total += now_ended.saturating_sub(self.last_ended);
-        self.last_ended = now_ended;
+        let ended_total = self.ended.count(snapshot);
         let is_due = self.samples.last().is_none_or(|last| snapshot.at.since(last.at) >= self.sample_interval);
         if !is_due {
             return;
         }
-        let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
-        self.samples.push(Sample {
-            at: snapshot.at,
-            ended_total: self.ended_total,
-            rate_limited_total: snapshot.totals.rate_limited,
-            usd: snapshot.spend.cost.as_usd(),
-            p50_ms: busiest.and_then(|model| model.p50_ms),
-            p95_ms: busiest.and_then(|model| model.p95_ms),
-        });
+        self.samples.push(Sample::new(snapshot, ended_total, self.sample_interval));
         if self.samples.len() > MAX_SAMPLES {
-            let mut index = 0;
-            self.samples.retain(|_| {
-                index += 1;
-                index % 2 == 1
-            });
+            drop_every_other(&mut self.samples);
             self.sample_interval *= 2;
         }
     }
@@ -140,7 +113,7 @@ impl History {
             refusals_per_minute: increase(|sample| sample.rate_limited_total) / seconds * 60.0,
             p50_ms: last_sample.and_then(|sample| sample.p50_ms),
             p95_ms: last_sample.and_then(|sample| sample.p95_ms),
-            usd: last_sample.map_or(0.0, |sample| sample.usd),
+            usd: last_sample.map_or(0.0, |sample| sample.cost.as_usd()),
         }
     }
 
@@ -178,14 +151,7 @@ mod tests {
 
     /// Samples from pairs `(at, ended)`.
     fn history(samples: impl IntoIterator<Item = (i64, u64)>) -> History {
-        let sample = |(at, ended_total)| Sample {
-            at: second(at),
-            ended_total,
-            rate_limited_total: 0,
-            usd: 0.0,
-            p50_ms: Some(900),
-            p95_ms: None,
-        };
+        let sample = |(at, ended_total)| Sample { at: second(at), ended_total, p50_ms: Some(900), ..Sample::default() };
         History { samples: samples.into_iter().map(sample).collect(), ..History::default() }
     }
 
@@ -216,6 +182,29 @@ mod tests {
         assert!((rate(60) - 1.0).abs() < 1e-9 && (rate(120) - 1.0).abs() < 1e-9);
         assert!((rate(150) - 0.5).abs() < 1e-9, "half of the minute had work: {}", rate(150));
         assert!(rate(200).abs() < 1e-9, "a wait is a wait, also where nothing was published");
+    }
+
+    #[test]
+    fn the_charts_begin_with_what_was_recorded_before_the_dashboard_was_opened() {
+        let recorded = |(at, ended): (i64, u64)| Sample {
+            at: second(at),
+            interval_s: 4,
+            ended_total: ended + 10,
+            ended,
+            ..Sample::default()
+        };
+        let mut history = History::from_recorded([(0, 0), (60, 60)].map(recorded).into());
+        let mut snapshot = Snapshot::empty("run", second(63), 1.0);
+        snapshot.totals.done = 63;
+        history.record(&snapshot);
+        assert_eq!(history.samples.len(), 2, "the recorded interval holds");
+        snapshot.at = second(120);
+        snapshot.totals.done = 120;
+        history.record(&snapshot);
+        assert_eq!(history.samples.last().map(|sample| (sample.ended_total, sample.ended)), Some((130, 120)));
+        let series = history.series(40).unwrap();
+        assert_eq!(series.from, second(0));
+        assert!(series.points.iter().skip(3).all(|point| (point.items_per_second - 1.0).abs() < 0.01), "{series:?}");
     }
 
     #[test]

@@ -47,8 +47,9 @@ pub(super) fn on_query_answer(state: &mut State, pending: PendingQuery, page: Re
                 plan.on_answer(filter, pending.data_version, page);
             }
         }
-        // These are never pending queries: an export is requested once, and a picture goes to its renderer.
-        Query::ExportFailures { .. } | Query::Picture { .. } => {}
+        // These are never pending queries: an export is requested once, a picture goes to its renderer, and the samples
+        // are loaded before the first frame.
+        Query::ExportFailures { .. } | Query::Picture { .. } | Query::Samples => {}
         Query::Item { seq } => {
             if let Some(detail) = &mut state.detail {
                 detail.on_answer(seq, pending.data_version, page);
