@@ -129,8 +129,11 @@ impl<'a> Txn<'a> {
             FinalState::Done => DONE,
             FinalState::Failed => FAILED,
         };
-        let json = to_json(line, "a result")?;
-        let StoredLine { format, rest } = StoredLine::new(line, ended_by)?;
+        let StoredLine { format, text } = StoredLine::new(line, ended_by)?;
+        let start = self.result_bytes.len();
+        line.write_json(&mut self.result_bytes).map_err(|error| StoreError::corrupt_record("a result", error))?;
+        let digest = line_digest(&self.result_bytes[start..]);
+        self.result_bytes.push(b'\n');
         let route = ended_by.map(|attempt| attempt.route);
         self.counters.last_result_row += 1;
         let row = self.counters.last_result_row;
@@ -147,17 +150,8 @@ impl<'a> Txn<'a> {
         }
         self.execute(
             "INSERT INTO result_rows(n, seq, line, digest, format, attempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                row,
-                seq,
-                rest.as_ref().unwrap_or(&json),
-                line_digest(json.as_bytes()),
-                format as i64,
-                ended_by.map(|attempt| attempt.completed.attempt.0)
-            ],
+            params![row, seq, text, digest, format as i64, ended_by.map(|attempt| attempt.completed.attempt.0)],
         )?;
-        self.result_bytes.extend_from_slice(json.as_bytes());
-        self.result_bytes.push(b'\n');
         self.block_changes.move_item(seq, WAITING, state);
         self.counters.truncated += u64::from(outcome == Outcome::Truncated && state == DONE);
         if let Some(ended) = &mut self.counters.ended {
