@@ -1,7 +1,5 @@
 //! One line of `results.jsonl`. Field names and order are a contract: scripts read them.
 
-use std::io::Write;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -138,7 +136,7 @@ impl ResultLine {
 /// Appends the name of a field, with the punctuation around it, and its value.
 fn append(json: &mut Vec<u8>, name: &str, value: &impl Serialize) -> serde_json::Result<()> {
     json.extend_from_slice(name.as_bytes());
-    serde_json::to_writer(json.by_ref(), value)
+    serde_json::to_writer(json, value)
 }
 
 impl From<FinalState> for ItemState {
