@@ -1,6 +1,6 @@
 //! Builds snapshots from the state of the engine and the scheduler.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     budget_message::budget_message,
@@ -20,8 +20,9 @@ use crate::{
 
 impl Engine {
     pub(super) fn publish(&mut self, now: Now) {
+        let begun = Instant::now();
         let snapshot = self.build_snapshot(now);
-        self.publisher.publish(snapshot);
+        self.publisher.publish(snapshot, begun.elapsed());
     }
 
     /// Why the budget blocks the run.
