@@ -218,3 +218,22 @@ fn parse_hash(spec: &ItemSpec) -> Result<[u8; 16], StoreError> {
         StoreError::Contradiction(format!("item {} has the hash {digits:?}, which is not 32 hex digits", spec.id))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Op, PinnedSettings, RunDir, Store};
+
+    #[test]
+    fn a_row_that_comes_twice_in_one_group_is_known_the_second_time() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
+        let Op::IngestItems(mut specs) = Op::ingest_numbered(1..=3) else { panic!("not rows") };
+        specs.insert(2, specs[1].clone());
+        let report = store.ingest(&specs, ChangedRowPolicy::Report).unwrap();
+        assert_eq!((report.added.len(), report.unchanged), (3, 1));
+        let recorded = "SELECT count(*), sum(state = 0 AND traits = 1 AND attempts = 0) FROM progress";
+        let counts: (u64, u64) = store.conn.query_row(recorded, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(counts, (3, 3));
+    }
+}
