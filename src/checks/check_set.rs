@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{
-    command::CommandError,
+    command::CheckError,
     condition::AnswerCondition,
     schema::SchemaCache,
     start_fault::{CheckFault, StartFault},
@@ -94,9 +94,10 @@ impl CheckSet {
         self.0.start_fault.current()
     }
 
-    /// Lets answers go unchecked whose command can't be started. Otherwise they wait until it can be.
-    pub fn stop_waiting(&self) {
-        self.0.start_fault.stop_waiting();
+    /// From now on, an answer whose check command can't be started fails its item, instead of waiting until the command
+    /// can be started.
+    pub fn stop_waiting_for_commands(&self) {
+        self.0.start_fault.stop_waiting_for_commands();
     }
 
     /// The row's field that names checks; `None` if rows can't name any, so that the field means nothing.
@@ -117,8 +118,8 @@ impl CheckSet {
     ///
     /// # Errors
     /// If its row names a check that does not exist; and as [`Self::require_usable_schema`].
-    pub fn test_row(&self, item: &ItemSpec) -> Result<(), String> {
-        let named = item.rule_fields.get(ROW_FIELD).filter(|_| self.row_field().is_some());
+    pub fn validate_row(&self, item: &ItemSpec) -> Result<(), String> {
+        let named = item.kept_fields.get(ROW_FIELD).filter(|_| self.row_field().is_some());
         let is_unknown = |name: &&str| self.names_for_rows().all(|known| known != *name);
         if let Some(unknown) = named.and_then(|named| split_names(named).find(is_unknown)) {
             let known: Vec<&str> = self.names_for_rows().collect();
@@ -132,7 +133,7 @@ impl CheckSet {
 
     fn applicable<'s>(&'s self, item: &'s ItemSpec) -> impl Iterator<Item = &'s Check> {
         let rule = first_match(&self.0.rules, item).map(|matching| matching.rule.name.as_str());
-        let named = item.rule_fields.get(ROW_FIELD).map(String::as_str).unwrap_or_default();
+        let named = item.kept_fields.get(ROW_FIELD).map(String::as_str).unwrap_or_default();
         self.0.checks.iter().filter(move |check| match &check.applies_to {
             AppliesTo::All => true,
             AppliesTo::Rules(rules) => rule.is_some_and(|rule| rules.iter().any(|name| name == rule)),
@@ -156,9 +157,9 @@ impl CheckSet {
         }
     }
 
-    /// Checks the answer in `result`, if there is one. The result is unchanged if the answer passes, and of several
-    /// choices each one. A caption that was cut off is left alone, since it is not accepted anyway. An answer that is
-    /// no text is tested by commands only.
+    /// Checks the answer in `result`, if there is one. The result is unchanged if the answer passes; if it has several
+    /// choices, all must pass. A caption that was cut off is left alone, since it is not accepted anyway. An answer
+    /// without text (tool calls, an embedding) is tested by commands only.
     ///
     /// `redact` makes a message safe to record: short, on one line, without secrets.
     pub async fn apply(
@@ -176,11 +177,11 @@ impl CheckSet {
         let Some(answer) = result.answer.as_ref().filter(|_| is_checked) else { return result };
         match self.first_failure(item, model, answer).await {
             None => result,
-            Some((check, CommandError::Failed(reason))) => {
+            Some((check, CheckError::Failed(reason))) => {
                 into_invalid_output(result, check, redact(&(message_prefix(check) + &reason)))
             }
-            Some((check, CommandError::NotRun(reason))) => {
-                // Another prefix than that of a fault, so that no later request explains it to a model.
+            Some((check, CheckError::NotRun(reason))) => {
+                // Not `message_prefix`, or `explanation` would tell the model about it as about a failed check.
                 let message = redact(&format!("{UNCHECKED_MESSAGE_START}{}: {reason}", check.name));
                 into_unchecked(result, check, message)
             }
@@ -193,7 +194,7 @@ impl CheckSet {
         item: &'s ItemSpec,
         model: &str,
         answer: &Answer,
-    ) -> Option<(&'s Check, CommandError)> {
+    ) -> Option<(&'s Check, CheckError)> {
         if self.0.checks.is_empty() {
             return None;
         }
@@ -204,8 +205,8 @@ impl CheckSet {
                 for (number, choice) in (1..).zip(&choices) {
                     let failure = match self.test(check, condition, item, model, choice, is_embedding).await {
                         Ok(()) => continue,
-                        Err(CommandError::Failed(reason)) if choices.len() > 1 => {
-                            CommandError::Failed(format!("choice {number}: {reason}"))
+                        Err(CheckError::Failed(reason)) if choices.len() > 1 => {
+                            CheckError::Failed(format!("choice {number}: {reason}"))
                         }
                         Err(failure) => failure,
                     };
@@ -224,7 +225,7 @@ impl CheckSet {
         model: &str,
         choice: &Choice<'_>,
         is_embedding: bool,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), CheckError> {
         if let AnswerCondition::Command(command) = condition {
             // The semaphore is never closed. The input is made after the wait, since many attempts may wait.
             let _slot = self.0.command_slots.acquire().await;
@@ -236,12 +237,11 @@ impl CheckSet {
         if has_no_text {
             return Ok(());
         }
-        condition.test_text(&choice.text, item, &self.0.schemas).map_err(CommandError::Failed)
+        condition.test_text(&choice.text, item, &self.0.schemas).map_err(CheckError::Failed)
     }
 
     /// The text about an answer that has failed, which is appended to the next request; `None` if its check does not
-    /// explain.
-    /// `message` is that of the result, also one from the record.
+    /// explain. `message` is [`AttemptResult::message`], fresh or read from the record.
     pub fn explanation(&self, message: &str) -> Option<String> {
         let explains = |check: &&Check| check.explains && message.starts_with(&message_prefix(check));
         self.0.checks.iter().find(explains)?;
@@ -378,7 +378,7 @@ mod tests {
         );
         let (short, long) = (item("a b"), item("a b c d"));
         let named = ItemSpec {
-            rule_fields: BTreeMap::from([(ROW_FIELD.to_owned(), "other, number".to_owned())]),
+            kept_fields: BTreeMap::from([(ROW_FIELD.to_owned(), "other, number".to_owned())]),
             ..short.clone()
         };
         for (item, text, expected) in [
@@ -392,9 +392,9 @@ mod tests {
             assert_eq!(failed(&set, item, text).await.as_deref(), expected, "{text}");
         }
         assert_eq!(set.row_field(), Some("check"));
-        let error = set.test_row(&named).unwrap_err();
+        let error = set.validate_row(&named).unwrap_err();
         assert_eq!(error, "`check` names other, but rows can name only these checks: number");
-        assert_eq!((set.test_row(&short), CheckSet::default().test_row(&named)), (Ok(()), Ok(())));
+        assert_eq!((set.validate_row(&short), CheckSet::default().validate_row(&named)), (Ok(()), Ok(())));
     }
 
     #[tokio::test]
@@ -478,7 +478,7 @@ mod tests {
         let command = CheckCommand { program: "/no/such/program".to_owned(), ..shell("") };
         let own = Check { explains: true, ..check("own", AppliesTo::All, AnswerCondition::Command(command)) };
         let set = CheckSet::new(vec![own], &[]);
-        set.stop_waiting();
+        set.stop_waiting_for_commands();
         let result = apply(&set, &item("?"), answered(Outcome::Ok, "So.")).await;
         assert_eq!((result.outcome, result.action), (Outcome::InvalidOutput, OutcomeAction::FailItem));
         assert!(result.message.starts_with("could not make the check own: the command "), "{}", result.message);

@@ -33,7 +33,7 @@ pub struct CheckCommand {
 
 /// Why a command has not accepted an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum CommandError {
+pub(super) enum CheckError {
     /// It did not end with exit status 0 within its time limit: what it wrote, or else how it ended.
     Failed(String),
     /// It could not be run, which says nothing about the answer, and is not waited for any more.
@@ -45,18 +45,18 @@ impl CheckCommand {
     ///
     /// # Errors
     /// If the command does not accept the answer, or can't be run.
-    pub(super) async fn run(&self, input: &[u8], fault: &StartFault) -> Result<(), CommandError> {
+    pub(super) async fn run(&self, input: &[u8], fault: &StartFault) -> Result<(), CheckError> {
         let child = self.start(fault).await?;
         // When the time is up, dropping the future kills the command and everything that it started.
         timeout(self.timeout, run_to_end(child, input)).await.unwrap_or_else(|_| {
             let message = format!("the command took longer than {:?} and was stopped", self.timeout);
-            Err(CommandError::Failed(message))
+            Err(CheckError::Failed(message))
         })
     }
 
     /// Starts the command. If that fails, this is reported, after the command's time limit if the machine only lacks
     /// something for it; then it tries again until it succeeds or is no longer waited for.
-    async fn start(&self, fault: &StartFault) -> Result<Child, CommandError> {
+    async fn start(&self, fault: &StartFault) -> Result<Child, CheckError> {
         let began = Instant::now();
         loop {
             let started = Command::new(&self.program)
@@ -76,8 +76,8 @@ impl CheckCommand {
                 Err(error) => {
                     let message = format!("the command {} can't be started: {error}", self.program);
                     fault.report(&self.program, &message);
-                    if fault.has_stopped_waiting() {
-                        return Err(CommandError::NotRun(message));
+                    if fault.has_stopped_waiting_for_commands() {
+                        return Err(CheckError::NotRun(message));
                     }
                 }
             }
@@ -93,7 +93,7 @@ fn is_temporary(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ETXTBSY))
 }
 
-async fn run_to_end(mut child: Child, input: &[u8]) -> Result<(), CommandError> {
+async fn run_to_end(mut child: Child, input: &[u8]) -> Result<(), CheckError> {
     let mut group = ProcessGroup::of(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -120,13 +120,13 @@ async fn run_to_end(mut child: Child, input: &[u8]) -> Result<(), CommandError> 
             }
         }
     };
-    let status = status.map_err(|error| CommandError::NotRun(format!("the command can't be waited for: {error}")))?;
+    let status = status.map_err(|error| CheckError::NotRun(format!("the command can't be waited for: {error}")))?;
     if status.success() {
         return Ok(());
     }
     let texts = [out, err].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
     let text = texts.into_iter().find(|text| !text.is_empty());
-    Err(CommandError::Failed(text.unwrap_or_else(|| format!("the command ended with {status}"))))
+    Err(CheckError::Failed(text.unwrap_or_else(|| format!("the command ended with {status}"))))
 }
 
 /// The process group of a command: itself and what it has started. Dropping it kills the group.
@@ -183,10 +183,10 @@ mod tests {
     }
 
     /// The verdict of a command that ran.
-    fn failure(result: Result<(), CommandError>) -> Result<(), String> {
+    fn failure(result: Result<(), CheckError>) -> Result<(), String> {
         result.map_err(|error| match error {
-            CommandError::Failed(message) => message,
-            CommandError::NotRun(message) => panic!("{message}"),
+            CheckError::Failed(message) => message,
+            CheckError::NotRun(message) => panic!("{message}"),
         })
     }
 
@@ -232,9 +232,9 @@ mod tests {
 
     async fn not_run(command: &CheckCommand) -> String {
         let fault = StartFault::default();
-        fault.stop_waiting();
+        fault.stop_waiting_for_commands();
         match command.run(b"", &fault).await {
-            Err(CommandError::NotRun(message)) => message,
+            Err(CheckError::NotRun(message)) => message,
             other => panic!("{other:?}"),
         }
     }

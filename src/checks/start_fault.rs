@@ -23,7 +23,7 @@ pub(super) struct StartFault(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     fault: Option<ReportedFault>,
-    has_stopped_waiting: bool,
+    has_stopped_waiting_for_commands: bool,
 }
 
 #[derive(Debug)]
@@ -71,12 +71,12 @@ impl StartFault {
         self.state().fault.as_ref().filter(|known| !known.is_over(now)).map(|known| known.fault.clone())
     }
 
-    /// Lets the answers that wait for a command go unchecked.
-    pub fn stop_waiting(&self) {
-        self.state().has_stopped_waiting = true;
+    /// From now on, answers fail their items instead of waiting for a command that can't be started.
+    pub fn stop_waiting_for_commands(&self) {
+        self.state().has_stopped_waiting_for_commands = true;
     }
 
-    pub fn has_stopped_waiting(&self) -> bool {
-        self.state().has_stopped_waiting
+    pub fn has_stopped_waiting_for_commands(&self) -> bool {
+        self.state().has_stopped_waiting_for_commands
     }
 }

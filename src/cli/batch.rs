@@ -214,7 +214,7 @@ pub(super) fn read_rows_as_pinned(options: &mut InputOptions, pins: &PinnedSetti
 
 fn item_check(config: &Config) -> ItemCheck {
     let checks = config.checks.clone();
-    ItemCheck(Arc::new(move |item| checks.test_row(item)))
+    ItemCheck(Arc::new(move |item| checks.validate_row(item)))
 }
 
 fn model_check(config: &Config) -> ModelCheck {

@@ -29,10 +29,10 @@ pub struct ItemSpec {
     pub tier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_usd: Option<Money>,
-    /// Other fields of the row as text; only those that routing rules look at.
+    /// Other fields of the row as text: those that routing rules look at, and the one that names checks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[serde(rename = "fields")]
-    pub rule_fields: BTreeMap<String, String>,
+    pub kept_fields: BTreeMap<String, String>,
     /// The caption file to write; set for caption items only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "caption")]

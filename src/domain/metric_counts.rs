@@ -199,7 +199,7 @@ impl MetricCounts {
         counts.usage += sums.usage();
         counts.cost += sums.cost();
         let total = Duration::from_millis(sums.latencies().total_ms());
-        Arc::make_mut(&mut self.models[counts.model]).histogram.add_counts(sums.latency_counts(), total);
+        Arc::make_mut(&mut self.models[counts.model]).histogram.add_counts(sums.metric_bucket_counts(), total);
     }
 
     /// Counts a failed attempt whose item goes on. `to` is its next route, if that is known.

@@ -25,7 +25,7 @@ pub enum WhenLimited {
     /// Take the next ready route, and return to the preferred one later.
     #[default]
     Spill,
-    /// The strict pipeline: all items use one current route. The run waits while that route is at a per-minute limit.
+    /// Strict order: all items use one current route. The run waits while that route is at a per-minute limit.
     /// It moves to the next route only after the whole backoff schedule, or when the day's quota is used up.
     Wait,
 }

@@ -11,12 +11,13 @@ use super::{
 };
 
 /// Slots of the last minute: more than a minute's worth, since attempts don't end in order.
-const RECENT_SLOTS: usize = 48;
-const RECENT_SLOT: Duration = Duration::from_secs(2);
+const MAX_RECENT_SLOTS: usize = 48;
+const RECENT_SLOT_LENGTH: Duration = Duration::from_secs(2);
 
-/// Slots of the last day: more than the 26 hours that daily windows need. Days end at the end of a slot.
-const DAY_SLOTS: usize = 168;
-const DAY_SLOT: Duration = Duration::from_secs(600);
+/// Slots of the last day: 28 hours, more than the 26 that daily windows need. Local midnights fall on the ends of
+/// slots, so that no slot spans two days.
+const MAX_DAY_SLOTS: usize = 168;
+const DAY_SLOT_LENGTH: Duration = Duration::from_secs(600);
 
 /// How long a request counts in the windows per minute.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -113,7 +114,7 @@ impl UsageSlot {
     }
 }
 
-/// The number of attempts by status and outcome. No response has the status 0. Stored as a list, since pairs can't be
+/// The number of attempts by status and outcome. Status 0 stands for "no response". Stored as a list, since pairs can't be
 /// names of a JSON object.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<(u16, Outcome, u64)>", into = "Vec<(u16, Outcome, u64)>")]
@@ -142,13 +143,15 @@ pub struct RouteSums {
     at_risk: Money,
     /// Of answered attempts.
     latencies: LatencyHistogram,
-    /// The same by [`latency_bucket`].
-    latency_counts: Vec<u64>,
-    /// The newest slots of [`RECENT_SLOT`], in the order in which they began to be filled. Not by time, so that a clock
-    /// that is set back empties none.
+    /// The same, counted in the few fixed buckets of the metrics, by [`latency_bucket`].
+    #[serde(alias = "latency_counts")]
+    metric_bucket_counts: Vec<u64>,
+    /// The newest slots of [`RECENT_SLOT_LENGTH`], in the order in which they began to be filled. Not by time, or a
+    /// clock that is set back would discard good ones.
     recent: Vec<UsageSlot>,
-    /// The newest slots of [`DAY_SLOT`], in the same order.
-    days: Vec<UsageSlot>,
+    /// The newest slots of [`DAY_SLOT_LENGTH`], in the same order.
+    #[serde(alias = "days")]
+    day_slots: Vec<UsageSlot>,
 }
 
 impl RouteSums {
@@ -163,19 +166,19 @@ impl RouteSums {
         if outcome.is_answered() {
             self.latencies.record(latency_ms);
             let bucket = latency_bucket(Duration::from_millis(latency_ms));
-            if self.latency_counts.len() <= bucket {
-                self.latency_counts.resize(bucket + 1, 0);
+            if self.metric_bucket_counts.len() <= bucket {
+                self.metric_bucket_counts.resize(bucket + 1, 0);
             }
-            self.latency_counts[bucket] += 1;
+            self.metric_bucket_counts[bucket] += 1;
         }
         let used = UsageSlot::of_attempt(attempt);
         // Attempts that are found lost at a start may be old. They must not take the slots of the last minute.
         let is_old =
             outcome == Outcome::Lost && self.recent.last().is_some_and(|last| last.at.since(used.at) >= MINUTE);
         if !is_old {
-            add_to_slots(&mut self.recent, used, RECENT_SLOT, RECENT_SLOTS);
+            add_to_slots(&mut self.recent, used, RECENT_SLOT_LENGTH, MAX_RECENT_SLOTS);
         }
-        add_to_slots(&mut self.days, used, DAY_SLOT, DAY_SLOTS);
+        add_to_slots(&mut self.day_slots, used, DAY_SLOT_LENGTH, MAX_DAY_SLOTS);
     }
 
     /// The number of attempts by status and outcome.
@@ -229,8 +232,8 @@ impl RouteSums {
     }
 
     /// The number of answered attempts by [`latency_bucket`].
-    pub fn latency_counts(&self) -> &[u64] {
-        &self.latency_counts
+    pub fn metric_bucket_counts(&self) -> &[u64] {
+        &self.metric_bucket_counts
     }
 
     /// The usage of at least the last minute, in slots of two seconds.
@@ -240,7 +243,7 @@ impl RouteSums {
 
     /// The usage of at least the last 26 hours, in slots of ten minutes.
     pub fn day_usage(&self) -> &[UsageSlot] {
-        &self.days
+        &self.day_slots
     }
 }
 
@@ -331,7 +334,7 @@ mod tests {
         };
         assert_eq!(since(sums.recent_usage(), 60), 60);
         assert!(since(sums.day_usage(), 26 * 3_600) >= 26 * 3_600);
-        assert!(sums.recent_usage().len() <= RECENT_SLOTS && sums.day_usage().len() <= DAY_SLOTS);
+        assert!(sums.recent_usage().len() <= MAX_RECENT_SLOTS && sums.day_usage().len() <= MAX_DAY_SLOTS);
         assert_eq!(sums.attempt_count(), sums.answered());
     }
 

@@ -38,7 +38,7 @@ pub enum SpillRule {
     PreferredModel,
     /// The preferred route alone, until the item has waited for `spill_after`; any if there is no preferred route.
     PreferredRoute,
-    /// The strict pipeline: the preferred route alone, in the order from the cursor on. The model that the item's row
+    /// Strict order: the preferred route alone, in the order from the cursor on. The model that the item's row
     /// names comes first: on the cursor's key, then on later keys.
     FromCursor,
 }

@@ -93,7 +93,7 @@ impl RuleConditions {
             reasons.push(if wanted { "latency sensitive" } else { "not latency sensitive" }.to_owned());
         }
         for (name, value) in &self.row_fields {
-            (item.rule_fields.get(name) == Some(value)).then_some(())?;
+            (item.kept_fields.get(name) == Some(value)).then_some(())?;
             reasons.push(format!("{name} is {value}"));
         }
         if let Some(limit) = self.words_over {
@@ -117,7 +117,7 @@ impl RuleConditions {
 impl ItemSpec {
     /// Whether the row says that a person waits for the answer.
     pub fn is_latency_sensitive(&self) -> bool {
-        self.rule_fields
+        self.kept_fields
             .get(LATENCY_SENSITIVE_FIELD)
             .is_some_and(|value| ["true", "yes", "1"].contains(&value.trim().to_lowercase().as_str()))
     }
@@ -147,7 +147,7 @@ mod tests {
             request: Request::from_prompt(prompt),
             line: 1,
             tier: Some("batch".to_owned()),
-            rule_fields: BTreeMap::from([
+            kept_fields: BTreeMap::from([
                 ("lang".to_owned(), "de".to_owned()),
                 (LATENCY_SENSITIVE_FIELD.to_owned(), "True".to_owned()),
             ]),
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_row_without_the_field_is_not_latency_sensitive() {
         let mut quiet = item("?");
-        quiet.rule_fields.clear();
+        quiet.kept_fields.clear();
         assert!(fits(RuleConditions { latency_sensitive: Some(false), ..RuleConditions::default() }, &quiet));
         assert!(!fits(
             RuleConditions { row_fields: BTreeMap::from([("a".into(), "b".into())]), ..RuleConditions::default() },

@@ -59,7 +59,7 @@ impl Strategy {
         }
     }
 
-    /// Whether it works with `when_limited = "wait"`: the strict pipeline supports only the cascade's order.
+    /// Whether it works with `when_limited = "wait"`: strict order supports only the cascade's order.
     pub const fn supports_wait(self) -> bool {
         matches!(self, Self::Cascade)
     }

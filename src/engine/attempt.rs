@@ -94,9 +94,9 @@ impl AttemptRunner {
         Some(CheckFault { message: redact(&fault.message, &self.shared.secrets), ..fault })
     }
 
-    /// Lets answers go unchecked whose check can't be made.
+    /// From now on, answers whose check can't be made fail their items.
     pub fn stop_waiting_for_checks(&self) {
-        self.shared.checks.stop_waiting();
+        self.shared.checks.stop_waiting_for_commands();
     }
 
     /// Waits for the next attempt to end; `None` if none is running.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     event_loop::Engine,
     item_table::SentAttempt,
-    messages::{AfterCommit, AttemptDone, AttemptStats, CommittedAttempt, ItemEnd},
+    messages::{AfterCommit, AttemptDone, AttemptStats, CommittedEffects, ItemEnd},
 };
 use crate::{
     domain::{
@@ -63,7 +63,7 @@ impl Engine {
             Disposition::Failed => Some(ItemEnd { state: FinalState::Failed, outcome, is_truncated: false }),
             Disposition::Requeued { .. } => None,
         };
-        self.log_disposition(sent, &effects, &result);
+        self.report_disposition(sent, &effects, &result);
         let is_day_exhausted = result.outcome == Outcome::QuotaExhaustedDay;
         let target = self.items.spec(effects.seq).and_then(|spec| spec.caption_path.clone());
         let caption = match (&effects.disposition, target, &result.answer) {
@@ -108,9 +108,9 @@ impl Engine {
             check_time,
             message: result.message,
         };
-        let committed = CommittedAttempt { stats: Some(stats), item_end: ended, caption };
+        let committed = CommittedEffects { stats: Some(stats), item_end: ended, caption };
         self.uncommitted += 1;
-        self.journal.submit(Op::CompleteAttempt(Box::new(completed)), AfterCommit::CountAttempt(Box::new(committed)));
+        self.journal.submit(Op::CompleteAttempt(Box::new(completed)), AfterCommit::CountEffects(Box::new(committed)));
         if !effects.events.is_empty() {
             self.state_saver.mark_dirty();
         }
@@ -125,14 +125,14 @@ impl Engine {
         }
     }
 
-    /// Logs what becomes of the item: its next route, or that it failed.
-    fn log_disposition(&mut self, sent: &SentAttempt, effects: &AttemptEffects, result: &AttemptResult) {
-        let item = |engine: &Self| engine.items.spec(effects.seq).map_or_else(String::new, |spec| spec.id.clone());
+    /// Logs and counts what becomes of the item: its next attempt, or that it failed.
+    fn report_disposition(&mut self, sent: &SentAttempt, effects: &AttemptEffects, result: &AttemptResult) {
+        let item_id = |engine: &Self| engine.items.spec(effects.seq).map_or_else(String::new, |spec| spec.id.clone());
         let kind = match &effects.disposition {
             Disposition::Done { .. } => return,
             Disposition::Failed => EventKind::ItemFailed {
                 seq: effects.seq.0,
-                item_id: item(self),
+                item_id: item_id(self),
                 // An item whose request was never sent has no route to name.
                 route: (!result.outcome.is_local()).then(|| self.scheduler.route_name(effects.route)),
                 outcome: result.outcome,
@@ -142,7 +142,7 @@ impl Engine {
                 self.stats.count_requeue(sent.planned.route, *next_route, result.outcome);
                 EventKind::Fallback {
                     seq: effects.seq.0,
-                    item_id: item(self),
+                    item_id: item_id(self),
                     from: self.scheduler.route_name(sent.planned.route),
                     to: next_route.map(|route| self.scheduler.route_name(route)),
                     outcome: result.outcome,
@@ -155,7 +155,7 @@ impl Engine {
         self.emit_event(kind);
     }
 
-    /// The line of an item that ends with this result, whose answer moves into it.
+    /// Builds the line of the results file for the item that ends with this result. The answer moves out of `result`.
     fn result_line(
         &mut self,
         now: Now,
@@ -237,7 +237,7 @@ impl Engine {
             message: rejection.message.clone(),
         });
         let line = local_result_line(id, hash, rejection, now.wall, first_sent_at);
-        let committed = CommittedAttempt {
+        let committed = CommittedEffects {
             stats: None,
             caption: None,
             item_end: Some(ItemEnd { state: FinalState::Failed, outcome: rejection.outcome, is_truncated: false }),
@@ -245,11 +245,11 @@ impl Engine {
         self.uncommitted += 1;
         self.journal.submit(
             Op::EndLocally(Box::new(LocalEnd { seq: rejection.seq, outcome: rejection.outcome, line })),
-            AfterCommit::CountAttempt(Box::new(committed)),
+            AfterCommit::CountEffects(Box::new(committed)),
         );
     }
 
-    /// Fails an item whose record is damaged and can never be sent.
+    /// Fails an item whose row in the record is damaged, so that it can never be sent.
     pub(super) fn fail_unreadable(&mut self, now: Now, item: UnreadableItem) {
         let UnreadableItem { seq, id, completed_attempts, reason } = item;
         let rejection =
@@ -257,8 +257,8 @@ impl Engine {
         self.fail_locally(now, &id, "", &rejection, None);
     }
 
-    /// Counts an attempt whose outcome is on disk, and starts to write its caption.
-    pub(super) fn on_committed(&mut self, committed: CommittedAttempt) {
+    /// Counts what is on disk now (an attempt, the end of an item, or both), and starts to write its caption.
+    pub(super) fn on_committed(&mut self, committed: CommittedEffects) {
         self.uncommitted -= 1;
         if let Some(caption) = committed.caption {
             self.captions.write(caption);

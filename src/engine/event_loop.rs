@@ -206,7 +206,7 @@ impl Engine {
                 Some(RunOutcome::Failed {
                     reason: self
                         .journal
-                        .stall_reason()
+                        .write_fault()
                         .unwrap_or("the run's last changes could not be recorded in time")
                         .to_owned(),
                 })
@@ -238,7 +238,7 @@ impl Engine {
             wakeup = wakeup.min(self.clock.instant_of(at));
         }
         let has_fault =
-            self.journal.stall_reason().is_some() || self.disk_fault.is_blocked() || self.check_fault.is_some();
+            self.journal.write_fault().is_some() || self.disk_fault.is_blocked() || self.check_fault.is_some();
         if has_fault || self.leases.has_backlog() {
             wakeup = wakeup.min(now + FAULT_RETRY_INTERVAL);
         }
@@ -253,7 +253,7 @@ impl Engine {
     /// Whether the scheduler is polled for the next request.
     pub(super) fn can_dispatch(&self) -> bool {
         matches!(self.phase, Phase::Running)
-            && self.journal.stall_reason().is_none()
+            && self.journal.write_fault().is_none()
             && !self.disk_fault.is_blocked()
             && self.check_fault.is_none()
     }
@@ -327,7 +327,7 @@ impl Engine {
         self.stats.totals.attempts += 1;
         self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
         let explanation = self.items.explanation(planned.seq).map(str::to_owned);
-        if let (Some(reason), Some(model)) = (planned.left_row_model, &spec.preferred_model) {
+        if let (Some(reason), Some(model)) = (planned.why_not_row_model, &spec.preferred_model) {
             let route = self.scheduler.route_name(planned.route);
             if let Some(message) = self.row_model_departures.count(model, reason, &route) {
                 self.log(EventLevel::Info, message);
@@ -349,7 +349,7 @@ impl Engine {
         for effect in effects {
             match effect {
                 AfterCommit::Send(planned) => self.send(planned),
-                AfterCommit::CountAttempt(committed) => self.on_committed(*committed),
+                AfterCommit::CountEffects(committed) => self.on_committed(*committed),
                 // The send fails only if the front end has gone.
                 AfterCommit::Reply(reply, message) => drop(reply.send(Ok(message))),
                 AfterCommit::ReplyRequeued(reply) => {

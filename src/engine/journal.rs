@@ -19,7 +19,7 @@ pub(super) struct Journal<CommitEffect> {
     next_number: u64,
     /// Set while nothing can be recorded: the reason, and the time of the last failure. No group is submitted for
     /// [`COMMIT_RETRY_INTERVAL`] after it.
-    stall: Option<(String, std::time::Instant)>,
+    write_fault: Option<(String, std::time::Instant)>,
     /// The writer has ended, or a sync failed: nothing can be recorded any more.
     is_closed: bool,
     /// The results file is behind the database; an empty group makes the writer try again.
@@ -45,7 +45,7 @@ impl<CommitEffect> Journal<CommitEffect> {
             committing: None,
             submitted_at: std::time::Instant::now(),
             next_number: 1,
-            stall: None,
+            write_fault: None,
             is_closed: false,
             results_file_is_behind: false,
             #[cfg(test)]
@@ -78,7 +78,8 @@ impl<CommitEffect> Journal<CommitEffect> {
     /// Submits the collected group, if the writer is free.
     pub fn flush(&mut self) {
         let is_empty = self.pending.is_empty() && self.pending_effects.is_empty() && !self.results_file_is_behind;
-        let is_backing_off = self.stall.as_ref().is_some_and(|(_, since)| since.elapsed() < COMMIT_RETRY_INTERVAL);
+        let is_backing_off =
+            self.write_fault.as_ref().is_some_and(|(_, since)| since.elapsed() < COMMIT_RETRY_INTERVAL);
         if is_empty || is_backing_off || self.committing.is_some() {
             return;
         }
@@ -103,7 +104,7 @@ impl<CommitEffect> Journal<CommitEffect> {
         ops.append(&mut self.pending);
         effects.append(&mut self.pending_effects);
         (self.pending, self.pending_effects) = (ops, effects);
-        self.stall = Some((reason, std::time::Instant::now()));
+        self.write_fault = Some((reason, std::time::Instant::now()));
     }
 
     /// The real time since the last group was submitted.
@@ -119,7 +120,8 @@ impl<CommitEffect> Journal<CommitEffect> {
                 let (number, effects) = self.committing.take().unwrap_or_default();
                 debug_assert_eq!(number, ack.number);
                 self.results_file_is_behind = ack.after_commit_error.is_some();
-                self.stall = ack.after_commit_error.map(|error| (error_message(&error), std::time::Instant::now()));
+                self.write_fault =
+                    ack.after_commit_error.map(|error| (error_message(&error), std::time::Instant::now()));
                 (replies, effects)
             }
             Err(rejected) if rejected.error.is_final() => {
@@ -141,12 +143,12 @@ impl<CommitEffect> Journal<CommitEffect> {
     /// Closes the journal: nothing is recorded any more, and pending effects are not carried out.
     fn close_with(&mut self, reason: String) {
         self.is_closed = true;
-        self.stall = Some((reason, std::time::Instant::now()));
+        self.write_fault = Some((reason, std::time::Instant::now()));
     }
 
     /// The reason why nothing can be recorded at present; `None` if nothing prevents it.
-    pub fn stall_reason(&self) -> Option<&str> {
-        self.stall.as_ref().map(|(reason, _)| reason.as_str())
+    pub fn write_fault(&self) -> Option<&str> {
+        self.write_fault.as_ref().map(|(reason, _)| reason.as_str())
     }
 
     pub const fn is_closed(&self) -> bool {

@@ -92,7 +92,7 @@ pub(super) const MAX_TOKENS_FIELDS_STATE: &str = "max_tokens_fields";
 #[derive(Debug)]
 pub(super) enum AfterCommit {
     Send(PlannedAttempt),
-    CountAttempt(Box<CommittedAttempt>),
+    CountEffects(Box<CommittedEffects>),
     Reply(oneshot::Sender<Result<String, String>>, String),
     /// The reply to a replay, with the number of items that were queued again.
     ReplyRequeued(oneshot::Sender<Result<String, String>>),
@@ -112,7 +112,7 @@ pub(super) struct AttemptDone {
 
 /// The numbers of an ended attempt or item, counted once the outcome is on disk, and the caption to write then.
 #[derive(Debug)]
-pub(super) struct CommittedAttempt {
+pub(super) struct CommittedEffects {
     /// `None` for items that ended without a request.
     pub stats: Option<AttemptStats>,
     pub item_end: Option<ItemEnd>,

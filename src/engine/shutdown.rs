@@ -59,7 +59,7 @@ impl Engine {
         }
         let is_quiet = !self.has_open_attempts() && !self.captions.is_writing();
         if self.journal.is_closed() {
-            let reason = self.journal.stall_reason().unwrap_or(WRITER_GONE_MESSAGE).to_owned();
+            let reason = self.journal.write_fault().unwrap_or(WRITER_GONE_MESSAGE).to_owned();
             self.begin_closing(RunOutcome::Failed { reason });
         }
         if !matches!(self.phase, Phase::Closing { .. })

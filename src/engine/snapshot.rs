@@ -93,7 +93,7 @@ impl Engine {
             Phase::Draining { .. } => return RunState::Draining,
             Phase::Running => {}
         }
-        if let Some(reason) = self.journal.stall_reason() {
+        if let Some(reason) = self.journal.write_fault() {
             return RunState::NeedsOperator { reason: reason.to_owned() };
         }
         if let Some(reason) = self.disk_fault.reason() {

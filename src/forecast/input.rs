@@ -46,7 +46,7 @@ pub struct ForecastInput {
     pub pools: Vec<PoolInput>,
     /// All routes in the cascade's order.
     pub routes: Vec<ForecastRoute>,
-    /// Position of the strict pipeline's cursor in `routes`.
+    /// Position of strict order's cursor in `routes`.
     pub cursor: usize,
     pub classes: Vec<ClassInput>,
 }

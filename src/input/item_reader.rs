@@ -357,7 +357,7 @@ impl ItemReader {
             model_pinned,
             tier,
             max_usd,
-            kept_fields: rule_fields,
+            kept_fields,
             sidecar: caption,
             picture_bytes: bytes,
             unused_params,
@@ -420,7 +420,7 @@ impl ItemReader {
             preferred_model,
             tier,
             max_usd,
-            rule_fields,
+            kept_fields,
             caption_path,
             picture_stamp,
         };

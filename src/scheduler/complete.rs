@@ -45,7 +45,7 @@ pub struct AttemptEffects {
     pub seq: Seq,
     pub route: RouteId,
     pub disposition: Disposition,
-    /// Requests for this item so far.
+    /// Attempts for this item so far, those that sent nothing included.
     pub attempts: u32,
     /// Certain cost of the attempt.
     pub cost: Money,

@@ -14,7 +14,7 @@ use super::{
     fleet::RouteState,
     health::breaker::Breaker,
     queue::{LOOKAHEAD, LocalRejection, QueuedItem},
-    routing::{ClassRoutes, RouteAllowance, RouteSearch},
+    routing::{ClassRoutes, RouteSearch, SpillDecision},
 };
 
 /// An item that has waited this long claims the token room of its pool, so that smaller items can't overtake it there.
@@ -25,7 +25,7 @@ pub(super) const STARVATION_AGE: Duration = Duration::from_secs(60);
 pub struct PlannedAttempt {
     pub attempt: AttemptId,
     pub seq: Seq,
-    /// Requests for this item so far, including this one.
+    /// Attempts for this item so far, including this one and those that sent nothing.
     pub attempt_number: u32,
     pub route: RouteId,
     pub key: KeyId,
@@ -39,7 +39,7 @@ pub struct PlannedAttempt {
     /// Factor for the output limit, after an answer that was truncated without usable text.
     pub output_multiplier: Option<u32>,
     /// Why the item does not go to the model that its row names; `None` if it does, or names none.
-    pub left_row_model: Option<&'static str>,
+    pub why_not_row_model: Option<&'static str>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,14 +48,14 @@ pub enum NextStep {
     Reject(LocalRejection),
 }
 
-/// The reason why an item can use no route now. It decides whether later items may overtake it. A reason that comes
-/// later says more.
+/// The reason why an item can use no route now. It decides whether later items may overtake it. Ordered: of the reasons
+/// of several routes, the greatest counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum BlockReason {
-    /// No route is ready, so no later item can be sent either. Also if the preferred route waits for a lease.
+    /// No route is ready, so no later item can be sent either. Also if a route that would be next waits for a lease.
     NoRouteReady,
-    /// The ready routes can't serve this item, or it is too expensive for them. It is set aside, so that later items
-    /// may overtake it, unless too many items are set aside already.
+    /// The ready routes can't serve this item, it is too expensive for them, or it yields its turn. It is blocked, so
+    /// that later items may overtake it, unless too many items are blocked already.
     ItemConstraint,
     /// Ready routes exist, but policy or the claim of an aged item forbids them for this item. A later item may use
     /// them.
@@ -105,7 +105,7 @@ impl Scheduler {
             if let Some(planned) = self.poll_class(now, index) {
                 return Some(NextStep::Send(planned));
             }
-            self.queue.class_mut(index).mark_stuck(self.readiness.version());
+            self.queue.class_mut(index).mark_nothing_sendable(self.readiness.version());
         }
         None
     }
@@ -154,8 +154,8 @@ impl Scheduler {
             return Some(planned);
         }
         let queue = self.queue.class_mut(class);
-        if std::mem::take(&mut queue.has_yielded_probe) {
-            // The items it yielded to may have left the queue, which does not change the version.
+        if std::mem::take(&mut queue.has_yielded_turn) {
+            // The items that got the turn may have left the queue since, which does not change the version.
             queue.requeue_blocked();
         }
         // Check all retries before giving up: the ready one may be far back in the queue.
@@ -219,7 +219,7 @@ impl Scheduler {
 
     /// The routes that the item may take by `when_limited` and `spill`. Schedules wakeups for routes that come before
     /// them, and moves the cursor.
-    fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> RouteAllowance {
+    fn allowed_routes(&mut self, now: Now, class: usize, item: &QueuedItem) -> SpillDecision {
         let allowed = self.routing.allowed_routes(self.view(), now, class, item);
         if self.routing.move_cursor(allowed.cursor) {
             self.readiness.mark_changed();
@@ -235,12 +235,12 @@ impl Scheduler {
         now: Now,
         class: usize,
         item: &QueuedItem,
-        allowed: &RouteAllowance,
+        allowed: &SpillDecision,
         search: &mut RouteSearch,
     ) -> Result<RouteId, BlockReason> {
         let mut reason = BlockReason::NoRouteReady;
         while let Some(id) = self.routing.class_mut(class).next_candidate(search, &mut self.rng) {
-            if self.routing.class(class).is_idle_backup(id) && self.has_available_primary(now, class, item) {
+            if self.routing.class(class).is_standby_backup(id) && self.has_available_primary(now, class, item) {
                 return Err(reason.max(BlockReason::PolicyForbids));
             }
             match self.try_route(now, class, item, allowed, id) {
@@ -258,7 +258,7 @@ impl Scheduler {
         now: Now,
         class: usize,
         item: &QueuedItem,
-        allowed: &RouteAllowance,
+        allowed: &SpillDecision,
         id: RouteId,
     ) -> RouteCheck {
         if !self.routing.class(class).is_allowed(self.view(), allowed.routes, id)
@@ -293,8 +293,8 @@ impl Scheduler {
             self.readiness.wake_at(now, better, Some(Deadline::Mono(until)));
             return RouteCheck::Declined(BlockReason::PolicyForbids);
         }
-        if self.yields_probe(now, id, item) {
-            self.queue.class_mut(class).has_yielded_probe = true;
+        if self.yields_turn(now, id, item) {
+            self.queue.class_mut(class).has_yielded_turn = true;
             return RouteCheck::Declined(BlockReason::ItemConstraint);
         }
         self.check_token_room(now, class, item, id)
@@ -351,7 +351,7 @@ impl Scheduler {
     /// has had fewer errors on the model. An item with errors yields probes: otherwise items that fail everywhere would
     /// probe the route forever, and it would stay unavailable for the others. An item that has used up its retries on
     /// the model yields every request, since the route may allow only a few requests a day.
-    pub(super) fn yields_probe(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
+    pub(super) fn yields_turn(&self, now: Now, route: RouteId, item: &QueuedItem) -> bool {
         let model = self.fleet.route(route).model;
         let errors = item.provider_errors_on(model);
         if errors == 0 || (errors <= self.policy.retries_per_model && !self.fleet.is_probe(now, route)) {
@@ -372,7 +372,7 @@ impl Scheduler {
     /// If the request is a probe, replaces `item` by a smaller one: the smallest near the head of its class that has
     /// had no errors on the model. `item` then goes back to the queue.
     fn swap_for_smallest_if_probe(&mut self, now: Now, class: usize, route: RouteId, item: QueuedItem) -> QueuedItem {
-        // The strict pipeline retries the item that got the 429, as a serial script does.
+        // In strict order, the refused item itself is retried.
         if self.policy.when_limited == WhenLimited::Wait || !self.fleet.is_probe(now, route) {
             return item;
         }
@@ -407,7 +407,7 @@ impl Scheduler {
     /// take the place of this one.
     fn dispatch(&mut self, now: Now, class: usize, item: QueuedItem, id: RouteId) -> PlannedAttempt {
         let mut item = self.swap_for_smallest_if_probe(now, class, id, item);
-        let left_row_model = self.reason_to_leave_row_model(now, class, &item, id);
+        let why_not_row_model = self.reason_to_leave_row_model(now, class, &item, id);
         let view = self.view();
         let (estimate, max_cost) = (view.token_estimate(id, &item), view.worst_case_cost(id, &item));
         let attempt = AttemptId(self.next_attempt_id);
@@ -437,9 +437,9 @@ impl Scheduler {
             estimated_input_tokens: estimate.input,
             timeout: self.policy.total_timeout.mul_f64(1.5_f64.powi(model_failures.timeouts.min(4) as i32)),
             output_multiplier: if item.has_larger_output() { self.policy.truncated_retry_factor } else { None },
-            left_row_model,
+            why_not_row_model,
         };
-        if self.may_have_exhausted(now, id) {
+        if self.may_free_blocked_items(now, id) {
             self.readiness.mark_changed();
         }
         self.mark_lease_needed(pool);
@@ -478,10 +478,9 @@ impl Scheduler {
         })
     }
 
-    /// Whether the route just used may be out of money or daily quota, for any item or for large ones, and blocked
-    /// items must be checked again because of that: items that policy restricted to this route may then use others, and
-    /// backup keys may be used.
-    fn may_have_exhausted(&self, now: Now, id: RouteId) -> bool {
+    /// Whether this dispatch may have used up money or a day's quota, so that blocked items may now use other routes or
+    /// backup keys and must be checked again.
+    fn may_free_blocked_items(&self, now: Now, id: RouteId) -> bool {
         let keeps_backups_idle = self.routing.classes().iter().any(ClassRoutes::keeps_backups_idle);
         let policy = &self.policy;
         let waits_for_preferred = policy.spill_to == SpillTo::SameModel || !policy.spill_after.is_zero();
@@ -507,7 +506,7 @@ impl Scheduler {
         let class = self.routing.class(class);
         let keeps_idle = |route| {
             let mut primaries = class.primaries().iter();
-            class.is_idle_backup(route) && primaries.any(|primary| is_in_service(view, now, *primary, item))
+            class.is_standby_backup(route) && primaries.any(|primary| is_in_service(view, now, *primary, item))
         };
         let would_take = |route: &RouteId| {
             class.is_allowed(view, allowed, *route)
@@ -531,10 +530,11 @@ impl Scheduler {
     }
 }
 
-/// Whether a primary key's route is in service for the item: it is ready or only waits for a limit.
+/// Whether a primary key's route is in service for the item: it is ready or only waits for a limit, its breaker is
+/// closed, and there is money for the item.
 fn is_in_service(view: View<'_>, now: Now, id: RouteId, item: &QueuedItem) -> bool {
-    let is_probing = !matches!(view.fleet.route(id).breaker, Breaker::Closed { .. });
+    let is_closed = matches!(view.fleet.route(id).breaker, Breaker::Closed { .. });
     let availability = view.fleet.availability(now, id);
     let is_in_service = matches!(availability, Availability::Ready | Availability::Limited { .. });
-    is_in_service && !is_probing && view.eligibility(now, id, item) == Some(Admission::Now)
+    is_in_service && is_closed && view.eligibility(now, id, item) == Some(Admission::Now)
 }

@@ -232,7 +232,7 @@ impl Scheduler {
         self.queue.mark_changed();
     }
 
-    /// Switches learned limits off if `when_limited` is `wait`, and otherwise on. The strict pipeline uses the backoff
+    /// Switches learned limits off if `when_limited` is `wait`, and otherwise on. Strict order uses the backoff
     /// schedule instead.
     fn apply_strict_mode(&mut self) {
         let is_strict = self.policy.when_limited == WhenLimited::Wait;

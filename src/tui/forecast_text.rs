@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     action::Action,
-    format::{compact, rough_duration},
+    format::{compact, format_estimate},
     render_ctx::RenderCtx,
     theme::StyleRole,
 };
@@ -27,7 +27,7 @@ pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     let is_ahead = |at: &WallTime| *at > ctx.state.now;
     let stop = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop).filter(|stop| is_ahead(&stop.at));
     match (snapshot.throughput.finish_at.filter(is_ahead), stop) {
-        (Some(at), _) => Some(format!("ETA {} ({})", ctx.local_time(at), rough_duration(ctx.time_until(at)))),
+        (Some(at), _) => Some(format!("ETA {} ({})", ctx.local_time(at), format_estimate(ctx.time_until(at)))),
         (None, Some(stop)) => Some(format!("stops {}, {} left", ctx.local_time(stop.at), compact(stop.items_left))),
         (None, None) => None,
     }

@@ -62,7 +62,7 @@ pub fn used_of_limit(used: u64, limit: Option<u64>) -> String {
 
 /// Formats a duration to the second below an hour, and more coarsely above: `0:07`, `4:05`, `6h12m`, `2d03h`. Seconds
 /// are rounded up, so that a time left is shown as zero only once it has passed.
-pub fn short_duration(duration: Duration) -> String {
+pub fn format_countdown(duration: Duration) -> String {
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     if seconds < 3_600 {
         format!("{}:{:02}", seconds / 60, seconds % 60)
@@ -72,7 +72,7 @@ pub fn short_duration(duration: Duration) -> String {
 }
 
 /// Formats an estimated duration with low precision: `40s`, `24m`, `6h12m`, `2d03h`.
-pub fn rough_duration(duration: Duration) -> String {
+pub fn format_estimate(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3_600 => format!("{}m", seconds / 60),
@@ -81,7 +81,7 @@ pub fn rough_duration(duration: Duration) -> String {
 }
 
 /// Formats the time since the run began as `hh:mm:ss`, with the days in front from one day on.
-pub fn stopwatch(elapsed: Duration) -> String {
+pub fn format_elapsed(elapsed: Duration) -> String {
     let seconds = elapsed.as_secs();
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let clock = format!("{:02}:{:02}:{:02}", rest / 3_600, rest % 3_600 / 60, rest % 60);
@@ -220,7 +220,7 @@ mod tests {
     fn a_countdown_reaches_zero_when_the_time_has_come() {
         let cases = [(0, "0:00"), (1, "0:01"), (36_001, "0:37"), (3_599_001, "1h00m"), (22_320_000, "6h12m")];
         for (millis, want) in cases {
-            assert_eq!(short_duration(Duration::from_millis(millis)), want);
+            assert_eq!(format_countdown(Duration::from_millis(millis)), want);
         }
     }
 
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(short_datetime(now + Duration::from_mins(332), now, &TimeZone::UTC), "14:32");
         assert_eq!(short_datetime(now + day, now, &TimeZone::UTC), "Sun 09:00");
         assert_eq!(short_datetime(now + day * 8, now, &TimeZone::UTC), "2026-11-29 09:00");
-        assert_eq!(stopwatch(Duration::from_secs(90_061)), "1d 01:01:01");
+        assert_eq!(format_elapsed(Duration::from_secs(90_061)), "1d 01:01:01");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{
-    format::{short_datetime, short_duration, time_of_day},
+    format::{format_countdown, short_datetime, time_of_day},
     glyphs::Glyphs,
     labels,
     state::State,
@@ -147,7 +147,7 @@ impl RenderCtx<'_> {
 
     /// Name and reason of a condition, with the time left, from the most detailed to the shortest text.
     fn condition_texts(&self, condition: &Condition) -> [String; 3] {
-        let left = |until: &WallTime| short_duration(self.time_until(*until));
+        let left = |until: &WallTime| format_countdown(self.time_until(*until));
         let same = |text: String| [text.clone(), text.clone(), text];
         match condition {
             Condition::Ready => same("ready".to_owned()),

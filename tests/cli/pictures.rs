@@ -366,8 +366,8 @@ fn a_picture_that_one_api_does_not_take_goes_to_the_next() {
 #[cfg(target_os = "linux")]
 #[test]
 fn few_threads_read_many_pictures() {
-    const PICTURES: usize = 150;
-    const BYTES: usize = 600_000;
+    const PICTURES: usize = 100;
+    const BYTES: usize = 200_000;
     let server = LoggingServer::start(|request| {
         if !request.is_completion() {
             return model_list_response(&["m"]);

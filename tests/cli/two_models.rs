@@ -1,4 +1,4 @@
-//! Two models on one server: the strict pipeline, `when_limited = "wait"`, and the models that rows name.
+//! Two models on one server: strict order, `when_limited = "wait"`, and the models that rows name.
 
 use serde_json::json;
 

@@ -11,7 +11,7 @@ use super::{faults, no_options, read};
 fn only_the_fields_that_rules_look_at_are_kept() {
     let kept = |name: &str, content: &str, fields: &[&str]| {
         let options = InputOptions { kept_fields: fields.iter().map(ToString::to_string).collect(), ..no_options() };
-        let fields = read(name, content.as_bytes(), &options).1[0].rule_fields.clone();
+        let fields = read(name, content.as_bytes(), &options).1[0].kept_fields.clone();
         fields.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
     };
     let row = r#"{"prompt":"p","lang":"de","level":3,"draft":true,"share":0.5,"none":null,"list":[1]}"#;

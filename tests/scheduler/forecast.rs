@@ -90,7 +90,7 @@ fn the_finish_is_predicted_within_one_percent() {
             if is_full_test_run() { 40_000 } else { 4_000 },
         ),
         (
-            "the strict pipeline",
+            "strict order",
             World::new(
                 free_tier_fleet(2).0,
                 free_tier_fleet(2).1,
@@ -134,7 +134,7 @@ fn the_finish_is_predicted_within_one_percent() {
             1_500,
         ),
         (
-            "a day's money of the run, in the strict pipeline",
+            "a day's money of the run, in strict order",
             World::new(
                 one(limits(20, None)),
                 three(),

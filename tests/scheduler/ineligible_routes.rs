@@ -198,7 +198,7 @@ fn strict_and_same_model_policies_leave_a_model_they_can_not_pay_for() {
 fn a_day_whose_tokens_are_used_up_is_spent_like_any_other() {
     let narrow = Limits { tpd: Some(400), ..Limits::default() };
     let models = vec![model("first", narrow), model("second", Limits::default())];
-    // The strict pipeline moves on to the next model. Without a next model the run is exhausted.
+    // Strict order moves on to the next model. Without a next model the run is exhausted.
     let wait = Policy { when_limited: WhenLimited::Wait, ..policy(1) };
     let mut world = World::new(models.clone(), vec![key("a", "p")], wait, wall(MORNING), 10);
     world.enqueue(20);

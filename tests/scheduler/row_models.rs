@@ -43,7 +43,7 @@ fn route_names(sent: &[(String, PlannedAttempt)]) -> Vec<&str> {
     sent.iter().map(|(route, _)| route.as_str()).collect()
 }
 
-/// Every strategy with both rules of spilling, and the strict pipeline.
+/// Every strategy with both rules of spilling, and strict order.
 fn policies() -> Vec<(String, Policy)> {
     let mut policies = Vec::new();
     for strategy in Strategy::ALL {
@@ -76,7 +76,7 @@ fn an_item_leaves_its_rows_model_for_a_stated_reason() {
         let class = world.scheduler.find_or_add_class(&names_second());
         world.enqueue_in(class, 6);
         let sent = send_all(&mut world);
-        let reasons: Vec<_> = sent.iter().map(|(_, planned)| planned.left_row_model).collect();
+        let reasons: Vec<_> = sent.iter().map(|(_, planned)| planned.why_not_row_model).collect();
         assert_eq!(reasons[..4], [None; 4], "{}", strategy.name());
         assert_eq!(reasons[4..], [Some("RPM limit reached"); 2], "{}", strategy.name());
         assert!(sent[4..].iter().all(|(route, _)| route.starts_with("best@")), "{}", strategy.name());

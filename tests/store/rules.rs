@@ -39,7 +39,7 @@ fn optional_names(names: &[&str]) -> Vec<Option<String>> {
 /// One word, three words, and three words with a field `lang`.
 fn items() -> Vec<ItemSpec> {
     let mut german = item_with_prompt(3, "drei Wörter hier");
-    german.rule_fields.insert("lang".into(), "de".into());
+    german.kept_fields.insert("lang".into(), "de".into());
     vec![item_with_prompt(1, "one"), item_with_prompt(2, "three words here"), german]
 }
 

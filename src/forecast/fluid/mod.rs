@@ -225,7 +225,7 @@ impl<'a> FluidSim<'a> {
                 continue;
             }
             let mut total_possible = 0.0;
-            // The strict pipeline and same-model spilling move on within a step when a route is exhausted.
+            // Strict order and same-model spilling move on within a step when a route is exhausted.
             for _ in 0..=self.input.routes.len() {
                 let (sent, class_possible, may_use_others) = self.fill_class(class, in_flight_room - amount);
                 amount += sent;
@@ -305,7 +305,7 @@ impl<'a> FluidSim<'a> {
         self.budgets.affordable_requests(class, route as usize) >= 1.0
     }
 
-    /// The strict pipeline's route: the first from the cursor on that the class may use, that has quota left today and
+    /// Strict order's route: the first from the cursor on that the class may use, that has quota left today and
     /// that there is money for. Moves the cursor past routes without quota.
     fn route_at_cursor(&mut self, class: usize) -> Option<u32> {
         let count = self.input.routes.len();

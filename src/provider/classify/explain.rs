@@ -54,9 +54,9 @@ pub fn explain(api: Api, example: &Value) -> Result<Value, String> {
         secrets: &[],
     };
     let result = classify(api, &TransportResult::Response(response));
-    let refusal = MaxTokensRefusal::read_without_request(&result, &body).filter(|_| api == Api::OpenAi);
+    let refusal = MaxTokensRefusal::read_guessing_field(&result, &body).filter(|_| api == Api::OpenAi);
     Ok(to_json(&match refusal {
-        Some(refusal) => refusal.sent_again(result),
+        Some(refusal) => refusal.into_retry(result),
         None => result,
     }))
 }

@@ -23,7 +23,7 @@ impl MaxTokensRefusal {
     }
 
     /// Like [`Self::read`] for a request that is not known: the name that comes first was sent.
-    pub fn read_without_request(result: &AttemptResult, body: &[u8]) -> Option<Self> {
+    pub fn read_guessing_field(result: &AttemptResult, body: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(body).to_lowercase();
         let place = |field: &MaxTokensField| text.find(field.name());
         let fields = [MaxTokensField::MaxTokens, MaxTokensField::MaxCompletionTokens];
@@ -32,7 +32,7 @@ impl MaxTokensRefusal {
     }
 
     /// The result of an attempt that is repeated with the other name.
-    pub fn sent_again(self, result: AttemptResult) -> AttemptResult {
+    pub fn into_retry(self, result: AttemptResult) -> AttemptResult {
         let (requested, refused) = (self.requested.name(), self.refused.name());
         let message = format!("the provider expects {requested} instead of {refused}: the request is sent again");
         AttemptResult { action: OutcomeAction::Retry, message, ..result }

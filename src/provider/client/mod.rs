@@ -149,7 +149,7 @@ impl Client {
             && let Some(refusal) = MaxTokensRefusal::read(&result, &received.body, sent)
             && self.max_tokens_fields.learn(endpoint, model, sent, refusal.requested)
         {
-            return refusal.sent_again(result);
+            return refusal.into_retry(result);
         }
         self.add_parts(&mut result, &received, endpoint, &attempt);
         if result.outcome == Outcome::Ok && result.answer.is_none() {

@@ -72,7 +72,7 @@ impl Fleet {
     /// Until when items wait for this route because only its slow start keeps it full: its pool responds, so does its
     /// provider to health checks, no circuit is open, and no ramp limits it. `None` if it has room or is unavailable
     /// for another reason. A pool that has refused a request is not in slow start: it has learned a limit.
-    pub fn slow_start_wait(&self, now: Now, id: RouteId) -> Option<MonoTime> {
+    pub fn slow_start_wait_until(&self, now: Now, id: RouteId) -> Option<MonoTime> {
         let (route, pool) = (self.route(id), self.pool_of(id));
         let is_sound = !self.is_probe(now, id) && route.ramp.is_none() && pool.ramp.is_none();
         let until = pool.silent_since() + MAX_SILENCE;

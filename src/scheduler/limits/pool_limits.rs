@@ -1,7 +1,7 @@
 //! All limits of a pool by dimension, with their sources, and the amount that a request takes of each. They are updated
 //! by what the provider states and by throttling.
 //!
-//! The pool's counters use the limits in force; screens also show the sources. The strict pipeline
+//! The pool's counters use the limits in force; screens also show the sources. Strict order
 //! (`when_limited = "wait"`) learns no limits: after a 429 it follows the backoff schedule, as the operator of a serial
 //! script expects.
 
@@ -129,7 +129,7 @@ impl PoolLimits {
         self[dimension].amount_to_reserve(self.amount(dimension, estimate), self.amount(dimension, smallest))
     }
 
-    /// Switches the strict pipeline on or off for this pool.
+    /// Switches strict order on or off for this pool.
     pub fn set_strict(&mut self, is_strict: bool) {
         self.is_strict = is_strict;
         self.adopt_learned();

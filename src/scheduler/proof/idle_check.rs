@@ -67,8 +67,8 @@ impl Scheduler {
     ) -> impl Iterator<Item = RouteId> {
         self.eligible_routes(now, class, item, ready).filter(move |&route| {
             self.view().budget_admission(now, route, item) == Admission::Now
-                && !self.is_idle_backup(now, class, route, item)
-                && !self.yields_probe(now, route, item)
+                && !self.is_standby_backup(now, class, route, item)
+                && !self.yields_turn(now, route, item)
         })
     }
 
@@ -174,9 +174,9 @@ impl Scheduler {
     }
 
     /// Whether the route belongs to a backup key that must stay idle, since a primary key is in service for the item.
-    fn is_idle_backup(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
+    fn is_standby_backup(&self, now: Now, class: usize, route: RouteId, item: &QueuedItem) -> bool {
         let routes = self.routing.class(class);
-        if !routes.is_idle_backup(route) {
+        if !routes.is_standby_backup(route) {
             return false;
         }
         routes.primaries().iter().any(|&primary| {

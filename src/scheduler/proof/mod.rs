@@ -33,8 +33,8 @@ use world::World;
 
 use crate::golden::{Golden, env_number, single_seed};
 
-/// Takes some ten seconds without optimization. `.ci/run` tries more.
-const DEFAULT_SEEDS: u64 = 150;
+/// Takes some seven seconds without optimization. `.ci/run` tries more.
+const DEFAULT_SEEDS: u64 = 100;
 
 #[test]
 fn every_invariant_holds_in_thousands_of_worlds() {

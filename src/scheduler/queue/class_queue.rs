@@ -26,7 +26,7 @@ pub struct ClassQueue {
     /// Pools whose token room is claimed by an item that has aged. No other item may take it.
     aged_claims: SmallVec<[(PoolId, Seq); 4]>,
     /// Whether an item has yielded a probe to others since the last full check.
-    pub has_yielded_probe: bool,
+    pub has_yielded_turn: bool,
     /// Number of waiting items that are not loaded yet.
     pub backlog: u64,
     /// The readiness version at which no item of this class could be sent.
@@ -129,8 +129,8 @@ impl ClassQueue {
     }
 
     /// Records that no item could be sent. If an item has yielded a probe, the class is checked again nevertheless.
-    pub fn mark_stuck(&mut self, version: u64) {
-        self.stuck_at_version = Some(version).filter(|_| !self.has_yielded_probe);
+    pub fn mark_nothing_sendable(&mut self, version: u64) {
+        self.stuck_at_version = Some(version).filter(|_| !self.has_yielded_turn);
     }
 
     /// Records that the class's routes have changed, so that it must be checked again.

@@ -21,7 +21,7 @@ pub struct LocalRejection {
     pub seq: Seq,
     pub outcome: Outcome,
     pub message: String,
-    /// Requests for this item so far.
+    /// Attempts for this item so far, those that sent nothing included.
     pub attempts: u32,
 }
 

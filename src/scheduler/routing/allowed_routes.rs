@@ -15,18 +15,18 @@ use super::{ClassRoutes, Routing};
 
 /// The routes that one item may use, and what follows from having looked.
 #[derive(Debug)]
-pub struct RouteAllowance {
+pub struct SpillDecision {
     pub routes: AllowedRoutes<RouteId>,
     /// Routes that come before the allowed ones and will become available. Dispatch does not check routes that are not
     /// allowed, so these must be woken.
     pub wakeups: SmallVec<[(RouteId, Deadline); 4]>,
-    /// The new place of the strict pipeline's cursor.
+    /// The new place of strict order's cursor.
     pub cursor: usize,
 }
 
 impl Routing {
     /// The routes that the item may take by `when_limited` and `spill`.
-    pub fn allowed_routes(&self, view: View<'_>, now: Now, class: usize, item: &QueuedItem) -> RouteAllowance {
+    pub fn allowed_routes(&self, view: View<'_>, now: Now, class: usize, item: &QueuedItem) -> SpillDecision {
         let class = self.class(class);
         let rule = spill_rule(view, now, class, item);
         let mut wakeups = SmallVec::new();
@@ -48,7 +48,7 @@ impl Routing {
         if let (SpillRule::PreferredRoute, AllowedRoutes::Only(Some(route))) = (rule, routes) {
             wakeups.push((route, Deadline::Mono(item.waiting_since + view.policy.spill_after)));
         }
-        RouteAllowance { routes, wakeups, cursor }
+        SpillDecision { routes, wakeups, cursor }
     }
 
     /// Whether the item may take this route by `when_limited` and `spill`, and waits for no better one. Money and daily
@@ -117,7 +117,7 @@ fn is_only_busy(view: View<'_>, now: Now, route: RouteId, item: &QueuedItem) -> 
     is_busy && !view.fleet.is_probe(now, route) && view.eligibility(now, route, item) == Some(Admission::Now)
 }
 
-/// How long the strict pipeline waits on a route.
+/// How long strict order waits on a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Patience {
     Unlimited,

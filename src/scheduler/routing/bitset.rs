@@ -41,7 +41,9 @@ impl BitSet {
 
     /// All members in order.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
-        std::iter::successors(self.first_from(0), |bit| self.first_from(bit + 1))
+        // An empty set of 10,000 is not searched: every decision asks for one.
+        let first = if self.is_empty() { None } else { self.first_from(0) };
+        std::iter::successors(first, |bit| self.first_from(bit + 1))
     }
 
     /// The lowest member that is at least `from`.

@@ -179,7 +179,7 @@ impl ClassRoutes {
 
     /// Under `primary_backup`: whether the route belongs to a backup key, which stays idle while a primary is in
     /// service.
-    pub fn is_idle_backup(&self, route: RouteId) -> bool {
+    pub fn is_standby_backup(&self, route: RouteId) -> bool {
         self.first_backup_rank.is_some_and(|first| self.rank(route) >= Some(first))
     }
 

@@ -22,7 +22,7 @@ use super::fleet::Fleet;
 use ranking::Ranking;
 use selector::RouteStats;
 
-pub use allowed_routes::RouteAllowance;
+pub use allowed_routes::SpillDecision;
 pub use class_routes::{ClassKey, ClassRoutes};
 pub use selector::RouteSearch;
 
@@ -132,7 +132,7 @@ impl Routing {
         self.cursor
     }
 
-    /// The strict pipeline's current route.
+    /// Strict order's current route.
     pub fn cursor_route(&self) -> Option<RouteId> {
         self.ranking.get(self.cursor).copied()
     }

@@ -176,7 +176,7 @@ fn tiers(ranked: &[(RankKey, RouteId)]) -> Tiers {
 
 /// The strategy for items of this class.
 fn strategy_for(policy: &Policy, class_key: &ClassKey) -> Strategy {
-    // The strict pipeline always follows the cascade.
+    // Strict order always follows the cascade.
     if policy.when_limited == WhenLimited::Wait {
         return Strategy::Cascade;
     }

@@ -20,7 +20,7 @@ impl ClassRoutes {
         allowed: AllowedRoutes<RouteId>,
         route: RouteId,
     ) -> Option<(RouteId, MonoTime)> {
-        self.wait_for_one_of(self.ranks_in_slow_start(), view, now, item, allowed, route)
+        self.first_route_to_await(self.ranks_in_slow_start(), view, now, item, allowed, route)
     }
 
     /// Whether the item waits for a better route instead of taking `route`. Looks at all candidates.
@@ -32,10 +32,10 @@ impl ClassRoutes {
         allowed: AllowedRoutes<RouteId>,
         route: RouteId,
     ) -> bool {
-        self.wait_for_one_of(0..self.candidates().len(), view, now, item, allowed, route).is_some()
+        self.first_route_to_await(0..self.candidates().len(), view, now, item, allowed, route).is_some()
     }
 
-    fn wait_for_one_of(
+    fn first_route_to_await(
         &self,
         mut ranks: impl Iterator<Item = usize>,
         view: View<'_>,
@@ -47,7 +47,7 @@ impl ClassRoutes {
         let rank = self.rank(route)?;
         ranks.find_map(|better| {
             let candidate = self.candidates()[better];
-            let until = view.fleet.slow_start_wait(now, candidate)?;
+            let until = view.fleet.slow_start_wait_until(now, candidate)?;
             let waits = self.prefers(view.fleet, item, better, rank)
                 && self.is_allowed(view, allowed, candidate)
                 && view.eligibility(now, candidate, item) == Some(Admission::Now);

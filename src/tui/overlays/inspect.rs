@@ -11,7 +11,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{dollars, group_digits, latency, percent, short_duration, used_of_limit},
+        format::{dollars, format_countdown, group_digits, latency, percent, used_of_limit},
         labels,
         render_ctx::RenderCtx,
         state::{CooldownId, InspectSubject},
@@ -81,11 +81,11 @@ impl InspectPage<'_> {
     }
 
     fn since_text(&self, at: WallTime) -> String {
-        format!("{} ({} ago)", self.ctx.local_time(at), short_duration(self.ctx.state.now.since(at)))
+        format!("{} ({} ago)", self.ctx.local_time(at), format_countdown(self.ctx.state.now.since(at)))
     }
 
     pub fn until_text(&self, at: WallTime) -> String {
-        format!("{} (in {})", self.ctx.local_time(at), short_duration(self.ctx.time_until(at)))
+        format!("{} (in {})", self.ctx.local_time(at), format_countdown(self.ctx.time_until(at)))
     }
 
     fn push_condition(&mut self, condition: &Condition) {

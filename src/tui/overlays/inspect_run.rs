@@ -12,7 +12,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{compact, group_digits, percent, rate, rough_duration, short_duration},
+        format::{compact, format_countdown, format_estimate, group_digits, percent, rate},
         labels,
         text::one_line,
         theme::StyleRole,
@@ -111,7 +111,7 @@ impl InspectPage<'_> {
             Some(at) if at > self.ctx.state.now => {
                 let range = forecast_text::finish_range_text(self.ctx)
                     .map_or_else(String::new, |range| format!(", between {range}"));
-                let left = rough_duration(self.ctx.time_until(at));
+                let left = format_estimate(self.ctx.time_until(at));
                 self.push_field("ends", &format!("{} (in {left}){range}", self.ctx.local_time(at)));
             }
             // A new forecast follows within seconds.
@@ -169,7 +169,7 @@ impl InspectPage<'_> {
         let is_over_budget = forecast.stop.is_some_and(|stop| stop.reason == StopReason::Budget);
         for saving in forecast.savings.iter().filter(|_| !is_over_budget).take(2) {
             let saved = match saving.time_saved {
-                Some(span) => format!("would save {}", rough_duration(span)),
+                Some(span) => format!("would save {}", format_estimate(span)),
                 None => "would let the run finish".to_owned(),
             };
             self.push_field(
@@ -192,7 +192,7 @@ impl InspectPage<'_> {
             } else {
                 format!(": {}", one_line(&cooldown.cause.message))
             };
-            let left = short_duration(self.ctx.time_until(cooldown.until));
+            let left = format_countdown(self.ctx.time_until(cooldown.until));
             let source = cooldown.cause.source.name();
             let outcome = labels::outcome(cooldown.cause.outcome);
             let line = format!("{}  {outcome} ({source}){message}", one_line(&cooldown.subject));

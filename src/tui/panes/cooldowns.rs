@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::snapshot::CooldownView,
     tui::{
-        format::short_duration, labels, pane::Pane, render_ctx::RenderCtx, state::sorted_cooldowns, theme::StyleRole,
+        format::format_countdown, labels, pane::Pane, render_ctx::RenderCtx, state::sorted_cooldowns, theme::StyleRole,
         widgets::bar::thin_bar,
     },
 };
@@ -35,7 +35,7 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
             Line::raw(ctx.route_text(&cooldown.subject, width))
         }),
         CooldownColumn::left("", [4, 8, 10], 3, time_left_bar),
-        CooldownColumn::right("", 6, 0, |ctx, cooldown, _| Line::raw(short_duration(ctx.time_until(cooldown.until)))),
+        CooldownColumn::right("", 6, 0, |ctx, cooldown, _| Line::raw(format_countdown(ctx.time_until(cooldown.until)))),
         CooldownColumn::left("", [reasons; 3], 0, |ctx, cooldown, width| {
             let reason = ctx.truncated(labels::outcome(cooldown.cause.outcome), width);
             Line::styled(reason, ctx.style(StyleRole::Warn))

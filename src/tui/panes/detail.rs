@@ -11,7 +11,7 @@ use ratatui::{
 use crate::{
     domain::{AttemptRow, ItemDetail, ItemState, Outcome, Usage, pluralize},
     tui::{
-        format::{compact, dollars, latency, short_duration},
+        format::{compact, dollars, format_countdown, latency},
         labels,
         panes::picture::{self, ImagePlacement},
         render_ctx::RenderCtx,
@@ -203,7 +203,7 @@ impl DetailBuilder<'_> {
                 ctx.span(ctx.time_of_day(in_flight.sent_at), StyleRole::Muted),
                 Span::raw(format!("  {}@{}  ", one_line(&in_flight.model), one_line(&in_flight.key))),
                 ctx.span(
-                    format!("no answer for {}", short_duration(ctx.state.now.since(in_flight.sent_at))),
+                    format!("no answer for {}", format_countdown(ctx.state.now.since(in_flight.sent_at))),
                     StyleRole::Cooling,
                 ),
             ]);

@@ -12,7 +12,7 @@ use crate::{
     tui::{
         action::Action,
         forecast_text,
-        format::{NO_VALUE, compact, dollars, group_digits, percent, rate, short_duration, stopwatch},
+        format::{NO_VALUE, compact, dollars, format_countdown, format_elapsed, group_digits, percent, rate},
         labels,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -93,7 +93,7 @@ fn identity_segments(ctx: RenderCtx<'_>) -> Vec<Segment<'static>> {
         Segment::left(1, [ctx.span(read_only, StyleRole::Operator)]),
         Segment::right(2, [ctx.span(speed, StyleRole::Operator)]),
         Segment::right(1, [ctx.span("in flight ", StyleRole::Muted), ctx.span(in_flight, StyleRole::Text)]),
-        Segment::right(0, [ctx.span(stopwatch(ctx.state.run_elapsed(snapshot)), StyleRole::Text)]),
+        Segment::right(0, [ctx.span(format_elapsed(ctx.state.run_elapsed(snapshot)), StyleRole::Text)]),
     ]
 }
 
@@ -187,7 +187,7 @@ fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
             // has all of it.
             let until = until.map_or_else(String::new, |until| {
                 let when = ctx.local_time(until);
-                format!(" until {when} ({})", short_duration(ctx.time_until(until)))
+                format!(" until {when} ({})", format_countdown(ctx.time_until(until)))
             });
             let retry = snapshot.current_route.as_ref().map_or_else(String::new, |route| {
                 // The route is part of the reason.
@@ -292,7 +292,7 @@ fn current_route_text(ctx: RenderCtx<'_>, route: &CurrentRoute) -> String {
 /// `retry 2/5`, and while the route backs off, how long and why: `retry 2/5 in 0:10: 429`.
 fn retry_text(ctx: RenderCtx<'_>, route: &CurrentRoute) -> String {
     let wait = route.backoff.map_or_else(String::new, |wait| {
-        format!(" in {}: {}", short_duration(ctx.time_until(wait.until)), wait.reason())
+        format!(" in {}: {}", format_countdown(ctx.time_until(wait.until)), wait.reason())
     });
     format!("retry {}/{}{wait}", route.retry_number, route.max_retries)
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::snapshot::{Gauge, ModelView},
     tui::{
-        format::{NO_VALUE, compact, compact_within, dollars, latency, percent_ok, short_duration, used_of_limit},
+        format::{NO_VALUE, compact, compact_within, dollars, format_countdown, latency, percent_ok, used_of_limit},
         pane::Pane,
         render_ctx::RenderCtx,
         theme::StyleRole,
@@ -62,7 +62,8 @@ fn columns(ctx: RenderCtx<'_>, width: u16) -> Vec<ModelColumn> {
         ModelColumn::left("", bar, 5, |ctx, model, width| gauge_bar(ctx, model.rpd, width)),
         gauge_text_column("RPD", 9, 1, |model| model.rpd, |ctx, model, _| gauge_text(ctx, model.rpd)),
         ModelColumn::right("resets", 6, 2, |ctx, model, _| {
-            let left = model.day_resets_at.map_or_else(|| NO_VALUE.to_owned(), |at| short_duration(ctx.time_until(at)));
+            let left =
+                model.day_resets_at.map_or_else(|| NO_VALUE.to_owned(), |at| format_countdown(ctx.time_until(at)));
             Line::styled(left, ctx.style(StyleRole::Muted))
         }),
         in_flight_column(7, |_, model, width| Line::raw(compact_within(model.in_flight.into(), width))),
