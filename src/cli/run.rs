@@ -77,7 +77,7 @@ pub(super) async fn run_batch(args: &RunArgs, mut config: Config, clock: Clock) 
     let path = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&input::run_name(&args.batch.input)));
     let dir = RunDir::new(&path);
     let webhooks = std::mem::take(&mut config.webhooks);
-    supervise(&dir.name(), args.front_end.json, webhooks, start(args, config, clock, &dir)).await
+    supervise(&dir.name(), args.front_end.json, webhooks, Box::pin(start(args, config, clock, &dir))).await
 }
 
 async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<StartedRun, CliError> {

@@ -22,18 +22,24 @@ use crate::{
 /// Sends requests. Shares no state with the rest of the engine.
 #[derive(Debug)]
 pub(super) struct AttemptRunner {
-    clock: Clock,
-    client: Client,
+    shared: Arc<SharedParts>,
     /// By key.
     endpoints: Vec<Arc<Endpoint>>,
+    /// By key: how many of its answers are being checked.
+    being_checked: Vec<Arc<AtomicU64>>,
+    tasks: JoinSet<AttemptDone>,
+}
+
+/// Everything that all attempts have in common.
+#[derive(Debug)]
+struct SharedParts {
+    clock: Clock,
+    client: Client,
     /// By model.
     models: Vec<RequestModel>,
     checks: CheckSet,
     /// Those of all keys. A check's command inherits the environment, so it may write any of them.
     secrets: Arc<[HiddenSecret]>,
-    /// By key: how many of its answers are being checked.
-    being_checked: Vec<Arc<AtomicU64>>,
-    tasks: JoinSet<AttemptDone>,
 }
 
 impl AttemptRunner {
@@ -46,29 +52,27 @@ impl AttemptRunner {
         secrets: Arc<[HiddenSecret]>,
     ) -> Self {
         let being_checked = endpoints.iter().map(|_| Arc::default()).collect();
-        Self { clock, client, endpoints, models, checks, secrets, being_checked, tasks: JoinSet::new() }
+        let shared = Arc::new(SharedParts { clock, client, models, checks, secrets });
+        Self { shared, endpoints, being_checked, tasks: JoinSet::new() }
     }
 
     /// Sends the request of an attempt. Its end is returned by [`AttemptRunner::join_next`]. `explanation` is
     /// appended to the prompt.
     pub fn start(&mut self, planned: &PlannedAttempt, spec: Arc<ItemSpec>, explanation: Option<String>) -> AbortHandle {
         let task = AttemptTask {
+            shared: Arc::clone(&self.shared),
             planned: planned.clone(),
-            client: self.client.clone(),
             endpoint: Arc::clone(&self.endpoints[planned.key.index()]),
-            model: self.models[planned.model.index()].clone(),
             spec,
             explanation,
-            checks: self.checks.clone(),
-            secrets: Arc::clone(&self.secrets),
             being_checked: Arc::clone(&self.being_checked[planned.key.index()]),
-            clock: self.clock,
         };
-        self.tasks.spawn(task.run())
+        // The task's future has some kilobytes, and tokio moves what it is given several times.
+        self.tasks.spawn(Box::pin(task.run()))
     }
 
-    pub const fn client(&self) -> &Client {
-        &self.client
+    pub fn client(&self) -> &Client {
+        &self.shared.client
     }
 
     pub fn endpoint(&self, key: usize) -> &Arc<Endpoint> {
@@ -86,13 +90,13 @@ impl AttemptRunner {
 
     /// Why answers can't be checked at present.
     pub fn check_fault(&self) -> Option<CheckFault> {
-        let fault = self.checks.fault()?;
-        Some(CheckFault { message: redact(&fault.message, &self.secrets), ..fault })
+        let fault = self.shared.checks.fault()?;
+        Some(CheckFault { message: redact(&fault.message, &self.shared.secrets), ..fault })
     }
 
     /// From now on, answers whose check can't be made fail their items.
     pub fn stop_waiting_for_checks(&self) {
-        self.checks.stop_waiting_for_commands();
+        self.shared.checks.stop_waiting_for_commands();
     }
 
     /// Waits for the next attempt to end; `None` if none is running.
@@ -114,18 +118,13 @@ impl AttemptRunner {
 /// Everything that an attempt needs.
 #[derive(Debug)]
 struct AttemptTask {
+    shared: Arc<SharedParts>,
     planned: PlannedAttempt,
-    client: Client,
     endpoint: Arc<Endpoint>,
-    model: RequestModel,
     spec: Arc<ItemSpec>,
     /// Appended to the prompt: what was wrong with the item's last answer.
     explanation: Option<String>,
-    checks: CheckSet,
-    /// Those of all keys.
-    secrets: Arc<[HiddenSecret]>,
     being_checked: Arc<AtomicU64>,
-    clock: Clock,
 }
 
 /// Counts an answer as being checked until it is dropped, also if the attempt is aborted.
@@ -146,8 +145,9 @@ impl Drop for CheckInProgress<'_> {
 
 impl AttemptTask {
     async fn run(self) -> AttemptDone {
-        let began: Now = self.clock.now();
-        if let Err(reason) = self.checks.require_usable_schema(&self.spec) {
+        let SharedParts { clock, client, checks, .. } = &*self.shared;
+        let began: Now = clock.now();
+        if let Err(reason) = checks.require_usable_schema(&self.spec) {
             let rule = "the answer could not be checked: nothing was sent";
             let result = AttemptResult::without_response(
                 Outcome::UnreadableInput,
@@ -159,13 +159,13 @@ impl AttemptTask {
         }
         let item = self.item_to_send();
         // In the clock's time: a sped-up clock makes it shorter in real time.
-        let timeout = self.clock.to_real_duration(self.planned.timeout);
-        let result = self.client.send_attempt(&self.endpoint, &item, &self.model, timeout).await;
-        let answered: Now = self.clock.now();
+        let timeout = clock.to_real_duration(self.planned.timeout);
+        let result = client.send_attempt(&self.endpoint, &item, self.model(), timeout).await;
+        let answered: Now = clock.now();
         let redact = |message: &str| self.redact(message);
         let _check = CheckInProgress::new(&self.being_checked);
-        let result = self.checks.apply(&self.spec, &self.model.name, result, &redact).await;
-        let check_time = self.clock.now().mono.since(answered.mono);
+        let result = checks.apply(&self.spec, &self.model().name, result, &redact).await;
+        let check_time = clock.now().mono.since(answered.mono);
         self.done(result, answered.mono.since(began.mono), check_time)
     }
 
@@ -175,7 +175,11 @@ impl AttemptTask {
 
     /// A message without the secrets of any key, also those in this endpoint's headers.
     fn redact(&self, message: &str) -> String {
-        self.endpoint.redact(&redact(message, &self.secrets))
+        self.endpoint.redact(&redact(message, &self.shared.secrets))
+    }
+
+    fn model(&self) -> &RequestModel {
+        &self.shared.models[self.planned.model.index()]
     }
 
     /// The item with the changes that this attempt makes to its request.
@@ -186,7 +190,7 @@ impl AttemptTask {
         let mut item = ItemSpec::clone(&self.spec);
         if let Some(factor) = self.planned.output_multiplier {
             let params = &mut item.request.params;
-            let limit = params.max_output_tokens.or(self.model.max_output);
+            let limit = params.max_output_tokens.or(self.model().max_output);
             params.max_output_tokens = limit.map(|limit| limit.saturating_mul(factor));
         }
         if let Some(explanation) = &self.explanation {

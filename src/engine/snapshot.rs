@@ -1,6 +1,6 @@
 //! Builds snapshots from the state of the engine and the scheduler.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     budget_message::budget_message,
@@ -20,14 +20,16 @@ use crate::{
 
 impl Engine {
     pub(super) fn publish(&mut self, now: Now) {
+        let begun = Instant::now();
         let snapshot = self.build_snapshot(now);
+        let build_time = begun.elapsed();
         // While nothing can be recorded, samples would only pile up.
         if self.journal.write_fault().is_none()
             && let Some(op) = self.sampler.take_op(&snapshot, false)
         {
             self.journal.record(op);
         }
-        self.publisher.publish(snapshot);
+        self.publisher.publish(snapshot, build_time);
     }
 
     /// Why the budget blocks the run.

@@ -42,8 +42,15 @@ impl HashInput<'_> {
     }
 }
 
+/// 32 hex digits.
 pub(super) fn hex(digest: u128) -> String {
-    format!("{digest:032x}")
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(32);
+    for byte in digest.to_be_bytes() {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 /// Decides by an item's id, for example whether the run already has the item.
@@ -61,6 +68,14 @@ pub(super) struct IdAssigner {
 }
 
 impl IdAssigner {
+    /// Makes room for the ids of this many rows. A table that grows is copied again and again.
+    pub(super) fn reserve(&mut self, rows: u64) {
+        /// More rows than this are believed when they come.
+        const MAX_RESERVED: usize = 4_000_000;
+        let rows = usize::try_from(rows).unwrap_or(MAX_RESERVED).min(MAX_RESERVED);
+        self.line_by_id.reserve(rows.saturating_sub(self.line_by_id.len()));
+    }
+
     /// Reserves an id. `Err` contains the line that already has it.
     pub(super) fn claim(&mut self, id: &str, line: u64) -> Result<(), u64> {
         match self.line_by_id.entry(Digest::of(id)) {

@@ -142,6 +142,9 @@ impl PictureFilesHash {
     }
 }
 
+/// Number of rows after which the number of all rows is estimated.
+const SAMPLED_ROWS: u64 = 4_096;
+
 /// Streams the items of an input. Continues after a [`RowError`], unless the file itself can't be read any further.
 pub struct ItemReader {
     input: Arc<str>,
@@ -158,6 +161,8 @@ pub struct ItemReader {
     recorded_stamps: Option<StampLookup>,
     /// If true, pictures without a recorded stamp are stamped too.
     computes_new_stamps: bool,
+    /// If false, items with an id of their own get an empty hash.
+    hashes_all: bool,
 }
 
 /// Returns the recorded stamp of the item with this id.
@@ -193,6 +198,7 @@ impl ItemReader {
             has_ended,
             recorded_stamps: None,
             computes_new_stamps: true,
+            hashes_all: true,
         }
     }
 
@@ -228,12 +234,15 @@ impl ItemReader {
         self.check_with(|_| None)
     }
 
-    /// Like [`Self::check`], but `refuse` may also refuse an item that was read without errors.
+    /// Like [`Self::check`], but `refuse` may also refuse an item that was read without errors. Such an item may have no
+    /// hash.
     pub(super) fn check_with(
         mut self,
         refuse: impl Fn(&ItemSpec) -> Option<RowError>,
     ) -> Result<InputSummary, RowErrors> {
         let mut errors = RowErrors::empty(&self.input);
+        // A hash takes a third of the time, and a check has no use for it.
+        self.hashes_all = false;
         let (mut items, mut has_pictures, mut tokens) = (0, false, 0_u64);
         let mut unknown_models = UnknownModels::default();
         let model_check = self.options.input.model_check.clone();
@@ -241,8 +250,12 @@ impl ItemReader {
         // If the input is pictures, its own fingerprint already covers the files.
         let mut files = (!matches!(self.rows, RowSource::Pictures(_))).then(PictureFilesHash::new);
         for item in &mut self {
-            match item.and_then(|item| refuse(&item).map_or(Ok(item), Err)) {
+            match item {
                 Ok(item) => {
+                    if let Some(error) = refuse(&item) {
+                        errors.add(error);
+                        continue;
+                    }
                     items += 1;
                     has_pictures |= item.request.needs_vision();
                     tokens = tokens.saturating_add(item.request.estimated_input_tokens());
@@ -375,9 +388,13 @@ impl ItemReader {
             bytes: bytes.filter(|_| !has_stamp),
             model_pinned,
         };
-        let request_hash = hash_input
-            .hash(&mut self.scratch)
-            .map_err(|error| FieldError::new("", format!("can't be stored as JSON: {error}")))?;
+        let request_hash = if self.hashes_all || id.is_none() {
+            hash_input
+                .hash(&mut self.scratch)
+                .map_err(|error| FieldError::new("", format!("can't be stored as JSON: {error}")))?
+        } else {
+            String::new()
+        };
         let id = match id {
             None => self.ids.generate(&request_hash, line),
             Some(id) => {
@@ -427,6 +444,13 @@ impl ItemReader {
             .or_else(|| is_new.then(picture_stamp::missing_file_stamp))
     }
 
+    /// The number of rows in the file if those to come are a little longer than those that were read.
+    fn estimated_rows(&self) -> Option<u64> {
+        let RowSource::Lines(_, lines) = &self.rows else { return None };
+        let (read, all) = lines.progress()?;
+        Some((all / (read * 9 / 8 / self.rows_read).max(1)).min(self.options.input.max_rows.unwrap_or(u64::MAX)))
+    }
+
     fn row_error(&self, line: u64, error: &FieldError) -> RowError {
         RowError::new(&self.input, line, error)
     }
@@ -442,6 +466,11 @@ impl Iterator for ItemReader {
             }
             let (line, draft) = self.next_draft()?;
             self.rows_read += 1;
+            if self.rows_read == SAMPLED_ROWS
+                && let Some(rows) = self.estimated_rows()
+            {
+                self.ids.reserve(rows);
+            }
             match draft {
                 Ok(None) => self.skipped += 1,
                 Ok(Some(draft)) => {

@@ -27,12 +27,15 @@ pub(super) struct LineReader {
 /// Passes bytes through and hashes them.
 struct HashingReader<R> {
     inner: R,
+    /// Number of bytes that were read.
+    count: u64,
     hasher: Box<Xxh3>,
 }
 
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
+        self.count += count as u64;
         self.hasher.update(&buffer[..count]);
         Ok(count)
     }
@@ -40,7 +43,7 @@ impl<R: Read> Read for HashingReader<R> {
 
 impl LineReader {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let reader = HashingReader { inner: File::open(path)?, hasher: Box::new(Xxh3::new()) };
+        let reader = HashingReader { inner: File::open(path)?, count: 0, hasher: Box::new(Xxh3::new()) };
         Ok(Self {
             reader: BufReader::with_capacity(BUFFER_BYTES, reader),
             line: Vec::with_capacity(4_096),
@@ -81,6 +84,13 @@ impl LineReader {
             return Err(FieldError::new("", format!("is longer than {limit} MiB: is a line break missing?")));
         }
         Ok(true)
+    }
+
+    /// The number of bytes that were read, and of all bytes of the file. `None` if its size is not known.
+    pub(super) fn progress(&self) -> Option<(u64, u64)> {
+        let HashingReader { inner, count, .. } = self.reader.get_ref();
+        let all = inner.metadata().ok()?.len();
+        Some((count - self.reader.buffer().len() as u64, all))
     }
 
     /// Number of the current line, from 1.

@@ -31,6 +31,14 @@ const NON_PICTURE_URL_WORDS: [&str; 6] = ["license", "licence", "credit", "autho
 /// If a field's name has one of these words, it is a text about a picture.
 const TEXT_WORDS: [&str; 6] = ["caption", "captions", "alt", "text", "title", "description"];
 
+/// Fields of nearly every row. Their names mean neither a picture nor a parameter, so they need no closer look.
+const PLAIN_FIELDS: [&str; 4] = ["id", "prompt", "messages", "system"];
+
+/// True if a field called `name` is text of nearly every row.
+pub(super) fn is_plain_field(name: &str) -> bool {
+    PLAIN_FIELDS.contains(&name)
+}
+
 /// True if a field called `name` may name pictures.
 pub(super) fn may_name_pictures(name: &str) -> bool {
     PICTURE_FIELDS.contains(&name) || FILE_FIELDS.contains(&name)
@@ -73,7 +81,7 @@ pub(super) fn refuse_unread(fields: &Fields<'_>, request: &Request, options: &Ro
         return Ok(());
     }
     for (name, value) in fields {
-        let is_read = may_name_pictures(name) || options.templates.uses_field(name);
+        let is_read = is_plain_field(name) || may_name_pictures(name) || options.templates.uses_field(name);
         if is_read || !may_be_unread(name, request) || !contains_unsent(name, value, request, options) {
             continue;
         }

@@ -100,7 +100,8 @@ pub(super) fn build_draft(
     if options.input.legacy_bodies {
         request.params.remove_newer_parts();
     }
-    for (name, _) in template_fields.iter().filter(|(_, value)| !value.has_no_effect()) {
+    let others = template_fields.iter().filter(|(name, _)| !picture_fields::is_plain_field(name));
+    for (name, _) in others.filter(|(_, value)| !value.has_no_effect()) {
         draft.note_unused_param(name, options);
     }
     let pictures = read_pictures(fields, request.needs_vision(), options)?;

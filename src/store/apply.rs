@@ -6,7 +6,7 @@ use super::{
     error::StoreError,
     ingest::{ChangedRowPolicy, ingest},
     intents::OpenIntent,
-    op::{ACTIVE_TIME, CompletedAttempt, Intent, KEY_RECORDS, LocalEnd, Op, OpReply, OperatorDecision, RUN_STATE},
+    op::{CompletedAttempt, Intent, KEY_RECORDS, LocalEnd, Op, OpReply, OperatorDecision, RUN_STATE},
     requeue::requeue,
     result_line::EndingAttempt,
     route_sums::{RouteAttempt, end_of_attempt},
@@ -38,7 +38,9 @@ pub(super) fn apply(txn: &mut Txn<'_>, op: &Op) -> Result<(), StoreError> {
         }
         Op::SetRunState(state) => save_state(txn.conn, RUN_STATE, &to_json(state, "the run's state")?)?,
         Op::SetKeys(keys) => save_state(txn.conn, KEY_RECORDS, &to_json(keys, "the keys")?)?,
-        Op::SetActiveTime(active_time) => save_state(txn.conn, ACTIVE_TIME, &active_time.as_micros().to_string())?,
+        Op::SetActiveTime(active_time) => {
+            txn.counters.active_us = Some(u64::try_from(active_time.as_micros()).unwrap_or(u64::MAX));
+        }
         Op::SetState { name, json } => save_state(txn.conn, name, json)?,
         Op::RecordSample { sample, dropped } => record_sample(txn.conn, sample, dropped)?,
         Op::Requeue(filter) => {

@@ -48,6 +48,10 @@ pub(super) struct RunCounters {
     pub last_result_row: u64,
     /// The number of ended items by their last attempt's outcome. `None` in the record of an earlier version.
     pub ended: Option<EndedItems>,
+    /// How long all processes have worked on the run, in microseconds. `None` in the record of an earlier version, which
+    /// has it as a saved state.
+    #[serde(rename = "worked", skip_serializing_if = "Option::is_none")]
+    pub active_us: Option<u64>,
     /// How far results.jsonl was written when these counters were saved. The lines of their own transaction follow after
     /// the commit. `None` if the file must be compared as a whole.
     pub written_results: Option<MatchPoint>,

@@ -105,15 +105,31 @@ impl ItemLoader {
 fn load_batch(conn: &Connection, seqs: &[Seq]) -> Result<LoadedItems, StoreError> {
     let transaction = conn.unchecked_transaction()?;
     let mut batch = LoadedItems::default();
-    for seq in seqs {
-        match load_item(&transaction, *seq) {
-            Ok(item) => batch.items.push(item),
-            Err(error) if error.is_disk_fault() => return Err(error),
-            Err(error) => batch.unreadable.push(describe_unreadable(&transaction, *seq, &error)?),
+    for range in seqs.chunk_by(|seq, next| seq.0 + 1 == next.0) {
+        match load_range(&transaction, range) {
+            Ok(items) if items.len() == range.len() => batch.items.extend(items),
+            // Something is wrong with one of them. Each one by itself says with which.
+            _ => load_each(&transaction, range, &mut batch)?,
         }
     }
     transaction.commit()?;
     Ok(batch)
+}
+
+/// Loads the items one by one.
+fn load_each(conn: &Connection, seqs: &[Seq], batch: &mut LoadedItems) -> Result<(), StoreError> {
+    for seq in seqs {
+        match load_range(conn, &[*seq]) {
+            Ok(mut items) if items.len() == 1 => batch.items.append(&mut items),
+            Err(error) if error.is_disk_fault() => return Err(error),
+            loaded => {
+                let missing = || StoreError::Contradiction(format!("there is no body of item {}", seq.0));
+                let error = loaded.err().unwrap_or_else(missing);
+                batch.unreadable.push(describe_unreadable(conn, *seq, &error)?);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn describe_unreadable(conn: &Connection, seq: Seq, error: &StoreError) -> Result<UnreadableItem, StoreError> {
@@ -125,28 +141,33 @@ fn describe_unreadable(conn: &Connection, seq: Seq, error: &StoreError) -> Resul
     Ok(UnreadableItem { seq, id, completed_attempts: attempts.unwrap_or_default(), reason: error.to_string() })
 }
 
-fn load_item(conn: &Connection, seq: Seq) -> Result<LoadedItem, StoreError> {
-    let row = seq.0;
-    let (body, completed_attempts): (String, u32) = conn
-        .prepare_cached("SELECT body, attempts FROM payload JOIN progress USING (seq) WHERE seq = ?1")?
-        .query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?
-        .ok_or_else(|| StoreError::Contradiction(format!("there is no body of item {}", seq.0)))?;
-    let spec = parse_json(&body, "an item")?;
-    let mut item = LoadedItem {
-        seq,
-        spec,
-        completed_attempts,
-        started_at: None,
-        failed_check_message: None,
-        earlier_attempts: Vec::new(),
-    };
-    if completed_attempts > 0 {
-        item.started_at = load_start(conn, seq)?;
-        item.failed_check_message = load_failed_check_message(conn, seq)?;
-        item.earlier_attempts = load_earlier_attempts(conn, seq)?;
+/// Loads items with consecutive numbers. Those without a record are left out.
+fn load_range(conn: &Connection, seqs: &[Seq]) -> Result<Vec<LoadedItem>, StoreError> {
+    let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { return Ok(Vec::new()) };
+    let mut statement = conn.prepare_cached(
+        "SELECT seq, body, attempts FROM payload JOIN progress USING (seq) WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq",
+    )?;
+    let mut rows = statement.query([first.0, last.0])?;
+    let mut items = Vec::with_capacity(seqs.len());
+    while let Some(row) = rows.next()? {
+        let seq = Seq(row.get(0)?);
+        let body = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        let mut item = LoadedItem {
+            seq,
+            spec: parse_json(body, "an item")?,
+            completed_attempts: row.get(2)?,
+            started_at: None,
+            failed_check_message: None,
+            earlier_attempts: Vec::new(),
+        };
+        if item.completed_attempts > 0 {
+            item.started_at = load_start(conn, seq)?;
+            item.failed_check_message = load_failed_check_message(conn, seq)?;
+            item.earlier_attempts = load_earlier_attempts(conn, seq)?;
+        }
+        items.push(item);
     }
-    Ok(item)
+    Ok(items)
 }
 
 fn load_earlier_attempts(conn: &Connection, seq: Seq) -> Result<Vec<EarlierAttempts>, StoreError> {

@@ -14,12 +14,13 @@ use crate::domain::{
     RoutingTraits, Sample, Seq, Usage, WallTime, snapshot::RunState,
 };
 
-/// Names of the states that [`Op::SetRunState`], [`Op::SetKeys`] and [`Op::SetActiveTime`] save.
+/// Names of the states that [`Op::SetRunState`] and [`Op::SetKeys`] save.
 pub(super) const RUN_STATE: &str = "run";
 pub(super) const KEY_RECORDS: &str = "keys";
+/// The name under which earlier versions saved what [`Op::SetActiveTime`] has.
+pub(super) const ACTIVE_TIME: &str = "worked";
 /// The names of the models that have no price, as of the last start.
 pub(super) const UNPRICED_MODELS: &str = "unpriced_models";
-pub(super) const ACTIVE_TIME: &str = "worked";
 /// Name of the state that the engine saves with [`Op::SetState`]: the current route while it backs off, or `null`.
 pub const BACKOFF_STATE: &str = "backoff";
 

@@ -38,8 +38,7 @@ pub(super) enum StoredFormat {
 #[derive(Debug)]
 pub(super) struct StoredLine {
     pub format: StoredFormat,
-    /// `None` in [`StoredFormat::Whole`]: the line itself.
-    pub rest: Option<String>,
+    pub text: String,
 }
 
 /// The attempt that ended an item.
@@ -86,10 +85,10 @@ struct RecordedAttempt {
 
 impl StoredLine {
     pub fn new(line: &ResultLine, ended_by: Option<&EndingAttempt<'_>>) -> Result<Self, StoreError> {
-        let rest = ended_by.and_then(|attempt| AnswerRest::new(line, attempt));
-        let rest = rest.map(|rest| to_json(&rest, "a result")).transpose()?;
-        let format = if rest.is_some() { StoredFormat::Answer } else { StoredFormat::Whole };
-        Ok(Self { format, rest })
+        Ok(match ended_by.and_then(|attempt| AnswerRest::new(line, attempt)) {
+            Some(rest) => Self { format: StoredFormat::Answer, text: to_json(&rest, "a result")? },
+            None => Self { format: StoredFormat::Whole, text: to_json(line, "a result")? },
+        })
     }
 }
 

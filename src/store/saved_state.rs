@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde::de::DeserializeOwned;
 
 use super::{
+    counters::RunCounters,
     error::StoreError,
     op::ACTIVE_TIME,
     pinned_settings::PinnedSettings,
@@ -53,5 +54,26 @@ pub(super) fn save_state(conn: &Connection, name: &str, json: &str) -> Result<()
 
 /// How long all processes have worked on the run. The time after a process's last commit is not included.
 pub(super) fn load_active_time(conn: &Connection) -> Result<Duration, StoreError> {
-    Ok(Duration::from_micros(parse_state(conn, ACTIVE_TIME)?.unwrap_or_default()))
+    let active_us = match RunCounters::load(conn)?.active_us {
+        Some(active_us) => active_us,
+        None => parse_state(conn, ACTIVE_TIME)?.unwrap_or_default(),
+    };
+    Ok(Duration::from_micros(active_us))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Op, RunDir, Store, writer::StoreBackend as _};
+
+    #[test]
+    fn the_active_time_that_an_earlier_version_saved_is_read_until_there_is_a_newer_one() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(&RunDir::new(home.path()), &PinnedSettings::default()).unwrap();
+        assert_eq!(load_active_time(&store.conn).unwrap(), Duration::ZERO);
+        save_state(&store.conn, ACTIVE_TIME, "1500000").unwrap();
+        assert_eq!(load_active_time(&store.conn).unwrap(), Duration::from_millis(1_500));
+        store.commit(&[Op::SetActiveTime(Duration::from_secs(2))]).unwrap();
+        assert_eq!(load_active_time(&store.conn).unwrap(), Duration::from_secs(2));
+    }
 }

@@ -143,6 +143,9 @@ const DIGEST_VERSION: u32 = 2;
 /// The first schema version in which attempts have tokens and costs by kind.
 const KINDS_VERSION: u32 = 3;
 
+/// The first schema version with sums over the attempts of each route.
+const SUMS_VERSION: u32 = 6;
+
 pub(super) const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Migrates the database to [`SCHEMA_VERSION`], from any version or from an empty file.
@@ -162,7 +165,8 @@ pub(super) fn migrate(conn: &mut Connection, dir: &RunDir) -> Result<(), StoreEr
 }
 
 /// Checks that a reader can read the database. Readers must not migrate it and needn't: everything they read exists
-/// since the first version, apart from the digests (see [`has_digests`]) and the kinds of cost (see [`has_kinds`]).
+/// since the first version, apart from the digests (see [`has_digests`]), the kinds of cost (see [`has_kinds`]) and the
+/// sums (see [`has_sums`]).
 pub(super) fn check_readable(conn: &Connection, dir: &RunDir) -> Result<(), StoreError> {
     match read_version(conn, dir)? {
         0 => Err(StoreError::NotARun { dir: dir.path().to_owned() }),
@@ -178,6 +182,12 @@ pub(super) fn has_digests(conn: &Connection, dir: &RunDir) -> Result<bool, Store
 pub(super) fn has_kinds(conn: &Connection) -> Result<bool, StoreError> {
     let version: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(version >= KINDS_VERSION)
+}
+
+/// Whether there are sums over the attempts of each route. `conn` must be that of a run.
+pub(super) fn has_sums(conn: &Connection) -> Result<bool, StoreError> {
+    let version: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(version >= SUMS_VERSION)
 }
 
 /// Reads the schema version; 0 for an empty file.

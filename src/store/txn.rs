@@ -2,9 +2,9 @@
 //!
 //! The changes are taken over only after the commit, so that a rollback leaves the memory unchanged too.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap, ptr};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::{
     counters::{BlockChanges, RunCounters},
@@ -35,6 +35,9 @@ pub(super) struct Txn<'a> {
     pub new_traits: HashMap<RoutingTraits, u32>,
     known_traits: &'a HashMap<RoutingTraits, u32>,
     route_sums: &'a AllRouteSums,
+    /// Statements that were executed, by the address of their text. Taking one from the connection's cache and putting
+    /// it back, with a hash of its text, costs as much as executing it.
+    statements: RefCell<Vec<(&'static str, CachedStatement<'a>)>>,
 }
 
 /// The in-memory changes of a committed transaction.
@@ -69,6 +72,7 @@ impl<'a> Txn<'a> {
             new_traits: HashMap::new(),
             known_traits,
             route_sums,
+            statements: RefCell::default(),
         }
     }
 
@@ -84,19 +88,35 @@ impl<'a> Txn<'a> {
 
     /// Only waiting items may be sent. An item that has ended must be requeued first.
     fn check_intents(&self) -> Result<(), StoreError> {
-        let mut find = self.conn.prepare_cached("SELECT 1 FROM progress WHERE seq = ?1 AND state = 0")?;
-        for intent in self.intents.added() {
-            if !find.exists([intent.seq.0])? {
-                let what = self.describe_state(intent.seq.0)?;
-                let attempt = intent.attempt.0;
-                return Err(StoreError::Contradiction(format!("attempt {attempt} was to be sent, but {what}")));
+        // Items are sent nearly in order, and counting a range of them is quicker than finding each.
+        let mut count =
+            self.conn.prepare_cached("SELECT count(*) FROM progress WHERE seq BETWEEN ?1 AND ?2 AND state = 0")?;
+        let mut count_waiting = |first: u64, last: u64| count.query_row([first, last], |row| row.get::<_, usize>(0));
+        let mut intents: Vec<_> = self.intents.added().iter().map(|intent| (intent.seq.0, intent.attempt)).collect();
+        intents.sort_unstable();
+        for range in intents.chunk_by(|(seq, _), (next, _)| seq + 1 == *next) {
+            if count_waiting(range[0].0, range[range.len() - 1].0)? == range.len() {
+                continue;
+            }
+            for (seq, attempt) in range {
+                if count_waiting(*seq, *seq)? == 0 {
+                    let (what, attempt) = (self.describe_state(*seq)?, attempt.0);
+                    return Err(StoreError::Contradiction(format!("attempt {attempt} was to be sent, but {what}")));
+                }
             }
         }
         Ok(())
     }
 
-    pub fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
-        Ok(self.conn.prepare_cached(sql)?.execute(values)?)
+    pub fn execute(&self, sql: &'static str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
+        let mut statements = self.statements.borrow_mut();
+        if let Some((_, known)) = statements.iter_mut().find(|(text, _)| ptr::eq(*text, sql)) {
+            return Ok(known.execute(values)?);
+        }
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let changed = statement.execute(values)?;
+        statements.push((sql, statement));
+        Ok(changed)
     }
 
     pub fn intern_traits(&mut self, traits: RoutingTraits) -> Result<u32, StoreError> {
@@ -129,8 +149,11 @@ impl<'a> Txn<'a> {
             FinalState::Done => DONE,
             FinalState::Failed => FAILED,
         };
-        let json = to_json(line, "a result")?;
-        let StoredLine { format, rest } = StoredLine::new(line, ended_by)?;
+        let StoredLine { format, text } = StoredLine::new(line, ended_by)?;
+        let start = self.result_bytes.len();
+        line.write_json(&mut self.result_bytes).map_err(|error| StoreError::corrupt_record("a result", error))?;
+        let digest = line_digest(&self.result_bytes[start..]);
+        self.result_bytes.push(b'\n');
         let route = ended_by.map(|attempt| attempt.route);
         self.counters.last_result_row += 1;
         let row = self.counters.last_result_row;
@@ -147,17 +170,8 @@ impl<'a> Txn<'a> {
         }
         self.execute(
             "INSERT INTO result_rows(n, seq, line, digest, format, attempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                row,
-                seq,
-                rest.as_ref().unwrap_or(&json),
-                line_digest(json.as_bytes()),
-                format as i64,
-                ended_by.map(|attempt| attempt.completed.attempt.0)
-            ],
+            params![row, seq, text, digest, format as i64, ended_by.map(|attempt| attempt.completed.attempt.0)],
         )?;
-        self.result_bytes.extend_from_slice(json.as_bytes());
-        self.result_bytes.push(b'\n');
         self.block_changes.move_item(seq, WAITING, state);
         self.counters.truncated += u64::from(outcome == Outcome::Truncated && state == DONE);
         if let Some(ended) = &mut self.counters.ended {

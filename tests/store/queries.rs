@@ -266,6 +266,11 @@ fn a_summary_adds_up_keys_and_models_while_the_run_goes_on() {
         summary.models.iter().map(|model| (model.name.as_str(), model.ok, model.failed, model.p95_ms)).collect();
     assert_eq!(models, [("pro", 2, 0, Some(500)), ("flash", 0, 1, None)]);
 
+    // Without sums they are computed from all attempts.
+    home.sql().execute_batch("DELETE FROM route_sums; DELETE FROM unsummed_attempts").unwrap();
+    let computed = report::load_summary(home.dir.path()).unwrap();
+    assert_eq!(serde_json::to_value(&computed).unwrap(), serde_json::to_value(&summary).unwrap());
+
     let mut place_after = |ops| {
         engine.commit(ops);
         report::load_summary(home.dir.path()).unwrap().place.unwrap()

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use hyper::{Uri, http::uri::InvalidUri};
 use reqwest::{
     Url,
     header::{self, ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
@@ -34,9 +35,9 @@ struct EndpointInner {
     vendor: Vendor,
     base_url: Url,
     headers: HeaderMap,
-    /// The URLs of attempts by their API paths. There are only a few, and parsing one costs more than classifying an
-    /// answer.
-    attempt_urls: RwLock<HashMap<Box<str>, Url>>,
+    /// The addresses of attempts by their API paths. There are only a few, and parsing one costs more than classifying
+    /// an answer.
+    attempt_uris: RwLock<HashMap<Box<str>, Uri>>,
     /// Secrets to remove from the provider's messages: the key, and credentials in configured headers.
     secrets: Vec<HiddenSecret>,
     has_key: bool,
@@ -99,7 +100,7 @@ impl Endpoint {
             vendor,
             base_url,
             headers,
-            attempt_urls: RwLock::default(),
+            attempt_uris: RwLock::default(),
             secrets,
             has_key,
             is_loopback: is_local,
@@ -180,14 +181,15 @@ impl Endpoint {
     }
 
     /// URL of an API path without a query, made once.
-    pub(super) fn attempt_url(&self, path: &str) -> Url {
+    pub(super) fn attempt_uri(&self, path: &str) -> Result<Uri, InvalidUri> {
         // No code panics while it holds the lock.
-        let known = self.inner.attempt_urls.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
-        known.unwrap_or_else(|| {
-            let url = self.url(path, None);
-            let mut urls = self.inner.attempt_urls.write().unwrap_or_else(PoisonError::into_inner);
-            urls.entry(path.into()).or_insert(url).clone()
-        })
+        let known = self.inner.attempt_uris.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        if let Some(uri) = known {
+            return Ok(uri);
+        }
+        let uri: Uri = self.url(path, None).as_str().parse()?;
+        let mut uris = self.inner.attempt_uris.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(uris.entry(path.into()).or_insert(uri).clone())
     }
 
     /// URL of a path on the provider's host, whatever the path of the base URL.
@@ -330,9 +332,10 @@ mod tests {
         ];
         for (api, base, path, want) in cases {
             let endpoint = endpoint(api, base);
-            let made_once = [endpoint.attempt_url(path), endpoint.attempt_url(path)];
-            for url in [endpoint.url(path, None)].into_iter().chain(made_once) {
-                assert_eq!(url.as_str(), want);
+            assert_eq!(endpoint.url(path, None).as_str(), want);
+            // The second one is that which was made first.
+            for uri in [endpoint.attempt_uri(path), endpoint.attempt_uri(path)] {
+                assert_eq!(uri.unwrap().to_string(), want);
             }
         }
     }

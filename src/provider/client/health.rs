@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Request as HttpRequest};
-
 use crate::domain::HealthCheckTarget;
 
 use super::{Client, endpoint::Endpoint, model_list::first_page_url};
@@ -21,7 +19,7 @@ impl Client {
             HealthCheckTarget::Path(path) => endpoint.host_url(path),
             HealthCheckTarget::Off => return Ok(()),
         };
-        let received = self.send_http(endpoint, HttpRequest::new(Method::GET, url), timeout).await;
+        let received = self.get(endpoint, &url, timeout).await;
         match received.map_err(|failure| failure.to_string())?.status {
             status @ 500.. => Err(format!("HTTP {status}")),
             _ => Ok(()),

@@ -1,13 +1,15 @@
 //! Sends requests to providers and receives their responses. However an attempt ends, [`Client::send_attempt`] returns
 //! an [`AttemptResult`], never an error.
 //!
-//! `endpoint` holds what is the same for every attempt: addresses, headers, the secret. `model_list` asks for a
+//! `endpoint` holds what is the same for every attempt: addresses, headers, the secret. `http_client` makes the
+//! connections. `model_list` asks for a
 //! provider's models, and `health` whether it responds. `request_model` is the model's part of the settings, and
 //! `learned_max_tokens_fields` the names of the output limit that providers asked for. `transport_errors` describes why a request
 //! failed.
 
 mod endpoint;
 mod health;
+mod http_client;
 mod learned_max_tokens_fields;
 mod model_list;
 mod request_model;
@@ -21,7 +23,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Body, Method, Request as HttpRequest};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{HeaderMap, Method, Request as HttpRequest, Uri, http::uri::InvalidUri};
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::Url;
 use tokio::time::timeout;
 
 use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, Outcome, OutcomeAction};
@@ -34,7 +40,7 @@ use super::{
     worker_pool::{WorkerPool, WorkerPoolError},
 };
 
-use endpoint::USER_AGENT;
+use http_client::{HttpClient, tls_config};
 use learned_max_tokens_fields::LearnedMaxTokensFields;
 use transport_errors::{timed_out, transport_failure};
 
@@ -56,8 +62,8 @@ const MAX_PICTURE_THREADS: usize = 8;
 /// environment.
 #[derive(Clone, Debug)]
 pub struct Client {
-    remote: reqwest::Client,
-    local: reqwest::Client,
+    remote: HttpClient,
+    local: HttpClient,
     /// Longest time without any bytes of a response, also before the first one.
     idle_timeout: Duration,
     /// Threads that read, check and encode pictures.
@@ -70,27 +76,17 @@ pub struct Client {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client can't be set up: {0}; check the proxy settings in the environment")]
-pub struct ClientError(String);
+#[error("the HTTP client can't be set up: the certificates that this system trusts can't be used: {0}")]
+pub struct ClientError(#[from] rustls::Error);
 
 impl Client {
     /// Creates a client. `connect_timeout` limits DNS, TCP and TLS together; `idle_timeout` limits the time without any
     /// bytes, also before the first one.
     pub fn new(connect_timeout: Duration, idle_timeout: Duration) -> Result<Self, ClientError> {
-        // rustls accepts one crypto provider per process. A second installation fails, which does no harm.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(USER_AGENT)
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(connect_timeout)
-        };
-        let build = |builder: reqwest::ClientBuilder| {
-            builder.build().map_err(|error| ClientError(describe_transport_error(&error)))
-        };
+        let tls = tls_config()?;
         Ok(Self {
-            remote: build(builder())?,
-            local: build(builder().no_proxy())?,
+            remote: HttpClient::new(connect_timeout, &tls, Some(Matcher::from_system())),
+            local: HttpClient::new(connect_timeout, &tls, None),
             idle_timeout,
             picture_worker_pool: Arc::new(WorkerPool::per_core("pictures", MAX_PICTURE_THREADS)),
             checked_pictures: Arc::default(),
@@ -143,9 +139,8 @@ impl Client {
             Ok(encoded) => encoded,
             Err(error) => return error.to_attempt_result(),
         };
-        let mut request = HttpRequest::new(Method::POST, endpoint.attempt_url(&encoded.path));
-        *request.body_mut() = Some(Body::from(encoded.body));
-        let received = match self.send_http(endpoint, request, total_timeout).await {
+        let (uri, body) = (endpoint.attempt_uri(&encoded.path), Bytes::from(encoded.body));
+        let received = match self.send_http(endpoint, Method::POST, uri, body, total_timeout).await {
             Ok(received) => received,
             Err(failure) => return classify(endpoint.api(), &TransportResult::Failed(failure)),
         };
@@ -228,49 +223,69 @@ impl Client {
         encoded.await?
     }
 
+    async fn get(
+        &self,
+        endpoint: &Endpoint,
+        url: &Url,
+        total_timeout: Duration,
+    ) -> Result<ReceivedResponse, TransportFailure> {
+        self.send_http(endpoint, Method::GET, url.as_str().parse(), Bytes::new(), total_timeout).await
+    }
+
     async fn send_http(
         &self,
         endpoint: &Endpoint,
-        mut request: HttpRequest,
+        method: Method,
+        uri: Result<Uri, InvalidUri>,
+        body: Bytes,
         total_timeout: Duration,
     ) -> Result<ReceivedResponse, TransportFailure> {
-        *request.headers_mut() = endpoint.headers();
+        let uri = uri.map_err(|error| transport_failure(&endpoint.host(), &error, true))?;
+        let make_request = || {
+            let mut request = HttpRequest::new(Full::new(body.clone()));
+            *request.method_mut() = method.clone();
+            *request.uri_mut() = uri.clone();
+            *request.headers_mut() = endpoint.headers();
+            request
+        };
         let client = if endpoint.is_loopback() { &self.local } else { &self.remote };
-        // One timer at a time; reqwest's own timeouts would start three for each request.
         let started = Instant::now();
         let next_timeout = || total_timeout.saturating_sub(started.elapsed()).min(self.idle_timeout);
-        let failure = |error: reqwest::Error| transport_failure(&endpoint.host(), &error);
-        let mut response = match timeout(next_timeout(), client.execute(request)).await {
-            Ok(response) => response.map_err(failure)?,
+        let response = match timeout(next_timeout(), client.send(make_request)).await {
+            Ok(response) => {
+                response.map_err(|error| transport_failure(&endpoint.host(), &error, error.is_connect()))?
+            }
             Err(_) => return Err(timed_out(&endpoint.host(), "operation timed out")),
         };
         self.has_received_response.store(true, Ordering::Relaxed);
-        let status = response.status().as_u16();
-        let headers = std::mem::take(response.headers_mut());
+        let (head, mut incoming) = response.into_parts();
+        let status = head.status.as_u16();
         let mut body = Vec::new();
         loop {
-            match timeout(next_timeout(), response.chunk()).await {
-                Ok(Ok(Some(chunk))) => {
+            match timeout(next_timeout(), incoming.frame()).await {
+                Ok(Some(Ok(frame))) => {
+                    // Trailers are ignored.
+                    let Ok(chunk) = frame.into_data() else { continue };
                     let remaining_bytes = MAX_RESPONSE_BYTES - body.len();
                     body.extend_from_slice(&chunk[..chunk.len().min(remaining_bytes)]);
                     if chunk.len() >= remaining_bytes {
                         break;
                     }
                 }
-                Ok(Ok(None)) => break,
+                Ok(None) => break,
                 // The status of an error response is enough to classify it, even if its body breaks off.
                 _ if !(200..300).contains(&status) => break,
-                Ok(Err(error)) => return Err(failure(error)),
+                Ok(Some(Err(error))) => return Err(transport_failure(&endpoint.host(), &error, false)),
                 Err(_) => return Err(timed_out(&endpoint.host(), "operation timed out")),
             }
         }
-        Ok(ReceivedResponse { status, headers, body })
+        Ok(ReceivedResponse { status, headers: head.headers, body })
     }
 }
 
 struct ReceivedResponse {
     status: u16,
-    headers: reqwest::header::HeaderMap,
+    headers: HeaderMap,
     body: Vec<u8>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Request as HttpRequest, Url};
+use reqwest::Url;
 use serde_json::Value;
 
 use crate::domain::{Api, AttemptResult, Outcome, OutcomeAction};
@@ -39,8 +39,7 @@ impl Client {
         let to_result = |failure| classify(endpoint.api(), &TransportResult::Failed(failure));
         // OpenRouter lists its models without a key, but has an endpoint that checks one.
         if endpoint.vendor() == Vendor::OpenRouter {
-            let request = HttpRequest::new(Method::GET, endpoint.url("/key", None));
-            let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
+            let received = self.get(endpoint, &endpoint.url("/key", None), timeout).await.map_err(to_result)?;
             let result = received.classify(endpoint);
             // If the check fails, no list is returned, because callers take a list as proof that the key is valid. A
             // relay may lack the endpoint (404).
@@ -52,8 +51,7 @@ impl Client {
         let mut next_url = Some(first_page_url(endpoint));
         for _ in 0..MAX_MODEL_LIST_PAGES {
             let Some(page) = next_url.take() else { break };
-            let request = HttpRequest::new(Method::GET, page);
-            let received = self.send_http(endpoint, request, timeout).await.map_err(to_result)?;
+            let received = self.get(endpoint, &page, timeout).await.map_err(to_result)?;
             let list: Option<Value> =
                 if (200..300).contains(&received.status) { serde_json::from_slice(&received.body).ok() } else { None };
             let Some((names, next)) = list.as_ref().and_then(|list| parse_model_page(endpoint.api(), list)) else {

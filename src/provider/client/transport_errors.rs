@@ -8,12 +8,10 @@ use super::super::transport::TransportFailure;
 
 /// Maps a failed request to a [`TransportFailure`] by whether anything was sent. A connection that timed out while
 /// being set up sent nothing.
-pub(super) fn transport_failure(host: &str, error: &reqwest::Error) -> TransportFailure {
+pub(super) fn transport_failure(host: &str, error: &(dyn Error + 'static), is_unsent: bool) -> TransportFailure {
     let cause = describe_transport_error(error);
-    if error.is_connect() || error.is_builder() {
+    if is_unsent {
         TransportFailure::Unreachable(format!("can't connect to {host}: {cause}"))
-    } else if error.is_timeout() {
-        timed_out(host, &cause)
     } else {
         TransportFailure::ConnectionLost(format!("the connection to {host} was lost: {cause}"))
     }
@@ -25,12 +23,12 @@ pub(super) fn timed_out(host: &str, cause: &str) -> TransportFailure {
 }
 
 /// Describes a request's error by its innermost cause. The outer errors only name the layers; no cause contains a URL.
-pub fn describe_transport_error(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
+pub fn describe_transport_error(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    if std::ptr::addr_eq(cause, error) {
+    if cause.is::<reqwest::Error>() {
         return "the request failed".to_owned();
     }
     find_tls_error(error).map_or_else(|| cause.to_string(), describe_tls_error)

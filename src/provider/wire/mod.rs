@@ -14,7 +14,7 @@ mod openai;
 mod parts;
 mod translated;
 
-use serde::Deserialize as _;
+use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::domain::{Api, Image, PictureType, Request, known_param};
@@ -141,9 +141,18 @@ pub fn encode(
 /// Decodes the body of a 2xx response. `None` if it is not an ordinary answer of this API.
 pub fn decode_answer(api: Api, body: &[u8]) -> Option<DecodedAnswer> {
     match api {
-        Api::Gemini => serde_json::from_slice(body).ok().and_then(gemini::ResponseBody::into_answer),
-        Api::OpenAi => serde_json::from_slice(body).ok().and_then(openai::ResponseBody::into_answer),
-        Api::Anthropic => serde_json::from_slice(body).ok().and_then(anthropic::ResponseBody::into_answer),
+        Api::Gemini => parse_body(body).and_then(gemini::ResponseBody::into_answer),
+        Api::OpenAi => parse_body(body).and_then(openai::ResponseBody::into_answer),
+        Api::Anthropic => parse_body(body).and_then(anthropic::ResponseBody::into_answer),
+    }
+}
+
+/// Parses a body. Of a text, not each string is looked at whether it is one, as it is of bytes.
+fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text).ok(),
+        // The fault may be in a field that isn't read.
+        Err(_) => serde_json::from_slice(body).ok(),
     }
 }
 
@@ -172,6 +181,18 @@ mod tests {
     use super::*;
 
     const APIS: [Api; 3] = [Api::Gemini, Api::OpenAi, Api::Anthropic];
+
+    #[test]
+    fn bytes_that_are_no_text_matter_only_in_fields_that_are_read() {
+        let answer = |id: &[u8], text: &[u8]| {
+            let parts: [&[u8]; 5] =
+                [b"{\"id\":\"", id, b"\",\"choices\":[{\"message\":{\"content\":\"", text, b"\"}}]}"];
+            decode_answer(Api::OpenAi, &parts.concat()).map(|answer| answer.text)
+        };
+        assert_eq!(answer(b"1", "h\u{e9}".as_bytes()).as_deref(), Some("h\u{e9}"));
+        assert_eq!(answer(b"\xff", b"hi").as_deref(), Some("hi"));
+        assert_eq!(answer(b"1", b"\xff"), None);
+    }
 
     fn encode_to_json(dialect: impl Into<Dialect>, request: &Request, max_output: Option<u32>) -> (String, Value) {
         let attempt = AttemptRequest::new("m-1", request, max_output);

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::{
     clock::system_time,
     domain::{
-        LatencyHistogram, Money, Outcome, Summary, is_unchecked,
+        LatencyHistogram, Money, Outcome, RouteSums, Summary, is_unchecked,
         snapshot::{Condition, RunState},
         summary::{KeySummary, ModelSummary, UsageSummary},
     },
@@ -18,9 +18,11 @@ use crate::{
         error::StoreError,
         op::{KEY_RECORDS, KeyRecord, RUN_STATE, UNPRICED_MODELS},
         place::load_place,
+        route_sums::AllRouteSums,
         row::{RouteName, load_routes, parse_outcome},
         run_dir::RunDir,
         saved_state::{load_active_time, parse_state},
+        schema,
     },
 };
 
@@ -40,7 +42,7 @@ fn read_summary(dir: &RunDir, conn: &Connection) -> Result<Summary, StoreError> 
     let totals = counters.load_totals(conn)?;
     // If no process owns the run, attempts still in flight were left by a killed process and will never be answered.
     let abandoned = if dir.is_owned() { Money::ZERO } else { counters.load_spend(conn)?.reserved };
-    let route_totals = RouteTotals::load(conn)?;
+    let route_totals = RouteTotals::load(conn, counters.attempts)?;
     let keys = load_keys(dir, conn)?;
     let key_names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
     Ok(Summary {
@@ -111,7 +113,22 @@ struct AttemptSums {
 }
 
 impl RouteTotals {
-    fn load(conn: &Connection) -> Result<Self, StoreError> {
+    /// Loads the sums over the run's `attempts` completed attempts. Those that are stored do without reading each
+    /// attempt.
+    fn load(conn: &Connection, attempts: u64) -> Result<Self, StoreError> {
+        let stored = if schema::has_sums(conn)? { AllRouteSums::load(conn, attempts)? } else { None };
+        let mut sums = match stored {
+            Some(stored) => stored.iter().map(|(route, sums)| (route, AttemptSums::from(sums))).collect(),
+            None => Self::add_up(conn)?,
+        };
+        let mut routes: Vec<_> = load_routes(conn)?.into_iter().collect();
+        routes.sort_unstable_by_key(|(id, _)| *id);
+        let routes = routes.into_iter().map(|(id, name)| (name, sums.remove(&id).unwrap_or_default())).collect();
+        Ok(Self { routes })
+    }
+
+    /// Computes the sums from all attempts.
+    fn add_up(conn: &Connection) -> Result<HashMap<i64, AttemptSums>, StoreError> {
         let mut sums: HashMap<i64, AttemptSums> = HashMap::new();
         let columns = billing_columns(conn)?;
         let mut statement =
@@ -131,10 +148,7 @@ impl RouteTotals {
             }
             route.billing.add(&read_billing(row, 4)?);
         }
-        let mut routes: Vec<_> = load_routes(conn)?.into_iter().collect();
-        routes.sort_unstable_by_key(|(id, _)| *id);
-        let routes = routes.into_iter().map(|(id, name)| (name, sums.remove(&id).unwrap_or_default())).collect();
-        Ok(Self { routes })
+        Ok(sums)
     }
 
     /// Adds up the routes with the same `name`, in the order in which the names were first recorded.
@@ -183,6 +197,18 @@ impl RouteTotals {
             usage: UsageSummary::new(sums.billing.usage, sums.billing.cost, sums.billing.cost_by_kind),
         });
         summarised.collect()
+    }
+}
+
+impl From<&RouteSums> for AttemptSums {
+    fn from(sums: &RouteSums) -> Self {
+        Self {
+            ok: sums.answered(),
+            failed: sums.failed(),
+            invalid_outputs: sums.invalid_outputs(),
+            billing: Billing { usage: sums.usage(), cost: sums.cost(), cost_by_kind: sums.cost_by_kind() },
+            latencies: sums.latencies().clone(),
+        }
     }
 }
 
