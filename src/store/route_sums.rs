@@ -16,7 +16,7 @@ use rusqlite::{Connection, Row, params};
 use super::{
     billing::{Billing, billing_columns, read_billing},
     error::StoreError,
-    row::{parse_outcome, to_json},
+    row::{parse_json, parse_outcome, to_json},
 };
 use crate::domain::{AttemptId, Money, RouteSums, Seq, SummedAttempt, WallTime, is_unchecked};
 
@@ -66,20 +66,31 @@ impl AllRouteSums {
             let Ok(of_route) = serde_json::from_str(&row.get::<_, String>(1)?) else { return Ok(None) };
             sums.by_route.insert(row.get(0)?, of_route);
         }
-        let unsummed = "FROM unsummed_attempts CROSS JOIN json_each(list) AS entry
-                        CROSS JOIN attempts ON seq = entry.value ->> 0 AND attempt = entry.value ->> 1
-                        ORDER BY number, entry.key";
-        for_each_attempt(conn, unsummed, |attempt| {
-            sums.unsummed += 1;
-            sums.add(&attempt);
-        })?;
+        // Quicker than joining the elements of the lists with the attempts.
+        let mut find = conn.prepare(&select_attempts(conn, "WHERE seq = ?1 AND attempt = ?2")?)?;
+        let mut statement = conn.prepare("SELECT list FROM unsummed_attempts ORDER BY number")?;
+        let mut lists = statement.query([])?;
+        while let Some(row) = lists.next()? {
+            let list: Vec<(u64, u64)> = parse_json(&row.get::<_, String>(0)?, "attempts")?;
+            for (seq, attempt) in list {
+                let mut rows = find.query([seq, attempt])?;
+                if let Some(row) = rows.next()? {
+                    sums.unsummed += 1;
+                    sums.add(&read_attempt(row)?);
+                }
+            }
+        }
         Ok((sums.by_route.values().map(RouteSums::attempt_count).sum::<u64>() == attempts).then_some(sums))
     }
 
     /// Computes the sums from all attempts and writes them. The caller commits.
     pub fn rebuild(conn: &Connection) -> Result<Self, StoreError> {
         let mut sums = Self::default();
-        for_each_attempt(conn, "FROM attempts ORDER BY attempt", |attempt| sums.add(&attempt))?;
+        let mut statement = conn.prepare(&select_attempts(conn, "ORDER BY attempt")?)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            sums.add(&read_attempt(row)?);
+        }
         conn.execute_batch("DELETE FROM route_sums")?;
         for (route, of_route) in &sums.by_route {
             save(conn, *route, of_route)?;
@@ -137,18 +148,13 @@ fn save(conn: &Connection, route: i64, sums: &RouteSums) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Calls `each` with the attempts that `source` selects.
-fn for_each_attempt(conn: &Connection, source: &str, mut each: impl FnMut(RouteAttempt)) -> Result<(), StoreError> {
+/// The statement that selects attempts, with the columns that [`read_attempt`] reads.
+fn select_attempts(conn: &Connection, which: &str) -> Result<String, StoreError> {
     let columns = billing_columns(conn)?;
-    let mut statement = conn.prepare(&format!(
+    Ok(format!(
         "SELECT seq, attempt, route, sent_at, settled_at, outcome, status, message, est_tokens, latency_ms, at_risk,
-                {columns} {source}"
-    ))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        each(read_attempt(row)?);
-    }
-    Ok(())
+                {columns} FROM attempts {which}"
+    ))
 }
 
 fn read_attempt(row: &Row<'_>) -> Result<RouteAttempt, StoreError> {
