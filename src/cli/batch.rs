@@ -17,12 +17,13 @@ use super::{
 };
 use crate::{
     config::{self, Config, KnownModels},
-    domain::{UnknownModelPolicy, known_param, rule, sanitize},
+    domain::{Api, LongestSide, UnknownModelPolicy, known_param, rule, sanitize},
     input::{
         self, CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, ItemCheck,
         LineFormat, ModelCheck, UnknownModels,
     },
     output::ExistingCaptionPolicy,
+    provider::can_be_sent_to,
     store::{CheckedInput, PinnedSettings, RunDir, Store},
 };
 
@@ -96,9 +97,32 @@ pub(super) struct PromptArgs {
     /// Name captions a.jpg.txt instead of a.txt
     #[arg(long)]
     pub full_caption_names: bool,
+
+    /// Scale larger pictures to a longest side of N pixels. off: only to what the provider accepts. Default: 1568 for
+    /// Anthropic's API, 2048 for the others
+    #[arg(long, value_name = "N", value_parser = parse_longest_side)]
+    pub max_side: Option<LongestSide>,
+
+    /// Send EXIF with places, comments and the like along with pictures
+    #[arg(long)]
+    pub keep_metadata: bool,
+}
+
+fn parse_longest_side(text: &str) -> Result<LongestSide, String> {
+    if text == "off" {
+        return Ok(LongestSide::Unlimited);
+    }
+    let pixels = text.parse().ok().filter(|pixels| (16..=65_535).contains(pixels));
+    pixels.map(LongestSide::Pixels).ok_or_else(|| "expected a number of pixels from 16 to 65535, or off".to_owned())
 }
 
 impl PromptArgs {
+    /// Applies the options for pictures to the configuration. They take precedence over the file.
+    pub fn apply_to_pictures(&self, config: &mut Config) {
+        config.pictures.longest_side = self.max_side.unwrap_or(config.pictures.longest_side);
+        config.pictures.keeps_metadata |= self.keep_metadata;
+    }
+
     /// The settings with which the input is read.
     ///
     /// # Errors
@@ -247,6 +271,14 @@ pub(super) fn warn_of_unused_params(summary: &InputSummary) {
             sanitize(name),
             known_param::extra_body_example(name)
         ));
+    }
+}
+
+/// Warns of pictures that can't be sent and of files that are left out, before anything is sent.
+pub(super) fn warn_of_pictures(input: &Input, config: &Config) {
+    let apis: Vec<Api> = config.models.iter().filter(|model| model.vision).map(|model| config.api_of(model)).collect();
+    for warning in input.warnings(|picture_type| apis.iter().any(|api| can_be_sent_to(picture_type, *api))) {
+        print_stderr(&format!("warning: {warning}"));
     }
 }
 

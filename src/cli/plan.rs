@@ -13,7 +13,8 @@ use jiff::tz::TimeZone;
 use super::{
     CliError,
     batch::{
-        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models, warn_of_unused_params,
+        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_pictures, warn_of_unknown_models,
+        warn_of_unused_params,
     },
     cleanup_guard::CleanupGuard,
     options::{default_run_dir, ledger_path},
@@ -66,6 +67,7 @@ const ASSUMED_OUTPUT_TOKENS: f64 = 256.0;
 pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     let mut config = args.batch.keys_args.load(!args.json)?;
     args.batch.policy_args.apply(&mut config)?;
+    args.batch.prompt_args.apply_to_pictures(&mut config);
     let mut options = args.batch.prompt_args.input_options(&config)?;
     let run_dir = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&input::run_name(&args.batch.input)));
     let dir = RunDir::new(&run_dir);
@@ -97,9 +99,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
         PlannedBatch::read(&input, &config.policy.rules, has_run.then_some(run_dir.as_path()), has_changed, has_limit)?;
     warn_of_unknown_models(&summary, &config);
     warn_of_unused_params(&summary);
-    for warning in input.warnings() {
-        print_stderr(&format!("warning: {warning}"));
-    }
+    warn_of_pictures(&input, &config);
 
     let plan = build_plan(args, &config, &input, &batch, &run_dir, progress.as_ref());
     let text = if args.json {

@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{KeptParts, Key, Model, Policy, Provider, RowModelPolicy, SpendLimits, UnknownModelPolicy},
+    domain::{
+        Api, KeptParts, Key, Model, PictureSettings, Policy, Provider, RowModelPolicy, SpendLimits, UnknownModelPolicy,
+    },
 };
 
 /// The whole configuration of a run. Ids are indices into the vectors.
@@ -36,6 +38,8 @@ pub struct Config {
     pub unknown_model: Option<UnknownModelPolicy>,
     /// The parts of an answer that are kept besides its text.
     pub kept_parts: KeptParts,
+    /// How pictures are changed before they are sent.
+    pub pictures: PictureSettings,
     /// The meaning of the model that a row names, unless the row says it itself.
     pub row_model: RowModelPolicy,
     pub dashboard: Dashboard,
@@ -73,6 +77,11 @@ impl Config {
     /// [`load`](super::load) refuses one in the file.
     pub fn models_with_unbounded_cost(&self) -> Vec<(&str, String)> {
         self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
+    }
+
+    /// The API of a model's provider.
+    pub fn api_of(&self, model: &Model) -> Api {
+        self.providers[model.provider.index()].api
     }
 
     /// Whether any cap limits what the run, a key or an item may cost.

@@ -24,6 +24,7 @@ mod keys_file;
 mod known_models;
 mod metrics;
 mod models;
+mod pictures;
 mod placeholder;
 mod policy;
 mod preset;

@@ -334,7 +334,8 @@ fn attempt_runner(clock: Clock, config: &Config, scheduler: &Scheduler) -> anyho
         clock.to_real_duration(scheduler.policy().connect_timeout),
         clock.to_real_duration(scheduler.policy().idle_timeout),
     )?
-    .keeping(config.kept_parts);
+    .keeping(config.kept_parts)
+    .with_pictures(config.pictures);
     let endpoints = config.keys.iter().zip(&config.secrets).map(|(key, secret)| {
         let provider = config.providers[key.provider.index()].clone();
         Ok(Arc::new(Endpoint::new(provider, secret.clone())?))

@@ -12,13 +12,18 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::domain::{Api, Image, PictureType, Request};
+use crate::domain::{Api, Image, PictureSettings, PictureType, Request};
 
 use super::{
     decode_check::check_decodable,
     format::{decoder, is_accepted_by},
     limits::{MIB, max_side_pixels},
+    prepare::{PictureLimits, PreparedPicture, prepare},
 };
+
+/// Maximum size in bytes of a picture file that is read. It may be larger than what the API accepts, since it is made
+/// smaller.
+const MAX_READ_BYTES: u64 = 256 * MIB;
 
 /// A picture that is ready to be put into a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,7 +63,7 @@ impl PictureError {
     }
 }
 
-fn unreadable_error(message: impl Into<String>) -> PictureError {
+pub(super) fn unreadable_error(message: impl Into<String>) -> PictureError {
     PictureError::Unreadable(message.into())
 }
 
@@ -71,7 +76,7 @@ impl CheckedPictureCache {
     /// Meant to be more than the pictures that wait for a retry at the same time. The oldest hashes are dropped.
     const MAX_HASHES: usize = 4_096;
 
-    fn check(&self, picture_type: PictureType, bytes: &[u8]) -> Result<(), PictureError> {
+    pub(super) fn check(&self, picture_type: PictureType, bytes: &[u8]) -> Result<(), PictureError> {
         let Some(decoder) = decoder(picture_type) else { return Ok(()) };
         let hash = xxh3_128(bytes);
         if self.hashes().contains(&hash) {
@@ -93,8 +98,8 @@ impl CheckedPictureCache {
     }
 }
 
-/// Reads, checks and encodes the request's pictures, in the order of the request. `max_bytes` is the maximum size of
-/// one picture file. Blocks the thread.
+/// Reads, checks, prepares and encodes the request's pictures, in the order of the request. `max_bytes` is the maximum
+/// size of one picture file. Pictures in the row itself are sent as they are. Blocks the thread.
 ///
 /// # Errors
 ///
@@ -103,9 +108,11 @@ pub fn load<'r>(
     api: Api,
     max_bytes: u64,
     request: &'r Request,
+    settings: PictureSettings,
     checked_pictures: &CheckedPictureCache,
 ) -> Result<Vec<EncodedPicture<'r>>, PictureError> {
-    let checker = PictureChecker { api, max_bytes, picture_count: request.images().count(), checked_pictures };
+    let picture_count = request.images().count();
+    let checker = PictureChecker { api, max_bytes, picture_count, settings, checked_pictures };
     let encode_picture = |image: &'r Image| match image {
         Image::File(path) => checker.read_file(path),
         Image::Inline { data, .. } => checker.check_inline(data),
@@ -128,22 +135,58 @@ struct PictureChecker<'d> {
     max_bytes: u64,
     /// Number of pictures in the request.
     picture_count: usize,
+    settings: PictureSettings,
     checked_pictures: &'d CheckedPictureCache,
 }
 
 impl PictureChecker<'_> {
+    /// Detects the type of a picture that is sent as it is, and checks the header against the API's limits.
+    fn check_header(&self, bytes: &[u8]) -> Result<PictureType, PictureError> {
+        let api = self.api;
+        if let Some(picture_type) = PictureType::detect(bytes).filter(|known| !is_accepted_by(*known, api)) {
+            return Err(unaccepted_type_error(api, picture_type));
+        }
+        let PictureHeader { picture_type, width, height } = PictureHeader::read(bytes)?;
+        if let Some(max_side) = max_side_pixels(api, self.picture_count)
+            && width.max(height) > max_side
+        {
+            let many_pictures_note =
+                if self.picture_count > 20 { " in a request with more than 20 pictures" } else { "" };
+            return Err(PictureError::Unsupported(format!(
+                "the picture is {width} x {height} pixels, but {} accepts at most {max_side} per \
+                 side{many_pictures_note}; make it smaller",
+                api.name()
+            )));
+        }
+        Ok(picture_type)
+    }
+
     /// Checks a picture and returns its MIME type. Only the bytes decide the type, not the file name or a stated type.
     fn check(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
-        let picture_type = check_header(self.api, self.picture_count, bytes)?;
+        let picture_type = self.check_header(bytes)?;
         self.checked_pictures.check(picture_type, bytes)?;
         Ok(picture_type.mime())
     }
 
     fn read_file(&self, path: &Path) -> Result<EncodedPicture<'static>, PictureError> {
         let with_file_name = |error: PictureError| error.with_name(path.display());
-        let bytes = read_bounded(self.api, self.max_bytes, path).map_err(with_file_name)?;
-        let mime = self.check(&bytes).map_err(with_file_name)?;
+        let bytes = read_bounded(path).map_err(with_file_name)?;
+        let PreparedPicture { mime, bytes } = self.prepare(&bytes).map_err(with_file_name)?;
         Ok(EncodedPicture::Data { mime, base64: Cow::Owned(STANDARD.encode(bytes)) })
+    }
+
+    /// Makes the bytes of a file a picture that the API accepts.
+    fn prepare<'b>(&self, bytes: &'b [u8]) -> Result<PreparedPicture<'b>, PictureError> {
+        let header = PictureHeader::read(bytes)?;
+        let api_side = max_side_pixels(self.api, self.picture_count).and_then(|side| u32::try_from(side).ok());
+        let longest_side = [self.settings.longest_side.pixels(self.api), api_side].into_iter().flatten().min();
+        let limits = PictureLimits {
+            api: self.api,
+            max_bytes: self.max_bytes,
+            longest_side,
+            keeps_metadata: self.settings.keeps_metadata,
+        };
+        prepare(&limits, &header, bytes, self.checked_pictures)
     }
 
     /// Checks a picture whose base64 data is in the input row.
@@ -162,9 +205,9 @@ impl PictureChecker<'_> {
     }
 }
 
-/// Reads a regular file that is no larger than the API accepts. The metadata is checked before the file is opened,
+/// Reads a regular file of at most [`MAX_READ_BYTES`]. The metadata is checked before the file is opened,
 /// because opening a pipe would block.
-fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, PictureError> {
+fn read_bounded(path: &Path) -> Result<Vec<u8>, PictureError> {
     let describe = |error: io::Error| {
         unreadable_error(match error.kind() {
             io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
@@ -176,19 +219,23 @@ fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, Pictur
     if !metadata.is_file() {
         return Err(unreadable_error("this is not a regular file"));
     }
-    if metadata.len() > max_bytes {
-        return Err(too_large_error(api, max_bytes, metadata.len()));
+    let too_large = || {
+        let mib = MAX_READ_BYTES / MIB;
+        Err(unreadable_error(format!("the picture file is larger than {mib} MiB; make it smaller")))
+    };
+    if metadata.len() > MAX_READ_BYTES {
+        return too_large();
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // One byte more than allowed is read, to notice a file that grows meanwhile.
-    File::open(path).and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes)).map_err(describe)?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(too_large_error(api, max_bytes, bytes.len() as u64));
+    File::open(path).and_then(|file| file.take(MAX_READ_BYTES + 1).read_to_end(&mut bytes)).map_err(describe)?;
+    if bytes.len() as u64 > MAX_READ_BYTES {
+        return too_large();
     }
     Ok(bytes)
 }
 
-fn too_large_error(api: Api, max_bytes: u64, bytes: u64) -> PictureError {
+pub(super) fn too_large_error(api: Api, max_bytes: u64, bytes: u64) -> PictureError {
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let name = api.name();
     let limit = match api {
@@ -204,44 +251,45 @@ fn too_large_error(api: Api, max_bytes: u64, bytes: u64) -> PictureError {
     PictureError::Unsupported(format!("the picture is {:.2} MiB, but {limit}; make it smaller", mib(bytes)))
 }
 
-/// Detects the type and checks the header against the API's limits. `picture_count` is the number of pictures in the
-/// request.
-fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureType, PictureError> {
-    if bytes.is_empty() {
-        return Err(unreadable_error("the picture is empty"));
+/// What the header of a picture says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct PictureHeader {
+    pub picture_type: PictureType,
+    pub width: usize,
+    pub height: usize,
+}
+
+impl PictureHeader {
+    /// Detects the type and reads the size.
+    fn read(bytes: &[u8]) -> Result<Self, PictureError> {
+        if bytes.is_empty() {
+            return Err(unreadable_error("the picture is empty"));
+        }
+        let picture_type = PictureType::detect(bytes).ok_or_else(|| {
+            unreadable_error("this is not a supported picture format; PNG, JPEG and WebP always work")
+        })?;
+        let name = picture_type.name();
+        let damaged = |damage| unreadable_error(format!("the {name} picture is damaged: {damage}"));
+        let size = match imagesize::blob_size(bytes) {
+            Ok(size) => size,
+            // No decoder here reads it, but it may be fine.
+            Err(_) if decoder(picture_type).is_none() => imagesize::ImageSize { width: 1, height: 1 },
+            Err(_) => return Err(damaged("its dimensions can't be read".to_owned())),
+        };
+        if size.width == 0 || size.height == 0 {
+            return Err(damaged(format!("it is {} x {} pixels", size.width, size.height)));
+        }
+        Ok(Self { picture_type, width: size.width, height: size.height })
     }
-    let picture_type = PictureType::detect(bytes)
-        .ok_or_else(|| unreadable_error("this is not a supported picture format; PNG, JPEG and WebP always work"))?;
-    if !is_accepted_by(picture_type, api) {
-        return Err(PictureError::Unsupported(format!(
-            "{} does not accept {} pictures; convert it to PNG or JPEG",
-            api.name(),
-            picture_type.name()
-        )));
-    }
-    let size = imagesize::blob_size(bytes).map_err(|_| {
-        unreadable_error(format!("the {} picture is damaged: its dimensions can't be read", picture_type.name()))
-    })?;
-    if size.width == 0 || size.height == 0 {
-        return Err(unreadable_error(format!(
-            "the {} picture is damaged: it is {} x {} pixels",
-            picture_type.name(),
-            size.width,
-            size.height
-        )));
-    }
-    if let Some(max_side) = max_side_pixels(api, picture_count)
-        && size.width.max(size.height) > max_side
-    {
-        let many_pictures_note = if picture_count > 20 { " in a request with more than 20 pictures" } else { "" };
-        return Err(PictureError::Unsupported(format!(
-            "the picture is {} x {} pixels, but {} accepts at most {max_side} per side{many_pictures_note}; make it smaller",
-            size.width,
-            size.height,
-            api.name()
-        )));
-    }
-    Ok(picture_type)
+}
+
+/// The error for a picture of a type that the API doesn't accept.
+pub(super) fn unaccepted_type_error(api: Api, picture_type: PictureType) -> PictureError {
+    PictureError::Unsupported(format!(
+        "{} does not accept {} pictures; convert it to PNG or JPEG",
+        api.name(),
+        picture_type.name()
+    ))
 }
 
 #[cfg(test)]
@@ -278,14 +326,17 @@ mod tests {
         result.unwrap_err().to_string()
     }
 
+    fn checker(api: Api, picture_count: usize, checked_pictures: &CheckedPictureCache) -> PictureChecker<'_> {
+        let settings = PictureSettings::default();
+        PictureChecker { api, max_bytes: max_file_bytes(api, ""), picture_count, settings, checked_pictures }
+    }
+
+    fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureType, PictureError> {
+        checker(api, picture_count, &CheckedPictureCache::default()).check_header(bytes)
+    }
+
     fn from_file(api: Api, path: &Path) -> Result<EncodedPicture<'static>, PictureError> {
-        PictureChecker {
-            api,
-            max_bytes: max_file_bytes(api, ""),
-            picture_count: 1,
-            checked_pictures: &CheckedPictureCache::default(),
-        }
-        .read_file(path)
+        checker(api, 1, &CheckedPictureCache::default()).read_file(path)
     }
 
     #[test]
@@ -334,23 +385,25 @@ mod tests {
         assert!(error_text(from_file(Api::Gemini, &missing)).ends_with("missing.png: the picture does not exist"));
         assert!(error_text(from_file(Api::Gemini, dir.path())).contains("not a regular file"));
         let large = dir.path().join("large.png");
+        File::create(&large).unwrap().set_len(MAX_READ_BYTES + 1).unwrap();
+        assert!(error_text(from_file(Api::Anthropic, &large)).contains("larger than 256 MiB"));
+    }
+
+    #[test]
+    fn what_follows_a_picture_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let large = dir.path().join("large.png");
         let mut file = File::create(&large).unwrap();
         file.write_all(&whole_png()).unwrap();
         file.set_len(8 * 1024 * 1024).unwrap();
-        let message = "is 8.00 MiB, but anthropic accepts at most 7.5 MiB (10 MiB as base64, which is what it counts)";
-        assert!(error_text(from_file(Api::Anthropic, &large)).contains(message));
-        assert!(from_file(Api::Gemini, &large).is_ok());
+        let sent = EncodedPicture::Data { mime: "image/png", base64: STANDARD.encode(whole_png()).into() };
+        assert_eq!(from_file(Api::Anthropic, &large), Ok(sent));
     }
 
     #[test]
     fn a_rows_picture_is_checked_like_a_file() {
         let checked_pictures = CheckedPictureCache::default();
-        let checker = |api| PictureChecker {
-            api,
-            max_bytes: max_file_bytes(api, ""),
-            picture_count: 1,
-            checked_pictures: &checked_pictures,
-        };
+        let checker = |api| checker(api, 1, &checked_pictures);
         let data = STANDARD.encode(whole_png());
         assert_eq!(
             checker(Api::Gemini).check_inline(&data),
