@@ -72,6 +72,7 @@ async fn start(home: &Path, simulator: &Simulator, seed: u64) -> RunningEngine {
         config,
         clock: Clock::real(),
         existing_captions: ExistingCaptionPolicy::Skip,
+        caption_rules: Default::default(),
         is_unattended: false,
         seed,
         flags: BTreeMap::new(),

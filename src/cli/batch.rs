@@ -12,6 +12,7 @@ use clap::Args;
 
 use super::{
     CliError,
+    caption_args::CaptionArgs,
     options::{KeysArgs, PolicyArgs},
     print::print_stderr,
 };
@@ -98,6 +99,9 @@ pub(super) struct PromptArgs {
     #[arg(long)]
     pub full_caption_names: bool,
 
+    #[command(flatten)]
+    pub caption_args: CaptionArgs,
+
     /// Scale larger pictures to a longest side of N pixels. off: only to what the provider accepts. Default: 1568 for
     /// Anthropic's API, 2048 for the others
     #[arg(long, value_name = "N", value_parser = parse_longest_side)]
@@ -117,8 +121,9 @@ fn parse_longest_side(text: &str) -> Result<LongestSide, String> {
 }
 
 impl PromptArgs {
-    /// Applies the options for pictures to the configuration. They take precedence over the file.
+    /// Applies the options for pictures and captions to the configuration. They take precedence over the file.
     pub fn apply_to_pictures(&self, config: &mut Config) {
+        config.checks = config.checks.with_caption_checks(&self.caption_args.rules(), &config.refusals);
         config.pictures.longest_side = self.max_side.unwrap_or(config.pictures.longest_side);
         config.pictures.keeps_metadata |= self.keep_metadata;
     }
@@ -130,8 +135,9 @@ impl PromptArgs {
     pub fn input_options(&self, config: &Config) -> Result<InputOptions, CliError> {
         let prompt = match &self.prompt_file {
             Some(path) => Some(read_prompt_file(path, config)?),
-            None => self.prompt.clone(),
+            None => self.caption_args.style.map(|style| style.prompt().to_owned()).or_else(|| self.prompt.clone()),
         };
+        let prompt = prompt.map(|prompt| self.caption_args.with_trigger(&prompt));
         let mut default_params = config.defaults.params.clone();
         default_params.max_output_tokens = self.max_output_tokens.or(default_params.max_output_tokens);
         Ok(InputOptions {
@@ -143,8 +149,9 @@ impl PromptArgs {
                 dir: self.captions.clone(),
                 existing: self.existing,
                 keeps_extension: self.full_caption_names,
+                extension: Some(self.caption_args.caption_ext.clone()).filter(|extension| !extension.is_empty()),
             }),
-            default_caption_prompt: None,
+            default_caption_prompt: Some(self.caption_args.with_trigger(DEFAULT_CAPTION_PROMPT)),
             kept_fields: rule::referenced_fields(&config.policy.rules),
             check_field: config.checks.row_field().map(str::to_owned),
             line_format: match (self.list, self.lines) {
@@ -184,8 +191,14 @@ impl PromptArgs {
             captions: input.kind().is_pictures().then(|| {
                 let dir = self.captions.as_ref().map(|dir| input::normalize_argument(&dir.display().to_string()));
                 let dir = dir.unwrap_or_else(|| "beside the pictures".to_owned());
-                format!("{dir}, existing: {}, full names: {}", self.existing.name(), self.full_caption_names)
+                let extension = match self.caption_args.caption_ext.as_str() {
+                    // As earlier versions recorded it.
+                    "" | "txt" => String::new(),
+                    other => format!(", extension: {other}"),
+                };
+                format!("{dir}, existing: {}, full names: {}{extension}", self.existing.name(), self.full_caption_names)
             }),
+            caption_rules: input.kind().is_pictures().then(|| self.caption_args.rules()),
             existing_captions: input.kind().is_pictures().then(|| self.existing.name()),
             strict_rows: !options.legacy_rows,
             refuses_extra_pictures: !options.allows_extra_pictures,

@@ -142,8 +142,10 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let log_guard = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let key_checks = if args.no_check { Vec::new() } else { check_keys(&config, &clock).await? };
     let mut opened = opened;
+    let caption_rules = args.batch.prompt_args.caption_args.rules();
     if input.kind().is_pictures() {
-        for message in engine::write_missing_captions(dir, &mut opened, args.batch.prompt_args.existing).await? {
+        let existing = args.batch.prompt_args.existing;
+        for message in engine::write_missing_captions(dir, &mut opened, existing, &caption_rules).await? {
             print_stderr(&message);
         }
     }
@@ -179,6 +181,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         config,
         clock,
         existing_captions: args.batch.prompt_args.existing,
+        caption_rules,
         is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger_path: ledger_path(&clock),

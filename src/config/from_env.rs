@@ -93,6 +93,7 @@ pub(super) fn config_from_env(
         unknown_model: None,
         kept_parts: KeptParts::default(),
         pictures: PictureSettings::default(),
+        refusals: Vec::new(),
         row_model: RowModelPolicy::default(),
         dashboard: Dashboard::default(),
         metrics: MetricsSettings::default(),

@@ -6,6 +6,7 @@
 
 mod address;
 mod bounded_read;
+mod captions;
 mod checks;
 mod configuration;
 mod dashboard;

@@ -30,6 +30,7 @@ pub const FILE: Schema = Schema {
         "defaults",
         "input",
         "pictures",
+        "captions",
         "dashboard",
         "metrics",
         "webhook",
@@ -187,13 +188,15 @@ pub const INPUT: Schema =
 
 pub const PICTURES: Schema = Schema { label: "[pictures]", fields: &["max_side", "keep_metadata"] };
 
+pub const CAPTIONS: Schema = Schema { label: "[captions]", fields: &["refusals"] };
+
 pub const RESULTS: Schema = Schema { label: "[results]", fields: &["keep"] };
 
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 17] = [
+pub const ALL: [Schema; 18] = [
     FILE, PROVIDER, MODEL, PRICE, PRICE_STEP, KEY, RULE, CHECK, BALANCE, POLICY, DASHBOARD, METRICS, DEFAULTS, INPUT,
-    PICTURES, RESULTS, WEBHOOK,
+    PICTURES, CAPTIONS, RESULTS, WEBHOOK,
 ];
 
 /// Renamed settings: the table's label, the former name and the current name. Both names are accepted.

@@ -1,6 +1,30 @@
 //! How many input tokens a picture costs.
 
-use super::fleet::Api;
+use super::{fleet::Api, native_body::ATTACHMENT_TOKENS, picture_settings::LongestSide};
+
+/// Counts the tokens of pictures for a fleet of models.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PictureTokenizer {
+    /// The models that accept pictures, by API and name.
+    models: Vec<(Api, String)>,
+    longest_side: LongestSide,
+}
+
+impl PictureTokenizer {
+    /// `models` are those that accept pictures.
+    pub fn new(models: impl IntoIterator<Item = (Api, String)>, longest_side: LongestSide) -> Self {
+        Self { models: models.into_iter().collect(), longest_side }
+    }
+
+    /// A high estimate of a picture's tokens, from its size in pixels: that of the model where it costs most.
+    pub fn tokens(&self, width: u32, height: u32) -> u64 {
+        let at_model = |(api, name): &(Api, String)| {
+            let (width, height) = self.longest_side.scaled(*api, width, height);
+            picture_tokens(*api, name, width, height)
+        };
+        self.models.iter().map(at_model).max().unwrap_or(ATTACHMENT_TOKENS)
+    }
+}
 
 /// A high estimate of a picture's tokens at a model, from its size in pixels as it is sent.
 ///
@@ -8,7 +32,7 @@ use super::fleet::Api;
 /// - Gemini: 1,120 for each picture; models before Gemini 3 count 258 for each tile.
 /// - OpenAI: 1.2 for each patch of 32 x 32 pixels, or 170 for each tile of 512 x 512 pixels and 85 for the whole,
 ///   whichever is more, since models count in one of these ways.
-pub fn picture_tokens(api: Api, model: &str, width: u32, height: u32) -> u64 {
+fn picture_tokens(api: Api, model: &str, width: u32, height: u32) -> u64 {
     let patches = |side: u32| u64::from(width.div_ceil(side)) * u64::from(height.div_ceil(side));
     match api {
         Api::Anthropic => patches(28),
@@ -42,6 +66,15 @@ fn openai_tiles(width: u32, height: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fleet_counts_what_the_dearest_of_its_models_does() {
+        let models = [(Api::Gemini, "gemini-3.8-flash".to_owned()), (Api::Anthropic, "claude".to_owned())];
+        let tokenizer = PictureTokenizer::new(models, LongestSide::OfApi);
+        assert_eq!(tokenizer.tokens(100, 100), 1_120);
+        assert_eq!(tokenizer.tokens(9_000, 9_000), 56 * 56);
+        assert_eq!(PictureTokenizer::default().tokens(100, 100), ATTACHMENT_TOKENS);
+    }
 
     #[test]
     fn tokens_follow_from_the_size_as_each_api_counts() {

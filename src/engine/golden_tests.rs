@@ -135,6 +135,7 @@ impl Run {
             config,
             clock: Clock::manual(START, micros),
             existing_captions: ExistingCaptionPolicy::Skip,
+            caption_rules: Default::default(),
             is_unattended: true,
             seed,
             flags: BTreeMap::new(),

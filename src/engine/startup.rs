@@ -41,8 +41,8 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, EventKind, EventLevel, Key, MetricCounts, Money, Now, RouteId, RouteLabels, Snapshot, UsageSlot,
-        WallTime, WhenLimited, is_or_are,
+        Api, CaptionRules, Command, EventKind, EventLevel, Key, MetricCounts, Money, Now, RouteId, RouteLabels,
+        Snapshot, UsageSlot, WallTime, WhenLimited, is_or_are,
         plain_text::sanitize,
         pluralize,
         snapshot::{Cause, RunState},
@@ -72,6 +72,7 @@ pub struct EngineSetup {
     pub config: Config,
     pub clock: Clock,
     pub existing_captions: ExistingCaptionPolicy,
+    pub caption_rules: CaptionRules,
     /// No operator is present to unblock the run, so it stops if it is blocked.
     pub is_unattended: bool,
     /// Seed for all jitter.
@@ -178,6 +179,7 @@ pub(super) fn prepare(
     let reclassified = store.apply_rules(&scheduler.policy().rules)?;
     let mut intake =
         Intake::new(ItemLoader::start(dir)?, loaded_tx, fault_tx.clone(), apis_of(&config), config.checks.clone());
+    intake.picture_tokenizer = config.picture_tokenizer();
     intake.is_reading = input_rows.is_some();
     queue_waiting_items(&store, &opened, &mut intake, &mut scheduler)?;
     let mut stats = RunStats::new(
@@ -219,7 +221,7 @@ pub(super) fn prepare(
         intake,
         items: ItemTable::default(),
         attempts,
-        captions: CaptionWriter::new(setup.existing_captions, &opened, fault_tx),
+        captions: CaptionWriter::new(setup.existing_captions, setup.caption_rules, &opened, fault_tx),
         stats,
         event_log: EventLog::resumed(opened.events.clone(), opened.next_event),
         forecaster: Forecaster::new(forecast_tx),

@@ -102,6 +102,7 @@ pub(super) fn prepare_run_on_store(
         config,
         clock,
         existing_captions: ExistingCaptionPolicy::Skip,
+        caption_rules: Default::default(),
         is_unattended,
         seed: 1,
         flags: BTreeMap::new(),

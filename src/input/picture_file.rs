@@ -2,14 +2,14 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _},
+    io::{self, BufReader, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
 use nix::fcntl::OFlag;
 
-use crate::domain::PictureType;
+use crate::domain::{Image, PictureType, Request};
 
 /// Files with these extensions are not opened to look for a picture, since there may be thousands beside the pictures.
 pub(super) const TEXT_EXTENSIONS: [&str; 9] = ["txt", "caption", "json", "jsonl", "csv", "tsv", "md", "xml", "yaml"];
@@ -20,6 +20,21 @@ pub fn is_picture(path: &Path) -> bool {
     // The item of a broken picture fails when it is sent.
     PictureType::from_extension(&extension).is_some()
         || (!TEXT_EXTENSIONS.contains(&extension.as_str()) && has_picture_header(path))
+}
+
+/// Width and height in pixels of a request's pictures; zeros if they can't be read. Empty if none can.
+pub(super) fn picture_sizes(request: &Request) -> Vec<(u32, u32)> {
+    let size = |image: &Image| match image {
+        Image::File(path) => read_size(path).unwrap_or_default(),
+        Image::Url(_) | Image::Inline { .. } => (0, 0),
+    };
+    let sizes: Vec<_> = request.images().map(size).collect();
+    if sizes.iter().all(|size| *size == (0, 0)) { Vec::new() } else { sizes }
+}
+
+fn read_size(path: &Path) -> Option<(u32, u32)> {
+    let size = imagesize::reader_size(BufReader::new(open_regular_file(path).ok()?)).ok()?;
+    Some((u32::try_from(size.width).ok()?, u32::try_from(size.height).ok()?))
 }
 
 /// The type of a picture file, by its first bytes, or by its extension if it can't be read or is unknown.

@@ -3,6 +3,7 @@
 //! The tests check its output, its files, its exit status, and that the provider's own statistics agree.
 
 mod audit;
+mod caption_texts;
 mod captions;
 mod cascade;
 mod checks;

@@ -205,8 +205,8 @@ fn prompts_speak_of_a_pictures_name_place_and_size() {
     let template = "{{ name }} {{ stem }} {{ extension }} {{ directory }} {{ path }} {{ width }}x{{ height }}";
     let input = open(folder.path(), InputOptions { prompt: Some(template.to_owned()), ..beside() }).unwrap();
     let items = all(&input);
-    assert_eq!(prompt(&items[0]), "Tom.PNG Tom png cats cats/Tom.PNG 640x480");
-    assert_eq!(prompt(&items[1]), "broken.png broken png cats cats/broken.png 0x0");
+    assert_eq!(prompt(&items[1]), "Tom.PNG Tom png cats cats/Tom.PNG 640x480");
+    assert_eq!(prompt(&items[0]), "broken.png broken png cats cats/broken.png 0x0");
 }
 
 #[test]

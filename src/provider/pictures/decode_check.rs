@@ -107,6 +107,11 @@ fn decode(format: ImageFormat, bytes: &[u8]) -> Result<(), DecodeError> {
     Ok(())
 }
 
+/// Whether a picture has so many pixels that it counts as a decompression bomb.
+pub(super) fn is_bomb(width: u32, height: u32) -> bool {
+    u64::from(width) * u64::from(height) > MAX_PICTURE_PIXELS
+}
+
 /// Reads the header of a picture. What its pixels need of memory is limited.
 pub(super) fn open_decoder(format: ImageFormat, bytes: &[u8]) -> Result<impl ImageDecoder, DecodeError> {
     let mut limits = Limits::default();
@@ -115,7 +120,7 @@ pub(super) fn open_decoder(format: ImageFormat, bytes: &[u8]) -> Result<impl Ima
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PICTURE_PIXELS {
+    if is_bomb(width, height) {
         return Err(DecodeError::TooManyPixels { width, height });
     }
     // The pixel buffer is reserved from the limit, so that the decoder cannot use that part too.

@@ -2,21 +2,19 @@
 
 use std::{
     borrow::Cow,
-    collections::VecDeque,
     fs::File,
     io::{self, Read},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::{Api, Image, PictureSettings, PictureType, Request};
 
 use super::{
-    decode_check::check_decodable,
-    format::{decoder, is_accepted_by},
+    checked_cache::CheckedPictureCache,
+    format::is_accepted_by,
+    header::{PictureError, PictureHeader, too_large_error, unaccepted_type_error, unreadable_error},
     limits::{MIB, max_side_pixels},
     prepare::{PictureLimits, PreparedPicture, prepare},
 };
@@ -39,62 +37,6 @@ impl EncodedPicture<'_> {
             Self::Data { mime, base64 } => mime.len() + base64.len() + 64,
             Self::Url(url) => url.len() + 64,
         }
-    }
-}
-
-/// The reason why a picture cannot be sent, as a sentence that names the picture.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PictureError {
-    /// No API accepts it.
-    #[error("{0}")]
-    Unreadable(String),
-    /// This API does not accept it; another one may.
-    #[error("{0}")]
-    Unsupported(String),
-}
-
-impl PictureError {
-    /// Puts the picture's name before the message.
-    fn with_name(self, name: impl std::fmt::Display) -> Self {
-        match self {
-            Self::Unreadable(message) => Self::Unreadable(format!("{name}: {message}")),
-            Self::Unsupported(message) => Self::Unsupported(format!("{name}: {message}")),
-        }
-    }
-}
-
-pub(super) fn unreadable_error(message: impl Into<String>) -> PictureError {
-    PictureError::Unreadable(message.into())
-}
-
-/// Hashes of pictures that were decoded without an error, so that a retry does not decode them again. The pictures
-/// themselves are not kept.
-#[derive(Default, Debug)]
-pub struct CheckedPictureCache(Mutex<VecDeque<u128>>);
-
-impl CheckedPictureCache {
-    /// Meant to be more than the pictures that wait for a retry at the same time. The oldest hashes are dropped.
-    const MAX_HASHES: usize = 4_096;
-
-    pub(super) fn check(&self, picture_type: PictureType, bytes: &[u8]) -> Result<(), PictureError> {
-        let Some(decoder) = decoder(picture_type) else { return Ok(()) };
-        let hash = xxh3_128(bytes);
-        if self.hashes().contains(&hash) {
-            return Ok(());
-        }
-        let damaged_error =
-            |damage| unreadable_error(format!("the {} picture is damaged: {damage}", picture_type.name()));
-        check_decodable(decoder, bytes).map_err(damaged_error)?;
-        let mut hashes = self.hashes();
-        if hashes.len() == Self::MAX_HASHES {
-            hashes.pop_front();
-        }
-        hashes.push_back(hash);
-        Ok(())
-    }
-
-    fn hashes(&self) -> MutexGuard<'_, VecDeque<u128>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -207,7 +149,7 @@ impl PictureChecker<'_> {
 
 /// Reads a regular file of at most [`MAX_READ_BYTES`]. The metadata is checked before the file is opened,
 /// because opening a pipe would block.
-fn read_bounded(path: &Path) -> Result<Vec<u8>, PictureError> {
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, PictureError> {
     let describe = |error: io::Error| {
         unreadable_error(match error.kind() {
             io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
@@ -233,63 +175,6 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, PictureError> {
         return too_large();
     }
     Ok(bytes)
-}
-
-pub(super) fn too_large_error(api: Api, max_bytes: u64, bytes: u64) -> PictureError {
-    let mib = |bytes: u64| bytes as f64 / MIB as f64;
-    let name = api.name();
-    let limit = match api {
-        Api::Anthropic => {
-            let base64_mib = mib(max_bytes / 3 * 4);
-            format!(
-                "{name} accepts at most {} MiB ({base64_mib} MiB as base64, which is what it counts)",
-                mib(max_bytes)
-            )
-        }
-        Api::Gemini | Api::OpenAi => format!("at most {} MiB can be sent to {name}", mib(max_bytes)),
-    };
-    PictureError::Unsupported(format!("the picture is {:.2} MiB, but {limit}; make it smaller", mib(bytes)))
-}
-
-/// What the header of a picture says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct PictureHeader {
-    pub picture_type: PictureType,
-    pub width: usize,
-    pub height: usize,
-}
-
-impl PictureHeader {
-    /// Detects the type and reads the size.
-    fn read(bytes: &[u8]) -> Result<Self, PictureError> {
-        if bytes.is_empty() {
-            return Err(unreadable_error("the picture is empty"));
-        }
-        let picture_type = PictureType::detect(bytes).ok_or_else(|| {
-            unreadable_error("this is not a supported picture format; PNG, JPEG and WebP always work")
-        })?;
-        let name = picture_type.name();
-        let damaged = |damage| unreadable_error(format!("the {name} picture is damaged: {damage}"));
-        let size = match imagesize::blob_size(bytes) {
-            Ok(size) => size,
-            // No decoder here reads it, but it may be fine.
-            Err(_) if decoder(picture_type).is_none() => imagesize::ImageSize { width: 1, height: 1 },
-            Err(_) => return Err(damaged("its dimensions can't be read".to_owned())),
-        };
-        if size.width == 0 || size.height == 0 {
-            return Err(damaged(format!("it is {} x {} pixels", size.width, size.height)));
-        }
-        Ok(Self { picture_type, width: size.width, height: size.height })
-    }
-}
-
-/// The error for a picture of a type that the API doesn't accept.
-pub(super) fn unaccepted_type_error(api: Api, picture_type: PictureType) -> PictureError {
-    PictureError::Unsupported(format!(
-        "{} does not accept {} pictures; convert it to PNG or JPEG",
-        api.name(),
-        picture_type.name()
-    ))
 }
 
 #[cfg(test)]
@@ -415,25 +300,5 @@ mod tests {
         assert!(error_text(checker(Api::Gemini).check_inline(&cut_off)).contains("damaged: it is cut off"));
         let large = STANDARD.encode(vec![0; 7_864_323]);
         assert!(error_text(checker(Api::Anthropic).check_inline(&large)).contains("make it smaller"));
-    }
-
-    #[test]
-    fn a_valid_picture_is_decoded_once_and_a_damaged_one_never_passes() {
-        let checked_pictures = CheckedPictureCache::default();
-        let whole = whole_png();
-        for _ in 0..3 {
-            assert_eq!(checked_pictures.check(PictureType::Png, &whole), Ok(()));
-            assert!(checked_pictures.check(PictureType::Png, &png(3, 2)).is_err());
-        }
-        assert_eq!(*checked_pictures.hashes(), [xxh3_128(&whole)]);
-        for number in 0..CheckedPictureCache::MAX_HASHES {
-            // Bytes after the end of a picture change its hash.
-            assert_eq!(
-                checked_pictures.check(PictureType::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()),
-                Ok(())
-            );
-        }
-        assert_eq!(checked_pictures.hashes().len(), CheckedPictureCache::MAX_HASHES);
-        assert!(!checked_pictures.hashes().contains(&xxh3_128(&whole)));
     }
 }

@@ -14,7 +14,7 @@ use image::{
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 
 use super::{
-    decode_check::{DecodeError, open_decoder},
+    decode_check::{DecodeError, is_bomb, open_decoder},
     decode_memory::DecodeMemory,
 };
 use crate::domain::scaled_to;
@@ -98,7 +98,7 @@ fn decode_scaled_jpeg(bytes: &[u8], longest_side: u32) -> Option<(Decoded, Decod
     decoder.read_info().ok()?;
     let info = decoder.info()?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
-    if width.max(height) / 2 < longest_side {
+    if width.max(height) / 2 < longest_side || is_bomb(width, height) {
         return None;
     }
     let channels = match info.pixel_format {

@@ -8,11 +8,10 @@ use std::borrow::Cow;
 use image::metadata::Orientation;
 
 use super::{
+    checked_cache::CheckedPictureCache,
     decode_check::check_complete,
     format::{decoder, is_accepted_by},
-    load::{
-        CheckedPictureCache, PictureError, PictureHeader, too_large_error, unaccepted_type_error, unreadable_error,
-    },
+    header::{PictureError, PictureHeader, too_large_error, unaccepted_type_error, unreadable_error},
     metadata::without_metadata,
     pixels::{EncodedFile, encode_anew},
 };
