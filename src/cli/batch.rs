@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::{
     CliError,
-    caption_args::CaptionArgs,
+    caption_args::{CaptionArgs, combine_prompts, read_examples},
     options::{KeysArgs, PolicyArgs},
     print::print_stderr,
 };
@@ -133,9 +133,18 @@ impl PromptArgs {
     /// # Errors
     /// If the prompt file can't be read.
     pub fn input_options(&self, config: &Config) -> Result<InputOptions, CliError> {
-        let prompt = match &self.prompt_file {
-            Some(path) => Some(read_prompt_file(path, config)?),
-            None => self.caption_args.style.map(|style| style.prompt().to_owned()).or_else(|| self.prompt.clone()),
+        let args = &self.caption_args;
+        let prompt = match (&self.prompt_file, &args.prompts) {
+            (Some(path), _) => Some(read_prompt_file("--prompt-file", path, config)?),
+            (None, Some(path)) => {
+                let prompts = combine_prompts(&read_prompt_file("--prompts", path, config)?);
+                let prompts =
+                    prompts.map_err(|error| CliError::usage(format!("--prompts {}: {error}", path.display())));
+                Some(prompts?)
+            }
+            (None, None) => {
+                self.caption_args.style.map(|style| style.prompt().to_owned()).or_else(|| self.prompt.clone())
+            }
         };
         let prompt = prompt.map(|prompt| self.caption_args.with_trigger(&prompt));
         let mut default_params = config.defaults.params.clone();
@@ -145,6 +154,10 @@ impl PromptArgs {
             system: self.system.clone().or_else(|| config.defaults.system.clone()),
             max_rows: self.limit,
             default_params,
+            examples: match &args.examples {
+                Some(folder) => read_examples(folder, &args.caption_ext).map_err(CliError::usage)?,
+                None => Vec::new(),
+            },
             captions: Some(CaptionOptions {
                 dir: self.captions.clone(),
                 existing: self.existing,
@@ -215,7 +228,7 @@ impl PromptArgs {
 }
 
 /// Reads the prompt template from a file.
-fn read_prompt_file(path: &Path, config: &Config) -> Result<String, CliError> {
+fn read_prompt_file(option: &str, path: &Path, config: &Config) -> Result<String, CliError> {
     let read = File::open(path).and_then(|file| config::read_at_most(file, config.input_limits.max_prompt_file_bytes));
     let text = read.and_then(|bytes| {
         String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
@@ -225,7 +238,7 @@ fn read_prompt_file(path: &Path, config: &Config) -> Result<String, CliError> {
             io::ErrorKind::FileTooLarge => " (max_prompt_file_mib under [input] in keys.toml raises the limit)",
             _ => "",
         };
-        CliError::usage(format!("--prompt-file {} can't be read: {error}{advice}", path.display()))
+        CliError::usage(format!("{option} {} can't be read: {error}{advice}", path.display()))
     })
 }
 

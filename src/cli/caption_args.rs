@@ -1,9 +1,17 @@
 //! Options for captions: what is asked for, and what of an answer is written.
 
+use std::{
+    fs, io,
+    path::{self, Path, PathBuf},
+};
+
 use clap::{Args, ValueEnum};
 
 use super::options::named_value;
-use crate::domain::{CaptionRules, CleanupStep, PictureType};
+use crate::{
+    domain::{CaptionRules, CleanupStep, PictureType},
+    input::{CaptionExample, is_picture},
+};
 
 /// A kind of caption, with a prompt for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -56,6 +64,15 @@ pub(super) struct CaptionArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["prompt", "prompt_file"])]
     pub style: Option<CaptionStyle>,
 
+    /// Choose one of the prompts in FILE for each picture. Lines of --- stand between them, and the first line of each may
+    /// be its weight ("weight: 3"; default: 1)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "prompt_file", "style"])]
+    pub prompts: Option<PathBuf>,
+
+    /// Show the pictures in DIR that have a caption, at most 8, as examples before each picture
+    #[arg(long, value_name = "DIR")]
+    pub examples: Option<PathBuf>,
+
     /// Every caption must contain WORD. The prompt asks for it, and an answer without it is asked for again
     #[arg(long, value_name = "WORD", value_parser = parse_trigger)]
     pub trigger: Option<String>,
@@ -100,6 +117,63 @@ impl CaptionArgs {
     }
 }
 
+/// Makes several prompts one template, which chooses among them by the picture's `choice`.
+///
+/// # Errors
+/// If a prompt is empty, or a weight is not a number from 1 to 1,000.
+pub(super) fn combine_prompts(text: &str) -> Result<String, String> {
+    let mut prompts: Vec<(u32, String)> = Vec::new();
+    for part in text.lines().collect::<Vec<_>>().split(|line| line.trim_end() == "---") {
+        let mut lines = part.iter().skip_while(|line| line.trim().is_empty()).peekable();
+        let weight = match lines.peek().and_then(|line| line.strip_prefix("weight:")) {
+            None => 1,
+            Some(weight) => {
+                let parsed = weight.trim().parse().ok().filter(|weight| (1..=1_000).contains(weight));
+                lines.next();
+                parsed.ok_or_else(|| format!("the weight{weight} is not a number from 1 to 1000"))?
+            }
+        };
+        let prompt = lines.map(|line| line.trim_end()).collect::<Vec<_>>().join("\n");
+        if prompt.trim().is_empty() {
+            return Err(format!("prompt {} is empty", prompts.len() + 1));
+        }
+        prompts.push((weight, prompt.trim_end().to_owned()));
+    }
+    let total: u32 = prompts.iter().map(|(weight, _)| weight).sum();
+    let (mut template, mut below) = (String::new(), 0);
+    for (weight, prompt) in &prompts {
+        below += weight;
+        let word = if template.is_empty() { "if" } else { "elif" };
+        template += &format!("{{% {word} choice % {total} < {below} %}}{prompt}");
+    }
+    Ok(template + "{% endif %}")
+}
+
+/// Finds the examples in a folder: pictures with a caption beside them, in the order of their names.
+///
+/// # Errors
+/// If the folder can't be read or has no examples.
+pub(super) fn read_examples(folder: &Path, extension: &str) -> Result<Vec<CaptionExample>, String> {
+    const MAX_EXAMPLES: usize = 8;
+    let unreadable = |error: io::Error| format!("--examples {} can't be read: {error}", folder.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        paths.push(path::absolute(entry.map_err(unreadable)?.path()).map_err(unreadable)?);
+    }
+    paths.sort();
+    let example = |picture: PathBuf| {
+        let caption = fs::read_to_string(picture.with_extension(extension)).ok()?;
+        let caption = caption.trim_start_matches('\u{feff}').trim().to_owned();
+        (!caption.is_empty() && is_picture(&picture)).then_some(CaptionExample { picture, caption })
+    };
+    let examples: Vec<_> = paths.into_iter().filter_map(example).take(MAX_EXAMPLES).collect();
+    if examples.is_empty() {
+        let folder = folder.display();
+        return Err(format!("--examples {folder} has no picture with a caption (a.jpg and a.{extension})"));
+    }
+    Ok(examples)
+}
+
 /// Parses a word that a prompt template has as it is.
 fn parse_trigger(text: &str) -> Result<String, String> {
     let text = text.trim();
@@ -119,4 +193,24 @@ fn parse_extension(text: &str) -> Result<String, String> {
         return Err("this is the extension of pictures".to_owned());
     }
     Ok(extension.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_prompts_become_one_template() {
+        for (text, want) in [
+            ("One.\n", Ok("{% if choice % 1 < 1 %}One.{% endif %}")),
+            (
+                "weight: 3\nOne\nline.\n---\n\nTwo.\n",
+                Ok("{% if choice % 4 < 3 %}One\nline.{% elif choice % 4 < 4 %}Two.{% endif %}"),
+            ),
+            ("weight: 0\nOne.", Err("the weight 0 is not a number from 1 to 1000")),
+            ("One.\n---\n", Err("prompt 2 is empty")),
+        ] {
+            assert_eq!(combine_prompts(text), want.map(str::to_owned).map_err(str::to_owned), "{text}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{
     vec,
 };
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::domain::{Image, Message, MessageRole, Part, Request};
 
@@ -20,7 +20,7 @@ use super::{
     image_batch::ImageBatch,
     image_source::{ImageBatches, ImageSource},
     json::{Fields, Json},
-    options::DEFAULT_CAPTION_PROMPT,
+    options::{CaptionExample, DEFAULT_CAPTION_PROMPT},
     picture_file::open_regular_file,
     picture_stamp,
     sidecar::Sidecar,
@@ -201,10 +201,19 @@ fn build_request(path: &str, fields: &Fields<'_>, options: &RowOptions) -> Resul
     if prompt.trim().is_empty() {
         return Err(FieldError::new("", "the prompt template produces an empty prompt"));
     }
-    let parts = vec![Part::Image(Image::File(path.into())), Part::Text(prompt)];
+    let mut messages = Vec::with_capacity(1 + 2 * options.input.examples.len());
+    let question = |picture: &Path| {
+        let parts = vec![Part::Image(Image::File(picture.into())), Part::Text(prompt.clone())];
+        Message { role: MessageRole::User, parts }
+    };
+    for CaptionExample { picture, caption } in &options.input.examples {
+        messages.push(question(picture));
+        messages.push(Message { role: MessageRole::Assistant, parts: vec![Part::Text(caption.clone())] });
+    }
+    messages.push(question(Path::new(path)));
     Ok(Request {
         system: options.templates.render_system(fields)?,
-        messages: vec![Message { role: MessageRole::User, parts }],
+        messages,
         params: options.input.default_params.clone(),
         ..Request::default()
     })
@@ -244,6 +253,10 @@ fn template_fields<'p>(picture: &'p str, options: &RowOptions) -> Fields<'p> {
         ("extension".into(), Json::Text(part(path.extension()).to_lowercase().into())),
         ("directory".into(), Json::Text(part(absolute_path.parent().and_then(Path::file_name)).into())),
     ];
+    if options.templates.uses_field("choice") {
+        // The same for a picture at every start, and different for pictures that are numbered.
+        fields.push(("choice".into(), Json::Int(i64::from(xxh3_64(picture.as_bytes()) as u32))));
+    }
     if options.templates.uses_field("width") || options.templates.uses_field("height") {
         let (width, height) = dimensions(&absolute_path).unwrap_or_default();
         fields.push(("width".into(), Json::Int(width)));

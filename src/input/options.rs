@@ -15,7 +15,7 @@ pub const DEFAULT_CAPTION_PROMPT: &str = "Describe this picture for a training c
 #[derive(Clone, Debug, Default)]
 pub struct InputOptions {
     /// Template over a row's fields, or over a picture's `name`, `stem`, `extension`, `directory`, `path`, `width`,
-    /// `height`, `index`, and the `caption` and `tags` that are beside it.
+    /// `height`, `index`, `choice`, and the `caption` and `tags` that are beside it.
     pub prompt: Option<String>,
     /// System prompt for rows without their own; may be a template too.
     pub system: Option<String>,
@@ -23,6 +23,8 @@ pub struct InputOptions {
     pub max_rows: Option<u64>,
     /// Parameters for rows that don't state their own.
     pub default_params: Params,
+    /// Pictures and their captions that are shown before each picture.
+    pub examples: Vec<CaptionExample>,
     /// Writes answers to files beside the pictures. `None`: answers go to the results only.
     pub captions: Option<CaptionOptions>,
     /// Prompt for pictures if `prompt` is not set. If this is not set either: [`DEFAULT_CAPTION_PROMPT`].
@@ -113,6 +115,14 @@ pub enum LineFormat {
     Pictures,
     /// Each line is a prompt.
     Prompts,
+}
+
+/// A picture and a caption of the kind that is wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CaptionExample {
+    /// Absolute.
+    pub picture: PathBuf,
+    pub caption: String,
 }
 
 /// Where captions are written.

@@ -146,3 +146,44 @@ fn a_gallery_is_one_page_that_requests_nothing() {
     let printed = machine.cascadeck(&["gallery", "runs/album", "--html", "-"]).expect_status(0);
     assert_eq!(printed.stdout, page);
 }
+
+#[test]
+fn each_picture_gets_one_of_several_prompts_by_their_weights_and_keeps_it() {
+    let server = server(|prompt| format!("{prompt}."));
+    let machine = TestMachine::with_server(&server);
+    let names: Vec<String> = (0..60).map(|number| format!("img{number}")).collect();
+    write_pictures(&machine, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    machine.write("prompts.txt", "weight: 3\nOften {{ stem }}\n---\nSeldom {{ stem }}\n");
+    machine.cascadeck(&["run", "album", "--prompts", "prompts.txt"]).expect_status(0);
+    let captions = |machine: &TestMachine| -> Vec<String> {
+        names.iter().map(|name| machine.read(&format!("album/{name}.txt"))).collect()
+    };
+    let first = captions(&machine);
+    let often = first.iter().filter(|caption| caption.starts_with("Often img")).count();
+    assert!((35..=55).contains(&often), "{often} of 60");
+    let again = ["run", "album", "--prompts", "prompts.txt", "--existing", "overwrite", "--run-dir", "again"];
+    machine.cascadeck(&again).expect_status(0);
+    assert_eq!(captions(&machine), first);
+    machine.write("prompts.txt", "---\n");
+    let refused = machine.cascadeck(&["run", "album", "--prompts", "prompts.txt", "--run-dir", "r"]).expect_status(2);
+    refused.assert_stderr_contains(&["--prompts prompts.txt: prompt 1 is empty"]);
+}
+
+#[test]
+fn examples_come_before_each_picture() {
+    let server = server(|_| "A cup.".to_owned());
+    let machine = TestMachine::with_server(&server);
+    write_pictures(&machine, &["a"]);
+    machine.write("examples/x.png", png(5, 5));
+    machine.write("examples/x.txt", "dog, brown\n");
+    machine.write("examples/without.png", png(6, 6));
+    machine.cascadeck(&["run", "album", "--style", "tags", "--examples", "examples"]).expect_status(0);
+    let body = server.completions()[0].json();
+    let messages = body["messages"].as_array().unwrap();
+    let roles: Vec<&str> = messages.iter().map(|message| message["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "assistant", "user"]);
+    assert!(messages[1].to_string().contains("dog, brown"));
+    assert_eq!(messages.iter().filter(|message| message.to_string().contains("image_url")).count(), 2);
+    let refused = machine.cascadeck(&["run", "album", "--examples", "album", "--run-dir", "r", "--caption-ext", "cap"]);
+    refused.expect_status(2).assert_stderr_contains(&["album has no picture with a caption"]);
+}

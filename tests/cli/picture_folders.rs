@@ -131,6 +131,14 @@ fn the_longest_side_and_metadata_are_settings() {
         assert_eq!(machine.read("folder/long.txt"), format!("{long} metadata\n"), "{options:?}");
         assert_eq!(machine.read("folder/place.txt"), format!("{place} metadata\n"), "{options:?}");
     }
+    let keys = machine.read("keys.toml");
+    machine.write_keys_toml(&format!("{keys}\n[pictures]\nmax_side = 200\nkeep_metadata = true\n"));
+    machine.cascadeck(&["run", "folder", "--existing", "overwrite", "--run-dir", "set"]).expect_status(0);
+    assert_eq!(machine.read("folder/long.txt"), "26x200 without metadata\n");
+    assert_eq!(machine.read("folder/place.txt"), "120x200 with metadata\n");
+    machine.write_keys_toml(&format!("{keys}\n[pictures]\nmax_side = \"large\"\n"));
+    let refused = machine.cascadeck(&["run", "folder", "--run-dir", "refused"]).expect_status(2);
+    refused.assert_stderr_contains(&["max_side must be a number of pixels from 16 to 65535, or \"off\""]);
 }
 
 #[test]
