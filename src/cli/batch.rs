@@ -121,9 +121,15 @@ fn parse_longest_side(text: &str) -> Result<LongestSide, String> {
 }
 
 impl PromptArgs {
-    /// Applies the options for pictures and captions to the configuration. They take precedence over the file.
+    /// Adds the checks of captions to the configuration, if the input is pictures.
+    pub fn add_caption_checks(&self, input: &Input, config: &mut Config) {
+        if input.kind().is_pictures() {
+            config.checks = config.checks.with_caption_checks(&self.caption_args.rules(), &config.refusals);
+        }
+    }
+
+    /// Applies the options for pictures to the configuration. They take precedence over the file.
     pub fn apply_to_pictures(&self, config: &mut Config) {
-        config.checks = config.checks.with_caption_checks(&self.caption_args.rules(), &config.refusals);
         config.pictures.longest_side = self.max_side.unwrap_or(config.pictures.longest_side);
         config.pictures.keeps_metadata |= self.keep_metadata;
     }

@@ -101,6 +101,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     }
     let mut input = Input::open(&args.batch.input, input_options.clone(), &dir.spooled_input())?;
     refuse_without_vision(&input, &config)?;
+    args.batch.prompt_args.add_caption_checks(&input, &mut config);
     if recorded_pins.is_some() && input.kind().is_pictures() {
         input.skip_caption_checks_if_ended(report::fully_ended_id_lookup(dir.path())?);
     }

@@ -356,7 +356,7 @@ mod tests {
             (with(|request| request.params.temperature = Some(1.5)), [None, None, Some("maximum temperature is 1")]),
             (with(|request| request.params.json = Some(JsonMode::Object)), [None, None, Some("without a schema")]),
             (with(|request| request.messages.clear()), [Some("no message"), Some("no message"), Some("no message")]),
-            (picture(Image::File("a.GIF".into())), [Some("GIF"), None, None]),
+            (picture(Image::File("a.AVIF".into())), [Some("AVIF"); 3]),
             (picture(Image::File("a.heic".into())), [None, Some("HEIC"), Some("HEIC")]),
             (picture(Image::Url("https://h.dev/a.png".to_owned())), [Some("from URLs"), None, None]),
             (
