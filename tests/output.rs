@@ -220,7 +220,7 @@ mod exports {
 
     #[test]
     fn formulas_are_neutralised_where_asked() {
-        let options = ExportOptions { escape_formulas: true };
+        let options = ExportOptions { escape_formulas: true, ..ExportOptions::default() };
         for (output, want) in [
             ("=1+1", "'=1+1"),
             ("+1", "'+1"),
@@ -232,7 +232,7 @@ mod exports {
             ("", ""),
         ] {
             let line = ResultLine { output: Some(output.to_owned()), ..done() };
-            let text = exported(ExportFormat::Csv, options, vec![line]);
+            let text = exported(ExportFormat::Csv, options.clone(), vec![line]);
             let record = csv::Reader::from_reader(text.as_bytes()).into_records().next().unwrap().unwrap();
             assert_eq!(&record[2], want);
         }

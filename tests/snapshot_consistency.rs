@@ -7,8 +7,8 @@ use cascadeck::{
     clock::Clock,
     config,
     domain::{
-        Command, ItemFilter, ItemSpec, ItemState, OnExhausted, Page, Query, ReplayFilter, Request, RouteTarget,
-        Snapshot, Strategy, Summary, snapshot::RunState,
+        CaptionRules, Command, ItemFilter, ItemSpec, ItemState, OnExhausted, Page, Query, ReplayFilter, Request,
+        RouteTarget, Snapshot, Strategy, Summary, snapshot::RunState,
     },
     engine::{self, EngineHandle, EngineSetup, InputRows, RunningEngine},
     output::ExistingCaptionPolicy,
@@ -72,6 +72,7 @@ async fn start(home: &Path, simulator: &Simulator, seed: u64) -> RunningEngine {
         config,
         clock: Clock::real(),
         existing_captions: ExistingCaptionPolicy::Skip,
+        caption_rules: CaptionRules::default(),
         is_unattended: false,
         seed,
         flags: BTreeMap::new(),

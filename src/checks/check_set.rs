@@ -12,8 +12,8 @@ use super::{
     start_fault::{CheckFault, StartFault},
 };
 use crate::domain::{
-    Answer, AttemptResult, Choice, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part, RoutingRule,
-    UNCHECKED_MESSAGE_START, rule::first_match,
+    Answer, AttemptResult, CaptionRules, Choice, FailedCheck, Image, ItemSpec, JsonMode, Outcome, OutcomeAction, Part,
+    RoutingRule, UNCHECKED_MESSAGE_START, rule::first_match,
 };
 
 /// The row's field that names checks for it, separated by commas.
@@ -43,6 +43,8 @@ pub enum AppliesTo {
     Rules(Vec<String>),
     /// Those whose row names the check.
     NamedByRow,
+    /// Those whose answers are written as captions.
+    Captions,
 }
 
 /// The names in a row's [`ROW_FIELD`].
@@ -82,6 +84,28 @@ impl CheckSet {
             command_slots: Semaphore::new(commands),
             start_fault: StartFault::default(),
         }))
+    }
+
+    /// Adds the checks of captions, after all others: that the answer is no refusal, and that it contains the trigger.
+    /// `refusals` are further beginnings of refusals.
+    #[must_use]
+    pub fn with_caption_checks(&self, rules: &CaptionRules, refusals: &[String]) -> Self {
+        let check = |name: &str, retries, condition| Check {
+            name: name.to_owned(),
+            applies_to: AppliesTo::Captions,
+            conditions: vec![condition],
+            retries,
+            explains: retries > 0,
+        };
+        let mut checks = self.0.checks.clone();
+        if !rules.allows_refusals {
+            // The same model would refuse again.
+            checks.push(check("refusal", 0, AnswerCondition::Caption(refusals.to_vec())));
+        }
+        if let Some(trigger) = &rules.required_trigger {
+            checks.push(check("trigger", 1, AnswerCondition::Trigger(trigger.clone())));
+        }
+        Self::new(checks, &self.0.rules)
     }
 
     /// The checks, in the order in which they are applied.
@@ -136,6 +160,7 @@ impl CheckSet {
         let named = item.kept_fields.get(ROW_FIELD).map(String::as_str).unwrap_or_default();
         self.0.checks.iter().filter(move |check| match &check.applies_to {
             AppliesTo::All => true,
+            AppliesTo::Captions => item.caption_path.is_some(),
             AppliesTo::Rules(rules) => rule.is_some_and(|rule| rules.iter().any(|name| name == rule)),
             AppliesTo::NamedByRow => split_names(named).any(|name| name == check.name),
         })

@@ -9,7 +9,7 @@ use super::{
     command::CheckCommand,
     schema::{JsonSchema, SchemaCache},
 };
-use crate::domain::{ItemSpec, JsonMode};
+use crate::domain::{CaptionRules, ItemSpec, JsonMode, find_refusal, has_trigger};
 
 /// One condition of a check.
 #[derive(Clone, Debug)]
@@ -27,6 +27,10 @@ pub enum AnswerCondition {
     NotContains(Vec<String>),
     /// The command accepts the answer.
     Command(CheckCommand),
+    /// The answer is a caption and no refusal. The list has further beginnings of refusals.
+    Caption(Vec<String>),
+    /// The caption contains this word.
+    Trigger(String),
 }
 
 impl AnswerCondition {
@@ -72,6 +76,15 @@ impl AnswerCondition {
                 }
             }
             Self::Command(_) => Ok(()),
+            Self::Caption(refusals) => match CaptionRules::default().caption_from(text) {
+                caption if caption.is_empty() => Err("has no caption in it".to_owned()),
+                caption => match find_refusal(&caption, refusals) {
+                    Some(refusal) => Err(format!("is a refusal: {refusal}")),
+                    None => Ok(()),
+                },
+            },
+            Self::Trigger(word) if has_trigger(&CaptionRules::default().caption_from(text), word) => Ok(()),
+            Self::Trigger(word) => Err(format!("does not contain the word {word}")),
         }
     }
 }
@@ -114,6 +127,11 @@ pub(super) mod tests {
         let phrases = AnswerCondition::NotContains(vec!["As an AI".to_owned(), "I can’t help".to_owned()]);
         let regex = AnswerCondition::regex(r"^Answer: \d+$").unwrap();
         for (condition, text, message) in [
+            (&AnswerCondition::Caption(Vec::new()), "\"A cup.\"", None),
+            (&AnswerCondition::Caption(Vec::new()), "<think>Hm", Some("has no caption in it")),
+            (&AnswerCondition::Caption(Vec::new()), "\"I'm sorry.\"", Some("is a refusal: I'm sorry.")),
+            (&AnswerCondition::Trigger("ohwx".to_owned()), "Ohwx, a cup.", None),
+            (&AnswerCondition::Trigger("ohwx".to_owned()), "A cup.", Some("does not contain the word ohwx")),
             (&AnswerCondition::Json, r#" {"a": [1, null]} "#, None),
             (&AnswerCondition::Json, "5", None),
             (&AnswerCondition::Json, "{\"a\": 1", Some("is not JSON: EOF while parsing an object at line 1 column 7")),

@@ -12,17 +12,19 @@ use clap::Args;
 
 use super::{
     CliError,
+    caption_args::{CaptionArgs, combine_prompts, read_examples},
     options::{KeysArgs, PolicyArgs},
     print::print_stderr,
 };
 use crate::{
     config::{self, Config, KnownModels},
-    domain::{UnknownModelPolicy, known_param, rule, sanitize},
+    domain::{Api, LongestSide, UnknownModelPolicy, known_param, rule, sanitize},
     input::{
         self, CaptionOptions, DEFAULT_CAPTION_PROMPT, Input, InputKind, InputOptions, InputSummary, ItemCheck,
         LineFormat, ModelCheck, UnknownModels,
     },
     output::ExistingCaptionPolicy,
+    provider::can_be_sent_to,
     store::{CheckedInput, PinnedSettings, RunDir, Store},
 };
 
@@ -96,18 +98,61 @@ pub(super) struct PromptArgs {
     /// Name captions a.jpg.txt instead of a.txt
     #[arg(long)]
     pub full_caption_names: bool,
+
+    #[command(flatten)]
+    pub caption_args: CaptionArgs,
+
+    /// Scale larger pictures to a longest side of N pixels. off: only to what the provider accepts. Default: 1568 for
+    /// Anthropic's API, 2048 for the others
+    #[arg(long, value_name = "N", value_parser = parse_longest_side)]
+    pub max_side: Option<LongestSide>,
+
+    /// Send EXIF with places, comments and the like along with pictures
+    #[arg(long)]
+    pub keep_metadata: bool,
+}
+
+fn parse_longest_side(text: &str) -> Result<LongestSide, String> {
+    if text == "off" {
+        return Ok(LongestSide::Unlimited);
+    }
+    let pixels = text.parse().ok().filter(|pixels| (16..=65_535).contains(pixels));
+    pixels.map(LongestSide::Pixels).ok_or_else(|| "expected a number of pixels from 16 to 65535, or off".to_owned())
 }
 
 impl PromptArgs {
+    /// Adds the checks of captions to the configuration, if the input is pictures.
+    pub fn add_caption_checks(&self, input: &Input, config: &mut Config) {
+        if input.kind().is_pictures() {
+            config.checks = config.checks.with_caption_checks(&self.caption_args.rules(), &config.refusals);
+        }
+    }
+
+    /// Applies the options for pictures to the configuration. They take precedence over the file.
+    pub fn apply_to_pictures(&self, config: &mut Config) {
+        config.pictures.longest_side = self.max_side.unwrap_or(config.pictures.longest_side);
+        config.pictures.keeps_metadata |= self.keep_metadata;
+    }
+
     /// The settings with which the input is read.
     ///
     /// # Errors
     /// If the prompt file can't be read.
     pub fn input_options(&self, config: &Config) -> Result<InputOptions, CliError> {
-        let prompt = match &self.prompt_file {
-            Some(path) => Some(read_prompt_file(path, config)?),
-            None => self.prompt.clone(),
+        let args = &self.caption_args;
+        let prompt = match (&self.prompt_file, &args.prompts) {
+            (Some(path), _) => Some(read_prompt_file("--prompt-file", path, config)?),
+            (None, Some(path)) => {
+                let prompts = combine_prompts(&read_prompt_file("--prompts", path, config)?);
+                let prompts =
+                    prompts.map_err(|error| CliError::usage(format!("--prompts {}: {error}", path.display())));
+                Some(prompts?)
+            }
+            (None, None) => {
+                self.caption_args.style.map(|style| style.prompt().to_owned()).or_else(|| self.prompt.clone())
+            }
         };
+        let prompt = prompt.map(|prompt| self.caption_args.with_trigger(&prompt));
         let mut default_params = config.defaults.params.clone();
         default_params.max_output_tokens = self.max_output_tokens.or(default_params.max_output_tokens);
         Ok(InputOptions {
@@ -115,12 +160,17 @@ impl PromptArgs {
             system: self.system.clone().or_else(|| config.defaults.system.clone()),
             max_rows: self.limit,
             default_params,
+            examples: match &args.examples {
+                Some(folder) => read_examples(folder, &args.caption_ext).map_err(CliError::usage)?,
+                None => Vec::new(),
+            },
             captions: Some(CaptionOptions {
                 dir: self.captions.clone(),
                 existing: self.existing,
                 keeps_extension: self.full_caption_names,
+                extension: Some(self.caption_args.caption_ext.clone()).filter(|extension| !extension.is_empty()),
             }),
-            default_caption_prompt: None,
+            default_caption_prompt: Some(self.caption_args.with_trigger(DEFAULT_CAPTION_PROMPT)),
             kept_fields: rule::referenced_fields(&config.policy.rules),
             check_field: config.checks.row_field().map(str::to_owned),
             line_format: match (self.list, self.lines) {
@@ -160,8 +210,14 @@ impl PromptArgs {
             captions: input.kind().is_pictures().then(|| {
                 let dir = self.captions.as_ref().map(|dir| input::normalize_argument(&dir.display().to_string()));
                 let dir = dir.unwrap_or_else(|| "beside the pictures".to_owned());
-                format!("{dir}, existing: {}, full names: {}", self.existing.name(), self.full_caption_names)
+                let extension = match self.caption_args.caption_ext.as_str() {
+                    // As earlier versions recorded it.
+                    "" | "txt" => String::new(),
+                    other => format!(", extension: {other}"),
+                };
+                format!("{dir}, existing: {}, full names: {}{extension}", self.existing.name(), self.full_caption_names)
             }),
+            caption_rules: input.kind().is_pictures().then(|| self.caption_args.rules()),
             existing_captions: input.kind().is_pictures().then(|| self.existing.name()),
             strict_rows: !options.legacy_rows,
             refuses_extra_pictures: !options.allows_extra_pictures,
@@ -178,7 +234,7 @@ impl PromptArgs {
 }
 
 /// Reads the prompt template from a file.
-fn read_prompt_file(path: &Path, config: &Config) -> Result<String, CliError> {
+fn read_prompt_file(option: &str, path: &Path, config: &Config) -> Result<String, CliError> {
     let read = File::open(path).and_then(|file| config::read_at_most(file, config.input_limits.max_prompt_file_bytes));
     let text = read.and_then(|bytes| {
         String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
@@ -188,7 +244,7 @@ fn read_prompt_file(path: &Path, config: &Config) -> Result<String, CliError> {
             io::ErrorKind::FileTooLarge => " (max_prompt_file_mib under [input] in keys.toml raises the limit)",
             _ => "",
         };
-        CliError::usage(format!("--prompt-file {} can't be read: {error}{advice}", path.display()))
+        CliError::usage(format!("{option} {} can't be read: {error}{advice}", path.display()))
     })
 }
 
@@ -247,6 +303,14 @@ pub(super) fn warn_of_unused_params(summary: &InputSummary) {
             sanitize(name),
             known_param::extra_body_example(name)
         ));
+    }
+}
+
+/// Warns of pictures that can't be sent and of files that are left out, before anything is sent.
+pub(super) fn warn_of_pictures(input: &Input, config: &Config) {
+    let apis: Vec<Api> = config.models.iter().filter(|model| model.vision).map(|model| config.api_of(model)).collect();
+    for warning in input.warnings(|picture_type| apis.iter().any(|api| can_be_sent_to(picture_type, *api))) {
+        print_stderr(&format!("warning: {warning}"));
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::pluralize,
     output::{ExportFormat, ExportOptions, Exporter},
-    store::{StoreError, report},
+    store::{RunDir, Store, StoreError, report},
 };
 
 /// Write a run's results in input order
@@ -71,7 +71,10 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8, CliError> {
 }
 
 fn write(args: &ExportArgs, out: impl Write) -> Result<u64, ExportError> {
-    let options = ExportOptions { escape_formulas: args.no_formulas };
+    // A damaged run is reported when its results are read.
+    let pins = Store::settings_of(&RunDir::new(&args.run_dir)).ok();
+    let caption_rules = pins.and_then(|pins| pins.caption_rules).unwrap_or_default();
+    let options = ExportOptions { caption_rules, escape_formulas: args.no_formulas };
     let mut exporter = Exporter::new(args.format, options, out).map_err(ExportError::Output)?;
     let mut rows = 0;
     report::for_each_result(&args.run_dir, |line| {

@@ -3,6 +3,7 @@
 
 mod audit;
 mod batch;
+mod caption_args;
 mod check;
 mod cleanup_guard;
 mod completions;
@@ -11,6 +12,7 @@ mod error;
 mod explain;
 mod export;
 mod export_target;
+mod gallery;
 mod metrics;
 mod metrics_flag;
 mod options;
@@ -66,6 +68,7 @@ enum Command {
     Status(status::StatusArgs),
     Replay(Box<replay::ReplayArgs>),
     Export(export::ExportArgs),
+    Gallery(gallery::GalleryArgs),
     Audit(audit::AuditArgs),
     Explain(explain::ExplainArgs),
     Sim(sim::command::SimArgs),
@@ -113,6 +116,7 @@ fn execute(command: Command) -> Result<u8, CliError> {
         Command::Status(args) => status::run(&args),
         Command::Replay(args) => run_on_runtime(replay::run(*args)),
         Command::Export(args) => export::run(&args),
+        Command::Gallery(args) => run_on_runtime(gallery::run(args)),
         Command::Audit(args) => audit::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Sim(args) => {

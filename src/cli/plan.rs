@@ -13,7 +13,8 @@ use jiff::tz::TimeZone;
 use super::{
     CliError,
     batch::{
-        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models, warn_of_unused_params,
+        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_pictures, warn_of_unknown_models,
+        warn_of_unused_params,
     },
     cleanup_guard::CleanupGuard,
     options::{default_run_dir, ledger_path},
@@ -23,7 +24,9 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    domain::{ItemSpec, Money, Now, RoutingRule, RoutingTraits, Summary, WallTime, escape_json, summary::ModelSummary},
+    domain::{
+        ItemSpec, Money, Now, PictureTokenizer, RoutingTraits, Summary, WallTime, escape_json, summary::ModelSummary,
+    },
     engine,
     forecast::{ASSUMED_LATENCY, Assumptions, ForecastInput, ForecastResult, ForecastRoute, PoolInput, forecast},
     headless::plan::{
@@ -66,6 +69,7 @@ const ASSUMED_OUTPUT_TOKENS: f64 = 256.0;
 pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     let mut config = args.batch.keys_args.load(!args.json)?;
     args.batch.policy_args.apply(&mut config)?;
+    args.batch.prompt_args.apply_to_pictures(&mut config);
     let mut options = args.batch.prompt_args.input_options(&config)?;
     let run_dir = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&input::run_name(&args.batch.input)));
     let dir = RunDir::new(&run_dir);
@@ -93,13 +97,10 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     let fingerprint = args.batch.prompt_args.limited_fingerprint(&summary.fingerprint);
     let has_changed = pins.is_some_and(|pins| pins.fingerprint != fingerprint);
     let has_limit = args.batch.prompt_args.limit.is_some();
-    let batch =
-        PlannedBatch::read(&input, &config.policy.rules, has_run.then_some(run_dir.as_path()), has_changed, has_limit)?;
+    let batch = PlannedBatch::read(&input, &config, has_run.then_some(run_dir.as_path()), has_changed, has_limit)?;
     warn_of_unknown_models(&summary, &config);
     warn_of_unused_params(&summary);
-    for warning in input.warnings() {
-        print_stderr(&format!("warning: {warning}"));
-    }
+    warn_of_pictures(&input, &config);
 
     let plan = build_plan(args, &config, &input, &batch, &run_dir, progress.as_ref());
     let text = if args.json {
@@ -156,11 +157,12 @@ impl PlannedBatch {
     /// since.
     fn read(
         input: &Input,
-        rules: &[RoutingRule],
+        config: &Config,
         run_dir: Option<&Path>,
         has_changed: bool,
         has_limit: bool,
     ) -> Result<Self, CliError> {
+        let pictures = config.picture_tokenizer();
         let is_unchanged = match run_dir {
             Some(dir) if has_changed => Some(report::unchanged_item_lookup(dir)?),
             _ => None,
@@ -187,7 +189,7 @@ impl PlannedBatch {
                 batch.ended += 1;
                 continue;
             }
-            batch.add(&item, rules);
+            batch.add(&item, config, &pictures);
             if run_dir.is_some() {
                 ids_to_send.insert(item.id);
             }
@@ -201,7 +203,7 @@ impl PlannedBatch {
                     batch.other_waiting += 1;
                     // A damaged item (`None`) fails without being sent.
                     if let Some(item) = item.filter(|_| !has_limit) {
-                        batch.add(&item, rules);
+                        batch.add(&item, config, &pictures);
                     }
                 },
             )?;
@@ -209,10 +211,10 @@ impl PlannedBatch {
         Ok(Self { skipped: items.skipped(), ..batch })
     }
 
-    fn add(&mut self, item: &ItemSpec, rules: &[RoutingRule]) {
-        let items = self.classes.entry(item.routing_traits(rules)).or_default();
+    fn add(&mut self, item: &ItemSpec, config: &Config, pictures: &PictureTokenizer) {
+        let items = self.classes.entry(item.routing_traits(&config.policy.rules)).or_default();
         items.count += 1;
-        items.input_tokens += item.request.estimated_input_tokens();
+        items.input_tokens += item.estimated_input_tokens(pictures);
         match item.request.params.max_output_tokens {
             Some(limit) => items.max_output_tokens = items.max_output_tokens.max(limit),
             None => items.has_unlimited_output = true,

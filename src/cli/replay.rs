@@ -150,10 +150,14 @@ async fn start(
     let caption_claim = claim_captions(&clock, dir, caption_files)?;
     let key_checks = if args.no_check { Vec::new() } else { check_keys(&config, &clock).await? };
     // Missing captions are written only after the check of the keys: if no key is good, nothing has changed.
+    let caption_rules = pins.caption_rules.clone().unwrap_or_default();
+    if pins.captions.is_some() {
+        config.checks = config.checks.with_caption_checks(&caption_rules, &config.refusals);
+    }
     let existing_captions =
         pins.existing_captions.as_deref().and_then(ExistingCaptionPolicy::from_name).unwrap_or_default();
     if pins.captions.is_some() {
-        for message in engine::write_missing_captions(dir, &mut opened, existing_captions).await? {
+        for message in engine::write_missing_captions(dir, &mut opened, existing_captions, &caption_rules).await? {
             print_stderr(&message);
         }
     }
@@ -168,6 +172,7 @@ async fn start(
         config,
         clock,
         existing_captions,
+        caption_rules,
         is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger_path: ledger_path(&clock),

@@ -6,7 +6,8 @@ use tracing::level_filters::LevelFilter;
 use super::{
     CliError,
     batch::{
-        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_unknown_models, warn_of_unused_params,
+        BatchArgs, read_pins, read_rows_as_pinned, refuse_without_vision, warn_of_pictures, warn_of_unknown_models,
+        warn_of_unused_params,
     },
     check::check_keys,
     cleanup_guard::CleanupGuard,
@@ -32,7 +33,7 @@ use crate::{
 /// or - for standard input. The same command resumes a run, however it was stopped.
 ///
 /// Quote a glob so that the shell does not expand it. * and ? match characters within a name, ** matches any folders,
-/// [abc] and [a-z] match one of these characters, [!abc] any other; {a,b} is not supported.
+/// [abc] and [a-z] match one of these characters, [!abc] any other, {a,b} either text.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -82,6 +83,7 @@ pub(super) async fn run_batch(args: &RunArgs, mut config: Config, clock: Clock) 
 
 async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<StartedRun, CliError> {
     args.batch.policy_args.apply(&mut config)?;
+    args.batch.prompt_args.apply_to_pictures(&mut config);
     let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
     let metrics = open_metrics(&args.front_end, &config.metrics, clock).await?;
     let mut input_options = args.batch.prompt_args.input_options(&config)?;
@@ -99,6 +101,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     }
     let mut input = Input::open(&args.batch.input, input_options.clone(), &dir.spooled_input())?;
     refuse_without_vision(&input, &config)?;
+    args.batch.prompt_args.add_caption_checks(&input, &mut config);
     if recorded_pins.is_some() && input.kind().is_pictures() {
         input.skip_caption_checks_if_ended(report::fully_ended_id_lookup(dir.path())?);
     }
@@ -119,9 +122,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let skipped = if summary.skipped > 0 { format!(", {} already captioned", summary.skipped) } else { String::new() };
     let rows = input.kind().format_count(summary.items);
     print_stderr(&format!("{}: {rows}{skipped}; run directory {}", args.batch.input, dir.path().display()));
-    for warning in input.warnings() {
-        print_stderr(&format!("warning: {warning}"));
-    }
+    warn_of_pictures(&input, &config);
 
     let mut fingerprint = summary.fingerprint.clone();
     if summary.fingerprint_unstable {
@@ -142,8 +143,10 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
     let log_guard = telemetry::init(&dir.log(), LevelFilter::INFO, dashboard.is_some())?;
     let key_checks = if args.no_check { Vec::new() } else { check_keys(&config, &clock).await? };
     let mut opened = opened;
+    let caption_rules = args.batch.prompt_args.caption_args.rules();
     if input.kind().is_pictures() {
-        for message in engine::write_missing_captions(dir, &mut opened, args.batch.prompt_args.existing).await? {
+        let existing = args.batch.prompt_args.existing;
+        for message in engine::write_missing_captions(dir, &mut opened, existing, &caption_rules).await? {
             print_stderr(&message);
         }
     }
@@ -179,6 +182,7 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         config,
         clock,
         existing_captions: args.batch.prompt_args.existing,
+        caption_rules,
         is_unattended: dashboard.is_none(),
         seed: fastrand::u64(..),
         ledger_path: ledger_path(&clock),

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{KeptParts, Key, Model, Policy, Provider, RowModelPolicy, SpendLimits, UnknownModelPolicy},
+    domain::{
+        Api, KeptParts, Key, Model, PictureSettings, PictureTokenizer, Policy, Provider, RowModelPolicy, SpendLimits,
+        UnknownModelPolicy,
+    },
 };
 
 /// The whole configuration of a run. Ids are indices into the vectors.
@@ -36,6 +39,10 @@ pub struct Config {
     pub unknown_model: Option<UnknownModelPolicy>,
     /// The parts of an answer that are kept besides its text.
     pub kept_parts: KeptParts,
+    /// How pictures are changed before they are sent.
+    pub pictures: PictureSettings,
+    /// Further beginnings of answers that are refusals and not captions.
+    pub refusals: Vec<String>,
     /// The meaning of the model that a row names, unless the row says it itself.
     pub row_model: RowModelPolicy,
     pub dashboard: Dashboard,
@@ -73,6 +80,17 @@ impl Config {
     /// [`load`](super::load) refuses one in the file.
     pub fn models_with_unbounded_cost(&self) -> Vec<(&str, String)> {
         self.models.iter().filter_map(|model| Some((model.name.as_str(), model.unbounded_cost_reason()?))).collect()
+    }
+
+    /// Counts the tokens of pictures for the models that accept them.
+    pub fn picture_tokenizer(&self) -> PictureTokenizer {
+        let models = self.models.iter().filter(|model| model.vision);
+        PictureTokenizer::new(models.map(|model| (self.api_of(model), model.name.clone())), self.pictures.longest_side)
+    }
+
+    /// The API of a model's provider.
+    pub fn api_of(&self, model: &Model) -> Api {
+        self.providers[model.provider.index()].api
     }
 
     /// Whether any cap limits what the run, a key or an item may cost.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{KeptParts, Policy, RowModelPolicy},
+    domain::{KeptParts, PictureSettings, Policy, RowModelPolicy},
 };
 
 /// The keys of one provider, as the environment has them.
@@ -92,6 +92,8 @@ pub(super) fn config_from_env(
         input_limits: InputLimits::default(),
         unknown_model: None,
         kept_parts: KeptParts::default(),
+        pictures: PictureSettings::default(),
+        refusals: Vec::new(),
         row_model: RowModelPolicy::default(),
         dashboard: Dashboard::default(),
         metrics: MetricsSettings::default(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::{
-    bounded_read, checks,
+    bounded_read, captions, checks,
     configuration::{Config, Origin},
     dashboard,
     defaults::{self, Defaults},
@@ -16,7 +16,7 @@ use super::{
     keys::ConfiguredKeys,
     metrics,
     models::{self, LocatedModel},
-    policy,
+    pictures, policy,
     providers::Providers,
     results, rules, schema, secret,
     toml_reader::{TomlDoc, TomlTable},
@@ -124,6 +124,8 @@ fn read_document(doc: &TomlDoc<'_>, document: &DeTable<'_>, file: &ConfigFile<'_
         dashboard,
         metrics,
         kept_parts: results::read(&root),
+        pictures: pictures::read(&root),
+        refusals: captions::read(&root),
         webhooks: webhooks.all,
         origin: Origin::File(file.display_path.to_owned()),
     }

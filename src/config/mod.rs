@@ -6,6 +6,7 @@
 
 mod address;
 mod bounded_read;
+mod captions;
 mod checks;
 mod configuration;
 mod dashboard;
@@ -24,6 +25,7 @@ mod keys_file;
 mod known_models;
 mod metrics;
 mod models;
+mod pictures;
 mod placeholder;
 mod policy;
 mod preset;

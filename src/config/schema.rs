@@ -29,6 +29,8 @@ pub const FILE: Schema = Schema {
         "policy",
         "defaults",
         "input",
+        "pictures",
+        "captions",
         "dashboard",
         "metrics",
         "webhook",
@@ -184,13 +186,17 @@ pub const DEFAULTS: Schema = Schema {
 pub const INPUT: Schema =
     Schema { label: "[input]", fields: &["max_pipe_mib", "max_prompt_file_mib", "unknown_model", "row_model"] };
 
+pub const PICTURES: Schema = Schema { label: "[pictures]", fields: &["max_side", "keep_metadata"] };
+
+pub const CAPTIONS: Schema = Schema { label: "[captions]", fields: &["refusals"] };
+
 pub const RESULTS: Schema = Schema { label: "[results]", fields: &["keep"] };
 
 pub const WEBHOOK: Schema = Schema { label: "[[webhook]]", fields: &["name", "url", "on", "format", "insecure"] };
 
-pub const ALL: [Schema; 16] = [
+pub const ALL: [Schema; 18] = [
     FILE, PROVIDER, MODEL, PRICE, PRICE_STEP, KEY, RULE, CHECK, BALANCE, POLICY, DASHBOARD, METRICS, DEFAULTS, INPUT,
-    RESULTS, WEBHOOK,
+    PICTURES, CAPTIONS, RESULTS, WEBHOOK,
 ];
 
 /// Renamed settings: the table's label, the former name and the current name. Both names are accepted.

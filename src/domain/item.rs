@@ -4,7 +4,9 @@ use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{money::Money, named::names, request::Request};
+use super::{
+    money::Money, named::names, native_body::ATTACHMENT_TOKENS, picture_tokens::PictureTokenizer, request::Request,
+};
 
 /// An item read from the input: validated, with its templates filled in.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -41,6 +43,20 @@ pub struct ItemSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "picture")]
     pub picture_stamp: Option<PictureStamp>,
+    /// Width and height in pixels of the request's pictures, in their order; zeros if they are not known. Empty if none
+    /// is known, and in runs of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub picture_sizes: Vec<(u32, u32)>,
+}
+
+impl ItemSpec {
+    /// A high estimate of input tokens, as [`Request::estimated_input_tokens`], with pictures counted by their size.
+    pub fn estimated_input_tokens(&self, pictures: &PictureTokenizer) -> u64 {
+        let known = self.picture_sizes.iter().filter(|size| **size != (0, 0));
+        known.fold(self.request.estimated_input_tokens(), |tokens, (width, height)| {
+            tokens.saturating_sub(ATTACHMENT_TOKENS).saturating_add(pictures.tokens(*width, *height))
+        })
+    }
 }
 
 /// State of a picture file at one time, used to check later whether it still contains the same picture.

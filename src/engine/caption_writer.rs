@@ -17,7 +17,7 @@ use tokio::{
 use super::messages::{Caption, DiskFault};
 
 use crate::{
-    domain::{FinalState, Image, Seq, event::format_duration, pluralize},
+    domain::{CaptionRules, FinalState, Image, Seq, event::format_duration, pluralize},
     output::{
         ExistingCaptionPolicy,
         captions::{has_caption, is_permanent, replace_caption},
@@ -106,6 +106,7 @@ impl PendingCaptions {
 #[derive(Debug)]
 pub(super) struct CaptionWriter {
     existing: ExistingCaptionPolicy,
+    rules: CaptionRules,
     threads: Arc<WorkerPool>,
     tasks: JoinSet<Option<Seq>>,
     pending: PendingCaptions,
@@ -113,9 +114,15 @@ pub(super) struct CaptionWriter {
 }
 
 impl CaptionWriter {
-    pub fn new(existing: ExistingCaptionPolicy, opened: &OpenedRun, fault_tx: mpsc::Sender<DiskFault>) -> Self {
+    pub fn new(
+        existing: ExistingCaptionPolicy,
+        rules: CaptionRules,
+        opened: &OpenedRun,
+        fault_tx: mpsc::Sender<DiskFault>,
+    ) -> Self {
         Self {
             existing,
+            rules,
             threads: start_caption_threads(),
             tasks: JoinSet::new(),
             pending: PendingCaptions::resumed(opened),
@@ -124,9 +131,10 @@ impl CaptionWriter {
     }
 
     /// The caption for an answer that is about to be recorded. It is pending from now on.
-    pub fn prepare(&mut self, seq: Seq, path: PathBuf, text: String) -> Caption {
+    pub fn prepare(&mut self, seq: Seq, path: PathBuf, answer: &str) -> Caption {
         self.pending.add(seq);
-        Caption { seq, path, text, previous_text: self.pending.previous_answer(seq) }
+        let previous_text = self.pending.previous_answer(seq).map(|answer| self.rules.caption_from(&answer));
+        Caption { seq, path, text: self.rules.caption_from(answer), previous_text }
     }
 
     /// Starts to write a committed caption.
@@ -303,6 +311,7 @@ pub async fn write_missing_captions(
     dir: &RunDir,
     opened: &mut OpenedRun,
     existing: ExistingCaptionPolicy,
+    rules: &CaptionRules,
 ) -> anyhow::Result<Vec<String>> {
     let pending: BTreeSet<u64> = match opened.saved_states.get(PENDING_CAPTIONS_STATE) {
         Some(json) => serde_json::from_str(json)?,
@@ -335,7 +344,8 @@ pub async fn write_missing_captions(
         let Some(target) = targets.remove(&line.seq.0) else { return Ok(()) };
         let result = line.parse()?;
         if let (FinalState::Done, Some(text)) = (result.status, result.output) {
-            let previous = replaced_answers.get(&line.seq.0).cloned();
+            let previous = replaced_answers.get(&line.seq.0).map(|answer| rules.caption_from(answer));
+            let text = rules.caption_from(&text);
             captions.push(Caption { seq: line.seq, path: target, text, previous_text: previous });
         }
         Ok(())

@@ -68,7 +68,7 @@ impl Engine {
         let target = self.items.spec(effects.seq).and_then(|spec| spec.caption_path.clone());
         let caption = match (&effects.disposition, target, &result.answer) {
             (Disposition::Done { .. }, Some(target), Some(answer)) if !answer.text.is_empty() => {
-                Some(self.captions.prepare(effects.seq, target, answer.text.clone()))
+                Some(self.captions.prepare(effects.seq, target, &answer.text))
             }
             _ => None,
         };

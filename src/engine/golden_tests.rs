@@ -21,8 +21,8 @@ use crate::{
     clock::Clock,
     config,
     domain::{
-        Answer, AttemptId, AttemptResult, Command, FinalState, ItemSpec, Outcome, OutcomeAction, ReplayFilter, Request,
-        ResponseMeta, ResultLine, RetryAfter, Strategy, Usage, WallTime,
+        Answer, AttemptId, AttemptResult, CaptionRules, Command, FinalState, ItemSpec, Outcome, OutcomeAction,
+        ReplayFilter, Request, ResponseMeta, ResultLine, RetryAfter, Strategy, Usage, WallTime,
     },
     golden::{Golden, Trace, single_seed},
     output::ExistingCaptionPolicy,
@@ -135,6 +135,7 @@ impl Run {
             config,
             clock: Clock::manual(START, micros),
             existing_captions: ExistingCaptionPolicy::Skip,
+            caption_rules: CaptionRules::default(),
             is_unattended: true,
             seed,
             flags: BTreeMap::new(),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     checks::CheckSet,
-    domain::{Api, ItemSpec, MonoTime, Request, RoutingTraits, Seq, request::estimated_text_tokens},
+    domain::{Api, ItemSpec, MonoTime, PictureTokenizer, Request, RoutingTraits, Seq, request::estimated_text_tokens},
     provider::check_supported,
     scheduler::{QueuedItem, Scheduler},
     store::{EarlierAttempts, ItemLoader, LoadedItem, WaitingItem, WaitingRange},
@@ -39,6 +39,8 @@ pub(super) struct Intake {
     classes: HashMap<u32, usize>,
     apis: SmallVec<[Api; 3]>,
     checks: CheckSet,
+    /// Counts the tokens of pictures.
+    pub picture_tokenizer: PictureTokenizer,
     /// Rows are still being read.
     pub is_reading: bool,
     /// Number of waiting items that this start does not send, because it is limited to the first rows.
@@ -72,6 +74,7 @@ impl Intake {
             classes: HashMap::new(),
             apis,
             checks,
+            picture_tokenizer: PictureTokenizer::default(),
             is_reading: false,
             held_back_items: 0,
             input_error: None,
@@ -226,7 +229,7 @@ impl Intake {
             self.apis.iter().copied().filter(|api| check_supported(*api, request).is_err()).collect();
         QueuedItem {
             seq,
-            input_tokens: request.estimated_input_tokens(),
+            input_tokens: spec.estimated_input_tokens(&self.picture_tokenizer),
             max_output_tokens: request.params.max_output_tokens,
             cost_factors: request.cost_factors(),
             max_usd: spec.max_usd,

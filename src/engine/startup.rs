@@ -42,8 +42,8 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{
-        Api, Command, EventKind, EventLevel, Key, MetricCounts, Money, Now, RouteId, RouteLabels, Snapshot, UsageSlot,
-        WallTime, WhenLimited, is_or_are,
+        Api, CaptionRules, Command, EventKind, EventLevel, Key, MetricCounts, Money, Now, RouteId, RouteLabels,
+        Snapshot, UsageSlot, WallTime, WhenLimited, is_or_are,
         plain_text::sanitize,
         pluralize,
         snapshot::{Cause, RunState},
@@ -73,6 +73,7 @@ pub struct EngineSetup {
     pub config: Config,
     pub clock: Clock,
     pub existing_captions: ExistingCaptionPolicy,
+    pub caption_rules: CaptionRules,
     /// No operator is present to unblock the run, so it stops if it is blocked.
     pub is_unattended: bool,
     /// Seed for all jitter.
@@ -179,6 +180,7 @@ pub(super) fn prepare(
     let reclassified = store.apply_rules(&scheduler.policy().rules)?;
     let mut intake =
         Intake::new(ItemLoader::start(dir)?, loaded_tx, fault_tx.clone(), apis_of(&config), config.checks.clone());
+    intake.picture_tokenizer = config.picture_tokenizer();
     intake.is_reading = input_rows.is_some();
     queue_waiting_items(&store, &opened, &mut intake, &mut scheduler)?;
     let mut stats = RunStats::new(
@@ -220,7 +222,7 @@ pub(super) fn prepare(
         intake,
         items: ItemTable::default(),
         attempts,
-        captions: CaptionWriter::new(setup.existing_captions, &opened, fault_tx),
+        captions: CaptionWriter::new(setup.existing_captions, setup.caption_rules, &opened, fault_tx),
         stats,
         event_log: EventLog::resumed(opened.events.clone(), opened.next_event),
         forecaster: Forecaster::new(forecast_tx),
@@ -336,7 +338,8 @@ fn attempt_runner(clock: Clock, config: &Config, scheduler: &Scheduler) -> anyho
         clock.to_real_duration(scheduler.policy().connect_timeout),
         clock.to_real_duration(scheduler.policy().idle_timeout),
     )?
-    .keeping(config.kept_parts);
+    .keeping(config.kept_parts)
+    .with_pictures(config.pictures);
     let endpoints = config.keys.iter().zip(&config.secrets).map(|(key, secret)| {
         let provider = config.providers[key.provider.index()].clone();
         Ok(Arc::new(Endpoint::new(provider, secret.clone())?))

@@ -20,7 +20,8 @@ use crate::{
     clock::Clock,
     config,
     domain::{
-        Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, RouteTarget, Seq, snapshot::Condition,
+        CaptionRules, Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, RouteTarget, Seq,
+        snapshot::Condition,
     },
     output::ExistingCaptionPolicy,
     scheduler::LocalRejection,
@@ -102,6 +103,7 @@ pub(super) fn prepare_run_on_store(
         config,
         clock,
         existing_captions: ExistingCaptionPolicy::Skip,
+        caption_rules: CaptionRules::default(),
         is_unattended,
         seed: 1,
         flags: BTreeMap::new(),

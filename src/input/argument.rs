@@ -16,7 +16,7 @@ pub fn run_name(argument: &str) -> String {
         return PIPE_RUN_NAME.to_owned();
     }
     let path = Path::new(argument);
-    if !path.exists() && argument.contains(WILDCARDS) {
+    if !path.exists() && is_pattern(argument) {
         return folder_name(&glob_tail(path).to_string_lossy());
     }
     let real = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
@@ -53,8 +53,57 @@ fn glob_tail(pattern: &Path) -> PathBuf {
     components[first_wildcard.saturating_sub(1)..].iter().collect()
 }
 
+/// True for a shell pattern: with a wildcard, or with alternatives in braces.
+pub(super) fn is_pattern(argument: &str) -> bool {
+    argument.contains(WILDCARDS) || expand_braces(argument).len() > 1
+}
+
 pub(super) fn has_wildcard(component: &Component<'_>) -> bool {
-    component.as_os_str().to_string_lossy().contains(WILDCARDS)
+    component.as_os_str().to_string_lossy().contains([WILDCARDS.as_slice(), &['{']].concat().as_slice())
+}
+
+/// The patterns without alternatives that a pattern stands for: `a.png` and `a.jpg` for `a.{png,jpg}`. Braces without
+/// a comma or without their counterpart are ordinary characters. As in a shell, they can be nested.
+pub(super) fn expand_braces(pattern: &str) -> Vec<String> {
+    /// Enough for any pattern that is written by hand.
+    const MAX_PATTERNS: usize = 4_096;
+    let mut expanded = Vec::new();
+    let mut unexpanded = vec![pattern.to_owned()];
+    while let Some(next) = unexpanded.pop() {
+        match split_first_braces(&next) {
+            Some((start, alternatives, end)) if unexpanded.len() + expanded.len() < MAX_PATTERNS => {
+                unexpanded.extend(alternatives.iter().rev().map(|middle| format!("{start}{middle}{end}")));
+            }
+            _ => expanded.push(next),
+        }
+    }
+    expanded
+}
+
+/// The text before the first pair of braces with alternatives, the alternatives, and the text behind it.
+fn split_first_braces(pattern: &str) -> Option<(&str, Vec<&str>, &str)> {
+    for (open, _) in pattern.match_indices('{') {
+        let (mut depth, mut from, mut alternatives) = (0, open + 1, Vec::new());
+        for (at, letter) in pattern[open + 1..].char_indices().map(|(at, letter)| (at + open + 1, letter)) {
+            match letter {
+                '{' => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                ',' if depth == 0 => {
+                    alternatives.push(&pattern[from..at]);
+                    from = at + 1;
+                }
+                '}' => {
+                    if alternatives.is_empty() {
+                        break;
+                    }
+                    alternatives.push(&pattern[from..at]);
+                    return Some((&pattern[..open], alternatives, &pattern[at + 1..]));
+                }
+                _ => {}
+            }
+        }
+    }
+    None
 }
 
 /// Makes a safe folder name: `photos-jpg` for `photos/*.jpg`.
@@ -72,6 +121,23 @@ fn folder_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn braces_stand_for_alternatives() {
+        for (pattern, want) in [
+            ("a.{png,jpg}", &["a.png", "a.jpg"][..]),
+            ("{a,b}/{1,2}*", &["a/1*", "a/2*", "b/1*", "b/2*"]),
+            ("x{a,{b,c}d,}", &["xa", "xbd", "xcd", "x"]),
+            ("{a}{b,c", &["{a}{b,c"]),
+            ("{a}{b,c}", &["{a}b", "{a}c"]),
+            ("a}b,{", &["a}b,{"]),
+            ("plain", &["plain"]),
+        ] {
+            assert_eq!(expand_braces(pattern), want, "{pattern}");
+        }
+        // However many there are, they end.
+        assert!(expand_braces(&"{a,b}".repeat(30)).len() <= 8_192);
+    }
 
     #[test]
     fn run_names_are_safe_folder_names() {

@@ -18,6 +18,8 @@ pub(super) struct Draft {
     /// The id stated in the row.
     pub id: Option<String>,
     pub request: Request,
+    /// The request without what may change while the picture stays the same; `None`: the request itself. It is hashed.
+    pub hashed_request: Option<Box<Request>>,
     pub model: Option<String>,
     /// Whether the row says that no other model may answer it; `None`: it does not say.
     pub model_pinned: Option<bool>,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    argument::{WILDCARDS, has_wildcard},
+    argument::{expand_braces, has_wildcard, is_pattern},
     detect::{DetectedFormat, detect},
     error::{InputError, list_places},
     image_batch::ImageBatch,
@@ -66,7 +66,7 @@ pub(super) fn find_input(argument: &str, spool: &Path, options: &InputOptions) -
     let absolute_path = absolute(path).map_err(|error| InputError::unreadable(path, error))?;
     let metadata = match fs::metadata(&absolute_path) {
         Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && argument.contains(WILDCARDS) => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_pattern(argument) => {
             refuse_line_format(line_format, argument, "is a pattern")?;
             return open_glob(argument);
         }
@@ -142,10 +142,12 @@ fn open_file(
 
 fn open_glob(pattern: &str) -> Result<FoundInput, InputError> {
     let source = glob_source(&current_dir()?, pattern);
-    if let ImageSource::Glob { pattern: absolute_pattern, .. } = &source {
-        glob::Pattern::new(absolute_pattern).map_err(|error| {
-            InputError::unsupported_format(Path::new(pattern), format!("is not a valid pattern: {error}"))
-        })?;
+    if let ImageSource::Glob { patterns, .. } = &source {
+        for absolute_pattern in patterns {
+            glob::Pattern::new(absolute_pattern).map_err(|error| {
+                InputError::unsupported_format(Path::new(pattern), format!("is not a valid pattern: {error}"))
+            })?;
+        }
     }
     open_pictures(source, pattern)
 }
@@ -154,12 +156,14 @@ fn open_glob(pattern: &str) -> Result<FoundInput, InputError> {
 fn glob_source(folder: &Path, pattern: &str) -> ImageSource {
     let base_dir = folder
         .join(Path::new(pattern).components().take_while(|component| !has_wildcard(component)).collect::<PathBuf>());
-    let absolute_pattern = if Path::new(pattern).is_absolute() {
-        pattern.to_owned()
-    } else {
-        format!("{}/{}", glob::Pattern::escape(&folder.to_string_lossy()), strip_dot_slash(pattern))
+    let to_absolute = |pattern: String| {
+        if Path::new(&pattern).is_absolute() {
+            return pattern;
+        }
+        format!("{}/{}", glob::Pattern::escape(&folder.to_string_lossy()), strip_dot_slash(&pattern))
     };
-    ImageSource::Glob { pattern: absolute_pattern, base_dir }
+    let patterns = expand_braces(pattern).into_iter().map(to_absolute).collect();
+    ImageSource::Glob { patterns, base_dir }
 }
 
 fn open_pictures(image_source: ImageSource, label: &str) -> Result<FoundInput, InputError> {

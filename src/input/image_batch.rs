@@ -1,8 +1,14 @@
 //! Pictures that were found together, and what was found instead of pictures.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use super::{error::FieldError, picture_file::reason_not_a_file};
+use super::{
+    error::FieldError,
+    picture_file::{TEXT_EXTENSIONS, reason_not_a_file},
+};
 
 /// Pictures that may share a caption file: those of one folder, or of one list.
 #[derive(Debug, Default)]
@@ -19,6 +25,9 @@ pub(super) struct ImageBatch {
     pub unsendable: Vec<(u64, String)>,
     /// Linked folders that `**` in a pattern did not enter.
     pub linked_folders: Vec<PathBuf>,
+    /// Number of files that are not pictures, by their kind: `.mp4`, or `without an extension`. Captions and other texts
+    /// are not counted.
+    pub left_out: BTreeMap<String, u64>,
 }
 
 impl ImageBatch {
@@ -28,6 +37,16 @@ impl ImageBatch {
 
     pub(super) fn exclude(&mut self, message: String) {
         self.excluded.push((0, message));
+    }
+
+    /// Counts a file that is not a picture.
+    pub(super) fn leave_out(&mut self, path: &Path) {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        if extension.as_deref().is_some_and(|extension| TEXT_EXTENSIONS.contains(&extension)) {
+            return;
+        }
+        let kind = extension.map_or_else(|| "without an extension".to_owned(), |extension| format!(".{extension}"));
+        *self.left_out.entry(kind).or_default() += 1;
     }
 
     pub(super) fn exclude_non_utf8(&mut self, path: &Path) {
@@ -49,7 +68,7 @@ impl ImageBatch {
         self.exclude(format!("{link} is a link to a folder elsewhere; to include its pictures, name it: '{link}/*'"));
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.pictures.is_empty() && self.errors.is_empty() && self.excluded.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.pictures.is_empty() && self.errors.is_empty() && self.excluded.is_empty() && self.left_out.is_empty()
     }
 }

@@ -8,21 +8,23 @@ use std::{
 
 use super::{image_batch::ImageBatch, natural_sort, picture_file::is_picture};
 
-/// Finds the pictures that match a shell pattern, which begins with `base_dir`.
-pub(super) fn read_glob(pattern: &str, base_dir: &Path) -> ImageBatch {
+/// Finds the pictures that match one of these shell patterns, which begin with `base_dir`.
+pub(super) fn read_glob(patterns: &[String], base_dir: &Path) -> ImageBatch {
     let mut batch = ImageBatch::default();
-    let parts: Result<Vec<_>, _> = pattern
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .skip(base_dir.components().count().saturating_sub(1))
-        .map(glob::Pattern::new)
-        .collect();
-    match parts {
-        Ok(parts) => match_parts(base_dir, "", &parts, &mut batch),
-        Err(error) => batch.add_error(format!("the pattern {pattern} can't be used: {error}")),
+    for pattern in patterns {
+        let parts: Result<Vec<_>, _> = pattern
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .skip(base_dir.components().count().saturating_sub(1))
+            .map(glob::Pattern::new)
+            .collect();
+        match parts {
+            Ok(parts) => match_parts(base_dir, "", &parts, &mut batch),
+            Err(error) => batch.add_error(format!("the pattern {pattern} can't be used: {error}")),
+        }
     }
     batch.pictures.sort_by(|(_, a), (_, b)| natural_sort::compare(a, b));
-    // `**` may match the same folder in several ways.
+    // `**` may match the same folder in several ways, and several patterns the same file.
     batch.pictures.dedup();
     exclude_duplicates(base_dir, &mut batch);
     batch.excluded.sort();
@@ -113,9 +115,12 @@ fn match_parts(folder: &Path, prefix: &str, parts: &[glob::Pattern], batch: &mut
             if !is_match || display_name.starts_with('.') {
                 continue;
             }
-        } else if !part.matches_with(&display_name, GLOB_OPTIONS)
-            || !(path.is_dir() || rest.is_empty() && is_picture(&path))
-        {
+        } else if !part.matches_with(&display_name, GLOB_OPTIONS) {
+            continue;
+        } else if !(path.is_dir() || rest.is_empty() && is_picture(&path)) {
+            if rest.is_empty() {
+                batch.leave_out(&path);
+            }
             continue;
         }
         match name.to_str() {

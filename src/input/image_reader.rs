@@ -3,13 +3,13 @@
 use std::{
     collections::HashMap,
     fs,
-    io::{self, BufReader},
+    io::{self, BufReader, Read as _},
     path::{Path, PathBuf},
     time::SystemTime,
     vec,
 };
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::domain::{Image, Message, MessageRole, Part, Request};
 
@@ -20,7 +20,7 @@ use super::{
     image_batch::ImageBatch,
     image_source::{ImageBatches, ImageSource},
     json::{Fields, Json},
-    options::DEFAULT_CAPTION_PROMPT,
+    options::{CaptionExample, DEFAULT_CAPTION_PROMPT},
     picture_file::open_regular_file,
     picture_stamp,
     sidecar::Sidecar,
@@ -84,7 +84,7 @@ impl ImageReader {
         let caption = self.find_sidecar(&path, clash.as_deref(), options, has_ended);
         let draft = caption.and_then(|caption| match caption {
             Some((_, true)) if !is_known_id(&path) => Ok(None),
-            caption => self.build_draft(&path, caption.map(|(sidecar, _)| sidecar), options).map(Some),
+            caption => self.build_draft(line, &path, caption.map(|(sidecar, _)| sidecar), options).map(Some),
         });
         Some((u64::from(line), draft))
     }
@@ -137,9 +137,10 @@ impl ImageReader {
         if let Some(earlier) = clash {
             let message = format!(
                 "{path} and {earlier} would share the caption file {}; rename one of them, or use \
-                 --full-caption-names ({}.txt)",
+                 --full-caption-names ({}.{})",
                 sidecar.relative_path,
-                Path::new(path).file_name().unwrap_or_default().display()
+                Path::new(path).file_name().unwrap_or_default().display(),
+                caption_settings.extension()
             );
             return Err(FieldError::new("", message));
         }
@@ -161,29 +162,82 @@ impl ImageReader {
         Ok(Some((sidecar, is_captioned)))
     }
 
-    fn build_draft(&self, path: &str, caption: Option<Sidecar>, options: &RowOptions) -> Result<Draft, FieldError> {
-        let fields = template_fields(path, options);
-        let prompt = options.templates.render_prompt(&fields)?.unwrap_or_else(|| DEFAULT_CAPTION_PROMPT.to_owned());
-        if prompt.trim().is_empty() {
-            return Err(FieldError::new("", "the prompt template produces an empty prompt"));
+    fn build_draft(
+        &self,
+        index: u32,
+        path: &str,
+        caption: Option<Sidecar>,
+        options: &RowOptions,
+    ) -> Result<Draft, FieldError> {
+        let mut fields = template_fields(path, options);
+        let uses = |name| options.templates.uses_field(name);
+        let mut hashed_request = None;
+        if uses("caption") || uses("tags") || uses("index") {
+            // The run writes captions itself, and pictures may be added before this one. Neither changes the item.
+            let mut hashed_fields = fields.clone();
+            push_changing_fields(&mut hashed_fields, 0, "");
+            hashed_request = Some(Box::new(build_request(path, &hashed_fields, options)?));
+            let target = caption.as_ref().map(|sidecar| sidecar.target.as_path());
+            push_changing_fields(&mut fields, index, &target.map(read_caption).unwrap_or_default());
         }
-        let parts = vec![Part::Image(Image::File(path.into())), Part::Text(prompt)];
-        let request = Request {
-            system: options.templates.render_system(&fields)?,
-            messages: vec![Message { role: MessageRole::User, parts }],
-            params: options.input.default_params.clone(),
-            ..Request::default()
-        };
+        let request = build_request(path, &fields, options)?;
         let id = Some(path.to_owned());
         let fields = options.pick_kept_fields(&fields)?;
         Ok(Draft {
             id,
             request,
+            hashed_request,
             kept_fields: fields,
             sidecar: caption,
             picture_bytes: Some(self.last_bytes),
             ..Draft::default()
         })
+    }
+}
+
+/// The request for a picture with these fields.
+fn build_request(path: &str, fields: &Fields<'_>, options: &RowOptions) -> Result<Request, FieldError> {
+    let prompt = options.templates.render_prompt(fields)?.unwrap_or_else(|| DEFAULT_CAPTION_PROMPT.to_owned());
+    if prompt.trim().is_empty() {
+        return Err(FieldError::new("", "the prompt template produces an empty prompt"));
+    }
+    let mut messages = Vec::with_capacity(1 + 2 * options.input.examples.len());
+    let question = |picture: &Path| {
+        let parts = vec![Part::Image(Image::File(picture.into())), Part::Text(prompt.clone())];
+        Message { role: MessageRole::User, parts }
+    };
+    for CaptionExample { picture, caption } in &options.input.examples {
+        messages.push(question(picture));
+        messages.push(Message { role: MessageRole::Assistant, parts: vec![Part::Text(caption.clone())] });
+    }
+    messages.push(question(Path::new(path)));
+    Ok(Request {
+        system: options.templates.render_system(fields)?,
+        messages,
+        params: options.input.default_params.clone(),
+        ..Request::default()
+    })
+}
+
+/// Adds the fields that may change while the picture stays the same: its place in the input, the caption beside it, and
+/// the parts of the caption between commas.
+fn push_changing_fields(fields: &mut Fields<'_>, index: u32, caption: &str) {
+    let tags = caption.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+    let tags = tags.map(|tag| Json::Text(tag.to_owned().into())).collect();
+    fields.push(("index".into(), Json::Int(index.into())));
+    fields.push(("caption".into(), Json::Text(caption.to_owned().into())));
+    fields.push(("tags".into(), Json::List(tags)));
+}
+
+/// The caption in a file; empty if there is none.
+fn read_caption(target: &Path) -> String {
+    // Longer than any caption.
+    const MAX_BYTES: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    let read = open_regular_file(target).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').trim().to_owned(),
+        Err(_) => String::new(),
     }
 }
 
@@ -199,6 +253,10 @@ fn template_fields<'p>(picture: &'p str, options: &RowOptions) -> Fields<'p> {
         ("extension".into(), Json::Text(part(path.extension()).to_lowercase().into())),
         ("directory".into(), Json::Text(part(absolute_path.parent().and_then(Path::file_name)).into())),
     ];
+    if options.templates.uses_field("choice") {
+        // The same for a picture at every start, and different for pictures that are numbered.
+        fields.push(("choice".into(), Json::Int(i64::from(xxh3_64(picture.as_bytes()) as u32))));
+    }
     if options.templates.uses_field("width") || options.templates.uses_field("height") {
         let (width, height) = dimensions(&absolute_path).unwrap_or_default();
         fields.push(("width".into(), Json::Int(width)));

@@ -17,9 +17,9 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) enum ImageSource {
     Folder(PathBuf),
-    /// A shell pattern, and the folder before its first wildcard.
+    /// Shell patterns without braces, and the folder before their first wildcard.
     Glob {
-        pattern: String,
+        patterns: Vec<String>,
         base_dir: PathBuf,
     },
     /// A file that names one picture per line, relative to `base_dir`.
@@ -135,6 +135,7 @@ fn read_folder(root: &Path, folder: &str, folders: &mut Vec<String>) -> ImageBat
             continue;
         }
         if !is_folder && !is_picture(&path) {
+            batch.leave_out(&path);
             continue;
         }
         let is_regular = is_folder || kind.is_ok_and(|kind| kind.is_file());
@@ -168,7 +169,7 @@ fn read_source(source: &ImageSource) -> ImageBatch {
         ImageSource::Single { name, .. } => {
             ImageBatch { pictures: vec![(1, name.as_str().into())], ..ImageBatch::default() }
         }
-        ImageSource::Glob { pattern, base_dir } => read_glob(pattern, base_dir),
+        ImageSource::Glob { patterns, base_dir } => read_glob(patterns, base_dir),
         ImageSource::List { file, base_dir: base } => read_list(file, base).unwrap_or_else(|error| {
             let mut batch = ImageBatch::default();
             batch.add_error(format!("{} can't be read: {error}", file.display()));

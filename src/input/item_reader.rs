@@ -29,6 +29,7 @@ use super::{
     lines::LineReader,
     openai_batch,
     options::ItemCheck,
+    picture_file::picture_sizes,
     picture_stamp::{self, stamp_picture},
     row,
 };
@@ -353,6 +354,7 @@ impl ItemReader {
         let Draft {
             id,
             mut request,
+            hashed_request,
             model: preferred_model,
             model_pinned,
             tier,
@@ -382,7 +384,7 @@ impl ItemReader {
         });
         let has_stamp = current_stamp.as_ref().is_some_and(|(is_recorded, stamp)| *is_recorded || stamp.is_some());
         let hash_input = HashInput {
-            request: &request,
+            request: hashed_request.as_deref().unwrap_or(&request),
             model: preferred_model.as_deref(),
             caption: caption.as_ref().map(|sidecar| sidecar.relative_path.as_str()),
             bytes: bytes.filter(|_| !has_stamp),
@@ -409,6 +411,7 @@ impl ItemReader {
             Some(_) => current_stamp.and_then(|(_, stamp)| stamp),
             None => self.stamp_files(&id, &request),
         };
+        let picture_sizes = picture_sizes(&request);
         let caption_path = caption.map(|sidecar| sidecar.target);
         let pins_models = self.options.input.row_model == RowModelPolicy::Only;
         let item = ItemSpec {
@@ -423,6 +426,7 @@ impl ItemReader {
             kept_fields,
             caption_path,
             picture_stamp,
+            picture_sizes,
         };
         if let Some(ItemCheck(test)) = &self.options.input.item_check {
             test(&item).map_err(|message| FieldError::new("", message))?;

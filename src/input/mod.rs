@@ -57,8 +57,8 @@ pub use self::{
     kind::InputKind,
     open::Input,
     options::{
-        CaptionOptions, DEFAULT_CAPTION_PROMPT, InputOptions, ItemCheck, ItemErrorFn, LineFormat, ModelCheck,
-        ModelErrorFn,
+        CaptionExample, CaptionOptions, DEFAULT_CAPTION_PROMPT, InputOptions, ItemCheck, ItemErrorFn, LineFormat,
+        ModelCheck, ModelErrorFn,
     },
     picture_file::is_picture,
     picture_stamp::stamp_picture,

@@ -1,8 +1,9 @@
-//! Natural sort order for numbered files: `img2` before `img10`.
+//! Natural sort order for numbered files, whatever their case: `img2` before `IMG10`.
 
 use std::cmp::Ordering;
 
-/// Compares runs of digits as numbers, everything else byte by byte. This is a total order.
+/// Compares runs of digits as numbers, ASCII letters in whatever case, and everything else byte by byte. Names that are
+/// equal so far are compared byte by byte. This is a total order.
 pub(super) fn compare(left: &str, right: &str) -> Ordering {
     let (mut a, mut b) = (left.as_bytes(), right.as_bytes());
     loop {
@@ -18,7 +19,7 @@ pub(super) fn compare(left: &str, right: &str) -> Ordering {
                     unequal => return unequal,
                 }
             }
-            (Some(x), Some(y)) => match x.cmp(y) {
+            (Some(x), Some(y)) => match x.to_ascii_lowercase().cmp(&y.to_ascii_lowercase()) {
                 Ordering::Equal => (a, b) = (&a[1..], &b[1..]),
                 unequal => return unequal,
             },
@@ -40,9 +41,9 @@ mod tests {
 
     #[test]
     fn runs_of_digits_are_compared_as_numbers() {
-        let mut names = ["img10.png", "img2.png", "b", "img02.png", "img1.png", "a10b2", "a10b10", "img", "ä"];
+        let mut names = ["IMG10.png", "img2.png", "B", "img02.png", "Img1.png", "a10b2", "A10b10", "img", "ä", "IMG"];
         names.sort_by(|a, b| compare(a, b));
-        let want = ["a10b2", "a10b10", "b", "img", "img1.png", "img02.png", "img2.png", "img10.png", "ä"];
+        let want = ["a10b2", "A10b10", "B", "IMG", "img", "Img1.png", "img02.png", "img2.png", "IMG10.png", "ä"];
         assert_eq!(names, want);
     }
 

@@ -1,6 +1,7 @@
 //! Opens an input, checks it, and streams its items.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, absolute},
     sync::{Arc, Mutex},
@@ -21,11 +22,12 @@ use super::{
     kind::InputKind,
     lines::LineReader,
     options::{DEFAULT_CAPTION_PROMPT, InputOptions},
+    picture_file::picture_type_of,
     picture_stamp::file_metadata_stamp,
     spool::{Spool, SpoolDiff},
     template::Templates,
 };
-use crate::domain::{ItemSpec, UnknownModelPolicy, is_or_are, plural, pluralize};
+use crate::domain::{ItemSpec, PictureType, UnknownModelPolicy, is_or_are, plural, pluralize};
 
 /// An input that was found and whose format is known, with its templates compiled.
 pub struct Input {
@@ -149,15 +151,40 @@ impl Input {
         Some(hex(xxh3_128(parts.as_bytes())))
     }
 
-    /// Warnings about pictures that can't be read or sent, one sentence each. Reads the list of pictures once more.
-    pub fn warnings(&self) -> Vec<String> {
+    /// Warnings about pictures that can't be read or sent, and about other files, one sentence each. Reads the list of
+    /// pictures and their first bytes once more. `can_send` says whether some provider gets pictures of this type.
+    pub fn warnings(&self, can_send: impl Fn(PictureType) -> bool) -> Vec<String> {
         let InputSource::Pictures(source) = &self.source else { return Vec::new() };
         let (mut excluded, mut unsendable) = (Vec::new(), Vec::new());
+        let (mut left_out, mut refused): (BTreeMap<String, u64>, BTreeMap<&str, u64>) = Default::default();
         for batch in source.batches() {
+            for (_, picture) in &batch.pictures {
+                let picture_type = picture_type_of(&self.row_options.base_dir.join(&**picture));
+                if let Some(picture_type) = picture_type.filter(|known| !can_send(*known)) {
+                    *refused.entry(picture_type.name()).or_default() += 1;
+                }
+            }
             excluded.extend(batch.excluded);
             unsendable.extend(batch.unsendable);
+            for (kind, count) in batch.left_out {
+                *left_out.entry(kind).or_default() += count;
+            }
         }
         let mut warnings = Vec::new();
+        if !left_out.is_empty() {
+            let count = left_out.values().sum();
+            let kinds: Vec<String> = left_out.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let (files, verb) = (pluralize(count, "file"), is_or_are(count));
+            warnings.push(format!("{files} {verb} left out, not being pictures: {}", kinds.join(", ")));
+        }
+        for (name, count) in refused {
+            let (pictures, them) =
+                (pluralize(count, &format!("{name} picture")), if count == 1 { "it" } else { "them" });
+            warnings.push(format!(
+                "{pictures} can't be sent and will fail: no provider here takes this format, and it can't be converted \
+                 here; convert {them} to PNG or JPEG"
+            ));
+        }
         if !excluded.is_empty() {
             let count = excluded.len() as u64;
             let (files, folders) = (pluralize(count, "file"), plural(count, "folder"));

@@ -14,8 +14,8 @@ pub const DEFAULT_CAPTION_PROMPT: &str = "Describe this picture for a training c
 /// Settings that apply to every row of an input.
 #[derive(Clone, Debug, Default)]
 pub struct InputOptions {
-    /// Template over a row's fields, or over a picture's `name`, `stem`, `extension`, `directory`, `path`, `width` and
-    /// `height`.
+    /// Template over a row's fields, or over a picture's `name`, `stem`, `extension`, `directory`, `path`, `width`,
+    /// `height`, `index`, `choice`, and the `caption` and `tags` that are beside it.
     pub prompt: Option<String>,
     /// System prompt for rows without their own; may be a template too.
     pub system: Option<String>,
@@ -23,6 +23,8 @@ pub struct InputOptions {
     pub max_rows: Option<u64>,
     /// Parameters for rows that don't state their own.
     pub default_params: Params,
+    /// Pictures and their captions that are shown before each picture.
+    pub examples: Vec<CaptionExample>,
     /// Writes answers to files beside the pictures. `None`: answers go to the results only.
     pub captions: Option<CaptionOptions>,
     /// Prompt for pictures if `prompt` is not set. If this is not set either: [`DEFAULT_CAPTION_PROMPT`].
@@ -83,6 +85,13 @@ pub struct ModelCheck {
     pub on_unknown: Option<UnknownModelPolicy>,
 }
 
+impl CaptionOptions {
+    /// Extension of caption files, without a dot.
+    pub fn extension(&self) -> &str {
+        self.extension.as_deref().unwrap_or("txt")
+    }
+}
+
 impl ModelCheck {
     /// Returns the model that the item names if it can't be used.
     pub(super) fn unknown_model<'i>(&self, item: &'i ItemSpec) -> Option<&'i str> {
@@ -108,6 +117,15 @@ pub enum LineFormat {
     Prompts,
 }
 
+/// A picture and a caption of the kind that is wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CaptionExample {
+    /// Absolute.
+    pub picture: PathBuf,
+    pub caption: String,
+}
+
+/// Where captions are written.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CaptionOptions {
     /// Captions go to this folder, in the same sub-folders as their pictures. `None` puts them beside the pictures.
@@ -115,4 +133,6 @@ pub struct CaptionOptions {
     pub existing: ExistingCaptionPolicy,
     /// `a.jpg.txt` instead of `a.txt`, so that `a.jpg` and `a.png` may be in the same folder.
     pub keeps_extension: bool,
+    /// Extension of caption files, without a dot; `None`: `txt`.
+    pub extension: Option<String>,
 }

@@ -43,7 +43,7 @@ impl CaptionOptions {
     /// The name of a picture's caption file.
     fn file_name(&self, picture: &Path) -> Option<String> {
         let name = if self.keeps_extension { picture.file_name() } else { picture.file_stem() };
-        Some(format!("{}.txt", name?.to_str()?))
+        Some(format!("{}.{}", name?.to_str()?, self.extension()))
     }
 
     /// The caption file for a picture, whose path is absolute or relative to `base_dir`.
@@ -174,8 +174,9 @@ mod tests {
 
     #[test]
     fn captions_are_beside_their_pictures_or_mirrored_in_a_folder() {
-        let beside = CaptionOptions { dir: None, existing: ExistingCaptionPolicy::Skip, keeps_extension: false };
+        let beside = CaptionOptions::default();
         let apart = CaptionOptions { dir: Some("/out".into()), ..beside.clone() };
+        let other = CaptionOptions { extension: Some("caption".to_owned()), ..beside.clone() };
         let full = CaptionOptions { keeps_extension: true, ..beside.clone() };
         for (caption_settings, picture, want) in [
             (&beside, "a.jpg", "/in/a.txt"),
@@ -183,6 +184,7 @@ mod tests {
             (&beside, "noextension", "/in/noextension.txt"),
             (&beside, "/else/a.jpg", "/else/a.txt"),
             (&full, "sub/a.jpg", "/in/sub/a.jpg.txt"),
+            (&other, "sub/a.b.jpg", "/in/sub/a.b.caption"),
             (&apart, "a.jpg", "/out/a.txt"),
             (&apart, "sub/a.jpg", "/out/sub/a.txt"),
             (&apart, "/else/a.jpg", "/out/else/a.txt"),

@@ -44,7 +44,8 @@ impl ExistingCaptionPolicy {
 /// Size in bytes up to which a file is read to check that it is not blank. A larger file counts as a caption.
 const MAX_PEEK_BYTES: u64 = 4_096;
 
-/// True if there is a caption. An empty or blank file does not count.
+/// True if there is a caption. An empty or blank file does not count, nor one of zero bytes, which a power cut may leave
+/// of another program's file.
 ///
 /// # Errors
 /// If the file exists and can't be read.
@@ -59,7 +60,7 @@ pub fn has_caption(target: &Path) -> io::Result<bool> {
     }
     let mut head = Vec::new();
     File::open(target)?.take(MAX_PEEK_BYTES).read_to_end(&mut head)?;
-    Ok(!head.trim_ascii().is_empty())
+    Ok(head.iter().any(|byte| *byte != 0 && !byte.is_ascii_whitespace()))
 }
 
 /// Checks that text can be added to an existing caption: it must be UTF-8, since a file with two encodings would be

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::openai_batch;
-use crate::domain::{CostByKindUsd, FinalState, ResultLine};
+use crate::domain::{CaptionRules, CostByKindUsd, FinalState, ResultLine};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, ValueEnum)]
 pub enum ExportFormat {
@@ -20,10 +20,14 @@ pub enum ExportFormat {
     Csv,
     /// The output file of OpenAI's batch API.
     OpenaiBatch,
+    /// The metadata.jsonl of a Hugging Face ImageFolder: `file_name` and `text` of each picture with a caption.
+    ImageFolder,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ExportOptions {
+    /// Image folder: how answers are made captions.
+    pub caption_rules: CaptionRules,
     /// CSV: puts a `'` before cells that a spreadsheet would run as a formula. Off by default, since it changes texts.
     pub escape_formulas: bool,
 }
@@ -38,6 +42,17 @@ enum ExportSink<W: Write> {
     Jsonl(W),
     Csv(Box<csv::Writer<W>>),
     OpenAiBatch(W),
+    ImageFolder(W),
+}
+
+/// The first line of a gallery, by which it is known as one.
+pub const GALLERY_FIRST_LINE: &str = "<!doctype html><!-- cascadeck gallery -->";
+
+/// A line of metadata.jsonl.
+#[derive(Serialize)]
+struct ImageFolderLine<'a> {
+    file_name: &'a str,
+    text: &'a str,
 }
 
 const CSV_COLUMNS: [&str; 33] = [
@@ -105,6 +120,7 @@ impl<W: Write> Exporter<W> {
         let sink = match format {
             ExportFormat::Jsonl => ExportSink::Jsonl(out),
             ExportFormat::OpenaiBatch => ExportSink::OpenAiBatch(out),
+            ExportFormat::ImageFolder => ExportSink::ImageFolder(out),
             ExportFormat::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
                 writer.write_record(CSV_COLUMNS)?;
@@ -122,6 +138,15 @@ impl<W: Write> Exporter<W> {
         match &mut self.sink {
             ExportSink::Jsonl(out) => write_json(out, line),
             ExportSink::OpenAiBatch(out) => write_json(out, &openai_batch::output_line(line)),
+            ExportSink::ImageFolder(out) => {
+                let answer = line.output.as_deref().filter(|_| line.status == FinalState::Done);
+                match answer.map(|answer| self.options.caption_rules.caption_from(answer)) {
+                    Some(text) if !text.is_empty() => {
+                        write_json(out, &ImageFolderLine { file_name: &line.id, text: &text })
+                    }
+                    _ => Ok(()),
+                }
+            }
             ExportSink::Csv(writer) => {
                 for cell in csv_cells(line) {
                     let is_formula = self.options.escape_formulas && cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
@@ -139,7 +164,9 @@ impl<W: Write> Exporter<W> {
     /// Errors of the underlying writer.
     pub fn finish(self) -> io::Result<()> {
         match self.sink {
-            ExportSink::Jsonl(mut out) | ExportSink::OpenAiBatch(mut out) => out.flush(),
+            ExportSink::Jsonl(mut out) | ExportSink::OpenAiBatch(mut out) | ExportSink::ImageFolder(mut out) => {
+                out.flush()
+            }
             ExportSink::Csv(mut writer) => writer.flush(),
         }
     }
@@ -148,11 +175,11 @@ impl<W: Write> Exporter<W> {
 /// Whether a file with this first line is an export, in any format. A JSON line must have exactly the fields that an
 /// export writes, so that other programs' JSONL is not taken for one.
 pub fn is_export_line(line: &[u8]) -> bool {
-    if line.starts_with(CSV_COLUMNS[..4].join(",").as_bytes()) {
+    if line.starts_with(GALLERY_FIRST_LINE.as_bytes()) || line.starts_with(CSV_COLUMNS[..4].join(",").as_bytes()) {
         return true;
     }
     let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(line) else { return false };
-    is_result_line(&fields) || openai_batch::is_output_line(&fields)
+    is_result_line(&fields) || openai_batch::is_output_line(&fields) || fields.keys().eq(["file_name", "text"])
 }
 
 fn is_result_line(fields: &Map<String, Value>) -> bool {

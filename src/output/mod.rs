@@ -9,4 +9,4 @@ mod openai_batch;
 
 pub use captions::{ExistingCaptionPolicy, write_caption};
 pub use claims::{CaptionPathDigests, Claim, ConflictingRun, claim_files};
-pub use export::{ExportFormat, ExportOptions, Exporter, export, is_export_line};
+pub use export::{ExportFormat, ExportOptions, Exporter, GALLERY_FIRST_LINE, export, is_export_line};

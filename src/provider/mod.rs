@@ -25,6 +25,7 @@ pub use client::{
     describe_transport_error,
 };
 pub use hidden_secret::HiddenSecret;
+pub use pictures::{can_be_sent_to, thumbnail};
 pub use transport::{ProviderResponse, TransportFailure, TransportResult};
 pub use wire::check_supported;
 pub use worker_pool::{WorkerPool, WorkerPoolError};

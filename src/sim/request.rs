@@ -1,6 +1,7 @@
 //! A decoded request, independent of the API, and the errors it can have.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use image::ImageFormat;
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -145,7 +146,7 @@ impl SimRequest {
 }
 
 impl SimPicture {
-    /// Decodes a picture. `accepted` lists the formats that the API accepts, spelled as in [`SimPicture::format`].
+    /// Decodes a picture as a whole, but for HEIC. `accepted` lists the formats that the API accepts, spelled as in [`SimPicture::format`].
     ///
     /// # Errors
     /// If it is not base64, can't be read, or is of another format.
@@ -163,6 +164,16 @@ impl SimPicture {
         };
         if !accepted.contains(&format) {
             return error(SimPictureError::UnsupportedFormat);
+        }
+        let decoder = match format {
+            "png" => Some(ImageFormat::Png),
+            "jpeg" => Some(ImageFormat::Jpeg),
+            "webp" => Some(ImageFormat::WebP),
+            "gif" => Some(ImageFormat::Gif),
+            _ => None,
+        };
+        if decoder.is_some_and(|decoder| image::load_from_memory_with_format(&bytes, decoder).is_err()) {
+            return error(SimPictureError::Unreadable);
         }
         let hash = xxhash_rust::xxh3::xxh3_64(&bytes);
         Ok(Self { format, width: size.width, height: size.height, bytes: bytes.len(), hash })
@@ -192,13 +203,14 @@ mod tests {
 
     #[test]
     fn a_picture_is_described_by_its_bytes() {
-        // The smallest possible GIF.
-        let gif = "R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
+        let gif = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
+        let cut_off = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ";
         let picture = SimPicture::from_base64(gif, &["gif"]).unwrap();
         assert_eq!((picture.width, picture.height), (1, 1));
         let cases = [
             (gif, SimPictureError::UnsupportedFormat),
             ("bm90IGEgcGljdHVyZQ==", SimPictureError::Unreadable),
+            (cut_off, SimPictureError::Unreadable),
             ("%%%", SimPictureError::NotBase64),
         ];
         for (data, error) in cases {

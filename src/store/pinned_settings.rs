@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::domain::CaptionRules;
+
 /// Stands between the captions' folder and the policy for existing captions in [`PinnedSettings::captions`].
 const EXISTING_SEPARATOR: &str = ", existing: ";
 
@@ -33,6 +35,9 @@ pub struct PinnedSettings {
     /// Name of the policy for existing captions, for commands that name only the run. Compared as a part of `captions`.
     #[serde(rename = "existing")]
     pub existing_captions: Option<String>,
+    /// How answers are made captions, for commands that name only the run. Not compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption_rules: Option<CaptionRules>,
     /// True if all picture fields of a row are read, and a row with a duplicate field name is refused. False in runs of
     /// earlier versions, which go on reading rows as before. Not compared.
     pub strict_rows: bool,

@@ -67,6 +67,7 @@ pub(super) async fn start_engine(
         config,
         clock,
         existing_captions: ExistingCaptionPolicy::Skip,
+        caption_rules: cascadeck::domain::CaptionRules::default(),
         is_unattended: true,
         seed: 7,
         flags: BTreeMap::new(),

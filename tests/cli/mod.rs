@@ -3,6 +3,7 @@
 //! The tests check its output, its files, its exit status, and that the provider's own statistics agree.
 
 mod audit;
+mod caption_texts;
 mod captions;
 mod cascade;
 mod checks;
@@ -21,6 +22,7 @@ mod migration;
 mod minute_limits;
 mod misc_commands;
 mod numbers;
+mod picture_folders;
 mod pictures;
 mod plan;
 mod public_model_lists;

@@ -6,6 +6,7 @@
 
 pub mod logging_server;
 pub mod open_metrics;
+pub mod picture_maker;
 pub mod webhook_server;
 
 use std::{

@@ -72,7 +72,7 @@ async fn pictures_are_described_and_charged() {
     // One pixel.
     const PNG: &str =
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
-    const GIF: &str = "R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
+    const GIF: &str = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
     let sim = SimFixture::open().await;
     let gemini = |kind: &str, data: &str| {
         let part = json!({ "inline_data": { "mime_type": format!("image/{kind}"), "data": data } });

@@ -30,7 +30,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 use tokio::time::timeout;
 
-use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, Outcome, OutcomeAction};
+use crate::domain::{AnswerParts, AttemptResult, ItemSpec, KeptParts, Outcome, OutcomeAction, PictureSettings};
 
 use super::{
     classify::{MaxTokensRefusal, classify, read_response_meta, redact, redact_secrets_in, result_without_answer},
@@ -73,6 +73,7 @@ pub struct Client {
     has_received_response: Arc<AtomicBool>,
     max_tokens_fields: LearnedMaxTokensFields,
     kept_parts: KeptParts,
+    picture_settings: PictureSettings,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +94,15 @@ impl Client {
             has_received_response: Arc::default(),
             max_tokens_fields: LearnedMaxTokensFields::default(),
             kept_parts: KeptParts::default(),
+            picture_settings: PictureSettings::default(),
         })
+    }
+
+    /// Sets how pictures are changed before they are sent.
+    #[must_use]
+    pub const fn with_pictures(mut self, settings: PictureSettings) -> Self {
+        self.picture_settings = settings;
+        self
     }
 
     /// Sets how much of an answer is kept.
@@ -210,14 +219,14 @@ impl Client {
             return Ok(encode(dialect, attempt, &[])?);
         }
         let (model, item, checked_pictures) = (model.clone(), Arc::clone(item), Arc::clone(&self.checked_pictures));
-        let max_tokens_field = attempt.max_tokens_field;
+        let (max_tokens_field, settings) = (attempt.max_tokens_field, self.picture_settings);
         let encoded = self.picture_worker_pool.run(move || {
             let attempt = AttemptRequest {
                 max_tokens_field,
                 extra_body: Some(&model.extra_body),
                 ..AttemptRequest::new(&model.name, &item.request, model.max_output)
             };
-            let pictures = pictures::load(dialect.api(), max_bytes, &item.request, &checked_pictures)?;
+            let pictures = pictures::load(dialect.api(), max_bytes, &item.request, settings, &checked_pictures)?;
             Ok(encode(dialect, &attempt, &pictures)?)
         });
         encoded.await?

@@ -4,29 +4,37 @@
 //! end of the file is checked as well, by a rule for each format. Bytes after the end are allowed: cameras append
 //! previews, depth maps and videos.
 
-use std::{
-    io::{self, Cursor},
-    sync::{Mutex, PoisonError},
-};
+use std::io::{self, Cursor};
 
-use image::{ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits};
+use image::{ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use super::decode_memory::DecodeMemory;
 
 /// Maximum number of pixels. Pillow, which many servers use, rejects larger pictures as decompression bombs.
 const MAX_PICTURE_PIXELS: u64 = 178_956_970;
 /// Maximum memory for the decoded pixels, in bytes.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
-/// Pictures with more pixels are decoded one at a time, so that the threads don't need that memory many times over.
-const LARGE_PICTURE_PIXELS: u64 = 24_000_000;
 
-static LARGE_DECODE_LOCK: Mutex<()> = Mutex::new(());
-
-/// Decodes the picture, or its first frame. A variant that the decoder does not support (an arithmetic-coded JPEG)
-/// passes, because the provider may support it.
+/// Checks that the file is not cut off, and decodes the picture, or its first frame. A variant that the decoder does not
+/// support (an arithmetic-coded JPEG) passes, because the provider may support it.
 ///
 /// # Errors
 ///
 /// A description of the damage: "it is cut off: …".
 pub(super) fn check_decodable(format: ImageFormat, bytes: &[u8]) -> Result<(), String> {
+    check_complete(format, bytes)?;
+    match decode(format, bytes) {
+        Err(error) if !error.is_unsupported() => Err(error.describe()),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that the end of the file is there.
+///
+/// # Errors
+///
+/// A description of the damage.
+pub(super) fn check_complete(format: ImageFormat, bytes: &[u8]) -> Result<(), String> {
     let has_end = match format {
         ImageFormat::Png => has_png_end(bytes),
         ImageFormat::Jpeg => has_jpeg_end(bytes),
@@ -34,33 +42,53 @@ pub(super) fn check_decodable(format: ImageFormat, bytes: &[u8]) -> Result<(), S
         ImageFormat::WebP => has_webp_end(bytes),
         _ => true,
     };
-    if !has_end {
-        return Err(cut_off_message());
-    }
-    match decode(format, bytes) {
-        Ok(()) => Ok(()),
-        Err(DecodeError::TooManyPixels { width, height }) => {
-            let max_millions = MAX_PICTURE_PIXELS / 1_000_000;
-            Err(format!(
-                "it has {width} x {height} pixels, and more than {max_millions} million are rejected as a decompression bomb"
-            ))
-        }
-        Err(DecodeError::Decoder(error)) => match error {
-            ImageError::Unsupported(_) => Ok(()),
-            ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(cut_off_message()),
-            ImageError::Limits(_) => Err("decoding it would need too much memory".to_owned()),
-            error => Err(format!("it can't be decoded ({error})")),
-        },
-    }
+    if has_end { Ok(()) } else { Err(cut_off_message()) }
 }
 
 fn cut_off_message() -> String {
     "it is cut off: the end of the file is missing".to_owned()
 }
 
-enum DecodeError {
-    TooManyPixels { width: u32, height: u32 },
+/// Why a picture can't be decoded.
+#[derive(Debug)]
+pub(super) enum DecodeError {
+    TooManyPixels {
+        width: u32,
+        height: u32,
+    },
     Decoder(ImageError),
+    /// A description of the damage.
+    Other(&'static str),
+}
+
+impl DecodeError {
+    pub const fn from_text(text: &'static str) -> Self {
+        Self::Other(text)
+    }
+
+    /// Whether the file may be fine, and the decoder doesn't know this variant of its format.
+    pub const fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Decoder(ImageError::Unsupported(_)))
+    }
+
+    /// The description of the damage: "it is cut off: …".
+    pub fn describe(&self) -> String {
+        match self {
+            Self::TooManyPixels { width, height } => {
+                let max_millions = MAX_PICTURE_PIXELS / 1_000_000;
+                format!(
+                    "it has {width} x {height} pixels, and more than {max_millions} million are rejected as a \
+                     decompression bomb"
+                )
+            }
+            Self::Decoder(ImageError::IoError(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                cut_off_message()
+            }
+            Self::Decoder(ImageError::Limits(_)) => "decoding it would need too much memory".to_owned(),
+            Self::Decoder(error) => format!("it can't be decoded ({error})"),
+            Self::Other(text) => (*text).to_owned(),
+        }
+    }
 }
 
 impl From<ImageError> for DecodeError {
@@ -70,25 +98,35 @@ impl From<ImageError> for DecodeError {
 }
 
 fn decode(format: ImageFormat, bytes: &[u8]) -> Result<(), DecodeError> {
+    let decoder = open_decoder(format, bytes)?;
+    let total_bytes = decoder.total_bytes();
+    let _memory = DecodeMemory::take(total_bytes + bytes.len() as u64);
+    // The size is within the reserved limit, which fits any address space.
+    let mut decoded = vec![0; total_bytes as usize];
+    decoder.read_image(&mut decoded)?;
+    Ok(())
+}
+
+/// Whether a picture has so many pixels that it counts as a decompression bomb.
+pub(super) fn is_bomb(width: u32, height: u32) -> bool {
+    u64::from(width) * u64::from(height) > MAX_PICTURE_PIXELS
+}
+
+/// Reads the header of a picture. What its pixels need of memory is limited.
+pub(super) fn open_decoder(format: ImageFormat, bytes: &[u8]) -> Result<impl ImageDecoder, DecodeError> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > MAX_PICTURE_PIXELS {
+    if is_bomb(width, height) {
         return Err(DecodeError::TooManyPixels { width, height });
     }
     // The pixel buffer is reserved from the limit, so that the decoder cannot use that part too.
     limits.reserve(decoder.total_bytes())?;
     decoder.set_limits(limits)?;
-    let _large_decode_guard =
-        (pixels > LARGE_PICTURE_PIXELS).then(|| LARGE_DECODE_LOCK.lock().unwrap_or_else(PoisonError::into_inner));
-    // The size is within the reserved limit, which fits any address space.
-    let mut decoded = vec![0; decoder.total_bytes() as usize];
-    decoder.read_image(&mut decoded)?;
-    Ok(())
+    Ok(decoder)
 }
 
 fn has_png_end(bytes: &[u8]) -> bool {
@@ -112,7 +150,7 @@ fn has_jpeg_end(bytes: &[u8]) -> bool {
 }
 
 /// Offset of the end marker after the first scan. End markers of previews inside segments don't count.
-fn find_jpeg_end(bytes: &[u8]) -> Option<usize> {
+pub(super) fn find_jpeg_end(bytes: &[u8]) -> Option<usize> {
     let mut has_scan = false;
     let mut at = 2;
     loop {

@@ -17,8 +17,8 @@ pub fn detect_file(path: &Path) -> Option<PictureType> {
     PictureType::detect(&head)
 }
 
-/// Whether `api` accepts pictures of this type. Gemini rejects GIF and BMP with 400 (gemini-cli#14838). No API accepts
-/// BMP, TIFF or AVIF.
+/// Whether `api` accepts files of this type as they are. Gemini rejects GIF and BMP with 400 (gemini-cli#14838). No API
+/// accepts BMP, TIFF or AVIF.
 pub const fn is_accepted_by(picture_type: PictureType, api: Api) -> bool {
     match picture_type {
         PictureType::Png | PictureType::Jpeg | PictureType::Webp => true,
@@ -26,6 +26,11 @@ pub const fn is_accepted_by(picture_type: PictureType, api: Api) -> bool {
         PictureType::Heic | PictureType::Heif => matches!(api, Api::Gemini),
         PictureType::Avif | PictureType::Bmp | PictureType::Tiff => false,
     }
+}
+
+/// Whether a file of this type can be sent to `api`: as it is, or decoded here and encoded anew.
+pub const fn can_be_sent_to(picture_type: PictureType, api: Api) -> bool {
+    is_accepted_by(picture_type, api) || decoder(picture_type).is_some()
 }
 
 /// The decoder for pictures of this type, if there is one.

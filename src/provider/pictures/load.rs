@@ -2,23 +2,26 @@
 
 use std::{
     borrow::Cow,
-    collections::VecDeque,
     fs::File,
     io::{self, Read},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use xxhash_rust::xxh3::xxh3_128;
 
-use crate::domain::{Api, Image, PictureType, Request};
+use crate::domain::{Api, Image, PictureSettings, PictureType, Request};
 
 use super::{
-    decode_check::check_decodable,
-    format::{decoder, is_accepted_by},
+    checked_cache::CheckedPictureCache,
+    format::is_accepted_by,
+    header::{PictureError, PictureHeader, too_large_error, unaccepted_type_error, unreadable_error},
     limits::{MIB, max_side_pixels},
+    prepare::{PictureLimits, PreparedPicture, prepare},
 };
+
+/// Maximum size in bytes of a picture file that is read. It may be larger than what the API accepts, since it is made
+/// smaller.
+const MAX_READ_BYTES: u64 = 256 * MIB;
 
 /// A picture that is ready to be put into a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,64 +40,8 @@ impl EncodedPicture<'_> {
     }
 }
 
-/// The reason why a picture cannot be sent, as a sentence that names the picture.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PictureError {
-    /// No API accepts it.
-    #[error("{0}")]
-    Unreadable(String),
-    /// This API does not accept it; another one may.
-    #[error("{0}")]
-    Unsupported(String),
-}
-
-impl PictureError {
-    /// Puts the picture's name before the message.
-    fn with_name(self, name: impl std::fmt::Display) -> Self {
-        match self {
-            Self::Unreadable(message) => Self::Unreadable(format!("{name}: {message}")),
-            Self::Unsupported(message) => Self::Unsupported(format!("{name}: {message}")),
-        }
-    }
-}
-
-fn unreadable_error(message: impl Into<String>) -> PictureError {
-    PictureError::Unreadable(message.into())
-}
-
-/// Hashes of pictures that were decoded without an error, so that a retry does not decode them again. The pictures
-/// themselves are not kept.
-#[derive(Default, Debug)]
-pub struct CheckedPictureCache(Mutex<VecDeque<u128>>);
-
-impl CheckedPictureCache {
-    /// Meant to be more than the pictures that wait for a retry at the same time. The oldest hashes are dropped.
-    const MAX_HASHES: usize = 4_096;
-
-    fn check(&self, picture_type: PictureType, bytes: &[u8]) -> Result<(), PictureError> {
-        let Some(decoder) = decoder(picture_type) else { return Ok(()) };
-        let hash = xxh3_128(bytes);
-        if self.hashes().contains(&hash) {
-            return Ok(());
-        }
-        let damaged_error =
-            |damage| unreadable_error(format!("the {} picture is damaged: {damage}", picture_type.name()));
-        check_decodable(decoder, bytes).map_err(damaged_error)?;
-        let mut hashes = self.hashes();
-        if hashes.len() == Self::MAX_HASHES {
-            hashes.pop_front();
-        }
-        hashes.push_back(hash);
-        Ok(())
-    }
-
-    fn hashes(&self) -> MutexGuard<'_, VecDeque<u128>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Reads, checks and encodes the request's pictures, in the order of the request. `max_bytes` is the maximum size of
-/// one picture file. Blocks the thread.
+/// Reads, checks, prepares and encodes the request's pictures, in the order of the request. `max_bytes` is the maximum
+/// size of one picture file. Pictures in the row itself are sent as they are. Blocks the thread.
 ///
 /// # Errors
 ///
@@ -103,9 +50,11 @@ pub fn load<'r>(
     api: Api,
     max_bytes: u64,
     request: &'r Request,
+    settings: PictureSettings,
     checked_pictures: &CheckedPictureCache,
 ) -> Result<Vec<EncodedPicture<'r>>, PictureError> {
-    let checker = PictureChecker { api, max_bytes, picture_count: request.images().count(), checked_pictures };
+    let picture_count = request.images().count();
+    let checker = PictureChecker { api, max_bytes, picture_count, settings, checked_pictures };
     let encode_picture = |image: &'r Image| match image {
         Image::File(path) => checker.read_file(path),
         Image::Inline { data, .. } => checker.check_inline(data),
@@ -128,22 +77,58 @@ struct PictureChecker<'d> {
     max_bytes: u64,
     /// Number of pictures in the request.
     picture_count: usize,
+    settings: PictureSettings,
     checked_pictures: &'d CheckedPictureCache,
 }
 
 impl PictureChecker<'_> {
+    /// Detects the type of a picture that is sent as it is, and checks the header against the API's limits.
+    fn check_header(&self, bytes: &[u8]) -> Result<PictureType, PictureError> {
+        let api = self.api;
+        if let Some(picture_type) = PictureType::detect(bytes).filter(|known| !is_accepted_by(*known, api)) {
+            return Err(unaccepted_type_error(api, picture_type));
+        }
+        let PictureHeader { picture_type, width, height } = PictureHeader::read(bytes)?;
+        if let Some(max_side) = max_side_pixels(api, self.picture_count)
+            && width.max(height) > max_side
+        {
+            let many_pictures_note =
+                if self.picture_count > 20 { " in a request with more than 20 pictures" } else { "" };
+            return Err(PictureError::Unsupported(format!(
+                "the picture is {width} x {height} pixels, but {} accepts at most {max_side} per \
+                 side{many_pictures_note}; make it smaller",
+                api.name()
+            )));
+        }
+        Ok(picture_type)
+    }
+
     /// Checks a picture and returns its MIME type. Only the bytes decide the type, not the file name or a stated type.
     fn check(&self, bytes: &[u8]) -> Result<&'static str, PictureError> {
-        let picture_type = check_header(self.api, self.picture_count, bytes)?;
+        let picture_type = self.check_header(bytes)?;
         self.checked_pictures.check(picture_type, bytes)?;
         Ok(picture_type.mime())
     }
 
     fn read_file(&self, path: &Path) -> Result<EncodedPicture<'static>, PictureError> {
         let with_file_name = |error: PictureError| error.with_name(path.display());
-        let bytes = read_bounded(self.api, self.max_bytes, path).map_err(with_file_name)?;
-        let mime = self.check(&bytes).map_err(with_file_name)?;
+        let bytes = read_bounded(path).map_err(with_file_name)?;
+        let PreparedPicture { mime, bytes } = self.prepare(&bytes).map_err(with_file_name)?;
         Ok(EncodedPicture::Data { mime, base64: Cow::Owned(STANDARD.encode(bytes)) })
+    }
+
+    /// Makes the bytes of a file a picture that the API accepts.
+    fn prepare<'b>(&self, bytes: &'b [u8]) -> Result<PreparedPicture<'b>, PictureError> {
+        let header = PictureHeader::read(bytes)?;
+        let api_side = max_side_pixels(self.api, self.picture_count).and_then(|side| u32::try_from(side).ok());
+        let longest_side = [self.settings.longest_side.pixels(self.api), api_side].into_iter().flatten().min();
+        let limits = PictureLimits {
+            api: self.api,
+            max_bytes: self.max_bytes,
+            longest_side,
+            keeps_metadata: self.settings.keeps_metadata,
+        };
+        prepare(&limits, &header, bytes, self.checked_pictures)
     }
 
     /// Checks a picture whose base64 data is in the input row.
@@ -162,9 +147,9 @@ impl PictureChecker<'_> {
     }
 }
 
-/// Reads a regular file that is no larger than the API accepts. The metadata is checked before the file is opened,
+/// Reads a regular file of at most [`MAX_READ_BYTES`]. The metadata is checked before the file is opened,
 /// because opening a pipe would block.
-fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, PictureError> {
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, PictureError> {
     let describe = |error: io::Error| {
         unreadable_error(match error.kind() {
             io::ErrorKind::NotFound => "the picture does not exist".to_owned(),
@@ -176,72 +161,20 @@ fn read_bounded(api: Api, max_bytes: u64, path: &Path) -> Result<Vec<u8>, Pictur
     if !metadata.is_file() {
         return Err(unreadable_error("this is not a regular file"));
     }
-    if metadata.len() > max_bytes {
-        return Err(too_large_error(api, max_bytes, metadata.len()));
+    let too_large = || {
+        let mib = MAX_READ_BYTES / MIB;
+        Err(unreadable_error(format!("the picture file is larger than {mib} MiB; make it smaller")))
+    };
+    if metadata.len() > MAX_READ_BYTES {
+        return too_large();
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // One byte more than allowed is read, to notice a file that grows meanwhile.
-    File::open(path).and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes)).map_err(describe)?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(too_large_error(api, max_bytes, bytes.len() as u64));
+    File::open(path).and_then(|file| file.take(MAX_READ_BYTES + 1).read_to_end(&mut bytes)).map_err(describe)?;
+    if bytes.len() as u64 > MAX_READ_BYTES {
+        return too_large();
     }
     Ok(bytes)
-}
-
-fn too_large_error(api: Api, max_bytes: u64, bytes: u64) -> PictureError {
-    let mib = |bytes: u64| bytes as f64 / MIB as f64;
-    let name = api.name();
-    let limit = match api {
-        Api::Anthropic => {
-            let base64_mib = mib(max_bytes / 3 * 4);
-            format!(
-                "{name} accepts at most {} MiB ({base64_mib} MiB as base64, which is what it counts)",
-                mib(max_bytes)
-            )
-        }
-        Api::Gemini | Api::OpenAi => format!("at most {} MiB can be sent to {name}", mib(max_bytes)),
-    };
-    PictureError::Unsupported(format!("the picture is {:.2} MiB, but {limit}; make it smaller", mib(bytes)))
-}
-
-/// Detects the type and checks the header against the API's limits. `picture_count` is the number of pictures in the
-/// request.
-fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureType, PictureError> {
-    if bytes.is_empty() {
-        return Err(unreadable_error("the picture is empty"));
-    }
-    let picture_type = PictureType::detect(bytes)
-        .ok_or_else(|| unreadable_error("this is not a supported picture format; PNG, JPEG and WebP always work"))?;
-    if !is_accepted_by(picture_type, api) {
-        return Err(PictureError::Unsupported(format!(
-            "{} does not accept {} pictures; convert it to PNG or JPEG",
-            api.name(),
-            picture_type.name()
-        )));
-    }
-    let size = imagesize::blob_size(bytes).map_err(|_| {
-        unreadable_error(format!("the {} picture is damaged: its dimensions can't be read", picture_type.name()))
-    })?;
-    if size.width == 0 || size.height == 0 {
-        return Err(unreadable_error(format!(
-            "the {} picture is damaged: it is {} x {} pixels",
-            picture_type.name(),
-            size.width,
-            size.height
-        )));
-    }
-    if let Some(max_side) = max_side_pixels(api, picture_count)
-        && size.width.max(size.height) > max_side
-    {
-        let many_pictures_note = if picture_count > 20 { " in a request with more than 20 pictures" } else { "" };
-        return Err(PictureError::Unsupported(format!(
-            "the picture is {} x {} pixels, but {} accepts at most {max_side} per side{many_pictures_note}; make it smaller",
-            size.width,
-            size.height,
-            api.name()
-        )));
-    }
-    Ok(picture_type)
 }
 
 #[cfg(test)]
@@ -278,14 +211,17 @@ mod tests {
         result.unwrap_err().to_string()
     }
 
+    fn checker(api: Api, picture_count: usize, checked_pictures: &CheckedPictureCache) -> PictureChecker<'_> {
+        let settings = PictureSettings::default();
+        PictureChecker { api, max_bytes: max_file_bytes(api, ""), picture_count, settings, checked_pictures }
+    }
+
+    fn check_header(api: Api, picture_count: usize, bytes: &[u8]) -> Result<PictureType, PictureError> {
+        checker(api, picture_count, &CheckedPictureCache::default()).check_header(bytes)
+    }
+
     fn from_file(api: Api, path: &Path) -> Result<EncodedPicture<'static>, PictureError> {
-        PictureChecker {
-            api,
-            max_bytes: max_file_bytes(api, ""),
-            picture_count: 1,
-            checked_pictures: &CheckedPictureCache::default(),
-        }
-        .read_file(path)
+        checker(api, 1, &CheckedPictureCache::default()).read_file(path)
     }
 
     #[test]
@@ -334,23 +270,25 @@ mod tests {
         assert!(error_text(from_file(Api::Gemini, &missing)).ends_with("missing.png: the picture does not exist"));
         assert!(error_text(from_file(Api::Gemini, dir.path())).contains("not a regular file"));
         let large = dir.path().join("large.png");
+        File::create(&large).unwrap().set_len(MAX_READ_BYTES + 1).unwrap();
+        assert!(error_text(from_file(Api::Anthropic, &large)).contains("larger than 256 MiB"));
+    }
+
+    #[test]
+    fn what_follows_a_picture_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let large = dir.path().join("large.png");
         let mut file = File::create(&large).unwrap();
         file.write_all(&whole_png()).unwrap();
         file.set_len(8 * 1024 * 1024).unwrap();
-        let message = "is 8.00 MiB, but anthropic accepts at most 7.5 MiB (10 MiB as base64, which is what it counts)";
-        assert!(error_text(from_file(Api::Anthropic, &large)).contains(message));
-        assert!(from_file(Api::Gemini, &large).is_ok());
+        let sent = EncodedPicture::Data { mime: "image/png", base64: STANDARD.encode(whole_png()).into() };
+        assert_eq!(from_file(Api::Anthropic, &large), Ok(sent));
     }
 
     #[test]
     fn a_rows_picture_is_checked_like_a_file() {
         let checked_pictures = CheckedPictureCache::default();
-        let checker = |api| PictureChecker {
-            api,
-            max_bytes: max_file_bytes(api, ""),
-            picture_count: 1,
-            checked_pictures: &checked_pictures,
-        };
+        let checker = |api| checker(api, 1, &checked_pictures);
         let data = STANDARD.encode(whole_png());
         assert_eq!(
             checker(Api::Gemini).check_inline(&data),
@@ -362,25 +300,5 @@ mod tests {
         assert!(error_text(checker(Api::Gemini).check_inline(&cut_off)).contains("damaged: it is cut off"));
         let large = STANDARD.encode(vec![0; 7_864_323]);
         assert!(error_text(checker(Api::Anthropic).check_inline(&large)).contains("make it smaller"));
-    }
-
-    #[test]
-    fn a_valid_picture_is_decoded_once_and_a_damaged_one_never_passes() {
-        let checked_pictures = CheckedPictureCache::default();
-        let whole = whole_png();
-        for _ in 0..3 {
-            assert_eq!(checked_pictures.check(PictureType::Png, &whole), Ok(()));
-            assert!(checked_pictures.check(PictureType::Png, &png(3, 2)).is_err());
-        }
-        assert_eq!(*checked_pictures.hashes(), [xxh3_128(&whole)]);
-        for number in 0..CheckedPictureCache::MAX_HASHES {
-            // Bytes after the end of a picture change its hash.
-            assert_eq!(
-                checked_pictures.check(PictureType::Png, &[whole.as_slice(), &number.to_le_bytes()].concat()),
-                Ok(())
-            );
-        }
-        assert_eq!(checked_pictures.hashes().len(), CheckedPictureCache::MAX_HASHES);
-        assert!(!checked_pictures.hashes().contains(&xxh3_128(&whole)));
     }
 }

@@ -89,9 +89,9 @@ fn check_picture_supported(api: Api, image: &Image) -> Result<(), String> {
     match image {
         Image::File(path) => match PictureType::from_path(path) {
             // The file name may be wrong, so the content decides if the file can be read.
-            Some(type_by_name) if !pictures::is_accepted_by(type_by_name, api) => {
+            Some(type_by_name) if !pictures::can_be_sent_to(type_by_name, api) => {
                 match pictures::detect_file(path).unwrap_or(type_by_name) {
-                    picture_type if pictures::is_accepted_by(picture_type, api) => Ok(()),
+                    picture_type if pictures::can_be_sent_to(picture_type, api) => Ok(()),
                     picture_type => Err(format!("{} does not accept {} pictures", api.name(), picture_type.name())),
                 }
             }
@@ -377,7 +377,7 @@ mod tests {
             (with(|request| request.params.temperature = Some(1.5)), [None, None, Some("maximum temperature is 1")]),
             (with(|request| request.params.json = Some(JsonMode::Object)), [None, None, Some("without a schema")]),
             (with(|request| request.messages.clear()), [Some("no message"), Some("no message"), Some("no message")]),
-            (picture(Image::File("a.GIF".into())), [Some("GIF"), None, None]),
+            (picture(Image::File("a.AVIF".into())), [Some("AVIF"); 3]),
             (picture(Image::File("a.heic".into())), [None, Some("HEIC"), Some("HEIC")]),
             (picture(Image::Url("https://h.dev/a.png".to_owned())), [Some("from URLs"), None, None]),
             (
