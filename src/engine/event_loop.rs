@@ -334,7 +334,7 @@ impl Engine {
             }
         }
         let abort_handle = self.attempts.start(&planned, spec, explanation);
-        self.items.set_sent(SentAttempt { planned, sent_at: now.wall, abort_handle });
+        self.items.set_sent(SentAttempt { planned, sent_at: now, abort_handle });
     }
 
     pub(super) fn apply_ack(&mut self, ack: Ack) {
@@ -449,7 +449,8 @@ impl Engine {
         }
     }
 
-    /// Reports a provider that has become silent, and makes its health check due.
+    /// Reports a provider that has become silent, and makes its health check due. Gives up requests that a silent
+    /// provider seems to have lost, so that they are asked again.
     fn check_silence(&mut self, now: Now) {
         let normal = |provider| {
             let models = self.models.iter().zip(&self.stats.models).filter(|(model, _)| model.provider == provider);
@@ -461,8 +462,26 @@ impl Engine {
         };
         if let Some(provider) = self.silence.take_new(now.mono, being_checked, normal) {
             self.health_checks.make_due(provider, now.mono);
+            self.health_checks.forget_response(provider);
             let message = self.silence.message(provider, &self.providers[provider.index()].name, now.mono);
             self.log(EventLevel::Warn, message);
+        }
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        // A model that has not answered yet may take as long as the operator allows.
+        let unknown = self.scheduler.policy().idle_timeout / 4;
+        let normal = |provider| {
+            let sent = self.items.sent().filter(|sent| self.keys[sent.planned.key.index()].provider == provider);
+            let p95 = |sent: &SentAttempt| self.stats.models[sent.planned.model.index()].latencies.percentile_ms(95);
+            sent.map(|sent| p95(sent).map_or(unknown, |ms| normal_silence(Some(ms)))).max().unwrap_or(unknown)
+        };
+        let may_answer = |provider| self.health_checks.responds(provider) != Some(false);
+        if let Some(provider) = self.silence.take_trial(now.mono, may_answer, normal) {
+            self.try_silent_provider(now, provider);
+        }
+        while let Some((provider, answered_sent_at)) = self.silence.take_revived(now.mono) {
+            self.give_up_lost_requests(now, provider, answered_sent_at);
         }
     }
 
@@ -503,6 +522,7 @@ impl Engine {
             }
             Some(HealthChange::CameBack) => {
                 self.scheduler.retry_provider(provider);
+                self.silence.make_trial_due(provider);
                 self.state_saver.mark_dirty();
                 let message = "it responds to its health check".to_owned();
                 self.emit_event(EventKind::Recovered { subject: name, message });

@@ -167,7 +167,13 @@ impl Engine {
 
     fn silence_message(&self, now: Now) -> Option<String> {
         let provider = self.silence.longest()?;
-        Some(self.silence.message(provider, &self.providers[provider.index()].name, now.mono))
+        let message = self.silence.message(provider, &self.providers[provider.index()].name, now.mono);
+        Some(match self.health_checks.responds(provider) {
+            Some(true) => format!("{message}; its health check responds: trial requests are sent"),
+            Some(false) if self.health_checks.is_down(provider) => format!("{message}; its health check fails too"),
+            Some(false) => format!("{message}; asking its health check"),
+            None => message,
+        })
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::progress::{event_line, progress_line};
 use crate::domain::{
-    EventLevel, Snapshot, TRUNCATED_HINT, WallTime, are_mostly_truncated, plural,
+    Event, EventKind, EventLevel, Snapshot, TRUNCATED_HINT, WallTime, are_mostly_truncated, plural,
     snapshot::{RunState, Totals},
 };
 
@@ -76,7 +76,7 @@ struct ReportKey {
     waits_until: Option<WallTime>,
     /// Key and model.
     route: Option<(String, String)>,
-    is_silent: bool,
+    silence: Option<String>,
     done: u64,
     failed: u64,
 }
@@ -150,6 +150,8 @@ impl Reporter {
         for event in snapshot.events.iter().filter(|event| event.number > self.last_event_number) {
             let line = || event_line(event, &self.options.zone);
             match event.level() {
+                // The end of what a warning said.
+                EventLevel::Info if is_provider_recovery(event, snapshot) => lines.push(line()),
                 EventLevel::Info | EventLevel::Operator => {}
                 EventLevel::Alert => lines.push(line()),
                 EventLevel::Warn if self.warnings_shown < MAX_WARNINGS_SHOWN => {
@@ -175,7 +177,7 @@ impl ReportKey {
             state,
             waits_until,
             route: snapshot.current_route.as_ref().map(|route| (route.key.clone(), route.model.clone())),
-            is_silent: snapshot.silence.is_some(),
+            silence: snapshot.silence.clone(),
             done: snapshot.totals.done,
             failed: snapshot.totals.failed,
         }
@@ -188,9 +190,15 @@ impl ReportKey {
             (Some(one), Some(two)) => one.since(two).max(two.since(one)) < Duration::from_secs(1),
             (one, two) => one == two,
         };
-        let key = |it: &Self| (it.state.clone(), it.route.clone(), it.is_silent, it.done, it.failed);
+        let key = |it: &Self| (it.state.clone(), it.route.clone(), it.silence.clone(), it.done, it.failed);
         same_end && key(self) == key(other)
     }
+}
+
+/// Whether a provider can be used again.
+fn is_provider_recovery(event: &Event, snapshot: &Snapshot) -> bool {
+    let EventKind::Recovered { subject, .. } = &event.kind else { return false };
+    snapshot.keys.iter().any(|key| key.provider == *subject)
 }
 
 /// True if nothing is in flight and only an operator can change that.
