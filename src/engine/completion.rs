@@ -126,7 +126,8 @@ impl Engine {
         if let Some(silence_end) = self.silence.on_end(now.mono, ended) {
             self.report_silence_end(provider, silence_end);
         }
-        let provider = &self.providers[provider.index()];
+        let provider_id = provider;
+        let provider = &self.providers[provider_id.index()];
         self.provider_contact.record(self.items.in_flight_count(), &provider.name, &result);
         let Some(effects) = self.scheduler.complete_after_check(now, attempt, &result, check_time) else { return };
         let outcome = result.outcome;
@@ -137,6 +138,10 @@ impl Engine {
         };
         self.log_disposition(sent, &effects, &result);
         let is_day_exhausted = result.outcome == Outcome::QuotaExhaustedDay;
+        let is_failure = result.outcome.is_provider_error() || result.outcome == Outcome::ClientTrouble;
+        let fault = is_failure
+            .then(|| result.status.map_or(result.outcome.name().to_owned(), |status| format!("HTTP {status}")));
+        let outage_events = self.update_outage_log(now, provider_id, fault);
         let target = self.items.spec(effects.seq).and_then(|spec| spec.caption_path.clone());
         let caption = match (&effects.disposition, target, &result.answer) {
             (Disposition::Done { .. }, Some(target), Some(answer)) if !answer.text.is_empty() => {
@@ -193,8 +198,31 @@ impl Engine {
             }
         }
         for event in effects.events {
+            let is_grouped = matches!(&event, EventKind::Cooldown { outcome, .. }
+                if self.outage_log.is_grouped(provider_id, *outcome));
+            if !is_grouped {
+                self.emit_event(event);
+            }
+        }
+        for event in outage_events {
             self.emit_event(event);
         }
+    }
+
+    /// Groups the events of a provider whose requests all fail. Returns those of the group.
+    pub(super) fn update_outage_log(
+        &mut self,
+        now: Now,
+        provider: ProviderId,
+        fault: Option<String>,
+    ) -> Vec<EventKind> {
+        let failed_in_a_row = self.scheduler.failed_in_a_row(provider);
+        if !self.outage_log.is_concerned(provider, failed_in_a_row) {
+            return Vec::new();
+        }
+        let name = self.providers[provider.index()].name.clone();
+        let outage = self.scheduler.outages(now).into_iter().find(|outage| outage.provider == name);
+        self.outage_log.update(now, provider, &name, failed_in_a_row, fault, outage)
     }
 
     /// Logs what becomes of the item: its next route, or that it failed.
@@ -212,6 +240,9 @@ impl Engine {
             },
             Disposition::Requeued { delay, next_route } => {
                 self.stats.count_requeue(sent.planned.route, *next_route, result.outcome);
+                if self.outage_log.is_grouped(self.keys[sent.planned.key.index()].provider, result.outcome) {
+                    return;
+                }
                 EventKind::Fallback {
                     seq: effects.seq.0,
                     item_id: item(self),
@@ -301,13 +332,16 @@ impl Engine {
         rejection: &LocalRejection,
         first_sent_at: Option<WallTime>,
     ) {
-        self.emit_event(EventKind::ItemFailed {
-            seq: rejection.seq.0,
-            item_id: id.to_owned(),
-            route: None,
-            outcome: rejection.outcome,
-            message: rejection.message.clone(),
-        });
+        // The operator's own event stands for all items that were given up.
+        if rejection.outcome != Outcome::GivenUp {
+            self.emit_event(EventKind::ItemFailed {
+                seq: rejection.seq.0,
+                item_id: id.to_owned(),
+                route: None,
+                outcome: rejection.outcome,
+                message: rejection.message.clone(),
+            });
+        }
         let line = local_result_line(id, hash, rejection, now.wall, first_sent_at);
         let committed = CommittedAttempt {
             stats: None,

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
+    course_log::CourseLog,
     disk_fault::DiskFaultState,
     event_log::EventLog,
     file_check::FileCheck,
@@ -25,6 +26,7 @@ use super::{
         AfterCommit, AttemptDone, CommandRequest, DiskFault, HealthCheckResult, InputRows, LedgerReply, LoadedBatch,
         ProbeResult, RunOutcome, TimedForecast,
     },
+    outage_log::OutageLog,
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
@@ -119,9 +121,13 @@ pub(super) struct Engine {
     pub(super) file_check: FileCheck,
     pub(super) provider_contact: ProviderContact,
     pub(super) silence: SilenceWatch,
+    pub(super) outage_log: OutageLog,
+    pub(super) course_log: CourseLog,
     pub(super) phase: Phase,
     pub(super) attendance: Attendance,
     pub(super) is_paused: bool,
+    /// The operator has given up on all items that remain; those that are loaded later are given up too.
+    pub(super) gives_up_rest: bool,
     pub(super) disk_fault: DiskFaultState,
     /// Why answers can't be checked at present. Until they can be, nothing is sent.
     pub(super) check_fault: Option<CheckFault>,
@@ -190,6 +196,7 @@ impl Engine {
         self.check_done(now);
         self.check_silence(now);
         self.check_providers(now);
+        self.check_course(now);
         self.save_state(now, false);
         if let Some(pending) = self.captions.take_state_op() {
             self.journal.record(pending);
@@ -324,6 +331,7 @@ impl Engine {
         self.scheduler.on_sent(now, planned.attempt);
         self.provider_contact.on_sent(now.mono);
         self.silence.on_sent(self.keys[planned.key.index()].provider, now.mono);
+        self.course_log.on_sent(planned.route);
         self.stats.totals.attempts += 1;
         self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
         let explanation = self.items.explanation(planned.seq).map(str::to_owned);
@@ -384,6 +392,9 @@ impl Engine {
                     self.fail_unreadable(now, item);
                 }
                 self.intake.on_loaded(&mut self.scheduler, &mut self.items, now.mono, class, items);
+                if self.gives_up_rest {
+                    self.scheduler.give_up(|_| true);
+                }
             }
             Err(batch) => self.intake.on_load_failed(class, &batch),
         }
@@ -502,6 +513,30 @@ impl Engine {
         }
     }
 
+    /// Reports providers that are down, and changes of course that no answer shows.
+    fn check_course(&mut self, now: Now) {
+        if !self.course_log.is_due(now.mono) || !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        for provider in self.outage_log.grouped() {
+            for event in self.update_outage_log(now, provider, None) {
+                self.emit_event(event);
+            }
+        }
+        let (cooldowns, pools) = (self.scheduler.cooldowns(now), self.scheduler.pool_views(now));
+        let scheduler = &self.scheduler;
+        let events = self.course_log.check(
+            now,
+            &cooldowns,
+            &pools,
+            |route| scheduler.route_condition(now, route),
+            |route| scheduler.route_name(route),
+        );
+        for event in events {
+            self.emit_event(event);
+        }
+    }
+
     /// The first key of a provider that is neither switched off nor disabled.
     fn usable_key(&self, now: Now, provider: ProviderId) -> Option<usize> {
         let statuses = self.scheduler.key_statuses(now);
@@ -515,6 +550,9 @@ impl Engine {
     fn on_health_check(&mut self, result: HealthCheckResult) {
         let provider = result.provider;
         let name = self.providers[provider.index()].name.clone();
+        if result.result.is_ok() {
+            self.scheduler.on_health_response(self.clock.now(), provider);
+        }
         match self.health_checks.on_result(result) {
             Some(HealthChange::WentDown { reason }) => {
                 self.scheduler.mark_provider_down(provider);

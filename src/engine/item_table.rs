@@ -119,6 +119,12 @@ impl ItemTable {
         self.entries.values().filter_map(|entry| entry.sent.as_ref())
     }
 
+    /// The loaded item of this id, and its attempt in flight, if it has one.
+    pub fn find(&self, id: &str) -> Option<(Seq, Option<AttemptId>)> {
+        let (seq, entry) = self.entries.iter().find(|(_, entry)| entry.spec.id == id)?;
+        Some((*seq, entry.sent.as_ref().map(|sent| sent.planned.attempt)))
+    }
+
     /// The attempts in flight, in the order in which they were planned.
     pub fn in_flight(&self) -> Vec<(AttemptId, Seq)> {
         let mut attempts: Vec<_> = self.sent().map(|sent| (sent.planned.attempt, sent.planned.seq)).collect();

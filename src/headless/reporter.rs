@@ -77,6 +77,8 @@ struct ReportKey {
     /// Key and model.
     route: Option<(String, String)>,
     silence: Option<String>,
+    /// The providers that are down, with their faults, and for how many minutes.
+    outages: Vec<(String, String, u64)>,
     done: u64,
     failed: u64,
 }
@@ -178,6 +180,14 @@ impl ReportKey {
             waits_until,
             route: snapshot.current_route.as_ref().map(|route| (route.key.clone(), route.model.clone())),
             silence: snapshot.silence.clone(),
+            outages: snapshot
+                .outages
+                .iter()
+                .map(|outage| {
+                    let minutes = snapshot.at.since(outage.since).as_secs() / 60;
+                    (outage.provider.clone(), outage.fault.clone(), minutes)
+                })
+                .collect(),
             done: snapshot.totals.done,
             failed: snapshot.totals.failed,
         }
@@ -190,8 +200,13 @@ impl ReportKey {
             (Some(one), Some(two)) => one.since(two).max(two.since(one)) < Duration::from_secs(1),
             (one, two) => one == two,
         };
-        let key = |it: &Self| (it.state.clone(), it.route.clone(), it.silence.clone(), it.done, it.failed);
-        same_end && key(self) == key(other)
+        // While a provider is down, one trial after another is awaited.
+        let same_wait = same_end || !self.outages.is_empty();
+        let key = |it: &Self| {
+            let state = if it.outages.is_empty() { it.state.clone() } else { RunState::Running };
+            (state, it.route.clone(), it.silence.clone(), it.outages.clone(), it.done, it.failed)
+        };
+        same_wait && key(self) == key(other)
     }
 }
 

@@ -21,6 +21,7 @@ mod migration;
 mod minute_limits;
 mod misc_commands;
 mod numbers;
+mod outages;
 mod pictures;
 mod plan;
 mod public_model_lists;

@@ -1,0 +1,19 @@
+//! Failures of a provider one after another.
+
+use crate::domain::WallTime;
+
+/// Requests to a provider that failed one after another, without any other response in between.
+#[derive(Clone, Copy, Debug)]
+pub struct FailureStreak {
+    /// When the first of them failed.
+    pub since: WallTime,
+    pub requests: u64,
+}
+
+impl FailureStreak {
+    /// Adds a failed request to the streak in `slot`.
+    pub fn extend(slot: &mut Option<Self>, now: WallTime) {
+        let streak = slot.get_or_insert(Self { since: now, requests: 0 });
+        streak.requests += 1;
+    }
+}
