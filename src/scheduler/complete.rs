@@ -89,7 +89,7 @@ impl Scheduler {
         let attempts = reservation.item.attempts() + 1;
         let mut events = Vec::new();
         if result.outcome.is_provider_error() || result.outcome == Outcome::ClientTrouble {
-            self.fleet.on_failure(now, route);
+            self.fleet.on_failure(now, route, result);
         } else if !result.outcome.is_unattributed() {
             events.extend(self.fleet.on_provider_reached(route));
         }

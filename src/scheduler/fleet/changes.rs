@@ -83,8 +83,9 @@ impl Fleet {
     }
 
     /// Counts a request that got no response, or a provider error.
-    pub fn on_failure(&mut self, now: Now, id: RouteId) {
-        FailureStreak::extend(&mut self.providers[self.routes[id.index()].provider.index()].failures, now.wall);
+    pub fn on_failure(&mut self, now: Now, id: RouteId, result: &AttemptResult) {
+        let provider = &mut self.providers[self.routes[id.index()].provider.index()];
+        FailureStreak::extend(&mut provider.failures, now.wall, result.outcome, result.status);
     }
 
     /// Handles any response other than a provider error, even a refusal: the provider can be reached, so the route's

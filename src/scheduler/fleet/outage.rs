@@ -1,10 +1,7 @@
 //! Outages: providers whose usable routes all fail.
 
 use crate::{
-    domain::{
-        Now, Outcome, ProviderId, RouteId, WallTime,
-        snapshot::{Cause, ProviderOutage},
-    },
+    domain::{Now, Outcome, ProviderId, RouteId, WallTime, snapshot::ProviderOutage},
     scheduler::{admission::Cooldown, health::breaker::Breaker},
 };
 
@@ -32,7 +29,7 @@ impl Fleet {
                 (connection_fault(&cooldown.cause.message).to_owned(), usable.len())
             }
             Some(_) => return None,
-            None if failing == usable.len() => (self.common_fault(&usable), failing),
+            None if failing == usable.len() => (common_fault(&usable, streak.last), failing),
             None => return None,
         };
         (failing > 0).then(|| ProviderOutage {
@@ -75,30 +72,31 @@ impl Fleet {
         }
         usable.iter().filter_map(until).min()
     }
+}
 
-    /// What the requests of these routes ended with: `HTTP 503`, or `HTTP 5xx` if that differs.
-    fn common_fault(&self, usable: &[(RouteId, &RouteState)]) -> String {
-        let causes: Vec<&Cause> = usable
-            .iter()
-            .filter_map(|(_, route)| match &route.breaker {
-                Breaker::Open { cause, .. } => Some(cause),
-                Breaker::Closed { .. } | Breaker::HalfOpen { .. } => None,
-            })
-            .collect();
-        let Some(first) = causes.first() else { return "no answers".to_owned() };
-        let is_server_error = |cause: &&&Cause| cause.status.is_some_and(|status| status >= 500);
-        if causes.iter().all(|cause| cause.status == first.status && cause.outcome == first.outcome) {
-            match (first.outcome, first.status) {
-                (Outcome::Timeout, None) => "no answers in time".to_owned(),
-                (Outcome::MalformedResponse, _) => "unreadable answers".to_owned(),
-                (_, Some(status)) => format!("HTTP {status}"),
-                (outcome, None) => outcome.to_string(),
-            }
-        } else if causes.iter().filter(is_server_error).count() == causes.len() {
-            "HTTP 5xx".to_owned()
-        } else {
-            "different errors".to_owned()
+/// What the requests of these routes ended with: `HTTP 503`, or `HTTP 5xx` if that differs. `last` is what the last one
+/// ended with; it counts while all routes are on trial.
+fn common_fault(usable: &[(RouteId, &RouteState)], last: (Outcome, Option<u16>)) -> String {
+    let of_route = |(_, route): &(RouteId, &RouteState)| match &route.breaker {
+        Breaker::Open { cause, .. } => Some((cause.outcome, cause.status)),
+        Breaker::Closed { .. } | Breaker::HalfOpen { .. } => None,
+    };
+    let mut faults: Vec<(Outcome, Option<u16>)> = usable.iter().filter_map(of_route).collect();
+    if faults.is_empty() {
+        faults.push(last);
+    }
+    let first = faults[0];
+    if faults.iter().all(|fault| *fault == first) {
+        match first {
+            (Outcome::Timeout, None) => "no answers in time".to_owned(),
+            (Outcome::MalformedResponse, _) => "unreadable answers".to_owned(),
+            (_, Some(status)) => format!("HTTP {status}"),
+            (outcome, None) => outcome.to_string(),
         }
+    } else if faults.iter().all(|(_, status)| status.is_some_and(|status| status >= 500)) {
+        "HTTP 5xx".to_owned()
+    } else {
+        "different errors".to_owned()
     }
 }
 
