@@ -99,8 +99,8 @@ impl CourseLog {
         Some(EventKind::Run { level: EventLevel::Info, message })
     }
 
-    /// Events for days that are spent by our own count, and for those that are back. If a provider says so, its refusal is
-    /// the event.
+    /// Events for days that are spent by our own count, and for those that are back. If a provider says so, its refusal
+    /// is the event.
     fn check_days(&mut self, now: Now, cooldowns: &[CooldownView], events: &mut Vec<EventKind>) {
         let is_spent = |view: &&CooldownView| {
             view.cause.outcome == Outcome::QuotaExhaustedDay && view.cause.source == CauseSource::Measured

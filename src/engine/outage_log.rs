@@ -10,8 +10,8 @@ use crate::domain::{
 
 /// From this number of requests on that fail one after another, their events are grouped.
 const MIN_GROUPED: u64 = 6;
-/// A provider is reported as down once it has been down for this long. Before that, requests that were in flight when it
-/// went down may still be answered.
+/// A provider is reported as down once it has been down for this long. Before that, requests that were in flight when
+/// it went down may still be answered.
 const MIN_OUTAGE: Duration = Duration::from_secs(5);
 /// The first report that a provider is still down comes after this time; the time until the next one doubles.
 const FIRST_REPORT: Duration = Duration::from_secs(60);

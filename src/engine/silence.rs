@@ -1,9 +1,9 @@
 //! Notices providers that accept requests and do not answer them, before the requests time out, and says which of these
 //! requests are to be given up.
 //!
-//! Requests that a provider has lost hold their room until they time out. While a silent provider responds to its health
-//! check, one of them after another is given up, so that a new request shows whether the provider answers: a trial. Once
-//! a request that was sent during the silence is answered, those that were sent before it are given up.
+//! Requests that a provider has lost hold their room until they time out. While a silent provider responds to its
+//! health check, one of them after another is given up, so that a new request shows whether the provider answers: a
+//! trial. Once a request that was sent during the silence is answered, those that were sent before it are given up.
 
 use std::time::Duration;
 
