@@ -35,8 +35,8 @@ pub enum Outcome {
     NoRoute,
     /// The request never left this machine: DNS, refused connection, no file handles, no network.
     ClientTrouble,
-    /// The process died or was told to stop at once while the attempt was in flight, or the attempt was given up. It may
-    /// have been billed.
+    /// The process died or was told to stop at once while the attempt was in flight, or the attempt was given up. It
+    /// may have been billed.
     Lost,
     /// An answer that failed one of the configured checks.
     InvalidOutput,

@@ -38,8 +38,8 @@ pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     }
 }
 
-/// `PROVIDER DOWN gemini: HTTP 503 on 4 of 4 routes since 01:20:30, next trial in 0:08`; `None` if none is down. Shorter if it
-/// has more than `columns`.
+/// `PROVIDER DOWN gemini: HTTP 503 on 4 of 4 routes since 01:20:30, next trial in 0:08`; `None` if none is
+/// down. Shorter if it has more than `columns`.
 pub fn outages_text(ctx: RenderCtx<'_>, columns: usize) -> Option<String> {
     let texts: Vec<String> = ctx
         .snapshot

@@ -110,8 +110,8 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Whether it was sent after `failed_at`, and answered within [`EVIDENCE_WINDOW`] before `now`. What was sent before a
-    /// failure says nothing: the provider may have gone down since.
+    /// Whether it was sent after `failed_at`, and answered within [`EVIDENCE_WINDOW`] before `now`. What was sent before
+    /// a failure says nothing: the provider may have gone down since.
     fn is_evidence_since(self, failed_at: MonoTime, now: MonoTime) -> bool {
         self.sent_at > failed_at && now.since(self.answered_at) < EVIDENCE_WINDOW
     }
@@ -276,8 +276,8 @@ impl Fleet {
         self.pool(id).routes.first().map_or("", |route| &self.key_of(*route).key.name)
     }
 
-    /// Whether another key has had a request for this route's model accepted that was sent after the last failure: that of
-    /// the item on the model, or else that of the route, if it has had no success since.
+    /// Whether another key has had a request for this route's model accepted that was sent after the last failure: that
+    /// of the item on the model, or else that of the route, if it has had no success since.
     pub fn has_other_key_success(&self, now: Now, id: RouteId, item_failed_at: Option<MonoTime>) -> bool {
         let RouteState { key, model, last_failed_at, last_accepted, .. } = *self.route(id);
         let is_before = |failed_at: &MonoTime| last_accepted.is_none_or(|proof| proof.answered_at <= *failed_at);

@@ -53,8 +53,8 @@ pub enum Retry {
     SameModel(Duration),
 }
 
-/// What shows that an item is at fault for a provider error. Only what was seen after the item's last error on the model
-/// counts: the provider may have gone down since.
+/// What shows that an item is at fault for a provider error. Only what was seen after the item's last error on the
+/// model counts: the provider may have gone down since.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence {
     /// The model has answered another item.
